@@ -60,7 +60,7 @@ def load(suite: str | Path | Mapping[str, Any] | Suite, overrides: str | Sequenc
         return from_data(suite, _texts("overrides", overrides))
     if not isinstance(suite, (str, Path)):
         raise ConvbenchError(f"suite: {_shown(suite)} is none: name a file or a suite that ships, or give plain data")
-    imports.lend_beside(Path(suite))
+    imports.add_suite_folder(Path(suite))
     return load_suite(str(suite), _texts("overrides", overrides))
 
 
@@ -159,7 +159,7 @@ def check(
     undecided is inconclusive.
     """
     from convbench.check import against_base
-    from convbench.check.gate import Silent
+    from convbench.check.gate import SilentAnnouncer
     from convbench.check.link import Settings
     from convbench.check.rule import Rule
     from convbench.check.sides import Base
@@ -170,8 +170,8 @@ def check(
     if not base:
         raise ConvbenchError("nothing to compare with: give base (a git ref, a wheel or a directory)")
     request, settings, rule = _request(suite, overrides, only, skip), Settings(device=device), Rule.detecting(detect)
-    with lock.hold(lock.machine(), remedy=lock.REMEDY):
-        return against_base.check(request, Base(base), settings, rule, Silent(), budget)
+    with lock.hold(lock.machine_lock(), remedy=lock.REMEDY):
+        return against_base.check(request, Base(base), settings, rule, SilentAnnouncer(), budget)
 
 
 def bisect(
@@ -193,7 +193,7 @@ def bisect(
     ``out``. Raises ConvbenchError where bad is not surely slower than good.
     """
     from convbench.check import bisect as search
-    from convbench.check.gate import Silent
+    from convbench.check.gate import SilentAnnouncer
     from convbench.check.link import Settings
     from convbench.check.places import Span
     from convbench.check.rule import Rule
@@ -203,10 +203,10 @@ def bisect(
     if not _text("good", good):
         raise ConvbenchError("name what to search: give good, a commit that is fast")
     request, place = _request(suite, overrides, only, skip), files.named("out", out)
-    question = search.Question(request, Span(good, bad), imports.here(), place, budget=budget)
+    question = search.BisectRequest(request, Span(good, bad), imports.here(), place, budget=budget)
     settings, rule = Settings(device=device), Rule.detecting(detect)
-    with lock.hold(lock.machine(), remedy=lock.REMEDY):
-        return search.find(question, settings, rule, Silent())
+    with lock.hold(lock.machine_lock(), remedy=lock.REMEDY):
+        return search.find(question, settings, rule, SilentAnnouncer())
 
 
 def history(
@@ -228,7 +228,7 @@ def history(
     folders = (*(files.named("runs", run) for run in runs), *([kept] if kept else []))
     here = imports.working_directory()
     named = _text("metric", metric), _texts("only", only), _text("since", since)
-    question = overview.Question(folders, *named, git.commits(here) if here else ())
+    question = overview.HistoryQuery(folders, *named, git.commits(here) if here else ())
     return overview.history(question, confirm.stored(kept) if kept else ())
 
 

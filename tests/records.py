@@ -19,7 +19,7 @@ from convbench.core.record import (
     Protocol,
     Reading,
     Record,
-    Run,
+    RunDescription,
     Trial,
 )
 
@@ -127,7 +127,7 @@ def failed(of: Case, message: str = "output differs from eager: max 0.3", kind: 
     return Record(of, more.pop("status", "failed"), failure=Failure(kind, message), environment="e1", **more)
 
 
-def run_of(records: list[Record], **more) -> Run:
+def run_of(records: list[Record], **more) -> RunDescription:
     """The run that these records could have come from."""
     values = {
         "name": "default", "command": "convbench run suites/default.yaml", "suite": "name: default\nreducer: [gap]\n",
@@ -135,7 +135,7 @@ def run_of(records: list[Record], **more) -> Run:
         "planned": tuple(r.case.id for r in records), "environment": ENVIRONMENT, "convbench": "0.1.0",
         "started": "2026-11-22T12:00:00Z",
     }  # fmt: skip
-    return Run(**{**values, **more})
+    return RunDescription(**{**values, **more})
 
 
 def stored(directory: Path, records: Sequence[Record], **more) -> Path:

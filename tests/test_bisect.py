@@ -20,7 +20,7 @@ from convbench.check.decision import Triple
 from convbench.check.inspection import Request
 from convbench.check.link import Settings
 from convbench.check.outcome import Timing
-from convbench.check.pairs import Planned
+from convbench.check.pairs import CheckedCase
 from convbench.check.rule import Rule
 from convbench.check.search import Model, Range, Search
 from convbench.check.sides import Here, Side
@@ -191,10 +191,10 @@ SURE = bisected.State("s", ["a", "b", "c"], case="gap", slowdown=0.1, spread=0.0
 )
 def test_only_a_check_that_came_to_a_verdict_proves_anything(timed, proven, monkeypatch, tmp_path):
     monkeypatch.setattr(bisect.Bisection, "_checked", lambda *_: timed)
-    method = gate.Method(Settings(), Rule(), tmp_path, gate.Silent())
+    method = gate.Method(Settings(), Rule(), tmp_path, gate.SilentAnnouncer())
     line = places.Commits(Here(tmp_path, tmp_path, None), "", ("a", "b", "c"), ("", "", ""))
     search = bisect.Bisection(line, Request("s"), method, lambda _: None, replace(SURE))
-    search._prove(Planned("gap", {}, 0))
+    search._prove(CheckedCase("gap", {}, 0))
     assert search.state.proven is proven
 
 
@@ -348,7 +348,7 @@ class Shelf(places.Commits):
 def test_only_good_and_the_places_in_hand_are_kept(tmp_path):
     """A version of torch takes gigabytes of disk."""
     line = Shelf(Here(tmp_path, tmp_path, None), "", tuple("abcdefgh"), ("",) * 8)
-    method = gate.Method(Settings(), Rule(), tmp_path, gate.Silent())
+    method = gate.Method(Settings(), Rule(), tmp_path, gate.SilentAnnouncer())
     search = bisect.Bisection(line, Request("s"), method, lambda _: None, SURE)
     with search.stack:
         for place in (0, 7, 3, 5, 4):

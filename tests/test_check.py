@@ -228,7 +228,7 @@ def test_workers_of_the_next_pair_are_started_while_a_pair_is_timed(run, monkeyp
     timed = min(os.sched_getaffinity(0))
     monkeypatch.setattr("convbench.check.pairs.quietest", lambda _: [timed])
     started, waited = [], []
-    start, order = link.Worker.__init__, stock.Stock.order
+    start, order = link.SideWorker.__init__, stock.Stock.order
 
     def count(worker, *others):
         started.append(worker)
@@ -239,7 +239,7 @@ def test_workers_of_the_next_pair_are_started_while_a_pair_is_timed(run, monkeyp
         waited.append([worker.process.pid for _, worker in stock._idle])
         assert not any(timed in os.sched_getaffinity(pid) for pid in waited[-1])
 
-    monkeypatch.setattr(link.Worker, "__init__", count)
+    monkeypatch.setattr(link.SideWorker, "__init__", count)
     monkeypatch.setattr(stock.Stock, "order", look)
     judged = verdicts(run(SAME, SAME))
     pairs_timed = {len(case_verdict.case.pairs) for case_verdict in judged.values()}

@@ -175,7 +175,7 @@ def test_after_kill_9_the_workers_end_and_the_next_check_cleans_up(here):
 
 
 def test_two_checks_at_once_take_turns(here):
-    place = Path(environment(here.parent)["TMPDIR"]) / lock.machine().name
+    place = Path(environment(here.parent)["TMPDIR"]) / lock.machine_lock().name
     with lock.hold(place):
         second = start(here, "check", "fake.json", "--base", "main", "--json", "second.json")
         assert f"another check measures on this machine (process {os.getpid()})" in until(second, "waiting for it")
@@ -250,7 +250,7 @@ def test_a_check_that_waits_goes_on_with_what_the_one_before_it_kept_last(here):
     content, last = path.read_bytes(), outcome.read(path)
     early_cases = tuple(replace(case, pairs=case.pairs[:1]) for case in last.cases)
     outcome.write(replace(last, cases=early_cases, unfinished=True), path)
-    with lock.hold(here.parent / lock.machine().name):
+    with lock.hold(here.parent / lock.machine_lock().name):
         process = start(here, *words, "--resume")
         until(process, "another check measures on this machine")
         path.write_bytes(content)

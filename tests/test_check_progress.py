@@ -12,7 +12,7 @@ import torch
 
 from convbench.check import instructions, progress
 from convbench.check.outcome import Timing
-from convbench.check.pairs import Planned
+from convbench.check.pairs import CheckedCase
 from convbench.check.rule import Rule
 from convbench.check.timed import Timed
 
@@ -24,8 +24,8 @@ def pairs(*ratios: float) -> list[Timing]:
     return [Timing(((1.0, ratio),)) for ratio in ratios]
 
 
-def waiting(timed: Timed) -> list[tuple[Planned, str]]:
-    return timed.waiting([Planned(case, {}, 0) for case in CASES], RULE, len(CASES))
+def waiting(timed: Timed) -> list[tuple[CheckedCase, str]]:
+    return timed.waiting([CheckedCase(case, {}, 0) for case in CASES], RULE, len(CASES))
 
 
 def test_before_the_first_pair():

@@ -347,9 +347,11 @@ def test_two_histories_have_no_commit_at_which_one_left_the_other(repository):
 def test_a_branch_is_no_line_of_history_and_what_to_name_instead_is_said(repository):
     run(repository, "checkout", "-qb", "side", "main~1")
     run(repository, "commit", "-q", "--allow-empty", "-m", "side")
-    assert git.line(repository, run(repository, "rev-parse", "side"), "main") is None
-    assert git.no_line(repository, "side", "main").startswith("main did not come from side by its first parents")
-    assert git.no_line(repository, "main", "main~1").startswith("--bad main~1 is older than --good main")
+    assert git.first_parent_commits(repository, run(repository, "rev-parse", "side"), "main") is None
+    assert git.why_no_first_parents(repository, "side", "main").startswith(
+        "main did not come from side by its first parents"
+    )
+    assert git.why_no_first_parents(repository, "main", "main~1").startswith("--bad main~1 is older than --good main")
 
 
 def test_where_only_a_commit_will_do_no_wheel_is_advised_nor_a_fetch_that_brings_one_commit(repository, tmp_path):
@@ -497,7 +499,7 @@ def test_the_scratch_folder_is_gone_whatever_happened():
 def test_a_subject_with_a_page_break_is_one_commit(repository, subject):
     run(repository, "commit", "-q", "--allow-empty", "-m", subject)
     good, bad = run(repository, "rev-parse", "main~2"), run(repository, "rev-parse", "main")
-    line = git.line(repository, good, bad)
+    line = git.first_parent_commits(repository, good, bad)
     assert [commit for commit, _ in line] == [run(repository, "rev-parse", f"main~{back}") for back in (2, 1, 0)]
     assert line[-1][1].isprintable()
 
@@ -514,7 +516,7 @@ def test_a_signature_that_is_shown_with_every_commit_is_none_of_the_line(reposit
     run(repository, "commit", "-q", "--allow-empty", "-S", "-m", "signed")
     good, bad = run(repository, "rev-parse", "main~2"), run(repository, "rev-parse", "main")
     assert "Good signature" in run(repository, "log", "--format=%H")
-    assert len(git.line(repository, good, bad)) == 3
+    assert len(git.first_parent_commits(repository, good, bad)) == 3
     assert git.commits(repository)[-1] == bad
 
 

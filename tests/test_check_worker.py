@@ -19,8 +19,8 @@ import pytest
 import torch
 
 from convbench.check import link, outputs, pairs, sides, worker
-from convbench.check.link import Settings, Worker
-from convbench.check.pairs import Arm, Failed, Planned, Visit
+from convbench.check.link import Settings, SideWorker
+from convbench.check.pairs import Arm, CheckedCase, Failed, PairRequest
 from convbench.check.sides import Side
 from convbench.check.stock import Stock
 from convbench.core.errors import CaseFailed
@@ -49,7 +49,7 @@ def side(here):
 
 @pytest.fixture(scope="module")
 def real(side, here):
-    with Worker(side, QUICK, here) as real_worker:
+    with SideWorker(side, QUICK, here) as real_worker:
         real_worker.greet()
         real_worker.greeted()
         yield real_worker
@@ -59,11 +59,11 @@ def real(side, here):
 def planned(real):
     plan = real.ask("plan", suite="tiny.yaml", overrides=[], device="cpu", only=[], skip=[])
     assert (plan["name"], plan["protocol"]["seed"], plan["protocol"]["timeout"]) == ("tiny", 3, 50)
-    return [Planned(entry["id"], entry["case"], 3) for entry in plan["cases"]]
+    return [CheckedCase(entry["id"], entry["case"], 3) for entry in plan["cases"]]
 
 
 def test_without_a_gpu_the_default_device_is_looked_at_in_copies_too(side, here):
-    with Worker(side, replace(QUICK, device="auto"), here) as started:
+    with SideWorker(side, replace(QUICK, device="auto"), here) as started:
         started.greet()
         started.greeted()
         assert started.forks is not torch.cuda.is_available()
@@ -235,7 +235,7 @@ def test_a_side_whose_convbench_is_flat_is_asked_all_the_same(tmp_path):
     for name, text in FLAT.items():
         (tmp_path / "convbench" / f"{name}.py").write_text(text)
     flat = sides.Side("flat", tmp_path, tmp_path, (tmp_path,))
-    with Worker(flat, Settings(), tmp_path) as flat_worker:
+    with SideWorker(flat, Settings(), tmp_path) as flat_worker:
         flat_worker.greet()
         assert flat_worker.greeted()["convbench"] == "0.0.9"
         assert flat_worker.ask("describe", device="cpu") == {"facts": {"device": "cpu"}, "fingerprint": "f"}
@@ -275,7 +275,7 @@ def test_work_that_is_put_in_is_as_much_as_was_asked_and_is_seen_by_a_pair(side,
     injected = real.ask("calibrate", **case.words, slowdown=1.0)["injected"]
     real.ask("release")
     arms = (Arm("base", side), Arm("head", side, {case.id: tuple(injected)}))
-    visits = [Visit(planned_case, arms) for planned_case in (case, planned[0])]
+    visits = [PairRequest(planned_case, arms) for planned_case in (case, planned[0])]
     measured = {planned_case.id: timing for (planned_case, _), timing in pairs.measure(visits, QUICK, here)}
     assert not any(isinstance(timing, Failed) for timing in measured.values()), measured
     assert 1.5 < math.exp(measured[case.id].log_ratio()) < 3
@@ -360,7 +360,7 @@ def test_a_pair_keeps_to_its_time_however_noisy(device, call):
             return {"device": device, "seconds": call, "best": random.uniform(1, 2) * call, "state": None}
 
     arms = [Arm("base", None), Arm("head", None)]
-    timing = pairs.time_case(arms, {arm.name: Noisy() for arm in arms}, Planned("gap", {}, 0), Settings())
+    timing = pairs.time_case(arms, {arm.name: Noisy() for arm in arms}, CheckedCase("gap", {}, 0), Settings())
     assert len(timing.rounds) >= pairs.MIN_ROUNDS
     assert sum(made) <= Settings().case_s
 
@@ -391,17 +391,20 @@ def test_a_plain_difference_need_not_be_known_so_well(ratio):
 
 
 def test_cases_that_change_their_process_have_one_of_their_own():
-    plain = [Planned(name, {}, 0) for name in "abc"]
-    loaded = [Planned(name, {}, 0, (("LD_PRELOAD", "x"),)) for name in "de"]
-    alone = [Planned(name, {}, 0, alone=True) for name in "fg"]
-    threads = [Planned(name, {"threads": 2}, 0) for name in "hi"]
+    plain = [CheckedCase(name, {}, 0) for name in "abc"]
+    loaded = [CheckedCase(name, {}, 0, (("LD_PRELOAD", "x"),)) for name in "de"]
+    alone = [CheckedCase(name, {}, 0, alone=True) for name in "fg"]
+    threads = [CheckedCase(name, {"threads": 2}, 0) for name in "hi"]
     grouped = pairs.groups([*plain, *loaded, *alone, *threads])
     assert ["".join(case.id for case in group) for group in grouped] == ["abc", "de", "f", "g", "hi"]
 
 
 def test_a_case_is_timed_on_as_many_threads_as_it_asks_for(monkeypatch, side, here):
     """Whatever the others have, and never in a process that was started for another number of threads."""
-    started, cases = [], [Planned("a", {"threads": 2}, 0), Planned("b", {"threads": None}, 0), Planned("c", {}, 0)]
+    started, cases = (
+        [],
+        [CheckedCase("a", {"threads": 2}, 0), CheckedCase("b", {"threads": None}, 0), CheckedCase("c", {}, 0)],
+    )
 
     def told(_side, settings, *_):
         started.append(settings.threads)
@@ -409,7 +412,7 @@ def test_a_case_is_timed_on_as_many_threads_as_it_asks_for(monkeypatch, side, he
 
     monkeypatch.setattr(pairs, "Worker", told)
     arms = (Arm("base", side), Arm("head", side))
-    list(pairs.measure([Visit(case, arms) for case in cases], Settings(threads=3), here))
+    list(pairs.measure([PairRequest(case, arms) for case in cases], Settings(threads=3), here))
     assert sorted(started) == [2, 3, 3]
     kept = Stock()
     kept.put(SimpleNamespace(side=side, settings=Settings(threads=1), hurry=lambda: None), ())
@@ -446,7 +449,7 @@ def test_the_allocator_of_the_user_is_not_that_of_the_workers(side, here, monkey
 
 def test_a_base_of_another_interpreter_runs_with_it(here, tmp_path):
     lent = sides.with_python(Side("here", here, here, ()), sys.executable, tmp_path)
-    with Worker(lent, QUICK, tmp_path) as other:
+    with SideWorker(lent, QUICK, tmp_path) as other:
         assert other.ask("hello", threads=1)["python"] == sys.version.split()[0]
         file = other.ask("modules")["files"]["convbench"]
     assert Path(file).is_relative_to(tmp_path / "lent")

@@ -260,14 +260,14 @@ def test_a_kind_of_host_that_joins_later_and_is_gone_at_the_end_is_written_down(
             if self.made == 1:
                 self.hosts.append(another(self.hosts[0], cpu="other"))
             elif len(self.hosts) > 1:
-                assert store.read_run(tmp_path).environments["other"]["cpu"] == "other"
+                assert store.read_description(tmp_path).environments["other"]["cpu"] == "other"
                 del self.hosts[1]
 
     suite = load("smoke")
     with executors.get("fake").build("cpu", suite.cases) as fake:
         prepared, first = preparation.prepare(suite, fake, Selection(), ""), fake.hosts[0]
         sweep.measure(prepared, tmp_path, sweep.begin(prepared, tmp_path, resume=False), Joining(fake._hosts))
-    run = store.read_run(tmp_path)
+    run = store.read_description(tmp_path)
     assert run.hosts == {first.name: first.fingerprint, "other": "other"}
     assert run.environments == {first.fingerprint: run.environment, "other": {**run.environment, "cpu": "other"}}
 
@@ -287,7 +287,7 @@ def test_a_cluster_s_run_goes_on_with_a_kind_that_it_never_saw_but_not_with_host
         monkeypatch.setattr(type(fake), "awaits_hosts", True)
         if goes_on:
             assert len(sweep.begin(prepared, tmp_path, resume=True)) == len(done)
-            assert set(store.read_run(tmp_path).environments) == {done[0].environment, "other"}
+            assert set(store.read_description(tmp_path).environments) == {done[0].environment, "other"}
         else:
             with pytest.raises(StoreError, match=r"its environment \(torch\) was another"):
                 sweep.begin(prepared, tmp_path, resume=True)

@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 import convbench
 from convbench.analysis.history import numbers, overview
 from convbench.analysis.history.course import Confirmation, course, logs_and_shape
-from convbench.analysis.history.overview import Question
+from convbench.analysis.history.overview import HistoryQuery
 from convbench.analysis.history.series import Point, Series, series
 from convbench.cli import app
 from convbench.core import index, merging, metrics, store
@@ -53,7 +53,7 @@ def of(*points: Point) -> Series:
 
 
 def history_of(folder: Path, *confirmations: Confirmation, **more) -> overview.History:
-    return overview.history(Question((folder,), **more), confirmations)
+    return overview.history(HistoryQuery((folder,), **more), confirmations)
 
 
 def invoke(*words: object):
@@ -167,7 +167,7 @@ def test_a_paired_check_says_nothing_of_memory(tmp_path):
 )
 def test_a_question_without_an_answer_is_said(question, message):
     with pytest.raises(ConvbenchError, match=message):
-        Question(**{"roots": (Path(),), **question})
+        HistoryQuery(**{"roots": (Path(),), **question})
 
 
 def test_a_count_changes_at_once_and_exactly():
@@ -379,10 +379,10 @@ def test_an_index_that_nobody_asks_any_more_is_removed(tmp_path, cache):
     folder = invented.many(tmp_path / "s", count=3)
     places = set()
     for roots in ([folder], [folder / "run000", folder / "run001"]):
-        overview.history(Question(tuple(roots)))
+        overview.history(HistoryQuery(tuple(roots)))
         places |= (new := set((cache / "convbench" / "history").glob("*.sqlite")) - places)
         os.utime(next(iter(new)), (1, 1))
-    overview.history(Question((folder,)))
+    overview.history(HistoryQuery((folder,)))
     assert len(list((cache / "convbench" / "history").glob("*.sqlite"))) == 1
 
 

@@ -8,7 +8,7 @@ import invented_runs as invented
 import pytest
 
 from convbench.analysis.history import overview
-from convbench.analysis.history.overview import Question
+from convbench.analysis.history.overview import HistoryQuery
 from convbench.report.page import history as page
 
 AXE = Path(__file__).parent / "browser" / "node_modules" / "axe-core" / "axe.min.js"
@@ -20,7 +20,7 @@ def written(tmp_path_factory):
     at = tmp_path_factory.mktemp("history")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(at / "cache"))
-        return page.write(overview.history(Question((invented.many(at / "store"),))), at / "page.html")
+        return page.write(overview.history(HistoryQuery((invented.many(at / "store"),))), at / "page.html")
 
 
 def test_a_reader_sees_the_change_sorts_and_searches(browser, written):

@@ -11,9 +11,9 @@ import pytest
 from convbench.analysis import hosts
 from convbench.analysis.latencies import ratio
 from convbench.analysis.results import results
-from convbench.core import merging, metrics, store, visits
+from convbench.core import merging, metrics, visits
 from convbench.core.host_effects import Cell, host_effects
-from convbench.core.record import Protocol, Reading, Record, Run, Visit
+from convbench.core.record import Protocol, Reading, Record, RunDescription, Visit
 from convbench.core.statistics import ratio_interval
 from convbench.report.words import facts
 from tests.records import case
@@ -92,7 +92,7 @@ def measured(name: str, seconds: float, on: dict[int, str], factors: dict[str, f
     )
 
 
-SHARD_RUN = Run("x", "", "", Protocol(visits=3), (), (), environment={"cpu": "a"}, fingerprint="kind")
+SHARD_RUN = RunDescription("x", "", "", Protocol(visits=3), (), (), environment={"cpu": "a"}, fingerprint="kind")
 
 
 def without_hosts(record: Record) -> Record:
@@ -153,9 +153,11 @@ def test_the_page_and_the_run_say_how_much_hosts_differ() -> None:
     words = hosts.sentence(hosts.effects(records))
     assert words.startswith("2 hosts with one fingerprint, the slowest 3")
     assert "taken off their times" in words
-    run = Run("x", "", "", Protocol(visits=2), (), (), environment={"cpu": "a", "cores": 2}, fingerprint="kind",
-              hosts={"fast": "kind", "slow": "kind", "odd": "other"}, between_hosts=words,
-              environments={"kind": {"cpu": "a", "cores": 2}, "other": {"cpu": "b", "cores": 2}})  # fmt: skip
+    run = RunDescription(
+        "x", "", "", Protocol(visits=2), (), (), environment={"cpu": "a", "cores": 2}, fingerprint="kind",
+        hosts={"fast": "kind", "slow": "kind", "odd": "other"}, between_hosts=words,
+        environments={"kind": {"cpu": "a", "cores": 2}, "other": {"cpu": "b", "cores": 2}},
+    )  # fmt: skip
     text = facts.protocol(run)["Hosts"]
     assert text.startswith("3 hosts of 2 kinds. 1 with another processor. 2 hosts with one fingerprint")
     assert hosts.sentence({}) == ""

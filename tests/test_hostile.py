@@ -26,12 +26,14 @@ from convbench.check.outcome import CaseOutcome, Outcome, SideOutcome
 from convbench.check.rule import Rule
 from convbench.core import cache, code, files, imports, lock, scratch, store, text
 from convbench.core.errors import ConvbenchError, StoreError, SuiteError
-from convbench.core.record import Failure, Protocol, Run
+from convbench.core.record import Failure, Protocol, RunDescription
 from convbench.report.viewers import perfetto
 from convbench.suite import load
 
 TESTS = Path(__file__).parent
-RUN = Run("tiny", "convbench run tiny", "matrix: {}", Protocol(), (), ("a", "b"), started="2026-11-22T10:00:00+00:00")
+RUN = RunDescription(
+    "tiny", "convbench run tiny", "matrix: {}", Protocol(), (), ("a", "b"), started="2026-11-22T10:00:00+00:00"
+)
 
 
 def convbench(*words: str, cwd: Path, **options) -> subprocess.CompletedProcess:
@@ -84,7 +86,7 @@ def test_modules_of_the_user_come_behind_the_standard_library(tmp_path, monkeypa
     (tmp_path / "mymodel.py").write_text("import statistics\nbuild = statistics.fmean\n")
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delitem(sys.modules, "statistics")
-    imports.lend([tmp_path])
+    imports.add_to_path([tmp_path])
     import mymodel  # type: ignore[import-not-found]
 
     assert mymodel.build([1.0, 3.0]) == 2.0
@@ -201,7 +203,7 @@ def test_without_a_home_nothing_is_kept_and_all_else_works(tmp_path, monkeypatch
     with pytest.raises(StoreError, match=r"cannot be written .*: set XDG_CACHE_HOME"):
         cache.keep("floor", {}, 1.0)
     with pytest.raises(StoreError, match="there is no run"):
-        overview.history(overview.Question((tmp_path,)))
+        overview.history(overview.HistoryQuery((tmp_path,)))
 
 
 def test_a_disk_without_room_for_a_scratch_folder_is_one_sentence(monkeypatch):

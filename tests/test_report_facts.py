@@ -36,7 +36,7 @@ def test_a_run_remembers_the_floor_of_its_machine(tmp_path: Path) -> None:
     with preparation.executor_of(suite, "cpu") as executor:
         prepared = preparation.prepare(suite, executor, Selection(), "")
         sweep.begin(prepared, tmp_path, resume=False, visible_slowdown=0.05)
-    assert store.read_run(tmp_path).visible_slowdown == 0.05
+    assert store.read_description(tmp_path).visible_slowdown == 0.05
 
 
 @pytest.mark.parametrize(("key", "value", "words", "text"), [

@@ -16,7 +16,7 @@ from convbench.core.record import FACTS, Choice, Protocol, Reading, Record, Trai
 from convbench.runs.anchors import Anchors
 from convbench.runs.executor import Host
 from convbench.runs.menu import Menu, jobs
-from convbench.runs.schedule import Planned, Schedule, cores_of, side_by_side
+from convbench.runs.schedule import PlannedVisit, Schedule, cores_of, side_by_side
 from convbench.runs.visit_log import VisitLog
 from tests.records import case, lesson
 from tests.records import record as measured
@@ -247,7 +247,7 @@ def test_anchors_are_chosen_again_until_there_are_three():
     log, machine, found = VisitLog(), Machine(apart()), []
     anchors, hosts = Anchors(log), [Host(name, {}, "here", 0) for name in ("a", "b")]
     for eager in CASES[::2]:
-        log.add(machine.visit(Planned(eager, 0)))
+        log.add(machine.visit(PlannedVisit(eager, 0)))
         found.append(len({anchor.id for anchor, _, _ in anchors.missing(CASES, hosts)}))
     assert found == [1, 1, 1, 0]
 

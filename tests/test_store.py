@@ -15,9 +15,11 @@ import records as made
 from convbench.analysis.table import write_csv
 from convbench.core import cache, lock, merging, metrics, planned, shards, store
 from convbench.core.errors import StoreError
-from convbench.core.record import Choice, Protocol, Reading, Run, Visit, Whole
+from convbench.core.record import Choice, Protocol, Reading, RunDescription, Visit, Whole
 
-RUN = Run("tiny", "convbench run tiny", "matrix: {}", Protocol(), (), ("a", "b"), started="2026-11-22T10:00:00+00:00")
+RUN = RunDescription(
+    "tiny", "convbench run tiny", "matrix: {}", Protocol(), (), ("a", "b"), started="2026-11-22T10:00:00+00:00"
+)
 
 
 @pytest.fixture
@@ -187,9 +189,9 @@ def test_later_trainings_are_missed_once_and_not_of_a_model_that_this_machine_sk
     of_shard = replace(RUN, planned=(trained.case.id,), later=names)
     run, _ = merging.merge([(of_shard, [trained]), (replace(RUN, planned=("a",), later=()), []), (of_shard, [trained])])
     assert run.later == names
-    assert planned.missing(run, [trained, later[1]]) == ["a", names[0]]
-    assert planned.missing(run, [replace(trained, status="failed")]) == ["a", *names]
-    assert planned.missing(run, [replace(trained, status="skipped")]) == ["a"]
+    assert planned.unmeasured(run, [trained, later[1]]) == ["a", names[0]]
+    assert planned.unmeasured(run, [replace(trained, status="failed")]) == ["a", *names]
+    assert planned.unmeasured(run, [replace(trained, status="skipped")]) == ["a"]
 
 
 def test_a_result_wins_over_a_failure_in_a_merge(measured):
@@ -213,9 +215,9 @@ def test_a_result_wins_over_a_failure_in_a_merge(measured):
 def test_what_a_merged_run_lacks_is_known(measured, held, lacking):
     of = [replace(RUN, command=f"convbench run tiny.yaml --shard {shard}" if shard else RUN.command) for shard in held]
     run, _ = merging.merge([(shard, measured) for shard in of])
-    assert shards.missing(run) == lacking
+    assert shards.missing_names(run) == lacking
     twice, _ = merging.merge([(run, measured), (of[0], [])])
-    assert shards.missing(twice) == lacking
+    assert shards.missing_names(twice) == lacking
 
 
 def test_different_suites_do_not_merge(measured):

@@ -21,7 +21,7 @@ from convbench.analysis.costs.ranking import MARGIN
 from convbench.analysis.results import Result, measured
 from convbench.core import spread
 from convbench.core.comparability import decides
-from convbench.core.record import Case, Record, Run, Scalar
+from convbench.core.record import Case, Record, RunDescription, Scalar
 from convbench.core.statistics import Interval, ratio_interval
 
 Row = tuple[Result | None, ...]
@@ -141,7 +141,7 @@ def by_axis(matches: Sequence[Match], name: str) -> dict[str, list[Match]]:
     return dict(sorted(groups.items()))
 
 
-def differences(runs: Sequence[Run]) -> list[Difference]:
+def differences(runs: Sequence[RunDescription]) -> list[Difference]:
     """Every key of environment and protocol whose values differ, the grave ones first."""
     facts = [{**run.environment, **protocol(run)} for run in runs]
     keys = dict.fromkeys(key for settings in facts for key in settings)
@@ -191,7 +191,7 @@ def _key(case: Case, with_device: bool) -> str:
     return case.id if with_device else replace(case, device="").id
 
 
-def protocol(run: Run) -> Mapping[str, Scalar]:
+def protocol(run: RunDescription) -> Mapping[str, Scalar]:
     """The settings of a run that its times belong to."""
     names = ("seed", "max_warmup", "max_time", "min_samples", "target")
     return {f"protocol.{name}": getattr(run.protocol, name) for name in names}

@@ -11,7 +11,7 @@ from convbench.analysis.compare import Match
 from convbench.analysis.results import measured, results
 from convbench.core import metrics, store
 from convbench.core.metric import Metric
-from convbench.core.record import Record, Run
+from convbench.core.record import Record, RunDescription
 from convbench.core.statistics import Interval
 from convbench.core.visits import scope
 
@@ -54,7 +54,7 @@ def lay_side_by_side(first: store.Stored, second: store.Stored) -> StoredCompari
     return StoredComparison(matches, grave_differences((first[0], second[0])), (alone[0], alone[1]))
 
 
-def grave_differences(runs: Sequence[Run]) -> tuple[str, ...]:
+def grave_differences(runs: Sequence[RunDescription]) -> tuple[str, ...]:
     """``key (value, value)`` of everything that decides comparability and differs."""
     differences = (difference for difference in compare.differences(runs) if difference.grave)
     shown = (

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from convbench.check.link import Copy, Link, Settings, Worker
+from convbench.check.link import Copy, Link, Settings, SideWorker
 from convbench.check.outcome import Fact
-from convbench.check.pairs import Planned
+from convbench.check.pairs import CheckedCase
 from convbench.check.sides import Side
 from convbench.check.stock import Stock, Variables
 from convbench.core.errors import BuildFailed, CaseFailed, Refused
@@ -23,7 +23,7 @@ class Inspection:
     """What can be timed, what cannot and why, exact differences by case, and what to know of all of them."""
 
     suite: str
-    planned: list[Planned]
+    planned: list[CheckedCase]
     timeout: float
     invalid: dict[str, str] = field(default_factory=dict)
     facts: dict[str, tuple[Fact, ...]] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class Inspection:
         return replace(settings, timeout=self.timeout)
 
     @property
-    def valid(self) -> list[Planned]:
+    def valid(self) -> list[CheckedCase]:
         return [case for case in self.planned if case.id not in self.invalid]
 
     @property
@@ -46,13 +46,13 @@ class Inspection:
 
 def start_workers(
     sides: Mapping[str, Side], settings: Settings, folder: Path, variables: Variables = ()
-) -> dict[str, Worker]:
+) -> dict[str, SideWorker]:
     """A worker a side, which import their sides at the same time. Raises BuildFailed for one that cannot."""
-    workers: dict[str, Worker] = {}
+    workers: dict[str, SideWorker] = {}
     try:
         for name, side in sides.items():
             with _importing(name, side):
-                workers[name] = Worker(side, settings, folder, dict(variables))
+                workers[name] = SideWorker(side, settings, folder, dict(variables))
         for worker in workers.values():
             worker.greet()
         for name, worker in workers.items():
@@ -73,7 +73,7 @@ def _importing(name: str, side: Side) -> Iterator[None]:
         raise BuildFailed(f"{name} ({side.label}) cannot be imported: {error}{side.hint}") from error
 
 
-def keep_worker(stack: ExitStack, worker: Worker, variables: Variables, stock: Stock) -> None:
+def keep_worker(stack: ExitStack, worker: SideWorker, variables: Variables, stock: Stock) -> None:
     """At the end put a worker into the stock, or end it where what it was asked was asked of itself."""
     if worker.forks:
         stack.callback(stock.put, worker, variables)
@@ -81,7 +81,7 @@ def keep_worker(stack: ExitStack, worker: Worker, variables: Variables, stock: S
         stack.callback(worker.close)
 
 
-def fresh_copy(stack: ExitStack, worker: Worker, folder: Path) -> Link:
+def fresh_copy(stack: ExitStack, worker: SideWorker, folder: Path) -> Link:
     """A copy of a worker to ask, so that the worker itself stays as it was started; itself where it has no copies."""
     return stack.enter_context(Copy(worker, folder)) if worker.forks else worker
 
@@ -96,7 +96,7 @@ class Answers:
     inspected: Inspection
     stock: Stock
 
-    def of(self, group: Sequence[Planned]) -> dict[str, dict[str, dict[str, Any]]]:
+    def of(self, group: Sequence[CheckedCase]) -> dict[str, dict[str, dict[str, Any]]]:
         """By case and side. One that fails is invalid."""
         answers: dict[str, dict[str, dict[str, Any]]] = {case.id: {} for case in group}
         with ExitStack() as stack:
@@ -115,7 +115,7 @@ class Answers:
                         del workers[name]
         return answers
 
-    def _open(self, stack: ExitStack, names: Sequence[str], case: Planned) -> dict[str, Link]:
+    def _open(self, stack: ExitStack, names: Sequence[str], case: CheckedCase) -> dict[str, Link]:
         """A process of each of these sides, in which nothing was inspected yet."""
         settings = case.settings(self.settings)
         links: dict[str, Link] = {}
@@ -128,7 +128,7 @@ class Answers:
         started = start_workers(missing, settings, self.folder, case.variables)
         return links | {name: self._kept(stack, worker, case) for name, worker in started.items()}
 
-    def _kept(self, stack: ExitStack, worker: Worker, case: Planned) -> Link:
+    def _kept(self, stack: ExitStack, worker: SideWorker, case: CheckedCase) -> Link:
         keep_worker(stack, worker, case.variables, self.stock)
         return fresh_copy(stack, worker, self.folder)
 

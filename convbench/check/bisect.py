@@ -22,7 +22,7 @@ from convbench.check.decision import Ratio
 from convbench.check.inspection import Request, inspect
 from convbench.check.ledger import no_resume
 from convbench.check.link import Settings
-from convbench.check.pairs import Arm, Failed, Planned, Visit
+from convbench.check.pairs import Arm, CheckedCase, Failed, PairRequest
 from convbench.check.places import Line, Span
 from convbench.check.rule import Rule
 from convbench.check.search import Model
@@ -43,7 +43,7 @@ GOOD, OTHERS = 0, 4
 
 
 @dataclass(frozen=True)
-class Question:
+class BisectRequest:
     """What to search, from which directory, and the file that keeps it; ``resume`` goes on with what is there."""
 
     request: Request
@@ -54,7 +54,7 @@ class Question:
     budget: float | None = None
 
 
-def find(question: Question, settings: Settings, rule: Rule, watcher: gate.Announcer) -> Bisected:
+def find(question: BisectRequest, settings: Settings, rule: Rule, watcher: gate.Announcer) -> Bisected:
     """The first slower place. The caller holds the machine's lock. Raises ConvbenchError where bad is not slower."""
     deadline = gate.deadline_of(question.budget)
     here = Here.at(question.cwd, question.request.suite, (question.place,))
@@ -139,14 +139,14 @@ class Bisection:
         self.state.slowdown, self.state.spread = model
         self.keep(self.state)
 
-    def _checked(self, base: int, head: int, cases: list[Planned], ids: list[str]) -> Timed:
+    def _checked(self, base: int, head: int, cases: list[CheckedCase], ids: list[str]) -> Timed:
         arms = (Arm("base", self._side(base)), Arm("head", self._side(head)))
         return gate.decide(arms, cases, ids, self.method, Timed())
 
     def _verdict(self, case: str, timed: Timed, count: int) -> CaseVerdict:
         return verdict(timed.outcome(case), self.method.rule, count)
 
-    def _search(self, case: Planned) -> None:
+    def _search(self, case: CheckedCase) -> None:
         while (place := self.state.search.next()) and self.state.pairs < MOST_PAIRS and not self.method.is_over():
             self.method.watcher.says(self._line(place))
             try:
@@ -158,7 +158,7 @@ class Bisection:
                 self.state.logs.setdefault(place, []).append(log)
             self.keep(self.state)
 
-    def _pair(self, case: Planned, place: int) -> float:
+    def _pair(self, case: CheckedCase, place: int) -> float:
         """A pair of good and a place. Raises ConvbenchError where it failed twice: it cannot be measured."""
         arms = (Arm("base", self._side(GOOD)), Arm("head", self._side(place)))
         reason = ""
@@ -166,13 +166,15 @@ class Bisection:
             if place not in self.state.logs:
                 self._look_at(case, place, stock)
             for _ in range(ATTEMPTS):
-                ((_, measured),) = pairs.measure([Visit(case, arms)], self.method.settings, self.method.folder, stock)
+                ((_, measured),) = pairs.measure(
+                    [PairRequest(case, arms)], self.method.settings, self.method.folder, stock
+                )
                 if not isinstance(measured, Failed):
                     return measured.log_ratio()
                 reason = measured.reason
         raise CaseFailed("error", reason)
 
-    def _look_at(self, case: Planned, place: int, stock: Stock) -> None:
+    def _look_at(self, case: CheckedCase, place: int, stock: Stock) -> None:
         """What a check looks at before it times: a place that computes something else says nothing of the slowdown.
 
         Raises ConvbenchError with what it is that cannot be compared; what was imported for it is left in the stock.
@@ -183,7 +185,7 @@ class Bisection:
         if why := inspected.invalid.get(case.id):
             raise BuildFailed(why)
 
-    def _prove(self, case: Planned) -> None:
+    def _prove(self, case: CheckedCase) -> None:
         """A check of the place found against the one before it, where there is one of each and time for it."""
         answer = self.state.search.answer()
         if answer.first != answer.last or self.method.is_over() or self.state.proven is not None:

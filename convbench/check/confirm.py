@@ -24,7 +24,7 @@ from convbench.check.verdict import CaseVerdict, verdicts
 from convbench.core import files, git, installed, store
 from convbench.core.commands import Command
 from convbench.core.errors import ConvbenchError, StoreError
-from convbench.core.record import Run
+from convbench.core.record import RunDescription
 from convbench.core.shared_place import CONFIRMED
 from convbench.core.statistics import Interval
 from convbench.core.text import digest
@@ -42,7 +42,7 @@ class Suspect:
 
     before: str
     after: str
-    run: Run
+    run: RunDescription
     cases: tuple[str, ...]
     size: float
 
@@ -75,7 +75,7 @@ def suspects(history: History) -> tuple[list[Suspect], list[str]]:
         if why := _without_code(change):
             reasons[f"{course.series.case}: {why}"] = None
             continue
-        run = store.read_run(Path(change.after.run))
+        run = store.read_description(Path(change.after.run))
         new = Suspect(change.before.commit, change.after.commit, run, (course.series.case,), change.ratio.median - 1)
         key = (new.before, new.after, run.suite, run.command, new.device)
         before = grouped.get(key)

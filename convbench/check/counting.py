@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from convbench.check.answers import Inspection, start_workers
-from convbench.check.link import Settings, Worker
+from convbench.check.link import Settings, SideWorker
 from convbench.check.outcome import INSTRUCTIONS, Fact
-from convbench.check.pairs import Planned
+from convbench.check.pairs import CheckedCase
 from convbench.check.sides import Side
 from convbench.core.errors import BuildFailed, CaseFailed
 
@@ -35,7 +35,7 @@ def count_instructions(
 
 
 def _instructions(
-    sides: Mapping[str, Side], settings: Settings, folder: Path, case: Planned, deadline: float
+    sides: Mapping[str, Side], settings: Settings, folder: Path, case: CheckedCase, deadline: float
 ) -> dict[str, dict[str, Any]]:
     """What each side counts. Raises CaseFailed where one cannot, or the time is over."""
     with ExitStack() as stack:
@@ -46,7 +46,7 @@ def _instructions(
         return {name: _counted(worker, deadline) for name, worker in workers.items()}
 
 
-def _counted(worker: Worker, deadline: float) -> dict[str, Any]:
+def _counted(worker: SideWorker, deadline: float) -> dict[str, Any]:
     try:
         return worker.receive(max(1.0, min(COUNTING_TIMEOUT, deadline - time.monotonic())))
     except CaseFailed:

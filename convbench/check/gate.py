@@ -16,7 +16,7 @@ from convbench.check.counting import count_instructions
 from convbench.check.inspection import Request, inspect
 from convbench.check.link import Settings
 from convbench.check.outcome import CaseOutcome, Outcome, SideOutcome
-from convbench.check.pairs import Arm, Planned, Visit
+from convbench.check.pairs import Arm, CheckedCase, PairRequest
 from convbench.check.rule import Rule
 from convbench.check.sides import Side
 from convbench.check.stock import Stock
@@ -35,7 +35,7 @@ class Announcer(Protocol):
     def says(self, message: str) -> None: ...
 
 
-class Silent:
+class SilentAnnouncer:
     """An announcer for a caller who does not watch."""
 
     def says(self, message: str) -> None:
@@ -108,7 +108,9 @@ def check(base: Side, head: Side, request: Request, method: Method, budget: floa
         return so_far(timed, unfinished=False)
 
 
-def decide(arms: tuple[Arm, Arm], cases: Sequence[Planned], ids: Sequence[str], method: Method, timed: Timed) -> Timed:
+def decide(
+    arms: tuple[Arm, Arm], cases: Sequence[CheckedCase], ids: Sequence[str], method: Method, timed: Timed
+) -> Timed:
     """Visits of all undecided cases until there is none left or the time is over: pairs, and triples of suspects.
 
     The rule's error is shared by all that are named; ``timed`` holds the pairs that there are already.
@@ -120,9 +122,9 @@ def decide(arms: tuple[Arm, Arm], cases: Sequence[Planned], ids: Sequence[str], 
         while not method.is_over() and (waiting := timed.waiting(cases, rule, count)):
             method.watcher.says(progress.line(timed, waiting, rule, ids))
             start = time.monotonic()
-            visits = [Visit(case, stages[stage]) for case, stage in waiting]
+            visits = [PairRequest(case, stages[stage]) for case, stage in waiting]
             expected = ((case, timed.following(case.id, stage, rule, count)) for case, stage in waiting)
-            following = [Visit(case, stages[stage]) for case, stage in expected if stage]
+            following = [PairRequest(case, stages[stage]) for case, stage in expected if stage]
             with closing(pairs.measure(visits, method.settings, method.folder, method.stock, following)) as results:
                 for visit, measured in results:
                     timed.add(visit, measured)

@@ -14,7 +14,7 @@ from convbench.check.answers import Answers, Inspection, fresh_copy, keep_worker
 from convbench.check.ledger import Ledger
 from convbench.check.link import Link, Settings
 from convbench.check.outcome import OUTPUT, Fact
-from convbench.check.pairs import Planned, groups
+from convbench.check.pairs import CheckedCase, groups
 from convbench.check.sides import Side
 from convbench.check.stock import Stock
 from convbench.core.errors import CaseFailed, SuiteError, line_of
@@ -83,7 +83,7 @@ def _planned(head: Link, request: Request, settings: Settings) -> Inspection:
     if trials and not plan["cases"]:
         only = "only trainings and read-outs are selected, and a check times calls"
         raise SuiteError(f"{request.suite}: {only}: select other cases")
-    cases = [Planned(case["id"], case["case"], protocol["seed"], alone=case["alone"]) for case in plan["cases"]]
+    cases = [CheckedCase(case["id"], case["case"], protocol["seed"], alone=case["alone"]) for case in plan["cases"]]
     left_out = f"{counted(trials, 'training or read-out', 'trainings and read-outs')} left out: a check times calls"
     return Inspection(plan["name"], cases, protocol["timeout"], notes=[left_out] if trials else [])
 

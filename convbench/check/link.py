@@ -112,7 +112,7 @@ class Link:
         return explain_death(code, self.output)
 
 
-class Worker(Link):
+class SideWorker(Link):
     """A fresh process of a side, which may be copied once it has been greeted."""
 
     forks = False
@@ -200,7 +200,7 @@ class Worker(Link):
 class Copy(Link):
     """A process that is forked from a worker: fresh, with all that its original has imported."""
 
-    def __init__(self, original: Worker, folder: Path) -> None:
+    def __init__(self, original: SideWorker, folder: Path) -> None:
         self.original, self.side, self.settings = original, original.side, original.settings
         with self._opened(folder) as theirs:
             with suppress(OSError):  # of one that has died: the question after it says how

@@ -16,7 +16,7 @@ from convbench.check import decision, pairs
 from convbench.check.decision import CONFIRM_AT_MOST, SLOWER, Ratio
 from convbench.check.link import Settings
 from convbench.check.outcome import CaseOutcome, Timing
-from convbench.check.pairs import Arm, Planned
+from convbench.check.pairs import Arm, CheckedCase
 from convbench.check.rule import Rule
 from convbench.check.sides import Side
 from convbench.check.verdict import CaseVerdict, verdict
@@ -27,9 +27,9 @@ from convbench.models.inputs import Inputs
 from convbench.models.subject import WithoutGradients, on
 from convbench.report.words import units
 
-Word = Literal["slower", "faster", "same", "cannot tell"]
+LiveVerdict = Literal["slower", "faster", "same", "cannot tell"]
 HERE = Side("this process", None, Path(), ())
-CASE = Planned("live", {}, 0)
+CASE = CheckedCase("live", {}, 0)
 DIRECTIONS = 2
 """Slower and faster are two questions, which share the rule's error."""
 
@@ -43,7 +43,7 @@ class Comparison:
     both; ``pairs`` holds the raw timings. All of it was measured in one process.
     """
 
-    verdict: Word
+    verdict: LiveVerdict
     ratio: Ratio
     seconds: tuple[float, float]
     reason: str
@@ -114,7 +114,7 @@ def compare_calls(first: Callable[[], Any], second: Callable[[], Any], device: s
     return Comparison(word, ratio, _typical(timings), reason, tuple(timings))
 
 
-def _verdict(calls: Calls, timings: list[Timing], rule: Rule) -> tuple[Word, Ratio, str]:
+def _verdict(calls: Calls, timings: list[Timing], rule: Rule) -> tuple[LiveVerdict, Ratio, str]:
     every, called = decision.ratio([timing.log_ratio() for timing in timings]), _calls_of(timings, rule)
     if called == ("ok", "ok"):
         return "same", every, ""
@@ -145,7 +145,7 @@ def _confirmed(calls: Calls, names: tuple[str, str], timings: list[Timing], rule
     return verdict(CaseOutcome("live", tuple(timings), tuple(confirmation)), rule, DIRECTIONS)
 
 
-def _word(judged: CaseVerdict, suspected: Word) -> Word:
+def _word(judged: CaseVerdict, suspected: LiveVerdict) -> LiveVerdict:
     return suspected if judged.word == "regression" else "cannot tell"
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 from scipy.stats import median_abs_deviation
 
-from convbench.check.link import Settings, Worker
+from convbench.check.link import Settings, SideWorker
 from convbench.check.outcome import Timing
 from convbench.check.sides import Side
 from convbench.check.stock import Stock
@@ -38,7 +38,7 @@ MEDIAN_ERROR = math.sqrt(math.pi / 2)
 
 
 @dataclass(frozen=True)
-class Planned:
+class CheckedCase:
     """A case as workers are told of it.
 
     Those of the same ``variables`` and threads share a process, unless ``alone``.
@@ -68,10 +68,10 @@ class Arm:
     injected: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
-class Visit(NamedTuple):
+class PairRequest(NamedTuple):
     """A case and the arms that it is to be timed in, base first."""
 
-    case: Planned
+    case: CheckedCase
     arms: tuple[Arm, ...]
 
 
@@ -86,12 +86,12 @@ Measured = Timing | Failed
 
 
 def measure(
-    visits: Sequence[Visit],
+    visits: Sequence[PairRequest],
     settings: Settings,
     folder: Path,
     stock: Stock | None = None,
-    following: Sequence[Visit] = (),
-) -> Generator[tuple[Visit, Measured], None, None]:
+    following: Sequence[PairRequest] = (),
+) -> Generator[tuple[PairRequest, Measured], None, None]:
     """Every case once, in random order, in as few sets of fresh processes as cases may share.
 
     A worker that dies or hangs fails its case only, or the first where it dies at its start: the others go on in new
@@ -114,11 +114,13 @@ def measure(
                 yield first, Failed(str(error))
 
 
-def _arms(visits: Sequence[Visit]) -> tuple[Arm, ...]:
+def _arms(visits: Sequence[PairRequest]) -> tuple[Arm, ...]:
     return max((visit.arms for visit in visits), key=len)
 
 
-def _order(visits: Sequence[Visit], timing: dict[str, Worker], settings: Settings, folder: Path, stock: Stock) -> None:
+def _order(
+    visits: Sequence[PairRequest], timing: dict[str, SideWorker], settings: Settings, folder: Path, stock: Stock
+) -> None:
     """Let what the visits need be imported on cores that those who are timing leave free, if there are as many."""
     busy = {core for worker in timing.values() for core in worker.cores}
     free = os.sched_getaffinity(0) - busy if busy else set()
@@ -128,8 +130,8 @@ def _order(visits: Sequence[Visit], timing: dict[str, Worker], settings: Setting
 
 
 def _timed_until_one_fails(
-    workers: dict[str, Worker], waiting: list[Visit], settings: Settings
-) -> Iterator[tuple[Visit, Measured]]:
+    workers: dict[str, SideWorker], waiting: list[PairRequest], settings: Settings
+) -> Iterator[tuple[PairRequest, Measured]]:
     """The cases in order, taken from ``waiting``, up to one that fails: it may have taken its worker along."""
     while waiting:
         visit = waiting.pop(0)
@@ -140,16 +142,16 @@ def _timed_until_one_fails(
             return
 
 
-def groups(cases: Sequence[Planned]) -> list[list[Planned]]:
+def groups(cases: Sequence[CheckedCase]) -> list[list[CheckedCase]]:
     """Cases that may share a process: started with the same variables, and none that changes the process itself."""
-    sharing: dict[object, list[Planned]] = {}
+    sharing: dict[object, list[CheckedCase]] = {}
     for case in cases:
         key = (case.variables, case.case.get("threads"), case.id if case.alone else "")
         sharing.setdefault(key, []).append(case)
     return list(sharing.values())
 
 
-def _groups_of(visits: Sequence[Visit]) -> list[list[Visit]]:
+def _groups_of(visits: Sequence[PairRequest]) -> list[list[PairRequest]]:
     by_case = {visit.case.id: visit for visit in visits}
     return [[by_case[case.id] for case in group] for group in groups([visit.case for visit in visits])]
 
@@ -159,15 +161,17 @@ def started(
     arms: Sequence[Arm],
     settings: Settings,
     folder: Path,
-    first: Planned,
+    first: CheckedCase,
     stock: Stock | None = None,
-) -> Iterator[dict[str, Worker]]:
+) -> Iterator[dict[str, SideWorker]]:
     """A worker an arm, started at once in random order, all importing what ``first`` needs, then moved to one core."""
     with ExitStack() as stack:
         workers = {}
         for arm in _shuffled(arms):
             worker = stock.take(arm.side, first.variables, settings) if stock else None
-            workers[arm.name] = stack.enter_context(worker or Worker(arm.side, settings, folder, dict(first.variables)))
+            workers[arm.name] = stack.enter_context(
+                worker or SideWorker(arm.side, settings, folder, dict(first.variables))
+            )
         for worker in workers.values():
             worker.greet(first.case)
         for name, worker in workers.items():
@@ -189,7 +193,7 @@ def quietest(threads: int) -> list[int]:
     return sorted(allowed, key=lambda core: round(busy[core], -1) if core < len(busy) else 100.0)[:threads]
 
 
-def time_case(arms: Sequence[Arm], workers: dict[str, Worker], case: Planned, settings: Settings) -> Timing:
+def time_case(arms: Sequence[Arm], workers: dict[str, SideWorker], case: CheckedCase, settings: Settings) -> Timing:
     """Prepare and warm every arm alike, then rounds of slices. Raises CaseFailed naming the arm that could not."""
     prepared = [_ask(workers, arm.name, "prepare", **_prepared(arm, case)) for arm in _shuffled(arms)]
     seconds = max(answer["seconds"] for answer in prepared)
@@ -212,11 +216,11 @@ def time_case(arms: Sequence[Arm], workers: dict[str, Worker], case: Planned, se
     return Timing(tuple(rounds), () if device[0][0] is None else tuple(device))
 
 
-def _prepared(arm: Arm, case: Planned) -> dict[str, Any]:
+def _prepared(arm: Arm, case: CheckedCase) -> dict[str, Any]:
     return {**case.words, "injected": arm.injected.get(case.id)}
 
 
-def _ask(workers: dict[str, Worker], arm: str, do: str, **words: Any) -> dict[str, Any]:
+def _ask(workers: dict[str, SideWorker], arm: str, do: str, **words: Any) -> dict[str, Any]:
     with _naming(arm):
         return workers[arm].ask(do, **words)
 

@@ -82,9 +82,9 @@ class Commits:
             commits.append(commit)
         if commits[0] == commits[1]:
             raise ConvbenchError(f"--good {good} and --bad {bad} are the same commit {commits[0][:12]}: name two")
-        listed = git.line(here.top, commits[0], commits[1])
+        listed = git.first_parent_commits(here.top, commits[0], commits[1])
         if listed is None:
-            raise ConvbenchError(git.no_line(here.top, good, bad))
+            raise ConvbenchError(git.why_no_first_parents(here.top, good, bad))
         return cls(here, build, tuple(commit for commit, _ in listed), tuple(subject for _, subject in listed))
 
     def name(self, place: int) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import mean
 
 from convbench.check import decision
-from convbench.check.pairs import Planned
+from convbench.check.pairs import CheckedCase
 from convbench.check.rule import Rule
 from convbench.check.timed import Stage, Timed
 from convbench.core.text import counted
@@ -17,7 +17,7 @@ LATELY = 3
 """Visits whose mean tells how long the next will take."""
 
 
-def line(timed: Timed, waiting: Sequence[tuple[Planned, Stage]], rule: Rule, cases: Sequence[str]) -> str:
+def line(timed: Timed, waiting: Sequence[tuple[CheckedCase, Stage]], rule: Rule, cases: Sequence[str]) -> str:
     """``2 of 10 undecided: gap (+0.1%, ok if 2 more pairs agree), fc (+9.0%, suspect if ...); 12 s if all agree``
 
     ``cases`` are the names of all, which tell each from the others.

@@ -20,15 +20,15 @@ from scipy.stats import binomtest
 
 from convbench.check import decision, gate, inspection
 from convbench.check.inspection import Request
-from convbench.check.link import Settings, Worker
-from convbench.check.pairs import Arm, Planned
+from convbench.check.link import Settings, SideWorker
+from convbench.check.pairs import Arm, CheckedCase
 from convbench.check.rule import Rule
 from convbench.check.sides import Side
 from convbench.check.stock import Stock
 from convbench.check.timed import Timed
 from convbench.check.verdict import verdict
 from convbench.core import files, json_form
-from convbench.core.comparability import machine
+from convbench.core.comparability import machine_key
 from convbench.core.errors import Refused, StoreError
 from convbench.core.package import __version__
 from convbench.core.record import Scalar
@@ -82,7 +82,7 @@ class Selftest:
             **asdict(settings),
             **asdict(rule),
             "device": self.environment.get("device"),
-            "machine": " | ".join(map(str, machine(self.environment))),
+            "machine": " | ".join(map(str, machine_key(self.environment))),
             "suite": inspected.suite,
             "cases": digest(*sorted(inspected.ids)),
             "convbench": __version__,
@@ -117,10 +117,10 @@ class Selftest:
         count = len(outcome.pairs) + len(outcome.confirmation)
         return Attempt(slowdown, achieved, case, judged.word, seen, count, seconds, self.conditions)
 
-    def _injection(self, case: Planned, slowdown: float) -> tuple[tuple[int, int], float]:
+    def _injection(self, case: CheckedCase, slowdown: float) -> tuple[tuple[int, int], float]:
         """The work that slows a case down, measured on this machine once."""
         if (case.id, slowdown) not in self._injections:
-            with Worker(self.side, case.settings(self.settings), self.folder, dict(case.variables)) as worker:
+            with SideWorker(self.side, case.settings(self.settings), self.folder, dict(case.variables)) as worker:
                 worker.greet()
                 worker.greeted()
                 answer = worker.ask("calibrate", **case.words, slowdown=slowdown)

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-from convbench.check.link import Settings, Worker
+from convbench.check.link import Settings, SideWorker
 from convbench.check.sides import Side
 from convbench.core.errors import CaseFailed
 
@@ -21,7 +21,7 @@ class Stock:
     """Workers that import their side, or have, and do nothing else until a pair takes them; closes what is left."""
 
     def __init__(self) -> None:
-        self._idle: list[tuple[Variables, Worker]] = []
+        self._idle: list[tuple[Variables, SideWorker]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -31,14 +31,14 @@ class Stock:
             worker.close()
         self._idle.clear()
 
-    def put(self, worker: Worker, variables: Variables) -> None:
+    def put(self, worker: SideWorker, variables: Variables) -> None:
         """Keep a worker, or end it where there are enough already."""
         if len(self._idle) < MOST:
             self._idle.append((variables, worker))
         else:
             worker.close()
 
-    def take(self, side: Side, variables: Variables, settings: Settings) -> Worker | None:
+    def take(self, side: Side, variables: Variables, settings: Settings) -> SideWorker | None:
         """One that imported this side with these variables and threads; its time limit is from now on that of these."""
         for _, worker in self._idle:
             worker.hurry()
@@ -70,12 +70,12 @@ class Stock:
                 idle.remove(side)
             elif len(self._idle) < MOST:
                 with suppress(CaseFailed):  # what needs it will start another, or say why it cannot
-                    worker = Worker(side, settings, folder, dict(variables))
+                    worker = SideWorker(side, settings, folder, dict(variables))
                     self._idle.append((variables, worker))
                     worker.confine(cores)
                     worker.greet(case)
 
-    def _started_with(self, variables: Variables, settings: Settings) -> list[Worker]:
+    def _started_with(self, variables: Variables, settings: Settings) -> list[SideWorker]:
         """Those whose environment and threads are what is asked for."""
         alike = (worker for started, worker in self._idle if started == variables)
         return [worker for worker in alike if worker.settings.threads == settings.threads]

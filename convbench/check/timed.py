@@ -9,7 +9,7 @@ from typing import Literal
 from convbench.check import decision
 from convbench.check.decision import Triple
 from convbench.check.outcome import CaseOutcome, Fact, Outcome, Timing
-from convbench.check.pairs import Failed, Measured, Planned, Visit
+from convbench.check.pairs import CheckedCase, Failed, Measured, PairRequest
 from convbench.check.rule import Rule
 
 Stage = Literal["pair", "confirm"]
@@ -33,7 +33,7 @@ class Timed:
         pairs = {case.id: list(case.pairs) for case in cases if case.pairs}
         return cls(pairs, {case.id: list(case.confirmation) for case in cases if case.confirmation}, keep=keep)
 
-    def add(self, visit: Visit, measured: Measured) -> None:
+    def add(self, visit: PairRequest, measured: Measured) -> None:
         """A pair or triple of a case, or why there is none."""
         if isinstance(measured, Failed):
             self.failed[visit.case.id] = measured.reason
@@ -41,7 +41,7 @@ class Timed:
             timings = self.pairs if len(visit.arms) == PAIR else self.confirmation
             timings.setdefault(visit.case.id, []).append(measured)
 
-    def waiting(self, cases: Sequence[Planned], rule: Rule, count: int) -> list[tuple[Planned, Stage]]:
+    def waiting(self, cases: Sequence[CheckedCase], rule: Rule, count: int) -> list[tuple[CheckedCase, Stage]]:
         """The cases of which more is to be measured, and what."""
         stages = ((case, self.stage(case.id, rule, count)) for case in cases if case.id not in self.failed)
         return [(case, stage) for case, stage in stages if stage is not None]

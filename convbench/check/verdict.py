@@ -12,9 +12,9 @@ from convbench.check.outcome import CaseOutcome, Outcome
 from convbench.check.rule import Rule
 from convbench.core.text import counted
 
-Word = Literal["ok", "regression", "inconclusive", "invalid"]
+VerdictName = Literal["ok", "regression", "inconclusive", "invalid"]
 FINE, REGRESSION, INCONCLUSIVE, INVALID = 0, 1, 3, 5
-CODES: dict[Word, int] = {"ok": FINE, "regression": REGRESSION, "inconclusive": INCONCLUSIVE, "invalid": INVALID}
+CODES: dict[VerdictName, int] = {"ok": FINE, "regression": REGRESSION, "inconclusive": INCONCLUSIVE, "invalid": INVALID}
 BUSY = "the machine is too busy"
 GRAVEST = (REGRESSION, INVALID, INCONCLUSIVE, FINE)
 
@@ -24,7 +24,7 @@ class CaseVerdict:
     """A case's word, its ratio where it was timed, and why it is not ok."""
 
     case: CaseOutcome
-    word: Word
+    word: VerdictName
     ratio: Ratio | None
     reason: str
 
@@ -59,7 +59,9 @@ def verdict(case: CaseOutcome, rule: Rule, cases: int) -> CaseVerdict:
     return CaseVerdict(case, "inconclusive", ratio, _unseen(logs, rule))
 
 
-def _confirmed(suspect: CaseOutcome, rule: Rule, cases: int, first: Ratio | None) -> tuple[Word, Ratio | None, str]:
+def _confirmed(
+    suspect: CaseOutcome, rule: Rule, cases: int, first: Ratio | None
+) -> tuple[VerdictName, Ratio | None, str]:
     """What the new pairs make of a suspect; the ratio shown is theirs, which chance has not picked."""
     triples = suspect.triples
     if not triples:

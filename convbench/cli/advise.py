@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from convbench.analysis.quality.lessons import Budget
     from convbench.analysis.results import Result
     from convbench.core.metric import Metric
-    from convbench.core.record import Record, Run
+    from convbench.core.record import Record, RunDescription
 
 ADVISED, ABSTAINED = 0, 3
 
@@ -193,7 +193,9 @@ def _without_trainings(ask: Ask, compared: Budget) -> str:
     return f"{joined(options)} {verb} among trainings, of which there are none" if options else ""
 
 
-def _print_not_run(path: Path, run: Run, results: Sequence[Result], ask: Ask, compared: Budget, as_json: bool) -> None:
+def _print_not_run(
+    path: Path, run: RunDescription, results: Sequence[Result], ask: Ask, compared: Budget, as_json: bool
+) -> None:
     from convbench.report.words.advice import not_run
 
     missing = not_run(run, results, str(path if path.is_dir() else path.parent))

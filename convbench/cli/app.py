@@ -131,7 +131,7 @@ def bring(modules: Sequence[str]) -> None:
     """Name modules that register plug-ins to this process and to those it starts."""
     from convbench.core import imports, installed
 
-    imports.lend(filter(None, [imports.working_directory()]))
+    imports.add_to_path(filter(None, [imports.working_directory()]))
     named = installed.modules_in(",".join(modules))
     os.environ[installed.VARIABLE] = ",".join(dict.fromkeys((*installed.of_environment(), *named)))
     installed.load()
@@ -144,4 +144,4 @@ def import_from_here(suite: str) -> None:
     """A suite may name the user's own modules: those beside it and in the working directory can be imported."""
     from convbench.core import imports
 
-    imports.lend_beside(Path(suite))
+    imports.add_suite_folder(Path(suite))

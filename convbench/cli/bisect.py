@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convbench.cli.app import Device, Only, Overrides, Skip, Source, app
-from convbench.cli.gate import Allocator, Detect, Lines, Threads, rule_of, seconds_of, settings_of, undisturbed
+from convbench.cli.gate import Allocator, AnnouncedLines, Detect, Threads, rule_of, seconds_of, settings_of, undisturbed
 from convbench.core.errors import ConvbenchError
 
 if TYPE_CHECKING:
@@ -63,10 +63,10 @@ def bisect(
     files.refuse_unwritable(place)
     request = Request(suite, overrides or (), only or (), skip or (), not different_outputs)
     span, limit = Span(good, bad, *package, build), seconds_of(budget)
-    question = search.Question(request, span, imports.here(), place, resume, limit)
+    question = search.BisectRequest(request, span, imports.here(), place, resume, limit)
     settings, rule = settings_of(threads, allocator, device), rule_of(detect)
     with undisturbed():
-        answer = search.find(question, settings, rule, Lines())
+        answer = search.find(question, settings, rule, AnnouncedLines())
     raise typer.Exit(_show(answer, place))
 
 

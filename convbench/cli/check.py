@@ -11,8 +11,8 @@ from convbench.cli.app import Device, Only, Overrides, Skip, Source, app
 from convbench.cli.check_files import CheckFiles
 from convbench.cli.gate import (
     Allocator,
+    AnnouncedLines,
     Detect,
-    Lines,
     Threads,
     rule_of,
     say_unused,
@@ -95,7 +95,7 @@ def check(
         ledger = files.ledger(resume)  # the check that was waited for may be the one to go on with
         request = Request(suite, overrides or (), only or (), skip or (), not different_outputs, instructions, ledger)
         side = Base(base or ".", base_python, build)
-        outcome = against_base.check(request, side, settings, rule, Lines(), limit).outcome
+        outcome = against_base.check(request, side, settings, rule, AnnouncedLines(), limit).outcome
     files.write(outcome)
     raise typer.Exit(_show(outcome))
 

@@ -61,7 +61,7 @@ def undisturbed() -> Iterator[None]:
     def waiting(pid: str) -> None:
         print(f"another check measures on this machine (process {pid}): waiting for it", file=sys.stderr)
 
-    with lock.hold(lock.machine(), waiting, lock.REMEDY):
+    with lock.hold(lock.machine_lock(), waiting, lock.REMEDY):
         try:
             yield
         finally:
@@ -69,7 +69,7 @@ def undisturbed() -> Iterator[None]:
                 print(file=sys.stderr)
 
 
-class Lines:
+class AnnouncedLines:
     """A line with the seconds so far for everything that is said, on standard error; on a terminal always the same."""
 
     def __init__(self) -> None:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convbench.cli.app import Only, app
-from convbench.cli.gate import Lines, say_unused, undisturbed
+from convbench.cli.gate import AnnouncedLines, say_unused, undisturbed
 from convbench.core.errors import ConvbenchError
 
 if TYPE_CHECKING:
-    from convbench.analysis.history.overview import History, Question
+    from convbench.analysis.history.overview import History, HistoryQuery
     from convbench.check.confirm import Suspect
 
 
@@ -58,19 +58,19 @@ def history(
     raise typer.Exit(answer.exit_code)
 
 
-def _question(runs: list[Path], store: Path | None, metric: str, only: tuple[str, ...], since: str) -> Question:
+def _question(runs: list[Path], store: Path | None, metric: str, only: tuple[str, ...], since: str) -> HistoryQuery:
     """Raises ConvbenchError for a call that names no runs, or both runs and a store, or no date."""
-    from convbench.analysis.history.overview import Question
+    from convbench.analysis.history.overview import HistoryQuery
     from convbench.core import git, imports
 
     if bool(runs) == bool(store):
         raise ConvbenchError("name the runs: either run directories, or --store FOLDER that holds them")
     place = imports.working_directory()
     line = git.commits(place) if place else ()
-    return Question((store,) if store else tuple(runs), metric, only, since, line)
+    return HistoryQuery((store,) if store else tuple(runs), metric, only, since, line)
 
 
-def _answer(question: Question, store: Path | None) -> History:
+def _answer(question: HistoryQuery, store: Path | None) -> History:
     from convbench.analysis.history import overview
     from convbench.check import confirm
 
@@ -86,7 +86,7 @@ def _confirm(suspects: list[Suspect], store: Path, build: str) -> None:
         with undisturbed():
             try:
                 confirm.refuse_unwritable(store)
-                place = confirm.keep(store, confirm.confirm(suspect, imports.here(), Lines(), build))
+                place = confirm.keep(store, confirm.confirm(suspect, imports.here(), AnnouncedLines(), build))
             except ConvbenchError as error:
                 print(f"cannot be confirmed: {suspect.before} to {suspect.after}: {error}", file=sys.stderr)
                 continue

@@ -86,11 +86,11 @@ def _written(default: Any) -> str:
 
 def _described(plugin: Any) -> str:
     """Its summary, where it comes from unless it is convbench's own, and the extra that it lacks here."""
-    from convbench.core.traits import VariantTraits, missing
+    from convbench.core.traits import VariantTraits, missing_modules
 
     marks = [] if plugin.origin == "convbench" else [plugin.origin]
     declared = plugin.declared
-    if isinstance(declared, VariantTraits) and (lacking := missing(declared.modules)):
+    if isinstance(declared, VariantTraits) and (lacking := missing_modules(declared.modules)):
         how = f"pip install 'convbench[{declared.extra}]'" if declared.extra else ", ".join(lacking)
         marks.append(f"not installed: {how}")
     return " ".join([plugin.summary, *(f"[{mark}]" for mark in marks)])

@@ -40,7 +40,7 @@ from convbench.core.quantities import duration
 from convbench.core.text import counted, cut, joined
 
 if TYPE_CHECKING:
-    from convbench.core.record import Record, Run
+    from convbench.core.record import Record, RunDescription
     from convbench.runs import sweep
     from convbench.runs.preparation import Prepared
 
@@ -139,7 +139,7 @@ def merge(
 
     stored = [store.load(path) for path in runs]
     run, records = merging.merge(stored)
-    if lacking := shards.missing(run):
+    if lacking := shards.missing_names(run):
         print(f"convbench: {lacking} missing: merge {out} with what is left", file=sys.stderr)
     if merging.repeats(stored):
         print("convbench: a run is named twice, which adds nothing", file=sys.stderr)
@@ -150,13 +150,13 @@ def merge(
         store.start(out, run, records)
         write_csv(out, records)
     conclude(out, show=True)
-    if unfinished := len(planned.missing(run, records)):
+    if unfinished := len(planned.unmeasured(run, records)):
         have = counted(unfinished, "planned case has", "planned cases have")
         print(f"convbench: {have} no result: go on with the shard by --resume, and merge again", file=sys.stderr)
     raise typer.Exit(INCOMPLETE if lacking or unfinished else _ending(records))
 
 
-def _commit(run: Run) -> str:
+def _commit(run: RunDescription) -> str:
     """The commit that a run was measured at, as its machine said."""
     commit, dirty = run.environment.get("commit"), run.environment.get("dirty")
     return f"{commit}{' with changes' if dirty else ''}" if commit else "one that is not known"

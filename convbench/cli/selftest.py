@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from convbench.cli.app import Device, Only, Overrides, Skip, app
-from convbench.cli.gate import Allocator, Detect, Lines, Threads, rule_of, say_unused, settings_of, undisturbed
+from convbench.cli.gate import Allocator, AnnouncedLines, Detect, Threads, rule_of, say_unused, settings_of, undisturbed
 from convbench.core import files, imports
 from convbench.core.errors import ConvbenchError, StoreError
 from convbench.core.text import counted
@@ -74,7 +74,7 @@ def selftest(
         folder = stack.enter_context(sides.scratch_folder())
         side = stack.enter_context(sides.materialise(".", here, folder))
         self_test = test.Selftest(side, Request(suite, overrides or (), only or (), skip or ()), settings, rule, folder)
-        for trial in test.append(self_test.experiments(percents, 60 * minutes, Lines()), out):
+        for trial in test.append(self_test.experiments(percents, 60 * minutes, AnnouncedLines()), out):
             print(f"  {trial.word}: {trial.case}, {trial.seen:+.1%} seen", file=sys.stderr)
     figures = test.figures(test.stored(out, self_test.conditions))
     lines, smallest = list(test.sentences(figures)), test.smallest_seen(figures)

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
 from convbench.core import files, lock
-from convbench.core.comparability import machine
+from convbench.core.comparability import machine_key
 from convbench.core.record import Scalar
 
 REMEDY = "set XDG_CACHE_HOME"
@@ -57,7 +57,7 @@ def _path(kind: str) -> Path:
 
 
 def _key(environment: Mapping[str, Scalar], subject: Sequence[Hashable]) -> str:
-    return " | ".join(map(str, (*machine(environment), *subject)))
+    return " | ".join(map(str, (*machine_key(environment), *subject)))
 
 
 def _stored(kind: str) -> dict[str, object]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
-from convbench.core.record import Run, Scalar
+from convbench.core.record import RunDescription, Scalar
 
 CALL = "convbench.run"
 SWITCHES = ("resume", "until_sure")
@@ -42,7 +42,7 @@ class Command:
         return f"{CALL}({', '.join(self._arguments())})" if self.python else shlex.join(self._words())
 
     @classmethod
-    def of(cls, run: Run) -> Command:
+    def of(cls, run: RunDescription) -> Command:
         """That of a run; where what is stored cannot be read, the run's suite by name."""
         return _read(run.command) or cls(run.name)
 

@@ -40,7 +40,7 @@ def fingerprint(facts: Mapping[str, Scalar]) -> str:
     return digest(json.dumps(identity(facts)))
 
 
-def machine(facts: Mapping[str, Scalar]) -> tuple[Scalar, ...]:
+def machine_key(facts: Mapping[str, Scalar]) -> tuple[Scalar, ...]:
     """The facts that a selftest's floor belongs to, None where one is not known."""
     return tuple(facts.get(key) for key in OF_MACHINE)
 

@@ -133,7 +133,7 @@ def _content(directory: Path) -> Content | str:
     try:
         if lock.is_held(directory / store.LOCK):
             return "it is being measured: push it again when that has ended"
-        run = store.read_run(directory)
+        run = store.read_description(directory)
         content = Folder(directory.parent).read(directory.name)
     except (OSError, StoreError) as error:
         return str(error)

@@ -53,7 +53,7 @@ def _merge_base(cwd: Path, left: str, right: str) -> str | None:
     return _ask(cwd, "merge-base", ours, theirs) if ours and theirs else None
 
 
-def line(cwd: Path, good: str, bad: str) -> list[tuple[str, str]] | None:
+def first_parent_commits(cwd: Path, good: str, bad: str) -> list[tuple[str, str]] | None:
     """The commits from good to bad by first parents, each with its subject; None where good is not among them."""
     listed = _ask(cwd, "log", "--no-show-signature", "--first-parent", "-z", "--format=%H %s", bad) or ""
     entries = (entry.partition(" ") for entry in listed.split("\0") if entry)  # subjects may hold all but that
@@ -68,7 +68,7 @@ def commits(cwd: Path) -> tuple[str, ...]:
     return tuple((listed or "").split()[::-1])
 
 
-def no_line(cwd: Path, good: str, bad: str) -> str:
+def why_no_first_parents(cwd: Path, good: str, bad: str) -> str:
     """Why no line of history leads from good to bad, and what to do."""
     common = _merge_base(cwd, good, bad)
     if common and common == commit(cwd, bad):
@@ -213,9 +213,9 @@ def _is_whole(tree: Path, commit: str) -> bool:
 def remove_leftovers(repository: Path) -> None:
     """Remove the worktrees of checks that were killed: those in a folder that no process holds."""
     listed = _ask(repository, "worktree", "list", "--porcelain") or ""
-    for line in listed.splitlines():
-        path = Path(line.removeprefix("worktree "))
-        ours = line.startswith("worktree ") and path.parent.name.startswith(PREFIX_OF_CHECK)
+    for first_parent_commits in listed.splitlines():
+        path = Path(first_parent_commits.removeprefix("worktree "))
+        ours = first_parent_commits.startswith("worktree ") and path.parent.name.startswith(PREFIX_OF_CHECK)
         if ours and is_free(path.parent / "lock"):
             _remove(repository, path)
             shutil.rmtree(path.parent, ignore_errors=True)

@@ -22,7 +22,7 @@ LEVELS = 3
 LONGEST_REASON = 300
 
 
-def lend(folders: Iterable[Path]) -> None:
+def add_to_path(folders: Iterable[Path]) -> None:
     """Let modules of these folders be imported, behind the standard library and before installed packages."""
     known = set(sys.path)
     new = [str(folder) for folder in dict.fromkeys(folders) if str(folder) not in known]
@@ -30,11 +30,11 @@ def lend(folders: Iterable[Path]) -> None:
     sys.path[place:place] = new
 
 
-def lend_beside(suite: Path) -> None:
+def add_suite_folder(suite: Path) -> None:
     """Let the modules beside a suite and in the working directory be imported; a suite may be no file, but a name."""
     folder = working_directory()
     if folder:
-        lend([folder, *([suite.parent.absolute()] if _is_file(suite) else [])])
+        add_to_path([folder, *([suite.parent.absolute()] if _is_file(suite) else [])])
 
 
 def working_directory() -> Path | None:

@@ -45,7 +45,7 @@ CREATE TABLE number (metric INTEGER, case_id INTEGER, run INTEGER, machine INTEG
 """
 
 
-class Number(NamedTuple):
+class IndexedValue(NamedTuple):
     """One number of a run, in base units: ``metric`` by its option, ``machine`` as fingerprint, ``protocol`` as digest.
 
     ``reference`` are the seconds of the reference workload that a time was taken beside.
@@ -85,7 +85,7 @@ class Contents:
 
     entry: Entry
     identity: str
-    numbers: Sequence[Number] = ()
+    numbers: Sequence[IndexedValue] = ()
     machines: Mapping[str, str] = field(default_factory=dict)
     metrics: Sequence[Metric] = ()
     parts: Sequence[str] = ()

@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from convbench.core import files, metrics
 from convbench.core.metric import Metric
-from convbench.core.record import Record, Run
+from convbench.core.record import Record, RunDescription
 from convbench.core.shards import SHARD
 
 WORDS = {field.name for field in fields(Metric)} - {"name", "unit", "better"}
@@ -24,9 +24,9 @@ def record_line(record: Record) -> bytes:
     return as_json(_records(), record, exclude=_not_stored(record))
 
 
-def run_text(run: Run) -> bytes:
+def description_text(run: RunDescription) -> bytes:
     """The description of a run, indented for readers."""
-    return as_json(_runs(), run, indent=1, exclude=_not_described(run))
+    return as_json(_descriptions(), run, indent=1, exclude=_not_described(run))
 
 
 def parse_record(line: bytes) -> Record:
@@ -34,9 +34,9 @@ def parse_record(line: bytes) -> Record:
     return _records().validate_json(line)
 
 
-def parse_run(text: bytes) -> Run:
+def parse_description(text: bytes) -> RunDescription:
     """The run of a description. Raises pydantic's ValidationError."""
-    return _runs().validate_json(text)
+    return _descriptions().validate_json(text)
 
 
 def as_json(kind: TypeAdapter[Any], value: Any, **options: Any) -> bytes:
@@ -87,7 +87,7 @@ def _not_stored(record: Record) -> dict[str, Any]:
     return {"readings": readings, **empty, **case}
 
 
-def _not_described(run: Run) -> set[str]:
+def _not_described(run: RunDescription) -> set[str]:
     """What a description leaves out: what is empty of hosts where there is one, of merged parts and of trainings."""
     names = ("hosts", "environments", "between_hosts", "parts", "shards", "later")
     return {name for name in names if not getattr(run, name)}
@@ -102,7 +102,7 @@ def _of_its_visits(record: Record) -> Record:
     return record
 
 
-def _sound(run: Run) -> Run:
+def _sound(run: RunDescription) -> RunDescription:
     for name, most in (("intervals_meet", 1.0), ("visible_slowdown", sys.float_info.max)):
         share = getattr(run, name)
         if share is not None and not 0 <= share <= most:
@@ -114,8 +114,8 @@ def _sound(run: Run) -> Run:
 
 
 @cache
-def _runs() -> TypeAdapter[Run]:
-    return TypeAdapter(Annotated[Run, AfterValidator(_sound)])
+def _descriptions() -> TypeAdapter[RunDescription]:
+    return TypeAdapter(Annotated[RunDescription, AfterValidator(_sound)])
 
 
 @cache

@@ -27,11 +27,11 @@ REMEDY = "set TMPDIR to a folder that you may write"
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 
-class Held(Exception):
+class AlreadyLocked(Exception):
     """Another process has the lock; the message is the process's number, where it is known."""
 
 
-def machine() -> Path:
+def machine_lock() -> Path:
     """The lock of this machine: two checks at once would measure each other."""
     return Path(tempfile.gettempdir()) / "convbench-check.lock"
 
@@ -58,7 +58,7 @@ def hold_or_raise(path: Path) -> Iterator[None]:
     """Hold a lock. Raises Held where another process has it."""
 
     def refuse(pid: str) -> None:
-        raise Held(pid)
+        raise AlreadyLocked(pid)
 
     with hold(path, refuse):
         yield

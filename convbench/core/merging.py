@@ -13,7 +13,7 @@ from convbench.core import shards
 from convbench.core.case import Whole
 from convbench.core.commands import Command
 from convbench.core.errors import StoreError
-from convbench.core.record import Record, Run, Visit
+from convbench.core.record import Record, RunDescription, Visit
 from convbench.core.store import Stored
 from convbench.core.text import digest
 
@@ -23,7 +23,7 @@ SHARD = "shard "
 """How a merged run names a part: in its list of hosts with a number, in visits with its identity."""
 
 
-def identity(run: Run) -> str:
+def identity(run: RunDescription) -> str:
     """The same of all copies of a run, and of no other: shards of one suite may begin in the same second."""
     return digest(run.name, run.started, run.fingerprint, run.command, run.suite, *run.planned)
 
@@ -55,14 +55,14 @@ def merge(runs: Sequence[Stored]) -> Stored:
     described = [run for run, _ in runs]
     _refuse_other_sweeps(described)
     _refuse_other_code(chain.from_iterable(records for _, records in runs))
-    merged = replace(first, command=command, planned=planned, equal=equal, shards=shards.of(described))
+    merged = replace(first, command=command, planned=planned, equal=equal, shards=shards.of_runs(described))
     later = tuple(dict.fromkeys(case for run in described for case in run.later))
     merged = replace(merged, later=later, **_of_hosts(described))
     records = union(records for _, records in runs)
     return replace(merged, parts=_parts(merged, runs, records)), records
 
 
-def _placed(run: Run, records: Sequence[Record]) -> list[Record]:
+def _placed(run: RunDescription, records: Sequence[Record]) -> list[Record]:
     """Records whose visits say which run they are of; those of a merged run say it already."""
     name = f"{SHARD}{identity(run)}"
     return [replace(record, visits=tuple(_placed_visit(visit, name) for visit in record.visits)) for record in records]
@@ -72,7 +72,7 @@ def _placed_visit(visit: Visit, run: str) -> Visit:
     return visit if visit.host.startswith(SHARD) else replace(visit, host=f"{run} {visit.host}".strip())
 
 
-def _parts(merged: Run, runs: Sequence[Stored], records: Sequence[Record]) -> tuple[str, ...]:
+def _parts(merged: RunDescription, runs: Sequence[Stored], records: Sequence[Record]) -> tuple[str, ...]:
     """What tells the runs all of whose results a merged run has; of two that measured the same, it has the first's."""
     merged_ids = set(map(id, records))
     whole = (run for run, own in runs if all(id(record) in merged_ids for record in own if record.status == "ok"))
@@ -80,16 +80,16 @@ def _parts(merged: Run, runs: Sequence[Stored], records: Sequence[Record]) -> tu
     return tuple(part for part in parts if part != identity(merged))  # a single run is merged to a copy of itself
 
 
-def _of_suite(run: Run, field: str) -> object:
+def _of_suite(run: RunDescription, field: str) -> object:
     """What a run has of the suite in a field; a budget is the command's own, and changes no number."""
     return replace(run.protocol, budget=None) if field == "protocol" else getattr(run, field)
 
 
-def _refuse_other_sweeps(runs: Sequence[Run]) -> None:
+def _refuse_other_sweeps(runs: Sequence[RunDescription]) -> None:
     """Raises StoreError where shards have cases chosen in different ways, so that they are no parts of one sweep."""
-    of_shards = [run for run in runs if shards.held(run)]
+    of_shards = [run for run in runs if shards.of_run(run)]
     for run in of_shards[1:]:
-        if shards.asked(run) != shards.asked(of_shards[0]):
+        if shards.selection_of(run) != shards.selection_of(of_shards[0]):
             raise StoreError(
                 f"{run.name!r} of {run.started} has other overrides, --only or --skip than that of "
                 f"{of_shards[0].started}: they are no shards of one sweep, run one of them again as the other was"
@@ -113,7 +113,7 @@ def _refuse_other_code(records: Iterable[Record]) -> None:
         )
 
 
-def _of_hosts(runs: Sequence[Run]) -> dict[str, Any]:
+def _of_hosts(runs: Sequence[RunDescription]) -> dict[str, Any]:
     """What merged runs say of their hosts, runs on one host being numbered as shards; nothing where all are alike."""
     if not any(run.hosts for run in runs) and len({run.fingerprint for run in runs}) == 1:
         return {}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from convbench.core.record import Record, Run
+from convbench.core.record import Record, RunDescription
 
 
-def missing(run: Run, records: Sequence[Record]) -> list[str]:
+def unmeasured(run: RunDescription, records: Sequence[Record]) -> list[str]:
     """The ids of what is planned and has no record, and of later trainings, which are planned at no learning rate.
 
     A model of which this machine skipped each training is trained no further.

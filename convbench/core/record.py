@@ -18,8 +18,8 @@ from convbench.core.metric import Metric
 
 __all__ = [
     "EAGER", "FACTS", "SCHEMA_VERSION", "STAGES", "Case", "Choice", "Clip", "Failure", "Features", "Finding", "Metric",
-    "Parts", "Protocol", "Reading", "Record", "Recurrent", "Run", "Scalar", "Training", "Trial", "Visit", "Whole",
-    "timestamp",
+    "Parts", "Protocol", "Reading", "Record", "Recurrent", "RunDescription", "Scalar", "Training", "Trial", "Visit",
+    "Whole", "timestamp",
 ]  # fmt: skip
 
 SCHEMA_VERSION = 1
@@ -174,7 +174,7 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class RunDescription:
     """What all records of one run share: written once as ``run.json`` before the first measurement.
 
     ``suite`` is the YAML text as it was run and ``command`` the command line that repeats the run;

@@ -156,7 +156,7 @@ def _module(build: Any) -> str:
     return str(getattr(build, "__module__", ""))
 
 
-def _last_line(build: Factory, error: Exception) -> str:
+def _last_line(build: Any, error: Exception) -> str:
     """The last line of the factory's own file that led to the error."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if frame.filename == inspect.getsourcefile(inspect.unwrap(build))]

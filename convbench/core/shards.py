@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 
 from convbench.core.commands import Command
-from convbench.core.record import Run
+from convbench.core.record import RunDescription
 from convbench.core.text import joined
 
 SHARD = re.compile(r"(\d{1,6})/(\d{1,6})", re.ASCII)
@@ -17,26 +17,26 @@ NAMED = 4
 """Missing shards that are named; more are counted."""
 
 
-def of(runs: Sequence[Run]) -> tuple[str, ...]:
+def of_runs(runs: Sequence[RunDescription]) -> tuple[str, ...]:
     """What merged runs are shards of, as ``1/4``; nothing where together they are the whole suite."""
-    by_run = [held(run) for run in runs]
+    by_run = [of_run(run) for run in runs]
     names = {name for of_run in by_run for name in of_run}
     return tuple(sorted(names, key=_place)) if all(by_run) and _lacking(names) else ()
 
 
-def held(run: Run) -> tuple[str, ...]:
+def of_run(run: RunDescription) -> tuple[str, ...]:
     """The shards that a run is, or was merged of, as ``1/4``; nothing of any other."""
     return run.shards or tuple(filter(SHARD.fullmatch, (Command.of(run).shard,)))
 
 
-def asked(run: Run) -> tuple[frozenset[str], ...]:
+def selection_of(run: RunDescription) -> tuple[frozenset[str], ...]:
     """What chose a run's cases beside its suite's text: overrides but those its description holds, --only, --skip."""
     command = Command.of(run)
     overrides = (text for text in command.overrides if text.partition("=")[0].split(".")[0].strip() not in DESCRIBED)
     return frozenset(overrides), frozenset(command.only), frozenset(command.skip)
 
 
-def missing(run: Run) -> str:
+def missing_names(run: RunDescription) -> str:
     """``shards 2/4 and 3/4``: what a merged run lacks; empty where that is nothing."""
     lacking = _lacking(run.shards)
     more = [f"{len(lacking) - NAMED:,} more"] if len(lacking) > NAMED else []

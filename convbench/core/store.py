@@ -18,14 +18,14 @@ from pydantic import ValidationError
 
 from convbench.core import files, lock, visits
 from convbench.core.errors import StoreError
-from convbench.core.json_form import parse_record, parse_run, reason, record_line, run_text
-from convbench.core.record import SCHEMA_VERSION, Record, Run
+from convbench.core.json_form import description_text, parse_description, parse_record, reason, record_line
+from convbench.core.record import SCHEMA_VERSION, Record, RunDescription
 
 RUN, RESULTS, CSV, LOCK = "run.json", "results.jsonl", "results.csv", ".lock"
 PREVIOUS = "previous"
 """Below a run: those that were there before it."""
 REMEDY = "choose another place with --out"
-Stored = tuple[Run, list[Record]]
+Stored = tuple[RunDescription, list[Record]]
 
 
 def exists(directory: Path) -> bool:
@@ -36,7 +36,7 @@ def exists(directory: Path) -> bool:
         return False
 
 
-def start(directory: Path, run: Run, records: Iterable[Record] = ()) -> None:
+def start(directory: Path, run: RunDescription, records: Iterable[Record] = ()) -> None:
     """Write a new run, with the records that it has already.
 
     Whatever a run left there is set aside below ``previous/``, never overwritten. Raises StoreError where the directory
@@ -52,9 +52,9 @@ def start(directory: Path, run: Run, records: Iterable[Record] = ()) -> None:
     describe(directory, run)
 
 
-def describe(directory: Path, run: Run) -> None:
+def describe(directory: Path, run: RunDescription) -> None:
     """Write the description of a run anew, whole or not at all. Raises StoreError."""
-    files.write(directory / RUN, run_text(run), REMEDY)
+    files.write(directory / RUN, description_text(run), REMEDY)
 
 
 def append(directory: Path, record: Record) -> None:
@@ -88,15 +88,18 @@ def load(path: Path) -> Stored:
         raise StoreError(f"{path}: not a run: there is no {RUN} in {directory}")
     if not named:
         raise StoreError(f"{path}: no such file: {directory} is a run and has none of that name")
-    run, records = read_run(directory), visits.join_visits(record for _, record in _read_lines(directory / RESULTS))
+    run, records = (
+        read_description(directory),
+        visits.join_visits(record for _, record in _read_lines(directory / RESULTS)),
+    )
     place = {case: number for number, case in enumerate(run.planned)}
     return run, sorted(records, key=lambda record: place.get(record.case.id, len(place)))
 
 
-def read_run(directory: Path) -> Run:
+def read_description(directory: Path) -> RunDescription:
     """``run.json`` of a run. Raises StoreError where it cannot be read, is none of ours or of a newer convbench."""
     try:
-        run = parse_run((directory / RUN).read_bytes())
+        run = parse_description((directory / RUN).read_bytes())
     except OSError as error:
         raise StoreError(f"{directory / RUN}: cannot be read ({error.strerror})") from error
     except ValidationError as error:
@@ -133,7 +136,7 @@ def locked(directory: Path) -> Iterator[None]:
     with ExitStack() as stack:
         try:
             stack.enter_context(lock.hold_or_raise(directory / LOCK))
-        except lock.Held as error:
+        except lock.AlreadyLocked as error:
             raise StoreError(f"{directory}: another convbench is measuring into it: wait, or choose --out") from error
         yield
 
@@ -165,7 +168,7 @@ def _set_aside(directory: Path) -> None:
 def _started(directory: Path) -> str:
     """When the run there began, as the name of a folder."""
     with suppress(StoreError):
-        return re.sub(r"[^0-9TZ-]", "", read_run(directory).started.replace("+00:00", "Z"))[:40] or "unknown"
+        return re.sub(r"[^0-9TZ-]", "", read_description(directory).started.replace("+00:00", "Z"))[:40] or "unknown"
     return "unknown"
 
 

@@ -139,7 +139,7 @@ def packages(cases: Iterable[Case]) -> tuple[str, ...]:
     return tuple(sorted({package for name in names for package in of_variant(name).packages}))
 
 
-def missing(modules: Iterable[str]) -> list[str]:
+def missing_modules(modules: Iterable[str]) -> list[str]:
     """Those of some modules that are not installed here."""
     return [name for name in modules if not _is_installed(name)]
 

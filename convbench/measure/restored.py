@@ -41,7 +41,7 @@ def changes_for_good(module: nn.Module) -> bool:
     return any(is_lazy(tensor) for tensor in tensors if tensor is not None)
 
 
-def frozen(tensor: torch.Tensor) -> bool:
+def is_frozen(tensor: torch.Tensor) -> bool:
     """Whether it is a plain parameter without a gradient; one of a class of its own may be more than its numbers."""
     return type(tensor) is nn.Parameter and not tensor.requires_grad
 
@@ -89,7 +89,7 @@ def _clone_tensors(containers: list[Any]) -> None:
             if isinstance(value, torch.Tensor) and _is_cloned(value):
                 if id(value) not in clones:
                     clone = _clone(value.detach())
-                    clones[id(value)] = nn.Parameter(clone, requires_grad=False) if frozen(value) else clone
+                    clones[id(value)] = nn.Parameter(clone, requires_grad=False) if is_frozen(value) else clone
                 container[place] = clones[id(value)]
 
 
@@ -101,4 +101,4 @@ def _clone(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _is_cloned(tensor: torch.Tensor) -> bool:
-    return frozen(tensor) or not (isinstance(tensor, nn.Parameter) or is_lazy(tensor))
+    return is_frozen(tensor) or not (isinstance(tensor, nn.Parameter) or is_lazy(tensor))

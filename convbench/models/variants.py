@@ -50,6 +50,6 @@ def process_environment(case: Case) -> dict[str, str]:
 def need(variant: str, modules: Sequence[str] = ()) -> None:
     """Raises Unavailable where a module that a variant needs is not installed, and says how it is."""
     declared = traits.of_variant(variant)
-    if missing := traits.missing(modules or declared.modules):
+    if missing := traits.missing_modules(modules or declared.modules):
         how = f"pip install 'convbench[{declared.extra}]'" if declared.extra else "install it"
         raise Unavailable(f"{', '.join(missing)} is not installed, which the variant {variant} needs: {how}")

@@ -19,10 +19,10 @@ IN_OWN_LAYOUT = "prim::ConstantMKLDNNTensor"
 def weights_bytes(model: nn.Module) -> int:
     """Bytes of parameters and buffers, and of quantised weights, which are neither."""
     listed = (*_all_parameters(model), *model.buffers())
-    return held_bytes(made(listed))
+    return held_bytes(materialized(listed))
 
 
-def made(listed: Iterable[torch.Tensor]) -> list[torch.Tensor]:
+def materialized(listed: Iterable[torch.Tensor]) -> list[torch.Tensor]:
     """Those parameters and buffers that have a shape; those of a lazy layer that no call has reached have none."""
     return [tensor for tensor in listed if not is_lazy(tensor)]
 
@@ -30,7 +30,7 @@ def made(listed: Iterable[torch.Tensor]) -> list[torch.Tensor]:
 def number_type(model: nn.Module) -> torch.dtype:
     """The floating-point type that most bytes of the weights are of; float32 where there are none."""
     sizes: Counter[torch.dtype] = Counter()
-    for tensor in made(_all_parameters(model)):
+    for tensor in materialized(_all_parameters(model)):
         if tensor.is_floating_point():
             sizes[tensor.dtype] += stored_bytes(tensor)
     return max(sizes, key=sizes.__getitem__, default=torch.float32)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from convbench.analysis import table
 from convbench.core import files, metrics, showing
-from convbench.core.record import Record
-from convbench.core.record import Run as Description
+from convbench.core.record import Record, RunDescription
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +22,7 @@ class Run:
     """
 
     directory: Path
-    description: Description
+    description: RunDescription
     records: tuple[Record, ...]
 
     def frame(self) -> pd.DataFrame:

@@ -74,7 +74,7 @@ class Job:
         return self.visit != FACTS and not (self.case.trial and self.case.device == "cpu")
 
 
-Visit = tuple[Job, Record]
+JobRecord = tuple[Job, Record]
 
 
 class Executor(Interface):
@@ -107,7 +107,7 @@ class Executor(Interface):
         Raises ConvbenchError for cases that its hosts cannot know.
         """
 
-    def run(self, jobs: Iterable[Job]) -> Iterator[Visit]:
+    def run(self, jobs: Iterable[Job]) -> Iterator[JobRecord]:
         """Each job with its record, as they end."""
 
     def know(self, records: Sequence[Record]) -> None:
@@ -159,7 +159,7 @@ def here(device: str, packages: Sequence[str] = ()) -> Host:
     return Host("this machine", facts, fingerprint(facts), free, _cores())
 
 
-def one_by_one(jobs: Iterable[Job], host: Host, measure: Callable[[Job], Record]) -> Iterator[Visit]:
+def one_by_one(jobs: Iterable[Job], host: Host, measure: Callable[[Job], Record]) -> Iterator[JobRecord]:
     """What ``Executor.run`` is where a host measures one job at a time; ``measure`` may raise."""
     for job in jobs:
         record = attempts.attempt(job.case, lambda _, job=job: measure(job))  # type: ignore[misc]

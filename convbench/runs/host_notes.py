@@ -30,7 +30,7 @@ def note(directory: Path, hosts: Sequence[Host], records: Sequence[Record] | Non
 
     A single host is named where it is of another kind than the one that stands for the run, which may be gone.
     """
-    run = store.read_run(directory)
+    run = store.read_description(directory)
     named = {**_that_measured(records or ()), **run.hosts, **{host.name: host.fingerprint for host in hosts}}
     if len(named) < 2 and all(host.fingerprint == run.fingerprint for host in hosts):
         return
@@ -44,7 +44,7 @@ def note(directory: Path, hosts: Sequence[Host], records: Sequence[Record] | Non
         store.describe(directory, noted)
 
 
-def beside(records: Iterable[Record], directory: Path, executor: Executor) -> Iterator[Record]:
+def noting_hosts(records: Iterable[Record], directory: Path, executor: Executor) -> Iterator[Record]:
     """The records as they come, each once all hosts that are there are noted: its own may be gone at the end."""
     noted: set[str] = set()
     for record in records:

@@ -10,7 +10,7 @@ from convbench.core import metrics
 from convbench.core.record import FACTS, Protocol, Record, Visit
 from convbench.measure.probes import Probe, is_exact
 from convbench.runs.executor import Job
-from convbench.runs.schedule import Planned, Schedule, cores_of
+from convbench.runs.schedule import PlannedVisit, Schedule, cores_of
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def jobs(schedule: Schedule, menu: Menu, cores: Sequence[int]) -> Iterator[Job]:
     return (_job(planned, schedule, menu, cores) for planned in schedule)
 
 
-def _job(planned: Planned, schedule: Schedule, menu: Menu, cores: Sequence[int]) -> Job:
+def _job(planned: PlannedVisit, schedule: Schedule, menu: Menu, cores: Sequence[int]) -> Job:
     case, protocol, first = planned.case, schedule.protocol, planned.round == 0
     if case.trial:
         return Job(case, protocol, probes=menu.probes, decides=planned.decides)

@@ -11,7 +11,7 @@ from pathlib import Path
 from convbench.core.errors import ConvbenchError
 from convbench.core.package import __version__
 from convbench.core.profiles import PROFILES
-from convbench.core.record import Case, Record, Run, Scalar, timestamp
+from convbench.core.record import Case, Record, RunDescription, Scalar, timestamp
 from convbench.core.registry import executors
 from convbench.measure.probes import Probe
 from convbench.runs import host_notes, repeats, user_code
@@ -74,11 +74,11 @@ class Prepared:
             schedule.log.add(record)
         return schedule
 
-    def run(self, visible_slowdown: float | None = None) -> Run:
+    def run(self, visible_slowdown: float | None = None) -> RunDescription:
         """The description of a new run, begun now; ``visible_slowdown`` is what the gate's selftest saw here."""
         hosts = self.executor.hosts
         host = hosts[0]
-        return Run(
+        return RunDescription(
             name=self.suite.name,
             command=self.command,
             suite=self.suite.text,

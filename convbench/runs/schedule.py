@@ -38,7 +38,7 @@ BATCH = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class PlannedVisit:
     """A visit to make: a case and the round it belongs to. ``decides`` and ``host`` are those of the ``Job``."""
 
     case: Case
@@ -74,7 +74,7 @@ class Schedule:
     def state(self) -> RunState:
         return replace(self._state, hosts=max(1, len(self.hosts())))
 
-    def __iter__(self) -> Iterator[Planned]:
+    def __iter__(self) -> Iterator[PlannedVisit]:
         timed = [case for case in self.cases if not case.trial]
         yield from self._facts(timed)
         if len(self.hosts()) > 1:
@@ -98,25 +98,25 @@ class Schedule:
 
     # --- Facts, rounds and what is visited again ----------------------------------------------------------------------
 
-    def _facts(self, timed: Sequence[Case]) -> Iterator[Planned]:
+    def _facts(self, timed: Sequence[Case]) -> Iterator[PlannedVisit]:
         if self.has_facts and self.protocol.visits > 1:
             chosen = [case for case in timed if not self.log.rounds(case)]
             self._enter(round=FACTS, visits=len(chosen))
-            yield from (Planned(case, FACTS) for case in chosen)
+            yield from (PlannedVisit(case, FACTS) for case in chosen)
 
-    def _round(self, cases: Sequence[Case], number: int, *, decides: bool = False) -> Iterator[Planned]:
+    def _round(self, cases: Sequence[Case], number: int, *, decides: bool = False) -> Iterator[PlannedVisit]:
         """Every case that goes on and has not been visited in this round."""
         ordered = side_by_side(cases, random.Random(f"{self.protocol.seed} {number}"))
         chosen = [case for case in ordered if self._goes_on(case) and number not in self.log.rounds(case)]
         following = max(0, self.protocol.visits - 1 - number) * len(chosen)
         self._enter(round=number, visits=len(chosen), following=following)
-        yield from (Planned(case, number, decides and case is chosen[-1]) for case in chosen)
+        yield from (PlannedVisit(case, number, decides and case is chosen[-1]) for case in chosen)
 
-    def _visits_to_anchors(self, timed: Sequence[Case]) -> Iterator[Planned]:
+    def _visits_to_anchors(self, timed: Sequence[Case]) -> Iterator[PlannedVisit]:
         for case, number, host in self._anchors.missing(timed, self.hosts()):
-            yield Planned(case, number, host=host.name)
+            yield PlannedVisit(case, number, host=host.name)
 
-    def _again(self, timed: Sequence[Case]) -> Iterator[Planned]:
+    def _again(self, timed: Sequence[Case]) -> Iterator[PlannedVisit]:
         """Rounds over what is disturbed or undecided, as long as it is worth it; none where a visit has all at once."""
         if self.protocol.visits == 1:
             return
@@ -161,7 +161,7 @@ class Schedule:
 
     # --- Trainings ----------------------------------------------------------------------------------------------------
 
-    def _trials(self) -> Iterator[Planned]:
+    def _trials(self) -> Iterator[PlannedVisit]:
         """The trials that are neither made nor handed out, then the later ones at the best learning rate."""
         trials, later = trials_of(self.cases, self.protocol.training)
         yield from self._untried(trials, decides=bool(later) or self.until_sure)
@@ -170,13 +170,13 @@ class Schedule:
             self._enter(unplanned=True)
             yield from self._untried(at_best, decides=self.until_sure)
 
-    def _untried(self, trials: Sequence[Case], *, decides: bool) -> Iterator[Planned]:
+    def _untried(self, trials: Sequence[Case], *, decides: bool) -> Iterator[PlannedVisit]:
         chosen = [case for case in trials if case.id not in self._handed_out and not self.log.rounds(case)]
         self._handed_out |= {case.id for case in chosen}
         self._enter(trainings=len(chosen), visits=len(chosen), following=0)
-        yield from (Planned(case, 0, decides and case is chosen[-1]) for case in chosen)
+        yield from (PlannedVisit(case, 0, decides and case is chosen[-1]) for case in chosen)
 
-    def _seeds(self) -> Iterator[Planned]:
+    def _seeds(self) -> Iterator[PlannedVisit]:
         """Trainings from further seeds where the answer is open; the error of looking again is that of ``looks``."""
         while not self._is_spent():
             records = self.log.records()
@@ -185,7 +185,7 @@ class Schedule:
             if not chosen:
                 return
             self._enter(look=look + 1, trainings=len(chosen), visits=len(chosen), unplanned=True)
-            yield from (Planned(case, 0, case is chosen[-1]) for case in chosen)
+            yield from (PlannedVisit(case, 0, case is chosen[-1]) for case in chosen)
 
 
 def trials_of(cases: Iterable[Case], training: Training) -> tuple[list[Case], list[Case]]:

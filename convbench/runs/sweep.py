@@ -20,7 +20,7 @@ from convbench.core import code, store
 from convbench.core.comparability import differing, other_hardware
 from convbench.core.errors import StoreError
 from convbench.core.progress import RunState
-from convbench.core.record import Case, Record, Run
+from convbench.core.record import Case, Record, RunDescription
 from convbench.core.visits import Scope, in_table, scope
 from convbench.runs import host_notes, menu, repeats
 from convbench.runs.executor import Job
@@ -51,7 +51,7 @@ def begin(prepared: Prepared, directory: Path, resume: Resume, visible_slowdown:
     if not (resume and store.exists(directory)):
         store.start(directory, now)
         return []
-    before = _whole(store.read_run(directory), now)
+    before = _whole(store.read_description(directory), now)
     if other := next(_differences(before, now, prepared.executor.awaits_hosts), None):
         raise StoreError(
             f"{directory}: cannot be resumed, its {other} was another: run without --resume (the old run is kept "
@@ -73,7 +73,7 @@ def begin(prepared: Prepared, directory: Path, resume: Resume, visible_slowdown:
     return store.leave_out(directory, stale) if stale else done
 
 
-def _whole(before: Run, now: Run) -> Run:
+def _whole(before: RunDescription, now: RunDescription) -> RunDescription:
     """A run that was merged with all that is planned now, in the suite's order; any other as it is, but for ``later``.
 
     Cases that only together are seen to be equal were planned by the shards of each.
@@ -91,7 +91,7 @@ def measure(
     schedule = prepared.schedule(done, until_sure)
     prepared.executor.know(done)
     try:
-        for record in host_notes.beside(_visits(prepared, schedule, watcher), directory, prepared.executor):
+        for record in host_notes.noting_hosts(_visits(prepared, schedule, watcher), directory, prepared.executor):
             store.append(directory, record)
             watcher.ended(schedule.log.record(record.case))
     except BaseException:
@@ -161,7 +161,7 @@ def _announce(jobs: Iterable[Job], schedule: Schedule, watcher: Watcher) -> Iter
         yield job
 
 
-def _differences(before: Run, now: Run, awaits_hosts: bool) -> Iterator[str]:
+def _differences(before: RunDescription, now: RunDescription, awaits_hosts: bool) -> Iterator[str]:
     if (before.name, before.planned) != (now.name, now.planned):
         yield f"list of cases{_of_threads(before, now)}"
     # A budget is the command's own, and changes no number: a run that it ended goes on with another.
@@ -176,7 +176,7 @@ def _differences(before: Run, now: Run, awaits_hosts: bool) -> Iterator[str]:
         yield f"environment ({', '.join(names)})"
 
 
-def _of_threads(before: Run, now: Run) -> str:
+def _of_threads(before: RunDescription, now: RunDescription) -> str:
     """That lists of cases differ by what ``threads: all`` is alone, in brackets; empty where they do not."""
     pairs = list(zip(before.planned, now.planned, strict=False))
     alike = len(before.planned) == len(now.planned) and all(THREADS.sub("", a) == THREADS.sub("", b) for a, b in pairs)

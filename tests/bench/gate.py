@@ -27,7 +27,7 @@ from project_of_gate import KINDS, make
 from scipy.stats import binomtest, median_abs_deviation
 
 from convbench.check import sides
-from convbench.check.link import ALLOCATORS, Settings, Worker
+from convbench.check.link import ALLOCATORS, Settings, SideWorker
 from convbench.check.sides import Here, Side
 from convbench.measure.machine.environment import describe
 
@@ -65,7 +65,7 @@ def calibrated(slowdown: float, settings: Settings) -> tuple[Work, dict[str, flo
 
 
 def _calibrated_once(side: Side, slowdown: float, settings: Settings, folder: Path) -> dict[str, dict[str, Any]]:
-    with Worker(side, settings, folder) as worker:
+    with SideWorker(side, settings, folder) as worker:
         worker.greet()
         worker.greeted()
         plan = worker.ask("plan", suite="suite.yaml", overrides=[], device="cpu", only=[], skip=[])

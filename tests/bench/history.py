@@ -21,7 +21,7 @@ from convbench.analysis.history import numbers, overview
 from convbench.analysis.history.course import course
 from convbench.analysis.history.series import Point, Series
 from convbench.core import index, metrics
-from convbench.core.index import Contents, Entry, Number
+from convbench.core.index import Contents, Entry, IndexedValue
 
 RUNS, SERIES = 120, 200
 NOISES = (0.01, 0.015, 0.02, 0.03)
@@ -294,7 +294,7 @@ def invented(directory: Path) -> Contents:
     number = int(directory.name)
     rng = np.random.default_rng(number)
     entry = Entry(str(directory), "suite", f"2026-01-01T00:00:{number % 60:02}+00:00", f"{number:012x}", False, 200)
-    values = [Number("latency", f"conv/reducer-{case}/cpu", "e1", "p", float(value), 3e-4)
+    values = [IndexedValue("latency", f"conv/reducer-{case}/cpu", "e1", "p", float(value), 3e-4)
               for case, value in enumerate(5e-3 * np.exp(0.015 * rng.standard_normal(200)))]  # fmt: skip
     return Contents(entry, directory.name, values, {"e1": "a machine"}, [metrics.LATENCY])
 
@@ -316,7 +316,7 @@ def timed(folder: Path) -> list[str]:
             ("all 200 cases", ()),
         ):
             start, cpu = time.perf_counter(), time.process_time()
-            answer = overview.history(overview.Question(tuple(roots), only=only))
+            answer = overview.history(overview.HistoryQuery(tuple(roots), only=only))
             took = f"{time.perf_counter() - start:.3f} s | {time.process_time() - cpu:.3f} s"
             lines.append(f"| {name} | {len(answer.courses)} series | {took} |")
         start, cpu = time.perf_counter(), time.process_time()

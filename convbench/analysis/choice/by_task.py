@@ -16,7 +16,7 @@ from convbench.analysis.results import results
 from convbench.core.record import Clip, Record
 
 
-class Question(NamedTuple):
+class TaskCandidates(NamedTuple):
     """A task on clips of a shape, what may be chosen for it, and what may not."""
 
     task: str
@@ -43,7 +43,7 @@ def recommendations(
     ]
 
 
-def questions_of(records: Sequence[Record], budget: Budget = "steps") -> list[Question]:
+def questions_of(records: Sequence[Record], budget: Budget = "steps") -> list[TaskCandidates]:
     """What may be chosen for each task and clip shape, variants with numbers of their own included.
 
     Nothing for a task of which every training was skipped; where that is so of all there is no question.
@@ -58,7 +58,7 @@ def questions_of(records: Sequence[Record], budget: Budget = "steps") -> list[Qu
         for record in records
         if (trial := record.case.trial) and trial.trains and not trial.control
     )
-    return [Question(task, clip, *gather(cells.get((task, clip), ()), costs)) for task, clip in tasks]
+    return [TaskCandidates(task, clip, *gather(cells.get((task, clip), ()), costs)) for task, clip in tasks]
 
 
 def at_last_look(records: Sequence[Record], ask: Ask) -> Ask:

@@ -26,7 +26,7 @@ from convbench.analysis.choice.noninferior import ERROR, Pairs, differences, p_o
 from convbench.analysis.choice.recommendation import (
     Ask,
     Doubt,
-    Price,
+    NextBetter,
     Recommendation,
     Runner,
     Settle,
@@ -253,10 +253,10 @@ def _runners(comparison: PoolComparison, fronts: Sequence[float], at: int) -> tu
     return tuple(sorted(runners, key=lambda runner: (not runner.shown, -runner.front, -runner.gain)))
 
 
-def _price(comparison: PoolComparison, at: int) -> Price | None:
+def _price(comparison: PoolComparison, at: int) -> NextBetter | None:
     pool, name, gains = comparison.pool, comparison.ask.cheapest, comparison.pairs.gap[at]
     points = [(candidate.cost(name), -gain) for candidate, gain in zip(pool, gains, strict=True)]
     ahead = [i for i in front(points) if gains[i] > 0 and pool[i].cost(name) > pool[at].cost(name)]
     if not ahead:
         return None
-    return Price(pool[ahead[0]], float(gains[ahead[0]]), p_of_gain(comparison.pairs, at, ahead[0]))
+    return NextBetter(pool[ahead[0]], float(gains[ahead[0]]), p_of_gain(comparison.pairs, at, ahead[0]))

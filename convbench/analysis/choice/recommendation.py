@@ -73,7 +73,7 @@ class Runner:
 
 
 @dataclass(frozen=True, eq=False)
-class Price:
+class NextBetter:
     """The next better point of the front: what it gains over the pick (a share), with the p-value of a gain at all."""
 
     candidate: Candidate
@@ -125,7 +125,7 @@ class Recommendation:
     front: float | None = None
     binding: tuple[CostName, ...] = ()
     runners: tuple[Runner, ...] = ()
-    price: Price | None = None
+    price: NextBetter | None = None
     stability: float | None = None
     settle: Settle | None = None
     excluded: tuple[Excluded, ...] = ()

@@ -12,7 +12,7 @@ from convbench.analysis.quality.lessons import Lesson, lessons
 from convbench.analysis.quality.qualities import Quality, qualities
 from convbench.analysis.results import Result, results
 from convbench.core import merging
-from convbench.core.record import EAGER, Clip, Parts, Record, Recurrent, Run, Training
+from convbench.core.record import EAGER, Clip, Parts, Record, Recurrent, RunDescription, Training
 
 TRAIN = "run the suites claims and claims-dials, and give `convbench claims` both runs"
 COSTS = "run the suite claims, and give `convbench claims` its run"
@@ -23,7 +23,7 @@ Ground = tuple[str, Recurrent, Clip]
 class Evidence:
     """The runs given, none being a right answer too; of cases in several runs the first measured one counts."""
 
-    runs: tuple[tuple[Run, Sequence[Record]], ...] = ()
+    runs: tuple[tuple[RunDescription, Sequence[Record]], ...] = ()
 
     @cached_property
     def records(self) -> list[Record]:

@@ -20,7 +20,7 @@ OFTEN = 0.1
 """Of seeds: a configuration that surely collapses more often falls short."""
 
 
-class Standing(NamedTuple):
+class Shortfall(NamedTuple):
     """A configuration on a task: its size, how far below the best it is with the 95 % interval of that over ``n``
     seeds (``below``), and ``bound``, how far below whichever is best it may be at 95 % (``noninferior``). These are of
     the seeds that learnt; ``collapsed`` of ``ended`` did not."""
@@ -55,11 +55,11 @@ class Standing(NamedTuple):
         return Number(f"{task}: {self.name} below the best", self.short, "points", self.low, self.high, self.n)
 
 
-Standings = Mapping[str, list[Standing]]
+Standings = Mapping[str, list[Shortfall]]
 """By task."""
 
 
-def standings(evidence: Evidence) -> dict[str, list[Standing]]:
+def standings(evidence: Evidence) -> dict[str, list[Shortfall]]:
     """By task every configuration against the best. Raises Lacking without a task of three of them, flatten too."""
     ranked = {task: _ranked(evidence.on(task)) for task in evidence.tasks}
     by_task = {task: group for task, group in ranked.items() if len(group) >= LEAST and _has_flatten(group)}
@@ -93,14 +93,14 @@ def _below(task: str, pool: Sequence[Quality], contrasts: Pairs, among: int | No
     ]
 
 
-def _ranked(qualities: Mapping[str, Quality]) -> list[Standing]:
+def _ranked(qualities: Mapping[str, Quality]) -> list[Shortfall]:
     if len(qualities) < 2:
         return []
     pool = list(qualities.values())
     contrasts = pairs(seed_table(pool))
     gaps, bounds = _below(pool[0].task, pool, contrasts), shortfalls(contrasts)
     return [
-        Standing(
+        Shortfall(
             label,
             quality.architecture.lstm_input or 0,
             *(gap.mean, gap.low, gap.high, gap.n),
@@ -113,5 +113,5 @@ def _ranked(qualities: Mapping[str, Quality]) -> list[Standing]:
     ]
 
 
-def _has_flatten(group: list[Standing]) -> bool:
+def _has_flatten(group: list[Shortfall]) -> bool:
     return any(standing.name.startswith("flatten") for standing in group)

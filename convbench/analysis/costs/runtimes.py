@@ -24,7 +24,7 @@ MANY = 60
 
 
 @dataclass(frozen=True)
-class Price:
+class RelativeLatency:
     """A model in a runtime: ``over_base`` is its latency over the base model's there."""
 
     runtime: str
@@ -59,14 +59,14 @@ class Runtimes:
     device: str
     base: Result
     runtimes: tuple[str, ...]
-    prices: tuple[Price, ...]
+    prices: tuple[RelativeLatency, ...]
     crossings: tuple[Crossing, ...] | None
     paid_after: dict[str, tuple[float, ...]]
 
-    def of(self, runtime: str) -> list[Price]:
+    def of(self, runtime: str) -> list[RelativeLatency]:
         return [price for price in self.prices if price.runtime == runtime]
 
-    def price(self, runtime: str, model: Result) -> Price | None:
+    def price(self, runtime: str, model: Result) -> RelativeLatency | None:
         """The price of the same model in a runtime, None where it was not measured there."""
         return next(
             (price for price in self.of(runtime) if price.result.case.architecture == model.case.architecture), None
@@ -83,7 +83,7 @@ def runtimes(results: Sequence[Result]) -> list[Runtimes]:
     return [view for view in views if view is not None]
 
 
-def turn(view: Runtimes) -> tuple[Price, Price] | None:
+def turn(view: Runtimes) -> tuple[RelativeLatency, RelativeLatency] | None:
     """Of the models but the base the one whose price turns most from eager to an exported runtime: (in eager, there).
 
     None without any.
@@ -116,7 +116,7 @@ def _view(members: Sequence[Result]) -> Runtimes | None:
     compared = [result for result in members if result.case.variant_name in bases]
     ratios = _ratios([(result, bases[result.case.variant_name]) for result in compared])
     prices = tuple(
-        Price(result.case.variant_name, result, ratio) for result, ratio in zip(compared, ratios, strict=True)
+        RelativeLatency(result.case.variant_name, result, ratio) for result, ratio in zip(compared, ratios, strict=True)
     )
     case, crossings = base.case, tuple(_crossings(compared)) if len(eager) <= MANY else None
     return Runtimes(case.scenario, case.device, base, tuple(order), prices, crossings, _paid_after(members))

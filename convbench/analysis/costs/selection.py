@@ -15,7 +15,7 @@ COLUMNS = ("device", "threads", "clip", "scenario", "variant", "backbone", "rnn"
 
 
 @dataclass(frozen=True)
-class Opening:
+class InitialView:
     """The first view of a run: one value of each of ``COLUMNS``, so that what is drawn together is alike."""
 
     values: Mapping[str, str]
@@ -25,11 +25,11 @@ class Opening:
         return all(columns.get(name) == value for name, value in self.values.items())
 
 
-def opening(results: Sequence[Result]) -> Opening | None:
+def opening(results: Sequence[Result]) -> InitialView | None:
     """Where to begin: what the headline is about; None where nothing was measured."""
     cases = measured(results)
     group = one_variant(widest([result for result in cases if result.latency] or cases))
-    return Opening(_columns(group[0])) if group else None
+    return InitialView(_columns(group[0])) if group else None
 
 
 def _columns(result: Result) -> dict[str, str]:

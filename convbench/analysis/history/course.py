@@ -17,7 +17,7 @@ from convbench.core.metric import Metric
 from convbench.core.spread import STEEPEST, slope_through_zero
 from convbench.core.statistics import Interval
 
-Word = Literal["suspected", "confirmed", "refuted", "inconclusive", "same code", "exact"]
+StepState = Literal["suspected", "confirmed", "refuted", "inconclusive", "same code", "exact"]
 Decision = Literal["confirmed", "refuted", "inconclusive"]
 ENOUGH_FOR_SLOPE = 10
 """Runs that tell how far a case slows down with the reference; fewer are taken to do so fully."""
@@ -52,7 +52,7 @@ class Change:
     after: Point
     ratio: Interval
     worse: bool
-    word: Word = "suspected"
+    word: StepState = "suspected"
     confirmation: Confirmation | None = None
 
 
@@ -125,7 +125,7 @@ def _change(points: Sequence[Point], step: Step, metric: Metric, checked: Confir
     before, after = points[step.before], points[step.last]
     ratio = Interval(*(math.exp(log) for log in (step.log, step.log - step.half, step.log + step.half)))
     commits = {(point.commit, point.dirty) for point in points[step.before : step.last + 1]}
-    word: Word = "suspected"
+    word: StepState = "suspected"
     if len(commits) == 1 and before.commit and not before.dirty:
         word = "same code"
     elif checked:

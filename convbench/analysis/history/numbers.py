@@ -12,7 +12,7 @@ from convbench.analysis.compare import protocol
 from convbench.analysis.results import Result, measured, own_metrics, results
 from convbench.core import merging, metrics, planned, store
 from convbench.core.errors import StoreError
-from convbench.core.index import Contents, Entry, Number
+from convbench.core.index import Contents, Entry, IndexedValue
 from convbench.core.metric import Metric
 from convbench.core.record import Record, Scalar
 from convbench.core.text import counted, digest
@@ -30,7 +30,7 @@ def read(directory: Path) -> Contents:
         return Contents(Entry(str(directory), problem=str(error)), str(directory))
     derived = measured(results(records))
     commit, dirty = run.environment.get("commit"), bool(run.environment.get("dirty"))
-    missing = len(planned.missing(run, records))
+    missing = len(planned.unmeasured(run, records))
     problem = NO_RESULTS if run.planned and not records else ""
     entry = Entry(str(directory), run.name, run.started, str(commit or ""), dirty, len(records), missing, problem)
     tracked = _tracked_metrics(derived)
@@ -59,7 +59,7 @@ def _tracked_metrics(derived: list[Result]) -> list[Metric]:
     return [metric for metric in candidates if any(result.value(metric) is not None for result in derived)]
 
 
-def _numbers(derived: list[Result], tracked: list[Metric], protocol_digest: str) -> Iterator[Number]:
+def _numbers(derived: list[Result], tracked: list[Metric], protocol_digest: str) -> Iterator[IndexedValue]:
     machines = latencies.machines(result.record for result in derived)
     for result in derived:
         reference, machine = latencies.reference(result.record, machines), result.record.environment
@@ -67,4 +67,4 @@ def _numbers(derived: list[Result], tracked: list[Metric], protocol_digest: str)
             value = result.value(metric)
             if value is not None and math.isfinite(value):
                 beside = reference if metric.unit == "s" else None
-                yield Number(metric.option, result.case.id, machine, protocol_digest, value, beside)
+                yield IndexedValue(metric.option, result.case.id, machine, protocol_digest, value, beside)

@@ -32,7 +32,7 @@ class Note:
 
 
 @dataclass(frozen=True)
-class Question:
+class HistoryQuery:
     """What is asked of the runs below ``roots``: a metric by its short name, of the cases that a glob matches.
 
     ``since`` is a date, before which changes are old news; ``line`` are the commits of this repository, the oldest
@@ -78,7 +78,7 @@ class History:
         return CONFIRMED if "confirmed" in words else SUSPECTED if words else NOTHING
 
 
-def history(question: Question, confirmations: Sequence[Confirmation] = ()) -> History:
+def history(question: HistoryQuery, confirmations: Sequence[Confirmation] = ()) -> History:
     """The answer, from the index of the runs, which is brought up to date.
 
     Raises StoreError where there is no run, ConvbenchError where none has the metric or the case, Refused where no two
@@ -95,7 +95,7 @@ def history(question: Question, confirmations: Sequence[Confirmation] = ()) -> H
     return History(metric, courses, readable, machines, notes, question.since)
 
 
-def _contents(question: Question, runs: Index) -> tuple[list[Entry], Metric, list[Series], Mapping[str, str]]:
+def _contents(question: HistoryQuery, runs: Index) -> tuple[list[Entry], Metric, list[Series], Mapping[str, str]]:
     """What an index says of a question: the runs, the metric, its series, and the machines in words."""
     entries = runs.entries()
     if all(entry.problem for entry in entries.values()):
@@ -141,7 +141,7 @@ def _matching_cases(runs: Index, only: Sequence[str]) -> list[str] | None:
     return matching
 
 
-def _no_run(question: Question, entries: Sequence[Entry]) -> str:
+def _no_run(question: HistoryQuery, entries: Sequence[Entry]) -> str:
     where = ", ".join(map(str, question.roots))
     if entries:
         return f"{where}: none of {len(entries)} runs there can be read: {entries[0].path}: {entries[0].problem}"

@@ -18,20 +18,20 @@ from convbench.core.metrics import OTHER
 from convbench.core.record import Case, Parts
 from convbench.core.registry import backbones, reducers
 from convbench.measure.counts import dispatched
-from convbench.measure.counts.dispatched import Count, as_written
+from convbench.measure.counts.dispatched import StageCounts, as_written
 from convbench.models import subject
 from convbench.models.stages import Roots, stage_by_module, stage_by_parameter
 from convbench.models.subject import Subject
-from convbench.models.weights import made, quantised_weights
+from convbench.models.weights import materialized, quantised_weights
 
 SECONDS_ON_META = 3.0
 """Of this thread, that a call may take there: an operator takes up to a millisecond, whatever its tensors' sizes."""
 SLOW = f"its call takes more than {SECONDS_ON_META:g} s there"
 ADDRESS = re.compile(r" at 0x[0-9a-f]+|(?<=torch_mangle)_\d+")
 """What of an error's words differs from process to process."""
-_COUNTS: dict[tuple[Case, int], Count] = {}
+_COUNTS: dict[tuple[Case, int], StageCounts] = {}
 """What was counted already, by the case and its seed: a loop of thousands of steps takes seconds to count."""
-_OF_FORWARD: dict[tuple[Case, int], Count] = {}
+_OF_FORWARD: dict[tuple[Case, int], StageCounts] = {}
 """Of a training with a user's code what its forward pass alone counts."""
 _REASONS: dict[tuple[Case, int], str] = {}
 """Why a case does not run on ``meta``, where that was tried."""
@@ -94,7 +94,7 @@ def forget_counts() -> None:
 
 
 @contextmanager
-def in_words() -> Iterator[None]:
+def raising_not_counted() -> Iterator[None]:
     """What counting a model that runs raises all the same, as NotCounted with a sentence on it."""
     try:
         yield
@@ -108,7 +108,7 @@ class NotCounted(CaseFailed):
     """A model runs, and not under torch's counter, as one with higher-order operators may."""
 
 
-def count_case(case: Case, seed: int) -> Count:
+def count_case(case: Case, seed: int) -> StageCounts:
     """The first count of one call of the eager case, by stage. Of training forward and backward together."""
     case = case.eager
     if (case, seed) in _COUNTS:
@@ -117,13 +117,13 @@ def count_case(case: Case, seed: int) -> Count:
     return count_subject(on_meta if isinstance(on_meta, Subject) else after_call(subject.assemble(case, seed)))
 
 
-def count_forward(case: Case, seed: int) -> Count:
+def count_forward(case: Case, seed: int) -> StageCounts:
     """The first count of the forward pass alone; of a training with a user's code as it trains, as that may matter."""
     if case.scenario != "train" or not is_counted_as_called(case):
         return count_case(case.forward_only, seed)
     if (key := (case.eager, seed)) not in _OF_FORWARD:
         twin = forward_twin(case, seed)
-        with in_words(), as_written(twin.model):
+        with raising_not_counted(), as_written(twin.model):
             _OF_FORWARD[key] = dispatched.count(after_call(twin))
     return _OF_FORWARD[key]
 
@@ -154,18 +154,18 @@ def macs_by_stage(case: Case, seed: int = 0) -> dict[str, int]:
     return count_case(case, seed).macs
 
 
-def count_subject(subject: Subject) -> Count:
+def count_subject(subject: Subject) -> StageCounts:
     """The first count of a subject that was called once. Raises NotCounted where torch's counter cannot follow it."""
     key = (subject.case.eager, subject.seed)
     if key not in _COUNTS:
         if len(_COUNTS) >= MOST_COUNTS:
             forget_counts()
-        with in_words():
+        with raising_not_counted():
             _COUNTS[key] = _count(subject)
     return _COUNTS[key]
 
 
-def _count(subject: Subject) -> Count:
+def _count(subject: Subject) -> StageCounts:
     """Every stage of a model we assemble works frame by frame, so that the count is affine in the number of frames.
 
     Two of them are counted instead of all (exact, and much faster on ``meta``), so that what a stage computes once a
@@ -183,7 +183,7 @@ def _count(subject: Subject) -> Count:
     return replace(first, macs=line)
 
 
-def _of_frames(case: Case, frames: int) -> Count:
+def _of_frames(case: Case, frames: int) -> StageCounts:
     """The eager case with that many frames a clip; the first of them costs less to train, with no state before it."""
     clip = replace(case.clip, frames=frames)
     return dispatched.count(subject.assemble(replace(case, clip=clip), seed=0, device="meta"))
@@ -206,7 +206,7 @@ class ModuleCounts:
 def count_by_module(subject: Subject) -> ModuleCounts:
     """The first count of a subject that was called once, by each of its model's submodules."""
     roots = {f".{name}": (module,) for name, module in subject.model.named_modules() if name}
-    with in_words():
+    with raising_not_counted():
         macs, uncounted, share = dispatched.count_by(subject, roots)
     params = params_by(subject.model, roots)
     return ModuleCounts(_inclusive(macs), _inclusive(params), uncounted, share)
@@ -226,7 +226,7 @@ def params_by(model: nn.Module, roots: Roots) -> dict[str, int]:
     """Parameters by the names of ``roots``, ``other`` for the rest; a shared one counts once, where it comes first."""
     owners, modules = stage_by_parameter(roots), stage_by_module(roots)
     sizes = dict.fromkeys((*roots, OTHER), 0)
-    for parameter in made(model.parameters()):
+    for parameter in materialized(model.parameters()):
         sizes[owners.get(parameter, OTHER)] += parameter.numel()
     for module in model.modules():
         for weight in quantised_weights(module):

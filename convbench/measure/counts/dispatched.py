@@ -28,14 +28,14 @@ from convbench.measure.stages.doors import in_threads, watching
 from convbench.models.stages import Roots, is_compiled, stage_roots
 from convbench.models.subject import Subject
 from convbench.models.values import is_sparse, tensors
-from convbench.models.weights import made, nodes
+from convbench.models.weights import materialized, nodes
 
 WHOLE = "Global"
 """Under this name FlopCounterMode keeps its total."""
 
 
 @dataclass(frozen=True)
-class Count:
+class StageCounts:
     """MACs of one call by stage, ``other`` included. ``uncounted`` names the operators that no formula knows.
 
     ``uncounted_share`` is the share of the parameters that only those operators read; ``unseen`` the stages that the
@@ -52,13 +52,13 @@ class Count:
         return sum(self.macs.values())
 
 
-def count(subject: Subject) -> Count:
+def count(subject: Subject) -> StageCounts:
     """Count one call of an eager subject that was called once before. Raises whatever its model raises."""
     roots = stage_roots(subject.case, subject.model)
     by_stage, counter, entered = _counted(subject, roots)
     macs = {stage: by_stage.get(stage, 0) for stage in (*STAGES, OTHER)}
     unseen = tuple(stage for stage, modules in roots.items() if modules and stage not in entered)
-    return Count(macs, tuple(sorted(counter.unknown)), counter.unknown_share(subject.model), unseen)
+    return StageCounts(macs, tuple(sorted(counter.unknown)), counter.unknown_share(subject.model), unseen)
 
 
 def count_by(subject: Subject, roots: Roots) -> tuple[dict[str, int], tuple[str, ...], float]:
@@ -215,7 +215,7 @@ class _Counter(Flops):
         super().__init__(subject.case)
         self.mod_tracker = stages  # type: ignore[assignment]
         self.unknown = Counter(_called_directly(subject.model))
-        self.of_weights = _storages(made((*subject.model.parameters(), *subject.model.buffers())))
+        self.of_weights = _storages(materialized((*subject.model.parameters(), *subject.model.buffers())))
         self._kept: list[Any] = []
         self.read: set[int] = set()
         self.read_uncounted: set[int] = set()
@@ -250,7 +250,7 @@ class _Counter(Flops):
 
     def unknown_share(self, model: nn.Module) -> float:
         """The share of the parameters that are read by uncounted operators only."""
-        sizes = {_storage(parameter): parameter.numel() for parameter in made(model.parameters())}
+        sizes = {_storage(parameter): parameter.numel() for parameter in materialized(model.parameters())}
         alone = sum(size for storage, size in sizes.items() if storage in self.read_uncounted - self.read)
         return alone / max(1, sum(sizes.values()))
 

@@ -15,7 +15,7 @@ from convbench.core import showing
 from convbench.measure.counts.counted import after_call, count_by_module, reason_of
 from convbench.measure.counts.traced import trace
 from convbench.measure.live.module import device_of, first_call, refuse_no_module, subject
-from convbench.measure.restored import changes_for_good, frozen, restored
+from convbench.measure.restored import changes_for_good, is_frozen, restored
 from convbench.models.inputs import Inputs
 from convbench.models.network import python_as_before
 from convbench.models.subject import Subject
@@ -125,7 +125,9 @@ def _as_before(model: nn.Module, inputs: Inputs) -> Iterator[None]:
 
 def _second_count(model: nn.Module, inputs: Inputs) -> tuple[int | None, str | None]:
     """MACs from the trace of a real call of a copy; or why there is none."""
-    clones = {id(parameter): parameter for parameter in model.parameters() if frozen(parameter)}  # need no second copy
+    clones = {
+        id(parameter): parameter for parameter in model.parameters() if is_frozen(parameter)
+    }  # need no second copy
     try:
         copied = subject(copy.deepcopy(model, clones), inputs.changed(torch.clone))
         return sum(trace(after_call(copied)).macs.values()), None

@@ -15,7 +15,7 @@ from convbench.core import installed
 from convbench.core.errors import Unavailable
 from convbench.core.registry import SHELVES, variants
 from convbench.core.text import counted
-from convbench.core.traits import VariantTraits, missing, of_variant
+from convbench.core.traits import VariantTraits, missing_modules, of_variant
 from convbench.measure.machine import cgroup, environment, malloc
 from convbench.measure.machine.allocators import PACKAGES, preload
 from convbench.measure.machine.toolchain import missing_tool
@@ -62,8 +62,8 @@ def _gpu() -> Examination:
 
 
 def _compiler() -> Examination:
-    missing = missing_tool()
-    return Examination("compiler", missing is None, missing or "torch.compile can build for the CPU")
+    missing_modules = missing_tool()
+    return Examination("compiler", missing_modules is None, missing_modules or "torch.compile can build for the CPU")
 
 
 def _allocator_in_use() -> Examination:
@@ -125,7 +125,7 @@ def _extras() -> Iterator[Examination]:
         ("ray", "ray", "the executor ray"),
         ("submitit", "slurm", "the executor slurm"),
     ):
-        there = not missing([module])
+        there = not missing_modules([module])
         yield Examination(f"[{extra}]", there, purpose if there else f"pip install 'convbench[{extra}]' for {purpose}")
 
 
@@ -135,7 +135,7 @@ def _runtimes() -> Iterator[Examination]:
         declared = [of_variant(name) for name in names]
         needed = all(traits.modules for traits in declared)
         modules = dict.fromkeys(module for traits in declared for module in (traits.modules or traits.packages))
-        lacking = missing(modules)
+        lacking = missing_modules(modules)
         purpose = f"the variant{'s' if len(names) > 1 else ''} {' and '.join(names)}"
         purpose = purpose if needed else f"some options of {purpose}"
         if lacking:

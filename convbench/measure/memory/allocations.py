@@ -32,7 +32,7 @@ from convbench.models.stages import stage_by_module, stage_by_parameter, stage_r
 from convbench.models.subject import Subject
 from convbench.models.training_step import TrainingStep
 from convbench.models.values import stored
-from convbench.models.weights import made, quantised_weights
+from convbench.models.weights import materialized, quantised_weights
 
 Holder = tuple[str, str]
 """Kind and stage."""
@@ -134,7 +134,7 @@ def holdings(subject: Subject) -> dict[int, Life]:
                 storage = part.untyped_storage()
                 lives.setdefault(storage.data_ptr(), Life(storage.nbytes(), (kind, stage)))
 
-    for tensor in made((*subject.model.parameters(), *subject.model.buffers())):
+    for tensor in materialized((*subject.model.parameters(), *subject.model.buffers())):
         hold(tensor, "weights", stage_of(tensor))
     lives |= _packed(subject)
     for tensor in subject.inputs.tensors:

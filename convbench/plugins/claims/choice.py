@@ -8,7 +8,7 @@ from convbench.analysis.choice.by_task import recommendations
 from convbench.analysis.choice.recommendation import Ask, Recommendation
 from convbench.analysis.claims.claim import Judgement, Lacking, Number, Verdict, claim
 from convbench.analysis.claims.evidence import TRAIN, Evidence, left_out, name
-from convbench.analysis.claims.standings import Standing, Standings, standings, tried_on
+from convbench.analysis.claims.standings import Shortfall, Standings, standings, tried_on
 from convbench.core.record import Clip, Parts
 from convbench.core.text import joined
 from convbench.report.words.names import around
@@ -82,5 +82,5 @@ def judge(tasks: Standings, advised: Mapping[str, str], used: tuple[Number, ...]
     return Judgement(verdict, why, (*numbers, *used))
 
 
-def _at(group: list[Standing], name: str) -> Standing:
+def _at(group: list[Shortfall], name: str) -> Shortfall:
     return next(standing for standing in group if standing.name == name)

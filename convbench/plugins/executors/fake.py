@@ -14,7 +14,7 @@ from convbench.core.comparability import fingerprint
 from convbench.core.record import Case, Reading, Record, Scalar
 from convbench.core.registry import executors
 from convbench.measure import attempts
-from convbench.runs.executor import Executor, Host, Job, Visit
+from convbench.runs.executor import Executor, Host, Job, JobRecord
 
 Answer = Callable[[Job, Host], Record]
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -59,7 +59,7 @@ class Fake(Executor):
     def hosts(self) -> Sequence[Host]:
         return self._hosts
 
-    def run(self, jobs: Iterable[Job]) -> Iterator[Visit]:
+    def run(self, jobs: Iterable[Job]) -> Iterator[JobRecord]:
         """Visits in the order they end by the fake clock; of those that end together, in the order they began."""
         waiting, free = iter(jobs), list(self.hosts)
         busy: list[tuple[float, int, Host, Job, Record]] = []

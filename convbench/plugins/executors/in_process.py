@@ -11,14 +11,14 @@ from convbench.core.record import Case, Record
 from convbench.core.registry import executors
 from convbench.core.traits import changes_process
 from convbench.models.variants import process_environment
-from convbench.runs.executor import Job, OnThisMachine, Visit, one_by_one, pinned
+from convbench.runs.executor import Job, JobRecord, OnThisMachine, one_by_one, pinned
 
 
 @executors.register("in-process")
 class InProcess(OnThisMachine):
     """This very process, as a debugger or a notebook wants it: no time limit, and a crash of a case ends everything."""
 
-    def run(self, jobs: Iterable[Job]) -> Iterator[Visit]:
+    def run(self, jobs: Iterable[Job]) -> Iterator[JobRecord]:
         return one_by_one(jobs, self.hosts[0], measure)
 
 

@@ -19,7 +19,7 @@ from convbench.measure import attempts
 from convbench.measure.machine import malloc
 from convbench.models.variants import process_environment
 from convbench.runs import early_server, user_code
-from convbench.runs.executor import Host, Job, OnThisMachine, Visit, here, one_by_one, pinned
+from convbench.runs.executor import Host, Job, JobRecord, OnThisMachine, here, one_by_one, pinned
 from convbench.runs.running import Call, Running
 from convbench.runs.script import user_imports
 
@@ -49,7 +49,7 @@ class Isolated(OnThisMachine):
         except CaseFailed as error:
             raise ConvbenchError(str(error)) from error
 
-    def run(self, jobs: Iterable[Job]) -> Iterator[Visit]:
+    def run(self, jobs: Iterable[Job]) -> Iterator[JobRecord]:
         """Jobs that take times one after another, the others side by side, each on a core of its own."""
         beside = _SideBySide(self)
         try:
@@ -111,7 +111,7 @@ class _SideBySide:
         self.executor = executor
         self.running: list[tuple[Job, Running[Record]]] = []
 
-    def started(self, job: Job) -> Iterator[Visit]:
+    def started(self, job: Job) -> Iterator[JobRecord]:
         """Begin a job; its record where it cannot even begin."""
         busy = {core for other, _ in self.running for core in other.cores}
         free = next((core for core in self.executor.hosts[0].cores if core not in busy), None)
@@ -121,7 +121,7 @@ class _SideBySide:
         except Exception as error:
             yield job, replace(attempts.failed(job.case, error), environment=self.executor.hosts[0].fingerprint)
 
-    def ended(self, room_for: int) -> Iterator[Visit]:
+    def ended(self, room_for: int) -> Iterator[JobRecord]:
         """The jobs that end until fewer than so many run."""
         while len(self.running) >= room_for:
             left = min(running.seconds_left for _, running in self.running)
@@ -131,14 +131,14 @@ class _SideBySide:
                 self.running.remove((job, running))
                 yield self._visit(job, running, alone=not self.running)
 
-    def drained(self) -> Iterator[Visit]:
+    def drained(self) -> Iterator[JobRecord]:
         return self.ended(room_for=1)
 
     def end(self) -> None:
         for _, running in self.running:
             running.end()
 
-    def _visit(self, job: Job, running: Running[Record], alone: bool) -> Visit:
+    def _visit(self, job: Job, running: Running[Record], alone: bool) -> JobRecord:
         """The job with its record. What ran out of memory beside others is tried again when they have ended."""
         host = self.executor.hosts[0]
         try:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from matplotlib.axes import Axes as MplAxes
 
-from convbench.analysis.costs.runtimes import Price, Runtimes, runtimes
+from convbench.analysis.costs.runtimes import RelativeLatency, Runtimes, runtimes
 from convbench.analysis.results import Result
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, scales
@@ -65,7 +65,7 @@ def _draw(view: Runtimes, index: Mapping[int, int], number: int, apart: bool) ->
     )
 
 
-def _line(axes: MplAxes, number: int, prices: Sequence[Price | None]) -> None:
+def _line(axes: MplAxes, number: int, prices: Sequence[RelativeLatency | None]) -> None:
     """A model's latencies from left to right."""
     drawn = [(place, price.result) for place, price in enumerate(prices) if price]
     colour, marker = look(drawn[0][1].series)
@@ -79,7 +79,7 @@ def _line(axes: MplAxes, number: int, prices: Sequence[Price | None]) -> None:
                  gid=f"marks-{number}")  # fmt: skip
 
 
-def _name_ends(axes: MplAxes, lines: Mapping[str, Sequence[Price | None]]) -> None:
+def _name_ends(axes: MplAxes, lines: Mapping[str, Sequence[RelativeLatency | None]]) -> None:
     """The models' names at the ends of their lines, none over another."""
     last = {name: [(place, price) for place, price in enumerate(prices) if price][-1] for name, prices in lines.items()}
     ends = {name: (place, price.result.latency.median) for name, (place, price) in last.items() if price.result.latency}

@@ -15,8 +15,8 @@ from convbench.measure.counts.counted import (
     after_call,
     count_forward,
     forward_twin,
-    in_words,
     is_counted_as_called,
+    raising_not_counted,
     reason_of,
 )
 from convbench.measure.counts.traced import trace as traced_counts
@@ -68,7 +68,7 @@ def _drawn_again(case: Case, seed: int) -> Iterator[int]:
     for draw in range(1, DRAWS + 1):
         if time.monotonic() > end:
             return
-        with in_words():
+        with raising_not_counted():
             twin = after_call(forward_twin(case, seed))
             network.seed_all(seed + draw)
             again = dispatched.count(twin)

@@ -11,7 +11,7 @@ from convbench.core.errors import line_of
 from convbench.core.record import Finding, Parts, Protocol, Reading
 from convbench.core.registry import probes
 from convbench.measure.counts.counted import NotCounted, count_subject
-from convbench.measure.counts.dispatched import Count
+from convbench.measure.counts.dispatched import StageCounts
 from convbench.measure.probes import static
 from convbench.models.stages import WRAPPERS
 from convbench.models.subject import Subject
@@ -39,7 +39,7 @@ def macs(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     yield from _doubts(subject, count)
 
 
-def _doubts(subject: Subject, count: Count) -> Iterator[Finding]:
+def _doubts(subject: Subject, count: StageCounts) -> Iterator[Finding]:
     if count.uncounted:
         yield Finding("uncounted_operators", data={"operators": count.uncounted, "share": count.uncounted_share})
     if count.unseen:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from convbench.core.record import Record, Run
+from convbench.core.record import Record, RunDescription
 from convbench.report.export import bencher, github_action, pytest_benchmark
 
-Export = Callable[[Run, Sequence[Record]], object]
+Export = Callable[[RunDescription, Sequence[Record]], object]
 FORMATS: dict[str, Export] = {
     "pytest-benchmark": pytest_benchmark.document,
     "github-action": github_action.document,

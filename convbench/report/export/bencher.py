@@ -7,13 +7,13 @@ import math
 from collections.abc import Sequence
 
 from convbench.analysis.results import Result, measured, own_metrics, results
-from convbench.core.record import Record, Run
+from convbench.core.record import Record, RunDescription
 
 NS = 1e-9
 Metrics = dict[str, dict[str, float]]
 
 
-def document(run: Run, records: Sequence[Record]) -> dict[str, Metrics]:  # noqa: ARG001
+def document(run: RunDescription, records: Sequence[Record]) -> dict[str, Metrics]:  # noqa: ARG001
     """Only cases that were measured; a bound that is unknown is left out, as the format has it."""
     return {result.case.id: metrics for result in measured(results(records)) if (metrics := _metrics(result))}
 

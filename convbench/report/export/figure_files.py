@@ -10,7 +10,7 @@ from pathlib import Path
 from convbench.analysis.results import results as results_of
 from convbench.core import files
 from convbench.core.errors import ConvbenchError
-from convbench.core.record import Record, Run
+from convbench.core.record import Record, RunDescription
 from convbench.core.registry import figures
 from convbench.core.text import file_stem
 from convbench.report.drawing import Drawing, drawings
@@ -20,7 +20,7 @@ FORMATS = ("png", "svg", "pdf")
 DPI = 200
 
 
-def write(run: Run, records: Sequence[Record], directory: Path, format: str) -> list[Path]:
+def write(run: RunDescription, records: Sequence[Record], directory: Path, format: str) -> list[Path]:
     """Every figure of the shelf as ``<name>.<format>`` in the directory, with its legend; the paths written.
 
     Raises ConvbenchError for a format that is not one of png, svg and pdf, StoreError where it cannot be written.

@@ -9,17 +9,17 @@ import math
 from collections.abc import Iterator, Sequence
 
 from convbench.analysis.results import measured, own_metrics, results
-from convbench.core.record import Record, Run
+from convbench.core.record import Record, RunDescription
 
 MS, MIB = 1e-3, 2.0**20
 
 
-def document(run: Run, records: Sequence[Record]) -> list[dict[str, str | float]]:
+def document(run: RunDescription, records: Sequence[Record]) -> list[dict[str, str | float]]:
     """Names are ``case/latency`` and ``case/memory``: the action groups them into a chart each."""
     return list(_entries(run, records))
 
 
-def _entries(run: Run, records: Sequence[Record]) -> Iterator[dict[str, str | float]]:
+def _entries(run: RunDescription, records: Sequence[Record]) -> Iterator[dict[str, str | float]]:
     for result in measured(results(records)):
         extra = f"{run.name}, environment {result.record.environment}"
         if result.latency:

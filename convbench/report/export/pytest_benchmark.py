@@ -10,13 +10,13 @@ import numpy as np
 
 from convbench.analysis.results import typical
 from convbench.core import metrics
-from convbench.core.record import Record, Run
+from convbench.core.record import Record, RunDescription
 
 VERSION = "5.2.3"
 """The version of pytest-benchmark whose layout this is."""
 
 
-def document(run: Run, records: Sequence[Record]) -> dict[str, Any]:
+def document(run: RunDescription, records: Sequence[Record]) -> dict[str, Any]:
     """A benchmark a case that has latencies, seconds per call; a round is a call."""
     facts = run.environment
     return {
@@ -70,7 +70,7 @@ def stats(samples: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def _benchmark(run: Run, record: Record) -> dict[str, Any]:
+def _benchmark(run: RunDescription, record: Record) -> dict[str, Any]:
     case = record.case
     shown = (metrics.PARAMS, metrics.MACS, *metrics.own(record.readings))
     extra: Mapping[str, Any] = {metric.name: typical(record, metric) for metric in shown}

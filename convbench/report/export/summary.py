@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from convbench.analysis.results import results as results_of
-from convbench.core.record import Record, Run
+from convbench.core.record import Record, RunDescription
 from convbench.core.text import markdown as escaped
 from convbench.report.page.view import view
 
@@ -14,7 +14,7 @@ BUDGET = 60_000
 """Characters of a summary: below the 65,536 that a comment on a pull request may have."""
 
 
-def markdown(run: Run, records: Sequence[Record]) -> str:
+def markdown(run: RunDescription, records: Sequence[Record]) -> str:
     """The answer, the ranking, the variants and what failed, in GitHub's markdown, at most ``BUDGET`` characters."""
     values = view(run, results_of(records))
     text = "\n\n".join(filter(None, (

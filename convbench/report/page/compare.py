@@ -15,7 +15,7 @@ from convbench.analysis.results import Result, costs, measured
 from convbench.analysis.results import results as results_of
 from convbench.core import files, metrics
 from convbench.core.errors import ConvbenchError
-from convbench.core.record import Case, Record, Run, Scalar
+from convbench.core.record import Case, Record, RunDescription, Scalar
 from convbench.core.statistics import Interval
 from convbench.report.drawing import Drawing, ratios
 from convbench.report.page.figure import figure
@@ -32,7 +32,7 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 COLUMNS = ("reducer", "variant", "scenario", "backbone", "clip", "device")
 """What the cases are summed up by, where they differ in it."""
 
-Runs = Sequence[tuple[Run, Sequence[Record]]]
+Runs = Sequence[tuple[RunDescription, Sequence[Record]]]
 
 
 def write(runs: Runs, path: Path) -> Path:
@@ -49,7 +49,9 @@ def write(runs: Runs, path: Path) -> Path:
     return files.write(path, render("compare.html", data, **view([run for run, _ in runs], of_each, matches)))
 
 
-def view(runs: Sequence[Run], of_each: Sequence[Sequence[Result]], matches: Sequence[Match]) -> dict[str, Any]:
+def view(
+    runs: Sequence[RunDescription], of_each: Sequence[Sequence[Result]], matches: Sequence[Match]
+) -> dict[str, Any]:
     """What the template is filled with."""
     differing = differences(runs)
     others = list(zip(range(1, len(runs)), LETTERS[1:], strict=False))
@@ -75,7 +77,7 @@ def view(runs: Sequence[Run], of_each: Sequence[Sequence[Result]], matches: Sequ
     }
 
 
-def _run(letter: str, run: Run, results: Sequence[Result]) -> dict[str, str]:
+def _run(letter: str, run: RunDescription, results: Sequence[Result]) -> dict[str, str]:
     pick = headline_of(results).pick
     return {
         "letter": letter,

@@ -15,7 +15,7 @@ from convbench.analysis.table import column, row_of
 from convbench.core import metrics
 from convbench.core.commands import Command
 from convbench.core.metric import Metric
-from convbench.core.record import Run
+from convbench.core.record import RunDescription
 from convbench.core.text import file_stem
 from convbench.report.drawing.style import AREA, HUES, WEIGHT, look, marker_path
 from convbench.report.page import rows
@@ -27,7 +27,7 @@ FILTERS = ("backbone", "variant", "scenario", "device", "threads", "clip", "rnn"
 EXACT = 2.0**53
 
 
-def payload(run: Run, results: Sequence[Result]) -> dict[str, Any]:
+def payload(run: RunDescription, results: Sequence[Result]) -> dict[str, Any]:
     """Everything that the page can show of these results; a row is a result, in the given order."""
     lines = [row_of(result) for result in results]
     names = dict.fromkeys(name for line in lines for name in line if name != "case")
@@ -75,7 +75,7 @@ def numbered(keys: Iterable[Hashable]) -> list[int]:
     return [numbers.setdefault(key, len(numbers)) for key in keys]
 
 
-def _repeating(run: Run) -> dict[str, Any]:
+def _repeating(run: RunDescription) -> dict[str, Any]:
     """What stands before the pattern of a case, between it and its number, and after that.
 
     The page joins them to what measures one case again: a command line, or a call of the API where that made the run.

@@ -9,7 +9,7 @@ from typing import Any
 from convbench.analysis.results import Result, costs
 from convbench.analysis.results import results as results_of
 from convbench.core import files, installed
-from convbench.core.record import Record, Run
+from convbench.core.record import Record, RunDescription
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, drawings
 from convbench.report.page import profile_section
@@ -26,7 +26,7 @@ ORDER = (
 """The figures that the template places; others follow in sections of their own."""
 
 
-def write(run: Run, records: Sequence[Record], path: Path, directory: Path | None = None) -> Path:
+def write(run: RunDescription, records: Sequence[Record], path: Path, directory: Path | None = None) -> Path:
     """Write the report of a run; the same records give the same bytes. Raises StoreError where it cannot be written.
 
     ``directory`` is the run's, in which its profiles lie; without it that of the page.

@@ -14,7 +14,7 @@ from convbench.analysis.costs.ranking import Contender
 from convbench.analysis.results import Result, measured, typical
 from convbench.core import metrics
 from convbench.core.metric import Metric
-from convbench.core.record import Run
+from convbench.core.record import RunDescription
 from convbench.core.spread import ASSUMED
 from convbench.report.page import rows
 from convbench.report.page.quality_section import section
@@ -36,7 +36,7 @@ SENTENCES = 12
 """Sentences of one kind of finding, and ids below a sentence, that the page lists."""
 
 
-def view(run: Run, results: Sequence[Result]) -> dict[str, Any]:
+def view(run: RunDescription, results: Sequence[Result]) -> dict[str, Any]:
     """What the template is filled with, but for the figures and the payload."""
     headline = headline_of(results)
     answers = recommended(results)
@@ -78,7 +78,7 @@ def view(run: Run, results: Sequence[Result]) -> dict[str, Any]:
     }
 
 
-def _step(run: Run, step: Step) -> dict[str, str]:
+def _step(run: RunDescription, step: Step) -> dict[str, str]:
     """Why and what to run; DIRECTORY stands where the run is, which its reader knows."""
     return {"why": step.why, "command": command(run, step, DIRECTORY)}
 

@@ -7,14 +7,14 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from convbench.analysis.choice.candidates import Candidate, Excluded, Why
-from convbench.analysis.choice.recommendation import Doubt, Price, Recommendation
+from convbench.analysis.choice.recommendation import Doubt, NextBetter, Recommendation
 from convbench.analysis.quality.qualities import Quality
 from convbench.analysis.results import Result, triable
 from convbench.core import metrics
 from convbench.core.case import is_training
 from convbench.core.commands import Command
 from convbench.core.metric import Metric
-from convbench.core.record import EAGER, Run
+from convbench.core.record import EAGER, RunDescription
 from convbench.core.text import counted, joined
 from convbench.report.words import trade, units
 from convbench.report.words.abstention import abstention, extend
@@ -72,7 +72,7 @@ def different(answers: Sequence[Recommendation]) -> str:
     return f"Different tasks want different configurations, so there is no one best here: {choices}."
 
 
-def not_run(run: Run, results: Sequence[Result], directory: str) -> str:
+def not_run(run: RunDescription, results: Sequence[Result], directory: str) -> str:
     """That a run trained nothing so far, and what does it: its own command, resumed where trainings are planned.
 
     Why, where nothing does it: whole models, or trainings that had to be skipped.
@@ -195,7 +195,7 @@ def _price(answer: Recommendation) -> str:
     )
 
 
-def _more(metric: Metric, price: Price, pick: Candidate) -> str:
+def _more(metric: Metric, price: NextBetter, pick: Candidate) -> str:
     before, after = pick.result.value(metric), price.candidate.result.value(metric)
     if before is None or after is None:
         return ""

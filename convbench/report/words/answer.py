@@ -13,7 +13,7 @@ from convbench.analysis.quality.qualities import tried
 from convbench.analysis.results import Result, costs, measured, sustained, triable
 from convbench.analysis.results import results as results_of
 from convbench.core import planned, shards
-from convbench.core.record import Parts, Record, Run
+from convbench.core.record import Parts, Record, RunDescription
 from convbench.core.text import counted, joined
 from convbench.report.words import quality, runtimes, units
 from convbench.report.words.advice import NO_HEAD
@@ -34,7 +34,7 @@ COST_ONLY = "Cost only: quality was not run, so no optimum is claimed; {}."
 RUNS_IT = "quality=probe or quality=train runs it"
 
 
-def answer(run: Run, records: Sequence[Record]) -> str:
+def answer(run: RunDescription, records: Sequence[Record]) -> str:
     """The answer as one paragraph."""
     results = results_of(records)
     answers = quality.recommended(results)
@@ -42,7 +42,7 @@ def answer(run: Run, records: Sequence[Record]) -> str:
     return " ".join(filter(None, (*texts, confidence(headline_of(results), answers), cautions(results)[0], ending)))
 
 
-def sentences(run: Run, results: Sequence[Result], answers: Sequence[Recommendation]) -> list[str]:
+def sentences(run: RunDescription, results: Sequence[Result], answers: Sequence[Recommendation]) -> list[str]:
     """The answer, most important sentence first; every abstention is a sentence too. What became of the cases is last.
 
     How sure it is, and what to read with care, stand apart: ``confidence`` and ``cautions``.
@@ -86,16 +86,16 @@ def cautions(results: Sequence[Result]) -> tuple[str, list[str]]:
     return f"Read with care: {counted(cases, 'case has', 'cases have')} a caution.", kinds
 
 
-def outcome(run: Run, results: Sequence[Result]) -> str:
+def outcome(run: RunDescription, results: Sequence[Result]) -> str:
     """``78 of 80 cases measured, 1 failed, 1 skipped``, with trials ``18 cases measured, 30 trainings``."""
     states = Counter(result.record.status for result in results)
-    missing = len(planned.missing(run, [result.record for result in results]))
+    missing = len(planned.unmeasured(run, [result.record for result in results]))
     of_all = [f"{states['ok']:,} of {counted(len(results) + missing, 'case')} measured"]
     parts = _measured(results) if len(costs(results)) < len(results) else of_all
     parts += [f"{states[state]:,} {state}" for state in ("failed", "skipped") if states[state]]
     if missing:
         parts.append(f"{missing:,} not run yet")
-    if lacking := shards.missing(run):
+    if lacking := shards.missing_names(run):
         parts.append(f"{lacking} missing")
     return ", ".join(parts)
 
@@ -287,6 +287,6 @@ def _other_situation(result: Result, pick: Result) -> str:
     return f"Fastest in {place or 'another environment'}: {setup(result)} ({seconds} a call{rate})."
 
 
-def _missing(run: Run, results: Sequence[Result]) -> str:
+def _missing(run: RunDescription, results: Sequence[Result]) -> str:
     text = outcome(run, results)
     return f"{text[0].upper()}{text[1:]}."

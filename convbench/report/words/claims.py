@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from convbench.analysis.claims.claim import Number, Verdict
-from convbench.core.record import Run
+from convbench.core.record import RunDescription
 from convbench.core.statistics import Interval
 from convbench.core.text import counted
 from convbench.report.words import units
@@ -22,7 +22,7 @@ TINY = 1e-4
 class Provenance:
     """What the numbers were made with: the runs, the seeds of their trainings, and where algebra was run."""
 
-    runs: Sequence[Run] = ()
+    runs: Sequence[RunDescription] = ()
     seeds: Sequence[int] = ()
     here: Mapping[str, str] = field(default_factory=dict)
 

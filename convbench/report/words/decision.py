@@ -13,8 +13,8 @@ from convbench.analysis.costs.ranking import as_light, learned
 from convbench.analysis.results import Result, costs, measured, triable
 from convbench.core import planned, shards
 from convbench.core.commands import Command
-from convbench.core.record import Run
 from convbench.core.merging import SHARD
+from convbench.core.record import RunDescription
 from convbench.core.text import counted, cut, cut_name, one_line
 from convbench.report.words import units
 from convbench.report.words.names import after_norm, around, kind, reducer
@@ -102,12 +102,12 @@ def _quickest(headline: Headline) -> str:
     return f" Faster in {variant}: {_name(result, headline)}, {latency}."
 
 
-def next_steps(run: Run, results: Sequence[Result], headline: Headline) -> list[Step]:
+def next_steps(run: RunDescription, results: Sequence[Result], headline: Headline) -> list[Step]:
     """What to run next, most needed first: what is missing, what is open, what was never asked."""
     steps = []
-    if missing := len(planned.missing(run, [result.record for result in results])):
+    if missing := len(planned.unmeasured(run, [result.record for result in results])):
         steps.append(Step(f"{counted(missing, 'planned case was', 'planned cases were')} not run yet", resume=True))
-    if lacking := shards.missing(run):
+    if lacking := shards.missing_names(run):
         steps.append(Step(f"{lacking} missing", resume=True))
     sure = headline.confidence
     if sure and (sure.visits is None or run.protocol.visits == 1):
@@ -120,12 +120,12 @@ def next_steps(run: Run, results: Sequence[Result], headline: Headline) -> list[
     return [step for step in steps if not step.resume or _goes_on(run)]
 
 
-def _goes_on(run: Run) -> bool:
+def _goes_on(run: RunDescription) -> bool:
     """Whether one machine can go on with the run: not where it was merged of shards of unlike machines."""
     return len(run.environments) < 2 or not any(host.startswith(SHARD) for host in run.hosts)
 
 
-def command(run: Run, step: Step, directory: str) -> str:
+def command(run: RunDescription, step: Step, directory: str) -> str:
     """The step as a command; one that goes on does so in ``directory``, others beside it."""
     changed = step.overrides.rpartition(".")[2].replace("=", "-")
     out = directory if step.resume else f"{directory}-{changed or 'again'}"

@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from convbench.analysis.results import Result, measured
 from convbench.core.case import is_training
 from convbench.core.comparability import differing
-from convbench.core.record import Run, Scalar, Training
 from convbench.core.merging import SHARD
+from convbench.core.record import RunDescription, Scalar, Training
 from convbench.core.text import counted
 from convbench.report.words import units
 from convbench.report.words.units import percent
 
 
-def place(run: Run) -> str:
+def place(run: RunDescription) -> str:
     """The machine and software in one line, of what is known of them."""
     known = run.environment
     nouns = ("core",) if on_gpu(run) else ("core", "thread")
@@ -26,7 +26,7 @@ def place(run: Run) -> str:
     return " · ".join(_shorter(str(part)) for part in parts if part)
 
 
-def on_gpu(run: Run) -> bool:
+def on_gpu(run: RunDescription) -> bool:
     """Whether a GPU computed, so that the host's threads say nothing of a case."""
     return str(run.environment.get("device") or "").startswith("cuda")
 
@@ -35,7 +35,7 @@ def _shorter(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 
-def protocol(run: Run) -> dict[str, str]:
+def protocol(run: RunDescription) -> dict[str, str]:
     """How the suite was measured, in words."""
     settings = run.protocol
     facts = {
@@ -60,7 +60,7 @@ def protocol(run: Run) -> dict[str, str]:
     return facts
 
 
-def hosts(run: Run) -> str:
+def hosts(run: RunDescription) -> str:
     """On how many hosts, or in how many shards, a run was measured, and what tells their kinds apart."""
     kinds = Counter(run.hosts.values())
     shards = sum(name.startswith(SHARD) for name in run.hosts)
@@ -113,7 +113,7 @@ UNITS: Mapping[str, Callable[[float], str]] = {
 """How a number is written, by the end of its key."""
 
 
-def environment(run: Run) -> dict[str, str]:
+def environment(run: RunDescription) -> dict[str, str]:
     """The machine and the software of a run, titled; what was not found is left out."""
     return {title(key): fact(key, value) for key, value in run.environment.items() if value is not None}
 

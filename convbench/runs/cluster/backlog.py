@@ -9,7 +9,7 @@ from convbench.core.traits import builds
 from convbench.runs.cluster import pieces
 from convbench.runs.cluster.engine import Member
 from convbench.runs.cluster.hosts import Groups, needs_home
-from convbench.runs.cluster.ledger import Ledger, total
+from convbench.runs.cluster.ledger import OpenJobs, total
 from convbench.runs.executor import Job
 
 
@@ -32,7 +32,7 @@ class Backlog:
     """The pieces that wait. ``ledger`` holds every open job, waiting or not."""
 
     def __init__(self, groups: Groups) -> None:
-        self.ledger, self.groups = Ledger(), groups
+        self.ledger, self.groups = OpenJobs(), groups
         self.waiting: list[WaitingPiece] = []
         self.withdrawn: set[str] = set()
         self._stranded: frozenset[int] = frozenset()

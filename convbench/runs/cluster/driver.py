@@ -25,7 +25,7 @@ from convbench.runs.cluster.clocks import correct_record
 from convbench.runs.cluster.engine import Absent, Began, Done, Ended, Engine, Event, Joined, Limits, Lost, Member, Piece
 from convbench.runs.cluster.intake import Intake
 from convbench.runs.cluster.roll import WAIT, Roll, log
-from convbench.runs.executor import Host, Job, Visit
+from convbench.runs.executor import Host, Job, JobRecord
 
 
 class Driver:
@@ -56,7 +56,7 @@ class Driver:
         """Whether a worker has come."""
         return bool(self.groups.hosts)
 
-    def run(self, jobs: Iterable[Job]) -> Iterator[Visit]:
+    def run(self, jobs: Iterable[Job]) -> Iterator[JobRecord]:
         """Each job with its record, as they end. Raises ConvbenchError where hosts are lost for good."""
         _, self._intake = self.hosts, Intake(jobs)
         while True:
@@ -78,7 +78,7 @@ class Driver:
 
     # --- Out ----------------------------------------------------------------------------------------------------------
 
-    def _take(self) -> Iterator[Visit]:
+    def _take(self) -> Iterator[JobRecord]:
         """Rounds, until enough waits for the workers there are."""
         while not self._intake.ended and self._wants_more():
             jobs, feasible = self._asked_for(), []
@@ -113,7 +113,7 @@ class Driver:
 
     # --- Back ---------------------------------------------------------------------------------------------------------
 
-    def _handle(self, event: Event) -> Iterator[Visit]:
+    def _handle(self, event: Event) -> Iterator[JobRecord]:
         member = self.roll.members.get(getattr(event, "worker", ""))
         if member is not None:
             member.heard = self.clock()
@@ -135,7 +135,7 @@ class Driver:
                 left = self._release(member)
                 yield from self._issue_again(left, left[:1] if failure else [], member.host.name, failure)
 
-    def _end(self, event: Ended, member: Member | None) -> Iterator[Visit]:
+    def _end(self, event: Ended, member: Member | None) -> Iterator[JobRecord]:
         """The record of a job, unless another worker was faster."""
         if member is not None:
             member.running.pop(event.ticket, None)
@@ -152,7 +152,7 @@ class Driver:
 
     # --- Again --------------------------------------------------------------------------------------------------------
 
-    def _lose(self, worker: str, reason: str, fault: bool = True) -> Iterator[Visit]:
+    def _lose(self, worker: str, reason: str, fault: bool = True) -> Iterator[JobRecord]:
         """A worker is gone: those of its jobs that were running are suspects, if it was for a fault.
 
         Without a fault they are if it gave no record: a case that takes as long as a worker may live would be tried for
@@ -164,7 +164,9 @@ class Driver:
         suspects = (running or left[:1]) if fault else running if not member.fruitful else []
         yield from self._issue_again(left, suspects, member.host.name, reason)
 
-    def _issue_again(self, tickets: Sequence[int], suspects: Sequence[int], host: str, reason: str) -> Iterator[Visit]:
+    def _issue_again(
+        self, tickets: Sequence[int], suspects: Sequence[int], host: str, reason: str
+    ) -> Iterator[JobRecord]:
         """Jobs that nobody has any more wait again. A suspect that took down its third worker is a failed record."""
         for ticket in suspects:
             entry = self.ledger.open[ticket]
@@ -189,7 +191,7 @@ class Driver:
             self.ledger.open[ticket].holders -= 1
         return [ticket for ticket in still_open if not self.ledger.open[ticket].holders]
 
-    def _overdue(self) -> Iterator[Visit]:
+    def _overdue(self) -> Iterator[JobRecord]:
         """What is late, looked at once in a while."""
         if self.clock() - self._looked < WAIT:
             return

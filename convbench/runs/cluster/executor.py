@@ -14,7 +14,7 @@ from convbench.core.traits import packages
 from convbench.runs.cluster.driver import Driver
 from convbench.runs.cluster.engine import Engine, Limits
 from convbench.runs.cluster.worker import modules_of
-from convbench.runs.executor import Executor, Host, Job, Visit
+from convbench.runs.executor import Executor, Host, Job, JobRecord
 from convbench.runs.script import user_imports
 from convbench.runs.user_code import UserCode
 
@@ -41,7 +41,7 @@ class Cluster(Executor):
     def awaits_hosts(self) -> bool:
         return True
 
-    def run(self, jobs: Iterable[Job]) -> Iterator[Visit]:
+    def run(self, jobs: Iterable[Job]) -> Iterator[JobRecord]:
         return ((job, _with_word_of_its_trace(job, record)) for job, record in self.driver.run(jobs))
 
     def expect(self, cases: Sequence[Case]) -> None:

@@ -19,7 +19,7 @@ GUESS = {"trial": 30.0, "facts": 1.0, "timed": 1.0}
 
 
 @dataclass
-class Entry:
+class OpenJob:
     """A job that has no record yet: the hosts that were lost while they had it, and how many workers have it now."""
 
     job: Job
@@ -27,11 +27,11 @@ class Entry:
     holders: int = 0
 
 
-class Ledger:
+class OpenJobs:
     """The open tickets, and what was learned of how long jobs take."""
 
     def __init__(self) -> None:
-        self.open: dict[int, Entry] = {}
+        self.open: dict[int, OpenJob] = {}
         self._numbers = count()
         self._seconds: dict[tuple[str, str], float] = {}
         self._kinds: defaultdict[str, list[float]] = defaultdict(list)
@@ -40,11 +40,11 @@ class Ledger:
     def enter(self, job: Job) -> int:
         """A ticket for a job."""
         ticket = next(self._numbers)
-        self.open[ticket] = Entry(job)
+        self.open[ticket] = OpenJob(job)
         self._facts[job.case.id] += job.visit == FACTS
         return ticket
 
-    def settle(self, ticket: int) -> Entry | None:
+    def settle(self, ticket: int) -> OpenJob | None:
         """Close a ticket; None where it is closed already."""
         entry = self.open.pop(ticket, None)
         if entry is not None:
@@ -88,6 +88,6 @@ def kind(job: Job) -> str:
     return "trial" if job.case.trial else "facts" if job.visit == FACTS else "timed"
 
 
-def total(ledger: Ledger, jobs: Iterable[Job]) -> float:
+def total(ledger: OpenJobs, jobs: Iterable[Job]) -> float:
     """Seconds that jobs should take together."""
     return sum(map(ledger.expected, jobs))

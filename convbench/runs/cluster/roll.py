@@ -10,7 +10,7 @@ from convbench.core.errors import ConvbenchError
 from convbench.core.package import __version__
 from convbench.runs.cluster.engine import Absent, Engine, Event, Joined, Limits, Lost, Member
 from convbench.runs.cluster.hosts import Groups
-from convbench.runs.cluster.ledger import Ledger, total
+from convbench.runs.cluster.ledger import OpenJobs, total
 from convbench.runs.executor import Host
 
 log = logging.getLogger("convbench")
@@ -69,7 +69,7 @@ class Roll:
         self.groups.leave(member.host)
         return member
 
-    def gone(self, member: Member, ledger: Ledger) -> str:
+    def gone(self, member: Member, ledger: OpenJobs) -> str:
         """Why a worker is taken for lost; empty where it is not."""
         now = self.clock()
         if member.piece and now - member.heard > self.limits.silence:
@@ -80,7 +80,7 @@ class Roll:
                 return f"it is stuck in {entry.job.case.id}"
         return ""
 
-    def lateness(self, member: Member, ledger: Ledger) -> float:
+    def lateness(self, member: Member, ledger: OpenJobs) -> float:
         """Seconds by which a worker's piece takes longer than it may."""
         if member.piece is None:
             return 0.0
