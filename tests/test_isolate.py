@@ -23,12 +23,14 @@ from convbench.core.record import FACTS, Case, Choice, Clip, Parts, Protocol, Re
 from convbench.core.registry import executors
 from convbench.measure.machine.allocators import preload
 from convbench.measure.machine.process_end import explain_death
-from convbench.plugins.executors.isolated import measure
+from convbench.plugins.executors.isolated import Isolated, measure
 from convbench.runs.early_server import COMPILER
 from convbench.runs.executor import Job
+from convbench.runs.menu import Menu, as_stored, jobs
 from convbench.runs.process_start import forkserver_pid, is_alive, uninterrupted
 from convbench.runs.processes import Processes
 from convbench.runs.running import Call
+from convbench.runs.schedule import Schedule
 
 QUICK = Protocol(max_warmup=0.02, max_time=0.05, min_samples=6, target=0.5, timeout=20)
 SMALL = Clip(1, 2, 3, 8, 8)
@@ -139,6 +141,18 @@ def test_facts_of_several_cases_are_told_side_by_side_and_each_has_its_record(is
     job, record = visits[3]
     assert (job.visit, record.status, record.conditions["threads"]) == (0, "ok", 1)
     assert {"latency_s", "reference_s", "run_delay_share"} <= {reading.metric.name for reading in record.readings}
+
+
+def test_a_case_whose_facts_are_wrong_is_not_timed(isolated, monkeypatch):
+    """Facts are told side by side: those of the last were not there yet when the first round began."""
+    monkeypatch.setattr(Isolated, "_cores", lambda *_: (0,) * 8)
+    wrong = Case(Whole(Choice("wild:Unsteady")), SMALL, (Choice("channels_last"),))
+    planning = Schedule([wrong], VISITS, True, float, hosts=lambda: isolated.hosts)
+    rounds = []
+    for job, record in isolated.run(jobs(planning, Menu(("params", "memory"), ("latency",)), ())):
+        planning.log.add(as_stored(job, record))
+        rounds.append((job.visit, record.status))
+    assert rounds == [(FACTS, "failed")]
 
 
 @pytest.mark.parametrize(

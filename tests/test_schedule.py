@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 from itertools import pairwise
@@ -12,7 +13,7 @@ import pytest
 from convbench.analysis.costs.headlines import headline_of, undecided
 from convbench.analysis.results import results
 from convbench.core import metrics, visits
-from convbench.core.record import FACTS, Choice, Protocol, Reading, Record, Training, Visit
+from convbench.core.record import FACTS, Choice, Failure, Protocol, Reading, Record, Training, Visit
 from convbench.runs.anchors import Anchors
 from convbench.runs.executor import Host
 from convbench.runs.menu import Menu, jobs
@@ -261,6 +262,33 @@ def test_a_failed_case_is_left_alone():
     machine = Failing(apart(), spread=0.01)
     machine.run(schedule(machine))
     assert [planned.round for planned in machine.made if planned.case.id == CASES[1].id] == [FACTS]
+
+
+def test_of_several_facts_told_at_once_the_last_lets_the_others_end():
+    """A case whose facts were still being told had its place in the first round already, whatever they said."""
+    planning = schedule(Machine(apart()))
+    facts = [planned.decides for planned in itertools.islice(planning, len(CASES))]
+    assert facts == [False] * (len(CASES) - 1) + [True]
+
+
+def test_facts_that_failed_stand_for_the_case_whatever_was_timed_beside_them():
+    machine = Machine(apart())
+    lines = [machine.visit(PlannedVisit(CASES[0], number)) for number in (FACTS, 0, 1)]
+    wrong = replace(lines[0], status="failed", readings=(), failure=Failure("wrong output", "not eager's output"))
+    [record] = visits.join_visits([wrong, *lines[1:]])
+    assert (record.status, record.failure, record.readings) == ("failed", wrong.failure, ())
+
+
+def test_a_visit_that_failed_after_others_went_well_is_told():
+    machine = Machine(apart())
+    first, second = (machine.visit(PlannedVisit(CASES[0], number)) for number in (0, 1))
+    crash = Visit(1, failure="crash: killed by SIGSEGV")
+    [record] = visits.join_visits([first, replace(second, status="failed", readings=(), visits=(crash,))])
+    assert record.status == "ok"
+    assert [(finding.code, dict(finding.data)) for finding in record.findings] == [
+        ("visit_failed", {"reason": "crash: killed by SIGSEGV"})
+    ]
+    assert visits.join_visits([record]) == [record]
 
 
 def test_two_runs_give_the_same_pick_or_say_that_they_cannot_tell():

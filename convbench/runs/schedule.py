@@ -102,7 +102,9 @@ class Schedule:
         if self.has_facts and self.protocol.visits > 1:
             chosen = [case for case in timed if not self.log.rounds(case)]
             self._enter(round=FACTS, visits=len(chosen))
-            yield from (PlannedVisit(case, FACTS) for case in chosen)
+            # The last lets all others end, so that nothing is timed of which they tell that it is wrong. Where many
+            # hosts share the work, none has to wait for that: a cluster withdraws what failed.
+            yield from (PlannedVisit(case, FACTS, case is chosen[-1] and len(self.hosts()) < 2) for case in chosen)
 
     def _round(self, cases: Sequence[Case], number: int, *, decides: bool = False) -> Iterator[PlannedVisit]:
         """Every case that goes on and has not been visited in this round."""
