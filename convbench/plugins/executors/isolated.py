@@ -20,7 +20,7 @@ from convbench.measure.machine import malloc
 from convbench.models.variants import process_environment
 from convbench.runs import early_server, user_code
 from convbench.runs.executor import Host, Job, JobRecord, OnThisMachine, here, one_by_one, pinned
-from convbench.runs.running import Call, Running
+from convbench.runs.running import SECONDS_BETWEEN_LOOKS, Call, Running
 from convbench.runs.script import user_imports
 
 T = TypeVar("T")
@@ -110,6 +110,8 @@ class _SideBySide:
     def __init__(self, executor: Isolated) -> None:
         self.executor = executor
         self.running: list[tuple[Job, Running[Record]]] = []
+        self.crowded: set[Running[Record]] = set()
+        """Those that shared the memory with another for a while."""
 
     def started(self, job: Job) -> Iterator[JobRecord]:
         """Begin a job; its record where it cannot even begin."""
@@ -120,16 +122,19 @@ class _SideBySide:
             self.running.append((pinned_job, self.executor.start(pinned_job)))
         except Exception as error:
             yield job, replace(attempts.failed(job.case, error), environment=self.executor.hosts[0].fingerprint)
+        if len(self.running) > 1:
+            self.crowded.update(running for _, running in self.running)
 
     def ended(self, room_for: int) -> Iterator[JobRecord]:
         """The jobs that end until fewer than so many run."""
         while len(self.running) >= room_for:
             left = min(running.seconds_left for _, running in self.running)
-            wait([running.receiver for _, running in self.running], left)
+            signs = [sign for _, running in self.running for sign in running.signs]
+            wait(signs, min(left, SECONDS_BETWEEN_LOOKS))
             done = [entry for entry in self.running if entry[1].ready()]
             for job, running in done:
                 self.running.remove((job, running))
-                yield self._visit(job, running, alone=not self.running)
+                yield self._visit(job, running)
 
     def drained(self) -> Iterator[JobRecord]:
         return self.ended(room_for=1)
@@ -138,14 +143,14 @@ class _SideBySide:
         for _, running in self.running:
             running.end()
 
-    def _visit(self, job: Job, running: Running[Record], alone: bool) -> JobRecord:
+    def _visit(self, job: Job, running: Running[Record]) -> JobRecord:
         """The job with its record. What ran out of memory beside others is tried again when they have ended."""
         host = self.executor.hosts[0]
         try:
             record = attempts.attempt(job.case, lambda _: running.result())
         finally:
             running.end()
-        if record.failure and record.failure.kind == "out of memory" and not alone:
+        if record.failure and record.failure.kind == "out of memory" and running in self.crowded:
             list(map(self._wait_for, self.running))
             ((_, record),) = one_by_one([job], host, self.executor.measure)
         return job, replace(record, environment=host.fingerprint)
