@@ -122,7 +122,7 @@ def falls_over_beside_a_child() -> None:
 @pytest.mark.parametrize("forks", [True, False])
 def test_a_crash_is_told_although_a_child_of_the_process_lives_on(isolated, forks):
     """It was waited out, and named a timeout."""
-    with pytest.raises(CaseFailed, match="^killed by SIGSEGV"):
+    with pytest.raises(CaseFailed, match=r"^killed by SIGSEGV"):
         isolated.processes.run(Call(falls_over_beside_a_child, forks=forks, timeout=30))
 
 
