@@ -178,6 +178,7 @@ def _measured(
     from convbench.report.terminal import progress
     from convbench.runs import sweep
 
+    failed_before = _failed(directory) if resume else set()
     watched = partial(progress.watcher, console(wide=False, stderr=True), quiet)
     visible = floor.known(prepared.facts, Settings(), Rule())
     try:
@@ -198,9 +199,20 @@ def _measured(
             with suppress(ConvbenchError):
                 _print_rows(store.load(directory)[1])
         raise
+    if kept := len(failed_before & _failed(directory)):
+        cases = counted(kept, "case that failed before was", "cases that failed before were")
+        print(f"convbench: {cases} not measured again: without --resume all are", file=sys.stderr)
     if as_json:
         _print_rows(records)
     return records
+
+
+def _failed(directory: Path) -> set[tuple[str, str]]:
+    """The cases of a run, if one is there, that failed, each with when it was begun."""
+    from convbench.core import store
+
+    records = store.load(directory)[1] if store.exists(directory) else []
+    return {(record.case.id, record.started) for record in records if record.status == "failed"}
 
 
 def _print_rows(records: list[Record]) -> None:
