@@ -153,6 +153,12 @@ def test_resume_says_that_what_failed_is_not_measured_again(here, in_process):
     assert done.returncode == 5
 
 
+def test_a_skip_that_leaves_nothing_out_is_told(here, in_process):
+    words = ("run", "tiny.yaml", "--metrics", "params", "--dry-run", "--skip")
+    assert "convbench: --skip *gpa* leaves no case out" in in_process(*words, "*gpa*", cwd=here).stderr
+    assert "--skip" not in in_process(*words, "*gap*", cwd=here).stderr
+
+
 def test_resume_refuses_another_suite(here, in_process):
     assert in_process("run", "tiny.yaml", "--metrics", "params", cwd=here).returncode == 0
     other = in_process("run", "tiny.yaml", "--metrics", "params", "--resume", "reducer=gap", cwd=here)

@@ -120,6 +120,8 @@ def run(
     )
     with preparation.executor_of(loaded, device, executor, probes, options) as measuring:
         prepared = preparation.prepare(loaded, measuring, selection, str(command), probes)
+        if idle := prepared.plan.idle_skip:
+            print(f"convbench: --skip {idle} leaves no case out: --dry-run shows their names", file=sys.stderr)
         if dry_run:
             _show_plan(prepared)
             return
