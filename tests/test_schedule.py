@@ -369,6 +369,16 @@ def test_later_seeds_are_planned_at_the_best_rate_once_all_others_have_ended():
     assert [visit[4] for visit in visit_rows] == [False] * 8 + [True] * 4
 
 
+def test_a_spent_budget_ends_the_trainings_too():
+    """They went on for hours after ``--budget 5m``."""
+    lessons = {record.case: record for record in (lesson(0.8, seed=seed) for seed in range(4))}
+    made: list = []
+    for planned in (planning := Schedule([*lessons], replace(PROTOCOL, budget=2.0), False, lambda: float(len(made)))):
+        planning.log.add(lessons[planned.case])
+        made.append(planned.case)
+    assert made == [*lessons][:2]
+
+
 def test_a_stage_knows_how_many_visits_it_makes():
     machine = Machine(apart(), spread=0.01)
     planning = schedule(machine)
