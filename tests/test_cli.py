@@ -141,6 +141,38 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(here):
     assert 1 <= len(pd.read_csv(run / "results.csv")) <= len(lines(run))
 
 
+def test_resume_says_that_what_failed_is_not_measured_again(here, in_process):
+    words = ("run", "tiny.yaml", "--executor", "fake", "--quiet")
+    assert in_process(*words, cwd=here).returncode == 0
+    results = here / "reports" / "tiny" / "results.jsonl"
+    first, *others = results.read_text().splitlines(keepends=True)
+    of_others = [line for line in others if json.loads(line)["case"] != json.loads(first)["case"]]
+    results.write_text("".join([first.replace('"status":"ok"', '"status":"failed"'), *of_others]))
+    done = in_process(*words, "--resume", cwd=here)
+    assert "convbench: 1 case that failed before was not measured again: without --resume all are" in done.stderr
+    assert done.returncode == 5
+
+
+def test_a_skip_that_leaves_nothing_out_is_told(here, in_process):
+    words = ("run", "tiny.yaml", "--metrics", "params", "--dry-run", "--skip")
+    assert "convbench: --skip *gpa* leaves no case out" in in_process(*words, "*gpa*", cwd=here).stderr
+    assert "--skip" not in in_process(*words, "*gap*", cwd=here).stderr
+
+
+def test_a_budget_that_ends_the_trainings_is_told(here, in_process):
+    words = ("run", "quality", "--executor", "fake", "--quiet", "--out", "out")
+    done = in_process(*words, "--budget", "0.000001s", cwd=here)
+    assert done.returncode == 5, done.stderr
+    assert re.search(r"convbench: \d+ trainings not made: the budget is spent", done.stderr)
+
+
+def test_profile_with_resume_says_what_gets_no_trace(here, in_process):
+    words = ("run", "tiny.yaml", "--executor", "fake", "--quiet")
+    assert in_process(*words, cwd=here).returncode == 0
+    done = in_process(*words, "profile=true", "--resume", cwd=here)
+    assert "convbench: 4 cases measured before got no trace: without --resume all do" in done.stderr
+
+
 def test_resume_refuses_another_suite(here, in_process):
     assert in_process("run", "tiny.yaml", "--metrics", "params", cwd=here).returncode == 0
     other = in_process("run", "tiny.yaml", "--metrics", "params", "--resume", "reducer=gap", cwd=here)

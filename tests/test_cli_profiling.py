@@ -97,3 +97,22 @@ def test_fits_takes_what_is_free_here_unless_told(here, in_process, monkeypatch)
     assert first == "within 256 MiB, what is free here"
     limited = in_process("fits", "tiny.yaml", "--only", "*gap*inference*", "--memory", "256MiB", cwd=here)
     assert limited.stdout.splitlines() == lines
+
+
+def test_tensorboard_is_ended_with_the_command(here, in_process, monkeypatch):
+    from convbench.report.viewers import tensorboard
+
+    calls = []
+
+    class Served:
+        def wait(self):
+            calls.append("wait")
+            if len(calls) == 1:
+                signal.raise_signal(signal.SIGTERM)
+
+        def terminate(self):
+            calls.append("terminate")
+
+    monkeypatch.setattr(tensorboard, "start", lambda *_: ("an address", Served()))
+    assert in_process("tensorboard", "run", cwd=here).returncode == 128 + signal.SIGTERM
+    assert calls == ["wait", "terminate", "wait"]

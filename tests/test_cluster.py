@@ -611,6 +611,19 @@ def test_only_false_starts_in_a_row_leave_a_host_of_ray_out(monkeypatch: pytest.
     assert engine.remotes
 
 
+def test_slurm_in_this_process_has_one_worker_and_refuses_more() -> None:
+    """Two forked one server each in this process, and ended each other's cases."""
+    with slurm.Slurm("cpu", cluster="debug") as jobs:
+        assert jobs.driver.engine.options.workers == 1
+    with pytest.raises(ConvbenchError, match=r"cluster=debug .* there cannot be 3 workers: give workers=1"):
+        slurm.Slurm("cpu", cluster="debug", workers=3)
+
+
+def test_what_only_slurm_knows_is_said_not_to_be_used_without_it(caplog: pytest.LogCaptureFixture) -> None:
+    with slurm.Slurm("cpu", cluster="local", setup="module load cuda", memory="16GB"):
+        assert caplog.messages == ["convbench: not used with cluster=local: memory, setup"]
+
+
 def slurm_engine(folder: Path, *workers: str) -> slurm._Engine:
     """The engine with workers that no scheduler knows, and none in place of lost ones."""
     options = slurm._JobOptions("slurm", 0, 0, 0, 60, str(folder), {}, exclusive=True)

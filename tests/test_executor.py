@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -12,10 +12,11 @@ import pytest
 
 from convbench.cli.list import _described
 from convbench.core import cache, store
-from convbench.core.errors import CaseFailed, ConvbenchError, Impossible, StoreError
+from convbench.core.errors import CaseFailed, ConvbenchError, Impossible, StoreError, Unavailable
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Record, Training, Trial, Whole
 from convbench.core.registry import declares, executors, variants
 from convbench.core.traits import VariantTraits
+from convbench.plugins.executors.fake import invented
 from convbench.runs import preparation, sweep
 from convbench.runs.executor import Host, Job, pinned
 from convbench.suite import from_data, load
@@ -242,6 +243,28 @@ def test_a_run_of_two_kinds_goes_on_with_one_where_the_other_may_still_come(
         fake._hosts[0] = replace(fake.hosts[0], fingerprint="upgraded")
         with pytest.raises(StoreError, match=r"its environment .* was another"):
             sweep.begin(prepared, tmp_path, resume=True)
+
+
+def test_what_was_skipped_is_tried_again_by_resume_and_what_failed_is_not(tmp_path: Path) -> None:
+    """After the compiler that was missing had been installed, nothing was measured again."""
+    suite = load("smoke")
+    with executors.get("fake").build("cpu", suite.cases) as fake:
+        first, second, *_ = (case.id for case in preparation.prepare(suite, fake, Selection(), "").planned)
+
+    def lacking(job: Job, host: Host) -> Record:
+        if job.case.id in (first, second):
+            raise Unavailable("needs a compiler") if job.case.id == first else CaseFailed("crash", "killed")
+        return invented(job, host)
+
+    def run(answer: Callable[[Job, Host], Record], resume: bool) -> dict[str, str]:
+        with executors.get("fake").build("cpu", suite.cases, answer=answer) as fake:
+            prepared = preparation.prepare(suite, fake, Selection(), "")
+            records = sweep.measure(prepared, tmp_path, sweep.begin(prepared, tmp_path, resume=resume), Quiet())
+        return {record.case.id: record.status for record in records}
+
+    before = run(lacking, resume=False)
+    assert (before[first], before[second]) == ("skipped", "failed")
+    assert run(invented, resume=True) == before | {first: "ok"}
 
 
 def another(host: Host, **facts: object) -> Host:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gzip
 import http.client
+import json
 import os
 import subprocess
 import sys
@@ -39,6 +40,26 @@ RUN = RunDescription(
 def convbench(*words: str, cwd: Path, **options) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "convbench", *words]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False, **options)
+
+
+OWN_VARIANT = """
+import threading
+print("hello")
+threading.Thread(target=threading.Event().wait).start()
+
+def make(model):
+    return model
+"""
+
+
+def test_a_variant_that_prints_and_starts_a_thread_does_so_in_no_process_of_ours(tmp_path):
+    """The command imported it to ask for its packages, and never ended."""
+    (tmp_path / "fast.py").write_text(OWN_VARIANT)
+    (tmp_path / "suite.yaml").write_text("matrix: {reducer: gap, clip: 1x2x3x8x8, variant: 'fast:make'}")
+    options = ("--metrics", "params,latency", "protocol.visits=1", "protocol.max_time=0.05", "--json", "--quiet")
+    done = convbench("run", "suite.yaml", *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["status"] == "ok"
 
 
 @pytest.mark.parametrize(

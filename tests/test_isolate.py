@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from contextlib import closing
+from dataclasses import replace
 from multiprocessing.util import Finalize
 from pathlib import Path
 
@@ -19,16 +20,18 @@ import pytest
 
 from convbench.core import metrics
 from convbench.core.errors import CaseFailed
-from convbench.core.record import FACTS, Case, Choice, Clip, Parts, Protocol, Reading, Whole
+from convbench.core.record import FACTS, Case, Choice, Clip, Parts, Protocol, Reading, Record, Whole
 from convbench.core.registry import executors
 from convbench.measure.machine.allocators import preload
 from convbench.measure.machine.process_end import explain_death
-from convbench.plugins.executors.isolated import measure
+from convbench.plugins.executors.isolated import Isolated, measure
 from convbench.runs.early_server import COMPILER
 from convbench.runs.executor import Job
+from convbench.runs.menu import Menu, as_stored, jobs
 from convbench.runs.process_start import forkserver_pid, is_alive, uninterrupted
 from convbench.runs.processes import Processes
 from convbench.runs.running import Call
+from convbench.runs.schedule import Schedule
 
 QUICK = Protocol(max_warmup=0.02, max_time=0.05, min_samples=6, target=0.5, timeout=20)
 SMALL = Clip(1, 2, 3, 8, 8)
@@ -109,6 +112,20 @@ def test_a_call_that_fails_may_clean_up_as_its_process_ends(tmp_path, isolated):
     assert (tmp_path / "place").read_text() == "put away"
 
 
+def falls_over_beside_a_child() -> None:
+    """Crashes; a child, which holds the pipe of its answer, lives on."""
+    if not os.fork():
+        threading.Event().wait(600)
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+@pytest.mark.parametrize("forks", [True, False])
+def test_a_crash_is_told_although_a_child_of_the_process_lives_on(isolated, forks):
+    """It was waited out, and named a timeout."""
+    with pytest.raises(CaseFailed, match=r"^killed by SIGSEGV"):
+        isolated.processes.run(Call(falls_over_beside_a_child, forks=forks, timeout=30))
+
+
 def test_a_start_that_the_system_refuses_says_so_and_leaves_the_server_alone(monkeypatch):
     def refused(_process):
         raise OSError(24, "Too many open files")
@@ -139,6 +156,34 @@ def test_facts_of_several_cases_are_told_side_by_side_and_each_has_its_record(is
     job, record = visits[3]
     assert (job.visit, record.status, record.conditions["threads"]) == (0, "ok", 1)
     assert {"latency_s", "reference_s", "run_delay_share"} <= {reading.metric.name for reading in record.readings}
+
+
+def test_a_case_whose_facts_are_wrong_is_not_timed(isolated, monkeypatch):
+    """Facts are told side by side: those of the last were not there yet when the first round began."""
+    monkeypatch.setattr(Isolated, "_cores", lambda *_: (0,) * 8)
+    wrong = Case(Whole(Choice("wild:Unsteady")), SMALL, (Choice("channels_last"),))
+    planning = Schedule([wrong], VISITS, True, float, hosts=lambda: isolated.hosts)
+    rounds = []
+    for job, record in isolated.run(jobs(planning, Menu(("params", "memory"), ("latency",)), ())):
+        planning.log.add(as_stored(job, record))
+        rounds.append((job.visit, record.status))
+    assert rounds == [(FACTS, "failed")]
+
+
+def test_what_ran_out_of_memory_beside_others_is_measured_again_alone(isolated, monkeypatch):
+    """The last to end was not, although the others had taken its memory."""
+    monkeypatch.setattr(Isolated, "_cores", lambda *_: (0,) * 8)
+    cases = [Case(ending("killed").architecture, replace(SMALL, batch=batch)) for batch in (1, 2)]
+    again = []
+
+    def measure_alone(job):
+        again.append(job.case)
+        return Record(job.case, "ok")
+
+    monkeypatch.setattr(isolated, "measure", measure_alone)
+    visits = list(isolated.run(Job(case, VISITS, ("memory",), FACTS) for case in cases))
+    assert sorted(case.id for case in again) == sorted(case.id for case in cases)
+    assert [record.status for _, record in visits] == ["ok", "ok"]
 
 
 @pytest.mark.parametrize(

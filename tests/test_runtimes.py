@@ -335,6 +335,16 @@ def test_a_branch_that_a_trace_has_frozen_is_a_wrong_output_not_a_fast_one(monke
     assert {reading.metric.name for reading in failed.value.known} == {"parity_largest", "parity_relative"}
 
 
+def test_a_file_named_like_the_standard_library_does_not_keep_a_runtime_from_telling_its_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    skip_without_extra(CASES["onnxruntime"])
+    (tmp_path / "random.py").write_text("raise SystemExit('the wrong random')")
+    monkeypatch.chdir(tmp_path)
+    record = harness.measure(case(*CASES["onnxruntime"], clip=SMALL), QUICK, ("memory",))
+    assert record.status == "ok"
+
+
 def test_another_clip_than_the_exported_one_is_refused_with_both_shapes(
     exports: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 from itertools import pairwise
@@ -12,7 +13,7 @@ import pytest
 from convbench.analysis.costs.headlines import headline_of, undecided
 from convbench.analysis.results import results
 from convbench.core import metrics, visits
-from convbench.core.record import FACTS, Choice, Protocol, Reading, Record, Training, Visit
+from convbench.core.record import FACTS, Choice, Failure, Protocol, Reading, Record, Training, Visit
 from convbench.runs.anchors import Anchors
 from convbench.runs.executor import Host
 from convbench.runs.menu import Menu, jobs
@@ -263,6 +264,33 @@ def test_a_failed_case_is_left_alone():
     assert [planned.round for planned in machine.made if planned.case.id == CASES[1].id] == [FACTS]
 
 
+def test_of_several_facts_told_at_once_the_last_lets_the_others_end():
+    """A case whose facts were still being told had its place in the first round already, whatever they said."""
+    planning = schedule(Machine(apart()))
+    facts = [planned.decides for planned in itertools.islice(planning, len(CASES))]
+    assert facts == [False] * (len(CASES) - 1) + [True]
+
+
+def test_facts_that_failed_stand_for_the_case_whatever_was_timed_beside_them():
+    machine = Machine(apart())
+    lines = [machine.visit(PlannedVisit(CASES[0], number)) for number in (FACTS, 0, 1)]
+    wrong = replace(lines[0], status="failed", readings=(), failure=Failure("wrong output", "not eager's output"))
+    [record] = visits.join_visits([wrong, *lines[1:]])
+    assert (record.status, record.failure, record.readings) == ("failed", wrong.failure, ())
+
+
+def test_a_visit_that_failed_after_others_went_well_is_told():
+    machine = Machine(apart())
+    first, second = (machine.visit(PlannedVisit(CASES[0], number)) for number in (0, 1))
+    crash = Visit(1, failure="crash: killed by SIGSEGV")
+    [record] = visits.join_visits([first, replace(second, status="failed", readings=(), visits=(crash,))])
+    assert record.status == "ok"
+    assert [(finding.code, dict(finding.data)) for finding in record.findings] == [
+        ("visit_failed", {"reason": "crash: killed by SIGSEGV"})
+    ]
+    assert visits.join_visits([record]) == [record]
+
+
 def test_two_runs_give_the_same_pick_or_say_that_they_cannot_tell():
     picks = []
     for seed in range(10):
@@ -339,6 +367,16 @@ def test_later_seeds_are_planned_at_the_best_rate_once_all_others_have_ended():
     assert [visit[3] for visit in visit_rows] == [False] * 7 + [True] + [False] * 4
     assert [visit[:3] for visit in visit_rows[8:]] == [(seed, size, best[size]) for seed in (2, 3) for size in best]
     assert [visit[4] for visit in visit_rows] == [False] * 8 + [True] * 4
+
+
+def test_a_spent_budget_ends_the_trainings_too():
+    """They went on for hours after ``--budget 5m``."""
+    lessons = {record.case: record for record in (lesson(0.8, seed=seed) for seed in range(4))}
+    made: list = []
+    for planned in (planning := Schedule([*lessons], replace(PROTOCOL, budget=2.0), False, lambda: float(len(made)))):
+        planning.log.add(lessons[planned.case])
+        made.append(planned.case)
+    assert made == [*lessons][:2]
 
 
 def test_a_stage_knows_how_many_visits_it_makes():

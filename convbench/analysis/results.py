@@ -121,6 +121,8 @@ def dtype(record: Record) -> str:
     """
     if noted := record.conditions.get("dtype"):
         return str(noted)
+    if any(":" in choice.name for choice in record.case.variant):
+        return traits.FP32  # another would be noted: to read a run imports nobody's code
     try:
         return traits.dtype(record.case)
     except ConvbenchError:

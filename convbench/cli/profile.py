@@ -67,10 +67,15 @@ def tensorboard(run: RunDirectory, port: Port = 6006, open_it: Open = False) -> 
     from convbench.report.viewers import tensorboard as viewer
 
     address, process = viewer.start(run, port)
-    print(address, flush=True)
-    if open_it:
-        webbrowser.open(address)
-    raise typer.Exit(process.wait())
+    try:
+        print(address, flush=True)
+        if open_it:
+            webbrowser.open(address)
+        code = process.wait()
+    finally:  # also where this process is told to end
+        process.terminate()
+        process.wait()
+    raise typer.Exit(code)
 
 
 @app.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -120,12 +120,14 @@ def run(
     )
     with preparation.executor_of(loaded, device, executor, probes, options) as measuring:
         prepared = preparation.prepare(loaded, measuring, selection, str(command), probes)
+        if idle := prepared.plan.idle_skip:
+            print(f"convbench: --skip {idle} leaves no case out: --dry-run shows their names", file=sys.stderr)
         if dry_run:
             _show_plan(prepared)
             return
         records = _measured(prepared, directory, going_on, as_json=as_json, quiet=quiet, until_sure=until_sure)
     conclude(directory, show=not (as_json or quiet))
-    raise typer.Exit(_ending(records))
+    raise typer.Exit(INCOMPLETE if _left_by_budget(directory, records, prepared) else _ending(records))
 
 
 @app.command()
@@ -178,6 +180,7 @@ def _measured(
     from convbench.report.terminal import progress
     from convbench.runs import sweep
 
+    before = store.load(directory)[1] if resume and store.exists(directory) else []
     watched = partial(progress.watcher, console(wide=False, stderr=True), quiet)
     visible = floor.known(prepared.facts, Settings(), Rule())
     try:
@@ -198,9 +201,38 @@ def _measured(
             with suppress(ConvbenchError):
                 _print_rows(store.load(directory)[1])
         raise
+    for sentence in _what_stays(before, records, prepared):
+        print(f"convbench: {sentence}", file=sys.stderr)
     if as_json:
         _print_rows(records)
     return records
+
+
+def _what_stays(before: Sequence[Record], records: Sequence[Record], prepared: Prepared) -> Iterator[str]:
+    """What a run that is gone on with does not make up for, a sentence each."""
+    begun = {(record.case.id, record.started) for record in before}
+    kept = [record for record in records if (record.case.id, record.started) in begun]
+    if failed := sum(record.status == "failed" for record in kept):
+        cases = counted(failed, "case that failed before was", "cases that failed before were")
+        yield f"{cases} not measured again: without --resume all are"
+    traced = prepared.menu.probes and (
+        record.reading("trace_bytes") is None for record in kept if record.status == "ok"
+    )
+    if untraced := sum(traced or ()):
+        yield f"{counted(untraced, 'case')} measured before got no trace: without --resume all do"
+
+
+def _left_by_budget(directory: Path, records: Sequence[Record], prepared: Prepared) -> int:
+    """How many trainings were not made since the budget was spent, which is said."""
+    from convbench.core import planned, store
+
+    left = len(planned.unmeasured(store.read_description(directory), records)) if prepared.suite.protocol.budget else 0
+    if left:
+        trainings = counted(left, "training")
+        print(
+            f"convbench: {trainings} not made: the budget is spent. --resume with more of it goes on", file=sys.stderr
+        )
+    return left
 
 
 def _print_rows(records: list[Record]) -> None:

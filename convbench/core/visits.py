@@ -14,7 +14,7 @@ from statistics import median
 from typing import NamedTuple
 
 from convbench.core import metrics
-from convbench.core.record import Finding, Reading, Record, Scalar, Visit
+from convbench.core.record import FACTS, Finding, Reading, Record, Scalar, Visit
 from convbench.core.spread import at_two_speeds
 
 WAITING_TOGETHER = 0.02
@@ -27,6 +27,9 @@ BETTER_MOMENTS = 0.25
 """The quantile of the reference workload's times that latencies are stated at."""
 AGREEING = ("interval_wide", "not_steady", "page_faults", "busy_machine")
 """Findings that every visit has an opinion of: half of the sound visits must share it."""
+
+OF_VISITS = ("withheld", "two_speeds", "visit_failed")
+"""Findings that are told anew of the visits together, whenever they are joined."""
 
 
 class Scope(NamedTuple):
@@ -102,6 +105,7 @@ def _join(records: Sequence[Record]) -> Record:
     if not first.visits:
         return next((record for record in records if record.status == "ok"), first)
     records = [record for record in records if record.visits]  # one that tells of no visit is none of this case's
+    records = [record for record in records if _is_refused(record)] or records  # what was timed beside that is wrong
     names = dict.fromkeys(reading.metric.name for record in records for reading in record.readings)
     return replace(
         _representative(records),
@@ -111,6 +115,11 @@ def _join(records: Sequence[Record]) -> Record:
         visits=tuple(chain.from_iterable(record.visits for record in records)),
         seconds=sum(record.seconds for record in records),
     )
+
+
+def _is_refused(record: Record) -> bool:
+    """Whether its facts say that a case has no result, as for a wrong output."""
+    return record.status != "ok" and record.visits[0].round == FACTS
 
 
 def _representative(records: Sequence[Record]) -> Record:
@@ -162,11 +171,13 @@ def _judge(record: Record, level: float | None) -> Record:
         replace(visit, disturbed=_disturbance(of_visit, record, level))
         for visit, of_visit in zip(record.visits, by_visit, strict=True)
     )
-    findings = tuple(finding for finding in record.findings if finding.code not in ("withheld", "two_speeds"))
+    findings = tuple(finding for finding in record.findings if finding.code not in OF_VISITS)
     latencies = split_by_name.get(metrics.LATENCY.name, [])
     timed = [visit for i, visit in enumerate(visits) if _at(latencies, i)]
     if timed and not any(visit.sound for visit in timed):
         findings += (_withheld(timed, record),)
+    if record.status == "ok" and (failures := [visit.failure for visit in visits if visit.failure]):
+        findings += (Finding("visit_failed", data={"reason": failures[0]}),)
     speeds = _speeds(latencies, visits)
     return replace(record, visits=visits, findings=(*findings, *([speeds] if speeds else [])))
 

@@ -35,7 +35,8 @@ def plan(suite: Suite, device: str, available_bytes: int, selection: Selection, 
         raise SuiteError(f"{suite.path}: {none}{selection.hint}: --dry-run shows their names")
     if pattern := selection.idle(ids.values()):
         raise SuiteError(f"{suite.path}: {_IDLE.format(pattern)}: --dry-run without it shows their names")
-    return preflight([here[case] for case in selection.part(chosen)], available_bytes)
+    checked = preflight([here[case] for case in selection.part(chosen)], available_bytes)
+    return replace(checked, idle_skip=selection.idle_skip(ids.values()))
 
 
 def selected(cases: Sequence[Case], selection: Selection) -> list[Case]:

@@ -138,9 +138,13 @@ class OnThisMachine(Executor):
         self.expect(cases)
 
     def expect(self, cases: Sequence[Case]) -> None:
-        if (needed := packages(cases)) != self.packages:
+        if (needed := self.versions(cases)) != self.packages:
             self.packages = needed
             vars(self).pop("hosts", None)
+
+    def versions(self, cases: Sequence[Case]) -> tuple[str, ...]:
+        """The packages whose versions belong to the description of the host."""
+        return packages(cases)
 
     @cached_property
     def hosts(self) -> Sequence[Host]:

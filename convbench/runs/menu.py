@@ -50,7 +50,7 @@ def _job(planned: PlannedVisit, schedule: Schedule, menu: Menu, cores: Sequence[
     if case.trial:
         return Job(case, protocol, probes=menu.probes, decides=planned.decides)
     if planned.round == FACTS:
-        return Job(case, protocol, menu.exact, FACTS)
+        return Job(case, protocol, menu.exact, FACTS, decides=planned.decides)
     pinned = cores_of(case, planned.round, cores)
     if protocol.visits == 1 and not planned.host:
         return Job(case, protocol, (*menu.exact, *menu.timed), 0, pinned, menu.probes, decides=planned.decides)

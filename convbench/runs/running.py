@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -24,6 +24,10 @@ T = TypeVar("T")
 NOTHING = UserImports()
 SECONDS_TO_LEAVE = 2.0
 """What a process that has answered gets to end by itself and clean up, before it is killed."""
+
+SECONDS_TO_CLOSE = 1.0
+SECONDS_BETWEEN_LOOKS = 1.0
+"""How soon the end of a process is noticed that nothing tells of: what it started may hold its pipes open."""
 
 
 @dataclass(frozen=True)
@@ -70,16 +74,21 @@ class Running(Generic[T]):
     def seconds_left(self) -> float:
         return max(0.0, self._until - time.monotonic())
 
+    @property
+    def signs(self) -> tuple[Connection, int]:
+        """What to wait for, up to ``SECONDS_BETWEEN_LOOKS`` at a time, before asking whether it is ``ready``."""
+        return self.receiver, self.process.sentinel
+
     def ready(self) -> bool:
         """Whether ``result`` has not to wait: there is an answer, its process ended, or its time is up."""
-        while not self._answers and self.receiver.poll(0):
-            self._receive()
+        while not self._answers and self._hears():
+            pass
         return bool(self._answers) or not self.seconds_left
 
     def wait(self) -> None:
         """Wait until ``ready``."""
-        while not self._answers and self.receiver.poll(self.seconds_left):
-            self._receive()
+        while not self.ready():
+            wait(self.signs, min(self.seconds_left, SECONDS_BETWEEN_LOOKS))
 
     def result(self) -> T:
         """What the call returns, waited for. Raises CaseFailed with how its process ended where it did not return."""
@@ -104,22 +113,33 @@ class Running(Generic[T]):
         self.receiver.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _receive(self) -> None:
-        """The next message: what is known so far, or the answer, or that the process ended without one."""
+    def _hears(self) -> bool:
+        """Take the next message, where there is one, or note that the process ended without an answer."""
+        has_ended = not self.process.is_alive()  # asked first: all that it sent is there by then
+        # The pipe of one that has ended closes at once, unless what it started holds the other end.
+        if not self.receiver.poll(SECONDS_TO_CLOSE if has_ended else 0):
+            if has_ended:
+                self._ends()
+            return has_ended
         try:
             message = self.receiver.recv()
         except (EOFError, OSError):
-            self.process.join(5)
-            try:
-                if self.begin_again():
-                    return
-                message = explain_death(self.process.exitcode, self.folder / "output")
-            except CaseFailed as error:
-                message = error
+            self._ends()
+            return True
         if isinstance(message, Progress):
             self._so_far = Progress(message.doing, self._so_far.known + message.known)
         else:
             self._answers.append(message)
+        return True
+
+    def _ends(self) -> None:
+        """The process ended without an answer: it begins again, or how it ended is the answer."""
+        self.process.join(5)
+        try:
+            if not self.begin_again():
+                self._answers.append(explain_death(self.process.exitcode, self.folder / "output"))
+        except CaseFailed as error:
+            self._answers.append(error)
 
 
 def _kill(process: BaseProcess) -> None:

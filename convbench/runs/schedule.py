@@ -5,7 +5,7 @@
    changes from round to round. The first round is the complete table; it is finished whatever the budget.
 3. *Again*: cases whose visits were disturbed, and then the contenders that cannot yet be told from the fastest, round
    by round, until the answer is settled, the budget is spent, or more visits would not pay.
-4. *Trainings*, once each; until sure, further seeds of what leaves the recommendations open.
+4. *Trainings*, once each within the budget; until sure, further seeds of what leaves the recommendations open.
 
 Of several hosts each visits a few of the cases (anchors) besides, which ties them together; the trainings are handed
 out first there, to fill the gaps.
@@ -102,7 +102,9 @@ class Schedule:
         if self.has_facts and self.protocol.visits > 1:
             chosen = [case for case in timed if not self.log.rounds(case)]
             self._enter(round=FACTS, visits=len(chosen))
-            yield from (PlannedVisit(case, FACTS) for case in chosen)
+            # The last lets all others end, so that nothing is timed of which they tell that it is wrong. Where many
+            # hosts share the work, none has to wait for that: a cluster withdraws what failed.
+            yield from (PlannedVisit(case, FACTS, case is chosen[-1] and len(self.hosts()) < 2) for case in chosen)
 
     def _round(self, cases: Sequence[Case], number: int, *, decides: bool = False) -> Iterator[PlannedVisit]:
         """Every case that goes on and has not been visited in this round."""
@@ -174,7 +176,10 @@ class Schedule:
         chosen = [case for case in trials if case.id not in self._handed_out and not self.log.rounds(case)]
         self._handed_out |= {case.id for case in chosen}
         self._enter(trainings=len(chosen), visits=len(chosen), following=0)
-        yield from (PlannedVisit(case, 0, decides and case is chosen[-1]) for case in chosen)
+        for case in chosen:
+            if self._is_spent():
+                return
+            yield PlannedVisit(case, 0, decides and case is chosen[-1])
 
     def _seeds(self) -> Iterator[PlannedVisit]:
         """Trainings from further seeds where the answer is open; the error of looking again is that of ``looks``."""

@@ -45,6 +45,8 @@ Resume = bool | Literal["stale"]
 def begin(prepared: Prepared, directory: Path, resume: Resume, visible_slowdown: float | None = None) -> list[Record]:
     """Start a run in ``directory``, or go on with the one that is there; returns what it has measured already.
 
+    What was skipped there is tried again; what failed is not, since that may take its whole time limit each time.
+
     Raises StoreError where the run there was of another suite, protocol or environment, or of other code of the user's.
     """
     now = prepared.run(visible_slowdown)
@@ -70,7 +72,9 @@ def begin(prepared: Prepared, directory: Path, resume: Resume, visible_slowdown:
             f"{directory}: {', '.join(names)} changed since {len(stale)} of its cases were measured, as {case}: "
             "--resume=stale measures those again; without --resume all are"
         )
-    return store.leave_out(directory, stale) if stale else done
+    # What was missing, as a compiler, may be there by now; to find that out takes no time.
+    again = {*stale, *(record.case.id for record in done if record.status == "skipped")}
+    return store.leave_out(directory, again) if again else done
 
 
 def _whole(before: RunDescription, now: RunDescription) -> RunDescription:

@@ -13,10 +13,14 @@ from convbench.core.case import Case, id_matches
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a sweep will measure; ``equal`` maps a case's id to the ids of others that are the same configuration."""
+    """What a sweep will measure; ``equal`` maps a case's id to the ids of others that are the same configuration.
+
+    ``idle_skip`` is a pattern of ``--skip`` that left nothing out, empty where there is none.
+    """
 
     cases: tuple[Case, ...]
     equal: dict[str, tuple[str, ...]]
+    idle_skip: str = ""
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,11 @@ class Selection:
 
     def idle(self, cases: Collection[Collection[str]]) -> str:
         """The first pattern of ``only`` that picks none of the cases, which have these ids each; empty of none."""
-        ids = list(dict.fromkeys(chain.from_iterable(cases)))
-        return next((pattern for pattern in self.only if not any(id_matches(name, [pattern]) for name in ids)), "")
+        return _idle(self.only, cases)
+
+    def idle_skip(self, cases: Collection[Collection[str]]) -> str:
+        """The first pattern of ``skip`` that leaves none of the cases out; empty of none."""
+        return _idle(self.skip, cases)
 
     def part(self, cases: Sequence[Case]) -> list[Case]:
         """The shard's cases, which may be none: parts of about the same cost, the same for everybody who asks.
@@ -65,6 +72,11 @@ class Selection:
             )
         lone = next((pattern for pattern in self.only if not set("*?[") & set(pattern)), "")
         return f" by --only {lone}, which has to be a whole part of a name: '*{lone}*' matches anywhere" if lone else ""
+
+
+def _idle(patterns: Sequence[str], cases: Collection[Collection[str]]) -> str:
+    ids = list(dict.fromkeys(chain.from_iterable(cases)))
+    return next((pattern for pattern in patterns if not any(id_matches(name, [pattern]) for name in ids)), "")
 
 
 def _together(case: Case) -> str:

@@ -21,7 +21,7 @@ from convbench.core.errors import CaseFailed
 from convbench.models.deployment import Deployment, Example
 
 STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-PROGRAM = "import sys; from convbench.measure.memory import alone; alone.tell(sys.argv[1])"
+PROGRAM = "import sys; sys.path[:] = sys.argv[2:]; from convbench.measure.memory import alone; alone.tell(sys.argv[1])"
 
 
 def peak_rss_of(call: Callable[[], Any]) -> int | None:
@@ -49,7 +49,9 @@ def growth(deployment: Deployment) -> int | None:
         engine = replace(engine, quantisation=None)  # type: ignore[type-var]  # its ranges are in the file by now
     job = deployment.folder.parent / f"{engine.name}.pickle"
     job.write_bytes(pickle.dumps((engine, deployment.folder, row, deployment.threads)))
-    process = subprocess.run([sys.executable, "-c", PROGRAM, str(job)], capture_output=True, text=True, check=False)
+    # With the path of this process: a file of the working directory must not take the standard library's place.
+    command = [sys.executable, "-P", "-c", PROGRAM, str(job), *sys.path]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
     if process.returncode:
         reason = (process.stderr.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
         raise CaseFailed("crash", f"{engine.name} cannot run the exported model in a process of its own: {reason}")

@@ -14,13 +14,13 @@ from convbench.core import code
 from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable
 from convbench.core.record import Case, Record
 from convbench.core.registry import executors
-from convbench.core.traits import builds
 from convbench.measure import attempts
 from convbench.measure.machine import malloc
-from convbench.models.variants import process_environment
 from convbench.runs import early_server, user_code
 from convbench.runs.executor import Host, Job, JobRecord, OnThisMachine, here, one_by_one, pinned
-from convbench.runs.running import Call, Running
+from convbench.runs.process_needs import AllNeeds
+from convbench.runs.processes import Processes
+from convbench.runs.running import SECONDS_BETWEEN_LOOKS, Call, Running
 from convbench.runs.script import user_imports
 
 T = TypeVar("T")
@@ -33,13 +33,25 @@ class Isolated(OnThisMachine):
     """A fresh process a visit on this machine, one after another if timed: nothing a case does ends the sweep."""
 
     def __init__(self, device: str, cases: Sequence[Case] = ()) -> None:
-        super().__init__(device, cases)
-        self.processes = early_server.take(preloads(cases))
+        self.needs = AllNeeds()
+        self.processes = early_server.take([])
+        try:
+            super().__init__(device, cases)
+            if not set(wanted := self._preloads()) <= set(self.processes.preload):
+                self.processes.close()
+                self.processes = Processes(wanted)
+        except BaseException:
+            self.processes.close()
+            raise
 
     def expect(self, cases: Sequence[Case]) -> None:
         user_imports(cases)
         self.cases = cases
+        self.needs.learn(cases, self.call)
         super().expect(cases)
+
+    def versions(self, cases: Sequence[Case]) -> tuple[str, ...]:
+        return tuple(sorted({package for case in cases for package in self.needs.of(case).packages}))
 
     @cached_property
     def hosts(self) -> Sequence[Host]:
@@ -66,10 +78,12 @@ class Isolated(OnThisMachine):
 
     def start(self, job: Job) -> Running[Record]:
         """Begin a job in a fresh process under its protocol's time limit. Raises Unavailable where that cannot be."""
-        variables, limit = process_environment(job.case), job.protocol.timeout
+        needs, limit = self.needs.of(job.case), job.protocol.timeout
+        if needs.missing:
+            raise Unavailable(needs.missing)
         cache = "" if job.protocol.visits == 1 else f"{crc32(job.case.id.encode()):08x}"
         call = Call(
-            measure, (job,), variables, limit, builds(job.case), user_imports([job.case]),
+            measure, (job,), needs.variables, limit, needs.builds, user_imports([job.case]),
             cache=cache, limited_by="protocol.timeout",
         )  # fmt: skip
         return self.processes.start(call)
@@ -88,6 +102,11 @@ class Isolated(OnThisMachine):
     def _cores(self, job: Job) -> tuple[int, ...]:
         """What jobs that take no times may be spread over: each on a GPU needs memory of it for itself."""
         return self.hosts[0].cores if job.case.device == "cpu" else self.hosts[0].cores[:ON_ONE_GPU]
+
+    def _preloads(self) -> list[str]:
+        """What the forkserver should import for these cases, besides what every case needs."""
+        compiler = [early_server.COMPILER] if any(self.needs.of(case).builds for case in self.cases) else []
+        return compiler + ([early_server.DIGITS] if any(case.trial for case in self.cases) else [])
 
     def close(self) -> None:
         self.processes.close()
@@ -110,6 +129,8 @@ class _SideBySide:
     def __init__(self, executor: Isolated) -> None:
         self.executor = executor
         self.running: list[tuple[Job, Running[Record]]] = []
+        self.crowded: set[Running[Record]] = set()
+        """Those that shared the memory with another for a while."""
 
     def started(self, job: Job) -> Iterator[JobRecord]:
         """Begin a job; its record where it cannot even begin."""
@@ -120,16 +141,19 @@ class _SideBySide:
             self.running.append((pinned_job, self.executor.start(pinned_job)))
         except Exception as error:
             yield job, replace(attempts.failed(job.case, error), environment=self.executor.hosts[0].fingerprint)
+        if len(self.running) > 1:
+            self.crowded.update(running for _, running in self.running)
 
     def ended(self, room_for: int) -> Iterator[JobRecord]:
         """The jobs that end until fewer than so many run."""
         while len(self.running) >= room_for:
             left = min(running.seconds_left for _, running in self.running)
-            wait([running.receiver for _, running in self.running], left)
+            signs = [sign for _, running in self.running for sign in running.signs]
+            wait(signs, min(left, SECONDS_BETWEEN_LOOKS))
             done = [entry for entry in self.running if entry[1].ready()]
             for job, running in done:
                 self.running.remove((job, running))
-                yield self._visit(job, running, alone=not self.running)
+                yield self._visit(job, running)
 
     def drained(self) -> Iterator[JobRecord]:
         return self.ended(room_for=1)
@@ -138,14 +162,14 @@ class _SideBySide:
         for _, running in self.running:
             running.end()
 
-    def _visit(self, job: Job, running: Running[Record], alone: bool) -> JobRecord:
+    def _visit(self, job: Job, running: Running[Record]) -> JobRecord:
         """The job with its record. What ran out of memory beside others is tried again when they have ended."""
         host = self.executor.hosts[0]
         try:
             record = attempts.attempt(job.case, lambda _: running.result())
         finally:
             running.end()
-        if record.failure and record.failure.kind == "out of memory" and not alone:
+        if record.failure and record.failure.kind == "out of memory" and running in self.crowded:
             list(map(self._wait_for, self.running))
             ((_, record),) = one_by_one([job], host, self.executor.measure)
         return job, replace(record, environment=host.fingerprint)
@@ -153,12 +177,6 @@ class _SideBySide:
     @staticmethod
     def _wait_for(other: tuple[Job, Running[Record]]) -> None:
         other[1].wait()
-
-
-def preloads(cases: Sequence[Case]) -> list[str]:
-    """What the forkserver should import for these cases, besides what every case needs."""
-    compiler = [early_server.COMPILER] if any(map(builds, cases)) else []
-    return compiler + ([early_server.DIGITS] if any(case.trial for case in cases) else [])
 
 
 def _keep_memory() -> None:

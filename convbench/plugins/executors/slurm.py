@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,13 +57,13 @@ class _JobOptions:
 
 @executors.register("slurm")
 class Slurm(Cluster):
-    """A job array of ``workers``, each a host, or one GPU where ``gpus`` is 1; it starts with those that come.
+    """A job array of ``workers`` (2), each a host, or one GPU where ``gpus`` is 1; it starts with those that come.
 
     ``folder`` is on a disk that all hosts share. ``minutes`` is the jobs' time limit; work of a job that ends goes on
-    in another. ``cluster`` is ``slurm``, or to try it ``local`` (processes of this machine) or ``debug`` (this very
-    process). ``cores``, ``memory`` (as 16GB), ``partition``, ``account``, ``constraint``, ``qos`` and ``exclusive``
-    are Slurm's, the last as by default but for workers of one GPU; ``setup`` is a line of shell to run first, ``start``
-    the seconds that the first workers may queue, ``silence`` those after which a silent one is lost.
+    in another. ``cluster`` is ``slurm``, or to try it ``local`` (processes of this machine) or ``debug`` (one worker in
+    this very process). ``cores``, ``memory`` (as 16GB), ``partition``, ``account``, ``constraint``, ``qos`` and
+    ``exclusive`` are Slurm's, the last as by default but for workers of one GPU; ``setup`` is a line of shell to run
+    first, ``start`` the seconds that the first workers may queue, ``silence`` those after which a silent one is lost.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Slurm(Cluster):
         *,
         cluster: Literal["slurm", "local", "debug"] = "slurm",
         folder: str = ".convbench-slurm",
-        workers: Count = 2,
+        workers: Count | None = None,
         cores: NonNegative = 0,
         gpus: NonNegative = 0,
         minutes: Count = 240,
@@ -91,6 +91,14 @@ class Slurm(Cluster):
             "slurm_partition": partition, "slurm_account": account, "slurm_constraint": constraint, "slurm_qos": qos,
             "slurm_mem": memory, "setup": setup,
         }  # fmt: skip
+        if cluster != "slurm":
+            _say_what_is_not_used(cluster, slurm_options | {"exclusive": exclusive})
+        if cluster == "debug" and workers not in (None, 1):
+            raise ConvbenchError(
+                f"--executor slurm: cluster=debug measures in this very process, so that there cannot be {workers} "
+                "workers: give workers=1, or cluster=local for several"
+            )
+        workers = workers or (1 if cluster == "debug" else 2)
         alone = not gpus if exclusive is None else exclusive
         options = _JobOptions(cluster, workers, cores, gpus, minutes, folder, slurm_options, alone)
         # A worker has the cores that Slurm gives it; only processes of one machine have to be told theirs.
@@ -282,6 +290,13 @@ class _Engine:
                 self.options.cluster == "local" and not _state(sent.job).startswith(ENDED) and time.monotonic() < until
             ):
                 time.sleep(0.1)
+
+
+def _say_what_is_not_used(cluster: str, of_slurm: Mapping[str, Any]) -> None:
+    """A file of options for the cluster is also what it is tried with, so that nothing in it is refused."""
+    given = [name.removeprefix("slurm_").replace("mem", "memory") for name, value in of_slurm.items() if value]
+    if given:
+        log.warning("convbench: not used with cluster=%s: %s", cluster, ", ".join(given))
 
 
 def _state(job: Any) -> str:

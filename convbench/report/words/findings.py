@@ -182,6 +182,9 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
         else f"The machine was busy ({_busyness(d)}): measure again when it is quiet."
     ),
     "withheld": _withheld,
+    "visit_failed": lambda d: (
+        f"A visit failed ({d['reason']}), and none followed it: the times are those of the visits that ended well."
+    ),
     "two_speeds": lambda d: (
         f"Fresh processes ran at two speeds, {units.seconds(d['fast'])} and {units.seconds(d['slow'])}: the interval "
         "holds both."

@@ -1,0 +1,62 @@
+"""What the variants of a case want of the process that measures it, in plain data.
+
+To ask a variant means to import it. One of the user's own is asked in a process of its own, since importing it may
+print, start threads or end the process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from convbench.core.errors import Unavailable
+from convbench.core.record import Case, Choice
+from convbench.core.traits import builds, packages
+from convbench.models.variants import process_environment
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessNeeds:
+    """The packages whose versions count, whether torch's compiler is needed, and the variables to start with.
+
+    ``missing`` is why those variables cannot be had; empty where they can.
+    """
+
+    packages: tuple[str, ...] = ()
+    builds: bool = False
+    variables: Mapping[str, str] = field(default_factory=dict)
+    missing: str = ""
+
+
+class AllNeeds:
+    """The needs of cases; those of the user's own variants are asked once, by ``learn``."""
+
+    def __init__(self) -> None:
+        self._told: dict[tuple[Choice, ...], ProcessNeeds] = {}
+
+    def learn(self, cases: Sequence[Case], call: Callable[..., Any]) -> None:
+        """Ask for what is not known yet; ``call`` calls a function in another process."""
+        own = {case.variant: case for case in cases if _is_own(case) and case.variant not in self._told}
+        if own:
+            self._told |= dict(zip(own, call(_needs, tuple(own.values())), strict=True))
+
+    def of(self, case: Case) -> ProcessNeeds:
+        return self._told[case.variant] if case.variant in self._told else _needs_of(case)
+
+
+def _is_own(case: Case) -> bool:
+    """Whether one of its variants is named by an import path."""
+    return any(":" in choice.name for choice in case.variant)
+
+
+def _needs(cases: Sequence[Case]) -> list[ProcessNeeds]:
+    return [_needs_of(case) for case in cases]
+
+
+def _needs_of(case: Case) -> ProcessNeeds:
+    try:
+        variables, missing = process_environment(case), ""
+    except Unavailable as error:
+        variables, missing = {}, str(error)
+    return ProcessNeeds(packages([case]), builds(case), variables, missing)
