@@ -198,6 +198,68 @@ def test_a_copy_of_what_differs_is_not_measured_on_both_sides(repository, folder
             origin.refuse_same_code(base, head, named, {"base": both, "head": both})
 
 
+@pytest.fixture
+def both_sides(repository, folder):
+    """``main~1`` and the working tree, and the files of ``nets`` in each."""
+    here = sides.Here.at(repository, "smoke")
+    with sides.materialise("main~1", here, folder) as base, sides.materialise(".", here, folder) as head:
+        yield base, head, {"base": {"nets": str(base.root / "nets.py")}, "head": {"nets": str(head.root / "nets.py")}}
+
+
+def naming(module: str) -> list[dict]:
+    return [{"architecture": {"backbone": {"name": f"{module}:build"}}}]
+
+
+def with_both(own: dict, **shared: Path) -> dict:
+    """Files of both sides that besides their own modules have imported some from one file."""
+    return {side: files | {name: str(path) for name, path in shared.items()} for side, files in own.items()}
+
+
+def test_an_installed_package_of_others_is_the_same_for_both_on_purpose(both_sides, repository, tmp_path):
+    base, head, own = both_sides
+    vision = tmp_path / "site-packages" / "vision" / "__init__.py"
+    files = with_both(own, vision=vision)
+    origin.refuse_same_code(base, head, naming("vision"), files)
+    environment = repository / ".venv" / "lib" / "site-packages" / "vision" / "__init__.py"
+    ours = repository / "src" / "vision" / "__init__.py"
+    for place in (environment, ours):
+        place.parent.mkdir(parents=True)
+        place.touch()
+        if place == environment:
+            origin.refuse_same_code(base, head, naming("vision"), files)
+    with pytest.raises(Refused, match="base and head both import vision from"):
+        origin.refuse_same_code(base, head, naming("vision"), files)
+
+
+def test_a_named_module_that_a_folder_was_installed_as_may_differ(both_sides, tmp_path, monkeypatch):
+    base, head, own = both_sides
+    monkeypatch.setattr(origin, "_installed_from", {"ops": tmp_path}.get)
+    with pytest.raises(Refused, match="base and head both import ops from"):
+        origin.refuse_same_code(base, head, naming("ops"), with_both(own, ops=tmp_path / "site-packages" / "ops.so"))
+
+
+def test_a_ref_that_no_case_imports_anything_of_is_refused(both_sides, tmp_path):
+    base, head, own = both_sides
+    shared = {"convbench": str(tmp_path / "site-packages" / "convbench" / "__init__.py")}
+    with pytest.raises(Refused, match=r"no case imports anything of main~1 .*, so head would be compared with itself"):
+        origin.refuse_same_code(base, head, naming("gap"), {"base": shared, "head": shared})
+    origin.refuse_same_code(base, head, naming("gap"), own)
+
+
+@pytest.mark.parametrize("changed", ["ops/csrc/fast.cu", "ops/csrc/fast.h", "ops/lib.rs"])
+def test_native_code_that_differs_is_not_measured_from_one_installed_copy(
+    both_sides, repository, tmp_path, monkeypatch, changed
+):
+    base, head, own = both_sides
+    (repository / changed).parent.mkdir(parents=True)
+    (repository / changed).touch()
+    monkeypatch.setattr(origin, "_installed_from", {"ops": repository / "ops", "other": tmp_path / "other"}.get)
+    installed = tmp_path / "site-packages"
+    origin.refuse_same_code(base, head, [{}], with_both(own, other=installed / "other.so", third=installed / "third.so"))
+    with pytest.raises(Refused, match=rf"{changed} differs between base and head, but both import ops from"):
+        origin.refuse_same_code(base, head, [{}], with_both(own, ops=installed / "ops.so"))
+
+
 def test_a_directory_is_taken_as_it_is(repository, folder, tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "nets.py").write_text("NUMBER = 'other'\n")
@@ -242,7 +304,9 @@ def test_a_wheel_that_no_case_imports_anything_of_is_refused(repository, folder,
             Refused, match=r"no case imports anything of .*\.whl, so head would be compared with itself"
         ):
             origin.refuse_same_code(base, head, cases, {"base": both, "head": both})
-        origin.refuse_same_code(base, head, cases, {"base": {"nets": str(base.paths[0] / "nets.py")}, "head": both})
+        used = {"base": both | {"nets": str(base.paths[0] / "nets.py")}, "head": both}
+        origin.refuse_same_code(base, head, cases, used)
+        origin.refuse_same_code(base, head, naming("shop.models"), used)  # beside the suite, it is for both
         origin.refuse_same_code(base, head, [], {})
 
 
