@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from convbench.check import origin, sides
-from convbench.core import git, lock
+from convbench.core import git, lock, scratch
 from convbench.core.errors import BuildFailed, ConvbenchError, Refused, StoreError
 from convbench.measure.machine import environment
 
@@ -255,7 +255,8 @@ def test_native_code_that_differs_is_not_measured_from_one_installed_copy(
     (repository / changed).touch()
     monkeypatch.setattr(origin, "_installed_from", {"ops": repository / "ops", "other": tmp_path / "other"}.get)
     installed = tmp_path / "site-packages"
-    origin.refuse_same_code(base, head, [{}], with_both(own, other=installed / "other.so", third=installed / "third.so"))
+    others = {name: installed / f"{name}.so" for name in ("other", "third")}
+    origin.refuse_same_code(base, head, [{}], with_both(own, **others))
     with pytest.raises(Refused, match=rf"{changed} differs between base and head, but both import ops from"):
         origin.refuse_same_code(base, head, [{}], with_both(own, ops=installed / "ops.so"))
 
@@ -329,6 +330,50 @@ def test_a_base_that_does_not_build_is_a_failed_build_and_leaves_nothing(reposit
     ):
         pass
     assert run(repository, "worktree", "list").count("\n") == 0
+
+
+def test_a_build_that_is_over_its_time_is_ended_with_what_it_has_started(repository, folder, monkeypatch):
+    monkeypatch.setattr(sides, "BUILD_TIMEOUT", 0.5)
+    here = sides.Here.at(repository, "smoke")
+    with (
+        pytest.raises(BuildFailed, match="timed out"),
+        sides.materialise("main~1", here, folder, "sh -c 'sleep 60 & wait'"),
+    ):
+        pass
+    assert any(not list(scratch.processes(folder)) for _ in range(1000))
+
+
+def test_what_a_build_leaves_running_ends_with_the_check(repository):
+    with (
+        sides.scratch_folder() as folder,
+        sides.materialise(
+            "main~1", sides.Here.at(repository, "smoke"), folder, "sh -c 'setsid sleep 60 > /dev/null 2>&1 &'"
+        ),
+    ):
+        assert list(scratch.processes(folder))
+    assert not list(scratch.processes(folder))
+
+
+@pytest.mark.parametrize("where", [".", "part"])
+def test_an_editable_install_of_a_subfolder_is_that_of_each_side(repository, folder, monkeypatch, where):
+    """From the subfolder by its ``src``, from elsewhere by what the install has put on the path of modules."""
+    (repository / "part" / "src").mkdir(parents=True)
+    (repository / "nets.py").rename(repository / "part" / "src" / "nets.py")
+    for text in ("NUMBER = 'three'\n", "NUMBER = 'four'\n"):
+        (repository / "part" / "src" / "nets.py").write_text(text)
+        run(repository, "add", "-A")
+        run(repository, "commit", "-qm", text)
+    if where == ".":
+        monkeypatch.setattr(sys, "path", [*sys.path, str(repository / "part" / "src")])
+    here = sides.Here.at(repository / where, "smoke")
+    with sides.materialise("main~1", here, folder) as base, sides.materialise(".", here, folder) as head:
+        assert (number(base), number(head)) == ("three", "four")
+
+
+def test_packages_of_an_environment_in_the_tree_stay_behind_those_of_the_sides(repository, monkeypatch):
+    environment = repository / ".venv" / "lib" / "site-packages"
+    monkeypatch.setattr(sys, "path", [*sys.path, "", str(environment)])
+    assert environment not in sides.Here.at(repository, "smoke").paths(repository)
 
 
 def test_a_build_may_print_anything(repository, folder):

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from convbench.check.sides import Side
+from convbench.check.sides import Side, is_installed
 from convbench.core import git
 from convbench.core.errors import Refused
 
@@ -67,15 +67,10 @@ def _refuse_unused(base: Side, files: Files, cases: Sequence[Mapping[str, Any]])
 
 def _may_differ(module: str, file: Path, root: Path) -> bool:
     """Whether a module that both sides import from a file may be code of the tree: not an installed one of others."""
-    if not _is_installed(file) or _installed_from(module.partition(".")[0]):
+    if not is_installed(file) or _installed_from(module.partition(".")[0]):
         return True
-    ours = (path for path in root.rglob(file.name) if not _is_installed(path))  # an environment may lie in the tree
+    ours = (path for path in root.rglob(file.name) if not is_installed(path))  # an environment may lie in the tree
     return any(path.as_posix().endswith(_relative(module, file)) for path in ours)
-
-
-def _is_installed(file: Path) -> bool:
-    """Whether it lies in ``site-packages``, or ``dist-packages`` as Debian calls it."""
-    return any(part.endswith("-packages") for part in file.parts)
 
 
 def named(cases: Iterable[Mapping[str, Any]]) -> list[str]:
