@@ -165,12 +165,32 @@ def test_an_interrupted_search_goes_on_with_what_it_has(whole_search):
     assert done.returncode == 0, done.stderr
     assert "number 4" in done.stdout
     assert bisected.read(path).logs[3][: len(half.logs[3])] == half.logs[3]
+    failed = {"logs": {}, "skipped": whole.skipped | {3: "no memory just then"}, "proven": None}
+    bisected.write(path, bisected.State(**{**vars(whole), **failed}))
+    assert convbench(here, *SEARCH, "--resume").returncode == 0
+    assert 3 not in bisected.read(path).skipped
     refused = convbench(here, *SEARCH[:-2], "--bad", "main~1", "--resume")
     assert refused.returncode == 4
     assert "it was a search of another suite, or among other places" in refused.stderr
     refused = convbench(here, *SEARCH, "--resume", "--threads", "2")
     assert refused.returncode == 4
     assert "--resume: it was begun with another --threads: run without" in refused.stderr
+    refused = convbench(here, *SEARCH, "--resume", "--only", "gap")
+    assert refused.returncode == 4
+    assert "--resume: it was begun with another --only: run without" in refused.stderr
+
+
+def test_a_full_disk_ends_a_search_and_is_no_trait_of_a_place(monkeypatch, tmp_path):
+    def full(*_: object) -> float:
+        raise StoreError("no scratch folder can be made")
+
+    monkeypatch.setattr(bisect.Bisection, "_pair", full)
+    method = gate.Method(Settings(), Rule(), tmp_path, gate.SilentAnnouncer())
+    line = places.Commits(Here(tmp_path, tmp_path, None), "", ("a", "b", "c"), ("", "", ""))
+    search = bisect.Bisection(line, Request("s"), method, lambda _: None, replace(SURE, logs={}))
+    with pytest.raises(StoreError):
+        search._search(CheckedCase("gap", {}, 0))
+    assert search.state.skipped == {}
 
 
 SURE = bisected.State("s", ["a", "b", "c"], case="gap", slowdown=0.1, spread=0.01, logs={1: [0.1, 0.1]})

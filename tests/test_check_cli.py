@@ -232,6 +232,8 @@ def test_a_check_goes_on_though_its_own_files_lie_in_the_tree(here):
     words = ("check", "fake.json", "--base", "main", "--json", "check.json", "--junit", "out/check.xml")
     assert convbench(here, *words).returncode == 0
     before = outcome.read(here / "check.json")
+    patched = {**before.head.environment, "os": "Linux of another patch level"}
+    outcome.write(replace(before, head=replace(before.head, environment=patched)), here / "check.json", "")
     (here / "__pycache__").mkdir()
     (here / "__pycache__" / "nets.cpython-312.pyc").write_text("what a worker that imports leaves")
     again = convbench(here, *words, "--resume")

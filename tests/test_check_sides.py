@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from convbench.check import origin, sides
-from convbench.core import git, lock
+from convbench.core import git, lock, scratch
 from convbench.core.errors import BuildFailed, ConvbenchError, Refused, StoreError
 from convbench.measure.machine import environment
 
@@ -198,6 +198,69 @@ def test_a_copy_of_what_differs_is_not_measured_on_both_sides(repository, folder
             origin.refuse_same_code(base, head, named, {"base": both, "head": both})
 
 
+@pytest.fixture
+def both_sides(repository, folder):
+    """``main~1`` and the working tree, and the files of ``nets`` in each."""
+    here = sides.Here.at(repository, "smoke")
+    with sides.materialise("main~1", here, folder) as base, sides.materialise(".", here, folder) as head:
+        yield base, head, {"base": {"nets": str(base.root / "nets.py")}, "head": {"nets": str(head.root / "nets.py")}}
+
+
+def naming(module: str) -> list[dict]:
+    return [{"architecture": {"backbone": {"name": f"{module}:build"}}}]
+
+
+def with_both(own: dict, **shared: Path) -> dict:
+    """Files of both sides that besides their own modules have imported some from one file."""
+    return {side: files | {name: str(path) for name, path in shared.items()} for side, files in own.items()}
+
+
+def test_an_installed_package_of_others_is_the_same_for_both_on_purpose(both_sides, repository, tmp_path):
+    base, head, own = both_sides
+    vision = tmp_path / "site-packages" / "vision" / "__init__.py"
+    files = with_both(own, vision=vision)
+    origin.refuse_same_code(base, head, naming("vision"), files)
+    environment = repository / ".venv" / "lib" / "site-packages" / "vision" / "__init__.py"
+    ours = repository / "src" / "vision" / "__init__.py"
+    for place in (environment, ours):
+        place.parent.mkdir(parents=True)
+        place.touch()
+        if place == environment:
+            origin.refuse_same_code(base, head, naming("vision"), files)
+    with pytest.raises(Refused, match="base and head both import vision from"):
+        origin.refuse_same_code(base, head, naming("vision"), files)
+
+
+def test_a_named_module_that_a_folder_was_installed_as_may_differ(both_sides, tmp_path, monkeypatch):
+    base, head, own = both_sides
+    monkeypatch.setattr(origin, "_installed_from", {"ops": tmp_path}.get)
+    with pytest.raises(Refused, match="base and head both import ops from"):
+        origin.refuse_same_code(base, head, naming("ops"), with_both(own, ops=tmp_path / "site-packages" / "ops.so"))
+
+
+def test_a_ref_that_no_case_imports_anything_of_is_refused(both_sides, tmp_path):
+    base, head, own = both_sides
+    shared = {"convbench": str(tmp_path / "site-packages" / "convbench" / "__init__.py")}
+    with pytest.raises(Refused, match=r"no case imports anything of main~1 .*, so head would be compared with itself"):
+        origin.refuse_same_code(base, head, naming("gap"), {"base": shared, "head": shared})
+    origin.refuse_same_code(base, head, naming("gap"), own)
+
+
+@pytest.mark.parametrize("changed", ["ops/csrc/fast.cu", "ops/csrc/fast.h", "ops/lib.rs"])
+def test_native_code_that_differs_is_not_measured_from_one_installed_copy(
+    both_sides, repository, tmp_path, monkeypatch, changed
+):
+    base, head, own = both_sides
+    (repository / changed).parent.mkdir(parents=True)
+    (repository / changed).touch()
+    monkeypatch.setattr(origin, "_installed_from", {"ops": repository / "ops", "other": tmp_path / "other"}.get)
+    installed = tmp_path / "site-packages"
+    others = {name: installed / f"{name}.so" for name in ("other", "third")}
+    origin.refuse_same_code(base, head, [{}], with_both(own, **others))
+    with pytest.raises(Refused, match=rf"{changed} differs between base and head, but both import ops from"):
+        origin.refuse_same_code(base, head, [{}], with_both(own, ops=installed / "ops.so"))
+
+
 def test_a_directory_is_taken_as_it_is(repository, folder, tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "nets.py").write_text("NUMBER = 'other'\n")
@@ -242,7 +305,9 @@ def test_a_wheel_that_no_case_imports_anything_of_is_refused(repository, folder,
             Refused, match=r"no case imports anything of .*\.whl, so head would be compared with itself"
         ):
             origin.refuse_same_code(base, head, cases, {"base": both, "head": both})
-        origin.refuse_same_code(base, head, cases, {"base": {"nets": str(base.paths[0] / "nets.py")}, "head": both})
+        used = {"base": both | {"nets": str(base.paths[0] / "nets.py")}, "head": both}
+        origin.refuse_same_code(base, head, cases, used)
+        origin.refuse_same_code(base, head, naming("shop.models"), used)  # beside the suite, it is for both
         origin.refuse_same_code(base, head, [], {})
 
 
@@ -265,6 +330,50 @@ def test_a_base_that_does_not_build_is_a_failed_build_and_leaves_nothing(reposit
     ):
         pass
     assert run(repository, "worktree", "list").count("\n") == 0
+
+
+def test_a_build_that_is_over_its_time_is_ended_with_what_it_has_started(repository, folder, monkeypatch):
+    monkeypatch.setattr(sides, "BUILD_TIMEOUT", 0.5)
+    here = sides.Here.at(repository, "smoke")
+    with (
+        pytest.raises(BuildFailed, match="timed out"),
+        sides.materialise("main~1", here, folder, "sh -c 'sleep 60 & wait'"),
+    ):
+        pass
+    assert any(not list(scratch.processes(folder)) for _ in range(1000))
+
+
+def test_what_a_build_leaves_running_ends_with_the_check(repository):
+    with (
+        sides.scratch_folder() as folder,
+        sides.materialise(
+            "main~1", sides.Here.at(repository, "smoke"), folder, "sh -c 'setsid sleep 60 > /dev/null 2>&1 &'"
+        ),
+    ):
+        assert list(scratch.processes(folder))
+    assert not list(scratch.processes(folder))
+
+
+@pytest.mark.parametrize("where", [".", "part"])
+def test_an_editable_install_of_a_subfolder_is_that_of_each_side(repository, folder, monkeypatch, where):
+    """From the subfolder by its ``src``, from elsewhere by what the install has put on the path of modules."""
+    (repository / "part" / "src").mkdir(parents=True)
+    (repository / "nets.py").rename(repository / "part" / "src" / "nets.py")
+    for text in ("NUMBER = 'three'\n", "NUMBER = 'four'\n"):
+        (repository / "part" / "src" / "nets.py").write_text(text)
+        run(repository, "add", "-A")
+        run(repository, "commit", "-qm", text)
+    if where == ".":
+        monkeypatch.setattr(sys, "path", [*sys.path, str(repository / "part" / "src")])
+    here = sides.Here.at(repository / where, "smoke")
+    with sides.materialise("main~1", here, folder) as base, sides.materialise(".", here, folder) as head:
+        assert (number(base), number(head)) == ("three", "four")
+
+
+def test_packages_of_an_environment_in_the_tree_stay_behind_those_of_the_sides(repository, monkeypatch):
+    environment = repository / ".venv" / "lib" / "site-packages"
+    monkeypatch.setattr(sys, "path", [*sys.path, "", str(environment)])
+    assert environment not in sides.Here.at(repository, "smoke").paths(repository)
 
 
 def test_a_build_may_print_anything(repository, folder):

@@ -425,6 +425,21 @@ def test_a_pair_is_pinned_to_as_many_cores_as_it_has_threads():
     assert set(pairs.quietest(len(allowed))) == allowed
 
 
+def test_a_worker_that_was_killed_while_nobody_asked_it_is_closed_all_the_same(side, here):
+    with SideWorker(side, QUICK, here) as worker:
+        worker.process.kill()
+        worker.process.wait()
+        worker.send("modules")
+    assert worker.socket.fileno() == -1
+
+
+def test_a_case_that_takes_long_to_build_is_waited_for_as_long_as_its_suite_says(side, here, monkeypatch):
+    monkeypatch.setattr(link, "START_TIMEOUT", 1e-6)
+    with SideWorker(side, QUICK, here) as worker:
+        worker.greet()
+        assert worker.greeted()["protocol"] == link.PROTOCOL
+
+
 def test_workers_are_alike_but_for_what_is_random_on_purpose(side, here):
     from convbench.check.link import _environment
 

@@ -31,7 +31,7 @@ from convbench.check.stock import Stock
 from convbench.check.timed import Timed
 from convbench.check.verdict import CaseVerdict, verdict
 from convbench.core.comparability import fingerprint
-from convbench.core.errors import BuildFailed, CaseFailed, ConvbenchError, OutOfTime
+from convbench.core.errors import BuildFailed, CaseFailed, ConvbenchError, OutOfTime, StoreError
 from convbench.report.words import units
 from convbench.report.words.numbers import likely
 
@@ -62,11 +62,13 @@ def find(question: BisectRequest, settings: Settings, rule: Rule, watcher: gate.
     request = replace(question.request, suite=str(here.suite or question.request.suite))
     asked = {**asdict(settings), **asdict(rule), "overrides": list(request.overrides)}
     asked |= {"same_outputs": request.same_outputs, "build": line.build}
+    asked |= {"only": list(request.only), "skip": list(request.skip)}
     state = State(request.suite, list(line.places), asked, line.code)
     if question.resume:
         before = bisected.read(question.place)
         bisected.refuse_another(before, state)
         state = before
+        state.try_again()
     with scratch_folder() as folder:
         method = gate.Method(settings, rule, folder, watcher, deadline)
         return Bisection(line, request, method, partial(bisected.write, question.place), state).run()
@@ -151,6 +153,8 @@ class Bisection:
             self.method.watcher.says(self._line(place))
             try:
                 log = self._pair(case, place)
+            except StoreError:  # this machine's, not the place's
+                raise
             except ConvbenchError as error:
                 self.state.logs.pop(place, None)
                 self.state.skipped[place] = str(error)

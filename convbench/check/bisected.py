@@ -25,6 +25,7 @@ CERTAIN = 0.999
 OPTIONS = {
     "threads": "--threads", "allocator": "--allocator", "device": "--device", "build": "--build",
     "tolerance": "--detect", "guard": "--detect", "same_outputs": "--different-outputs", "overrides": "override",
+    "only": "--only", "skip": "--skip",
 }  # fmt: skip
 """The options behind what is asked; all else is asked by convbench itself."""
 
@@ -61,6 +62,11 @@ class State:
     @property
     def pairs(self) -> int:
         return sum(map(len, self.logs.values()))
+
+    def try_again(self) -> None:
+        """Forget that places failed which may hold the answer: the reason may have passed, as a full disk has."""
+        first, last, _ = self.search.answer()
+        self.skipped = {place: why for place, why in self.skipped.items() if not first <= place <= last}
 
 
 @dataclass(frozen=True)

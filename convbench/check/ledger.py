@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from convbench.check.outcome import Outcome, SideOutcome
+from convbench.core.comparability import identity
 from convbench.core.errors import Refused
 
 
@@ -62,4 +63,5 @@ def _identity(before: Outcome, now: Outcome) -> Iterator[tuple[str, object, obje
 
 
 def _machine(side: SideOutcome) -> dict[str, object]:
-    return {name: value for name, value in side.environment.items() if name not in ("commit", "dirty")}
+    """What decides whether numbers may be compared, and what measured them; not the kernel's patch level."""
+    return {**identity(side.environment), "convbench": side.environment.get("convbench")}

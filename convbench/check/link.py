@@ -89,7 +89,8 @@ class Link:
 
     def close(self) -> None:
         """End the process and all that it started."""
-        self.channel.close()
+        with suppress(OSError):  # of one that has died: closing sends what it never read once more
+            self.channel.close()
         self.socket.close()
 
     def _opened(self, folder: Path) -> socket.socket:
@@ -153,7 +154,7 @@ class SideWorker(Link):
     def greeted(self) -> dict[str, Any]:
         """The versions of the side. Raises Refused where its convbench speaks another protocol."""
         if not self._versions:
-            answer = self.receive(START_TIMEOUT)
+            answer = self.receive(max(START_TIMEOUT, self.settings.timeout))
             if answer["protocol"] != PROTOCOL:
                 raise Refused(_other_protocol(answer["protocol"], answer["convbench"], self.side.label))
             self.forks = bool(answer.get("forks"))

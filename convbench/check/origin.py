@@ -1,9 +1,10 @@
 """Base and head must import code of their own: one file measured on both sides would always be as fast as itself.
 
-1. A module that the suite names, and the package around it, comes from another file in base than in head.
+1. A module that the suite names comes from another file in base than in head, unless it is an installed package of
+   others, which is the same for both on purpose.
 2. What differs between the sides is not measured from a copy: no module that both import from one file is that of a
    file that differs, whether it was copied into the environment by hand or by ``pip install ./packages/x``.
-3. Of a wheel as the base, something is imported.
+3. Something of the base is imported. Of a wheel that is all: what lies beside the suite is the same for both.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from convbench.check.sides import Side
+from convbench.check.sides import Side, is_installed
 from convbench.core import git
 from convbench.core.errors import Refused
 
@@ -28,6 +29,8 @@ REMEDY = (
     "PYTHONPATH, or `check` it against a wheel"
 )
 Files = Mapping[str, str]
+NATIVE = frozenset({".c", ".cc", ".cpp", ".cu", ".cuh", ".h", ".hpp", ".pyx", ".rs"})
+"""Sources of which no module bears the name: that of their package may be built from any of them."""
 
 
 def refuse_same_code(base: Side, head: Side, cases: Sequence[Mapping[str, Any]], files: Mapping[str, Files]) -> None:
@@ -39,27 +42,35 @@ def refuse_same_code(base: Side, head: Side, cases: Sequence[Mapping[str, Any]],
         return
     ours, theirs = files.get("head", {}), files.get("base", {})
     shared = {name: file for name, file in ours.items() if theirs.get(name) == file}
-    for module in named(cases):
-        if module in shared:
-            raise Refused(f"base and head both import {module} from {shared[module]}: {REMEDY}")
-    if base.root is None:
-        _refuse_unused(base, theirs, cases)
-        return
-    if head.root is None:
-        return
-    changed = [Path(name) for name in git.changed(head.root, base.commit)] if base.commit else []
-    for file in (path for path in changed if path.suffix == ".py"):
-        if copy := _copied(file, head.root, shared):
-            raise Refused(f"{file} differs between base and head, but both import {copy[0]} from {copy[1]}: {REMEDY}")
+    if base.root and head.root:
+        for module in named(cases):
+            if module in shared and _may_differ(module, Path(shared[module]), head.root):
+                raise Refused(f"base and head both import {module} from {shared[module]}: {REMEDY}")
+        changed = [Path(name) for name in git.changed(head.root, base.commit)] if base.commit else []
+        for file in (path for path in changed if path.suffix == ".py" or path.suffix in NATIVE):
+            if copy := _copied(file, head.root, shared):
+                raise Refused(
+                    f"{file} differs between base and head, but both import {copy[0]} from {copy[1]}: {REMEDY}"
+                )
+    _refuse_unused(base, theirs, cases)
 
 
-def _refuse_unused(wheel: Side, files: Files, cases: Sequence[Mapping[str, Any]]) -> None:
-    """A wheel, which is found first in the base, that no case imports anything of: all else is the head's."""
-    if cases and not any(Path(file).is_relative_to(wheel.paths[0]) for file in files.values()):
+def _refuse_unused(base: Side, files: Files, cases: Sequence[Mapping[str, Any]]) -> None:
+    """A base that no case imports anything of: its tree, or what a wheel holds, which is found first there."""
+    own = base.root or base.paths[0]
+    if cases and not any(Path(file).is_relative_to(own) for file in files.values()):
         raise Refused(
-            f"no case imports anything of {wheel.label}, so head would be compared with itself: check a suite that "
+            f"no case imports anything of {base.label}, so head would be compared with itself: check a suite that "
             "names a module of it, as model: package.module:function"
         )
+
+
+def _may_differ(module: str, file: Path, root: Path) -> bool:
+    """Whether a module that both sides import from a file may be code of the tree: not an installed one of others."""
+    if not is_installed(file) or _installed_from(module.partition(".")[0]):
+        return True
+    ours = (path for path in root.rglob(file.name) if not is_installed(path))  # an environment may lie in the tree
+    return any(path.as_posix().endswith(_relative(module, file)) for path in ours)
 
 
 def named(cases: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -89,7 +100,8 @@ def _copied(changed: Path, root: Path, shared: Files) -> tuple[str, str] | None:
         if changed.as_posix().endswith(_relative(name, place)) and "." in name:
             return name, file
         source = _installed_from(name.partition(".")[0])
-        if source is not None and (root / changed).is_relative_to(source) and place.name == changed.name:
+        is_its_source = place.name == changed.name or changed.suffix in NATIVE
+        if source is not None and (root / changed).is_relative_to(source) and is_its_source:
             return name, file
     return None
 

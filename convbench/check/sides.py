@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -83,12 +85,24 @@ class Here:
     def paths(self, root: Path) -> tuple[Path, ...]:
         """Where modules are looked for with ``root`` in the place of the tree: as ``convbench run`` does, and src/."""
         search_path = [Path(entry).resolve() for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
-        folders = [self.cwd, *([self.suite.parent] if self.suite else []), self.top, self.top / "src", *search_path]
+        near = [self.cwd, *([self.suite.parent] if self.suite else []), self.top, self.cwd / "src", self.top / "src"]
+        folders = [*near, *search_path, *self._editable()]
         return tuple(dict.fromkeys(self.moved(path, root) for path in folders))
+
+    def _editable(self) -> list[Path]:
+        """The folders of the tree that ``pip install -e`` has put on the path: both sides would import them of head."""
+        library = sysconfig.get_path("stdlib")  # an environment may lie in the tree
+        entries = [Path(entry) for entry in sys.path if entry and not Path(entry).is_relative_to(library)]
+        return [path for path in entries if path.is_relative_to(self.top) and not is_installed(path)]
 
     def moved(self, path: Path, root: Path) -> Path:
         """The same place in another tree, for what lies in this one."""
         return root / path.relative_to(self.top) if path.is_relative_to(self.top) else path
+
+
+def is_installed(file: Path) -> bool:
+    """Whether it lies in ``site-packages``, or ``dist-packages`` as Debian calls it."""
+    return any(part.endswith("-packages") for part in file.parts)
 
 
 def scratch_folder() -> AbstractContextManager[Path]:
@@ -113,12 +127,12 @@ def materialise(what: str, here: Here, folder: Path, build: str = "") -> Iterato
     elif commit := git.commit(here.top, what):
         with git.worktree(here.top, commit, folder):
             empty = git.fill_submodules(here.top, commit, folder / "base")
-            _build(build, folder / "base")
+            _build(build, folder / "base", folder)
             label = f"{what} ({commit[:12]})" if not commit.startswith(what) else commit[:12]
             # What its build leaves there is no change: a commit and a command say what it is.
             yield replace(_tree(label, folder / "base", here), empty=empty, dirty=False)
     elif path.is_dir():
-        _build(build, path)
+        _build(build, path, folder)
         yield _tree(what, path.resolve(), here)
     else:
         raise ConvbenchError(git.why_not(here.top, f"base {what!r}", what))
@@ -157,13 +171,15 @@ def _wheel(wheel: Path, here: Here, folder: Path) -> Side:
     return Side(wheel.name, None, here.cwd, (target, *here.paths(here.top)))
 
 
-def _build(command: str, root: Path) -> None:
+def _build(command: str, root: Path, folder: Path) -> None:
+    """Run a command in a tree; what it leaves running ends with the scratch folder."""
     if command:
         try:
             words = shlex.split(command)
         except ValueError as error:
             raise ConvbenchError(f"--build {command!r}: {error}") from error
-        _run(words, root, f"--build {command!r} failed in {root.name}")
+        environment = {**git.environment(), **scratch.mark(folder)}
+        _run(words, root, environment, f"--build {command!r} failed in {root.name}")
 
 
 def _path(what: str) -> Path:
@@ -177,13 +193,19 @@ def _path(what: str) -> Path:
     return path
 
 
-def _run(command: list[str], cwd: Path, failure: str) -> None:
+def _run(command: list[str], cwd: Path, environment: dict[str, str], failure: str) -> None:
     try:
-        done = subprocess.run(
-            command, cwd=cwd, env=git.environment(), capture_output=True, timeout=BUILD_TIMEOUT, check=False
-        )
+        with subprocess.Popen(
+            command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        ) as process:
+            try:
+                output, errors = process.communicate(timeout=BUILD_TIMEOUT)
+            except BaseException:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)  # with its compilers
+                raise
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BuildFailed(f"{failure}: {error}") from error
-    if done.returncode:
-        lines = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()[-3:]
-        raise BuildFailed(f"{failure} (exit code {done.returncode}): {' | '.join(lines)}")
+    if process.returncode:
+        lines = (errors or output).decode(errors="replace").strip().splitlines()[-3:]
+        raise BuildFailed(f"{failure} (exit code {process.returncode}): {' | '.join(lines)}")
