@@ -234,6 +234,23 @@ def test_a_list_is_the_arguments_or_the_one_argument_of_a_model():
     assert measured(case("Packed", inputs="field:listed_clips"), ["params"]).status == "ok"
 
 
+@pytest.mark.parametrize("how", ["compiled", "parallel", "averaged", "traced"])
+@pytest.mark.parametrize(("kind", "inputs"), [("dict", "observed"), ("list", "listed_clips")])
+def test_what_torch_puts_around_a_model_takes_what_the_model_takes(kind, inputs, how):
+    enclosed = Whole(Choice("field:enclosed", (("how", how), ("kind", kind))), f"field:{inputs}")
+    arguments = subject.assemble(Case(enclosed, SMALL), 0).inputs
+    assert len(arguments.args) == 1
+    assert arguments.kwargs == {}
+
+
+def test_a_mapping_without_a_truth_is_the_one_argument_or_the_keywords():
+    taken = [
+        subject.assemble(Case(Whole(Choice(f"field:{name}"), "field:undecided"), SMALL), 0).inputs
+        for name in ("ReadsFirst", "ReadsBoth")
+    ]
+    assert [(len(inputs.args), list(inputs.kwargs)) for inputs in taken] == [(1, []), (0, ["image", "speed"])]
+
+
 @pytest.mark.parametrize("inputs", ["observed", "named_observation"])
 def test_a_dictionary_or_a_named_tuple_is_the_one_argument_of_a_model_that_takes_it(inputs):
     assert value(measured(case("Observes", inputs=f"field:{inputs}"), COUNTS), "macs") == CONV + LSTM

@@ -15,6 +15,7 @@ from convbench.core.errors import ConvbenchError
 from convbench.core.imports import import_path
 from convbench.core.record import Case, Whole
 from convbench.models import network, values
+from convbench.models.stages import WRAPPERS
 
 
 @dataclass(frozen=True)
@@ -71,13 +72,13 @@ def inputs(case: Case, seed: int, device: str, model: nn.Module) -> Inputs:
     match batch:
         case torch.Tensor() | PackedSequence():
             return Inputs((batch,))
-        case list() if not _takes(model, batch):
+        case list() if not takes(model, batch):
             return Inputs((batch,))
-        case tuple() if hasattr(batch, "_fields") and not _takes(model, batch):
+        case tuple() if hasattr(batch, "_fields") and not takes(model, batch):
             return Inputs((batch,))
         case tuple() | list():
             return Inputs(tuple(batch))
-        case Mapping() if not _takes(model, (), batch) and _takes(model, (batch,)):
+        case Mapping() if not takes(model, (), batch) and takes(model, (batch,)):
             return Inputs((batch,))
         case Mapping():
             return Inputs((), dict(batch))
@@ -89,15 +90,44 @@ def inputs(case: Case, seed: int, device: str, model: nn.Module) -> Inputs:
     )
 
 
-def _takes(model: nn.Module, args: Sequence[Any], kwargs: Mapping[Any, Any] | None = None) -> bool:
+def takes(model: nn.Module, args: Sequence[Any], kwargs: Mapping[Any, Any] | None = None) -> bool:
     """Whether a model's signature, where it has one, takes these arguments."""
     try:
-        inspect.signature(model.forward).bind(*args, **(kwargs or {}))
+        _signature(model).bind(*args, **({} if kwargs is None else kwargs))  # a TensorDict has no truth
     except TypeError:
         return False
     except ValueError:
         return True
     return True
+
+
+def _signature(model: nn.Module) -> inspect.Signature:
+    """What a model's forward takes; of what torch wraps, which takes anything, that of the model inside.
+
+    Raises ValueError where there is none.
+    """
+    if isinstance(model.forward, torch.ScriptMethod):
+        return _of_schema(model.forward.schema)
+    outside = inspect.signature(model.forward)
+    takes_anything = all(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in outside.parameters.values())
+    if takes_anything and type(model).__module__.startswith("torch."):
+        children = dict(model.named_children())
+        for name in WRAPPERS:
+            if name in children:
+                return _signature(children[name])
+    return outside
+
+
+def _of_schema(schema: Any) -> inspect.Signature:
+    """The signature of a scripted method, whose first argument is its module."""
+    return inspect.Signature(
+        inspect.Parameter(
+            argument.name,
+            inspect.Parameter.KEYWORD_ONLY if argument.kwarg_only else inspect.Parameter.POSITIONAL_OR_KEYWORD,
+            default=argument.default_value if argument.has_default_value() else inspect.Parameter.empty,
+        )
+        for argument in schema.arguments[1:]
+    )
 
 
 def _frames_last(tensor: torch.Tensor) -> torch.Tensor:
