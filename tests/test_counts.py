@@ -425,6 +425,24 @@ def test_every_operator_of_torch_that_may_be_a_product_is_counted_taken_apart_or
     assert silent - composed - known == set()
 
 
+@pytest.mark.parametrize(
+    ("name", "unknown"),
+    [
+        ("add_relu", False),
+        ("hardswish", False),
+        ("batch_norm2d_relu", False),
+        ("embedding_bag_byte", False),
+        ("conv2d_prepack", False),
+        ("conv2d_add_relu", True),
+        ("linear_tanh", True),
+        ("matmul", True),
+        ("int4mm_packed_weight_cpu", True),
+    ],
+)
+def test_of_quantised_operators_the_products_alone_may_be_uncounted(name, unknown):
+    assert formulas.is_unknown(f"quantized::{name}") == unknown
+
+
 @torch.library.custom_op("counts::halves", mutates_args=())
 def halves(rows: torch.Tensor, *, times: int) -> tuple[torch.Tensor, torch.Tensor]:
     return rows[: len(rows) // 2] * times, rows[len(rows) // 2 :] * times

@@ -12,6 +12,7 @@ import field
 import pytest
 import records
 import torch
+import torch.ao.nn.quantized as nnq
 
 import convbench
 from convbench.analysis import results
@@ -433,6 +434,14 @@ def test_a_quantised_output_is_compared_by_the_numbers_it_stands_for(variant):
 
 def test_a_live_model_with_a_quantised_output_is_measured():
     assert convbench.measure(field.Quantised(), torch.ones(1, 2, 3, 8, 8), protocol=PROTOCOL).samples
+
+
+@pytest.mark.parametrize("kind", [nnq.Embedding, nnq.EmbeddingBag])
+def test_the_weight_of_a_quantised_embedding_is_one(kind):
+    embedding = kind(10, 4)
+    offsets = [torch.tensor([0])] if kind is nnq.EmbeddingBag else []
+    assert weights.weights_bytes(embedding) == 10 * 4
+    assert convbench.count(embedding, torch.tensor([1, 2]), *offsets).params == 10 * 4
 
 
 def test_what_tensors_share_is_held_once():
