@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from convbench.core.errors import ConvbenchError
 from convbench.core.imports import import_path
-from convbench.core.record import Case, Whole
+from convbench.core.record import Case, Clip, Whole
 from convbench.models import network, values
 from convbench.models.stages import WRAPPERS
 
@@ -49,9 +50,13 @@ class Inputs:
         following = iter(types)
         return self.changed(lambda tensor: tensor.to(next(following)))
 
-    def channels_last(self) -> Inputs:
-        """The same frames in NHWC order, clips so that flatten(0, 1) of them is channels_last without a copy."""
-        return self.changed(_frames_last)
+    def channels_last(self, clip: Clip) -> Inputs:
+        """The same frames in NHWC order, clips so that flatten(0, 1) of them is channels_last without a copy.
+
+        Where the channels of the case's ``clip`` stand before its frames, as convolutions over time want them, they
+        come last as those want them.
+        """
+        return self.changed(partial(_channels_last, clip))
 
 
 def inputs(case: Case, seed: int, device: str, model: nn.Module) -> Inputs:
@@ -130,10 +135,12 @@ def _of_schema(schema: Any) -> inspect.Signature:
     )
 
 
-def _frames_last(tensor: torch.Tensor) -> torch.Tensor:
-    """Clips (B, T, C, H, W) stored as (B, T, H, W, C), so that flatten(0, 1) is channels_last without a copy."""
+def _channels_last(clip: Clip, tensor: torch.Tensor) -> torch.Tensor:
+    """Clips (B, T, C, H, W) stored as (B, T, H, W, C), those of (B, C, T, H, W) as (B, T, H, W, C) too."""
     if tensor.dim() == 4:
         return tensor.contiguous(memory_format=torch.channels_last)
     if tensor.dim() == 5:
+        if tensor.shape[1] == clip.channels != tensor.shape[2]:
+            return tensor.contiguous(memory_format=torch.channels_last_3d)
         return tensor.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
     return tensor
