@@ -185,6 +185,13 @@ matrix:
     assert large.architecture.model == Choice("needs_option:model")
 
 
+def test_a_file_names_a_scenario_and_a_probe_as_it_names_a_model(tmp_path: Path) -> None:
+    path = tmp_path / "suite.yaml"
+    path.write_text("{metrics: ./needs_option.py:build, matrix: {reducer: gap, scenario: ./needs_option.py:build}}")
+    loaded = suite.load(str(path))
+    assert (loaded.metrics, loaded.cases[0].scenario) == (("needs_option:build",), "needs_option:build")
+
+
 def test_submodules_of_a_sequential_are_named_by_their_numbers(cases: Any) -> None:
     stages = "{backbone: [0, 1], lstm: 2, head: '3.10'}"
     (case,) = cases(f"matrix: {{model: {{name: needs_option:model, size: 4, stages: {stages}}}}}")
@@ -624,6 +631,7 @@ def test_the_schema_refuses_what_loading_refuses(name: str) -> None:
         "{reducer: gap, variant: [channels_last+compile(mode=default), [allocator, {name: compile, rnn: true}]]}",
         "{model: {name: needs_option:model, size: [1, 2], stages: {lstm: rnn}}, scenario: streaming}",
         "{model: {name: needs_option:model, size: 1, stages: {backbone: [0, conv], lstm: 2}}}",
+        "{reducer: gap, scenario: ./models/net.py:build}",
         "{model: ['./models/net.py:build', 'my-net.py:build', 'a/b-c/net.py:Net.build(k=3)']}",
     ],
 )
