@@ -126,12 +126,14 @@ def _signature(model: nn.Module) -> inspect.Signature:
 def _of_schema(schema: Any) -> inspect.Signature:
     """The signature of a scripted method, whose first argument is its module."""
     return inspect.Signature(
-        inspect.Parameter(
-            argument.name,
-            inspect.Parameter.KEYWORD_ONLY if argument.kwarg_only else inspect.Parameter.POSITIONAL_OR_KEYWORD,
-            default=argument.default_value if argument.has_default_value() else inspect.Parameter.empty,
-        )
-        for argument in schema.arguments[1:]
+        [
+            inspect.Parameter(
+                argument.name,
+                inspect.Parameter.KEYWORD_ONLY if argument.kwarg_only else inspect.Parameter.POSITIONAL_OR_KEYWORD,
+                default=argument.default_value if argument.has_default_value() else inspect.Parameter.empty,
+            )
+            for argument in schema.arguments[1:]
+        ]
     )
 
 

@@ -171,7 +171,10 @@ def _on(device: str, model: nn.Module) -> nn.Module:
     kind = torch.device(device).type
     if all(tensor.device.type in (kind, "meta") for tensor in _tensors(model)):
         return model
-    return model._apply(lambda tensor: tensor if tensor.is_meta else tensor.to(device))
+    moved: nn.Module = model._apply(  # type: ignore[no-untyped-call]
+        lambda tensor: tensor if tensor.is_meta else tensor.to(device)
+    )
+    return moved
 
 
 def _factory(name: str, build: Any) -> Any:

@@ -211,7 +211,8 @@ def attention_macs(inputs: Values, outputs: Values) -> int:
     batches = [shape[:-2] for shape in (query, key, value)]
     if len(inputs) > GROUPED and inputs[GROUPED].toIValue():  # each head of keys serves several of the query
         batches = [[*batch[:-1], query[-3]] for batch in batches]
-    return prod(torch.broadcast_shapes(*batches)) * query[-2] * key[-2] * (query[-1] + value[-1])
+    batch: torch.Size = torch.broadcast_shapes(*batches)  # type: ignore[no-untyped-call]
+    return prod(batch) * query[-2] * key[-2] * (query[-1] + value[-1])
 
 
 def product_macs(inputs: Values, outputs: Values) -> int:

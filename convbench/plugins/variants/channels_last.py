@@ -25,5 +25,5 @@ def channels_last(subject: Subject) -> Subject:
         has_format = not is_lazy(weight) and weight.dim() in formats
         return weight.to(memory_format=formats[weight.dim()]) if has_format else weight
 
-    model = subject.model._apply(stored)
+    model = subject.model._apply(stored)  # type: ignore[no-untyped-call]
     return replace(subject, model=model, inputs=subject.inputs.channels_last(subject.case.clip))
