@@ -499,6 +499,44 @@ class Observes(Base):
         return self.rnn(self.vectors(image) * speed)[0]
 
 
+class ReadsFirst(Base):
+    """Takes one dictionary, as ``ReadsList`` takes one list."""
+
+    def forward(self, observation: dict[str, Tensor]):
+        return self.rnn(self.vectors(observation["image"]))[0]
+
+
+class ReadsList(Base):
+    def forward(self, observation: list[Tensor]):
+        return self.rnn(self.vectors(observation[0]))[0]
+
+
+class ReadsBoth(Base):
+    def forward(self, image, speed):
+        return self.rnn(self.vectors(image) * speed)[0]
+
+
+def enclosed(kind: str, how: str) -> nn.Module:
+    """One of the two in what torch puts around a model, in which it takes anything."""
+    model = {"dict": ReadsFirst, "list": ReadsList}[kind]()
+    if how == "traced":
+        image = torch.randn(1, 2, 3, 8, 8)
+        return torch.jit.trace(model, ({"image": image, "speed": image} if kind == "dict" else [image, image],))
+    around = {"compiled": torch.compile, "parallel": nn.DataParallel, "averaged": torch.optim.swa_utils.AveragedModel}
+    return around[how](model)
+
+
+class Undecided(UserDict):
+    """A mapping that is neither true nor false, as a TensorDict is."""
+
+    def __bool__(self):
+        raise ValueError("the truth value is ambiguous")
+
+
+def undecided(clip: Clip):
+    return Undecided(observed(clip))
+
+
 class Observation(NamedTuple):
     image: Tensor
     speed: Tensor

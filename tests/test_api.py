@@ -18,6 +18,7 @@ import records
 import torch
 from torch import nn
 from torch._subclasses import FakeTensorMode
+from torch.nn.utils.rnn import pack_sequence
 
 import convbench
 from convbench import api
@@ -497,6 +498,7 @@ class Changing(nn.Module):
         self.blocks = [lambda frames: self.dropout(self.norm(self.conv(frames)))]
         self.codebook = nn.Embedding(4, 2).requires_grad_(False)
         self.means, self.memory, self.settings = [torch.zeros(1)], {"frames": []}, Fixed(width=8)
+        self.carried = (torch.zeros(1), [torch.zeros(1)], pack_sequence([torch.zeros(2, 1)]))
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         frames.sub_(frames.mean().item())
@@ -508,6 +510,8 @@ class Changing(nn.Module):
         self.kept["last"] = frames
         self.codebook.weight.data.add_(1)
         self.means[0].add_(1)
+        for kept in (self.carried[0], self.carried[1][0], self.carried[2].data):
+            kept.add_(1)
         self.memory["frames"].append(frames)
         return frames
 
@@ -522,6 +526,7 @@ def test_counting_by_real_calls_changes_neither_the_model_nor_its_inputs_nor_ran
     assert torch.equal(model.norm.running_mean, torch.zeros(8))
     assert (model.state.item(), model.calls, model.shapes, model.kept) == (0, 0, [], {})
     assert (model.means[0].item(), model.memory, model.settings) == (0, {"frames": []}, {"width": 8})
+    assert (model.carried[0].item(), model.carried[1][0].item(), model.carried[2].data.sum().item()) == (0, 0, 0)
     assert model.blocks is blocks
     assert model.codebook.weight is codes
     assert torch.equal(codes, rows)

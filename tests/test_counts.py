@@ -260,6 +260,7 @@ def test_of_layers_in_the_layout_of_onednn_there_is_one_count_and_it_says_so():
         (lambda a: torch.nn.functional.linear(a, a[0]), 5**2),
         (lambda a: torch.linalg.matmul(a, a), 5**3),
         (lambda a: torch.nn.functional.pdist(a), 10 * 5),
+        (lambda a: torch._VF.einsum("ab,bc,cd->ad", (a[:2], a, a), path=(1, 2, 0, 1)), 5**3 + 2 * 5 * 5),
         (
             lambda a: torch.convolution(a[None, None], a[None, None], None, (1, 1), (1, 1), (1, 1), False, (0, 0), 1),
             225,
@@ -303,6 +304,53 @@ def test_of_a_sparse_matrix_what_is_stored_is_multiplied(function, macs):
 
 def test_what_two_sparse_matrices_multiply_is_told_as_not_counted():
     assert applied(lambda a: (a.to_sparse() @ a.to_sparse()).to_dense(), 6).uncounted
+
+
+class Normalised(torch.nn.Module):
+    """A layer whose weight is divided by its norm along two of its vectors, found by one of torch's ways to say so."""
+
+    def __init__(self, product):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(4, 3, 3, 3))
+        self.left, self.right = torch.nn.Parameter(torch.ones(4)), torch.nn.Parameter(torch.ones(27))
+        self.product = product
+
+    def forward(self, maps):
+        norm = self.left @ self.product(self.weight.view(4, -1), self.right)
+        return torch.nn.functional.conv2d(maps, self.weight / norm)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        torch.nn.utils.spectral_norm(torch.nn.Conv2d(3, 4, 3)),
+        torch.nn.utils.parametrizations.spectral_norm(torch.nn.Conv2d(3, 4, 3)),
+        *map(Normalised, (torch.mv, torch.matmul, torch.linalg.matmul, torch.nn.functional.linear)),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_what_a_norm_multiplies_of_weights_alone_is_in_neither_count(layer):
+    counted = live.count(layer, Inputs((torch.ones(2, 3, 8, 8),)))
+    assert (counted.macs, counted.second) == (7776, 7776)
+
+
+@pytest.mark.parametrize(
+    ("query", "key", "value", "options"),
+    [
+        ((1, 4, 5, 8), (2, 4, 7, 8), (2, 4, 7, 8), {}),
+        ((5, 8), (2, 4, 7, 8), (2, 4, 7, 8), {}),
+        ((2, 4, 5, 8), (1, 1, 7, 8), (2, 4, 7, 8), {}),
+        ((2, 4, 5, 8), (2, 2, 7, 8), (2, 2, 7, 8), {"enable_gqa": True}),
+    ],
+)
+def test_attention_of_a_broadcast_query_is_counted_twice_alike(query, key, value, options):
+    def attend(a):
+        return torch.nn.functional.scaled_dot_product_attention(
+            a.new_ones(query), a.new_ones(key), a.new_ones(value), **options
+        )
+
+    counted = applied(attend, 2)
+    assert (counted.macs, counted.second) == (2 * 4 * 5 * 7 * (8 + 8), 2 * 4 * 5 * 7 * (8 + 8))
 
 
 def flops(call, device: str = "cpu") -> int:
@@ -375,6 +423,24 @@ def test_every_operator_of_torch_that_may_be_a_product_is_counted_taken_apart_or
         elif space == "aten" and PRODUCT.search(name) and not formulas.is_unknown(f"aten::{name}"):
             silent.add(name)
     assert silent - composed - known == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "unknown"),
+    [
+        ("add_relu", False),
+        ("hardswish", False),
+        ("batch_norm2d_relu", False),
+        ("embedding_bag_byte", False),
+        ("conv2d_prepack", False),
+        ("conv2d_add_relu", True),
+        ("linear_tanh", True),
+        ("matmul", True),
+        ("int4mm_packed_weight_cpu", True),
+    ],
+)
+def test_of_quantised_operators_the_products_alone_may_be_uncounted(name, unknown):
+    assert formulas.is_unknown(f"quantized::{name}") == unknown
 
 
 @torch.library.custom_op("counts::halves", mutates_args=())

@@ -12,6 +12,7 @@ import field
 import pytest
 import records
 import torch
+import torch.ao.nn.quantized as nnq
 
 import convbench
 from convbench.analysis import results
@@ -234,6 +235,23 @@ def test_a_list_is_the_arguments_or_the_one_argument_of_a_model():
     assert measured(case("Packed", inputs="field:listed_clips"), ["params"]).status == "ok"
 
 
+@pytest.mark.parametrize("how", ["compiled", "parallel", "averaged", "traced"])
+@pytest.mark.parametrize(("kind", "inputs"), [("dict", "observed"), ("list", "listed_clips")])
+def test_what_torch_puts_around_a_model_takes_what_the_model_takes(kind, inputs, how):
+    enclosed = Whole(Choice("field:enclosed", (("how", how), ("kind", kind))), f"field:{inputs}")
+    arguments = subject.assemble(Case(enclosed, SMALL), 0).inputs
+    assert len(arguments.args) == 1
+    assert arguments.kwargs == {}
+
+
+def test_a_mapping_without_a_truth_is_the_one_argument_or_the_keywords():
+    taken = [
+        subject.assemble(Case(Whole(Choice(f"field:{name}"), "field:undecided"), SMALL), 0).inputs
+        for name in ("ReadsFirst", "ReadsBoth")
+    ]
+    assert [(len(inputs.args), list(inputs.kwargs)) for inputs in taken] == [(1, []), (0, ["image", "speed"])]
+
+
 @pytest.mark.parametrize("inputs", ["observed", "named_observation"])
 def test_a_dictionary_or_a_named_tuple_is_the_one_argument_of_a_model_that_takes_it(inputs):
     assert value(measured(case("Observes", inputs=f"field:{inputs}"), COUNTS), "macs") == CONV + LSTM
@@ -416,6 +434,14 @@ def test_a_quantised_output_is_compared_by_the_numbers_it_stands_for(variant):
 
 def test_a_live_model_with_a_quantised_output_is_measured():
     assert convbench.measure(field.Quantised(), torch.ones(1, 2, 3, 8, 8), protocol=PROTOCOL).samples
+
+
+@pytest.mark.parametrize("kind", [nnq.Embedding, nnq.EmbeddingBag])
+def test_the_weight_of_a_quantised_embedding_is_one(kind):
+    embedding = kind(10, 4)
+    offsets = [torch.tensor([0])] if kind is nnq.EmbeddingBag else []
+    assert weights.weights_bytes(embedding) == 10 * 4
+    assert convbench.count(embedding, torch.tensor([1, 2]), *offsets).params == 10 * 4
 
 
 def test_what_tensors_share_is_held_once():

@@ -89,6 +89,32 @@ def test_streaming_carries_the_state():
     torch.testing.assert_close(torch.cat((first[0], second[0]), dim=1), expected)
 
 
+class OverTime(torch.nn.Module):
+    """Convolves over time beside its images, with a layer that knows its size at the first call."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution = torch.nn.Conv3d(3, 8, 3)
+        self.place = torch.nn.Parameter(torch.zeros(1, 3, 1, 8, 8))
+        self.head = torch.nn.LazyLinear(4)
+
+    def forward(self, clip):
+        return self.head(self.convolution(clip + self.place).flatten(1))
+
+
+def channels_before_frames(clip):
+    return torch.randn(clip.batch, clip.channels, clip.frames, clip.height, clip.width)
+
+
+def test_channels_last_of_a_convolution_over_time_is_that_of_three_axes():
+    over_time = Whole(Choice(f"{__name__}:OverTime"), f"{__name__}:channels_before_frames")
+    record = quick(Case(over_time, Clip(2, 4, 3, 8, 8), (Choice("channels_last"),)))
+    assert record.status == "ok", record.failure
+    case_subject = subject.transform(subject.assemble(record.case, 0))
+    for tensor in (case_subject.inputs.args[0], case_subject.model.convolution.weight):
+        assert tensor.is_contiguous(memory_format=torch.channels_last_3d)
+
+
 @pytest.mark.parametrize(("device", "number"), [("cuda:1", 1), ("cuda", None), ("cpu", None)])
 def test_a_gpu_named_by_its_number_is_the_current_one_while_its_case_is_measured(monkeypatch, device, number):
     """Else its calls would be timed by events of the first GPU."""

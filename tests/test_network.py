@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pack_sequence
 from wild import Article
 
 from convbench.core.errors import ConvbenchError, Impossible
-from convbench.core.record import Case, Choice, Clip, Features, Parts, Recurrent
+from convbench.core.record import Case, Choice, Clip, Features, Parts, Recurrent, Whole
 from convbench.core.registry import reducers
 from convbench.measure.counts.affine import folding, is_affine
 from convbench.models import subject, values
@@ -204,6 +204,46 @@ def silent(features, lstm_input):
 
 def test_a_module_whose_eval_returns_nothing_is_built():
     assert model(case(f"{__name__}:silent")).lstm.input_size == MAP
+
+
+MADE = nn.Sequential(nn.Flatten(2), nn.Linear(240, 4))
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        Whole(Choice(f"{__name__}:MADE")),
+        Parts(Choice(f"{__name__}:MADE"), Choice("gap"), None),
+        Parts(Choice("conv"), Choice(f"{__name__}:MADE"), None),
+    ],
+    ids=["model", "backbone", "reducer"],
+)
+def test_a_module_in_the_place_of_its_factory_is_refused(architecture):
+    with pytest.raises(ConvbenchError, match=f"{__name__}:MADE is a module: name a function or class that makes"):
+        build(Case(architecture, clip=SMALL), 0, "cpu")
+
+
+class Ensemble(nn.Module):
+    """Layers side by side, called through a skeleton of one of them that has no values."""
+
+    def __init__(self):
+        super().__init__()
+        layers = [nn.Linear(240, 4) for _ in range(3)]
+        stacked, _ = torch.func.stack_module_state(layers)
+        self.weights = nn.ParameterDict({name: nn.Parameter(value.detach()) for name, value in stacked.items()})
+        self.skeleton = layers[0].to("meta")
+
+    def forward(self, clip):
+        def called(weights):
+            return torch.func.functional_call(self.skeleton, weights, (clip.flatten(2),))
+
+        return torch.vmap(called)(dict(self.weights))
+
+
+def test_a_skeleton_on_meta_stays_there():
+    ensemble = build(Case(Whole(Choice(f"{__name__}:Ensemble")), clip=SMALL), 0, "cpu")
+    assert ensemble.skeleton.weight.is_meta
+    assert ensemble(torch.ones(2, 3, 3, 8, 10)).shape == (3, 2, 3, 4)
 
 
 def test_inputs_behind_a_packed_sequence_keep_the_types_that_they_have_elsewhere():

@@ -305,6 +305,7 @@ def test_the_last_answer_of_a_stream_is_the_clips_where_a_model_answers_once_a_c
         ),
         (case(Choice("int8", (*STATIC, ("calibration", 3)))), "3 calibration clips are too few"),
         (case(Choice("int8", (*STATIC, ("clips", "exported_models:few")))), "2 calibration clips are too few"),
+        (case(Choice("int8", (*STATIC, ("clips", "./exported_models.py:few")))), "2 calibration clips are too few"),
         (case(Choice("int8", (*STATIC, ("clips", "exported_models:broken")))), "clip 3 has values that are not finite"),
         (
             case(Choice("int8", (*STATIC, ("clips", "exported_models:misshapen")))),

@@ -185,6 +185,33 @@ matrix:
     assert large.architecture.model == Choice("needs_option:model")
 
 
+@pytest.mark.parametrize("key", ["loss: 'math:prod'", "step: 'math:prod'", "flops: {'shop::proj': 'math:prod'}"])
+def test_what_holds_for_ones_own_models_needs_one(cases: Any, key: str) -> None:
+    assert cases(f"{{{key}, matrix: {{reducer: gap}}, include: [{{model: needs_option:model}}]}}")
+    name = key.partition(":")[0]
+    with pytest.raises(SuiteError, match=f"suite.yaml:1:2: {name} holds for the model: of a suite, and this one has"):
+        cases(f"{{{key}, matrix: {{reducer: gap}}}}")
+
+
+def layered(*, sizes: list[int] | None = None, kernel: int | tuple[int, int] = 3) -> None:
+    """A factory with an option that only a list can be, and one that a number may be as well."""
+
+
+def test_an_option_that_only_a_list_can_be_is_refused_as_a_list_is_a_sweep(cases: Any) -> None:
+    sweep = cases(f"matrix: {{model: {{name: '{__name__}:layered', kernel: [3, 5], sizes: null}}}}")
+    assert [dict(case.architecture.model.options) for case in sweep] == [{}, {"kernel": 5}]
+    for sizes in ("[16, 32]", "[[16, 32]]", "16"):
+        with pytest.raises(SuiteError, match="sizes: takes a list, and a list in a suite is a sweep: let the factory"):
+            cases(f"matrix: {{model: {{name: '{__name__}:layered', sizes: {sizes}}}}}")
+
+
+def test_a_file_names_a_scenario_and_a_probe_as_it_names_a_model(tmp_path: Path) -> None:
+    path = tmp_path / "suite.yaml"
+    path.write_text("{metrics: ./needs_option.py:build, matrix: {reducer: gap, scenario: ./needs_option.py:build}}")
+    loaded = suite.load(str(path))
+    assert (loaded.metrics, loaded.cases[0].scenario) == (("needs_option:build",), "needs_option:build")
+
+
 def test_submodules_of_a_sequential_are_named_by_their_numbers(cases: Any) -> None:
     stages = "{backbone: [0, 1], lstm: 2, head: '3.10'}"
     (case,) = cases(f"matrix: {{model: {{name: needs_option:model, size: 4, stages: {stages}}}}}")
@@ -624,6 +651,7 @@ def test_the_schema_refuses_what_loading_refuses(name: str) -> None:
         "{reducer: gap, variant: [channels_last+compile(mode=default), [allocator, {name: compile, rnn: true}]]}",
         "{model: {name: needs_option:model, size: [1, 2], stages: {lstm: rnn}}, scenario: streaming}",
         "{model: {name: needs_option:model, size: 1, stages: {backbone: [0, conv], lstm: 2}}}",
+        "{reducer: gap, scenario: ./models/net.py:build}",
         "{model: ['./models/net.py:build', 'my-net.py:build', 'a/b-c/net.py:Net.build(k=3)']}",
     ],
 )

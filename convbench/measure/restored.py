@@ -54,9 +54,17 @@ def _containers(model: nn.Module) -> list[Any]:
         container = pending.pop()
         if id(container) not in containers:
             containers[id(container)] = container
-            inside = container.values() if isinstance(container, dict) else container
-            pending += [value for value in inside if isinstance(value, CONTAINERS)]
+            pending += [value for value in _values(container) if isinstance(value, CONTAINERS)]
     return list(containers.values())
+
+
+def _values(container: Any) -> Iterator[Any]:
+    """What a container holds, with what is in tuples in their place."""
+    for value in container.values() if isinstance(container, dict) else container:
+        if isinstance(value, tuple):
+            yield from _values(value)
+        else:
+            yield value
 
 
 def _content(container: Any) -> Any:
@@ -80,17 +88,28 @@ def _refill(container: Any, content: Any) -> None:
 
 
 def _clone_tensors(containers: list[Any]) -> None:
-    """Put clones in the place of tensors, the same one wherever the same tensor was."""
+    """Put clones in the place of tensors, those in tuples too, the same one wherever the same tensor was."""
     clones: dict[int, torch.Tensor] = {}
+
+    def cloned(value: Any) -> Any:
+        if isinstance(value, torch.Tensor) and _is_cloned(value):
+            if id(value) not in clones:
+                clone = _clone(value.detach())
+                clones[id(value)] = nn.Parameter(clone, requires_grad=False) if is_frozen(value) else clone
+            return clones[id(value)]
+        is_named = isinstance(value, tuple) and hasattr(value, "_fields")
+        if type(value) is tuple or is_named:  # other classes of tuple may be made of other arguments
+            items = tuple(map(cloned, value))
+            if any(item is not before for item, before in zip(items, value, strict=True)):
+                return type(value)(*items) if is_named else items
+        return value
+
     for container in containers:
         if isinstance(container, set):
             continue
         for place, value in list(container.items() if isinstance(container, dict) else enumerate(container)):
-            if isinstance(value, torch.Tensor) and _is_cloned(value):
-                if id(value) not in clones:
-                    clone = _clone(value.detach())
-                    clones[id(value)] = nn.Parameter(clone, requires_grad=False) if is_frozen(value) else clone
-                container[place] = clones[id(value)]
+            if (clone := cloned(value)) is not value:
+                container[place] = clone
 
 
 def _clone(tensor: torch.Tensor) -> torch.Tensor:

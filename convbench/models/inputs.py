@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,8 +14,9 @@ from torch.nn.utils.rnn import PackedSequence
 
 from convbench.core.errors import ConvbenchError
 from convbench.core.imports import import_path
-from convbench.core.record import Case, Whole
+from convbench.core.record import Case, Clip, Whole
 from convbench.models import network, values
+from convbench.models.stages import WRAPPERS
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,13 @@ class Inputs:
         following = iter(types)
         return self.changed(lambda tensor: tensor.to(next(following)))
 
-    def channels_last(self) -> Inputs:
-        """The same frames in NHWC order, clips so that flatten(0, 1) of them is channels_last without a copy."""
-        return self.changed(_frames_last)
+    def channels_last(self, clip: Clip) -> Inputs:
+        """The same frames in NHWC order, clips so that flatten(0, 1) of them is channels_last without a copy.
+
+        Where the channels of the case's ``clip`` stand before its frames, as convolutions over time want them, they
+        come last as those want them.
+        """
+        return self.changed(partial(_channels_last, clip))
 
 
 def inputs(case: Case, seed: int, device: str, model: nn.Module) -> Inputs:
@@ -71,13 +77,13 @@ def inputs(case: Case, seed: int, device: str, model: nn.Module) -> Inputs:
     match batch:
         case torch.Tensor() | PackedSequence():
             return Inputs((batch,))
-        case list() if not _takes(model, batch):
+        case list() if not takes(model, batch):
             return Inputs((batch,))
-        case tuple() if hasattr(batch, "_fields") and not _takes(model, batch):
+        case tuple() if hasattr(batch, "_fields") and not takes(model, batch):
             return Inputs((batch,))
         case tuple() | list():
             return Inputs(tuple(batch))
-        case Mapping() if not _takes(model, (), batch) and _takes(model, (batch,)):
+        case Mapping() if not takes(model, (), batch) and takes(model, (batch,)):
             return Inputs((batch,))
         case Mapping():
             return Inputs((), dict(batch))
@@ -89,10 +95,10 @@ def inputs(case: Case, seed: int, device: str, model: nn.Module) -> Inputs:
     )
 
 
-def _takes(model: nn.Module, args: Sequence[Any], kwargs: Mapping[Any, Any] | None = None) -> bool:
+def takes(model: nn.Module, args: Sequence[Any], kwargs: Mapping[Any, Any] | None = None) -> bool:
     """Whether a model's signature, where it has one, takes these arguments."""
     try:
-        inspect.signature(model.forward).bind(*args, **(kwargs or {}))
+        _signature(model).bind(*args, **({} if kwargs is None else kwargs))  # a TensorDict has no truth
     except TypeError:
         return False
     except ValueError:
@@ -100,10 +106,43 @@ def _takes(model: nn.Module, args: Sequence[Any], kwargs: Mapping[Any, Any] | No
     return True
 
 
-def _frames_last(tensor: torch.Tensor) -> torch.Tensor:
-    """Clips (B, T, C, H, W) stored as (B, T, H, W, C), so that flatten(0, 1) is channels_last without a copy."""
+def _signature(model: nn.Module) -> inspect.Signature:
+    """What a model's forward takes; of what torch wraps, which takes anything, that of the model inside.
+
+    Raises ValueError where there is none.
+    """
+    if isinstance(model.forward, torch.ScriptMethod):
+        return _of_schema(model.forward.schema)
+    outside = inspect.signature(model.forward)
+    takes_anything = all(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in outside.parameters.values())
+    if takes_anything and type(model).__module__.startswith("torch."):
+        children = dict(model.named_children())
+        for name in WRAPPERS:
+            if name in children:
+                return _signature(children[name])
+    return outside
+
+
+def _of_schema(schema: Any) -> inspect.Signature:
+    """The signature of a scripted method, whose first argument is its module."""
+    return inspect.Signature(
+        [
+            inspect.Parameter(
+                argument.name,
+                inspect.Parameter.KEYWORD_ONLY if argument.kwarg_only else inspect.Parameter.POSITIONAL_OR_KEYWORD,
+                default=argument.default_value if argument.has_default_value() else inspect.Parameter.empty,
+            )
+            for argument in schema.arguments[1:]
+        ]
+    )
+
+
+def _channels_last(clip: Clip, tensor: torch.Tensor) -> torch.Tensor:
+    """Clips (B, T, C, H, W) stored as (B, T, H, W, C), those of (B, C, T, H, W) as (B, T, H, W, C) too."""
     if tensor.dim() == 4:
         return tensor.contiguous(memory_format=torch.channels_last)
     if tensor.dim() == 5:
+        if tensor.shape[1] == clip.channels != tensor.shape[2]:
+            return tensor.contiguous(memory_format=torch.channels_last_3d)
         return tensor.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
     return tensor

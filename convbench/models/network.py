@@ -164,15 +164,29 @@ def _tensors(module: nn.Module) -> Iterator[torch.Tensor]:
 
 
 def _on(device: str, model: nn.Module) -> nn.Module:
-    """The model on the device; not moved where it is there already, which fake tensors do not allow."""
+    """The model on the device; not moved where it is there already, which fake tensors do not allow.
+
+    What it keeps on ``meta`` stays there: a skeleton for ``functional_call``, which has no values to move.
+    """
     kind = torch.device(device).type
-    if all(tensor.device.type == kind for tensor in _tensors(model)):
+    if all(tensor.device.type in (kind, "meta") for tensor in _tensors(model)):
         return model
-    return model.to(device)
+    moved: nn.Module = model._apply(  # type: ignore[no-untyped-call]
+        lambda tensor: tensor if tensor.is_meta else tensor.to(device)
+    )
+    return moved
+
+
+def _factory(name: str, build: Any) -> Any:
+    """What a suite names as a factory. Raises ConvbenchError for a module that is made already."""
+    if isinstance(build, nn.Module):
+        raise ConvbenchError(f"{name} is a module: name a function or class that makes a new one at each call")
+    return build
 
 
 def _users_model(whole: Whole) -> nn.Module:
-    model = import_path(whole.model.name)(**dict(whole.model.options))
+    factory = _factory(whole.model.name, import_path(whole.model.name))
+    model = factory(**dict(whole.model.options))
     if not isinstance(model, nn.Module):
         raise ConvbenchError(f"{whole.model.name} returned {type(model).__name__}: it must return a torch.nn.Module")
     return _own(whole.model.name, model)
@@ -196,7 +210,7 @@ def _assemble(parts: Parts, clip: Clip, seed: int) -> ConvReducerRNN:
 
 
 def _backbone(choice: Choice, in_channels: int) -> nn.Module:
-    factory = backbones.get(choice.name).build
+    factory = _factory(choice.name, backbones.get(choice.name).build)
     options = dict(choice.options)
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     if any(p.kind in positional for p in inspect.signature(factory).parameters.values()):
@@ -208,7 +222,8 @@ def _backbone(choice: Choice, in_channels: int) -> nn.Module:
 
 def build_reducer(choice: Choice, features: Features, lstm_input: int | None) -> nn.Module:
     """A reducer for a feature map on the current default device; ``lstm_input`` counts where its size is free."""
-    module = reducers.get(choice.name).build(features, lstm_input, **dict(choice.options))
+    factory = _factory(choice.name, reducers.get(choice.name).build)
+    module = factory(features, lstm_input, **dict(choice.options))
     return _on(str(torch.get_default_device()), _own(choice.name, module))
 
 

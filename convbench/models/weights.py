@@ -55,7 +55,10 @@ def quantised_weights(module: nn.Module) -> list[torch.Tensor]:
     layer: Any = module
     if hasattr(layer, "get_weight") and hasattr(layer, "get_bias"):
         return [*layer.get_weight().values(), *layer.get_bias().values()]
-    packed = layer._weight_bias() if hasattr(layer, "_weight_bias") else ()
+    if hasattr(layer, "_weight_bias"):
+        packed = layer._weight_bias()
+    else:  # an embedding has no bias, and a method that unpacks its weight
+        packed = (layer.weight(),) if callable(getattr(layer, "weight", None)) else ()
     return [tensor for tensor in packed if isinstance(tensor, torch.Tensor)]
 
 

@@ -91,6 +91,7 @@ def _built(text: str, source: str, stem: str, overrides: Sequence[str]) -> Suite
     mistakes.raise_any()
     assert layout is not None
     cases = tuple(_with(shared, case) for case in _cases(axes, mistakes))
+    _need_a_whole(shared, cases, mistakes)
     trials = trial_cases(cases, layout.quality, layout.training, tasks, mistakes)
     if layout.quality != "none" and not trials:
         mistakes.fail(_NOTHING_TO_TRY)
@@ -135,6 +136,14 @@ def _with(shared: Mapping[str, Any], case: Case) -> Case:
     own = {key: getattr(model, key) or shared[key] for key in ("loss", "step")}
     flops = {**dict(shared["flops"]), **dict(model.flops)}
     return replace(case, architecture=replace(model, **own, flops=tuple(sorted(flops.items()))))
+
+
+def _need_a_whole(shared: Mapping[str, Any], cases: Sequence[Case], mistakes: Mistakes) -> None:
+    """What the suite says of models of the user's own must have one to hold for."""
+    if not any(isinstance(case.architecture, Whole) for case in cases):
+        for key in (key for key, value in shared.items() if value):
+            mistakes.add_key((key,), f"{key} holds for the model: of a suite, and this one has none: leave {key} out")
+    mistakes.raise_any()
 
 
 def _layout(data: dict[str, Any], mistakes: Mistakes) -> SuiteLayout | None:

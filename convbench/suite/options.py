@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -17,6 +17,7 @@ from convbench.core.registry import Plugin, Registry
 from convbench.suite.many import Many
 
 _SCALARS = {str, int, float, bool, type(None)}
+_LISTS = {list, tuple, set, frozenset, Sequence}
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 models: Registry[Any] = Registry("model", "")
 
@@ -89,7 +90,8 @@ def _hints(build: Any) -> dict[str, Any]:
 
 
 def _adapter(hint: Any) -> TypeAdapter[list[Scalar]]:
-    values: Any = list[_text_from_number(hint if _is_scalar(hint) else Scalar)]  # type: ignore[misc]
+    value = Annotated[Scalar, BeforeValidator(_refuse)] if _is_list(hint) else hint if _is_scalar(hint) else Scalar
+    values: Any = list[_text_from_number(value)]  # type: ignore[misc]
     return TypeAdapter(Annotated[values, Field(min_length=1), Many()], config=_STRICT)
 
 
@@ -99,6 +101,20 @@ def _is_scalar(hint: Any) -> bool:
     if get_origin(hint) is Annotated:
         return _is_scalar(get_args(hint)[0])
     return get_origin(hint) is Literal or hint in _SCALARS
+
+
+def _is_list(hint: Any) -> bool:
+    """Whether a hint leaves an option nothing but lists, and None."""
+    if get_origin(hint) in {Union, types.UnionType}:
+        return all(_is_list(member) for member in get_args(hint) if member is not type(None))
+    if get_origin(hint) is Annotated:
+        return _is_list(get_args(hint)[0])
+    return (get_origin(hint) or hint) in _LISTS
+
+
+def _refuse(value: Any) -> None:
+    if value is not None:
+        raise ValueError("takes a list, and a list in a suite is a sweep: let the factory take text such as 16-32-64")
 
 
 def _text_from_number(hint: Any) -> Any:

@@ -38,7 +38,8 @@ def reducer(raw: Any, at: Location, mistakes: Mistakes) -> Choices | None:
 
 def scenario(raw: Any, at: Location, mistakes: Mistakes) -> Plain | None:
     """A scenario by its name."""
-    return Plain((raw,)) if isinstance(raw, str) and _signature(registry.scenarios, raw, at, mistakes) else None
+    name = _named(registry.scenarios, raw, at, mistakes)
+    return Plain((name,)) if name else None
 
 
 def variant(raw: Any, at: Location, mistakes: Mistakes) -> Chain | None:
@@ -96,7 +97,7 @@ def task(raw: Any, at: Location, mistakes: Mistakes) -> Choices | None:
 
 def probe(raw: Any, at: Location, mistakes: Mistakes) -> str | None:
     """A probe by its name."""
-    return raw if isinstance(raw, str) and _signature(registry.probes, raw, at, mistakes) else None
+    return _named(registry.probes, raw, at, mistakes)
 
 
 READERS: Mapping[str, Callable[[Any, Location, Mistakes], Any]] = {
@@ -125,6 +126,12 @@ def plug_fields(raw: Any, at: Location, mistakes: Mistakes) -> tuple[str, dict[s
         return None
     options = [part.partition("=") for part in (match["options"] or "").split(",") if part.strip()]
     return imports.of_file(match["name"]), {key.strip(): _scalar(value) for key, _, value in options}
+
+
+def _named(shelf: Registry[Any], raw: Any, at: Location, mistakes: Mistakes) -> str | None:
+    """A plug-in that is written without options; what is no text pydantic has found."""
+    name = imports.of_file(raw) if isinstance(raw, str) else ""
+    return name if name and _signature(shelf, name, at, mistakes) else None
 
 
 def _plugged(shelf: Registry[Any], raw: Any, at: Location, mistakes: Mistakes) -> Choices | None:

@@ -7,6 +7,7 @@ operator's tensors, its other arguments as they are, and ``out_shape``; it retur
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -61,12 +62,9 @@ IN_PLACE = "_"
 FREE_SPACES = frozenset(
     {"aten", "prim", "prims", "onnx", "profiler", "inductor", "c10d", "_c10d_functional", "debugprims"}
 )
-FREE = frozenset({
-    "quantized::quantize_per_tensor", "quantized::dequantize", "quantized::add", "quantized::mul", "quantized::cat",
-    "quantized::relu6", "quantized::batch_norm2d", "quantized::linear_prepack", "quantized::make_quantized_cell_params",
-    "quantized::make_quantized_cell_params_dynamic", "torchvision::nms", "torchvision::roi_align",
-    "torchvision::roi_pool",
-})  # fmt: skip
+FREE = frozenset({"torchvision::nms", "torchvision::roi_align", "torchvision::roi_pool"})
+QUANTISED_PRODUCT = re.compile(r"quantized::(?!.*(prepack|unpack)).*(linear|conv|lstm|gru|rnn|mm|matmul)")
+"""What of the quantised operators multiplies and accumulates; the others add, scale, look up or pack."""
 FIRST_LINEAR = 12
 """Where the weight of the first linear layer stands among the arguments of an encoder layer after its width."""
 PRODUCTS = (
@@ -104,7 +102,10 @@ def plain(name: str) -> str:
 
 def is_unknown(name: str) -> bool:
     """Whether an operator without a formula may hold work that should be counted."""
-    return plain(name) in UNKNOWN or (name.partition("::")[0] not in FREE_SPACES and name not in FREE)
+    space = name.partition("::")[0]
+    if space == "quantized":
+        return QUANTISED_PRODUCT.match(name) is not None
+    return plain(name) in UNKNOWN or (space not in FREE_SPACES and name not in FREE)
 
 
 @dataclass(frozen=True, slots=True)

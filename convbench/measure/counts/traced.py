@@ -49,6 +49,12 @@ MADE_OF_PRODUCTS = tuple(
 )
 """They choose which products to make, and in a trace they are one operator."""
 
+MAYBE_WITH_VECTOR = ("aten::matmul", "aten::linalg_matmul", "aten::linear")
+"""What the first count is shown as ``WITH_VECTOR`` where the second factor is a vector."""
+
+GROUPED = 7
+"""Where ``enable_gqa`` stands among the arguments of attention."""
+
 
 @dataclass(frozen=True)
 class Trace:
@@ -99,7 +105,7 @@ class _Call(nn.Module):
             output = subject.call()
         weights = {value.debugName() for value in state.graph().inputs()}
         for node in nodes(state.graph()):
-            if not (_works_on(weights, node) and plain(node.kind()) in WITH_VECTOR):
+            if not (_works_on(weights, node) and _is_with_vector(node)):
                 self._count(node)
         return tensors(output)[:1] or torch.zeros(1)
 
@@ -123,11 +129,22 @@ class _Call(nn.Module):
 
 def _works_on(weights: set[str], node: Any) -> bool:
     """Whether a node reads nothing but weights and what was made of them, to which its outputs are added then."""
-    names = {value.debugName() for value in node.inputs() if value.type().kind() in ("TensorType", "ListType")}
+    names = {value.debugName() for value in node.inputs() if _is_of_tensors(value.type())}
     if not names or not names <= weights:
         return False
     weights |= {value.debugName() for value in node.outputs()}
     return True
+
+
+def _is_of_tensors(kind: Any) -> bool:
+    """Whether it is the type of a tensor or of a list of tensors, and not of a list of sizes."""
+    return bool((kind.getElementType() if kind.kind() == "ListType" else kind).kind() == "TensorType")
+
+
+def _is_with_vector(node: Any) -> bool:
+    """Whether it is an operator ``WITH_VECTOR``, be it under the name of a product whose second factor is a vector."""
+    name = plain(node.kind())
+    return name in WITH_VECTOR or (name in MAYBE_WITH_VECTOR and len(_shape(list(node.inputs())[1])) == 1)
 
 
 def _stage(node: Any) -> str:
@@ -191,7 +208,11 @@ def cell_macs(inputs: Values, outputs: Values) -> int:
 def attention_macs(inputs: Values, outputs: Values) -> int:
     """The scores of all pairs, and the sum of values that they weigh."""
     query, key, value = map(_shape, inputs[:3])
-    return prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
+    batches = [shape[:-2] for shape in (query, key, value)]
+    if len(inputs) > GROUPED and inputs[GROUPED].toIValue():  # each head of keys serves several of the query
+        batches = [[*batch[:-1], query[-3]] for batch in batches]
+    batch: torch.Size = torch.broadcast_shapes(*batches)  # type: ignore[no-untyped-call]
+    return prod(batch) * query[-2] * key[-2] * (query[-1] + value[-1])
 
 
 def product_macs(inputs: Values, outputs: Values) -> int:
@@ -228,7 +249,7 @@ def contracted_macs(inputs: Values, outputs: Values) -> int:
 def einsum_macs(inputs: Values, outputs: Values) -> int:
     """Products over shared letters, in the order in which torch contracts."""
     shapes = [_shape(value) for value in inputs[1].node().inputs()]
-    path = inputs[2].toIValue() if len(inputs) > 2 else None
+    path = _argument(inputs[2]) if len(inputs) > 2 else None
     return contraction_macs(inputs[0].toIValue(), shapes, path or ())
 
 

@@ -171,7 +171,8 @@ def _is_blocked(clip: torch.Tensor) -> bool:
     """Whether oneDNN computes on blocked copies: on a CPU, unless the frames are in NHWC order."""
     if clip.device.type != "cpu" or clip.dtype not in (torch.float32, torch.bfloat16, torch.float16):
         return False
-    return clip.dim() != 4 or not clip.is_contiguous(memory_format=torch.channels_last) or clip.is_contiguous()
+    order = {4: torch.channels_last, 5: torch.channels_last_3d}.get(clip.dim())
+    return order is None or not clip.is_contiguous(memory_format=order) or clip.is_contiguous()
 
 
 def _is_double(clip: torch.Tensor) -> bool:

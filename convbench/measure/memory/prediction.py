@@ -150,7 +150,7 @@ def _assemble(case: Case, model: nn.Module | None = None) -> Subject:
     variant = tuple(choice for choice in case.variant if not traits.of_variant(choice.name).same_tensors)
     result = subject.assemble(replace(case, variant=variant), seed=0, model=model)
     if any(declared.channels_last for declared, _ in traits.of_case(case)):
-        result = replace(result, inputs=result.inputs.channels_last())
+        result = replace(result, inputs=result.inputs.channels_last(case.clip))
     return subject.transform(result)
 
 

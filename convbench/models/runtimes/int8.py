@@ -10,7 +10,7 @@ import torch
 from torch.fx import GraphModule
 
 from convbench.core.errors import CaseFailed, ConvbenchError
-from convbench.core.imports import import_path
+from convbench.core.imports import import_path, of_file
 from convbench.core.record import Case
 from convbench.models.inputs import Inputs, inputs
 from convbench.models.runtimes.example import recorded
@@ -115,7 +115,7 @@ def _first_inputs(subject: Subject, names: Sequence[str]) -> dict[str, tuple[Any
 def _of_source(case: Case, source: str, clips: int) -> Iterator[torch.Tensor]:
     clip = case.clip
     expected = (clip.batch, clip.frames, clip.channels, clip.height, clip.width)
-    for number, tensor in zip(range(clips), import_path(source)(clip, clips), strict=False):
+    for number, tensor in zip(range(clips), import_path(of_file(source))(clip, clips), strict=False):
         if not isinstance(tensor, torch.Tensor) or tuple(tensor.shape) != expected:
             shape = "x".join(map(str, tensor.shape)) if isinstance(tensor, torch.Tensor) else type(tensor).__name__
             raise ConvbenchError(f"{source}: calibration clip {number} is {shape}: it must be a tensor {clip}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import cycle
@@ -13,7 +12,7 @@ import torch
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Clip, Whole
 from convbench.core.registry import scenarios
-from convbench.models.inputs import Inputs
+from convbench.models.inputs import Inputs, takes
 from convbench.models.subject import Subject
 from convbench.models.values import mapped, tensors
 
@@ -35,7 +34,8 @@ def streaming(subject: Subject) -> Callable[[], Any]:
         frames = cycle(_moments(subject))
     else:
         frames = cycle(_frames(subject))
-        _must_take_state(subject)
+        if not takes(subject.model, ("frame", "state")):
+            raise ConvbenchError(STATEFUL)
     state: Any = None
 
     def run() -> Any:
@@ -95,13 +95,3 @@ def _alone(inputs: Inputs) -> Any:
     if inputs.kwargs:
         return inputs.kwargs
     return inputs.args[0] if len(inputs.args) == 1 else inputs.args
-
-
-def _must_take_state(subject: Subject) -> None:
-    """Asks the signature, where there is one: a scripted or wrapped model shows its own only when it is called."""
-    try:
-        inspect.signature(subject.model.forward).bind("frame", "state")
-    except TypeError as error:
-        raise ConvbenchError(STATEFUL) from error
-    except ValueError:
-        return

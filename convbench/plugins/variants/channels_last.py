@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 def channels_last(subject: Subject) -> Subject:
     """Convolution weights and frames in NHWC order; the clip is stored so once, outside what is timed."""
     import torch
+    from torch.nn.parameter import is_lazy
 
-    model = subject.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return replace(subject, model=model, inputs=subject.inputs.channels_last())
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+    def stored(weight: torch.Tensor) -> torch.Tensor:  # what Module.to gives one format to, whatever its axes
+        has_format = not is_lazy(weight) and weight.dim() in formats
+        return weight.to(memory_format=formats[weight.dim()]) if has_format else weight
+
+    model = subject.model._apply(stored)  # type: ignore[no-untyped-call]
+    return replace(subject, model=model, inputs=subject.inputs.channels_last(subject.case.clip))

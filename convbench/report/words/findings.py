@@ -63,7 +63,8 @@ def _uncounted(data: Data) -> str:
     reads = f", which alone read {percent(share)} of the parameters" if share else ""
     return (
         f"Not in the MACs, since no counter knows them: {_list(data['operators'])}{reads}. Give their FLOPs in the "
-        "suite, under flops:, as package.module:function for each."
+        "suite, under flops:, as package.module:function for each; those of a backbone or reducer to torch, by "
+        "torch.utils.flop_counter.register_flop_formula."
     )
 
 
