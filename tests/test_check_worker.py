@@ -410,7 +410,7 @@ def test_a_case_is_timed_on_as_many_threads_as_it_asks_for(monkeypatch, side, he
         started.append(settings.threads)
         raise CaseFailed("error", "enough")
 
-    monkeypatch.setattr(pairs, "Worker", told)
+    monkeypatch.setattr(pairs, "SideWorker", told)
     arms = (Arm("base", side), Arm("head", side))
     list(pairs.measure([PairRequest(case, arms) for case in cases], Settings(threads=3), here))
     assert sorted(started) == [2, 3, 3]
