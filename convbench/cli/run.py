@@ -210,14 +210,14 @@ def _measured(
 
 def _what_stays(before: Sequence[Record], records: Sequence[Record], prepared: Prepared) -> Iterator[str]:
     """What a run that is gone on with does not make up for, a sentence each."""
+    from convbench.core.metrics import TRACE_BYTES
+
     begun = {(record.case.id, record.started) for record in before}
     kept = [record for record in records if (record.case.id, record.started) in begun]
     if failed := sum(record.status == "failed" for record in kept):
         cases = counted(failed, "case that failed before was", "cases that failed before were")
         yield f"{cases} not measured again: without --resume all are"
-    traced = prepared.menu.probes and (
-        record.reading("trace_bytes") is None for record in kept if record.status == "ok"
-    )
+    traced = prepared.menu.probes and (record.reading(TRACE_BYTES) is None for record in kept if record.status == "ok")
     if untraced := sum(traced or ()):
         yield f"{counted(untraced, 'case')} measured before got no trace: without --resume all do"
 
