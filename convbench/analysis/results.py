@@ -121,7 +121,7 @@ def dtype(record: Record) -> str:
     """
     if noted := record.conditions.get("dtype"):
         return str(noted)
-    if any(":" in choice.name for choice in record.case.variant):
+    if any(choice.is_imported for choice in record.case.variant):
         return traits.FP32  # another would be noted: to read a run imports nobody's code
     try:
         return traits.dtype(record.case)

@@ -182,10 +182,7 @@ class SideWorker(Link):
         self.cores = cores
 
     def close(self) -> None:
-        try:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            self.process.kill()
+        scratch.kill_group(self.process)
         self.process.wait()
         scratch.end_processes(self.folder)
         self.line.close()

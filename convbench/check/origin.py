@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from convbench.check.sides import Side, is_installed
+from convbench.check.sides import Side
 from convbench.core import git
+from convbench.core.code import is_installed
 from convbench.core.errors import Refused
 
 IMPORT_PATH = re.compile(r"([A-Za-z_][\w.-]*):[A-Za-z_][\w.]*")
@@ -47,7 +48,7 @@ def refuse_same_code(base: Side, head: Side, cases: Sequence[Mapping[str, Any]],
             if module in shared and _may_differ(module, Path(shared[module]), head.root):
                 raise Refused(f"base and head both import {module} from {shared[module]}: {REMEDY}")
         changed = [Path(name) for name in git.changed(head.root, base.commit)] if base.commit else []
-        for file in (path for path in changed if path.suffix == ".py" or path.suffix in NATIVE):
+        for file in (path for path in changed if path.suffix in {".py", *NATIVE}):
             if copy := _copied(file, head.root, shared):
                 raise Refused(
                     f"{file} differs between base and head, but both import {copy[0]} from {copy[1]}: {REMEDY}"

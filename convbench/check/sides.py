@@ -9,17 +9,16 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from convbench.check.wheel import unpack
-from convbench.core import git, scratch
+from convbench.core import code, git, scratch
 from convbench.core.errors import BuildFailed, ConvbenchError
 from convbench.core.text import cut
 
@@ -93,16 +92,11 @@ class Here:
         """The folders of the tree that ``pip install -e`` has put on the path: both sides would import them of head."""
         library = sysconfig.get_path("stdlib")  # an environment may lie in the tree
         entries = [Path(entry) for entry in sys.path if entry and not Path(entry).is_relative_to(library)]
-        return [path for path in entries if path.is_relative_to(self.top) and not is_installed(path)]
+        return [path for path in entries if path.is_relative_to(self.top) and not code.is_installed(path)]
 
     def moved(self, path: Path, root: Path) -> Path:
         """The same place in another tree, for what lies in this one."""
         return root / path.relative_to(self.top) if path.is_relative_to(self.top) else path
-
-
-def is_installed(file: Path) -> bool:
-    """Whether it lies in ``site-packages``, or ``dist-packages`` as Debian calls it."""
-    return any(part.endswith("-packages") for part in file.parts)
 
 
 def scratch_folder() -> AbstractContextManager[Path]:
@@ -201,8 +195,7 @@ def _run(command: list[str], cwd: Path, environment: dict[str, str], failure: st
             try:
                 output, errors = process.communicate(timeout=BUILD_TIMEOUT)
             except BaseException:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)  # with its compilers
+                scratch.kill_group(process)  # with its compilers
                 raise
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BuildFailed(f"{failure}: {error}") from error

@@ -180,13 +180,14 @@ def _measured(
     from convbench.report.terminal import progress
     from convbench.runs import sweep
 
-    before = store.load(directory)[1] if resume and store.exists(directory) else []
+    done: list[Record] = []
     watched = partial(progress.watcher, console(wide=False, stderr=True), quiet)
     visible = floor.known(prepared.facts, Settings(), Rule())
     try:
         records = sweep.run_into(
-            directory, prepared, watched, resume=resume, until_sure=until_sure, visible_slowdown=visible
-        )
+            directory, prepared, watched, resume=resume, until_sure=until_sure, visible_slowdown=visible,
+            kept=done.extend,
+        )  # fmt: skip
     except KeyboardInterrupt as error:
         finished = store.load(directory)[1]
         if as_json:
@@ -201,24 +202,24 @@ def _measured(
             with suppress(ConvbenchError):
                 _print_rows(store.load(directory)[1])
         raise
-    for sentence in _what_stays(before, records, prepared):
+    for sentence in _what_stays(done, prepared):
         print(f"convbench: {sentence}", file=sys.stderr)
     if as_json:
         _print_rows(records)
     return records
 
 
-def _what_stays(before: Sequence[Record], records: Sequence[Record], prepared: Prepared) -> Iterator[str]:
+def _what_stays(kept: Sequence[Record], prepared: Prepared) -> Iterator[str]:
     """What a run that is gone on with does not make up for, a sentence each."""
     from convbench.core.metrics import TRACE_BYTES
+    from convbench.core.visits import in_table
 
-    begun = {(record.case.id, record.started) for record in before}
-    kept = [record for record in records if (record.case.id, record.started) in begun]
     if failed := sum(record.status == "failed" for record in kept):
         cases = counted(failed, "case that failed before was", "cases that failed before were")
         yield f"{cases} not measured again: without --resume all are"
-    traced = prepared.menu.probes and (record.reading(TRACE_BYTES) is None for record in kept if record.status == "ok")
-    if untraced := sum(traced or ()):
+    measured = [record for record in kept if record.status == "ok" and in_table(record)]
+    untraced = sum(record.reading(TRACE_BYTES) is None for record in measured)
+    if untraced and prepared.menu.probes:
         yield f"{counted(untraced, 'case')} measured before got no trace: without --resume all do"
 
 

@@ -38,6 +38,11 @@ class Choice:
     name: str
     options: tuple[tuple[str, Scalar], ...] = ()
 
+    @property
+    def is_imported(self) -> bool:
+        """Whether it is named by an import path, as the user's own."""
+        return ":" in self.name
+
     def __str__(self) -> str:
         if not self.options:
             return self.name

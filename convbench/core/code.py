@@ -48,11 +48,16 @@ def changed(before: Mapping[str, str]) -> list[str]:
 @cache
 def is_users(file: str) -> bool:
     """Whether a module's file is the user's own. Remembered, also by the processes forked from one that asked."""
-    if INSTALLED.intersection(Path(file).parts) or file.startswith("<"):
+    if is_installed(Path(file)) or file.startswith("<"):
         return False
     place = os.path.realpath(file)
     foreign = _foreign_roots(os.environ.get("TORCHINDUCTOR_CACHE_DIR"))
-    return not place.startswith(foreign) and not INSTALLED.intersection(Path(place).parts)
+    return not place.startswith(foreign) and not is_installed(Path(place))
+
+
+def is_installed(file: Path) -> bool:
+    """Whether it lies in ``site-packages``, or ``dist-packages`` as Debian calls it."""
+    return not INSTALLED.isdisjoint(file.parts)
 
 
 @cache

@@ -19,9 +19,14 @@ import warnings
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from convbench.core import lock
 from convbench.core.errors import StoreError
+
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+    from subprocess import Popen
 
 PREFIX, PREFIX_OF_CHECK, LOCK = "convbench-room-", "convbench-check-", "lock"
 MARK = "CONVBENCH_ROOM"
@@ -88,6 +93,15 @@ def end_processes(folder: Path, but: Collection[int] = ()) -> None:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(number, signal.SIGKILL)
         time.sleep(0.002)
+
+
+def kill_group(process: Popen[Any] | BaseProcess) -> None:
+    """Kill a process that leads a group of its own, and whatever is in that; itself alone where there is none yet."""
+    assert process.pid is not None
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        process.kill()
 
 
 def processes(folder: Path) -> Iterator[int]:

@@ -16,6 +16,21 @@ IN_OWN_LAYOUT = "prim::ConstantMKLDNNTensor"
 """A constant in the layout of oneDNN, as ``torch.jit.optimize_for_inference`` makes it."""
 
 
+CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+"""By its number of axes, how a tensor is stored with its channels last."""
+
+
+def channels_last(model: nn.Module) -> nn.Module:
+    """The model with every weight of four or five axes stored so; ``Module.to`` gives all of them one format."""
+
+    def stored(weight: torch.Tensor) -> torch.Tensor:
+        has_format = not is_lazy(weight) and weight.dim() in CHANNELS_LAST
+        return weight.to(memory_format=CHANNELS_LAST[weight.dim()]) if has_format else weight
+
+    changed: nn.Module = model._apply(stored)  # type: ignore[no-untyped-call]
+    return changed
+
+
 def weights_bytes(model: nn.Module) -> int:
     """Bytes of parameters and buffers, and of quantised weights, which are neither."""
     listed = (*_all_parameters(model), *model.buffers())

@@ -47,7 +47,7 @@ class AllNeeds:
 
 def _is_own(case: Case) -> bool:
     """Whether one of its variants is named by an import path."""
-    return any(":" in choice.name for choice in case.variant)
+    return any(choice.is_imported for choice in case.variant)
 
 
 def _needs(cases: Sequence[Case]) -> list[ProcessNeeds]:

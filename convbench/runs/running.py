@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -14,6 +12,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from convbench.core import scratch
 from convbench.core.errors import CaseFailed
 from convbench.core.record import Failure
 from convbench.measure.machine.process_end import explain_death
@@ -146,8 +145,5 @@ def _kill(process: BaseProcess) -> None:
     """End the process, if it was started, and all that it started."""
     if process.pid is None:
         return
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        process.kill()
+    scratch.kill_group(process)
     process.join()

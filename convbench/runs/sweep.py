@@ -124,10 +124,15 @@ def run_into(
     resume: Resume = False,
     until_sure: bool = False,
     visible_slowdown: float | None = None,
+    kept: Callable[[list[Record]], object] = lambda _: None,
 ) -> list[Record]:
-    """``begin`` and ``measure`` under the directory's lock, by a watcher of (cases done before, cases in all)."""
+    """``begin`` and ``measure`` under the directory's lock, by a watcher of (cases done before, cases in all).
+
+    ``kept`` is told what was measured before and stays.
+    """
     with store.locked(directory):
         done = begin(prepared, directory, resume, visible_slowdown)
+        kept(done)
         with watched(sum(map(in_table, done)), len(prepared.planned)) as watcher:
             return measure(prepared, directory, done, watcher, until_sure=until_sure)
 

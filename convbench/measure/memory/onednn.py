@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from convbench.models.weights import CHANNELS_LAST
+
 Args = tuple[Any, ...]
 
 
@@ -171,7 +173,7 @@ def _is_blocked(clip: torch.Tensor) -> bool:
     """Whether oneDNN computes on blocked copies: on a CPU, unless the frames are in NHWC order."""
     if clip.device.type != "cpu" or clip.dtype not in (torch.float32, torch.bfloat16, torch.float16):
         return False
-    order = {4: torch.channels_last, 5: torch.channels_last_3d}.get(clip.dim())
+    order = CHANNELS_LAST.get(clip.dim())
     return order is None or not clip.is_contiguous(memory_format=order) or clip.is_contiguous()
 
 

@@ -20,7 +20,7 @@ def load(choice: Choice, clip: Clip, training: Training, seed: int) -> Splits:
 
     Raises ConvbenchError where the clips are not what was asked for, Unavailable where a library is missing.
     """
-    if ":" in choice.name:
+    if choice.is_imported:
         from convbench.measure.quality.user_clips import from_function
 
         return from_function(choice, clip, training, seed)

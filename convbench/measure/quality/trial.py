@@ -24,6 +24,7 @@ from convbench.measure.quality.splitting import random
 from convbench.measure.quality.tasks import load
 from convbench.measure.quality.trained_models import train_or_load
 from convbench.models import network, subject
+from convbench.models.weights import channels_last
 
 SEEDS_APART = 1000
 """Between the seeds of two trials: each stage of a model takes the next seed after the one before it."""
@@ -53,7 +54,7 @@ def learn(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading | Fi
     splits = load(trial.task, case.clip, training, trial.seed)
     splits = controls.apply(trial.control, splits, trial.seed)
     headed = _headed(case, len(splits.classes))
-    model = _model(headed, trial, protocol).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = channels_last(_model(headed, trial, protocol))
     recipe = Recipe(training, case.clip.batch, trial.learning_rate)
     eager_curve = train_or_load(case, model, lambda: fit(model, splits, recipe, trial.seed))
     clip = replace(case.clip, batch=min(case.clip.batch, len(splits.train.labels)))

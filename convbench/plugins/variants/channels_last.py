@@ -16,14 +16,7 @@ if TYPE_CHECKING:
 @declares(VariantTraits(same_tensors=True, channels_last=True))
 def channels_last(subject: Subject) -> Subject:
     """Convolution weights and frames in NHWC order; the clip is stored so once, outside what is timed."""
-    import torch
-    from torch.nn.parameter import is_lazy
+    from convbench.models import weights
 
-    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
-
-    def stored(weight: torch.Tensor) -> torch.Tensor:  # what Module.to gives one format to, whatever its axes
-        has_format = not is_lazy(weight) and weight.dim() in formats
-        return weight.to(memory_format=formats[weight.dim()]) if has_format else weight
-
-    model = subject.model._apply(stored)  # type: ignore[no-untyped-call]
-    return replace(subject, model=model, inputs=subject.inputs.channels_last(subject.case.clip))
+    inputs = subject.inputs.channels_last(subject.case.clip)
+    return replace(subject, model=weights.channels_last(subject.model), inputs=inputs)
