@@ -181,6 +181,21 @@ def lazy_reducer(features, lstm_input):
     return LazyReducer(lstm_input)
 
 
+class Positions(nn.Module):
+    """A position embedding of clips (1, T, C, H, W) before pooling: a weight of five axes."""
+
+    def __init__(self, features):
+        super().__init__()
+        self.positions = nn.Parameter(torch.zeros(1, 1, features.channels, features.height, features.width))
+
+    def forward(self, x):
+        return (x + self.positions[:, 0]).mean((2, 3))
+
+
+def reducer_with_positions(features, lstm_input):
+    return Positions(features)
+
+
 class Bytes(Base):
     """Takes frames as cameras and games give them."""
 
