@@ -82,7 +82,13 @@ def in_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
         monkeypatch.setattr(sys, "path", list(sys.path))
         monkeypatch.setattr(sys, "argv", ["convbench"])
         capsys.readouterr()
-        code = ending.code_of(partial(app, list(words), standalone_mode=False))
+        # A process of its own has no handler that a library has left here, as Ray's of SIGTERM.
+        handlers = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGHUP)}
+        try:
+            code = ending.code_of(partial(app, list(words), standalone_mode=False))
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
         out, err = capsys.readouterr()
         assert "Traceback" not in err, err
         return subprocess.CompletedProcess(words, code, out, err)
