@@ -11,8 +11,8 @@ from hypothesis.extra.numpy import arrays
 
 from convbench.analysis.choice import stability
 from convbench.analysis.choice.candidates import Candidate
-from convbench.analysis.choice.dominance import on_front, probability
 from convbench.analysis.costs.pareto import front
+from convbench.analysis.inference.dominance import on_front, probability
 from convbench.analysis.quality.qualities import qualities
 from convbench.analysis.results import result
 

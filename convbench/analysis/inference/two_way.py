@@ -17,10 +17,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import digamma, fdtrc
 
-from convbench.analysis.choice.dominance import Floats
+from convbench.analysis.inference.arrays import Flags, Floats
 from convbench.core.spread import log_moments, trigamma_inverse
 
 LEAST_SD = 5e-4
@@ -57,7 +56,7 @@ def fit(by_seed: Floats) -> Fit:
     return Fit(*_solve(values, observed, weight, paired)[:2], noise, df)
 
 
-def connected(observed: NDArray[np.bool_]) -> bool:
+def connected(observed: Flags) -> bool:
     """Whether seeds in common lead from every configuration to every other."""
     shares = (observed.T.astype(int) @ observed.astype(int)) > 0
     reached = shares[0]
@@ -66,9 +65,7 @@ def connected(observed: NDArray[np.bool_]) -> bool:
     return bool(reached.all())
 
 
-def _solve(
-    values: Floats, observed: NDArray[np.bool_], weight: Floats, paired: bool
-) -> tuple[Floats, Floats, Floats, Floats]:
+def _solve(values: Floats, observed: Flags, weight: Floats, paired: bool) -> tuple[Floats, Floats, Floats, Floats]:
     """Means, the covariance of their contrasts, residuals and the degrees of freedom left to each configuration."""
     weights = observed * weight
     if not paired:

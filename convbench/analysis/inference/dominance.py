@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
+from convbench.analysis.inference.arrays import Flags, Floats
 
 
 def on_front(points: ArrayLike, epsilon: ArrayLike = 0.0) -> Flags:

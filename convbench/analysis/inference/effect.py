@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import fdtrc, stdtrit
 
-from convbench.analysis.choice.dominance import Floats
-from convbench.analysis.choice.noninferior import ERROR, Pairs
-from convbench.analysis.choice.two_way import connected
+from convbench.analysis.inference.arrays import Floats
+from convbench.analysis.inference.noninferior import ERROR, Pairs
+from convbench.analysis.inference.two_way import connected
 
 POWER = 0.8
 

@@ -18,8 +18,8 @@ from itertools import combinations
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from convbench.analysis.choice.dominance import Flags, Floats
-from convbench.analysis.choice.two_way import Fit, fit
+from convbench.analysis.inference.arrays import Flags, Floats
+from convbench.analysis.inference.two_way import Fit, fit
 
 ERROR = 0.05
 ON_THE_CEILING = 0.1
