@@ -54,12 +54,6 @@ def test_nothing_has_an_empty_front():
     assert front([]) == []
 
 
-def test_a_tie_within_the_noise_floor_does_not_dominate():
-    points = [(1.0, 1.0), (1.05, 1.0), (1.2, 1.0)]
-    assert on_front(points).tolist() == [True, False, False]
-    assert on_front(points, epsilon=(0.1, 0.1)).tolist() == [True, True, False]
-
-
 def test_who_beats_all_beats_them_in_every_draw():
     rng = np.random.default_rng(0)
     noise = rng.normal(0, 0.01, (500, 3))
