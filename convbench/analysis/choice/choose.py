@@ -58,7 +58,11 @@ LEAST_DF = 3.0
 
 @dataclass(frozen=True, eq=False)
 class PoolComparison:
-    """A pool, by rising cost, comparison: pairs of what is to be high, which are shown within the margin, which not."""
+    """All k candidates of a pool compared with one another.
+
+    ``pool`` rises in cost; ``table`` (seeds, k) is what is to be high, which ``pairs`` compares; ``shown`` and ``out``
+    (k,) flag those shown to be within and beyond the margin; ``p`` is that of no difference at all.
+    """
 
     pool: Sequence[Candidate]
     ask: Ask
