@@ -68,7 +68,7 @@ def exact_changes(match: Match) -> list[str]:
     return [f"{name}: {old:,.0f} before, {new:,.0f} now" for name, old, new in _exact(match) if _differ(old, new)]
 
 
-def machine(matches: Sequence[Match]) -> float | None:
+def machine_slowdown(matches: Sequence[Match]) -> float | None:
     """By how much the machine itself was slower in the second run, as far as it is still in the ratios.
 
     The reference workload's median ratio of all cases, at the speeds that their latencies are stated at; None where no
