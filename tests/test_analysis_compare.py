@@ -16,7 +16,7 @@ from convbench.analysis.compare import (
     summaries,
 )
 from convbench.analysis.results import results
-from convbench.analysis.stored_runs import machine
+from convbench.analysis.stored_runs import machine_slowdown
 from convbench.core.comparability import differing, fingerprint
 from convbench.core.record import Protocol, Reading, Visit
 from convbench.report.words.comparison import notes, sentence, warnings
@@ -217,8 +217,8 @@ def test_the_machine_is_told_at_the_speed_that_is_stated():
         reading = replace(records.reading("reference_s", *seconds), visits=(1, 1, 1))
         return results([replace(record, readings=(*record.readings, reading)) for record in sized(1.0, 0)])
 
-    assert machine(match([beside(1e-3), beside(1.2e-3)])) == pytest.approx(1.2)
-    assert machine(match([measured(1), measured(2)])) is None
+    assert machine_slowdown(match([beside(1e-3), beside(1.2e-3)])) == pytest.approx(1.2)
+    assert machine_slowdown(match([measured(1), measured(2)])) is None
 
 
 def test_another_machine_of_one_run_takes_no_ratio_from_the_others():
@@ -259,7 +259,7 @@ def test_what_the_machine_was_slower_by_is_told_of_the_one_that_both_met():
         return results(measured)
 
     first, second = beside(("e1", 1e-3), ("e2", 2e-3)), beside(("e1", 1e-3), ("e1", 1e-3))
-    assert machine(match([first, second])) == pytest.approx(1)
+    assert machine_slowdown(match([first, second])) == pytest.approx(1)
 
 
 def test_runs_of_counts_alone_are_said_to_agree_in_them_or_not():

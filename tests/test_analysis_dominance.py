@@ -11,8 +11,8 @@ from hypothesis.extra.numpy import arrays
 
 from convbench.analysis.choice import stability
 from convbench.analysis.choice.candidates import Candidate
-from convbench.analysis.choice.dominance import on_front, probability
 from convbench.analysis.costs.pareto import front
+from convbench.analysis.inference.dominance import on_front, probability
 from convbench.analysis.quality.qualities import qualities
 from convbench.analysis.results import result
 
@@ -52,12 +52,6 @@ def test_exact_duplicates_all_stay():
 
 def test_nothing_has_an_empty_front():
     assert front([]) == []
-
-
-def test_a_tie_within_the_noise_floor_does_not_dominate():
-    points = [(1.0, 1.0), (1.05, 1.0), (1.2, 1.0)]
-    assert on_front(points).tolist() == [True, False, False]
-    assert on_front(points, epsilon=(0.1, 0.1)).tolist() == [True, True, False]
 
 
 def test_who_beats_all_beats_them_in_every_draw():

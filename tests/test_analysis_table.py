@@ -13,41 +13,41 @@ from convbench.core.record import Case, Choice, Record, Whole
 
 
 def test_a_row_begins_with_the_agreed_columns():
-    assert tuple(table.row(records.record()))[: len(table.COLUMNS)] == table.COLUMNS
+    assert tuple(table.row_of(result(records.record())))[: len(table.COLUMNS)] == table.COLUMNS
 
 
 def test_counts_of_the_article_are_whole_numbers():
-    row = table.row(records.record(records.case("fc", 128)))
+    row = table.row_of(result(records.record(records.case("fc", 128))))
     assert (row["params"], row["macs"], row["flops"]) == (16_910_336, 327_155_712, 654_311_424)
     assert all(isinstance(row[name], int) for name in ("params", "macs", "macs_lstm", "memory_peak_bytes"))
 
 
 def test_frames_per_second_follow_from_the_median():
-    row = table.row(records.record(samples=101))
+    row = table.row_of(result(records.record(samples=101)))
     assert row["frames_per_s"] == pytest.approx(16 / row["latency_s_median"])
     assert row["latency_s_low"] < row["latency_s_median"] < row["latency_s_high"]
 
 
 def test_too_few_samples_have_a_median_but_no_bounds():
-    row = table.row(records.record(samples=3))
+    row = table.row_of(result(records.record(samples=3)))
     assert row["latency_s_median"] > 0
     assert row["latency_s_low"] is row["latency_s_high"] is None
 
 
 def test_percentiles_appear_with_enough_samples_only():
-    assert table.row(records.record(samples=63))["latency_s_p90"] is None
-    assert table.row(records.record(samples=64))["latency_s_p90"] > 0
+    assert table.row_of(result(records.record(samples=63)))["latency_s_p90"] is None
+    assert table.row_of(result(records.record(samples=64)))["latency_s_p90"] > 0
 
 
 def test_a_failed_case_has_its_reason_and_no_numbers():
-    row = table.row(records.failed(records.case()))
+    row = table.row_of(result(records.failed(records.case())))
     assert row["status"] == "failed"
     assert row["error"] == "wrong output: output differs from eager: max 0.3"
     assert row["params"] is row["latency_s_median"] is None
 
 
 def test_a_training_has_the_end_of_its_curves():
-    row = table.row(records.lesson(0.8, "identity", 3, 2e-3, val=0.75, control="frame-shuffle"))
+    row = table.row_of(result(records.lesson(0.8, "identity", 3, 2e-3, val=0.75, control="frame-shuffle")))
     assert (row["task"], row["seed"], row["learning_rate"], row["control"]) == ("identity", 3, 2e-3, "frame-shuffle")
     assert (row["test_accuracy"], row["val_accuracy"]) == (pytest.approx(0.8), pytest.approx(0.75))
     assert (row["steps"], row["train_accuracy"]) == (700, pytest.approx(0.85))
@@ -55,7 +55,7 @@ def test_a_training_has_the_end_of_its_curves():
 
 
 def test_a_probe_has_both_answers():
-    row = table.row(records.probed(0.98, 0.5))
+    row = table.row_of(result(records.probed(0.98, 0.5)))
     assert (row["where_r2"], row["what_accuracy"], row["learning_rate"]) == (0.98, 0.5, None)
 
 
@@ -68,13 +68,13 @@ def test_trials_are_no_costs_and_stand_last():
 
 
 def test_every_row_is_json():
-    rows = [table.row(record) for record in records.default_records()]
+    rows = [table.row_of(result(record)) for record in records.default_records()]
     assert json.loads(json.dumps(rows, allow_nan=False)) == rows
 
 
 def test_a_whole_model_has_no_reducer():
     of = Case(Whole(Choice("mypkg.net:build")))
-    row = table.row(records.record(of))
+    row = table.row_of(result(records.record(of)))
     assert (row["reducer"], row["lstm_input"], row["model"]) == (None, None, "mypkg.net:build")
 
 
@@ -119,5 +119,5 @@ def test_a_group_never_spans_machine_device_clip_scenario_or_dtype():
 
 def test_infinite_and_missing_values_are_left_out():
     odd = Record(records.case(), "ok", (records.reading("params", math.inf), records.reading("latency_s")))
-    assert table.row(odd)["params"] is None
-    assert table.row(odd)["latency_s_median"] is None
+    assert table.row_of(result(odd))["params"] is None
+    assert table.row_of(result(odd))["latency_s_median"] is None

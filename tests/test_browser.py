@@ -20,7 +20,7 @@ from test_report_page import HOSTILE, hostile_records
 from convbench.analysis import table
 from convbench.analysis.costs.pareto import fronts
 from convbench.analysis.costs.selection import opening
-from convbench.analysis.results import results
+from convbench.analysis.results import result, results
 from convbench.core.record import Clip, Visit
 from convbench.report.drawing.scatter import value
 from convbench.report.page import compare
@@ -496,7 +496,7 @@ def test_the_table_is_sorted_by_its_heads_and_searched_by_words(show):
 def test_downloads_hold_what_the_run_holds(show):
     page = show()
     run_records = records.default_records()
-    table_rows = [table.row(record) for record in run_records]
+    table_rows = [table.row_of(result(record)) for record in run_records]
     rows = {}
     for kind in ("csv", "json"):
         with page.expect_download() as caught:

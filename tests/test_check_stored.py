@@ -31,7 +31,7 @@ def side_by_side(first: list[Record], second: list[Record]) -> stored_runs.Store
 
 def test_a_model_that_is_slower_everywhere_is_told_from_a_slower_machine():
     comparison = side_by_side(measured(1, 1), measured(1.2, 1.1))
-    factor = stored_runs.machine(comparison.matches)
+    factor = stored_runs.machine_slowdown(comparison.matches)
     assert factor == pytest.approx(1.1)
     for ratio in stored_runs.normalised(comparison.matches, factor):
         assert ratio.median == pytest.approx(1.2, rel=1e-6)
@@ -58,7 +58,7 @@ def visited(model: float, machine: float) -> list[Record]:
 def test_what_was_taken_off_visits_is_not_taken_off_again():
     """Visits were stated at the quiet speed and their ratio was divided by 1.17 besides: 15 % slower was 2 % faster."""
     comparison = side_by_side(visited(1, 1), visited(1.15, 1.17))
-    factor = stored_runs.machine(comparison.matches)
+    factor = stored_runs.machine_slowdown(comparison.matches)
     assert factor == pytest.approx(1, abs=0.005)
     for ratio in stored_runs.normalised(comparison.matches, factor):
         assert ratio.median == pytest.approx(1.15, rel=0.01)
@@ -77,10 +77,10 @@ def test_a_case_that_failed_in_one_run_is_only_in_the_other():
 def test_a_process_that_was_disturbed_does_not_stand_for_the_machine():
     first, second = measured(1, 1), measured(1, 1)
     disturbed = replace(second[0], readings=(*second[0].readings[:-1], records.reading("reference_s", 1.0)))
-    assert stored_runs.machine(side_by_side(first, [disturbed, *second[1:]]).matches) == pytest.approx(1)
+    assert stored_runs.machine_slowdown(side_by_side(first, [disturbed, *second[1:]]).matches) == pytest.approx(1)
 
 
 def test_without_the_reference_in_both_runs_nothing_is_known_of_the_machine():
     comparison = side_by_side(measured(1, 1, reference=False), measured(1, 1.1))
-    assert stored_runs.machine(comparison.matches) is None
+    assert stored_runs.machine_slowdown(comparison.matches) is None
     assert stored_runs.normalised(comparison.matches, 1.0)[0].median == pytest.approx(1.1, rel=1e-6)

@@ -330,7 +330,7 @@ def test_places_decide_where_a_metric_is_shown():
     case_results = [result(hidden)]
     assert "energy_j" in [metric.name for metric in shown_metrics(case_results, "axes")]
     assert "energy_j" not in [metric.name for metric in shown_metrics(case_results, "table")]
-    assert table.row(hidden)["energy_j"] == 1
+    assert table.row_of(result(hidden))["energy_j"] == 1
 
 
 # --- A stored run -----------------------------------------------------------------------------------------------------

@@ -14,7 +14,9 @@ from convbench.analysis.choice.candidates import Candidate, cheapest_each
 from convbench.analysis.choice.choose import recommend
 from convbench.analysis.choice.further import further_trials, seeds_needed
 from convbench.analysis.choice.looks import at_look, error_at
-from convbench.analysis.choice.noninferior import (
+from convbench.analysis.choice.recommendation import Ask
+from convbench.analysis.inference.effect import p_value
+from convbench.analysis.inference.noninferior import (
     ON_THE_CEILING,
     count_untold,
     differences,
@@ -23,9 +25,7 @@ from convbench.analysis.choice.noninferior import (
     shortfalls,
     shown_within,
 )
-from convbench.analysis.choice.recommendation import Ask
-from convbench.analysis.choice.two_way import connected, fit, moderated
-from convbench.analysis.quality.effect import p_value
+from convbench.analysis.inference.two_way import connected, fit, moderated
 from convbench.analysis.quality.qualities import qualities
 from convbench.analysis.results import result
 from convbench.core.statistics import accuracy_interval, mean_interval

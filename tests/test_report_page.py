@@ -14,7 +14,7 @@ import records
 
 from convbench.analysis import table
 from convbench.analysis.costs.likeness import alike
-from convbench.analysis.results import results
+from convbench.analysis.results import result, results
 from convbench.core import metrics
 from convbench.core.errors import ConvbenchError, StoreError
 from convbench.core.record import Case, Choice, Failure, Finding, Metric, Reading, Visit, Whole
@@ -284,7 +284,7 @@ def test_the_data_holds_every_row_as_the_table_does():
     run_records = records.default_records()
     data = payload(records.run_of(run_records), results(run_records))
     for index, record in enumerate(run_records):
-        row = table.row(record)
+        row = table.row_of(result(record))
         assert "/".join(data["words"][code] for code in data["ids"][index]) == row.pop("case")
         for name, value in row.items():
             column = data["columns"].get(name)
@@ -386,9 +386,9 @@ def test_a_few_cases_that_went_wrong_neither_move_the_headline_nor_hide(tmp_path
 def test_a_factor_refers_to_the_fastest_case_that_is_alike():
     case_results = results(records.default_records())
     against = references(case_results)
-    for i, result in enumerate(case_results):
+    for i, case_result in enumerate(case_results):
         if against[i] is not None:
-            assert alike(case_results[against[i]]) == alike(result)
+            assert alike(case_results[against[i]]) == alike(case_result)
     assert len({index for index in against if index is not None}) == 7
 
 

@@ -10,7 +10,7 @@ import records
 from convbench.analysis.compare import match
 from convbench.analysis.costs.threads import thread_gains
 from convbench.analysis.results import results
-from convbench.analysis.stored_runs import lay_side_by_side, machine
+from convbench.analysis.stored_runs import lay_side_by_side, machine_slowdown
 from convbench.core import metrics
 from convbench.core.record import Finding, Reading, Visit
 from convbench.core.registry import figures
@@ -69,8 +69,8 @@ def test_the_reference_workload_is_slower_on_fewer_threads_and_the_machine_is_no
     (drawing,) = figures.get("machine").build(case_results)
     assert drawing.title == "The machine during the run: none disturbed"
     later = results(join_visits([timed(threads, 1e-3, 1e-3, 1e-3, reference=3.3e-3 / threads) for threads in (1, 4)]))
-    assert machine(match([case_results, later])) == pytest.approx(1.1)
-    assert machine(match([case_results[:1], later])) == pytest.approx(1.1)
+    assert machine_slowdown(match([case_results, later])) == pytest.approx(1.1)
+    assert machine_slowdown(match([case_results[:1], later])) == pytest.approx(1.1)
 
 
 def test_a_run_on_other_threads_says_nothing_of_the_machine():
@@ -78,7 +78,7 @@ def test_a_run_on_other_threads_says_nothing_of_the_machine():
     runs = [[replace(timed(1, 1e-3, 1e-3, reference=3e-3 / threads), conditions={"threads": threads})]
             for threads in (1, 4)]  # fmt: skip
     comparison = lay_side_by_side(*((records.run_of(run), join_visits(run)) for run in runs))
-    assert machine(comparison.matches) is None
+    assert machine_slowdown(comparison.matches) is None
 
 
 def test_the_figure_shows_a_panel_a_number_of_threads():

@@ -143,7 +143,7 @@ def by_axis(matches: Sequence[Match], name: str) -> dict[str, list[Match]]:
 
 def differences(runs: Sequence[RunDescription]) -> list[Difference]:
     """Every key of environment and protocol whose values differ, the grave ones first."""
-    facts = [{**run.environment, **protocol(run)} for run in runs]
+    facts = [{**run.environment, **protocol_facts(run)} for run in runs]
     keys = dict.fromkeys(key for settings in facts for key in settings)
     columns = ((key, tuple(settings.get(key) for settings in facts)) for key in keys)
     rows = (Difference(key, values, decides(key, values)) for key, values in columns)
@@ -191,7 +191,7 @@ def _key(case: Case, with_device: bool) -> str:
     return case.id if with_device else replace(case, device="").id
 
 
-def protocol(run: RunDescription) -> Mapping[str, Scalar]:
+def protocol_facts(run: RunDescription) -> Mapping[str, Scalar]:
     """The settings of a run that its times belong to."""
     names = ("seed", "max_warmup", "max_time", "min_samples", "target")
     return {f"protocol.{name}": getattr(run.protocol, name) for name in names}

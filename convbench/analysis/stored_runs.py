@@ -8,10 +8,9 @@ from typing import NamedTuple
 
 from convbench.analysis import compare
 from convbench.analysis.compare import Match
-from convbench.analysis.results import measured, results
+from convbench.analysis.results import measured, results, typical
 from convbench.core import metrics, store
-from convbench.core.metric import Metric
-from convbench.core.record import Record, RunDescription
+from convbench.core.record import RunDescription
 from convbench.core.statistics import Interval
 from convbench.core.visits import scope
 
@@ -69,7 +68,7 @@ def exact_changes(match: Match) -> list[str]:
     return [f"{name}: {old:,.0f} before, {new:,.0f} now" for name, old, new in _exact(match) if _differ(old, new)]
 
 
-def machine(matches: Sequence[Match]) -> float | None:
+def machine_slowdown(matches: Sequence[Match]) -> float | None:
     """By how much the machine itself was slower in the second run, as far as it is still in the ratios.
 
     The reference workload's median ratio of all cases, at the speeds that their latencies are stated at; None where no
@@ -99,11 +98,7 @@ def _exact(match: Match) -> list[tuple[str, float | None, float | None]]:
     before, after = (result.record if result else None for result in match.results)
     if before is None or after is None:
         return []
-    return [(metric.name, _value(before, metric), _value(after, metric)) for metric in EXACT]
-
-
-def _value(record: Record, metric: Metric) -> float | None:
-    return next(iter(record.samples(metric)), None)
+    return [(metric.name, typical(before, metric), typical(after, metric)) for metric in EXACT]
 
 
 def _differ(before: float | None, after: float | None) -> bool:

@@ -77,13 +77,8 @@ def column(metric: Metric) -> str:
     return metrics.LATENCY_MEDIAN.name if metric == metrics.LATENCY else metric.name
 
 
-def row(record: Record) -> dict[str, Scalar]:
-    """One case as a flat object: ``COLUMNS`` first (None where not measured), then whatever else was measured."""
-    return row_of(result_of(record))
-
-
 def row_of(result: Result) -> dict[str, Scalar]:
-    """``row`` of a result, whose intervals are those of its run."""
+    """One case as a flat object: ``COLUMNS`` first (None where not measured), then whatever else was measured."""
     record = result.record
     known: dict[str, Scalar] = {
         **record.case.axes,
@@ -102,7 +97,7 @@ def row_of(result: Result) -> dict[str, Scalar]:
 
 
 def rows(records: Iterable[Record]) -> list[dict[str, Scalar]]:
-    """``row`` of every case of a run, whose intervals know how much all of its visits spread."""
+    """A row for every case of a run, whose intervals know how much all of its visits spread."""
     records = list(records)
     machines = latencies.machines(records)
     return [row_of(result_of(record, machines)) for record in records]

@@ -68,7 +68,7 @@ OF_SUSPECT = 0.05
 """At most what the first stage lets through: its level and what the slacks add to it."""
 OF_CONFIRMATION = 0.0065
 OFF = 0.10
-"""Base against itself, in one pair, beyond which the pair tells of the machine and not of the code."""
+"""How far base may be from itself within one pair, as a share: beyond it the machine is said to have been busy."""
 
 
 class Ratio(NamedTuple):

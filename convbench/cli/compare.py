@@ -51,7 +51,7 @@ def compare(
         return
     if not comparison.comparable:
         raise Refused(f"the milliseconds are not comparable: {'; '.join(comparison.differing)}")
-    if factor := stored_runs.machine(comparison.matches):
+    if factor := stored_runs.machine_slowdown(comparison.matches):
         took = f"The reference workload, the same in every run, took {factor:.3f} times as long in the second"
         print(f"{took}, at the speeds that are stated.")
     print(
@@ -97,7 +97,7 @@ def lay_beside_baseline(baseline: Path, suite: str, overrides: Sequence[str], de
     lost = [record for record in after[1] if record.status != "ok" and record.case.id in comparison.alone[0]]
     if not comparison.timed and not lost:
         raise Refused(f"{baseline} has a latency of no case that {suite} measures: nothing is compared")
-    factor = stored_runs.machine(comparison.matches)
+    factor = stored_runs.machine_slowdown(comparison.matches)
     ratios = stored_runs.normalised(comparison.matches, factor or 1.0)
     _print(comparison, ratios)
     if factor is None and comparison.timed:

@@ -62,7 +62,7 @@ def is_installed(file: Path) -> bool:
 
 @cache
 def _foreign_roots(compiled: str | None) -> tuple[str, ...]:
-    """Those of the library, of this package, and of what the compiler writes into ``compiled``."""
+    """Real paths of the standard library, of this package, and of the compiler's cache ``compiled``."""
     library = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib")]
     ours = str(Path(__file__).parents[1])
     return tuple(os.path.realpath(root) + os.sep for root in (*library, ours, compiled) if root)

@@ -98,7 +98,7 @@ Row = tuple[int, str, str, str, float, float | None]
 
 
 def ask(roots: Sequence[Path], read: Reader, question: Callable[[Index], T]) -> T:
-    """What a question gets from the index of all runs below these folders, up to date; it may be asked again.
+    """Answer ``question`` from the up-to-date index of all runs below ``roots``; it may be called more than once.
 
     The index is from the user's cache; made anew where that is damaged, and in memory where there can be none. Raises
     StoreError where one is no folder.

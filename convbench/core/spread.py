@@ -35,7 +35,7 @@ FAR = 4.0
 
 
 class Prior(NamedTuple):
-    """How much the visits to a case differ on this machine: a variance of logs that counts as ``degrees`` values."""
+    """A variance that many have in common, which counts as ``degrees`` values: how much the visits to a case differ."""
 
     degrees: float
     variance: float
@@ -58,22 +58,22 @@ def prior(groups: Iterable[Sequence[float]]) -> Prior:
     variances = np.array([max(float(values.var(ddof=1)), SMALLEST_VARIANCE) for values in usable])
     if len(usable) == 1:
         return Prior(float(degrees[0]), float(variances[0]))
-    return _fit_prior(variances, degrees)
+    return fit_prior(variances, degrees)
 
 
-def _fit_prior(variances: np.ndarray, degrees: np.ndarray) -> Prior:
-    """What the log variances spread beyond chance says how unlike the cases are."""
-    center, excess = log_moments(variances, degrees)
-    if excess <= 2 / MOST_DEGREES:
-        return Prior(MOST_DEGREES, float(np.average(variances, weights=degrees)))
-    half = trigamma_inverse(excess)
-    return Prior(2 * half, float(np.exp(center + digamma(half) - np.log(half))))
+def fit_prior(variances: np.ndarray, degrees: np.ndarray, most: float = MOST_DEGREES) -> Prior:
+    """What these variances, each of so many degrees of freedom, have in common; worth ``most`` degrees or fewer.
 
-
-def log_moments(variances: np.ndarray, degrees: np.ndarray) -> tuple[float, float]:
-    """The mean of log variances less what chance puts in it, and what they spread beyond chance (Smyth 2004, 6.2)."""
+    What their logarithms spread beyond chance says how unlike they are (Smyth 2004, 6.2). Where that is no more than
+    chance the variance is the pooled one, as in limma since 2017: from a degree of freedom or two the mean of
+    logarithms tells little.
+    """
     logs = np.log(variances) - digamma(degrees / 2) + np.log(degrees / 2)
-    return float(logs.mean()), float(logs.var(ddof=1) - polygamma(1, degrees / 2).mean())
+    excess = float(logs.var(ddof=1) - polygamma(1, degrees / 2).mean())
+    if excess <= polygamma(1, most / 2):
+        return Prior(most, float(np.average(variances, weights=degrees)))
+    half = trigamma_inverse(excess)
+    return Prior(2 * half, float(np.exp(logs.mean() + digamma(half) - np.log(half))))
 
 
 def trigamma_inverse(value: float) -> float:

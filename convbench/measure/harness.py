@@ -14,6 +14,7 @@ from convbench.core.errors import CaseFailed, ConvbenchError
 from convbench.core.metrics import refuse_clash
 from convbench.core.record import Case, Finding, Protocol, Reading, Record, Scalar, Whole, timestamp
 from convbench.core.registry import Plugin, did_you_mean, probes
+from convbench.core.scales import gib
 from convbench.core.traits import FP32, notes_of
 from convbench.measure import progress
 from convbench.measure.counts.counted import SECONDS_ON_META, SLOW, after_call, forget_counts, on_meta_or_reason
@@ -158,7 +159,7 @@ def _refuse_too_large(twin: Subject | str | None) -> None:
     if twin.case.device == "cpu" and needed > (free := environment.available_bytes({})):
         raise CaseFailed(
             "out of memory",
-            f"needs at least {needed / 2**30:.1f} GiB for weights and inputs, and {free / 2**30:.1f} GiB are free",
+            f"needs at least {gib(needed)} for weights and inputs, and {gib(free)} are free",
         )
 
 

@@ -13,6 +13,7 @@ from convbench.core.errors import ConvbenchError, Impossible, typed_line
 from convbench.core.installed import OWN
 from convbench.core.record import Case, Choice, Features, Parts
 from convbench.core.registry import reducers, scenarios
+from convbench.core.scales import gib
 from convbench.measure.quality.trial import refuse_unlearnable
 from convbench.models import subject
 from convbench.models.network import build_reducer, feature_shape, forget_shapes, python_as_before, vector_size
@@ -115,8 +116,8 @@ def _refuse_too_large(case: Case, available_bytes: int) -> None:
     needed = needed_bytes(case)
     if needed > available_bytes:
         raise Impossible(
-            f"needs at least {needed / 2**30:.1f} GiB for weights, clip and feature map, and "
-            f"{available_bytes / 2**30:.1f} GiB are available: use a smaller clip, LSTM input or batch"
+            f"needs at least {gib(needed)} for weights, clip and feature map, and "
+            f"{gib(available_bytes)} are available: use a smaller clip, LSTM input or batch"
         )
 
 

@@ -102,7 +102,7 @@ class Executor(Interface):
         return False
 
     def expect(self, cases: Sequence[Case]) -> None:
-        """Be told, before anything else is asked, which cases will come: who was made by hand did not know them.
+        """Be told, before anything else is asked, which cases will come, which the constructor is not told.
 
         Raises ConvbenchError for cases that its hosts cannot know.
         """

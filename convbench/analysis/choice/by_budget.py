@@ -22,7 +22,7 @@ from convbench.analysis.choice.doubts import nearest
 from convbench.analysis.choice.recommendation import Ask, Constraints, Recommendation, budgets
 from convbench.analysis.costs.headlines import smallest
 from convbench.analysis.costs.likeness import one_variant
-from convbench.analysis.costs.ranking import lightest, rank, widest
+from convbench.analysis.costs.ranking import largest_group, lightest, rank
 from convbench.analysis.results import Result, measured
 from convbench.core.metric import Metric
 
@@ -94,7 +94,7 @@ def within(results: Sequence[Result], limits: Constraints) -> Affordable:
 def _situation(results: Sequence[Result]) -> list[Result]:
     """The models that the headline compares, in all of their variants."""
     cases = measured(results)
-    return widest([result for result in cases if result.latency] or cases)
+    return largest_group([result for result in cases if result.latency] or cases)
 
 
 def _compared(situation: Sequence[Result]) -> Affordable:

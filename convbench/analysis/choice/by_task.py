@@ -8,8 +8,8 @@ from typing import NamedTuple
 from convbench.analysis.choice.candidates import Candidate, Excluded, gather
 from convbench.analysis.choice.choose import recommend
 from convbench.analysis.choice.looks import at_look, look_of
-from convbench.analysis.choice.noninferior import ERROR
 from convbench.analysis.choice.recommendation import Ask, Recommendation
+from convbench.analysis.inference.noninferior import ERROR
 from convbench.analysis.quality.lessons import Budget, equal_limits
 from convbench.analysis.quality.qualities import by_task, qualities
 from convbench.analysis.results import results

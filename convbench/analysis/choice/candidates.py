@@ -8,7 +8,7 @@ from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from convbench.analysis.choice.dominance import Floats
+from convbench.analysis.inference.arrays import Floats
 from convbench.analysis.quality.qualities import Quality, costs_of, seed_table
 from convbench.analysis.results import Group, Result
 from convbench.core.record import EAGER

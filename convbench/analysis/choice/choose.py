@@ -20,9 +20,7 @@ from scipy.special import stdtrit
 
 from convbench.analysis.choice import stability
 from convbench.analysis.choice.candidates import Candidate, CostName, Excluded, by_seed, cheapest_each
-from convbench.analysis.choice.dominance import Flags, Floats
 from convbench.analysis.choice.doubts import doubts, edge, fallible, nearest, ruled_out, why_none
-from convbench.analysis.choice.noninferior import ERROR, Pairs, differences, p_of_gain, pairs, shortfalls, shown_within
 from convbench.analysis.choice.recommendation import (
     Ask,
     Doubt,
@@ -35,7 +33,17 @@ from convbench.analysis.choice.settling import enough_seeds, settle
 from convbench.analysis.choice.stability import Draws
 from convbench.analysis.choice.trade import trades
 from convbench.analysis.costs.pareto import front
-from convbench.analysis.quality import effect
+from convbench.analysis.inference import effect
+from convbench.analysis.inference.arrays import Flags, Floats
+from convbench.analysis.inference.noninferior import (
+    ERROR,
+    Pairs,
+    differences,
+    p_of_gain,
+    pairs,
+    shortfalls,
+    shown_within,
+)
 from convbench.core.record import Clip
 
 LIKELY = 0.9
@@ -50,7 +58,11 @@ LEAST_DF = 3.0
 
 @dataclass(frozen=True, eq=False)
 class PoolComparison:
-    """A pool, by rising cost, comparison: pairs of what is to be high, which are shown within the margin, which not."""
+    """All k candidates of a pool compared with one another.
+
+    ``pool`` rises in cost; ``table`` (seeds, k) is what is to be high, which ``pairs`` compares; ``shown`` and ``out``
+    (k,) flag those shown to be within and beyond the margin; ``p`` is that of no difference at all.
+    """
 
     pool: Sequence[Candidate]
     ask: Ask

@@ -9,9 +9,9 @@ import numpy as np
 from scipy.special import stdtr
 
 from convbench.analysis.choice.candidates import Candidate, Excluded, by_seed
-from convbench.analysis.choice.dominance import Flags
-from convbench.analysis.choice.noninferior import ERROR, Pairs, p_of_gain, pairs
 from convbench.analysis.choice.recommendation import Constraints, Doubt, Reason
+from convbench.analysis.inference.arrays import Flags
+from convbench.analysis.inference.noninferior import ERROR, Pairs, p_of_gain, pairs
 from convbench.analysis.quality.collapse import more_often
 from convbench.analysis.quality.qualities import Quality
 from convbench.analysis.results import Result

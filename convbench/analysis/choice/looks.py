@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from convbench.analysis.choice.noninferior import ERROR
 from convbench.analysis.choice.recommendation import Ask
+from convbench.analysis.inference.noninferior import ERROR
 from convbench.core.record import Record
 
 LOOK = "look"

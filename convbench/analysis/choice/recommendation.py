@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from convbench.analysis.choice.candidates import Candidate, CostName, Excluded
-from convbench.analysis.choice.noninferior import ERROR
 from convbench.analysis.choice.trade import Trade
+from convbench.analysis.inference.noninferior import ERROR
 from convbench.analysis.results import Result, shown_metrics
 from convbench.core.metric import Metric
 from convbench.core.record import Clip

@@ -10,8 +10,8 @@ from scipy.special import stdtr, stdtrit
 
 from convbench.analysis.choice.candidates import Candidate
 from convbench.analysis.choice.doubts import SURE_SEEDS
-from convbench.analysis.choice.noninferior import Pairs, hurdle
 from convbench.analysis.choice.recommendation import Settle
+from convbench.analysis.inference.noninferior import Pairs, hurdle
 
 MOST_SEEDS = 100
 CLOSE = 0.25

@@ -14,16 +14,14 @@ LONGER = 1.1
 """A latency below this many times another is not longer in a way that matters."""
 
 
-def widest(results: Sequence[Result]) -> list[Result]:
-    """Those of the backbone, LSTM and clip with the widest range of LSTM input sizes, on one machine."""
+def group_of_largest_input(results: Sequence[Result]) -> list[Result]:
+    """Those of one backbone, LSTM and clip on one machine, among which the largest LSTM input is."""
     groups: dict[tuple[Group, str], list[Result]] = defaultdict(list)
     for result in results:
         parts = result.case.architecture
         if isinstance(parts, Parts) and not parts.layer_norm:
             groups[result.group, f"{parts.backbone}/{parts.rnn}"].append(result)
-    return max(
-        groups.values(), key=lambda group: len(group) and max(result.lstm_input or 0 for result in group), default=[]
-    )
+    return max(groups.values(), key=lambda group: max(result.lstm_input or 0 for result in group), default=[])
 
 
 def ratio_of(result: Result, other: Result) -> Interval:

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convbench.analysis.choice.noninferior import Pairs, differences, pairs, shortfalls
 from convbench.analysis.claims.claim import Lacking, Number
 from convbench.analysis.claims.evidence import TRAIN, Evidence
 from convbench.analysis.claims.paired import MARGIN, Difference
+from convbench.analysis.inference.noninferior import Pairs, differences, pairs, shortfalls
 from convbench.analysis.quality.qualities import Quality, seed_table
 from convbench.core.statistics import rate_interval
 

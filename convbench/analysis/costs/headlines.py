@@ -23,11 +23,11 @@ from convbench.analysis.costs.ranking import (
     Contender,
     Quicker,
     factors_over,
+    largest_group,
     lightest,
     position,
     quickest,
     rank,
-    widest,
 )
 from convbench.analysis.results import Result, measured
 
@@ -105,7 +105,7 @@ def _headline(results: tuple[Result, ...]) -> Headline:
     """Kept, because the words, the tables and several figures of one page ask for the same; results never change."""
     cases = measured(results)
     timed = [result for result in cases if result.latency]
-    situation = widest(timed or cases)
+    situation = largest_group(timed or cases)
     group = one_variant(situation)
     if not group:
         return Headline()
@@ -151,7 +151,7 @@ def undecided(results: Sequence[Result]) -> list[Result]:
     Empty where the answer is settled: each contender is tied or slower by its whole interval, or known to 3 %.
     """
     timed = [result for result in measured(results) if result.timing and result.timing.logs]
-    ranking = rank(one_variant(widest(timed)))
+    ranking = rank(one_variant(largest_group(timed)))
     open_contenders = [contender.result for contender in ranking[1:] if contender.open]
     if not ranking or not (open_contenders or _vague(ranking[0].result)):
         return []
@@ -197,4 +197,4 @@ def _elsewhere(timed: Sequence[Result], here: Result) -> list[Result]:
     for result in timed:
         if result.group != here.group:
             groups[result.group].append(result)
-    return [rank(widest(members))[0].result for members in groups.values()]
+    return [rank(largest_group(members))[0].result for members in groups.values()]

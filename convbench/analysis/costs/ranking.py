@@ -70,7 +70,7 @@ def rank(group: Iterable[Result]) -> list[Contender]:
     return [Contender(result, factor) for result, factor in zip(best, factors_over(best, best[0]), strict=True)]
 
 
-def widest(results: Sequence[Result]) -> list[Result]:
+def largest_group(results: Sequence[Result]) -> list[Result]:
     """The comparable group, on one backbone and recurrent stage, with most reducers, then most cases."""
     groups: dict[object, list[Result]] = defaultdict(list)
     for result in results:

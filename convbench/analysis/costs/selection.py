@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from convbench.analysis.costs.likeness import alike, one_variant
-from convbench.analysis.costs.ranking import widest
+from convbench.analysis.costs.ranking import largest_group
 from convbench.analysis.results import Result, measured
 from convbench.core.record import Parts
 
@@ -28,7 +28,7 @@ class InitialView:
 def opening(results: Sequence[Result]) -> InitialView | None:
     """Where to begin: what the headline is about; None where nothing was measured."""
     cases = measured(results)
-    group = one_variant(widest([result for result in cases if result.latency] or cases))
+    group = one_variant(largest_group([result for result in cases if result.latency] or cases))
     return InitialView(_columns(group[0])) if group else None
 
 

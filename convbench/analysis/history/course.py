@@ -11,7 +11,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from convbench.analysis.history.series import Point, Series
-from convbench.analysis.history.steps import SMALLEST, Floats, Shape, Step, shape
+from convbench.analysis.history.steps import SMALLEST, Shape, Step, shape
+from convbench.analysis.inference.arrays import Floats
 from convbench.analysis.stored_runs import COUNTS
 from convbench.core.metric import Metric
 from convbench.core.spread import STEEPEST, slope_through_zero

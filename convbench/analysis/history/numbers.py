@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 
 from convbench.analysis import latencies
-from convbench.analysis.compare import protocol
+from convbench.analysis.compare import protocol_facts
 from convbench.analysis.results import Result, measured, own_metrics, results
 from convbench.core import merging, metrics, planned, store
 from convbench.core.errors import StoreError
@@ -34,7 +34,7 @@ def read(directory: Path) -> Contents:
     problem = NO_RESULTS if run.planned and not records else ""
     entry = Entry(str(directory), run.name, run.started, str(commit or ""), dirty, len(records), missing, problem)
     tracked = _tracked_metrics(derived)
-    numbers = tuple(_numbers(derived, tracked, digest(*map(str, protocol(run).items()))))
+    numbers = tuple(_numbers(derived, tracked, digest(*map(str, protocol_facts(run).items()))))
     kinds = {run.fingerprint: run.environment, **run.environments}
     machines = {fingerprint: machine_name(facts) for fingerprint, facts in kinds.items()}
     return Contents(entry, merging.identity(run), numbers, machines, tracked, run.parts, _latest(records))

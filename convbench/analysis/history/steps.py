@@ -22,6 +22,7 @@ from scipy.ndimage import median_filter
 from scipy.special import stdtrit
 from scipy.stats import norm
 
+from convbench.analysis.inference.arrays import Floats
 from convbench.core.statistics import MAD, TAIL
 
 LEAST = 3
@@ -39,7 +40,6 @@ SLOPE_COSTS = 2 / 3
 ROUNDS, MOST_ALONE = 3, 5
 """In how many rounds steps and slope are found anew from one another, and from how many single steps that begins."""
 FEWEST = 2 * LEAST
-Floats = NDArray[np.float64]
 
 
 class Step(NamedTuple):

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from convbench.analysis.quality.convergence import cut_short
+from convbench.analysis.results import typical
 from convbench.core import metrics
-from convbench.core.metric import Metric
 from convbench.core.record import EAGER, Clip, Parts, Record, Training, Trial
 
 Budget = Literal["steps", "flops", "seconds"]
@@ -119,14 +119,14 @@ def _lesson(record: Record, parts: Parts, trial: Trial, rate: float) -> Lesson:
     curve = tuple(map(Checkpoint, *map(record.samples, CURVE)))
     flag = _flag(record)
     train, majority, classes = (
-        _only(record, metric) for metric in (metrics.TRAIN_ACCURACY, metrics.MAJORITY, metrics.CLASSES)
+        typical(record, metric) or 0.0 for metric in (metrics.TRAIN_ACCURACY, metrics.MAJORITY, metrics.CLASSES)
     )
     if flag is None and _still(record, curve, train):
         flag = "unconverged"
     return Lesson(
         headless(parts), record.case.clip, str(trial.task), trial.seed, rate, trial.control, flag,
-        curve, train, majority, int(classes), int(_only(record, metrics.TEST_CLIPS)) or Training().test_clips,
-        _only(record, metrics.CONTROL_EXPECTED) or None, record.case.variant_name,
+        curve, train, majority, int(classes), int(typical(record, metrics.TEST_CLIPS) or 0) or Training().test_clips,
+        typical(record, metrics.CONTROL_EXPECTED) or None, record.case.variant_name,
     )  # fmt: skip
 
 
@@ -140,7 +140,3 @@ def _flag(record: Record) -> Flag | None:
         return "failed"
     flags = {FLAGS[finding.code] for finding in record.findings if finding.code in FLAGS}
     return "dead" if "dead" in flags else next(iter(flags), None)
-
-
-def _only(record: Record, metric: Metric) -> float:
-    return next(iter(record.samples(metric)), 0.0)

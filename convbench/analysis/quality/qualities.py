@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from convbench.analysis.choice.dominance import Floats
+from convbench.analysis.inference.arrays import Floats
 from convbench.analysis.quality.collapse import at_chance, fallen
 from convbench.analysis.quality.lessons import (
     Budget,

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import stdtrit
 
-from convbench.analysis.choice.noninferior import ERROR, pairs
-from convbench.analysis.quality.effect import detectable
+from convbench.analysis.inference.effect import detectable
+from convbench.analysis.inference.noninferior import ERROR, pairs
 from convbench.analysis.quality.qualities import Quality, seed_table
 
 

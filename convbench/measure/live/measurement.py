@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from convbench.core import metrics, showing
+from convbench.core import metrics, scales, showing
 from convbench.core.record import Finding, Protocol, Reading
 from convbench.core.registry import probes
 from convbench.core.statistics import Interval, median_interval
@@ -44,8 +44,8 @@ class Measurement:
 
     def _rows(self) -> list[tuple[str, str]]:
         (second, time), (byte, size) = (
-            showing.scale(self.latency.median, showing.SECONDS),
-            showing.scale(self.memory_bytes, showing.BYTES),
+            scales.fitting_unit(self.latency.median, scales.SECONDS),
+            scales.fitting_unit(self.memory_bytes, scales.BYTES),
         )
         median, low, high = (seconds / second for seconds in self.latency)
         mode, threads = "train" if self.training else "eval", counted(self.threads, "thread")

@@ -14,6 +14,7 @@ import torch
 from convbench.core import installed
 from convbench.core.errors import Unavailable
 from convbench.core.registry import SHELVES, variants
+from convbench.core.scales import gib
 from convbench.core.text import counted
 from convbench.core.traits import VariantTraits, missing_modules, of_variant
 from convbench.measure.machine import cgroup, environment, malloc
@@ -112,7 +113,7 @@ def _container() -> Iterator[Examination]:
             "which widens intervals; a whole number of processors, pinned to cores, measures best",
         )
     if limit is not None:
-        yield Examination("memory limit", True, f"{limit / 2**30:.1f} GiB, of which `fits` and `run` know")
+        yield Examination("memory limit", True, f"{gib(limit)}, of which `fits` and `run` know")
 
 
 def _extras() -> Iterator[Examination]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convbench.analysis.claims.claim import Judgement, Lacking, Number, Verdict, claim
-from convbench.analysis.claims.costs import LONGER, ratio_of, widest
+from convbench.analysis.claims.costs import LONGER, group_of_largest_input, ratio_of
 from convbench.analysis.claims.evidence import COSTS, Evidence
 from convbench.analysis.results import Result
 from convbench.core.statistics import TAIL, Interval
@@ -35,7 +35,9 @@ DRAWS, SEED = 2000, 0
     "peak memory with latency, 95 % bootstrap intervals over configurations.",
 )
 def stand_in(evidence: Evidence) -> Judgement:
-    results = widest([result for result in evidence.costs if result.latency and result.case.scenario == "inference"])
+    results = group_of_largest_input(
+        [result for result in evidence.costs if result.latency and result.case.scenario == "inference"]
+    )
     if len(results) < 5:
         raise Lacking(f"Latencies of five configurations on one backbone are needed: {COSTS}.")
     latency = [result.cost("latency") or 0.0 for result in results]

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from convbench.analysis.claims.claim import Curve, Judgement, Lacking, Number, Plot, Point, Verdict, claim
-from convbench.analysis.claims.costs import LONGER, ratio_of, widest
+from convbench.analysis.claims.costs import LONGER, group_of_largest_input, ratio_of
 from convbench.analysis.claims.evidence import COSTS, Evidence
 from convbench.analysis.costs.crossover import crossover
 from convbench.analysis.results import Result
@@ -79,9 +79,9 @@ def bend(steps: Sequence[Result]) -> float | None:
 
 
 def _by_size(costs: Sequence[Result], scenario: str) -> list[Result]:
-    """Of the widest group of one backbone, the reducers without weights, one result a size, by rising size."""
+    """Of the group with the largest LSTM input the reducers without weights, one result a size, by rising size."""
     candidates = [result for result in costs if result.case.scenario == scenario and result.latency]
-    group = widest([result for result in candidates if result.series in SIZE_ONLY])
+    group = group_of_largest_input([result for result in candidates if result.series in SIZE_ONLY])
     sizes = {result.lstm_input: result for result in group if result.lstm_input}
     return [sizes[size] for size in sorted(sizes)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from convbench.analysis.costs.headlines import headline_of
-from convbench.analysis.costs.ranking import widest
+from convbench.analysis.costs.ranking import largest_group
 from convbench.analysis.results import Result, measured, typical
 from convbench.core import metrics
 from convbench.core.record import EAGER, Parts
@@ -32,7 +32,7 @@ def memory_by_kind(results: Sequence[Result]) -> Iterator[Drawing]:
     eager = [result for result in measured(results) if result.case.variant_name == EAGER]
     for scenario, device in dict.fromkeys((result.case.scenario, result.case.device) for result in eager):
         group = [result for result in eager if (result.case.scenario, result.case.device) == (scenario, device)]
-        cases = widest([result for result in group if by_kind(result)])
+        cases = largest_group([result for result in group if by_kind(result)])
         shares = {result: by_kind(result) for result in cases}
         if shares:
             yield _draw(_shown(shares, headline_of(group).pick), scenario, device)

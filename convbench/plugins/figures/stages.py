@@ -7,7 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 from convbench.analysis.costs.likeness import one_variant
-from convbench.analysis.costs.ranking import rank, widest
+from convbench.analysis.costs.ranking import largest_group, rank
 from convbench.analysis.results import Result, measured, part_of_call, typical
 from convbench.core import metrics
 from convbench.core.metric import Metric
@@ -80,7 +80,7 @@ def _apart(drawn: Sequence[Result], results: Sequence[Result]) -> Iterator[Drawi
     for stage, rows in left.items():
         if any(_has(result, stage) for result in drawn):
             continue
-        alike = one_variant(widest(rows))
+        alike = one_variant(largest_group(rows))
         nearest = {result.series: result for result in sorted(alike, key=_distance, reverse=True)}
         shares = {result: share for result in nearest.values() if (share := by_stage(result, metrics.LATENCY))}
         if shares:
@@ -105,7 +105,7 @@ def _representatives(results: Sequence[Result]) -> list[Result]:
     """One case per reducer (eager where there is one, of the size nearest to 128), those with most parameters last."""
     cases = measured(results)
     nearest: dict[str, Result] = {}
-    for contender in rank(widest([result for result in cases if not result.case.variant] or cases)):
+    for contender in rank(largest_group([result for result in cases if not result.case.variant] or cases)):
         result = contender.result
         best = nearest.get(result.series)
         if best is None or _distance(result) < _distance(best):

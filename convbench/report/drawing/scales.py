@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from matplotlib.axes import Axes as MplAxes
 
+from convbench.core.scales import fitting_unit
 from convbench.report.drawing.style import GRID
 from convbench.report.words import units
 
@@ -68,8 +69,7 @@ def label(value: float, unit: str, significant: int = 4) -> str:
         return f"{value:,.6g}" if value % 1 else f"{value:,.0f}"
     if unit == "×":
         return f"{value:.3g}×"
-    scale = units.tick_scale(unit)
-    factor, words = next((step for step in reversed(scale) if value >= step[0] * 0.9995), scale[0])
+    factor, words = fitting_unit(value, units.tick_scale(unit))
     return f"{value / factor:.{significant}g} {words}".rstrip()
 
 

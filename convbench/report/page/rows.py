@@ -55,9 +55,8 @@ class Row:
 
 
 def columns(results: Sequence[Result]) -> list[Column]:
-    """The columns: model and latency, which a phone shows, then where it was, then all other metrics.
-
-    Of where it was always the backbone and the variant, and whatever else differs between the cases.
+    """The columns: model and latency, which a phone shows, then backbone, variant and what else differs between the
+    cases, then all other metrics.
     """
     cases = measured(results)
     metrics_shown = [

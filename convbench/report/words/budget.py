@@ -7,6 +7,7 @@ import math
 from convbench.analysis.choice.by_budget import Affordable
 from convbench.analysis.choice.candidates import CostName
 from convbench.analysis.choice.recommendation import Recommendation
+from convbench.core import scales
 from convbench.core.text import counted
 from convbench.report.words import advice
 from convbench.report.words.abstention import nearest
@@ -53,8 +54,5 @@ def limit_text(name: CostName, value: float) -> str:
     """A limit as the command line reads it: ``5ms``, ``64MiB``; empty where it is none."""
     if not math.isfinite(value):
         return ""
-    scale = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"))
-    if name == "memory":
-        scale = ((2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB"), (1.0, "B"))
-    factor, unit = next((step for step in scale if value >= step[0] * 0.9995), scale[-1])
-    return f"{value / factor:.6g}{unit}"
+    factor, unit = scales.fitting_unit(value, scales.BYTES if name == "memory" else scales.SECONDS)
+    return f"{value / factor:.6g}{unit.replace('µ', 'u')}"

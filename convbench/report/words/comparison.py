@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from convbench.analysis.agreement import agreement
 from convbench.analysis.compare import Difference, Match, apart, noise, overall
 from convbench.analysis.results import Result
-from convbench.analysis.stored_runs import machine
+from convbench.analysis.stored_runs import machine_slowdown
 from convbench.core.statistics import Interval
 from convbench.core.text import counted, joined
 from convbench.report.words import units
@@ -68,7 +68,7 @@ def notes(matches: Sequence[Match], of_each: Sequence[Sequence[Result]], run: in
 
 def _machine(pairs: Sequence[Match], ratio: Interval, letter: str) -> list[str]:
     """What the reference workload says of the machine; latencies from several visits have most of it taken off."""
-    slower_by = machine(pairs)
+    slower_by = machine_slowdown(pairs)
     if not slower_by or abs(slower_by - 1) <= UNLIKE:
         return []
     took = f"took {units.factor(slower_by)} as long for the reference workload in {letter}"

@@ -6,12 +6,13 @@ import math
 import re
 
 from convbench.core.metric import Metric
+from convbench.core.scales import BYTES, SECONDS, Scale, fitting_unit
 from convbench.core.statistics import Interval
 
 MISSING = "–"
 LONGEST = 15
 """Digits that a number in double precision has."""
-_SECONDS = ((1e-9, "ns"), (1e-6, "µs"), (1e-3, "ms"), (1.0, "s"), (60.0, "min"), (3600.0, "h"))
+_SECONDS = (*SECONDS, (60.0, "min"), (3600.0, "h"))
 _COUNTS = ((1.0, ""), (1e3, "k"), (1e6, "M"), (1e9, "G"), (1e12, "T"), (1e15, "P"))
 _ANY = ((1e-9, "n"), (1e-6, "µ"), (1e-3, "m"), *_COUNTS)
 SI = frozenset({"s", "J", "W", "Wh", "Hz", "V", "A", "g", "m", "bit"})
@@ -20,12 +21,9 @@ SI = frozenset({"s", "J", "W", "Wh", "Hz", "V", "A", "g", "m", "bit"})
 COUNTED = frozenset({"1", "FLOP", "MAC"})
 """Units that are counts: their heading says of what."""
 
-_BYTES = ((1.0, "B"), (2.0**10, "KiB"), (2.0**20, "MiB"), (2.0**30, "GiB"), (2.0**40, "TiB"))
-
-
 _SCALES = {
     "s": _SECONDS,
-    "B": _BYTES,
+    "B": BYTES,
     "FLOP": tuple((factor, f"{prefix}FLOP") for factor, prefix in _COUNTS),
     **{unit: tuple((factor, f"{prefix}{unit}") for factor, prefix in _ANY) for unit in SI - {"s"}},
 }
@@ -67,7 +65,7 @@ def whole(value: int | None) -> str:
 
 def size(value: float | None) -> str:
     """``8.02 MiB``"""
-    return _scaled(value, _BYTES)
+    return _scaled(value, BYTES)
 
 
 def flops(value: float | None) -> str:
@@ -102,7 +100,7 @@ def cell(value: float | None, metric: Metric) -> str:
 def tick_scale(unit: str) -> tuple[tuple[float, str], ...]:
     """What the labels of an axis divide by and the words they add, by rising factor."""
     if unit == "B":
-        return _BYTES
+        return BYTES
     if unit in COUNTED:
         return _COUNTS[:-1]
     prefixes, space = (_ANY, "") if unit in SI else (_COUNTS, " ")
@@ -115,7 +113,7 @@ def interval(value: Interval | None) -> str:
         return MISSING
     if not value.bounded:
         return f"{seconds(value.median)} [too few samples]"
-    scale, unit = _prefix(value.median, _SECONDS)
+    scale, unit = fitting_unit(value.median, _SECONDS)
     return f"{digits(value.median / scale)} {unit} [{digits(value.low / scale)}, {digits(value.high / scale)}]"
 
 
@@ -143,15 +141,9 @@ def ratio(value: tuple[float, float, float]) -> str:
     return f"{estimate:.3f} ({ends if ends != MISSING else 'too few pairs for its ends'})"
 
 
-def _scaled(value: float | None, scales: tuple[tuple[float, str], ...], significant: int = 3) -> str:
+def _scaled(value: float | None, scales: Scale, significant: int = 3) -> str:
     if value is None or not math.isfinite(value):
         return MISSING
-    scale, unit = _prefix(value, scales)
+    scale, unit = fitting_unit(value, scales)
     whole = scale == 1.0 and float(value).is_integer()
     return f"{int(value):,} {unit}".rstrip() if whole else f"{digits(value / scale, significant)} {unit}".rstrip()
-
-
-def _prefix(value: float, scales: tuple[tuple[float, str], ...]) -> tuple[float, str]:
-    """The largest scale that leaves at least 1 after rounding to three digits."""
-    fitting = [scale for scale in scales if abs(value) >= scale[0] * 0.9995]
-    return fitting[-1] if fitting else scales[0]

@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 
 from convbench.core.record import Case, Record
+from convbench.core.scales import gib
 from convbench.runs.executor import Host, Job
 from convbench.runs.user_code import names_own_code
 
@@ -128,7 +129,7 @@ class Groups:
         needed = self._needs(case)
         if needed <= host.available_bytes:
             return ""
-        return f"it needs at least {needed / 2**30:.1f} GiB, and {host.available_bytes / 2**30:.1f} GiB are free"
+        return f"it needs at least {gib(needed)}, and {gib(host.available_bytes)} are free"
 
     def _needs(self, case: Case) -> int:
         """Bytes that a case needs at least; 0 where that cannot be told without running code of the user's."""

@@ -18,8 +18,8 @@ from itertools import combinations
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from convbench.analysis.choice.dominance import Flags, Floats
-from convbench.analysis.choice.two_way import Fit, fit
+from convbench.analysis.inference.arrays import Flags, Floats
+from convbench.analysis.inference.two_way import Fit, fit
 
 ERROR = 0.05
 ON_THE_CEILING = 0.1
@@ -37,11 +37,12 @@ FEW = 3
 
 @dataclass(frozen=True)
 class Pairs:
-    """All pairs of k configurations: ``gap[i, j]`` is how much better j is than i, with its standard error.
+    """All pairs of k configurations: ``gap[i, j]`` is how much better j is than i, as accuracies from 0 to 1.
 
-    ``df`` are the degrees of freedom. ``headroom`` is how far each configuration is below 1, with an error and degrees
-    of freedom of its own; infinite errors where there are too few seeds. ``runs`` (k,) are the runs behind each, and
-    ``own`` (k,) the part of the errors that is each configuration's own, with its degrees of freedom ``own_df``.
+    ``gap``, its standard error ``error`` and its degrees of freedom ``df`` are tables (k, k). The others are (k,):
+    ``headroom`` is how far a configuration is below 1, with an error and degrees of freedom of its own; ``runs`` are
+    those behind it; ``own`` is the part of the errors that is its own, with ``own_df``. Errors are infinite where there
+    are too few seeds.
     """
 
     gap: Floats
@@ -78,44 +79,37 @@ def _contrasts(estimates: Fit) -> tuple[Floats, Floats, Floats]:
 
 
 def _room(by_seed: Floats) -> tuple[Floats, Floats, Floats]:
-    n, mean, variance = _moments(by_seed, axis=-2)
-    error = np.maximum(np.sqrt(variance / np.maximum(n, 1)), LEAST_ERROR)
-    return 1 - mean, np.where(n > 1, error, np.inf), np.maximum(n - 1, 1).astype(float)
-
-
-def _moments(values: Floats, axis: int) -> tuple[Floats, Floats, Floats]:
-    """How many values along an axis are no NaN, their mean, and their variance, NaN of fewer than two."""
-    observed = ~np.isnan(values)
-    n = observed.sum(axis=axis)
-    mean = np.where(observed, values, 0.0).sum(axis=axis) / np.maximum(n, 1)
-    squares = np.where(observed, values - np.expand_dims(mean, axis), 0.0) ** 2
-    return n, mean, np.where(n > 1, squares.sum(axis=axis) / np.maximum(n - 1, 1), np.nan)
+    """How far each configuration (k,) is below 1, by its own runs alone, with errors and degrees of freedom."""
+    runs = (~np.isnan(by_seed)).sum(axis=0)
+    spread = np.full(len(runs), np.inf)
+    spread[runs > 1] = np.nanvar(by_seed[:, runs > 1], axis=0, ddof=1)
+    error = np.maximum(np.sqrt(spread / runs), LEAST_ERROR)
+    return 1 - np.nanmean(by_seed, axis=0), error, np.maximum(runs - 1, 1).astype(float)
 
 
 def p_values(contrasts: Pairs, margin: float) -> Floats:
-    """For each configuration (..., k) the p-value of its being worse than the best by the margin or more."""
+    """For each configuration (k,) the p-value of its being worse than the best by the margin or more."""
     with np.errstate(divide="ignore", invalid="ignore"):
         t = (margin - contrasts.gap) / np.maximum(contrasts.error, 1e-12)
     p = stdtr(contrasts.df, -t)
-    p[..., range(p.shape[-1]), range(p.shape[-1])] = 0.0
-    below_all = p.max(axis=-1) / (1 - ON_THE_CEILING)
+    np.fill_diagonal(p, 0.0)
+    below_all = p.max(axis=1) / (1 - ON_THE_CEILING)
     below_one = stdtr(contrasts.headroom_df, -(margin - contrasts.headroom) / contrasts.headroom_error) / ON_THE_CEILING
     return np.asarray(np.minimum(1.0, np.minimum(below_all, below_one)))
 
 
 def shown_within(contrasts: Pairs, margin: float, error: float = ERROR) -> Flags:
-    """Which configurations (..., k) are shown to be within the margin of the best, all at once at this error."""
+    """Which configurations (k,) are shown to be within the margin of the best, all at once at this error."""
     p = p_values(contrasts, margin)
-    k = p.shape[-1]
+    k = len(p)
     candidates = p <= DISCARDED
     q = np.where(candidates, p / DISCARDED, 1.0)
-    order = np.argsort(q, axis=-1)
-    left = candidates.sum(axis=-1, keepdims=True) - np.arange(k)
+    order = np.argsort(q)
+    left = candidates.sum() - np.arange(k)
     hurdles = error / np.maximum(np.minimum(left, k - 1), 1)
-    passed = np.logical_and.accumulate(np.take_along_axis(q, order, axis=-1) <= hurdles, axis=-1)
-    result = np.zeros(p.shape, dtype=bool)
-    np.put_along_axis(result, order, passed, axis=-1)
-    return result
+    shown = np.zeros(k, dtype=bool)
+    shown[order] = np.logical_and.accumulate(q[order] <= hurdles)
+    return shown
 
 
 def hurdle(k: int, error: float = ERROR) -> float:
@@ -126,8 +120,8 @@ def hurdle(k: int, error: float = ERROR) -> float:
 def shortfalls(contrasts: Pairs, error: float = ERROR) -> Floats:
     """For each configuration (k,) the upper bound of how far the best may be above it, by itself at this error."""
     bound = _most(contrasts, error)
-    bound[..., range(bound.shape[-1]), range(bound.shape[-1])] = 0.0
-    return np.asarray(bound.max(axis=-1))
+    np.fill_diagonal(bound, 0.0)
+    return np.asarray(bound.max(axis=1))
 
 
 def _most(contrasts: Pairs, error: float) -> Floats:

@@ -17,11 +17,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.special import digamma, fdtrc
+from scipy.special import fdtrc
 
-from convbench.analysis.choice.dominance import Floats
-from convbench.core.spread import log_moments, trigamma_inverse
+from convbench.analysis.inference.arrays import Flags, Floats
+from convbench.core.spread import Prior, fit_prior
 
 LEAST_SD = 5e-4
 """Of a run's accuracy: half a test clip in a thousand. That seeds gave the same number does not make it exact."""
@@ -57,7 +56,7 @@ def fit(by_seed: Floats) -> Fit:
     return Fit(*_solve(values, observed, weight, paired)[:2], noise, df)
 
 
-def connected(observed: NDArray[np.bool_]) -> bool:
+def connected(observed: Flags) -> bool:
     """Whether seeds in common lead from every configuration to every other."""
     shares = (observed.T.astype(int) @ observed.astype(int)) > 0
     reached = shares[0]
@@ -66,9 +65,7 @@ def connected(observed: NDArray[np.bool_]) -> bool:
     return bool(reached.all())
 
 
-def _solve(
-    values: Floats, observed: NDArray[np.bool_], weight: Floats, paired: bool
-) -> tuple[Floats, Floats, Floats, Floats]:
+def _solve(values: Floats, observed: Flags, weight: Floats, paired: bool) -> tuple[Floats, Floats, Floats, Floats]:
     """Means, the covariance of their contrasts, residuals and the degrees of freedom left to each configuration."""
     weights = observed * weight
     if not paired:
@@ -114,19 +111,8 @@ def _alike(ratio: Floats, df: Floats, prior: float) -> Floats:
     return np.minimum(1.0, 2 * fdtrc(df, max(prior, 1.0), ratio)) ** 2
 
 
-def _prior(own: Floats, df: Floats) -> tuple[float, float]:
-    """How many degrees of freedom the common variance is worth, and the variance. Smyth 2004, section 6.2.
-
-    It is never worth more than what all the others could tell of it. Where variances differ by no more than chance it
-    is the pooled one, as in limma since 2017: from a degree of freedom or two the mean of logarithms tells little.
-    """
-    k = len(own)
-    if k < 3:
-        return 0.0, float((df * own).sum() / df.sum())
-    center, excess = log_moments(own, df)
-    most = float(df.sum() - df.max()) / 2
-    prior = most if excess <= 0 else min(most, 2 * trigamma_inverse(max(excess, 1e-6)))
-    if prior == most:
-        return most, float((df * own).sum() / df.sum())
-    common = float(np.exp(center + digamma(prior / 2) - np.log(prior / 2)))
-    return prior, common
+def _prior(own: Floats, df: Floats) -> Prior:
+    """The common variance, never worth more than what all the others could tell of it; the pooled one of two."""
+    if len(own) < 3:
+        return Prior(0.0, float(np.average(own, weights=df)))
+    return fit_prior(own, df, most=float(df.sum() - df.max()) / 2)

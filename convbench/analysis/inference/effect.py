@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import fdtrc, stdtrit
 
-from convbench.analysis.choice.dominance import Floats
-from convbench.analysis.choice.noninferior import ERROR, Pairs
-from convbench.analysis.choice.two_way import connected
+from convbench.analysis.inference.arrays import Floats
+from convbench.analysis.inference.noninferior import ERROR, Pairs
+from convbench.analysis.inference.two_way import connected
 
 POWER = 0.8
 
@@ -15,9 +15,9 @@ POWER = 0.8
 def p_value(by_seed: Floats) -> float:
     """The p-value of no difference between the columns of a table (seeds, k), NaN where there is no sound run.
 
-    The F-test of configurations in the model configuration + seed, which need not be balanced: what each lost takes
-    only itself away. Of a complete table it is that of a randomised block design, of two columns the paired t-test.
-    Where columns share no seed, seeds are noise. 1 where no degree of freedom is left.
+    The F-test of configurations in the model configuration + seed, which need not be balanced: a missing run
+    removes only its own cell. Of a complete table it is that of a randomised block design, of two columns the paired
+    t-test. Where columns share no seed, seeds are noise. 1 where no degree of freedom is left.
     """
     table = by_seed[:, (~np.isnan(by_seed)).any(axis=0)]
     observed = ~np.isnan(table)

@@ -1,0 +1,20 @@
+"""Units that a base unit is shown in, by rising factor, and which of them fits a value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+Scale = Sequence[tuple[float, str]]
+
+SECONDS = ((1e-9, "ns"), (1e-6, "µs"), (1e-3, "ms"), (1.0, "s"))
+BYTES = ((1.0, "B"), (2.0**10, "KiB"), (2.0**20, "MiB"), (2.0**30, "GiB"), (2.0**40, "TiB"))
+
+
+def fitting_unit(value: float, scale: Scale) -> tuple[float, str]:
+    """The largest factor, with its unit, that leaves at least 1 after rounding to three digits; or the smallest."""
+    return next((step for step in reversed(scale) if abs(value) >= step[0] * 0.9995), scale[0])
+
+
+def gib(size: float) -> str:
+    """``8.0 GiB``, whatever the size: amounts of memory that are compared stand in one unit."""
+    return f"{size / 2**30:.1f} GiB"
