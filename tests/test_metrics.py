@@ -310,8 +310,8 @@ def test_no_metric_is_known_by_its_name_elsewhere():
                 n.value for n in tree if isinstance(n, ast.Constant) and n.value in names
             }
     assert {name: values for name, values in literals.items() if values} == {
-        "report/words/findings.py": {"faults_per_call", "graph_breaks"},
-        "plugins/probes/latency.py": {"faults_per_call"}, "plugins/probes/compile.py": {"graph_breaks"},
+        "core/findings.py": {"graph_breaks"}, "report/words/findings.py": {"faults_per_call"},
+        "plugins/probes/latency.py": {"faults_per_call"},
         "measure/side.py": {"predicted_peak_bytes"}, "check/flat_side.py": {"predicted_peak_bytes"},
     }  # fmt: skip
 

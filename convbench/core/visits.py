@@ -14,6 +14,7 @@ from statistics import median
 from typing import NamedTuple
 
 from convbench.core import metrics
+from convbench.core.findings import BUSY_MACHINE, INTERVAL_WIDE, NOT_STEADY, PAGE_FAULTS, TWO_SPEEDS, WITHHELD
 from convbench.core.record import Finding, Reading, Record, Scalar, Visit
 from convbench.core.spread import at_two_speeds
 
@@ -25,7 +26,7 @@ SLOW_MACHINE = 1.6
 """A reference workload slower by this factor than at the run's better moments is another machine's, as it were."""
 BETTER_MOMENTS = 0.25
 """The quantile of the reference workload's times that latencies are stated at."""
-AGREEING = ("interval_wide", "not_steady", "page_faults", "busy_machine")
+AGREEING = (INTERVAL_WIDE, NOT_STEADY, PAGE_FAULTS, BUSY_MACHINE)
 """Findings that every visit has an opinion of: half of the sound visits must share it."""
 
 
@@ -162,7 +163,7 @@ def _judge(record: Record, level: float | None) -> Record:
         replace(visit, disturbed=_disturbance(of_visit, record, level))
         for visit, of_visit in zip(record.visits, by_visit, strict=True)
     )
-    findings = tuple(finding for finding in record.findings if finding.code not in ("withheld", "two_speeds"))
+    findings = tuple(finding for finding in record.findings if finding.code not in (WITHHELD, TWO_SPEEDS))
     latencies = split_by_name.get(metrics.LATENCY.name, [])
     timed = [visit for i, visit in enumerate(visits) if _at(latencies, i)]
     if timed and not any(visit.sound for visit in timed):
@@ -195,13 +196,13 @@ def _speeds(latencies: Sequence[tuple[float, ...]], visits: Sequence[Visit]) -> 
     )
     if not at_two_speeds([math.log(seconds) for seconds in medians]):
         return None
-    return Finding("two_speeds", "note", {"fast": medians[0], "slow": medians[-1]})
+    return Finding(TWO_SPEEDS, "note", {"fast": medians[0], "slow": medians[-1]})
 
 
 def _withheld(visits: Sequence[Visit], record: Record) -> Finding:
     reasons = [visit.disturbed or visit.failure for visit in visits]
     return Finding(
-        "withheld",
+        WITHHELD,
         data={"visits": len(visits), "threads": _torch_threads(record), "reason": max(set(reasons), key=reasons.count)},
     )
 

@@ -11,6 +11,7 @@ from functools import partial
 import torch
 
 from convbench.core.errors import CaseFailed, ConvbenchError
+from convbench.core.findings import NOT_ON_META, SLOW_ON_META
 from convbench.core.metrics import refuse_clash
 from convbench.core.record import Case, Finding, Protocol, Reading, Record, Scalar, Whole, timestamp
 from convbench.core.registry import Plugin, did_you_mean, probes
@@ -124,7 +125,7 @@ def _own_type(subject: Subject) -> dict[str, Scalar]:
 
 
 def _off_meta(reason: str) -> Finding:
-    return Finding("slow_on_meta", "note") if reason == SLOW else Finding("not_on_meta", "note", {"reason": reason})
+    return Finding(SLOW_ON_META, "note") if reason == SLOW else Finding(NOT_ON_META, "note", {"reason": reason})
 
 
 @contextmanager

@@ -11,6 +11,15 @@ from dataclasses import dataclass
 import torch
 
 from convbench.core import metrics
+from convbench.core.findings import (
+    BUSY_MACHINE,
+    FOREIGN_PROCESS,
+    INTERVAL_WIDE,
+    NOT_STEADY,
+    PAGE_FAULTS,
+    STATE_GROWS,
+    THROTTLED,
+)
 from convbench.core.record import Finding, Protocol, Reading
 from convbench.core.registry import probes
 from convbench.core.statistics import SAMPLES_FOR_PERCENTILE, median_interval
@@ -79,7 +88,7 @@ def latency(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]
     yield from _readings(sampling.samples, warm)
     yield Reading(metrics.REFERENCE, tuple(reference.samples))
     if (grown := _carried(subject)) > carried:
-        yield Finding("state_grows", data={"before": carried, "after": grown})
+        yield Finding(STATE_GROWS, data={"before": carried, "after": grown})
     if protocol.visits == 1:
         yield from _within_one_process(warm, sampling, protocol)
     if subject.device == "cpu":
@@ -116,10 +125,10 @@ def _rule(subject: Subject, protocol: Protocol) -> StoppingRule:
 def _within_one_process(warm: WarmUp, sampling: Sampling, protocol: Protocol) -> Iterator[Finding]:
     """What is amiss with the only visit; of several the spread between them tells more."""
     if not warm.steady:
-        yield Finding("not_steady", data={"change": warm.change})
+        yield Finding(NOT_STEADY, data={"change": warm.change})
     if sampling.verdict == "time is up":
         width = median_interval([sample.host for sample in sampling.samples]).relative_half_width
-        yield Finding("interval_wide", data={"relative": width, "target": protocol.target})
+        yield Finding(INTERVAL_WIDE, data={"relative": width, "target": protocol.target})
 
 
 def _readings(samples: list[Sample], warm: WarmUp) -> Iterator[Reading]:
@@ -135,7 +144,7 @@ def _page_faults(used: Usage, calls: int) -> Iterator[Reading | Finding]:
     yield Reading(metrics.SYSTEM_SHARE, (used.system_share,))
     if used.faults / calls >= MANY_FAULTS and used.system_share >= SYSTEM_SHARE:
         yield Finding(
-            "page_faults",
+            PAGE_FAULTS,
             data={
                 "faults_per_call": used.faults / calls,
                 "system_share": used.system_share,
@@ -147,12 +156,12 @@ def _page_faults(used: Usage, calls: int) -> Iterator[Reading | Finding]:
 def _busy(waited: float) -> Iterator[Finding]:
     """Several threads wait for each other at every operator: with a core taken, for one that is not running."""
     if waited > WAITING_TOGETHER and torch.get_num_threads() > 1:
-        yield Finding("busy_machine", data={"waited": waited, "threads": torch.get_num_threads()})
+        yield Finding(BUSY_MACHINE, data={"waited": waited, "threads": torch.get_num_threads()})
 
 
 def _disturbances(device: torch.device) -> Iterator[Finding]:
     """What held a GPU back while it was timed, as far as the driver tells."""
     if reasons := nvml.state(device).get("throttle_reasons"):
-        yield Finding("throttled", data={"reasons": str(reasons)})
+        yield Finding(THROTTLED, data={"reasons": str(reasons)})
     if others := nvml.foreign_processes(device, os.getpid()):
-        yield Finding("foreign_process", data={"pids": tuple(map(str, others))})
+        yield Finding(FOREIGN_PROCESS, data={"pids": tuple(map(str, others))})

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import torch
 
 from convbench.core import metrics
+from convbench.core.findings import OWN_THREADS
 from convbench.core.record import STAGES, Finding, Metric, Protocol, Reading
 from convbench.core.registry import probes
 from convbench.measure.machine import nvml
@@ -56,7 +57,7 @@ def _cpu(subject: Subject) -> Iterator[Reading | Finding]:
     yield Reading(metrics.CPU_PEAK, (timeline.peak,))
     yield from _parts(metrics.CPU_PEAK, timeline)
     if timeline.threads:
-        yield Finding("own_threads")
+        yield Finding(OWN_THREADS)
 
 
 def _parts(whole: Metric, timeline: allocations.Timeline) -> Iterator[Reading]:

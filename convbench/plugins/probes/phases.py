@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from convbench.core import metrics
+from convbench.core.findings import NO_GRADIENT
 from convbench.core.record import Finding, Protocol, Reading
 from convbench.core.registry import probes
 from convbench.measure.stages.hooks import call
@@ -32,7 +33,7 @@ def phases(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     if names := subject.run.without_gradient():
         named = dict(subject.model.named_parameters())
         shown = (*names[:NAMED], *((f"and {len(names) - NAMED} more",) if len(names) > NAMED else ()))
-        yield Finding("no_gradient", data={"params": sum(named[name].numel() for name in names), "names": shown})
+        yield Finding(NO_GRADIENT, data={"params": sum(named[name].numel() for name in names), "names": shown})
 
 
 def _split(subject: Subject) -> Split:

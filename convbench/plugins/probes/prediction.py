@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from convbench.core import metrics
 from convbench.core.errors import CaseFailed
+from convbench.core.findings import NOT_PREDICTED
 from convbench.core.record import Finding, Protocol, Reading
 from convbench.core.registry import probes
 from convbench.core.traits import opaque
@@ -28,4 +29,4 @@ def prediction(subject: Subject, protocol: Protocol) -> Iterator[Reading | Findi
     try:
         yield Reading(metrics.PREDICTED, (predict(subject.case, SHARE * protocol.timeout).peak,))
     except CaseFailed as error:
-        yield Finding("not_predicted", "note", {"reason": str(error)})
+        yield Finding(NOT_PREDICTED, "note", {"reason": str(error)})

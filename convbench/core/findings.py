@@ -1,0 +1,48 @@
+"""The code of every finding of convbench's own, once; a plug-in of another package may give codes of its own.
+
+To add one: name it here, yield ``Finding(NAME, data=...)``, and give its sentence in ``report.words.findings``.
+"""
+
+from __future__ import annotations
+
+NOT_STEADY = "not_steady"
+INTERVAL_WIDE = "interval_wide"
+PAGE_FAULTS = "page_faults"
+COUNTS_DISAGREE = "counts_disagree"
+COUNTED_ONCE = "counted_once"
+NOT_COUNTED = "not_counted"
+UNCOUNTED_OPERATORS = "uncounted_operators"
+NAME_STAGES = "name_stages"
+NOT_ON_META = "not_on_meta"
+SLOW_ON_META = "slow_on_meta"
+NOT_IN_INFERENCE_MODE = "not_in_inference_mode"
+RANDOM_OUTPUT = "random_output"
+RANDOM_WORK = "random_work"
+NOT_A_NUMBER = "not_a_number"
+INPUTS_CHANGED = "inputs_changed"
+OWN_THREADS = "own_threads"
+STAGES_UNSEEN = "stages_unseen"
+NO_GRADIENT = "no_gradient"
+NOT_CAPTURED = "not_captured"
+NOTHING_COMPILED = "nothing_compiled"
+THROTTLED = "throttled"
+FOREIGN_PROCESS = "foreign_process"
+BUSY_MACHINE = "busy_machine"
+WITHHELD = "withheld"
+TWO_SPEEDS = "two_speeds"
+STATE_GROWS = "state_grows"
+STAGES_DO_NOT_ADD_UP = "stages_do_not_add_up"
+OPAQUE_ENGINE = "opaque_engine"
+STAGES_BY_RUNTIME = "stages_by_runtime"
+FRAMES_ARE_NO_CLIP = "frames_are_no_clip"
+NOT_PREDICTED = "not_predicted"
+NOT_PROFILED = "not_profiled"
+TRACE_BOUNDED = "trace_bounded"
+DEAD_RUN = "dead_run"
+UNCONVERGED = "unconverged"
+FOLDS_INTO_LSTM = "folds_into_lstm"
+LOW_RANK = "low_rank"
+GRAPH_BREAKS = "graph_breaks"
+
+CATALOGUE = frozenset(value for name, value in dict(vars()).items() if name.isupper())
+"""Every code above."""
