@@ -13,16 +13,16 @@ from torch.utils import _pytree as pytree
 from convbench.core import metrics
 from convbench.core.findings import GRAPH_BREAKS, NOT_CAPTURED, NOTHING_COMPILED
 from convbench.core.record import Finding, Protocol, Reading
-from convbench.core.registry import probes
+from convbench.core.registry import declares, probes
 from convbench.core.traits import compiles
 from convbench.measure.counts.counted import NotCounted, count_forward, forward_twin, reason_of
 from convbench.measure.counts.dispatched import Flops, decomposing
-from convbench.measure.probes import exact
+from convbench.measure.probes import ProbeTraits
 from convbench.models.subject import Subject
 
 
 @probes.register("compile")
-@exact
+@declares(ProbeTraits(exact=True, order=90))
 def compile_capture(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     """Compiles a twin on the meta device with a backend that only counts; nothing for a case that is not compiled.
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from convbench.core import metrics
 from convbench.core.findings import COUNTED_ONCE, COUNTS_DISAGREE, RANDOM_WORK, UNCOUNTED_OPERATORS
 from convbench.core.record import Case, Finding, Protocol, Reading
-from convbench.core.registry import probes
+from convbench.core.registry import declares, probes
 from convbench.measure.counts import dispatched
 from convbench.measure.counts.counted import (
     NotCounted,
@@ -21,7 +21,7 @@ from convbench.measure.counts.counted import (
     reason_of,
 )
 from convbench.measure.counts.traced import trace as traced_counts
-from convbench.measure.probes import exact
+from convbench.measure.probes import ProbeTraits
 from convbench.models import network
 from convbench.models.subject import Subject, assemble_forward
 
@@ -30,7 +30,7 @@ DRAWS, SECONDS = 4, 2.0
 
 
 @probes.register("crosscheck")
-@exact
+@declares(ProbeTraits(exact=True, order=80))
 def crosscheck(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     """Traces a model that is not timed and says where its MACs by stage differ from those of the first count.
 

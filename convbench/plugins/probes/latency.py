@@ -21,10 +21,11 @@ from convbench.core.findings import (
     THROTTLED,
 )
 from convbench.core.record import Finding, Protocol, Reading
-from convbench.core.registry import probes
+from convbench.core.registry import declares, probes
 from convbench.core.statistics import SAMPLES_FOR_PERCENTILE, median_interval
 from convbench.core.visits import WAITING_TOGETHER
 from convbench.measure.machine import environment, nvml
+from convbench.measure.probes import ProbeTraits
 from convbench.measure.reference import Reference
 from convbench.measure.timing import Call, Clock, Sample, Sampling, StoppingRule, WarmUp, clock_for, warm_up
 from convbench.measure.waiting import Waiting
@@ -69,6 +70,7 @@ class Usage:
 
 
 @probes.register("latency")
+@declares(ProbeTraits(order=30, includes=("reference",)))
 def latency(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     """Seconds per call: warm-up until steady, then samples in turns with the reference workload until they suffice."""
     clock = clock_for(subject.device, subject.timed)

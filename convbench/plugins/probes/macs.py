@@ -10,10 +10,10 @@ from convbench.core import metrics
 from convbench.core.errors import line_of
 from convbench.core.findings import NAME_STAGES, NOT_COUNTED, STAGES_UNSEEN, UNCOUNTED_OPERATORS
 from convbench.core.record import Finding, Parts, Protocol, Reading
-from convbench.core.registry import probes
+from convbench.core.registry import declares, probes
 from convbench.measure.counts.counted import NotCounted, count_subject
 from convbench.measure.counts.dispatched import StageCounts
-from convbench.measure.probes import static
+from convbench.measure.probes import ProbeTraits
 from convbench.models.stages import WRAPPERS
 from convbench.models.subject import Subject
 
@@ -22,7 +22,7 @@ MUCH = 0.2
 
 
 @probes.register("macs")
-@static
+@declares(ProbeTraits(static=True, order=20))
 def macs(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     """Multiply-accumulates by stage, exact, of the call that is timed; FLOPs are twice as many.
 

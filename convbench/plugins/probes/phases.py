@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from convbench.core import metrics
 from convbench.core.findings import NO_GRADIENT
 from convbench.core.record import Finding, Protocol, Reading
-from convbench.core.registry import probes
+from convbench.core.registry import declares, probes
+from convbench.measure.probes import ProbeTraits
 from convbench.measure.stages.hooks import call
 from convbench.measure.stages.passes import passes
 from convbench.measure.stages.spans import PHASES
@@ -20,6 +21,7 @@ NAMED = 5
 
 
 @probes.register("phases")
+@declares(ProbeTraits(order=50))
 def phases(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     """Training's seconds forward, backward and in the optimizer; nothing for other scenarios.
 

@@ -10,9 +10,10 @@ from typing import Any
 from convbench.core import metrics
 from convbench.core.findings import OPAQUE_ENGINE, STAGES_BY_RUNTIME, STAGES_DO_NOT_ADD_UP
 from convbench.core.record import STAGES, Finding, Protocol, Reading
-from convbench.core.registry import probes
+from convbench.core.registry import declares, probes
 from convbench.core.statistics import median_interval
 from convbench.core.traits import INDUCTOR, engine, opaque
+from convbench.measure.probes import ProbeTraits
 from convbench.measure.stages.compiled import compiled_split
 from convbench.measure.stages.passes import passes
 from convbench.measure.stages.stopwatch import Split, split_by_hooks
@@ -29,6 +30,7 @@ Splitter = Callable[[Subject], Split]
 
 
 @probes.register("stages")
+@declares(ProbeTraits(order=40))
 def stages(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     """Time of backbone, reducer, LSTM, head and training's optimizer; of compiled cases what their trace can attribute.
 
