@@ -77,6 +77,14 @@ class ReducerTraits:
     control: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class ExecutorTraits:
+    """What an executor is: ``modules`` must be importable for it, ``extra`` is the extra of convbench that installs them."""
+
+    modules: tuple[str, ...] = ()
+    extra: str = ""
+
+
 def dtype_option(*, dtype: str) -> str:
     """The number type of a variant that has it as its option ``dtype``."""
     return dtype
