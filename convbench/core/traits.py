@@ -79,7 +79,7 @@ class ReducerTraits:
 
 @dataclass(frozen=True, slots=True)
 class ExecutorTraits:
-    """What an executor is: ``modules`` must be importable for it, ``extra`` is the extra of convbench that installs them."""
+    """What an executor is: ``modules`` must be importable for it, ``extra`` is the one that installs them."""
 
     modules: tuple[str, ...] = ()
     extra: str = ""
