@@ -214,7 +214,8 @@ def lesson(
     work = 3 * 32 * counts(base)["macs"] * 2
     rising = [1 - 0.5 ** (i + 1) if i < 9 else 1.0 for i in range(10)]
     ends = {"train_accuracy": min(1.0, accuracy + 0.05), "majority_accuracy": chance + 0.005, "classes": 1 / chance}
-    ends |= {"control_expected": 0.5} if control == "frame-shuffle" else {}
+    expected = {"frame-shuffle": 0.5, "label-permutation": chance}.get(control)
+    ends |= {"control_expected": expected} if expected else {}
     readings = [
         reading("steps", *steps),
         Reading(Metric("train_flops", "FLOP"), tuple(work * step for step in steps)),
