@@ -295,7 +295,7 @@ def test_every_column_of_a_run_is_documented():
 
 
 def test_columns_that_are_no_metrics_cannot_be_a_metrics_name():
-    assert set(table.WORDS) <= metrics.RESERVED
+    assert set(table.COLUMN_MEANINGS) <= metrics.RESERVED
 
 
 def test_no_metric_is_known_by_its_name_elsewhere():

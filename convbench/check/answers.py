@@ -105,7 +105,7 @@ class Answers:
                 workers |= self._open(stack, [name for name in self.sides if name not in workers], case)
                 paths = {name: str(self.folder / f"{name}-{digest(case.id)}.npz") for name in workers}
                 for name, worker in workers.items():
-                    worker.send("inspect", **case.words, name=case.id, outputs=paths[name])
+                    worker.send("inspect", **case.arguments, name=case.id, outputs=paths[name])
                 for name, worker in list(workers.items()):
                     try:
                         answers[case.id][name] = worker.receive() | {"path": paths[name]}

@@ -42,7 +42,7 @@ def _instructions(
         _refuse_after(deadline)
         workers = start_workers(sides, settings, folder, case.variables)
         for worker in workers.values():
-            stack.enter_context(worker).send("instructions", **case.words)
+            stack.enter_context(worker).send("instructions", **case.arguments)
         return {name: _counted(worker, deadline) for name, worker in workers.items()}
 
 

@@ -57,10 +57,10 @@ class Link:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def send(self, do: str, **words: Any) -> None:
+    def send(self, do: str, **arguments: Any) -> None:
         """Ask without waiting, so that two workers can work on it at once; ``receive`` waits."""
         try:
-            self.channel.write(json.dumps({"do": do, **words}).encode() + b"\n")
+            self.channel.write(json.dumps({"do": do, **arguments}).encode() + b"\n")
             self.channel.flush()
         except OSError:
             return
@@ -83,8 +83,8 @@ class Link:
             raise CaseFailed(kind, answer["error"]["message"])
         return answer
 
-    def ask(self, do: str, **words: Any) -> dict[str, Any]:
-        self.send(do, **words)
+    def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
+        self.send(do, **arguments)
         return self.receive()
 
     def close(self) -> None:

@@ -72,9 +72,9 @@ class Live(Server):
         super().__init__()
         self.call, self.device = call, device
 
-    def ask(self, do: str, **words: Any) -> dict[str, Any]:
+    def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
         """What a worker's link answers to the same question."""
-        answer: dict[str, Any] = getattr(self, do)(**words)
+        answer: dict[str, Any] = getattr(self, do)(**arguments)
         return answer
 
     def prepare(self, case: Any, seed: int, injected: tuple[int, int] | None = None) -> dict[str, Any]:  # noqa: ARG002

@@ -51,7 +51,8 @@ class CheckedCase:
     alone: bool = False
 
     @property
-    def words(self) -> dict[str, Any]:
+    def arguments(self) -> dict[str, Any]:
+        """What a worker is told of the case."""
         return {"case": self.case, "seed": self.seed}
 
     def settings(self, common: Settings) -> Settings:
@@ -217,12 +218,12 @@ def time_case(arms: Sequence[Arm], workers: dict[str, SideWorker], case: Checked
 
 
 def _prepared(arm: Arm, case: CheckedCase) -> dict[str, Any]:
-    return {**case.words, "injected": arm.injected.get(case.id)}
+    return {**case.arguments, "injected": arm.injected.get(case.id)}
 
 
-def _ask(workers: dict[str, SideWorker], arm: str, do: str, **words: Any) -> dict[str, Any]:
+def _ask(workers: dict[str, SideWorker], arm: str, do: str, **arguments: Any) -> dict[str, Any]:
     with _naming(arm):
-        return workers[arm].ask(do, **words)
+        return workers[arm].ask(do, **arguments)
 
 
 @contextmanager

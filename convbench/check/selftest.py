@@ -123,7 +123,7 @@ class Selftest:
             with SideWorker(self.side, case.settings(self.settings), self.folder, dict(case.variables)) as worker:
                 worker.greet()
                 worker.greeted()
-                answer = worker.ask("calibrate", **case.words, slowdown=slowdown)
+                answer = worker.ask("calibrate", **case.arguments, slowdown=slowdown)
             count, size = answer["injected"]
             self._injections[case.id, slowdown] = ((count, size), answer["achieved"])
         return self._injections[case.id, slowdown]

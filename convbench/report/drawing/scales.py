@@ -69,8 +69,8 @@ def label(value: float, unit: str, significant: int = 4) -> str:
     if unit == "×":
         return f"{value:.3g}×"
     scale = units.tick_scale(unit)
-    factor, words = next((step for step in reversed(scale) if value >= step[0] * 0.9995), scale[0])
-    return f"{value / factor:.{significant}g} {words}".rstrip()
+    factor, prefixed = next((step for step in reversed(scale) if value >= step[0] * 0.9995), scale[0])
+    return f"{value / factor:.{significant}g} {prefixed}".rstrip()
 
 
 def log_axis(axes: MplAxes, which: str, ends: tuple[float, float], unit: str, most: int = 8) -> None:
