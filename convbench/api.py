@@ -161,8 +161,8 @@ def check(
     """
     from convbench.check import against_base
     from convbench.check.gate import SilentAnnouncer
-    from convbench.check.link import Settings
     from convbench.check.rule import Rule
+    from convbench.check.settings import Settings
     from convbench.check.sides import Base
     from convbench.runs import script
 
@@ -195,9 +195,9 @@ def bisect(
     """
     from convbench.check import bisect as search
     from convbench.check.gate import SilentAnnouncer
-    from convbench.check.link import Settings
     from convbench.check.places import Span
     from convbench.check.rule import Rule
+    from convbench.check.settings import Settings
     from convbench.runs import script
 
     script.refuse_again()

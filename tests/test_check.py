@@ -17,8 +17,8 @@ import pytest
 
 from convbench.check import ci, counting, decision, gate, link, outcome, outputs, pairs, stock, verdict, words
 from convbench.check.inspection import Request
-from convbench.check.link import Settings
 from convbench.check.rule import Rule
+from convbench.check.settings import Settings
 from convbench.check.sides import Side, scratch_folder
 from convbench.check.timed import Timed
 from convbench.core.errors import BuildFailed, Refused, StoreError, SuiteError

@@ -19,8 +19,9 @@ import pytest
 import torch
 
 from convbench.check import link, outputs, pairs, sides, worker
-from convbench.check.link import Settings, SideWorker
+from convbench.check.link import SideWorker
 from convbench.check.pairs import Arm, CheckedCase, Failed, PairRequest
+from convbench.check.settings import Settings
 from convbench.check.sides import Side
 from convbench.check.stock import Stock
 from convbench.core.errors import CaseFailed
@@ -410,7 +411,7 @@ def test_a_case_is_timed_on_as_many_threads_as_it_asks_for(monkeypatch, side, he
         started.append(settings.threads)
         raise CaseFailed("error", "enough")
 
-    monkeypatch.setattr(pairs, "Worker", told)
+    monkeypatch.setattr(pairs, "SideWorker", told)
     arms = (Arm("base", side), Arm("head", side))
     list(pairs.measure([PairRequest(case, arms) for case in cases], Settings(threads=3), here))
     assert sorted(started) == [2, 3, 3]

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from convbench.check.link import Copy, Link, Settings, SideWorker
+from convbench.check.link import Copy, Link, SideWorker
 from convbench.check.outcome import Fact
 from convbench.check.pairs import CheckedCase
+from convbench.check.settings import Settings
 from convbench.check.sides import Side
 from convbench.check.stock import Stock, Variables
 from convbench.core.errors import BuildFailed, CaseFailed, Refused

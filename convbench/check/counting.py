@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from convbench.check.answers import Inspection, start_workers
-from convbench.check.link import Settings, SideWorker
+from convbench.check.link import SideWorker
 from convbench.check.outcome import INSTRUCTIONS, Fact
 from convbench.check.pairs import CheckedCase
+from convbench.check.settings import Settings
 from convbench.check.sides import Side
 from convbench.core.errors import BuildFailed, CaseFailed
 

@@ -11,10 +11,10 @@ import subprocess
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from convbench.check.settings import Settings
 from convbench.check.sides import Side
 from convbench.core import scratch
 from convbench.core.errors import CaseFailed, FailureKind, Refused
@@ -29,18 +29,6 @@ PROTOCOL = 1
 ALLOCATORS = {"glibc": malloc.variables(malloc.GLIBC), "glibc-arena": malloc.variables(malloc.GLIBC_ARENA)}
 """The variables that fix the C allocator of every worker, whatever this process was started with."""
 FREED = ("PYTHONPATH", "LD_PRELOAD", "MALLOC_ARENA_MAX", *malloc.NUMBERS)
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What both sides share: threads, C allocator, device, seconds of a slice and most seconds of a case in a pair."""
-
-    threads: int = 1
-    allocator: str = "glibc"
-    device: str = "cpu"
-    slice_s: float = 0.006
-    case_s: float = 3.0
-    timeout: float = 300.0
 
 
 class Link:

@@ -14,10 +14,10 @@ from typing import Any, Literal
 
 from convbench.check import decision, pairs
 from convbench.check.decision import CONFIRM_AT_MOST, SLOWER, Ratio
-from convbench.check.link import Settings
 from convbench.check.outcome import CaseOutcome, Timing
 from convbench.check.pairs import Arm, CheckedCase
 from convbench.check.rule import Rule
+from convbench.check.settings import Settings
 from convbench.check.sides import Side
 from convbench.check.verdict import CaseVerdict, verdict
 from convbench.check.worker import Server

@@ -16,8 +16,9 @@ import numpy as np
 import psutil
 from scipy.stats import median_abs_deviation
 
-from convbench.check.link import Settings, SideWorker
+from convbench.check.link import SideWorker
 from convbench.check.outcome import Timing
+from convbench.check.settings import Settings
 from convbench.check.sides import Side
 from convbench.check.stock import Stock
 from convbench.core.errors import CaseFailed

@@ -173,8 +173,8 @@ def _measured(
 ) -> list[Record]:
     """Measure into ``directory``; Ctrl-C says how to go on."""
     from convbench.check import floor
-    from convbench.check.link import Settings
     from convbench.check.rule import Rule
+    from convbench.check.settings import Settings
     from convbench.core import store
     from convbench.report.terminal import progress
     from convbench.runs import sweep
