@@ -1,4 +1,4 @@
-"""The first count: torch's FlopCounterMode over the very call that is timed, with stages told by their modules' entries.
+"""The first count: torch's FlopCounterMode over the very call that is timed, stages told by their modules' entries.
 
 On ``meta``, where an LSTM decomposes into products that torch counts exactly and nothing is computed; where a model
 cannot run there, on its device, with the fused recurrent operators of oneDNN and cuDNN off. The convention is torch's:
