@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from convbench.core import files, git, imports, lock, store
 from convbench.core.commands import Command
+from convbench.core.default_folders import BISECT, REPORTS
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Protocol
 from convbench.core.registry import SHELVES, Registry, did_you_mean
@@ -103,7 +104,7 @@ def run(
             f"progress={_shown(progress)}: give True for a bar, or a watcher with begins() and ended()"
         )
     loaded = load(suite, overrides)
-    directory = files.named("out", out) if out is not None else Path("reports") / loaded.name
+    directory = files.named("out", out) if out is not None else REPORTS / loaded.name
     picked, left_out = _texts("only", only), _texts("skip", skip)
     probes = preparation.profiler(loaded, directory)
     with _executor(loaded, device, executor, executor_options or {}, probes) as measuring:
@@ -160,8 +161,8 @@ def check(
     """
     from convbench.check import against_base
     from convbench.check.gate import SilentAnnouncer
-    from convbench.check.link import Settings
     from convbench.check.rule import Rule
+    from convbench.check.settings import Settings
     from convbench.check.sides import Base
     from convbench.runs import script
 
@@ -185,7 +186,7 @@ def bisect(
     device: str = "auto",
     detect: float = 0.05,
     budget: float | None = None,
-    out: str | Path = "reports/bisect/search.json",
+    out: str | Path = f"{BISECT}/search.json",
 ) -> Bisected:
     """The first commit after ``good`` that is slower, by paired checks along the history, as ``convbench bisect`` does.
 
@@ -194,9 +195,9 @@ def bisect(
     """
     from convbench.check import bisect as search
     from convbench.check.gate import SilentAnnouncer
-    from convbench.check.link import Settings
     from convbench.check.places import Span
     from convbench.check.rule import Rule
+    from convbench.check.settings import Settings
     from convbench.runs import script
 
     script.refuse_again()

@@ -22,6 +22,7 @@ from convbench.core.record import (
     RunDescription,
     Trial,
 )
+from convbench.core.traits import notes_of
 
 UNITS = {"s": "s", "bytes": "B", "params": "1", "macs": "MAC", "flops": "FLOP", "adds": "1"}
 SPEED = {"eager": 1.0, "channels_last": 0.85, "compile": 0.34, "channels_last+compile": 0.29}
@@ -118,9 +119,13 @@ def record(of: Case | None = None, *, samples: int = 60, latency: float | None =
     if "compile" in of.variant_name:
         extra = {"compile_s": 4.2, "graphs": 1, "graph_breaks": 1, "flops_captured": 0.97}
         readings += [reading(name, value) for name, value in extra.items()]
-    return replace(
-        Record(of, "ok", tuple(readings), environment="e1", started="2026-11-22T12:00:00Z", seconds=2), **more
-    )
+    noted = {
+        "conditions": notes_of(replace(of, variant=())),
+        "environment": "e1",
+        "started": "2026-11-22T12:00:00Z",
+        "seconds": 2,
+    }
+    return Record(of, "ok", tuple(readings), **{**noted, **more})
 
 
 def failed(of: Case, message: str = "output differs from eager: max 0.3", kind: str = "wrong output", **more) -> Record:
@@ -209,7 +214,8 @@ def lesson(
     work = 3 * 32 * counts(base)["macs"] * 2
     rising = [1 - 0.5 ** (i + 1) if i < 9 else 1.0 for i in range(10)]
     ends = {"train_accuracy": min(1.0, accuracy + 0.05), "majority_accuracy": chance + 0.005, "classes": 1 / chance}
-    ends |= {"control_expected": 0.5} if control == "frame-shuffle" else {}
+    expected = {"frame-shuffle": 0.5, "label-permutation": chance}.get(control)
+    ends |= {"control_expected": expected} if expected else {}
     readings = [
         reading("steps", *steps),
         Reading(Metric("train_flops", "FLOP"), tuple(work * step for step in steps)),

@@ -23,9 +23,9 @@ from torch.nn.utils.rnn import pack_sequence
 import convbench
 from convbench import api
 from convbench.check import live as pairs
-from convbench.check.link import Settings
 from convbench.check.outcome import Timing
 from convbench.check.rule import Rule
+from convbench.check.settings import Settings
 from convbench.core.commands import Command
 from convbench.core.statistics import Interval
 from convbench.measure.live import measurement

@@ -18,11 +18,11 @@ from test_check_sides import run as git
 from convbench.check import bisect, bisected, gate, places
 from convbench.check.decision import Triple
 from convbench.check.inspection import Request
-from convbench.check.link import Settings
 from convbench.check.outcome import Timing
 from convbench.check.pairs import CheckedCase
 from convbench.check.rule import Rule
 from convbench.check.search import Model, Range, Search
+from convbench.check.settings import Settings
 from convbench.check.sides import Here, Side
 from convbench.check.timed import Timed
 from convbench.core.errors import ConvbenchError, Refused, StoreError

@@ -17,11 +17,12 @@ import pytest
 
 from convbench.check import ci, counting, decision, gate, link, outcome, outputs, pairs, stock, verdict, words
 from convbench.check.inspection import Request
-from convbench.check.link import Settings
 from convbench.check.rule import Rule
+from convbench.check.settings import Settings
 from convbench.check.sides import Side, scratch_folder
 from convbench.check.timed import Timed
 from convbench.core.errors import BuildFailed, Refused, StoreError, SuiteError
+from convbench.measure import parity
 
 FAKE = Path(__file__).with_name("fake_worker.py")
 SAME = {"seconds": {"gap": 0.010, "fc": 0.020}}
@@ -548,3 +549,7 @@ def test_trainings_are_left_out_and_said(run):
     alone = quality | {"seconds": {"digits": 9.0}}
     with pytest.raises(SuiteError, match="fake: only trainings and read-outs are selected, and a check times calls"):
         run(alone, alone)
+
+
+def test_a_check_and_a_run_take_the_same_for_next_to_nothing():
+    assert outputs.NEXT_TO_NOTHING == parity.NEXT_TO_NOTHING

@@ -20,6 +20,7 @@ from test_check_sides import run as git
 
 from convbench.check import floor, link, outcome
 from convbench.check.rule import Rule
+from convbench.check.settings import Settings
 from convbench.core import lock
 
 FAKE = Path(__file__).with_name("fake_worker.py")
@@ -419,12 +420,12 @@ def test_a_base_of_another_protocol_is_exit_4(here):
 
 def test_the_floor_is_kept_by_machine_setting_and_rule(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    machine, settings, rule = {"cpu": "a", "torch": "2.13"}, link.Settings(), Rule()
+    machine, settings, rule = {"cpu": "a", "torch": "2.13"}, Settings(), Rule()
     assert floor.known(machine, settings, rule) is None
     floor.keep(machine, settings, rule, 0.03)
     assert floor.known(machine, settings, rule) == 0.03
     assert floor.known(machine | {"cpu": "b"}, settings, rule) is None
-    assert floor.known(machine, link.Settings(allocator="glibc-arena"), rule) is None
+    assert floor.known(machine, Settings(allocator="glibc-arena"), rule) is None
     assert floor.known(machine, settings, Rule.detecting(0.03)) is None
 
 

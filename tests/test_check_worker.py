@@ -19,8 +19,9 @@ import pytest
 import torch
 
 from convbench.check import link, outputs, pairs, sides, worker
-from convbench.check.link import Settings, SideWorker
+from convbench.check.link import SideWorker
 from convbench.check.pairs import Arm, CheckedCase, Failed, PairRequest
+from convbench.check.settings import Settings
 from convbench.check.sides import Side
 from convbench.check.stock import Stock
 from convbench.core.errors import CaseFailed
@@ -74,7 +75,7 @@ def test_a_plan_has_every_case_with_its_resolved_id(planned):
 
 
 def test_inspection_tells_exact_counts_and_writes_the_output(real, planned, here):
-    answer = real.ask("inspect", **planned[0].words, name=planned[0].id, outputs=str(here / "out.npz"))
+    answer = real.ask("inspect", **planned[0].arguments, name=planned[0].id, outputs=str(here / "out.npz"))
     assert answer["facts"]["params"] == 28 * 32 + 4 * 8 * (32 + 8 + 2)
     assert answer["facts"]["dtype"] == "torch.float32"
     assert answer["facts"]["not counted"] == "nothing"
@@ -272,7 +273,7 @@ def test_what_a_model_prints_stays_out_of_the_channel(real, here):
 def test_work_that_is_put_in_is_as_much_as_was_asked_and_is_seen_by_a_pair(side, real, planned, here):
     """Twice the work: the ratio is near two, far from what load on this machine can do to a pair on one core."""
     case = planned[2]
-    injected = real.ask("calibrate", **case.words, slowdown=1.0)["injected"]
+    injected = real.ask("calibrate", **case.arguments, slowdown=1.0)["injected"]
     real.ask("release")
     arms = (Arm("base", side), Arm("head", side, {case.id: tuple(injected)}))
     visits = [PairRequest(planned_case, arms) for planned_case in (case, planned[0])]

@@ -11,6 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from convbench.core.registry import Plugin, declares, executors
+from convbench.core.traits import ExecutorTraits
+from convbench.measure.machine import doctor
+
 EXTRAS = ("onnx", "onnxruntime", "onnxscript", "openvino", "torchao")
 ROOT = Path(__file__).parent.parent
 PROGRAM = """
@@ -92,6 +96,22 @@ def test_doctor_says_which_runtimes_are_lacking(answers: dict[str, dict[str, lis
         assert not good
         assert f"pip install 'convbench[{extra}]' for" in message
         assert variants in message
+
+
+def test_doctor_names_the_extra_of_any_executor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of convbench's own were in a list of it, by their names."""
+
+    @declares(ExecutorTraits(modules=("no_such_module",), extra="shop"))
+    class Shop:
+        pass
+
+    monkeypatch.setitem(executors._plugins, "shop", Plugin("shop", Shop, "", {}))
+    rows = {row.name: row for row in doctor._extras()}
+    assert {"[ray]", "[slurm]"} <= set(rows)
+    assert (rows["[shop]"].good, rows["[shop]"].message) == (
+        False,
+        "pip install 'convbench[shop]' for the executor shop",
+    )
 
 
 def test_the_list_of_variants_says_so_too(installed: Path) -> None:

@@ -11,9 +11,9 @@ from wild import Ending
 
 from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Record, Whole
-from convbench.core.registry import Plugin, probes
+from convbench.core.registry import Plugin, declares, probes
 from convbench.measure import attempts, first_call, harness
-from convbench.measure.probes import late, static
+from convbench.measure.probes import ProbeTraits, is_exact, late, static, traits_of
 from convbench.models import subject
 
 QUICK = Protocol(max_warmup=0.02, max_time=0.05, min_samples=6, target=0.5)
@@ -167,6 +167,28 @@ def test_metrics_choose_probes_in_running_order():
     assert [plugin.name for plugin in harness.select(["latency", "params"])] == ["params", "latency"]
     assert not harness.needs_isolation(["params", "macs"])
     assert harness.needs_isolation(["memory"])
+
+
+def test_a_probe_says_itself_when_it_runs_and_what_it_includes(monkeypatch):
+    """Names of convbench's own were known to the harness, so that a probe of anybody's could say neither."""
+
+    @declares(ProbeTraits(order=15, includes=("params",)))
+    def totals(_subject, _protocol):
+        return ()
+
+    monkeypatch.setitem(probes._plugins, "totals", Plugin("totals", totals, "", {}))
+    assert [plugin.name for plugin in harness.select(["macs", "totals", "params"])] == ["totals", "macs"]
+    assert [plugin.name for plugin in harness.select(["latency", "reference"])] == ["latency"]
+
+
+def test_a_trait_of_a_probe_leaves_those_before_it():
+    @static
+    @declares(ProbeTraits(order=15))
+    def totals(_subject, _protocol):
+        return ()
+
+    assert traits_of(late(totals)) == ProbeTraits(static=True, late=True, order=15)
+    assert is_exact(totals)
 
 
 def test_a_late_probe_of_anybodys_runs_when_all_else_is_known(monkeypatch):

@@ -22,9 +22,9 @@ import records as made
 from convbench.analysis.history import overview
 from convbench.analysis.table import write_csv
 from convbench.check import ci
-from convbench.check.link import Settings
 from convbench.check.outcome import CaseOutcome, Outcome, SideOutcome
 from convbench.check.rule import Rule
+from convbench.check.settings import Settings
 from convbench.core import cache, code, files, imports, lock, scratch, store, text
 from convbench.core.errors import ConvbenchError, StoreError, SuiteError
 from convbench.core.record import Failure, Protocol, RunDescription

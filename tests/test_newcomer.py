@@ -11,9 +11,7 @@ import command
 import newcomer
 import pytest
 
-from convbench.analysis.costs.ranking import POSITION_BY_NAME
 from convbench.core import store
-from convbench.core.registry import reducers
 
 OWN = "[shop-plugins 1.2]"
 
@@ -184,11 +182,3 @@ def test_what_a_variant_is_can_be_asked_without_torch():
         *("onnxruntime", "openvino", "optimizer", "tensorrt"),
     ]
     assert declared == "fp16 inductor True True"
-
-
-def test_a_report_of_old_runs_knows_of_the_reducers_what_they_declare():
-    declared = {plugin.name: plugin.declared for plugin in reducers if plugin.module.startswith("convbench.plugins.")}
-    positions = {
-        name: "control" if declaration.control else declaration.position for name, declaration in declared.items()
-    }
-    assert positions == POSITION_BY_NAME

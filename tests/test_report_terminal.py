@@ -117,7 +117,7 @@ def test_no_number_of_a_table_is_broken_however_narrow(width):
     rows = [("conv/spatial-softmax/64", "1.234 ms", "0.991 to 1.012", "ok"), ("gap", "–", "–", "regression")]
     out = io.StringIO()
     screen = Console(file=out, width=width, color_system=None)
-    print_table(screen, ("case", "head", "95 % interval", "verdict"), rows, "smoke: head", words=("case", "verdict"))
+    print_table(screen, ("case", "head", "95 % interval", "verdict"), rows, "smoke: head", wrapping=("case", "verdict"))
     lines = out.getvalue().splitlines()
     assert max(map(len, lines)) <= width
     for whole in ("smoke: head", "1.234 ms", "0.991 to 1.012"):

@@ -19,6 +19,7 @@ from convbench.analysis.choice.recommendation import Ask
 from convbench.analysis.costs.headlines import headline_of
 from convbench.analysis.quality.qualities import by_task, qualities
 from convbench.analysis.results import results
+from convbench.core import findings as codes
 from convbench.core import metrics, visits
 from convbench.core.record import Case, Choice, Failure, Finding, Reading, Recurrent, Visit, Whole
 from convbench.core.registry import figures
@@ -310,14 +311,21 @@ def test_every_finding_has_a_sentence_with_its_data(code):
     assert "{" not in text
 
 
-def test_every_finding_that_is_made_anywhere_has_words():
-    codes = set()
-    for path in Path(findings.__file__).parents[2].rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Finding" and node.args:
-                codes.add(getattr(node.args[0], "value", None))
-    assert codes
-    assert codes <= set(findings._SENTENCES)
+def test_every_finding_of_the_catalogue_has_a_sentence():
+    assert set(findings._SENTENCES) == codes.CATALOGUE
+
+
+def test_every_finding_that_is_made_anywhere_is_named_by_the_catalogue():
+    """A code that is written out may be mistyped, and would be shown without its sentence."""
+    arguments = [
+        (path.name, node.args[0])
+        for path in Path(findings.__file__).parents[2].rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Finding" and node.args
+    ]
+    assert arguments
+    assert [place for place in arguments if not isinstance(place[1], ast.Name)] == []
+    assert {argument.id for _, argument in arguments} == {code.upper() for code in codes.CATALOGUE}
 
 
 def test_every_sentence_is_tested():

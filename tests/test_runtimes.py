@@ -21,7 +21,8 @@ from convbench.analysis.quality.qualities import qualities
 from convbench.core import metrics, scratch, traits
 from convbench.core.errors import CaseFailed, ConvbenchError, Impossible, Unavailable
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Reading, Recurrent, Whole
-from convbench.core.registry import variants
+from convbench.core.registry import Plugin, declares, variants
+from convbench.core.traits import VariantTraits
 from convbench.measure import attempts, harness
 from convbench.measure.first_call import open_case
 from convbench.measure.handover import hand_over
@@ -35,7 +36,7 @@ from convbench.models.network import build
 from convbench.models.runtimes import export_error, onnx_file, ort
 from convbench.models.runtimes.int8 import calibration_clips
 from convbench.models.runtimes.ov import OpenVino
-from convbench.models.subject import assemble, transform
+from convbench.models.subject import Subject, assemble, transform
 from convbench.models.variants import refuse_misplaced
 
 TESTS = Path(__file__).parent
@@ -409,6 +410,22 @@ def test_a_combination_without_sense_is_refused_in_a_sentence(written: str, reas
     (combination,) = suite.load(str(path)).cases
     with pytest.raises(Impossible, match=reason):
         refuse_misplaced(combination)
+
+
+def test_a_runtime_of_anybodys_names_what_it_combines_with_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``int8`` and ``half`` had to name each runtime too, and ``int8`` knew by name which quantise by themselves."""
+
+    @declares(VariantTraits(combines=("int8", "half"), last=True, takes_quantisation=True))
+    def shop(subject: Subject) -> Subject:
+        return subject
+
+    monkeypatch.setitem(variants._plugins, "shop", Plugin("shop", shop, "", {}))
+    refuse_misplaced(case(Choice("int8"), Choice("shop")))
+    refuse_misplaced(case(Choice("half"), Choice("shop")))
+    with pytest.raises(Impossible, match=r"half and int8 .*: it combines with allocator, .*shop"):
+        refuse_misplaced(case(Choice("half"), Choice("int8"), Choice("shop")))
+    with pytest.raises(Impossible, match="torchao quantises for torch alone"):
+        transform(assemble(case(Choice("int8", (("method", "torchao"),)), Choice("shop")), 0))
 
 
 @pytest.mark.parametrize("name", [*ENGINES, "int8", "half"])

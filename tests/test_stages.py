@@ -335,4 +335,6 @@ def test_the_call_of_a_users_scenario_need_not_have_a_hash():
         with listening(case_subject, listener):
             call(case_subject, listener.phase)
     assert listener.said == 2 * ["forward", *FORWARD]
-    assert {id(case_subject.model.lstm), id(case_subject.model.head)} < {module for module, _ in case_subject.doors}
+    assert {id(case_subject.model.lstm), id(case_subject.model.head)} < {
+        module for module, _ in case_subject.stage_entries
+    }

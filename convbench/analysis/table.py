@@ -30,7 +30,7 @@ COLUMNS = (
 )  # fmt: skip
 """What every row begins with, in this order; further columns follow."""
 
-WORDS = {
+COLUMN_MEANINGS = {
     "case": "The case's id: what every file and page calls it.",
     "backbone": "Backbone with the options that differ from its defaults.",
     "reducer": "Reducer with the options that differ from its defaults.",
@@ -64,10 +64,10 @@ class Column(NamedTuple):
 
 def columns(own: Iterable[Metric] = ()) -> list[Column]:
     """Every column that a row can have, the fixed ones first; ``own`` are further metrics, of somebody's own."""
-    words = {name: Column(name, "", meaning) for name, meaning in WORDS.items()}
+    plain = {name: Column(name, "", meaning) for name, meaning in COLUMN_MEANINGS.items()}
     candidates = (*metrics.CATALOGUE.values(), metrics.LSTM_INPUT, *own)
     units = {metric.name: Column(metric.name, metric.unit, metric.description or metric.title) for metric in candidates}
-    known = {**words, **units}
+    known = {**plain, **units}
     del known[metrics.LATENCY.name]
     return [*(known.pop(name) for name in COLUMNS), *known.values()]
 

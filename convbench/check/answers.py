@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from convbench.check.link import Copy, Link, Settings, SideWorker
+from convbench.check.link import Copy, Link, SideWorker
 from convbench.check.outcome import Fact
 from convbench.check.pairs import CheckedCase
+from convbench.check.settings import Settings
 from convbench.check.sides import Side
 from convbench.check.stock import Stock, Variables
 from convbench.core.errors import BuildFailed, CaseFailed, Refused
@@ -105,7 +106,7 @@ class Answers:
                 workers |= self._open(stack, [name for name in self.sides if name not in workers], case)
                 paths = {name: str(self.folder / f"{name}-{digest(case.id)}.npz") for name in workers}
                 for name, worker in workers.items():
-                    worker.send("inspect", **case.words, name=case.id, outputs=paths[name])
+                    worker.send("inspect", **case.arguments, name=case.id, outputs=paths[name])
                 for name, worker in list(workers.items()):
                     try:
                         answers[case.id][name] = worker.receive() | {"path": paths[name]}

@@ -21,11 +21,11 @@ from convbench.check.bisected import Bisected, State
 from convbench.check.decision import Ratio
 from convbench.check.inspection import Request, inspect
 from convbench.check.ledger import no_resume
-from convbench.check.link import Settings
 from convbench.check.pairs import Arm, CheckedCase, Failed, PairRequest
 from convbench.check.places import Line, Span
 from convbench.check.rule import Rule
 from convbench.check.search import Model
+from convbench.check.settings import Settings
 from convbench.check.sides import Here, Side, scratch_folder
 from convbench.check.stock import Stock
 from convbench.check.timed import Timed

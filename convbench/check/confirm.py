@@ -16,9 +16,9 @@ from convbench.analysis.history.numbers import machine_name
 from convbench.analysis.history.overview import History
 from convbench.check import gate, outcome, sides
 from convbench.check.inspection import Request
-from convbench.check.link import Settings
 from convbench.check.outcome import Outcome
 from convbench.check.rule import Rule
+from convbench.check.settings import Settings
 from convbench.check.sides import Here
 from convbench.check.verdict import CaseVerdict, verdicts
 from convbench.core import files, git, installed, store

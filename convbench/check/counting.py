@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from convbench.check.answers import Inspection, start_workers
-from convbench.check.link import Settings, SideWorker
+from convbench.check.link import SideWorker
 from convbench.check.outcome import INSTRUCTIONS, Fact
 from convbench.check.pairs import CheckedCase
+from convbench.check.settings import Settings
 from convbench.check.sides import Side
 from convbench.core.errors import BuildFailed, CaseFailed
 
@@ -42,7 +43,7 @@ def _instructions(
         _refuse_after(deadline)
         workers = start_workers(sides, settings, folder, case.variables)
         for worker in workers.values():
-            stack.enter_context(worker).send("instructions", **case.words)
+            stack.enter_context(worker).send("instructions", **case.arguments)
         return {name: _counted(worker, deadline) for name, worker in workers.items()}
 
 

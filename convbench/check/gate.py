@@ -14,10 +14,10 @@ from convbench.check import pairs, progress
 from convbench.check.answers import Inspection
 from convbench.check.counting import count_instructions
 from convbench.check.inspection import Request, inspect
-from convbench.check.link import Settings
 from convbench.check.outcome import CaseOutcome, Outcome, SideOutcome
 from convbench.check.pairs import Arm, CheckedCase, PairRequest
 from convbench.check.rule import Rule
+from convbench.check.settings import Settings
 from convbench.check.sides import Side
 from convbench.check.stock import Stock
 from convbench.check.timed import Timed

@@ -12,9 +12,10 @@ from typing import Any
 from convbench.check import origin, outputs
 from convbench.check.answers import Answers, Inspection, fresh_copy, keep_worker, start_workers
 from convbench.check.ledger import Ledger
-from convbench.check.link import Link, Settings
+from convbench.check.link import Link
 from convbench.check.outcome import OUTPUT, Fact
 from convbench.check.pairs import CheckedCase, groups
+from convbench.check.settings import Settings
 from convbench.check.sides import Side
 from convbench.check.stock import Stock
 from convbench.core.errors import CaseFailed, SuiteError, line_of

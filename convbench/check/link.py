@@ -11,10 +11,10 @@ import subprocess
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from convbench.check.settings import Settings
 from convbench.check.sides import Side
 from convbench.core import scratch
 from convbench.core.errors import CaseFailed, FailureKind, Refused
@@ -31,18 +31,6 @@ ALLOCATORS = {"glibc": malloc.variables(malloc.GLIBC), "glibc-arena": malloc.var
 FREED = ("PYTHONPATH", "LD_PRELOAD", "MALLOC_ARENA_MAX", *malloc.NUMBERS)
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What both sides share: threads, C allocator, device, seconds of a slice and most seconds of a case in a pair."""
-
-    threads: int = 1
-    allocator: str = "glibc"
-    device: str = "cpu"
-    slice_s: float = 0.006
-    case_s: float = 3.0
-    timeout: float = 300.0
-
-
 class Link:
     """A channel to a process of a side, fresh or a copy. Raises CaseFailed where it dies, hangs or refuses."""
 
@@ -57,10 +45,10 @@ class Link:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def send(self, do: str, **words: Any) -> None:
+    def send(self, do: str, **arguments: Any) -> None:
         """Ask without waiting, so that two workers can work on it at once; ``receive`` waits."""
         try:
-            self.channel.write(json.dumps({"do": do, **words}).encode() + b"\n")
+            self.channel.write(json.dumps({"do": do, **arguments}).encode() + b"\n")
             self.channel.flush()
         except OSError:
             return
@@ -83,8 +71,8 @@ class Link:
             raise CaseFailed(kind, answer["error"]["message"])
         return answer
 
-    def ask(self, do: str, **words: Any) -> dict[str, Any]:
-        self.send(do, **words)
+    def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
+        self.send(do, **arguments)
         return self.receive()
 
     def close(self) -> None:

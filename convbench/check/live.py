@@ -14,10 +14,10 @@ from typing import Any, Literal
 
 from convbench.check import decision, pairs
 from convbench.check.decision import CONFIRM_AT_MOST, SLOWER, Ratio
-from convbench.check.link import Settings
 from convbench.check.outcome import CaseOutcome, Timing
 from convbench.check.pairs import Arm, CheckedCase
 from convbench.check.rule import Rule
+from convbench.check.settings import Settings
 from convbench.check.sides import Side
 from convbench.check.verdict import CaseVerdict, verdict
 from convbench.check.worker import Server
@@ -72,9 +72,9 @@ class Live(Server):
         super().__init__()
         self.call, self.device = call, device
 
-    def ask(self, do: str, **words: Any) -> dict[str, Any]:
+    def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
         """What a worker's link answers to the same question."""
-        answer: dict[str, Any] = getattr(self, do)(**words)
+        answer: dict[str, Any] = getattr(self, do)(**arguments)
         return answer
 
     def prepare(self, case: Any, seed: int, injected: tuple[int, int] | None = None) -> dict[str, Any]:  # noqa: ARG002

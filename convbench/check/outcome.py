@@ -15,8 +15,8 @@ from statistics import median
 from pydantic import TypeAdapter, ValidationError
 
 from convbench.check.decision import Triple
-from convbench.check.link import Settings
 from convbench.check.rule import Rule
+from convbench.check.settings import Settings
 from convbench.core import files, json_form
 from convbench.core.errors import StoreError
 from convbench.core.record import Scalar

@@ -16,8 +16,9 @@ import numpy as np
 import psutil
 from scipy.stats import median_abs_deviation
 
-from convbench.check.link import Settings, SideWorker
+from convbench.check.link import SideWorker
 from convbench.check.outcome import Timing
+from convbench.check.settings import Settings
 from convbench.check.sides import Side
 from convbench.check.stock import Stock
 from convbench.core.errors import CaseFailed
@@ -51,7 +52,8 @@ class CheckedCase:
     alone: bool = False
 
     @property
-    def words(self) -> dict[str, Any]:
+    def arguments(self) -> dict[str, Any]:
+        """What a worker is told of the case."""
         return {"case": self.case, "seed": self.seed}
 
     def settings(self, common: Settings) -> Settings:
@@ -217,12 +219,12 @@ def time_case(arms: Sequence[Arm], workers: dict[str, SideWorker], case: Checked
 
 
 def _prepared(arm: Arm, case: CheckedCase) -> dict[str, Any]:
-    return {**case.words, "injected": arm.injected.get(case.id)}
+    return {**case.arguments, "injected": arm.injected.get(case.id)}
 
 
-def _ask(workers: dict[str, SideWorker], arm: str, do: str, **words: Any) -> dict[str, Any]:
+def _ask(workers: dict[str, SideWorker], arm: str, do: str, **arguments: Any) -> dict[str, Any]:
     with _naming(arm):
-        return workers[arm].ask(do, **words)
+        return workers[arm].ask(do, **arguments)
 
 
 @contextmanager

@@ -20,9 +20,10 @@ from scipy.stats import binomtest
 
 from convbench.check import decision, gate, inspection
 from convbench.check.inspection import Request
-from convbench.check.link import Settings, SideWorker
+from convbench.check.link import SideWorker
 from convbench.check.pairs import Arm, CheckedCase
 from convbench.check.rule import Rule
+from convbench.check.settings import Settings
 from convbench.check.sides import Side
 from convbench.check.stock import Stock
 from convbench.check.timed import Timed
@@ -123,7 +124,7 @@ class Selftest:
             with SideWorker(self.side, case.settings(self.settings), self.folder, dict(case.variables)) as worker:
                 worker.greet()
                 worker.greeted()
-                answer = worker.ask("calibrate", **case.words, slowdown=slowdown)
+                answer = worker.ask("calibrate", **case.arguments, slowdown=slowdown)
             count, size = answer["injected"]
             self._injections[case.id, slowdown] = ((count, size), answer["achieved"])
         return self._injections[case.id, slowdown]

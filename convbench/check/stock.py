@@ -7,7 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-from convbench.check.link import Settings, SideWorker
+from convbench.check.link import SideWorker
+from convbench.check.settings import Settings
 from convbench.check.sides import Side
 from convbench.core.errors import CaseFailed
 

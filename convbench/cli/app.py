@@ -95,10 +95,10 @@ def main() -> None:
     """Entry point: a user's mistake ends in one message and its exit code, never in a traceback."""
     from convbench.cli import ending, terminal
 
-    words = sys.argv[1:]
+    argv = sys.argv[1:]
     del sys.argv[1:]  # processes inherit them, and a user's module that parses arguments would take them for its own
     with terminal.guarded() as out:
-        code = ending.code_of(partial(app, words, standalone_mode=False))
+        code = ending.code_of(partial(app, argv, standalone_mode=False))
         out.flush()
         if problem := terminal.not_written(out):
             print(f"convbench: {problem}", file=sys.stderr)

@@ -9,12 +9,12 @@ import typer
 
 from convbench.cli.app import Device, Only, Overrides, Skip, Source, app
 from convbench.cli.gate import Allocator, AnnouncedLines, Detect, Threads, rule_of, seconds_of, settings_of, undisturbed
+from convbench.core.default_folders import BISECT
 from convbench.core.errors import ConvbenchError
 
 if TYPE_CHECKING:
     from convbench.check.bisected import Bisected
 
-REPORTS = Path("reports/bisect")
 NAMED, A_RANGE = 0, 3
 
 
@@ -57,7 +57,7 @@ def bisect(
         raise ConvbenchError("name what to search: --good REF [--bad REF] for commits, or --package NAME FROM..TO")
     if package[0] and (bad != "HEAD" or build):
         raise ConvbenchError("--bad and --build are for commits, and --package searches versions: leave them out")
-    place = as_json or REPORTS / f"{Path(suite).stem}.json"
+    place = as_json or BISECT / f"{Path(suite).stem}.json"
     if resume and not place.exists():
         raise ConvbenchError(f"--resume: {place} is not there: name with --json what the interrupted search wrote")
     files.refuse_unwritable(place)

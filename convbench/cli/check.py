@@ -114,7 +114,7 @@ def _show(outcome: Outcome) -> int:
     from convbench.check.verdict import exit_code
 
     out, rows = console(), words.rows(outcome)
-    print_table(out, words.HEADINGS, [row.cells for row in rows], words.heading(outcome), words=("case", "verdict"))
+    print_table(out, words.HEADINGS, [row.cells for row in rows], words.heading(outcome), wrapping=("case", "verdict"))
     details = [f"{row.case}: {detail}" for row in rows for detail in row.details]
     out.print("\n".join([*details, *words.footing(outcome), words.headline(outcome)]), markup=False, highlight=False)
     return exit_code(outcome)

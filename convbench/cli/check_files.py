@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from convbench.core.default_folders import CHECK
 from convbench.core.errors import ConvbenchError, StoreError
 
 if TYPE_CHECKING:
     from convbench.check.ledger import Ledger
     from convbench.check.outcome import Outcome
 
-REPORTS = Path("reports/check")
 SUMMARY = "GITHUB_STEP_SUMMARY"
 
 
@@ -29,7 +29,7 @@ class CheckFiles:
     def __init__(self, suite: str, as_json: Path | None, junit: Path | None, summary: Path | None) -> None:
         from convbench.core import files
 
-        self._json, self._junit, self._summary = as_json or REPORTS / f"{Path(suite).stem}.json", junit, summary
+        self._json, self._junit, self._summary = as_json or CHECK / f"{Path(suite).stem}.json", junit, summary
         self._of_step = Path(os.environ[SUMMARY]) if os.environ.get(SUMMARY) and not summary else None
         self._latest: Outcome | None = None
         for path in filter(None, (self._json, junit, summary)):

@@ -132,7 +132,9 @@ def _print(comparison: StoredComparison, ratios: Sequence[Interval | None]) -> N
         rows.append((name, *latencies, shown, ", ".join(stored_runs.exact_changes(match))))
     out = console()
     if rows:
-        print_table(out, ("case", "first", "second", "ratio", "exact changes"), rows, words=("case", "exact changes"))
+        print_table(
+            out, ("case", "first", "second", "ratio", "exact changes"), rows, wrapping=("case", "exact changes")
+        )
     if shared:
         out.print(f"in every case: {', '.join(shared)}", markup=False, highlight=False)
     for name, cases in zip(("first", "second"), comparison.alone, strict=True):

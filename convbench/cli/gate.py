@@ -15,8 +15,8 @@ from convbench.core.errors import ConvbenchError
 from convbench.core.quantities import duration
 
 if TYPE_CHECKING:
-    from convbench.check.link import Settings
     from convbench.check.rule import Rule
+    from convbench.check.settings import Settings
 
 Threads = Annotated[int, typer.Option(min=1, help="Threads of both sides; more than one is noisier.")]
 Allocator = Annotated[str, typer.Option(help="C allocator of both sides: glibc or glibc-arena.")]
@@ -25,7 +25,8 @@ Detect = Annotated[float, typer.Option(metavar="PERCENT", help="The slowdown to 
 
 def settings_of(threads: int, allocator: str, device: str) -> Settings:
     """What both sides share. Raises ConvbenchError for an allocator that cannot be fixed in every worker."""
-    from convbench.check.link import ALLOCATORS, Settings
+    from convbench.check.link import ALLOCATORS
+    from convbench.check.settings import Settings
     from convbench.core.registry import did_you_mean
 
     if allocator not in ALLOCATORS:

@@ -10,6 +10,7 @@ import typer
 
 from convbench.cli.app import Device, Only, Out, Overrides, Port, Skip, Source, app, import_from_here
 from convbench.cli.run import run
+from convbench.core.default_folders import REPORTS
 from convbench.core.errors import ConvbenchError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def profile(
 
     import_from_here(suite)
     chosen = [*(overrides or []), "profile=true"]
-    directory = out or Path("reports") / f"{load(suite, chosen).name}-profile"
+    directory = out or REPORTS / f"{load(suite, chosen).name}-profile"
     run(suite, chosen, device, only, skip, out=directory, metrics="", quiet=quiet)
 
 
@@ -51,9 +52,9 @@ def trace(
     from convbench.core import profiles, store
     from convbench.report.viewers import perfetto
 
-    profiled = (path.parent for path in Path("reports").rglob(profiles.PROFILES))
+    profiled = (path.parent for path in REPORTS.rglob(profiles.PROFILES))
     everywhere = sorted(run for run in profiled if store.PREVIOUS not in run.parts)
-    path = profiles.find_trace(case, runs or everywhere or [Path("reports")])
+    path = profiles.find_trace(case, runs or everywhere or [REPORTS])
     with perfetto.server(path, port) as (server, address):
         print(address, flush=True)
         if open_it:

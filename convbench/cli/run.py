@@ -35,6 +35,7 @@ from convbench.cli.report import conclude
 from convbench.cli.terminal import console
 from convbench.core import installed
 from convbench.core.commands import Command
+from convbench.core.default_folders import REPORTS
 from convbench.core.errors import ConvbenchError, Interrupted
 from convbench.core.quantities import duration
 from convbench.core.text import counted, cut, joined
@@ -103,7 +104,7 @@ def run(
     chosen = [*(overrides or []), *([f"metrics=[{metrics}]"] if metrics else [])]
     chosen += [f"protocol.budget={duration('--budget', budget):g}"] if budget else []
     loaded = load(suite, chosen, early)
-    directory = out or Path("reports") / loaded.name
+    directory = out or REPORTS / loaded.name
     selection = Selection(only or (), skip or (), _shard(shard))
     probes = preparation.profiler(loaded, directory)
     options = options_of.executor_options(executor, executor_options or ())
@@ -174,8 +175,8 @@ def _measured(
 ) -> list[Record]:
     """Measure into ``directory``; Ctrl-C says how to go on."""
     from convbench.check import floor
-    from convbench.check.link import Settings
     from convbench.check.rule import Rule
+    from convbench.check.settings import Settings
     from convbench.core import store
     from convbench.report.terminal import progress
     from convbench.runs import sweep

@@ -16,13 +16,14 @@ import typer
 from convbench.cli.app import Device, Only, Overrides, Skip, app
 from convbench.cli.gate import Allocator, AnnouncedLines, Detect, Threads, rule_of, say_unused, settings_of, undisturbed
 from convbench.core import files, imports
+from convbench.core.default_folders import SELFTEST
 from convbench.core.errors import ConvbenchError, StoreError
 from convbench.core.text import counted
 from convbench.suite.selection import Selection
 
 LONGEST = 7 * 24 * 60
 """Minutes of a selftest."""
-SLOWDOWNS, TRIALS = "0,3,5,10", Path("reports/selftest/trials.jsonl")
+SLOWDOWNS, TRIALS = "0,3,5,10", SELFTEST / "trials.jsonl"
 
 
 @app.command()

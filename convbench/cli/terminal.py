@@ -121,9 +121,13 @@ def console(wide: bool = True, stderr: bool = False, **options: Any) -> Console:
 
 
 def print_table(
-    screen: Console, headings: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", words: Sequence[str] = ()
+    screen: Console,
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    title: str = "",
+    wrapping: Sequence[str] = (),
 ) -> None:
-    """A table whose numbers are never broken: only the columns named by ``words`` wrap.
+    """A table whose numbers are never broken: only the columns named by ``wrapping`` wrap.
 
     Where the screen is too narrow for that, a value a line under the first cell of its row.
     """
@@ -132,7 +136,7 @@ def print_table(
     from rich.text import Text
 
     columns = list(zip(headings, *rows, strict=True))
-    needed = sum(LEAST if cells[0] in words else max(map(cell_len, cells)) for cells in columns) + 2 * len(columns)
+    needed = sum(LEAST if cells[0] in wrapping else max(map(cell_len, cells)) for cells in columns) + 2 * len(columns)
     if needed > screen.width:
         lines = [title] if title else []
         for first, *cells in rows:
@@ -144,7 +148,7 @@ def print_table(
         return
     table = Table(title=Text(title) if title else None, title_justify="left", box=None, padding=(0, 1), pad_edge=False)
     for name in headings:
-        wraps = name in words
+        wraps = name in wrapping
         table.add_column(name, justify="left" if wraps else "right", no_wrap=not wraps, overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))

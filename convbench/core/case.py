@@ -15,6 +15,8 @@ Scalar = str | int | float | bool | None
 STAGES = ("backbone", "reducer", "lstm", "head")
 EAGER = "eager"
 """The variant that changes nothing: PyTorch as it comes."""
+ControlName = Literal["frame-shuffle", "single-frame", "label-permutation"]
+"""What may be taken from a task; ``measure.quality.controls`` says how."""
 
 
 class Features(NamedTuple):
@@ -131,7 +133,7 @@ class Trial:
     """A labelled task that a case's model is tried on instead of being timed.
 
     ``seed`` is that of clips, weights and order. Without a ``learning_rate`` nothing is trained. A ``control`` is what
-    is taken from the task to see that it is needed: ``frame-shuffle``, ``single-frame`` or ``label-permutation``.
+    is taken from the task to see that it is needed, a ``ControlName``.
     """
 
     task: Choice

@@ -11,19 +11,18 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from convbench.core.default_folders import OF_GATE, REPORTS
 from convbench.core.errors import BuildFailed
 from convbench.core.lock import is_free
-from convbench.core.scratch import PREFIX_OF_CHECK
+from convbench.core.scratch import LOCK, PREFIX_OF_CHECK
 from convbench.core.shared_place import CONFIRMED
 from convbench.core.store import RUN
 from convbench.core.text import one_line
 
 TIMEOUT = 300.0
 OF_HOOKS = ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE")
-OF_CHECKS = (CONFIRMED, "check", "bisect", "selftest")
+OF_CHECKS = (CONFIRMED, *(folder.name for folder in OF_GATE))
 """The folders beside runs in which the verbs of the gate keep what they measured."""
-REPORTS = "reports"
-"""The folder in which they are by default."""
 
 
 def top(cwd: Path) -> Path | None:
@@ -144,7 +143,7 @@ def _is_output(top: Path, file: Path) -> bool:
         return True
     kept = file.parent.name in OF_CHECKS and file.suffix in (".json", ".jsonl")
     place = file.parent.parent if kept else file.parent
-    if kept and place.name == REPORTS:
+    if kept and place.name == REPORTS.name:
         return True
     return (kept or file.suffix == ".html") and place != Path() and any((top / place).glob(f"*/{RUN}"))
 
@@ -216,7 +215,7 @@ def remove_leftovers(repository: Path) -> None:
     for first_parent_commits in listed.splitlines():
         path = Path(first_parent_commits.removeprefix("worktree "))
         ours = first_parent_commits.startswith("worktree ") and path.parent.name.startswith(PREFIX_OF_CHECK)
-        if ours and is_free(path.parent / "lock"):
+        if ours and is_free(path.parent / LOCK):
             _remove(repository, path)
             shutil.rmtree(path.parent, ignore_errors=True)
 
@@ -241,17 +240,17 @@ def _complaint(cwd: Path) -> str:
     return ""
 
 
-def _ask(cwd: Path, *words: str) -> str | None:
+def _ask(cwd: Path, *arguments: str) -> str | None:
     try:
-        return _git(cwd, *words)
+        return _git(cwd, *arguments)
     except (OSError, subprocess.SubprocessError):
         return None
 
 
-def _git(cwd: Path, *words: str, **variables: str) -> str:
+def _git(cwd: Path, *arguments: str, **variables: str) -> str:
     """What git prints, as it is: names and subjects may be of any encoding, and hold carriage returns."""
     done = subprocess.run(
-        ["git", *words], cwd=cwd, env=environment() | variables, capture_output=True, timeout=TIMEOUT, check=True
+        ["git", *arguments], cwd=cwd, env=environment() | variables, capture_output=True, timeout=TIMEOUT, check=True
     )
     return os.fsdecode(done.stdout).removesuffix("\n")
 

@@ -16,7 +16,8 @@ from convbench.core.metric import Metric
 from convbench.core.record import Record, RunDescription
 from convbench.core.shards import SHARD
 
-WORDS = {field.name for field in fields(Metric)} - {"name", "unit", "better"}
+CATALOGUED_FIELDS = {field.name for field in fields(Metric)} - {"name", "unit", "better"}
+"""Of a metric of ours: what the catalogue says of it, so that no record has to."""
 
 
 def record_line(record: Record) -> bytes:
@@ -77,9 +78,9 @@ def _not_stored(record: Record) -> dict[str, Any]:
     The words of anybody's own metrics are stored, for readers without the package.
     """
     readings: dict[int, dict[str, Any]] = {}
-    for place, reading in enumerate(record.readings):
-        words: dict[str, Any] = {"metric": WORDS} if metrics.is_ours(reading.metric) else {}
-        readings[place] = words if reading.visits else words | {"visits": True}
+    for index, reading in enumerate(record.readings):
+        left_out: dict[str, Any] = {"metric": CATALOGUED_FIELDS} if metrics.is_ours(reading.metric) else {}
+        readings[index] = left_out if reading.visits else left_out | {"visits": True}
     empty: dict[str, Any] = {name: True for name in ("code", "visits") if not getattr(record, name)}
     case: dict[str, Any] = {} if record.case.threads else {"case": {"threads": True}}
     if record.visits and not any(visit.host for visit in record.visits):
@@ -103,9 +104,9 @@ def _of_its_visits(record: Record) -> Record:
 
 
 def _sound(run: RunDescription) -> RunDescription:
-    for name, most in (("intervals_meet", 1.0), ("visible_slowdown", sys.float_info.max)):
+    for name, highest in (("intervals_meet", 1.0), ("visible_slowdown", sys.float_info.max)):
         share = getattr(run, name)
-        if share is not None and not 0 <= share <= most:
+        if share is not None and not 0 <= share <= highest:
             raise PydanticCustomError("share", "{name} is no share: {share}", {"name": name, "share": share})
     for shard in run.shards:
         if not SHARD.fullmatch(shard):

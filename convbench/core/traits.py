@@ -41,8 +41,10 @@ class VariantTraits:
     - ``packages``: distributions whose versions belong to the environment's fingerprint
     - ``modules``, ``extra``: what must be importable for it, else its cases are skipped, and the extra of convbench
       that installs it
-    - ``combines``: the other variants that a case may have beside it; all where None
+    - ``combines``: the other variants that a case may have beside it; one of the two names the other, or both have None
     - ``last``: it takes the model out of torch's hands, so that what changes the model must stand before it
+    - ``takes_quantisation``: its runtime quantises the model itself, as the variant before it has noted
+      (``Subject.quantisation``)
     """
 
     engine: EngineName = TORCH
@@ -60,6 +62,7 @@ class VariantTraits:
     extra: str = ""
     combines: tuple[str, ...] | None = None
     last: bool = False
+    takes_quantisation: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,14 @@ class ReducerTraits:
 
     position: Literal["kept", "lost"] | None = None
     control: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorTraits:
+    """What an executor is: ``modules`` must be importable for it, ``extra`` is the one that installs them."""
+
+    modules: tuple[str, ...] = ()
+    extra: str = ""
 
 
 def dtype_option(*, dtype: str) -> str:
@@ -109,6 +120,11 @@ def builds(case: Case) -> bool:
 def engine(case: Case) -> EngineName:
     """What runs the case: the last engine that one of its variants puts in torch's place."""
     return next((traits.engine for traits, _ in reversed([*of_case(case)]) if traits.engine != TORCH), TORCH)
+
+
+def takes_quantisation(case: Case) -> bool:
+    """Whether a runtime of the case's quantises the model itself."""
+    return any(traits.takes_quantisation for traits, _ in of_case(case))
 
 
 def own_process(case: Case) -> bool:

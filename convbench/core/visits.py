@@ -14,6 +14,15 @@ from statistics import median
 from typing import NamedTuple
 
 from convbench.core import metrics
+from convbench.core.findings import (
+    BUSY_MACHINE,
+    INTERVAL_WIDE,
+    NOT_STEADY,
+    PAGE_FAULTS,
+    TWO_SPEEDS,
+    VISIT_FAILED,
+    WITHHELD,
+)
 from convbench.core.record import FACTS, Finding, Reading, Record, Scalar, Visit
 from convbench.core.spread import at_two_speeds
 
@@ -25,10 +34,10 @@ SLOW_MACHINE = 1.6
 """A reference workload slower by this factor than at the run's better moments is another machine's, as it were."""
 BETTER_MOMENTS = 0.25
 """The quantile of the reference workload's times that latencies are stated at."""
-AGREEING = ("interval_wide", "not_steady", "page_faults", "busy_machine")
+AGREEING = (INTERVAL_WIDE, NOT_STEADY, PAGE_FAULTS, BUSY_MACHINE)
 """Findings that every visit has an opinion of: half of the sound visits must share it."""
 
-OF_VISITS = ("withheld", "two_speeds", "visit_failed")
+OF_VISITS = (WITHHELD, TWO_SPEEDS, VISIT_FAILED)
 """Findings that are told anew of the visits together, whenever they are joined."""
 
 
@@ -177,7 +186,7 @@ def _judge(record: Record, level: float | None) -> Record:
     if timed and not any(visit.sound for visit in timed):
         findings += (_withheld(timed, record),)
     if record.status == "ok" and (failures := [visit.failure for visit in visits if visit.failure]):
-        findings += (Finding("visit_failed", data={"reason": failures[0]}),)
+        findings += (Finding(VISIT_FAILED, data={"reason": failures[0]}),)
     speeds = _speeds(latencies, visits)
     return replace(record, visits=visits, findings=(*findings, *([speeds] if speeds else [])))
 
@@ -206,13 +215,13 @@ def _speeds(latencies: Sequence[tuple[float, ...]], visits: Sequence[Visit]) -> 
     )
     if not at_two_speeds([math.log(seconds) for seconds in medians]):
         return None
-    return Finding("two_speeds", "note", {"fast": medians[0], "slow": medians[-1]})
+    return Finding(TWO_SPEEDS, "note", {"fast": medians[0], "slow": medians[-1]})
 
 
 def _withheld(visits: Sequence[Visit], record: Record) -> Finding:
     reasons = [visit.disturbed or visit.failure for visit in visits]
     return Finding(
-        "withheld",
+        WITHHELD,
         data={"visits": len(visits), "threads": _torch_threads(record), "reason": max(set(reasons), key=reasons.count)},
     )
 

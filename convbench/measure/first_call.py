@@ -14,6 +14,13 @@ import torch
 
 from convbench.core import metrics
 from convbench.core.errors import CaseFailed
+from convbench.core.findings import (
+    FRAMES_ARE_NO_CLIP,
+    INPUTS_CHANGED,
+    NOT_A_NUMBER,
+    NOT_IN_INFERENCE_MODE,
+    RANDOM_OUTPUT,
+)
 from convbench.core.record import Case, Finding, Reading
 from convbench.core.registry import scenarios
 from convbench.core.traits import compiles
@@ -57,7 +64,7 @@ def open_case(case: Case, seed: int, *, checked: bool = False) -> tuple[Subject,
     except CaseFailed as error:
         if error.kind != "wrong output" or not _by_chance(subject, eager, output, expected):
             raise
-        return subject, [*costs, Finding("random_output", "note")]
+        return subject, [*costs, Finding(RANDOM_OUTPUT, "note")]
 
 
 def _first(subject: Subject) -> tuple[Any, float, list[Finding]]:
@@ -75,12 +82,12 @@ def versions(inputs: Inputs) -> list[int]:
 def amiss(inputs: Inputs, before: list[int], output: Any) -> Iterator[Finding]:
     """What is amiss with a call: it has written into its inputs, of the versions ``before``, or returned NaN."""
     if versions(inputs) != before:
-        yield Finding("inputs_changed")
+        yield Finding(INPUTS_CHANGED)
     numbers = [leaf for leaf in _numbers(output).values() if isinstance(leaf, torch.Tensor)]
     none = sum(int(leaf.isnan().sum()) for leaf in numbers)
     if none:
         part = "loss and gradients" if isinstance(output, Step) else "output"
-        yield Finding("not_a_number", data={"share": none / sum(leaf.numel() for leaf in numbers), "part": part})
+        yield Finding(NOT_A_NUMBER, data={"share": none / sum(leaf.numel() for leaf in numbers), "part": part})
 
 
 def _agreement(subject: Subject, eager: Subject, output: Any, expected: Any) -> Iterator[Reading | Finding]:
@@ -140,7 +147,7 @@ def _gradients(subject: Subject) -> Iterator[Finding]:
     call = subject.without_gradients
     if call.refused:
         mode = "without gradients" if call.mode is torch.no_grad else "with gradients"
-        yield Finding("not_in_inference_mode", "note", {"mode": mode, "reason": reason_of(call.refused)})
+        yield Finding(NOT_IN_INFERENCE_MODE, "note", {"mode": mode, "reason": reason_of(call.refused)})
 
 
 def _deployed(deployment: Deployment | None) -> Iterator[Reading]:
@@ -182,7 +189,7 @@ def _frame_by_frame(subject: Subject, eager: Subject, parity: Parity) -> Iterato
         return
     itself = parity_of([(of_eager, whole)]).largest
     if itself > tolerance(eager):
-        yield Finding("frames_are_no_clip", "note", {"largest": itself})
+        yield Finding(FRAMES_ARE_NO_CLIP, "note", {"largest": itself})
     else:
         yield Reading(metrics.PARITY_FRAMES, (parity_of([(joined, whole)]).largest,))
 

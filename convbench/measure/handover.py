@@ -17,6 +17,7 @@ from convbench.core import files
 from convbench.core.errors import CaseFailed, ConvbenchError
 from convbench.core.package import __version__
 from convbench.core.record import Case, Choice, Scalar
+from convbench.core.traits import of_variant
 from convbench.measure.attempts import explain
 from convbench.measure.first_call import tolerance
 from convbench.measure.parity import Parity, compare
@@ -24,9 +25,9 @@ from convbench.models import network, values
 from convbench.models.deployment import Example
 from convbench.models.runtimes.onnx_file import FILE, Exporter
 from convbench.models.subject import Subject, assemble, transform
-from convbench.models.variants import need
+from convbench.models.variants import combine, need
 
-RUNTIME, BEFORE = "onnxruntime", ("int8", "half")
+RUNTIME = "onnxruntime"
 HEAD = """import numpy as np, onnxruntime
 session = onnxruntime.InferenceSession({file}, providers=["CPUExecutionProvider"])
 given = {given}
@@ -53,7 +54,7 @@ def hand_over(
     """
     need(RUNTIME)
     program = _program_beside(to)
-    before = tuple(choice for choice in case.variant if choice.name in BEFORE)
+    before = tuple(choice for choice in case.variant if _is_kept(choice.name))
     options = (("exporter", exporter),) if exporter != "dynamo" else ()
     deployment_case = replace(case.forward_only, variant=(*before, Choice(RUNTIME, options)), device="cpu")
     expected = _in_eager(deployment_case.eager, seed, weights)
@@ -64,6 +65,11 @@ def hand_over(
     written = _written(subject.deployment.folder, to, noted | parity._asdict())
     files.write(program, _program(to.name, deployment_case, subject.deployment.example))
     return [*written, program], parity
+
+
+def _is_kept(variant: str) -> bool:
+    """Whether the model that is handed over is changed by a variant: the runtime takes it, and tensors differ by it."""
+    return combine(variant, RUNTIME) and not of_variant(variant).same_tensors
 
 
 def _program_beside(to: Path) -> Path:

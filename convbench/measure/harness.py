@@ -11,6 +11,7 @@ from functools import partial
 import torch
 
 from convbench.core.errors import CaseFailed, ConvbenchError
+from convbench.core.findings import NOT_ON_META, SLOW_ON_META
 from convbench.core.metrics import refuse_clash
 from convbench.core.record import Case, Finding, Protocol, Reading, Record, Scalar, Whole, timestamp
 from convbench.core.registry import Plugin, did_you_mean, probes
@@ -20,7 +21,7 @@ from convbench.measure import progress
 from convbench.measure.counts.counted import SECONDS_ON_META, SLOW, after_call, forget_counts, on_meta_or_reason
 from convbench.measure.first_call import Opening, open_case
 from convbench.measure.machine import environment
-from convbench.measure.probes import ORDER, Probe, is_late, is_passive, is_static, probe_name
+from convbench.measure.probes import Probe, probe_name, traits_of
 from convbench.measure.quality.trial import trial
 from convbench.models.network import python_as_before
 from convbench.models.subject import Subject, assemble, on
@@ -82,9 +83,9 @@ def _probed(
     Those that call nothing look at the model that is timed then, so that a time limit leaves what they tell. A user's
     whole model is called really before it is called on ``meta``: tensors that its code keeps between calls are real.
     """
-    static = [plugin.build for plugin in named if is_static(plugin.build)]
-    late = [plugin.build for plugin in named if is_late(plugin.build)]
-    dynamic = [*(plugin.build for plugin in named if not is_static(plugin.build)), *last]
+    static = [plugin.build for plugin in named if traits_of(plugin.build).static]
+    late = [plugin.build for plugin in named if traits_of(plugin.build).late]
+    dynamic = [*(plugin.build for plugin in named if not traits_of(plugin.build).static), *last]
     early = [probe for probe in static if probe not in late]
     on_meta = partial(on_meta_or_reason, case, protocol.seed, SECONDS_ON_META if dynamic else math.inf)
     real_call_first = isinstance(case.architecture, Whole) and bool(dynamic and static)
@@ -104,7 +105,7 @@ def _probed(
                 results = _probe(early, twin, protocol)
         before = environment.conditions(subject.device)
         if isinstance(twin, str) and not case.variant:
-            at_once = [plugin.build for plugin in named if is_passive(plugin.build)]
+            at_once = [plugin.build for plugin in named if traits_of(plugin.build).passive]
             static = [probe for probe in static if probe not in at_once]
             opening += _probe(at_once, subject, protocol)
         results += [*opening, *_probe(dynamic, subject, protocol)]
@@ -125,7 +126,7 @@ def _own_type(subject: Subject) -> dict[str, Scalar]:
 
 
 def _off_meta(reason: str) -> Finding:
-    return Finding("slow_on_meta", "note") if reason == SLOW else Finding("not_on_meta", "note", {"reason": reason})
+    return Finding(SLOW_ON_META, "note") if reason == SLOW else Finding(NOT_ON_META, "note", {"reason": reason})
 
 
 @contextmanager
@@ -170,14 +171,14 @@ def select(metrics: Sequence[str]) -> list[Plugin[Probe]]:
         if name not in known and ":" not in name:
             raise ConvbenchError(f"unknown metric {name!r}{did_you_mean(name, known)}")
     plugins = [known.get(name) or probes.get(name) for name in (metrics or known)]
-    if known["latency"] in plugins:  # it takes the reference workload in turns with its samples
-        plugins = [plugin for plugin in plugins if plugin.name != "reference"]
-    return sorted(plugins, key=lambda plugin: ORDER.index(plugin.name) if plugin.name in ORDER else len(ORDER))
+    included = {name for plugin in plugins for name in traits_of(plugin.build).includes}
+    left = [plugin for plugin in plugins if plugin.name not in included]
+    return sorted(left, key=lambda plugin: traits_of(plugin.build).order)
 
 
 def needs_isolation(metrics: Sequence[str]) -> bool:
     """Whether any of these metrics runs the model; static ones cost milliseconds in this process."""
-    return not all(is_static(plugin.build) for plugin in select(metrics))
+    return not all(traits_of(plugin.build).static for plugin in select(metrics))
 
 
 def _probe(chosen: Iterable[Probe], subject: Subject, protocol: Protocol) -> list[Reading | Finding]:

@@ -24,6 +24,7 @@ TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 5e-2, tor
 OUTLIER = 3
 """So many tolerances a single number may be off where the arithmetic is coarse: of 16,384 a few are."""
 NEXT_TO_NOTHING = 1e-2
+"""A norm counts as no less than this share of that of ones, or of all gradients: what is nothing differs by chance."""
 NUMBERS = (torch.Tensor, int, float, complex)
 """What of an output is compared."""
 Output = Mapping[str, Any]

@@ -1,53 +1,75 @@
 """The shelf of probes: (Subject, Protocol) -> readings and findings. One file per probe.
 
-A ``@static`` probe is given a subject on ``meta`` and needs no isolation: it costs milliseconds. The others are given
-the subject on its device, ready and called once; all run in ORDER, static ones first but for ``@late`` ones.
-An ``@exact`` probe takes no times: it may run while other cases are worked on.
+A static probe is given a subject on ``meta`` and needs no isolation: it costs milliseconds. The others are given the
+subject on its device, ready and called once; all run in their order, static ones first but for late ones. What a probe
+is it declares as any plug-in does, ``@declares(ProbeTraits(...))``; ``@static`` and so on say one trait each.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from convbench.core.record import Finding, Protocol, Reading
+from convbench.core.registry import DECLARED, declares
 
 if TYPE_CHECKING:
     from convbench.models.subject import Subject
 
 Probe = Callable[["Subject", Protocol], Iterable[Reading | Finding]]
-ORDER = ("params", "macs", "latency", "stages", "phases", "memory", "reference", "crosscheck", "compile", "prediction")
-"""Of convbench's own; those of others come after them."""
-_STATIC: set[Probe] = set()
-_EXACT: set[Probe] = set()
-_PASSIVE: set[Probe] = set()
-_LATE: set[Probe] = set()
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeTraits:
+    """What a probe is.
+
+    - ``static``: it looks at the model on ``meta`` only
+    - ``passive``: beside ``static``: it calls nothing, it only looks at the model, which must have been called once
+    - ``late``: beside ``static``: it may take long, and runs when all else is known
+    - ``exact``: it takes no times: what it tells is the same on a busy machine, beside other work
+    - ``order``: probes run from the lowest to the highest; what says nothing runs after convbench's own
+    - ``includes``: probes that are left out where this one runs, since it tells the same
+    """
+
+    static: bool = False
+    passive: bool = False
+    late: bool = False
+    exact: bool = False
+    order: int = sys.maxsize
+    includes: tuple[str, ...] = ()
+
+
+def traits_of(probe: Probe) -> ProbeTraits:
+    """What a probe declares."""
+    declared = getattr(probe, DECLARED, None)
+    return declared if isinstance(declared, ProbeTraits) else ProbeTraits()
 
 
 def static(probe: Probe) -> Probe:
     """Decorator: the probe looks at the model on ``meta`` only."""
-    _STATIC.add(probe)
-    return probe
+    return _with(probe, static=True)
 
 
 def passive(probe: Probe) -> Probe:
     """Decorator: the static probe calls nothing, it only looks at the model, which must have been called once."""
-    _PASSIVE.add(probe)
-    return probe
-
-
-def is_passive(probe: Probe) -> bool:
-    return probe in _PASSIVE
+    return _with(probe, passive=True)
 
 
 def late(probe: Probe) -> Probe:
     """Decorator: the static probe may take long, and runs when all else is known."""
-    _LATE.add(probe)
-    return probe
+    return _with(probe, late=True)
 
 
-def is_late(probe: Probe) -> bool:
-    return probe in _LATE
+def exact(probe: Probe) -> Probe:
+    """Decorator: what the probe finds is the same on a busy machine."""
+    return _with(probe, exact=True)
+
+
+def is_exact(probe: Probe) -> bool:
+    """Whether a probe takes no times: a static one cannot."""
+    return traits_of(probe).exact or traits_of(probe).static
 
 
 def probe_name(probe: Probe) -> str:
@@ -55,15 +77,5 @@ def probe_name(probe: Probe) -> str:
     return str(getattr(probe, "__name__", type(probe).__name__)).strip("_")
 
 
-def is_static(probe: Probe) -> bool:
-    return probe in _STATIC
-
-
-def exact(probe: Probe) -> Probe:
-    """Decorator: what the probe finds is the same on a busy machine."""
-    _EXACT.add(probe)
-    return probe
-
-
-def is_exact(probe: Probe) -> bool:
-    return probe in _EXACT or is_static(probe)
+def _with(probe: Probe, **traits: Any) -> Probe:
+    return declares(replace(traits_of(probe), **traits))(probe)

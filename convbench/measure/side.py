@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter
 
+from convbench.core import findings as codes
 from convbench.core.comparability import fingerprint
 from convbench.core.package import __version__
 from convbench.core.record import Case, Finding, Protocol, Reading, Scalar, Whole
@@ -118,9 +119,9 @@ def counts(case: Case, seed: int) -> dict[str, Scalar]:
 def _uncounted(findings: Iterable[Finding]) -> Iterator[str]:
     for finding in findings:
         match finding.code, finding.data:
-            case "uncounted_operators", {"operators": tuple(operators)}:
+            case codes.UNCOUNTED_OPERATORS, {"operators": tuple(operators)}:
                 yield ", ".join(operators)
-            case "not_counted", {"reason": reason}:
+            case codes.NOT_COUNTED, {"reason": reason}:
                 yield str(reason)
 
 

@@ -115,8 +115,8 @@ class Subject:
         return WithoutGradients(self.forward, self.modes)
 
     @cached_property
-    def doors(self) -> set[tuple[int, str]]:
-        """Where a call that was watched has entered its stages (``measure.stages.doors``); empty before."""
+    def stage_entries(self) -> set[tuple[int, str]]:
+        """Where a call that was watched has entered its stages (``measure.stages.entries``); empty before."""
         return set()
 
     @property

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from convbench.core import traits
 from convbench.core.errors import Impossible, Unavailable
 from convbench.core.record import EAGER, Case
+from convbench.core.registry import variants
 
 
 def refuse_misplaced(case: Case) -> None:
@@ -27,15 +28,25 @@ def _refuse_combination(case: Case) -> None:
     for place, name in enumerate(names):
         declared = traits.of_variant(name)
         others = [other for other in names if other != name]
-        alone = [other for other in others if declared.combines is not None and other not in declared.combines]
-        if alone:
-            with_what = (
-                f"it combines with {', '.join(declared.combines or ())}" if declared.combines else "it stands alone"
-            )
+        if declared.combines is not None and (alone := [other for other in others if not combine(name, other)]):
+            partners = ", ".join(_partners(name))
+            with_what = f"it combines with {partners}" if partners else "it stands alone"
             raise Impossible(f"variants {name} and {alone[0]} cannot be combined: {with_what}")
         after = [other for other in names[place + 1 :] if not traits.of_variant(other).same_tensors]
         if declared.last and after:
             raise Impossible(f"{name} takes the model as it is: write {after[0]}+{name}, not {name}+{after[0]}")
+
+
+def combine(name: str, other: str) -> bool:
+    """Whether two variants can stand beside one another: either says so, or neither says anything of others."""
+    listed, listed_by = traits.of_variant(name).combines, traits.of_variant(other).combines
+    return listed is listed_by is None or other in (listed or ()) or name in (listed_by or ())
+
+
+def _partners(name: str) -> list[str]:
+    """The variants that one which does not stand beside all names, and those of the shelf that name it."""
+    named_by = [plugin.name for plugin in variants if name in (traits.of_variant(plugin.name).combines or ())]
+    return list(dict.fromkeys([*(traits.of_variant(name).combines or ()), *named_by]))
 
 
 def process_environment(case: Case) -> dict[str, str]:

@@ -5,24 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from convbench.analysis import hosts as between
 from convbench.core import merging, store
 from convbench.core.errors import StoreError
-from convbench.core.record import Record, Scalar
+from convbench.core.record import Record, RunDescription
 from convbench.runs.executor import Executor, Host
 
 
-def fields_of(hosts: Sequence[Host]) -> dict[str, Any]:
-    """The fields of a run that are of its hosts; none where there is one."""
-    if len(hosts) < 2:
-        return {}
-    return {"hosts": {host.name: host.fingerprint for host in hosts}, "environments": _spelled(hosts)}
-
-
-def _spelled(hosts: Sequence[Host]) -> dict[str, dict[str, Scalar]]:
-    return {host.fingerprint: dict(host.facts) for host in hosts}
+def with_hosts(run: RunDescription, hosts: Iterable[Host]) -> RunDescription:
+    """The description with these hosts beside those that it names, each kind of them spelled out."""
+    hosts = tuple(hosts)
+    return replace(
+        run,
+        hosts={**run.hosts, **{host.name: host.fingerprint for host in hosts}},
+        environments={**run.environments, **{host.fingerprint: dict(host.facts) for host in hosts}},
+    )
 
 
 def note(directory: Path, hosts: Sequence[Host], records: Sequence[Record] | None = None) -> None:
@@ -31,15 +29,15 @@ def note(directory: Path, hosts: Sequence[Host], records: Sequence[Record] | Non
     A single host is named where it is of another kind than the one that stands for the run, which may be gone.
     """
     run = store.read_description(directory)
-    named = {**_that_measured(records or ()), **run.hosts, **{host.name: host.fingerprint for host in hosts}}
-    if len(named) < 2 and all(host.fingerprint == run.fingerprint for host in hosts):
-        return
-    noted = replace(
+    known = replace(
         run,
-        hosts=named,
-        environments={run.fingerprint: run.environment, **run.environments, **_spelled(hosts)},
+        hosts={**_that_measured(records or ()), **run.hosts},
+        environments={run.fingerprint: run.environment, **run.environments},
         between_hosts=run.between_hosts if records is None else between.sentence(between.effects(records)),
     )
+    noted = with_hosts(known, hosts)
+    if len(noted.hosts) < 2 and all(host.fingerprint == run.fingerprint for host in hosts):
+        return
     if noted != run:
         store.describe(directory, noted)
 

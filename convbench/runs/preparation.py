@@ -78,7 +78,7 @@ class Prepared:
         """The description of a new run, begun now; ``visible_slowdown`` is what the gate's selftest saw here."""
         hosts = self.executor.hosts
         host = hosts[0]
-        return RunDescription(
+        description = RunDescription(
             name=self.suite.name,
             command=self.command,
             suite=self.suite.text,
@@ -93,8 +93,8 @@ class Prepared:
             started=timestamp("seconds"),
             visible_slowdown=visible_slowdown,
             intervals_meet=repeats.known(host.facts),
-            **host_notes.fields_of(hosts),
         )
+        return host_notes.with_hosts(description, hosts) if len(hosts) > 1 else description
 
 
 def prepare(

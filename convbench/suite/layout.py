@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema, field_validator, model_validator
 
+from convbench.core.case import ControlName
 from convbench.core.errors import ConvbenchError
 from convbench.core.quantities import duration
 from convbench.core.record import SCHEMA_VERSION, Protocol, Training
@@ -86,7 +87,7 @@ class TrainingLayout(Strict):
     rate_seeds: Size = Field(
         default=2, description="seeds from which every learning rate is tried; from the others the best of them"
     )
-    controls: OneOrMany[Literal["frame-shuffle", "single-frame", "label-permutation"]] | None = Field(
+    controls: OneOrMany[ControlName] | None = Field(
         default=None, description="runs with something taken from the task, beside those with nothing taken"
     )
     batch: Size = Field(default=32, description="clips a step")

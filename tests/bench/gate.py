@@ -27,7 +27,8 @@ from project_of_gate import KINDS, make
 from scipy.stats import binomtest, median_abs_deviation
 
 from convbench.check import sides
-from convbench.check.link import ALLOCATORS, Settings, SideWorker
+from convbench.check.link import ALLOCATORS, SideWorker
+from convbench.check.settings import Settings
 from convbench.check.sides import Here, Side
 from convbench.measure.machine.environment import describe
 

@@ -30,6 +30,7 @@ from convbench.analysis.costs.ranking import (
     rank,
 )
 from convbench.analysis.results import Result, measured
+from convbench.core.findings import UNCOUNTED_OPERATORS, WITHHELD
 
 UNSURE = 0.2
 """Relative half width of the pick's latency from which on the answer is called unsure."""
@@ -135,7 +136,7 @@ def smallest(results: Sequence[Result]) -> Result:
 
 def withheld(results: Sequence[Result]) -> list[Result]:
     """Cases whose times were never taken undisturbed: they are in no ranking, front or gain."""
-    return [result for result in measured(results) if any(f.code == "withheld" for f in result.record.findings)]
+    return [result for result in measured(results) if any(f.code == WITHHELD for f in result.record.findings)]
 
 
 def _confidence(ranking: Sequence[Contender], pick: Result, unmeasured: Sequence[Result]) -> Confidence:
@@ -170,14 +171,14 @@ def noisy(results: Sequence[Result], doubtful: Container[str]) -> Counter[str]:
 
 def uncounted(result: Result) -> tuple[str, ...]:
     """The operators that are missing in a model's MACs and FLOPs, which then are a lower bound; mostly none."""
-    names = (f.data.get("operators") for f in result.record.findings if f.code == "uncounted_operators")
+    names = (f.data.get("operators") for f in result.record.findings if f.code == UNCOUNTED_OPERATORS)
     operators = next(names, None) or ()
     return operators if isinstance(operators, tuple) else (str(operators),)
 
 
 def uncounted_share(result: Result) -> float:
     """The share of a model's parameters that only uncounted operators read."""
-    shares = (f.data.get("share") or 0.0 for f in result.record.findings if f.code == "uncounted_operators")
+    shares = (f.data.get("share") or 0.0 for f in result.record.findings if f.code == UNCOUNTED_OPERATORS)
     return max((float(share) for share in shares if isinstance(share, (int, float))), default=0.0)
 
 

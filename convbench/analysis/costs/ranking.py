@@ -19,13 +19,6 @@ MARGIN = 1.10
 KNOWN = 0.03
 """Relative half width from which on a ratio is not worth another visit: in another run it is another by as much."""
 
-POSITION_BY_NAME = {
-    **dict.fromkeys(("gap", "gmp", "gem", "hybrid", "attention"), "lost"),
-    **dict.fromkeys(("flatten", "avg-k", "fc", "conv1x1-avg-k", "gdconv", "spatial-softmax"), "kept"),
-    "random-projection": "control",
-}
-"""What our own reducers do to position, for records of runs from before reducers said so themselves."""
-
 
 @dataclass(frozen=True)
 class Contender:
@@ -138,4 +131,4 @@ def position(result: Result) -> str | None:
     conditions = result.record.conditions
     if conditions.get("control"):
         return "control"
-    return str(conditions["position"]) if conditions.get("position") else POSITION_BY_NAME.get(result.series)
+    return str(conditions["position"]) if conditions.get("position") else None

@@ -77,7 +77,7 @@ def _control(members: Sequence[Lesson]) -> Control:
     accuracies = {lesson.seed: lesson.curve[-1].test for lesson in chosen}
     first = chosen[0]
     name = str(first.control)
-    expected = max(first.expected or 0.0, first.majority) if first.expected or name == "label-permutation" else None
+    expected = max(first.expected or 0.0, first.majority) if first.expected else None
     return Control(first.task, first.architecture, first.clip, name, accuracies, first.chance, first.majority, expected)
 
 

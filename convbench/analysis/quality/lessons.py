@@ -10,12 +10,13 @@ from typing import Literal, NamedTuple
 from convbench.analysis.quality.convergence import cut_short
 from convbench.analysis.results import typical
 from convbench.core import metrics
+from convbench.core.findings import DEAD_RUN, UNCONVERGED
 from convbench.core.record import EAGER, Clip, Parts, Record, Training, Trial
 
 Budget = Literal["steps", "flops", "seconds"]
 Flag = Literal["dead", "unconverged", "failed"]
 
-FLAGS: Mapping[str, Flag] = {"dead_run": "dead", "unconverged": "unconverged"}
+FLAGS: Mapping[str, Flag] = {DEAD_RUN: "dead", UNCONVERGED: "unconverged"}
 CURVE = (
     metrics.STEPS, metrics.TRAIN_FLOPS, metrics.TRAIN_SECONDS, metrics.VAL_ACCURACY, metrics.TEST_ACCURACY
 )  # fmt: skip

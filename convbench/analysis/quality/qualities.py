@@ -120,9 +120,9 @@ def qualities(
         if not lesson.control and (in_variants or lesson.variant == EAGER):
             cells[lesson.architecture, lesson.clip, lesson.task, lesson.variant].append(lesson)
     rates = best_rates(chain.from_iterable(cells.values()))
-    found = [_quality(members, rates, budget, limit) for members in cells.values()]
-    several = {cell for cell, members in by_task(found).items() if len(set(map(_place, members))) > 1}
-    return [replace(quality, several_places=(quality.task, quality.clip) in several) for quality in found]
+    summaries = [_quality(members, rates, budget, limit) for members in cells.values()]
+    several = {cell for cell, members in by_task(summaries).items() if len(set(map(_place, members))) > 1}
+    return [replace(quality, several_places=(quality.task, quality.clip) in several) for quality in summaries]
 
 
 def _place(quality: Quality) -> Hashable:

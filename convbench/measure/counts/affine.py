@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from convbench.core.findings import FOLDS_INTO_LSTM, LOW_RANK
 from convbench.core.record import Finding
 from convbench.models.network import ConvReducerRNN
 
@@ -36,10 +37,10 @@ def folding(model: ConvReducerRNN, flattened: int) -> Finding | None:
         saved = _saved_params(last, model.lstm)
         if saved > 0:
             data = {"lstm_input": last.in_features, "params_saved": saved, "whole": whole}
-            return Finding("folds_into_lstm", "note", data)
-        return Finding("low_rank", "note", {"rank": last.out_features, "lstm_input": last.in_features, "whole": whole})
+            return Finding(FOLDS_INTO_LSTM, "note", data)
+        return Finding(LOW_RANK, "note", {"rank": last.out_features, "lstm_input": last.in_features, "whole": whole})
     if whole and model.reducer.state_dict() and model.lstm.input_size < flattened:
-        return Finding("low_rank", "note", {"rank": model.lstm.input_size, "lstm_input": flattened, "whole": True})
+        return Finding(LOW_RANK, "note", {"rank": model.lstm.input_size, "lstm_input": flattened, "whole": True})
     return None
 
 

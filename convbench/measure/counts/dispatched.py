@@ -1,4 +1,4 @@
-"""The first count: torch's FlopCounterMode over the very call that is timed, with stages told by the modules' doors.
+"""The first count: torch's FlopCounterMode over the very call that is timed, stages told by their modules' entries.
 
 On ``meta``, where an LSTM decomposes into products that torch counts exactly and nothing is computed; where a model
 cannot run there, on its device, with the fused recurrent operators of oneDNN and cuDNN off. The convention is torch's:
@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode, _FlopCounterMode
 from convbench.core.metrics import OTHER
 from convbench.core.record import STAGES, Case
 from convbench.measure.counts.formulas import WITH_VECTOR, formulas, is_unknown, operator, plain
-from convbench.measure.stages.doors import in_threads, watching
+from convbench.measure.stages.entries import in_threads, watching
 from convbench.models.stages import Roots, is_compiled, stage_roots
 from convbench.models.subject import Subject
 from convbench.models.values import is_sparse, tensors

@@ -26,7 +26,7 @@ from convbench.core.record import STAGES
 from convbench.measure.counts.dispatched import as_written
 from convbench.measure.counts.einsum import contraction_macs
 from convbench.measure.counts.formulas import WITH_VECTOR, by_name, is_unknown, plain
-from convbench.measure.stages.doors import in_threads, watching
+from convbench.measure.stages.entries import in_threads, watching
 from convbench.models.stages import Roots, stage_roots
 from convbench.models.subject import Subject
 from convbench.models.values import tensors

@@ -13,10 +13,10 @@ import torch
 
 from convbench.core import installed
 from convbench.core.errors import Unavailable
-from convbench.core.registry import SHELVES, variants
+from convbench.core.registry import SHELVES, executors, variants
 from convbench.core.scales import gib
 from convbench.core.text import counted
-from convbench.core.traits import VariantTraits, missing_modules, of_variant
+from convbench.core.traits import ExecutorTraits, VariantTraits, missing_modules, of_variant
 from convbench.measure.machine import cgroup, environment, malloc
 from convbench.measure.machine.allocators import PACKAGES, preload
 from convbench.measure.machine.toolchain import missing_tool
@@ -117,16 +117,22 @@ def _container() -> Iterator[Examination]:
 
 
 def _extras() -> Iterator[Examination]:
-    for module, extra, purpose in (
-        ("pynvml", "gpu", "GPU clocks, throttle reasons and process memory"),
-        ("torch_tb_profiler", "tensorboard", "traces in TensorBoard"),
-        ("pytest_benchmark", "pytest", "benchmarks in pytest"),
-        ("av", "video", "tasks of videos"),
-        ("s3fs", "remote", "push and pull to s3://"),
-        ("ray", "ray", "the executor ray"),
-        ("submitit", "slurm", "the executor slurm"),
+    """What convbench itself uses where it is there, and what executors declare."""
+    declared = ((plugin.name, plugin.declared) for plugin in executors)
+    of_executors = [
+        (traits.modules, traits.extra, f"the executor {name}")
+        for name, traits in declared
+        if isinstance(traits, ExecutorTraits) and traits.extra
+    ]
+    for modules, extra, purpose in (
+        (["pynvml"], "gpu", "GPU clocks, throttle reasons and process memory"),
+        (["torch_tb_profiler"], "tensorboard", "traces in TensorBoard"),
+        (["pytest_benchmark"], "pytest", "benchmarks in pytest"),
+        (["av"], "video", "tasks of videos"),
+        (["s3fs"], "remote", "push and pull to s3://"),
+        *of_executors,
     ):
-        there = not missing_modules([module])
+        there = not missing_modules(modules)
         yield Examination(f"[{extra}]", there, purpose if there else f"pip install 'convbench[{extra}]' for {purpose}")
 
 

@@ -24,7 +24,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from convbench.core.metrics import OTHER
 from convbench.core.traits import opaque
-from convbench.measure.stages.doors import in_threads
+from convbench.measure.stages.entries import in_threads
 from convbench.measure.stages.hooks import call, listening
 from convbench.measure.stages.profiler_marks import Marks
 from convbench.measure.stages.spans import PREFIX, Spans, is_recurrent

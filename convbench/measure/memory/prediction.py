@@ -29,7 +29,7 @@ from convbench.core.record import Case, Parts
 from convbench.measure.counts.counted import on_meta_or_reason, reason_of
 from convbench.measure.memory import cudnn
 from convbench.measure.memory.onednn import extra_bytes
-from convbench.measure.stages.doors import in_threads
+from convbench.measure.stages.entries import in_threads
 from convbench.models import network, subject
 from convbench.models.subject import Subject
 from convbench.models.training_step import TrainingStep

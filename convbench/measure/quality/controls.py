@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +14,13 @@ from convbench.core.record import Choice
 from convbench.core.registry import did_you_mean, tasks
 from convbench.measure.quality.data import Labelled, Splits
 from convbench.measure.quality.splitting import CONTROLLED, random
+
+
+class Control(NamedTuple):
+    """What changes the splits; whether chance is the best that is left, whatever the task."""
+
+    change: Callable[[Splits, np.random.Generator], Splits]
+    leaves_chance: bool = False
 
 
 @dataclass(frozen=True)
@@ -34,18 +42,20 @@ def apply(control: str | None, splits: Splits, seed: int) -> Splits:
         return splits
     if control not in _CONTROLS:
         raise ConvbenchError(f"unknown control {control!r}{did_you_mean(control, CONTROLS)}")
-    return _CONTROLS[control](splits, random(seed, CONTROLLED))
+    return _CONTROLS[control].change(splits, random(seed, CONTROLLED))
 
 
 def expected(control: str | None, task: Choice, classes: int) -> float | None:
     """What the best reader reaches that lacks what the control takes away; None where nobody says.
 
-    Of labels without a meaning it is chance. Of the rest a task declares it (``Without``).
+    Where it is not chance, a task declares it (``Without``).
     """
-    if control == "label-permutation":
+    if control is None:
+        return None
+    if _CONTROLS[control].leaves_chance:
         return 1 / classes
-    declared = tasks.get(task.name).declared if control else None
-    return declared.best.get(str(control)) if isinstance(declared, Without) else None
+    declared = tasks.get(task.name).declared
+    return declared.best.get(control) if isinstance(declared, Without) else None
 
 
 def _frame_shuffle(splits: Splits, rng: np.random.Generator) -> Splits:
@@ -79,9 +89,9 @@ def _change_splits(change: Callable[[Labelled], Labelled], splits: Splits) -> Sp
     return Splits(change(splits.train), change(splits.val), change(splits.test), splits.classes)
 
 
-_CONTROLS: Mapping[str, Callable[[Splits, np.random.Generator], Splits]] = {
-    "frame-shuffle": _frame_shuffle,
-    "single-frame": _single_frame,
-    "label-permutation": _label_permutation,
+_CONTROLS: Mapping[str, Control] = {
+    "frame-shuffle": Control(_frame_shuffle),
+    "single-frame": Control(_single_frame),
+    "label-permutation": Control(_label_permutation, leaves_chance=True),
 }
 CONTROLS = tuple(_CONTROLS)

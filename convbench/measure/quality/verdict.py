@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from convbench.analysis.quality.convergence import cut_short, rising
+from convbench.core.findings import DEAD_RUN, UNCONVERGED
 from convbench.core.record import Finding
 from convbench.measure.quality.fit import Curve
 
@@ -17,11 +18,11 @@ def findings(named: Sequence[int], labels: Sequence[int], curve: Curve, train: f
     ``train`` the accuracy on training clips at the end."""
     share = constant(named, labels)
     if share is not None:
-        yield Finding("dead_run", data={"share": share})
+        yield Finding(DEAD_RUN, data={"share": share})
     elif (rise := rising(curve.steps, curve.val, len(named))) is not None:
-        yield Finding("unconverged", data={"rise": rise})
+        yield Finding(UNCONVERGED, data={"rise": rise})
     elif (fall := cut_short(curve.loss, train, curve.val[-1])) is not None:
-        yield Finding("unconverged", data={"fall": fall})
+        yield Finding(UNCONVERGED, data={"fall": fall})
 
 
 def constant(named: Sequence[int], labels: Sequence[int]) -> float | None:

@@ -14,7 +14,7 @@ import torch
 from torch.utils.weak import WeakIdKeyDictionary
 
 from convbench.core.metrics import OTHER
-from convbench.measure.stages.doors import watching
+from convbench.measure.stages.entries import watching
 from convbench.models.stages import stage_roots
 from convbench.models.subject import Subject
 from convbench.models.training_step import TrainingStep
@@ -35,7 +35,7 @@ class Listener(Protocol):
 def listening(subject: Subject, listener: Listener) -> Iterator[None]:
     """While it lasts, every call of the subject tells ``listener`` its stages."""
     between, roots = _Between(listener), stage_roots(subject.case, subject.model)
-    with between.handles, watching(roots, between.before, between.after, subject.doors):
+    with between.handles, watching(roots, between.before, between.after, subject.stage_entries):
         yield
 
 

@@ -19,6 +19,7 @@ from torch.profiler import profile, schedule
 
 from convbench.core import files, metrics, profiles
 from convbench.core.errors import ConvbenchError
+from convbench.core.findings import NOT_PROFILED, TRACE_BOUNDED
 from convbench.core.record import STAGES, Finding, Protocol, Reading
 from convbench.core.traits import opaque
 from convbench.measure.attempts import explain
@@ -48,7 +49,7 @@ class Capture:
         try:
             yield from self._take(subject)
         except Exception as error:  # a trace that a model's own profiler has cut short lacks what is looked up in it
-            yield Finding("not_profiled", data={"reason": explain(error).message[:300]})
+            yield Finding(NOT_PROFILED, data={"reason": explain(error).message[:300]})
 
     def _take(self, subject: Subject) -> Iterator[Reading | Finding]:
         start, directory = time.perf_counter(), profiles.directory_of(self.profiles, subject.case.id)
@@ -65,7 +66,7 @@ class Capture:
             )
         steps = max(1, min(STEPS, int(SECONDS / seconds), BYTES // expected))
         if steps < STEPS:
-            yield Finding("trace_bounded", "note", {"steps": steps, "wanted": STEPS, "bytes_per_step": expected})
+            yield Finding(TRACE_BOUNDED, "note", {"steps": steps, "wanted": STEPS, "bytes_per_step": expected})
         recording = _trace(subject, steps) if steps > 1 else single
         written = trace.write(path, recording)
         for old in directory.glob(f"*{profiles.TRACE}"):

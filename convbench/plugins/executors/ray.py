@@ -15,7 +15,8 @@ from typing import Any
 from convbench.core.errors import ConvbenchError, line_of
 from convbench.core.option_types import Count, NonNegative
 from convbench.core.record import Case
-from convbench.core.registry import executors
+from convbench.core.registry import declares, executors
+from convbench.core.traits import ExecutorTraits
 from convbench.runs.cluster.engine import Absent, Done, Event, Limits, Lost, Piece
 from convbench.runs.cluster.executor import Cluster
 from convbench.runs.cluster.worker import Spec, Worker, is_last, message_of, spec
@@ -35,6 +36,7 @@ LEAVE = 5.0
 
 
 @executors.register("ray")
+@declares(ExecutorTraits(modules=("ray",), extra="ray"))
 class Ray(Cluster):
     """The hosts of a Ray cluster: the one at ``address`` (``auto``, ``host:port``), one that runs here, or a new one.
 

@@ -16,7 +16,8 @@ from typing import Any, Literal
 from convbench.core.errors import ConvbenchError, line_of
 from convbench.core.option_types import Count, NonNegative
 from convbench.core.record import Case
-from convbench.core.registry import executors
+from convbench.core.registry import declares, executors
+from convbench.core.traits import ExecutorTraits
 from convbench.runs.cluster.engine import Event, Joined, Limits, Lost, Piece
 from convbench.runs.cluster.executor import Cluster
 from convbench.runs.cluster.mailbox import Mailboxes, serve, wait_for_word
@@ -56,6 +57,7 @@ class _JobOptions:
 
 
 @executors.register("slurm")
+@declares(ExecutorTraits(modules=("submitit",), extra="slurm"))
 class Slurm(Cluster):
     """A job array of ``workers`` (2), each a host, or one GPU where ``gpus`` is 1; it starts with those that come.
 

@@ -11,17 +11,18 @@ import torch
 from torch.utils import _pytree as pytree
 
 from convbench.core import metrics
+from convbench.core.findings import GRAPH_BREAKS, NOT_CAPTURED, NOTHING_COMPILED
 from convbench.core.record import Finding, Protocol, Reading
-from convbench.core.registry import probes
+from convbench.core.registry import declares, probes
 from convbench.core.traits import compiles
 from convbench.measure.counts.counted import NotCounted, count_forward, forward_twin, reason_of
 from convbench.measure.counts.dispatched import Flops, decomposing
-from convbench.measure.probes import exact
+from convbench.measure.probes import ProbeTraits
 from convbench.models.subject import Subject
 
 
 @probes.register("compile")
-@exact
+@declares(ProbeTraits(exact=True, order=90))
 def compile_capture(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     """Compiles a twin on the meta device with a backend that only counts; nothing for a case that is not compiled.
 
@@ -34,7 +35,7 @@ def compile_capture(subject: Subject, protocol: Protocol) -> Iterator[Reading | 
     try:
         graphs, flops = _capture(twin, needs_device)
     except Exception as error:
-        yield Finding("not_captured", "note", {"reason": reason_of(error)})
+        yield Finding(NOT_CAPTURED, "note", {"reason": reason_of(error)})
         return
     counters = torch._dynamo.utils.counters
     breaks = counters["graph_break"] | counters["unimplemented"]
@@ -45,9 +46,9 @@ def compile_capture(subject: Subject, protocol: Protocol) -> Iterator[Reading | 
         yield Reading(metrics.CAPTURED, (flops / total if total else 0.0,))
     if breaks:
         reasons = tuple(_in_short(str(reason)) for reason in breaks)
-        yield Finding("graph_breaks", "note", {"reasons": reasons})
+        yield Finding(GRAPH_BREAKS, "note", {"reasons": reasons})
     if graphs == 0:
-        yield Finding("nothing_compiled")
+        yield Finding(NOTHING_COMPILED)
 
 
 def _needs_default_device(twin: Subject) -> bool:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from convbench.core import metrics
+from convbench.core.findings import COUNTED_ONCE, COUNTS_DISAGREE, RANDOM_WORK, UNCOUNTED_OPERATORS
 from convbench.core.record import Case, Finding, Protocol, Reading
-from convbench.core.registry import probes
+from convbench.core.registry import declares, probes
 from convbench.measure.counts import dispatched
 from convbench.measure.counts.counted import (
     NotCounted,
@@ -20,7 +21,7 @@ from convbench.measure.counts.counted import (
     reason_of,
 )
 from convbench.measure.counts.traced import trace as traced_counts
-from convbench.measure.probes import exact
+from convbench.measure.probes import ProbeTraits
 from convbench.models import network
 from convbench.models.subject import Subject, assemble_forward
 
@@ -29,7 +30,7 @@ DRAWS, SECONDS = 4, 2.0
 
 
 @probes.register("crosscheck")
-@exact
+@declares(ProbeTraits(exact=True, order=80))
 def crosscheck(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     """Traces a model that is not timed and says where its MACs by stage differ from those of the first count.
 
@@ -44,13 +45,13 @@ def crosscheck(subject: Subject, protocol: Protocol) -> Iterator[Reading | Findi
     try:
         trace = traced_counts(after_call(assemble_forward(subject.case, protocol.seed)))
     except Exception as error:
-        yield Finding("counted_once", data={"reason": reason_of(error)})
+        yield Finding(COUNTED_ONCE, data={"reason": reason_of(error)})
         return
     for stage, counted in first.macs.items():
         if counted != trace.macs[stage]:
-            yield Finding("counts_disagree", data={"stage": stage, "meta": counted, "traced": trace.macs[stage]})
+            yield Finding(COUNTS_DISAGREE, data={"stage": stage, "meta": counted, "traced": trace.macs[stage]})
     if trace.uncounted and not first.uncounted:
-        yield Finding("uncounted_operators", data={"operators": trace.uncounted, "share": 0.0})
+        yield Finding(UNCOUNTED_OPERATORS, data={"operators": trace.uncounted, "share": 0.0})
     yield Reading(metrics.ADDS, (trace.adds,))
 
 
@@ -59,7 +60,7 @@ def _by_chance(case: Case, seed: int, counted: int) -> Iterator[Finding]:
     with suppress(NotCounted):
         other = next((macs for macs in _drawn_again(case, seed) if macs != counted), None)
         if other is not None:
-            yield Finding("random_work", "note", {"macs": counted, "other": other})
+            yield Finding(RANDOM_WORK, "note", {"macs": counted, "other": other})
 
 
 def _drawn_again(case: Case, seed: int) -> Iterator[int]:

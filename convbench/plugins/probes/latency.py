@@ -11,11 +11,21 @@ from dataclasses import dataclass
 import torch
 
 from convbench.core import metrics
+from convbench.core.findings import (
+    BUSY_MACHINE,
+    FOREIGN_PROCESS,
+    INTERVAL_WIDE,
+    NOT_STEADY,
+    PAGE_FAULTS,
+    STATE_GROWS,
+    THROTTLED,
+)
 from convbench.core.record import Finding, Protocol, Reading
-from convbench.core.registry import probes
+from convbench.core.registry import declares, probes
 from convbench.core.statistics import SAMPLES_FOR_PERCENTILE, median_interval
 from convbench.core.visits import WAITING_TOGETHER
 from convbench.measure.machine import environment, nvml
+from convbench.measure.probes import ProbeTraits
 from convbench.measure.reference import Reference
 from convbench.measure.timing import Call, Clock, Sample, Sampling, StoppingRule, WarmUp, clock_for, warm_up
 from convbench.measure.waiting import Waiting
@@ -60,6 +70,7 @@ class Usage:
 
 
 @probes.register("latency")
+@declares(ProbeTraits(order=30, includes=("reference",)))
 def latency(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     """Seconds per call: warm-up until steady, then samples in turns with the reference workload until they suffice."""
     clock = clock_for(subject.device, subject.timed)
@@ -79,7 +90,7 @@ def latency(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]
     yield from _readings(sampling.samples, warm)
     yield Reading(metrics.REFERENCE, tuple(reference.samples))
     if (grown := _carried(subject)) > carried:
-        yield Finding("state_grows", data={"before": carried, "after": grown})
+        yield Finding(STATE_GROWS, data={"before": carried, "after": grown})
     if protocol.visits == 1:
         yield from _within_one_process(warm, sampling, protocol)
     if subject.device == "cpu":
@@ -116,10 +127,10 @@ def _rule(subject: Subject, protocol: Protocol) -> StoppingRule:
 def _within_one_process(warm: WarmUp, sampling: Sampling, protocol: Protocol) -> Iterator[Finding]:
     """What is amiss with the only visit; of several the spread between them tells more."""
     if not warm.steady:
-        yield Finding("not_steady", data={"change": warm.change})
+        yield Finding(NOT_STEADY, data={"change": warm.change})
     if sampling.verdict == "time is up":
         width = median_interval([sample.host for sample in sampling.samples]).relative_half_width
-        yield Finding("interval_wide", data={"relative": width, "target": protocol.target})
+        yield Finding(INTERVAL_WIDE, data={"relative": width, "target": protocol.target})
 
 
 def _readings(samples: list[Sample], warm: WarmUp) -> Iterator[Reading]:
@@ -135,7 +146,7 @@ def _page_faults(used: Usage, calls: int) -> Iterator[Reading | Finding]:
     yield Reading(metrics.SYSTEM_SHARE, (used.system_share,))
     if used.faults / calls >= MANY_FAULTS and used.system_share >= SYSTEM_SHARE:
         yield Finding(
-            "page_faults",
+            PAGE_FAULTS,
             data={
                 "faults_per_call": used.faults / calls,
                 "system_share": used.system_share,
@@ -147,12 +158,12 @@ def _page_faults(used: Usage, calls: int) -> Iterator[Reading | Finding]:
 def _busy(waited: float) -> Iterator[Finding]:
     """Several threads wait for each other at every operator: with a core taken, for one that is not running."""
     if waited > WAITING_TOGETHER and torch.get_num_threads() > 1:
-        yield Finding("busy_machine", data={"waited": waited, "threads": torch.get_num_threads()})
+        yield Finding(BUSY_MACHINE, data={"waited": waited, "threads": torch.get_num_threads()})
 
 
 def _disturbances(device: torch.device) -> Iterator[Finding]:
     """What held a GPU back while it was timed, as far as the driver tells."""
     if reasons := nvml.state(device).get("throttle_reasons"):
-        yield Finding("throttled", data={"reasons": str(reasons)})
+        yield Finding(THROTTLED, data={"reasons": str(reasons)})
     if others := nvml.foreign_processes(device, os.getpid()):
-        yield Finding("foreign_process", data={"pids": tuple(map(str, others))})
+        yield Finding(FOREIGN_PROCESS, data={"pids": tuple(map(str, others))})

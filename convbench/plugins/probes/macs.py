@@ -8,11 +8,12 @@ from torch import nn
 
 from convbench.core import metrics
 from convbench.core.errors import line_of
+from convbench.core.findings import NAME_STAGES, NOT_COUNTED, STAGES_UNSEEN, UNCOUNTED_OPERATORS
 from convbench.core.record import Finding, Parts, Protocol, Reading
-from convbench.core.registry import probes
+from convbench.core.registry import declares, probes
 from convbench.measure.counts.counted import NotCounted, count_subject
 from convbench.measure.counts.dispatched import StageCounts
-from convbench.measure.probes import static
+from convbench.measure.probes import ProbeTraits
 from convbench.models.stages import WRAPPERS
 from convbench.models.subject import Subject
 
@@ -21,7 +22,7 @@ MUCH = 0.2
 
 
 @probes.register("macs")
-@static
+@declares(ProbeTraits(static=True, order=20))
 def macs(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     """Multiply-accumulates by stage, exact, of the call that is timed; FLOPs are twice as many.
 
@@ -30,7 +31,7 @@ def macs(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     try:
         count = count_subject(subject)
     except NotCounted as error:
-        yield Finding("not_counted", data={"reason": line_of(error)})
+        yield Finding(NOT_COUNTED, data={"reason": line_of(error)})
         return
     yield Reading(metrics.MACS, (count.total,))
     yield Reading(metrics.FLOPS, (2 * count.total,))
@@ -41,15 +42,15 @@ def macs(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
 
 def _doubts(subject: Subject, count: StageCounts) -> Iterator[Finding]:
     if count.uncounted:
-        yield Finding("uncounted_operators", data={"operators": count.uncounted, "share": count.uncounted_share})
+        yield Finding(UNCOUNTED_OPERATORS, data={"operators": count.uncounted, "share": count.uncounted_share})
     if count.unseen:
-        yield Finding("stages_unseen", data={"stages": count.unseen})
+        yield Finding(STAGES_UNSEEN, data={"stages": count.unseen})
     architecture = subject.case.architecture
     if isinstance(architecture, Parts) or count.macs[metrics.OTHER] <= MUCH * count.total:
         return
     share = count.macs[metrics.OTHER] / count.total
     children = tuple(name for name, child in _unwrapped(subject.model) if any(True for _ in child.parameters()))
-    yield Finding("name_stages", "note", {"share": share, "modules": children})
+    yield Finding(NAME_STAGES, "note", {"share": share, "modules": children})
 
 
 def _unwrapped(model: nn.Module) -> list[tuple[str, nn.Module]]:

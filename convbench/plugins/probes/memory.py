@@ -9,16 +9,17 @@ from collections.abc import Iterator
 import torch
 
 from convbench.core import metrics
+from convbench.core.findings import OWN_THREADS
 from convbench.core.record import STAGES, Finding, Metric, Protocol, Reading
-from convbench.core.registry import probes
+from convbench.core.registry import declares, probes
 from convbench.measure.machine import nvml
 from convbench.measure.memory import allocations, alone
-from convbench.measure.probes import exact
+from convbench.measure.probes import ProbeTraits
 from convbench.models.subject import Subject
 
 
 @probes.register("memory")
-@exact
+@declares(ProbeTraits(exact=True, order=60))
 def memory(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     """CUDA: peak allocated, peak reserved, the process's use; CPU: peak tensor bytes and the process's peak RSS.
 
@@ -56,7 +57,7 @@ def _cpu(subject: Subject) -> Iterator[Reading | Finding]:
     yield Reading(metrics.CPU_PEAK, (timeline.peak,))
     yield from _parts(metrics.CPU_PEAK, timeline)
     if timeline.threads:
-        yield Finding("own_threads")
+        yield Finding(OWN_THREADS)
 
 
 def _parts(whole: Metric, timeline: allocations.Timeline) -> Iterator[Reading]:

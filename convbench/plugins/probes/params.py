@@ -7,10 +7,10 @@ from math import prod
 
 from convbench.core import metrics
 from convbench.core.record import STAGES, Case, Features, Finding, Parts, Protocol, Reading
-from convbench.core.registry import probes
+from convbench.core.registry import declares, probes
 from convbench.measure.counts.affine import folding
 from convbench.measure.counts.counted import params_by
-from convbench.measure.probes import passive, static
+from convbench.measure.probes import ProbeTraits
 from convbench.models.network import ConvReducerRNN, feature_shape
 from convbench.models.stages import stage_roots
 from convbench.models.subject import Subject
@@ -18,8 +18,7 @@ from convbench.models.weights import weights_bytes
 
 
 @probes.register("params")
-@static
-@passive
+@declares(ProbeTraits(static=True, passive=True, order=10))
 def params(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     """Parameters by stage, exact; buffers (a frozen projection) weigh in weights_bytes but are not parameters."""
     model = subject.model

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from convbench.core import metrics
+from convbench.core.findings import NO_GRADIENT
 from convbench.core.record import Finding, Protocol, Reading
-from convbench.core.registry import probes
+from convbench.core.registry import declares, probes
+from convbench.measure.probes import ProbeTraits
 from convbench.measure.stages.hooks import call
 from convbench.measure.stages.passes import passes
 from convbench.measure.stages.spans import PHASES
@@ -19,6 +21,7 @@ NAMED = 5
 
 
 @probes.register("phases")
+@declares(ProbeTraits(order=50))
 def phases(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     """Training's seconds forward, backward and in the optimizer; nothing for other scenarios.
 
@@ -32,7 +35,7 @@ def phases(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     if names := subject.run.without_gradient():
         named = dict(subject.model.named_parameters())
         shown = (*names[:NAMED], *((f"and {len(names) - NAMED} more",) if len(names) > NAMED else ()))
-        yield Finding("no_gradient", data={"params": sum(named[name].numel() for name in names), "names": shown})
+        yield Finding(NO_GRADIENT, data={"params": sum(named[name].numel() for name in names), "names": shown})
 
 
 def _split(subject: Subject) -> Split:

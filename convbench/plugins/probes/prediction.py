@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 from convbench.core import metrics
 from convbench.core.errors import CaseFailed
+from convbench.core.findings import NOT_PREDICTED
 from convbench.core.record import Finding, Protocol, Reading
-from convbench.core.registry import probes
+from convbench.core.registry import declares, probes
 from convbench.core.traits import opaque
 from convbench.measure.memory.prediction import predict
-from convbench.measure.probes import late, static
+from convbench.measure.probes import ProbeTraits
 from convbench.models.subject import Subject
 
 SHARE = 0.25
@@ -18,8 +19,7 @@ SHARE = 0.25
 
 
 @probes.register("prediction")
-@static
-@late
+@declares(ProbeTraits(static=True, late=True, order=100))
 def prediction(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     """Predicted peak of tensor bytes, exact up to what libraries keep to themselves; nothing for a compiled case."""
     if opaque(subject.case):
@@ -28,4 +28,4 @@ def prediction(subject: Subject, protocol: Protocol) -> Iterator[Reading | Findi
     try:
         yield Reading(metrics.PREDICTED, (predict(subject.case, SHARE * protocol.timeout).peak,))
     except CaseFailed as error:
-        yield Finding("not_predicted", "note", {"reason": str(error)})
+        yield Finding(NOT_PREDICTED, "note", {"reason": str(error)})

@@ -8,10 +8,12 @@ from statistics import median
 from typing import Any
 
 from convbench.core import metrics
+from convbench.core.findings import OPAQUE_ENGINE, STAGES_BY_RUNTIME, STAGES_DO_NOT_ADD_UP
 from convbench.core.record import STAGES, Finding, Protocol, Reading
-from convbench.core.registry import probes
+from convbench.core.registry import declares, probes
 from convbench.core.statistics import median_interval
 from convbench.core.traits import INDUCTOR, engine, opaque
+from convbench.measure.probes import ProbeTraits
 from convbench.measure.stages.compiled import compiled_split
 from convbench.measure.stages.passes import passes
 from convbench.measure.stages.stopwatch import Split, split_by_hooks
@@ -28,6 +30,7 @@ Splitter = Callable[[Subject], Split]
 
 
 @probes.register("stages")
+@declares(ProbeTraits(order=40))
 def stages(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     """Time of backbone, reducer, LSTM, head and training's optimizer; of compiled cases what their trace can attribute.
 
@@ -39,7 +42,7 @@ def stages(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
         return
     compiled, runtime = opaque(subject.case), engine(subject.case)
     if compiled and runtime != INDUCTOR:
-        yield Finding("opaque_engine", "note", {"engine": runtime})
+        yield Finding(OPAQUE_ENGINE, "note", {"engine": runtime})
         return
     optimizer = (metrics.OPTIMIZER,) if isinstance(subject.run, TrainingStep) else ()
     names = (*((metrics.GRAPHS, "lstm") if compiled else STAGES), *optimizer, metrics.OTHER)
@@ -52,9 +55,9 @@ def _by_the_runtime(subject: Subject, deployment: Deployment) -> Iterator[Readin
     clock, plain = clock_for(subject.device, subject.timed), list[float]()
     splits = deployment.profiled(RUNTIME_PASSES, lambda: plain.append(_device_or_host(clock.time, subject.timed)))
     if splits is None:
-        yield Finding("opaque_engine", "note", {"engine": deployment.engine.name})
+        yield Finding(OPAQUE_ENGINE, "note", {"engine": deployment.engine.name})
         return
-    yield Finding("stages_by_runtime", "note", {"engine": deployment.engine.name})
+    yield Finding(STAGES_BY_RUNTIME, "note", {"engine": deployment.engine.name})
     yield from _readings((*STAGES, metrics.OTHER), splits, plain)
 
 
@@ -66,7 +69,7 @@ def _readings(
         yield Reading(metrics.LATENCY.part(stage), tuple(split.get(stage, 0.0) for split in splits))
     sums = [sum(split.get(stage, 0.0) for stage in names) for split in splits]
     if not adds_up(sums, plain):
-        yield Finding("stages_do_not_add_up", data={"stages": median(sums), "whole": median(plain)})
+        yield Finding(STAGES_DO_NOT_ADD_UP, data={"stages": median(sums), "whole": median(plain)})
 
 
 def adds_up(sums: list[float], plain: list[float]) -> bool:

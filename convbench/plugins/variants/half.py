@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     VariantTraits(
         dtype=dtype_option,
         scenarios=("inference", "streaming"),
-        combines=("allocator", "channels_last", "compile", "aot-inductor", "onnxruntime"),
+        combines=("allocator", "channels_last", "compile"),
     )
 )
 def half(subject: Subject, *, dtype: Literal["fp16", "bf16"] = "fp16") -> Subject:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from convbench.core.errors import CaseFailed, Impossible, Unavailable
 from convbench.core.registry import declares, variants
-from convbench.core.traits import VariantTraits, engine
+from convbench.core.traits import VariantTraits, takes_quantisation
 
 if TYPE_CHECKING:
     from convbench.models.inputs import Inputs
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     VariantTraits(
         dtype="int8",
         scenarios=("inference", "streaming"),
-        combines=("allocator", "compile", "onnxruntime", "openvino"),
+        combines=("allocator", "compile"),
         packages=("torchao",),
         extra="int8",
     )
@@ -42,7 +42,7 @@ def int8(
     from convbench.models.runtimes.int8 import calibration_clips, rows_of
 
     ranges = calibration_clips(subject, calibration, clips) if method == "static" else ()
-    if engine(subject.case) in ("onnxruntime", "openvino"):
+    if takes_quantisation(subject.case):
         if method == "torchao":
             raise Impossible(
                 "torchao quantises for torch alone: use int8 or int8(method=static) before another runtime"

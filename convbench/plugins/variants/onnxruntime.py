@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         extra="onnxruntime",
         combines=("half", "int8", "allocator"),
         last=True,
+        takes_quantisation=True,
     )
 )
 def onnxruntime(subject: Subject, *, exporter: Literal["dynamo", "torchscript"] = "dynamo", opset: int = 20) -> Subject:

@@ -31,6 +31,7 @@ def number_type(*, precision: str, exporter: str) -> str:
         extra="openvino",
         combines=("int8", "allocator"),
         last=True,
+        takes_quantisation=True,
     )
 )
 def openvino(

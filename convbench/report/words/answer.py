@@ -13,6 +13,17 @@ from convbench.analysis.quality.qualities import tried
 from convbench.analysis.results import Result, costs, measured, sustained, triable
 from convbench.analysis.results import results as results_of
 from convbench.core import planned, shards
+from convbench.core.findings import (
+    BUSY_MACHINE,
+    FOREIGN_PROCESS,
+    INPUTS_CHANGED,
+    INTERVAL_WIDE,
+    NOT_A_NUMBER,
+    NOT_STEADY,
+    PAGE_FAULTS,
+    THROTTLED,
+    WITHHELD,
+)
 from convbench.core.record import Parts, Record, RunDescription
 from convbench.core.text import counted, joined
 from convbench.report.words import quality, runtimes, units
@@ -21,14 +32,14 @@ from convbench.report.words.decision import UNORDERED, merit
 from convbench.report.words.names import model, setup, threads_of
 
 NOISE = {  # findings that make a latency, or the model that took it, doubtful
-    "interval_wide": "wide intervals",
-    "not_steady": "no steady state",
-    "page_faults": "time lost to page faults",
-    "throttled": "a throttled device",
-    "foreign_process": "another process on the device",
-    "busy_machine": "a busy machine",
-    "inputs_changed": "inputs that the model writes into",
-    "not_a_number": "NaN in what the model returns",
+    INTERVAL_WIDE: "wide intervals",
+    NOT_STEADY: "no steady state",
+    PAGE_FAULTS: "time lost to page faults",
+    THROTTLED: "a throttled device",
+    FOREIGN_PROCESS: "another process on the device",
+    BUSY_MACHINE: "a busy machine",
+    INPUTS_CHANGED: "inputs that the model writes into",
+    NOT_A_NUMBER: "NaN in what the model returns",
 }
 COST_ONLY = "Cost only: quality was not run, so no optimum is claimed; {}."
 RUNS_IT = "quality=probe or quality=train runs it"
@@ -198,7 +209,7 @@ def _withheld(results: Sequence[Result]) -> str:
     cases = withheld(results)
     if not cases:
         return ""
-    reasons = Counter(str(f.data["reason"]) for result in cases for f in result.record.findings if f.code == "withheld")
+    reasons = Counter(str(f.data["reason"]) for result in cases for f in result.record.findings if f.code == WITHHELD)
     count = counted(len(cases), "case was", "cases were")
     (reason, _), *_ = reasons.most_common(1)
     return f"{count} never measured undisturbed ({reason}): withheld from ranking, fronts and gains."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from convbench.core import findings as codes
 from convbench.core.record import Failure, Finding
 from convbench.core.text import counted
 from convbench.report.words import units
@@ -123,98 +124,100 @@ def _list(values: Any) -> str:
 
 
 _SENTENCES: dict[str, Callable[[Data], str]] = {
-    "not_steady": lambda d: f"Warm-up ended while the median still moved by {percent(d['change'])}.",
-    "interval_wide": lambda d: (
+    codes.NOT_STEADY: lambda d: f"Warm-up ended while the median still moved by {percent(d['change'])}.",
+    codes.INTERVAL_WIDE: lambda d: (
         f"Time ran out with the median known to ±{percent(d['relative'])}; ±{percent(d['target'])} was asked for."
     ),
-    "page_faults": _page_faults,
-    "counts_disagree": _counts_disagree,
-    "counted_once": lambda d: f"The MACs were counted one way only; the second failed: {d['reason']}.",
-    "not_counted": lambda d: f"MACs and FLOPs are absent: {d['reason']}.",
-    "uncounted_operators": _uncounted,
-    "name_stages": _name_stages,
-    "not_on_meta": lambda d: (
+    codes.PAGE_FAULTS: _page_faults,
+    codes.COUNTS_DISAGREE: _counts_disagree,
+    codes.COUNTED_ONCE: lambda d: f"The MACs were counted one way only; the second failed: {d['reason']}.",
+    codes.NOT_COUNTED: lambda d: f"MACs and FLOPs are absent: {d['reason']}.",
+    codes.UNCOUNTED_OPERATORS: _uncounted,
+    codes.NAME_STAGES: _name_stages,
+    codes.NOT_ON_META: lambda d: (
         f"Counted on the real call, since the model does not run on torch's meta device ({d['reason']}); what needs "
         "its shapes alone, the predicted memory and what fits, is absent."
     ),
-    "slow_on_meta": lambda _: (
+    codes.SLOW_ON_META: lambda _: (
         "Counted on the real call: its forward has so many operators that torch's meta device takes longer for them."
     ),
-    "not_in_inference_mode": lambda d: (
+    codes.NOT_IN_INFERENCE_MODE: lambda d: (
         f"Called {d['mode']}, since the model does not run in torch's inference mode ({d['reason']})."
     ),
-    "random_output": lambda _: (
+    codes.RANDOM_OUTPUT: lambda _: (
         "Its output is random (dropout, sampling): eager's own differs with other random numbers; all that is known of "
         "the variant's is that it is no further off than chance may take it."
     ),
-    "random_work": lambda d: (
+    codes.RANDOM_WORK: lambda d: (
         "Random numbers decide what it computes, as in stochastic depth: a forward pass took "
         f"{units.count(d['macs'])} MACs, and {units.count(d['other'])} with others. Its latency is of all that were "
         "drawn while it was timed."
     ),
-    "not_a_number": lambda d: (
+    codes.NOT_A_NUMBER: lambda d: (
         f"{percent(d['share'])} of the numbers of its {d['part']} are NaN. It was timed all the same; nothing tells "
         "whether a variant computes these rightly. Look for a division by zero or numbers too large for their type."
     ),
-    "inputs_changed": lambda _: (
+    codes.INPUTS_CHANGED: lambda _: (
         "It writes into its inputs: each call is given what the one before has left of them, and may take another time "
         "for it. Clone them in forward."
     ),
-    "own_threads": lambda _: (
+    codes.OWN_THREADS: lambda _: (
         "It calls modules in threads of its own: what those allocate is not in the peak of tensors, only in the "
         "process's peak; the time of its stages is that of threads side by side."
     ),
-    "stages_unseen": lambda d: (
+    codes.STAGES_UNSEEN: lambda d: (
         f"The call never enters the stage {_list(d['stages'])}: its time, memory and MACs are in other. Name the "
         "modules that are really called, under stages:."
     ),
-    "no_gradient": lambda d: (
+    codes.NO_GRADIENT: lambda d: (
         f"{units.count(d['params'])} parameters got no gradient from the loss: {_list(d['names'])}. Give the loss that "
         "trains them: loss: package.module:function."
     ),
-    "not_captured": lambda d: f"What torch.compile has captured cannot be told: {d['reason']}.",
-    "nothing_compiled": lambda _: "torch.compile captured no graph: this ran eager, whatever the variant says.",
-    "throttled": lambda d: f"The device throttled while it was measured: {_list(d['reasons'])}.",
-    "foreign_process": lambda d: f"Other processes used the device meanwhile: {_list(d['pids'])}.",
-    "busy_machine": lambda d: (
+    codes.NOT_CAPTURED: lambda d: f"What torch.compile has captured cannot be told: {d['reason']}.",
+    codes.NOTHING_COMPILED: lambda _: "torch.compile captured no graph: this ran eager, whatever the variant says.",
+    codes.THROTTLED: lambda d: f"The device throttled while it was measured: {_list(d['reasons'])}.",
+    codes.FOREIGN_PROCESS: lambda d: f"Other processes used the device meanwhile: {_list(d['pids'])}.",
+    codes.BUSY_MACHINE: lambda d: (
         f"The machine was busy ({_busyness(d)}), its {d['threads']} threads waiting for each other: measure again when "
         "it is quiet, or with one thread."
         if d["threads"]
         else f"The machine was busy ({_busyness(d)}): measure again when it is quiet."
     ),
-    "withheld": _withheld,
-    "visit_failed": lambda d: (
+    codes.WITHHELD: _withheld,
+    codes.VISIT_FAILED: lambda d: (
         f"A visit failed ({d['reason']}), and none followed it: the times are those of the visits that ended well."
     ),
-    "two_speeds": lambda d: (
+    codes.TWO_SPEEDS: lambda d: (
         f"Fresh processes ran at two speeds, {units.seconds(d['fast'])} and {units.seconds(d['slow'])}: the interval "
         "holds both."
     ),
-    "state_grows": lambda d: (
+    codes.STATE_GROWS: lambda d: (
         f"The state that it carries grew from {units.size(d['before'])} to {units.size(d['after'])} as it was timed: "
         "each call is of a longer stream, and latency and memory are those of no length in particular. Cut it in step."
     ),
-    "stages_do_not_add_up": lambda d: (
+    codes.STAGES_DO_NOT_ADD_UP: lambda d: (
         f"The stages' times sum to {units.seconds(d['stages'])} where a plain call takes {units.seconds(d['whole'])}: "
         "read them as shares."
     ),
-    "opaque_engine": lambda d: f"{d['engine']} does not show what it does inside: the whole was timed, no stage of it.",
-    "stages_by_runtime": lambda d: (
+    codes.OPAQUE_ENGINE: lambda d: (
+        f"{d['engine']} does not show what it does inside: the whole was timed, no stage of it."
+    ),
+    codes.STAGES_BY_RUNTIME: lambda d: (
         f"The stages' times are those of {d['engine']}'s own profile; what it puts between two stages counts to the "
         "earlier one. Its memory is not told by stage or kind."
     ),
-    "frames_are_no_clip": lambda d: (
+    codes.FRAMES_ARE_NO_CLIP: lambda d: (
         f"Frame by frame, eager itself differs by {units.digits(d['largest'], 2)} from the whole clip: this model "
         "needs later frames, so its streamed output is compared with eager's streamed output only."
     ),
-    "not_predicted": lambda d: f"Peak memory was not predicted from the shapes: {d['reason']}.",
-    "not_profiled": lambda d: f"There is no profile of this case: {d['reason']}.",
-    "trace_bounded": lambda d: (
+    codes.NOT_PREDICTED: lambda d: f"Peak memory was not predicted from the shapes: {d['reason']}.",
+    codes.NOT_PROFILED: lambda d: f"There is no profile of this case: {d['reason']}.",
+    codes.TRACE_BOUNDED: lambda d: (
         f"The trace holds {d['steps']} of {d['wanted']} calls: one takes {units.size(d['bytes_per_step'])} of it."
     ),
-    "dead_run": _dead,
-    "unconverged": _unconverged,
-    "folds_into_lstm": _folds,
-    "low_rank": _low_rank,
-    "graph_breaks": lambda d: f"Graph breaks: {_list(d['reasons'])}.",
+    codes.DEAD_RUN: _dead,
+    codes.UNCONVERGED: _unconverged,
+    codes.FOLDS_INTO_LSTM: _folds,
+    codes.LOW_RANK: _low_rank,
+    codes.GRAPH_BREAKS: lambda d: f"Graph breaks: {_list(d['reasons'])}.",
 }

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from convbench.core import metrics, profiles
 from convbench.core.errors import ConvbenchError
+from convbench.core.findings import NOT_PROFILED
 from convbench.core.record import Case, Finding, Record
 from convbench.core.text import joined
 from convbench.core.traits import packages
@@ -80,4 +81,4 @@ def _with_word_of_its_trace(job: Job, record: Record) -> Record:
     if all((folder / profiles.SUMMARY).exists() for folder in folders):
         return record
     reason = "its trace is on the host that took it: choose an --out on a disk that all hosts share"
-    return replace(record, findings=(*record.findings, Finding("not_profiled", data={"reason": reason})))
+    return replace(record, findings=(*record.findings, Finding(NOT_PROFILED, data={"reason": reason})))

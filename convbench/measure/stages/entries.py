@@ -21,7 +21,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 
 from convbench.models.stages import Roots, is_compiled, stage_by_module
 
-Door = tuple[int, str]
+StageEntry = tuple[int, str]
 """A module by its id, and the method by which it is entered."""
 CALL = "__call__"
 Enter = Callable[[str, Any], None]
@@ -29,10 +29,10 @@ Leave = Callable[[str, Any], None]
 
 
 @contextmanager
-def watching(roots: Roots, enter: Enter, leave: Leave, doors: set[Door] | None = None) -> Iterator[set[str]]:
-    """While it lasts, ``enter(stage, inputs)`` and ``leave(stage, output)`` are called at every door of a stage.
+def watching(roots: Roots, enter: Enter, leave: Leave, entries: set[StageEntry] | None = None) -> Iterator[set[str]]:
+    """While it lasts, ``enter(stage, inputs)`` and ``leave(stage, output)`` are called at every entry of a stage.
 
-    Gives the stages that were entered so far. ``doors`` are those of a call that was watched before, which alone are
+    Gives the stages that were entered so far. ``entries`` are those of a call that was watched before, which alone are
     watched then; into an empty set go those that are used.
     """
     watch = _Watch(enter, leave, set(), set())
@@ -41,11 +41,11 @@ def watching(roots: Roots, enter: Enter, leave: Leave, doors: set[Door] | None =
         hooks.enter_context(_scripts(watch, stages))
         for module, stage in stages.items():
             for method in _methods(module):
-                if not doors or (id(module), method) in doors:
+                if not entries or (id(module), method) in entries:
                     _hang(hooks, watch, stage, module, method)
         yield watch.stages
-    if doors is not None and not doors:
-        doors.update(watch.used)
+    if entries is not None and not entries:
+        entries.update(watch.used)
 
 
 @contextmanager
@@ -75,18 +75,18 @@ def in_threads(around: Callable[[], AbstractContextManager[Any]]) -> Iterator[No
 
 
 class _Watch(threading.local):
-    """Which stages the call is in, thread by thread; a door inside its own stage is none."""
+    """Which stages the call is in, thread by thread; a entry inside its own stage is none."""
 
-    def __init__(self, enter: Enter, leave: Leave, used: set[Door], stages: set[str]) -> None:
+    def __init__(self, enter: Enter, leave: Leave, used: set[StageEntry], stages: set[str]) -> None:
         self.enter, self.leave = enter, leave
         self.inside: list[tuple[str, bool]] = []
         self.used, self.stages = used, stages
 
-    def goes_in(self, stage: str, door: Door, inputs: Any) -> None:
+    def goes_in(self, stage: str, entry: StageEntry, inputs: Any) -> None:
         outside = not self.inside or self.inside[-1][0] != stage
         self.inside.append((stage, outside))
         if outside:
-            self.used.add(door)
+            self.used.add(entry)
             self.stages.add(stage)
             self.enter(stage, inputs)
 
@@ -143,8 +143,8 @@ def _hang(hooks: ExitStack, watch: _Watch, stage: str, module: nn.Module, method
     hooks.callback(module.register_forward_hook(partial(_after, watch), always_call=True).remove)
 
 
-def _before(watch: _Watch, stage: str, door: Door, _module: nn.Module, args: Any, kwargs: Any) -> None:
-    watch.goes_in(stage, door, (args, kwargs))
+def _before(watch: _Watch, stage: str, entry: StageEntry, _module: nn.Module, args: Any, kwargs: Any) -> None:
+    watch.goes_in(stage, entry, (args, kwargs))
 
 
 def _after(watch: _Watch, _module: nn.Module, _args: Any, output: Any) -> None:
