@@ -17,7 +17,7 @@ MAKING = (metrics.COMPILE, metrics.EXPORT, metrics.LOAD)
 
 
 class Gain(NamedTuple):
-    """One case against its eager twin. ``speedup`` above 1 is faster; ``pays_after`` calls, None for never.
+    """One case against its eager twin. ``speedup`` above 1 is faster; ``pays_after`` calls, None for never shown.
 
     What has to pay is compiling, or exporting and loading.
     """
@@ -68,16 +68,15 @@ def allocator(result: Result) -> str:
 def _gain(result: Result, eager: Result, speedup: Interval) -> Gain:
     allocators = (allocator(eager), allocator(result))
     differ = allocators if allocators[0] != allocators[1] else None
-    return Gain(result, eager, speedup, _pays_after(result, eager), differ)
+    return Gain(result, eager, speedup, _pays_after(result, eager, speedup), differ)
 
 
-def _pays_after(result: Result, eager: Result) -> float | None:
+def _pays_after(result: Result, eager: Result, speedup: Interval) -> float | None:
+    """By the speed-up that is stated, which is of visits taken together: two medians may say otherwise."""
     seconds = [time for metric in MAKING if (time := typical(result.record, metric)) is not None]
-    spent = sum(seconds) if seconds else None
-    assert result.latency
     assert eager.latency
-    saved = eager.latency.median - result.latency.median
-    return spent / saved if spent is not None and saved > 0 else None
+    saved = eager.latency.median * (1 - 1 / speedup.median)
+    return sum(seconds) / saved if seconds and speedup.low > 1 else None
 
 
 def _gather(key: tuple[str, str, str], members: Sequence[Gain]) -> VariantGain:
