@@ -90,6 +90,15 @@ class Headline:
         return self.tied if self.timed and len(self.tied) > 1 else []
 
     @property
+    def by_series(self) -> list[Contender]:
+        """A contender of each reducer or own model, in the ranking's order: the pick, of the others the fastest."""
+        order = sorted(self.ranking, key=lambda contender: contender.result is not self.pick)
+        shown: dict[str, Contender] = {}
+        for contender in order:
+            shown.setdefault(contender.result.series, contender)
+        return [contender for contender in self.ranking if contender is shown[contender.result.series]]
+
+    @property
     def ordered(self) -> bool:
         """Whether anything that was measured orders the contenders: their latency, or their parameters."""
         return self.timed or bool(self.pick and self.pick.params is not None)

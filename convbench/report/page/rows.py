@@ -150,6 +150,11 @@ def _rnn(row: Entry) -> str:
     return str(architecture.rnn) if isinstance(architecture, Parts) else units.MISSING
 
 
+def _head(row: Entry) -> str:
+    architecture = row.result.case.architecture
+    return units.whole(architecture.head) if isinstance(architecture, Parts) else units.MISSING
+
+
 def _width(row: Entry) -> float | None:
     latency = row.result.latency
     return latency.high - latency.low if latency and latency.bounded else None
@@ -170,6 +175,7 @@ _PLACE = (
 )
 _ELSE = (
     Column("rnn", "LSTM", _rnn, "rnn", numeric=False),
+    Column("head", "Head", _head, "head"),
     Column("clip", "Clip", lambda row: str(row.result.case.clip), "clip", numeric=False),
     Column("device", "Device", lambda row: row.result.case.device, "device", numeric=False),
     Column(

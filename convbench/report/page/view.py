@@ -84,11 +84,8 @@ def _step(run: RunDescription, step: Step) -> dict[str, str]:
 
 
 def _ranking(headline: Headline) -> list[dict[str, str]]:
-    """The best size of each reducer, fastest first, all of them alike."""
-    best: dict[str, Contender] = {}
-    for contender in headline.ranking:
-        best.setdefault(contender.result.series, contender)
-    return [_rank(contender, headline) for contender in best.values()]
+    """Each reducer once, fastest first, all of them alike."""
+    return [_rank(contender, headline) for contender in headline.by_series]
 
 
 def _rank(contender: Contender, headline: Headline) -> dict[str, str]:
