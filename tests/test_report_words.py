@@ -81,7 +81,7 @@ def test_the_answer_of_a_default_run():
     assert text.startswith("Take gap, LSTM input 32, compile on the conv backbone: 2.")
     for part in (
         "83.8 k parameters and 116 MFLOP, the fewest parameters among 2 whose latency on this machine is statistically",
-        "Tied with it: spatial-softmax, LSTM input 64.",
+        "Also tied with the fastest: spatial-softmax, LSTM input 64.",
         "Confidence: low (one process a case: how much processes differ is not known).",
         "gap discards where things are; if position matters, the cheapest that keeps it is spatial-softmax",
         "fc, LSTM input 128 costs 5.6× the FLOPs, 202× the parameters and 4.",
@@ -137,6 +137,34 @@ def test_another_situation_is_named_by_what_is_not_as_in_the_answer():
     assert "Fastest in streaming: gap, LSTM input 32, eager (100 µs a call)." in text
     assert "takes 1.66×" in text
     assert "and 1.66× the time" in text
+
+
+def test_what_stands_otherwise_around_the_reducer_is_another_situation_and_is_named():
+    """gap with another LSTM, three times as fast, was in no sentence, and "fastest" was said of every LSTM."""
+    small = {"rnn": Recurrent(hidden=64)}
+    run_records = [records.record(records.case(name), latency=6e-3 * factor)
+                   for name, factor in (("gap", 1), ("gmp", 2), ("flatten", 3))]  # fmt: skip
+    run_records += [records.record(records.case(name, parts=small), latency=2e-3) for name in ("gap", "gmp")]
+    run_records.append(records.record(Case(Whole(Choice("net:build"))), latency=1e-3))
+    text = answer(records.run_of(run_records), run_records)
+    assert "Fastest on the conv backbone with lstm128 on this machine: gap" in text
+    assert re.search(r"Fastest with lstm64: g[am]p, LSTM input 32, eager \([^)]* a call\), tied with 1 other\.", text)
+    assert "Fastest of your own models: net:build, eager (" in text
+
+
+def test_situations_that_have_no_sentence_are_counted():
+    sizes = (128, 256, 64, 32, 16, 8)
+    run_records = [records.record(records.case("gap", parts={"rnn": Recurrent(hidden=size)})) for size in sizes]
+    text = answer(records.run_of(run_records), run_records)
+    assert text.count("Fastest with lstm") == 3
+    assert "The table of cases has 2 more situations." in text
+
+
+def test_a_pick_that_is_hardly_known_says_why_confidence_is_low():
+    """It read "low (at least 3 processes a case, each contender tied or told apart)"."""
+    run_records = [visited("gap", 1e-3, 2e-3, 0.5e-3), visited("flatten", 90e-3, 91e-3, 89e-3)]
+    text = answer(records.run_of(run_records), run_records)
+    assert re.search(r"Confidence: low \(.*, the pick known to ±\d+ %\)", text)
 
 
 def test_cautions_are_counted_in_one_line_that_opens():
@@ -502,8 +530,12 @@ def test_what_a_variant_gains_is_counted_in_models_and_of_the_threads_of_the_hea
     ]
     said = answer(records.run_of(run_records), run_records)
     assert re.search(r"compile is (2\.0\d?|1\.9\d)× as fast \(median of 2 models, ", said)
-    (variant,) = view(records.run_of(run_records), results(run_records))["variants"]
-    assert variant["cases"] == "4"
+    variants = view(records.run_of(run_records), results(run_records))["variants"]
+    assert [(variant["place"], variant["cases"]) for variant in variants] == [
+        ("inference, cpu, 2 threads", "2"), ("inference, cpu, 1 thread", "2"),
+    ]  # fmt: skip
+    names = [drawing.name for drawing in figures.get("variants").build(results(run_records))]
+    assert names == ["variant-compile-inference-cpu-2-threads", "variant-compile-inference-cpu-1-thread"]
 
 
 def test_what_is_missing_open_or_unasked_is_the_next_command():

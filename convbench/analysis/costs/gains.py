@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from convbench.analysis import latencies
-from convbench.analysis.results import Result, measured, typical
+from convbench.analysis.results import Group, Result, measured, typical
 from convbench.core import metrics
 from convbench.core.statistics import Interval
 
@@ -30,11 +30,10 @@ class Gain(NamedTuple):
 
 
 class VariantGain(NamedTuple):
-    """A variant over all its cases: the median speed-up, the least and the most."""
+    """A variant over all its cases where eager's costs may be compared: the median speed-up, the least and the most."""
 
     variant: str
-    device: str
-    scenario: str
+    group: Group
     speedup: Interval
     gains: tuple[Gain, ...]
 
@@ -51,11 +50,10 @@ def gains(results: Sequence[Result]) -> list[Gain]:
 
 
 def by_variant(gains: Sequence[Gain]) -> list[VariantGain]:
-    """Gains gathered by variant, the greatest median speed-up first; one entry per variant, device and scenario."""
-    variants: dict[tuple[str, str, str], list[Gain]] = defaultdict(list)
+    """Gains gathered by variant, the greatest median speed-up first; one entry per variant and group of eager."""
+    variants: dict[tuple[str, Group], list[Gain]] = defaultdict(list)
     for gain in gains:
-        case = gain.result.case
-        variants[case.variant_name, case.device, case.scenario].append(gain)
+        variants[gain.result.case.variant_name, gain.eager.group].append(gain)
     gathered = [_gather(key, members) for key, members in variants.items()]
     return sorted(gathered, key=lambda gain: (-gain.speedup.median, gain.variant))
 
@@ -79,6 +77,6 @@ def _pays_after(result: Result, eager: Result, speedup: Interval) -> float | Non
     return sum(seconds) / saved if seconds and speedup.low > 1 else None
 
 
-def _gather(key: tuple[str, str, str], members: Sequence[Gain]) -> VariantGain:
+def _gather(key: tuple[str, Group], members: Sequence[Gain]) -> VariantGain:
     factors = [gain.speedup.median for gain in members]
     return VariantGain(*key, Interval(statistics.median(factors), min(factors), max(factors)), tuple(members))

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from convbench.analysis.costs.crossover import crossover
 from convbench.analysis.costs.gains import VariantGain, by_variant, gains
-from convbench.analysis.costs.likeness import one_variant
+from convbench.analysis.costs.likeness import Situation, one_variant, situation
 from convbench.analysis.costs.ranking import (
     MARGIN,
     Contender,
@@ -57,15 +57,22 @@ class Confidence(NamedTuple):
         return "medium" if self.open or self.withheld else "high"
 
 
+class Elsewhere(NamedTuple):
+    """The fastest of another situation than the pick's, and how many more there cannot be told from it."""
+
+    result: Result
+    tied: int
+
+
 @dataclass(frozen=True)
 class Headline:
     """The answer as data. ``ranking`` holds contenders that are alike (``costs.likeness``), fastest first.
 
     ``pick`` is the tied contender with the fewest parameters, of several such the fastest, ``placed`` the same among
     reducers that keep positions (None where it is the pick). ``dearest`` is the contender that costs most.
-    ``crossover`` is the LSTM input size at which the LSTM's MACs equal the backbone's. ``others`` is the fastest of
-    every other comparable group. ``quickest`` is what is faster in another variant, the pick's own model first.
-    ``confidence`` is that of the ranking, None where nothing was timed.
+    ``crossover`` is the LSTM input size at which the LSTM's MACs equal the backbone's. ``others`` are the fastest of
+    every other situation, those of most cases first. ``quickest`` is what is faster in another variant, the pick's own
+    model first. ``confidence`` is that of the ranking, None where nothing was timed.
     """
 
     ranking: tuple[Contender, ...] = ()
@@ -74,7 +81,7 @@ class Headline:
     dearest: Result | None = None
     crossover: float | None = None
     variants: tuple[VariantGain, ...] = ()
-    others: tuple[Result, ...] = ()
+    others: tuple[Elsewhere, ...] = ()
     timed: bool = False
     confidence: Confidence | None = None
     quickest: Quicker | None = None
@@ -114,8 +121,8 @@ def _headline(results: tuple[Result, ...]) -> Headline:
     """Kept, because the words, the tables and several figures of one page ask for the same; results never change."""
     cases = measured(results)
     timed = [result for result in cases if result.latency]
-    situation = widest(timed or cases)
-    group = one_variant(situation)
+    members = widest(timed or cases)
+    group = one_variant(members)
     if not group:
         return Headline()
     ranking = rank(group)
@@ -133,7 +140,7 @@ def _headline(results: tuple[Result, ...]) -> Headline:
         others=tuple(_elsewhere(timed, group[0])),
         timed=bool(timed),
         confidence=_confidence(ranking, pick, withheld(results)) if timed else None,
-        quickest=quickest(pick, situation),
+        quickest=quickest(pick, members),
     )
 
 
@@ -201,9 +208,10 @@ def _placed(ranking: Sequence[Contender], pick: Result, timed: bool) -> Result |
     return lightest(near)
 
 
-def _elsewhere(timed: Sequence[Result], here: Result) -> list[Result]:
-    groups: dict[object, list[Result]] = defaultdict(list)
+def _elsewhere(timed: Sequence[Result], here: Result) -> list[Elsewhere]:
+    situations: dict[Situation, list[Result]] = defaultdict(list)
     for result in timed:
-        if result.group != here.group:
-            groups[result.group].append(result)
-    return [rank(widest(members))[0].result for members in groups.values()]
+        situations[situation(result)].append(result)
+    situations.pop(situation(here), None)
+    rankings = [rank(members) for members in sorted(situations.values(), key=len, reverse=True)]
+    return [Elsewhere(ranking[0].result, sum(contender.tied for contender in ranking) - 1) for ranking in rankings]
