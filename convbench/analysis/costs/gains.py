@@ -7,8 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from convbench.analysis import latencies
-from convbench.analysis.results import Group, Result, measured, typical
+from convbench.analysis.results import Group, Result, latency_ratios, measured, typical
 from convbench.core import metrics
 from convbench.core.statistics import Interval
 
@@ -44,9 +43,8 @@ def gains(results: Sequence[Result]) -> list[Gain]:
     eager = {(result.record.environment, result.case): result for result in timed if not result.case.variant}
     twins = [(result, eager.get((result.record.environment, result.case.eager))) for result in timed]
     pairs = [(result, twin) for result, twin in twins if twin and twin is not result]
-    timings = [(twin.timing, result.timing) for result, twin in pairs if twin.timing and result.timing]
-    speedups = latencies.ratios(timings)
-    return [_gain(result, twin, speedup) for (result, twin), speedup in zip(pairs, speedups, strict=True)]
+    speedups = latency_ratios([(twin, result) for result, twin in pairs])
+    return [_gain(result, twin, speedup) for (result, twin), speedup in zip(pairs, speedups, strict=True) if speedup]
 
 
 def by_variant(gains: Sequence[Gain]) -> list[VariantGain]:
