@@ -20,14 +20,14 @@ from convbench.analysis.costs.headlines import headline_of
 from convbench.analysis.quality.qualities import by_task, qualities
 from convbench.analysis.results import results
 from convbench.core import metrics, visits
-from convbench.core.record import Case, Choice, Failure, Finding, Reading, Recurrent, Visit, Whole
+from convbench.core.record import Case, Choice, Clip, Failure, Finding, Reading, Recurrent, Visit, Whole
 from convbench.core.registry import figures
 from convbench.core.statistics import Interval
 from convbench.core.text import inside as inside_sentence
 from convbench.report.export import summary
 from convbench.report.page import rows
 from convbench.report.page.view import view
-from convbench.report.terminal.advice import Advised
+from convbench.report.terminal.advice import Advised, basis
 from convbench.report.words import advice, findings, names, quality, units
 from convbench.report.words.answer import answer, cautions, sentences
 from convbench.report.words.budget import fitting
@@ -260,6 +260,29 @@ def test_what_differs_only_in_what_stands_around_the_reducer_has_names_of_its_ow
     assert task_row in summary.markdown(records.run_of(run_records), run_records)
 
 
+def test_a_task_on_two_clips_has_two_names_and_each_its_own_costs():
+    """Both were headed "identity", and the longer clips were judged by the latencies of the shorter."""
+    run_records = []
+    for frames in (8, 16):
+        for number, name in enumerate(("gap", "gmp")):
+            of = records.case(name, clip=Clip(frames=frames))
+            run_records += [
+                records.lesson(0.9 - 0.3 * number + 0.01 * seed, "identity", seed, of=of) for seed in range(5)
+            ]
+            run_records.append(records.record(of, latency=frames * 1e-3))
+    answers = recommendations(run_records, Ask())
+    assert [answer.pick.result.case.clip.frames for answer in answers] == [8, 16]
+    run, case_results = records.run_of(run_records), results(run_records)
+    for text in (answer(run, run_records), decision(headline_of(case_results), answers)):
+        assert "dentity on 1x8x3x64x64: " in text
+        assert "dentity on 1x16x3x64x64: " in text
+    titles = [task["title"] for task in view(run, case_results)["quality"]["tasks"]]
+    assert titles == ["identity on 1x8x3x64x64", "identity on 1x16x3x64x64"]
+    drawn = [drawing.title for drawing in figures.get("quality-cost").build(case_results)]
+    assert [title.partition(":")[0] for title in drawn] == titles
+    assert "costs of a call on a clip 1x8x3x64x64, cpu and 1x16x3x64x64, cpu, " in basis(answers, "steps")
+
+
 def test_a_probed_run_claims_no_optimum():
     run_records = [
         records.record(),
@@ -346,6 +369,13 @@ def test_every_finding_that_is_made_anywhere_has_words():
                 codes.add(getattr(node.args[0], "value", None))
     assert codes
     assert codes <= set(findings._SENTENCES)
+
+
+@pytest.mark.parametrize("change", [math.inf, None])
+def test_a_warm_up_of_one_window_is_said_to_be_that(change):
+    """It read "not_steady (change=None)", or percent of infinity raised OverflowError."""
+    said = findings.sentence(Finding("not_steady", data={"change": change}))
+    assert said == "Warm-up ended before two windows of calls could be compared."
 
 
 def test_every_sentence_is_tested():
