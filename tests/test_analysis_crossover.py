@@ -37,3 +37,7 @@ def test_an_lstm_that_always_costs_more_has_no_crossover():
 ])  # fmt: skip
 def test_recurrent_macs_of_known_shapes(rnn, macs):
     assert recurrent_macs(rnn) == macs
+
+
+def test_training_counts_the_backward_pass_too_which_the_closed_form_does_not():
+    assert crossover(result(records.record(records.case("gap", scenario="train")))) is None

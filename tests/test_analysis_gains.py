@@ -23,8 +23,15 @@ def test_speed_up_is_eager_over_the_variant():
 
 def test_compiling_pays_after_its_time_over_what_a_call_saves():
     (gain,) = gains(pair())
-    saved = gain.eager.latency.median - gain.result.latency.median
+    saved = gain.eager.latency.median * (1 - 1 / gain.speedup.median)
     assert gain.pays_after == pytest.approx(4.2 / saved)
+
+
+def test_what_is_not_told_apart_from_eager_is_not_said_to_pay():
+    """The medians of two readings differed by a little, and "pays after 300,000 calls" stood beside 1.00×."""
+    (gain,) = gains(pair(eager=2e-3, varied=1.99e-3))
+    assert gain.speedup.low < 1
+    assert gain.pays_after is None
 
 
 def test_a_slower_compiled_model_never_pays():

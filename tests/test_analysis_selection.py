@@ -3,11 +3,13 @@
 from dataclasses import replace
 
 import records
+from matplotlib.text import Text
 
 from convbench.analysis.costs.headlines import headline_of
 from convbench.analysis.costs.likeness import alike, one_variant
 from convbench.analysis.costs.selection import curves, opening
 from convbench.analysis.results import results
+from convbench.core.record import Case, Choice, Whole
 from convbench.core.registry import figures
 
 
@@ -38,7 +40,7 @@ def test_the_first_view_is_alike_in_all_but_reducer_and_size():
     first = opening(case_results)
     assert first.values == {
         "device": "cpu", "clip": "1x16x3x64x64", "scenario": "inference", "variant": "eager", "backbone": "conv",
-        "rnn": "lstm128",
+        "rnn": "lstm128", "layer_norm": "0",
     }  # fmt: skip
     assert len({alike(result) for result in case_results if result in first}) == 1
     assert len({result.series for result in case_results if result in first}) == 12
@@ -84,3 +86,24 @@ def test_the_variant_that_most_reducers_have_is_compared():
 
 def test_nothing_measured_has_no_first_view():
     assert opening(results([records.failed(records.case())])) is None
+
+
+def test_a_users_own_model_is_in_view_beside_the_reducers():
+    """It has no backbone, which the view asked of it: it was in no chart."""
+    own = records.record(Case(Whole(Choice("net:build"))))
+    case_results = results([*(records.record(records.case(name)) for name in ("gap", "fc")), own])
+    assert [result in opening(case_results) for result in case_results] == [True, True, True]
+
+
+def test_with_and_without_layer_norm_are_not_two_lines_of_one_name():
+    cases = [records.case("fc", size, parts={"layer_norm": norm}) for norm in (False, True) for size in (16, 64)]
+    case_results = results([records.record(case) for case in cases])
+    (drawing,) = figures.get("curve").build(case_results)
+    assert [len(rows) for rows in drawing.marks.values()] == [2]
+
+
+def test_lines_of_a_reducer_with_other_options_have_names_of_their_own():
+    cases = [records.case(name, size) for name in ("fc", "fc(activation=true)") for size in (16, 64)]
+    (drawing,) = figures.get("curve").build(results([records.record(case) for case in cases]))
+    said = {text.get_text() for text in drawing.figure.findobj(Text)}
+    assert {"fc", "fc(activation=true)"} <= said

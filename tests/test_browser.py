@@ -21,7 +21,7 @@ from convbench.analysis import table
 from convbench.analysis.costs.pareto import fronts
 from convbench.analysis.costs.selection import opening
 from convbench.analysis.results import result, results
-from convbench.core.record import Clip, Visit
+from convbench.core.record import Case, Choice, Clip, Visit, Whole
 from convbench.report.drawing.scatter import value
 from convbench.report.page import compare
 from convbench.report.page import run as run_page
@@ -58,6 +58,8 @@ def reports(tmp_path_factory):
     odd = [records.record(records.case(name), latency=seconds) for name, seconds in (("a|b", 1e-3), ("a", 2e-3))]
     default_records, hostile, many = records.default_records(), hostile_records(), records.many(1600, ["eager"])
     places = places_records()
+    whole = [records.record(Case(Whole(Choice(name)))) for name in ("net:build", "net:other")]
+    beside = [*(records.record(records.case(name)) for name in ("gap", "fc")), *whole]
     run, other = (
         records.run_of(default_records),
         records.run_of(default_records, environment={**records.ENVIRONMENT, "torch": "2.6.0"}),
@@ -68,6 +70,7 @@ def reports(tmp_path_factory):
         "hostile": run_page.write(records.run_of(hostile, name=HOSTILE, command=HOSTILE), hostile, at / "hostile.html"),
         "own": run_page.write(records.run_of(own), own, at / "own.html"),
         "many": run_page.write(records.run_of(many), many, at / "many.html"),
+        "beside": run_page.write(records.run_of(beside), beside, at / "beside.html"),
         "places": run_page.write(records.run_of(places), places, at / "places.html"),
         "odd": run_page.write(records.run_of(odd, command=ODD), odd, at / "it's my $& RUN" / "shell.html"),
         "called": run_page.write(records.run_of(odd, command=CALLED), odd, at / "it's my $& RUN" / "python.html"),
@@ -818,6 +821,15 @@ def test_the_size_at_which_lstm_and_convolution_are_equal_is_that_of_the_first_v
     page.locator("select[data-filter=threads]").select_option("2")
     settle(page)
     assert is_said()
+
+
+def test_models_of_the_users_own_are_rows_beside_the_reducers(show):
+    """They have no backbone, which the first view asked of them: they were in no chart and no row."""
+    page = show("beside")
+    assert page.locator("#table tbody tr").count() == 4
+    page.locator("select[data-filter=model]").select_option("net:other")
+    settle(page)
+    assert page.locator("#table tbody tr").count() == 3
 
 
 def test_a_link_opens_the_page_as_it_was(show, reports, browser):

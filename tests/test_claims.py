@@ -508,6 +508,15 @@ def test_the_figures_that_were_published_as_undecided_refute():
     assert "less, it loses (it helps where positions vary and do not matter): its lead is " in refuted.why
 
 
+def test_two_leads_cross_only_where_both_are_shown():
+    """Means of opposite signs were "they cross", whatever was known of them."""
+    lead, loss = (Difference("identity", mean, mean - 0.05, mean + 0.05, 5) for mean in (0.1, -0.1))
+    unknown = Difference("identity", -0.01, -0.06, 0.04, 5)
+    change = Difference("identity", 0.2, 0.1, 0.3, 5)
+    assert "(they cross)" in spatial.judge_variability(change, {0.0: lead, 1.0: loss}).why
+    assert "(they are not shown to cross)" in spatial.judge_variability(change, {0.0: lead, 1.0: unknown}).why
+
+
 def test_noise_does_not_decide_variability():
     task = "identity(jitter=0.0)"
     still = synthetic.lessons("gap", task, 0.8, sd=0.1) + synthetic.lessons("fc64", task, 0.7, sd=0.1)

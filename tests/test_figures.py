@@ -16,12 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.textpath import TextPath
 
+from convbench.analysis.costs.headlines import headline_of
 from convbench.analysis.results import part_of_call, results
 from convbench.core import metrics
 from convbench.core.record import Case, Choice, Visit, Whole
 from convbench.core.registry import figures
 from convbench.core.statistics import Interval
 from convbench.report.drawing import ratios, scales, style
+from convbench.report.page.view import view
 
 RUNS = {
     "default": records.default_records,
@@ -384,6 +386,19 @@ def test_each_reducer_has_one_row_and_says_whether_it_is_tied():
     (drawing,) = figures.get("reducers").build(results(cases))
     assert drawing.marks == {"marks-0": [0], "marks-1": [1], "marks-2": [2]}
     assert svg(drawing).count(" tied<") == 2
+
+
+def test_the_pick_stands_for_its_reducer_in_the_plot_and_in_the_table():
+    """Of three tied sizes the smallest was advised, and the fastest shown."""
+    seconds = {8: 1.02e-3, 32: 1e-3, 128: 1.01e-3}
+    run_records = [records.record(records.case("fc", size), latency=time) for size, time in seconds.items()]
+    run_records.append(records.record(records.case("gap"), latency=3e-3))
+    case_results = results(run_records)
+    assert headline_of(case_results).pick.lstm_input == 8
+    (drawing,) = figures.get("reducers").build(case_results)
+    assert drawing.marks == {"marks-0": [0], "marks-1": [3]}
+    ranking = view(records.run_of(run_records), case_results)["ranking"]
+    assert [(row["lstm_input"], row["pick"]) for row in ranking] == [("8", "pick"), ("32", "")]
 
 
 @pytest.mark.parametrize(

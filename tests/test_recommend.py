@@ -510,7 +510,7 @@ def test_further_seeds_are_asked_for_where_the_answer_is_open():
 
 
 def test_nothing_to_choose_from_is_not_run():
-    assert recommend("order", None, (), (), Ask()).reason == "not-run"
+    assert recommend("order", None, (), (), False, Ask()).reason == "not-run"
 
 
 def test_the_effect_test_is_that_of_a_randomised_block_design():

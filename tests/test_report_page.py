@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import io
 import json
 import re
 import zlib
@@ -11,8 +12,10 @@ from itertools import chain
 
 import pytest
 import records
+from rich.console import Console
 
 from convbench.analysis import table
+from convbench.analysis.costs.headlines import headline_of
 from convbench.analysis.costs.likeness import alike
 from convbench.analysis.results import result, results
 from convbench.core import metrics
@@ -23,9 +26,11 @@ from convbench.report.page import compare, profile_section
 from convbench.report.page import run as page
 from convbench.report.page.payload import payload
 from convbench.report.page.quality_section import section
-from convbench.report.page.rows import columns, references
+from convbench.report.page.rows import columns, entries, references
 from convbench.report.page.view import view
 from convbench.report.page.visits import distribution, percentiles
+from convbench.report.terminal.table import Results
+from convbench.report.words import units
 from convbench.report.words.quality import recommended
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&{{7*7}}\u202egnp.exe\U0001f9e8"
@@ -390,6 +395,27 @@ def test_a_factor_refers_to_the_fastest_case_that_is_alike():
         if against[i] is not None:
             assert alike(case_results[against[i]]) == alike(case_result)
     assert len({index for index in against if index is not None}) == 7
+
+
+def visited_case(name, seconds):
+    """A record of a visit for each of these seconds."""
+    record = records.record(records.case(name))
+    readings = [reading for reading in record.readings if reading.metric.name != metrics.LATENCY.name]
+    latency = Reading(metrics.LATENCY, seconds, (1,) * len(seconds))
+    return replace(record, readings=(*readings, latency), visits=tuple(map(Visit, range(len(seconds)))))
+
+
+def test_the_factor_of_a_row_is_that_of_the_ranking():
+    """It was a ratio of two medians, beside one of visits taken in pairs."""
+    times = {"gap": (1e-3, 2e-3, 1e-3), "flatten": (2e-3, 6e-3, 3.5e-3)}
+    run_records = [visited_case(name, seconds) for name, seconds in times.items()]
+    case_results = results(run_records)
+    ratio = headline_of(case_results).ranking[1].factor.median
+    assert ratio != pytest.approx(case_results[1].latency.median / case_results[0].latency.median)
+    assert entries(case_results)[1].factor == ratio
+    out = io.StringIO()
+    Console(file=out, width=160, color_system=None).print(Results(run_records))
+    assert f" {units.factor(ratio)} " in out.getvalue()
 
 
 def test_environments_that_differ_are_warned_of(tmp_path):

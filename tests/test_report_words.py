@@ -21,14 +21,14 @@ from convbench.analysis.quality.qualities import by_task, qualities
 from convbench.analysis.results import results
 from convbench.core import findings as codes
 from convbench.core import metrics, visits
-from convbench.core.record import Case, Choice, Failure, Finding, Reading, Recurrent, Visit, Whole
+from convbench.core.record import Case, Choice, Clip, Failure, Finding, Reading, Recurrent, Visit, Whole
 from convbench.core.registry import figures
 from convbench.core.statistics import Interval
 from convbench.core.text import inside as inside_sentence
 from convbench.report.export import summary
 from convbench.report.page import rows
 from convbench.report.page.view import view
-from convbench.report.terminal.advice import Advised
+from convbench.report.terminal.advice import Advised, basis
 from convbench.report.words import advice, findings, names, quality, units
 from convbench.report.words.answer import answer, cautions, sentences
 from convbench.report.words.budget import fitting
@@ -82,7 +82,7 @@ def test_the_answer_of_a_default_run():
     assert text.startswith("Take gap, LSTM input 32, compile on the conv backbone: 2.")
     for part in (
         "83.8 k parameters and 116 MFLOP, the fewest parameters among 2 whose latency on this machine is statistically",
-        "Tied with it: spatial-softmax, LSTM input 64.",
+        "Also tied with the fastest: spatial-softmax, LSTM input 64.",
         "Confidence: low (one process a case: how much processes differ is not known).",
         "gap discards where things are; if position matters, the cheapest that keeps it is spatial-softmax",
         "fc, LSTM input 128 costs 5.6× the FLOPs, 202× the parameters and 4.",
@@ -138,6 +138,34 @@ def test_another_situation_is_named_by_what_is_not_as_in_the_answer():
     assert "Fastest in streaming: gap, LSTM input 32, eager (100 µs a call)." in text
     assert "takes 1.66×" in text
     assert "and 1.66× the time" in text
+
+
+def test_what_stands_otherwise_around_the_reducer_is_another_situation_and_is_named():
+    """gap with another LSTM, three times as fast, was in no sentence, and "fastest" was said of every LSTM."""
+    small = {"rnn": Recurrent(hidden=64)}
+    run_records = [records.record(records.case(name), latency=6e-3 * factor)
+                   for name, factor in (("gap", 1), ("gmp", 2), ("flatten", 3))]  # fmt: skip
+    run_records += [records.record(records.case(name, parts=small), latency=2e-3) for name in ("gap", "gmp")]
+    run_records.append(records.record(Case(Whole(Choice("net:build"))), latency=1e-3))
+    text = answer(records.run_of(run_records), run_records)
+    assert "Fastest on the conv backbone with lstm128 on this machine: gap" in text
+    assert re.search(r"Fastest with lstm64: g[am]p, LSTM input 32, eager \([^)]* a call\), tied with 1 other\.", text)
+    assert "Fastest of your own models: net:build, eager (" in text
+
+
+def test_situations_that_have_no_sentence_are_counted():
+    sizes = (128, 256, 64, 32, 16, 8)
+    run_records = [records.record(records.case("gap", parts={"rnn": Recurrent(hidden=size)})) for size in sizes]
+    text = answer(records.run_of(run_records), run_records)
+    assert text.count("Fastest with lstm") == 3
+    assert "The table of cases has 2 more situations." in text
+
+
+def test_a_pick_that_is_hardly_known_says_why_confidence_is_low():
+    """It read "low (at least 3 processes a case, each contender tied or told apart)"."""
+    run_records = [visited("gap", 1e-3, 2e-3, 0.5e-3), visited("flatten", 90e-3, 91e-3, 89e-3)]
+    text = answer(records.run_of(run_records), run_records)
+    assert re.search(r"Confidence: low \(.*, the pick known to ±\d+ %\)", text)
 
 
 def test_cautions_are_counted_in_one_line_that_opens():
@@ -233,6 +261,29 @@ def test_what_differs_only_in_what_stands_around_the_reducer_has_names_of_its_ow
     assert task_row in summary.markdown(records.run_of(run_records), run_records)
 
 
+def test_a_task_on_two_clips_has_two_names_and_each_its_own_costs():
+    """Both were headed "identity", and the longer clips were judged by the latencies of the shorter."""
+    run_records = []
+    for frames in (8, 16):
+        for number, name in enumerate(("gap", "gmp")):
+            of = records.case(name, clip=Clip(frames=frames))
+            run_records += [
+                records.lesson(0.9 - 0.3 * number + 0.01 * seed, "identity", seed, of=of) for seed in range(5)
+            ]
+            run_records.append(records.record(of, latency=frames * 1e-3))
+    answers = recommendations(run_records, Ask())
+    assert [answer.pick.result.case.clip.frames for answer in answers] == [8, 16]
+    run, case_results = records.run_of(run_records), results(run_records)
+    for text in (answer(run, run_records), decision(headline_of(case_results), answers)):
+        assert "dentity on 1x8x3x64x64: " in text
+        assert "dentity on 1x16x3x64x64: " in text
+    titles = [task["title"] for task in view(run, case_results)["quality"]["tasks"]]
+    assert titles == ["identity on 1x8x3x64x64", "identity on 1x16x3x64x64"]
+    drawn = [drawing.title for drawing in figures.get("quality-cost").build(case_results)]
+    assert [title.partition(":")[0] for title in drawn] == titles
+    assert "costs of a call on a clip 1x8x3x64x64, cpu and 1x16x3x64x64, cpu, " in basis(answers, "steps")
+
+
 def test_a_probed_run_claims_no_optimum():
     run_records = [
         records.record(),
@@ -326,6 +377,13 @@ def test_every_finding_that_is_made_anywhere_is_named_by_the_catalogue():
     assert arguments
     assert [place for place in arguments if not isinstance(place[1], ast.Name)] == []
     assert {argument.id for _, argument in arguments} == {code.upper() for code in codes.CATALOGUE}
+
+
+@pytest.mark.parametrize("change", [math.inf, None])
+def test_a_warm_up_of_one_window_is_said_to_be_that(change):
+    """It read "not_steady (change=None)", or percent of infinity raised OverflowError."""
+    said = findings.sentence(Finding("not_steady", data={"change": change}))
+    assert said == "Warm-up ended before two windows of calls could be compared."
 
 
 def test_every_sentence_is_tested():
@@ -510,8 +568,12 @@ def test_what_a_variant_gains_is_counted_in_models_and_of_the_threads_of_the_hea
     ]
     said = answer(records.run_of(run_records), run_records)
     assert re.search(r"compile is (2\.0\d?|1\.9\d)× as fast \(median of 2 models, ", said)
-    (variant,) = view(records.run_of(run_records), results(run_records))["variants"]
-    assert variant["cases"] == "4"
+    variants = view(records.run_of(run_records), results(run_records))["variants"]
+    assert [(variant["place"], variant["cases"]) for variant in variants] == [
+        ("inference, cpu, 2 threads", "2"), ("inference, cpu, 1 thread", "2"),
+    ]  # fmt: skip
+    names = [drawing.name for drawing in figures.get("variants").build(results(run_records))]
+    assert names == ["variant-compile-inference-cpu-2-threads", "variant-compile-inference-cpu-1-thread"]
 
 
 def test_what_is_missing_open_or_unasked_is_the_next_command():

@@ -181,6 +181,13 @@ def results(records: Iterable[Record]) -> list[Result]:
     return sorted(derived, key=lambda result: result.case.trial is not None)
 
 
+def latency_ratios(pairs: Sequence[tuple[Result, Result]]) -> list[Interval | None]:
+    """The first's latency over the second's of each pair, of visits that both had; None where either was not timed."""
+    timings = [(first.timing, second.timing) for first, second in pairs]
+    known = iter(latencies.ratios([(first, second) for first, second in timings if first and second]))
+    return [next(known) if first and second else None for first, second in timings]
+
+
 def costs(results: Iterable[Result]) -> list[Result]:
     """Those that are measured for what they cost, whatever came of it: no trials."""
     return [result for result in results if result.case.trial is None]

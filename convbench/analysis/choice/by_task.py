@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -17,12 +18,13 @@ from convbench.core.record import Clip, Record
 
 
 class TaskCandidates(NamedTuple):
-    """A task on clips of a shape, what may be chosen for it, and what may not."""
+    """A task on clips of a shape, what may be chosen for it, what not, and whether it is asked of other shapes too."""
 
     task: str
     clip: Clip
     candidates: list[Candidate]
     excluded: list[Excluded]
+    several_clips: bool
 
 
 def recommendations(
@@ -39,7 +41,7 @@ def recommendations(
     selection = [question for question in questions if not tasks or _is_listed(question.task, tasks)]
     missing = [task for task in tasks if not any(_is_listed(question.task, [task]) for question in questions)]
     return [recommend(*question, ask) for question in selection] + [
-        recommend(task, None, (), (), ask) for task in missing
+        recommend(task, None, (), (), False, ask) for task in missing
     ]
 
 
@@ -58,7 +60,10 @@ def questions_of(records: Sequence[Record], budget: Budget = "steps") -> list[Ta
         for record in records
         if (trial := record.case.trial) and trial.trains and not trial.control
     )
-    return [TaskCandidates(task, clip, *gather(cells.get((task, clip), ()), costs)) for task, clip in tasks]
+    clips = Counter(task for task, _ in tasks)
+    return [
+        TaskCandidates(task, clip, *gather(cells.get((task, clip), ()), costs), clips[task] > 1) for task, clip in tasks
+    ]
 
 
 def at_last_look(records: Sequence[Record], ask: Ask) -> Ask:

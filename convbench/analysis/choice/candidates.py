@@ -57,7 +57,8 @@ class Excluded:
 def gather(qualities: Sequence[Quality], results: Iterable[Result]) -> tuple[list[Candidate], list[Excluded]]:
     """Every quality that has enough sound seeds and a cost, once for each variant whose quality it is.
 
-    Costs are of one comparable group: the one that holds most of the architectures. Quality that was measured in eager
+    Costs are of one comparable group: one of clips as long as those of the quality before others, then the one that
+    holds most of the architectures. Quality that was measured in eager
     is that of the other variants in its type of numbers too, since no number of theirs changes beyond rounding. A
     variant that was evaluated itself has its own quality, so that its type of numbers is no bar; other precision is
     left out.
@@ -65,7 +66,7 @@ def gather(qualities: Sequence[Quality], results: Iterable[Result]) -> tuple[lis
     measurements = list(results)
     own = {quality.variant for quality in qualities} - {EAGER}
     costs = {id(quality): _of_variant(quality, costs_of(quality, measurements), own) for quality in qualities}
-    group = _widest(costs.values())
+    group = _widest(qualities, [costs[id(quality)] for quality in qualities])
     able, excluded = [], []
     for quality in qualities:
         here = [cost for cost in costs[id(quality)] if _any_number(cost.group) == group]
@@ -132,12 +133,14 @@ def _unusable(quality: Quality, costs: Sequence[Result]) -> Why | None:
     return None if costs else "no-cost"
 
 
-def _widest(costs: Iterable[Sequence[Result]]) -> Group | None:
-    """The comparable group that holds most architectures, a timed one first."""
+def _widest(qualities: Sequence[Quality], costs: Sequence[Sequence[Result]]) -> Group | None:
+    """The comparable group that holds most architectures; a timed one first, then one of clips as long as these."""
     holds: dict[Group, set[int]] = defaultdict(set)
     timed: dict[Group, bool] = defaultdict(bool)
-    for i, results in enumerate(costs):
+    as_long: dict[Group, bool] = {}
+    for i, (quality, results) in enumerate(zip(qualities, costs, strict=True)):
         for result in results:
+            as_long[_any_number(result.group)] = result.case.clip.frames == quality.clip.frames
             holds[_any_number(result.group)].add(i)
             timed[_any_number(result.group)] |= result.latency is not None
-    return max(holds, key=lambda group: (timed[group], len(holds[group])), default=None)
+    return max(holds, key=lambda group: (timed[group], as_long[group], len(holds[group])), default=None)

@@ -84,10 +84,12 @@ class PoolComparison:
 
 
 def recommend(
-    task: str, clip: Clip | None, able: Sequence[Candidate], excluded: Sequence[Excluded], ask: Ask
+    task: str, clip: Clip | None, able: Sequence[Candidate], excluded: Sequence[Excluded], several_clips: bool, ask: Ask
 ) -> Recommendation:
     """The answer for one task from what was measured of it."""
-    blank = Recommendation(task, clip, ask, excluded=tuple(excluded), trades=tuple(trades(able)))
+    blank = Recommendation(
+        task, clip, ask, excluded=tuple(excluded), trades=tuple(trades(able)), several_clips=several_clips
+    )
     if not able:
         return replace(blank, reason=why_none(excluded))
     ask, unmeasured = _answerable(ask, able)

@@ -131,3 +131,9 @@ class Recommendation:
     excluded: tuple[Excluded, ...] = ()
     trades: tuple[Trade, ...] = ()
     unmeasured: CostName | None = None
+    several_clips: bool = False
+
+    @property
+    def name(self) -> str:
+        """The task, with the clip where this is one of several answers for it."""
+        return f"{self.task} on {self.clip}" if self.several_clips else self.task

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from convbench.analysis import latencies
 from convbench.analysis.choice.candidates import Candidate
+from convbench.analysis.results import latency_ratios
 from convbench.core.record import EAGER
 from convbench.core.statistics import Interval, mean_interval
 
@@ -43,9 +43,7 @@ def trades(able: Sequence[Candidate]) -> list[Trade]:
         for candidate in able
         if candidate.quality.variant != EAGER and candidate.quality.architecture in eager
     ]
-    timed = [(plain.result.timing, there.result.timing) for plain, there in pairs]
-    ratios = iter(latencies.ratios([(base, variant) for base, variant in timed if base and variant]))
-    speedups = [next(ratios) if base and variant else None for base, variant in timed]
+    speedups = latency_ratios([(plain.result, there.result) for plain, there in pairs])
     compared = [
         Trade(plain, there, gain, speedup)
         for (plain, there), speedup in zip(pairs, speedups, strict=True)

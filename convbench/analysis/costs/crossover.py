@@ -24,10 +24,11 @@ def recurrent_macs(rnn: Recurrent) -> tuple[int, int]:
 def crossover(result: Result) -> float | None:
     """The LSTM input size at which backbone and recurrent stage take equal MACs.
 
-    None where the model or its backbone MACs are not known, or where the recurrent stage costs more at any size.
+    None where the model or its backbone MACs are not known, where the recurrent stage costs more at any size, and of
+    training: its counted MACs are of the backward pass too, the closed form is of the forward one.
     """
     architecture, backbone = result.case.architecture, typical(result.record, metrics.MACS.part("backbone"))
-    if not isinstance(architecture, Parts) or not backbone:
+    if not isinstance(architecture, Parts) or not backbone or result.case.scenario == "train":
         return None
     slope, rest = recurrent_macs(architecture.rnn)
     size = (backbone / result.case.frames_per_call - rest) / slope

@@ -7,8 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from convbench.analysis import latencies
-from convbench.analysis.results import Result, measured, typical
+from convbench.analysis.results import Group, Result, latency_ratios, measured, typical
 from convbench.core import metrics
 from convbench.core.statistics import Interval
 
@@ -17,7 +16,7 @@ MAKING = (metrics.COMPILE, metrics.EXPORT, metrics.LOAD)
 
 
 class Gain(NamedTuple):
-    """One case against its eager twin. ``speedup`` above 1 is faster; ``pays_after`` calls, None for never.
+    """One case against its eager twin. ``speedup`` above 1 is faster; ``pays_after`` calls, None for never shown.
 
     What has to pay is compiling, or exporting and loading.
     """
@@ -30,11 +29,10 @@ class Gain(NamedTuple):
 
 
 class VariantGain(NamedTuple):
-    """A variant over all its cases: the median speed-up, the least and the most."""
+    """A variant over all its cases where eager's costs may be compared: the median speed-up, the least and the most."""
 
     variant: str
-    device: str
-    scenario: str
+    group: Group
     speedup: Interval
     gains: tuple[Gain, ...]
 
@@ -45,17 +43,15 @@ def gains(results: Sequence[Result]) -> list[Gain]:
     eager = {(result.record.environment, result.case): result for result in timed if not result.case.variant}
     twins = [(result, eager.get((result.record.environment, result.case.eager))) for result in timed]
     pairs = [(result, twin) for result, twin in twins if twin and twin is not result]
-    timings = [(twin.timing, result.timing) for result, twin in pairs if twin.timing and result.timing]
-    speedups = latencies.ratios(timings)
-    return [_gain(result, twin, speedup) for (result, twin), speedup in zip(pairs, speedups, strict=True)]
+    speedups = latency_ratios([(twin, result) for result, twin in pairs])
+    return [_gain(result, twin, speedup) for (result, twin), speedup in zip(pairs, speedups, strict=True) if speedup]
 
 
 def by_variant(gains: Sequence[Gain]) -> list[VariantGain]:
-    """Gains gathered by variant, the greatest median speed-up first; one entry per variant, device and scenario."""
-    variants: dict[tuple[str, str, str], list[Gain]] = defaultdict(list)
+    """Gains gathered by variant, the greatest median speed-up first; one entry per variant and group of eager."""
+    variants: dict[tuple[str, Group], list[Gain]] = defaultdict(list)
     for gain in gains:
-        case = gain.result.case
-        variants[case.variant_name, case.device, case.scenario].append(gain)
+        variants[gain.result.case.variant_name, gain.eager.group].append(gain)
     gathered = [_gather(key, members) for key, members in variants.items()]
     return sorted(gathered, key=lambda gain: (-gain.speedup.median, gain.variant))
 
@@ -68,18 +64,17 @@ def allocator(result: Result) -> str:
 def _gain(result: Result, eager: Result, speedup: Interval) -> Gain:
     allocators = (allocator(eager), allocator(result))
     differ = allocators if allocators[0] != allocators[1] else None
-    return Gain(result, eager, speedup, _pays_after(result, eager), differ)
+    return Gain(result, eager, speedup, _pays_after(result, eager, speedup), differ)
 
 
-def _pays_after(result: Result, eager: Result) -> float | None:
+def _pays_after(result: Result, eager: Result, speedup: Interval) -> float | None:
+    """By the speed-up that is stated, which is of visits taken together: two medians may say otherwise."""
     seconds = [time for metric in MAKING if (time := typical(result.record, metric)) is not None]
-    spent = sum(seconds) if seconds else None
-    assert result.latency
     assert eager.latency
-    saved = eager.latency.median - result.latency.median
-    return spent / saved if spent is not None and saved > 0 else None
+    saved = eager.latency.median * (1 - 1 / speedup.median)
+    return sum(seconds) / saved if seconds and speedup.low > 1 else None
 
 
-def _gather(key: tuple[str, str, str], members: Sequence[Gain]) -> VariantGain:
+def _gather(key: tuple[str, Group], members: Sequence[Gain]) -> VariantGain:
     factors = [gain.speedup.median for gain in members]
     return VariantGain(*key, Interval(statistics.median(factors), min(factors), max(factors)), tuple(members))

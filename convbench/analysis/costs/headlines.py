@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from convbench.analysis.costs.crossover import crossover
 from convbench.analysis.costs.gains import VariantGain, by_variant, gains
-from convbench.analysis.costs.likeness import one_variant
+from convbench.analysis.costs.likeness import Situation, one_variant, situation
 from convbench.analysis.costs.ranking import (
     MARGIN,
     Contender,
@@ -58,15 +58,22 @@ class Confidence(NamedTuple):
         return "medium" if self.open or self.withheld else "high"
 
 
+class Elsewhere(NamedTuple):
+    """The fastest of another situation than the pick's, and how many more there cannot be told from it."""
+
+    result: Result
+    tied: int
+
+
 @dataclass(frozen=True)
 class Headline:
     """The answer as data. ``ranking`` holds contenders that are alike (``costs.likeness``), fastest first.
 
     ``pick`` is the tied contender with the fewest parameters, of several such the fastest, ``placed`` the same among
     reducers that keep positions (None where it is the pick). ``dearest`` is the contender that costs most.
-    ``crossover`` is the LSTM input size at which the LSTM's MACs equal the backbone's. ``others`` is the fastest of
-    every other comparable group. ``quickest`` is what is faster in another variant, the pick's own model first.
-    ``confidence`` is that of the ranking, None where nothing was timed.
+    ``crossover`` is the LSTM input size at which the LSTM's MACs equal the backbone's. ``others`` are the fastest of
+    every other situation, those of most cases first. ``quickest`` is what is faster in another variant, the pick's own
+    model first. ``confidence`` is that of the ranking, None where nothing was timed.
     """
 
     ranking: tuple[Contender, ...] = ()
@@ -75,7 +82,7 @@ class Headline:
     dearest: Result | None = None
     crossover: float | None = None
     variants: tuple[VariantGain, ...] = ()
-    others: tuple[Result, ...] = ()
+    others: tuple[Elsewhere, ...] = ()
     timed: bool = False
     confidence: Confidence | None = None
     quickest: Quicker | None = None
@@ -89,6 +96,15 @@ class Headline:
     def ties(self) -> list[Result]:
         """Those tied, where they are tied with each other: none where the fastest stands alone, or nothing is timed."""
         return self.tied if self.timed and len(self.tied) > 1 else []
+
+    @property
+    def by_series(self) -> list[Contender]:
+        """A contender of each reducer or own model, in the ranking's order: the pick, of the others the fastest."""
+        order = sorted(self.ranking, key=lambda contender: contender.result is not self.pick)
+        shown: dict[str, Contender] = {}
+        for contender in order:
+            shown.setdefault(contender.result.series, contender)
+        return [contender for contender in self.ranking if contender is shown[contender.result.series]]
 
     @property
     def ordered(self) -> bool:
@@ -106,8 +122,8 @@ def _headline(results: tuple[Result, ...]) -> Headline:
     """Kept, because the words, the tables and several figures of one page ask for the same; results never change."""
     cases = measured(results)
     timed = [result for result in cases if result.latency]
-    situation = largest_group(timed or cases)
-    group = one_variant(situation)
+    members = largest_group(timed or cases)
+    group = one_variant(members)
     if not group:
         return Headline()
     ranking = rank(group)
@@ -125,7 +141,7 @@ def _headline(results: tuple[Result, ...]) -> Headline:
         others=tuple(_elsewhere(timed, group[0])),
         timed=bool(timed),
         confidence=_confidence(ranking, pick, withheld(results)) if timed else None,
-        quickest=quickest(pick, situation),
+        quickest=quickest(pick, members),
     )
 
 
@@ -193,9 +209,10 @@ def _placed(ranking: Sequence[Contender], pick: Result, timed: bool) -> Result |
     return lightest(near)
 
 
-def _elsewhere(timed: Sequence[Result], here: Result) -> list[Result]:
-    groups: dict[object, list[Result]] = defaultdict(list)
+def _elsewhere(timed: Sequence[Result], here: Result) -> list[Elsewhere]:
+    situations: dict[Situation, list[Result]] = defaultdict(list)
     for result in timed:
-        if result.group != here.group:
-            groups[result.group].append(result)
-    return [rank(largest_group(members))[0].result for members in groups.values()]
+        situations[situation(result)].append(result)
+    situations.pop(situation(here), None)
+    rankings = [rank(members) for members in sorted(situations.values(), key=len, reverse=True)]
+    return [Elsewhere(ranking[0].result, sum(contender.tied for contender in ranking) - 1) for ranking in rankings]

@@ -8,9 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from convbench.analysis import latencies
-from convbench.analysis.costs.likeness import situation
-from convbench.analysis.results import Result
+from convbench.analysis.costs.likeness import Alike, alike, situation
+from convbench.analysis.results import Result, latency_ratios
 from convbench.core.statistics import Interval
 
 MARGIN = 1.10
@@ -36,6 +35,13 @@ class Contender:
     def open(self) -> bool:
         """Whether more visits could tell it from the fastest, or from what is slower."""
         return self.factor.low <= MARGIN < self.factor.high and self.factor.relative_half_width > KNOWN
+
+
+class Factor(NamedTuple):
+    """A case's latency over that of the fastest alike, and the index of that one."""
+
+    over: Interval
+    fastest: int
 
 
 class Quicker(NamedTuple):
@@ -86,10 +92,23 @@ def _size(result: Result) -> float:
 
 def factors_over(results: Sequence[Result], fastest: Result) -> list[Interval]:
     """The latency of each over the fastest's, from the visits that both had in the same rounds; 1 without latencies."""
-    timed = [result for result in results if result.timing and fastest.timing and result is not fastest]
-    pairs = [(result.timing, fastest.timing) for result in timed if result.timing and fastest.timing]
-    factors = dict(zip(map(id, timed), latencies.ratios(pairs), strict=True))
-    return [factors.get(id(result), Interval(1.0, 1.0, 1.0)) for result in results]
+    others = [result for result in results if result is not fastest]
+    ratios = dict(zip(map(id, others), latency_ratios([(other, fastest) for other in others]), strict=True))
+    return [ratios.get(id(result)) or Interval(1.0, 1.0, 1.0) for result in results]
+
+
+def factors(results: Sequence[Result]) -> dict[int, Factor]:
+    """By its index each timed case's latency over that of the fastest alike, as the ranking has it."""
+    groups: dict[Alike, list[int]] = defaultdict(list)
+    for i, result in enumerate(results):
+        if result.latency and result.record.status == "ok":
+            groups[alike(result)].append(i)
+    known: dict[int, Factor] = {}
+    for members in groups.values():
+        fastest = min(members, key=lambda i: _speed(results[i]))
+        over = factors_over([results[i] for i in members], results[fastest])
+        known |= {i: Factor(interval, fastest) for i, interval in zip(members, over, strict=True)}
+    return known
 
 
 def quickest(pick: Result, members: Sequence[Result]) -> Quicker | None:

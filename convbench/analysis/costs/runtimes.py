@@ -12,9 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-from convbench.analysis import latencies
 from convbench.analysis.costs.gains import gains
-from convbench.analysis.results import Result, measured
+from convbench.analysis.results import Result, latency_ratios, measured
 from convbench.core import metrics
 from convbench.core.record import EAGER, Case, Parts
 from convbench.core.statistics import Interval
@@ -148,8 +147,8 @@ def _paid_after(members: Sequence[Result]) -> dict[str, tuple[float, ...]]:
 
 
 def _ratios(pairs: Sequence[tuple[Result, Result]]) -> list[Interval]:
-    timings = [(first.timing, second.timing) for first, second in pairs if first.timing and second.timing]
-    return latencies.ratios(timings)
+    """Of models that all are timed."""
+    return [ratio for ratio in latency_ratios(pairs) if ratio]
 
 
 def _inverse(ratio: Interval) -> Interval:

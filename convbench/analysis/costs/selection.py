@@ -11,18 +11,21 @@ from convbench.analysis.costs.ranking import largest_group
 from convbench.analysis.results import Result, measured
 from convbench.core.record import Parts
 
-COLUMNS = ("device", "threads", "clip", "scenario", "variant", "backbone", "rnn")
+COLUMNS = ("device", "threads", "clip", "scenario", "variant", "backbone", "rnn", "layer_norm", "head")
 
 
 @dataclass(frozen=True)
 class InitialView:
-    """The first view of a run: one value of each of ``COLUMNS``, so that what is drawn together is alike."""
+    """The first view of a run: one value of each of ``COLUMNS``, so that the reducers drawn together are alike.
+
+    A column that does not apply to a case, as the backbone to a user's own model, leaves it in view.
+    """
 
     values: Mapping[str, str]
 
     def __contains__(self, result: Result) -> bool:
         columns = _columns(result)
-        return all(columns.get(name) == value for name, value in self.values.items())
+        return all(columns.get(name, value) == value for name, value in self.values.items())
 
 
 def opening(results: Sequence[Result]) -> InitialView | None:

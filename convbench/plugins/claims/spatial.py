@@ -92,14 +92,16 @@ def judge_variability(
 ) -> Judgement:
     """Supported where GAP's lead is surely larger at the least variability, refuted where it surely is not."""
     verdict: Verdict = "supported" if change.shown else "refuted" if change.high < MARGIN else "undecided"
-    least, most = leads[min(leads)].mean, leads[max(leads)].mean
+    first, last = leads[min(leads)], leads[max(leads)]
+    least, most = first.mean, last.mean
     head = {
         "supported": "GAP gains on FC as positions vary less",
         "refuted": "GAP does not gain on FC as positions vary less"
         + (", it loses (it helps where positions vary and do not matter)" if change.high < 0 else ""),
         "undecided": "Whether GAP gains on FC as positions vary less is not decided",
     }[verdict]
-    crossing = "they cross" if least * most < 0 else "they do not cross"
+    opposite = (first.low > 0 > last.high) or (first.high < 0 < last.low)
+    crossing = "they cross" if opposite else "they are not shown to cross"
     why = f"{head}: its lead is {signed(least)} points at the least and {signed(most)} at the most ({crossing})."
     numbers = [lead.number(f"GAP less FC, start within {100 * at:.0f} % of the canvas") for at, lead in leads.items()]
     numbers.append(change.number("That lead at the least variability less at the most"))

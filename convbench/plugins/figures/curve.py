@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from matplotlib.axes import Axes as MplAxes
 
 from convbench.analysis.costs.selection import curves, opening
 from convbench.analysis.results import Result
 from convbench.core import metrics
+from convbench.core.record import Parts
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.labels import Place, at_ends, label
 from convbench.report.drawing.scatter import Points, empty_axes, in_view, lines, marks
 from convbench.report.drawing.style import canvas, look, short
-from convbench.report.words.names import threads_of
+from convbench.report.words.names import labels, threads_of
 
 NEAR = 14.0
 """Points of the page: single sizes as near as this share a label."""
@@ -42,14 +44,19 @@ def curve(results: Sequence[Result]) -> Iterator[Drawing]:
 def _draw(points: Points, swept: Sequence[Sequence[int]]) -> Drawing:
     axes = empty_axes(points, scales.limits(points.column(0)), canvas(height=320, left=54, right=106, width=380))
     joined = [sorted(points.places[i] for i in rows) for rows in swept]
-    names = [points.results[rows[0]].series for rows in swept]
-    colours = [look(name)[0] for name in names]
+    models = [points.results[rows[0]] for rows in swept]
+    names = labels(
+        [replace(parts, lstm_input=None) for model in models if isinstance(parts := model.case.architecture, Parts)]
+    )
+    colours = [look(model.series)[0] for model in models]
     for number, (piece, colour) in enumerate(zip(joined, colours, strict=True)):
         lines(axes, [piece], colour, width=1.6, gid=f"lines-{number}")
     drawn = marks(axes, points)
     at_ends(axes, [piece[-1] for piece in joined], [short(name, 20) for name in names], colours)
     others = {
-        name: max(points.places[i] for i in rows) for name, rows in points.by_series().items() if name not in names
+        name: max(points.places[i] for i in rows)
+        for name, rows in points.by_series().items()
+        if name not in {model.series for model in models}
     }
     _name_others(axes, others, list(points.places.values()))
     first = opening(points.results)

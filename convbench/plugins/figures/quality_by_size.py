@@ -71,7 +71,7 @@ def _draw(qualities: Sequence[Quality], results: Sequence[Result], number: int, 
     bottom.set_xlabel(metrics.LSTM_INPUT.title, fontsize=10)
     parts = qualities[0].architecture
     norm = " with LayerNorm" if parts.layer_norm else ""
-    place = f", {short(str(parts.backbone))}, {parts.rnn}{norm}" if apart else ""
+    place = f", {short(str(parts.backbone))}, {parts.rnn}{norm}, clip {qualities[0].clip}" if apart else ""
     return Drawing(
         name=f"quality-by-size-{number}",
         title=f"Quality and cost against LSTM input size{place}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from matplotlib.axes import Axes as MplAxes
@@ -44,17 +45,18 @@ SAME = 1.05
 def quality_cost(results: Sequence[Result]) -> Iterator[Drawing]:
     """Test accuracy against latency (parameters where nothing was timed), marks by memory; a drawing a task."""
     tasks = by_task(qualities_of([result.record for result in results], in_variants=True))
-    for number, members in enumerate(list(tasks.values())[:TASKS]):
+    clips = Counter(task for task, _ in tasks)
+    for number, ((task, clip), members) in enumerate(list(tasks.items())[:TASKS]):
         candidates = gather(members, costs(results))[0]
         column = metrics.LATENCY if any(candidate.result.latency for candidate in candidates) else metrics.PARAMS
         cheapest = cheapest_each(candidates, column.option)
         pool = [candidate for candidate in cheapest if 0 < candidate.cost(column.option) < math.inf]
         if pool:
-            yield _draw(pool, members, column, number)
+            yield _draw(pool, members, f"{short(task)}{f' on {clip}' if clips[task] > 1 else ''}", column, number)
 
 
-def _draw(pool: Sequence[Candidate], qualities: Sequence[Quality], column: Metric, number: int) -> Drawing:
-    task, areas = qualities[0].task, _areas(pool)
+def _draw(pool: Sequence[Candidate], qualities: Sequence[Quality], name: str, column: Metric, number: int) -> Drawing:
+    areas = _areas(pool)
     axes = canvas(height=376, bottom=58)
     scales.log_axis(axes, "x", scales.limits([candidate.cost(column.option) for candidate in pool]), column.unit)
     share_axis(axes, "Test accuracy · higher is better")
@@ -73,7 +75,7 @@ def _draw(pool: Sequence[Candidate], qualities: Sequence[Quality], column: Metri
         _name_sizes(axes, pool)
     return Drawing(
         name=f"quality-cost-{number}",
-        title=f"{short(task)}: accuracy against {inside(column.title)}{' and peak memory' if areas else ''}",
+        title=f"{name}: accuracy against {inside(column.title)}{' and peak memory' if areas else ''}",
         caption=_caption(column, bool(areas)),
         figure=axes.figure,  # type: ignore[arg-type]
         series=tuple(sorted({candidate.quality.architecture.reducer.name for candidate in pool})),

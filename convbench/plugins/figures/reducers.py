@@ -1,10 +1,10 @@
-"""The decision at a glance: every reducer at its fastest size, all alike, with the band of what is tied."""
+"""The decision at a glance: every reducer at one size, all alike, with the band of what is tied."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from convbench.analysis.costs.headlines import headline_of
+from convbench.analysis.costs.headlines import Headline, headline_of
 from convbench.analysis.costs.ranking import MARGIN, Contender
 from convbench.analysis.results import Result
 from convbench.core import metrics
@@ -28,21 +28,18 @@ _BAND = (
 def reducers(results: Sequence[Result]) -> Iterator[Drawing]:
     """Latency by reducer, a row each, with intervals and a grey band of ties; nothing where nothing was timed."""
     headline = headline_of(results)
-    best: dict[str, Contender] = {}
-    for contender in headline.ranking if headline.timed else ():
-        best.setdefault(contender.result.series, contender)
-    if best:
+    if headline.timed:
         index = {id(result): number for number, result in enumerate(results)}
-        yield _draw(list(best.values())[:ROWS], headline.ties, index)
+        yield _draw(headline.by_series[:ROWS], headline, index)
 
 
-def _draw(rows: Sequence[Contender], ties: Sequence[Result], index: Mapping[int, int]) -> Drawing:
+def _draw(rows: Sequence[Contender], headline: Headline, index: Mapping[int, int]) -> Drawing:
     axes = canvas(height=66 + 21 * len(rows), left=LEFT, right=118, top=8, bottom=42, width=380)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     latencies = [latency for row in rows if (latency := row.result.latency)]
     ends = [end for latency in latencies for end in (latency if latency.bounded else (latency.median,)) if end > 0]
-    fastest = latencies[0].median
-    scales.log_axis(axes, "x", scales.limits([*ends, fastest * MARGIN]), "s", most=3)
+    fastest = min(latency.median for contender in headline.ranking if (latency := contender.result.latency))
+    scales.log_axis(axes, "x", scales.limits([*ends, fastest, fastest * MARGIN]), "s", most=3)
     if len(rows) > 1:
         axes.axvspan(fastest, fastest * MARGIN, color=GRID, gid="ties", zorder=0)
     for row, (contender, latency) in enumerate(zip(rows, latencies, strict=True)):
@@ -54,7 +51,7 @@ def _draw(rows: Sequence[Contender], ties: Sequence[Result], index: Mapping[int,
         axes.text(
             1.02,
             row,
-            _end(contender.result, ties),
+            _end(contender.result, headline.ties),
             transform=axes.get_yaxis_transform(),
             va="center",
             fontsize=10,
@@ -69,8 +66,8 @@ def _draw(rows: Sequence[Contender], ties: Sequence[Result], index: Mapping[int,
         name="reducers",
         title=f"Latency by {word}: {same(rows[0].result)}",
         caption=(
-            f"How to read this: each {word} at its fastest, all else alike. Bars are 95 % intervals over fresh "
-            f"processes where there were several, n of them{_BAND if len(rows) > 1 else '.'}"
+            f"How to read this: each {word} at its fastest, the pick at its own size, all else alike. Bars are 95 % "
+            f"intervals over fresh processes where there were several, n of them{_BAND if len(rows) > 1 else '.'}"
         ),
         figure=axes.figure,  # type: ignore[arg-type]
         marks={f"marks-{row}": [index[id(contender.result)]] for row, contender in enumerate(rows)},

@@ -10,6 +10,7 @@ from convbench.analysis.results import Result
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, ratios
 from convbench.report.drawing.style import short
+from convbench.report.words.names import places
 
 PANELS = 6
 
@@ -19,19 +20,20 @@ def variants(results: Sequence[Result]) -> Iterator[Drawing]:
     """The speed-up of each variant over eager, a row per reducer."""
     panels = by_variant(gains(results))[:PANELS]
     ends = ratios.ends(gain.speedup for panel in panels for gain in panel.gains)
-    for panel in panels:
-        yield _draw(panel, ends, results)
+    where = places([panel.group for panel in panels])
+    for panel, place in zip(panels, where, strict=True):
+        yield _draw(panel, place, ends, results)
 
 
-def _draw(panel: VariantGain, ends: tuple[float, float], results: Sequence[Result]) -> Drawing:
+def _draw(panel: VariantGain, place: str, ends: tuple[float, float], results: Sequence[Result]) -> Drawing:
     rows: dict[str, list[Gain]] = defaultdict(list)
     for gain in sorted(panel.gains, key=lambda gain: gain.result.series):
         rows[gain.result.series].append(gain)
     speedups = {name: [gain.speedup for gain in members] for name, members in rows.items()}
     axes = ratios.draw(speedups, ends, panel.speedup.median, "Speed-up over eager · higher is better")
     return Drawing(
-        name=f"variant-{_stem(panel)}",
-        title=f"{short(panel.variant)} over eager, {panel.scenario}, {panel.device}",
+        name=f"variant-{_stem(panel, place)}",
+        title=f"{short(panel.variant)} over eager, {place}",
         caption=(
             "How to read this: right of 1× the variant is faster than eager. Bars are 95 % intervals of the ratio "
             f"(above {ratios.FEW} cases a reducer: their extremes); the dotted line is the median over all models, "
@@ -42,6 +44,6 @@ def _draw(panel: VariantGain, ends: tuple[float, float], results: Sequence[Resul
     )
 
 
-def _stem(panel: VariantGain) -> str:
-    name = f"{panel.variant}-{panel.scenario}-{panel.device}"
-    return "".join(char if char.isalnum() else "-" for char in name)[:80]
+def _stem(panel: VariantGain, place: str) -> str:
+    name = f"{panel.variant[:60]}-{place.replace(', ', '-')}"
+    return "".join(char if char.isalnum() else "-" for char in name)[:120]

@@ -41,7 +41,7 @@ def _quality(task: dict[str, Any]) -> str:
     columns = {"Reducer": "reducer", **place, "LSTM input": "lstm_input", "Test accuracy [95 %]": "accuracy",
                "Sound runs": "seeds", "Lost": "lost"}  # fmt: skip
     rows = ([row[key] for key in columns.values()] for row in task["rows"][:20])
-    return _table(f"Quality: {task['name']}", tuple(columns), rows)
+    return _table(f"Quality: {task['title']}", tuple(columns), rows)
 
 
 def _table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -70,6 +70,7 @@ def _task(
     rates = sorted({rate for quality in qualities for rate in quality.by_rate})
     return {
         "name": name,
+        "title": answer.name if answer else name,
         "clip": str(clip),
         "sentences": words.task(qualities),
         "advice": advice.sentences(answer) if answer else [],

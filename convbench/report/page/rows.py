@@ -6,13 +6,12 @@ same texts of further ones, sorted and filtered.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
-from convbench.analysis.costs.likeness import Alike, alike
+from convbench.analysis.costs.ranking import factors
 from convbench.analysis.results import Result, costs, measured, shown_metrics
 from convbench.analysis.table import column as csv_column
 from convbench.core import metrics
@@ -71,30 +70,21 @@ def columns(results: Sequence[Result]) -> list[Column]:
 
 def entries(results: Sequence[Result]) -> list[Entry]:
     """The measured cases of these results, fastest first; indices are those among the costs."""
-    cases, against = costs(results), references(results)
+    cases = costs(results)
+    known = factors(cases)
     rows = [
-        Entry(i, result, _factor(result, cases, against[i]))
+        Entry(i, result, known[i].over.median if i in known else None)
         for i, result in enumerate(cases)
         if result.record.status == "ok"
     ]
     return sorted(rows, key=lambda row: (row.result.latency is None, row.result.latency or (0,), row.index))
 
 
-def _factor(result: Result, cases: Sequence[Result], against: int | None) -> float | None:
-    fastest = cases[against].latency if against is not None else None
-    return result.latency.median / fastest.median if result.latency and fastest else None
-
-
 def references(results: Sequence[Result]) -> list[int | None]:
     """For each cost the index of the fastest case that is like it, which its factor refers to; None where untimed."""
     cases = costs(results)
-    alikes = [alike(result) for result in cases]
-    fastest: dict[Alike, tuple[float, int]] = {}
-    for i, (result, key) in enumerate(zip(cases, alikes, strict=True)):
-        if result.latency and result.record.status == "ok":
-            fastest[key] = min(fastest.get(key, (math.inf, i)), (result.latency.median, i))
-    known = (fastest.get(key) if result.latency else None for result, key in zip(cases, alikes, strict=True))
-    return [place[1] if place else None for place in known]
+    known = factors(cases)
+    return [known[i].fastest if i in known else None for i in range(len(cases))]
 
 
 def first(results: Sequence[Result]) -> list[Row]:
@@ -149,6 +139,11 @@ def _rnn(row: Entry) -> str:
     return str(architecture.rnn) if isinstance(architecture, Parts) else units.MISSING
 
 
+def _head(row: Entry) -> str:
+    architecture = row.result.case.architecture
+    return units.whole(architecture.head) if isinstance(architecture, Parts) else units.MISSING
+
+
 def _width(row: Entry) -> float | None:
     latency = row.result.latency
     return latency.high - latency.low if latency and latency.bounded else None
@@ -169,6 +164,7 @@ _PLACE = (
 )
 _ELSE = (
     Column("rnn", "LSTM", _rnn, "rnn", numeric=False),
+    Column("head", "Head", _head, "head"),
     Column("clip", "Clip", lambda row: str(row.result.case.clip), "clip", numeric=False),
     Column("device", "Device", lambda row: row.result.case.device, "device", numeric=False),
     Column(

@@ -23,7 +23,7 @@ from convbench.report.words.answer import cautions, confidence, outcome, sentenc
 from convbench.report.words.decision import AGAIN, Step, command, decision, next_steps
 from convbench.report.words.facts import conditions, environment, place, protocol
 from convbench.report.words.findings import failure, sentence
-from convbench.report.words.names import kind, reducer, same
+from convbench.report.words.names import kind, places, reducer, same
 from convbench.report.words.numbers import TIE
 from convbench.report.words.quality import recommended
 
@@ -63,7 +63,7 @@ def view(run: RunDescription, results: Sequence[Result]) -> dict[str, Any]:
         "visited": any(result.record.visits for result in results),
         "assumed": units.percent(math.sqrt(ASSUMED.variance)),
         "alike": same(headline.pick) if headline.pick else "",
-        "variants": [_variant(variant) for variant in headline.variants],
+        "variants": _variants(headline),
         "columns": rows.columns(results),
         "rows": rows.first(results),
         "total": len(measured(results)),
@@ -84,11 +84,8 @@ def _step(run: RunDescription, step: Step) -> dict[str, str]:
 
 
 def _ranking(headline: Headline) -> list[dict[str, str]]:
-    """The best size of each reducer, fastest first, all of them alike."""
-    best: dict[str, Contender] = {}
-    for contender in headline.ranking:
-        best.setdefault(contender.result.series, contender)
-    return [_rank(contender, headline) for contender in best.values()]
+    """Each reducer once, fastest first, all of them alike."""
+    return [_rank(contender, headline) for contender in headline.by_series]
 
 
 def _rank(contender: Contender, headline: Headline) -> dict[str, str]:
@@ -108,7 +105,12 @@ def _rank(contender: Contender, headline: Headline) -> dict[str, str]:
     }
 
 
-def _variant(variant: VariantGain) -> dict[str, str]:
+def _variants(headline: Headline) -> list[dict[str, str]]:
+    where = places([variant.group for variant in headline.variants])
+    return [_variant(variant, place) for variant, place in zip(headline.variants, where, strict=True)]
+
+
+def _variant(variant: VariantGain, place: str) -> dict[str, str]:
     """A row of the table of variants; medians over its cases."""
     paid = [gain.pays_after for gain in variant.gains if gain.pays_after is not None]
     never = len(variant.gains) - len(paid)
@@ -117,7 +119,7 @@ def _variant(variant: VariantGain) -> dict[str, str]:
     captured = _median(variant, metrics.CAPTURED)
     return {
         "variant": variant.variant,
-        "place": f"{variant.scenario}, {variant.device}",
+        "place": place,
         "cases": f"{len(variant.gains):,}",
         "speedup": units.factor(variant.speedup.median),
         "range": f"{units.digits(variant.speedup.low, 3)} to {units.digits(variant.speedup.high, 3)}",

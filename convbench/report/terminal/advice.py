@@ -45,10 +45,11 @@ class Advised:
 def basis(answers: Sequence[Recommendation], budget: Budget) -> str:
     """What accuracies and costs are of."""
     groups = [answer.pool[0].result.group for answer in answers if answer.pool]
+    places = " and ".join(dict.fromkeys(f"{group.clip}, {group.device}" for group in groups))
     numbers = " and ".join(
         dict.fromkeys(candidate.result.group.dtype for answer in answers for candidate in answer.pool)
     )
-    cost = f"; costs of a call on a clip {groups[0].clip}, {groups[0].device}, {numbers}" if groups else ""
+    cost = f"; costs of a call on a clip {places}, {numbers}" if groups else ""
     return f"Test accuracy after {BUDGETS[budget]} of short training{cost}."
 
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from convbench.analysis.costs.likeness import Situation, situation
+from convbench.analysis.costs.ranking import factors
 from convbench.analysis.results import (
     Result,
     measured,
@@ -30,7 +31,7 @@ from convbench.report.words.names import around_reducer, threads_of
 
 
 class Column(NamedTuple):
-    """A heading, the text of a result given its factor over the fastest, and the width from which it is shown."""
+    """A heading, the text of a result given its factor over the fastest alike, and the width from which it is shown."""
 
     heading: str
     text: Callable[[Result, float | None], str]
@@ -135,15 +136,13 @@ def _title(result: Result) -> str:
 
 
 def _table(members: Sequence[Result], width: int) -> Table:
-    """What may be compared; the factor is against its fastest case."""
+    """What may be compared; the factor is over the fastest case alike, which is one of the same variant."""
     grid = Table(box=None, padding=(0, 1), pad_edge=False)
     timed = sorted(members, key=lambda result: (result.latency is None, result.latency or (0,), result.params or 0))
-    fastest = timed[0].latency
-    factors = [
-        result.latency.median / fastest.median if result.latency and fastest else None for result in timed[:ROWS]
-    ]
+    known = factors(timed)
+    over = [known[i].over.median if i in known else None for i in range(len(timed[:ROWS]))]
     cells = {
-        column: [one_line(column.text(result, factor)) for result, factor in zip(timed, factors, strict=False)]
+        column: [one_line(column.text(result, factor)) for result, factor in zip(timed, over, strict=False)]
         for column in _columns(members)
     }
     shown = _shown(cells, width)

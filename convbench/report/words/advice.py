@@ -46,11 +46,11 @@ LISTED = 6
 def sentences(answer: Recommendation) -> list[str]:
     """The answer for one task, most important sentence first."""
     if not answer.pick:
-        texts = [f"{answer.task}: open, no pick: {abstention(answer)}", _settle(answer)]
+        texts = [f"{answer.name}: open, no pick: {abstention(answer)}", _settle(answer)]
         texts += [trade.sentence(answer), _left_out(answer.excluded)]
         return [*filter(None, texts)]
     texts = [
-        f"{answer.task}: {advisable(answer.pick)} ({answer.grade}).",
+        f"{answer.name}: {advisable(answer.pick)} ({answer.grade}).",
         _worth(answer.pick, answer),
         _why(answer),
     ]
@@ -65,7 +65,7 @@ def different(answers: Sequence[Recommendation]) -> str:
     picks: dict[str, list[str]] = defaultdict(list)
     for answer in answers:
         if answer.pick:
-            picks[advisable(answer.pick)].append(answer.task)
+            picks[advisable(answer.pick)].append(answer.name)
     if len(picks) < 2:
         return ""
     choices = "; ".join(f"{', '.join(tasks)}: {name}" for name, tasks in picks.items())
@@ -117,7 +117,11 @@ def _rule(answer: Recommendation) -> str:
         shown = f", and it is shown to be within {margin} of the best in that"
         head = f"its accuracy less {points(ask.per_second / 1000)} a millisecond has the highest lower bound (95 %)"
         return head if "not-shown" in answer.doubts else f"{head}{shown}"
-    if {"not-shown", "no-effect"} <= set(answer.doubts) and not answer.ruled_out:
+    if (
+        {"not-shown", "no-effect"} <= set(answer.doubts)
+        and not answer.ruled_out
+        and not any(runner.shown for runner in answer.runners)
+    ):
         return f"it is the {least} that is likely (90 %) within {margin} of the best"
     if "not-shown" in answer.doubts:
         bound = f"it is the {least} whose lower bound (95 %) is within {points(ask.within / 2)} of the highest one"

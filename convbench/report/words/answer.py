@@ -6,11 +6,19 @@ from collections import Counter
 from collections.abc import Sequence
 
 from convbench.analysis.choice.recommendation import Recommendation
-from convbench.analysis.costs.gains import VariantGain, by_variant
-from convbench.analysis.costs.headlines import Headline, headline_of, noisy, uncounted, uncounted_share, withheld
+from convbench.analysis.costs.gains import VariantGain
+from convbench.analysis.costs.headlines import (
+    UNSURE,
+    Headline,
+    headline_of,
+    noisy,
+    uncounted,
+    uncounted_share,
+    withheld,
+)
 from convbench.analysis.costs.runtimes import runtimes as runtimes_of
 from convbench.analysis.quality.qualities import tried
-from convbench.analysis.results import Result, costs, measured, sustained, triable
+from convbench.analysis.results import Result, costs, measured, triable
 from convbench.analysis.results import results as results_of
 from convbench.core import planned, shards
 from convbench.core.findings import (
@@ -26,10 +34,10 @@ from convbench.core.findings import (
 )
 from convbench.core.record import Parts, Record, RunDescription
 from convbench.core.text import counted, joined
-from convbench.report.words import quality, runtimes, units
+from convbench.report.words import elsewhere, quality, runtimes, units
 from convbench.report.words.advice import NO_HEAD
 from convbench.report.words.decision import UNORDERED, merit
-from convbench.report.words.names import model, setup, threads_of
+from convbench.report.words.names import model, setup
 
 NOISE = {  # findings that make a latency, or the model that took it, doubtful
     INTERVAL_WIDE: "wide intervals",
@@ -67,8 +75,8 @@ def sentences(run: RunDescription, results: Sequence[Result], answers: Sequence[
     by_task = quality.sentences(results, answers)
     texts = [
         *([*by_task, opening] if by_task else [opening]),
-        _quickest(headline),
         _ties(headline),
+        _quickest(headline),
         _uncounted(results),
         _next(headline),
         _withheld(results),
@@ -78,7 +86,7 @@ def sentences(run: RunDescription, results: Sequence[Result], answers: Sequence[
         _variants(headline),
         *map(runtimes.sentence, runtimes_of(results)),
     ]
-    texts += [_other_situation(result, headline.pick) for result in headline.others[:3]]
+    texts += elsewhere.sentences(headline.others, headline.pick)
     cure = RUNS_IT if triable(results) else NO_HEAD
     cost_only = "" if len(costs(results)) < len(results) else COST_ONLY.format(cure)
     return [*dict.fromkeys(filter(None, [*texts, cost_only])), _missing(run, results)]
@@ -127,8 +135,7 @@ def _pick(headline: Headline) -> str:
     params = f"{units.count(pick.params)} parameters" if pick.params is not None else ""
     flops = f"{'at least ' if partly else ''}{units.flops(pick.flops)}" if pick.flops is not None else ""
     cost = " and ".join(filter(None, (params, flops)))
-    architecture = pick.case.architecture
-    place = f" on the {architecture.backbone} backbone" if isinstance(architecture, Parts) else ""
+    place = elsewhere.surroundings(pick, headline.others)
     if not headline.timed or not pick.latency:
         word = "Fewest parameters" if partly else "Smallest"
         return f"{word}{place}: {setup(pick)}{cost and f', with {cost}'}; latency was not measured."
@@ -158,7 +165,8 @@ def _ties(headline: Headline) -> str:
     others = [model(result) for result in headline.tied if result is not headline.pick]
     if not others or not headline.timed:
         return ""
-    return f"Tied with it: {'; '.join(others[:4])}{f' and {len(others) - 4} more' if len(others) > 4 else ''}."
+    more = f" and {len(others) - 4} more" if len(others) > 4 else ""
+    return f"Also tied with the fastest: {'; '.join(others[:4])}{more}."
 
 
 def _uncounted(results: Sequence[Result]) -> str:
@@ -193,6 +201,8 @@ def confidence(headline: Headline, answers: Sequence[Recommendation]) -> str:
         reasons.append(f"{sure.withheld} withheld")
     if not sure.open and not sure.withheld and len(headline.ranking) > 1:
         reasons.append("each contender tied or told apart")
+    if sure.half_width > UNSURE:
+        reasons.append(f"the pick known to ±{units.percent(sure.half_width)}")
     return f"{head}: {sure.level} ({', '.join(reasons)})."
 
 
@@ -253,9 +263,9 @@ def _crossover(headline: Headline) -> str:
 def _variants(headline: Headline) -> str:
     """What the variant that gains most gains over all models, on the clip, in the scenario and where the pick ran."""
     assert headline.pick
-    case, place = headline.pick.case, _place_of_gain(headline.pick)
-    gains = [gain for variant in headline.variants for gain in variant.gains]
-    variants = by_variant([gain for gain in gains if _place_of_gain(gain.eager) == place])
+    case, here = headline.pick.case, headline.pick.group
+    # eager's number type is not that of a pick in int8
+    variants = [variant for variant in headline.variants if variant.group._replace(dtype=here.dtype) == here]
     best = next((variant for variant in variants if variant.speedup.median > 1), None)
     scenario = "" if case.scenario == "inference" else f" ({case.scenario})"
     if best is None:
@@ -263,11 +273,6 @@ def _variants(headline: Headline) -> str:
     paid = [gain.pays_after for gain in best.gains if gain.pays_after is not None]
     pays = f"; making it has paid after at most {max(paid):,.0f} calls" if paid and len(paid) == len(best.gains) else ""
     return f"{best.variant}{scenario} is {_range(best)} eager{pays}.{_allocators(best)}"
-
-
-def _place_of_gain(result: Result) -> tuple[object, ...]:
-    """Where a model has one gain in a variant."""
-    return result.case.clip, result.case.scenario, result.case.device, result.group.threads
 
 
 def _range(best: VariantGain) -> str:
@@ -280,22 +285,6 @@ def _range(best: VariantGain) -> str:
 def _allocators(best: VariantGain) -> str:
     differ = next((gain.allocators for gain in best.gains if gain.allocators), None)
     return f" The allocators differ ({differ[0]} against {differ[1]}), which is part of this gain." if differ else ""
-
-
-def _situation(result: Result) -> tuple[str, ...]:
-    group = result.group
-    return group.scenario, group.dtype, group.device, f"clip {group.clip}", threads_of(group).removeprefix(", ")
-
-
-def _other_situation(result: Result, pick: Result) -> str:
-    """The fastest of another group, which is named by what is not as in the pick's."""
-    assert result.latency
-    keeps_up = sustained(result.record)
-    rate = f", {units.count(keeps_up[0])} frames/s sustained at p{keeps_up[1]}" if keeps_up else ""
-    pairs = zip(*map(_situation, (result, pick)), strict=True)
-    place = ", ".join(there for there, here in pairs if there and there != here)
-    seconds = units.seconds(result.latency.median)
-    return f"Fastest in {place or 'another environment'}: {setup(result)} ({seconds} a call{rate})."
 
 
 def _missing(run: RunDescription, results: Sequence[Result]) -> str:

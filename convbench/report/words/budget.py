@@ -41,7 +41,7 @@ def fitting(answer: Affordable) -> str:
 def by_task(answer: Recommendation) -> str:
     """The recommendation for one task in a sentence or two."""
     if answer.reason == "over-budget":
-        return f"{answer.task}: none meets the limits."
+        return f"{answer.name}: none meets the limits."
     return " ".join(advice.sentences(answer)[: 2 if answer.pick else 1])
 
 

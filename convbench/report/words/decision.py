@@ -136,7 +136,7 @@ def command(run: RunDescription, step: Step, directory: str) -> str:
 
 def _by_task(answers: Sequence[Recommendation]) -> str:
     """``direction: take spatial-softmax/64 (sure); identity: open``"""
-    texts = [f"{cut(one_line(answer.task), LONG)}: {_answer(answer)}" for answer in answers[:TASKS]]
+    texts = [f"{cut(one_line(answer.name), LONG)}: {_answer(answer)}" for answer in answers[:TASKS]]
     more = len(answers) - TASKS
     texts += [f"{counted(more, 'more task')} below"] if more > 0 else []
     text = "; ".join(texts)

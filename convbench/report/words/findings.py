@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,7 +21,7 @@ def sentence(finding: Finding, device: str = "cpu") -> str:
     data = finding.data if device == "cpu" or "threads" not in finding.data else {**finding.data, "threads": None}
     try:
         return make(data) if make else _unknown(finding)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return _unknown(finding)
 
 
@@ -42,6 +43,13 @@ def _withheld(data: Data) -> str:
 def _unknown(finding: Finding) -> str:
     data = ", ".join(f"{key}={value}" for key, value in finding.data.items())
     return f"{finding.code}{f' ({data})' if data else ''}"
+
+
+def _not_steady(data: Data) -> str:
+    # JSON has no number for it: in a stored run it is None
+    if data["change"] is None or math.isinf(data["change"]):
+        return "Warm-up ended before two windows of calls could be compared."
+    return f"Warm-up ended while the median still moved by {percent(data['change'])}."
 
 
 def _page_faults(data: Data) -> str:
@@ -124,7 +132,7 @@ def _list(values: Any) -> str:
 
 
 _SENTENCES: dict[str, Callable[[Data], str]] = {
-    codes.NOT_STEADY: lambda d: f"Warm-up ended while the median still moved by {percent(d['change'])}.",
+    codes.NOT_STEADY: _not_steady,
     codes.INTERVAL_WIDE: lambda d: (
         f"Time ran out with the median known to ±{percent(d['relative'])}; ±{percent(d['target'])} was asked for."
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from itertools import compress
 
 from convbench.analysis.choice.candidates import Candidate
@@ -100,6 +100,22 @@ def threads_of(group: Group) -> str:
     """``, 2 threads``; nothing where that was not noted."""
     threads = group.threads
     return f", {counted(threads, 'thread')}" if threads else ""
+
+
+def places(groups: Sequence[Group]) -> list[str]:
+    """``inference, cpu`` of each, with the clip, the threads, the number type and the machine where these differ."""
+    several = {name for name in Group._fields if len({getattr(group, name) for group in groups}) > 1}
+    return [f"{group.scenario}, {group.device}{_particulars(group, several)}" for group in groups]
+
+
+def _particulars(group: Group, several: Container[str]) -> str:
+    texts = {
+        "clip": f", clip {group.clip}",
+        "threads": threads_of(group),
+        "dtype": f", {group.dtype}",
+        "environment": f", environment {group.environment}",
+    }
+    return "".join(text for name, text in texts.items() if name in several)
 
 
 def setup(result: Result) -> str:

@@ -8,12 +8,13 @@ let scope = [];
 
 // Rows that the selects let through; the axes are made for these, so that they stay put when reducers are hidden.
 function inScope() {
-  const wanted = Object.entries(chosen).filter(([, value]) => value !== "").map(([name, value]) => [name, column(name), value]);
-  return measuredRows.filter((row) => wanted.every(([name, values, value]) => suits(name, values[row], value)));
+  const wanted = Object.entries(chosen).filter(([, value]) => value !== "").map(([name, value]) => [column(name), value]);
+  return measuredRows.filter((row) => wanted.every(([values, value]) => suits(values[row], value)));
 }
 
-// What a select says is text; of a case on a GPU no threads are known, so that none is asked of it.
-const suits = (name, own, value) => (own === null ? name === "threads" : String(own) === value);
+// What a select says is text. Nothing is asked of a case that the column does not apply to: a user's own model has no
+// backbone, a case on a GPU no threads.
+const suits = (own, value) => own === null || String(own) === value;
 
 const isShown = (row) => !hiddenSeries.has(data.of[row]);
 
@@ -53,7 +54,7 @@ function addSelect(name) {
   document.getElementById("selects").append(element("label", {}, `${words[name] || name} `, select));
 }
 
-const words = { backbone: "Backbone", variant: "Variant", scenario: "Scenario", device: "Device", threads: "Threads", clip: "Clip", rnn: "LSTM", model: "Model" };
+const words = { backbone: "Backbone", variant: "Variant", scenario: "Scenario", device: "Device", threads: "Threads", clip: "Clip", rnn: "LSTM", layer_norm: "LayerNorm", head: "Head", model: "Model" };
 // Of an import path the end, which tells it from others of its package.
 function short(value) {
   const text = String(value);

@@ -1,0 +1,76 @@
+"""What is fastest where the answer does not hold: with other surroundings, in another scenario, on another clip."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from convbench.analysis.costs.headlines import Elsewhere
+from convbench.analysis.results import Result, sustained
+from convbench.core.record import Parts
+from convbench.core.text import counted
+from convbench.report.words import units
+from convbench.report.words.names import setup, threads_of
+
+NAMED = 3
+"""Situations that have a sentence each; the others are counted."""
+
+
+def sentences(others: Sequence[Elsewhere], pick: Result) -> list[str]:
+    """The fastest of each situation but the pick's, which is named by what is not as in the pick's."""
+    texts = [_sentence(other, pick) for other in others[:NAMED]]
+    more = len(others) - NAMED
+    return [*texts, f"The table of cases has {counted(more, 'more situation')}."] if more > 0 else texts
+
+
+def surroundings(result: Result, others: Sequence[Elsewhere]) -> str:
+    """`` on the conv backbone with lstm64``: the backbone, and what else around the reducer others have otherwise."""
+    parts = result.case.architecture
+    if not isinstance(parts, Parts):
+        return ""
+    measured = (other.result.case.architecture for other in others)
+    # the backbone is named in any case
+    unlike = [replace(other, backbone=parts.backbone) for other in measured if isinstance(other, Parts)]
+    return " ".join((f" on the {parts.backbone} backbone", *_differing(parts, unlike)))
+
+
+def _sentence(other: Elsewhere, pick: Result) -> str:
+    result = other.result
+    assert result.latency
+    keeps_up = sustained(result.record)
+    rate = f", {units.count(keeps_up[0])} frames/s sustained at p{keeps_up[1]}" if keeps_up else ""
+    tied = f", tied with {counted(other.tied, 'other')}" if other.tied else ""
+    seconds = units.seconds(result.latency.median)
+    return f"Fastest {_where(result, pick)}: {setup(result)} ({seconds} a call{rate}){tied}."
+
+
+def _where(result: Result, pick: Result) -> str:
+    pairs = zip(*map(_group, (result, pick)), strict=True)
+    group = ", ".join(there for there, here in pairs if there and there != here)
+    return " ".join(filter(None, (_around(result, pick), group and f"in {group}"))) or "in another environment"
+
+
+def _group(result: Result) -> tuple[str, ...]:
+    group = result.group
+    return group.scenario, group.dtype, group.device, f"clip {group.clip}", threads_of(group).removeprefix(", ")
+
+
+def _around(result: Result, pick: Result) -> str:
+    there, here = result.case.architecture, pick.case.architecture
+    if not isinstance(there, Parts):
+        return "of your own models" if isinstance(here, Parts) else ""
+    if not isinstance(here, Parts):
+        return f"of the reducers on {there.backbone} with {there.rnn}"
+    return " ".join(_differing(there, [here]))
+
+
+def _differing(parts: Parts, others: Iterable[Parts]) -> list[str]:
+    """What stands around the reducer that any of the others has otherwise."""
+    words = {
+        "backbone": f"on {parts.backbone}",
+        "rnn": f"with {parts.rnn}",
+        "layer_norm": "after LayerNorm" if parts.layer_norm else "without LayerNorm",
+        "head": f"with a head of {parts.head}" if parts.head else "without a head",
+    }
+    unlike = {name for other in others for name in words if getattr(other, name) != getattr(parts, name)}
+    return [text for name, text in words.items() if name in unlike]
