@@ -57,7 +57,8 @@ class Mistakes:
         for detail in error.errors():
             location = detail["loc"]
             if detail["type"] != "extra_forbidden":
-                self.add(location, message_of(detail))
+                hint = "matrix: {}; a list of them goes under include" if location == ("matrix",) else "{}"
+                self.add(location, hint.format(message_of(detail)))
                 continue
             key, parents = str(location[-1]), _parents(location)
             misplaced = not parents and key in known["matrix"]
