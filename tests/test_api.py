@@ -133,6 +133,23 @@ def test_a_run_from_data_is_a_run_on_disk(tmp_path: Path) -> None:
     assert repr(run) == f"Run('suite', 1 ok, in {str(tmp_path)!r})"
 
 
+def test_a_run_takes_metrics_and_a_budget_as_the_command_does(tmp_path: Path) -> None:
+    run = convbench.run({"matrix": SUITE["matrix"]}, metrics=["params", "macs"], budget=90, device="cpu", out=tmp_path)
+    assert {reading.metric.name for reading in run.records[0].readings} >= {"params", "macs"}
+    assert run.records[0].reading("latency_s") is None
+    assert Command.of(run.description).overrides == ("metrics=[params,macs]", "protocol.budget=90")
+
+
+def test_a_check_and_a_search_take_threads_a_build_and_what_is_there(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from convbench.check import against_base, bisect
+
+    monkeypatch.setattr(against_base, "check", lambda _request, base, settings, *_: (base.build, settings.threads))
+    assert convbench.check("smoke", "main", threads=2, build="make") == ("make", 2)
+    monkeypatch.setattr(bisect, "find", lambda asked, settings, *_: (asked.span.build, asked.resume, settings.threads))
+    searched = convbench.bisect("smoke", "main", threads=2, build="make", resume=True, out=tmp_path / "search.json")
+    assert searched == ("make", True, 2)
+
+
 def test_a_run_may_be_measured_by_an_executor_that_stays_open(tmp_path: Path) -> None:
     begun: list[str] = []
 
@@ -192,6 +209,12 @@ def test_mistakes_are_the_sentences_of_the_command_line(tmp_path: Path) -> None:
             lambda: convbench.check(SUITE, "main"),
             "suite: .* is none that both sides can read: name a file or one that ships",
         ),
+        (lambda: convbench.run(SUITE, metrics=5), "metrics=5: give a text, or a list of texts"),
+        (lambda: convbench.run(SUITE, budget=-1), "override 'protocol.budget=-1': protocol.budget: -1 is too small"),
+        (lambda: convbench.check("smoke", "main", threads=0), "threads=0: give a whole number from 1"),
+        (lambda: convbench.bisect("smoke", "main", threads="2"), "threads='2': give a whole number from 1"),
+        (lambda: convbench.check("smoke", "main", build=5), "build=5: give a text"),
+        (lambda: convbench.compare("reports/a", "reports/b"), r"compare takes two callables; lay two stored runs side"),
         (lambda: convbench.check("smoke", "main", budget="3m"), "budget '3m': seconds, more than 0"),
         (lambda: convbench.bisect("smoke", ""), "name what to search: give good, a commit that is fast"),
         (lambda: convbench.bisect("smoke", "main", budget=-1), "budget -1: seconds, more than 0"),
@@ -309,6 +332,12 @@ def test_a_live_module_is_measured_in_this_process_and_it_says_so() -> None:
     assert len(measurement.samples) >= 6
     assert measurement.memory_bytes > CLIP.nbytes
     assert "in this process on cpu, 1 thread, eval mode" in repr(measurement)
+
+
+def test_a_live_module_is_visited_once_whatever_its_protocol_says() -> None:
+    """Of three visits a single one said nothing of its own interval."""
+    protocol = convbench.Protocol(**{**QUICK, "visits": 3, "target": 1e-9})
+    assert "interval_wide" in repr(convbench.measure(Net().eval(), CLIP, protocol=protocol))
 
 
 @pytest.mark.parametrize(("protocol", "message"), [
