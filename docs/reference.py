@@ -292,12 +292,13 @@ def python() -> Iterator[str]:
 
 LIVE = (
     "convbench.measure.live.count.Count", "convbench.measure.live.measurement.Measurement",
-    "convbench.check.live.Comparison",
+    "convbench.check.live.Comparison", "convbench.check.verdict.CaseVerdict", "convbench.check.bisected.Bisected",
+    "convbench.analysis.history.overview.History",
 )  # fmt: skip
 NOUNS = (
     *map("convbench.core.case.{}".format, ("Parts", "Whole", "Clip", "Recurrent", "Choice", "Trial")),
     *map("convbench.core.record.{}".format, ("Training", "Reading", "Finding", "Failure")),
-    "convbench.core.metric.Metric",
+    "convbench.core.metric.Metric", *map("convbench.analysis.history.course.{}".format, ("Course", "Change")),
 )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import inspect
 import math
 import random
 import re
@@ -85,6 +86,8 @@ def test_importing_it_imports_nothing_that_is_slow(tmp_path: Path) -> None:
     script = "import sys, convbench; convbench.__version__; print(*sys.modules)"
     loaded = python("-c", script, cwd=tmp_path).stdout.split()
     assert not {"torch", "numpy", "pandas", "pydantic", "typer", "convbench.api"} & set(loaded)
+    asked = "import inspect, sys, convbench; inspect.signature(convbench.check); print(*sys.modules)"
+    assert "torch" not in python("-c", asked, cwd=tmp_path).stdout.split()
 
 
 def test_a_run_is_opened_and_reported_without_torch_and_without_fcntl(tmp_path: Path) -> None:
@@ -108,6 +111,9 @@ def test_a_room_that_is_called_like_a_function_is_both(name: str) -> None:
     assert getattr(convbench, name).__path__
     with pytest.raises(TypeError, match=r"missing|unexpected"):
         getattr(convbench, name)(**({} if name != "report" else {"unknown": 1}))
+    function = getattr(api, name)
+    assert inspect.signature(getattr(convbench, name)) == inspect.signature(function)
+    assert getattr(convbench, name).__doc__ == function.__doc__
 
 
 def test_the_examples_of_the_docstrings_run(tmp_path: Path) -> None:
@@ -133,6 +139,8 @@ def test_a_run_from_data_is_a_run_on_disk(tmp_path: Path) -> None:
     assert convbench.load({"matrix": SUITE["matrix"]}).text in again.description.suite
     assert "<table" in run._repr_html_()
     assert repr(run) == f"Run('suite', 1 ok, in {str(tmp_path)!r})"
+    assert repr(run.records[0]) == f"Record({run.records[0].case.id!r}, ok, {len(run.records[0].readings)} readings)"
+    assert repr(convbench.load(SUITE)) == "Suite('suite', 2 cases)"
 
 
 def test_a_run_takes_metrics_and_a_budget_as_the_command_does(tmp_path: Path) -> None:
