@@ -52,7 +52,7 @@ def check(
     ] = "",
     different_outputs: Annotated[bool, typer.Option("--different-outputs", help="Time models that differ.")] = False,
     instructions: Annotated[
-        bool, typer.Option("--instructions", help="Count the instructions of a call too: minutes a case by valgrind.")
+        bool, typer.Option("--instructions", help="Count the instructions of a call too: minutes per case by valgrind.")
     ] = False,
     as_json: Annotated[
         Path | None,

@@ -87,7 +87,9 @@ def run(
     until_sure: Annotated[bool, typer.Option("--until-sure", help="Go on until the answer is settled.")] = False,
     resume: Resume = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the cases and stop.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="At the end print one JSON object a finished case.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="At the end print one JSON object per finished case.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no table.")] = False,
 ) -> None:
     """Measure a suite and write its report."""
