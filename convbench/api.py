@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -55,7 +56,7 @@ def load(suite: str | Path | Mapping[str, Any] | Suite, overrides: str | Sequenc
     """
     if isinstance(suite, Suite):
         if overrides:
-            raise ConvbenchError("a suite that is loaded takes no overrides: give them when it is loaded")
+            raise ConvbenchError("a suite that is loaded takes no overrides, metrics or budget: load it with overrides")
         return suite
     if isinstance(suite, Mapping):
         return from_data(suite, _texts("overrides", overrides))
@@ -71,24 +72,27 @@ def run(
     only: str | Sequence[str] = (),
     skip: str | Sequence[str] = (),
     overrides: str | Sequence[str] = (),
+    metrics: str | Sequence[str] = (),
     device: str = "auto",
     executor: str | Executor | None = None,
     executor_options: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
+    budget: float | None = None,
     until_sure: bool = False,
     resume: Resume = False,
     progress: bool | Watcher = False,
 ) -> Run:
     """Measure a suite, as ``convbench run`` does, into the directory ``out`` (default ``reports/NAME``).
 
-    ``only`` and ``skip`` are globs over case ids or their parts; ``overrides``, as ``protocol.budget=300``, change the
-    suite. ``executor`` is a name, with its ``executor_options``, or an object that measures; ``progress`` is True for a
+    ``only`` and ``skip`` are globs over case ids or their parts; ``overrides``, as ``variant=eager``, change the suite,
+    and so do ``metrics``, the names of the probes to run, and ``budget``, the seconds that the run may take.
+    ``executor`` is a name, with its ``executor_options``, or an object that measures; ``progress`` is True for a
     bar on standard error, or a ``Watcher`` of your own. ``until_sure`` goes on until the answer is settled. A run that
     is already in the directory is set aside, or with ``resume`` gone on with. A case that fails is a failed record.
 
     Examples:
         >>> import convbench
-        >>> run = convbench.run({"matrix": {"reducer": ["gap", "gmp"]}, "metrics": ["params"]}, out=folder)
+        >>> run = convbench.run({"matrix": {"reducer": ["gap", "gmp"]}}, metrics="params", out=folder)
         >>> run
         Run('suite', 2 ok, in '...')
         >>> run.frame().params.tolist()
@@ -103,7 +107,10 @@ def run(
         raise ConvbenchError(
             f"progress={_shown(progress)}: give True for a bar, or a watcher with begins() and ended()"
         )
-    loaded = load(suite, overrides)
+    changes = [*_texts("overrides", overrides)]
+    changes += [f"metrics=[{','.join(named)}]"] if (named := _texts("metrics", metrics)) else []
+    changes += [f"protocol.budget={budget}"] if budget is not None else []
+    loaded = load(suite, changes)
     directory = files.named("out", out) if out is not None else REPORTS / loaded.name
     picked, left_out = _texts("only", only), _texts("skip", skip)
     probes = preparation.profiler(loaded, directory)
@@ -151,13 +158,15 @@ def check(
     skip: str | Sequence[str] = (),
     overrides: str | Sequence[str] = (),
     device: str = "auto",
+    threads: int = 1,
     detect: float = 0.05,
     budget: float | None = None,
+    build: str = "",
 ) -> Check:
     """Measure base (a git ref, a wheel or a directory) and the working tree side by side, as ``convbench check`` does.
 
-    ``detect`` is the relative slowdown that is to be seen, ``budget`` the seconds, from now on, after which what is
-    undecided is inconclusive.
+    ``threads`` are those of both sides, ``detect`` is the relative slowdown that is to be seen, ``budget`` the seconds,
+    from now on, after which what is undecided is inconclusive, ``build`` a command that builds base in its tree.
     """
     from convbench.check import against_base
     from convbench.check.gate import SilentAnnouncer
@@ -170,9 +179,10 @@ def check(
     base = str(base) if isinstance(base, Path) else _text("base", base)
     if not base:
         raise ConvbenchError("nothing to compare with: give base (a git ref, a wheel or a directory)")
-    request, settings, rule = _request(suite, overrides, only, skip), Settings(device=device), Rule.detecting(detect)
+    side, request = Base(base, build=_text("build", build)), _request(suite, overrides, only, skip)
+    settings, rule = Settings(_threads(threads), device=device), Rule.detecting(detect)
     with lock.hold(lock.machine_lock(), remedy=lock.REMEDY):
-        return against_base.check(request, Base(base), settings, rule, SilentAnnouncer(), budget)
+        return against_base.check(request, side, settings, rule, SilentAnnouncer(), budget)
 
 
 def bisect(
@@ -184,14 +194,18 @@ def bisect(
     skip: str | Sequence[str] = (),
     overrides: str | Sequence[str] = (),
     device: str = "auto",
+    threads: int = 1,
     detect: float = 0.05,
     budget: float | None = None,
+    build: str = "",
     out: str | Path = f"{BISECT}/search.json",
+    resume: bool = False,
 ) -> Bisected:
     """The first commit after ``good`` that is slower, by paired checks along the history, as ``convbench bisect`` does.
 
-    ``budget`` is the seconds after which the search ends with what it knows. What is measured is kept in the file
-    ``out``. Raises ConvbenchError where bad is not surely slower than good.
+    ``budget`` is the seconds after which the search ends with what it knows, ``build`` a command that builds each
+    commit in its tree. What is measured is kept in the file ``out``; with ``resume`` the search that is there goes on.
+    Raises ConvbenchError where bad is not surely slower than good.
     """
     from convbench.check import bisect as search
     from convbench.check.gate import SilentAnnouncer
@@ -204,8 +218,9 @@ def bisect(
     if not _text("good", good):
         raise ConvbenchError("name what to search: give good, a commit that is fast")
     request, place = _request(suite, overrides, only, skip), files.named("out", out)
-    question = search.BisectRequest(request, Span(good, bad), imports.here(), place, budget=budget)
-    settings, rule = Settings(device=device), Rule.detecting(detect)
+    span = Span(good, bad, build=_text("build", build))
+    question = search.BisectRequest(request, span, imports.here(), place, resume, budget)
+    settings, rule = Settings(_threads(threads), device=device), Rule.detecting(detect)
     with lock.hold(lock.machine_lock(), remedy=lock.REMEDY):
         return search.find(question, settings, rule, SilentAnnouncer())
 
@@ -251,7 +266,8 @@ def count(model: nn.Module, /, *args: Any, **kwargs: Any) -> Count:
 def measure(model: nn.Module, /, *args: Any, protocol: Protocol | None = None, **kwargs: Any) -> Measurement:
     """Latency with its interval, peak memory and findings of a live module on these inputs, measured in this process.
 
-    Whatever else this process does is in the numbers; ``run`` isolates every case.
+    Of the protocol ``max_warmup``, ``max_time``, ``min_samples`` and ``target`` count: it is a single visit. Whatever
+    else this process does is in the numbers; ``run`` isolates every case.
 
     Examples:
         >>> import convbench, torch
@@ -263,7 +279,7 @@ def measure(model: nn.Module, /, *args: Any, protocol: Protocol | None = None, *
     from convbench.runs import script
 
     script.refuse_again()
-    return measurement.measure(model, Inputs(args, kwargs), checked(protocol or Protocol()))
+    return measurement.measure(model, Inputs(args, kwargs), replace(checked(protocol or Protocol()), visits=1))
 
 
 def compare(
@@ -272,7 +288,7 @@ def compare(
     """Whether the second of two live callables is slower or faster on these inputs: the gate's pairs, in this process.
 
     ``detect`` is the relative difference that is to be seen. Takes seconds to minutes: pairs are measured until the
-    gate's rule decides in both directions.
+    gate's rule decides in both directions. What the two compute is not compared.
     """
     from convbench.check import live
     from convbench.check.rule import Rule
@@ -280,6 +296,10 @@ def compare(
     from convbench.runs import script
 
     script.refuse_again()
+    if not (callable(first) and callable(second)):
+        raise ConvbenchError(
+            "compare takes two callables; lay two stored runs side by side with convbench.report(a, b)"
+        )
     return live.compare(first, second, Inputs(args, kwargs), Rule.detecting(detect))
 
 
@@ -362,6 +382,13 @@ def _texts(name: str, given: object) -> tuple[str, ...]:
     if not isinstance(given, Iterable) or not all(isinstance(text, str) for text in texts):
         raise ConvbenchError(f"{name}={_shown(given)}: give a text, or a list of texts")
     return texts
+
+
+def _threads(given: object) -> int:
+    """How many threads both sides have."""
+    if not isinstance(given, int) or given < 1:
+        raise ConvbenchError(f"threads={_shown(given)}: give a whole number from 1")
+    return given
 
 
 def _request(

@@ -218,7 +218,11 @@ def exit_codes() -> Iterator[str]:
         (verdict.REGRESSION, "`check`, `replay`", "a confirmed regression, and nothing else of a check ends so"),
         (errors.ConvbenchError.exit_code, "all", "a mistake in the call, the suite or a file: the message says which"),
         (verdict.INCONCLUSIVE, "`check`, `replay`", "too noisy to tell (it says what it could see), or unfinished"),
-        (LOOKS_SLOWER, "`check --baseline`", "the run's commit is gone, and head looks slower: nothing is decided"),
+        (
+            LOOKS_SLOWER,
+            "`check --baseline`",
+            "the run's commit is gone, or it had uncommitted changes; head looks slower, nothing is decided",
+        ),
         (overview.NOTHING, "`history`", "no change for the worse that code may be the reason of"),
         (overview.CONFIRMED, "`history`", "a change for the worse that a paired check confirmed"),
         (overview.SUSPECTED, "`history`", "a change for the worse is suspected: `--confirm` checks its commits"),
@@ -292,12 +296,13 @@ def python() -> Iterator[str]:
 
 LIVE = (
     "convbench.measure.live.count.Count", "convbench.measure.live.measurement.Measurement",
-    "convbench.check.live.Comparison",
+    "convbench.check.live.Comparison", "convbench.check.verdict.CaseVerdict", "convbench.check.bisected.Bisected",
+    "convbench.analysis.history.overview.History",
 )  # fmt: skip
 NOUNS = (
     *map("convbench.core.case.{}".format, ("Parts", "Whole", "Clip", "Recurrent", "Choice", "Trial")),
     *map("convbench.core.record.{}".format, ("Training", "Reading", "Finding", "Failure")),
-    "convbench.core.metric.Metric",
+    "convbench.core.metric.Metric", *map("convbench.analysis.history.course.{}".format, ("Course", "Change")),
 )  # fmt: skip
 
 
@@ -347,8 +352,8 @@ page is made of; editors complete from it."""),
 What can be named in a suite or on the command line. `convbench list` prints the same, with what your packages bring and
 where it comes from. An option is written `{name: avg-k, k: 2}` or `avg-k(k=2)`."""),
     "columns": (columns, "Columns", """\
-`results.csv` has a row a case; `convbench run --json` prints the same, an object a line. Values are in base units, and
-empty where nothing was measured. Metrics of your own probes follow in columns of their own."""),
+`results.csv` has one row per case; `convbench run --json` prints the same, one object per line. Values are in base
+units, and empty where nothing was measured. Metrics of your own probes follow in columns of their own."""),
     "findings": (findings, "Findings", """\
 A finding is something that a reader must know of a result. The page and the terminal say it in words, the column
 `findings` holds its code, and `results.jsonl` its data. These are the words, with the data of an example."""),

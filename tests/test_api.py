@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import inspect
 import math
 import random
 import re
@@ -85,6 +86,8 @@ def test_importing_it_imports_nothing_that_is_slow(tmp_path: Path) -> None:
     script = "import sys, convbench; convbench.__version__; print(*sys.modules)"
     loaded = python("-c", script, cwd=tmp_path).stdout.split()
     assert not {"torch", "numpy", "pandas", "pydantic", "typer", "convbench.api"} & set(loaded)
+    asked = "import inspect, sys, convbench; inspect.signature(convbench.check); print(*sys.modules)"
+    assert "torch" not in python("-c", asked, cwd=tmp_path).stdout.split()
 
 
 def test_a_run_is_opened_and_reported_without_torch_and_without_fcntl(tmp_path: Path) -> None:
@@ -108,6 +111,9 @@ def test_a_room_that_is_called_like_a_function_is_both(name: str) -> None:
     assert getattr(convbench, name).__path__
     with pytest.raises(TypeError, match=r"missing|unexpected"):
         getattr(convbench, name)(**({} if name != "report" else {"unknown": 1}))
+    function = getattr(api, name)
+    assert inspect.signature(getattr(convbench, name)) == inspect.signature(function)
+    assert getattr(convbench, name).__doc__ == function.__doc__
 
 
 def test_the_examples_of_the_docstrings_run(tmp_path: Path) -> None:
@@ -124,6 +130,8 @@ def test_a_run_from_data_is_a_run_on_disk(tmp_path: Path) -> None:
     assert Command.of(run.description) == Command(SUITE, only=("gap",), device="cpu", python=True)
     assert [record.case.architecture.reducer.name for record in run.records] == ["gap"]
     assert run.frame().macs[0] == run.records[0].samples("macs")[0]
+    assert {"params", "macs", "lstm_input"} <= set(run.frame().select_dtypes("number").columns)
+    assert len(run.frame().nlargest(1, "params")) == 1
     assert run.answer().startswith("Smallest on the conv backbone: gap")
     assert run.report(tmp_path / "page").read_text().startswith("<!doctype html>")
     again = convbench.open_run(tmp_path / "results.jsonl")
@@ -131,6 +139,25 @@ def test_a_run_from_data_is_a_run_on_disk(tmp_path: Path) -> None:
     assert convbench.load({"matrix": SUITE["matrix"]}).text in again.description.suite
     assert "<table" in run._repr_html_()
     assert repr(run) == f"Run('suite', 1 ok, in {str(tmp_path)!r})"
+    assert repr(run.records[0]) == f"Record({run.records[0].case.id!r}, ok, {len(run.records[0].readings)} readings)"
+    assert repr(convbench.load(SUITE)) == "Suite('suite', 2 cases)"
+
+
+def test_a_run_takes_metrics_and_a_budget_as_the_command_does(tmp_path: Path) -> None:
+    run = convbench.run({"matrix": SUITE["matrix"]}, metrics=["params", "macs"], budget=90, device="cpu", out=tmp_path)
+    assert {reading.metric.name for reading in run.records[0].readings} >= {"params", "macs"}
+    assert run.records[0].reading("latency_s") is None
+    assert Command.of(run.description).overrides == ("metrics=[params,macs]", "protocol.budget=90")
+
+
+def test_a_check_and_a_search_take_threads_a_build_and_what_is_there(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from convbench.check import against_base, bisect
+
+    monkeypatch.setattr(against_base, "check", lambda _request, base, settings, *_: (base.build, settings.threads))
+    assert convbench.check("smoke", "main", threads=2, build="make") == ("make", 2)
+    monkeypatch.setattr(bisect, "find", lambda asked, settings, *_: (asked.span.build, asked.resume, settings.threads))
+    searched = convbench.bisect("smoke", "main", threads=2, build="make", resume=True, out=tmp_path / "search.json")
+    assert searched == ("make", True, 2)
 
 
 def test_a_run_may_be_measured_by_an_executor_that_stays_open(tmp_path: Path) -> None:
@@ -192,6 +219,12 @@ def test_mistakes_are_the_sentences_of_the_command_line(tmp_path: Path) -> None:
             lambda: convbench.check(SUITE, "main"),
             "suite: .* is none that both sides can read: name a file or one that ships",
         ),
+        (lambda: convbench.run(SUITE, metrics=5), "metrics=5: give a text, or a list of texts"),
+        (lambda: convbench.run(SUITE, budget=-1), "override 'protocol.budget=-1': protocol.budget: -1 is too small"),
+        (lambda: convbench.check("smoke", "main", threads=0), "threads=0: give a whole number from 1"),
+        (lambda: convbench.bisect("smoke", "main", threads="2"), "threads='2': give a whole number from 1"),
+        (lambda: convbench.check("smoke", "main", build=5), "build=5: give a text"),
+        (lambda: convbench.compare("reports/a", "reports/b"), r"compare takes two callables; lay two stored runs side"),
         (lambda: convbench.check("smoke", "main", budget="3m"), "budget '3m': seconds, more than 0"),
         (lambda: convbench.bisect("smoke", ""), "name what to search: give good, a commit that is fast"),
         (lambda: convbench.bisect("smoke", "main", budget=-1), "budget -1: seconds, more than 0"),
@@ -309,6 +342,12 @@ def test_a_live_module_is_measured_in_this_process_and_it_says_so() -> None:
     assert len(measurement.samples) >= 6
     assert measurement.memory_bytes > CLIP.nbytes
     assert "in this process on cpu, 1 thread, eval mode" in repr(measurement)
+
+
+def test_a_live_module_is_visited_once_whatever_its_protocol_says() -> None:
+    """Of three visits a single one said nothing of its own interval."""
+    protocol = convbench.Protocol(**{**QUICK, "visits": 3, "target": 1e-9})
+    assert "interval_wide" in repr(convbench.measure(Net().eval(), CLIP, protocol=protocol))
 
 
 @pytest.mark.parametrize(("protocol", "message"), [

@@ -171,6 +171,7 @@ def test_a_machine_whose_base_is_off_is_said_to_be_busy():
         "inconclusive",
         "suspected, but in 6 of 12 new pairs base differs from itself by more than 10%: the machine is too busy",
     )
+    assert repr(busy).startswith("CaseVerdict('gap', inconclusive, 0.891 (0.530 to 1.060), suspected, ")
 
 
 def test_one_bad_base_among_the_new_pairs_does_not_undo_a_regression():

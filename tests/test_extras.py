@@ -98,6 +98,12 @@ def test_doctor_says_which_runtimes_are_lacking(answers: dict[str, dict[str, lis
         assert variants in message
 
 
+def test_doctor_tells_the_load_where_the_system_has_no_call_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows."""
+    monkeypatch.delattr(os, "getloadavg")
+    assert " on " in doctor._load().message
+
+
 def test_doctor_names_the_extra_of_any_executor(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of convbench's own were in a list of it, by their names."""
 

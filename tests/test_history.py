@@ -215,6 +215,8 @@ def test_a_machine_change_splits_a_series_and_is_no_alarm(tmp_path):
     ]
     assert history.exit_code == 0
     assert "machines" in {note.code for note in history.notes}
+    assert repr(history) == "History(latency, 20 runs, 2 series; changes: none)"
+    assert repr(history.courses[0]) == f"Course({GAP.id!r}, 10 runs, 0 changes)"
 
 
 def test_each_kind_of_machine_of_a_run_has_its_name(tmp_path):

@@ -1,4 +1,4 @@
-"""The latency gate: base and head measured side by side now, and one verdict a case that never cries wolf.
+"""The latency gate: base and head measured side by side now, and one verdict for each case.
 
 ``sides`` makes the trees, ``link`` starts ``worker`` in each, ``pairs`` times them in alternation, ``decision`` judges
 the pairs' log ratios by a ``rule``, ``gate`` leads through it and ``outcome`` holds what comes out. Nothing here

@@ -69,9 +69,12 @@ class State:
         self.skipped = {place: why for place, why in self.skipped.items() if not first <= place <= last}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Bisected:
-    """The answer: the slowdown began at one of the places ``first`` to ``last``, with so great a chance."""
+    """The answer: the slowdown began at one of the places ``first`` to ``last`` of its range, with so great a chance.
+
+    ``names`` are those of all places, ``state`` holds what was measured.
+    """
 
     state: State
     names: tuple[str, ...]
@@ -81,6 +84,9 @@ class Bisected:
     def is_one(self) -> bool:
         """Whether a single place is named, and its slowdown was seen again beside the place before it."""
         return self.range.first == self.range.last and self.state.proven is True
+
+    def __repr__(self) -> str:
+        return f"Bisected({'; '.join(sentences(self))})"
 
 
 def write(path: Path, state: State) -> Path:

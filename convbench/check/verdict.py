@@ -11,6 +11,7 @@ from convbench.check.decision import OFF, Ratio
 from convbench.check.outcome import CaseOutcome, Outcome
 from convbench.check.rule import Rule
 from convbench.core.text import counted
+from convbench.report.words import units
 
 VerdictName = Literal["ok", "regression", "inconclusive", "invalid"]
 FINE, REGRESSION, INCONCLUSIVE, INVALID = 0, 1, 3, 5
@@ -19,7 +20,7 @@ BUSY = "the machine is too busy"
 GRAVEST = (REGRESSION, INVALID, INCONCLUSIVE, FINE)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class CaseVerdict:
     """A case's word, its ratio where it was timed, and why it is not ok."""
 
@@ -31,6 +32,10 @@ class CaseVerdict:
     @property
     def faster(self) -> bool:
         return self.ratio is not None and self.ratio.high < 1
+
+    def __repr__(self) -> str:
+        parts = (repr(self.case.id), self.word, units.ratio(self.ratio) if self.ratio else "", self.reason)
+        return f"CaseVerdict({', '.join(filter(None, parts))})"
 
 
 def verdicts(outcome: Outcome) -> list[CaseVerdict]:

@@ -61,7 +61,10 @@ def advise(
     ] = "provisional",
     as_json: Annotated[bool, typer.Option("--json", help="The answers as JSON, in base units.")] = False,
 ) -> None:
-    """The cheapest configuration within a margin of the best, task by task, with how sure that is; exit 3 without."""
+    """The cheapest configuration within a margin of the best, task by task, with how sure that is.
+
+    Exit 3 if an answer is less sure than --require.
+    """
     from convbench.analysis.choice.by_task import recommendations
     from convbench.analysis.choice.recommendation import Ask, budgets
     from convbench.analysis.quality.qualities import tried

@@ -71,10 +71,19 @@ Overrides = Annotated[
     typer.Argument(metavar="[KEY=VALUE]...", help="Change the suite, as in variant=eager or protocol.max_time=0.2."),
 ]
 Device = Annotated[str, typer.Option(help="auto (the GPU where there is one), cpu, cuda or cuda:N.")]
-Only = Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Only cases whose id, or a part of it, matches.")]
-Skip = Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Leave out cases whose id, or a part, matches.")]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(metavar="GLOB", help="Only cases whose id, or a part of it, matches; may be repeated."),
+]
+Skip = Annotated[
+    list[str] | None,
+    typer.Option(metavar="GLOB", help="Leave out cases whose id, or a part of it, matches; may be repeated."),
+]
 Shard = Annotated[str, typer.Option(metavar="I/N", help="The I-th of N parts of the suite; `merge` joins their runs.")]
-Metrics = Annotated[str, typer.Option(help="Only these, comma-separated: params,macs take milliseconds a case.")]
+Metrics = Annotated[
+    str,
+    typer.Option(help="Only these, comma-separated, as params,macs (names: `convbench list probes`)."),
+]
 Executor = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Who measures (see `list executors`) [default: a fresh process for each case]."),

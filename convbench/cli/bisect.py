@@ -39,7 +39,8 @@ def bisect(
     ] = "",
     different_outputs: Annotated[bool, typer.Option("--different-outputs", help="Time models that differ.")] = False,
     as_json: Annotated[
-        Path | None, typer.Option("--json", help="Where to [default: reports/bisect/SUITE.json].")
+        Path | None,
+        typer.Option("--json", help="The JSON file to write [default: reports/bisect/SUITE.json]."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a search that was interrupted.")] = False,
 ) -> None:

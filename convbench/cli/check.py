@@ -52,12 +52,13 @@ def check(
     ] = "",
     different_outputs: Annotated[bool, typer.Option("--different-outputs", help="Time models that differ.")] = False,
     instructions: Annotated[
-        bool, typer.Option("--instructions", help="Count the instructions of a call too: minutes a case by valgrind.")
+        bool, typer.Option("--instructions", help="Count the instructions of a call too: minutes per case by valgrind.")
     ] = False,
     as_json: Annotated[
-        Path | None, typer.Option("--json", help="Where to [default: reports/check/SUITE.json].")
+        Path | None,
+        typer.Option("--json", help="The JSON file to write [default: reports/check/SUITE.json]."),
     ] = None,
-    junit: Annotated[Path | None, typer.Option(help="Where to write JUnit XML.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="The JUnit XML file to write.")] = None,
     summary: Annotated[Path | None, typer.Option(help="Markdown to append to [default: $GITHUB_STEP_SUMMARY].")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a check that was interrupted.")] = False,
 ) -> None:

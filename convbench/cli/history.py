@@ -30,7 +30,7 @@ def history(
     ] = None,
     metric: Annotated[str, typer.Option(metavar="NAME", help="By its short name, such as memory.")] = "latency",
     only: Only = None,
-    since: Annotated[str, typer.Option(metavar="DATE", help="Older changes are no news: 2026-11-01.")] = "",
+    since: Annotated[str, typer.Option(metavar="DATE", help="Ignore changes before this date, as 2026-11-01.")] = "",
     confirm: Annotated[bool, typer.Option("--confirm", help="Check the commits of suspected changes, paired.")] = False,
     build: Annotated[str, typer.Option(help="With --confirm: a command that builds each commit in its tree.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="The answer as JSON, in base units.")] = False,

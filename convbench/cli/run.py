@@ -50,8 +50,9 @@ Resume = Annotated[
     str,
     typer.Option(
         "--resume",
-        metavar="[stale]",
-        help="Go on with the run in the directory; =stale measures again what was measured of other code of yours.",
+        metavar="[=stale]",
+        help="Continue the run in the directory; --resume=stale also measures again the cases whose own code (yours) "
+        "has changed.",
     ),
 ]
 RESUME: dict[str, sweep.Resume] = {"": False, "yes": True, "stale": "stale"}
@@ -80,12 +81,15 @@ def run(
     executor_options: ExecutorOptions = None,
     out: Out = None,
     budget: Annotated[
-        str, typer.Option(metavar="TIME", help="What the run may take, as 90s or 5m; it goes where the answer is open.")
+        str,
+        typer.Option(metavar="TIME", help="Time limit of the run, as 5m; spare time goes to undecided cases."),
     ] = "",
     until_sure: Annotated[bool, typer.Option("--until-sure", help="Go on until the answer is settled.")] = False,
     resume: Resume = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the cases and stop.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="At the end print one JSON object a finished case.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="At the end print one JSON object per finished case.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no table.")] = False,
 ) -> None:
     """Measure a suite and write its report."""

@@ -33,7 +33,9 @@ def selftest(
     minutes: Annotated[
         float, typer.Option(help="No new experiment after this long, once every slowdown was tried.")
     ] = 10.0,
-    slowdowns: Annotated[str, typer.Option(metavar="PERCENTS", help="Put in; 0 is the same code.")] = SLOWDOWNS,
+    slowdowns: Annotated[
+        str, typer.Option(metavar="PERCENTS", help="Slowdowns to inject, in per cent; 0 is unchanged code.")
+    ] = SLOWDOWNS,
     device: Device = "auto",
     only: Only = None,
     skip: Skip = None,
@@ -48,7 +50,7 @@ def selftest(
     ] = TRIALS,
     as_json: Annotated[bool, typer.Option("--json", help="The figures as JSON, in base units.")] = False,
 ) -> None:
-    """How often `check` cries wolf on this machine, and which slowdowns it sees: real checks, real extra work.
+    """How often `check` raises a false alarm here, and which slowdowns it sees: real checks, real extra work.
 
     With --run: how often the intervals of two runs of the suite meet.
     """

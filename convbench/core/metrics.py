@@ -32,7 +32,8 @@ FLOPS = Metric(
 LATENCY = Metric(
     "latency_s", "s", title="Latency of a call", heading="Latency", short="latency",
     shown=("table", "page", "axes", "advise"),
-    description="Seconds of one call on the host's clock, after warm-up, of the median sample.",
+    description="Seconds of one call on the host's clock, after warm-up: the median over visits, corrected for how "
+    "slow the machine was.",
 )  # fmt: skip
 MEMORY = Metric(
     "memory_peak_bytes", "B", title="Peak memory", heading="Memory", number="exact", short="memory",
@@ -151,24 +152,26 @@ TRACE_BYTES = _plain("trace_bytes", "B", "Size of the trace", "Bytes of the stor
 PROFILE = _plain("profile_s", "s", "Seconds to profile", "Seconds that taking and writing the profile took.",
                  number="exact")  # fmt: skip
 
-LATENCY_MEDIAN = _plain("latency_s_median", "s", "Latency of a call", "Median of the latency's samples.")
+RAW = "raw, not corrected for how slow the machine was"
+LATENCY_MEDIAN = _plain("latency_s_median", "s", "Latency of a call", "Median over the visits' medians, corrected by "
+                        "the reference workload for how slow the machine was.")  # fmt: skip
 LATENCY_LOW = _plain("latency_s_low", "s", "Latency, low", "Lower end of the 95 % interval of the median; empty where "
                      "there are too few samples.")  # fmt: skip
 LATENCY_HIGH = _plain("latency_s_high", "s", "Latency, high", "Upper end of the 95 % interval of the median; empty "
                       "where there are too few samples.")  # fmt: skip
-LATENCY_P90 = _plain("latency_s_p90", "s", "Latency, 90th percentile", "90th percentile of the latency's samples.")
-LATENCY_P99 = _plain("latency_s_p99", "s", "Latency, 99th percentile", "99th percentile of the latency's samples.")
+LATENCY_P90 = _plain("latency_s_p90", "s", "Latency, 90th percentile", f"90th percentile of the samples, {RAW}.")
+LATENCY_P99 = _plain("latency_s_p99", "s", "Latency, 99th percentile", f"99th percentile of the samples, {RAW}.")
 LATENCY_SAMPLES = _plain("latency_samples", "1", "Samples of the latency", "How many calls were timed.",
                          better="neither")  # fmt: skip
 LATENCY_P90_HIGH = _plain("latency_s_p90_high", "s", "Latency, 90th percentile at most",
-                          "What the 90th percentile does not exceed, at 97.5 % confidence.")  # fmt: skip
+                          f"What the 90th percentile does not exceed, at 97.5 % confidence; {RAW}.")  # fmt: skip
 LATENCY_P99_HIGH = _plain("latency_s_p99_high", "s", "Latency, 99th percentile at most",
-                          "What the 99th percentile does not exceed, at 97.5 % confidence.")  # fmt: skip
+                          f"What the 99th percentile does not exceed, at 97.5 % confidence; {RAW}.")  # fmt: skip
 THREADS = _plain("threads", "1", "Threads", "Threads that computed an operator.", better="neither", number="exact")
 VISITS = _plain("visits", "1", "Visits", "Fresh processes in which the case was measured.", better="neither")
 VISITS_SOUND = _plain("visits_undisturbed", "1", "Undisturbed visits", "Visits whose times count.", better="higher")
 FPS_SUSTAINED = _plain("fps_sustained", "frames/s", "Sustained frames/s",
-                       "Frames a second that a streaming case keeps up with, at the percentile beside it.",
+                       f"Frames a second that a streaming case keeps up with, at the percentile beside it; {RAW}.",
                        better="higher")  # fmt: skip
 FPS_PERCENTILE = _plain("fps_sustained_percentile", "1", "Percentile of the sustained rate",
                         "Percentile of the latency at which fps_sustained is stated.", better="neither")  # fmt: skip

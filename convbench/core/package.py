@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import inspect
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -10,7 +12,25 @@ __version__ = "0.2.0.dev0"
 
 
 class CallableRoom(ModuleType):
-    """A package that is also the function of that name in ``convbench.api``: ``convbench.check(...)``."""
+    """A package that is also the function of that name in ``convbench.api``: ``convbench.check(...)``.
+
+    A notebook that is asked for it, ``convbench.check?``, shows the function's signature and docstring.
+    """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return getattr(importlib.import_module("convbench.api"), self.__name__.rpartition(".")[2])(*args, **kwargs)
+        return self._function(*args, **kwargs)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(self._function)
+
+    @property
+    def __doc__(self) -> str | None:  # type: ignore[override]
+        return self._function.__doc__
+
+    @property
+    def _function(self) -> Callable[..., Any]:
+        function: Callable[..., Any] = getattr(
+            importlib.import_module("convbench.api"), self.__name__.rpartition(".")[2]
+        )
+        return function

@@ -15,6 +15,7 @@ from typing import ClassVar, Literal
 from convbench.core.case import EAGER, STAGES, Case, Choice, Clip, Features, Parts, Recurrent, Scalar, Trial, Whole
 from convbench.core.errors import FailureKind
 from convbench.core.metric import Metric
+from convbench.core.text import counted
 
 __all__ = [
     "EAGER", "FACTS", "SCHEMA_VERSION", "STAGES", "Case", "Choice", "Clip", "Failure", "Features", "Finding", "Metric",
@@ -129,7 +130,7 @@ class Visit:
         return not (self.disturbed or self.failure)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Record:
     """One case, measured on one machine in one visit or several.
 
@@ -152,6 +153,9 @@ class Record:
     visits: tuple[Visit, ...] = ()
     schema_version: int = SCHEMA_VERSION
     __pydantic_config__: ClassVar = AS_JSON
+
+    def __repr__(self) -> str:
+        return f"Record({self.case.id!r}, {self.status}, {counted(len(self.readings), 'reading')})"
 
     def samples(self, metric: str | Metric) -> tuple[float, ...]:
         """Samples of a metric, or of that name, without those of disturbed visits; empty where it was not measured."""

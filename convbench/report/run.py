@@ -26,8 +26,8 @@ class Run:
     records: tuple[Record, ...]
 
     def frame(self) -> pd.DataFrame:
-        """A row for each case with the columns of ``results.csv``, in base units."""
-        return table.frame(self.records)
+        """A row for each case with the columns of ``results.csv``, in base units; a gap is ``pandas.NA``."""
+        return table.frame(self.records).convert_dtypes()  # whole numbers stay whole beside a gap
 
     def answer(self) -> str:
         """What to use, and what that rests on, as one paragraph."""

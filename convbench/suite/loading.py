@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 
 from convbench.core.errors import SuiteError
 from convbench.core.record import Case, Choice, Protocol, Whole
+from convbench.core.text import counted
 from convbench.suite import plugs
 from convbench.suite.axes import AXES, OF_PARTS, AxesLayout, ClipLayout, PatternLayout, RecurrentLayout
 from convbench.suite.layout import KNOWN, SuiteLayout, TrainingLayout, sections
@@ -35,7 +36,7 @@ OF_DATA = "suite"
 """What a suite that came of data is called, and where its mistakes are said to be."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Suite:
     """What to measure and how. ``text`` is the YAML as read; ``metrics`` names probes, empty for all of them."""
 
@@ -48,6 +49,9 @@ class Suite:
     profile: bool = False
     overrides: tuple[str, ...] = ()
     description: str = ""
+
+    def __repr__(self) -> str:
+        return f"Suite({self.name!r}, {counted(len(self.cases), 'case')})"
 
     @property
     def source(self) -> str | dict[str, Any]:

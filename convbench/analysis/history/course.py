@@ -17,6 +17,7 @@ from convbench.analysis.stored_runs import COUNTS
 from convbench.core.metric import Metric
 from convbench.core.spread import STEEPEST, slope_through_zero
 from convbench.core.statistics import Interval
+from convbench.core.text import counted
 
 StepState = Literal["suspected", "confirmed", "refuted", "inconclusive", "same code", "exact"]
 Decision = Literal["confirmed", "refuted", "inconclusive"]
@@ -57,7 +58,7 @@ class Change:
     confirmation: Confirmation | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Course:
     """A series of a metric and what happened along it.
 
@@ -74,6 +75,10 @@ class Course:
     spikes: tuple[int, ...] = ()
     visible: float = math.inf
     noise: float = 0.0
+
+    def __repr__(self) -> str:
+        runs, changes = counted(len(self.values), "run"), counted(len(self.changes), "change")
+        return f"Course({self.series.case!r}, {runs}, {changes})"
 
     @property
     def standing(self) -> list[Change]:

@@ -18,6 +18,7 @@ from convbench.core.errors import ConvbenchError, Refused, StoreError
 from convbench.core.index import Entry, Index
 from convbench.core.metric import Metric, with_title
 from convbench.core.registry import did_you_mean
+from convbench.core.text import counted
 
 NOTHING, CONFIRMED, SUSPECTED = 0, 1, 3
 
@@ -52,7 +53,7 @@ class HistoryQuery:
             raise ConvbenchError(f"since {self.since!r}: a date, as in 2026-11-01")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class History:
     """The courses of all series of a metric, by case; ``machines`` says in words what a fingerprint stands for."""
 
@@ -62,6 +63,12 @@ class History:
     machines: Mapping[str, str]
     notes: tuple[Note, ...] = ()
     since: str = ""
+
+    def __repr__(self) -> str:
+        runs, series = counted(self.runs, "run"), counted(len(self.courses), "series", "series")
+        words = [change.word for _, change in self.changes]
+        changes = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
+        return f"History({self.metric.option}, {runs}, {series}; changes: {changes or 'none'})"
 
     def is_news(self, change: Change) -> bool:
         return not self.since or moment(change.at.started) >= moment(self.since)
@@ -173,7 +180,7 @@ def _of_series(metric: Metric, usable: Sequence[Series], rest: Sequence[Series],
     commits = {point.commit[:12] for case_series in usable for point in case_series.points if point.commit}
     strange = sorted(commits - in_line) if line else []
     short = 0 if metric in COUNTS else sum(len(case_series.points) < FEWEST for case_series in usable)
-    counted = {
+    kinds = {
         "machines": (len(machines) if len(machines) > 1 else 0, ""),
         "protocols": (len(protocols) if len(protocols) > 1 else 0, ""),
         "strange commits": (len(strange), ", ".join(strange[:3])),
@@ -182,4 +189,4 @@ def _of_series(metric: Metric, usable: Sequence[Series], rest: Sequence[Series],
         "dirty": (len({point.run for case_series in usable for point in case_series.points if point.dirty}), ""),
         "left out": (len(rest), next((case_series.case for case_series in rest), "")),
     }
-    return [Note(code, count, example) for code, (count, example) in counted.items() if count]
+    return [Note(code, count, example) for code, (count, example) in kinds.items() if count]

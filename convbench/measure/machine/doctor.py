@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import torch
 
 from convbench.core import installed
@@ -96,7 +96,7 @@ def _page_faults() -> Examination:
 
 
 def _load() -> Examination:
-    load, cores = os.getloadavg()[0], cgroup.available_cores()
+    load, cores = psutil.getloadavg()[0], cgroup.available_cores()
     quiet = load < 0.5 * cores
     message = "quiet" if quiet else "others are working here: intervals will be wide; run again when it is quiet"
     return Examination("load", quiet, f"{load:.2f} on {counted(cores, 'core')}: {message}")

@@ -72,7 +72,7 @@ def conditions(device: str) -> dict[str, Scalar]:
     state: dict[str, Scalar] = {
         "threads": torch.get_num_threads(),
         "allocator": allocator(),
-        "load_average": os.getloadavg()[0],
+        "load_average": psutil.getloadavg()[0],
         "steal_s": getattr(psutil.cpu_times(), "steal", None),
         "involuntary_switches": psutil.Process().num_ctx_switches().involuntary,
         "l2": "warm",
