@@ -776,6 +776,18 @@ def test_a_cluster_refuses_what_its_hosts_cannot_know(monkeypatch: pytest.Monkey
         cluster.expect([case(variant="onnxruntime")])
 
 
+@pytest.mark.parametrize("name", ["ray", "slurm"])
+def test_a_plan_is_shown_without_a_host_being_started(name, in_process, tmp_path, monkeypatch) -> None:
+    """A job array was submitted and waited for, up to an hour."""
+    monkeypatch.setattr({"ray": ray, "slurm": slurm}[name]._Engine, "start", Mock(side_effect=AssertionError))
+    words = ("run", "smoke", "--only", "gap", "--dry-run", "--executor", name)
+    done = in_process(*words, "--device", "cuda", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert all(line.endswith("/cuda") for line in done.stdout.splitlines())
+    assert f"{name} was not asked for hosts: these are taken to be cuda" in done.stderr
+    assert "unknown device 'gpu'" in in_process(*words, "--device", "gpu", cwd=tmp_path).stderr
+
+
 def test_a_trace_that_stays_on_its_host_is_said(tmp_path: Path) -> None:
     """Time was spent on profiles that nobody could open, and nothing was said."""
 

@@ -8,6 +8,7 @@ that belongs to the machine comes from the ``Host`` that measures, which may be 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -161,6 +162,17 @@ def here(device: str, packages: Sequence[str] = ()) -> Host:
     facts = environment.describe(device, packages)
     free = environment.available_bytes(facts)
     return Host("this machine", facts, fingerprint(facts), free, _cores())
+
+
+def to_come(device: str) -> Host:
+    """A host in the place of those that are started to measure only: its device as it is named, with memory for all.
+
+    Raises ConvbenchError for a device that there is not.
+    """
+    from convbench.measure.machine import environment
+
+    environment.refuse_unknown(device)
+    return Host("to come", {"device": "cpu" if device == "auto" else device}, "", sys.maxsize, _cores())
 
 
 def one_by_one(jobs: Iterable[Job], host: Host, measure: Callable[[Job], Record]) -> Iterator[JobRecord]:
