@@ -74,7 +74,9 @@ Device = Annotated[str, typer.Option(help="auto (the GPU where there is one), cp
 Only = Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Only cases whose id, or a part of it, matches.")]
 Skip = Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Leave out cases whose id, or a part, matches.")]
 Shard = Annotated[str, typer.Option(metavar="I/N", help="The I-th of N parts of the suite; `merge` joins their runs.")]
-Metrics = Annotated[str, typer.Option(help="Only these, comma-separated: params,macs take milliseconds a case.")]
+Metrics = Annotated[
+    str, typer.Option(help="Only these, comma-separated, and no quality: params,macs take milliseconds a case.")
+]
 Executor = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Who measures (see `list executors`) [default: a fresh process for each case]."),

@@ -105,6 +105,12 @@ def run(
     chosen = [*(overrides or []), *([f"metrics=[{metrics}]"] if metrics else [])]
     chosen += [f"protocol.budget={duration('--budget', budget):g}"] if budget else []
     loaded = load(suite, chosen, early)
+    trials = sum(case.trial is not None for case in loaded.cases)
+    if metrics and trials and not any(override.startswith(("quality", "training")) for override in chosen):
+        of_quality = counted(trials, "case")
+        print(f"convbench: --metrics leaves out {of_quality} of quality: add quality=train for them", file=sys.stderr)
+        chosen.append("quality=none")
+        loaded = load(suite, chosen, early)
     directory = out or REPORTS / loaded.name
     selection = Selection(only or (), skip or (), _shard(shard))
     probes = preparation.profiler(loaded, directory)
