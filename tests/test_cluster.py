@@ -776,6 +776,20 @@ def test_a_cluster_refuses_what_its_hosts_cannot_know(monkeypatch: pytest.Monkey
         cluster.expect([case(variant="onnxruntime")])
 
 
+def test_a_variant_of_the_user_s_is_not_imported_by_the_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it prints came before the command's JSON, what it starts kept the command from ending."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "own_variant.py").write_text(
+        "from convbench.core.registry import declares\nfrom convbench.core.traits import VariantTraits\n"
+        "@declares(VariantTraits(packages=('numpy',)))\ndef twice(subject): return subject\n"
+    )
+    own = case(variant="own_variant:twice")
+    cluster = Cluster(Invented(machines(1)), [own], Limits())
+    assert [record.status for _, record in cluster.run([Job(own, PROTOCOL)])] == ["ok"]
+    assert cluster.needs.of(own).packages == ("numpy",)
+    assert "own_variant" not in sys.modules
+
+
 @pytest.mark.parametrize("name", ["ray", "slurm"])
 def test_a_plan_is_shown_without_a_host_being_started(name, in_process, tmp_path, monkeypatch) -> None:
     """A job array was submitted and waited for, up to an hour."""

@@ -51,7 +51,7 @@ class Isolated(OnThisMachine):
         super().expect(cases)
 
     def versions(self, cases: Sequence[Case]) -> tuple[str, ...]:
-        return tuple(sorted({package for case in cases for package in self.needs.of(case).packages}))
+        return self.needs.packages(cases)
 
     @cached_property
     def hosts(self) -> Sequence[Host]:

@@ -11,11 +11,11 @@ from convbench.core.errors import ConvbenchError
 from convbench.core.findings import NOT_PROFILED
 from convbench.core.record import Case, Finding, Record
 from convbench.core.text import joined
-from convbench.core.traits import packages
 from convbench.runs.cluster.driver import Driver
 from convbench.runs.cluster.engine import Engine, Limits
 from convbench.runs.cluster.worker import modules_of
 from convbench.runs.executor import Executor, Host, Job, JobRecord
+from convbench.runs.process_needs import AllNeeds
 from convbench.runs.script import user_imports
 from convbench.runs.user_code import UserCode
 
@@ -27,7 +27,8 @@ class Cluster(Executor):
 
     def __init__(self, engine: Engine, cases: Sequence[Case], limits: Limits) -> None:
         self.driver = Driver(engine, limits)
-        self._needs: set[str] = set()
+        self.needs = AllNeeds()
+        self._told: set[str] = set()
         self.expect(cases)
 
     @property
@@ -51,13 +52,15 @@ class Cluster(Executor):
                 "the cases need what is defined in the script that runs, which other hosts do not have: put it into a "
                 "module that they can import"
             )
-        needs = {*modules_of(cases), *packages(cases)}
-        if self.driver.began and needs - self._needs:
+        self.cases = cases
+        self.needs.learn(cases, self.call)
+        told = {*modules_of(cases), *self.needs.packages(cases)}
+        if self.driver.began and told - self._told:
             raise ConvbenchError(
-                f"the hosts of this executor began without {joined(sorted(needs - self._needs))}, which these need: "
+                f"the hosts of this executor began without {joined(sorted(told - self._told))}, which these need: "
                 "make another executor for these cases"
             )
-        self.cases, self._needs = cases, needs
+        self._told = told
         self.driver.engine.expect(cases)
 
     def know(self, records: Sequence[Record]) -> None:
