@@ -790,6 +790,21 @@ def test_a_variant_of_the_user_s_is_not_imported_by_the_driver(tmp_path: Path, m
     assert "own_variant" not in sys.modules
 
 
+def test_a_host_with_another_version_of_the_user_s_code_is_said(tmp_path: Path, monkeypatch, caplog) -> None:
+    """The first word of it was that --resume refused the run."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "own_net.py").write_text("new = True\n")
+
+    def answer(job: Job, host: Host) -> Record:
+        return replace(invented(job, host), code={"own_net": "0" * 12, "found_there_only": "0" * 12})
+
+    cases = suite(reducers=("gap",), sizes=(8, 16), hidden=(16,))
+    cluster = Cluster(Invented(machines(1), answer=answer), cases, Limits())
+    assert len(list(cluster.run(Job(planned_case, PROTOCOL) for planned_case in cases))) > 1
+    (said,) = (message for message in caplog.messages if "own_net.py" in message)
+    assert said.endswith(" than here: bring the copies up to date")
+
+
 @pytest.mark.parametrize("name", ["ray", "slurm"])
 def test_a_plan_is_shown_without_a_host_being_started(name, in_process, tmp_path, monkeypatch) -> None:
     """A job array was submitted and waited for, up to an hour."""

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 from typing import Protocol as Interface
 
+from convbench.core import code
 from convbench.core.comparability import fingerprint
 from convbench.core.record import FACTS, Case, Protocol, Record, Scalar
 from convbench.core.traits import packages
@@ -180,6 +181,15 @@ def one_by_one(jobs: Iterable[Job], host: Host, measure: Callable[[Job], Record]
     for job in jobs:
         record = attempts.attempt(job.case, lambda _, job=job: measure(job))  # type: ignore[misc]
         yield job, replace(record, environment=host.fingerprint)
+
+
+def measure_here(job: Job) -> Record:
+    """The job in this process, on its cores; the record says which code of the user's it is of."""
+    from convbench.measure import harness
+
+    with pinned(job.cores):
+        record = harness.measure(job.case, job.protocol, job.metrics, job.probes, checked=job.checked)
+    return replace(record, code=code.imported())
 
 
 @contextmanager

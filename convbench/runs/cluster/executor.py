@@ -6,13 +6,14 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from convbench.core import metrics, profiles
+from convbench.core import code, metrics, profiles
 from convbench.core.errors import ConvbenchError
 from convbench.core.findings import NOT_PROFILED
 from convbench.core.record import Case, Finding, Record
 from convbench.core.text import joined
 from convbench.runs.cluster.driver import Driver
 from convbench.runs.cluster.engine import Engine, Limits
+from convbench.runs.cluster.roll import log
 from convbench.runs.cluster.worker import modules_of
 from convbench.runs.executor import Executor, Host, Job, JobRecord
 from convbench.runs.process_needs import AllNeeds
@@ -29,6 +30,7 @@ class Cluster(Executor):
         self.driver = Driver(engine, limits)
         self.needs = AllNeeds()
         self._told: set[str] = set()
+        self._differing: set[str] = set()
         self.expect(cases)
 
     @property
@@ -44,7 +46,9 @@ class Cluster(Executor):
         return True
 
     def run(self, jobs: Iterable[Job]) -> Iterator[JobRecord]:
-        return ((job, _with_word_of_its_trace(job, record)) for job, record in self.driver.run(jobs))
+        for job, record in self.driver.run(jobs):
+            self._warn_of_other_code(record)
+            yield job, _with_word_of_its_trace(job, record)
 
     def expect(self, cases: Sequence[Case]) -> None:
         if user_imports(cases).script:
@@ -67,8 +71,18 @@ class Cluster(Executor):
         self.driver.groups.know(records)
 
     def call(self, work: Callable[..., T], *args: Any) -> T:
-        with UserCode(self.cases) as code:
-            return code.run(work, args)
+        with UserCode(self.cases) as user_code:
+            return user_code.run(work, args)
+
+    def _warn_of_other_code(self, record: Record) -> None:
+        """Say once of each file of the user's that a host has another version of it than this machine."""
+        for name in set(code.changed(record.code)) - self._differing:
+            self._differing.add(name)
+            log.warning(
+                "convbench: %s is another on a host that measured %s than here: bring the copies up to date",
+                name,
+                record.case.id,
+            )
 
     def close(self) -> None:
         self.driver.close()
