@@ -245,7 +245,7 @@ def history(
     here = imports.working_directory()
     named = _text("metric", metric), _texts("only", only), _text("since", since)
     question = overview.HistoryQuery(folders, *named, git.commits(here) if here else ())
-    return overview.history(question, confirm.stored(kept) if kept else ())
+    return overview.history(question, *(confirm.stored(kept) if kept else ()))
 
 
 def count(model: nn.Module, /, *args: Any, **kwargs: Any) -> Count:

@@ -301,6 +301,7 @@ def test_a_budget_that_is_over_before_there_is_a_search_is_no_mistake(here):
     done = convbench(here, *SEARCH, "--budget", "0.001s")
     assert (done.returncode, done.stdout) == (3, "")
     assert "the time was over before good and bad were told apart: gap " in done.stderr
+    assert "first slower: " in convbench(here, *SEARCH, "--resume").stdout
 
 
 def test_a_bad_that_is_not_slower_is_one_sentence(here):

@@ -73,6 +73,17 @@ def test_what_a_build_leaves_is_no_change_of_a_ref(repository, folder):
         assert not base.dirty
 
 
+def test_a_build_stands_where_the_command_was_called(repository, folder, tmp_path):
+    """In the package of a monorepo, not at the top; at the top of a base that lacks the folder."""
+    other = shutil.copytree(repository, tmp_path / "other")
+    (repository / "new").mkdir()
+    for cwd, place in ((repository / "speed", "speed/built.txt"), (repository / "new", "built.txt")):
+        here = sides.Here.at(cwd, "smoke")
+        for what in ("HEAD", str(other)):
+            with sides.materialise(what, here, folder, "touch built.txt") as base:
+                assert (base.root / place).exists()
+
+
 @pytest.mark.parametrize("itself", [".", "./", "../project"])
 def test_the_working_tree_is_known_by_any_of_its_names(repository, monkeypatch, itself):
     monkeypatch.chdir(repository)

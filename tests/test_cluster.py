@@ -776,6 +776,47 @@ def test_a_cluster_refuses_what_its_hosts_cannot_know(monkeypatch: pytest.Monkey
         cluster.expect([case(variant="onnxruntime")])
 
 
+def test_a_variant_of_the_user_s_is_not_imported_by_the_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it prints came before the command's JSON, what it starts kept the command from ending."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "own_variant.py").write_text(
+        "from convbench.core.registry import declares\nfrom convbench.core.traits import VariantTraits\n"
+        "@declares(VariantTraits(packages=('numpy',)))\ndef twice(subject): return subject\n"
+    )
+    own = case(variant="own_variant:twice")
+    cluster = Cluster(Invented(machines(1)), [own], Limits())
+    assert [record.status for _, record in cluster.run([Job(own, PROTOCOL)])] == ["ok"]
+    assert cluster.needs.of(own).packages == ("numpy",)
+    assert "own_variant" not in sys.modules
+
+
+def test_a_host_with_another_version_of_the_user_s_code_is_said(tmp_path: Path, monkeypatch, caplog) -> None:
+    """The first word of it was that --resume refused the run."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "own_net.py").write_text("new = True\n")
+
+    def answer(job: Job, host: Host) -> Record:
+        return replace(invented(job, host), code={"own_net": "0" * 12, "found_there_only": "0" * 12})
+
+    cases = suite(reducers=("gap",), sizes=(8, 16), hidden=(16,))
+    cluster = Cluster(Invented(machines(1), answer=answer), cases, Limits())
+    assert len(list(cluster.run(Job(planned_case, PROTOCOL) for planned_case in cases))) > 1
+    (said,) = (message for message in caplog.messages if "own_net.py" in message)
+    assert said.endswith(" than here: bring the copies up to date")
+
+
+@pytest.mark.parametrize("name", ["ray", "slurm"])
+def test_a_plan_is_shown_without_a_host_being_started(name, in_process, tmp_path, monkeypatch) -> None:
+    """A job array was submitted and waited for, up to an hour."""
+    monkeypatch.setattr({"ray": ray, "slurm": slurm}[name]._Engine, "start", Mock(side_effect=AssertionError))
+    words = ("run", "smoke", "--only", "gap", "--dry-run", "--executor", name)
+    done = in_process(*words, "--device", "cuda", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert all(line.endswith("/cuda") for line in done.stdout.splitlines())
+    assert f"{name} was not asked for hosts: these are taken to be cuda" in done.stderr
+    assert "unknown device 'gpu'" in in_process(*words, "--device", "gpu", cwd=tmp_path).stderr
+
+
 def test_a_trace_that_stays_on_its_host_is_said(tmp_path: Path) -> None:
     """Time was spent on profiles that nobody could open, and nothing was said."""
 

@@ -106,10 +106,11 @@ def test_a_run_that_is_not_there_whole_yet_is_pulled_when_it_is(tmp_path, by_han
 
 
 def test_keys_that_lead_out_of_a_store_or_are_none_of_ours_are_passed_over():
-    ours = ["confirmed/a.json", "a/run.json"]
+    ours = ["confirmed/a.json", "a/run.json", "a/b/run.json"]
     others = ["confirmed/../../x.json", "confirmed/README.txt", "confirmed/a/b.json", "confirmed/.b.json"]
-    others += ["../run.json", "./run.json", ".part/run.json", "a/b/run.json", "run.json", "a\\b/run.json"]
-    assert shared_place.names_in([*ours, *others]) == {"confirmed/a.json", "a"}
+    others += ["../run.json", "./run.json", ".part/run.json", "run.json", "a\\b/run.json", "a/../b/run.json"]
+    others += ["a//run.json", "/a/run.json", "a/.b/run.json"]
+    assert shared_place.names_in([*ours, *others]) == {"confirmed/a.json", "a", "a/b"}
 
 
 def test_a_run_that_is_being_measured_is_passed_over(tmp_path):
@@ -247,6 +248,60 @@ def test_a_run_that_was_half_synchronised_is_made_whole_by_the_next_pull(tmp_pat
     assert exchange.pull(place, mine) == (0, 0, 2, ())
     assert (half / store.RESULTS).read_bytes() in contents(theirs)
     assert (longer / store.RESULTS).read_bytes() == before
+
+
+def test_the_part_of_a_run_or_confirmation_that_was_synchronised_is_made_whole(tmp_path, place):
+    """Whoever has the part: it was taken for all of it wherever a first record was there."""
+    theirs, mine = invented.many(tmp_path / "theirs", count=1), tmp_path / "mine"
+    (theirs / "confirmed").mkdir()
+    (theirs / "confirmed" / "a-b.json").write_text("{}\n")
+    exchange.push(theirs, place)
+    exchange.pull(place, mine)
+    (run,) = mine.glob("*/run.json")
+    for file in (run, run.with_name(store.RESULTS), mine / "confirmed" / "a-b.json"):
+        whole = file.read_bytes()
+        file.write_bytes(whole[: len(whole) // 2])
+        copied = (1, 0) if file.parent == run.parent else (0, 1)
+        assert exchange.pull(place, mine)[:2] == copied
+        assert file.read_bytes() == whole
+    assert exchange.pull(place, mine) == (0, 0, 2, ())
+
+
+def test_a_part_of_a_confirmation_is_made_whole_by_the_next_push_and_is_not_pulled_before(tmp_path):
+    mine, shared = invented.many(tmp_path / "mine", count=1), tmp_path / "shared"
+    for folder, text in ((mine, "{}\n"), (shared, "{")):
+        (folder / "confirmed").mkdir(parents=True)
+        (folder / "confirmed" / "a-b.json").write_text(text)
+    reason = "confirmed/a-b.json: it is not there whole yet, or was changed since it was pushed"
+    assert exchange.pull(str(shared), tmp_path / "theirs").passed_over == (reason,)
+    assert exchange.push(shared, str(tmp_path / "other")).passed_over == (f"{shared}/{reason}",)
+    assert exchange.push(mine, str(shared)) == (1, 1, 0, ())
+    assert exchange.push(mine, str(shared)) == (0, 0, 2, ())
+    assert exchange.pull(str(shared), tmp_path / "theirs") == (1, 1, 0, ())
+
+
+def test_a_shared_run_that_was_gone_on_with_in_its_place_is_not_pushed_over(tmp_path):
+    mine, shared = invented.many(tmp_path / "mine", count=1), tmp_path / "shared"
+    exchange.push(mine, str(shared))
+    (run,) = shared.iterdir()
+    store.append(run, store.load(run)[1][0])
+    longer = (run / store.RESULTS).read_bytes()
+    assert exchange.push(mine, str(shared)) == (0, 0, 1, ())
+    assert (run / store.RESULTS).read_bytes() == longer
+
+
+@pytest.mark.parametrize("kind", ["folder", "memory"])
+def test_runs_that_were_put_deeper_into_a_place_are_pulled(tmp_path, kind):
+    """They were passed over without a word, and the exit code was 0."""
+    theirs = invented.many(tmp_path / "theirs" / "2026" / "november", count=2).parents[1]
+    place = str(theirs)
+    if kind == "memory":
+        system = pytest.importorskip("fsspec").filesystem("memory")
+        place = f"memory://{uuid.uuid4().hex}"
+        system.put(f"{theirs}/", place, recursive=True)
+    assert exchange.pull(place, tmp_path / "mine") == (2, 0, 0, ())
+    assert exchange.pull(place, tmp_path / "mine") == (0, 0, 2, ())
+    assert contents(tmp_path / "mine") == contents(theirs)
 
 
 def test_a_run_is_no_place_to_pull_from(tmp_path):

@@ -353,7 +353,7 @@ def test_what_is_to_know_of_a_single_run_is_said_in_the_singular():
         overview.Note(code, 1, "example") for code in words.NOTES if code not in ("suites", "machines", "protocols")
     ]
     for sentence in words.notes(notes):
-        assert re.match(r"1 (run|series|commit)\b(?! (are|hold|do)\b)", sentence)
+        assert re.match(r"1 (run|series|commit|confirmation)\b(?! (are|hold|do)\b)", sentence)
         assert "{" not in sentence
     assert words.notes([overview.Note("dirty", 1_200)]) == ["1,200 runs of code with uncommitted changes"]
 
@@ -403,6 +403,13 @@ def test_a_folder_that_may_not_be_looked_into_is_said(tmp_path, monkeypatch):
     notes = {note.code: note for note in history_of(folder).notes}
     assert notes["unreadable"].count == 1
     assert str(folder / "theirs") in notes["unreadable"].example
+
+
+def test_a_run_that_cannot_be_read_in_a_folder_whose_name_is_no_utf8_is_said(tmp_path):
+    folder = invented.many(tmp_path / os.fsdecode(b"caf\xe9"), count=6)
+    (folder / "run003" / store.RUN).write_text("{")
+    (unread,) = (note for note in history_of(folder).notes if note.code == "unreadable")
+    assert (unread.count, "caf\\udce9/run003/run.json: not written by convbench" in unread.example) == (1, True)
 
 
 def test_an_index_that_is_damaged_where_it_is_first_asked_is_made_anew(tmp_path, cache):

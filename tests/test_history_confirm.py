@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,11 @@ from test_check import judged
 from test_check_cli import convbench
 from test_check_sides import run as git
 
+from convbench import api
 from convbench.check import confirm, outcome
 from convbench.check.rule import Rule
 from convbench.cli import history
+from convbench.report.words import history as words
 
 COUNT, AT = 16, 8
 
@@ -94,7 +97,7 @@ def test_code_that_is_surely_slower_is_not_refuted(tmp_path, slower, word, reaso
     timings = tuple(outcome.Timing(((1.0, 1 + percent / 100),)) for percent in slower)
     measured = replace(judged(), cases=(outcome.CaseOutcome("gap", timings),), rule=Rule.detecting(0.05))
     confirm.keep(tmp_path, measured)
-    (said,) = confirm.stored(tmp_path)
+    (said,), _ = confirm.stored(tmp_path)
     assert (said.word, said.reason) == (word, reason)
 
 
@@ -153,8 +156,25 @@ def test_a_check_that_cannot_be_kept_does_not_keep_back_the_others(tmp_path, mon
     assert said.count(": name a --store that can be written") == len(suspects)
 
 
-def test_what_is_no_check_in_the_store_is_passed_over(tmp_path):
-    folder = tmp_path / confirm.CONFIRMED
-    folder.mkdir()
-    (folder / "half.json").write_text('{"suite": "x"')
-    assert confirm.stored(tmp_path) == []
+def test_a_confirmation_that_cannot_be_read_is_passed_over_and_said(tmp_path, monkeypatch):
+    """What was confirmed became suspected again, without a word."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    invented.many(tmp_path / "store")
+    damaged = tmp_path / "store" / confirm.CONFIRMED / "half.json"
+    damaged.parent.mkdir()
+    damaged.write_text('{"suite": "x"')
+    answer = api.history(store=tmp_path / "store")
+    (note,) = (note for note in words.notes(answer.notes) if "confirmation" in note)
+    assert note.startswith(f"1 confirmation left out, not readable, such as {damaged}: not the JSON of a check: ")
+
+
+@pytest.mark.parametrize("kind", ["gone", "no UTF-8"])
+def test_a_run_that_is_not_where_the_index_says_cannot_be_confirmed(tmp_path, monkeypatch, kind):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = invented.many(tmp_path / os.fsdecode(b"store" if kind == "gone" else b"caf\xe9"))
+    answer = api.history(folder, only="gap")
+    if kind == "gone":
+        folder.rename(tmp_path / "elsewhere")
+    suspects, (reason,) = confirm.suspects(answer)
+    assert suspects == []
+    assert "run.json: cannot be read (No such file or directory)" in reason

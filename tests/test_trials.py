@@ -124,6 +124,19 @@ def test_seeds_that_were_not_selected_are_not_trained_later(suite: str, tmp_path
     assert "more" not in CliRunner().invoke(app, words).stderr
 
 
+@pytest.mark.parametrize(("more", "trains"), [([], False), (["quality=train"], True), (["training.seeds=1"], True)])
+def test_metrics_on_the_command_line_leave_out_trainings_that_it_does_not_name(
+    more: list[str], trains: bool, tmp_path: Path
+) -> None:
+    """``run quality --metrics params``, a matter of seconds, trained for ten minutes."""
+    (tmp_path / "trains.yaml").write_text(f"{SUITE}quality: train\n")
+    words = ["run", str(tmp_path / "trains.yaml"), "--metrics", "params", "--dry-run", *more]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.stderr
+    assert ("/learn/" in done.stdout) is trains
+    assert ("convbench: --metrics leaves out " in done.stderr) is not trains
+
+
 def test_the_trainings_of_a_model_on_a_task_share_a_shard(suite: str) -> None:
     """Among which the learning rate is chosen; both halves are whole."""
     cases = [case for case in load(suite, ["quality=train", "training.seeds=3"]).cases if case.trial]

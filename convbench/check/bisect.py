@@ -93,6 +93,7 @@ class Bisection:
             if self.state.machine not in ("", machine):
                 raise no_resume("it was begun on another machine, or with other software")
             self.state.machine = machine
+            self.keep(self.state)  # in the place of another search's, which --resume would ask for
             if not self.state.case:
                 self._compare_ends(inspected)
             case = next((case for case in inspected.valid if case.id == self.state.case), None)

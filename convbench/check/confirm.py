@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -75,7 +75,11 @@ def suspects(history: History) -> tuple[list[Suspect], list[str]]:
         if why := _without_code(change):
             reasons[f"{course.series.case}: {why}"] = None
             continue
-        run = store.read_description(Path(change.after.run))
+        try:
+            run = store.read_description(Path(change.after.run))
+        except StoreError as error:  # it has gone, or its path is one that the index cannot hold
+            reasons[f"{course.series.case}: {error}"] = None
+            continue
         new = Suspect(change.before.commit, change.after.commit, run, (course.series.case,), change.ratio.median - 1)
         key = (new.before, new.after, run.suite, run.command, new.device)
         before = grouped.get(key)
@@ -121,14 +125,17 @@ def keep(folder: Path, measured: Outcome) -> Path:
     return outcome.write(measured, folder / CONFIRMED / f"{commits}-{number}.json", REMEDY)
 
 
-def stored(folder: Path) -> list[Confirmation]:
-    """What the checks of a store say of its changes, the oldest first; a file that is no check is passed over."""
+def stored(folder: Path) -> tuple[list[Confirmation], list[str]]:
+    """What the checks of a store say of its changes, the oldest first; and why a file there cannot be read."""
     read: list[tuple[str, Outcome]] = []
+    unread: list[str] = []
     for path in sorted((folder / CONFIRMED).glob("*.json")):
-        with suppress(StoreError):
+        try:
             read.append((f"{CONFIRMED}/{path.name}", outcome.read(path)))
+        except StoreError as error:
+            unread.append(str(error))
     read.sort(key=lambda entry: entry[1].started)
-    return [confirmation for name, measured in read for confirmation in _confirmations(measured, name)]
+    return [confirmation for name, measured in read for confirmation in _confirmations(measured, name)], unread
 
 
 def _confirmations(measured: Outcome, name: str) -> Iterator[Confirmation]:

@@ -98,6 +98,11 @@ class Here:
         """The same place in another tree, for what lies in this one."""
         return root / path.relative_to(self.top) if path.is_relative_to(self.top) else path
 
+    def cwd_in(self, root: Path) -> Path:
+        """The working directory in another tree; its root where that has no such folder."""
+        cwd = self.moved(self.cwd, root)
+        return cwd if cwd.is_dir() else root
+
 
 def scratch_folder() -> AbstractContextManager[Path]:
     """A scratch folder, by whose name git's worktrees of killed checks are known."""
@@ -121,12 +126,12 @@ def materialise(what: str, here: Here, folder: Path, build: str = "") -> Iterato
     elif commit := git.commit(here.top, what):
         with git.worktree(here.top, commit, folder):
             empty = git.fill_submodules(here.top, commit, folder / "base")
-            _build(build, folder / "base", folder)
+            _build(build, folder / "base", here, folder)
             label = f"{what} ({commit[:12]})" if not commit.startswith(what) else commit[:12]
             # What its build leaves there is no change: a commit and a command say what it is.
             yield replace(_tree(label, folder / "base", here), empty=empty, dirty=False)
     elif path.is_dir():
-        _build(build, path, folder)
+        _build(build, path.resolve(), here, folder)
         yield _tree(what, path.resolve(), here)
     else:
         raise ConvbenchError(git.why_not(here.top, f"base {what!r}", what))
@@ -151,12 +156,10 @@ def with_python(side: Side, python: str, folder: Path) -> Side:
 
 
 def _tree(label: str, root: Path, here: Here) -> Side:
-    cwd = here.moved(here.cwd, root)
-    at = cwd if cwd.is_dir() else root
     suite = here.moved(here.suite, root) if here.suite else None
     own = git.top(root) == root.resolve()  # a folder within a repository holds whatever was put there, and no commit
     commit, dirty = (git.commit(root, "HEAD"), git.dirty(root, here.written)) if own else (None, False)
-    return Side(label, root, at, here.paths(root), commit=commit, dirty=dirty, suite=suite)
+    return Side(label, root, here.cwd_in(root), here.paths(root), commit=commit, dirty=dirty, suite=suite)
 
 
 def _wheel(wheel: Path, here: Here, folder: Path) -> Side:
@@ -165,15 +168,15 @@ def _wheel(wheel: Path, here: Here, folder: Path) -> Side:
     return Side(wheel.name, None, here.cwd, (target, *here.paths(here.top)))
 
 
-def _build(command: str, root: Path, folder: Path) -> None:
-    """Run a command in a tree; what it leaves running ends with the scratch folder."""
+def _build(command: str, root: Path, here: Here, folder: Path) -> None:
+    """Run a command in a tree, where one stands in it; what it leaves running ends with the scratch folder."""
     if command:
         try:
             words = shlex.split(command)
         except ValueError as error:
             raise ConvbenchError(f"--build {command!r}: {error}") from error
         environment = {**git.environment(), **scratch.mark(folder)}
-        _run(words, root, environment, f"--build {command!r} failed in {root.name}")
+        _run(words, here.cwd_in(root), environment, f"--build {command!r} failed in {root.name}")
 
 
 def _path(what: str) -> Path:

@@ -82,7 +82,7 @@ Skip = Annotated[
 Shard = Annotated[str, typer.Option(metavar="I/N", help="The I-th of N parts of the suite; `merge` joins their runs.")]
 Metrics = Annotated[
     str,
-    typer.Option(help="Only these, comma-separated, as params,macs (names: `convbench list probes`)."),
+    typer.Option(help="Only these, comma-separated, and no quality, as params,macs (names: `convbench list probes`)."),
 ]
 Executor = Annotated[
     str | None,

@@ -102,12 +102,19 @@ def run(
     early = None if executor or metrics else early_server.begin(suite, overrides or [])
     from convbench.runs import executor_options as options_of
     from convbench.runs import preparation
+    from convbench.runs.executor import to_come
     from convbench.runs.user_code import load
     from convbench.suite.selection import Selection
 
     chosen = [*(overrides or []), *([f"metrics=[{metrics}]"] if metrics else [])]
     chosen += [f"protocol.budget={duration('--budget', budget):g}"] if budget else []
     loaded = load(suite, chosen, early)
+    trials = sum(case.trial is not None for case in loaded.cases)
+    if metrics and trials and not any(override.startswith(("quality", "training")) for override in chosen):
+        of_quality = counted(trials, "case")
+        print(f"convbench: --metrics leaves out {of_quality} of quality: add quality=train for them", file=sys.stderr)
+        chosen.append("quality=none")
+        loaded = load(suite, chosen, early)
     directory = out or REPORTS / loaded.name
     selection = Selection(only or (), skip or (), _shard(shard))
     probes = preparation.profiler(loaded, directory)
@@ -124,11 +131,18 @@ def run(
         plugins=installed.of_environment(),
     )
     with preparation.executor_of(loaded, device, executor, probes, options) as measuring:
-        prepared = preparation.prepare(loaded, measuring, selection, str(command), probes)
+        host = to_come(device) if dry_run and measuring.awaits_hosts else None
+        prepared = preparation.prepare(loaded, measuring, selection, str(command), probes, host)
         if idle := prepared.plan.idle_skip:
             print(f"convbench: --skip {idle} leaves no case out: --dry-run shows their names", file=sys.stderr)
         if dry_run:
             _show_plan(prepared)
+            if host:
+                print(
+                    f"convbench: {executor} was not asked for hosts: these are taken to be {host.device}, with as "
+                    "many cores as this machine and memory for all",
+                    file=sys.stderr,
+                )
             return
         records = _measured(prepared, directory, going_on, as_json=as_json, quiet=quiet, until_sure=until_sure)
     conclude(directory, show=not (as_json or quiet))

@@ -1,13 +1,14 @@
 """Copies runs between a store and a shared place (``shared_place``).
 
 A run is shared under a name that its content decides, so that nobody overwrites another's and a run that is there
-already is passed over. What a killed writer has left is made whole by the next who shares the run. What is derived
-(pages, tables, profiles) stays where it is.
+already is passed over. What a killed writer, or what synchronises folders, has left is made whole by the next who
+shares the run. What is derived (pages, tables, profiles) stays where it is.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,10 +17,11 @@ from typing import NamedTuple
 from convbench.core import lock, store
 from convbench.core.errors import StoreError
 from convbench.core.run_folders import runs_below
-from convbench.core.shared_place import CONFIRMED, FILES, Content, Folder, SharedPlace, explained, open_place
+from convbench.core.shared_place import CONFIRMED, FILES, Content, Folder, SharedPlace, explained, is_part, open_place
 
 _OF_CONTENT = re.compile(rf"{CONFIRMED}/.*|(\d{{1,14}}|undated)-[0-9a-f]{{16}}", re.ASCII)
 """Names that content decides; others were given by hand."""
+NOT_WHOLE = "it is not there whole yet, or was changed since it was pushed"
 
 
 class Moved(NamedTuple):
@@ -47,14 +49,12 @@ def push(source: Path, target: str) -> Moved:
         place = open_place(target)
         present = place.names()
         runs, passed_over = _push_runs(source, place, present)
-        confirmations = {name: source / name for name in Folder(source).names() if name.startswith(f"{CONFIRMED}/")}
+        confirmations, damaged = _push_confirmations(source, place, present)
+        passed_over += damaged
         if not (runs or passed_over or confirmations):
             raise StoreError(f"{source}: there is no run: `convbench run` writes one")
-        new = confirmations.keys() - present
-        for name in sorted(new):
-            place.write(name, {"": confirmations[name].read_bytes()})
-    copied = sum(runs.values())
-    return Moved(copied, len(new), len(runs) - copied + len(confirmations) - len(new), passed_over)
+    copied, new = sum(runs.values()), sum(confirmations.values())
+    return Moved(copied, new, len(runs) - copied + len(confirmations) - new, passed_over)
 
 
 def _push_runs(source: Path, place: SharedPlace, present: set[str]) -> tuple[dict[str, bool], tuple[str, ...]]:
@@ -72,6 +72,21 @@ def _push_runs(source: Path, place: SharedPlace, present: set[str]) -> tuple[dic
     return runs, tuple(passed_over)
 
 
+def _push_confirmations(source: Path, place: SharedPlace, present: set[str]) -> tuple[dict[str, bool], tuple[str, ...]]:
+    """The confirmations by name, each with whether it was copied; and those passed over, with the reason."""
+    confirmations: dict[str, bool] = {}
+    passed_over = []
+    for name in sorted(name for name in Folder(source).names() if _is_confirmation(name)):
+        content = Folder(source).read(name)
+        if not _is_json(content):
+            passed_over.append(f"{source / name}: {NOT_WHOLE}")
+            continue
+        confirmations[name] = name not in present or not place.holds(name, content)
+        if confirmations[name]:
+            place.write(name, content)
+    return confirmations, tuple(passed_over)
+
+
 def pull(source: str, target: Path) -> Moved:
     """Copy what a shared place has and a store lacks. Raises StoreError where either cannot be used."""
     folder, new, passed_over = Folder(target), set[str](), []
@@ -82,7 +97,7 @@ def pull(source: str, target: Path) -> Moved:
             raise StoreError(f"{source}: there is no such place: name one that runs were pushed to")
         if isinstance(place, Folder) and store.exists(place.root):
             raise StoreError(f"{source}: it is a run itself: name the folder that it lies in")
-        present = {name for name in folder.names() if _OF_CONTENT.fullmatch(name) and _is_whole(target, name)}
+        present = {name for name in folder.names() if _OF_CONTENT.fullmatch(name) and _is_whole(folder, name)}
         if remote - present:
             present |= set(_names_of_own(target))
         for name in sorted(remote - present):
@@ -91,10 +106,10 @@ def pull(source: str, target: Path) -> Moved:
                 passed_over.append(f"{name}: {content}")
                 continue
             own = name if "" in content else _name(content)
-            if own not in present | new:
+            if own not in present | new and _lacks(target / own, content):
                 folder.write(own, content)
                 new.add(own)
-    confirmations = sum(name.startswith(f"{CONFIRMED}/") for name in new)
+    confirmations = sum(map(_is_confirmation, new))
     there = len(remote) - len(new) - len(passed_over)
     return Moved(len(new) - confirmations, confirmations, there, tuple(passed_over))
 
@@ -109,15 +124,40 @@ def _read(place: SharedPlace, name: str) -> Content | str:
         return f"it cannot be read ({error})"
     if "" not in content and store.RUN not in content:
         return "it has gone"
-    own = name if "" in content else _name(content)
-    if own != name and (_OF_CONTENT.fullmatch(name) or store.RESULTS not in content):
-        return "it is not there whole yet, or was changed since it was pushed"
+    if "" in content:
+        return content if _is_json(content) else NOT_WHOLE
+    folder = name.rpartition("/")[2]
+    if _name(content) != folder and (_OF_CONTENT.fullmatch(folder) or store.RESULTS not in content):
+        return NOT_WHOLE
     return content
 
 
-def _is_whole(target: Path, name: str) -> bool:
-    """Whether a store has more of a run than its description, which is all that what synchronises may have brought."""
-    return name.startswith(f"{CONFIRMED}/") or (target / name / store.RESULTS).exists()
+def _is_confirmation(name: str) -> bool:
+    return name.startswith(f"{CONFIRMED}/")
+
+
+def _is_json(confirmation: Content) -> bool:
+    try:
+        json.loads(confirmation[""])
+    except ValueError:
+        return False
+    return True
+
+
+def _is_whole(folder: Folder, name: str) -> bool:
+    """Whether a store has all that a name stands for: what synchronises folders may have brought a part of it."""
+    try:
+        content = folder.read(name)
+    except PermissionError:  # another user's: it could not be made whole either
+        return True
+    return _is_json(content) if "" in content else _name(content) == name
+
+
+def _lacks(directory: Path, content: Content) -> bool:
+    """Whether a store has nothing of a run, or only a part; what was gone on with since stays as it is."""
+    if not directory.is_dir():
+        return True
+    return not lock.is_held(directory / store.LOCK) and is_part(Folder(directory.parent).read(directory.name), content)
 
 
 def _names_of_own(target: Path) -> Iterator[str]:

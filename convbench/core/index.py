@@ -236,7 +236,9 @@ class Index:
 
     def _add(self, contents: Contents, path: str, stamp: str) -> None:
         entry = contents.entry
-        values = (path, stamp, contents.identity, *entry[1:], contents.latest)
+        # Of a run that cannot be read both name its place.
+        identity, problem = map(as_text, (contents.identity, entry.problem))
+        values = (path, stamp, identity, *entry._replace(problem=problem)[1:], contents.latest)
         marks = ",".join("?" * len(values))
         columns = "path, stamp, identity, name, started, commit_id, dirty, results, missing, problem, latest"
         run = self._db.execute(f"INSERT INTO run ({columns}) VALUES ({marks})", values).lastrowid

@@ -13,10 +13,10 @@ from typing import Literal, get_args
 from convbench.core.errors import ConvbenchError
 
 Better = Literal["lower", "higher", "neither"]
-Number = Literal["exact", "median", "last"]
+Aggregation = Literal["exact", "median", "last"]
 Place = Literal["table", "page", "axes", "pin", "advise"]
 EVERYWHERE: tuple[Place, ...] = get_args(Place)
-_BETTER, _NUMBERS = get_args(Better), get_args(Number)
+_BETTER, _AGGREGATIONS = get_args(Better), get_args(Aggregation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Metric:
     title: str = ""
     description: str = ""
     heading: str = ""
-    number: Number = "median"
+    number: Aggregation = "median"
     digits: int = 3
     shown: tuple[Place, ...] = EVERYWHERE
     short: str = ""
@@ -51,7 +51,7 @@ class Metric:
         """Raises ConvbenchError for a word that is not one of those that may stand there."""
         for field, words, allowed in (
             ("better", (self.better,), _BETTER),
-            ("number", (self.number,), _NUMBERS),
+            ("number", (self.number,), _AGGREGATIONS),
             ("shown", self.shown, EVERYWHERE),
         ):
             if any(word not in allowed for word in words):

@@ -38,9 +38,9 @@ def _may_hold(name: str) -> bool:
     return not name.startswith(".") and name != "lost+found"
 
 
-def as_text(path: str) -> str:
-    """A path as SQLite can hold it; bytes that are no UTF-8 as their escapes."""
-    return files.encoded(path).decode()
+def as_text(text: str) -> str:
+    """A path, or what names one, as SQLite can hold it; bytes that are no UTF-8 as their escapes."""
+    return files.encoded(text).decode()
 
 
 def _stamp(folder: str, has_results: bool) -> str:

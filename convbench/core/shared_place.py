@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from convbench.core import files, lock, store
 from convbench.core.errors import ConvbenchError, StoreError
+from convbench.core.run_folders import runs_below
 
 FILES = (store.RESULTS, store.RUN)
 """What is shared of a run, in the order in which it is written."""
@@ -24,12 +25,16 @@ CONFIRMED = "confirmed"
 ELSEWHERE = "name another place"
 Content = Mapping[str, bytes]
 """The files of a run by name, or under the empty name the file of a confirmation."""
-_KEY = re.compile(rf"(?P<confirmed>{CONFIRMED}/[^./\\][^/\\]*\.json)|(?P<run>[^./\\][^/\\]*)/{re.escape(store.RUN)}")
+_NAME = r"[^./\\][^/\\]*"
+_KEY = re.compile(rf"(?P<confirmed>{CONFIRMED}/{_NAME}\.json)|(?P<run>{_NAME}(?:/{_NAME})*)/{re.escape(store.RUN)}")
 """The files by which confirmations and runs are known, from the place on; anything else there is not ours."""
 
 
 class SharedPlace(Protocol):
-    """Where shared runs lie, each in a folder of its own, with the files that confirm changes beside them."""
+    """Where shared runs lie, each in a folder of its own, with the files that confirm changes beside them.
+
+    Runs that were put there by hand may lie deeper: their names have a slash.
+    """
 
     def exists(self) -> bool: ...
 
@@ -40,7 +45,7 @@ class SharedPlace(Protocol):
     def read(self, name: str) -> Content: ...
 
     def holds(self, name: str, content: Content) -> bool:
-        """Whether what is there under a name may be all of that."""
+        """Whether what is there under a name may be all of that, or more."""
         ...
 
     def write(self, name: str, content: Content) -> None:
@@ -66,7 +71,8 @@ class Folder:
         return self.root.is_dir()
 
     def names(self) -> set[str]:
-        paths = chain(self.root.glob(f"*/{store.RUN}"), self.root.glob(f"{CONFIRMED}/*.json"))
+        runs = (directory / store.RUN for directory in runs_below(self.root))
+        paths = chain(runs, self.root.glob(f"{CONFIRMED}/*.json"))
         return names_in(path.relative_to(self.root).as_posix() for path in paths)
 
     def is_measured(self, name: str) -> bool:
@@ -80,9 +86,8 @@ class Folder:
         return {file: (place / file).read_bytes() for file in FILES if (place / file).exists()}
 
     def holds(self, name: str, content: Content) -> bool:
-        """By their sizes: what synchronises folders may have brought the files in another order, or a part of one."""
         try:
-            return all((self.root / name / file).stat().st_size == len(data) for file, data in content.items())
+            return not is_part(self.read(name), content)
         except FileNotFoundError:
             return False
 
@@ -134,6 +139,14 @@ class Remote:
             self.system.makedirs(f"{self.root}/{folder}", exist_ok=True)
         for file, data in content.items():
             self.system.pipe_file(f"{self.root}/{name}/{file}".rstrip("/"), data)
+
+
+def is_part(present: Content, content: Content) -> bool:
+    """Whether what is there is only a part of a content, as what synchronises folders leaves behind on its way.
+
+    A run that was gone on with is none: it has more records, or another description.
+    """
+    return present != content and all(data.startswith(present.get(file, b"")) for file, data in content.items())
 
 
 def names_in(keys: Iterable[str]) -> set[str]:

@@ -8,6 +8,7 @@ that belongs to the machine comes from the ``Host`` that measures, which may be 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 from typing import Protocol as Interface
 
+from convbench.core import code
 from convbench.core.comparability import fingerprint
 from convbench.core.record import FACTS, Case, Protocol, Record, Scalar
 from convbench.core.traits import packages
@@ -163,11 +165,31 @@ def here(device: str, packages: Sequence[str] = ()) -> Host:
     return Host("this machine", facts, fingerprint(facts), free, _cores())
 
 
+def to_come(device: str) -> Host:
+    """A host in the place of those that are started to measure only: its device as it is named, with memory for all.
+
+    Raises ConvbenchError for a device that there is not.
+    """
+    from convbench.measure.machine import environment
+
+    environment.refuse_unknown(device)
+    return Host("to come", {"device": "cpu" if device == "auto" else device}, "", sys.maxsize, _cores())
+
+
 def one_by_one(jobs: Iterable[Job], host: Host, measure: Callable[[Job], Record]) -> Iterator[JobRecord]:
     """What ``Executor.run`` is where a host measures one job at a time; ``measure`` may raise."""
     for job in jobs:
         record = attempts.attempt(job.case, lambda _, job=job: measure(job))  # type: ignore[misc]
         yield job, replace(record, environment=host.fingerprint)
+
+
+def measure_here(job: Job) -> Record:
+    """The job in this process, on its cores; the record says which code of the user's it is of."""
+    from convbench.measure import harness
+
+    with pinned(job.cores):
+        record = harness.measure(job.case, job.protocol, job.metrics, job.probes, checked=job.checked)
+    return replace(record, code=code.imported())
 
 
 @contextmanager

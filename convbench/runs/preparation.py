@@ -15,7 +15,7 @@ from convbench.core.record import Case, Record, RunDescription, Scalar, timestam
 from convbench.core.registry import executors
 from convbench.measure.probes import Probe
 from convbench.runs import host_notes, repeats, user_code
-from convbench.runs.executor import Executor
+from convbench.runs.executor import Executor, Host
 from convbench.runs.menu import Menu
 from convbench.runs.schedule import Schedule, trials_of
 from convbench.suite import Suite
@@ -98,16 +98,22 @@ class Prepared:
 
 
 def prepare(
-    suite: Suite, executor: Executor, selection: Selection, command: str, probes: Sequence[Probe] = ()
+    suite: Suite,
+    executor: Executor,
+    selection: Selection,
+    command: str,
+    probes: Sequence[Probe] = (),
+    host: Host | None = None,
 ) -> Prepared:
     """Learn what the hosts are and check every case on ``meta``; nothing is measured yet.
 
-    A case has to fit into the memory of one of the hosts. ``probes`` run after those of the suite.
+    A case has to fit into the memory of one of the hosts. ``probes`` run after those of the suite. Where a ``host`` is
+    given it is taken for the executor's, which is not asked for its own, so that none is started.
 
     Raises ConvbenchError for all that is wrong with the call, the suite or the hosts.
     """
     executor.expect(suite.cases)
-    hosts = executor.hosts
+    hosts = [host] if host else executor.hosts
     free, cores = max(host.available_bytes for host in hosts), len(hosts[0].cores)
     answer = executor.call(_planned, suite, hosts[0].device, free, selection, cores)
     if isinstance(answer, ConvbenchError):

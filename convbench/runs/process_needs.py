@@ -37,15 +37,19 @@ class AllNeeds:
 
     def learn(self, cases: Sequence[Case], call: Callable[..., Any]) -> None:
         """Ask for what is not known yet; ``call`` calls a function in another process."""
-        own = {case.variant: case for case in cases if _is_own(case) and case.variant not in self._told}
+        own = {case.variant: case for case in cases if has_own_variant(case) and case.variant not in self._told}
         if own:
             self._told |= dict(zip(own, call(_needs, tuple(own.values())), strict=True))
 
     def of(self, case: Case) -> ProcessNeeds:
         return self._told[case.variant] if case.variant in self._told else _needs_of(case)
 
+    def packages(self, cases: Sequence[Case]) -> tuple[str, ...]:
+        """Those of all of the cases; sorted, each once."""
+        return tuple(sorted({package for case in cases for package in self.of(case).packages}))
 
-def _is_own(case: Case) -> bool:
+
+def has_own_variant(case: Case) -> bool:
     """Whether one of its variants is named by an import path."""
     return any(choice.is_imported for choice in case.variant)
 

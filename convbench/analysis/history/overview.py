@@ -85,8 +85,10 @@ class History:
         return CONFIRMED if "confirmed" in words else SUSPECTED if words else NOTHING
 
 
-def history(question: HistoryQuery, confirmations: Sequence[Confirmation] = ()) -> History:
+def history(question: HistoryQuery, confirmations: Sequence[Confirmation] = (), unread: Sequence[str] = ()) -> History:
     """The answer, from the index of the runs, which is brought up to date.
+
+    ``unread`` says of each confirmation that cannot be read why.
 
     Raises StoreError where there is no run, ConvbenchError where none has the metric or the case, Refused where no two
     runs can be compared.
@@ -97,7 +99,8 @@ def history(question: HistoryQuery, confirmations: Sequence[Confirmation] = ()) 
     of_latency = confirmations if question.metric == metrics.LATENCY.option else ()  # what a paired check measures
     usable, rest = _usable(listed, metric)
     courses = tuple(course(case_series, metric, of_latency) for case_series in usable)
-    notes = (*_of_runs(entries), *_of_series(metric, usable, rest, question.line))
+    damaged = [Note("confirmations", len(unread), unread[0])] if unread else []
+    notes = (*_of_runs(entries), *damaged, *_of_series(metric, usable, rest, question.line))
     readable = sum(not entry.problem for entry in entries)
     return History(metric, courses, readable, machines, notes, question.since)
 

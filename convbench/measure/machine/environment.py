@@ -100,11 +100,16 @@ def available_bytes(facts: Mapping[str, Scalar]) -> int:
     return free if left is None else min(free, left)
 
 
+def refuse_unknown(device: str) -> None:
+    """Raises ConvbenchError for what no device is called."""
+    if not (isinstance(device, str) and re.fullmatch(r"auto|cpu|cuda(:\d+)?", device)):
+        raise ConvbenchError(f"unknown device {device!r}: use auto, cpu, cuda or cuda:N")
+
+
 def _resolved(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if device != "cpu" and not (isinstance(device, str) and re.fullmatch(r"cuda(:\d+)?", device)):
-        raise ConvbenchError(f"unknown device {device!r}: use auto, cpu, cuda or cuda:N")
+    refuse_unknown(device)
     if device != "cpu" and (torch.device(device).index or 0) >= torch.cuda.device_count():
         raise ConvbenchError(f"no device {device!r} here: torch sees {torch.cuda.device_count()} CUDA devices")
     return device

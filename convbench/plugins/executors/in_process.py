@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
-from convbench.core import code
 from convbench.core.errors import Unavailable
 from convbench.core.record import Case, Record
 from convbench.core.registry import executors
 from convbench.core.traits import changes_process
 from convbench.models.variants import process_environment
-from convbench.runs.executor import Job, JobRecord, OnThisMachine, one_by_one, pinned
+from convbench.runs.executor import Job, JobRecord, OnThisMachine, measure_here, one_by_one
 
 
 @executors.register("in-process")
@@ -23,14 +21,12 @@ class InProcess(OnThisMachine):
 
 
 def measure(job: Job) -> Record:
-    """``harness.measure`` here. Raises Unavailable for a case that has to have a process of its own."""
+    """``measure_here``. Raises Unavailable for a case that has to have a process of its own."""
     from convbench.measure import harness
 
     if harness.needs_isolation(job.metrics):
         _refuse_what_needs_another(job.case)
-    with pinned(job.cores):
-        record = harness.measure(job.case, job.protocol, job.metrics, job.probes, checked=job.checked)
-    return replace(record, code=code.imported())
+    return measure_here(job)
 
 
 def _refuse_what_needs_another(case: Case) -> None:

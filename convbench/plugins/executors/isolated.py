@@ -10,14 +10,13 @@ from multiprocessing.connection import wait
 from typing import Any, TypeVar
 from zlib import crc32
 
-from convbench.core import code
 from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable
 from convbench.core.record import Case, Record
 from convbench.core.registry import executors
 from convbench.measure import attempts
 from convbench.measure.machine import malloc
 from convbench.runs import early_server, user_code
-from convbench.runs.executor import Host, Job, JobRecord, OnThisMachine, here, one_by_one, pinned
+from convbench.runs.executor import Host, Job, JobRecord, OnThisMachine, here, measure_here, one_by_one
 from convbench.runs.process_needs import AllNeeds
 from convbench.runs.processes import Processes
 from convbench.runs.running import SECONDS_BETWEEN_LOOKS, Call, Running
@@ -51,7 +50,7 @@ class Isolated(OnThisMachine):
         super().expect(cases)
 
     def versions(self, cases: Sequence[Case]) -> tuple[str, ...]:
-        return tuple(sorted({package for case in cases for package in self.needs.of(case).packages}))
+        return self.needs.packages(cases)
 
     @cached_property
     def hosts(self) -> Sequence[Host]:
@@ -113,14 +112,10 @@ class Isolated(OnThisMachine):
 
 
 def measure(job: Job) -> Record:
-    """``harness.measure`` in this process, which is the job's own."""
-    from convbench.measure import harness
-
+    """``measure_here``, in a process that is the job's own."""
     if job.case.trial:
         _keep_memory()
-    with pinned(job.cores):
-        record = harness.measure(job.case, job.protocol, job.metrics, job.probes, checked=job.checked)
-    return replace(record, code=code.imported())
+    return measure_here(job)
 
 
 class _SideBySide:

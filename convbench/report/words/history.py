@@ -21,6 +21,7 @@ NOTES = {
     "unreadable": "{runs} left out, not readable, such as {example}",
     "no results": "{runs} left out, without results yet, as in a store of which half was copied, such as {example}",
     "incomplete": "{runs} with fewer cases than planned; what was measured counts",
+    "confirmations": "{confirmations} left out, not readable, such as {example}",
     "undated": "{runs} without a date, put first, such as {example}",
     "suites": "{count} suites: {example}; a case is the same in all of them",
     "machines": "{count} machines or versions of software: a series each, and nothing is compared across",
@@ -154,6 +155,7 @@ def notes(listed: Sequence[Note]) -> list[str]:
             runs=counted(note.count, "run"),
             series=counted(note.count, "series", "series"),
             commits=counted(note.count, "commit"),
+            confirmations=counted(note.count, "confirmation"),
             example=note.example,
         )
         for note in listed

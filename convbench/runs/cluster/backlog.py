@@ -11,6 +11,7 @@ from convbench.runs.cluster.engine import Member
 from convbench.runs.cluster.hosts import Groups, needs_home
 from convbench.runs.cluster.ledger import OpenJobs, total
 from convbench.runs.executor import Job
+from convbench.runs.process_needs import has_own_variant
 
 
 @dataclass
@@ -75,8 +76,8 @@ class Backlog:
         return [ticket for ticket in chosen.tickets if ticket in self.ledger.open]
 
     def compiled(self, job: Job, worker: str) -> None:
-        """Take note of who has a case's compiled code."""
-        if builds(job.case):
+        """Take note of who has a case's compiled code, or may have it."""
+        if has_own_variant(job.case) or builds(job.case):  # to ask the user's own would import it here
             self._compiled[job.case.id] = worker
 
     def withdraw(self, case: str) -> None:

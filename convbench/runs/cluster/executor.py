@@ -6,16 +6,17 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from convbench.core import metrics, profiles
+from convbench.core import code, metrics, profiles
 from convbench.core.errors import ConvbenchError
 from convbench.core.findings import NOT_PROFILED
 from convbench.core.record import Case, Finding, Record
 from convbench.core.text import joined
-from convbench.core.traits import packages
 from convbench.runs.cluster.driver import Driver
 from convbench.runs.cluster.engine import Engine, Limits
+from convbench.runs.cluster.roll import log
 from convbench.runs.cluster.worker import modules_of
 from convbench.runs.executor import Executor, Host, Job, JobRecord
+from convbench.runs.process_needs import AllNeeds
 from convbench.runs.script import user_imports
 from convbench.runs.user_code import UserCode
 
@@ -27,7 +28,9 @@ class Cluster(Executor):
 
     def __init__(self, engine: Engine, cases: Sequence[Case], limits: Limits) -> None:
         self.driver = Driver(engine, limits)
-        self._needs: set[str] = set()
+        self.needs = AllNeeds()
+        self._told: set[str] = set()
+        self._differing: set[str] = set()
         self.expect(cases)
 
     @property
@@ -43,7 +46,9 @@ class Cluster(Executor):
         return True
 
     def run(self, jobs: Iterable[Job]) -> Iterator[JobRecord]:
-        return ((job, _with_word_of_its_trace(job, record)) for job, record in self.driver.run(jobs))
+        for job, record in self.driver.run(jobs):
+            self._warn_of_other_code(record)
+            yield job, _with_word_of_its_trace(job, record)
 
     def expect(self, cases: Sequence[Case]) -> None:
         if user_imports(cases).script:
@@ -51,21 +56,33 @@ class Cluster(Executor):
                 "the cases need what is defined in the script that runs, which other hosts do not have: put it into a "
                 "module that they can import"
             )
-        needs = {*modules_of(cases), *packages(cases)}
-        if self.driver.began and needs - self._needs:
+        self.cases = cases
+        self.needs.learn(cases, self.call)
+        told = {*modules_of(cases), *self.needs.packages(cases)}
+        if self.driver.began and told - self._told:
             raise ConvbenchError(
-                f"the hosts of this executor began without {joined(sorted(needs - self._needs))}, which these need: "
+                f"the hosts of this executor began without {joined(sorted(told - self._told))}, which these need: "
                 "make another executor for these cases"
             )
-        self.cases, self._needs = cases, needs
+        self._told = told
         self.driver.engine.expect(cases)
 
     def know(self, records: Sequence[Record]) -> None:
         self.driver.groups.know(records)
 
     def call(self, work: Callable[..., T], *args: Any) -> T:
-        with UserCode(self.cases) as code:
-            return code.run(work, args)
+        with UserCode(self.cases) as user_code:
+            return user_code.run(work, args)
+
+    def _warn_of_other_code(self, record: Record) -> None:
+        """Say once of each file of the user's that a host has another version of it than this machine."""
+        for name in set(code.changed(record.code)) - self._differing:
+            self._differing.add(name)
+            log.warning(
+                "convbench: %s is another on a host that measured %s than here: bring the copies up to date",
+                name,
+                record.case.id,
+            )
 
     def close(self) -> None:
         self.driver.close()
