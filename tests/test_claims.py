@@ -11,6 +11,7 @@ import records
 
 from convbench.analysis.claims import standings
 from convbench.analysis.claims.claim import VERDICTS, Lacking, Number, all_claims, tally
+from convbench.analysis.claims.costs import ratio_of
 from convbench.analysis.claims.evidence import Evidence
 from convbench.analysis.claims.paired import (
     ALL,
@@ -23,8 +24,8 @@ from convbench.analysis.claims.paired import (
     paired,
     welch,
 )
-from convbench.core import installed
-from convbench.core.record import Choice
+from convbench.core import installed, metrics
+from convbench.core.record import Choice, Reading, Visit
 from convbench.core.registry import Plugin, claims
 from convbench.core.statistics import Interval
 from convbench.plugins.claims import (
@@ -409,6 +410,14 @@ def test_the_smallest_size_that_suffices(means, verdict):
     assert of(7, sizes(**means)).verdict == verdict
 
 
+def test_a_whole_map_that_collapses_is_not_said_to_be_below_the_best():
+    """Its collapses counted as points that it lost: the seeds that learnt are as good as the best."""
+    learnt = sizes(gap=0.4, fc64=0.95)
+    bad = synthetic.lessons("flatten", "direction", 0.2, seeds=3, sd=0.0)
+    claim = of(7, learnt, bad, synthetic.lessons("flatten", "direction", 0.95)[3:])
+    assert "below the best on none. Collapsing too often: flatten 1024 on direction (3 of 5 seeds)." in claim.why
+
+
 def test_noise_shows_no_size_to_suffice():
     noisy = [
         record for name in ("gap", "fc64", "flatten") for record in synthetic.lessons(name, "direction", 0.6, sd=0.1)
@@ -564,6 +573,20 @@ def test_of_several_runs_each_case_counts_once():
     twice = Evidence(((run, trainings[:40]), (run, trainings)))
     assert len(twice.records) == len(trainings)
     assert standings.standings(twice) == standings.standings(Evidence(((run, trainings),)))
+
+
+def test_visits_of_two_runs_are_of_no_common_moment():
+    """The rounds of one run were paired with those of another, so that what either met was taken to be shared."""
+    seconds = ((1e-3, 2e-3, 8e-3), (8e-3, 1e-3, 2e-3))  # one median, and other ratios by round
+    cases = [
+        replace(record, visits=tuple(Visit(number) for number in range(3)),
+                readings=(Reading(metrics.LATENCY, samples, (1, 1, 1)),))
+        for record, samples in zip(synthetic.by_size(lambda _: 1e-3)[:2], seconds, strict=True)
+    ]  # fmt: skip
+    together = Evidence(((records.run_of(cases), cases),))
+    apart = Evidence(tuple((records.run_of([case]), [case]) for case in cases))
+    by_round, by_median = (ratio_of(*evidence.costs).median for evidence in (together, apart))
+    assert (by_round, by_median) == pytest.approx((2, 1))
 
 
 def test_evaluations_in_other_variants_are_no_further_seeds():

@@ -155,7 +155,7 @@ def test_a_budget_of_what_is_better_higher_is_a_minimum(quality):
     assert "Of 3 configurations within the budget" in out
     code, out, _ = advise(quality, *task_options, "--budget", "frames_per_j=1k")
     assert code == 3
-    assert "Nearest: frames a joule at most 100 frames/J (the limit is 1.00 k frames/J)" in out
+    assert "Nearest: frames a joule 100 frames/J (the limit is 1.00 k frames/J)" in out
 
 
 def test_a_generic_budget_is_the_named_option(quality):

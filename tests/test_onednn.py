@@ -128,3 +128,18 @@ def test_the_gradients_of_a_convolution_take_what_is_predicted(case, of_input):
     extra, _ = extra_bytes(torch.ops.aten.convolution_backward.default, args, results)
     size = sum(result.nbytes for result in results if result is not None)
     assert size + extra == pytest.approx(measured, rel=0.05, abs=16384)
+
+
+@pytest.mark.parametrize("of_input", [True, False])
+@pytest.mark.parametrize("kind", [nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d], ids=lambda kind: kind.__name__)
+def test_the_gradients_of_a_convolution_of_one_image_take_its_patches(kind, of_input):
+    """Small ones are not given to oneDNN: nothing was predicted of what their backward pass takes beside results."""
+    module = kind(4, 8, 3, 1, 1)
+    dimensions = module.weight.dim() - 2
+    clip = torch.randn(1, 4, *[8] * dimensions)
+    gradient = torch.randn_like(module(clip)).detach()
+    args = (gradient, clip, module.weight.detach(), [8], module.stride, module.padding, module.dilation,
+            module.transposed, (0,) * dimensions, 1, [of_input, True, True])  # fmt: skip
+    measured, results = peak(lambda: torch.ops.aten.convolution_backward.default(*args))
+    extra, _ = extra_bytes(torch.ops.aten.convolution_backward.default, args, results)
+    assert sum(result.nbytes for result in results if result is not None) + extra == measured

@@ -12,6 +12,7 @@ from scipy.special import stdtrit
 from convbench.analysis.choice.by_task import recommendations
 from convbench.analysis.choice.candidates import Candidate, cheapest_each
 from convbench.analysis.choice.choose import recommend
+from convbench.analysis.choice.doubts import nearest
 from convbench.analysis.choice.further import further_trials, seeds_needed
 from convbench.analysis.choice.looks import at_look, error_at
 from convbench.analysis.choice.recommendation import Ask
@@ -109,14 +110,26 @@ def test_nothing_within_the_budget_names_each_miss():
     assert answer.numbers == pytest.approx({"latency": 1e-3, "params": least}, rel=0.05)
 
 
-def test_two_limits_that_only_together_exclude_everything_are_both_named():
+def test_of_limits_that_only_collide_those_are_named_that_the_nearest_misses():
+    """Each of two was named, as if both had to give way; of three none was, and nothing was said to be measured."""
     fast_and_large = records.record(records.case(FC, 512), latency=1e-3)
     slow_and_small = records.record(records.case("gap"), latency=9e-3)
     lessons = [
         records.lesson(0.9 + s / 500, seed=s, of=r.case) for r in (fast_and_large, slow_and_small) for s in range(5)
     ]
     answer = answer_of([fast_and_large, slow_and_small, *lessons], Ask({"latency": 2e-3, "params": 1e5}))
-    assert set(answer.numbers) == {"latency", "params"}
+    assert answer.numbers == pytest.approx({"latency": 9e-3}, rel=0.05)
+    costs = (("latency_s", "params", "flops"), ((1, 5, 9), (9, 1, 5), (3, 6, 1)))
+    rivals = [with_costs(dict(zip(costs[0], row, strict=True)), reducer)
+              for reducer, row in zip(("gap", "gmp", "flatten"), costs[1], strict=True)]  # fmt: skip
+    limits = {"latency": 2, "params": 2, "flops": 2}
+    assert nearest([result(rival) for rival in rivals], limits) == {"latency": 3, "params": 6}
+
+
+def with_costs(values, reducer):
+    """A record of these readings alone."""
+    readings = tuple(records.reading(name, value) for name, value in values.items())
+    return replace(records.record(records.case(reducer)), readings=readings)
 
 
 def test_what_was_not_measured_meets_no_limit():

@@ -20,7 +20,7 @@ from convbench.analysis.costs.likeness import alike
 from convbench.analysis.results import result, results
 from convbench.core import metrics
 from convbench.core.errors import ConvbenchError, StoreError
-from convbench.core.record import Case, Choice, Failure, Finding, Metric, Reading, Visit, Whole
+from convbench.core.record import Case, Choice, Clip, Failure, Finding, Metric, Reading, Recurrent, Visit, Whole
 from convbench.report.export import summary
 from convbench.report.page import compare, profile_section
 from convbench.report.page import run as page
@@ -245,6 +245,16 @@ def test_controls_say_what_was_expected_and_found():
     assert (shuffled["found"], shuffled["verdict"]) == ("30.0 % (3 seeds)", "as expected")
     assert shuffled["expected"] == "at most 50.0 %"
     assert (permuted["found"], permuted["verdict"]) == ("13.0 % (3 seeds)", "as expected")
+
+
+def test_controls_of_several_lstms_and_clips_have_names_of_their_own():
+    """Rows of two LSTMs, and of two clips, were called alike."""
+    plain = records.case("gap")
+    others = records.case("gap", parts={"rnn": Recurrent(hidden=64)}), replace(plain, clip=Clip(1, 8, 3, 32, 32))
+    shuffled = [[records.lesson(0.3, of=of, control="frame-shuffle") for of in (plain, other)] for other in others]
+    by_lstm, by_clip = (section(results([records.lesson(), *members]), [])["controls"] for members in shuffled)
+    assert [row["name"].partition(" on ")[2] for row in by_lstm] == ["conv with lstm128", "conv with lstm64"]
+    assert [row["task"] for row in by_clip] == ["direction on 1x16x3x64x64", "direction on 1x8x3x32x32"]
 
 
 def test_every_figure_says_how_to_read_it(default):

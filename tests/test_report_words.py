@@ -518,7 +518,7 @@ def test_where_nothing_alike_fits_other_variants_are_asked_and_then_what_comes_n
     nothing = within(case_results, {"latency": 1e-3})
     assert (nothing.pick, nothing.number) == (None, 0)
     assert re.fullmatch(
-        r"None of 3 models fits\. Nearest: latency at least (2\.0\d|1\.9\d) ms \(the limit is 1\.00 ms\)\.",
+        r"None of 3 models fits\. Nearest: latency (2\.0\d|1\.9\d) ms \(the limit is 1\.00 ms\)\.",
         fitting(nothing),
     )
 

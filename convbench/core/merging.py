@@ -47,8 +47,7 @@ def merge(runs: Sequence[Stored]) -> Stored:
                 f"{run.name!r} of {run.started} and {first.name!r} of {first.started} are different suites or "
                 f"protocols ({', '.join(differing)}): they cannot be merged"
             )
-    if len(runs) > 1:
-        runs = [(run, _placed(run, records)) for run, records in runs]
+    runs = placed(runs)
     planned = tuple(dict.fromkeys(case for run, _ in runs for case in run.planned))
     equal = {case: others for run, _ in runs for case, others in run.equal.items()}
     command = str(replace(Command.of(first), shard=""))
@@ -60,6 +59,11 @@ def merge(runs: Sequence[Stored]) -> Stored:
     merged = replace(merged, later=later, **_of_hosts(described))
     records = union(records for _, records in runs)
     return replace(merged, parts=_parts(merged, runs, records)), records
+
+
+def placed(runs: Sequence[tuple[RunDescription, Sequence[Record]]]) -> list[Stored]:
+    """The runs with visits that say which of several they are of, so that no ratio is formed of two moments."""
+    return [(run, _placed(run, records) if len(runs) > 1 else list(records)) for run, records in runs]
 
 
 def _placed(run: RunDescription, records: Sequence[Record]) -> list[Record]:

@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 
 class Miss(NamedTuple):
-    """A limit that none meets, base units, and the value nearest to it that one has."""
+    """A limit that the nearest model misses, and what that model has of it, base units."""
 
     metric: Metric
     value: float
@@ -52,8 +52,8 @@ class Affordable(NamedTuple):
 
     Where none does, ``number``, ``tied`` and ``pick`` are of the models ``elsewhere``, in other variants than the
     ``variant`` of those, each as its fastest that meets the limits; where none does there either, ``misses`` are the
-    limits that none meets. Where latency was not measured none is ``timed`` or tied, and the lightest of all that meet
-    the limits is the pick.
+    limits that the nearest of all misses. Where latency was not measured none is ``timed`` or tied, and the lightest of
+    all that meet the limits is the pick.
     """
 
     models: int

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import compress
 from typing import NamedTuple
 
-from convbench.analysis.choice.candidates import Candidate, Excluded, gather
+from convbench.analysis.choice.candidates import Candidate, Excluded, gather, rank
 from convbench.analysis.choice.choose import recommend
+from convbench.analysis.choice.doubts import fallible
 from convbench.analysis.choice.looks import at_look, look_of
 from convbench.analysis.choice.recommendation import Ask, Recommendation
 from convbench.analysis.inference.noninferior import ERROR
 from convbench.analysis.quality.lessons import Budget, equal_limits
 from convbench.analysis.quality.qualities import by_task, qualities
 from convbench.analysis.results import results
-from convbench.core.record import Clip, Record
+from convbench.core.record import Clip, Parts, Record
 
 
 class TaskCandidates(NamedTuple):
@@ -43,6 +45,25 @@ def recommendations(
     return [recommend(*question, ask) for question in selection] + [
         recommend(task, None, (), (), False, ask) for task in missing
     ]
+
+
+def common(answers: Sequence[Recommendation]) -> Candidate | None:
+    """The cheapest candidate that is shown to be within the margin in each of these, and not to collapse more often."""
+    in_each = [{_configuration(candidate): candidate for candidate in _shown(answer)} for answer in answers]
+    shared = set.intersection(*(set(shown) for shown in in_each)) if in_each else set()
+    candidates = [candidate for key, candidate in in_each[0].items() if key in shared] if shared else []
+    return min(candidates, key=lambda candidate: rank(candidate, answers[0].ask.cheapest), default=None)
+
+
+def _shown(answer: Recommendation) -> list[Candidate]:
+    pick = [answer.pick] if answer.pick and "not-shown" not in answer.doubts else []
+    shown = {id(candidate) for candidate in (*pick, *(r.candidate for r in answer.runners if r.shown))}
+    reliable = [not fails for fails in fallible(answer.pool)]
+    return [candidate for candidate in compress(answer.pool, reliable) if id(candidate) in shown]
+
+
+def _configuration(candidate: Candidate) -> tuple[Parts, str]:
+    return candidate.quality.architecture, candidate.result.case.variant_name
 
 
 def questions_of(records: Sequence[Record], budget: Budget = "steps") -> list[TaskCandidates]:

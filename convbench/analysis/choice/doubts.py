@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -30,22 +32,27 @@ def why_none(excluded: Sequence[Excluded]) -> Reason:
 
 
 def nearest(results: Sequence[Result], constraints: Constraints) -> dict[str, float]:
-    """For each limit that none meets by itself, or given the others, the value nearest to it that would do."""
-    nearest = {}
-    for name, limit in constraints.items():
-        others = {key: value for key, value in constraints.items() if key != name}
-        rest = [result for result in results if result.meets(others)] or results
-        closest = _closest(rest, name)
-        if closest is not None and not any(result.within(name, limit) for result in rest):
-            nearest[name] = closest
-    return nearest
+    """What the result nearest to the limits has of those it misses; nearest is whose worst miss as a factor is least.
+
+    Limits that some meet, each by itself, may still exclude everything together. Empty where none of the results was
+    measured in all that is limited.
+    """
+    known = [result for result in results if all(result.cost(name) is not None for name in constraints)]
+    closest = min(known, key=lambda result: _worst_miss(result, constraints), default=None)
+    if closest is None:
+        return {}
+    return {name: closest.cost(name) or 0.0 for name, limit in constraints.items() if not closest.within(name, limit)}
 
 
-def _closest(results: Sequence[Result], name: str) -> float | None:
-    """The best value of a metric; None where none of the results has it."""
-    metric = next(filter(None, (result.metric(name) for result in results)), None)
-    values = [value for result in results if metric and (value := result.value(metric)) is not None]
-    return min(values, key=lambda value: metric.sign * value, default=None) if metric else None
+def _worst_miss(result: Result, constraints: Constraints) -> float:
+    return max(_miss(result, name, limit) for name, limit in constraints.items())
+
+
+def _miss(result: Result, name: str, limit: float) -> float:
+    """The log of the factor by which it is beyond a limit; a limit may be 0, which has no logarithm."""
+    metric = result.metric(name)
+    value, bound = (math.log(max(number or 0.0, sys.float_info.min)) for number in (result.cost(name), limit))
+    return metric.sign * (value - bound) if metric else math.inf
 
 
 def ruled_out(contrasts: Pairs, margin: float, error: float = ERROR) -> Flags:

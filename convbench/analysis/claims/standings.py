@@ -14,6 +14,7 @@ from convbench.analysis.claims.paired import MARGIN, Difference
 from convbench.analysis.inference.noninferior import Pairs, differences, pairs, shortfalls
 from convbench.analysis.quality.qualities import Quality, seed_table
 from convbench.core.statistics import rate_interval
+from convbench.core.text import joined
 
 LEAST = 3
 OFTEN = 0.1
@@ -45,7 +46,12 @@ class Shortfall(NamedTuple):
 
         Where some seeds learn and others do not, the interval of their mean excludes nothing: collapses are counted.
         """
-        return self.low > MARGIN or self.unreliable
+        return self.is_below or self.unreliable
+
+    @property
+    def is_below(self) -> bool:
+        """Whether the seeds that learnt are shown to be below the best by more than the margin."""
+        return self.low > MARGIN
 
     @property
     def unreliable(self) -> bool:
@@ -66,6 +72,17 @@ def standings(evidence: Evidence) -> dict[str, list[Shortfall]]:
     if not by_task:
         raise Lacking(f"Trainings of flatten and of two smaller inputs or more are needed: {TRAIN}.")
     return by_task
+
+
+def collapsing(tasks: Standings) -> str:
+    """``gap 64 on direction (3 of 5 seeds)``: what collapses too often to suffice, whatever its mean; else empty."""
+    unreliable = [
+        f"{standing.name} on {task} ({standing.collapsed} of {standing.ended} seeds)"
+        for task, group in tasks.items()
+        for standing in group
+        if standing.unreliable
+    ]
+    return joined(unreliable) if unreliable else ""
 
 
 def tried_on(evidence: Evidence, tasks: Standings) -> list[Quality]:

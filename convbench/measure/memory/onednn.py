@@ -146,13 +146,14 @@ def _convolution(args: Args, result: torch.Tensor) -> tuple[int, int]:
 def _convolution_backward(args: Args, result: Any) -> tuple[int, int]:
     """Blocked copies for the gradient of the weights; before, for that of the input, which a stride copies twice.
 
-    Groups of few channels have the patches of an image instead, transposed ones their copies as they are.
+    Groups of few channels have the patches of an image instead, transposed ones their copies as they are. What is not
+    given to oneDNN takes the patches of all images.
     """
     gradient, clip, weight, bias_shape, *rest, _ = args
     call = Convolution(clip, weight, None, *rest)
-    if _is_double(clip):
+    if _is_double(clip) or (_is_blocked(clip) and not call.is_by_onednn(bias_shape)):
         return clip.shape[0] * call.patches(gradient), 0
-    if not _is_blocked(clip) or not call.is_by_onednn(bias_shape):
+    if not _is_blocked(clip):
         return 0, 0
     if call.groups > 1 and not call.is_depthwise and (call.transposed or not call.is_in_eights):
         copied = 0 if call.transposed or result[0] is None else clip.nbytes

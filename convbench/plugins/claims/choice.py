@@ -8,7 +8,7 @@ from convbench.analysis.choice.by_task import recommendations
 from convbench.analysis.choice.recommendation import Ask, Recommendation
 from convbench.analysis.claims.claim import Judgement, Lacking, Number, Verdict, claim
 from convbench.analysis.claims.evidence import TRAIN, Evidence, left_out, name
-from convbench.analysis.claims.standings import Shortfall, Standings, standings, tried_on
+from convbench.analysis.claims.standings import Shortfall, Standings, collapsing, standings, tried_on
 from convbench.core.record import Clip, Parts
 from convbench.core.text import joined
 from convbench.report.words.names import around
@@ -62,14 +62,8 @@ def judge(tasks: Standings, advised: Mapping[str, str], used: tuple[Number, ...]
     if sizes and not everywhere:
         enough = joined([f"{size:,}" for size in sorted(sizes)])
         why += f" Yet an LSTM input of {enough} suffices on all, with a reducer for each task."
-    unreliable = [
-        f"{standing.name} on {task} ({standing.collapsed} of {standing.ended} seeds)"
-        for task, group in tasks.items()
-        for standing in group
-        if standing.unreliable
-    ]
-    if unreliable:
-        why += f" Collapsing too often: {joined(unreliable)}."
+    if unreliable := collapsing(tasks):
+        why += f" Collapsing too often: {unreliable}."
     if advised:
         why += f" Advised: {joined([f'{pick} on {task}' for task, pick in advised.items()])}."
     best = {task: min(group, key=lambda standing: standing.short) for task, group in tasks.items()}

@@ -21,7 +21,7 @@ from convbench.core.record import Clip, Parts, Record
 from convbench.core.text import counted
 from convbench.report.words import advice, units
 from convbench.report.words import quality as words
-from convbench.report.words.names import configuration, parts_name, with_norm
+from convbench.report.words.names import configuration, parts_name, place, with_norm
 from convbench.report.words.numbers import mean, percent, signed
 
 ABOVE = 0.05
@@ -42,7 +42,7 @@ def section(results: Sequence[Result], recommended: Sequence[Recommendation]) ->
     return {
         "tasks": [_task(name, clip, qualities, answers.get((name, clip)), budgets, limits)
                   for (name, clip), qualities in tasks.items()],
-        "controls": [_control(control) for control in controls(records)],
+        "controls": _controls(controls(records)),
         "probes": [_probe(probe) for probe in everywhere],
         "probed_in_variants": len(everywhere) > len(probes),
         "probed": words.probed(probes),
@@ -139,6 +139,18 @@ def _trade(trade: Trade) -> dict[str, str]:
         "latency": units.seconds(latency.median if latency else None),
         "speedup": units.speedup(trade.speedup) if trade.speedup else units.MISSING,
     }
+
+
+def _controls(entries: Sequence[Control]) -> list[dict[str, str]]:
+    """A row each, whose task and model say the clip, the backbone and the LSTM where the entries differ in them."""
+    clips = {entry.clip for entry in entries}
+    places = {place(entry.architecture) for entry in entries}
+    return [
+        _control(entry)
+        | ({"task": f"{entry.task} on {entry.clip}"} if len(clips) > 1 else {})
+        | ({"name": f"{parts_name(entry.architecture)}{place(entry.architecture)}"} if len(places) > 1 else {})
+        for entry in entries
+    ]
 
 
 def _control(control: Control) -> dict[str, str]:

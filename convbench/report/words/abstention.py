@@ -49,13 +49,12 @@ def _misses(answer: Recommendation) -> str:
 
 
 def nearest(misses: Sequence[tuple[Metric, float, float]]) -> str:
-    """How near the limits any comes: the metrics, what it has of each, and the limits, base units."""
-    near = [f"{_least(metric, value)} (the limit is {amount(metric, limit)})" for metric, value, limit in misses]
-    return f"Nearest: {'; '.join(near)}." if near else "What is limited was not measured of any of them."
-
-
-def _least(metric: Metric, value: float) -> str:
-    return f"{limit_name(metric)} {'at most' if metric.better == 'higher' else 'at least'} {amount(metric, value)}"
+    """What the nearest to the limits has of those that it misses: metrics, its values, and the limits, base units."""
+    near = [
+        f"{limit_name(metric)} {amount(metric, value)} (the limit is {amount(metric, limit)})"
+        for metric, value, limit in misses
+    ]
+    return f"Nearest: {'; '.join(near)}." if near else "None of them was measured in all that is limited."
 
 
 def _cheapest(answer: Recommendation) -> str:

@@ -6,6 +6,7 @@ import shlex
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+from convbench.analysis.choice.by_task import common
 from convbench.analysis.choice.candidates import Candidate, Excluded, Why
 from convbench.analysis.choice.recommendation import Doubt, NextBetter, Recommendation
 from convbench.analysis.quality.qualities import Quality
@@ -61,15 +62,22 @@ def sentences(answer: Recommendation) -> list[str]:
 
 
 def different(answers: Sequence[Recommendation]) -> str:
-    """That tasks want different configurations, where they do."""
+    """That tasks want different configurations, where they do, and which is good enough in all, where any is."""
     picks: dict[str, list[str]] = defaultdict(list)
-    for answer in answers:
+    picked = [answer for answer in answers if answer.pick]
+    for answer in picked:
         if answer.pick:
             picks[advisable(answer.pick)].append(answer.name)
     if len(picks) < 2:
         return ""
-    choices = "; ".join(f"{', '.join(tasks)}: {name}" for name, tasks in picks.items())
-    return f"Different tasks want different configurations, so there is no one best here: {choices}."
+    choices = "; ".join(f"{', '.join(tasks)}: {pick}" for pick, tasks in picks.items())
+    ask, suitable = picked[0].ask, common(picked)
+    margin = f"within {points(ask.within)} of the best{'' if ask.per_second is None else ', price included,'} in all"
+    if not suitable:
+        return f"Different tasks want different configurations, and none is shown to be {margin}: {choices}."
+    return (
+        f"Different tasks want different configurations: {choices}. Yet {advisable(suitable)} is shown to be {margin}."
+    )
 
 
 def not_run(run: RunDescription, results: Sequence[Result], directory: str) -> str:

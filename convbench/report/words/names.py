@@ -52,8 +52,12 @@ def advisable(candidate: Candidate) -> str:
 
 def around(quality: Quality) -> str:
     """`` on conv with lstm128``, what stands around the reducer; nothing where it is the same in all of its task."""
-    parts = quality.architecture
-    return f" on {parts.backbone} with {parts.rnn}" if quality.several_places else ""
+    return place(quality.architecture) if quality.several_places else ""
+
+
+def place(parts: Parts) -> str:
+    """`` on conv with lstm128``"""
+    return f" on {parts.backbone} with {parts.rnn}"
 
 
 def after_norm(architecture: Parts | Whole) -> str:
