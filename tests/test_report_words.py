@@ -349,6 +349,7 @@ FINDINGS = {
     "two_speeds": {"fast": 1e-3, "slow": 2e-3}, "visit_failed": {"reason": "crash: killed by SIGSEGV"},
     "state_grows": {"before": 4096, "after": 65536},
     "own_threads": {}, "slow_on_meta": {}, "inputs_changed": {}, "not_a_number": {"share": 0.25, "part": "output"},
+    "ill_conditioned": {"relative": 0.19},
     "random_work": {"macs": 4e6, "other": 2e6},
     "not_in_inference_mode": {"mode": "with gradients", "reason": "RuntimeError: no gradient"},
 }  # fmt: skip

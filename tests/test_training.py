@@ -10,7 +10,7 @@ from torch import nn
 
 from convbench.core.errors import CaseFailed, Impossible
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Recurrent, Whole
-from convbench.measure import attempts, first_call, harness
+from convbench.measure import agreement, attempts, first_call, harness
 from convbench.measure.counts import dispatched
 from convbench.measure.counts.counted import macs_by_stage
 from convbench.measure.parity import TOLERANCE
@@ -215,6 +215,21 @@ class NotFinite(Dropped):
         return self.linear(clip.flatten(2)) / torch.zeros(8) * 0
 
 
+class Steep(Dropped):
+    """Ill-conditioned: what rounding does to a weight is amplified by 100,000."""
+
+    def forward(self, clip):
+        return torch.sin(1e5 * self.linear(clip.flatten(2)))
+
+
+def rounded_otherwise(case_subject):
+    """As other kernels sum: each weight next to what it was."""
+    with torch.no_grad():
+        for weight in case_subject.model.parameters():
+            weight.mul_(1 + 5e-7)
+    return case_subject
+
+
 def only_zeros(case_subject):
     plain = case_subject.forward
     return replace(case_subject, forward=lambda *args: plain(*args) * 0)
@@ -232,9 +247,12 @@ def hardly_off(case_subject):
         ("Noisy", "only_zeros", "inference"),
         ("NotFinite", "hardly_off", "inference"),
         ("Dropped", "hardly_off", "inference"),
+        ("Steep", "only_zeros", "inference"),
+        ("Steep", "only_zeros", "train"),
+        ("Steep", "not_a_number", "inference"),
     ],
 )
-def test_what_chance_does_not_explain_is_wrong_however_random_eager_is(model, variant, scenario):
+def test_what_neither_chance_nor_rounding_explains_is_wrong_however_random_eager_is(model, variant, scenario):
     broken = Case(Whole(Choice(f"{__name__}:{model}")), SMALL, (Choice(f"{__name__}:{variant}"),), scenario)
     with pytest.raises(CaseFailed, match="not eager's output"):
         first_call.open_case(broken, seed=0)
@@ -249,6 +267,16 @@ def test_what_is_random_in_eager_may_be_as_far_from_it_as_chance_takes_eager_and
     case = Case(Whole(Choice(f"{__name__}:{model}")), SMALL, (variant,), scenario=scenario)
     _, opening = first_call.open_case(case, seed=0)
     assert ("random_output" in {getattr(result, "code", "") for result in opening}) is random
+
+
+@pytest.mark.parametrize(("model", "ill_conditioned"), [("Steep", True), ("Dropped", False)])
+@pytest.mark.parametrize("scenario", ["inference", "train"])
+def test_what_rounding_moves_may_be_as_far_from_eager_as_rounding_takes_eager_and_says_so(
+    model, ill_conditioned, scenario
+):
+    case = Case(Whole(Choice(f"{__name__}:{model}")), SMALL, (Choice(f"{__name__}:rounded_otherwise"),), scenario)
+    _, opening = first_call.open_case(case, seed=0)
+    assert ("ill_conditioned" in {getattr(result, "code", "") for result in opening}) is ill_conditioned
 
 
 class Plain(nn.Module):
@@ -353,8 +381,8 @@ def test_a_stage_that_is_never_called_itself_cannot_be_checkpointed(how, parts):
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
 def test_a_users_model_of_half_numbers_is_compared_as_such(kind):
     case_subject = subject.assemble(train(), seed=0)
-    assert first_call.tolerance(case_subject) == TOLERANCE[torch.float32]
-    assert first_call.tolerance(replace(case_subject, model=case_subject.model.to(kind))) == TOLERANCE[kind]
+    assert agreement.tolerance(case_subject) == TOLERANCE[torch.float32]
+    assert agreement.tolerance(replace(case_subject, model=case_subject.model.to(kind))) == TOLERANCE[kind]
 
 
 def test_a_layer_that_is_the_whole_model_is_not_said_to_be_int8():

@@ -18,8 +18,8 @@ from convbench.core.errors import CaseFailed, ConvbenchError
 from convbench.core.package import __version__
 from convbench.core.record import Case, Choice, Scalar
 from convbench.core.traits import of_variant
+from convbench.measure.agreement import tolerance
 from convbench.measure.attempts import explain
-from convbench.measure.first_call import tolerance
 from convbench.measure.parity import Parity, compare
 from convbench.models import network, values
 from convbench.models.deployment import Example

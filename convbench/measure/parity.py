@@ -21,6 +21,8 @@ from convbench.models.values import dense
 
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 5e-2, torch.int8: 1e-1}
 """Relative and absolute; outputs of an LSTM lie in [-1, 1]. Of gradients, and of int8: of the norm."""
+ROUNDING = {torch.float32: 1.3e-6, torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8}
+"""What rounding does to a number: of sums in float32 what torch.testing allows, of coarser types half a step."""
 OUTLIER = 3
 """So many tolerances a single number may be off where the arithmetic is coarse: of 16,384 a few are."""
 NEXT_TO_NOTHING = 1e-2
@@ -80,8 +82,16 @@ def _is_nan_alone(pairs: list[tuple[Any, Any]]) -> bool:
     return bool(wanted) and all(bool(reference.isnan().all()) for reference in wanted)
 
 
-def parity_of(pairs: list[tuple[Any, Any]]) -> Parity:
-    """The parity of values with those that were wanted; infinite where shapes differ or a value is not finite."""
+def norm_of(value: Any) -> float:
+    """The norm of a tensor or a number, without what is not finite."""
+    return float(torch.nan_to_num(_numbers(value).abs(), posinf=0.0).norm())
+
+
+def parity_of(pairs: list[tuple[Any, Any]], least: float = 0.0) -> Parity:
+    """The parity of values with those that were wanted; infinite where shapes differ or a value is not finite.
+
+    A norm below ``least`` counts as that.
+    """
     largest = squared = norm = 0.0
     for output, reference in pairs:
         actual, expected = _numbers(output), _numbers(reference)
@@ -94,7 +104,8 @@ def parity_of(pairs: list[tuple[Any, Any]]) -> Parity:
         largest = max(largest, float(difference.max()) if difference.numel() else 0.0)
         squared += float(difference.square().sum())
         norm += float(torch.nan_to_num(expected.abs()).square().sum())
-    relative = math.sqrt(squared) / math.sqrt(norm) if norm else (0.0 if squared == 0 else math.inf)
+    size = max(math.sqrt(norm), least)
+    relative = math.sqrt(squared) / size if size else (0.0 if squared == 0 else math.inf)
     return Parity(largest, math.inf if math.isnan(relative) else relative)
 
 

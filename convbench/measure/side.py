@@ -25,7 +25,8 @@ from convbench.core.record import Case, Finding, Protocol, Reading, Scalar, Whol
 from convbench.core.registry import probes
 from convbench.core.traits import own_process
 from convbench.measure import attempts, harness
-from convbench.measure.first_call import open_case, tolerance
+from convbench.measure.agreement import tolerance
+from convbench.measure.first_call import open_case
 from convbench.measure.machine import environment, nvml
 from convbench.measure.preflight import resolve
 from convbench.measure.selection import plan as plan_of

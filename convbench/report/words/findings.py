@@ -156,6 +156,10 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
         "Its output is random (dropout, sampling): eager's own differs with other random numbers; all that is known of "
         "the variant's is that it is no further off than chance may take it."
     ),
+    codes.ILL_CONDITIONED: lambda d: (
+        "It could be compared with eager only coarsely: with weights that differ by no more than rounding, eager's own "
+        f"output or gradients move by up to {percent(d['relative'])}."
+    ),
     codes.RANDOM_WORK: lambda d: (
         "Random numbers decide what it computes, as in stochastic depth: a forward pass took "
         f"{units.count(d['macs'])} MACs, and {units.count(d['other'])} with others. Its latency is of all that were "

@@ -1,0 +1,44 @@
+"""What one call of a case's subject returned, kept so that it can be compared."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+
+from convbench.measure.parity import NUMBERS
+from convbench.models import values
+from convbench.models.subject import Subject
+from convbench.models.training_step import Step
+
+
+def timed(subject: Subject) -> tuple[Any, float]:
+    start = time.perf_counter()
+    returned = subject.timed()
+    if torch.device(subject.device).type == "cuda":
+        torch.cuda.synchronize(subject.device)
+    seconds = time.perf_counter() - start
+    output = subject.output(returned)
+    return output if isinstance(output, Step) else copied(output), seconds
+
+
+def copied(output: Any) -> dict[str, Any]:
+    """What a model returned, leaf by leaf; compiled models write their next output over it."""
+    return {path: _kept(leaf) for path, leaf in values.leaves(output)}
+
+
+def _kept(leaf: Any) -> Any:
+    """A copy of a tensor, and a tensor of an array, which is compared as such; whatever else as it is."""
+    if isinstance(leaf, torch.Tensor):
+        return leaf.clone()
+    if isinstance(leaf, (np.ndarray, np.generic)) and leaf.dtype.kind in "biufc":
+        return torch.from_numpy(np.array(leaf))
+    return leaf
+
+
+def numbers(output: Any) -> dict[str, Any]:
+    """What can be compared of an output, by its path; of a training step its loss and gradients."""
+    parts = {"": output.loss, **output.gradients} if isinstance(output, Step) else output
+    return {path: values.dense(leaf) for path, leaf in parts.items() if isinstance(leaf, NUMBERS)}
