@@ -571,6 +571,12 @@ def guided(clip: Clip):
     return {"video": video, "goal": torch.randn(clip.batch, 512), "anchors": torch.zeros(5, clip.frames // 2)}
 
 
+def time_first(clip: Clip):
+    """As an LSTM reads it by default, with a first state that has nothing to do with time."""
+    video = clips(clip).transpose(0, 1)
+    return {"video": video, "done": torch.zeros(video.shape[:2]), "state": torch.zeros(2, clip.batch, 8)}
+
+
 def two_cameras(clip: Clip):
     return clips(replace(clip, batch=2 * clip.batch))
 

@@ -639,6 +639,14 @@ def test_a_step_is_given_a_moment_of_what_has_moments():
         assert run()[0] == {"video": (2, 1, 3, 32, 32), "goal": (2, 512), "anchors": (5, 8)}
 
 
+def test_a_step_is_given_a_moment_of_what_has_time_first():
+    """As torch's recurrent layers read it by default; it was refused, or the state was cut for a clip."""
+    streaming = case("Base", Clip(2, 16, 3, 32, 32), "streaming", inputs="field:time_first", step=f"{__name__}:shapes")
+    run = subject.assemble(streaming, 0).run
+    for _ in range(17):
+        assert run()[0] == {"video": (1, 2, 3, 32, 32), "done": (1, 2), "state": (2, 2, 8)}
+
+
 def test_a_step_without_a_moment_is_refused():
     """A frame was the whole clip, and latency a frame that of a clip."""
     streaming = case("OwnState", SMALL, "streaming", inputs="field:two_cameras", step="field:step")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import cycle
 from typing import Any
@@ -64,30 +64,39 @@ def _frames(subject: Subject) -> Iterator[torch.Tensor]:
 
 
 def _moments(subject: Subject) -> Iterator[Any]:
-    """The inputs at each moment: tensors (B, T, ...) cut to (B, 1, ...), whatever else as it is.
+    """The inputs at each moment: tensors (B, T, ...) cut to (B, 1, ...), or (T, B, ...) to (1, B, ...); others whole.
 
     T is that of the clip; where no input has as many frames, that of the input of most axes, such as a video of every
     second frame beside a goal. Raises ConvbenchError where no input has the clip's batch.
     """
     clip = subject.case.clip
     whole = _alone(subject.inputs)
-    series = [tensor for tensor in tensors(whole) if _is_series(tensor, clip)]
+    time = _time_axis(tensors(whole), clip)
+    series = [tensor for tensor in tensors(whole) if _is_series(tensor, clip, time)]
     if not series:
         raise ConvbenchError(
-            f"streaming: no input is a tensor (B, T, ...) of the clip's batch of {clip.batch}, so that none can be cut "
-            "at a moment: let inputs make such"
+            f"streaming: no input is a tensor (B, T, ...) of the clip's batch of {clip.batch}, or (T, B, ...) of its "
+            f"{clip.frames} frames too, so that none can be cut at a moment: let inputs make such"
         )
-    lengths = {tensor.shape[1] for tensor in series}
-    frames = clip.frames if clip.frames in lengths else max(series, key=torch.Tensor.dim).shape[1]
+    lengths = {tensor.shape[time] for tensor in series}
+    frames = clip.frames if clip.frames in lengths else max(series, key=torch.Tensor.dim).shape[time]
 
     def cut(t: int, tensor: torch.Tensor) -> torch.Tensor:
-        return tensor[:, t : t + 1] if _is_series(tensor, clip) and tensor.shape[1] == frames else tensor
+        is_cut = _is_series(tensor, clip, time) and tensor.shape[time] == frames
+        return tensor.narrow(time, t, 1) if is_cut else tensor
 
     return iter([mapped(partial(cut, t), whole) for t in range(frames)])
 
 
-def _is_series(tensor: torch.Tensor, clip: Clip) -> bool:
-    return tensor.dim() > 1 and tensor.shape[0] == clip.batch
+def _time_axis(inputs: Iterable[torch.Tensor], clip: Clip) -> int:
+    """0 where the input of most axes is (T, B, ...) of the clip, as LSTMs read it by default; else 1."""
+    largest = max(inputs, key=torch.Tensor.dim, default=None)
+    shape = () if largest is None else largest.shape[:2]
+    return 0 if shape == (clip.frames, clip.batch) != (clip.batch, clip.frames) else 1
+
+
+def _is_series(tensor: torch.Tensor, clip: Clip, time: int) -> bool:
+    return tensor.dim() > 1 and tensor.shape[1 - time] == clip.batch
 
 
 def _alone(inputs: Inputs) -> Any:
