@@ -44,8 +44,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """``-n auto``: one more than there are cores, since a fifth of the time a test waits for processes of its own."""
-    return available_cores() + 1
+    """``-n auto``: two more than there are cores, since much of the time a test waits for processes of its own."""
+    return available_cores() + 2
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

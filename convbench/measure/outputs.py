@@ -15,6 +15,7 @@ from convbench.models.training_step import Step
 
 
 def timed(subject: Subject) -> tuple[Any, float]:
+    """The output of one call, and its seconds."""
     start = time.perf_counter()
     returned = subject.timed()
     if torch.device(subject.device).type == "cuda":
