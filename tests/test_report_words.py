@@ -26,7 +26,7 @@ from convbench.core.registry import figures
 from convbench.core.statistics import Interval
 from convbench.core.text import inside as inside_sentence
 from convbench.report.export import summary
-from convbench.report.page import rows
+from convbench.report.page import rows, svg
 from convbench.report.page.view import view
 from convbench.report.terminal.advice import Advised, basis
 from convbench.report.words import advice, findings, names, quality, units
@@ -613,6 +613,24 @@ def test_whole_models_are_called_models_and_not_reducers():
     assert decision(headline_of(results([records.record(of, latency=2e-3) for of in sizes])), []).startswith(
         "Two models of a:b tie at "
     )
+
+
+def test_own_models_that_differ_in_options_have_a_row_each_and_are_called_by_what_differs():
+    """Of two there was one row, and its name was cut to the paths of its inputs; the mark of a second was not drawn."""
+    shared = {"inputs": "net:inputs", "stages": (("backbone", "cnn"), ("lstm", "rnn"))}
+    models = [Whole(Choice("net:build", (("classes", 37), ("hidden", size))), **shared) for size in (64, 256)]
+    whole = results([records.record(Case(model), latency=2e-3) for model in models])
+    headline = headline_of(whole)
+    assert [contender.result.case.architecture for contender in headline.by_series] == models
+    assert "take net:build(hidden=" in decision(headline, [])
+    assert names.labels(models) == ["net:build(hidden=64)", "net:build(hidden=256)"]
+    assert names.labels(models[:1]) == ["net:build"]
+    assert names.model(whole[0]) == "net:build(classes=37,hidden=64,inputs=net:inputs)"
+    (drawing,) = figures.get("reducers").build(whole)
+    drawn = svg.inline(drawing, "reducers")
+    for row, _ in enumerate(models):
+        assert f'<marker id="reducers-mmarks-{row}"' in drawn
+        assert f'data-part="marks-{row}" class="marks" points="' in drawn
 
 
 def test_a_run_of_whole_models_is_told_of_no_training():

@@ -120,12 +120,16 @@ class Whole:
     flops: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
+        return str(self.choice)
+
+    @property
+    def choice(self) -> Choice:
         """The model with its options and whatever else makes it another case, as ``net:build(k=3,inputs=net:two)``."""
         pairs = {"stages": self.stages, "flops": self.flops}
         joined = {key: "+".join(f"{name}:{path}" for name, path in value) for key, value in pairs.items()}
         further = {"inputs": self.inputs, "loss": self.loss, "step": self.step, **joined}
         options = tuple((key, value) for key, value in further.items() if value)
-        return str(replace(self.model, options=(*self.model.options, *options)))
+        return replace(self.model, options=(*self.model.options, *options))
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from convbench.analysis.costs.ranking import (
 )
 from convbench.analysis.results import Result, measured
 from convbench.core.findings import UNCOUNTED_OPERATORS, WITHHELD
+from convbench.core.record import Whole
 
 UNSURE = 0.2
 """Relative half width of the pick's latency from which on the answer is called unsure."""
@@ -101,15 +102,21 @@ class Headline:
     def by_series(self) -> list[Contender]:
         """A contender of each reducer or own model, in the ranking's order: the pick, of the others the fastest."""
         order = sorted(self.ranking, key=lambda contender: contender.result is not self.pick)
-        shown: dict[str, Contender] = {}
+        shown: dict[str | Whole, Contender] = {}
         for contender in order:
-            shown.setdefault(contender.result.series, contender)
-        return [contender for contender in self.ranking if contender is shown[contender.result.series]]
+            shown.setdefault(_row(contender.result), contender)
+        return [contender for contender in self.ranking if contender is shown[_row(contender.result)]]
 
     @property
     def ordered(self) -> bool:
         """Whether anything that was measured orders the contenders: their latency, or their parameters."""
         return self.timed or bool(self.pick and self.pick.params is not None)
+
+
+def _row(result: Result) -> str | Whole:
+    """What has a row of its own: a reducer at whatever size, and each model of a user's own, as its options are."""
+    architecture = result.case.architecture
+    return architecture if isinstance(architecture, Whole) else result.series
 
 
 def headline_of(results: Sequence[Result]) -> Headline:

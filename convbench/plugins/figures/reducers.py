@@ -8,11 +8,12 @@ from convbench.analysis.costs.headlines import Headline, headline_of
 from convbench.analysis.costs.ranking import MARGIN, Contender
 from convbench.analysis.results import Result
 from convbench.core import metrics
+from convbench.core.record import Whole
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.style import AREA, GRID, TEXT, WEIGHT, canvas, fitted, look
 from convbench.report.words import units
-from convbench.report.words.names import kind, same
+from convbench.report.words.names import kind, same, told_apart
 from convbench.report.words.numbers import TIE
 
 ROWS = 20
@@ -57,7 +58,7 @@ def _draw(rows: Sequence[Contender], headline: Headline, index: Mapping[int, int
             fontsize=10,
             color=TEXT,
         )
-    axes.set_yticks(range(len(rows)), [_name(row.result) for row in rows], fontsize=10)
+    axes.set_yticks(range(len(rows)), [fitted(name, LEFT - 8, 10) for name in _names(rows)], fontsize=10)
     axes.tick_params(length=0)
     axes.spines["left"].set_visible(False)
     axes.set_xlabel("Latency of a call · lower is better", color=TEXT)
@@ -76,8 +77,18 @@ def _draw(rows: Sequence[Contender], headline: Headline, index: Mapping[int, int
     )
 
 
-def _name(result: Result) -> str:
-    return fitted(f"{result.series} {result.lstm_input:,}" if result.lstm_input else result.series, LEFT - 8, 10)
+def _names(rows: Sequence[Contender]) -> list[str]:
+    """``fc 64``; the options of a user's own model where they differ."""
+    results = [row.result for row in rows]
+    models = [result.case.architecture for result in results]
+    return [
+        told_apart(model, models)
+        if isinstance(model, Whole)
+        else f"{result.series} {result.lstm_input:,}"
+        if result.lstm_input
+        else result.series
+        for result, model in zip(results, models, strict=True)
+    ]
 
 
 def _end(result: Result, ties: Sequence[Result]) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Mapping
+from functools import partial
 from itertools import groupby
 
 from convbench.report.drawing import Drawing
@@ -27,12 +29,13 @@ VARIABLES = {
 
 _OURS = r"(?:[xy]axis|[xy]label|crossover(?:-label)?|front|rings|[a-z]+-\d+)"
 _SCATTER = re.compile(
-    r'<g data-part="(?P<part>[\w-]+)">\s*<defs>\s*<path id="(?P<id>\w+)" d="(?P<shape>[^"]+)"[^>]*/>\s*</defs>\s*'
+    r'<g data-part="(?P<part>[\w-]+)">\s*(?:<defs>\s*<path id="\w+" d="[^"]+"[^>]*/>\s*</defs>\s*)?'
     r'<g clip-path="(?P<clip>[^"]+)">\s*(?P<uses>(?:<use [^>]*/>\s*)+)</g>\s*</g>'
 )
+_SHAPE = re.compile(r'<path id="(\w+)" d="([^"]+)"')
 _PATH = re.compile(r'<path d="([^"]+)"((?: clip-path="[^"]*")? style="[^"]*")/>')
 _TEXT = re.compile(r'<text style="([^"]*)"([^>]*)>([^<]*)</text>')
-_USE = re.compile(r'<use xlink:href="#\w+" x="([^"]+)" y="([^"]+)" style="([^"]*)"/>')
+_USE = re.compile(r'<use xlink:href="#(\w+)" x="([^"]+)" y="([^"]+)" style="([^"]*)"/>')
 
 
 def inline(drawing: Drawing, prefix: str) -> str:
@@ -77,19 +80,23 @@ def _names(text: str) -> str:
 
 
 def _points(text: str) -> str:
-    return _SCATTER.sub(_polyline, text)
+    """Scatters as polylines. A shape is defined in the first scatter that has it; later ones refer to it there."""
+    return _SCATTER.sub(partial(_polyline, dict(_SHAPE.findall(text))), text)
 
 
-def _polyline(match: re.Match[str]) -> str:
-    """One polyline for a scatter whose points look the same; the marker is the scatter's own shape."""
+def _polyline(shapes: Mapping[str, str], match: re.Match[str]) -> str:
+    """One polyline for a scatter whose points look the same, with a marker of its own; others as they are, with their
+    shape."""
     uses = _USE.findall(match["uses"])
+    name, shape = f"m{match['part']}", shapes[uses[0][0]]
     if len({style for *_, style in uses}) != 1:
-        return match[0]
-    name = f"m{match['part']}"
-    places = " ".join(f"{x},{y}" for x, y, _ in uses)
+        own = match["uses"].replace(f"#{uses[0][0]}", f"#{name}")
+        defined = f'<defs><path id="{name}" d="{shape}"/></defs>'
+        return f'<g data-part="{match["part"]}">{defined}<g clip-path="{match["clip"]}">{own}</g></g>'
+    places = " ".join(f"{x},{y}" for _, x, y, _ in uses)
     return (
-        f'<marker id="{name}" markerUnits="userSpaceOnUse" overflow="visible"><path d="{match["shape"]}" '
-        f'style="{uses[0][2]}"/></marker><polyline data-part="{match["part"]}" class="marks" points="{places}" '
+        f'<marker id="{name}" markerUnits="userSpaceOnUse" overflow="visible"><path d="{shape}" '
+        f'style="{uses[0][3]}"/></marker><polyline data-part="{match["part"]}" class="marks" points="{places}" '
         f'clip-path="{match["clip"]}" style="marker: url(#{name})"/>'
     )
 

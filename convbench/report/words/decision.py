@@ -14,10 +14,10 @@ from convbench.analysis.results import Result, costs, measured, triable
 from convbench.core import planned, shards
 from convbench.core.commands import Command
 from convbench.core.merging import SHARD
-from convbench.core.record import RunDescription
+from convbench.core.record import RunDescription, Whole
 from convbench.core.text import counted, cut, cut_name, one_line
 from convbench.report.words import units
-from convbench.report.words.names import after_norm, around, kind, reducer
+from convbench.report.words.names import after_norm, around, kind, reducer, told_apart
 
 TASKS = 3
 """Tasks that the sentence names; the others are counted."""
@@ -177,7 +177,10 @@ def _placed(headline: Headline, joined: str) -> str:
 
 
 def _name(result: Result, headline: Headline) -> str:
-    """The reducer at its size; with its options where another of that name has others."""
+    """The reducer at its size, or a user's model; with its options where another of that name has others."""
+    architecture = result.case.architecture
+    if isinstance(architecture, Whole):
+        return _short(told_apart(architecture, (contender.result.case.architecture for contender in headline.ranking)))
     alike = {reducer(contender.result) for contender in headline.ranking if contender.result.series == result.series}
     return _with_size(result, reducer(result) if len(alike) > 1 else result.series)
 
