@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from convbench.analysis.costs.headlines import Headline, headline_of
 from convbench.analysis.costs.ranking import MARGIN, Contender
 from convbench.analysis.results import Result
 from convbench.core import metrics
-from convbench.core.record import Whole
+from convbench.core.record import Parts
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.style import AREA, GRID, TEXT, WEIGHT, canvas, fitted, look
 from convbench.report.words import units
-from convbench.report.words.names import kind, same, told_apart
+from convbench.report.words.names import kind, labels, same
 from convbench.report.words.numbers import TIE
 
 ROWS = 20
@@ -78,17 +79,9 @@ def _draw(rows: Sequence[Contender], headline: Headline, index: Mapping[int, int
 
 
 def _names(rows: Sequence[Contender]) -> list[str]:
-    """``fc 64``; the options of a user's own model where they differ."""
-    results = [row.result for row in rows]
-    models = [result.case.architecture for result in results]
-    return [
-        told_apart(model, models)
-        if isinstance(model, Whole)
-        else f"{result.series} {result.lstm_input:,}"
-        if result.lstm_input
-        else result.series
-        for result, model in zip(results, models, strict=True)
-    ]
+    """``fc 64``; a LayerNorm, which all rows have or none, stands in the title."""
+    models = [row.result.case.architecture for row in rows]
+    return labels([replace(model, layer_norm=False) if isinstance(model, Parts) else model for model in models])
 
 
 def _end(result: Result, ties: Sequence[Result]) -> str:
