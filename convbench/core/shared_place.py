@@ -86,8 +86,10 @@ class Folder:
         return {file: (place / file).read_bytes() for file in FILES if (place / file).exists()}
 
     def holds(self, name: str, content: Content) -> bool:
+        """By their sizes first: a store on a network drive is not read whole at every push."""
         try:
-            return not is_part(self.read(name), content)
+            as_large = all((self.root / name / file).stat().st_size == len(data) for file, data in content.items())
+            return as_large or not is_part(self.read(name), content)
         except FileNotFoundError:
             return False
 
