@@ -75,7 +75,7 @@ def in_threads(around: Callable[[], AbstractContextManager[Any]]) -> Iterator[No
 
 
 class _Watch(threading.local):
-    """Which stages the call is in, thread by thread; a entry inside its own stage is none."""
+    """Which stages the call is in, thread by thread; an entry inside its own stage is none."""
 
     def __init__(self, enter: Enter, leave: Leave, used: set[StageEntry], stages: set[str]) -> None:
         self.enter, self.leave = enter, leave
