@@ -101,3 +101,12 @@ def test_cores_memory_and_the_fingerprint_know_the_container(tmp_path, monkeypat
     assert not named["cpu quota"].good
     assert "0.5 processors" in named["cpu quota"].message
     assert "memory limit" in named
+
+
+def test_a_process_that_lets_others_go_first_is_told(monkeypatch):
+    monkeypatch.setattr("psutil.Process.nice", lambda _: 0)
+    assert not list(doctor._niceness())
+    monkeypatch.setattr("psutil.Process.nice", lambda _: 10)
+    (check,) = doctor._niceness()
+    assert not check.good
+    assert check.message.startswith("10: other processes go first")

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 import convbench
@@ -93,6 +94,10 @@ def curves(run: convbench.Run) -> dict:
 def test_a_suite_on_two_hosts_has_every_visit_once_and_trains_bit_for_bit_as_on_one(cluster, tmp_path: Path) -> None:
     with convbench.executor("ray", "cpu", address=cluster.address, silence=30.0) as ray:
         run = convbench.run(TWO, executor=ray, out=tmp_path / "ray")
+        workers = [
+            process for process in psutil.process_iter(["cmdline"]) if "ray::Worker" in (process.info["cmdline"] or ())
+        ]
+        assert {worker.nice() for worker in workers} == {psutil.Process().nice()}
     alone = convbench.run(TWO, device="cpu", only=["*learn*"], out=tmp_path / "alone")
     assert {record.status for record in run.records} == {"ok"}
     assert curves(run) == curves(alone)

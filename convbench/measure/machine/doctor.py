@@ -47,6 +47,7 @@ def examine() -> Iterator[Examination]:
     yield from _allocators()
     yield _page_faults()
     yield _load()
+    yield from _niceness()
     yield from _container()
     yield from _extras()
     yield from _runtimes()
@@ -100,6 +101,14 @@ def _load() -> Examination:
     quiet = load < 0.5 * cores
     message = "quiet" if quiet else "others are working here: intervals will be wide; run again when it is quiet"
     return Examination("load", quiet, f"{load:.2f} on {counted(cores, 'core')}: {message}")
+
+
+def _niceness() -> Iterator[Examination]:
+    """Said where this process, and so all that it measures, has to let others go first."""
+    niceness = psutil.Process().nice()
+    if niceness > 0:
+        message = f"{niceness}: other processes go first, and what waits for a core is left out; start it without nice"
+        yield Examination("niceness", False, message)
 
 
 def _container() -> Iterator[Examination]:

@@ -27,12 +27,14 @@ RESTARTS = 20
 """How often a lost worker of a host is replaced."""
 FALSE_STARTS = 3
 """How many of them may end before their first word, as where an image cannot be had."""
-SECONDS_TO_SCHEDULE = 60.0
+SECONDS_TO_START = 60.0
 """After so long a worker that was not started is said to be missing; it is still taken when it comes."""
 REACHABLE = 5.0
 """Seconds to wait for the cluster's port."""
 LEAVE = 5.0
 """Seconds that workers get to end by themselves."""
+AS_ANY_PROCESS = {"env_vars": {"RAY_worker_niceness": "0"}}
+"""Ray gives its workers niceness 15: what else runs on a host would go before all that is measured there."""
 
 
 @executors.register("ray")
@@ -126,7 +128,7 @@ class _Engine:
             ready, _ = self.ray.wait(list(waiting), num_returns=len(waiting), timeout=0, fetch_local=False)
         for reference in ready:
             events += self._heard(waiting[reference])
-        return [*events, *self._unscheduled()]
+        return [*events, *self._not_started()]
 
     def drop(self, worker: str) -> None:
         remote = self.remotes.pop(worker, None)
@@ -206,7 +208,9 @@ class _Engine:
         self._starts[key] = self._starts.get(key, 0) + 1
         name = f"{node['NodeID'][:12]}/{slot}/{self._starts[key]}"
         bound = self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        kind = self.ray.remote(Worker).options(scheduling_strategy=bound, max_restarts=0, **share)
+        kind = self.ray.remote(Worker).options(
+            scheduling_strategy=bound, max_restarts=0, runtime_env=AS_ANY_PROCESS, **share
+        )
         actor = kind.remote(name, node["NodeID"], replace(self.spec, slot=slot))
         self.remotes[name] = _Remote(name, node["NodeID"], slot, actor, time.monotonic(), actor.describe.remote())
 
@@ -268,13 +272,17 @@ class _Engine:
         self.leave_out(remote.name)
         return [Absent(remote.node[:8], reason)]
 
-    def _unscheduled(self) -> Iterator[Event]:
-        """Hosts that have no room for their worker, each said once."""
+    def _not_started(self) -> Iterator[Event]:
+        """Workers that are waited for too long, each said once. Ray does not tell one without room from a slow one."""
         for remote in self.remotes.values():
             late = remote.piece < 0 and remote.waiting is not None
-            if late and not remote.missed and time.monotonic() - remote.request_time > SECONDS_TO_SCHEDULE:
+            if late and not remote.missed and time.monotonic() - remote.request_time > SECONDS_TO_START:
                 remote.missed = True
-                yield Lost(remote.name, "its CPUs or GPUs are taken by other work of the cluster")
+                yield Lost(
+                    remote.name,
+                    "it has not started: its CPUs or GPUs are taken by other work of the cluster, or the host is too "
+                    "busy (the option start says how long to wait)",
+                )
 
 
 def _library() -> Any:
