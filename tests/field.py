@@ -360,6 +360,8 @@ class Works(Base):
         self.how = how
         if how == "sparse":
             self.register_buffer("neighbours", torch.eye(20).to_sparse())
+        if how == "sparse rows":
+            self.rows = nn.Parameter(torch.eye(6).to_sparse_csr())
 
     def forward(self, x):
         match self.how:
@@ -371,6 +373,9 @@ class Works(Base):
                 assert super().forward(x).requires_grad
             case "sparse":
                 return torch.sparse.mm(self.neighbours, super().forward(x).flatten(0, 1).t()).to_sparse()
+            case "sparse rows":
+                vectors = self.vectors(x)
+                return self.rnn((self.rows @ vectors.flatten(0, 1).t()).t().unflatten(0, vectors.shape[:2]))[0]
             case "vmap":
                 return self.rnn(torch.vmap(lambda frame: self.cnn(frame).mean((2, 3)), 1, 1)(x))[0]
             case "jvp":
@@ -563,6 +568,10 @@ def observed(clip: Clip):
 
 def named_observation(clip: Clip):
     return Observation(**observed(clip))
+
+
+def observation(clip: Clip):
+    return tuple(observed(clip).values())
 
 
 def guided(clip: Clip):

@@ -210,6 +210,7 @@ def test_a_model_off_meta_has_everything_but_a_prediction():
         ("Works/needs gradients", {"not_in_inference_mode"}),
         ("Works/threads", {"own_threads", "not_predicted"}),
         ("Works/sparse", {"not_on_meta", "not_predicted"}),
+        ("Works/sparse rows", {"not_on_meta", "not_predicted"}),
         ("Works/vmap", set()),
         ("Works/jvp", set()),
         ("Works/later", set()),
@@ -252,8 +253,8 @@ def test_a_mapping_without_a_truth_is_the_one_argument_or_the_keywords():
     assert [(len(inputs.args), list(inputs.kwargs)) for inputs in taken] == [(1, []), (0, ["image", "speed"])]
 
 
-@pytest.mark.parametrize("inputs", ["observed", "named_observation"])
-def test_a_dictionary_or_a_named_tuple_is_the_one_argument_of_a_model_that_takes_it(inputs):
+@pytest.mark.parametrize("inputs", ["observed", "named_observation", "observation"])
+def test_a_dictionary_or_a_tuple_is_the_one_argument_of_a_model_that_takes_it(inputs):
     assert value(measured(case("Observes", inputs=f"field:{inputs}"), COUNTS), "macs") == CONV + LSTM
     if inputs == "observed":
         with pytest.raises(TypeError, match="unexpected keyword argument 'image'"):

@@ -62,7 +62,7 @@ class Inputs:
 def inputs(case: Case, seed: int, device: str, model: nn.Module) -> Inputs:
     """Seeded standard-normal clips (B, T, C, H, W), or what the user's input factory makes of the clip shape.
 
-    A list or named tuple of a factory's is the model's arguments, or its one argument where the model does not take so
+    A list or tuple of a factory's is the model's arguments, or its one argument where the model takes that and not so
     many; a dictionary, or any other mapping, is its keywords, or its one argument where the model takes that and not
     these keywords.
     """
@@ -77,9 +77,7 @@ def inputs(case: Case, seed: int, device: str, model: nn.Module) -> Inputs:
     match batch:
         case torch.Tensor() | PackedSequence():
             return Inputs((batch,))
-        case list() if not takes(model, batch):
-            return Inputs((batch,))
-        case tuple() if hasattr(batch, "_fields") and not takes(model, batch):
+        case tuple() | list() if not takes(model, batch) and takes(model, (batch,)):
             return Inputs((batch,))
         case tuple() | list():
             return Inputs(tuple(batch))

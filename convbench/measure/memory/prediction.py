@@ -158,10 +158,10 @@ def _predict(subject: Subject, until: float) -> Prediction:
     static = weights_bytes(subject.model) + subject.inputs.bytes
     step, peak = subject.run, Peak(torch.device(subject.device), until)
     if not isinstance(step, TrainingStep):
-        with peak, in_threads(_refused):
+        with peak.followed(), in_threads(_refused):
             step()
         return Prediction(static + peak.libraries, peak.highest, 0)
-    with peak, in_threads(_refused):
+    with peak.followed(), in_threads(_refused):
         step.backward(step.forward())
     static += peak.libraries
     trained = [parameter for parameter in step.parameters if parameter.grad is not None]
@@ -215,6 +215,19 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.alive = 0
         self.highest = 0
         self.workspaces: dict[str, int] = {}
+        self.without_storage: torch.layout | None = None
+
+    @contextmanager
+    def followed(self) -> Iterator[None]:
+        """Follow what is called inside. Raises CaseFailed at its end where tensors had no storage, as sparse ones.
+
+        Not at once: what is raised while torch asks such a tensor for its device ends the process.
+        """
+        with self:
+            yield
+        if self.without_storage:
+            layout = str(self.without_storage).removeprefix("torch.").strip("_")
+            raise CaseFailed("error", f"not predicted: shapes do not tell the bytes of its {layout} tensors")
 
     @property
     def libraries(self) -> int:
@@ -231,12 +244,12 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if func.namespace == "aten" and torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), COMPOSITE.name):
             with self:
                 return _composed(func)(*args, **kwargs)
-        before = {id(tensor.untyped_storage()) for tensor in _fake((args, kwargs))}
+        before = {id(tensor.untyped_storage()) for tensor in self._stored((args, kwargs))}
         result = cudnn.STANDINS.get(func, func)(*args, **kwargs)
         self.workspaces |= cudnn.cublas_bytes(func, self.device, self.capability)
         if func.overloadpacket is torch.ops.aten.set_:  # another view of a storage that is there
             return result
-        new = [tensor for tensor in _fake(result) if id(tensor.untyped_storage()) not in before]
+        new = [tensor for tensor in self._stored(result) if id(tensor.untyped_storage()) not in before]
         for tensor in new:
             self._born(tensor.untyped_storage())
         scratch, reserve = extra_bytes(func, args, result)
@@ -246,6 +259,14 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
             weakref.finalize(_lifetime(result), self._shrink, reserve)
         self.highest = max(self.highest, self.alive + scratch)
         return result
+
+    def _stored(self, values: Any) -> list[torch.Tensor]:
+        """The fake tensors in a value that have a storage."""
+        fake = _fake(values)
+        for tensor in fake:
+            if tensor.layout is not torch.strided:
+                self.without_storage = tensor.layout
+        return [tensor for tensor in fake if tensor.layout is torch.strided]
 
     def _born(self, storage: torch.UntypedStorage) -> None:
         self._grow(storage.nbytes())
