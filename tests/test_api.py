@@ -13,6 +13,7 @@ from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 import records
@@ -261,14 +262,14 @@ def test_an_executor_that_a_script_brings_knows_what_the_script_registers(tmp_pa
     """It was made without cases, and its processes did not find the reducer."""
     brought = SCRIPT.replace("run = ", 'with convbench.executor("isolated") as measuring:\n    run = ')
     (tmp_path / "mine.py").write_text(brought.replace('out="out"', 'executor=measuring, out="out"') % QUICK)
-    done = python("mine.py", cwd=tmp_path)
+    done = forked.python("mine.py", cwd=tmp_path)
     assert done.stdout.splitlines() == ["this line runs once a process", "['ok'] [None]"], done.stderr
 
 
 def test_a_model_that_is_defined_in_the_script_is_measured(tmp_path: Path) -> None:
     script = SCRIPT.replace('"reducer": "corner"', '"model": "__main__:Whole"').replace("class Corner", WHOLE, 1)
     (tmp_path / "mine.py").write_text(script % QUICK)
-    done = python("mine.py", cwd=tmp_path)
+    done = forked.python("mine.py", cwd=tmp_path)
     assert done.stdout.splitlines() == ["this line runs once a process", "['ok'] [None]"], done.stderr
 
 
