@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -341,6 +342,27 @@ def test_a_base_that_does_not_build_is_a_failed_build_and_leaves_nothing(reposit
     ):
         pass
     assert run(repository, "worktree", "list").count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "message", "code"),
+    [
+        ("make lib && make kernels", "&& is a shell's, and no shell runs it: write --build \"sh -c '...'\"", 2),
+        ("python version.py > version.txt", "> is a shell's", 2),
+        ("CC=clang make", "there is no program 'CC=clang', and no shell runs it", 5),
+        (" ", "there is no command in it", 2),
+        ("false", "(exit code 1): it printed nothing", 5),
+    ],
+)
+def test_a_build_that_no_shell_runs_is_told_so(repository, folder, command, message, code):
+    """It was an argument of the first program, which may have ended well."""
+    here = sides.Here.at(repository, "smoke")
+    with (
+        pytest.raises(ConvbenchError, match=re.escape(message)) as error,
+        sides.materialise("main~1", here, folder, command),
+    ):
+        pass
+    assert error.value.exit_code == code
 
 
 def test_a_build_that_is_over_its_time_is_ended_with_what_it_has_started(repository, folder, monkeypatch):

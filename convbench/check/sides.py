@@ -23,6 +23,8 @@ from convbench.core.errors import BuildFailed, ConvbenchError
 from convbench.core.text import cut
 
 BUILD_TIMEOUT = 900.0
+SHELL = {"&&", "||", "|", ">", ">>"}
+NO_SHELL = "no shell runs it: write --build \"sh -c '...'\""
 
 
 @dataclass(frozen=True)
@@ -171,12 +173,21 @@ def _wheel(wheel: Path, here: Here, folder: Path) -> Side:
 def _build(command: str, root: Path, here: Here, folder: Path) -> None:
     """Run a command in a tree, where one stands in it; what it leaves running ends with the scratch folder."""
     if command:
-        try:
-            words = shlex.split(command)
-        except ValueError as error:
-            raise ConvbenchError(f"--build {command!r}: {error}") from error
         environment = {**git.environment(), **scratch.mark(folder)}
-        _run(words, here.cwd_in(root), environment, f"--build {command!r} failed in {root.name}")
+        _run(_words(command), here.cwd_in(root), environment, f"--build {command!r} failed in {root.name}")
+
+
+def _words(command: str) -> list[str]:
+    """A command's words. Raises ConvbenchError where it has none, or one of a shell's, which would be an argument."""
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise ConvbenchError(f"--build {command!r}: {error}") from error
+    if not words:
+        raise ConvbenchError(f"--build {command!r}: there is no command in it")
+    if of_shell := SHELL.intersection(words):
+        raise ConvbenchError(f"--build {command!r}: {min(of_shell)} is a shell's, and {NO_SHELL}")
+    return words
 
 
 def _path(what: str) -> Path:
@@ -200,8 +211,10 @@ def _run(command: list[str], cwd: Path, environment: dict[str, str], failure: st
             except BaseException:
                 scratch.kill_group(process)  # with its compilers
                 raise
+    except FileNotFoundError as error:  # cd, or a variable's assignment
+        raise BuildFailed(f"{failure}: there is no program {command[0]!r}, and {NO_SHELL}") from error
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BuildFailed(f"{failure}: {error}") from error
     if process.returncode:
-        lines = (errors or output).decode(errors="replace").strip().splitlines()[-3:]
+        lines = (errors or output).decode(errors="replace").strip().splitlines()[-3:] or ["it printed nothing"]
         raise BuildFailed(f"{failure} (exit code {process.returncode}): {' | '.join(lines)}")
