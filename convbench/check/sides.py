@@ -7,6 +7,7 @@ left behind is removed by the next.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ import sysconfig
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from importlib.machinery import all_suffixes
 from pathlib import Path
 
 from convbench.check.wheel import unpack
@@ -32,7 +34,7 @@ class Side:
     """Code that workers import: ``root`` is its tree (None for a wheel), ``cwd`` and ``paths`` where modules are found.
 
     ``suite`` is the file that stands in this tree where the head's suite stands in its own; ``empty`` are submodules
-    that could not be filled.
+    that could not be filled; ``checkout_of`` is the working tree beside which a commit was checked out.
     """
 
     label: str
@@ -44,13 +46,31 @@ class Side:
     dirty: bool = False
     suite: Path | None = None
     empty: tuple[str, ...] = ()
+    checkout_of: Path | None = None
 
-    @property
-    def hint(self) -> str:
-        """What may be why it cannot be imported: submodules whose commit this clone does not have."""
-        if not self.empty:
+    def hint(self, reason: str) -> str:
+        """Words that follow why it fails: of a checkout what it lacks, and what to do; empty where that is not why."""
+        if not re.search("No module named|No such file|cannot be imported", reason):
             return ""
-        return f"; its submodules {', '.join(self.empty)} are empty: git submodule update --init, with their history"
+        if self.empty:
+            listed = ", ".join(self.empty)
+            return f"; its submodules {listed} are empty: git submodule update --init, with their history"
+        for text in re.findall(r"'([^']{1,200})'", reason):
+            if path := self._ignored(text):
+                return f"; git ignores {path}, so that no checkout has it: make it, or copy it there, by --build"
+        return ""
+
+    def _ignored(self, text: str) -> str:
+        """The file or module of that name which only the working tree has, and git ignores; empty for none."""
+        if not (self.root and self.checkout_of):
+            return ""
+        modules = (folder / text.replace(".", "/") for folder in self.paths)
+        places = [self.cwd / text, *(Path(f"{module}{end}") for module in modules for end in ("", *all_suffixes()))]
+        for path in (place.relative_to(self.root) for place in places if place.is_relative_to(self.root)):
+            lacks = (self.checkout_of / path).exists() and not (self.root / path).exists()
+            if lacks and git.ignores(self.checkout_of, path):
+                return str(path)
+        return ""
 
 
 @dataclass(frozen=True)
@@ -131,7 +151,9 @@ def materialise(what: str, here: Here, folder: Path, build: str = "") -> Iterato
             _build(build, folder / "base", here, folder)
             label = f"{what} ({commit[:12]})" if not commit.startswith(what) else commit[:12]
             # What its build leaves there is no change: a commit and a command say what it is.
-            yield replace(_tree(label, folder / "base", here), empty=empty, dirty=False)
+            yield replace(
+                _tree(label, folder / "base", here), empty=empty, dirty=False, checkout_of=here.top
+            )
     elif path.is_dir():
         _build(build, path.resolve(), here, folder)
         yield _tree(what, path.resolve(), here)
