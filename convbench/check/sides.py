@@ -151,9 +151,7 @@ def materialise(what: str, here: Here, folder: Path, build: str = "") -> Iterato
             _build(build, folder / "base", here, folder)
             label = f"{what} ({commit[:12]})" if not commit.startswith(what) else commit[:12]
             # What its build leaves there is no change: a commit and a command say what it is.
-            yield replace(
-                _tree(label, folder / "base", here), empty=empty, dirty=False, checkout_of=here.top
-            )
+            yield replace(_tree(label, folder / "base", here), empty=empty, dirty=False, checkout_of=here.top)
     elif path.is_dir():
         _build(build, path.resolve(), here, folder)
         yield _tree(what, path.resolve(), here)

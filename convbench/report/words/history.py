@@ -132,7 +132,7 @@ def drift(course: Course) -> str:
 
 
 def quiet(history: History) -> str:
-    """Of the series without a change: how many, and what would have been seen in them; and how many changed long ago."""
+    """Of the series without a change: how many, and what would have been seen in them; and how many changed before."""
     still = [course for course in history.courses if not course.drift]
     calm = [course for course in still if not course.changes]
     old = [course for course in still if course.changes and not any(map(history.is_news, course.changes))]
