@@ -85,7 +85,8 @@ def run(
     """Measure a suite, as ``convbench run`` does, into the directory ``out`` (default ``reports/NAME``).
 
     ``only`` and ``skip`` are globs over case ids or their parts; ``overrides``, as ``variant=eager``, change the suite,
-    and so do ``metrics``, the names of the probes to run, and ``budget``, the seconds that the run may take.
+    and so do ``metrics``, the names of the probes to run, which leave quality out unless overrides speak of it, and
+    ``budget``, the seconds that the run may take.
     ``executor`` is a name, with its ``executor_options``, or an object that measures; ``progress`` is True for a
     bar on standard error, or a ``Watcher`` of your own. ``until_sure`` goes on until the answer is settled. A run that
     is already in the directory is set aside, or with ``resume`` gone on with. A case that fails is a failed record.

@@ -20,7 +20,7 @@ from convbench.suite.layout import KNOWN, SuiteLayout, TrainingLayout, sections
 from convbench.suite.many import as_list
 from convbench.suite.matrix import Axes, Sweep
 from convbench.suite.mistakes import Location, Mistakes, quoted
-from convbench.suite.overrides import apply
+from convbench.suite.overrides import WITHOUT_QUALITY, apply, metrics_alone
 from convbench.suite.source import find, loader, parse, read
 from convbench.suite.trials import trial_cases
 from convbench.suite.values import Plain, Values, expand
@@ -38,7 +38,11 @@ OF_DATA = "suite"
 
 @dataclass(frozen=True, repr=False)
 class Suite:
-    """What to measure and how. ``text`` is the YAML as read; ``metrics`` names probes, empty for all of them."""
+    """What to measure and how. ``text`` is the YAML as read; ``metrics`` names probes, empty for all of them.
+
+    ``left_out`` is how many cases of quality are not among the cases, since the overrides ask for metrics alone;
+    ``overrides`` then say so.
+    """
 
     name: str
     path: str
@@ -49,6 +53,7 @@ class Suite:
     profile: bool = False
     overrides: tuple[str, ...] = ()
     description: str = ""
+    left_out: int = 0
 
     def __repr__(self) -> str:
         return f"Suite({self.name!r}, {counted(len(self.cases), 'case')})"
@@ -99,17 +104,19 @@ def _built(text: str, source: str, stem: str, overrides: Sequence[str]) -> Suite
     trials = trial_cases(cases, layout.quality, layout.training, tasks, mistakes)
     if layout.quality != "none" and not trials:
         mistakes.fail(_NOTHING_TO_TRY)
+    left_out = trials if metrics_alone(overrides) else ()
     names = tuple(dict.fromkeys(name for name in metrics if name))
     return Suite(
         name=layout.name or stem,
         path=source,
         text=text,
-        cases=cases + trials,
+        cases=cases if left_out else cases + trials,
         protocol=layout.protocol.built(layout.training),
         metrics=names,
         profile=layout.profile,
-        overrides=tuple(overrides),
+        overrides=(*overrides, WITHOUT_QUALITY) if left_out else tuple(overrides),
         description=layout.description,
+        left_out=len(left_out),
     )
 
 
