@@ -104,8 +104,8 @@ def _built(text: str, source: str, stem: str, overrides: Sequence[str]) -> Suite
     trials = trial_cases(cases, layout.quality, layout.training, tasks, mistakes)
     if layout.quality != "none" and not trials:
         mistakes.fail(_NOTHING_TO_TRY)
-    left_out = trials if metrics_alone(overrides) else ()
     names = tuple(dict.fromkeys(name for name in metrics if name))
+    left_out = trials if names and metrics_alone(overrides) else ()
     return Suite(
         name=layout.name or stem,
         path=source,

@@ -41,7 +41,7 @@ def apply(data: dict[str, Any], override: str, mistakes: Mistakes) -> None:
 
 
 def metrics_alone(overrides: Iterable[str]) -> bool:
-    """Whether they ask for metrics and do not speak of quality: whoever wants params does not want hours of training."""
+    """Whether they ask for metrics and do not speak of quality: whoever wants params wants no hours of training."""
     keys = {override.partition("=")[0].split(".")[0].strip() for override in overrides}
     return "metrics" in keys and not keys & {"quality", "training"}
 
