@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import StringIO
+from pathlib import PurePath
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,7 +14,7 @@ from ruamel.yaml import YAML
 
 from convbench.core.errors import SuiteError
 from convbench.core.record import Case, Choice, Protocol, Whole
-from convbench.core.text import counted
+from convbench.core.text import counted, cut
 from convbench.suite import plugs
 from convbench.suite.axes import AXES, OF_PARTS, AxesLayout, ClipLayout, PatternLayout, RecurrentLayout
 from convbench.suite.layout import KNOWN, SuiteLayout, TrainingLayout, sections
@@ -79,12 +80,26 @@ def from_data(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> Suite:
     Raises SuiteError with every mistake, as places in that text, and for what YAML has no word for.
     """
     try:
-        plain = json.loads(json.dumps(data))
+        plain = json.loads(json.dumps(data, default=_plain))
     except (TypeError, ValueError) as error:
         raise SuiteError(f"a suite is plain data (text, numbers, lists, mappings): {error}") from error
     text = StringIO()
     YAML(typ="safe", pure=True).dump(plain, text)
     return _built(text.getvalue(), OF_DATA, OF_DATA, overrides)
+
+
+def _plain(value: object) -> Any:
+    """What ``json`` does not know and is plain data all the same. Raises TypeError for what is not."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, range):
+        return list(value)
+    if isinstance(value, PurePath):
+        return str(value)
+    if callable(to_list := getattr(value, "tolist", None)):  # numbers and arrays of numpy
+        return to_list()
+    remedy = ": register it, or name it as module:name" if callable(value) else ""
+    raise TypeError(f"{cut(repr(value), 80)} is none{remedy}")
 
 
 def _built(text: str, source: str, stem: str, overrides: Sequence[str]) -> Suite:
