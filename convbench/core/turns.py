@@ -7,7 +7,8 @@ from functools import wraps
 from threading import RLock
 from typing import ParamSpec, TypeVar
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 _turn = RLock()
 
 
