@@ -29,11 +29,14 @@ from convbench.check import live as pairs
 from convbench.check.outcome import Timing
 from convbench.check.rule import Rule
 from convbench.check.settings import Settings
+from convbench.core import installed
 from convbench.core.commands import Command
+from convbench.core.registry import reducers
 from convbench.core.statistics import Interval
 from convbench.measure.live import measurement
 from convbench.measure.live import module as live
 from convbench.models.inputs import Inputs
+from convbench.runs import script
 
 QUICK = {"max_time": 0.05, "max_warmup": 0.02, "min_samples": 6, "visits": 1}
 MEASURING = ("run", "check", "bisect", "count", "measure", "compare")
@@ -284,6 +287,17 @@ def test_a_script_without_a_main_guard_measures_what_it_registers(tmp_path: Path
     (tmp_path / "mine.py").write_text(SCRIPT % QUICK)
     done = python("mine.py", cwd=tmp_path)
     assert done.stdout.splitlines() == ["this line runs once a process", "['ok'] [None]"], done.stderr
+
+
+def test_a_plugin_that_a_function_registers_is_told_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under a main guard, or in a test, it was an "unknown reducer" that stood on the shelf."""
+    monkeypatch.setattr(installed, "_broken", {})
+    imports = script.UserImports(("records",), plugins=(("reducer", "inner", "records"), ("reducer", "gap", "records")))
+    list(reducers)
+    imports.load()
+    with pytest.raises(convbench.ConvbenchError, match=r"unknown reducer 'inner'.* at the top of its module"):
+        reducers.get("inner")
+    assert len(installed.broken()) == 1
 
 
 def test_an_executor_that_a_script_brings_knows_what_the_script_registers(tmp_path: Path) -> None:
