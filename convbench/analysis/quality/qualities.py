@@ -137,6 +137,11 @@ def by_task(members: Iterable[Quality]) -> dict[tuple[str, Clip], list[Quality]]
     return cells
 
 
+def task_name(task: str, clip: Clip | None, several_clips: bool) -> str:
+    """The task, with the clip where there are several."""
+    return f"{task} on {clip}" if several_clips else task
+
+
 def seed_table(members: Sequence[Quality]) -> Floats:
     """Test accuracies as a table (seeds, configurations), NaN where a run was not sound."""
     seeds = sorted({seed for quality in members for seed in quality.by_seed})
