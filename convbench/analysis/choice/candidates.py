@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from convbench.analysis.inference.arrays import Floats
-from convbench.analysis.quality.qualities import Quality, costs_of, seed_table
+from convbench.analysis.quality.qualities import Quality, costs_of, fewest_clips, seed_table
 from convbench.analysis.results import Group, Result
 from convbench.core.record import EAGER
 from convbench.core.traits import FP32
@@ -117,6 +117,11 @@ def rank(candidate: Candidate, name: CostName) -> tuple[float, float, float, str
 def by_seed(candidates: Sequence[Candidate]) -> Floats:
     """The seed table of the candidates' qualities."""
     return seed_table([candidate.quality for candidate in candidates])
+
+
+def clips_of(candidates: Iterable[Candidate]) -> int:
+    """How many test clips the candidates' accuracies are shares of, at least."""
+    return fewest_clips(candidate.quality for candidate in candidates)
 
 
 def _unusable(quality: Quality, costs: Sequence[Result]) -> Why | None:
