@@ -18,6 +18,7 @@ from convbench.analysis.choice.by_task import recommendations
 from convbench.analysis.choice.recommendation import Ask
 from convbench.analysis.costs.headlines import headline_of
 from convbench.analysis.quality.qualities import by_task, qualities
+from convbench.analysis.results import result as result_of
 from convbench.analysis.results import results
 from convbench.core import findings as codes
 from convbench.core import metrics, visits
@@ -30,7 +31,7 @@ from convbench.report.page import rows, svg
 from convbench.report.page.view import view
 from convbench.report.terminal.advice import Advised, basis
 from convbench.report.words import advice, findings, names, quality, units
-from convbench.report.words.answer import answer, cautions, sentences
+from convbench.report.words.answer import answer, cautions, confidence, sentences
 from convbench.report.words.budget import fitting
 from convbench.report.words.decision import Step, command, decision, next_steps
 
@@ -602,21 +603,29 @@ def test_whole_models_are_called_models_and_not_reducers():
     assert decision(headline_of(whole), []).startswith("Two models tie at ")
     (drawing,) = figures.get("reducers").build(whole)
     assert drawing.title.startswith("Latency by model: whole models, ")
-    assert "each model at its fastest" in drawing.caption
+    assert "a row is a model, all else alike" in drawing.caption
     assert all("each bar is one model, split" in bars.caption for bars in figures.get("stages").build(whole))
     page, text = view(run, whole), summary.markdown(run, models)
     assert page["kind"] == "model"
-    assert "### Each model at its fastest\n\n| Model | " in text
+    assert not page["sized"], "they have no LSTM input size that convbench knows"
+    assert "### The models, fastest first\n\n| Model | " in text
     alone = view(run, results([records.record()]))
     assert alone["kind"] == "reducer"
+    assert alone["ranked"] == "Each reducer at its fastest"
     sizes = [Case(Whole(Choice("a:b", (("hidden", size),)))) for size in (32, 64)]
     assert decision(headline_of(results([records.record(of, latency=2e-3) for of in sizes])), []).startswith(
-        "Two models of a:b tie at "
+        "Two models tie at "
     )
+    others = [Case(Whole(Choice("c:d", (("hidden", size),)))) for size in (32, 64)]
+    four = results([records.record(of, latency=2e-3) for of in (*sizes, *others)])
+    assert decision(headline_of(four), []).startswith("Four models tie at "), "not two, as there are names"
 
 
 def test_own_models_that_differ_in_options_have_a_row_each_and_are_called_by_what_differs():
-    """Of two there was one row, and its name was cut to the paths of its inputs; the mark of a second was not drawn."""
+    """Of two there was one row, and its name was cut to the paths of its inputs; the mark of a second was not drawn.
+
+    Sentences and tables called either by all of its options, and of two one had a bar by stage.
+    """
     shared = {"inputs": "net:inputs", "stages": (("backbone", "cnn"), ("lstm", "rnn"))}
     models = [Whole(Choice("net:build", (("classes", 37), ("hidden", size))), **shared) for size in (64, 256)]
     whole = results([records.record(Case(model), latency=2e-3) for model in models])
@@ -625,12 +634,34 @@ def test_own_models_that_differ_in_options_have_a_row_each_and_are_called_by_wha
     assert "take net:build(hidden=" in decision(headline, [])
     assert names.labels(models) == ["net:build(hidden=64)", "net:build(hidden=256)"]
     assert names.labels(models[:1]) == ["net:build"]
-    assert names.model(whole[0]) == "net:build(classes=37,hidden=64,inputs=net:inputs)"
+    assert [names.model(result) for result in whole] == names.labels(models)
+    assert {row.cells[0] for row in rows.first(whole)} == set(names.labels(models))
+    assert names.model(result_of(whole[0].record)).startswith("net:build(classes=37,hidden=64,inputs="), "of no run"
+    (stages, *_) = figures.get("stages").build(whole)
+    assert {label.get_text() for label in stages.figure.axes[0].get_yticklabels()} == set(names.labels(models))
     (drawing,) = figures.get("reducers").build(whole)
     drawn = svg.inline(drawing, "reducers")
     for row, _ in enumerate(models):
         assert f'<marker id="reducers-mmarks-{row}"' in drawn
         assert f'data-part="marks-{row}" class="marks" points="' in drawn
+
+
+def test_what_the_headline_names_for_positions_stands_in_figure_and_table_at_its_own_size():
+    """It named avg-k at one size, and the figure and the table below it showed avg-k at another, its fastest."""
+    cases = {records.case("gap"): 2e-3, records.case("fc", 8): 2.01e-3, records.case("fc", 512): 2e-3}
+    case_results = results([records.record(of, samples=201, latency=time) for of, time in cases.items()])
+    headline = headline_of(case_results)
+    assert decision(headline, []).endswith("or fc at LSTM input 8 if position matters.")
+    assert {contender.result.lstm_input for contender in headline.by_series} == {32, 8}
+
+
+def test_those_that_may_be_slower_are_of_those_that_tie():
+    """Three that tied were followed by "3 more may be tied or not": the same three."""
+    alike = {"gap": (2.0e-3, 2.2e-3), "gmp": (2.1e-3, 2.4e-3), "gem": (2.0e-3, 2.5e-3)}
+    case_results = results([visited(name, *times) for name, times in alike.items()])
+    headline = headline_of(case_results)
+    assert len(headline.tied) == 3
+    assert f", {headline.confidence.open} of those tied may be slower" in confidence(headline, [])
 
 
 def test_a_run_of_whole_models_is_told_of_no_training():

@@ -121,7 +121,8 @@ def _columns_of(metric: Metric) -> list[Column]:
 
 
 def _reducer(row: Entry) -> str:
-    return names.with_norm(row.result.case.architecture)
+    architecture = row.result.case.architecture
+    return names.with_norm(architecture) if isinstance(architecture, Parts) else names.reducer(row.result)
 
 
 def _variant(row: Entry) -> str:

@@ -147,7 +147,9 @@ def _table(members: Sequence[Result], width: int) -> Table:
     }
     shown = _shown(cells, width)
     for column in shown:
-        grid.add_column(column.heading, justify="right" if column.numeric else "left", no_wrap=column.numeric)
+        grid.add_column(
+            column.heading, justify="right" if column.numeric else "left", no_wrap=column.numeric, overflow="fold"
+        )
     for row in zip(*shown.values(), strict=True):
         grid.add_row(*map(Text, row))
     return grid
