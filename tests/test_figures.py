@@ -19,7 +19,7 @@ from matplotlib.textpath import TextPath
 from convbench.analysis.costs.headlines import headline_of
 from convbench.analysis.results import part_of_call, results
 from convbench.core import metrics
-from convbench.core.record import Case, Choice, Visit, Whole
+from convbench.core.record import Case, Choice, Clip, Visit, Whole
 from convbench.core.registry import figures
 from convbench.core.statistics import Interval
 from convbench.report.drawing import ratios, scales, style
@@ -150,6 +150,18 @@ def test_an_architecture_without_a_sound_run_is_no_point():
 
     assert drawn(None).count("PathCollection") == 2
     assert "PathCollection" not in drawn("dead_run")
+
+
+def test_each_length_of_clip_has_its_own_costs_below_its_quality():
+    """Below what was learnt from longer clips stood the latencies of the shorter."""
+    tried = []
+    for frames in (8, 16):
+        for size in (32, 64):
+            of = records.case("fc", size, clip=Clip(frames=frames))
+            tried += [records.lesson(0.9, of=of), records.record(of, latency=frames * 1e-3)]
+    captions = [drawing.caption for drawing in figures.get("quality-by-size").build(results(tried))]
+    for caption, frames in zip(captions, (8, 16), strict=True):
+        assert f"cost, without variants, on clip 1x{frames}x3x64x64." in caption
 
 
 def test_what_has_one_size_is_not_drawn_against_sizes():
