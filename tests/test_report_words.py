@@ -30,6 +30,7 @@ from convbench.report.export import summary
 from convbench.report.page import rows, svg
 from convbench.report.page.view import view
 from convbench.report.terminal.advice import Advised, basis
+from convbench.report.terminal.table import Results
 from convbench.report.words import advice, findings, names, quality, units
 from convbench.report.words.answer import answer, cautions, confidence, sentences
 from convbench.report.words.budget import fitting
@@ -139,6 +140,20 @@ def test_another_situation_is_named_by_what_is_not_as_in_the_answer():
     assert "Fastest in streaming: gap, LSTM input 32, eager (100 µs a call)." in text
     assert "takes 1.66×" in text
     assert "and 1.66× the time" in text
+
+
+def test_another_machine_of_a_merged_run_is_named_wherever_its_times_stand():
+    """ "Fastest in clip 1x8x3x64x64" was said of what another machine had measured, and a table headed like those here."""
+    here = [records.record(records.case(name), latency=3e-3) for name in ("gap", "gmp", "gem")]
+    clip = records.case("gap", clip=Clip(frames=8))
+    run_records = [*here, records.record(clip, latency=1e-3, environment="e2")]
+    run = records.run_of(run_records, environments={"e1": {}, "e2": {}})
+    assert "Fastest in clip 1x8x3x64x64, in another environment: gap" in answer(run, run_records)
+    assert " · 1 other environment · " in view(run, results(run_records))["place"]
+    assert "environment" in [column.key for column in rows.columns(results(run_records))]
+    out = io.StringIO()
+    Console(file=out, width=120, color_system=None).print(Results(run_records))
+    assert "clip 1x8x3x64x64, fp32, environment e2" in out.getvalue()
 
 
 def test_what_stands_otherwise_around_the_reducer_is_another_situation_and_is_named():

@@ -184,11 +184,12 @@ def result(
     memory = metrics.CPU_PEAK if record.case.device.startswith("cpu") else metrics.CUDA_PEAK
     memory = metrics.RUNTIME_PEAK if record.samples(metrics.RUNTIME_PEAK) else memory
     fields = (metrics.PARAMS, metrics.MACS, metrics.FLOPS, memory, metrics.COLD_CALL)
-    exact = (typical(record, metric) for metric in fields)
+    params, macs, flops, peak, cold = (typical(record, metric) for metric in fields)
     by_scope = latencies.machines([record]) if machines is None else machines
     architecture = record.case.architecture
     alike = common.get(architecture.model.name, frozenset()) if isinstance(architecture, Whole) else frozenset()
-    return Result(record, group(record), latencies.latency_of(record, by_scope), *exact, alike)
+    latency = latencies.latency_of(record, by_scope)
+    return Result(record, group(record), latency, params, macs, flops, peak, cold, alike)
 
 
 def results(records: Iterable[Record]) -> list[Result]:

@@ -174,6 +174,7 @@ _ELSE = (
         lambda row: str(row.result.group.threads or units.MISSING),
         metrics.THREADS.name,
     ),
+    Column("environment", "Environment", lambda row: row.result.group.environment, "environment", numeric=False),
 )
 _LATENCY = (
     Column("interval", "95 % interval", lambda row: units.bounds(row.result.latency), _width),
