@@ -143,7 +143,7 @@ def test_another_situation_is_named_by_what_is_not_as_in_the_answer():
 
 
 def test_another_machine_of_a_merged_run_is_named_wherever_its_times_stand():
-    """ "Fastest in clip 1x8x3x64x64" was said of what another machine had measured, and a table headed like those here."""
+    """It was "fastest in clip 1x8x3x64x64", without a word of the machine; a table had the heading of one here."""
     here = [records.record(records.case(name), latency=3e-3) for name in ("gap", "gmp", "gem")]
     clip = records.case("gap", clip=Clip(frames=8))
     run_records = [*here, records.record(clip, latency=1e-3, environment="e2")]
