@@ -661,13 +661,23 @@ def test_own_models_that_differ_in_options_have_a_row_each_and_are_called_by_wha
         assert f'data-part="marks-{row}" class="marks" points="' in drawn
 
 
-def test_what_the_headline_names_for_positions_stands_in_figure_and_table_at_its_own_size():
-    """It named avg-k at one size, and the figure and the table below it showed avg-k at another, its fastest."""
+def test_what_the_headline_names_for_positions_stands_in_figure_and_table():
+    """It named avg-k at one size, and the figure and the table below it showed avg-k only at another, its fastest."""
     cases = {records.case("gap"): 2e-3, records.case("fc", 8): 2.01e-3, records.case("fc", 512): 2e-3}
     case_results = results([records.record(of, samples=201, latency=time) for of, time in cases.items()])
     headline = headline_of(case_results)
     assert decision(headline, []).endswith("or fc at LSTM input 8 if position matters.")
-    assert {contender.result.lstm_input for contender in headline.by_series} == {32, 8}
+    assert {contender.result.lstm_input for contender in headline.by_series} == {32, 8, 512}
+
+
+def test_of_more_models_than_have_room_the_pick_is_drawn_and_the_others_are_counted():
+    alike = [records.record(Case(Whole(Choice("net:build", (("k", k),)))), latency=2e-3) for k in range(25)]
+    light = replace(alike[-1], readings=(records.reading("params", 1), records.reading("latency_s", *[2.1e-3] * 9)))
+    many = results([*alike[:-1], light])
+    (drawing,) = figures.get("reducers").build(many)
+    assert len(drawing.marks) == 21
+    assert "a row is a model (4 more in the table), all else alike" in drawing.caption
+    assert [24] in drawing.marks.values(), "the pick, the slowest of those tied"
 
 
 def test_those_that_may_be_slower_are_of_those_that_tie():

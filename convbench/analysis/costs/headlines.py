@@ -100,15 +100,15 @@ class Headline:
 
     @property
     def by_series(self) -> list[Contender]:
-        """A contender of each reducer or own model, by rank: what the headline names, of the others the fastest."""
-        order = sorted(
-            self.ranking,
-            key=lambda contender: (contender.result is not self.pick, contender.result is not self.placed),
-        )
-        shown: dict[str | Whole, Contender] = {}
-        for contender in order:
-            shown.setdefault(contender.result.row, contender)
-        return [contender for contender in self.ranking if contender is shown[contender.result.row]]
+        """The fastest contender of each reducer or own model, and what the headline names, in the ranking's order."""
+        fastest: dict[str | Whole, Contender] = {}
+        for contender in self.ranking:
+            fastest.setdefault(contender.result.row, contender)
+        return [
+            contender
+            for contender in self.ranking
+            if contender is fastest[contender.result.row] or contender.result in (self.pick, self.placed)
+        ]
 
     @property
     def ordered(self) -> bool:

@@ -30,7 +30,9 @@ def reducers(results: Sequence[Result]) -> Iterator[Drawing]:
     headline = headline_of(results)
     if headline.timed:
         index = {id(result): number for number, result in enumerate(results)}
-        yield _draw(headline.by_series[:ROWS], headline, index)
+        named = (headline.pick, headline.placed)
+        rows = [row for at, row in enumerate(headline.by_series) if at < ROWS or row.result in named]
+        yield _draw(rows, headline, index)
 
 
 def _draw(rows: Sequence[Contender], headline: Headline, index: Mapping[int, int]) -> Drawing:
@@ -68,7 +70,7 @@ def _draw(rows: Sequence[Contender], headline: Headline, index: Mapping[int, int
         name="reducers",
         title=f"Latency by {word}: {same(rows[0].result)}",
         caption=(
-            f"How to read this: {_rows_are(word)}, all else alike. Bars are 95 % "
+            f"How to read this: {_rows_are(word, len(headline.by_series) - len(rows))}, all else alike. Bars are 95 % "
             f"intervals over fresh processes where there were several, n of them{_BAND if len(rows) > 1 else '.'}"
         ),
         figure=axes.figure,  # type: ignore[arg-type]
@@ -78,10 +80,10 @@ def _draw(rows: Sequence[Contender], headline: Headline, index: Mapping[int, int
     )
 
 
-def _rows_are(word: str) -> str:
-    if word == "model":
-        return "a row is a model"
-    return "each reducer at its fastest, what the headline names at its own size"
+def _rows_are(word: str, left_out: int) -> str:
+    """What has a row, and how many have none for want of room."""
+    rows = "a row is a model" if word == "model" else "each reducer at its fastest, and what the headline names"
+    return f"{rows} ({left_out:,} more in the table)" if left_out else rows
 
 
 def _names(rows: Sequence[Contender]) -> list[str]:
