@@ -25,7 +25,7 @@ from convbench.report.words.names import advisable, around, configuration, model
 from convbench.report.words.numbers import accuracy, amount, cheapest, costs, likely, limit_name, percent, points
 
 WHY: Mapping[Why, str] = {
-    "dead": "most of its runs learnt nothing or collapsed",
+    "dead": "most runs learnt nothing or collapsed",
     "failed": "every run failed",
     "unsound": "no run was sound",
     "beyond": "accuracy at the equal budget not known",
