@@ -1,7 +1,7 @@
 """What ``import convbench`` offers: the verbs of the command line as functions, and live modules counted and compared.
 
 Everything raises ConvbenchError, with the sentence that the command line would print. It works from a script without a
-``__main__`` guard, from a notebook and from an interactive session.
+``__main__`` guard, from a notebook and from an interactive session. Threads of a process measure in turns.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from convbench.core.errors import ConvbenchError
 from convbench.core.record import Protocol
 from convbench.core.registry import SHELVES, Registry, did_you_mean
 from convbench.core.text import cut, listed
+from convbench.core.turns import in_turn
 from convbench.report.run import Run
 from convbench.suite import Suite, from_data
 from convbench.suite import load as load_suite
@@ -61,11 +62,12 @@ def load(suite: str | Path | Mapping[str, Any] | Suite, overrides: str | Sequenc
     if isinstance(suite, Mapping):
         return from_data(suite, _texts("overrides", overrides))
     if not isinstance(suite, (str, Path)):
-        raise ConvbenchError(f"suite: {_shown(suite)} is none: name a file or a suite that ships, or give plain data")
+        raise ConvbenchError(f"suite: {_shown(suite)} is no suite: name a file or one that ships, or give plain data")
     imports.add_suite_folder(Path(suite))
     return load_suite(str(suite), _texts("overrides", overrides))
 
 
+@in_turn
 def run(
     suite: str | Path | Mapping[str, Any] | Suite,
     *,
@@ -85,7 +87,8 @@ def run(
     """Measure a suite, as ``convbench run`` does, into the directory ``out`` (default ``reports/NAME``).
 
     ``only`` and ``skip`` are globs over case ids or their parts; ``overrides``, as ``variant=eager``, change the suite,
-    and so do ``metrics``, the names of the probes to run, and ``budget``, the seconds that the run may take.
+    and so do ``metrics``, the names of the probes to run, which leave quality out unless overrides speak of it, and
+    ``budget``, the seconds that the run may take.
     ``executor`` is a name, with its ``executor_options``, or an object that measures; ``progress`` is True for a
     bar on standard error, or a ``Watcher`` of your own. ``until_sure`` goes on until the answer is settled. A run that
     is already in the directory is set aside, or with ``resume`` gone on with. A case that fails is a failed record.
@@ -150,6 +153,7 @@ def report(*runs: Run | str | Path, out: str | Path | None = None) -> Path:
     return side_by_side.write([(run.description, list(run.records)) for run in opened], folder / "compare.html")
 
 
+@in_turn
 def check(
     suite: str | Path,
     base: str | Path,
@@ -185,6 +189,7 @@ def check(
         return against_base.check(request, side, settings, rule, SilentAnnouncer(), budget)
 
 
+@in_turn
 def bisect(
     suite: str | Path,
     good: str,
@@ -248,6 +253,7 @@ def history(
     return overview.history(question, *(confirm.stored(kept) if kept else ()))
 
 
+@in_turn
 def count(model: nn.Module, /, *args: Any, **kwargs: Any) -> Count:
     """Parameters and MACs of one call of a live module on these inputs, in all and by module; LSTMs are counted right.
 
@@ -263,6 +269,7 @@ def count(model: nn.Module, /, *args: Any, **kwargs: Any) -> Count:
     return count.count(model, Inputs(args, kwargs))
 
 
+@in_turn
 def measure(model: nn.Module, /, *args: Any, protocol: Protocol | None = None, **kwargs: Any) -> Measurement:
     """Latency with its interval, peak memory and findings of a live module on these inputs, measured in this process.
 
@@ -282,6 +289,7 @@ def measure(model: nn.Module, /, *args: Any, protocol: Protocol | None = None, *
     return measurement.measure(model, Inputs(args, kwargs), replace(checked(protocol or Protocol()), visits=1))
 
 
+@in_turn
 def compare(
     first: Callable[..., Any], second: Callable[..., Any], /, *args: Any, detect: float = 0.05, **kwargs: Any
 ) -> Comparison:
@@ -348,10 +356,12 @@ def _executor(
         raise ConvbenchError(
             "executor_options are of an executor that is named: give those of an object when it is made"
         )
+    if not isinstance(options, Mapping):
+        raise ConvbenchError(f"executor_options={_shown(options)}: give a mapping, as {{'workers': 8}}")
     if executor is None or isinstance(executor, str):
         checked = executor_options.executor_options(executor, [options])
         return preparation.executor_of(suite, device, executor, probes, checked)
-    if not all(callable(getattr(executor, part, None)) for part in ("run", "call")):
+    if isinstance(executor, type) or not all(callable(getattr(executor, part, None)) for part in ("run", "call")):
         raise ConvbenchError(f"executor: {_shown(executor)} measures nothing: name one, or give what executor() makes")
     return nullcontext(executor)
 

@@ -1,4 +1,4 @@
-"""The command line as a person calls it: in a process of its own."""
+"""The command line as a person calls it: in a process of its own, new or forked."""
 
 from __future__ import annotations
 
@@ -7,20 +7,23 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
+
 TESTS = Path(__file__).parent
 
 
-def start(*words: str, cwd: Path, path: Path = TESTS, columns: int = 100, **more) -> subprocess.Popen[str]:
-    """``convbench WORDS`` in a folder, on a terminal of that width; modules are found at ``path``."""
-    environment = os.environ | {"PYTHONPATH": str(path), "COLUMNS": str(columns)}
-    command = [sys.executable, "-m", "convbench", *words]
+def start(*words: str, cwd: Path, **more) -> subprocess.Popen[str]:
+    """``convbench WORDS`` in a folder, in a new process that can be killed."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, cwd=cwd, env=environment, **pipes, **more)
+    return subprocess.Popen([sys.executable, "-m", "convbench", *words], cwd=cwd, env=_environment(), **pipes, **more)
 
 
-def convbench(*words: str, cwd: Path, **more) -> subprocess.CompletedProcess[str]:
-    """What comes of it; it may fail, but not with a traceback."""
-    process = start(*words, cwd=cwd, **more)
-    out, err = process.communicate(timeout=300)
-    assert "Traceback" not in err, err
-    return subprocess.CompletedProcess(words, process.returncode, out, err)
+def convbench(*words: str, cwd: Path, path: Path = TESTS, columns: int = 100) -> subprocess.CompletedProcess[str]:
+    """What comes of it, in a forked process; it may fail, but not with a traceback. Modules are found at ``path``."""
+    done = forked.python("-m", "convbench", *words, cwd=cwd, env=_environment(path, columns))
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def _environment(path: Path = TESTS, columns: int = 100) -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(path), "COLUMNS": str(columns)}

@@ -1,7 +1,4 @@
-"""Do what pages of the documentation say: ``python tests/docs_page.py PAGE.md...`` in an empty directory.
-
-Each page has a process and a folder of its own, ``0``, ``1``, ...; what is said there is in ``said.txt`` beside its
-files, and a line of JSON has the exit codes of all. The processes are forked from one that has imported the libraries.
+"""Do what a page of the documentation says: ``python tests/docs_page.py PAGE.md`` in an empty directory.
 
 1. A block with ``title="name"`` becomes the file of that name; a ``pyproject.toml`` among them is installed, as far as
    its entry points go.
@@ -12,10 +9,6 @@ files, and a line of JSON has the exit codes of all. The processes are forked fr
 
 from __future__ import annotations
 
-import gc
-import importlib
-import json
-import os
 import re
 import shlex
 import sys
@@ -27,8 +20,6 @@ from typing import Any, NamedTuple
 import jsonschema
 from ruamel.yaml import YAML
 
-LIBRARIES = ("torch", "pandas", "scipy.stats", "matplotlib.figure", "typer", "rich.table", "pydantic")
-"""What takes long to import and knows nothing of plug-ins."""
 FENCE = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 BREAKS = set(";|&()<>")
 
@@ -130,22 +121,5 @@ def _do(block: Block, session: dict[str, Any]) -> None:
             jsonschema.validate(YAML(typ="safe").load(block.text), suite.schema())
 
 
-def apart(page: Path, folder: Path) -> int:
-    """The exit code of a forked process that follows the page in a new folder."""
-    folder.mkdir()
-    if child := os.fork():
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    os.chdir(folder)
-    with open("said.txt", "w") as output:  # noqa: PTH123
-        os.dup2(output.fileno(), 1)
-        os.dup2(output.fileno(), 2)
-    follow(page)
-    sys.exit()
-
-
 if __name__ == "__main__":
-    os.environ.setdefault("COLUMNS", "120")
-    for library in LIBRARIES:
-        importlib.import_module(library)
-    gc.freeze()
-    print(json.dumps([apart(Path(page), Path(str(at)).absolute()) for at, page in enumerate(sys.argv[1:])]))
+    follow(Path(sys.argv[1]))

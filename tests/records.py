@@ -201,13 +201,13 @@ def own_records() -> list[Record]:
     return measured
 
 
-CHANCE = {"identity": 0.1, "direction": 0.125, "binding": 0.25, "order": 0.1}
+CHANCE = {"identity": 0.1, "direction": 0.125, "binding": 0.25, "order": 0.1, "sides": 0.5}
 
 
 def lesson(
     accuracy: float = 0.8, task: str = "direction", seed: int = 0, rate: float = 2e-3, *, of: Case | None = None, **more
 ) -> Record:
-    """A training run that ended at this test accuracy, over ten checkpoints; ``flag`` and ``control`` by name."""
+    """A training that ended at this test accuracy, over ten checkpoints; ``flag``, ``control``, ``clips`` by name."""
     base = of or case()
     chance, flag, control = CHANCE.get(task, 0.1), more.pop("flag", None), more.pop("control", None)
     val, steps = more.pop("val", accuracy), [70 * (i + 1) for i in range(10)]
@@ -216,6 +216,7 @@ def lesson(
     ends = {"train_accuracy": min(1.0, accuracy + 0.05), "majority_accuracy": chance + 0.005, "classes": 1 / chance}
     expected = {"frame-shuffle": 0.5, "label-permutation": chance}.get(control)
     ends |= {"control_expected": expected} if expected else {}
+    ends |= {"test_clips": more.pop("clips")} if "clips" in more else {}
     readings = [
         reading("steps", *steps),
         Reading(Metric("train_flops", "FLOP"), tuple(work * step for step in steps)),

@@ -18,7 +18,8 @@ from convbench.analysis.compare import (
 from convbench.analysis.results import results
 from convbench.analysis.stored_runs import machine_slowdown
 from convbench.core.comparability import differing, fingerprint
-from convbench.core.record import Protocol, Reading, Visit
+from convbench.core.record import Case, Choice, Protocol, Reading, Visit, Whole
+from convbench.report.page.compare import view
 from convbench.report.words.comparison import notes, sentence, warnings
 
 CASES = [records.case("gap"), records.case("fc", 128), records.case("gap", variant="compile")]
@@ -99,6 +100,17 @@ def test_conditions_are_no_caution_where_nothing_was_timed():
 def test_matches_are_grouped_by_the_values_of_a_column():
     groups = by_axis(match([measured(1), measured(1)]), "reducer")
     assert {name: len(members) for name, members in groups.items()} == {"fc": 1, "gap": 2}
+
+
+def test_own_models_are_no_backbones_and_are_called_by_what_differs():
+    """Each stood with all of its options among the backbones, and so among the reducers of a run that has none."""
+    models = [Case(Whole(Choice("net:build", (("classes", 37), ("hidden", size))))) for size in (64, 256)]
+    own = [measured(scale, models) for scale in (1, 2)]
+    assert [*by_axis(match(own), "backbone")] == ["whole models"]
+    runs = [records.run_of([result.record for result in members]) for members in own]
+    (word, table), *_ = view(runs, own, match(own))["summaries"]
+    assert word == "model"
+    assert {row[0] for row in table} == {"net:build(hidden=64)", "net:build(hidden=256)"}
 
 
 def test_some_kib_that_another_kernel_takes_make_no_other_machine():

@@ -119,6 +119,19 @@ def test_a_run_at_chance_or_far_below_the_others_collapsed_without_a_flag(reache
     assert (quality.fallen, len(quality.by_seed)) == (fallen, 5 - fallen)
 
 
+def test_a_run_on_few_clips_learnt_where_it_is_more_than_halfway_to_all_of_them():
+    """Every run with 8 of 8 clips right had learnt nothing, as no number of so few tells it from chance at 99.9 %."""
+    reached = (1.0, 0.625, 0.875, 0.5, 0.125)
+    quality = only([records.lesson(a, "sides", s, clips=8) for s, a in enumerate(reached)])
+    assert sorted(quality.by_seed) == [0, 2]
+
+
+def test_luck_with_few_clips_is_no_collapse():
+    accuracies = (0.9, 0.9, 0.5, 0.9, 0.5)
+    few, many = ([records.lesson(a, seed=s, clips=n) for s, a in enumerate(accuracies)] for n in (20, 1000))
+    assert (only(few).collapsed, only(many).collapsed) == (0, 2)
+
+
 def test_noise_is_no_collapse():
     quality = only([records.lesson(a, seed=s) for s, a in enumerate((0.9, 0.75, 0.82, 0.7, 0.95))])
     assert quality.fallen == 0

@@ -9,10 +9,13 @@ import random
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
+import forked
 import numpy as np
 import pytest
 import records
@@ -27,13 +30,17 @@ from convbench.check import live as pairs
 from convbench.check.outcome import Timing
 from convbench.check.rule import Rule
 from convbench.check.settings import Settings
+from convbench.core import installed
 from convbench.core.commands import Command
+from convbench.core.registry import reducers
 from convbench.core.statistics import Interval
 from convbench.measure.live import measurement
 from convbench.measure.live import module as live
 from convbench.models.inputs import Inputs
+from convbench.runs import script
 
 QUICK = {"max_time": 0.05, "max_warmup": 0.02, "min_samples": 6, "visits": 1}
+MEASURING = ("run", "check", "bisect", "count", "measure", "compare")
 SUITE = {"matrix": {"reducer": ["gap", "gmp"], "clip": "1x2x3x8x8"}, "metrics": ["params", "macs"]}
 SCRIPT = """
 import convbench
@@ -96,6 +103,7 @@ def test_a_run_is_opened_and_reported_without_torch_and_without_fcntl(tmp_path: 
     records.stored(tmp_path, measured)
     script = f"""
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 sys.modules["torch"] = sys.modules["fcntl"] = None
 import convbench
@@ -208,6 +216,15 @@ def test_mistakes_are_the_sentences_of_the_command_line(tmp_path: Path) -> None:
             lambda: convbench.run(SUITE, executor=5),
             "executor: 5 measures nothing: name one, or give what executor.. makes",
         ),
+        (lambda: convbench.run(SUITE, executor=convbench.Executor), "executor: <class .* measures nothing"),
+        (
+            lambda: convbench.run(SUITE, executor="fake", executor_options=["machines=2"]),
+            r"executor_options=\['machines=2'\]: give a mapping",
+        ),
+        (
+            lambda: convbench.load({"matrix": {"reducer": nn.Flatten}}),
+            "a suite is plain data .*: <class .*Flatten'> is none: register it, or name it as module:name",
+        ),
         (lambda: convbench.open_run(""), "path is empty: name a file or a directory"),
         (lambda: convbench.open_run(None), "path: None is no path"),
         (lambda: convbench.report("", out="page"), "path is empty"),
@@ -248,6 +265,22 @@ def test_what_no_call_can_mean_is_refused_in_a_sentence(call, message: str) -> N
         call()
 
 
+def test_a_suite_of_data_takes_what_numpy_and_python_have_for_lists_and_numbers() -> None:
+    sizes = convbench.load({"matrix": {"reducer": ["fc"], "lstm_input": [16, 32]}})
+    for value in (np.arange(16, 33, 16), range(16, 33, 16), (np.int64(16), np.int32(32))):
+        data = MappingProxyType({"matrix": MappingProxyType({"reducer": ["fc"], "lstm_input": value})})
+        assert convbench.load(data).cases == sizes.cases
+
+
+def test_threads_of_a_process_measure_in_turns() -> None:
+    """Two counts at once saw each other's threads, two measurements at once crashed."""
+    assert all(hasattr(getattr(api, name), "__wrapped__") for name in MEASURING)
+    lstm, vectors = nn.LSTM(8, 4), torch.zeros(3, 1, 8)
+    with ThreadPoolExecutor(4) as threads:
+        counts = list(threads.map(lambda _: convbench.count(lstm, vectors).macs, range(8)))
+    assert set(counts) == {3 * 4 * 4 * (8 + 4)}
+
+
 # --- Scripts, and what is no script -----------------------------------------------------------------------------------
 
 
@@ -257,18 +290,29 @@ def test_a_script_without_a_main_guard_measures_what_it_registers(tmp_path: Path
     assert done.stdout.splitlines() == ["this line runs once a process", "['ok'] [None]"], done.stderr
 
 
+def test_a_plugin_that_a_function_registers_is_told_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under a main guard, or in a test, it was an "unknown reducer" that stood on the shelf."""
+    monkeypatch.setattr(installed, "_broken", {})
+    imports = script.UserImports(("records",), plugins=(("reducer", "inner", "records"), ("reducer", "gap", "records")))
+    list(reducers)
+    imports.load()
+    with pytest.raises(convbench.ConvbenchError, match=r"unknown reducer 'inner'.* at the top of its module"):
+        reducers.get("inner")
+    assert len(installed.broken()) == 1
+
+
 def test_an_executor_that_a_script_brings_knows_what_the_script_registers(tmp_path: Path) -> None:
     """It was made without cases, and its processes did not find the reducer."""
     brought = SCRIPT.replace("run = ", 'with convbench.executor("isolated") as measuring:\n    run = ')
     (tmp_path / "mine.py").write_text(brought.replace('out="out"', 'executor=measuring, out="out"') % QUICK)
-    done = python("mine.py", cwd=tmp_path)
+    done = forked.python("mine.py", cwd=tmp_path)
     assert done.stdout.splitlines() == ["this line runs once a process", "['ok'] [None]"], done.stderr
 
 
 def test_a_model_that_is_defined_in_the_script_is_measured(tmp_path: Path) -> None:
     script = SCRIPT.replace('"reducer": "corner"', '"model": "__main__:Whole"').replace("class Corner", WHOLE, 1)
     (tmp_path / "mine.py").write_text(script % QUICK)
-    done = python("mine.py", cwd=tmp_path)
+    done = forked.python("mine.py", cwd=tmp_path)
     assert done.stdout.splitlines() == ["this line runs once a process", "['ok'] [None]"], done.stderr
 
 
@@ -371,7 +415,7 @@ def test_a_small_module_is_shown_in_units_that_fit() -> None:
 
 
 def test_what_is_no_suite_is_one_sentence() -> None:
-    with pytest.raises(convbench.ConvbenchError, match="suite: None is none: name a file or a suite that ships"):
+    with pytest.raises(convbench.ConvbenchError, match="suite: None is no suite: name a file or one that ships"):
         convbench.run(None)
 
 

@@ -167,6 +167,16 @@ def test_no_column_is_cut_off_on_a_desktop_or_on_paper(show, name):
     assert page.evaluate(HIDDEN, "#table thead th, .ranking thead th") == []
 
 
+def test_a_long_name_on_a_narrow_screen_is_no_column_of_letters(show):
+    """An own model's name stood in seven letters a line, and "tied" was cut off."""
+    page = show("default", viewport={"width": 700, "height": 900})
+    settle(page)
+    page.evaluate("document.querySelector('.ranking tbody th').append('x'.repeat(80))")
+    name = page.locator(".ranking tbody th").first
+    assert name.evaluate("cell => cell.clientWidth > 250 && cell.clientHeight < 120")
+    assert page.locator(".ranking .factor").first.evaluate("cell => cell.scrollWidth <= cell.clientWidth")
+
+
 def test_a_phone_shows_latency_and_ties_without_scrolling(show):
     page = show("default", **PHONE)
     settle(page)

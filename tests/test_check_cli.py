@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
+import forked
 import psutil
 import pytest
 import records
@@ -61,20 +62,18 @@ def environment(tmp: Path) -> dict[str, str]:
     return variables | {"TMPDIR": str(tmp), "XDG_CACHE_HOME": str(tmp / "cache"), "COLUMNS": "160"}
 
 
-def start(here: Path, *words: str, fake: bool = True, **variables: str) -> subprocess.Popen:
-    program = ["-c", WITH_FAKE] if fake else ["-m", "convbench"]
+def start(here: Path, *words: str) -> subprocess.Popen:
+    """In a new process, which can be killed with all of its group."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    everything = environment(here.parent) | variables
-    return subprocess.Popen(
-        [sys.executable, *program, *words], cwd=here, env=everything, start_new_session=True, **pipes
-    )
+    command = [sys.executable, "-c", WITH_FAKE, *words]
+    return subprocess.Popen(command, cwd=here, env=environment(here.parent), start_new_session=True, **pipes)
 
 
-def convbench(here: Path, *words: str, **more) -> subprocess.CompletedProcess:
-    process = start(here, *words, **more)
-    out, err = process.communicate(timeout=200)
-    assert "Traceback" not in err, err
-    return subprocess.CompletedProcess(words, process.returncode, out, err)
+def convbench(here: Path, *words: str, fake: bool = True, **variables: str) -> subprocess.CompletedProcess:
+    program = ["-c", WITH_FAKE] if fake else ["-m", "convbench"]
+    done = forked.python(*program, *words, cwd=here, env=environment(here.parent) | variables)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
 
 
 def tell(here: Path, settings: dict) -> None:

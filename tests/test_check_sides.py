@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -176,15 +177,40 @@ def test_submodules_of_a_base_are_filled_or_named(repository, folder, tmp_path):
     here, place = sides.Here.at(repository, "smoke"), Path("libs/pärt 1")
     with sides.materialise("main", here, folder) as base:
         assert (base.root / place / "inner.py").read_text() == "NUMBER = 'part'  # $Format:%H$\n"
-        assert "its submodules libs/pärt 1/below/deep are empty: git submodule update --init" in base.hint
+        hint = base.hint("cannot be imported")
+        assert "its submodules libs/pärt 1/below/deep are empty: git submodule update --init" in hint
     run(repository, *add, "update", "--init", "--recursive")
     with sides.materialise("main", here, folder) as base:
         assert (base.root / place / "below" / "deep" / "inner.py").read_text().startswith("NUMBER = 'deep'")
-        assert base.hint == ""
+        assert base.hint("cannot be imported") == ""
     assert run(repository / place, "status", "--porcelain") == ""
     run(repository, "submodule", "--quiet", "deinit", "--force", str(place))
     with sides.materialise("main", here, folder) as base:
-        assert "its submodules libs/pärt 1 are empty: git submodule update --init" in base.hint
+        assert "its submodules libs/pärt 1 are empty: git submodule update --init" in base.hint("cannot be imported")
+
+
+def test_what_git_ignores_and_a_checkout_lacks_is_named_with_what_to_do(repository, folder):
+    """It was "No module named 'nets._version'", though that lies there in the working tree."""
+    (repository / "src" / "shop").mkdir(parents=True)
+    for name in ("src/shop/_version.py", "speed/w.pt", "new.txt"):
+        (repository / name).touch()
+    (repository / ".git" / "info" / "exclude").write_text("_version.py\n*.pt\n")
+    here = sides.Here.at(repository / "speed", "suite.yaml")
+    with sides.materialise("main", here, folder) as base:
+        said = {
+            "cannot import 'shop.net:build': No module named 'shop._version'": "git ignores src/shop/_version.py",
+            f"No such file or directory: '{base.root}/speed/w.pt'": "git ignores speed/w.pt",
+            "No such file or directory: 'w.pt'": "git ignores speed/w.pt",
+            "No such file or directory: '../new.txt'": "",
+            "No module named 'elsewhere'": "",
+            "ValueError: 'w.pt'": "",
+        }
+        for reason, words in said.items():
+            hint = base.hint(reason)
+            assert words in hint, reason
+            assert bool(hint) == bool(words), reason
+    with sides.materialise(".", here, folder) as head:
+        assert head.hint("No module named 'shop._version'") == ""
 
 
 def test_a_copy_of_what_differs_is_not_measured_on_both_sides(repository, folder, tmp_path):
@@ -341,6 +367,27 @@ def test_a_base_that_does_not_build_is_a_failed_build_and_leaves_nothing(reposit
     ):
         pass
     assert run(repository, "worktree", "list").count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "message", "code"),
+    [
+        ("make lib && make kernels", "&& is a shell's, and no shell runs it: write --build \"sh -c '...'\"", 2),
+        ("python version.py > version.txt", "> is a shell's", 2),
+        ("CC=clang make", "there is no program 'CC=clang', and no shell runs it", 5),
+        (" ", "there is no command in it", 2),
+        ("false", "(exit code 1): it printed nothing", 5),
+    ],
+)
+def test_a_build_that_no_shell_runs_is_told_so(repository, folder, command, message, code):
+    """It was an argument of the first program, which may have ended well."""
+    here = sides.Here.at(repository, "smoke")
+    with (
+        pytest.raises(ConvbenchError, match=re.escape(message)) as error,
+        sides.materialise("main~1", here, folder, command),
+    ):
+        pass
+    assert error.value.exit_code == code
 
 
 def test_a_build_that_is_over_its_time_is_ended_with_what_it_has_started(repository, folder, monkeypatch):

@@ -316,6 +316,8 @@ def test_doctor_tells_what_is_missing():
         (("report", ""), "RUNS is empty: name a file or a directory"),
         (("check", "smoke", "--base", "HEAD", "--json", ""), "--json is empty: name a file or a directory"),
         (("history", "--store", ""), "--store is empty: name a file or a directory"),
+        (("history", "--store", "s3://team/perf"), "--store: s3://team/perf is a URL: name a file or a directory; `"),
+        (("pull", "s3://team/perf", "s3://team/mine"), "STORE: s3://team/mine is a URL: name a file or a directory"),
         (("push", ".", ""), "PLACE is empty: name a file or a directory"),
         (("pull", "file://", "store"), "PLACE is empty: name a file or a directory"),
         (

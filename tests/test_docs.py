@@ -1,7 +1,6 @@
 """The documentation: every page says what works, the site builds without a broken link and reads without a network."""
 
 import dataclasses
-import json
 import os
 import re
 import shutil
@@ -12,6 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import forked
 import pytest
 from docs_page import blocks, commands, follow, runs
 from ruamel.yaml import YAML
@@ -30,23 +30,14 @@ def name(page: Path) -> str:
 # --- What the pages say -----------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def followed(tmp_path_factory):
-    """The exit code of each page and what it said."""
-    folder = tmp_path_factory.mktemp("pages")
-    command = [sys.executable, Path(__file__).with_name("docs_page.py"), *RUN]
-    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True, check=True)
-    codes = json.loads(done.stdout)
-    outputs = [(folder / str(at) / "said.txt").read_text() for at in range(len(RUN))]
-    return dict(zip(RUN, zip(codes, outputs, strict=True), strict=True))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("page", RUN, ids=name)
-def test_a_page_works_as_it_says(page, followed):
+def test_a_page_works_as_it_says(page, tmp_path):
     """Its files, suites and commands, in a process of their own: some register plug-ins."""
-    code, output = followed[page]
-    assert code == 0, output
+    done = forked.python(
+        Path(__file__).with_name("docs_page.py"), page, cwd=tmp_path, env=os.environ | {"COLUMNS": "120"}
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("page", READ, ids=name)

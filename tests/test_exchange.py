@@ -235,6 +235,22 @@ def test_a_run_that_was_half_synchronised_is_made_whole_by_the_next_push(tmp_pat
     assert contents(shared) == contents(mine)
 
 
+def test_what_a_killed_writer_left_of_a_file_behind_a_url_is_made_whole_by_the_next_push(tmp_path):
+    """It was said to be there already, and no pull took it."""
+    fsspec = pytest.importorskip("fsspec")
+    mine, place = invented.many(tmp_path / "mine", count=2), f"memory://{uuid.uuid4().hex}"
+    exchange.push(mine, place)
+    system = fsspec.filesystem("memory")
+    half, longer = sorted(path for path in system.find(place.removeprefix("memory:/")) if path.endswith(store.RUN))
+    whole = system.cat_file(half)
+    system.pipe_file(half, whole[:-9])
+    system.pipe_file(longer, system.cat_file(longer) + b" ")
+    assert exchange.push(mine, place) == (1, 0, 1, ())
+    assert exchange.push(mine, place) == (0, 0, 2, ())
+    assert system.cat_file(half) == whole
+    assert system.cat_file(longer).endswith(b" ")
+
+
 def test_a_run_that_was_half_synchronised_is_made_whole_by_the_next_pull(tmp_path, place):
     """And one that was gone on with since stays as it is."""
     theirs, mine = invented.many(tmp_path / "theirs", count=2), tmp_path / "mine"
@@ -304,10 +320,11 @@ def test_runs_that_were_put_deeper_into_a_place_are_pulled(tmp_path, kind):
     assert contents(tmp_path / "mine") == contents(theirs)
 
 
-def test_a_run_is_no_place_to_pull_from(tmp_path):
-    run = invented.many(tmp_path / "theirs", count=1) / "run000"
-    with pytest.raises(StoreError, match="run000: it is a run itself: name the folder that it lies in"):
-        exchange.pull(str(run), tmp_path / "mine")
+def test_a_run_is_no_place_to_pull_from(tmp_path, place):
+    exchange.push(invented.many(tmp_path / "theirs", count=1), place)
+    (name,) = shared_place.open_place(place).names()
+    with pytest.raises(StoreError, match=f"{name}: it is a run itself: name the folder that it lies in"):
+        exchange.pull(f"{place}/{name}", tmp_path / "mine")
 
 
 def test_a_missing_package_is_named(tmp_path, monkeypatch):

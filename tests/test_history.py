@@ -548,6 +548,9 @@ def test_old_news_does_not_alarm(tmp_path):
     done = invoke(folder, "--since", "2026-09-20")
     assert done.exit_code == 0
     assert "slower" not in done.output
+    assert "; 1 series changed before 2026-09-20, and not since\n" in done.output
+    alone = invoke(folder, "--since", "2026-09-20", "--only", "gap").output
+    assert "\nno news; 1 series changed before 2026-09-20, and not since\n" in alone  # "every series changed or drifts"
 
 
 def test_nothing_is_exit_0(tmp_path):

@@ -16,9 +16,11 @@ from test_check_cli import convbench
 from test_check_sides import run as git
 
 from convbench import api
-from convbench.check import confirm, outcome
+from convbench.check import confirm, gate, outcome, sides
 from convbench.check.rule import Rule
 from convbench.cli import history
+from convbench.core import store
+from convbench.core.errors import SuiteError
 from convbench.report.words import history as words
 
 COUNT, AT = 16, 8
@@ -131,6 +133,32 @@ def test_a_commit_that_does_not_start_is_said(here):
     done = convbench(here, "history", "--store", "store", "--confirm")
     assert done.returncode == 3
     assert "no nets" in done.stderr
+
+
+def test_a_suite_is_found_under_its_name_of_then_and_the_directory_of_the_runs_is_asked_for(here, monkeypatch):
+    """Of a suite that was renamed since, the modules beside it were not found; nor was it said that they lie below."""
+    names = []
+    for folder in ("bench", "speed"):
+        (here / folder).mkdir()
+        (here / folder / "x.yaml").write_text(folder)
+        git(here, "add", "-A")
+        git(here, "commit", "-qm", folder)
+        names.append(git(here, "rev-parse", "HEAD"))
+    git(here, "rm", "-rqf", "bench")
+    git(here, "commit", "-qm", "renamed")
+    run = store.read_description(invented.write(here / "store", 0, {GAP: 2e-3}, command="convbench run bench/x.yaml"))
+    suspect = confirm.Suspect(*names, run, ("gap",), 0.1)
+
+    def check(base: sides.Side, head: sides.Side, *_: object) -> outcome.Outcome:
+        assert base.root
+        if base.root / "bench" in base.paths and (base.root / "bench" / "x.yaml").is_file():
+            return judged()
+        raise SuiteError("No module named 'net'")
+
+    monkeypatch.setattr(confirm.gate, "check", check)
+    confirm.confirm(suspect, here, gate.SilentAnnouncer())
+    with pytest.raises(SuiteError, match=r"^No module named 'net'; bench/x\.yaml does not lie here in .*: call"):
+        confirm.confirm(suspect, here / "speed", gate.SilentAnnouncer())
 
 
 def test_a_store_that_cannot_be_written_is_said_before_anything_is_measured(here):

@@ -15,6 +15,7 @@ from pathlib import Path
 from unittest.mock import Mock
 from xml.etree import ElementTree
 
+import forked
 import pandas as pd
 import pytest
 import records as made
@@ -37,9 +38,8 @@ RUN = RunDescription(
 )
 
 
-def convbench(*words: str, cwd: Path, **options) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "convbench", *words]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False, **options)
+def convbench(*words: str, cwd: Path) -> subprocess.CompletedProcess:
+    return forked.python("-m", "convbench", *words, cwd=cwd)
 
 
 OWN_VARIANT = """
@@ -347,10 +347,10 @@ def test_a_full_or_closed_output_loses_nothing_but_what_is_printed(tmp_path):
             [sys.executable, "-m", "convbench", "schema"], stdout=full, stderr=subprocess.PIPE, check=False
         )
     assert done.returncode == 74
-    ascii_only = convbench(
-        "report", "out", "--format", "md", cwd=tmp_path, env=os.environ | {"PYTHONIOENCODING": "ascii"}
-    )
-    assert ascii_only.returncode == 0, ascii_only.stderr
+    written = [sys.executable, "-m", "convbench", "report", "out", "--format", "md"]
+    ascii_only = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(written, cwd=tmp_path, env=ascii_only, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 STAYS = "threading.Thread(target=time.sleep, args=(3600,), daemon=False).start()\n"

@@ -6,11 +6,11 @@ import ast
 import csv
 import json
 import os
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import command
 import pytest
 import records
 from rich.console import Console
@@ -72,8 +72,7 @@ def shop(tmp_path_factory):
     (at / "shop" / "__init__.py").touch()
     (at / "shop" / "power.py").write_text(PACKAGE)
     (at / "shop.yaml").write_text(SUITE)
-    command = [sys.executable, "-m", "convbench", "run", "shop.yaml", "--out", "out", "--device", "cpu"]
-    done = subprocess.run(command, cwd=at, capture_output=True, text=True, env={**os.environ, "COLUMNS": "100"})
+    done = command.convbench("run", "shop.yaml", "--out", "out", "--device", "cpu", cwd=at, path=at)
     assert done.returncode == 0, done.stderr
     return at / "out", done.stdout
 

@@ -156,6 +156,8 @@ def test_a_module_named_on_the_command_line_brings_its_plugins(loose):
     assert "[shop.figure]" in output
     missing = convbench("--plugins", "shop.reducer,shop/nowhere.py", "list", cwd=loose)
     assert "No module named 'shop.nowhere'" in missing.stderr
+    empty = convbench("--plugins", "shop", "--version", cwd=loose)
+    assert (empty.returncode, "convbench: --plugins shop registers nothing" in empty.stderr) == (0, True)
     words = ("reducer=mean-std", "variant=eager", "--metrics", "latency")
     done = convbench(*named, "run", "loose.yaml", *words, cwd=loose)
     assert done.returncode == 0, done.stderr

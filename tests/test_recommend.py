@@ -30,6 +30,7 @@ from convbench.analysis.inference.two_way import connected, fit, moderated
 from convbench.analysis.quality.qualities import qualities
 from convbench.analysis.results import result
 from convbench.core.statistics import accuracy_interval, mean_interval
+from convbench.report.words.advice import sentences
 
 FC = "fc(activation=true)"
 
@@ -64,6 +65,18 @@ def test_the_pick_is_the_cheapest_shown_to_be_within_the_margin():
     assert (answer.front, answer.grade, answer.doubts) == (1.0, "sure", ())
     assert [runner.shown for runner in answer.runners] == [True, True, False, False]
     assert [name(candidate) for candidate in answer.ruled_out] == [("fc", 8), ("fc", 16)]
+
+
+def test_nothing_is_sure_where_all_are_right_on_few_clips():
+    """Runs that all name 8 of 8 clips were as exact as those of a thousand: sure, to be within 2 points."""
+    cases = [records.case(FC, size) for size in (8, 16, 32)]
+    costs = [records.record(of, latency=1e-3 * (i + 1)) for i, of in enumerate(cases)]
+    for clips, grade in ((8, "open"), (1000, "provisional")):
+        trained = [records.lesson(1.0, seed=seed, of=of, clips=clips) for of in cases for seed in range(3)]
+        answer = answer_of([*costs, *trained])
+        assert answer.grade == grade
+        assert any(runner.shown for runner in answer.runners) == (clips == 1000)
+        assert ("each run is tested on 8" in " ".join(sentences(answer))) == (clips == 8)
 
 
 def test_a_tighter_margin_costs_more():

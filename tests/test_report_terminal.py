@@ -7,7 +7,7 @@ import pytest
 import records
 from rich.console import Console
 
-from convbench.core.record import Choice, Whole
+from convbench.core.record import Case, Choice, Whole
 from convbench.report.terminal.table import Results, line
 from convbench.report.words.names import apart
 
@@ -53,6 +53,14 @@ def test_the_column_of_whole_models_is_called_so():
               for name, record in zip("abc", article(), strict=True)]  # fmt: skip
     assert printed(models, 120).splitlines()[1].split()[0] == "model"
     assert "reducer" in printed([*models, *article()], 120)
+
+
+def test_a_long_name_is_folded_and_not_cut():
+    """What told one model from another, its options, was cut away."""
+    models = [replace(records.record(), case=Case(Whole(Choice("a.package:and_a_long_name", (("hidden", size),)))))
+              for size in (4_096, 8_192)]  # fmt: skip
+    column = "".join(text.split()[0] for text in printed(models, 60).splitlines()[2:])
+    assert all(f"a.package:and_a_long_name(hidden={size})" in column for size in (4_096, 8_192))
 
 
 def test_failed_and_skipped_cases_are_listed_with_their_reason():

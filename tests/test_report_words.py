@@ -18,6 +18,7 @@ from convbench.analysis.choice.by_task import recommendations
 from convbench.analysis.choice.recommendation import Ask
 from convbench.analysis.costs.headlines import headline_of
 from convbench.analysis.quality.qualities import by_task, qualities
+from convbench.analysis.results import result as result_of
 from convbench.analysis.results import results
 from convbench.core import findings as codes
 from convbench.core import metrics, visits
@@ -29,8 +30,9 @@ from convbench.report.export import summary
 from convbench.report.page import rows, svg
 from convbench.report.page.view import view
 from convbench.report.terminal.advice import Advised, basis
+from convbench.report.terminal.table import Results
 from convbench.report.words import advice, findings, names, quality, units
-from convbench.report.words.answer import answer, cautions, sentences
+from convbench.report.words.answer import answer, cautions, confidence, sentences
 from convbench.report.words.budget import fitting
 from convbench.report.words.decision import Step, command, decision, next_steps
 
@@ -138,6 +140,20 @@ def test_another_situation_is_named_by_what_is_not_as_in_the_answer():
     assert "Fastest in streaming: gap, LSTM input 32, eager (100 µs a call)." in text
     assert "takes 1.66×" in text
     assert "and 1.66× the time" in text
+
+
+def test_another_machine_of_a_merged_run_is_named_wherever_its_times_stand():
+    """It was "fastest in clip 1x8x3x64x64", without a word of the machine; a table had the heading of one here."""
+    here = [records.record(records.case(name), latency=3e-3) for name in ("gap", "gmp", "gem")]
+    clip = records.case("gap", clip=Clip(frames=8))
+    run_records = [*here, records.record(clip, latency=1e-3, environment="e2")]
+    run = records.run_of(run_records, environments={"e1": {}, "e2": {}})
+    assert "Fastest in clip 1x8x3x64x64, in another environment: gap" in answer(run, run_records)
+    assert " · 1 other environment · " in view(run, results(run_records))["place"]
+    assert "environment" in [column.key for column in rows.columns(results(run_records))]
+    out = io.StringIO()
+    Console(file=out, width=120, color_system=None).print(Results(run_records))
+    assert "clip 1x8x3x64x64, fp32, environment e2" in out.getvalue()
 
 
 def test_what_stands_otherwise_around_the_reducer_is_another_situation_and_is_named():
@@ -602,21 +618,29 @@ def test_whole_models_are_called_models_and_not_reducers():
     assert decision(headline_of(whole), []).startswith("Two models tie at ")
     (drawing,) = figures.get("reducers").build(whole)
     assert drawing.title.startswith("Latency by model: whole models, ")
-    assert "each model at its fastest" in drawing.caption
+    assert "a row is a model, all else alike" in drawing.caption
     assert all("each bar is one model, split" in bars.caption for bars in figures.get("stages").build(whole))
     page, text = view(run, whole), summary.markdown(run, models)
     assert page["kind"] == "model"
-    assert "### Each model at its fastest\n\n| Model | " in text
+    assert not page["sized"], "they have no LSTM input size that convbench knows"
+    assert "### The models, fastest first\n\n| Model | " in text
     alone = view(run, results([records.record()]))
     assert alone["kind"] == "reducer"
+    assert alone["ranked"] == "Each reducer at its fastest"
     sizes = [Case(Whole(Choice("a:b", (("hidden", size),)))) for size in (32, 64)]
     assert decision(headline_of(results([records.record(of, latency=2e-3) for of in sizes])), []).startswith(
-        "Two models of a:b tie at "
+        "Two models tie at "
     )
+    others = [Case(Whole(Choice("c:d", (("hidden", size),)))) for size in (32, 64)]
+    four = results([records.record(of, latency=2e-3) for of in (*sizes, *others)])
+    assert decision(headline_of(four), []).startswith("Four models tie at "), "not two, as there are names"
 
 
 def test_own_models_that_differ_in_options_have_a_row_each_and_are_called_by_what_differs():
-    """Of two there was one row, and its name was cut to the paths of its inputs; the mark of a second was not drawn."""
+    """Of two there was one row, and its name was cut to the paths of its inputs; the mark of a second was not drawn.
+
+    Sentences and tables called either by all of its options, and of two one had a bar by stage.
+    """
     shared = {"inputs": "net:inputs", "stages": (("backbone", "cnn"), ("lstm", "rnn"))}
     models = [Whole(Choice("net:build", (("classes", 37), ("hidden", size))), **shared) for size in (64, 256)]
     whole = results([records.record(Case(model), latency=2e-3) for model in models])
@@ -625,12 +649,44 @@ def test_own_models_that_differ_in_options_have_a_row_each_and_are_called_by_wha
     assert "take net:build(hidden=" in decision(headline, [])
     assert names.labels(models) == ["net:build(hidden=64)", "net:build(hidden=256)"]
     assert names.labels(models[:1]) == ["net:build"]
-    assert names.model(whole[0]) == "net:build(classes=37,hidden=64,inputs=net:inputs)"
+    assert [names.model(result) for result in whole] == names.labels(models)
+    assert {row.cells[0] for row in rows.first(whole)} == set(names.labels(models))
+    assert names.model(result_of(whole[0].record)).startswith("net:build(classes=37,hidden=64,inputs="), "of no run"
+    (stages, *_) = figures.get("stages").build(whole)
+    assert {label.get_text() for label in stages.figure.axes[0].get_yticklabels()} == set(names.labels(models))
     (drawing,) = figures.get("reducers").build(whole)
     drawn = svg.inline(drawing, "reducers")
     for row, _ in enumerate(models):
         assert f'<marker id="reducers-mmarks-{row}"' in drawn
         assert f'data-part="marks-{row}" class="marks" points="' in drawn
+
+
+def test_what_the_headline_names_for_positions_stands_in_figure_and_table():
+    """It named avg-k at one size, and the figure and the table below it showed avg-k only at another, its fastest."""
+    cases = {records.case("gap"): 2e-3, records.case("fc", 8): 2.01e-3, records.case("fc", 512): 2e-3}
+    case_results = results([records.record(of, samples=201, latency=time) for of, time in cases.items()])
+    headline = headline_of(case_results)
+    assert decision(headline, []).endswith("or fc at LSTM input 8 if position matters.")
+    assert {contender.result.lstm_input for contender in headline.by_series} == {32, 8, 512}
+
+
+def test_of_more_models_than_have_room_the_pick_is_drawn_and_the_others_are_counted():
+    alike = [records.record(Case(Whole(Choice("net:build", (("k", k),)))), latency=2e-3) for k in range(25)]
+    light = replace(alike[-1], readings=(records.reading("params", 1), records.reading("latency_s", *[2.1e-3] * 9)))
+    many = results([*alike[:-1], light])
+    (drawing,) = figures.get("reducers").build(many)
+    assert len(drawing.marks) == 21
+    assert "a row is a model (4 more in the table), all else alike" in drawing.caption
+    assert [24] in drawing.marks.values(), "the pick, the slowest of those tied"
+
+
+def test_those_that_may_be_slower_are_of_those_that_tie():
+    """Three that tied were followed by "3 more may be tied or not": the same three."""
+    alike = {"gap": (2.0e-3, 2.2e-3), "gmp": (2.1e-3, 2.4e-3), "gem": (2.0e-3, 2.5e-3)}
+    case_results = results([visited(name, *times) for name, times in alike.items()])
+    headline = headline_of(case_results)
+    assert len(headline.tied) == 3
+    assert f", {headline.confidence.open} of those tied may be slower" in confidence(headline, [])
 
 
 def test_a_run_of_whole_models_is_told_of_no_training():

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import fake_slurm
+import forked
 import pytest
 
 import convbench
@@ -134,7 +133,7 @@ def test_a_plugin_of_an_imported_module_is_known_to_the_workers(brought: bool, t
     made += f"    convbench.run({suite}, executor=jobs, out='run')\n"
     (tmp_path / "shop.py").write_text(SHOP)
     (tmp_path / "mine.py").write_text("import convbench, shop\n" + (made if brought else named))
-    done = subprocess.run([sys.executable, "mine.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    done = forked.python("mine.py", cwd=tmp_path)
     assert {record.status for record in convbench.open_run(tmp_path / "run").records} == {"ok"}, done.stderr
 
 

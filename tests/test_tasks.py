@@ -534,6 +534,12 @@ def test_wrong_clips_together_are_named_with_what_to_do(function: str, sentence:
     assert sentence in message(function)
 
 
+def test_a_registered_task_by_its_import_path_is_that_task() -> None:
+    """It was called as a function that yields pairs, without the arguments that a task takes."""
+    by_path = splits_of("convbench.plugins.tasks.direction:direction")
+    assert torch.equal(by_path.test.clips, splits_of("direction").test.clips)
+
+
 def test_an_option_that_the_function_does_not_take_is_said() -> None:
     assert "raised TypeError: clips() got an unexpected keyword argument 'size'" in message("clips", size=3)
 

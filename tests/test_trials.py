@@ -125,16 +125,29 @@ def test_seeds_that_were_not_selected_are_not_trained_later(suite: str, tmp_path
 
 
 @pytest.mark.parametrize(("more", "trains"), [([], False), (["quality=train"], True), (["training.seeds=1"], True)])
+@pytest.mark.parametrize("words", [["--metrics", "params"], ["metrics=params"]])
 def test_metrics_on_the_command_line_leave_out_trainings_that_it_does_not_name(
-    more: list[str], trains: bool, tmp_path: Path
+    words: list[str], more: list[str], trains: bool, tmp_path: Path
 ) -> None:
     """``run quality --metrics params``, a matter of seconds, trained for ten minutes."""
     (tmp_path / "trains.yaml").write_text(f"{SUITE}quality: train\n")
-    words = ["run", str(tmp_path / "trains.yaml"), "--metrics", "params", "--dry-run", *more]
-    done = CliRunner().invoke(app, words)
+    done = CliRunner().invoke(app, ["run", str(tmp_path / "trains.yaml"), *words, "--dry-run", *more])
     assert done.exit_code == 0, done.stderr
     assert ("/learn/" in done.stdout) is trains
-    assert ("convbench: --metrics leaves out " in done.stderr) is not trains
+    assert ("convbench: metrics leave out " in done.stderr) is not trains
+
+
+def test_metrics_of_a_call_leave_out_trainings_and_those_of_a_suite_do_not(tmp_path: Path) -> None:
+    """``convbench.run("quality", metrics="params")`` trained for ten minutes."""
+    (tmp_path / "trains.yaml").write_text(f"{SUITE}quality: train\n")
+    written = load(str(tmp_path / "trains.yaml"))
+    assert any(case.trial for case in written.cases)
+    assert (written.left_out, written.overrides) == (0, ())
+    called = load(str(tmp_path / "trains.yaml"), ["metrics=[params]"])
+    assert not any(case.trial for case in called.cases)
+    assert called.overrides == ("metrics=[params]", "quality=none")
+    assert len(called.cases) + called.left_out == len(written.cases)
+    assert load(str(tmp_path / "trains.yaml"), called.overrides).cases == called.cases
 
 
 def test_the_trainings_of_a_model_on_a_task_share_a_shard(suite: str) -> None:

@@ -25,6 +25,8 @@ from convbench.core.record import Case, Record, RunDescription, Scalar
 from convbench.core.statistics import Interval, ratio_interval
 
 Row = tuple[Result | None, ...]
+OWN = "whole models"
+"""What users' own models are called in a column that does not apply to them."""
 
 
 class Match(NamedTuple):
@@ -137,7 +139,10 @@ def by_axis(matches: Sequence[Match], name: str) -> dict[str, list[Match]]:
     """Matches gathered by a column of ``Case.axes``, such as ``reducer`` or ``variant``."""
     groups: dict[str, list[Match]] = defaultdict(list)
     for match in matches:
-        groups[str(match.case.axes[name] or match.case.axes["model"])].append(match)
+        value = match.case.axes[name]
+        if value is None:  # a user's own model: it is one where reducers are told apart, and has no backbone
+            value = match.case.axes["model"] if name == "reducer" else OWN
+        groups[str(value)].append(match)
     return dict(sorted(groups.items()))
 
 

@@ -6,15 +6,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from statistics import median
+from types import MappingProxyType
 from typing import NamedTuple
 
 from convbench.analysis import latencies
 from convbench.core import metrics, traits
 from convbench.core.errors import ConvbenchError
 from convbench.core.metric import Metric, Place
-from convbench.core.record import Case, Parts, Reading, Record, Scalar
+from convbench.core.record import Case, Parts, Reading, Record, Scalar, Whole
 from convbench.core.statistics import Interval, percentile
 from convbench.core.visits import Scope, threads
+
+Options = frozenset[tuple[str, Scalar]]
 
 
 class Group(NamedTuple):
@@ -40,6 +43,8 @@ class Result:
     flops: float | None
     memory: float | None
     cold: float | None
+    common: Options = frozenset()
+    """Of a user's own model the options that all of its name in the run have alike; the others tell it apart."""
 
     @property
     def case(self) -> Case:
@@ -60,6 +65,12 @@ class Result:
         """What a mark's colour and shape stand for: the reducer's name, or the model's where it is a user's own."""
         architecture = self.case.architecture
         return (architecture.reducer if isinstance(architecture, Parts) else architecture.model).name
+
+    @property
+    def row(self) -> str | Whole:
+        """What has a row of its own: a reducer at whatever size, and each model of a user's own, as its options are."""
+        architecture = self.case.architecture
+        return architecture if isinstance(architecture, Whole) else self.series
 
     @property
     def frames_per_s(self) -> float | None:
@@ -158,27 +169,46 @@ def number(reading: Reading) -> float | None:
     return reading.samples[-1] if metrics.known(reading.metric).number == "last" else median(reading.samples)
 
 
-def result(record: Record, machines: Mapping[Scope, latencies.Machine] | None = None) -> Result:
+def result(
+    record: Record,
+    machines: Mapping[Scope, latencies.Machine] | None = None,
+    common: Mapping[str, Options] = MappingProxyType({}),
+) -> Result:
     """The derived numbers of one record. Peak memory is CUDA's peak allocated, on a CPU the peak of tensor bytes.
 
     Of a model that another runtime runs it is what the process grew by.
 
-    ``machines`` is what all records of the run tell of its visits; without it the record's own have to do.
+    ``machines`` is what all records of the run tell of its visits; without it the record's own have to do. ``common``
+    are the ``common_options`` of the run's models.
     """
     memory = metrics.CPU_PEAK if record.case.device.startswith("cpu") else metrics.CUDA_PEAK
     memory = metrics.RUNTIME_PEAK if record.samples(metrics.RUNTIME_PEAK) else memory
     fields = (metrics.PARAMS, metrics.MACS, metrics.FLOPS, memory, metrics.COLD_CALL)
-    exact = (typical(record, metric) for metric in fields)
+    params, macs, flops, peak, cold = (typical(record, metric) for metric in fields)
     by_scope = latencies.machines([record]) if machines is None else machines
-    return Result(record, group(record), latencies.latency_of(record, by_scope), *exact)
+    architecture = record.case.architecture
+    alike = common.get(architecture.model.name, frozenset()) if isinstance(architecture, Whole) else frozenset()
+    latency = latencies.latency_of(record, by_scope)
+    return Result(record, group(record), latency, params, macs, flops, peak, cold, alike)
 
 
 def results(records: Iterable[Record]) -> list[Result]:
     """Every record with its numbers; those of trials, which are no costs, stand after all others."""
     records = list(records)
     machines = latencies.machines(records)
-    derived = [result(record, machines) for record in records]
+    common = common_options(record.case.architecture for record in records)
+    derived = [result(record, machines, common) for record in records]
     return sorted(derived, key=lambda result: result.case.trial is not None)
+
+
+def common_options(architectures: Iterable[Parts | Whole]) -> dict[str, Options]:
+    """By the name of a user's own model what all of that name have alike."""
+    options: dict[str, Options] = {}
+    for architecture in architectures:
+        if isinstance(architecture, Whole):
+            own = frozenset(architecture.choice.options)
+            options[architecture.model.name] = options.get(architecture.model.name, own) & own
+    return options
 
 
 def latency_ratios(pairs: Sequence[tuple[Result, Result]]) -> list[Interval | None]:

@@ -71,7 +71,8 @@ def _importing(name: str, side: Side) -> Iterator[None]:
     try:
         yield
     except CaseFailed as error:
-        raise BuildFailed(f"{name} ({side.label}) cannot be imported: {error}{side.hint}") from error
+        reason = f"cannot be imported: {error}"
+        raise BuildFailed(f"{name} ({side.label}) {reason}{side.hint(reason)}") from error
 
 
 def keep_worker(stack: ExitStack, worker: SideWorker, variables: Variables, stock: Stock) -> None:
@@ -112,7 +113,8 @@ class Answers:
                         answers[case.id][name] = worker.receive() | {"path": paths[name]}
                         _refuse_leak(worker, name, self.sides, self.inspected)  # of each: the next may end its process
                     except CaseFailed as error:
-                        self.inspected.invalid.setdefault(case.id, f"{error.kind} in {name}: {error}")
+                        hint = self.sides[name].hint(str(error))
+                        self.inspected.invalid.setdefault(case.id, f"{error.kind} in {name}: {error}{hint}")
                         del workers[name]
         return answers
 

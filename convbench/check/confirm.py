@@ -19,11 +19,11 @@ from convbench.check.inspection import Request
 from convbench.check.outcome import Outcome
 from convbench.check.rule import Rule
 from convbench.check.settings import Settings
-from convbench.check.sides import Here
+from convbench.check.sides import Here, Side
 from convbench.check.verdict import CaseVerdict, verdicts
 from convbench.core import files, git, installed, store
 from convbench.core.commands import Command
-from convbench.core.errors import ConvbenchError, StoreError
+from convbench.core.errors import ConvbenchError, StoreError, SuiteError
 from convbench.core.record import RunDescription
 from convbench.core.shared_place import CONFIRMED
 from convbench.core.statistics import Interval
@@ -93,6 +93,8 @@ def confirm(suspect: Suspect, cwd: Path, watcher: gate.Announcer, build: str = "
     Raises ConvbenchError where the commits cannot be had or measured here.
     """
     here = Here.at(cwd, suspect.suite)
+    if Path(suspect.suite).suffix:  # also one that has another name by now: beside it lay modules
+        here = replace(here, suite=(here.cwd / suspect.suite).resolve())
     for commit in (suspect.before, suspect.after):
         if git.commit(here.top, commit) is None:
             raise ConvbenchError(git.why_not(here.top, commit, commit, only_commits=True))
@@ -109,7 +111,10 @@ def confirm(suspect: Suspect, cwd: Path, watcher: gate.Announcer, build: str = "
         rule = Rule.detecting(min(max(suspect.size, LEAST), MOST))
         method = gate.Method(Settings(device=suspect.device), rule, folder, watcher)
         stack.enter_context(process_variables({installed.VARIABLE: suspect.plugins}))
-        measured = gate.check(base, head, request, method)
+        try:
+            measured = gate.check(base, head, request, method)
+        except SuiteError as error:
+            raise SuiteError(f"{error}{_elsewhere(suspect, head)}") from error
     return replace(measured, suite=suspect.run.name)
 
 
@@ -153,6 +158,13 @@ def _decision(judged: CaseVerdict) -> tuple[Decision, str]:
     if word == "refuted" and judged.ratio and judged.ratio.low > 1:
         return "inconclusive", "the code is slower, by less than the runs say"
     return word, judged.reason
+
+
+def _elsewhere(suspect: Suspect, side: Side) -> str:
+    """What may be why the suite of then cannot be read: it was called in another folder of the repository."""
+    if side.suite is None or side.suite.is_file():
+        return ""
+    return f"; {suspect.suite} does not lie here in {side.label}: call it in the directory that the runs were made in"
 
 
 def _without_code(change: Change) -> str:

@@ -126,7 +126,7 @@ def _resolve(worker: Link, name: str, inspected: Inspection) -> None:
             variables = worker.ask("resolve", case=case.case, name=case.id)["variables"]
             inspected.planned[index] = replace(case, variables=tuple(sorted(variables.items())))
         except CaseFailed as error:
-            inspected.invalid[case.id] = f"missing in {name}: {error}"
+            inspected.invalid[case.id] = f"missing in {name}: {error}{worker.side.hint(str(error))}"
 
 
 def _compare(case: str, answers: dict[str, dict[str, Any]], inspected: Inspection, same_outputs: bool) -> None:

@@ -7,6 +7,7 @@ left behind is removed by the next.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ import sysconfig
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from importlib.machinery import all_suffixes
 from pathlib import Path
 
 from convbench.check.wheel import unpack
@@ -23,6 +25,8 @@ from convbench.core.errors import BuildFailed, ConvbenchError
 from convbench.core.text import cut
 
 BUILD_TIMEOUT = 900.0
+SHELL = {"&&", "||", "|", ">", ">>"}
+NO_SHELL = "no shell runs it: write --build \"sh -c '...'\""
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Side:
     """Code that workers import: ``root`` is its tree (None for a wheel), ``cwd`` and ``paths`` where modules are found.
 
     ``suite`` is the file that stands in this tree where the head's suite stands in its own; ``empty`` are submodules
-    that could not be filled.
+    that could not be filled; ``checkout_of`` is the working tree beside which a commit was checked out.
     """
 
     label: str
@@ -42,13 +46,31 @@ class Side:
     dirty: bool = False
     suite: Path | None = None
     empty: tuple[str, ...] = ()
+    checkout_of: Path | None = None
 
-    @property
-    def hint(self) -> str:
-        """What may be why it cannot be imported: submodules whose commit this clone does not have."""
-        if not self.empty:
+    def hint(self, reason: str) -> str:
+        """Words that follow why it fails: of a checkout what it lacks, and what to do; empty where that is not why."""
+        if not re.search("No module named|No such file|cannot be imported", reason):
             return ""
-        return f"; its submodules {', '.join(self.empty)} are empty: git submodule update --init, with their history"
+        if self.empty:
+            listed = ", ".join(self.empty)
+            return f"; its submodules {listed} are empty: git submodule update --init, with their history"
+        for text in re.findall(r"'([^']{1,200})'", reason):
+            if path := self._ignored(text):
+                return f"; git ignores {path}, so that no checkout has it: make it, or copy it there, by --build"
+        return ""
+
+    def _ignored(self, text: str) -> str:
+        """The file or module of that name which only the working tree has, and git ignores; empty for none."""
+        if not (self.root and self.checkout_of):
+            return ""
+        modules = (folder / text.replace(".", "/") for folder in self.paths)
+        places = [self.cwd / text, *(Path(f"{module}{end}") for module in modules for end in ("", *all_suffixes()))]
+        for path in (place.relative_to(self.root) for place in places if place.is_relative_to(self.root)):
+            lacks = (self.checkout_of / path).exists() and not (self.root / path).exists()
+            if lacks and git.ignores(self.checkout_of, path):
+                return str(path)
+        return ""
 
 
 @dataclass(frozen=True)
@@ -129,7 +151,7 @@ def materialise(what: str, here: Here, folder: Path, build: str = "") -> Iterato
             _build(build, folder / "base", here, folder)
             label = f"{what} ({commit[:12]})" if not commit.startswith(what) else commit[:12]
             # What its build leaves there is no change: a commit and a command say what it is.
-            yield replace(_tree(label, folder / "base", here), empty=empty, dirty=False)
+            yield replace(_tree(label, folder / "base", here), empty=empty, dirty=False, checkout_of=here.top)
     elif path.is_dir():
         _build(build, path.resolve(), here, folder)
         yield _tree(what, path.resolve(), here)
@@ -171,12 +193,21 @@ def _wheel(wheel: Path, here: Here, folder: Path) -> Side:
 def _build(command: str, root: Path, here: Here, folder: Path) -> None:
     """Run a command in a tree, where one stands in it; what it leaves running ends with the scratch folder."""
     if command:
-        try:
-            words = shlex.split(command)
-        except ValueError as error:
-            raise ConvbenchError(f"--build {command!r}: {error}") from error
         environment = {**git.environment(), **scratch.mark(folder)}
-        _run(words, here.cwd_in(root), environment, f"--build {command!r} failed in {root.name}")
+        _run(_words(command), here.cwd_in(root), environment, f"--build {command!r} failed in {root.name}")
+
+
+def _words(command: str) -> list[str]:
+    """A command's words. Raises ConvbenchError where it has none, or one of a shell's, which would be an argument."""
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise ConvbenchError(f"--build {command!r}: {error}") from error
+    if not words:
+        raise ConvbenchError(f"--build {command!r}: there is no command in it")
+    if of_shell := SHELL.intersection(words):
+        raise ConvbenchError(f"--build {command!r}: {min(of_shell)} is a shell's, and {NO_SHELL}")
+    return words
 
 
 def _path(what: str) -> Path:
@@ -200,8 +231,10 @@ def _run(command: list[str], cwd: Path, environment: dict[str, str], failure: st
             except BaseException:
                 scratch.kill_group(process)  # with its compilers
                 raise
+    except FileNotFoundError as error:  # cd, or a variable's assignment
+        raise BuildFailed(f"{failure}: there is no program {command[0]!r}, and {NO_SHELL}") from error
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BuildFailed(f"{failure}: {error}") from error
     if process.returncode:
-        lines = (errors or output).decode(errors="replace").strip().splitlines()[-3:]
+        lines = (errors or output).decode(errors="replace").strip().splitlines()[-3:] or ["it printed nothing"]
         raise BuildFailed(f"{failure} (exit code {process.returncode}): {' | '.join(lines)}")

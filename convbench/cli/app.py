@@ -147,6 +147,18 @@ def bring(modules: Sequence[str]) -> None:
     for broken in installed.broken():
         if broken.module in named:
             raise ConvbenchError(broken.sentence)
+    if named and not _has_plugins_of_others():
+        remedy = "name the module that does, as shop.reducers"
+        print(f"convbench: --plugins {','.join(named)} registers nothing: {remedy}", file=sys.stderr)
+
+
+def _has_plugins_of_others() -> bool:
+    """Whether anything but convbench has registered a plug-in or a verb."""
+    from convbench.core.registry import SHELVES
+
+    plugins = (plugin.module for shelf in SHELVES for plugin in shelf.registered())
+    verbs = (command.callback.__module__ for command in app.registered_commands if command.callback)
+    return any(module.partition(".")[0] != "convbench" for module in (*plugins, *verbs))
 
 
 def import_from_here(suite: str) -> None:

@@ -109,19 +109,16 @@ def run(
     chosen = [*(overrides or []), *([f"metrics=[{metrics}]"] if metrics else [])]
     chosen += [f"protocol.budget={duration('--budget', budget):g}"] if budget else []
     loaded = load(suite, chosen, early)
-    trials = sum(case.trial is not None for case in loaded.cases)
-    if metrics and trials and not any(override.startswith(("quality", "training")) for override in chosen):
-        of_quality = counted(trials, "case")
-        print(f"convbench: --metrics leaves out {of_quality} of quality: add quality=train for them", file=sys.stderr)
-        chosen.append("quality=none")
-        loaded = load(suite, chosen, early)
+    if loaded.left_out:
+        of_quality = counted(loaded.left_out, "case")
+        print(f"convbench: metrics leave out {of_quality} of quality: add quality=train for them", file=sys.stderr)
     directory = out or REPORTS / loaded.name
     selection = Selection(only or (), skip or (), _shard(shard))
     probes = preparation.profiler(loaded, directory)
     options = options_of.executor_options(executor, executor_options or ())
     command = Command(
         suite,
-        tuple(chosen),
+        loaded.overrides,
         tuple(only or ()),
         tuple(skip or ()),
         device=device,

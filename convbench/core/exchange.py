@@ -95,7 +95,7 @@ def pull(source: str, target: Path) -> Moved:
         remote = place.names()
         if not remote and not place.exists():
             raise StoreError(f"{source}: there is no such place: name one that runs were pushed to")
-        if isinstance(place, Folder) and store.exists(place.root):
+        if place.is_run():
             raise StoreError(f"{source}: it is a run itself: name the folder that it lies in")
         present = {name for name in folder.names() if _OF_CONTENT.fullmatch(name) and _is_whole(folder, name)}
         if remote - present:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import gzip
 import os
+import re
 import stat
 import time
 import zlib
@@ -31,12 +32,16 @@ GZIP = b"\x1f\x8b"
 def named(name: str, path: object) -> Path:
     """A path that an option, an argument or a parameter is given.
 
-    Raises ConvbenchError of an empty one, as a shell's variable that is not set is: it would be the working directory.
+    Raises ConvbenchError of an empty one, as a shell's variable that is not set is: it would be the working directory;
+    and of a URL: it would be a folder ``s3:`` there.
     """
     if not isinstance(path, (str, os.PathLike)) or not isinstance(text := os.fspath(path), str):
         raise ConvbenchError(f"{name}: {cut(repr(path), 80)} is no path: name a file or a directory")
     if not text.strip():
         raise ConvbenchError(f"{name} is empty: name a file or a directory")
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):
+        where = "name a file or a directory; `convbench push` copies runs to such a place, `convbench pull` from one"
+        raise ConvbenchError(f"{name}: {cut(text, 80)} is a URL: {where}")
     return Path(text)
 
 

@@ -92,6 +92,11 @@ def changed(repository: Path, base: str) -> list[str]:
     return [name for name in (differ + "\0" + new).split("\0") if name]
 
 
+def ignores(top: Path, file: Path) -> bool:
+    """Whether git ignores a file of a tree, so that no commit has it."""
+    return _ask(top, "check-ignore", "--quiet", "--", str(file)) is not None
+
+
 def fill_submodules(repository: Path, commit: str, tree: Path) -> tuple[str, ...]:
     """Put the submodules of a commit, and theirs, into its tree as far as they are here; returns the missing ones."""
     listed = _ask(repository, "ls-tree", "-r", "-z", "--full-tree", commit) or ""

@@ -9,7 +9,7 @@ import importlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
@@ -37,6 +37,10 @@ class SharedPlace(Protocol):
     """
 
     def exists(self) -> bool: ...
+
+    def is_run(self) -> bool:
+        """Whether it is a run itself, and no place of runs."""
+        ...
 
     def names(self) -> set[str]:
         """The runs, and the confirmations as ``confirmed/NAME.json``."""
@@ -70,6 +74,9 @@ class Folder:
     def exists(self) -> bool:
         return self.root.is_dir()
 
+    def is_run(self) -> bool:
+        return store.exists(self.root)
+
     def names(self) -> set[str]:
         runs = (directory / store.RUN for directory in runs_below(self.root))
         paths = chain(runs, self.root.glob(f"{CONFIRMED}/*.json"))
@@ -100,10 +107,11 @@ class Folder:
 
 @dataclass(frozen=True)
 class Remote:
-    """What fsspec opens; an object is there whole or not at all."""
+    """What fsspec opens. ``sizes`` are those of the files there, by their paths, as they were listed last."""
 
     system: Any
     root: str
+    sizes: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def at(cls, url: str) -> Remote:
@@ -119,11 +127,16 @@ class Remote:
     def exists(self) -> bool:
         return bool(self.system.exists(self.root))
 
+    def is_run(self) -> bool:
+        return bool(self.system.exists(f"{self.root}/{store.RUN}"))
+
     def names(self) -> set[str]:
+        self.sizes.clear()
         with suppress(FileNotFoundError):
             self.system.invalidate_cache()
-            return names_in(key[len(self.root) :].strip("/") for key in self.system.find(self.root))
-        return set()
+            listed = self.system.find(self.root, detail=True)
+            self.sizes.update({key[len(self.root) :].strip("/"): about["size"] for key, about in listed.items()})
+        return names_in(self.sizes)
 
     def read(self, name: str) -> Content:
         place = f"{self.root}/{name}"
@@ -132,8 +145,14 @@ class Remote:
         paths = {file: f"{place}/{file}" for file in FILES}
         return {file: self.system.cat_file(path) for file, path in paths.items() if self.system.exists(path)}
 
-    def holds(self, name: str, content: Content) -> bool:  # noqa: ARG002
-        return True
+    def holds(self, name: str, content: Content) -> bool:
+        """By their sizes first, which came with the names: a killed writer leaves a part where objects are no whole."""
+        if all(self.sizes.get(f"{name}/{file}".rstrip("/")) == len(data) for file, data in content.items()):
+            return True
+        try:
+            return not is_part(self.read(name), content)
+        except FileNotFoundError:
+            return False
 
     def write(self, name: str, content: Content) -> None:
         if self.root.startswith("/"):  # else it begins with a bucket, which has no folders, and might be made by a typo

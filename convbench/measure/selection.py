@@ -32,9 +32,9 @@ def plan(suite: Suite, device: str, available_bytes: int, selection: Selection, 
     chosen = [case for case in suite.cases if selection.keeps(ids[case])]
     if not chosen:
         none = f"none of its {counted(len(suite.cases), 'case')} is selected"
-        raise SuiteError(f"{suite.path}: {none}{selection.hint}: --dry-run shows their names")
+        raise SuiteError(f"{suite.path}: {none}{selection.hint}: `convbench run --dry-run` shows their names")
     if pattern := selection.idle(ids.values()):
-        raise SuiteError(f"{suite.path}: {_IDLE.format(pattern)}: --dry-run without it shows their names")
+        raise SuiteError(f"{suite.path}: {_IDLE.format(pattern)}: `convbench run --dry-run` without it shows them")
     checked = preflight([here[case] for case in selection.part(chosen)], available_bytes)
     return replace(checked, idle_skip=selection.idle_skip(ids.values()))
 

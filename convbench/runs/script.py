@@ -16,21 +16,30 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from convbench.core import installed
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Case
 from convbench.core.registry import SHELVES
 
 MAIN, AGAIN = "__main__", "__mp_main__"
 """The script as it is run by the user, and by the name that ``multiprocessing`` gives it in further processes."""
+_BY_A_CALL = (
+    "by a call that importing does not make: register it at the top of its module, or measure with the executor "
+    "in-process"
+)
 _running_again: list[str] = []
 
 
 @dataclass(frozen=True)
 class UserImports:
-    """What a measuring process imports before its work: modules, and the path of the script where that is needed."""
+    """What a measuring process imports before its work: modules, and the path of the script where that is needed.
+
+    ``plugins`` are kind, name and module of the plug-ins that are on the user's shelves then.
+    """
 
     modules: tuple[str, ...] = ()
     script: str = ""
+    plugins: tuple[tuple[str, str, str], ...] = ()
 
     def load(self) -> None:
         """Import it in this process."""
@@ -38,6 +47,10 @@ class UserImports:
             importlib.import_module(module)
         if self.script:
             _run_again(self.script)
+        here = {(shelf.kind, plugin.name) for shelf in SHELVES for plugin in shelf.registered()}
+        for kind, name, module in self.plugins:
+            if (kind, name) not in here:  # told where it is asked for
+                installed.note(module, f"the {kind} {name!r} is registered {_BY_A_CALL}")
 
 
 class _EndOfDefinitions(BaseException):
@@ -49,18 +62,19 @@ def user_imports(cases: Sequence[Case]) -> UserImports:
 
     Raises ConvbenchError where they need what was typed into an interactive session, which no other process can see.
     """
-    registered = (plugin.module for shelf in SHELVES for plugin in shelf.registered())
-    modules = tuple(sorted({name for name in registered if name not in (MAIN, AGAIN) and not _is_ours(name)}))
+    registered = ((shelf.kind, plugin.name, plugin.module) for shelf in SHELVES for plugin in shelf.registered())
+    plugins = tuple(entry for entry in registered if not _is_ours(entry[2]))
+    modules = tuple(sorted({module for _, _, module in plugins if module not in (MAIN, AGAIN)}))
     needed = next(_references(cases), None)
     if needed is None:
-        return UserImports(modules)
+        return UserImports(modules, plugins=plugins)
     path = getattr(sys.modules[MAIN], "__file__", None)
     if path is None or not Path(path).is_file():
         raise ConvbenchError(
             f"{needed!r} is defined in an interactive session, which a measuring process cannot import: put it into a "
             "module and import that, or measure with the executor in-process"
         )
-    return UserImports(modules, str(Path(path).absolute()))
+    return UserImports(modules, str(Path(path).absolute()), plugins)
 
 
 def _references(cases: Sequence[Case]) -> Iterator[str]:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import StringIO
+from pathlib import PurePath
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,14 +14,14 @@ from ruamel.yaml import YAML
 
 from convbench.core.errors import SuiteError
 from convbench.core.record import Case, Choice, Protocol, Whole
-from convbench.core.text import counted
+from convbench.core.text import counted, cut
 from convbench.suite import plugs
 from convbench.suite.axes import AXES, OF_PARTS, AxesLayout, ClipLayout, PatternLayout, RecurrentLayout
 from convbench.suite.layout import KNOWN, SuiteLayout, TrainingLayout, sections
 from convbench.suite.many import as_list
 from convbench.suite.matrix import Axes, Sweep
 from convbench.suite.mistakes import Location, Mistakes, quoted
-from convbench.suite.overrides import apply
+from convbench.suite.overrides import WITHOUT_QUALITY, apply, metrics_alone
 from convbench.suite.source import find, loader, parse, read
 from convbench.suite.trials import trial_cases
 from convbench.suite.values import Plain, Values, expand
@@ -38,7 +39,11 @@ OF_DATA = "suite"
 
 @dataclass(frozen=True, repr=False)
 class Suite:
-    """What to measure and how. ``text`` is the YAML as read; ``metrics`` names probes, empty for all of them."""
+    """What to measure and how. ``text`` is the YAML as read; ``metrics`` names probes, empty for all of them.
+
+    ``left_out`` is how many cases of quality are not among the cases, since the overrides ask for metrics alone;
+    ``overrides`` then say so.
+    """
 
     name: str
     path: str
@@ -49,6 +54,7 @@ class Suite:
     profile: bool = False
     overrides: tuple[str, ...] = ()
     description: str = ""
+    left_out: int = 0
 
     def __repr__(self) -> str:
         return f"Suite({self.name!r}, {counted(len(self.cases), 'case')})"
@@ -74,12 +80,26 @@ def from_data(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> Suite:
     Raises SuiteError with every mistake, as places in that text, and for what YAML has no word for.
     """
     try:
-        plain = json.loads(json.dumps(data))
+        plain = json.loads(json.dumps(data, default=_plain))
     except (TypeError, ValueError) as error:
         raise SuiteError(f"a suite is plain data (text, numbers, lists, mappings): {error}") from error
     text = StringIO()
     YAML(typ="safe", pure=True).dump(plain, text)
     return _built(text.getvalue(), OF_DATA, OF_DATA, overrides)
+
+
+def _plain(value: object) -> Any:
+    """What ``json`` does not know and is plain data all the same. Raises TypeError for what is not."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, range):
+        return list(value)
+    if isinstance(value, PurePath):
+        return str(value)
+    if callable(to_list := getattr(value, "tolist", None)):  # numbers and arrays of numpy
+        return to_list()
+    remedy = ": register it, or name it as module:name" if callable(value) else ""
+    raise TypeError(f"{cut(repr(value), 80)} is none{remedy}")
 
 
 def _built(text: str, source: str, stem: str, overrides: Sequence[str]) -> Suite:
@@ -100,16 +120,18 @@ def _built(text: str, source: str, stem: str, overrides: Sequence[str]) -> Suite
     if layout.quality != "none" and not trials:
         mistakes.fail(_NOTHING_TO_TRY)
     names = tuple(dict.fromkeys(name for name in metrics if name))
+    left_out = trials if names and metrics_alone(overrides) else ()
     return Suite(
         name=layout.name or stem,
         path=source,
         text=text,
-        cases=cases + trials,
+        cases=cases if left_out else cases + trials,
         protocol=layout.protocol.built(layout.training),
         metrics=names,
         profile=layout.profile,
-        overrides=tuple(overrides),
+        overrides=(*overrides, WITHOUT_QUALITY) if left_out else tuple(overrides),
         description=layout.description,
+        left_out=len(left_out),
     )
 
 

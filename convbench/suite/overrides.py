@@ -15,6 +15,8 @@ from convbench.suite.mistakes import Location, Mistakes, quoted, unknown_key
 from convbench.suite.plugs import READERS, plug_fields
 from convbench.suite.source import value_of
 
+WITHOUT_QUALITY = "quality=none"
+
 
 def apply(data: dict[str, Any], override: str, mistakes: Mistakes) -> None:
     """Set what one override says in ``data``, and note where, so that a mistake in it names the override."""
@@ -36,6 +38,12 @@ def apply(data: dict[str, Any], override: str, mistakes: Mistakes) -> None:
         mistakes.overrides[location] = override
         if not _set(data, location, value):
             mistakes.add_override(override, f"{'.'.join(map(str, location[:-1]))} is no mapping: give it whole")
+
+
+def metrics_alone(overrides: Iterable[str]) -> bool:
+    """Whether they ask for metrics and do not speak of quality: whoever wants params wants no hours of training."""
+    keys = {override.partition("=")[0].split(".")[0].strip() for override in overrides}
+    return "metrics" in keys and not keys & {"quality", "training"}
 
 
 def _dotted(section: str) -> Iterable[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from convbench.analysis.inference.arrays import Floats
-from convbench.analysis.quality.qualities import Quality, costs_of, seed_table
+from convbench.analysis.quality.qualities import Quality, costs_of, fewest_clips, seed_table
 from convbench.analysis.results import Group, Result
 from convbench.core.record import EAGER
 from convbench.core.traits import FP32
@@ -66,10 +66,10 @@ def gather(qualities: Sequence[Quality], results: Iterable[Result]) -> tuple[lis
     measurements = list(results)
     own = {quality.variant for quality in qualities} - {EAGER}
     costs = {id(quality): _of_variant(quality, costs_of(quality, measurements), own) for quality in qualities}
-    group = _widest(qualities, [costs[id(quality)] for quality in qualities])
+    group = common_group(qualities, [costs[id(quality)] for quality in qualities])
     able, excluded = [], []
     for quality in qualities:
-        here = [cost for cost in costs[id(quality)] if _any_number(cost.group) == group]
+        here = [cost for cost in costs[id(quality)] if any_number(cost.group) == group]
         why = _unusable(quality, here)
         able += [Candidate(quality, cost) for cost in here] if why is None else []
         excluded += [Excluded(quality, why)] if why else []
@@ -84,7 +84,7 @@ def _of_variant(quality: Quality, costs: Sequence[Result], own: Collection[str])
     return [cost for cost in costs if cost.group.dtype in numbers and cost.case.variant_name not in own]
 
 
-def _any_number(group: Group) -> Group:
+def any_number(group: Group) -> Group:
     """The group whatever its type of numbers: what accuracy that costs was measured."""
     return group._replace(dtype="")
 
@@ -119,6 +119,11 @@ def by_seed(candidates: Sequence[Candidate]) -> Floats:
     return seed_table([candidate.quality for candidate in candidates])
 
 
+def clips_of(candidates: Iterable[Candidate]) -> int:
+    """How many test clips the candidates' accuracies are shares of, at least."""
+    return fewest_clips(candidate.quality for candidate in candidates)
+
+
 def _unusable(quality: Quality, costs: Sequence[Result]) -> Why | None:
     if not quality.by_seed and not (quality.collapsed or quality.failed):
         return "beyond"
@@ -133,14 +138,14 @@ def _unusable(quality: Quality, costs: Sequence[Result]) -> Why | None:
     return None if costs else "no-cost"
 
 
-def _widest(qualities: Sequence[Quality], costs: Sequence[Sequence[Result]]) -> Group | None:
+def common_group(qualities: Sequence[Quality], costs: Sequence[Sequence[Result]]) -> Group | None:
     """The comparable group that holds most architectures; a timed one first, then one of clips as long as these."""
     holds: dict[Group, set[int]] = defaultdict(set)
     timed: dict[Group, bool] = defaultdict(bool)
     as_long: dict[Group, bool] = {}
     for i, (quality, results) in enumerate(zip(qualities, costs, strict=True)):
         for result in results:
-            as_long[_any_number(result.group)] = result.case.clip.frames == quality.clip.frames
-            holds[_any_number(result.group)].add(i)
-            timed[_any_number(result.group)] |= result.latency is not None
+            as_long[any_number(result.group)] = result.case.clip.frames == quality.clip.frames
+            holds[any_number(result.group)].add(i)
+            timed[any_number(result.group)] |= result.latency is not None
     return max(holds, key=lambda group: (timed[group], as_long[group], len(holds[group])), default=None)

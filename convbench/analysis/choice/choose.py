@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from convbench.analysis.choice import stability
-from convbench.analysis.choice.candidates import Candidate, CostName, Excluded, by_seed, cheapest_each
+from convbench.analysis.choice.candidates import Candidate, CostName, Excluded, by_seed, cheapest_each, clips_of
 from convbench.analysis.choice.doubts import doubts, edge, fallible, nearest, ruled_out, why_none
 from convbench.analysis.choice.recommendation import (
     Ask,
@@ -140,7 +140,7 @@ def _pool(able: Sequence[Candidate], ask: Ask) -> list[Candidate]:
 
 def _comparison(pool: Sequence[Candidate], ask: Ask) -> PoolComparison:
     table = by_seed(pool) - _price_of(pool, ask)
-    contrasts = pairs(table)
+    contrasts = pairs(table, clips_of(pool))
     within = shown_within(contrasts, ask.within, ask.error)
     return PoolComparison(pool, ask, table, contrasts, within, ruled_out(contrasts, ask.within), effect.p_value(table))
 

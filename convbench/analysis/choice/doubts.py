@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.special import stdtr
 
-from convbench.analysis.choice.candidates import Candidate, Excluded, by_seed
+from convbench.analysis.choice.candidates import Candidate, Excluded, by_seed, clips_of
 from convbench.analysis.choice.recommendation import Constraints, Doubt, Reason
 from convbench.analysis.inference.arrays import Flags
 from convbench.analysis.inference.noninferior import ERROR, Pairs, p_of_gain, pairs
@@ -96,7 +96,8 @@ def edge(best: Candidate, able: Sequence[Candidate], excluded: Sequence[Excluded
     smaller = [size for size in sizes if size < largest]
     if not smaller or max([*sizes, *tried]) > largest:
         return {}
-    contrasts = pairs(by_seed([sizes[max(smaller)], best]))
+    compared = [sizes[max(smaller)], best]
+    contrasts = pairs(by_seed(compared), clips_of(compared))
     gain, p = float(contrasts.gap[0, 1]), p_of_gain(contrasts, 0, 1)
     if p > ERROR or gain <= within:
         return {}

@@ -14,6 +14,7 @@ from typing import Literal
 from convbench.analysis.choice.candidates import Candidate, CostName, Excluded
 from convbench.analysis.choice.trade import Trade
 from convbench.analysis.inference.noninferior import ERROR
+from convbench.analysis.quality.qualities import task_name
 from convbench.analysis.results import Result, shown_metrics
 from convbench.core.metric import Metric
 from convbench.core.record import Clip
@@ -136,4 +137,4 @@ class Recommendation:
     @property
     def name(self) -> str:
         """The task, with the clip where this is one of several answers for it."""
-        return f"{self.task} on {self.clip}" if self.several_clips else self.task
+        return task_name(self.task, self.clip, self.several_clips)

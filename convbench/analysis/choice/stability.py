@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convbench.analysis.choice.candidates import Candidate, CostName, by_seed
+from convbench.analysis.choice.candidates import Candidate, CostName, by_seed, clips_of
 from convbench.analysis.inference.arrays import Flags, Floats
 from convbench.analysis.inference.dominance import probability
 from convbench.analysis.inference.two_way import fit
@@ -73,7 +73,7 @@ def quality_draws(pool: Sequence[Candidate], rng: np.random.Generator) -> Floats
     """Means (D, k) over the seeds that were run, at most 1: normal with the fit's covariance, each widened as its
     degrees of freedom ask (Student's t)."""
     table = by_seed(pool)
-    estimates = fit(table)
+    estimates = fit(table, clips_of(pool))
     has_noise = np.isfinite(estimates.noise)
     covariance = np.where(has_noise & has_noise[:, None], estimates.covariance, np.eye(len(has_noise)))
     values, vectors = np.linalg.eigh(covariance)

@@ -100,23 +100,20 @@ class Headline:
 
     @property
     def by_series(self) -> list[Contender]:
-        """A contender of each reducer or own model, in the ranking's order: the pick, of the others the fastest."""
-        order = sorted(self.ranking, key=lambda contender: contender.result is not self.pick)
-        shown: dict[str | Whole, Contender] = {}
-        for contender in order:
-            shown.setdefault(_row(contender.result), contender)
-        return [contender for contender in self.ranking if contender is shown[_row(contender.result)]]
+        """The fastest contender of each reducer or own model, and what the headline names, in the ranking's order."""
+        fastest: dict[str | Whole, Contender] = {}
+        for contender in self.ranking:
+            fastest.setdefault(contender.result.row, contender)
+        return [
+            contender
+            for contender in self.ranking
+            if contender is fastest[contender.result.row] or contender.result in (self.pick, self.placed)
+        ]
 
     @property
     def ordered(self) -> bool:
         """Whether anything that was measured orders the contenders: their latency, or their parameters."""
         return self.timed or bool(self.pick and self.pick.params is not None)
-
-
-def _row(result: Result) -> str | Whole:
-    """What has a row of its own: a reducer at whatever size, and each model of a user's own, as its options are."""
-    architecture = result.case.architecture
-    return architecture if isinstance(architecture, Whole) else result.series
 
 
 def headline_of(results: Sequence[Result]) -> Headline:

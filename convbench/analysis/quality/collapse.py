@@ -19,19 +19,25 @@ SPREADS = 4.0
 
 
 def at_chance(accuracy: float, constant: float, clips: int) -> bool:
-    """Whether a run on so many test clips is not shown (99.9 %, as there are many) to beat a constant answer."""
-    return accuracy <= constant + LEARNT * math.sqrt(constant * (1 - constant) / clips)
+    """Whether a run on so many test clips is not shown (99.9 %, as there are many) to beat a constant answer.
+
+    Few clips show nothing so surely; there a run learnt that is more than halfway from the constant answer to 100 %.
+    """
+    return accuracy <= constant + min(LEARNT * math.sqrt(constant * (1 - constant) / clips), HALF * (1 - constant))
 
 
-def fallen(by_seed: Mapping[int, float], chance: float) -> set[int]:
+def fallen(by_seed: Mapping[int, float], chance: float, clips: int) -> set[int]:
     """Seeds that lost half or more of what the best seed has over chance, and more than the spread of the others.
 
-    Ten points at least, and four standard deviations of those that did not fall.
+    Ten points at least, more than so few test clips take two runs apart, and four standard deviations of those that did
+    not fall.
     """
     if len(by_seed) < 2:
         return set()
     best = max(by_seed.values())
-    drop = max(LEAST_DROP, HALF * (best - chance))
+    mean = statistics.fmean(by_seed.values())
+    luck = LEARNT * math.sqrt(2 * max(0.0, mean * (1 - mean)) / clips)
+    drop = max(LEAST_DROP, HALF * (best - chance), luck)
     stayed = [value for value in by_seed.values() if best - value <= drop]
     drop = max(drop, SPREADS * statistics.stdev(stayed)) if len(stayed) > 1 else drop
     return {seed for seed, value in by_seed.items() if best - value > drop}

@@ -137,10 +137,20 @@ def by_task(members: Iterable[Quality]) -> dict[tuple[str, Clip], list[Quality]]
     return cells
 
 
+def task_name(task: str, clip: Clip | None, several_clips: bool) -> str:
+    """The task, with the clip where there are several."""
+    return f"{task} on {clip}" if several_clips else task
+
+
 def seed_table(members: Sequence[Quality]) -> Floats:
     """Test accuracies as a table (seeds, configurations), NaN where a run was not sound."""
     seeds = sorted({seed for quality in members for seed in quality.by_seed})
     return np.array([[quality.by_seed.get(seed, np.nan) for quality in members] for seed in seeds], dtype=float)
+
+
+def fewest_clips(members: Iterable[Quality]) -> int:
+    """How many test clips the accuracies of these are shares of, at least."""
+    return min(quality.clips for quality in members)
 
 
 def costs_of(quality: Quality, results: Iterable[Result]) -> list[Result]:
@@ -174,7 +184,7 @@ def _quality(members: Sequence[Lesson], rates: Mapping[Model, float], budget: Bu
         ((lesson, end) for lesson, end in ends if lesson.learning_rate == rate), key=lambda run: run[0].seed
     )
     ended = {lesson.seed: (lesson, end.test) for lesson, end in chosen if end and lesson.flag not in ("dead", "failed")}
-    lost = _fallen(ended, first.chance or 0.0)
+    lost = _fallen(ended, first.chance or 0.0, first.clips)
     sound = {seed: run for seed, run in ended.items() if seed not in lost}
     flags = [lesson.flag for lesson, _ in chosen]
     return Quality(
@@ -190,7 +200,7 @@ def _quality(members: Sequence[Lesson], rates: Mapping[Model, float], budget: Bu
     )  # fmt: skip
 
 
-def _fallen(ended: Mapping[int, tuple[Lesson, float]], chance: float) -> set[int]:
+def _fallen(ended: Mapping[int, tuple[Lesson, float]], chance: float, clips: int) -> set[int]:
     """Seeds whose runs are at chance, and those that fall far below the rest."""
     lost = {seed for seed, (lesson, test) in ended.items() if at_chance(test, lesson.constant, lesson.clips)}
-    return lost | fallen({seed: test for seed, (_, test) in ended.items() if seed not in lost}, chance)
+    return lost | fallen({seed: test for seed, (_, test) in ended.items() if seed not in lost}, chance, clips)

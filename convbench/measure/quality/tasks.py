@@ -1,14 +1,15 @@
 """The clips of a task, wherever they come from.
 
 A task of the shelf draws ``training.train_clips``, ``val_clips`` and ``test_clips`` clips of the shape's T, C, H and W.
-A user's own ``package.module:function`` yields (clip, label) pairs instead, which ``user_clips`` splits.
+A user's own ``package.module:function`` that is on no shelf yields (clip, label) pairs instead, which ``user_clips``
+splits.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convbench.core import registry
+from convbench.core import imports, registry
 from convbench.core.record import Choice, Clip, Training
 
 if TYPE_CHECKING:
@@ -20,9 +21,15 @@ def load(choice: Choice, clip: Clip, training: Training, seed: int) -> Splits:
 
     Raises ConvbenchError where the clips are not what was asked for, Unavailable where a library is missing.
     """
-    if choice.is_imported:
+    if choice.is_imported and not _is_registered(choice.name):
         from convbench.measure.quality.user_clips import from_function
 
         return from_function(choice, clip, training, seed)
     splits: Splits = registry.tasks.get(choice.name).build(clip, training, seed, **dict(choice.options))
     return splits
+
+
+def _is_registered(path: str) -> bool:
+    """Whether what an import path names is on the shelf as well, by a name that the suite does not use."""
+    function = imports.import_path(path)
+    return any(plugin.build is function for plugin in registry.tasks.registered())

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from matplotlib.axes import Axes as MplAxes
 
+from convbench.analysis.choice.candidates import any_number, common_group
 from convbench.analysis.quality.qualities import Quality, costs_of
 from convbench.analysis.quality.qualities import qualities as qualities_of
 from convbench.analysis.results import Result
@@ -20,6 +21,7 @@ from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.scatter import heading
 from convbench.report.drawing.shares import baselines, share_axis
 from convbench.report.drawing.style import AREA, PAPER, TEXT, WEIGHT, look, short, stacked
+from convbench.report.words.names import threads_of
 
 SETTINGS = 4
 """Drawings at most; the numbers of further backbones and clips are in the table."""
@@ -79,22 +81,29 @@ def _draw(qualities: Sequence[Quality], results: Sequence[Result], number: int, 
             "How to read this: each mark is a reducer's mean test accuracy over seeds, the bar its 95 % interval; a "
             "line joins the sizes of one reducer. Hollow: some runs collapsed or failed and are left out. "
             "× at the foot: no sound run at all. Sizes that coincide are drawn side by side. Below: the same models' "
-            "cost, without variants."
+            f"cost, without variants{_where(costs)}."
         ),
         figure=bottom.figure,  # type: ignore[arg-type]
         series=tuple(sorted({quality.architecture.reducer.name for quality in qualities})),
     )
 
 
+def _where(costs: Mapping[Parts, Result]) -> str:
+    """``, on clip 1x8x1x32x32, 1 thread``: what the costs are of, which may be no clip that was learnt from."""
+    group = next((cost.group for cost in costs.values()), None)
+    return f", on clip {group.clip}{threads_of(group)}" if group else ""
+
+
 def _costs(qualities: Sequence[Quality], results: Sequence[Result]) -> dict[Parts, Result]:
-    """The eager cost of each architecture on one device, clip and number type: the one that most have."""
-    by_architecture = {
-        quality.architecture: [cost for cost in costs_of(quality, results) if not cost.case.variant]
-        for quality in qualities
+    """The eager cost of each architecture, all alike, on clips as long as those of the quality where there are any."""
+    costs = [[cost for cost in costs_of(quality, results) if not cost.case.variant] for quality in qualities]
+    group = common_group(qualities, costs)
+    return {
+        quality.architecture: cost
+        for quality, members in zip(qualities, costs, strict=True)
+        for cost in members
+        if any_number(cost.group) == group
     }
-    groups = [cost.group for costs in by_architecture.values() for cost in costs]
-    group = max(groups, key=groups.count, default=None)
-    return {parts: cost for parts, costs in by_architecture.items() for cost in costs if cost.group == group}
 
 
 def _dodge(qualities: Sequence[Quality]) -> dict[Parts, float]:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes as MplAxes
 from convbench.analysis.choice import stability
 from convbench.analysis.choice.candidates import Candidate, cheapest_each, gather
 from convbench.analysis.costs.pareto import front
-from convbench.analysis.quality.qualities import Quality, by_task
+from convbench.analysis.quality.qualities import Quality, by_task, task_name
 from convbench.analysis.quality.qualities import qualities as qualities_of
 from convbench.analysis.results import Result, costs
 from convbench.core import metrics
@@ -52,7 +52,7 @@ def quality_cost(results: Sequence[Result]) -> Iterator[Drawing]:
         cheapest = cheapest_each(candidates, column.option)
         pool = [candidate for candidate in cheapest if 0 < candidate.cost(column.option) < math.inf]
         if pool:
-            yield _draw(pool, members, f"{short(task)}{f' on {clip}' if clips[task] > 1 else ''}", column, number)
+            yield _draw(pool, members, task_name(short(task), clip, clips[task] > 1), column, number)
 
 
 def _draw(pool: Sequence[Candidate], qualities: Sequence[Quality], name: str, column: Metric, number: int) -> Drawing:

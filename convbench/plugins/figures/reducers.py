@@ -12,14 +12,12 @@ from convbench.core import metrics
 from convbench.core.record import Parts
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, scales
-from convbench.report.drawing.style import AREA, GRID, TEXT, WEIGHT, canvas, fitted, look
+from convbench.report.drawing.style import AREA, GRID, LEFT, TEXT, WEIGHT, canvas, fitted, left_of, look
 from convbench.report.words import units
 from convbench.report.words.names import kind, labels, same
 from convbench.report.words.numbers import TIE
 
 ROWS = 20
-LEFT = 122.0
-"""Points for the names, with what is between them and the marks."""
 _BAND = (
     f"; the grey band is what lies within {TIE} of the fastest. “Tied” is decided by the interval of the ratio, visit "
     "by visit."
@@ -32,11 +30,15 @@ def reducers(results: Sequence[Result]) -> Iterator[Drawing]:
     headline = headline_of(results)
     if headline.timed:
         index = {id(result): number for number, result in enumerate(results)}
-        yield _draw(headline.by_series[:ROWS], headline, index)
+        named = (headline.pick, headline.placed)
+        rows = [row for at, row in enumerate(headline.by_series) if at < ROWS or row.result in named]
+        yield _draw(rows, headline, index)
 
 
 def _draw(rows: Sequence[Contender], headline: Headline, index: Mapping[int, int]) -> Drawing:
-    axes = canvas(height=66 + 21 * len(rows), left=LEFT, right=118, top=8, bottom=42, width=380)
+    names = _names(rows)
+    left = left_of(names, 10)
+    axes = canvas(height=66 + 21 * len(rows), left=left, right=118, top=8, bottom=42, width=380 - LEFT + left)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     latencies = [latency for row in rows if (latency := row.result.latency)]
     ends = [end for latency in latencies for end in (latency if latency.bounded else (latency.median,)) if end > 0]
@@ -59,7 +61,7 @@ def _draw(rows: Sequence[Contender], headline: Headline, index: Mapping[int, int
             fontsize=10,
             color=TEXT,
         )
-    axes.set_yticks(range(len(rows)), [fitted(name, LEFT - 8, 10) for name in _names(rows)], fontsize=10)
+    axes.set_yticks(range(len(rows)), [fitted(name, left - 8, 10) for name in names], fontsize=10)
     axes.tick_params(length=0)
     axes.spines["left"].set_visible(False)
     axes.set_xlabel("Latency of a call · lower is better", color=TEXT)
@@ -68,7 +70,7 @@ def _draw(rows: Sequence[Contender], headline: Headline, index: Mapping[int, int
         name="reducers",
         title=f"Latency by {word}: {same(rows[0].result)}",
         caption=(
-            f"How to read this: each {word} at its fastest, the pick at its own size, all else alike. Bars are 95 % "
+            f"How to read this: {_rows_are(word, len(headline.by_series) - len(rows))}, all else alike. Bars are 95 % "
             f"intervals over fresh processes where there were several, n of them{_BAND if len(rows) > 1 else '.'}"
         ),
         figure=axes.figure,  # type: ignore[arg-type]
@@ -76,6 +78,12 @@ def _draw(rows: Sequence[Contender], headline: Headline, index: Mapping[int, int
         series=tuple(sorted({row.result.series for row in rows})),
         scale={"x": (metrics.LATENCY, *axes.get_xlim())},
     )
+
+
+def _rows_are(word: str, left_out: int) -> str:
+    """What has a row, and how many have none for want of room."""
+    rows = "a row is a model" if word == "model" else "each reducer at its fastest, and what the headline names"
+    return f"{rows} ({left_out:,} more in the table)" if left_out else rows
 
 
 def _names(rows: Sequence[Contender]) -> list[str]:

@@ -11,12 +11,12 @@ from convbench.analysis.costs.ranking import largest_group, rank
 from convbench.analysis.results import Result, measured, part_of_call, typical
 from convbench.core import metrics
 from convbench.core.metric import Metric
-from convbench.core.record import STAGES
+from convbench.core.record import STAGES, Whole
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.bars import Margins, Shares, bars, is_cut
 from convbench.report.drawing.style import STAGE_HUES, short
-from convbench.report.words.names import kind
+from convbench.report.words.names import kind, same
 
 ROWS = 14
 WORDS = {"lstm": "LSTM", "graphs": "compiler's graphs"}
@@ -62,7 +62,7 @@ SPLITS = (
 
 @figures.register("stages")
 def stages(results: Sequence[Result]) -> Iterator[Drawing]:
-    """Parameters, MACs, time and memory by stage, a bar per reducer."""
+    """Parameters, MACs, time and memory by stage, a bar per reducer or own model."""
     rows = _representatives(results)
     for split in SPLITS:
         shares = {result: share for result in rows if (share := by_stage(result, split.metric))}
@@ -81,7 +81,7 @@ def _apart(drawn: Sequence[Result], results: Sequence[Result]) -> Iterator[Drawi
         if any(_has(result, stage) for result in drawn):
             continue
         alike = one_variant(largest_group(rows))
-        nearest = {result.series: result for result in sorted(alike, key=_distance, reverse=True)}
+        nearest = {result.row: result for result in sorted(alike, key=_distance, reverse=True)}
         shares = {result: share for result in nearest.values() if (share := by_stage(result, metrics.LATENCY))}
         if shares:
             ordered = dict(sorted(shares.items(), key=lambda row: (row[0].params or 0, row[0].case.id))[:ROWS])
@@ -102,14 +102,14 @@ def by_stage(result: Result, whole: Metric) -> dict[str, float]:
 
 
 def _representatives(results: Sequence[Result]) -> list[Result]:
-    """One case per reducer (eager where there is one, of the size nearest to 128), those with most parameters last."""
+    """One case a row (eager where there is one, of the size nearest to 128), those with most parameters last."""
     cases = measured(results)
-    nearest: dict[str, Result] = {}
+    nearest: dict[str | Whole, Result] = {}
     for contender in rank(largest_group([result for result in cases if not result.case.variant] or cases)):
         result = contender.result
-        best = nearest.get(result.series)
+        best = nearest.get(result.row)
         if best is None or _distance(result) < _distance(best):
-            nearest[result.series] = result
+            nearest[result.row] = result
     return sorted(nearest.values(), key=lambda result: (result.params or 0, result.case.id))[:ROWS]
 
 
@@ -128,7 +128,7 @@ def _draw(split: Split, shares: Shares) -> Drawing:
         title=f"{split.words} by stage",
         caption=(
             f"How to read this: each bar is one {bar}, split by where the cost sits; the whole is at its right end. "
-            "Shorter is better."
+            f"Shorter is better. All alike: {same(next(iter(shares)))}."
             + (NOT_THE_CALL if apart else "")
             + (" A bar with an arrow is longer than the scale and cut." if is_cut(shares) else "")
         ),

@@ -11,15 +11,13 @@ from matplotlib.ticker import MaxNLocator
 
 from convbench.analysis.results import Result
 from convbench.report.drawing import scales
-from convbench.report.drawing.style import GRID, MUTED, PAPER, TEXT, canvas, fitted
+from convbench.report.drawing.style import GRID, LEFT, MUTED, PAPER, TEXT, canvas, fitted, left_of
 from convbench.report.words.names import labels
 
 Shares = Mapping[Result, Mapping[str, float]]
 LONGEST = 6.0
 """Medians: a bar longer than this is cut, so that the others can be compared."""
 CUT = "\N{RIGHTWARDS ARROW}"
-LEFT = 122.0
-"""Points for the names, with what is between them and the bars."""
 
 
 class Margins(NamedTuple):
@@ -35,9 +33,12 @@ def bars(
     parts: Shares, looks: Mapping[str, tuple[str, str]], ends: Sequence[str], margins: Margins, unit: str
 ) -> MplAxes:  # fmt: skip
     """A bar per result; ``looks`` gives each part's words and colour in order, ``ends`` what stands right of a bar."""
+    names = labels([result.case.architecture for result in parts])
+    left = left_of(names, 9)
     axes = canvas(
-        height=margins.top + 24 + 21 * len(parts), left=LEFT, right=margins.right, top=margins.top, bottom=24, width=400
-    )
+        height=margins.top + 24 + 21 * len(parts), left=left, right=margins.right, top=margins.top, bottom=24,
+        width=400 - LEFT + left,
+    )  # fmt: skip
     wholes = [sum(part.values()) for part in parts.values()]
     longest = _end(wholes)
     _stack(axes, parts, looks)
@@ -45,8 +46,7 @@ def bars(
         cut = whole > longest * 1.0001
         axes.text(1.015, row, f"{CUT} {text}" if cut else text, transform=axes.get_yaxis_transform(), va="center",
                   fontsize=9, color=TEXT)  # fmt: skip
-    names = [fitted(name, LEFT - 8, 9) for name in labels([result.case.architecture for result in parts])]
-    axes.set_yticks(range(len(parts)), names, fontsize=9)
+    axes.set_yticks(range(len(parts)), [fitted(name, left - 8, 9) for name in names], fontsize=9)
     axes.set_ylim(len(parts) - 0.45, -0.55)
     axes.set_xlim(0, longest)
     places = _ticks(longest, unit)

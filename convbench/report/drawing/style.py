@@ -139,6 +139,14 @@ def short(name: str, length: int = 28) -> str:
 
 WIDEST = 60
 """Letters of the longest name that is tried for its width."""
+LEFT, FURTHEST_LEFT = 122.0, 250.0
+"""Points left of a plot for the names of its rows, with what is between: as a rule, and at most."""
+
+
+def left_of(names: Iterable[str], size: float) -> float:
+    """The points that names need left of a plot in letters of that size."""
+    widths = [_width(cut_name(one_line(name), WIDEST), size) + 8 for name in names]
+    return min(max([LEFT, *widths]), FURTHEST_LEFT)
 
 
 def fitted(name: str, width: float, size: float) -> str:

@@ -22,7 +22,7 @@ def markdown(run: RunDescription, records: Sequence[Record]) -> str:
         f"**{escaped(values['lead'], 400)}** " + " ".join(
             escaped(text, 400) for text in (values["confidence"], *values["sentences"], values["caution"]) if text
         ),
-        _table(f"Each {values['kind']} at its {'fastest' if values['timed'] else 'smallest'}",
+        _table(values["ranked"],
                (values["kind"].capitalize(), "LSTM input", "Variant", "Latency [95 %]", "×", "Parameters", "FLOPs"),
                ([row[key] for key in ("reducer", "lstm_input", "variant", "latency", "factor", "params", "flops")]
                 for row in values["ranking"][:20])),

@@ -24,7 +24,7 @@ from convbench.report.page.template import render
 from convbench.report.words import comparison, units
 from convbench.report.words.answer import outcome
 from convbench.report.words.facts import place
-from convbench.report.words.names import model, setup
+from convbench.report.words.names import kind, model, reducer, setup
 from convbench.report.words.numbers import TIE
 
 ROWS = 2_000
@@ -32,6 +32,8 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 COLUMNS = ("reducer", "variant", "scenario", "backbone", "clip", "device")
 """What the cases are summed up by, where they differ in it."""
 
+SummaryRow = tuple[str, int, list[tuple[str, bool]]]
+"""A value, its cases, and by run the ratio with whether it is beyond a tie."""
 Runs = Sequence[tuple[RunDescription, Sequence[Record]]]
 
 
@@ -66,7 +68,7 @@ def view(
             (difference.key, [_text(value) for value in difference.values], difference.grave)
             for difference in differing
         ],
-        "summaries": [(name, _summary(summaries(matches, name))) for name in COLUMNS],
+        "summaries": _summaries(matches),
         "figures": [drawing for drawing in drawn if drawing],
         "rows": [_row(match) for match in sorted(matches, key=_furthest, reverse=True)[:ROWS]],
         "total": len(matches),
@@ -88,7 +90,19 @@ def _run(letter: str, run: RunDescription, results: Sequence[Result]) -> dict[st
     }
 
 
-def _summary(groups: Sequence[Summary]) -> list[tuple[str, int, list[tuple[str, bool]]]]:
+def _summaries(matches: Sequence[Match]) -> list[tuple[str, list[SummaryRow]]]:
+    """By column the ``_summary`` of its values; users' own models are called there as everywhere."""
+    members = [result for match in matches for result in match.results if result]
+    names = {str(result.case.architecture): reducer(result) for result in reversed(members)}
+    word = kind(members)
+    tables = ((name, _summary(summaries(matches, name))) for name in COLUMNS)
+    return [
+        (word if name == "reducer" else name, [(names.get(value, value), cases, texts) for value, cases, texts in rows])
+        for name, rows in tables
+    ]
+
+
+def _summary(groups: Sequence[Summary]) -> list[SummaryRow]:
     """The paired ratios by the values of a column, and whether each is beyond a tie, the furthest from 1 first; empty
     where it has only one value."""
     if len(groups) < 2:

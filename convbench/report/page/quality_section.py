@@ -13,7 +13,7 @@ from convbench.analysis.choice.recommendation import Recommendation
 from convbench.analysis.choice.trade import Trade
 from convbench.analysis.quality.controls import Control, LinearProbe, controls, linear_probes
 from convbench.analysis.quality.lessons import Budget, equal_limits
-from convbench.analysis.quality.qualities import Quality, by_task
+from convbench.analysis.quality.qualities import Quality, by_task, task_name
 from convbench.analysis.quality.qualities import qualities as gathered
 from convbench.analysis.quality.standing import standings
 from convbench.analysis.results import Result
@@ -147,7 +147,7 @@ def _controls(entries: Sequence[Control]) -> list[dict[str, str]]:
     places = {place(entry.architecture) for entry in entries}
     return [
         _control(entry)
-        | ({"task": f"{entry.task} on {entry.clip}"} if len(clips) > 1 else {})
+        | {"task": task_name(entry.task, entry.clip, len(clips) > 1)}
         | ({"name": f"{parts_name(entry.architecture)}{place(entry.architecture)}"} if len(places) > 1 else {})
         for entry in entries
     ]

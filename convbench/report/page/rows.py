@@ -121,7 +121,8 @@ def _columns_of(metric: Metric) -> list[Column]:
 
 
 def _reducer(row: Entry) -> str:
-    return names.with_norm(row.result.case.architecture)
+    architecture = row.result.case.architecture
+    return names.with_norm(architecture) if isinstance(architecture, Parts) else names.reducer(row.result)
 
 
 def _variant(row: Entry) -> str:
@@ -173,6 +174,7 @@ _ELSE = (
         lambda row: str(row.result.group.threads or units.MISSING),
         metrics.THREADS.name,
     ),
+    Column("environment", "Environment", lambda row: row.result.group.environment, "environment", numeric=False),
 )
 _LATENCY = (
     Column("interval", "95 % interval", lambda row: units.bounds(row.result.latency), _width),

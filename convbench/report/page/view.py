@@ -56,7 +56,9 @@ def view(run: RunDescription, results: Sequence[Result]) -> dict[str, Any]:
         "cautions": kinds,
         "outcome": outcome(run, results),
         "ranking": _ranking(headline) if headline.ordered else [],
-        "kind": kind(contender.result for contender in headline.ranking),
+        "kind": (word := kind(contender.result for contender in headline.ranking)),
+        "ranked": _ranked(word, "fastest" if headline.timed else "smallest"),
+        "sized": any(contender.result.lstm_input for contender in headline.ranking),
         "timed": headline.timed,
         "weighed": any(contender.result.memory is not None for contender in headline.ranking),
         "tie": TIE,
@@ -81,6 +83,11 @@ def view(run: RunDescription, results: Sequence[Result]) -> dict[str, Any]:
 def _step(run: RunDescription, step: Step) -> dict[str, str]:
     """Why and what to run; DIRECTORY stands where the run is, which its reader knows."""
     return {"why": step.why, "command": command(run, step, DIRECTORY)}
+
+
+def _ranked(kind: str, best: str) -> str:
+    """What stands above the ranking; a model of a user's own has no sizes of which one would be the fastest."""
+    return f"The models, {best} first" if kind == "model" else f"Each {kind} at its {best}"
 
 
 def _ranking(headline: Headline) -> list[dict[str, str]]:

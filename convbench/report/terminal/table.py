@@ -77,8 +77,9 @@ class Results:
         self.results = results_of(records)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        several = len({result.group.environment for result in measured(self.results)}) > 1
         for members in _by_situation(self.results):
-            yield Text(_title(members[0]), style="table.title")
+            yield Text(_title(members[0], several), style="table.title")
             yield _table(members, options.max_width)
             if len(members) > ROWS:
                 yield Text(f"and {len(members) - ROWS:,} more in the report and in results.csv")
@@ -128,11 +129,12 @@ def _by_situation(results: Sequence[Result]) -> list[list[Result]]:
     return sorted(situations.values(), key=len, reverse=True)
 
 
-def _title(result: Result) -> str:
-    """What is alike in a table; wider than the table it may be."""
+def _title(result: Result, several: bool) -> str:
+    """What is alike in a table, with its machine in a run of ``several``; wider than the table it may be."""
     group = result.group
     place = f"{group.scenario}, {group.device}, clip {group.clip}, {group.dtype}{threads_of(group)}"
-    return one_line(f"{around_reducer(result)}, {place}")
+    machine = f", environment {group.environment}" if several else ""
+    return one_line(f"{around_reducer(result)}, {place}{machine}")
 
 
 def _table(members: Sequence[Result], width: int) -> Table:
@@ -147,7 +149,9 @@ def _table(members: Sequence[Result], width: int) -> Table:
     }
     shown = _shown(cells, width)
     for column in shown:
-        grid.add_column(column.heading, justify="right" if column.numeric else "left", no_wrap=column.numeric)
+        grid.add_column(
+            column.heading, justify="right" if column.numeric else "left", no_wrap=column.numeric, overflow="fold"
+        )
     for row in zip(*shown.values(), strict=True):
         grid.add_row(*map(Text, row))
     return grid

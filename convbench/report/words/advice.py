@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from convbench.analysis.choice.by_task import common
-from convbench.analysis.choice.candidates import Candidate, Excluded, Why
+from convbench.analysis.choice.candidates import Candidate, Excluded, Why, clips_of
 from convbench.analysis.choice.recommendation import Doubt, NextBetter, Recommendation
 from convbench.analysis.quality.qualities import Quality
 from convbench.analysis.results import Result, triable
@@ -25,7 +25,7 @@ from convbench.report.words.names import advisable, around, configuration, model
 from convbench.report.words.numbers import accuracy, amount, cheapest, costs, likely, limit_name, percent, points
 
 WHY: Mapping[Why, str] = {
-    "dead": "most of its runs learnt nothing or collapsed",
+    "dead": "most runs learnt nothing or collapsed",
     "failed": "every run failed",
     "unsound": "no run was sound",
     "beyond": "accuracy at the equal budget not known",
@@ -42,6 +42,8 @@ DOUBTS: Mapping[Doubt, str] = {
 }
 NO_HEAD = "a whole model of your own has no head that could be exchanged for a task's"
 LISTED = 6
+FEW_CLIPS = 200
+"""Test clips of which more would tell more, whatever the number of seeds."""
 
 
 def sentences(answer: Recommendation) -> list[str]:
@@ -175,7 +177,9 @@ def _settle(answer: Recommendation) -> str:
     names = _models(settle.candidates)
     if settle.seeds is None:
         margin = points(answer.ask.within)
-        return f"A hundred more seeds would not tell {names} apart by {margin}: ask for a wider margin."
+        clips = clips_of(settle.candidates)
+        more = f", or bring more clips: each run is tested on {clips}" if clips < FEW_CLIPS else ""
+        return f"A hundred more seeds would not tell {names} apart by {margin}: ask for a wider margin{more}."
     took = f", about {units.seconds(settle.seconds)} of training" if settle.seconds else ""
     seeds = counted(settle.seeds, "more seed")
     whose = names if len(settle.candidates) == 1 else f"each of {names}"

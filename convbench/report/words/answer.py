@@ -196,7 +196,7 @@ def confidence(headline: Headline, answers: Sequence[Recommendation]) -> str:
         return f"{head}: low (one process a case: how much processes differ is not known)."
     reasons = [f"at least {counted(sure.visits, 'process', 'processes')} a case"]
     if sure.open:
-        reasons.append(f"{sure.open} more may be tied or not")
+        reasons.append(f"{sure.open:,} of those tied may be slower")
     if sure.withheld:
         reasons.append(f"{sure.withheld} withheld")
     if not sure.open and not sure.withheld and len(headline.ranking) > 1:

@@ -14,14 +14,14 @@ from convbench.analysis.results import Result, costs, measured, triable
 from convbench.core import planned, shards
 from convbench.core.commands import Command
 from convbench.core.merging import SHARD
-from convbench.core.record import RunDescription, Whole
+from convbench.core.record import Parts, RunDescription
 from convbench.core.text import counted, cut, cut_name, one_line
 from convbench.report.words import units
-from convbench.report.words.names import after_norm, around, kind, reducer, told_apart
+from convbench.report.words.names import after_norm, around, kind, reducer
 
 TASKS = 3
 """Tasks that the sentence names; the others are counted."""
-LONG = 40
+LONG = 64
 UNORDERED = "Neither latency nor parameters were measured, so that nothing is ranked."
 WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
@@ -98,7 +98,8 @@ def _quickest(headline: Headline) -> str:
     result, latency = quickest.result, units.seconds(quickest.result.latency.median)
     variant = _short(result.case.variant_name)
     if quickest.own:
-        return f" In {variant}, {_short(result.series)} takes {latency}."
+        name = result.series if isinstance(result.case.architecture, Parts) else reducer(result)
+        return f" In {variant}, {_short(name)} takes {latency}."
     return f" Faster in {variant}: {_name(result, headline)}, {latency}."
 
 
@@ -113,7 +114,7 @@ def next_steps(run: RunDescription, results: Sequence[Result], headline: Headlin
     if sure and (sure.visits is None or run.protocol.visits == 1):
         steps.append(Step("one process a case does not show how much processes differ", "protocol.visits=3"))
     elif sure and (sure.open or withheld(results) or (sure.visits or 0) < 2):
-        reason = f"{sure.open:,} more may be tied or not" if sure.open else "some cases lack undisturbed visits"
+        reason = f"{sure.open:,} of those tied may be slower" if sure.open else "some cases lack undisturbed visits"
         steps.append(Step(reason, resume=True, until_sure=True))
     if measured(results) and len(costs(results)) == len(results) and triable(results):
         steps.append(Step("cost alone names no best: train each, then ask advise", "quality=train"))
@@ -162,9 +163,8 @@ def _in_variant(result: Result) -> str:
 
 def _tie(tied: Sequence[Result]) -> str:
     """``Six reducers tie at 5.60 to 6.10 ms``"""
-    names, word = {result.series for result in tied}, kind(tied)
-    alike = f"{'sizes' if word == 'reducer' else 'models'} of {_short(tied[0].series)}"
-    count, noun = (len(names), f"{word}s") if len(names) > 1 else (len(tied), alike)
+    names, word = {result.row for result in tied}, kind(tied)
+    count, noun = (len(names), f"{word}s") if len(names) > 1 else (len(tied), f"sizes of {_short(tied[0].series)}")
     latencies = [result.latency.median for result in tied if result.latency]
     low, high = units.seconds(min(latencies)), units.seconds(max(latencies))
     unit = f" {high.partition(' ')[2]}"
@@ -178,9 +178,6 @@ def _placed(headline: Headline, joined: str) -> str:
 
 def _name(result: Result, headline: Headline) -> str:
     """The reducer at its size, or a user's model; with its options where another of that name has others."""
-    architecture = result.case.architecture
-    if isinstance(architecture, Whole):
-        return _short(told_apart(architecture, (contender.result.case.architecture for contender in headline.ranking)))
     alike = {reducer(contender.result) for contender in headline.ranking if contender.result.series == result.series}
     return _with_size(result, reducer(result) if len(alike) > 1 else result.series)
 

@@ -47,7 +47,9 @@ def _sentence(other: Elsewhere, pick: Result) -> str:
 def _where(result: Result, pick: Result) -> str:
     pairs = zip(*map(_group, (result, pick)), strict=True)
     group = ", ".join(there for there, here in pairs if there and there != here)
-    return " ".join(filter(None, (_around(result, pick), group and f"in {group}"))) or "in another environment"
+    machine = "in another environment" if result.group.environment != pick.group.environment else ""
+    where = " ".join(filter(None, (_around(result, pick), group and f"in {group}")))
+    return ", ".join(filter(None, (where, machine))) or "elsewhere"
 
 
 def _group(result: Result) -> tuple[str, ...]:

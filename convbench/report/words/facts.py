@@ -22,7 +22,8 @@ def place(run: RunDescription) -> str:
     nouns = ("core",) if on_gpu(run) else ("core", "thread")
     counts = (counted(known[f"{noun}s"], noun) for noun in nouns if known.get(f"{noun}s"))
     named = (f"{key} {known[key]}" for key in ("torch", "python") if known.get(key))
-    parts = [known.get("gpu"), known.get("cpu"), *counts, *named, known.get("allocator"), run.started]
+    others = counted(len(run.environments) - 1, "other environment") if len(run.environments) > 1 else ""
+    parts = [known.get("gpu"), known.get("cpu"), *counts, *named, known.get("allocator"), others, run.started]
     return " · ".join(_shorter(str(part)) for part in parts if part)
 
 

@@ -132,19 +132,23 @@ def drift(course: Course) -> str:
 
 
 def quiet(history: History) -> str:
-    """Of the series without a change: how many, and what would have been seen in them."""
-    calm = [course for course in history.courses if not (course.changes or course.drift)]
+    """Of the series without a change: how many, and what would have been seen in them; and how many changed before."""
+    still = [course for course in history.courses if not course.drift]
+    calm = [course for course in still if not course.changes]
+    old = [course for course in still if course.changes and not any(map(history.is_news, course.changes))]
+    before = f"; {counted(len(old), 'series', 'series')} changed before {history.since}, and not since" if old else ""
     spikes = sum(len(course.spikes) for course in history.courses)
     kind = "a single spike" if spikes == 1 else "single spikes"
     spiked = f"; {counted(spikes, 'run')} left out as {kind}" if spikes else ""
     if not history.courses:
         return "no series whose changes could be seen"
     if not calm:
-        return f"every series changed or drifts{spiked}"
+        rest = f"no news{before}" if len(old) == len(history.courses) else f"every series changed or drifts{before}"
+        return f"{rest}{spiked}"
     half = "half of them" if len(calm) > 1 else "it"
     smallest = median_high(course.visible for course in calm)  # infinite of a series that is too short
     visible = f": a change of {percent(smallest)} would have been seen in {half}" if math.isfinite(smallest) else ""
-    return f"no change in {counted(len(calm), 'series', 'series')}{visible}{spiked}"
+    return f"no change in {counted(len(calm), 'series', 'series')}{visible}{before}{spiked}"
 
 
 def notes(listed: Sequence[Note]) -> list[str]:

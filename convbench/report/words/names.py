@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import compress
 
 from convbench.analysis.choice.candidates import Candidate
 from convbench.analysis.quality.qualities import Quality
-from convbench.analysis.results import Group, Result
+from convbench.analysis.results import Group, Options, Result, common_options
 from convbench.core.record import Parts, Whole
 from convbench.core.text import counted, cut_name, one_line
 
@@ -20,7 +20,7 @@ LONG = 26
 def reducer(result: Result) -> str:
     """The reducer with its options, or a user's whole model."""
     architecture = result.case.architecture
-    return str(architecture.reducer) if isinstance(architecture, Parts) else whole(architecture)
+    return str(architecture.reducer) if isinstance(architecture, Parts) else own(architecture, result.common)
 
 
 def kind(results: Iterable[Result]) -> str:
@@ -32,18 +32,11 @@ def kind(results: Iterable[Result]) -> str:
 def model(result: Result) -> str:
     """``spatial-softmax, LSTM input 64``"""
     architecture = result.case.architecture
-    return parts_name(architecture) if isinstance(architecture, Parts) else whole(architecture)
+    return parts_name(architecture) if isinstance(architecture, Parts) else own(architecture, result.common)
 
 
-def whole(architecture: Whole) -> str:
-    """``net:build(k=3,inputs=net:two)``: a user's model, without what names its stages and counts its operators."""
-    return str(replace(architecture, stages=(), flops=()))
-
-
-def told_apart(model: Whole, others: Iterable[Parts | Whole]) -> str:
+def own(model: Whole, common: Options) -> str:
     """``net:build(k=3)``: a user's model with what it has not in common with all others of its name."""
-    alike = [other.choice for other in others if isinstance(other, Whole) and other.model.name == model.model.name]
-    common = set.intersection(*(set(choice.options) for choice in (model.choice, *alike)))
     options = tuple(option for option in model.choice.options if option not in common)
     return str(replace(model.choice, options=options))
 
@@ -79,18 +72,20 @@ def after_norm(architecture: Parts | Whole) -> str:
     return " after LayerNorm" if isinstance(architecture, Parts) and architecture.layer_norm else ""
 
 
-def with_norm(architecture: Parts | Whole) -> str:
-    """``gap + LayerNorm``: the reducer with its options and what follows it, or a user's whole model."""
-    if not isinstance(architecture, Parts):
-        return whole(architecture)
-    return f"{architecture.reducer}{' + LayerNorm' if architecture.layer_norm else ''}"
+def with_norm(parts: Parts) -> str:
+    """``gap + LayerNorm``: the reducer with its options and what follows it."""
+    return f"{parts.reducer}{' + LayerNorm' if parts.layer_norm else ''}"
 
 
 def labels(architectures: Sequence[Parts | Whole]) -> list[str]:
-    """``fc 64`` beside a mark; with the reducer's options, or what stands around it, where another has others."""
-    plain = [_label(architecture, architectures, full=False) for architecture in architectures]
+    """``fc 64`` beside a mark; with the reducer's options, or what stands around it, where another has others.
+
+    A user's own model is named whole, but for what it has in common with the others.
+    """
+    common = common_options(architectures)
+    plain = [_label(architecture, common, full=False) for architecture in architectures]
     names = [
-        _label(architecture, architectures, full=plain.count(name) > 1)
+        _label(architecture, common, full=plain.count(name) > 1)
         for architecture, name in zip(architectures, plain, strict=True)
     ]
     places = [_around(architecture) for architecture in architectures]
@@ -106,9 +101,9 @@ def _around(architecture: Parts | Whole) -> str:
     return f" on {cut_name(one_line(str(architecture.backbone)), LONG)} with {architecture.rnn}"
 
 
-def _label(architecture: Parts | Whole, beside: Iterable[Parts | Whole], full: bool) -> str:
+def _label(architecture: Parts | Whole, common: Mapping[str, Options], full: bool) -> str:
     if not isinstance(architecture, Parts):
-        return cut_name(one_line(told_apart(architecture, beside)), LONG)
+        return one_line(own(architecture, common[architecture.model.name]))
     name = str(architecture.reducer) if full else architecture.reducer.name
     size = f" {architecture.lstm_input:,}" if architecture.lstm_input else ""
     return f"{cut_name(one_line(name), LONG)}{size}{' LayerNorm' if architecture.layer_norm else ''}"
