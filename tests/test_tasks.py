@@ -686,6 +686,32 @@ def test_videos_are_sampled_evenly_and_scaled_to_the_clip(videos: Path) -> None:
     assert grey.train.clips.shape == (8, 12, 1, 8, 8)  # more frames than the video has
 
 
+def test_a_video_may_be_a_folder_of_its_frames(tmp_path: Path) -> None:
+    """In the order of their numbers, whatever else lies there."""
+    av = pytest.importorskip("av")
+    for name in ("blue", "green"):
+        for i in range(6):
+            folder = tmp_path / name / f"video {i}"
+            folder.mkdir(parents=True)
+            (folder / "notes.txt").write_text("0 to 10")
+            for frame in range(11):
+                pixels = np.full((16, 16, 3), 25 * frame, dtype=np.uint8)
+                with av.open(str(folder / f"img_{frame}.png"), "w", format="image2") as container:
+                    stream = container.add_stream("png")
+                    stream.width, stream.height, stream.pix_fmt = 16, 16, "rgb24"
+                    container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+    splits = watched(tmp_path, Clip(2, 6, 1, 8, 8))
+    levels = splits.train.clips.mean((2, 3, 4))
+    torch.testing.assert_close(levels, (torch.arange(0, 11, 2) * 25 / 255).expand_as(levels), atol=0.01, rtol=0)
+
+
+@pytest.mark.parametrize("inside", ["", "walk"])
+def test_a_class_without_videos_is_named(videos: Path, inside: str) -> None:
+    (videos / "train" / inside).mkdir(parents=True)
+    expected = "walk has no pictures in it: " if inside else "train has no videos in it: "
+    assert expected in video_message(videos)
+
+
 def test_a_video_that_does_not_decode_is_named(videos: Path) -> None:
     bad = videos / "green" / "5.mp4"
     bad.write_bytes(b"no video at all, no video at all")

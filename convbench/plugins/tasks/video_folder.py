@@ -1,7 +1,12 @@
-"""The user's videos, a folder per class: frames evenly over each video, scaled to the clip's size, grey or RGB."""
+"""The user's videos, a folder per class: frames evenly over each video, scaled to the clip's size, grey or RGB.
+
+A video is a file, or a folder of its frames as pictures.
+"""
 
 from __future__ import annotations
 
+import mimetypes
+import re
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,24 +37,49 @@ def video_folder(clip: Clip, training: Training, seed: int, *, path: str) -> Spl
         )
     root = folder(path, "video-folder")
     classes = [entry for entry in entries(root) if entry.is_dir()]
-    samples = [
-        Sample(partial(decoded, file, clip), kind.name, str(file))
-        for kind in classes
-        for file in entries(kind)
-        if file.is_file()
-    ]
-    if not samples:
+    if not classes:
         raise ConvbenchError(
             f"{root} has no folder with videos in it: put the videos of each class in a folder of its own"
         )
+    samples = [
+        Sample(partial(decoded, video, clip), kind.name, str(video)) for kind in classes for video in _videos(kind)
+    ]
     return split(samples, clip, training, seed, str(root))
 
 
-def decoded(file: Path, clip: Clip) -> Pixels:
+def _videos(kind: Path) -> list[Path]:
+    """The files and folders of pictures of a class. Raises ConvbenchError where it has none, or other folders."""
+    videos = entries(kind)
+    if not videos:
+        raise ConvbenchError(f"{kind} has no videos in it: put those of its class there, or take it out")
+    for video in videos:
+        if video.is_dir() and not _pictures(video):
+            raise ConvbenchError(
+                f"{video} has no pictures in it: a class's folder has its videos, each a file or a folder of its "
+                "frames; which are for training and which for tests is drawn"
+            )
+    return videos
+
+
+def _pictures(folder: Path) -> list[Path]:
+    """The pictures in a folder in the order of the numbers in their names: frame 10 comes after frame 9."""
+    pictures = [file for file in entries(folder) if (mimetypes.guess_type(file.name)[0] or "").startswith("image/")]
+    return sorted(pictures, key=lambda file: ([int(number) for number in re.findall(r"\d+", file.name)], file.name))
+
+
+def decoded(video: Path, clip: Clip) -> Pixels:
     """T frames of a video as (T, C, H, W), uint8; frames repeat where it has fewer.
 
     Raises ConvbenchError where it does not decode or has no frames.
     """
+    pictures = _pictures(video) if video.is_dir() else []
+    frames = [] if pictures else _frames(video, clip)
+    times = np.rint(np.linspace(0, len(pictures or frames) - 1, clip.frames)).astype(int)
+    return np.stack([_frames(pictures[time], clip)[0] if pictures else frames[time] for time in times])
+
+
+def _frames(file: Path, clip: Clip) -> list[Pixels]:
+    """Every frame of a file, scaled; a picture has one."""
     import av
 
     try:
@@ -60,8 +90,7 @@ def decoded(file: Path, clip: Clip) -> Pixels:
         raise ConvbenchError(f"{file} does not decode: {reason}; convert the video or take it out") from error
     if not frames:
         raise ConvbenchError(f"{file} has no frames: take it out")
-    times = np.rint(np.linspace(0, len(frames) - 1, clip.frames)).astype(int)
-    return np.stack([frames[time] for time in times])
+    return frames
 
 
 def _scaled(frame: av.VideoFrame, clip: Clip) -> Pixels:
