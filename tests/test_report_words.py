@@ -248,6 +248,20 @@ def test_what_differs_only_in_options_or_normalisation_has_names_of_its_own():
     assert texts == {"gap", "gap + LayerNorm"}
 
 
+def test_what_stands_around_every_tasks_pick_is_said_once():
+    models = {hidden: records.case("gap", parts={"rnn": Recurrent(hidden=hidden)}) for hidden in (64, 256)}
+    run_records = [records.record(of, latency=hidden * 1e-5) for hidden, of in models.items()]
+    run_records += [
+        records.lesson({64: 0.8, 256: 0.4}[hidden] + 0.002 * seed, task, seed, of=models[hidden])
+        for task in ("identity", "direction")
+        for hidden in models
+        for seed in range(5)
+    ]
+    text = decision(headline_of(results(run_records)), recommendations(run_records, Ask()))
+    assert text.count("lstm64") == 1
+    assert text.endswith("(sure); all on conv with lstm64.")
+
+
 def test_what_differs_only_in_what_stands_around_the_reducer_has_names_of_its_own_too():
     """One of two LSTMs was advised, "gap, LSTM input 32, eager", and tasks that want different ones to want one."""
     reached = {("identity", 64): 0.9, ("identity", 256): 0.8, ("direction", 64): 0.3, ("direction", 256): 0.8}

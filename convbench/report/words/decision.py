@@ -136,24 +136,29 @@ def command(run: RunDescription, step: Step, directory: str) -> str:
 
 
 def _by_task(answers: Sequence[Recommendation]) -> str:
-    """``direction: take spatial-softmax/64 (sure); identity: open``"""
-    texts = [f"{cut(one_line(answer.name), LONG)}: {_answer(answer)}" for answer in answers[:TASKS]]
+    """``direction: take spatial-softmax/64 (sure); identity: open``; what stands around all of them is said once."""
+    named = [candidate for answer in answers[:TASKS] if (candidate := answer.pick or answer.leading)]
+    places = {around(candidate.quality) for candidate in named}
+    common = places.pop() if len(named) > 1 and len(places) == 1 else ""
+    texts = [f"{cut(one_line(answer.name), LONG)}: {_answer(answer, common)}" for answer in answers[:TASKS]]
+    texts += [f"all{one_line(common)}"] if common else []
     more = len(answers) - TASKS
     texts += [f"{counted(more, 'more task')} below"] if more > 0 else []
     text = "; ".join(texts)
     return f"{text[:1].upper()}{text[1:]}."
 
 
-def _answer(answer: Recommendation) -> str:
+def _answer(answer: Recommendation, common: str) -> str:
     if answer.pick:
         latency = answer.pick.result.latency
         cost = f", {units.seconds(latency.median)} a call" if latency else ""
-        return f"take {_candidate(answer.pick)}{_in_variant(answer.pick.result)}{cost} ({answer.grade})"
-    return f"open{f', {_candidate(answer.leading)} leads' if answer.leading else ', no pick'}"
+        return f"take {_candidate(answer.pick, common)}{_in_variant(answer.pick.result)}{cost} ({answer.grade})"
+    return f"open{f', {_candidate(answer.leading, common)} leads' if answer.leading else ', no pick'}"
 
 
-def _candidate(candidate: Candidate) -> str:
-    return f"{_with_size(candidate.result)}{one_line(around(candidate.quality))}"
+def _candidate(candidate: Candidate, common: str) -> str:
+    """The reducer at its size, and what stands around it where that is not what all have in common."""
+    return f"{_with_size(candidate.result)}{one_line(around(candidate.quality).removesuffix(common))}"
 
 
 def _in_variant(result: Result) -> str:
