@@ -171,7 +171,7 @@ def test_a_pick_for_every_task_exits_0(run):
         "Test accuracy after equal steps of short training; costs of a call on a clip 1x16x3x64x64, cpu, fp32. "
         "direction: conv1x1-avg-k(k=4), LSTM input 128, eager (sure)."
     )
-    assert "Left out: gmp 32 (most of its runs learnt nothing or collapsed)." in out
+    assert "Left out: gmp 32 (most runs learnt nothing or collapsed)." in out
     assert "Different tasks want different configurations" in out
 
 

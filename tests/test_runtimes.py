@@ -399,7 +399,10 @@ def test_a_cpu_that_torch_has_no_int8_engine_for_skips_it(name: str, monkeypatch
         ),
         ("onnxruntime+openvino", "cannot be combined"),
         ("half+int8", "cannot be combined"),
-        ("half+openvino", "cannot be combined"),
+        ("half+openvino", "half combines with "),
+        ("half+half(dtype=bf16)", "variant half is written twice: write it once"),
+        ("compile+compile(mode=max-autotune)", "variant compile is written twice"),
+        ("channels_last+compile+channels_last", "variant channels_last is written twice"),
         ("int8+aot-inductor", "cannot be combined"),
         ("channels_last+onnxruntime", "cannot be combined"),
     ],
@@ -422,7 +425,7 @@ def test_a_runtime_of_anybodys_names_what_it_combines_with_alone(monkeypatch: py
     monkeypatch.setitem(variants._plugins, "shop", Plugin("shop", shop, "", {}))
     refuse_misplaced(case(Choice("int8"), Choice("shop")))
     refuse_misplaced(case(Choice("half"), Choice("shop")))
-    with pytest.raises(Impossible, match=r"half and int8 .*: it combines with allocator, .*shop"):
+    with pytest.raises(Impossible, match=r"half and int8 .*: half combines with allocator, .*shop"):
         refuse_misplaced(case(Choice("half"), Choice("int8"), Choice("shop")))
     with pytest.raises(Impossible, match="torchao quantises for torch alone"):
         transform(assemble(case(Choice("int8", (("method", "torchao"),)), Choice("shop")), 0))

@@ -24,13 +24,17 @@ def refuse_misplaced(case: Case) -> None:
 
 def _refuse_combination(case: Case) -> None:
     """Raises Impossible for variants that cannot stand beside one another, or not in this order."""
-    names = [choice.name for choice in case.variant if choice.name != EAGER]
+    choices = [choice for choice in case.variant if choice.name != EAGER]
+    names = [choice.name for choice in choices]
     for place, name in enumerate(names):
         declared = traits.of_variant(name)
         others = [other for other in names if other != name]
+        is_alone = declared.engine != traits.TORCH or not combine(name, name)
+        if name in names[place + 1 :] and (is_alone or case.variant.count(choices[place]) > 1):
+            raise Impossible(f"variant {name} is written twice: write it once, with the options of one")
         if declared.combines is not None and (alone := [other for other in others if not combine(name, other)]):
             partners = ", ".join(_partners(name))
-            with_what = f"it combines with {partners}" if partners else "it stands alone"
+            with_what = f"{name} combines with {partners}" if partners else f"{name} stands alone"
             raise Impossible(f"variants {name} and {alone[0]} cannot be combined: {with_what}")
         after = [other for other in names[place + 1 :] if not traits.of_variant(other).same_tensors]
         if declared.last and after:

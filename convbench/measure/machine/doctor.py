@@ -64,8 +64,8 @@ def _gpu() -> Examination:
 
 
 def _compiler() -> Examination:
-    missing_modules = missing_tool()
-    return Examination("compiler", missing_modules is None, missing_modules or "torch.compile can build for the CPU")
+    lacking = missing_tool()
+    return Examination("compiler", lacking is None, lacking or "torch.compile can build for the CPU")
 
 
 def _allocator_in_use() -> Examination:
