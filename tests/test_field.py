@@ -288,6 +288,8 @@ def test_an_operator_of_ones_own_is_named_with_its_share_and_counted_by_a_formul
     doubt = finding(record, "uncounted_operators").data
     assert doubt["operators"] == ("field::proj",)
     assert doubt["share"] == 64 * 768 / value(record, "params")
+    trained = measured(case("Own", clip, "train"), ["macs"])
+    assert finding(trained, "uncounted_operators").data == doubt  # its gradient is made with products that are counted
     known = measured(case("Own", clip, flops=(("field::proj", "field:proj_flops"),)), COUNTS)
     assert value(known, "macs") == 8 * (4 * 8 * (64 + 8) + 64 * 768)
     assert codes(known) == {"name_stages"}
