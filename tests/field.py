@@ -648,12 +648,16 @@ def _(x, w):
     return x.new_empty(*x.shape[:-1], w.shape[0])
 
 
-def proj_gradients(context, gradient):
-    x, w = context.saved_tensors
+def keep(ctx, inputs, output):
+    ctx.save_for_backward(*inputs)
+
+
+def proj_gradients(ctx, gradient):
+    x, w = ctx.saved_tensors
     return gradient @ w, gradient.flatten(0, -2).t() @ x.flatten(0, -2)
 
 
-proj.register_autograd(proj_gradients, setup_context=lambda context, inputs, output: context.save_for_backward(*inputs))
+proj.register_autograd(proj_gradients, setup_context=keep)
 
 
 def proj_flops(x, w):
