@@ -64,7 +64,7 @@ def test_a_change_of_the_code_is_confirmed_and_kept(here):
     done = convbench(here, "history", "--store", "store", "--confirm")
     assert done.returncode == 1, done.stderr
     assert "confirmed by a paired check, ratio 1." in done.stdout
-    assert "which commit: convbench bisect SUITE --good " in done.stdout
+    assert "which commit: convbench bisect fake.json --good " in done.stdout
     assert git(here, "worktree", "list").count("\n") == 0
     (path,) = (here / "store" / confirm.CONFIRMED).iterdir()
     assert outcome.read(path).suite == "default"

@@ -7,11 +7,13 @@ import math
 import shlex
 from collections.abc import Iterator, Sequence
 from itertools import chain
+from pathlib import Path
 from statistics import median_high
 
 from convbench.analysis.history.course import Change, Course
 from convbench.analysis.history.overview import History, Note
-from convbench.core import metrics
+from convbench.core import metrics, store
+from convbench.core.commands import Command
 from convbench.core.text import counted
 from convbench.report.words import names, units
 from convbench.report.words.numbers import percent, signed
@@ -166,8 +168,8 @@ def notes(listed: Sequence[Note]) -> list[str]:
     ]
 
 
-def next_command(history: History, store: str) -> str:
-    """What to run next; empty where there is nothing to do, and of costs that no paired check measures."""
+def next_command(history: History, folder: str) -> str:
+    """What to run next, of runs in a folder; empty where there is nothing, and of costs that no check measures."""
     if history.metric.name != metrics.LATENCY.name:
         return ""
     standing = [(course, change) for course, change in history.changes if change in course.standing]
@@ -175,7 +177,9 @@ def next_command(history: History, store: str) -> str:
     if confirmed:
         course, change = confirmed[0]
         ends = f"--good {change.before.commit[:12]} --bad {change.after.commit[:12]}"
-        return f"which commit: convbench bisect SUITE {ends} --only {shlex.quote(glob.escape(course.series.case))}"
+        command = Command.of(store.read_description(Path(change.after.run)))
+        suite = shlex.join([command.source or "SUITE", *command.overrides])
+        return f"which commit: convbench bisect {suite} {ends} --only {shlex.quote(glob.escape(course.series.case))}"
     if any(change.word == "suspected" and change.before.commit for _, change in standing):
-        return f"to prove it: convbench history --store {shlex.quote(store)} --confirm"
+        return f"to prove it: convbench history --store {shlex.quote(folder)} --confirm"
     return ""
