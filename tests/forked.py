@@ -50,8 +50,10 @@ def python(
 
 @cache
 def _server() -> subprocess.Popen[str]:
-    """It ends when this process does, which closes its standard input."""
-    return subprocess.Popen([sys.executable, "-P", __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    """It ends when this process does, which closes its standard input. Each program brings a path of its own."""
+    without_path = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, "-P", __file__]
+    return subprocess.Popen(command, env=without_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def _end(server: subprocess.Popen[str]) -> None:
@@ -82,12 +84,10 @@ def _become(words: list[str], cwd: str, env: dict[str, str], out: str, err: str)
     """Be the program, as if this process had been started for it."""
     for place, path, flags in ((0, os.devnull, os.O_RDONLY), (1, out, os.O_WRONLY), (2, err, os.O_WRONLY)):
         os.dup2(os.open(path, flags | os.O_CREAT, 0o644), place)
-    own = {*os.environ.get("PYTHONPATH", "").split(os.pathsep)}
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)
-    places = [path for path in env.get("PYTHONPATH", "").split(os.pathsep) if path]
-    sys.path[:] = [*places, *(path for path in sys.path if path not in own)]
+    sys.path[:0] = [path for path in env.get("PYTHONPATH", "").split(os.pathsep) if path]
     match words:
         case ["-m", name, *rest]:
             sys.path.insert(0, cwd)

@@ -107,8 +107,12 @@ class Headline:
         return [
             contender
             for contender in self.ranking
-            if contender is fastest[contender.result.row] or contender.result in (self.pick, self.placed)
+            if contender is fastest[contender.result.row] or self.names(contender.result)
         ]
+
+    def names(self, result: Result) -> bool:
+        """Whether it is what the headline takes, or takes if position matters."""
+        return result is self.pick or result is self.placed
 
     @property
     def ordered(self) -> bool:

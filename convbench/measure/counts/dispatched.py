@@ -232,9 +232,8 @@ class _Counter(Flops):
                 return out
             known = func_packet in self.flop_registry
             if known and sum(map(is_sparse, args)) < 2:  # else what is multiplied depends on where they have elements
-                if (
-                    torch._C._current_autograd_node() is None
-                ):  # a gradient is made with counted products of whatever was
+                # A gradient is made with counted products, of whatever the operator was that read the weights.
+                if torch._C._current_autograd_node() is None:
                     self.read |= storages
                 return super()._count_flops(func_packet, out, args, kwargs)  # type: ignore[no-untyped-call]
             if known or is_unknown(name):

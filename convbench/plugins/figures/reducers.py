@@ -30,8 +30,7 @@ def reducers(results: Sequence[Result]) -> Iterator[Drawing]:
     headline = headline_of(results)
     if headline.timed:
         index = {id(result): number for number, result in enumerate(results)}
-        named = (headline.pick, headline.placed)
-        rows = [row for at, row in enumerate(headline.by_series) if at < ROWS or row.result in named]
+        rows = [row for at, row in enumerate(headline.by_series) if at < ROWS or headline.names(row.result)]
         yield _draw(rows, headline, index)
 
 

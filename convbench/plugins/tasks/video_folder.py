@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import mimetypes
 import re
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from convbench.measure.quality.user_clips import Sample, split
 if TYPE_CHECKING:
     import av
 
+T = TypeVar("T")
 FORMATS = {1: "gray", 3: "rgb24"}
 
 
@@ -72,10 +74,14 @@ def decoded(video: Path, clip: Clip) -> Pixels:
 
     Raises ConvbenchError where it does not decode or has no frames.
     """
-    pictures = _pictures(video) if video.is_dir() else []
-    frames = [] if pictures else _frames(video, clip)
-    times = np.rint(np.linspace(0, len(pictures or frames) - 1, clip.frames)).astype(int)
-    return np.stack([_frames(pictures[time], clip)[0] if pictures else frames[time] for time in times])
+    if video.is_dir():
+        return np.stack([_frames(picture, clip)[0] for picture in _evenly(_pictures(video), clip.frames)])
+    return np.stack(_evenly(_frames(video, clip), clip.frames))
+
+
+def _evenly(frames: Sequence[T], count: int) -> list[T]:
+    """So many of them, from the first to the last."""
+    return [frames[time] for time in np.rint(np.linspace(0, len(frames) - 1, count)).astype(int)]
 
 
 def _frames(file: Path, clip: Clip) -> list[Pixels]:
