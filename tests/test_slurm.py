@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 import convbench
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Record
+from convbench.plugins.executors import slurm as slurm_executor
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("submitit", reason="needs the extra [slurm]")
@@ -102,6 +104,30 @@ def test_a_job_has_its_host_alone_unless_it_is_one_of_a_gpu(options: dict, alone
     with convbench.executor("slurm", "cpu", **options) as jobs:
         parameters = jobs.driver.engine._parameters()
     assert parameters.get("slurm_additional_parameters") == ({"exclusive": True} if alone else None)
+
+
+def test_what_a_job_writes_until_it_has_ended_is_taken_away_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scheduler ends a cancelled job a moment later; until then its log came back into a folder being removed."""
+    log, remove = tmp_path / "run-1" / "logs" / "1_log.out", shutil.rmtree
+    log.parent.mkdir(parents=True)
+
+    def remove_beside_a_job(folder: Path, ignore_errors: bool) -> None:
+        remove(folder, ignore_errors)
+        if pauses < 2:
+            log.parent.mkdir(parents=True)
+            log.touch()
+
+    def pause(_seconds: float) -> None:
+        nonlocal pauses
+        pauses += 1
+
+    pauses = 0
+    monkeypatch.setattr(shutil, "rmtree", remove_beside_a_job)
+    monkeypatch.setattr(slurm_executor.time, "sleep", pause)
+    slurm_executor._remove(tmp_path / "run-1")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("cluster", ["local", "debug"])

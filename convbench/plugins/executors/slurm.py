@@ -26,6 +26,8 @@ from convbench.runs.cluster.worker import Spec, spec
 
 SECONDS_BETWEEN_LOOKS = 10.0
 """How often the scheduler is asked what became of the jobs; what workers say is read at once."""
+SECONDS_TO_END = 10.0
+"""How long jobs that were asked to end may take, before their run is left to them."""
 SECONDS_BETWEEN_TRIES = 60.0
 """Seconds between two requests for replacements that Slurm refused."""
 REPLACEMENTS = 3
@@ -197,7 +199,7 @@ class _Engine:
                 with suppress(Exception):
                     sent.job.cancel(check=False)
         self.mailboxes.close()
-        shutil.rmtree(self.run_folder, ignore_errors=True)
+        _remove(self.run_folder)
 
     # --- Jobs ---------------------------------------------------------------------------------------------------------
 
@@ -286,7 +288,7 @@ class _Engine:
 
     def _wait_for_ends(self) -> None:
         """Wait a while for processes of this machine."""
-        until = time.monotonic() + 10.0
+        until = time.monotonic() + SECONDS_TO_END
         for sent in self.sent.values():
             while (
                 self.options.cluster == "local" and not _state(sent.job).startswith(ENDED) and time.monotonic() < until
@@ -328,6 +330,15 @@ def _run_folder(folder: Path) -> Path:
         return place
     except OSError as error:
         raise _unwritable(folder, error) from error
+
+
+def _remove(folder: Path) -> None:
+    """Take a folder away, again while it is there: a job that was cancelled writes into it until it ends."""
+    until = time.monotonic() + SECONDS_TO_END
+    shutil.rmtree(folder, ignore_errors=True)
+    while folder.exists() and time.monotonic() < until:
+        time.sleep(0.2)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _unwritable(folder: Path, error: OSError) -> ConvbenchError:

@@ -43,7 +43,8 @@ class Mailboxes:
         self._posted: dict[str, int] = {}
         self._read: dict[str, int] = {}
         self._ended = threading.Event()
-        threading.Thread(target=self._live, daemon=True).start()
+        self._sign = threading.Thread(target=self._live, daemon=True)
+        self._sign.start()
 
     def open(self, worker: str) -> None:
         """Make a worker's mailbox."""
@@ -74,6 +75,7 @@ class Mailboxes:
     def close(self) -> None:
         """Nothing shows any more that the driver lives."""
         self._ended.set()
+        self._sign.join(SECONDS_A_BEAT)  # it may be in the middle of a file
 
     def _live(self) -> None:
         count = 0
