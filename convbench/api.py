@@ -209,7 +209,8 @@ def bisect(
     """The first commit after ``good`` that is slower, by paired checks along the history, as ``convbench bisect`` does.
 
     ``budget`` is the seconds after which the search ends with what it knows, ``build`` a command that builds each
-    commit in its tree. What is measured is kept in the file ``out``; with ``resume`` the search that is there goes on.
+    commit in its tree. What is measured is kept in the file ``out``, by default ``reports/bisect/search.json``; with
+    ``resume`` the search that is there goes on.
     Raises ConvbenchError where bad is not surely slower than good.
     """
     from convbench.check import bisect as search

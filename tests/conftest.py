@@ -59,7 +59,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def frozen_imports() -> None:
-    """What is imported by now is no garbage, as in a process that measures: each collection took a quarter of a second."""
+    """What is imported by now is no garbage, as in a process that measures: to walk it takes a quarter of a second."""
     gc.collect()
     gc.freeze()
 

@@ -232,7 +232,7 @@ def test_a_check_that_was_not_made_is_not_said_to_have_seen_nothing(proven, word
     assert first == words
     assert last == "gap: bad over good 1.000 (too few pairs for its ends)"
     assert repr(answer).startswith(f"Bisected({words}; ")
-    assert answer.is_one is (proven is True)
+    assert answer.is_confirmed is (proven is True)
 
 
 @pytest.mark.parametrize(

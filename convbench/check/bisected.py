@@ -81,7 +81,7 @@ class Bisected:
     range: Range
 
     @property
-    def is_one(self) -> bool:
+    def is_confirmed(self) -> bool:
         """Whether a single place is named, and its slowdown was seen again beside the place before it."""
         return self.range.first == self.range.last and self.state.proven is True
 
@@ -129,7 +129,7 @@ def refuse_another(before: State, now: State) -> None:
 def sentences(bisected: Bisected) -> Iterator[str]:
     """The answer in words, the first sentence what was found."""
     state, (first, last, chance) = bisected.state, bisected.range
-    if bisected.is_one:
+    if bisected.is_confirmed:
         yield f"first slower: {bisected.names[last]}"
     elif first == last and state.proven is None:
         yield f"most likely {bisected.names[last]}, without a verdict on it and the one before it: --resume seeks one"
@@ -140,7 +140,7 @@ def sentences(bisected: Bisected) -> Iterator[str]:
     for place, reason in sorted(state.skipped.items()):
         if first <= place <= last:
             yield f"not measured: {bisected.names[place]}: {reason}"
-    again = ", and again in a check against the one before it" if bisected.is_one else ""
+    again = ", and again in a check against the one before it" if bisected.is_confirmed else ""
     if state.pairs:
         sure = f"{chance:.1%}" if chance < CERTAIN else f"more than {CERTAIN:.1%}"
         yield f"{sure} sure after {counted(state.pairs, 'pair')}{again}"

@@ -77,4 +77,4 @@ def _show(answer: Bisected, place: Path) -> int:
 
     print("\n".join(sentences(answer)))
     print(f"kept in {place}")
-    return NAMED if answer.is_one else A_RANGE
+    return NAMED if answer.is_confirmed else A_RANGE
