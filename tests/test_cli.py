@@ -22,6 +22,7 @@ from command import TESTS, convbench, start
 from convbench.cli import app
 from convbench.core import store
 from convbench.core.errors import ConvbenchError
+from convbench.measure.machine import doctor
 
 TINY = """
 name: tiny
@@ -157,6 +158,19 @@ def test_a_skip_that_leaves_nothing_out_is_told(here, in_process):
     words = ("run", "tiny.yaml", "--metrics", "params", "--dry-run", "--skip")
     assert "convbench: --skip *gpa* leaves no case out" in in_process(*words, "*gpa*", cwd=here).stderr
     assert "--skip" not in in_process(*words, "*gap*", cwd=here).stderr
+
+
+def test_a_run_in_a_repository_that_git_tells_nothing_of_says_so(here, in_process, monkeypatch):
+    """Another user owns a repository that is mounted into a container: runs were kept without their commit, unsaid."""
+    words = ("run", "tiny.yaml", "--executor", "fake", "--quiet")
+    subprocess.run(["git", "init", "-q"], cwd=here, check=True)
+    assert in_process(*words, cwd=here).stderr == ""
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    assert "is kept without its commit, which history --confirm needs: git says: detected dubious ownership" in (
+        in_process(*words, cwd=here).stderr
+    )
+    (examination,) = doctor._git()
+    assert "runs are kept without their commit" in examination.message
 
 
 def test_a_budget_that_ends_the_trainings_is_told(here, in_process):

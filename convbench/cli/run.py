@@ -100,6 +100,7 @@ def run(
     from convbench.runs import early_server
 
     early = None if executor or metrics else early_server.begin(suite, overrides or [])
+    from convbench.core import git
     from convbench.runs import executor_options as options_of
     from convbench.runs import preparation
     from convbench.runs.executor import to_come
@@ -141,6 +142,9 @@ def run(
                     file=sys.stderr,
                 )
             return
+        if "commit" not in prepared.facts and (refused := git.refusal(Path())):
+            why = f"the run is kept without its commit, which history --confirm needs: {refused}"
+            print(f"convbench: {why}", file=sys.stderr)
         records = _measured(prepared, directory, going_on, as_json=as_json, quiet=quiet, until_sure=until_sure)
     conclude(directory, show=not (as_json or quiet))
     raise typer.Exit(INCOMPLETE if _left_by_budget(directory, records, prepared) else _ending(records))

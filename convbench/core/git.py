@@ -164,14 +164,9 @@ def why_not(cwd: Path, name: str, ref: str, only_commits: bool = False) -> str:
     kind, others = ("commit", "") if only_commits else ("ref", ", wheel or directory")
     if shutil.which("git") is None:
         return f"{name} is no {kind}{others}, and git is not installed: install it to compare with a {kind}"
+    if refused := refusal(cwd):
+        return f"{name} is no {kind} that can be had: {refused}"
     if top(cwd) is None:
-        complaint = _complaint(cwd)
-        here = cwd.resolve()
-        if (
-            any((folder / ".git").exists() for folder in (here, *here.parents))
-            and "not a git repository" not in complaint
-        ):
-            return f"{name} is no {kind} that can be had: git says: {complaint}"
         remedy = "call it in one" if only_commits else "name a wheel or a directory"
         return f"{name} is no {kind}{others}, and this is not a git repository: {remedy}"
     if _ask(cwd, "rev-parse", "--is-shallow-repository") == "true":
@@ -185,6 +180,20 @@ def why_not(cwd: Path, name: str, ref: str, only_commits: bool = False) -> str:
     if dots and all(commit(cwd, end or "HEAD") for end in (left, right)):
         return f"{name} is no {kind}: the two have no commit in common, as where a history was rewritten"
     return f"{name} is no {kind} of this repository{others}: `git fetch` it, or name another"
+
+
+def refusal(cwd: Path) -> str:
+    """Why git tells nothing of the repository that a directory is in; empty where it does, and outside of one.
+
+    Such as in a container, where another user owns what is mounted: git's own sentence says what to do.
+    """
+    here = cwd.resolve()
+    if top(cwd) or not any((folder / ".git").exists() for folder in (here, *here.parents)):
+        return ""
+    if shutil.which("git") is None:
+        return "git is not installed"
+    complaint = _complaint(cwd)
+    return "" if "not a git repository" in complaint else f"git says: {complaint}"
 
 
 @contextmanager
@@ -235,11 +244,11 @@ def _remove(repository: Path, tree: Path) -> None:
 
 
 def _complaint(cwd: Path) -> str:
-    """What git says against a directory, such as that another user owns it; its own sentence says what to do."""
+    """What git says against a directory."""
     try:
         _git(cwd, "rev-parse", "--show-toplevel")
     except subprocess.CalledProcessError as error:
-        return _said(error).replace("\n", " ").removeprefix("fatal: ")
+        return " ".join(_said(error).split()).removeprefix("fatal: ")
     except (OSError, subprocess.SubprocessError) as error:
         return str(error)
     return ""

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from convbench.core import installed
+from convbench.core import git, installed
 from convbench.core.errors import Unavailable
 from convbench.core.registry import SHELVES, executors, variants
 from convbench.core.scales import gib
@@ -49,6 +49,7 @@ def examine() -> Iterator[Examination]:
     yield _load()
     yield from _niceness()
     yield from _container()
+    yield from _git()
     yield from _extras()
     yield from _runtimes()
     yield from _plugins()
@@ -123,6 +124,11 @@ def _container() -> Iterator[Examination]:
         )
     if limit is not None:
         yield Examination("memory limit", True, f"{gib(limit)}, of which `fits` and `run` know")
+
+
+def _git() -> Iterator[Examination]:
+    if refused := git.refusal(Path()):
+        yield Examination("git", False, f"{refused}; runs are kept without their commit, and check has no base here")
 
 
 def _extras() -> Iterator[Examination]:
