@@ -17,7 +17,7 @@ from convbench.core import files, git, imports, lock, store
 from convbench.core.commands import Command
 from convbench.core.default_folders import BISECT, REPORTS
 from convbench.core.errors import ConvbenchError
-from convbench.core.record import Protocol
+from convbench.core.record import Case, Protocol
 from convbench.core.registry import SHELVES, Registry, did_you_mean
 from convbench.core.text import cut, listed
 from convbench.core.turns import in_turn
@@ -129,7 +129,8 @@ def run(
             python=True,
         )
         prepared = preparation.prepare(loaded, measuring, Selection(picked, left_out), str(command), probes)
-        sweep.run_into(directory, prepared, partial(_watcher, progress), resume=resume, until_sure=until_sure)
+        watched = partial(_watcher, progress, prepared.plan.cases)
+        sweep.run_into(directory, prepared, watched, resume=resume, until_sure=until_sure)
     return open_run(directory)
 
 
@@ -413,11 +414,11 @@ def _request(
     return Request(str(suite), _texts("overrides", overrides), _texts("only", only), _texts("skip", skip))
 
 
-def _watcher(progress: bool | Watcher, done: int, total: int) -> AbstractContextManager[Watcher]:
+def _watcher(progress: bool | Watcher, cases: Sequence[Case], done: int, total: int) -> AbstractContextManager[Watcher]:
     from rich.console import Console
 
     from convbench.report.terminal import progress as bars
 
     if isinstance(progress, bool):
-        return bars.watcher(Console(stderr=True), not progress, done, total)
+        return bars.watcher(Console(stderr=True), not progress, cases, done, total)
     return nullcontext(progress)

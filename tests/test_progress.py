@@ -16,7 +16,7 @@ from convbench.report.terminal.progress import Lines, where
 def starts_of(seconds: Iterable[float], state: RunState, total: int) -> list[str]:
     """How the lines of visits begin that take so many seconds each."""
     written, clock, record = StringIO(), [0.0], records.record()
-    lines = Lines(Console(file=written, width=200), done=0, total=total, now=lambda: clock[0])
+    lines = Lines(Console(file=written, width=200), {}, done=0, total=total, now=lambda: clock[0])
     for duration in seconds:
         lines.begins(record.case, state)
         clock[0] += duration
@@ -48,7 +48,7 @@ def test_seconds_are_not_worth_telling() -> None:
 def test_further_seeds_are_said_and_counted() -> None:
     """A run until sure made [84/6] of them under the word measuring."""
     output = StringIO()
-    lines, record = Lines(Console(file=output, width=200), done=5, total=6), records.record()
+    lines, record = Lines(Console(file=output, width=200), {}, done=5, total=6), records.record()
     for state in (RunState(0, 1, trainings=1), RunState(0, 1, trainings=2, look=2, unplanned=True)):
         for _ in range(state.trainings):
             lines.begins(record.case, state)

@@ -7,7 +7,9 @@ import pytest
 import records
 from rich.console import Console
 
+from convbench.core.case import common_options, id_matches
 from convbench.core.record import Case, Choice, Whole
+from convbench.report.terminal.progress import watcher
 from convbench.report.terminal.table import Results, line
 from convbench.report.words.names import apart
 
@@ -77,6 +79,23 @@ def test_a_line_a_case():
     assert line(alone).endswith("/cpu  16.9 M params")
     gem = records.failed(records.case("gem"))
     assert line(gem) == f"failed  {gem.case.id}  wrong output: output differs from eager: max 0.3"
+
+
+def test_a_line_leaves_out_what_all_models_of_a_name_have_in_common():
+    """With inputs, stages and a step the ids of documented suites were 180 characters, most of them the same."""
+    stages = (("backbone", "cnn"), ("lstm", "rnn"))
+    models = [Whole(Choice("net:build", (("hidden", size),)), "net:inputs", stages) for size in (32, 64)]
+    cases = [Case(model) for model in models]
+    name = "net:build(hidden=32,…)/1x16x3x64x64/eager/inference/cpu"
+    assert cases[0].short_id(common_options(models)) == name
+    assert cases[0].short_id(common_options(models[:1])) == "net:build(…)/1x16x3x64x64/eager/inference/cpu"
+    assert [id_matches(case.id, [name]) for case in cases] == [True, False]
+    failures = [records.failed(case, "no room", "error") for case in cases]
+    assert f"failed  {name}  error: no room" in printed(failures, 200)
+    written = io.StringIO()
+    watched = watcher(Console(file=written, width=200), False, cases, done=0, total=2)
+    watched.ended(failures[0])
+    assert f"failed  {name}" in written.getvalue()
 
 
 def test_a_line_a_trial():

@@ -11,13 +11,12 @@ from typing import NamedTuple
 
 from convbench.analysis import latencies
 from convbench.core import metrics, traits
+from convbench.core.case import Options, common_options
 from convbench.core.errors import ConvbenchError
 from convbench.core.metric import Metric, Place
 from convbench.core.record import Case, Parts, Reading, Record, Scalar, Whole
 from convbench.core.statistics import Interval, percentile
 from convbench.core.visits import Scope, threads
-
-Options = frozenset[tuple[str, Scalar]]
 
 
 class Group(NamedTuple):
@@ -199,16 +198,6 @@ def results(records: Iterable[Record]) -> list[Result]:
     common = common_options(record.case.architecture for record in records)
     derived = [result(record, machines, common) for record in records]
     return sorted(derived, key=lambda result: result.case.trial is not None)
-
-
-def common_options(architectures: Iterable[Parts | Whole]) -> dict[str, Options]:
-    """By the name of a user's own model what all of that name have alike."""
-    options: dict[str, Options] = {}
-    for architecture in architectures:
-        if isinstance(architecture, Whole):
-            own = frozenset(architecture.choice.options)
-            options[architecture.model.name] = options.get(architecture.model.name, own) & own
-    return options
 
 
 def latency_ratios(pairs: Sequence[tuple[Result, Result]]) -> list[Interval | None]:

@@ -201,7 +201,7 @@ def _measured(
     from convbench.runs import sweep
 
     done: list[Record] = []
-    watched = partial(progress.watcher, console(wide=False, stderr=True), quiet)
+    watched = partial(progress.watcher, console(wide=False, stderr=True), quiet, prepared.plan.cases)
     visible = floor.known(prepared.facts, Settings(), Rule())
     try:
         records = sweep.run_into(

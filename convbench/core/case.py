@@ -6,12 +6,14 @@ Frozen, typed, standard library only. Each has a text that people write and read
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable
+from collections.abc import Container, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from itertools import groupby
 from typing import Literal, NamedTuple
 
 Scalar = str | int | float | bool | None
+Options = frozenset[tuple[str, Scalar]]
 STAGES = ("backbone", "reducer", "lstm", "head")
 EAGER = "eager"
 """The variant that changes nothing: PyTorch as it comes."""
@@ -46,10 +48,18 @@ class Choice:
         return ":" in self.name
 
     def __str__(self) -> str:
+        return self.without(())
+
+    def without(self, options: Container[tuple[str, Scalar]]) -> str:
+        """As it is written, but with ``…`` in place of some of its options, in a row or alone."""
         if not self.options:
             return self.name
-        words = (f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in self.options)
-        return f"{self.name}({','.join(words)})"
+        words = groupby("…" if option in options else _word(*option) for option in self.options)
+        return f"{self.name}({','.join(word for word, _ in words)})"
+
+
+def _word(key: str, value: Scalar) -> str:
+    return f"{key}={str(value).lower() if isinstance(value, bool) else value}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +192,13 @@ class Case:
         threads = (f"threads={self.threads}",) if self.threads not in (None, 1) else ()
         return "/".join((*words, *threads, *((str(self.trial),) if self.trial else ())))
 
+    def short_id(self, common: Mapping[str, Options]) -> str:
+        """``net:build(k=3,…)/1x16x3x64x64/eager/inference/cpu``: without the ``common_options`` of all models."""
+        if not isinstance(self.architecture, Whole):
+            return self.id
+        choice = self.architecture.choice
+        return choice.without(common.get(choice.name, ())) + self.id.removeprefix(str(choice))
+
     @property
     def variant_name(self) -> str:
         """``eager``, or the transformations joined by ``+`` in the order they are applied."""
@@ -282,6 +299,20 @@ def is_training(case_id: str) -> bool:
     return re.search(r"/learn/(cpu|cuda(:\d+)?)/", case_id) is not None
 
 
+def common_options(architectures: Iterable[Parts | Whole]) -> dict[str, Options]:
+    """By the name of a user's own model what all of that name have alike."""
+    options: dict[str, Options] = {}
+    for architecture in architectures:
+        if isinstance(architecture, Whole):
+            own = frozenset(architecture.choice.options)
+            options[architecture.model.name] = options.get(architecture.model.name, own) & own
+    return options
+
+
 def id_matches(case_id: str, globs: Iterable[str]) -> bool:
-    """Whether one of the globs matches the id of a case, or one of the parts that it is written of."""
-    return any(fnmatchcase(name, glob) for glob in globs for name in (case_id, *case_id.split("/")))
+    """Whether one of the globs matches the id of a case, or one of the parts that it is written of.
+
+    A ``…`` in a glob stands for anything, as in the ids that are printed.
+    """
+    patterns = [glob.replace("…", "*") for glob in globs]
+    return any(fnmatchcase(name, pattern) for pattern in patterns for name in (case_id, *case_id.split("/")))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from convbench.core.case import common_options
 from convbench.core.text import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from convbench.core.case import Options
     from convbench.core.progress import RunState
     from convbench.core.record import Case, Record
 
@@ -57,11 +59,14 @@ class Silent:
 class Lines(Silent):
     """A line for every stage of the run, and in the first round one for every case, with the time that it takes yet.
 
-    ``now`` tells seconds.
+    ``common`` are the ``common_options`` of the cases, ``now`` tells seconds.
     """
 
-    def __init__(self, console: Console, done: int, total: int, now: Callable[[], float] = time.monotonic) -> None:
-        self.console, self.done, self.total, self.now = console, done, total, now
+    def __init__(
+        self, console: Console, common: Mapping[str, Options], done: int, total: int,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        self.console, self.common, self.done, self.total, self.now = console, common, done, total, now
         self.stage, self.began, self.made, self.visits = "", now(), 0, 0
 
     def begins(self, case: Case, state: RunState) -> None:  # noqa: ARG002
@@ -76,7 +81,7 @@ class Lines(Silent):
         if not first_of_case(record):
             return
         self.done += 1
-        self._print(f"[{self.done}/{self.total}{self.left}] {_line(record)}")
+        self._print(f"[{self.done}/{self.total}{self.left}] {_line(record, self.common)}")
 
     def _print(self, line: str) -> None:
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -91,7 +96,7 @@ class Lines(Silent):
 class Bar(Silent):
     """A bar with the visits made, the stage of the run and the case being measured; ended cases scroll by above it."""
 
-    def __init__(self, console: Console, done: int, total: int) -> None:
+    def __init__(self, console: Console, common: Mapping[str, Options], done: int, total: int) -> None:
         from rich import progress
         from rich.progress import TextColumn
 
@@ -107,7 +112,7 @@ class Bar(Silent):
             speed_estimate_period=300,
         )
         self.task = self.bar.add_task("", completed=done, total=total, case="", stage="")
-        self.stage = ""
+        self.common, self.stage = common, ""
 
     def __enter__(self) -> Bar:
         self.bar.start()
@@ -118,27 +123,29 @@ class Bar(Silent):
 
     def begins(self, case: Case, state: RunState) -> None:
         """A stage has a bar of its own: what is done of it, and what is left."""
+        name = case.short_id(self.common)
         if self.stage != where(state):
             self.stage = where(state)
-            self.bar.reset(self.task, total=state.visits, stage=self.stage, case=case.id)
-        self.bar.update(self.task, case=case.id)
+            self.bar.reset(self.task, total=state.visits, stage=self.stage, case=name)
+        self.bar.update(self.task, case=name)
 
     def ended(self, record: Record) -> None:
         if first_of_case(record):
             self.bar.console.print(
-                _line(record), style=STYLES[record.status], markup=False, highlight=False, soft_wrap=True
+                _line(record, self.common), style=STYLES[record.status], markup=False, highlight=False, soft_wrap=True
             )
         self.bar.advance(self.task)
 
 
-def watcher(console: Console, quiet: bool, done: int, total: int) -> Silent:
-    """The watcher that fits where the output goes."""
+def watcher(console: Console, quiet: bool, cases: Sequence[Case], done: int, total: int) -> Silent:
+    """The watcher of these cases that fits where the output goes."""
     if quiet:
         return Silent()
-    return Bar(console, done, total) if console.is_terminal else Lines(console, done, total)
+    common = common_options(case.architecture for case in cases)
+    return (Bar if console.is_terminal else Lines)(console, common, done, total)
 
 
-def _line(record: Record) -> str:
+def _line(record: Record, common: Mapping[str, Options]) -> str:
     from convbench.report.terminal.table import line  # which is slow to import, and not every run prints a line
 
-    return line(record)
+    return line(record, common)

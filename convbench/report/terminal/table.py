@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from rich.cells import cell_len
@@ -22,6 +23,7 @@ from convbench.analysis.results import (
 from convbench.analysis.results import result as result_of
 from convbench.analysis.results import results as results_of
 from convbench.core import metrics
+from convbench.core.case import Options, common_options
 from convbench.core.metric import Metric
 from convbench.core.record import Record
 from convbench.core.text import inside, one_line
@@ -75,6 +77,7 @@ class Results:
 
     def __init__(self, records: Sequence[Record]) -> None:
         self.results = results_of(records)
+        self.common = common_options(record.case.architecture for record in records)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         several = len({result.group.environment for result in measured(self.results)}) > 1
@@ -85,16 +88,18 @@ class Results:
                 yield Text(f"and {len(members) - ROWS:,} more in the report and in results.csv")
         for result in self.results:
             if result.record.status != "ok":
-                yield Text(line(result.record), style="red" if result.record.status == "failed" else "yellow")
+                style = "red" if result.record.status == "failed" else "yellow"
+                yield Text(line(result.record, self.common), style=style)
 
 
-def line(record: Record) -> str:
-    """One finished case in one plain line, whatever its names hold."""
+def line(record: Record, common: Mapping[str, Options] = MappingProxyType({})) -> str:
+    """One finished case in one plain line, whatever its names hold; ``common`` are the run's ``common_options``."""
+    name = record.case.short_id(common)
     if record.status != "ok":
-        return one_line(f"{record.status:<7} {record.case.id}  {failure(record.failure)}")
+        return one_line(f"{record.status:<7} {name}  {failure(record.failure)}")
     notes = f"  ({', '.join(finding.code for finding in record.findings)})" if record.findings else ""
     text = _tried(record) if record.case.trial else _cost(result_of(record))
-    return one_line(f"ok      {record.case.id}  {text}{notes}")
+    return one_line(f"ok      {name}  {text}{notes}")
 
 
 def _cost(result: Result) -> str:

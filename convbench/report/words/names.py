@@ -9,7 +9,8 @@ from itertools import compress
 
 from convbench.analysis.choice.candidates import Candidate
 from convbench.analysis.quality.qualities import Quality
-from convbench.analysis.results import Group, Options, Result, common_options
+from convbench.analysis.results import Group, Result
+from convbench.core.case import Options, common_options
 from convbench.core.record import Parts, Whole
 from convbench.core.text import counted, cut_name, one_line
 
