@@ -320,12 +320,10 @@ def executor(name: str, device: str = "auto", **options: Any) -> Executor:
         ...     [host.name for host in fake.hosts]
         ['fake-1', 'fake-2']
     """
-    from convbench.core.registry import executors
-    from convbench.runs import executor_options
+    from convbench.runs import executor_options, preparation
 
     checked = executor_options.executor_options(_text("name", name), [options])
-    instance: Executor = executors.get(name).build(device, (), **checked)
-    return instance
+    return preparation.named_executor(name, device, (), checked)
 
 
 def register(kind: str, name: str) -> Callable[[F], F]:

@@ -241,7 +241,7 @@ def exit_codes() -> Iterator[str]:
             "a case without a verdict: lacking or failing on one side, other outputs",
         ),
         (errors.BuildFailed.exit_code, "`check`, `bisect`, `selftest`", "a side that cannot be built or imported"),
-        (ending.INTERNAL, "all", "a fault of convbench: please report it"),
+        (ending.INTERNAL, "all", "a fault of convbench, or of a plug-in that it names"),
         (ending.UNWRITTEN, "all", "what was printed could not be written, as on a full disk"),
         (errors.Interrupted.exit_code, "all", "Ctrl-C (another signal N: 128 + N); what was finished is on disk"),
     )

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import get_args, get_type_hints
@@ -19,7 +20,7 @@ import pytest
 import records
 from command import TESTS, convbench, start
 
-from convbench.cli import app
+from convbench.cli import app, ending
 from convbench.core import store
 from convbench.core.errors import ConvbenchError
 
@@ -281,6 +282,18 @@ def test_the_version_is_told_without_torch(here, in_process, monkeypatch):
     done = in_process("--version", cwd=here)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith(", without torch: reports can be read and written, nothing measured\n")
+
+
+@pytest.mark.parametrize(
+    ("verb", "whose"),
+    [
+        (lambda: {}["gain"], r"came from your test_cli.py:\d+: mend it"),
+        (partial(int, "x"), "fault of convbench: please report"),
+    ],
+)
+def test_what_nobody_foresaw_is_traced_to_the_users_own_line(verb, whose, capsys):
+    assert ending.code_of(verb) == ending.INTERNAL
+    assert re.search(whose, capsys.readouterr().err)
 
 
 def test_a_plan_of_one_case_is_told_in_the_singular(here, in_process):

@@ -57,7 +57,7 @@ def test_list_shows_each_with_its_origin(listed, line):
 def test_list_says_what_is_lacking_and_shows_required_options_bare(listed):
     (closed,) = [line for line in listed.splitlines() if "shop.broken" in line]
     assert closed.startswith("lacking: plug-ins of shop-plugins 1.2 are missing: cannot import 'shop.broken': ")
-    assert closed.endswith("RuntimeError: the shop is closed")
+    assert closed.endswith("RuntimeError: the shop is closed (broken.py:1)")
     assert "two reducers are called 'gap': rename one" in listed
     assert "two verbs are called 'fits': rename one" in listed
     assert "npz-folder(path) " in listed

@@ -14,7 +14,7 @@ import pkgutil
 import re
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -78,8 +78,23 @@ class Plugin(Generic[T]):
         except Exception as error:
             if self.origin == installed.OWN:
                 raise
-            place = _last_line(self.build, error)
-            installed.note(self.origin, f"the {kind} {self.name!r} raised {typed_line(error)} ({place})")
+            installed.note(self.origin, self._raised(kind, error))
+
+    @contextmanager
+    def refused(self, kind: str) -> Iterator[None]:
+        """Where a plug-in of another package raises in here, that is a ConvbenchError in its name.
+
+        What one of convbench's own raises is passed on.
+        """
+        try:
+            yield
+        except Exception as error:
+            if self.origin == installed.OWN or isinstance(error, ConvbenchError):
+                raise
+            raise ConvbenchError(self._raised(kind, error)) from error
+
+    def _raised(self, kind: str, error: Exception) -> str:
+        return f"the {kind} {self.name!r} raised {typed_line(error)} ({_last_line(self.build, error)})"
 
 
 class Registry(Generic[T]):
@@ -157,11 +172,12 @@ def _module(build: Any) -> str:
 
 
 def _last_line(build: Any, error: Exception) -> str:
-    """The last line of the factory's own file that led to the error."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if frame.filename == inspect.getsourcefile(inspect.unwrap(build))]
-    last = (own or frames)[-1]
-    return f"{Path(last.filename).name}:{last.lineno}"
+    """The last line of the factory's own file that led to the error; the file, or else the module, where none did."""
+    file = ""
+    with suppress(TypeError):  # a class of an interactive session, or what is no function
+        file = inspect.getsourcefile(inspect.unwrap(build)) or ""
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    return f"{Path(file).name}:{own[-1].lineno}" if own else Path(file).name or _module(build)
 
 
 def _same(before: Any, build: Any) -> bool:

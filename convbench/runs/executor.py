@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import TracebackType
 from typing import Any, Self, TypeVar
-from typing import Protocol as Interface
 
 from convbench.core import code
 from convbench.core.comparability import fingerprint
@@ -79,8 +79,8 @@ class Job:
 JobRecord = tuple[Job, Record]
 
 
-class Executor(Interface):
-    """Measures jobs on its hosts. Derive from it to get the context manager, or write all of it.
+class Executor(ABC):
+    """Measures jobs on its hosts. Derive from it and write ``hosts`` and ``run``; the rest may stay as it is.
 
     ``run`` yields each job with its record as soon as it ends, in whatever order the hosts finish. It takes the next
     job only when a host is free to start it, so that what hands them over may choose it by what came back; where many
@@ -90,6 +90,7 @@ class Executor(Interface):
     """
 
     @property
+    @abstractmethod
     def hosts(self) -> Sequence[Host]:
         """The hosts, at least one. Raises ConvbenchError where one cannot be described, as for a missing device."""
 
@@ -103,23 +104,24 @@ class Executor(Interface):
         """Whether hosts may come later: then a case whose kind of host is not here yet waits for it in ``run``."""
         return False
 
-    def expect(self, cases: Sequence[Case]) -> None:
+    def expect(self, cases: Sequence[Case]) -> None:  # noqa: B027 (nothing to do for most)
         """Be told, before anything else is asked, which cases will come, which the constructor is not told.
 
         Raises ConvbenchError for cases that its hosts cannot know.
         """
 
+    @abstractmethod
     def run(self, jobs: Iterable[Job]) -> Iterator[JobRecord]:
         """Each job with its record, as they end."""
 
-    def know(self, records: Sequence[Record]) -> None:
+    def know(self, records: Sequence[Record]) -> None:  # noqa: B027
         """Be told, before anything is run, of what an earlier run left. Only who has several hosts needs to listen."""
 
     def call(self, work: Callable[..., T], *args: Any) -> T:
         """``work(*args)``, which may build the user's models: here, or where that cannot harm the caller."""
         return work(*args)
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027
         """End what was started and remove what was written; called once, also after an interruption."""
 
     def __enter__(self) -> Self:
