@@ -287,18 +287,14 @@ def python() -> Iterator[str]:
     offered = [getattr(convbench, name) for name in convbench.__all__]
     functions = [each.__name__ for each in offered if inspect.isfunction(each) or inspect.ismodule(each)]
     names = [f"convbench.api.{name.rpartition('.')[2]}" for name in functions]
-    results = [*LIVE, *(f"{each.__module__}.{each.__name__}" for each in offered if inspect.isclass(each))]
+    classes = [f"{each.__module__}.{each.__name__}" for each in offered if inspect.isclass(each)]
+    results = [*classes, "convbench.check.verdict.CaseVerdict"]
     for title, listed in (("Functions", names), ("What they take and return", results), ("Nouns", NOUNS)):
         yield from ("", f"## {title}", "")
         for name in dict.fromkeys(listed):
             yield from (f"::: {name}", "    options:", "      heading_level: 3", "")
 
 
-LIVE = (
-    "convbench.measure.live.count.Count", "convbench.measure.live.measurement.Measurement",
-    "convbench.check.live.Comparison", "convbench.check.verdict.CaseVerdict", "convbench.check.bisected.Bisected",
-    "convbench.analysis.history.overview.History",
-)  # fmt: skip
 NOUNS = (
     *map("convbench.core.case.{}".format, ("Parts", "Whole", "Clip", "Recurrent", "Choice", "Trial")),
     *map("convbench.core.record.{}".format, ("Training", "Reading", "Finding", "Failure")),

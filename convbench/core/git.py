@@ -217,9 +217,9 @@ def _is_whole(tree: Path, commit: str) -> bool:
 def remove_leftovers(repository: Path) -> None:
     """Remove the worktrees of checks that were killed: those in a folder that no process holds."""
     listed = _ask(repository, "worktree", "list", "--porcelain") or ""
-    for first_parent_commits in listed.splitlines():
-        path = Path(first_parent_commits.removeprefix("worktree "))
-        ours = first_parent_commits.startswith("worktree ") and path.parent.name.startswith(PREFIX_OF_CHECK)
+    for line in listed.splitlines():
+        path = Path(line.removeprefix("worktree "))
+        ours = line.startswith("worktree ") and path.parent.name.startswith(PREFIX_OF_CHECK)
         if ours and is_free(path.parent / LOCK):
             _remove(repository, path)
             shutil.rmtree(path.parent, ignore_errors=True)

@@ -55,7 +55,7 @@ def hold(path: Path, waiting: Callable[[str], None] = lambda _: None, remedy: st
 
 @contextmanager
 def hold_or_raise(path: Path) -> Iterator[None]:
-    """Hold a lock. Raises Held where another process has it."""
+    """Hold a lock. Raises AlreadyLocked where another process has it."""
 
     def refuse(pid: str) -> None:
         raise AlreadyLocked(pid)
