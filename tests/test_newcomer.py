@@ -164,6 +164,13 @@ def test_a_module_named_on_the_command_line_brings_its_plugins(loose):
     assert "Cases in the shop" in (loose / "reports" / "loose" / "index.html").read_text()
 
 
+def test_a_verb_is_brought_by_name_too_and_takes_no_name_that_is_taken(shop, loose):
+    done = convbench("--plugins", "shop.verb", "shop-count", str(shop / "reports" / "shop"), cwd=loose)
+    assert (done.stdout, done.stderr) == ("6 records in the shop\n", "")
+    shown = convbench("--plugins", "shop.verb", "list", "scenarios", cwd=loose).stdout
+    assert "plug-ins of shop.verb are missing: two verbs are called 'fits': rename one" in shown
+
+
 WITHOUT_TORCH = """
 import sys
 from pathlib import Path
