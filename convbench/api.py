@@ -352,7 +352,7 @@ def _executor(
 
     if options and not isinstance(executor, str):
         raise ConvbenchError(
-            "executor_options are of an executor that is named: give those of an object when it is made"
+            "executor_options go with the name of an executor: an object gets its options when it is made"
         )
     if not isinstance(options, Mapping):
         raise ConvbenchError(f"executor_options={_shown(options)}: give a mapping, as {{'workers': 8}}")

@@ -135,7 +135,7 @@ def read(path: Path) -> Outcome:
         raise StoreError(f"{path}: written by a newer convbench (schema {outcome.schema_version}): upgrade")
     for case in outcome.cases:
         if not (_are_times(case.pairs, 2) and _are_times(case.confirmation, 3)):
-            raise StoreError(f"{path}: not the JSON of a check: of {case.id} some times are lacking, or are none")
+            raise StoreError(f"{path}: not the JSON of a check: some times of {case.id} are missing, or are no times")
     return outcome
 
 

@@ -110,7 +110,7 @@ def _sound(run: RunDescription) -> RunDescription:
             raise PydanticCustomError("share", "{name} is no share: {share}", {"name": name, "share": share})
     for shard in run.shards:
         if not SHARD.fullmatch(shard):
-            raise PydanticCustomError("shard", "shards has {shard}, which is none", {"shard": repr(shard)})
+            raise PydanticCustomError("shard", "{shard} of shards is not written as 1/4", {"shard": repr(shard)})
     return run
 
 
