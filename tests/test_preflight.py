@@ -85,6 +85,20 @@ def test_what_a_plugin_of_the_users_raises_is_told_with_its_line(broken, monkeyp
         preflight([broken], GIB)
 
 
+class AddsUnlike(nn.Module):
+    def forward(self, maps):
+        return maps.flatten(1) + maps.new_zeros(2, 3)
+
+
+def test_what_a_part_of_the_users_does_not_take_is_told_with_its_line():
+    with pytest.raises(Impossible, match=r"does not take a 32x64x64 feature map: .* \(test_preflight.py:\d+\)$"):
+        preflight([case("test_preflight:adds_unlike")], GIB)
+
+
+def adds_unlike(features, lstm_input):
+    return AddsUnlike()
+
+
 def test_a_model_that_does_not_fit_is_refused_before_it_is_built():
     with pytest.raises(Impossible, match=r"needs at least 1[67]\.\d GiB .* 1\.0 GiB are available"):
         preflight([case("flatten", clip=Clip(1, 4, 3, 512, 512))], GIB)

@@ -48,10 +48,13 @@ def changed(before: Mapping[str, str]) -> list[str]:
     ]
 
 
-def located(error: BaseException) -> str:
-    """The type of an error, its first line and the user's line that led to it: ``KeyError: 'gain' (net.py:12)``."""
-    place = place_of(error)
-    return f"{typed_line(error)} ({place})" if place else typed_line(error)
+def located(error: BaseException, words: str = "") -> str:
+    """An error with the user's line that led to it, as in ``KeyError: 'gain' (net.py:12)``.
+
+    Instead of its type and first line it may be told in other ``words``.
+    """
+    words, place = words or typed_line(error), place_of(error)
+    return f"{words} ({place})" if place else words
 
 
 def place_of(error: BaseException) -> str:
