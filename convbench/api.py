@@ -340,8 +340,7 @@ def register(kind: str, name: str) -> Callable[[F], F]:
     shelves: dict[str, Registry[Any]] = {shelf.kind: shelf for shelf in SHELVES}
     if _text("kind", kind) not in shelves:
         raise ConvbenchError(f"there is no shelf of {kind!r}{did_you_mean(kind, shelves)}")
-    decorator: Callable[[F], F] = shelves[kind].register(name)
-    return decorator
+    return shelves[kind].register(name)
 
 
 def _executor(

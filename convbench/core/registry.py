@@ -106,8 +106,8 @@ class Registry(Generic[T]):
         self._plugins: dict[str, Plugin[T]] = {}
         self._loaded = False
 
-    def register(self, name: str) -> Callable[[T], T]:
-        """Decorator: put a factory on the shelf. Its keyword-only parameters are its options.
+    def register(self, name: str) -> Callable[[F], F]:
+        """Decorator: put a factory on the shelf, as it is. Its keyword-only parameters are its options.
 
         Raises ConvbenchError where the name is taken, or none that a suite could write; convbench's own keep theirs
         whoever is imported first.
@@ -115,7 +115,7 @@ class Registry(Generic[T]):
         if not (isinstance(name, str) and NAME.fullmatch(name)):
             raise ConvbenchError(f"no {self.kind} can be called {name!r}: use letters, digits, -, _ and .")
 
-        def put(build: T) -> T:
+        def put(build: F) -> F:
             plugin, before = _plugin(name, build), self._plugins.get(name)
             if before is not None and not _same(before.build, build):
                 clash = f"two {self.kind}s are called {name!r}: rename one"
