@@ -86,7 +86,7 @@ class SideOutcome:
     label: str
     commit: str | None
     dirty: bool
-    environment: Mapping[str, Scalar]
+    environment: Mapping[str, Scalar] = field(hash=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,6 @@ SMALLEST_VARIANCE = 1e-8
 """That of visits which differ by 0.01 %: none are closer, and the logarithm of 0 is no number."""
 GAP = 0.7
 """Visits of which the widest gap is this share of their range, with two at least on either side, run at two speeds."""
-
-
 STEEPEST = 1.3
 """No case slows down by more than this power of what the reference does: beyond is chance."""
 FAR = 4.0

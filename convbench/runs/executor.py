@@ -12,7 +12,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -38,7 +38,7 @@ class Host:
     """
 
     name: str
-    facts: Mapping[str, Scalar]
+    facts: Mapping[str, Scalar] = field(hash=False)
     fingerprint: str
     available_bytes: int
     cores: tuple[int, ...] = ()
