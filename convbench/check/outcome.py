@@ -25,7 +25,7 @@ SCHEMA_VERSION = 1
 INSTRUCTIONS = "instructions a call"
 """How the name of such a fact begins."""
 OUTPUT = "output"
-"""The name of the fact that the sides compute something else, or nothing that can be compared: head's value says it."""
+"""The name of the fact that the outputs differ, or cannot be compared; head's value is the sentence that says so."""
 Seconds = tuple[float, ...]
 
 

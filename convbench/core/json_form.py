@@ -61,7 +61,7 @@ def _storable(value: Any) -> Any:
 
 
 def finite(value: float | None) -> float | None:
-    """A number as JSON has it; None for one that it has not: infinite, or none at all."""
+    """A number as JSON has it; None for infinity, NaN and None, for which JSON has no number."""
     return value if value is not None and math.isfinite(value) else None
 
 

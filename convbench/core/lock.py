@@ -1,7 +1,7 @@
 """Locks between processes, which the system gives back however their holder ends.
 
 One check at a time on a machine, one run at a time in a directory, and scratch folders that are in use. Where the
-system or the file system has no such locks (Windows, some of clusters), nothing is held: all works but the waiting.
+system or the file system has no such locks (Windows, some clusters), nothing is held: all works, but nobody waits.
 """
 
 from __future__ import annotations

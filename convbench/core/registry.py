@@ -69,7 +69,7 @@ class Plugin(Generic[T]):
 
     @contextmanager
     def noted(self, kind: str) -> Iterator[None]:
-        """Where a plug-in of another package raises in here, that is noted, as of those that cannot be loaded.
+        """What a plug-in of another package raises in here is noted, as for one that cannot be loaded.
 
         What one of convbench's own raises is passed on.
         """
@@ -82,7 +82,7 @@ class Plugin(Generic[T]):
 
     @contextmanager
     def refused(self, kind: str) -> Iterator[None]:
-        """Where a plug-in of another package raises in here, that is a ConvbenchError in its name.
+        """What a plug-in of another package raises in here becomes a ConvbenchError in its name.
 
         What one of convbench's own raises is passed on.
         """

@@ -56,8 +56,8 @@ class Job:
     ``metrics`` names probes, empty for all of them; ``probes`` are further ones, run after these. ``visit`` is the
     round that it belongs to, from 0; a job of round ``FACTS`` takes no times and may run beside others. ``cores`` are
     what to pin the process to, empty for all that the host has; ``host`` is the name of the host that must measure it,
-    empty for any. A case that is ``checked`` was compared with eager, and compiled, by an earlier job. Of a job that
-    ``decides`` it depends what comes next: who runs several at once takes no further one until all have ended.
+    empty for any. A case that is ``checked`` was compared with eager, and compiled, by an earlier job. What comes next
+    depends on a job that ``decides``: an executor that runs several at once takes no further one until all have ended.
     """
 
     case: Case
@@ -96,7 +96,7 @@ class Executor(ABC):
 
     @property
     def lost(self) -> Collection[str]:
-        """The ids of cases that only hosts which are gone could measure: they have no record and are not asked for."""
+        """The ids of cases that only lost hosts could measure: they have no record and are not asked for again."""
         return ()
 
     @property
@@ -105,7 +105,7 @@ class Executor(ABC):
         return False
 
     def expect(self, cases: Sequence[Case]) -> None:  # noqa: B027 (nothing to do for most)
-        """Be told, before anything else is asked, which cases will come, which the constructor is not told.
+        """Learn which cases will come, which the constructor need not know; called before anything else.
 
         Raises ConvbenchError for cases that its hosts cannot know.
         """
@@ -115,7 +115,7 @@ class Executor(ABC):
         """Each job with its record, as they end."""
 
     def know(self, records: Sequence[Record]) -> None:  # noqa: B027
-        """Be told, before anything is run, of what an earlier run left. Only who has several hosts needs to listen."""
+        """Learn what an earlier run left, before anything is run. Only an executor of several hosts needs it."""
 
     def call(self, work: Callable[..., T], *args: Any) -> T:
         """``work(*args)``, which may build the user's models: here, or where that cannot harm the caller."""

@@ -35,7 +35,7 @@ NOTES = {
     "dirty": "{runs} of code with uncommitted changes",
     "left out": "{series} left out: of one run only, or with a zero, such as {example}",
 }
-"""Each reads right of one as of many: its noun is counted, and no verb agrees with it."""
+"""Each is right for one as for many: its noun is counted, and no verb has to agree with it."""
 
 
 def lines(history: History) -> list[str]:
