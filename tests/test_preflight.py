@@ -99,6 +99,15 @@ def adds_unlike(features, lstm_input):
     return AddsUnlike()
 
 
+def test_a_part_that_is_no_module_says_what_it_must_be():
+    with pytest.raises(Impossible, match=r"test_preflight:a_number returned int: it must return a torch\.nn\.Module"):
+        preflight([case("test_preflight:a_number")], GIB)
+
+
+def a_number(features, lstm_input):
+    return 3
+
+
 def test_a_model_that_does_not_fit_is_refused_before_it_is_built():
     with pytest.raises(Impossible, match=r"needs at least 1[67]\.\d GiB .* 1\.0 GiB are available"):
         preflight([case("flatten", clip=Clip(1, 4, 3, 512, 512))], GIB)

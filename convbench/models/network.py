@@ -145,11 +145,14 @@ _GIVEN: WeakValueDictionary[int, nn.Module] = WeakValueDictionary()
 """What factories have returned, by their numbers: not all modules can be compared."""
 
 
-def _own(name: str, module: nn.Module) -> nn.Module:
+def _own(name: str, module: Any) -> nn.Module:
     """The module that a factory of that name returned, which nothing else may hold: devices and variants change it.
 
-    Raises ConvbenchError for one that it has returned before; one without parameters and buffers does no harm.
+    Raises ConvbenchError for what is no module, and for one that it has returned before; one without parameters and
+    buffers does no harm.
     """
+    if not isinstance(module, nn.Module):
+        raise ConvbenchError(f"{name} returned {type(module).__name__}: it must return a torch.nn.Module")
     if not any(True for _ in _tensors(module)):
         return module
     if _GIVEN.get(id(module)) is module:
@@ -188,10 +191,7 @@ def _factory(name: str, build: Any) -> Any:
 
 def _users_model(whole: Whole) -> nn.Module:
     factory = _factory(whole.model.name, import_path(whole.model.name))
-    model = factory(**dict(whole.model.options))
-    if not isinstance(model, nn.Module):
-        raise ConvbenchError(f"{whole.model.name} returned {type(model).__name__}: it must return a torch.nn.Module")
-    return _own(whole.model.name, model)
+    return _own(whole.model.name, factory(**dict(whole.model.options)))
 
 
 def _assemble(parts: Parts, clip: Clip, seed: int) -> ConvReducerRNN:
