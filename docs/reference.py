@@ -289,7 +289,8 @@ def python() -> Iterator[str]:
     names = [f"convbench.api.{name.rpartition('.')[2]}" for name in functions]
     classes = [f"{each.__module__}.{each.__name__}" for each in offered if inspect.isclass(each)]
     results = [*classes, "convbench.check.verdict.CaseVerdict"]
-    for title, listed in (("Functions", names), ("What they take and return", results), ("Nouns", NOUNS)):
+    sections = {"Functions": names, "What they take and return": results, "Nouns": NOUNS, "For plug-ins": OF_PLUGINS}
+    for title, listed in sections.items():
         yield from ("", f"## {title}", "")
         for name in dict.fromkeys(listed):
             yield from (f"::: {name}", "    options:", "      heading_level: 3", "")
@@ -300,6 +301,15 @@ NOUNS = (
     *map("convbench.core.record.{}".format, ("Training", "Reading", "Finding", "Failure")),
     "convbench.core.metric.Metric", *map("convbench.analysis.history.course.{}".format, ("Course", "Change")),
 )  # fmt: skip
+OF_PLUGINS = (
+    "convbench.core.case.Features", "convbench.models.subject.Subject", "convbench.models.inputs.Inputs",
+    *map("convbench.core.traits.{}".format, ("VariantTraits", "ReducerTraits", "ExecutorTraits")),
+    *map("convbench.measure.quality.data.{}".format, ("Labelled", "Splits")),
+    *map("convbench.analysis.claims.judgement.{}".format, ("Judgement", "Number", "Lacking")),
+    "convbench.analysis.claims.evidence.Evidence", "convbench.analysis.results.Result",
+    "convbench.report.drawing.Drawing",
+)  # fmt: skip
+"""What plug-ins are given, and what they return."""
 
 
 # --- Modules ----------------------------------------------------------------------------------------------------------
