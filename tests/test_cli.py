@@ -23,6 +23,7 @@ from command import TESTS, convbench, start
 from convbench.cli import app, ending
 from convbench.core import store
 from convbench.core.errors import ConvbenchError
+from convbench.plugins.executors.fake import Fake
 
 TINY = """
 name: tiny
@@ -165,6 +166,15 @@ def test_a_budget_that_ends_the_trainings_is_told(here, in_process):
     done = in_process(*words, "--budget", "0.000001s", cwd=here)
     assert done.returncode == 5, done.stderr
     assert re.search(r"convbench: \d+ trainings not made: the budget is spent", done.stderr)
+
+
+def test_a_case_that_an_executor_gives_no_record_of_is_told(here, in_process, monkeypatch):
+    """It ended in exit code 0."""
+    run = Fake.run
+    monkeypatch.setattr(Fake, "run", lambda *args: (pair for pair in run(*args) if not pair[0].case.variant))
+    done = in_process("run", "smoke", "--only", "fc", "--metrics", "latency", "--executor", "fake", cwd=here)
+    assert done.returncode == 5, done.stderr
+    assert "convbench: the executor gave no record of 1 case: --resume" in done.stderr
 
 
 def test_profile_with_resume_says_what_gets_no_trace(here, in_process):
