@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from convbench.core.package import __version__ as __version__
 
 if TYPE_CHECKING:
+    from convbench.analysis.history.overview import History
     from convbench.api import (
         bisect,
         check,
@@ -27,19 +28,28 @@ if TYPE_CHECKING:
         run,
     )
     from convbench.check.against_base import Check
+    from convbench.check.bisected import Bisected
+    from convbench.check.live import Comparison
     from convbench.core.errors import ConvbenchError
     from convbench.core.record import Case, Protocol, Record
+    from convbench.measure.live.count import Count
+    from convbench.measure.live.measurement import Measurement
     from convbench.report.run import Run
     from convbench.runs.executor import Executor, Host, Job
     from convbench.suite import Suite
 
 __all__ = [
+    "Bisected",
     "Case",
     "Check",
+    "Comparison",
     "ConvbenchError",
+    "Count",
     "Executor",
+    "History",
     "Host",
     "Job",
+    "Measurement",
     "Protocol",
     "Record",
     "Run",
@@ -58,9 +68,14 @@ __all__ = [
     "run",
 ]
 _PLACES = {
+    "convbench.analysis.history.overview": ("History",),
     "convbench.check.against_base": ("Check",),
+    "convbench.check.bisected": ("Bisected",),
+    "convbench.check.live": ("Comparison",),
     "convbench.core.errors": ("ConvbenchError",),
     "convbench.core.record": ("Case", "Protocol", "Record"),
+    "convbench.measure.live.count": ("Count",),
+    "convbench.measure.live.measurement": ("Measurement",),
     "convbench.report.run": ("Run",),
     "convbench.runs.executor": ("Executor", "Host", "Job"),
     "convbench.suite": ("Suite",),

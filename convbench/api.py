@@ -322,12 +322,10 @@ def executor(name: str, device: str = "auto", **options: Any) -> Executor:
         ...     [host.name for host in fake.hosts]
         ['fake-1', 'fake-2']
     """
-    from convbench.core.registry import executors
-    from convbench.runs import executor_options
+    from convbench.runs import executor_options, preparation
 
     checked = executor_options.executor_options(_text("name", name), [options])
-    instance: Executor = executors.get(name).build(device, (), **checked)
-    return instance
+    return preparation.named_executor(name, device, (), checked)
 
 
 def register(kind: str, name: str) -> Callable[[F], F]:
@@ -344,8 +342,7 @@ def register(kind: str, name: str) -> Callable[[F], F]:
     shelves: dict[str, Registry[Any]] = {shelf.kind: shelf for shelf in SHELVES}
     if _text("kind", kind) not in shelves:
         raise ConvbenchError(f"there is no shelf of {kind!r}{did_you_mean(kind, shelves)}")
-    decorator: Callable[[F], F] = shelves[kind].register(name)
-    return decorator
+    return shelves[kind].register(name)
 
 
 def _executor(
@@ -356,7 +353,7 @@ def _executor(
 
     if options and not isinstance(executor, str):
         raise ConvbenchError(
-            "executor_options are of an executor that is named: give those of an object when it is made"
+            "executor_options go with the name of an executor: an object gets its options when it is made"
         )
     if not isinstance(options, Mapping):
         raise ConvbenchError(f"executor_options={_shown(options)}: give a mapping, as {{'workers': 8}}")

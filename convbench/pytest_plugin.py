@@ -35,7 +35,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test for each case of the marker's suite: a path beside the test file or below the root, or a shipped name."""
+    """A test for each case of the marker's suite, which may be plain data too.
+
+    A path is looked for beside the test file and below the root, a name among the suites that ship.
+    """
     if "case_benchmark" not in metafunc.fixturenames:
         return
     marker = metafunc.definition.get_closest_marker("convbench")
@@ -109,19 +112,21 @@ def _fact(info: Any, *keys: str) -> Any:
 
 
 def _cases(
-    folders: tuple[Path, ...], suite: str, *, only: Any = (), skip: Any = (), device: str = "auto"
+    folders: tuple[Path, ...], suite: Any, *, only: Any = (), skip: Any = (), device: str = "auto"
 ) -> list[tuple[Case, Protocol]]:
-    path = next((folder / suite for folder in folders if (folder / suite).is_file()), Path(suite))
-    sys.path[:0] = [str(folder) for folder in (path.parent, *folders) if str(folder) not in sys.path]
+    from convbench.api import load
     from convbench.core.errors import ConvbenchError
     from convbench.core.text import listed
     from convbench.measure.machine import environment
     from convbench.measure.selection import plan
-    from convbench.suite import load
     from convbench.suite.selection import Selection
 
+    if isinstance(suite, str | Path):
+        suite = next((folder / suite for folder in folders if (folder / suite).is_file()), Path(suite))
+        folders = (suite.parent, *folders)
+    sys.path[:0] = [str(folder) for folder in folders if str(folder) not in sys.path]
     try:
-        loaded = load(str(path))
+        loaded = load(suite)
         facts = environment.describe(device)
         selection = Selection(listed(only), listed(skip))
         planned = plan(loaded, str(facts["device"]), environment.available_bytes(facts), selection)
@@ -129,7 +134,8 @@ def _cases(
         raise pytest.UsageError(str(error)) from error
     timed = [case for case in planned.cases if not case.trial]
     if not timed:
-        raise pytest.UsageError(f"{path}: its cases are trainings, which are not timed: `convbench run` makes them")
+        trainings = "its cases are trainings, which are not timed: `convbench run` makes them"
+        raise pytest.UsageError(f"{loaded.path}: {trainings}")
     return [(case, loaded.protocol) for case in timed]
 
 

@@ -241,7 +241,7 @@ def exit_codes() -> Iterator[str]:
             "a case without a verdict: lacking or failing on one side, other outputs",
         ),
         (errors.BuildFailed.exit_code, "`check`, `bisect`, `selftest`", "a side that cannot be built or imported"),
-        (ending.INTERNAL, "all", "a fault of convbench: please report it"),
+        (ending.INTERNAL, "all", "a fault of convbench, or of a plug-in that it names"),
         (ending.UNWRITTEN, "all", "what was printed could not be written, as on a full disk"),
         (errors.Interrupted.exit_code, "all", "Ctrl-C (another signal N: 128 + N); what was finished is on disk"),
     )
@@ -287,23 +287,29 @@ def python() -> Iterator[str]:
     offered = [getattr(convbench, name) for name in convbench.__all__]
     functions = [each.__name__ for each in offered if inspect.isfunction(each) or inspect.ismodule(each)]
     names = [f"convbench.api.{name.rpartition('.')[2]}" for name in functions]
-    results = [*LIVE, *(f"{each.__module__}.{each.__name__}" for each in offered if inspect.isclass(each))]
-    for title, listed in (("Functions", names), ("What they take and return", results), ("Nouns", NOUNS)):
+    classes = [f"{each.__module__}.{each.__name__}" for each in offered if inspect.isclass(each)]
+    results = [*classes, "convbench.check.verdict.CaseVerdict"]
+    sections = {"Functions": names, "What they take and return": results, "Nouns": NOUNS, "For plug-ins": OF_PLUGINS}
+    for title, listed in sections.items():
         yield from ("", f"## {title}", "")
         for name in dict.fromkeys(listed):
             yield from (f"::: {name}", "    options:", "      heading_level: 3", "")
 
 
-LIVE = (
-    "convbench.measure.live.count.Count", "convbench.measure.live.measurement.Measurement",
-    "convbench.check.live.Comparison", "convbench.check.verdict.CaseVerdict", "convbench.check.bisected.Bisected",
-    "convbench.analysis.history.overview.History",
-)  # fmt: skip
 NOUNS = (
     *map("convbench.core.case.{}".format, ("Parts", "Whole", "Clip", "Recurrent", "Choice", "Trial")),
     *map("convbench.core.record.{}".format, ("Training", "Reading", "Finding", "Failure")),
     "convbench.core.metric.Metric", *map("convbench.analysis.history.course.{}".format, ("Course", "Change")),
 )  # fmt: skip
+OF_PLUGINS = (
+    "convbench.core.case.Features", "convbench.models.subject.Subject", "convbench.models.inputs.Inputs",
+    *map("convbench.core.traits.{}".format, ("VariantTraits", "ReducerTraits", "ExecutorTraits")),
+    *map("convbench.measure.quality.data.{}".format, ("Labelled", "Splits")),
+    *map("convbench.analysis.claims.judgement.{}".format, ("Judgement", "Number", "Lacking")),
+    "convbench.analysis.claims.evidence.Evidence", "convbench.analysis.results.Result",
+    "convbench.report.drawing.Drawing",
+)  # fmt: skip
+"""What plug-ins are given, and what they return."""
 
 
 # --- Modules ----------------------------------------------------------------------------------------------------------

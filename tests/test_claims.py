@@ -605,6 +605,15 @@ def test_where_every_run_died_that_is_said():
     assert "left out of every mean: 5 collapsed; train them longer" in of(10, trainings).why
 
 
+def test_what_is_registered_and_no_claim_is_left_out_and_said(monkeypatch):
+    """By ``convbench.register`` a function gets onto the shelf that is no claim; it ended the command."""
+    monkeypatch.setitem(claims._plugins, "wild-2", Plugin("wild-2", lambda _: 3, "", {}))
+    monkeypatch.setattr(installed, "_broken", {})
+    assert "wild-2" not in [claim.number for claim in all_claims(NOTHING)]
+    (lacking,) = installed.broken()
+    assert "the claim 'wild-2' raised TypeError: it returns int: register it by" in lacking.reason
+
+
 def test_a_claim_of_another_package_that_raises_is_left_out_and_said(monkeypatch):
     """It took the article's claims along."""
 

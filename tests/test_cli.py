@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import get_args, get_type_hints
@@ -19,10 +20,11 @@ import pytest
 import records
 from command import TESTS, convbench, start
 
-from convbench.cli import app
+from convbench.cli import app, ending
 from convbench.core import store
 from convbench.core.errors import ConvbenchError
 from convbench.measure.machine import doctor
+from convbench.plugins.executors.fake import Fake
 
 TINY = """
 name: tiny
@@ -180,6 +182,15 @@ def test_a_budget_that_ends_the_trainings_is_told(here, in_process):
     assert re.search(r"convbench: \d+ trainings not made: the budget is spent", done.stderr)
 
 
+def test_a_case_that_an_executor_gives_no_record_of_is_told(here, in_process, monkeypatch):
+    """It ended in exit code 0."""
+    run = Fake.run
+    monkeypatch.setattr(Fake, "run", lambda *args: (pair for pair in run(*args) if not pair[0].case.variant))
+    done = in_process("run", "smoke", "--only", "fc", "--metrics", "latency", "--executor", "fake", cwd=here)
+    assert done.returncode == 5, done.stderr
+    assert "convbench: the executor gave no record of 1 case: --resume" in done.stderr
+
+
 def test_profile_with_resume_says_what_gets_no_trace(here, in_process):
     words = ("run", "tiny.yaml", "--executor", "fake", "--quiet")
     assert in_process(*words, cwd=here).returncode == 0
@@ -295,6 +306,18 @@ def test_the_version_is_told_without_torch(here, in_process, monkeypatch):
     done = in_process("--version", cwd=here)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith(", without torch: reports can be read and written, nothing measured\n")
+
+
+@pytest.mark.parametrize(
+    ("verb", "whose"),
+    [
+        (lambda: {}["gain"], r"came from your test_cli.py:\d+: mend it"),
+        (partial(int, "x"), "fault of convbench: please report"),
+    ],
+)
+def test_what_nobody_foresaw_is_traced_to_the_users_own_line(verb, whose, capsys):
+    assert ending.code_of(verb) == ending.INTERNAL
+    assert re.search(whose, capsys.readouterr().err)
 
 
 def test_a_plan_of_one_case_is_told_in_the_singular(here, in_process):

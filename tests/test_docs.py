@@ -1,5 +1,6 @@
 """The documentation: every page says what works, the site builds without a broken link and reads without a network."""
 
+import ast
 import dataclasses
 import os
 import re
@@ -7,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from graphlib import TopologicalSorter
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -18,6 +20,7 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
+PACKAGE = ROOT / "convbench"
 PAGES = sorted(DOCS.rglob("*.md"))
 RUN = [ROOT / "README.md", *(page for page in PAGES if any(runs(block) for block in blocks(page)))]
 READ = [ROOT / "CONTRIBUTING.md", *(page for page in PAGES if page not in RUN)]
@@ -78,6 +81,23 @@ def test_the_architecture_draws_the_rule_that_is_held():
     assert [line.strip() for line in drawn.splitlines()] == [layer.replace(" |", ",") for layer in layers]
     rooms = set(re.findall(r"^\| `(\w+)` \|", (DOCS / "architecture.md").read_text(), re.MULTILINE))
     assert rooms == {path.parent.name for path in (ROOT / "convbench").glob("*/__init__.py")}
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    """Nor for its types alone: import-linter's rule is of rooms. What a function imports is not asked."""
+    files = {".".join(path.with_suffix("").relative_to(ROOT).parts): path for path in PACKAGE.rglob("*.py")}
+    names = {name.removesuffix(".__init__"): path for name, path in files.items()}
+    graph = {name: set(_imports(ast.parse(path.read_text()).body, names)) for name, path in names.items()}
+    assert len(list(TopologicalSorter(graph).static_order())) == len(names)
+
+
+def _imports(body, names):
+    for line in body:
+        if isinstance(line, ast.If | ast.Try):
+            yield from _imports(line.body, names)
+        elif isinstance(line, ast.ImportFrom) and (line.module or "") in names:
+            paths = (f"{line.module}.{alias.name}" for alias in line.names)
+            yield from (path if path in names else line.module for path in paths)
 
 
 @pytest.mark.parametrize("rnn", ["lstm8", "bilstm8x2", "gru8", "lstm8p3"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -18,7 +18,7 @@ from convbench.core.registry import declares, executors, variants
 from convbench.core.traits import VariantTraits
 from convbench.plugins.executors.fake import invented
 from convbench.runs import preparation, sweep
-from convbench.runs.executor import Host, Job, pinned
+from convbench.runs.executor import Executor, Host, Job, JobRecord, pinned
 from convbench.suite import from_data, load
 from convbench.suite.selection import Selection
 
@@ -374,6 +374,32 @@ def test_a_case_must_fit_into_the_memory_of_the_host_that_measures() -> None:
 def test_an_executor_that_nobody_knows_is_one_sentence() -> None:
     with pytest.raises(ConvbenchError, match="unknown executor 'isolatd'; did you mean 'isolated'"):
         preparation.executor_of(load("smoke"), "cpu", "isolatd")
+
+
+class Silent(Executor):
+    """Says neither where nor how it measures."""
+
+    def __init__(self, device: str, cases: Sequence[Case] = ()) -> None: ...
+
+
+class WithoutHosts(Silent):
+    hosts = ()
+
+    def run(self, _jobs: Iterable[Job]) -> Iterator[JobRecord]:
+        yield from ()
+
+
+def test_an_executor_of_somebody_s_own_that_cannot_be_made_is_one_sentence_in_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(executors, "_plugins", {plugin.name: plugin for plugin in executors})
+    executors.register("silent")(Silent)
+    with pytest.raises(
+        ConvbenchError, match=r"^the executor 'silent' raised TypeError: .*abstract.*\(test_executor.py\)$"
+    ):
+        preparation.named_executor("silent", "cpu", (), {})
+    with pytest.raises(ConvbenchError, match="no host"):
+        preparation.prepare(load("smoke"), WithoutHosts("cpu"), Selection(), "")
 
 
 def test_trainings_on_a_cpu_run_side_by_side_and_the_one_that_decides_is_waited_for() -> None:

@@ -27,6 +27,7 @@ from convbench.analysis.history.overview import HistoryQuery
 from convbench.analysis.history.series import Point, Series, series
 from convbench.cli import app
 from convbench.core import index, merging, metrics, store
+from convbench.core.commands import Command
 from convbench.core.errors import ConvbenchError, Refused, StoreError
 from convbench.core.index import Entry
 from convbench.core.record import Reading
@@ -560,11 +561,18 @@ def test_nothing_is_exit_0(tmp_path):
     assert "not used, since only --confirm builds anything: --build" in invoke(tmp_path / "s", "--build", "make").stderr
 
 
+def unasked(run: str) -> Command:
+    """Only where a change is confirmed its run is asked for its command."""
+    raise AssertionError(run)
+
+
 def test_what_no_paired_check_measures_is_not_said_to_be_proved_by_one():
     latency = history_of(invented.many(Path("store")))
-    assert words.next_command(latency, "s") == "to prove it: convbench history --store s --confirm"
-    assert words.next_command(latency, "my runs") == "to prove it: convbench history --store 'my runs' --confirm"
-    assert words.next_command(replace(latency, metric=metrics.MEMORY), "s") == ""
+    assert words.next_command(latency, "s", unasked) == "to prove it: convbench history --store s --confirm"
+    assert (
+        words.next_command(latency, "my runs", unasked) == "to prove it: convbench history --store 'my runs' --confirm"
+    )
+    assert words.next_command(replace(latency, metric=metrics.MEMORY), "s", unasked) == ""
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def put_away(place: str) -> None:
 
 
 def test_a_call_that_fails_may_clean_up_as_its_process_ends(tmp_path, isolated):
-    with pytest.raises(CaseFailed, match=r"^ValueError: not this one$"):
+    with pytest.raises(CaseFailed, match=r"^ValueError: not this one \(test_isolate.py:\d+\)$"):
         isolated.processes.run(Call(fails_and_cleans_up, (str(tmp_path / "place"),)))
     assert (tmp_path / "place").read_text() == "put away"
 
@@ -192,7 +192,7 @@ def test_what_ran_out_of_memory_beside_others_is_measured_again_alone(isolated, 
         ("crash", "crash", "killed by SIGSEGV; last output: about to fall over"),
         ("killed", "out of memory", "killed by SIGKILL"),
         ("exit", "crash", "exit code 7"),
-        ("raise", "error", "ValueError: the user's own mistake"),
+        ("raise", "error", "ValueError: the user's own mistake (wild.py:"),
     ],
 )
 def test_however_a_case_ends_it_is_a_failed_record(isolated, how, kind, message):

@@ -236,8 +236,8 @@ def test_a_name_that_is_taken_is_refused_before_it_is_stored(metric, message):
 def test_a_declaration_with_a_word_that_is_none_is_refused():
     with pytest.raises(ConvbenchError, match="known: lower, higher, neither"):
         Metric("energy", "J", "up")
-    with pytest.raises(ConvbenchError, match="known: table, page, axes, pin, advise"):
-        Metric("energy", "J", shown=("tabel",))
+    with pytest.raises(ConvbenchError, match="shown: unknown 'tabel'; known: table, page, axes, pin, advise"):
+        Metric("energy", "J", shown=("page", "tabel"))
 
 
 @pytest.mark.parametrize("name", ["lower", "higher"])

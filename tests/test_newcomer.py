@@ -57,7 +57,7 @@ def test_list_shows_each_with_its_origin(listed, line):
 def test_list_says_what_is_lacking_and_shows_required_options_bare(listed):
     (closed,) = [line for line in listed.splitlines() if "shop.broken" in line]
     assert closed.startswith("lacking: plug-ins of shop-plugins 1.2 are missing: cannot import 'shop.broken': ")
-    assert closed.endswith("RuntimeError: the shop is closed")
+    assert closed.endswith("RuntimeError: the shop is closed (broken.py:1)")
     assert "two reducers are called 'gap': rename one" in listed
     assert "two verbs are called 'fits': rename one" in listed
     assert "npz-folder(path) " in listed
@@ -162,6 +162,13 @@ def test_a_module_named_on_the_command_line_brings_its_plugins(loose):
     done = convbench(*named, "run", "loose.yaml", *words, cwd=loose)
     assert done.returncode == 0, done.stderr
     assert "Cases in the shop" in (loose / "reports" / "loose" / "index.html").read_text()
+
+
+def test_a_verb_is_brought_by_name_too_and_takes_no_name_that_is_taken(shop, loose):
+    done = convbench("--plugins", "shop.verb", "shop-count", str(shop / "reports" / "shop"), cwd=loose)
+    assert (done.stdout, done.stderr) == ("6 records in the shop\n", "")
+    shown = convbench("--plugins", "shop.verb", "list", "scenarios", cwd=loose).stdout
+    assert "plug-ins of shop.verb are missing: two verbs are called 'fits': rename one" in shown
 
 
 WITHOUT_TORCH = """

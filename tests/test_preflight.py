@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import cache, partial
 from math import prod
 
@@ -11,8 +12,8 @@ from torch import nn
 from wild import Article
 
 from convbench.core.errors import ConvbenchError, Impossible
-from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Recurrent, Whole
-from convbench.core.registry import reducers
+from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Recurrent, Trial, Whole
+from convbench.core.registry import reducers, tasks
 from convbench.measure import attempts, harness
 from convbench.measure.preflight import needed_bytes, preflight, resolve
 from convbench.measure.selection import plan
@@ -69,6 +70,42 @@ def test_all_that_is_impossible_is_said_at_once():
     assert "k=100 does not fit the 64x64 feature map" in message
     assert "fc has a free output size: give it an lstm_input" in message
     assert "use 96 or 112" in message
+
+
+def lacks_a_size(*_):
+    return {}["size"]
+
+
+@pytest.mark.parametrize("broken", [case("mine"), replace(case(), trial=Trial(Choice("mine"), 0, 0.1))])
+def test_what_a_plugin_of_the_users_raises_is_told_with_its_line(broken, monkeypatch):
+    for shelf in (reducers, tasks):
+        monkeypatch.setattr(shelf, "_plugins", {plugin.name: plugin for plugin in shelf})
+        shelf.register("mine")(lacks_a_size)
+    with pytest.raises(Impossible, match=r"/cpu.*: KeyError: 'size' \(test_preflight.py:\d+\)$"):
+        preflight([broken], GIB)
+
+
+class AddsUnlike(nn.Module):
+    def forward(self, maps):
+        return maps.flatten(1) + maps.new_zeros(2, 3)
+
+
+def test_what_a_part_of_the_users_does_not_take_is_told_with_its_line():
+    with pytest.raises(Impossible, match=r"does not take a 32x64x64 feature map: .* \(test_preflight.py:\d+\)$"):
+        preflight([case("test_preflight:adds_unlike")], GIB)
+
+
+def adds_unlike(features, lstm_input):
+    return AddsUnlike()
+
+
+def test_a_part_that_is_no_module_says_what_it_must_be():
+    with pytest.raises(Impossible, match=r"test_preflight:a_number returned int: it must return a torch\.nn\.Module"):
+        preflight([case("test_preflight:a_number")], GIB)
+
+
+def a_number(features, lstm_input):
+    return 3
 
 
 def test_a_model_that_does_not_fit_is_refused_before_it_is_built():

@@ -69,10 +69,12 @@ def test_what_changes_the_process_or_cannot_run_here_is_skipped(user, pytester, 
 
 
 def test_a_case_is_called_and_not_timed_where_benchmarks_are_disabled(user, pytester):
-    pytester.makepyfile(test_speed=SPEED)
+    """The suite of one is a file, that of the other plain data, for which pytest ended in a TypeError."""
+    data = {"matrix": {"reducer": "gap", "clip": "1x2x3x8x8", "rnn": "lstm8"}}
+    pytester.makepyfile(test_speed=SPEED, test_data=SPEED.replace('"tiny.yaml", skip=["gmp"]', repr(data)))
     pytester.makefile(".yaml", tiny=SUITE.replace("max_time: 0.02", "max_time: 300"))
     done = user("--benchmark-disable", "-k", "not other")
-    done.assert_outcomes(passed=1, deselected=1)
+    done.assert_outcomes(passed=2, deselected=2)
 
 
 @pytest.mark.parametrize(("cpu", "warns"), [("A 1", False), ("B  2", True)])
@@ -101,6 +103,7 @@ def test_an_export_of_the_same_machine_is_compared_without_a_warning(user, pytes
     [
         ('@pytest.mark.convbench("tiyn.yaml")', "tiyn.yaml: no such file"),
         ("", "needs @pytest.mark.convbench with a suite"),
+        ("@pytest.mark.convbench(5)", "suite: 5 is no suite: name a file"),
         ('@pytest.mark.convbench("tiny.yaml", only=["fc"])', "none of its 2 cases is selected"),
         (
             "@pytest.mark.convbench()",

@@ -76,7 +76,7 @@ def _importing(name: str, side: Side) -> Iterator[None]:
 
 
 def keep_worker(stack: ExitStack, worker: SideWorker, variables: Variables, stock: Stock) -> None:
-    """At the end put a worker into the stock, or end it where what it was asked was asked of itself."""
+    """At the end put a worker into the stock; one that answered itself, not by a copy, is ended."""
     if worker.forks:
         stack.callback(stock.put, worker, variables)
     else:
@@ -137,7 +137,7 @@ class Answers:
 
 
 def _refuse_leak(worker: Link, name: str, sides: Mapping[str, Side], inspected: Inspection) -> None:
-    """Code of the head's tree in a base worker would be compared with itself, and always pass."""
+    """Raises Refused for code of the head's tree in a base worker: compared with itself it would always pass."""
     base, head = sides["base"], sides["head"]
     files = worker.ask("modules")["files"]
     inspected.files.setdefault(name, {}).update(files)

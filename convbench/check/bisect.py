@@ -37,7 +37,7 @@ from convbench.report.words.numbers import likely
 
 MOST_PAIRS = 80
 ATTEMPTS = 2
-"""At a place that fails: it may have been the machine."""
+"""How often a place that fails is tried: it may have been the machine."""
 GOOD, OTHERS = 0, 4
 """The place that every pair needs, and how many others are open at a time; one that was closed is built again."""
 

@@ -21,13 +21,13 @@ from convbench.report.words import units
 
 SCHEMA_VERSION = 2
 CERTAIN = 0.999
-"""More than this no number of pairs is said to be sure of."""
+"""No answer is called surer than this, however many pairs there are."""
 OPTIONS = {
     "threads": "--threads", "allocator": "--allocator", "device": "--device", "build": "--build",
     "tolerance": "--detect", "guard": "--detect", "same_outputs": "--different-outputs", "overrides": "override",
     "only": "--only", "skip": "--skip",
 }  # fmt: skip
-"""The options behind what is asked; all else is asked by convbench itself."""
+"""The option of the command line behind each setting; settings without one are convbench's own."""
 
 
 @dataclass

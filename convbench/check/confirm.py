@@ -1,4 +1,4 @@
-"""A change in a history proves itself: a paired check of the commit before it and the one after it, kept in the store.
+"""A change in a history is proven: a paired check of the commits before and after it, kept in the store.
 
 What is kept is the JSON of a check, raw timings and all, which ``convbench replay`` judges again.
 """
@@ -153,7 +153,7 @@ def _confirmations(measured: Outcome, name: str) -> Iterator[Confirmation]:
 
 
 def _decision(judged: CaseVerdict) -> tuple[Decision, str]:
-    """What a verdict says of a change, and why: ok is less slow than was suspected, which need not be as fast."""
+    """What a verdict says of a change, and why: ok means less slow than suspected, which need not mean as fast."""
     word: Decision = WORDS.get(judged.word, "inconclusive")
     if word == "refuted" and judged.ratio and judged.ratio.low > 1:
         return "inconclusive", "the code is slower, by less than the runs say"
@@ -161,7 +161,7 @@ def _decision(judged: CaseVerdict) -> tuple[Decision, str]:
 
 
 def _elsewhere(suspect: Suspect, side: Side) -> str:
-    """What may be why the suite of then cannot be read: it was called in another folder of the repository."""
+    """Why the suite may not be readable now: the run was started in another folder of the repository."""
     if side.suite is None or side.suite.is_file():
         return ""
     return f"; {suspect.suite} does not lie here in {side.label}: call it in the directory that the runs were made in"

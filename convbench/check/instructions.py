@@ -21,7 +21,7 @@ PERF_EVENT_OPEN = 298
 """The number of the system call on x86-64; elsewhere valgrind counts."""
 HARDWARE, INSTRUCTIONS, SIZE = 0, 1, 128
 USER_ONLY = 1 << 5 | 1 << 6
-"""``exclude_kernel`` and ``exclude_hv``: what the kernel does for a call is its own affair, and changes."""
+"""``exclude_kernel`` and ``exclude_hv``: what the kernel does for a call changes from one to the next."""
 SETUP = """
 import importlib.util, json
 spec = importlib.util.spec_from_file_location("convbench_worker", {worker!r})

@@ -1,4 +1,4 @@
-"""A check that is kept as it goes: a pair of every case is on disk before the next, and an interrupted check goes on.
+"""A check that is kept as it goes: a pair of every case is on disk before the next, so that --resume goes on with it.
 
 What is kept of an unfinished check is an ``Outcome`` that says so: it is never a regression, and never fine.
 """

@@ -25,7 +25,7 @@ SCHEMA_VERSION = 1
 INSTRUCTIONS = "instructions a call"
 """How the name of such a fact begins."""
 OUTPUT = "output"
-"""The name of the fact that the sides compute something else, or nothing that can be compared: head's value says it."""
+"""The name of the fact that the outputs differ, or cannot be compared; head's value is the sentence that says so."""
 Seconds = tuple[float, ...]
 
 
@@ -86,7 +86,7 @@ class SideOutcome:
     label: str
     commit: str | None
     dirty: bool
-    environment: Mapping[str, Scalar]
+    environment: Mapping[str, Scalar] = field(hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ def read(path: Path) -> Outcome:
         raise StoreError(f"{path}: written by a newer convbench (schema {outcome.schema_version}): upgrade")
     for case in outcome.cases:
         if not (_are_times(case.pairs, 2) and _are_times(case.confirmation, 3)):
-            raise StoreError(f"{path}: not the JSON of a check: of {case.id} some times are lacking, or are none")
+            raise StoreError(f"{path}: not the JSON of a check: some times of {case.id} are missing, or are no times")
     return outcome
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from importlib.machinery import all_suffixes
 from pathlib import Path
 
+from convbench.check import worktrees
 from convbench.check.wheel import unpack
 from convbench.core import code, git, scratch
 from convbench.core.errors import BuildFailed, ConvbenchError
@@ -146,8 +147,8 @@ def materialise(what: str, here: Here, folder: Path, build: str = "") -> Iterato
     elif what == ".":
         yield _tree("working tree", here.top, here)
     elif commit := git.commit(here.top, what):
-        with git.worktree(here.top, commit, folder):
-            empty = git.fill_submodules(here.top, commit, folder / "base")
+        with worktrees.checked_out(here.top, commit, folder):
+            empty = worktrees.fill_submodules(here.top, commit, folder / "base")
             _build(build, folder / "base", here, folder)
             label = f"{what} ({commit[:12]})" if not commit.startswith(what) else commit[:12]
             # What its build leaves there is no change: a commit and a command say what it is.

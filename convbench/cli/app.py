@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import typer
-from typer.models import OptionInfo, ParameterInfo
+from typer.main import get_command, get_command_name
+from typer.models import CommandInfo, OptionInfo, ParameterInfo
 
-from convbench.core import files
+from convbench.core import files, installed
 from convbench.core.errors import ConvbenchError
 from convbench.core.package import __version__
 
@@ -115,15 +117,29 @@ def main() -> None:
     sys.exit(code)
 
 
+def _plugins(context: typer.Context, modules: list[str] | None) -> None:
+    """Bring the user's plug-ins before the verb is looked up: it may be one of them."""
+    if modules:
+        bring(modules)
+        began: Any = context.command
+        anew: Any = get_command(app)
+        began.commands.update(anew.commands)
+
+
 @app.callback(invoke_without_command=True)
 def top(
     version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
-    plugins: Annotated[
-        list[str] | None, typer.Option(metavar="MODULE", help="Import this first: it registers plug-ins of your own.")
+    plugins: Annotated[  # noqa: ARG001 (its callback has done all)
+        list[str] | None,
+        typer.Option(
+            metavar="MODULE",
+            help="Import this first: it registers plug-ins or verbs of your own.",
+            is_eager=True,
+            callback=_plugins,
+            expose_value=False,
+        ),
     ] = None,
 ) -> None:
-    if plugins:
-        bring(plugins)
     if version:
         from importlib.metadata import PackageNotFoundError
         from importlib.metadata import version as installed
@@ -138,18 +154,37 @@ def top(
 
 def bring(modules: Sequence[str]) -> None:
     """Name modules that register plug-ins to this process and to those it starts."""
-    from convbench.core import imports, installed
+    from convbench.core import imports
 
     imports.add_to_path(filter(None, [imports.working_directory()]))
     named = installed.modules_in(",".join(modules))
     os.environ[installed.VARIABLE] = ",".join(dict.fromkeys((*installed.of_environment(), *named)))
-    installed.load()
+    with refusing_taken_names(", ".join(named)):
+        installed.load()
     for broken in installed.broken():
         if broken.module in named:
             raise ConvbenchError(broken.sentence)
     if named and not _has_plugins_of_others():
         remedy = "name the module that does, as shop.reducers"
         print(f"convbench: --plugins {','.join(named)} registers nothing: {remedy}", file=sys.stderr)
+
+
+@contextmanager
+def refusing_taken_names(origin: str) -> Iterator[None]:
+    """Verbs of ``origin`` that are registered in here take no name that is taken; one that does is noted as lacking."""
+    before = list(app.registered_commands)
+    yield
+    names = set(map(verb_name, before))
+    for command in app.registered_commands[len(before) :]:
+        if (name := verb_name(command)) in names:
+            app.registered_commands.remove(command)
+            installed.note(origin, f"two verbs are called {name!r}: rename one")
+        names.add(name)
+
+
+def verb_name(command: CommandInfo) -> str:
+    """What a verb is called on the command line."""
+    return command.name or get_command_name(getattr(command.callback, "__name__", ""))
 
 
 def _has_plugins_of_others() -> bool:

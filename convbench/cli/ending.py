@@ -20,6 +20,7 @@ from typing import Any
 
 import typer
 
+from convbench.core.code import place_of
 from convbench.core.errors import ConvbenchError, Interrupted
 from convbench.core.text import cut
 
@@ -94,7 +95,14 @@ def code_of(command: Callable[[], Any]) -> int:
         if reason := _no_path(error):
             return _report(reason, ConvbenchError.exit_code)
         traceback.print_exc()
-        return _report("this is a fault of convbench: please report it with the lines above", INTERNAL)
+        return _report(_whose(error), INTERNAL)
+
+
+def _whose(error: BaseException) -> str:
+    """Where to go with what nobody foresaw: to the user's own code, such as a plug-in, where that led to it."""
+    if place := place_of(error):
+        return f"the error above came from your {place}: mend it there, or report it where the fault is convbench's"
+    return "this is a fault of convbench: please report it with the lines above"
 
 
 def _no_path(error: BaseException) -> str:

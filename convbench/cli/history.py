@@ -11,6 +11,7 @@ import typer
 
 from convbench.cli.app import Only, app
 from convbench.cli.gate import AnnouncedLines, say_unused, undisturbed
+from convbench.core.commands import Command
 from convbench.core.errors import ConvbenchError
 
 if TYPE_CHECKING:
@@ -106,5 +107,12 @@ def _show(answer: History, store: Path | None, as_json: bool, out: Path | None) 
         print(json.dumps(plain(answer), indent=1, allow_nan=False))
         return
     print("\n".join(words.lines(answer)))
-    if store and (command := words.next_command(answer, str(store))):
+    if store and (command := words.next_command(answer, str(store), _command_of)):
         print(command)
+
+
+def _command_of(run: str) -> Command:
+    """The command that a stored run was made with."""
+    from convbench.core import store
+
+    return Command.of(store.read_description(Path(run)))

@@ -147,7 +147,7 @@ def run(
             print(f"convbench: {why}", file=sys.stderr)
         records = _measured(prepared, directory, going_on, as_json=as_json, quiet=quiet, until_sure=until_sure)
     conclude(directory, show=not (as_json or quiet))
-    raise typer.Exit(INCOMPLETE if _left_by_budget(directory, records, prepared) else _ending(records))
+    raise typer.Exit(INCOMPLETE if _without_record(directory, records, prepared) else _ending(records))
 
 
 @app.command()
@@ -243,16 +243,19 @@ def _what_stays(kept: Sequence[Record], prepared: Prepared) -> Iterator[str]:
         yield f"{counted(untraced, 'case')} measured before got no trace: without --resume all do"
 
 
-def _left_by_budget(directory: Path, records: Sequence[Record], prepared: Prepared) -> int:
-    """How many trainings were not made since the budget was spent, which is said."""
+def _without_record(directory: Path, records: Sequence[Record], prepared: Prepared) -> int:
+    """How many cases have no record, which is said: trainings that the budget left, or what an executor kept back."""
     from convbench.core import planned, store
 
-    left = len(planned.unmeasured(store.read_description(directory), records)) if prepared.suite.protocol.budget else 0
+    run = store.read_description(directory)
+    if prepared.suite.protocol.budget:
+        left = len(planned.unmeasured(run, records))
+        reason = f"{counted(left, 'training')} not made: the budget is spent. --resume with more of it goes on"
+    else:
+        left = len(set(run.planned).difference(record.case.id for record in records))
+        reason = f"the executor gave no record of {counted(left, 'case')}: --resume asks for it again"
     if left:
-        trainings = counted(left, "training")
-        print(
-            f"convbench: {trainings} not made: the budget is spent. --resume with more of it goes on", file=sys.stderr
-        )
+        print(f"convbench: {reason}", file=sys.stderr)
     return left
 
 

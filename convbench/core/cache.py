@@ -25,7 +25,7 @@ def folder() -> Path:
 
 
 def keep(kind: str, environment: Mapping[str, Scalar], value: float, *subject: Hashable, last: int = 1) -> Path:
-    """Keep a number of machines and software like this, the ``last`` few if asked; ``subject`` says of what else.
+    """Keep a number for machines and software like this one, or the ``last`` few; ``subject`` says what else it is of.
 
     Raises StoreError.
     """

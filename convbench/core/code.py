@@ -1,7 +1,7 @@
 """Which code of the user's own a measurement was of: the modules that were imported, by a hash of their content.
 
 A module is the user's where its file lies outside of the standard library, of installed packages and of convbench.
-It is known by its name: no path of this machine is stored.
+It is known by its name: no path of this machine is stored. By the same rule an error is traced to the user's own line.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ import importlib.util
 import os
 import sys
 import sysconfig
+import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
+
+from convbench.core.errors import typed_line
 
 DIGITS = 12
 INSTALLED = {"site-packages", "dist-packages"}
@@ -43,6 +46,21 @@ def changed(before: Mapping[str, str]) -> list[str]:
         for name, digest in before.items()
         if _spec(name.partition(".")[0], None) and _file_hash(_file(name) or "") != digest
     ]
+
+
+def located(error: BaseException, words: str = "") -> str:
+    """An error with the user's line that led to it, as in ``KeyError: 'gain' (net.py:12)``.
+
+    Instead of its type and first line it may be told in other ``words``.
+    """
+    words, place = words or typed_line(error), place_of(error)
+    return f"{words} ({place})" if place else words
+
+
+def place_of(error: BaseException) -> str:
+    """``net.py:12``, the last line of the user's own code that led to an error; empty where none did."""
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if is_users(frame.filename)]
+    return f"{Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
 
 
 @cache

@@ -22,7 +22,7 @@ TEXTS = ("device", "shard", "executor")
 class Command:
     """What was asked of ``convbench run``, or of ``convbench.run`` where ``python`` is true.
 
-    ``suite`` is as it was named: of a call it may be the data itself. What is as by default is not part of its text.
+    ``suite`` is as it was named: of a call it may be the data itself. Defaults are left out of its text.
     """
 
     suite: str | Mapping[str, Any]

@@ -1,7 +1,7 @@
 """What makes the numbers of two runs comparable: the one list, for fingerprints, comparisons, the gate and its floor.
 
 Every fact of an environment (``measure.machine.environment.describe``) and setting of a protocol decides, except those
-in FREE. New facts decide by themselves; who adds one that must not has to say so here.
+in FREE. So does a new fact, unless whoever adds it puts it into FREE.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The few things asked of git. Every question has an answer without git or outside of a repository: None, or False."""
+"""What is asked of git. Every question has an answer without git or outside of a repository: None, or False."""
 
 from __future__ import annotations
 
@@ -6,15 +6,10 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 from convbench.core.default_folders import OF_GATE, REPORTS
-from convbench.core.errors import BuildFailed
-from convbench.core.lock import is_free
-from convbench.core.scratch import LOCK, PREFIX_OF_CHECK
 from convbench.core.shared_place import CONFIRMED
 from convbench.core.store import RUN
 from convbench.core.text import one_line
@@ -27,7 +22,7 @@ OF_CHECKS = (CONFIRMED, *(folder.name for folder in OF_GATE))
 
 def top(cwd: Path) -> Path | None:
     """The root of the working tree that a directory is in."""
-    root = _ask(cwd, "rev-parse", "--show-toplevel")
+    root = ask(cwd, "rev-parse", "--show-toplevel")
     return Path(root).resolve() if root else None
 
 
@@ -38,7 +33,7 @@ def commit(cwd: Path, ref: str) -> str | None:
     if "..." in ref:
         return _merge_base(cwd, *ref.split("...", 1))
     for name in (ref, f"origin/{ref}"):
-        if digest := _ask(cwd, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"):
+        if digest := ask(cwd, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"):
             return digest
     return None
 
@@ -49,21 +44,21 @@ def _merge_base(cwd: Path, left: str, right: str) -> str | None:
     None where nothing stands before the dots, which git takes for HEAD: HEAD would be compared with itself.
     """
     ours, theirs = left and commit(cwd, left), commit(cwd, right or "HEAD")
-    return _ask(cwd, "merge-base", ours, theirs) if ours and theirs else None
+    return ask(cwd, "merge-base", ours, theirs) if ours and theirs else None
 
 
 def first_parent_commits(cwd: Path, good: str, bad: str) -> list[tuple[str, str]] | None:
     """The commits from good to bad by first parents, each with its subject; None where good is not among them."""
-    listed = _ask(cwd, "log", "--no-show-signature", "--first-parent", "-z", "--format=%H %s", bad) or ""
+    listed = ask(cwd, "log", "--no-show-signature", "--first-parent", "-z", "--format=%H %s", bad) or ""
     entries = (entry.partition(" ") for entry in listed.split("\0") if entry)  # subjects may hold all but that
-    commits = [(commit, one_line(subject)) for commit, _, subject in entries]
-    places = [place for place, (commit, _) in enumerate(commits) if commit == good]
-    return commits[: places[0] + 1][::-1] if places else None
+    newest_first = [(digest, one_line(subject)) for digest, _, subject in entries]
+    places = [place for place, (digest, _) in enumerate(newest_first) if digest == good]
+    return newest_first[: places[0] + 1][::-1] if places else None
 
 
 def commits(cwd: Path) -> tuple[str, ...]:
     """The commits up to HEAD by first parents, the oldest first; none outside of a repository."""
-    listed = _ask(cwd, "rev-list", "--first-parent", "HEAD")
+    listed = ask(cwd, "rev-list", "--first-parent", "HEAD")
     return tuple((listed or "").split()[::-1])
 
 
@@ -72,7 +67,7 @@ def why_no_first_parents(cwd: Path, good: str, bad: str) -> str:
     common = _merge_base(cwd, good, bad)
     if common and common == commit(cwd, bad):
         return f"--bad {bad} is older than --good {good}, which came from it: name them the other way round"
-    if _ask(cwd, "rev-parse", "--is-shallow-repository") == "true":
+    if ask(cwd, "rev-parse", "--is-shallow-repository") == "true":
         return (
             f"the history of this clone is shallow and does not reach from {bad} back to {good}: `git fetch "
             "--unshallow` (with actions/checkout, fetch-depth: 0)"
@@ -87,43 +82,14 @@ def why_no_first_parents(cwd: Path, good: str, bad: str) -> str:
 
 def changed(repository: Path, base: str) -> list[str]:
     """The files of the working tree that differ from a commit, new ones too, as paths from the tree's root."""
-    differ = _ask(repository, "diff", "--name-only", "--no-renames", "-z", base) or ""
-    new = _ask(repository, "ls-files", "--others", "--exclude-standard", "-z") or ""
+    differ = ask(repository, "diff", "--name-only", "--no-renames", "-z", base) or ""
+    new = ask(repository, "ls-files", "--others", "--exclude-standard", "-z") or ""
     return [name for name in (differ + "\0" + new).split("\0") if name]
 
 
 def ignores(top: Path, file: Path) -> bool:
     """Whether git ignores a file of a tree, so that no commit has it."""
-    return _ask(top, "check-ignore", "--quiet", "--", str(file)) is not None
-
-
-def fill_submodules(repository: Path, commit: str, tree: Path) -> tuple[str, ...]:
-    """Put the submodules of a commit, and theirs, into its tree as far as they are here; returns the missing ones."""
-    listed = _ask(repository, "ls-tree", "-r", "-z", "--full-tree", commit) or ""
-    lacking: list[str] = []
-    for entry in (entry for entry in listed.split("\0") if entry.startswith("160000 ")):
-        about, _, path = entry.partition("\t")
-        module, of_module = repository / path, about.split()[-1]
-        inner = fill_submodules(module, of_module, tree / path) if _fill(module, of_module, tree / path) else [""]
-        lacking += [f"{path}/{name}".rstrip("/") for name in inner]
-    return tuple(lacking)
-
-
-def _fill(module: Path, commit: str, place: Path) -> bool:
-    """The tree of a commit of a submodule, put at a place. False where there is no such commit here.
-
-    Checked out as a worktree is: an archive would leave out what releases do without, and rewrite versions.
-    """
-    if not (module / ".git").exists():
-        return False
-    with tempfile.TemporaryDirectory() as folder:
-        own_index = {"GIT_INDEX_FILE": f"{folder}/index"}
-        try:
-            _git(module, "read-tree", commit, **own_index)
-            _git(module, "checkout-index", "--all", "--force", f"--prefix={place}/", **own_index)
-        except (OSError, subprocess.SubprocessError):
-            return False
-    return True
+    return ask(top, "check-ignore", "--quiet", "--", str(file)) is not None
 
 
 def dirty(top: Path, but: Iterable[Path] = ()) -> bool:
@@ -134,7 +100,7 @@ def dirty(top: Path, but: Iterable[Path] = ()) -> bool:
     inside = (path.resolve() for path in but)
     left_out = [":(exclude,top,glob)**/__pycache__/**"]  # what our own workers leave where they import
     left_out += [f":(exclude,top,literal){path.relative_to(top)}" for path in inside if path.is_relative_to(top)]
-    listed = _ask(top, "status", "--porcelain", "-z", "--untracked-files=all", "--", ".", *left_out) or ""
+    listed = ask(top, "status", "--porcelain", "-z", "--untracked-files=all", "--", ".", *left_out) or ""
     entries = filter(None, listed.split("\0"))
     return any(entry[:2] != "??" or not _is_output(top, Path(entry[3:])) for entry in entries)
 
@@ -169,7 +135,7 @@ def why_not(cwd: Path, name: str, ref: str, only_commits: bool = False) -> str:
     if top(cwd) is None:
         remedy = "call it in one" if only_commits else "name a wheel or a directory"
         return f"{name} is no {kind}{others}, and this is not a git repository: {remedy}"
-    if _ask(cwd, "rev-parse", "--is-shallow-repository") == "true":
+    if ask(cwd, "rev-parse", "--is-shallow-repository") == "true":
         # A server gives what a branch or tag names and whole hashes, and one commit is no line of history.
         if only_commits or not re.fullmatch(r"[\w./-]+", ref) or ".." in ref or re.fullmatch(r"[0-9a-f]{4,39}", ref):
             remedy = "`git fetch --unshallow`, or --deepen by as many commits as it takes"
@@ -196,80 +162,37 @@ def refusal(cwd: Path) -> str:
     return "" if "not a git repository" in complaint else f"git says: {complaint}"
 
 
-@contextmanager
-def worktree(repository: Path, commit: str, folder: Path) -> Iterator[None]:
-    """The tree of a commit at ``folder/base``; removed afterwards, as are those that killed checks left behind."""
-    remove_leftovers(repository)
-    tree = folder / "base"
-    try:
-        _check_out(repository, commit, tree)
-        yield
-    finally:
-        _remove(repository, tree)
-
-
-def _check_out(repository: Path, commit: str, tree: Path) -> None:
-    """Make a worktree. Raises BuildFailed; not for a hook that fails after all is there, as one of git-lfs does."""
-    try:
-        _git(repository, "worktree", "add", "--detach", "--force", str(tree), commit)
-    except subprocess.SubprocessError as error:
-        if not _is_whole(tree, commit):
-            lines = _said(error).splitlines()
-            raise BuildFailed(f"git cannot check out {commit[:12]}: {lines[-1] if lines else error}") from error
-
-
-def _is_whole(tree: Path, commit: str) -> bool:
-    at_commit = (tree / ".git").exists() and _ask(tree, "rev-parse", "HEAD") == commit
-    return at_commit and _ask(tree, "status", "--porcelain", "--untracked-files=no") == ""
-
-
-def remove_leftovers(repository: Path) -> None:
-    """Remove the worktrees of checks that were killed: those in a folder that no process holds."""
-    listed = _ask(repository, "worktree", "list", "--porcelain") or ""
-    for first_parent_commits in listed.splitlines():
-        path = Path(first_parent_commits.removeprefix("worktree "))
-        ours = first_parent_commits.startswith("worktree ") and path.parent.name.startswith(PREFIX_OF_CHECK)
-        if ours and is_free(path.parent / LOCK):
-            _remove(repository, path)
-            shutil.rmtree(path.parent, ignore_errors=True)
-
-
-def _remove(repository: Path, tree: Path) -> None:
-    """Remove a worktree of ours, also where its folder is gone.
-
-    Never by ``prune``: it forgets those of others too whose folders are not mounted at the moment.
-    """
-    _ask(repository, "worktree", "remove", "--force", "--force", str(tree))
-    shutil.rmtree(tree, ignore_errors=True)
-
-
 def _complaint(cwd: Path) -> str:
     """What git says against a directory."""
     try:
-        _git(cwd, "rev-parse", "--show-toplevel")
+        run(cwd, "rev-parse", "--show-toplevel")
     except subprocess.CalledProcessError as error:
-        return " ".join(_said(error).split()).removeprefix("fatal: ")
+        return " ".join(said(error).split()).removeprefix("fatal: ")
     except (OSError, subprocess.SubprocessError) as error:
         return str(error)
     return ""
 
 
-def _ask(cwd: Path, *arguments: str) -> str | None:
+def ask(cwd: Path, *arguments: str) -> str | None:
+    """What git prints; None where it fails, or is not there."""
     try:
-        return _git(cwd, *arguments)
+        return run(cwd, *arguments)
     except (OSError, subprocess.SubprocessError):
         return None
 
 
-def _git(cwd: Path, *arguments: str, **variables: str) -> str:
-    """What git prints, as it is: names and subjects may be of any encoding, and hold carriage returns."""
+def run(cwd: Path, *arguments: str, **variables: str) -> str:
+    """What git prints, as it is: names and subjects may be of any encoding, and hold carriage returns.
+
+    ``variables`` are of its environment. Raises OSError or SubprocessError.
+    """
     done = subprocess.run(
         ["git", *arguments], cwd=cwd, env=environment() | variables, capture_output=True, timeout=TIMEOUT, check=True
     )
     return os.fsdecode(done.stdout).removesuffix("\n")
 
 
-def _said(error: subprocess.SubprocessError) -> str:
+def said(error: subprocess.SubprocessError) -> str:
     """What git wrote on standard error before it failed."""
     return (getattr(error, "stderr", None) or b"").decode(errors="replace").strip()
 

@@ -8,7 +8,7 @@ doubt.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -50,8 +50,8 @@ def host_effects(cells: Sequence[Cell]) -> dict[str, Effect]:
     hosts = sorted({cell.host for cell in cells})
     if len(hosts) < 2:
         return {}
-    rows = _numbers([cell.case for cell in cells])
-    columns = _numbers([cell.host for cell in cells])
+    rows = np.unique([cell.case for cell in cells], return_inverse=True)[1]
+    columns = np.unique([cell.host for cell in cells], return_inverse=True)[1]  # in the order of ``hosts``
     logs = np.array([cell.log for cell in cells])
     values, errors = _fit(rows, columns, logs)
     drawn = _shrink(values, errors)
@@ -66,11 +66,6 @@ def _shared_cells(cells: Sequence[Cell]) -> list[Cell]:
     for cell in cells:
         hosts.setdefault(cell.case, set()).add(cell.host)
     return [cell for cell in cells if len(hosts[cell.case]) > 1]
-
-
-def _numbers(names: Sequence[str]) -> np.ndarray:
-    place: Mapping[str, int] = {name: number for number, name in enumerate(sorted(set(names)))}
-    return np.array([place[name] for name in names])
 
 
 def _fit(rows: np.ndarray, columns: np.ndarray, logs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

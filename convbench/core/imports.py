@@ -15,7 +15,8 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from convbench.core.errors import ConvbenchError, line_of, typed_line
+from convbench.core.code import located
+from convbench.core.errors import ConvbenchError, line_of
 from convbench.core.text import cut, short_name
 
 LEVELS = 3
@@ -85,7 +86,7 @@ def why_not(error: BaseException) -> str:
     """Why a module cannot be imported, in one line."""
     if isinstance(error, SystemExit):
         return "the module ends the program when it is imported: put what reads arguments under a __main__ guard"
-    return cut(line_of(error) if isinstance(error, ImportError) and str(error) else typed_line(error), LONGEST_REASON)
+    return cut(line_of(error) if isinstance(error, ImportError) and str(error) else located(error), LONGEST_REASON)
 
 
 def hint(path: str, error: Exception) -> str:

@@ -61,7 +61,7 @@ def _storable(value: Any) -> Any:
 
 
 def finite(value: float | None) -> float | None:
-    """A number as JSON has it; None for one that it has not: infinite, or none at all."""
+    """A number as JSON has it; None for infinity, NaN and None, for which JSON has no number."""
     return value if value is not None and math.isfinite(value) else None
 
 
@@ -110,7 +110,7 @@ def _sound(run: RunDescription) -> RunDescription:
             raise PydanticCustomError("share", "{name} is no share: {share}", {"name": name, "share": share})
     for shard in run.shards:
         if not SHARD.fullmatch(shard):
-            raise PydanticCustomError("shard", "shards has {shard}, which is none", {"shard": repr(shard)})
+            raise PydanticCustomError("shard", "{shard} of shards is not written as 1/4", {"shard": repr(shard)})
     return run
 
 

@@ -1,7 +1,7 @@
 """Locks between processes, which the system gives back however their holder ends.
 
 One check at a time on a machine, one run at a time in a directory, and scratch folders that are in use. Where the
-system or the file system has no such locks (Windows, some of clusters), nothing is held: all works but the waiting.
+system or the file system has no such locks (Windows, some clusters), nothing is held: all works, but nobody waits.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def hold(path: Path, waiting: Callable[[str], None] = lambda _: None, remedy: st
 
 @contextmanager
 def hold_or_raise(path: Path) -> Iterator[None]:
-    """Hold a lock. Raises Held where another process has it."""
+    """Hold a lock. Raises AlreadyLocked where another process has it."""
 
     def refuse(pid: str) -> None:
         raise AlreadyLocked(pid)

@@ -96,7 +96,7 @@ def _refuse_other_sweeps(runs: Sequence[RunDescription]) -> None:
         if shards.selection_of(run) != shards.selection_of(of_shards[0]):
             raise StoreError(
                 f"{run.name!r} of {run.started} has other overrides, --only or --skip than that of "
-                f"{of_shards[0].started}: they are no shards of one sweep, run one of them again as the other was"
+                f"{of_shards[0].started}: they are not shards of one sweep: run one of them again as the other was"
             )
 
 

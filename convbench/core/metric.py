@@ -54,9 +54,8 @@ class Metric:
             ("number", (self.number,), _AGGREGATIONS),
             ("shown", self.shown, EVERYWHERE),
         ):
-            if any(word not in allowed for word in words):
-                known = ", ".join(allowed)
-                raise ConvbenchError(f"metric {self.name!r}: {field}: {words[0]!r} is none: known: {known}")
+            if unknown := next((word for word in words if word not in allowed), None):
+                raise ConvbenchError(f"metric {self.name!r}: {field}: unknown {unknown!r}; known: {', '.join(allowed)}")
 
     @property
     def option(self) -> str:

@@ -1,7 +1,7 @@
 """The nouns: what is measured (Case, from ``core.case``), how (Protocol) and what came out (Record).
 
-Frozen, typed, standard library only: everything that meets, meets here. Values are in base units (s, B, FLOP);
-raw samples are kept, and medians, intervals and rates are derived from them later.
+Frozen, typed, hashable, standard library only. Values are in base units (s, B, FLOP); raw samples are kept, and
+medians, intervals and rates are derived from them later.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Finding:
 
     code: str
     level: Literal["note", "warning"] = "warning"
-    data: Mapping[str, Scalar | tuple[str, ...]] = field(default_factory=dict)
+    data: Mapping[str, Scalar | tuple[str, ...]] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +146,10 @@ class Record:
     findings: tuple[Finding, ...] = ()
     failure: Failure | None = None
     environment: str = ""
-    conditions: Mapping[str, Scalar] = field(default_factory=dict)
+    conditions: Mapping[str, Scalar] = field(default_factory=dict, hash=False)
     started: str = ""
     seconds: float = 0.0
-    code: Mapping[str, str] = field(default_factory=dict)
+    code: Mapping[str, str] = field(default_factory=dict, hash=False)
     visits: tuple[Visit, ...] = ()
     schema_version: int = SCHEMA_VERSION
     __pydantic_config__: ClassVar = AS_JSON
@@ -158,7 +158,10 @@ class Record:
         return f"Record({self.case.id!r}, {self.status}, {counted(len(self.readings), 'reading')})"
 
     def samples(self, metric: str | Metric) -> tuple[float, ...]:
-        """Samples of a metric, or of that name, without those of disturbed visits; empty where it was not measured."""
+        """Samples of a metric, in its base unit, without those of disturbed visits; empty where it was not measured.
+
+        A text is the name of a metric: ``latency_s`` are the seconds of each call, ``params`` the number of parameters.
+        """
         return tuple(chain.from_iterable(self.by_visit(metric).values()))
 
     def by_visit(self, metric: str | Metric) -> dict[int, tuple[float, ...]]:
@@ -198,15 +201,15 @@ class RunDescription:
     protocol: Protocol
     metrics: tuple[str, ...]
     planned: tuple[str, ...]
-    equal: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    environment: Mapping[str, Scalar] = field(default_factory=dict)
+    equal: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    environment: Mapping[str, Scalar] = field(default_factory=dict, hash=False)
     fingerprint: str = ""
     convbench: str = ""
     started: str = ""
     visible_slowdown: float | None = None
     intervals_meet: float | None = None
-    hosts: Mapping[str, str] = field(default_factory=dict)
-    environments: Mapping[str, Mapping[str, Scalar]] = field(default_factory=dict)
+    hosts: Mapping[str, str] = field(default_factory=dict, hash=False)
+    environments: Mapping[str, Mapping[str, Scalar]] = field(default_factory=dict, hash=False)
     between_hosts: str = ""
     parts: tuple[str, ...] = ()
     shards: tuple[str, ...] = ()

@@ -14,7 +14,7 @@ import pkgutil
 import re
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -69,7 +69,7 @@ class Plugin(Generic[T]):
 
     @contextmanager
     def noted(self, kind: str) -> Iterator[None]:
-        """Where a plug-in of another package raises in here, that is noted, as of those that cannot be loaded.
+        """What a plug-in of another package raises in here is noted, as for one that cannot be loaded.
 
         What one of convbench's own raises is passed on.
         """
@@ -78,8 +78,23 @@ class Plugin(Generic[T]):
         except Exception as error:
             if self.origin == installed.OWN:
                 raise
-            place = _last_line(self.build, error)
-            installed.note(self.origin, f"the {kind} {self.name!r} raised {typed_line(error)} ({place})")
+            installed.note(self.origin, self._raised(kind, error))
+
+    @contextmanager
+    def refused(self, kind: str) -> Iterator[None]:
+        """What a plug-in of another package raises in here becomes a ConvbenchError in its name.
+
+        What one of convbench's own raises is passed on.
+        """
+        try:
+            yield
+        except Exception as error:
+            if self.origin == installed.OWN or isinstance(error, ConvbenchError):
+                raise
+            raise ConvbenchError(self._raised(kind, error)) from error
+
+    def _raised(self, kind: str, error: Exception) -> str:
+        return f"the {kind} {self.name!r} raised {typed_line(error)} ({_last_line(self.build, error)})"
 
 
 class Registry(Generic[T]):
@@ -91,8 +106,8 @@ class Registry(Generic[T]):
         self._plugins: dict[str, Plugin[T]] = {}
         self._loaded = False
 
-    def register(self, name: str) -> Callable[[T], T]:
-        """Decorator: put a factory on the shelf. Its keyword-only parameters are its options.
+    def register(self, name: str) -> Callable[[F], F]:
+        """Decorator: put a factory on the shelf, as it is. Its keyword-only parameters are its options.
 
         Raises ConvbenchError where the name is taken, or none that a suite could write; convbench's own keep theirs
         whoever is imported first.
@@ -100,7 +115,7 @@ class Registry(Generic[T]):
         if not (isinstance(name, str) and NAME.fullmatch(name)):
             raise ConvbenchError(f"no {self.kind} can be called {name!r}: use letters, digits, -, _ and .")
 
-        def put(build: T) -> T:
+        def put(build: F) -> F:
             plugin, before = _plugin(name, build), self._plugins.get(name)
             if before is not None and not _same(before.build, build):
                 clash = f"two {self.kind}s are called {name!r}: rename one"
@@ -157,11 +172,12 @@ def _module(build: Any) -> str:
 
 
 def _last_line(build: Any, error: Exception) -> str:
-    """The last line of the factory's own file that led to the error."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if frame.filename == inspect.getsourcefile(inspect.unwrap(build))]
-    last = (own or frames)[-1]
-    return f"{Path(last.filename).name}:{last.lineno}"
+    """The last line of the factory's own file that led to the error; the file, or else the module, where none did."""
+    file = ""
+    with suppress(TypeError):  # a class of an interactive session, or what is no function
+        file = inspect.getsourcefile(inspect.unwrap(build)) or ""
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    return f"{Path(file).name}:{own[-1].lineno}" if own else Path(file).name or _module(build)
 
 
 def _same(before: Any, build: Any) -> bool:

@@ -23,15 +23,13 @@ MEDIAN_OVER_MEAN = (1.0, 1.0, 1.160, 1.092, 1.198, 1.135, 1.214, 1.160, 1.223, 1
 LIMIT_OF_MEDIAN = 1.2533
 MOST_DEGREES = 1e4
 SMALLEST_VARIANCE = 1e-8
-"""That of visits which differ by 0.01 %: none are closer, and the logarithm of 0 is no number."""
+"""That of visits which differ by 0.01 %: none are closer, and 0 has no logarithm."""
 GAP = 0.7
 """Visits of which the widest gap is this share of their range, with two at least on either side, run at two speeds."""
-
-
 STEEPEST = 1.3
-"""No case slows down by more than this power of what the reference does: beyond is chance."""
+"""No case slows down by more than this power of what the reference does: what exceeds it is chance."""
 FAR = 4.0
-"""A gap between three visits of so many of the run's standard deviations is no chance."""
+"""A gap between three visits of so many of the run's standard deviations is not chance."""
 
 
 class Prior(NamedTuple):

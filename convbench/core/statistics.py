@@ -20,7 +20,7 @@ NORMAL = 1.96
 MAD = 1.4826
 """Standard deviations of normal values in one median absolute deviation."""
 NEAR_THE_END = 30
-"""Clips on the rarer side, of all runs: with more than that a t-interval is not zero wide by luck."""
+"""Clips of the rarer outcome, over all runs: up to so many, a t-interval may be zero wide by luck."""
 SAMPLES_FOR_PERCENTILE = {90: 64, 99: 660}
 """Samples that a percentile needs before it is worth stating (MLPerf LoadGen's early stopping)."""
 

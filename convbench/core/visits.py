@@ -29,16 +29,16 @@ from convbench.core.spread import at_two_speeds
 WAITING_TOGETHER = 0.02
 """Share of a sampling's time that threads which wait for each other may wait for a core; one thread's is taken off."""
 STOLEN = 0.05
-"""Share of a sampling's time that the host under a virtual machine may take: no clock of ours sees when."""
+"""Share of a sampling's time that the host under a virtual machine may take: no clock of ours shows when it does."""
 SLOW_MACHINE = 1.6
-"""A reference workload slower by this factor than at the run's better moments is another machine's, as it were."""
+"""A visit is disturbed where the reference workload took this many times as long as at the run's better moments."""
 BETTER_MOMENTS = 0.25
 """The quantile of the reference workload's times that latencies are stated at."""
 AGREEING = (INTERVAL_WIDE, NOT_STEADY, PAGE_FAULTS, BUSY_MACHINE)
-"""Findings that every visit has an opinion of: half of the sound visits must share it."""
+"""Findings that any visit may have: they are kept where at least half of the timed visits have them."""
 
 OF_VISITS = (WITHHELD, TWO_SPEEDS, VISIT_FAILED)
-"""Findings that are told anew of the visits together, whenever they are joined."""
+"""Findings about the visits together, made anew whenever visits are joined."""
 
 
 class Scope(NamedTuple):
@@ -162,7 +162,7 @@ def _sizes(reading: Reading | None, visits: int) -> list[int]:
 
 
 def _findings(records: Sequence[Record]) -> tuple[Finding, ...]:
-    """Each finding once; of those that every visit has an opinion of, the ones that at least half share."""
+    """Each finding once; those in ``AGREEING`` only where at least half of the timed visits have them."""
     timed = [record for record in records if record.samples(metrics.LATENCY)]
     by_code = {finding.code: finding for record in reversed(records) for finding in record.findings}
     share = {

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
-from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable, is_out_of_memory, typed_line
+from convbench.core.code import located
+from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable, is_out_of_memory
 from convbench.core.record import Case, Failure, Finding, Reading, Record, timestamp
 
 Measure = Callable[[Case], Record]
@@ -40,7 +41,7 @@ def failed(case: Case, error: Exception) -> Record:
 
 
 def explain(error: BaseException) -> Failure:
-    """What went wrong with a case, in a word and a sentence."""
+    """What went wrong with a case, in a word and a sentence, with the user's line that led to it."""
     match error:
         case CaseFailed(kind=kind):
             return Failure(kind, str(error))
@@ -49,7 +50,7 @@ def explain(error: BaseException) -> Failure:
         case ConvbenchError():
             return Failure("error", str(error))
         case _ if is_out_of_memory(error):
-            return Failure("out of memory", typed_line(error))
+            return Failure("out of memory", located(error))
         case RuntimeError() if _METS_META.search(str(error)):
-            return Failure("error", f"{typed_line(error)}; {KEPT}")
-    return Failure("error", typed_line(error))
+            return Failure("error", f"{located(error)}; {KEPT}")
+    return Failure("error", located(error))

@@ -9,7 +9,8 @@ from math import prod
 
 import torch
 
-from convbench.core.errors import ConvbenchError, Impossible, typed_line
+from convbench.core.code import located
+from convbench.core.errors import ConvbenchError, Impossible
 from convbench.core.installed import OWN
 from convbench.core.record import Case, Choice, Features, Parts
 from convbench.core.registry import reducers, scenarios
@@ -65,6 +66,15 @@ def resolve(case: Case) -> Case:
 
     A user's own model is not built here: what is wrong with it fails that case alone, when it is measured.
     """
+    try:
+        return _resolved(case)
+    except ConvbenchError:
+        raise
+    except Exception as error:
+        raise Impossible(located(error)) from error
+
+
+def _resolved(case: Case) -> Case:
     if case.trial:
         refuse_unlearnable(case)
     else:
@@ -73,14 +83,9 @@ def resolve(case: Case) -> Case:
     parts = case.architecture
     if not isinstance(parts, Parts):
         return case
-    try:
-        size = vector_size(parts.reducer, _features(parts, case), parts.lstm_input)
-        resolved = replace(case, architecture=replace(parts, lstm_input=size))
-        subject.assemble(resolved.eager, seed=0, device="meta")
-    except ConvbenchError:
-        raise
-    except Exception as error:
-        raise Impossible(typed_line(error)) from error
+    size = vector_size(parts.reducer, _features(parts, case), parts.lstm_input)
+    resolved = replace(case, architecture=replace(parts, lstm_input=size))
+    subject.assemble(resolved.eager, seed=0, device="meta")
     return resolved
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from convbench.core.code import located
 from convbench.core.errors import ConvbenchError, Impossible
 from convbench.core.imports import import_path
 from convbench.core.record import Case, Choice, Clip, Features, Parts, Recurrent, Whole
@@ -111,7 +112,7 @@ def feature_shape(backbone: Choice, in_channels: int, height: int, width: int) -
             maps = trunk(torch.empty(1, in_channels, height, width))
         except RuntimeError as error:
             frame = f"{in_channels}x{height}x{width}"
-            raise Impossible(f"backbone {backbone} does not take a {frame} frame: {error}") from error
+            raise Impossible(located(error, f"backbone {backbone} does not take a {frame} frame: {error}")) from error
     if not isinstance(maps, torch.Tensor) or maps.dim() != 4:
         shape = tuple(maps.shape) if isinstance(maps, torch.Tensor) else type(maps).__name__
         raise Impossible(f"backbone {backbone} returns {shape} for one frame: it must return maps (N, C, H, W)")
@@ -126,7 +127,8 @@ def vector_size(reducer: Choice, features: Features, lstm_input: int | None) -> 
             module = in_mode(build_reducer(reducer, features, lstm_input), training=False)
             vectors = module(torch.empty(2, *features))
         except RuntimeError as error:
-            raise Impossible(f"reducer {reducer} does not take a {features} feature map: {error}") from error
+            words = f"reducer {reducer} does not take a {features} feature map: {error}"
+            raise Impossible(located(error, words)) from error
     if not isinstance(vectors, torch.Tensor) or vectors.dim() != 2 or vectors.shape[0] != 2:
         shape = tuple(vectors.shape) if isinstance(vectors, torch.Tensor) else type(vectors).__name__
         raise Impossible(f"reducer {reducer} returns {shape} for 2 maps of {features}: it must return vectors (N, D)")
@@ -143,11 +145,14 @@ _GIVEN: WeakValueDictionary[int, nn.Module] = WeakValueDictionary()
 """What factories have returned, by their numbers: not all modules can be compared."""
 
 
-def _own(name: str, module: nn.Module) -> nn.Module:
+def _own(name: str, module: Any) -> nn.Module:
     """The module that a factory of that name returned, which nothing else may hold: devices and variants change it.
 
-    Raises ConvbenchError for one that it has returned before; one without parameters and buffers does no harm.
+    Raises ConvbenchError for what is no module, and for one that it has returned before; one without parameters and
+    buffers does no harm.
     """
+    if not isinstance(module, nn.Module):
+        raise ConvbenchError(f"{name} returned {type(module).__name__}: it must return a torch.nn.Module")
     if not any(True for _ in _tensors(module)):
         return module
     if _GIVEN.get(id(module)) is module:
@@ -186,10 +191,7 @@ def _factory(name: str, build: Any) -> Any:
 
 def _users_model(whole: Whole) -> nn.Module:
     factory = _factory(whole.model.name, import_path(whole.model.name))
-    model = factory(**dict(whole.model.options))
-    if not isinstance(model, nn.Module):
-        raise ConvbenchError(f"{whole.model.name} returned {type(model).__name__}: it must return a torch.nn.Module")
-    return _own(whole.model.name, model)
+    return _own(whole.model.name, factory(**dict(whole.model.options)))
 
 
 def _assemble(parts: Parts, clip: Clip, seed: int) -> ConvReducerRNN:

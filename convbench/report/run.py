@@ -26,8 +26,14 @@ class Run:
     records: tuple[Record, ...]
 
     def frame(self) -> pd.DataFrame:
-        """A row for each case with the columns of ``results.csv``, in base units; a gap is ``pandas.NA``."""
-        return table.frame(self.records).convert_dtypes()  # whole numbers stay whole beside a gap
+        """A row for each case with the columns of ``results.csv``, in base units; a gap is ``pandas.NA``.
+
+        Numbers have pandas' nullable types, also where none was measured, so that frames of several runs can be joined.
+        """
+        frame = table.frame(self.records).convert_dtypes()  # whole numbers stay whole beside a gap
+        units = {column.name: column.unit for column in table.columns()}
+        empty = frame.columns[frame.isna().all()]  # pandas would leave them untyped
+        return frame.astype({name: "Int64" if units[name] else "string" for name in empty})
 
     def answer(self) -> str:
         """What to use, and what that rests on, as one paragraph."""

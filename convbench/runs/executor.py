@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import TracebackType
 from typing import Any, Self, TypeVar
-from typing import Protocol as Interface
 
 from convbench.core import code
 from convbench.core.comparability import fingerprint
@@ -38,7 +38,7 @@ class Host:
     """
 
     name: str
-    facts: Mapping[str, Scalar]
+    facts: Mapping[str, Scalar] = field(hash=False)
     fingerprint: str
     available_bytes: int
     cores: tuple[int, ...] = ()
@@ -56,8 +56,8 @@ class Job:
     ``metrics`` names probes, empty for all of them; ``probes`` are further ones, run after these. ``visit`` is the
     round that it belongs to, from 0; a job of round ``FACTS`` takes no times and may run beside others. ``cores`` are
     what to pin the process to, empty for all that the host has; ``host`` is the name of the host that must measure it,
-    empty for any. A case that is ``checked`` was compared with eager, and compiled, by an earlier job. Of a job that
-    ``decides`` it depends what comes next: who runs several at once takes no further one until all have ended.
+    empty for any. A case that is ``checked`` was compared with eager, and compiled, by an earlier job. What comes next
+    depends on a job that ``decides``: an executor that runs several at once takes no further one until all have ended.
     """
 
     case: Case
@@ -79,8 +79,8 @@ class Job:
 JobRecord = tuple[Job, Record]
 
 
-class Executor(Interface):
-    """Measures jobs on its hosts. Derive from it to get the context manager, or write all of it.
+class Executor(ABC):
+    """Measures jobs on its hosts. Derive from it and write ``hosts`` and ``run``; the rest may stay as it is.
 
     ``run`` yields each job with its record as soon as it ends, in whatever order the hosts finish. It takes the next
     job only when a host is free to start it, so that what hands them over may choose it by what came back; where many
@@ -90,12 +90,13 @@ class Executor(Interface):
     """
 
     @property
+    @abstractmethod
     def hosts(self) -> Sequence[Host]:
         """The hosts, at least one. Raises ConvbenchError where one cannot be described, as for a missing device."""
 
     @property
     def lost(self) -> Collection[str]:
-        """The ids of cases that only hosts which are gone could measure: they have no record and are not asked for."""
+        """The ids of cases that only lost hosts could measure: they have no record and are not asked for again."""
         return ()
 
     @property
@@ -103,23 +104,24 @@ class Executor(Interface):
         """Whether hosts may come later: then a case whose kind of host is not here yet waits for it in ``run``."""
         return False
 
-    def expect(self, cases: Sequence[Case]) -> None:
-        """Be told, before anything else is asked, which cases will come, which the constructor is not told.
+    def expect(self, cases: Sequence[Case]) -> None:  # noqa: B027 (nothing to do for most)
+        """Learn which cases will come, which the constructor need not know; called before anything else.
 
         Raises ConvbenchError for cases that its hosts cannot know.
         """
 
+    @abstractmethod
     def run(self, jobs: Iterable[Job]) -> Iterator[JobRecord]:
         """Each job with its record, as they end."""
 
-    def know(self, records: Sequence[Record]) -> None:
-        """Be told, before anything is run, of what an earlier run left. Only who has several hosts needs to listen."""
+    def know(self, records: Sequence[Record]) -> None:  # noqa: B027
+        """Learn what an earlier run left, before anything is run. Only an executor of several hosts needs it."""
 
     def call(self, work: Callable[..., T], *args: Any) -> T:
         """``work(*args)``, which may build the user's models: here, or where that cannot harm the caller."""
         return work(*args)
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027
         """End what was started and remove what was written; called once, also after an interruption."""
 
     def __enter__(self) -> Self:

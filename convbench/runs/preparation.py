@@ -114,6 +114,8 @@ def prepare(
     """
     executor.expect(suite.cases)
     hosts = [host] if host else executor.hosts
+    if not hosts:
+        raise ConvbenchError("the executor has no host: nothing can be measured")
     free, cores = max(host.available_bytes for host in hosts), len(hosts[0].cores)
     answer = executor.call(_planned, suite, hosts[0].device, free, selection, cores)
     if isinstance(answer, ConvbenchError):
@@ -157,8 +159,14 @@ def executor_of(
     """
     runs_models = probes or any(case.trial for case in suite.cases) or _run_models(suite.metrics)
     in_own_process = runs_models or user_code.names_own_code(suite.cases)
-    factory = executors.get(name or ("isolated" if in_own_process else "in-process"))
-    executor: Executor = factory.build(device, suite.cases, **(options or {}))
+    return named_executor(name or ("isolated" if in_own_process else "in-process"), device, suite.cases, options or {})
+
+
+def named_executor(name: str, device: str, cases: Sequence[Case], options: Mapping[str, Scalar]) -> Executor:
+    """The executor of that name. Raises ConvbenchError for an unknown name, and for what one of others raises."""
+    plugin = executors.get(name)
+    with plugin.refused("executor"):
+        executor: Executor = plugin.build(device, cases, **options)
     return executor
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
 
+from convbench.core.code import located
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Scalar
 from convbench.core.registry import Plugin, Registry
@@ -75,7 +76,7 @@ def _plugin(registry: Registry[Any], name: str) -> Plugin[Any]:
     except ConvbenchError:
         raise
     except Exception as error:
-        raise ConvbenchError(f"cannot use {name!r}: {type(error).__name__}: {error}") from error
+        raise ConvbenchError(f"cannot use {name!r}: {located(error)}") from error
 
 
 def _hints(build: Any) -> dict[str, Any]:

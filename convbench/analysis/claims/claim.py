@@ -1,4 +1,4 @@
-"""A claim, how it was tested and what came of it, as data; and the decorator that puts one on the shelf.
+"""A claim with how it was tested and what came of it; and the decorator that puts one on the shelf.
 
 ``claim`` turns a test (Evidence) -> Judgement into a claim (Evidence) -> Claim. A test raises Lacking where the records
 do not hold what it needs: its verdict is then "not tested".
@@ -9,77 +9,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any
 
+from convbench.analysis.claims.evidence import Evidence
+from convbench.analysis.claims.judgement import (
+    VERDICTS,
+    Curve,
+    Judgement,
+    Lacking,
+    Number,
+    Plot,
+    Point,
+    Quantified,
+    Verdict,
+)
 from convbench.core import installed
 from convbench.core.registry import claims
 
-if TYPE_CHECKING:
-    from convbench.analysis.claims.evidence import Evidence
-
-Verdict = Literal["supported", "refuted", "depends", "undecided", "not tested"]
-VERDICTS: tuple[Verdict, ...] = ("supported", "refuted", "depends", "undecided", "not tested")
-"""``depends``: shown to hold here and shown not to hold there. ``undecided``: the runs cannot tell."""
-
-Quantified = tuple[tuple[str, Verdict], ...]
-"""A verdict for each quantifier: in some, in most, in all of the tasks."""
-
-
-class Number(NamedTuple):
-    """A number behind a verdict. ``unit`` is a base unit, ``share`` (0 to 1), ``points`` (a share's difference, 0.01
-    is one point) or ``×``; ``low`` and ``high`` are its 95 % interval, ``n`` the seeds or configurations behind it."""
-
-    label: str
-    value: float
-    unit: str = "1"
-    low: float | None = None
-    high: float | None = None
-    n: int | None = None
-
-
-class Point(NamedTuple):
-    """A place in a plot, with the 95 % interval of y."""
-
-    x: float
-    y: float
-    low: float | None = None
-    high: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """Points joined in order, under a name."""
-
-    name: str
-    points: tuple[Point, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Plot:
-    """A small chart. Units of the axes as in ``Number``, or ``size`` for LSTM inputs; ``marks`` are named places on
-    x. Axes of sizes, counts and base units are logarithmic, those of shares and points are linear."""
-
-    title: str
-    caption: str
-    x: tuple[str, str]
-    y: tuple[str, str]
-    curves: tuple[Curve, ...]
-    marks: tuple[tuple[str, float], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """What a test found: the verdict, one sentence why, the numbers in order, and a chart where it says more.
-
-    ``quantified`` has a verdict for each quantifier where a claim is tested on several tasks; ``verdict`` is then that
-    of the claim's own ("often": in most).
-    """
-
-    verdict: Verdict
-    why: str
-    numbers: tuple[Number, ...] = ()
-    plot: Plot | None = None
-    quantified: Quantified = ()
+__all__ = [
+    "VERDICTS", "Claim", "Curve", "Judgement", "Lacking", "Number", "Plot", "Point", "Quantified", "Verdict",
+    "all_claims", "claim", "tally",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +48,7 @@ class Claim:
     quantified: Quantified = ()
 
 
-class Lacking(Exception):
-    """The records do not hold what a claim needs; the message says what to run."""
-
-
-Tested = Callable[["Evidence"], Claim]
+Tested = Callable[[Evidence], Claim]
 
 
 def claim(
@@ -134,7 +80,10 @@ def all_claims(evidence: Evidence) -> list[Claim]:
     answers = []
     for plugin in sorted(claims, key=lambda plugin: plugin.origin != installed.OWN):
         with plugin.noted("claim"):
-            answers.append(plugin.build(evidence))
+            answer = plugin.build(evidence)
+            if not isinstance(answer, Claim):
+                raise TypeError(f"it returns {type(answer).__name__}: register it by analysis.claims.claim.claim")
+            answers.append(answer)
     return answers
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from convbench.analysis.claims.claim import Lacking, Number
+from convbench.analysis.claims.judgement import Lacking, Number
 from convbench.analysis.quality.lessons import Lesson, lessons
 from convbench.analysis.quality.qualities import Quality, qualities
 from convbench.analysis.results import Result, results

@@ -36,6 +36,11 @@ class VariantGain(NamedTuple):
     speedup: Interval
     gains: tuple[Gain, ...]
 
+    @property
+    def paid_after(self) -> list[float]:
+        """The calls after which making it has paid, of the cases where it is shown to."""
+        return [gain.pays_after for gain in self.gains if gain.pays_after is not None]
+
 
 def gains(results: Sequence[Result]) -> list[Gain]:
     """Every timed case that has a variant and whose eager twin was timed on the same machine, visit by visit."""

@@ -8,7 +8,8 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from convbench.core.errors import ConvbenchError, typed_line
+from convbench.core.code import located
+from convbench.core.errors import ConvbenchError
 from convbench.core.record import Case, Choice, Clip, Whole
 from convbench.models.inputs import Inputs
 from convbench.models.subject import Subject, WithoutGradients
@@ -53,7 +54,7 @@ def first_call(model: object, call: Callable[[], T]) -> T:
     try:
         return call()
     except Exception as error:
-        raise ConvbenchError(f"{_name(model)} does not run on these inputs: {typed_line(error)}") from error
+        raise ConvbenchError(f"{_name(model)} does not run on these inputs: {located(error)}") from error
 
 
 def refuse_no_module(model: object) -> None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from convbench.core.code import located
 from convbench.core.errors import ConvbenchError
 from convbench.core.imports import import_path
 from convbench.core.record import Choice, Clip, Scalar, Training
@@ -111,7 +112,7 @@ def _called(function: Callable[..., Any], options: Mapping[str, Scalar], name: s
         raise
     except Exception as error:
         after = f" after {count} clips" if count else ""
-        raise ConvbenchError(f"{name} raised {type(error).__name__}{after}: {error}") from error
+        raise ConvbenchError(located(error, f"{name} raised {type(error).__name__}{after}: {error}")) from error
 
 
 def _described(item: Any) -> str:

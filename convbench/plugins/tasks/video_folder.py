@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import mimetypes
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -44,23 +44,29 @@ def video_folder(clip: Clip, training: Training, seed: int, *, path: str) -> Spl
             f"{root} has no folder with videos in it: put the videos of each class in a folder of its own"
         )
     samples = [
-        Sample(partial(decoded, video, clip), kind.name, str(video)) for kind in classes for video in _videos(kind)
+        Sample(partial(decoded, files, clip), kind.name, str(video))
+        for kind in classes
+        for video, files in _videos(kind, clip.frames)
     ]
     return split(samples, clip, training, seed, str(root))
 
 
-def _videos(kind: Path) -> list[Path]:
-    """The files and folders of pictures of a class. Raises ConvbenchError where it has none, or other folders."""
+def _videos(kind: Path, count: int) -> Iterator[tuple[Path, list[Path]]]:
+    """The videos of a class with what each is read from: its file, or ``count`` pictures of its folder.
+
+    Raises ConvbenchError where there are none, or folders without pictures.
+    """
     videos = entries(kind)
     if not videos:
         raise ConvbenchError(f"{kind} has no videos in it: put those of its class there, or take it out")
     for video in videos:
-        if video.is_dir() and not _pictures(video):
+        pictures = _pictures(video) if video.is_dir() else []
+        if video.is_dir() and not pictures:
             raise ConvbenchError(
                 f"{video} has no pictures in it: a class's folder has its videos, each a file or a folder of its "
                 "frames; which are for training and which for tests is drawn"
             )
-    return videos
+        yield video, _evenly(pictures, count) if pictures else [video]
 
 
 def _pictures(folder: Path) -> list[Path]:
@@ -69,14 +75,14 @@ def _pictures(folder: Path) -> list[Path]:
     return sorted(pictures, key=lambda file: ([int(number) for number in re.findall(r"\d+", file.name)], file.name))
 
 
-def decoded(video: Path, clip: Clip) -> Pixels:
-    """T frames of a video as (T, C, H, W), uint8; frames repeat where it has fewer.
+def decoded(files: Sequence[Path], clip: Clip) -> Pixels:
+    """T frames of a video's file, or of T pictures, as (T, C, H, W), uint8; frames repeat where there are fewer.
 
-    Raises ConvbenchError where it does not decode or has no frames.
+    Raises ConvbenchError where one does not decode or has no frames.
     """
-    if video.is_dir():
-        return np.stack([_frames(picture, clip)[0] for picture in _evenly(_pictures(video), clip.frames)])
-    return np.stack(_evenly(_frames(video, clip), clip.frames))
+    if len(files) == 1:
+        return np.stack(_evenly(_frames(files[0], clip), clip.frames))
+    return np.stack([_frames(picture, clip)[0] for picture in files])
 
 
 def _evenly(frames: Sequence[T], count: int) -> list[T]:

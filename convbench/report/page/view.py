@@ -119,7 +119,7 @@ def _variants(headline: Headline) -> list[dict[str, str]]:
 
 def _variant(variant: VariantGain, place: str) -> dict[str, str]:
     """A row of the table of variants; medians over its cases."""
-    paid = [gain.pays_after for gain in variant.gains if gain.pays_after is not None]
+    paid = variant.paid_after
     never = len(variant.gains) - len(paid)
     is_known = any(_median(variant, metric) is not None for metric in MAKING)
     allocators = sorted({" against ".join(gain.allocators) for gain in variant.gains if gain.allocators})

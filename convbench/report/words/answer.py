@@ -270,7 +270,7 @@ def _variants(headline: Headline) -> str:
     scenario = "" if case.scenario == "inference" else f" ({case.scenario})"
     if best is None:
         return f"No variant was faster than eager{scenario}." if variants else ""
-    paid = [gain.pays_after for gain in best.gains if gain.pays_after is not None]
+    paid = best.paid_after
     pays = f"; making it has paid after at most {max(paid):,.0f} calls" if paid and len(paid) == len(best.gains) else ""
     return f"{best.variant}{scenario} is {_range(best)} eager{pays}.{_allocators(best)}"
 

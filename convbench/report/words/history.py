@@ -5,14 +5,13 @@ from __future__ import annotations
 import glob
 import math
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
-from pathlib import Path
 from statistics import median_high
 
 from convbench.analysis.history.course import Change, Course
 from convbench.analysis.history.overview import History, Note
-from convbench.core import metrics, store
+from convbench.core import metrics
 from convbench.core.commands import Command
 from convbench.core.text import counted
 from convbench.report.words import names, units
@@ -36,7 +35,7 @@ NOTES = {
     "dirty": "{runs} of code with uncommitted changes",
     "left out": "{series} left out: of one run only, or with a zero, such as {example}",
 }
-"""Each reads right of one as of many: its noun is counted, and no verb agrees with it."""
+"""Each is right for one as for many: its noun is counted, and no verb has to agree with it."""
 
 
 def lines(history: History) -> list[str]:
@@ -168,8 +167,11 @@ def notes(listed: Sequence[Note]) -> list[str]:
     ]
 
 
-def next_command(history: History, folder: str) -> str:
-    """What to run next, of runs in a folder; empty where there is nothing, and of costs that no check measures."""
+def next_command(history: History, folder: str, command_of: Callable[[str], Command]) -> str:
+    """What to run next, of runs in a folder; empty where there is nothing, and of costs that no check measures.
+
+    ``command_of`` tells the command that a run, named by its directory, was made with.
+    """
     if history.metric.name != metrics.LATENCY.name:
         return ""
     standing = [(course, change) for course, change in history.changes if change in course.standing]
@@ -177,7 +179,7 @@ def next_command(history: History, folder: str) -> str:
     if confirmed:
         course, change = confirmed[0]
         ends = f"--good {change.before.commit[:12]} --bad {change.after.commit[:12]}"
-        command = Command.of(store.read_description(Path(change.after.run)))
+        command = command_of(change.after.run)
         suite = shlex.join([command.source or "SUITE", *command.overrides])
         return f"which commit: convbench bisect {suite} {ends} --only {shlex.quote(glob.escape(course.series.case))}"
     if any(change.word == "suspected" and change.before.commit for _, change in standing):

@@ -25,7 +25,7 @@ def reducer(result: Result) -> str:
 
 
 def kind(results: Iterable[Result]) -> str:
-    """What these are told apart by: ``reducer``, and where all are a user's whole models ``model``."""
+    """The word for what is compared: ``reducer``, or ``model`` where all are a user's whole models."""
     alone = {not isinstance(result.case.architecture, Parts) for result in results}
     return "model" if alone == {True} else "reducer"
 
@@ -37,7 +37,7 @@ def model(result: Result) -> str:
 
 
 def own(model: Whole, common: Options) -> str:
-    """``net:build(k=3)``: a user's model with what it has not in common with all others of its name."""
+    """``net:build(k=3)``: a user's model with the options that it does not share with all others of its name."""
     options = tuple(option for option in model.choice.options if option not in common)
     return str(replace(model.choice, options=options))
 
@@ -147,7 +147,7 @@ def around_reducer(result: Result) -> str:
 
 
 def same(result: Result) -> str:
-    """What is alike in all that a case is compared with: ``conv, lstm128, clip 1x16x3x64x64, eager, ...``."""
+    """What a case shares with all that it is compared with: ``conv, lstm128, clip 1x16x3x64x64, eager, ...``."""
     case = result.case
     place = (f"clip {case.clip}", case.variant_name, case.scenario, case.device)
     return ", ".join((around_reducer(result), *place)) + threads_of(result.group)

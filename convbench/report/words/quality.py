@@ -30,7 +30,7 @@ def recommended(results: Sequence[Result]) -> list[Recommendation]:
 
 
 def sentences(results: Sequence[Result], answers: Sequence[Recommendation]) -> list[str]:
-    """One sentence or two a task with the recommendation, then what the probes say; none where quality was not run."""
+    """A sentence or two for each task with its recommendation, then what the probes say; none without quality."""
     records = [result.record for result in results if result.case.trial]
     if tried(records):
         texts = [" ".join(advice.sentences(answer)[:2]) for answer in answers]

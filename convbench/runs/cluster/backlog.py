@@ -44,7 +44,7 @@ class Backlog:
 
     @property
     def timed(self) -> int:
-        """How many pieces wait that want a quiet host, of those that a host can take."""
+        """How many pieces that need a quiet host wait, of those that some host can take."""
         return sum(piece.timed and not self._stranded.issuperset(piece.tickets) for piece in self.waiting)
 
     def add(self, jobs: Sequence[Job], hosts: int) -> None:

@@ -4,8 +4,8 @@
 2. A worker that is lost, silent or stuck has its jobs issued again; what was running goes alone, so that a case which
    takes its hosts down is told from those beside it, and is a failed record after the third.
 3. Where a host is idle and a piece is late, it is issued a second time; the first record of a job stands.
-4. What no host can take is a record at once. What only lost hosts could take has none: the sweep is told, and a run
-   that has done all else says so and is gone on with by another.
+4. What no host can take is a failed record at once. What only lost hosts could take has none: the sweep is told, and a
+   run that has done all else says so; another goes on with it.
 
 Nothing is stored here: records are yielded to the one who writes, so that a driver that dies is resumed by a sweep.
 """

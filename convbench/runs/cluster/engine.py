@@ -80,7 +80,7 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """A host that was there to be used and gives no worker, with the reason: said to the user, never waited for."""
+    """A host that should give a worker and does not, with the reason: the user is told, nobody waits for it."""
 
     host: str
     reason: str
@@ -98,7 +98,7 @@ class Engine(Interface):
         """Whether further workers may still join: where none may, none is waited for."""
 
     def expect(self, cases: Sequence[Case]) -> None:
-        """Be told, before it starts, which cases its workers must know."""
+        """Learn which cases its workers must know; called before it starts."""
 
     def start(self) -> int:
         """Ask for workers, and return how many will come at most.
@@ -110,13 +110,13 @@ class Engine(Interface):
         """Give a worker that has nothing to do a piece."""
 
     def events(self, seconds: float) -> Iterable[Event]:
-        """What happened; waits for that, but at most so long. Workers that join late are among it."""
+        """What happened since, workers that joined late included; waits for it, but at most so long."""
 
     def drop(self, worker: str) -> None:
         """End a worker that the driver has given up, wherever it may be, and start another in its place if it can."""
 
     def leave_out(self, worker: str) -> None:
-        """End a worker that is of no use, with none in its place: another would be of none either."""
+        """End a worker that is of no use, without a replacement, which would be of no use either."""
 
     def close(self) -> None:
         """Cancel whatever runs anywhere, and leave nothing behind."""

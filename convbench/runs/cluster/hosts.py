@@ -16,7 +16,7 @@ from convbench.runs.executor import Host, Job
 from convbench.runs.user_code import names_own_code
 
 ROOMY = 0.9
-"""A host with this share of the largest one's memory is not asked case by case whether it has enough."""
+"""A host with this share of the largest one's memory is taken to have room for every case."""
 
 
 def needs_home(job: Job) -> bool:

@@ -73,7 +73,7 @@ class Mailboxes:
             (self.folder / worker / STOP).touch()
 
     def close(self) -> None:
-        """Nothing shows any more that the driver lives."""
+        """Show no longer that the driver lives, so that workers end."""
         self._ended.set()
         self._sign.join(SECONDS_A_BEAT)  # it may be in the middle of a file
 
@@ -157,7 +157,7 @@ def wait_for_word(mailboxes: Mailboxes, seconds: float) -> Iterable[Event]:
 
 
 def _is_there(path: Path) -> bool | None:
-    """None where that cannot be told now: a network file system has its hiccups."""
+    """Whether a file is there; None where a network file system cannot tell at the moment."""
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):

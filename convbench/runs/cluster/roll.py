@@ -15,7 +15,7 @@ from convbench.runs.executor import Host
 
 log = logging.getLogger("convbench")
 BEYOND = 60.0
-"""Seconds that a job may take beyond one and a half of its time limit before its worker is taken for stuck."""
+"""Seconds that a job may take beyond one and a half times its limit before its worker is taken to be stuck."""
 WAIT = 1.0
 """Seconds between two looks at what is late."""
 
@@ -44,7 +44,7 @@ class Roll:
         return any(member.host.name == host for member in self.members.values())
 
     def join(self, event: Joined) -> str:
-        """Take a worker in; why not, where it has another convbench: its records would be of another make."""
+        """Take a worker in, or say why not: one with another convbench would make other records."""
         if event.version and event.version != __version__:
             reason = f"it has convbench {event.version}, and this is {__version__}"
             self.leave_out(Absent(event.host.name, reason))
@@ -88,7 +88,7 @@ class Roll:
         return max(0.0, self.clock() - member.since - max(self.limits.patience, self.limits.late * seconds))
 
     def _gather(self) -> None:
-        """Wait for the workers that will come, or for those that came without others for a while."""
+        """Wait until all workers have come, or until some have and no further one came for a while."""
         expected, began = self.engine.start(), self.clock()
         latest, why = began, ""
         while len(self.members) < expected and self.engine.awaits_workers:
@@ -106,7 +106,7 @@ class Roll:
         self.groups.settle([member.host for member in self.members.values()])
 
     def _arrival(self, event: Event) -> str:
-        """Take in who joins, before there is any work; why another does not."""
+        """Take in a worker that joins before there is any work; why one does not, else empty."""
         match event:
             case Joined():
                 return self.join(event)

@@ -1,0 +1,91 @@
+"""The trees of commits, checked out for as long as a check needs them."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from convbench.core import git
+from convbench.core.errors import BuildFailed
+from convbench.core.lock import is_free
+from convbench.core.scratch import LOCK, PREFIX_OF_CHECK
+
+
+@contextmanager
+def checked_out(repository: Path, commit: str, folder: Path) -> Iterator[None]:
+    """The tree of a commit at ``folder/base``; removed afterwards, as are those that killed checks left behind."""
+    remove_leftovers(repository)
+    tree = folder / "base"
+    try:
+        _check_out(repository, commit, tree)
+        yield
+    finally:
+        _remove(repository, tree)
+
+
+def fill_submodules(repository: Path, commit: str, tree: Path) -> tuple[str, ...]:
+    """Put the submodules of a commit, and theirs, into its tree as far as they are here; returns the missing ones."""
+    listed = git.ask(repository, "ls-tree", "-r", "-z", "--full-tree", commit) or ""
+    lacking: list[str] = []
+    for entry in (entry for entry in listed.split("\0") if entry.startswith("160000 ")):
+        about, _, path = entry.partition("\t")
+        module, of_module = repository / path, about.split()[-1]
+        inner = fill_submodules(module, of_module, tree / path) if _fill(module, of_module, tree / path) else [""]
+        lacking += [f"{path}/{name}".rstrip("/") for name in inner]
+    return tuple(lacking)
+
+
+def _fill(module: Path, commit: str, place: Path) -> bool:
+    """The tree of a commit of a submodule, put at a place. False where there is no such commit here.
+
+    Checked out as a worktree is: an archive would leave out what releases do without, and rewrite versions.
+    """
+    if not (module / ".git").exists():
+        return False
+    with tempfile.TemporaryDirectory() as folder:
+        own_index = {"GIT_INDEX_FILE": f"{folder}/index"}
+        try:
+            git.run(module, "read-tree", commit, **own_index)
+            git.run(module, "checkout-index", "--all", "--force", f"--prefix={place}/", **own_index)
+        except (OSError, subprocess.SubprocessError):
+            return False
+    return True
+
+
+def _check_out(repository: Path, commit: str, tree: Path) -> None:
+    """Make a worktree. Raises BuildFailed; not for a hook that fails after all is there, as one of git-lfs does."""
+    try:
+        git.run(repository, "worktree", "add", "--detach", "--force", str(tree), commit)
+    except subprocess.SubprocessError as error:
+        if not _is_whole(tree, commit):
+            lines = git.said(error).splitlines()
+            raise BuildFailed(f"git cannot check out {commit[:12]}: {lines[-1] if lines else error}") from error
+
+
+def _is_whole(tree: Path, commit: str) -> bool:
+    at_commit = (tree / ".git").exists() and git.ask(tree, "rev-parse", "HEAD") == commit
+    return at_commit and git.ask(tree, "status", "--porcelain", "--untracked-files=no") == ""
+
+
+def remove_leftovers(repository: Path) -> None:
+    """Remove the worktrees of checks that were killed: those in a folder that no process holds."""
+    listed = git.ask(repository, "worktree", "list", "--porcelain") or ""
+    for line in listed.splitlines():
+        path = Path(line.removeprefix("worktree "))
+        ours = line.startswith("worktree ") and path.parent.name.startswith(PREFIX_OF_CHECK)
+        if ours and is_free(path.parent / LOCK):
+            _remove(repository, path)
+            shutil.rmtree(path.parent, ignore_errors=True)
+
+
+def _remove(repository: Path, tree: Path) -> None:
+    """Remove a worktree of ours, also where its folder is gone.
+
+    Never by ``prune``: it forgets those of others too whose folders are not mounted at the moment.
+    """
+    git.ask(repository, "worktree", "remove", "--force", "--force", str(tree))
+    shutil.rmtree(tree, ignore_errors=True)
