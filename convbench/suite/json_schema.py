@@ -63,7 +63,7 @@ def _one_or_many(definition: str, *further: dict[str, Any]) -> dict[str, Any]:
 
 def _or_nothing(value: dict[str, Any]) -> dict[str, Any]:
     """What may stand under a key, or nothing: all of a section may be commented out."""
-    about = {key: value[key] for key in ("description", "default") if key in value}
+    about: dict[str, Any] = {key: value[key] for key in ("description", "default") if key in value}
     kind = {key: value[key] for key in value if key not in ("description", "default", "title")}
     kinds = kind["anyOf"] if set(kind) == {"anyOf"} else [kind]
     return {**about, "anyOf": [*kinds, *([] if _NOTHING in kinds else [_NOTHING])]}

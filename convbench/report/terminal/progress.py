@@ -135,7 +135,12 @@ def watcher(console: Console, quiet: bool, done: int, total: int) -> Silent:
     """The watcher that fits where the output goes."""
     if quiet:
         return Silent()
-    return Bar(console, done, total) if console.is_terminal else Lines(console, done, total)
+    return Bar(console, done, total) if is_screen(console) else Lines(console, done, total)
+
+
+def is_screen(console: Console) -> bool:
+    """Whether what is printed may be drawn over: ``FORCE_COLOR`` asks for colours in the log of a CI system too."""
+    return console.is_interactive and (console.is_jupyter or console.file.isatty())
 
 
 def _line(record: Record) -> str:
