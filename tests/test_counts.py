@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import random
 import re
+import runpy
+import sys
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -468,3 +471,12 @@ def test_a_formula_of_ones_own_is_given_what_torch_gives_it_in_either_count():
     own = Case(Whole(Choice(f"{__name__}:Halves"), flops=flops), clip=Clip(4, 2, 1, 3, 3))
     assert macs_by_stage(own)["other"] == 3 * 4 * 18
     assert traced.trace(subject.assemble(own, 0)).macs["other"] == 3 * 4 * 18
+
+
+def test_counting_can_be_imported_where_warnings_are_errors(monkeypatch):
+    """As pytest's ``filterwarnings = error`` has it: torch warns of what fvcore scripts as it is imported."""
+    for name in [name for name in sys.modules if name.startswith("fvcore.nn")]:
+        monkeypatch.delitem(sys.modules, name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        runpy.run_module("convbench.measure.counts.traced")
