@@ -479,4 +479,4 @@ def test_counting_can_be_imported_where_warnings_are_errors(monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        runpy.run_module("convbench.measure.counts.traced")
+        runpy.run_path(str(traced.__file__))
