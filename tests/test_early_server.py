@@ -1,6 +1,9 @@
 """The server of the cases that starts before their suite is read."""
 
 import os
+import tempfile
+from contextlib import ExitStack
+from unittest.mock import Mock
 
 import psutil
 import pytest
@@ -23,8 +26,8 @@ OWN = "schema_version: 1\nname: own\nmatrix: {model: 'net:Net', clip: 1x2x3x8x8}
 
 @pytest.fixture
 def begun():
-    yield early_server.begin
-    early_server._end()
+    with ExitStack() as resources:
+        yield lambda *call: resources.enter_context(early_server.begun(*call))
     assert not early_server._waiting
 
 
@@ -76,3 +79,19 @@ def test_a_suite_that_names_code_of_the_users_own_is_read_by_a_process_of_it(beg
     assert early_server.take([]) is processes
     assert forkserver_pid() == server
     processes.close()
+
+
+def test_a_command_has_ended_its_server_when_it_returns(tmp_path, in_process):
+    """Later a second Ctrl-C would come into the middle of that, with a traceback."""
+    done = in_process("run", "no-such-suite", cwd=tmp_path)
+    assert done.returncode == 2
+    assert not early_server._waiting
+    assert forkserver_pid() is None
+
+
+def test_one_that_is_interrupted_while_it_begins_leaves_no_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("convbench.runs.processes.resource_tracker.ensure_running", Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt), early_server.begun("smoke", []):
+        pass
+    assert not list(tmp_path.iterdir())

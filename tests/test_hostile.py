@@ -72,8 +72,9 @@ def test_a_variant_that_prints_and_starts_a_thread_does_so_in_no_process_of_ours
         "matrix: {reducer: gap(k=2001-99-99)}\n",
         "matrix: {reducer: gap}\nprotocol: {seed: 0b" + "1" * 50_000 + "}\n",
         "matrix: {model: '..:build'}\n",
+        "%YAML 1.3\n---\nmatrix: {reducer: gap}\n",
     ],
-    ids=["escape", "empty int", "empty float", "no bool", "date", "large number", "dots"],
+    ids=["escape", "empty int", "empty float", "no bool", "date", "large number", "dots", "version"],
 )
 def test_yaml_that_once_ended_in_a_traceback(tmp_path, yaml):
     (tmp_path / "suite.yaml").write_text(yaml)

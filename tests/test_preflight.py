@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from functools import cache, partial
 from math import prod
+from unittest.mock import Mock
 
 import pytest
 from torch import nn
@@ -17,6 +18,7 @@ from convbench.core.registry import reducers, tasks
 from convbench.measure import attempts, harness
 from convbench.measure.preflight import needed_bytes, preflight, resolve
 from convbench.measure.selection import plan
+from convbench.models import subject
 from convbench.suite import load
 from convbench.suite.selection import Selection
 
@@ -155,6 +157,15 @@ def test_shards_on_hosts_of_unlike_cores_leave_nothing_out(tmp_path):
         planned = {(case.architecture.reducer.name, case.threads) for shard in shards for case in shard}
         assert {(name, threads) for name in ("fc", "gap") for threads in (None, 2)} <= planned
         assert {name for name, threads in planned if threads == 8}
+
+
+@pytest.mark.parametrize(("selection", "models"), [(Selection(), 10), (Selection(only=["*gap*"]), 13)])
+def test_a_model_is_built_once_to_plan_it(monkeypatch, selection, models):
+    """Ten thousand took three times as long, a minute, before their names were shown. By their names all are asked."""
+    built = Mock(side_effect=subject.assemble)
+    monkeypatch.setattr(subject, "assemble", built)
+    plan(load("smoke"), "cpu", 2**33, selection)
+    assert built.call_count == models
 
 
 def test_recurrent_options_reach_the_plan():

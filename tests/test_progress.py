@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from io import StringIO
 
+import pytest
 import records
 from rich.console import Console
 
 from convbench.core.progress import RunState
-from convbench.report.terminal.progress import Lines, where
+from convbench.report.terminal.progress import Bar, Lines, watcher, where
 
 
 def starts_of(seconds: Iterable[float], state: RunState, total: int) -> list[str]:
@@ -58,3 +59,13 @@ def test_further_seeds_are_said_and_counted() -> None:
     assert where(RunState(0, 3)) == "round 1 of 3"
     later = RunState(0, 3, trainings=9, unplanned=True)
     assert where(later) == "9 more trainings, each at its best learning rate"
+
+
+def test_nothing_is_drawn_over_in_a_log_that_shall_have_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``FORCE_COLOR`` is set for whole workflows: their logs had a bar a line, and the lines of cases no counts."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    log = Console(file=StringIO())
+    assert isinstance(watcher(log, False, 0, 2), Lines)
+    monkeypatch.setattr(log.file, "isatty", lambda: True)
+    assert isinstance(watcher(log, False, 0, 2), Bar)

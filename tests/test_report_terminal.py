@@ -50,6 +50,21 @@ def test_groups_that_are_not_comparable_have_tables_of_their_own():
     assert "streaming, cpu, clip 1x16x3x64x64, fp32" in text
 
 
+@pytest.mark.parametrize("width", [80, 90, 100])
+def test_a_column_is_shown_where_there_is_room_and_in_every_table_or_in_none(width):
+    """Below 96 columns params were shown in a table of counts alone, beside which those with latencies had none."""
+    train = records.record(records.case(scenario="train"))
+    counted = replace(train, readings=tuple(reading for reading in train.readings if reading.metric.unit == "1"))
+    long = records.record(records.case("spatial-softmax", 64, scenario="streaming"))
+    heads = [text.split() for text in printed([*article(), counted], width).splitlines() if text.startswith("reducer")]
+    beside = printed([*article(), counted, long], width)
+    of_long = [text.split() for text in beside.splitlines() if text.startswith("reducer")]
+    assert ["params" in head for head in heads] == [True, True]
+    assert len({"memory" in head for head in of_long if "latency" in head}) == 1
+    assert len({"params" in head for head in of_long}) == 1
+    assert max(map(len, beside.splitlines())) <= width
+
+
 def test_the_column_of_whole_models_is_called_so():
     models = [replace(record, case=replace(record.case, architecture=Whole(Choice(f"shop:{name}"))))
               for name, record in zip("abc", article(), strict=True)]  # fmt: skip

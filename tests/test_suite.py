@@ -131,6 +131,19 @@ def test_what_looks_like_a_date_is_text(tmp_path: Path, sizes: str) -> None:
     assert suite.from_data(data).source == data
 
 
+def test_a_whole_number_may_be_written_with_an_exponent(cases: Any) -> None:
+    """1e3 was "1000.0 is not a whole number"."""
+    (case,) = cases("matrix: {reducer: avg-k(k=1e0), clip: {frames: 1e1}, lstm_input: null}", "clip.batch=2e0")
+    assert (case.clip, parts(case).reducer) == (Clip(2, 10), Choice("avg-k", (("k", 1),)))
+
+
+def test_a_section_of_which_all_is_commented_out_is_as_one_that_is_left_out(cases: Any) -> None:
+    text = "matrix: {reducer: gap}\n"
+    empty = "".join(f"{key}:\n" for key in ("include", "exclude", "protocol", "training", "metrics", "description"))
+    assert cases(text + empty) == cases(text)
+    jsonschema.validate(YAML(typ="safe").load(text + empty), suite.schema())
+
+
 def test_variants_are_applied_in_the_order_they_are_written(cases: Any) -> None:
     text = "[channels_last+compile(mode=max-autotune), [compile(mode=max-autotune), channels_last]]"
     tuned, last = Choice("compile", (("mode", "max-autotune"),)), Choice("channels_last")
@@ -626,7 +639,7 @@ def test_the_presets_have_the_lstm_input_and_maps_of_the_models_they_are_named_a
 def test_the_committed_schema_is_the_one_that_convbench_prints() -> None:
     """A plug-in that is new on a shelf only warns: adding one is one file."""
     committed, schema = json.loads((SUITES / "convbench.schema.json").read_text()), suite.schema()
-    shelves = ("backbone", "reducer", "variant", "scenario", "probe")
+    shelves = ("backbone", "reducer", "variant", "scenario", "probe", "task")
     for shelf in shelves:
         old, new = committed["$defs"].pop(shelf)["anyOf"], schema["$defs"].pop(shelf)["anyOf"]
         named = [entry for entry in old if "pattern" not in entry]
@@ -652,6 +665,8 @@ def test_the_schema_refuses_what_loading_refuses(name: str) -> None:
         "{model: {name: needs_option:model, size: [1, 2], stages: {lstm: rnn}}, scenario: streaming}",
         "{model: {name: needs_option:model, size: 1, stages: {backbone: [0, conv], lstm: 2}}}",
         "{reducer: gap, scenario: ./models/net.py:build}",
+        "{reducer: {name: fc, hidden: [64, 32-16]}, backbone: {name: strided, widths: 8}, lstm_input: 8}",
+        "{reducer: gap, variant: [channels_last + compile, 'channels_last+mypkg.variants:pruned(share=0.5)']}",
         "{model: ['./models/net.py:build', 'my-net.py:build', 'a/b-c/net.py:Net.build(k=3)']}",
     ],
 )
@@ -682,3 +697,15 @@ def test_the_schema_completes_a_reducer_with_its_options_and_says_what_it_is() -
     (avg_k,) = [e for e in entries if e.get("properties", {}).get("name", {}).get("const") == "avg-k"]
     assert avg_k["properties"]["k"]["default"] == 4
     assert avg_k["additionalProperties"] is False
+
+
+def test_the_schema_refuses_a_task_that_there_is_not() -> None:
+    validator = jsonschema.Draft202012Validator(suite.schema())
+    tasks = [
+        "identity",
+        {"name": "identity", "train_clips": [8, 16]},
+        "my.clips:pairs",
+        "identty",
+        {"name": "identity", "clips": 3},
+    ]
+    assert [validator.is_valid({"training": {"tasks": task}}) for task in tasks] == [True, True, True, False, False]

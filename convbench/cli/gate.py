@@ -13,6 +13,7 @@ import typer
 from convbench.cli.terminal import console
 from convbench.core.errors import ConvbenchError
 from convbench.core.quantities import duration
+from convbench.report.terminal.progress import is_screen
 
 if TYPE_CHECKING:
     from convbench.check.rule import Rule
@@ -78,7 +79,7 @@ class AnnouncedLines:
 
     def says(self, message: str) -> None:
         text = f"[{time.monotonic() - self.start:5.0f} s] {message}"
-        if not self.screen.is_terminal:
+        if not is_screen(self.screen):
             print(text, file=sys.stderr, flush=True)
             return
         from rich.control import Control

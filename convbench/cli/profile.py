@@ -22,6 +22,7 @@ Open = Annotated[bool, typer.Option("--open", help="Open it in the browser.")]
 
 @app.command()
 def profile(
+    ctx: typer.Context,
     suite: Source,
     overrides: Overrides = None,
     device: Device = "auto",
@@ -36,7 +37,7 @@ def profile(
     import_from_here(suite)
     chosen = [*(overrides or []), "profile=true"]
     directory = out or REPORTS / f"{load(suite, chosen).name}-profile"
-    run(suite, chosen, device, only, skip, out=directory, metrics="", quiet=quiet)
+    run(ctx, suite, chosen, device, only, skip, out=directory, metrics="", quiet=quiet)
 
 
 @app.command()

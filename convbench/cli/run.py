@@ -70,6 +70,7 @@ class Resumable(TyperCommand):
 
 @app.command(cls=Resumable)
 def run(
+    ctx: typer.Context,
     suite: Source,
     overrides: Overrides = None,
     device: Device = "auto",
@@ -99,7 +100,7 @@ def run(
     import_from_here(suite)
     from convbench.runs import early_server
 
-    early = None if executor or metrics else early_server.begin(suite, overrides or [])
+    early = None if executor or metrics else ctx.with_resource(early_server.begun(suite, overrides or []))
     from convbench.core import git
     from convbench.runs import executor_options as options_of
     from convbench.runs import preparation

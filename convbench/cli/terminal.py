@@ -108,6 +108,8 @@ def console(wide: bool = True, stderr: bool = False, **options: Any) -> Console:
     from rich.console import Console
     from rich.segment import Segment
 
+    from convbench.report.terminal.progress import is_screen
+
     class CleanConsole(Console):
         def render(self, *args: Any, **kwargs: Any) -> Iterator[Segment]:
             for segment in super().render(*args, **kwargs):
@@ -115,7 +117,7 @@ def console(wide: bool = True, stderr: bool = False, **options: Any) -> Console:
 
     stream = sys.stderr if stderr else sys.stdout
     screen = CleanConsole(file=getattr(stream, "raw", None), stderr=stderr, **options)
-    if wide and not (screen.is_terminal or "COLUMNS" in os.environ):
+    if wide and not (is_screen(screen) or "COLUMNS" in os.environ):
         screen.width = LOG_WIDTH
     return screen
 

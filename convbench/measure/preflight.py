@@ -38,8 +38,8 @@ def preflight(cases: Iterable[Case], available_bytes: int) -> Plan:
     refused: dict[str, str] = {}
     for case in cases:
         try:
-            resolved = resolve(case)
-            _refuse_too_large(resolved, available_bytes)
+            resolved, twin = _built(case)
+            _refuse_too_large(resolved, twin, available_bytes)
             planned = first.setdefault(_identity(resolved), resolved)
         except ConvbenchError as error:
             refused[case.id] = str(error)
@@ -66,15 +66,20 @@ def resolve(case: Case) -> Case:
 
     A user's own model is not built here: what is wrong with it fails that case alone, when it is measured.
     """
+    return _built(case)[0]
+
+
+def _built(case: Case) -> tuple[Case, subject.Subject | None]:
+    """The case resolved, and its model on ``meta``; none of a user's own."""
     try:
-        return _resolved(case)
+        return _assembled(case)
     except ConvbenchError:
         raise
     except Exception as error:
         raise Impossible(located(error)) from error
 
 
-def _resolved(case: Case) -> Case:
+def _assembled(case: Case) -> tuple[Case, subject.Subject | None]:
     if case.trial:
         refuse_unlearnable(case)
     else:
@@ -82,11 +87,10 @@ def _resolved(case: Case) -> Case:
     refuse_misplaced(case)
     parts = case.architecture
     if not isinstance(parts, Parts):
-        return case
+        return case, None
     size = vector_size(parts.reducer, _features(parts, case), parts.lstm_input)
     resolved = replace(case, architecture=replace(parts, lstm_input=size))
-    subject.assemble(resolved.eager, seed=0, device="meta")
-    return resolved
+    return resolved, subject.assemble(resolved.eager, seed=0, device="meta")
 
 
 def _features(parts: Parts, case: Case) -> Features:
@@ -117,8 +121,8 @@ def _torch_layers(reducer: Choice, features: Features, lstm_input: int | None) -
     return None
 
 
-def _refuse_too_large(case: Case, available_bytes: int) -> None:
-    needed = needed_bytes(case)
+def _refuse_too_large(case: Case, twin: subject.Subject | None, available_bytes: int) -> None:
+    needed = _needed_bytes(case, twin)
     if needed > available_bytes:
         raise Impossible(
             f"needs at least {gib(needed)} for weights, clip and feature map, and "
@@ -131,9 +135,12 @@ def needed_bytes(case: Case) -> int:
 
     Of a user's own model only the clip is known before it is built.
     """
+    return _needed_bytes(*_built(case))
+
+
+def _needed_bytes(case: Case, twin: subject.Subject | None) -> int:
     parts, clip = case.architecture, case.clip
-    if not isinstance(parts, Parts):
+    if twin is None or not isinstance(parts, Parts):
         return FLOAT_BYTES * clip.batch * clip.frames * clip.channels * clip.height * clip.width
-    twin = subject.assemble(case.eager, seed=0, device="meta")
     maps = case.frames_per_call * prod(_features(parts, case))
     return weights_bytes(twin.model) + twin.inputs.bytes + maps * FLOAT_BYTES

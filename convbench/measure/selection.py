@@ -28,7 +28,7 @@ def plan(suite: Suite, device: str, available_bytes: int, selection: Selection, 
     cores = host_cores or available_cores()
     threads = {"all": None if cores == 1 else cores, 1: None}
     here = {case: replace(case, device=device, threads=threads.get(case.threads, case.threads)) for case in suite.cases}
-    ids = {case: _ids(here[case]) for case in suite.cases}
+    ids = {case: _ids(here[case], selection) for case in suite.cases}
     chosen = [case for case in suite.cases if selection.keeps(ids[case])]
     if not chosen:
         none = f"none of its {counted(len(suite.cases), 'case')} is selected"
@@ -41,16 +41,18 @@ def plan(suite: Suite, device: str, available_bytes: int, selection: Selection, 
 
 def selected(cases: Sequence[Case], selection: Selection) -> list[Case]:
     """The selected cases, resolved, each once. Raises ConvbenchError for a pattern of ``only`` that picks none."""
-    ids = {case: _ids(case) for case in cases}
+    ids = {case: _ids(case, selection) for case in cases}
     chosen = list(dict.fromkeys(resolve(case) for case in cases if selection.keeps(ids[case])))
     if chosen and (pattern := selection.idle(ids.values())):
         raise ConvbenchError(f"{_IDLE.format(pattern)}: `convbench run --dry-run` shows their names")
     return chosen
 
 
-def _ids(case: Case) -> set[str]:
-    """What a case can be selected by: its id as it is written and as it is resolved."""
+def _ids(case: Case, selection: Selection) -> set[str]:
+    """What a case can be selected by: its id as it is written and, where names are asked for, as it is resolved."""
     ids = {case.id}
+    if not (selection.only or selection.skip):
+        return ids
     with suppress(ConvbenchError):
         ids.add(resolve(case).id)
     return ids

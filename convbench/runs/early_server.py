@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import atexit
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from convbench.runs import user_code
 from convbench.runs.processes import Processes
@@ -15,15 +15,18 @@ COMPILES, TRAINS = re.compile("compile|inductor"), re.compile("quality")
 _waiting: list[Processes] = []
 
 
-def begin(source: str, overrides: Sequence[str]) -> Processes:
-    """Start it, with what the suite's words make one expect; ``take`` hands it to the executor."""
+@contextmanager
+def begun(source: str, overrides: Sequence[str]) -> Iterator[Processes]:
+    """Start it, with what the suite's words make one expect; ``take`` hands it to the executor, or it ends here."""
     words = " ".join((*overrides, *user_code.texts(source, overrides)))
     expected = [name for name, word in ((COMPILER, COMPILES), (DIGITS, TRAINS)) if word.search(words)]
     processes = Processes(expected)
-    processes.warm()
     _waiting.append(processes)
-    atexit.register(_end)
-    return processes
+    try:
+        processes.warm()
+        yield processes
+    finally:
+        _end()
 
 
 def take(preload: Sequence[str]) -> Processes:

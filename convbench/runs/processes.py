@@ -51,14 +51,19 @@ class Processes:
         self.preload = preload
         self.scratch = scratch.open_folder()
         self._resources = ExitStack()
-        self._resources.enter_context(lock.hold(self.scratch / scratch.LOCK))
         self._living: set[int] = set()
-        self.forkserver = multiprocessing.get_context("forkserver")
-        self.forkserver.set_forkserver_preload([*PRELOAD, *preload])
-        # The tracker belongs to the caller, not to the scratch folder; the server and its socket belong to that.
-        with process_variables(SAFE_START):
-            resource_tracker.ensure_running()
-        own_configuration()["tempdir"] = self._resources.enter_context(short_path(self.scratch))
+        try:
+            self._resources.enter_context(lock.hold(self.scratch / scratch.LOCK))
+            self.forkserver = multiprocessing.get_context("forkserver")
+            self.forkserver.set_forkserver_preload([*PRELOAD, *preload])
+            # The tracker belongs to the caller, not to the scratch folder; the server and its socket belong to that.
+            with process_variables(SAFE_START):
+                resource_tracker.ensure_running()
+            own_configuration()["tempdir"] = self._resources.enter_context(short_path(self.scratch))
+        except BaseException:
+            scratch.close_folder(self.scratch)
+            self._resources.close()
+            raise
 
     def warm(self) -> None:
         """Let the server begin to import now, and not with the first call."""

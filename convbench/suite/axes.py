@@ -53,7 +53,7 @@ class ClipLayout(Strict):
     @model_validator(mode="before")
     @classmethod
     def _from_text(cls, value: Any) -> Any:
-        return clip_fields(value) if isinstance(value, str) else value
+        return value if isinstance(value, dict) else clip_fields(value)
 
     def shape(self) -> Shape:
         """The fields that are written, each with its values."""
@@ -75,7 +75,7 @@ class RecurrentLayout(Strict):
     @model_validator(mode="before")
     @classmethod
     def _from_text(cls, value: Any) -> Any:
-        return rnn_fields(value) if isinstance(value, str) else value
+        return value if isinstance(value, dict) else rnn_fields(value)
 
     @model_validator(mode="after")
     def _projection(self) -> RecurrentLayout:
@@ -141,18 +141,19 @@ AXES = tuple(AxesLayout.model_fields)
 OF_PARTS = ("backbone", "reducer", "lstm_input", "rnn", "layer_norm", "head")
 
 
-def clip_fields(text: str) -> dict[str, int]:
+def clip_fields(text: Any) -> dict[str, int]:
     """The fields of a clip written as text. Raises ValueError."""
-    if not re.fullmatch(CLIP_TEXT, text, re.ASCII):
-        raise ValueError(f"{text!r} is no clip: write batch x frames x channels x height x width, as 1x16x3x64x64")
+    if not isinstance(text, str) or not re.fullmatch(CLIP_TEXT, text, re.ASCII):
+        shape = "batch x frames x channels x height x width"
+        raise ValueError(f"{quoted(text)} is no clip: write {shape}, as 1x16x3x64x64")
     return dict(zip(ClipLayout.model_fields, map(int, text.split("x")), strict=True))
 
 
-def rnn_fields(text: str) -> dict[str, Any]:
+def rnn_fields(text: Any) -> dict[str, Any]:
     """The fields of a recurrent stage written as text. Raises ValueError."""
-    match = re.fullmatch(RNN_TEXT, text, re.ASCII)
+    match = re.fullmatch(RNN_TEXT, text, re.ASCII) if isinstance(text, str) else None
     if match is None:
-        raise ValueError(f"{text!r} is no recurrent stage: write lstm128, bilstm256x2, gru64 or a mapping")
+        raise ValueError(f"{quoted(text)} is no recurrent stage: write lstm128, bilstm256x2, gru64 or a mapping")
     ways, cell, hidden, layers, projection = match.groups()
     return {
         "cell": cell,

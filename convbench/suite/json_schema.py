@@ -11,13 +11,15 @@ from convbench.suite.axes import CLIP_TEXT, RNN_TEXT
 from convbench.suite.layout import SuiteLayout
 from convbench.suite.options import signature
 
+_PATH = r"(\./)?([\w-]+/)*[\w-][\w.-]*:[A-Za-z_][\w.]*"
 _IMPORT_PATH = {
     "type": "string",
-    "pattern": r"^(\./)?([\w-]+/)*[\w-][\w.-]*:[A-Za-z_][\w.]*(\(.*\))?$",
+    "pattern": rf"^{_PATH}(\(.*\))?$",
     "description": "your own: package.module:function, or models/net.py:function",
 }
 NAME = {"type": ["string", "integer"]}
 """Of a submodule; those of a Sequential are numbers."""
+_NOTHING = {"type": "null"}
 _ANY_OPTION: dict[str, Any] = {"type": ["string", "number", "boolean", "null", "array"]}
 
 
@@ -32,6 +34,7 @@ def schema() -> dict[str, Any]:
     definitions["variant"] = _variant()
     definitions["scenario"] = _names(registry.scenarios)
     definitions["probe"] = _names(registry.probes)
+    definitions["task"] = _plugin(registry.tasks)
     definitions["model"] = _model()
     for layout, text in (("ClipLayout", CLIP_TEXT), ("RecurrentLayout", RNN_TEXT)):
         definitions[layout] = {"anyOf": [{"type": "string", "pattern": f"^{text}$"}, definitions[layout]]}
@@ -42,6 +45,8 @@ def schema() -> dict[str, Any]:
         axes[axis] |= _one_or_many(axis)
     axes["variant"] |= _one_or_many("variant", {"type": "array", "items": {"$ref": "#/$defs/variant"}, "minItems": 1})
     document["properties"]["metrics"] |= _one_or_many("probe")
+    definitions["TrainingLayout"]["properties"]["tasks"] |= _one_or_many("task")
+    document["properties"] = {key: _or_nothing(value) for key, value in document["properties"].items()}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **_plain(document),
@@ -54,6 +59,14 @@ def _one_or_many(definition: str, *further: dict[str, Any]) -> dict[str, Any]:
     reference = {"$ref": f"#/$defs/{definition}"}
     items = {"anyOf": [reference, *further]} if further else reference
     return {"anyOf": [reference, {"type": "array", "minItems": 1, "items": items}]}
+
+
+def _or_nothing(value: dict[str, Any]) -> dict[str, Any]:
+    """What may stand under a key, or nothing: all of a section may be commented out."""
+    about: dict[str, Any] = {key: value[key] for key in ("description", "default") if key in value}
+    kind = {key: value[key] for key in value if key not in ("description", "default", "title")}
+    kinds = kind["anyOf"] if set(kind) == {"anyOf"} else [kind]
+    return {**about, "anyOf": [*kinds, *([] if _NOTHING in kinds else [_NOTHING])]}
 
 
 def _names(shelf: Registry[Any]) -> dict[str, Any]:
@@ -70,9 +83,10 @@ def _plugin(shelf: Registry[Any]) -> dict[str, Any]:
 def _variant() -> dict[str, Any]:
     plugin = _plugin(registry.variants)
     names = "|".join(plugin.name for plugin in registry.variants if plugin.name != EAGER)
+    link = rf"\s*({names}|{_PATH})(\([^)]*\))?\s*"
     chain = {
         "type": "string",
-        "pattern": rf"^({names})(\([^)]*\))?(\+({names})(\([^)]*\))?)+$",
+        "pattern": rf"^{link}(\+{link})+$",
         "description": "several, applied from left to right",
     }
     return {"anyOf": [*plugin["anyOf"], chain]}

@@ -107,6 +107,7 @@ def _built(text: str, source: str, stem: str, overrides: Sequence[str]) -> Suite
     data = _data(text, mistakes)
     for override in overrides:
         apply(data, override, mistakes)
+    data = {key: value for key, value in data.items() if value is not None or key not in KNOWN[""]}
     layout = _layout(data, mistakes)
     axes = {at: _axes(section, at, mistakes) for at, section in sections(data)}
     tasks = _tasks(data, mistakes)

@@ -63,6 +63,8 @@ class Mistakes:
             key, parents = str(location[-1]), _parents(location)
             misplaced = not parents and key in known["matrix"]
             words = f"{key} belongs under matrix" if misplaced else unknown_key(key, known[["", *parents][-1]])
+            if not parents and key[:1] in (".", "_"):
+                words = f"unknown key {short_name(key)!r}: keys of your own begin with x-, as a place for anchors"
             self.add_key(location, words)
 
     def raise_any(self) -> None:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, WithJsonSchema
 
 from convbench.core.code import located
 from convbench.core.errors import ConvbenchError
@@ -119,8 +119,9 @@ def _refuse(value: Any) -> None:
 
 
 def _text_from_number(hint: Any) -> Any:
-    """Text options take a bare number too: ``widths: 32`` is the list of sizes "32"."""
+    """Text options take a bare number too, also in an editor: ``widths: 32`` is the list of sizes "32"."""
     members = set(get_args(hint)) or {hint}
     if str not in members or int in members:
         return hint
-    return Annotated[hint, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
+    either = WithJsonSchema({"anyOf": [TypeAdapter(hint).json_schema(), {"type": "integer"}]})
+    return Annotated[hint, BeforeValidator(lambda value: str(value) if type(value) is int else value), either]

@@ -79,17 +79,23 @@ def read(path: Path, mistakes: Mistakes) -> str:
         )
 
 
-class _Undated(SafeConstructor):
-    """Makes plain data without dates, of which a suite has none: 1024-64-32 are sizes of layers."""
+class _Constructor(SafeConstructor):
+    """Makes plain data without dates, of which a suite has none: 1024-64-32 are sizes of layers, and 1e3 steps 1000."""
+
+    def number(self, node: ScalarNode) -> float:
+        """YAML calls 1e3 a float."""
+        value = self.construct_yaml_float(node)
+        return int(value) if "." not in node.value and value.is_integer() else value
 
 
-_Undated.add_constructor("tag:yaml.org,2002:timestamp", SafeConstructor.construct_yaml_str)
+_Constructor.add_constructor("tag:yaml.org,2002:timestamp", SafeConstructor.construct_yaml_str)
+_Constructor.add_constructor("tag:yaml.org,2002:float", _Constructor.number)
 
 
 def loader() -> YAML:
     """What reads YAML as plain data."""
     yaml = YAML(typ="safe", pure=True)
-    yaml.Constructor = _Undated
+    yaml.Constructor = _Constructor
     return yaml
 
 
@@ -123,7 +129,7 @@ def parse(text: str, mistakes: Mistakes, root: Location = ()) -> Any:
         mistakes.add(root, f"not YAML: {line_of(error)}")
     except RecursionError:
         mistakes.add(root, "is nested too deeply")
-    except (ValueError, OverflowError, LookupError, TypeError) as error:
+    except (ValueError, OverflowError, LookupError, TypeError, AssertionError) as error:  # the last of %YAML 1.3
         mistakes.add(root, f"not YAML: {cut(str(error), 100)}")
     return None
 

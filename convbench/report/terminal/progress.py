@@ -142,7 +142,12 @@ def watcher(console: Console, quiet: bool, cases: Sequence[Case], done: int, tot
     if quiet:
         return Silent()
     common = common_options(case.architecture for case in cases)
-    return (Bar if console.is_terminal else Lines)(console, common, done, total)
+    return (Bar if is_screen(console) else Lines)(console, common, done, total)
+
+
+def is_screen(console: Console) -> bool:
+    """Whether what is printed may be drawn over: ``FORCE_COLOR`` asks for colours in the log of a CI system too."""
+    return console.is_interactive and (console.is_jupyter or console.file.isatty())
 
 
 def _line(record: Record, common: Mapping[str, Options]) -> str:

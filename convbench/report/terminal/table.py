@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -42,7 +42,7 @@ class Column(NamedTuple):
 
 
 FROM_WIDTH = {metrics.PARAMS: 96, metrics.MACS: 104, metrics.MEMORY: 112, metrics.FRAMES_PER_S: 88}
-"""Where the terminal is narrow these are left out; latency and what a user's own probe declares never are."""
+"""Where narrower terminals have no room these are left out; latency and what a user's own probe declares never are."""
 ROWS = 100
 """Rows of one table."""
 Cells = dict[Column, list[str]]
@@ -81,9 +81,12 @@ class Results:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         several = len({result.group.environment for result in measured(self.results)}) > 1
-        for members in _by_situation(self.results):
+        situations = _by_situation(self.results)
+        tables = [_filled(members) for members in situations]
+        shown = _shown(tables, options.max_width)
+        for members, cells in zip(situations, tables, strict=True):
             yield Text(_title(members[0], several), style="table.title")
-            yield _table(members, options.max_width)
+            yield _table(cells, shown)
             if len(members) > ROWS:
                 yield Text(f"and {len(members) - ROWS:,} more in the report and in results.csv")
         for result in self.results:
@@ -142,9 +145,11 @@ def _title(result: Result, several: bool) -> str:
     return one_line(f"{around_reducer(result)}, {place}{machine}")
 
 
-def _table(members: Sequence[Result], width: int) -> Table:
-    """What may be compared; the factor is over the fastest case alike, which is one of the same variant."""
-    grid = Table(box=None, padding=(0, 1), pad_edge=False)
+def _filled(members: Sequence[Result]) -> Cells:
+    """The columns of what may be compared that have any value, fastest first.
+
+    The factor is over the fastest case alike, which is one of the same variant.
+    """
     timed = sorted(members, key=lambda result: (result.latency is None, result.latency or (0,), result.params or 0))
     known = factors(timed)
     over = [known[i].over.median if i in known else None for i in range(len(timed[:ROWS]))]
@@ -152,26 +157,31 @@ def _table(members: Sequence[Result], width: int) -> Table:
         column: [one_line(column.text(result, factor)) for result, factor in zip(timed, over, strict=False)]
         for column in _columns(members)
     }
-    shown = _shown(cells, width)
-    for column in shown:
+    return {column: texts for column, texts in cells.items() if set(texts) - {"", units.MISSING}}
+
+
+def _shown(tables: Sequence[Cells], width: int) -> set[str]:
+    """The headings of the columns that are shown in every table that has them, also where only one lacks the room."""
+    from_width = {column.heading: column.from_width for cells in tables for column in cells}
+    shown = {heading for heading, least in from_width.items() if least <= width}
+    for heading in sorted(from_width.keys() - shown, key=lambda heading: from_width[heading]):
+        if all(_width(cells, {*shown, heading}) <= width for cells in tables):
+            shown.add(heading)
+    return shown
+
+
+def _width(cells: Cells, shown: Collection[str]) -> int:
+    columns = (column for column in cells if column.heading in shown)
+    return sum(max(map(cell_len, (column.heading, *cells[column]))) + 2 for column in columns)
+
+
+def _table(cells: Cells, shown: Collection[str]) -> Table:
+    grid = Table(box=None, padding=(0, 1), pad_edge=False)
+    columns = [column for column in cells if column.heading in shown]
+    for column in columns:
         grid.add_column(
             column.heading, justify="right" if column.numeric else "left", no_wrap=column.numeric, overflow="fold"
         )
-    for row in zip(*shown.values(), strict=True):
+    for row in zip(*(cells[column] for column in columns), strict=True):
         grid.add_row(*map(Text, row))
     return grid
-
-
-def _shown(cells: Cells, width: int) -> Cells:
-    """The columns that have any value, as far as the width goes: others take the room of those that have none."""
-    filled = {column: texts for column, texts in cells.items() if set(texts) - {"", units.MISSING}}
-    shown = [column for column in filled if column.from_width <= width]
-    if len(filled) < len(cells):
-        for column in sorted(filled.keys() - set(shown), key=lambda column: column.from_width):
-            if sum(_width(filled[member], member) for member in (*shown, column)) <= width:
-                shown.append(column)
-    return {column: texts for column, texts in filled.items() if column in shown}
-
-
-def _width(texts: Sequence[str], column: Column) -> int:
-    return max(map(cell_len, (column.heading, *texts))) + 2
