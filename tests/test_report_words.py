@@ -22,7 +22,7 @@ from convbench.analysis.results import result as result_of
 from convbench.analysis.results import results
 from convbench.core import findings as codes
 from convbench.core import metrics, visits
-from convbench.core.record import Case, Choice, Clip, Failure, Finding, Reading, Recurrent, Visit, Whole
+from convbench.core.record import Case, Choice, Clip, Failure, Finding, Protocol, Reading, Recurrent, Visit, Whole
 from convbench.core.registry import figures
 from convbench.core.statistics import Interval
 from convbench.core.text import inside as inside_sentence
@@ -223,6 +223,18 @@ def test_what_was_never_undisturbed_is_withheld_with_its_reason():
     assert text.startswith("Fastest on the conv backbone on this machine: gap")
     assert "1 case was never measured undisturbed (busy): withheld from ranking, fronts and gains." in text
     assert "Confidence: medium" in text
+
+
+def test_a_run_that_was_disturbed_all_along_says_so_and_what_to_do():
+    """It said that latency was not measured, and to train."""
+    run_records = [visited(name, 1e-3, 1e-3, 1e-3, disturbed="busy") for name in ("gap", "flatten")]
+    case_results, run = results(run_records), records.run_of(run_records, protocol=Protocol(visits=3))
+    headline = headline_of(case_results)
+    assert decision(headline, ()) == "Smallest of 2: gap at LSTM input 32; no latency was measured undisturbed."
+    assert "latency was not measured" not in answer(run, run_records)
+    assert "no latency was measured undisturbed" in fitting(within(case_results, {}))
+    steps = next_steps(run, case_results, headline)
+    assert (steps[0].why, steps[0].until_sure) == ("some cases lack undisturbed visits", True)
 
 
 def test_a_trained_run_answers_task_by_task():

@@ -38,6 +38,7 @@ from convbench.report.words import elsewhere, quality, runtimes, units
 from convbench.report.words.advice import NO_HEAD
 from convbench.report.words.decision import UNORDERED, merit
 from convbench.report.words.names import model, setup
+from convbench.report.words.numbers import untimed
 
 NOISE = {  # findings that make a latency, or the model that took it, doubtful
     INTERVAL_WIDE: "wide intervals",
@@ -138,7 +139,7 @@ def _pick(headline: Headline) -> str:
     place = elsewhere.surroundings(pick, headline.others)
     if not headline.timed or not pick.latency:
         word = "Fewest parameters" if partly else "Smallest"
-        return f"{word}{place}: {setup(pick)}{cost and f', with {cost}'}; latency was not measured."
+        return f"{word}{place}: {setup(pick)}{cost and f', with {cost}'}; {untimed([pick])}."
     seconds = f"{units.interval(pick.latency)} a call{_threads(pick)}{cost and f', {cost}'}"
     tied = headline.tied
     if len(tied) < 2:

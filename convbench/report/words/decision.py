@@ -18,6 +18,7 @@ from convbench.core.record import Parts, RunDescription
 from convbench.core.text import counted, cut, cut_name, one_line
 from convbench.report.words import units
 from convbench.report.words.names import after_norm, around, kind, reducer
+from convbench.report.words.numbers import untimed
 
 TASKS = 3
 """Tasks that the sentence names; the others are counted."""
@@ -57,7 +58,8 @@ def decision(headline: Headline, answers: Sequence[Recommendation]) -> str:
     if not headline.timed or not pick.latency:
         equal = len(as_light(pick, [contender.result for contender in headline.ranking])) - 1
         also = f" ({counted(equal, 'other is', 'others are')} as small)" if equal else ""
-        return f"Smallest of {len(headline.ranking)}: {_name(pick, headline)}{also}; latency was not measured."
+        why = untimed(contender.result for contender in headline.ranking)
+        return f"Smallest of {len(headline.ranking)}: {_name(pick, headline)}{also}; {why}."
     tied = headline.tied
     if len(tied) < 2:
         latency = units.seconds(pick.latency.median)
@@ -110,11 +112,12 @@ def next_steps(run: RunDescription, results: Sequence[Result], headline: Headlin
         steps.append(Step(f"{counted(missing, 'planned case was', 'planned cases were')} not run yet", resume=True))
     if lacking := shards.missing_names(run):
         steps.append(Step(f"{lacking} missing", resume=True))
-    sure = headline.confidence
-    if sure and (sure.visits is None or run.protocol.visits == 1):
+    sure, disturbed = headline.confidence, withheld(results)
+    unsure = sure.open if sure else 0
+    if (sure and sure.visits is None) or ((sure or disturbed) and run.protocol.visits == 1):
         steps.append(Step("one process a case does not show how much processes differ", "protocol.visits=3"))
-    elif sure and (sure.open or withheld(results) or (sure.visits or 0) < 2):
-        reason = f"{sure.open:,} of those tied may be slower" if sure.open else "some cases lack undisturbed visits"
+    elif unsure or disturbed or (sure and (sure.visits or 0) < 2):
+        reason = f"{unsure:,} of those tied may be slower" if unsure else "some cases lack undisturbed visits"
         steps.append(Step(reason, resume=True, until_sure=True))
     if measured(results) and len(costs(results)) == len(results) and triable(results):
         steps.append(Step("cost alone names no best: train each, then ask advise", "quality=train"))
