@@ -148,7 +148,7 @@ def test_another_machine_of_a_merged_run_is_named_wherever_its_times_stand():
     clip = records.case("gap", clip=Clip(frames=8))
     run_records = [*here, records.record(clip, latency=1e-3, environment="e2")]
     run = records.run_of(run_records, environments={"e1": {}, "e2": {}})
-    assert "Fastest in clip 1x8x3x64x64, in another environment: gap" in answer(run, run_records)
+    assert "Fastest on clip 1x8x3x64x64, in another environment: gap" in answer(run, run_records)
     assert " · 1 other environment · " in view(run, results(run_records))["place"]
     assert "environment" in [column.key for column in rows.columns(results(run_records))]
     out = io.StringIO()
@@ -167,6 +167,34 @@ def test_what_stands_otherwise_around_the_reducer_is_another_situation_and_is_na
     assert "Fastest on the conv backbone with lstm128 on this machine: gap" in text
     assert re.search(r"Fastest with lstm64: g[am]p, LSTM input 32, eager \([^)]* a call\), tied with 1 other\.", text)
     assert "Fastest of your own models: net:build, eager (" in text
+
+
+@pytest.mark.parametrize(("how", "also", "where"), [
+    ({}, {}, ""), ({}, {"scenario": "streaming"}, ""), ({"scenario": "training"}, {}, " in training"),
+    ({"device": "cuda:0"}, {"device": "cpu"}, " on cuda:0"), ({}, {"channels": 8}, " on conv"),
+    ({}, {"clip": Clip(frames=8)}, " on clip 1x16x3x64x64"),
+    ({"scenario": "training"}, {"clip": Clip(frames=8)}, " in training on clip 1x16x3x64x64"),
+])  # fmt: skip
+def test_the_decision_says_where_it_holds(how, also, where):
+    """The step of a training, and the time on one device, clip or backbone of several, stood there as "a call"."""
+    cases = [records.case("gap", **{"scenario": "inference", **how}), records.case("fc", 128, **how)]
+    cases += [records.case("gap", **{**how, **also})] if also else []
+    run_records = [records.record(of, latency=3e-3 * (1 + i)) for i, of in enumerate(cases)]
+    said = decision(headline_of(results(run_records)), ())
+    assert said.startswith(f"Fastest{where}: gap at LSTM input 32, "), said
+    assert where.replace(" on conv", " on the conv backbone") in answer(records.run_of(run_records), run_records)
+
+
+def test_the_decision_says_on_how_many_threads():
+    def timed(name, threads, seconds):
+        of = replace(records.case(name), threads=threads)
+        return replace(records.record(of, latency=seconds), conditions={"threads": threads})
+
+    run_records = [
+        timed(name, count, seconds / count) for name, seconds in (("gap", 4e-3), ("gmp", 8e-3)) for count in (1, 4)
+    ]
+    assert decision(headline_of(results(run_records)), ()).startswith("Fastest with 1 thread: gap at LSTM input 32, ")
+    assert "Fastest with 4 threads: gap" in answer(records.run_of(run_records), run_records)
 
 
 def test_situations_that_have_no_sentence_are_counted():

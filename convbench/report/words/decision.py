@@ -17,6 +17,7 @@ from convbench.core.merging import SHARD
 from convbench.core.record import Parts, RunDescription
 from convbench.core.text import counted, cut, cut_name, one_line
 from convbench.report.words import units
+from convbench.report.words.elsewhere import here
 from convbench.report.words.names import after_norm, around, kind, reducer
 from convbench.report.words.numbers import untimed
 
@@ -55,17 +56,18 @@ def decision(headline: Headline, answers: Sequence[Recommendation]) -> str:
         return ""
     if not headline.ordered:
         return UNORDERED
+    where = here(pick, headline.others)
     if not headline.timed or not pick.latency:
         equal = len(as_light(pick, [contender.result for contender in headline.ranking])) - 1
         also = f" ({counted(equal, 'other is', 'others are')} as small)" if equal else ""
         why = untimed(contender.result for contender in headline.ranking)
-        return f"Smallest of {len(headline.ranking)}: {_name(pick, headline)}{also}; {why}."
+        return f"Smallest of {len(headline.ranking)}{where}: {_name(pick, headline)}{also}; {why}."
     tied = headline.tied
     if len(tied) < 2:
         latency = units.seconds(pick.latency.median)
-        best = f"Fastest: {_name(pick, headline)}, {latency} a call{_placed(headline, '; take ')}."
+        best = f"Fastest{where}: {_name(pick, headline)}, {latency} a call{_placed(headline, '; take ')}."
     else:
-        best = f"{_tie(tied)}; take {_name(pick, headline)}{reason(pick, tied)}{_placed(headline, ', or ')}."
+        best = f"{_tie(tied, where)}; take {_name(pick, headline)}{reason(pick, tied)}{_placed(headline, ', or ')}."
     return f"{best}{_quickest(headline)}"
 
 
@@ -169,15 +171,15 @@ def _in_variant(result: Result) -> str:
     return f" in {_short(result.case.variant_name)}" if result.case.variant else ""
 
 
-def _tie(tied: Sequence[Result]) -> str:
-    """``Six reducers tie at 5.60 to 6.10 ms``"""
+def _tie(tied: Sequence[Result], where: str) -> str:
+    """``Six reducers tie on conv at 5.60 to 6.10 ms``"""
     names, word = {result.row for result in tied}, kind(tied)
     count, noun = (len(names), f"{word}s") if len(names) > 1 else (len(tied), f"sizes of {_short(tied[0].series)}")
     latencies = [result.latency.median for result in tied if result.latency]
     low, high = units.seconds(min(latencies)), units.seconds(max(latencies))
     unit = f" {high.partition(' ')[2]}"
     between = low if low == high else f"{low.removesuffix(unit)} to {high}"
-    return f"{_number(count).capitalize()} {noun} tie at {between}"
+    return f"{_number(count).capitalize()} {noun} tie{where} at {between}"
 
 
 def _placed(headline: Headline, joined: str) -> str:
