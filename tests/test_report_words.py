@@ -245,6 +245,15 @@ def test_what_is_told_apart_in_several_processes_is_said_with_high_confidence():
     assert "takes 2.00× [1." in text
 
 
+def test_what_is_tied_is_not_called_dearer_in_time_nor_for_a_count_that_is_the_same():
+    """Of two that tie one "costs 1.00× the FLOPs, 1.20× the parameters and 0.989× the time"."""
+    tied = [visited("gap", 2e-3, 2e-3, 2e-3), visited("spatial-softmax", 2e-3, 2.01e-3, 1.99e-3)]
+    text = answer(records.run_of(tied), tied)
+    assert "spatial-softmax, LSTM input 64 costs 1.20× the parameters. " in text
+    dear = [visited("gap", 2e-3, 2e-3, 2e-3), visited("spatial-softmax", 4e-3, 4e-3, 4e-3)]
+    assert "costs 1.20× the parameters and 2.0× the time. " in answer(records.run_of(dear), dear)
+
+
 def test_what_was_never_undisturbed_is_withheld_with_its_reason():
     run_records = [visited("gap", 1e-3, 1.01e-3, 0.99e-3), visited("flatten", 1e-5, 1e-5, 1e-5, disturbed="busy")]
     text = answer(records.run_of(run_records), run_records)
@@ -544,7 +553,7 @@ def test_the_decision_names_the_variant_that_makes_the_pick_fastest():
     sentence = decision(headline_of(fast), [])
     assert re.search(r"if position matters\. In compile, gap takes (2\.0\d|1\.9\d) ms\.$", sentence)
     assert re.search(
-        r"In compile it takes .* ms.*: (3\.0\d|2\.9\d)× .*as fast\.",
+        r"In compile it takes .* ms.*: (3\.0\d|2\.9\d)× .*as fast as the pick\.",
         " ".join(sentences(records.run_of(run_records), fast, [])),
     )
     hardly = results([*run_records, records.record(compiled, samples=201, latency=5.7e-3)])
@@ -567,7 +576,7 @@ def test_the_decision_names_another_model_that_a_variant_makes_faster_than_the_p
     )
     text = " ".join(sentences(records.run_of([r.record for r in case_results]), case_results, []))
     assert re.search(
-        r"Faster: spatial-softmax, LSTM input 64, compile, with .* ms.*: (3\.0\d|2\.9\d)× .*as fast\.", text
+        r"Faster: spatial-softmax, LSTM input 64, compile, with .* ms.*: (3\.0\d|2\.9\d)× .*as fast as the pick\.", text
     )
 
 
