@@ -59,6 +59,7 @@ def reports(tmp_path_factory):
     default_records, hostile, many = records.default_records(), hostile_records(), records.many(1600, ["eager"])
     places = places_records()
     whole = [records.record(Case(Whole(Choice(name)))) for name in ("net:build", "net:other")]
+    long = [records.record(Case(Whole(Choice(f"{'a_package.' * 8}net:build_{number}")))) for number in range(3)]
     beside = [*(records.record(records.case(name)) for name in ("gap", "fc")), *whole]
     run, other = (
         records.run_of(default_records),
@@ -70,6 +71,7 @@ def reports(tmp_path_factory):
         "hostile": run_page.write(records.run_of(hostile, name=HOSTILE, command=HOSTILE), hostile, at / "hostile.html"),
         "own": run_page.write(records.run_of(own), own, at / "own.html"),
         "many": run_page.write(records.run_of(many), many, at / "many.html"),
+        "long": run_page.write(records.run_of(long), long, at / "long.html"),
         "beside": run_page.write(records.run_of(beside), beside, at / "beside.html"),
         "places": run_page.write(records.run_of(places), places, at / "places.html"),
         "odd": run_page.write(records.run_of(odd, command=ODD), odd, at / "it's my $& RUN" / "shell.html"),
@@ -164,7 +166,42 @@ def test_no_column_is_cut_off_on_a_desktop_or_on_paper(show, name):
     assert page.evaluate(HIDDEN, "#table thead th, .ranking thead th") == []
     page.emulate_media(media="print")
     page.set_viewport_size({"width": 718, "height": 1000})
-    assert page.evaluate(HIDDEN, "#table thead th, .ranking thead th") == []
+    assert page.evaluate(HIDDEN, "thead th") == []
+
+
+CUT = """() => [...document.querySelectorAll('th, td, .name')].filter(cell =>
+    cell.offsetParent && cell.scrollWidth > cell.clientWidth + 2).map(cell => cell.textContent.trim())"""
+
+
+@pytest.mark.parametrize(("name", "options"), [("long", "WIDE"), ("long", "PHONE"), ("tried", "PHONE")])
+def test_no_name_is_cut_where_it_differs_from_others(show, name, options):
+    """Own models of one package were the same letters in every row, and sizes were cut off on a phone."""
+    page = show(name, **{"WIDE": WIDE, "PHONE": PHONE}[options])
+    settle(page)
+    assert page.evaluate(CUT) == []
+
+
+def test_a_phone_shows_whose_ratio_it_is(show):
+    """A case stood in five letters a line."""
+    page = show("compare", **PHONE)
+    assert page.evaluate(HIDDEN, "#compared td") == []
+    assert page.locator("#compared tbody th").first.evaluate("cell => cell.clientWidth > 70")
+
+
+def test_a_head_stands_above_its_numbers(show):
+    page = show("default", **WIDE)
+    settle(page)
+    right = """cell => {
+        const words = document.createRange();
+        words.selectNodeContents(cell);
+        return words.getBoundingClientRect().right;
+    }"""
+    for column in ("FLOPs", "Memory"):
+        head = page.locator("#table thead th", has_text=column)
+        place = head.evaluate("cell => cell.cellIndex")
+        assert head.evaluate(right) == pytest.approx(
+            page.locator("#table tbody tr").first.locator("td").nth(place - 1).evaluate(right), abs=2
+        )
 
 
 def test_a_long_name_on_a_narrow_screen_is_no_column_of_letters(show):
