@@ -46,6 +46,8 @@ INF = float("inf")
     (units.size, 2**23, "8.00 MiB"), (units.size, 1000, "1,000 B"), (units.flops, 115_867_648, "116 MFLOP"),
     (units.factor, 5.647, "5.6×"), (units.factor, 1.036, "1.04×"), (units.factor, 201.7, "202×"),
     (units.factor, None, "–"), (units.interval, Interval(3.1e-3, 3.05e-3, 3.21e-3), "3.10 ms [3.05, 3.21]"),
+    (units.interval, Interval(9.86e-4, 9.41e-4, 1.03e-3), "986 µs [941, 1030]"),
+    (units.speedup, Interval(15_220, 14_500, 16_000), "15,200× [14500, 16000]"),
     (units.interval, Interval(3.1e-3, -INF, INF), "3.10 ms [too few samples]"), (units.interval, None, "–"),
     (units.speedup, Interval(2.9, 2.7, 3.1), "2.90× [2.70, 3.10]"), (units.speedup, Interval(2.9, -INF, INF), "2.9×"),
     (units.percent, 0.0021, "0.21 %"), (units.percent, 1, "100 %"), (units.percent, 0.9949, "99 %"),
