@@ -18,9 +18,9 @@ from convbench.analysis.compare import (
 from convbench.analysis.results import results
 from convbench.analysis.stored_runs import machine_slowdown
 from convbench.core.comparability import differing, fingerprint
-from convbench.core.record import Case, Choice, Protocol, Reading, Visit, Whole
+from convbench.core.record import Case, Choice, Finding, Protocol, Reading, Visit, Whole
 from convbench.report.page.compare import view
-from convbench.report.words.comparison import notes, sentence, warnings
+from convbench.report.words.comparison import notes, sentence, trainings, warnings
 
 CASES = [records.case("gap"), records.case("fc", 128), records.case("gap", variant="compile")]
 
@@ -289,3 +289,28 @@ def test_runs_of_counts_alone_are_said_to_agree_in_them_or_not():
     assert sentence(match([one, one]), 1, "B") == f"{said} are the same in all 2 shared cases."
     assert sentence(match([one, other]), 1, "B") == f"{said} differ in 2 of 2 shared cases."
     assert sentence(match([measured(1), untimed()]), 1, "B") == "B shares no timed case with A."
+    small = untimed(params=10.0)
+    assert "A. Parameters are the same in all 2 shared cases." in sentence(match([small, small]), 1, "B")
+
+
+def test_what_was_withheld_or_trained_is_said_to_be_compared_nowhere():
+    """Of a run that was disturbed, and of two of trainings, only "B shares no timed case with A" was said."""
+    quiet = [records.record(case, latency=1e-3) for case in CASES[:2]]
+    never = Finding("withheld", data={"reason": "busy", "visits": 3, "threads": 1})
+    busy = [
+        replace(
+            record,
+            findings=(never,),
+            readings=tuple(reading for reading in record.readings if reading.metric.name != "latency_s"),
+        )
+        for record in quiet
+    ]
+    of_none, of_one = ([results(quiet), results(members)] for members in (busy, [busy[0], quiet[1]]))
+    head = "B shares no timed case with A: 2 shared cases were never measured undisturbed in one of them."
+    assert sentence(match(of_none), 1, "B").startswith(head)
+    said = "B over A: 1 shared case was never measured undisturbed in one of them, without a ratio."
+    assert said in notes(match(of_one), of_one, 1, "B")
+    learnt = results([records.lesson(seed=seed) for seed in range(3)])
+    [said] = trainings([learnt, learnt], "AB")
+    assert said.startswith("Trainings and linear read-outs (3 in A and 3 in B) are not compared here: ")
+    assert trainings(of_none, "AB") == []

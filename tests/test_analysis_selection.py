@@ -11,6 +11,7 @@ from convbench.analysis.costs.selection import curves, opening
 from convbench.analysis.results import results
 from convbench.core.record import Case, Choice, Whole
 from convbench.core.registry import figures
+from convbench.report.page.payload import payload
 
 
 def joined(*cases):
@@ -40,7 +41,7 @@ def test_the_first_view_is_alike_in_all_but_reducer_and_size():
     first = opening(case_results)
     assert first.values == {
         "device": "cpu", "clip": "1x16x3x64x64", "scenario": "inference", "variant": "eager", "backbone": "conv",
-        "rnn": "lstm128", "layer_norm": "0",
+        "rnn": "lstm128", "layer_norm": "0", "environment": "e1",
     }  # fmt: skip
     assert len({alike(result) for result in case_results if result in first}) == 1
     assert len({result.series for result in case_results if result in first}) == 12
@@ -60,6 +61,23 @@ def test_the_first_view_is_of_one_number_of_threads_and_its_figure_says_which():
     (drawing,) = figures.get("curve").build(case_results)
     assert drawing.title == "Latency by LSTM input size: conv, eager, inference, 2 threads"
     assert [len(rows) for rows in drawing.marks.values()] == [2]
+
+
+def test_the_first_view_of_a_merged_run_is_of_one_machine():
+    """Times of two machines stood in one figure, a line each, of the same name and colour."""
+    case_results = results(
+        [
+            records.record(records.case("fc", size), environment=machine)
+            for machine, sizes in (("e1", (16, 64, 256)), ("e2", (8, 32)))
+            for size in sizes
+        ]
+    )
+    assert [result in opening(case_results) for result in case_results] == [True] * 3 + [False] * 2
+    (drawing,) = figures.get("curve").build(case_results)
+    assert [len(rows) for rows in drawing.marks.values()] == [3]
+    data = payload(records.run_of([]), case_results)
+    assert data["filters"] == ["environment"]
+    assert data["opening"]["environment"] == "e1"
 
 
 def test_without_a_size_beside_it_that_was_timed_a_size_is_no_line():

@@ -59,6 +59,7 @@ def reports(tmp_path_factory):
     default_records, hostile, many = records.default_records(), hostile_records(), records.many(1600, ["eager"])
     places = places_records()
     whole = [records.record(Case(Whole(Choice(name)))) for name in ("net:build", "net:other")]
+    long = [records.record(Case(Whole(Choice(f"{'a_package.' * 8}net:build_{number}")))) for number in range(3)]
     beside = [*(records.record(records.case(name)) for name in ("gap", "fc")), *whole]
     run, other = (
         records.run_of(default_records),
@@ -70,6 +71,7 @@ def reports(tmp_path_factory):
         "hostile": run_page.write(records.run_of(hostile, name=HOSTILE, command=HOSTILE), hostile, at / "hostile.html"),
         "own": run_page.write(records.run_of(own), own, at / "own.html"),
         "many": run_page.write(records.run_of(many), many, at / "many.html"),
+        "long": run_page.write(records.run_of(long), long, at / "long.html"),
         "beside": run_page.write(records.run_of(beside), beside, at / "beside.html"),
         "places": run_page.write(records.run_of(places), places, at / "places.html"),
         "odd": run_page.write(records.run_of(odd, command=ODD), odd, at / "it's my $& RUN" / "shell.html"),
@@ -164,7 +166,42 @@ def test_no_column_is_cut_off_on_a_desktop_or_on_paper(show, name):
     assert page.evaluate(HIDDEN, "#table thead th, .ranking thead th") == []
     page.emulate_media(media="print")
     page.set_viewport_size({"width": 718, "height": 1000})
-    assert page.evaluate(HIDDEN, "#table thead th, .ranking thead th") == []
+    assert page.evaluate(HIDDEN, "thead th") == []
+
+
+CUT = """() => [...document.querySelectorAll('th, td, .name')].filter(cell =>
+    cell.offsetParent && cell.scrollWidth > cell.clientWidth + 2).map(cell => cell.textContent.trim())"""
+
+
+@pytest.mark.parametrize(("name", "options"), [("long", "WIDE"), ("long", "PHONE"), ("tried", "PHONE")])
+def test_no_name_is_cut_where_it_differs_from_others(show, name, options):
+    """Own models of one package were the same letters in every row, and sizes were cut off on a phone."""
+    page = show(name, **{"WIDE": WIDE, "PHONE": PHONE}[options])
+    settle(page)
+    assert page.evaluate(CUT) == []
+
+
+def test_a_phone_shows_whose_ratio_it_is(show):
+    """A case stood in five letters a line."""
+    page = show("compare", **PHONE)
+    assert page.evaluate(HIDDEN, "#compared td") == []
+    assert page.locator("#compared tbody th").first.evaluate("cell => cell.clientWidth > 70")
+
+
+def test_a_head_stands_above_its_numbers(show):
+    page = show("default", **WIDE)
+    settle(page)
+    right = """cell => {
+        const words = document.createRange();
+        words.selectNodeContents(cell.querySelector('button') ?? cell);
+        return words.getBoundingClientRect().right;
+    }"""
+    for column in ("FLOPs", "Memory"):
+        head = page.locator("#table thead th", has_text=column)
+        place = head.evaluate("cell => cell.cellIndex")
+        assert head.evaluate(right) == pytest.approx(
+            page.locator("#table tbody tr").first.locator("td").nth(place - 1).evaluate(right), abs=2
+        )
 
 
 def test_a_long_name_on_a_narrow_screen_is_no_column_of_letters(show):
@@ -530,7 +567,9 @@ def downloaded(page, kind):
     with page.expect_download() as caught:
         page.locator(f"[data-export={kind}]").click()
     assert caught.value.suggested_filename == f"default-shown.{kind}"
-    return Path(caught.value.path()).read_text("utf-8")
+    text = Path(caught.value.path()).read_text("utf-8")
+    assert text.startswith("\ufeff") == (kind == "csv")  # by which Excel knows how µ and × are written
+    return text.removeprefix("\ufeff")
 
 
 def test_what_the_table_shows_is_exported_in_its_order(show):
@@ -637,6 +676,10 @@ def test_the_compared_table_sorts_and_searches(show):
     rows = page.locator("#compared tbody tr")
     ratios = [float(text) for text in rows.evaluate_all("all => all.map(row => row.cells[4].dataset.v)")]
     assert ratios == sorted(ratios)
+    page.evaluate("document.querySelector('#compared tbody tr').cells[4].dataset.v = ''")
+    for _ in range(2):  # what is missing stands last, whichever way is up
+        page.locator("#compared th", has_text="B over A").get_by_role("button").click()
+        assert rows.last.evaluate("row => row.cells[4].dataset.v") == ""
     count = page.locator("[data-count=compared]")
     assert count.inner_text() == "67 of 67 shared cases"
     page.get_by_label("Search").fill("flatten")
@@ -656,7 +699,7 @@ def test_the_compared_table_sorts_and_searches(show):
 def saved(page, button):
     with page.expect_download() as caught:
         page.locator(button).click()
-    return caught.value.suggested_filename, Path(caught.value.path()).read_text("utf-8")
+    return caught.value.suggested_filename, Path(caught.value.path()).read_text("utf-8-sig")
 
 
 def test_what_is_compared_is_exported_as_it_is_searched_and_sorted(show):
@@ -717,6 +760,7 @@ def test_a_next_command_names_the_place_of_the_run_and_is_copied(show, reports):
     step.get_by_role("button").click()
     step.get_by_text("Copied").wait_for()
     assert page.evaluate("navigator.clipboard.readText()") == step.locator("code").inner_text()
+    assert "{RUN}" not in "".join(page.locator("button.copy").evaluate_all("all => all.map(one => one.ariaLabel)"))
 
 
 def test_a_next_command_can_be_run_whatever_the_place_is_called(show, reports):

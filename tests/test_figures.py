@@ -164,6 +164,13 @@ def test_each_length_of_clip_has_its_own_costs_below_its_quality():
         assert f"cost, without variants, on clip 1x{frames}x3x64x64." in caption
 
 
+def test_quality_without_costs_is_not_called_cost():
+    tried = [records.lesson(0.9, seed=seed, of=records.case("fc", size)) for size in (32, 64) for seed in range(2)]
+    [drawing] = figures.get("quality-by-size").build(results(tried))
+    assert drawing.title == "Quality against LSTM input size"
+    assert "cost" not in drawing.caption
+
+
 def test_what_has_one_size_is_not_drawn_against_sizes():
     assert not [*figures.get("quality-by-size").build(results([records.lesson(0.9), records.lesson(0.8, seed=1)]))]
 

@@ -32,6 +32,7 @@ from convbench.core.errors import ConvbenchError, Refused, StoreError
 from convbench.core.index import Entry
 from convbench.core.record import Reading
 from convbench.core.statistics import Interval
+from convbench.report.page import history as page
 from convbench.report.words import history as words
 
 GOLDEN = Path(__file__).parent / "golden" / "history.txt"
@@ -341,12 +342,17 @@ def test_a_half_copied_store_is_read_as_far_as_it_is_there(tmp_path):
     assert empty.example == str(folder / "run001")
 
 
-def test_what_would_have_been_seen_in_half_of_the_quiet_series_counts_those_too_short_to_show_any():
+def test_a_series_too_short_to_show_a_change_is_not_said_to_have_none():
     calm = course(of(point(1, 1.0)), metrics.LATENCY)
     quiet = [overview.History(metrics.LATENCY, tuple(replace(calm, visible=size) for size in sizes), 3, {})
-             for sizes in ([0.02, 0.04], [0.02, math.inf])]  # fmt: skip
-    said = ": a change of 4.0 % would have been seen in half of them"
-    assert [words.quiet(history) for history in quiet] == [f"no change in 2 series{said}", "no change in 2 series"]
+             for sizes in ([0.02, 0.04], [0.02, math.inf], [math.inf] * 2)]  # fmt: skip
+    assert [words.quiet(history) for history in quiet] == [
+        "no change in 2 series: a change of 4.0 % would have been seen in half of them",
+        "no change in 1 series: a change of 2.0 % would have been seen in it; 1 series too short to tell",
+        "no series whose changes could be seen",
+    ]
+    rows = page.view(quiet[1])["rows"]
+    assert [(row["noise"][0], row["course"]) for row in rows] == [("0.0 %", "no change"), ("–", "too few runs to tell")]
 
 
 def test_what_is_to_know_of_a_single_run_is_said_in_the_singular():

@@ -97,6 +97,20 @@ def test_the_price_of_the_next_point_is_that_of_the_front():
     assert answer_of(sweep((0.95, 0.90), (8, 16))).price is None
 
 
+def test_the_price_names_no_latency_that_the_timings_do_not_tell_apart():
+    """Of two calls of 580 ± 20 µs it was "676 ns a call more"."""
+    for second, price in ((1.6e-3, "for 60"), (1.01e-3, "for 1.0")):
+        run_records = [
+            records.record(record.case, latency=second) if record.case.id == records.case(FC, 16).id else record
+            for record in sweep((0.90, 0.905, 0.95), (8, 16, 32), noise=0.001)
+        ]
+        (text,) = [
+            text for text in sentences(answer_of(run_records, Ask(within=0.08))) if text.startswith("The next better")
+        ]
+        assert price in text
+        assert text.endswith("; its latency cannot be told from this one's.") == (second < 1.1e-3), text
+
+
 def test_what_lost_its_worst_seed_is_no_better_point_for_that():
     """Its mean is higher and it is worse in every seed that both have: "gains 1.0 points", it was said."""
     seeds = (0.921, 0.920, 0.922, 0.919, 0.80)

@@ -140,7 +140,7 @@ def test_the_order_is_answer_trade_offs_stages_variants_table_environment(defaul
     assert heads == [
         "glance", "ranking", "trade-offs", "stages", "variants", "cases", "failures", "findings", "method",
     ]  # fmt: skip
-    assert default.index("<h1>Ten reducers tie at") < default.index("<h2")
+    assert default.index("<h1>Ten reducers tie on conv at") < default.index("<h2")
 
 
 def test_a_page_of_counts_has_no_room_for_what_was_not_measured(tmp_path):

@@ -22,7 +22,7 @@ from convbench.analysis.results import result as result_of
 from convbench.analysis.results import results
 from convbench.core import findings as codes
 from convbench.core import metrics, visits
-from convbench.core.record import Case, Choice, Clip, Failure, Finding, Reading, Recurrent, Visit, Whole
+from convbench.core.record import Case, Choice, Clip, Failure, Finding, Protocol, Reading, Recurrent, Visit, Whole
 from convbench.core.registry import figures
 from convbench.core.statistics import Interval
 from convbench.core.text import inside as inside_sentence
@@ -46,6 +46,8 @@ INF = float("inf")
     (units.size, 2**23, "8.00 MiB"), (units.size, 1000, "1,000 B"), (units.flops, 115_867_648, "116 MFLOP"),
     (units.factor, 5.647, "5.6×"), (units.factor, 1.036, "1.04×"), (units.factor, 201.7, "202×"),
     (units.factor, None, "–"), (units.interval, Interval(3.1e-3, 3.05e-3, 3.21e-3), "3.10 ms [3.05, 3.21]"),
+    (units.interval, Interval(9.86e-4, 9.41e-4, 1.03e-3), "986 µs [941, 1030]"),
+    (units.speedup, Interval(15_220, 14_500, 16_000), "15,200× [14500, 16000]"),
     (units.interval, Interval(3.1e-3, -INF, INF), "3.10 ms [too few samples]"), (units.interval, None, "–"),
     (units.speedup, Interval(2.9, 2.7, 3.1), "2.90× [2.70, 3.10]"), (units.speedup, Interval(2.9, -INF, INF), "2.9×"),
     (units.percent, 0.0021, "0.21 %"), (units.percent, 1, "100 %"), (units.percent, 0.9949, "99 %"),
@@ -148,7 +150,7 @@ def test_another_machine_of_a_merged_run_is_named_wherever_its_times_stand():
     clip = records.case("gap", clip=Clip(frames=8))
     run_records = [*here, records.record(clip, latency=1e-3, environment="e2")]
     run = records.run_of(run_records, environments={"e1": {}, "e2": {}})
-    assert "Fastest in clip 1x8x3x64x64, in another environment: gap" in answer(run, run_records)
+    assert "Fastest on clip 1x8x3x64x64, in another environment: gap" in answer(run, run_records)
     assert " · 1 other environment · " in view(run, results(run_records))["place"]
     assert "environment" in [column.key for column in rows.columns(results(run_records))]
     out = io.StringIO()
@@ -167,6 +169,34 @@ def test_what_stands_otherwise_around_the_reducer_is_another_situation_and_is_na
     assert "Fastest on the conv backbone with lstm128 on this machine: gap" in text
     assert re.search(r"Fastest with lstm64: g[am]p, LSTM input 32, eager \([^)]* a call\), tied with 1 other\.", text)
     assert "Fastest of your own models: net:build, eager (" in text
+
+
+@pytest.mark.parametrize(("how", "also", "where"), [
+    ({}, {}, ""), ({}, {"scenario": "streaming"}, ""), ({"scenario": "training"}, {}, " in training"),
+    ({"device": "cuda:0"}, {"device": "cpu"}, " on cuda:0"), ({}, {"channels": 8}, " on conv"),
+    ({}, {"clip": Clip(frames=8)}, " on clip 1x16x3x64x64"),
+    ({"scenario": "training"}, {"clip": Clip(frames=8)}, " in training on clip 1x16x3x64x64"),
+])  # fmt: skip
+def test_the_decision_says_where_it_holds(how, also, where):
+    """The step of a training, and the time on one device, clip or backbone of several, stood there as "a call"."""
+    cases = [records.case("gap", **{"scenario": "inference", **how}), records.case("fc", 128, **how)]
+    cases += [records.case("gap", **{**how, **also})] if also else []
+    run_records = [records.record(of, latency=3e-3 * (1 + i)) for i, of in enumerate(cases)]
+    said = decision(headline_of(results(run_records)), ())
+    assert said.startswith(f"Fastest{where}: gap at LSTM input 32, "), said
+    assert where.replace(" on conv", " on the conv backbone") in answer(records.run_of(run_records), run_records)
+
+
+def test_the_decision_says_on_how_many_threads():
+    def timed(name, threads, seconds):
+        of = replace(records.case(name), threads=threads)
+        return replace(records.record(of, latency=seconds), conditions={"threads": threads})
+
+    run_records = [
+        timed(name, count, seconds / count) for name, seconds in (("gap", 4e-3), ("gmp", 8e-3)) for count in (1, 4)
+    ]
+    assert decision(headline_of(results(run_records)), ()).startswith("Fastest with 1 thread: gap at LSTM input 32, ")
+    assert "Fastest with 4 threads: gap" in answer(records.run_of(run_records), run_records)
 
 
 def test_situations_that_have_no_sentence_are_counted():
@@ -217,12 +247,33 @@ def test_what_is_told_apart_in_several_processes_is_said_with_high_confidence():
     assert "takes 2.00× [1." in text
 
 
+def test_what_is_tied_is_not_called_dearer_in_time_nor_for_a_count_that_is_the_same():
+    """Of two that tie one "costs 1.00× the FLOPs, 1.20× the parameters and 0.989× the time"."""
+    tied = [visited("gap", 2e-3, 2e-3, 2e-3), visited("spatial-softmax", 2e-3, 2.01e-3, 1.99e-3)]
+    text = answer(records.run_of(tied), tied)
+    assert "spatial-softmax, LSTM input 64 costs 1.20× the parameters. " in text
+    dear = [visited("gap", 2e-3, 2e-3, 2e-3), visited("spatial-softmax", 4e-3, 4e-3, 4e-3)]
+    assert "costs 1.20× the parameters and 2.0× the time. " in answer(records.run_of(dear), dear)
+
+
 def test_what_was_never_undisturbed_is_withheld_with_its_reason():
     run_records = [visited("gap", 1e-3, 1.01e-3, 0.99e-3), visited("flatten", 1e-5, 1e-5, 1e-5, disturbed="busy")]
     text = answer(records.run_of(run_records), run_records)
     assert text.startswith("Fastest on the conv backbone on this machine: gap")
     assert "1 case was never measured undisturbed (busy): withheld from ranking, fronts and gains." in text
     assert "Confidence: medium" in text
+
+
+def test_a_run_that_was_disturbed_all_along_says_so_and_what_to_do():
+    """It said that latency was not measured, and to train."""
+    run_records = [visited(name, 1e-3, 1e-3, 1e-3, disturbed="busy") for name in ("gap", "flatten")]
+    case_results, run = results(run_records), records.run_of(run_records, protocol=Protocol(visits=3))
+    headline = headline_of(case_results)
+    assert decision(headline, ()) == "Smallest of 2: gap at LSTM input 32; no latency was measured undisturbed."
+    assert "latency was not measured" not in answer(run, run_records)
+    assert "no latency was measured undisturbed" in fitting(within(case_results, {}))
+    steps = next_steps(run, case_results, headline)
+    assert (steps[0].why, steps[0].until_sure) == ("some cases lack undisturbed visits", True)
 
 
 def test_a_trained_run_answers_task_by_task():
@@ -527,7 +578,7 @@ def test_the_decision_names_another_model_that_a_variant_makes_faster_than_the_p
     )
     text = " ".join(sentences(records.run_of([r.record for r in case_results]), case_results, []))
     assert re.search(
-        r"Faster: spatial-softmax, LSTM input 64, compile, with .* ms.*: (3\.0\d|2\.9\d)× .*as fast\.", text
+        r"Faster: spatial-softmax, LSTM input 64, compile, with .* ms.*: (3\.0\d|2\.9\d)× .*as fast as the pick\.", text
     )
 
 

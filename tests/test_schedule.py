@@ -202,6 +202,21 @@ def test_what_is_never_undisturbed_is_withheld():
     assert bad not in {contender.result.case.id for contender in ranking}
 
 
+@pytest.mark.parametrize(("until_sure", "again"), [(False, 0), (True, 3)])
+def test_what_was_never_undisturbed_is_tried_anew_by_who_wants_to_be_sure(until_sure, again):
+    """The page's next command for such a case made no visit."""
+    bad = CASES[0].id
+    busy, quiet = Machine(apart(), 0.01, disturbed=lambda p, _: p.case.id == bad), Machine(apart(), 0.01)
+    following = schedule(quiet, until_sure=until_sure)
+    for record in busy.run(schedule(busy)):
+        following.log.add(record)
+    for planned in following:
+        following.log.add(quiet.visit(planned))
+    assert [planned.case.id for planned in quiet.made] == [bad] * again
+    latencies = {result.case.id: result.latency for result in results(following.log.records())}
+    assert (latencies[bad] is None) != until_sure
+
+
 def test_one_bad_minute_changes_no_answer():
     """Twelve visits in a row take twenty times as long, in whatever round they fall."""
     for start in range(8, 30, 7):

@@ -14,6 +14,7 @@ out first there, to fill the gaps.
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -23,7 +24,7 @@ from convbench.analysis.choice.looks import look_of
 from convbench.analysis.costs.headlines import undecided
 from convbench.analysis.results import results
 from convbench.core.progress import RunState
-from convbench.core.record import FACTS, Case, Protocol, Record, Training
+from convbench.core.record import FACTS, Case, Protocol, Record, Training, Visit
 from convbench.runs import anchors
 from convbench.runs.executor import Host
 from convbench.runs.visit_log import VisitLog
@@ -65,6 +66,7 @@ class Schedule:
     lost: Callable[[], Collection[str]] = tuple
     log: VisitLog = field(default_factory=VisitLog)
     _handed_out: set[str] = field(default_factory=set)
+    _before: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self._state = RunState(FACTS, self.protocol.visits)
@@ -76,6 +78,8 @@ class Schedule:
 
     def __iter__(self) -> Iterator[PlannedVisit]:
         timed = [case for case in self.cases if not case.trial]
+        if self.until_sure:  # what an earlier run never had undisturbed is tried anew
+            self._before = Counter({record.case.id: len(_tries(record)) for record in self.log.records()})
         yield from self._facts(timed)
         if len(self.hosts()) > 1:
             yield from self._trials()
@@ -144,9 +148,9 @@ class Schedule:
         return [result.case.id for result in undecided(results(records)) if result.case.id not in lost]
 
     def _wants_more(self, record: Record) -> bool:
-        timed = [visit for visit in record.visits if visit.timed and not visit.failure]
-        sound = sum(visit.sound for visit in timed)
-        return bool(timed) and sound < self.protocol.visits <= len(timed) < ATTEMPTS * self.protocol.visits
+        tries = _tries(record)
+        most = ATTEMPTS * self.protocol.visits + self._before[record.case.id]
+        return bool(tries) and sum(visit.sound for visit in tries) < self.protocol.visits <= len(tries) < most
 
     def _is_worth_it(self, extra: int, cases: int) -> bool:
         if self.until_sure or self.protocol.budget:
@@ -191,6 +195,11 @@ class Schedule:
                 return
             self._enter(look=look + 1, trainings=len(chosen), visits=len(chosen), unplanned=True)
             yield from (PlannedVisit(case, 0, case is chosen[-1]) for case in chosen)
+
+
+def _tries(record: Record) -> list[Visit]:
+    """The visits that took a time, disturbed or not."""
+    return [visit for visit in record.visits if visit.timed and not visit.failure]
 
 
 def trials_of(cases: Iterable[Case], training: Training) -> tuple[list[Case], list[Case]]:

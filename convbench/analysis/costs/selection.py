@@ -11,7 +11,7 @@ from convbench.analysis.costs.ranking import largest_group
 from convbench.analysis.results import Result, measured
 from convbench.core.record import Parts
 
-COLUMNS = ("device", "threads", "clip", "scenario", "variant", "backbone", "rnn", "layer_norm", "head")
+COLUMNS = ("device", "threads", "clip", "scenario", "variant", "backbone", "rnn", "layer_norm", "head", "environment")
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,11 @@ def opening(results: Sequence[Result]) -> InitialView | None:
 
 def _columns(result: Result) -> dict[str, str]:
     """The case's value of each of ``COLUMNS`` that applies to it."""
-    axes = {**result.case.axes, "threads": result.group.threads}
+    axes = {
+        **result.case.axes,
+        "threads": result.group.threads,
+        "environment": result.record.environment or None,  # of a merged run there may be several
+    }
     return {name: str(axes[name]) for name in COLUMNS if axes[name] is not None}
 
 

@@ -76,12 +76,12 @@ def _draw(qualities: Sequence[Quality], results: Sequence[Result], number: int, 
     place = f", {short(str(parts.backbone))}, {parts.rnn}{norm}, clip {qualities[0].clip}" if apart else ""
     return Drawing(
         name=f"quality-by-size-{number}",
-        title=f"Quality and cost against LSTM input size{place}",
+        title=f"Quality{' and cost' if costs else ''} against LSTM input size{place}",
         caption=(
             "How to read this: each mark is a reducer's mean test accuracy over seeds, the bar its 95 % interval; a "
             "line joins the sizes of one reducer. Hollow: some runs collapsed or failed and are left out. "
-            "× at the foot: no sound run at all. Sizes that coincide are drawn side by side. Below: the same models' "
-            f"cost, without variants{_where(costs)}."
+            "× at the foot: no sound run at all. Sizes that coincide are drawn side by side."
+            + (f" Below: the same models' cost, without variants{_where(costs)}." if costs else "")
         ),
         figure=bottom.figure,  # type: ignore[arg-type]
         series=tuple(sorted({quality.architecture.reducer.name for quality in qualities})),

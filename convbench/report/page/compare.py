@@ -62,7 +62,10 @@ def view(
         "letters": LETTERS[: len(runs)],
         "runs": [_run(*row) for row in zip(LETTERS, runs, of_each, strict=False)],
         "sentences": [comparison.sentence(matches, run, letter) for run, letter in others],
-        "notes": [note for run, letter in others for note in comparison.notes(matches, of_each, run, letter)],
+        "notes": [
+            *(note for run, letter in others for note in comparison.notes(matches, of_each, run, letter)),
+            *comparison.trainings(of_each, LETTERS),
+        ],
         "warnings": comparison.warnings(matches, differing),
         "differing": [
             (difference.key, [_text(value) for value in difference.values], difference.grave)

@@ -69,15 +69,15 @@ def _change(history: History, name: str, change: Change) -> dict[str, Any]:
 
 def _row(history: History, course: Course, name: str) -> dict[str, Any]:
     points = course.series.points
-    unit, now = history.metric.unit, float(course.levels[-1])
+    unit, now, short = history.metric.unit, float(course.levels[-1]), words.is_short(history, course)
     return {
         "name": name,
         "runs": len(points),
         "span": f"{points[0].day} to {points[-1].day}",
         "now": (units.human(now, unit), now),
-        "noise": (percent(course.noise), course.noise),
+        "noise": (units.MISSING, "") if short else (percent(course.noise), course.noise),
         "visible": (percent(course.visible) if course.visible < 10 else units.MISSING, min(course.visible, 1e9)),
-        "course": words.drift(course) if course.drift else _changes(course),
+        "course": words.drift(course) if course.drift else "too few runs to tell" if short else _changes(course),
     }
 
 

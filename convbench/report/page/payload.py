@@ -23,7 +23,9 @@ from convbench.report.page.visits import distribution, percentiles
 from convbench.report.words import units
 from convbench.report.words.findings import sentence
 
-FILTERS = ("backbone", "variant", "scenario", "device", "threads", "clip", "rnn", "layer_norm", "head", "model")
+FILTERS = (
+    "backbone", "variant", "scenario", "device", "threads", "clip", "rnn", "layer_norm", "head", "model", "environment",
+)  # fmt: skip
 EXACT = 2.0**53
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from convbench.analysis.choice.by_task import common
 from convbench.analysis.choice.candidates import Candidate, Excluded, Why, clips_of
 from convbench.analysis.choice.recommendation import Doubt, NextBetter, Recommendation
+from convbench.analysis.costs.ranking import factors_over
 from convbench.analysis.quality.qualities import Quality
 from convbench.analysis.results import Result, triable
 from convbench.core import metrics
@@ -204,16 +205,25 @@ def _price(answer: Recommendation) -> str:
         return ""
     cheapest = answer.ask.metrics[answer.ask.cheapest]
     more = [_more(metric, price, pick) for metric in dict.fromkeys((cheapest, metrics.LATENCY, metrics.PARAMS))]
+    told = joined([text for text in more if text])
     doubt = "" if price.p <= 0.05 else " in the mean, which these seeds do not show to be a gain"
-    return (
-        f"The next better point, {advisable(price.candidate)}, gains {points(price.gain)}{doubt}, "
-        f"for {joined([text for text in more if text])}."
-    )
+    as_fast = "; its latency cannot be told from this one's" if _is_as_fast(price, pick) else ""
+    gain = f"gains {points(price.gain)}{doubt}{told and f', for {told}'}{as_fast}"
+    return f"The next better point, {advisable(price.candidate)}, {gain}."
+
+
+def _is_as_fast(price: NextBetter, pick: Candidate) -> bool:
+    """Whether the timings of both do not tell which of them is faster."""
+    pair = (price.candidate.result, pick.result)
+    if not all(result.latency for result in pair):
+        return False
+    ratio = factors_over(pair[:1], pair[1])[0]
+    return ratio.low <= 1 <= ratio.high
 
 
 def _more(metric: Metric, price: NextBetter, pick: Candidate) -> str:
     before, after = pick.result.value(metric), price.candidate.result.value(metric)
-    if before is None or after is None:
+    if before is None or after is None or (metric is metrics.LATENCY and _is_as_fast(price, pick)):
         return ""
     words = {metrics.LATENCY: " a call", metrics.PARAMS: " parameters"}
     word = words.get(metric, f" of {limit_name(metric)}")

@@ -38,6 +38,7 @@ from convbench.report.words import elsewhere, quality, runtimes, units
 from convbench.report.words.advice import NO_HEAD
 from convbench.report.words.decision import UNORDERED, merit
 from convbench.report.words.names import model, setup
+from convbench.report.words.numbers import untimed
 
 NOISE = {  # findings that make a latency, or the model that took it, doubtful
     INTERVAL_WIDE: "wide intervals",
@@ -49,6 +50,8 @@ NOISE = {  # findings that make a latency, or the model that took it, doubtful
     INPUTS_CHANGED: "inputs that the model writes into",
     NOT_A_NUMBER: "NaN in what the model returns",
 }
+ALIKE = 1.01
+"""A count that is no more than this over another is no price to name."""
 COST_ONLY = "Cost only: quality was not run, so no optimum is claimed; {}."
 RUNS_IT = "quality=probe or quality=train runs it"
 
@@ -138,7 +141,7 @@ def _pick(headline: Headline) -> str:
     place = elsewhere.surroundings(pick, headline.others)
     if not headline.timed or not pick.latency:
         word = "Fewest parameters" if partly else "Smallest"
-        return f"{word}{place}: {setup(pick)}{cost and f', with {cost}'}; latency was not measured."
+        return f"{word}{place}: {setup(pick)}{cost and f', with {cost}'}; {untimed([pick])}."
     seconds = f"{units.interval(pick.latency)} a call{_threads(pick)}{cost and f', {cost}'}"
     tied = headline.tied
     if len(tied) < 2:
@@ -157,7 +160,7 @@ def _quickest(headline: Headline) -> str:
     latency = units.interval(quickest.result.latency)
     if quickest.own:
         return f"In {quickest.result.case.variant_name} it takes {latency}: {units.speedup(quickest.speedup)} as fast."
-    return f"Faster: {setup(quickest.result)}, with {latency}: {units.speedup(quickest.speedup)} as fast."
+    return f"Faster: {setup(quickest.result)}, with {latency}: {units.speedup(quickest.speedup)} as fast as the pick."
 
 
 def _ties(headline: Headline) -> str:
@@ -243,8 +246,10 @@ def _dearest(headline: Headline) -> str:
         return ""
     flops = () if uncounted(dear) or uncounted(pick) else (("FLOPs", dear.flops, pick.flops),)
     pairs = (*flops, ("parameters", dear.params, pick.params))
-    times = [f"{units.factor(more / less)} the {name}" for name, more, less in pairs if more and less]
-    if dear.latency and pick.latency:
+    times = [
+        f"{units.factor(more / less)} the {name}" for name, more, less in pairs if more and less and more > ALIKE * less
+    ]
+    if dear.latency and pick.latency and dear not in headline.ties:
         slower = {contender.result: contender.factor.median for contender in headline.ranking}
         times.append(f"{units.factor(slower[dear] / slower[pick])} the time")
     return f"{model(dear)} costs {joined(times)}." if times else ""

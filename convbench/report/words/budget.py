@@ -13,25 +13,25 @@ from convbench.report.words import advice
 from convbench.report.words.abstention import nearest
 from convbench.report.words.decision import UNORDERED, reason
 from convbench.report.words.names import model, setup
-from convbench.report.words.numbers import costs
+from convbench.report.words.numbers import costs, untimed
 
 
 def fitting(answer: Affordable) -> str:
     """``13 of 27 models fit, 6 of them statistically tied with the fastest: take gap, LSTM input 32 for the fewest``"""
     pick, tied = answer.pick, answer.tied
-    untimed = "" if answer.timed else "; latency was not measured"
     if not pick:
         return f"None of {counted(answer.models, 'model')} fits. {nearest(answer.misses)}"
+    without = "" if answer.timed else f"; {untimed([pick])}"
     fit = "fits" if answer.number == 1 else "fit"
     if answer.elsewhere:
         none = f"None of {counted(answer.models, 'model')} fits in {answer.variant}"
         among, name = f"{none}; in other variants {answer.number:,} of {answer.elsewhere:,} {fit}", setup(pick)
     else:
         among, name = f"{answer.number:,} of {counted(answer.models, 'model')} {fit}", model(pick)
-    if untimed and pick.params is None:
+    if without and pick.params is None:
         return f"{among}. {UNORDERED}"
     if len(tied) < 2:
-        return f"{among}. {'Smallest' if untimed else 'Fastest'}: {name} ({costs(pick)}){untimed}."
+        return f"{among}. {'Smallest' if without else 'Fastest'}: {name} ({costs(pick)}){without}."
     return (
         f"{among}, {len(tied):,} of them statistically tied with the fastest: take {name}{reason(pick, tied)} "
         f"({costs(pick)})."

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from convbench.analysis.agreement import agreement
 from convbench.analysis.compare import Difference, Match, apart, noise, overall
+from convbench.analysis.costs.headlines import withheld
 from convbench.analysis.results import Result
 from convbench.analysis.stored_runs import machine_slowdown
 from convbench.core.statistics import Interval
@@ -13,6 +14,8 @@ from convbench.core.text import counted, joined
 from convbench.report.words import units
 from convbench.report.words.numbers import TIE
 
+COUNTS = {"Parameters": "params", "FLOPs": "flops"}
+"""What is exact, and where a result has it."""
 UNLIKE = 0.02
 """By how much the reference workload must differ before it is said."""
 
@@ -23,7 +26,8 @@ def sentence(matches: Sequence[Match], run: int, letter: str) -> str:
     if ratio is None:
         if any(match.elsewhere and match.results[run] for match in matches):
             return f"{letter} has no case that was timed on the same machine and software as in A."
-        return f"{letter} shares no timed case with A.{_counts(matches, run)}"
+        disturbed = _disturbed(matches, run)
+        return f"{letter} shares no timed case with A{disturbed and f': {disturbed}'}.{_counts(matches, run)}"
     number = sum(match.ratios[run] is not None for match in matches)
     cases = "the one shared case" if number == 1 else f"{number:,} shared cases"
     spread = f"; nine in ten at {units.factor(ratio.low)} to {units.factor(ratio.high)}" if number > 1 else ""
@@ -35,18 +39,37 @@ def sentence(matches: Sequence[Match], run: int, letter: str) -> str:
 
 def _counts(matches: Sequence[Match], run: int) -> str:
     """Whether what is exact is the same in the cases that both runs have counted; empty without any."""
-    both = [match for match in matches if all(_counted(match.results[at]) for at in (0, run))]
+    both = [match for match in matches if any(_both(match, run, name) for name in COUNTS.values())]
     unequal = sum(match.counts_differ for match in both)
     if not both:
         return ""
+    words = joined([word for word, name in COUNTS.items() if any(_both(match, run, name) for match in both)])
     cases = counted(len(both), "shared case")
     if unequal:
-        return f" Parameters and FLOPs differ in {unequal:,} of {cases}."
-    return f" Parameters and FLOPs are the same in {'all ' if both[1:] else ''}{cases}."
+        return f" {words} differ in {unequal:,} of {cases}."
+    return f" {words} are the same in {'all ' if both[1:] else ''}{cases}."
 
 
-def _counted(result: Result | None) -> bool:
-    return result is not None and None not in (result.params, result.flops)
+def _both(match: Match, run: int, name: str) -> bool:
+    pair = (match.results[0], match.results[run])
+    return all(result is not None and getattr(result, name) is not None for result in pair)
+
+
+def _disturbed(matches: Sequence[Match], run: int) -> str:
+    """How many of the cases of both runs one of them never measured undisturbed; empty where there are none."""
+    pairs = [[result for at in (0, run) if (result := match.results[at])] for match in matches]
+    number = sum(len(pair) > 1 and bool(withheld(pair)) for pair in pairs)
+    cases = counted(number, "shared case was", "shared cases were")
+    return f"{cases} never measured undisturbed in one of them" if number else ""
+
+
+def trainings(of_each: Sequence[Sequence[Result]], letters: str) -> list[str]:
+    """That what was trained or probed is compared nowhere on the page, where any run has some."""
+    numbers = [sum(result.case.trial is not None for result in results) for results in of_each]
+    if not any(numbers):
+        return []
+    counts = joined([f"{number:,} in {letter}" for letter, number in zip(letters, numbers, strict=False) if number])
+    return [f"Trainings and linear read-outs ({counts}) are not compared here: each run’s own page has its accuracies."]
 
 
 def notes(matches: Sequence[Match], of_each: Sequence[Sequence[Result]], run: int, letter: str) -> list[str]:
@@ -57,6 +80,8 @@ def notes(matches: Sequence[Match], of_each: Sequence[Sequence[Result]], run: in
         texts.append(
             f"{letter} over A: the ratio of a single case is known to ±{units.percent(known)} (median of the cases)."
         )
+    if ratio and (disturbed := _disturbed(matches, run)):
+        texts.append(f"{letter} over A: {disturbed}, without a ratio.")
     if ratio:
         texts += _machine(
             [match._replace(results=(match.results[0], match.results[run])) for match in matches], ratio, letter

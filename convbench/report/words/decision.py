@@ -17,7 +17,9 @@ from convbench.core.merging import SHARD
 from convbench.core.record import Parts, RunDescription
 from convbench.core.text import counted, cut, cut_name, one_line
 from convbench.report.words import units
+from convbench.report.words.elsewhere import here
 from convbench.report.words.names import after_norm, around, kind, reducer
+from convbench.report.words.numbers import untimed
 
 TASKS = 3
 """Tasks that the sentence names; the others are counted."""
@@ -54,16 +56,18 @@ def decision(headline: Headline, answers: Sequence[Recommendation]) -> str:
         return ""
     if not headline.ordered:
         return UNORDERED
+    where = here(pick, headline.others)
     if not headline.timed or not pick.latency:
         equal = len(as_light(pick, [contender.result for contender in headline.ranking])) - 1
         also = f" ({counted(equal, 'other is', 'others are')} as small)" if equal else ""
-        return f"Smallest of {len(headline.ranking)}: {_name(pick, headline)}{also}; latency was not measured."
+        why = untimed(contender.result for contender in headline.ranking)
+        return f"Smallest of {len(headline.ranking)}{where}: {_name(pick, headline)}{also}; {why}."
     tied = headline.tied
     if len(tied) < 2:
         latency = units.seconds(pick.latency.median)
-        best = f"Fastest: {_name(pick, headline)}, {latency} a call{_placed(headline, '; take ')}."
+        best = f"Fastest{where}: {_name(pick, headline)}, {latency} a call{_placed(headline, '; take ')}."
     else:
-        best = f"{_tie(tied)}; take {_name(pick, headline)}{reason(pick, tied)}{_placed(headline, ', or ')}."
+        best = f"{_tie(tied, where)}; take {_name(pick, headline)}{reason(pick, tied)}{_placed(headline, ', or ')}."
     return f"{best}{_quickest(headline)}"
 
 
@@ -110,11 +114,12 @@ def next_steps(run: RunDescription, results: Sequence[Result], headline: Headlin
         steps.append(Step(f"{counted(missing, 'planned case was', 'planned cases were')} not run yet", resume=True))
     if lacking := shards.missing_names(run):
         steps.append(Step(f"{lacking} missing", resume=True))
-    sure = headline.confidence
-    if sure and (sure.visits is None or run.protocol.visits == 1):
+    sure, disturbed = headline.confidence, withheld(results)
+    unsure = sure.open if sure else 0
+    if (sure and sure.visits is None) or ((sure or disturbed) and run.protocol.visits == 1):
         steps.append(Step("one process a case does not show how much processes differ", "protocol.visits=3"))
-    elif sure and (sure.open or withheld(results) or (sure.visits or 0) < 2):
-        reason = f"{sure.open:,} of those tied may be slower" if sure.open else "some cases lack undisturbed visits"
+    elif unsure or disturbed or (sure and (sure.visits or 0) < 2):
+        reason = f"{unsure:,} of those tied may be slower" if unsure else "some cases lack undisturbed visits"
         steps.append(Step(reason, resume=True, until_sure=True))
     if measured(results) and len(costs(results)) == len(results) and triable(results):
         steps.append(Step("cost alone names no best: train each, then ask advise", "quality=train"))
@@ -166,15 +171,15 @@ def _in_variant(result: Result) -> str:
     return f" in {_short(result.case.variant_name)}" if result.case.variant else ""
 
 
-def _tie(tied: Sequence[Result]) -> str:
-    """``Six reducers tie at 5.60 to 6.10 ms``"""
+def _tie(tied: Sequence[Result], where: str) -> str:
+    """``Six reducers tie on conv at 5.60 to 6.10 ms``"""
     names, word = {result.row for result in tied}, kind(tied)
     count, noun = (len(names), f"{word}s") if len(names) > 1 else (len(tied), f"sizes of {_short(tied[0].series)}")
     latencies = [result.latency.median for result in tied if result.latency]
     low, high = units.seconds(min(latencies)), units.seconds(max(latencies))
     unit = f" {high.partition(' ')[2]}"
     between = low if low == high else f"{low.removesuffix(unit)} to {high}"
-    return f"{_number(count).capitalize()} {noun} tie at {between}"
+    return f"{_number(count).capitalize()} {noun} tie{where} at {between}"
 
 
 def _placed(headline: Headline, joined: str) -> str:

@@ -10,7 +10,7 @@ from convbench.analysis.results import Result, sustained
 from convbench.core.record import Parts
 from convbench.core.text import counted
 from convbench.report.words import units
-from convbench.report.words.names import setup, threads_of
+from convbench.report.words.names import setup
 
 NAMED = 3
 """Situations that have a sentence each; the others are counted."""
@@ -24,14 +24,36 @@ def sentences(others: Sequence[Elsewhere], pick: Result) -> list[str]:
 
 
 def surroundings(result: Result, others: Sequence[Elsewhere]) -> str:
-    """`` on the conv backbone with lstm64``: the backbone, and what else around the reducer others have otherwise."""
-    parts = result.case.architecture
+    """`` on the conv backbone with lstm64 in training``: the backbone, what else around the reducer others have
+    otherwise, and in which situation; but for the threads, which stand beside its latency."""
+    parts, situation = result.case.architecture, _situation(result, others)
+    situation.pop("threads", None)
     if not isinstance(parts, Parts):
-        return ""
-    measured = (other.result.case.architecture for other in others)
+        return "".join(f" {text}" for text in situation.values())
     # the backbone is named in any case
-    unlike = [replace(other, backbone=parts.backbone) for other in measured if isinstance(other, Parts)]
-    return " ".join((f" on the {parts.backbone} backbone", *_differing(parts, unlike)))
+    unlike = [replace(other, backbone=parts.backbone) for other in _parts(others)]
+    return " ".join((f" on the {parts.backbone} backbone", *_differing(parts, unlike), *situation.values()))
+
+
+def here(result: Result, others: Sequence[Elsewhere]) -> str:
+    """`` on conv in training with 1 thread``: what others have otherwise; nothing where there are none."""
+    parts = result.case.architecture
+    around = _differing(parts, _parts(others)) if isinstance(parts, Parts) else []
+    return "".join(f" {text}" for text in (*around, *_situation(result, others).values()))
+
+
+def _parts(others: Sequence[Elsewhere]) -> list[Parts]:
+    return [parts for other in others if isinstance(parts := other.result.case.architecture, Parts)]
+
+
+def _situation(result: Result, others: Sequence[Elsewhere]) -> dict[str, str]:
+    """The scenario that is no inference, and what of the rest others have otherwise; the number type, which is the
+    variant's, is named with that."""
+    words = _group(result)
+    unlike = {name for other in others for name, text in _group(other.result).items() if text != words[name]}
+    told = {"scenario"} if result.case.scenario != "inference" else set()
+    told |= unlike - {"scenario", "dtype"}
+    return {name: text for name, text in words.items() if name in told and text}
 
 
 def _sentence(other: Elsewhere, pick: Result) -> str:
@@ -45,16 +67,22 @@ def _sentence(other: Elsewhere, pick: Result) -> str:
 
 
 def _where(result: Result, pick: Result) -> str:
-    pairs = zip(*map(_group, (result, pick)), strict=True)
-    group = ", ".join(there for there, here in pairs if there and there != here)
+    there, own = _group(result), _group(pick)
+    group = " ".join(text for name, text in there.items() if text and text != own[name])
     machine = "in another environment" if result.group.environment != pick.group.environment else ""
-    where = " ".join(filter(None, (_around(result, pick), group and f"in {group}")))
+    where = " ".join(filter(None, (_around(result, pick), group)))
     return ", ".join(filter(None, (where, machine))) or "elsewhere"
 
 
-def _group(result: Result) -> tuple[str, ...]:
+def _group(result: Result) -> dict[str, str]:
     group = result.group
-    return group.scenario, group.dtype, group.device, f"clip {group.clip}", threads_of(group).removeprefix(", ")
+    return {
+        "scenario": f"in {group.scenario}",
+        "dtype": f"in {group.dtype}" if group.dtype else "",
+        "device": f"on {group.device}",
+        "clip": f"on clip {group.clip}",
+        "threads": f"with {counted(group.threads, 'thread')}" if group.threads else "",
+    }
 
 
 def _around(result: Result, pick: Result) -> str:

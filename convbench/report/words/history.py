@@ -11,6 +11,7 @@ from statistics import median_high
 
 from convbench.analysis.history.course import Change, Course
 from convbench.analysis.history.overview import History, Note
+from convbench.analysis.stored_runs import COUNTS
 from convbench.core import metrics
 from convbench.core.commands import Command
 from convbench.core.text import counted
@@ -134,22 +135,29 @@ def drift(course: Course) -> str:
 
 def quiet(history: History) -> str:
     """Of the series without a change: how many, and what would have been seen in them; and how many changed before."""
-    still = [course for course in history.courses if not course.drift]
+    still = [course for course in history.courses if not course.drift and not is_short(history, course)]
     calm = [course for course in still if not course.changes]
     old = [course for course in still if course.changes and not any(map(history.is_news, course.changes))]
     before = f"; {counted(len(old), 'series', 'series')} changed before {history.since}, and not since" if old else ""
+    short = sum(is_short(history, course) for course in history.courses)
+    before += f"; {counted(short, 'series', 'series')} too short to tell" if short else ""
     spikes = sum(len(course.spikes) for course in history.courses)
     kind = "a single spike" if spikes == 1 else "single spikes"
     spiked = f"; {counted(spikes, 'run')} left out as {kind}" if spikes else ""
-    if not history.courses:
+    if short == len(history.courses):
         return "no series whose changes could be seen"
     if not calm:
-        rest = f"no news{before}" if len(old) == len(history.courses) else f"every series changed or drifts{before}"
-        return f"{rest}{spiked}"
+        rest = "no news" if len(old) + short == len(history.courses) else "every series changed or drifts"
+        return f"{rest}{before}{spiked}"
     half = "half of them" if len(calm) > 1 else "it"
-    smallest = median_high(course.visible for course in calm)  # infinite of a series that is too short
+    smallest = median_high(course.visible for course in calm)  # infinite of counts, which show any
     visible = f": a change of {percent(smallest)} would have been seen in {half}" if math.isfinite(smallest) else ""
     return f"no change in {counted(len(calm), 'series', 'series')}{visible}{before}{spiked}"
+
+
+def is_short(history: History, course: Course) -> bool:
+    """Whether a course has too few runs for a change to be seen in; a count shows any."""
+    return not math.isfinite(course.visible) and history.metric not in COUNTS
 
 
 def notes(listed: Sequence[Note]) -> list[str]:

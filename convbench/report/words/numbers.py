@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from convbench.analysis.choice.candidates import Candidate, CostName
 from convbench.analysis.choice.recommendation import Ask, Recommendation
+from convbench.analysis.costs.headlines import withheld
 from convbench.analysis.costs.ranking import MARGIN
 from convbench.analysis.quality.qualities import Quality
 from convbench.analysis.results import Result
+from convbench.core import metrics
 from convbench.core.metric import Metric
 from convbench.core.text import counted, inside
 from convbench.report.words import units
@@ -74,6 +76,11 @@ def accuracy(candidate: Candidate) -> str:
     return f"{mean(candidate.quality)} over {counted(len(candidate.quality.by_seed), 'seed')}"
 
 
+def untimed(results: Iterable[Result]) -> str:
+    """Why there is no latency to tell of these: it was taken, but never undisturbed, or it was not asked for."""
+    return "no latency was measured undisturbed" if withheld(list(results)) else "latency was not measured"
+
+
 def costs(result: Result, answer: Recommendation | None = None) -> str:
     """``3.10 ms a call, 74.2 k parameters, 8.02 MiB, 116 MFLOP``, as far as measured; and what else is asked for, or
     that it was not measured."""
@@ -88,6 +95,8 @@ def costs(result: Result, answer: Recommendation | None = None) -> str:
         f"{inside(ask.metrics[name].title)} {amount(ask.metrics[name], value)}" if ask and value is not None else "",
     ]
     text = ", ".join(filter(None, texts))
+    if answer and answer.unmeasured == metrics.LATENCY.option:
+        return f"{text}; {untimed([result])}"
     if answer and answer.unmeasured:
         return f"{text}; {limit_name(answer.ask.metrics[answer.unmeasured])} was not measured"
     return text

@@ -114,7 +114,7 @@ def interval(value: Interval | None) -> str:
     if not value.bounded:
         return f"{seconds(value.median)} [too few samples]"
     scale, unit = fitting_unit(value.median, _SECONDS)
-    return f"{digits(value.median / scale)} {unit} [{digits(value.low / scale)}, {digits(value.high / scale)}]"
+    return f"{digits(value.median / scale)} {unit} {_ends(value.low / scale, value.high / scale)}"
 
 
 def bounds(value: Interval | None) -> str:
@@ -126,7 +126,12 @@ def speedup(value: Interval) -> str:
     """``2.9× [2.7, 3.1]``"""
     if not value.bounded:
         return factor(value.median)
-    return f"{digits(value.median, 3)}× [{digits(value.low, 3)}, {digits(value.high, 3)}]"
+    return f"{digits(value.median)}× {_ends(value.low, value.high)}"
+
+
+def _ends(low: float, high: float) -> str:
+    """``[941, 1030]``, thousands not grouped: ``[941, 1,030]`` would read as three numbers."""
+    return f"[{', '.join(digits(end).replace(',', '') for end in (low, high))}]"
 
 
 def span(low: float, high: float) -> str:

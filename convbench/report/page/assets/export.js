@@ -45,7 +45,8 @@ const escaped = (text) => String(text).replace(/[\\~^×µ≥–\n]|[&%$#_{}]/g, 
 
 function download(extension, text, more = "") {
   const stem = data.name.replace(/[^\w-]+/g, "-").slice(0, 60) || "run";
-  const link = element("a", { download: `${stem}${more}.${extension}`, href: URL.createObjectURL(new Blob([text], { type: types[extension] })) });
+  const mark = extension === "csv" && more ? "\uFEFF" : ""; // without it Excel reads "304 Âµs"; what is in base units has no such letters
+  const link = element("a", { download: `${stem}${more}.${extension}`, href: URL.createObjectURL(new Blob([mark, text], { type: types[extension] })) });
   document.body.append(link);
   link.click();
   setTimeout(() => { URL.revokeObjectURL(link.href); link.remove(); }, 1000);

@@ -54,7 +54,7 @@ function addSelect(name) {
   document.getElementById("selects").append(element("label", {}, `${words[name] || name} `, select));
 }
 
-const words = { backbone: "Backbone", variant: "Variant", scenario: "Scenario", device: "Device", threads: "Threads", clip: "Clip", rnn: "LSTM", layer_norm: "LayerNorm", head: "Head", model: "Model" };
+const words = { backbone: "Backbone", variant: "Variant", scenario: "Scenario", device: "Device", threads: "Threads", clip: "Clip", rnn: "LSTM", layer_norm: "LayerNorm", head: "Head", model: "Model", environment: "Environment" };
 // Of an import path the end, which tells it from others of its package.
 function short(value) {
   const text = String(value);

@@ -34,7 +34,9 @@ function control(figure, chart) {
 function setUpCopies() {
   for (const button of document.querySelectorAll("button.copy")) {
     const code = button.previousElementSibling;
-    code.textContent = code.textContent.replace("{RUN}", () => directory("python" in code.dataset)); // a path may hold $&
+    const named = (text) => text.replace("{RUN}", () => directory("python" in code.dataset)); // a path may hold $&
+    code.textContent = named(code.textContent);
+    button.ariaLabel = named(button.ariaLabel);
     copies(button, () => code.textContent);
   }
 }

@@ -25,7 +25,7 @@ function titleOf(row) {
 
 // Where a case was measured: always its backbone, variant, scenario and device, further things where they differ.
 function placeOf(row) {
-  const differing = ["rnn", "clip", "threads"].filter((name) => data.filters.includes(name));
+  const differing = ["rnn", "clip", "threads", "environment"].filter((name) => data.filters.includes(name));
   const values = ["backbone", "variant", "scenario", "device", ...differing].map((name) => [name, column(name)[row]]).filter(([, value]) => value);
   return values.map(([name, value]) => (name === "threads" ? `${value} thread${value === 1 ? "" : "s"}` : short(value))).join(" · ");
 }

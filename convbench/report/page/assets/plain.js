@@ -1,4 +1,4 @@
-// Tables whose rows are all in the page: sorted by their cells, searched by their text, exported as they are shown.
+// Tables whose rows are all in the page: sorted by their cells, what is missing last either way, searched by their text, exported as they are shown.
 function setUpPlainTable(table) {
   const body = table.tBodies[0], rows = [...body.rows];
   const key = (row, column) => {
@@ -11,7 +11,7 @@ function setUpPlainTable(table) {
       for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
       head.setAttribute("aria-sort", sign > 0 ? "ascending" : "descending");
       const keyed = rows.map((row) => [key(row, column), row]);
-      body.append(...keyed.sort(([a], [b]) => (a < b ? -sign : a > b ? sign : 0)).map(([, row]) => row));
+      body.append(...keyed.sort(([a], [b]) => (a === Infinity) - (b === Infinity) || (a < b ? -sign : a > b ? sign : 0)).map(([, row]) => row));
     });
   const search = document.querySelector(`[data-search="${table.id}"]`);
   const count = document.querySelector(`[data-count="${table.id}"]`), words = count.textContent;
