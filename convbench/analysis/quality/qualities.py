@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from convbench.analysis.inference.arrays import Floats
+from convbench.analysis.inference.seed_table import SeedTable
 from convbench.analysis.quality.collapse import at_chance, fallen
 from convbench.analysis.quality.lessons import (
     Budget,
@@ -142,15 +142,11 @@ def task_name(task: str, clip: Clip | None, several_clips: bool) -> str:
     return f"{task} on {clip}" if several_clips else task
 
 
-def seed_table(members: Sequence[Quality]) -> Floats:
-    """Test accuracies as a table (seeds, configurations), NaN where a run was not sound."""
+def seed_table(members: Sequence[Quality]) -> SeedTable:
+    """Test accuracies by seed, NaN where a run was not sound; of the fewest test clips that one of these has."""
     seeds = sorted({seed for quality in members for seed in quality.by_seed})
-    return np.array([[quality.by_seed.get(seed, np.nan) for quality in members] for seed in seeds], dtype=float)
-
-
-def fewest_clips(members: Iterable[Quality]) -> int:
-    """How many test clips the accuracies of these are shares of, at least."""
-    return min(quality.clips for quality in members)
+    values = [[quality.by_seed.get(seed, np.nan) for quality in members] for seed in seeds]
+    return SeedTable.of(values, min(quality.clips for quality in members))
 
 
 def costs_of(quality: Quality, results: Iterable[Result]) -> list[Result]:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from convbench.analysis.choice.by_task import common
-from convbench.analysis.choice.candidates import Candidate, Excluded, Why, clips_of
+from convbench.analysis.choice.candidates import Candidate, Excluded, Why
 from convbench.analysis.choice.recommendation import Doubt, NextBetter, Recommendation
 from convbench.analysis.quality.qualities import Quality
 from convbench.analysis.results import Result, triable
@@ -177,7 +177,7 @@ def _settle(answer: Recommendation) -> str:
     names = _models(settle.candidates)
     if settle.seeds is None:
         margin = points(answer.ask.within)
-        clips = clips_of(settle.candidates)
+        clips = min(candidate.quality.clips for candidate in settle.candidates)
         more = f", or bring more clips: each run is tested on {clips}" if clips < FEW_CLIPS else ""
         return f"A hundred more seeds would not tell {names} apart by {margin}: ask for a wider margin{more}."
     took = f", about {units.seconds(settle.seconds)} of training" if settle.seconds else ""
