@@ -30,6 +30,8 @@ from convbench.analysis.inference.seed_table import SeedTable
 from convbench.analysis.inference.two_way import connected, fit, moderated
 from convbench.analysis.quality.qualities import qualities
 from convbench.analysis.results import result
+from convbench.core.findings import TEST_CLIPS_KNOWN
+from convbench.core.record import Finding
 from convbench.core.statistics import accuracy_interval, mean_interval
 from convbench.report.words.advice import sentences
 
@@ -78,6 +80,13 @@ def test_nothing_is_sure_where_all_are_right_on_few_clips():
         assert answer.grade == grade
         assert any(runner.shown for runner in answer.runners) == (clips == 1000)
         assert ("each run is tested on 8" in " ".join(sentences(answer))) == (clips == 8)
+
+
+def test_what_is_tested_on_clips_that_it_has_learned_from_is_not_sure():
+    known = Finding(TEST_CLIPS_KNOWN, "warning", {"known": 3, "clips": 9})
+    answer = answer_of([replace(record, findings=(known,)) if record.case.trains else record for record in CURVE])
+    assert (name(answer.pick), answer.grade, answer.doubts) == (("fc", 32), "provisional", ("known-clips",))
+    assert "test clips are among those learned from" in " ".join(sentences(answer))
 
 
 def test_a_tighter_margin_costs_more():

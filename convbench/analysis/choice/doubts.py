@@ -73,6 +73,7 @@ def doubts(pool: Sequence[Candidate], at: int, shown: bool, p: float, edge: bool
         "few-seeds": len(pick.quality.by_seed) < SURE_SEEDS,
         "collapses": fallible(pool)[at],
         "undertrained": any(_still_learning(candidate) for candidate in (pick, best)),
+        "known-clips": pick.quality.knows_test_clips,
     }
     return tuple(doubt for doubt, holding in holds.items() if holding)
 

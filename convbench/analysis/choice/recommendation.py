@@ -24,7 +24,7 @@ GRADES: tuple[Grade, ...] = ("open", "provisional", "sure")
 """From the least to the most."""
 
 Reason = Literal["not-run", "no-sound-run", "few-seeds", "no-cost", "over-budget", "no-effect"]
-Doubt = Literal["not-shown", "no-effect", "edge", "few-seeds", "collapses", "undertrained"]
+Doubt = Literal["not-shown", "no-effect", "edge", "few-seeds", "collapses", "undertrained", "known-clips"]
 Constraints = Mapping[CostName, float]
 
 

@@ -13,7 +13,7 @@ CLIPS = 1000
 """Test clips of a run, where nothing else is said."""
 
 LEAST_SD, MOST_SD = 0.5, 1.5
-"""Of a run's accuracy, in test clips: what it varies by at least is the draw of its clips, a binomial one, within these.
+"""Of a run's accuracy, in test clips: it varies by the binomial draw of its clips at least, within these.
 
 Accuracies of few clips are so coarse that a few seeds agree by luck, which says that they are exact. Of many the runs
 themselves say how much they vary: less than the draw makes them, since the clips of a seed are the same for all."""

@@ -43,7 +43,8 @@ class Quality:
     ``by_rate`` is the mean validation accuracy of every rate tried, at the end of training: there a dead run counts
     with what it reached, a failed one as chance, so that a rate that kills runs cannot win by its survivors. ``train``
     is the mean training accuracy of the sound runs, at their end; ``clips`` are test clips, ``seconds`` those of one
-    training. ``several_places`` says that others of its task stand on another backbone or before another LSTM.
+    training. ``several_places`` says that others of its task stand on another backbone or before another LSTM, and
+    ``knows_test_clips`` that some of the test clips were learned from.
     """
 
     architecture: Parts
@@ -63,6 +64,7 @@ class Quality:
     seconds: float = 0.0
     variant: str = EAGER
     several_places: bool = False
+    knows_test_clips: bool = False
 
     @property
     def spread(self) -> float:
@@ -192,7 +194,7 @@ def _quality(members: Sequence[Lesson], rates: Mapping[Model, float], budget: Bu
         by_rate=by_rate(members), chance=first.chance, majority=first.majority if first.classes else None,
         fallen=len(lost), clips=first.clips,
         seconds=statistics.fmean([lesson.seconds for lesson, _ in ended.values()] or [0.0]),
-        variant=first.variant,
+        variant=first.variant, knows_test_clips=any(lesson.knows_test_clips for lesson, _ in sound.values()),
     )  # fmt: skip
 
 

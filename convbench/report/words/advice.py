@@ -39,6 +39,7 @@ DOUBTS: Mapping[Doubt, str] = {
     "few-seeds": "fewer than 3 sound seeds",
     "collapses": "its runs collapse more often than those of others",
     "undertrained": "at least half of the runs of it or of the best were still learning: train longer",
+    "known-clips": "test clips are among those learned from, so that its accuracy is too good",
 }
 NO_HEAD = "a whole model of your own has no head that could be exchanged for a task's"
 LISTED = 6
