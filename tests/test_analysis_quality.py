@@ -144,6 +144,8 @@ def test_a_rate_at_the_end_of_the_grid_is_named():
     assert only(run_records).rate_edge == "highest"
     assert only([*run_records, records.lesson(0.3, seed=0, rate=3e-2)]).rate_edge is None
     assert only(run_records[:2]).rate_edge is None
+    perfect = [records.lesson(1.0, seed=seed, rate=rate) for rate in (5e-4, 2e-3) for seed in (0, 1)]
+    assert only(perfect).rate_edge is None
 
 
 def test_where_every_run_is_dead_there_is_no_quality():

@@ -65,6 +65,11 @@ class Recordings:
         return clip, (recording + odd) % 2, None if self.lacks and i == 3 else f"recording {recording}"
 
 
+def plainly(count: int = 40, colour: bool = False) -> Iterator[tuple[Any, str]]:
+    """``clips`` with parameters as most functions have theirs."""
+    return clips(count=count, colour=colour)
+
+
 def labels(*, form: str) -> Iterator[tuple[Any, Any]]:
     """Labels in a form that a user may have them in."""
     pairs: dict[str, tuple[Any, Any]] = {

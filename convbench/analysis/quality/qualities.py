@@ -98,9 +98,14 @@ class Quality:
 
     @property
     def rate_edge(self) -> Literal["lowest", "highest"] | None:
-        """Whether the rate that was chosen is at an end of the grid: beyond it may be a better one."""
+        """Whether the rate that was chosen is at an end of the grid: beyond it may be a better one, unless that is
+        perfect."""
         rates = list(self.by_rate)
-        if len(rates) < 2 or self.learning_rate not in (rates[0], rates[-1]):
+        if (
+            len(rates) < 2
+            or self.by_rate.get(self.learning_rate) == 1
+            or self.learning_rate not in (rates[0], rates[-1])
+        ):
             return None
         return "lowest" if self.learning_rate == rates[0] else "highest"
 
