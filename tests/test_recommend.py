@@ -126,6 +126,13 @@ def test_a_constraint_binds_where_its_relaxation_alone_changes_the_answer():
     assert answer_of(CURVE, Ask({"latency": 1.0})).binding == ()
 
 
+def test_limits_that_exclude_the_same_ones_bind_together():
+    """Either could be lifted, and "no limit binds" was said of what both keep the better ones out by."""
+    answer = answer_of(CURVE, Ask({"latency": 2.5e-3, "params": records.counts(records.case(FC, 16))["params"]}))
+    assert (name(answer.pick), answer.binding) == (("fc", 16), ("latency", "params"))
+    assert "without them the answer would change" in " ".join(sentences(answer))
+
+
 def test_nothing_within_the_budget_names_each_miss():
     answer = answer_of(CURVE, Ask({"latency": 1e-4, "params": 10, "flops": 1e15}))
     least = min(result(r).params for r in CURVE if not r.case.trial)

@@ -236,12 +236,14 @@ def _replaceable(comparison: PoolComparison) -> NDArray[np.bool_]:
 
 
 def _binding(able: Sequence[Candidate], ask: Ask) -> tuple[CostName, ...]:
-    """The constraints of which each, relaxed alone, would change the pick or the best."""
+    """The constraints of which each, relaxed alone, would change the pick or the best; where none does and all
+    together do, all of them."""
     if not ask.constraints:
         return ()
     now = _outcome(able, ask)
     relaxed = {name: {k: v for k, v in ask.constraints.items() if k != name} for name in ask.constraints}
-    return tuple(name for name, rest in relaxed.items() if _outcome(able, replace(ask, constraints=rest)) != now)
+    binding = tuple(name for name, rest in relaxed.items() if _outcome(able, replace(ask, constraints=rest)) != now)
+    return binding or (tuple(ask.constraints) if _outcome(able, replace(ask, constraints={})) != now else ())
 
 
 def _outcome(able: Sequence[Candidate], ask: Ask) -> tuple[object, object]:

@@ -22,7 +22,17 @@ from convbench.report.words.abstention import abstention, extend
 from convbench.report.words.decision import Step, command
 from convbench.report.words.findings import failure
 from convbench.report.words.names import advisable, around, configuration, model
-from convbench.report.words.numbers import accuracy, amount, cheapest, costs, likely, limit_name, percent, points
+from convbench.report.words.numbers import (
+    accuracy,
+    amount,
+    chance,
+    cheapest,
+    costs,
+    likely,
+    limit_name,
+    percent,
+    points,
+)
 
 WHY: Mapping[Why, str] = {
     "dead": "most runs learnt nothing or collapsed",
@@ -101,9 +111,8 @@ def not_run(run: RunDescription, results: Sequence[Result], directory: str) -> s
 
 
 def _worth(pick: Candidate, answer: Recommendation) -> str:
-    chance = f" (chance {percent(pick.quality.chance)})" if pick.quality.chance else ""
     often = f" {_fails(pick.quality)}." if pick.quality.collapsed else ""
-    return f"Accuracy {accuracy(pick)}{chance}; {costs(pick.result, answer)}.{often}"
+    return f"Accuracy {accuracy(pick)}{chance(pick.quality)}; {costs(pick.result, answer)}.{often}"
 
 
 def _why(answer: Recommendation) -> str:
@@ -195,7 +204,7 @@ def _binding(answer: Recommendation) -> str:
         return "No limit binds: each could be lifted without changing this."
     bounds = ((answer.ask.metrics[name], limits[name]) for name in answer.binding)
     text = joined([f"{limit_name(metric)} of {amount(metric, value)}" for metric, value in bounds])
-    without = "it" if len(answer.binding) == 1 else "one of them"
+    without = "it" if len(answer.binding) == 1 else "them"
     return f"Binding: the {text}; without {without} the answer would change."
 
 
