@@ -253,6 +253,16 @@ def few_clips(rng: Random) -> Truth:
     return replace(ties_at_the_top(rng), clips=200)
 
 
+def ten_clips(rng: Random) -> Truth:
+    """Own data as it often is, in the middle of the range: seeds agree by luck."""
+    k = int(rng.integers(2, 4))
+    return Truth(spread(rng, k, 0.7, 0.8), np.full(k, rng.uniform(0.01, 0.03)), clips=10)
+
+
+def twenty_clips(rng: Random) -> Truth:
+    return replace(ten_clips(rng), clips=20, seeds=3)
+
+
 def two_seeds_lost(rng: Random) -> Truth:
     return replace(lost_seeds(rng), seeds=3)
 
@@ -373,6 +383,7 @@ HELD_OUT: Kinds = {
     "two only": two_only, "thirty configurations": thirty, "ten seeds, small differences": ten_seeds,
     "30 % lost at random": lost_at_random, "200 test clips": few_clips, "three seeds, one lost each": two_seeds_lost,
     "three seeds, one noisy": noisy_and_three, "pure noise, unequal": unequal_pure_noise,
+    "10 test clips": ten_clips, "20 test clips, three seeds": twenty_clips,
 }  # fmt: skip
 SEEN: Kinds = {
     "noise falls with accuracy": noise_falls_with_accuracy, "skewed seeds": skewed_seeds,
@@ -403,8 +414,11 @@ FEW_SEEDS = (
 )  # fmt: skip
 """Kinds of fewer than five seeds."""
 
-NO_ANSWER = ("at chance", "pure noise", "pure noise, unequal", "nothing feasible", "pure noise, four seeds")
-"""Kinds in which an answer without a pick is right: everything is as good, or nothing can be had."""
+NO_ANSWER = (
+    "at chance", "pure noise", "pure noise, unequal", "nothing feasible", "pure noise, four seeds", "10 test clips",
+    "20 test clips, three seeds",
+)  # fmt: skip
+"""Kinds in which an answer without a pick is right: everything is as good, or nothing can be had or told."""
 
 
 @lru_cache(maxsize=4096)
@@ -434,7 +448,8 @@ def draw(truth: Truth, rng: Random) -> list[Record]:
     for i in range(k):
         for seed in range(n):
             flag = "dead_run" if collapsed[seed, i] and truth.flagged else "unconverged" if rising[seed, i] else None
-            run_records.append(_run(case(i, truth.edge), seed, float(table[seed, i]), flag, bool(lost[seed, i])))
+            lesson = _run(case(i, truth.edge), seed, float(table[seed, i]), flag, truth.clips)
+            run_records.append(_failed(lesson) if lost[seed, i] else lesson)
     return run_records
 
 
@@ -446,9 +461,12 @@ def _noise(truth: Truth, rng: Random) -> Floats:
     return rng.standard_normal(shape) if np.isinf(truth.tail) else rng.standard_t(truth.tail, shape) / 3**0.5
 
 
-def _run(of: Case, seed: int, accuracy: float, flag: str | None, lost: bool) -> Record:
-    record = records.lesson(accuracy, "identity", seed, of=of, flag=flag)
-    return records.failed(record.case, "the loss is not finite", "error") if lost else record
+def _run(of: Case, seed: int, accuracy: float, flag: str | None, clips: int) -> Record:
+    return records.lesson(accuracy, "identity", seed, of=of, flag=flag, clips=clips)
+
+
+def _failed(run: Record) -> Record:
+    return records.failed(run.case, "the loss is not finite", "error")
 
 
 @dataclass

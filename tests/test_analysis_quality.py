@@ -10,6 +10,7 @@ from convbench.analysis.quality.controls import controls, linear_probes
 from convbench.analysis.quality.lessons import equal_limits, lessons
 from convbench.analysis.quality.qualities import costs_of, qualities, tried
 from convbench.analysis.results import results
+from convbench.report.words.numbers import chance
 
 FC = records.case("fc(activation=true)", 32)
 
@@ -144,6 +145,15 @@ def test_a_rate_at_the_end_of_the_grid_is_named():
     assert only(run_records).rate_edge == "highest"
     assert only([*run_records, records.lesson(0.3, seed=0, rate=3e-2)]).rate_edge is None
     assert only(run_records[:2]).rate_edge is None
+    perfect = [records.lesson(1.0, seed=seed, rate=rate) for rate in (5e-4, 2e-3) for seed in (0, 1)]
+    assert only(perfect).rate_edge is None
+
+
+def test_of_unequal_classes_more_than_chance_is_told():
+    """99 % where 98 % of the clips are of one class was "99.0 % (chance 50.0 %)"."""
+    quality = only([records.lesson(0.99, "sides", seed) for seed in range(3)])
+    assert chance(quality) == " (chance 50.0 %)"
+    assert chance(replace(quality, majority=0.98)) == " (chance 50.0 %, the commonest class alone 98.0 %)"
 
 
 def test_where_every_run_is_dead_there_is_no_quality():

@@ -17,7 +17,7 @@ from convbench.core.case import ControlName
 from convbench.core.errors import ConvbenchError, Impossible, Unavailable
 from convbench.core.record import Choice, Clip, Training
 from convbench.core.registry import tasks
-from convbench.measure.quality import controls, digits
+from convbench.measure.quality import controls, digits, repeats
 from convbench.measure.quality.data import Labelled, Splits
 from convbench.measure.quality.drift import DIRECTIONS, STEPS, speed
 from convbench.measure.quality.splitting import random, stratified
@@ -498,9 +498,9 @@ WRONG = {
     "clean the clip or leave it out",
     "inf": "clip 3 has NaN or infinite values, the first at (t, c, y, x) = (2, 0, 1, 5)",
     "missing": "clip 3 has no label: give every clip the int or text that names its class",
-    "float": "clip 3 has the label '0.5' (float): a label is an int or text",
-    "truth": "clip 3 has the label 'True' (bool): a label is an int or text",
-    "several": "clip 3 has the label '[1 2]' (ndarray): a label is an int or text",
+    "not-a-number": "clip 3 has no label: give every clip the int or text that names its class",
+    "float": "clip 3 has the label '0.5' (float): a label is an int or text; targets that are no classes are not",
+    "several": "clip 3 has the label '[1 2]' (ndarray): a label is an int or text; of several classes one",
     "mixed": "plugins.own_clips:wrong labels some clips with an int and others with text: use one of them",
     "pair": "item 3 is a tuple of 1: yield pairs of a clip (T, C, H, W) and its label, an int or text",
 }
@@ -532,6 +532,50 @@ def test_a_wrong_clip_is_named_with_what_to_do(how: str) -> None:
 )
 def test_wrong_clips_together_are_named_with_what_to_do(function: str, sentence: str) -> None:
     assert sentence in message(function)
+
+
+@pytest.mark.parametrize(
+    ("form", "classes"),
+    [
+        *(("truth", ("False", "True")), ("numpy-truth", ("False", "True")), ("bytes", ("cat", "dog"))),
+        *(("numpy-bytes", ("cat", "dog")), ("whole", ("0", "1")), ("rows", ("0", "1"))),
+    ],
+)
+def test_labels_come_as_people_have_them(form: str, classes: tuple[str, ...]) -> None:
+    assert own("labels", form=form).classes == classes
+
+
+@pytest.mark.parametrize("mixed", [0, 12])
+@pytest.mark.parametrize("seed", range(5))
+def test_clips_of_a_recording_are_all_in_one_split(seed: int, mixed: int) -> None:
+    """Three clips of four of a recording were learned from, and the others told how well that went."""
+    splits = own("Recordings", seed=seed, mixed=mixed)
+    recordings = [set(firsts(split)) for split in parts(splits)]
+    assert sorted(which for some in recordings for which in some) == list(range(12))
+    assert [len(split.labels) for split in parts(splits)] == [80, 20, 20]
+    assert all(set(split.labels.tolist()) == {0, 1} for split in parts(splits))
+    few = own("Recordings", seed=seed, mixed=mixed, training=Training(train_clips=9, val_clips=4, test_clips=5))
+    assert [len(split.labels) for split in parts(few)] == [9, 4, 5]
+    assert set(firsts(few.test)) <= recordings[2]
+
+
+def test_recordings_that_cannot_be_split_are_said() -> None:
+    assert "no split of its 4 groups in which every class is in all three" in message("Recordings", recordings=4)
+    assert "clip 3 has no group, and others have: give every clip one, or none" in message("Recordings", lacks=True)
+
+
+def test_clips_that_are_there_twice_are_said() -> None:
+    """On both sides of the split, or under two labels: nothing told of it, and accuracy was too good."""
+    assert list(repeats.findings(own("clips"))) == list(repeats.findings(splits_of("identity"))) == []
+    twice = own("clips", count=80, repeats=2)
+    learned = {*firsts(twice.train), *firsts(twice.val)}
+    known = sum(which in learned for which in firsts(twice.test))
+    assert [(finding.code, dict(finding.data)) for finding in repeats.findings(twice)] == [
+        ("test_clips_known", {"known": known, "clips": len(twice.test.labels)})
+    ]
+    assert known > 0
+    codes = {finding.code: dict(finding.data) for finding in repeats.findings(own("clips", count=80, repeats=4))}
+    assert codes["clips_of_two_labels"] == {"clips": 20}
 
 
 def test_a_registered_task_by_its_import_path_is_that_task() -> None:
@@ -592,6 +636,24 @@ def test_npz_files_of_many_clips(tmp_path: Path) -> None:
         assert [int(clip.mean()) % 2 for clip in split.clips] == split.labels.tolist()
 
 
+def test_npz_files_as_people_have_them(tmp_path: Path) -> None:
+    """Columns of labels, bytes of text, groups, and one file instead of a folder."""
+    values = np.arange(14, dtype=np.uint8)[:, None, None, None, None]
+    labels, clips = np.array([b"cat", b"dog"])[np.arange(14) % 2, None], np.zeros((14, 4, 1, 8, 8), np.uint8) + values
+    np.savez(tmp_path / "a.npz", clips=clips, labels=labels, groups=np.arange(14) // 2 * 2 + np.arange(14) % 2)
+    splits = npz(tmp_path / "a.npz")
+    assert splits.classes == ("cat", "dog")
+    assert same(splits, npz(tmp_path))
+    assert [[which % 2 for which in firsts(split)] == split.labels.tolist() for split in parts(splits)] == [True] * 3
+    np.savez(tmp_path / "a.npz", clips=clips, labels=np.eye(2)[np.arange(14) % 2])
+    assert "labels or groups of shape (14, 2): save one of each a clip (of one-hot labels" in npz_message(tmp_path)
+    for i in range(14):
+        np.savez(tmp_path / f"{i}.npz", clip=clips[i], label=i % 2, group=i // 4)
+    (tmp_path / "a.npz").unlink()
+    sides = [{which // 4 for which in firsts(split)} for split in parts(npz(tmp_path))]
+    assert sorted(group for side in sides for group in side) == [0, 1, 2, 3]
+
+
 def test_a_folder_without_clips_is_said(tmp_path: Path) -> None:
     assert f"{tmp_path} has no .npz file: save clips there with numpy.savez" in npz_message(tmp_path)
     assert "npz-folder:" in npz_message(tmp_path / "none")
@@ -608,7 +670,10 @@ def test_a_folder_without_clips_is_said(tmp_path: Path) -> None:
         ({"clip": np.zeros((4, 1, 8, 8))}, "bad.npz holds clip: save clip and label"),
         ({"clip": np.zeros((4, 1, 9, 9)), "label": 1}, "bad.npz has shape (4, 1, 9, 9), and"),
         ({"clip": np.zeros((4, 1, 8, 8)), "label": 0.5}, "bad.npz has the label '0.5' (float)"),
-        ({"clips": np.zeros((3, 4, 1, 8, 8)), "labels": [1, 2]}, "labels of shape (2,): save as many labels as clips"),
+        (
+            {"clips": np.zeros((3, 4, 1, 8, 8)), "labels": [1, 2]},
+            "labels or groups of shape (2,): save one of each",
+        ),
         ({"clips": np.full((3, 4, 1, 8, 8), np.nan), "labels": [1, 2, 2]}, "bad.npz, clip 0 has NaN"),
         ({"clip": np.zeros((4, 1, 8, 8), object), "label": 1}, "bad.npz: clip cannot be read: Object arrays"),
     ],

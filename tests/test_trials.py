@@ -142,12 +142,20 @@ def test_metrics_of_a_call_leave_out_trainings_and_those_of_a_suite_do_not(tmp_p
     (tmp_path / "trains.yaml").write_text(f"{SUITE}quality: train\n")
     written = load(str(tmp_path / "trains.yaml"))
     assert any(case.trial for case in written.cases)
-    assert (written.left_out, written.overrides) == (0, ())
+    assert (written.left_out, written.overrides) == ((), ())
     called = load(str(tmp_path / "trains.yaml"), ["metrics=[params]"])
     assert not any(case.trial for case in called.cases)
     assert called.overrides == ("metrics=[params]", "quality=none")
-    assert len(called.cases) + called.left_out == len(written.cases)
+    assert len(called.cases) + len(called.left_out) == len(written.cases)
     assert load(str(tmp_path / "trains.yaml"), called.overrides).cases == called.cases
+
+
+@pytest.mark.parametrize("quality", ["probe", "train"])
+def test_the_quality_that_metrics_leave_out_is_asked_for_as_the_suite_does(quality: str, tmp_path: Path) -> None:
+    """A suite that probes was told to train."""
+    (tmp_path / "own.yaml").write_text(f"{SUITE}quality: {quality}\n")
+    done = CliRunner().invoke(app, ["run", str(tmp_path / "own.yaml"), "--metrics", "params", "--dry-run"])
+    assert f"of quality: add quality={quality} for them" in done.stderr
 
 
 def test_the_trainings_of_a_model_on_a_task_share_a_shard(suite: str) -> None:
@@ -195,6 +203,17 @@ def test_mistakes_in_the_training_section_are_told(suite: str, override: str, wo
     with pytest.raises(SuiteError) as error:
         load(suite, ["quality=train", override])
     assert words in str(error.value)
+
+
+def test_every_parameter_of_a_function_of_own_clips_is_an_option(suite: str) -> None:
+    """``def clips(count=40)`` had "no option 'count': it takes none"."""
+    at = "training.tasks=plugins.own_clips:plainly"
+    cases = load(suite, ["quality=train", f"{at}(count=60)"]).cases
+    assert {str(case.trial.task) for case in cases if case.trial} == {"plugins.own_clips:plainly(count=60)"}
+    with pytest.raises(SuiteError, match="no option 'size'"):
+        load(suite, ["quality=train", f"{at}(size=60)"])
+    with pytest.raises(SuiteError, match="no option 'seed'"):
+        load(suite, ["quality=train", "training.tasks=convbench.plugins.tasks.direction:direction(seed=1)"])
 
 
 def test_only_the_architectures_that_a_glob_names_are_tried(suite: str) -> None:

@@ -112,8 +112,9 @@ def run(
     chosen += [f"protocol.budget={duration('--budget', budget):g}"] if budget else []
     loaded = load(suite, chosen, early)
     if loaded.left_out:
-        of_quality = counted(loaded.left_out, "case")
-        print(f"convbench: metrics leave out {of_quality} of quality: add quality=train for them", file=sys.stderr)
+        of_quality = counted(len(loaded.left_out), "case")
+        how = "train" if loaded.left_out[0].trains else "probe"
+        print(f"convbench: metrics leave out {of_quality} of quality: add quality={how} for them", file=sys.stderr)
     directory = out or REPORTS / loaded.name
     selection = Selection(only or (), skip or (), _shard(shard))
     probes = preparation.profiler(loaded, directory)

@@ -41,7 +41,7 @@ OF_DATA = "suite"
 class Suite:
     """What to measure and how. ``text`` is the YAML as read; ``metrics`` names probes, empty for all of them.
 
-    ``left_out`` is how many cases of quality are not among the cases, since the overrides ask for metrics alone;
+    ``left_out`` are the cases of quality that are not among the cases, since the overrides ask for metrics alone;
     ``overrides`` then say so.
     """
 
@@ -54,7 +54,7 @@ class Suite:
     profile: bool = False
     overrides: tuple[str, ...] = ()
     description: str = ""
-    left_out: int = 0
+    left_out: tuple[Case, ...] = ()
 
     def __repr__(self) -> str:
         return f"Suite({self.name!r}, {counted(len(self.cases), 'case')})"
@@ -132,7 +132,7 @@ def _built(text: str, source: str, stem: str, overrides: Sequence[str]) -> Suite
         profile=layout.profile,
         overrides=(*overrides, WITHOUT_QUALITY) if left_out else tuple(overrides),
         description=layout.description,
-        left_out=len(left_out),
+        left_out=left_out,
     )
 
 

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, WithJsonSc
 from convbench.core.code import located
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Scalar
-from convbench.core.registry import Plugin, Registry
+from convbench.core.registry import Plugin, Registry, tasks
 from convbench.suite.many import Many
 
 _SCALARS = {str, int, float, bool, type(None)}
@@ -54,7 +54,7 @@ def signature(registry: Registry[Any], name: str) -> Signature:
 
 def _read(registry: Registry[Any], plugin: Plugin[Any]) -> Signature:
     parameters = inspect.signature(plugin.build).parameters.values()
-    named = plugin.options if registry is not models else {p.name: p for p in parameters if p.kind in _NAMED}
+    named = {p.name: p for p in parameters if p.kind in _NAMED} if _is_called_bare(registry, plugin) else plugin.options
     hints = _hints(plugin.build)
     return Signature(
         plugin.summary,
@@ -62,6 +62,12 @@ def _read(registry: Registry[Any], plugin: Plugin[Any]) -> Signature:
         {name: p.default for name, p in named.items() if p.default is not p.empty},
         any(p.kind is p.VAR_KEYWORD for p in parameters),
     )
+
+
+def _is_called_bare(registry: Registry[Any], plugin: Plugin[Any]) -> bool:
+    """Whether it is called with its options and nothing else, as a user's model is, and a function of their clips."""
+    own_clips = registry is tasks and ":" in plugin.name
+    return registry is models or (own_clips and all(other.build is not plugin.build for other in tasks.registered()))
 
 
 _signatures: dict[tuple[Registry[Any], str], tuple[Any, Signature]] = {}

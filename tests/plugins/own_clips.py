@@ -11,13 +11,16 @@ import torch
 SHAPE = (4, 1, 8, 8)
 
 
-def clips(*, count: int = 40, colour: bool = False) -> Iterator[tuple[Any, str]]:
-    """Clips of three classes; the first pixel of clip i is i, so that it can be told from any other."""
+def clips(*, count: int = 40, colour: bool = False, repeats: int = 1) -> Iterator[tuple[Any, str]]:
+    """Clips of three classes; the first pixel of clip i is i, so that it can be told from any other but its repeats.
+
+    Two of these are of one class, of four some are not.
+    """
     shape = (4, 3, 8, 8) if colour else SHAPE
     for i in range(count):
         clip = np.full(shape, 100, dtype=np.uint8)
-        clip.flat[0] = i
-        yield clip, ("cat", "dog", "eel")[i % 3]
+        clip.flat[0] = i // repeats
+        yield clip, ("cat", "dog", "eel")[i // min(repeats, 2) % 3]
 
 
 def forms(*, form: str) -> Iterator[tuple[Any, int]]:
@@ -41,6 +44,40 @@ def reused(*, dtype: str) -> Iterator[tuple[Any, Any]]:
     for i in range(20):
         buffer[:] = i
         yield buffer, torch.tensor(i % 2)
+
+
+class Recordings:
+    """A dataset in torch's way, of ten clips each of 12 recordings, which the first pixel tells.
+
+    The recordings are of one class each; the first ``mixed`` of them have a clip in ten of the other.
+    """
+
+    def __init__(self, *, recordings: int = 12, mixed: int = 0, lacks: bool = False) -> None:
+        self.recordings, self.mixed, self.lacks = recordings, mixed, lacks
+
+    def __len__(self) -> int:
+        return 10 * self.recordings
+
+    def __getitem__(self, i: int) -> tuple[Any, int, str | None]:
+        recording, odd = i // 10, i % 10 == 0 and i // 10 < self.mixed
+        clip = torch.zeros(SHAPE, dtype=torch.uint8)
+        clip[0, 0, 0, 0] = recording
+        return clip, (recording + odd) % 2, None if self.lacks and i == 3 else f"recording {recording}"
+
+
+def plainly(count: int = 40, colour: bool = False) -> Iterator[tuple[Any, str]]:
+    """``clips`` with parameters as most functions have theirs."""
+    return clips(count=count, colour=colour)
+
+
+def labels(*, form: str) -> Iterator[tuple[Any, Any]]:
+    """Labels in a form that a user may have them in."""
+    pairs: dict[str, tuple[Any, Any]] = {
+        "truth": (False, True), "numpy-truth": (np.False_, np.True_), "bytes": (b"cat", b"dog"),
+        "numpy-bytes": (np.bytes_("cat"), np.bytes_("dog")), "whole": (0.0, np.float32(1)),
+        "rows": (np.array([0]), torch.tensor([[1]])),
+    }  # fmt: skip
+    return ((np.zeros(SHAPE, dtype=np.uint8), pairs[form][i % 2]) for i in range(20))
 
 
 def wrong(*, how: str) -> Iterator[Any]:
@@ -73,7 +110,8 @@ def _wrong_clip(how: str, clip: Any) -> Any:
 
 
 def _wrong_label(how: str, label: Any) -> Any:
-    return {"missing": None, "float": 0.5, "truth": True, "several": np.array([1, 2]), "mixed": "one"}.get(how, label)
+    labels = {"missing": None, "not-a-number": np.nan, "float": 0.5, "several": np.array([1, 2]), "mixed": "one"}
+    return labels.get(how, label)
 
 
 def one_class() -> Iterator[Any]:

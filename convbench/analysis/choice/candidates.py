@@ -8,8 +8,8 @@ from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from convbench.analysis.inference.arrays import Floats
-from convbench.analysis.quality.qualities import Quality, costs_of, fewest_clips, seed_table
+from convbench.analysis.inference.seed_table import SeedTable
+from convbench.analysis.quality.qualities import Quality, costs_of, seed_table
 from convbench.analysis.results import Group, Result
 from convbench.core.record import EAGER
 from convbench.core.traits import FP32
@@ -114,14 +114,9 @@ def rank(candidate: Candidate, name: CostName) -> tuple[float, float, float, str
     return (candidate.cost(name), candidate.cost("params"), candidate.cost("latency"), candidate.result.case.id)
 
 
-def by_seed(candidates: Sequence[Candidate]) -> Floats:
+def by_seed(candidates: Sequence[Candidate]) -> SeedTable:
     """The seed table of the candidates' qualities."""
     return seed_table([candidate.quality for candidate in candidates])
-
-
-def clips_of(candidates: Iterable[Candidate]) -> int:
-    """How many test clips the candidates' accuracies are shares of, at least."""
-    return fewest_clips(candidate.quality for candidate in candidates)
 
 
 def _unusable(quality: Quality, costs: Sequence[Result]) -> Why | None:

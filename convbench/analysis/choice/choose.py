@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from convbench.analysis.choice import stability
-from convbench.analysis.choice.candidates import Candidate, CostName, Excluded, by_seed, cheapest_each, clips_of
+from convbench.analysis.choice.candidates import Candidate, CostName, Excluded, by_seed, cheapest_each
 from convbench.analysis.choice.doubts import doubts, edge, fallible, nearest, ruled_out, why_none
 from convbench.analysis.choice.recommendation import (
     Ask,
@@ -60,13 +60,12 @@ LEAST_DF = 3.0
 class PoolComparison:
     """All k candidates of a pool compared with one another.
 
-    ``pool`` rises in cost; ``table`` (seeds, k) is what is to be high, which ``pairs`` compares; ``shown`` and ``out``
-    (k,) flag those shown to be within and beyond the margin; ``p`` is that of no difference at all.
+    ``pool`` rises in cost; ``pairs`` compares what is to be high; ``shown`` and ``out`` (k,) flag those shown to be
+    within and beyond the margin; ``p`` is that of no difference at all.
     """
 
     pool: Sequence[Candidate]
     ask: Ask
-    table: Floats
     pairs: Pairs
     shown: Flags
     out: Flags
@@ -139,10 +138,11 @@ def _pool(able: Sequence[Candidate], ask: Ask) -> list[Candidate]:
 
 
 def _comparison(pool: Sequence[Candidate], ask: Ask) -> PoolComparison:
-    table = by_seed(pool) - _price_of(pool, ask)
-    contrasts = pairs(table, clips_of(pool))
+    table = by_seed(pool).less(_price_of(pool, ask))
+    contrasts = pairs(table)
     within = shown_within(contrasts, ask.within, ask.error)
-    return PoolComparison(pool, ask, table, contrasts, within, ruled_out(contrasts, ask.within), effect.p_value(table))
+    out = ruled_out(contrasts, ask.within)
+    return PoolComparison(pool, ask, contrasts, within, out, effect.p_value(table.values))
 
 
 def _price_of(pool: Sequence[Candidate], ask: Ask) -> Floats:
@@ -236,12 +236,14 @@ def _replaceable(comparison: PoolComparison) -> NDArray[np.bool_]:
 
 
 def _binding(able: Sequence[Candidate], ask: Ask) -> tuple[CostName, ...]:
-    """The constraints of which each, relaxed alone, would change the pick or the best."""
+    """The constraints of which each, relaxed alone, would change the pick or the best; where none does and all
+    together do, all of them."""
     if not ask.constraints:
         return ()
     now = _outcome(able, ask)
     relaxed = {name: {k: v for k, v in ask.constraints.items() if k != name} for name in ask.constraints}
-    return tuple(name for name, rest in relaxed.items() if _outcome(able, replace(ask, constraints=rest)) != now)
+    binding = tuple(name for name, rest in relaxed.items() if _outcome(able, replace(ask, constraints=rest)) != now)
+    return binding or (tuple(ask.constraints) if _outcome(able, replace(ask, constraints={})) != now else ())
 
 
 def _outcome(able: Sequence[Candidate], ask: Ask) -> tuple[object, object]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.special import stdtr
 
-from convbench.analysis.choice.candidates import Candidate, Excluded, by_seed, clips_of
+from convbench.analysis.choice.candidates import Candidate, Excluded, by_seed
 from convbench.analysis.choice.recommendation import Constraints, Doubt, Reason
 from convbench.analysis.inference.arrays import Flags
 from convbench.analysis.inference.noninferior import ERROR, Pairs, p_of_gain, pairs
@@ -73,6 +73,7 @@ def doubts(pool: Sequence[Candidate], at: int, shown: bool, p: float, edge: bool
         "few-seeds": len(pick.quality.by_seed) < SURE_SEEDS,
         "collapses": fallible(pool)[at],
         "undertrained": any(_still_learning(candidate) for candidate in (pick, best)),
+        "known-clips": pick.quality.knows_test_clips,
     }
     return tuple(doubt for doubt, holding in holds.items() if holding)
 
@@ -97,7 +98,7 @@ def edge(best: Candidate, able: Sequence[Candidate], excluded: Sequence[Excluded
     if not smaller or max([*sizes, *tried]) > largest:
         return {}
     compared = [sizes[max(smaller)], best]
-    contrasts = pairs(by_seed(compared), clips_of(compared))
+    contrasts = pairs(by_seed(compared))
     gain, p = float(contrasts.gap[0, 1]), p_of_gain(contrasts, 0, 1)
     if p > ERROR or gain <= within:
         return {}

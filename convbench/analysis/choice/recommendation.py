@@ -24,7 +24,7 @@ GRADES: tuple[Grade, ...] = ("open", "provisional", "sure")
 """From the least to the most."""
 
 Reason = Literal["not-run", "no-sound-run", "few-seeds", "no-cost", "over-budget", "no-effect"]
-Doubt = Literal["not-shown", "no-effect", "edge", "few-seeds", "collapses", "undertrained"]
+Doubt = Literal["not-shown", "no-effect", "edge", "few-seeds", "collapses", "undertrained", "known-clips"]
 Constraints = Mapping[CostName, float]
 
 
@@ -101,11 +101,12 @@ class Recommendation:
     ``best`` is the highest mean within the budget. ``shortfall`` is how far the pick may be below the best at 95 %, and
     ``probability`` how likely it is within the margin. ``doubts`` are why a pick is not sure. ``ruled_out`` are shown
     to be more than the margin below another, ``passed_over`` are as good as the pick and cheaper and collapse more
-    often. ``binding`` are the constraints of which each, relaxed alone, changes the pick or the best. ``front`` is the
-    pick's probability of being on the front, ``stability`` that of being the cheapest within the margin. ``leading``
-    is, without a pick, what stands nearest to one: the cheapest, or nothing. ``trades`` are what models lose and gain
-    in the variants in which they were evaluated too, within the budget or not. ``unmeasured`` is the cost that was
-    asked for and that no candidate has; ``ask`` is then what was answered instead, of costs that they have.
+    often. ``binding`` are the constraints of which each, relaxed alone, changes the pick or the best, or without such
+    all that do together. ``front`` is the pick's probability of being on the front, ``stability`` that of being the
+    cheapest within the margin. ``leading`` is, without a pick, what stands nearest to one: the cheapest, or nothing.
+    ``trades`` are what models lose and gain in the variants in which they were evaluated too, within the budget or not.
+    ``unmeasured`` is the cost that was asked for and that no candidate has; ``ask`` is then what was answered instead,
+    of costs that they have.
     """
 
     task: str

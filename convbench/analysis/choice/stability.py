@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convbench.analysis.choice.candidates import Candidate, CostName, by_seed, clips_of
+from convbench.analysis.choice.candidates import Candidate, CostName, by_seed
 from convbench.analysis.inference.arrays import Flags, Floats
 from convbench.analysis.inference.dominance import probability
 from convbench.analysis.inference.two_way import fit
@@ -73,12 +73,12 @@ def quality_draws(pool: Sequence[Candidate], rng: np.random.Generator) -> Floats
     """Means (D, k) over the seeds that were run, at most 1: normal with the fit's covariance, each widened as its
     degrees of freedom ask (Student's t)."""
     table = by_seed(pool)
-    estimates = fit(table, clips_of(pool))
+    estimates = fit(table)
     has_noise = np.isfinite(estimates.noise)
     covariance = np.where(has_noise & has_noise[:, None], estimates.covariance, np.eye(len(has_noise)))
     values, vectors = np.linalg.eigh(covariance)
     normal = rng.standard_normal((DRAWS, len(values))) @ (vectors * np.sqrt(np.maximum(values, 0.0))).T
-    level = np.nanmean(table - estimates.mean)
+    level = np.nanmean(table.values - estimates.mean)
     wide = normal * np.sqrt(estimates.df / rng.chisquare(estimates.df, normal.shape))
     return np.asarray(np.minimum(level + estimates.mean + wide, 1.0))
 

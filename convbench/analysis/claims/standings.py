@@ -12,7 +12,7 @@ from convbench.analysis.claims.claim import Lacking, Number
 from convbench.analysis.claims.evidence import TRAIN, Evidence
 from convbench.analysis.claims.paired import MARGIN, Difference
 from convbench.analysis.inference.noninferior import Pairs, differences, pairs, shortfalls
-from convbench.analysis.quality.qualities import Quality, fewest_clips, seed_table
+from convbench.analysis.quality.qualities import Quality, seed_table
 from convbench.core.statistics import rate_interval
 from convbench.core.text import joined
 
@@ -95,7 +95,7 @@ def below(task: str, pool: Sequence[Quality], among: int | None = None) -> list[
     The bounds allow for its luck, as those of a pick do (``noninferior.differences``). None where the sound seeds are
     too few to tell.
     """
-    return _below(task, pool, pairs(seed_table(pool), fewest_clips(pool)), among)
+    return _below(task, pool, pairs(seed_table(pool)), among)
 
 
 def _below(task: str, pool: Sequence[Quality], contrasts: Pairs, among: int | None = None) -> list[Difference | None]:
@@ -114,7 +114,7 @@ def _ranked(qualities: Mapping[str, Quality]) -> list[Shortfall]:
     if len(qualities) < 2:
         return []
     pool = list(qualities.values())
-    contrasts = pairs(seed_table(pool), fewest_clips(pool))
+    contrasts = pairs(seed_table(pool))
     gaps, bounds = _below(pool[0].task, pool, contrasts), shortfalls(contrasts)
     return [
         Shortfall(

@@ -19,7 +19,8 @@ import numpy as np
 from scipy.special import stdtr, stdtrit
 
 from convbench.analysis.inference.arrays import Flags, Floats
-from convbench.analysis.inference.two_way import CLIPS, Fit, fit
+from convbench.analysis.inference.seed_table import SeedTable
+from convbench.analysis.inference.two_way import Fit, fit
 
 ERROR = 0.05
 ON_THE_CEILING = 0.1
@@ -56,16 +57,16 @@ class Pairs:
     own_df: Floats
 
 
-def pairs(by_seed: Floats, clips: int = CLIPS) -> Pairs:
-    """Comparisons of a table (seeds, k) of accuracies on so many clips, NaN where there is no sound run."""
-    k, runs = by_seed.shape[1], (~np.isnan(by_seed)).sum(axis=0).astype(float)
-    whole = fit(by_seed, clips)
+def pairs(table: SeedTable) -> Pairs:
+    """Comparisons of all that are in a table."""
+    k, runs = table.values.shape[1], table.observed.sum(axis=0).astype(float)
+    whole = fit(table)
     gap, error, df = _contrasts(whole)
     for pair in combinations(range(k), 2) if k <= FEW else ():
         at = np.ix_(pair, pair)
-        gap[at], error[at], df[at] = _contrasts(fit(by_seed[:, pair], clips))
+        gap[at], error[at], df[at] = _contrasts(fit(table.columns(pair)))
     own = np.sqrt(np.where(np.isfinite(whole.noise), whole.noise, 1.0) / np.maximum(runs, 1))
-    return Pairs(gap, error, df, *_room(by_seed, clips), runs, own, whole.df)
+    return Pairs(gap, error, df, *_room(table), runs, own, whole.df)
 
 
 def _contrasts(estimates: Fit) -> tuple[Floats, Floats, Floats]:
@@ -78,12 +79,12 @@ def _contrasts(estimates: Fit) -> tuple[Floats, Floats, Floats]:
     return estimates.mean - estimates.mean[:, None], np.where(has_noise & has_noise[:, None], error, np.inf), df
 
 
-def _room(by_seed: Floats, clips: int) -> tuple[Floats, Floats, Floats]:
+def _room(table: SeedTable) -> tuple[Floats, Floats, Floats]:
     """How far each configuration (k,) is below 1, by its own runs alone, with errors and degrees of freedom."""
-    runs = (~np.isnan(by_seed)).sum(axis=0)
+    runs, by_seed = table.observed.sum(axis=0), table.values
     spread = np.full(len(runs), np.inf)
     spread[runs > 1] = np.nanvar(by_seed[:, runs > 1], axis=0, ddof=1)
-    error = np.maximum(np.sqrt(spread / runs), LEAST_ERROR / clips)
+    error = np.maximum(np.sqrt(spread / runs), LEAST_ERROR / table.clips)
     return 1 - np.nanmean(by_seed, axis=0), error, np.maximum(runs - 1, 1).astype(float)
 
 

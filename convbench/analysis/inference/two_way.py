@@ -20,13 +20,8 @@ import numpy as np
 from scipy.special import fdtrc
 
 from convbench.analysis.inference.arrays import Flags, Floats
+from convbench.analysis.inference.seed_table import SeedTable
 from convbench.core.spread import Prior, fit_prior
-
-CLIPS = 1000
-"""Test clips of a run, where nothing else is said."""
-
-LEAST_SD = 0.5
-"""Of a run's accuracy, in test clips. That seeds gave the same number does not make it exact, of few clips least."""
 
 ROUNDS = 15
 
@@ -41,20 +36,18 @@ class Fit(NamedTuple):
     df: Floats
 
 
-def fit(by_seed: Floats, clips: int = CLIPS) -> Fit:
-    """The model on a table (seeds, k) of shares of so many clips, NaN where there is no sound run.
-
-    Each configuration has one run at least.
+def fit(table: SeedTable) -> Fit:
+    """The model on a table in which each configuration has one run at least.
 
     Where configurations share no seed, directly or through others, a seed is noise like any other.
     """
-    observed = ~np.isnan(by_seed)
-    values = np.where(observed, by_seed, 0.0)
+    observed = table.observed
+    values = np.where(observed, table.values, 0.0)
     paired = connected(observed)
-    noise, df = np.full(by_seed.shape[1], 1.0), np.zeros(by_seed.shape[1])
+    noise, df = np.full(values.shape[1], 1.0), np.zeros(values.shape[1])
     for _ in range(ROUNDS):
         _, _, residuals, left = _solve(values, observed, 1 / noise, paired)
-        before, (noise, df) = noise, moderated((residuals**2).sum(axis=0), left, clips)
+        before, (noise, df) = noise, moderated((residuals**2).sum(axis=0), left, table.least)
         if not np.isfinite(noise).all() or np.allclose(before, noise, rtol=1e-3):
             break
     weight = 1 / np.where(np.isfinite(noise), noise, 1.0)
@@ -92,12 +85,12 @@ def _solve(values: Floats, observed: Flags, weight: Floats, paired: bool) -> tup
     return mean, covariance, residuals, (observed - leverage).sum(axis=0)
 
 
-def moderated(squares: Floats, df: Floats, clips: int = CLIPS) -> tuple[Floats, Floats]:
-    """Variances (k,) and their degrees of freedom from sums of squares and those that were left."""
+def moderated(squares: Floats, df: Floats, least: Floats | float = 0.0) -> tuple[Floats, Floats]:
+    """Variances (k,), ``least`` or more, and their degrees of freedom from sums of squares and those that were left."""
     usable = df > 0.25
     if not usable.any():
         return np.full(len(squares), np.inf), np.full(len(squares), 1.0)
-    own = np.where(usable, np.maximum(squares / np.maximum(df, 1e-9), (LEAST_SD / clips) ** 2), np.nan)
+    own = np.where(usable, np.maximum(squares / np.maximum(df, 1e-9), least), np.nan)
     freedom = np.where(usable, df, 0.0)
     prior, common = _prior(own[usable], freedom[usable])
     weight = np.full(len(squares), prior)

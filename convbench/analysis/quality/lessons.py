@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 from convbench.analysis.quality.convergence import cut_short
 from convbench.analysis.results import typical
 from convbench.core import metrics
-from convbench.core.findings import DEAD_RUN, UNCONVERGED
+from convbench.core.findings import DEAD_RUN, TEST_CLIPS_KNOWN, UNCONVERGED
 from convbench.core.record import EAGER, Clip, Parts, Record, Training, Trial
 
 Budget = Literal["steps", "flops", "seconds"]
@@ -39,8 +39,8 @@ class Lesson:
     ``variant`` is how the trained model was run when it was evaluated, eager where nothing else was asked for.
 
     ``train`` is the accuracy on the training clips at the end, ``majority`` that of always naming the commonest class
-    of the ``clips`` test clips, ``expected`` what the best reader reaches under the control. A run that failed has no
-    curve.
+    of the ``clips`` test clips, ``expected`` what the best reader reaches under the control.
+    ``knows_test_clips`` says that some of these are among those it learned from. A run that failed has no curve.
     """
 
     architecture: Parts
@@ -57,6 +57,7 @@ class Lesson:
     clips: int = 1000
     expected: float | None = None
     variant: str = EAGER
+    knows_test_clips: bool = False
 
     @property
     def constant(self) -> float:
@@ -128,6 +129,7 @@ def _lesson(record: Record, parts: Parts, trial: Trial, rate: float) -> Lesson:
         headless(parts), record.case.clip, str(trial.task), trial.seed, rate, trial.control, flag,
         curve, train, majority, int(classes), int(typical(record, metrics.TEST_CLIPS) or 0) or Training().test_clips,
         typical(record, metrics.CONTROL_EXPECTED) or None, record.case.variant_name,
+        any(finding.code == TEST_CLIPS_KNOWN for finding in record.findings),
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from convbench.analysis.inference.arrays import Floats
+from convbench.analysis.inference.seed_table import SeedTable
 from convbench.analysis.quality.collapse import at_chance, fallen
 from convbench.analysis.quality.lessons import (
     Budget,
@@ -43,7 +43,8 @@ class Quality:
     ``by_rate`` is the mean validation accuracy of every rate tried, at the end of training: there a dead run counts
     with what it reached, a failed one as chance, so that a rate that kills runs cannot win by its survivors. ``train``
     is the mean training accuracy of the sound runs, at their end; ``clips`` are test clips, ``seconds`` those of one
-    training. ``several_places`` says that others of its task stand on another backbone or before another LSTM.
+    training. ``several_places`` says that others of its task stand on another backbone or before another LSTM, and
+    ``knows_test_clips`` that some of the test clips were learned from.
     """
 
     architecture: Parts
@@ -63,6 +64,7 @@ class Quality:
     seconds: float = 0.0
     variant: str = EAGER
     several_places: bool = False
+    knows_test_clips: bool = False
 
     @property
     def spread(self) -> float:
@@ -96,9 +98,14 @@ class Quality:
 
     @property
     def rate_edge(self) -> Literal["lowest", "highest"] | None:
-        """Whether the rate that was chosen is at an end of the grid: beyond it may be a better one."""
+        """Whether the rate that was chosen is at an end of the grid: beyond it may be a better one, unless that is
+        perfect."""
         rates = list(self.by_rate)
-        if len(rates) < 2 or self.learning_rate not in (rates[0], rates[-1]):
+        if (
+            len(rates) < 2
+            or self.by_rate.get(self.learning_rate) == 1
+            or self.learning_rate not in (rates[0], rates[-1])
+        ):
             return None
         return "lowest" if self.learning_rate == rates[0] else "highest"
 
@@ -142,15 +149,11 @@ def task_name(task: str, clip: Clip | None, several_clips: bool) -> str:
     return f"{task} on {clip}" if several_clips else task
 
 
-def seed_table(members: Sequence[Quality]) -> Floats:
-    """Test accuracies as a table (seeds, configurations), NaN where a run was not sound."""
+def seed_table(members: Sequence[Quality]) -> SeedTable:
+    """Test accuracies by seed, NaN where a run was not sound; of the fewest test clips that one of these has."""
     seeds = sorted({seed for quality in members for seed in quality.by_seed})
-    return np.array([[quality.by_seed.get(seed, np.nan) for quality in members] for seed in seeds], dtype=float)
-
-
-def fewest_clips(members: Iterable[Quality]) -> int:
-    """How many test clips the accuracies of these are shares of, at least."""
-    return min(quality.clips for quality in members)
+    values = [[quality.by_seed.get(seed, np.nan) for quality in members] for seed in seeds]
+    return SeedTable.of(values, min(quality.clips for quality in members))
 
 
 def costs_of(quality: Quality, results: Iterable[Result]) -> list[Result]:
@@ -196,7 +199,7 @@ def _quality(members: Sequence[Lesson], rates: Mapping[Model, float], budget: Bu
         by_rate=by_rate(members), chance=first.chance, majority=first.majority if first.classes else None,
         fallen=len(lost), clips=first.clips,
         seconds=statistics.fmean([lesson.seconds for lesson, _ in ended.values()] or [0.0]),
-        variant=first.variant,
+        variant=first.variant, knows_test_clips=any(lesson.knows_test_clips for lesson, _ in sound.values()),
     )  # fmt: skip
 
 

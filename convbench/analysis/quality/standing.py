@@ -10,7 +10,7 @@ from scipy.special import stdtrit
 
 from convbench.analysis.inference.effect import detectable
 from convbench.analysis.inference.noninferior import ERROR, pairs
-from convbench.analysis.quality.qualities import Quality, fewest_clips, seed_table
+from convbench.analysis.quality.qualities import Quality, seed_table
 
 
 class Standing(NamedTuple):
@@ -25,7 +25,7 @@ def standings(qualities: Sequence[Quality]) -> list[Standing]:
     sound = sorted((quality for quality in qualities if quality.by_seed), key=lambda quality: -(quality.mean or 0.0))
     if len(sound) < 2:
         return [Standing(quality, True) for quality in sound]
-    compared = pairs(seed_table(sound), fewest_clips(sound))
+    compared = pairs(seed_table(sound))
     gap, error, df = compared.gap[:, 0], compared.error[:, 0], compared.df[:, 0]
     tied = gap <= stdtrit(df, 1 - ERROR / 2) * error
     return [Standing(quality, bool(tied[i]) or i == 0) for i, quality in enumerate(sound)]
@@ -34,5 +34,5 @@ def standings(qualities: Sequence[Quality]) -> list[Standing]:
 def visible(qualities: Sequence[Quality]) -> float | None:
     """The difference in accuracy that these seeds show in four of five cases; None where they cannot say."""
     sound = [quality for quality in qualities if len(quality.by_seed) > 1]
-    least = detectable(pairs(seed_table(sound), fewest_clips(sound))) if len(sound) > 1 else float("nan")
+    least = detectable(pairs(seed_table(sound))) if len(sound) > 1 else float("nan")
     return least if np.isfinite(least) else None

@@ -8,10 +8,12 @@ from convbench.core import imports
 from convbench.core.errors import ConvbenchError
 
 
-def folder(path: str, task: str) -> Path:
-    """The folder at ``path``. Raises ConvbenchError where there is none."""
+def folder(path: str, task: str, or_file: str = "") -> Path:
+    """The folder at ``path``, or the file of that suffix. Raises ConvbenchError where there is none."""
     try:
         root = Path(path).expanduser()
+        if or_file and root.suffix == or_file and root.is_file():
+            return root
         fault = "" if root.is_dir() else "is a file" if root.exists() else "does not exist"
     except (OSError, ValueError, RuntimeError) as error:
         fault = f"cannot be a folder ({getattr(error, 'strerror', None) or error})"

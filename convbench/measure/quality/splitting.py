@@ -8,6 +8,9 @@ import numpy.typing as npt
 Indices = npt.NDArray[np.int64]
 SOURCES, CONTROLLED = 9, 10
 """Uses of random numbers: what goes to which split, and what a control takes away; the splits themselves are 1 to 3."""
+NO_LIMITS = (None, None, None)
+DRAWS = 100
+"""Of groups to splits, until every class is in each."""
 
 
 def random(seed: int, *use: int) -> np.random.Generator:
@@ -30,16 +33,35 @@ def stratified(
             parts, (members[2 * count :], members[:count], members[count : 2 * count]), strict=True
         ):
             part.append(indices)
-    train, val, test = (
-        rng.permutation(np.concatenate(part)[_evenly(part)[:limit]])
-        for part, limit in zip(parts, limits or (None, None, None), strict=True)
-    )
+    train, val, test = (_cut(part, limit, rng) for part, limit in zip(parts, limits or NO_LIMITS, strict=True))
     return train, val, test
+
+
+def grouped(
+    labels: Indices, groups: Indices, held_out: float, rng: np.random.Generator, limits: tuple[int, int, int]
+) -> tuple[Indices, Indices, Indices] | None:
+    """As ``stratified``, of whole groups, each taken for one of its commonest class: none has clips in two splits.
+
+    Where groups have clips of several classes another draw may have every class in each split; None where none has.
+    """
+    commonest = np.array([np.bincount(labels[groups == group]).argmax() for group in range(groups.max() + 1)])
+    for _ in range(DRAWS):
+        parts = [np.flatnonzero(np.isin(groups, chosen)) for chosen in stratified(commonest, held_out, rng)]
+        by_class = [[rng.permutation(part[labels[part] == number]) for number in np.unique(labels)] for part in parts]
+        if all(len(members) for part in by_class for members in part):
+            train, val, test = (_cut(part, limit, rng) for part, limit in zip(by_class, limits, strict=True))
+            return train, val, test
+    return None
 
 
 def balanced(count: int, classes: int, rng: np.random.Generator) -> Indices:
     """``count`` labels in random order, each class as often as any other or once more."""
     return rng.permutation(np.arange(count) % classes)
+
+
+def _cut(classes: list[Indices], limit: int | None, rng: np.random.Generator) -> Indices:
+    """So many clips of these classes at most, in random order."""
+    return rng.permutation(np.concatenate(classes)[_evenly(classes)[:limit]])
 
 
 def _evenly(classes: list[Indices]) -> Indices:

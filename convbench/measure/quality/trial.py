@@ -15,7 +15,7 @@ from torch import nn
 from convbench.core import metrics
 from convbench.core.record import Case, Choice, Clip, Finding, Metric, Parts, Protocol, Reading, Training, Trial
 from convbench.measure.counts.counted import macs_by_stage
-from convbench.measure.quality import controls, digits, verdict
+from convbench.measure.quality import controls, digits, repeats, verdict
 from convbench.measure.quality.data import Labelled, Splits
 from convbench.measure.quality.fit import Curve, Recipe, accuracy, fit, predictions
 from convbench.measure.quality.in_variant import accuracy_of, features_of, scores_of
@@ -52,6 +52,7 @@ def learn(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading | Fi
     assert trial.learning_rate is not None
     training = protocol.training
     splits = load(trial.task, case.clip, training, trial.seed)
+    yield from repeats.findings(splits)
     splits = controls.apply(trial.control, splits, trial.seed)
     headed = _headed(case, len(splits.classes))
     model = channels_last(_model(headed, trial, protocol))

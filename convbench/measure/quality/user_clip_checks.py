@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -36,15 +37,37 @@ def as_floats(pixels: Pixels) -> torch.Tensor:
 
 
 def label_of(label: Any, where: str) -> Label:
-    """A class as a plain int or text. Raises ConvbenchError where it is neither."""
-    plain = label.item() if isinstance(label, np.ndarray | np.generic | torch.Tensor) and _single(label) else label
-    if plain is None:
+    """A class as a plain int or text: a truth is text, bytes are, a whole float is an int. Raises ConvbenchError for
+    anything else."""
+    plain = _plain(label)
+    if plain is None or (isinstance(plain, float) and math.isnan(plain)):
         raise ConvbenchError(f"{where} has no label: give every clip the int or text that names its class")
-    if isinstance(plain, bool) or not isinstance(plain, int | str):
+    if not isinstance(plain, int | str):
+        advice = "of several classes one is to be named, as by argmax of a one-hot row" if _several(plain) else ""
+        advice = advice or "targets that are no classes are not learned here, so sort them into some first"
         raise ConvbenchError(
-            f"{where} has the label {str(plain)[:40]!r} ({type(plain).__name__}): a label is an int or text"
+            f"{where} has the label {str(plain)[:40]!r} ({type(plain).__name__}): a label is an int or text; {advice}"
         )
     return plain
+
+
+def group_of(group: Any) -> str | None:
+    """The name of a group, whatever it is told by."""
+    plain = _plain(group)
+    return None if plain is None else str(plain)
+
+
+def _plain(value: Any) -> Any:
+    plain = value.item() if isinstance(value, np.ndarray | np.generic | torch.Tensor) and _single(value) else value
+    if isinstance(plain, bool):
+        return str(plain)
+    if isinstance(plain, bytes):
+        return plain.decode(errors="replace")
+    return int(plain) if isinstance(plain, float) and plain.is_integer() else plain
+
+
+def _several(label: Any) -> bool:
+    return isinstance(label, list | tuple | set | np.ndarray | torch.Tensor)
 
 
 def _single(label: Any) -> bool:

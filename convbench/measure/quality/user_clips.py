@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,20 +15,22 @@ from convbench.core.errors import ConvbenchError
 from convbench.core.imports import import_path
 from convbench.core.record import Choice, Clip, Scalar, Training
 from convbench.measure.quality.data import Labelled, Splits
-from convbench.measure.quality.splitting import SOURCES, Indices, random, stratified
-from convbench.measure.quality.user_clip_checks import Label, Pixels, as_floats, checked, label_of
+from convbench.measure.quality.splitting import SOURCES, Indices, grouped, random, stratified
+from convbench.measure.quality.user_clip_checks import Label, Pixels, as_floats, checked, group_of, label_of
 
 LEAST_CLIPS = 6
 HELD_OUT = 0.15
-_PAIRS = "pairs of a clip (T, C, H, W) and its label, an int or text"
+_PAIRS = "pairs of a clip (T, C, H, W) and its label, an int or text; a third may name the recording"
 
 
 class Sample(NamedTuple):
-    """A clip to be had when it is asked for, (T, C, H, W) uint8 or float32, its class, and where it comes from."""
+    """A clip to be had when it is asked for, (T, C, H, W) uint8 or float32, its class, where it comes from, and the
+    name of what it shares with others, such as a recording."""
 
     frames: Callable[[], Pixels]
     label: Label
     where: str
+    group: str | None = None
 
 
 def from_function(choice: Choice, clip: Clip, training: Training, seed: int) -> Splits:
@@ -39,32 +41,51 @@ def from_function(choice: Choice, clip: Clip, training: Training, seed: int) -> 
     function = import_path(choice.name)
     if not callable(function):
         raise ConvbenchError(f"{choice.name} is a {type(function).__name__}: make it a function that yields {_PAIRS}")
-    pairs = _pairs(function, dict(choice.options), choice.name)
-    samples = [sample_of(frames, label, clip, f"{choice.name}, clip {i}") for i, (frames, label) in enumerate(pairs)]
+    items = _items(function, dict(choice.options), choice.name)
+    samples = [sample_of(item, clip, f"{choice.name}, clip {i}") for i, item in enumerate(items)]
     return split(samples, clip, training, seed, choice.name)
 
 
-def sample_of(frames: Any, label: Any, clip: Clip, where: str) -> Sample:
-    """A sample whose clip is in memory, checked."""
+def sample_of(item: Sequence[Any], clip: Clip, where: str) -> Sample:
+    """A sample whose clip is in memory, checked, from a clip, its label and the group where there is one."""
+    frames, label, *group = item
     name = label_of(label, where)
     pixels = checked(frames, clip, where)
-    return Sample(lambda: pixels, name, where)
+    return Sample(lambda: pixels, name, where, group_of(group[0]) if group else None)
 
 
 def split(samples: Sequence[Sample], clip: Clip, training: Training, seed: int, origin: str) -> Splits:
     """70 % of each class to train on, 15 % to validate and to test each, and no more than ``training`` asks for.
 
     A split that is asked to be shorter than there are classes has a clip of each all the same. Only clips that are used
-    are loaded. ``origin`` is where the clips come from, for what is said of them all. Raises ConvbenchError for one
-    class or too few clips of one.
+    are loaded. Clips of a group are all in one split. ``origin`` is where the clips come from, for what is said of them
+    all. Raises ConvbenchError for one class, or too few clips or groups of one.
     """
     classes = _classes(samples, origin)
     numbers = np.array([classes.index(sample.label) for sample in samples], dtype=np.int64)
     least = len(classes)  # more than the few clips that a plan is checked by, where there are many classes
     limits = (max(least, training.train_clips), max(least, training.val_clips), max(least, training.test_clips))
-    parts = stratified(numbers, HELD_OUT, random(seed, SOURCES), limits)
+    parts = _parts(samples, numbers, limits, random(seed, SOURCES), origin)
     train, val, test = map(partial(_gather, samples, numbers, clip), parts)
     return Splits(train, val, test, tuple(map(str, classes)))
+
+
+def _parts(
+    samples: Sequence[Sample], numbers: Indices, limits: tuple[int, int, int], rng: np.random.Generator, origin: str
+) -> tuple[Indices, Indices, Indices]:
+    ungrouped = next((sample for sample in samples if sample.group is None), None)
+    if ungrouped and all(sample.group is None for sample in samples):
+        return stratified(numbers, HELD_OUT, rng, limits)
+    if ungrouped:
+        raise ConvbenchError(f"{ungrouped.where} has no group, and others have: give every clip one, or none")
+    _, groups = np.unique([str(sample.group) for sample in samples], return_inverse=True)
+    parts = grouped(numbers, groups, HELD_OUT, rng, limits)
+    if parts is None:
+        raise ConvbenchError(
+            f"{origin} has no split of its {groups.max() + 1} groups in which every class is in all three parts: each "
+            "class needs clips of three groups at least"
+        )
+    return parts
 
 
 def _gather(samples: Sequence[Sample], numbers: Indices, clip: Clip, chosen: Indices) -> Labelled:
@@ -89,12 +110,12 @@ def _classes(samples: Sequence[Sample], origin: str) -> list[Label]:
     return sorted(counts)
 
 
-def _pairs(function: Callable[..., Any], options: Mapping[str, Scalar], name: str) -> Iterator[tuple[Any, Any]]:
+def _items(function: Callable[..., Any], options: Mapping[str, Scalar], name: str) -> Iterator[Sequence[Any]]:
     count = 0
     for count, pair in enumerate(_called(function, options, name), start=1):
-        if not isinstance(pair, tuple | list) or len(pair) != 2:
+        if not isinstance(pair, tuple | list) or len(pair) not in {2, 3}:
             raise ConvbenchError(f"{name}: item {count - 1} is a {_described(pair)}: yield {_PAIRS}")
-        yield pair[0], pair[1]
+        yield pair
     if not count:
         raise ConvbenchError(f"{name} yields no clip: yield {_PAIRS}")
 
@@ -103,6 +124,8 @@ def _called(function: Callable[..., Any], options: Mapping[str, Scalar], name: s
     count = 0
     try:
         items = function(**options)
+        if not isinstance(items, Iterable) and isinstance(items, Sized) and hasattr(items, "__getitem__"):
+            items = map(items.__getitem__, range(len(items)))
         if not isinstance(items, Iterable):
             raise ConvbenchError(f"{name} returned {type(items).__name__}: make it a generator that yields {_PAIRS}")
         for item in items:

@@ -1,4 +1,5 @@
-"""The user's clips in a folder of .npz files: ``clip`` and ``label`` in each, or ``clips`` and ``labels``."""
+"""The user's clips in a folder of .npz files: ``clip`` and ``label`` in each, or ``clips`` and ``labels``; with a
+``group``, or ``groups``, where clips share a recording."""
 
 from __future__ import annotations
 
@@ -35,9 +36,9 @@ UNREADABLE = (
 
 @tasks.register("npz-folder")
 def npz_folder(clip: Clip, training: Training, seed: int, *, path: str) -> Splits:
-    """Your clips in the .npz files of a folder: clip and label in each file, or clips and labels."""
-    root = folder(path, "npz-folder")
-    files = [file for file in entries(root) if file.suffix == ".npz"]
+    """Your clips in the .npz files of a folder, or in one file: clip and label in each, or clips and labels."""
+    root = folder(path, "npz-folder", or_file=".npz")
+    files = [entry for entry in ([root] if root.is_file() else entries(root)) if entry.suffix == ".npz"]
     if not files:
         raise ConvbenchError(f"{root} has no .npz file: save clips there with numpy.savez(file, clip=..., label=...)")
     samples = [sample for file in files for sample in _samples(file, clip)]
@@ -47,19 +48,22 @@ def npz_folder(clip: Clip, training: Training, seed: int, *, path: str) -> Split
 def _samples(file: Path, clip: Clip) -> Iterator[Sample]:
     arrays = _arrays(file)
     if {"clip", "label"} <= arrays.keys():
-        yield sample_of(arrays["clip"], arrays["label"], clip, str(file))
+        yield sample_of([arrays[key] for key in ("clip", "label", "group") if key in arrays], clip, str(file))
         return
     if not {"clips", "labels"} <= arrays.keys():
         raise ConvbenchError(
             f"{file} holds {', '.join(sorted(arrays)) or 'nothing'}: save clip and label, or clips and labels, in it"
         )
-    clips, labels = arrays["clips"], arrays["labels"]
-    if labels.ndim != 1 or clips.ndim < 1 or len(clips) != len(labels):
-        raise ConvbenchError(
-            f"{file} has clips of shape {clips.shape} and labels of shape {labels.shape}: save as many labels as clips"
-        )
-    for i, (frames, label) in enumerate(zip(clips, labels, strict=True)):
-        yield sample_of(frames, label, clip, f"{file}, clip {i}")
+    clips = arrays["clips"]
+    named = [arrays[key] for key in ("labels", "groups") if key in arrays]
+    for names in named:
+        if clips.ndim < 1 or names.shape not in {(len(clips),), (len(clips), 1)}:
+            raise ConvbenchError(
+                f"{file} has clips of shape {clips.shape} and labels or groups of shape {names.shape}: save one of "
+                "each a clip (of one-hot labels their argmax)"
+            )
+    for i, item in enumerate(zip(clips, *named, strict=True)):
+        yield sample_of(item, clip, f"{file}, clip {i}")
 
 
 def _arrays(file: Path) -> dict[str, np.ndarray[Any, Any]]:

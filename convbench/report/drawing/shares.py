@@ -8,9 +8,9 @@ from matplotlib.axes import Axes as MplAxes
 
 from convbench.analysis.quality.qualities import Quality
 from convbench.report.drawing.style import GRID, MUTED, TEXT
+from convbench.report.words.numbers import APART
 
 TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
-APART = 0.02
 
 
 def share_axis(axes: MplAxes, title: str) -> None:

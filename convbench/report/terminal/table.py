@@ -30,6 +30,7 @@ from convbench.core.text import inside, one_line
 from convbench.report.words import names, units
 from convbench.report.words.findings import failure
 from convbench.report.words.names import around_reducer, threads_of
+from convbench.report.words.numbers import APART
 
 
 class Column(NamedTuple):
@@ -119,8 +120,9 @@ def _tried(record: Record) -> str:
         where, what = typical(record, metrics.WHERE_R2), typical(record, metrics.WHAT_ACCURACY)
         return f"where R² {_share(where, 1)}, what accuracy {_share(what)}"
     classes = typical(record, metrics.CLASSES)
-    chance = 1 / classes if classes else None
-    return f"test accuracy {_share(typical(record, metrics.TEST_ACCURACY))}, chance {_share(chance)}"
+    chance, majority = 1 / classes if classes else None, typical(record, metrics.MAJORITY) or 0.0
+    text = f"test accuracy {_share(typical(record, metrics.TEST_ACCURACY))}, chance {_share(chance)}"
+    return f"{text}, the commonest class {_share(majority)}" if chance and majority - chance > APART else text
 
 
 def _share(value: float | None, scale: int = 100) -> str:

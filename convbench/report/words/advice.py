@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from convbench.analysis.choice.by_task import common
-from convbench.analysis.choice.candidates import Candidate, Excluded, Why, clips_of
+from convbench.analysis.choice.candidates import Candidate, Excluded, Why
 from convbench.analysis.choice.recommendation import Doubt, NextBetter, Recommendation
 from convbench.analysis.costs.ranking import factors_over
 from convbench.analysis.quality.qualities import Quality
@@ -23,7 +23,17 @@ from convbench.report.words.abstention import abstention, extend
 from convbench.report.words.decision import Step, command
 from convbench.report.words.findings import failure
 from convbench.report.words.names import advisable, around, configuration, model
-from convbench.report.words.numbers import accuracy, amount, cheapest, costs, likely, limit_name, percent, points
+from convbench.report.words.numbers import (
+    accuracy,
+    amount,
+    chance,
+    cheapest,
+    costs,
+    likely,
+    limit_name,
+    percent,
+    points,
+)
 
 WHY: Mapping[Why, str] = {
     "dead": "most runs learnt nothing or collapsed",
@@ -40,6 +50,7 @@ DOUBTS: Mapping[Doubt, str] = {
     "few-seeds": "fewer than 3 sound seeds",
     "collapses": "its runs collapse more often than those of others",
     "undertrained": "at least half of the runs of it or of the best were still learning: train longer",
+    "known-clips": "test clips are among those learned from, so that its accuracy is too good",
 }
 NO_HEAD = "a whole model of your own has no head that could be exchanged for a task's"
 LISTED = 6
@@ -101,9 +112,8 @@ def not_run(run: RunDescription, results: Sequence[Result], directory: str) -> s
 
 
 def _worth(pick: Candidate, answer: Recommendation) -> str:
-    chance = f" (chance {percent(pick.quality.chance)})" if pick.quality.chance else ""
     often = f" {_fails(pick.quality)}." if pick.quality.collapsed else ""
-    return f"Accuracy {accuracy(pick)}{chance}; {costs(pick.result, answer)}.{often}"
+    return f"Accuracy {accuracy(pick)}{chance(pick.quality)}; {costs(pick.result, answer)}.{often}"
 
 
 def _why(answer: Recommendation) -> str:
@@ -178,7 +188,7 @@ def _settle(answer: Recommendation) -> str:
     names = _models(settle.candidates)
     if settle.seeds is None:
         margin = points(answer.ask.within)
-        clips = clips_of(settle.candidates)
+        clips = min(candidate.quality.clips for candidate in settle.candidates)
         more = f", or bring more clips: each run is tested on {clips}" if clips < FEW_CLIPS else ""
         return f"A hundred more seeds would not tell {names} apart by {margin}: ask for a wider margin{more}."
     took = f", about {units.seconds(settle.seconds)} of training" if settle.seconds else ""
@@ -195,7 +205,7 @@ def _binding(answer: Recommendation) -> str:
         return "No limit binds: each could be lifted without changing this."
     bounds = ((answer.ask.metrics[name], limits[name]) for name in answer.binding)
     text = joined([f"{limit_name(metric)} of {amount(metric, value)}" for metric, value in bounds])
-    without = "it" if len(answer.binding) == 1 else "one of them"
+    without = "it" if len(answer.binding) == 1 else "them"
     return f"Binding: the {text}; without {without} the answer would change."
 
 

@@ -229,6 +229,14 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
     ),
     codes.DEAD_RUN: _dead,
     codes.UNCONVERGED: _unconverged,
+    codes.TEST_CLIPS_KNOWN: lambda d: (
+        f"{d['known']:,} of {counted(d['clips'], 'test clip')} are among those that it learned from or was chosen by, "
+        "pixel by pixel: its accuracy is too good. Leave repeats out, or name the recording of each clip."
+    ),
+    codes.CLIPS_OF_TWO_LABELS: lambda d: (
+        f"{counted(d['clips'], 'clip')} of its task, pixel by pixel the same, have several labels: no model can tell "
+        "which is asked for. Look at the labels."
+    ),
     codes.FOLDS_INTO_LSTM: _folds,
     codes.LOW_RANK: _low_rank,
     codes.GRAPH_BREAKS: lambda d: f"Graph breaks: {_list(d['reasons'])}.",

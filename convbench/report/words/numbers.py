@@ -21,6 +21,8 @@ _CHEAPEST: Mapping[CostName, str] = {
 TIE = units.percent(MARGIN - 1)
 """``10 %``: less than that is no difference between two processes."""
 TOO_FEW_SEEDS = "With so few seeds in common no two configurations can be told apart."
+APART = 0.02
+"""The share of the commonest class is told where it is so much more than chance."""
 LIMITS: Mapping[CostName, str] = {"latency": "latency", "flops": "FLOPs"}
 """Limits that are not called by their metric's title."""
 
@@ -34,6 +36,15 @@ def points(share: float) -> str:
     """``1.3 points``, of accuracy."""
     number = f"{100 * abs(share):.1f}"
     return f"{number} {'point' if number == '1.0' else 'points'}"
+
+
+def chance(quality: Quality) -> str:
+    """`` (chance 50.0 %)``, and what always naming the commonest class reaches where that is clearly more."""
+    if not quality.chance:
+        return ""
+    more = quality.majority is not None and quality.majority - quality.chance > APART
+    commonest = f", the commonest class alone {percent(quality.majority or 0.0)}" if more else ""
+    return f" (chance {percent(quality.chance)}{commonest})"
 
 
 def signed(share: float) -> str:

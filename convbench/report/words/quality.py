@@ -15,7 +15,7 @@ from convbench.analysis.results import Result
 from convbench.core.text import counted
 from convbench.report.words import advice
 from convbench.report.words.names import configuration, parts_name
-from convbench.report.words.numbers import TOO_FEW_SEEDS, mean, percent, points
+from convbench.report.words.numbers import TOO_FEW_SEEDS, chance, mean, percent, points
 
 PROBE = (
     "Linear read-outs of untrained features say what can be read there, not what training would reach: with a trained "
@@ -46,7 +46,7 @@ def task(qualities: Sequence[Quality]) -> list[str]:
         return ["No run was sound: every one collapsed or failed."]
     best, *rest = (standing.quality for standing in ranked)
     tied = [configuration(standing.quality) for standing in ranked[1:] if standing.tied]
-    texts = [f"Highest mean test accuracy: {configuration(best)}, {accuracy(best)}{_chance(best)}."]
+    texts = [f"Highest mean test accuracy: {configuration(best)}, {accuracy(best)}{chance(best)}."]
     if tied:
         more = f" and {len(tied) - 6} more" if tied[6:] else ""
         texts.append(f"Statistically tied with it: {'; '.join(tied[:6])}{more}.")
@@ -93,10 +93,6 @@ def probed(probes: Sequence[LinearProbe]) -> list[str]:
 def over_seeds(by_seed: Mapping[int, float]) -> float:
     """What a linear read-out finds, as the mean over seeds; below all others where it found nothing."""
     return statistics.fmean(by_seed.values()) if by_seed else -math.inf
-
-
-def _chance(quality: Quality) -> str:
-    return f" (chance {percent(quality.chance)})" if quality.chance else ""
 
 
 def _power(qualities: Sequence[Quality]) -> str:

@@ -1,0 +1,50 @@
+"""What configurations reached from each seed, and how little their runs may be taken to differ."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from convbench.analysis.inference.arrays import Flags, Floats
+
+CLIPS = 1000
+"""Test clips of a run, where nothing else is said."""
+
+LEAST_SD, MOST_SD = 0.5, 1.5
+"""Of a run's accuracy, in test clips: it varies by the binomial draw of its clips at least, within these.
+
+Accuracies of few clips are so coarse that a few seeds agree by luck, which says that they are exact. Of many the runs
+themselves say how much they vary: less than the draw makes them, since the clips of a seed are the same for all."""
+
+
+class SeedTable(NamedTuple):
+    """Accuracies as a table (seeds, k) of k configurations, NaN where there is no sound run; ``clips`` are the test
+    clips of a run, and ``least`` (k,) the variance that a run has at least."""
+
+    values: Floats
+    clips: int
+    least: Floats
+
+    @classmethod
+    def of(cls, accuracies: ArrayLike, clips: int = CLIPS) -> SeedTable:
+        """The table of these accuracies."""
+        values = np.asarray(accuracies, dtype=float)
+        share = np.nanmean(values, axis=0)
+        sd = np.sqrt(np.maximum(clips * share * (1 - share), 0.0))
+        return cls(values, clips, (np.clip(sd, LEAST_SD, MOST_SD) / clips) ** 2)
+
+    @property
+    def observed(self) -> Flags:
+        """Which runs are sound (seeds, k)."""
+        return ~np.isnan(self.values)
+
+    def less(self, price: Floats) -> SeedTable:
+        """The table with as much taken from each configuration as it costs (k,)."""
+        return self._replace(values=self.values - price)
+
+    def columns(self, which: tuple[int, ...]) -> SeedTable:
+        """The table of some configurations."""
+        chosen = list(which)
+        return self._replace(values=self.values[:, chosen], least=self.least[chosen])
