@@ -274,6 +274,13 @@ def test_a_trace_is_found_by_its_case(run):
     path = place(run, EAGER).trace
     for name in (EAGER.id, "*/eager/inference/cpu", "inference", str(path)):
         assert profiles.find_trace(name, [run]) == path
+    assert profiles.find_trace(f"{path.parent}/", []) == path
+
+
+def test_a_run_that_is_named_in_a_cases_place_is_asked(run):
+    """It was said to have no profile of that name."""
+    with pytest.raises(ConvbenchError, match="names 2 profiles"):
+        profiles.find_trace(str(run), [])
 
 
 @pytest.mark.parametrize(("name", "message"), [("nothing", "no profile of 'nothing'"), ("conv", "names 2 profiles")])
@@ -337,6 +344,18 @@ def test_tensorboard_says_what_is_missing(run, tmp_path, monkeypatch):
         server.listen()
         with pytest.raises(ConvbenchError, match="is in use"):
             viewer.start(run, server.getsockname()[1])
+
+
+@pytest.mark.parametrize("folder", ["", profiles.PROFILES])
+def test_a_tensorboard_that_does_not_start_says_what_it_said(run, folder, tmp_path, monkeypatch):
+    """An address was printed that nobody served. TensorBoard's own users name the folder of the traces."""
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho 'ImportError: no builder' >&2\nexit 1\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(viewer.sys, "executable", str(python))
+    monkeypatch.setattr(viewer, "find_spec", lambda _: object())
+    with pytest.raises(ConvbenchError, match=r"^TensorBoard has ended with exit code 1: ImportError: no builder$"):
+        viewer.start(run / folder, 0)
 
 
 def test_the_report_lays_a_model_s_variants_side_by_side(run, tmp_path):
