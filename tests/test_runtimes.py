@@ -34,6 +34,7 @@ from convbench.measure.quality.data import Labelled
 from convbench.measure.quality.in_variant import accuracy_of, scores_of
 from convbench.models.network import build
 from convbench.models.runtimes import export_error, onnx_file, ort
+from convbench.models.runtimes.example import _named, example
 from convbench.models.runtimes.int8 import calibration_clips
 from convbench.models.runtimes.ov import OpenVino
 from convbench.models.subject import Subject, assemble, transform
@@ -242,6 +243,28 @@ def test_another_visit_finds_what_one_has_exported(tmp_path: Path, monkeypatch: 
 def test_a_users_model_with_keyword_inputs_and_a_dict_of_outputs_is_run_by_a_runtime(name: str) -> None:
     readings = opened(case(*CASES[name], architecture=own("Keyed", "keyed_inputs"), clip=SMALL))
     assert readings["parity_largest"] < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("named", "inputs", "outputs"),
+    [
+        (FC, ("input",), ("output", "next_state_0", "next_state_1")),
+        (own("Judging"), ("input",), ("output_0", "output_1")),
+        (own("Keyed", "keyed_inputs"), ("input_frames", "input_scale"),
+         ("output_scores", "output_state_0", "output_state_1")),
+    ],
+    ids=["ours", "two tensors", "keywords"],
+)  # fmt: skip
+def test_what_a_runtime_is_given_and_returns_has_the_models_own_names(
+    named: Parts | Whole, inputs: tuple[str, ...], outputs: tuple[str, ...]
+) -> None:
+    """The value of an actor and critic was called next_state_0; of two keywords nobody could tell which is which."""
+    call = example(assemble(case(architecture=named, clip=SMALL), 0))
+    assert (call.names, call.outputs) == (inputs, outputs)
+
+
+def test_names_that_would_be_alike_are_numbers() -> None:
+    assert _named("input", {"a b": torch.zeros(1), "a-b": torch.zeros(1)}) == ("input_0", "input_1")
 
 
 def test_what_needs_later_frames_is_compared_with_eagers_stream_only() -> None:
@@ -685,6 +708,33 @@ def test_a_model_that_torchs_inference_mode_refuses_is_handed_over(tmp_path: Pat
     versioned = case(architecture=own("Versioned"), clip=SMALL)
     _, parity = hand_over(versioned, 0, tmp_path / "model.onnx", None, {}, exporter="torchscript")
     assert parity.largest == 0
+
+
+def test_a_model_that_is_handed_over_is_checked_on_another_clip_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A branch that the exporter has frozen was handed over as no different from eager."""
+    skip_without_extra(CASES["onnxruntime"])
+    import exported_models
+
+    branching = case(architecture=own("Branching"), clip=SMALL)
+    firsts = [float(assemble(branching, seed).inputs.args[0].flatten()[0]) for seed in (0, 1)]
+    monkeypatch.setattr(exported_models, "SEEN", sum(firsts) / 2)
+    with pytest.raises(CaseFailed, match="on another clip"):
+        hand_over(branching, 0, tmp_path / "model.onnx", None, {}, exporter="torchscript")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_a_model_that_is_random_in_eager_too_is_handed_over_without_a_parity(trained: bool, tmp_path: Path) -> None:
+    """It was measured, and then refused as another model."""
+    skip_without_extra(CASES["onnxruntime"])
+    noisy, weights = case(architecture=own("Noisy"), clip=SMALL), tmp_path / "trained.pt"
+    torch.save({"scale": torch.tensor(3.0)}, weights)
+    files, parity = hand_over(
+        noisy, 0, tmp_path / "model.onnx", weights if trained else None, {}, exporter="torchscript"
+    )
+    assert (files[0].exists(), parity) == (True, None)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,28 @@ def keyed_inputs(clip):
     return {"frames": frames, "scale": torch.rand(1)}
 
 
+class Judging(nn.Module):
+    """An actor and its critic: what it would do, and what that is worth."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.actor, self.critic = nn.Linear(48, 5), nn.Linear(48, 1)
+
+    def forward(self, clip):
+        return self.actor(clip.flatten(2)), self.critic(clip.flatten(2))
+
+
+class Noisy(nn.Module):
+    """Adds what nobody can foresee."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, clip):
+        return clip + self.scale * torch.randn_like(clip)
+
+
 class Branching(nn.Module):
     """Decides in Python by what it sees: a trace keeps the branch that was taken."""
 
