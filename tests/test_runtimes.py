@@ -337,6 +337,11 @@ def test_the_last_answer_of_a_stream_is_the_clips_where_a_model_answers_once_a_c
         ),
         (case(Choice("int8"), Choice("openvino")), re.escape("use int8(method=static)+openvino")),
         (case(Choice("half", (("dtype", "bf16"),)), Choice("onnxruntime")), "no bfloat16"),
+        (
+            case(Choice("openvino"), architecture=own("Lowered", "lowered"), clip=SMALL),
+            "numpy's arrays, which have no bfloat16",
+        ),
+        (case(Choice("openvino"), architecture=own("Turning"), clip=SMALL), "complex numbers, which ONNX has not"),
         (case(Choice("tensorrt")), "NVIDIA GPUs only"),
     ],
 )

@@ -34,6 +34,25 @@ class Judging(nn.Module):
         return self.actor(clip.flatten(2)), self.critic(clip.flatten(2))
 
 
+class Lowered(Judging):
+    """Computes in bfloat16, as its inputs are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bfloat16()
+
+
+def lowered(clip):
+    return torch.randn(clip.batch, clip.frames, clip.channels, clip.height, clip.width).bfloat16()
+
+
+class Turning(nn.Module):
+    """Returns complex numbers."""
+
+    def forward(self, clip):
+        return torch.fft.rfft(clip)
+
+
 class Noisy(nn.Module):
     """Adds what nobody can foresee."""
 

@@ -16,6 +16,7 @@ from convbench.core.errors import CaseFailed
 from convbench.core.metrics import OTHER
 from convbench.core.record import STAGES, Case, Parts
 from convbench.models.deployment import ASIDE, Example
+from convbench.models.runtimes import structure
 from convbench.models.runtimes.export_error import reason
 from convbench.models.runtimes.quiet import quiet
 
@@ -31,6 +32,10 @@ def write(flat: nn.Module, example: Example, folder: Path, exporter: Exporter, o
     import onnx
 
     path = folder / FILE
+    if any(tensor.is_complex() for tensor in (*example.tensors, *structure.row(example.output))):
+        raise CaseFailed(
+            "error", "takes or returns complex numbers, which ONNX has not: let it be those of torch.view_as_real"
+        )
     try:
         with quiet():
             torch.onnx.export(
