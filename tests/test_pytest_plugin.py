@@ -44,8 +44,9 @@ def user(pytester, monkeypatch):
 
 
 def test_cases_are_benchmarked_and_nothing_else_is_run(user, pytester):
+    """Where warnings are errors, as in many a project, importing fvcore failed each case."""
     pytester.makepyfile(test_speed=SPEED)
-    done = user("--benchmark-only", "--benchmark-json=out.json", "--strict-markers")
+    done = user("--benchmark-only", "--benchmark-json=out.json", "--strict-markers", "-W", "error")
     done.assert_outcomes(passed=1, skipped=1)
     (benchmark,) = json.loads((pytester.path / "out.json").read_text())["benchmarks"]
     assert benchmark["name"] == "test_speed[conv/gap/32/lstm8/1x2x3x8x8/eager/inference/cpu]"
@@ -69,8 +70,9 @@ def test_what_changes_the_process_or_cannot_run_here_is_skipped(user, pytester, 
 
 
 def test_a_case_is_called_and_not_timed_where_benchmarks_are_disabled(user, pytester):
-    pytester.makepyfile(test_speed=SPEED)
-    pytester.makefile(".yaml", tiny=SUITE.replace("max_time: 0.02", "max_time: 300"))
+    """A suite of plain data, as ``convbench.run`` takes it, was a traceback of pathlib."""
+    data = {"matrix": {"reducer": ["gap", "gmp"], "clip": "1x2x3x8x8", "rnn": "lstm8"}, "protocol": {"max_time": 300}}
+    pytester.makepyfile(test_speed=SPEED.replace('"tiny.yaml"', repr(data)))
     done = user("--benchmark-disable", "-k", "not other")
     done.assert_outcomes(passed=1, deselected=1)
 
@@ -107,6 +109,7 @@ def test_an_export_of_the_same_machine_is_compared_without_a_warning(user, pytes
             "missing a required argument: 'suite': write it as @pytest.mark.convbench(suite, ",
         ),
         ('@pytest.mark.convbench("quality", only="*seed=0*")', "its cases are trainings, which are not timed"),
+        ('@pytest.mark.convbench(["tiny.yaml"])', "is no suite: name a file or one that ships, or give plain data"),
         ('@pytest.mark.convbench("tiny.yaml", onyl="gap")', "got an unexpected keyword argument 'onyl': write it as"),
     ],
 )
@@ -114,7 +117,9 @@ def test_a_mistake_is_one_message(user, pytester, test, message):
     pytester.makepyfile(test_speed=f"import pytest\n{test}\ndef test_speed(case_benchmark): case_benchmark()")
     done = user("--benchmark-only")
     assert done.ret != 0
-    assert message in done.stdout.str() + done.stderr.str()
+    text = done.stdout.str() + done.stderr.str()
+    assert message in text
+    assert "pytest_plugin.py" not in text  # as in a traceback
 
 
 def test_on_a_gpu_a_call_lasts_until_the_device_is_done(monkeypatch):

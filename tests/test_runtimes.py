@@ -7,6 +7,7 @@ import math
 import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import sha256
@@ -34,6 +35,7 @@ from convbench.measure.quality.data import Labelled
 from convbench.measure.quality.in_variant import accuracy_of, scores_of
 from convbench.models.network import build
 from convbench.models.runtimes import export_error, onnx_file, ort
+from convbench.models.runtimes.deploy import _Folder
 from convbench.models.runtimes.example import _named, example
 from convbench.models.runtimes.int8 import calibration_clips
 from convbench.models.runtimes.ov import OpenVino
@@ -221,6 +223,17 @@ def test_a_gpus_provider_that_the_build_lacks_names_the_build(variant: str, prov
 def test_versions_of_a_runtime_are_in_the_fingerprint(name: str) -> None:
     packages = traits.packages([case(*CASES[name])])
     assert {"onnx", CASES[name][-1].name} <= set(packages)
+
+
+def test_the_folder_of_an_export_goes_with_its_model_and_without_a_warning() -> None:
+    """Where warnings are errors, as in many a project's tests, each case of a runtime failed."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        folder = _Folder()
+        path = Path(folder.path)
+        assert path.is_dir()
+        del folder
+    assert (path.exists(), told) == (False, [])
 
 
 def test_another_visit_finds_what_one_has_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,6 @@ from math import isqrt, prod
 from typing import Any
 
 import torch
-from fvcore.nn import jit_handles
 from torch import nn
 from torch.jit._trace import _get_trace_graph
 
@@ -31,6 +30,10 @@ from convbench.models.stages import Roots, stage_roots
 from convbench.models.subject import Subject
 from convbench.models.values import tensors
 from convbench.models.weights import nodes
+
+with warnings.catch_warnings():  # it scripts functions as it is imported; to many a project's tests warnings are errors
+    warnings.simplefilter("ignore")
+    from fvcore.nn import jit_handles
 
 Values = list[Any]
 Cost = Callable[[Values, Values], Any]
