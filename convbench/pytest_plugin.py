@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Mistake = pytest.Collector.CollectError
 """What pytest shows of a mistake in a marker: its sentence, without a traceback."""
 MARKER = "convbench(suite, only=(), skip=(), device='auto'): run a test for every case of a suite"
+BENCHMARK = "pytest-benchmark: pip install 'convbench[pytest]', or leave out -p no:benchmark"
 COUNTS = ("params", "macs")
 """What stands beside a case's times, where it can be counted."""
 EXPORTED = "convbench"
@@ -40,6 +41,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test for each case of the marker's suite: a path from the test file or the root, a shipped name, or data."""
     if "case_benchmark" not in metafunc.fixturenames:
         return
+    if not metafunc.config.pluginmanager.hasplugin("benchmark"):
+        raise Mistake(f"{metafunc.definition.nodeid}: case_benchmark needs {BENCHMARK}")
     marker = metafunc.definition.get_closest_marker("convbench")
     if marker is None:
         raise Mistake(f"{metafunc.definition.nodeid}: case_benchmark needs @pytest.mark.convbench with a suite")

@@ -122,6 +122,13 @@ def test_a_mistake_is_one_message(user, pytester, test, message):
     assert "pytest_plugin.py" not in text  # as in a traceback
 
 
+def test_without_pytest_benchmark_its_extra_is_named(user, pytester):
+    """It was "fixture 'benchmark' not found", of a file of ours."""
+    pytester.makepyfile(test_speed=SPEED)
+    done = user("-p", "no:benchmark")
+    assert "case_benchmark needs pytest-benchmark: pip install 'convbench[pytest]'" in done.stdout.str()
+
+
 def test_on_a_gpu_a_call_lasts_until_the_device_is_done(monkeypatch):
     import torch
 
