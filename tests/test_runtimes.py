@@ -47,6 +47,7 @@ CLIP = Clip(2, 3, 3, 8, 8)
 SMALL = Clip(2, 3, 3, 4, 4)
 QUICK = Protocol(max_warmup=0.0, max_time=0.0, min_samples=1)
 FC = Parts(Choice("conv", (("channels", 4),)), Choice("fc"), 6, Recurrent(hidden=5))
+PROJECTED = replace(FC, rnn=Recurrent(hidden=5, proj_size=2))
 ENGINES = [plugin.name for plugin in variants if plugin.declared and plugin.declared.last]
 TORCHSCRIPT, STATIC = (("exporter", "torchscript"),), (("method", "static"),)
 CASES = {
@@ -355,6 +356,8 @@ def test_the_last_answer_of_a_stream_is_the_clips_where_a_model_answers_once_a_c
             "numpy's arrays, which have no bfloat16",
         ),
         (case(Choice("openvino"), architecture=own("Turning"), clip=SMALL), "complex numbers, which ONNX has not"),
+        (case(Choice("openvino"), architecture=PROJECTED), r"projections \(proj_size\), which that of ONNX has not"),
+        (case(Choice("int8"), architecture=PROJECTED), r"projections \(proj_size\), which torch cannot quantise"),
         (case(Choice("tensorrt")), "NVIDIA GPUs only"),
     ],
 )
@@ -570,6 +573,26 @@ def test_an_exporters_reason_is_one_line_with_the_operator() -> None:
         "\x1b[31mFailed\x1b[0m\n=====\nNo function for <OpOverload(op='aten.eigh', overload='default')>"
     )
     assert export_error.reason(error) == "the operator aten.eigh: Failed"
+
+
+@pytest.mark.parametrize(("message", "reason"), [
+    ("""Exception from src/inference/src/cpp/core.cpp:84:
+Check 'false' failed at src/frontends/common_translators/src/unconverted_ops_report.cpp:151:
+FrontEnd API failed with OpConversionFailure:
+Model wasn't fully converted. Failed operations detailed log:
+-- LSTM-20 with a message:
+While validating ONNX node '<Node(LSTM): val_65>': Check 'DimType::merge(size)' failed at src/rnn_base.hpp:183:
+Dimension `hidden_size` is not matched between inputs.
+
+Summary:
+-- Conversion is failed for: LSTM-20
+""", "Dimension `hidden_size` is not matched between inputs. Conversion is failed for: LSTM-20"),
+    ("Exception from src/core.cpp:84:\nUnable to read the model.\n\n", "Unable to read the model."),
+    ("Exception from src/core.cpp:84:\n", "Exception from src/core.cpp:84:"),
+])  # fmt: skip
+def test_openvinos_reason_is_what_it_says_and_not_where_in_its_sources(message: str, reason: str) -> None:
+    """All that it refused was told as "Exception from src/inference/src/cpp/core.cpp:84:"."""
+    assert export_error.reason(RuntimeError(message)) == reason
 
 
 # --- A trained model in each runtime, and handed over -----------------------------------------------------------------
