@@ -9,8 +9,10 @@ import socket
 import threading
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -22,6 +24,7 @@ from convbench.measure import first_call, harness
 from convbench.measure.stages.spans import Spans
 from convbench.measure.traces import capture, modules, trace
 from convbench.measure.traces.operators import operators
+from convbench.models.subject import assemble
 from convbench.report.page import figure, profile_section
 from convbench.report.page import template as template_of
 from convbench.report.viewers import perfetto
@@ -157,6 +160,15 @@ def test_a_profile_that_cannot_be_taken_is_a_finding_on_the_record(tmp_path, mon
     assert record.samples("params")
     (finding,) = (item for item in record.findings if item.code == "not_profiled")
     assert str(error) in finding.data["reason"]
+
+
+def test_what_another_runtime_runs_has_no_profile_and_says_so(tmp_path):
+    """It had one of ten microseconds in ``aten::detach``, and a peak of its inputs' bytes, beside eager's."""
+    elsewhere = SimpleNamespace(engine=SimpleNamespace(name="shop"))
+    subject = replace(assemble(EAGER, 0), deployment=elsewhere)
+    (finding,) = capture.Capture(tmp_path)(subject, Protocol())
+    assert (finding.code, finding.level, list(tmp_path.iterdir())) == ("not_profiled", "note", [])
+    assert finding.data["reason"] == "shop runs the model, and torch's profiler sees nothing of it"
 
 
 def test_a_trace_without_a_step_of_ours_is_a_finding_and_leaves_no_file(tmp_path, monkeypatch):
