@@ -28,7 +28,7 @@ def export_model(
     ] = None,
     exporter: Annotated[Literal["dynamo", "torchscript"], typer.Option(help="Which of torch's exporters.")] = "dynamo",
 ) -> None:
-    """Write a measured model as ONNX, checked against eager, with a five-line program beside it that runs it."""
+    """Write a measured model as ONNX, checked against eager, with a short program beside it that runs it."""
     from convbench.core import store
     from convbench.core.commands import Command
     from convbench.measure.handover import hand_over, left_out

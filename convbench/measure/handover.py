@@ -31,8 +31,9 @@ from convbench.models.subject import Subject, assemble, transform
 from convbench.models.variants import combine, need
 
 RUNTIME = "onnxruntime"
-HEAD = """import numpy as np, onnxruntime
-session = onnxruntime.InferenceSession({file}, providers=["CPUExecutionProvider"])
+HEAD = """import numpy as np, onnxruntime, os
+beside = os.path.join(os.path.dirname(__file__), {file})
+session = onnxruntime.InferenceSession(beside, providers=["CPUExecutionProvider"])
 given = {given}
 """
 """How a program begins; by its first words one of ours is known."""
