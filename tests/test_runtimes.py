@@ -26,7 +26,7 @@ from convbench.core.registry import Plugin, declares, variants
 from convbench.core.traits import VariantTraits
 from convbench.measure import attempts, harness
 from convbench.measure.first_call import open_case
-from convbench.measure.handover import hand_over
+from convbench.measure.handover import _load, hand_over
 from convbench.measure.machine.toolchain import missing_tool
 from convbench.measure.parity import TOLERANCE, Parity, compare, parity_of
 from convbench.measure.preflight import resolve
@@ -361,10 +361,14 @@ def test_the_last_answer_of_a_stream_is_the_clips_where_a_model_answers_once_a_c
         (case(Choice("tensorrt")), "NVIDIA GPUs only"),
     ],
 )
-def test_what_a_runtime_cannot_be_given_says_why(runtime_case: Case, reason: str) -> None:
+def test_what_a_runtime_cannot_be_given_says_why(
+    runtime_case: Case, reason: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing else is said: torch printed the whole graph."""
     skip_without_extra(() if runtime_case.variant[0].name == "tensorrt" else runtime_case.variant)
     with pytest.raises(ConvbenchError, match=reason):
         open_case(runtime_case, 0)
+    assert "graph(" not in "".join(capfd.readouterr())
 
 
 def test_a_branch_that_a_trace_has_frozen_is_a_wrong_output_not_a_fast_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -818,8 +822,36 @@ def test_the_program_beside_a_model_gives_each_input_its_own_type(tmp_path: Path
     assert done.returncode == 0, done.stderr
 
 
-def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
-    skip_without_extra(CASES["onnxruntime"])
-    torch.save({"nothing": torch.zeros(1)}, tmp_path / "weights.pt")
-    with pytest.raises(ConvbenchError, match=r"weights\.pt: are not the weights of"):
-        hand_over(case(), 0, tmp_path / "model.onnx", tmp_path / "weights.pt", {})
+@pytest.mark.parametrize(
+    ("kept", "message"),
+    [
+        (
+            {"nothing": torch.zeros(1)},
+            r"^weights\.pt: are not the weights of .* but nothing: it must be what torch\.save",
+        ),
+        ({"epoch": 3, "state_dict": {}}, "but epoch, state_dict: it must be"),
+        ({"actor.weight": torch.zeros(1)}, "are not the weights of .*: Error"),
+        (torch.zeros(1), "holds a Tensor: it must be"),
+        (Path("/"), "cannot be read as weights .*: it must be"),
+        (None, "weights.pt: cannot be read .No such file or directory.$"),
+    ],
+)
+def test_weights_of_another_model_are_refused(
+    kept: object, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if kept is not None:
+        torch.save(kept, "weights.pt")
+    judging = case(architecture=own("Judging"), clip=SMALL)
+    with pytest.raises(ConvbenchError, match=message):
+        _load(build(judging, 0, "cpu"), Path("weights.pt"), judging)
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "_orig_mod.module."])
+def test_weights_of_a_model_that_was_wrapped_are_its_own(prefix: str, tmp_path: Path) -> None:
+    """Those of a compiled model, and of one trained on several GPUs, were those of another."""
+    judging = case(architecture=own("Judging"), clip=SMALL)
+    trained, other = build(judging, 7, "cpu"), build(judging, 0, "cpu")
+    torch.save({prefix + name: weight for name, weight in trained.state_dict().items()}, tmp_path / "weights.pt")
+    _load(other, tmp_path / "weights.pt", judging)
+    torch.testing.assert_close(other.state_dict(), trained.state_dict())

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
+from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from convbench.core import files, metrics
-from convbench.core.errors import CaseFailed, ConvbenchError
+from convbench.core.errors import CaseFailed, ConvbenchError, line_of
 from convbench.core.package import __version__
 from convbench.core.record import Case, Choice, Reading, Scalar
 from convbench.core.traits import FP32, dtype, of_variant
@@ -31,6 +33,9 @@ from convbench.models.subject import Subject, assemble, transform
 from convbench.models.variants import combine, need
 
 RUNTIME = "onnxruntime"
+NO_STATE = "it must be what torch.save(model.state_dict(), ...) writes of the whole model"
+WRAPPED = ("_orig_mod.", "module.")
+"""Before the names of weights that were saved of a compiled model, or of one trained on several GPUs."""
 HEAD = """import numpy as np, onnxruntime, os
 beside = os.path.join(os.path.dirname(__file__), {file})
 session = onnxruntime.InferenceSession(beside, providers=["CPUExecutionProvider"])
@@ -106,6 +111,30 @@ def _in_eager(case: Case, fresh: Callable[[], Subject]) -> tuple[Subject, Any]:
         raise CaseFailed(failure.kind, f"{case.id} does not run: {failure.message}") from error
 
 
+def _load(model: nn.Module, weights: Path, case: Case) -> None:
+    """Put the weights of a file into a model. Raises ConvbenchError saying what else the file holds."""
+    try:
+        state = torch.load(weights, map_location=case.device, weights_only=True)
+    except OSError as error:
+        raise ConvbenchError(f"{weights}: cannot be read ({error.strerror or error})") from error
+    except Exception as error:
+        raise ConvbenchError(f"{weights}: cannot be read as weights ({line_of(error)[:100]}): {NO_STATE}") from error
+    wanted = model.state_dict()
+    if not isinstance(state, Mapping):
+        raise ConvbenchError(f"{weights}: holds a {type(state).__name__}: {NO_STATE}")
+    if not wanted.keys() & state.keys():
+        for prefix in WRAPPED:
+            consume_prefix_in_state_dict_if_present(state, prefix)  # type: ignore[arg-type]
+    if wanted and not wanted.keys() & state.keys():
+        listed = ", ".join(map(str, [*state][:4]))
+        raise ConvbenchError(f"{weights}: are not the weights of {case.id} but {listed}: {NO_STATE}")
+    try:
+        model.load_state_dict(state)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ConvbenchError(f"{weights}: are not the weights of {case.id}: {reason}") from error
+
+
 def _parity(subject: Subject, eager: Subject, expected: Any, fresh: Callable[[], Subject]) -> Parity | None:
     """How far the exported model is from eager, on another clip or every frame too; None where that is by chance alone.
 
@@ -143,11 +172,7 @@ def _program(file: str, case: Case, example: Example) -> str:
 def _loaded(case: Case, seed: int, weights: Path | None) -> Subject:
     built = assemble(case, seed)
     if weights is not None:
-        try:
-            built.model.load_state_dict(torch.load(weights, map_location=case.device, weights_only=True))
-        except Exception as error:
-            reason = " ".join(str(error).split())[:300]
-            raise ConvbenchError(f"{weights}: are not the weights of {case.id}: {reason}") from error
+        _load(built.model, weights, case)
     network.in_mode(built.model, training=False)
     return built
 
