@@ -22,7 +22,10 @@ import pytest
 if TYPE_CHECKING:
     from convbench.core.record import Case, Protocol
 
+Mistake = pytest.Collector.CollectError
+"""What pytest shows of a mistake in a marker: its sentence, without a traceback."""
 MARKER = "convbench(suite, only=(), skip=(), device='auto'): run a test for every case of a suite"
+BENCHMARK = "pytest-benchmark: pip install 'convbench[pytest]', or leave out -p no:benchmark"
 COUNTS = ("params", "macs")
 """What stands beside a case's times, where it can be counted."""
 EXPORTED = "convbench"
@@ -35,23 +38,20 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test for each case of the marker's suite, which may be plain data too.
-
-    A path is looked for beside the test file and below the root, a name among the suites that ship.
-    """
+    """A test for each case of the marker's suite: a path from the test file or the root, a shipped name, or data."""
     if "case_benchmark" not in metafunc.fixturenames:
         return
+    if not metafunc.config.pluginmanager.hasplugin("benchmark"):
+        raise Mistake(f"{metafunc.definition.nodeid}: case_benchmark needs {BENCHMARK}")
     marker = metafunc.definition.get_closest_marker("convbench")
     if marker is None:
-        raise pytest.UsageError(
-            f"{metafunc.definition.nodeid}: case_benchmark needs @pytest.mark.convbench with a suite"
-        )
+        raise Mistake(f"{metafunc.definition.nodeid}: case_benchmark needs @pytest.mark.convbench with a suite")
     folders = (metafunc.definition.path.parent, metafunc.config.rootpath)
     try:
         asked = inspect.signature(_cases).bind(folders, *marker.args, **marker.kwargs)
     except TypeError as error:
         what = MARKER.partition(":")[0]
-        raise pytest.UsageError(f"{metafunc.definition.nodeid}: {error}: write it as @pytest.mark.{what}") from error
+        raise Mistake(f"{metafunc.definition.nodeid}: {error}: write it as @pytest.mark.{what}") from error
     cases = _cases(*asked.args, **asked.kwargs)
     metafunc.parametrize("case_benchmark", cases, ids=[case.id for case, _ in cases], indirect=True)
 
@@ -114,6 +114,11 @@ def _fact(info: Any, *keys: str) -> Any:
 def _cases(
     folders: tuple[Path, ...], suite: Any, *, only: Any = (), skip: Any = (), device: str = "auto"
 ) -> list[tuple[Case, Protocol]]:
+    around = list(folders)
+    if isinstance(suite, (str, Path)):
+        suite = next((folder / suite for folder in folders if (folder / suite).is_file()), Path(suite))
+        around.insert(0, suite.parent)
+    sys.path[:0] = [str(folder) for folder in around if str(folder) not in sys.path]
     from convbench.api import load
     from convbench.core.errors import ConvbenchError
     from convbench.core.text import listed
@@ -121,21 +126,16 @@ def _cases(
     from convbench.measure.selection import plan
     from convbench.suite.selection import Selection
 
-    if isinstance(suite, str | Path):
-        suite = next((folder / suite for folder in folders if (folder / suite).is_file()), Path(suite))
-        folders = (suite.parent, *folders)
-    sys.path[:0] = [str(folder) for folder in folders if str(folder) not in sys.path]
     try:
         loaded = load(suite)
         facts = environment.describe(device)
         selection = Selection(listed(only), listed(skip))
         planned = plan(loaded, str(facts["device"]), environment.available_bytes(facts), selection)
     except ConvbenchError as error:
-        raise pytest.UsageError(str(error)) from error
+        raise Mistake(str(error)) from error
     timed = [case for case in planned.cases if not case.trial]
     if not timed:
-        trainings = "its cases are trainings, which are not timed: `convbench run` makes them"
-        raise pytest.UsageError(f"{loaded.path}: {trainings}")
+        raise Mistake(f"{loaded.source}: its cases are trainings, which are not timed: `convbench run` makes them")
     return [(case, loaded.protocol) for case in timed]
 
 

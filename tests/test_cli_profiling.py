@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import urllib.request
+from types import SimpleNamespace
 
 import pytest
 from command import convbench, start
@@ -116,3 +117,13 @@ def test_tensorboard_is_ended_with_the_command(here, in_process, monkeypatch):
     monkeypatch.setattr(tensorboard, "start", lambda *_: ("an address", Served()))
     assert in_process("tensorboard", "run", cwd=here).returncode == 128 + signal.SIGTERM
     assert calls == ["wait", "terminate", "wait"]
+
+
+def test_a_tensorboard_that_ends_by_itself_is_no_regression(here, in_process, monkeypatch):
+    """Its exit code 1 was passed on, which is that of a confirmed regression."""
+    from convbench.report.viewers import tensorboard
+
+    ended = SimpleNamespace(wait=lambda: 1, terminate=lambda: None)
+    monkeypatch.setattr(tensorboard, "start", lambda *_: ("an address", ended))
+    done = in_process("tensorboard", "run", cwd=here)
+    assert (done.returncode, done.stderr) == (2, "convbench: TensorBoard has ended with exit code 1\n")

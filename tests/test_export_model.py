@@ -15,9 +15,10 @@ from convbench.core.errors import CaseFailed, ConvbenchError
 from convbench.core.imports import import_path
 from convbench.core.record import Case, Choice, Clip, Whole
 from convbench.measure import handover
-from convbench.measure.handover import HEAD, _in_eager, _program, _program_beside
+from convbench.measure.handover import HEAD, _in_eager, _program, _program_beside, left_out
 from convbench.measure.parity import Parity
 from convbench.models.deployment import Example
+from convbench.models.subject import assemble
 
 RECORDS = [records.record(records.case(name)) for name in ("gap", "gmp")]
 
@@ -78,4 +79,15 @@ def test_a_model_that_raises_is_one_sentence():
     """It was a traceback, and "a fault of convbench"."""
     broken = Case(Whole(Choice("wild:Ending", (("how", "raise"),))), Clip(1, 2, 3, 8, 8))
     with pytest.raises(CaseFailed, match="does not run: ValueError: the user's own mistake"):
-        _in_eager(broken, 0, None)
+        _in_eager(broken, lambda: assemble(broken, 0))
+
+
+@pytest.mark.parametrize(("variant", "lacking"), [
+    (Choice("autocast"), ["autocast"]),
+    (Choice("compile"), []),
+    (Choice("half"), []),
+    (Choice("openvino", (("precision", "bf16"),)), ["openvino(precision=bf16)"]),
+])  # fmt: skip
+def test_a_number_type_that_the_file_has_not_is_told(variant, lacking):
+    """The winner in autocast was written as float32, under its id and its latency, without a word."""
+    assert left_out(Case(Whole(Choice("wild:Ending")), Clip(1, 2, 3, 8, 8), (variant,))) == lacking

@@ -13,7 +13,7 @@ import torch
 
 from convbench.core.registry import Plugin, declares, executors
 from convbench.core.traits import ExecutorTraits
-from convbench.measure.machine import doctor
+from convbench.measure.machine import doctor, toolchain
 
 EXTRAS = ("onnx", "onnxruntime", "onnxscript", "openvino", "torchao")
 ROOT = Path(__file__).parent.parent
@@ -21,7 +21,7 @@ PROGRAM = """
 import json, sys
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Recurrent
 from convbench.measure import attempts, harness
-from convbench.measure.machine import doctor
+from convbench.measure.machine import doctor, toolchain
 
 small = Parts(Choice("conv", (("channels", 4),)), Choice("fc"), 6, Recurrent(hidden=5))
 variants = {
@@ -96,6 +96,29 @@ def test_doctor_says_which_runtimes_are_lacking(answers: dict[str, dict[str, lis
         assert not good
         assert f"pip install 'convbench[{extra}]' for" in message
         assert variants in message
+
+
+@pytest.mark.parametrize(("named", "there", "message"), [
+    (None, "g++", None),
+    ("", "g++", "CXX= is no program that torch could start"),
+    (None, "clang++", "there is no C++ compiler g++: "),
+    ("clang++", "clang++", None),
+    ("ccache g++", "g++", "CXX=ccache g++ is no program that torch could start"),
+])  # fmt: skip
+def test_the_compiler_that_is_asked_for_is_the_only_one_that_torch_tries(
+    named: str | None, there: str, message: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Another one made doctor say "ok", and each compiled case fail with "No working C++ compiler found"."""
+    (tmp_path / there).touch(mode=0o755)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    if named is not None:
+        monkeypatch.setenv("CXX", named)
+    monkeypatch.setattr(toolchain.sysconfig, "get_path", lambda _: str(tmp_path))
+    (tmp_path / "Python.h").touch()
+    missing = toolchain.missing_tool()
+    assert missing is message is None or str(missing).startswith(str(message))
 
 
 def test_doctor_tells_the_load_where_the_system_has_no_call_for_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,6 +49,14 @@ def test_a_clip_that_is_not_contiguous_works():
     torch.testing.assert_close(reducing(clip), reducing(clip.contiguous()))
 
 
+@pytest.mark.parametrize("name", [plugin.name for plugin in reducers])
+def test_a_reducer_gives_the_lstm_the_number_type_of_its_maps(name):
+    """GeM, which computes in float32, failed in every ``half``: "RNN input dtype does not match weight dtype"."""
+    lowered = model(case(name, 16)).bfloat16()
+    output, _ = lowered(torch.randn(2, 3, 3, 8, 10, dtype=torch.bfloat16))
+    assert output.dtype == torch.bfloat16
+
+
 def test_stages_are_seeded_apart():
     """The same seed gives the same backbone and LSTM whatever reducer stands between them."""
     first, other = model(case("fc", 32)), model(case("gap"))

@@ -9,8 +9,10 @@ import socket
 import threading
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -22,6 +24,7 @@ from convbench.measure import first_call, harness
 from convbench.measure.stages.spans import Spans
 from convbench.measure.traces import capture, modules, trace
 from convbench.measure.traces.operators import operators
+from convbench.models.subject import assemble
 from convbench.report.page import figure, profile_section
 from convbench.report.page import template as template_of
 from convbench.report.viewers import perfetto
@@ -159,6 +162,15 @@ def test_a_profile_that_cannot_be_taken_is_a_finding_on_the_record(tmp_path, mon
     assert str(error) in finding.data["reason"]
 
 
+def test_what_another_runtime_runs_has_no_profile_and_says_so(tmp_path):
+    """It had one of ten microseconds in ``aten::detach``, and a peak of its inputs' bytes, beside eager's."""
+    elsewhere = SimpleNamespace(engine=SimpleNamespace(name="shop"))
+    subject = replace(assemble(EAGER, 0), deployment=elsewhere)
+    (finding,) = capture.Capture(tmp_path)(subject, Protocol())
+    assert (finding.code, finding.level, list(tmp_path.iterdir())) == ("not_profiled", "note", [])
+    assert finding.data["reason"] == "shop runs the model, and torch's profiler sees nothing of it"
+
+
 def test_a_trace_without_a_step_of_ours_is_a_finding_and_leaves_no_file(tmp_path, monkeypatch):
     monkeypatch.setattr(capture, "_step_seconds", lambda _recording: [])
     (finding,) = profiled(EAGER, tmp_path)
@@ -274,6 +286,13 @@ def test_a_trace_is_found_by_its_case(run):
     path = place(run, EAGER).trace
     for name in (EAGER.id, "*/eager/inference/cpu", "inference", str(path)):
         assert profiles.find_trace(name, [run]) == path
+    assert profiles.find_trace(f"{path.parent}/", []) == path
+
+
+def test_a_run_that_is_named_in_a_cases_place_is_asked(run):
+    """It was said to have no profile of that name."""
+    with pytest.raises(ConvbenchError, match="names 2 profiles"):
+        profiles.find_trace(str(run), [])
 
 
 @pytest.mark.parametrize(("name", "message"), [("nothing", "no profile of 'nothing'"), ("conv", "names 2 profiles")])
@@ -337,6 +356,18 @@ def test_tensorboard_says_what_is_missing(run, tmp_path, monkeypatch):
         server.listen()
         with pytest.raises(ConvbenchError, match="is in use"):
             viewer.start(run, server.getsockname()[1])
+
+
+@pytest.mark.parametrize("folder", ["", profiles.PROFILES])
+def test_a_tensorboard_that_does_not_start_says_what_it_said(run, folder, tmp_path, monkeypatch):
+    """An address was printed that nobody served. TensorBoard's own users name the folder of the traces."""
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho 'ImportError: no builder' >&2\nexit 1\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(viewer.sys, "executable", str(python))
+    monkeypatch.setattr(viewer, "find_spec", lambda _: object())
+    with pytest.raises(ConvbenchError, match=r"^TensorBoard has ended with exit code 1: ImportError: no builder$"):
+        viewer.start(run / folder, 0)
 
 
 def test_the_report_lays_a_model_s_variants_side_by_side(run, tmp_path):

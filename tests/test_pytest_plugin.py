@@ -44,8 +44,9 @@ def user(pytester, monkeypatch):
 
 
 def test_cases_are_benchmarked_and_nothing_else_is_run(user, pytester):
+    """Where warnings are errors, as in many a project, importing fvcore failed each case."""
     pytester.makepyfile(test_speed=SPEED)
-    done = user("--benchmark-only", "--benchmark-json=out.json", "--strict-markers")
+    done = user("--benchmark-only", "--benchmark-json=out.json", "--strict-markers", "-W", "error")
     done.assert_outcomes(passed=1, skipped=1)
     (benchmark,) = json.loads((pytester.path / "out.json").read_text())["benchmarks"]
     assert benchmark["name"] == "test_speed[conv/gap/32/lstm8/1x2x3x8x8/eager/inference/cpu]"
@@ -69,12 +70,11 @@ def test_what_changes_the_process_or_cannot_run_here_is_skipped(user, pytester, 
 
 
 def test_a_case_is_called_and_not_timed_where_benchmarks_are_disabled(user, pytester):
-    """The suite of one is a file, that of the other plain data, for which pytest ended in a TypeError."""
-    data = {"matrix": {"reducer": "gap", "clip": "1x2x3x8x8", "rnn": "lstm8"}}
-    pytester.makepyfile(test_speed=SPEED, test_data=SPEED.replace('"tiny.yaml", skip=["gmp"]', repr(data)))
-    pytester.makefile(".yaml", tiny=SUITE.replace("max_time: 0.02", "max_time: 300"))
+    """A suite of plain data, as ``convbench.run`` takes it, was a traceback of pathlib."""
+    data = {"matrix": {"reducer": ["gap", "gmp"], "clip": "1x2x3x8x8", "rnn": "lstm8"}, "protocol": {"max_time": 300}}
+    pytester.makepyfile(test_speed=SPEED.replace('"tiny.yaml"', repr(data)))
     done = user("--benchmark-disable", "-k", "not other")
-    done.assert_outcomes(passed=2, deselected=2)
+    done.assert_outcomes(passed=1, deselected=1)
 
 
 @pytest.mark.parametrize(("cpu", "warns"), [("A 1", False), ("B  2", True)])
@@ -103,13 +103,13 @@ def test_an_export_of_the_same_machine_is_compared_without_a_warning(user, pytes
     [
         ('@pytest.mark.convbench("tiyn.yaml")', "tiyn.yaml: no such file"),
         ("", "needs @pytest.mark.convbench with a suite"),
-        ("@pytest.mark.convbench(5)", "suite: 5 is no suite: name a file"),
         ('@pytest.mark.convbench("tiny.yaml", only=["fc"])', "none of its 2 cases is selected"),
         (
             "@pytest.mark.convbench()",
             "missing a required argument: 'suite': write it as @pytest.mark.convbench(suite, ",
         ),
         ('@pytest.mark.convbench("quality", only="*seed=0*")', "its cases are trainings, which are not timed"),
+        ('@pytest.mark.convbench(["tiny.yaml"])', "is no suite: name a file or one that ships, or give plain data"),
         ('@pytest.mark.convbench("tiny.yaml", onyl="gap")', "got an unexpected keyword argument 'onyl': write it as"),
     ],
 )
@@ -117,7 +117,16 @@ def test_a_mistake_is_one_message(user, pytester, test, message):
     pytester.makepyfile(test_speed=f"import pytest\n{test}\ndef test_speed(case_benchmark): case_benchmark()")
     done = user("--benchmark-only")
     assert done.ret != 0
-    assert message in done.stdout.str() + done.stderr.str()
+    text = done.stdout.str() + done.stderr.str()
+    assert message in text
+    assert "pytest_plugin.py" not in text  # as in a traceback
+
+
+def test_without_pytest_benchmark_its_extra_is_named(user, pytester):
+    """It was "fixture 'benchmark' not found", of a file of ours."""
+    pytester.makepyfile(test_speed=SPEED)
+    done = user("-p", "no:benchmark")
+    assert "case_benchmark needs pytest-benchmark: pip install 'convbench[pytest]'" in done.stdout.str()
 
 
 def test_on_a_gpu_a_call_lasts_until_the_device_is_done(monkeypatch):

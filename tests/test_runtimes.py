@@ -7,6 +7,7 @@ import math
 import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import sha256
@@ -25,7 +26,7 @@ from convbench.core.registry import Plugin, declares, variants
 from convbench.core.traits import VariantTraits
 from convbench.measure import attempts, harness
 from convbench.measure.first_call import open_case
-from convbench.measure.handover import hand_over
+from convbench.measure.handover import _load, hand_over
 from convbench.measure.machine.toolchain import missing_tool
 from convbench.measure.parity import TOLERANCE, Parity, compare, parity_of
 from convbench.measure.preflight import resolve
@@ -34,6 +35,8 @@ from convbench.measure.quality.data import Labelled
 from convbench.measure.quality.in_variant import accuracy_of, scores_of
 from convbench.models.network import build
 from convbench.models.runtimes import export_error, onnx_file, ort
+from convbench.models.runtimes.deploy import _Folder
+from convbench.models.runtimes.example import _named, example
 from convbench.models.runtimes.int8 import calibration_clips
 from convbench.models.runtimes.ov import OpenVino
 from convbench.models.subject import Subject, assemble, transform
@@ -44,6 +47,7 @@ CLIP = Clip(2, 3, 3, 8, 8)
 SMALL = Clip(2, 3, 3, 4, 4)
 QUICK = Protocol(max_warmup=0.0, max_time=0.0, min_samples=1)
 FC = Parts(Choice("conv", (("channels", 4),)), Choice("fc"), 6, Recurrent(hidden=5))
+PROJECTED = replace(FC, rnn=Recurrent(hidden=5, proj_size=2))
 ENGINES = [plugin.name for plugin in variants if plugin.declared and plugin.declared.last]
 TORCHSCRIPT, STATIC = (("exporter", "torchscript"),), (("method", "static"),)
 CASES = {
@@ -222,6 +226,17 @@ def test_versions_of_a_runtime_are_in_the_fingerprint(name: str) -> None:
     assert {"onnx", CASES[name][-1].name} <= set(packages)
 
 
+def test_the_folder_of_an_export_goes_with_its_model_and_without_a_warning() -> None:
+    """Where warnings are errors, as in many a project's tests, each case of a runtime failed."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        folder = _Folder()
+        path = Path(folder.path)
+        assert path.is_dir()
+        del folder
+    assert (path.exists(), told) == (False, [])
+
+
 def test_another_visit_finds_what_one_has_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     skip_without_extra(CASES["onnxruntime"])
     monkeypatch.setenv(scratch.EXPORTS, str(tmp_path / "exports"))
@@ -242,6 +257,28 @@ def test_another_visit_finds_what_one_has_exported(tmp_path: Path, monkeypatch: 
 def test_a_users_model_with_keyword_inputs_and_a_dict_of_outputs_is_run_by_a_runtime(name: str) -> None:
     readings = opened(case(*CASES[name], architecture=own("Keyed", "keyed_inputs"), clip=SMALL))
     assert readings["parity_largest"] < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("named", "inputs", "outputs"),
+    [
+        (FC, ("input",), ("output", "next_state_0", "next_state_1")),
+        (own("Judging"), ("input",), ("output_0", "output_1")),
+        (own("Keyed", "keyed_inputs"), ("input_frames", "input_scale"),
+         ("output_scores", "output_state_0", "output_state_1")),
+    ],
+    ids=["ours", "two tensors", "keywords"],
+)  # fmt: skip
+def test_what_a_runtime_is_given_and_returns_has_the_models_own_names(
+    named: Parts | Whole, inputs: tuple[str, ...], outputs: tuple[str, ...]
+) -> None:
+    """The value of an actor and critic was called next_state_0; of two keywords nobody could tell which is which."""
+    call = example(assemble(case(architecture=named, clip=SMALL), 0))
+    assert (call.names, call.outputs) == (inputs, outputs)
+
+
+def test_names_that_would_be_alike_are_numbers() -> None:
+    assert _named("input", {"a b": torch.zeros(1), "a-b": torch.zeros(1)}) == ("input_0", "input_1")
 
 
 def test_what_needs_later_frames_is_compared_with_eagers_stream_only() -> None:
@@ -314,13 +351,24 @@ def test_the_last_answer_of_a_stream_is_the_clips_where_a_model_answers_once_a_c
         ),
         (case(Choice("int8"), Choice("openvino")), re.escape("use int8(method=static)+openvino")),
         (case(Choice("half", (("dtype", "bf16"),)), Choice("onnxruntime")), "no bfloat16"),
+        (
+            case(Choice("openvino"), architecture=own("Lowered", "lowered"), clip=SMALL),
+            "numpy's arrays, which have no bfloat16",
+        ),
+        (case(Choice("openvino"), architecture=own("Turning"), clip=SMALL), "complex numbers, which ONNX has not"),
+        (case(Choice("openvino"), architecture=PROJECTED), r"projections \(proj_size\), which that of ONNX has not"),
+        (case(Choice("int8"), architecture=PROJECTED), r"projections \(proj_size\), which torch cannot quantise"),
         (case(Choice("tensorrt")), "NVIDIA GPUs only"),
     ],
 )
-def test_what_a_runtime_cannot_be_given_says_why(runtime_case: Case, reason: str) -> None:
+def test_what_a_runtime_cannot_be_given_says_why(
+    runtime_case: Case, reason: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing else is said: torch printed the whole graph."""
     skip_without_extra(() if runtime_case.variant[0].name == "tensorrt" else runtime_case.variant)
     with pytest.raises(ConvbenchError, match=reason):
         open_case(runtime_case, 0)
+    assert "graph(" not in "".join(capfd.readouterr())
 
 
 def test_a_branch_that_a_trace_has_frozen_is_a_wrong_output_not_a_fast_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -531,6 +579,26 @@ def test_an_exporters_reason_is_one_line_with_the_operator() -> None:
     assert export_error.reason(error) == "the operator aten.eigh: Failed"
 
 
+@pytest.mark.parametrize(("message", "reason"), [
+    ("""Exception from src/inference/src/cpp/core.cpp:84:
+Check 'false' failed at src/frontends/common_translators/src/unconverted_ops_report.cpp:151:
+FrontEnd API failed with OpConversionFailure:
+Model wasn't fully converted. Failed operations detailed log:
+-- LSTM-20 with a message:
+While validating ONNX node '<Node(LSTM): val_65>': Check 'DimType::merge(size)' failed at src/rnn_base.hpp:183:
+Dimension `hidden_size` is not matched between inputs.
+
+Summary:
+-- Conversion is failed for: LSTM-20
+""", "Dimension `hidden_size` is not matched between inputs. Conversion is failed for: LSTM-20"),
+    ("Exception from src/core.cpp:84:\nUnable to read the model.\n\n", "Unable to read the model."),
+    ("Exception from src/core.cpp:84:\n", "Exception from src/core.cpp:84:"),
+])  # fmt: skip
+def test_openvinos_reason_is_what_it_says_and_not_where_in_its_sources(message: str, reason: str) -> None:
+    """All that it refused was told as "Exception from src/inference/src/cpp/core.cpp:84:"."""
+    assert export_error.reason(RuntimeError(message)) == reason
+
+
 # --- A trained model in each runtime, and handed over -----------------------------------------------------------------
 
 
@@ -674,8 +742,8 @@ def test_a_model_that_is_handed_over_runs_by_the_program_beside_it(variant: str,
     assert noted["convbench.case"] == runtime_case.id
     assert noted["convbench.weights"] == "weights.pt"
     program = tmp_path / "model.py"
-    assert len([line for line in program.read_text().splitlines() if line.strip()]) <= 6
-    done = subprocess.run([sys.executable, str(program)], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert len([line for line in program.read_text().splitlines() if line.strip()]) <= 7
+    done = subprocess.run([sys.executable, str(program)], cwd="/", capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert ("(2, 1, 5)" if scenario == "streaming" else "(2, 3, 5)") in done.stdout
 
@@ -685,6 +753,33 @@ def test_a_model_that_torchs_inference_mode_refuses_is_handed_over(tmp_path: Pat
     versioned = case(architecture=own("Versioned"), clip=SMALL)
     _, parity = hand_over(versioned, 0, tmp_path / "model.onnx", None, {}, exporter="torchscript")
     assert parity.largest == 0
+
+
+def test_a_model_that_is_handed_over_is_checked_on_another_clip_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A branch that the exporter has frozen was handed over as no different from eager."""
+    skip_without_extra(CASES["onnxruntime"])
+    import exported_models
+
+    branching = case(architecture=own("Branching"), clip=SMALL)
+    firsts = [float(assemble(branching, seed).inputs.args[0].flatten()[0]) for seed in (0, 1)]
+    monkeypatch.setattr(exported_models, "SEEN", sum(firsts) / 2)
+    with pytest.raises(CaseFailed, match="on another clip"):
+        hand_over(branching, 0, tmp_path / "model.onnx", None, {}, exporter="torchscript")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_a_model_that_is_random_in_eager_too_is_handed_over_without_a_parity(trained: bool, tmp_path: Path) -> None:
+    """It was measured, and then refused as another model."""
+    skip_without_extra(CASES["onnxruntime"])
+    noisy, weights = case(architecture=own("Noisy"), clip=SMALL), tmp_path / "trained.pt"
+    torch.save({"scale": torch.tensor(3.0)}, weights)
+    files, parity = hand_over(
+        noisy, 0, tmp_path / "model.onnx", weights if trained else None, {}, exporter="torchscript"
+    )
+    assert (files[0].exists(), parity) == (True, None)
 
 
 @pytest.mark.parametrize(
@@ -727,8 +822,36 @@ def test_the_program_beside_a_model_gives_each_input_its_own_type(tmp_path: Path
     assert done.returncode == 0, done.stderr
 
 
-def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
-    skip_without_extra(CASES["onnxruntime"])
-    torch.save({"nothing": torch.zeros(1)}, tmp_path / "weights.pt")
-    with pytest.raises(ConvbenchError, match=r"weights\.pt: are not the weights of"):
-        hand_over(case(), 0, tmp_path / "model.onnx", tmp_path / "weights.pt", {})
+@pytest.mark.parametrize(
+    ("kept", "message"),
+    [
+        (
+            {"nothing": torch.zeros(1)},
+            r"^weights\.pt: are not the weights of .* but nothing: it must be what torch\.save",
+        ),
+        ({"epoch": 3, "state_dict": {}}, "but epoch, state_dict: it must be"),
+        ({"actor.weight": torch.zeros(1)}, "are not the weights of .*: Error"),
+        (torch.zeros(1), "holds a Tensor: it must be"),
+        (Path("/"), "cannot be read as weights .*: it must be"),
+        (None, "weights.pt: cannot be read .No such file or directory.$"),
+    ],
+)
+def test_weights_of_another_model_are_refused(
+    kept: object, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if kept is not None:
+        torch.save(kept, "weights.pt")
+    judging = case(architecture=own("Judging"), clip=SMALL)
+    with pytest.raises(ConvbenchError, match=message):
+        _load(build(judging, 0, "cpu"), Path("weights.pt"), judging)
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "_orig_mod.module."])
+def test_weights_of_a_model_that_was_wrapped_are_its_own(prefix: str, tmp_path: Path) -> None:
+    """Those of a compiled model, and of one trained on several GPUs, were those of another."""
+    judging = case(architecture=own("Judging"), clip=SMALL)
+    trained, other = build(judging, 7, "cpu"), build(judging, 0, "cpu")
+    torch.save({prefix + name: weight for name, weight in trained.state_dict().items()}, tmp_path / "weights.pt")
+    _load(other, tmp_path / "weights.pt", judging)
+    torch.testing.assert_close(other.state_dict(), trained.state_dict())

@@ -77,7 +77,8 @@ def tensorboard(run: RunDirectory, port: Port = 6006, open_it: Open = False) -> 
     finally:  # also where this process is told to end
         process.terminate()
         process.wait()
-    raise typer.Exit(code)
+    if code:
+        raise viewer.ended(code)
 
 
 @app.command()

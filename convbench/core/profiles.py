@@ -86,20 +86,27 @@ def summary(directory: Path) -> dict[str, Any]:
 def profiles_of(run: Path) -> Iterator[Profile]:
     """The profiles of a run, by name of their directory; one that has no trace is left out."""
     for path in sorted((run / PROFILES).glob(f"*/{SUMMARY}")):
-        traces = sorted(path.parent.glob(f"*{TRACE}"), key=lambda trace: trace.stat().st_mtime_ns)
-        if traces:
-            yield Profile(path.parent, str(summary(path.parent)["case"]), traces[-1])
+        yield from _profile_in(path.parent)
+
+
+def _profile_in(directory: Path) -> Iterator[Profile]:
+    traces = sorted(directory.glob(f"*{TRACE}"), key=lambda trace: trace.stat().st_mtime_ns)
+    if traces:
+        yield Profile(directory, str(summary(directory)["case"]), traces[-1])
 
 
 def find_trace(pattern: str, runs: list[Path]) -> Path:
     """The trace at a path, or of the one case in ``runs`` whose id is, or is matched by, ``pattern``.
 
-    Raises ConvbenchError where there is none, or several, with their names.
+    A path may also be that of a case's folder, or of a run with a single profile. Raises ConvbenchError where there is
+    none, or several, with their names.
     """
-    if Path(pattern).is_file():
-        return Path(pattern)
+    place = Path(pattern)
+    if place.is_file():
+        return place
     profiles = [profile for run in runs for profile in profiles_of(run)]
-    exact = [profile for profile in profiles if profile.case == pattern or profile.directory == Path(pattern)]
+    at_place = _profile_in(place) if (place / SUMMARY).is_file() else profiles_of(place)
+    exact = [*at_place] or [profile for profile in profiles if profile.case == pattern]
     matches = exact or [
         profile for profile in profiles if fnmatchcase(profile.case, pattern) or pattern in profile.case
     ]

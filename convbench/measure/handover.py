@@ -6,30 +6,39 @@ import glob
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
+from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
-from convbench.core import files
-from convbench.core.errors import CaseFailed, ConvbenchError
+from convbench.core import files, metrics
+from convbench.core.errors import CaseFailed, ConvbenchError, line_of
 from convbench.core.package import __version__
-from convbench.core.record import Case, Choice, Scalar
-from convbench.core.traits import of_variant
-from convbench.measure.agreement import tolerance
+from convbench.core.record import Case, Choice, Reading, Scalar
+from convbench.core.traits import FP32, dtype, of_variant
+from convbench.measure.agreement import agreement
 from convbench.measure.attempts import explain
-from convbench.measure.parity import Parity, compare
-from convbench.models import network, values
+from convbench.measure.leeway import by_chance
+from convbench.measure.outputs import timed
+from convbench.measure.parity import Parity
+from convbench.models import network
 from convbench.models.deployment import Example
 from convbench.models.runtimes.onnx_file import FILE, Exporter
 from convbench.models.subject import Subject, assemble, transform
 from convbench.models.variants import combine, need
 
 RUNTIME = "onnxruntime"
-HEAD = """import numpy as np, onnxruntime
-session = onnxruntime.InferenceSession({file}, providers=["CPUExecutionProvider"])
+NO_STATE = "it must be what torch.save(model.state_dict(), ...) writes of the whole model"
+WRAPPED = ("_orig_mod.", "module.")
+"""Before the names of weights that were saved of a compiled model, or of one trained on several GPUs."""
+HEAD = """import numpy as np, onnxruntime, os
+beside = os.path.join(os.path.dirname(__file__), {file})
+session = onnxruntime.InferenceSession(beside, providers=["CPUExecutionProvider"])
 given = {given}
 """
 """How a program begins; by its first words one of ours is known."""
@@ -45,9 +54,10 @@ print(returned[0].shape)
 
 def hand_over(
     case: Case, seed: int, to: Path, weights: Path | None, facts: Mapping[str, Scalar], exporter: Exporter = "dynamo"
-) -> tuple[list[Path], Parity]:
+) -> tuple[list[Path], Parity | None]:
     """Write a case's model to ``to``, large weights and a program beside it; returns the files and the parity.
 
+    It is checked as a measured one is; of a model that is random in eager too there is no parity, which is None then.
     ``weights`` is a state_dict that torch saved; without it the model has the weights that the seed gives. Of a case of
     training it is the model as inference calls it. ``facts`` are noted in the file beside the case. Raises CaseFailed
     where it does not run, cannot be exported or gives another output, ConvbenchError where it cannot be written.
@@ -57,14 +67,21 @@ def hand_over(
     before = tuple(choice for choice in case.variant if _is_kept(choice.name))
     options = (("exporter", exporter),) if exporter != "dynamo" else ()
     deployment_case = replace(case.forward_only, variant=(*before, Choice(RUNTIME, options)), device="cpu")
-    expected = _in_eager(deployment_case.eager, seed, weights)
+    fresh = partial(_loaded, deployment_case.eager, seed, weights)
+    eager, expected = _in_eager(deployment_case.eager, fresh)
     subject = transform(_loaded(deployment_case, seed, weights))
     assert subject.deployment
-    parity = compare(_output(subject), expected, tolerance(subject))
+    parity = _parity(subject, eager, expected, fresh)
     noted = {"case": case.id, "seed": seed, "weights": weights.name if weights else "seeded, untrained", **facts}
-    written = _written(subject.deployment.folder, to, noted | parity._asdict())
+    written = _written(subject.deployment.folder, to, noted | (parity._asdict() if parity else {}))
     files.write(program, _program(to.name, deployment_case, subject.deployment.example))
     return [*written, program], parity
+
+
+def left_out(case: Case) -> list[str]:
+    """The variants of a case whose number type the file has not, as they are another runtime's, or torch's alone."""
+    dropped = (choice for choice in case.variant if not _is_kept(choice.name))
+    return [str(choice) for choice in dropped if dtype(replace(case, variant=(choice,))) != FP32]
 
 
 def _is_kept(variant: str) -> bool:
@@ -82,15 +99,56 @@ def _program_beside(to: Path) -> Path:
     return program
 
 
-def _in_eager(case: Case, seed: int, weights: Path | None) -> dict[str, Any]:
-    """What the model returns in eager. Raises CaseFailed, in the words of a failed record, where it does not run."""
+def _in_eager(case: Case, fresh: Callable[[], Subject]) -> tuple[Subject, Any]:
+    """The model in eager and what it returns. Raises CaseFailed, as a failed record says it, where it does not run."""
     try:
-        return _output(_loaded(case, seed, weights))
+        eager = fresh()
+        return eager, timed(eager)[0]
     except ConvbenchError:
         raise
     except (Exception, SystemExit) as error:
         failure = explain(error)
         raise CaseFailed(failure.kind, f"{case.id} does not run: {failure.message}") from error
+
+
+def _load(model: nn.Module, weights: Path, case: Case) -> None:
+    """Put the weights of a file into a model. Raises ConvbenchError saying what else the file holds."""
+    try:
+        state = torch.load(weights, map_location=case.device, weights_only=True)
+    except OSError as error:
+        raise ConvbenchError(f"{weights}: cannot be read ({error.strerror or error})") from error
+    except Exception as error:
+        raise ConvbenchError(f"{weights}: cannot be read as weights ({line_of(error)[:100]}): {NO_STATE}") from error
+    wanted = model.state_dict()
+    if not isinstance(state, Mapping):
+        raise ConvbenchError(f"{weights}: holds a {type(state).__name__}: {NO_STATE}")
+    if not wanted.keys() & state.keys():
+        for prefix in WRAPPED:
+            consume_prefix_in_state_dict_if_present(state, prefix)  # type: ignore[arg-type]
+    if wanted and not wanted.keys() & state.keys():
+        listed = ", ".join(map(str, [*state][:4]))
+        raise ConvbenchError(f"{weights}: are not the weights of {case.id} but {listed}: {NO_STATE}")
+    try:
+        model.load_state_dict(state)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ConvbenchError(f"{weights}: are not the weights of {case.id}: {reason}") from error
+
+
+def _parity(subject: Subject, eager: Subject, expected: Any, fresh: Callable[[], Subject]) -> Parity | None:
+    """How far the exported model is from eager, on another clip or every frame too; None where that is by chance alone.
+
+    Raises CaseFailed where it is another model.
+    """
+    output = timed(subject)[0]
+    try:
+        results = agreement(subject, eager, output, expected)
+        known = {result.metric: result.samples[0] for result in results if isinstance(result, Reading)}
+    except CaseFailed:
+        if by_chance(subject, eager, output, expected, fresh) is None:
+            raise
+        return None
+    return Parity(known[metrics.PARITY_LARGEST], known[metrics.PARITY_RELATIVE])
 
 
 def _program(file: str, case: Case, example: Example) -> str:
@@ -114,17 +172,9 @@ def _program(file: str, case: Case, example: Example) -> str:
 def _loaded(case: Case, seed: int, weights: Path | None) -> Subject:
     built = assemble(case, seed)
     if weights is not None:
-        try:
-            built.model.load_state_dict(torch.load(weights, map_location=case.device, weights_only=True))
-        except Exception as error:
-            reason = " ".join(str(error).split())[:300]
-            raise ConvbenchError(f"{weights}: are not the weights of {case.id}: {reason}") from error
+        _load(built.model, weights, case)
     network.in_mode(built.model, training=False)
     return built
-
-
-def _output(subject: Subject) -> dict[str, Any]:
-    return dict(values.leaves(subject.run()))
 
 
 def _written(folder: Path, to: Path, noted: Mapping[str, Any]) -> list[Path]:

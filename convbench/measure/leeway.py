@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -22,15 +24,19 @@ DRAWS, MARGIN = 4, 2
 it may take a variant: of an output of few numbers so few calls do not show the furthest."""
 
 
-def by_chance(subject: Subject, eager: Subject, output: Any, expected: Any) -> Finding | None:
+def by_chance(
+    subject: Subject, eager: Subject, output: Any, expected: Any, fresh: Callable[[], Subject] | None = None
+) -> Finding | None:
     """Says so where an output is as near to eager's as its number type and chance let it be.
 
     Chance goes as far as it takes eager itself with other random numbers, such as dropout of a compiler draws.
+    ``fresh`` makes eager's subject anew, where its weights are not those of its seed.
     """
-    first = _drawn_again(eager, 1)
+    fresh = fresh or partial(assemble, eager.case, eager.seed)
+    first = _drawn_again(fresh(), 1)
     if not _differs(eager, first, expected):
         return None
-    others = (_drawn_again(eager, draw) for draw in range(2, DRAWS + 1))
+    others = (_drawn_again(fresh(), draw) for draw in range(2, DRAWS + 1))
     chance = max(_off(other, expected) for other in chain((first,), others))
     # What is refused though nothing is off has NaN where eager has it: that is not by chance.
     if not 0 < _off(output, expected) < MARGIN * chance + tolerance(subject):
@@ -81,11 +87,10 @@ def _errors(output: Any, expected: Any) -> dict[str, Parity]:
     return {path: parity_of([(parts[path], leaf)], NEXT_TO_NOTHING * norm) for path, leaf in wanted.items()}
 
 
-def _drawn_again(eager: Subject, draw: int) -> Any:
+def _drawn_again(fresh: Subject, draw: int) -> Any:
     """The output of a first call of eager with other random numbers."""
-    again = assemble(eager.case, eager.seed)
-    network.seed_all(eager.seed + draw)
-    return timed(again)[0]
+    network.seed_all(fresh.seed + draw)
+    return timed(fresh)[0]
 
 
 def _differs(eager: Subject, output: Any, expected: Any) -> bool:

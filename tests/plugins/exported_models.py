@@ -23,6 +23,47 @@ def keyed_inputs(clip):
     return {"frames": frames, "scale": torch.rand(1)}
 
 
+class Judging(nn.Module):
+    """An actor and its critic: what it would do, and what that is worth."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.actor, self.critic = nn.Linear(48, 5), nn.Linear(48, 1)
+
+    def forward(self, clip):
+        return self.actor(clip.flatten(2)), self.critic(clip.flatten(2))
+
+
+class Lowered(Judging):
+    """Computes in bfloat16, as its inputs are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bfloat16()
+
+
+def lowered(clip):
+    return torch.randn(clip.batch, clip.frames, clip.channels, clip.height, clip.width).bfloat16()
+
+
+class Turning(nn.Module):
+    """Returns complex numbers."""
+
+    def forward(self, clip):
+        return torch.fft.rfft(clip)
+
+
+class Noisy(nn.Module):
+    """Adds what nobody can foresee."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, clip):
+        return clip + self.scale * torch.randn_like(clip)
+
+
 class Branching(nn.Module):
     """Decides in Python by what it sees: a trace keeps the branch that was taken."""
 

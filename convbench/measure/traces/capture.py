@@ -52,6 +52,10 @@ class Capture:
             yield Finding(NOT_PROFILED, data={"reason": explain(error).message[:300]})
 
     def _take(self, subject: Subject) -> Iterator[Reading | Finding]:
+        if subject.deployment:
+            reason = f"{subject.deployment.engine.name} runs the model, and torch's profiler sees nothing of it"
+            yield Finding(NOT_PROFILED, "note", {"reason": reason})
+            return
         start, directory = time.perf_counter(), profiles.directory_of(self.profiles, subject.case.id)
         directory.mkdir(parents=True, exist_ok=True)
         path = directory / profiles.trace_name(torch.device(subject.device).type, time.time_ns())

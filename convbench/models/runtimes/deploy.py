@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import cycle
@@ -40,14 +41,22 @@ def deploy(subject: Subject, engine: Engine) -> Subject:
     return replace(subject, forward=forward, deployment=deployment)
 
 
+class _Folder:
+    """A folder of this process's own that goes with this object; tempfile's would warn of that, as of a leak."""
+
+    def __init__(self) -> None:
+        self.path = tempfile.mkdtemp(prefix="convbench-export-")
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+
 def _exported(subject: Subject, engine: Engine, call: Example) -> tuple[Path, float | None, object]:
     """The folder of the exported model, the seconds that took, and what keeps the folder for as long as it lives.
 
     What an earlier visit to the case has left is taken as it is; nobody sees a folder that is not finished.
     """
     shared = os.environ.get(scratch.EXPORTS)
-    keeper = None if shared else tempfile.TemporaryDirectory(prefix="convbench-export-")
-    parent = Path(shared or keeper.name)  # type: ignore[union-attr]
+    keeper = None if shared else _Folder()
+    parent = Path(shared or keeper.path)  # type: ignore[union-attr]
     folder = parent / engine.name
     if folder.exists():
         return folder, None, keeper

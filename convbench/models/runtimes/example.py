@@ -6,6 +6,7 @@ first call's None becomes zeros, if that is what None means to the model.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from convbench.core.errors import CaseFailed
+from convbench.core.record import Parts
 from convbench.models import values
 from convbench.models.deployment import Call, Example
 from convbench.models.runtimes import structure
@@ -50,9 +52,9 @@ def example(subject: Subject) -> Example:
     call, output = _ordinary(second), _ordinary(output)
     state = _first(subject, first, call, first_output)
     carries = state is not None
-    outputs = structure.row(output)
+    has_state = carries or isinstance(subject.case.architecture, Parts)  # another's second output may be anything
     structure.rebuild(output, "what the model returns")
-    return Example(call, output, state, _names(call, carries), _output_names(output, len(outputs), carries))
+    return Example(call, output, state, _names(call, carries), _output_names(output, has_state))
 
 
 def _first(subject: Subject, first: Call, second: Call, expected: Any) -> tuple[Any, ...] | None:
@@ -77,23 +79,28 @@ def _first(subject: Subject, first: Call, second: Call, expected: Any) -> tuple[
 
 
 def _names(call: Call, carries: bool) -> tuple[str, ...]:
-    """``input`` and ``state_0``, ``state_1``; several inputs are numbered too."""
-    args, _ = call
+    """Those of the inputs, and ``state_0``, ``state_1`` behind them."""
+    args, kwargs = call
     state = len(structure.row(args[-1])) if carries else 0
-    inputs = len(structure.row(call)) - state
-    return (*_numbered_names("input", inputs), *(f"state_{number}" for number in range(state)))
+    args = args[:-1] if carries else args
+    given = kwargs or (args[0] if len(args) == 1 else args)
+    return (*_named("input", given), *(f"state_{number}" for number in range(state)))
 
 
-def _output_names(output: Any, count: int, carries: bool) -> tuple[str, ...]:
-    first = len(structure.row(output[0])) if carries else count
-    if not carries and isinstance(output, tuple) and len(output) == 2 and isinstance(output[0], torch.Tensor):
-        first = 1  # as torch's own recurrent layers return it
-    following = (f"next_state_{number}" for number in range(count - first))
-    return (*_numbered_names("output", first), *following)
+def _output_names(output: Any, has_state: bool) -> tuple[str, ...]:
+    """Those of the outputs, and ``next_state_0`` behind them where the second of two is the state."""
+    following = structure.row(output[1]) if has_state else []
+    names = _named("output", output[0] if has_state else output)
+    return (*names, *(f"next_state_{number}" for number in range(len(following))))
 
 
-def _numbered_names(name: str, count: int) -> tuple[str, ...]:
-    return (name,) if count == 1 else tuple(f"{name}_{number}" for number in range(count))
+def _named(kind: str, value: Any) -> tuple[str, ...]:
+    """``input``; of several tensors each by its keywords, keys, fields and numbers: ``input_mask``, ``output_1_0``."""
+    paths = [path for path, leaf in values.leaves(value) if isinstance(leaf, torch.Tensor)]
+    if len(paths) == 1:
+        return (kind,)
+    names = [re.sub(r"\W+", "_", f"{kind}{path}").rstrip("_") for path in paths]
+    return tuple(names) if len(set(names)) == len(names) else tuple(f"{kind}_{n}" for n in range(len(names)))
 
 
 def _ordinary(value: Any) -> Any:

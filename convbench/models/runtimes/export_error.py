@@ -5,13 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-_NAMED = re.compile(r"OpOverload\(op='([\w.:]+)'|(?:operator|Operator) '?([\w.]+::[\w.]+)'?|([a-z]\w*::\w+)")
+_NAMED = re.compile(r"OpOverload\(op='([\w.:]+)'|(?:operator|Operator) '?([\w.]+::[\w.]+)'?|\b([a-z]\w*::\w+)")
 """How messages name an operator."""
+OF_OPENVINO = "Exception from src/"
+"""How OpenVINO's messages begin: lines that end with a colon tell where in its sources, the others what."""
+
+LONGEST = 300
 
 
 def reason(error: BaseException) -> str:
     """The operator that is not known, where an error names one, and the innermost reason, in one sentence."""
     chain = list(_chain(error))
+    if str(error).startswith(OF_OPENVINO):
+        return _of_openvino(str(error))
     operator = next((match for cause in chain if (match := _operator(str(cause)))), None)
     line = next((line for cause in reversed(chain) if (line := _first_line(cause))), type(error).__name__)
     return f"the operator {operator}: {line}" if operator else line
@@ -24,6 +30,13 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         link = link.__cause__ or link.__context__
 
 
+def _of_openvino(text: str) -> str:
+    """What is wrong, and of what: the first and the last line that say it."""
+    stripped = [line.strip() for line in text.splitlines() if line.strip()]
+    told = [line.removeprefix("-- ") for line in stripped if not line.endswith(":")] or stripped
+    return " ".join(dict.fromkeys((told[0], told[-1])))[:LONGEST]
+
+
 def _operator(text: str) -> str | None:
     match = _NAMED.search(text)
     return next((group for group in match.groups() if group), None) if match else None
@@ -31,4 +44,4 @@ def _operator(text: str) -> str | None:
 
 def _first_line(error: BaseException) -> str:
     lines = (line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", str(error)).splitlines())
-    return next((line[:300] for line in lines if line and not set(line) <= set("=-#* ")), "")
+    return next((line[:LONGEST] for line in lines if line and not set(line) <= set("=-#* ")), "")

@@ -16,6 +16,7 @@ from convbench.core.errors import CaseFailed
 from convbench.core.metrics import OTHER
 from convbench.core.record import STAGES, Case, Parts
 from convbench.models.deployment import ASIDE, Example
+from convbench.models.runtimes import structure
 from convbench.models.runtimes.export_error import reason
 from convbench.models.runtimes.quiet import quiet
 
@@ -31,6 +32,10 @@ def write(flat: nn.Module, example: Example, folder: Path, exporter: Exporter, o
     import onnx
 
     path = folder / FILE
+    if any(tensor.is_complex() for tensor in (*example.tensors, *structure.row(example.output))):
+        raise CaseFailed(
+            "error", "takes or returns complex numbers, which ONNX has not: let it be those of torch.view_as_real"
+        )
     try:
         with quiet():
             torch.onnx.export(
@@ -48,6 +53,7 @@ def write(flat: nn.Module, example: Example, folder: Path, exporter: Exporter, o
     model = onnx.load(str(path), load_external_data=False)
     _refuse_constants(model, example, exporter)
     _refuse_other_opset(model, opset)
+    _refuse_projections(flat, model)
     (folder / ASIDE).write_text(json.dumps(_scopes_of_nodes(model)))
     return path
 
@@ -109,6 +115,15 @@ def _refuse_other_opset(model: Any, opset: int) -> None:
     if written != opset:
         raise CaseFailed(
             "error", f"cannot be exported to ONNX in opset {opset}: the exporter can write this model in {written} only"
+        )
+
+
+def _refuse_projections(flat: nn.Module, model: Any) -> None:
+    """An exporter writes them away, and runtimes find shapes that do not fit."""
+    projected = any(isinstance(module, nn.LSTM) and module.proj_size for module in flat.modules())
+    if projected and any(node.op_type == "LSTM" for node in model.graph.node):
+        raise CaseFailed(
+            "error", "has an LSTM with projections (proj_size), which that of ONNX has not: aot-inductor runs them"
         )
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import nn
 
-from convbench.core.errors import CaseFailed, Unavailable
+from convbench.core.errors import CaseFailed, Impossible, Unavailable
 from convbench.core.record import Case
 from convbench.models.deployment import Between, Example, LoadedModel, Quantisation, Times
 from convbench.models.runtimes import int8_onnx, onnx_file, structure
@@ -31,6 +32,11 @@ class OpenVino:
     name: str = "openvino"
 
     def export(self, flat: nn.Module, example: Example, folder: Path) -> None:
+        if any(tensor.dtype == torch.bfloat16 for tensor in (*example.tensors, *structure.row(example.output))):
+            raise Impossible(
+                "OpenVINO takes and returns numpy's arrays, which have no bfloat16: let the model take and return "
+                "float32, or measure one in float32 by openvino(precision=bf16)"
+            )
         path = onnx_file.write(flat, example, folder, self.exporter, OPSET)
         if self.quantisation:
             int8_onnx.quantise(path, self.quantisation, example.names)

@@ -12,7 +12,7 @@ from convbench.core.traits import ReducerTraits
 
 
 class GeM(nn.Module):
-    """(mean x^p)^(1/p) of each channel, p learned, clamped and in fp32: (N, C, H, W) -> (N, C)."""
+    """(mean x^p)^(1/p) of each channel, p learned, clamped and computed in fp32: (N, C, H, W) -> (N, C)."""
 
     def __init__(self, p: float, eps: float = 1e-6) -> None:
         super().__init__()
@@ -21,7 +21,7 @@ class GeM(nn.Module):
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         powers = maps.float().clamp(min=self.eps).pow(self.p)
-        return powers.mean(dim=(2, 3)).pow(1.0 / self.p)
+        return powers.mean(dim=(2, 3)).pow(1.0 / self.p).to(maps.dtype)
 
 
 @reducers.register("gem")

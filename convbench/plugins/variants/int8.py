@@ -73,6 +73,8 @@ def _dynamic(subject: Subject, _: Sequence[Inputs]) -> None:
         raise CaseFailed(
             "error", "is a layer itself, and torch exchanges those inside of a module only: put it into one"
         )
+    if any(isinstance(module, nn.LSTM) and module.proj_size for module in subject.model.modules()):
+        raise CaseFailed("error", "has an LSTM with projections (proj_size), which torch cannot quantise")
     with quiet():
         quantization.quantize_dynamic(  # type: ignore[no-untyped-call]
             subject.model, kinds, dtype=torch.qint8, inplace=True

@@ -5,8 +5,11 @@ A legacy viewer: upstream removed the plug-in in April 2026, and its page loads 
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
+import tempfile
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,23 +19,51 @@ from convbench.report.viewers.loopback import LOOPBACK, free_port
 
 EXTRA = "convbench[tensorboard]"
 PLUGIN = "pytorch_profiler"
+POLL = 0.1
+"""Seconds between two looks at whether TensorBoard serves: it takes some to start."""
 
 
 def start(run: Path, port: int) -> tuple[str, subprocess.Popen[bytes]]:
-    """TensorBoard on the profiles of ``run``: its address and its process.
+    """TensorBoard on the profiles of ``run``: its address and its process, from when on it serves.
 
-    Raises ConvbenchError where the extra is not installed, the run has no profiles, or the port is in use.
+    Raises ConvbenchError where the extra is not installed, the run has no profiles, the port is in use, or TensorBoard
+    does not start.
     """
     missing = [package for package in ("tensorboard", "torch_tb_profiler") if find_spec(package) is None]
     if missing:
         raise ConvbenchError(f"{' and '.join(missing)} not installed: pip install '{EXTRA}'")
     if not run.is_dir():
         raise ConvbenchError(f"{run}: there is no such run: name a run directory")
+    if run.name == profiles.PROFILES and not (run / profiles.PROFILES).is_dir():
+        run = run.parent  # as TensorBoard itself is told, by --logdir
     if not list(profiles.profiles_of(run)):
-        raise ConvbenchError(
-            f"{run}: holds no profiles: run `convbench profile SUITE`, or set profile: true in a suite"
-        )
+        raise ConvbenchError(f"{run}: holds no profiles: `convbench profile SUITE` makes a run with them: name that")
     chosen = free_port(port)
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(run / profiles.PROFILES)]
-    process = subprocess.Popen([*command, "--host", LOOPBACK, "--port", str(chosen)], stderr=subprocess.DEVNULL)
+    with tempfile.TemporaryFile() as messages:
+        process = subprocess.Popen([*command, "--host", LOOPBACK, "--port", str(chosen)], stderr=messages)
+        try:
+            while not _answers(chosen):
+                if process.poll() is not None:
+                    messages.seek(0)
+                    raise ended(process.returncode, messages.read().decode(errors="replace"))
+                time.sleep(POLL)
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
     return f"http://{LOOPBACK}:{chosen}/#{PLUGIN}", process
+
+
+def ended(code: int, messages: str = "") -> ConvbenchError:
+    """That TensorBoard has ended by itself, and the last line that it said."""
+    last = next((line.strip() for line in reversed(messages.splitlines()) if line.strip()), "")
+    return ConvbenchError(f"TensorBoard has ended with exit code {code}{last and f': {last}'}")
+
+
+def _answers(port: int) -> bool:
+    try:
+        with socket.create_connection((LOOPBACK, port), timeout=1):
+            return True
+    except OSError:
+        return False
