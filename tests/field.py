@@ -376,6 +376,12 @@ class Works(Base):
             case "sparse rows":
                 vectors = self.vectors(x)
                 return self.rnn((self.rows @ vectors.flatten(0, 1).t()).t().unflatten(0, vectors.shape[:2]))[0]
+            case "jagged" | "nested":
+                layout = torch.jagged if self.how == "jagged" else torch.strided
+                rows = torch.nested.as_nested_tensor([*super().forward(x)], layout=layout)
+                return torch.nested.to_padded_tensor(rows, 0.0)
+            case "onednn":
+                return super().forward(x).to_mkldnn().to_dense()
             case "vmap":
                 return self.rnn(torch.vmap(lambda frame: self.cnn(frame).mean((2, 3)), 1, 1)(x))[0]
             case "jvp":

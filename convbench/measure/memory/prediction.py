@@ -142,7 +142,10 @@ def _advice(error: Exception) -> str:
             "its forward reads the values of tensors (.item(), an if, nonzero, numpy, lengths of packed sequences) and "
             "a prediction knows shapes only: move that out of forward, or measure at each size"
         )
-    return f"a prediction runs the model on tensors without values, where it raises {reason_of(error)}"
+    return next(
+        (reason for sign, reason in WITHOUT_VALUES.items() if sign in str(error)),
+        f"a prediction runs the model on tensors without values, where it raises {reason_of(error)}",
+    )
 
 
 def _assemble(case: Case, model: nn.Module | None = None) -> Subject:
@@ -195,6 +198,13 @@ def optimizer_bytes(optimizer: torch.optim.Optimizer, trained: list[nn.Parameter
     return state, 2 * max(sizes)
 
 
+WITHOUT_VALUES = {
+    "OpaqueTensorImpl": "shapes do not tell the bytes of its tensors in oneDNN's layout",
+    "quantized::": "its layers are quantised as it is made, which torch does to weights with values alone",
+    "nested_tensor": "shapes do not tell the bytes of its nested tensors",
+    "self.shape_env must not be None": "shapes do not tell the bytes of its jagged tensors",
+}
+"""Why a model does not run on tensors without values, by what torch's error says then."""
 COMPOSITE = DispatchKey.CompositeImplicitAutograd
 """Of operators that torch's own kernels make of others; what only its compiler takes apart is one on a device."""
 COUNTER = 4
