@@ -644,6 +644,41 @@ class Attention(Base):
         return self.rest(h)
 
 
+class Attends(nn.Module):
+    """Self-attention alone, which is one operator outside of training, between sixteen values of each frame."""
+
+    def __init__(self, how: str):
+        super().__init__()
+        self.how = how
+        self.attention = nn.MultiheadAttention(16, 4, batch_first=True)
+        self.layer = nn.TransformerEncoderLayer(
+            16, 4, 2000 if how == "wide" else 32, batch_first=True, norm_first=how == "norm first"
+        )
+
+    def forward(self, x):
+        h = x.flatten(2)[..., :16].contiguous()
+        frames = torch.arange(h.shape[1], device=h.device)
+        match self.how:
+            case "weighed":
+                return self.attention(h, h, h, need_weights=False)
+            case "weights":
+                return self.attention(h, h, h)
+            case "weights of heads":
+                return self.attention(h, h, h, average_attn_weights=False)
+            case "padded":
+                return self.layer(h, src_key_padding_mask=(frames > 30).expand(h.shape[:2]))
+            case "causal":
+                return self.layer(h, src_mask=frames > frames[:, None])
+        return self.layer(h)
+
+
+class Evaluated(Base):
+    """A recurrent layer that stays in evaluation mode while it is trained."""
+
+    def train(self, _mode=True):
+        return super().train(False)
+
+
 @torch.library.custom_op("field::proj", mutates_args=())
 def proj(x: Tensor, w: Tensor) -> Tensor:
     return x @ w.t()

@@ -63,6 +63,19 @@ def test_other_models_and_variants_are_predicted_within_a_tenth(of):
     assert predict(of).peak == pytest.approx(measured(of), rel=0.10)
 
 
+@pytest.mark.parametrize(
+    "how", ["weighed", "weights", "weights of heads", "layer", "norm first", "wide", "padded", "causal"]
+)
+def test_fused_self_attention_is_predicted_with_its_scores(how):
+    of = Case(Whole(Choice("field:Attends", (("how", how),))), Clip(2, 40, 3, 8, 8))
+    assert predict(of).peak == measured(of)
+
+
+def test_a_recurrent_layer_in_evaluation_mode_is_trained_with_a_workspace():
+    of = Case(Whole(Choice("field:Evaluated", (("hidden", 64),))), Clip(2, 40, 3, 8, 8), scenario="train")
+    assert predict(of).peak == pytest.approx(measured(of), rel=0.05)
+
+
 def test_a_compiled_peak_is_not_told():
     with pytest.raises(CaseFailed, match="compiled model cannot be told"):
         predict(case("gap", None, Choice("compile")))

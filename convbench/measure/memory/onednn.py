@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from convbench.measure.memory.attention import attention_bytes, encoder_layer_bytes
 from convbench.models.weights import CHANNELS_LAST
 
 Args = tuple[Any, ...]
@@ -248,9 +249,12 @@ def _in_nhwc(maps: torch.Tensor, result: torch.Tensor) -> int:
 
 
 def _rnn_layer(args: Args, _result: Any) -> tuple[int, int]:
-    """oneDNN's LSTM layer: both weights packed anew at every call, scratch, and in training a workspace."""
-    layer, train = Layer.of(args[0], args[1], args[2]), args[15]
-    if not train:
+    """oneDNN's LSTM layer: both weights packed anew at every call, scratch, and with gradients a workspace.
+
+    It asks whether gradients are on, and not whether it trains: one in evaluation mode, or frozen, keeps as much.
+    """
+    layer = Layer.of(args[0], args[1], args[2])
+    if not torch.is_grad_enabled():
         return layer.packed() + layer.scratch(), 0
     return layer.transposed() + layer.steps(4 * layer.hidden) + SCRATCH, layer.workspace()
 
@@ -341,6 +345,8 @@ EXTRA: dict[Any, Callable[[Args, Any], tuple[int, int]]] = {
     ATEN.im2col.default: _patches,
     ATEN.upsample_nearest2d.default: _nearest,
     ATEN.upsample_bilinear2d.default: _bilinear,
+    ATEN._native_multi_head_attention.default: attention_bytes,
+    ATEN._transformer_encoder_layer_fwd.default: encoder_layer_bytes,
     ATEN.mean.dim: _mean,
     ATEN.mean.default: _mean,
     ATEN.mkldnn_rnn_layer.default: _rnn_layer,
