@@ -672,6 +672,38 @@ class Attends(nn.Module):
         return self.layer(h)
 
 
+class Computes(nn.Module):
+    """One operator, of 192 numbers of each frame, in training after a weight."""
+
+    def __init__(self, how: str):
+        super().__init__()
+        self.how = how
+        self.weight = nn.Parameter(torch.ones(192))
+        self.rnn = nn.LSTM(192, 100, batch_first=True, proj_size=8)
+        self.drop = nn.Dropout(0.5)
+
+    def forward(self, x):
+        h = x.flatten(2) * self.weight
+        match self.how:
+            case "silu" | "mish":
+                return getattr(F, self.how)(h)
+            case "dropout":
+                return self.drop(h)
+            case "projection":
+                return self.rnn(h)[0]
+            case "gather":
+                return h.gather(1, torch.zeros(len(h), 1, 192, dtype=torch.long, device=h.device))
+            case "masked":
+                return h.masked_fill(h > 0, 0.0)
+            case "where":
+                return torch.where(h > 0, h, h.new_zeros(()))
+            case "logsumexp":
+                return h.logsumexp(1)
+            case "attention":
+                heads = h.unflatten(2, (12, 16)).transpose(1, 2)
+                return F.scaled_dot_product_attention(heads, heads, heads)
+
+
 class Evaluated(Base):
     """A recurrent layer that stays in evaluation mode while it is trained."""
 

@@ -71,6 +71,18 @@ def test_fused_self_attention_is_predicted_with_its_scores(how):
     assert predict(of).peak == measured(of)
 
 
+@pytest.mark.parametrize(
+    ("scenario", "how"),
+    [
+        *(("inference", how) for how in ("dropout", "projection", "masked", "where", "logsumexp")),
+        *(("train", how) for how in ("silu", "mish", "gather", "attention")),
+    ],
+)
+def test_an_operator_of_a_device_is_predicted_as_its_kernel_and_not_as_what_a_compiler_makes_of_it(scenario, how):
+    of = Case(Whole(Choice("field:Computes", (("how", how),))), Clip(2, 60, 3, 8, 8), scenario=scenario)
+    assert predict(of).peak == pytest.approx(measured(of), rel=0.02)
+
+
 def test_a_recurrent_layer_in_evaluation_mode_is_trained_with_a_workspace():
     of = Case(Whole(Choice("field:Evaluated", (("hidden", 64),))), Clip(2, 40, 3, 8, 8), scenario="train")
     assert predict(of).peak == pytest.approx(measured(of), rel=0.05)

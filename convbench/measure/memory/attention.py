@@ -1,7 +1,8 @@
-"""What torch's fused self-attention allocates on a CPU beside its outputs, in B: pure functions of shapes.
+"""What torch's fused attention allocates on a CPU beside its outputs, in B: pure functions of shapes.
 
 Outside of training ``nn.MultiheadAttention`` and ``nn.TransformerEncoderLayer`` are one operator each, within which the
-scores of all pairs are made; after torch's attention.cpp and transformer.cpp, and compared with what the profiler sees.
+scores of all pairs are made; ``scaled_dot_product_attention`` makes them block by block. After torch's attention.cpp,
+transformer.cpp and FlashAttentionKernel.cpp, and compared with what the profiler sees.
 """
 
 from __future__ import annotations
@@ -13,6 +14,10 @@ import torch
 
 OF_PADDING = 1
 """The kind of a mask that says which vectors of a sequence are padding; others are of pairs."""
+FLOAT = 4
+"""Bytes of a number that is summed up."""
+ROWS, COLUMNS = ((768, 256), (192, 64), (0, 32)), 512
+"""From how many queries on a block has how many of them, and of how many keys it is at most."""
 
 
 class Attention(NamedTuple):
@@ -95,3 +100,28 @@ def encoder_layer_bytes(args: tuple[Any, ...], result: torch.Tensor) -> tuple[in
     """Of ``nn.TransformerEncoderLayer`` beside its output, for its own duration."""
     call = EncoderLayer(*args)
     return (call.peak - result.nbytes if call.source.device.type == "cpu" else 0), 0
+
+
+def flash_bytes(args: tuple[Any, ...], _result: Any) -> tuple[int, int]:
+    """Of ``scaled_dot_product_attention``: a thread's scores of a block, their maxima and sums, and what they weigh.
+
+    Of numbers of fewer bits the scores once more as such.
+    """
+    query, key = args[:2]
+    rows, columns = _block(query, key)
+    scores = rows * columns * (query.element_size() if query.element_size() < FLOAT else 0)
+    return torch.get_num_threads() * (scores + rows * (columns + 2 + query.shape[-1]) * FLOAT), 0
+
+
+def flash_backward_bytes(args: tuple[Any, ...], _result: Any) -> tuple[int, int]:
+    """Of its gradient: a thread's scores and their gradients, and a copy of a gradient that is not in order of time."""
+    gradient, query, key = args[:3]
+    rows, columns = _block(query, key)
+    copied = 0 if gradient.transpose(1, 2).is_contiguous() else gradient.numel() * gradient.element_size()
+    return torch.get_num_threads() * (2 * columns + 1) * rows * FLOAT + copied, 0
+
+
+def _block(query: torch.Tensor, key: torch.Tensor) -> tuple[int, int]:
+    queries, keys = query.shape[-2], key.shape[-2]
+    rows = next(rows for least, rows in ROWS if queries >= least)
+    return min(rows, queries), min(COLUMNS, keys)

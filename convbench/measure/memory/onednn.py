@@ -14,7 +14,12 @@ from typing import Any, NamedTuple
 
 import torch
 
-from convbench.measure.memory.attention import attention_bytes, encoder_layer_bytes
+from convbench.measure.memory.attention import (
+    attention_bytes,
+    encoder_layer_bytes,
+    flash_backward_bytes,
+    flash_bytes,
+)
 from convbench.models.weights import CHANNELS_LAST
 
 Args = tuple[Any, ...]
@@ -226,6 +231,11 @@ def _mean(args: Args, result: Any) -> tuple[int, int]:
     return (maps.numel() + result.numel()) * torch.float32.itemsize, 0
 
 
+def _exponentials(args: Args, result: torch.Tensor) -> tuple[int, int]:
+    """The numbers less their maxima, raised, and the maxima."""
+    return args[0].numel() * args[0].element_size() + result.nbytes, 0
+
+
 def _patches(args: Args, _result: Any) -> tuple[int, int]:
     """A copy of the images that patches are cut out of."""
     return (args[0].nbytes if args[0].device.type == "cpu" else 0), 0
@@ -335,8 +345,11 @@ SCRATCH = 16952
 TRANSPOSED_SCRATCH = 28_000
 """The same of a transposed convolution with a stride, a thread; of 360 layers 80 % are predicted within a tenth."""
 ATEN = torch.ops.aten
-CASTS = {ATEN._to_copy.default, ATEN.copy_.default}
-"""They write the other type at once."""
+CASTS = {
+    ATEN._to_copy.default, ATEN.copy_.default, ATEN.where.self, ATEN.masked_fill.Scalar, ATEN.masked_fill.Tensor,
+    ATEN.masked_fill_.Scalar, ATEN.masked_fill_.Tensor,
+}  # fmt: skip
+"""They write the other type at once, or look at a mask as it is."""
 EXTRA: dict[Any, Callable[[Args, Any], tuple[int, int]]] = {
     ATEN.convolution.default: _convolution,
     ATEN.convolution_backward.default: _convolution_backward,
@@ -347,6 +360,9 @@ EXTRA: dict[Any, Callable[[Args, Any], tuple[int, int]]] = {
     ATEN.upsample_bilinear2d.default: _bilinear,
     ATEN._native_multi_head_attention.default: attention_bytes,
     ATEN._transformer_encoder_layer_fwd.default: encoder_layer_bytes,
+    ATEN._scaled_dot_product_flash_attention_for_cpu.default: flash_bytes,
+    ATEN._scaled_dot_product_flash_attention_for_cpu_backward.default: flash_backward_bytes,
+    ATEN.logsumexp.default: _exponentials,
     ATEN.mean.dim: _mean,
     ATEN.mean.default: _mean,
     ATEN.mkldnn_rnn_layer.default: _rnn_layer,
