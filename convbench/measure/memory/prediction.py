@@ -317,7 +317,7 @@ def _composed(func: Any) -> Callable[..., Any]:
 
 
 def _linear(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-    """A linear layer as torch computes it of tensors with values: of trained weights in one product, in its place biased."""
+    """A linear layer as torch computes it of tensors with values: its bias is added in place."""
     if bias is None or rows.dim() == 2 or (rows.dim() == 3 and rows.is_contiguous()):
         linear: Any = torch.ops.aten.linear.default
         return linear._op_dk(COMPOSITE, rows, weight, bias)
