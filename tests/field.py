@@ -376,6 +376,12 @@ class Works(Base):
             case "sparse rows":
                 vectors = self.vectors(x)
                 return self.rnn((self.rows @ vectors.flatten(0, 1).t()).t().unflatten(0, vectors.shape[:2]))[0]
+            case "jagged" | "nested":
+                layout = torch.jagged if self.how == "jagged" else torch.strided
+                rows = torch.nested.as_nested_tensor([*super().forward(x)], layout=layout)
+                return torch.nested.to_padded_tensor(rows, 0.0)
+            case "onednn":
+                return super().forward(x).to_mkldnn().to_dense()
             case "vmap":
                 return self.rnn(torch.vmap(lambda frame: self.cnn(frame).mean((2, 3)), 1, 1)(x))[0]
             case "jvp":
@@ -636,6 +642,73 @@ class Attention(Base):
             case "dead":
                 self.last = F.linear(h, torch.ones(4, 16, device=h.device))
         return self.rest(h)
+
+
+class Attends(nn.Module):
+    """Self-attention alone, which is one operator outside of training, between sixteen values of each frame."""
+
+    def __init__(self, how: str):
+        super().__init__()
+        self.how = how
+        self.attention = nn.MultiheadAttention(16, 4, batch_first=True)
+        self.layer = nn.TransformerEncoderLayer(
+            16, 4, 2000 if how == "wide" else 32, batch_first=True, norm_first=how == "norm first"
+        )
+
+    def forward(self, x):
+        h = x.flatten(2)[..., :16].contiguous()
+        frames = torch.arange(h.shape[1], device=h.device)
+        match self.how:
+            case "weighed":
+                return self.attention(h, h, h, need_weights=False)
+            case "weights":
+                return self.attention(h, h, h)
+            case "weights of heads":
+                return self.attention(h, h, h, average_attn_weights=False)
+            case "padded":
+                return self.layer(h, src_key_padding_mask=(frames > 30).expand(h.shape[:2]))
+            case "causal":
+                return self.layer(h, src_mask=frames > frames[:, None])
+        return self.layer(h)
+
+
+class Computes(nn.Module):
+    """One operator, of 192 numbers of each frame, in training after a weight."""
+
+    def __init__(self, how: str):
+        super().__init__()
+        self.how = how
+        self.weight = nn.Parameter(torch.ones(192))
+        self.rnn = nn.LSTM(192, 100, batch_first=True, proj_size=8)
+        self.drop = nn.Dropout(0.5)
+
+    def forward(self, x):
+        h = x.flatten(2) * self.weight
+        match self.how:
+            case "silu" | "mish":
+                return getattr(F, self.how)(h)
+            case "dropout":
+                return self.drop(h)
+            case "projection":
+                return self.rnn(h)[0]
+            case "gather":
+                return h.gather(1, torch.zeros(len(h), 1, 192, dtype=torch.long, device=h.device))
+            case "masked":
+                return h.masked_fill(h > 0, 0.0)
+            case "where":
+                return torch.where(h > 0, h, h.new_zeros(()))
+            case "logsumexp":
+                return h.logsumexp(1)
+            case "attention":
+                heads = h.unflatten(2, (12, 16)).transpose(1, 2)
+                return F.scaled_dot_product_attention(heads, heads, heads)
+
+
+class Evaluated(Base):
+    """A recurrent layer that stays in evaluation mode while it is trained."""
+
+    def train(self, _mode=True):
+        return super().train(False)
 
 
 @torch.library.custom_op("field::proj", mutates_args=())

@@ -268,6 +268,9 @@ def test_of_layers_in_the_layout_of_onednn_there_is_one_count_and_it_says_so():
             lambda a: torch.convolution(a[None, None], a[None, None], None, (1, 1), (1, 1), (1, 1), False, (0, 0), 1),
             225,
         ),
+        (lambda a: torch.nn.functional.bilinear(a, a[:, :3], torch.ones(2, 5, 3)), 5 * 2 * (5 + 1) * 3),
+        (lambda a: torch.nn.functional.affine_grid(a[:2, :3][None], (1, 1, 4, 7), False), 4 * 7 * 6),
+        (lambda a: torch.nn.functional.affine_grid(a[:3, :4][None], (1, 1, 4, 7, 2), False), 4 * 7 * 2 * 12),
     ],
 )
 def test_a_product_is_counted_twice_alike_however_it_is_written(function, macs):
@@ -385,6 +388,21 @@ def test_either_gradient_of_a_convolution_is_as_much_work_as_the_convolution(lay
 
 def test_a_depthwise_reducer_is_trained_by_three_times_its_forward_pass():
     assert macs_by_stage(case("gdconv", clip=Clip(2, 3, 3, 8, 8), scenario="train"))["reducer"] == 3 * 6 * 32 * 64
+
+
+def test_the_gradients_of_a_bilinear_layer_are_the_products_that_torch_makes():
+    def train():
+        first, second = torch.zeros(4, 5, requires_grad=True), torch.zeros(4, 7, requires_grad=True)
+        torch.nn.Bilinear(5, 7, 3)(first, second).sum().backward()
+
+    every = 4 * 3 * 5 * 7
+    assert flops(train) == flops(train, "meta") == 2 * (every + 4 * 3 * 7 + 3 * every)
+
+
+def test_of_jagged_tensors_what_is_stored_is_multiplied():
+    rows = torch.nested.nested_tensor([torch.ones(5, 4), torch.ones(3, 4)], layout=torch.jagged)
+    counted = live.count(torch.nn.Linear(4, 6), Inputs((rows,)))
+    assert (counted.macs, counted.uncounted) == ((5 + 3) * 4 * 6, ())
 
 
 def test_attention_is_trained_by_as_much_work_on_meta_as_on_the_device():

@@ -204,6 +204,20 @@ def test_a_model_off_meta_has_everything_but_a_prediction():
 
 
 @pytest.mark.parametrize(
+    ("model", "why"),
+    [
+        ("wrapped/quantised", "its layers are quantised as it is made"),
+        ("Works/onednn", "its tensors in oneDNN's layout"),
+        ("Works/jagged", "its jagged tensors"),
+        ("Works/nested", "its nested tensors"),
+    ],
+)
+def test_why_a_peak_is_not_predicted_is_said_in_words(model, why):
+    with pytest.raises(CaseFailed, match=f"not predicted: .*{why}"):
+        predict(case(model))
+
+
+@pytest.mark.parametrize(
     ("model", "doubts"),
     [
         ("Works/gradient", {"not_in_inference_mode"}),

@@ -144,3 +144,40 @@ def test_the_gradients_of_a_convolution_of_one_image_take_its_patches(kind, of_i
     measured, results = peak(lambda: torch.ops.aten.convolution_backward.default(*args))
     extra, _ = extra_bytes(torch.ops.aten.convolution_backward.default, args, results)
     assert sum(result.nbytes for result in results if result is not None) + extra == measured
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("of_input", [True, False])
+@pytest.mark.parametrize(
+    "case", [(16, 16, 1, 32), (64, 64, 1, 8), (16, 16, 16, 32), (16, 16, 4, 32), (3, 16, 1, 32)], ids=str
+)
+def test_the_gradients_of_a_dilated_convolution_with_a_stride_take_what_is_predicted(case, of_input, threads):
+    inputs, outputs, groups, size = case
+    torch.set_num_threads(threads)
+    module = nn.Conv2d(inputs, outputs, 3, 2, 2, dilation=2, groups=groups)
+    clip = torch.randn(8, inputs, size, size)
+    gradient = torch.randn_like(module(clip)).detach()
+    args = (gradient, clip, module.weight.detach(), [outputs], module.stride, module.padding, module.dilation, False,
+            (0, 0), groups, [of_input, True, True])  # fmt: skip
+    measured, results = peak(lambda: torch.ops.aten.convolution_backward.default(*args))
+    extra, _ = extra_bytes(torch.ops.aten.convolution_backward.default, args, results)
+    held = sum(result.nbytes for result in results if result is not None)
+    assert held + extra == pytest.approx(measured, rel=0.01)
+
+
+@pytest.mark.parametrize("orders", [("nchw", "nchw"), ("nhwc", "nhwc"), ("nchw", "nhwc")], ids=str)
+def test_the_gradient_of_a_batch_norm_is_made_twice_where_all_is_in_one_order(orders):
+    formats = {"nchw": torch.contiguous_format, "nhwc": torch.channels_last}
+    gradient, maps = (torch.randn(4, 8, 16, 16).contiguous(memory_format=formats[order]) for order in orders)
+    ones = torch.ones(8)
+    args = (gradient, maps, ones, ones, ones, ones, ones, True, 1e-5, [True, True, True])
+    measured, results = peak(lambda: torch.ops.aten.native_batch_norm_backward.default(*args))
+    extra, _ = extra_bytes(torch.ops.aten.native_batch_norm_backward.default, args, results)
+    assert sum(result.nbytes for result in results) + extra == pytest.approx(measured, abs=64)
+
+
+def test_what_is_folded_keeps_the_room_of_its_patches():
+    patches = torch.randn(2, 36, 256).transpose(1, 2).contiguous().transpose(1, 2)
+    measured, image = peak(lambda: nn.functional.fold(patches, 16, 3, padding=1))
+    scratch, kept = extra_bytes(torch.ops.aten.col2im.default, (patches,), image)
+    assert image.nbytes + scratch + kept == measured

@@ -63,6 +63,31 @@ def test_other_models_and_variants_are_predicted_within_a_tenth(of):
     assert predict(of).peak == pytest.approx(measured(of), rel=0.10)
 
 
+@pytest.mark.parametrize(
+    "how", ["weighed", "weights", "weights of heads", "layer", "norm first", "wide", "padded", "causal"]
+)
+def test_fused_self_attention_is_predicted_with_its_scores(how):
+    of = Case(Whole(Choice("field:Attends", (("how", how),))), Clip(2, 40, 3, 8, 8))
+    assert predict(of).peak == measured(of)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "how"),
+    [
+        *(("inference", how) for how in ("dropout", "projection", "masked", "where", "logsumexp")),
+        *(("train", how) for how in ("silu", "mish", "gather", "attention")),
+    ],
+)
+def test_an_operator_of_a_device_is_predicted_as_its_kernel_and_not_as_what_a_compiler_makes_of_it(scenario, how):
+    of = Case(Whole(Choice("field:Computes", (("how", how),))), Clip(2, 60, 3, 8, 8), scenario=scenario)
+    assert predict(of).peak == pytest.approx(measured(of), rel=0.02)
+
+
+def test_a_recurrent_layer_in_evaluation_mode_is_trained_with_a_workspace():
+    of = Case(Whole(Choice("field:Evaluated", (("hidden", 64),))), Clip(2, 40, 3, 8, 8), scenario="train")
+    assert predict(of).peak == pytest.approx(measured(of), rel=0.05)
+
+
 def test_a_compiled_peak_is_not_told():
     with pytest.raises(CaseFailed, match="compiled model cannot be told"):
         predict(case("gap", None, Choice("compile")))

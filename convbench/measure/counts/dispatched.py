@@ -19,6 +19,7 @@ from typing import Any, Self
 import torch
 from torch import nn
 from torch.backends import mha
+from torch.nested._internal.nested_tensor import NestedTensor
 from torch.utils.flop_counter import FlopCounterMode, _FlopCounterMode
 
 from convbench.core.metrics import OTHER
@@ -186,7 +187,18 @@ class _Stages:
 
 
 class _Mode(_FlopCounterMode):
-    """The mode of a counter, which counts operators of higher order too that have a formula, as ``flex_attention``."""
+    """The mode of a counter, which counts operators of higher order too that have a formula, as ``flex_attention``.
+
+    Of jagged tensors it counts what is computed of their values, which torch's own mode refuses.
+    """
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if any(issubclass(kind, NestedTensor) for kind in types):
+            return NotImplemented  # they take themselves apart, and their values come back here
+        result = super().__torch_dispatch__(func, types, args, kwargs)  # type: ignore[no-untyped-call]
+        if result is NotImplemented and not types and isinstance(func, torch._ops.OpOverload):
+            return func(*args, **(kwargs or {}))  # asks a plain tensor for its layout, which nobody else would answer
+        return result
 
     def _handle_higher_order_ops(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if func in self.counter.flop_registry:

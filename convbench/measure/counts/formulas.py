@@ -27,7 +27,7 @@ Shape = tuple[int, ...]
 UNKNOWN = frozenset(
     f"aten::{name}"
     for name in (
-        "addr", "_addmm_activation", "_trilinear", "_sparse_sparse_matmul", "sspaddmm", "conv_tbc",
+        "addr", "_addmm_activation", "_sparse_sparse_matmul", "sspaddmm", "conv_tbc",
         "_cudnn_rnn", "miopen_rnn", "mkldnn_rnn_layer", "_fft_c2c", "_fft_r2c", "_fft_c2r", "_linalg_svd",
         "_linalg_eigh", "linalg_inv_ex", "linalg_matrix_exp", "linalg_pinv", "_cdist_backward", "_pdist_backward",
         "_convolution_double_backward", "_weight_int8pack_mm", "_weight_int4pack_mm", "_weight_int4pack_mm_for_cpu",
@@ -182,6 +182,8 @@ def _ours() -> dict[Any, Formula]:
         **dict.fromkeys((aten._sparse_mm, aten._sparse_addmm, aten.hspmm), _of_stored(flop_registry[aten.addmm])),
         aten.addbmm: _without_first(_summed_products),
         aten.convolution_backward: _convolution_gradients,
+        aten._trilinear: _bilinear,
+        aten.affine_grid_generator: _sampling_grid,
         aten._cdist_forward: _distances,
         aten._euclidean_dist: _distances,
         aten._pdist_forward: _distances_within,
@@ -237,6 +239,37 @@ def _without_first(formula: Formula) -> Formula:
 
 def _summed_products(left: Shape, right: Shape, *_args: Any, **_kwargs: Any) -> int:
     return 2 * prod(left) * right[-1]
+
+
+def _bilinear(
+    first: Shape, second: Shape, third: Shape, expanded: Sequence[int], expanded_second: Sequence[int],
+    expanded_third: Sequence[int], summed: Sequence[int], unrolled: int = 1, **_kwargs: Any,
+) -> int:  # fmt: skip
+    """Of ``nn.Bilinear`` and its gradients: the first two are multiplied, and summed where the third has no such axis.
+
+    The result is multiplied by the third. Along the unrolled axis all of that is done once a place, and what sums over
+    no axis is no product of matrices.
+    """
+    shapes = map(_with_axes, (first, second, third), (expanded, expanded_second, expanded_third))
+    left, middle, right = map(list, shapes)
+    pair = list(map(max, left, middle))
+    pair[unrolled] = max(pair[unrolled], right[unrolled])
+    inner = [axis for axis in summed if axis != unrolled]
+    soon = [axis for axis in inner if axis in expanded_third]
+    rest = [1 if axis in soon else size for axis, size in enumerate(pair)]
+    sums = ((pair, soon), (list(map(max, rest, right)), set(inner) - set(soon)))
+    return 2 * sum(prod(sizes) for sizes, axes in sums if axes)
+
+
+def _with_axes(shape: Shape, axes: Sequence[int]) -> Shape:
+    """The shape with an axis of one element at each of those places."""
+    given = iter(shape)
+    return tuple(1 if axis in axes else next(given) for axis in range(len(shape) + len(axes)))
+
+
+def _sampling_grid(matrix: Shape, *_args: Any, out_shape: Any = None, **_kwargs: Any) -> int:
+    """Each place of a grid by the affine matrix of its image."""
+    return int(2 * prod(out_shape) * matrix[-1])
 
 
 def _distances(

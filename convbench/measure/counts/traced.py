@@ -249,6 +249,17 @@ def contracted_macs(inputs: Values, outputs: Values) -> int:
     return out * isqrt(left * right // max(1, out))
 
 
+def bilinear_macs(inputs: Values, outputs: Values) -> int:
+    """``nn.Bilinear``: the first vector by each matrix of the weight, and the result by the second vector."""
+    _, rows, columns = _shape(inputs[2])
+    return prod(_shape(outputs[0])) * (rows + 1) * columns
+
+
+def sampling_grid_macs(inputs: Values, outputs: Values) -> int:
+    """Each place of a grid by the affine matrix of its image."""
+    return prod(_shape(outputs[0])) * _shape(inputs[0])[-1]
+
+
 def einsum_macs(inputs: Values, outputs: Values) -> int:
     """Products over shared letters, in the order in which torch contracts."""
     shapes = [_shape(value) for value in inputs[1].node().inputs()]
@@ -285,6 +296,8 @@ MACS_OF: dict[str, Cost] = {
     "addbmm": summed_products_macs,
     "cdist": distances_macs,
     "pdist": distances_within_macs,
+    "bilinear": bilinear_macs,
+    "affine_grid_generator": sampling_grid_macs,
     "einsum": einsum_macs,
     "lstm": recurrent_macs,
     "gru": recurrent_macs,

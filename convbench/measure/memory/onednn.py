@@ -14,6 +14,12 @@ from typing import Any, NamedTuple
 
 import torch
 
+from convbench.measure.memory.attention import (
+    attention_bytes,
+    encoder_layer_bytes,
+    flash_backward_bytes,
+    flash_bytes,
+)
 from convbench.models.weights import CHANNELS_LAST
 
 Args = tuple[Any, ...]
@@ -122,6 +128,11 @@ class Convolution(NamedTuple):
         weights = _padded(self.weight.shape[0]) * _padded(self.weight.shape[1]) * self.taps * self.weight.element_size()
         return _blocked(self.clip) + weights + 2 * _blocked(result) - result.nbytes
 
+    def in_products(self, gradient: torch.Tensor) -> int:
+        """Bytes of a dilated one with a stride: a thread's patches, and four times the weight's gradient in float32."""
+        weights = 4 * self.weight.numel() * torch.float32.itemsize
+        return torch.get_num_threads() * (weights + self.patches(gradient)) + PRODUCTS_SCRATCH
+
     def sums(self, result: torch.Tensor) -> int:
         """Bytes of the sums of an image in float32, which products of fewer bits at each place are added up in."""
         if not self.is_pointwise or self.groups > 1 or self.clip.dtype == torch.float32:
@@ -163,6 +174,11 @@ def _convolution_backward(args: Args, result: Any) -> tuple[int, int]:
         return clip.shape[0] * call.patches(gradient), 0
     if not _is_blocked(clip):
         return 0, 0
+    strided = max(call.strides) > 1 and not call.transposed
+    later = weight.nbytes + gradient.shape[1] * gradient.element_size()  # gradients that are made after the input's
+    if strided and max(call.dilation) > 1 and clip.dim() == PLANE:
+        of_input = 0 if result[0] is None else clip.nbytes - later
+        return _straight(clip) + max(of_input, call.in_products(gradient)), 0
     if call.groups > 1 and not call.is_depthwise and (call.transposed or not call.is_in_eights):
         copied = 0 if call.transposed or result[0] is None else clip.nbytes
         return _straight(clip) + max(call.patches(gradient), copied), 0
@@ -175,7 +191,7 @@ def _convolution_backward(args: Args, result: Any) -> tuple[int, int]:
     if result[0] is None:
         return of_weights, 0
     blocked = _blocked(gradient) + weight.nbytes + _blocked(clip) - clip.nbytes
-    return max(2 * clip.nbytes if max(call.strides) > 1 else blocked, of_weights), 0
+    return max(2 * clip.nbytes - later if strided else blocked, of_weights), 0
 
 
 def _is_blocked(clip: torch.Tensor) -> bool:
@@ -225,6 +241,30 @@ def _mean(args: Args, result: Any) -> tuple[int, int]:
     return (maps.numel() + result.numel()) * torch.float32.itemsize, 0
 
 
+def _exponentials(args: Args, result: torch.Tensor) -> tuple[int, int]:
+    """The numbers less their maxima, raised, and the maxima."""
+    return args[0].numel() * args[0].element_size() + result.nbytes, 0
+
+
+def _batch_norm_backward(args: Args, result: Any) -> tuple[int, int]:
+    """Of the input's gradient a second one, where both are in the same order."""
+    gradient, maps = args[:2]
+    if maps.device.type != "cpu" or result[0] is None:
+        return 0, 0
+    nhwc = CHANNELS_LAST.get(maps.dim())
+    orders = [torch.contiguous_format, *([nhwc] if nhwc else [])]
+    alike = any(all(tensor.is_contiguous(memory_format=order) for tensor in (gradient, maps)) for order in orders)
+    return (maps.numel() * maps.element_size() if alike else 0), 0
+
+
+def _folded(args: Args, result: torch.Tensor) -> tuple[int, int]:
+    """A copy of patches that are not contiguous; the images keep the room of their patches."""
+    patches = args[0]
+    if patches.device.type != "cpu":
+        return 0, 0
+    return _straight(patches), max(0, patches.numel() * patches.element_size() - result.nbytes)
+
+
 def _patches(args: Args, _result: Any) -> tuple[int, int]:
     """A copy of the images that patches are cut out of."""
     return (args[0].nbytes if args[0].device.type == "cpu" else 0), 0
@@ -248,9 +288,12 @@ def _in_nhwc(maps: torch.Tensor, result: torch.Tensor) -> int:
 
 
 def _rnn_layer(args: Args, _result: Any) -> tuple[int, int]:
-    """oneDNN's LSTM layer: both weights packed anew at every call, scratch, and in training a workspace."""
-    layer, train = Layer.of(args[0], args[1], args[2]), args[15]
-    if not train:
+    """oneDNN's LSTM layer: both weights packed anew at every call, scratch, and with gradients a workspace.
+
+    It asks whether gradients are on, and not whether it trains: one in evaluation mode, or frozen, keeps as much.
+    """
+    layer = Layer.of(args[0], args[1], args[2])
+    if not torch.is_grad_enabled():
         return layer.packed() + layer.scratch(), 0
     return layer.transposed() + layer.steps(4 * layer.hidden) + SCRATCH, layer.workspace()
 
@@ -328,19 +371,33 @@ COLOURS, SMALL_SIDES = 3, 128
 """Channels of an image, and up to how many rows and columns together it is small."""
 SCRATCH = 16952
 """Bytes of oneDNN's scratchpad that do not depend on the layer, as measured with torch 2.13."""
+PRODUCTS_SCRATCH = 256
+"""The same of a convolution whose gradients are products of patches."""
+PLANE = 4
+"""Axes of images."""
 TRANSPOSED_SCRATCH = 28_000
 """The same of a transposed convolution with a stride, a thread; of 360 layers 80 % are predicted within a tenth."""
 ATEN = torch.ops.aten
-CASTS = {ATEN._to_copy.default, ATEN.copy_.default}
-"""They write the other type at once."""
+CASTS = {
+    ATEN._to_copy.default, ATEN.copy_.default, ATEN.where.self, ATEN.masked_fill.Scalar, ATEN.masked_fill.Tensor,
+    ATEN.masked_fill_.Scalar, ATEN.masked_fill_.Tensor,
+}  # fmt: skip
+"""They write the other type at once, or look at a mask as it is."""
 EXTRA: dict[Any, Callable[[Args, Any], tuple[int, int]]] = {
     ATEN.convolution.default: _convolution,
     ATEN.convolution_backward.default: _convolution_backward,
     ATEN._softmax.default: _softmax,
     ATEN._log_softmax.default: _softmax,
+    ATEN.native_batch_norm_backward.default: _batch_norm_backward,
     ATEN.im2col.default: _patches,
+    ATEN.col2im.default: _folded,
     ATEN.upsample_nearest2d.default: _nearest,
     ATEN.upsample_bilinear2d.default: _bilinear,
+    ATEN._native_multi_head_attention.default: attention_bytes,
+    ATEN._transformer_encoder_layer_fwd.default: encoder_layer_bytes,
+    ATEN._scaled_dot_product_flash_attention_for_cpu.default: flash_bytes,
+    ATEN._scaled_dot_product_flash_attention_for_cpu_backward.default: flash_backward_bytes,
+    ATEN.logsumexp.default: _exponentials,
     ATEN.mean.dim: _mean,
     ATEN.mean.default: _mean,
     ATEN.mkldnn_rnn_layer.default: _rnn_layer,

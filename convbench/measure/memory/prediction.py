@@ -142,7 +142,10 @@ def _advice(error: Exception) -> str:
             "its forward reads the values of tensors (.item(), an if, nonzero, numpy, lengths of packed sequences) and "
             "a prediction knows shapes only: move that out of forward, or measure at each size"
         )
-    return f"a prediction runs the model on tensors without values, where it raises {reason_of(error)}"
+    return next(
+        (reason for sign, reason in WITHOUT_VALUES.items() if sign in str(error)),
+        f"a prediction runs the model on tensors without values, where it raises {reason_of(error)}",
+    )
 
 
 def _assemble(case: Case, model: nn.Module | None = None) -> Subject:
@@ -195,8 +198,27 @@ def optimizer_bytes(optimizer: torch.optim.Optimizer, trained: list[nn.Parameter
     return state, 2 * max(sizes)
 
 
+WITHOUT_VALUES = {
+    "OpaqueTensorImpl": "shapes do not tell the bytes of its tensors in oneDNN's layout",
+    "quantized::": "its layers are quantised as it is made, which torch does to weights with values alone",
+    "nested_tensor": "shapes do not tell the bytes of its nested tensors",
+    "self.shape_env must not be None": "shapes do not tell the bytes of its jagged tensors",
+}
+"""Why a model does not run on tensors without values, by what torch's error says then."""
 COMPOSITE = DispatchKey.CompositeImplicitAutograd
 """Of operators that torch's own kernels make of others; what only its compiler takes apart is one on a device."""
+READ_VALUES = {torch.ops.aten.one_hot, torch.ops.aten.istft, torch.ops.aten.tensor_split}
+"""Operators whose own kernels look at values."""
+IN_PLACE = {
+    getattr(packet, overload): getattr(in_place, overload)
+    for packet, in_place, overload in (
+        (torch.ops.aten.scatter, torch.ops.aten.scatter_, "src"),
+        (torch.ops.aten.scatter_add, torch.ops.aten.scatter_add_, "default"),
+        (torch.ops.aten.index_put, torch.ops.aten.index_put_, "default"),
+        (torch.ops.aten.index_add, torch.ops.aten.index_add_, "default"),
+    )
+}
+"""What the gradients of what picks (indices, maxima) write into zeros; of tensors without values torch makes copies."""
 COUNTER = 4
 """Bytes of an optimizer's step count, a float32."""
 
@@ -241,9 +263,11 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if self.device.type == "cuda" and func in cudnn.COMPOSED:
             with self:
                 return cudnn.COMPOSED[func](*args, **kwargs)
-        if func.namespace == "aten" and torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), COMPOSITE.name):
+        if func.namespace == "aten" and self._is_composed(func.name()):
             with self:
                 return _composed(func)(*args, **kwargs)
+        if torch._C._current_autograd_node() is not None:
+            func = IN_PLACE.get(func, func)
         before = {id(tensor.untyped_storage()) for tensor in self._stored((args, kwargs))}
         result = cudnn.STANDINS.get(func, func)(*args, **kwargs)
         self.workspaces |= cudnn.cublas_bytes(func, self.device, self.capability)
@@ -259,6 +283,11 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
             weakref.finalize(_lifetime(result), self._shrink, reserve)
         self.highest = max(self.highest, self.alive + scratch)
         return result
+
+    def _is_composed(self, name: str) -> bool:
+        """Whether torch makes the operator of that name of others on this device, which has no kernel of its own."""
+        has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
+        return has_kernel(name, COMPOSITE.name) and not has_kernel(name, self.device.type.upper())
 
     def _stored(self, values: Any) -> list[torch.Tensor]:
         """The fake tensors in a value that have a storage."""
@@ -281,11 +310,21 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _composed(func: Any) -> Callable[..., Any]:
-    """What makes an operator of others: the compiler's way, as some kernels read values, but for interpolation.
+    """What makes an operator of others: torch's own kernel; the compiler's way copies more, and reads no values."""
+    if func is torch.ops.aten.linear.default:
+        return _linear
+    return func.decompose if func.overloadpacket in READ_VALUES else partial(func._op_dk, COMPOSITE)
 
-    That is one operator on a device, and dozens to the compiler.
-    """
-    return partial(func._op_dk, COMPOSITE) if "upsample" in func.name() else func.decompose
+
+def _linear(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """A linear layer as torch computes it of tensors with values: its bias is added in place."""
+    if bias is None or rows.dim() == 2 or (rows.dim() == 3 and rows.is_contiguous()):
+        linear: Any = torch.ops.aten.linear.default
+        return linear._op_dk(COMPOSITE, rows, weight, bias)
+    if not weight.requires_grad:
+        return torch.matmul(rows, weight.t()).add_(bias)
+    product = torch.mm(rows.reshape(-1, rows.shape[-1]), weight.t())
+    return product.unflatten(0, rows.shape[:-1]).add_(bias)
 
 
 def _fake(values: Any) -> list[torch.Tensor]:

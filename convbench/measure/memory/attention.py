@@ -1,0 +1,127 @@
+"""What torch's fused attention allocates on a CPU beside its outputs, in B: pure functions of shapes.
+
+Outside of training ``nn.MultiheadAttention`` and ``nn.TransformerEncoderLayer`` are one operator each, within which the
+scores of all pairs are made; ``scaled_dot_product_attention`` makes them block by block. After torch's attention.cpp,
+transformer.cpp and FlashAttentionKernel.cpp, and compared with what the profiler sees.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any, NamedTuple
+
+import torch
+
+OF_PADDING = 1
+"""The kind of a mask that says which vectors of a sequence are padding; others are of pairs."""
+FLOAT = 4
+"""Bytes of a number that is summed up."""
+ROWS, COLUMNS = ((768, 256), (192, 64), (0, 32)), 512
+"""From how many queries on a block has how many of them, and of how many keys it is at most."""
+
+
+class Attention(NamedTuple):
+    """The arguments of ``aten._native_multi_head_attention``, in its order."""
+
+    query: torch.Tensor
+    key: torch.Tensor
+    value: torch.Tensor
+    width: int
+    heads: int
+    qkv_weight: torch.Tensor
+    qkv_bias: torch.Tensor
+    proj_weight: torch.Tensor
+    proj_bias: torch.Tensor
+    mask: torch.Tensor | None = None
+    needs_weights: bool = True
+    averages: bool = True
+    mask_kind: int | None = None
+
+    @property
+    def peak(self) -> int:
+        """Bytes alive at once, the output among them: two copies of query, key and value, then one and the scores.
+
+        A mask takes the scores twice. At the end there are two copies of the output, and the scores where they are
+        returned.
+        """
+        vectors, pairs = self.query.nbytes, self.query.shape[0] * self.heads * self.query.shape[1] ** 2
+        scores = pairs * self.query.element_size()
+        weighed = 3 * vectors + scores
+        if self.mask is not None:
+            weighed += scores + (self.mask.numel() if self.mask_kind == OF_PADDING else pairs)
+        ends = 5 * vectors
+        if self.needs_weights:
+            ends = scores + max(ends, 4 * vectors + (scores // self.heads if self.averages else 0))
+        return max(6 * vectors, weighed, ends)
+
+
+class EncoderLayer(NamedTuple):
+    """The arguments of ``aten._transformer_encoder_layer_fwd``, in its order."""
+
+    source: torch.Tensor
+    width: int
+    heads: int
+    qkv_weight: torch.Tensor
+    qkv_bias: torch.Tensor
+    proj_weight: torch.Tensor
+    proj_bias: torch.Tensor
+    gelu: bool
+    norm_first: bool
+    eps: float
+    norm_weight_1: torch.Tensor
+    norm_bias_1: torch.Tensor
+    norm_weight_2: torch.Tensor
+    norm_bias_2: torch.Tensor
+    wide_weight: torch.Tensor
+    wide_bias: torch.Tensor
+    narrow_weight: torch.Tensor
+    narrow_bias: torch.Tensor
+    mask: torch.Tensor | None = None
+    mask_kind: int | None = None
+
+    @property
+    def peak(self) -> int:
+        """Bytes alive at once, the output among them: of attention, or of the wide layer between two of its vectors."""
+        source = self.source
+        attention = Attention(source, source, source, self.width, self.heads, *self[3:7], self.mask, False)
+        attention = attention._replace(mask_kind=self.mask_kind)
+        wide = prod(source.shape[:-1]) * self.wide_weight.shape[0] * source.element_size()
+        return self.norm_first * source.nbytes + max(attention.peak, 2 * source.nbytes + wide)
+
+
+def attention_bytes(args: tuple[Any, ...], result: tuple[torch.Tensor, torch.Tensor]) -> tuple[int, int]:
+    """Of ``nn.MultiheadAttention`` beside its outputs, for its own duration."""
+    call = Attention(*args)
+    returned = sum(output.nbytes for output in result if output is not None)
+    return (call.peak - returned if call.query.device.type == "cpu" else 0), 0
+
+
+def encoder_layer_bytes(args: tuple[Any, ...], result: torch.Tensor) -> tuple[int, int]:
+    """Of ``nn.TransformerEncoderLayer`` beside its output, for its own duration."""
+    call = EncoderLayer(*args)
+    return (call.peak - result.nbytes if call.source.device.type == "cpu" else 0), 0
+
+
+def flash_bytes(args: tuple[Any, ...], _result: Any) -> tuple[int, int]:
+    """Of ``scaled_dot_product_attention``: a thread's scores of a block, their maxima and sums, and what they weigh.
+
+    Of numbers of fewer bits the scores once more as such.
+    """
+    query, key = args[:2]
+    rows, columns = _block(query, key)
+    scores = rows * columns * (query.element_size() if query.element_size() < FLOAT else 0)
+    return torch.get_num_threads() * (scores + rows * (columns + 2 + query.shape[-1]) * FLOAT), 0
+
+
+def flash_backward_bytes(args: tuple[Any, ...], _result: Any) -> tuple[int, int]:
+    """Of its gradient: a thread's scores and their gradients, and a copy of a gradient that is not in order of time."""
+    gradient, query, key = args[:3]
+    rows, columns = _block(query, key)
+    copied = 0 if gradient.transpose(1, 2).is_contiguous() else gradient.numel() * gradient.element_size()
+    return torch.get_num_threads() * (2 * columns + 1) * rows * FLOAT + copied, 0
+
+
+def _block(query: torch.Tensor, key: torch.Tensor) -> tuple[int, int]:
+    queries, keys = query.shape[-2], key.shape[-2]
+    rows = next(rows for least, rows in ROWS if queries >= least)
+    return min(rows, queries), min(COLUMNS, keys)
