@@ -316,15 +316,14 @@ def _composed(func: Any) -> Callable[..., Any]:
     return func.decompose if func.overloadpacket in READ_VALUES else partial(func._op_dk, COMPOSITE)
 
 
-def _linear(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+def _linear(rows: Any, weight: Any, bias: Any = None) -> Any:
     """A linear layer as torch computes it of tensors with values: its bias is added in place."""
     if bias is None or rows.dim() == 2 or (rows.dim() == 3 and rows.is_contiguous()):
-        linear: Any = torch.ops.aten.linear.default
-        return linear._op_dk(COMPOSITE, rows, weight, bias)
+        return torch.ops.aten.linear.default._op_dk(COMPOSITE, rows, weight, bias)
     if not weight.requires_grad:
         return torch.matmul(rows, weight.t()).add_(bias)
     product = torch.mm(rows.reshape(-1, rows.shape[-1]), weight.t())
-    return product.unflatten(0, rows.shape[:-1]).add_(bias)
+    return product.view(*rows.shape[:-1], -1).add_(bias)
 
 
 def _fake(values: Any) -> list[torch.Tensor]:
