@@ -10,6 +10,7 @@ can use the device.
 from __future__ import annotations
 
 import gc
+import warnings
 from contextlib import suppress
 from importlib import import_module
 
@@ -21,13 +22,15 @@ ANY_COMPILE = ("torch.distributed.tensor.experimental._func_map", "sympy.physics
 """What any graph makes the compiler import besides: a fifth of a second."""
 
 if not torch.version.cuda or torch.cuda._device_count_nvml() <= 0:
-    import torch._inductor.codegen.cpp
-    import torch._inductor.compile_fx
-    from torch._inductor import cpu_vec_isa
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as in forkserver_imports
+        import torch._inductor.codegen.cpp
+        import torch._inductor.compile_fx
+        from torch._inductor import cpu_vec_isa
 
-    for name in ANY_COMPILE:
-        with suppress(ImportError):  # of this version of torch
-            import_module(name)
+        for name in ANY_COMPILE:
+            with suppress(ImportError):  # of this version of torch
+                import_module(name)
     with suppress(Exception):  # without a compiler: its absence is each case's own finding
         cpu_vec_isa.pick_vec_isa()
 

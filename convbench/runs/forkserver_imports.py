@@ -6,6 +6,7 @@ Importing this module is its effect. It touches no device and starts no thread, 
 from __future__ import annotations
 
 import gc
+import warnings
 
 from convbench.core import scratch
 
@@ -29,7 +30,9 @@ def _import() -> None:
 
 
 gc.disable()  # a tenth of the imports would be looking for garbage that there is none of
-_import()
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # torch's are nobody's here, and with -W error they would end the server
+    _import()
 scratch.adopt()
 gc.collect()
 gc.freeze()  # else each collection around a case would walk all that was imported: a quarter of a second
