@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ import records
 from command import TESTS, convbench, start
 
 from convbench.cli import app, ending
-from convbench.core import store
+from convbench.core import installed, store
 from convbench.core.errors import ConvbenchError
 from convbench.measure.machine import doctor
 from convbench.plugins.executors.fake import Fake
@@ -315,9 +316,12 @@ def test_the_version_is_told_without_torch(here, in_process, monkeypatch):
         (partial(int, "x"), "fault of convbench: please report"),
     ],
 )
-def test_what_nobody_foresaw_is_traced_to_the_users_own_line(verb, whose, capsys):
+def test_what_nobody_foresaw_is_traced_to_the_users_own_line(verb, whose, capsys, monkeypatch):
     assert ending.code_of(verb) == ending.INTERNAL
     assert re.search(whose, capsys.readouterr().err)
+    monkeypatch.setattr(installed, "_origins", {"shutil": "shop-plugins 1.2"})
+    assert ending.code_of(partial(shutil.copyfileobj, None, None)) == ending.INTERNAL
+    assert "came from shop-plugins 1.2: report it there" in capsys.readouterr().err
 
 
 def test_a_plan_of_one_case_is_told_in_the_singular(here, in_process):

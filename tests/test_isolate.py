@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import warnings
 from contextlib import closing
 from dataclasses import replace
 from multiprocessing.util import Finalize
@@ -265,6 +266,18 @@ def test_a_visit_finds_all_of_convbench_imported_by_the_server():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_the_server_and_its_children_bear_that_warnings_are_errors(monkeypatch):
+    """torch warns as its compiler is imported, and as it compiles: the server ended, and each compiled case failed."""
+    monkeypatch.setattr(sys, "warnoptions", ["error"])
+    with closing(Processes([COMPILER])) as started:
+        assert started.run(Call(warns)) == "went on"
+
+
+def warns() -> str:
+    warnings.warn("of a library", DeprecationWarning, stacklevel=1)
+    return "went on"
 
 
 def compiled_in() -> tuple[int, set[str]]:

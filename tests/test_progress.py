@@ -66,6 +66,6 @@ def test_nothing_is_drawn_over_in_a_log_that_shall_have_colours(monkeypatch: pyt
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
     log = Console(file=StringIO())
-    assert isinstance(watcher(log, False, 0, 2), Lines)
+    assert isinstance(watcher(log, False, (), 0, 2), Lines)
     monkeypatch.setattr(log.file, "isatty", lambda: True)
-    assert isinstance(watcher(log, False, 0, 2), Bar)
+    assert isinstance(watcher(log, False, (), 0, 2), Bar)

@@ -133,7 +133,7 @@ def top(
         list[str] | None,
         typer.Option(
             metavar="MODULE",
-            help="Import this first: it registers plug-ins or verbs of your own.",
+            help="Import this first: it registers plug-ins or verbs of your own; may be repeated.",
             is_eager=True,
             callback=_plugins,
             expose_value=False,

@@ -22,7 +22,7 @@ NAMED, A_RANGE = 0, 3
 def bisect(
     suite: Source,
     overrides: Overrides = None,
-    good: Annotated[str, typer.Option(help="A commit that is fast, which bad came from.")] = "",
+    good: Annotated[str, typer.Option(help="A fast commit that bad descends from.")] = "",
     bad: Annotated[str, typer.Option(help="A commit that is slow.")] = "HEAD",
     package: Annotated[
         tuple[str, str], typer.Option(metavar="NAME FROM..TO", help="Search these versions of a package instead.")

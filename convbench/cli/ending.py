@@ -20,6 +20,7 @@ from typing import Any
 
 import typer
 
+from convbench.core import installed
 from convbench.core.code import place_of
 from convbench.core.errors import ConvbenchError, Interrupted
 from convbench.core.text import cut
@@ -99,9 +100,13 @@ def code_of(command: Callable[[], Any]) -> int:
 
 
 def _whose(error: BaseException) -> str:
-    """Where to go with what nobody foresaw: to the user's own code, such as a plug-in, where that led to it."""
+    """Where to go with what nobody foresaw: to the user's code, or a package with plug-ins, where that led to it."""
+    modules = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__))
+    packages = filter(None, map(installed.brought_by, modules))
     if place := place_of(error):
         return f"the error above came from your {place}: mend it there, or report it where the fault is convbench's"
+    if package := next(packages, ""):
+        return f"the error above came from {package}: report it there, or where the fault is convbench's"
     return "this is a fault of convbench: please report it with the lines above"
 
 

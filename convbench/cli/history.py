@@ -39,8 +39,8 @@ def history(
 ) -> None:
     """Say when stored runs became slower: exit 1 means confirmed by a paired check, 3 suspected, 4 incomparable.
 
-    Values are taken relative to the reference workload; spikes and drift are no changes, and each machine has a series
-    of its own. With --confirm, both commits of a change are measured side by side, here and now.
+    Values are taken relative to the reference workload; spikes and drift are not changes, and each machine has a
+    series of its own. With --confirm, both commits of a change are measured side by side, here and now.
     """
     from convbench.check import confirm as confirming
 

@@ -92,8 +92,12 @@ def note(origin: str, reason: str) -> None:
 
 def origin(module: str) -> str:
     """Who brought a module: ``convbench``, a distribution with plug-ins in that package, or the module itself."""
-    root = module.partition(".")[0]
-    return OWN if root == OWN else _origins.get(module, _origins.get(root, module))
+    return OWN if module.partition(".")[0] == OWN else brought_by(module) or module
+
+
+def brought_by(module: str) -> str:
+    """The distribution that brought a module, or the package that it is of, as plug-ins; empty for any other."""
+    return _origins.get(module, _origins.get(module.partition(".")[0], ""))
 
 
 def distribution(entry: metadata.EntryPoint) -> str:

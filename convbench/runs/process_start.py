@@ -13,6 +13,7 @@ import signal
 import sys
 import tempfile
 import threading
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from multiprocessing import forkserver, resource_tracker
@@ -58,6 +59,8 @@ def run_child(
     os.dup2(output, 2)
     os.environ[CACHE], os.environ[scratch.EXPORTS] = cache, f"{cache}-exports"
     os.environ[scratch.TRAINED] = str(Path(folder).parent / "trained")
+    if any(action == "error" for action, *_ in warnings.filters):  # by -W: torch's own would fail what it compiles
+        warnings.simplefilter("default")
     malloc.hold()
     progress.listen(sender.send)
     try:

@@ -182,14 +182,14 @@ def next_command(history: History, folder: str, command_of: Callable[[str], Comm
     """
     if history.metric.name != metrics.LATENCY.name:
         return ""
-    standing = [(course, change) for course, change in history.changes if change in course.standing]
-    confirmed = [(course, change) for course, change in standing if change.word == "confirmed"]
+    current = [(course, change) for course, change in history.changes if change in course.standing]
+    confirmed = [(course, change) for course, change in current if change.word == "confirmed"]
     if confirmed:
         course, change = confirmed[0]
         ends = f"--good {change.before.commit[:12]} --bad {change.after.commit[:12]}"
         command = command_of(change.after.run)
         suite = shlex.join([command.source or "SUITE", *command.overrides])
         return f"which commit: convbench bisect {suite} {ends} --only {shlex.quote(glob.escape(course.series.case))}"
-    if any(change.word == "suspected" and change.before.commit for _, change in standing):
+    if any(change.word == "suspected" and change.before.commit for _, change in current):
         return f"to prove it: convbench history --store {shlex.quote(folder)} --confirm"
     return ""
