@@ -21,15 +21,9 @@ from convbench.core import code
 ANY_COMPILE = ("torch.distributed.tensor.experimental._func_map", "sympy.physics.units", "sympy.tensor.tensor")
 """What any graph makes the compiler import besides: a fifth of a second."""
 
-<<<<<<< HEAD
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # as in forkserver_imports
     if not torch.version.cuda or torch.cuda._device_count_nvml() <= 0:
-=======
-if not torch.version.cuda or torch.cuda._device_count_nvml() <= 0:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # as in forkserver_imports
->>>>>>> house
         import torch._inductor.codegen.cpp
         import torch._inductor.compile_fx
         from torch._inductor import cpu_vec_isa
@@ -37,13 +31,8 @@ if not torch.version.cuda or torch.cuda._device_count_nvml() <= 0:
         for name in ANY_COMPILE:
             with suppress(ImportError):  # of this version of torch
                 import_module(name)
-<<<<<<< HEAD
         with suppress(Exception):  # without a compiler: its absence is each case's own finding
             cpu_vec_isa.pick_vec_isa()
-=======
-    with suppress(Exception):  # without a compiler: its absence is each case's own finding
-        cpu_vec_isa.pick_vec_isa()
->>>>>>> house
 
 code.files()  # as in forkserver_imports
 gc.collect()

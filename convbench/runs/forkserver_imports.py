@@ -30,13 +30,8 @@ def _import() -> None:
 
 
 gc.disable()  # a tenth of the imports would be looking for garbage that there is none of
-<<<<<<< HEAD
 with warnings.catch_warnings():  # of torch about itself, which would end the server under ``-W error``
     warnings.simplefilter("ignore")
-=======
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # torch's are nobody's here, and with -W error they would end the server
->>>>>>> house
     _import()
 scratch.adopt()
 gc.collect()
