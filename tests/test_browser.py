@@ -60,6 +60,7 @@ def reports(tmp_path_factory):
     places = places_records()
     whole = [records.record(Case(Whole(Choice(name)))) for name in ("net:build", "net:other")]
     long = [records.record(Case(Whole(Choice(f"{'a_package.' * 8}net:build_{number}")))) for number in range(3)]
+    normed = [records.record(records.case("gap", parts={"layer_norm": norm})) for norm in (False, True)]
     beside = [*(records.record(records.case(name)) for name in ("gap", "fc")), *whole]
     run, other = (
         records.run_of(default_records),
@@ -72,6 +73,7 @@ def reports(tmp_path_factory):
         "own": run_page.write(records.run_of(own), own, at / "own.html"),
         "many": run_page.write(records.run_of(many), many, at / "many.html"),
         "long": run_page.write(records.run_of(long), long, at / "long.html"),
+        "normed": run_page.write(records.run_of(normed), normed, at / "normed.html"),
         "beside": run_page.write(records.run_of(beside), beside, at / "beside.html"),
         "places": run_page.write(records.run_of(places), places, at / "places.html"),
         "odd": run_page.write(records.run_of(odd, command=ODD), odd, at / "it's my $& RUN" / "shell.html"),
@@ -380,6 +382,14 @@ def test_selects_filter_by_variant_backbone_and_scenario(show):
     page.locator("select[data-filter=scenario]").select_option("streaming")
     settle(page)
     assert page.locator("#table tbody tr").count() == 3
+
+
+def test_layer_norm_is_chosen_by_words(show):
+    """It was 0 or 1."""
+    page = show("normed")
+    choice = page.locator("[data-filter=layer_norm]")
+    assert choice.locator("option").all_inner_texts() == ["all", "without", "with"]
+    assert choice.input_value() == "0"
 
 
 def test_all_variants_at_once_are_a_panel_each_on_the_same_scales(show):

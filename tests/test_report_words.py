@@ -247,6 +247,33 @@ def test_what_is_told_apart_in_several_processes_is_said_with_high_confidence():
     assert "takes 2.00× [1." in text
 
 
+def test_the_sizes_of_one_reducer_are_rows():
+    """The table and the figure of a suite of sizes had one row, tied with none that was shown."""
+    sizes = [records.record(records.case("fc", size), latency=1e-3 * (1 + i)) for i, size in enumerate((8, 32, 128))]
+    shown = view(records.run_of(sizes), results(sizes))
+    assert (shown["ranked"], [row["lstm_input"] for row in shown["ranking"]]) == (
+        "The sizes, fastest first", ["8", "32", "128"],
+    )  # fmt: skip
+    (drawing,) = figures.get("reducers").build(results(sizes))
+    assert len(drawing.marks) == 3
+    assert "a row is a size" in drawing.caption
+
+
+def test_where_quality_was_run_what_it_takes_is_marked_and_what_cost_would_take_is_called_so():
+    """Beside "take gap after LayerNorm" stood "Take gap", and that one's row was the pick."""
+    run_records = records.quality_records(tasks=("direction",))
+    case_results, run = results(run_records), records.run_of(run_records)
+    (pick,) = [answer.pick.result for answer in quality.recommended(case_results)]
+    headline = headline_of(case_results)
+    assert pick.case.id != headline.pick.case.id
+    marked = [row["reducer"] for row in view(run, case_results)["ranking"] if row["pick"]]
+    assert marked == [names.reducer(pick)]
+    text = answer(run, run_records)
+    assert "By cost alone: fastest on the conv backbone" in text
+    assert "Take " not in text
+    assert "Fastest on" not in text
+
+
 def test_what_is_tied_is_not_called_dearer_in_time_nor_for_a_count_that_is_the_same():
     """Of two that tie one "costs 1.00× the FLOPs, 1.20× the parameters and 0.989× the time"."""
     tied = [visited("gap", 2e-3, 2e-3, 2e-3), visited("spatial-softmax", 2e-3, 2.01e-3, 1.99e-3)]

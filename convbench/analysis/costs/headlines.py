@@ -99,8 +99,16 @@ class Headline:
         return self.tied if self.timed and len(self.tied) > 1 else []
 
     @property
+    def of_one(self) -> bool:
+        """Whether all contenders are sizes or options of one reducer."""
+        return len(self.ranking) > 1 and len({contender.result.row for contender in self.ranking}) == 1
+
+    @property
     def by_series(self) -> list[Contender]:
-        """The fastest contender of each reducer or own model, and what the headline names, in the ranking's order."""
+        """The fastest contender of each reducer or own model, and what the headline names, in the ranking's order; all
+        of them where they are of one."""
+        if self.of_one:
+            return list(self.ranking)
         fastest: dict[str | Whole, Contender] = {}
         for contender in self.ranking:
             fastest.setdefault(contender.result.row, contender)

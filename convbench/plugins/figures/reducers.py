@@ -69,7 +69,7 @@ def _draw(rows: Sequence[Contender], headline: Headline, index: Mapping[int, int
         name="reducers",
         title=f"Latency by {word}: {same(rows[0].result)}",
         caption=(
-            f"How to read this: {_rows_are(word, len(headline.by_series) - len(rows))}, all else alike. Bars are 95 % "
+            f"How to read this: {_rows_are(word, headline, len(rows))}, all else alike. Bars are 95 % "
             f"intervals over fresh processes where there were several, n of them{_BAND if len(rows) > 1 else '.'}"
         ),
         figure=axes.figure,  # type: ignore[arg-type]
@@ -79,9 +79,11 @@ def _draw(rows: Sequence[Contender], headline: Headline, index: Mapping[int, int
     )
 
 
-def _rows_are(word: str, left_out: int) -> str:
+def _rows_are(word: str, headline: Headline, shown: int) -> str:
     """What has a row, and how many have none for want of room."""
-    rows = "a row is a model" if word == "model" else "each reducer at its fastest, and what the headline names"
+    rows = "each reducer at its fastest, and what the headline names"
+    rows = "a row is a model" if word == "model" else "a row is a size" if headline.of_one else rows
+    left_out = len(headline.by_series) - shown
     return f"{rows} ({left_out:,} more in the table)" if left_out else rows
 
 

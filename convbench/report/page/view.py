@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from convbench.analysis.choice.recommendation import Recommendation
 from convbench.analysis.costs.gains import MAKING, VariantGain
 from convbench.analysis.costs.headlines import Headline, headline_of, uncounted
 from convbench.analysis.costs.ranking import Contender
@@ -55,10 +56,11 @@ def view(run: RunDescription, results: Sequence[Result]) -> dict[str, Any]:
         "caution": caution,
         "cautions": kinds,
         "outcome": outcome(run, results),
-        "ranking": _ranking(headline) if headline.ordered else [],
+        "ranking": _ranking(headline, answers) if headline.ordered else [],
         "kind": (word := kind(contender.result for contender in headline.ranking)),
-        "ranked": _ranked(word, "fastest" if headline.timed else "smallest"),
+        "ranked": _ranked(word, "fastest" if headline.timed else "smallest", headline.of_one),
         "sized": any(contender.result.lstm_input for contender in headline.ranking),
+        "of_one": headline.of_one,
         "timed": headline.timed,
         "weighed": any(contender.result.memory is not None for contender in headline.ranking),
         "tie": TIE,
@@ -85,17 +87,21 @@ def _step(run: RunDescription, step: Step) -> dict[str, str]:
     return {"why": step.why, "command": command(run, step, DIRECTORY)}
 
 
-def _ranked(kind: str, best: str) -> str:
+def _ranked(kind: str, best: str, of_one: bool) -> str:
     """What stands above the ranking; a model of a user's own has no sizes of which one would be the fastest."""
+    if of_one:
+        return f"The sizes, {best} first"
     return f"The models, {best} first" if kind == "model" else f"Each {kind} at its {best}"
 
 
-def _ranking(headline: Headline) -> list[dict[str, str]]:
-    """Each reducer once, fastest first, all of them alike."""
-    return [_rank(contender, headline) for contender in headline.by_series]
+def _ranking(headline: Headline, answers: Sequence[Recommendation]) -> list[dict[str, str]]:
+    """Each reducer once, fastest first, all of them alike; marked is what the title takes."""
+    picks = [answer.pick.result for answer in answers if answer.pick] if answers else [headline.pick]
+    marked = {pick.case.id for pick in picks if pick}
+    return [_rank(contender, headline, contender.result.case.id in marked) for contender in headline.by_series]
 
 
-def _rank(contender: Contender, headline: Headline) -> dict[str, str]:
+def _rank(contender: Contender, headline: Headline, is_pick: bool) -> dict[str, str]:
     result = contender.result
     return {
         "series": result.series,
@@ -105,7 +111,7 @@ def _rank(contender: Contender, headline: Headline) -> dict[str, str]:
         "latency": units.interval(result.latency),
         "factor": units.factor(contender.factor.median) if result.latency else units.MISSING,
         "tied": "tied" if result in headline.ties else "",
-        "pick": "pick" if result is headline.pick else "",
+        "pick": "pick" if is_pick else "",
         "params": units.count(result.params),
         "flops": f"{'≥ ' if uncounted(result) else ''}{units.flops(result.flops)}",
         "memory": units.size(result.memory),

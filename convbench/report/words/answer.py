@@ -77,7 +77,7 @@ def sentences(run: RunDescription, results: Sequence[Result], answers: Sequence[
     opening = _pick(headline)
     by_task = quality.sentences(results, answers)
     texts = [
-        *([*by_task, opening] if by_task else [opening]),
+        *([*by_task, f"By cost alone: {opening[:1].lower()}{opening[1:]}"] if by_task else [opening]),
         _ties(headline),
         _quickest(headline),
         _uncounted(results),

@@ -48,7 +48,7 @@ function addSelect(name) {
   const select = element("select", { "data-filter": name }, element("option", { value: "" }, "all"));
   const values = [...new Set(measuredRows.map((row) => column(name)[row]))].filter((value) => value !== null);
   if (values.length < 2) return;
-  for (const value of values.sort((a, b) => (a < b ? -1 : 1))) select.append(element("option", { value }, short(value)));
+  for (const value of values.sort((a, b) => (a < b ? -1 : 1))) select.append(element("option", { value }, name === "layer_norm" ? (value ? "with" : "without") : short(value)));
   select.value = chosen[name] ?? "";
   select.addEventListener("change", () => { chosen[name] = select.value; scope = inScope(); changed(); });
   document.getElementById("selects").append(element("label", {}, `${words[name] || name} `, select));
