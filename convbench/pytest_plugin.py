@@ -118,6 +118,9 @@ def _cases(
     if isinstance(suite, (str, Path)):
         suite = next((folder / suite for folder in folders if (folder / suite).is_file()), Path(suite))
         around.insert(0, suite.parent)
+        if suite.suffix and not suite.is_file():
+            places = ", ".join(map(str, dict.fromkeys((*folders, Path.cwd()))))
+            raise Mistake(f"{suite}: no such file in {places}")
     sys.path[:0] = [str(folder) for folder in around if str(folder) not in sys.path]
     from convbench.api import load
     from convbench.core.errors import ConvbenchError

@@ -143,6 +143,17 @@ def test_doctor_names_the_extra_of_any_executor(monkeypatch: pytest.MonkeyPatch)
     )
 
 
+def test_doctor_says_what_is_installed_and_cannot_be_imported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It said "ok", and each case failed."""
+    (tmp_path / "no_such_runtime.py").write_text("raise ImportError('libcudart.so.12: cannot open shared object file')")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert doctor._import_error(["json", "no_such_runtime"]) == (
+        "no_such_runtime is installed and cannot be imported (ImportError: libcudart.so.12: cannot open shared object "
+        "file): install it anew"
+    )
+    assert doctor._import_error(["json"]) is None
+
+
 def test_the_list_of_variants_says_so_too(installed: Path) -> None:
     lines = python(installed, "-m", "convbench", "list", "variants").splitlines()
     lacking = {line.split("(")[0].strip() for line in lines if "[not installed: pip install 'convbench[" in line}

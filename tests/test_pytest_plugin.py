@@ -101,7 +101,7 @@ def test_an_export_of_the_same_machine_is_compared_without_a_warning(user, pytes
 @pytest.mark.parametrize(
     ("test", "message"),
     [
-        ('@pytest.mark.convbench("tiyn.yaml")', "tiyn.yaml: no such file"),
+        ('@pytest.mark.convbench("tiyn.yaml")', "tiyn.yaml: no such file in /"),
         ("", "needs @pytest.mark.convbench with a suite"),
         ('@pytest.mark.convbench("tiny.yaml", only=["fc"])', "none of its 2 cases is selected"),
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
 
 import pytest
@@ -15,6 +16,7 @@ from convbench.core import metrics
 from convbench.core.record import Finding, Reading, Visit
 from convbench.core.registry import figures
 from convbench.core.visits import join_visits
+from convbench.report.words.findings import sentence
 
 
 def timed(threads, *seconds, waited=0.0, name="gap", reference=None):
@@ -51,6 +53,25 @@ def test_several_threads_that_waited_for_a_core_are_withheld():
     assert pair.latency is None
     assert [finding.code for finding in pair.record.findings] == ["withheld"]
     assert thread_gains([single, pair]) == []
+
+
+def test_more_threads_than_cores_are_no_other_processes():
+    """A case of two threads, pinned to one core, was to be measured again when the machine is quiet."""
+    busy = Finding("busy_machine", data={"waited": 1.2, "threads": 2, "cores": 1})
+    (record,) = join_visits([replace(timed(2, 1e-3, waited=1.2), findings=(busy,))])
+    withheld = next(finding for finding in record.findings if finding.code == "withheld")
+    assert withheld.data["reason"] == "its 2 threads shared 1 core"
+    assert sentence(busy) == "2 threads shared 1 core, and waited for each other: ask for no more threads than cores."
+    assert "busy (other processes had a core for 120 % of the time): measure again" in sentence(busy, "cuda:0")
+
+
+@pytest.mark.parametrize(("cores", "noted"), [(1, {"cores": 1}), (4, {})])
+def test_a_case_notes_that_it_has_fewer_cores_than_threads(cores, noted, monkeypatch):
+    latency = importlib.import_module("convbench.plugins.probes.latency")
+    monkeypatch.setattr(latency.cgroup, "available_cores", lambda: cores)
+    monkeypatch.setattr(latency.torch, "get_num_threads", lambda: 2)
+    (busy,) = latency._busy(1.2)
+    assert busy.data == {"waited": 1.2, "threads": 2, **noted}
 
 
 def test_a_single_case_that_is_not_shown_is_said_in_the_singular():

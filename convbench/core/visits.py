@@ -25,6 +25,7 @@ from convbench.core.findings import (
 )
 from convbench.core.record import FACTS, Finding, Reading, Record, Scalar, Visit
 from convbench.core.spread import at_two_speeds
+from convbench.core.text import counted
 
 WAITING_TOGETHER = 0.02
 """Share of a sampling's time that threads which wait for each other may wait for a core; one thread's is taken off."""
@@ -199,7 +200,10 @@ def _disturbance(samples: dict[str, tuple[float, ...]], record: Record, level: f
     """By what a visit's times were spoilt, empty where by nothing."""
     waited, stolen = (max(samples.get(metric.name, ()), default=0.0) for metric in (metrics.RUN_DELAY, metrics.STEAL))
     reference = samples.get(metrics.REFERENCE.name, ())
-    if waited > WAITING_TOGETHER and _torch_threads(record) > 1:
+    if waited > WAITING_TOGETHER and (threads := _torch_threads(record)) > 1:
+        busy = next((finding.data for finding in record.findings if finding.code == BUSY_MACHINE), {})
+        if "waited" in busy and isinstance(cores := busy.get("cores"), int):  # they took the cores from each other
+            return f"its {threads} threads shared {counted(cores, 'core')}"
         return f"other processes had a core for {_percent(waited)} of the time"
     if stolen > STOLEN:
         return f"the host took {_percent(stolen)} of the time"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import psutil
 import torch
 
 from convbench.core import git, installed
-from convbench.core.errors import Unavailable
+from convbench.core.errors import Unavailable, typed_line
 from convbench.core.registry import SHELVES, executors, variants
 from convbench.core.scales import gib
 from convbench.core.text import counted
@@ -20,6 +21,7 @@ from convbench.core.traits import ExecutorTraits, VariantTraits, missing_modules
 from convbench.measure.machine import cgroup, environment, malloc
 from convbench.measure.machine.allocators import PACKAGES, preload
 from convbench.measure.machine.toolchain import missing_tool
+from convbench.models.runtimes.quiet import quiet
 
 PROVEN = ("NVIDIA H200",)
 """Cards on which ``make gpu`` was run and its summary committed (``reports/gpu``)."""
@@ -160,12 +162,26 @@ def _runtimes() -> Iterator[Examination]:
         lacking = missing_modules(modules)
         purpose = f"the variant{'s' if len(names) > 1 else ''} {' and '.join(names)}"
         purpose = purpose if needed else f"some options of {purpose}"
+        broken = None if lacking else _import_error(modules)
         if lacking:
             message = f"pip install 'convbench[{extra}]' for {purpose}; missing: {', '.join(lacking)}"
+        elif broken:
+            message = f"{purpose} cannot run: {broken}"
         else:
             versions = ", ".join(f"{name} {environment.package_version(name) or 'installed'}" for name in modules)
             message = f"{purpose}: {versions}"
-        yield Examination(f"[{extra}]", not lacking, message)
+        yield Examination(f"[{extra}]", not (lacking or broken), message)
+
+
+def _import_error(modules: Iterable[str]) -> str | None:
+    """Why one of some modules that are installed cannot be imported, as where a library that it needs is missing."""
+    for name in modules:
+        try:
+            with quiet():
+                importlib.import_module(name)
+        except Exception as error:
+            return f"{name} is installed and cannot be imported ({typed_line(error)[:200]}): install it anew"
+    return None
 
 
 def _variants_of_extras() -> dict[str, list[str]]:

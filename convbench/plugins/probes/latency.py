@@ -24,7 +24,7 @@ from convbench.core.record import Finding, Protocol, Reading
 from convbench.core.registry import declares, probes
 from convbench.core.statistics import SAMPLES_FOR_PERCENTILE, median_interval
 from convbench.core.visits import WAITING_TOGETHER
-from convbench.measure.machine import environment, nvml
+from convbench.measure.machine import cgroup, environment, nvml
 from convbench.measure.probes import ProbeTraits
 from convbench.measure.reference import Reference
 from convbench.measure.timing import Call, Clock, Sample, Sampling, StoppingRule, WarmUp, clock_for, warm_up
@@ -156,9 +156,14 @@ def _page_faults(used: Usage, calls: int) -> Iterator[Reading | Finding]:
 
 
 def _busy(waited: float) -> Iterator[Finding]:
-    """Several threads wait for each other at every operator: with a core taken, for one that is not running."""
-    if waited > WAITING_TOGETHER and torch.get_num_threads() > 1:
-        yield Finding(BUSY_MACHINE, data={"waited": waited, "threads": torch.get_num_threads()})
+    """Several threads wait for each other at every operator: with a core taken, for one that is not running.
+
+    Where they are more than the cores, those are noted: it is they who take them from each other.
+    """
+    threads, cores = torch.get_num_threads(), cgroup.available_cores()
+    if waited > WAITING_TOGETHER and threads > 1:
+        too_few = {"cores": cores} if cores < threads else {}
+        yield Finding(BUSY_MACHINE, data={"waited": waited, "threads": threads, **too_few})
 
 
 def _disturbances(device: torch.device) -> Iterator[Finding]:

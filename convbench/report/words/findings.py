@@ -117,10 +117,21 @@ def _unconverged(data: Data) -> str:
     )
 
 
-def _busyness(data: Data) -> str:
+def _busy_machine(data: Data) -> str:
+    threads = data["threads"]
+    if threads and "waited" in data and "cores" in data:
+        shared = f"{threads} threads shared {counted(data['cores'], 'core')}"
+        return f"{shared}, and waited for each other: ask for no more threads than cores."
     if "waited" in data:
-        return f"other processes had a core for {percent(data['waited'])} of the time"
-    return f"load {units.digits(data['load'], 2)} on {data['cores']} cores"
+        busyness = f"other processes had a core for {percent(data['waited'])} of the time"
+    else:
+        busyness = f"load {units.digits(data['load'], 2)} on {data['cores']} cores"
+    if threads:
+        return (
+            f"The machine was busy ({busyness}), its {threads} threads waiting for each other: measure again when "
+            "it is quiet, or with one thread."
+        )
+    return f"The machine was busy ({busyness}): measure again when it is quiet."
 
 
 def _whole(data: Data, key: str) -> str:
@@ -189,12 +200,7 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
     codes.NOTHING_COMPILED: lambda _: "torch.compile captured no graph: this ran eager, whatever the variant says.",
     codes.THROTTLED: lambda d: f"The device throttled while it was measured: {_list(d['reasons'])}.",
     codes.FOREIGN_PROCESS: lambda d: f"Other processes used the device meanwhile: {_list(d['pids'])}.",
-    codes.BUSY_MACHINE: lambda d: (
-        f"The machine was busy ({_busyness(d)}), its {d['threads']} threads waiting for each other: measure again when "
-        "it is quiet, or with one thread."
-        if d["threads"]
-        else f"The machine was busy ({_busyness(d)}): measure again when it is quiet."
-    ),
+    codes.BUSY_MACHINE: _busy_machine,
     codes.WITHHELD: _withheld,
     codes.VISIT_FAILED: lambda d: (
         f"A visit failed ({d['reason']}), and none followed it: the times are those of the visits that ended well."
