@@ -134,6 +134,8 @@ def test_a_source_folder_is_named_where_a_module_is_not_found(tmp_path, monkeypa
     hint = imports.hint("mynet:build", ModuleNotFoundError("no", name="mynet"))
     assert "it lies in src" in hint
     assert "PYTHONPATH=src" in hint
+    in_a_circle = ImportError("cannot import name 'Net' from partially initialized module 'mynet'", name="mynet")
+    assert not imports.hint("mynet:build", in_a_circle)  # it was found, and was said not to be on the path
 
 
 def test_a_full_disk_takes_a_whole_record_or_nothing(tmp_path, monkeypatch):

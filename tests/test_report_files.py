@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import convbench
 from convbench.cli.app import app
-from convbench.cli.report import destination
+from convbench.cli.report import conclude, destination
 from convbench.core import installed, store
 from convbench.core.errors import ConvbenchError, StoreError
 from convbench.core.record import Case, Choice, Failure
@@ -54,6 +54,15 @@ def test_unknown_formats_and_places_are_said(tmp_path):
     measured = records.default_records()
     with pytest.raises(StoreError, match=r"file/.*\.png: cannot be written .*choose another place"):
         figure_files.write(records.run_of(measured), measured, tmp_path / "file", "png")
+
+
+def test_where_the_page_of_a_run_finds_no_room_its_records_are_said_to_be_whole(tmp_path):
+    """It said "choose another place", as if all had to be measured again."""
+    measured = records.default_records()
+    store.start(tmp_path, records.run_of(measured), measured)
+    (tmp_path / "index.html").mkdir()
+    with pytest.raises(StoreError, match=r"what was measured is whole: convbench report .* --out"):
+        conclude(tmp_path, show=False)
 
 
 def _raises(results):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import webbrowser
 from pathlib import Path
@@ -92,7 +93,8 @@ def conclude(directory: Path, show: bool) -> None:
     from convbench.report.words import answer
 
     run, records = store.load(directory)
-    path = page.write(run, records, directory / "index.html")
+    elsewhere = f"what was measured is whole: convbench report {shlex.quote(str(directory))} --out ELSEWHERE"
+    path = page.write(run, records, directory / "index.html", remedy=elsewhere)
     say_what_is_missing()
     if not show:
         return

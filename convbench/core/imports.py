@@ -100,7 +100,7 @@ def hint(path: str, error: Exception) -> str:
         )
     if not all(module.split(".")):
         return "; write it as package.module:function"
-    name = getattr(error, "name", None) or ""
+    name = error.name if isinstance(error, ModuleNotFoundError) else ""  # what cannot be had of a module names that too
     if name and name == module.partition(".")[0] and (folder := _nearby(name)):
         return f"; it lies in {folder}: put that on the path, as in PYTHONPATH={folder} convbench ..., or install it"
     return ""

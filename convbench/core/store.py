@@ -151,7 +151,8 @@ def _read_lines(path: Path) -> Iterator[tuple[bytes, Record]]:
         try:
             yield line + b"\n", parse_record(line)
         except ValidationError as error:
-            raise StoreError(f"{path}:{number}: not a record: {reason(error)}") from error
+            remedy = "without this line all others can be read"
+            raise StoreError(f"{path}:{number}: not a record: {reason(error)}: {remedy}") from error
 
 
 def _set_aside(directory: Path) -> None:

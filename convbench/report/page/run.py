@@ -26,17 +26,24 @@ ORDER = (
 """The figures that the template places; others follow in sections of their own."""
 
 
-def write(run: RunDescription, records: Sequence[Record], path: Path, directory: Path | None = None) -> Path:
-    """Write the report of a run; the same records give the same bytes. Raises StoreError where it cannot be written.
+def write(
+    run: RunDescription,
+    records: Sequence[Record],
+    path: Path,
+    directory: Path | None = None,
+    remedy: str = files.ELSEWHERE,
+) -> Path:
+    """Write the report of a run; the same records give the same bytes.
 
-    ``directory`` is the run's, in which its profiles lie; without it that of the page.
+    ``directory`` is the run's, in which its profiles lie; without it that of the page. Raises StoreError, which ends
+    with ``remedy``, where it cannot be written.
     """
     results = results_of(records)
     data = payload(run, costs(results)) | {"budget": budget(results)}
     tried = [result for result in results if result.case.trial]
     values = {**view(run, results), **_figures(results), **_profiles(directory or path.parent)}
     text = render("run.html", data, **values, looks=looks(costs(results)), quality_looks=looks(tried))
-    return files.write(path, text)
+    return files.write(path, text, remedy)
 
 
 def _figures(results: Sequence[Result]) -> dict[str, Any]:
