@@ -126,6 +126,11 @@ def test_the_words_of_every_kind_of_answer():
     assert text == GOLDEN.read_text("utf-8")
 
 
+def test_where_nothing_learnt_it_says_what_a_constant_answer_reaches():
+    text = words(of({"gap": (0.13, 0.12, 0.125), "gmp": (0.12, 0.13, 0.125)}), Ask())
+    assert "no configuration learnt it: train longer, or try other learning rates (chance 12.5 %)." in text
+
+
 @pytest.mark.parametrize(
     ("probability", "phrase"), [(1.0, "over 99 %"), (0.99, "99 %"), (0.5, "50 %"), (0.01, "1 %"), (0.0, "under 1 %")]
 )

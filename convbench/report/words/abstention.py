@@ -8,7 +8,17 @@ from collections.abc import Mapping, Sequence
 from convbench.analysis.choice.recommendation import Reason, Recommendation
 from convbench.core.metric import Metric
 from convbench.report.words.names import advisable, configuration
-from convbench.report.words.numbers import TOO_FEW_SEEDS, accuracy, amount, cheapest, costs, limit_name, percent, points
+from convbench.report.words.numbers import (
+    TOO_FEW_SEEDS,
+    accuracy,
+    amount,
+    chance,
+    cheapest,
+    costs,
+    limit_name,
+    percent,
+    points,
+)
 
 ABSTAINS: Mapping[Reason, str] = {
     "not-run": "quality was not run for it",
@@ -29,6 +39,8 @@ def abstention(answer: Recommendation) -> str:
             return f"{head}. {_misses(answer)}"
         case "no-effect":
             return f"{head} (p = {answer.numbers['p']:.2f}). {_cheapest(answer)}"
+        case "no-sound-run" if known := chance(answer.excluded[0].quality):
+            return f"{head}{known}."
     return f"{head}."
 
 
