@@ -195,7 +195,13 @@ matrix:
     assert small.architecture == Whole(
         Choice("needs_option:model", (("size", 4),)), "needs_option:build", (("backbone", "cnn"), ("lstm", "rnn"))
     )
-    assert large.architecture.model == Choice("needs_option:model")
+    assert large.architecture.model == Choice("needs_option:model", (("size", 8),))
+
+
+def test_what_is_said_of_ones_own_code_is_in_its_name_though_it_is_the_default(cases: Any) -> None:
+    """With the default of another commit the case of that name would be another model: a check compared the two."""
+    pooled, own = cases("matrix: {reducer: [avg-k(k=4), 'needs_option:columns(scale=1.0)']}")
+    assert [str(case.architecture.reducer) for case in (pooled, own)] == ["avg-k", "needs_option:columns(scale=1.0)"]
 
 
 @pytest.mark.parametrize("key", ["loss: 'math:prod'", "step: 'math:prod'", "flops: {'shop::proj': 'math:prod'}"])
@@ -212,7 +218,10 @@ def layered(*, sizes: list[int] | None = None, kernel: int | tuple[int, int] = 3
 
 def test_an_option_that_only_a_list_can_be_is_refused_as_a_list_is_a_sweep(cases: Any) -> None:
     sweep = cases(f"matrix: {{model: {{name: '{__name__}:layered', kernel: [3, 5], sizes: null}}}}")
-    assert [dict(case.architecture.model.options) for case in sweep] == [{}, {"kernel": 5}]
+    assert [dict(case.architecture.model.options) for case in sweep] == [
+        {"kernel": 3, "sizes": None},
+        {"kernel": 5, "sizes": None},
+    ]
     for sizes in ("[16, 32]", "[[16, 32]]", "16"):
         with pytest.raises(SuiteError, match="sizes: takes a list, and a list in a suite is a sweep: let the factory"):
             cases(f"matrix: {{model: {{name: '{__name__}:layered', sizes: {sizes}}}}}")

@@ -34,9 +34,10 @@ class Features(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A plug-in by its name on a shelf or its import path, with the options that differ from its defaults.
+    """A plug-in by its name on a shelf or its import path, with its options.
 
-    Written ``gap``, ``avg-k(k=4)`` or ``mypkg.pooling:build(p=3)``.
+    Those that are its default are left out, but of a user's own, whose defaults another commit may change. Written
+    ``gap``, ``avg-k(k=4)`` or ``mypkg.pooling:build(p=3)``.
     """
 
     name: str

@@ -68,7 +68,10 @@ class Shape:
 
 @dataclass(frozen=True)
 class Choices:
-    """The choices of a plug-in: the options that are given, each with its values; ``defaults`` are its factory's."""
+    """The choices of a plug-in: the options that are given, each with its values; ``defaults`` are its factory's.
+
+    Of a user's own also those that are the default are in a choice: with the next commit another may be.
+    """
 
     name: str
     options: Mapping[str, Sequence[Scalar]]
@@ -76,8 +79,9 @@ class Choices:
 
     def __iter__(self) -> Iterator[Choice]:
         for picked in picks(self.options):
-            changed = {k: v for k, v in picked.items() if k not in self.defaults or v != self.defaults[k]}
-            yield Choice(self.name, tuple(sorted(changed.items())))
+            choice = Choice(self.name, tuple(sorted(picked.items())))
+            changed = ((k, v) for k, v in choice.options if k not in self.defaults or v != self.defaults[k])
+            yield choice if choice.is_imported else replace(choice, options=tuple(changed))
 
     @property
     def size(self) -> int:
