@@ -392,7 +392,7 @@ def test_a_check_with_torch_of_a_users_models(here):
     assert done.returncode == 5, done.stderr
     check_outcome = outcome.read(here / "out.json")
     reasons = {case_outcome.id.partition("/")[0]: case_outcome.invalid for case_outcome in check_outcome.cases}
-    assert reasons["nets:Net(kind=new)"] == "error in base: AssertionError: no such kind new"
+    assert reasons["nets:Net(kind=new)"] == "error in base: AssertionError: no such kind new (nets.py:8)"
     assert reasons["nets:Net(kind=scaled)"].startswith("outputs differ: tensor 0")
     assert check_outcome.base.environment["allocator"] == check_outcome.head.environment["allocator"] == "glibc"
     assert check_outcome.base.environment["threads"] == 1
