@@ -308,6 +308,15 @@ def test_one_seed_is_no_ground_for_advice():
     assert (answer.grade, answer.reason, {e.why for e in answer.excluded}) == ("open", "few-seeds", {"few-seeds"})
 
 
+def test_a_bound_within_the_margin_of_what_is_not_shown_says_what_it_is_of():
+    """ "None is shown to be within 2.0 points", and the best was "at most 1.0 point above (95 %)": it of one, that of all."""
+    answer = answer_of(sweep((0.2, 0.9, 0.91), (8, 16, 16 + 1), noise=0.03))
+    assert answer.shortfall > answer.ask.within
+    assert any("above this pick (95 %)" in sentence for sentence in sentences(answer))
+    alone = "at most 1.0 point above this pick (95 % for it alone, not for all 3 at once)"
+    assert any(alone in sentence for sentence in sentences(replace(answer, shortfall=0.01)))
+
+
 def test_too_much_noise_has_a_provisional_pick_and_says_what_would_settle_it():
     noisy = sweep((0.2, 0.9, 0.91), (8, 16, 16 + 1), noise=0.03)
     answer = answer_of(noisy)

@@ -157,7 +157,10 @@ def _below(answer: Recommendation, lead: str) -> str:
     if answer.shortfall is None or (answer.shortfall < 5e-4 and answer.best is answer.pick):
         return ""
     worth = "" if answer.ask.per_second is None else ", price included"
-    return f"{lead} at most {points(answer.shortfall)} above this pick (95 %){worth}"
+    sure = "95 %"
+    if "not-shown" in answer.doubts and answer.shortfall <= answer.ask.within:
+        sure += f" for it alone, not for all {len(answer.pool)} at once"
+    return f"{lead} at most {points(answer.shortfall)} above this pick ({sure}){worth}"
 
 
 def _doubts(answer: Recommendation) -> str:
