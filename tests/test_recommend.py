@@ -309,7 +309,7 @@ def test_one_seed_is_no_ground_for_advice():
 
 
 def test_a_bound_within_the_margin_of_what_is_not_shown_says_what_it_is_of():
-    """ "None is shown to be within 2.0 points", and the best was "at most 1.0 point above (95 %)": it of one, that of all."""
+    """None was shown to be within 2 points, and the best was at most 1 point above (95 %): said of all, and of one."""
     answer = answer_of(sweep((0.2, 0.9, 0.91), (8, 16, 16 + 1), noise=0.03))
     assert answer.shortfall > answer.ask.within
     assert any("above this pick (95 %)" in sentence for sentence in sentences(answer))
