@@ -45,8 +45,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """``-n auto``: three more than there are cores, since much of the time a test waits for processes of its own."""
-    return available_cores() + 3
+    """``-n auto``: two more than there are cores, since much of the time a test waits for processes of its own."""
+    return available_cores() + 2
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
