@@ -206,6 +206,17 @@ def test_resume_refuses_another_suite(here, in_process):
     assert "cannot be resumed, its list of cases was another" in other.stderr
 
 
+def test_resume_says_that_the_description_of_the_run_is_lost(here, in_process):
+    """It began anew, without a word."""
+    words = ("run", "tiny.yaml", "--executor", "fake", "--quiet")
+    assert in_process(*words, cwd=here).returncode == 0
+    before = lines(here / "reports" / "tiny")
+    (here / "reports" / "tiny" / "run.json").unlink()
+    done = in_process(*words, "--resume", cwd=here)
+    assert (done.returncode, lines(here / "reports" / "tiny")) == (2, before)
+    assert "cannot be resumed, its run.json is lost: put it back, or run without --resume" in done.stderr
+
+
 def test_failed_cases_end_in_exit_5_and_stay_in_the_files(here, in_process):
     (here / "wild.yaml").write_text(
         "matrix:\n  model:\n"
@@ -346,6 +357,8 @@ def test_doctor_tells_what_is_missing():
         (("run", "tiny.yaml", "--device", "tpu"), "unknown device 'tpu': use auto, cpu, cuda or cuda:N"),
         (("run", "tiny.yaml", "--shard", "3/2"), "write it as I/N with I from 1 to N"),
         (("run", "tiny.yaml", "--only", "nothing"), "none of its 4 cases is selected"),
+        (("run", "tiny.yaml", "--only", "GAP"), "is selected by --only GAP, which may mean gap: "),
+        (("run", "tiny.yaml", "--only", "hyb"), "is selected by --only hyb, which has to be a whole part of a name"),
         (("run", "tiny.yaml", "--only", "gap", "--only", "gdcov"), "tiny.yaml: --only gdcov matches none of the cases"),
         (("run", "tiny.yaml", "reducer={name: avg-k, k: 9}"), "k=9 does not fit the 8x8 feature map"),
         (("run", "tiny.yaml", "--metrics", "params", "--out", "tiny.yaml/run"), "cannot be written"),

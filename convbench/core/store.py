@@ -36,6 +36,14 @@ def exists(directory: Path) -> bool:
         return False
 
 
+def has_results(directory: Path) -> bool:
+    """Whether records lie there, be it of a run whose description is lost."""
+    try:
+        return (directory / RESULTS).stat().st_size > 0
+    except (OSError, ValueError):
+        return False
+
+
 def start(directory: Path, run: RunDescription, records: Iterable[Record] = ()) -> None:
     """Write a new run, with the records that it has already.
 

@@ -31,8 +31,8 @@ def plan(suite: Suite, device: str, available_bytes: int, selection: Selection, 
     ids = {case: _ids(here[case], selection) for case in suite.cases}
     chosen = [case for case in suite.cases if selection.keeps(ids[case])]
     if not chosen:
-        none = f"none of its {counted(len(suite.cases), 'case')} is selected"
-        raise SuiteError(f"{suite.path}: {none}{selection.hint}: `convbench run --dry-run` shows their names")
+        none = f"none of its {counted(len(suite.cases), 'case')} is selected{selection.hint(ids.values())}"
+        raise SuiteError(f"{suite.path}: {none}: `convbench run --dry-run` shows their names")
     if pattern := selection.idle(ids.values()):
         raise SuiteError(f"{suite.path}: {_IDLE.format(pattern)}: `convbench run --dry-run` without it shows them")
     checked = preflight([here[case] for case in selection.part(chosen)], available_bytes)

@@ -47,10 +47,16 @@ def begin(prepared: Prepared, directory: Path, resume: Resume, visible_slowdown:
 
     What was skipped there is tried again; what failed is not, since that may take its whole time limit each time.
 
-    Raises StoreError where the run there was of another suite, protocol or environment, or of other code of the user's.
+    Raises StoreError where the run there has lost its description, or was of another suite, protocol or environment, or
+    of other code of the user's.
     """
     now = prepared.run(visible_slowdown)
     if not (resume and store.exists(directory)):
+        if resume and store.has_results(directory):
+            raise StoreError(
+                f"{directory}: cannot be resumed, its {store.RUN} is lost: put it back, or run without --resume (what "
+                f"lies there is kept in its {store.PREVIOUS})"
+            )
         store.start(directory, now)
         return []
     before = _whole(store.read_description(directory), now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -62,16 +63,21 @@ class Selection:
             picked |= set(models[name]) if lightest == index - 1 else set()
         return [case for case in cases if case in picked]
 
-    @property
-    def hint(self) -> str:
-        """What a pattern that picks nothing may have been meant as."""
+    def hint(self, cases: Collection[Collection[str]]) -> str:
+        """What a pattern that picks none of the cases, which have these ids each, may have been meant as."""
         listed = next((pattern for pattern in self.only if "," in pattern), "")
         if listed:
             return f" by --only {listed}: give --only once for each, as in " + " ".join(
                 f"--only {part}" for part in listed.split(",") if part
             )
         lone = next((pattern for pattern in self.only if not set("*?[") & set(pattern)), "")
-        return f" by --only {lone}, which has to be a whole part of a name: '*{lone}*' matches anywhere" if lone else ""
+        if not lone:
+            return ""
+        parts = {part.casefold(): part for name in chain.from_iterable(cases) for part in name.split("/")}
+        near = difflib.get_close_matches(lone.casefold(), parts, n=1)
+        if near and not any(lone in part for part in parts.values()):
+            return f" by --only {lone}, which may mean {parts[near[0]]}"
+        return f" by --only {lone}, which has to be a whole part of a name: '*{lone}*' matches anywhere"
 
 
 def _idle(patterns: Sequence[str], cases: Collection[Collection[str]]) -> str:
