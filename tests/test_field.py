@@ -656,12 +656,17 @@ def test_a_step_is_given_a_moment_of_what_has_moments():
         assert run()[0] == {"video": (2, 1, 3, 32, 32), "goal": (2, 512), "anchors": (5, 8)}
 
 
-def test_a_step_is_given_a_moment_of_what_has_time_first():
-    """As torch's recurrent layers read it by default; it was refused, or the state was cut for a clip."""
-    streaming = case("Base", Clip(2, 16, 3, 32, 32), "streaming", inputs="field:time_first", step=f"{__name__}:shapes")
+@pytest.mark.parametrize("batch", [2, 16])
+def test_a_step_is_given_a_moment_of_what_has_time_first(batch):
+    """As torch's recurrent layers read it by default; it was refused, or the state was cut for a clip.
+
+    Of as many clips as frames each clip was taken for a moment.
+    """
+    clip = Clip(batch, 16, 3, 32, 32)
+    streaming = case("Base", clip, "streaming", inputs="field:time_first", step=f"{__name__}:shapes")
     run = subject.assemble(streaming, 0).run
     for _ in range(17):
-        assert run()[0] == {"video": (1, 2, 3, 32, 32), "done": (1, 2), "state": (2, 2, 8)}
+        assert run()[0] == {"video": (1, batch, 3, 32, 32), "done": (1, batch), "state": (2, batch, 8)}
 
 
 def test_a_step_without_a_moment_is_refused():

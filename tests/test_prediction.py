@@ -156,7 +156,7 @@ def test_a_search_ends_where_a_prediction_takes_too_long(monkeypatch):
 
 def test_a_size_that_the_inputs_do_not_look_at_changes_nothing():
     fits = largest.fits(Case(Whole(Choice("field:Base"), "field:fixed"), SMALL), 10**9)
-    assert [(fit.axis, fit.flat) for fit in fits] == [("batch", True)]
+    assert [(fit.axis, fit.flat) for fit in fits] == [("batch", True), ("frames", True)]
 
 
 def test_axes_are_those_that_are_free():

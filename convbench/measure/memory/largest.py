@@ -63,11 +63,10 @@ def peak_and_fits(case: Case, limit: int) -> tuple[int, list[Fit]]:
 
 def axes(case: Case) -> list[str]:
     """The axes along which the case can grow; the LSTM input only where its size is free."""
-    if not isinstance(case.architecture, Parts):
-        return ["batch"] if case.architecture.inputs else ["batch", "frames"]
-    free = case.architecture.lstm_input is not None and _is_free(case)
-    frames = [] if case.streams else ["frames"]
-    return ["batch", *frames, *(["lstm_input"] if free else [])]
+    sizes = ["batch"] if case.streams else ["batch", "frames"]
+    parts = case.architecture
+    free = isinstance(parts, Parts) and parts.lstm_input is not None and _is_free(case)
+    return [*sizes, "lstm_input"] if free else sizes
 
 
 def peak_of(case: Case, seconds: float = math.inf) -> int:

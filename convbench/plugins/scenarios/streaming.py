@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from itertools import cycle
 from typing import Any
@@ -12,7 +14,7 @@ import torch
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Clip, Whole
 from convbench.core.registry import scenarios
-from convbench.models.inputs import Inputs, takes
+from convbench.models.inputs import Inputs, inputs, takes
 from convbench.models.subject import Subject
 from convbench.models.values import mapped, tensors
 
@@ -71,7 +73,7 @@ def _moments(subject: Subject) -> Iterator[Any]:
     """
     clip = subject.case.clip
     whole = _alone(subject.inputs)
-    time = _time_axis(tensors(whole), clip)
+    time = _time_axis(subject)
     series = [tensor for tensor in tensors(whole) if _is_series(tensor, clip, time)]
     if not series:
         raise ConvbenchError(
@@ -88,11 +90,15 @@ def _moments(subject: Subject) -> Iterator[Any]:
     return iter([mapped(partial(cut, t), whole) for t in range(frames)])
 
 
-def _time_axis(inputs: Iterable[torch.Tensor], clip: Clip) -> int:
+def _time_axis(subject: Subject) -> int:
     """0 where the input of most axes is (T, B, ...) of the clip, as LSTMs read it by default; else 1."""
-    largest = max(inputs, key=torch.Tensor.dim, default=None)
-    shape = () if largest is None else largest.shape[:2]
-    return 0 if shape == (clip.frames, clip.batch) != (clip.batch, clip.frames) else 1
+    clip, given = subject.case.clip, subject.inputs
+    if clip.batch == clip.frames:  # which of the two is which is seen in those of a longer clip
+        clip = replace(clip, frames=clip.frames + 1)
+        with suppress(Exception):  # of a factory that makes no others
+            given = inputs(replace(subject.case, clip=clip), subject.seed, subject.device, subject.model)
+    largest = max(given.tensors, key=torch.Tensor.dim, default=None)
+    return 0 if largest is not None and largest.shape[:2] == (clip.frames, clip.batch) else 1
 
 
 def _is_series(tensor: torch.Tensor, clip: Clip, time: int) -> bool:
