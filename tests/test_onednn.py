@@ -161,8 +161,8 @@ def test_the_gradients_of_a_dilated_convolution_with_a_stride_take_what_is_predi
             (0, 0), groups, [of_input, True, True])  # fmt: skip
     measured, results = peak(lambda: torch.ops.aten.convolution_backward.default(*args))
     extra, _ = extra_bytes(torch.ops.aten.convolution_backward.default, args, results)
-    held = sum(result.nbytes for result in results if result is not None)
-    assert held + extra == pytest.approx(measured, rel=0.01)
+    returned = sum(result.nbytes for result in results if result is not None)
+    assert returned + extra == pytest.approx(measured, rel=0.01)
 
 
 @pytest.mark.parametrize("orders", [("nchw", "nchw"), ("nhwc", "nhwc"), ("nchw", "nhwc")], ids=str)
@@ -179,5 +179,5 @@ def test_the_gradient_of_a_batch_norm_is_made_twice_where_all_is_in_one_order(or
 def test_what_is_folded_keeps_the_room_of_its_patches():
     patches = torch.randn(2, 36, 256).transpose(1, 2).contiguous().transpose(1, 2)
     measured, image = peak(lambda: nn.functional.fold(patches, 16, 3, padding=1))
-    scratch, kept = extra_bytes(torch.ops.aten.col2im.default, (patches,), image)
-    assert image.nbytes + scratch + kept == measured
+    scratch, workspace = extra_bytes(torch.ops.aten.col2im.default, (patches,), image)
+    assert image.nbytes + scratch + workspace == measured

@@ -182,8 +182,8 @@ def test_the_decision_says_where_it_holds(how, also, where):
     cases = [records.case("gap", **{"scenario": "inference", **how}), records.case("fc", 128, **how)]
     cases += [records.case("gap", **{**how, **also})] if also else []
     run_records = [records.record(of, latency=3e-3 * (1 + i)) for i, of in enumerate(cases)]
-    said = decision(headline_of(results(run_records)), ())
-    assert said.startswith(f"Fastest{where}: gap at LSTM input 32, "), said
+    title = decision(headline_of(results(run_records)), ())
+    assert title.startswith(f"Fastest{where}: gap at LSTM input 32, "), title
     assert where.replace(" on conv", " on the conv backbone") in answer(records.run_of(run_records), run_records)
 
 

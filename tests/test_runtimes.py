@@ -228,13 +228,13 @@ def test_versions_of_a_runtime_are_in_the_fingerprint(name: str) -> None:
 
 def test_the_folder_of_an_export_goes_with_its_model_and_without_a_warning() -> None:
     """Where warnings are errors, as in many a project's tests, each case of a runtime failed."""
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         folder = _Folder()
         path = Path(folder.path)
         assert path.is_dir()
         del folder
-    assert (path.exists(), told) == (False, [])
+    assert (path.exists(), caught) == (False, [])
 
 
 def test_another_visit_finds_what_one_has_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,16 +30,17 @@ Stored = tuple[RunDescription, list[Record]]
 
 def exists(directory: Path) -> bool:
     """Whether a run was begun there: it has a description that is not empty."""
-    try:
-        return (directory / RUN).stat().st_size > 0
-    except (OSError, ValueError):
-        return False
+    return _has_content(directory / RUN)
 
 
 def has_results(directory: Path) -> bool:
     """Whether records lie there, be it of a run whose description is lost."""
+    return _has_content(directory / RESULTS)
+
+
+def _has_content(file: Path) -> bool:
     try:
-        return (directory / RESULTS).stat().st_size > 0
+        return file.stat().st_size > 0
     except (OSError, ValueError):
         return False
 

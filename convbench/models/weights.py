@@ -20,6 +20,11 @@ CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 """By its number of axes, how a tensor is stored with its channels last."""
 
 
+def has_projection(model: nn.Module) -> bool:
+    """Whether there is an LSTM with projections in a model, which few others than torch's own kernels can compute."""
+    return any(isinstance(module, nn.LSTM) and module.proj_size for module in model.modules())
+
+
 def channels_last(model: nn.Module) -> nn.Module:
     """The model with every weight of four or five axes stored so; ``Module.to`` gives all of them one format."""
 

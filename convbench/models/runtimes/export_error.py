@@ -33,8 +33,8 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def _of_openvino(text: str) -> str:
     """What is wrong, and of what: the first and the last line that say it."""
     stripped = [line.strip() for line in text.splitlines() if line.strip()]
-    told = [line.removeprefix("-- ") for line in stripped if not line.endswith(":")] or stripped
-    return " ".join(dict.fromkeys((told[0], told[-1])))[:LONGEST]
+    reasons = [line.removeprefix("-- ") for line in stripped if not line.endswith(":")] or stripped
+    return " ".join(dict.fromkeys((reasons[0], reasons[-1])))[:LONGEST]
 
 
 def _operator(text: str) -> str | None:

@@ -19,6 +19,7 @@ from convbench.models.deployment import ASIDE, Example
 from convbench.models.runtimes import structure
 from convbench.models.runtimes.export_error import reason
 from convbench.models.runtimes.quiet import quiet
+from convbench.models.weights import has_projection
 
 Exporter = Literal["dynamo", "torchscript"]
 FILE = "model.onnx"
@@ -120,8 +121,7 @@ def _refuse_other_opset(model: Any, opset: int) -> None:
 
 def _refuse_projections(flat: nn.Module, model: Any) -> None:
     """An exporter writes them away, and runtimes find shapes that do not fit."""
-    projected = any(isinstance(module, nn.LSTM) and module.proj_size for module in flat.modules())
-    if projected and any(node.op_type == "LSTM" for node in model.graph.node):
+    if has_projection(flat) and any(node.op_type == "LSTM" for node in model.graph.node):
         raise CaseFailed(
             "error", "has an LSTM with projections (proj_size), which that of ONNX has not: aot-inductor runs them"
         )

@@ -65,6 +65,7 @@ def _dynamic(subject: Subject, _: Sequence[Inputs]) -> None:
     from torch.ao import quantization
 
     from convbench.models.runtimes.quiet import quiet
+    from convbench.models.weights import has_projection
 
     kinds = {nn.Linear, nn.LSTM, nn.GRU}
     if not any(type(module) in kinds for module in subject.model.modules()):
@@ -73,7 +74,7 @@ def _dynamic(subject: Subject, _: Sequence[Inputs]) -> None:
         raise CaseFailed(
             "error", "is a layer itself, and torch exchanges those inside of a module only: put it into one"
         )
-    if any(isinstance(module, nn.LSTM) and module.proj_size for module in subject.model.modules()):
+    if has_projection(subject.model):
         raise CaseFailed("error", "has an LSTM with projections (proj_size), which torch cannot quantise")
     with quiet():
         quantization.quantize_dynamic(  # type: ignore[no-untyped-call]

@@ -217,11 +217,14 @@ def _price(answer: Recommendation) -> str:
     if not price or not pick or answer.ask.per_second is not None:
         return ""
     cheapest = answer.ask.metrics[answer.ask.cheapest]
-    more = [_more(metric, price, pick) for metric in dict.fromkeys((cheapest, metrics.LATENCY, metrics.PARAMS))]
-    told = joined([text for text in more if text])
+    as_fast = _is_as_fast(price, pick)
+    priced = dict.fromkeys((cheapest, metrics.LATENCY, metrics.PARAMS))
+    if as_fast:
+        del priced[metrics.LATENCY]
+    more = joined([text for metric in priced if (text := _more(metric, price, pick))])
     doubt = "" if price.p <= 0.05 else " in the mean, which these seeds do not show to be a gain"
-    as_fast = "; its latency cannot be told from this one's" if _is_as_fast(price, pick) else ""
-    gain = f"gains {points(price.gain)}{doubt}{told and f', for {told}'}{as_fast}"
+    untold = "; its latency cannot be told from this one's" if as_fast else ""
+    gain = f"gains {points(price.gain)}{doubt}{more and f', for {more}'}{untold}"
     return f"The next better point, {advisable(price.candidate)}, {gain}."
 
 
@@ -236,7 +239,7 @@ def _is_as_fast(price: NextBetter, pick: Candidate) -> bool:
 
 def _more(metric: Metric, price: NextBetter, pick: Candidate) -> str:
     before, after = pick.result.value(metric), price.candidate.result.value(metric)
-    if before is None or after is None or (metric is metrics.LATENCY and _is_as_fast(price, pick)):
+    if before is None or after is None:
         return ""
     words = {metrics.LATENCY: " a call", metrics.PARAMS: " parameters"}
     word = words.get(metric, f" of {limit_name(metric)}")

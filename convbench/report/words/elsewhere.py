@@ -51,9 +51,9 @@ def _situation(result: Result, others: Sequence[Elsewhere]) -> dict[str, str]:
     variant's, is named with that."""
     words = _group(result)
     unlike = {name for other in others for name, text in _group(other.result).items() if text != words[name]}
-    told = {"scenario"} if result.case.scenario != "inference" else set()
-    told |= unlike - {"scenario", "dtype"}
-    return {name: text for name, text in words.items() if name in told and text}
+    names = {"scenario"} if result.case.scenario != "inference" else set()
+    names |= unlike - {"scenario", "dtype"}
+    return {name: text for name, text in words.items() if name in names and text}
 
 
 def _sentence(other: Elsewhere, pick: Result) -> str:
