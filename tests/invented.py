@@ -17,6 +17,7 @@ from scipy.stats import norm
 
 from convbench.analysis.choice.by_task import recommendations
 from convbench.analysis.choice.recommendation import Ask
+from convbench.analysis.inference.pool import Answers
 from convbench.core.record import Case, Record
 
 CHANCE = 0.1
@@ -33,7 +34,9 @@ class Truth:
     ``shared`` is the noise that a seed brings to all; ``lost`` the share of runs that fail, or with ``lose_one`` each
     configuration loses one seed, another each; ``collapses`` the share that ends near ``collapsed`` (chance), with a
     flag where ``flagged``. ``tail`` are the degrees of freedom of the noise; with ``skewed`` it is one-sided, as where
-    most runs are near what the model can and some stay below.
+    most runs are near what the model can and some stay below. With a ``pool`` every seed draws its test clips of the
+    same so many, some of which are harder than others, each in its own way for a configuration; ``sds`` and ``shared``
+    are then the share of the variance of an answer that is a run's own, and that which clips are hard for all.
     """
 
     means: Floats
@@ -49,6 +52,7 @@ class Truth:
     tail: float = np.inf
     skewed: bool = False
     clips: int = 1000
+    pool: int = 0
     costs: Floats | None = None
     edge: bool = False
     ask: Ask = field(default_factory=Ask)
@@ -57,7 +61,7 @@ class Truth:
     def worth(self) -> Floats:
         """The mean accuracy of a sound run: that of a normal variable that stays between 0 and 1."""
         sd = np.sqrt(self.sds**2 + self.shared**2)
-        if np.isfinite(self.tail) or self.skewed:
+        if np.isfinite(self.tail) or self.skewed or self.pool:
             return self.means
         low, high = -self.means / sd, (1 - self.means) / sd
         inside = self.means * (norm.cdf(high) - norm.cdf(low)) + sd * (norm.pdf(low) - norm.pdf(high))
@@ -263,6 +267,25 @@ def twenty_clips(rng: Random) -> Truth:
     return replace(ten_clips(rng), clips=20, seeds=3)
 
 
+def _own_clips(rng: Random, pool: int, seeds: int) -> Truth:
+    """A user's own: 15 % of them are tested on, and what is hard of a clip is so for every run."""
+    k = int(rng.integers(3, 6))
+    means = spread(rng, k, 0.6, 0.9)
+    return Truth(means, np.full(k, 0.03), seeds, shared=0.3, clips=round(0.15 * pool), pool=pool)
+
+
+def own_clips(rng: Random) -> Truth:
+    return _own_clips(rng, 100, 5)
+
+
+def own_clips_many_seeds(rng: Random) -> Truth:
+    return _own_clips(rng, 100, 20)
+
+
+def many_own_clips(rng: Random) -> Truth:
+    return _own_clips(rng, 600, 10)
+
+
 def two_seeds_lost(rng: Random) -> Truth:
     return replace(lost_seeds(rng), seeds=3)
 
@@ -384,6 +407,8 @@ HELD_OUT: Kinds = {
     "30 % lost at random": lost_at_random, "200 test clips": few_clips, "three seeds, one lost each": two_seeds_lost,
     "three seeds, one noisy": noisy_and_three, "pure noise, unequal": unequal_pure_noise,
     "10 test clips": ten_clips, "20 test clips, three seeds": twenty_clips,
+    "15 of 100 own clips": own_clips, "15 of 100 own clips, 20 seeds": own_clips_many_seeds,
+    "90 of 600 own clips, 10 seeds": many_own_clips,
 }  # fmt: skip
 SEEN: Kinds = {
     "noise falls with accuracy": noise_falls_with_accuracy, "skewed seeds": skewed_seeds,
@@ -416,7 +441,7 @@ FEW_SEEDS = (
 
 NO_ANSWER = (
     "at chance", "pure noise", "pure noise, unequal", "nothing feasible", "pure noise, four seeds", "10 test clips",
-    "20 test clips, three seeds",
+    "20 test clips, three seeds", "15 of 100 own clips", "15 of 100 own clips, 20 seeds",
 )  # fmt: skip
 """Kinds in which an answer without a pick is right: everything is as good, or nothing can be had or told."""
 
@@ -445,10 +470,13 @@ def draw(truth: Truth, rng: Random) -> list[Record]:
     rising = rng.random((n, k)) < truth.rising
     bottom = np.clip(truth.collapsed + 0.01 * rng.standard_normal((n, k)), 0, 1)
     table = rng.binomial(truth.clips, np.where(collapsed, bottom, reached)) / truth.clips
+    answers = _answers(truth, rng) if truth.pool else None
     for i in range(k):
         for seed in range(n):
             flag = "dead_run" if collapsed[seed, i] and truth.flagged else "unconverged" if rising[seed, i] else None
-            lesson = _run(case(i, truth.edge), seed, float(table[seed, i]), flag, truth.clips)
+            lesson = _run(
+                case(i, truth.edge), seed, float(table[seed, i]), flag, truth.clips, answers and answers[seed][i]
+            )
             run_records.append(_failed(lesson) if lost[seed, i] else lesson)
     return run_records
 
@@ -461,8 +489,23 @@ def _noise(truth: Truth, rng: Random) -> Floats:
     return rng.standard_normal(shape) if np.isinf(truth.tail) else rng.standard_t(truth.tail, shape) / 3**0.5
 
 
-def _run(of: Case, seed: int, accuracy: float, flag: str | None, clips: int) -> Record:
-    return records.lesson(accuracy, "identity", seed, of=of, flag=flag, clips=clips)
+def _answers(truth: Truth, rng: Random) -> list[list[Answers]]:
+    """For seeds, for k configurations those to test clips of one pool: one is right where a normal variable, of which
+    parts are the clip's, the clip's for this configuration, the run's and the answer's, stays below a bound."""
+    k, parts = len(truth.means), np.sqrt((truth.shared, 0.3, truth.sds[0], 0.7 - truth.shared - truth.sds[0]))
+    hard = parts[0] * rng.standard_normal((truth.pool, 1)) + parts[1] * rng.standard_normal((truth.pool, k))
+    answers = []
+    for _ in range(truth.seeds):
+        tested = rng.choice(truth.pool, truth.clips, replace=False)
+        own = parts[2] * rng.standard_normal(k) + parts[3] * rng.standard_normal((truth.clips, k))
+        right = hard[tested] + own < norm.ppf(truth.means)
+        answers.append([Answers(tuple(tested), tuple(column), truth.pool) for column in right.T])
+    return answers
+
+
+def _run(of: Case, seed: int, accuracy: float, flag: str | None, clips: int, answers: Answers | None) -> Record:
+    reached = np.mean(answers.right) if answers else accuracy
+    return records.lesson(float(reached), "identity", seed, of=of, flag=flag, clips=clips, answers=answers)
 
 
 def _failed(run: Record) -> Record:

@@ -207,7 +207,8 @@ CHANCE = {"identity": 0.1, "direction": 0.125, "binding": 0.25, "order": 0.1, "s
 def lesson(
     accuracy: float = 0.8, task: str = "direction", seed: int = 0, rate: float = 2e-3, *, of: Case | None = None, **more
 ) -> Record:
-    """A training that ended at this test accuracy, over ten checkpoints; ``flag``, ``control``, ``clips`` by name."""
+    """A training that ended at this test accuracy, over ten checkpoints; by name also ``flag``, ``control``, ``clips``
+    and ``answers``."""
     base = of or case()
     chance, flag, control = CHANCE.get(task, 0.1), more.pop("flag", None), more.pop("control", None)
     val, steps = more.pop("val", accuracy), [70 * (i + 1) for i in range(10)]
@@ -217,6 +218,7 @@ def lesson(
     expected = {"frame-shuffle": 0.5, "label-permutation": chance}.get(control)
     ends |= {"control_expected": expected} if expected else {}
     ends |= {"test_clips": more.pop("clips")} if "clips" in more else {}
+    answers = more.pop("answers", None)
     readings = [
         reading("steps", *steps),
         Reading(Metric("train_flops", "FLOP"), tuple(work * step for step in steps)),
@@ -225,6 +227,15 @@ def lesson(
         reading("val_accuracy", *(chance + (val - chance) * share for share in rising)),
         reading("test_accuracy", *(chance + (accuracy - chance) * share for share in rising)),
         *(reading(name, value) for name, value in ends.items()),
+        *(
+            (
+                reading("test_sources", *answers.sources),
+                reading("test_right", *answers.right),
+                reading("pool", answers.pool),
+            )
+            if answers
+            else ()
+        ),
     ]
     data = {"dead_run": {"share": 1.0}, "unconverged": {"rise": 0.04}}
     findings = tuple(Finding(code, "warning", data[code]) for code in ([flag] if flag else []))

@@ -9,6 +9,7 @@ import torch
 from sklearn.linear_model import Ridge
 from torch import nn
 
+from convbench.analysis import table
 from convbench.analysis.quality import convergence
 from convbench.core.errors import CaseFailed, Impossible
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Recurrent, Training, Trial
@@ -45,6 +46,20 @@ def test_a_run_is_a_curve_over_steps_flops_and_seconds() -> None:
         assert len(record.samples(metric)) == 3
     assert record.samples("classes") == (10,)
     assert record.samples("majority_accuracy") == (0.1,)
+    assert record.reading("test_right") is None, "every seed of a shipped task draws clips of its own"
+
+
+@pytest.mark.parametrize("variant", [(), (Choice("channels_last"),)])
+def test_of_clips_of_a_pool_each_answer_is_kept_as_the_variant_gives_it(variant: tuple[Choice, ...]) -> None:
+    trial = Trial(Choice("plugins.own_clips:clips", (("count", 60),)), 1, 0.01)
+    own = replace(LEARN, clip=Clip(2, 4, 1, 8, 8), trial=trial, variant=variant)
+    record = harness.measure(own, PROTOCOL)
+    right, sources = record.samples("test_right"), record.samples("test_sources")
+    assert record.samples("pool") == (60,)
+    assert len(right) == len(set(sources)) == record.samples("test_clips")[0]
+    assert sum(right) / len(right) == pytest.approx(record.samples("test_accuracy")[-1])
+    assert not {"test_right", "test_sources"} & table.rows([record])[0].keys()
+    assert table.rows([record])[0]["pool"] == 60
 
 
 @pytest.mark.parametrize("name", ["lazy_reducer", "reducer_with_positions"])

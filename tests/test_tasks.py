@@ -438,6 +438,8 @@ def test_own_clips_are_split_by_class_and_shared_by_no_two() -> None:
         assert [i % 3 for i in which] == split.labels.tolist()
         assert set(split.labels.tolist()) == {0, 1, 2}
         assert which != sorted(which)
+    assert splits.pool is not None
+    assert (splits.pool.size, list(splits.pool.tested)) == (40, indices[2])
     assert same(splits, own("clips"))
     assert not same(splits, own("clips", seed=1))
 
@@ -554,6 +556,8 @@ def test_clips_of_a_recording_are_all_in_one_split(seed: int, mixed: int) -> Non
     assert sorted(which for some in recordings for which in some) == list(range(12))
     assert [len(split.labels) for split in parts(splits)] == [80, 20, 20]
     assert all(set(split.labels.tolist()) == {0, 1} for split in parts(splits))
+    pool = splits.pool
+    assert pool is not None and (pool.size, set(pool.tested), len(pool.tested)) == (12, recordings[2], 20)
     few = own("Recordings", seed=seed, mixed=mixed, training=Training(train_clips=9, val_clips=4, test_clips=5))
     assert [len(split.labels) for split in parts(few)] == [9, 4, 5]
     assert set(firsts(few.test)) <= recordings[2]

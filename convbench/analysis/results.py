@@ -162,7 +162,9 @@ def part_of_call(result: Result, part: Metric) -> float | None:
 
 
 def number(reading: Reading) -> float | None:
-    """A reading as one number, as its metric says; None without samples."""
+    """A reading as one number, as its metric says; None without samples, or where each is a number by itself."""
+    if metrics.known(reading.metric).number == "each":
+        return None
     if len(reading.samples) < 2:
         return next(iter(reading.samples), None)
     return reading.samples[-1] if metrics.known(reading.metric).number == "last" else median(reading.samples)

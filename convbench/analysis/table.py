@@ -66,7 +66,11 @@ def columns(own: Iterable[Metric] = ()) -> list[Column]:
     """Every column that a row can have, the fixed ones first; ``own`` are further metrics, of somebody's own."""
     plain = {name: Column(name, "", meaning) for name, meaning in COLUMN_MEANINGS.items()}
     candidates = (*metrics.CATALOGUE.values(), metrics.LSTM_INPUT, *own)
-    units = {metric.name: Column(metric.name, metric.unit, metric.description or metric.title) for metric in candidates}
+    units = {
+        metric.name: Column(metric.name, metric.unit, metric.description or metric.title)
+        for metric in candidates
+        if metric.number != "each"
+    }
     known = {**plain, **units}
     del known[metrics.LATENCY.name]
     return [*(known.pop(name) for name in COLUMNS), *known.values()]
@@ -123,8 +127,9 @@ def write_csv(directory: Path, records: Iterable[Record]) -> Path:
 
 
 def _exact(record: Record) -> dict[str, Scalar]:
-    names = dict.fromkeys(reading.metric.name for reading in record.readings)
-    return {name: _number(typical(record, name)) for name in names if name != metrics.LATENCY.name}
+    kinds = {reading.metric.name: metrics.known(reading.metric).number for reading in record.readings}
+    names = [name for name, number in kinds.items() if name != metrics.LATENCY.name and number != "each"]
+    return {name: _number(typical(record, name)) for name in names}
 
 
 def _latency(result: Result) -> dict[str, Scalar]:

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 from convbench.core.errors import ConvbenchError
 
 Better = Literal["lower", "higher", "neither"]
-Aggregation = Literal["exact", "median", "last"]
+Aggregation = Literal["exact", "median", "last", "each"]
 Place = Literal["table", "page", "axes", "pin", "advise"]
 EVERYWHERE: tuple[Place, ...] = get_args(Place)
 _BETTER, _AGGREGATIONS = get_args(Better), get_args(Aggregation)
@@ -29,7 +29,8 @@ class Metric:
 
     ``title`` heads axes and the pinned card (made from the name where it is empty), ``heading`` the tables (the title
     where it is empty), ``description`` is one sentence. ``number`` is how raw samples become one number: there is one
-    (``exact``), their ``median``, or the ``last``, of a curve. ``digits`` are the significant ones people are shown.
+    (``exact``), their ``median``, or the ``last``, of a curve; where ``each`` is a number of its own only records have
+    them. ``digits`` are the significant ones people are shown.
 
     ``shown`` is where it stands besides CSV and JSON, which have every metric: the terminal's ``table``, the table of
     the ``page``, the ``axes`` of its charts (log axes: positive values only), the ``pin``-ned card, and the budgets of

@@ -199,6 +199,15 @@ CONTROL_EXPECTED = _plain("control_expected", "1", "Expected under the control",
                           number="exact")  # fmt: skip
 TEST_CLIPS = _plain("test_clips", "1", "Test clips", "Clips that test accuracy is taken on.", better="neither",
                     number="exact")  # fmt: skip
+POOL = _plain("pool", "1", "Sources of the clips",
+              "Your own clips, or recordings of several, that every seed draws its parts of.", better="neither",
+              number="exact")  # fmt: skip
+TEST_SOURCES = _plain("test_sources", "1", "Sources of the test clips",
+                      "Of each test clip the number of its source in the pool.", better="neither",
+                      number="each")  # fmt: skip
+TEST_RIGHT = _plain("test_right", "1", "Test clips named rightly",
+                    "Of each test clip whether its class was named rightly, 1 or 0.", better="neither",
+                    number="each")  # fmt: skip
 WHERE_R2 = _plain("where_r2", "1", "Where, R²", "R² of a digit's place, read linearly from untrained features.",
                   better="higher", number="exact")  # fmt: skip
 WHAT_ACCURACY = _plain("what_accuracy", "1", "What, accuracy",

@@ -37,19 +37,23 @@ def settle(pool: Sequence[Candidate], contrasts: Pairs, at: int, margin: float, 
         return None
     chosen = (at, *rivals)
     needed = max(_seeds_needed(contrasts, at, i, margin, level) for i in rivals)
-    more = math.ceil(needed - min(contrasts.runs[i] for i in chosen))
+    more = needed - min(contrasts.runs[i] for i in chosen)
     if more > MOST_SEEDS:
         return Settle(tuple(pool[i] for i in chosen), None, 0.0)
-    seeds = max(1, more)
+    seeds = max(1, math.ceil(more))
     seconds = sum(seeds * pool[i].quality.seconds for i in chosen)
     return Settle(tuple(pool[i] for i in chosen), seeds, seconds)
 
 
 def _seeds_needed(contrasts: Pairs, at: int, rival: int, margin: float, level: float) -> float:
-    """Seeds of both that would tell at this level on which side of the margin the rival is."""
+    """Seeds of both that would tell at this level on which side of the margin the rival is; infinite where none would,
+    because of what their clips keep."""
     if not np.isfinite(contrasts.error[at, rival]):
         return 3.0
     distance = max(abs(margin - contrasts.gap[at, rival]), CLOSE * margin)
     runs = min(contrasts.runs[at], contrasts.runs[rival])
-    reach = float(stdtrit(max(contrasts.df[at, rival], 4.0), 1 - level)) * float(contrasts.error[at, rival])
-    return float(runs * (reach / distance) ** 2)
+    allowed = distance / float(stdtrit(max(contrasts.df[at, rival], 4.0), 1 - level))
+    kept = float(contrasts.kept[at, rival])
+    if allowed**2 <= kept:
+        return math.inf
+    return float(runs * (contrasts.error[at, rival] ** 2 - kept) / (allowed**2 - kept))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from convbench.analysis.choice.candidates import Candidate
+from convbench.analysis.inference.pool import kept_by_gaps
 from convbench.analysis.results import latency_ratios
 from convbench.core.record import EAGER
 from convbench.core.statistics import Interval, mean_interval
@@ -56,4 +57,7 @@ def _gain(eager: Candidate, there: Candidate) -> Interval | None:
     """Seed by seed, so that what training made of a seed is not in it; None with fewer than two in common."""
     before, after = eager.quality.by_seed, there.quality.by_seed
     differences = [after[seed] - before[seed] for seed in after if seed in before]
-    return mean_interval(differences) if len(differences) > 1 else None
+    if len(differences) < 2:
+        return None
+    kept = kept_by_gaps([eager.quality.answers, there.quality.answers])[0, 1]
+    return mean_interval(differences, float(kept))

@@ -12,12 +12,13 @@ from convbench.analysis.inference.two_way import connected
 POWER = 0.8
 
 
-def p_value(by_seed: Floats) -> float:
+def p_value(by_seed: Floats, kept: float = 0.0) -> float:
     """The p-value of no difference between the columns of a table (seeds, k), NaN where there is no sound run.
 
     The F-test of configurations in the model configuration + seed, which need not be balanced: a missing run
     removes only its own cell. Of a complete table it is that of a randomised block design, of two columns the paired
-    t-test. Where columns share no seed, seeds are noise. 1 where no degree of freedom is left.
+    t-test. Where columns share no seed, seeds are noise. 1 where no degree of freedom is left. ``kept`` is
+    what no number of seeds takes from the variance of a mean.
     """
     table = by_seed[:, (~np.isnan(by_seed)).any(axis=0)]
     observed = ~np.isnan(table)
@@ -32,7 +33,8 @@ def p_value(by_seed: Floats) -> float:
         return 1.0
     if left <= 1e-15 * max(without, 1e-12):
         return float(without <= 1e-12)
-    return float(fdtrc(tested, free, (without - left) / tested / (left / free)))
+    noise = left / free + kept * len(row) / k  # of a mean over as many runs as a column has
+    return float(fdtrc(tested, free, (without - left) / tested / noise))
 
 
 def _residual(design: Floats, values: Floats) -> tuple[float, int]:

@@ -19,6 +19,7 @@ import numpy as np
 from scipy.special import stdtr, stdtrit
 
 from convbench.analysis.inference.arrays import Flags, Floats
+from convbench.analysis.inference.pool import covariance_of
 from convbench.analysis.inference.seed_table import SeedTable
 from convbench.analysis.inference.two_way import Fit, fit
 
@@ -43,7 +44,7 @@ class Pairs:
     ``gap``, its standard error ``error`` and its degrees of freedom ``df`` are tables (k, k). The others are (k,):
     ``headroom`` is how far a configuration is below 1, with an error and degrees of freedom of its own; ``runs`` are
     those behind it; ``own`` is the part of the errors that is its own, with ``own_df``. Errors are infinite where there
-    are too few seeds.
+    are too few seeds. ``kept`` (k, k) is the part of the square of ``error`` that no number of seeds takes away.
     """
 
     gap: Floats
@@ -55,6 +56,7 @@ class Pairs:
     runs: Floats
     own: Floats
     own_df: Floats
+    kept: Floats
 
 
 def pairs(table: SeedTable) -> Pairs:
@@ -65,8 +67,9 @@ def pairs(table: SeedTable) -> Pairs:
     for pair in combinations(range(k), 2) if k <= FEW else ():
         at = np.ix_(pair, pair)
         gap[at], error[at], df[at] = _contrasts(fit(table.columns(pair)))
-    own = np.sqrt(np.where(np.isfinite(whole.noise), whole.noise, 1.0) / np.maximum(runs, 1))
-    return Pairs(gap, error, df, *_room(table), runs, own, whole.df)
+    noise = np.where(np.isfinite(whole.noise), whole.noise, 1.0)
+    own = np.sqrt(noise / np.maximum(runs, 1) + np.diag(covariance_of(table.kept_gaps)))
+    return Pairs(gap, error, df, *_room(table), runs, own, whole.df, table.kept_gaps)
 
 
 def _contrasts(estimates: Fit) -> tuple[Floats, Floats, Floats]:
@@ -84,7 +87,7 @@ def _room(table: SeedTable) -> tuple[Floats, Floats, Floats]:
     runs, by_seed = table.observed.sum(axis=0), table.values
     spread = np.full(len(runs), np.inf)
     spread[runs > 1] = np.nanvar(by_seed[:, runs > 1], axis=0, ddof=1)
-    error = np.maximum(np.sqrt(spread / runs), LEAST_ERROR / table.clips)
+    error = np.maximum(np.sqrt(spread / runs + table.kept), LEAST_ERROR / table.clips)
     return 1 - np.nanmean(by_seed, axis=0), error, np.maximum(runs - 1, 1).astype(float)
 
 

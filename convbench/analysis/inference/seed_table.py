@@ -21,24 +21,34 @@ themselves say how much they vary: less than the draw makes them, since the clip
 
 class SeedTable(NamedTuple):
     """Accuracies as a table (seeds, k) of k configurations, NaN where there is no sound run; ``clips`` are the test
-    clips of a run, and ``least`` (k,) the variance that a run has at least."""
+    clips of a run, and ``least`` (k,) the variance that a run has at least. ``kept`` (k,) and ``kept_gaps`` (k, k) are
+    what no number of seeds takes from the variance of a mean and of a difference of two (``pool``)."""
 
     values: Floats
     clips: int
     least: Floats
+    kept: Floats
+    kept_gaps: Floats
 
     @classmethod
     def of(cls, accuracies: ArrayLike, clips: int = CLIPS) -> SeedTable:
         """The table of these accuracies."""
         values = np.asarray(accuracies, dtype=float)
+        k = values.shape[1]
         share = np.nanmean(values, axis=0)
         sd = np.sqrt(np.maximum(clips * share * (1 - share), 0.0))
-        return cls(values, clips, (np.clip(sd, LEAST_SD, MOST_SD) / clips) ** 2)
+        return cls(values, clips, (np.clip(sd, LEAST_SD, MOST_SD) / clips) ** 2, np.zeros(k), np.zeros((k, k)))
 
     @property
     def observed(self) -> Flags:
         """Which runs are sound (seeds, k)."""
         return ~np.isnan(self.values)
+
+    @property
+    def kept_apart(self) -> float:
+        """What a mean keeps for itself, on average: half of what a difference of two keeps."""
+        k = len(self.kept_gaps)
+        return float(self.kept_gaps.sum()) / (2 * k * max(k - 1, 1))
 
     def less(self, price: Floats) -> SeedTable:
         """The table with as much taken from each configuration as it costs (k,)."""
@@ -47,4 +57,7 @@ class SeedTable(NamedTuple):
     def columns(self, which: tuple[int, ...]) -> SeedTable:
         """The table of some configurations."""
         chosen = list(which)
-        return self._replace(values=self.values[:, chosen], least=self.least[chosen])
+        return self._replace(
+            values=self.values[:, chosen], least=self.least[chosen], kept=self.kept[chosen],
+            kept_gaps=self.kept_gaps[np.ix_(chosen, chosen)],
+        )  # fmt: skip

@@ -20,6 +20,7 @@ import numpy as np
 from scipy.special import fdtrc
 
 from convbench.analysis.inference.arrays import Flags, Floats
+from convbench.analysis.inference.pool import covariance_of
 from convbench.analysis.inference.seed_table import SeedTable
 from convbench.core.spread import Prior, fit_prior
 
@@ -51,7 +52,8 @@ def fit(table: SeedTable) -> Fit:
         if not np.isfinite(noise).all() or np.allclose(before, noise, rtol=1e-3):
             break
     weight = 1 / np.where(np.isfinite(noise), noise, 1.0)
-    return Fit(*_solve(values, observed, weight, paired)[:2], noise, df)
+    mean, covariance, *_ = _solve(values, observed, weight, paired)
+    return Fit(mean, covariance + covariance_of(table.kept_gaps), noise, df)
 
 
 def connected(observed: Flags) -> bool:

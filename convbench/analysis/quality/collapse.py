@@ -10,9 +10,12 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
+from scipy.special import ndtri
+
 LEARNT = 3.09
 """Standard errors above a constant answer: of a thousand runs that learnt nothing one is that lucky."""
 
+RARE = 0.001
 LEAST_DROP = 0.10
 HALF = 0.5
 SPREADS = 4.0
@@ -29,18 +32,26 @@ def at_chance(accuracy: float, constant: float, clips: int) -> bool:
 def fallen(by_seed: Mapping[int, float], chance: float, clips: int) -> set[int]:
     """Seeds that lost half or more of what the best seed has over chance, and more than the spread of the others.
 
-    Ten points at least, more than so few test clips take two runs apart, and four standard deviations of those that did
-    not fall.
+    Ten points at least, more than so few test clips take the best and the worst of so many runs apart, and four
+    standard deviations of those that did not fall.
     """
     if len(by_seed) < 2:
         return set()
     best = max(by_seed.values())
     mean = statistics.fmean(by_seed.values())
-    luck = LEARNT * math.sqrt(2 * max(0.0, mean * (1 - mean)) / clips)
+    luck = _range(len(by_seed)) * math.sqrt(max(0.0, mean * (1 - mean)) / clips)
     drop = max(LEAST_DROP, HALF * (best - chance), luck)
     stayed = [value for value in by_seed.values() if best - value <= drop]
     drop = max(drop, SPREADS * statistics.stdev(stayed)) if len(stayed) > 1 else drop
     return {seed for seed, value in by_seed.items() if best - value > drop}
+
+
+def _range(count: int) -> float:
+    """Standard errors that the best and the worst of so many equal runs are apart in one of a thousand cases.
+
+    Any two of them that far apart would do (Bonferroni's bound, within 0.5 % of the exact quantile of the range).
+    """
+    return float(math.sqrt(2) * ndtri(1 - RARE / (count * (count - 1))))
 
 
 def fisher(count: int, runs: int, other_count: int, other_runs: int) -> float:

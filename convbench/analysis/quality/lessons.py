@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
+from convbench.analysis.inference.pool import Answers
 from convbench.analysis.quality.convergence import cut_short
 from convbench.analysis.results import typical
 from convbench.core import metrics
@@ -39,8 +40,9 @@ class Lesson:
     ``variant`` is how the trained model was run when it was evaluated, eager where nothing else was asked for.
 
     ``train`` is the accuracy on the training clips at the end, ``majority`` that of always naming the commonest class
-    of the ``clips`` test clips, ``expected`` what the best reader reaches under the control.
-    ``knows_test_clips`` says that some of these are among those it learned from. A run that failed has no curve.
+    of the ``clips`` test clips; where seeds draw these of one pool there are the ``answers`` to them. ``expected`` is
+    what the best reader reaches under the control. ``knows_test_clips`` says that some of the test clips are among
+    those it learned from. A run that failed has no curve.
     """
 
     architecture: Parts
@@ -55,6 +57,7 @@ class Lesson:
     majority: float
     classes: int
     clips: int = 1000
+    answers: Answers | None = None
     expected: float | None = None
     variant: str = EAGER
     knows_test_clips: bool = False
@@ -128,9 +131,15 @@ def _lesson(record: Record, parts: Parts, trial: Trial, rate: float) -> Lesson:
     return Lesson(
         headless(parts), record.case.clip, str(trial.task), trial.seed, rate, trial.control, flag,
         curve, train, majority, int(classes), int(typical(record, metrics.TEST_CLIPS) or 0) or Training().test_clips,
+        _answers(record),
         typical(record, metrics.CONTROL_EXPECTED) or None, record.case.variant_name,
         any(finding.code == TEST_CLIPS_KNOWN for finding in record.findings),
     )  # fmt: skip
+
+
+def _answers(record: Record) -> Answers | None:
+    sources, right, pool = map(record.samples, (metrics.TEST_SOURCES, metrics.TEST_RIGHT, metrics.POOL))
+    return Answers(tuple(map(int, sources)), tuple(map(bool, right)), int(pool[0])) if sources else None
 
 
 def _still(record: Record, curve: Sequence[Checkpoint], train: float) -> bool:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import chain
 from typing import Literal
 
 import numpy as np
 
+from convbench.analysis.inference.pool import BySeed, count_tested, kept_by_gaps, kept_by_mean
 from convbench.analysis.inference.seed_table import SeedTable
 from convbench.analysis.quality.collapse import at_chance, fallen
 from convbench.analysis.quality.lessons import (
@@ -42,9 +44,10 @@ class Quality:
     ``unconverged`` counts sound runs that were still learning: they are in the mean, which more steps would raise.
     ``by_rate`` is the mean validation accuracy of every rate tried, at the end of training: there a dead run counts
     with what it reached, a failed one as chance, so that a rate that kills runs cannot win by its survivors. ``train``
-    is the mean training accuracy of the sound runs, at their end; ``clips`` are test clips, ``seconds`` those of one
-    training. ``several_places`` says that others of its task stand on another backbone or before another LSTM, and
-    ``knows_test_clips`` that some of the test clips were learned from.
+    is the mean training accuracy of the sound runs, at their end; ``clips`` are test clips, ``answers`` those of sound
+    runs to them where all seeds draw of one pool, ``seconds`` those of one training. ``several_places`` says that
+    others of its task stand on another backbone or before another LSTM, and ``knows_test_clips`` that some of the test
+    clips were learned from.
     """
 
     architecture: Parts
@@ -61,6 +64,7 @@ class Quality:
     majority: float | None
     fallen: int = 0
     clips: int = 1000
+    answers: BySeed = field(default_factory=dict)
     seconds: float = 0.0
     variant: str = EAGER
     several_places: bool = False
@@ -80,7 +84,13 @@ class Quality:
         """The mean and its 95 % interval over seeds, within 0 and 1; None with fewer than two."""
         if len(self.by_seed) < 2:
             return None
-        return accuracy_interval(list(self.by_seed.values()), self.clips)
+        tested = count_tested(self.answers) or self.clips * len(self.by_seed)
+        return accuracy_interval(list(self.by_seed.values()), self.clips, tested, self.kept)
+
+    @cached_property
+    def kept(self) -> float:
+        """The variance of the mean that no number of seeds takes away."""
+        return kept_by_mean(self.answers)
 
     @property
     def collapsed(self) -> int:
@@ -150,10 +160,13 @@ def task_name(task: str, clip: Clip | None, several_clips: bool) -> str:
 
 
 def seed_table(members: Sequence[Quality]) -> SeedTable:
-    """Test accuracies by seed, NaN where a run was not sound; of the fewest test clips that one of these has."""
+    """Test accuracies by seed, NaN where a run was not sound; of the fewest test clips that one of these has, and
+    with what no number of seeds takes away."""
     seeds = sorted({seed for quality in members for seed in quality.by_seed})
     values = [[quality.by_seed.get(seed, np.nan) for quality in members] for seed in seeds]
-    return SeedTable.of(values, min(quality.clips for quality in members))
+    table = SeedTable.of(values, min(quality.clips for quality in members))
+    kept = np.array([quality.kept for quality in members])
+    return table._replace(kept=kept, kept_gaps=kept_by_gaps([quality.answers for quality in members]))
 
 
 def costs_of(quality: Quality, results: Iterable[Result]) -> list[Result]:
@@ -198,6 +211,7 @@ def _quality(members: Sequence[Lesson], rates: Mapping[Model, float], budget: Bu
         unconverged=sum(lesson.flag == "unconverged" for lesson, _ in sound.values()),
         by_rate=by_rate(members), chance=first.chance, majority=first.majority if first.classes else None,
         fallen=len(lost), clips=first.clips,
+        answers={seed: lesson.answers for seed, (lesson, _) in sound.items() if lesson.answers},
         seconds=statistics.fmean([lesson.seconds for lesson, _ in ended.values()] or [0.0]),
         variant=first.variant, knows_test_clips=any(lesson.knows_test_clips for lesson, _ in sound.values()),
     )  # fmt: skip

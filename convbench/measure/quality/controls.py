@@ -86,7 +86,7 @@ def _label_permutation(splits: Splits, rng: np.random.Generator) -> Splits:
 
 
 def _change_splits(change: Callable[[Labelled], Labelled], splits: Splits) -> Splits:
-    return Splits(change(splits.train), change(splits.val), change(splits.test), splits.classes)
+    return splits._replace(train=change(splits.train), val=change(splits.val), test=change(splits.test))
 
 
 _CONTROLS: Mapping[str, Control] = {

@@ -14,10 +14,22 @@ class Labelled(NamedTuple):
     labels: torch.Tensor
 
 
+class Pool(NamedTuple):
+    """So many sources, clips or recordings of several, of which every seed draws its parts, and which of them each test
+    clip is of."""
+
+    size: int
+    tested: tuple[int, ...]
+
+
 class Splits(NamedTuple):
-    """Clips to learn from, to choose by, and to report on; the names of the classes by number."""
+    """Clips to learn from, to choose by, and to report on; the names of the classes by number.
+
+    ``pool`` is where they are drawn from, None where every seed has clips of its own.
+    """
 
     train: Labelled
     val: Labelled
     test: Labelled
     classes: tuple[str, ...]
+    pool: Pool | None = None

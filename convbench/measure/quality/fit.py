@@ -93,7 +93,12 @@ def checkpoints(training: Training) -> list[int]:
 
 def accuracy(model: nn.Module, data: Labelled) -> float:
     """The share of clips whose class is named."""
-    return float((predictions(model, data.clips) == data.labels).float().mean())
+    return share_right(predictions(model, data.clips), data.labels)
+
+
+def share_right(named: torch.Tensor, labels: torch.Tensor) -> float:
+    """The share of the classes named that are those of the clips."""
+    return float((named == labels).float().mean())
 
 
 @torch.no_grad()

@@ -20,6 +20,7 @@ from convbench.models.subject import Subject, assemble, transform
 SAMPLES = 64
 """Batches of the task's clips that ranges may be found with."""
 Scores = Callable[[torch.Tensor], torch.Tensor]
+Names = Callable[[torch.Tensor], torch.Tensor]
 
 
 def scores_of(case: Case, model: nn.Module, learned: Labelled) -> Scores:
@@ -48,6 +49,12 @@ def scores_of(case: Case, model: nn.Module, learned: Labelled) -> Scores:
     return scores
 
 
+def names_of(case: Case, model: nn.Module, learned: Labelled) -> Names:
+    """The class that the model, so run, names for each clip."""
+    scores = scores_of(case, model, learned)
+    return lambda clips: scores(clips).argmax(-1).cpu()
+
+
 def features_of(case: Case, model: ConvReducerRNN, learned: Labelled) -> Scores:
     """What the variant makes of pictures (N, C, H, W) by backbone and reducer: features (N, D).
 
@@ -67,11 +74,6 @@ class _NoLSTM(nn.Module):
 
     def forward(self, vectors: torch.Tensor, state: None) -> tuple[torch.Tensor, None]:
         return vectors, state
-
-
-def accuracy_of(scores: Scores, data: Labelled) -> float:
-    """The share of clips whose class is named."""
-    return float((scores(data.clips).argmax(-1).cpu() == data.labels).float().mean())
 
 
 def _last(subject: Subject, clips: torch.Tensor, batch: int, kind: torch.dtype) -> torch.Tensor:

@@ -17,8 +17,8 @@ from convbench.core.record import Case, Choice, Clip, Finding, Metric, Parts, Pr
 from convbench.measure.counts.counted import macs_by_stage
 from convbench.measure.quality import controls, digits, repeats, verdict
 from convbench.measure.quality.data import Labelled, Splits
-from convbench.measure.quality.fit import Curve, Recipe, accuracy, fit, predictions
-from convbench.measure.quality.in_variant import accuracy_of, features_of, scores_of
+from convbench.measure.quality.fit import Curve, Recipe, accuracy, fit, predictions, share_right
+from convbench.measure.quality.in_variant import Names, features_of, names_of
 from convbench.measure.quality.linear import Readout, features, r2
 from convbench.measure.quality.splitting import random
 from convbench.measure.quality.tasks import load
@@ -62,7 +62,8 @@ def learn(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading | Fi
     flops = 2 * sum(macs_by_stage(replace(headed.eager, scenario="train", clip=clip)).values())
     train = accuracy(model, _first(splits.train, len(splits.test.labels)))
     named = predictions(model, splits.val.clips).tolist()
-    curve = _in_variant(headed, model, splits, eager_curve) if case.variant else eager_curve
+    names = names_of(headed, model, splits.train) if case.variant else partial(predictions, model)
+    curve = _in_variant(names, splits, eager_curve) if case.variant else eager_curve
     yield _reading(metrics.STEPS, curve.steps)
     yield _reading(metrics.TRAIN_FLOPS, [flops * step for step in curve.steps])
     yield _reading(metrics.TRAIN_SECONDS, curve.seconds)
@@ -73,15 +74,18 @@ def learn(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading | Fi
     yield _reading(metrics.MAJORITY, [_majority(splits)])
     yield _reading(metrics.CLASSES, [len(splits.classes)])
     yield _reading(metrics.TEST_CLIPS, [len(splits.test.labels)])
+    if splits.pool:
+        yield _reading(metrics.POOL, [splits.pool.size])
+        yield _reading(metrics.TEST_SOURCES, splits.pool.tested)
+        yield _reading(metrics.TEST_RIGHT, (names(splits.test.clips) == splits.test.labels).tolist())
     if (expected := controls.expected(trial.control, trial.task, len(splits.classes))) is not None:
         yield _reading(metrics.CONTROL_EXPECTED, [expected])
     yield from verdict.findings(named, splits.val.labels.tolist(), eager_curve, train)
 
 
-def _in_variant(case: Case, model: nn.Module, splits: Splits, curve: Curve) -> Curve:
+def _in_variant(names: Names, splits: Splits, curve: Curve) -> Curve:
     """The end of the training with the accuracies that the variant has: it is the trained model that is deployed."""
-    scores = scores_of(case, model, splits.train)
-    accuracies = [[accuracy_of(scores, split)] for split in (splits.val, splits.test)]
+    accuracies = [[share_right(names(clips), labels)] for clips, labels in (splits.val, splits.test)]
     return Curve(curve.steps[-1:], curve.seconds[-1:], curve.loss[-1:], *accuracies)
 
 

@@ -14,7 +14,7 @@ from convbench.core.code import located
 from convbench.core.errors import ConvbenchError
 from convbench.core.imports import import_path
 from convbench.core.record import Choice, Clip, Scalar, Training
-from convbench.measure.quality.data import Labelled, Splits
+from convbench.measure.quality.data import Labelled, Pool, Splits
 from convbench.measure.quality.splitting import SOURCES, Indices, grouped, random, stratified
 from convbench.measure.quality.user_clip_checks import Label, Pixels, as_floats, checked, group_of, label_of
 
@@ -65,20 +65,29 @@ def split(samples: Sequence[Sample], clip: Clip, training: Training, seed: int, 
     numbers = np.array([classes.index(sample.label) for sample in samples], dtype=np.int64)
     least = len(classes)  # more than the few clips that a plan is checked by, where there are many classes
     limits = (max(least, training.train_clips), max(least, training.val_clips), max(least, training.test_clips))
-    parts = _parts(samples, numbers, limits, random(seed, SOURCES), origin)
+    groups = _groups(samples)
+    parts = _parts(numbers, groups, limits, random(seed, SOURCES), origin)
     train, val, test = map(partial(_gather, samples, numbers, clip), parts)
-    return Splits(train, val, test, tuple(map(str, classes)))
+    sources = np.arange(len(samples)) if groups is None else groups
+    pool = Pool(int(sources.max()) + 1, tuple(sources[parts[2]].tolist()))
+    return Splits(train, val, test, tuple(map(str, classes)), pool)
+
+
+def _groups(samples: Sequence[Sample]) -> Indices | None:
+    """The number of each sample's group; None where there are no groups."""
+    ungrouped = next((sample for sample in samples if sample.group is None), None)
+    if ungrouped and all(sample.group is None for sample in samples):
+        return None
+    if ungrouped:
+        raise ConvbenchError(f"{ungrouped.where} has no group, and others have: give every clip one, or none")
+    return np.unique([str(sample.group) for sample in samples], return_inverse=True)[1]
 
 
 def _parts(
-    samples: Sequence[Sample], numbers: Indices, limits: tuple[int, int, int], rng: np.random.Generator, origin: str
+    numbers: Indices, groups: Indices | None, limits: tuple[int, int, int], rng: np.random.Generator, origin: str
 ) -> tuple[Indices, Indices, Indices]:
-    ungrouped = next((sample for sample in samples if sample.group is None), None)
-    if ungrouped and all(sample.group is None for sample in samples):
+    if groups is None:
         return stratified(numbers, HELD_OUT, rng, limits)
-    if ungrouped:
-        raise ConvbenchError(f"{ungrouped.where} has no group, and others have: give every clip one, or none")
-    _, groups = np.unique([str(sample.group) for sample in samples], return_inverse=True)
     parts = grouped(numbers, groups, HELD_OUT, rng, limits)
     if parts is None:
         raise ConvbenchError(

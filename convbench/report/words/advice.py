@@ -191,13 +191,20 @@ def _settle(answer: Recommendation) -> str:
     names = _models(settle.candidates)
     if settle.seeds is None:
         margin = points(answer.ask.within)
-        clips = min(candidate.quality.clips for candidate in settle.candidates)
-        more = f", or bring more clips: each run is tested on {clips}" if clips < FEW_CLIPS else ""
+        more = _more_clips([candidate.quality for candidate in settle.candidates])
         return f"A hundred more seeds would not tell {names} apart by {margin}: ask for a wider margin{more}."
     took = f", about {units.seconds(settle.seconds)} of training" if settle.seconds else ""
     seeds = counted(settle.seeds, "more seed")
     whose = names if len(settle.candidates) == 1 else f"each of {names}"
     return f"To settle it: {seeds} of {whose}{took}."
+
+
+def _more_clips(qualities: Sequence[Quality]) -> str:
+    clips = min(quality.clips for quality in qualities)
+    pool = min((run.pool for quality in qualities for run in quality.answers.values()), default=0)
+    if pool:
+        return f", or bring more clips: all seeds draw of the same {pool:,}"
+    return f", or bring more clips: each run is tested on {clips}" if clips < FEW_CLIPS else ""
 
 
 def _binding(answer: Recommendation) -> str:

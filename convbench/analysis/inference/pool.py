@@ -1,0 +1,118 @@
+"""What no number of seeds takes away: where all seeds draw their clips of the same pool, its clips are those they are.
+
+A mean over seeds tells how a model answers these clips; of further clips of the kind it is as uncertain as a sample of
+the pool's size. That part of its variance is what stays of a clip from seed to seed, over the number of clips, and is
+told from the answers to clips that more than one seed was tested on (components of variance of a two-way layout, clips
+by seeds). What too few such clips tell counts as staying. Without answers clip by clip nothing is known of it, and the
+share of the pool that is tested on would bound it (Nadeau and Bengio 2003, "Inference for the generalization error").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+
+from convbench.analysis.inference.arrays import Floats
+
+
+class Answers(NamedTuple):
+    """For each test clip of a run the number of its source, a clip or a recording, in a pool of so many, and whether
+    its class was named rightly."""
+
+    sources: tuple[int, ...]
+    right: tuple[bool, ...]
+    pool: int
+
+
+BySeed = Mapping[int, Answers]
+
+
+def kept_by_mean(answers: BySeed) -> float:
+    """The variance of a mean accuracy over seeds that stays however many there are; 0 without answers."""
+    if not answers:
+        return 0.0
+    pools, table = _pools([answers]), _table([answers])[..., 0]
+    return _share([table], pools) * _variance(table) / min(pools)
+
+
+def kept_by_gaps(answers: Sequence[BySeed]) -> Floats:
+    """The same of the difference between any two of k configurations, (k, k), by the seeds that both have."""
+    k = len(answers)
+    kept = np.zeros((k, k))
+    if not all(answers):
+        return kept
+    pools, table = _pools(answers), _table(answers)
+    gaps = {(i, j): table[..., i] - table[..., j] for i, j in combinations(range(k), 2)}
+    share = _share(list(gaps.values()), pools)
+    for (i, j), gap in gaps.items():
+        kept[i, j] = kept[j, i] = share * _variance(gap) / min(pools)
+    return kept
+
+
+def count_tested(answers: BySeed) -> int:
+    """How many of the sources were tested on by any seed."""
+    return len(_tested([answers]))
+
+
+def covariance_of(gaps: Floats) -> Floats:
+    """A covariance (k, k) whose contrasts have these variances (k, k), without anything that is common to all."""
+    centring = np.eye(len(gaps)) - 1 / len(gaps)
+    return np.asarray(-centring @ gaps @ centring / 2)
+
+
+def _pools(answers: Sequence[BySeed]) -> set[int]:
+    """How large the pools are: of several runs' clips there may be several, whose numbers have nothing in common."""
+    return {run.pool for runs in answers for run in runs.values()}
+
+
+def _tested(answers: Sequence[BySeed]) -> list[int]:
+    return sorted({source for runs in answers for run in runs.values() for source in run.sources})
+
+
+def _table(answers: Sequence[BySeed]) -> Floats:
+    """The share of right answers as a table (seeds, n, k) of the n sources that any seed was tested on, NaN where one
+    was not."""
+    seeds, sources = sorted({seed for runs in answers for seed in runs}), _tested(answers)
+    table = np.full((len(seeds), len(sources), len(answers)), np.nan)
+    for i, runs in enumerate(answers):
+        for seed, run in runs.items():
+            at = np.searchsorted(sources, run.sources)
+            count = np.bincount(at, minlength=len(sources))
+            right = np.bincount(at, np.asarray(run.right, dtype=float), minlength=len(sources))
+            table[seeds.index(seed), count > 0, i] = right[count > 0] / count[count > 0]
+    return table
+
+
+def _variance(table: Floats) -> float:
+    """Between the sources that one seed was tested on, of a table (seeds, n); 0 where none was on two."""
+    count = (~np.isnan(table)).sum(axis=1)
+    squares, free = np.nansum(_centred(table) ** 2), (count - 1)[count > 1].sum()
+    return float(squares / free) if free else 0.0
+
+
+def _share(tables: Sequence[Floats], pools: set[int]) -> float:
+    """The part of that variance, from 0 to 1, that stays from seed to seed, over all tables (seeds, n) together.
+
+    A standard error more than the estimate, so that it is all of it where no source was tested on twice.
+    """
+    if len(pools) > 1:
+        return 1.0
+    product = expected = repeated = 0.0
+    for table in tables:
+        centred, times = np.nan_to_num(_centred(table)), (~np.isnan(table)).sum(axis=0)
+        own = times * (times - 1.0)
+        count = (~np.isnan(table)).sum() / max(1, len(table))
+        left = max(0.0, 1 - 2 / max(count, 2.0) + 1 / min(pools))  # of a product, with each seed's mean taken from it
+        product += (centred.sum(axis=0) ** 2 - (centred**2).sum(axis=0)).sum()
+        expected += own.sum() * left * _variance(table)
+        repeated = max(repeated, own.sum() / 2)
+    estimate = product / expected if expected else 1.0
+    return float(np.clip(estimate + 1 / np.sqrt(max(repeated, 1.0)), 0.0, 1.0))
+
+
+def _centred(table: Floats) -> Floats:
+    count = (~np.isnan(table)).sum(axis=1, keepdims=True)
+    return np.asarray(table - np.nansum(table, axis=1, keepdims=True) / np.maximum(count, 1))

@@ -1,0 +1,84 @@
+"""Whether intervals hold where all seeds draw of the same few clips: pools of real pictures, against those outside.
+
+``python tests/bench/own_clips.py [pools]`` prints a line a size and writes ``reports/bench/own_clips.json``. Three
+classifiers of scikit-learn learn its digits from 70 % of a pool and are tested on 15 %, with another split each seed.
+What they are worth is what they reach on the pictures outside, over all pools. Nothing is timed.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.linear_model import RidgeClassifier
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
+
+from convbench.analysis.inference.pool import Answers, count_tested, kept_by_gaps, kept_by_mean
+from convbench.core.statistics import Interval, accuracy_interval, mean_interval
+
+OUT = Path("reports/bench/own_clips.json")
+SIZES = ((100, 5), (100, 20), (400, 10))
+HELD_OUT, POOLS, START = 0.15, 150, 5
+MODELS = (lambda: KNeighborsClassifier(1), lambda: RidgeClassifier(10.0), lambda: GaussianNB(var_smoothing=0.02))
+PICTURES, LABELS = load_digits(return_X_y=True)
+
+
+def run(rng: np.random.Generator, size: int, seeds: int) -> tuple[list[dict[int, Answers]], list[float]]:
+    """For each classifier its answers by seed on one pool, and what the first seed's reaches outside it."""
+    pool = rng.choice(len(LABELS), size, replace=False)
+    outside, count = np.setdiff1d(np.arange(len(LABELS)), pool), round(HELD_OUT * size)
+    answers: list[dict[int, Answers]] = [{} for _ in MODELS]
+    worth = []
+    for seed in range(seeds):
+        order = rng.permutation(size)
+        test, train = order[:count], pool[order[2 * count :]]
+        for build, by_seed in zip(MODELS, answers, strict=True):
+            model = build().fit(PICTURES[train], LABELS[train])
+            right = model.predict(PICTURES[pool[test]]) == LABELS[pool[test]]
+            by_seed[seed] = Answers(tuple(test.tolist()), tuple(right.tolist()), size)
+            if seed == 0:
+                worth.append(float((model.predict(PICTURES[outside]) == LABELS[outside]).mean()))
+    return answers, worth
+
+
+def holds(interval: Interval, truth: float) -> bool:
+    return interval.low <= truth <= interval.high
+
+
+def row(size: int, seeds: int, pools: int) -> dict[str, Any]:
+    """The shares of 95 % intervals that hold, with and without what the pool keeps."""
+    rng = np.random.default_rng(START)
+    runs = [run(rng, size, seeds) for _ in range(pools)]
+    truth = np.mean([worth for _, worth in runs], axis=0)
+    kinds: dict[str, list[bool]] = {"means, without": [], "means": [], "gaps, without": [], "gaps": []}
+    for answers, _ in runs:
+        reached = [[float(np.mean(by_seed[seed].right)) for seed in range(seeds)] for by_seed in answers]
+        clips, gaps = len(answers[0][0].right), kept_by_gaps(answers)
+        for accuracies, by_seed, worth in zip(reached, answers, truth, strict=True):
+            with_pool = accuracy_interval(accuracies, clips, count_tested(by_seed), kept_by_mean(by_seed))
+            kinds["means, without"].append(holds(accuracy_interval(accuracies, clips), worth))
+            kinds["means"].append(holds(with_pool, worth))
+        for i, j in combinations(range(len(MODELS)), 2):
+            differences, gap = list(np.subtract(reached[i], reached[j])), truth[i] - truth[j]
+            kinds["gaps, without"].append(holds(mean_interval(differences), gap))
+            kinds["gaps"].append(holds(mean_interval(differences, float(gaps[i, j])), gap))
+    return {"clips": size, "seeds": seeds} | {name: round(float(np.mean(held)), 4) for name, held in kinds.items()}
+
+
+def main() -> None:
+    pools = int(sys.argv[1]) if len(sys.argv) > 1 else POOLS
+    rows = []
+    for size, seeds in SIZES:
+        rows.append(row(size, seeds, pools))
+        print(rows[-1], flush=True)
+    OUT.write_text(json.dumps({"pools": pools, "rows": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
