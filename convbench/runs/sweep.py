@@ -127,8 +127,8 @@ def run_into(
     prepared: Prepared,
     watched: Callable[[int, int], AbstractContextManager[Watcher]],
     *,
-    resume: Resume = False,
-    until_sure: bool = False,
+    resume: Resume,
+    until_sure: bool,
     visible_slowdown: float | None = None,
     kept: Callable[[list[Record]], object] = lambda _: None,
 ) -> list[Record]:
