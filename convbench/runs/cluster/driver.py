@@ -195,7 +195,7 @@ class Driver:
             return
         self._looked = self.clock()
         for member in list(self.roll.members.values()):
-            reason = self.roll.gone(member, self.ledger)
+            reason = self.roll.loss_reason(member, self.ledger)
             if reason:
                 log.warning("convbench: %s is given up (%s); its work is issued again", member.host.name, reason)
                 self.engine.drop(member.worker)
