@@ -16,8 +16,8 @@ import forked
 import psutil
 import pytest
 import records
+from command import commit, git
 from records import case, record
-from test_check_sides import run as git
 
 from convbench.check import floor, link, outcome
 from convbench.check.rule import Rule
@@ -88,8 +88,7 @@ def here(tmp_path):
     git(project, "init", "-q")
     tell(project, SAME)
     (project / ".gitignore").write_text("reports/\n")
-    git(project, "add", "-A")
-    git(project, "commit", "-qm", "one")
+    commit(project, "one")
     return project
 
 
@@ -385,8 +384,7 @@ def test_a_check_with_torch_of_a_users_models(here):
     """Base fails to build one case and computes another differently: nothing is timed. ``test_check_worker`` times."""
     (here / "mine.yaml").write_text(SUITE)
     (here / "nets.py").write_text(NETS + "\nKINDS, SCALE = ('scaled',), 1.0\n")
-    git(here, "add", "-A")
-    git(here, "commit", "-qm", "nets")
+    commit(here, "nets")
     (here / "nets.py").write_text(NETS + "\nKINDS, SCALE = ('scaled', 'new'), 2.0\n")
     done = convbench(here, "check", "mine.yaml", "--base", "main", "--json", "out.json", fake=False)
     assert done.returncode == 5, done.stderr
