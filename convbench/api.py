@@ -247,12 +247,12 @@ def history(
     from convbench.analysis.history import overview
     from convbench.check import confirm
 
-    kept = files.named("store", store) if store is not None else None
-    folders = (*(files.named("runs", run) for run in runs), *([kept] if kept else []))
+    store_folder = files.named("store", store) if store is not None else None
+    folders = (*(files.named("runs", run) for run in runs), *([store_folder] if store_folder else []))
     here = imports.working_directory()
     named = _text("metric", metric), _texts("only", only), _text("since", since)
     question = overview.HistoryQuery(folders, *named, git.commits(here) if here else ())
-    return overview.history(question, *(confirm.stored(kept) if kept else ()))
+    return overview.history(question, *(confirm.stored(store_folder) if store_folder else ()))
 
 
 @in_turn

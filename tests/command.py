@@ -27,3 +27,15 @@ def convbench(*words: str, cwd: Path, path: Path = TESTS, columns: int = 100) ->
 
 def _environment(path: Path = TESTS, columns: int = 100) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(path), "COLUMNS": str(columns)}
+
+
+def git(cwd: Path, *words: str) -> str:
+    identity = ["-c", "user.name=t", "-c", "user.email=t@t", "-c", "init.defaultBranch=main"]
+    command = ["git", *identity, *words]
+    return subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def commit(cwd: Path, message: str) -> None:
+    """Commit all that lies there."""
+    git(cwd, "add", "-A")
+    git(cwd, "commit", "-qm", message)

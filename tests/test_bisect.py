@@ -12,8 +12,8 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from command import commit, git
 from test_check_cli import convbench
-from test_check_sides import run as git
 
 from convbench.check import bisect, bisected, gate, places
 from convbench.check.decision import Triple
@@ -120,8 +120,7 @@ def history(tmp_path_factory):
             {"broken": "no nets"} if number == 2 else {}
         )
         (project / "fake.json").write_text(json.dumps(settings))
-        git(project, "add", "-A")
-        git(project, "commit", "-qm", f"number {number}")
+        commit(project, f"number {number}")
     return project
 
 

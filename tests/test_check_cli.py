@@ -16,8 +16,8 @@ import forked
 import psutil
 import pytest
 import records
+from command import commit, git
 from records import case, record
-from test_check_sides import run as git
 
 from convbench.check import floor, link, outcome
 from convbench.check.rule import Rule
@@ -88,8 +88,7 @@ def here(tmp_path):
     git(project, "init", "-q")
     tell(project, SAME)
     (project / ".gitignore").write_text("reports/\n")
-    git(project, "add", "-A")
-    git(project, "commit", "-qm", "one")
+    commit(project, "one")
     return project
 
 
@@ -291,28 +290,21 @@ def test_a_baseline_of_another_machine_is_refused_with_what_differs(here):
     assert "cpu (another cpu, " in done.stderr
 
 
-def test_a_baseline_of_this_machine_whose_commit_is_gone_is_advisory(here):
-    (here / "tiny.yaml").write_text(
-        "matrix: {reducer: gap, clip: 1x2x3x8x8, rnn: lstm8}\n"
-        "protocol: {max_warmup: 0.02, max_time: 0.05, target: 0.5, min_samples: 6, visits: 1}\n"
-    )
-    assert convbench(here, "run", "tiny.yaml", "--out", "reports/old", fake=False).returncode == 0
-    done = convbench(here, "check", "tiny.yaml", "--baseline", "reports/old", "--junit", "x.xml", fake=False)
-    assert "not used, since nothing is decided without a base: --junit" in done.stderr
-    assert "Advisory: the baseline's code cannot be measured beside head" in done.stdout, done.stderr
-    assert "Ratios are over that of the reference workload, " in done.stdout
-    assert done.returncode in (0, 3)
-
-
-def test_a_baseline_without_a_case_of_the_suite_is_refused(here):
-    """Nothing was compared, and the check was green."""
+def test_a_baseline_of_this_machine_whose_commit_is_gone_is_advisory_and_refused_without_a_case_of_the_suite(here):
+    """Where no case was in both nothing was compared, and the check was green."""
     (here / "tiny.yaml").write_text(
         "matrix: {reducer: [gap, gmp], clip: 1x2x3x8x8, rnn: lstm8}\n"
         "protocol: {max_warmup: 0.02, max_time: 0.05, target: 0.5, min_samples: 6, visits: 1}\n"
     )
-    words = ("tiny.yaml", "--only", "gap", "--out", "reports/old")
-    assert convbench(here, "run", *words, fake=False).returncode == 0
-    done = convbench(here, "check", "tiny.yaml", "--baseline", "reports/old", "--only", "gmp", fake=False)
+    run = ("run", "tiny.yaml", "--only", "gap", "--out", "reports/old")
+    assert convbench(here, *run, fake=False).returncode == 0
+    words = ("check", "tiny.yaml", "--baseline", "reports/old", "--only")
+    done = convbench(here, *words, "gap", "--junit", "x.xml", fake=False)
+    assert "not used, since nothing is decided without a base: --junit" in done.stderr
+    assert "Advisory: the baseline's code cannot be measured beside head" in done.stdout, done.stderr
+    assert "Ratios are over that of the reference workload, " in done.stdout
+    assert done.returncode in (0, 3)
+    done = convbench(here, *words, "gmp", fake=False)
     assert done.returncode == 4, done.stdout
     assert "reports/old has a latency of no case that tiny.yaml measures: nothing is compared" in done.stderr
     assert "Advisory" not in done.stdout
@@ -385,8 +377,7 @@ def test_a_check_with_torch_of_a_users_models(here):
     """Base fails to build one case and computes another differently: nothing is timed. ``test_check_worker`` times."""
     (here / "mine.yaml").write_text(SUITE)
     (here / "nets.py").write_text(NETS + "\nKINDS, SCALE = ('scaled',), 1.0\n")
-    git(here, "add", "-A")
-    git(here, "commit", "-qm", "nets")
+    commit(here, "nets")
     (here / "nets.py").write_text(NETS + "\nKINDS, SCALE = ('scaled', 'new'), 2.0\n")
     done = convbench(here, "check", "mine.yaml", "--base", "main", "--json", "out.json", fake=False)
     assert done.returncode == 5, done.stderr

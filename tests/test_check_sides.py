@@ -12,18 +12,13 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from command import commit
+from command import git as run
 
 from convbench.check import origin, sides
 from convbench.core import git, lock, scratch
 from convbench.core.errors import BuildFailed, ConvbenchError, Refused, StoreError
 from convbench.measure.machine import environment
-
-
-def run(cwd: Path, *words: str) -> str:
-    identity = ["-c", "user.name=t", "-c", "user.email=t@t", "-c", "init.defaultBranch=main"]
-    return subprocess.run(
-        ["git", *identity, *words], cwd=cwd, check=True, capture_output=True, text=True
-    ).stdout.strip()
 
 
 @pytest.fixture
@@ -35,8 +30,7 @@ def repository(tmp_path):
     (project / "speed" / "suite.yaml").write_text("name: x\n")
     for number in ("one", "two"):
         (project / "nets.py").write_text(f"NUMBER = {number!r}\n")
-        run(project, "add", "-A")
-        run(project, "commit", "-qm", number)
+        commit(project, number)
     return project
 
 
@@ -167,8 +161,7 @@ def test_submodules_of_a_base_are_filled_or_named(repository, folder, tmp_path):
         run(module, "init", "-q")
         (module / "inner.py").write_text(f"NUMBER = {name!r}  # $Format:%H$\n")
         (module / ".gitattributes").write_text("inner.py export-ignore export-subst\n")
-        run(module, "add", "-A")
-        run(module, "commit", "-qm", name)
+        commit(module, name)
     add = ("-c", "protocol.file.allow=always", "submodule", "--quiet")
     run(modules["part"], *add, "add", str(modules["deep"]), "below/deep")
     run(modules["part"], "commit", "-qm", "with one more")
@@ -219,8 +212,7 @@ def test_a_copy_of_what_differs_is_not_measured_on_both_sides(repository, folder
     net.parent.mkdir(parents=True)
     for text in ("WORK = 1\n", "WORK = 2\n"):
         net.write_text(text)
-        run(repository, "add", "-A")
-        run(repository, "commit", "-qm", text)
+        commit(repository, text)
     copy = {"x.net": str(tmp_path / "site-packages" / "x" / "net.py")}
     here, named = sides.Here.at(repository, "smoke"), [{"architecture": {"model": {"name": "shop.models:build"}}}]
     with sides.materialise("main~1", here, folder) as base, sides.materialise(".", here, folder) as head:
@@ -419,8 +411,7 @@ def test_an_editable_install_of_a_subfolder_is_that_of_each_side(repository, fol
     (repository / "nets.py").rename(repository / "part" / "src" / "nets.py")
     for text in ("NUMBER = 'three'\n", "NUMBER = 'four'\n"):
         (repository / "part" / "src" / "nets.py").write_text(text)
-        run(repository, "add", "-A")
-        run(repository, "commit", "-qm", text)
+        commit(repository, text)
     if where == ".":
         monkeypatch.setattr(sys, "path", [*sys.path, str(repository / "part" / "src")])
     here = sides.Here.at(repository / where, "smoke")
@@ -464,8 +455,7 @@ def test_a_hook_that_fails_after_a_checkout_takes_no_base_along(repository, fold
 def test_a_checkout_that_fails_is_said_and_leaves_nothing(repository, folder):
     (repository / ".gitattributes").write_text("*.bin filter=away\n")
     (repository / "weights.bin").write_text("1")
-    run(repository, "add", "-A")
-    run(repository, "commit", "-qm", "weights")
+    commit(repository, "weights")
     for name, value in (("smudge", "false"), ("required", "true")):
         run(repository, "config", f"filter.away.{name}", value)
     with (

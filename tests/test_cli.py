@@ -36,6 +36,8 @@ matrix:
 protocol: {max_warmup: 0.02, max_time: 0.05, target: 0.5, min_samples: 6}
 """
 TWO = ("reducer=[gap, gmp]", "protocol.visits=2")
+PARAMS = ("run", "tiny.yaml", "--metrics", "params")
+"""What runs no model, so that no server of processes is started for what is only said."""
 LONG = (*TWO, "protocol.min_samples=400")
 """Two cases in two rounds are enough to measure; and visits that are long enough to be interrupted."""
 
@@ -158,7 +160,7 @@ def test_resume_says_that_what_failed_is_not_measured_again(here, in_process):
 
 
 def test_a_skip_that_leaves_nothing_out_is_told(here, in_process):
-    words = ("run", "tiny.yaml", "--metrics", "params", "--dry-run", "--skip")
+    words = (*PARAMS, "--dry-run", "--skip")
     assert "convbench: --skip *gpa* leaves no case out" in in_process(*words, "*gpa*", cwd=here).stderr
     assert "--skip" not in in_process(*words, "*gap*", cwd=here).stderr
 
@@ -200,8 +202,8 @@ def test_profile_with_resume_says_what_gets_no_trace(here, in_process):
 
 
 def test_resume_refuses_another_suite(here, in_process):
-    assert in_process("run", "tiny.yaml", "--metrics", "params", cwd=here).returncode == 0
-    other = in_process("run", "tiny.yaml", "--metrics", "params", "--resume", "reducer=gap", cwd=here)
+    assert in_process(*PARAMS, cwd=here).returncode == 0
+    other = in_process(*PARAMS, "--resume", "reducer=gap", cwd=here)
     assert other.returncode == 2
     assert "cannot be resumed, its list of cases was another" in other.stderr
 
@@ -248,9 +250,8 @@ def test_shards_are_disjoint_complete_and_merge(here, in_process):
 
 
 def test_a_merge_of_some_shards_says_which_are_missing_and_is_gone_on_with(here, in_process):
-    words = ("run", "tiny.yaml", "--metrics", "params")
     for index in (1, 3):
-        assert in_process(*words, "--shard", f"{index}/3", "--out", f"shard{index}", cwd=here).returncode == 0
+        assert in_process(*PARAMS, "--shard", f"{index}/3", "--out", f"shard{index}", cwd=here).returncode == 0
     done = in_process("merge", "shard1", "shard3", "shard1", "--out", "part", cwd=here)
     assert done.stderr.splitlines() == [
         "convbench: shard 2/3 missing: merge part with what is left",
@@ -260,10 +261,10 @@ def test_a_merge_of_some_shards_says_which_are_missing_and_is_gone_on_with(here,
     assert "measured, shard 2/3 missing." in done.stdout
     assert "shard 2/3 missing" in (here / "part" / "index.html").read_text()
     assert store.load(here / "part")[0].shards == ("1/3", "3/3")
-    assert in_process(*words, "--shard", "2/3", "--out", "shard2", cwd=here).returncode == 0
+    assert in_process(*PARAMS, "--shard", "2/3", "--out", "shard2", cwd=here).returncode == 0
     done = in_process("merge", "part", "shard2", "--out", "whole", cwd=here)
     assert (done.returncode, done.stderr, store.load(here / "whole")[0].shards) == (0, "", ())
-    done = in_process(*words, "--out", "part", "--resume", cwd=here)
+    done = in_process(*PARAMS, "--out", "part", "--resume", cwd=here)
     assert done.returncode == 0, done.stderr
     run, run_records = store.load(here / "part")
     assert (len(run_records), run.planned, run.shards) == (4, tuple(r.case.id for r in run_records), ())
@@ -336,7 +337,7 @@ def test_what_nobody_foresaw_is_traced_to_the_users_own_line(verb, whose, capsys
 
 
 def test_a_plan_of_one_case_is_told_in_the_singular(here, in_process):
-    done = in_process("run", "tiny.yaml", "--dry-run", "--device", "cpu", "reducer=gap", cwd=here)
+    done = in_process(*PARAMS, "--dry-run", "--device", "cpu", "reducer=gap", cwd=here)
     assert done.stderr == "1 case to measure, of 1 combination in the suite\n"
 
 
@@ -352,16 +353,16 @@ def test_doctor_tells_what_is_missing():
     [
         (("run", "nowhere.yaml"), "nowhere.yaml"),
         (("run", "defualt"), "did you mean 'default'"),
-        (("run", "tiny.yaml", "reducer=gpa"), "unknown 'gpa'; did you mean 'gap'?"),
+        ((*PARAMS, "reducer=gpa"), "unknown 'gpa'; did you mean 'gap'?"),
         (("run", "tiny.yaml", "--metrics", "latnecy"), "did you mean 'latency'"),
-        (("run", "tiny.yaml", "--device", "tpu"), "unknown device 'tpu': use auto, cpu, cuda or cuda:N"),
-        (("run", "tiny.yaml", "--shard", "3/2"), "write it as I/N with I from 1 to N"),
-        (("run", "tiny.yaml", "--only", "nothing"), "none of its 4 cases is selected"),
-        (("run", "tiny.yaml", "--only", "GAP"), "is selected by --only GAP, which may mean gap: "),
-        (("run", "tiny.yaml", "--only", "hyb"), "is selected by --only hyb, which has to be a whole part of a name"),
-        (("run", "tiny.yaml", "--only", "gap", "--only", "gdcov"), "tiny.yaml: --only gdcov matches none of the cases"),
-        (("run", "tiny.yaml", "reducer={name: avg-k, k: 9}"), "k=9 does not fit the 8x8 feature map"),
-        (("run", "tiny.yaml", "--metrics", "params", "--out", "tiny.yaml/run"), "cannot be written"),
+        ((*PARAMS, "--device", "tpu"), "unknown device 'tpu': use auto, cpu, cuda or cuda:N"),
+        ((*PARAMS, "--shard", "3/2"), "write it as I/N with I from 1 to N"),
+        ((*PARAMS, "--only", "nothing"), "none of its 4 cases is selected"),
+        ((*PARAMS, "--only", "GAP"), "is selected by --only GAP, which may mean gap: "),
+        ((*PARAMS, "--only", "hyb"), "is selected by --only hyb, which has to be a whole part of a name"),
+        ((*PARAMS, "--only", "gap", "--only", "gdcov"), "tiny.yaml: --only gdcov matches none of the cases"),
+        ((*PARAMS, "reducer={name: avg-k, k: 9}"), "k=9 does not fit the 8x8 feature map"),
+        ((*PARAMS, "--out", "tiny.yaml/run"), "cannot be written"),
         (("report", "nowhere"), "nowhere: there is no such run: name a run directory, or a file in it"),
         (("report", "nowhere", "--format", "xls"), "--format 'xls'; known: html, md, pdf, png, svg"),
         (("list", "reducer"), "did you mean 'reducers'?"),

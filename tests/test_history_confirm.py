@@ -10,10 +10,10 @@ from pathlib import Path
 
 import invented_runs as invented
 import pytest
+from command import commit, git
 from invented_runs import FC, GAP
 from test_check import judged
 from test_check_cli import convbench
-from test_check_sides import run as git
 
 from convbench import api
 from convbench.check import confirm, gate, outcome, sides
@@ -33,8 +33,7 @@ def commits(here: Path, slower: float, since: dict | None = None, **more: object
         seconds = {GAP.id: 0.010 * (slower if number >= AT else 1.0), FC.id: 0.020}
         config = {"seconds": seconds, "number": number} | more | (since or {} if number >= AT else {})
         (here / "fake.json").write_text(json.dumps(config))
-        git(here, "add", "-A")
-        git(here, "commit", "-qm", f"number {number}")
+        commit(here, f"number {number}")
         hashes.append(git(here, "rev-parse", "--short=12", "HEAD"))
     return hashes
 
@@ -141,8 +140,7 @@ def test_a_suite_is_found_under_its_name_of_then_and_the_directory_of_the_runs_i
     for folder in ("bench", "speed"):
         (here / folder).mkdir()
         (here / folder / "x.yaml").write_text(folder)
-        git(here, "add", "-A")
-        git(here, "commit", "-qm", folder)
+        commit(here, folder)
         names.append(git(here, "rev-parse", "HEAD"))
     git(here, "rm", "-rqf", "bench")
     git(here, "commit", "-qm", "renamed")

@@ -18,12 +18,13 @@ from statistics import fmean, median
 
 from convbench.analysis import hosts
 from convbench.core import metrics, spread
+from convbench.core.grouping import grouped
 from convbench.core.host_effects import host_effects
 from convbench.core.metric import Metric
 from convbench.core.record import Record
 from convbench.core.spread import Prior
 from convbench.core.statistics import Interval, median_interval, ratio_interval
-from convbench.core.visits import Scope, at_better_moments, grouped, scope
+from convbench.core.visits import Scope, at_better_moments, scope
 
 BUSY = 0.1
 """Share of the time that the median visit waited for a core from which on the whole run was beside other work."""
@@ -94,7 +95,7 @@ class Latency:
 def machines(records: Iterable[Record]) -> dict[Scope, Machine]:
     """What the visits of each scope have in common."""
     timed = (record for record in records if record.visits and record.samples(metrics.LATENCY))
-    return {scope: _machine(members) for scope, members in grouped(timed).items()}
+    return {scope: _machine(members) for scope, members in grouped(timed, scope).items()}
 
 
 def latency_of(record: Record, by_scope: Mapping[Scope, Machine]) -> Latency | None:
@@ -209,7 +210,7 @@ def quiet_references(records: Iterable[Record]) -> dict[Scope, float]:
     """Seconds of the reference workload at the better moments of each scope that was visited often and quiet."""
     enough = {
         scope: references
-        for scope, members in grouped(records).items()
+        for scope, members in grouped(records, scope).items()
         if len(references := _references(members)) >= ENOUGH_FOR_LEVEL and not busy(members)
     }
     return {scope: math.exp(at_better_moments(references)) for scope, references in enough.items()}

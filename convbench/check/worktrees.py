@@ -62,7 +62,7 @@ def _check_out(repository: Path, commit: str, tree: Path) -> None:
         git.run(repository, "worktree", "add", "--detach", "--force", str(tree), commit)
     except subprocess.SubprocessError as error:
         if not _is_whole(tree, commit):
-            lines = git.said(error).splitlines()
+            lines = git.error_output(error).splitlines()
             raise BuildFailed(f"git cannot check out {commit[:12]}: {lines[-1] if lines else error}") from error
 
 

@@ -208,7 +208,7 @@ def _measured(
     try:
         records = sweep.run_into(
             directory, prepared, watched, resume=resume, until_sure=until_sure, visible_slowdown=visible,
-            kept=done.extend,
+            resumed=done.extend,
         )  # fmt: skip
     except KeyboardInterrupt as error:
         finished = store.load(directory)[1]
@@ -217,8 +217,7 @@ def _measured(
         planned = len(prepared.planned)
         of_planned = f"{len(finished):,} of " if len(finished) <= planned else ""  # further seeds are in no plan
         cases = counted(planned if of_planned else len(finished), "case is", "cases are")
-        kept = f"{of_planned}{cases} kept in {directory}"
-        raise Interrupted(f"interrupted; {kept}: add --resume to go on") from error
+        raise Interrupted(f"interrupted; {of_planned}{cases} kept in {directory}: add --resume to go on") from error
     except ConvbenchError:
         if as_json and store.exists(directory):
             with suppress(ConvbenchError):
@@ -231,15 +230,15 @@ def _measured(
     return records
 
 
-def _what_stays(kept: Sequence[Record], prepared: Prepared) -> Iterator[str]:
+def _what_stays(resumed: Sequence[Record], prepared: Prepared) -> Iterator[str]:
     """What a run that is gone on with does not make up for, a sentence each."""
     from convbench.core.metrics import TRACE_BYTES
     from convbench.core.visits import in_table
 
-    if failed := sum(record.status == "failed" for record in kept):
+    if failed := sum(record.status == "failed" for record in resumed):
         cases = counted(failed, "case that failed before was", "cases that failed before were")
         yield f"{cases} not measured again: without --resume all are"
-    measured = [record for record in kept if record.status == "ok" and in_table(record)]
+    measured = [record for record in resumed if record.status == "ok" and in_table(record)]
     untraced = sum(record.reading(TRACE_BYTES) is None for record in measured)
     if untraced and prepared.menu.probes:
         yield f"{counted(untraced, 'case')} measured before got no trace: without --resume all do"

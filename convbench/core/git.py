@@ -112,11 +112,11 @@ def _is_output(top: Path, file: Path) -> bool:
     """
     if any((top / folder / RUN).exists() for folder in file.parents if folder != Path()):
         return True
-    kept = file.parent.name in OF_CHECKS and file.suffix in (".json", ".jsonl")
-    place = file.parent.parent if kept else file.parent
-    if kept and place.name == REPORTS.name:
+    of_check = file.parent.name in OF_CHECKS and file.suffix in (".json", ".jsonl")
+    place = file.parent.parent if of_check else file.parent
+    if of_check and place.name == REPORTS.name:
         return True
-    return (kept or file.suffix == ".html") and place != Path() and any((top / place).glob(f"*/{RUN}"))
+    return (of_check or file.suffix == ".html") and place != Path() and any((top / place).glob(f"*/{RUN}"))
 
 
 def why_not(cwd: Path, name: str, ref: str, only_commits: bool = False) -> str:
@@ -167,7 +167,7 @@ def _complaint(cwd: Path) -> str:
     try:
         run(cwd, "rev-parse", "--show-toplevel")
     except subprocess.CalledProcessError as error:
-        return " ".join(said(error).split()).removeprefix("fatal: ")
+        return " ".join(error_output(error).split()).removeprefix("fatal: ")
     except (OSError, subprocess.SubprocessError) as error:
         return str(error)
     return ""
@@ -192,7 +192,7 @@ def run(cwd: Path, *arguments: str, **variables: str) -> str:
     return os.fsdecode(done.stdout).removesuffix("\n")
 
 
-def said(error: subprocess.SubprocessError) -> str:
+def error_output(error: subprocess.SubprocessError) -> str:
     """What git wrote on standard error before it failed."""
     return (getattr(error, "stderr", None) or b"").decode(errors="replace").strip()
 

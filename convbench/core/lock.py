@@ -102,7 +102,7 @@ def _try_lock(descriptor: int, *, shared: bool = False) -> bool | None:
     return True
 
 
-def _open(path: Path, remedy: str = "") -> int:
+def _open(path: Path, remedy: str) -> int:
     """The file, also where another user made it: it can be locked without being written.
 
     Never what a symbolic link leads to: the folder may be everybody's. Raises StoreError where it cannot be had.

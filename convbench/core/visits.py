@@ -23,6 +23,7 @@ from convbench.core.findings import (
     VISIT_FAILED,
     WITHHELD,
 )
+from convbench.core.grouping import grouped
 from convbench.core.record import FACTS, Finding, Reading, Record, Scalar, Visit
 from convbench.core.spread import at_two_speeds
 from convbench.core.text import counted
@@ -59,14 +60,6 @@ def scope(record: Record) -> Scope:
     return Scope(record.environment, record.case.device, threads(record))
 
 
-def grouped(records: Iterable[Record]) -> dict[Scope, list[Record]]:
-    """The records of each scope, in their order."""
-    groups: dict[Scope, list[Record]] = {}
-    for record in records:
-        groups.setdefault(scope(record), []).append(record)
-    return groups
-
-
 def threads(record: Record) -> Scalar:
     """How many threads computed, as the process that measured noted it; None where it did not, and on a GPU."""
     return record.conditions.get("threads") if record.case.device == "cpu" else None
@@ -83,10 +76,7 @@ def join_visits(lines: Iterable[Record]) -> list[Record]:
     Records without visits are of older runs, or of cases that are measured once: the first that is ok stands, else the
     first.
     """
-    cases: dict[str, list[Record]] = {}
-    for record in lines:
-        cases.setdefault(record.case.id, []).append(record)
-    records = [_join(visits) for visits in cases.values()]
+    records = [_join(visits) for visits in grouped(lines, lambda record: record.case.id).values()]
     levels = reference_levels(records)
     return [_judge(record, levels.get(scope(record))) if record.visits else record for record in records]
 
@@ -95,7 +85,7 @@ def reference_levels(records: Iterable[Record]) -> dict[Scope, float]:
     """Seconds of the reference workload at the better moments of each scope; records without visits have none."""
     readings = {
         scope: [reading for record in members if record.visits and (reading := record.reading(metrics.REFERENCE))]
-        for scope, members in grouped(records).items()
+        for scope, members in grouped(records, scope).items()
     }
     seconds = {
         scope: [median(samples) for reading in members for samples in reading.by_visit() if samples]

@@ -85,8 +85,8 @@ def stored_numbers(tensor: torch.Tensor) -> int:
 
 def held_bytes(listed: Iterable[torch.Tensor]) -> int:
     """Bytes of what tensors are views of, each once: of one that is expanded, or given twice, those that there are."""
-    kept, sizes = list(listed), dict[int, int]()
-    for tensor in kept:
+    tensors, sizes = list(listed), dict[int, int]()
+    for tensor in tensors:
         if tensor.is_mkldnn:
             sizes[id(tensor)] = tensor.nbytes
         for part in stored(tensor):

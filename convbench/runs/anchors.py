@@ -5,12 +5,12 @@ Hosts with one fingerprint are a group: what they measure is in one ranking.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from statistics import median
 from zlib import crc32
 
 from convbench.core import metrics
+from convbench.core.grouping import grouped
 from convbench.core.record import Case
 from convbench.runs.executor import Host
 from convbench.runs.visit_log import VisitLog
@@ -30,10 +30,7 @@ class Anchors:
 
     def missing(self, cases: Sequence[Case], hosts: Sequence[Host]) -> Iterator[tuple[Case, int, Host]]:
         """The visits that the hosts have not made to their group's anchors, which are among these cases."""
-        groups: defaultdict[str, list[Host]] = defaultdict(list)
-        for host in hosts:
-            groups[host.fingerprint].append(host)
-        for fingerprint, members in groups.items():
+        for fingerprint, members in grouped(hosts, lambda host: host.fingerprint).items():
             anchors = self._of_group(fingerprint, cases) if len(members) > 1 else ()
             for host in members:
                 number = FIRST_ROUND + crc32(host.name.encode())

@@ -54,8 +54,8 @@ def noting_hosts(records: Iterable[Record], directory: Path, executor: Executor)
 
 def _that_measured(records: Iterable[Record]) -> dict[str, str]:
     """The hosts of visits, with their kinds; those of a merged run, which numbers its parts, are not told apart."""
-    made = ((visit.host, record.environment) for record in records for visit in record.visits)
-    return {host: kind for host, kind in made if host and not host.startswith(merging.SHARD)}
+    measured = ((visit.host, record.environment) for record in records for visit in record.visits)
+    return {host: kind for host, kind in measured if host and not host.startswith(merging.SHARD)}
 
 
 def refuse_other_kinds(directory: Path, done: Iterable[Record], hosts: Sequence[Host]) -> None:

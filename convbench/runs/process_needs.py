@@ -33,16 +33,16 @@ class AllNeeds:
     """The needs of cases; those of the user's own variants are asked once, by ``learn``."""
 
     def __init__(self) -> None:
-        self._told: dict[tuple[Choice, ...], ProcessNeeds] = {}
+        self._needs: dict[tuple[Choice, ...], ProcessNeeds] = {}
 
     def learn(self, cases: Sequence[Case], call: Callable[..., Any]) -> None:
         """Ask for what is not known yet; ``call`` calls a function in another process."""
-        own = {case.variant: case for case in cases if has_own_variant(case) and case.variant not in self._told}
+        own = {case.variant: case for case in cases if has_own_variant(case) and case.variant not in self._needs}
         if own:
-            self._told |= dict(zip(own, call(_needs, tuple(own.values())), strict=True))
+            self._needs |= dict(zip(own, call(_needs, tuple(own.values())), strict=True))
 
     def of(self, case: Case) -> ProcessNeeds:
-        return self._told[case.variant] if case.variant in self._told else _needs_of(case)
+        return self._needs[case.variant] if case.variant in self._needs else _needs_of(case)
 
     def packages(self, cases: Sequence[Case]) -> tuple[str, ...]:
         """Those of all of the cases; sorted, each once."""

@@ -23,6 +23,7 @@ from convbench.analysis.choice.further import at_best_rate, further_trials
 from convbench.analysis.choice.looks import look_of
 from convbench.analysis.costs.headlines import undecided
 from convbench.analysis.results import results
+from convbench.core.grouping import grouped
 from convbench.core.progress import RunState
 from convbench.core.record import FACTS, Case, Protocol, Record, Training, Visit
 from convbench.runs import anchors
@@ -213,9 +214,7 @@ def trials_of(cases: Iterable[Case], training: Training) -> tuple[list[Case], li
 
 def side_by_side(cases: Iterable[Case], shuffle: random.Random) -> list[Case]:
     """The cases in random order, but the variants of one model, also in random order, one after another."""
-    models: dict[Case, list[Case]] = {}
-    for case in cases:
-        models.setdefault(case.eager, []).append(case)
+    models = grouped(cases, lambda case: case.eager)
     blocks = [shuffle.sample(block, len(block)) for block in models.values()]
     return [case for block in shuffle.sample(blocks, len(blocks)) for case in block]
 

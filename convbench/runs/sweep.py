@@ -127,18 +127,18 @@ def run_into(
     prepared: Prepared,
     watched: Callable[[int, int], AbstractContextManager[Watcher]],
     *,
-    resume: Resume = False,
-    until_sure: bool = False,
+    resume: Resume,
+    until_sure: bool,
     visible_slowdown: float | None = None,
-    kept: Callable[[list[Record]], object] = lambda _: None,
+    resumed: Callable[[list[Record]], object] = lambda _: None,
 ) -> list[Record]:
     """``begin`` and ``measure`` under the directory's lock, by a watcher of (cases done before, cases in all).
 
-    ``kept`` is told what was measured before and stays.
+    ``resumed`` is given what was measured before and stays.
     """
     with store.locked(directory):
         done = begin(prepared, directory, resume, visible_slowdown)
-        kept(done)
+        resumed(done)
         with watched(sum(map(in_table, done)), len(prepared.planned)) as watcher:
             return measure(prepared, directory, done, watcher, until_sure=until_sure)
 

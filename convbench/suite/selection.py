@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
 from convbench.core import traits
 from convbench.core.case import Case, id_matches
+from convbench.core.grouping import grouped
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +52,7 @@ class Selection:
         model on a task, among which the learning rate is chosen.
         """
         index, shards = self.shard
-        models: dict[str, list[Case]] = defaultdict(list)
-        for case in cases:
-            models[_together(case)].append(case)
+        models = grouped(cases, _together)
         loads = [0.0] * shards
         picked: set[Case] = set()
         for name in sorted(models, key=lambda name: (-sum(map(_cost, models[name])), name)):

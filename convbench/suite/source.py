@@ -111,26 +111,26 @@ def value_of(text: str) -> Any:
     return value
 
 
-def parse(text: str, mistakes: Mistakes, root: Location = ()) -> Any:
-    """YAML as plain data, its places noted in ``mistakes`` under ``root``; None where it is not YAML at all."""
+def parse(text: str, mistakes: Mistakes) -> Any:
+    """YAML as plain data, its places noted in ``mistakes``; None where it is not YAML at all."""
     yaml = loader()
     try:
         node = yaml.compose(text)
         if node is not None and _size(node, {}) > MAX_VALUES:
-            mistakes.add(root, f"holds more than {MAX_VALUES:,} values (aliases expanded)")
+            mistakes.add((), f"holds more than {MAX_VALUES:,} values (aliases expanded)")
             return None
-        return None if node is None else _Reader(yaml, mistakes).data(node, root)
+        return None if node is None else _Reader(yaml, mistakes).data(node, ())
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         hint = ": indent with spaces" if "'\\t'" in str(error.problem) else ""
         place = Mark(mark.line + 1, mark.column + 1) if mark else Mark(1, 1)
         mistakes.add_mark(place, f"not YAML: {', '.join(filter(None, (error.context, error.problem)))}{hint}")
     except YAMLError as error:
-        mistakes.add(root, f"not YAML: {line_of(error)}")
+        mistakes.add((), f"not YAML: {line_of(error)}")
     except RecursionError:
-        mistakes.add(root, "is nested too deeply")
+        mistakes.add((), "is nested too deeply")
     except (ValueError, OverflowError, LookupError, TypeError, AssertionError) as error:  # the last of %YAML 1.3
-        mistakes.add(root, f"not YAML: {cut(str(error), 100)}")
+        mistakes.add((), f"not YAML: {cut(str(error), 100)}")
     return None
 
 

@@ -11,27 +11,10 @@ import sys
 import time
 
 import torch
-from torch import nn
+from peer_model import Model
 from torch.utils.benchmark import Timer
 
 method, reducer, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
-REDUCERS = {
-    "flatten": lambda: nn.Flatten(),
-    "gap": lambda: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
-    "fc": lambda: nn.Sequential(nn.Flatten(), nn.Linear(131_072, size)),
-    "hybrid": lambda: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, size)),
-}
-
-
-class Model(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Sequential(nn.Conv2d(3, 32, 3, padding=1), nn.ReLU())
-        self.reducer = REDUCERS[reducer]()
-        self.lstm = nn.LSTM(size, 128, batch_first=True)
-
-    def forward(self, clip: torch.Tensor) -> torch.Tensor:
-        return self.lstm(self.reducer(self.conv(clip.flatten(0, 1))).unflatten(0, clip.shape[:2]))[0]
 
 
 def calls(number: int, seconds: float = 0.0) -> float:
@@ -44,7 +27,7 @@ def calls(number: int, seconds: float = 0.0) -> float:
 
 
 torch.set_num_threads(1)
-model, clip = Model().eval(), torch.randn(1, 16, 3, 64, 64)
+model, clip = Model(reducer, size).eval(), torch.randn(1, 16, 3, 64, 64)
 with torch.inference_mode():
     if method == "timer":
         timer = Timer("model(clip)", globals={"model": model, "clip": clip}, num_threads=1)

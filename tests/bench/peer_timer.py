@@ -9,32 +9,13 @@ import sys
 import time
 
 import torch
-from torch import nn
+from peer_model import Model
 from torch.utils.benchmark import Timer
 
 from convbench.core.statistics import median_interval
 
 reducer, size, target, limit = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4])
-REDUCERS = {
-    "flatten": lambda: nn.Flatten(),
-    "gap": lambda: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
-    "fc": lambda: nn.Sequential(nn.Flatten(), nn.Linear(131_072, size)),
-    "hybrid": lambda: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, size)),
-}
-
-
-class Model(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Sequential(nn.Conv2d(3, 32, 3, padding=1), nn.ReLU())
-        self.reducer = REDUCERS[reducer]()
-        self.lstm = nn.LSTM(size, 128, batch_first=True)
-
-    def forward(self, clip: torch.Tensor) -> torch.Tensor:
-        return self.lstm(self.reducer(self.conv(clip.flatten(0, 1))).unflatten(0, clip.shape[:2]))[0]
-
-
-model, clip = Model().eval(), torch.randn(1, 16, 3, 64, 64)
+model, clip = Model(reducer, size).eval(), torch.randn(1, 16, 3, 64, 64)
 names = {"model": model, "clip": clip}
 start, times = time.perf_counter(), []
 with torch.inference_mode():

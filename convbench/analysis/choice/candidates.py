@@ -11,6 +11,7 @@ from typing import Literal
 from convbench.analysis.inference.seed_table import SeedTable
 from convbench.analysis.quality.qualities import Quality, costs_of, seed_table
 from convbench.analysis.results import Group, Result
+from convbench.core.grouping import grouped
 from convbench.core.record import EAGER
 from convbench.core.traits import FP32
 
@@ -98,11 +99,9 @@ def cheapest_each(candidates: Iterable[Candidate], name: CostName) -> list[Candi
     best: dict[Hashable, Candidate] = {}
     for candidate in sorted(candidates, key=lambda candidate: rank(candidate, name)):
         best.setdefault((candidate.quality.architecture, candidate.quality.variant), candidate)
-    same: dict[Hashable, list[Candidate]] = defaultdict(list)
-    for candidate in best.values():
-        same[candidate.result.params, candidate.result.flops, tuple(candidate.quality.by_seed.items())].append(
-            candidate
-        )
+    same = grouped(
+        best.values(), lambda member: (member.result.params, member.result.flops, tuple(member.quality.by_seed.items()))
+    )
     return [
         Candidate(candidate.quality, candidate.result, tuple(other.result for other in rest))
         for candidate, *rest in same.values()

@@ -63,9 +63,9 @@ def measured_of_all(pool: Sequence[Candidate], names: Sequence[CostName]) -> tup
     return tuple(name for name in names if all(np.isfinite(candidate.cost(name)) for candidate in pool))
 
 
-def membership(pool: Sequence[Candidate], against: Sequence[CostName], seed: int = 0) -> list[float]:
+def membership(pool: Sequence[Candidate], against: Sequence[CostName]) -> list[float]:
     """For each candidate the probability of being on the front of quality and these costs."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     return on_front(pool, against, quality_draws(pool, rng), rng)
 
 

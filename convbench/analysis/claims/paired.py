@@ -115,11 +115,11 @@ def _verdict(holds: bool, fails: bool) -> Verdict:
     return "supported" if holds else "refuted" if fails else "undecided"
 
 
-def by_verdict(differences: Sequence[Difference], shown: str = "shown") -> str:
+def by_verdict(differences: Sequence[Difference]) -> str:
     """``shown on direction; excluded on identity; undecided on binding (only 6.1 points or more would be seen)``."""
     open_ = [difference for difference in differences if not (difference.shown or difference.excluded)]
     groups = {
-        shown: [difference.where for difference in differences if difference.shown],
+        "shown": [difference.where for difference in differences if difference.shown],
         f"excluded beyond {100 * MARGIN:.0f} points": [
             difference.where for difference in differences if difference.excluded
         ],

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from convbench.analysis.results import Group, Result, latency_ratios, measured, typical
 from convbench.core import metrics
+from convbench.core.grouping import grouped
 from convbench.core.statistics import Interval
 
 MAKING = (metrics.COMPILE, metrics.EXPORT, metrics.LOAD)
@@ -54,9 +54,7 @@ def gains(results: Sequence[Result]) -> list[Gain]:
 
 def by_variant(gains: Sequence[Gain]) -> list[VariantGain]:
     """Gains gathered by variant, the greatest median speed-up first; one entry per variant and group of eager."""
-    variants: dict[tuple[str, Group], list[Gain]] = defaultdict(list)
-    for gain in gains:
-        variants[gain.result.case.variant_name, gain.eager.group].append(gain)
+    variants = grouped(gains, lambda gain: (gain.result.case.variant_name, gain.eager.group))
     gathered = [_gather(key, members) for key, members in variants.items()]
     return sorted(gathered, key=lambda gain: (-gain.speedup.median, gain.variant))
 

@@ -9,7 +9,7 @@ other.
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from convbench.analysis.costs.crossover import crossover
 from convbench.analysis.costs.gains import VariantGain, by_variant, gains
-from convbench.analysis.costs.likeness import Situation, one_variant, situation
+from convbench.analysis.costs.likeness import one_variant, situation
 from convbench.analysis.costs.ranking import (
     MARGIN,
     Contender,
@@ -31,6 +31,7 @@ from convbench.analysis.costs.ranking import (
 )
 from convbench.analysis.results import Result, measured
 from convbench.core.findings import UNCOUNTED_OPERATORS, WITHHELD
+from convbench.core.grouping import grouped
 from convbench.core.record import Whole
 
 UNSURE = 0.2
@@ -226,9 +227,7 @@ def _placed(ranking: Sequence[Contender], pick: Result, timed: bool) -> Result |
 
 
 def _elsewhere(timed: Sequence[Result], here: Result) -> list[Elsewhere]:
-    situations: dict[Situation, list[Result]] = defaultdict(list)
-    for result in timed:
-        situations[situation(result)].append(result)
+    situations = grouped(timed, situation)
     situations.pop(situation(here), None)
     rankings = [rank(members) for members in sorted(situations.values(), key=len, reverse=True)]
     return [Elsewhere(ranking[0].result, sum(contender.tied for contender in ranking) - 1) for ranking in rankings]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 from convbench.analysis.results import Group, Result
+from convbench.core.grouping import grouped
 
 
 class Situation(NamedTuple):
@@ -35,10 +35,7 @@ def alike(result: Result) -> Alike:
 
 def one_variant(members: Sequence[Result]) -> list[Result]:
     """Those of a situation in the variant that most reducers have, then most cases; the plainest of equals."""
-    variants: dict[str, list[Result]] = defaultdict(list)
-    for result in members:
-        variants[result.case.variant_name].append(result)
-    return max(variants.values(), key=_breadth, default=[])
+    return max(grouped(members, lambda result: result.case.variant_name).values(), key=_breadth, default=[])
 
 
 def _breadth(members: Sequence[Result]) -> tuple[int, int, int]:

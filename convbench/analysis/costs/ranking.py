@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from convbench.analysis.costs.likeness import Alike, alike, situation
+from convbench.analysis.costs.likeness import alike, situation
 from convbench.analysis.results import Result, latency_ratios
+from convbench.core.grouping import grouped
 from convbench.core.statistics import Interval
 
 MARGIN = 1.10
@@ -60,9 +60,7 @@ def rank(group: Iterable[Result]) -> list[Contender]:
 
     Of cases in several variants each model's fastest counts; whoever compares reducers gives one variant.
     """
-    models: dict[object, list[Result]] = defaultdict(list)
-    for result in group:
-        models[result.case.architecture].append(result)
+    models = grouped(group, lambda result: result.case.architecture)
     best = sorted((min(variants, key=_speed) for variants in models.values()), key=_speed)
     if not best:
         return []
@@ -71,10 +69,7 @@ def rank(group: Iterable[Result]) -> list[Contender]:
 
 def largest_group(results: Sequence[Result]) -> list[Result]:
     """The comparable group, on one backbone and recurrent stage, with most reducers, then most cases."""
-    groups: dict[object, list[Result]] = defaultdict(list)
-    for result in results:
-        groups[situation(result)].append(result)
-    return max(groups.values(), key=_breadth, default=[])
+    return max(grouped(results, situation).values(), key=_breadth, default=[])
 
 
 def _breadth(group: list[Result]) -> tuple[bool, int, int]:
@@ -99,12 +94,9 @@ def factors_over(results: Sequence[Result], fastest: Result) -> list[Interval]:
 
 def factors(results: Sequence[Result]) -> dict[int, Factor]:
     """By its index each timed case's latency over that of the fastest alike, as the ranking has it."""
-    groups: dict[Alike, list[int]] = defaultdict(list)
-    for i, result in enumerate(results):
-        if result.latency and result.record.status == "ok":
-            groups[alike(result)].append(i)
+    timed = (i for i, result in enumerate(results) if result.latency and result.record.status == "ok")
     known: dict[int, Factor] = {}
-    for members in groups.values():
+    for members in grouped(timed, lambda i: alike(results[i])).values():
         fastest = min(members, key=lambda i: _speed(results[i]))
         over = factors_over([results[i] for i in members], results[fastest])
         known |= {i: Factor(interval, fastest) for i, interval in zip(members, over, strict=True)}

@@ -15,6 +15,7 @@ from itertools import combinations
 from convbench.analysis.costs.gains import gains
 from convbench.analysis.results import Result, latency_ratios, measured
 from convbench.core import metrics
+from convbench.core.grouping import grouped
 from convbench.core.record import EAGER, Case, Parts
 from convbench.core.statistics import Interval
 
@@ -75,9 +76,7 @@ class Runtimes:
 def runtimes(results: Sequence[Result]) -> list[Runtimes]:
     """Every situation in which models of several reducers or sizes ran in eager and in a runtime of another kind."""
     timed = [result for result in measured(results) if result.timing and isinstance(result.case.architecture, Parts)]
-    situations: dict[object, list[Result]] = defaultdict(list)
-    for result in timed:
-        situations[result.record.environment, result.case.situation].append(result)
+    situations = grouped(timed, lambda result: (result.record.environment, result.case.situation))
     views = (_view(members) for members in situations.values())
     return [view for view in views if view is not None]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from convbench.analysis.costs.likeness import alike, one_variant
 from convbench.analysis.costs.ranking import largest_group
 from convbench.analysis.results import Result, measured
+from convbench.core.grouping import grouped
 from convbench.core.record import Parts
 
 COLUMNS = ("device", "threads", "clip", "scenario", "variant", "backbone", "rnn", "layer_norm", "head", "environment")
@@ -54,19 +54,14 @@ def curves(results: Sequence[Result]) -> list[int | None]:
     numbers: list[int | None] = [None] * len(results)
     sized = [i for i, result in enumerate(results) if result.lstm_input]
     joined = [
-        members for members in _gather(results, sized, _same_model) if len({results[i].lstm_input for i in members}) > 1
+        members
+        for members in grouped(sized, lambda i: _same_model(results[i])).values()
+        if len({results[i].lstm_input for i in members}) > 1
     ]
     for number, members in enumerate(joined):
         for i in members:
             numbers[i] = number
     return numbers
-
-
-def _gather(results: Sequence[Result], left: Sequence[int], key: Callable[[Result], Hashable]) -> list[list[int]]:
-    groups: dict[Hashable, list[int]] = defaultdict(list)
-    for i in left:
-        groups[key(results[i])].append(i)
-    return list(groups.values())
 
 
 def _same_model(result: Result) -> Hashable:

@@ -43,11 +43,11 @@ def _residual(design: Floats, values: Floats) -> tuple[float, int]:
     return float(((values - design @ solution) ** 2).sum()), int(rank)
 
 
-def detectable(contrasts: Pairs, error: float = ERROR) -> float:
+def detectable(contrasts: Pairs) -> float:
     """The difference between two configurations that these seeds show in four of five cases (median over pairs).
 
     A figure for one pair by itself: where many are compared at once more is needed.
     """
     upper = np.triu_indices(contrasts.gap.shape[-1], 1)
     df, spread = contrasts.df[upper], contrasts.error[upper]
-    return float(np.median((stdtrit(df, 1 - error / 2) + stdtrit(df, POWER)) * spread))
+    return float(np.median((stdtrit(df, 1 - ERROR / 2) + stdtrit(df, POWER)) * spread))

@@ -116,14 +116,14 @@ def shown_within(contrasts: Pairs, margin: float, error: float = ERROR) -> Flags
     return shown
 
 
-def hurdle(k: int, error: float = ERROR) -> float:
+def hurdle(k: int, error: float) -> float:
     """The strictest level at which one of k configurations is held against another: no pair below it is in the way."""
     return error * DISCARDED * (1 - ON_THE_CEILING) / max(1, k - 1)
 
 
-def shortfalls(contrasts: Pairs, error: float = ERROR) -> Floats:
-    """For each configuration (k,) the upper bound of how far the best may be above it, by itself at this error."""
-    bound = _most(contrasts, error)
+def shortfalls(contrasts: Pairs) -> Floats:
+    """For each configuration (k,) the upper bound of how far the best may be above it, by itself at 95 %."""
+    bound = _most(contrasts, ERROR)
     np.fill_diagonal(bound, 0.0)
     return np.asarray(bound.max(axis=1))
 

@@ -19,6 +19,8 @@ RARE = 0.001
 LEAST_DROP = 0.10
 HALF = 0.5
 SPREADS = 4.0
+LENIENT = 0.15
+"""The error of collapsing more often: few seeds tell little."""
 
 
 def at_chance(accuracy: float, constant: float, clips: int) -> bool:
@@ -62,10 +64,10 @@ def fisher(count: int, runs: int, other_count: int, other_runs: int) -> float:
     return sum(math.comb(runs, i) * math.comb(other_runs, failures - i) for i in range(count, most + 1)) / ways
 
 
-def more_often(counts: Sequence[int], runs: Sequence[int], error: float = 0.15) -> list[bool]:
-    """Which configurations collapse more often than all the others together; lenient, as few seeds tell little."""
+def more_often(counts: Sequence[int], runs: Sequence[int]) -> list[bool]:
+    """Which configurations collapse more often than all the others together."""
     total, all_runs = sum(counts), sum(runs)
     return [
-        count > 0 and fisher(count, n, total - count, all_runs - n) <= error
+        count > 0 and fisher(count, n, total - count, all_runs - n) <= LENIENT
         for count, n in zip(counts, runs, strict=True)
     ]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from convbench.analysis.quality.lessons import Lesson, headless, lessons
 from convbench.analysis.quality.rates import best_rate
 from convbench.core import metrics
+from convbench.core.grouping import grouped
 from convbench.core.metric import Metric
 from convbench.core.record import EAGER, Clip, Parts, Record
 
@@ -47,10 +48,8 @@ class LinearProbe:
 
 def controls(records: Iterable[Record]) -> list[Control]:
     """One entry for each task, architecture and control, at the learning rate with the best validation accuracy."""
-    cells: dict[Hashable, list[Lesson]] = defaultdict(list)
-    for lesson in lessons(records):
-        if lesson.control and lesson.curve:
-            cells[lesson.task, lesson.architecture, lesson.clip, lesson.control].append(lesson)
+    controlled = (lesson for lesson in lessons(records) if lesson.control and lesson.curve)
+    cells = grouped(controlled, lambda lesson: (lesson.task, lesson.architecture, lesson.clip, lesson.control))
     return [_control(members) for members in cells.values()]
 
 

@@ -7,7 +7,6 @@ named. The learning rate is chosen on validation accuracy; test accuracy is only
 from __future__ import annotations
 
 import statistics
-from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -28,6 +27,7 @@ from convbench.analysis.quality.lessons import (
 )
 from convbench.analysis.quality.rates import Model, best_rate, best_rates, by_rate
 from convbench.analysis.results import Result
+from convbench.core.grouping import grouped
 from convbench.core.record import EAGER, Clip, Parts, Record
 from convbench.core.statistics import Interval, accuracy_interval, rate_interval
 
@@ -132,10 +132,8 @@ def qualities(
 
     With ``in_variants`` also one for each variant in which the trained model was evaluated.
     """
-    cells: dict[Hashable, list[Lesson]] = defaultdict(list)
-    for lesson in attempts(records):
-        if not lesson.control and (in_variants or lesson.variant == EAGER):
-            cells[lesson.architecture, lesson.clip, lesson.task, lesson.variant].append(lesson)
+    plain = (lesson for lesson in attempts(records) if not lesson.control and (in_variants or lesson.variant == EAGER))
+    cells = grouped(plain, lambda lesson: (lesson.architecture, lesson.clip, lesson.task, lesson.variant))
     rates = best_rates(chain.from_iterable(cells.values()))
     summaries = [_quality(members, rates, budget, limit) for members in cells.values()]
     several = {cell for cell, members in by_task(summaries).items() if len(set(map(_place, members))) > 1}
@@ -148,10 +146,7 @@ def _place(quality: Quality) -> Hashable:
 
 def by_task(members: Iterable[Quality]) -> dict[tuple[str, Clip], list[Quality]]:
     """Qualities gathered by what may be compared: a task and a clip shape."""
-    cells: dict[tuple[str, Clip], list[Quality]] = defaultdict(list)
-    for quality in members:
-        cells[quality.task, quality.clip].append(quality)
-    return cells
+    return grouped(members, lambda quality: (quality.task, quality.clip))
 
 
 def task_name(task: str, clip: Clip | None, several_clips: bool) -> str:

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from convbench.analysis.quality.lessons import Lesson
+from convbench.core.grouping import grouped
 from convbench.core.record import EAGER, Clip, Parts
 
 Model = tuple[Parts, Clip, str, str | None]
@@ -37,8 +38,6 @@ def best_rate(members: Sequence[Lesson]) -> float:
 
 def best_rates(lessons: Iterable[Lesson]) -> dict[Model, float]:
     """The best rate of every model that was trained."""
-    models: dict[Model, list[Lesson]] = defaultdict(list)
-    for lesson in lessons:
-        if lesson.variant == EAGER:
-            models[lesson.architecture, lesson.clip, lesson.task, lesson.control].append(lesson)
+    in_eager = (lesson for lesson in lessons if lesson.variant == EAGER)
+    models = grouped(in_eager, lambda lesson: (lesson.architecture, lesson.clip, lesson.task, lesson.control))
     return {model: best_rate(members) for model, members in models.items()}

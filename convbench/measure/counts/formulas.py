@@ -183,7 +183,7 @@ def _ours() -> dict[Any, Formula]:
         aten.addbmm: _without_first(_summed_products),
         aten.convolution_backward: _convolution_gradients,
         aten._trilinear: _bilinear,
-        aten.affine_grid_generator: _sampling_grid,
+        aten.affine_grid_generator: _product,
         aten._cdist_forward: _distances,
         aten._euclidean_dist: _distances,
         aten._pdist_forward: _distances_within,
@@ -192,11 +192,11 @@ def _ours() -> dict[Any, Formula]:
         aten._scaled_dot_product_fused_attention_overrideable: _attention,
         aten._native_multi_head_attention: _multi_head_attention,
         aten._transformer_encoder_layer_fwd: _encoder_layer,
-        aten.mkldnn_linear: _quantised_product,
+        aten.mkldnn_linear: _product,
         aten.mkldnn_convolution: _convolution,
         aten.quantized_lstm: partial(_quantised_recurrent, 4),
         aten.quantized_gru: partial(_quantised_recurrent, 3),
-        **dict.fromkeys(_packets("quantized", PRODUCTS), _quantised_product),
+        **dict.fromkeys(_packets("quantized", PRODUCTS), _product),
         **dict.fromkeys(_packets("quantized", CONVOLUTIONS), _quantised_convolution),
         **{
             packet: partial(_quantised_cell, gates) for name, gates in CELLS for packet in _packets("quantized", [name])
@@ -267,11 +267,6 @@ def _with_axes(shape: Shape, axes: Sequence[int]) -> Shape:
     return tuple(1 if axis in axes else next(given) for axis in range(len(shape) + len(axes)))
 
 
-def _sampling_grid(matrix: Shape, *_args: Any, out_shape: Any = None, **_kwargs: Any) -> int:
-    """Each place of a grid by the affine matrix of its image."""
-    return int(2 * prod(out_shape) * matrix[-1])
-
-
 def _distances(
     left: Shape, _right: Shape, power: float = 2.0, *_args: Any, out_shape: Any = None, **_kwargs: Any
 ) -> int:
@@ -320,7 +315,8 @@ def _encoder_layer(source: Shape, width: int, *args: Any, **_kwargs: Any) -> int
     return _multi_head_attention(source, source, source, width) + feed_forward
 
 
-def _quantised_product(source: Shape, *_args: Any, out_shape: Any = None, **_kwargs: Any) -> int:
+def _product(source: Shape, *_args: Any, out_shape: Any = None, **_kwargs: Any) -> int:
+    """Each number of the result from a row of the source: a linear layer, or a grid by the matrix of its image."""
     return int(2 * prod(out_shape) * source[-1])
 
 

@@ -219,7 +219,7 @@ def attention_macs(inputs: Values, outputs: Values) -> int:
 
 
 def product_macs(inputs: Values, outputs: Values) -> int:
-    """A product of matrices or vectors."""
+    """A product of matrices or vectors; of a grid each place by the affine matrix of its image."""
     return prod(_shape(outputs[0])) * _shape(inputs[0])[-1]
 
 
@@ -235,12 +235,12 @@ def summed_products_macs(inputs: Values, outputs: Values) -> int:
 
 def distances_macs(inputs: Values, outputs: Values) -> int:
     """The distances of all pairs of rows: a square a coordinate; in other norms there is no product."""
-    return prod(_shape(outputs[0])) * _shape(inputs[0])[-1] if inputs[2].toIValue() == 2 else 0
+    return product_macs(inputs, outputs) if inputs[2].toIValue() == 2 else 0
 
 
 def distances_within_macs(inputs: Values, outputs: Values) -> int:
     """The distances of all pairs of rows of one matrix."""
-    return prod(_shape(outputs[0])) * _shape(inputs[0])[-1] if inputs[1].toIValue() == 2 else 0
+    return product_macs(inputs, outputs) if inputs[1].toIValue() == 2 else 0
 
 
 def contracted_macs(inputs: Values, outputs: Values) -> int:
@@ -253,11 +253,6 @@ def bilinear_macs(inputs: Values, outputs: Values) -> int:
     """``nn.Bilinear``: the first vector by each matrix of the weight, and the result by the second vector."""
     _, rows, columns = _shape(inputs[2])
     return prod(_shape(outputs[0])) * (rows + 1) * columns
-
-
-def sampling_grid_macs(inputs: Values, outputs: Values) -> int:
-    """Each place of a grid by the affine matrix of its image."""
-    return prod(_shape(outputs[0])) * _shape(inputs[0])[-1]
 
 
 def einsum_macs(inputs: Values, outputs: Values) -> int:
@@ -297,7 +292,7 @@ MACS_OF: dict[str, Cost] = {
     "cdist": distances_macs,
     "pdist": distances_within_macs,
     "bilinear": bilinear_macs,
-    "affine_grid_generator": sampling_grid_macs,
+    "affine_grid_generator": product_macs,
     "einsum": einsum_macs,
     "lstm": recurrent_macs,
     "gru": recurrent_macs,

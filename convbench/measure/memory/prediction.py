@@ -95,18 +95,18 @@ def _converted_anew() -> Iterator[None]:
     What changes nothing leaves a parameter as it is, and what is shared stays so.
     """
     original = nn.Module._apply
-    made: dict[tuple[Callable[..., Any], torch.Tensor], nn.Parameter] = {}
+    parameters: dict[tuple[Callable[..., Any], torch.Tensor], nn.Parameter] = {}
 
     def apply(module: nn.Module, convert: Callable[..., Any], recurse: bool = True) -> nn.Module:
         for child in module.children() if recurse else ():
             child._apply(convert)  # type: ignore[no-untyped-call]
         for name, parameter in module._parameters.items():
-            if parameter is not None and (convert, parameter) not in made:
+            if parameter is not None and (convert, parameter) not in parameters:
                 with torch.no_grad():
                     converted = convert(parameter)
                 same = converted is parameter
-                made[convert, parameter] = parameter if same else nn.Parameter(converted, parameter.requires_grad)
-            module._parameters[name] = None if parameter is None else made[convert, parameter]
+                parameters[convert, parameter] = parameter if same else nn.Parameter(converted, parameter.requires_grad)
+            module._parameters[name] = None if parameter is None else parameters[convert, parameter]
         for name, tensor in module._buffers.items():
             module._buffers[name] = None if tensor is None else convert(tensor)
         return module

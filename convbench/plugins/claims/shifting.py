@@ -49,11 +49,11 @@ def judge(gap: float, averages: float, wrapped: list[Lesson], others: list[Lesso
     verdict: Verdict = "supported" if invariant else "refuted"
     if learnt:
         at_chance = learnt.high <= NEAR
-        told = at_chance or learnt.shown
-        verdict = "undecided" if not told else verdict if at_chance == invariant else "depends"
+        decided = at_chance or learnt.shown
+        verdict = "undecided" if not decided else verdict if at_chance == invariant else "depends"
         numbers.append(learnt.number(f"{TASK}, GAP after a convolution that wraps around: accuracy less chance"))
         how = f"{TASK} is learnt {'no ' if at_chance else ''}better than chance"
-        why += f", and {how}" if told else f", but whether {how} these seeds do not tell"
+        why += f", and {how}" if decided else f", but whether {how} these seeds do not tell"
     why += "." if learnt else "; no trainings on direction were given."
     if leak := _above_chance(others):
         numbers.append(leak.number(f"{TASK}, GAP after the strided backbone padded with zeros: accuracy less chance"))

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 from convbench.analysis.results import Result, measured
 from convbench.core import metrics
+from convbench.core.grouping import grouped
 from convbench.core.record import Record
 from convbench.core.registry import figures
-from convbench.core.visits import SLOW_MACHINE, at_better_moments, grouped
+from convbench.core.visits import SLOW_MACHINE, at_better_moments, scope
 from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.style import HUES, MUTED, TEXT, canvas
 
@@ -37,7 +38,7 @@ def machine(results: Sequence[Result]) -> Iterator[Drawing]:
 
 def _moments(records: Iterable[Record]) -> Iterator[Moment]:
     """A moment for each visit of a record; of a record without visits, the one at which it was measured."""
-    for members in grouped(records).values():
+    for members in grouped(records, scope).values():
         references = [reference for record in members for reference in _references(record)]
         level = at_better_moments(seconds for _, seconds, _ in references)
         yield from (Moment(at, seconds / level, disturbed) for at, seconds, disturbed in references)

@@ -13,6 +13,7 @@ from convbench.analysis.quality.qualities import Quality, costs_of
 from convbench.analysis.quality.qualities import qualities as qualities_of
 from convbench.analysis.results import Result
 from convbench.core import metrics
+from convbench.core.grouping import grouped
 from convbench.core.metric import Metric
 from convbench.core.record import Parts
 from convbench.core.registry import figures
@@ -52,9 +53,7 @@ def quality_by_size(results: Sequence[Result]) -> Iterator[Drawing]:
 
 
 def _draw(qualities: Sequence[Quality], results: Sequence[Result], number: int, apart: bool) -> Drawing:
-    tasks: dict[str, list[Quality]] = defaultdict(list)
-    for quality in qualities:
-        tasks[quality.task].append(quality)
+    tasks = grouped(qualities, lambda quality: quality.task)
     costs = _costs(qualities, results)
     column = metrics.LATENCY if any(cost.latency for cost in costs.values()) else metrics.PARAMS
     panels = stacked([128] * (len(tasks) + bool(costs)))
@@ -107,10 +106,9 @@ def _costs(qualities: Sequence[Quality], results: Sequence[Result]) -> dict[Part
 
 
 def _dodge(qualities: Sequence[Quality]) -> dict[Parts, float]:
-    same: dict[int, list[Parts]] = defaultdict(list)
     low, high = scales.limits([_size(quality) for quality in qualities])
-    for parts in dict.fromkeys(quality.architecture for quality in qualities):
-        same[parts.lstm_input or 1].append(parts)
+    models = dict.fromkeys(quality.architecture for quality in qualities)
+    same = grouped(models, lambda parts: parts.lstm_input or 1)
     return {
         parts: (high / low) ** (APART * (place - (len(members) - 1) / 2))
         for members in same.values()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import statistics
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from convbench.analysis.quality.controls import LinearProbe, linear_probes
 from convbench.analysis.results import Result
+from convbench.core.grouping import grouped
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing
 from convbench.report.drawing.labels import label
@@ -23,10 +23,9 @@ LEAST = -0.2
 @figures.register("quality-probe")
 def quality_probe(results: Sequence[Result]) -> Iterator[Drawing]:
     """R² of position against accuracy of class; a drawing for each backbone and clip."""
-    settings: dict[object, list[LinearProbe]] = defaultdict(list)
-    for probe in linear_probes([result.record for result in results]):
-        if probe.where and probe.what:
-            settings[probe.architecture.backbone, probe.clip].append(probe)
+    probed = linear_probes([result.record for result in results])
+    whole = (probe for probe in probed if probe.where and probe.what)
+    settings = grouped(whole, lambda probe: (probe.architecture.backbone, probe.clip))
     for number, probes in enumerate(list(settings.values())[:SETTINGS]):
         yield _draw(probes, number, len(settings) > 1)
 

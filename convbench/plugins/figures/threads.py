@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from convbench.analysis.costs.headlines import withheld
 from convbench.analysis.costs.threads import ThreadGain, thread_gains
 from convbench.analysis.results import Result
+from convbench.core.grouping import grouped
 from convbench.core.registry import figures
 from convbench.core.text import counted
 from convbench.report.drawing import Drawing, ratios
@@ -19,9 +19,8 @@ def threads(results: Sequence[Result]) -> Iterator[Drawing]:
     """The speed-up of so many threads over the fewest that were measured, a row per reducer."""
     gains = thread_gains(results)
     ends = ratios.ends(gain.speedup for gain in gains)
-    panels: dict[tuple[int, int, str], list[ThreadGain]] = defaultdict(list)
-    for gain in sorted(gains, key=lambda gain: (gain.threads, gain.result.series)):
-        panels[gain.threads, gain.fewest, gain.result.case.scenario].append(gain)
+    ordered = sorted(gains, key=lambda gain: (gain.threads, gain.result.series))
+    panels = grouped(ordered, lambda gain: (gain.threads, gain.fewest, gain.result.case.scenario))
     for panel, members in panels.items():
         yield _draw(panel, members, ends, results)
 
@@ -33,9 +32,7 @@ def _draw(
     results: Sequence[Result],
 ) -> Drawing:
     count, fewest, scenario = panel
-    rows: dict[str, list[ThreadGain]] = defaultdict(list)
-    for gain in gains:
-        rows[gain.result.series].append(gain)
+    rows = grouped(gains, lambda gain: gain.result.series)
     speedups = {name: [gain.speedup for gain in members] for name, members in rows.items()}
     middle = statistics.median(gain.speedup.median for gain in gains)
     axes = ratios.draw(speedups, ends, middle, f"Speed-up over {fewest} · higher is better")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from convbench.analysis.costs.gains import Gain, VariantGain, by_variant, gains
+from convbench.analysis.costs.gains import VariantGain, by_variant, gains
 from convbench.analysis.results import Result
+from convbench.core.grouping import grouped
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, ratios
 from convbench.report.drawing.style import short
@@ -26,9 +26,8 @@ def variants(results: Sequence[Result]) -> Iterator[Drawing]:
 
 
 def _draw(panel: VariantGain, place: str, ends: tuple[float, float], results: Sequence[Result]) -> Drawing:
-    rows: dict[str, list[Gain]] = defaultdict(list)
-    for gain in sorted(panel.gains, key=lambda gain: gain.result.series):
-        rows[gain.result.series].append(gain)
+    ordered = sorted(panel.gains, key=lambda gain: gain.result.series)
+    rows = grouped(ordered, lambda gain: gain.result.series)
     speedups = {name: [gain.speedup for gain in members] for name, members in rows.items()}
     axes = ratios.draw(speedups, ends, panel.speedup.median, "Speed-up over eager · higher is better")
     return Drawing(

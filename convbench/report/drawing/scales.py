@@ -56,11 +56,11 @@ def _round(low: float, high: float, mantissas: Iterable[float]) -> list[float]:
 
 def _thinned(places: Sequence[float], low: float, high: float, most: int) -> list[float]:
     """The places in order; where fewer than eight are wanted without those that stand too near to one before them."""
-    kept: list[float] = []
+    ticks: list[float] = []
     for place in places:
-        if most >= 8 or all(abs(math.log(place / other)) * most >= math.log(high / low) for other in kept):
-            kept.append(place)
-    return sorted(kept)
+        if most >= 8 or all(abs(math.log(place / other)) * most >= math.log(high / low) for other in ticks):
+            ticks.append(place)
+    return sorted(ticks)
 
 
 def label(value: float, unit: str, significant: int = 4) -> str:

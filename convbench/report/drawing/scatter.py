@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
@@ -13,6 +12,7 @@ from matplotlib.axes import Axes as MplAxes
 from convbench.analysis.costs.selection import opening
 from convbench.analysis.results import Result
 from convbench.core import metrics
+from convbench.core.grouping import grouped
 from convbench.core.metric import Metric
 from convbench.report.drawing import scales
 from convbench.report.drawing.style import AREA, MUTED, PAPER, TEXT, WEIGHT, canvas, look
@@ -33,10 +33,7 @@ class Points:
                 self.places[index] = (across, up)
 
     def by_series(self) -> dict[str, list[int]]:
-        groups: dict[str, list[int]] = defaultdict(list)
-        for index in self.places:
-            groups[self.results[index].series].append(index)
-        return dict(sorted(groups.items()))
+        return dict(sorted(grouped(self.places, lambda index: self.results[index].series).items()))
 
     def column(self, axis: int) -> list[float]:
         return [place[axis] for place in self.places.values()]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from convbench.core import profiles
+from convbench.core.grouping import grouped
 from convbench.core.text import counted
 from convbench.report.drawing import Drawing
 from convbench.report.drawing.memory_timeline import memory_timeline
@@ -28,9 +29,7 @@ def read(run: Path) -> list[Profile]:
 
 def groups(profiles: Sequence[Profile]) -> list[dict[str, Any]]:
     """Each model once, eager first and its variants beside it."""
-    by_model: dict[str, list[Profile]] = defaultdict(list)
-    for profile in profiles:
-        by_model[profile["eager"]].append(profile)
+    by_model = grouped(profiles, lambda profile: str(profile["eager"]))
     return [_group(model, members) for model, members in sorted(by_model.items())]
 
 

@@ -11,7 +11,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from convbench.analysis.costs.likeness import Situation, situation
+from convbench.analysis.costs.likeness import situation
 from convbench.analysis.costs.ranking import factors
 from convbench.analysis.results import (
     Result,
@@ -24,6 +24,7 @@ from convbench.analysis.results import result as result_of
 from convbench.analysis.results import results as results_of
 from convbench.core import metrics
 from convbench.core.case import Options, common_options
+from convbench.core.grouping import grouped
 from convbench.core.metric import Metric
 from convbench.core.record import Record
 from convbench.core.text import inside, one_line
@@ -133,10 +134,7 @@ def _share(value: float | None, scale: int = 100) -> str:
 
 def _by_situation(results: Sequence[Result]) -> list[list[Result]]:
     """Cases that may be compared, those with most of them first."""
-    situations: dict[Situation, list[Result]] = {}
-    for result in measured(results):
-        situations.setdefault(situation(result), []).append(result)
-    return sorted(situations.values(), key=len, reverse=True)
+    return sorted(grouped(measured(results), situation).values(), key=len, reverse=True)
 
 
 def _title(result: Result, several: bool) -> str:

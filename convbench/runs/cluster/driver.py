@@ -31,10 +31,8 @@ from convbench.runs.executor import Host, Job, JobRecord
 class Driver:
     """One for a run; ``close`` ends everything that the engine started. ``clock`` is in seconds and never goes back."""
 
-    def __init__(
-        self, engine: Engine, limits: Limits | None = None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self.engine, self.limits, self.clock = engine, limits or Limits(), clock
+    def __init__(self, engine: Engine, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
+        self.engine, self.limits, self.clock = engine, limits, clock
         self.roll = Roll(engine, self.limits, clock)
         self.groups = self.roll.groups
         self.backlog = Backlog(self.groups)
@@ -197,7 +195,7 @@ class Driver:
             return
         self._looked = self.clock()
         for member in list(self.roll.members.values()):
-            reason = self.roll.gone(member, self.ledger)
+            reason = self.roll.loss_reason(member, self.ledger)
             if reason:
                 log.warning("convbench: %s is given up (%s); its work is issued again", member.host.name, reason)
                 self.engine.drop(member.worker)

@@ -29,7 +29,7 @@ class Cluster(Executor):
     def __init__(self, engine: Engine, cases: Sequence[Case], limits: Limits) -> None:
         self.driver = Driver(engine, limits)
         self.needs = AllNeeds()
-        self._told: set[str] = set()
+        self._known: set[str] = set()
         self._differing: set[str] = set()
         self.expect(cases)
 
@@ -58,13 +58,13 @@ class Cluster(Executor):
             )
         self.cases = cases
         self.needs.learn(cases, self.call)
-        told = {*modules_of(cases), *self.needs.packages(cases)}
-        if self.driver.began and told - self._told:
+        needed = {*modules_of(cases), *self.needs.packages(cases)}
+        if self.driver.began and needed - self._known:
             raise ConvbenchError(
-                f"the hosts of this executor began without {joined(sorted(told - self._told))}, which these need: "
+                f"the hosts of this executor began without {joined(sorted(needed - self._known))}, which these need: "
                 "make another executor for these cases"
             )
-        self._told = told
+        self._known = needed
         self.driver.engine.expect(cases)
 
     def know(self, records: Sequence[Record]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 
+from convbench.core.grouping import grouped
 from convbench.core.record import Case, Record
 from convbench.core.scales import gib
 from convbench.runs.executor import Host, Job
@@ -62,9 +63,7 @@ class Groups:
 
     def place(self, jobs: Sequence[Job], cost: Callable[[Job], float]) -> None:
         """Give each situation without a home one: the largest first, to the group with the least to do for its size."""
-        situations: defaultdict[Hashable, list[Job]] = defaultdict(list)
-        for job in filter(needs_home, jobs):
-            situations[job.case.situation].append(job)
+        situations = grouped(filter(needs_home, jobs), lambda job: job.case.situation)
         sized = {key: sum(map(cost, members)) for key, members in situations.items()}
         for key in sorted(situations, key=lambda key: -sized[key]):
             if home := self._homes.get(key) or self._lightest(situations[key], sized[key]):

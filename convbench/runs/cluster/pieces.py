@@ -6,9 +6,10 @@ models of one backbone and clip where few hosts are there. Each training is a pi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 
+from convbench.core.grouping import grouped
 from convbench.core.record import Case, Parts
 from convbench.runs.executor import Job
 
@@ -21,23 +22,23 @@ def cut(jobs: Sequence[Job], hosts: int, cost: Cost) -> Iterator[list[Job]]:
     """The jobs of one round as pieces for so many hosts, in the order in which each first comes."""
     timed = [job for job in jobs if not job.case.trial and not job.host]
     limit = sum(map(cost, timed)) / max(1, hosts) / PIECES_A_HOST
-    for members in _group(timed, lambda job: job.case.situation):
+    for members in grouped(timed, lambda job: job.case.situation).values():
         yield from [members] if hosts == 1 else _of_situation(members, limit, cost)
-    yield from _group([job for job in jobs if job.host and not job.case.trial], lambda job: job.host)
+    yield from grouped((job for job in jobs if job.host and not job.case.trial), lambda job: job.host).values()
     yield from ([job] for job in jobs if job.case.trial)
 
 
 def _of_situation(jobs: Sequence[Job], limit: float, cost: Cost) -> Iterator[list[Job]]:
     """A situation in one piece where it is small enough, else its LSTM input sizes, else models, packed together."""
-    sizes = _group(jobs, lambda job: _size(job.case))
-    atoms = (_split(members, limit, cost) for members in sizes)
+    sizes = grouped(jobs, lambda job: _size(job.case))
+    atoms = (_split(members, limit, cost) for members in sizes.values())
     yield from _pack(chain.from_iterable(atoms), limit, cost)
 
 
 def _split(jobs: list[Job], limit: float, cost: Cost) -> Iterable[list[Job]]:
     if sum(map(cost, jobs)) <= limit:
         return [jobs]
-    return _group(jobs, lambda job: job.case.eager)
+    return grouped(jobs, lambda job: job.case.eager).values()
 
 
 def _pack(atoms: Iterable[list[Job]], limit: float, cost: Cost) -> Iterator[list[Job]]:
@@ -51,13 +52,6 @@ def _pack(atoms: Iterable[list[Job]], limit: float, cost: Cost) -> Iterator[list
         piece, filled = [*piece, *atom], filled + seconds
     if piece:
         yield piece
-
-
-def _group(jobs: Iterable[Job], key: Callable[[Job], Hashable]) -> list[list[Job]]:
-    groups: dict[Hashable, list[Job]] = {}
-    for job in jobs:
-        groups.setdefault(key(job), []).append(job)
-    return list(groups.values())
 
 
 def _size(case: Case) -> int | None:

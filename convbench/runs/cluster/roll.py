@@ -69,7 +69,7 @@ class Roll:
         self.groups.leave(member.host)
         return member
 
-    def gone(self, member: Member, ledger: OpenJobs) -> str:
+    def loss_reason(self, member: Member, ledger: OpenJobs) -> str:
         """Why a worker is taken for lost; empty where it is not."""
         now = self.clock()
         if member.piece and now - member.heard > self.limits.silence:
