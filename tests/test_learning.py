@@ -64,21 +64,35 @@ def test_the_same_seed_is_the_same_run_to_the_last_digit_and_another_is_not() ->
     assert learned(LEARN) != learned(replace(LEARN, trial=replace(LEARN.trial, seed=2)))
 
 
+class OneLayer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Linear(4, 2)
+
+    def forward(self, clip: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return self.out(clip.flatten(2)), None
+
+
 def test_seconds_are_those_of_training_without_what_checkpoints_cost() -> None:
     ticks = iter(range(1000))
-
-    class Model(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.out = nn.Linear(4, 2)
-
-        def forward(self, clip: torch.Tensor) -> tuple[torch.Tensor, None]:
-            return self.out(clip.flatten(2)), None
-
     recipe = fit.Recipe(Training(steps=6, checkpoints=3), 2, 0.1)
-    curve = fit.fit(Model(), TWO_CLASSES, recipe, 0, clock=lambda: next(ticks))
+    curve = fit.fit(OneLayer(), TWO_CLASSES, recipe, 0, clock=lambda: next(ticks))
     assert curve.steps == [2, 4, 6]
     assert curve.seconds == [2, 4, 6]
+
+
+def test_seconds_up_to_a_checkpoint_hold_the_wait_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else what it has not done yet would be left out: its steps are launched only."""
+    done: list[str] = []
+    monkeypatch.setattr(fit, "wait_for", lambda device: done.append(device.type))
+    ticks = iter(range(1000))
+
+    def clock() -> float:
+        done.append("clock")
+        return next(ticks)
+
+    fit.fit(OneLayer(), TWO_CLASSES, fit.Recipe(Training(steps=2, checkpoints=1), 2, 0.1), 0, clock=clock)
+    assert done == ["clock", "clock", "clock", "cpu", "clock"]
 
 
 def test_a_model_is_in_training_mode_from_the_first_step_on() -> None:
