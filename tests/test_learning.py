@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -15,7 +16,7 @@ from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Recurrent
 from convbench.measure import harness
 from convbench.measure.counts.counted import macs_by_stage
 from convbench.measure.preflight import preflight
-from convbench.measure.quality import fit, linear, verdict
+from convbench.measure.quality import fit, linear, trial, verdict
 from convbench.measure.quality.data import Labelled, Splits
 from convbench.measure.quality.trial import FEW
 
@@ -62,6 +63,21 @@ def test_the_same_seed_is_the_same_run_to_the_last_digit_and_another_is_not() ->
     assert LEARN.trial
     assert learned(LEARN) == learned(LEARN)
     assert learned(LEARN) != learned(replace(LEARN, trial=replace(LEARN.trial, seed=2)))
+
+
+@pytest.mark.parametrize("own", [None, ":16:8"])
+def test_cublas_is_told_to_be_deterministic_while_a_trial_lasts(
+    monkeypatch: pytest.MonkeyPatch, own: str | None
+) -> None:
+    """torch's word on recurrent layers on CUDA; what the user has set stays."""
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    if own:
+        monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", own)
+    with trial._deterministic():
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == (own or ":4096:2")
+        assert torch.are_deterministic_algorithms_enabled()
+    assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == own
+    assert not torch.are_deterministic_algorithms_enabled()
 
 
 class OneLayer(nn.Module):
