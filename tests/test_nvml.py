@@ -66,3 +66,18 @@ def test_another_card_s_driver_tells_nothing(monkeypatch):
     assert nvml.driver_version(CUDA) is None
     assert nvml.state(CUDA) == {}
     assert nvml.process_bytes(CUDA, 7) is None
+
+
+@pytest.mark.parametrize(("cuda", "count", "has_driver", "without"), [
+    (None, 0, True, True),
+    ("13.0", 0, True, True),
+    ("13.0", 1, True, False),
+    ("13.0", -1, True, False),
+    ("13.0", -1, False, True),
+])  # fmt: skip
+def test_where_nvml_does_not_tell_there_may_be_a_gpu(monkeypatch, cuda, count, has_driver, without):
+    """As where CUDA_VISIBLE_DEVICES names a part of a card: the compiler is then each case's own to import."""
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    monkeypatch.setattr(torch.cuda, "_device_count_nvml", lambda: count)
+    monkeypatch.setattr(nvml, "_has_driver", lambda: has_driver)
+    assert nvml.rules_out_a_gpu() is without

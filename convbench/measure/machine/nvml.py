@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -17,6 +18,25 @@ THROTTLE_REASONS = {
     0x40: "hardware thermal slowdown",
     0x80: "hardware power brake",
 }
+
+
+def rules_out_a_gpu() -> bool:
+    """Whether torch has no GPU here, found without asking CUDA: no child of a process that did so could use one.
+
+    Of a part of a card (MIG), or without leave, NVML tells nothing: there may be one then, if there is a driver.
+    """
+    if not torch.version.cuda:
+        return True
+    count = torch.cuda._device_count_nvml()
+    return count == 0 or (count < 0 and not _has_driver())
+
+
+def _has_driver() -> bool:
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
 
 
 def _handle(device: torch.device) -> tuple[Any, Any] | None:
