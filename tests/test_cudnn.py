@@ -41,6 +41,7 @@ def test_the_reserve_is_as_recorded(shape):
 @pytest.mark.parametrize(("environment", "capability", "size"), [
     (None, (9, 0), 32 * MIB),
     (None, (8, 6), 8 * MIB + 128 * 1024),
+    (None, (12, 0), 8 * MIB + 128 * 1024),
     (":4096:2:16:8", (9, 0), 8 * MIB + 128 * 1024),
     (":16:8", (9, 0), 128 * 1024),
 ])  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -9,9 +10,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from convbench.core.record import Case, Choice, Clip, Parts
+from convbench.measure.memory.prediction import predict
 
 GPU = Path(__file__).parent / "gpu"
 PAPER = os.environ | {"PYTHONPATH": str(GPU / "rehearsal")}
+ARTICLE = (("gap", None), ("hybrid", 64), ("fc", 128), ("flatten", None))
 pytestmark = pytest.mark.slow
 
 
@@ -41,8 +47,24 @@ def test_both_answers_about_memory_are_given_on_paper(question):
     assert answer.get("allocated", answer.get("cuda_peak_allocated_bytes")) == 2 << 20
 
 
+PEAKS = json.loads((GPU.parent / "golden/gpu/peaks.json").read_text())
+
+
 def test_peaks_recorded_on_a_gpu_are_those_predicted_there():
-    recorded = json.loads((GPU.parent / "golden/gpu/peaks.json").read_text())
-    assert len(recorded) == 20
-    for case, bytes_of in recorded.items():
+    assert len(PEAKS) == 20
+    for case, bytes_of in PEAKS.items():
         assert bytes_of["predicted"] == pytest.approx(bytes_of["peak"], rel=0.01), case
+
+
+def test_what_is_predicted_of_a_gpu_today_is_what_was_there(monkeypatch):
+    """To the byte, of inference on a GPU that is not here: torch for CPUs cannot train on such, nor cut a clip."""
+    for name in ("kaiming_uniform_", "uniform_"):
+        monkeypatch.setattr(torch.nn.init, name, lambda tensor, *_, **__: tensor)
+    monkeypatch.setattr(torch, "randn", torch.empty)  # CUDA's random numbers are asked for even if none is drawn
+    monkeypatch.setattr(torch.cuda, "manual_seed", lambda _: None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    predicted = {}
+    for batch, (reducer, size) in itertools.product((1, 32), ARTICLE):
+        case = Case(Parts(Choice("conv"), Choice(reducer), size), Clip(batch=batch), device="cuda")
+        predicted[case.id] = predict(case).peak
+    assert predicted == {case: PEAKS[case]["predicted"] for case in predicted}

@@ -11,10 +11,10 @@ from wild import Ending
 
 from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Record, Whole
-from convbench.core.registry import Plugin, declares, probes
+from convbench.core.registry import Plugin, declares, probes, variants
 from convbench.measure import attempts, first_call, harness
 from convbench.measure.probes import ProbeTraits, is_exact, late, static, traits_of
-from convbench.models import subject
+from convbench.models import subject, values
 
 QUICK = Protocol(max_warmup=0.02, max_time=0.05, min_samples=6, target=0.5)
 SMALL = Clip(1, 2, 3, 8, 8)
@@ -134,6 +134,28 @@ def test_a_gpu_named_by_its_number_is_the_current_one_while_its_case_is_measured
     with harness.computing_with(replace(case(), device=device)):
         assert entered == ([] if number is None else [number])
     assert entered == ([] if number is None else [number, "left"])
+
+
+@pytest.mark.parametrize("mode", ["reduce-overhead", "max-autotune"])
+def test_cuda_graphs_are_given_a_copy_of_the_state_that_they_write_over(monkeypatch, mode):
+    """torch refuses to read what the call before has returned, as soon as the next one has begun."""
+    written_over = []
+
+    def as_graph(forward, mode):
+        def replayed(frame, state):
+            assert not any(tensor is former for tensor in values.tensors(state) for former in written_over)
+            output = forward(frame, state)
+            written_over[:] = values.tensors(output)
+            return output
+
+        return replayed
+
+    monkeypatch.setattr(torch, "compile", as_graph)
+    eager = subject.assemble(case(scenario="streaming"), 0)
+    with torch._dynamo.config.patch(allow_rnn=False):  # which the variant sets for good
+        graphs = variants.get("compile").build(replace(eager, device="cuda"), mode=mode, rnn=True)
+    for _ in range(3):
+        torch.testing.assert_close(graphs.run(), eager.run())
 
 
 def test_a_variant_with_another_output_is_a_failure_not_a_result():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -16,7 +17,7 @@ from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Recurrent
 from convbench.measure import harness
 from convbench.measure.counts.counted import macs_by_stage
 from convbench.measure.preflight import preflight
-from convbench.measure.quality import fit, linear, verdict
+from convbench.measure.quality import fit, linear, trial, verdict
 from convbench.measure.quality.data import Labelled, Splits
 from convbench.measure.quality.trial import FEW
 
@@ -79,21 +80,50 @@ def test_the_same_seed_is_the_same_run_to_the_last_digit_and_another_is_not() ->
     assert learned(LEARN) != learned(replace(LEARN, trial=replace(LEARN.trial, seed=2)))
 
 
+@pytest.mark.parametrize("own", [None, ":16:8"])
+def test_cublas_is_told_to_be_deterministic_while_a_trial_lasts(
+    monkeypatch: pytest.MonkeyPatch, own: str | None
+) -> None:
+    """torch's word on recurrent layers on CUDA; what the user has set stays."""
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    if own:
+        monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", own)
+    with trial._deterministic():
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == (own or ":4096:2")
+        assert torch.are_deterministic_algorithms_enabled()
+    assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == own
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+class OneLayer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Linear(4, 2)
+
+    def forward(self, clip: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return self.out(clip.flatten(2)), None
+
+
 def test_seconds_are_those_of_training_without_what_checkpoints_cost() -> None:
     ticks = iter(range(1000))
-
-    class Model(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.out = nn.Linear(4, 2)
-
-        def forward(self, clip: torch.Tensor) -> tuple[torch.Tensor, None]:
-            return self.out(clip.flatten(2)), None
-
     recipe = fit.Recipe(Training(steps=6, checkpoints=3), 2, 0.1)
-    curve = fit.fit(Model(), TWO_CLASSES, recipe, 0, clock=lambda: next(ticks))
+    curve = fit.fit(OneLayer(), TWO_CLASSES, recipe, 0, clock=lambda: next(ticks))
     assert curve.steps == [2, 4, 6]
     assert curve.seconds == [2, 4, 6]
+
+
+def test_seconds_up_to_a_checkpoint_hold_the_wait_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else what it has not done yet would be left out: its steps are launched only."""
+    done: list[str] = []
+    monkeypatch.setattr(fit, "wait_for", lambda device: done.append(device.type))
+    ticks = iter(range(1000))
+
+    def clock() -> float:
+        done.append("clock")
+        return next(ticks)
+
+    fit.fit(OneLayer(), TWO_CLASSES, fit.Recipe(Training(steps=2, checkpoints=1), 2, 0.1), 0, clock=clock)
+    assert done == ["clock", "clock", "clock", "cpu", "clock"]
 
 
 def test_a_model_is_in_training_mode_from_the_first_step_on() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -22,11 +23,12 @@ from convbench.analysis.quality.qualities import qualities
 from convbench.core import metrics, scratch, traits
 from convbench.core.errors import CaseFailed, ConvbenchError, Impossible, Unavailable
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Reading, Recurrent, Whole
-from convbench.core.registry import Plugin, declares, variants
+from convbench.core.registry import Plugin, declares, probes, variants
 from convbench.core.traits import VariantTraits
 from convbench.measure import attempts, harness
 from convbench.measure.first_call import open_case
 from convbench.measure.handover import _load, hand_over
+from convbench.measure.machine import nvml
 from convbench.measure.machine.toolchain import missing_tool
 from convbench.measure.parity import TOLERANCE, Parity, compare, parity_of
 from convbench.measure.preflight import resolve
@@ -165,6 +167,24 @@ def test_memory_is_what_a_process_of_its_own_grows_by(exports: Path, monkeypatch
     record = harness.measure(runtime_case, QUICK, ("memory",))
     assert not record.samples(metrics.CPU_PEAK), "another runtime's buffers are no tensors"
     assert record.samples(metrics.RUNTIME_PEAK)[0] > 2**20
+
+
+def test_on_cuda_torchs_allocator_is_not_asked_for_the_memory_of_another_runtime(monkeypatch) -> None:
+    """It would tell of the eager model's weights alone, and the runtime would seem to need next to nothing."""
+    for name in ("synchronize", "reset_peak_memory_stats"):
+        monkeypatch.setattr(torch.cuda, name, lambda _: None)
+    monkeypatch.setattr(nvml, "process_bytes", lambda _device, _pid: 700 << 20)
+    deployed = SimpleNamespace(device="cuda", deployment=object(), run=lambda: None)
+    (reading,) = probes.get("memory").build(deployed, Protocol())
+    assert (reading.metric, reading.samples) == (metrics.CUDA_PROCESS, (700 << 20,))
+
+
+@pytest.mark.parametrize(("device", "options"), [("cuda", {}), ("cuda:1", {"device_id": 1}), ("cpu", {})])
+def test_a_provider_is_told_which_of_several_gpus_it_is_to_use(device: str, options: dict[str, int]) -> None:
+    runtime_case = replace(case(), device=device)
+    assert ort.OnnxRuntime(runtime_case, "dynamo", 20, "CUDAExecutionProvider")._provider_options() == options
+    engine = ort.OnnxRuntime(runtime_case, "dynamo", 20, "Tensorrt", options=(("trt_fp16_enable", True),))
+    assert engine._provider_options() == {"trt_fp16_enable": True, **options}
 
 
 @pytest.mark.parametrize("scenario", ["inference", "streaming"])

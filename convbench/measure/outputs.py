@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from convbench.measure.parity import NUMBERS
+from convbench.measure.timing import wait_for
 from convbench.models import values
 from convbench.models.subject import Subject
 from convbench.models.training_step import Step
@@ -18,8 +19,7 @@ def timed(subject: Subject) -> tuple[Any, float]:
     """The output of one call, and its seconds."""
     start = time.perf_counter()
     returned = subject.timed()
-    if torch.device(subject.device).type == "cuda":
-        torch.cuda.synchronize(subject.device)
+    wait_for(torch.device(subject.device))
     seconds = time.perf_counter() - start
     output = subject.output(returned)
     return output if isinstance(output, Step) else copied(output), seconds

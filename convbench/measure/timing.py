@@ -102,6 +102,12 @@ def _between_events(device: torch.device, work: Call) -> float:
     return float(begin.elapsed_time(end)) * 1e-3
 
 
+def wait_for(device: torch.device) -> None:
+    """Until a GPU has done all that it was given; a CPU has when a call returns."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def keep_busy(device: torch.device, seconds: float) -> None:
     """Have a CUDA device wait for somewhat longer than that, while the host launches what is to follow."""
     wait = MARGIN * seconds + LEAST_LEAD

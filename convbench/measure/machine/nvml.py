@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import torch
 
+KINDS = ("GPU", "MIG")
+"""What begins a device's name: a whole card's, and that of a part of one."""
 THROTTLE_REASONS = {
     0x4: "software power cap",
     0x8: "hardware slowdown",
@@ -16,21 +20,45 @@ THROTTLE_REASONS = {
 }
 
 
+def rules_out_a_gpu() -> bool:
+    """Whether torch has no GPU here, found without asking CUDA: no child of a process that did so could use one.
+
+    Of a part of a card (MIG), or without leave, NVML tells nothing: there may be one then, if there is a driver.
+    """
+    if not torch.version.cuda:
+        return True
+    count = torch.cuda._device_count_nvml()
+    return count == 0 or (count < 0 and not _has_driver())
+
+
+def _has_driver() -> bool:
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
 def _handle(device: torch.device) -> tuple[Any, Any] | None:
     try:
         import pynvml
 
         pynvml.nvmlInit()
         uuid = str(torch.cuda.get_device_properties(device).uuid)
-        return pynvml, pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}".encode())
     except Exception:
         return None
+    for kind in KINDS:
+        with suppress(pynvml.NVMLError):
+            return pynvml, pynvml.nvmlDeviceGetHandleByUUID(f"{kind}-{uuid}".encode())
+    return None
 
 
 def process_bytes(device: torch.device, pid: int) -> int | None:
-    """Memory of the device that a process uses, as nvidia-smi shows it; None in containers that hide process ids."""
-    processes = _processes(device)
-    return processes.get(pid)
+    """Memory of the device that a process uses, as nvidia-smi shows it.
+
+    None in containers that hide process ids, and where the driver keeps it to itself, as of a part of a card (MIG).
+    """
+    return _processes(device).get(pid)
 
 
 def foreign_processes(device: torch.device, pid: int) -> tuple[int, ...]:
@@ -66,7 +94,7 @@ def driver_version(device: torch.device) -> str | None:
     return None if binding is None else str(binding[0].nvmlSystemGetDriverVersion())
 
 
-def _processes(device: torch.device) -> dict[int, int]:
+def _processes(device: torch.device) -> dict[int, int | None]:
     binding = _handle(device)
     if binding is None:
         return {}
@@ -75,7 +103,7 @@ def _processes(device: torch.device) -> dict[int, int]:
         running = nvml.nvmlDeviceGetComputeRunningProcesses(handle)
     except nvml.NVMLError:
         return {}
-    return {process.pid: int(process.usedGpuMemory or 0) for process in running}
+    return {process.pid: process.usedGpuMemory for process in running}
 
 
 def _reasons(mask: int) -> str:

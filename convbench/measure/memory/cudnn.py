@@ -18,6 +18,8 @@ PRODUCTS = (ATEN.mm.default, ATEN.bmm.default, ATEN.addmm.default, ATEN.baddbmm.
 """What cuBLAS computes; whatever else multiplies matrices decomposes to these."""
 MIB = 1 << 20
 BIASED = MIB
+HOPPER = (9, 0)
+"""The one generation that torch gives cuBLAS more memory on, as of torch 2.13: those after it are back at less."""
 SMALL = 256
 """Below so many hidden units cuDNN keeps four times as much of every step."""
 GATES = {0: 1, 1: 1, 2: 4, 3: 3}
@@ -41,7 +43,7 @@ def _workspace(capability: tuple[int, int]) -> int:
     if configuration:
         sizes = [part for part in configuration.split(":") if part]
         return sum(int(size) * int(count) * 1024 for size, count in zip(sizes[::2], sizes[1::2], strict=False))
-    return 32 * MIB if capability[0] >= 9 else 8 * MIB + 128 * 1024
+    return 32 * MIB if capability == HOPPER else 8 * MIB + 128 * 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from torch.nn import functional
 from convbench.core.errors import CaseFailed
 from convbench.core.record import Training
 from convbench.measure.quality.data import Labelled, Splits
+from convbench.measure.timing import wait_for
 from convbench.models import network
 
 MAX_NORM = 1.0
@@ -68,6 +69,8 @@ def fit(
         start = clock()
         losses.append(_step(model, next(batches), parameters, optimizer))
         schedule.step()
+        if step in due:
+            wait_for(parameters[0].device)
         spent += clock() - start
         if step in due:
             loss = float(torch.stack(losses).mean())

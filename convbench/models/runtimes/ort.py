@@ -75,13 +75,18 @@ class OnnxRuntime:
             options.enable_profiling, options.profile_file_prefix = True, profile
         try:
             session = onnxruntime.InferenceSession(
-                str(folder / FILE), options, providers=[(self.provider, dict(self.options))]
+                str(folder / FILE), options, providers=[(self.provider, self._provider_options())]
             )
         except Exception as error:
             raise CaseFailed("error", f"ONNX Runtime cannot load the exported model: {reason(error)}") from error
         if session.get_providers()[0] != self.provider:
             raise Unavailable(f"ONNX Runtime could not start its {self.provider} here and would run elsewhere")
         return session
+
+    def _provider_options(self) -> dict[str, Any]:
+        """Those of the engine, and which of several GPUs it is: a provider takes the first unless it is told."""
+        number = torch.device(self.case.device).index
+        return dict(self.options) | ({} if number is None else {"device_id": number})
 
 
 def _runner(session: Any, example: Example) -> Callable[[list[Any]], Sequence[Any]]:

@@ -23,7 +23,8 @@ from convbench.models.subject import Subject
 def memory(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     """CUDA: peak allocated, peak reserved, the process's use; CPU: peak tensor bytes and the process's peak RSS.
 
-    Another runtime's buffers are no tensors: of it, what a process of its own grew by."""
+    Another runtime's buffers are no tensors: of it, what a process of its own grew by, and on CUDA this process's use.
+    """
     gc.collect()
     if torch.device(subject.device).type == "cuda":
         yield from _cuda(subject)
@@ -37,11 +38,13 @@ def _cuda(subject: Subject) -> Iterator[Reading]:
     torch.cuda.reset_peak_memory_stats(device)
     subject.run()
     torch.cuda.synchronize(device)
-    yield Reading(metrics.CUDA_PEAK, (torch.cuda.max_memory_allocated(device),))
-    yield Reading(metrics.CUDA_RESERVED, (torch.cuda.max_memory_reserved(device),))
     used = nvml.process_bytes(device, os.getpid())
     if used is not None:
         yield Reading(metrics.CUDA_PROCESS, (used,))
+    if subject.deployment:  # its runtime asks CUDA for memory, not torch's allocator
+        return
+    yield Reading(metrics.CUDA_PEAK, (torch.cuda.max_memory_allocated(device),))
+    yield Reading(metrics.CUDA_RESERVED, (torch.cuda.max_memory_reserved(device),))
     yield from _parts(metrics.CUDA_PEAK, allocations.timeline_of(subject))
 
 

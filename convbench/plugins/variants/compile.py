@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from convbench.core.errors import Unavailable
+from convbench.core.record import Whole
 from convbench.core.registry import declares, variants
 from convbench.core.traits import INDUCTOR, VariantTraits
 from convbench.measure.machine.toolchain import missing_tool
@@ -28,7 +30,26 @@ def compiled(
     if subject.device == "cpu":
         _needs_toolchain()
     allow_rnn(rnn)
-    return replace(subject, forward=torch.compile(subject.forward, mode=mode))
+    forward = torch.compile(subject.forward, mode=mode)
+    as_graphs = mode != "default" and torch.device(subject.device).type == "cuda"
+    compiles_state = rnn or isinstance(subject.case.architecture, Whole)
+    if subject.case.streams and as_graphs and compiles_state:
+        forward = _given_a_copy(forward)
+    return replace(subject, forward=forward)
+
+
+def _given_a_copy(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """``forward`` of a frame and a copy of the state: a CUDA graph writes its next outputs over those before, and torch
+    raises where those are read.
+    """
+    import torch
+
+    from convbench.models.values import mapped
+
+    def step(frame: Any, state: Any) -> Any:
+        return forward(frame, mapped(torch.clone, state))
+
+    return step
 
 
 def _needs_toolchain() -> None:
