@@ -7,17 +7,18 @@ import sys
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, get_args
+from typing import IO, Any, get_args
 
 import numpy as np
 import pytest
 import torch
 
+from convbench.core import scratch
 from convbench.core.case import ControlName
 from convbench.core.errors import ConvbenchError, Impossible, Unavailable
 from convbench.core.record import Choice, Clip, Training
 from convbench.core.registry import tasks
-from convbench.measure.quality import controls, digits, repeats
+from convbench.measure.quality import controls, digits, kept, repeats
 from convbench.measure.quality.data import Labelled, Splits
 from convbench.measure.quality.drift import DIRECTIONS, STEPS, speed
 from convbench.measure.quality.splitting import random, stratified
@@ -576,6 +577,35 @@ def test_clips_that_are_there_twice_are_said() -> None:
     assert known > 0
     codes = {finding.code: dict(finding.data) for finding in repeats.findings(own("clips", count=80, repeats=4))}
     assert codes["clips_of_two_labels"] == {"clips": 20}
+
+
+def test_the_trainings_of_a_run_share_the_clips_of_a_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each loaded its own: int8 was tested on clips that its model's training, in another process, had learned from."""
+    assert not same(own("unseeded"), own("unseeded"))
+    monkeypatch.setenv(scratch.CLIPS, str(tmp_path))
+    first = own("unseeded")
+    assert same(first, own("unseeded"))
+    assert own("unseeded").classes == first.classes == ("0", "1")
+    assert not same(first, own("unseeded", seed=1))
+    assert len(own("unseeded", training=Training(train_clips=9)).train.labels) == 9
+
+
+def test_clips_that_a_disk_has_no_room_for_are_loaded_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(scratch.CLIPS, str(tmp_path))
+
+    def full(content: object, file: IO[bytes]) -> None:
+        file.write(b"a part of it")
+        raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", full)
+        assert not same(own("unseeded"), own("unseeded"))
+    with monkeypatch.context() as patch:
+        patch.setattr(kept, "SHARE_OF_DISK", 0.0)
+        assert not same(own("unseeded"), own("unseeded"))
+    assert [file.suffix for file in tmp_path.iterdir()] == [".lock"]
 
 
 def test_a_registered_task_by_its_import_path_is_that_task() -> None:

@@ -65,6 +65,11 @@ class Recordings:
         return clip, (recording + odd) % 2, None if self.lacks and i == 3 else f"recording {recording}"
 
 
+def unseeded() -> Iterator[tuple[Any, int]]:
+    """Other clips at each call."""
+    return ((np.random.default_rng().random(SHAPE, dtype=np.float32), i % 2) for i in range(20))
+
+
 def plainly(count: int = 40, colour: bool = False) -> Iterator[tuple[Any, str]]:
     """``clips`` with parameters as most functions have theirs."""
     return clips(count=count, colour=colour)

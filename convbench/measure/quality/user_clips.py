@@ -15,6 +15,7 @@ from convbench.core.errors import ConvbenchError
 from convbench.core.imports import import_path
 from convbench.core.record import Choice, Clip, Scalar, Training
 from convbench.measure.quality.data import Labelled, Splits
+from convbench.measure.quality.kept_clips import kept
 from convbench.measure.quality.splitting import SOURCES, Indices, grouped, random, stratified
 from convbench.measure.quality.user_clip_checks import Label, Pixels, as_floats, checked, group_of, label_of
 
@@ -33,6 +34,7 @@ class Sample(NamedTuple):
     group: str | None = None
 
 
+@kept
 def from_function(choice: Choice, clip: Clip, training: Training, seed: int) -> Splits:
     """What the user's ``package.module:function`` yields when called with the options: (clip, label) pairs.
 

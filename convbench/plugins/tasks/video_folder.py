@@ -19,6 +19,7 @@ from convbench.core.record import Clip, Training
 from convbench.core.registry import tasks
 from convbench.measure.quality.clip_folders import entries, folder
 from convbench.measure.quality.data import Splits
+from convbench.measure.quality.kept_clips import kept
 from convbench.measure.quality.user_clip_checks import Pixels
 from convbench.measure.quality.user_clips import Sample, split
 
@@ -30,6 +31,7 @@ FORMATS = {1: "gray", 3: "rgb24"}
 
 
 @tasks.register("video-folder")
+@kept
 def video_folder(clip: Clip, training: Training, seed: int, *, path: str) -> Splits:
     """Your videos, a folder per class: frames sampled evenly and scaled to the clip, grey or RGB by its channels."""
     _need_av()
