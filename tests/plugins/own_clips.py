@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import random
+import sys
 from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -68,6 +71,17 @@ class Recordings:
 def unseeded() -> Iterator[tuple[Any, int]]:
     """Other clips at each call."""
     return ((np.random.default_rng().random(SHAPE, dtype=np.float32), i % 2) for i in range(20))
+
+
+def shuffled() -> Iterator[tuple[Any, str]]:
+    """``clips`` in an order that Python, numpy and torch draw, from random numbers that nobody has seeded."""
+    items = list(clips())
+    random.shuffle(items)
+    return (items[i] for i in np.random.permutation(40)[torch.randperm(40).numpy()])
+
+
+def endless() -> Iterator[tuple[Any, int]]:
+    return ((np.zeros(SHAPE, dtype=np.uint8), i % 2) for i in count())
 
 
 def plainly(count: int = 40, colour: bool = False) -> Iterator[tuple[Any, str]]:
@@ -142,6 +156,11 @@ def none() -> None:
 def broken() -> Iterator[Any]:
     yield from list(clips())[:7]
     raise OSError("disk on fire")
+
+
+def ends_the_program() -> Iterator[Any]:
+    yield from list(clips())[:7]
+    sys.exit("no more")
 
 
 number = 5

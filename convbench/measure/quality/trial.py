@@ -14,6 +14,7 @@ from torch import nn
 
 from convbench.core import metrics
 from convbench.core.record import Case, Choice, Clip, Finding, Metric, Parts, Protocol, Reading, Training, Trial
+from convbench.measure import progress
 from convbench.measure.counts.counted import macs_by_stage
 from convbench.measure.quality import controls, digits, repeats, verdict
 from convbench.measure.quality.data import Labelled, Splits
@@ -52,6 +53,7 @@ def learn(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading | Fi
     assert trial.learning_rate is not None
     training = protocol.training
     splits = load(trial.task, case.clip, training, trial.seed)
+    progress.tell("training", [])
     yield from repeats.findings(splits)
     splits = controls.apply(trial.control, splits, trial.seed)
     headed = _headed(case, len(splits.classes))
