@@ -21,7 +21,7 @@ from convbench.core.errors import ConvbenchError, Impossible, Unavailable
 from convbench.core.record import Choice, Clip, Training
 from convbench.core.registry import tasks
 from convbench.measure import progress
-from convbench.measure.quality import controls, digits, kept, repeats, user_clips
+from convbench.measure.quality import controls, digits, kept, repeats, scale, user_clips
 from convbench.measure.quality.data import Labelled, Splits
 from convbench.measure.quality.drift import DIRECTIONS, STEPS, speed
 from convbench.measure.quality.splitting import random, stratified
@@ -635,6 +635,14 @@ def test_clips_that_a_disk_has_no_room_for_are_loaded_each_time(
         patch.setattr(kept, "SHARE_OF_DISK", 0.0)
         assert not same(own("unseeded"), own("unseeded"))
     assert [file.suffix for file in tmp_path.iterdir()] == [".lock"]
+
+
+def test_floats_that_nobody_scaled_are_said() -> None:
+    """From 0 to 255 as floats another reducer was ahead than from 0 to 1."""
+    assert list(scale.findings(own("clips"))) == list(scale.findings(own("forms", form="beyond-one"))) == []
+    assert [dict(finding.data) for finding in scale.findings(own("reused", dtype="float32", highest=-255))] == [
+        {"largest": -255.0}
+    ]
 
 
 def test_a_registered_task_by_its_import_path_is_that_task() -> None:

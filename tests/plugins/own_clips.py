@@ -41,11 +41,11 @@ def forms(*, form: str) -> Iterator[tuple[Any, int]]:
     return ((arrays[form], np.int64(i % 2)) for i in range(20))
 
 
-def reused(*, dtype: str) -> Iterator[tuple[Any, Any]]:
+def reused(*, dtype: str, highest: float = 19) -> Iterator[tuple[Any, Any]]:
     """One buffer, filled anew for every clip, as readers of video do."""
     buffer = np.zeros(SHAPE, dtype=dtype)
     for i in range(20):
-        buffer[:] = i
+        buffer[:] = i * highest / 19
         yield buffer, torch.tensor(i % 2)
 
 

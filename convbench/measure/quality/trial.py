@@ -16,7 +16,7 @@ from convbench.core import metrics
 from convbench.core.record import Case, Choice, Clip, Finding, Metric, Parts, Protocol, Reading, Training, Trial
 from convbench.measure import progress
 from convbench.measure.counts.counted import macs_by_stage
-from convbench.measure.quality import controls, digits, repeats, verdict
+from convbench.measure.quality import controls, digits, repeats, scale, verdict
 from convbench.measure.quality.data import Labelled, Splits
 from convbench.measure.quality.fit import Curve, Recipe, accuracy, fit, predictions
 from convbench.measure.quality.in_variant import accuracy_of, features_of, scores_of
@@ -55,6 +55,7 @@ def learn(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading | Fi
     splits = load(trial.task, case.clip, training, trial.seed)
     progress.tell("training", [])
     yield from repeats.findings(splits)
+    yield from scale.findings(splits)
     splits = controls.apply(trial.control, splits, trial.seed)
     headed = _headed(case, len(splits.classes))
     model = channels_last(_model(headed, trial, protocol))
