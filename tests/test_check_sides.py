@@ -645,6 +645,16 @@ def test_the_second_check_waits_for_the_first_and_says_so(tmp_path):
     assert not lock.is_held(tmp_path / "lock")
 
 
+def test_a_lock_is_given_back_though_a_forked_process_has_its_file_open(tmp_path, monkeypatch):
+    """As a loader's workers do; a copy of the descriptor is what they have."""
+    copies, open_ = [], lock._open
+    monkeypatch.setattr(lock, "_open", lambda *args: copies.append(os.dup(file := open_(*args))) or file)
+    with lock.hold(tmp_path / "lock"):
+        assert not lock.is_free(tmp_path / "lock")
+    assert lock.is_free(tmp_path / "lock")
+    os.close(*copies)
+
+
 def test_the_scratch_folder_is_gone_whatever_happened():
     with pytest.raises(RuntimeError), sides.scratch_folder() as scratch:
         (scratch / "base").mkdir()

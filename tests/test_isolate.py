@@ -21,7 +21,7 @@ import pytest
 
 from convbench.core import metrics
 from convbench.core.errors import CaseFailed
-from convbench.core.record import FACTS, Case, Choice, Clip, Parts, Protocol, Reading, Record, Whole
+from convbench.core.record import FACTS, Case, Choice, Clip, Parts, Protocol, Reading, Record, Trial, Whole
 from convbench.core.registry import executors
 from convbench.measure.machine.allocators import preload
 from convbench.measure.machine.process_end import explain_death
@@ -29,7 +29,7 @@ from convbench.plugins.executors.isolated import Isolated, measure
 from convbench.runs.early_server import COMPILER
 from convbench.runs.executor import Job
 from convbench.runs.menu import Menu, as_stored, jobs
-from convbench.runs.process_start import forkserver_pid, is_alive, uninterrupted
+from convbench.runs.process_start import TRAINED, forkserver_pid, is_alive, uninterrupted
 from convbench.runs.processes import Processes
 from convbench.runs.running import Call
 from convbench.runs.schedule import Schedule
@@ -334,3 +334,11 @@ def test_ctrl_c_waits_until_a_process_has_started():
 @pytest.mark.parametrize(("number", "name"), [(signal.SIGABRT, "SIGABRT"), (35, "signal 35")])
 def test_every_signal_that_kills_is_named(number, name, tmp_path):
     assert str(explain_death(-number, tmp_path / "none")) == f"killed by {name}"
+
+
+@pytest.mark.parametrize("variant", [(), (Choice("int8"),)])
+def test_trained_models_are_kept_only_where_a_variant_will_evaluate_them(variant: tuple[Choice, ...]) -> None:
+    """All of a run's were, to its end: a hundred trainings of a large LSTM are gigabytes."""
+    with isolation(replace(gap(*variant), trial=Trial(Choice("identity"), 0, 0.01))) as executor:
+        assert list(executor.run([])) == []
+        assert (executor.processes.scratch / TRAINED).is_dir() is bool(variant)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch import nn
 
 from convbench.analysis import table
 from convbench.analysis.quality import convergence
+from convbench.core import scratch
 from convbench.core.errors import CaseFailed, Impossible
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Recurrent, Training, Trial
 from convbench.measure import harness
@@ -19,6 +21,7 @@ from convbench.measure.counts.counted import macs_by_stage
 from convbench.measure.preflight import preflight
 from convbench.measure.quality import fit, linear, trial, verdict
 from convbench.measure.quality.data import Labelled, Splits
+from convbench.measure.quality.trained_models import train_or_load
 from convbench.measure.quality.trial import FEW
 
 TRAINING = Training(steps=12, checkpoints=3, train_clips=40, val_clips=20, test_clips=30)
@@ -102,6 +105,21 @@ class OneLayer(nn.Module):
 
     def forward(self, clip: torch.Tensor) -> tuple[torch.Tensor, None]:
         return self.out(clip.flatten(2)), None
+
+
+def test_a_model_that_variants_evaluate_is_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever of its trials comes first. Where no variant is tried no weights are kept: they filled the disk."""
+    monkeypatch.setenv(scratch.TRAINED, str(tmp_path))
+    trainings = []
+    for case in (replace(LEARN, variant=(Choice("int8"),)), LEARN):
+        model = nn.Linear(2, 2)
+
+        def trained(model: nn.Linear = model) -> fit.Curve:
+            trainings.append(model.weight.tolist())
+            return fit.Curve([12], [1.0], [0.5], [0.5], [0.5])
+
+        assert train_or_load(case, model, trained).loss == [0.5]
+        assert [model.weight.tolist()] == trainings
 
 
 def test_seconds_are_those_of_training_without_what_checkpoints_cost() -> None:

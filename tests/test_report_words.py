@@ -450,6 +450,7 @@ FINDINGS = {
     "not_profiled": {"reason": "no permission"}, "trace_bounded": {"steps": 3, "wanted": 10, "bytes_per_step": 4e5},
     "dead_run": {"share": 1.0}, "unconverged": {"rise": 0.04},
     "test_clips_known": {"known": 3, "clips": 9}, "clips_of_two_labels": {"clips": 2},
+    "clips_unscaled": {"largest": 255.0},
     "throttled": {"reasons": ("power cap",)}, "foreign_process": {"pids": ("12", "13")},
     "folds_into_lstm": {"lstm_input": 32, "params_saved": 18496}, "low_rank": {"rank": 128, "lstm_input": 131072},
     "graph_breaks": {"reasons": ("nn.LSTM",)}, "opaque_engine": {"engine": "onnxruntime"},

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import random as random_numbers
+import re
 import subprocess
 import sys
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, get_args
+from typing import IO, Any, get_args
 
 import numpy as np
 import pytest
 import torch
 
+from convbench.core import scratch
 from convbench.core.case import ControlName
 from convbench.core.errors import ConvbenchError, Impossible, Unavailable
 from convbench.core.record import Choice, Clip, Training
 from convbench.core.registry import tasks
-from convbench.measure.quality import controls, digits, repeats
+from convbench.measure import progress
+from convbench.measure.quality import controls, digits, kept, repeats, scale, user_clips
 from convbench.measure.quality.data import Labelled, Splits
 from convbench.measure.quality.drift import DIRECTIONS, STEPS, speed
 from convbench.measure.quality.splitting import random, stratified
 from convbench.measure.quality.tasks import load
+from convbench.plugins.tasks import video_folder
 from convbench.plugins.tasks.binding import SIDES
 from convbench.plugins.tasks.order import flashes
 from convbench.suite.options import signature
@@ -528,6 +533,7 @@ def test_a_wrong_clip_is_named_with_what_to_do(how: str) -> None:
         ("empty", "yields no clip: yield pairs of a clip"),
         ("none", "returned NoneType: make it a generator that yields pairs of a clip"),
         ("broken", "raised OSError after 7 clips: disk on fire"),
+        ("ends_the_program", "raised SystemExit after 7 clips: no more"),
         ("number", "is a int: make it a function that yields"),
         ("nowhere", "'plugins.own_clips' has no 'nowhere'"),
     ],
@@ -580,6 +586,67 @@ def test_clips_that_are_there_twice_are_said() -> None:
     assert known > 0
     codes = {finding.code: dict(finding.data) for finding in repeats.findings(own("clips", count=80, repeats=4))}
     assert codes["clips_of_two_labels"] == {"clips": 20}
+
+
+def test_the_trainings_of_a_run_share_the_clips_of_a_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each loaded its own: int8 was tested on clips that its model's training, in another process, had learned from."""
+    assert not same(own("unseeded"), own("unseeded"))
+    monkeypatch.setenv(scratch.CLIPS, str(tmp_path))
+    first = own("unseeded")
+    assert same(first, own("unseeded"))
+    assert own("unseeded").classes == first.classes == ("0", "1")
+    assert not same(first, own("unseeded", seed=1))
+    assert len(own("unseeded", training=Training(train_clips=9)).train.labels) == 9
+
+
+def test_what_a_function_shuffles_is_the_same_in_every_process() -> None:
+    """Python seeds itself anew in each; and what comes after draws as if nothing had been seeded."""
+    random_numbers.seed(1)
+    first, drawn = own("shuffled"), random_numbers.random()
+    random_numbers.seed(2)
+    assert same(first, own("shuffled"))
+    random_numbers.seed(1)
+    assert random_numbers.random() == drawn
+    assert sorted(which for split in parts(first) for which in firsts(split)) == list(range(40))
+
+
+def test_clips_without_end_are_refused_where_memory_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They were loaded until a time limit told of a result that did not come, or the memory was full."""
+    monkeypatch.setattr(user_clips, "available_memory", lambda: 2 * 256 * 3000)
+    signs: list[str] = []
+    monkeypatch.setattr(progress, "tell", lambda doing, _: signs.append(doing))
+    sentence = message("endless")
+    assert (
+        "plugins.own_clips:endless has yielded 3,001 clips and goes on, and 0.0 GiB are half of the memory" in sentence
+    )
+    assert "if it never ends, let it, as by an option count" in sentence
+    assert signs[2] == "loading clip 2,000 of plugins.own_clips:endless"
+
+
+def test_clips_that_a_disk_has_no_room_for_are_loaded_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(scratch.CLIPS, str(tmp_path))
+
+    def full(content: object, file: IO[bytes]) -> None:
+        file.write(b"a part of it")
+        raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", full)
+        assert not same(own("unseeded"), own("unseeded"))
+    with monkeypatch.context() as patch:
+        patch.setattr(kept, "SHARE_OF_DISK", 0.0)
+        assert not same(own("unseeded"), own("unseeded"))
+    assert [file.suffix for file in tmp_path.iterdir()] == [".lock"]
+
+
+def test_floats_that_nobody_scaled_are_said() -> None:
+    """From 0 to 255 as floats another reducer was ahead than from 0 to 1."""
+    assert list(scale.findings(own("clips"))) == list(scale.findings(own("forms", form="beyond-one"))) == []
+    assert [dict(finding.data) for finding in scale.findings(own("reused", dtype="float32", highest=-255))] == [
+        {"largest": -255.0}
+    ]
 
 
 def test_a_registered_task_by_its_import_path_is_that_task() -> None:
@@ -772,6 +839,49 @@ def test_a_video_may_be_a_folder_of_its_frames(tmp_path: Path) -> None:
     splits = watched(tmp_path, Clip(2, 6, 1, 8, 8))
     levels = splits.train.clips.mean((2, 3, 4))
     torch.testing.assert_close(levels, (torch.arange(0, 11, 2) * 25 / 255).expand_as(levels), atol=0.01, rtol=0)
+
+
+def test_only_the_frames_of_a_clip_are_scaled(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All were, which took nine tenths of the time."""
+    scaled: list[Any] = []
+    frame = np.zeros((1, 8, 8), dtype=np.uint8)
+    monkeypatch.setattr(video_folder, "_scaled", lambda *args: scaled.append(args) or frame)
+    assert watched(videos, Clip(2, 3, 1, 8, 8)).train.clips.shape == (8, 3, 1, 8, 8)
+    assert len(scaled) == 3 * 12
+
+
+@pytest.mark.parametrize("groups", [r"session\d", r"(session\d)_.*"])
+def test_videos_of_a_recording_are_all_in_one_split(videos: Path, groups: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in ("blue", "green"):
+        for i in range(6):
+            (videos / kind / f"{i}.mp4").rename(videos / kind / f"{kind} session{i // 2}_{i}.mp4")
+    names: list[str] = []
+    clip = np.zeros((4, 1, 8, 8), dtype=np.uint8)
+    monkeypatch.setattr(video_folder, "decoded", lambda files, _: names.append(files[0].name) or clip)
+    for seed in range(3):
+        names.clear()
+        splits = splits_of("video-folder", OWN, seed=seed, path=str(videos), groups=groups)
+        assert [len(split.labels) for split in parts(splits)] == [4, 4, 4]
+        sides = [{name.split("_")[0].split()[1] for name in names[at : at + 4]} for at in (0, 4, 8)]
+        assert not (sides[0] & sides[1] | sides[0] & sides[2] | sides[1] & sides[2])
+
+
+@pytest.mark.parametrize(
+    ("groups", "sentence"),
+    [
+        ("(", "video-folder: groups=( is no regular expression: missing ), unterminated subpattern"),
+        ("session", "0.mp4: groups=session finds nothing in its name: write a regular expression that does in all"),
+    ],
+)
+def test_groups_that_names_do_not_tell_are_said(videos: Path, groups: str, sentence: str) -> None:
+    with pytest.raises(ConvbenchError, match=re.escape(sentence)):
+        splits_of("video-folder", OWN, path=str(videos), groups=groups)
+
+
+def test_a_folder_named_like_a_protocol_is_a_folder(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (videos / "blue").rename(videos / "http:blue")
+    monkeypatch.chdir(videos)
+    assert watched(Path(), OWN).classes == ("green", "http:blue")
 
 
 @pytest.mark.parametrize("inside", ["", "walk"])

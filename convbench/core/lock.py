@@ -50,6 +50,7 @@ def hold(path: Path, waiting: Callable[[str], None] = lambda _: None, remedy: st
         _sign(descriptor)
         yield
     finally:
+        _unlock(descriptor)
         os.close(descriptor)
 
 
@@ -100,6 +101,13 @@ def _try_lock(descriptor: int, *, shared: bool = False) -> bool | None:
     except OSError:
         return None
     return True
+
+
+def _unlock(descriptor: int) -> None:
+    """Give a lock back, also where a process that was forked meanwhile still has the file open."""
+    if fcntl is not None:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def _open(path: Path, remedy: str) -> int:

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 PREFIX, PREFIX_OF_CHECK, LOCK = "convbench-room-", "convbench-check-", "lock"
 MARK = "CONVBENCH_ROOM"
 """The variable by which the processes of a scratch folder are known."""
-EXPORTS, TRAINED = "CONVBENCH_EXPORTS", "CONVBENCH_TRAINED"
-"""The variables that name the folders in which its processes share exported and trained models."""
+EXPORTS, TRAINED, CLIPS = "CONVBENCH_EXPORTS", "CONVBENCH_TRAINED", "CONVBENCH_CLIPS"
+"""The variables that name the folders in which its processes share exported and trained models, and a user's clips."""
 PR_SET_CHILD_SUBREAPER = 36
 PROC = Path("/proc")
 YOUNG = 60.0

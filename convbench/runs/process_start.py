@@ -35,6 +35,8 @@ SAFE_START = {} if "PYTHONSAFEPATH" in os.environ else {"PYTHONSAFEPATH": "1"}
 """For the start of a process: a file of the working directory must not take the standard library's place."""
 DISCIPLINE = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
 """What every process that measures starts with, unless the user has set it: no spinning, compiling on its own core."""
+TRAINED = "trained"
+"""The folder for models that several trials evaluate, in the scratch folder where there are such trials."""
 LONGEST = 80
 """Bytes of a folder's path that leave room for a socket's name: an address is at most 107, on macOS 103."""
 
@@ -58,7 +60,9 @@ def run_child(
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.environ[CACHE], os.environ[scratch.EXPORTS] = cache, f"{cache}-exports"
-    os.environ[scratch.TRAINED] = str(Path(folder).parent / "trained")
+    os.environ[scratch.CLIPS] = str(Path(folder).parent / "clips")
+    if (trained := Path(folder).parent / TRAINED).is_dir():
+        os.environ[scratch.TRAINED] = str(trained)
     if any(action == "error" for action, *_ in warnings.filters):  # by -W: torch's own would fail what it compiles
         warnings.simplefilter("default")
     malloc.hold()

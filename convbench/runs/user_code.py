@@ -26,7 +26,8 @@ OWN = re.compile(r"[\w./-]+:[A-Za-z_]\w*")
 COMMENT = re.compile("#.*")
 SECONDS = 120.0
 """What importing the user's modules may take."""
-SECONDS_A_CASE = 0.2
+SECONDS_A_CASE, SECONDS_A_TASK = 0.2, 300.0
+"""What is added where cases are checked: of a task the user's clips are loaded, for which a training has as long."""
 
 
 def load(source: str, overrides: Sequence[str] = (), processes: Processes | None = None) -> Suite:
@@ -85,7 +86,8 @@ def call_safely(
     Raises ConvbenchError where that ended without a result.
     """
     try:
-        timeout = SECONDS + SECONDS_A_CASE * len(cases)
+        tasks = {case.trial.task for case in cases if case.trial}
+        timeout = SECONDS + SECONDS_A_CASE * len(cases) + SECONDS_A_TASK * len(tasks)
         return processes.run(Call(work, args, timeout=timeout, imports=user_imports(cases)))
     except CaseFailed as error:
         raise ConvbenchError(explain(error, doing)) from error

@@ -45,7 +45,7 @@ def trial_cases(
             replace(_trial_case(case, training.batch), variant=case.variant) for case in parts if own_numbers(case)
         )
     )
-    models = [member for model in models for member in (model, *(other for other in own if other.eager == model))]
+    models += own  # behind all that are trained: side by side, a variant would wait for its own model's training
     match quality:
         case "probe":
             trials = [Trial(PLACED_DIGIT)]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import random
+import sys
 from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -38,11 +41,11 @@ def forms(*, form: str) -> Iterator[tuple[Any, int]]:
     return ((arrays[form], np.int64(i % 2)) for i in range(20))
 
 
-def reused(*, dtype: str) -> Iterator[tuple[Any, Any]]:
+def reused(*, dtype: str, highest: float = 19) -> Iterator[tuple[Any, Any]]:
     """One buffer, filled anew for every clip, as readers of video do."""
     buffer = np.zeros(SHAPE, dtype=dtype)
     for i in range(20):
-        buffer[:] = i
+        buffer[:] = i * highest / 19
         yield buffer, torch.tensor(i % 2)
 
 
@@ -63,6 +66,22 @@ class Recordings:
         clip = torch.zeros(SHAPE, dtype=torch.uint8)
         clip[0, 0, 0, 0] = recording
         return clip, (recording + odd) % 2, None if self.lacks and i == 3 else f"recording {recording}"
+
+
+def unseeded() -> Iterator[tuple[Any, int]]:
+    """Other clips at each call."""
+    return ((np.random.default_rng().random(SHAPE, dtype=np.float32), i % 2) for i in range(20))
+
+
+def shuffled() -> Iterator[tuple[Any, str]]:
+    """``clips`` in an order that Python, numpy and torch draw, from random numbers that nobody has seeded."""
+    items = list(clips())
+    random.shuffle(items)
+    return (items[i] for i in np.random.permutation(40)[torch.randperm(40).numpy()])
+
+
+def endless() -> Iterator[tuple[Any, int]]:
+    return ((np.zeros(SHAPE, dtype=np.uint8), i % 2) for i in count())
 
 
 def plainly(count: int = 40, colour: bool = False) -> Iterator[tuple[Any, str]]:
@@ -137,6 +156,11 @@ def none() -> None:
 def broken() -> Iterator[Any]:
     yield from list(clips())[:7]
     raise OSError("disk on fire")
+
+
+def ends_the_program() -> Iterator[Any]:
+    yield from list(clips())[:7]
+    sys.exit("no more")
 
 
 number = 5

@@ -96,6 +96,11 @@ def available_bytes(facts: Mapping[str, Scalar]) -> int:
     """Memory that a model may take: the device's, or what this machine or its container has free."""
     if "gpu_memory_bytes" in facts:
         return int(facts["gpu_memory_bytes"] or 0)
+    return available_memory()
+
+
+def available_memory() -> int:
+    """Bytes that this machine or its container has free."""
     free, left = psutil.virtual_memory().available, cgroup.memory_free()
     return free if left is None else min(free, left)
 

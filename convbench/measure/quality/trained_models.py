@@ -9,15 +9,14 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
-import torch
 from torch import nn
 
 from convbench.core import scratch
 from convbench.core.record import Case
 from convbench.core.text import digest
 from convbench.measure.quality.fit import Curve
+from convbench.measure.quality.kept import Content, read_or_make
 
 
 def train_or_load(case: Case, model: nn.Module, fit: Callable[[], Curve]) -> Curve:
@@ -25,14 +24,11 @@ def train_or_load(case: Case, model: nn.Module, fit: Callable[[], Curve]) -> Cur
     folder = os.environ.get(scratch.TRAINED)
     if folder is None:
         return fit()
-    path = Path(folder, f"{digest(case.eager.id)}.pt")
-    if case.variant and path.exists():
-        stored = torch.load(path, weights_only=True)
-        model.load_state_dict(stored["weights"])
-        return Curve(**stored["curve"])
-    curve = fit()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(dir=path.parent, delete=False) as unfinished:
-        torch.save({"weights": model.state_dict(), "curve": asdict(curve)}, unfinished)
-    Path(unfinished.name).replace(path)
-    return curve
+
+    def trained() -> Content:
+        curve = fit()
+        return {"curve": asdict(curve), "weights": model.state_dict()}
+
+    kept = read_or_make(Path(folder, f"{digest(case.eager.id)}.pt"), trained)
+    model.load_state_dict(kept["weights"])
+    return Curve(**kept["curve"])

@@ -15,8 +15,9 @@ from torch import nn
 
 from convbench.core import metrics
 from convbench.core.record import Case, Choice, Clip, Finding, Metric, Parts, Protocol, Reading, Training, Trial
+from convbench.measure import progress
 from convbench.measure.counts.counted import macs_by_stage
-from convbench.measure.quality import controls, digits, repeats, verdict
+from convbench.measure.quality import controls, digits, repeats, scale, verdict
 from convbench.measure.quality.data import Labelled, Splits
 from convbench.measure.quality.fit import Curve, Recipe, accuracy, fit, predictions, share_right
 from convbench.measure.quality.in_variant import Names, features_of, names_of
@@ -55,7 +56,9 @@ def learn(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading | Fi
     assert trial.learning_rate is not None
     training = protocol.training
     splits = load(trial.task, case.clip, training, trial.seed)
+    progress.tell("training", [])
     yield from repeats.findings(splits)
+    yield from scale.findings(splits)
     splits = controls.apply(trial.control, splits, trial.seed)
     headed = _headed(case, len(splits.classes))
     model = channels_last(_model(headed, trial, protocol))

@@ -14,11 +14,20 @@ from convbench.core.code import located
 from convbench.core.errors import ConvbenchError
 from convbench.core.imports import import_path
 from convbench.core.record import Choice, Clip, Scalar, Training
+from convbench.core.scales import gib
+from convbench.measure import progress
+from convbench.measure.machine.environment import available_memory
 from convbench.measure.quality.data import Labelled, Pool, Splits
+from convbench.measure.quality.kept_clips import kept
 from convbench.measure.quality.splitting import SOURCES, Indices, grouped, random, stratified
 from convbench.measure.quality.user_clip_checks import Label, Pixels, as_floats, checked, group_of, label_of
+from convbench.models import network
 
 LEAST_CLIPS = 6
+CLIPS_A_SIGN = 1000
+"""So many clips are loaded between two signs of where it is, which a time limit tells."""
+SHARE_OF_MEMORY = 0.5
+"""Of what is free that clips may take: those which are chosen of them are copied."""
 HELD_OUT = 0.15
 _PAIRS = "pairs of a clip (T, C, H, W) and its label, an int or text; a third may name the recording"
 
@@ -33,6 +42,7 @@ class Sample(NamedTuple):
     group: str | None = None
 
 
+@kept
 def from_function(choice: Choice, clip: Clip, training: Training, seed: int) -> Splits:
     """What the user's ``package.module:function`` yields when called with the options: (clip, label) pairs.
 
@@ -41,9 +51,31 @@ def from_function(choice: Choice, clip: Clip, training: Training, seed: int) -> 
     function = import_path(choice.name)
     if not callable(function):
         raise ConvbenchError(f"{choice.name} is a {type(function).__name__}: make it a function that yields {_PAIRS}")
-    items = _items(function, dict(choice.options), choice.name)
-    samples = [sample_of(item, clip, f"{choice.name}, clip {i}") for i, item in enumerate(items)]
+    with network.python_as_before(), torch.random.fork_rng(devices=[]):
+        network.seed_all(0)  # what it shuffles or draws is the same in every process, whatever the seed of the split
+        samples = list(_bounded(_samples(function, choice, clip), choice.name))
     return split(samples, clip, training, seed, choice.name)
+
+
+def _samples(function: Callable[..., Any], choice: Choice, clip: Clip) -> Iterator[Sample]:
+    for i, item in enumerate(_items(function, dict(choice.options), choice.name)):
+        if i % CLIPS_A_SIGN == 0:
+            progress.tell(f"loading clip {i:,} of {choice.name}", [])
+        yield sample_of(item, clip, f"{choice.name}, clip {i}")
+
+
+def _bounded(samples: Iterable[Sample], name: str) -> Iterator[Sample]:
+    """The samples, which are all kept. Raises ConvbenchError where they take more memory than there is for them."""
+    room, size = SHARE_OF_MEMORY * available_memory(), 0
+    for count, sample in enumerate(samples, start=1):
+        size += sample.frames().nbytes
+        if size > room:
+            raise ConvbenchError(
+                f"{name} has yielded {count:,} clips and goes on, and {gib(size)} are half of the memory that is free: "
+                "if it never ends, let it, as by an option count; else yield fewer clips, or uint8 ones, which take a "
+                "quarter"
+            )
+        yield sample
 
 
 def sample_of(item: Sequence[Any], clip: Clip, where: str) -> Sample:
@@ -142,7 +174,7 @@ def _called(function: Callable[..., Any], options: Mapping[str, Scalar], name: s
             yield item
     except ConvbenchError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         after = f" after {count} clips" if count else ""
         raise ConvbenchError(located(error, f"{name} raised {type(error).__name__}{after}: {error}")) from error
 

@@ -18,6 +18,7 @@ from convbench.measure.machine import malloc
 from convbench.runs import early_server, user_code
 from convbench.runs.executor import Host, Job, JobRecord, OnThisMachine, here, measure_here, one_by_one
 from convbench.runs.process_needs import AllNeeds
+from convbench.runs.process_start import TRAINED
 from convbench.runs.processes import Processes
 from convbench.runs.running import SECONDS_BETWEEN_LOOKS, Call, Running
 from convbench.runs.script import user_imports
@@ -62,6 +63,8 @@ class Isolated(OnThisMachine):
 
     def run(self, jobs: Iterable[Job]) -> Iterator[JobRecord]:
         """Jobs that take times one after another, the others side by side, each on a core of its own."""
+        if any(case.trial and case.variant for case in self.cases):
+            (self.processes.scratch / TRAINED).mkdir(exist_ok=True)
         beside = _SideBySide(self)
         try:
             for job in jobs:

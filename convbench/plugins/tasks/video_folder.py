@@ -1,13 +1,14 @@
 """The user's videos, a folder per class: frames evenly over each video, scaled to the clip's size, grey or RGB.
 
-A video is a file, or a folder of its frames as pictures.
+A video is a file, or a folder of its frames as pictures. Where several are of one recording, their names tell it.
 """
 
 from __future__ import annotations
 
 import mimetypes
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -17,8 +18,10 @@ import numpy as np
 from convbench.core.errors import ConvbenchError, Impossible, Unavailable
 from convbench.core.record import Clip, Training
 from convbench.core.registry import tasks
+from convbench.measure import progress
 from convbench.measure.quality.clip_folders import entries, folder
 from convbench.measure.quality.data import Splits
+from convbench.measure.quality.kept_clips import kept
 from convbench.measure.quality.user_clip_checks import Pixels
 from convbench.measure.quality.user_clips import Sample, split
 
@@ -30,8 +33,13 @@ FORMATS = {1: "gray", 3: "rgb24"}
 
 
 @tasks.register("video-folder")
-def video_folder(clip: Clip, training: Training, seed: int, *, path: str) -> Splits:
-    """Your videos, a folder per class: frames sampled evenly and scaled to the clip, grey or RGB by its channels."""
+@kept
+def video_folder(clip: Clip, training: Training, seed: int, *, path: str, groups: str | None = None) -> Splits:
+    """Your videos, a folder per class: frames sampled evenly and scaled to the clip, grey or RGB by its channels.
+
+    ``groups`` is a regular expression: videos in whose names it finds the same, or the same in its first brackets, are
+    of one recording.
+    """
     _need_av()
     if clip.channels not in FORMATS:
         raise Impossible(
@@ -43,8 +51,9 @@ def video_folder(clip: Clip, training: Training, seed: int, *, path: str) -> Spl
         raise ConvbenchError(
             f"{root} has no folder with videos in it: put the videos of each class in a folder of its own"
         )
+    group_of = _group_of(groups)
     samples = [
-        Sample(partial(decoded, files, clip), kind.name, str(video))
+        Sample(partial(decoded, files, clip), kind.name, str(video), group_of(video))
         for kind in classes
         for video, files in _videos(kind, clip.frames)
     ]
@@ -69,6 +78,26 @@ def _videos(kind: Path, count: int) -> Iterator[tuple[Path, list[Path]]]:
         yield video, _evenly(pictures, count) if pictures else [video]
 
 
+def _group_of(groups: str | None) -> Callable[[Path], str | None]:
+    """What tells the recording of a video. Raises ConvbenchError where ``groups`` is no regular expression."""
+    if groups is None:
+        return lambda _: None
+    try:
+        pattern = re.compile(groups)
+    except re.error as error:
+        raise ConvbenchError(f"video-folder: groups={groups} is no regular expression: {error}") from error
+
+    def group(video: Path) -> str:
+        match = pattern.search(video.name)
+        if match is None or match[match.re.groups and 1] is None:
+            raise ConvbenchError(
+                f"{video}: groups={groups} finds nothing in its name: write a regular expression that does in all"
+            )
+        return match[match.re.groups and 1]
+
+    return group
+
+
 def _pictures(folder: Path) -> list[Path]:
     """The pictures in a folder in the order of the numbers in their names: frame 10 comes after frame 9."""
     pictures = [file for file in entries(folder) if (mimetypes.guess_type(file.name)[0] or "").startswith("image/")]
@@ -80,9 +109,10 @@ def decoded(files: Sequence[Path], clip: Clip) -> Pixels:
 
     Raises ConvbenchError where one does not decode or has no frames.
     """
+    progress.tell(f"decoding {files[0]}", [])
     if len(files) == 1:
-        return np.stack(_evenly(_frames(files[0], clip), clip.frames))
-    return np.stack([_frames(picture, clip)[0] for picture in files])
+        return np.stack(_frames(files[0], clip))
+    return np.stack([_frames(picture, replace(clip, frames=1))[0] for picture in files])
 
 
 def _evenly(frames: Sequence[T], count: int) -> list[T]:
@@ -91,18 +121,25 @@ def _evenly(frames: Sequence[T], count: int) -> list[T]:
 
 
 def _frames(file: Path, clip: Clip) -> list[Pixels]:
-    """Every frame of a file, scaled; a picture has one."""
+    """T frames of a file, evenly over it and scaled; a picture has one. It is decoded twice: scaling takes longer."""
+    number = sum(1 for _ in _decode(file))
+    if not number:
+        raise ConvbenchError(f"{file} has no frames: take it out")
+    times = _evenly(range(number), clip.frames)
+    scaled = {time: _scaled(frame, clip) for time, frame in enumerate(_decode(file)) if time in times}
+    return [scaled[time] for time in times]
+
+
+def _decode(file: Path) -> Iterator[av.VideoFrame]:
+    """Every frame of a file. Raises ConvbenchError where it does not decode."""
     import av
 
     try:
-        with av.open(str(file)) as container:
-            frames = [_scaled(frame, clip) for frame in container.decode(video=0)]
+        with av.open(f"file:{file}") as container:  # without the scheme a name with a colon would be taken for one
+            yield from container.decode(video=0)
     except (av.FFmpegError, IndexError) as error:
         reason = "it has no video in it" if isinstance(error, IndexError) else error.strerror
         raise ConvbenchError(f"{file} does not decode: {reason}; convert the video or take it out") from error
-    if not frames:
-        raise ConvbenchError(f"{file} has no frames: take it out")
-    return frames
 
 
 def _scaled(frame: av.VideoFrame, clip: Clip) -> Pixels:

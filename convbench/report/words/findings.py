@@ -243,6 +243,10 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
         f"{counted(d['clips'], 'clip')} of its task, pixel by pixel the same, have several labels: no model can tell "
         "which is asked for. Look at the labels."
     ),
+    codes.CLIPS_UNSCALED: lambda d: (
+        f"Its clips have values as far from 0 as {d['largest']:.4g}: floats are taken as they are, and a network "
+        "learns best from about -1 to 1, so that another reducer may be ahead there. Divide them by 255, or give uint8."
+    ),
     codes.FOLDS_INTO_LSTM: _folds,
     codes.LOW_RANK: _low_rank,
     codes.GRAPH_BREAKS: lambda d: f"Graph breaks: {_list(d['reasons'])}.",

@@ -1,0 +1,57 @@
+"""Files that the processes of a run share: what one of them has made, the others read."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+import torch
+
+from convbench.core import lock
+
+Content = dict[str, Any]
+UNREADABLE = (OSError, RuntimeError)
+"""What torch raises of a file that is not there, and on a full disk."""
+SHARE_OF_DISK = 0.5
+"""Of what is free: the rest is for the run's results, and for others."""
+
+
+def read_or_make(path: Path, make: Callable[[], Content]) -> Content:
+    """What ``make`` returns, by the first process that asks for it; those that ask meanwhile wait.
+
+    Tensors of a file lie in memory that its readers share. What the disk has no room for is made by each of them.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with lock.hold(path.with_suffix(".lock")):
+        with suppress(*UNREADABLE):
+            kept: Content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            return kept
+        made = make()
+        if _bytes(made) < SHARE_OF_DISK * shutil.disk_usage(path.parent).free:
+            _write(path, made)
+        return made
+
+
+def _write(path: Path, content: Content) -> None:
+    with NamedTemporaryFile(dir=path.parent, delete=False) as unfinished:
+        place = Path(unfinished.name)
+        try:
+            torch.save(content, unfinished)
+            unfinished.flush()
+            place.replace(path)
+        except UNREADABLE:
+            place.unlink(missing_ok=True)
+
+
+def _bytes(content: Any) -> int:
+    if isinstance(content, torch.Tensor):
+        return content.nbytes
+    if isinstance(content, Mapping):
+        content = content.values()
+    elif not isinstance(content, tuple):
+        return 0
+    return sum(map(_bytes, content))

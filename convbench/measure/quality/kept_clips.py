@@ -1,0 +1,40 @@
+"""A user's clips kept for the other trainings of a run: what takes long to read, or to make, is done once a seed.
+
+So all trainings of a seed have the same clips in the same split, also where a user's function yields others each time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import ParamSpec
+
+from convbench.core import scratch
+from convbench.core.text import digest
+from convbench.measure.quality.data import Labelled, Pool, Splits
+from convbench.measure.quality.kept import Content, read_or_make
+
+P = ParamSpec("P")
+
+
+def kept(load: Callable[P, Splits]) -> Callable[P, Splits]:
+    """Decorator: whoever asks for the same clips in another process of the run is given those of the first."""
+
+    @wraps(load)
+    def read_or_load(*args: P.args, **options: P.kwargs) -> Splits:
+        folder = os.environ.get(scratch.CLIPS)
+        if folder is None:
+            return load(*args, **options)
+
+        def loaded() -> Content:
+            splits = load(*args, **options)
+            parts = tuple(map(tuple, (splits.train, splits.val, splits.test)))
+            return {"parts": parts, "classes": splits.classes, "pool": splits.pool and tuple(splits.pool)}
+
+        content = read_or_make(Path(folder, f"{digest(repr((load.__qualname__, args, options)))}.pt"), loaded)
+        train, val, test = (Labelled(*part) for part in content["parts"])
+        return Splits(train, val, test, content["classes"], content["pool"] and Pool(*content["pool"]))
+
+    return read_or_load
