@@ -536,9 +536,14 @@ def test_large_data_are_deflated_and_come_back_whole(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"), [([1e-3, 4e-3, 2e-3, 3e-3], "2.50 ms (4 calls)"), ([2e-3], "2.00 ms (1 call)")]
+    ("seconds", "words"),
+    [
+        ([1e-3, 4e-3, 2e-3, 3e-3], "median 2.50 ms (4 calls)"),
+        ([2e-3], "median 2.00 ms (1 call)"),
+        ([1e-3, 1e-3, 10e-3], "median 1.00 ms, mean 4.00 ms (3 calls)"),
+    ],
 )
-def test_a_profile_says_its_median_call(seconds, words):
+def test_a_profile_says_its_median_call_and_the_mean_that_slow_ones_lift(seconds, words):
     assert profile_section._calls({"step_s": seconds, "steps": len(seconds)}) == words
 
 
