@@ -433,7 +433,7 @@ def test_environments_that_differ_are_warned_of(tmp_path):
     text = compared(
         tmp_path, (run_records, {}), (run_records, {"environment": {**records.ENVIRONMENT, "torch": "2.6.0"}})
     )
-    assert "not made under the same conditions: torch differ" in text
+    assert "not made under the same conditions: PyTorch differ" in text
     assert text.index("Careful.") < text.index("<main>")
 
 
@@ -480,6 +480,35 @@ def test_a_comparison_holds_every_shared_case_in_base_units(tmp_path):
 def test_runs_without_a_shared_case_say_so(tmp_path):
     text = compared(tmp_path, ([records.record()], {}), ([records.record(records.case("gmp"))], {}))
     assert "B shares no timed case with A." in text
+
+
+def test_many_runs_open_with_a_sentence_and_have_columns_where_they_have_ratios(tmp_path):
+    """Fourteen sentences stood above six runs, the first of them "B shares no timed case with A"."""
+
+    def of(names, scale=1.0):
+        return [records.record(records.case(name, 64), latency=2e-3 * scale) for name in names]
+
+    larger = {"environment": {**records.ENVIRONMENT, "memory_bytes": 64 * 2**30}}
+    runs = [(of(["fc", "gap"]), {}), (of(["gem"]), {}), (of(["fc", "gap"], 1.2), {}), (of(["gem"]), larger)]
+    text = compared(tmp_path, *runs, (of(["fc", "gap"], 0.5), {}))
+    head = text.partition("<main>")[0].partition("<h1>")[2]
+    assert head.startswith("C takes 1.20× and E 0.500× the time of A; B and D have no ratio over it.</h1>")
+    assert "<li>" not in head.partition("<details")[0]
+    assert "B shares no timed case with A." in head.partition("<details")[2]
+    (by_reducer,) = re.findall(r'id="by-reducer".*?</table>', text, re.S)
+    assert re.findall(r"<th[^>]*>([^<]+)</th>", by_reducer) == ["Reducer", "Cases", "C over A", "E over A", "fc", "gap"]
+    (compared_table,) = re.findall(r'<table id="compared".*?</table>', text, re.S)
+    heads = re.findall(r"<button[^>]*>([^<]+)</button>", compared_table.partition("</thead>")[0])
+    assert [head for head in heads if "over" in head] == ["C over A", "E over A"]
+    assert {row.count("<td") + 1 for row in compared_table.partition("<tbody>")[2].split("<tr>")[1:]} == {len(heads)}
+    assert '<th scope="row">Memory <span class="tag warn">matters' in text
+    assert '<td class="wide">64.0 GiB</td>' in text
+
+
+def test_of_many_runs_the_ends_are_named(tmp_path):
+    runs = [([records.record(records.case("fc", 64), latency=1e-3 * factor)], {}) for factor in range(1, 10)]
+    assert "<h1>8 runs take 2.0× to 9.0× the time of A.</h1>" in compared(tmp_path, *runs)
+    assert "<h1>No run has a ratio over A.</h1>" in compared(tmp_path, *([([], {})] * 3))
 
 
 def test_comparing_hostile_runs_is_safe(tmp_path):

@@ -69,15 +69,17 @@ def hosts(run: RunDescription) -> str:
     head = " and ".join(counted(number, noun) for noun, number in numbers.items() if number)
     head += f" of {len(kinds)} kinds" if len(kinds) > 1 else ""
     others = [
-        f"{kinds[name]} with another {', '.join(map(_named, differing(run.environment, other)))}"
+        f"{kinds[name]} with another {', '.join(map(named, differing(run.environment, other)))}"
         for name, other in run.environments.items()
         if name != run.fingerprint and kinds[name]
     ]
     return ". ".join(filter(None, [head, *others, run.between_hosts.rstrip(".")]))
 
 
-def _named(key: str) -> str:
-    return title(key) if key.isupper() else title(key).lower()
+def named(key: str) -> str:
+    """The ``title`` within a sentence: ``processor``, ``GPU memory``, ``PyTorch``."""
+    words = title(key)
+    return words[0].lower() + words[1:] if re.match(r"[A-Z][a-z]*\b", words) else words
 
 
 def _training(training: Training) -> str:
