@@ -526,6 +526,8 @@ def test_the_table_without_script_is_the_table_with_it(show, browser, reports):
     plain.goto(reports["default"].as_uri())
     assert plain.locator("figure.chart svg").count() == 11
     assert not plain.locator(".controls").first.is_visible()
+    step = plain.locator(".next li").first
+    assert "--out {RUN}-visits-3 (RUN is where this run is stored)" in " ".join(step.inner_text().split())
     rows = [row for row in plain.locator("#table tbody tr").all_text_contents() if "streaming" not in row]
     context.close()
     page = show()
@@ -767,6 +769,7 @@ def test_a_next_command_names_the_place_of_the_run_and_is_copied(show, reports):
     step = page.locator(".next li").first
     place = reports["default"].parent
     assert step.locator("code").inner_text().endswith(f"protocol.visits=3 --out {place}-visits-3")
+    assert not page.get_by_text("is where this run is stored").first.is_visible()
     step.get_by_role("button").click()
     step.get_by_text("Copied").wait_for()
     assert page.evaluate("navigator.clipboard.readText()") == step.locator("code").inner_text()

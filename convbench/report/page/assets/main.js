@@ -49,6 +49,7 @@ function setUpScrolls() {
 }
 
 document.documentElement.classList.add("live");
+if (location.protocol === "file:") document.documentElement.classList.add("placed");
 setUpScrolls();
 setUpCopies();
 if (data.size) {
