@@ -216,6 +216,22 @@ def test_a_long_name_on_a_narrow_screen_is_no_column_of_letters(show):
     assert page.locator(".ranking .factor").first.evaluate("cell => cell.scrollWidth <= cell.clientWidth")
 
 
+SMALLEST = (
+    """all => Math.min(...all.map((text) => parseFloat(getComputedStyle(text).fontSize) * text.getScreenCTM().a))"""
+)
+
+
+def test_letters_of_a_figure_can_be_read_on_a_phone_which_scrolls_it_alone(show):
+    """They were 7 pixels high, of long names 5."""
+    phone, desktop = show(**PHONE), show(**DESKTOP)
+    box = "#stages0 .plot"
+    assert phone.locator(f"{box} svg text").evaluate_all(SMALLEST) > 8
+    assert phone.locator(box).evaluate("box => box.scrollWidth > box.clientWidth")
+    phone.locator(f"{box}[tabindex='0']").wait_for()
+    desktop.locator(f"{box}[tabindex='-1']").wait_for()
+    assert desktop.locator(box).evaluate("box => box.scrollWidth === box.clientWidth")
+
+
 def test_a_phone_shows_latency_and_ties_without_scrolling(show):
     page = show("default", **PHONE)
     settle(page)

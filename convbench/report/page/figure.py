@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -13,11 +14,13 @@ from convbench.report.page import svg
 
 def figure(drawing: Drawing, prefix: str) -> dict[str, Any]:
     """A drawing as the templates want it; ``prefix`` makes its ids its own."""
+    name = re.sub(r"\W", "-", prefix)
     return {
-        "id": re.sub(r"\W", "-", prefix),
+        "id": name,
         "title": drawing.title,
         "caption": _read(drawing.caption),
-        "svg": Markup(svg.inline(drawing, re.sub(r"\W", "-", prefix))),
+        "width": math.ceil(72 * drawing.figure.get_figwidth()),
+        "svg": Markup(svg.inline(drawing, name)),
         "spec": {
             "axes": _spec(drawing.axes) if drawing.axes else None,
             "marks": drawing.marks,
