@@ -23,6 +23,7 @@ from convbench.core.errors import ConvbenchError, StoreError
 from convbench.core.record import Case, Choice, Clip, Failure, Finding, Metric, Reading, Recurrent, Visit, Whole
 from convbench.report.export import summary
 from convbench.report.page import compare, profile_section
+from convbench.report.page import figure as figure_of_page
 from convbench.report.page import run as page
 from convbench.report.page.payload import payload
 from convbench.report.page.quality_section import section
@@ -255,6 +256,20 @@ def test_controls_of_several_lstms_and_clips_have_names_of_their_own():
     by_lstm, by_clip = (section(results([records.lesson(), *members]), [])["controls"] for members in shuffled)
     assert [row["name"].partition(" on ")[2] for row in by_lstm] == ["conv with lstm128", "conv with lstm64"]
     assert [row["task"] for row in by_clip] == ["direction on 1x16x3x64x64", "direction on 1x8x3x32x32"]
+
+
+def test_a_reducer_without_a_result_is_no_choice(tmp_path):
+    """A chip stood for each, which hid and showed nothing."""
+    run_records = [records.record(), records.record(records.case("fc", 64)), records.failed(records.case("gem"))]
+    text = written(run_records, tmp_path)
+    chips = re.findall(r'<button type="button" class="chip"[^>]*data-series="(\d)".*?</svg>\s*([\w-]+)', text, re.S)
+    assert chips == [("0", "fc"), ("1", "gap")]
+
+
+def test_a_caption_under_its_head_does_not_say_that_again():
+    caption = "In fc it pays. How to read this: each line is a model."
+    assert figure_of_page._read(caption) == "In fc it pays. Each line is a model."
+    assert figure_of_page._read("How to read this: a mark is a case.") == "A mark is a case."
 
 
 def test_every_figure_says_how_to_read_it(default):

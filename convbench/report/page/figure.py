@@ -31,9 +31,9 @@ def figure(drawing: Drawing, prefix: str) -> dict[str, Any]:
 
 
 def _read(caption: str) -> str:
-    """The caption under the head that says how to read it."""
-    text = caption.removeprefix("How to read this: ")
-    return f"{text[:1].upper()}{text[1:]}"
+    """The caption under the head that says how to read it, which it need not say again."""
+    before, _, after = caption.rpartition("How to read this: ")
+    return f"{before}{after[:1].upper()}{after[1:]}"
 
 
 def _spec(axes: Axes) -> dict[str, Any]:
