@@ -720,7 +720,7 @@ def test_the_compared_table_sorts_and_searches(show):
     assert (
         page.locator(".banner")
         .inner_text()
-        .startswith("Careful. These runs were not made under the same conditions: torch")
+        .startswith("Careful. These runs were not made under the same conditions: PyTorch")
     )
 
 

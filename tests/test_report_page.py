@@ -266,6 +266,32 @@ def test_a_reducer_without_a_result_is_no_choice(tmp_path):
     assert chips == [("0", "fc"), ("1", "gap")]
 
 
+def test_a_run_without_a_result_has_no_empty_parts(tmp_path):
+    """It had filters and hints for charts that were not there, and a fold with nothing in it."""
+    text = written([records.failed(records.case()), records.failed(records.case("fc", 64))], tmp_path)
+    assert "Nothing was measured" in text
+    assert 'id="trade-offs"' not in text
+    assert "What else this run says" not in text
+    assert 'id="failures"' in text
+
+
+@pytest.mark.parametrize(
+    ("scenarios", "said"),
+    [
+        (("inference",), ""),
+        (("streaming",), "A call: in streaming one frame, the state carried on."),
+        (("inference", "train", "own"), "A call: in inference the whole clip; in train a training step: "),
+    ],
+)
+def test_what_a_call_is_stands_above_the_ranking(scenarios, said, tmp_path):
+    """401 µs of a frame stood beside 6.35 ms of a clip, each called a call."""
+    run_records = [records.record(records.case(name, scenario=scenario), latency=1e-3)
+                   for name in ("gap", "gmp") for scenario in scenarios]  # fmt: skip
+    text = " ".join(written(run_records, tmp_path).split())
+    assert f"All alike: conv, lstm128, clip 1x16x3x64x64, eager, {scenarios[0]}, cpu. {said}" in text
+    assert ("A call: " in text) is bool(said)
+
+
 def test_a_caption_under_its_head_does_not_say_that_again():
     caption = "In fc it pays. How to read this: each line is a model."
     assert figure_of_page._read(caption) == "In fc it pays. Each line is a model."

@@ -133,6 +133,21 @@ def title(key: str) -> str:
     return words if words[0].isupper() or words.startswith("cuDNN") else f"{words[0].upper()}{words[1:]}"
 
 
+CALLS = {
+    "inference": "the whole clip",
+    "streaming": "one frame, the state carried on",
+    "train": "a training step: forward, backward and optimizer",
+}
+"""What a call is in each scenario of convbench's own."""
+
+
+def calls(results: Sequence[Result]) -> str:
+    """``A call: in streaming one frame, ...``; nothing where inference is the only scenario that is known."""
+    scenarios = {result.case.scenario for result in measured(results) if result.case.trial is None}
+    known = [name for name in CALLS if name in scenarios]
+    return "" if known in ([], ["inference"]) else f"A call: {'; '.join(f'in {name} {CALLS[name]}' for name in known)}."
+
+
 def conditions(results: Sequence[Result]) -> dict[str, str]:
     """What was recorded per case: the value that all share, or the values it took."""
     by_key: dict[str, set[Scalar]] = defaultdict(set)

@@ -52,7 +52,7 @@ document.documentElement.classList.add("live");
 if (location.protocol === "file:") document.documentElement.classList.add("placed");
 setUpScrolls();
 setUpCopies();
-if (data.size) {
+if (document.getElementById("trade-offs")) {
   setUpFilters();
   setUpCharts();
   setUpTable();
