@@ -82,10 +82,10 @@ def test_a_single_difference_is_said_in_the_singular():
     run = records.run_of([])
     torch = differences([run, replace(run, environment={**run.environment, "torch": "2.6.0"})])
     conditions, counts = warnings(match([measured(1), other]), torch)
-    assert conditions.startswith("These runs were not made under the same conditions: torch differs. A ratio")
+    assert conditions.startswith("These runs were not made under the same conditions: PyTorch differs. A ratio")
     assert counts == "Parameters or FLOPs differ in 1 case: these are exact, so the models are not the same."
     both = differences([run, replace(run, environment={**run.environment, "torch": "2.6.0", "python": "3.9"})])
-    assert "conditions: torch and python differ. " in warnings(match([measured(1), other]), both)[0]
+    assert "conditions: PyTorch and python differ. " in warnings(match([measured(1), other]), both)[0]
 
 
 def test_conditions_are_no_caution_where_nothing_was_timed():

@@ -47,6 +47,17 @@ def test_a_price_is_the_latency_over_that_of_the_model_that_is_fastest_in_eager(
     assert prices["onnxruntime", "gap"] == 1.0
 
 
+def test_the_base_is_a_model_that_another_runtime_ran() -> None:
+    """Where the fastest in eager had been exported nowhere, the figure had one runtime, eager."""
+    times = {key: value for key, value in MILLISECONDS.items() if key != ("gap", None, "onnxruntime")}
+    (view,) = runtimes(timed_results(times))
+    assert view.base.case.architecture.reducer.name == "hybrid"
+    assert view.runtimes == ("eager", "onnxruntime")
+    assert {price.result.series for price in view.of("onnxruntime")} == {"hybrid", "fc"}
+    only_elsewhere = {("gap", None, "eager"): 1.0, ("fc", 128, "eager"): 2.0, ("hybrid", 64, "onnxruntime"): 1.0}
+    assert runtimes(timed_results(only_elsewhere)) == []
+
+
 def test_what_turns_most_is_the_sentence() -> None:
     (view,) = runtimes(timed_results())
     eager, there = turn(view)

@@ -216,6 +216,22 @@ def test_a_long_name_on_a_narrow_screen_is_no_column_of_letters(show):
     assert page.locator(".ranking .factor").first.evaluate("cell => cell.scrollWidth <= cell.clientWidth")
 
 
+SMALLEST = (
+    """all => Math.min(...all.map((text) => parseFloat(getComputedStyle(text).fontSize) * text.getScreenCTM().a))"""
+)
+
+
+def test_letters_of_a_figure_can_be_read_on_a_phone_which_scrolls_it_alone(show):
+    """They were 7 pixels high, of long names 5."""
+    phone, desktop = show(**PHONE), show(**DESKTOP)
+    box = "#stages0 .plot"
+    assert phone.locator(f"{box} svg text").evaluate_all(SMALLEST) > 8
+    assert phone.locator(box).evaluate("box => box.scrollWidth > box.clientWidth")
+    phone.locator(f"{box}[tabindex='0']").wait_for()
+    desktop.locator(f"{box}[tabindex='-1']").wait_for()
+    assert desktop.locator(box).evaluate("box => box.scrollWidth === box.clientWidth")
+
+
 def test_a_phone_shows_latency_and_ties_without_scrolling(show):
     page = show("default", **PHONE)
     settle(page)
@@ -526,6 +542,8 @@ def test_the_table_without_script_is_the_table_with_it(show, browser, reports):
     plain.goto(reports["default"].as_uri())
     assert plain.locator("figure.chart svg").count() == 11
     assert not plain.locator(".controls").first.is_visible()
+    step = plain.locator(".next li").first
+    assert "--out {RUN}-visits-3 (RUN is where this run is stored)" in " ".join(step.inner_text().split())
     rows = [row for row in plain.locator("#table tbody tr").all_text_contents() if "streaming" not in row]
     context.close()
     page = show()
@@ -702,7 +720,7 @@ def test_the_compared_table_sorts_and_searches(show):
     assert (
         page.locator(".banner")
         .inner_text()
-        .startswith("Careful. These runs were not made under the same conditions: torch")
+        .startswith("Careful. These runs were not made under the same conditions: PyTorch")
     )
 
 
@@ -767,6 +785,7 @@ def test_a_next_command_names_the_place_of_the_run_and_is_copied(show, reports):
     step = page.locator(".next li").first
     place = reports["default"].parent
     assert step.locator("code").inner_text().endswith(f"protocol.visits=3 --out {place}-visits-3")
+    assert not page.get_by_text("is where this run is stored").first.is_visible()
     step.get_by_role("button").click()
     step.get_by_text("Copied").wait_for()
     assert page.evaluate("navigator.clipboard.readText()") == step.locator("code").inner_text()

@@ -549,6 +549,33 @@ def test_json_and_page_say_the_same(tmp_path):
     assert len(text) < 200_000
 
 
+def test_a_page_opens_with_what_changed_and_what_to_do_next(tmp_path):
+    """It opened with how many runs and series there were; "suspected" was all that was known of what is suspected."""
+    folder = invented.many(Path("store"), count=16)
+    assert invoke("--store", folder, "--out", folder).exit_code == 3  # a folder is a place for a page too
+    text = (folder / "history.html").read_text()
+    head, _, rest = text.partition("<main>")
+    assert "<h1>gap/32: slower by " in head
+    assert re.search(r"Next, to prove it:\s*<code>convbench history --store store --confirm</code>", head)
+    assert head.index("no change in 1 series") < head.index("Latency of a call, 16 runs")
+    assert '<td class="wide">seen in stored runs; its commits are not yet checked</td>' in rest
+    assert "Latency of a call · lower is better" in rest
+    assert "<b>The figures.</b> A point is a run" in rest
+
+
+def test_the_answer_of_a_history_counts_what_is_more_than_one_story(tmp_path):
+    history = history_of(invented.many(tmp_path / "s", count=16))
+    assert words.answer(history) == words.stories(history)[0]
+    twice = replace(history, courses=history.courses * 2)
+    assert words.answer(twice) == "Latency of a call: 2 slower (suspected)."
+    (calm,) = (course for course in history.courses if not course.changes)
+    assert words.answer(replace(history, courses=(calm,))).startswith("No change in 1 series: a change of ")
+    drifting = replace(calm, drift=0.05)
+    assert words.answer(replace(history, courses=(drifting, *history.courses))) == (
+        "Latency of a call: 1 slower (suspected) and 1 drifting."
+    )
+
+
 def test_old_news_does_not_alarm(tmp_path):
     folder = invented.many(tmp_path / "s")
     assert invoke(folder, "--since", "2026-09-05").exit_code == 3

@@ -379,8 +379,20 @@ def test_the_report_lays_a_model_s_variants_side_by_side(run, tmp_path):
     lstm = next(row for row in group["operators"] if row["name"] == "aten::lstm")
     assert lstm["cells"][0]["stage"] == "lstm"
     assert lstm["cells"][1] is None
+    assert lstm["cells"][0]["calls"] == "1"
     assert {row["stage"] for row in group["stages"]} >= {"backbone", "reducer", "lstm"}
     assert group["peaks"][0]["kinds"].split()[0] in ("weights", "activations", "workspace", "temporaries")
+
+
+def test_memory_over_a_call_is_drawn_in_the_order_of_the_tables_and_in_the_unit_of_its_peak(run):
+    summary = profiles.summary(place(run, EAGER).directory)
+    variant = summary | {"case": summary["case"].replace("/eager/", "/channels_last/")}
+    drawn = profile_section.timelines([variant, summary])
+    assert [drawing.title for drawing in drawn] == ["Memory of eager", "Memory of channels_last"]
+    (axes,) = drawn[0].figure.axes
+    unit = axes.texts[0].get_text().split()[-1]
+    assert axes.get_ylabel() == f"{unit} alive · lower is better"
+    assert axes.get_ylim()[1] > 1
 
 
 def test_the_section_of_the_report_shows_hostile_names_as_text(run):

@@ -23,6 +23,7 @@ from convbench.core.errors import ConvbenchError, StoreError
 from convbench.core.record import Case, Choice, Clip, Failure, Finding, Metric, Reading, Recurrent, Visit, Whole
 from convbench.report.export import summary
 from convbench.report.page import compare, profile_section
+from convbench.report.page import figure as figure_of_page
 from convbench.report.page import run as page
 from convbench.report.page.payload import payload
 from convbench.report.page.quality_section import section
@@ -257,6 +258,46 @@ def test_controls_of_several_lstms_and_clips_have_names_of_their_own():
     assert [row["task"] for row in by_clip] == ["direction on 1x16x3x64x64", "direction on 1x8x3x32x32"]
 
 
+def test_a_reducer_without_a_result_is_no_choice(tmp_path):
+    """A chip stood for each, which hid and showed nothing."""
+    run_records = [records.record(), records.record(records.case("fc", 64)), records.failed(records.case("gem"))]
+    text = written(run_records, tmp_path)
+    chips = re.findall(r'<button type="button" class="chip"[^>]*data-series="(\d)".*?</svg>\s*([\w-]+)', text, re.S)
+    assert chips == [("0", "fc"), ("1", "gap")]
+
+
+def test_a_run_without_a_result_has_no_empty_parts(tmp_path):
+    """It had filters and hints for charts that were not there, and a fold with nothing in it."""
+    text = written([records.failed(records.case()), records.failed(records.case("fc", 64))], tmp_path)
+    assert "Nothing was measured" in text
+    assert 'id="trade-offs"' not in text
+    assert "What else this run says" not in text
+    assert 'id="failures"' in text
+
+
+@pytest.mark.parametrize(
+    ("scenarios", "said"),
+    [
+        (("inference",), ""),
+        (("streaming",), "A call: in streaming one frame, the state carried on."),
+        (("inference", "train", "own"), "A call: in inference the whole clip; in train a training step: "),
+    ],
+)
+def test_what_a_call_is_stands_above_the_ranking(scenarios, said, tmp_path):
+    """401 µs of a frame stood beside 6.35 ms of a clip, each called a call."""
+    run_records = [records.record(records.case(name, scenario=scenario), latency=1e-3)
+                   for name in ("gap", "gmp") for scenario in scenarios]  # fmt: skip
+    text = " ".join(written(run_records, tmp_path).split())
+    assert f"All alike: conv, lstm128, clip 1x16x3x64x64, eager, {scenarios[0]}, cpu. {said}" in text
+    assert ("A call: " in text) is bool(said)
+
+
+def test_a_caption_under_its_head_does_not_say_that_again():
+    caption = "In fc it pays. How to read this: each line is a model."
+    assert figure_of_page._read(caption) == "In fc it pays. Each line is a model."
+    assert figure_of_page._read("How to read this: a mark is a case.") == "A mark is a case."
+
+
 def test_every_figure_says_how_to_read_it(default):
     assert default.count("<figure") == default.count("<figcaption") == 11
     assert len(re.findall(r'<span id="[^"]+-how">[A-Z]', default)) == 11
@@ -433,7 +474,7 @@ def test_environments_that_differ_are_warned_of(tmp_path):
     text = compared(
         tmp_path, (run_records, {}), (run_records, {"environment": {**records.ENVIRONMENT, "torch": "2.6.0"}})
     )
-    assert "not made under the same conditions: torch differ" in text
+    assert "not made under the same conditions: PyTorch differ" in text
     assert text.index("Careful.") < text.index("<main>")
 
 
@@ -480,6 +521,35 @@ def test_a_comparison_holds_every_shared_case_in_base_units(tmp_path):
 def test_runs_without_a_shared_case_say_so(tmp_path):
     text = compared(tmp_path, ([records.record()], {}), ([records.record(records.case("gmp"))], {}))
     assert "B shares no timed case with A." in text
+
+
+def test_many_runs_open_with_a_sentence_and_have_columns_where_they_have_ratios(tmp_path):
+    """Fourteen sentences stood above six runs, the first of them "B shares no timed case with A"."""
+
+    def of(names, scale=1.0):
+        return [records.record(records.case(name, 64), latency=2e-3 * scale) for name in names]
+
+    larger = {"environment": {**records.ENVIRONMENT, "memory_bytes": 64 * 2**30}}
+    runs = [(of(["fc", "gap"]), {}), (of(["gem"]), {}), (of(["fc", "gap"], 1.2), {}), (of(["gem"]), larger)]
+    text = compared(tmp_path, *runs, (of(["fc", "gap"], 0.5), {}))
+    head = text.partition("<main>")[0].partition("<h1>")[2]
+    assert head.startswith("C takes 1.20× and E 0.500× the time of A; B and D have no ratio over it.</h1>")
+    assert "<li>" not in head.partition("<details")[0]
+    assert "B shares no timed case with A." in head.partition("<details")[2]
+    (by_reducer,) = re.findall(r'id="by-reducer".*?</table>', text, re.S)
+    assert re.findall(r"<th[^>]*>([^<]+)</th>", by_reducer) == ["Reducer", "Cases", "C over A", "E over A", "fc", "gap"]
+    (compared_table,) = re.findall(r'<table id="compared".*?</table>', text, re.S)
+    heads = re.findall(r"<button[^>]*>([^<]+)</button>", compared_table.partition("</thead>")[0])
+    assert [head for head in heads if "over" in head] == ["C over A", "E over A"]
+    assert {row.count("<td") + 1 for row in compared_table.partition("<tbody>")[2].split("<tr>")[1:]} == {len(heads)}
+    assert '<th scope="row">Memory <span class="tag warn">matters' in text
+    assert '<td class="wide">64.0 GiB</td>' in text
+
+
+def test_of_many_runs_the_ends_are_named(tmp_path):
+    runs = [([records.record(records.case("fc", 64), latency=1e-3 * factor)], {}) for factor in range(1, 10)]
+    assert "<h1>8 runs take 2.0× to 9.0× the time of A.</h1>" in compared(tmp_path, *runs)
+    assert "<h1>No run has a ratio over A.</h1>" in compared(tmp_path, *([([], {})] * 3))
 
 
 def test_comparing_hostile_runs_is_safe(tmp_path):
@@ -536,9 +606,14 @@ def test_large_data_are_deflated_and_come_back_whole(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"), [([1e-3, 4e-3, 2e-3, 3e-3], "2.50 ms (4 calls)"), ([2e-3], "2.00 ms (1 call)")]
+    ("seconds", "words"),
+    [
+        ([1e-3, 4e-3, 2e-3, 3e-3], "median 2.50 ms (4 calls)"),
+        ([2e-3], "median 2.00 ms (1 call)"),
+        ([1e-3, 1e-3, 10e-3], "median 1.00 ms, mean 4.00 ms (3 calls)"),
+    ],
 )
-def test_a_profile_says_its_median_call(seconds, words):
+def test_a_profile_says_its_median_call_and_the_mean_that_slow_ones_lift(seconds, words):
     assert profile_section._calls({"step_s": seconds, "steps": len(seconds)}) == words
 
 

@@ -97,17 +97,19 @@ def _confirm(suspects: list[Suspect], store: Path, build: str) -> None:
 def _show(answer: History, store: Path | None, as_json: bool, out: Path | None) -> None:
     from convbench.report.words import history as words
 
+    command = words.next_command(answer, str(store), _command_of) if store else ""
     if out:
         from convbench.report.page import history as page
 
-        print(page.write(answer, out), file=sys.stderr if as_json else sys.stdout)
+        place = out / "history.html" if out.is_dir() else out
+        print(page.write(answer, place, command), file=sys.stderr if as_json else sys.stdout)
     if as_json:
         from convbench.report.export.history_json import plain
 
         print(json.dumps(plain(answer), indent=1, allow_nan=False))
         return
     print("\n".join(words.lines(answer)))
-    if store and (command := words.next_command(answer, str(store), _command_of)):
+    if command:
         print(command)
 
 

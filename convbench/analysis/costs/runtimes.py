@@ -1,6 +1,7 @@
 """What a reducer, and its LSTM input size, cost in each runtime: against one and the same model, there and in eager.
 
-The price of a model in a runtime is its latency over that of the base model, the fastest in eager, in the same runtime.
+The price of a model in a runtime is its latency over that of the base model in the same runtime. The base model is the
+fastest in eager of those that another runtime ran too.
 Where the order of two models turns round from eager to a runtime, their ranking crosses.
 """
 
@@ -104,9 +105,11 @@ def exported(result: Result) -> bool:
 
 def _view(members: Sequence[Result]) -> Runtimes | None:
     eager = [result for result in members if not result.case.variant and result.latency]
-    if len(eager) < 2 or not any(map(exported, members)):
+    moved = {result.case.architecture for result in members if exported(result)}
+    movable = [result for result in eager if result.case.architecture in moved]
+    if len(eager) < 2 or not movable:
         return None
-    base = min(eager, key=lambda result: result.latency.median if result.latency else math.inf)
+    base = min(movable, key=lambda result: result.latency.median if result.latency else math.inf)
     bases = {
         result.case.variant_name: result for result in members if result.case.architecture == base.case.architecture
     }

@@ -45,7 +45,7 @@ def _draw(view: Runtimes, index: Mapping[int, int], number: int, apart: bool) ->
     axes.set_xlim(-0.35, len(view.runtimes) - 0.65)
     axes.set_xticks(range(len(view.runtimes)), [short(name, 24) for name in view.runtimes], rotation=40, ha="right",
                     fontsize=9.5)  # fmt: skip
-    axes.set_ylabel("Latency of a call", color=TEXT)
+    axes.set_ylabel("Latency of a call · lower is better", color=TEXT)
     for at, prices in enumerate(lines.values()):
         _line(axes, at, prices)
     _name_ends(axes, lines)

@@ -8,8 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedFormatter, FixedLocator
 
 from convbench.analysis.history.course import Change, Course
-from convbench.core.metric import Metric
+from convbench.core.metric import Metric, with_title
 from convbench.report.drawing import Drawing, scales
+from convbench.report.drawing.scatter import heading
 from convbench.report.drawing.style import GRID, HUES, MUTED, TEXT, canvas, short
 
 COLOURS = {"confirmed": HUES[6], "suspected": HUES[1], "inconclusive": HUES[1], "exact": HUES[1]}
@@ -34,7 +35,7 @@ def draw(course: Course, metric: Metric, name: str, title: str) -> Drawing:
     for change in course.changes:
         _change(axes, change)
     _scale(axes, course, metric)
-    axes.set_title(metric.title or metric.name, loc="left", fontsize=10, color=MUTED)
+    axes.set_title(heading(with_title(metric)), loc="left", fontsize=10, color=MUTED)
     return Drawing(name, title, CAPTION, axes.figure)  # type: ignore[arg-type]
 
 

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from convbench.core.scales import BYTES, fitting_unit
 from convbench.core.text import digest
 from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.style import HUES, MUTED, TEXT, canvas, short
-
-MEBI = 2**20
 
 
 def memory_timeline(case: str, points: Sequence[Sequence[float]], peak: float) -> Drawing:
     """Bytes alive after each allocation and release: ``points`` are (seconds since the start, bytes)."""
     axes = canvas(height=200, left=58, right=14, top=14, bottom=40)
-    moments, alive = [1e3 * at for at, _ in points], [size / MEBI for _, size in points]
+    factor, unit = fitting_unit(peak, BYTES)
+    moments, alive = [1e3 * at for at, _ in points], [size / factor for _, size in points]
     axes.step(moments, alive, where="post", color=HUES[0], linewidth=1.2)
-    axes.axhline(peak / MEBI, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
-    axes.set_ylim(0, 1.15 * peak / MEBI)
+    axes.axhline(peak / factor, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
+    axes.set_ylim(0, 1.15 * peak / factor)
     axes.set_xlim(0, max(moments) or 1.0)
     axes.text(
         0.01, 0.96, f"peak {scales.label(peak, 'B', 3)}", transform=axes.transAxes, va="top", fontsize=9, color=TEXT
     )
     axes.set_xlabel("ms since the call began (profiled)", fontsize=9)
-    axes.set_ylabel("MiB alive · lower is better", fontsize=9)
+    axes.set_ylabel(f"{unit} alive · lower is better", fontsize=9)
     return Drawing(
         name=f"memory-{digest(case)}",
         title=f"Memory of {short(case, 70)}",

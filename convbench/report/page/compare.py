@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from convbench.analysis.compare import Match, Summary, apart, differences, in_turns, overall, summaries
+from convbench.analysis.compare import Difference, Match, Summary, apart, differences, in_turns, overall, summaries
 from convbench.analysis.compare import match as matches_of
 from convbench.analysis.costs.headlines import headline_of
 from convbench.analysis.costs.ranking import MARGIN
@@ -21,9 +21,8 @@ from convbench.report.drawing import Drawing, ratios
 from convbench.report.page.figure import figure
 from convbench.report.page.payload import looks, plain
 from convbench.report.page.template import render
-from convbench.report.words import comparison, units
+from convbench.report.words import comparison, facts, units
 from convbench.report.words.answer import outcome
-from convbench.report.words.facts import place
 from convbench.report.words.names import kind, model, reducer, setup
 from convbench.report.words.numbers import TIE
 
@@ -58,22 +57,21 @@ def view(
     differing = differences(runs)
     others = list(zip(range(1, len(runs)), LETTERS[1:], strict=False))
     drawn = [_figure(matches, run, letter) for run, letter in others]
+    over = [run for run, _ in others if overall(matches, run)]
+    letters = LETTERS[: len(runs)]
     return {
-        "letters": LETTERS[: len(runs)],
+        "letters": letters,
+        "over": [LETTERS[run] for run in over],
         "runs": [_run(*row) for row in zip(LETTERS, runs, of_each, strict=False)],
-        "sentences": [comparison.sentence(matches, run, letter) for run, letter in others],
-        "notes": [
-            *(note for run, letter in others for note in comparison.notes(matches, of_each, run, letter)),
-            *comparison.trainings(of_each, LETTERS),
-        ],
+        "heading": comparison.headline(matches, letters),
+        "sentences": [comparison.sentence(matches, run, letter) for run, letter in others] if runs[2:] else [],
+        "notes": [note for run, letter in others for note in comparison.notes(matches, of_each, run, letter)],
+        "trainings": comparison.trainings(of_each, LETTERS),
         "warnings": comparison.warnings(matches, differing),
-        "differing": [
-            (difference.key, [_text(value) for value in difference.values], difference.grave)
-            for difference in differing
-        ],
-        "summaries": _summaries(matches),
+        "differing": [(facts.title(difference.key), _values(difference), difference.grave) for difference in differing],
+        "summaries": _summaries([match for match in matches if any(match.ratios)], over),
         "figures": [drawing for drawing in drawn if drawing],
-        "rows": [_row(match) for match in sorted(matches, key=_furthest, reverse=True)[:ROWS]],
+        "rows": [_row(match, over) for match in sorted(matches, key=_furthest, reverse=True)[:ROWS]],
         "total": len(matches),
         "tie": TIE,
         "paired": sum(_took_turns(match) for match in matches),
@@ -87,31 +85,46 @@ def _run(letter: str, run: RunDescription, results: Sequence[Result]) -> dict[st
     return {
         "letter": letter,
         "name": run.name,
-        "place": place(run),
+        "place": facts.place(run),
         "outcome": outcome(run, results),
         "pick": f"{model(pick)}, {units.interval(pick.latency)}" if pick and pick.latency else units.MISSING,
     }
 
 
-def _summaries(matches: Sequence[Match]) -> list[tuple[str, list[SummaryRow]]]:
-    """By column the ``_summary`` of its values; users' own models are called there as everywhere."""
+def _values(difference: Difference) -> list[str]:
+    """A fact of every run in words; as it is stored where these do not tell it apart, or where it is a setting."""
+    words = [facts.fact(difference.key, value) for value in difference.values]
+    if len(set(words)) > 1 and not difference.key.startswith("protocol."):
+        return words
+    return [units.MISSING if value is None else str(value) for value in difference.values]
+
+
+def _summaries(matches: Sequence[Match], over: Sequence[int]) -> list[tuple[str, list[SummaryRow]]]:
+    """By column the ``_summary`` of its values; users' own models are called there as everywhere.
+
+    ``over`` are the runs that have a ratio.
+    """
     members = [result for match in matches for result in match.results if result]
     names = {str(result.case.architecture): reducer(result) for result in reversed(members)}
     word = kind(members)
-    tables = ((name, _summary(summaries(matches, name))) for name in COLUMNS)
+    tables = ((name, _summary(summaries(matches, name), over)) for name in COLUMNS)
     return [
         (word if name == "reducer" else name, [(names.get(value, value), cases, texts) for value, cases, texts in rows])
         for name, rows in tables
     ]
 
 
-def _summary(groups: Sequence[Summary]) -> list[SummaryRow]:
+def _summary(groups: Sequence[Summary], over: Sequence[int]) -> list[SummaryRow]:
     """The paired ratios by the values of a column, and whether each is beyond a tie, the furthest from 1 first; empty
     where it has only one value."""
     if len(groups) < 2:
         return []
     return [
-        (group.value, group.cases, [(_ratio(ratio), _is_beyond(ratio)) for ratio in group.ratios])
+        (
+            group.value,
+            group.cases,
+            [(_ratio(ratio), _is_beyond(ratio)) for run, ratio in enumerate(group.ratios, start=1) if run in over],
+        )
         for group in sorted(groups, key=_distance, reverse=True)
     ]
 
@@ -128,14 +141,14 @@ def _ratio(ratio: Interval | None) -> str:
     return units.speedup(ratio) if ratio else units.MISSING
 
 
-def _row(match: Match) -> dict[str, Any]:
-    """A case: the latency in every run, and beside all but the first its ratio with what it is beyond noise."""
+def _row(match: Match, over: Sequence[int]) -> dict[str, Any]:
+    """A case: the latency in every run, and beside those of ``over`` its ratio with what it is beyond noise."""
     first = next(result for result in match.results if result)
     cells: list[tuple[str, float | None, str]] = []
     for run, (result, ratio) in enumerate(zip(match.results, match.ratios, strict=True)):
         latency = result.latency if result else None
         cells.append((units.interval(latency), latency.median if latency else None, ""))
-        if run:
+        if run in over:
             cells.append((_ratio(ratio), ratio.median if ratio else None, _beyond(match, run)))
     return {
         "series": first.series,
@@ -222,7 +235,3 @@ def _took_turns(match: Match) -> bool:
 
 def _shared(matches: Sequence[Match], run: int) -> int:
     return sum(match.results[run] is not None for match in matches)
-
-
-def _text(value: object) -> str:
-    return units.MISSING if value is None else str(value)

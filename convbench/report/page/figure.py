@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -13,11 +14,13 @@ from convbench.report.page import svg
 
 def figure(drawing: Drawing, prefix: str) -> dict[str, Any]:
     """A drawing as the templates want it; ``prefix`` makes its ids its own."""
+    name = re.sub(r"\W", "-", prefix)
     return {
-        "id": re.sub(r"\W", "-", prefix),
+        "id": name,
         "title": drawing.title,
         "caption": _read(drawing.caption),
-        "svg": Markup(svg.inline(drawing, re.sub(r"\W", "-", prefix))),
+        "width": math.ceil(72 * drawing.figure.get_figwidth()),
+        "svg": Markup(svg.inline(drawing, name)),
         "spec": {
             "axes": _spec(drawing.axes) if drawing.axes else None,
             "marks": drawing.marks,
@@ -28,9 +31,9 @@ def figure(drawing: Drawing, prefix: str) -> dict[str, Any]:
 
 
 def _read(caption: str) -> str:
-    """The caption under the head that says how to read it."""
-    text = caption.removeprefix("How to read this: ")
-    return f"{text[:1].upper()}{text[1:]}"
+    """The caption under the head that says how to read it, which it need not say again."""
+    before, _, after = caption.rpartition("How to read this: ")
+    return f"{before}{after[:1].upper()}{after[1:]}"
 
 
 def _spec(axes: Axes) -> dict[str, Any]:

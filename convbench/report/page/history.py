@@ -20,20 +20,27 @@ DRAWN = 40
 """Series that have a figure, those with changes first; the table has all of them."""
 TAGS = {"confirmed": "refuted", "suspected": "depends", "inconclusive": "undecided", "refuted": "supported"}
 """The look of a word: what speaks against the code in the colour of what is refuted."""
+UNCHECKED = "seen in stored runs; its commits are not yet checked"
 
 
-def write(history: History, path: Path) -> Path:
-    """Write the page; the same history gives the same bytes. Raises StoreError where it cannot be written."""
-    return files.write(path, render("history.html", {"size": 0}, **view(history)))
+def write(history: History, path: Path, command: str = "") -> Path:
+    """Write the page; the same history gives the same bytes. Raises StoreError where it cannot be written.
+
+    ``command`` is what to run next, ``to prove it: convbench history ...``.
+    """
+    return files.write(path, render("history.html", {"size": 0}, **view(history, command)))
 
 
-def view(history: History) -> dict[str, Any]:
+def view(history: History, command: str = "") -> dict[str, Any]:
     """What the template is filled with."""
+    told = words.stories(history)
     named = sorted(words.named_courses(history), key=lambda pair: (-_weight(history, pair[0]), pair[1]))
     return {
-        "heading": words.heading(history),
-        "stories": words.stories(history),
-        "quiet": words.quiet(history),
+        "answer": words.answer(history),
+        "runs": words.heading(history),
+        "stories": told if len(told) > 1 else [],
+        "quiet": words.quiet(history) if told else "",
+        "next": command.partition(": ")[::2] if command else (),
         "notes": words.notes(history.notes),
         "figures": [_figure(history, *pair, number) for number, pair in enumerate(named[:DRAWN])],
         "left": max(0, len(named) - DRAWN),
@@ -62,7 +69,7 @@ def _change(history: History, name: str, change: Change) -> dict[str, Any]:
         "word": change.word,
         "tag": TAGS.get(change.word, "") if change.worse else "",
         "news": history.is_news(change),
-        "standing": words.standing(change),
+        "standing": UNCHECKED if change.word == "suspected" else words.standing(change),
         "place": checked.machine if checked else "",
     }
 

@@ -11,12 +11,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from convbench.analysis.costs.ranking import MARGIN
 from convbench.core import profiles
 from convbench.core.grouping import grouped
 from convbench.core.text import counted
 from convbench.report.drawing import Drawing
 from convbench.report.drawing.memory_timeline import memory_timeline
 from convbench.report.words import units
+from convbench.report.words.names import apart
 
 TOP = 12
 Profile = dict[str, Any]
@@ -29,20 +31,29 @@ def read(run: Path) -> list[Profile]:
 
 def groups(profiles: Sequence[Profile]) -> list[dict[str, Any]]:
     """Each model once, eager first and its variants beside it."""
-    by_model = grouped(profiles, lambda profile: str(profile["eager"]))
-    return [_group(model, members) for model, members in sorted(by_model.items())]
+    return [_group(model, members) for model, members in _by_model(profiles)]
 
 
 def timelines(profiles: Iterable[Profile]) -> list[Drawing]:
-    """Memory over a call, a drawing a profile."""
+    """Memory over a call, a drawing a profile, in the order of the tables."""
+    ordered = [profile for _, members in _by_model(profiles) for profile in members]
+    names, _ = apart([profile["case"] for profile in ordered])
     return [
-        memory_timeline(profile["case"], profile["memory"]["timeline"], profile["memory"]["peak_bytes"])
-        for profile in profiles
+        memory_timeline(name, profile["memory"]["timeline"], profile["memory"]["peak_bytes"])
+        for name, profile in zip(names, ordered, strict=True)
     ]
 
 
-def _group(model: str, profiles: list[Profile]) -> dict[str, Any]:
-    ordered = sorted(profiles, key=lambda profile: (profile["case"] != model, profile["case"]))
+def _by_model(profiles: Iterable[Profile]) -> list[tuple[str, list[Profile]]]:
+    """The profiles of each model, eager first."""
+    by_model = grouped(profiles, lambda profile: str(profile["eager"]))
+    return [
+        (model, sorted(members, key=lambda profile: (profile["case"] != model, profile["case"])))
+        for model, members in sorted(by_model.items())
+    ]
+
+
+def _group(model: str, ordered: list[Profile]) -> dict[str, Any]:
     tables = [_operators(profile) for profile in ordered]
     names = _top(tables)
     return {
@@ -56,9 +67,10 @@ def _group(model: str, profiles: list[Profile]) -> dict[str, Any]:
 
 
 def _calls(profile: Profile) -> str:
-    """``3.10 ms (5 calls)``: the median call."""
-    seconds = statistics.median(profile["step_s"]) if profile["step_s"] else None
-    return f"{units.seconds(seconds)} ({counted(profile['steps'], 'call')})"
+    """``median 3.10 ms (5 calls)``, and the mean, of which the operators are shares, where slow calls lift it."""
+    median, mean = statistics.median(profile["step_s"]), statistics.fmean(profile["step_s"])
+    lifted = f", mean {units.seconds(mean)}" if mean > MARGIN * median else ""
+    return f"median {units.seconds(median)}{lifted} ({counted(profile['steps'], 'call')})"
 
 
 def _operators(profile: Profile) -> dict[str, dict[str, float]]:
@@ -89,7 +101,7 @@ def _cell(row: dict[str, Any] | None) -> dict[str, str] | None:
     return {
         "self": units.seconds(row["self"]),
         "total": units.seconds(row["total"]),
-        "calls": units.digits(row["calls"]),
+        "calls": units.count(row["calls"]),
         "memory": units.size(row["bytes"]) if row["bytes"] > 0 else units.MISSING,
         "stage": max(row["stages"], key=row["stages"].__getitem__),
     }

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from convbench.analysis.results import Result, costs
+from convbench.analysis.results import Result, costs, measured
 from convbench.analysis.results import results as results_of
 from convbench.core import files, installed
 from convbench.core.record import Record, RunDescription
@@ -42,7 +42,8 @@ def write(
     data = payload(run, costs(results)) | {"budget": budget(results)}
     tried = [result for result in results if result.case.trial]
     values = {**view(run, results), **_figures(results), **_profiles(directory or path.parent)}
-    text = render("run.html", data, **values, looks=looks(costs(results)), quality_looks=looks(tried))
+    legend = {result.series for result in measured(costs(results))}
+    text = render("run.html", data, **values, looks=looks(costs(results)), legend=legend, quality_looks=looks(tried))
     return files.write(path, text, remedy)
 
 

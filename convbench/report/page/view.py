@@ -22,7 +22,7 @@ from convbench.report.page.quality_section import section
 from convbench.report.words import units
 from convbench.report.words.answer import cautions, confidence, outcome, sentences
 from convbench.report.words.decision import AGAIN, Step, command, decision, next_steps
-from convbench.report.words.facts import conditions, environment, place, protocol
+from convbench.report.words.facts import calls, conditions, environment, place, protocol
 from convbench.report.words.findings import failure, sentence
 from convbench.report.words.names import kind, places, reducer, same
 from convbench.report.words.numbers import TIE
@@ -66,6 +66,7 @@ def view(run: RunDescription, results: Sequence[Result]) -> dict[str, Any]:
         "tie": TIE,
         "visited": any(result.record.visits for result in results),
         "assumed": units.percent(math.sqrt(ASSUMED.variance)),
+        "calls": calls(results),
         "alike": same(headline.pick) if headline.pick else "",
         "variants": _variants(headline),
         "columns": rows.columns(results),

@@ -12,10 +12,13 @@ from convbench.analysis.stored_runs import machine_slowdown
 from convbench.core.statistics import Interval
 from convbench.core.text import counted, joined
 from convbench.report.words import units
+from convbench.report.words.facts import named
 from convbench.report.words.numbers import TIE
 
 COUNTS = {"Parameters": "params", "FLOPs": "flops"}
 """What is exact, and where a result has it."""
+NAMED = 6
+"""Ratios that are named one by one in a headline."""
 UNLIKE = 0.02
 """By how much the reference workload must differ before it is said."""
 
@@ -35,6 +38,27 @@ def sentence(matches: Sequence[Match], run: int, letter: str) -> str:
     more = {0: "No case differs", 1: "One case differs"}.get(outside, f"{outside:,} cases differ")
     more += f" by more than {TIE} beyond noise{', first below' if outside else ''}."
     return f"{letter} takes {units.factor(ratio.median)} the time of A (median of {cases}{spread}). {more}"
+
+
+def headline(matches: Sequence[Match], letters: str) -> str:
+    """What a page opens with: of two runs their ``sentence``; of more each run's ratio, or the ends of many.
+
+    ``B takes 1.01×, C 1.20× and F 0.800× the time of A; D and E have no ratio over it.``
+    """
+    if len(letters) == 2:
+        return sentence(matches, 1, letters[1])
+    medians = {letter: ratio.median for run, letter in enumerate(letters) if run and (ratio := overall(matches, run))}
+    if not medians:
+        return "No run has a ratio over A."
+    if len(medians) > NAMED:
+        ends = (units.factor(end(medians.values())) for end in (min, max))
+        took = f"{len(medians)} runs take {' to '.join(ends)}"
+    else:
+        (first, factor), *others = ((letter, units.factor(median)) for letter, median in medians.items())
+        took = joined([f"{first} takes {factor}", *(f"{letter} {factor}" for letter, factor in others)])
+    without = [letter for letter in letters[1:] if letter not in medians]
+    more = f"; {joined(without)} {'have' if without[1:] else 'has'} no ratio over it" if without else ""
+    return f"{took} the time of A{more}."
 
 
 def _counts(matches: Sequence[Match], run: int) -> str:
@@ -118,7 +142,7 @@ def _agreement(first: Sequence[Result], other: Sequence[Result], letter: str) ->
 def warnings(matches: Sequence[Match], differing: Sequence[Difference]) -> list[str]:
     """What makes the runs hard to compare, loudly."""
     texts = []
-    grave = [difference.key for difference in differing if difference.grave]
+    grave = [named(difference.key) for difference in differing if difference.grave]
     if grave and any(ratio for match in matches for ratio in match.ratios):
         texts.append(
             f"These runs were not made under the same conditions: {joined(grave)} differ{'' if grave[1:] else 's'}. "

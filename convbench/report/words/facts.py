@@ -69,15 +69,17 @@ def hosts(run: RunDescription) -> str:
     head = " and ".join(counted(number, noun) for noun, number in numbers.items() if number)
     head += f" of {len(kinds)} kinds" if len(kinds) > 1 else ""
     others = [
-        f"{kinds[name]} with another {', '.join(map(_named, differing(run.environment, other)))}"
+        f"{kinds[name]} with another {', '.join(map(named, differing(run.environment, other)))}"
         for name, other in run.environments.items()
         if name != run.fingerprint and kinds[name]
     ]
     return ". ".join(filter(None, [head, *others, run.between_hosts.rstrip(".")]))
 
 
-def _named(key: str) -> str:
-    return title(key) if key.isupper() else title(key).lower()
+def named(key: str) -> str:
+    """The ``title`` within a sentence: ``processor``, ``GPU memory``, ``PyTorch``."""
+    words = title(key)
+    return words[0].lower() + words[1:] if re.match(r"[A-Z][a-z]*\b", words) else words
 
 
 def _training(training: Training) -> str:
@@ -129,6 +131,21 @@ def title(key: str) -> str:
         return TITLES[bare]
     words = " ".join(LETTERS.get(word, word) for word in bare.split("_"))
     return words if words[0].isupper() or words.startswith("cuDNN") else f"{words[0].upper()}{words[1:]}"
+
+
+CALLS = {
+    "inference": "the whole clip",
+    "streaming": "one frame, the state carried on",
+    "train": "a training step: forward, backward and optimizer",
+}
+"""What a call is in each scenario of convbench's own."""
+
+
+def calls(results: Sequence[Result]) -> str:
+    """``A call: in streaming one frame, ...``; nothing where inference is the only scenario that is known."""
+    scenarios = {result.case.scenario for result in measured(results) if result.case.trial is None}
+    known = [name for name in CALLS if name in scenarios]
+    return "" if known in ([], ["inference"]) else f"A call: {'; '.join(f'in {name} {CALLS[name]}' for name in known)}."
 
 
 def conditions(results: Sequence[Result]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import math
 import shlex
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from statistics import median_high
@@ -14,7 +15,7 @@ from convbench.analysis.history.overview import History, Note
 from convbench.analysis.stored_runs import COUNTS
 from convbench.core import metrics
 from convbench.core.commands import Command
-from convbench.core.text import counted
+from convbench.core.text import counted, joined
 from convbench.report.words import names, units
 from convbench.report.words.numbers import percent, signed
 
@@ -56,6 +57,18 @@ def heading(history: History) -> str:
     )
 
 
+def answer(history: History) -> str:
+    """What a page opens with: the one story, how many of each kind, or that there is none."""
+    told = stories(history)
+    if len(told) < 2:
+        return told[0] if told else f"{(words := quiet(history))[0].upper()}{words[1:]}"
+    changes = sorted((change for _, change in history.changes), key=lambda change: not change.worse)
+    kinds = Counter(f"{direction(change, history.metric.unit)} ({change.word})" for change in changes)
+    kinds["drifting"] = sum(bool(course.drift) for course in history.courses)
+    numbers = joined([f"{number:,} {kind}" for kind, number in kinds.items() if number])
+    return f"{history.metric.title or history.metric.name}: {numbers}."
+
+
 def stories(history: History) -> list[str]:
     """A line for each change that is news and each drift."""
     return list(chain.from_iterable(story(history, *named) for named in named_courses(history)))
@@ -95,14 +108,19 @@ def sentence(change: Change, unit: str) -> str:
 
 def size(change: Change, unit: str) -> str:
     """``slower by 3.2 % [2.4, 4.0]``, without an interval where the numbers are exact."""
-    up = change.ratio.median > 1
-    word = ("slower" if up else "faster") if unit == "s" else ("higher" if up else "lower")
+    up, word = change.ratio.median > 1, direction(change, unit)
     if not math.isfinite(change.ratio.median):
         return f"{word}, from nothing"
     if change.word == "exact":
         return f"{word} by {percent(abs(change.ratio.median - 1))}"
     low, high = sorted(abs(100 * (end - 1)) if (end > 1) == up else 0.0 for end in change.ratio[1:])
     return f"{word} by {percent(abs(change.ratio.median - 1))} [{low:.1f}, {high:.1f}]"
+
+
+def direction(change: Change, unit: str) -> str:
+    """``slower`` or ``faster`` of what is in seconds, ``higher`` or ``lower`` of all else."""
+    up = change.ratio.median > 1
+    return ("slower" if up else "faster") if unit == "s" else ("higher" if up else "lower")
 
 
 def where(change: Change) -> str:

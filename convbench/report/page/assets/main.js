@@ -41,17 +41,18 @@ function setUpCopies() {
   }
 }
 
-// A table is a stop of the tabulator only where it can be scrolled; asked after the first layout, never forcing one.
+// A table, or a figure without marks, is a stop of the tabulator only where it can be scrolled; asked after the first layout, never forcing one.
 function setUpScrolls() {
   const fit = (box) => { box.tabIndex = box.scrollWidth > box.clientWidth + 1 ? 0 : -1; };
   const observer = new ResizeObserver((entries) => entries.forEach(({ target }) => fit(target)));
-  for (const box of document.querySelectorAll(".scroll")) { box.tabIndex = -1; observer.observe(box); }
+  for (const box of document.querySelectorAll(".scroll, .plot[role=img]")) { box.tabIndex = -1; observer.observe(box); }
 }
 
 document.documentElement.classList.add("live");
+if (location.protocol === "file:") document.documentElement.classList.add("placed");
 setUpScrolls();
 setUpCopies();
-if (data.size) {
+if (document.getElementById("trade-offs")) {
   setUpFilters();
   setUpCharts();
   setUpTable();
