@@ -253,6 +253,8 @@ def test_an_unknown_metric_is_named():
         (ValueError("the user's own mistake"), "error", "failed"),
         (MemoryError(), "out of memory", "failed"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "out of memory", "failed"),
+        (RuntimeError("CUDA error: out of memory\nSearch for `cudaErrorMemoryAllocation'"), "out of memory", "failed"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `c`"), "out of memory", "failed"),
         (torch.OutOfMemoryError("CUDA out of memory"), "out of memory", "failed"),
         (CaseFailed("timeout", "no result after 3 s"), "timeout", "failed"),
         (Unavailable("jemalloc is not installed"), "unavailable", "skipped"),

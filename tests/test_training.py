@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -10,11 +11,14 @@ from torch import nn
 
 from convbench.core.errors import CaseFailed, Impossible
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Recurrent, Whole
+from convbench.core.registry import probes
 from convbench.measure import agreement, attempts, first_call, harness
 from convbench.measure.counts import dispatched
 from convbench.measure.counts.counted import macs_by_stage
 from convbench.measure.parity import TOLERANCE
 from convbench.measure.preflight import preflight
+from convbench.measure.stages import stopwatch
+from convbench.measure.stages.passes import LEAST
 from convbench.models import subject
 from convbench.plugins.variants.checkpoint import _checkpoint
 from convbench.plugins.variants.int8 import _dynamic
@@ -389,3 +393,29 @@ def test_a_layer_that_is_the_whole_model_is_not_said_to_be_int8():
     case_subject = replace(subject.assemble(train(), seed=0), model=nn.Linear(2, 2))
     with pytest.raises(CaseFailed, match="is a layer itself"):
         _dynamic(case_subject, ())
+
+
+def test_phases_on_a_gpu_are_those_of_a_step_that_waits_for_no_launch(monkeypatch):
+    """By a GPU's clock that goes on by a millisecond a mark, of the second step of each pass alone."""
+    ticks, busy = itertools.count(), []
+
+    class Event:
+        def __init__(self, **_):
+            self.at = 0
+
+        def record(self):
+            self.at = next(ticks)
+
+        def elapsed_time(self, other):
+            return float(other.at - self.at)
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: None)
+    monkeypatch.setattr(stopwatch, "keep_busy", lambda device, _: busy.append(device.type))
+    monkeypatch.setattr(stopwatch, "mark_seconds", lambda _: 0.0)
+    on_cpu = subject.assemble(train(), 0)
+    results = probes.get("phases").build(replace(on_cpu, device="cuda"), Protocol(max_time=0.0))
+    seconds = {reading.metric.name: reading.samples for reading in results}
+    assert busy == ["cuda"] * LEAST
+    assert seconds["forward_s"] == seconds["backward_s"] == pytest.approx([0.001] * LEAST)
+    assert seconds["optimizer_s"] == pytest.approx([0.002] * LEAST), "releasing gradients, and the step"

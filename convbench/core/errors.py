@@ -63,10 +63,14 @@ class Interrupted(ConvbenchError):
     exit_code = 130
 
 
+OUT_OF_MEMORY = ("allocate memory", "out of memory", "STATUS_ALLOC_FAILED")
+"""What torch's allocator for CPUs says, CUDA itself, where another process has the card, and cuBLAS and cuDNN."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
-    """Python's own error, torch's, known by its name where torch need not be imported, or of its allocator for CPUs."""
+    """Python's own error, torch's, known by its name where torch need not be imported, or one that says so."""
     if isinstance(error, RuntimeError):
-        return type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error)
+        return type(error).__name__ == "OutOfMemoryError" or any(sign in str(error) for sign in OUT_OF_MEMORY)
     return isinstance(error, MemoryError)
 
 

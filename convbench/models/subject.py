@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
-from convbench.core.errors import ConvbenchError
+from convbench.core.errors import ConvbenchError, is_out_of_memory
 from convbench.core.imports import import_path
 from convbench.core.record import Case, Whole
 from convbench.core.registry import scenarios, variants
@@ -54,9 +54,11 @@ class WithoutGradients:
         for mode in before:
             try:
                 return self._tried(mode, args, kwargs)
-            except (ConvbenchError, MemoryError, torch.OutOfMemoryError):
+            except ConvbenchError:
                 raise
             except Exception as error:
+                if is_out_of_memory(error):
+                    raise
                 self.refused = self.refused or error
         try:
             return self._tried(last, args, kwargs)

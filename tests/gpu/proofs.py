@@ -23,18 +23,22 @@ from typing import Any
 
 import torch
 
-from convbench.core import metrics
+from convbench.core import metrics, profiles
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol
 from convbench.measure import attempts, harness
 from convbench.measure.machine import nvml
 from convbench.measure.memory import allocations
+from convbench.measure.memory.cudnn import Recurrence
 from convbench.measure.timing import clock_for
+from convbench.measure.traces.capture import Capture
 from convbench.models import subject
 
 ARTICLE = (("gap", None), ("hybrid", 64), ("fc", 128), ("flatten", None))
 DO_BENCH = os.environ.get("CONVBENCH_DO_BENCH", "triton.testing")
 """The rehearsal has another."""
 PROTOCOL = Protocol(max_warmup=0.5, max_time=0.3)
+TURNS, CALLS = 5, 20
+"""Of our clock, do_bench and plain events; and how many samples or calls of each."""
 
 
 class Findings:
@@ -70,17 +74,16 @@ def timing(device: str, findings: Findings) -> None:
             case_subject = subject.assemble(case, 0)
             with torch.inference_mode():
                 clock = clock_for(device, case_subject.run)
-                for _ in range(20):
+                for _ in range(CALLS):
                     clock.time(case_subject.run)
                 ours, theirs, host, plain = [], [], [], []
-                for _ in range(5):
-                    samples = [clock.time(case_subject.run) for _ in range(20)]
+                for _ in range(TURNS):
+                    samples = [clock.time(case_subject.run) for _ in range(CALLS)]
                     ours.append(median(sample.device or 0.0 for sample in samples))
                     host.append(median(sample.host for sample in samples))
                     theirs.append(triton.do_bench(case_subject.run, warmup=20, rep=60, return_mode="median") * 1e-3)
-                    plain.append(_events(case_subject.run, 20))
+                    plain.append(_events(case_subject.run, CALLS))
                 findings.check("device latency, do_bench (cold L2)", case, median(ours), median(theirs), 0.02)
-                findings.check("device latency, plain events (warm L2)", case, median(ours), median(plain), 0.02)
                 graph = _or_reason(
                     lambda run=case_subject.run: triton.do_bench_cudagraph(run, rep=20, return_mode="median")
                 )
@@ -127,14 +130,17 @@ def memory(device: str, findings: Findings) -> None:
 
 def _compare_peaks(findings: Findings, case: Case, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
     peak = ours[metrics.CUDA_PEAK.name]
-    kinds = sum(ours.get(metrics.CUDA_PEAK.part(kind).name, 0) for kind in metrics.KINDS)
     findings.check("peak allocated", case, peak, theirs["allocated"], 0.0)
     findings.check("peak reserved", case, ours[metrics.CUDA_RESERVED.name], theirs["reserved"], 0.05)
-    findings.check("sum of kinds", case, kinds, peak, 0.0)
+    findings.check("sum of kinds", case, _sum_of_kinds(ours), peak, 0.0)
     if metrics.PREDICTED.name in ours:
         findings.check("predicted peak", case, ours[metrics.PREDICTED.name], peak, 0.10)
     if metrics.CUDA_PROCESS.name in ours and theirs["process"]:
         findings.check("process memory", case, ours[metrics.CUDA_PROCESS.name], theirs["process"], 0.02)
+
+
+def _sum_of_kinds(stored: dict[str, Any]) -> float:
+    return sum(stored.get(metrics.CUDA_PEAK.part(kind).name, 0) for kind in metrics.KINDS)
 
 
 APART = 8
@@ -207,10 +213,9 @@ def stages_sum(device: str, findings: Findings) -> None:
                 whole = median(record.samples(metrics.DEVICE_LATENCY.name))
                 sums = [sum(parts) for parts in zip(*_stage_samples(record), strict=True)]
                 findings.check("sum of stages", case, median(sums), whole, 0.05)
-                findings.check("seconds of kernels", case, _busy(case)["kernel_s"], whole, 0.10)
                 split = {name: median(samples) for name, samples in _named_stages(record).items()}
                 host = median(record.samples(metrics.LATENCY.name))
-                findings.note(case.id, {"device": whole, "host": host, "stages": split,
+                findings.note(case.id, {"device": whole, "host": host, "stages": split, "kernels": _busy(case),
                                         "findings": [str(finding) for finding in record.findings]})  # fmt: skip
 
 
@@ -240,27 +245,107 @@ def _busy(case: Case) -> Any:
     return {"kernel_s": sum(kernel.duration for kernel in kernels) * 1e-7, "kernels": len(kernels) / 10}
 
 
+WAYS: tuple[tuple[Choice, ...], ...] = (
+    (Choice("channels_last"),),
+    (Choice("autocast", (("dtype", "fp16"),)),),
+    (Choice("autocast", (("dtype", "bf16"),)),),
+    (Choice("half", (("dtype", "fp16"),)),),
+    (Choice("compile"),),
+    (Choice("channels_last"), Choice("compile")),
+    (Choice("compile", (("mode", "reduce-overhead"),)),),
+)
+GRAPHS_OF_STATE = (Choice("compile", (("mode", "reduce-overhead"), ("rnn", True))),)
+"""CUDA graphs that also compute the state which a stream carries on."""
+
+
+def variants(device: str, findings: Findings) -> None:
+    """Each way to run faster is measured, its stages sum to the device's whole, and its kinds of memory to the peak."""
+    cases = [case for way in WAYS for case in article(device, 8, "inference", *way)[:1]]
+    cases += article(device, 1, "streaming", *GRAPHS_OF_STATE)[:1]
+    cases += article(device, 8, "train", Choice("compile"))[:1]
+    for case in cases:
+        record = attempts.attempt(case, lambda case: harness.measure(case, PROTOCOL, ["latency", "stages", "memory"]))
+        findings.check("measured", case, float(record.status == "ok"), 1.0, 0.0)
+        if record.status != "ok":
+            findings.note(f"failed {case.id}", str(record.failure))
+            continue
+        whole = median(record.samples(metrics.DEVICE_LATENCY.name))
+        stages = _stage_samples(record)
+        findings.check("sum of stages", case, median(map(sum, zip(*stages, strict=True))), whole, 0.05)
+        stored = {reading.metric.name: reading.samples[0] for reading in record.readings}
+        peak = stored[metrics.CUDA_PEAK.name]
+        findings.check("sum of kinds", case, _sum_of_kinds(stored), peak, 0.0)
+        host = median(record.samples(metrics.LATENCY.name))
+        findings.note(case.id, {"device": whole, "host": host, "peak": peak, "stages": _named_stages(record),
+                                "findings": [str(finding) for finding in record.findings]})  # fmt: skip
+
+
+def traces(device: str, findings: Findings) -> None:
+    """What a profile says of the device's time and of memory, against the clock's and torch's."""
+    case = article(device, 32)[0]
+    folder = findings.path.parent / "traces"
+    record = harness.measure(case, PROTOCOL, ["latency", "memory"], last=[Capture(folder)])
+    (path,) = folder.rglob(profiles.SUMMARY)
+    summary = json.loads(path.read_text())
+    stored = {reading.metric.name: reading.samples[0] for reading in record.readings}
+    on_device = sum(operator["device_s"] for operator in summary["operators"]) / summary["steps"]
+    whole = median(record.samples(metrics.DEVICE_LATENCY.name))
+    findings.check("seconds of kernels in a trace", case, on_device, whole, 0.10)
+    findings.check("peak in a trace", case, summary["memory"]["peak_bytes"], stored[metrics.CUDA_PEAK.name], 0.0)
+
+
+GRID = ((32, 128, 512, 4096), (64, 128, 512), (1, 16, 64), (1, 8, 64), (False, True))
+"""Inputs, hidden units, steps, batches and whether it trains, of the recurrent layers whose buffers are recorded."""
+LAYERS: tuple[dict[str, Any], ...] = (
+    {"inputs": 360}, {"inputs": 376}, {"hidden": 256}, {"hidden": 1024}, {"hidden": 100}, {"batch": 3}, {"steps": 7},
+    {"layers": 2}, {"layers": 3}, {"bidirectional": True}, {"layers": 2, "bidirectional": True}, {"cell": "GRU"},
+    {"cell": "RNN"}, {"cell": "GRU", "layers": 2}, {"dtype": "float16"}, {"dtype": "bfloat16"}, {"proj_size": 64},
+    {"bias": False}, {"cell": "GRU", "inputs": 4096}, {"dtype": "float16", "inputs": 4096}, {"inputs": 4096},
+    {"layers": 2, "inputs": 4096}, {"bidirectional": True, "inputs": 4096}, {"hidden": 1024, "inputs": 4096},
+)  # fmt: skip
+"""Of layers that are none of the grid's, what is other than usual."""
+CONVOLUTIONS = ((3, 32, 3, 1, 64, 128), (32, 64, 3, 2, 32, 16), (64, 64, 3, 1, 56, 16), (64, 128, 3, 2, 56, 256),
+                (3, 64, 7, 2, 224, 16), (256, 512, 3, 2, 14, 256), (4, 32, 8, 4, 84, 64))  # fmt: skip
+"""Channels, maps, kernel, stride, side and frames."""
+GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
+
+
 def cudnn(device: str, findings: Findings) -> None:
     """Every allocation of cuDNN's recurrent operators and of convolutions, over shapes; predictions beside."""
-    grid = itertools.product((32, 128, 512, 4096), (64, 128, 512), (1, 16, 64), (1, 8, 64), (False, True))
-    single: list[dict[str, Any]] = [
-        {"inputs": 360}, {"inputs": 376}, {"hidden": 256}, {"hidden": 1024}, {"hidden": 100}, {"batch": 3},
-        {"steps": 7},
-        {"layers": 2}, {"layers": 3}, {"bidirectional": True}, {"layers": 2, "bidirectional": True}, {"cell": "GRU"},
-        {"cell": "RNN"}, {"cell": "GRU", "layers": 2}, {"dtype": "float16"}, {"dtype": "bfloat16"}, {"proj_size": 64},
-        {"bias": False}, {"cell": "GRU", "inputs": 4096}, {"dtype": "float16", "inputs": 4096}, {"inputs": 4096},
-        {"layers": 2, "inputs": 4096}, {"bidirectional": True, "inputs": 4096}, {"hidden": 1024, "inputs": 4096},
-    ]  # fmt: skip
+    grid = itertools.product(*GRID)
     shapes = [dict(zip(("inputs", "hidden", "steps", "batch", "train"), sizes, strict=True)) for sizes in grid]
-    shapes += [shape | {"train": train} for shape in single for train in (False, True)]
+    shapes += [shape | {"train": train} for shape in LAYERS for train in (False, True)]
+    rnn = [shape | {"sizes": _or_reason(lambda shape=shape: _rnn_sizes(device, **shape))} for shape in shapes]
+    findings.note("rnn", rnn)
+    _compare_workspaces(findings, rnn)
     findings.note(
-        "rnn", [shape | {"sizes": _or_reason(lambda shape=shape: _rnn_sizes(device, **shape))} for shape in shapes]
+        "conv", [(shape, _or_reason(lambda shape=shape: _conv_sizes(device, *shape))) for shape in CONVOLUTIONS]
     )
-    convolutions = [(3, 32, 3, 1, 64, 128), (32, 64, 3, 2, 32, 16), (64, 64, 3, 1, 56, 16), (64, 128, 3, 2, 56, 256),
-                    (3, 64, 7, 2, 224, 16), (256, 512, 3, 2, 14, 256), (4, 32, 8, 4, 84, 64)]  # fmt: skip
-    findings.note(
-        "conv", [(shape, _or_reason(lambda shape=shape: _conv_sizes(device, *shape))) for shape in convolutions]
-    )
+
+
+def _compare_workspaces(findings: Findings, shapes: list[dict[str, Any]]) -> None:
+    """Of each kind of layer the shape whose predicted workspace is farthest from any allocation that was made."""
+    farthest: dict[str, tuple[float, float, float]] = {}
+    for shape in shapes:
+        if "proj_size" in shape or not isinstance(shape["sizes"], list) or not shape["sizes"]:
+            continue
+        ours = float(_recurrence(**shape).workspace(shape["train"]))
+        theirs = float(min(shape["sizes"], key=lambda size: abs(size - ours)))
+        kind = (
+            f"{shape.get('cell', 'LSTM')} {shape.get('dtype', 'float32')} {'train' if shape['train'] else 'inference'}"
+        )
+        off = abs(ours - theirs) / theirs
+        farthest[kind] = max(farthest.get(kind, (0.0, ours, theirs)), (off, ours, theirs))
+    for kind, (_, ours, theirs) in farthest.items():
+        findings.check("workspace of recurrent layers", kind, ours, theirs, 0.01 if "LSTM float" in kind else 0.06)
+
+
+def _recurrence(
+    *, inputs: int = 64, hidden: int = 128, steps: int = 16, batch: int = 8, layers: int = 1,
+    bidirectional: bool = False, cell: str = "LSTM", dtype: str = "float32", **_: Any,
+) -> Recurrence:  # fmt: skip
+    size = getattr(torch, dtype).itemsize
+    return Recurrence(steps, batch, inputs, hidden, layers, 2 if bidirectional else 1, GATES[cell], size)
 
 
 def _rnn_sizes(
@@ -307,12 +392,14 @@ def _allocations(call: Callable[[], None]) -> list[int]:
     return [change["size"] for change in changes if change["action"] == "alloc"]
 
 
+MEASURING = [sys.executable, "-m", "convbench", "run", "suites/smoke.yaml", "--only", "gap*"]
+
+
 def contexts(device: str, findings: Findings) -> None:
     """While a run measures, whose processes compute on the device? Never the command's own."""
     counts: dict[int, int] = {}
-    words = [sys.executable, "-m", "convbench", "run", "suites/smoke.yaml", "--device", device, "--only", "gap*"]
     out = findings.path.parent / "contexts-run"
-    process = subprocess.Popen([*words, "--out", str(out)], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([*MEASURING, "--device", device, "--out", str(out)], stdout=subprocess.DEVNULL)
     torch.cuda.init()
     while process.poll() is None:
         for pid in nvml._processes(torch.device(device)):
@@ -335,6 +422,8 @@ PROOFS = {
     "timing": timing,
     "memory": memory,
     "stages": stages_sum,
+    "variants": variants,
+    "traces": traces,
     "contexts": contexts,
     "cudnn": cudnn,
 }

@@ -62,6 +62,12 @@ class Stopwatch:
         self.around = OTHER
         self._mark(OTHER)
 
+    def begin_anew(self, launched: float) -> None:
+        """Forget what was marked. A GPU waits for as long as launching it took: what follows holds no launches then."""
+        self.moments.clear()
+        if self.on_gpu:
+            keep_busy(self.device, launched)
+
     def seconds(self) -> Split:
         """Seconds by stage; what belongs to none, under the name of its phase."""
         split: Split = dict.fromkeys((stage for _, stage in self.moments), 0.0)
@@ -97,10 +103,8 @@ def split_by_hooks(subject: Subject) -> Split:
         start = time.perf_counter()
         call(subject, watch.phase)
         first = time.perf_counter() - start
-        if watch.on_gpu:
-            keep_busy(watch.device, first)
         if watch.on_gpu or first < SHORT:
-            watch.moments.clear()
+            watch.begin_anew(first)
             call(subject, watch.phase)
     split = watch.seconds()
     rest = sum(split.pop(phase, 0.0) for phase in PHASES[:2])

@@ -59,7 +59,9 @@ def pretend(torch: Any) -> None:
     for name, value in _answers(torch).items():
         setattr(torch.cuda, name, value)
     torch.cuda.memory._record_memory_history = lambda **_: None
-    torch.cuda.memory._snapshot = lambda: {"device_traces": [[]], "segments": []}
+    block = {"requested_size": 500, "size": 512, "state": "active_allocated"}
+    change = {"action": "alloc", "size": 512}
+    torch.cuda.memory._snapshot = lambda: {"device_traces": [[change]], "segments": [{"blocks": [block]}]}
     torch.version.cuda = "0.0"
     _profile_the_cpu(torch)
 
@@ -95,6 +97,7 @@ def _answers(torch: Any) -> dict[str, Any]:
         "synchronize": lambda *_: None,
         "_sleep": lambda _: None,
         "_device_count_nvml": lambda: 1,
+        "is_bf16_supported": lambda *_, **__: True,
         "get_device_capability": lambda *_: (9, 0),
         "empty_cache": lambda: None,
         "manual_seed": lambda seed: torch.manual_seed(seed),

@@ -1,0 +1,47 @@
+"""All proofs of the kit, so small that a CPU makes them in seconds: ``python small.py DIR``, on the paper beside it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import proofs
+import torch
+
+from convbench.core.record import Clip, Protocol
+
+
+class OneByOne(nullcontext[Any]):
+    """A pool of one thread, this one: others do not believe that there is a GPU."""
+
+    def __enter__(self) -> OneByOne:
+        return self
+
+    def map(self, work: Callable[[Any], Any], cases: Iterable[Any]) -> Iterator[Any]:
+        return map(work, cases)
+
+
+def main() -> None:
+    proofs.ARTICLE = (("fc", 16),)
+    proofs.Clip = lambda batch: Clip(min(batch, 2), 2, 3, 16, 16)
+    proofs.TURNS, proofs.CALLS = 1, 6
+    proofs.PROTOCOL = Protocol(max_warmup=0.01, max_time=0.02, min_samples=5)
+    proofs.GRID = ((8,), (8,), (2,), (2,), (False, True))
+    proofs.LAYERS = ({"cell": "GRU", "inputs": 8, "hidden": 8},)
+    proofs.CONVOLUTIONS = ((3, 4, 3, 1, 8, 2),)
+    proofs.WAYS = (proofs.WAYS[0], proofs.WAYS[-1])
+    proofs.MEASURING = ["true"]
+    proofs._apart, proofs.ThreadPoolExecutor = proofs.ANSWERS.__getitem__, OneByOne
+    torch.set_num_threads(1)
+    out = Path(sys.argv[1])
+    for name, proof in proofs.PROOFS.items():
+        proof("cuda", proofs.Findings(name, out))
+
+
+if __name__ == "__main__":
+    main()
