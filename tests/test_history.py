@@ -324,8 +324,9 @@ def shown(folder: Path) -> list[str]:
 
 
 def test_a_half_copied_store_is_read_as_far_as_it_is_there(tmp_path):
-    folder = invented.many(tmp_path / "s", count=6)
-    (folder / "run001" / "results.jsonl").unlink()
+    folder = invented.many(tmp_path / "s", count=7)
+    (folder / "run000" / "results.jsonl").unlink()
+    (folder / "run001" / "results.jsonl").write_bytes(b"")
     results = folder / "run002" / "results.jsonl"
     results.write_bytes(results.read_bytes()[:-20])
     (folder / "run003" / "run.json").write_text("{")
@@ -335,7 +336,7 @@ def test_a_half_copied_store_is_read_as_far_as_it_is_there(tmp_path):
     assert history.runs == 3
     codes = {note.code: note.count for note in history.notes}
     assert {code: codes[code] for code in ("no results", "incomplete", "unreadable", "newer")} == {
-        "no results": 1, "incomplete": 1, "unreadable": 1, "newer": 1,
+        "no results": 1, "incomplete": 1, "unreadable": 2, "newer": 1,
     }  # fmt: skip
     assert all("{" not in sentence for sentence in words.notes(history.notes))
     empty = next(note for note in history.notes if note.code == "no results")
