@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import chain, count
@@ -43,6 +44,11 @@ def _has_content(file: Path) -> bool:
         return file.stat().st_size > 0
     except (OSError, ValueError):
         return False
+
+
+def report_elsewhere(directory: Path) -> str:
+    """What to do where nothing more can be written beside a run."""
+    return f"what was measured is whole: convbench report {shlex.quote(str(directory))} --out ELSEWHERE"
 
 
 def start(directory: Path, run: RunDescription, records: Iterable[Record] = ()) -> None:
