@@ -491,8 +491,16 @@ def test_what_is_asked_wrongly_is_one_sentence(tmp_path):
 def test_runs_none_of_which_can_be_compared_are_refused(tmp_path):
     for number in range(3):
         invented.write(tmp_path / "s" / f"{number}", number, {GAP: 1e-3}, fingerprint=f"e{number}")
-    with pytest.raises(Refused, match="no two of these runs can be compared in latency"):
+    with pytest.raises(Refused, match=r"no two of these runs can be compared in latency.* one of the machines$"):
         history_of(tmp_path / "s")
+
+
+def test_runs_that_cannot_be_compared_are_refused_with_those_left_out(tmp_path):
+    """It was said of two runs, one of them damaged, that each case was measured once."""
+    folder = invented.many(tmp_path / "s", count=2)
+    (folder / "run001" / "run.json").write_text("{")
+    with pytest.raises(Refused, match=r"\(1 run left out, such as /.*/run001/run\.json: not written by convbench"):
+        history_of(folder)
 
 
 @pytest.mark.parametrize("metric", ["params", "macs", "flops"])
