@@ -124,6 +124,15 @@ def test_damage_inside_is_named_with_its_line(directory):
         store.load(directory)
 
 
+@pytest.mark.parametrize("name", ["latency_s", "reference_s"])
+@pytest.mark.parametrize("seconds", [0.0, -1e-3, math.nan, math.inf, 1e308])
+def test_a_time_that_no_call_can_take_is_damage(directory, measured, name, seconds):
+    """A single such run of a store ended ``history`` of all of them in a traceback."""
+    store.append(directory, replace(measured[0], readings=(made.reading(name, 1e-3, seconds),)))
+    with pytest.raises(StoreError, match=rf"results\.jsonl:4: not a record: a sample of {name} is no time"):
+        store.load(directory)
+
+
 @pytest.mark.parametrize("sizes", [(2, 1, 1), (3, 2), (5, -1)])
 def test_samples_that_are_not_those_of_the_visits_are_damage(directory, measured, sizes):
     """Of two visits with four samples."""
