@@ -19,7 +19,7 @@ from convbench.cli.app import app
 from convbench.core.errors import ConvbenchError
 from convbench.core.metric import Metric
 from convbench.core.quantities import amount, share
-from convbench.core.record import Failure, Reading
+from convbench.core.record import Failure, Finding, Reading
 from convbench.report.words.advice import different, sentences
 from convbench.report.words.numbers import likely
 
@@ -332,6 +332,15 @@ def test_without_trainings_it_is_said_which_options_choose_nothing(tmp_path, opt
     code, out, _ = advise(directory, *options)
     assert code == 3
     assert f"-quality-train`. {said} among trainings, of which there are none. By cost alone: 1 of 1" in out
+
+
+def test_by_cost_alone_it_is_said_which_cases_were_never_measured_undisturbed(tmp_path):
+    """ "1 of 1 model fits" of a run of two, as if the other were not there."""
+    never = Finding("withheld", data={"reason": "busy", "visits": 3, "threads": 1})
+    disturbed = replace(records.record(records.case("flatten"), samples=0), findings=(never,))
+    out = advise(records.stored(tmp_path / "run", [records.record(), disturbed]))[1]
+    assert "By cost alone: 1 of 1 model fits. Fastest: gap" in out
+    assert out.endswith("1 case was never measured undisturbed (busy): withheld from ranking, fronts and gains.")
 
 
 @pytest.mark.parametrize(("limits", "said"), [

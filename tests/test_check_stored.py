@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import records
+from typer.testing import CliRunner
 
 from convbench.analysis import stored_runs
-from convbench.core.record import Record, Visit
+from convbench.cli.app import app
+from convbench.core.record import Finding, Record, Visit
 from convbench.report.words.comparison import notes
 
 CASES = [records.case("gap"), records.case("fc", 128), records.case("flatten")]
@@ -84,3 +87,14 @@ def test_without_the_reference_in_both_runs_nothing_is_known_of_the_machine():
     comparison = side_by_side(measured(1, 1, reference=False), measured(1, 1.1))
     assert stored_runs.machine_slowdown(comparison.matches) is None
     assert stored_runs.normalised(comparison.matches, 1.0)[0].median == pytest.approx(1.1, rel=1e-6)
+
+
+def test_compare_says_why_a_case_has_no_ratio(tmp_path: Path) -> None:
+    """There was a dash in the place of its latency, and nothing more."""
+    never = Finding("withheld", data={"reason": "busy", "visits": 3, "threads": 1})
+    quiet = [records.record(records.case(name)) for name in ("gap", "flatten")]
+    busy = [quiet[0], replace(records.record(records.case("flatten"), samples=0), findings=(never,))]
+    runs = [str(records.stored(tmp_path / name, each)) for name, each in (("a", quiet), ("b", busy))]
+    for call in (runs, reversed(runs)):
+        out = CliRunner().invoke(app, ["compare", *call]).output
+        assert "1 shared case was never measured undisturbed in one of them, without a ratio." in out

@@ -219,6 +219,16 @@ def test_resume_says_that_the_description_of_the_run_is_lost(here, in_process):
     assert "cannot be resumed, its run.json is lost: put it back, or run without --resume" in done.stderr
 
 
+def test_resume_says_that_the_results_of_the_run_are_lost(here, in_process):
+    """It measured all of it again, without a word."""
+    words = ("run", "tiny.yaml", "--executor", "fake", "--quiet")
+    assert in_process(*words, cwd=here).returncode == 0
+    (here / "reports" / "tiny" / "results.jsonl").unlink()
+    done = in_process(*words, "--resume", cwd=here)
+    assert done.returncode == 2
+    assert "there is no results.jsonl, which holds all that was measured: copy the run whole, or measure" in done.stderr
+
+
 def test_failed_cases_end_in_exit_5_and_stay_in_the_files(here, in_process):
     (here / "wild.yaml").write_text(
         "matrix:\n  model:\n"

@@ -121,6 +121,19 @@ def test_the_compiler_that_is_asked_for_is_the_only_one_that_torch_tries(
     assert missing is message is None or str(missing).startswith(str(message))
 
 
+@pytest.mark.parametrize(("name", "builds"), [("tmp-1.x~(ü)", True), ("my tmp", False), ("it's", False)])
+def test_a_temporary_folder_that_torch_cannot_build_in_is_told(
+    name: str, builds: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every compiled case failed with "C++ compile error", and doctor said "ok"."""
+    monkeypatch.setattr(toolchain.shutil, "which", lambda _: "/usr/bin/g++")
+    monkeypatch.setattr(toolchain.Path, "exists", lambda _: True)
+    monkeypatch.setattr(toolchain.tempfile, "gettempdir", lambda: f"/scratch/{name}")
+    missing = toolchain.missing_tool()
+    assert (missing is None) is builds
+    assert builds or f"torch cannot build in /scratch/{name}" in str(missing)
+
+
 def test_doctor_tells_the_load_where_the_system_has_no_call_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on Windows."""
     monkeypatch.delattr(os, "getloadavg")

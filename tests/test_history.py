@@ -324,8 +324,9 @@ def shown(folder: Path) -> list[str]:
 
 
 def test_a_half_copied_store_is_read_as_far_as_it_is_there(tmp_path):
-    folder = invented.many(tmp_path / "s", count=6)
-    (folder / "run001" / "results.jsonl").unlink()
+    folder = invented.many(tmp_path / "s", count=7)
+    (folder / "run000" / "results.jsonl").unlink()
+    (folder / "run001" / "results.jsonl").write_bytes(b"")
     results = folder / "run002" / "results.jsonl"
     results.write_bytes(results.read_bytes()[:-20])
     (folder / "run003" / "run.json").write_text("{")
@@ -335,7 +336,7 @@ def test_a_half_copied_store_is_read_as_far_as_it_is_there(tmp_path):
     assert history.runs == 3
     codes = {note.code: note.count for note in history.notes}
     assert {code: codes[code] for code in ("no results", "incomplete", "unreadable", "newer")} == {
-        "no results": 1, "incomplete": 1, "unreadable": 1, "newer": 1,
+        "no results": 1, "incomplete": 1, "unreadable": 2, "newer": 1,
     }  # fmt: skip
     assert all("{" not in sentence for sentence in words.notes(history.notes))
     empty = next(note for note in history.notes if note.code == "no results")
@@ -490,8 +491,16 @@ def test_what_is_asked_wrongly_is_one_sentence(tmp_path):
 def test_runs_none_of_which_can_be_compared_are_refused(tmp_path):
     for number in range(3):
         invented.write(tmp_path / "s" / f"{number}", number, {GAP: 1e-3}, fingerprint=f"e{number}")
-    with pytest.raises(Refused, match="no two of these runs can be compared in latency"):
+    with pytest.raises(Refused, match=r"no two of these runs can be compared in latency.* one of the machines$"):
         history_of(tmp_path / "s")
+
+
+def test_runs_that_cannot_be_compared_are_refused_with_those_left_out(tmp_path):
+    """It was said of two runs, one of them damaged, that each case was measured once."""
+    folder = invented.many(tmp_path / "s", count=2)
+    (folder / "run001" / "run.json").write_text("{")
+    with pytest.raises(Refused, match=r"\(1 run left out, such as /.*/run001/run\.json: not written by convbench"):
+        history_of(folder)
 
 
 @pytest.mark.parametrize("metric", ["params", "macs", "flops"])

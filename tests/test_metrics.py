@@ -340,9 +340,10 @@ def test_a_stored_run_gives_the_same_csv_and_lines_as_ever(tmp_path):
     run, run_records = store.load(GOLDEN / "smoke")
     table.write_csv(tmp_path, run_records)
     assert (tmp_path / "results.csv").read_bytes() == (GOLDEN / "smoke" / "results.csv").read_bytes()
+    store.start(tmp_path / "again", run)
     for record in run_records:
-        store.append(tmp_path, record)
-    assert (tmp_path / "results.jsonl").read_bytes() == (GOLDEN / "smoke" / "results.jsonl").read_bytes()
+        store.append(tmp_path / "again", record)
+    assert (tmp_path / "again" / "results.jsonl").read_bytes() == (GOLDEN / "smoke" / "results.jsonl").read_bytes()
     assert payload(run, results(run_records))["size"] == len(run_records)
 
 

@@ -2,6 +2,7 @@
 
 import html
 import json
+import os
 import re
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ import records
 from typer.testing import CliRunner
 
 import convbench
+from convbench.analysis.table import write_csv
 from convbench.cli.app import app
 from convbench.cli.report import conclude, destination
 from convbench.core import installed, store
@@ -56,13 +58,23 @@ def test_unknown_formats_and_places_are_said(tmp_path):
         figure_files.write(records.run_of(measured), measured, tmp_path / "file", "png")
 
 
-def test_where_the_page_of_a_run_finds_no_room_its_records_are_said_to_be_whole(tmp_path):
+@pytest.mark.parametrize("name", ["index.html", "results.csv"])
+def test_where_a_page_or_table_finds_no_room_the_records_are_said_to_be_whole(tmp_path, name):
     """It said "choose another place", as if all had to be measured again."""
     measured = records.default_records()
     store.start(tmp_path, records.run_of(measured), measured)
-    (tmp_path / "index.html").mkdir()
+    (tmp_path / name).mkdir()
     with pytest.raises(StoreError, match=r"what was measured is whole: convbench report .* --out"):
-        conclude(tmp_path, show=False)
+        write_csv(tmp_path, measured) if name == store.CSV else conclude(tmp_path, show=False)
+
+
+@pytest.mark.parametrize("options", [(), ("--format", "md")])
+def test_a_report_may_be_written_to_a_device(tmp_path, options):
+    """/dev/stdout was a folder that "cannot be written (File exists)"; nothing follows the report there."""
+    measured = records.default_records()
+    store.start(tmp_path, records.run_of(measured), measured)
+    done = CliRunner().invoke(app, ["report", str(tmp_path), "--out", os.devnull, *options])
+    assert (done.exit_code, done.output) == (0, "")
 
 
 def _raises(results):

@@ -83,6 +83,32 @@ def test_nothing_is_dropped_from_a_whole_file(directory):
     assert (directory / "results.jsonl").read_bytes() == before
 
 
+def test_results_that_cannot_be_read_are_no_fault_of_ours_when_a_run_goes_on(directory):
+    """``--resume`` of another user's run ended in a traceback; a folder in its place is what also root cannot read."""
+    (directory / "results.jsonl").unlink()
+    (directory / "results.jsonl").mkdir()
+    with pytest.raises(StoreError, match=r"results\.jsonl: cannot be written"):
+        store.drop_unfinished_line(directory)
+
+
+def test_a_run_whose_results_are_lost_is_not_read_as_one_that_measured_nothing(directory):
+    """``report`` wrote an empty page and table over those that were there, the last of what was measured."""
+    (directory / "results.jsonl").unlink()
+    with pytest.raises(StoreError, match=r"there is no results\.jsonl, which holds all that was measured"):
+        store.load(directory)
+    assert not store.drop_unfinished_line(directory)
+    assert not (directory / "results.jsonl").exists()
+
+
+def test_a_run_that_is_moved_while_it_is_measured_takes_no_further_lines(directory, measured):
+    """They came into a new folder of the old name, without a description, so that they could not be read."""
+    directory.rename(directory.with_name("moved"))
+    with pytest.raises(StoreError, match="the run has gone from there while it was measured"):
+        store.append(directory, measured[0])
+    assert not directory.exists()
+    assert store.load(directory.with_name("moved"))[1] == measured
+
+
 def test_a_stray_carriage_return_hides_no_record(directory):
     path = directory / "results.jsonl"
     first, *others = path.read_bytes().splitlines(keepends=True)
@@ -95,6 +121,15 @@ def test_damage_inside_is_named_with_its_line(directory):
     lines = (directory / "results.jsonl").read_bytes().splitlines(keepends=True)
     (directory / "results.jsonl").write_bytes(lines[0] + b'{"half": \n' + lines[2])
     with pytest.raises(StoreError, match=r"results\.jsonl:2: not a record: .*without this line all others"):
+        store.load(directory)
+
+
+@pytest.mark.parametrize("name", ["latency_s", "reference_s"])
+@pytest.mark.parametrize("seconds", [0.0, -1e-3, math.nan, math.inf, 1e308])
+def test_a_time_that_no_call_can_take_is_damage(directory, measured, name, seconds):
+    """A single such run of a store ended ``history`` of all of them in a traceback."""
+    store.append(directory, replace(measured[0], readings=(made.reading(name, 1e-3, seconds),)))
+    with pytest.raises(StoreError, match=rf"results\.jsonl:4: not a record: a sample of {name} is no time"):
         store.load(directory)
 
 

@@ -14,7 +14,7 @@ from convbench.core import files, metrics
 from convbench.core.metric import Metric
 from convbench.core.record import STAGES, Record, Scalar
 from convbench.core.statistics import percentile, percentile_bound
-from convbench.core.store import CSV
+from convbench.core.store import CSV, report_elsewhere
 from convbench.core.text import cell
 from convbench.core.visits import threads
 
@@ -123,7 +123,8 @@ def write_csv(directory: Path, records: Iterable[Record]) -> Path:
     rows = frame(records)
     # not DataFrame.map: it makes floats (90.0) of whole numbers in a column where some case has none
     lines = [list(map(cell, line)) for line in rows.itertuples(index=False, name=None)]
-    return files.write(directory / CSV, pd.DataFrame(lines, columns=rows.columns, dtype=object).to_csv(index=False))
+    text = pd.DataFrame(lines, columns=rows.columns, dtype=object).to_csv(index=False)
+    return files.write(directory / CSV, text, report_elsewhere(directory))
 
 
 def _exact(record: Record) -> dict[str, Scalar]:

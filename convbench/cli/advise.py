@@ -174,12 +174,16 @@ def _known_tasks(tasks: Sequence[str], records: Sequence[Record], run: Path) -> 
 
 
 def _by_cost(results: Sequence[Result], ask: Ask) -> str:
-    """What cost alone says within the limits, as the page's sliders do; empty where nothing was measured."""
+    """What cost alone says within the limits, as the page's sliders do, and of which cases it says nothing.
+
+    Empty where nothing was measured.
+    """
     from convbench.analysis.choice.by_budget import within
+    from convbench.report.words.answer import never_undisturbed
     from convbench.report.words.budget import fitting
 
     answer = within(results, ask.constraints)
-    return f"By cost alone: {fitting(answer)}" if answer.models else ""
+    return f"By cost alone: {fitting(answer)} {never_undisturbed(results)}".strip() if answer.models else ""
 
 
 def _without_trainings(ask: Ask, compared: Budget) -> str:

@@ -122,6 +122,7 @@ def _print_lost(runs: tuple[Stored, Stored], comparison: StoredComparison) -> No
 
 def _print(comparison: StoredComparison, ratios: Sequence[Interval | None]) -> None:
     from convbench.analysis import stored_runs
+    from convbench.report.words import comparison as words
     from convbench.report.words import names, units
 
     apart, shared = names.apart([match.case.id for match in comparison.matches])
@@ -137,6 +138,8 @@ def _print(comparison: StoredComparison, ratios: Sequence[Interval | None]) -> N
         )
     if shared:
         out.print(f"in every case: {', '.join(shared)}", markup=False, highlight=False)
+    if disturbed := words.without_ratio(comparison.matches, 1):
+        out.print(f"{disturbed}, without a ratio.", markup=False, highlight=False)
     for name, cases in zip(("first", "second"), comparison.alone, strict=True):
         for case in cases:
             out.print(f"only in the {name} run: {case}", markup=False, highlight=False, soft_wrap=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 import webbrowser
 from pathlib import Path
@@ -13,6 +12,7 @@ import typer
 from convbench.cli.app import Runs, app
 from convbench.cli.terminal import console
 from convbench.core.errors import ConvbenchError
+from convbench.core.files import is_special
 
 
 @app.command()
@@ -44,7 +44,10 @@ def report(
         raise ConvbenchError(f"--open shows the page of --format html; of --format {file_format} there is none")
     if file_format == "md":
         text = "\n\n".join(summary.markdown(*run) for run in loaded)
-        print(write(destination(out, "summary.md"), f"{text}\n") if out else text)
+        if out:
+            _print_place(write(destination(out, "summary.md"), f"{text}\n"))
+        else:
+            print(text)
         return
     if file_format != "html":
         if out and len(loaded) > 1:
@@ -63,9 +66,14 @@ def report(
             write_csv(directories[0], loaded[0][1])
         written = page.write(*loaded[0], destination(out or directories[0], "index.html"), directories[0])
     say_what_is_missing()
-    print(written)
+    _print_place(written)
     if open_it:
         webbrowser.open(written.resolve().as_uri())
+
+
+def _print_place(written: Path) -> None:
+    if not is_special(written):  # whoever reads it there has it, and no line after it
+        print(written)
 
 
 def say_what_is_missing() -> None:
@@ -77,8 +85,11 @@ def say_what_is_missing() -> None:
 
 
 def destination(out: Path, name: str) -> Path:
-    """Where a file goes: into the directory that is meant, or there where a file is meant, which has our extension."""
-    return out if _is_file(out, Path(name).suffix) else out / name
+    """Where a file goes: into the directory that is meant, or there where a file is meant.
+
+    That has our extension, or is no place for a directory: a device or pipe, such as ``/dev/stdout``.
+    """
+    return out if _is_file(out, Path(name).suffix) or is_special(out) else out / name
 
 
 def _is_file(out: Path, extension: str) -> bool:
@@ -93,8 +104,7 @@ def conclude(directory: Path, show: bool) -> None:
     from convbench.report.words import answer
 
     run, records = store.load(directory)
-    elsewhere = f"what was measured is whole: convbench report {shlex.quote(str(directory))} --out ELSEWHERE"
-    path = page.write(run, records, directory / "index.html", remedy=elsewhere)
+    path = page.write(run, records, directory / "index.html", remedy=store.report_elsewhere(directory))
     say_what_is_missing()
     if not show:
         return

@@ -58,7 +58,7 @@ def write(path: Path, content: str | bytes, remedy: str = ELSEWHERE) -> Path:
     data = encoded(content) if isinstance(content, str) else content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if _is_special(path):
+        if is_special(path):
             _write_all(path, data, os.O_WRONLY)
         else:
             _replace(path.resolve(), data)
@@ -129,7 +129,7 @@ def unwritable(path: Path, error: Exception, remedy: str = ELSEWHERE) -> StoreEr
     return StoreError(f"{path}: cannot be written ({reason}): {remedy}")
 
 
-def _is_special(path: Path) -> bool:
+def is_special(path: Path) -> bool:
     """Whether something stands there that cannot be renamed over: a device, a pipe, a socket."""
     try:
         mode = path.stat().st_mode

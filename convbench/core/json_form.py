@@ -19,6 +19,11 @@ from convbench.core.shards import SHARD
 CATALOGUED_FIELDS = {field.name for field in fields(Metric)} - {"name", "unit", "better"}
 """Of a metric of ours: what the catalogue says of it, so that no record has to."""
 
+TIMES = (metrics.LATENCY.name, metrics.REFERENCE.name)
+"""What logarithms are taken of."""
+LONGEST = 1e9
+"""Seconds that nobody waits for a call."""
+
 
 def record_line(record: Record) -> bytes:
     """A record as a line."""
@@ -94,11 +99,13 @@ def _not_described(run: RunDescription) -> set[str]:
     return {name for name in names if not getattr(run, name)}
 
 
-def _of_its_visits(record: Record) -> Record:
+def _sound_samples(record: Record) -> Record:
     for reading in record.readings:
+        name = reading.metric.name
+        if name in TIMES and not all(0 < sample < LONGEST for sample in reading.samples):  # NaN is neither
+            raise PydanticCustomError("times", "a sample of {name} is no time that a call can take", {"name": name})
         sizes = reading.visits
         if sizes and (len(sizes) != len(record.visits) or min(sizes) < 0 or sum(sizes) != len(reading.samples)):
-            name = reading.metric.name
             raise PydanticCustomError("visits", "the samples of {name} are not those of its visits", {"name": name})
     return record
 
@@ -121,4 +128,4 @@ def _descriptions() -> TypeAdapter[RunDescription]:
 
 @cache
 def _records() -> TypeAdapter[Record]:
-    return TypeAdapter(Annotated[Record, AfterValidator(_of_its_visits)])
+    return TypeAdapter(Annotated[Record, AfterValidator(_sound_samples)])

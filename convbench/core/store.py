@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import chain, count
@@ -45,6 +46,11 @@ def _has_content(file: Path) -> bool:
         return False
 
 
+def report_elsewhere(directory: Path) -> str:
+    """What to do where nothing more can be written beside a run."""
+    return f"what was measured is whole: convbench report {shlex.quote(str(directory))} --out ELSEWHERE"
+
+
 def start(directory: Path, run: RunDescription, records: Iterable[Record] = ()) -> None:
     """Write a new run, with the records that it has already.
 
@@ -67,7 +73,12 @@ def describe(directory: Path, run: RunDescription) -> None:
 
 
 def append(directory: Path, record: Record) -> None:
-    """One more line, forced to disk, whole or not at all. Raises StoreError."""
+    """One more line, forced to disk, whole or not at all. Raises StoreError, also where the run was taken away."""
+    if not (directory / RUN).exists():  # a line alone in a folder made anew is no run, and could not be read
+        raise StoreError(
+            f"{directory}: the run has gone from there while it was measured: what was measured before lies "
+            "where it was moved to: go on with it there, by --out and --resume"
+        )
     files.append(directory / RESULTS, record_line(record), "what was measured before is whole: add --resume")
 
 
@@ -97,10 +108,13 @@ def load(path: Path) -> Stored:
         raise StoreError(f"{path}: not a run: there is no {RUN} in {directory}")
     if not named:
         raise StoreError(f"{path}: no such file: {directory} is a run and has none of that name")
-    run, records = (
-        read_description(directory),
-        visits.join_visits(record for _, record in _read_lines(directory / RESULTS)),
-    )
+    run = read_description(directory)
+    if run.planned and not (directory / RESULTS).exists():  # a run that began has it, be it empty
+        raise StoreError(
+            f"{directory}: there is no {RESULTS}, which holds all that was measured: copy the run whole, or measure it "
+            "anew without --resume"
+        )
+    records = visits.join_visits(record for _, record in _read_lines(directory / RESULTS))
     place = {case: number for number, case in enumerate(run.planned)}
     return run, sorted(records, key=lambda record: place.get(record.case.id, len(place)))
 
@@ -119,16 +133,19 @@ def read_description(directory: Path) -> RunDescription:
 
 
 def drop_unfinished_line(directory: Path) -> bool:
-    """Cut off what a killed process left of its last line, so that appending goes on cleanly; says whether it did."""
+    """Cut off what a killed process left of its last line, so that appending goes on cleanly; says whether it did.
+
+    Raises StoreError.
+    """
     results = directory / RESULTS
-    if not results.exists():
-        results.touch()
-        return False
-    content = results.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    if whole == len(content):
-        return False
-    os.truncate(results, whole)
+    try:
+        content = results.read_bytes() if results.exists() else b""
+        whole = content.rfind(b"\n") + 1
+        if whole == len(content):
+            return False
+        os.truncate(results, whole)
+    except OSError as error:
+        raise files.unwritable(results, error, REMEDY) from error
     return True
 
 

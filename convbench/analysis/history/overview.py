@@ -97,7 +97,7 @@ def history(question: HistoryQuery, confirmations: Sequence[Confirmation] = (), 
     if not listed:
         raise ConvbenchError(f"--metric {question.metric}: none of the runs has a number of it for these cases")
     of_latency = confirmations if question.metric == metrics.LATENCY.option else ()  # what a paired check measures
-    usable, rest = _usable(listed, metric)
+    usable, rest = _usable(listed, metric, [entry for entry in entries if entry.problem])
     courses = tuple(course(case_series, metric, of_latency) for case_series in usable)
     damaged = [Note("confirmations", len(unread), unread[0])] if unread else []
     notes = (*_of_runs(entries), *damaged, *_of_series(metric, usable, rest, question.line))
@@ -116,8 +116,11 @@ def _contents(question: HistoryQuery, runs: Index) -> tuple[list[Entry], Metric,
     return list(entries.values()), metric, listed, runs.machines()
 
 
-def _usable(listed: Sequence[Series], metric: Metric) -> tuple[list[Series], list[Series]]:
-    """The series of two points at least, whose logarithm can be taken, and the others. Raises Refused without any."""
+def _usable(listed: Sequence[Series], metric: Metric, left_out: Sequence[Entry]) -> tuple[list[Series], list[Series]]:
+    """The series of two points at least, whose logarithm can be taken, and the others.
+
+    Raises Refused without any; it says which runs were ``left_out``, since with them there might be some.
+    """
     zero: list[Series] = []
     alone: list[Series] = []
     usable: list[Series] = []
@@ -128,6 +131,7 @@ def _usable(listed: Sequence[Series], metric: Metric) -> tuple[list[Series], lis
         raise Refused(
             f"no two of these runs can be compared in {metric.option}: each case was measured once"
             + ("" if metric in ANYWHERE else " on a machine by a protocol; measure again on one of the machines")
+            + (f" ({counted(len(left_out), 'run')} left out, such as {_reason(left_out[0])})" if left_out else "")
         )
     return (usable, alone + zero) if usable else (alone, zero)
 
@@ -154,8 +158,13 @@ def _matching_cases(runs: Index, only: Sequence[str]) -> list[str] | None:
 def _no_run(question: HistoryQuery, entries: Sequence[Entry]) -> str:
     where = ", ".join(map(str, question.roots))
     if entries:
-        return f"{where}: none of {len(entries)} runs there can be read: {entries[0].path}: {entries[0].problem}"
+        return f"{where}: none of {counted(len(entries), 'run')} there can be read: {_reason(entries[0])}"
     return f"{where}: there is no run: `convbench run` writes one, `convbench pull` fetches them"
+
+
+def _reason(entry: Entry) -> str:
+    """Why a run is left out, with its place."""
+    return entry.problem if entry.problem.startswith(entry.path) else f"{entry.path}: {entry.problem}"
 
 
 def _of_runs(entries: Sequence[Entry]) -> list[Note]:

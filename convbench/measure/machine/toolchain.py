@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 import sysconfig
+import tempfile
 from pathlib import Path
 
 
@@ -18,4 +20,13 @@ def missing_tool() -> str | None:
         return f"there is no C++ compiler {compiler}: on Debian, apt-get install g++; or name another by CXX"
     if not Path(sysconfig.get_path("include"), "Python.h").exists():
         return "Python.h is missing: on Debian, apt-get install python3-dev"
+    if not _is_word(folder := tempfile.gettempdir()):  # torch writes the path unquoted into a command that it splits
+        return f"torch cannot build in {folder}, whose path has a blank, a quote or a backslash: set TMPDIR"
     return None
+
+
+def _is_word(path: str) -> bool:
+    try:
+        return shlex.split(path) == [path]
+    except ValueError:  # a quote that does not close
+        return False

@@ -73,7 +73,7 @@ def sentences(run: RunDescription, results: Sequence[Result], answers: Sequence[
     if not headline.pick:
         what = "No cost" if len(costs(results)) < len(results) else "Nothing"
         nothing = f"{what} was measured: {outcome(run, results)}."
-        return [*filter(None, (*quality.sentences(results, answers), _withheld(results))), nothing]
+        return [*filter(None, (*quality.sentences(results, answers), never_undisturbed(results))), nothing]
     opening = _pick(headline)
     by_task = quality.sentences(results, answers)
     texts = [
@@ -82,7 +82,7 @@ def sentences(run: RunDescription, results: Sequence[Result], answers: Sequence[
         _quickest(headline),
         _uncounted(results),
         _next(headline),
-        _withheld(results),
+        never_undisturbed(results),
         "" if tried(result.record for result in results) else _placed(headline),
         _dearest(headline),
         _crossover(headline),
@@ -217,7 +217,7 @@ def _next(headline: Headline) -> str:
     return f"The next, {setup(following.result)}, takes {units.speedup(following.factor)} its time."
 
 
-def _withheld(results: Sequence[Result]) -> str:
+def never_undisturbed(results: Sequence[Result]) -> str:
     """What could not be told, and why, in place of a number that would be wrong."""
     cases = withheld(results)
     if not cases:

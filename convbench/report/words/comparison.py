@@ -29,7 +29,7 @@ def sentence(matches: Sequence[Match], run: int, letter: str) -> str:
     if ratio is None:
         if any(match.elsewhere and match.results[run] for match in matches):
             return f"{letter} has no case that was timed on the same machine and software as in A."
-        disturbed = _disturbed(matches, run)
+        disturbed = without_ratio(matches, run)
         return f"{letter} shares no timed case with A{disturbed and f': {disturbed}'}.{_counts(matches, run)}"
     number = sum(match.ratios[run] is not None for match in matches)
     cases = "the one shared case" if number == 1 else f"{number:,} shared cases"
@@ -79,7 +79,7 @@ def _both(match: Match, run: int, name: str) -> bool:
     return all(result is not None and getattr(result, name) is not None for result in pair)
 
 
-def _disturbed(matches: Sequence[Match], run: int) -> str:
+def without_ratio(matches: Sequence[Match], run: int) -> str:
     """How many of the cases of both runs one of them never measured undisturbed; empty where there are none."""
     pairs = [[result for at in (0, run) if (result := match.results[at])] for match in matches]
     number = sum(len(pair) > 1 and bool(withheld(pair)) for pair in pairs)
@@ -104,7 +104,7 @@ def notes(matches: Sequence[Match], of_each: Sequence[Sequence[Result]], run: in
         texts.append(
             f"{letter} over A: the ratio of a single case is known to ±{units.percent(known)} (median of the cases)."
         )
-    if ratio and (disturbed := _disturbed(matches, run)):
+    if ratio and (disturbed := without_ratio(matches, run)):
         texts.append(f"{letter} over A: {disturbed}, without a ratio.")
     if ratio:
         texts += _machine(
