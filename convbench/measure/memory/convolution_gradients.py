@@ -55,6 +55,10 @@ class Gradients(NamedTuple):
         return self.call.weight.shape[1], self.call.weight.shape[0] // self.call.groups
 
     @property
+    def _is_short(self) -> bool:
+        return self.call.clip.dtype != torch.float32
+
+    @property
     def bias(self) -> int:
         return self.gradient.shape[1] * self.size
 
@@ -107,9 +111,13 @@ class Gradients(NamedTuple):
 
     def _is_by_channel(self) -> bool:
         """Whether a stride makes oneDNN compute on copies in NHWC order."""
-        if not self.is_strided or self.is_dilated or self.call.is_depthwise:
+        if not self.is_strided or self.is_dilated:
             return False
+        if self.call.is_depthwise:
+            return self._is_short
         inputs, outputs = self.channels
+        if self.call.groups > 1 and self._is_short:
+            return inputs % 4 > 0 or outputs % 4 > 0
         return self.call.groups == 1 or outputs > MANY or (inputs % 4 > 0 and outputs >= SOME)
 
     def _input_block(self) -> int | None:
@@ -125,21 +133,20 @@ class Gradients(NamedTuple):
         """The same of the weights' gradient."""
         call, (inputs, _) = self.call, self.channels
         if call.is_depthwise:
-            is_three = set(call.weight.shape[2:]) <= {1, 3} and max(call.weight.shape[2:]) > 1
-            return block() if is_three and not self.call.is_volume and not self.is_dilated else None
+            is_small = max(call.weight.shape[2:]) in ((1, 3) if self._is_short else (3,))
+            return block() if is_small and not call.is_volume and not self.is_dilated else None
         if call.groups > 1:
             sizes = () if self.is_dilated and self.call.is_volume else (block(),)
-            few = () if self.is_dilated or (call.is_volume and call.taps > 1) else (FEW_CHANNELS,)
+            few = () if self.is_dilated or self._is_short or (call.is_volume and call.taps > 1) else (FEW_CHANNELS,)
             return self._whole_blocks((*sizes, *few))
         if call.taps == 1 and not (self.call.is_volume and self.is_strided):
             return block()
         is_plane = call.clip.dim() == PLANE
-        is_short = call.clip.dtype != torch.float32
-        if self.is_dilated and (self.call.is_volume or (self.is_strided and (is_plane or is_short))):
+        if self.is_dilated and (self.call.is_volume or (self.is_strided and (is_plane or self._is_short))):
             return None
         if inputs >= block():
             return block()
-        if is_short:
+        if self._is_short:
             return block() if self.gradient.shape[1] % block() == 0 else None
         if inputs < PLAIN_CHANNELS and call.taps > 1:
             return block()
@@ -152,7 +159,7 @@ class Gradients(NamedTuple):
     def _reads_frames(self) -> bool:
         """Whether the weights' gradient is made of inputs as they are, of which there are too few for a block."""
         call = self.call
-        few = block() if call.clip.dtype != torch.float32 else PLAIN_CHANNELS
+        few = block() if self._is_short else PLAIN_CHANNELS
         is_copied_anyway = call.taps == 1 and not (self.call.is_volume and self.is_strided and few == block())
         return call.groups == 1 and call.weight.shape[1] < few and not is_copied_anyway
 
@@ -180,7 +187,9 @@ class Gradients(NamedTuple):
     def _transposed(self, weights: int, channels: int, is_copied: bool) -> int:
         """Scratch of numbers of fewer bits: their sums in float32, and an image of input and gradient transposed."""
         call = self.call
-        if call.clip.dtype == torch.float32 or (call.taps == 1 and call.clip.dim() == PLANE and not self.is_strided):
+        if call.is_depthwise and self._is_short:
+            return 2 * weights * torch.float32.itemsize // self.size
+        if not self._is_short or (call.taps == 1 and call.clip.dim() == PLANE and not self.is_strided):
             return 0
         images = blocked(self.gradient, channels) + (blocked(call.clip, channels) if is_copied else 0)
         sums = weights * torch.float32.itemsize // self.size
