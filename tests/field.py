@@ -704,6 +704,15 @@ class Computes(nn.Module):
                 return F.scaled_dot_product_attention(heads, heads, heads)
 
 
+class Acts(Base):
+    """An agent that draws its action; torch looks at the values whether the distribution is a valid one."""
+
+    def forward(self, x):
+        policy = torch.distributions.Categorical(logits=self.rnn(self.vectors(x))[0])
+        action = policy.sample()
+        return policy.log_prob(action), policy.entropy()
+
+
 class Evaluated(Base):
     """A recurrent layer that stays in evaluation mode while it is trained."""
 
