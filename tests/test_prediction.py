@@ -88,7 +88,7 @@ def test_an_operator_of_a_device_is_predicted_as_its_kernel_and_not_as_what_a_co
 @pytest.mark.parametrize("scenario", ["inference", "train"])
 def test_an_agent_that_draws_from_a_distribution_runs_without_values(scenario):
     """It had no prediction and was counted on its device, though nothing but its validation reads values."""
-    of = Case(Whole(Choice("field:Acts")), Clip(2, 40, 3, 8, 8), scenario=scenario)
+    of = Case(Whole(Choice("field:Acts")), Clip(2, 8, 3, 32, 32), scenario=scenario)
     assert not isinstance(on_meta_or_reason(of.eager, 0), str)
     assert predict(of).peak == pytest.approx(measured(of), rel=0.05)
     with pytest.raises(ValueError, match="invalid values"):
