@@ -1,4 +1,4 @@
-"""What has to be otherwise where tensors have shapes and no values, on ``meta`` or as fake ones."""
+"""What has to be otherwise where tensors have shapes and no values, on ``meta``, as fake ones or in an export."""
 
 from __future__ import annotations
 
