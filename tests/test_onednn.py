@@ -97,6 +97,14 @@ def test_a_transposed_convolution_takes_what_is_predicted(case):
         ("upsample_bilinear2d.default", lambda maps: nn.functional.interpolate(maps, size=(9, 7), mode="bilinear")),
         ("upsample_bilinear2d.default", lambda maps: nn.functional.interpolate(maps, size=64, mode="bilinear")),
         ("upsample_bilinear2d.default", lambda maps: nn.functional.interpolate(maps, size=65, mode="bilinear")),
+        (
+            "_upsample_bilinear2d_aa.default",
+            lambda maps: nn.functional.interpolate(maps, size=(64, 9), mode="bilinear", antialias=True),
+        ),
+        (
+            "_upsample_bicubic2d_aa.default",
+            lambda maps: nn.functional.interpolate(maps, size=(16, 40), mode="bicubic", antialias=True),
+        ),
     ],
 )
 def test_what_else_copies_takes_what_is_predicted(operator, call):
@@ -107,6 +115,14 @@ def test_what_else_copies_takes_what_is_predicted(operator, call):
     extra, _ = extra_bytes(getattr(getattr(torch.ops.aten, name), overload), (given,), output)
     before = given.nbytes if operator.startswith("mean") else 0
     assert before + output.nbytes + extra == pytest.approx(measured, rel=0.05, abs=2048)
+
+
+@pytest.mark.parametrize("centres", [12, 300])
+def test_distances_that_are_multiplied_take_what_is_predicted(centres):
+    vectors, others = torch.randn(80, 64), torch.randn(centres, 64)
+    measured, result = peak(lambda: torch.cdist(vectors, others))
+    extra, _ = extra_bytes(torch.ops.aten._euclidean_dist.default, (vectors, others), result)
+    assert result.nbytes + extra == measured
 
 
 BACKWARD = [  # inputs, outputs, stride, groups, transposed
@@ -192,6 +208,15 @@ def test_the_gradients_of_a_dilated_convolution_with_a_stride_take_what_is_predi
     extra, _ = extra_bytes(torch.ops.aten.convolution_backward.default, args, results)
     returned = sum(result.nbytes for result in results if result is not None)
     assert returned + extra == pytest.approx(measured, rel=0.01)
+
+
+def test_the_gradient_of_the_input_alone_takes_no_copies_for_those_of_frozen_weights():
+    module, clip = nn.Conv2d(16, 8, 3, padding=1), torch.randn(8, 16, 32, 32)
+    args = (torch.randn(8, 8, 32, 32), clip, module.weight.detach(), [8], (1, 1), (1, 1), (1, 1), False, (0, 0), 1,
+            [True, False, False])  # fmt: skip
+    measured, results = peak(lambda: torch.ops.aten.convolution_backward.default(*args))
+    extra, _ = extra_bytes(torch.ops.aten.convolution_backward.default, args, (results[0], None, None))
+    assert results[0].nbytes + extra == measured
 
 
 @pytest.mark.parametrize("orders", [("nchw", "nchw"), ("nhwc", "nhwc"), ("nchw", "nhwc")], ids=str)

@@ -95,6 +95,11 @@ def test_an_agent_that_draws_from_a_distribution_runs_without_values(scenario):
         torch.distributions.Categorical(logits=torch.tensor([math.nan]))
 
 
+def test_what_a_call_that_inference_mode_refused_has_left_is_not_predicted():
+    of = Case(Whole(Choice("field:Works", (("how", "gradient"),))), Clip(2, 8, 3, 32, 32))
+    assert predict(of).peak == pytest.approx(measured(of), rel=0.01)
+
+
 def test_a_recurrent_layer_in_evaluation_mode_is_trained_with_a_workspace():
     of = Case(Whole(Choice("field:Evaluated", (("hidden", 64),))), Clip(2, 40, 3, 8, 8), scenario="train")
     assert predict(of).peak == pytest.approx(measured(of), rel=0.05)

@@ -16,7 +16,7 @@ from convbench.measure.memory.convolutions import Args, Convolution, is_blocked,
 
 
 def convolution_backward_bytes(args: Args, result: Any) -> tuple[int, int]:
-    """Beside the gradients of input, weights and bias, of which that of the input may not be wanted (None)."""
+    """Beside the gradients of input, weights and bias, of which any may not be wanted (None)."""
     gradient, clip, weight, bias_shape, *rest, _ = args
     gradients = Gradients(Convolution(clip, weight, None, *rest), gradient)
     of_input, returned = result[0] is not None, sum(made.nbytes for made in result if made is not None)
@@ -27,7 +27,8 @@ def convolution_backward_bytes(args: Args, result: Any) -> tuple[int, int]:
     if gradients.call.transposed:
         return straight(clip) + gradients.upwards(), 0
     own = clip.nbytes if of_input else 0
-    peak = max(gradients.input_peak() if of_input else 0, own + gradients.weights_peak(), returned)
+    of_weights = own + gradients.weights_peak() if any(made is not None for made in result[1:]) else 0
+    peak = max(gradients.input_peak() if of_input else 0, of_weights, returned)
     return straight(clip) + peak - returned, 0
 
 

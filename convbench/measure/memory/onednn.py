@@ -98,6 +98,25 @@ def _bilinear(args: Args, result: torch.Tensor) -> tuple[int, int]:
     return (_in_nhwc(maps, result), 0) if maps.shape[1] == COLOURS else _nearest(args, result)
 
 
+def _antialiased(args: Args, result: torch.Tensor) -> tuple[int, int]:
+    """Images of which the columns are resized and the rows not yet."""
+    maps = args[0]
+    if maps.device.type != "cpu" or maps.shape[2] == result.shape[2] or maps.shape[3] == result.shape[3]:
+        return 0, 0
+    return result.nbytes // max(1, result.shape[2]) * maps.shape[2], 0
+
+
+def _distances(args: Args, result: torch.Tensor) -> tuple[int, int]:
+    """Of many vectors, whose distances torch multiplies: both with two columns more, or the first of them twice."""
+    first, second = args
+    if first.device.type != "cpu":
+        return 0, 0
+    rows = [vectors.numel() // max(1, vectors.shape[-1]) for vectors in (first, second)]
+    wide = [(vectors.numel() + 2 * count) * first.itemsize for vectors, count in zip(args, rows, strict=True)]
+    scaled = first.numel() * first.itemsize + wide[0] + 2 * sum(rows) * first.itemsize
+    return max(sum(wide), scaled - result.nbytes), 0
+
+
 def _in_nhwc(maps: torch.Tensor, result: torch.Tensor) -> int:
     return maps.nbytes + result.nbytes if maps.device.type == "cpu" and maps.is_contiguous() else 0
 
@@ -197,6 +216,9 @@ EXTRA: dict[Any, Callable[[Args, Any], tuple[int, int]]] = {
     ATEN.col2im.default: _folded,
     ATEN.upsample_nearest2d.default: _nearest,
     ATEN.upsample_bilinear2d.default: _bilinear,
+    ATEN._upsample_bilinear2d_aa.default: _antialiased,
+    ATEN._upsample_bicubic2d_aa.default: _antialiased,
+    ATEN._euclidean_dist.default: _distances,
     ATEN._native_multi_head_attention.default: attention_bytes,
     ATEN._transformer_encoder_layer_fwd.default: encoder_layer_bytes,
     ATEN._scaled_dot_product_flash_attention_for_cpu.default: flash_bytes,
