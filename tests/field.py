@@ -369,6 +369,12 @@ class Works(Base):
                 with torch.enable_grad():
                     x = x.detach().requires_grad_()
                     (x,) = torch.autograd.grad(self.vectors(x).sum(), x)
+            case "gradient of maps":
+                with torch.enable_grad():
+                    frames = x.flatten(0, 1).detach().requires_grad_()
+                    maps = self.cnn(frames)
+                    (slope,) = torch.autograd.grad(maps.sum(), frames)
+                return maps.mean() + slope.mean()
             case "needs gradients":
                 assert super().forward(x).requires_grad
             case "sparse":

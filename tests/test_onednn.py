@@ -210,9 +210,11 @@ def test_the_gradients_of_a_dilated_convolution_with_a_stride_take_what_is_predi
     assert returned + extra == pytest.approx(measured, rel=0.01)
 
 
-def test_the_gradient_of_the_input_alone_takes_no_copies_for_those_of_frozen_weights():
+@pytest.mark.parametrize("gradient", [torch.randn(8, 8, 32, 32), torch.ones(()).expand(8, 8, 32, 32)])
+def test_the_gradient_of_the_input_alone_takes_no_copies_for_those_of_frozen_weights(gradient):
+    """One that a sum has expanded is written out first."""
     module, clip = nn.Conv2d(16, 8, 3, padding=1), torch.randn(8, 16, 32, 32)
-    args = (torch.randn(8, 8, 32, 32), clip, module.weight.detach(), [8], (1, 1), (1, 1), (1, 1), False, (0, 0), 1,
+    args = (gradient, clip, module.weight.detach(), [8], (1, 1), (1, 1), (1, 1), False, (0, 0), 1,
             [True, False, False])  # fmt: skip
     measured, results = peak(lambda: torch.ops.aten.convolution_backward.default(*args))
     extra, _ = extra_bytes(torch.ops.aten.convolution_backward.default, args, (results[0], None, None))

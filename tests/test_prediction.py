@@ -96,7 +96,7 @@ def test_an_agent_that_draws_from_a_distribution_runs_without_values(scenario):
 
 
 def test_what_a_call_that_inference_mode_refused_has_left_is_not_predicted():
-    of = Case(Whole(Choice("field:Works", (("how", "gradient"),))), Clip(2, 8, 3, 32, 32))
+    of = Case(Whole(Choice("field:Works", (("how", "gradient of maps"),))), Clip(2, 8, 3, 32, 32))
     assert predict(of).peak == pytest.approx(measured(of), rel=0.01)
 
 

@@ -24,12 +24,13 @@ def convolution_backward_bytes(args: Args, result: Any) -> tuple[int, int]:
         return gradients.by_torch(of_input) - returned, 0
     if not is_blocked(clip):
         return 0, 0
+    copied = straight(clip) + straight(gradient)
     if gradients.call.transposed:
-        return straight(clip) + gradients.upwards(), 0
+        return copied + gradients.upwards(), 0
     own = clip.nbytes if of_input else 0
     of_weights = own + gradients.weights_peak() if any(made is not None for made in result[1:]) else 0
     peak = max(gradients.input_peak() if of_input else 0, of_weights, returned)
-    return straight(clip) + peak - returned, 0
+    return copied + peak - returned, 0
 
 
 class Gradients(NamedTuple):
