@@ -369,6 +369,12 @@ class Works(Base):
                 with torch.enable_grad():
                     x = x.detach().requires_grad_()
                     (x,) = torch.autograd.grad(self.vectors(x).sum(), x)
+            case "gradient of maps":
+                with torch.enable_grad():
+                    frames = x.flatten(0, 1).detach().requires_grad_()
+                    maps = self.cnn(frames)
+                    (slope,) = torch.autograd.grad(maps.sum(), frames)
+                return maps.mean() + slope.mean()
             case "needs gradients":
                 assert super().forward(x).requires_grad
             case "sparse":
@@ -702,6 +708,15 @@ class Computes(nn.Module):
             case "attention":
                 heads = h.unflatten(2, (12, 16)).transpose(1, 2)
                 return F.scaled_dot_product_attention(heads, heads, heads)
+
+
+class Acts(Base):
+    """An agent that draws its action; torch looks at the values whether the distribution is a valid one."""
+
+    def forward(self, x):
+        policy = torch.distributions.Categorical(logits=self.rnn(self.vectors(x))[0])
+        action = policy.sample()
+        return policy.log_prob(action), policy.entropy()
 
 
 class Evaluated(Base):

@@ -16,7 +16,8 @@ CASES = [  # frames, inputs, outputs, kernel, stride, groups, dimensions
     (1, 3, 8, 3, 1, 1, 2), (2, 12, 12, 3, 1, 12, 2), (16, 16, 4, 5, 1, 2, 2), (16, 32, 16, 3, 1, 2, 2),
     (15, 4, 32, 1, 1, 2, 2), (16, 32, 6, 3, 2, 1, 1), (4, 8, 6, 3, 1, 1, 1), (16, 32, 6, 1, 1, 1, 3),
     (2, 8, 4, 5, 2, 1, 3), (8, 33, 17, 3, 1, 1, 2), (8, 17, 12, 1, 1, 1, 2), (8, 15, 15, 3, 1, 15, 2),
-    (4, 7, 9, 3, 1, 1, 3),
+    (4, 7, 9, 3, 1, 1, 3), (2, 48, 16, 1, 2, 1, 1), (4, 32, 10, 1, 2, 1, 2), (2, 64, 8, 3, 1, 8, 3),
+    (2, 40, 40, 3, 2, 40, 3), (4, 8, 2, 1, 1, 2, 3),
 ]  # fmt: skip
 
 
@@ -96,6 +97,14 @@ def test_a_transposed_convolution_takes_what_is_predicted(case):
         ("upsample_bilinear2d.default", lambda maps: nn.functional.interpolate(maps, size=(9, 7), mode="bilinear")),
         ("upsample_bilinear2d.default", lambda maps: nn.functional.interpolate(maps, size=64, mode="bilinear")),
         ("upsample_bilinear2d.default", lambda maps: nn.functional.interpolate(maps, size=65, mode="bilinear")),
+        (
+            "_upsample_bilinear2d_aa.default",
+            lambda maps: nn.functional.interpolate(maps, size=(64, 9), mode="bilinear", antialias=True),
+        ),
+        (
+            "_upsample_bicubic2d_aa.default",
+            lambda maps: nn.functional.interpolate(maps, size=(16, 40), mode="bicubic", antialias=True),
+        ),
     ],
 )
 def test_what_else_copies_takes_what_is_predicted(operator, call):
@@ -106,6 +115,14 @@ def test_what_else_copies_takes_what_is_predicted(operator, call):
     extra, _ = extra_bytes(getattr(getattr(torch.ops.aten, name), overload), (given,), output)
     before = given.nbytes if operator.startswith("mean") else 0
     assert before + output.nbytes + extra == pytest.approx(measured, rel=0.05, abs=2048)
+
+
+@pytest.mark.parametrize("centres", [12, 300])
+def test_distances_that_are_multiplied_take_what_is_predicted(centres):
+    vectors, others = torch.randn(80, 64), torch.randn(centres, 64)
+    measured, result = peak(lambda: torch.cdist(vectors, others))
+    extra, _ = extra_bytes(torch.ops.aten._euclidean_dist.default, (vectors, others), result)
+    assert result.nbytes + extra == measured
 
 
 BACKWARD = [  # inputs, outputs, stride, groups, transposed
@@ -129,6 +146,34 @@ def test_the_gradients_of_a_convolution_take_what_is_predicted(case, of_input):
     extra, _ = extra_bytes(torch.ops.aten.convolution_backward.default, args, results)
     size = sum(result.nbytes for result in results if result is not None)
     assert size + extra == pytest.approx(measured, rel=0.05, abs=16384)
+
+
+OTHER_BACKWARD = [  # dimensions, inputs, outputs, kernel, stride, dilation, groups
+    (1, 16, 32, 3, 2, 2, 1), (1, 12, 16, 3, 2, 2, 1), (1, 8, 32, 5, 1, 2, 1), (1, 48, 16, 1, 2, 1, 1),
+    (1, 24, 24, 5, 1, 2, 24), (2, 8, 32, 3, 2, 1, 1), (2, 12, 20, 3, 1, 1, 1), (2, 8, 4, 1, 1, 1, 2),
+    (2, 32, 64, 3, 2, 1, 2), (2, 16, 16, 5, 1, 1, 16), (3, 12, 16, 3, 1, 1, 1), (3, 8, 32, 3, 2, 2, 1),
+    (3, 16, 32, 3, 2, 1, 1), (3, 24, 8, 1, 1, 1, 1), (3, 16, 8, 1, 1, 1, 4), (3, 16, 16, 3, 1, 1, 16),
+    (3, 24, 48, 3, 1, 1, 3),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("of_input", [True, False])
+@pytest.mark.parametrize("case", OTHER_BACKWARD, ids=str)
+def test_the_gradients_of_convolutions_of_all_kinds_take_what_is_predicted(case, of_input, dtype):
+    """Of bfloat16 a tenth: what oneDNN transposes of an image has edges that depend on its sizes."""
+    dimensions, inputs, outputs, kernel, stride, dilation, groups = case
+    kind = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dimensions - 1]
+    module = kind(inputs, outputs, kernel, stride, kernel // 2 * dilation, dilation, groups).to(dtype)
+    clip = torch.randn(4, inputs, *[(512, 32, 12)[dimensions - 1]] * dimensions).to(dtype)
+    gradient = torch.randn_like(module(clip)).detach()
+    args = (gradient, clip, module.weight.detach(), [outputs], module.stride, module.padding, module.dilation, False,
+            (0,) * dimensions, groups, [of_input, True, True])  # fmt: skip
+    measured, results = peak(lambda: torch.ops.aten.convolution_backward.default(*args))
+    extra, _ = extra_bytes(torch.ops.aten.convolution_backward.default, args, results)
+    returned = sum(result.nbytes for result in results if result is not None)
+    leeway = 0.05 if dtype == torch.float32 else 0.1
+    assert returned + extra == pytest.approx(measured, rel=leeway, abs=256)
 
 
 @pytest.mark.parametrize("of_input", [True, False])
@@ -163,6 +208,17 @@ def test_the_gradients_of_a_dilated_convolution_with_a_stride_take_what_is_predi
     extra, _ = extra_bytes(torch.ops.aten.convolution_backward.default, args, results)
     returned = sum(result.nbytes for result in results if result is not None)
     assert returned + extra == pytest.approx(measured, rel=0.01)
+
+
+@pytest.mark.parametrize("gradient", [torch.randn(8, 8, 32, 32), torch.ones(()).expand(8, 8, 32, 32)])
+def test_the_gradient_of_the_input_alone_takes_no_copies_for_those_of_frozen_weights(gradient):
+    """One that a sum has expanded is written out first."""
+    module, clip = nn.Conv2d(16, 8, 3, padding=1), torch.randn(8, 16, 32, 32)
+    args = (gradient, clip, module.weight.detach(), [8], (1, 1), (1, 1), (1, 1), False, (0, 0), 1,
+            [True, False, False])  # fmt: skip
+    measured, results = peak(lambda: torch.ops.aten.convolution_backward.default(*args))
+    extra, _ = extra_bytes(torch.ops.aten.convolution_backward.default, args, (results[0], None, None))
+    assert results[0].nbytes + extra == measured
 
 
 @pytest.mark.parametrize("orders", [("nchw", "nchw"), ("nhwc", "nhwc"), ("nchw", "nhwc")], ids=str)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from convbench.core.errors import CaseFailed
 from convbench.core.record import Case, Choice, Clip, Parts, Recurrent, Whole
 from convbench.measure import first_call
+from convbench.measure.counts.counted import on_meta_or_reason
 from convbench.measure.memory import allocations, largest
 from convbench.measure.memory.onednn import Layer
 from convbench.measure.memory.prediction import TakesTooLong, predict
@@ -81,6 +83,21 @@ def test_fused_self_attention_is_predicted_with_its_scores(how):
 def test_an_operator_of_a_device_is_predicted_as_its_kernel_and_not_as_what_a_compiler_makes_of_it(scenario, how):
     of = Case(Whole(Choice("field:Computes", (("how", how),))), Clip(2, 60, 3, 8, 8), scenario=scenario)
     assert predict(of).peak == pytest.approx(measured(of), rel=0.02)
+
+
+@pytest.mark.parametrize("scenario", ["inference", "train"])
+def test_an_agent_that_draws_from_a_distribution_runs_without_values(scenario):
+    """It had no prediction and was counted on its device, though nothing but its validation reads values."""
+    of = Case(Whole(Choice("field:Acts")), Clip(2, 8, 3, 32, 32), scenario=scenario)
+    assert not isinstance(on_meta_or_reason(of.eager, 0), str)
+    assert predict(of).peak == pytest.approx(measured(of), rel=0.05)
+    with pytest.raises(ValueError, match="invalid values"):
+        torch.distributions.Categorical(logits=torch.tensor([math.nan]))
+
+
+def test_what_a_call_that_inference_mode_refused_has_left_is_not_predicted():
+    of = Case(Whole(Choice("field:Works", (("how", "gradient of maps"),))), Clip(2, 8, 3, 32, 32))
+    assert predict(of).peak == pytest.approx(measured(of), rel=0.01)
 
 
 def test_a_recurrent_layer_in_evaluation_mode_is_trained_with_a_workspace():

@@ -297,6 +297,12 @@ def test_what_a_runtime_is_given_and_returns_has_the_models_own_names(
     assert (call.names, call.outputs) == (inputs, outputs)
 
 
+def test_an_agent_that_draws_its_action_is_run_by_a_runtime() -> None:
+    """Of torch's distributions an export wants no values, by which their arguments are checked."""
+    subject, _ = open_case(Case(Whole(Choice("field:Acts")), CLIP, (Choice("onnxruntime"),)), seed=0)
+    assert len(subject.output(subject.timed())) == 2
+
+
 def test_names_that_would_be_alike_are_numbers() -> None:
     assert _named("input", {"a b": torch.zeros(1), "a-b": torch.zeros(1)}) == ("input_0", "input_1")
 

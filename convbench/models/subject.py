@@ -21,6 +21,7 @@ from convbench.models.deployment import Deployment, Quantisation
 from convbench.models.inputs import Inputs, inputs
 from convbench.models.variants import need
 from convbench.models.weights import number_type
+from convbench.models.without_values import unchecked
 
 OF_INFERENCE_MODE = "Inference tensors cannot be saved for backward"
 
@@ -134,8 +135,10 @@ class Subject:
         return self.deployment.output(returned) if self.deployment else returned
 
     def call(self) -> Any:
-        """``run()``; on ``meta`` with what the model makes without a device made there too."""
-        with torch.device("meta") if self.device == "meta" else nullcontext():
+        """``run()``; on ``meta`` with what the model makes without a device made there too, and no values looked at."""
+        if self.device != "meta":
+            return self.run()
+        with torch.device("meta"), unchecked():
             return self.run()
 
 

@@ -20,6 +20,7 @@ from convbench.models.runtimes import structure
 from convbench.models.runtimes.export_error import reason
 from convbench.models.runtimes.quiet import quiet
 from convbench.models.weights import has_projection
+from convbench.models.without_values import unchecked
 
 Exporter = Literal["dynamo", "torchscript"]
 FILE = "model.onnx"
@@ -38,7 +39,7 @@ def write(flat: nn.Module, example: Example, folder: Path, exporter: Exporter, o
             "error", "takes or returns complex numbers, which ONNX has not: let it be those of torch.view_as_real"
         )
     try:
-        with quiet():
+        with quiet(), unchecked():
             torch.onnx.export(
                 flat,
                 tuple(example.tensors),

@@ -1,0 +1,221 @@
+"""What the gradients of a convolution allocate on a CPU beside themselves: oneDNN's copies, patches and scratch, in B.
+
+oneDNN makes the gradient of the input first and then that of the weights, each by a kernel of its own. Which, and what
+it takes, was found with torch 2.13 on AVX-512 from 1,100 layers, in oneDNN's own log and in what the profiler sees.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any, NamedTuple
+
+import torch
+
+from convbench.measure.memory.blocks import FEW_CHANNELS, block, blocked, padded, straight
+from convbench.measure.memory.convolutions import Args, Convolution, is_blocked, is_double
+
+
+def convolution_backward_bytes(args: Args, result: Any) -> tuple[int, int]:
+    """Beside the gradients of input, weights and bias, of which any may not be wanted (None)."""
+    gradient, clip, weight, bias_shape, *rest, _ = args
+    gradients = Gradients(Convolution(clip, weight, None, *rest), gradient)
+    of_input, returned = result[0] is not None, sum(made.nbytes for made in result if made is not None)
+    if is_double(clip) or (is_blocked(clip) and not gradients.call.is_by_onednn(bias_shape)):
+        return gradients.by_torch(of_input) - returned, 0
+    if not is_blocked(clip):
+        return 0, 0
+    copied = straight(clip) + straight(gradient)
+    if gradients.call.transposed:
+        return copied + gradients.upwards(), 0
+    own = clip.nbytes if of_input else 0
+    of_weights = own + gradients.weights_peak() if any(made is not None for made in result[1:]) else 0
+    peak = max(gradients.input_peak() if of_input else 0, of_weights, returned)
+    return copied + peak - returned, 0
+
+
+class Gradients(NamedTuple):
+    """A convolution and the gradient of its output."""
+
+    call: Convolution
+    gradient: torch.Tensor
+
+    @property
+    def size(self) -> int:
+        return self.call.clip.element_size()
+
+    @property
+    def is_strided(self) -> bool:
+        return max(self.call.strides) > 1
+
+    @property
+    def is_dilated(self) -> bool:
+        return max(self.call.dilation) > 1
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Inputs and outputs of a group."""
+        return self.call.weight.shape[1], self.call.weight.shape[0] // self.call.groups
+
+    @property
+    def _is_short(self) -> bool:
+        return self.call.clip.dtype != torch.float32
+
+    @property
+    def bias(self) -> int:
+        return self.gradient.shape[1] * self.size
+
+    def input_peak(self) -> int:
+        """Bytes at once while the gradient of the input is made, itself among them."""
+        call, clip = self.call, self.call.clip
+        if self._is_by_channel():
+            weights = call.weight.nbytes // call.weight.shape[1] * padded(call.weight.shape[1])
+            copies = self.gradient.nbytes + weights + clip.nbytes + strided_scratch()
+            return max(copies, (3 if clip.shape[1] > 1 else 2) * clip.nbytes)
+        channels = self._input_block()
+        if channels is None:
+            return clip.nbytes + max(clip.nbytes, torch.get_num_threads() * self._sums())
+        copies = blocked(self.gradient, channels) + self._weights(channels) + call.sums(clip)
+        return blocked(clip, channels) + max(copies, clip.nbytes)
+
+    def weights_peak(self) -> int:
+        """Bytes at once while the gradients of weights and bias are made, themselves among them."""
+        call = self.call
+        channels = self._weights_block()
+        if channels is None:
+            products = GRADIENTS * call.weight.numel() * torch.float32.itemsize
+            scratch = call.workers(self.gradient, PLACES) * (products + self._plane) + PRODUCTS_SCRATCH
+            return call.weight.nbytes + self.bias + scratch
+        is_copied = not self._reads_frames()
+        weights = self._weights(channels, inputs=None if is_copied else call.weight.shape[1])
+        copies = blocked(self.gradient, channels) + (blocked(call.clip, channels) if is_copied else 0)
+        scratch = self._transposed(weights, channels, is_copied) + call.picked(self.gradient)
+        return copies + weights + 2 * self.bias + scratch
+
+    def by_torch(self, of_input: bool) -> int:
+        """Bytes at once of what is not given to oneDNN: patches of all images, of each group one after another."""
+        call, clip = self.call, self.call.clip
+        patches = clip.shape[0] * call.patches(self.gradient)
+        own = clip.nbytes if of_input else 0
+        if call.groups == 1 or self.call.is_volume:
+            if self.call.is_volume and not patches:
+                patches = clip.nbytes if of_input or call.groups > 1 else 0
+            elif self.call.is_volume:
+                patches *= call.groups
+            return own + call.weight.nbytes + self.bias + patches
+        cut = (clip.nbytes + self.gradient.nbytes) // call.groups
+        return own + max(cut + patches, own) + call.weight.nbytes + self.bias
+
+    def upwards(self) -> int:
+        """Bytes of a transposed one beside its gradients: copies as they are, or the patches of an image."""
+        if self.call.groups > 1 and not self.call.is_depthwise:
+            return self.call.patches(self.gradient)
+        return self.call.clip.nbytes + self.gradient.nbytes
+
+    def _is_by_channel(self) -> bool:
+        """Whether a stride makes oneDNN compute on copies in NHWC order."""
+        if not self.is_strided or self.is_dilated:
+            return False
+        if self.call.is_depthwise:
+            return self._is_short
+        inputs, outputs = self.channels
+        if self.call.groups > 1 and self._is_short:
+            return inputs % 4 > 0 or outputs % 4 > 0
+        return self.call.groups == 1 or outputs > MANY or (inputs % 4 > 0 and outputs >= SOME)
+
+    def _input_block(self) -> int | None:
+        """Channels of a block in the copies for the input's gradient; None where oneDNN multiplies patches."""
+        call = self.call
+        if self.is_dilated and self.is_strided and (call.taps > 1 or self.call.is_volume):
+            return None
+        if call.is_depthwise:
+            return None if self.call.is_volume or self.is_dilated else block()
+        return block() if call.groups == 1 else self._whole_blocks((block(), FEW_CHANNELS, 4))
+
+    def _weights_block(self) -> int | None:
+        """The same of the weights' gradient."""
+        call, (inputs, _) = self.call, self.channels
+        if call.is_depthwise:
+            is_small = max(call.weight.shape[2:]) in ((1, 3) if self._is_short else (3,))
+            return block() if is_small and not call.is_volume and not self.is_dilated else None
+        if call.groups > 1:
+            sizes = () if self.is_dilated and self.call.is_volume else (block(),)
+            few = () if self.is_dilated or self._is_short or (call.is_volume and call.taps > 1) else (FEW_CHANNELS,)
+            return self._whole_blocks((*sizes, *few))
+        if call.taps == 1 and not (self.call.is_volume and self.is_strided):
+            return block()
+        is_plane = call.clip.dim() == PLANE
+        if self.is_dilated and (self.call.is_volume or (self.is_strided and (is_plane or self._is_short))):
+            return None
+        if inputs >= block():
+            return block()
+        if self._is_short:
+            return block() if self.gradient.shape[1] % block() == 0 else None
+        if inputs < PLAIN_CHANNELS and call.taps > 1:
+            return block()
+        return None if self.is_dilated or (self.call.is_volume and call.taps > 1) else FEW_CHANNELS
+
+    def _whole_blocks(self, sizes: tuple[int, ...]) -> int | None:
+        """The largest block that both sides of a group fill."""
+        return next((size for size in sizes if all(channels % size == 0 for channels in self.channels)), None)
+
+    def _reads_frames(self) -> bool:
+        """Whether the weights' gradient is made of inputs as they are, of which there are too few for a block."""
+        call = self.call
+        few = block() if self._is_short else PLAIN_CHANNELS
+        is_copied_anyway = call.taps == 1 and not (self.call.is_volume and self.is_strided and few == block())
+        return call.groups == 1 and call.weight.shape[1] < few and not is_copied_anyway
+
+    def _weights(self, channels: int, inputs: int | None = None) -> int:
+        """Bytes of the weights in blocks of so many channels; of groups they are whole already."""
+        call = self.call
+        if call.is_depthwise:
+            return padded(call.clip.shape[1], channels) * call.taps * self.size
+        if call.groups > 1:
+            return call.weight.nbytes
+        inputs = inputs or padded(call.weight.shape[1], channels)
+        return padded(call.weight.shape[0], channels) * inputs * call.taps * self.size
+
+    @property
+    def _plane(self) -> int:
+        return self.call.plane(self.gradient)
+
+    def _sums(self) -> int:
+        """Bytes of a thread's products for the input's gradient: of fewer bits in float32, with an image of it."""
+        if self.size == torch.float32.itemsize:
+            return self._plane
+        image = prod(self.call.clip.shape[1:]) // self.call.groups
+        return (self._plane // self.size + image) * torch.float32.itemsize
+
+    def _transposed(self, weights: int, channels: int, is_copied: bool) -> int:
+        """Scratch of numbers of fewer bits: their sums in float32, and an image of input and gradient transposed."""
+        call = self.call
+        if call.is_depthwise and self._is_short:
+            return 2 * weights * torch.float32.itemsize // self.size
+        if not self._is_short or (call.taps == 1 and call.clip.dim() == PLANE and not self.is_strided):
+            return 0
+        images = blocked(self.gradient, channels) + (blocked(call.clip, channels) if is_copied else 0)
+        sums = weights * torch.float32.itemsize // self.size
+        edges = TRANSPOSED_SCRATCH if call.taps > 1 else 0
+        return sums + torch.get_num_threads() * (images // call.clip.shape[0] + edges)
+
+
+def strided_scratch() -> int:
+    return STRIDED_SCRATCH + torch.get_num_threads() * OF_THREAD
+
+
+PLANE = 4
+"""Axes of images."""
+PLAIN_CHANNELS = 4
+"""Below so many input channels oneDNN reads frames as they are."""
+SOME, MANY = 12, 16
+"""From how many outputs of a group a stride is computed in NHWC order, where its inputs fill no block, and else."""
+GRADIENTS = 4
+"""How often oneDNN keeps the weights' gradient of products."""
+PRODUCTS_SCRATCH = 256
+"""Bytes of scratch beside that."""
+STRIDED_SCRATCH, OF_THREAD = 12_288, 24_600
+"""Bytes of scratch with a stride, and for each thread; half of the layers take so much, others up to four times."""
+PLACES = 256
+"""Below so many places of an output for each thread, threads take images of their own."""
+TRANSPOSED_SCRATCH = 8_800
+"""Bytes of scratch for the edges of transposed images, a thread."""
