@@ -33,6 +33,7 @@ def kept(load: Callable[P, Splits]) -> Callable[P, Splits]:
             return {"parts": tuple(map(tuple, splits[:3])), "classes": splits.classes}
 
         content = read_or_make(Path(folder, f"{digest(repr((load.__qualname__, args, options)))}.pt"), loaded)
-        return Splits(*(Labelled(*part) for part in content["parts"]), content["classes"])
+        train, val, test = (Labelled(*part) for part in content["parts"])
+        return Splits(train, val, test, content["classes"])
 
     return read_or_load
