@@ -243,6 +243,15 @@ def test_a_task_may_have_more_classes_than_it_is_checked_by_clips() -> None:
     assert preflight([case], 2**33).cases
 
 
+def test_clips_that_no_memory_has_room_for_are_refused_before_anything_runs() -> None:
+    """The default 5,500 of a video's size took 16 GiB and more in each training."""
+    large = replace(LEARN, clip=replace(LEARN.clip, batch=1, frames=16, height=224, width=224))
+    sentence = r"needs at least 16\.4 GiB for 5,500 clips of identity, and 8\.0 GiB are available: use a smaller clip"
+    with pytest.raises(Impossible, match=sentence):
+        preflight([large], 2**33, Training())
+    assert preflight([large], 2**33, Training(train_clips=500)).cases
+
+
 def test_a_trial_is_resolved_and_equal_ones_are_found() -> None:
     assert LEARN.trial
     other = replace(LEARN, architecture=replace(PARTS, reducer=Choice("avg-k", (("k", 1),)), lstm_input=None))
