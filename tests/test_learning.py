@@ -120,7 +120,14 @@ def test_a_model_is_in_training_mode_from_the_first_step_on() -> None:
 def test_a_loss_that_is_not_finite_says_when_and_at_which_rate() -> None:
     assert LEARN.trial
     case = replace(LEARN, trial=replace(LEARN.trial, learning_rate=3e37))
-    with pytest.raises(CaseFailed, match=r"loss was (nan|inf) by step \d+ of 12 at learning rate 3e\+37: try"):
+    with pytest.raises(CaseFailed, match=r"loss was (nan|inf) at step [2-9] of 12 at learning rate 3e\+37: try"):
+        harness.measure(case, PROTOCOL)
+
+
+def test_a_loss_that_was_never_finite_is_not_the_learning_rates_fault() -> None:
+    """It said "by step 4 ... try a smaller one" of a reducer that divides by nought."""
+    case = replace(LEARN, architecture=replace(PARTS, reducer=Choice("field:divides_by_nought"), lstm_input=None))
+    with pytest.raises(CaseFailed, match=r"loss was nan at step 1 of 12, before anything was learned: look for clips"):
         harness.measure(case, PROTOCOL)
 
 
