@@ -88,6 +88,15 @@ def test_fits_says_the_largest_sizes(here):
     assert all(re.fullmatch(line_of_fit, line) for line in fits)
 
 
+def test_fits_asks_nothing_of_trainings(here, in_process):
+    """Each was "not predicted: ... unknown scenario 'learn'", a line for every seed and rate."""
+    words = ("fits", "tiny.yaml", "--memory", "100MB", "--only", "*gap*")
+    trained = in_process(*words, "quality=train", cwd=here)
+    assert trained.returncode == 0, trained.stderr
+    assert "learn" not in trained.stdout
+    assert trained.stdout == in_process(*words, cwd=here).stdout
+
+
 def test_fits_takes_what_is_free_here_unless_told(here, in_process, monkeypatch):
     from convbench.measure.machine import cgroup
 

@@ -165,7 +165,14 @@ def test_a_model_is_in_training_mode_from_the_first_step_on() -> None:
 def test_a_loss_that_is_not_finite_says_when_and_at_which_rate() -> None:
     assert LEARN.trial
     case = replace(LEARN, trial=replace(LEARN.trial, learning_rate=3e37))
-    with pytest.raises(CaseFailed, match=r"loss was (nan|inf) by step \d+ of 12 at learning rate 3e\+37: try"):
+    with pytest.raises(CaseFailed, match=r"loss was (nan|inf) at step [2-9] of 12 at learning rate 3e\+37: try"):
+        harness.measure(case, PROTOCOL)
+
+
+def test_a_loss_that_was_never_finite_is_not_the_learning_rates_fault() -> None:
+    """It said "by step 4 ... try a smaller one" of a reducer that divides by nought."""
+    case = replace(LEARN, architecture=replace(PARTS, reducer=Choice("field:divides_by_nought"), lstm_input=None))
+    with pytest.raises(CaseFailed, match=r"loss was nan at step 1 of 12, before anything was learned: look for clips"):
         harness.measure(case, PROTOCOL)
 
 
@@ -286,6 +293,15 @@ def test_a_task_may_have_more_classes_than_it_is_checked_by_clips() -> None:
     many = Choice("plugins.own_clips:many_classes", (("classes", FEW + 1),))
     case = replace(LEARN, clip=Clip(8, 4, 1, 8, 8), trial=replace(LEARN.trial, task=many))
     assert preflight([case], 2**33).cases
+
+
+def test_clips_that_no_memory_has_room_for_are_refused_before_anything_runs() -> None:
+    """The default 5,500 of a video's size took 16 GiB and more in each training."""
+    large = replace(LEARN, clip=replace(LEARN.clip, batch=1, frames=16, height=224, width=224))
+    sentence = r"needs at least 16\.4 GiB for 5,500 clips of identity, and 8\.0 GiB are available: use a smaller clip"
+    with pytest.raises(Impossible, match=sentence):
+        preflight([large], 2**33, Training())
+    assert preflight([large], 2**33, Training(train_clips=500)).cases
 
 
 def test_a_trial_is_resolved_and_equal_ones_are_found() -> None:

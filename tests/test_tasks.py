@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any, get_args
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from convbench.core import scratch
+from convbench.core import lock, scratch
 from convbench.core.case import ControlName
 from convbench.core.errors import ConvbenchError, Impossible, Unavailable
 from convbench.core.record import Choice, Clip, Training
@@ -620,7 +621,25 @@ def test_clips_without_end_are_refused_where_memory_ends(monkeypatch: pytest.Mon
         "plugins.own_clips:endless has yielded 3,001 clips and goes on, and 0.0 GiB are half of the memory" in sentence
     )
     assert "if it never ends, let it, as by an option count" in sentence
-    assert signs[2] == "loading clip 2,000 of plugins.own_clips:endless"
+    assert signs[200] == "loading clip 2,000 of plugins.own_clips:endless"
+
+
+def test_who_waits_for_the_clips_of_another_process_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A time limit that ended it named nothing."""
+    monkeypatch.setenv(scratch.CLIPS, str(tmp_path))
+    own("unseeded")
+    (file,) = tmp_path.glob("*.lock")
+    signs: list[str] = []
+
+    def told(doing: str, _: object) -> None:
+        signs.append(doing)
+        other.close()
+
+    with ExitStack() as other:
+        other.enter_context(lock.hold(file))
+        monkeypatch.setattr(progress, "tell", told)
+        own("unseeded")
+    assert signs == ["waiting for another process of the run, which loads or trains the same"]
 
 
 def test_clips_that_a_disk_has_no_room_for_are_loaded_each_time(

@@ -15,6 +15,9 @@ from convbench.cli import app
 from convbench.core import planned, store
 from convbench.core.errors import Impossible, SuiteError
 from convbench.core.record import Parts, Training
+from convbench.runs import user_code
+from convbench.runs.processes import Processes
+from convbench.runs.running import Call
 from convbench.suite import load
 from convbench.suite.selection import Selection
 
@@ -266,3 +269,22 @@ def test_a_task_that_cannot_be_drawn_is_refused_before_anything_runs(suite: str,
     assert str(ended.exception).count("too small for a digit") == 1
     assert "seed=0 and 47 more: " in str(ended.exception)
     assert not (tmp_path / "out").exists()
+
+
+def test_checking_cases_may_take_as_long_as_loading_the_clips_of_their_tasks(suite: str) -> None:
+    """Own clips that took more than two minutes to load were "no result", whatever protocol.timeout was."""
+    limits: list[float] = []
+
+    class Answering(Processes):
+        def __init__(self) -> None:
+            """Starts nothing."""
+
+        def run(self, call: Call[str]) -> str:
+            limits.append(call.timeout)
+            return call.work(*call.args)
+
+    for quality in ("none", "train"):
+        cases = load(suite, [f"quality={quality}"]).cases
+        assert user_code.call_safely(Answering(), str, (1,), "checking", cases) == "1"
+        limits[-1] -= user_code.SECONDS + user_code.SECONDS_A_CASE * len(cases)
+    assert limits == pytest.approx([0, 3 * 300], abs=1e-6)

@@ -103,7 +103,7 @@ def fits(
 
     limit = int(amount("--memory", memory, "B")) if memory else environment.available_bytes({})
     selection = Selection(only or (), skip or ())
-    cases = user_code.load(suite, overrides or []).cases
+    cases = [case for case in user_code.load(suite, overrides or []).cases if not case.trial]
     with user_code.UserCode(cases) as calls:
         chosen = calls.run(selected, (cases, selection))
         if not chosen:

@@ -12,7 +12,7 @@ import torch
 from convbench.core.code import located
 from convbench.core.errors import ConvbenchError, Impossible
 from convbench.core.installed import OWN
-from convbench.core.record import Case, Choice, Features, Parts
+from convbench.core.record import Case, Choice, Features, Parts, Training
 from convbench.core.registry import reducers, scenarios
 from convbench.core.scales import gib
 from convbench.measure.quality.trial import refuse_unlearnable
@@ -26,11 +26,11 @@ FLOAT_BYTES = 4
 
 
 @python_as_before()
-def preflight(cases: Iterable[Case], available_bytes: int) -> Plan:
+def preflight(cases: Iterable[Case], available_bytes: int, training: Training | None = None) -> Plan:
     """Resolves every case and drops repetitions, keeping the order.
 
     Raises Impossible with all that cannot be built, a line each: sizes that do not fit, plug-ins that fail, models that
-    need more than ``available_bytes``.
+    need more than ``available_bytes``, and so many clips for a ``training``.
     """
     forget_shapes()
     first: dict[object, Case] = {}
@@ -40,6 +40,8 @@ def preflight(cases: Iterable[Case], available_bytes: int) -> Plan:
         try:
             resolved, twin = _built(case)
             _refuse_too_large(resolved, twin, available_bytes)
+            if training:
+                _refuse_too_many_clips(resolved, training, available_bytes)
             planned = first.setdefault(_identity(resolved), resolved)
         except ConvbenchError as error:
             refused[case.id] = str(error)
@@ -127,6 +129,23 @@ def _refuse_too_large(case: Case, twin: subject.Subject | None, available_bytes:
         raise Impossible(
             f"needs at least {gib(needed)} for weights, clip and feature map, and "
             f"{gib(available_bytes)} are available: use a smaller clip, LSTM input or batch"
+        )
+
+
+def _refuse_too_many_clips(case: Case, training: Training, available_bytes: int) -> None:
+    """Clips that are drawn lie in memory all at once; of files and functions of the user's there may be fewer."""
+    if not case.trial or not case.trial.trains or case.device != "cpu":
+        return
+    task, options = case.trial.task, dict(case.trial.task.options)
+    if task.is_imported or "path" in options:
+        return
+    learned = int(options.get("train_clips") or training.train_clips)
+    count = learned + training.val_clips + training.test_clips
+    needed = FLOAT_BYTES * count * case.clip.frames * case.clip.height * case.clip.width
+    if needed > available_bytes:
+        raise Impossible(
+            f"needs at least {gib(needed)} for {count:,} clips of {task}, and {gib(available_bytes)} are available: "
+            "use a smaller clip, or fewer (training.train_clips, val_clips and test_clips)"
         )
 
 

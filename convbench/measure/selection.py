@@ -35,7 +35,7 @@ def plan(suite: Suite, device: str, available_bytes: int, selection: Selection, 
         raise SuiteError(f"{suite.path}: {none}: `convbench run --dry-run` shows their names")
     if pattern := selection.idle(ids.values()):
         raise SuiteError(f"{suite.path}: {_IDLE.format(pattern)}: `convbench run --dry-run` without it shows them")
-    checked = preflight([here[case] for case in selection.part(chosen)], available_bytes)
+    checked = preflight([here[case] for case in selection.part(chosen)], available_bytes, suite.protocol.training)
     return replace(checked, idle_skip=selection.idle_skip(ids.values()))
 
 

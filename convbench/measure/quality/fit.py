@@ -74,19 +74,28 @@ def fit(
         spent += clock() - start
         if step in due:
             loss = float(torch.stack(losses).mean())
-            losses.clear()
             if not math.isfinite(loss):
-                raise CaseFailed(
-                    "error",
-                    f"the loss was {loss} by step {step} of {training.steps} at learning rate {rate:g}: try a smaller "
-                    "one (training.learning_rates), or look for clips with extreme values",
-                )
+                raise _diverged(list(map(float, losses)), step, recipe)
+            losses.clear()
             curve.steps.append(step)
             curve.seconds.append(spent)
             curve.loss.append(loss)
             curve.val.append(accuracy(model, splits.val))
             curve.test.append(accuracy(model, splits.test))
     return curve
+
+
+def _diverged(losses: list[float], last: int, recipe: Recipe) -> CaseFailed:
+    """Why there is no curve, from the losses up to the ``last`` step. Before the first nothing has been learned."""
+    place = next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), len(losses) - 1)
+    step = last - len(losses) + place + 1
+    words = f"the loss was {losses[place]} at step {step} of {recipe.training.steps}"
+    if step == 1:
+        doubt = ", before anything was learned: look for clips with extreme values, or parts that divide by 0"
+    else:
+        rate = f" at learning rate {recipe.learning_rate:g}: try a smaller one (training.learning_rates)"
+        doubt = f"{rate}, or look for clips with extreme values"
+    return CaseFailed("error", f"{words}{doubt}")
 
 
 def checkpoints(training: Training) -> list[int]:

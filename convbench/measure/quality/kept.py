@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from convbench.core import lock
+from convbench.measure import progress
 
 Content = dict[str, Any]
 UNREADABLE = (OSError, RuntimeError)
@@ -26,7 +27,7 @@ def read_or_make(path: Path, make: Callable[[], Content]) -> Content:
     Tensors of a file lie in memory that its readers share. What the disk has no room for is made by each of them.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with lock.hold(path.with_suffix(".lock")):
+    with lock.hold(path.with_suffix(".lock"), waiting=_wait):
         with suppress(*UNREADABLE):
             kept: Content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
             return kept
@@ -34,6 +35,10 @@ def read_or_make(path: Path, make: Callable[[], Content]) -> Content:
         if _bytes(made) < SHARE_OF_DISK * shutil.disk_usage(path.parent).free:
             _write(path, made)
         return made
+
+
+def _wait(_: str) -> None:
+    progress.tell("waiting for another process of the run, which loads or trains the same", [])
 
 
 def _write(path: Path, content: Content) -> None:

@@ -24,7 +24,7 @@ from convbench.measure.quality.user_clip_checks import Label, Pixels, as_floats,
 from convbench.models import network
 
 LEAST_CLIPS = 6
-CLIPS_A_SIGN = 1000
+CLIPS_A_SIGN = 10
 """So many clips are loaded between two signs of where it is, which a time limit tells."""
 SHARE_OF_MEMORY = 0.5
 """Of what is free that clips may take: those which are chosen of them are copied."""
