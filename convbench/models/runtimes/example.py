@@ -19,6 +19,7 @@ from convbench.core.errors import CaseFailed
 from convbench.core.record import Parts
 from convbench.models import values
 from convbench.models.deployment import Call, Example
+from convbench.models.inputs import inputs
 from convbench.models.runtimes import structure
 from convbench.models.subject import Subject
 
@@ -76,6 +77,27 @@ def _first(subject: Subject, first: Call, second: Call, expected: Any) -> tuple[
             "model begin with zeros",
         ) from error
     return zeroed
+
+
+def of_any_batch(subject: Subject, call: Example) -> Example:
+    """The call with a clip more, and which axes of its tensors have grown by it. Raises CaseFailed where none has.
+
+    It is what a model for any batch is exported with, whatever its own: exporters take a batch of one for a constant.
+    """
+    case = subject.case
+    wider = replace(case, clip=replace(case.clip, batch=case.clip.batch + 1))
+    given = inputs(wider, subject.seed, subject.device, subject.model).typed_as(subject.inputs)
+    wide = example(replace(subject, case=wider, inputs=given))
+    pairs = zip(structure.shapes(call.tensors), structure.shapes(wide.tensors), strict=True)
+    axes = tuple(_grown(before, after) for before, after in pairs)
+    if all(axis is None for axis in axes):
+        raise CaseFailed("error", "cannot be exported for any batch: none of its inputs has more clips in a larger one")
+    return replace(wide, batch_axes=axes)
+
+
+def _grown(before: torch.Size, after: torch.Size) -> int | None:
+    """The first axis that is longer."""
+    return next((axis for axis, sizes in enumerate(zip(before, after, strict=True)) if sizes[1] > sizes[0]), None)
 
 
 def _names(call: Call, carries: bool) -> tuple[str, ...]:
