@@ -322,11 +322,23 @@ def test_the_last_answer_of_a_stream_is_the_clips_where_a_model_answers_once_a_c
         ),
         (
             case(Choice("onnxruntime"), architecture=own("Counting"), clip=SMALL),
-            "not eager's output",
+            "answers by what earlier calls left in its buffers calls, .*: let it go in and out .*; not eager's output",
+        ),
+        (
+            case(*QUICKLY["onnxruntime"], scenario="streaming", architecture=own("Keeping"), clip=SMALL),
+            "answers by what earlier calls left in attributes of its own, .*; not eager's output",
         ),
         (
             case(Choice("onnxruntime"), scenario="streaming", architecture=own("LateStart"), clip=SMALL),
             "the state of the first frame is not zeros",
+        ),
+        (
+            case(Choice("onnxruntime"), scenario="streaming", architecture=own("Remembering"), clip=SMALL),
+            r"the state changes its shape, state\['seen'\] from 2x1x3 to 2x2x3, and shapes are fixed",
+        ),
+        (
+            case(Choice("onnxruntime"), scenario="streaming", architecture=own("Numbering"), clip=SMALL),
+            r"the state holds a number that changes, state\[0\] from 1 to 2, .*: let it be a tensor",
         ),
         (case(Choice("int8"), architecture=own("LateStart"), clip=SMALL), "no LSTM, GRU or Linear layer"),
         (

@@ -23,6 +23,7 @@ from convbench.core.record import Case, Choice, Reading, Scalar
 from convbench.core.traits import FP32, dtype, of_variant
 from convbench.measure.agreement import agreement
 from convbench.measure.attempts import explain
+from convbench.measure.kept import explained
 from convbench.measure.leeway import by_chance
 from convbench.measure.outputs import timed
 from convbench.measure.parity import Parity
@@ -158,9 +159,9 @@ def _parity(subject: Subject, eager: Subject, expected: Any, fresh: Callable[[],
     try:
         results = agreement(subject, eager, output, expected)
         known = {result.metric: result.samples[0] for result in results if isinstance(result, Reading)}
-    except CaseFailed:
+    except CaseFailed as error:
         if by_chance(subject, eager, output, expected, fresh) is None:
-            raise
+            raise explained(error, fresh()) from error.__cause__
         return None
     return Parity(known[metrics.PARITY_LARGEST], known[metrics.PARITY_RELATIVE])
 
