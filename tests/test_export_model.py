@@ -33,7 +33,7 @@ def test_what_run_imported_is_found_again(tmp_path, monkeypatch, in_process):
     records.stored(tmp_path / "run", [whole], command="convbench --plugins brought run bench/whole.yaml")
     imported = []
 
-    def hand_over(case, *_):
+    def hand_over(case, *_, **__):
         imported.append(import_path(case.architecture.model.name))
         return [], Parity(0.0, 0.0)
 

@@ -38,7 +38,7 @@ from convbench.measure.quality.in_variant import names_of, scores_of
 from convbench.models.network import build
 from convbench.models.runtimes import export_error, onnx_file, ort
 from convbench.models.runtimes.deploy import _Folder
-from convbench.models.runtimes.example import _named, example
+from convbench.models.runtimes.example import _named, example, of_any_batch
 from convbench.models.runtimes.int8 import calibration_clips
 from convbench.models.runtimes.ov import OpenVino
 from convbench.models.subject import Subject, assemble, transform
@@ -348,11 +348,23 @@ def test_the_last_answer_of_a_stream_is_the_clips_where_a_model_answers_once_a_c
         ),
         (
             case(Choice("onnxruntime"), architecture=own("Counting"), clip=SMALL),
-            "not eager's output",
+            "answers by what earlier calls left in its buffers calls, .*: let it go in and out .*; not eager's output",
+        ),
+        (
+            case(*QUICKLY["onnxruntime"], scenario="streaming", architecture=own("Keeping"), clip=SMALL),
+            "answers by what earlier calls left in attributes of its own, .*; not eager's output",
         ),
         (
             case(Choice("onnxruntime"), scenario="streaming", architecture=own("LateStart"), clip=SMALL),
             "the state of the first frame is not zeros",
+        ),
+        (
+            case(Choice("onnxruntime"), scenario="streaming", architecture=own("Remembering"), clip=SMALL),
+            r"the state changes its shape, state\['seen'\] from 2x1x3 to 2x2x3, and shapes are fixed",
+        ),
+        (
+            case(Choice("onnxruntime"), scenario="streaming", architecture=own("Numbering"), clip=SMALL),
+            r"the state holds a number that changes, state\[0\] from 1 to 2, .*: let it be a tensor",
         ),
         (case(Choice("int8"), architecture=own("LateStart"), clip=SMALL), "no LSTM, GRU or Linear layer"),
         (
@@ -603,6 +615,10 @@ def test_an_exporters_reason_is_one_line_with_the_operator() -> None:
         "\x1b[31mFailed\x1b[0m\n=====\nNo function for <OpOverload(op='aten.eigh', overload='default')>"
     )
     assert export_error.reason(error) == "the operator aten.eigh: Failed"
+    assert (
+        export_error.reason(RuntimeError("Found conflicts:\n\n- a size of 2\n- more"))
+        == "Found conflicts: - a size of 2"
+    )
 
 
 @pytest.mark.parametrize(("message", "reason"), [
@@ -772,6 +788,44 @@ def test_a_model_that_is_handed_over_runs_by_the_program_beside_it(variant: str,
     done = subprocess.run([sys.executable, str(program)], cwd="/", capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert ("(2, 1, 5)" if scenario == "streaming" else "(2, 3, 5)") in done.stdout
+
+
+def test_a_model_is_handed_over_for_any_batch_and_as_it_was_measured(tmp_path: Path) -> None:
+    """Of a batch of one, which exporters take for a constant; the opset of the measured case was left out."""
+    skip_without_extra(CASES["onnxruntime"])
+    import onnx
+    import onnxruntime
+
+    measured = case(Choice("onnxruntime", (("opset", 18),)), scenario="streaming", clip=Clip(1, 3, 3, 8, 8))
+    to = tmp_path / "model.onnx"
+    hand_over(measured, 0, to, None, {}, any_batch=True)
+    assert onnx.load(str(to)).opset_import[0].version == 18
+    clips, state = torch.randn(4, 1, 3, 8, 8), torch.randn(1, 4, 5)
+    given = {"input": clips, "state_0": state, "state_1": state}
+    session = onnxruntime.InferenceSession(str(to), providers=["CPUExecutionProvider"])
+    output = session.run(None, {name: tensor.numpy() for name, tensor in given.items()})
+    with torch.no_grad():
+        expected = build(measured.eager, 0, "cpu").eval()(clips, (state, state))
+    torch.testing.assert_close(torch.from_numpy(output[0]), expected[0], rtol=1e-4, atol=1e-5)
+
+
+def test_the_axes_of_a_batch_are_those_that_grow_with_it() -> None:
+    streamed = assemble(case(scenario="streaming"), 0)
+    wide = of_any_batch(streamed, example(streamed))
+    assert (wide.batch_axes, wide.tensors[0].shape[0]) == ((0, 1, 1), CLIP.batch + 1)
+    fixed = assemble(case(architecture=Whole(Choice("torch.nn:Identity"), f"{__name__}:one_clip"), clip=SMALL), 0)
+    with pytest.raises(CaseFailed, match="cannot be exported for any batch: none of its inputs"):
+        of_any_batch(fixed, example(fixed))
+
+
+def one_clip(_: Clip) -> torch.Tensor:
+    return torch.rand(1, 3)
+
+
+def test_the_exporter_that_fixes_the_batch_is_refused_for_any() -> None:
+    skip_without_extra(CASES["onnxruntime"])
+    with pytest.raises(Impossible, match="any_batch needs the exporter dynamo"):
+        transform(assemble(case(Choice("onnxruntime", (("any_batch", True), *TORCHSCRIPT))), 0))
 
 
 def test_a_model_that_torchs_inference_mode_refuses_is_handed_over(tmp_path: Path) -> None:

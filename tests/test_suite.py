@@ -428,11 +428,24 @@ def test_an_option_of_a_plugin_is_set_where_it_is_text(cases: Any) -> None:
     assert [str(parts(case).backbone) for case in cases(text, "backbone.channels=16")] == ["conv(channels=16)"]
 
 
+def test_a_list_in_parentheses_multiplies_as_that_of_a_mapping(cases: Any) -> None:
+    """It was cut at its commas: conv had no option '16]'."""
+    sweep = cases("matrix: {reducer: gap}", "variant=compile(rnn=[true, false], mode=reduce-overhead)+channels_last")
+    assert [case.variant_name for case in sweep] == [
+        "compile(mode=reduce-overhead,rnn=true)+channels_last",
+        "compile(mode=reduce-overhead)+channels_last",
+    ]
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
         ("varient=eager", "unknown key 'varient'; did you mean 'variant'?"),
         ("max_time=1", "unknown key 'max_time'; did you mean 'protocol.max_time'?"),
+        ("visits=1", "unknown key 'visits'; did you mean 'protocol.visits'?"),
+        ("batch=4", "unknown key 'batch'; did you mean 'training.batch' or 'clip.batch'?"),
+        ("device=cuda", "unknown key 'device': it is said on the command line, as --device cuda"),
+        ("protocol.timeout=5x", "protocol.timeout: 5x: not a time: write 90s, 5m or 1h"),
         ("protocol.max_tim=1", "protocol: unknown key 'max_tim'; did you mean 'max_time'?"),
         ("protocol.max_time=fast", "protocol.max_time: 'fast' is not a number"),
         ("variant=eagre", "variant: unknown 'eagre'; did you mean 'eager'?"),

@@ -26,7 +26,13 @@ def export_model(
     weights: Annotated[
         Path | None, typer.Option(help="A state_dict of the model [default: seeded, untrained].")
     ] = None,
-    exporter: Annotated[Literal["dynamo", "torchscript"], typer.Option(help="Which of torch's exporters.")] = "dynamo",
+    exporter: Annotated[
+        Literal["dynamo", "torchscript"] | None,
+        typer.Option(help="Which of torch's exporters [default: the one that was measured, else dynamo]."),
+    ] = None,
+    any_batch: Annotated[
+        bool, typer.Option("--any-batch", help="The file takes any number of clips, and not the measured one alone.")
+    ] = False,
 ) -> None:
     """Write a measured model as ONNX, checked against eager, with a short program beside it that runs it."""
     from convbench.core import store
@@ -42,7 +48,7 @@ def export_model(
     bring(command.plugins)
     record = _chosen(case, records, run)
     facts: dict[str, Scalar] = {"run": described.name, "environment": record.environment, **_latency(record)}
-    files, parity = hand_over(record.case, described.protocol.seed, to, weights, facts, exporter)
+    files, parity = hand_over(record.case, described.protocol.seed, to, weights, facts, exporter, any_batch=any_batch)
     for path in files:
         print(f"{path} ({units.size(path.stat().st_size)})")
     if parity:

@@ -14,6 +14,7 @@ from convbench.core.record import Case, Finding, Reading
 from convbench.core.traits import compiles
 from convbench.measure.agreement import agreement
 from convbench.measure.counts.counted import reason_of
+from convbench.measure.kept import explained
 from convbench.measure.leeway import by_chance, by_rounding
 from convbench.measure.outputs import numbers, timed
 from convbench.models.deployment import Deployment
@@ -51,6 +52,8 @@ def open_case(case: Case, seed: int, *, checked: bool = False) -> tuple[Subject,
             raise
         excuse = by_chance(subject, eager, output, expected) or by_rounding(subject, eager, output, expected)
         if excuse is None:
+            if subject.deployment:
+                raise explained(error, assemble(case.eager, seed)) from error.__cause__
             raise
         return subject, [*costs, excuse]
 

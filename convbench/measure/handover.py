@@ -23,6 +23,7 @@ from convbench.core.record import Case, Choice, Reading, Scalar
 from convbench.core.traits import FP32, dtype, of_variant
 from convbench.measure.agreement import agreement
 from convbench.measure.attempts import explain
+from convbench.measure.kept import explained
 from convbench.measure.leeway import by_chance
 from convbench.measure.outputs import timed
 from convbench.measure.parity import Parity
@@ -53,7 +54,14 @@ print(returned[0].shape)
 
 
 def hand_over(
-    case: Case, seed: int, to: Path, weights: Path | None, facts: Mapping[str, Scalar], exporter: Exporter = "dynamo"
+    case: Case,
+    seed: int,
+    to: Path,
+    weights: Path | None,
+    facts: Mapping[str, Scalar],
+    exporter: Exporter | None = None,
+    *,
+    any_batch: bool = False,
 ) -> tuple[list[Path], Parity | None]:
     """Write a case's model to ``to``, large weights and a program beside it; returns the files and the parity.
 
@@ -65,8 +73,10 @@ def hand_over(
     need(RUNTIME)
     program = _program_beside(to)
     before = tuple(choice for choice in case.variant if _is_kept(choice.name))
-    options = (("exporter", exporter),) if exporter != "dynamo" else ()
-    deployment_case = replace(case.forward_only, variant=(*before, Choice(RUNTIME, options)), device="cpu")
+    asked: dict[str, Scalar] = {"exporter": exporter} if exporter else {}
+    asked |= {"any_batch": True} if any_batch else {}
+    runtime = Choice(RUNTIME, tuple(sorted({**_measured_with(case), **asked}.items())))
+    deployment_case = replace(case.forward_only, variant=(*before, runtime), device="cpu")
     fresh = partial(_loaded, deployment_case.eager, seed, weights)
     eager, expected = _in_eager(deployment_case.eager, fresh)
     subject = transform(_loaded(deployment_case, seed, weights))
@@ -76,6 +86,11 @@ def hand_over(
     written = _written(subject.deployment.folder, to, noted | (parity._asdict() if parity else {}))
     files.write(program, _program(to.name, deployment_case, subject.deployment.example))
     return [*written, program], parity
+
+
+def _measured_with(case: Case) -> dict[str, Scalar]:
+    """The options of the runtime that a case was measured in, if it is the one that runs the file."""
+    return next((dict(choice.options) for choice in case.variant if choice.name == RUNTIME), {})
 
 
 def left_out(case: Case) -> list[str]:
@@ -144,9 +159,9 @@ def _parity(subject: Subject, eager: Subject, expected: Any, fresh: Callable[[],
     try:
         results = agreement(subject, eager, output, expected)
         known = {result.metric: result.samples[0] for result in results if isinstance(result, Reading)}
-    except CaseFailed:
+    except CaseFailed as error:
         if by_chance(subject, eager, output, expected, fresh) is None:
-            raise
+            raise explained(error, fresh()) from error.__cause__
         return None
     return Parity(known[metrics.PARITY_LARGEST], known[metrics.PARITY_RELATIVE])
 

@@ -24,7 +24,8 @@ Method = Literal["dynamic", "static", "torchao"]
 class Example:
     """A call to export. ``first`` replaces the arguments of a call that has no state yet; None where all have the same.
 
-    ``names`` are those of its tensors, ``outputs`` those of what comes back.
+    ``names`` are those of its tensors, ``outputs`` those of what comes back. ``batch_axes`` are the axes of its tensors
+    that are the batch, where that may be any; None of a tensor that has none.
     """
 
     call: Call
@@ -32,6 +33,7 @@ class Example:
     first: tuple[Any, ...] | None
     names: tuple[str, ...]
     outputs: tuple[str, ...]
+    batch_axes: tuple[int | None, ...] = ()
 
     @property
     def tensors(self) -> list[torch.Tensor]:

@@ -35,6 +35,9 @@ def _seconds(value: Any) -> Any:
         raise ValueError(str(error).strip()) from error
 
 
+Wait = Annotated[float, Field(gt=0), BeforeValidator(_seconds), WithJsonSchema(WAIT)]
+
+
 class ProtocolLayout(Strict):
     """How every case is measured; times in seconds."""
 
@@ -46,11 +49,11 @@ class ProtocolLayout(Strict):
         default=_DEFAULT.target,
         description="stop when the 95 % interval of the median is this tight (half width, relative)",
     )
-    timeout: Annotated[float, Field(gt=0)] = Field(default=_DEFAULT.timeout, description="limit of a visit to a case")
+    timeout: Wait = Field(default=_DEFAULT.timeout, description="limit of a visit to a case; also 90s or 5m")
     visits: Annotated[int, Field(ge=1, le=100)] = Field(
         default=3, description="fresh processes that a case is measured in; more where the answer is open"
     )
-    budget: Annotated[float, Field(gt=0), BeforeValidator(_seconds), WithJsonSchema(WAIT)] | None = Field(
+    budget: Wait | None = Field(
         default=None,
         description="what the run may take: after the first round, visits go where the answer is open; also 90s or 5m",
     )

@@ -13,6 +13,13 @@ from convbench.core.registry import did_you_mean
 from convbench.core.text import cut, short_name
 
 Location = tuple[str | int, ...]
+ELSEWHERE = {
+    "device": "it is said on the command line, as --device cuda",
+    "dtype": "a number type is a variant, such as half(dtype=bf16), autocast or int8",
+}
+"""What people look for in a suite, and where it is."""
+INNERMOST = ("rnn", "clip")
+"""Sections whose keys are also those of others, such as name."""
 
 
 class Mark(NamedTuple):
@@ -61,8 +68,9 @@ class Mistakes:
                 self.add(location, hint.format(message_of(detail)))
                 continue
             key, parents = str(location[-1]), _parents(location)
-            misplaced = not parents and key in known["matrix"]
-            words = f"{key} belongs under matrix" if misplaced else unknown_key(key, known[["", *parents][-1]])
+            around = ["", *parents][-1]
+            sections = [] if around in INNERMOST else sections_of(key, known)
+            words = f"{key} belongs under {' or '.join(sections)}" if sections else unknown_key(key, known[around])
             if not parents and key[:1] in (".", "_"):
                 words = f"unknown key {short_name(key)!r}: keys of your own begin with x-, as a place for anchors"
             self.add_key(location, words)
@@ -94,8 +102,16 @@ class Mistakes:
         return path
 
 
+def sections_of(key: str, known: Mapping[str | int, Iterable[str]]) -> list[str]:
+    """The sections of a suite that have a key, ``known`` being those of each; all that take axes are called matrix."""
+    others = ("", "include", "exclude")
+    return [str(section) for section, keys in known.items() if key in keys and section not in others]
+
+
 def unknown_key(key: str, known: Iterable[str]) -> str:
-    """The words for a key that nothing reads, with the nearest that something does."""
+    """The words for a key that nothing reads, with where that is said or the nearest that something reads."""
+    if key in ELSEWHERE:
+        return f"unknown key {key!r}: {ELSEWHERE[key]}"
     return f"unknown key {short_name(key)!r}{did_you_mean(key, known)}"
 
 

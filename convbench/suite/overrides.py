@@ -11,7 +11,7 @@ from typing import Any
 
 from convbench.suite.axes import AXES, clip_fields, rnn_fields
 from convbench.suite.layout import KNOWN, sections
-from convbench.suite.mistakes import Location, Mistakes, quoted, unknown_key
+from convbench.suite.mistakes import Location, Mistakes, quoted, sections_of, unknown_key
 from convbench.suite.plugs import READERS, plug_fields
 from convbench.suite.source import value_of
 
@@ -32,7 +32,11 @@ def apply(data: dict[str, Any], override: str, mistakes: Mistakes) -> None:
         mistakes.add_override(override, f"the value {quoted(text)} is not YAML")
         return
     if path[0] not in AXES and path[0] not in KNOWN[""]:
-        mistakes.add_override(override, unknown_key(path[0], {*AXES, *KNOWN[""], *_dotted("protocol")}))
+        dotted = [repr(f"{section}.{path[0]}") for section in sections_of(path[0], KNOWN)]
+        words = unknown_key(path[0], {*AXES, *KNOWN[""], *_dotted("protocol")})
+        if dotted:
+            words = f"unknown key {path[0]!r}; did you mean {' or '.join(dotted)}?"
+        mistakes.add_override(override, words)
         return
     for location in _places(data, path):
         mistakes.overrides[location] = override

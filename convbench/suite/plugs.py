@@ -23,6 +23,8 @@ from convbench.suite.values import FURTHER, Chain, Choices, Models, Plain
 
 _TEXT = re.compile(r"\s*(?P<name>[^()\s]+)\s*(?:\((?P<options>.*)\))?\s*")
 _PLUS = re.compile(r"\+(?![^(]*\))")
+_COMMA = re.compile(r",(?![^\[]*\])")
+"""Between options, and not in a list of one's values."""
 T = TypeVar("T")
 
 
@@ -124,7 +126,7 @@ def plug_fields(raw: Any, at: Location, mistakes: Mistakes) -> tuple[str, dict[s
         hint = "; in a [list], quote text with commas in it" if "(" in raw or ")" in raw else ""
         mistakes.add(at, f"{quoted(raw)} is not written as name or name(option=value){hint}")
         return None
-    options = [part.partition("=") for part in (match["options"] or "").split(",") if part.strip()]
+    options = [part.partition("=") for part in _COMMA.split(match["options"] or "") if part.strip()]
     return imports.of_file(match["name"]), {key.strip(): _scalar(value) for key, _, value in options}
 
 

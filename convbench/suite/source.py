@@ -122,7 +122,7 @@ def parse(text: str, mistakes: Mistakes) -> Any:
         return None if node is None else _Reader(yaml, mistakes).data(node, ())
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        hint = ": indent with spaces" if "'\\t'" in str(error.problem) else ""
+        hint = ": put spaces where the tab is" if "'\\t'" in str(error.problem) else ""
         place = Mark(mark.line + 1, mark.column + 1) if mark else Mark(1, 1)
         mistakes.add_mark(place, f"not YAML: {', '.join(filter(None, (error.context, error.problem)))}{hint}")
     except YAMLError as error:

@@ -111,6 +111,36 @@ class Counting(nn.Module):
         return clip * self.calls
 
 
+class Keeping(nn.Module):
+    """Streams by a state that it keeps to itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0.0
+
+    def forward(self, clip, state=None):
+        self.total = clip.mean((1, 3, 4)) + self.total
+        return self.total[:, None], state
+
+
+class Remembering(nn.Module):
+    """Keeps every frame that it has seen."""
+
+    def forward(self, clip, state=None):
+        seen = clip.mean((3, 4))
+        seen = seen if state is None else torch.cat([state["seen"], seen], 1)
+        return seen.mean(1), {"seen": seen}
+
+
+class Numbering(nn.Module):
+    """Numbers its frames in Python."""
+
+    def forward(self, clip, state=None):
+        number, total = (0, 0.0) if state is None else state
+        total = clip.mean((1, 3, 4)) + total
+        return total / (number + 1), (number + 1, total)
+
+
 class LateStart(nn.Module):
     """Begins with ones where it is given no state."""
 

@@ -19,17 +19,17 @@ from convbench.core import scratch
 from convbench.core.errors import CaseFailed, is_out_of_memory
 from convbench.models.deployment import Deployment, Engine, Example, LoadedModel
 from convbench.models.runtimes import structure
-from convbench.models.runtimes.example import Flat, at_first, cycle_of, example
+from convbench.models.runtimes.example import Flat, at_first, cycle_of, example, of_any_batch
 from convbench.models.runtimes.export_error import reason
 from convbench.models.subject import Subject
 
 
-def deploy(subject: Subject, engine: Engine) -> Subject:
-    """The subject run by an engine. Raises CaseFailed where it cannot be exported or loaded; its calls do, where the
-    engine cannot run it.
+def deploy(subject: Subject, engine: Engine, *, any_batch: bool = False) -> Subject:
+    """The subject run by an engine, which may take ``any_batch``. Raises CaseFailed where it cannot be exported or
+    loaded; its calls do, where the engine cannot run it.
     """
     call = example(subject)
-    folder, export_seconds, keeper = _exported(subject, engine, call)
+    folder, export_seconds, keeper = _exported(subject, engine, call, any_batch)
     start = time.perf_counter()
     model = engine.load(folder, call, torch.get_num_threads())
     load_seconds = time.perf_counter() - start
@@ -49,7 +49,7 @@ class _Folder:
         weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
-def _exported(subject: Subject, engine: Engine, call: Example) -> tuple[Path, float | None, object]:
+def _exported(subject: Subject, engine: Engine, call: Example, any_batch: bool) -> tuple[Path, float | None, object]:
     """The folder of the exported model, the seconds that took, and what keeps the folder for as long as it lives.
 
     What an earlier visit to the case has left is taken as it is; nobody sees a folder that is not finished.
@@ -65,7 +65,8 @@ def _exported(subject: Subject, engine: Engine, call: Example) -> tuple[Path, fl
     start = time.perf_counter()
     try:
         with torch.no_grad():
-            engine.export(Flat(subject, call).eval(), call, unfinished)
+            exported = of_any_batch(subject, call) if any_batch else call
+            engine.export(Flat(subject, call).eval(), exported, unfinished)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise

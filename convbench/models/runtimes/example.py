@@ -19,6 +19,7 @@ from convbench.core.errors import CaseFailed
 from convbench.core.record import Parts
 from convbench.models import values
 from convbench.models.deployment import Call, Example
+from convbench.models.inputs import inputs
 from convbench.models.runtimes import structure
 from convbench.models.subject import Subject
 
@@ -50,25 +51,26 @@ def example(subject: Subject) -> Example:
     run(), run()
     (first, first_output), (second, output) = calls[0], calls[-1]
     call, output = _ordinary(second), _ordinary(output)
-    state = _first(subject, first, call, first_output)
+    state = _first(subject, first, call, (first_output, output))
     carries = state is not None
     has_state = carries or isinstance(subject.case.architecture, Parts)  # another's second output may be anything
     structure.rebuild(output, "what the model returns")
     return Example(call, output, state, _names(call, carries), _output_names(output, has_state))
 
 
-def _first(subject: Subject, first: Call, second: Call, expected: Any) -> tuple[Any, ...] | None:
+def _first(subject: Subject, first: Call, second: Call, outputs: tuple[Any, Any]) -> tuple[Any, ...] | None:
     """The arguments of a first call with zeros where it had None and the next one state."""
     had, has = len(structure.row(first)), len(structure.row(second))
     if had == has:
         return None
+    _refuse_changing(second[0][-1], outputs[1][1])
     zeroed = tuple(
         values.mapped(torch.zeros_like, later) if earlier is None else earlier
         for earlier, later in zip(first[0], second[0], strict=True)
     )
     output = subject.without_gradients(*zeroed, **first[1])
     try:
-        assert_close(structure.row(output), structure.row(expected), rtol=1e-4, atol=1e-5, check_stride=False)
+        assert_close(structure.row(output), structure.row(outputs[0]), rtol=1e-4, atol=1e-5, check_stride=False)
     except AssertionError as error:
         raise CaseFailed(
             "error",
@@ -76,6 +78,47 @@ def _first(subject: Subject, first: Call, second: Call, expected: Any) -> tuple[
             "model begin with zeros",
         ) from error
     return zeroed
+
+
+def _refuse_changing(state: Any, following: Any) -> None:
+    """Raises CaseFailed for a state of which a tensor's shape, or what is no tensor, is another after a call."""
+    before, after = dict(values.leaves(state)), dict(values.leaves(following))
+    for path, old, new in ((path, old, after[path]) for path, old in before.items() if path in after):
+        if not (isinstance(old, torch.Tensor) and isinstance(new, torch.Tensor)):
+            if isinstance(old, int | float) and isinstance(new, int | float) and old != new:
+                raise CaseFailed(
+                    "error",
+                    f"the state holds a number that changes, state{path} from {old} to {new}, and an exported model "
+                    "takes it for a constant: let it be a tensor",
+                )
+        elif old.shape != new.shape:
+            sizes = " to ".join("x".join(map(str, tensor.shape)) for tensor in (old, new))
+            raise CaseFailed(
+                "error",
+                f"the state changes its shape, state{path} from {sizes}, and shapes are fixed when a model is "
+                "exported: let it be of one length from the first frame on",
+            )
+
+
+def of_any_batch(subject: Subject, call: Example) -> Example:
+    """The call with a clip more, and which axes of its tensors have grown by it. Raises CaseFailed where none has.
+
+    It is what a model for any batch is exported with, whatever its own: exporters take a batch of one for a constant.
+    """
+    case = subject.case
+    wider = replace(case, clip=replace(case.clip, batch=case.clip.batch + 1))
+    given = inputs(wider, subject.seed, subject.device, subject.model).typed_as(subject.inputs)
+    wide = example(replace(subject, case=wider, inputs=given))
+    pairs = zip(structure.shapes(call.tensors), structure.shapes(wide.tensors), strict=True)
+    axes = tuple(_grown(before, after) for before, after in pairs)
+    if all(axis is None for axis in axes):
+        raise CaseFailed("error", "cannot be exported for any batch: none of its inputs has more clips in a larger one")
+    return replace(wide, batch_axes=axes)
+
+
+def _grown(before: torch.Size, after: torch.Size) -> int | None:
+    """The first axis that is longer."""
+    return next((axis for axis, sizes in enumerate(zip(before, after, strict=True)) if sizes[1] > sizes[0]), None)
 
 
 def _names(call: Call, carries: bool) -> tuple[str, ...]:

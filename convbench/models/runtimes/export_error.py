@@ -43,5 +43,7 @@ def _operator(text: str) -> str | None:
 
 
 def _first_line(error: BaseException) -> str:
-    lines = (line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", str(error)).splitlines())
-    return next((line[:LONGEST] for line in lines if line and not set(line) <= set("=-#* ")), "")
+    """The first line that says something, with the next one where it ends with a colon."""
+    stripped = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", str(error)).splitlines()]
+    lines = [line for line in stripped if line and not set(line) <= set("=-#* ")]
+    return " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1])[:LONGEST]

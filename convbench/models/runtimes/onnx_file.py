@@ -25,6 +25,8 @@ from convbench.models.without_values import unchecked
 Exporter = Literal["dynamo", "torchscript"]
 FILE = "model.onnx"
 OPSET = 20
+BATCH = "batch"
+"""What an axis is called in a file that takes any batch."""
 SCOPES = "pkg.torch.onnx.name_scopes"
 RECURRENT = ("LSTM", "GRU", "RNN")
 
@@ -34,6 +36,7 @@ def write(flat: nn.Module, example: Example, folder: Path, exporter: Exporter, o
     import onnx
 
     path = folder / FILE
+    axes = tuple({} if axis is None else {axis: BATCH} for axis in example.batch_axes)
     if any(tensor.is_complex() for tensor in (*example.tensors, *structure.row(example.output))):
         raise CaseFailed(
             "error", "takes or returns complex numbers, which ONNX has not: let it be those of torch.view_as_real"
@@ -49,6 +52,7 @@ def write(flat: nn.Module, example: Example, folder: Path, exporter: Exporter, o
                 output_names=list(example.outputs),
                 opset_version=opset,
                 verbose=False,
+                dynamic_shapes=(axes,) if axes else None,  # Flat takes all its tensors as one row
             )
     except Exception as error:
         raise CaseFailed("error", f"cannot be exported to ONNX by {exporter}: {reason(error)}") from error

@@ -27,8 +27,17 @@ if TYPE_CHECKING:
         takes_quantisation=True,
     )
 )
-def onnxruntime(subject: Subject, *, exporter: Literal["dynamo", "torchscript"] = "dynamo", opset: int = 20) -> Subject:
-    """Exported to ONNX and run by ONNX Runtime; state goes in and out of the session, threads are its intra-op ones."""
+def onnxruntime(
+    subject: Subject,
+    *,
+    exporter: Literal["dynamo", "torchscript"] = "dynamo",
+    opset: int = 20,
+    any_batch: bool = False,
+) -> Subject:
+    """Exported to ONNX and run by ONNX Runtime; state goes in and out of the session, threads are its intra-op ones.
+
+    The shapes of the file are the case's own, but with ``any_batch``.
+    """
     import torch
 
     from convbench.models.runtimes.deploy import deploy
@@ -38,6 +47,9 @@ def onnxruntime(subject: Subject, *, exporter: Literal["dynamo", "torchscript"] 
     need("onnxruntime")
     if subject.dtype == torch.bfloat16:
         raise Impossible("ONNX Runtime has no bfloat16 for this model's layers: use half(dtype=fp16)+onnxruntime")
+    if any_batch and exporter == "torchscript":
+        raise Impossible("torchscript fixes the batch of recurrent layers: any_batch needs the exporter dynamo")
     on_gpu = torch.device(subject.device).type == "cuda"
     provider = "CUDAExecutionProvider" if on_gpu else "CPUExecutionProvider"
-    return deploy(subject, OnnxRuntime(subject.case, exporter, opset, provider, subject.quantisation))
+    engine = OnnxRuntime(subject.case, exporter, opset, provider, subject.quantisation)
+    return deploy(subject, engine, any_batch=any_batch)

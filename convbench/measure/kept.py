@@ -1,0 +1,43 @@
+"""Why a runtime gives another output: the model keeps something from call to call, which an exported file does not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from convbench.core.errors import CaseFailed
+from convbench.core.registry import scenarios
+from convbench.core.text import joined
+from convbench.measure.agreement import tolerance
+from convbench.measure.outputs import copied
+from convbench.measure.parity import compare
+from convbench.models import network
+from convbench.models.inputs import inputs
+from convbench.models.subject import Subject
+
+
+def explained(error: CaseFailed, eager: Subject) -> CaseFailed:
+    """The error of a wrong output, that says so where eager, which nobody has called yet, answers by earlier calls."""
+    before = {name: (buffer, buffer._version) for name, buffer in eager.model.named_buffers()}
+    first = _first_output(eager)
+    changed = [
+        name
+        for name, buffer in eager.model.named_buffers()
+        if name in before and (buffer is not before[name][0] or buffer._version != before[name][1])
+    ]
+    try:
+        compare(_first_output(eager), first, tolerance(eager))
+    except CaseFailed:
+        kept = f"its buffers {joined(changed)}" if changed else "attributes of its own"
+        reason = (
+            f"the model answers by what earlier calls left in {kept}, and an exported one takes that for a constant"
+        )
+        return CaseFailed(error.kind, f"{reason}: let it go in and out as a stream's state does; {error}", error.known)
+    return error
+
+
+def _first_output(eager: Subject) -> dict[str, Any]:
+    """What the scenario's first call returns, with the same inputs and random numbers each time."""
+    network.seed_all(eager.seed)
+    given = inputs(eager.case, eager.seed, eager.device, eager.model)
+    return copied(scenarios.get(eager.case.scenario).build(replace(eager, inputs=given))())
