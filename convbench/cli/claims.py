@@ -56,7 +56,7 @@ def claims(
 
 
 def _page(out: Path) -> Path:
-    """The file that is meant, or ``index.html`` in the directory; ``claims.html`` beside a run, whose report that is."""
+    """The file that is meant, or ``index.html`` in the directory; ``claims.html`` beside a run, whose page that is."""
     from convbench.core import store
 
     return destination(out, "claims.html" if store.exists(out) else "index.html")
