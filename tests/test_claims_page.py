@@ -138,6 +138,7 @@ def test_a_runs_own_report_is_not_written_over(tmp_path):
     assert claims._page(tmp_path).name == "index.html"
     store.start(tmp_path, records.run_of([]))
     assert claims._page(tmp_path).name == "claims.html"
+    assert claims._page(tmp_path / "mine.html") == tmp_path / "mine.html"  # it became a directory
 
 
 def test_what_is_no_run_is_told_in_one_message(tmp_path):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convbench.cli.app import app
-from convbench.cli.report import say_what_is_missing
+from convbench.cli.report import destination, say_what_is_missing
 from convbench.cli.terminal import console
 
 if TYPE_CHECKING:
@@ -23,7 +23,9 @@ def claims(
     runs: Annotated[
         list[Path] | None, typer.Argument(help="Run directories [default: only arithmetic, algebra].")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Where to write the page and claims.json.")] = Path("reports/claims"),
+    out: Annotated[Path, typer.Option(help="A directory, or a file: the page, and beside it claims.json.")] = Path(
+        "reports/claims"
+    ),
 ) -> None:
     """Test the article's claims: supported, refuted or depends, with the experiment and its numbers."""
     from convbench.analysis.claims.claim import all_claims, tally
@@ -40,9 +42,10 @@ def claims(
     evidence = Evidence(loaded)
     answers = all_claims(evidence)
     provenance = _provenance(evidence)
+    place = _page(out)
     written = (
-        page.write(answers, provenance, _page(out)),
-        claims_json.write(answers, provenance, out / "claims.json"),
+        page.write(answers, provenance, place),
+        claims_json.write(answers, provenance, place.with_name("claims.json")),
     )
     say_what_is_missing()
     shown = console(wide=False, highlight=False)
@@ -52,11 +55,11 @@ def claims(
         print(path)
 
 
-def _page(directory: Path) -> Path:
-    """``index.html``, but where the directory holds a run, whose report that is, ``claims.html``."""
+def _page(out: Path) -> Path:
+    """The file that is meant, or ``index.html`` in the directory; ``claims.html`` beside a run, whose page that is."""
     from convbench.core import store
 
-    return directory / ("claims.html" if store.exists(directory) else "index.html")
+    return destination(out, "claims.html" if store.exists(out) else "index.html")
 
 
 def _provenance(evidence: Evidence) -> Provenance:
