@@ -12,8 +12,8 @@ from torch.distributions import Distribution
 def unchecked() -> Iterator[None]:
     """While it lasts, torch's distributions do not look whether their arguments are valid, which only values tell."""
     before = Distribution._validate_args
-    Distribution.set_default_validate_args(False)  # type: ignore[no-untyped-call]
+    Distribution.set_default_validate_args(False)
     try:
         yield
     finally:
-        Distribution.set_default_validate_args(before)  # type: ignore[no-untyped-call]
+        Distribution.set_default_validate_args(before)
