@@ -39,6 +39,8 @@ def abstention(answer: Recommendation) -> str:
             return f"{head}. {_misses(answer)}"
         case "no-effect":
             return f"{head} (p = {answer.numbers['p']:.2f}). {_cheapest(answer)}"
+        case "no-sound-run" if all(excluded.why == "failed" for excluded in answer.excluded):
+            return "every training of it failed: the run says why; mend that, and train again in a new folder."
         case "no-sound-run" if known := chance(answer.excluded[0].quality):
             return f"{head}{known}."
     return f"{head}."
