@@ -376,6 +376,10 @@ def test_the_report_lays_a_model_s_variants_side_by_side(run, tmp_path):
     variant["operators"] = [row for row in variant["operators"] if row["name"] != "aten::lstm"]
     (group,) = profile_section.groups([variant, summary])
     assert group["variants"] == ["eager", "channels_last"]
+    third = variant | {"case": summary["case"].replace("/eager/", "/compile/")}
+    tables = profile_section.groups([third, variant, summary])  # three were wider than a sheet
+    assert [table["variants"] for table in tables] == [["eager", "channels_last"], ["eager", "compile"]]
+    assert [table["variants"] for table in profile_section.groups([third])] == [["compile"]]
     lstm = next(row for row in group["operators"] if row["name"] == "aten::lstm")
     assert lstm["cells"][0]["stage"] == "lstm"
     assert lstm["cells"][1] is None

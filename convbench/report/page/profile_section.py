@@ -30,8 +30,15 @@ def read(run: Path) -> list[Profile]:
 
 
 def groups(profiles: Sequence[Profile]) -> list[dict[str, Any]]:
-    """Each model once, eager first and its variants beside it."""
-    return [_group(model, members) for model, members in _by_model(profiles)]
+    """Each model's tables: eager beside each of its variants, or alone."""
+    return [_group(model, pair) for model, members in _by_model(profiles) for pair in _pairs(model, members)]
+
+
+def _pairs(model: str, members: Sequence[Profile]) -> list[list[Profile]]:
+    """What stands in a table: no more than two profiles, which fit a page."""
+    eager = [profile for profile in members if profile["case"] == model]
+    variants = [profile for profile in members if profile["case"] != model]
+    return [[*eager, variant] for variant in variants] or [eager]
 
 
 def timelines(profiles: Iterable[Profile]) -> list[Drawing]:
