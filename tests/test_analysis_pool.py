@@ -8,7 +8,7 @@ import records
 
 from convbench.analysis.choice.by_task import recommendations
 from convbench.analysis.choice.recommendation import Ask
-from convbench.analysis.inference.pool import Answers, count_tested, covariance_of, kept_by_gaps, kept_by_mean
+from convbench.analysis.inference.pool import Answers, count_tested, covariance_of, floor_of_mean, floors_of_gaps
 from convbench.analysis.quality.qualities import qualities
 from convbench.report.words.advice import sentences
 
@@ -23,51 +23,51 @@ def drawn(right, seeds=20, rng=None):
 
 
 def test_runs_without_a_pool_keep_nothing():
-    assert kept_by_mean({}) == 0
-    assert not kept_by_gaps([{}, {}]).any()
+    assert floor_of_mean({}) == 0
+    assert not floors_of_gaps([{}, {}]).any()
 
 
 def test_where_a_clip_is_always_answered_alike_all_of_its_variance_stays():
     """Half of the clips are named by every seed: the mean is that of a sample of a hundred."""
     answers = drawn(lambda clips: clips % 2 == 0)
-    assert kept_by_mean(answers) == pytest.approx(0.25 / POOL, rel=0.05)
+    assert floor_of_mean(answers) == pytest.approx(0.25 / POOL, rel=0.05)
 
 
 def test_where_answers_have_nothing_to_do_with_clips_little_stays():
     chance = np.random.default_rng(4)
     answers = drawn(lambda clips: chance.random(len(clips)) < 0.5, seeds=40)
-    assert kept_by_mean(answers) < 0.2 * 0.25 / POOL
+    assert floor_of_mean(answers) < 0.2 * 0.25 / POOL
 
 
 def test_what_no_two_seeds_were_tested_on_counts_as_staying():
     chance = np.random.default_rng(5)
     answers = {s: Answers(tuple(range(20 * s, 20 * s + 20)), tuple(chance.random(20) < 0.5), POOL) for s in range(5)}
-    assert kept_by_mean(answers) == pytest.approx(0.25 / POOL, rel=0.1)
+    assert floor_of_mean(answers) == pytest.approx(0.25 / POOL, rel=0.1)
 
 
 def test_clips_of_pools_of_two_sizes_have_no_numbers_in_common():
     chance = np.random.default_rng(6)
     answers = drawn(lambda clips: chance.random(len(clips)) < 0.5, seeds=40)
     other = {seed: run._replace(pool=POOL + (seed > 20)) for seed, run in answers.items()}
-    assert kept_by_mean(other) == pytest.approx(0.25 / POOL, rel=0.05)
+    assert floor_of_mean(other) == pytest.approx(0.25 / POOL, rel=0.05)
 
 
 def test_of_clips_of_a_recording_the_recording_is_the_unit():
     """Ten recordings of ten clips each, a half of them named: a sample of ten, not of a hundred."""
     recordings = np.repeat(np.arange(10), 10)
     answers = {s: Answers(tuple(recordings), tuple(recordings % 2 == 0), 10) for s in range(3)}
-    assert kept_by_mean(answers) == pytest.approx(0.25 / 9)
+    assert floor_of_mean(answers) == pytest.approx(0.25 / 9)
 
 
 def test_models_that_answer_alike_differ_by_nothing_and_what_is_hard_for_all_is_not_in_their_difference():
     answers = drawn(lambda clips: clips % 2 == 0)
     better = {seed: run._replace(right=tuple(np.array(run.sources) % 4 < 3)) for seed, run in answers.items()}
-    kept = kept_by_gaps([answers, answers, better])
-    assert kept[0, 1] == 0
-    assert kept[0, 2] == kept[1, 2] == pytest.approx(0.25 * 0.75 / POOL, rel=0.2)
-    own = covariance_of(kept)
+    floors = floors_of_gaps([answers, answers, better])
+    assert floors[0, 1] == 0
+    assert floors[0, 2] == floors[1, 2] == pytest.approx(0.25 * 0.75 / POOL, rel=0.2)
+    own = covariance_of(floors)
     variances = np.diag(own)
-    assert variances[:, None] + variances - 2 * own == pytest.approx(kept)
+    assert variances[:, None] + variances - 2 * own == pytest.approx(floors)
 
 
 def test_intervals_hold_for_further_clips_of_the_kind():

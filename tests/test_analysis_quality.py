@@ -188,7 +188,7 @@ def test_what_a_machine_skipped_is_no_run():
     assert qualities([skipped]) == []
 
 
-def test_tasks_architectures_and_clips_are_kept_apart():
+def test_tasks_architectures_and_clips_are_own_floor():
     run_records = [records.lesson(0.9), records.lesson(0.8, "identity"), records.lesson(0.7, of=FC)]
     longer = replace(records.case(), clip=replace(records.case().clip, frames=32))
     assert len(qualities([*run_records, records.lesson(0.6, of=longer)])) == 4

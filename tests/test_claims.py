@@ -317,7 +317,7 @@ def test_that_the_best_was_selected_by_the_same_seeds_is_allowed_for():
     generator, missed, naive, rounds = np.random.default_rng(0), 0, 0, 200
     for _ in range(rounds):
         pool = [
-            SimpleNamespace(by_seed=dict(enumerate(generator.normal(0.7, 0.03, 5))), clips=1000, kept=0.0, answers={})
+            SimpleNamespace(by_seed=dict(enumerate(generator.normal(0.7, 0.03, 5))), clips=1000, floor=0.0, answers={})
             for _ in range(8)
         ]
         best = max(range(8), key=lambda at: np.mean(list(pool[at].by_seed.values())))
@@ -330,7 +330,7 @@ def test_that_the_best_was_selected_by_the_same_seeds_is_allowed_for():
 
 def test_below_the_best_one_sound_seed_tells_nothing():
     accuracies = {0: 0.9, 1: 0.8, 2: 0.85}, {0: 0.7}, {0: 0.8, 1: 0.7, 2: 0.7}
-    pool = [SimpleNamespace(by_seed=values, clips=1000, kept=0.0, answers={}) for values in accuracies]
+    pool = [SimpleNamespace(by_seed=values, clips=1000, floor=0.0, answers={}) for values in accuracies]
     first, second, third = standings.below("identity", pool)
     assert (first.mean, first.low, first.high) == (0, 0, 0)
     assert second is None

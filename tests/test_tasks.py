@@ -22,7 +22,7 @@ from convbench.core.errors import ConvbenchError, Impossible, Unavailable
 from convbench.core.record import Choice, Clip, Training
 from convbench.core.registry import tasks
 from convbench.measure import progress
-from convbench.measure.quality import controls, digits, kept, repeats, scale, user_clips
+from convbench.measure.quality import controls, digits, repeats, run_files, scale, user_clips
 from convbench.measure.quality.data import Labelled, Splits
 from convbench.measure.quality.drift import DIRECTIONS, STEPS, speed
 from convbench.measure.quality.splitting import random, stratified
@@ -655,7 +655,7 @@ def test_clips_that_a_disk_has_no_room_for_are_loaded_each_time(
         patch.setattr(torch, "save", full)
         assert not same(own("unseeded"), own("unseeded"))
     with monkeypatch.context() as patch:
-        patch.setattr(kept, "SHARE_OF_DISK", 0.0)
+        patch.setattr(run_files, "SHARE_OF_DISK", 0.0)
         assert not same(own("unseeded"), own("unseeded"))
     assert [file.suffix for file in tmp_path.iterdir()] == [".lock"]
 

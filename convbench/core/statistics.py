@@ -68,28 +68,28 @@ def median_interval(samples: Sequence[float]) -> Interval:
     return Interval(median, float(ordered[rank - 1]), float(ordered[-rank]))
 
 
-def mean_interval(values: Sequence[float], kept: float = 0.0) -> Interval:
+def mean_interval(values: Sequence[float], floor: float = 0.0) -> Interval:
     """The mean, as the central value, and its 95 % t-interval. Raises ValueError for fewer than two values.
 
-    ``kept`` is what no number of values takes from the variance of their mean.
+    ``floor`` is what no number of values takes from the variance of their mean.
     """
     n = len(values)
     if n < 2:
         raise ValueError("fewer than two values")
     mean = statistics.fmean(values)
-    half = float(stdtrit(n - 1, 1 - TAIL)) * math.sqrt(statistics.variance(values) / n + kept)
+    half = float(stdtrit(n - 1, 1 - TAIL)) * math.sqrt(statistics.variance(values) / n + floor)
     return Interval(mean, mean - half, mean + half)
 
 
-def accuracy_interval(values: Sequence[float], clips: int, tested: int | None = None, kept: float = 0.0) -> Interval:
+def accuracy_interval(values: Sequence[float], clips: int, tested: int | None = None, floor: float = 0.0) -> Interval:
     """The mean of accuracies on so many clips each and its 95 % interval, within 0 and 1.
 
     That of Student's t over runs, and never narrower than the exact binomial one (Clopper and Pearson 1934) of all
     clips near 0 and 1, where runs may all say the same: five times 100 % of a thousand clips is 99.9 % or more.
-    ``tested`` are the clips of all runs where they have some in common, ``kept`` is as ``mean_interval`` has it. Raises
-    ValueError for fewer than two values.
+    ``tested`` are the clips of all runs where they have some in common, ``floor`` is as ``mean_interval`` has it.
+    Raises ValueError for fewer than two values.
     """
-    mean, low, high = mean_interval(values, kept)
+    mean, low, high = mean_interval(values, floor)
     total = tested or clips * len(values)
     right = round(mean * total)
     if min(mean, 1 - mean) * total <= NEAR_THE_END:

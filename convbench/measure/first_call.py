@@ -14,7 +14,7 @@ from convbench.core.record import Case, Finding, Reading
 from convbench.core.traits import compiles
 from convbench.measure.agreement import agreement
 from convbench.measure.counts.counted import reason_of
-from convbench.measure.kept import explained
+from convbench.measure.earlier_calls import explained
 from convbench.measure.leeway import by_chance, by_rounding
 from convbench.measure.outputs import numbers, timed
 from convbench.models.deployment import Deployment

@@ -23,7 +23,7 @@ from convbench.core.record import Case, Choice, Reading, Scalar
 from convbench.core.traits import FP32, dtype, of_variant
 from convbench.measure.agreement import agreement
 from convbench.measure.attempts import explain
-from convbench.measure.kept import explained
+from convbench.measure.earlier_calls import explained
 from convbench.measure.leeway import by_chance
 from convbench.measure.outputs import timed
 from convbench.measure.parity import Parity

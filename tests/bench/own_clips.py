@@ -19,7 +19,7 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 
-from convbench.analysis.inference.pool import Answers, count_tested, kept_by_gaps, kept_by_mean
+from convbench.analysis.inference.pool import Answers, count_tested, floor_of_mean, floors_of_gaps
 from convbench.core.statistics import Interval, accuracy_interval, mean_interval
 
 OUT = Path("reports/bench/own_clips.json")
@@ -59,16 +59,18 @@ def row(size: int, seeds: int, pools: int) -> dict[str, Any]:
     kinds: dict[str, list[bool]] = {"means, without": [], "means": [], "gaps, without": [], "gaps": []}
     for answers, _ in runs:
         reached = [[float(np.mean(by_seed[seed].right)) for seed in range(seeds)] for by_seed in answers]
-        clips, gaps = len(answers[0][0].right), kept_by_gaps(answers)
+        clips, gaps = len(answers[0][0].right), floors_of_gaps(answers)
         for accuracies, by_seed, worth in zip(reached, answers, truth, strict=True):
-            with_pool = accuracy_interval(accuracies, clips, count_tested(by_seed), kept_by_mean(by_seed))
+            with_pool = accuracy_interval(accuracies, clips, count_tested(by_seed), floor_of_mean(by_seed))
             kinds["means, without"].append(holds(accuracy_interval(accuracies, clips), worth))
             kinds["means"].append(holds(with_pool, worth))
         for i, j in combinations(range(len(MODELS)), 2):
             differences, gap = list(np.subtract(reached[i], reached[j])), truth[i] - truth[j]
             kinds["gaps, without"].append(holds(mean_interval(differences), gap))
             kinds["gaps"].append(holds(mean_interval(differences, float(gaps[i, j])), gap))
-    return {"clips": size, "seeds": seeds} | {name: round(float(np.mean(held)), 4) for name, held in kinds.items()}
+    return {"clips": size, "seeds": seeds} | {
+        name: round(float(np.mean(holding)), 4) for name, holding in kinds.items()
+    }
 
 
 def main() -> None:

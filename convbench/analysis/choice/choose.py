@@ -142,7 +142,7 @@ def _comparison(pool: Sequence[Candidate], ask: Ask) -> PoolComparison:
     contrasts = pairs(table)
     within = shown_within(contrasts, ask.within, ask.error)
     out = ruled_out(contrasts, ask.within)
-    return PoolComparison(pool, ask, contrasts, within, out, effect.p_value(table.values, table.kept_apart))
+    return PoolComparison(pool, ask, contrasts, within, out, effect.p_value(table.values, table.own_floor))
 
 
 def _price_of(pool: Sequence[Candidate], ask: Ask) -> Floats:

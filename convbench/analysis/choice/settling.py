@@ -53,7 +53,7 @@ def _seeds_needed(contrasts: Pairs, at: int, rival: int, margin: float, level: f
     distance = max(abs(margin - contrasts.gap[at, rival]), CLOSE * margin)
     runs = min(contrasts.runs[at], contrasts.runs[rival])
     allowed = distance / float(stdtrit(max(contrasts.df[at, rival], 4.0), 1 - level))
-    kept = float(contrasts.kept[at, rival])
-    if allowed**2 <= kept:
+    floor = float(contrasts.floors[at, rival])
+    if allowed**2 <= floor:
         return math.inf
-    return float(runs * (contrasts.error[at, rival] ** 2 - kept) / (allowed**2 - kept))
+    return float(runs * (contrasts.error[at, rival] ** 2 - floor) / (allowed**2 - floor))

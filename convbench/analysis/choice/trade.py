@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from convbench.analysis.choice.candidates import Candidate
-from convbench.analysis.inference.pool import kept_by_gaps
+from convbench.analysis.inference.pool import floors_of_gaps
 from convbench.analysis.results import latency_ratios
 from convbench.core.record import EAGER
 from convbench.core.statistics import Interval, mean_interval
@@ -59,5 +59,5 @@ def _gain(eager: Candidate, there: Candidate) -> Interval | None:
     differences = [after[seed] - before[seed] for seed in after if seed in before]
     if len(differences) < 2:
         return None
-    kept = kept_by_gaps([eager.quality.answers, there.quality.answers])[0, 1]
-    return mean_interval(differences, float(kept))
+    floor = floors_of_gaps([eager.quality.answers, there.quality.answers])[0, 1]
+    return mean_interval(differences, float(floor))

@@ -12,12 +12,12 @@ from convbench.analysis.inference.two_way import connected
 POWER = 0.8
 
 
-def p_value(by_seed: Floats, kept: float = 0.0) -> float:
+def p_value(by_seed: Floats, floor: float = 0.0) -> float:
     """The p-value of no difference between the columns of a table (seeds, k), NaN where there is no sound run.
 
     The F-test of configurations in the model configuration + seed, which need not be balanced: a missing run
     removes only its own cell. Of a complete table it is that of a randomised block design, of two columns the paired
-    t-test. Where columns share no seed, seeds are noise. 1 where no degree of freedom is left. ``kept`` is
+    t-test. Where columns share no seed, seeds are noise. 1 where no degree of freedom is left. ``floor`` is
     what no number of seeds takes from the variance of a mean.
     """
     table = by_seed[:, (~np.isnan(by_seed)).any(axis=0)]
@@ -33,7 +33,7 @@ def p_value(by_seed: Floats, kept: float = 0.0) -> float:
         return 1.0
     if left <= 1e-15 * max(without, 1e-12):
         return float(without <= 1e-12)
-    noise = left / free + kept * len(row) / k  # of a mean over as many runs as a column has
+    noise = left / free + floor * len(row) / k  # of a mean over as many runs as a column has
     return float(fdtrc(tested, free, (without - left) / tested / noise))
 
 

@@ -44,7 +44,7 @@ class Pairs:
     ``gap``, its standard error ``error`` and its degrees of freedom ``df`` are tables (k, k). The others are (k,):
     ``headroom`` is how far a configuration is below 1, with an error and degrees of freedom of its own; ``runs`` are
     those behind it; ``own`` is the part of the errors that is its own, with ``own_df``. Errors are infinite where there
-    are too few seeds. ``kept`` (k, k) is the part of the square of ``error`` that no number of seeds takes away.
+    are too few seeds. ``floors`` (k, k) are the part of the square of ``error`` that no number of seeds takes away.
     """
 
     gap: Floats
@@ -56,7 +56,7 @@ class Pairs:
     runs: Floats
     own: Floats
     own_df: Floats
-    kept: Floats
+    floors: Floats
 
 
 def pairs(table: SeedTable) -> Pairs:
@@ -68,8 +68,8 @@ def pairs(table: SeedTable) -> Pairs:
         at = np.ix_(pair, pair)
         gap[at], error[at], df[at] = _contrasts(fit(table.columns(pair)))
     noise = np.where(np.isfinite(whole.noise), whole.noise, 1.0)
-    own = np.sqrt(noise / np.maximum(runs, 1) + np.diag(covariance_of(table.kept_gaps)))
-    return Pairs(gap, error, df, *_room(table), runs, own, whole.df, table.kept_gaps)
+    own = np.sqrt(noise / np.maximum(runs, 1) + np.diag(covariance_of(table.gap_floors)))
+    return Pairs(gap, error, df, *_room(table), runs, own, whole.df, table.gap_floors)
 
 
 def _contrasts(estimates: Fit) -> tuple[Floats, Floats, Floats]:
@@ -87,7 +87,7 @@ def _room(table: SeedTable) -> tuple[Floats, Floats, Floats]:
     runs, by_seed = table.observed.sum(axis=0), table.values
     spread = np.full(len(runs), np.inf)
     spread[runs > 1] = np.nanvar(by_seed[:, runs > 1], axis=0, ddof=1)
-    error = np.maximum(np.sqrt(spread / runs + table.kept), LEAST_ERROR / table.clips)
+    error = np.maximum(np.sqrt(spread / runs + table.floor), LEAST_ERROR / table.clips)
     return 1 - np.nanmean(by_seed, axis=0), error, np.maximum(runs - 1, 1).astype(float)
 
 

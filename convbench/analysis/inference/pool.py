@@ -30,7 +30,7 @@ class Answers(NamedTuple):
 BySeed = Mapping[int, Answers]
 
 
-def kept_by_mean(answers: BySeed) -> float:
+def floor_of_mean(answers: BySeed) -> float:
     """The variance of a mean accuracy over seeds that stays however many there are; 0 without answers."""
     if not answers:
         return 0.0
@@ -38,18 +38,18 @@ def kept_by_mean(answers: BySeed) -> float:
     return _share([table], pools) * _variance(table) / min(pools)
 
 
-def kept_by_gaps(answers: Sequence[BySeed]) -> Floats:
+def floors_of_gaps(answers: Sequence[BySeed]) -> Floats:
     """The same of the difference between any two of k configurations, (k, k), by the seeds that both have."""
     k = len(answers)
-    kept = np.zeros((k, k))
+    floors = np.zeros((k, k))
     if not all(answers):
-        return kept
+        return floors
     pools, table = _pools(answers), _table(answers)
     gaps = {(i, j): table[..., i] - table[..., j] for i, j in combinations(range(k), 2)}
     share = _share(list(gaps.values()), pools)
     for (i, j), gap in gaps.items():
-        kept[i, j] = kept[j, i] = share * _variance(gap) / min(pools)
-    return kept
+        floors[i, j] = floors[j, i] = share * _variance(gap) / min(pools)
+    return floors
 
 
 def count_tested(answers: BySeed) -> int:
@@ -104,7 +104,7 @@ def _share(tables: Sequence[Floats], pools: set[int]) -> float:
     for table in tables:
         centred, times = np.nan_to_num(_centred(table)), (~np.isnan(table)).sum(axis=0)
         own = times * (times - 1.0)
-        count = (~np.isnan(table)).sum() / max(1, len(table))
+        count = (~np.isnan(table)).sum() / max(1, (~np.isnan(table)).any(axis=1).sum())
         left = max(0.0, 1 - 2 / max(count, 2.0) + 1 / min(pools))  # of a product, with each seed's mean taken from it
         product += (centred.sum(axis=0) ** 2 - (centred**2).sum(axis=0)).sum()
         expected += own.sum() * left * _variance(table)

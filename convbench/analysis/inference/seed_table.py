@@ -21,14 +21,14 @@ themselves say how much they vary: less than the draw makes them, since the clip
 
 class SeedTable(NamedTuple):
     """Accuracies as a table (seeds, k) of k configurations, NaN where there is no sound run; ``clips`` are the test
-    clips of a run, and ``least`` (k,) the variance that a run has at least. ``kept`` (k,) and ``kept_gaps`` (k, k) are
-    what no number of seeds takes from the variance of a mean and of a difference of two (``pool``)."""
+    clips of a run, and ``least`` (k,) the variance that a run has at least. ``floor`` (k,) and ``gap_floors`` (k, k)
+    are what no number of seeds takes from the variance of a mean and of a difference of two (``pool``)."""
 
     values: Floats
     clips: int
     least: Floats
-    kept: Floats
-    kept_gaps: Floats
+    floor: Floats
+    gap_floors: Floats
 
     @classmethod
     def of(cls, accuracies: ArrayLike, clips: int = CLIPS) -> SeedTable:
@@ -45,10 +45,10 @@ class SeedTable(NamedTuple):
         return ~np.isnan(self.values)
 
     @property
-    def kept_apart(self) -> float:
+    def own_floor(self) -> float:
         """What a mean keeps for itself, on average: half of what a difference of two keeps."""
-        k = len(self.kept_gaps)
-        return float(self.kept_gaps.sum()) / (2 * k * max(k - 1, 1))
+        k = len(self.gap_floors)
+        return float(self.gap_floors.sum()) / (2 * k * max(k - 1, 1))
 
     def less(self, price: Floats) -> SeedTable:
         """The table with as much taken from each configuration as it costs (k,)."""
@@ -58,6 +58,6 @@ class SeedTable(NamedTuple):
         """The table of some configurations."""
         chosen = list(which)
         return self._replace(
-            values=self.values[:, chosen], least=self.least[chosen], kept=self.kept[chosen],
-            kept_gaps=self.kept_gaps[np.ix_(chosen, chosen)],
+            values=self.values[:, chosen], least=self.least[chosen], floor=self.floor[chosen],
+            gap_floors=self.gap_floors[np.ix_(chosen, chosen)],
         )  # fmt: skip

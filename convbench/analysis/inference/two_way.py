@@ -53,7 +53,7 @@ def fit(table: SeedTable) -> Fit:
             break
     weight = 1 / np.where(np.isfinite(noise), noise, 1.0)
     mean, covariance, *_ = _solve(values, observed, weight, paired)
-    return Fit(mean, covariance + covariance_of(table.kept_gaps), noise, df)
+    return Fit(mean, covariance + covariance_of(table.gap_floors), noise, df)
 
 
 def connected(observed: Flags) -> bool:

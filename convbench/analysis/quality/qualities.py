@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from convbench.analysis.inference.pool import BySeed, count_tested, kept_by_gaps, kept_by_mean
+from convbench.analysis.inference.pool import BySeed, count_tested, floor_of_mean, floors_of_gaps
 from convbench.analysis.inference.seed_table import SeedTable
 from convbench.analysis.quality.collapse import at_chance, fallen
 from convbench.analysis.quality.lessons import (
@@ -85,12 +85,12 @@ class Quality:
         if len(self.by_seed) < 2:
             return None
         tested = count_tested(self.answers) or self.clips * len(self.by_seed)
-        return accuracy_interval(list(self.by_seed.values()), self.clips, tested, self.kept)
+        return accuracy_interval(list(self.by_seed.values()), self.clips, tested, self.floor)
 
     @cached_property
-    def kept(self) -> float:
+    def floor(self) -> float:
         """The variance of the mean that no number of seeds takes away."""
-        return kept_by_mean(self.answers)
+        return floor_of_mean(self.answers)
 
     @property
     def collapsed(self) -> int:
@@ -160,8 +160,8 @@ def seed_table(members: Sequence[Quality]) -> SeedTable:
     seeds = sorted({seed for quality in members for seed in quality.by_seed})
     values = [[quality.by_seed.get(seed, np.nan) for quality in members] for seed in seeds]
     table = SeedTable.of(values, min(quality.clips for quality in members))
-    kept = np.array([quality.kept for quality in members])
-    return table._replace(kept=kept, kept_gaps=kept_by_gaps([quality.answers for quality in members]))
+    floor = np.array([quality.floor for quality in members])
+    return table._replace(floor=floor, gap_floors=floors_of_gaps([quality.answers for quality in members]))
 
 
 def costs_of(quality: Quality, results: Iterable[Result]) -> list[Result]:

@@ -16,7 +16,7 @@ from convbench.core import scratch
 from convbench.core.record import Case
 from convbench.core.text import digest
 from convbench.measure.quality.fit import Curve
-from convbench.measure.quality.kept import Content, read_or_make
+from convbench.measure.quality.run_files import Content, read_or_make
 
 
 def train_or_load(case: Case, model: nn.Module, fit: Callable[[], Curve]) -> Curve:

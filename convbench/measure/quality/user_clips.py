@@ -17,8 +17,8 @@ from convbench.core.record import Choice, Clip, Scalar, Training
 from convbench.core.scales import gib
 from convbench.measure import progress
 from convbench.measure.machine.environment import available_memory
+from convbench.measure.quality.clip_files import cached
 from convbench.measure.quality.data import Labelled, Pool, Splits
-from convbench.measure.quality.kept_clips import kept
 from convbench.measure.quality.splitting import SOURCES, Indices, grouped, random, stratified
 from convbench.measure.quality.user_clip_checks import Label, Pixels, as_floats, checked, group_of, label_of
 from convbench.models import network
@@ -42,7 +42,7 @@ class Sample(NamedTuple):
     group: str | None = None
 
 
-@kept
+@cached
 def from_function(choice: Choice, clip: Clip, training: Training, seed: int) -> Splits:
     """What the user's ``package.module:function`` yields when called with the options: (clip, label) pairs.
 

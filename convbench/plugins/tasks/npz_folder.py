@@ -15,9 +15,9 @@ import numpy as np
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Clip, Training
 from convbench.core.registry import tasks
+from convbench.measure.quality.clip_files import cached
 from convbench.measure.quality.clip_folders import entries, folder
 from convbench.measure.quality.data import Splits
-from convbench.measure.quality.kept_clips import kept
 from convbench.measure.quality.user_clips import Sample, sample_of, split
 
 UNREADABLE = (
@@ -36,7 +36,7 @@ UNREADABLE = (
 
 
 @tasks.register("npz-folder")
-@kept
+@cached
 def npz_folder(clip: Clip, training: Training, seed: int, *, path: str) -> Splits:
     """Your clips in the .npz files of a folder, or in one file: clip and label in each, or clips and labels."""
     root = folder(path, "npz-folder", or_file=".npz")

@@ -28,9 +28,9 @@ def explained(error: CaseFailed, eager: Subject) -> CaseFailed:
     try:
         compare(_first_output(eager), first, tolerance(eager))
     except CaseFailed:
-        kept = f"its buffers {joined(changed)}" if changed else "attributes of its own"
+        place = f"its buffers {joined(changed)}" if changed else "attributes of its own"
         reason = (
-            f"the model answers by what earlier calls left in {kept}, and an exported one takes that for a constant"
+            f"the model answers by what earlier calls left in {place}, and an exported one takes that for a constant"
         )
         return CaseFailed(error.kind, f"{reason}: let it go in and out as a stream's state does; {error}", error.known)
     return error

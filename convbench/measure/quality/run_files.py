@@ -29,12 +29,12 @@ def read_or_make(path: Path, make: Callable[[], Content]) -> Content:
     path.parent.mkdir(parents=True, exist_ok=True)
     with lock.hold(path.with_suffix(".lock"), waiting=_wait):
         with suppress(*UNREADABLE):
-            kept: Content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-            return kept
-        made = make()
-        if _bytes(made) < SHARE_OF_DISK * shutil.disk_usage(path.parent).free:
-            _write(path, made)
-        return made
+            content: Content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            return content
+        content = make()
+        if _bytes(content) < SHARE_OF_DISK * shutil.disk_usage(path.parent).free:
+            _write(path, content)
+        return content
 
 
 def _wait(_: str) -> None:

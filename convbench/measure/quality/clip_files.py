@@ -14,12 +14,12 @@ from typing import ParamSpec
 from convbench.core import scratch
 from convbench.core.text import digest
 from convbench.measure.quality.data import Labelled, Pool, Splits
-from convbench.measure.quality.kept import Content, read_or_make
+from convbench.measure.quality.run_files import Content, read_or_make
 
 P = ParamSpec("P")
 
 
-def kept(load: Callable[P, Splits]) -> Callable[P, Splits]:
+def cached(load: Callable[P, Splits]) -> Callable[P, Splits]:
     """Decorator: whoever asks for the same clips in another process of the run is given those of the first."""
 
     @wraps(load)
