@@ -48,11 +48,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         raise Mistake(f"{metafunc.definition.nodeid}: case_benchmark needs @pytest.mark.convbench with a suite")
     folders = (metafunc.definition.path.parent, metafunc.config.rootpath)
     try:
-        asked = inspect.signature(_cases).bind(folders, *marker.args, **marker.kwargs)
+        arguments = inspect.signature(_cases).bind(folders, *marker.args, **marker.kwargs)
     except TypeError as error:
         what = MARKER.partition(":")[0]
         raise Mistake(f"{metafunc.definition.nodeid}: {error}: write it as @pytest.mark.{what}") from error
-    cases = _cases(*asked.args, **asked.kwargs)
+    cases = _cases(*arguments.args, **arguments.kwargs)
     metafunc.parametrize("case_benchmark", cases, ids=[case.id for case, _ in cases], indirect=True)
 
 

@@ -73,9 +73,9 @@ def hand_over(
     need(RUNTIME)
     program = _program_beside(to)
     before = tuple(choice for choice in case.variant if _is_kept(choice.name))
-    asked: dict[str, Scalar] = {"exporter": exporter} if exporter else {}
-    asked |= {"any_batch": True} if any_batch else {}
-    runtime = Choice(RUNTIME, tuple(sorted({**_measured_with(case), **asked}.items())))
+    options: dict[str, Scalar] = {"exporter": exporter} if exporter else {}
+    options |= {"any_batch": True} if any_batch else {}
+    runtime = Choice(RUNTIME, tuple(sorted({**_measured_with(case), **options}.items())))
     deployment_case = replace(case.forward_only, variant=(*before, runtime), device="cpu")
     fresh = partial(_loaded, deployment_case.eager, seed, weights)
     eager, expected = _in_eager(deployment_case.eager, fresh)

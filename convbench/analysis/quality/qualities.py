@@ -136,8 +136,8 @@ def qualities(
     cells = grouped(plain, lambda lesson: (lesson.architecture, lesson.clip, lesson.task, lesson.variant))
     rates = best_rates(chain.from_iterable(cells.values()))
     summaries = [_quality(members, rates, budget, limit) for members in cells.values()]
-    several = {cell for cell, members in by_task(summaries).items() if len(set(map(_place, members))) > 1}
-    return [replace(quality, several_places=(quality.task, quality.clip) in several) for quality in summaries]
+    spread_out = {cell for cell, members in by_task(summaries).items() if len(set(map(_place, members))) > 1}
+    return [replace(quality, several_places=(quality.task, quality.clip) in spread_out) for quality in summaries]
 
 
 def _place(quality: Quality) -> Hashable:

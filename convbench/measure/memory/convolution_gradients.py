@@ -19,7 +19,7 @@ def convolution_backward_bytes(args: Args, result: Any) -> tuple[int, int]:
     """Beside the gradients of input, weights and bias, of which any may not be wanted (None)."""
     gradient, clip, weight, bias_shape, *rest, _ = args
     gradients = Gradients(Convolution(clip, weight, None, *rest), gradient)
-    of_input, returned = result[0] is not None, sum(made.nbytes for made in result if made is not None)
+    of_input, returned = result[0] is not None, sum(gradient.nbytes for gradient in result if gradient is not None)
     if is_double(clip) or (is_blocked(clip) and not gradients.call.is_by_onednn(bias_shape)):
         return gradients.by_torch(of_input) - returned, 0
     if not is_blocked(clip):
@@ -28,7 +28,7 @@ def convolution_backward_bytes(args: Args, result: Any) -> tuple[int, int]:
     if gradients.call.transposed:
         return copied + gradients.upwards(), 0
     own = clip.nbytes if of_input else 0
-    of_weights = own + gradients.weights_peak() if any(made is not None for made in result[1:]) else 0
+    of_weights = own + gradients.weights_peak() if any(gradient is not None for gradient in result[1:]) else 0
     peak = max(gradients.input_peak() if of_input else 0, of_weights, returned)
     return copied + peak - returned, 0
 

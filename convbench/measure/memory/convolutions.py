@@ -123,11 +123,11 @@ class Convolution(NamedTuple):
         weights = padded(self.weight.shape[0]) * padded(self.weight.shape[1]) * self.taps * self.weight.element_size()
         return blocked(self.clip) + weights + 2 * blocked(result) - result.nbytes
 
-    def sums(self, made: torch.Tensor) -> int:
+    def sums(self, output: torch.Tensor) -> int:
         """Bytes of each thread's sums of an image in float32, which products of fewer bits are added up in."""
         if not self.is_pointwise or self.groups > 1 or self.clip.dtype == torch.float32:
             return 0
-        return torch.get_num_threads() * padded(made.shape[1]) * prod(made.shape[2:]) * torch.float32.itemsize
+        return torch.get_num_threads() * padded(output.shape[1]) * prod(output.shape[2:]) * torch.float32.itemsize
 
 
 def convolution_bytes(args: Args, result: torch.Tensor) -> tuple[int, int]:

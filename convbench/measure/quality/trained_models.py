@@ -29,6 +29,6 @@ def train_or_load(case: Case, model: nn.Module, fit: Callable[[], Curve]) -> Cur
         curve = fit()
         return {"curve": asdict(curve), "weights": model.state_dict()}
 
-    kept = read_or_make(Path(folder, f"{digest(case.eager.id)}.pt"), trained)
-    model.load_state_dict(kept["weights"])
-    return Curve(**kept["curve"])
+    content = read_or_make(Path(folder, f"{digest(case.eager.id)}.pt"), trained)
+    model.load_state_dict(content["weights"])
+    return Curve(**content["curve"])

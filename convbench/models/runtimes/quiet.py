@@ -20,7 +20,7 @@ It looks only whether there is such a function.
 @contextmanager
 def quiet() -> Iterator[None]:
     """Without their warnings and prints for a while; errors are raised as ever."""
-    before, asked = logging.root.manager.disable, getattr(torch._C, ASKED, None)
+    level, function = logging.root.manager.disable, getattr(torch._C, ASKED, None)
     logging.disable(logging.WARNING)
     setattr(torch._C, ASKED, None)
     try:
@@ -28,5 +28,5 @@ def quiet() -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     finally:
-        setattr(torch._C, ASKED, asked)
-        logging.disable(before)
+        setattr(torch._C, ASKED, function)
+        logging.disable(level)

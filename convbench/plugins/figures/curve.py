@@ -60,8 +60,8 @@ def _draw(points: Points, swept: Sequence[Sequence[int]]) -> Drawing:
     }
     _name_others(axes, others, list(points.places.values()))
     first = opening(points.results)
-    several = len({result.group.threads for result in points.results}) > 1
-    threads = threads_of(points.results[next(iter(points.places))].group) if several else ""
+    threads_vary = len({result.group.threads for result in points.results}) > 1
+    threads = threads_of(points.results[next(iter(points.places))].group) if threads_vary else ""
     where = [first.values[name] for name in PLACE if name in first.values] if first else []
     return Drawing(
         name="curve",

@@ -33,13 +33,13 @@ def write(history: History, path: Path, command: str = "") -> Path:
 
 def view(history: History, command: str = "") -> dict[str, Any]:
     """What the template is filled with."""
-    told = words.stories(history)
+    stories = words.stories(history)
     named = sorted(words.named_courses(history), key=lambda pair: (-_weight(history, pair[0]), pair[1]))
     return {
         "answer": words.answer(history),
         "runs": words.heading(history),
-        "stories": told if len(told) > 1 else [],
-        "quiet": words.quiet(history) if told else "",
+        "stories": stories if len(stories) > 1 else [],
+        "quiet": words.quiet(history) if stories else "",
         "next": command.partition(": ")[::2] if command else (),
         "notes": words.notes(history.notes),
         "figures": [_figure(history, *pair, number) for number, pair in enumerate(named[:DRAWN])],

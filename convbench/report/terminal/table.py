@@ -82,12 +82,12 @@ class Results:
         self.common = common_options(record.case.architecture for record in records)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        several = len({result.group.environment for result in measured(self.results)}) > 1
+        machines_differ = len({result.group.environment for result in measured(self.results)}) > 1
         situations = _by_situation(self.results)
         tables = [_filled(members) for members in situations]
         shown = _shown(tables, options.max_width)
         for members, cells in zip(situations, tables, strict=True):
-            yield Text(_title(members[0], several), style="table.title")
+            yield Text(_title(members[0], machines_differ), style="table.title")
             yield _table(cells, shown)
             if len(members) > ROWS:
                 yield Text(f"and {len(members) - ROWS:,} more in the report and in results.csv")
@@ -137,11 +137,11 @@ def _by_situation(results: Sequence[Result]) -> list[list[Result]]:
     return sorted(grouped(measured(results), situation).values(), key=len, reverse=True)
 
 
-def _title(result: Result, several: bool) -> str:
-    """What is alike in a table, with its machine in a run of ``several``; wider than the table it may be."""
+def _title(result: Result, machines_differ: bool) -> str:
+    """What is alike in a table, with its machine where ``machines_differ``; wider than the table it may be."""
     group = result.group
     place = f"{group.scenario}, {group.device}, clip {group.clip}, {group.dtype}{threads_of(group)}"
-    machine = f", environment {group.environment}" if several else ""
+    machine = f", environment {group.environment}" if machines_differ else ""
     return one_line(f"{around_reducer(result)}, {place}{machine}")
 
 

@@ -59,9 +59,9 @@ def heading(history: History) -> str:
 
 def answer(history: History) -> str:
     """What a page opens with: the one story, how many of each kind, or that there is none."""
-    told = stories(history)
-    if len(told) < 2:
-        return told[0] if told else f"{(words := quiet(history))[0].upper()}{words[1:]}"
+    lines = stories(history)
+    if len(lines) < 2:
+        return lines[0] if lines else f"{(words := quiet(history))[0].upper()}{words[1:]}"
     changes = sorted((change for _, change in history.changes), key=lambda change: not change.worse)
     kinds = Counter(f"{direction(change, history.metric.unit)} ({change.word})" for change in changes)
     kinds["drifting"] = sum(bool(course.drift) for course in history.courses)

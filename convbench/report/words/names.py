@@ -118,18 +118,18 @@ def threads_of(group: Group) -> str:
 
 def places(groups: Sequence[Group]) -> list[str]:
     """``inference, cpu`` of each, with the clip, the threads, the number type and the machine where these differ."""
-    several = {name for name in Group._fields if len({getattr(group, name) for group in groups}) > 1}
-    return [f"{group.scenario}, {group.device}{_particulars(group, several)}" for group in groups]
+    varying = {name for name in Group._fields if len({getattr(group, name) for group in groups}) > 1}
+    return [f"{group.scenario}, {group.device}{_particulars(group, varying)}" for group in groups]
 
 
-def _particulars(group: Group, several: Container[str]) -> str:
+def _particulars(group: Group, varying: Container[str]) -> str:
     texts = {
         "clip": f", clip {group.clip}",
         "threads": threads_of(group),
         "dtype": f", {group.dtype}",
         "environment": f", environment {group.environment}",
     }
-    return "".join(text for name, text in texts.items() if name in several)
+    return "".join(text for name, text in texts.items() if name in varying)
 
 
 def setup(result: Result) -> str:
