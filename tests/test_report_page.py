@@ -533,7 +533,7 @@ def test_many_runs_open_with_a_sentence_and_have_columns_where_they_have_ratios(
     runs = [(of(["fc", "gap"]), {}), (of(["gem"]), {}), (of(["fc", "gap"], 1.2), {}), (of(["gem"]), larger)]
     text = compared(tmp_path, *runs, (of(["fc", "gap"], 0.5), {}))
     head = text.partition("<main>")[0].partition("<h1>")[2]
-    assert head.startswith("C takes 1.20× and E 0.500× the time of A; B and D have no ratio over it.</h1>")
+    assert head.startswith("C takes 1.20× and E 0.500× the time of A; B and D have no ratio over it. Cases that ")
     assert "<li>" not in head.partition("<details")[0]
     assert "B shares no timed case with A." in head.partition("<details")[2]
     (by_reducer,) = re.findall(r'id="by-reducer".*?</table>', text, re.S)
@@ -548,7 +548,11 @@ def test_many_runs_open_with_a_sentence_and_have_columns_where_they_have_ratios(
 
 def test_of_many_runs_the_ends_are_named(tmp_path):
     runs = [([records.record(records.case("fc", 64), latency=1e-3 * factor)], {}) for factor in range(1, 10)]
-    assert "<h1>8 runs take 2.0× to 9.0× the time of A.</h1>" in compared(tmp_path, *runs)
+    text = compared(tmp_path, *runs)
+    assert "<h1>8 runs take 2.0× to 9.0× the time of A. Cases that differ by" in text
+    assert "beyond noise: in 8 of them.</h1>" in text
+    alike = compared(tmp_path, *runs[:1] * 3)
+    assert "<h1>B takes 1.00× and C 1.00× the time of A. No case differs by more than" in alike
     assert "<h1>No run has a ratio over A.</h1>" in compared(tmp_path, *([([], {})] * 3))
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedFormatter, FixedLocator
 
 from convbench.analysis.history.course import Change, Course
+from convbench.analysis.history.series import Point
 from convbench.core.metric import Metric, with_title
 from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.scatter import heading
@@ -39,6 +41,14 @@ def draw(course: Course, metric: Metric, name: str, title: str) -> Drawing:
     return Drawing(name, title, CAPTION, axes.figure)  # type: ignore[arg-type]
 
 
+def _dates(points: Sequence[Point]) -> list[str]:
+    """The days of these runs, and of several on one day their time (UTC)."""
+    days = [point.day for point in points]
+    return [
+        f"{day} {point.started[11:16]}" if days.count(day) > 1 else day for day, point in zip(days, points, strict=True)
+    ]
+
+
 def _levels(axes: Axes, course: Course) -> None:
     ends = [0, *(change.place for change in course.changes), len(course.levels)]
     for begin, end in pairwise(ends):
@@ -63,7 +73,7 @@ def _scale(axes: Axes, course: Course, metric: Metric) -> None:
     count = len(course.values)
     places = sorted({round(part * (count - 1) / (DATES - 1)) for part in range(DATES)})
     axes.xaxis.set_major_locator(FixedLocator(places))
-    axes.xaxis.set_major_formatter(FixedFormatter([course.series.points[place].day for place in places]))
+    axes.xaxis.set_major_formatter(FixedFormatter(_dates([course.series.points[place] for place in places])))
     axes.set_xlim(-0.8, count - 0.2)
     axes.grid(True, axis="y", color=GRID, linewidth=0.8)
     axes.tick_params(length=0, pad=5)
