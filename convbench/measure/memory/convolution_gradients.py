@@ -19,7 +19,7 @@ def convolution_backward_bytes(args: Args, result: Any) -> tuple[int, int]:
     """Beside the gradients of input, weights and bias, of which any may not be wanted (None)."""
     gradient, clip, weight, bias_shape, *rest, _ = args
     gradients = Gradients(Convolution(clip, weight, None, *rest), gradient)
-    of_input, returned = result[0] is not None, sum(gradient.nbytes for gradient in result if gradient is not None)
+    of_input, returned = result[0] is not None, sum(part.nbytes for part in result if part is not None)
     if is_double(clip) or (is_blocked(clip) and not gradients.call.is_by_onednn(bias_shape)):
         return gradients.by_torch(of_input) - returned, 0
     if not is_blocked(clip):
@@ -28,7 +28,7 @@ def convolution_backward_bytes(args: Args, result: Any) -> tuple[int, int]:
     if gradients.call.transposed:
         return copied + gradients.upwards(), 0
     own = clip.nbytes if of_input else 0
-    of_weights = own + gradients.weights_peak() if any(gradient is not None for gradient in result[1:]) else 0
+    of_weights = own + gradients.weights_peak() if any(part is not None for part in result[1:]) else 0
     peak = max(gradients.input_peak() if of_input else 0, of_weights, returned)
     return copied + peak - returned, 0
 
@@ -96,10 +96,10 @@ class Gradients(NamedTuple):
         call, clip = self.call, self.call.clip
         patches = clip.shape[0] * call.patches(self.gradient)
         own = clip.nbytes if of_input else 0
-        if call.groups == 1 or self.call.is_volume:
-            if self.call.is_volume and not patches:
+        if call.groups == 1 or call.is_volume:
+            if call.is_volume and not patches:
                 patches = clip.nbytes if of_input or call.groups > 1 else 0
-            elif self.call.is_volume:
+            elif call.is_volume:
                 patches *= call.groups
             return own + call.weight.nbytes + self.bias + patches
         cut = (clip.nbytes + self.gradient.nbytes) // call.groups
@@ -125,10 +125,10 @@ class Gradients(NamedTuple):
     def _input_block(self) -> int | None:
         """Channels of a block in the copies for the input's gradient; None where oneDNN multiplies patches."""
         call = self.call
-        if self.is_dilated and self.is_strided and (call.taps > 1 or self.call.is_volume):
+        if self.is_dilated and self.is_strided and (call.taps > 1 or call.is_volume):
             return None
         if call.is_depthwise:
-            return None if self.call.is_volume or self.is_dilated else block()
+            return None if call.is_volume or self.is_dilated else block()
         return block() if call.groups == 1 else self._whole_blocks((block(), FEW_CHANNELS, 4))
 
     def _weights_block(self) -> int | None:
@@ -138,13 +138,13 @@ class Gradients(NamedTuple):
             is_small = max(call.weight.shape[2:]) in ((1, 3) if self._is_short else (3,))
             return block() if is_small and not call.is_volume and not self.is_dilated else None
         if call.groups > 1:
-            sizes = () if self.is_dilated and self.call.is_volume else (block(),)
+            sizes = () if self.is_dilated and call.is_volume else (block(),)
             few = () if self.is_dilated or self._is_short or (call.is_volume and call.taps > 1) else (FEW_CHANNELS,)
             return self._whole_blocks((*sizes, *few))
-        if call.taps == 1 and not (self.call.is_volume and self.is_strided):
+        if call.taps == 1 and not (call.is_volume and self.is_strided):
             return block()
         is_plane = call.clip.dim() == PLANE
-        if self.is_dilated and (self.call.is_volume or (self.is_strided and (is_plane or self._is_short))):
+        if self.is_dilated and (call.is_volume or (self.is_strided and (is_plane or self._is_short))):
             return None
         if inputs >= block():
             return block()
@@ -152,7 +152,7 @@ class Gradients(NamedTuple):
             return block() if self.gradient.shape[1] % block() == 0 else None
         if inputs < PLAIN_CHANNELS and call.taps > 1:
             return block()
-        return None if self.is_dilated or (self.call.is_volume and call.taps > 1) else FEW_CHANNELS
+        return None if self.is_dilated or (call.is_volume and call.taps > 1) else FEW_CHANNELS
 
     def _whole_blocks(self, sizes: tuple[int, ...]) -> int | None:
         """The largest block that both sides of a group fill."""
@@ -162,7 +162,7 @@ class Gradients(NamedTuple):
         """Whether the weights' gradient is made of inputs as they are, of which there are too few for a block."""
         call = self.call
         few = block() if self._is_short else PLAIN_CHANNELS
-        is_copied_anyway = call.taps == 1 and not (self.call.is_volume and self.is_strided and few == block())
+        is_copied_anyway = call.taps == 1 and not (call.is_volume and self.is_strided and few == block())
         return call.groups == 1 and call.weight.shape[1] < few and not is_copied_anyway
 
     def _weights(self, channels: int, inputs: int | None = None) -> int:

@@ -52,9 +52,8 @@ class Convolution(NamedTuple):
     def is_by_onednn(self, bias_shape: Sequence[int] | None) -> bool:
         """Whether torch gives it to oneDNN, which depends on its shapes and on the number of threads."""
         backend = torch._C._select_conv_backend(*self, bias_shape).name
-        return "Mkldnn" in backend or (
-            self.transposed and "Slow" not in backend
-        )  # of its transposed one there is no name
+        # the name of what computes a transposed one does not say that it is oneDNN's
+        return "Mkldnn" in backend or (self.transposed and "Slow" not in backend)
 
     def patches(self, result: torch.Tensor) -> int:
         """Bytes of what the weights of a group meet at all places of an image; of 1 x 1 the input itself."""
