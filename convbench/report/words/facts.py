@@ -6,6 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
+from convbench.analysis.history.series import UNDATED, moment
 from convbench.analysis.results import Result, measured
 from convbench.core.case import is_training
 from convbench.core.comparability import differing
@@ -23,8 +24,14 @@ def place(run: RunDescription) -> str:
     counts = (counted(known[f"{noun}s"], noun) for noun in nouns if known.get(f"{noun}s"))
     named = (f"{key} {known[key]}" for key in ("torch", "python") if known.get(key))
     others = counted(len(run.environments) - 1, "other environment") if len(run.environments) > 1 else ""
-    parts = [known.get("gpu"), known.get("cpu"), *counts, *named, known.get("allocator"), others, run.started]
+    parts = [known.get("gpu"), known.get("cpu"), *counts, *named, known.get("allocator"), others, _when(run)]
     return " · ".join(_shorter(str(part)) for part in parts if part)
+
+
+def _when(run: RunDescription) -> str:
+    """``2026-11-29 14:03 UTC``; as it stands there where it is no time."""
+    began = moment(run.started)
+    return f"{began:%Y-%m-%d %H:%M} UTC" if began > UNDATED else run.started
 
 
 def on_gpu(run: RunDescription) -> bool:
