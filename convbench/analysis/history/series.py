@@ -56,6 +56,12 @@ def moment(started: str) -> datetime:
         return UNDATED
 
 
+def minute(started: str) -> str:
+    """``2026-11-29 14:03``, in UTC; empty where there is no time."""
+    began = moment(started)
+    return f"{began:%Y-%m-%d %H:%M}" if began > UNDATED else ""
+
+
 def series(
     rows: Iterable[Row], entries: Mapping[int, Entry], line: Sequence[str] = (), *, anywhere: bool = False
 ) -> list[Series]:

@@ -34,8 +34,9 @@ def floor_of_mean(answers: BySeed) -> float:
     """The variance of a mean accuracy over seeds that stays however many there are; 0 without answers."""
     if not answers:
         return 0.0
-    pools, table = _pools([answers]), _table([answers])[..., 0]
-    return _share([table], pools) * _variance(table) / min(pools)
+    pools = _pools([answers])
+    components = _components(_table([answers])[..., 0], min(pools))
+    return _share([components], pools) * components.variance / min(pools)
 
 
 def floors_of_gaps(answers: Sequence[BySeed]) -> Floats:
@@ -45,10 +46,10 @@ def floors_of_gaps(answers: Sequence[BySeed]) -> Floats:
     if not all(answers):
         return floors
     pools, table = _pools(answers), _table(answers)
-    gaps = {(i, j): table[..., i] - table[..., j] for i, j in combinations(range(k), 2)}
+    gaps = {(i, j): _components(table[..., i] - table[..., j], min(pools)) for i, j in combinations(range(k), 2)}
     share = _share(list(gaps.values()), pools)
-    for (i, j), gap in gaps.items():
-        floors[i, j] = floors[j, i] = share * _variance(gap) / min(pools)
+    for (i, j), components in gaps.items():
+        floors[i, j] = floors[j, i] = share * components.variance / min(pools)
     return floors
 
 
@@ -86,33 +87,38 @@ def _table(answers: Sequence[BySeed]) -> Floats:
     return table
 
 
-def _variance(table: Floats) -> float:
-    """Between the sources that one seed was tested on, of a table (seeds, n); 0 where none was on two."""
-    count = (~np.isnan(table)).sum(axis=1)
-    squares, free = np.nansum(_centred(table) ** 2), (count - 1)[count > 1].sum()
-    return float(squares / free) if free else 0.0
+class _Components(NamedTuple):
+    """``variance`` is that between the sources that one seed was tested on, 0 where it was one; ``product`` sums up
+    what a source has in two seeds over ``pairs`` of them, and would be ``whole`` if all of the variance stayed."""
+
+    variance: float
+    product: float
+    pairs: float
+    whole: float
 
 
-def _share(tables: Sequence[Floats], pools: set[int]) -> float:
-    """The part of that variance, from 0 to 1, that stays from seed to seed, over all tables (seeds, n) together.
+def _components(table: Floats, pool: int) -> _Components:
+    """Of a table (seeds, n)."""
+    tested = ~np.isnan(table)
+    count, times = tested.sum(axis=1), tested.sum(axis=0)
+    mean = np.nansum(table, axis=1) / np.maximum(count, 1)
+    centred = np.where(tested, table - mean[:, None], 0.0)
+    squares, free = float((centred**2).sum()), int((count - 1)[count > 1].sum())
+    variance = squares / free if free else 0.0
+    pairs = float((times * (times - 1.0)).sum())
+    of_a_seed = count.sum() / max(1, (count > 0).sum())
+    left = max(0.0, 1 - 2 / max(of_a_seed, 2.0) + 1 / pool)  # of a product, with each seed's mean taken from it
+    return _Components(variance, float((centred.sum(axis=0) ** 2).sum()) - squares, pairs, pairs * left * variance)
+
+
+def _share(components: Sequence[_Components], pools: set[int]) -> float:
+    """The part of the variance, from 0 to 1, that stays from seed to seed, over all of these together.
 
     A standard error more than the estimate, so that it is all of it where no source was tested on twice.
     """
     if len(pools) > 1:
         return 1.0
-    product = expected = repeated = 0.0
-    for table in tables:
-        centred, times = np.nan_to_num(_centred(table)), (~np.isnan(table)).sum(axis=0)
-        own = times * (times - 1.0)
-        count = (~np.isnan(table)).sum() / max(1, (~np.isnan(table)).any(axis=1).sum())
-        left = max(0.0, 1 - 2 / max(count, 2.0) + 1 / min(pools))  # of a product, with each seed's mean taken from it
-        product += (centred.sum(axis=0) ** 2 - (centred**2).sum(axis=0)).sum()
-        expected += own.sum() * left * _variance(table)
-        repeated = max(repeated, own.sum() / 2)
-    estimate = product / expected if expected else 1.0
-    return float(np.clip(estimate + 1 / np.sqrt(max(repeated, 1.0)), 0.0, 1.0))
-
-
-def _centred(table: Floats) -> Floats:
-    count = (~np.isnan(table)).sum(axis=1, keepdims=True)
-    return np.asarray(table - np.nansum(table, axis=1, keepdims=True) / np.maximum(count, 1))
+    whole = sum(component.whole for component in components)
+    estimate = sum(component.product for component in components) / whole if whole else 1.0
+    repeats = max((component.pairs / 2 for component in components), default=0.0)
+    return float(np.clip(estimate + 1 / np.sqrt(max(repeats, 1.0)), 0.0, 1.0))

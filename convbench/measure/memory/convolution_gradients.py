@@ -44,14 +44,6 @@ class Gradients(NamedTuple):
         return self.call.clip.element_size()
 
     @property
-    def is_strided(self) -> bool:
-        return max(self.call.strides) > 1
-
-    @property
-    def is_dilated(self) -> bool:
-        return max(self.call.dilation) > 1
-
-    @property
     def channels(self) -> tuple[int, int]:
         """Inputs and outputs of a group."""
         return self.call.weight.shape[1], self.call.weight.shape[0] // self.call.groups
@@ -113,7 +105,7 @@ class Gradients(NamedTuple):
 
     def _is_by_channel(self) -> bool:
         """Whether a stride makes oneDNN compute on copies in NHWC order."""
-        if not self.is_strided or self.is_dilated:
+        if not self.call.is_strided or self.call.is_dilated:
             return False
         if self.call.is_depthwise:
             return self._is_short
@@ -125,10 +117,10 @@ class Gradients(NamedTuple):
     def _input_block(self) -> int | None:
         """Channels of a block in the copies for the input's gradient; None where oneDNN multiplies patches."""
         call = self.call
-        if self.is_dilated and self.is_strided and (call.taps > 1 or call.is_volume):
+        if call.is_dilated and call.is_strided and (call.taps > 1 or call.is_volume):
             return None
         if call.is_depthwise:
-            return None if call.is_volume or self.is_dilated else block()
+            return None if call.is_volume or call.is_dilated else block()
         return block() if call.groups == 1 else self._whole_blocks((block(), FEW_CHANNELS, 4))
 
     def _weights_block(self) -> int | None:
@@ -136,15 +128,15 @@ class Gradients(NamedTuple):
         call, (inputs, _) = self.call, self.channels
         if call.is_depthwise:
             is_small = max(call.weight.shape[2:]) in ((1, 3) if self._is_short else (3,))
-            return block() if is_small and not call.is_volume and not self.is_dilated else None
+            return block() if is_small and not call.is_volume and not call.is_dilated else None
         if call.groups > 1:
-            sizes = () if self.is_dilated and call.is_volume else (block(),)
-            few = () if self.is_dilated or self._is_short or (call.is_volume and call.taps > 1) else (FEW_CHANNELS,)
+            sizes = () if call.is_dilated and call.is_volume else (block(),)
+            few = () if call.is_dilated or self._is_short or (call.is_volume and call.taps > 1) else (FEW_CHANNELS,)
             return self._whole_blocks((*sizes, *few))
-        if call.taps == 1 and not (call.is_volume and self.is_strided):
+        if call.taps == 1 and not (call.is_volume and call.is_strided):
             return block()
         is_plane = call.clip.dim() == PLANE
-        if self.is_dilated and (call.is_volume or (self.is_strided and (is_plane or self._is_short))):
+        if call.is_dilated and (call.is_volume or (call.is_strided and (is_plane or self._is_short))):
             return None
         if inputs >= block():
             return block()
@@ -152,7 +144,7 @@ class Gradients(NamedTuple):
             return block() if self.gradient.shape[1] % block() == 0 else None
         if inputs < PLAIN_CHANNELS and call.taps > 1:
             return block()
-        return None if self.is_dilated or (call.is_volume and call.taps > 1) else FEW_CHANNELS
+        return None if call.is_dilated or (call.is_volume and call.taps > 1) else FEW_CHANNELS
 
     def _whole_blocks(self, sizes: tuple[int, ...]) -> int | None:
         """The largest block that both sides of a group fill."""
@@ -162,7 +154,7 @@ class Gradients(NamedTuple):
         """Whether the weights' gradient is made of inputs as they are, of which there are too few for a block."""
         call = self.call
         few = block() if self._is_short else PLAIN_CHANNELS
-        is_copied_anyway = call.taps == 1 and not (call.is_volume and self.is_strided and few == block())
+        is_copied_anyway = call.taps == 1 and not (call.is_volume and call.is_strided and few == block())
         return call.groups == 1 and call.weight.shape[1] < few and not is_copied_anyway
 
     def _weights(self, channels: int, inputs: int | None = None) -> int:
@@ -191,7 +183,7 @@ class Gradients(NamedTuple):
         call = self.call
         if call.is_depthwise and self._is_short:
             return 2 * weights * torch.float32.itemsize // self.size
-        if not self._is_short or (call.taps == 1 and call.clip.dim() == PLANE and not self.is_strided):
+        if not self._is_short or (call.taps == 1 and call.clip.dim() == PLANE and not call.is_strided):
             return 0
         images = blocked(self.gradient, channels) + (blocked(call.clip, channels) if is_copied else 0)
         sums = weights * torch.float32.itemsize // self.size

@@ -37,6 +37,14 @@ class Convolution(NamedTuple):
         return self.clip.dim() == VOLUME
 
     @property
+    def is_strided(self) -> bool:
+        return max(self.strides) > 1
+
+    @property
+    def is_dilated(self) -> bool:
+        return max(self.dilation) > 1
+
+    @property
     def is_depthwise(self) -> bool:
         return self.groups > 1 and self.weight.shape[:2] == (self.groups, 1)
 
@@ -57,7 +65,7 @@ class Convolution(NamedTuple):
 
     def patches(self, result: torch.Tensor) -> int:
         """Bytes of what the weights of a group meet at all places of an image; of 1 x 1 the input itself."""
-        if self.taps == 1 and max(*self.strides, *self.dilation) == 1 and not any(self.padding):
+        if self.taps == 1 and not (self.is_strided or self.is_dilated or any(self.padding)):
             return 0
         places = self.clip if self.transposed else result
         return prod(self.weight.shape[1:]) * prod(places.shape[2:]) * self.clip.element_size()
@@ -69,7 +77,7 @@ class Convolution(NamedTuple):
 
     def plane(self, result: torch.Tensor) -> int:
         """Bytes of a thread's patches as oneDNN makes them: of an image, of a volume those of one of its planes."""
-        if self.taps == 1 and max(self.strides) == 1 and not any(self.padding):
+        if self.taps == 1 and not self.is_strided and not any(self.padding):
             return 0
         return prod(self.weight.shape[1:]) * prod(result.shape[2:][-2:]) * self.clip.element_size()
 
@@ -79,7 +87,7 @@ class Convolution(NamedTuple):
 
     def picked(self, result: torch.Tensor) -> int:
         """Bytes of what 1 x 1 with a stride meets of an image, which each thread gathers first."""
-        if not self.is_pointwise or max(self.strides) == 1 or self.groups > 1 or self.is_volume:
+        if not self.is_pointwise or not self.is_strided or self.groups > 1 or self.is_volume:
             return 0
         image = padded(self.weight.shape[1]) * prod(result.shape[2:]) * self.clip.element_size()
         return torch.get_num_threads() * image
@@ -98,7 +106,7 @@ class Convolution(NamedTuple):
         """Bytes of input and weights in blocks of channels; an input of less than a block is mostly read as it is."""
         inputs = self.weight.shape[1]
         is_copied = self.clip.shape[1] >= block() or self.is_depthwise
-        is_copied |= self.is_pointwise and (self.clip.dim() < 5 or max(self.strides) == 1)
+        is_copied |= self.is_pointwise and (not self.is_volume or not self.is_strided)
         inputs = padded(inputs) if is_copied and self.groups == 1 else inputs
         weights = padded(self.weight.shape[0]) * inputs * self.taps * self.weight.element_size()
         return weights + (blocked(self.clip) if is_copied else 0)
@@ -110,9 +118,9 @@ class Convolution(NamedTuple):
         thread, of the output where windows overlap, and what oneDNN takes for itself.
         """
         if self.groups > 1:
-            copies = 0 if max(self.strides) > 1 else self.clip.nbytes + self.weight.nbytes
+            copies = 0 if self.is_strided else self.clip.nbytes + self.weight.nbytes
             return copies + result.nbytes
-        if max(self.strides) > 1:
+        if self.is_strided:
             threads, sizes = torch.get_num_threads(), self.weight.shape[2:]
             images = self.clip.nbytes * threads // self.clip.shape[0]
             own = threads * TRANSPOSED_SCRATCH
@@ -148,7 +156,7 @@ def convolution_bytes(args: Args, result: torch.Tensor) -> tuple[int, int]:
     if call.is_depthwise and call.is_volume:
         weights = padded(weight.shape[0]) * call.taps * clip.element_size()
         whole = max(clip.nbytes + weights, 2 * output)
-        return copied + (whole if max(call.dilation) == 1 else max(call.products(result), output)), 0
+        return copied + (max(call.products(result), output) if call.is_dilated else whole), 0
     if call.groups > 1 and not call.is_depthwise:
         copies = clip.nbytes + weight.nbytes if call.is_in_fours else call.products(result)
         return copied + max(copies, output), 0

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedFormatter, FixedLocator
 
 from convbench.analysis.history.course import Change, Course
-from convbench.analysis.history.series import Point
+from convbench.analysis.history.series import Point, minute
 from convbench.core.metric import Metric, with_title
 from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.scatter import heading
@@ -45,7 +45,7 @@ def _dates(points: Sequence[Point]) -> list[str]:
     """The days of these runs, and of several on one day their time (UTC)."""
     days = [point.day for point in points]
     return [
-        f"{day} {point.started[11:16]}" if days.count(day) > 1 else day for day, point in zip(days, points, strict=True)
+        (minute(point.started) or day) if days.count(day) > 1 else day for day, point in zip(days, points, strict=True)
     ]
 
 

@@ -34,7 +34,7 @@ def sentence(matches: Sequence[Match], run: int, letter: str) -> str:
     number = sum(match.ratios[run] is not None for match in matches)
     cases = "the one shared case" if number == 1 else f"{number:,} shared cases"
     spread = f"; nine in ten at {units.factor(ratio.low)} to {units.factor(ratio.high)}" if number > 1 else ""
-    outside = sum(apart(match, run) > 0 for match in matches)
+    outside = _outside(matches, run)
     more = {0: "No case differs", 1: "One case differs"}.get(outside, f"{outside:,} cases differ")
     more += f" by more than {TIE} beyond noise{', first below' if outside else ''}."
     return f"{letter} takes {units.factor(ratio.median)} the time of A (median of {cases}{spread}). {more}"
@@ -62,9 +62,14 @@ def headline(matches: Sequence[Match], letters: str) -> str:
     return f"{took} the time of A{more}. {_beyond(matches, {letters.index(letter): letter for letter in medians})}"
 
 
+def _outside(matches: Sequence[Match], run: int) -> int:
+    """How many cases of a run differ from A beyond noise."""
+    return sum(apart(match, run) > 0 for match in matches)
+
+
 def _beyond(matches: Sequence[Match], letters: Mapping[int, str]) -> str:
     """In which of these runs cases differ from A beyond noise, and how many where they are few runs."""
-    numbers = {letter: sum(apart(match, run) > 0 for match in matches) for run, letter in letters.items()}
+    numbers = {letter: _outside(matches, run) for run, letter in letters.items()}
     counts = [f"{number:,} in {letter}" for letter, number in numbers.items() if number]
     if not counts:
         return f"No case differs by more than {TIE} beyond noise."

@@ -6,7 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
-from convbench.analysis.history.series import UNDATED, moment
+from convbench.analysis.history.series import minute
 from convbench.analysis.results import Result, measured
 from convbench.core.case import is_training
 from convbench.core.comparability import differing
@@ -30,8 +30,8 @@ def place(run: RunDescription) -> str:
 
 def _when(run: RunDescription) -> str:
     """``2026-11-29 14:03 UTC``; as it stands there where it is no time."""
-    began = moment(run.started)
-    return f"{began:%Y-%m-%d %H:%M} UTC" if began > UNDATED else run.started
+    began = minute(run.started)
+    return f"{began} UTC" if began else run.started
 
 
 def on_gpu(run: RunDescription) -> bool:
