@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import warnings
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.markers import MarkerStyle
-from matplotlib.textpath import TextPath
+from matplotlib.textpath import text_to_path
 from matplotlib.transforms import Affine2D
 
 from convbench.core.text import cut_name, one_line
@@ -104,8 +106,7 @@ def save(figure: Figure, target: Any, format: str, **options: Any) -> None:
         "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
         "png": {"Software": None},
     }
-    with mpl.rc_context(RC), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+    with mpl.rc_context(RC), _boxes_for_unknown_letters():
         figure.savefig(target, format=format, metadata=undated[format], **options)
 
 
@@ -156,5 +157,15 @@ def fitted(name: str, width: float, size: float) -> str:
     return next((text for text in shown if _width(text, size) <= width), line[:1])
 
 
+@contextmanager
+def _boxes_for_unknown_letters() -> Iterator[None]:
+    """No warning of letters that the font lacks."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
 def _width(text: str, size: float) -> float:
-    return float(TextPath((0, 0), text.replace("$", "S"), size=size).get_extents().width)
+    with _boxes_for_unknown_letters():
+        width, _, _ = text_to_path.get_text_width_height_descent(text, FontProperties(size=size), ismath=False)
+    return float(width)
