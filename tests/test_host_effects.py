@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from dataclasses import replace
 
 import pytest
@@ -152,6 +153,8 @@ def test_the_page_and_the_run_say_how_much_hosts_differ() -> None:
     records = visits.join_visits(run_on_hosts())
     words = hosts.sentence(hosts.effects(records))
     assert words.startswith("2 hosts with one fingerprint, the slowest 3")
+    ratio, low, high = map(float, re.findall(r"-?\d+\.\d", words))
+    assert low < ratio < high
     assert "taken off their times" in words
     run = RunDescription(
         "x", "", "", Protocol(visits=2), (), (), environment={"cpu": "a", "cores": 2}, fingerprint="kind",

@@ -584,6 +584,18 @@ def test_a_mean_of_nothing_but_hits_has_a_binomial_bound():
     assert accuracy_interval([0.5, 0.52, 0.48], 1000).low == pytest.approx(mean_interval([0.5, 0.52, 0.48]).low)
 
 
+def test_where_runs_vary_more_than_their_clips_fewer_clips_are_left():
+    """Two misses of 150 in one run of three: the variance is twice that of the draw, and 4.8 times for not knowing it."""
+    values, clips = [0.96, 1.0, 1.0], 50
+    mean = sum(values) / 3
+    excess = np.var(values, ddof=1) / (mean * (1 - mean) / clips) * (stats.t.ppf(0.975, 2) / stats.norm.ppf(0.975)) ** 2
+    total = round(3 * clips / excess)
+    assert total == 15
+    low = stats.binomtest(15, total).proportion_ci(0.95, "exact").low
+    assert accuracy_interval(values, clips).low == pytest.approx(low)
+    assert low < mean_interval(values).low
+
+
 def test_looking_again_spends_the_error_once():
     assert sum(error_at(look) for look in range(1, 10_000)) <= 0.05
     assert at_look(Ask(), 2).error == pytest.approx(0.05 / 6)
