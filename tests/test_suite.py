@@ -462,10 +462,30 @@ def test_a_list_in_parentheses_multiplies_as_that_of_a_mapping(cases: Any) -> No
         ("variant", "write it as key=value, such as protocol.max_time=0.2 or variant=eager"),
         ("matrix..x=1", "write it as key=value, such as protocol.max_time=0.2 or variant=eager"),
         ("variant=[eager", "the value '[eager' is not YAML"),
+        ("lstm_input=64,256", "lstm_input: '64,256' is not a whole number (a list is written as lstm_input=[64,256])"),
+        ("lstm_input=", "has no value: write lstm_input=null where none is meant"),
+        ("variant.0=eager", "an entry of a list cannot be set by its number: give the list whole"),
+        ("training.steps=5", "training: 5 steps are fewer than 7 checkpoints"),
     ],
 )
 def test_a_bad_override_is_told_by_itself(override: str, message: str) -> None:
     assert mistakes("article", [override]) == f"override {override!r}: {message}"
+
+
+def test_a_bare_axis_is_set_for_entries_that_do_not_name_it_too() -> None:
+    def ways(source: str, override: str) -> set[tuple[str, str, int]]:
+        swept = suite.load(source, [override]).cases
+        return {(str(parts(case).reducer), case.scenario, case.clip.frames) for case in swept}
+
+    assert {scenario for _, scenario, _ in ways("default", "scenario=train")} == {"train"}
+    assert len(ways("article", "clip.frames=[2,4]")) == 8
+
+
+def test_entries_alone_under_an_override_are_counted_before_they_are_made(cases: Any) -> None:
+    text = "matrix: {reducer: gap}\ninclude: [{reducer: fc, lstm_input: [%s]}]\n"
+    heads = ",".join(map(str, range(1, 3001)))
+    with pytest.raises(SuiteError, match="15,000 cases are more than 10,000"):
+        cases(text % "1,2,3,4", f"head=[{heads}]")
 
 
 def test_mistakes_of_file_and_overrides_come_together(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,11 +86,13 @@ class Mistakes:
 
     def _note(self, location: Location, message: str, marks: Mapping[Location, Mark]) -> None:
         entry = tuple(part for index, part in enumerate(location) if index == 1 or isinstance(part, str))
-        override = next((text for text in map(self.overrides.get, _prefixes(entry)) if text), None)
-        if override is not None:
-            self.add_override(override, message.removeprefix("include."))
-            return
         real = self._real(location)
+        override = next((text for text in map(self.overrides.get, _prefixes(entry)) if text), None)
+        if override is None and real not in self.values:  # of a section that overrides alone make
+            override = next((text for at, text in self.overrides.items() if at[: len(entry)] == entry), None)
+        if override is not None:
+            self.add_override(override, f"{message.removeprefix('include.')}{_as_list(override)}")
+            return
         around = (self.values[up] for up in _prefixes(real) if up in self.values)
         self.add_mark(marks.get(real) or next(around, Mark(1, 1)), message)
 
@@ -158,6 +160,12 @@ def quoted(value: object) -> str:
     text = {None: "null", True: "true", False: "false"}.get(value) if isinstance(value, bool | None) else repr(value)
     text = text or ""
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _as_list(override: str) -> str:
+    """How an override whose value was meant as a list is written."""
+    key, _, text = override.partition("=")
+    return f" (a list is written as {key}=[{text}])" if "," in text and not set("[({'\"") & set(text) else ""
 
 
 def _label(location: Location) -> str:
