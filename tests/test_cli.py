@@ -165,6 +165,14 @@ def test_a_skip_that_leaves_nothing_out_is_told(here, in_process):
     assert "--skip" not in in_process(*words, "*gap*", cwd=here).stderr
 
 
+def test_settings_that_nothing_takes_are_told(here, in_process):
+    words = (*PARAMS, "--dry-run")
+    asked = in_process(*words, "--only", "gap", "lstm_input=[24,48]", "training.seeds=5", cwd=here).stderr
+    assert "convbench: no case has the LSTM input size 24 or 48: gap makes its own\n" in asked
+    assert "convbench: training.seeds=5 does nothing: no case is trained: add quality=train\n" in asked
+    assert "convbench:" not in in_process(*words, cwd=here).stderr
+
+
 def test_a_run_in_a_repository_that_git_tells_nothing_of_says_so(here, in_process, monkeypatch):
     """Another user owns a repository that is mounted into a container: runs were kept without their commit, unsaid."""
     words = ("run", "tiny.yaml", "--executor", "fake", "--quiet")

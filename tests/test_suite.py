@@ -472,13 +472,10 @@ def test_a_bad_override_is_told_by_itself(override: str, message: str) -> None:
     assert mistakes("article", [override]) == f"override {override!r}: {message}"
 
 
-def test_a_bare_axis_is_set_for_entries_that_do_not_name_it_too() -> None:
-    def ways(source: str, override: str) -> set[tuple[str, str, int]]:
-        swept = suite.load(source, [override]).cases
-        return {(str(parts(case).reducer), case.scenario, case.clip.frames) for case in swept}
-
-    assert {scenario for _, scenario, _ in ways("default", "scenario=train")} == {"train"}
-    assert len(ways("article", "clip.frames=[2,4]")) == 8
+def test_a_bare_axis_is_set_for_entries_that_do_not_name_it_too(cases: Any) -> None:
+    assert {case.scenario for case in suite.load("default", ["scenario=train"]).cases} == {"train"}
+    text = "matrix: {reducer: gap}\ninclude: [{reducer: fc, lstm_input: 8}]\n"
+    assert [case.clip.frames for case in cases(text, "clip.frames=[2,4]")] == [2, 4, 2, 4]
 
 
 def test_entries_alone_under_an_override_are_counted_before_they_are_made(cases: Any) -> None:

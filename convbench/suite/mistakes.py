@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from convbench.core.errors import SuiteError
 from convbench.core.registry import did_you_mean
-from convbench.core.text import cut, short_name
+from convbench.core.text import cut, first_lines, short_name
 
 Location = tuple[str | int, ...]
 ELSEWHERE = {
@@ -78,7 +78,7 @@ class Mistakes:
     def raise_any(self) -> None:
         """Raise SuiteError with all mistakes so far, a line each, those of the file first."""
         if self._lines:
-            raise SuiteError("\n".join(sorted(self._lines, key=lambda line: self._lines[line])))
+            raise SuiteError(first_lines(sorted(self._lines, key=lambda line: self._lines[line])))
 
     def fail(self, message: str) -> NoReturn:
         """Raise SuiteError for a suite that cannot be read at all."""

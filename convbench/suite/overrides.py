@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from convbench.core.record import Case
 from convbench.suite.axes import AXES, OF_MODELS, clip_fields, rnn_fields
 from convbench.suite.layout import KNOWN, sections
 from convbench.suite.mistakes import Location, Mistakes, quoted, sections_of, unknown_key
@@ -60,6 +61,12 @@ def metrics_alone(overrides: Iterable[str]) -> bool:
 def swept_whole(overrides: Iterable[str]) -> set[str]:
     """The bare axes among them, whose values hold for include entries of their own, too."""
     return set(map(_first_key, overrides)) & set(AXES)
+
+
+def without_effect(overrides: Iterable[str], cases: Iterable[Case]) -> str:
+    """The first of them that sets how trainings are made where the cases have none; empty of none."""
+    tried = any(case.trial for case in cases)
+    return "" if tried else next((text for text in overrides if _first_key(text) == "training"), "")
 
 
 def _first_key(override: str) -> str:

@@ -16,12 +16,14 @@ from convbench.core.grouping import grouped
 class Plan:
     """What a sweep will measure; ``equal`` maps a case's id to the ids of others that are the same configuration.
 
-    ``idle_skip`` is a pattern of ``--skip`` that left nothing out, empty where there is none.
+    ``idle_skip`` is a pattern of ``--skip`` that left nothing out, empty where there is none; ``idle_sizes`` are those
+    of ``lstm_input`` that are the size of no case, with the reducers that took none of them.
     """
 
     cases: tuple[Case, ...]
     equal: dict[str, tuple[str, ...]]
     idle_skip: str = ""
+    idle_sizes: tuple[tuple[int, ...], tuple[str, ...]] = ((), ())
 
 
 @dataclass(frozen=True)
