@@ -710,7 +710,7 @@ def test_the_schema_refuses_what_loading_refuses(name: str) -> None:
         "{model: {name: needs_option:model, size: [1, 2], stages: {lstm: rnn}}, scenario: streaming}",
         "{model: {name: needs_option:model, size: 1, stages: {backbone: [0, conv], lstm: 2}}}",
         "{reducer: gap, scenario: ./models/net.py:build}",
-        "{reducer: [gap(), 'avg-k (k=[2, 4])', 'fc( hidden=64-32, activation=true )'], lstm_input: 8, variant: [eager()]}",
+        "{reducer: [gap(), 'avg-k (k=[2, 4])', 'fc( hidden=8-4, activation=true )'], lstm_input: 8, variant: eager()}",
         "{reducer: {name: fc, hidden: [64, 32-16]}, backbone: {name: strided, widths: 8}, lstm_input: 8}",
         "{reducer: gap, variant: [channels_last + compile, 'channels_last+mypkg.variants:pruned(share=0.5)']}",
         "{model: ['./models/net.py:build', 'my-net.py:build', 'a/b-c/net.py:Net.build(k=3)']}",
