@@ -12,8 +12,9 @@ from unittest.mock import Mock
 import pytest
 import torch
 
+from convbench.core import registry
 from convbench.core.errors import Unavailable
-from convbench.core.registry import Plugin, declares, executors, variants
+from convbench.core.registry import Plugin, declares, executors
 from convbench.core.traits import ExecutorTraits
 from convbench.measure.machine import doctor, toolchain
 
@@ -129,7 +130,7 @@ def test_torch_compile_that_is_switched_off_is_no_variant(name: str, monkeypatch
     monkeypatch.setenv(name, "1")
     assert doctor._compiler().message == f"{name}=1 switches torch.compile off, so that it would run eager: unset it"
     with pytest.raises(Unavailable, match=f"{name}=1 switches torch.compile off"):
-        variants.get("compile").build(Mock(device="cuda:0"))
+        registry.variants.get("compile").build(Mock(device="cuda:0"))
     monkeypatch.setenv(name, "0")
     assert "switches" not in doctor._compiler().message
 

@@ -10,7 +10,6 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
-
 SWITCHES = ("TORCHDYNAMO_DISABLE", "TORCH_COMPILE_DISABLE")
 
 
