@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from convbench import suite
-from convbench.core.errors import SuiteError
+from convbench.core import registry
+from convbench.core.errors import SuiteError, Unavailable
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Recurrent, Training, Whole
 from convbench.suite.axes import AXES, ClipLayout, RecurrentLayout
 
@@ -686,6 +687,13 @@ def test_the_committed_schema_is_the_one_that_convbench_prints() -> None:
         if old != new:
             warnings.warn(f"new {shelf}: run `convbench schema > suites/convbench.schema.json`", stacklevel=1)
     assert committed == schema
+
+
+def test_shelves_that_cannot_be_imported_are_no_mistakes_of_the_suite(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where TORCH_LOGS names nothing: torch's own words stood in the last of many lines, each of another plug-in."""
+    monkeypatch.setattr(registry.reducers, "get", Mock(side_effect=ValueError("Invalid log settings: nonsense")))
+    with pytest.raises(Unavailable, match="^the reducers cannot be imported: ValueError: Invalid log settings"):
+        suite.load("article")
 
 
 def test_the_schema_refuses_options_that_a_reducer_written_as_text_has_not() -> None:
