@@ -171,6 +171,10 @@ def test_settings_that_nothing_takes_are_told(here, in_process):
     assert "convbench: no case has the LSTM input size 24 or 48: gap makes its own\n" in asked
     assert "convbench: training.seeds=5 does nothing: no case is trained: add quality=train\n" in asked
     assert "convbench:" not in in_process(*words, cwd=here).stderr
+    probed = in_process(
+        "run", "tiny.yaml", "--dry-run", "quality=probe", "training.batch=8", "training.tasks=[order]", cwd=here
+    )
+    assert "convbench: training.tasks=[order] does nothing: no case is trained" in probed.stderr
 
 
 def test_a_run_in_a_repository_that_git_tells_nothing_of_says_so(here, in_process, monkeypatch):

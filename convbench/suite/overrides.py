@@ -7,7 +7,7 @@ where none does or it says how any model is run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from convbench.core.record import Case
@@ -18,6 +18,8 @@ from convbench.suite.plugs import READERS, plug_fields
 from convbench.suite.source import value_of
 
 WITHOUT_QUALITY = "quality=none"
+OF_PROBES = ("training.batch", "training.only")
+"""What probes of untrained features, too, are made by."""
 
 
 def apply(data: dict[str, Any], override: str, mistakes: Mistakes) -> None:
@@ -63,10 +65,13 @@ def swept_whole(overrides: Iterable[str]) -> set[str]:
     return set(map(_first_key, overrides)) & set(AXES)
 
 
-def without_effect(overrides: Iterable[str], cases: Iterable[Case]) -> str:
-    """The first of them that sets how trainings are made where the cases have none; empty of none."""
-    tried = any(case.trial for case in cases)
-    return "" if tried else next((text for text in overrides if _first_key(text) == "training"), "")
+def without_effect(overrides: Iterable[str], cases: Collection[Case]) -> str:
+    """The first of them that sets how trainings are made where no case is one; empty of none."""
+    if any(case.trains for case in cases):
+        return ""
+    of_probes = OF_PROBES if any(case.trial for case in cases) else ()
+    idle = (text for text in overrides if _first_key(text) == "training")
+    return next((text for text in idle if text.partition("=")[0].strip() not in of_probes), "")
 
 
 def _first_key(override: str) -> str:
