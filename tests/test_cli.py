@@ -165,12 +165,23 @@ def test_a_skip_that_leaves_nothing_out_is_told(here, in_process):
     assert "--skip" not in in_process(*words, "*gap*", cwd=here).stderr
 
 
+@pytest.mark.parametrize("option", ["--only", "--skip"])
+def test_a_filter_of_a_variable_that_is_not_set_is_refused(option, here, in_process):
+    """All was measured, or nothing was, for no reason that was told."""
+    done = in_process(*PARAMS, "--dry-run", option, "", cwd=here)
+    assert (done.returncode, done.stderr.strip()) == (
+        2,
+        f"convbench: {option} has no value: give it a name or a pattern, or leave it out",
+    )
+
+
 def test_settings_that_nothing_takes_are_told(here, in_process):
     words = (*PARAMS, "--dry-run")
     asked = in_process(*words, "--only", "gap", "lstm_input=[24,48]", "training.seeds=5", cwd=here).stderr
     assert "convbench: no case has the LSTM input size 24 or 48: gap makes its own\n" in asked
     assert "convbench: training.seeds=5 does nothing: no case is trained: add quality=train\n" in asked
     assert "convbench:" not in in_process(*words, cwd=here).stderr
+    assert "convbench:" not in in_process(*words, "--only", "gap", cwd=here).stderr  # others have the suite's size
     probed = in_process(
         "run", "tiny.yaml", "--dry-run", "quality=probe", "training.batch=8", "training.tasks=[order]", cwd=here
     )

@@ -106,7 +106,7 @@ def run(
     from convbench.runs import preparation
     from convbench.runs.executor import to_come
     from convbench.runs.user_code import load
-    from convbench.suite.overrides import without_effect
+    from convbench.suite.overrides import swept_whole, without_effect
     from convbench.suite.selection import Selection
 
     chosen = [*(overrides or []), *([f"metrics=[{metrics}]"] if metrics else [])]
@@ -139,7 +139,7 @@ def run(
         if idle := prepared.plan.idle_skip:
             print(f"convbench: --skip {idle} leaves no case out: --dry-run shows their names", file=sys.stderr)
         sizes, reducers = prepared.plan.idle_sizes
-        if sizes:
+        if sizes and (selection == Selection() or "lstm_input" in swept_whole(chosen)):  # else others may have them
             asked = cut(" or ".join(map(str, sizes)), 60)
             own = f"{joined(reducers)} {'makes its' if len(reducers) == 1 else 'make their'} own"
             print(f"convbench: no case has the LSTM input size {asked}: {own}", file=sys.stderr)
