@@ -446,6 +446,10 @@ def test_a_list_in_parentheses_multiplies_as_that_of_a_mapping(cases: Any) -> No
         ("visits=1", "unknown key 'visits'; did you mean 'protocol.visits'?"),
         ("batch=4", "unknown key 'batch'; did you mean 'training.batch' or 'clip.batch'?"),
         ("device=cuda", "unknown key 'device': it is said on the command line, as --device cuda"),
+        (
+            "extends=default",
+            "unknown key 'extends': a suite is one file: change a shipped one by key=value on the command line, or copy it",
+        ),
         ("protocol.timeout=5x", "protocol.timeout: 5x: not a time: write 90s, 5m or 1h"),
         ("protocol.max_tim=1", "protocol: unknown key 'max_tim'; did you mean 'max_time'?"),
         ("protocol.max_time=fast", "protocol.max_time: 'fast' is not a number"),
