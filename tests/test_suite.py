@@ -448,7 +448,7 @@ def test_a_list_in_parentheses_multiplies_as_that_of_a_mapping(cases: Any) -> No
         ("device=cuda", "unknown key 'device': it is said on the command line, as --device cuda"),
         (
             "extends=default",
-            "unknown key 'extends': a suite is one file: change a shipped one by key=value on the command line, or copy it",
+            "unknown key 'extends': a suite is one file: change another by key=value on the command line, or copy it",
         ),
         ("protocol.timeout=5x", "protocol.timeout: 5x: not a time: write 90s, 5m or 1h"),
         ("protocol.max_tim=1", "protocol: unknown key 'max_tim'; did you mean 'max_time'?"),

@@ -15,7 +15,7 @@ from convbench.core.text import cut, first_lines, short_name
 Location = tuple[str | int, ...]
 ELSEWHERE = {
     "device": "it is said on the command line, as --device cuda",
-    "extends": "a suite is one file: change a shipped one by key=value on the command line, or copy it",
+    "extends": "a suite is one file: change another by key=value on the command line, or copy it",
     "dtype": "a number type is a variant, such as half(dtype=bf16), autocast or int8",
 }
 """What people look for in a suite, and where it is."""
