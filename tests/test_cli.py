@@ -186,6 +186,9 @@ def test_settings_that_nothing_takes_are_told(here, in_process):
         "run", "tiny.yaml", "--dry-run", "quality=probe", "training.batch=8", "training.tasks=[order]", cwd=here
     )
     assert "convbench: training.tasks=[order] does nothing: no case is trained" in probed.stderr
+    assert "training.batch" not in probed.stderr
+    twice = in_process(*words, "--only", "fc", "lstm_input=8", "lstm_input=24", cwd=here).stderr
+    assert "convbench: lstm_input=8 does nothing, as lstm_input=24 comes later: several values are" in twice
 
 
 def test_a_run_in_a_repository_that_git_tells_nothing_of_says_so(here, in_process, monkeypatch):

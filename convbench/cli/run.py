@@ -116,8 +116,8 @@ def run(
         of_quality = counted(len(loaded.left_out), "case")
         how = "train" if loaded.left_out[0].trains else "probe"
         print(f"convbench: metrics leave out {of_quality} of quality: add quality={how} for them", file=sys.stderr)
-    if idle := without_effect(loaded.overrides, (*loaded.cases, *loaded.left_out)):
-        print(f"convbench: {idle} does nothing: no case is trained: add quality=train", file=sys.stderr)
+    for sentence in without_effect(loaded.overrides, (*loaded.cases, *loaded.left_out)):
+        print(f"convbench: {sentence}", file=sys.stderr)
     directory = out or REPORTS / loaded.name
     selection = Selection(only or (), skip or (), _shard(shard))
     probes = preparation.profiler(loaded, directory)

@@ -7,7 +7,7 @@ where none does or it says how any model is run.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from convbench.core.record import Case
@@ -65,17 +65,26 @@ def swept_whole(overrides: Iterable[str]) -> set[str]:
     return set(map(_first_key, overrides)) & set(AXES)
 
 
-def without_effect(overrides: Iterable[str], cases: Collection[Case]) -> str:
-    """The first of them that sets how trainings are made where no case is one; empty of none."""
-    if any(case.trains for case in cases):
-        return ""
-    of_probes = OF_PROBES if any(case.trial for case in cases) else ()
-    idle = (text for text in overrides if _first_key(text) == "training")
-    return next((text for text in idle if text.partition("=")[0].strip() not in of_probes), "")
+def without_effect(overrides: Sequence[str], cases: Collection[Case]) -> Iterator[str]:
+    """A sentence for each of them that does nothing: a later one takes its place, or no case is what it is about."""
+    last = {_key(text): text for text in overrides}
+    for text in overrides:
+        if (later := last[_key(text)]) != text:
+            yield f"{text} does nothing, as {later} comes later: several values are written as a list, key=[a,b]"
+        elif _first_key(text) == "training" and not _is_of_trials(_key(text), cases):
+            yield f"{text} does nothing: no case is trained: add quality=train"
+
+
+def _is_of_trials(key: str, cases: Collection[Case]) -> bool:
+    return any(case.trains or (case.trial and key in OF_PROBES) for case in cases)
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].strip()
 
 
 def _first_key(override: str) -> str:
-    return override.partition("=")[0].split(".")[0].strip()
+    return _key(override).split(".")[0].strip()
 
 
 def _dotted(section: str) -> Iterable[str]:
