@@ -373,7 +373,7 @@ def test_what_nobody_foresaw_is_traced_to_the_users_own_line(verb, whose, capsys
 
 
 def test_a_plan_of_one_case_is_told_in_the_singular(here, in_process):
-    done = in_process(*PARAMS, "--dry-run", "--device", "cpu", "reducer=gap", cwd=here)
+    done = in_process(*PARAMS, "--dry-run", "--device", "cpu", "reducer=fc", cwd=here)
     assert done.stderr == "1 case to measure, of 1 combination in the suite\n"
 
 
