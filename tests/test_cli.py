@@ -165,6 +165,32 @@ def test_a_skip_that_leaves_nothing_out_is_told(here, in_process):
     assert "--skip" not in in_process(*words, "*gap*", cwd=here).stderr
 
 
+@pytest.mark.parametrize("option", ["--only", "--skip"])
+def test_a_filter_of_a_variable_that_is_not_set_is_refused(option, here, in_process):
+    """All was measured, or nothing was, for no reason that was told."""
+    done = in_process(*PARAMS, "--dry-run", option, "", cwd=here)
+    assert (done.returncode, done.stderr.strip()) == (
+        2,
+        f"convbench: {option} has no value: give it a name or a pattern, or leave it out",
+    )
+
+
+def test_settings_that_nothing_takes_are_told(here, in_process):
+    words = (*PARAMS, "--dry-run")
+    asked = in_process(*words, "--only", "gap", "lstm_input=[24,48]", "training.seeds=5", cwd=here).stderr
+    assert "convbench: no case has the LSTM input size 24 or 48: gap makes its own\n" in asked
+    assert "convbench: training.seeds=5 does nothing: no case is trained: add quality=train\n" in asked
+    assert "convbench:" not in in_process(*words, cwd=here).stderr
+    assert "convbench:" not in in_process(*words, "--only", "gap", cwd=here).stderr  # others have the suite's size
+    probed = in_process(
+        "run", "tiny.yaml", "--dry-run", "quality=probe", "training.batch=8", "training.tasks=[order]", cwd=here
+    )
+    assert "convbench: training.tasks=[order] does nothing: no case is trained" in probed.stderr
+    assert "training.batch" not in probed.stderr
+    twice = in_process(*words, "--only", "fc", "lstm_input=8", "lstm_input=24", cwd=here).stderr
+    assert "convbench: lstm_input=8 does nothing, as lstm_input=24 comes later: several values are" in twice
+
+
 def test_a_run_in_a_repository_that_git_tells_nothing_of_says_so(here, in_process, monkeypatch):
     """Another user owns a repository that is mounted into a container: runs were kept without their commit, unsaid."""
     words = ("run", "tiny.yaml", "--executor", "fake", "--quiet")
@@ -347,7 +373,7 @@ def test_what_nobody_foresaw_is_traced_to_the_users_own_line(verb, whose, capsys
 
 
 def test_a_plan_of_one_case_is_told_in_the_singular(here, in_process):
-    done = in_process(*PARAMS, "--dry-run", "--device", "cpu", "reducer=gap", cwd=here)
+    done = in_process(*PARAMS, "--dry-run", "--device", "cpu", "reducer=fc", cwd=here)
     assert done.stderr == "1 case to measure, of 1 combination in the suite\n"
 
 

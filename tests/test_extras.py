@@ -7,10 +7,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
 
+from convbench.core import registry
+from convbench.core.errors import Unavailable
 from convbench.core.registry import Plugin, declares, executors
 from convbench.core.traits import ExecutorTraits
 from convbench.measure.machine import doctor, toolchain
@@ -119,6 +122,17 @@ def test_the_compiler_that_is_asked_for_is_the_only_one_that_torch_tries(
     (tmp_path / "Python.h").touch()
     missing = toolchain.missing_tool()
     assert missing is message is None or str(missing).startswith(str(message))
+
+
+@pytest.mark.parametrize("name", toolchain.SWITCHES)
+def test_torch_compile_that_is_switched_off_is_no_variant(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it stays in a shell after debugging: eager's numbers stood under compile, and doctor said "ok"."""
+    monkeypatch.setenv(name, "1")
+    assert doctor._compiler().message == f"{name}=1 switches torch.compile off, so that it would run eager: unset it"
+    with pytest.raises(Unavailable, match=f"{name}=1 switches torch.compile off"):
+        registry.variants.get("compile").build(Mock(device="cuda:0"))
+    monkeypatch.setenv(name, "0")
+    assert "switches" not in doctor._compiler().message
 
 
 @pytest.mark.parametrize(("name", "builds"), [("tmp-1.x~(ü)", True), ("my tmp", False), ("it's", False)])

@@ -349,7 +349,7 @@ def test_a_series_too_short_to_show_a_change_is_not_said_to_have_none():
              for sizes in ([0.02, 0.04], [0.02, math.inf], [math.inf] * 2)]  # fmt: skip
     assert [words.quiet(history) for history in quiet] == [
         "no change in 2 series: a change of 4.0 % would have been seen in half of them",
-        "no change in 1 series: a change of 2.0 % would have been seen in it; 1 series too short to tell",
+        "no change in 1 series: a change of 2.0 % would have been seen in it; 1 series of too few runs",
         "no series whose changes could be seen",
     ]
     rows = page.view(quiet[1])["rows"]

@@ -65,3 +65,9 @@ def test_the_precision_of_products_is_a_fact_whichever_switch_has_set_it(set_to)
         torch.get_float32_matmul_precision()
     assert precision.products("cuda:1") == "tf32"
     assert environment.describe("cpu")["matmul_precision"] in precision.EXACT
+
+
+def test_variables_that_limit_instructions_are_facts_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run under them passed for one of the same machine, and was stated at the speed of the others."""
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
+    assert environment.describe("cpu")["ONEDNN_MAX_CPU_ISA"] == "SSE41"

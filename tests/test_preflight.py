@@ -53,6 +53,17 @@ def test_map_bound_sizes_collapse_to_one_case():
     assert plan.equal == {}
 
 
+def test_sizes_that_no_case_has_are_kept_with_who_did_not_take_them():
+    assert preflight([case("gap", 16), case("gmp", 64), case("fc", 16)], GIB).idle_sizes == ((64,), ("gmp",))
+    assert preflight([case("gap"), case("gap", 32)], GIB).idle_sizes == ((), ())
+
+
+def test_of_very_many_refusals_the_first_are_told():
+    with pytest.raises(Impossible) as caught:
+        preflight([case("conv1x1-avg-k", size) for size in range(1, 200) if size % 16], GIB)
+    assert len(str(caught.value).splitlines()) == 32 and str(caught.value).endswith("... and 157 more")
+
+
 def test_a_pool_to_the_whole_map_is_flatten_and_to_one_cell_is_gap():
     plan = preflight([case("flatten"), case("avg-k", k=64), case("gap"), case("avg-k", k=1)], 8 * GIB)
     assert [planned_case.architecture.reducer.name for planned_case in plan.cases] == ["flatten", "gap"]

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from convbench import suite
-from convbench.core.errors import SuiteError
+from convbench.core import registry
+from convbench.core.errors import SuiteError, Unavailable
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Recurrent, Training, Whole
 from convbench.suite.axes import AXES, ClipLayout, RecurrentLayout
 
@@ -445,6 +446,10 @@ def test_a_list_in_parentheses_multiplies_as_that_of_a_mapping(cases: Any) -> No
         ("visits=1", "unknown key 'visits'; did you mean 'protocol.visits'?"),
         ("batch=4", "unknown key 'batch'; did you mean 'training.batch' or 'clip.batch'?"),
         ("device=cuda", "unknown key 'device': it is said on the command line, as --device cuda"),
+        (
+            "extends=default",
+            "unknown key 'extends': a suite is one file: change another by key=value on the command line, or copy it",
+        ),
         ("protocol.timeout=5x", "protocol.timeout: 5x: not a time: write 90s, 5m or 1h"),
         ("protocol.max_tim=1", "protocol: unknown key 'max_tim'; did you mean 'max_time'?"),
         ("protocol.max_time=fast", "protocol.max_time: 'fast' is not a number"),
@@ -462,10 +467,27 @@ def test_a_list_in_parentheses_multiplies_as_that_of_a_mapping(cases: Any) -> No
         ("variant", "write it as key=value, such as protocol.max_time=0.2 or variant=eager"),
         ("matrix..x=1", "write it as key=value, such as protocol.max_time=0.2 or variant=eager"),
         ("variant=[eager", "the value '[eager' is not YAML"),
+        ("lstm_input=64,256", "lstm_input: '64,256' is not a whole number (a list is written as lstm_input=[64,256])"),
+        ("lstm_input=", "has no value: write lstm_input=null where none is meant"),
+        ("variant.0=eager", "an entry of a list cannot be set by its number: give the list whole"),
+        ("training.steps=5", "training: 5 steps are fewer than 7 checkpoints"),
     ],
 )
 def test_a_bad_override_is_told_by_itself(override: str, message: str) -> None:
     assert mistakes("article", [override]) == f"override {override!r}: {message}"
+
+
+def test_a_bare_axis_is_set_for_entries_that_do_not_name_it_too(cases: Any) -> None:
+    assert {case.scenario for case in suite.load("default", ["scenario=train"]).cases} == {"train"}
+    text = "matrix: {reducer: gap}\ninclude: [{reducer: fc, lstm_input: 8}]\n"
+    assert [case.clip.frames for case in cases(text, "clip.frames=[2,4]")] == [2, 4, 2, 4]
+
+
+def test_entries_alone_under_an_override_are_counted_before_they_are_made(cases: Any) -> None:
+    text = "matrix: {reducer: gap}\ninclude: [{reducer: fc, lstm_input: [%s]}]\n"
+    heads = ",".join(map(str, range(1, 3001)))
+    with pytest.raises(SuiteError, match="15,000 cases are more than 10,000"):
+        cases(text % "1,2,3,4", f"head=[{heads}]")
 
 
 def test_mistakes_of_file_and_overrides_come_together(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -671,6 +693,19 @@ def test_the_committed_schema_is_the_one_that_convbench_prints() -> None:
     assert committed == schema
 
 
+def test_shelves_that_cannot_be_imported_are_no_mistakes_of_the_suite(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where TORCH_LOGS names nothing: torch's own words stood in the last of many lines, each of another plug-in."""
+    monkeypatch.setattr(registry.reducers, "get", Mock(side_effect=ValueError("Invalid log settings: nonsense")))
+    with pytest.raises(Unavailable, match="the reducers cannot be imported: ValueError: Invalid log settings"):
+        suite.load("article")
+
+
+def test_the_schema_refuses_options_that_a_reducer_written_as_text_has_not() -> None:
+    validator = jsonschema.Draft202012Validator(suite.schema())
+    texts = ("gap(k=2)", "avg-k(2)", "avg-k(z=1)", "fc(activation=true, z=1)", "avg-k(k=2")
+    assert not [text for text in texts if validator.is_valid({"matrix": {"reducer": text}})]
+
+
 @pytest.mark.parametrize("name", ["names", "types", "ranges", "list"])
 def test_the_schema_refuses_what_loading_refuses(name: str) -> None:
     yaml = YAML(typ="safe")
@@ -687,6 +722,7 @@ def test_the_schema_refuses_what_loading_refuses(name: str) -> None:
         "{model: {name: needs_option:model, size: [1, 2], stages: {lstm: rnn}}, scenario: streaming}",
         "{model: {name: needs_option:model, size: 1, stages: {backbone: [0, conv], lstm: 2}}}",
         "{reducer: gap, scenario: ./models/net.py:build}",
+        "{reducer: [gap(), 'avg-k (k=[2, 4])', 'fc( hidden=8-4, activation=true )'], lstm_input: 8, variant: eager()}",
         "{reducer: {name: fc, hidden: [64, 32-16]}, backbone: {name: strided, widths: 8}, lstm_input: 8}",
         "{reducer: gap, variant: [channels_last + compile, 'channels_last+mypkg.variants:pruned(share=0.5)']}",
         "{model: ['./models/net.py:build', 'my-net.py:build', 'a/b-c/net.py:Net.build(k=3)']}",

@@ -19,6 +19,8 @@ FORMULA = re.compile(r"[=+\-@\t\r\n]")
 MARKDOWN = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "@": "&#64;"}
 FORMATTING = "\\`*_[]~#"
 LONGEST_NAME = 80
+MOST_LINES = 30
+"""Of a message that has a line for each mistake: more would push the first off the screen."""
 
 
 def printable(text: str) -> str:
@@ -51,6 +53,12 @@ def counted(number: object, noun: str, plural: str = "") -> str:
     """``1 case``, ``2,000 cases``; what a stored file has in a number's place is shown as it is."""
     digits = f"{number:,}" if isinstance(number, int) else str(number)
     return f"{digits} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def first_lines(lines: Sequence[str]) -> str:
+    """The lines, of very many the first, with how many there are beside."""
+    further = len(lines) - MOST_LINES
+    return "\n".join([*lines[:MOST_LINES], *([f"... and {further:,} more"] if further > 0 else [])])
 
 
 def short_name(name: str) -> str:

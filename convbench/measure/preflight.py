@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from math import prod
@@ -15,6 +15,7 @@ from convbench.core.installed import OWN
 from convbench.core.record import Case, Choice, Features, Parts, Training
 from convbench.core.registry import reducers, scenarios
 from convbench.core.scales import gib
+from convbench.core.text import first_lines
 from convbench.measure.quality.trial import refuse_unlearnable
 from convbench.models import subject
 from convbench.models.network import build_reducer, feature_shape, forget_shapes, python_as_before, vector_size
@@ -36,6 +37,7 @@ def preflight(cases: Iterable[Case], available_bytes: int, training: Training | 
     first: dict[object, Case] = {}
     equal: dict[str, list[str]] = {}
     refused: dict[str, str] = {}
+    sizes: list[tuple[Parts, int | None]] = []
     for case in cases:
         try:
             resolved, twin = _built(case)
@@ -43,17 +45,32 @@ def preflight(cases: Iterable[Case], available_bytes: int, training: Training | 
             if training:
                 _refuse_too_many_clips(resolved, training, available_bytes)
             planned = first.setdefault(_identity(resolved), resolved)
+            sizes += _sizes(case, resolved)
         except ConvbenchError as error:
             refused[case.id] = str(error)
             continue
         if planned.id != resolved.id and resolved.id not in equal.setdefault(planned.id, []):
             equal[planned.id].append(resolved.id)
     if refused:
-        lines = "\n".join(_refusals(refused))
+        lines = first_lines(list(_refusals(refused)))
         raise Impossible(
             f"{len(refused)} of the suite's cases cannot be built; exclude them in the suite or with --skip:\n{lines}"
         )
-    return Plan(tuple(first.values()), {name: tuple(others) for name, others in equal.items() if others})
+    others = {name: tuple(names) for name, names in equal.items() if names}
+    return Plan(tuple(first.values()), others, idle_sizes=_idle_sizes(sizes))
+
+
+def _sizes(case: Case, resolved: Case) -> list[tuple[Parts, int | None]]:
+    """A case's parts as they are written with the LSTM input size that they have; nothing of a user's own model."""
+    written, built = case.architecture, resolved.architecture
+    return [(written, built.lstm_input)] if isinstance(written, Parts) and isinstance(built, Parts) else []
+
+
+def _idle_sizes(sizes: Sequence[tuple[Parts, int | None]]) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """The sizes that are written and no case has, and the reducers that they were written for."""
+    built = {size for _, size in sizes}
+    idle = [(parts.lstm_input, parts.reducer.name) for parts, _ in sizes if parts.lstm_input not in {None, *built}]
+    return tuple(sorted({size for size, _ in idle if size})), tuple(dict.fromkeys(name for _, name in idle))
 
 
 def _refusals(refused: dict[str, str]) -> Iterator[str]:

@@ -6,6 +6,7 @@ Importing this module is its effect. It touches no device and starts no thread, 
 from __future__ import annotations
 
 import gc
+import os
 import warnings
 
 from convbench.core import scratch
@@ -29,6 +30,7 @@ def _import() -> None:
     code.files()  # asks of each module whose it is, which every case would
 
 
+os.environ.pop("TORCHINDUCTOR_CACHE_DIR", None)  # torch makes it as it is imported; each case gets one of its own
 gc.disable()  # a tenth of the imports would be looking for garbage that there is none of
 with warnings.catch_warnings():  # of torch about itself, which would end the server under ``-W error``
     warnings.simplefilter("ignore")

@@ -79,11 +79,7 @@ class Processes:
 
     def run(self, call: Call[T]) -> T:
         """What the call returns. Raises CaseFailed with how its process ended where it did not return."""
-        running = self.start(call)
-        try:
-            return running.result()
-        finally:
-            running.end()
+        return self.start(call).final_result()
 
     def start(self, call: Call[T]) -> Running[T]:
         """Begin a call; the one who does ends it."""
@@ -158,7 +154,7 @@ class Processes:
             running = self._spawn(Call(_compile_something), folder, folder / "inductor")
             try:
                 running.result()
-                shutil.move(folder / "inductor", ready)
+                shutil.move(folder / "inductor", ready)  # before its end, which removes the folder
             finally:
                 running.end()
         shutil.copytree(ready, cache, copy_function=os.link)

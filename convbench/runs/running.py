@@ -105,6 +105,13 @@ class Running(Generic[T]):
         returned: T = answer
         return returned
 
+    def final_result(self) -> T:
+        """``result``, and then ``end``."""
+        try:
+            return self.result()
+        finally:
+            self.end()
+
     def end(self) -> None:
         """Leave nothing of it: no process, no file but a compile cache that others share."""
         _kill(self.process)

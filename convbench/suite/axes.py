@@ -139,6 +139,8 @@ class PatternLayout(AxesLayout):
 
 AXES = tuple(AxesLayout.model_fields)
 OF_PARTS = ("backbone", "reducer", "lstm_input", "rnn", "layer_norm", "head")
+OF_MODELS = (*OF_PARTS, "model")
+"""What a model is; the others say how any is run."""
 
 
 def clip_fields(text: Any) -> dict[str, int]:

@@ -75,9 +75,15 @@ def _names(shelf: Registry[Any]) -> dict[str, Any]:
 
 def _plugin(shelf: Registry[Any]) -> dict[str, Any]:
     names = [plugin.name for plugin in shelf]
-    with_options = [name for name in names if signature(shelf, name).options]
-    text = [{"type": "string", "pattern": rf"^({'|'.join(with_options)})\(.*\)$"}] if with_options else []
-    return {"anyOf": [*_constants(shelf), *text, _IMPORT_PATH, *(_mapping(shelf, name) for name in names), _OWN]}
+    text = {"type": "string", "pattern": rf"^\s*({'|'.join(_call(shelf, name) for name in names)})\s*$"}
+    return {"anyOf": [*_constants(shelf), text, _IMPORT_PATH, *(_mapping(shelf, name) for name in names), _OWN]}
+
+
+def _call(shelf: Registry[Any], name: str) -> str:
+    """The pattern of a plug-in written as text: nothing in parentheses, or options of its own."""
+    spec = signature(shelf, name)
+    options = r"[\w-]+" if spec.open else "|".join(spec.options)
+    return rf"{name}\s*\((\s*({options})\s*=[^=]*)*\s*\)" if options else rf"{name}\s*\(\s*\)"
 
 
 def _variant() -> dict[str, Any]:
@@ -140,7 +146,7 @@ def _mapping(shelf: Registry[Any], name: str) -> dict[str, Any]:
         "description": spec.summary,
         "properties": {"name": {"const": name}, **options},
         "required": sorted({"name"} | spec.required),
-        "additionalProperties": False,
+        "additionalProperties": _ANY_OPTION if spec.open else False,
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import PurePath
@@ -21,7 +21,7 @@ from convbench.suite.layout import KNOWN, SuiteLayout, TrainingLayout, sections
 from convbench.suite.many import as_list
 from convbench.suite.matrix import Axes, Sweep
 from convbench.suite.mistakes import Location, Mistakes, quoted
-from convbench.suite.overrides import WITHOUT_QUALITY, apply, metrics_alone
+from convbench.suite.overrides import WITHOUT_QUALITY, apply, metrics_alone, swept_whole
 from convbench.suite.source import find, loader, parse, read
 from convbench.suite.trials import trial_cases
 from convbench.suite.values import Plain, Values, expand
@@ -115,7 +115,7 @@ def _built(text: str, source: str, stem: str, overrides: Sequence[str]) -> Suite
     metrics = [plugs.probe(name, ("metrics", i), mistakes) for i, name in enumerate(as_list(data.get("metrics") or []))]
     mistakes.raise_any()
     assert layout is not None
-    cases = tuple(_with(shared, case) for case in _cases(axes, mistakes))
+    cases = tuple(_with(shared, case) for case in _cases(axes, swept_whole(overrides), mistakes))
     _need_a_whole(shared, cases, mistakes)
     trials = trial_cases(cases, layout.quality, layout.training, tasks, mistakes)
     if layout.quality != "none" and not trials:
@@ -216,7 +216,7 @@ def _values(items: list[Any]) -> list[Values]:
     return [item.shape() if isinstance(item, ClipLayout | RecurrentLayout) else Plain((item,)) for item in items]
 
 
-def _cases(axes: Mapping[Location, Axes], mistakes: Mistakes) -> tuple[Case, ...]:
+def _cases(axes: Mapping[Location, Axes], whole: Collection[str], mistakes: Mistakes) -> tuple[Case, ...]:
     matrix = axes.get(("matrix",), {})
     include = {at: entry for at, entry in axes.items() if at[0] == "include"}
     _need_models(matrix, include, mistakes)
@@ -228,7 +228,7 @@ def _cases(axes: Mapping[Location, Axes], mistakes: Mistakes) -> tuple[Case, ...
             why = f"the matrix has no {axis}, and include comes after exclude"
             mistakes.add_key((*at, axis), f"{why}: leave what you do not want out of the include entry")
     mistakes.raise_any()
-    sweep = Sweep(matrix, list(exclude.values()), mistakes)
+    sweep = Sweep(matrix, list(exclude.values()), mistakes, whole)
     for at, entry in include.items():
         sweep.include(entry, at)
     cases = sweep.cases()

@@ -9,7 +9,8 @@ The rules are those of a CI matrix:
 3. ``include`` comes after that, its values meaning exactly what they would mean under ``matrix``. An entry *extends*
    every combination of the matrix that has its values on all the axes that the matrix sweeps: its other axes are set
    there, a later entry overwriting an earlier one. An entry that agrees with no combination is one of its own, with the
-   matrix's first value (else the default) on each axis that it leaves out. A list in an entry is an entry for each
+   matrix's first value (else the default) on each axis that it leaves out, and every value of an axis that the command
+   line sets. A list in an entry is an entry for each
    value of an axis that the matrix sweeps; lists on other axes multiply. A ``model`` takes the place of the axes
    backbone to head: an entry with the one never extends a combination with the others.
 4. Equal cases are kept once; the variants of one model stand together, in the order in which the models first appear.
@@ -17,7 +18,7 @@ The rules are those of a CI matrix:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,10 +52,14 @@ class _Group:
 
 
 class Sweep:
-    """The combinations of a suite. A step that would exceed 10,000 raises SuiteError before it expands anything."""
+    """The combinations of a suite. A step that would exceed 10,000 raises SuiteError before it expands anything.
 
-    def __init__(self, matrix: Axes, exclude: Sequence[Axes], mistakes: Mistakes) -> None:
+    ``whole`` are the axes that the command line sets.
+    """
+
+    def __init__(self, matrix: Axes, exclude: Sequence[Axes], mistakes: Mistakes, whole: Collection[str] = ()) -> None:
         self.mistakes = mistakes
+        self.whole = whole
         self.axes = matrix
         self.frame = not {"reducer", "model"} & set(matrix)
         self._limit(size(matrix), ("matrix",), _formula(matrix))
@@ -73,13 +78,14 @@ class Sweep:
         others = _expanded({axis: values for axis, values in entry.items() if axis not in self.axes})
         alike = self._alike(entry, tuple(shared))
         matches = [(agreed, alike.get(tuple(agreed.values()), [])) for agreed in _expanded(shared)]
-        self._limit(len(self) + sum(self._growth(matched, len(others)) for _, matched in matches), at)
+        bases = self._bases(entry)
+        growth = [self._growth(matched, len(others)) if matched else len(bases) * len(others) for _, matched in matches]
+        self._limit(len(self) + sum(growth), at)
         for agreed, matched in matches:
             for group in matched:
                 group.extensions = self._extended(group.extensions, others)
             if not matched:
-                first = {axis: next(iter(values[0])) for axis, values in self.axes.items()}
-                self.added += [_merged(first, agreed | other) for other in others]
+                self.added += [_merged(base, agreed | other) for base in bases for other in others]
 
     def cases(self) -> tuple[Case, ...]:
         """Every case once, the variants of one model together."""
@@ -102,12 +108,18 @@ class Sweep:
             alike.setdefault(tuple(group.swept[axis] for axis in axes), []).append(group)
         return alike
 
+    def _bases(self, entry: Axes) -> list[Combination]:
+        """What an entry that agrees with nothing takes over from the matrix."""
+        first = {axis: next(iter(values[0])) for axis, values in self.axes.items()}
+        swept = {axis: self.axes[axis] for axis in self.axes if axis in self.whole and axis not in entry}
+        return [first | picked for picked in _expanded(swept)]
+
     def _extended(self, old: list[Combination], new: list[Combination]) -> list[Combination]:
         return old + new if self.frame else [before | extra for before in old for extra in new]
 
     def _growth(self, matched: Sequence[_Group], new: int) -> int:
-        if self.frame or not matched:
-            return new * max(1, len(matched))
+        if self.frame:
+            return new * len(matched)
         return sum(len(group.extensions) for group in matched) * (new - 1)
 
     def _limit(self, cases: int, at: Location, formula: str = "") -> None:

@@ -10,11 +10,12 @@ from pydantic_core import ErrorDetails
 
 from convbench.core.errors import SuiteError
 from convbench.core.registry import did_you_mean
-from convbench.core.text import cut, short_name
+from convbench.core.text import cut, first_lines, short_name
 
 Location = tuple[str | int, ...]
 ELSEWHERE = {
     "device": "it is said on the command line, as --device cuda",
+    "extends": "a suite is one file: change another by key=value on the command line, or copy it",
     "dtype": "a number type is a variant, such as half(dtype=bf16), autocast or int8",
 }
 """What people look for in a suite, and where it is."""
@@ -78,7 +79,7 @@ class Mistakes:
     def raise_any(self) -> None:
         """Raise SuiteError with all mistakes so far, a line each, those of the file first."""
         if self._lines:
-            raise SuiteError("\n".join(sorted(self._lines, key=lambda line: self._lines[line])))
+            raise SuiteError(first_lines(sorted(self._lines, key=lambda line: self._lines[line])))
 
     def fail(self, message: str) -> NoReturn:
         """Raise SuiteError for a suite that cannot be read at all."""
@@ -86,11 +87,13 @@ class Mistakes:
 
     def _note(self, location: Location, message: str, marks: Mapping[Location, Mark]) -> None:
         entry = tuple(part for index, part in enumerate(location) if index == 1 or isinstance(part, str))
-        override = next((text for text in map(self.overrides.get, _prefixes(entry)) if text), None)
-        if override is not None:
-            self.add_override(override, message.removeprefix("include."))
-            return
         real = self._real(location)
+        override = next((text for text in map(self.overrides.get, _prefixes(entry)) if text), None)
+        if override is None and real not in self.values:  # of a section that overrides alone make
+            override = next((text for at, text in self.overrides.items() if at[: len(entry)] == entry), None)
+        if override is not None:
+            self.add_override(override, f"{message.removeprefix('include.')}{_as_list(override)}")
+            return
         around = (self.values[up] for up in _prefixes(real) if up in self.values)
         self.add_mark(marks.get(real) or next(around, Mark(1, 1)), message)
 
@@ -158,6 +161,12 @@ def quoted(value: object) -> str:
     text = {None: "null", True: "true", False: "false"}.get(value) if isinstance(value, bool | None) else repr(value)
     text = text or ""
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _as_list(override: str) -> str:
+    """How an override whose value was meant as a list is written."""
+    key, _, text = override.partition("=")
+    return f" (a list is written as {key}=[{text}])" if "," in text and not set("[({'\"") & set(text) else ""
 
 
 def _label(location: Location) -> str:

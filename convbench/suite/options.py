@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, WithJsonSchema
 
 from convbench.core.code import located
-from convbench.core.errors import ConvbenchError
+from convbench.core.errors import ConvbenchError, Unavailable
 from convbench.core.record import Scalar
 from convbench.core.registry import Plugin, Registry, tasks
 from convbench.suite.many import Many
@@ -82,6 +82,8 @@ def _plugin(registry: Registry[Any], name: str) -> Plugin[Any]:
     except ConvbenchError:
         raise
     except Exception as error:
+        if ":" not in name:  # what ours needs cannot be imported: no mistake of the suite
+            raise Unavailable(f"the {registry.kind}s cannot be imported: {located(error)}") from error
         raise ConvbenchError(f"cannot use {name!r}: {located(error)}") from error
 
 

@@ -1,21 +1,25 @@
 """``key=value`` on the command line: a value of the suite replaced before it is checked.
 
 ``protocol.max_time=0.2`` and ``matrix.variant=[eager]`` set what their dotted key names. A bare axis, ``variant=eager``
-or ``clip.frames=4``, sets it for the whole sweep: wherever the matrix and include entries name it, else in the matrix.
+or ``clip.frames=4``, sets it for the whole sweep: wherever the matrix and include entries name it, and in the matrix
+where none does or it says how any model is run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
-from convbench.suite.axes import AXES, clip_fields, rnn_fields
+from convbench.core.record import Case
+from convbench.suite.axes import AXES, OF_MODELS, clip_fields, rnn_fields
 from convbench.suite.layout import KNOWN, sections
 from convbench.suite.mistakes import Location, Mistakes, quoted, sections_of, unknown_key
 from convbench.suite.plugs import READERS, plug_fields
 from convbench.suite.source import value_of
 
 WITHOUT_QUALITY = "quality=none"
+OF_PROBES = ("training.batch", "training.only")
+"""What probes of untrained features, too, are made by."""
 
 
 def apply(data: dict[str, Any], override: str, mistakes: Mistakes) -> None:
@@ -24,6 +28,12 @@ def apply(data: dict[str, Any], override: str, mistakes: Mistakes) -> None:
     path = tuple(key.strip().split("."))
     if not equals or not all(path):
         mistakes.add_override(override, "write it as key=value, such as protocol.max_time=0.2 or variant=eager")
+        return
+    if not text.strip():
+        mistakes.add_override(override, f"has no value: write {key.strip()}=null where none is meant")
+        return
+    if any(part.isdecimal() for part in path):
+        mistakes.add_override(override, "an entry of a list cannot be set by its number: give the list whole")
         return
     try:
         override.encode()
@@ -46,8 +56,35 @@ def apply(data: dict[str, Any], override: str, mistakes: Mistakes) -> None:
 
 def metrics_alone(overrides: Iterable[str]) -> bool:
     """Whether they ask for metrics and do not speak of quality: whoever wants params wants no hours of training."""
-    keys = {override.partition("=")[0].split(".")[0].strip() for override in overrides}
+    keys = {_first_key(override) for override in overrides}
     return "metrics" in keys and not keys & {"quality", "training"}
+
+
+def swept_whole(overrides: Iterable[str]) -> set[str]:
+    """The bare axes among them, whose values hold for include entries of their own, too."""
+    return set(map(_first_key, overrides)) & set(AXES)
+
+
+def without_effect(overrides: Sequence[str], cases: Collection[Case]) -> Iterator[str]:
+    """A sentence for each of them that does nothing: a later one takes its place, or no case is what it is about."""
+    last = {_key(text): text for text in overrides}
+    for text in overrides:
+        if (later := last[_key(text)]) != text:
+            yield f"{text} does nothing, as {later} comes later: several values are written as a list, key=[a,b]"
+        elif _first_key(text) == "training" and not _is_of_trials(_key(text), cases):
+            yield f"{text} does nothing: no case is trained: add quality=train"
+
+
+def _is_of_trials(key: str, cases: Collection[Case]) -> bool:
+    return any(case.trains or (case.trial and key in OF_PROBES) for case in cases)
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].strip()
+
+
+def _first_key(override: str) -> str:
+    return _key(override).split(".")[0].strip()
 
 
 def _dotted(section: str) -> Iterable[str]:
@@ -57,8 +94,12 @@ def _dotted(section: str) -> Iterable[str]:
 def _places(data: dict[str, Any], path: tuple[str, ...]) -> list[Location]:
     if path[0] not in AXES:
         return [path]
-    having = [at for at, section in sections(data) if at[0] != "exclude" and path[0] in section]
-    return [(*at, *path) for at in having or [("matrix",)]]
+    having: dict[Location, None] = {
+        at: None for at, section in sections(data) if at[0] != "exclude" and path[0] in section
+    }
+    if not having or path[0] not in OF_MODELS:
+        having[("matrix",)] = None
+    return [(*at, *path) for at in having]
 
 
 def _set(data: Any, location: Location, value: Any) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from convbench.core import imports, registry
-from convbench.core.errors import ConvbenchError
+from convbench.core.errors import ConvbenchError, Unavailable
 from convbench.core.record import EAGER, STAGES, Choice, Whole
 from convbench.core.registry import Registry, did_you_mean
 from convbench.suite.many import as_list
@@ -169,6 +169,8 @@ def _option(plug: str, spec: Signature, key: str, raw: Any, at: Location, mistak
 def _signature(shelf: Registry[Any], name: str, at: Location, mistakes: Mistakes) -> Signature | None:
     try:
         return signature(shelf, name)
+    except Unavailable:  # nor could the next one be used
+        raise
     except ConvbenchError as error:
         mistakes.add(at, str(error).replace(f"unknown {shelf.kind} ", "unknown ", 1))
         return None

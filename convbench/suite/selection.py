@@ -9,6 +9,7 @@ from itertools import chain
 
 from convbench.core import traits
 from convbench.core.case import Case, id_matches
+from convbench.core.errors import ConvbenchError
 from convbench.core.grouping import grouped
 
 
@@ -16,12 +17,14 @@ from convbench.core.grouping import grouped
 class Plan:
     """What a sweep will measure; ``equal`` maps a case's id to the ids of others that are the same configuration.
 
-    ``idle_skip`` is a pattern of ``--skip`` that left nothing out, empty where there is none.
+    ``idle_skip`` is a pattern of ``--skip`` that left nothing out, empty where there is none; ``idle_sizes`` are those
+    of ``lstm_input`` that are the size of no case, with the reducers that took none of them.
     """
 
     cases: tuple[Case, ...]
     equal: dict[str, tuple[str, ...]]
     idle_skip: str = ""
+    idle_sizes: tuple[tuple[int, ...], tuple[str, ...]] = ((), ())
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,11 @@ class Selection:
     only: Sequence[str] = ()
     skip: Sequence[str] = ()
     shard: tuple[int, int] = (1, 1)
+
+    def __post_init__(self) -> None:
+        for option, patterns in (("--only", self.only), ("--skip", self.skip)):
+            if "" in patterns:
+                raise ConvbenchError(f"{option} has no value: give it a name or a pattern, or leave it out")
 
     def keeps(self, ids: Collection[str]) -> bool:
         """Whether a case is picked that has these ids, such as the one as it is written and the one as it is built."""

@@ -20,7 +20,7 @@ from convbench.core.text import counted
 from convbench.core.traits import ExecutorTraits, VariantTraits, missing_modules, of_variant
 from convbench.measure.machine import cgroup, environment, malloc
 from convbench.measure.machine.allocators import PACKAGES, preload
-from convbench.measure.machine.toolchain import missing_tool
+from convbench.measure.machine.toolchain import missing_tool, switched_off
 from convbench.models.runtimes.quiet import quiet
 
 PROVEN = ("NVIDIA H200",)
@@ -67,7 +67,7 @@ def _gpu() -> Examination:
 
 
 def _compiler() -> Examination:
-    lacking = missing_tool()
+    lacking = switched_off() or missing_tool()
     return Examination("compiler", lacking is None, lacking or "torch.compile can build for the CPU")
 
 

@@ -31,8 +31,21 @@ VARIABLES = (
     "MALLOC_CONF",
     "PYTORCH_CUDA_ALLOC_CONF",
     "PYTORCH_ALLOC_CONF",
+    "ONEDNN_MAX_CPU_ISA",
+    "DNNL_MAX_CPU_ISA",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "DNNL_DEFAULT_FPMATH_MODE",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "MKL_CBWR",
+    "NVIDIA_TF32_OVERRIDE",
+    "TORCHINDUCTOR_MAX_AUTOTUNE",
+    "TORCHINDUCTOR_FREEZING",
+    "TORCHINDUCTOR_CPP_WRAPPER",
 )
-"""Environment variables of threads and allocators that are noted where they are set."""
+"""Environment variables that are noted where they are set, as another time is measured under them.
+
+They are those of threads, allocators, instruction sets, number types and torch's compiler.
+"""
 
 
 def describe(device: str, packages: Sequence[str] = ()) -> dict[str, Scalar]:

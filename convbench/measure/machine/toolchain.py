@@ -1,4 +1,4 @@
-"""Whether torch.compile can build for the CPU here."""
+"""Whether torch.compile is on, and can build for the CPU here."""
 
 from __future__ import annotations
 
@@ -9,6 +9,14 @@ import sys
 import sysconfig
 import tempfile
 from pathlib import Path
+
+SWITCHES = ("TORCHDYNAMO_DISABLE", "TORCH_COMPILE_DISABLE")
+
+
+def switched_off() -> str | None:
+    """What makes torch.compile return the model as it is, and how to undo it; None where it compiles."""
+    name = next((name for name in SWITCHES if os.environ.get(name) == "1"), None)
+    return name and f"{name}=1 switches torch.compile off, so that it would run eager: unset it"
 
 
 def missing_tool() -> str | None:

@@ -92,11 +92,7 @@ class Isolated(OnThisMachine):
 
     def measure(self, job: Job) -> Record:
         """The job in a fresh process. Raises CaseFailed, or Unavailable."""
-        running = self.start(job)
-        try:
-            return running.result()
-        finally:
-            running.end()
+        return self.start(job).final_result()
 
     def call(self, work: Callable[..., T], *args: Any) -> T:
         return user_code.call_safely(self.processes, work, args, "checking the suite's cases", self.cases)
@@ -163,10 +159,7 @@ class _SideBySide:
     def _visit(self, job: Job, running: Running[Record]) -> JobRecord:
         """The job with its record. What ran out of memory beside others is tried again when they have ended."""
         host = self.executor.hosts[0]
-        try:
-            record = attempts.attempt(job.case, lambda _: running.result())
-        finally:
-            running.end()
+        record = attempts.attempt(job.case, lambda _: running.final_result())
         if record.failure and record.failure.kind == "out of memory" and running in self.crowded:
             list(map(self._wait_for, self.running))
             ((_, record),) = one_by_one([job], host, self.executor.measure)

@@ -10,7 +10,7 @@ from convbench.core.errors import Unavailable
 from convbench.core.record import Whole
 from convbench.core.registry import declares, variants
 from convbench.core.traits import INDUCTOR, VariantTraits
-from convbench.measure.machine.toolchain import missing_tool
+from convbench.measure.machine.toolchain import missing_tool, switched_off
 
 if TYPE_CHECKING:
     from convbench.models.subject import Subject
@@ -27,8 +27,7 @@ def compiled(
     """torch.compile; by default dynamo leaves the LSTM out, ``rnn=true`` captures it at the price of compile time."""
     import torch
 
-    if subject.device == "cpu":
-        _needs_toolchain()
+    _needs_compiler(subject.device)
     allow_rnn(rnn)
     forward = torch.compile(subject.forward, mode=mode)
     as_graphs = mode != "default" and torch.device(subject.device).type == "cuda"
@@ -52,8 +51,10 @@ def _given_a_copy(forward: Callable[..., Any]) -> Callable[..., Any]:
     return step
 
 
-def _needs_toolchain() -> None:
-    if missing := missing_tool():
+def _needs_compiler(device: str) -> None:
+    if off := switched_off():
+        raise Unavailable(off)
+    if device == "cpu" and (missing := missing_tool()):
         raise Unavailable(f"torch.compile cannot build here: {missing}")
 
 

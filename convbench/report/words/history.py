@@ -158,7 +158,7 @@ def quiet(history: History) -> str:
     old = [course for course in still if course.changes and not any(map(history.is_news, course.changes))]
     before = f"; {counted(len(old), 'series', 'series')} changed before {history.since}, and not since" if old else ""
     short = sum(is_short(history, course) for course in history.courses)
-    before += f"; {counted(short, 'series', 'series')} too short to tell" if short else ""
+    before += f"; {counted(short, 'series', 'series')} of too few runs" if short else ""
     spikes = sum(len(course.spikes) for course in history.courses)
     kind = "a single spike" if spikes == 1 else "single spikes"
     spiked = f"; {counted(spikes, 'run')} left out as {kind}" if spikes else ""
