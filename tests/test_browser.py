@@ -161,14 +161,14 @@ HIDDEN = """selector => [...document.querySelectorAll(selector)].filter(one => {
 }).map(one => one.textContent.trim())"""
 
 
-@pytest.mark.parametrize("name", ["default", "tried", "own", "places"])
+@pytest.mark.parametrize("name", ["default", "tried", "own", "places", "three"])
 def test_no_column_is_cut_off_on_a_desktop_or_on_paper(show, name):
     page = show(name, **WIDE)
     settle(page)
     assert page.evaluate(HIDDEN, "#table thead th, .ranking thead th") == []
     page.emulate_media(media="print")
     page.set_viewport_size({"width": 718, "height": 1000})
-    assert page.evaluate(HIDDEN, "thead th") == []
+    assert page.evaluate(HIDDEN, "th, td") == []
 
 
 CUT = """() => [...document.querySelectorAll('th, td, .name')].filter(cell =>
@@ -661,6 +661,17 @@ def test_paper_has_every_row_and_what_is_folded_on_the_screen(show):
     assert page.get_by_text("costs 20× the FLOPs").is_visible()
     assert page.locator(".reading .how").first.is_visible()
     assert not page.locator("#budget").is_visible()
+
+
+def test_paper_says_which_cases_it_shows_and_wastes_no_half_of_a_sheet(show):
+    page = show("default")
+    settle(page)
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 718, "height": 1000})
+    assert page.locator("#count").is_visible() and page.locator("#selects").get_by_text("Variant").is_visible()
+    assert not page.get_by_label("Search").is_visible()
+    assert page.locator("#method ~ details pre").bounding_box()["width"] > 600
+    assert page.locator("figure.chart").first.bounding_box()["width"] > 320
 
 
 @pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: npm ci --prefix tests/browser")
