@@ -16,16 +16,16 @@ from itertools import groupby
 from convbench.report.drawing import Drawing
 from convbench.report.drawing.style import ACCENT, GRID, HUES, MUTED, PAPER, STAGE_HUES, TEXT, save
 
-VARIABLES = {
-    TEXT: "var(--text)",
-    MUTED: "var(--muted)",
-    GRID: "var(--grid)",
-    PAPER: "var(--paper)",
-    ACCENT: "var(--accent)",
-    **{hue: f"var(--s{number})" for number, hue in enumerate(HUES)},
-    **{hue: f"var(--{stage})" for stage, hue in STAGE_HUES.items()},
+NAMES = {
+    TEXT: "text",
+    MUTED: "muted",
+    GRID: "grid",
+    PAPER: "paper",
+    ACCENT: "accent",
+    **{hue: f"s{number}" for number, hue in enumerate(HUES)},
+    **{hue: stage for stage, hue in STAGE_HUES.items()},
 }
-"""What stands for each colour of the figures on the page."""
+"""The variable of the page's style that stands for each colour of the figures; the colour itself where there is no style."""
 
 _OURS = r"(?:[xy]axis|[xy]label|crossover(?:-label)?|front|rings|[a-z]+-\d+)"
 _SCATTER = re.compile(
@@ -45,18 +45,22 @@ def inline(drawing: Drawing, prefix: str) -> str:
     text = raw.getvalue().decode("utf-8")
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", text, flags=re.DOTALL)
-    for step in (_attributes, _colours, _names, _points, _tighten, _unwrap, _join_paths, _group_texts):
+    for step in (_attributes, _colours, _names, _points, _tighten, _unwrap, _join_paths, _group_texts, _unstyled):
         text = step(text)
     return _prefix_ids(text, prefix)
 
 
 def _attributes(text: str) -> str:
     """Drop what CSS says for the whole page and round coordinates to a tenth of a point."""
-    text = re.sub(r'<svg [^>]*viewBox="([^"]+)"[^>]*>', r'<svg viewBox="\1">', text, count=1)
+    text = re.sub(r'<svg [^>]*viewBox="([^"]+)"[^>]*>', _sized, text, count=1)
     text = re.sub(r" ?font-family: [^;\"]+;?| ?font: (\S+) [^;\"]+;?", _font, text)
     text = re.sub(r' transform="rotate\(-0 [^"]*"', "", text)
     text = re.sub(r'(?<= )(d|x|y|width|height|transform)="([^"]+)"', _round, text)
     return re.sub(r' clip-path="url\(#\w+\)"(?= style="[^"]*stroke: none)', "", text)
+
+
+def _sized(match: re.Match[str]) -> str:
+    return f'<svg viewBox="{match[1]}" width="{match[1].split()[2]}">'
 
 
 def _font(match: re.Match[str]) -> str:
@@ -69,7 +73,11 @@ def _round(match: re.Match[str]) -> str:
 
 
 def _colours(text: str) -> str:
-    return re.sub(r"#[0-9a-f]{6}", lambda colour: VARIABLES.get(colour[0], colour[0]), text)
+    return re.sub(r"#[0-9a-f]{6}", _variable, text)
+
+
+def _variable(colour: re.Match[str]) -> str:
+    return f"var(--{NAMES[colour[0]]},{colour[0]})" if colour[0] in NAMES else colour[0]
 
 
 def _names(text: str) -> str:
@@ -94,10 +102,11 @@ def _polyline(shapes: Mapping[str, str], match: re.Match[str]) -> str:
         defined = f'<defs><path id="{name}" d="{shape}"/></defs>'
         return f'<g data-part="{match["part"]}">{defined}<g clip-path="{match["clip"]}">{own}</g></g>'
     places = " ".join(f"{x},{y}" for _, x, y, _ in uses)
+    markers = "; ".join(f"marker-{at}: url(#{name})" for at in ("start", "mid", "end"))
     return (
         f'<marker id="{name}" markerUnits="userSpaceOnUse" overflow="visible"><path d="{shape}" '
         f'style="{uses[0][3]}"/></marker><polyline data-part="{match["part"]}" class="marks" points="{places}" '
-        f'clip-path="{match["clip"]}" style="marker: url(#{name})"/>'
+        f'clip-path="{match["clip"]}" style="fill: none; {markers}"/>'
     )
 
 
@@ -154,6 +163,11 @@ def _one_group(match: re.Match[str]) -> str:
         else f'<g style="{style}">{"".join(f"<text{label[2]}>{label[3]}</text>" for label in members)}</g>'
         for style, members in groups
     )  # fmt: skip
+
+
+def _unstyled(text: str) -> str:
+    """Attributes for styles: viewers of CI artefacts, such as Jenkins', forbid styles, without which all is black."""
+    return re.sub(r' style="([^"]*)"', lambda match: re.sub(r"([\w-]+):([^;]+);?", r' \1="\2"', match[1]), text)
 
 
 def _prefix_ids(text: str, prefix: str) -> str:
