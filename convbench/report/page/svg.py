@@ -25,7 +25,7 @@ NAMES = {
     **{hue: f"s{number}" for number, hue in enumerate(HUES)},
     **{hue: stage for stage, hue in STAGE_HUES.items()},
 }
-"""The variable of the page's style that stands for each colour of the figures; the colour itself where there is no style."""
+"""The variable of the page that stands for each colour of the figures; where styles are forbidden the colour stays."""
 
 _OURS = r"(?:[xy]axis|[xy]label|crossover(?:-label)?|front|rings|[a-z]+-\d+)"
 _SCATTER = re.compile(
