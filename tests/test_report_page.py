@@ -279,6 +279,11 @@ def test_figures_have_their_colours_where_styles_are_forbidden(tmp_path):
     assert signs and all('width="13"' in sign and ' fill="#' in sign for sign in signs)
 
 
+def test_a_name_that_reads_like_a_style_stays_as_it_is_in_a_figure(tmp_path):
+    name = 'a style="fill:#1c2128" b'
+    assert f">{name} 32<" in written([records.record(records.case(name))], tmp_path)
+
+
 def test_a_run_without_a_result_has_no_empty_parts(tmp_path):
     """It had filters and hints for charts that were not there, and a fold with nothing in it."""
     text = written([records.failed(records.case()), records.failed(records.case("fc", 64))], tmp_path)

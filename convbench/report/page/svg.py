@@ -28,6 +28,8 @@ NAMES = {
 """The variable of the page that stands for each colour of the figures; where styles are forbidden the colour stays."""
 
 _OURS = r"(?:[xy]axis|[xy]label|crossover(?:-label)?|front|rings|[a-z]+-\d+)"
+_TAG = re.compile(r"<[^>]+>")
+"""What is not text: a name may read like a style or a colour."""
 _SCATTER = re.compile(
     r'<g data-part="(?P<part>[\w-]+)">\s*(?:<defs>\s*<path id="\w+" d="[^"]+"[^>]*/>\s*</defs>\s*)?'
     r'<g clip-path="(?P<clip>[^"]+)">\s*(?P<uses>(?:<use [^>]*/>\s*)+)</g>\s*</g>'
@@ -73,7 +75,7 @@ def _round(match: re.Match[str]) -> str:
 
 
 def _colours(text: str) -> str:
-    return re.sub(r"#[0-9a-f]{6}", _variable, text)
+    return _TAG.sub(lambda tag: re.sub(r"#[0-9a-f]{6}", _variable, tag[0]), text)
 
 
 def _variable(colour: re.Match[str]) -> str:
@@ -167,7 +169,11 @@ def _one_group(match: re.Match[str]) -> str:
 
 def _unstyled(text: str) -> str:
     """Attributes for styles: viewers of CI artefacts, such as Jenkins', forbid styles, without which all is black."""
-    return re.sub(r' style="([^"]*)"', lambda match: re.sub(r"([\w-]+):([^;]+);?", r' \1="\2"', match[1]), text)
+    return _TAG.sub(lambda tag: re.sub(r' style="([^"]*)"', _attributes_of, tag[0]), text)
+
+
+def _attributes_of(style: re.Match[str]) -> str:
+    return re.sub(r"([\w-]+):([^;]+);?", r' \1="\2"', style[1])
 
 
 def _prefix_ids(text: str, prefix: str) -> str:
