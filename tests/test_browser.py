@@ -77,6 +77,7 @@ def reports(tmp_path_factory):
         "beside": run_page.write(records.run_of(beside), beside, at / "beside.html"),
         "places": run_page.write(records.run_of(places), places, at / "places.html"),
         "odd": run_page.write(records.run_of(odd, command=ODD), odd, at / "it's my $& RUN" / "shell.html"),
+        "elsewhere": run_page.write(run, default_records, at / "elsewhere.html", at / "run"),
         "called": run_page.write(records.run_of(odd, command=CALLED), odd, at / "it's my $& RUN" / "python.html"),
         "compare": compare.write([(run, default_records), (other, default_records)], at / "compare.html"),
         "three": compare.write(
@@ -555,6 +556,13 @@ def test_the_table_without_script_is_the_table_with_it(show, browser, reports):
     assert ["".join(row.removesuffix("Copy").replace("!", "").split()) for row in drawn] == [
         "".join(row.split()) for row in rows
     ]
+
+
+def test_a_page_that_was_written_elsewhere_does_not_say_that_the_run_is_beside_it(show):
+    page = show("elsewhere")
+    step = page.locator(".next li").first
+    assert "--out RUN-visits-3 Copy (RUN is where this run is stored)" in " ".join(step.inner_text().split())
+    assert page.locator("#budget code").inner_text() == "convbench advise RUN"
 
 
 def test_the_table_is_sorted_by_its_heads_and_searched_by_words(show):
