@@ -279,6 +279,12 @@ def test_figures_have_their_colours_where_styles_are_forbidden(tmp_path):
     assert signs and all('width="13"' in sign and ' fill="#' in sign for sign in signs)
 
 
+def test_letters_of_figures_have_8_pixels_and_more_on_a_phone(tmp_path):
+    """A figure that is wider than a phone is drawn there at nine tenths of its size."""
+    text = written(records.tried_records(), tmp_path)
+    assert min(float(size) for size in re.findall(r'font-size="([\d.]+)px"', text)) >= 9
+
+
 def test_a_name_that_reads_like_a_style_stays_as_it_is_in_a_figure(tmp_path):
     name = 'a style="fill:#1c2128" b'
     assert f">{name} 32<" in written([records.record(records.case(name))], tmp_path)
