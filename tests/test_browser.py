@@ -983,3 +983,19 @@ def test_the_pinned_card_shows_samples_by_visit_and_percentiles(show):
     assert card.locator("svg.visits path.visit").count() == 1
     assert "p90" in card.inner_text()
     assert card.locator("svg.visits").get_attribute("aria-label") == "Latency by visit: 60 samples in 1 visit"
+
+
+def test_a_link_to_another_case_or_none_lets_the_pinned_one_go(show):
+    page = show()
+    page.locator("#table .name").first.click()
+    assert page.locator("#pin").is_visible()
+    page.evaluate("location.hash = '#case=no/such'")
+    page.locator("#pin").wait_for(state="hidden")
+
+
+def test_a_copied_table_has_no_word_that_is_not_seen(show):
+    page = show()
+    copied = page.evaluate(
+        "getSelection().selectAllChildren(document.querySelector('.ranking')) ?? `${getSelection()}`"
+    )
+    assert "Parameters\t" in copied and "the pick" not in copied
