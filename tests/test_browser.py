@@ -77,6 +77,7 @@ def reports(tmp_path_factory):
         "beside": run_page.write(records.run_of(beside), beside, at / "beside.html"),
         "places": run_page.write(records.run_of(places), places, at / "places.html"),
         "odd": run_page.write(records.run_of(odd, command=ODD), odd, at / "it's my $& RUN" / "shell.html"),
+        "elsewhere": run_page.write(run, default_records, at / "elsewhere.html", at / "run"),
         "called": run_page.write(records.run_of(odd, command=CALLED), odd, at / "it's my $& RUN" / "python.html"),
         "compare": compare.write([(run, default_records), (other, default_records)], at / "compare.html"),
         "three": compare.write(
@@ -161,14 +162,14 @@ HIDDEN = """selector => [...document.querySelectorAll(selector)].filter(one => {
 }).map(one => one.textContent.trim())"""
 
 
-@pytest.mark.parametrize("name", ["default", "tried", "own", "places"])
+@pytest.mark.parametrize("name", ["default", "tried", "own", "places", "three"])
 def test_no_column_is_cut_off_on_a_desktop_or_on_paper(show, name):
     page = show(name, **WIDE)
     settle(page)
     assert page.evaluate(HIDDEN, "#table thead th, .ranking thead th") == []
     page.emulate_media(media="print")
     page.set_viewport_size({"width": 718, "height": 1000})
-    assert page.evaluate(HIDDEN, "thead th") == []
+    assert page.evaluate(HIDDEN, "th, td") == []
 
 
 CUT = """() => [...document.querySelectorAll('th, td, .name')].filter(cell =>
@@ -557,6 +558,13 @@ def test_the_table_without_script_is_the_table_with_it(show, browser, reports):
     ]
 
 
+def test_a_page_that_was_written_elsewhere_does_not_say_that_the_run_is_beside_it(show):
+    page = show("elsewhere")
+    step = page.locator(".next li").first
+    assert "--out RUN-visits-3 Copy (RUN is where this run is stored)" in " ".join(step.inner_text().split())
+    assert page.locator("#budget code").inner_text() == "convbench advise RUN"
+
+
 def test_the_table_is_sorted_by_its_heads_and_searched_by_words(show):
     page = show()
     head = page.locator("th[data-key=params]")
@@ -661,6 +669,17 @@ def test_paper_has_every_row_and_what_is_folded_on_the_screen(show):
     assert page.get_by_text("costs 20× the FLOPs").is_visible()
     assert page.locator(".reading .how").first.is_visible()
     assert not page.locator("#budget").is_visible()
+
+
+def test_paper_says_which_cases_it_shows_and_wastes_no_half_of_a_sheet(show):
+    page = show("default")
+    settle(page)
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 718, "height": 1000})
+    assert page.locator("#count").is_visible() and page.locator("#selects").get_by_text("Variant").is_visible()
+    assert not page.get_by_label("Search").is_visible()
+    assert page.locator("#method ~ details pre").bounding_box()["width"] > 600
+    assert page.locator("figure.chart").first.bounding_box()["width"] > 320
 
 
 @pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: npm ci --prefix tests/browser")
@@ -964,3 +983,19 @@ def test_the_pinned_card_shows_samples_by_visit_and_percentiles(show):
     assert card.locator("svg.visits path.visit").count() == 1
     assert "p90" in card.inner_text()
     assert card.locator("svg.visits").get_attribute("aria-label") == "Latency by visit: 60 samples in 1 visit"
+
+
+def test_a_link_to_another_case_or_none_lets_the_pinned_one_go(show):
+    page = show()
+    page.locator("#table .name").first.click()
+    assert page.locator("#pin").is_visible()
+    page.evaluate("location.hash = '#case=no/such'")
+    page.locator("#pin").wait_for(state="hidden")
+
+
+def test_a_copied_table_has_no_word_that_is_not_seen(show):
+    page = show()
+    copied = page.evaluate(
+        "getSelection().selectAllChildren(document.querySelector('.ranking')) ?? `${getSelection()}`"
+    )
+    assert "Parameters\t" in copied and "the pick" not in copied

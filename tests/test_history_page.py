@@ -37,6 +37,8 @@ def test_a_reader_sees_the_change_sorts_and_searches(browser, written):
         assert browser_page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
         assert browser_page.locator("section:has(#changes) .tag").all_text_contents() == ["suspected"]
         first = browser_page.locator("figure.chart").first
+        sizes = first.locator("svg [font-size]").evaluate_all("all => all.map(one => one.getAttribute('font-size'))")
+        assert min(float(size.removesuffix("px")) for size in sizes) >= 9  # 8 pixels and more on a phone
         assert any("suspected" in text for text in first.locator("svg text").all_text_contents())
         rows = browser_page.locator("#every tbody tr")
         browser_page.locator("#every thead button", has_text="Level now").click()

@@ -266,6 +266,30 @@ def test_a_reducer_without_a_result_is_no_choice(tmp_path):
     assert chips == [("0", "fc"), ("1", "gap")]
 
 
+def test_figures_have_their_colours_where_styles_are_forbidden(tmp_path):
+    """Viewers of CI artefacts forbid styles and scripts: figures were black, signs of reducers as wide as the page."""
+    text = written(records.default_records(), tmp_path)
+    drawn = re.findall(r"<svg viewBox=.*?</svg>", text, re.S)
+    assert len(drawn) == 11
+    assert all(re.match(r'<svg viewBox="0 0 (\d+) \d+" width="\1">', figure) for figure in drawn)
+    assert not [figure for figure in drawn if " style=" in figure]
+    assert set(re.findall(r"var\(--\w+(,?#?)", "".join(drawn))) == {",#"}
+    assert all(' fill="none"' in line for line in re.findall(r"<polyline[^>]*>", "".join(drawn)))
+    signs = re.findall(r'<svg class="swatch"(.*?)</svg>', text, re.S)
+    assert signs and all('width="13"' in sign and ' fill="#' in sign for sign in signs)
+
+
+def test_letters_of_figures_have_8_pixels_and_more_on_a_phone(tmp_path):
+    """A figure that is wider than a phone is drawn there at nine tenths of its size."""
+    text = written(records.tried_records(), tmp_path)
+    assert min(float(size) for size in re.findall(r'font-size="([\d.]+)px"', text)) >= 9
+
+
+def test_a_name_that_reads_like_a_style_stays_as_it_is_in_a_figure(tmp_path):
+    name = 'a style="fill:#1c2128" b'
+    assert f">{name} 32<" in written([records.record(records.case(name))], tmp_path)
+
+
 def test_a_run_without_a_result_has_no_empty_parts(tmp_path):
     """It had filters and hints for charts that were not there, and a fold with nothing in it."""
     text = written([records.failed(records.case()), records.failed(records.case("fc", 64))], tmp_path)

@@ -880,3 +880,7 @@ def test_two_that_lost_their_seeds_are_not_told_apart_by_infinite_points():
     screen = Console(width=160, record=True, file=io.StringIO())
     screen.print(Advised([told]))
     assert "inf" not in screen.export_text()
+    narrow = Console(width=40, file=io.StringIO())
+    narrow.print(Advised([told]))
+    text = narrow.file.getvalue()
+    assert "    accuracy: " in text and "runner-up" not in text  # a table would break its words between their letters

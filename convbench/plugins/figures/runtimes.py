@@ -87,4 +87,4 @@ def _name_ends(axes: MplAxes, lines: Mapping[str, Sequence[RelativeLatency | Non
     moved_apart = spread(heights, ends=(axes.bbox.y0, axes.bbox.y1))
     for (name, end), height, moved in zip(ends.items(), heights, moved_apart, strict=True):
         axes.annotate(short(name.replace("LSTM input ", ""), 26), end, xytext=(8, moved - height - 3), color=MUTED,
-                      textcoords="offset points", fontsize=8.5, annotation_clip=False)  # fmt: skip
+                      textcoords="offset points", fontsize=9, annotation_clip=False)  # fmt: skip

@@ -60,7 +60,7 @@ def _change(axes: Axes, change: Change) -> None:
     axes.axvline(change.place - 0.5, color=colour, linewidth=1.1, linestyle=(0, (4, 3)))
     label = short(f"{change.at.commit[:7] or change.at.day} {change.word}")
     axes.annotate(label, (change.place - 0.5, 1), xycoords=("data", "axes fraction"), xytext=(3, -2),
-                  textcoords="offset points", ha="left", va="top", color=colour, fontsize=8)  # fmt: skip
+                  textcoords="offset points", ha="left", va="top", color=colour, fontsize=9)  # fmt: skip
 
 
 def _scale(axes: Axes, course: Course, metric: Metric) -> None:

@@ -37,4 +37,4 @@ def baselines(axes: MplAxes, qualities: Iterable[Quality]) -> None:
 def _line(axes: MplAxes, height: float, words: str) -> None:
     axes.axhline(height, color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
     axes.annotate(words, (1, height), xycoords=("axes fraction", "data"), xytext=(-2, 2), textcoords="offset points",
-                  ha="right", fontsize=8.5, color=MUTED)  # fmt: skip
+                  ha="right", fontsize=9, color=MUTED)  # fmt: skip

@@ -144,6 +144,7 @@ def _look(name: str) -> dict[str, Any]:
     return {
         "name": name,
         "hue": HUES.index(colour),
+        "colour": colour,
         "shape": marker_path(marker, AREA * WEIGHT.get(marker, 1.0)),
     }
 

@@ -39,7 +39,8 @@ def write(
     with ``remedy``, where it cannot be written.
     """
     results = results_of(records)
-    data = payload(run, costs(results)) | {"budget": budget(results)}
+    elsewhere = directory is not None and directory.resolve() != path.parent.resolve()
+    data = payload(run, costs(results)) | {"budget": budget(results), "elsewhere": elsewhere}
     tried = [result for result in results if result.case.trial]
     values = {**view(run, results), **_figures(results), **_profiles(directory or path.parent)}
     legend = {result.series for result in measured(costs(results))}

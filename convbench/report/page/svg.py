@@ -16,18 +16,20 @@ from itertools import groupby
 from convbench.report.drawing import Drawing
 from convbench.report.drawing.style import ACCENT, GRID, HUES, MUTED, PAPER, STAGE_HUES, TEXT, save
 
-VARIABLES = {
-    TEXT: "var(--text)",
-    MUTED: "var(--muted)",
-    GRID: "var(--grid)",
-    PAPER: "var(--paper)",
-    ACCENT: "var(--accent)",
-    **{hue: f"var(--s{number})" for number, hue in enumerate(HUES)},
-    **{hue: f"var(--{stage})" for stage, hue in STAGE_HUES.items()},
+NAMES = {
+    TEXT: "text",
+    MUTED: "muted",
+    GRID: "grid",
+    PAPER: "paper",
+    ACCENT: "accent",
+    **{hue: f"s{number}" for number, hue in enumerate(HUES)},
+    **{hue: stage for stage, hue in STAGE_HUES.items()},
 }
-"""What stands for each colour of the figures on the page."""
+"""The variable of the page that stands for each colour of the figures; where styles are forbidden the colour stays."""
 
 _OURS = r"(?:[xy]axis|[xy]label|crossover(?:-label)?|front|rings|[a-z]+-\d+)"
+_TAG = re.compile(r"<[^>]+>")
+"""What is not text: a name may read like a style or a colour."""
 _SCATTER = re.compile(
     r'<g data-part="(?P<part>[\w-]+)">\s*(?:<defs>\s*<path id="\w+" d="[^"]+"[^>]*/>\s*</defs>\s*)?'
     r'<g clip-path="(?P<clip>[^"]+)">\s*(?P<uses>(?:<use [^>]*/>\s*)+)</g>\s*</g>'
@@ -45,18 +47,22 @@ def inline(drawing: Drawing, prefix: str) -> str:
     text = raw.getvalue().decode("utf-8")
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", text, flags=re.DOTALL)
-    for step in (_attributes, _colours, _names, _points, _tighten, _unwrap, _join_paths, _group_texts):
+    for step in (_attributes, _colours, _names, _points, _tighten, _unwrap, _join_paths, _group_texts, _unstyled):
         text = step(text)
     return _prefix_ids(text, prefix)
 
 
 def _attributes(text: str) -> str:
     """Drop what CSS says for the whole page and round coordinates to a tenth of a point."""
-    text = re.sub(r'<svg [^>]*viewBox="([^"]+)"[^>]*>', r'<svg viewBox="\1">', text, count=1)
+    text = re.sub(r'<svg [^>]*viewBox="([^"]+)"[^>]*>', _sized, text, count=1)
     text = re.sub(r" ?font-family: [^;\"]+;?| ?font: (\S+) [^;\"]+;?", _font, text)
     text = re.sub(r' transform="rotate\(-0 [^"]*"', "", text)
     text = re.sub(r'(?<= )(d|x|y|width|height|transform)="([^"]+)"', _round, text)
     return re.sub(r' clip-path="url\(#\w+\)"(?= style="[^"]*stroke: none)', "", text)
+
+
+def _sized(match: re.Match[str]) -> str:
+    return f'<svg viewBox="{match[1]}" width="{match[1].split()[2]}">'
 
 
 def _font(match: re.Match[str]) -> str:
@@ -69,7 +75,11 @@ def _round(match: re.Match[str]) -> str:
 
 
 def _colours(text: str) -> str:
-    return re.sub(r"#[0-9a-f]{6}", lambda colour: VARIABLES.get(colour[0], colour[0]), text)
+    return _TAG.sub(lambda tag: re.sub(r"#[0-9a-f]{6}", _variable, tag[0]), text)
+
+
+def _variable(colour: re.Match[str]) -> str:
+    return f"var(--{NAMES[colour[0]]},{colour[0]})" if colour[0] in NAMES else colour[0]
 
 
 def _names(text: str) -> str:
@@ -94,10 +104,11 @@ def _polyline(shapes: Mapping[str, str], match: re.Match[str]) -> str:
         defined = f'<defs><path id="{name}" d="{shape}"/></defs>'
         return f'<g data-part="{match["part"]}">{defined}<g clip-path="{match["clip"]}">{own}</g></g>'
     places = " ".join(f"{x},{y}" for _, x, y, _ in uses)
+    markers = "; ".join(f"marker-{at}: url(#{name})" for at in ("start", "mid", "end"))
     return (
         f'<marker id="{name}" markerUnits="userSpaceOnUse" overflow="visible"><path d="{shape}" '
         f'style="{uses[0][3]}"/></marker><polyline data-part="{match["part"]}" class="marks" points="{places}" '
-        f'clip-path="{match["clip"]}" style="marker: url(#{name})"/>'
+        f'clip-path="{match["clip"]}" style="fill: none; {markers}"/>'
     )
 
 
@@ -154,6 +165,15 @@ def _one_group(match: re.Match[str]) -> str:
         else f'<g style="{style}">{"".join(f"<text{label[2]}>{label[3]}</text>" for label in members)}</g>'
         for style, members in groups
     )  # fmt: skip
+
+
+def _unstyled(text: str) -> str:
+    """Attributes for styles: viewers of CI artefacts, such as Jenkins', forbid styles, without which all is black."""
+    return _TAG.sub(lambda tag: re.sub(r' style="([^"]*)"', _attributes_of, tag[0]), text)
+
+
+def _attributes_of(style: re.Match[str]) -> str:
+    return re.sub(r"([\w-]+):([^;]+);?", r' \1="\2"', style[1])
 
 
 def _prefix_ids(text: str, prefix: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.padding import Padding
 from rich.table import Table
@@ -37,7 +38,7 @@ class Advised:
             for i, sentence in enumerate(sentences(answer)):
                 yield Text(sentence, style="bold") if i == 0 else Padding(Text(sentence), (0, 0, 0, 2))
             if answer.runners:
-                yield Padding(_runners(answer), (1, 0, 0, 2))
+                yield Padding(_runners(answer, options.max_width - 2), (1, 0, 0, 2))
         if text := different(self.answers):
             yield Text(f"\n{text}")
 
@@ -58,17 +59,29 @@ def _reference(answer: Recommendation) -> str:
     return "the pick" if answer.pick else f"the {cheapest(answer.ask)}"
 
 
-def _runners(answer: Recommendation) -> Table:
+def _runners(answer: Recommendation, width: int) -> Table | Text:
+    """A table, or where its words would be broken between their letters a value a line below each name."""
     cheapest = answer.ask.metrics[answer.ask.cheapest]
     costs = tuple(dict.fromkeys((metrics.LATENCY, metrics.PARAMS, cheapest)))
     headings = (inside(metric.heading or metric.title) for metric in costs)
     names = ("runner-up", "accuracy", f"against {_reference(answer)}", *headings, "on the front", "within")
+    rows = [_cells(runner, costs) for runner in answer.runners[:RUNNERS]]
+    widest = [
+        max(cell_len(word) for cell in column for word in cell.split()) for column in zip(names, *rows, strict=True)
+    ]
+    if sum(widest) + 2 * len(names) > width:
+        return Text("\n".join(_below(names, row) for row in rows))
     grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for name in names:
         grid.add_column(name, justify="left" if name == "runner-up" else "right", overflow="fold")
-    for runner in answer.runners[:RUNNERS]:
-        grid.add_row(*map(Text, _cells(runner, costs)))
+    for row in rows:
+        grid.add_row(*map(Text, row))
     return grid
+
+
+def _below(names: Sequence[str], cells: Sequence[str]) -> str:
+    lines = (f"  {name}: {cell}" for name, cell in zip(names[1:], cells[1:], strict=True))
+    return "\n".join((cells[0], *lines))
 
 
 def _cells(runner: Runner, costs: Sequence[Metric]) -> list[str]:

@@ -40,9 +40,12 @@ function adviseCommand() {
   return `convbench advise ${directory()}${given.join("")}`;
 }
 
-// Where the run lies, beside this page where it was opened from disk: as a shell reads it, or inside quotes of Python.
+// The run lies beside this page where it was opened from disk and not written elsewhere.
+const isPlaced = () => location.protocol === "file:" && !data.elsewhere;
+
+// Where the run lies: as a shell reads it, or inside quotes of Python.
 function directory(python = false) {
-  if (location.protocol !== "file:") return "RUN";
+  if (!isPlaced()) return "RUN";
   const path = decodeURIComponent(location.pathname).replace(/\/[^/]*$/, "") || "/";
   if (python) return path.replace(/[\\']/g, "\\$&");
   return /^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'"'"'`)}'`;

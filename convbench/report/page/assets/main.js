@@ -49,7 +49,7 @@ function setUpScrolls() {
 }
 
 document.documentElement.classList.add("live");
-if (location.protocol === "file:") document.documentElement.classList.add("placed");
+if (isPlaced()) document.documentElement.classList.add("placed");
 setUpScrolls();
 setUpCopies();
 if (document.getElementById("trade-offs")) {
