@@ -65,6 +65,23 @@ def test_other_models_and_variants_are_predicted_within_a_tenth(of):
     assert predict(of).peak == pytest.approx(measured(of), rel=0.10)
 
 
+TINY = Clip(1, 4, 1, 16, 16)
+CLOSE = {
+    "autocast of what an LSTM is made of": case("flatten", None, Choice("autocast"), clip=TINY),
+    "autocast of what a GRU is made of": case("flatten", None, Choice("autocast"), clip=TINY, rnn=Recurrent("gru", 64)),
+    "autocast frame by frame": case("flatten", None, Choice("autocast"), scenario="streaming", clip=TINY),
+    "gradients of an LSTM in bfloat16": case(
+        "flatten", None, Choice("autocast"), scenario="train", clip=Clip(1, 8, 3, 64, 64), backbone="strided"
+    ),
+    "Adam on weights of one size": case("fc", 128, scenario="train", clip=TINY, backbone="strided"),
+}
+
+
+@pytest.mark.parametrize("of", CLOSE.values(), ids=CLOSE)
+def test_what_is_cast_and_what_adam_keeps_is_predicted_closely(of):
+    assert predict(of).peak == pytest.approx(measured(of), rel=0.03)
+
+
 @pytest.mark.parametrize(
     "how", ["weighed", "weights", "weights of heads", "layer", "norm first", "wide", "padded", "causal"]
 )

@@ -7,7 +7,7 @@ oneDNN's own sizes (rnn_utils.hpp). An operator that is not in the table is take
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from math import prod
 from typing import Any
@@ -129,12 +129,16 @@ def _rnn_layer(args: Args, _result: Any) -> tuple[int, int]:
     layer = Layer.of(args[0], args[1], args[2])
     if not torch.is_grad_enabled():
         return layer.packed() + layer.scratch(), 0
-    return layer.transposed() + layer.steps(4 * layer.hidden) + SCRATCH, layer.workspace()
+    weights = layer.packed() if layer.is_short else layer.transposed()
+    return weights + layer.steps(4 * layer.hidden) + SCRATCH, layer.workspace()
 
 
 def _rnn_layer_backward(args: Args, _result: Any) -> tuple[int, int]:
-    """Weights and their gradients once more, in padded rows."""
+    """Weights and their gradients once more, in padded rows; of numbers of fewer bits all gradients in float32."""
     layer = Layer.of(args[0], args[1], args[2])
+    if layer.is_short:
+        of_floats = layer.in_float32()
+        return layer.packed_backward() + of_floats.transposed() + of_floats.steps(layer.hidden) + SCRATCH, 0
     return layer.transposed() + layer.padded() + layer.steps(4 * layer.hidden) + SCRATCH, 0
 
 
@@ -154,6 +158,13 @@ class Layer:
     def of(cls, clip: torch.Tensor, weight_ih: torch.Tensor, weight_hh: torch.Tensor) -> Layer:
         return cls((clip.shape[0], clip.shape[1]), weight_ih.shape[1], weight_hh.shape[1], clip.element_size())
 
+    @property
+    def is_short(self) -> bool:
+        return self.size < torch.float32.itemsize
+
+    def in_float32(self) -> Layer:
+        return replace(self, size=torch.float32.itemsize)
+
     def row(self, length: int) -> int:
         """Elements of a padded row: whole cache lines, and none that all fall on the same cache sets."""
         line = CACHE_LINE // self.size
@@ -162,7 +173,11 @@ class Layer:
 
     def packed(self) -> int:
         """Both weights in blocks of ``BLOCK`` hidden units."""
-        return 4 * -(-self.hidden // BLOCK) * BLOCK * (self.inputs + self.hidden) * self.size
+        return 4 * _blocks(self.hidden) * (self.inputs + self.hidden) * self.size
+
+    def packed_backward(self) -> int:
+        """The same in blocks of what the gates are made of, where numbers have fewer bits."""
+        return 4 * self.hidden * (_blocks(self.inputs) + _blocks(self.hidden)) * self.size
 
     def scratch(self) -> int:
         """Of inference: the states, and about so much of hidden states and gates (fitted to twelve shapes)."""
@@ -187,12 +202,19 @@ class Layer:
         return _pages(2 * (steps + 1) * batch * self.row(width or max(self.inputs, self.hidden)) * self.size)
 
     def workspace(self) -> int:
-        gates = _pages(self.steps(self.row(4 * self.hidden)))
-        return 3 * self.states() + 2 * self.states(self.hidden) + gates + _pages(self.steps(self.hidden))
+        """States and their gradients, gates and outputs; of numbers of fewer bits gradients and gates in float32."""
+        of_floats = self.in_float32()
+        gates = _pages(of_floats.steps(of_floats.row(4 * self.hidden)))
+        hidden = (1 if self.is_short else 2) * self.states(self.hidden)
+        return self.states() + 2 * of_floats.states() + hidden + gates + _pages(self.steps(self.hidden))
 
 
 def _pages(size: int) -> int:
     return -(-size // PAGE) * PAGE
+
+
+def _blocks(width: int) -> int:
+    return -(-width // BLOCK) * BLOCK
 
 
 CACHE_LINE, PAGE, BLOCK = 64, 4096, 32

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -188,7 +189,7 @@ def optimizer_bytes(optimizer: torch.optim.Optimizer, trained: list[nn.Parameter
     """Bytes of an optimizer's state, and the most that its step needs beside it, for parameters that have gradients.
 
     Adam and AdamW keep two moments and a step count a parameter. A plain loop takes two buffers of the parameter at
-    hand, foreach one of all parameters, a fused step none.
+    hand beside one of the parameter before it, foreach one of all parameters, a fused step none.
     """
     kind, defaults = type(optimizer), optimizer.defaults
     if kind is torch.optim.SGD or not trained:
@@ -200,7 +201,7 @@ def optimizer_bytes(optimizer: torch.optim.Optimizer, trained: list[nn.Parameter
     on_gpu = trained[0].device.type == "cuda"
     if defaults.get("foreach") or (on_gpu and defaults.get("foreach") is None):
         return state, sum(sizes)
-    return state, 2 * max(sizes)
+    return state, max(before + 2 * size for before, size in pairwise((0, *sizes)))
 
 
 WITHOUT_VALUES = {
@@ -269,7 +270,7 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
             with self:
                 return cudnn.COMPOSED[func](*args, **kwargs)
         if func.namespace == "aten" and self._is_composed(func.name()):
-            with self:
+            with self, self._autocast_of_call(func.name()):
                 return _composed(func)(*args, **kwargs)
         if torch._C._current_autograd_node() is not None:
             func = IN_PLACE.get(func, func)
@@ -293,6 +294,17 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Whether torch makes the operator of that name of others on this device, which has no kernel of its own."""
         has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
         return has_kernel(name, COMPOSITE.name) and not has_kernel(name, self.device.type.upper())
+
+    def _autocast_of_call(self, name: str) -> AbstractContextManager[Any]:
+        """Autocast as it was around the call of an operator that it does not cast itself: a mode is called without it.
+
+        What an LSTM or an Einstein sum is made of is cast.
+        """
+        with torch._C._RestorePythonTLSSnapshot():
+            casts = torch.is_autocast_enabled(self.device.type)
+        if not casts or torch._C._dispatch_has_kernel_for_dispatch_key(name, f"Autocast{self.device.type.upper()}"):
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.get_autocast_dtype(self.device.type))
 
     def _stored(self, values: Any) -> list[torch.Tensor]:
         """The fake tensors in a value that have a storage."""
