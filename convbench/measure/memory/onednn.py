@@ -34,11 +34,16 @@ def extra_bytes(func: Any, args: Args, result: Any) -> tuple[int, int]:
 
 
 def _casts(args: Args, result: Any) -> int:
-    """Copies of what has to be of the type first that numbers of several types are computed in: bytes over 255.0."""
+    """Copies of what has to be of the type first that numbers of several types are computed in: bytes over 255.0.
+
+    A real result of complex numbers, such as their absolute values, is computed as complex ones.
+    """
     tensors = [value for value in args if isinstance(value, torch.Tensor)]
     if not isinstance(result, torch.Tensor) or result.device.type != "cpu":
         return 0
     kinds = [tensor.dtype for tensor in tensors if tensor.dim()]
+    if any(tensor.is_complex() for tensor in tensors) and result.is_floating_point():
+        return result.numel() * 2 * result.itemsize
     kind = result.dtype if result.dtype != torch.bool else reduce(torch.promote_types, kinds, torch.bool)
     return sum(tensor.numel() * kind.itemsize for tensor in tensors if tensor.dim() and tensor.dtype != kind)
 
@@ -54,6 +59,35 @@ def _mean(args: Args, result: Any) -> tuple[int, int]:
     if maps.device.type != "cpu" or maps.dtype not in (torch.bfloat16, torch.float16):
         return 0, 0
     return (maps.numel() + result.numel()) * torch.float32.itemsize, 0
+
+
+def _loss(args: Args, result: Any) -> tuple[int, int]:
+    """A loss that is summed up computes one a number twice, and its result keeps the room of them."""
+    size = args[0].nbytes if args[0].device.type == "cpu" and not result.dim() else 0
+    return size, size
+
+
+def _entropy(args: Args, result: Any) -> tuple[int, int]:
+    """The losses of all numbers, where they are summed up."""
+    return (args[0].nbytes if args[0].device.type == "cpu" and not result.dim() else 0), 0
+
+
+def _entropy_of_logits(args: Args, result: Any) -> tuple[int, int]:
+    """The losses of all numbers, where they are summed up, and what they are made of."""
+    scratch, _ = _entropy(args, result)
+    return (scratch + args[0].nbytes if args[0].device.type == "cpu" else 0), 0
+
+
+def _pool_backward(args: Args, result: Any) -> tuple[int, int]:
+    """Copies in the order of the output's gradient of what is in another: the input's gradient, and the maxima."""
+    gradient = args[0]
+    if gradient.device.type != "cpu":
+        return 0, 0
+    orders = (torch.contiguous_format, CHANNELS_LAST.get(gradient.dim(), torch.contiguous_format))
+    order = next((order for order in orders if gradient.is_contiguous(memory_format=order)), orders[0])
+    tensors = (value for value in (gradient, *args[2:], result) if isinstance(value, torch.Tensor))
+    copied = (tensor for tensor in tensors if not tensor.is_contiguous(memory_format=order))
+    return sum(tensor.numel() * tensor.itemsize for tensor in copied), 0
 
 
 def _exponentials(args: Args, result: torch.Tensor) -> tuple[int, int]:
@@ -233,6 +267,17 @@ EXTRA: dict[Any, Callable[[Args, Any], tuple[int, int]]] = {
     ATEN.convolution_backward.default: convolution_backward_bytes,
     ATEN._softmax.default: _softmax,
     ATEN._log_softmax.default: _softmax,
+    **dict.fromkeys((ATEN.mse_loss.default, ATEN.smooth_l1_loss.default), _loss),
+    **dict.fromkeys((ATEN.binary_cross_entropy.default, ATEN.huber_loss.default), _entropy),
+    ATEN.binary_cross_entropy_with_logits.default: _entropy_of_logits,
+    **dict.fromkeys(
+        (
+            ATEN.max_pool2d_with_indices_backward.default,
+            ATEN.avg_pool2d_backward.default,
+            ATEN._adaptive_avg_pool2d_backward.default,
+        ),
+        _pool_backward,
+    ),
     ATEN.native_batch_norm_backward.default: _batch_norm_backward,
     ATEN.im2col.default: _patches,
     ATEN.col2im.default: _folded,
