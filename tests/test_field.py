@@ -693,8 +693,16 @@ def test_a_state_that_grows_while_it_is_timed_is_said(step, grows):
     assert ("state_grows" in codes(record)) is grows
 
 
+def test_what_a_loop_of_torch_s_calls_is_counted():
+    """``scan``, ``while_loop`` and ``map`` had no MACs: "no implementation found for 'torch.ops.higher_order.scan'"."""
+    record = measured(case("Scans", SMALL), COUNTS)
+    recurrent = 2 * 3 * 80 * 20
+    assert value(record, "macs") == value(measured(case("Base", SMALL), COUNTS), "macs") - recurrent
+    assert not {"not_counted", "uncounted"} & codes(record)
+
+
 def test_what_cannot_be_counted_is_measured_all_the_same():
-    record = measured(case("Scans", SMALL), [*COUNTS, "latency"])
+    record = measured(case("Asserts", SMALL), [*COUNTS, "latency"])
     assert record.samples("latency_s") and value(record, "params") == 2408
     assert not record.samples("macs")
     assert finding(record, "not_counted").data["reason"].startswith("torch's counter cannot follow the call: ")

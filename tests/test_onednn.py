@@ -237,3 +237,27 @@ def test_what_is_folded_keeps_the_room_of_its_patches():
     measured, image = peak(lambda: nn.functional.fold(patches, 16, 3, padding=1))
     scratch, workspace = extra_bytes(torch.ops.aten.col2im.default, (patches,), image)
     assert image.nbytes + scratch + workspace == measured
+
+
+IN_NHWC = [  # frames, inputs, outputs, kernel, groups
+    (1, 4, 8, 3, 1), (1, 8, 8, 3, 1), (8, 48, 32, 8, 1), (8, 16, 32, 8, 1), (1, 32, 32, 8, 32),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", IN_NHWC, ids=str)
+def test_a_convolution_of_frames_in_nhwc_order_takes_its_weights_in_blocks_or_patches(case):
+    """Nothing was predicted beside its results: of frame by frame a tenth of what is taken."""
+    frames, inputs, outputs, kernel, groups = case
+    module = nn.Conv2d(inputs, outputs, kernel, groups=groups).to(memory_format=torch.channels_last)
+    clip = torch.randn(frames, inputs, 24, 24).contiguous(memory_format=torch.channels_last)
+    options = (module.stride, module.padding, module.dilation, False, (0, 0), groups)
+    args = (clip, module.weight.detach(), module.bias.detach(), *options)
+    measured, output = peak(lambda: module(clip))
+    extra, _ = extra_bytes(torch.ops.aten.convolution.default, args, output)
+    assert output.nbytes + extra == pytest.approx(measured, rel=0.1, abs=14_000)
+
+    gradient = torch.randn(output.shape).contiguous(memory_format=torch.channels_last)
+    args = (gradient, clip, module.weight.detach(), [outputs], *options, [True, True, True])
+    measured, results = peak(lambda: torch.ops.aten.convolution_backward.default(*args))
+    extra, _ = extra_bytes(torch.ops.aten.convolution_backward.default, args, results)
+    assert sum(result.nbytes for result in results) + extra == pytest.approx(measured, rel=0.15)

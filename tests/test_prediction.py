@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from itertools import accumulate
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn import functional
+from torch.profiler import ProfilerActivity, profile
 
 from convbench.core.errors import CaseFailed
 from convbench.core.record import Case, Choice, Clip, Parts, Recurrent, Whole
@@ -15,7 +19,7 @@ from convbench.measure import first_call
 from convbench.measure.counts.counted import on_meta_or_reason
 from convbench.measure.memory import allocations, largest
 from convbench.measure.memory.onednn import Layer
-from convbench.measure.memory.prediction import TakesTooLong, predict
+from convbench.measure.memory.prediction import Peak, TakesTooLong, predict
 from convbench.measure.preflight import resolve
 
 ARTICLE = [("gap", None), ("fc", 128), ("hybrid", 64), ("flatten", None)]
@@ -63,6 +67,67 @@ CASES = {
 @pytest.mark.parametrize("of", CASES.values(), ids=CASES)
 def test_other_models_and_variants_are_predicted_within_a_tenth(of):
     assert predict(of).peak == pytest.approx(measured(of), rel=0.10)
+
+
+def squared_twice(maps):
+    products = maps.flatten(1) @ torch.ones(256, 256)
+    return products * products + products
+
+
+STEPS = {
+    "a tensor that is used twice": squared_twice,
+    "slices that are used one by one": lambda maps: sum(torch.tanh(part.flatten(1)) for part in maps.split(2, 1)),
+    "maxima of NHWC maps": lambda maps: functional.max_pool2d(
+        maps.contiguous(memory_format=torch.channels_last), 2
+    ).mean((2, 3)),
+    "means of NHWC maps": lambda maps: functional.avg_pool2d(
+        maps.contiguous(memory_format=torch.channels_last), 2
+    ).flatten(1),
+    "absolute values of complex numbers": lambda maps: torch.view_as_complex(maps.unflatten(-1, (-1, 2))).abs(),
+    "a mean square error": lambda maps: functional.mse_loss(maps, maps.detach()),
+    "a smooth error": lambda maps: functional.smooth_l1_loss(maps, maps.detach()),
+    "an entropy of logits": lambda maps: functional.binary_cross_entropy_with_logits(maps, maps.detach()),
+}
+
+
+@pytest.mark.parametrize("is_trained", [False, True])
+@pytest.mark.parametrize("computed", STEPS.values(), ids=STEPS)
+def test_a_step_takes_what_is_predicted(computed, is_trained):
+    """What it was off: by half to three of the tensors that it works on."""
+
+    def step(maps):
+        output = computed(maps.detach().requires_grad_(is_trained))
+        if is_trained:
+            output.sum().backward()
+
+    maps = torch.randn(16, 4, 8, 8)
+    step(maps)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        step(maps)
+    events = profiler.profiler.kineto_results.events()
+    changes = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
+    with FakeTensorMode() as fakes:
+        predicted, fake = Peak(torch.device("cpu")), fakes.from_tensor(maps)
+        with predicted.followed():
+            step(fake)
+    assert predicted.highest == pytest.approx(max(accumulate(size for _, size in changes)), abs=256)
+
+
+TINY = Clip(1, 4, 1, 16, 16)
+CLOSE = {
+    "autocast of what an LSTM is made of": case("flatten", None, Choice("autocast"), clip=TINY),
+    "autocast of what a GRU is made of": case("flatten", None, Choice("autocast"), clip=TINY, rnn=Recurrent("gru", 64)),
+    "autocast frame by frame": case("flatten", None, Choice("autocast"), scenario="streaming", clip=TINY),
+    "gradients of an LSTM in bfloat16": case(
+        "flatten", None, Choice("autocast"), scenario="train", clip=Clip(1, 8, 3, 64, 64), backbone="strided"
+    ),
+    "Adam on weights of one size": case("fc", 128, scenario="train", clip=TINY, backbone="strided"),
+}
+
+
+@pytest.mark.parametrize("of", CLOSE.values(), ids=CLOSE)
+def test_what_is_cast_and_what_adam_keeps_is_predicted_closely(of):
+    assert predict(of).peak == pytest.approx(measured(of), rel=0.03)
 
 
 @pytest.mark.parametrize(

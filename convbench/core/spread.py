@@ -48,7 +48,10 @@ ASSUMED = Prior(4.0, 0.15**2)
 
 
 def prior(groups: Iterable[Sequence[float]]) -> Prior:
-    """The spread that the groups of logs have in common; ``ASSUMED`` where no group has two values."""
+    """The spread that the groups of logs have in common; ``ASSUMED`` where no group has two values.
+
+    To each of them it is worth no more values than the others have: that of two groups is hardly known.
+    """
     usable = [np.asarray(values) for values in groups if len(values) > 1]
     if not usable:
         return ASSUMED
@@ -56,7 +59,8 @@ def prior(groups: Iterable[Sequence[float]]) -> Prior:
     variances = np.array([max(float(values.var(ddof=1)), SMALLEST_VARIANCE) for values in usable])
     if len(usable) == 1:
         return Prior(float(degrees[0]), float(variances[0]))
-    return fit_prior(variances, degrees)
+    of_others = float(degrees.sum() - degrees.mean())
+    return fit_prior(variances, degrees, min(of_others, MOST_DEGREES))
 
 
 def fit_prior(variances: np.ndarray, degrees: np.ndarray, most: float = MOST_DEGREES) -> Prior:

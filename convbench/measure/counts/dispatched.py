@@ -11,7 +11,7 @@ import sys
 import threading
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -187,9 +187,10 @@ class _Stages:
 
 
 class _Mode(_FlopCounterMode):
-    """The mode of a counter, which counts operators of higher order too that have a formula, as ``flex_attention``.
+    """The mode of a counter, which counts operators of higher order too.
 
-    Of jagged tensors it counts what is computed of their values, which torch's own mode refuses.
+    Those that have a formula, as ``flex_attention``, by it, loops, as ``scan``, by what they call. Of jagged tensors it
+    counts what is computed of their values, which torch's own mode refuses.
     """
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -203,7 +204,20 @@ class _Mode(_FlopCounterMode):
     def _handle_higher_order_ops(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if func in self.counter.flop_registry:
             return self.counter._count_flops(func, func(*args, **kwargs), args, kwargs)  # type: ignore[no-untyped-call]
-        return super()._handle_higher_order_ops(func, types, args, kwargs)  # type: ignore[no-untyped-call]
+        if func is torch.ops.higher_order.cond or not any(
+            map(callable, args)
+        ):  # of its branches torch counts the longer one
+            return super()._handle_higher_order_ops(func, types, args, kwargs)  # type: ignore[no-untyped-call]
+        return func(*(self._counting(value) if callable(value) else value for value in args), **kwargs)
+
+    def _counting(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, of which this mode counts every call."""
+
+        def called(*args: Any) -> Any:
+            with self:
+                return function(*args)
+
+        return called
 
 
 class Flops(FlopCounterMode):

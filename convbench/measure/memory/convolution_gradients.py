@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from convbench.measure.memory.blocks import FEW_CHANNELS, block, blocked, padded, straight
-from convbench.measure.memory.convolutions import Args, Convolution, is_blocked, is_double
+from convbench.measure.memory.convolutions import Args, Convolution, is_blocked, is_double, is_known
 
 
 def convolution_backward_bytes(args: Args, result: Any) -> tuple[int, int]:
@@ -20,10 +20,12 @@ def convolution_backward_bytes(args: Args, result: Any) -> tuple[int, int]:
     gradient, clip, weight, bias_shape, *rest, _ = args
     gradients = Gradients(Convolution(clip, weight, None, *rest), gradient)
     of_input, returned = result[0] is not None, sum(part.nbytes for part in result if part is not None)
-    if is_double(clip) or (is_blocked(clip) and not gradients.call.is_by_onednn(bias_shape)):
+    if is_double(clip) or (is_known(clip) and not gradients.call.is_by_onednn(bias_shape)):
         return gradients.by_torch(of_input) - returned, 0
-    if not is_blocked(clip):
+    if not is_known(clip):
         return 0, 0
+    if not is_blocked(clip):
+        return (gradients.in_nhwc() if result[1] is not None else 0), 0
     copied = straight(clip) + straight(gradient)
     if gradients.call.transposed:
         return copied + gradients.upwards(), 0
@@ -82,6 +84,16 @@ class Gradients(NamedTuple):
         copies = blocked(self.gradient, channels) + (blocked(call.clip, channels) if is_copied else 0)
         scratch = self._transposed(weights, channels, is_copied) + call.picked(self.gradient)
         return copies + weights + 2 * self.bias + scratch
+
+    def in_nhwc(self) -> int:
+        """Bytes of the weights' gradient beside itself where frames are in NHWC order: in blocks, and straight.
+
+        Each channel of a large kernel of its own fills a block of inputs and outputs.
+        """
+        blocks = self.call.weights_in_blocks()
+        if self.call.is_depthwise and self._weights_block() is None:
+            blocks = self.call.groups * block() ** 2 * self.call.taps * self.size
+        return blocks + self.call.weight.nbytes if blocks else 0
 
     def by_torch(self, of_input: bool) -> int:
         """Bytes at once of what is not given to oneDNN: patches of all images, of each group one after another."""

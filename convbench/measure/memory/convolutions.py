@@ -111,6 +111,15 @@ class Convolution(NamedTuple):
         weights = padded(self.weight.shape[0]) * inputs * self.taps * self.weight.element_size()
         return weights + (blocked(self.clip) if is_copied else 0)
 
+    def weights_in_blocks(self) -> int:
+        """Bytes of the weights in blocks of outputs, the one copy where frames are in NHWC order.
+
+        What groups and transposed ones copy there is not known.
+        """
+        if self.groups > 1 or self.transposed:
+            return 0
+        return padded(self.weight.shape[0]) * self.weight.shape[1] * self.taps * self.weight.element_size()
+
     def upwards(self, result: torch.Tensor) -> int:
         """Bytes of a transposed one: its copies and two of the output in blocks.
 
@@ -147,10 +156,12 @@ def convolution_bytes(args: Args, result: torch.Tensor) -> tuple[int, int]:
     copied, output = straight(clip), result.nbytes
     if is_double(clip):
         return copied + call.by_torch(result), 0
-    if not is_blocked(clip):
+    if not is_known(clip):
         return 0, 0
     if not call.is_by_onednn(None if bias is None else bias.shape):
-        return copied + call.by_torch(result), 0
+        return (copied if is_blocked(clip) else 0) + call.by_torch(result), 0
+    if not is_blocked(clip):
+        return call.weights_in_blocks(), 0
     if call.transposed:
         return copied + call.upwards(result), 0
     if call.is_depthwise and call.is_volume:
@@ -166,10 +177,15 @@ def convolution_bytes(args: Args, result: torch.Tensor) -> tuple[int, int]:
 
 def is_blocked(clip: torch.Tensor) -> bool:
     """Whether oneDNN computes on blocked copies: on a CPU, unless the frames are in NHWC order."""
-    if clip.device.type != "cpu" or clip.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+    if not is_known(clip):
         return False
     order = CHANNELS_LAST.get(clip.dim())
     return order is None or not clip.is_contiguous(memory_format=order) or clip.is_contiguous()
+
+
+def is_known(clip: torch.Tensor) -> bool:
+    """Whether oneDNN may compute it: on a CPU, in one of its number types."""
+    return clip.device.type == "cpu" and clip.dtype in (torch.float32, torch.bfloat16, torch.float16)
 
 
 def is_double(clip: torch.Tensor) -> bool:

@@ -7,7 +7,7 @@ oneDNN's own sizes (rnn_utils.hpp). An operator that is not in the table is take
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from math import prod
 from typing import Any
@@ -34,11 +34,16 @@ def extra_bytes(func: Any, args: Args, result: Any) -> tuple[int, int]:
 
 
 def _casts(args: Args, result: Any) -> int:
-    """Copies of what has to be of the type first that numbers of several types are computed in: bytes over 255.0."""
+    """Copies of what has to be of the type first that numbers of several types are computed in: bytes over 255.0.
+
+    A real result of complex numbers, such as their absolute values, is computed as complex ones.
+    """
     tensors = [value for value in args if isinstance(value, torch.Tensor)]
     if not isinstance(result, torch.Tensor) or result.device.type != "cpu":
         return 0
     kinds = [tensor.dtype for tensor in tensors if tensor.dim()]
+    if any(tensor.is_complex() for tensor in tensors) and result.is_floating_point():
+        return result.numel() * 2 * result.itemsize
     kind = result.dtype if result.dtype != torch.bool else reduce(torch.promote_types, kinds, torch.bool)
     return sum(tensor.numel() * kind.itemsize for tensor in tensors if tensor.dim() and tensor.dtype != kind)
 
@@ -54,6 +59,35 @@ def _mean(args: Args, result: Any) -> tuple[int, int]:
     if maps.device.type != "cpu" or maps.dtype not in (torch.bfloat16, torch.float16):
         return 0, 0
     return (maps.numel() + result.numel()) * torch.float32.itemsize, 0
+
+
+def _loss(args: Args, result: Any) -> tuple[int, int]:
+    """A loss that is summed up computes one a number twice, and its result keeps the room of them."""
+    size = args[0].nbytes if args[0].device.type == "cpu" and not result.dim() else 0
+    return size, size
+
+
+def _entropy(args: Args, result: Any) -> tuple[int, int]:
+    """The losses of all numbers, where they are summed up."""
+    return (args[0].nbytes if args[0].device.type == "cpu" and not result.dim() else 0), 0
+
+
+def _entropy_of_logits(args: Args, result: Any) -> tuple[int, int]:
+    """The losses of all numbers, where they are summed up, and what they are made of."""
+    scratch, _ = _entropy(args, result)
+    return (scratch + args[0].nbytes if args[0].device.type == "cpu" else 0), 0
+
+
+def _pool_backward(args: Args, result: Any) -> tuple[int, int]:
+    """Copies in the order of the output's gradient of what is in another: the input's gradient, and the maxima."""
+    gradient = args[0]
+    if gradient.device.type != "cpu":
+        return 0, 0
+    orders = (torch.contiguous_format, CHANNELS_LAST.get(gradient.dim(), torch.contiguous_format))
+    order = next((order for order in orders if gradient.is_contiguous(memory_format=order)), orders[0])
+    tensors = (value for value in (gradient, *args[2:], result) if isinstance(value, torch.Tensor))
+    copied = (tensor for tensor in tensors if not tensor.is_contiguous(memory_format=order))
+    return sum(tensor.numel() * tensor.itemsize for tensor in copied), 0
 
 
 def _exponentials(args: Args, result: torch.Tensor) -> tuple[int, int]:
@@ -129,12 +163,16 @@ def _rnn_layer(args: Args, _result: Any) -> tuple[int, int]:
     layer = Layer.of(args[0], args[1], args[2])
     if not torch.is_grad_enabled():
         return layer.packed() + layer.scratch(), 0
-    return layer.transposed() + layer.steps(4 * layer.hidden) + SCRATCH, layer.workspace()
+    weights = layer.packed() if layer.is_short else layer.transposed()
+    return weights + layer.steps(4 * layer.hidden) + SCRATCH, layer.workspace()
 
 
 def _rnn_layer_backward(args: Args, _result: Any) -> tuple[int, int]:
-    """Weights and their gradients once more, in padded rows."""
+    """Weights and their gradients once more, in padded rows; of numbers of fewer bits all gradients in float32."""
     layer = Layer.of(args[0], args[1], args[2])
+    if layer.is_short:
+        of_floats = layer.in_float32()
+        return layer.packed_backward() + of_floats.transposed() + of_floats.steps(layer.hidden) + SCRATCH, 0
     return layer.transposed() + layer.padded() + layer.steps(4 * layer.hidden) + SCRATCH, 0
 
 
@@ -154,6 +192,13 @@ class Layer:
     def of(cls, clip: torch.Tensor, weight_ih: torch.Tensor, weight_hh: torch.Tensor) -> Layer:
         return cls((clip.shape[0], clip.shape[1]), weight_ih.shape[1], weight_hh.shape[1], clip.element_size())
 
+    @property
+    def is_short(self) -> bool:
+        return self.size < torch.float32.itemsize
+
+    def in_float32(self) -> Layer:
+        return replace(self, size=torch.float32.itemsize)
+
     def row(self, length: int) -> int:
         """Elements of a padded row: whole cache lines, and none that all fall on the same cache sets."""
         line = CACHE_LINE // self.size
@@ -162,7 +207,11 @@ class Layer:
 
     def packed(self) -> int:
         """Both weights in blocks of ``BLOCK`` hidden units."""
-        return 4 * -(-self.hidden // BLOCK) * BLOCK * (self.inputs + self.hidden) * self.size
+        return 4 * _blocks(self.hidden) * (self.inputs + self.hidden) * self.size
+
+    def packed_backward(self) -> int:
+        """The same in blocks of what the gates are made of, where numbers have fewer bits."""
+        return 4 * self.hidden * (_blocks(self.inputs) + _blocks(self.hidden)) * self.size
 
     def scratch(self) -> int:
         """Of inference: the states, and about so much of hidden states and gates (fitted to twelve shapes)."""
@@ -187,12 +236,19 @@ class Layer:
         return _pages(2 * (steps + 1) * batch * self.row(width or max(self.inputs, self.hidden)) * self.size)
 
     def workspace(self) -> int:
-        gates = _pages(self.steps(self.row(4 * self.hidden)))
-        return 3 * self.states() + 2 * self.states(self.hidden) + gates + _pages(self.steps(self.hidden))
+        """States and their gradients, gates and outputs; of numbers of fewer bits gradients and gates in float32."""
+        of_floats = self.in_float32()
+        gates = _pages(of_floats.steps(of_floats.row(4 * self.hidden)))
+        hidden = (1 if self.is_short else 2) * self.states(self.hidden)
+        return self.states() + 2 * of_floats.states() + hidden + gates + _pages(self.steps(self.hidden))
 
 
 def _pages(size: int) -> int:
     return -(-size // PAGE) * PAGE
+
+
+def _blocks(width: int) -> int:
+    return -(-width // BLOCK) * BLOCK
 
 
 CACHE_LINE, PAGE, BLOCK = 64, 4096, 32
@@ -211,6 +267,17 @@ EXTRA: dict[Any, Callable[[Args, Any], tuple[int, int]]] = {
     ATEN.convolution_backward.default: convolution_backward_bytes,
     ATEN._softmax.default: _softmax,
     ATEN._log_softmax.default: _softmax,
+    **dict.fromkeys((ATEN.mse_loss.default, ATEN.smooth_l1_loss.default), _loss),
+    **dict.fromkeys((ATEN.binary_cross_entropy.default, ATEN.huber_loss.default), _entropy),
+    ATEN.binary_cross_entropy_with_logits.default: _entropy_of_logits,
+    **dict.fromkeys(
+        (
+            ATEN.max_pool2d_with_indices_backward.default,
+            ATEN.avg_pool2d_backward.default,
+            ATEN._adaptive_avg_pool2d_backward.default,
+        ),
+        _pool_backward,
+    ),
     ATEN.native_batch_norm_backward.default: _batch_norm_backward,
     ATEN.im2col.default: _patches,
     ATEN.col2im.default: _folded,

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -188,7 +189,7 @@ def optimizer_bytes(optimizer: torch.optim.Optimizer, trained: list[nn.Parameter
     """Bytes of an optimizer's state, and the most that its step needs beside it, for parameters that have gradients.
 
     Adam and AdamW keep two moments and a step count a parameter. A plain loop takes two buffers of the parameter at
-    hand, foreach one of all parameters, a fused step none.
+    hand beside one of the parameter before it, foreach one of all parameters, a fused step none.
     """
     kind, defaults = type(optimizer), optimizer.defaults
     if kind is torch.optim.SGD or not trained:
@@ -200,9 +201,10 @@ def optimizer_bytes(optimizer: torch.optim.Optimizer, trained: list[nn.Parameter
     on_gpu = trained[0].device.type == "cuda"
     if defaults.get("foreach") or (on_gpu and defaults.get("foreach") is None):
         return state, sum(sizes)
-    return state, 2 * max(sizes)
+    return state, max(before + 2 * size for before, size in pairwise((0, *sizes)))
 
 
+ATEN = torch.ops.aten
 WITHOUT_VALUES = {
     "OpaqueTensorImpl": "shapes do not tell the bytes of its tensors in oneDNN's layout",
     "quantized::": "its layers are quantised as it is made, which torch does to weights with values alone",
@@ -212,15 +214,17 @@ WITHOUT_VALUES = {
 """Why a model does not run on tensors without values, by what torch's error says then."""
 COMPOSITE = DispatchKey.CompositeImplicitAutograd
 """Of operators that torch's own kernels make of others; what only its compiler takes apart is one on a device."""
-READ_VALUES = {torch.ops.aten.one_hot, torch.ops.aten.istft, torch.ops.aten.tensor_split}
+OF_ONE_TENSOR = 2
+"""Uses of a storage: by its tensor, and by who asks."""
+READ_VALUES = {ATEN.one_hot, ATEN.istft, ATEN.tensor_split}
 """Operators whose own kernels look at values."""
 IN_PLACE = {
     getattr(packet, overload): getattr(in_place, overload)
     for packet, in_place, overload in (
-        (torch.ops.aten.scatter, torch.ops.aten.scatter_, "src"),
-        (torch.ops.aten.scatter_add, torch.ops.aten.scatter_add_, "default"),
-        (torch.ops.aten.index_put, torch.ops.aten.index_put_, "default"),
-        (torch.ops.aten.index_add, torch.ops.aten.index_add_, "default"),
+        (ATEN.scatter, ATEN.scatter_, "src"),
+        (ATEN.scatter_add, ATEN.scatter_add_, "default"),
+        (ATEN.index_put, ATEN.index_put_, "default"),
+        (ATEN.index_add, ATEN.index_add_, "default"),
     )
 }
 """What the gradients of what picks (indices, maxima) write into zeros; of tensors without values torch makes copies."""
@@ -269,14 +273,14 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
             with self:
                 return cudnn.COMPOSED[func](*args, **kwargs)
         if func.namespace == "aten" and self._is_composed(func.name()):
-            with self:
+            with self, self._autocast_of_call(func.name()):
                 return _composed(func)(*args, **kwargs)
         if torch._C._current_autograd_node() is not None:
-            func = IN_PLACE.get(func, func)
+            func = ATEN.add_.Tensor if _accumulates(func, args) else IN_PLACE.get(func, func)
         before = {id(tensor.untyped_storage()) for tensor in self._stored((args, kwargs))}
         result = cudnn.STANDINS.get(func, func)(*args, **kwargs)
         self.workspaces |= cudnn.cublas_bytes(func, self.device, self.capability)
-        if func.overloadpacket is torch.ops.aten.set_:  # another view of a storage that is there
+        if func.overloadpacket is ATEN.set_:  # another view of a storage that is there
             return result
         new = [tensor for tensor in self._stored(result) if id(tensor.untyped_storage()) not in before]
         for tensor in new:
@@ -293,6 +297,17 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Whether torch makes the operator of that name of others on this device, which has no kernel of its own."""
         has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
         return has_kernel(name, COMPOSITE.name) and not has_kernel(name, self.device.type.upper())
+
+    def _autocast_of_call(self, name: str) -> AbstractContextManager[Any]:
+        """Autocast as it was around the call of an operator that it does not cast itself: a mode is called without it.
+
+        What an LSTM or an Einstein sum is made of is cast.
+        """
+        with torch._C._RestorePythonTLSSnapshot():  # type: ignore[attr-defined]
+            casts = torch.is_autocast_enabled(self.device.type)
+        if not casts or torch._C._dispatch_has_kernel_for_dispatch_key(name, f"Autocast{self.device.type.upper()}"):
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.get_autocast_dtype(self.device.type))
 
     def _stored(self, values: Any) -> list[torch.Tensor]:
         """The fake tensors in a value that have a storage."""
@@ -314,9 +329,22 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.alive -= size
 
 
+def _accumulates(func: Any, args: tuple[Any, ...]) -> bool:
+    """Whether autograd adds a gradient to that of another use of the same tensor, which nobody else reads any more.
+
+    It adds in place then, but not of tensors without values.
+    """
+    if func is not ATEN.add.Tensor or torch.is_grad_enabled() or not all(isinstance(a, FakeTensor) for a in args):
+        return False
+    summed, gradient = args
+    storage = summed.untyped_storage()
+    is_alone = torch._C._storage_Use_Count(storage._cdata) == OF_ONE_TENSOR
+    return is_alone and storage.nbytes() == summed.nbytes and summed.shape == gradient.shape
+
+
 def _composed(func: Any) -> Callable[..., Any]:
     """What makes an operator of others: torch's own kernel; the compiler's way copies more, and reads no values."""
-    if func is torch.ops.aten.linear.default:
+    if func is ATEN.linear.default:
         return _linear
     return func.decompose if func.overloadpacket in READ_VALUES else partial(func._op_dk, COMPOSITE)
 
@@ -324,7 +352,7 @@ def _composed(func: Any) -> Callable[..., Any]:
 def _linear(rows: Any, weight: Any, bias: Any = None) -> Any:
     """A linear layer as torch computes it of tensors with values: its bias is added in place."""
     if bias is None or rows.dim() == 2 or (rows.dim() == 3 and rows.is_contiguous()):
-        return torch.ops.aten.linear.default._op_dk(COMPOSITE, rows, weight, bias)
+        return ATEN.linear.default._op_dk(COMPOSITE, rows, weight, bias)
     if not weight.requires_grad:
         return torch.matmul(rows, weight.t()).add_(bias)
     product = torch.mm(rows.reshape(-1, rows.shape[-1]), weight.t())
