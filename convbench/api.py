@@ -233,7 +233,7 @@ def bisect(
 
 
 def history(
-    *runs: str | Path,
+    *runs: Run | str | Path,
     store: str | Path | None = None,
     metric: str = "latency",
     only: str | Sequence[str] = (),
@@ -241,14 +241,16 @@ def history(
 ) -> History:
     """When stored runs changed: each series of a metric with its steps, drift and what was confirmed.
 
-    ``runs`` are run directories or folders that hold them; a ``store`` is one that keeps what ``convbench history
-    --confirm`` measured. Its ``exit_code`` is that of the command, its ``changes`` are pairs of a course and a change.
+    ``runs`` are runs, their directories or folders that hold those; a ``store`` is a folder that keeps what
+    ``convbench history --confirm`` measured. Its ``exit_code`` is that of the command, its ``changes`` are pairs of a
+    course and a change.
     """
     from convbench.analysis.history import overview
     from convbench.check import confirm
 
     store_folder = files.named("store", store) if store is not None else None
-    folders = (*(files.named("runs", run) for run in runs), *([store_folder] if store_folder else []))
+    directories = (run.directory if isinstance(run, Run) else files.named("runs", run) for run in runs)
+    folders = (*directories, *([store_folder] if store_folder else []))
     here = imports.working_directory()
     named = _text("metric", metric), _texts("only", only), _text("since", since)
     question = overview.HistoryQuery(folders, *named, git.commits(here) if here else ())
