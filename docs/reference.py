@@ -162,6 +162,7 @@ def plugins() -> Iterator[str]:
 
 
 def _options(shelf: Any, plugin: Any) -> Iterator[str]:
+    from convbench.core.registry import default_text
     from convbench.suite.options import signature
 
     if not plugin.options:
@@ -169,13 +170,9 @@ def _options(shelf: Any, plugin: Any) -> Iterator[str]:
     adapters = signature(shelf, plugin.name).options
     rows = []
     for name, parameter in plugin.options.items():
-        default = "required" if parameter.default is inspect.Parameter.empty else _code(_yaml(parameter.default))
+        default = "required" if parameter.default is inspect.Parameter.empty else _code(default_text(parameter.default))
         rows.append((_code(name), _type({}, adapters[name].json_schema()), default))
     yield from (*_table(("option", "type", "default"), rows), "")
-
-
-def _yaml(value: Any) -> str:
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 # --- Columns, findings, exit codes ------------------------------------------------------------------------------------

@@ -306,6 +306,7 @@ def test_shards_of_different_commits_are_said(here, in_process):
 def test_list_shows_every_shelf():
     output = convbench("list", cwd=TESTS).stdout
     assert "avg-k(k=4)" in output
+    assert "fake(answer=invented, machines=1, " in output  # a default that no suite writes: it was an address
     assert "streaming" in output
     assert all(f"\n{shelf}:" in f"\n{output}" for shelf in ("suites", "backbones", "reducers", "variants", "probes"))
 
