@@ -398,6 +398,9 @@ def test_an_executor_of_somebody_s_own_that_cannot_be_made_is_one_sentence_in_it
         ConvbenchError, match=r"^the executor 'silent' raised TypeError: .*abstract.*\(test_executor.py\)$"
     ):
         preparation.named_executor("silent", "cpu", (), {})
+    executors.register("nothing")(lambda _device, _cases: None)
+    with pytest.raises(ConvbenchError, match="the executor nothing made NoneType: derive it from "):
+        preparation.named_executor("nothing", "cpu", (), {})
     with pytest.raises(ConvbenchError, match="no host"):
         preparation.prepare(load("smoke"), WithoutHosts("cpu"), Selection(), "")
 
