@@ -311,6 +311,19 @@ def test_list_shows_every_shelf():
     assert all(f"\n{shelf}:" in f"\n{output}" for shelf in ("suites", "backbones", "reducers", "variants", "probes"))
 
 
+@pytest.mark.parametrize(
+    ("verb", "line"),
+    [
+        ("run", "[OPTIONS] {suite} [KEY=VALUE]..."),
+        ("profile", "reports/SUITE-profile]"),
+        ("history", "history [OPTIONS] [runs]..."),
+    ],
+)
+def test_help_says_how_a_verb_is_written(here, in_process, verb, line):
+    """It was ``[[KEY=VALUE]...]...``, and the directory of ``run`` for that of ``profile``."""
+    assert line in in_process(verb, "--help", cwd=here).stdout
+
+
 def test_no_verb_takes_an_empty_text_for_a_path():
     """Of a shell's variable that is not set it would take the working directory."""
     for command in app.registered_commands:

@@ -27,7 +27,7 @@ def claims(
         "reports/claims"
     ),
 ) -> None:
-    """Test the article's claims: supported, refuted or depends, with the experiment and its numbers."""
+    """Test the article's claims: supported, refuted, depends or undecided, with the experiment and its numbers."""
     from convbench.analysis.claims.claim import all_claims, tally
     from convbench.analysis.claims.evidence import Evidence
     from convbench.core import merging, store
