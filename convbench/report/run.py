@@ -28,6 +28,8 @@ class Run:
     def frame(self) -> pd.DataFrame:
         """A row for each case with the columns of ``results.csv``, in base units; a gap is ``pandas.NA``.
 
+        What each column means, and its unit, says ``convbench list columns``.
+
         Numbers have pandas' nullable types, also where none was measured, so that frames of several runs can be joined.
         """
         frame = table.frame(self.records).convert_dtypes()  # whole numbers stay whole beside a gap
