@@ -301,7 +301,9 @@ NOUNS = (
 OF_PLUGINS = (
     "convbench.core.case.Features", "convbench.models.subject.Subject", "convbench.models.inputs.Inputs",
     *map("convbench.core.traits.{}".format, ("VariantTraits", "ReducerTraits", "ExecutorTraits")),
+    "convbench.measure.probes.ProbeTraits",
     *map("convbench.measure.quality.data.{}".format, ("Labelled", "Splits")),
+    "convbench.measure.quality.controls.Without",
     *map("convbench.analysis.claims.judgement.{}".format, ("Judgement", "Number", "Lacking")),
     "convbench.analysis.claims.evidence.Evidence", "convbench.analysis.results.Result",
     "convbench.report.drawing.Drawing",
