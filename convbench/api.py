@@ -142,7 +142,10 @@ def open_run(path: str | Path) -> Run:
 
 
 def report(*runs: Run | str | Path, out: str | Path | None = None) -> Path:
-    """Write the page of a run, or of several side by side, into the folder ``out`` (default: beside the first)."""
+    """Write the page of a run, or of several side by side, and return its path.
+
+    ``out`` is a folder (default: beside the first), or a file ``.html``.
+    """
     from convbench.report.page import compare as side_by_side
 
     if not runs:
@@ -151,7 +154,8 @@ def report(*runs: Run | str | Path, out: str | Path | None = None) -> Path:
     if len(opened) == 1:
         return opened[0].report(out)
     folder = opened[0].directory if out is None else files.named("out", out)
-    return side_by_side.write([(run.description, list(run.records)) for run in opened], folder / "compare.html")
+    place = files.destination(folder, "compare.html")
+    return side_by_side.write([(run.description, list(run.records)) for run in opened], place)
 
 
 @in_turn

@@ -143,6 +143,8 @@ def test_a_run_from_data_is_a_run_on_disk(tmp_path: Path) -> None:
     assert (run.frame().latency_s_median.dtype, run.frame().error.dtype) == ("Int64", "string")
     assert run.answer().startswith("Smallest on the conv backbone: gap")
     assert run.report(tmp_path / "page").read_text().startswith("<!doctype html>")
+    assert run.report(tmp_path / "a.html") == tmp_path / "a.html"  # as --out, and no folder of that name
+    assert convbench.report(run, run, out=tmp_path / "b.html") == tmp_path / "b.html"
     again = convbench.open_run(tmp_path / "results.jsonl")
     assert {again, run} == {run}  # as a cache of a web page needs it
     assert convbench.load({"matrix": SUITE["matrix"]}).text in again.description.suite

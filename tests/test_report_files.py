@@ -5,6 +5,7 @@ import json
 import os
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import records
@@ -13,9 +14,10 @@ from typer.testing import CliRunner
 import convbench
 from convbench.analysis.table import write_csv
 from convbench.cli.app import app
-from convbench.cli.report import conclude, destination
+from convbench.cli.report import conclude
 from convbench.core import installed, store
 from convbench.core.errors import ConvbenchError, StoreError
+from convbench.core.files import destination, named
 from convbench.core.record import Case, Choice, Failure
 from convbench.core.registry import Plugin, figures
 from convbench.core.text import file_stem
@@ -160,6 +162,13 @@ def test_what_is_written_goes_into_a_directory_or_to_a_file_by_its_extension(tmp
     page.mkdir()
     assert destination(page, "compare.html") == page / "compare.html"
     assert destination(tmp_path / "v1.2", "summary.md") == tmp_path / "v1.2" / "summary.md"
+
+
+def test_a_tilde_is_the_home(monkeypatch, tmp_path):
+    """A shell leaves that of ``--out=~/runs`` as it is, and a folder ``~`` was made."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert named("out", "~/runs") == tmp_path / "runs"
+    assert named("out", "./~") == Path("~")
 
 
 @pytest.mark.parametrize(("arguments", "place", "runs"), [

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convbench.cli.app import app
-from convbench.cli.report import destination, say_what_is_missing
+from convbench.cli.report import say_what_is_missing
 from convbench.cli.terminal import console
+from convbench.core.files import destination
 
 if TYPE_CHECKING:
     from convbench.analysis.claims.evidence import Evidence

@@ -44,11 +44,14 @@ class Run:
         return answer.answer(self.description, self.records)
 
     def report(self, out: str | Path | None = None) -> Path:
-        """Write the page, as ``index.html`` in the folder ``out`` or beside the run, and return its path."""
+        """Write the page, to the file ``out.html``, or as ``index.html`` in the folder ``out`` or beside the run.
+
+        Returns its path.
+        """
         from convbench.report.page import run
 
         folder = self.directory if out is None else files.named("out", out)
-        return run.write(self.description, self.records, folder / "index.html", self.directory)
+        return run.write(self.description, self.records, files.destination(folder, "index.html"), self.directory)
 
     def __repr__(self) -> str:
         states = [record.status for record in self.records]
