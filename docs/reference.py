@@ -54,13 +54,13 @@ def suites() -> Iterator[str]:
     """Every key of a suite with its type, default and meaning; the suites that ship."""
     from convbench.suite import load, schema, shipped
 
-    made = schema()
-    yield from ("## Top level", "", *_keys(made, made["properties"]))
+    layout = schema()
+    yield from ("## Top level", "", *_keys(layout, layout["properties"]))
     for title, definition, note in SECTIONS:
-        yield from ("", f"## {title}", "", note, "", *_keys(made, _properties(made["$defs"][definition])))
+        yield from ("", f"## {title}", "", note, "", *_keys(layout, _properties(layout["$defs"][definition])))
     yield from ("", "## Suites that ship", "", "Run one by its name: `convbench run smoke`.", "")
-    found = {name: load(name) for name in shipped()}
-    rows = ((_code(name), suite.description, str(len(suite.cases))) for name, suite in found.items())
+    by_name = {name: load(name) for name in shipped()}
+    rows = ((_code(name), suite.description, str(len(suite.cases))) for name, suite in by_name.items())
     yield from _table(("suite", "what it asks", "combinations"), rows)
 
 
