@@ -133,6 +133,18 @@ def test_the_examples_of_the_docstrings_run(tmp_path: Path) -> None:
 # --- Runs -------------------------------------------------------------------------------------------------------------
 
 
+def test_a_page_is_not_written_beside_a_run_that_is_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After ``os.chdir`` it lay in a new folder of the run's name."""
+    monkeypatch.chdir(tmp_path)
+    run = convbench.run(SUITE, only=["gap"], device="cpu", out="here")
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir("below")
+    with pytest.raises(convbench.ConvbenchError, match="here: the run is not there, as seen from the "):
+        run.report()
+    assert run.report("out") == Path("out/index.html")
+    assert not Path("here").exists()
+
+
 def test_a_run_from_data_is_a_run_on_disk(tmp_path: Path) -> None:
     run = convbench.run(SUITE, only=["gap"], device="cpu", out=tmp_path)
     assert Command.of(run.description) == Command(SUITE, only=("gap",), device="cpu", python=True)
