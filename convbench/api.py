@@ -6,7 +6,7 @@ Everything raises ConvbenchError, with the sentence that the command line would 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -17,9 +17,9 @@ from convbench.core import files, git, imports, lock, store
 from convbench.core.commands import Command
 from convbench.core.default_folders import BISECT, REPORTS
 from convbench.core.errors import ConvbenchError
+from convbench.core.parameters import shown, text, texts, thread_count
 from convbench.core.record import Case, Protocol
 from convbench.core.registry import SHELVES, Registry, did_you_mean
-from convbench.core.text import cut, listed
 from convbench.core.turns import in_turn
 from convbench.report.run import Run
 from convbench.suite import Suite, from_data
@@ -60,11 +60,11 @@ def load(suite: str | Path | Mapping[str, Any] | Suite, overrides: str | Sequenc
             raise ConvbenchError("a suite that is loaded takes no overrides, metrics or budget: load it with overrides")
         return suite
     if isinstance(suite, Mapping):
-        return from_data(suite, _texts("overrides", overrides))
+        return from_data(suite, texts("overrides", overrides))
     if not isinstance(suite, (str, Path)):
-        raise ConvbenchError(f"suite: {_shown(suite)} is no suite: name a file or one that ships, or give plain data")
+        raise ConvbenchError(f"suite: {shown(suite)} is no suite: name a file or one that ships, or give plain data")
     imports.add_suite_folder(Path(suite))
-    return load_suite(str(suite), _texts("overrides", overrides))
+    return load_suite(str(suite), texts("overrides", overrides))
 
 
 @in_turn
@@ -105,17 +105,15 @@ def run(
 
     script.refuse_again()
     if resume not in (True, False, "stale"):
-        raise ConvbenchError(f"resume={_shown(resume)}: write True, or 'stale'")
+        raise ConvbenchError(f"resume={shown(resume)}: write True, or 'stale'")
     if not isinstance(progress, bool) and not all(callable(getattr(progress, part, None)) for part in WATCHES):
-        raise ConvbenchError(
-            f"progress={_shown(progress)}: give True for a bar, or a watcher with begins() and ended()"
-        )
-    changes = [*_texts("overrides", overrides)]
-    changes += [f"metrics=[{','.join(named)}]"] if (named := _texts("metrics", metrics)) else []
+        raise ConvbenchError(f"progress={shown(progress)}: give True for a bar, or a watcher with begins() and ended()")
+    changes = [*texts("overrides", overrides)]
+    changes += [f"metrics=[{','.join(named)}]"] if (named := texts("metrics", metrics)) else []
     changes += [f"protocol.budget={budget}"] if budget is not None else []
     loaded = load(suite, changes)
     directory = files.named("out", out) if out is not None else REPORTS / loaded.name
-    picked, left_out = _texts("only", only), _texts("skip", skip)
+    picked, left_out = texts("only", only), texts("skip", skip)
     probes = preparation.profiler(loaded, directory)
     with _executor(loaded, device, executor, executor_options or {}, probes) as measuring:
         command = Command(
@@ -142,7 +140,10 @@ def open_run(path: str | Path) -> Run:
 
 
 def report(*runs: Run | str | Path, out: str | Path | None = None) -> Path:
-    """Write the page of a run, or of several side by side, into the folder ``out`` (default: beside the first)."""
+    """Write the page of a run, or of several side by side, and return its path.
+
+    ``out`` is a folder (default: beside the first), or a file ``.html``.
+    """
     from convbench.report.page import compare as side_by_side
 
     if not runs:
@@ -151,7 +152,8 @@ def report(*runs: Run | str | Path, out: str | Path | None = None) -> Path:
     if len(opened) == 1:
         return opened[0].report(out)
     folder = opened[0].directory if out is None else files.named("out", out)
-    return side_by_side.write([(run.description, list(run.records)) for run in opened], folder / "compare.html")
+    place = files.destination(folder, "compare.html")
+    return side_by_side.write([(run.description, list(run.records)) for run in opened], place)
 
 
 @in_turn
@@ -181,11 +183,11 @@ def check(
     from convbench.runs import script
 
     script.refuse_again()
-    base = str(base) if isinstance(base, Path) else _text("base", base)
+    base = str(base) if isinstance(base, Path) else text("base", base)
     if not base:
         raise ConvbenchError("nothing to compare with: give base (a git ref, a wheel or a directory)")
-    side, request = Base(base, build=_text("build", build)), _request(suite, overrides, only, skip)
-    settings, rule = Settings(_threads(threads), device=device), Rule.detecting(detect)
+    side, request = Base(base, build=text("build", build)), _request(suite, overrides, only, skip)
+    settings, rule = Settings(thread_count(threads), device=device), Rule.detecting(detect)
     with lock.hold(lock.machine_lock(), remedy=lock.REMEDY):
         return against_base.check(request, side, settings, rule, SilentAnnouncer(), budget)
 
@@ -222,18 +224,18 @@ def bisect(
     from convbench.runs import script
 
     script.refuse_again()
-    if not _text("good", good):
+    if not text("good", good):
         raise ConvbenchError("name what to search: give good, a commit that is fast")
     request, place = _request(suite, overrides, only, skip), files.named("out", out)
-    span = Span(good, bad, build=_text("build", build))
+    span = Span(good, bad, build=text("build", build))
     question = search.BisectRequest(request, span, imports.here(), place, resume, budget)
-    settings, rule = Settings(_threads(threads), device=device), Rule.detecting(detect)
+    settings, rule = Settings(thread_count(threads), device=device), Rule.detecting(detect)
     with lock.hold(lock.machine_lock(), remedy=lock.REMEDY):
         return search.find(question, settings, rule, SilentAnnouncer())
 
 
 def history(
-    *runs: str | Path,
+    *runs: Run | str | Path,
     store: str | Path | None = None,
     metric: str = "latency",
     only: str | Sequence[str] = (),
@@ -241,16 +243,18 @@ def history(
 ) -> History:
     """When stored runs changed: each series of a metric with its steps, drift and what was confirmed.
 
-    ``runs`` are run directories or folders that hold them; a ``store`` is one that keeps what ``convbench history
-    --confirm`` measured. Its ``exit_code`` is that of the command, its ``changes`` are pairs of a course and a change.
+    ``runs`` are runs, their directories or folders that hold those; a ``store`` is a folder that keeps what
+    ``convbench history --confirm`` measured. Its ``exit_code`` is that of the command, its ``changes`` are pairs of a
+    course and a change.
     """
     from convbench.analysis.history import overview
     from convbench.check import confirm
 
     store_folder = files.named("store", store) if store is not None else None
-    folders = (*(files.named("runs", run) for run in runs), *([store_folder] if store_folder else []))
+    directories = (run.directory if isinstance(run, Run) else files.named("runs", run) for run in runs)
+    folders = (*directories, *([store_folder] if store_folder else []))
     here = imports.working_directory()
-    named = _text("metric", metric), _texts("only", only), _text("since", since)
+    named = text("metric", metric), texts("only", only), text("since", since)
     question = overview.HistoryQuery(folders, *named, git.commits(here) if here else ())
     return overview.history(question, *(confirm.stored(store_folder) if store_folder else ()))
 
@@ -324,7 +328,7 @@ def executor(name: str, device: str = "auto", **options: Any) -> Executor:
     """
     from convbench.runs import executor_options, preparation
 
-    checked = executor_options.executor_options(_text("name", name), [options])
+    checked = executor_options.executor_options(text("name", name), [options])
     return preparation.named_executor(name, device, (), checked)
 
 
@@ -340,7 +344,7 @@ def register(kind: str, name: str) -> Callable[[F], F]:
         'corner'
     """
     shelves: dict[str, Registry[Any]] = {shelf.kind: shelf for shelf in SHELVES}
-    if _text("kind", kind) not in shelves:
+    if text("kind", kind) not in shelves:
         raise ConvbenchError(f"there is no shelf of {kind!r}{did_you_mean(kind, shelves)}")
     return shelves[kind].register(name)
 
@@ -356,12 +360,12 @@ def _executor(
             "executor_options go with the name of an executor: an object gets its options when it is made"
         )
     if not isinstance(options, Mapping):
-        raise ConvbenchError(f"executor_options={_shown(options)}: give a mapping, as {{'workers': 8}}")
+        raise ConvbenchError(f"executor_options={shown(options)}: give a mapping, as {{'workers': 8}}")
     if executor is None or isinstance(executor, str):
         checked = executor_options.executor_options(executor, [options])
         return preparation.executor_of(suite, device, executor, probes, checked)
     if isinstance(executor, type) or not all(callable(getattr(executor, part, None)) for part in ("run", "call")):
-        raise ConvbenchError(f"executor: {_shown(executor)} measures nothing: name one, or give what executor() makes")
+        raise ConvbenchError(f"executor: {shown(executor)} measures nothing: name one, or give what executor() makes")
     return nullcontext(executor)
 
 
@@ -373,33 +377,6 @@ def _name_of(executor: Executor) -> str:
     return next(names, type(executor).__name__)
 
 
-def _shown(given: object) -> str:
-    """What was given, as a message shows it."""
-    return cut(repr(given), 80)
-
-
-def _text(name: str, given: object) -> str:
-    """What a parameter is given, which has to be text."""
-    if not isinstance(given, str):
-        raise ConvbenchError(f"{name}={_shown(given)}: give a text")
-    return given
-
-
-def _texts(name: str, given: object) -> tuple[str, ...]:
-    """The texts that a parameter is given, of which a single one is a list of itself."""
-    texts = listed(given) if isinstance(given, Iterable) else ()
-    if not isinstance(given, Iterable) or not all(isinstance(text, str) for text in texts):
-        raise ConvbenchError(f"{name}={_shown(given)}: give a text, or a list of texts")
-    return texts
-
-
-def _threads(given: object) -> int:
-    """How many threads both sides have."""
-    if not isinstance(given, int) or given < 1:
-        raise ConvbenchError(f"threads={_shown(given)}: give a whole number from 1")
-    return given
-
-
 def _request(
     suite: str | Path, overrides: str | Sequence[str], only: str | Sequence[str], skip: str | Sequence[str]
 ) -> Request:
@@ -407,8 +384,8 @@ def _request(
     from convbench.check.inspection import Request
 
     if not isinstance(suite, (str, Path)):
-        raise ConvbenchError(f"suite: {_shown(suite)} is none that both sides can read: name a file or one that ships")
-    return Request(str(suite), _texts("overrides", overrides), _texts("only", only), _texts("skip", skip))
+        raise ConvbenchError(f"suite: {shown(suite)} is none that both sides can read: name a file or one that ships")
+    return Request(str(suite), texts("overrides", overrides), texts("only", only), texts("skip", skip))
 
 
 def _watcher(progress: bool | Watcher, cases: Sequence[Case], done: int, total: int) -> AbstractContextManager[Watcher]:

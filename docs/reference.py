@@ -54,13 +54,13 @@ def suites() -> Iterator[str]:
     """Every key of a suite with its type, default and meaning; the suites that ship."""
     from convbench.suite import load, schema, shipped
 
-    made = schema()
-    yield from ("## Top level", "", *_keys(made, made["properties"]))
+    layout = schema()
+    yield from ("## Top level", "", *_keys(layout, layout["properties"]))
     for title, definition, note in SECTIONS:
-        yield from ("", f"## {title}", "", note, "", *_keys(made, _properties(made["$defs"][definition])))
+        yield from ("", f"## {title}", "", note, "", *_keys(layout, _properties(layout["$defs"][definition])))
     yield from ("", "## Suites that ship", "", "Run one by its name: `convbench run smoke`.", "")
-    found = {name: load(name) for name in shipped()}
-    rows = ((_code(name), suite.description, str(len(suite.cases))) for name, suite in found.items())
+    by_name = {name: load(name) for name in shipped()}
+    rows = ((_code(name), suite.description, str(len(suite.cases))) for name, suite in by_name.items())
     yield from _table(("suite", "what it asks", "combinations"), rows)
 
 
@@ -162,6 +162,7 @@ def plugins() -> Iterator[str]:
 
 
 def _options(shelf: Any, plugin: Any) -> Iterator[str]:
+    from convbench.core.registry import default_text
     from convbench.suite.options import signature
 
     if not plugin.options:
@@ -169,13 +170,9 @@ def _options(shelf: Any, plugin: Any) -> Iterator[str]:
     adapters = signature(shelf, plugin.name).options
     rows = []
     for name, parameter in plugin.options.items():
-        default = "required" if parameter.default is inspect.Parameter.empty else _code(_yaml(parameter.default))
+        default = "required" if parameter.default is inspect.Parameter.empty else _code(default_text(parameter.default))
         rows.append((_code(name), _type({}, adapters[name].json_schema()), default))
     yield from (*_table(("option", "type", "default"), rows), "")
-
-
-def _yaml(value: Any) -> str:
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 # --- Columns, findings, exit codes ------------------------------------------------------------------------------------
@@ -304,7 +301,9 @@ NOUNS = (
 OF_PLUGINS = (
     "convbench.core.case.Features", "convbench.models.subject.Subject", "convbench.models.inputs.Inputs",
     *map("convbench.core.traits.{}".format, ("VariantTraits", "ReducerTraits", "ExecutorTraits")),
+    "convbench.measure.probes.ProbeTraits",
     *map("convbench.measure.quality.data.{}".format, ("Labelled", "Splits")),
+    "convbench.measure.quality.controls.Without",
     *map("convbench.analysis.claims.judgement.{}".format, ("Judgement", "Number", "Lacking")),
     "convbench.analysis.claims.evidence.Evidence", "convbench.analysis.results.Result",
     "convbench.report.drawing.Drawing",

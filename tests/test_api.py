@@ -133,6 +133,18 @@ def test_the_examples_of_the_docstrings_run(tmp_path: Path) -> None:
 # --- Runs -------------------------------------------------------------------------------------------------------------
 
 
+def test_a_page_is_not_written_beside_a_run_that_is_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After ``os.chdir`` it lay in a new folder of the run's name."""
+    monkeypatch.chdir(tmp_path)
+    run = convbench.run(SUITE, only=["gap"], device="cpu", out="here")
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir("below")
+    with pytest.raises(convbench.ConvbenchError, match="here: the run is not there, as seen from the "):
+        run.report()
+    assert run.report("out") == Path("out/index.html")
+    assert not Path("here").exists()
+
+
 def test_a_run_from_data_is_a_run_on_disk(tmp_path: Path) -> None:
     run = convbench.run(SUITE, only=["gap"], device="cpu", out=tmp_path)
     assert Command.of(run.description) == Command(SUITE, only=("gap",), device="cpu", python=True)
@@ -143,6 +155,8 @@ def test_a_run_from_data_is_a_run_on_disk(tmp_path: Path) -> None:
     assert (run.frame().latency_s_median.dtype, run.frame().error.dtype) == ("Int64", "string")
     assert run.answer().startswith("Smallest on the conv backbone: gap")
     assert run.report(tmp_path / "page").read_text().startswith("<!doctype html>")
+    assert run.report(tmp_path / "a.html") == tmp_path / "a.html"  # as --out, and no folder of that name
+    assert convbench.report(run, run, out=tmp_path / "b.html") == tmp_path / "b.html"
     again = convbench.open_run(tmp_path / "results.jsonl")
     assert {again, run} == {run}  # as a cache of a web page needs it
     assert convbench.load({"matrix": SUITE["matrix"]}).text in again.description.suite
@@ -150,6 +164,7 @@ def test_a_run_from_data_is_a_run_on_disk(tmp_path: Path) -> None:
     assert repr(run) == f"Run('suite', 1 ok, in {str(tmp_path)!r})"
     assert repr(run.records[0]) == f"Record({run.records[0].case.id!r}, ok, {len(run.records[0].readings)} readings)"
     assert repr(convbench.load(SUITE)) == "Suite('suite', 2 cases)"
+    assert repr(run.records[0].case) == f"Case({run.records[0].case.id!r})"
 
 
 def test_a_run_takes_metrics_and_a_budget_as_the_command_does(tmp_path: Path) -> None:
@@ -375,6 +390,31 @@ def test_a_count_is_exact_by_module_and_leaves_the_model_alone() -> None:
     assert "<td>" in counted._repr_html_()
 
 
+class Projected(Net):
+    """With a weight and a product of its own, outside of its submodules."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(16, 4))
+
+    def forward(self, clip: torch.Tensor) -> torch.Tensor:
+        return super().forward(clip) @ self.weight
+
+
+def test_a_count_shows_what_is_outside_of_the_submodules() -> None:
+    """The parts that it showed did not sum to the whole, and a scripted model seemed to compute nothing."""
+    assert ", outside of these 64 / 640)" in repr(convbench.count(Projected(), CLIP))
+    scripted = convbench.count(torch.jit.script(nn.Sequential(nn.Linear(8, 4))), torch.zeros(1, 8))
+    assert "0 36 / 0, outside of these 0 / 32;" in repr(scripted)
+
+
+def test_inputs_that_take_a_gradient_are_counted_twice() -> None:
+    clip = CLIP.clone().requires_grad_()
+    counted = convbench.count(Net(), clip)
+    assert (counted.second, counted.counted_once) == (counted.macs, None)
+    assert clip.requires_grad
+
+
 def test_a_model_that_does_not_run_on_meta_is_counted_by_a_real_call() -> None:
     counted = convbench.count(Numpy(), CLIP)
     assert (counted.macs, counted.how, counted.module("lstm").macs) == (CONV + LSTM, "call", LSTM)
@@ -387,6 +427,17 @@ def test_a_live_module_is_measured_in_this_process_and_it_says_so() -> None:
     assert len(measurement.samples) >= 6
     assert measurement.memory_bytes > CLIP.nbytes
     assert "in this process on cpu, 1 thread, eval mode" in repr(measurement)
+
+
+def test_measuring_a_live_module_writes_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    """torch's profiler wrote two lines of its own at each call."""
+    convbench.measure(Net().eval(), CLIP, protocol=convbench.Protocol(**QUICK))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_no_time_of_a_measurement_is_a_power_of_ten() -> None:
+    shown = repr(measurement.Measurement(Interval(1.5e-4, 1e-4, 0.04817), (1e-4,), 96, (), "cpu", 1, training=False))
+    assert "latency 150 µs a call (100 to 48,170, 1 call)" in shown
 
 
 def test_a_live_module_is_visited_once_whatever_its_protocol_says() -> None:

@@ -10,7 +10,7 @@ import pytest
 import records
 
 from convbench.analysis.claims import standings
-from convbench.analysis.claims.claim import VERDICTS, Lacking, Number, all_claims, tally
+from convbench.analysis.claims.claim import VERDICTS, Judgement, Lacking, Number, all_claims, claim, tally
 from convbench.analysis.claims.costs import ratio_of
 from convbench.analysis.claims.evidence import Evidence
 from convbench.analysis.claims.paired import (
@@ -69,9 +69,9 @@ def pilot():
 
 def test_all_seventeen_are_there_in_order(without_runs):
     assert list(without_runs) == [f"C{i}" for i in range(1, 18)]
-    for claim in without_runs.values():
-        assert all((claim.claim, claim.quote, claim.prediction, claim.experiment, claim.why))
-        assert claim.verdict in VERDICTS
+    for answer in without_runs.values():
+        assert all((answer.claim, answer.quote, answer.prediction, answer.experiment, answer.why))
+        assert answer.verdict in VERDICTS
 
 
 def test_without_runs_only_what_needs_none_is_tested(without_runs):
@@ -615,6 +615,23 @@ def test_what_is_registered_and_no_claim_is_left_out_and_said(monkeypatch):
     assert "wild-2" not in [claim.number for claim in all_claims(NOTHING)]
     (lacking,) = installed.broken()
     assert "the claim 'wild-2' raised TypeError: it returns int: register it by" in lacking.reason
+
+
+@pytest.mark.parametrize(
+    ("returned", "words"),
+    [
+        (lambda: ("supported", "why"), "TypeError: it returns tuple, not a Judgement"),
+        (lambda: Judgement("yes", "why"), "ValueError: there is no verdict 'yes': it is one of supported, refuted,"),
+    ],
+)
+def test_what_a_claim_returns_and_is_no_judgement_is_said(returned, words, monkeypatch):
+    """A verdict that there is not ended the command as a fault of convbench."""
+    monkeypatch.setattr(claims, "_plugins", {plugin.name: plugin for plugin in claims})
+    claim("odd", "odd", quote="", prediction="", experiment="")(lambda _: returned())
+    monkeypatch.setattr(installed, "_broken", {})
+    assert "odd" not in [answer.number for answer in all_claims(NOTHING)]
+    (lacking,) = installed.broken()
+    assert f"the claim 'odd' raised {words}" in lacking.reason
 
 
 def test_a_claim_of_another_package_that_raises_is_left_out_and_said(monkeypatch):

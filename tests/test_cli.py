@@ -332,8 +332,22 @@ def test_shards_of_different_commits_are_said(here, in_process):
 def test_list_shows_every_shelf():
     output = convbench("list", cwd=TESTS).stdout
     assert "avg-k(k=4)" in output
+    assert "fake(answer=invented, machines=1, " in output  # a default that no suite writes: it was an address
     assert "streaming" in output
     assert all(f"\n{shelf}:" in f"\n{output}" for shelf in ("suites", "backbones", "reducers", "variants", "probes"))
+
+
+@pytest.mark.parametrize(
+    ("verb", "line"),
+    [
+        ("run", "[OPTIONS] {suite} [KEY=VALUE]..."),
+        ("profile", "reports/SUITE-profile]"),
+        ("history", "history [OPTIONS] [runs]..."),
+    ],
+)
+def test_help_says_how_a_verb_is_written(here, in_process, verb, line):
+    """It was ``[[KEY=VALUE]...]...``, and the directory of ``run`` for that of ``profile``."""
+    assert line in in_process(verb, "--help", cwd=here).stdout
 
 
 def test_no_verb_takes_an_empty_text_for_a_path():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +20,7 @@ from convbench.core.registry import declares, executors, variants
 from convbench.core.traits import VariantTraits
 from convbench.plugins.executors.fake import invented
 from convbench.runs import preparation, sweep
-from convbench.runs.executor import Executor, Host, Job, JobRecord, pinned
+from convbench.runs.executor import Executor, Host, Job, JobRecord, job_records, pinned
 from convbench.suite import from_data, load
 from convbench.suite.selection import Selection
 
@@ -398,8 +400,35 @@ def test_an_executor_of_somebody_s_own_that_cannot_be_made_is_one_sentence_in_it
         ConvbenchError, match=r"^the executor 'silent' raised TypeError: .*abstract.*\(test_executor.py\)$"
     ):
         preparation.named_executor("silent", "cpu", (), {})
+    executors.register("nothing")(lambda _device, _cases: None)
+    with pytest.raises(ConvbenchError, match="the executor nothing made NoneType: derive it from "):
+        preparation.named_executor("nothing", "cpu", (), {})
     with pytest.raises(ConvbenchError, match="no host"):
         preparation.prepare(load("smoke"), WithoutHosts("cpu"), Selection(), "")
+
+
+class Yields(WithoutHosts):
+    """Yields what it is made of."""
+
+    def __init__(self, yielded: Any) -> None:
+        self.yielded = yielded
+
+    def run(self, _jobs: Iterable[Job]) -> Any:
+        return self.yielded
+
+
+@pytest.mark.parametrize(
+    ("yielded", "words"),
+    [
+        (None, "the executor Yields returned None: its run() has to yield each job with its record"),
+        ([3], "the executor Yields yielded 3: its run() has to yield each job with its record"),
+        ([(Job(case(), Protocol()), None)], "its run() has to yield each job with its record"),
+    ],
+)
+def test_an_executor_that_yields_something_else_is_told(yielded: Any, words: str) -> None:
+    """It ended as a fault of convbench."""
+    with pytest.raises(ConvbenchError, match=re.escape(words)):
+        list(job_records(Yields(yielded), ()))
 
 
 def test_trainings_on_a_cpu_run_side_by_side_and_the_one_that_decides_is_waited_for() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -10,14 +11,16 @@ import torch
 from wild import Ending
 
 from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable
-from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Record, Whole
-from convbench.core.registry import Plugin, declares, probes, variants
+from convbench.core.metric import Metric
+from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Reading, Record, Whole
+from convbench.core.registry import Plugin, declares, probes, scenarios, variants
 from convbench.measure import attempts, first_call, harness
-from convbench.measure.probes import ProbeTraits, is_exact, late, static, traits_of
+from convbench.measure.probes import ProbeTraits, is_exact, late, results_of, static, traits_of
 from convbench.models import subject, values
 
 QUICK = Protocol(max_warmup=0.02, max_time=0.05, min_samples=6, target=0.5)
 SMALL = Clip(1, 2, 3, 8, 8)
+BYTES = Metric("odd_bytes", "B")
 
 
 def case(*variant: Choice, scenario: str = "inference", clip: Clip = SMALL, reducer: str = "gap") -> Case:
@@ -211,6 +214,41 @@ def test_a_trait_of_a_probe_leaves_those_before_it():
 
     assert traits_of(late(totals)) == ProbeTraits(static=True, late=True, order=15)
     assert is_exact(totals)
+
+
+@pytest.mark.parametrize(
+    ("yielded", "words"),
+    [
+        (None, "the probe odd returned None: a probe has to yield readings and findings"),
+        ([3.0], "the probe odd yielded 3.0: a probe has to yield readings and findings"),
+        ([Reading(BYTES, 3.0)], "the probe odd: the samples of odd_bytes, 3.0, are no tuple of numbers, as (3.0,) is"),
+        ([Reading(BYTES, ("a",))], "the probe odd: the samples of odd_bytes, ('a',), are no tuple of numbers"),
+    ],
+)
+def test_a_probe_that_yields_no_result_is_told(yielded, words):
+    """Samples that are no tuple ended the run with a traceback, and what is no reading was dropped without a word."""
+
+    def odd(_subject, _protocol):
+        return yielded
+
+    with pytest.raises(ConvbenchError, match=re.escape(words)):
+        results_of(odd, None, QUICK)
+
+
+def test_the_samples_of_a_probe_are_stored_as_floats():
+    (reading,) = results_of(lambda *_: [Reading(BYTES, [3, torch.tensor(4)])], None, QUICK)
+    assert reading.samples == (3.0, 4.0)
+    assert {type(sample) for sample in reading.samples} == {float}
+
+
+def test_a_scenario_and_a_variant_that_return_something_else_are_told(monkeypatch):
+    """It was an AttributeError or a TypeError that named neither."""
+    for shelf in (scenarios, variants):
+        monkeypatch.setitem(shelf._plugins, "odd", Plugin("odd", lambda _: None, "", {}))
+    with pytest.raises(ConvbenchError, match="the scenario odd returned NoneType: it has to return what is timed"):
+        _ = subject.assemble(case(scenario="odd"), 0).run
+    with pytest.raises(ConvbenchError, match="the variant odd returned NoneType: it has to return the subject"):
+        subject.transform(subject.assemble(case(Choice("odd")), 0))
 
 
 def test_a_late_probe_of_anybodys_runs_when_all_else_is_known(monkeypatch):

@@ -639,6 +639,8 @@ def test_a_history_from_python_has_the_exit_code_and_changes_of_the_verb(tmp_pat
     history = convbench.history(folder, only=["gap"])
     assert history.exit_code == 3
     assert [change.word for _, change in history.changes] == ["suspected"]
+    runs = [convbench.open_run(path.parent) for path in folder.glob("*/run.json")]
+    assert repr(convbench.history(*runs, only=["gap"])) == repr(history)
 
 
 def test_hostile_names_are_shown_and_not_acted_on(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
 import os
 import pickle
 import re
@@ -20,7 +21,7 @@ import psutil
 import pytest
 
 from convbench.core import metrics
-from convbench.core.errors import CaseFailed
+from convbench.core.errors import CaseFailed, ConvbenchError
 from convbench.core.record import FACTS, Case, Choice, Clip, Parts, Protocol, Reading, Record, Trial, Whole
 from convbench.core.registry import executors
 from convbench.measure.machine.allocators import preload
@@ -69,6 +70,13 @@ def kill_the_server(place: str, times: int) -> str:
         os.kill(os.getppid(), signal.SIGKILL)
         threading.Event().wait(60)
     return "returned"
+
+
+def test_a_worker_of_a_pool_says_that_it_may_start_no_process(monkeypatch):
+    """It was "AssertionError: daemonic processes are not allowed to have children"."""
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
+    with pytest.raises(ConvbenchError, match=r"may start no process.*or measure with the executor in-process"):
+        Processes()
 
 
 @pytest.mark.parametrize("times", [1, 2])

@@ -5,20 +5,24 @@ import json
 import os
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import records
+from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
 import convbench
 from convbench.analysis.table import write_csv
 from convbench.cli.app import app
-from convbench.cli.report import conclude, destination
+from convbench.cli.report import conclude
 from convbench.core import installed, store
 from convbench.core.errors import ConvbenchError, StoreError
+from convbench.core.files import destination, named
 from convbench.core.record import Case, Choice, Failure
 from convbench.core.registry import Plugin, figures
 from convbench.core.text import file_stem
+from convbench.report.drawing import Drawing
 from convbench.report.export import figure_files, summary
 
 SIGNATURES = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
@@ -47,6 +51,19 @@ def test_a_file_explains_its_marks(tmp_path):
         if "trade-off" in p.name
     )
     assert ">gdconv<" in path.read_text()
+
+
+def test_figures_of_one_name_are_files_of_their_own(tmp_path, monkeypatch):
+    """The second overwrote the first, and a slash in a name made a folder."""
+
+    def twins(_results):
+        for name in ("twin", "twin", "a b/c", "runtimes-cuda:1"):
+            yield Drawing(name, "Twin", "A twin.", Figure())
+
+    monkeypatch.setattr(figures, "_plugins", {"twins": Plugin("twins", twins, "", {})})
+    paths = figure_files.write(records.run_of([]), [], tmp_path, "svg")
+    assert [path.stem.removeprefix("default-") for path in paths] == ["twin", "twin-2", "a-b-c", "runtimes-cuda-1"]
+    assert {path.name for path in paths} == {path.name for path in tmp_path.iterdir()}
 
 
 def test_unknown_formats_and_places_are_said(tmp_path):
@@ -160,6 +177,13 @@ def test_what_is_written_goes_into_a_directory_or_to_a_file_by_its_extension(tmp
     page.mkdir()
     assert destination(page, "compare.html") == page / "compare.html"
     assert destination(tmp_path / "v1.2", "summary.md") == tmp_path / "v1.2" / "summary.md"
+
+
+def test_a_tilde_is_the_home(monkeypatch, tmp_path):
+    """A shell leaves that of ``--out=~/runs`` as it is, and a folder ``~`` was made."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert named("out", "~/runs") == tmp_path / "runs"
+    assert named("out", "./~") == Path("~")
 
 
 @pytest.mark.parametrize(("arguments", "place", "runs"), [

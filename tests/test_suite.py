@@ -429,6 +429,13 @@ def test_an_option_of_a_plugin_is_set_where_it_is_text(cases: Any) -> None:
     assert [str(parts(case).backbone) for case in cases(text, "backbone.channels=16")] == ["conv(channels=16)"]
 
 
+def test_a_parameter_that_is_no_option_says_why(cases: Any) -> None:
+    """It was "no option 'k': it takes none" of ``def plain(features, lstm_input, k=3)``."""
+    message = r"no option 'k': options are keyword-only parameters, so write \*, before its k"
+    with pytest.raises(SuiteError, match=message):
+        cases("matrix: {reducer: plugins.needs_option:plain(k=2)}")
+
+
 def test_a_list_in_parentheses_multiplies_as_that_of_a_mapping(cases: Any) -> None:
     """It was cut at its commas: conv had no option '16]'."""
     sweep = cases("matrix: {reducer: gap}", "variant=compile(rnn=[true, false], mode=reduce-overhead)+channels_last")

@@ -20,7 +20,7 @@ from convbench.core import lock, scratch
 from convbench.core.case import ControlName
 from convbench.core.errors import ConvbenchError, Impossible, Unavailable
 from convbench.core.record import Choice, Clip, Training
-from convbench.core.registry import tasks
+from convbench.core.registry import Plugin, tasks
 from convbench.measure import progress
 from convbench.measure.quality import controls, digits, repeats, run_files, scale, user_clips
 from convbench.measure.quality.data import Labelled, Splits
@@ -313,6 +313,25 @@ def test_without_scikit_learn_it_says_what_to_install(monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     with pytest.raises(Unavailable, match=r"need scikit-learn: pip install scikit-learn"):
         splits_of("identity")
+
+
+@pytest.mark.parametrize(
+    ("splits", "words"),
+    [
+        (None, "returned NoneType: it has to return Splits"),
+        (Splits(*3 * [Labelled(torch.rand(4, 4, 1, 5, 5), torch.arange(4) % 2)], ("a", "b")),
+         "clips of train are (4, 1, 5, 5), not (4, 1, 8, 8)"),
+        (Splits(*3 * [Labelled(torch.rand(4, 4, 1, 8, 8), torch.arange(4))], ("a", "b")),
+         "labels of train are not the number of each clip's class, int64 from 0 to 1"),
+        (Splits(*3 * [Labelled(torch.rand(4, 4, 1, 8, 8), torch.arange(4) % 2.0)], ("a", "b")),
+         "labels of train are not the number of each clip's class, int64 from 0 to 1"),
+    ],
+)  # fmt: skip
+def test_a_task_that_draws_something_else_is_told(splits: Any, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clips of another size were learned from without a word; the others failed in torch's words, one after another."""
+    monkeypatch.setitem(tasks._plugins, "odd", Plugin("odd", lambda *_: splits, "", {}))
+    with pytest.raises(ConvbenchError, match=re.escape(f"the task odd{'' if splits is None else ':'} {words}")):
+        splits_of("odd", OWN)
 
 
 def test_an_unknown_task_names_the_nearest() -> None:

@@ -70,7 +70,7 @@ app = Verbs(
 Source = Annotated[str, typer.Argument(help="A suite: a YAML file, or the name of one that ships (see `list suites`).")]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]...", help="Change the suite, as in variant=eager or protocol.max_time=0.2."),
+    typer.Argument(metavar="KEY=VALUE", help="Change the suite, as in variant=eager or protocol.max_time=0.2."),
 ]
 Device = Annotated[str, typer.Option(help="auto (the GPU where there is one), cpu, cuda or cuda:N.")]
 Only = Annotated[

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convbench.cli.app import app
-from convbench.cli.report import destination, say_what_is_missing
+from convbench.cli.report import say_what_is_missing
 from convbench.cli.terminal import console
+from convbench.core.files import destination
 
 if TYPE_CHECKING:
     from convbench.analysis.claims.evidence import Evidence
@@ -27,7 +28,7 @@ def claims(
         "reports/claims"
     ),
 ) -> None:
-    """Test the article's claims: supported, refuted or depends, with the experiment and its numbers."""
+    """Test the article's claims: supported, refuted, depends or undecided, with the experiment and its numbers."""
     from convbench.analysis.claims.claim import all_claims, tally
     from convbench.analysis.claims.evidence import Evidence
     from convbench.core import merging, store

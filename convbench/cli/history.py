@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def history(
     runs: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[RUNS]...", help="Run directories, or folders that hold them."),
+        typer.Argument(help="Run directories, or folders that hold them."),
     ] = None,
     store: Annotated[
         Path | None,

@@ -72,16 +72,13 @@ def _print_shelf(name: str, entries: dict[str, str]) -> None:
 
 def _signature(plugin: Any) -> str:
     """``avg-k(k=4)``; an option that must be given stands without a default: ``npz-folder(path)``."""
+    from convbench.core.registry import default_text
+
     options = ", ".join(
-        name if parameter.default is parameter.empty else f"{name}={_written(parameter.default)}"
+        name if parameter.default is parameter.empty else f"{name}={default_text(parameter.default)}"
         for name, parameter in plugin.options.items()
     )
     return f"{plugin.name}({options})" if options else plugin.name
-
-
-def _written(default: Any) -> str:
-    """A default as a suite writes it."""
-    return json.dumps(default) if default is None or isinstance(default, bool) else str(default)
 
 
 def _described(plugin: Any) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from convbench.cli.app import Device, Only, Out, Overrides, Port, Skip, Source, app, import_from_here
+from convbench.cli.app import Device, Only, Overrides, Port, Skip, Source, app, import_from_here
 from convbench.cli.run import run
 from convbench.core.default_folders import REPORTS
 from convbench.core.errors import ConvbenchError
@@ -28,10 +28,10 @@ def profile(
     device: Device = "auto",
     only: Only = None,
     skip: Skip = None,
-    out: Out = None,
+    out: Annotated[Path | None, typer.Option(help="The run's directory [default: reports/SUITE-profile].")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no table.")] = False,
 ) -> None:
-    """Measure cases of a suite and take a torch.profiler trace of each [into reports/SUITE-profile]."""
+    """Measure cases of a suite and take a torch.profiler trace of each."""
     from convbench.runs.user_code import load
 
     import_from_here(suite)

@@ -12,7 +12,7 @@ import typer
 from convbench.cli.app import Runs, app
 from convbench.cli.terminal import console
 from convbench.core.errors import ConvbenchError
-from convbench.core.files import is_special
+from convbench.core.files import destination, is_special, means_file
 
 
 @app.command()
@@ -52,7 +52,7 @@ def report(
     if file_format != "html":
         if out and len(loaded) > 1:
             raise ConvbenchError("--out holds the figures of one run; without it those of each run lie beside the run")
-        if out and _is_file(out, f".{file_format}"):
+        if out and means_file(out, f".{file_format}"):
             raise ConvbenchError(f"--out {out}: a run has more than one figure: name a directory")
         for run, directory in zip(loaded, directories, strict=True):
             for path in figure_files.write(*run, out or directory / "figures", file_format):
@@ -82,18 +82,6 @@ def say_what_is_missing() -> None:
 
     for broken in installed.broken():
         print(f"convbench: {broken.sentence}", file=sys.stderr)
-
-
-def destination(out: Path, name: str) -> Path:
-    """Where a file goes: into the directory that is meant, or there where a file is meant.
-
-    That has our extension, or is no place for a directory: a device or pipe, such as ``/dev/stdout``.
-    """
-    return out if _is_file(out, Path(name).suffix) or is_special(out) else out / name
-
-
-def _is_file(out: Path, extension: str) -> bool:
-    return out.suffix == extension and not out.is_dir()
 
 
 def conclude(directory: Path, show: bool) -> None:

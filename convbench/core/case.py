@@ -171,7 +171,7 @@ class Trial:
         return "/".join((str(self.task), *rate, f"seed={self.seed}", *((self.control,) if self.control else ())))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Case:
     """What is measured. Its ``id`` is readable and is the join key everywhere.
 
@@ -192,6 +192,9 @@ class Case:
         words = (str(self.architecture), str(self.clip), self.variant_name, self.scenario, self.device)
         threads = (f"threads={self.threads}",) if self.threads not in (None, 1) else ()
         return "/".join((*words, *threads, *((str(self.trial),) if self.trial else ())))
+
+    def __repr__(self) -> str:
+        return f"Case({self.id!r})"
 
     def short_id(self, common: Mapping[str, Options]) -> str:
         """``net:build(k=3,…)/1x16x3x64x64/eager/inference/cpu``: without the ``common_options`` of all models."""

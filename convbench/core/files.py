@@ -33,7 +33,8 @@ def named(name: str, path: object) -> Path:
     """A path that an option, an argument or a parameter is given.
 
     Raises ConvbenchError of an empty one, as a shell's variable that is not set is: it would be the working directory;
-    and of a URL: it would be a folder ``s3:`` there.
+    and of a URL: it would be a folder ``s3:`` there. A shell leaves the ``~`` of ``--out=~/runs`` as it is, and so does
+    Python: it is the home here.
     """
     if not isinstance(path, (str, os.PathLike)) or not isinstance(text := os.fspath(path), str):
         raise ConvbenchError(f"{name}: {cut(repr(path), 80)} is no path: name a file or a directory")
@@ -42,7 +43,20 @@ def named(name: str, path: object) -> Path:
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):
         where = "name a file or a directory; `convbench push` copies runs to such a place, `convbench pull` from one"
         raise ConvbenchError(f"{name}: {cut(text, 80)} is a URL: {where}")
-    return Path(text)
+    return Path(os.path.expanduser(text))  # noqa: PTH111 - pathlib takes ./~ for a home, too
+
+
+def destination(out: Path, name: str) -> Path:
+    """Where a file goes: into the directory that is meant, or there where a file is meant.
+
+    That has our extension, or is no place for a directory: a device or pipe, such as ``/dev/stdout``.
+    """
+    return out if means_file(out, Path(name).suffix) or is_special(out) else out / name
+
+
+def means_file(out: Path, extension: str) -> bool:
+    """Whether a place is one for a file with the extension; a directory may have any name."""
+    return out.suffix == extension and not out.is_dir()
 
 
 def encoded(text: str) -> bytes:

@@ -10,6 +10,7 @@ import difflib
 import functools
 import importlib
 import inspect
+import json
 import pkgutil
 import re
 import traceback
@@ -155,6 +156,13 @@ class Registry(Generic[T]):
                 importlib.import_module(f"{self.package}.{module.name}")
             self._loaded = True
         installed.load()
+
+
+def default_text(default: object) -> str:
+    """An option's default as a suite writes it; what no suite can write by its name."""
+    if default is None or isinstance(default, bool):
+        return json.dumps(default)
+    return default.__name__ if inspect.isfunction(default) or inspect.isclass(default) else str(default)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

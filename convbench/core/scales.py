@@ -15,6 +15,11 @@ def fitting_unit(value: float, scale: Scale) -> tuple[float, str]:
     return next((step for step in reversed(scale) if abs(value) >= step[0] * 0.9995), scale[0])
 
 
+def four_digits(value: float) -> str:
+    """``48,170`` or ``0.3485``: four digits that count, and never a power of ten in sight."""
+    return f"{float(f'{value:.4g}'):,.10g}"
+
+
 def gib(size: float) -> str:
     """``8.0 GiB``, whatever the size: amounts of memory that are compared stand in one unit."""
     return f"{size / 2**30:.1f} GiB"

@@ -12,7 +12,6 @@ import torch
 
 from convbench.core.errors import CaseFailed, ConvbenchError
 from convbench.core.findings import NOT_ON_META, SLOW_ON_META
-from convbench.core.metrics import refuse_clash
 from convbench.core.record import Case, Finding, Protocol, Reading, Record, Scalar, Whole, timestamp
 from convbench.core.registry import Plugin, did_you_mean, probes
 from convbench.core.scales import gib
@@ -21,7 +20,7 @@ from convbench.measure import progress
 from convbench.measure.counts.counted import SECONDS_ON_META, SLOW, after_call, forget_counts, on_meta_or_reason
 from convbench.measure.first_call import Opening, open_case
 from convbench.measure.machine import environment
-from convbench.measure.probes import Probe, probe_name, traits_of
+from convbench.measure.probes import Probe, probe_name, results_of, traits_of
 from convbench.measure.quality.trial import trial
 from convbench.models.network import python_as_before
 from convbench.models.subject import Subject, assemble, on
@@ -185,10 +184,7 @@ def _probe(chosen: Iterable[Probe], subject: Subject, protocol: Protocol) -> lis
     results: list[Reading | Finding] = []
     for probe in chosen:
         progress.tell(f"the probe {probe_name(probe)}", [])
-        latest = list(probe(subject, protocol))
-        for result in latest:
-            if isinstance(result, Reading):
-                refuse_clash(result.metric)
+        latest = results_of(probe, subject, protocol)
         progress.tell("", latest)
         results += latest
     return results

@@ -12,13 +12,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from convbench.core.errors import ConvbenchError
+from convbench.core.metrics import refuse_clash
 from convbench.core.record import Finding, Protocol, Reading
 from convbench.core.registry import DECLARED, declares
+from convbench.core.text import cut
 
 if TYPE_CHECKING:
     from convbench.models.subject import Subject
 
 Probe = Callable[["Subject", Protocol], Iterable[Reading | Finding]]
+WANTED = "a probe has to yield readings and findings"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,27 @@ def exact(probe: Probe) -> Probe:
 def is_exact(probe: Probe) -> bool:
     """Whether a probe takes no times: a static one cannot."""
     return traits_of(probe).exact or traits_of(probe).static
+
+
+def results_of(probe: Probe, subject: Subject, protocol: Protocol) -> list[Reading | Finding]:
+    """What a probe yields, samples as floats. Raises ConvbenchError, in its name, for what is no result."""
+    name, yielded = probe_name(probe), probe(subject, protocol)
+    if not isinstance(yielded, Iterable):
+        raise ConvbenchError(f"the probe {name} returned {cut(repr(yielded), 80)}: {WANTED}")
+    return [_checked(name, result) for result in yielded]
+
+
+def _checked(name: str, result: object) -> Reading | Finding:
+    if isinstance(result, Finding):
+        return result
+    if not isinstance(result, Reading):
+        raise ConvbenchError(f"the probe {name} yielded {cut(repr(result), 80)}: {WANTED}")
+    refuse_clash(result.metric)
+    try:
+        return replace(result, samples=tuple(map(float, result.samples)))
+    except (TypeError, ValueError) as error:
+        samples = f"the samples of {result.metric.name}, {cut(repr(result.samples), 80)},"
+        raise ConvbenchError(f"the probe {name}: {samples} are no tuple of numbers, as (3.0,) is") from error
 
 
 def probe_name(probe: Probe) -> str:

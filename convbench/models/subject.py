@@ -109,8 +109,11 @@ class Subject:
     @cached_property
     def run(self) -> Callable[[], Any]:
         """One call as the case's scenario makes it; what it returns is the model's output."""
-        run: Callable[[], Any] = scenarios.get(self.case.scenario).build(self)
-        return run
+        built: object = scenarios.get(self.case.scenario).build(self)
+        if not callable(built):
+            kind = type(built).__name__
+            raise ConvbenchError(f"the scenario {self.case.scenario} returned {kind}: it has to return what is timed")
+        return built
 
     @cached_property
     def without_gradients(self) -> WithoutGradients:
@@ -169,10 +172,14 @@ def transform(subject: Subject) -> Subject:
     """``subject`` with the variants of its case applied in order. Raises Unavailable for one that lacks a module."""
     for choice in subject.case.variant:
         try:
-            subject = variants.get(choice.name).build(subject, **dict(choice.options))
+            transformed = variants.get(choice.name).build(subject, **dict(choice.options))
         except ImportError:
             need(choice.name)
             raise
+        if not isinstance(transformed, Subject):
+            kind = type(transformed).__name__
+            raise ConvbenchError(f"the variant {choice} returned {kind}: it has to return the subject")
+        subject = transformed
     return subject
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convbench.analysis import table
-from convbench.core import files, metrics, showing
+from convbench.core import files, metrics, showing, store
+from convbench.core.errors import ConvbenchError
 from convbench.core.record import Record, RunDescription
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ class Run:
     def frame(self) -> pd.DataFrame:
         """A row for each case with the columns of ``results.csv``, in base units; a gap is ``pandas.NA``.
 
+        What each column means, and its unit, says ``convbench list columns``.
+
         Numbers have pandas' nullable types, also where none was measured, so that frames of several runs can be joined.
         """
         frame = table.frame(self.records).convert_dtypes()  # whole numbers stay whole beside a gap
@@ -42,11 +45,19 @@ class Run:
         return answer.answer(self.description, self.records)
 
     def report(self, out: str | Path | None = None) -> Path:
-        """Write the page, as ``index.html`` in the folder ``out`` or beside the run, and return its path."""
+        """Write the page, to the file ``out.html``, or as ``index.html`` in the folder ``out`` or beside the run.
+
+        Returns its path. Raises ConvbenchError where there is no run to write beside any more.
+        """
         from convbench.report.page import run
 
+        if out is None and not store.exists(self.directory):  # it would be made anew, elsewhere
+            raise ConvbenchError(
+                f"{self.directory}: the run is not there, as seen from the working directory, which may have changed: "
+                "name another place, as in report(out)"
+            )
         folder = self.directory if out is None else files.named("out", out)
-        return run.write(self.description, self.records, folder / "index.html", self.directory)
+        return run.write(self.description, self.records, files.destination(folder, "index.html"), self.directory)
 
     def __repr__(self) -> str:
         states = [record.status for record in self.records]

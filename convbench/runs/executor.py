@@ -19,7 +19,9 @@ from typing import Any, Self, TypeVar
 
 from convbench.core import code
 from convbench.core.comparability import fingerprint
+from convbench.core.errors import ConvbenchError
 from convbench.core.record import FACTS, Case, Protocol, Record, Scalar
+from convbench.core.text import cut
 from convbench.core.traits import packages
 from convbench.measure import attempts
 from convbench.measure.machine import cgroup
@@ -131,6 +133,20 @@ class Executor(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def job_records(executor: Executor, jobs: Iterable[Job]) -> Iterator[JobRecord]:
+    """What an executor's ``run`` yields. Raises ConvbenchError, in its name, for what is no job with its record."""
+    name, wanted = type(executor).__name__, "its run() has to yield each job with its record"
+    yielded: object = executor.run(jobs)
+    if not isinstance(yielded, Iterable):
+        raise ConvbenchError(f"the executor {name} returned {cut(repr(yielded), 80)}: {wanted}")
+    for entry in yielded:
+        match entry:
+            case (Job() as job, Record() as record):
+                yield job, record
+            case _:
+                raise ConvbenchError(f"the executor {name} yielded {cut(repr(entry), 80)}: {wanted}")
 
 
 class OnThisMachine(Executor):

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from convbench.core import lock, scratch
-from convbench.core.errors import CaseFailed
+from convbench.core.errors import CaseFailed, ConvbenchError
 from convbench.measure.machine.toolchain import missing_tool
 from convbench.runs.process_start import (
     SAFE_START,
@@ -48,6 +48,12 @@ class Processes:
     """Calls functions in fresh processes, each under a time limit, in a scratch folder. ``close`` ends all of it."""
 
     def __init__(self, preload: Sequence[str] = ()) -> None:
+        """Raises ConvbenchError in a process that may start none."""
+        if multiprocessing.current_process().daemon:
+            raise ConvbenchError(
+                "a worker of multiprocessing.Pool may start no process to measure in: call it from "
+                "concurrent.futures.ProcessPoolExecutor, or measure with the executor in-process"
+            )
         self.preload = preload
         self.scratch = scratch.open_folder()
         self._resources = ExitStack()

@@ -23,7 +23,7 @@ from convbench.core.progress import RunState
 from convbench.core.record import Case, Record, RunDescription
 from convbench.core.visits import Scope, in_table, scope
 from convbench.runs import host_notes, menu, repeats
-from convbench.runs.executor import Job
+from convbench.runs.executor import Job, job_records
 from convbench.runs.preparation import Prepared
 from convbench.runs.schedule import Schedule
 
@@ -157,7 +157,7 @@ def _visits(prepared: Prepared, schedule: Schedule, watcher: Watcher | None) -> 
     jobs = menu.jobs(schedule, prepared.menu, prepared.executor.hosts[0].cores)
     announced = _announce(jobs, schedule, watcher) if watcher else jobs
     known_speed = cache(partial(_known_speed, prepared))
-    for job, visit in prepared.executor.run(announced):
+    for job, visit in job_records(prepared.executor, announced):
         record = menu.as_stored(job, visit, known_speed(scope(visit)))
         if (look := schedule.state.look) > 1:
             record = replace(record, conditions={**record.conditions, LOOK: look})

@@ -25,12 +25,16 @@ models: Registry[Any] = Registry("model", "")
 
 @dataclass(frozen=True)
 class Signature:
-    """The options of a plug-in by name with what each may be; ``open`` ones (``**kwargs``) take any other too."""
+    """The options of a plug-in by name with what each may be; ``open`` ones (``**kwargs``) take any other too.
+
+    ``not_options`` are parameters with a default that a suite cannot reach, as they are not keyword-only.
+    """
 
     summary: str
     options: Mapping[str, TypeAdapter[list[Scalar]]]
     defaults: Mapping[str, Any]
     open: bool
+    not_options: frozenset[str] = frozenset()
 
     @property
     def required(self) -> set[str]:
@@ -61,6 +65,7 @@ def _read(registry: Registry[Any], plugin: Plugin[Any]) -> Signature:
         {name: _adapter(hints.get(name, Scalar)) for name in named},
         {name: p.default for name, p in named.items() if p.default is not p.empty},
         any(p.kind is p.VAR_KEYWORD for p in parameters),
+        frozenset(p.name for p in parameters if p.name not in named and p.default is not p.empty),
     )
 
 

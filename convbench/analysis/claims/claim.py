@@ -87,7 +87,9 @@ def all_claims(evidence: Evidence) -> list[Claim]:
     return answers
 
 
-def _fields(judgement: Judgement) -> tuple[Any, ...]:
+def _fields(judgement: object) -> tuple[Any, ...]:
+    if not isinstance(judgement, Judgement):
+        raise TypeError(f"it returns {type(judgement).__name__}, not a Judgement")
     return tuple(getattr(judgement, field.name) for field in fields(judgement))
 
 

@@ -69,6 +69,11 @@ class Judgement:
     plot: Plot | None = None
     quantified: Quantified = ()
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for a verdict that there is not."""
+        if self.verdict not in VERDICTS:
+            raise ValueError(f"there is no verdict {self.verdict!r}: it is one of {', '.join(VERDICTS)}")
+
 
 class Lacking(Exception):
     """The records do not hold what a claim needs; the message says what to run."""

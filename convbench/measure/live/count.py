@@ -64,13 +64,13 @@ class Count:
         return {module.name: module for module in self.modules}[name]
 
     def __repr__(self) -> str:
-        parts = (f"{module.name} {module.params:,} / {module.macs:,}" for module in self._outermost())
+        parts = (f"{module.name} {module.params:,} / {module.macs:,}" for module in self._parts())
         note = "".join(f"; {name}: {value}" for name, value in self._doubts())
         return f"Count({self.params:,} parameters, {self.macs:,} MACs; {', '.join(parts) or 'no submodules'}{note})"
 
     def _repr_html_(self) -> str:
         whole = [("all", f"{self.params:,} parameters, {self.macs:,} MACs")]
-        rows = ((module.name, f"{module.params:,} parameters, {module.macs:,} MACs") for module in self._outermost())
+        rows = ((module.name, f"{module.params:,} parameters, {module.macs:,} MACs") for module in self._parts())
         return showing.table("Parameters and MACs of a call", [*whole, *rows, *self._doubts()])
 
     def _doubts(self) -> Iterator[tuple[str, str]]:
@@ -83,8 +83,14 @@ class Count:
         elif self.second not in (None, self.macs):
             yield "a second count finds", f"{self.second:,} MACs"
 
-    def _outermost(self) -> Iterator[ModuleCount]:
-        return (module for module in self.modules if "." not in module.name)
+    def _parts(self) -> Iterator[ModuleCount]:
+        """The outermost submodules, and what the model has or computes outside of them: together they are the whole."""
+        outermost = [module for module in self.modules if "." not in module.name]
+        params = self.params - sum(module.params for module in outermost)
+        macs = self.macs - sum(module.macs for module in outermost)
+        yield from outermost
+        if outermost and (params or macs):
+            yield ModuleCount("outside of these", params, macs)
 
 
 def count(model: nn.Module, inputs: Inputs) -> Count:
@@ -129,10 +135,15 @@ def _second_count(model: nn.Module, inputs: Inputs) -> tuple[int | None, str | N
         id(parameter): parameter for parameter in model.parameters() if is_frozen(parameter)
     }  # need no second copy
     try:
-        copied = subject(copy.deepcopy(model, clones), inputs.changed(torch.clone))
+        copied = subject(copy.deepcopy(model, clones), inputs.changed(_without_gradient))
         return sum(trace(after_call(copied)).macs.values()), None
     except Exception as error:
         return None, reason_of(error)
+
+
+def _without_gradient(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy that takes no gradient: a trace refuses an input that does."""
+    return tensor.detach().clone()
 
 
 def _on_meta(model: nn.Module, inputs: Inputs) -> Subject | None:

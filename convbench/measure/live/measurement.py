@@ -47,11 +47,11 @@ class Measurement:
             scales.fitting_unit(self.latency.median, scales.SECONDS),
             scales.fitting_unit(self.memory_bytes, scales.BYTES),
         )
-        median, low, high = (seconds / second for seconds in self.latency)
+        median, low, high = (scales.four_digits(seconds / second) for seconds in self.latency)
         mode, threads = "train" if self.training else "eval", counted(self.threads, "thread")
         return [
-            ("latency", f"{median:.4g} {time} a call ({low:.4g} to {high:.4g}, {counted(len(self.samples), 'call')})"),
-            ("peak memory", f"{self.memory_bytes / byte:.4g} {size}"),
+            ("latency", f"{median} {time} a call ({low} to {high}, {counted(len(self.samples), 'call')})"),
+            ("peak memory", f"{scales.four_digits(self.memory_bytes / byte)} {size}"),
             ("in", f"this process on {self.device}, {threads}, {mode} mode"),
             ("findings", ", ".join(finding.code for finding in self.findings) or "none"),
         ]

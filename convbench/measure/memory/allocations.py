@@ -10,6 +10,7 @@ torch allocates them, in B.
 from __future__ import annotations
 
 import gc
+import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -33,6 +34,8 @@ from convbench.models.subject import Subject
 from convbench.models.training_step import TrainingStep
 from convbench.models.values import stored
 from convbench.models.weights import materialized, quantised_weights
+
+os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # or torch's profiler writes two lines a call to standard error
 
 Holder = tuple[str, str]
 """Kind and stage."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convbench.core import imports, registry
+from convbench.core.errors import ConvbenchError
 from convbench.core.record import Choice, Clip, Training
 
 if TYPE_CHECKING:
@@ -25,7 +26,25 @@ def load(choice: Choice, clip: Clip, training: Training, seed: int) -> Splits:
         from convbench.measure.quality.user_clips import from_function
 
         return from_function(choice, clip, training, seed)
-    splits: Splits = registry.tasks.get(choice.name).build(clip, training, seed, **dict(choice.options))
+    splits = registry.tasks.get(choice.name).build(clip, training, seed, **dict(choice.options))
+    return _checked(splits, choice, clip)
+
+
+def _checked(splits: object, choice: Choice, clip: Clip) -> Splits:
+    """What a task has drawn. Raises ConvbenchError in its name where models would learn from something else."""
+    import torch
+
+    from convbench.measure.quality.data import Splits
+
+    if not isinstance(splits, Splits):
+        raise ConvbenchError(f"the task {choice} returned {type(splits).__name__}: it has to return Splits")
+    shape, numbers = (clip.frames, clip.channels, clip.height, clip.width), range(len(splits.classes))
+    for part, (clips, labels) in zip(splits._fields, splits[:3], strict=False):
+        if clips.shape[1:] != shape:
+            raise ConvbenchError(f"the task {choice}: clips of {part} are {tuple(clips.shape[1:])}, not {shape}")
+        if labels.shape != clips.shape[:1] or labels.dtype != torch.int64 or not set(labels.tolist()) <= set(numbers):
+            wanted = f"the number of each clip's class, int64 from 0 to {numbers.stop - 1}"
+            raise ConvbenchError(f"the task {choice}: labels of {part} are not {wanted}")
     return splits
 
 

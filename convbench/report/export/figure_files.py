@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -28,11 +29,13 @@ def write(run: RunDescription, records: Sequence[Record], directory: Path, forma
     if format not in FORMATS:
         raise ConvbenchError(f"unknown figure format {format!r}; known: {', '.join(FORMATS)}")
     results = results_of(records)
-    stem = file_stem(run.name)
-    return [
-        _write(drawing, directory / f"{'-'.join(filter(None, (stem, drawing.name)))}.{format}", format)
-        for drawing in chain.from_iterable(drawings(plugin, results) for plugin in figures)
-    ]
+    stem, paths = file_stem(run.name), list[Path]()
+    for drawing in chain.from_iterable(drawings(plugin, results) for plugin in figures):
+        name = "-".join(filter(None, (stem, re.sub(r"[^\w.-]+", "-", drawing.name))))  # such as that of cuda:1
+        names = (name, *(f"{name}-{number}" for number in range(2, len(paths) + 2)))  # two figures may share one
+        path = next(path for name in names if (path := directory / f"{name}.{format}") not in paths)
+        paths.append(_write(drawing, path, format))
+    return paths
 
 
 def _write(drawing: Drawing, path: Path, format: str) -> Path:

@@ -1,0 +1,35 @@
+"""What callers of the Python API give for a parameter, checked; each mistake is one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from convbench.core.errors import ConvbenchError
+from convbench.core.text import cut, listed
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it."""
+    return cut(repr(value), 80)
+
+
+def text(name: str, value: object) -> str:
+    """The text that a parameter has to be."""
+    if not isinstance(value, str):
+        raise ConvbenchError(f"{name}={shown(value)}: give a text")
+    return value
+
+
+def texts(name: str, value: object) -> tuple[str, ...]:
+    """The texts that a parameter has to be, of which a single one is a list of itself."""
+    entries = listed(value) if isinstance(value, Iterable) else ()
+    if not isinstance(value, Iterable) or not all(isinstance(entry, str) for entry in entries):
+        raise ConvbenchError(f"{name}={shown(value)}: give a text, or a list of texts")
+    return entries
+
+
+def thread_count(value: object) -> int:
+    """How many threads both sides have."""
+    if not isinstance(value, int) or value < 1:
+        raise ConvbenchError(f"threads={shown(value)}: give a whole number from 1")
+    return value
