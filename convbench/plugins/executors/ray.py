@@ -153,6 +153,7 @@ class _Engine:
             self.drop(worker)
         if self._began:
             self.ray.shutdown()
+            self._print_messages(True)
 
     # --- The cluster --------------------------------------------------------------------------------------------------
 
@@ -174,6 +175,7 @@ class _Engine:
                 runtime_env=self.environment or None,
             )  # fmt: skip
             self._began = True
+            self._print_messages(False)
         except Exception as error:
             where = f"at {self.address}" if self.address else "that could be joined or started here"
             raise ConvbenchError(
@@ -184,6 +186,13 @@ class _Engine:
             with contextlib.suppress(ValueError):  # not the main thread
                 for number, handler in handlers.items():
                     signal.signal(number, handler)
+
+    def _print_messages(self, wanted: bool) -> None:
+        """Whether Ray prints what it knows of a lost worker: pages of it, to standard output, among our results.
+
+        No option of its ``init`` stops that; this is what its own debugger does.
+        """
+        self.ray._private.worker._worker_logs_enabled = wanted
 
     def _look(self) -> None:
         """Start what workers are missing on the hosts that live."""
