@@ -572,6 +572,16 @@ def test_an_address_is_refused_where_there_is_a_session_of_ray(monkeypatch: pyte
     assert not engine.ray.shutdown.called
 
 
+@pytest.mark.parametrize("address", ["", "auto"])
+def test_a_cluster_of_ray_that_a_variable_names_is_refused_where_it_is_gone(monkeypatch, address) -> None:
+    """Ray tried for more than two minutes, in silence."""
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    engine = ray_engine(monkeypatch, begun=False, address=address)
+    with pytest.raises(ConvbenchError, match=r"no Ray cluster at 127\.0\.0\.1:1: .* unset RAY_ADDRESS"):
+        engine.start()
+    assert not engine.ray.init.called
+
+
 def test_a_host_of_ray_without_room_does_not_end_the_wait_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = ray_engine(monkeypatch, begun=False, nodes=({"CPU": 2.0}, {"CPU": 0.5}))
     assert engine.start() == 2, "the one that is absent is counted, as it is said to be missing afterwards"

@@ -29,6 +29,8 @@ FALSE_STARTS = 3
 """How many of them may end before their first word, as where an image cannot be had."""
 SECONDS_TO_START = 60.0
 """After so long a worker that was not started is said to be missing; it is still taken when it comes."""
+VARIABLE = "RAY_ADDRESS"
+"""Where Ray looks for a cluster that is not named."""
 REACHABLE = 5.0
 """Seconds to wait for the cluster's port."""
 LEAVE = 5.0
@@ -167,6 +169,8 @@ class _Engine:
                 )
             return
         _refuse_unreachable(self.address)
+        if self.address in ("", "auto"):
+            _refuse_unreachable(os.environ.get(VARIABLE, ""), f"unset {VARIABLE}, which names it")
         options = {"address": self.address} if self.address else {}
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -308,7 +312,7 @@ def _library() -> Any:
     return ray
 
 
-def _refuse_unreachable(address: str) -> None:
+def _refuse_unreachable(address: str, remedy: str = "leave the address out to start one here") -> None:
     """Ray itself would try for minutes."""
     client = address.startswith("ray://")
     host, _, port = address.removeprefix("ray://").rpartition(":")
@@ -320,5 +324,5 @@ def _refuse_unreachable(address: str) -> None:
         option = "--ray-client-server-port" if client else "--port"
         raise ConvbenchError(
             f"no Ray cluster at {address}: {error.strerror or error}; start one with 'ray start --head {option} {port}'"
-            ", or leave the address out to start one here"
+            f", or {remedy}"
         ) from error
