@@ -425,6 +425,11 @@ def test_no_host_at_all_is_one_sentence() -> None:
         Sweep(suite(), [Machine("never", joins=math.inf)], limits=Limits(start=30)).run()
 
 
+def test_a_long_wait_for_the_first_worker_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    Sweep(suite(), [Machine("queued", joins=90.0)], limits=Limits(start=3600)).run()
+    assert caplog.text.count("no worker has come yet: the first is waited for up to 3600 s") == 1
+
+
 def test_when_every_host_is_lost_the_sweep_ends_and_what_is_finished_is_there() -> None:
     sweep = Sweep(suite(), machines(2, dies=20.0), limits=Limits(start=60))
     with pytest.raises(ConvbenchError, match=r"every host was lost.*--resume"):
@@ -550,12 +555,31 @@ def test_a_session_of_ray_that_the_user_began_is_left_to_the_user(monkeypatch: p
     assert engine.ray.shutdown.called is not begun
 
 
+def test_what_ray_tells_of_a_lost_worker_is_not_among_the_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It printed 45 lines to standard output, where ``--json`` prints objects."""
+    engine = ray_engine(monkeypatch, begun=False)
+    engine.start()
+    assert engine.ray._private.worker._worker_logs_enabled is False
+    engine.close()
+    assert engine.ray._private.worker._worker_logs_enabled is True
+
+
 def test_an_address_is_refused_where_there_is_a_session_of_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = ray_engine(monkeypatch, begun=True, address="auto")
     with pytest.raises(ConvbenchError, match="has a Ray session already"):
         engine.start()
     engine.close()
     assert not engine.ray.shutdown.called
+
+
+@pytest.mark.parametrize("address", ["", "auto"])
+def test_a_cluster_of_ray_that_a_variable_names_is_refused_where_it_is_gone(monkeypatch, address) -> None:
+    """Ray tried for more than two minutes, in silence."""
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    engine = ray_engine(monkeypatch, begun=False, address=address)
+    with pytest.raises(ConvbenchError, match=r"no Ray cluster at 127\.0\.0\.1:1: .* unset RAY_ADDRESS"):
+        engine.start()
+    assert not engine.ray.init.called
 
 
 def test_a_host_of_ray_without_room_does_not_end_the_wait_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -895,6 +919,44 @@ def test_what_slurm_s_workers_share_is_no_change_of_the_code(tmp_path: Path) -> 
     (place / "mail").mkdir()
     (place / "mail" / "spec.pickle").touch()
     assert not git.dirty(tmp_path)
+
+
+def test_a_shared_folder_that_is_gone_for_good_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = slurm_engine(tmp_path, "worker-0")
+    engine.run_folder = tmp_path
+    monkeypatch.setattr(slurm, "wait_for_word", lambda *_: [])
+    monkeypatch.setattr(mailbox, "ORPHANED", -1.0)
+    shutil.rmtree(tmp_path / "mail")
+    with pytest.raises(ConvbenchError, match=r"it is gone.*--resume"):
+        list(engine.events(0))
+    engine.close()
+
+
+def test_a_shared_folder_that_comes_back_in_time_ends_nothing(tmp_path: Path) -> None:
+    engine = slurm_engine(tmp_path)
+    shutil.rmtree(tmp_path / "mail")
+    assert not engine.mailboxes.gone
+    engine.mailboxes._there_at -= 2 * mailbox.ORPHANED
+    assert engine.mailboxes.gone
+    (tmp_path / "mail").mkdir()
+    assert not engine.mailboxes.gone
+    engine.close()
+
+
+@pytest.mark.parametrize("sign", ["run-other", "run-other/mail"])
+def test_what_a_killed_driver_left_in_the_shared_folder_is_taken_away_later(tmp_path: Path, sign: str) -> None:
+    (tmp_path / "run-other" / "mail" / "worker-0").mkdir(parents=True)
+    (tmp_path / "others" / "mail").mkdir(parents=True)
+    long_ago = time.time() - 2 * slurm.ABANDONED
+    for path in (*tmp_path.glob("*/mail"), *tmp_path.iterdir()):
+        os.utime(path, (long_ago, long_ago))
+    os.utime(tmp_path / sign)
+    slurm._run_folder(tmp_path)
+    assert (tmp_path / "run-other").exists(), "its driver lives"
+    os.utime(tmp_path / sign, (long_ago, long_ago))
+    slurm._run_folder(tmp_path)
+    assert not (tmp_path / "run-other").exists()
+    assert (tmp_path / "others").exists(), "it is none of ours"
 
 
 def test_a_shared_folder_that_takes_nothing_is_one_sentence(tmp_path: Path) -> None:

@@ -125,6 +125,13 @@ def test_a_node_that_is_killed_loses_nothing_and_the_run_ends(cluster, tmp_path:
     assert watcher.stages[0].hosts == 2
 
 
+def test_ray_has_what_stops_its_messages() -> None:
+    """It is no part of what Ray promises."""
+    import ray
+
+    assert ray._private.worker._worker_logs_enabled is True
+
+
 def test_an_address_where_nothing_listens_is_one_sentence() -> None:
     with (
         convbench.executor("ray", "cpu", address="127.0.0.1:1") as ray,

@@ -29,6 +29,8 @@ FALSE_STARTS = 3
 """How many of them may end before their first word, as where an image cannot be had."""
 SECONDS_TO_START = 60.0
 """After so long a worker that was not started is said to be missing; it is still taken when it comes."""
+VARIABLE = "RAY_ADDRESS"
+"""Where Ray looks for a cluster that is not named."""
 REACHABLE = 5.0
 """Seconds to wait for the cluster's port."""
 LEAVE = 5.0
@@ -153,6 +155,7 @@ class _Engine:
             self.drop(worker)
         if self._began:
             self.ray.shutdown()
+            self._print_messages(True)
 
     # --- The cluster --------------------------------------------------------------------------------------------------
 
@@ -166,6 +169,8 @@ class _Engine:
                 )
             return
         _refuse_unreachable(self.address)
+        if self.address in ("", "auto"):
+            _refuse_unreachable(os.environ.get(VARIABLE, ""), f"unset {VARIABLE}, which names it")
         options = {"address": self.address} if self.address else {}
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -174,6 +179,7 @@ class _Engine:
                 runtime_env=self.environment or None,
             )  # fmt: skip
             self._began = True
+            self._print_messages(False)
         except Exception as error:
             where = f"at {self.address}" if self.address else "that could be joined or started here"
             raise ConvbenchError(
@@ -184,6 +190,13 @@ class _Engine:
             with contextlib.suppress(ValueError):  # not the main thread
                 for number, handler in handlers.items():
                     signal.signal(number, handler)
+
+    def _print_messages(self, wanted: bool) -> None:
+        """Whether Ray prints what it knows of a lost worker: pages of it, to standard output, among our results.
+
+        No option of its ``init`` stops that; this is what its own debugger does.
+        """
+        self.ray._private.worker._worker_logs_enabled = wanted
 
     def _look(self) -> None:
         """Start what workers are missing on the hosts that live."""
@@ -299,7 +312,7 @@ def _library() -> Any:
     return ray
 
 
-def _refuse_unreachable(address: str) -> None:
+def _refuse_unreachable(address: str, remedy: str = "leave the address out to start one here") -> None:
     """Ray itself would try for minutes."""
     client = address.startswith("ray://")
     host, _, port = address.removeprefix("ray://").rpartition(":")
@@ -311,5 +324,5 @@ def _refuse_unreachable(address: str) -> None:
         option = "--ray-client-server-port" if client else "--port"
         raise ConvbenchError(
             f"no Ray cluster at {address}: {error.strerror or error}; start one with 'ray start --head {option} {port}'"
-            ", or leave the address out to start one here"
+            f", or {remedy}"
         ) from error

@@ -32,6 +32,8 @@ SECONDS_BETWEEN_TRIES = 60.0
 """Seconds between two requests for replacements that Slurm refused."""
 REPLACEMENTS = 3
 """How many workers, over those asked for first, may be asked for in place of ones that a fault ended."""
+ABANDONED = 3600.0
+"""Seconds without a sign of its driver after which a run's folder is taken away: its workers ended long before."""
 ENDED = (
     "FAILED", "NODE_FAIL", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE", "PREEMPTED", "COMPLETED",
     "REVOKED", "FINISHED", "INTERRUPTED", "NO PROCESS AND NO RESULT",
@@ -165,6 +167,11 @@ class _Engine:
             self._unreached[worker] = f"its work cannot be written: {line_of(error)}"
 
     def events(self, seconds: float) -> Iterable[Event]:
+        if self.mailboxes.gone:
+            raise ConvbenchError(
+                f"{self.run_folder}: it is gone, and with it the workers that shared it: what is finished is kept, add "
+                "--resume to go on"
+            )
         unreached, self._unreached = self._unreached, {}
         for worker, reason in unreached.items():
             self.drop(worker)
@@ -327,9 +334,20 @@ def _run_folder(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         place = Path(tempfile.mkdtemp(prefix="run-", dir=folder.absolute()))
         (place / ".gitignore").write_text("*\n")
+        _remove_abandoned(folder, place.stat().st_mtime)
         return place
     except OSError as error:
         raise _unwritable(folder, error) from error
+
+
+def _remove_abandoned(folder: Path, now: float) -> None:
+    """Take away what drivers that were killed have left; ``now`` is by the clock of the disk, as are all times here."""
+    for place in folder.glob("run-*"):
+        with suppress(OSError):
+            # A driver that lives renames a file in the mail every few seconds, which dates the folder.
+            signs = [path.stat().st_mtime for path in (place, place / "mail") if path.exists()]
+            if now - max(signs) > ABANDONED:
+                shutil.rmtree(place, ignore_errors=True)
 
 
 def _remove(folder: Path) -> None:

@@ -42,9 +42,17 @@ class Mailboxes:
         _write(folder / SPEC, spec)
         self._posted: dict[str, int] = {}
         self._read: dict[str, int] = {}
+        self._there_at = time.monotonic()
         self._ended = threading.Event()
         self._sign = threading.Thread(target=self._live, daemon=True)
         self._sign.start()
+
+    @property
+    def gone(self) -> bool:
+        """Whether the folder has been away for so long that every worker has ended."""
+        if _is_there(self.folder) is not False:
+            self._there_at = time.monotonic()
+        return time.monotonic() - self._there_at > ORPHANED
 
     def open(self, worker: str) -> None:
         """Make a worker's mailbox."""

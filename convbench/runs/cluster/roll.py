@@ -18,6 +18,8 @@ BEYOND = 60.0
 """Seconds that a job may take beyond one and a half times its limit before its worker is taken to be stuck."""
 WAIT = 1.0
 """Seconds between two looks at what is late."""
+SECONDS_OF_SILENCE = 30.0
+"""After so long without a first worker it is said that one is waited for."""
 
 
 class Roll:
@@ -90,7 +92,7 @@ class Roll:
     def _gather(self) -> None:
         """Wait until all workers have come, or until some have and no further one came for a while."""
         expected, began = self.engine.start(), self.clock()
-        latest, why = began, ""
+        latest, why, announced = began, "", False
         while len(self.members) < expected and self.engine.awaits_workers:
             for event in self.engine.events(WAIT):
                 latest = self.clock() if isinstance(event, Joined) else latest
@@ -98,6 +100,13 @@ class Roll:
                 expected -= bool(reason) and not isinstance(event, Lost)
                 why = reason or why
             now = self.clock()
+            if not (self.members or announced) and now - began > SECONDS_OF_SILENCE:
+                announced = True
+                log.warning(
+                    "convbench: no worker has come yet: the first is waited for up to %.0f s (option start); is the "
+                    "cluster full, or its queue long?",
+                    self.limits.start,
+                )
             if (self.members and now - latest > self.limits.settle) or now - began > self.limits.start:
                 break
         if not self.members:
