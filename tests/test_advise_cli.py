@@ -18,7 +18,7 @@ from convbench.analysis.choice.recommendation import Ask
 from convbench.cli.app import app
 from convbench.core.errors import ConvbenchError
 from convbench.core.metric import Metric
-from convbench.core.quantities import amount, share
+from convbench.core.quantities import amount, duration, share
 from convbench.core.record import Failure, Finding, Reading
 from convbench.report.words.advice import different, sentences
 from convbench.report.words.numbers import likely
@@ -466,3 +466,14 @@ def test_a_margin_is_a_percentage_or_a_share(text, value):
 def test_what_is_no_margin_is_refused(text):
     with pytest.raises(ConvbenchError, match=r"write 2% or 0\.02"):
         share("--within", text)
+
+
+@pytest.mark.parametrize(("text", "value"), [("90s", 90), ("5m", 300), ("1.5h", 5400), ("0.5 m", 30)])
+def test_a_time_that_people_wait_is_told_in_seconds(text, value):
+    assert duration("--budget", text) == value
+
+
+@pytest.mark.parametrize("text", ["", "5", "0s", "-5m", "5 days", "5M", "soon"])
+def test_what_is_no_time_is_refused(text):
+    with pytest.raises(ConvbenchError, match="not a time: write 90s, 5m or 1h"):
+        duration("--budget", text)

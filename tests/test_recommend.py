@@ -585,7 +585,7 @@ def test_a_mean_of_nothing_but_hits_has_a_binomial_bound():
 
 
 def test_where_runs_vary_more_than_their_clips_fewer_clips_are_left():
-    """Two misses of 150 in one run of three: the variance is twice that of the draw, and 4.8 times for not knowing it."""
+    """Two misses of 150 in one run of three: twice the variance of the draw, and 4.8 times for not knowing it."""
     values, clips = [0.96, 1.0, 1.0], 50
     mean = sum(values) / 3
     excess = np.var(values, ddof=1) / (mean * (1 - mean) / clips) * (stats.t.ppf(0.975, 2) / stats.norm.ppf(0.975)) ** 2
