@@ -32,7 +32,8 @@ def junit(outcome: Outcome) -> str:
     for verdict, row in judged:
         classname = one_line(f"convbench.{outcome.suite}")
         test = xml.SubElement(suite, "testcase", name=one_line(row.case), classname=classname)
-        text = one_line("; ".join((f"ratio {row.ratio}, {row.interval}", *row.details)))
+        ratio = [f"ratio {row.ratio}, {row.interval}"] if verdict.ratio else []
+        text = one_line("; ".join([*ratio, *row.details]))
         if tag := tags.get(verdict.word):
             state = "unfinished, so far " if outcome.unfinished else ""
             xml.SubElement(test, tag, message=f"{state}{verdict.word}: {text}")

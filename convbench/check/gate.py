@@ -125,13 +125,15 @@ def decide(
             visits = [PairRequest(case, stages[stage]) for case, stage in waiting]
             expected = ((case, timed.following(case.id, stage, rule, count)) for case, stage in waiting)
             following = [PairRequest(case, stages[stage]) for case, stage in expected if stage]
-            with closing(pairs.measure(visits, method.settings, method.folder, method.stock, following)) as results:
-                for visit, measured in results:
-                    timed.add(visit, measured)
-                    if method.is_over():
-                        break
-            timed.visit_seconds.append(time.monotonic() - start)
-            timed.keep(timed)
+            try:
+                with closing(pairs.measure(visits, method.settings, method.folder, method.stock, following)) as results:
+                    for visit, measured in results:
+                        timed.add(visit, measured)
+                        if method.is_over():
+                            break
+            finally:  # of an interrupted visit too: a suite of slow cases takes minutes for one
+                timed.visit_seconds.append(time.monotonic() - start)
+                timed.keep(timed)
     return timed
 
 
