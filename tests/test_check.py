@@ -535,6 +535,9 @@ def test_junit_shows_each_verdict_as_ci_systems_do():
     assert children == {"a|b": "system-out", "slow": "failure", "busy": "skipped", "gone": "error"}
     assert "ratio 1.200" in suite[1][0].get("message")
     assert suite[3][0].get("message").startswith("invalid: missing in base: ")
+    begun = outcome.CaseOutcome("begun", judged().cases[0].pairs[:2])
+    suite = ElementTree.fromstring(ci.junit(replace(judged(), cases=(begun,))))
+    assert suite[0][0].get("message").startswith("inconclusive: ratio 1.000; undecided after 2 pairs")
 
 
 def test_what_an_unfinished_check_has_so_far_is_red_nowhere():

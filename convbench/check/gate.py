@@ -25,6 +25,7 @@ from convbench.core.comparability import differing
 from convbench.core.errors import ConvbenchError
 from convbench.core.package import __version__
 from convbench.core.record import timestamp
+from convbench.core.text import some
 
 UNFINISHED = "unfinished: it was interrupted, and --resume goes on with it"
 
@@ -99,7 +100,7 @@ def check(base: Side, head: Side, request: Request, method: Method, budget: floa
             )
 
         ledger = request.ledger
-        ledger.refuse_another(so_far(Timed()))
+        ledger.refuse_another(so_far(Timed()), {"base": base.changes, "head": head.changes})
         timed = Timed.of(ledger.before, keep=lambda timed: ledger.keep(so_far(timed)))
         decide((Arm("base", base), Arm("head", head)), inspected.valid, inspected.ids, method, timed)
         if request.instructions:
@@ -144,17 +145,17 @@ def _cases(inspected: Inspection, timed: Timed) -> tuple[CaseOutcome, ...]:
 
 def _side(side: Side, environment: Mapping[str, object]) -> SideOutcome:
     facts = {key: value for key, value in environment.items() if isinstance(value, str | int | float | bool | None)}
-    return SideOutcome(side.label, side.commit, side.dirty, facts)
+    return SideOutcome(side.label, side.commit, bool(side.changes), facts)
 
 
 def _notes(base: Side, head: Side, inspected: Inspection) -> tuple[str, ...]:
     """What a reader must know of the comparison as a whole."""
     differ = differing(*(inspected.environments.get(name, {}) for name in ("base", "head")))
-    clean = base.commit is not None and not (base.dirty or head.dirty)
+    clean = base.commit is not None and not (base.changes or head.changes)
     same = clean and (base.commit, base.python) == (head.commit, head.python)
     return (
         *(["base and head are the same commit, without changes: the same code is compared"] if same else []),
-        *(["head has uncommitted changes"] if head.dirty else []),
+        *([f"head has uncommitted changes: {some(head.changes)}"] if head.changes else []),
         *([f"the sides' environments differ: {', '.join(differ)}"] if differ else []),
         *inspected.notes,
     )
