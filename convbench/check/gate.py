@@ -145,17 +145,17 @@ def _cases(inspected: Inspection, timed: Timed) -> tuple[CaseOutcome, ...]:
 
 def _side(side: Side, environment: Mapping[str, object]) -> SideOutcome:
     facts = {key: value for key, value in environment.items() if isinstance(value, str | int | float | bool | None)}
-    return SideOutcome(side.label, side.commit, bool(side.changes), facts)
+    return SideOutcome(side.label, side.commit, side.dirty, facts)
 
 
 def _notes(base: Side, head: Side, inspected: Inspection) -> tuple[str, ...]:
     """What a reader must know of the comparison as a whole."""
     differ = differing(*(inspected.environments.get(name, {}) for name in ("base", "head")))
-    clean = base.commit is not None and not (base.changes or head.changes)
+    clean = base.commit is not None and not (base.dirty or head.dirty)
     same = clean and (base.commit, base.python) == (head.commit, head.python)
     return (
         *(["base and head are the same commit, without changes: the same code is compared"] if same else []),
-        *([f"head has uncommitted changes: {some(head.changes)}"] if head.changes else []),
+        *([f"head has uncommitted changes: {some(head.changes)}"] if head.dirty else []),
         *([f"the sides' environments differ: {', '.join(differ)}"] if differ else []),
         *inspected.notes,
     )

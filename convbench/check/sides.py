@@ -50,6 +50,10 @@ class Side:
     empty: tuple[str, ...] = ()
     checkout_of: Path | None = None
 
+    @property
+    def dirty(self) -> bool:
+        return bool(self.changes)
+
     def hint(self, reason: str) -> str:
         """Words that follow why it fails: of a checkout what it lacks, and what to do; empty where that is not why."""
         if not re.search("No module named|No such file|cannot be imported", reason):
