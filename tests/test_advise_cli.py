@@ -473,7 +473,7 @@ def test_a_time_that_people_wait_is_told_in_seconds(text, value):
     assert duration("--budget", text) == value
 
 
-@pytest.mark.parametrize("text", ["", "5", "0s", "-5m", "5 days", "5M", "soon"])
+@pytest.mark.parametrize("text", ["", "0s", "-5m", "5 days", "5M", "soon"])
 def test_what_is_no_time_is_refused(text):
     with pytest.raises(ConvbenchError, match="not a time: write 90s, 5m or 1h"):
         duration("--budget", text)

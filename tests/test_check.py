@@ -7,6 +7,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -17,6 +18,7 @@ import pytest
 
 from convbench.check import ci, counting, decision, gate, link, outcome, outputs, pairs, stock, verdict, words
 from convbench.check.inspection import Request
+from convbench.check.ledger import Ledger
 from convbench.check.rule import Rule
 from convbench.check.settings import Settings
 from convbench.check.sides import Side, scratch_folder
@@ -57,9 +59,12 @@ def run(tmp_path, monkeypatch):
         budget: float | None = None,
         instructions: bool = False,
         only: tuple[str, ...] = (),
+        keep: Callable[[outcome.Outcome], None] = lambda _: None,
     ) -> outcome.Outcome:
         with scratch_folder() as folder:
-            request = Request("fake", only=only, same_outputs=same_outputs, instructions=instructions)
+            request = Request(
+                "fake", only=only, same_outputs=same_outputs, instructions=instructions, ledger=Ledger(keep)
+            )
             ends = math.inf if budget is None else time.monotonic() + budget
             method = gate.Method(Settings(slice_s=0.001), Rule(), folder, listener or Told(), ends)
             return gate.check(side("base", base), side("head", head), request, method, budget)
@@ -127,6 +132,23 @@ def test_a_budget_that_is_over_at_once_measures_nothing_and_says_so(run):
     result = run(SAME, SAME, budget=1e-9)
     assert {case.reason for case in verdicts(result).values()} == {"not measured"}
     assert verdict.exit_code(result) == 3
+
+
+def test_a_visit_that_is_interrupted_keeps_the_pairs_that_it_has(run, monkeypatch):
+    """Only whole visits were kept: of a suite of slow cases that CI ended, the minutes of one were lost."""
+    kept: list[outcome.Outcome] = []
+    add = Timed.add
+
+    def interrupted(self: Timed, visit: pairs.PairRequest, measured: pairs.Measured) -> None:
+        add(self, visit, measured)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Timed, "add", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(SAME, SAME, keep=kept.append)
+    assert kept[-1].unfinished
+    assert sorted(len(case.pairs) for case in kept[-1].cases) == [0, 1]
+    assert no_child_is_left()
 
 
 def test_faster_is_ok_and_said(run):
@@ -512,6 +534,10 @@ def test_junit_shows_each_verdict_as_ci_systems_do():
     children = {test.get("name"): test[0].tag for test in suite}
     assert children == {"a|b": "system-out", "slow": "failure", "busy": "skipped", "gone": "error"}
     assert "ratio 1.200" in suite[1][0].get("message")
+    assert suite[3][0].get("message").startswith("invalid: missing in base: ")
+    begun = outcome.CaseOutcome("begun", judged().cases[0].pairs[:2])
+    suite = ElementTree.fromstring(ci.junit(replace(judged(), cases=(begun,))))
+    assert suite[0][0].get("message").startswith("inconclusive: ratio 1.000; undecided after 2 pairs")
 
 
 def test_what_an_unfinished_check_has_so_far_is_red_nowhere():

@@ -128,7 +128,7 @@ def test_a_regression_is_exit_1_in_every_file_and_again_in_replay(here):
     done = convbench(here, "check", "fake.json", "--base", "main", *words, GITHUB_STEP_SUMMARY=str(here / "step.md"))
     assert done.returncode == 1, done.stderr
     assert "1 regression, 1 ok" in done.stdout
-    assert "head has uncommitted changes" in done.stdout
+    assert "head has uncommitted changes: fake.json\n" in done.stdout
     assert "the same code is compared" not in done.stdout
     assert ElementTree.parse(here / "out" / "junit.xml").getroot().get("failures") == "1"
     assert "### convbench check: 1 regression, 1 ok" in (here / "step.md").read_text()
@@ -242,7 +242,7 @@ def test_a_check_goes_on_though_its_own_files_lie_in_the_tree(here):
     (here / "new.py").write_text("")
     refused = convbench(here, *words, "--resume")
     assert refused.returncode == 4
-    assert "--resume: head has changes that are not committed" in refused.stderr
+    assert "--resume: head has changes that are not committed (new.py)" in refused.stderr
 
 
 def test_a_check_that_waits_goes_on_with_what_the_one_before_it_kept_last(here):

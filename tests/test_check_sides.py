@@ -18,6 +18,7 @@ from command import git as run
 from convbench.check import origin, sides
 from convbench.core import git, lock, scratch
 from convbench.core.errors import BuildFailed, ConvbenchError, Refused, StoreError
+from convbench.core.text import some
 from convbench.measure.machine import environment
 
 
@@ -708,3 +709,19 @@ def test_a_lock_of_another_user_is_neither_held_nor_free(tmp_path, monkeypatch):
         lock.hold(tmp_path / "lock", remedy=lock.REMEDY),
     ):
         pass
+
+
+def test_the_files_that_are_not_as_committed_are_named(tmp_path):
+    """Of a file that was renamed the name it has now; what a check writes itself is no change."""
+    for words in (("init", "-q"), ("config", "user.email", "a@b.c"), ("config", "user.name", "n")):
+        run(tmp_path, *words)
+    (tmp_path / "net.py").write_text("a line that both names have\n" * 20)
+    run(tmp_path, "add", ".")
+    run(tmp_path, "commit", "-qm", "first")
+    assert git.uncommitted(tmp_path) == ()
+    run(tmp_path, "mv", "net.py", "model.py")
+    (tmp_path / "summary.md").write_text("")
+    (tmp_path / "übersicht.md").write_text("")
+    assert git.uncommitted(tmp_path, [tmp_path / "summary.md"]) == ("model.py", "übersicht.md")
+    assert some(["a", "b\udcff", "c", "d", "e"]) == "a, b\N{REPLACEMENT CHARACTER}, c and 2 more"
+    assert some(["a", "b"]) == "a and b"

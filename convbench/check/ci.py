@@ -9,6 +9,7 @@ from convbench.check.outcome import Outcome
 from convbench.check.verdict import verdicts
 from convbench.core.text import markdown as markdown_text
 from convbench.core.text import one_line
+from convbench.report.words import units
 
 LONGEST = 400
 """Characters of a cell or sentence."""
@@ -32,7 +33,8 @@ def junit(outcome: Outcome) -> str:
     for verdict, row in judged:
         classname = one_line(f"convbench.{outcome.suite}")
         test = xml.SubElement(suite, "testcase", name=one_line(row.case), classname=classname)
-        text = one_line("; ".join((f"ratio {row.ratio}, {row.interval}", *row.details)))
+        ratio = ", ".join(part for part in (row.ratio, row.interval) if part != units.MISSING)
+        text = one_line("; ".join([*([f"ratio {ratio}"] if ratio else []), *row.details]))
         if tag := tags.get(verdict.word):
             state = "unfinished, so far " if outcome.unfinished else ""
             xml.SubElement(test, tag, message=f"{state}{verdict.word}: {text}")

@@ -25,6 +25,7 @@ from convbench.core.comparability import differing
 from convbench.core.errors import ConvbenchError
 from convbench.core.package import __version__
 from convbench.core.record import timestamp
+from convbench.core.text import some
 
 UNFINISHED = "unfinished: it was interrupted, and --resume goes on with it"
 
@@ -99,7 +100,7 @@ def check(base: Side, head: Side, request: Request, method: Method, budget: floa
             )
 
         ledger = request.ledger
-        ledger.refuse_another(so_far(Timed()))
+        ledger.refuse_another(so_far(Timed()), {"base": base.changes, "head": head.changes})
         timed = Timed.of(ledger.before, keep=lambda timed: ledger.keep(so_far(timed)))
         decide((Arm("base", base), Arm("head", head)), inspected.valid, inspected.ids, method, timed)
         if request.instructions:
@@ -125,13 +126,15 @@ def decide(
             visits = [PairRequest(case, stages[stage]) for case, stage in waiting]
             expected = ((case, timed.following(case.id, stage, rule, count)) for case, stage in waiting)
             following = [PairRequest(case, stages[stage]) for case, stage in expected if stage]
-            with closing(pairs.measure(visits, method.settings, method.folder, method.stock, following)) as results:
-                for visit, measured in results:
-                    timed.add(visit, measured)
-                    if method.is_over():
-                        break
-            timed.visit_seconds.append(time.monotonic() - start)
-            timed.keep(timed)
+            try:
+                with closing(pairs.measure(visits, method.settings, method.folder, method.stock, following)) as results:
+                    for visit, measured in results:
+                        timed.add(visit, measured)
+                        if method.is_over():
+                            break
+            finally:  # of an interrupted visit too: a suite of slow cases takes minutes for one
+                timed.visit_seconds.append(time.monotonic() - start)
+                timed.keep(timed)
     return timed
 
 
@@ -152,7 +155,7 @@ def _notes(base: Side, head: Side, inspected: Inspection) -> tuple[str, ...]:
     same = clean and (base.commit, base.python) == (head.commit, head.python)
     return (
         *(["base and head are the same commit, without changes: the same code is compared"] if same else []),
-        *(["head has uncommitted changes"] if head.dirty else []),
+        *([f"head has uncommitted changes: {some(head.changes)}"] if head.dirty else []),
         *([f"the sides' environments differ: {', '.join(differ)}"] if differ else []),
         *inspected.notes,
     )

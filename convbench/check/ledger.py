@@ -5,13 +5,15 @@ What is kept of an unfinished check is an ``Outcome`` that says so: it is never 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from convbench.check.outcome import Outcome, SideOutcome
 from convbench.core.comparability import identity
 from convbench.core.errors import Refused
+from convbench.core.text import some
 
 
 def _nowhere(_: Outcome) -> None:
@@ -30,17 +32,20 @@ class Ledger:
     before: Outcome | None = None
     written: tuple[Path, ...] = ()
 
-    def refuse_another(self, now: Outcome) -> None:
-        """Raises Refused where what was kept is of other code, cases, settings or machine than what is measured now."""
+    def refuse_another(self, now: Outcome, changes: Mapping[str, Sequence[str]] = MappingProxyType({})) -> None:
+        """Raises Refused where what was kept is of other code, cases, settings or machine than what is measured now.
+
+        ``changes`` are by side the files that are not as its commit has them.
+        """
         if self.before is None:
             return
         for name, then, current in (("base", self.before.base, now.base), ("head", self.before.head, now.head)):
             if None in (then.commit, current.commit):
                 raise no_resume(f"{name} is no commit, so that it cannot be told whether it is the same")
             if then.dirty or current.dirty:
-                raise no_resume(
-                    f"{name} has changes that are not committed, so that it cannot be told whether they are the same"
-                )
+                files = f" ({some(changes[name])})" if changes.get(name) else ""
+                reason = "so that it cannot be told whether they are the same"
+                raise no_resume(f"{name} has changes that are not committed{files}, {reason}")
         for name, of_then, of_now in _identity(self.before, now):
             if of_then != of_now:
                 raise no_resume(f"the {name} was another")

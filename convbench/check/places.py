@@ -131,7 +131,7 @@ class Versions:
 
     @property
     def code(self) -> str | None:
-        return None if git.dirty(self.here.top, self.here.written) else git.commit(self.here.top, "HEAD")
+        return None if git.uncommitted(self.here.top, self.here.written) else git.commit(self.here.top, "HEAD")
 
     def name(self, place: int) -> str:
         return f"{self.package} {self.places[place]}"

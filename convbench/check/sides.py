@@ -35,7 +35,8 @@ class Side:
     """Code that workers import: ``root`` is its tree (None for a wheel), ``cwd`` and ``paths`` where modules are found.
 
     ``suite`` is the file that stands in this tree where the head's suite stands in its own; ``empty`` are submodules
-    that could not be filled; ``checkout_of`` is the working tree beside which a commit was checked out.
+    that could not be filled; ``checkout_of`` is the working tree beside which a commit was checked out; ``changes`` are
+    the files of the tree that are not as its commit has them.
     """
 
     label: str
@@ -44,10 +45,14 @@ class Side:
     paths: tuple[Path, ...]
     python: str = sys.executable
     commit: str | None = None
-    dirty: bool = False
+    changes: tuple[str, ...] = ()
     suite: Path | None = None
     empty: tuple[str, ...] = ()
     checkout_of: Path | None = None
+
+    @property
+    def dirty(self) -> bool:
+        return bool(self.changes)
 
     def hint(self, reason: str) -> str:
         """Words that follow why it fails: of a checkout what it lacks, and what to do; empty where that is not why."""
@@ -152,7 +157,7 @@ def materialise(what: str, here: Here, folder: Path, build: str = "") -> Iterato
             _build(build, folder / "base", here, folder)
             label = f"{what} ({commit[:12]})" if not commit.startswith(what) else commit[:12]
             # What its build leaves there is no change: a commit and a command say what it is.
-            yield replace(_tree(label, folder / "base", here), empty=empty, dirty=False, checkout_of=here.top)
+            yield replace(_tree(label, folder / "base", here), empty=empty, changes=(), checkout_of=here.top)
     elif path.is_dir():
         _build(build, path.resolve(), here, folder)
         yield _tree(what, path.resolve(), here)
@@ -181,8 +186,8 @@ def with_python(side: Side, python: str, folder: Path) -> Side:
 def _tree(label: str, root: Path, here: Here) -> Side:
     suite = here.moved(here.suite, root) if here.suite else None
     own = git.top(root) == root.resolve()  # a folder within a repository holds whatever was put there, and no commit
-    commit, dirty = (git.commit(root, "HEAD"), git.dirty(root, here.written)) if own else (None, False)
-    return Side(label, root, here.cwd_in(root), here.paths(root), commit=commit, dirty=dirty, suite=suite)
+    commit, changes = (git.commit(root, "HEAD"), git.uncommitted(root, here.written)) if own else (None, ())
+    return Side(label, root, here.cwd_in(root), here.paths(root), commit=commit, changes=changes, suite=suite)
 
 
 def _wheel(wheel: Path, here: Here, folder: Path) -> Side:

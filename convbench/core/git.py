@@ -92,8 +92,12 @@ def ignores(top: Path, file: Path) -> bool:
     return ask(top, "check-ignore", "--quiet", "--", str(file)) is not None
 
 
-def dirty(top: Path, but: Iterable[Path] = ()) -> bool:
-    """Whether tracked files differ from the commit, or others lie there that git does not ignore, ``but`` for some.
+def dirty(top: Path) -> bool:
+    return bool(uncommitted(top))
+
+
+def uncommitted(top: Path, but: Iterable[Path] = ()) -> tuple[str, ...]:
+    """The tracked files that differ from the commit, and others that git does not ignore, ``but`` for some.
 
     Stored runs, what is written beside them, and what Python compiles while it imports do not count: they are no code.
     """
@@ -101,8 +105,13 @@ def dirty(top: Path, but: Iterable[Path] = ()) -> bool:
     left_out = [":(exclude,top,glob)**/__pycache__/**"]  # what our own workers leave where they import
     left_out += [f":(exclude,top,literal){path.relative_to(top)}" for path in inside if path.is_relative_to(top)]
     listed = ask(top, "status", "--porcelain", "-z", "--untracked-files=all", "--", ".", *left_out) or ""
-    entries = filter(None, listed.split("\0"))
-    return any(entry[:2] != "??" or not _is_output(top, Path(entry[3:])) for entry in entries)
+    entries, names = iter(filter(None, listed.split("\0"))), []
+    for state, name in ((entry[:2], entry[3:]) for entry in entries):
+        if state != "??" or not _is_output(top, Path(name)):
+            names.append(name)
+        if {"R", "C"} & set(state):
+            next(entries, None)  # the name that it had before
+    return tuple(names)
 
 
 def _is_output(top: Path, file: Path) -> bool:

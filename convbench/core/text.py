@@ -21,6 +21,7 @@ FORMATTING = "\\`*_[]~#"
 LONGEST_NAME = 80
 MOST_LINES = 30
 """Of a message that has a line for each mistake: more would push the first off the screen."""
+MOST_NAMES = 3
 
 
 def printable(text: str) -> str:
@@ -74,6 +75,12 @@ def listed(texts: str | Iterable[str]) -> tuple[str, ...]:
 def joined(words: Sequence[str]) -> str:
     """``a, b and c``; ``none`` of none."""
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1]))) if words else "none"
+
+
+def some(names: Sequence[str]) -> str:
+    """``a, b, c and 4 more``: the first names of however many."""
+    rest = [f"{len(names) - MOST_NAMES:,} more"] if len(names) > MOST_NAMES else []
+    return joined([*(short_name(one_line(name)) for name in names[:MOST_NAMES]), *rest])
 
 
 def file_stem(name: str) -> str:

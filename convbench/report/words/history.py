@@ -33,7 +33,8 @@ NOTES = {
     "such as {example}: a series that holds any is sorted by date",
     "backward": "{runs} of a series dated before one of an older commit (a clock that went back, or old commits "
     "measured later): sorted by commit",
-    "short": "{series} of fewer than {example} runs: too few to see a change in",
+    "short": "{series} of fewer than {example} runs: too few to see a change in, "
+    "and `convbench compare` lays two side by side",
     "dirty": "{runs} of code with uncommitted changes",
     "left out": "{series} left out: of one run only, or with a zero, such as {example}",
 }
