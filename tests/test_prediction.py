@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import math
 from itertools import accumulate
 
@@ -256,6 +258,24 @@ def test_a_long_clip_of_a_gru_follows_the_line(monkeypatch):
     monkeypatch.setattr(largest, "LONG_CLIP", 32)
     of = resolve(case("gap", rnn=Recurrent("gru", 16), clip=Clip(1, 40, 3, 8, 8), scenario="train"))
     assert largest.peak_of(of) == pytest.approx(predict(of).peak, rel=0.001)
+
+
+SCRIPT = io.BytesIO()
+
+
+def loaded():
+    return torch.jit.load(io.BytesIO(SCRIPT.getvalue()))
+
+
+def test_a_model_that_cannot_be_predicted_is_told_in_a_sentence_alone(monkeypatch):
+    """Torch printed a traceback to the terminal of whoever measures a loaded script in their own process."""
+    torch.jit.save(torch.jit.script(torch.nn.Linear(16, 2)), SCRIPT)
+    printed = io.StringIO()
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    monkeypatch.setattr(logger, "handlers", [*logger.handlers, logging.StreamHandler(printed)])
+    with pytest.raises(CaseFailed, match="not predicted"):
+        predict(Case(Whole(Choice(f"{__name__}:loaded")), Clip(1, 2, 1, 16, 16)))
+    assert not printed.getvalue()
 
 
 def test_a_prediction_that_takes_too_long_is_not_made():

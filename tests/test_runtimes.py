@@ -363,6 +363,10 @@ def test_the_last_answer_of_a_stream_is_the_clips_where_a_model_answers_once_a_c
             r"the state changes its shape, state\['seen'\] from 2x1x3 to 2x2x3, and shapes are fixed",
         ),
         (
+            case(Choice("onnxruntime"), scenario="streaming", architecture=own("Listing"), clip=SMALL),
+            r"the state holds other values after a call than before it \(1 before, 2 after\)",
+        ),
+        (
             case(Choice("onnxruntime"), scenario="streaming", architecture=own("Numbering"), clip=SMALL),
             r"the state holds a number that changes, state\[0\] from 1 to 2, .*: let it be a tensor",
         ),
@@ -807,6 +811,13 @@ def test_a_model_is_handed_over_for_any_batch_and_as_it_was_measured(tmp_path: P
     with torch.no_grad():
         expected = build(measured.eager, 0, "cpu").eval()(clips, (state, state))
     torch.testing.assert_close(torch.from_numpy(output[0]), expected[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("variant", [CASES["onnxruntime"], QUICKLY["onnxruntime"]])
+def test_a_state_that_the_model_writes_into_begins_with_zeros(variant: tuple[Choice, ...]) -> None:
+    """What was recorded of the first call was overwritten by the second, and no zeros."""
+    skip_without_extra(variant)
+    open_case(case(*variant, scenario="streaming", architecture=own("Overwriting"), clip=SMALL), 0)
 
 
 def test_the_axes_of_a_batch_are_those_that_grow_with_it() -> None:

@@ -132,6 +132,14 @@ class Remembering(nn.Module):
         return seen.mean(1), {"seen": seen}
 
 
+class Listing(nn.Module):
+    """Appends every frame to a list."""
+
+    def forward(self, clip, state=None):
+        state = [*(state or []), clip.mean((1, 3, 4))]
+        return torch.stack(state).mean(0), state
+
+
 class Numbering(nn.Module):
     """Numbers its frames in Python."""
 
@@ -152,6 +160,16 @@ class LateStart(nn.Module):
         state = torch.ones(clip.shape[0], 3) if state is None else state
         state = state * self.decay + clip.mean((1, 3, 4))
         return state[:, None], state
+
+
+class Overwriting(nn.Module):
+    """Writes into the cache that it is given, as streamed convolutions do."""
+
+    def forward(self, clip, state=None):
+        cache = torch.zeros(2, clip.shape[0], 3) if state is None else state
+        cache[0] = cache[1]
+        cache[1] = clip.mean((1, 3, 4))
+        return cache.sum(0)[:, None], cache
 
 
 class Bidirectional(nn.Module):

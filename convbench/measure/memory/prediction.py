@@ -6,6 +6,7 @@ What torch allocates is what its operators return, followed here from birth to r
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 import weakref
@@ -66,11 +67,23 @@ def predict(case: Case, seconds: float = math.inf) -> Prediction:
         model = "a compiled model" if traits.compiles(case) else f"a model that {traits.engine(case)} runs"
         raise CaseFailed("error", f"the peak of {model} cannot be told from its shapes: buffers are reused")
     try:
-        return _of_fakes(case, time.monotonic() + seconds)
+        with _unlogged():
+            return _of_fakes(case, time.monotonic() + seconds)
     except CaseFailed:
         raise
     except Exception as error:
         raise CaseFailed("error", f"not predicted: {_advice(error)}") from error
+
+
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """While it lasts, torch does not print the traceback of an operator that fake tensors cannot run; it is raised."""
+    logger = logging.getLogger(FakeTensor.__module__)
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def _of_fakes(case: Case, until: float) -> Prediction:

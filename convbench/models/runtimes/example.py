@@ -43,8 +43,9 @@ def example(subject: Subject) -> Example:
     calls: list[tuple[Call, Any]] = []
 
     def recording(*args: Any, **kwargs: Any) -> Any:
+        given = values.mapped(torch.clone, (args, kwargs))  # a model may write into the state that it is given
         output = subject.forward(*args, **kwargs)
-        calls.append(((args, kwargs), output))
+        calls.append((given, values.mapped(torch.clone, output)))
         return output
 
     run = replace(subject, forward=recording).run
@@ -68,7 +69,7 @@ def _first(subject: Subject, first: Call, second: Call, outputs: tuple[Any, Any]
         values.mapped(torch.zeros_like, later) if earlier is None else earlier
         for earlier, later in zip(first[0], second[0], strict=True)
     )
-    output = subject.without_gradients(*zeroed, **first[1])
+    output = subject.without_gradients(*values.mapped(torch.clone, zeroed), **first[1])
     try:
         assert_close(structure.row(output), structure.row(outputs[0]), rtol=1e-4, atol=1e-5, check_stride=False)
     except AssertionError as error:
@@ -81,9 +82,16 @@ def _first(subject: Subject, first: Call, second: Call, outputs: tuple[Any, Any]
 
 
 def _refuse_changing(state: Any, following: Any) -> None:
-    """Raises CaseFailed for a state of which a tensor's shape, or what is no tensor, is another after a call."""
+    """Raises CaseFailed for a state that holds other values, shapes or numbers after a call than before it."""
     before, after = dict(values.leaves(state)), dict(values.leaves(following))
-    for path, old, new in ((path, old, after[path]) for path, old in before.items() if path in after):
+    if before.keys() != after.keys():
+        raise CaseFailed(
+            "error",
+            f"the state holds other values after a call than before it ({len(before)} before, {len(after)} after), and "
+            "what goes in and out is fixed when a model is exported: let it hold the same from the first frame on",
+        )
+    for path, old in before.items():
+        new = after[path]
         if not (isinstance(old, torch.Tensor) and isinstance(new, torch.Tensor)):
             if isinstance(old, int | float) and isinstance(new, int | float) and old != new:
                 raise CaseFailed(
