@@ -1,14 +1,20 @@
 """What no number of seeds takes away where all draw of the same clips: closed forms, and invented runs."""
 
+import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import records
+from scipy import stats
 
 from convbench.analysis.choice.by_task import recommendations
 from convbench.analysis.choice.recommendation import Ask
+from convbench.analysis.choice.settling import settle
+from convbench.analysis.inference.noninferior import hurdle, pairs
 from convbench.analysis.inference.pool import Answers, count_tested, covariance_of, floor_of_mean, floors_of_gaps
+from convbench.analysis.inference.seed_table import SeedTable
 from convbench.analysis.quality.qualities import qualities
 from convbench.report.words.advice import sentences
 
@@ -112,3 +118,31 @@ def test_where_more_seeds_cannot_tell_more_clips_are_the_cure():
     (answer,) = recommendations(run_records, Ask())
     assert answer.settle.seeds is None
     assert any("bring more clips: all seeds draw of the same 100" in line for line in sentences(answer))
+
+
+def test_what_stays_of_the_clips_is_in_the_errors():
+    """Two models: what their difference keeps is told apart from what more seeds take away."""
+    table, kept = SeedTable.of(np.random.default_rng(11).normal(0.8, 0.02, (8, 2))), 3e-4
+    without, having = pairs(table), pairs(table._replace(gap_floors=np.array([[0, kept], [kept, 0]])))
+    assert having.error[0, 1] ** 2 - without.error[0, 1] ** 2 == pytest.approx(kept)
+    assert having.own**2 - without.own**2 == pytest.approx(
+        [kept / 4, kept / 4]
+    )  # of its distance from the mean of both
+    assert having.floors[0, 1] == kept
+    assert table._replace(gap_floors=having.floors).own_floor == pytest.approx(kept / 2)
+
+
+@pytest.mark.parametrize("kept", [0.0, 1e-5])
+def test_the_seeds_that_would_settle_it_are_those_of_the_test(kept):
+    """Half a margin from the margin, at an error of as much: as many runs as make that error small enough to say so."""
+    margin, error, df, runs = 0.02, 0.01, 20.0, np.array([10.0, 14.0])
+    contrasts = replace(
+        pairs(SeedTable.of(np.full((2, 2), 0.5))), gap=np.array([[0.0, 0.01], [-0.01, 0.0]]), runs=runs,
+        error=np.full((2, 2), error), df=np.full((2, 2), df), floors=np.full((2, 2), kept),
+    )  # fmt: skip
+    pool = [SimpleNamespace(quality=SimpleNamespace(seconds=seconds)) for seconds in (2.0, 3.0)]
+    least = stats.t.ppf(1 - hurdle(2, 0.05), df)
+    needed = runs.min() * (error**2 - kept) / ((0.01 / least) ** 2 - kept)
+    settling = settle(pool, contrasts, 0, margin, 0.05)
+    assert settling.seeds == math.ceil(needed - runs.min())
+    assert settling.seconds == 5 * settling.seeds

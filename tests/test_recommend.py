@@ -272,6 +272,12 @@ def test_the_edge_of_a_sweep_that_still_rises_is_never_sure():
     assert answer_of(rising, Ask({"latency": 2.5e-3})).grade == "sure"
 
 
+@pytest.mark.parametrize(("top", "noise"), [(0.815, 0.001), (0.84, 0.15)], ids=["within the margin", "in the noise"])
+def test_a_rise_that_is_small_or_may_be_chance_is_no_edge(top, noise):
+    answer = answer_of(sweep((0.3, 0.8, top), (8, 16, 32), noise=noise))
+    assert "edge" not in answer.doubts
+
+
 @pytest.mark.parametrize("collapses", [True, False])
 def test_a_larger_size_that_learnt_nothing_was_tried_all_the_same(collapses):
     """ "No larger size was tried: extend lstm_input to 64", of a sweep that tried 64 and saw it collapse."""
