@@ -14,6 +14,7 @@ import proofs
 import torch
 
 from convbench.core.record import Clip, Protocol
+from convbench.measure.machine import toolchain
 
 
 class OneByOne(nullcontext[Any]):
@@ -37,6 +38,7 @@ def main() -> None:
     proofs.WAYS = (proofs.WAYS[0], proofs.WAYS[-1])
     proofs.MEASURING = ["true"]
     proofs._apart, proofs.ThreadPoolExecutor = proofs.ANSWERS.__getitem__, OneByOne
+    toolchain.SWITCHES = ()  # on paper nothing is compiled, and it goes on all the same
     torch.set_num_threads(1)
     out = Path(sys.argv[1])
     for name, proof in proofs.PROOFS.items():
