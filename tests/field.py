@@ -478,9 +478,9 @@ class ByChance(Base):
     def times(self):
         match self.how:
             case "depth":
-                return random.randint(1, 100)
+                return random.randint(1, 20)
             case "training":  # by torch, whose numbers are none on meta
-                return torch.randint(1, 100, ()).item() if self.training else 1
+                return torch.randint(1, 20, ()).item() if self.training else 1
         return 1
 
 
