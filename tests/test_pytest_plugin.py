@@ -98,27 +98,28 @@ def test_an_export_of_the_same_machine_is_compared_without_a_warning(user, pytes
     assert ("machine_info is different" in text) is warns
 
 
-@pytest.mark.parametrize(
-    ("test", "message"),
-    [
-        ('@pytest.mark.convbench("tiyn.yaml")', "tiyn.yaml: no such file in /"),
-        ("", "needs @pytest.mark.convbench with a suite"),
-        ('@pytest.mark.convbench("tiny.yaml", only=["fc"])', "none of its 2 cases is selected"),
-        (
-            "@pytest.mark.convbench()",
-            "missing a required argument: 'suite': write it as @pytest.mark.convbench(suite, ",
-        ),
-        ('@pytest.mark.convbench("quality", only="*seed=0*")', "its cases are trainings, which are not timed"),
-        ('@pytest.mark.convbench(["tiny.yaml"])', "is no suite: name a file or one that ships, or give plain data"),
-        ('@pytest.mark.convbench("tiny.yaml", onyl="gap")', "got an unexpected keyword argument 'onyl': write it as"),
-    ],
-)
-def test_a_mistake_is_one_message(user, pytester, test, message):
-    pytester.makepyfile(test_speed=f"import pytest\n{test}\ndef test_speed(case_benchmark): case_benchmark()")
-    done = user("--benchmark-only")
-    assert done.ret != 0
+MISTAKES = {
+    '@pytest.mark.convbench("tiyn.yaml")': "tiyn.yaml: no such file in /",
+    "": "needs @pytest.mark.convbench with a suite",
+    '@pytest.mark.convbench("tiny.yaml", only=["fc"])': "none of its 2 cases is selected",
+    "@pytest.mark.convbench()": "missing a required argument: 'suite': write it as @pytest.mark.convbench(suite, ",
+    '@pytest.mark.convbench("quality", only="*seed=0*")': "its cases are trainings, which are not timed",
+    '@pytest.mark.convbench(["tiny.yaml"])': "is no suite: name a file or one that ships, or give plain data",
+    '@pytest.mark.convbench("tiny.yaml", onyl="gap")': "got an unexpected keyword argument 'onyl': write it as",
+}
+
+
+def test_a_mistake_is_one_message(user, pytester):
+    files = {
+        f"test_{number}": f"import pytest\n{mark}\ndef test_speed(case_benchmark): case_benchmark()"
+        for number, mark in enumerate(MISTAKES)
+    }
+    pytester.makepyfile(**files)
+    done = user("--benchmark-only", "--continue-on-collection-errors")
     text = done.stdout.str() + done.stderr.str()
-    assert message in text
+    for number, message in enumerate(MISTAKES.values()):
+        (section,) = re.findall(rf"^_+ ERROR .*test_{number}\b.*_+$\n((?:(?!_+ ERROR|=====).*\n)*)", text, re.M)
+        assert message in section
     assert "pytest_plugin.py" not in text  # as in a traceback
 
 
