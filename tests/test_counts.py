@@ -59,7 +59,7 @@ def test_the_articles_split_by_stage():
 
 def test_closed_forms_over_random_recurrent_shapes():
     rng = random.Random(0)
-    for _ in range(120):
+    for _ in range(60):
         cell = rng.choice(("lstm", "gru"))
         hidden = rng.randint(1, 40)
         projection = rng.randint(0, hidden - 1) if cell == "lstm" and rng.random() < 0.5 else 0
