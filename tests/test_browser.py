@@ -970,6 +970,8 @@ def test_a_link_to_nothing_opens_the_page_as_ever(browser, reports):
         f"{reports['default'].as_uri()}#case=no/such&variant=none&by-size0.y=<b>&max-latency=-1&hide=x&sort=-none"
     )
     assert page.locator("html").get_attribute("data-ready") == "true"
+    assert "This page has no measured case no/such." in page.locator("#pin").inner_text()
+    page.locator("#pin .close").click()
     assert not page.locator("#pin").is_visible()
     assert len(marks(size_chart(page))) == 22
     assert faults == []
@@ -990,6 +992,9 @@ def test_a_link_to_another_case_or_none_lets_the_pinned_one_go(show):
     page.locator("#table .name").first.click()
     assert page.locator("#pin").is_visible()
     page.evaluate("location.hash = '#case=no/such'")
+    page.locator("#pin").get_by_text("No such case here").wait_for()
+    assert page.locator("#table .pinned").count() == 0
+    page.evaluate("location.hash = '#variant=all'")
     page.locator("#pin").wait_for(state="hidden")
 
 
