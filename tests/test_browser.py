@@ -680,6 +680,19 @@ def test_paper_says_which_cases_it_shows_and_wastes_no_half_of_a_sheet(show):
     assert not page.get_by_label("Search").is_visible()
     assert page.locator("#method ~ details pre").bounding_box()["width"] > 600
     assert page.locator("figure.chart").first.bounding_box()["width"] > 320
+    assert page.locator(".facts dt").first.bounding_box()["width"] > 160  # as wide as OPENBLAS_NUM_THREADS
+
+
+def test_what_is_only_counted_on_paper_is_listed_on_a_screen(show):
+    page = show("default")
+    drawn = """['paper', 'unprinted'].map(name => {
+        const made = document.body.appendChild(document.createElement('p'));
+        made.className = name;
+        return getComputedStyle(made).display;
+    })"""
+    assert page.evaluate(drawn) == ["none", "block"]
+    page.emulate_media(media="print")
+    assert page.evaluate(drawn) == ["block", "none"]
 
 
 @pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: npm ci --prefix tests/browser")
