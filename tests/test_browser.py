@@ -680,6 +680,19 @@ def test_paper_says_which_cases_it_shows_and_wastes_no_half_of_a_sheet(show):
     assert not page.get_by_label("Search").is_visible()
     assert page.locator("#method ~ details pre").bounding_box()["width"] > 600
     assert page.locator("figure.chart").first.bounding_box()["width"] > 320
+    assert page.locator(".facts dt").first.bounding_box()["width"] > 160  # as wide as OPENBLAS_NUM_THREADS
+
+
+def test_what_is_only_counted_on_paper_is_listed_on_a_screen(show):
+    page = show("default")
+    drawn = """['paper', 'unprinted'].map(name => {
+        const made = document.body.appendChild(document.createElement('p'));
+        made.className = name;
+        return getComputedStyle(made).display;
+    })"""
+    assert page.evaluate(drawn) == ["none", "block"]
+    page.emulate_media(media="print")
+    assert page.evaluate(drawn) == ["block", "none"]
 
 
 @pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: npm ci --prefix tests/browser")
@@ -970,6 +983,8 @@ def test_a_link_to_nothing_opens_the_page_as_ever(browser, reports):
         f"{reports['default'].as_uri()}#case=no/such&variant=none&by-size0.y=<b>&max-latency=-1&hide=x&sort=-none"
     )
     assert page.locator("html").get_attribute("data-ready") == "true"
+    assert "This page has no measured case no/such." in page.locator("#pin").inner_text()
+    page.locator("#pin .close").click()
     assert not page.locator("#pin").is_visible()
     assert len(marks(size_chart(page))) == 22
     assert faults == []
@@ -990,6 +1005,9 @@ def test_a_link_to_another_case_or_none_lets_the_pinned_one_go(show):
     page.locator("#table .name").first.click()
     assert page.locator("#pin").is_visible()
     page.evaluate("location.hash = '#case=no/such'")
+    page.locator("#pin").get_by_text("No such case here").wait_for()
+    assert page.locator("#table .pinned").count() == 0
+    page.evaluate("location.hash = '#variant=all'")
     page.locator("#pin").wait_for(state="hidden")
 
 

@@ -165,6 +165,24 @@ def test_a_page_of_counts_has_no_room_for_what_was_not_measured(tmp_path):
     method = page.partition("How it was measured")[2]
     assert "No case has a latency. Parameters and MACs are exact" in method
     assert "Latency is" not in method and "Peak memory is" not in method
+    assert "× is the latency" not in page and "limits of your budget" not in page
+
+
+def test_findings_are_counted_on_paper_and_those_of_every_case_are_not_listed(tmp_path):
+    """A sheet cannot be folded: cautions of one kind, a sentence and an id for each case, took four of fourteen."""
+
+    def made(*shares):
+        faults = {"faults_per_call": 6112.0, "allocator": "glibc"}
+        return [
+            replace(record, findings=(Finding("page_faults", "warning", {**faults, "system_share": share}),))
+            for record, share in zip(records.default_records(), shares, strict=False)
+        ]
+
+    page = written(made(0.1, 0.2, 0.3, 0.4, 0.5), tmp_path).partition('id="findings"')[2].partition("</section>")[0]
+    assert [part.count("% of the time in the kernel") for part in page.split('class="unprinted"')[:3]] == [3, 1, 1]
+    assert re.findall(r'<p class="(\w+)">and (\d+) more', page) == [("paper", "2")]
+    alike = written(made(0.1, 0.1, 0.1), tmp_path).partition('id="findings"')[2].partition("</section>")[0]
+    assert "Every case of this run." in alike and "<li>" not in alike and "more; results.csv" not in alike
 
 
 def test_the_run_is_repeated_beside_itself(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from convbench.analysis.choice.recommendation import Recommendation
@@ -34,7 +34,10 @@ DIRECTORY = "{RUN}"
 """What stands in a command for the run's directory, until the page's script, which knows its own place, fills it in."""
 
 SENTENCES = 12
-"""Sentences of one kind of finding, and ids below a sentence, that the page lists."""
+"""Sentences of one kind of finding that the page lists."""
+
+PRINTED = 3
+"""As many of them on paper, where nobody can fold them."""
 
 
 def view(run: RunDescription, results: Sequence[Result]) -> dict[str, Any]:
@@ -46,6 +49,7 @@ def view(run: RunDescription, results: Sequence[Result]) -> dict[str, Any]:
     return {
         "run": run,
         "listed": SENTENCES,
+        "printed": PRINTED,
         "quality": section(results, answers),
         "decision": decision(headline, answers) or texts[0],
         "confidence": confidence(headline, answers),
@@ -163,18 +167,22 @@ def _findings(results: Sequence[Result]) -> list[dict[str, Any]]:
     for result in results:
         for finding in result.record.findings:
             kinds[finding.level, finding.code][sentence(finding, result.case.device)].append(result.case.id)
-    ordered = sorted(kinds.items(), key=lambda item: (item[0][0] != "warning", -_cases_in(item[1])))
+    ordered = sorted(kinds.items(), key=lambda item: (item[0][0] != "warning", -_cases_in(item[1].values())))
     return [
         {
             "level": level,
             "kind": code.replace("_", " ").replace("lstm", "LSTM"),
-            "count": _cases_in(texts),
-            "listed": len({case for ids in [*texts.values()][:SENTENCES] for case in ids}),
-            "said": [{"sentence": text, "cases": ids} for text, ids in texts.items()],
+            "count": _cases_in(texts.values()),
+            "listed": _cases_in([*texts.values()][:SENTENCES]),
+            "printed": _cases_in([*texts.values()][:PRINTED]),
+            "said": [
+                {"sentence": text, "cases": ids, "every": 1 < len(results) == len(set(ids))}
+                for text, ids in texts.items()
+            ],
         }
         for (level, code), texts in ordered
     ]
 
 
-def _cases_in(texts: Mapping[str, list[str]]) -> int:
-    return len({case for cases in texts.values() for case in cases})
+def _cases_in(groups: Iterable[list[str]]) -> int:
+    return len({case for cases in groups for case in cases})

@@ -37,7 +37,9 @@ function readLink() {
   for (const name of limited) setLimit(name, kept.get(`max-${name}`));
   changed();
   const row = kept.has("case") ? rowOf(kept.get("case")) : -1;
-  if (row >= 0) pin(row); else unpin();
+  if (row >= 0) pin(row);
+  else if (kept.has("case")) tellMissing(kept.get("case"));
+  else unpin();
   reading = false;
 }
 

@@ -36,11 +36,16 @@ function summary(row) {
 
 const findingsOf = (row) => (data.findings.of[row] || []).map((code) => data.findings.sentences[code]);
 
+function closeButton() {
+  const close = element("button", { type: "button", class: "close" }, "Close");
+  close.addEventListener("click", unpin);
+  return close;
+}
+
 function pin(row) {
   if (pinnedRow < 0) cameFrom = document.activeElement;
   pinnedRow = row;
-  const close = element("button", { type: "button", class: "close" }, "Close");
-  close.addEventListener("click", unpin);
+  const close = closeButton();
   const known = [
     ...Object.entries(facts).map(([name, words]) => [words, column(name)[row]]),
     ...data.facts.map(({ words, key, text }) => [words, key ? measuredText(key, row) : once(`${words} fact`, text)[row]]),
@@ -55,10 +60,17 @@ function pin(row) {
   close.focus({ preventScroll: true });
 }
 
+// A link may be to a case of another run, or to one that was not measured in this.
+function tellMissing(id) {
+  unpin();
+  pinned.replaceChildren(closeButton(), element("h3", {}, "No such case here"), element("p", {}, `This page has no measured case ${id}. The link may be to another run; what has no result is listed as such below the table.`));
+  pinned.hidden = false;
+}
+
 function unpin() {
+  pinned.hidden = true;
   if (pinnedRow < 0) return;
   pinnedRow = -1;
-  pinned.hidden = true;
   markPinned();
   if (cameFrom && cameFrom.isConnected) cameFrom.focus({ preventScroll: true });
 }
