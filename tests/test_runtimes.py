@@ -625,6 +625,16 @@ def test_an_exporters_reason_is_one_line_with_the_operator() -> None:
     )
 
 
+def test_a_branch_that_cannot_be_exported_is_told_in_words_with_its_line() -> None:
+    """torch's own were "Could not guard on data-dependent expression Eq(u0, 1) (unhinted: Eq(u0, 1))"."""
+    import exported_models
+
+    with pytest.raises(Exception) as failed:
+        torch.export.export(exported_models.Resetting(), (torch.ones(2),))
+    line = r" \(exported_models.py:\d+\)$"
+    assert re.fullmatch(re.escape(export_error.BRANCHES) + line, export_error.reason(failed.value))
+
+
 @pytest.mark.parametrize(("message", "reason"), [
     ("""Exception from src/inference/src/cpp/core.cpp:84:
 Check 'false' failed at src/frontends/common_translators/src/unconverted_ops_report.cpp:151:

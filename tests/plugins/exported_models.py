@@ -162,6 +162,15 @@ class LateStart(nn.Module):
         return state[:, None], state
 
 
+class Resetting(nn.Module):
+    """Asks for the value of a tensor, as agents that begin again after an episode do."""
+
+    def forward(self, starts):
+        if torch.all(starts == 0):
+            return starts
+        return starts * 2
+
+
 class Overwriting(nn.Module):
     """Writes into the cache that it is given, as streamed convolutions do."""
 
