@@ -13,6 +13,7 @@ import pytest
 import records
 import torch
 import torch.ao.nn.quantized as nnq
+from torch import nn
 
 import convbench
 from convbench.analysis import results
@@ -392,6 +393,18 @@ def test_a_part_that_keeps_a_tensor_of_meta_says_what_to_do():
     kept = Case(Parts(Choice("conv"), Choice("field:keeps_reducer")), SMALL)
     record = attempts.attempt(kept, lambda kept: measured(kept, ["latency"]))
     assert record.failure.message.endswith(attempts.KEPT)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [(nn.Linear(2, 2), (1, 2)), (nn.Conv1d(1, 1, 1), (1, 1, 1)), (nn.LayerNorm(2), (2,)), (nn.LSTMCell(2, 2), (1, 2))],
+)
+def test_a_float_that_meets_weights_in_fewer_bits_says_what_to_do(layer, shape, dtype):
+    """As a first state that the model makes of torch.zeros, in variant half."""
+    with pytest.raises(RuntimeError) as failed:
+        layer.to(dtype)(torch.zeros(shape))
+    assert attempts.explain(failed.value).message.endswith(attempts.TWO_TYPES)
 
 
 @pytest.mark.parametrize("inputs", ["numpy_clips", "python_clips"])

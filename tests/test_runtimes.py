@@ -13,6 +13,7 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -625,6 +626,16 @@ def test_an_exporters_reason_is_one_line_with_the_operator() -> None:
     )
 
 
+def test_a_branch_that_cannot_be_exported_is_told_in_words_with_its_line() -> None:
+    """torch's own were "Could not guard on data-dependent expression Eq(u0, 1) (unhinted: Eq(u0, 1))"."""
+    import exported_models
+
+    with pytest.raises(Exception) as failed:
+        torch.export.export(exported_models.Resetting(), (torch.ones(2),))
+    line = r" \(exported_models.py:\d+\)$"
+    assert re.fullmatch(re.escape(export_error.BRANCHES) + line, export_error.reason(failed.value))
+
+
 @pytest.mark.parametrize(("message", "reason"), [
     ("""Exception from src/inference/src/cpp/core.cpp:84:
 Check 'false' failed at src/frontends/common_translators/src/unconverted_ops_report.cpp:151:
@@ -818,6 +829,20 @@ def test_a_state_that_the_model_writes_into_begins_with_zeros(variant: tuple[Cho
     """What was recorded of the first call was overwritten by the second, and no zeros."""
     skip_without_extra(variant)
     open_case(case(*variant, scenario="streaming", architecture=own("Overwriting"), clip=SMALL), 0)
+
+
+def test_a_learned_first_state_goes_into_a_runtime_and_into_the_program_beside_it(tmp_path: Path) -> None:
+    """It was refused. The program calls with zeros for frames, and with this state for the first."""
+    learned = case(*QUICKLY["onnxruntime"], scenario="streaming", architecture=own("Learned"), clip=SMALL)
+    assert opened(learned)["parity_largest"] < 1e-5
+    to = tmp_path / "model.onnx"
+    hand_over(learned, 0, to, None, {})
+    told: dict[str, dict[str, Any]] = {}
+    exec(to.with_suffix(".py").read_text().partition("for _ in")[0], {"__file__": str(to.with_suffix(".py"))}, told)
+    assert not told["given"]["input"].any()
+    first = torch.tensor([[0.5, -1.0, 2.0]] * SMALL.batch)
+    for name, state in zip(("state_0", "state_1", "state_2"), (first[None], -first[None], first), strict=True):
+        assert torch.equal(torch.from_numpy(told["given"][name]), state)
 
 
 def test_the_axes_of_a_batch_are_those_that_grow_with_it() -> None:

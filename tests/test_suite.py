@@ -132,6 +132,12 @@ def test_what_looks_like_a_date_is_text(tmp_path: Path, sizes: str) -> None:
     assert suite.from_data(data).source == data
 
 
+def test_a_mapping_where_a_word_is_wanted_is_told_in_english(cases: Any) -> None:
+    """It was "quality: unknown a mapping; known: 'none', 'probe' or 'train'"."""
+    with pytest.raises(SuiteError, match="quality: a mapping is none of 'none', 'probe' or 'train'"):
+        cases("quality: {mode: train}")
+
+
 def test_a_whole_number_may_be_written_with_an_exponent(cases: Any) -> None:
     """1e3 was "1000.0 is not a whole number"."""
     (case,) = cases("matrix: {reducer: avg-k(k=1e0), clip: {frames: 1e1}, lstm_input: null}", "clip.batch=2e0")

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Literal
 
 from convbench.core.code import located
-from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable, is_out_of_memory
+from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable, is_out_of_memory, line_of
 from convbench.core.record import Case, Failure, Finding, Reading, Record, timestamp
 
 Measure = Callable[[Case], Record]
@@ -17,6 +17,12 @@ KEPT = (
     "its code keeps a tensor of torch's meta device, on which shapes are found first: what keeps tensors between "
     "calls, as functools.lru_cache does, must take the device as an argument, too"
 )
+TWO_TYPES = (
+    "two number types meet: let the inputs and what the code makes itself, as a first state, have the type of the "
+    "weights, as in torch.zeros(..., dtype=frame.dtype), and let .float() be .to(weight.dtype)"
+)
+_METS_TYPE = re.compile(r"mixed dtype|(?=.*\b[Ff]loat\b)(?=.*\b(Half|BFloat16)\b)")
+"""What torch says where a tensor in float32 meets one in fewer bits."""
 _METS_META = re.compile(r"\bmeta tensor\b|device.*\bmeta\b")
 """What torch says where a tensor without values meets one that has some."""
 
@@ -53,4 +59,6 @@ def explain(error: BaseException) -> Failure:
             return Failure("out of memory", located(error))
         case RuntimeError() if _METS_META.search(str(error)):
             return Failure("error", f"{located(error)}; {KEPT}")
+        case RuntimeError() if _METS_TYPE.search(line_of(error)):
+            return Failure("error", f"{located(error)}; {TWO_TYPES}")
     return Failure("error", located(error))

@@ -31,6 +31,7 @@ from convbench.models import network
 from convbench.models.deployment import Example
 from convbench.models.runtimes.onnx_file import FILE, Exporter
 from convbench.models.subject import Subject, assemble, transform
+from convbench.models.values import tensors
 from convbench.models.variants import combine, need
 
 RUNTIME = "onnxruntime"
@@ -167,11 +168,12 @@ def _parity(subject: Subject, eager: Subject, expected: Any, fresh: Callable[[],
 
 
 def _program(file: str, case: Case, example: Example) -> str:
-    """A few lines that call the model with zeros, each of its input's shape and type, as often as a clip has frames."""
-    kinds = [str(tensor.dtype).removeprefix("torch.") for tensor in example.tensors]
-    zeros = [f'np.zeros({tuple(tensor.shape)}, "{kind}")' for tensor, kind in zip(example.tensors, kinds, strict=True)]
-    given = ", ".join(f'"{name}": {value}' for name, value in zip(example.names, zeros, strict=True))
-    states, outputs = example.names[len(zeros) - example.carried :], len(example.outputs) - example.carried
+    """A few lines that call the model with zeros and the state that it begins with, as often as a clip has frames."""
+    inputs = len(example.names) - example.carried
+    state = tensors(example.first[-1]) if example.first else []
+    arrays = [*map(_array, map(torch.zeros_like, example.tensors[:inputs])), *map(_array, state)]
+    given = ", ".join(f'"{name}": {array}' for name, array in zip(example.names, arrays, strict=True))
+    states, outputs = example.names[inputs:], len(example.outputs) - example.carried
     text = HEAD + (STREAM if case.streams else WHOLE)
     literal = json.dumps(file, ensure_ascii=False)
     return text.format(
@@ -182,6 +184,12 @@ def _program(file: str, case: Case, example: Example) -> str:
         states=states,
         outputs=outputs,
     )
+
+
+def _array(tensor: torch.Tensor) -> str:
+    """What makes a tensor's array, in Python."""
+    kind = str(tensor.dtype).removeprefix("torch.")
+    return f'np.array({tensor.tolist()}, "{kind}")' if tensor.any() else f'np.zeros({tuple(tensor.shape)}, "{kind}")'
 
 
 def _loaded(case: Case, seed: int, weights: Path | None) -> Subject:

@@ -137,6 +137,8 @@ def message_of(detail: ErrorDetails) -> str:
             return f"{value} is too large: less than {context['lt']:g}"
         case "string_too_long":
             return f"{value} is too long: at most {context['max_length']} letters"
+        case "literal_error" if isinstance(detail["input"], dict | list):
+            return f"{value} is none of {context['expected']}"
         case "literal_error":
             return f"unknown {value}; known: {context['expected']}"
         case "value_error":

@@ -162,6 +162,32 @@ class LateStart(nn.Module):
         return state[:, None], state
 
 
+class Learned(nn.Module):
+    """Begins with a state that is learned, in two cells of its own and torch's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Parameter(torch.tensor([[0.5, -1.0, 2.0]]))
+        self.lstm, self.cell = nn.LSTM(3, 3, batch_first=True), nn.GRUCell(3, 3)
+
+    def forward(self, clip, state=None):
+        if state is None:
+            first = self.first.expand(clip.shape[0], -1)
+            state = {"lstm": (first[None], -first[None]), "cell": first}
+        vectors, lstm = self.lstm(clip.mean((3, 4)).repeat(1, 1, 3)[..., :3], state["lstm"])
+        cell = self.cell(vectors[:, -1], state["cell"])
+        return cell[:, None], {"lstm": lstm, "cell": cell}
+
+
+class Resetting(nn.Module):
+    """Asks for the value of a tensor, as agents that begin again after an episode do."""
+
+    def forward(self, starts):
+        if torch.all(starts == 0):
+            return starts
+        return starts * 2
+
+
 class Overwriting(nn.Module):
     """Writes into the cache that it is given, as streamed convolutions do."""
 

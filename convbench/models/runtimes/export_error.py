@@ -5,22 +5,32 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from convbench.core.code import place_of
+
 _NAMED = re.compile(r"OpOverload\(op='([\w.:]+)'|(?:operator|Operator) '?([\w.]+::[\w.]+)'?|\b([a-z]\w*::\w+)")
 """How messages name an operator."""
 OF_OPENVINO = "Exception from src/"
 """How OpenVINO's messages begin: lines that end with a colon tell where in its sources, the others what."""
-
+OF_A_BRANCH = "Could not guard on data-dependent expression"
+"""How torch's message begins where an ``if`` asks for the value of a tensor; the rest are symbols of its own."""
+BRANCHES = (
+    "what is computed depends on the values of tensors, as by an if, and an exported model computes the same for all: "
+    "let torch.where choose, or decide before the call"
+)
 LONGEST = 300
 
 
 def reason(error: BaseException) -> str:
-    """The operator that is not known, where an error names one, and the innermost reason, in one sentence."""
+    """The operator that is not known, where an error names one, the innermost reason, and the user's line, if known."""
     chain = list(_chain(error))
     if str(error).startswith(OF_OPENVINO):
         return _of_openvino(str(error))
     operator = next((match for cause in chain if (match := _operator(str(cause)))), None)
     line = next((line for cause in reversed(chain) if (line := _first_line(cause))), type(error).__name__)
-    return f"the operator {operator}: {line}" if operator else line
+    line = BRANCHES if line.startswith(OF_A_BRANCH) else line
+    told = f"the operator {operator}: {line}" if operator else line
+    place = next((place for cause in reversed(chain) if (place := place_of(cause))), "")
+    return f"{told} ({place})" if place else told
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -1,0 +1,63 @@
+"""What a model begins with where its state is None, such as a learned state: as its modules are seen to take it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from convbench.models import values
+from convbench.models.deployment import Call
+from convbench.models.runtimes import structure
+from convbench.models.subject import Subject
+
+Place = tuple[str, int, str]
+"""The name of a module, which of its calls, and where in the arguments."""
+
+
+def first_state(subject: Subject, first: Call, second: Call) -> Any:
+    """What the first call has in place of the second's state; None where its modules are not given all of it."""
+    begun, later = _given(subject, first), _given(subject, second)
+    state = second[0][-1]
+    tensors = [_begun(tensor, begun, later) for tensor in structure.row(state)]
+    if any(tensor is None for tensor in tensors):
+        return None
+    return structure.rebuild(state, "the state")(tensor for tensor in tensors if tensor is not None)
+
+
+def _begun(state: torch.Tensor, begun: dict[Place, torch.Tensor], later: dict[Place, torch.Tensor]) -> Any:
+    """What the first call has at a place where the second has this tensor of the state."""
+    places = (place for place, tensor in later.items() if tensor.shape == state.shape and torch.equal(tensor, state))
+    return next((begun[place] for place in places if place in begun and begun[place].shape == state.shape), None)
+
+
+def _given(subject: Subject, call: Call) -> dict[Place, torch.Tensor]:
+    """Every tensor that a module is given in a call."""
+    args, kwargs = values.mapped(torch.clone, call)
+    with _watching(subject.model) as given:
+        subject.without_gradients(*args, **kwargs)
+    return given
+
+
+@contextmanager
+def _watching(model: nn.Module) -> Iterator[dict[Place, torch.Tensor]]:
+    given: dict[Place, torch.Tensor] = {}
+    calls = Counter[str]()
+
+    def before(name: str, _module: nn.Module, args: Any, kwargs: Any) -> None:
+        for path, leaf in values.leaves((args, kwargs)):
+            if isinstance(leaf, torch.Tensor):
+                given[name, calls[name], path] = leaf.clone(memory_format=torch.contiguous_format)
+        calls[name] += 1
+
+    with ExitStack() as hooks:
+        for name, module in model.named_modules():
+            if not isinstance(module, torch.jit.ScriptModule):
+                handle = module.register_forward_pre_hook(partial(before, name), with_kwargs=True)
+                hooks.callback(handle.remove)
+        yield given
