@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,7 +17,8 @@ import pytest
 from command import commit, git
 from test_check_cli import convbench
 
-from convbench.check import bisect, bisected, gate, places
+from convbench.check import bisect, bisected, gate, pairs, places
+from convbench.check.answers import Inspection
 from convbench.check.decision import Triple
 from convbench.check.inspection import Request
 from convbench.check.outcome import Timing
@@ -179,6 +182,36 @@ def test_an_interrupted_search_goes_on_with_what_it_has(whole_search):
     assert "--resume: it was begun with another --only: run without" in refused.stderr
 
 
+def test_an_interrupted_check_of_good_and_bad_keeps_its_pairs(monkeypatch, tmp_path):
+    """All of them were measured again: minutes, of a suite of slow cases."""
+    visited: list[str] = []
+
+    def measured(visits: list[pairs.PairRequest], *_: object) -> Iterator[tuple[pairs.PairRequest, Timing]]:
+        for visit in visits:
+            visited.append(visit.case.id)
+            yield visit, Timing((((1.0, 1.3) if len(visit.arms) == 2 else (1.0, 1.0, 1.3)),))
+            if len(visited) == 3:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(pairs, "measure", measured)
+    monkeypatch.setattr(bisect.Bisection, "_side", lambda *_: Side("s", None, Path(), ()))
+    method = gate.Method(Settings(), Rule(), tmp_path, gate.SilentAnnouncer())
+    line = places.Commits(Here(tmp_path, tmp_path, None), "", ("a", "b", "c"), ("", "", ""))
+    inspected = Inspection("s", [CheckedCase("gap", {}, 0)], 9.0)
+    path = tmp_path / "s.json"
+    keep = partial(bisected.write, path)
+    begun = bisected.State("s", ["a", "b", "c"])
+    with pytest.raises(KeyboardInterrupt):
+        bisect.Bisection(line, Request("s"), method, keep, begun)._compare_ends(inspected)
+    before = bisected.read(path)
+    (ends,) = before.ends
+    assert len(ends.pairs) + len(ends.confirmation) == 3
+    bisect.Bisection(line, Request("s"), method, keep, before)._compare_ends(inspected)
+    (whole,) = bisected.read(path).ends
+    assert len(whole.pairs) + len(whole.confirmation) == len(visited)
+    assert bisected.read(path).case == "gap"
+
+
 def test_a_full_disk_ends_a_search_and_is_no_trait_of_a_place(monkeypatch, tmp_path):
     def full(*_: object) -> float:
         raise StoreError("no scratch folder can be made")
@@ -299,7 +332,7 @@ def test_a_commit_that_computes_something_else_says_nothing_of_the_slowdown(here
 def test_a_budget_that_is_over_before_there_is_a_search_is_no_mistake(here):
     done = convbench(here, *SEARCH, "--budget", "0.001s")
     assert (done.returncode, done.stdout) == (3, "")
-    assert "the time was over before good and bad were told apart: gap " in done.stderr
+    assert "the time was over before good and bad were told apart, and --resume goes on: gap " in done.stderr
     assert "first slower: " in convbench(here, *SEARCH, "--resume").stdout
 
 
@@ -401,6 +434,7 @@ def test_versions_are_not_gone_on_with_in_another_tree(here, in_process, monkeyp
     [
         *({}, {"places": 3}, {"logs": {"1": None}}, {"logs": {"x": [1.0]}}, {"logs": {"1": [math.nan]}}),
         *({"skipped": {"1": 2}}, {"ratio": [1.0]}, {"schema_version": 1}),
+        {"ends": [{"id": "gap", "pairs": [{"rounds": []}]}]},
     ],
     ids=repr,
 )

@@ -15,6 +15,7 @@ from convbench.check.outcome import Timing
 from convbench.check.pairs import CheckedCase
 from convbench.check.rule import Rule
 from convbench.check.timed import Timed
+from convbench.report.words import names
 
 RULE = Rule()
 CASES = ("conv/gap/8/eager", "conv/fc/16/eager", "conv/fc/32/eager", "conv/gmp/8/eager", "conv/flatten/64/eager")
@@ -51,6 +52,32 @@ def test_each_case_has_what_will_decide_it_and_all_of_them_a_time():
         "3 of 5 undecided: gap/8 (+0.0%, ok if 2 more pairs agree), fc/16 (+30.0%, suspect if 1 more pair agrees), "
         "fc/32 (a suspect, decided if 2 more new pairs agree); 18 s if all agree"
     )
+
+
+def test_a_model_of_a_deep_package_leaves_room_for_what_will_decide():
+    """On a terminal the line was cut within the name of its first case."""
+    deep = "company.vision.encoder:build"
+    cases = [f"{deep}(hidden={hidden},stages=a:b+c:d)/1x2/eager" for hidden in (32, 64)]
+    asked = [(CheckedCase(case, {}, 0), "pair") for case in cases]
+    assert progress.line(Timed(), asked, RULE, cases) == (
+        "2 of 2 undecided: …encoder:build(hidden=32) (ok if 4 more pairs agree), "
+        "…encoder:build(hidden=64) (ok if 4 more pairs agree)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("cases", "short"),
+    [
+        (["a.net:build(k=3,channels=64)/1x2/eager"], ["…net:build(k=3,channels=6…"]),
+        (["a.net:build/eager", "b.net:build/eager"], ["a.net:build", "b.net:build"]),
+        (["a.net:build(k=3)/eager", "a.net:build(k=3)/compile"], ["eager", "compile"]),
+        (["conv/gap(k=3,p=2)/8", "conv/fc(k=3)/8"], ["gap(p=2)", "fc"]),
+        (["a.net:build/eager", "conv/gap/8/eager"], ["…net:build/eager", "conv/gap/8/eager"]),
+    ],
+    ids=["alone", "of two packages", "of two variants", "shared options", "of other shapes"],
+)
+def test_the_brief_names_of_cases_tell_them_apart(cases, short):
+    assert names.brief(cases) == short
 
 
 def test_what_no_number_of_pairs_can_decide_is_too_noisy():

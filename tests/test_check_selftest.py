@@ -72,6 +72,7 @@ def test_a_line_that_is_no_trial_is_said(tmp_path, changed):
 def test_the_verb_runs_checks_prints_figures_and_keeps_the_floor(here):  # noqa: F811
     words = ("fake.json", "--minutes", "0", "--slowdowns", "0,10", "--out", "trials.jsonl")
     few = convbench(here, "selftest", *words)
+    assert "measuring which work slows gap by 10%\n" in few.stderr  # takes as long as several pairs
     assert [line.partition(" verdicts")[0] for line in few.stdout.splitlines()] == [
         "same code: 2",
         "+10%: 2",

@@ -484,8 +484,12 @@ def test_a_base_is_built_in_its_own_tree(repository, folder):
             lambda here, tmp: (run(tmp, "clone", "-q", "--depth", "1", here.as_uri(), "shallow"), tmp / "shallow")[1],
             "ref of this clone, which is shallow: fetch it first, as in `git fetch --depth 1 origin nowhere`",
         ),
+        (
+            lambda here, tmp: (run(tmp, "clone", "-q", "--bare", str(here), "bare"), tmp / "bare")[1],
+            "base 'nowhere': no working tree of the repository is here, as in a bare one: call it in a clone of it",
+        ),
     ],
-    ids=["unknown", "no repository", "shallow"],
+    ids=["unknown", "no repository", "shallow", "bare"],
 )
 def test_what_cannot_be_had_is_said_with_what_to_do(repository, folder, tmp_path, prepare, message):
     here = sides.Here.at(prepare(repository, tmp_path), "smoke")

@@ -24,7 +24,7 @@ import convbench
 from convbench.analysis.history import numbers, overview
 from convbench.analysis.history.course import Confirmation, course, logs_and_shape
 from convbench.analysis.history.overview import HistoryQuery
-from convbench.analysis.history.series import Point, Series, series
+from convbench.analysis.history.series import Point, Series, minute, series
 from convbench.cli import app
 from convbench.core import index, merging, metrics, store
 from convbench.core.commands import Command
@@ -200,6 +200,12 @@ def test_dates_are_moments_whatever_zone_they_are_written_in():
     (case_series,) = series([(number, "case", "e1", "p", 1.0, None) for number in entries], entries)
     assert [run_point.run for run_point in case_series.points] == ["002", "000", "001"]
     assert case_series.points[0].day == "no date"
+
+
+def test_a_day_is_that_of_the_minute_and_of_since():
+    """East of Greenwich a run of the night was said to be of the day after, which --since then left out."""
+    early = Point("run", "2026-09-02T01:30:00+13:00", "", False, 1.0)
+    assert early.day == "2026-09-01" == minute(early.started)[:10]
 
 
 # --- The index and what it is made of ---------------------------------------------------------------------------------

@@ -127,11 +127,13 @@ class Bisection:
 
     def _compare_ends(self, inspected: Inspection) -> None:
         """Whether bad is slower than good, and in which case the most."""
-        timed = self._checked(GOOD, self.state.search.last, inspected.valid, inspected.ids)
+        timed = Timed.of(self.state.ends, self._keep_ends)
+        timed = self._checked(GOOD, self.state.search.last, inspected.valid, inspected.ids, timed)
         judged = [self._verdict(case.id, timed, len(inspected.ids)) for case in inspected.valid]
         slower = [verdict for verdict in judged if verdict.word == "regression" and verdict.ratio]
         if not slower and timed.waiting(inspected.valid, self.method.rule, len(inspected.ids)):
-            raise OutOfTime(f"the time was over before good and bad were told apart: {_ratios(judged)}")
+            reached = _ratios(judged)
+            raise OutOfTime(f"the time was over before good and bad were told apart, and --resume goes on: {reached}")
         if not slower:
             raise ConvbenchError(
                 f"bad is not surely slower than good, so that there is nothing to search for: {_ratios(judged)}"
@@ -142,9 +144,14 @@ class Bisection:
         self.state.slowdown, self.state.spread = model
         self.keep(self.state)
 
-    def _checked(self, base: int, head: int, cases: list[CheckedCase], ids: list[str]) -> Timed:
+    def _keep_ends(self, timed: Timed) -> None:
+        self.state.ends = [timed.outcome(case) for case in sorted({*timed.pairs, *timed.confirmation})]
+        self.keep(self.state)
+
+    def _checked(self, base: int, head: int, cases: list[CheckedCase], ids: list[str], timed: Timed) -> Timed:
+        """``timed`` with what a check of two places needs beyond it."""
         arms = (Arm("base", self._side(base)), Arm("head", self._side(head)))
-        return gate.decide(arms, cases, ids, self.method, Timed())
+        return gate.decide(arms, cases, ids, self.method, timed)
 
     def _verdict(self, case: str, timed: Timed, count: int) -> CaseVerdict:
         return verdict(timed.outcome(case), self.method.rule, count)
@@ -197,7 +204,7 @@ class Bisection:
             return
         self.method.watcher.says(f"checking {self.line.name(answer.last)} against the one before it")
         try:
-            timed = self._checked(answer.last - 1, answer.last, [case], [case.id])
+            timed = self._checked(answer.last - 1, answer.last, [case], [case.id], Timed())
         except BuildFailed as error:  # of a place that was closed meanwhile
             timed = Timed(failed={case.id: str(error)})
         judged = self._verdict(case.id, timed, 1)

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
 from convbench.check.ledger import no_resume
+from convbench.check.outcome import CaseOutcome, without_times
 from convbench.check.search import Model, Range, Search
 from convbench.core import files, json_form
 from convbench.core.errors import StoreError
@@ -36,9 +37,10 @@ class State:
 
     ``asked`` is how it measures and judges, ``code`` what besides the places is measured, as a ``Line`` says it, and
     ``machine`` the fingerprint of where: with others it does not go on.
-    ``logs`` are log ratios of pairs over good and ``skipped`` why a place cannot be measured, by place; ``slowdown``
-    and ``spread`` are those of bad, of the ``case`` that is searched for; ``proven`` is whether it is slower than the
-    place before it in a check of its own, None where none came to a verdict.
+    ``ends`` are the pairs of good and bad, of all cases; ``slowdown`` and ``spread`` follow from those of the ``case``
+    that is searched for. ``logs`` are log ratios of its pairs over good and ``skipped`` why a place cannot be measured,
+    by place; ``proven`` is whether it is slower than the place before it in a check of its own, None where none came to
+    a verdict.
     """
 
     suite: str
@@ -46,6 +48,7 @@ class State:
     asked: dict[str, Any] = field(default_factory=dict)
     code: str | None = ""
     machine: str = ""
+    ends: list[CaseOutcome] = field(default_factory=list)
     case: str = ""
     slowdown: FiniteFloat = 0.0
     spread: FiniteFloat = 0.0
@@ -99,6 +102,8 @@ def read(path: Path) -> State:
         state = _states().validate_json(path.read_bytes())
         if state.schema_version != SCHEMA_VERSION:
             raise ValueError(f"its format is {state.schema_version}, not {SCHEMA_VERSION}")
+        if lacking := without_times(state.ends):
+            raise ValueError(lacking)
         return state
     except (OSError, ValueError) as error:
         why = json_form.reason(error) if isinstance(error, ValidationError) else error

@@ -101,7 +101,8 @@ def check(base: Side, head: Side, request: Request, method: Method, budget: floa
 
         ledger = request.ledger
         ledger.refuse_another(so_far(Timed()), {"base": base.changes, "head": head.changes})
-        timed = Timed.of(ledger.before, keep=lambda timed: ledger.keep(so_far(timed)))
+        before = ledger.before.cases if ledger.before else ()
+        timed = Timed.of(before, keep=lambda timed: ledger.keep(so_far(timed)))
         decide((Arm("base", base), Arm("head", head)), inspected.valid, inspected.ids, method, timed)
         if request.instructions:
             method.watcher.says("counting instructions")

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -133,10 +133,17 @@ def read(path: Path) -> Outcome:
         raise StoreError(f"{path}: not the JSON of a check: {json_form.reason(error)}") from error
     if outcome.schema_version > SCHEMA_VERSION:
         raise StoreError(f"{path}: written by a newer convbench (schema {outcome.schema_version}): upgrade")
-    for case in outcome.cases:
-        if not (_are_times(case.pairs, 2) and _are_times(case.confirmation, 3)):
-            raise StoreError(f"{path}: not the JSON of a check: some times of {case.id} are missing, or are no times")
+    if lacking := without_times(outcome.cases):
+        raise StoreError(f"{path}: not the JSON of a check: {lacking}")
     return outcome
+
+
+def without_times(cases: Iterable[CaseOutcome]) -> str:
+    """Which case has timings that say nothing, as those of a file that was written by hand; empty where none has."""
+    for case in cases:
+        if not (_are_times(case.pairs, 2) and _are_times(case.confirmation, 3)):
+            return f"some times of {case.id} are missing, or are no times"
+    return ""
 
 
 def _are_times(timings: tuple[Timing, ...], arms: int) -> bool:

@@ -22,7 +22,7 @@ def line(timed: Timed, waiting: Sequence[tuple[CheckedCase, Stage]], rule: Rule,
 
     ``cases`` are the names of all, which tell each from the others.
     """
-    count, short = len(cases), dict(zip(cases, names.apart(list(cases))[0], strict=True))
+    count, short = len(cases), dict(zip(cases, names.brief(cases), strict=True))
     prospects = [prospect(timed, case.id, stage, rule, count) for case, stage in waiting]
     parts = [f"{short[case.id]} ({words})" for (case, _), (words, _) in zip(waiting, prospects, strict=True)]
     rest = [f"{len(parts) - MOST_NAMES} more"] if len(parts) > MOST_NAMES else []

@@ -102,7 +102,7 @@ class Selftest:
 
     def experiment(self, slowdown: float, watcher: gate.Announcer) -> list[Attempt]:
         """One check of all cases with this slowdown put into head."""
-        injected = {case.id: self._injection(case, slowdown) for case in self.cases} if slowdown else {}
+        injected = {case.id: self._injection(case, slowdown, watcher) for case in self.cases} if slowdown else {}
         head = Arm("head", self.side, {case: work for case, (work, _) in injected.items()})
         start, method = time.monotonic(), gate.Method(self.settings, self.rule, self.folder, watcher)
         arms, names = (Arm("base", self.side), head), [case.id for case in self.cases]
@@ -118,9 +118,10 @@ class Selftest:
         count = len(outcome.pairs) + len(outcome.confirmation)
         return Attempt(slowdown, achieved, case, judged.word, seen, count, seconds, self.conditions)
 
-    def _injection(self, case: CheckedCase, slowdown: float) -> tuple[tuple[int, int], float]:
+    def _injection(self, case: CheckedCase, slowdown: float, watcher: gate.Announcer) -> tuple[tuple[int, int], float]:
         """The work that slows a case down, measured on this machine once."""
         if (case.id, slowdown) not in self._injections:
+            watcher.says(f"measuring which work slows {case.id} by {percent(slowdown)}")
             with SideWorker(self.side, case.settings(self.settings), self.folder, dict(case.variables)) as worker:
                 worker.greet()
                 worker.greeted()

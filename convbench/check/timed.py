@@ -8,7 +8,7 @@ from typing import Literal
 
 from convbench.check import decision
 from convbench.check.decision import Triple
-from convbench.check.outcome import CaseOutcome, Fact, Outcome, Timing
+from convbench.check.outcome import CaseOutcome, Fact, Timing
 from convbench.check.pairs import CheckedCase, Failed, Measured, PairRequest
 from convbench.check.rule import Rule
 
@@ -27,9 +27,8 @@ class Timed:
     visit_seconds: list[float] = field(default_factory=list)
 
     @classmethod
-    def of(cls, before: Outcome | None, keep: Callable[[Timed], None]) -> Timed:
-        """What an interrupted check had measured; its failed cases are tried again."""
-        cases = before.cases if before else ()
+    def of(cls, cases: Sequence[CaseOutcome], keep: Callable[[Timed], None]) -> Timed:
+        """What an interrupted check had measured of these; those that failed are tried again."""
         pairs = {case.id: list(case.pairs) for case in cases if case.pairs}
         return cls(pairs, {case.id: list(case.confirmation) for case in cases if case.confirmation}, keep=keep)
 

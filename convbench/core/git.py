@@ -141,6 +141,9 @@ def why_not(cwd: Path, name: str, ref: str, only_commits: bool = False) -> str:
         return f"{name} is no {kind}{others}, and git is not installed: install it to compare with a {kind}"
     if refused := refusal(cwd):
         return f"{name} is no {kind} that can be had: {refused}"
+    if top(cwd) is None and ask(cwd, "rev-parse", "--git-dir"):
+        remedy = "call it in a clone of it, or in a tree made by `git worktree add`"
+        return f"{name}: no working tree of the repository is here, as in a bare one: {remedy}"
     if top(cwd) is None:
         remedy = "call it in one" if only_commits else "name a wheel or a directory"
         return f"{name} is no {kind}{others}, and this is not a git repository: {remedy}"

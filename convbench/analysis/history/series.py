@@ -28,7 +28,8 @@ class Point(NamedTuple):
 
     @property
     def day(self) -> str:
-        return self.started[:10] if moment(self.started) > UNDATED else "no date"
+        """``2026-11-29``, in UTC, as minutes and ``--since`` are."""
+        return minute(self.started)[:10] or "no date"
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import compress
@@ -12,10 +13,12 @@ from convbench.analysis.quality.qualities import Quality
 from convbench.analysis.results import Group, Result
 from convbench.core.case import Options, common_options
 from convbench.core.record import Parts, Whole
-from convbench.core.text import counted, cut_name, one_line
+from convbench.core.text import counted, cut, cut_name, one_line
 
 LONG = 26
 """Characters of a name beside a mark."""
+PACKAGES = re.compile(r"(?<![\w.])(?:\w+\.)+(?=\w+:\w)")
+OPTIONS = re.compile(r"\(([^()]*)\)")
 
 
 def reducer(result: Result) -> str:
@@ -161,3 +164,23 @@ def apart(ids: Sequence[str]) -> tuple[list[str], list[str]]:
     differs = [len(set(values)) > 1 for values in zip(*paths, strict=True)]
     shared = [part for part, telling in zip(paths[0], differs, strict=True) if not telling]
     return ["/".join(compress(path, differs)) for path in paths], shared
+
+
+def brief(ids: Sequence[str]) -> list[str]:
+    """``…encoder:build(hidden=32)``: what tells these case ids apart, for a line that is soon replaced by the next.
+
+    Of an import path its last module, and no option that all have; more where two would be called the same. Of a single
+    case, which nothing has to tell from others, the beginning.
+    """
+    telling, _ = apart(ids)
+    modules = [PACKAGES.sub("…", name) for name in telling]
+    if len(ids) == 1:
+        return [cut(name, LONG) for name in modules]
+    counts = Counter(option for name in modules for options in OPTIONS.findall(name) for option in options.split(","))
+
+    def distinct(options: re.Match[str]) -> str:
+        left = [option for option in options[1].split(",") if counts[option] < len(ids)]
+        return f"({','.join(left)})" if left else ""
+
+    short = [OPTIONS.sub(distinct, name) for name in modules]
+    return short if len(set(short)) == len(ids) else telling
