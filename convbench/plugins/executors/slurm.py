@@ -155,9 +155,9 @@ class _Engine:
         self.run_folder = _run_folder(Path(self.options.folder))
         try:
             self.mailboxes = Mailboxes(self.run_folder / "mail", self.spec)
+            self._submit(self.options.workers)
         except OSError as error:
             raise _unwritable(self.run_folder, error) from error
-        self._submit(self.options.workers)
         return len(self.sent)
 
     def hand(self, worker: str, piece: Piece) -> None:
@@ -211,13 +211,10 @@ class _Engine:
     # --- Jobs ---------------------------------------------------------------------------------------------------------
 
     def _submit(self, workers: int) -> None:
-        """Ask for so many more. Raises ConvbenchError with what Slurm says against it."""
+        """Ask for so many more. Raises ConvbenchError with what Slurm says against it, OSError as the folder does."""
         names = [f"worker-{self._numbers + number}" for number in range(workers)]
-        try:
-            for name in names:
-                self.mailboxes.open(name)
-        except OSError as error:
-            raise _unwritable(self.run_folder, error) from error
+        for name in names:
+            self.mailboxes.open(name)
         try:
             executor = self.submitit.AutoExecutor(folder=self.run_folder / "logs", cluster=self.options.cluster)
             executor.update_parameters(**self._parameters())
@@ -238,9 +235,10 @@ class _Engine:
         try:
             self._submit(self._owed)
             self._owed = 0
-        except ConvbenchError as error:
+        except (ConvbenchError, OSError) as error:
             self._refused = time.monotonic()
-            log.warning("convbench: no worker in place of a lost one yet: %s", error)
+            away = isinstance(error, OSError) and f"{self.run_folder} cannot be written ({error.strerror})"
+            log.warning("convbench: no worker in place of a lost one yet: %s", away or error)
 
     def _arguments(self, name: str) -> tuple[str, str, str, int]:
         number = int(name.rpartition("-")[2])
