@@ -641,7 +641,7 @@ def test_only_false_starts_in_a_row_leave_a_host_of_ray_out(monkeypatch: pytest.
     ("told", "cause"),
     [
         (
-            "It is dead. Exit type: OUT_OF_MEMORY Worker exit detail: Task was killed due to low memory.\nMemory was 15/16GB",
+            "It is dead. Worker exit detail: Task was killed due to low memory.\nMemory was 15/16GB",
             "Task was killed due to low memory.",
         ),
         ("The actor died because its node has died. Id: 7\n\tthe", "The actor died because its node has died. Id: 7"),
