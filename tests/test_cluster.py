@@ -1011,12 +1011,18 @@ def test_what_a_killed_driver_left_in_the_shared_folder_is_taken_away_later(tmp_
     assert (tmp_path / "others").exists(), "it is none of ours"
 
 
-def test_a_shared_folder_that_takes_nothing_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("in_mail", [True, False])
+def test_a_shared_folder_that_takes_nothing_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_mail: bool
+) -> None:
     engine = slurm_engine(tmp_path)
     engine.mailboxes.close()
     engine.options = replace(engine.options, cluster="local", workers=1)
-    monkeypatch.setattr(slurm, "_library", MagicMock())
-    monkeypatch.setattr(mailbox.Mailboxes, "open", Mock(side_effect=OSError(28, "No space left on device")))
+    full, library = OSError(28, "No space left on device"), MagicMock()
+    monkeypatch.setattr(slurm, "_library", lambda: library)
+    library.AutoExecutor.side_effect = full
+    if in_mail:
+        monkeypatch.setattr(mailbox.Mailboxes, "open", Mock(side_effect=full))
     with pytest.raises(ConvbenchError, match=r"cannot be written \(No space.*--resume"):
         engine.start()
     engine.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import shutil
 import tempfile
@@ -42,6 +43,8 @@ REQUEUED = ("PENDING", "REQUEUED")
 """States of a job that Slurm is to run again: the worker that it was is lost."""
 FAULTLESS = (*REQUEUED, "TIMEOUT", "PREEMPTED", "CANCELLED", "COMPLETED")
 """Ends of a job whose worker had joined that say nothing against what it did."""
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""What the folder says, and not Slurm, where a job's description cannot be written into it."""
 NEAR_LIMIT = 180.0
 """So many seconds before its time limit a job may end for it: submitit ends it 90 s before."""
 
@@ -221,6 +224,8 @@ class _Engine:
             with executor.batch():
                 jobs = [executor.submit(serve, *self._arguments(name)) for name in names]
         except Exception as error:
+            if getattr(error, "errno", None) in NO_ROOM:
+                raise
             raise ConvbenchError(f"Slurm refuses the workers: {line_of(error, -1)}") from error
         self._numbers += workers
         for name, job in zip(names, jobs, strict=True):
