@@ -126,9 +126,10 @@ def run(
             executor_options=executor_options or {},
             python=True,
         )
-        prepared = preparation.prepare(loaded, measuring, Selection(picked, left_out), str(command), probes)
-        watched = partial(_watcher, progress, prepared.plan.cases)
-        sweep.run_into(directory, prepared, watched, resume=resume, until_sure=until_sure)
+        with sweep.reserved(directory, loaded, measuring, resume) as locked:
+            prepared = preparation.prepare(loaded, measuring, Selection(picked, left_out), str(command), probes)
+            watched = partial(_watcher, progress, prepared.plan.cases)
+            sweep.run_into(directory, prepared, watched, resume=resume, until_sure=until_sure, locked=locked)
     return open_run(directory)
 
 

@@ -7,6 +7,7 @@ import math
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from unittest.mock import MagicMock, Mock
 
 import pytest
 
+from convbench.cli.ending import code_of
 from convbench.core import git, metrics, profiles
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import FACTS, Case, Choice, Clip, Parts, Protocol, Reading, Record, Recurrent, Trial, Whole
@@ -635,6 +637,44 @@ def test_only_false_starts_in_a_row_leave_a_host_of_ray_out(monkeypatch: pytest.
     assert engine.remotes
 
 
+@pytest.mark.parametrize(
+    ("told", "cause"),
+    [
+        (
+            "It is dead. Worker exit detail: Task was killed due to low memory.\nMemory was 15/16GB",
+            "Task was killed due to low memory.",
+        ),
+        ("The actor died because its node has died. Id: 7\n\tthe", "The actor died because its node has died. Id: 7"),
+        ("", "The actor died unexpectedly before finishing this task."),
+    ],
+)
+def test_a_worker_that_ray_lost_is_told_with_what_ray_knows_of_it(
+    monkeypatch: pytest.MonkeyPatch, told: str, cause: str
+) -> None:
+    """It was Ray's first line, which is the same whatever happened."""
+    engine = ray_engine(monkeypatch, begun=False)
+    engine.start()
+    (remote,) = engine.remotes.values()
+    engine.ray.exceptions.RayTaskError = ValueError
+    words = f"The actor died unexpectedly before finishing this task.\n\tclass_name: Worker\n\tpid: 7\n{told}"
+    engine.ray.get.side_effect = RuntimeError(words)
+    engine.ray.wait.return_value = [remote.waiting], []
+    assert list(engine.events(0)) == [Lost(remote.name, cause)]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_a_signal_while_ray_connects_ends_the_command_as_at_any_other_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's handler exits: the command ended in a traceback that blamed convbench, or the user's code."""
+    engine = ray_engine(monkeypatch, begun=False)
+
+    def init(**_: object) -> None:
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(number))
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(ray._library(), "init", init)
+    assert code_of(engine.start) == 128 + signal.SIGTERM
+
+
 def test_slurm_in_this_process_has_one_worker_and_refuses_more() -> None:
     """Two forked one server each in this process, and ended each other's cases."""
     with slurm.Slurm("cpu", cluster="debug") as jobs:
@@ -725,6 +765,18 @@ def test_a_worker_whose_work_cannot_be_written_is_lost_and_no_other(tmp_path: Pa
     assert event.worker == "gone"
     assert not event.fault, "no case had begun"
     assert set(engine.sent) == {"there"}
+    engine.close()
+
+
+def test_while_the_shared_folder_is_away_no_other_is_proposed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    engine = slurm_engine(tmp_path / "away", "worker-0")
+    (tmp_path / "away").rename(tmp_path / "elsewhere")
+    engine._owed = 1
+    engine._replace()
+    (said,) = caplog.messages
+    assert said.endswith(
+        f"in place of a lost one yet: {tmp_path / 'away'} cannot be written (No such file or directory)"
+    )
     engine.close()
 
 
@@ -959,9 +1011,18 @@ def test_what_a_killed_driver_left_in_the_shared_folder_is_taken_away_later(tmp_
     assert (tmp_path / "others").exists(), "it is none of ours"
 
 
-def test_a_shared_folder_that_takes_nothing_is_one_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize("in_mail", [True, False])
+def test_a_shared_folder_that_takes_nothing_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_mail: bool
+) -> None:
     engine = slurm_engine(tmp_path)
-    shutil.rmtree(tmp_path / "mail")
-    with pytest.raises(ConvbenchError, match=r"cannot be written.*--resume"):
-        engine._submit(1)
+    engine.mailboxes.close()
+    engine.options = replace(engine.options, cluster="local", workers=1)
+    full, library = OSError(28, "No space left on device"), MagicMock()
+    monkeypatch.setattr(slurm, "_library", lambda: library)
+    library.AutoExecutor.side_effect = full
+    if in_mail:
+        monkeypatch.setattr(mailbox.Mailboxes, "open", Mock(side_effect=full))
+    with pytest.raises(ConvbenchError, match=r"cannot be written \(No space.*--resume"):
+        engine.start()
     engine.close()

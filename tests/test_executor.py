@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+import convbench
+from convbench.cli import app
 from convbench.cli.list import _described
 from convbench.core import cache, store
 from convbench.core.errors import CaseFailed, ConvbenchError, Impossible, StoreError, Unavailable
@@ -316,6 +319,36 @@ def test_a_cluster_s_run_goes_on_with_a_kind_that_it_never_saw_but_not_with_host
         else:
             with pytest.raises(StoreError, match=r"its environment \(torch\) was another"):
                 sweep.begin(prepared, tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("by_command", [True, False])
+def test_a_directory_that_is_measured_into_or_a_resume_that_does_not_fit_is_said_before_hosts_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_command: bool
+) -> None:
+    """A job array was submitted, and waited for in the queue, only to be told so."""
+
+    def run(*overrides: str, resume: bool = False) -> None:
+        if by_command:
+            words = ["run", "smoke", *overrides, "--executor", "fake", "--out", str(tmp_path)]
+            done = CliRunner().invoke(app, [*words, *(["--resume"] if resume else [])])
+            if isinstance(done.exception, ConvbenchError):
+                raise done.exception
+        else:
+            convbench.run("smoke", overrides=overrides, executor="fake", out=tmp_path, resume=resume)
+
+    fake = executors.get("fake").build
+    monkeypatch.setattr(type(fake("cpu")), "awaits_hosts", True)
+    run()
+    monkeypatch.setattr(type(fake("cpu")), "hosts", property(lambda _: pytest.fail("hosts were asked for")))
+    with pytest.raises(StoreError, match="its protocol was another"):
+        run("protocol.max_time=9", resume=True)
+    with pytest.raises(StoreError, match="its list of cases was another"):
+        run("name=b", resume=True)
+    with store.locked(tmp_path), pytest.raises(StoreError, match="another convbench"):
+        run()
+    (tmp_path / store.RUN).unlink()
+    with pytest.raises(StoreError, match=r"its run\.json is lost"):
+        run(resume=True)
 
 
 def test_a_run_that_its_budget_ended_goes_on_with_another(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -103,7 +103,7 @@ def run(
     early = None if executor or metrics else ctx.with_resource(early_server.begun(suite, overrides or []))
     from convbench.core import git
     from convbench.runs import executor_options as options_of
-    from convbench.runs import preparation
+    from convbench.runs import preparation, sweep
     from convbench.runs.executor import to_come
     from convbench.runs.user_code import load
     from convbench.suite.overrides import swept_whole, without_effect
@@ -133,7 +133,9 @@ def run(
         executor_options=options,
         plugins=installed.of_environment(),
     )
-    with preparation.executor_of(loaded, device, executor, probes, options) as measuring:
+    with ExitStack() as stack:
+        measuring = stack.enter_context(preparation.executor_of(loaded, device, executor, probes, options))
+        locked = not dry_run and stack.enter_context(sweep.reserved(directory, loaded, measuring, going_on))
         host = to_come(device) if dry_run and measuring.awaits_hosts else None
         prepared = preparation.prepare(loaded, measuring, selection, str(command), probes, host)
         if idle := prepared.plan.idle_skip:
@@ -155,7 +157,9 @@ def run(
         if "commit" not in prepared.facts and (refused := git.refusal(Path())):
             why = f"the run is kept without its commit, which history --confirm needs: {refused}"
             print(f"convbench: {why}", file=sys.stderr)
-        records = _measured(prepared, directory, going_on, as_json=as_json, quiet=quiet, until_sure=until_sure)
+        records = _measured(
+            prepared, directory, going_on, as_json=as_json, quiet=quiet, until_sure=until_sure, locked=locked
+        )
     conclude(directory, show=not (as_json or quiet))
     raise typer.Exit(INCOMPLETE if _without_record(directory, records, prepared) else _ending(records))
 
@@ -200,7 +204,14 @@ def _ending(records: Sequence[Record]) -> int:
 
 
 def _measured(
-    prepared: Prepared, directory: Path, resume: sweep.Resume, *, as_json: bool, quiet: bool, until_sure: bool
+    prepared: Prepared,
+    directory: Path,
+    resume: sweep.Resume,
+    *,
+    as_json: bool,
+    quiet: bool,
+    until_sure: bool,
+    locked: bool,
 ) -> list[Record]:
     """Measure into ``directory``; Ctrl-C says how to go on."""
     from convbench.check import floor
@@ -216,7 +227,7 @@ def _measured(
     try:
         records = sweep.run_into(
             directory, prepared, watched, resume=resume, until_sure=until_sure, visible_slowdown=visible,
-            resumed=done.extend,
+            resumed=done.extend, locked=locked,
         )  # fmt: skip
     except KeyboardInterrupt as error:
         finished = store.load(directory)[1]

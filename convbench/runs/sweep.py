@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import cache, partial
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 from typing import Protocol as Interface
@@ -23,9 +24,10 @@ from convbench.core.progress import RunState
 from convbench.core.record import Case, Record, RunDescription
 from convbench.core.visits import Scope, in_table, scope
 from convbench.runs import host_notes, menu, repeats
-from convbench.runs.executor import Job, job_records
+from convbench.runs.executor import Executor, Job, job_records
 from convbench.runs.preparation import Prepared
 from convbench.runs.schedule import Schedule
+from convbench.suite import Suite
 
 
 class Watcher(Interface):
@@ -51,26 +53,63 @@ def begin(prepared: Prepared, directory: Path, resume: Resume, visible_slowdown:
     of other code of the user's.
     """
     now = prepared.run(visible_slowdown)
-    if not (resume and store.exists(directory)):
-        if resume and store.has_results(directory):
-            raise StoreError(
-                f"{directory}: cannot be resumed, its {store.RUN} is lost: put it back, or run without --resume (what "
-                f"lies there is kept in its {store.PREVIOUS})"
-            )
+    if not _goes_on(directory, resume):
         store.start(directory, now)
         return []
     before = _whole(store.read_description(directory), now)
-    if other := next(_differences(before, now, prepared.executor.awaits_hosts), None):
-        raise StoreError(
-            f"{directory}: cannot be resumed, its {other} was another: run without --resume (the old run is kept "
-            "beside the new one), or choose another --out"
-        )
+    _refuse_other(directory, _differences(before, now, prepared.executor.awaits_hosts))
     store.describe(directory, before)
     store.drop_unfinished_line(directory)
     done = store.load(directory)[1]
     if not prepared.executor.awaits_hosts:
         host_notes.refuse_other_kinds(directory, done, prepared.executor.hosts)
     host_notes.note(directory, prepared.executor.hosts, done)
+    stale = _stale(directory, done, resume)
+    # What was missing, as a compiler, may be there by now; to find that out takes no time.
+    again = {*stale, *(record.case.id for record in done if record.status == "skipped")}
+    return store.leave_out(directory, again) if again else done
+
+
+@contextmanager
+def reserved(directory: Path, suite: Suite, executor: Executor, resume: Resume) -> Iterator[bool]:
+    """Whether the directory is locked: it is before hosts are asked for, which may wait in a queue for hours.
+
+    Nothing is done where the hosts are there already: ``run_into`` does all of it then.
+
+    Raises StoreError where another process measures there, and for a run that whatever hosts come cannot go on with.
+    """
+    if not executor.awaits_hosts:
+        yield False
+        return
+    with store.locked(directory):
+        if _goes_on(directory, resume):
+            before, done = store.load(directory)
+            other_name = ["list of cases"] if before.name != suite.name else []
+            _refuse_other(directory, chain(other_name, _other_protocol(before, suite)))
+            _stale(directory, done, resume)
+        yield True
+
+
+def _goes_on(directory: Path, resume: Resume) -> bool:
+    """Whether a run is there to go on with. Raises StoreError where it has lost its description."""
+    if resume and not store.exists(directory) and store.has_results(directory):
+        raise StoreError(
+            f"{directory}: cannot be resumed, its {store.RUN} is lost: put it back, or run without --resume (what "
+            f"lies there is kept in its {store.PREVIOUS})"
+        )
+    return bool(resume) and store.exists(directory)
+
+
+def _refuse_other(directory: Path, differences: Iterator[str]) -> None:
+    if other := next(differences, None):
+        raise StoreError(
+            f"{directory}: cannot be resumed, its {other} was another: run without --resume (the old run is kept "
+            "beside the new one), or choose another --out"
+        )
+
+
+def _stale(directory: Path, done: Sequence[Record], resume: Resume) -> set[str]:
+    """The cases that were measured of other code of the user's. Raises StoreError unless they are to be again."""
     stale = {record.case.id: names for record in done if (names := code.changed(record.code))}
     if stale and resume != "stale":
         case, names = next(iter(stale.items()))
@@ -78,9 +117,7 @@ def begin(prepared: Prepared, directory: Path, resume: Resume, visible_slowdown:
             f"{directory}: {', '.join(names)} changed since {len(stale)} of its cases were measured, as {case}: "
             "--resume=stale measures those again; without --resume all are"
         )
-    # What was missing, as a compiler, may be there by now; to find that out takes no time.
-    again = {*stale, *(record.case.id for record in done if record.status == "skipped")}
-    return store.leave_out(directory, again) if again else done
+    return {*stale}
 
 
 def _whole(before: RunDescription, now: RunDescription) -> RunDescription:
@@ -131,12 +168,13 @@ def run_into(
     until_sure: bool,
     visible_slowdown: float | None = None,
     resumed: Callable[[list[Record]], object] = lambda _: None,
+    locked: bool = False,
 ) -> list[Record]:
     """``begin`` and ``measure`` under the directory's lock, by a watcher of (cases done before, cases in all).
 
-    ``resumed`` is given what was measured before and stays.
+    It is ``locked`` already where ``reserved`` says so. ``resumed`` is given what was measured before and stays.
     """
-    with store.locked(directory):
+    with nullcontext() if locked else store.locked(directory):
         done = begin(prepared, directory, resume, visible_slowdown)
         resumed(done)
         with watched(sum(map(in_table, done)), len(prepared.planned)) as watcher:
@@ -179,9 +217,7 @@ def _announce(jobs: Iterable[Job], schedule: Schedule, watcher: Watcher) -> Iter
 def _differences(before: RunDescription, now: RunDescription, awaits_hosts: bool) -> Iterator[str]:
     if (before.name, before.planned) != (now.name, now.planned):
         yield f"list of cases{_of_threads(before, now)}"
-    # A budget is the command's own, and changes no number: a run that it ended goes on with another.
-    if (replace(before.protocol, budget=now.protocol.budget), before.metrics) != (now.protocol, now.metrics):
-        yield "protocol"
+    yield from _other_protocol(before, now)
     # Of a cluster any kind of host may be the first to be there, also one that was not there before.
     kinds = {before.fingerprint: before.environment, **before.environments}
     if not kinds.keys() & {now.fingerprint, *now.environments}:
@@ -189,6 +225,12 @@ def _differences(before: RunDescription, now: RunDescription, awaits_hosts: bool
             return
         names = differing(before.environment, now.environment) or ["in a way that only an earlier convbench minded"]
         yield f"environment ({', '.join(names)})"
+
+
+def _other_protocol(before: RunDescription, now: RunDescription | Suite) -> Iterator[str]:
+    """A budget is the command's own, and changes no number: a run that it ended goes on with another."""
+    if (replace(before.protocol, budget=now.protocol.budget), before.metrics) != (now.protocol, now.metrics):
+        yield "protocol"
 
 
 def _of_threads(before: RunDescription, now: RunDescription) -> str:

@@ -16,6 +16,7 @@ from convbench.core.errors import ConvbenchError, line_of
 from convbench.core.option_types import Count, NonNegative
 from convbench.core.record import Case
 from convbench.core.registry import declares, executors
+from convbench.core.text import cut
 from convbench.core.traits import ExecutorTraits
 from convbench.runs.cluster.engine import Absent, Done, Event, Limits, Lost, Piece
 from convbench.runs.cluster.executor import Cluster
@@ -35,6 +36,10 @@ REACHABLE = 5.0
 """Seconds to wait for the cluster's port."""
 LEAVE = 5.0
 """Seconds that workers get to end by themselves."""
+EXIT_DETAIL = "Worker exit detail: "
+"""What Ray writes before its words on a process that ended."""
+CAUSE_LENGTH = 320
+"""So much of these words has all that they take to be possible."""
 AS_ANY_PROCESS = {"env_vars": {"RAY_worker_niceness": "0"}}
 """Ray gives its workers niceness 15: what else runs on a host would go before all that is measured there."""
 
@@ -172,12 +177,12 @@ class _Engine:
         if self.address in ("", "auto"):
             _refuse_unreachable(os.environ.get(VARIABLE, ""), f"unset {VARIABLE}, which names it")
         options = {"address": self.address} if self.address else {}
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            self.ray.init(
-                **options, include_dashboard=None if options else False, log_to_driver=False, logging_level="ERROR",
-                runtime_env=self.environment or None,
-            )  # fmt: skip
+            with _own_handlers():
+                self.ray.init(
+                    **options, include_dashboard=None if options else False, log_to_driver=False, logging_level="ERROR",
+                    runtime_env=self.environment or None,
+                )  # fmt: skip
             self._began = True
             self._print_messages(False)
         except Exception as error:
@@ -186,10 +191,6 @@ class _Engine:
                 f"no Ray cluster {where}: {line_of(error)}; start one with 'ray start --head', "
                 "or name it as in --executor-options address=HOST:6379"
             ) from error
-        finally:
-            with contextlib.suppress(ValueError):  # not the main thread
-                for number, handler in handlers.items():
-                    signal.signal(number, handler)
 
     def _print_messages(self, wanted: bool) -> None:
         """Whether Ray prints what it knows of a lost worker: pages of it, to standard output, among our results.
@@ -257,10 +258,10 @@ class _Engine:
             if getattr(error, "actor_init_failed", False):
                 return self._gave_up(remote, line_of(error, -1))
             if self._another_false_start(remote):
-                return self._gave_up(remote, line_of(error))
+                return self._gave_up(remote, _cause(error))
             remote.waiting = None
             self.drop(remote.name)
-            return [Lost(remote.name, line_of(error))]
+            return [Lost(remote.name, _cause(error))]
 
     def _another_false_start(self, remote: _Remote) -> bool:
         """Count a host's workers in a row that end before their first word; whether they are too many now."""
@@ -296,6 +297,30 @@ class _Engine:
                     "it has not started: its CPUs or GPUs are taken by other work of the cluster, or the host is too "
                     "busy (the option start says how long to wait)",
                 )
+
+
+@contextlib.contextmanager
+def _own_handlers() -> Iterator[None]:
+    """Whoever handles signals now does so afterwards, also the one that made Ray's own handler exit meanwhile."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except SystemExit as error:
+        handler = handlers[signal.SIGTERM]
+        if error.code == signal.SIGTERM and callable(handler):
+            handler(signal.SIGTERM, None)
+        raise
+    finally:
+        with contextlib.suppress(ValueError):  # not the main thread
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+
+def _cause(error: Exception) -> str:
+    """Why a worker was lost: Ray says so below a first line that is always the same, and indented facts of it."""
+    _, *lines = str(error).splitlines() or [""]
+    causes = [line for line in lines if line.strip() and not line[0].isspace()]
+    return cut(causes[0].rpartition(EXIT_DETAIL)[2], CAUSE_LENGTH) if causes else line_of(error)
 
 
 def _library() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import shutil
 import tempfile
@@ -42,6 +43,8 @@ REQUEUED = ("PENDING", "REQUEUED")
 """States of a job that Slurm is to run again: the worker that it was is lost."""
 FAULTLESS = (*REQUEUED, "TIMEOUT", "PREEMPTED", "CANCELLED", "COMPLETED")
 """Ends of a job whose worker had joined that say nothing against what it did."""
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""What the folder says, and not Slurm, where a job's description cannot be written into it."""
 NEAR_LIMIT = 180.0
 """So many seconds before its time limit a job may end for it: submitit ends it 90 s before."""
 
@@ -155,9 +158,9 @@ class _Engine:
         self.run_folder = _run_folder(Path(self.options.folder))
         try:
             self.mailboxes = Mailboxes(self.run_folder / "mail", self.spec)
+            self._submit(self.options.workers)
         except OSError as error:
             raise _unwritable(self.run_folder, error) from error
-        self._submit(self.options.workers)
         return len(self.sent)
 
     def hand(self, worker: str, piece: Piece) -> None:
@@ -211,19 +214,18 @@ class _Engine:
     # --- Jobs ---------------------------------------------------------------------------------------------------------
 
     def _submit(self, workers: int) -> None:
-        """Ask for so many more. Raises ConvbenchError with what Slurm says against it."""
+        """Ask for so many more. Raises ConvbenchError with what Slurm says against it, OSError as the folder does."""
         names = [f"worker-{self._numbers + number}" for number in range(workers)]
-        try:
-            for name in names:
-                self.mailboxes.open(name)
-        except OSError as error:
-            raise _unwritable(self.run_folder, error) from error
+        for name in names:
+            self.mailboxes.open(name)
         try:
             executor = self.submitit.AutoExecutor(folder=self.run_folder / "logs", cluster=self.options.cluster)
             executor.update_parameters(**self._parameters())
             with executor.batch():
                 jobs = [executor.submit(serve, *self._arguments(name)) for name in names]
         except Exception as error:
+            if getattr(error, "errno", None) in NO_ROOM:
+                raise
             raise ConvbenchError(f"Slurm refuses the workers: {line_of(error, -1)}") from error
         self._numbers += workers
         for name, job in zip(names, jobs, strict=True):
@@ -238,9 +240,10 @@ class _Engine:
         try:
             self._submit(self._owed)
             self._owed = 0
-        except ConvbenchError as error:
+        except (ConvbenchError, OSError) as error:
             self._refused = time.monotonic()
-            log.warning("convbench: no worker in place of a lost one yet: %s", error)
+            away = isinstance(error, OSError) and f"{self.run_folder} cannot be written ({error.strerror})"
+            log.warning("convbench: no worker in place of a lost one yet: %s", away or error)
 
     def _arguments(self, name: str) -> tuple[str, str, str, int]:
         number = int(name.rpartition("-")[2])
