@@ -21,7 +21,7 @@ from convbench.core.registry import declares, executors
 from convbench.core.traits import ExecutorTraits
 from convbench.runs.cluster.engine import Event, Joined, Limits, Lost, Piece
 from convbench.runs.cluster.executor import Cluster
-from convbench.runs.cluster.mailbox import Mailboxes, serve, wait_for_word
+from convbench.runs.cluster.mailbox import SPEC, Mailboxes, serve, wait_for_word
 from convbench.runs.cluster.roll import log
 from convbench.runs.cluster.worker import Spec, spec
 
@@ -33,6 +33,8 @@ SECONDS_BETWEEN_TRIES = 60.0
 """Seconds between two requests for replacements that Slurm refused."""
 REPLACEMENTS = 3
 """How many workers, over those asked for first, may be asked for in place of ones that a fault ended."""
+MAIL = "mail"
+"""The folder of a run's own in which the driver and its workers leave each other word."""
 ABANDONED = 3600.0
 """Seconds without a sign of its driver after which a run's folder is taken away: its workers ended long before."""
 ENDED = (
@@ -157,7 +159,7 @@ class _Engine:
             )
         self.run_folder = _run_folder(Path(self.options.folder))
         try:
-            self.mailboxes = Mailboxes(self.run_folder / "mail", self.spec)
+            self.mailboxes = Mailboxes(self.run_folder / MAIL, self.spec)
             self._submit(self.options.workers)
         except OSError as error:
             raise _unwritable(self.run_folder, error) from error
@@ -248,7 +250,7 @@ class _Engine:
     def _arguments(self, name: str) -> tuple[str, str, str, int]:
         number = int(name.rpartition("-")[2])
         place = "" if self.options.cluster == "slurm" else name
-        return str(self.run_folder / "mail"), name, place, number % self.spec.slots
+        return str(self.run_folder / MAIL), name, place, number % self.spec.slots
 
     def _parameters(self) -> dict[str, Any]:
         options = self.options
@@ -344,13 +346,15 @@ def _run_folder(folder: Path) -> Path:
 
 
 def _remove_abandoned(folder: Path, now: float) -> None:
-    """Take away what drivers that were killed have left; ``now`` is by the clock of the disk, as are all times here."""
-    for place in folder.glob("run-*"):
+    """Take away what drivers that were killed have left; ``now`` is by the clock of the disk, as are all times here.
+
+    Folders of ours alone: one that a user has named so may lie beside them.
+    """
+    for path in folder.glob(f"run-*/{MAIL}/{SPEC}"):
         with suppress(OSError):
             # A driver that lives renames a file in the mail every few seconds, which dates the folder.
-            signs = [path.stat().st_mtime for path in (place, place / "mail") if path.exists()]
-            if now - max(signs) > ABANDONED:
-                shutil.rmtree(place, ignore_errors=True)
+            if now - path.parent.stat().st_mtime > ABANDONED:
+                shutil.rmtree(path.parents[1], ignore_errors=True)
 
 
 def _remove(folder: Path) -> None:
