@@ -204,9 +204,8 @@ class _Mode(_FlopCounterMode):
     def _handle_higher_order_ops(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if func in self.counter.flop_registry:
             return self.counter._count_flops(func, func(*args, **kwargs), args, kwargs)  # type: ignore[no-untyped-call]
-        if func is torch.ops.higher_order.cond or not any(
-            map(callable, args)
-        ):  # of its branches torch counts the longer one
+        # Of the branches of a condition torch counts the longer one.
+        if func is torch.ops.higher_order.cond or not any(map(callable, args)):
             return super()._handle_higher_order_ops(func, types, args, kwargs)  # type: ignore[no-untyped-call]
         return func(*(self._counting(value) if callable(value) else value for value in args), **kwargs)
 

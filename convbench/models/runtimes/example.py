@@ -44,9 +44,9 @@ def example(subject: Subject) -> Example:
     calls: list[tuple[Call, Any]] = []
 
     def recording(*args: Any, **kwargs: Any) -> Any:
-        given = values.mapped(torch.clone, (args, kwargs))  # a model may write into the state that it is given
+        arguments = values.mapped(torch.clone, (args, kwargs))  # a model may write into the state that it is given
         output = subject.forward(*args, **kwargs)
-        calls.append((given, values.mapped(torch.clone, output)))
+        calls.append((arguments, values.mapped(torch.clone, output)))
         return output
 
     run = replace(subject, forward=recording).run
@@ -72,9 +72,10 @@ def _first(subject: Subject, first: Call, second: Call, outputs: tuple[Any, Any]
     )
     if _returns(subject, (zeroed, first[1]), outputs[0]):
         return zeroed
-    begun = (*first[0][:-1], _ordinary(first_state(subject, first, second)))
-    if begun[-1] is not None and _returns(subject, (begun, first[1]), outputs[0]):
-        return begun
+    state = _ordinary(first_state(subject, first, second))
+    args = (*first[0][:-1], state)
+    if state is not None and _returns(subject, (args, first[1]), outputs[0]):
+        return args
     raise CaseFailed(
         "error",
         "the state of the first frame is not zeros, and no module of the model is given it as it is, from which it "

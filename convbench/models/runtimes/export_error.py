@@ -28,9 +28,9 @@ def reason(error: BaseException) -> str:
     operator = next((match for cause in chain if (match := _operator(str(cause)))), None)
     line = next((line for cause in reversed(chain) if (line := _first_line(cause))), type(error).__name__)
     line = BRANCHES if line.startswith(OF_A_BRANCH) else line
-    told = f"the operator {operator}: {line}" if operator else line
+    sentence = f"the operator {operator}: {line}" if operator else line
     place = next((place for cause in reversed(chain) if (place := place_of(cause))), "")
-    return f"{told} ({place})" if place else told
+    return f"{sentence} ({place})" if place else sentence
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -18,41 +18,42 @@ from convbench.models.subject import Subject
 
 Place = tuple[str, int, str]
 """The name of a module, which of its calls, and where in the arguments."""
+ModuleInputs = dict[Place, torch.Tensor]
 
 
 def first_state(subject: Subject, first: Call, second: Call) -> Any:
     """What the first call has in place of the second's state; None where its modules are not given all of it."""
-    begun, later = _given(subject, first), _given(subject, second)
+    inputs, later = _module_inputs(subject, first), _module_inputs(subject, second)
     state = second[0][-1]
-    tensors = [_begun(tensor, begun, later) for tensor in structure.row(state)]
+    tensors = [_counterpart(tensor, inputs, later) for tensor in structure.row(state)]
     if any(tensor is None for tensor in tensors):
         return None
     return structure.rebuild(state, "the state")(tensor for tensor in tensors if tensor is not None)
 
 
-def _begun(state: torch.Tensor, begun: dict[Place, torch.Tensor], later: dict[Place, torch.Tensor]) -> Any:
+def _counterpart(state: torch.Tensor, inputs: ModuleInputs, later: ModuleInputs) -> torch.Tensor | None:
     """What the first call has at a place where the second has this tensor of the state."""
     places = (place for place, tensor in later.items() if tensor.shape == state.shape and torch.equal(tensor, state))
-    return next((begun[place] for place in places if place in begun and begun[place].shape == state.shape), None)
+    return next((inputs[place] for place in places if place in inputs and inputs[place].shape == state.shape), None)
 
 
-def _given(subject: Subject, call: Call) -> dict[Place, torch.Tensor]:
+def _module_inputs(subject: Subject, call: Call) -> ModuleInputs:
     """Every tensor that a module is given in a call."""
     args, kwargs = values.mapped(torch.clone, call)
-    with _watching(subject.model) as given:
+    with _watching(subject.model) as inputs:
         subject.without_gradients(*args, **kwargs)
-    return given
+    return inputs
 
 
 @contextmanager
-def _watching(model: nn.Module) -> Iterator[dict[Place, torch.Tensor]]:
-    given: dict[Place, torch.Tensor] = {}
+def _watching(model: nn.Module) -> Iterator[ModuleInputs]:
+    inputs: ModuleInputs = {}
     calls = Counter[str]()
 
     def before(name: str, _module: nn.Module, args: Any, kwargs: Any) -> None:
         for path, leaf in values.leaves((args, kwargs)):
             if isinstance(leaf, torch.Tensor):
-                given[name, calls[name], path] = leaf.clone(memory_format=torch.contiguous_format)
+                inputs[name, calls[name], path] = leaf.clone(memory_format=torch.contiguous_format)
         calls[name] += 1
 
     with ExitStack() as hooks:
@@ -60,4 +61,4 @@ def _watching(model: nn.Module) -> Iterator[dict[Place, torch.Tensor]]:
             if not isinstance(module, torch.jit.ScriptModule):
                 handle = module.register_forward_pre_hook(partial(before, name), with_kwargs=True)
                 hooks.callback(handle.remove)
-        yield given
+        yield inputs
