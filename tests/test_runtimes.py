@@ -910,7 +910,7 @@ def test_a_model_that_its_runtime_loads_and_cannot_run_is_one_sentence(
         raise error
 
     monkeypatch.setattr(ort, "_runner", lambda *_: refuse)
-    message = "^onnxruntime has loaded the exported model and cannot run it: no kernel$"
+    message = r"^onnxruntime has loaded the exported model and cannot run it: no kernel \(test_runtimes.py:\d+\)$"
     with pytest.raises(CaseFailed, match=message) as handed:
         hand_over(case(), 0, tmp_path / "model.onnx", None, {})
     with pytest.raises(CaseFailed, match=message) as timed:
