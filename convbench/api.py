@@ -17,9 +17,10 @@ from convbench.core import files, git, imports, lock, store
 from convbench.core.commands import Command
 from convbench.core.default_folders import BISECT, REPORTS
 from convbench.core.errors import ConvbenchError
-from convbench.core.parameters import shown, text, texts, thread_count
+from convbench.core.parameters import text, texts, thread_count
 from convbench.core.record import Case, Protocol
 from convbench.core.registry import SHELVES, Registry, did_you_mean
+from convbench.core.text import shown
 from convbench.core.turns import in_turn
 from convbench.report.run import Run
 from convbench.suite import Suite, from_data

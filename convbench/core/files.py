@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from convbench.core.errors import ConvbenchError, StoreError
-from convbench.core.text import cut
+from convbench.core.text import cut, shown
 
 ELSEWHERE = "choose another place"
 MOST_BYTES = 2**28
@@ -37,7 +37,7 @@ def named(name: str, path: object) -> Path:
     Python: it is the home here.
     """
     if not isinstance(path, (str, os.PathLike)) or not isinstance(text := os.fspath(path), str):
-        raise ConvbenchError(f"{name}: {cut(repr(path), 80)} is no path: name a file or a directory")
+        raise ConvbenchError(f"{name}: {shown(path)} is no path: name a file or a directory")
     if not text.strip():
         raise ConvbenchError(f"{name} is empty: name a file or a directory")
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):

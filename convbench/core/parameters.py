@@ -5,12 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from convbench.core.errors import ConvbenchError
-from convbench.core.text import cut, listed
-
-
-def shown(value: object) -> str:
-    """A value as a message shows it."""
-    return cut(repr(value), 80)
+from convbench.core.text import listed, shown
 
 
 def text(name: str, value: object) -> str:

@@ -62,6 +62,11 @@ def first_lines(lines: Sequence[str]) -> str:
     return "\n".join([*lines[:MOST_LINES], *([f"... and {further:,} more"] if further > 0 else [])])
 
 
+def shown(value: object) -> str:
+    """A value of Python's as a message shows it."""
+    return cut(repr(value), LONGEST_NAME)
+
+
 def short_name(name: str) -> str:
     """A name as a message shows it."""
     return cut(name, LONGEST_NAME)

@@ -16,7 +16,7 @@ from convbench.core.errors import ConvbenchError
 from convbench.core.metrics import refuse_clash
 from convbench.core.record import Finding, Protocol, Reading
 from convbench.core.registry import DECLARED, declares
-from convbench.core.text import cut
+from convbench.core.text import shown
 
 if TYPE_CHECKING:
     from convbench.models.subject import Subject
@@ -80,7 +80,7 @@ def results_of(probe: Probe, subject: Subject, protocol: Protocol) -> list[Readi
     """What a probe yields, samples as floats. Raises ConvbenchError, in its name, for what is no result."""
     name, yielded = probe_name(probe), probe(subject, protocol)
     if not isinstance(yielded, Iterable):
-        raise ConvbenchError(f"the probe {name} returned {cut(repr(yielded), 80)}: {WANTED}")
+        raise ConvbenchError(f"the probe {name} returned {shown(yielded)}: {WANTED}")
     return [_checked(name, result) for result in yielded]
 
 
@@ -88,12 +88,12 @@ def _checked(name: str, result: object) -> Reading | Finding:
     if isinstance(result, Finding):
         return result
     if not isinstance(result, Reading):
-        raise ConvbenchError(f"the probe {name} yielded {cut(repr(result), 80)}: {WANTED}")
+        raise ConvbenchError(f"the probe {name} yielded {shown(result)}: {WANTED}")
     refuse_clash(result.metric)
     try:
         return replace(result, samples=tuple(map(float, result.samples)))
     except (TypeError, ValueError) as error:
-        samples = f"the samples of {result.metric.name}, {cut(repr(result.samples), 80)},"
+        samples = f"the samples of {result.metric.name}, {shown(result.samples)},"
         raise ConvbenchError(f"the probe {name}: {samples} are no tuple of numbers, as (3.0,) is") from error
 
 

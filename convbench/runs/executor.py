@@ -21,7 +21,7 @@ from convbench.core import code
 from convbench.core.comparability import fingerprint
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import FACTS, Case, Protocol, Record, Scalar
-from convbench.core.text import cut
+from convbench.core.text import shown
 from convbench.core.traits import packages
 from convbench.measure import attempts
 from convbench.measure.machine import cgroup
@@ -140,13 +140,13 @@ def job_records(executor: Executor, jobs: Iterable[Job]) -> Iterator[JobRecord]:
     name, wanted = type(executor).__name__, "its run() has to yield each job with its record"
     yielded: object = executor.run(jobs)
     if not isinstance(yielded, Iterable):
-        raise ConvbenchError(f"the executor {name} returned {cut(repr(yielded), 80)}: {wanted}")
+        raise ConvbenchError(f"the executor {name} returned {shown(yielded)}: {wanted}")
     for entry in yielded:
         match entry:
             case (Job() as job, Record() as record):
                 yield job, record
             case _:
-                raise ConvbenchError(f"the executor {name} yielded {cut(repr(entry), 80)}: {wanted}")
+                raise ConvbenchError(f"the executor {name} yielded {shown(entry)}: {wanted}")
 
 
 class OnThisMachine(Executor):

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from convbench.core.errors import SuiteError
 from convbench.core.record import Case, Choice, Protocol, Whole
-from convbench.core.text import counted, cut
+from convbench.core.text import counted, shown
 from convbench.suite import plugs
 from convbench.suite.axes import AXES, OF_PARTS, AxesLayout, ClipLayout, PatternLayout, RecurrentLayout
 from convbench.suite.layout import KNOWN, SuiteLayout, TrainingLayout, sections
@@ -99,7 +99,7 @@ def _plain(value: object) -> Any:
     if callable(to_list := getattr(value, "tolist", None)):  # numbers and arrays of numpy
         return to_list()
     remedy = ": register it, or name it as module:name" if callable(value) else ""
-    raise TypeError(f"{cut(repr(value), 80)} is none{remedy}")
+    raise TypeError(f"{shown(value)} is none{remedy}")
 
 
 def _built(text: str, source: str, stem: str, overrides: Sequence[str]) -> Suite:
