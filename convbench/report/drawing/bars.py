@@ -30,21 +30,21 @@ class Margins(NamedTuple):
 
 
 def bars(
-    parts: Shares, looks: Mapping[str, tuple[str, str]], ends: Sequence[str], margins: Margins, unit: str
+    parts: Shares, looks: Mapping[str, tuple[str, str]], texts: Sequence[str], margins: Margins, unit: str
 ) -> MplAxes:  # fmt: skip
-    """A bar per result; ``looks`` gives each part's words and colour in order, ``ends`` what stands right of a bar."""
+    """A bar per result; ``looks`` gives each part's words and colour in order, ``texts`` what stands right of a bar."""
     names = labels([result.case.architecture for result in parts])
     left = left_of(names, 9)
     axes = canvas(
         height=margins.top + 24 + 21 * len(parts), left=left, right=margins.right, top=margins.top, bottom=24,
         width=400 - LEFT + left,
     )  # fmt: skip
-    wholes = [sum(part.values()) for part in parts.values()]
-    longest = _end(wholes)
+    totals = [sum(part.values()) for part in parts.values()]
+    longest = _end(totals)
     _stack(axes, parts, looks)
-    for row, (text, whole) in enumerate(zip(ends, wholes, strict=True)):
-        cut = whole > longest * 1.0001
-        axes.text(1.015, row, f"{CUT} {text}" if cut else text, transform=axes.get_yaxis_transform(), va="center",
+    for row, (text, total) in enumerate(zip(texts, totals, strict=True)):
+        is_long = total > longest * 1.0001
+        axes.text(1.015, row, f"{CUT} {text}" if is_long else text, transform=axes.get_yaxis_transform(), va="center",
                   fontsize=9, color=TEXT)  # fmt: skip
     axes.set_yticks(range(len(parts)), [fitted(name, left - 8, 9) for name in names], fontsize=9)
     axes.set_ylim(len(parts) - 0.45, -0.55)
@@ -64,13 +64,13 @@ def bars(
 
 def is_cut(parts: Shares) -> bool:
     """Whether a bar is longer than the scale."""
-    wholes = [sum(part.values()) for part in parts.values()]
-    return max(wholes) > _end(wholes)
+    totals = [sum(part.values()) for part in parts.values()]
+    return max(totals) > _end(totals)
 
 
-def _end(wholes: Sequence[float]) -> float:
+def _end(totals: Sequence[float]) -> float:
     """The longest bar that is no more than ``LONGEST`` medians long."""
-    return max(whole for whole in wholes if whole <= LONGEST * median(wholes))
+    return max(total for total in totals if total <= LONGEST * median(totals))
 
 
 def _ticks(end: float, unit: str) -> list[float]:

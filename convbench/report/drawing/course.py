@@ -30,8 +30,8 @@ def draw(course: Course, metric: Metric, name: str, title: str) -> Drawing:
     axes = canvas(height=200, left=66, right=34, bottom=26)
     places = list(range(len(course.values)))
     spikes = set(course.spikes)
-    sound = [place for place in places if place not in spikes]
-    axes.plot(sound, [course.values[place] for place in sound], "o", color=HUES[0], markersize=3.4)
+    sound_places = [place for place in places if place not in spikes]
+    axes.plot(sound_places, [course.values[place] for place in sound_places], "o", color=HUES[0], markersize=3.4)
     axes.plot(sorted(spikes), [course.values[place] for place in sorted(spikes)], "x", color=MUTED, markersize=4.5)
     _levels(axes, course)
     for change in course.changes:

@@ -37,19 +37,19 @@ class Box(NamedTuple):
         )
 
 
-def label(axes: MplAxes, places: Sequence[Place], words: Sequence[str], others: Iterable[Place] = ()) -> None:
+def label(axes: MplAxes, places: Sequence[Place], words: Sequence[str], other_places: Iterable[Place] = ()) -> None:
     """Write the words beside their places (data coordinates), whose scales and limits are already set.
 
-    They keep clear of these, of each other and of ``others``: the marks that have no words.
+    They keep clear of these, of each other and of ``other_places``: the marks that have no words.
     """
     pixels = [_pixel(axes, place) for place in places]
     frame = axes.bbox
-    marks = [*pixels, *(_pixel(axes, place) for place in others if place not in places)]
+    marks = [*pixels, *(_pixel(axes, place) for place in other_places if place not in places)]
     boxes = [Box(x - 4, y - 4, x + 4, y + 4) for x, y in marks]
     for place, (x, y), text in sorted(zip(places, pixels, words, strict=True), key=lambda row: -row[1][1]):
-        tried = [(_box(x, y, side, height, text), side, height) for side, height in OFFSETS]
-        inside = [candidate for candidate in tried if _fits(candidate[0], frame)] or tried
-        box, side, height = min(inside, key=lambda candidate: sum(candidate[0].covers(other) for other in boxes))
+        candidates = [(_box(x, y, side, height, text), side, height) for side, height in OFFSETS]
+        choices = [candidate for candidate in candidates if _fits(candidate[0], frame)] or candidates
+        box, side, height = min(choices, key=lambda candidate: sum(candidate[0].covers(other) for other in boxes))
         boxes.append(box)
         leader = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3}
         axes.annotate(
@@ -68,16 +68,16 @@ def spread(
     order = np.argsort(heights, kind="stable")
     steps = gap * np.arange(len(heights))
     low, high = ends[0], max(ends[0], ends[1] - gap * (len(heights) - 1))
-    moved = np.empty(len(heights))
-    best = isotonic_regression(np.asarray(heights, dtype=float)[order] - steps).x
-    moved[order] = np.clip(best, low, high) + steps  # clipped it is the best there is between the ends
-    return [float(height) for height in moved]
+    positions = np.empty(len(heights))
+    fit = isotonic_regression(np.asarray(heights, dtype=float)[order] - steps).x
+    positions[order] = np.clip(fit, low, high) + steps  # clipped it is the best there is between the ends
+    return [float(height) for height in positions]
 
 
 def _fits(box: Box, frame: BboxBase) -> bool:
     """Whether the words stay on the plot, or just beside it."""
-    across = box.left > frame.x0 - 4 and box.right < frame.x1 + 12
-    return bool(across and box.bottom > frame.y0 - 4 and box.top < frame.y1 + 4)
+    fits_across = box.left > frame.x0 - 4 and box.right < frame.x1 + 12
+    return bool(fits_across and box.bottom > frame.y0 - 4 and box.top < frame.y1 + 4)
 
 
 def _box(x: float, y: float, side: int, height: float, text: str) -> Box:
@@ -91,9 +91,9 @@ def at_ends(axes: MplAxes, places: Sequence[Place], words: Sequence[str], colour
     frame = axes.bbox
     heights = spread([_pixel(axes, place)[1] for place in places], SIZE + 2.0, (frame.y0, frame.y1))
     for place, height, text, colour in zip(places, heights, words, colours, strict=True):
-        at = (1.0 + 14 / frame.width, (height - frame.y0) / frame.height)
+        position = (1.0 + 14 / frame.width, (height - frame.y0) / frame.height)
         axes.annotate(
-            text, place, xytext=at, textcoords="axes fraction", fontsize=SIZE, color=TEXT, va="center",
+            text, place, xytext=position, textcoords="axes fraction", fontsize=SIZE, color=TEXT, va="center",
             annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.8, "shrinkA": 1, "shrinkB": 4},
         )  # fmt: skip

@@ -14,11 +14,11 @@ def memory_timeline(case: str, points: Sequence[Sequence[float]], peak: float) -
     """Bytes alive after each allocation and release: ``points`` are (seconds since the start, bytes)."""
     axes = canvas(height=200, left=58, right=14, top=14, bottom=40)
     factor, unit = fitting_unit(peak, BYTES)
-    moments, alive = [1e3 * at for at, _ in points], [size / factor for _, size in points]
-    axes.step(moments, alive, where="post", color=HUES[0], linewidth=1.2)
+    times, sizes = [1e3 * seconds for seconds, _ in points], [size / factor for _, size in points]
+    axes.step(times, sizes, where="post", color=HUES[0], linewidth=1.2)
     axes.axhline(peak / factor, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
     axes.set_ylim(0, 1.15 * peak / factor)
-    axes.set_xlim(0, max(moments) or 1.0)
+    axes.set_xlim(0, max(times) or 1.0)
     axes.text(
         0.01, 0.96, f"peak {scales.label(peak, 'B', 3)}", transform=axes.transAxes, va="top", fontsize=9, color=TEXT
     )

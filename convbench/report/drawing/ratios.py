@@ -55,17 +55,17 @@ def marks(rows: Iterable[Sequence[Result]], results: Sequence[Result]) -> dict[s
 
 def _row(axes: MplAxes, row: int, name: str, ratios: Sequence[Interval]) -> None:
     colour, marker = look(name)
-    shown = _shown(ratios)
-    for ratio in shown:
+    intervals = _intervals(ratios)
+    for ratio in intervals:
         if ratio.bounded:
             axes.plot(
                 [ratio.low, ratio.high], [row, row], color=colour, linewidth=1.4, alpha=0.7, solid_capstyle="butt"
             )
-    axes.scatter([ratio.median for ratio in shown], [row] * len(shown), s=AREA * WEIGHT.get(marker, 1.0), marker=marker,
-                 color=colour, zorder=3, gid=f"marks-{row}")  # fmt: skip
+    axes.scatter([ratio.median for ratio in intervals], [row] * len(intervals), s=AREA * WEIGHT.get(marker, 1.0),
+                 marker=marker, color=colour, zorder=3, gid=f"marks-{row}")  # fmt: skip
 
 
-def _shown(ratios: Sequence[Interval]) -> Sequence[Interval]:
+def _intervals(ratios: Sequence[Interval]) -> Sequence[Interval]:
     if len(ratios) <= FEW:
         return ratios
     medians = [ratio.median for ratio in ratios]

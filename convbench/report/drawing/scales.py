@@ -32,33 +32,33 @@ def ticks(low: float, high: float, unit: str, most: int = 8) -> list[float]:
     """Round values between the ends: at most so many powers of two for sizes and bytes, else decades with more between
     if few fit. Where fewer than eight are wanted, neighbours have at least that share of the axis between them."""
     if unit in BINARY:
-        first, last = math.ceil(math.log2(low)), math.floor(math.log2(high))
-        step = max(1, math.ceil((last - first + 1) / most))
-        start = math.ceil(first / step) * step
-        places = [2.0**power for power in range(start, last + 1, step)]
+        first_power, last_power = math.ceil(math.log2(low)), math.floor(math.log2(high))
+        step = max(1, math.ceil((last_power - first_power + 1) / most))
+        start = math.ceil(first_power / step) * step
+        places = [2.0**power for power in range(start, last_power + 1, step)]
     else:
         span = math.log10(high / low)
         mantissas = (1, 1.5, 2, 3, 5, 7) if span < 0.9 else (1, 2, 5) if span < 2.7 else (1,)
-        places = _thinned(_round(low, high, mantissas), low, high, most)
+        places = _thin(_round_values(low, high, mantissas), low, high, most)
         if len(places) < 2 and most < 8:
-            places = _thinned(sorted(_round(low, high, ROUNDEST)), low, high, most)
+            places = _thin(sorted(_round_values(low, high, ROUNDEST)), low, high, most)
     base = next((factor for factor in reversed(POWERS) if factor <= high), 1.0) if unit == "B" else 1.0
-    even = [base * place for place in _even(low / base, high / base)]
-    return next((some for some in (places, _thinned(even, low, high, most)) if len(some) >= 2), even)
+    values = [base * place for place in _even_values(low / base, high / base)]
+    return next((choice for choice in (places, _thin(values, low, high, most)) if len(choice) >= 2), values)
 
 
-def _round(low: float, high: float, mantissas: Iterable[float]) -> list[float]:
+def _round_values(low: float, high: float, mantissas: Iterable[float]) -> list[float]:
     """What begins with one of these and lies between the ends, the roundest first."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     places = (m * 10.0**e for m in sorted(mantissas, key=ROUNDEST.index) for e in decades)
     return [value for value in places if low <= value <= high]
 
 
-def _thinned(places: Sequence[float], low: float, high: float, most: int) -> list[float]:
+def _thin(places: Sequence[float], low: float, high: float, most: int) -> list[float]:
     """The places in order; where fewer than eight are wanted without those that stand too near to one before them."""
     ticks: list[float] = []
     for place in places:
-        if most >= 8 or all(abs(math.log(place / other)) * most >= math.log(high / low) for other in ticks):
+        if most >= 8 or all(abs(math.log(place / tick)) * most >= math.log(high / low) for tick in ticks):
             ticks.append(place)
     return sorted(ticks)
 
@@ -73,20 +73,20 @@ def label(value: float, unit: str, significant: int = 4) -> str:
     return f"{value / factor:.{significant}g} {words}".rstrip()
 
 
-def log_axis(axes: MplAxes, which: str, ends: tuple[float, float], unit: str, most: int = 8) -> None:
+def log_axis(axes: MplAxes, axis_name: str, ends: tuple[float, float], unit: str, most: int = 8) -> None:
     """Make the x or y axis logarithmic between the ends, with our ticks and a faint grid."""
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
-    (axes.set_xlim if which == "x" else axes.set_ylim)(*ends)
+    axis = axes.xaxis if axis_name == "x" else axes.yaxis
+    (axes.set_xscale if axis_name == "x" else axes.set_yscale)("log")
+    (axes.set_xlim if axis_name == "x" else axes.set_ylim)(*ends)
     places = ticks(*ends, unit, most)
     axis.set_ticks(places, [label(place, unit) for place in places])
     axis.set_ticks([], minor=True)
     axis.grid(True, color=GRID, linewidth=0.8)
     axis.set_tick_params(length=0, pad=5)
-    axis.set_gid(f"{which}axis")
+    axis.set_gid(f"{axis_name}axis")
 
 
-def _even(low: float, high: float) -> list[float]:
+def _even_values(low: float, high: float) -> list[float]:
     """Four or so evenly spaced round values, for a stretch too short for decades."""
     step = 10 ** math.floor(math.log10((high - low) / 2))
     step *= next((m for m in (5, 2, 1) if (high - low) / (m * step) >= 3), 1)

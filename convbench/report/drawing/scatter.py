@@ -28,9 +28,9 @@ class Points:
         self.results, self.x, self.y = results, x, y
         self.places: dict[int, tuple[float, float]] = {}
         for index in view:
-            across, up = value(results[index], x), value(results[index], y)
-            if across and up:
-                self.places[index] = (across, up)
+            x_value, y_value = value(results[index], x), value(results[index], y)
+            if x_value and y_value:
+                self.places[index] = (x_value, y_value)
 
     def by_series(self) -> dict[str, list[int]]:
         return dict(sorted(grouped(self.places, lambda index: self.results[index].series).items()))
@@ -46,8 +46,8 @@ def in_view(results: Sequence[Result]) -> tuple[int, ...]:
 
 @lru_cache(maxsize=2)
 def _in_view(results: tuple[Result, ...]) -> tuple[int, ...]:
-    first = opening(results)
-    return tuple(i for i, result in enumerate(results) if first and result.record.status == "ok" and result in first)
+    view = opening(results)
+    return tuple(i for i, result in enumerate(results) if view and result.record.status == "ok" and result in view)
 
 
 def value(result: Result, metric: Metric) -> float | None:
@@ -58,9 +58,9 @@ def value(result: Result, metric: Metric) -> float | None:
 
 def empty_axes(points: Points, x_ends: tuple[float, float], axes: MplAxes | None = None) -> MplAxes:
     """Log axes, named with the direction that is better; on a canvas of the usual size, or the one given."""
-    narrow = axes is not None
+    is_narrow = axes is not None
     axes = axes or canvas()
-    scales.log_axis(axes, "x", x_ends, points.x.unit, most=5 if narrow else 8)
+    scales.log_axis(axes, "x", x_ends, points.x.unit, most=5 if is_narrow else 8)
     scales.log_axis(axes, "y", scales.limits(points.column(1)), points.y.unit)
     axes.set_xlabel(heading(points.x), fontsize=10, gid="xlabel")
     axes.text(-0.12, 1.03, heading(points.y), transform=axes.transAxes, fontsize=10, color=TEXT, gid="ylabel")
@@ -81,22 +81,22 @@ def corner(x: Metric, y: Metric) -> str:
 
 def marks(axes: MplAxes, points: Points) -> dict[str, list[int]]:
     """Up to two scatters per reducer, eager ones hollow, and the intervals; the indices behind each scatter by gid."""
-    drawn = {}
+    indices_by_gid = {}
     for number, (series, indices) in enumerate(points.by_series().items()):
         colour = look(series)[0]
         bars = _intervals(points, indices)
-        visible = [bar for bar in bars if _longer(axes, bar)] if len(points.places) > CROWD else bars
-        lines(axes, visible, colour, width=1.0, gid=f"bars-{number}")
-        eager = [i for i in indices if not points.results[i].case.variant]
-        varied = [i for i in indices if points.results[i].case.variant]
-        for kind, members, face in (("eager", eager, PAPER), ("varied", varied, colour)):
+        visible_bars = [bar for bar in bars if _is_visible(axes, bar)] if len(points.places) > CROWD else bars
+        lines(axes, visible_bars, colour, width=1.0, gid=f"bars-{number}")
+        eager_indices = [i for i in indices if not points.results[i].case.variant]
+        variant_indices = [i for i in indices if points.results[i].case.variant]
+        for kind, members, face in (("eager", eager_indices, PAPER), ("varied", variant_indices, colour)):
             if members:
-                drawn[f"{kind}-{number}"] = members
+                indices_by_gid[f"{kind}-{number}"] = members
                 _scatter(axes, [points.places[i] for i in members], series, face, f"{kind}-{number}")
-    return drawn
+    return indices_by_gid
 
 
-def _longer(axes: MplAxes, bar: Sequence[tuple[float, float]]) -> bool:
+def _is_visible(axes: MplAxes, bar: Sequence[tuple[float, float]]) -> bool:
     """Whether a bar can be seen beside its mark."""
     (x, y), (right, top) = axes.transData.transform(bar)
     return bool(abs(right - x) + abs(top - y) > BEHIND)
@@ -132,8 +132,8 @@ def stairs(places: Sequence[tuple[float, float]]) -> Iterator[tuple[float, float
     """The corners of a stair through a front by rising x: along, then down or up."""
     if places:
         yield places[0]
-    for (_, before), (x, y) in pairwise(places):
-        yield (x, before)
+    for (_, previous_y), (x, y) in pairwise(places):
+        yield (x, previous_y)
         yield (x, y)
 
 

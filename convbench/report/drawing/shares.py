@@ -26,12 +26,12 @@ def share_axis(axes: MplAxes, title: str) -> None:
 
 def baselines(axes: MplAxes, qualities: Iterable[Quality]) -> None:
     """Chance, and always naming the commonest class where that is more than two points better."""
-    first = next((quality for quality in qualities if quality.chance), None)
-    if first is None or first.chance is None:
+    quality = next((quality for quality in qualities if quality.chance), None)
+    if quality is None or quality.chance is None:
         return
-    _line(axes, first.chance, "chance")
-    if first.majority is not None and first.majority - first.chance > APART:
-        _line(axes, first.majority, "commonest class")
+    _line(axes, quality.chance, "chance")
+    if quality.majority is not None and quality.majority - quality.chance > APART:
+        _line(axes, quality.majority, "commonest class")
 
 
 def _line(axes: MplAxes, height: float, words: str) -> None:

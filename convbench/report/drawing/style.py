@@ -84,30 +84,30 @@ def canvas(
 def stacked(heights: Sequence[float]) -> list[Axes]:
     """Axes of these heights in points, one below the other on one new figure."""
     gap, left, right, top = 34.0, 58.0, 12.0, 24.0
-    whole = top + sum(heights) + gap * (len(heights) - 1) + 42
+    total_height = top + sum(heights) + gap * (len(heights) - 1) + 42
     panels: list[Axes] = []
-    above = top
+    offset = top
     for height in heights:
-        below = whole - above - height
+        bottom = total_height - offset - height
         if panels:
-            place = (left / 440, below / whole, (440 - left - right) / 440, height / whole)
+            place = (left / 440, bottom / total_height, (440 - left - right) / 440, height / total_height)
             with mpl.rc_context(RC):
                 panels.append(panels[0].figure.add_axes(place))
         else:
-            panels.append(canvas(whole, left, right, above, below))
-        above += height + gap
+            panels.append(canvas(total_height, left, right, offset, bottom))
+        offset += height + gap
     return panels
 
 
 def save(figure: Figure, target: Any, format: str, **options: Any) -> None:
     """Write a figure so that the same figure gives the same bytes; letters the font lacks are drawn as boxes."""
-    undated: dict[str, dict[str, Any]] = {
+    metadata: dict[str, dict[str, Any]] = {
         "svg": {"Date": None, "Creator": None},
         "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
         "png": {"Software": None},
     }
     with mpl.rc_context(RC), _boxes_for_unknown_letters():
-        figure.savefig(target, format=format, metadata=undated[format], **options)
+        figure.savefig(target, format=format, metadata=metadata[format], **options)
 
 
 def add_legend(figure: Figure, series: Iterable[str]) -> None:
@@ -124,8 +124,8 @@ def add_legend(figure: Figure, series: Iterable[str]) -> None:
 def marker_path(marker: str, area: float) -> str:
     """The marker as an SVG path of that area in points squared, y downwards, one decimal."""
     shape = MarkerStyle(marker)
-    scaled = shape.get_transform() + Affine2D().scale(area**0.5, -(area**0.5))
-    outline = shape.get_path().transformed(scaled)
+    transform = shape.get_transform() + Affine2D().scale(area**0.5, -(area**0.5))
+    outline = shape.get_path().transformed(transform)
     letters = {1: "M", 2: "L", 3: "Q", 4: "C", 79: "Z"}
     return "".join(
         "Z" if code == 79 else letters[int(code)] + " ".join(f"{v:.1f}" for v in points)
@@ -153,8 +153,8 @@ def left_of(names: Iterable[str], size: float) -> float:
 def fitted(name: str, width: float, size: float) -> str:
     """As much of a name as a width holds, in points, in letters of that size."""
     line = one_line(name)
-    shown = (cut_name(line, length) for length in range(min(len(line), WIDEST), 1, -1))
-    return next((text for text in shown if _width(text, size) <= width), line[:1])
+    candidates = (cut_name(line, length) for length in range(min(len(line), WIDEST), 1, -1))
+    return next((text for text in candidates if _width(text, size) <= width), line[:1])
 
 
 @contextmanager
