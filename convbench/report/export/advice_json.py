@@ -52,7 +52,7 @@ def plain(answer: Recommendation) -> Mapping[str, Plain]:
 def _candidate(candidate: Candidate | None) -> Plain:
     if candidate is None:
         return None
-    limited = shown_metrics([candidate.result], "advise")
+    metrics = shown_metrics([candidate.result], "advise")
     quality = candidate.quality
     return {
         "case": candidate.result.case.id,
@@ -64,8 +64,8 @@ def _candidate(candidate: Candidate | None) -> Plain:
         "ended": quality.ended,
         "collapse_rate": list(quality.collapse_interval or ()),
         "unconverged": quality.unconverged,
-        **{metric.option: finite(candidate.result.value(metric)) for metric in limited},
-        "equal": [other.case.id for other in candidate.equal],
+        **{metric.option: finite(candidate.result.value(metric)) for metric in metrics},
+        "equal": [result.case.id for result in candidate.equal],
     }
 
 

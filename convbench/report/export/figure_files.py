@@ -40,6 +40,6 @@ def write(run: RunDescription, records: Sequence[Record], directory: Path, forma
 
 def _write(drawing: Drawing, path: Path, format: str) -> Path:
     add_legend(drawing.figure, drawing.series)
-    drawn = io.BytesIO()
-    save(drawing.figure, drawn, format, bbox_inches="tight", dpi=DPI)
-    return files.write(path, drawn.getvalue())
+    buffer = io.BytesIO()
+    save(drawing.figure, buffer, format, bbox_inches="tight", dpi=DPI)
+    return files.write(path, buffer.getvalue())

@@ -27,13 +27,13 @@ def plain(history: History) -> Mapping[str, Any]:
 
 def _course(history: History, course: Course) -> Mapping[str, Any]:
     series = course.series
-    shown = zip(series.points, course.values, course.levels, strict=True)
+    rows = zip(series.points, course.values, course.levels, strict=True)
     return {
         "case": series.case,
         "machine": series.machine,
         "protocol": series.protocol,
         "points": [
-            {**point._asdict(), "normalised": value, "level": level} for point, value, level in shown
+            {**point._asdict(), "normalised": value, "level": level} for point, value, level in rows
         ],
         "changes": [_change(change, history) for change in course.changes],
         "drift": course.drift,
@@ -44,7 +44,7 @@ def _course(history: History, course: Course) -> Mapping[str, Any]:
 
 
 def _change(change: Change, history: History) -> Mapping[str, Any]:
-    checked = change.confirmation
+    confirmation = change.confirmation
     return {
         "place": change.place,
         "commit": change.at.commit,
@@ -55,6 +55,6 @@ def _change(change: Change, history: History) -> Mapping[str, Any]:
         "worse": change.worse,
         "news": history.is_news(change),
         "word": change.word,
-        "proof": checked.file if checked else None,
+        "proof": confirmation.file if confirmation else None,
         "words": words.sentence(change, history.metric.unit),
     }

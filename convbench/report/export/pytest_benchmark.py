@@ -46,8 +46,8 @@ def stats(samples: Sequence[float]) -> dict[str, Any]:
     q1, q3 = _quartiles(data)
     whisker = 1.5 * (q3 - q1)
     mean, deviation = float(data.mean()), float(data.std(ddof=1)) if len(data) > 1 else 0.0
-    far = int(np.count_nonzero((data < q1 - whisker) | (data > q3 + whisker)))
-    off = int(np.count_nonzero(np.abs(data - mean) > deviation))
+    iqr_outliers = int(np.count_nonzero((data < q1 - whisker) | (data > q3 + whisker)))
+    stddev_outliers = int(np.count_nonzero(np.abs(data - mean) > deviation))
     return {
         "min": float(data[0]),
         "max": float(data[-1]),
@@ -58,9 +58,9 @@ def stats(samples: Sequence[float]) -> dict[str, Any]:
         "iqr": q3 - q1,
         "q1": q1,
         "q3": q3,
-        "iqr_outliers": far,
-        "stddev_outliers": off,
-        "outliers": f"{off};{far}",
+        "iqr_outliers": iqr_outliers,
+        "stddev_outliers": stddev_outliers,
+        "outliers": f"{stddev_outliers};{iqr_outliers}",
         "ld15iqr": float(data[data >= q1 - whisker][0]),
         "hd15iqr": float(data[data <= q3 + whisker][-1]),
         "ops": 1 / mean,
@@ -72,8 +72,8 @@ def stats(samples: Sequence[float]) -> dict[str, Any]:
 
 def _benchmark(run: RunDescription, record: Record) -> dict[str, Any]:
     case = record.case
-    shown = (metrics.PARAMS, metrics.MACS, *metrics.own(record.readings))
-    extra: Mapping[str, Any] = {metric.name: typical(record, metric) for metric in shown}
+    extra_metrics = (metrics.PARAMS, metrics.MACS, *metrics.own(record.readings))
+    extra: Mapping[str, Any] = {metric.name: typical(record, metric) for metric in extra_metrics}
     return {
         "group": case.scenario,
         "name": case.id,

@@ -54,6 +54,6 @@ def _failures(failures: Sequence[dict[str, str]]) -> str:
     if not failures:
         return ""
     lines = [f"- {escaped(failure['case'], 200)}: {escaped(failure['reason'], 300)}" for failure in failures[:50]]
-    more = f"\n- and {len(failures) - 50:,} more" if len(failures) > 50 else ""
+    remainder = f"\n- and {len(failures) - 50:,} more" if len(failures) > 50 else ""
     head = f"<details><summary>{len(failures):,} without a result</summary>\n\n"
-    return f"{head}{chr(10).join(lines)}{more}\n\n</details>"
+    return f"{head}{chr(10).join(lines)}{remainder}\n\n</details>"

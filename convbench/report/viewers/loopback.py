@@ -17,11 +17,11 @@ def free_port(port: int) -> int:
         try:
             probe.bind((LOOPBACK, port))
         except OSError as error:
-            raise refused(port, error) from error
+            raise port_error(port, error) from error
         return int(probe.getsockname()[1])
 
 
-def refused(port: int, error: OSError) -> ConvbenchError:
+def port_error(port: int, error: OSError) -> ConvbenchError:
     """Why a port cannot be had, and what to do."""
     why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be had ({error.strerror})"
     return ConvbenchError(f"port {port} {why}: choose another with --port, or 0 for any free one")

@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from convbench.measure.traces import trace
-from convbench.report.viewers.loopback import LOOPBACK, refused
+from convbench.report.viewers.loopback import LOOPBACK, port_error
 
 VIEWER = "https://ui.perfetto.dev"
 PAGE = """<!doctype html>
@@ -56,18 +56,18 @@ def server(path: Path, port: int) -> Iterator[tuple[ThreadingHTTPServer, str]]:
     """
     trace.refuse_broken(path)
     try:
-        serving = _Server((LOOPBACK, port), partial(_Handler, path))
+        http_server = _Server((LOOPBACK, port), partial(_Handler, path))
     except OSError as error:
-        raise refused(port, error) from error
-    with serving:
-        yield serving, f"http://{LOOPBACK}:{serving.server_address[1]}/"
+        raise port_error(port, error) from error
+    with http_server:
+        yield http_server, f"http://{LOOPBACK}:{http_server.server_address[1]}/"
 
 
 def page(name: str) -> str:
     """The page for a trace of that name, which may hold any characters."""
-    for_script = json.dumps(name).replace("<", "\\u003c")
+    name_json = json.dumps(name).replace("<", "\\u003c")
     return PAGE.format(
-        name=html.escape(name, quote=True), name_json=for_script, viewer=VIEWER, viewer_json=json.dumps(VIEWER)
+        name=html.escape(name, quote=True), name_json=name_json, viewer=VIEWER, viewer_json=json.dumps(VIEWER)
     )
 
 

@@ -38,12 +38,12 @@ def start(run: Path, port: int) -> tuple[str, subprocess.Popen[bytes]]:
         run = run.parent  # as TensorBoard itself is told, by --logdir
     if not list(profiles.profiles_of(run)):
         raise ConvbenchError(f"{run}: holds no profiles: `convbench profile SUITE` makes a run with them: name that")
-    chosen = free_port(port)
+    port = free_port(port)
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(run / profiles.PROFILES)]
     with tempfile.TemporaryFile() as messages:
-        process = subprocess.Popen([*command, "--host", LOOPBACK, "--port", str(chosen)], stderr=messages)
+        process = subprocess.Popen([*command, "--host", LOOPBACK, "--port", str(port)], stderr=messages)
         try:
-            while not _answers(chosen):
+            while not _answers(port):
                 if process.poll() is not None:
                     messages.seek(0)
                     raise ended(process.returncode, messages.read().decode(errors="replace"))
@@ -52,13 +52,13 @@ def start(run: Path, port: int) -> tuple[str, subprocess.Popen[bytes]]:
             process.terminate()
             process.wait()
             raise
-    return f"http://{LOOPBACK}:{chosen}/#{PLUGIN}", process
+    return f"http://{LOOPBACK}:{port}/#{PLUGIN}", process
 
 
 def ended(code: int, messages: str = "") -> ConvbenchError:
     """That TensorBoard has ended by itself, and the last line that it said."""
-    last = next((line.strip() for line in reversed(messages.splitlines()) if line.strip()), "")
-    return ConvbenchError(f"TensorBoard has ended with exit code {code}{last and f': {last}'}")
+    last_line = next((line.strip() for line in reversed(messages.splitlines()) if line.strip()), "")
+    return ConvbenchError(f"TensorBoard has ended with exit code {code}{last_line and f': {last_line}'}")
 
 
 def _answers(port: int) -> bool:
