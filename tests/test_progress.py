@@ -11,13 +11,13 @@ import records
 from rich.console import Console
 
 from convbench.core.progress import RunState
-from convbench.report.terminal.progress import Bar, Lines, watcher, where
+from convbench.report.terminal.progress import Bar, Lines, stage_text, watcher
 
 
 def starts_of(seconds: Iterable[float], state: RunState, total: int) -> list[str]:
     """How the lines of visits begin that take so many seconds each."""
     written, clock, record = StringIO(), [0.0], records.record()
-    lines = Lines(Console(file=written, width=200), {}, done=0, total=total, now=lambda: clock[0])
+    lines = Lines(Console(file=written, width=200), {}, count=0, total=total, clock=lambda: clock[0])
     for duration in seconds:
         lines.begins(record.case, state)
         clock[0] += duration
@@ -49,16 +49,16 @@ def test_seconds_are_not_worth_telling() -> None:
 def test_further_seeds_are_said_and_counted() -> None:
     """A run until sure made [84/6] of them under the word measuring."""
     output = StringIO()
-    lines, record = Lines(Console(file=output, width=200), {}, done=5, total=6), records.record()
+    lines, record = Lines(Console(file=output, width=200), {}, count=5, total=6), records.record()
     for state in (RunState(0, 1, trainings=1), RunState(0, 1, trainings=2, look=2, unplanned=True)):
         for _ in range(state.trainings):
             lines.begins(record.case, state)
             lines.ended(replace(record, seconds=1.0))
     starts = [line.partition("]")[0] for line in output.getvalue().splitlines()]
     assert starts == ["1 training", "[6/6", "look 2, not sure yet: 2 more trainings", "[7/8", "[8/8"]
-    assert where(RunState(0, 3)) == "round 1 of 3"
+    assert stage_text(RunState(0, 3)) == "round 1 of 3"
     later = RunState(0, 3, trainings=9, unplanned=True)
-    assert where(later) == "9 more trainings, each at its best learning rate"
+    assert stage_text(later) == "9 more trainings, each at its best learning rate"
 
 
 def test_nothing_is_drawn_over_in_a_log_that_shall_have_colours(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,7 +108,7 @@ def test_a_line_leaves_out_what_all_models_of_a_name_have_in_common():
     failures = [records.failed(case, "no room", "error") for case in cases]
     assert f"failed  {name}  error: no room" in printed(failures, 200)
     written = io.StringIO()
-    watched = watcher(Console(file=written, width=200), False, cases, done=0, total=2)
+    watched = watcher(Console(file=written, width=200), False, cases, count=0, total=2)
     watched.ended(failures[0])
     assert f"failed  {name}" in written.getvalue()
 

@@ -66,11 +66,11 @@ def _runners(answer: Recommendation, width: int) -> Table | Text:
     headings = (inside(metric.heading or metric.title) for metric in costs)
     names = ("runner-up", "accuracy", f"against {_reference(answer)}", *headings, "on the front", "within")
     rows = [_cells(runner, costs) for runner in answer.runners[:RUNNERS]]
-    widest = [
+    widths = [
         max(cell_len(word) for cell in column for word in cell.split()) for column in zip(names, *rows, strict=True)
     ]
-    if sum(widest) + 2 * len(names) > width:
-        return Text("\n".join(_below(names, row) for row in rows))
+    if sum(widths) + 2 * len(names) > width:
+        return Text("\n".join(_block(names, row) for row in rows))
     grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for name in names:
         grid.add_column(name, justify="left" if name == "runner-up" else "right", overflow="fold")
@@ -79,7 +79,7 @@ def _runners(answer: Recommendation, width: int) -> Table | Text:
     return grid
 
 
-def _below(names: Sequence[str], cells: Sequence[str]) -> str:
+def _block(names: Sequence[str], cells: Sequence[str]) -> str:
     lines = (f"  {name}: {cell}" for name, cell in zip(names[1:], cells[1:], strict=True))
     return "\n".join((cells[0], *lines))
 
@@ -87,7 +87,7 @@ def _below(names: Sequence[str], cells: Sequence[str]) -> str:
 def _cells(runner: Runner, costs: Sequence[Metric]) -> list[str]:
     result = runner.candidate.result
     low, high = (signed(end) if math.isfinite(end) else units.MISSING for end in (runner.low, runner.high))
-    against = f"{signed(runner.gain)} [{low}, {high}]"
+    gain = f"{signed(runner.gain)} [{low}, {high}]"
     amounts = [units.human(result.value(metric), metric.unit, metric.digits) for metric in costs]
-    front, within = likely(runner.front), "yes" if runner.shown else "no" if runner.ruled_out else "open"
-    return [advisable(runner.candidate), percent(runner.candidate.mean), against, *amounts, front, within]
+    front, verdict = likely(runner.front), "yes" if runner.shown else "no" if runner.ruled_out else "open"
+    return [advisable(runner.candidate), percent(runner.candidate.mean), gain, *amounts, front, verdict]

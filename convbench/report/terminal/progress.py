@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 STYLES = {"ok": "", "failed": "red", "skipped": "yellow"}
 
 
-def where(state: RunState) -> str:
+def stage_text(state: RunState) -> str:
     """Where a run is, in words."""
     hosts = f", on {state.hosts} hosts" if state.hosts > 1 else ""
     if state.trainings:
@@ -35,7 +35,7 @@ def where(state: RunState) -> str:
     return f"again: {counted(len(state.open), 'case')} still undecided or disturbed{hosts}"
 
 
-def first_of_case(record: Record) -> bool:
+def is_first_of_case(record: Record) -> bool:
     """Whether a record is the first that people are shown of its case: its first times, or that it failed."""
     return not record.visits or record.status != "ok" or record.visits[-1].round == 0
 
@@ -59,44 +59,44 @@ class Silent:
 class Lines(Silent):
     """A line for every stage of the run, and in the first round one for every case, with the time that it takes yet.
 
-    ``common`` are the ``common_options`` of the cases, ``now`` tells seconds.
+    ``common`` are the ``common_options`` of the cases, ``clock`` tells seconds.
     """
 
     def __init__(
-        self, console: Console, common: Mapping[str, Options], done: int, total: int,
-        now: Callable[[], float] = time.monotonic,
+        self, console: Console, common: Mapping[str, Options], count: int, total: int,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
-        self.console, self.common, self.done, self.total, self.now = console, common, done, total, now
-        self.stage, self.began, self.made, self.visits = "", now(), 0, 0
+        self.console, self.common, self.count, self.total, self.clock = console, common, count, total, clock
+        self.stage, self.start, self.visit_count, self.visits = "", clock(), 0, 0
 
     def begins(self, case: Case, state: RunState) -> None:  # noqa: ARG002
-        if self.stage != where(state):
-            self.stage, self.began, self.made = where(state), self.now(), 0
+        if self.stage != stage_text(state):
+            self.stage, self.start, self.visit_count = stage_text(state), self.clock(), 0
             self.visits = state.visits + state.following
             self.total += state.trainings if state.unplanned else 0
             self._print(self.stage)
 
     def ended(self, record: Record) -> None:
-        self.made += 1
-        if not first_of_case(record):
+        self.visit_count += 1
+        if not is_first_of_case(record):
             return
-        self.done += 1
-        self._print(f"[{self.done}/{self.total}{self.left}] {_line(record, self.common)}")
+        self.count += 1
+        self._print(f"[{self.count}/{self.total}{self.time_left}] {_line(record, self.common)}")
 
     def _print(self, line: str) -> None:
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     @property
-    def left(self) -> str:
+    def time_left(self) -> str:
         """What is left of the trainings, or of the rounds, if they go on as they went."""
-        minutes = (self.visits - self.made) * (self.now() - self.began) / self.made / 60
+        minutes = (self.visits - self.visit_count) * (self.clock() - self.start) / self.visit_count / 60
         return f", {minutes:.0f} min left" if minutes >= 1.5 else ""
 
 
 class Bar(Silent):
     """A bar with the visits made, the stage of the run and the case being measured; ended cases scroll by above it."""
 
-    def __init__(self, console: Console, common: Mapping[str, Options], done: int, total: int) -> None:
+    def __init__(self, console: Console, common: Mapping[str, Options], count: int, total: int) -> None:
         from rich import progress
         from rich.progress import TextColumn
 
@@ -111,7 +111,7 @@ class Bar(Silent):
             transient=True,
             speed_estimate_period=300,
         )
-        self.task = self.bar.add_task("", completed=done, total=total, case="", stage="")
+        self.task = self.bar.add_task("", completed=count, total=total, case="", stage="")
         self.common, self.stage = common, ""
 
     def __enter__(self) -> Bar:
@@ -124,25 +124,25 @@ class Bar(Silent):
     def begins(self, case: Case, state: RunState) -> None:
         """A stage has a bar of its own: what is done of it, and what is left."""
         name = case.short_id(self.common)
-        if self.stage != where(state):
-            self.stage = where(state)
+        if self.stage != stage_text(state):
+            self.stage = stage_text(state)
             self.bar.reset(self.task, total=state.visits, stage=self.stage, case=name)
         self.bar.update(self.task, case=name)
 
     def ended(self, record: Record) -> None:
-        if first_of_case(record):
+        if is_first_of_case(record):
             self.bar.console.print(
                 _line(record, self.common), style=STYLES[record.status], markup=False, highlight=False, soft_wrap=True
             )
         self.bar.advance(self.task)
 
 
-def watcher(console: Console, quiet: bool, cases: Sequence[Case], done: int, total: int) -> Silent:
+def watcher(console: Console, quiet: bool, cases: Sequence[Case], count: int, total: int) -> Silent:
     """The watcher of these cases that fits where the output goes."""
     if quiet:
         return Silent()
     common = common_options(case.architecture for case in cases)
-    return (Bar if is_screen(console) else Lines)(console, common, done, total)
+    return (Bar if is_screen(console) else Lines)(console, common, count, total)
 
 
 def is_screen(console: Console) -> bool:

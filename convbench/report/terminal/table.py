@@ -84,11 +84,11 @@ class Results:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         machines_differ = len({result.group.environment for result in measured(self.results)}) > 1
         situations = _by_situation(self.results)
-        tables = [_filled(members) for members in situations]
-        shown = _shown(tables, options.max_width)
+        tables = [_cells(members) for members in situations]
+        headings = _headings(tables, options.max_width)
         for members, cells in zip(situations, tables, strict=True):
             yield Text(_title(members[0], machines_differ), style="table.title")
-            yield _table(cells, shown)
+            yield _table(cells, headings)
             if len(members) > ROWS:
                 yield Text(f"and {len(members) - ROWS:,} more in the report and in results.csv")
         for result in self.results:
@@ -103,23 +103,23 @@ def line(record: Record, common: Mapping[str, Options] = MappingProxyType({})) -
     if record.status != "ok":
         return one_line(f"{record.status:<7} {name}  {failure(record.failure)}")
     notes = f"  ({', '.join(finding.code for finding in record.findings)})" if record.findings else ""
-    text = _tried(record) if record.case.trial else _cost(result_of(record))
+    text = _trial(record) if record.case.trial else _cost(result_of(record))
     return one_line(f"ok      {name}  {text}{notes}")
 
 
 def _cost(result: Result) -> str:
     latency = f"{units.interval(result.latency)}  " if result.latency else ""
-    named = {"params": result.params, "MACs": result.macs}
-    counts = [f"{units.count(number)} {name}" for name, number in named.items() if number is not None]
-    own = (metric for metric in own_metrics([result]) if "table" in metric.shown)
-    return latency + ", ".join([*counts, *(f"{inside(m.title)} {units.human(result.value(m), m.unit)}" for m in own)])
+    numbers = {"params": result.params, "MACs": result.macs}
+    texts = [f"{units.count(number)} {name}" for name, number in numbers.items() if number is not None]
+    probes = (metric for metric in own_metrics([result]) if "table" in metric.shown)
+    return latency + ", ".join([*texts, *(f"{inside(m.title)} {units.human(result.value(m), m.unit)}" for m in probes)])
 
 
-def _tried(record: Record) -> str:
+def _trial(record: Record) -> str:
     """Test accuracy against chance, or what a linear read-out finds; task, seed and learning rate are in the id."""
     if record.case.reads_out:
-        where, what = typical(record, metrics.WHERE_R2), typical(record, metrics.WHAT_ACCURACY)
-        return f"where R² {_share(where, 1)}, what accuracy {_share(what)}"
+        where_r2, what_accuracy = typical(record, metrics.WHERE_R2), typical(record, metrics.WHAT_ACCURACY)
+        return f"where R² {_share(where_r2, 1)}, what accuracy {_share(what_accuracy)}"
     classes = typical(record, metrics.CLASSES)
     chance, majority = 1 / classes if classes else None, typical(record, metrics.MAJORITY) or 0.0
     text = f"test accuracy {_share(typical(record, metrics.TEST_ACCURACY))}, chance {_share(chance)}"
@@ -145,39 +145,39 @@ def _title(result: Result, machines_differ: bool) -> str:
     return one_line(f"{around_reducer(result)}, {place}{machine}")
 
 
-def _filled(members: Sequence[Result]) -> Cells:
+def _cells(members: Sequence[Result]) -> Cells:
     """The columns of what may be compared that have any value, fastest first.
 
     The factor is over the fastest case alike, which is one of the same variant.
     """
-    timed = sorted(members, key=lambda result: (result.latency is None, result.latency or (0,), result.params or 0))
-    known = factors(timed)
-    over = [known[i].over.median if i in known else None for i in range(len(timed[:ROWS]))]
+    results = sorted(members, key=lambda result: (result.latency is None, result.latency or (0,), result.params or 0))
+    factor_by_index = factors(results)
+    ratios = [factor_by_index[i].over.median if i in factor_by_index else None for i in range(len(results[:ROWS]))]
     cells = {
-        column: [one_line(column.text(result, factor)) for result, factor in zip(timed, over, strict=False)]
+        column: [one_line(column.text(result, factor)) for result, factor in zip(results, ratios, strict=False)]
         for column in _columns(members)
     }
     return {column: texts for column, texts in cells.items() if set(texts) - {"", units.MISSING}}
 
 
-def _shown(tables: Sequence[Cells], width: int) -> set[str]:
+def _headings(tables: Sequence[Cells], width: int) -> set[str]:
     """The headings of the columns that are shown in every table that has them, also where only one lacks the room."""
-    from_width = {column.heading: column.from_width for cells in tables for column in cells}
-    shown = {heading for heading, least in from_width.items() if least <= width}
-    for heading in sorted(from_width.keys() - shown, key=lambda heading: from_width[heading]):
-        if all(_width(cells, {*shown, heading}) <= width for cells in tables):
-            shown.add(heading)
-    return shown
+    width_by_heading = {column.heading: column.from_width for cells in tables for column in cells}
+    headings = {heading for heading, from_width in width_by_heading.items() if from_width <= width}
+    for heading in sorted(width_by_heading.keys() - headings, key=lambda heading: width_by_heading[heading]):
+        if all(_width(cells, {*headings, heading}) <= width for cells in tables):
+            headings.add(heading)
+    return headings
 
 
-def _width(cells: Cells, shown: Collection[str]) -> int:
-    columns = (column for column in cells if column.heading in shown)
+def _width(cells: Cells, headings: Collection[str]) -> int:
+    columns = (column for column in cells if column.heading in headings)
     return sum(max(map(cell_len, (column.heading, *cells[column]))) + 2 for column in columns)
 
 
-def _table(cells: Cells, shown: Collection[str]) -> Table:
+def _table(cells: Cells, headings: Collection[str]) -> Table:
     grid = Table(box=None, padding=(0, 1), pad_edge=False)
-    columns = [column for column in cells if column.heading in shown]
+    columns = [column for column in cells if column.heading in headings]
     for column in columns:
         grid.add_column(
             column.heading, justify="right" if column.numeric else "left", no_wrap=column.numeric, overflow="fold"
