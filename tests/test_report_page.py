@@ -336,8 +336,8 @@ def test_what_a_call_is_stands_above_the_ranking(scenarios, said, tmp_path):
 
 def test_a_caption_under_its_head_does_not_say_that_again():
     caption = "In fc it pays. How to read this: each line is a model."
-    assert figure_of_page._read(caption) == "In fc it pays. Each line is a model."
-    assert figure_of_page._read("How to read this: a mark is a case.") == "A mark is a case."
+    assert figure_of_page._caption(caption) == "In fc it pays. Each line is a model."
+    assert figure_of_page._caption("How to read this: a mark is a case.") == "A mark is a case."
 
 
 def test_every_figure_says_how_to_read_it(default):

@@ -322,7 +322,7 @@ def test_what_differs_only_in_options_or_normalisation_has_names_of_its_own():
     assert names.labels([*models, records.parts("gap")]) == [
         "fc 64", "fc(activation=true) 64", "fc 64 LayerNorm", "gap 32"
     ]  # fmt: skip
-    texts = {row.cells[0] for row in rows.first(results([normed, records.record()]))}
+    texts = {row.cells[0] for row in rows.first_rows(results([normed, records.record()]))}
     assert texts == {"gap", "gap + LayerNorm"}
 
 
@@ -744,7 +744,7 @@ def test_own_models_that_differ_in_options_have_a_row_each_and_are_called_by_wha
     assert names.labels(models) == ["net:build(hidden=64)", "net:build(hidden=256)"]
     assert names.labels(models[:1]) == ["net:build"]
     assert [names.model(result) for result in whole] == names.labels(models)
-    assert {row.cells[0] for row in rows.first(whole)} == set(names.labels(models))
+    assert {row.cells[0] for row in rows.first_rows(whole)} == set(names.labels(models))
     assert names.model(result_of(whole[0].record)).startswith("net:build(classes=37,hidden=64,inputs="), "of no run"
     (stages, *_) = figures.get("stages").build(whole)
     assert {label.get_text() for label in stages.figure.axes[0].get_yticklabels()} == set(names.labels(models))

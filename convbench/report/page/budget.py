@@ -21,26 +21,26 @@ def budget(results: Sequence[Result]) -> dict[str, Any] | None:
     """
     if not any(result.latency for result in costs(results)):
         return None
-    place = {id(result.record): row for row, result in enumerate(costs(results))}
+    row_by_record = {id(result.record): row for row, result in enumerate(costs(results))}
     if tried(result.record for result in results):
         tasks = by_quality(results)
-        texts = [[_in_words(answers, tasks.more) for answers in row] for row in tasks.answers]
-        return _plain(tasks, texts, place)
+        texts = [[_answers(answers, tasks.more) for answers in row] for row in tasks.answers]
+        return _plain(tasks, texts, row_by_record)
     models = by_cost(results)
-    fitting = [[[(words.fitting(answer), answer.pick)] for answer in row] for row in models.answers]
-    return _plain(models, fitting, place) if models.answers[-1][-1].number > 1 else None
+    texts = [[[(words.fitting(answer), answer.pick)] for answer in row] for row in models.answers]
+    return _plain(models, texts, row_by_record) if models.answers[-1][-1].number > 1 else None
 
 
-def _in_words(answers: Iterable[Any], more: int) -> list[Answer]:
+def _answers(answers: Iterable[Any], count: int) -> list[Answer]:
     lines = [(words.by_task(answer), answer.pick.result if answer.pick else None) for answer in answers]
-    return [*lines, (words.further(more), None)] if more else lines
+    return [*lines, (words.further(count), None)] if count else lines
 
 
-def _plain(grid: Grid[Any], texts: list[list[list[Answer]]], place: dict[int, int]) -> dict[str, Any]:
+def _plain(grid: Grid[Any], texts: list[list[list[Answer]]], row_by_record: dict[int, int]) -> dict[str, Any]:
     answers: dict[tuple[str, int | None], int] = {}
 
     def number(text: str, pick: Result | None) -> int:
-        row = place.get(id(pick.record)) if pick else None
+        row = row_by_record.get(id(pick.record)) if pick else None
         return answers.setdefault((text, row), len(answers))
 
     cells = [[number(*answer) for answer in cell] for row in texts for cell in row]

@@ -16,12 +16,12 @@ from convbench.report.words import claims as words
 
 def write(claims: Sequence[Claim], provenance: words.Provenance, path: Path) -> Path:
     """Write the page. Raises StoreError where it cannot be written."""
-    shown = [_shown(claim) for claim in claims]
-    values = {"tally": words.tally(tally(claims)), "claims": shown, "facts": provenance.facts()}
+    entries = [_claim(claim) for claim in claims]
+    values = {"tally": words.tally(tally(claims)), "claims": entries, "facts": provenance.facts()}
     return files.write(path, render("claims.html", {"size": 0}, **values))
 
 
-def _shown(claim: Claim) -> dict[str, Any]:
+def _claim(claim: Claim) -> dict[str, Any]:
     name = claim.number.lower()
     return {
         "id": name, "number": claim.number, "claim": claim.claim, "quote": claim.quote,

@@ -37,8 +37,8 @@ def draw(plot: Plot, name: str) -> Drawing:
 
 
 def _curve(axes: Axes, curve: Curve, number: int) -> None:
-    known = curve.name in BUILT_IN
-    colour, marker = look(curve.name) if known else (HUES[number % len(HUES)], MARKERS[number % len(MARKERS)])
+    is_built_in = curve.name in BUILT_IN
+    colour, marker = look(curve.name) if is_built_in else (HUES[number % len(HUES)], MARKERS[number % len(MARKERS)])
     for point in curve.points:
         if point.low is not None and point.high is not None:
             axes.plot([point.x, point.x], [point.low, point.high], color=colour, linewidth=1.4, alpha=0.7)
@@ -46,19 +46,19 @@ def _curve(axes: Axes, curve: Curve, number: int) -> None:
     axes.plot(x, y, color=colour, linewidth=1.2, marker=marker, markersize=AREA**0.5, label=curve.name)
 
 
-def _scale(axes: Axes, which: str, values: Sequence[float], unit: str) -> None:
+def _scale(axes: Axes, axis_name: str, values: Sequence[float], unit: str) -> None:
     if unit not in LINEAR:
-        scales.log_axis(axes, which, scales.limits(values), unit)
-        if unit == COUNTED and which == "x":
+        scales.log_axis(axes, axis_name, scales.limits(values), unit)
+        if unit == COUNTED and axis_name == "x":
             axes.xaxis.set_ticks(sorted(set(values)), [f"{value:,.0f}" for value in sorted(set(values))])
         return
     low, high = min(values), max(values)
     margin = 0.06 * (high - low) or 0.05
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    (axes.set_xlim if which == "x" else axes.set_ylim)(low - margin, high + margin)
+    axis = axes.xaxis if axis_name == "x" else axes.yaxis
+    (axes.set_xlim if axis_name == "x" else axes.set_ylim)(low - margin, high + margin)
     axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
-    written = "{:.3g}" if unit == "points" else "{:.3g} %"
-    axis.set_major_formatter(FuncFormatter(lambda value, _: written.format(100 * round(value, 6))))
+    pattern = "{:.3g}" if unit == "points" else "{:.3g} %"
+    axis.set_major_formatter(FuncFormatter(lambda value, _: pattern.format(100 * round(value, 6))))
     axis.grid(True, color=GRID, linewidth=0.8)
     axis.set_tick_params(length=0, pad=5)
 

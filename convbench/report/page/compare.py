@@ -43,40 +43,40 @@ def write(runs: Runs, path: Path) -> Path:
     """
     if not 2 <= len(runs) <= len(LETTERS):
         raise ConvbenchError(f"a page holds 2 to {len(LETTERS)} runs side by side, not {len(runs)}")
-    of_each = [results_of(records) for _, records in runs]
-    matches = matches_of(of_each)
+    run_results = [results_of(records) for _, records in runs]
+    matches = matches_of(run_results)
     name = "-".join(dict.fromkeys(run.name for run, _ in runs))
     data = {"size": 0, "name": f"{name}-compared", "compared": _base_units(matches, len(runs))}
-    return files.write(path, render("compare.html", data, **view([run for run, _ in runs], of_each, matches)))
+    return files.write(path, render("compare.html", data, **view([run for run, _ in runs], run_results, matches)))
 
 
 def view(
-    runs: Sequence[RunDescription], of_each: Sequence[Sequence[Result]], matches: Sequence[Match]
+    runs: Sequence[RunDescription], run_results: Sequence[Sequence[Result]], matches: Sequence[Match]
 ) -> dict[str, Any]:
     """What the template is filled with."""
-    differing = differences(runs)
-    others = list(zip(range(1, len(runs)), LETTERS[1:], strict=False))
-    drawn = [_figure(matches, run, letter) for run, letter in others]
-    over = [run for run, _ in others if overall(matches, run)]
+    diffs = differences(runs)
+    other_runs = list(zip(range(1, len(runs)), LETTERS[1:], strict=False))
+    figures = [_figure(matches, run, letter) for run, letter in other_runs]
+    ratio_runs = [run for run, _ in other_runs if overall(matches, run)]
     letters = LETTERS[: len(runs)]
     return {
         "letters": letters,
-        "over": [LETTERS[run] for run in over],
-        "runs": [_run(*row) for row in zip(LETTERS, runs, of_each, strict=False)],
+        "over": [LETTERS[run] for run in ratio_runs],
+        "runs": [_run(*row) for row in zip(LETTERS, runs, run_results, strict=False)],
         "heading": comparison.headline(matches, letters),
-        "sentences": [comparison.sentence(matches, run, letter) for run, letter in others] if runs[2:] else [],
-        "notes": [note for run, letter in others for note in comparison.notes(matches, of_each, run, letter)],
-        "trainings": comparison.trainings(of_each, LETTERS),
-        "warnings": comparison.warnings(matches, differing),
-        "differing": [(facts.title(difference.key), _values(difference), difference.grave) for difference in differing],
-        "summaries": _summaries([match for match in matches if any(match.ratios)], over),
-        "figures": [drawing for drawing in drawn if drawing],
-        "rows": [_row(match, over) for match in sorted(matches, key=_furthest, reverse=True)[:ROWS]],
+        "sentences": [comparison.sentence(matches, run, letter) for run, letter in other_runs] if runs[2:] else [],
+        "notes": [note for run, letter in other_runs for note in comparison.notes(matches, run_results, run, letter)],
+        "trainings": comparison.trainings(run_results, LETTERS),
+        "warnings": comparison.warnings(matches, diffs),
+        "differing": [(facts.title(difference.key), _values(difference), difference.grave) for difference in diffs],
+        "summaries": _summaries([match for match in matches if any(match.ratios)], ratio_runs),
+        "figures": [drawing for drawing in figures if drawing],
+        "rows": [_row(match, ratio_runs) for match in sorted(matches, key=_rank, reverse=True)[:ROWS]],
         "total": len(matches),
         "tie": TIE,
         "paired": sum(_took_turns(match) for match in matches),
-        "alone": [len(measured(of_run)) - _shared(matches, run) for run, of_run in enumerate(of_each)],
-        "looks": looks([result for of_run in of_each for result in costs(of_run)]),
+        "alone": [len(measured(results)) - _shared_count(matches, run) for run, results in enumerate(run_results)],
+        "looks": looks([result for results in run_results for result in costs(results)]),
     }
 
 
@@ -99,22 +99,22 @@ def _values(difference: Difference) -> list[str]:
     return [units.MISSING if value is None else str(value) for value in difference.values]
 
 
-def _summaries(matches: Sequence[Match], over: Sequence[int]) -> list[tuple[str, list[SummaryRow]]]:
+def _summaries(matches: Sequence[Match], runs: Sequence[int]) -> list[tuple[str, list[SummaryRow]]]:
     """By column the ``_summary`` of its values; users' own models are called there as everywhere.
 
-    ``over`` are the runs that have a ratio.
+    ``runs`` are those that have a ratio.
     """
     members = [result for match in matches for result in match.results if result]
     names = {str(result.case.architecture): reducer(result) for result in reversed(members)}
     word = kind(members)
-    tables = ((name, _summary(summaries(matches, name), over)) for name in COLUMNS)
+    tables = ((name, _summary(summaries(matches, name), runs)) for name in COLUMNS)
     return [
         (word if name == "reducer" else name, [(names.get(value, value), cases, texts) for value, cases, texts in rows])
         for name, rows in tables
     ]
 
 
-def _summary(groups: Sequence[Summary], over: Sequence[int]) -> list[SummaryRow]:
+def _summary(groups: Sequence[Summary], runs: Sequence[int]) -> list[SummaryRow]:
     """The paired ratios by the values of a column, and whether each is beyond a tie, the furthest from 1 first; empty
     where it has only one value."""
     if len(groups) < 2:
@@ -123,7 +123,7 @@ def _summary(groups: Sequence[Summary], over: Sequence[int]) -> list[SummaryRow]
         (
             group.value,
             group.cases,
-            [(_ratio(ratio), _is_beyond(ratio)) for run, ratio in enumerate(group.ratios, start=1) if run in over],
+            [(_ratio(ratio), _is_beyond(ratio)) for run, ratio in enumerate(group.ratios, start=1) if run in runs],
         )
         for group in sorted(groups, key=_distance, reverse=True)
     ]
@@ -141,18 +141,18 @@ def _ratio(ratio: Interval | None) -> str:
     return units.speedup(ratio) if ratio else units.MISSING
 
 
-def _row(match: Match, over: Sequence[int]) -> dict[str, Any]:
-    """A case: the latency in every run, and beside those of ``over`` its ratio with what it is beyond noise."""
-    first = next(result for result in match.results if result)
+def _row(match: Match, runs: Sequence[int]) -> dict[str, Any]:
+    """A case: the latency in every run, and beside those of ``runs`` its ratio with what it is beyond noise."""
+    first_result = next(result for result in match.results if result)
     cells: list[tuple[str, float | None, str]] = []
     for run, (result, ratio) in enumerate(zip(match.results, match.ratios, strict=True)):
         latency = result.latency if result else None
         cells.append((units.interval(latency), latency.median if latency else None, ""))
-        if run in over:
-            cells.append((_ratio(ratio), ratio.median if ratio else None, _beyond(match, run)))
+        if run in runs:
+            cells.append((_ratio(ratio), ratio.median if ratio else None, _direction(match, run)))
     return {
-        "series": first.series,
-        "model": setup(first),
+        "series": first_result.series,
+        "model": setup(first_result),
         "detail": _place(match.case),
         "cells": cells,
         "differ": match.counts_differ,
@@ -166,7 +166,7 @@ def _place(case: Case) -> str:
     return f"{' '.join(str(word) for word in words if word)}{threads}"
 
 
-def _beyond(match: Match, run: int) -> str:
+def _direction(match: Match, run: int) -> str:
     """``slower`` or ``faster`` where a ratio is beyond a tie by its whole interval."""
     ratio = match.ratios[run]
     if ratio is None or not apart(match, run):
@@ -219,10 +219,10 @@ def _figure(matches: Sequence[Match], run: int, letter: str) -> dict[str, Any] |
     return figure(drawing, f"ratio-{letter}")
 
 
-def _furthest(match: Match) -> tuple[float, float]:
+def _rank(match: Match) -> tuple[float, float]:
     """How far beyond noise a case is, then how far from 1."""
-    beyond = max(apart(match, run) for run in range(1, len(match.ratios)))
-    return beyond, max(
+    excess = max(apart(match, run) for run in range(1, len(match.ratios)))
+    return excess, max(
         (abs(math.log(ratio.median)) for ratio in match.ratios if ratio and ratio.median > 0), default=0.0
     )
 
@@ -233,5 +233,5 @@ def _took_turns(match: Match) -> bool:
     return first is not None and any(other and in_turns(first.record, other.record) for other in others)
 
 
-def _shared(matches: Sequence[Match], run: int) -> int:
+def _shared_count(matches: Sequence[Match], run: int) -> int:
     return sum(match.results[run] is not None for match in matches)

@@ -18,7 +18,7 @@ def figure(drawing: Drawing, prefix: str) -> dict[str, Any]:
     return {
         "id": name,
         "title": drawing.title,
-        "caption": _read(drawing.caption),
+        "caption": _caption(drawing.caption),
         "width": math.ceil(72 * drawing.figure.get_figwidth()),
         "svg": Markup(svg.inline(drawing, name)),
         "spec": {
@@ -30,7 +30,7 @@ def figure(drawing: Drawing, prefix: str) -> dict[str, Any]:
     }
 
 
-def _read(caption: str) -> str:
+def _caption(caption: str) -> str:
     """The caption under the head that says how to read it, which it need not say again."""
     before, _, after = caption.rpartition("How to read this: ")
     return f"{before}{after[:1].upper()}{after[1:]}"
@@ -50,9 +50,9 @@ def _choices(axes: Axes | None) -> list[dict[str, Any]]:
         {
             "axis": axis,
             "label": label,
-            "chosen": chosen.option,
-            "columns": [(metric.option, metric.title) for metric in shown],
+            "chosen": choice.option,
+            "columns": [(metric.option, metric.title) for metric in choices],
         }
-        for axis, label, chosen, shown in rows
-        if len(shown) > 1
+        for axis, label, choice, choices in rows
+        if len(choices) > 1
     ]

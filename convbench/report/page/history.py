@@ -34,7 +34,7 @@ def write(history: History, path: Path, command: str = "") -> Path:
 def view(history: History, command: str = "") -> dict[str, Any]:
     """What the template is filled with."""
     stories = words.stories(history)
-    named = sorted(words.named_courses(history), key=lambda pair: (-_weight(history, pair[0]), pair[1]))
+    pairs = sorted(words.named_courses(history), key=lambda pair: (-_weight(history, pair[0]), pair[1]))
     return {
         "answer": words.answer(history),
         "runs": words.heading(history),
@@ -42,10 +42,10 @@ def view(history: History, command: str = "") -> dict[str, Any]:
         "quiet": words.quiet(history) if stories else "",
         "next": command.partition(": ")[::2] if command else (),
         "notes": words.notes(history.notes),
-        "figures": [_figure(history, *pair, number) for number, pair in enumerate(named[:DRAWN])],
-        "left": max(0, len(named) - DRAWN),
-        "changes": [_change(history, name, change) for course, name in named for change in course.changes],
-        "rows": [_row(history, *pair) for pair in named],
+        "figures": [_figure(history, *pair, number) for number, pair in enumerate(pairs[:DRAWN])],
+        "left": max(0, len(pairs) - DRAWN),
+        "changes": [_change(history, name, change) for course, name in pairs for change in course.changes],
+        "rows": [_row(history, *pair) for pair in pairs],
         "machines": {fingerprint: text or "unknown" for fingerprint, text in history.machines.items()},
     }
 
@@ -61,7 +61,7 @@ def _figure(history: History, course: Course, name: str, number: int) -> dict[st
 
 
 def _change(history: History, name: str, change: Change) -> dict[str, Any]:
-    checked = change.confirmation
+    confirmation = change.confirmation
     return {
         "name": name,
         "size": words.size(change, history.metric.unit),
@@ -70,21 +70,21 @@ def _change(history: History, name: str, change: Change) -> dict[str, Any]:
         "tag": TAGS.get(change.word, "") if change.worse else "",
         "news": history.is_news(change),
         "standing": UNCHECKED if change.word == "suspected" else words.standing(change),
-        "place": checked.machine if checked else "",
+        "place": confirmation.machine if confirmation else "",
     }
 
 
 def _row(history: History, course: Course, name: str) -> dict[str, Any]:
     points = course.series.points
-    unit, now, short = history.metric.unit, float(course.levels[-1]), words.is_short(history, course)
+    unit, level, is_short = history.metric.unit, float(course.levels[-1]), words.is_short(history, course)
     return {
         "name": name,
         "runs": len(points),
         "span": f"{points[0].day} to {points[-1].day}",
-        "now": (units.human(now, unit), now),
-        "noise": (units.MISSING, "") if short else (percent(course.noise), course.noise),
+        "now": (units.human(level, unit), level),
+        "noise": (units.MISSING, "") if is_short else (percent(course.noise), course.noise),
         "visible": (percent(course.visible) if course.visible < 10 else units.MISSING, min(course.visible, 1e9)),
-        "course": words.drift(course) if course.drift else "too few runs to tell" if short else _changes(course),
+        "course": words.drift(course) if course.drift else "too few runs to tell" if is_short else _changes(course),
     }
 
 

@@ -35,32 +35,32 @@ def payload(run: RunDescription, results: Sequence[Result]) -> dict[str, Any]:
     names = dict.fromkeys(name for line in lines for name in line if name != "case")
     series = sorted({result.series for result in results})
     words: dict[str, int] = {}
-    first = opening(results)
+    view = opening(results)
     return {
         "name": run.name,
-        "repeat": _repeating(run),
+        "repeat": _repeat(run),
         "size": len(lines),
         "words": words,
         "ids": [[words.setdefault(word, len(words)) for word in result.case.id.split("/")] for result in results],
-        "columns": {name: coded([plain(line.get(name)) for line in lines]) for name in names},
+        "columns": {name: encode([plain(line.get(name)) for line in lines]) for name in names},
         "series": looks(results),
         "of": [series.index(result.series) for result in results],
-        "group": numbered(alike(result) for result in results),
-        "curve": coded(curves(results)),
-        "against": coded(rows.references(results)),
+        "group": key_numbers(alike(result) for result in results),
+        "curve": encode(curves(results)),
+        "against": encode(rows.references(results)),
         "axes": [_axis(metric) for metric in (metrics.LSTM_INPUT, *shown_metrics(results, "axes"))],
-        "table": rows.cells(results, lambda values: coded([plain(value) for value in values])),
+        "table": rows.cells(results, lambda values: encode([plain(value) for value in values])),
         "facts": _facts(results),
         "filters": [name for name in FILTERS if len({line.get(name) for line in lines} - {None}) > 1],
-        "opening": dict(first.values) if first else {},
+        "opening": dict(view.values) if view else {},
         "crossover": plain(headline_of(results).crossover),
         "findings": _findings(results),
         "visits": [distribution(result.record) for result in results],
-        "percentiles": coded([percentiles(result) for result in results]),
+        "percentiles": encode([percentiles(result) for result in results]),
     } | {"words": list(words)}
 
 
-def coded(values: Sequence[Any]) -> dict[str, Any] | list[Any]:
+def encode(values: Sequence[Any]) -> dict[str, Any] | list[Any]:
     """The values, or their distinct values and a code for each where that is shorter; one value stands alone."""
     common = [value for value, _ in Counter(values).most_common()]
     if len(common) == 1:
@@ -71,13 +71,13 @@ def coded(values: Sequence[Any]) -> dict[str, Any] | list[Any]:
     return {"v": common, "c": [codes[value] for value in values]}
 
 
-def numbered(keys: Iterable[Hashable]) -> list[int]:
+def key_numbers(keys: Iterable[Hashable]) -> list[int]:
     """A number for each distinct key, in order of appearance."""
     numbers: dict[Hashable, int] = {}
     return [numbers.setdefault(key, len(numbers)) for key in keys]
 
 
-def _repeating(run: RunDescription) -> dict[str, Any]:
+def _repeat(run: RunDescription) -> dict[str, Any]:
     """What stands before the pattern of a case, between it and its number, and after that.
 
     The page joins them to what measures one case again: a command line, or a call of the API where that made the run.
@@ -86,8 +86,8 @@ def _repeating(run: RunDescription) -> dict[str, Any]:
     directory = f"reports/again/{file_stem(run.name) or 'run'}-"
     command = Command.of(run).of_one_case()
     if command.python:
-        before = f"{str(command)[:-1]}, only=["
-        return {"python": True, "before": before, "between": f'], out="{directory}', "after": '")'}
+        prefix = f"{str(command)[:-1]}, only=["
+        return {"python": True, "before": prefix, "between": f'], out="{directory}', "after": '")'}
     return {"python": False, "before": f"{command} --only ", "between": f" --out {directory}", "after": ""}
 
 
@@ -120,12 +120,12 @@ def _facts(results: Sequence[Result]) -> list[dict[str, Any]]:
     candidates = [
         metric for metric in shown_metrics(results, "pin") if metric.name in names or metric in metrics.DERIVED
     ]
-    shown = [metric for metric in candidates if any(_fact(result, metric) for result in results)]
+    pin_metrics = [metric for metric in candidates if any(_fact(result, metric) for result in results)]
     return [
         {"words": metric.title, "key": metric.option}
         if "page" in metric.shown
-        else {"words": metric.title, "text": coded([_fact(result, metric) for result in results])}
-        for metric in shown
+        else {"words": metric.title, "text": encode([_fact(result, metric) for result in results])}
+        for metric in pin_metrics
     ]
 
 

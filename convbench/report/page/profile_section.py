@@ -43,11 +43,11 @@ def _pairs(model: str, members: Sequence[Profile]) -> list[list[Profile]]:
 
 def timelines(profiles: Iterable[Profile]) -> list[Drawing]:
     """Memory over a call, a drawing a profile, in the order of the tables."""
-    ordered = [profile for _, members in _by_model(profiles) for profile in members]
-    names, _ = apart([profile["case"] for profile in ordered])
+    sorted_profiles = [profile for _, members in _by_model(profiles) for profile in members]
+    names, _ = apart([profile["case"] for profile in sorted_profiles])
     return [
         memory_timeline(name, profile["memory"]["timeline"], profile["memory"]["peak_bytes"])
-        for name, profile in zip(names, ordered, strict=True)
+        for name, profile in zip(names, sorted_profiles, strict=True)
     ]
 
 
@@ -60,24 +60,24 @@ def _by_model(profiles: Iterable[Profile]) -> list[tuple[str, list[Profile]]]:
     ]
 
 
-def _group(model: str, ordered: list[Profile]) -> dict[str, Any]:
-    tables = [_operators(profile) for profile in ordered]
+def _group(model: str, profiles: list[Profile]) -> dict[str, Any]:
+    tables = [_operators(profile) for profile in profiles]
     names = _top(tables)
     return {
         "model": model,
-        "variants": [_variant(profile["case"], profile["eager"]) for profile in ordered],
-        "calls": [_calls(profile) for profile in ordered],
+        "variants": [_variant(profile["case"], profile["eager"]) for profile in profiles],
+        "calls": [_calls(profile) for profile in profiles],
         "operators": [{"name": name, "cells": [_cell(table.get(name)) for table in tables]} for name in names],
-        "stages": _stages(ordered),
-        "peaks": [_peak(profile) for profile in ordered],
+        "stages": _stages(profiles),
+        "peaks": [_peak(profile) for profile in profiles],
     }
 
 
 def _calls(profile: Profile) -> str:
     """``median 3.10 ms (5 calls)``, and the mean, of which the operators are shares, where slow calls lift it."""
     median, mean = statistics.median(profile["step_s"]), statistics.fmean(profile["step_s"])
-    lifted = f", mean {units.seconds(mean)}" if mean > MARGIN * median else ""
-    return f"median {units.seconds(median)}{lifted} ({counted(profile['steps'], 'call')})"
+    mean_text = f", mean {units.seconds(mean)}" if mean > MARGIN * median else ""
+    return f"median {units.seconds(median)}{mean_text} ({counted(profile['steps'], 'call')})"
 
 
 def _operators(profile: Profile) -> dict[str, dict[str, float]]:
@@ -85,21 +85,21 @@ def _operators(profile: Profile) -> dict[str, dict[str, float]]:
     sums: dict[str, dict[str, Any]] = {}
     for row in profile["operators"]:
         entry = sums.setdefault(row["name"], {"self": 0.0, "total": 0.0, "calls": 0.0, "bytes": 0.0, "stages": {}})
-        own = max(row["self_s"], row["device_s"]) / profile["steps"]
-        entry["self"] += own
+        self_time = max(row["self_s"], row["device_s"]) / profile["steps"]
+        entry["self"] += self_time
         entry["total"] += row["total_s"] / profile["steps"]
         entry["calls"] += row["calls"] / profile["steps"]
         entry["bytes"] += row["self_bytes"] / profile["steps"]
-        entry["stages"][row["stage"]] = entry["stages"].get(row["stage"], 0.0) + own
+        entry["stages"][row["stage"]] = entry["stages"].get(row["stage"], 0.0) + self_time
     return sums
 
 
 def _top(tables: list[dict[str, dict[str, float]]]) -> list[str]:
-    most: dict[str, float] = {}
+    seconds_by_name: dict[str, float] = {}
     for table in tables:
         for name, row in table.items():
-            most[name] = max(row["self"], most.get(name, 0.0))
-    return sorted(most, key=lambda name: (-most[name], name))[:TOP]
+            seconds_by_name[name] = max(row["self"], seconds_by_name.get(name, 0.0))
+    return sorted(seconds_by_name, key=lambda name: (-seconds_by_name[name], name))[:TOP]
 
 
 def _cell(row: dict[str, Any] | None) -> dict[str, str] | None:
@@ -114,9 +114,9 @@ def _cell(row: dict[str, Any] | None) -> dict[str, str] | None:
     }
 
 
-def _stages(ordered: list[Profile]) -> list[dict[str, Any]]:
+def _stages(profiles: list[Profile]) -> list[dict[str, Any]]:
     """Operators' own time by stage, a row a stage."""
-    sums = [_by_stage(profile) for profile in ordered]
+    sums = [_by_stage(profile) for profile in profiles]
     stages = sorted(
         {stage for times in sums for stage in times}, key=lambda stage: -max(times.get(stage, 0) for times in sums)
     )

@@ -14,7 +14,7 @@ from convbench.analysis.choice.trade import Trade
 from convbench.analysis.quality.controls import Control, LinearProbe, controls, linear_probes
 from convbench.analysis.quality.lessons import Budget, equal_limits
 from convbench.analysis.quality.qualities import Quality, by_task, task_name
-from convbench.analysis.quality.qualities import qualities as gathered
+from convbench.analysis.quality.qualities import qualities as qualities_of
 from convbench.analysis.quality.standing import standings
 from convbench.analysis.results import Result
 from convbench.core.record import Clip, Parts, Record
@@ -28,23 +28,23 @@ ABOVE = 0.05
 """How far above what is left a control may be: beyond it something else gives the label away."""
 
 
-def section(results: Sequence[Result], recommended: Sequence[Recommendation]) -> dict[str, Any] | None:
+def section(results: Sequence[Result], recommendations: Sequence[Recommendation]) -> dict[str, Any] | None:
     """What the template is filled with, None where quality was not run."""
     records = [result.record for result in results]
-    tasks, probes = by_task(gathered(records)), linear_probes(records)
-    everywhere = linear_probes(records, in_variants=True)
-    everywhere.sort(key=lambda probe: words.over_seeds(probe.where), reverse=True)
+    tasks, probes = by_task(qualities_of(records)), linear_probes(records)
+    all_probes = linear_probes(records, in_variants=True)
+    all_probes.sort(key=lambda probe: words.over_seeds(probe.where), reverse=True)
     if not tasks and not probes:
         return None
-    answers = {(answer.task, answer.clip): answer for answer in recommended}
+    answers = {(answer.task, answer.clip): answer for answer in recommendations}
     budgets = {name: _cut(records, name) for name in ("flops", "seconds")}
     limits = {name: equal_limits(records, name) for name in budgets}  # type: ignore[arg-type]
     return {
         "tasks": [_task(name, clip, qualities, answers.get((name, clip)), budgets, limits)
                   for (name, clip), qualities in tasks.items()],
         "controls": _controls(controls(records)),
-        "probes": [_probe(probe) for probe in everywhere],
-        "probed_in_variants": len(everywhere) > len(probes),
+        "probes": [_probe(probe) for probe in all_probes],
+        "probed_in_variants": len(all_probes) > len(probes),
         "probed": words.probed(probes),
         "series": sorted({result.series for result in results if result.case.trial}),
     }  # fmt: skip
@@ -56,7 +56,7 @@ Cut = Mapping[Key, Quality]
 
 def _cut(records: Sequence[Record], budget: Budget) -> Cut:
     """The same runs, cut at the largest budget that all of a task's runs reached."""
-    qualities = gathered(records, budget, equal_limits(records, budget))
+    qualities = qualities_of(records, budget, equal_limits(records, budget))
     return {(quality.architecture, quality.clip, quality.task): quality for quality in qualities}
 
 
@@ -64,9 +64,9 @@ def _task(
     name: str, clip: Clip, qualities: Sequence[Quality], answer: Recommendation | None,
     budgets: Mapping[str, Cut], limits: Mapping[str, Mapping[tuple[str, Clip], float]],
 ) -> dict[str, Any]:  # fmt: skip
-    ranked = standings(qualities)
-    unsound = [quality for quality in qualities if not quality.by_seed]
-    first = qualities[0]
+    ranking = standings(qualities)
+    unsound_qualities = [quality for quality in qualities if not quality.by_seed]
+    first_quality = qualities[0]
     rates = sorted({rate for quality in qualities for rate in quality.by_rate})
     return {
         "name": name,
@@ -76,12 +76,12 @@ def _task(
         "advice": advice.sentences(answer) if answer else [],
         "rows": [
             *(_row(standing.quality, "best" if i == 0 else "tied" if standing.tied else "", budgets)
-              for i, standing in enumerate(ranked)),
-            *(_row(quality, "", budgets) for quality in unsound),
+              for i, standing in enumerate(ranking)),
+            *(_row(quality, "", budgets) for quality in unsound_qualities),
         ],
-        "several_places": first.several_places,
-        "chance": percent(first.chance) if first.chance else units.MISSING,
-        "majority": percent(first.majority) if first.majority is not None else units.MISSING,
+        "several_places": first_quality.several_places,
+        "chance": percent(first_quality.chance) if first_quality.chance else units.MISSING,
+        "majority": percent(first_quality.majority) if first_quality.majority is not None else units.MISSING,
         "flops": units.flops(limits["flops"].get((name, clip))),
         "seconds": units.seconds(limits["seconds"].get((name, clip))),
         "rates": [f"{rate:g}" for rate in rates],
@@ -95,7 +95,7 @@ def _row(quality: Quality, standing: str, budgets: Mapping[str, Cut]) -> dict[st
     key = (quality.architecture, quality.clip, quality.task)
     parts = quality.architecture
     total = quality.ended + quality.failed
-    lost = (("collapsed", quality.collapsed), ("still learning", quality.unconverged), ("failed", quality.failed))
+    losses = (("collapsed", quality.collapsed), ("still learning", quality.unconverged), ("failed", quality.failed))
     return {
         "series": parts.reducer.name,
         "reducer": with_norm(parts),
@@ -108,7 +108,7 @@ def _row(quality: Quality, standing: str, budgets: Mapping[str, Cut]) -> dict[st
         "seconds": _mean(budgets["seconds"].get(key)),
         "rate": f"{quality.learning_rate:g}{f' ({quality.rate_edge})' if quality.rate_edge else ''}",
         "train": percent(quality.train) if quality.train is not None else units.MISSING,
-        "lost": ", ".join(f"{number} {word}" for word, number in lost if number),
+        "lost": ", ".join(f"{number} {word}" for word, number in losses if number),
     }
 
 
@@ -118,11 +118,11 @@ def _mean(quality: Quality | None) -> str:
 
 def _grid(quality: Quality, rates: Sequence[float]) -> dict[str, Any]:
     cells = [percent(quality.by_rate[rate]) if rate in quality.by_rate else units.MISSING for rate in rates]
-    chosen = rates.index(quality.learning_rate)
+    rate_index = rates.index(quality.learning_rate)
     return {
         "series": quality.architecture.reducer.name,
         "name": configuration(quality),
-        "cells": [(cell, place == chosen) for place, cell in enumerate(cells)],
+        "cells": [(cell, index == rate_index) for index, cell in enumerate(cells)],
         "spread": f"{100 * quality.spread:.1f}",
     }
 
@@ -154,17 +154,17 @@ def _controls(entries: Sequence[Control]) -> list[dict[str, str]]:
 
 
 def _control(control: Control) -> dict[str, str]:
-    reached = statistics.fmean(control.by_seed.values())
+    accuracy = statistics.fmean(control.by_seed.values())
     verdict = ""
     if control.expected is not None:
-        verdict = "as expected" if reached <= control.expected + ABOVE else "not as expected"
+        verdict = "as expected" if accuracy <= control.expected + ABOVE else "not as expected"
     return {
         "control": control.control,
         "task": control.task,
         "series": control.architecture.reducer.name,
         "name": parts_name(control.architecture),
         "expected": f"at most {percent(control.expected)}" if control.expected is not None else "nothing is taken away",
-        "found": f"{percent(reached)} ({counted(len(control.by_seed), 'seed')})",
+        "found": f"{percent(accuracy)} ({counted(len(control.by_seed), 'seed')})",
         "chance": percent(control.chance) if control.chance is not None else units.MISSING,
         "verdict": verdict,
     }

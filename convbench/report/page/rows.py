@@ -58,22 +58,22 @@ def columns(results: Sequence[Result]) -> list[Column]:
     cases, then all other metrics.
     """
     cases = measured(results)
-    metrics_shown = [
+    page_metrics = [
         metric for metric in shown_metrics(results, "page") if any(result.value(metric) is not None for result in cases)
     ]
-    shown = {metric.option: _columns_of(metric) for metric in metrics_shown}
+    groups = {metric.option: _columns_of(metric) for metric in page_metrics}
     model = replace(_MODEL[0], heading=names.kind(results).capitalize())
-    differing = [column for column in _ELSE if len({column.text(Entry(0, result, None)) for result in cases}) > 1]
-    place = (*_PLACE, *differing)
-    return [model, *_MODEL[1:], *shown.pop(metrics.LATENCY.option, ()), *place, *chain.from_iterable(shown.values())]
+    other_columns = [column for column in _ELSE if len({column.text(Entry(0, result, None)) for result in cases}) > 1]
+    place = (*_PLACE, *other_columns)
+    return [model, *_MODEL[1:], *groups.pop(metrics.LATENCY.option, ()), *place, *chain.from_iterable(groups.values())]
 
 
 def entries(results: Sequence[Result]) -> list[Entry]:
     """The measured cases of these results, fastest first; indices are those among the costs."""
     cases = costs(results)
-    known = factors(cases)
+    factor_by_index = factors(cases)
     rows = [
-        Entry(i, result, known[i].over.median if i in known else None)
+        Entry(i, result, factor_by_index[i].over.median if i in factor_by_index else None)
         for i, result in enumerate(cases)
         if result.record.status == "ok"
     ]
@@ -83,28 +83,28 @@ def entries(results: Sequence[Result]) -> list[Entry]:
 def references(results: Sequence[Result]) -> list[int | None]:
     """For each cost the index of the fastest case that is like it, which its factor refers to; None where untimed."""
     cases = costs(results)
-    known = factors(cases)
-    return [known[i].fastest if i in known else None for i in range(len(cases))]
+    factor_by_index = factors(cases)
+    return [factor_by_index[i].fastest if i in factor_by_index else None for i in range(len(cases))]
 
 
-def first(results: Sequence[Result]) -> list[Row]:
+def first_rows(results: Sequence[Result]) -> list[Row]:
     """The rows that the page has without its script."""
-    shown = columns(results)
+    table_columns = columns(results)
     return [
-        Row(row.index, tuple(column.text(row) for column in shown), row.result.series)
+        Row(row.index, tuple(column.text(row) for column in table_columns), row.result.series)
         for row in entries(results)[:ROWS]
     ]
 
 
-def cells(results: Sequence[Result], coded: Callable[[Sequence[Any]], Any]) -> dict[str, dict[str, Any]]:
+def cells(results: Sequence[Result], encode: Callable[[Sequence[Any]], Any]) -> dict[str, dict[str, Any]]:
     """By column the texts of every cost in their order, and what they are sorted by; None for what was not measured."""
     rows: list[Entry | None] = [None] * len(costs(results))
     for row in entries(results):
         rows[row.index] = row
     return {
         column.key: {
-            "text": coded([row and column.text(row) for row in rows]),
-            "rank": rank if isinstance(rank := column.rank, str) else coded([row and rank(row) for row in rows]),
+            "text": encode([row and column.text(row) for row in rows]),
+            "rank": rank if isinstance(rank := column.rank, str) else encode([row and rank(row) for row in rows]),
         }
         for column in columns(results)
     }

@@ -39,24 +39,24 @@ def write(
     with ``remedy``, where it cannot be written.
     """
     results = results_of(records)
-    elsewhere = directory is not None and directory.resolve() != path.parent.resolve()
-    data = payload(run, costs(results)) | {"budget": budget(results), "elsewhere": elsewhere}
-    tried = [result for result in results if result.case.trial]
+    is_elsewhere = directory is not None and directory.resolve() != path.parent.resolve()
+    data = payload(run, costs(results)) | {"budget": budget(results), "elsewhere": is_elsewhere}
+    trials = [result for result in results if result.case.trial]
     values = {**view(run, results), **_figures(results), **_profiles(directory or path.parent)}
     legend = {result.series for result in measured(costs(results))}
-    text = render("run.html", data, **values, looks=looks(costs(results)), legend=legend, quality_looks=looks(tried))
+    text = render("run.html", data, **values, looks=looks(costs(results)), legend=legend, quality_looks=looks(trials))
     return files.write(path, text, remedy)
 
 
 def _figures(results: Sequence[Result]) -> dict[str, Any]:
     """The drawings in the page's order, each plug-in's own under its name."""
     order = {name: place for place, name in enumerate(ORDER)}
-    shown: dict[str, list[dict[str, Any]]] = {}
+    entries: dict[str, list[dict[str, Any]]] = {}
     for plugin in sorted(figures, key=lambda plugin: (order.get(plugin.name, len(order)), plugin.name)):
-        chosen = _chosen(drawings(plugin, results))
-        shown[plugin.name] = [figure(drawing, f"{plugin.name}{number}") for number, drawing in enumerate(chosen)]
-    missing = [broken.sentence for broken in installed.broken()]
-    return {"figures": shown, "known": list(order), "missing": missing}
+        choices = _page_drawings(drawings(plugin, results))
+        entries[plugin.name] = [figure(drawing, f"{plugin.name}{number}") for number, drawing in enumerate(choices)]
+    missing = [plugins.sentence for plugins in installed.broken()]
+    return {"figures": entries, "known": list(order), "missing": missing}
 
 
 def _profiles(directory: Path) -> dict[str, Any]:
@@ -67,11 +67,11 @@ def _profiles(directory: Path) -> dict[str, Any]:
     return {"profiles": profile_section.groups(profiles), "timelines": timelines}
 
 
-def _chosen(drawings: Iterable[Drawing]) -> list[Drawing]:
+def _page_drawings(drawings: Iterable[Drawing]) -> list[Drawing]:
     """The first interactive drawing and every other kind; further ones are the same chart with other axes."""
-    chosen: list[Drawing] = []
+    choices: list[Drawing] = []
     for drawing in drawings:
-        chosen.append(drawing)
+        choices.append(drawing)
         if drawing.axes:
             break
-    return chosen
+    return choices

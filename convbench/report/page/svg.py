@@ -27,7 +27,7 @@ NAMES = {
 }
 """The variable of the page that stands for each colour of the figures; where styles are forbidden the colour stays."""
 
-_OURS = r"(?:[xy]axis|[xy]label|crossover(?:-label)?|front|rings|[a-z]+-\d+)"
+_GIDS = r"(?:[xy]axis|[xy]label|crossover(?:-label)?|front|rings|[a-z]+-\d+)"
 _TAG = re.compile(r"<[^>]+>")
 """What is not text: a name may read like a style or a colour."""
 _SCATTER = re.compile(
@@ -42,26 +42,26 @@ _USE = re.compile(r'<use xlink:href="#(\w+)" x="([^"]+)" y="([^"]+)" style="([^"
 
 def inline(drawing: Drawing, prefix: str) -> str:
     """The drawing as an ``<svg>`` element; every id in it starts with ``prefix``."""
-    raw = io.BytesIO()
-    save(drawing.figure, raw, "svg")
-    text = raw.getvalue().decode("utf-8")
+    buffer = io.BytesIO()
+    save(drawing.figure, buffer, "svg")
+    text = buffer.getvalue().decode("utf-8")
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", text, flags=re.DOTALL)
-    for step in (_attributes, _colours, _names, _points, _tighten, _unwrap, _join_paths, _group_texts, _unstyled):
+    for step in (_attributes, _colours, _names, _points, _tighten, _unwrap, _join_paths, _group_texts, _unstyle):
         text = step(text)
     return _prefix_ids(text, prefix)
 
 
 def _attributes(text: str) -> str:
     """Drop what CSS says for the whole page and round coordinates to a tenth of a point."""
-    text = re.sub(r'<svg [^>]*viewBox="([^"]+)"[^>]*>', _sized, text, count=1)
+    text = re.sub(r'<svg [^>]*viewBox="([^"]+)"[^>]*>', _size, text, count=1)
     text = re.sub(r" ?font-family: [^;\"]+;?| ?font: (\S+) [^;\"]+;?", _font, text)
     text = re.sub(r' transform="rotate\(-0 [^"]*"', "", text)
     text = re.sub(r'(?<= )(d|x|y|width|height|transform)="([^"]+)"', _round, text)
     return re.sub(r' clip-path="url\(#\w+\)"(?= style="[^"]*stroke: none)', "", text)
 
 
-def _sized(match: re.Match[str]) -> str:
+def _size(match: re.Match[str]) -> str:
     return f'<svg viewBox="{match[1]}" width="{match[1].split()[2]}">'
 
 
@@ -84,7 +84,7 @@ def _variable(colour: re.Match[str]) -> str:
 
 def _names(text: str) -> str:
     """Our gids become ``data-part``; matplotlib's own names of groups go."""
-    text = re.sub(rf'<g id="({_OURS})"', r'<g data-part="\1"', text)
+    text = re.sub(rf'<g id="({_GIDS})"', r'<g data-part="\1"', text)
     text = re.sub(r'<g id="[^"]*"', "<g", text)
     return re.sub(r"<g/>|<g>\s*</g>|<defs/>|<defs>\s*</defs>", "", text)
 
@@ -100,11 +100,11 @@ def _polyline(shapes: Mapping[str, str], match: re.Match[str]) -> str:
     uses = _USE.findall(match["uses"])
     name, shape = f"m{match['part']}", shapes[uses[0][0]]
     if len({style for *_, style in uses}) != 1:
-        own = match["uses"].replace(f"#{uses[0][0]}", f"#{name}")
-        defined = f'<defs><path id="{name}" d="{shape}"/></defs>'
-        return f'<g data-part="{match["part"]}">{defined}<g clip-path="{match["clip"]}">{own}</g></g>'
+        use_tags = match["uses"].replace(f"#{uses[0][0]}", f"#{name}")
+        definition = f'<defs><path id="{name}" d="{shape}"/></defs>'
+        return f'<g data-part="{match["part"]}">{definition}<g clip-path="{match["clip"]}">{use_tags}</g></g>'
     places = " ".join(f"{x},{y}" for _, x, y, _ in uses)
-    markers = "; ".join(f"marker-{at}: url(#{name})" for at in ("start", "mid", "end"))
+    markers = "; ".join(f"marker-{vertex}: url(#{name})" for vertex in ("start", "mid", "end"))
     return (
         f'<marker id="{name}" markerUnits="userSpaceOnUse" overflow="visible"><path d="{shape}" '
         f'style="{uses[0][3]}"/></marker><polyline data-part="{match["part"]}" class="marks" points="{places}" '
@@ -167,7 +167,7 @@ def _one_group(match: re.Match[str]) -> str:
     )  # fmt: skip
 
 
-def _unstyled(text: str) -> str:
+def _unstyle(text: str) -> str:
     """Attributes for styles: viewers of CI artefacts, such as Jenkins', forbid styles, without which all is black."""
     return _TAG.sub(lambda tag: re.sub(r' style="([^"]*)"', _attributes_of, tag[0]), text)
 

@@ -32,10 +32,10 @@ def render(template: str, data: dict[str, Any], **values: Any) -> str:
     )
     page = _environment().get_template(template)
     style = Markup(_asset("style.css"))
-    return page.render(data=data, packed=_packed(data), policy=policy, script=Markup(source), style=style, **values)
+    return page.render(data=data, packed=_pack(data), policy=policy, script=Markup(source), style=style, **values)
 
 
-def _packed(data: dict[str, Any]) -> str:
+def _pack(data: dict[str, Any]) -> str:
     """Large data deflated, which the script inflates; empty where the data is small enough to stand as it is."""
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     return base64.b64encode(zlib.compress(text.encode(), 6)).decode() if len(text) > LARGE else ""

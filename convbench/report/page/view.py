@@ -62,7 +62,7 @@ def view(run: RunDescription, results: Sequence[Result]) -> dict[str, Any]:
         "outcome": outcome(run, results),
         "ranking": _ranking(headline, answers) if headline.ordered else [],
         "kind": (word := kind(contender.result for contender in headline.ranking)),
-        "ranked": _ranked(word, "fastest" if headline.timed else "smallest", headline.of_one),
+        "ranked": _ranking_heading(word, "fastest" if headline.timed else "smallest", headline.of_one),
         "sized": any(contender.result.lstm_input for contender in headline.ranking),
         "of_one": headline.of_one,
         "timed": headline.timed,
@@ -74,7 +74,7 @@ def view(run: RunDescription, results: Sequence[Result]) -> dict[str, Any]:
         "alike": same(headline.pick) if headline.pick else "",
         "variants": _variants(headline),
         "columns": rows.columns(results),
-        "rows": rows.first(results),
+        "rows": rows.first_rows(results),
         "total": len(measured(results)),
         "failures": _failures(results, "failed"),
         "skipped": _failures(results, "skipped"),
@@ -83,7 +83,7 @@ def view(run: RunDescription, results: Sequence[Result]) -> dict[str, Any]:
         "environment": environment(run),
         "conditions": conditions(results),
         "protocol": protocol(run),
-        "equal": {case: list(others) for case, others in list(run.equal.items())[:LISTED]},
+        "equal": {case: list(cases) for case, cases in list(run.equal.items())[:LISTED]},
     }
 
 
@@ -92,18 +92,18 @@ def _step(run: RunDescription, step: Step) -> dict[str, str]:
     return {"why": step.why, "command": command(run, step, DIRECTORY)}
 
 
-def _ranked(kind: str, best: str, of_one: bool) -> str:
+def _ranking_heading(kind: str, superlative: str, of_one: bool) -> str:
     """What stands above the ranking; a model of a user's own has no sizes of which one would be the fastest."""
     if of_one:
-        return f"The sizes, {best} first"
-    return f"The models, {best} first" if kind == "model" else f"Each {kind} at its {best}"
+        return f"The sizes, {superlative} first"
+    return f"The models, {superlative} first" if kind == "model" else f"Each {kind} at its {superlative}"
 
 
 def _ranking(headline: Headline, answers: Sequence[Recommendation]) -> list[dict[str, str]]:
     """Each reducer once, fastest first, all of them alike; marked is what the title takes."""
     picks = [answer.pick.result for answer in answers if answer.pick] if answers else [headline.pick]
-    marked = {pick.case.id for pick in picks if pick}
-    return [_rank(contender, headline, contender.result.case.id in marked) for contender in headline.by_series]
+    pick_ids = {pick.case.id for pick in picks if pick}
+    return [_rank(contender, headline, contender.result.case.id in pick_ids) for contender in headline.by_series]
 
 
 def _rank(contender: Contender, headline: Headline, is_pick: bool) -> dict[str, str]:
@@ -124,14 +124,14 @@ def _rank(contender: Contender, headline: Headline, is_pick: bool) -> dict[str, 
 
 
 def _variants(headline: Headline) -> list[dict[str, str]]:
-    where = places([variant.group for variant in headline.variants])
-    return [_variant(variant, place) for variant, place in zip(headline.variants, where, strict=True)]
+    place_names = places([variant.group for variant in headline.variants])
+    return [_variant(variant, place) for variant, place in zip(headline.variants, place_names, strict=True)]
 
 
 def _variant(variant: VariantGain, place: str) -> dict[str, str]:
     """A row of the table of variants; medians over its cases."""
-    paid = variant.paid_after
-    never = len(variant.gains) - len(paid)
+    counts = variant.paid_after
+    never_count = len(variant.gains) - len(counts)
     is_known = any(_median(variant, metric) is not None for metric in MAKING)
     allocators = sorted({" against ".join(gain.allocators) for gain in variant.gains if gain.allocators})
     captured = _median(variant, metrics.CAPTURED)
@@ -145,8 +145,8 @@ def _variant(variant: VariantGain, place: str) -> dict[str, str]:
         "graphs": units.count(_median(variant, metrics.GRAPH_COUNT)),
         "breaks": units.count(_median(variant, metrics.GRAPH_BREAKS)),
         "captured": units.percent(captured) if captured is not None else units.MISSING,
-        "pays": (f"{statistics.median(paid):,.0f} calls" if paid else "never") if is_known else units.MISSING,
-        "never": f"never for {never}" if is_known and paid and never else "",
+        "pays": (f"{statistics.median(counts):,.0f} calls" if counts else "never") if is_known else units.MISSING,
+        "never": f"never for {never_count}" if is_known and counts and never_count else "",
         "allocators": ", ".join(allocators),
     }
 
@@ -157,8 +157,8 @@ def _median(variant: VariantGain, metric: Metric) -> float | None:
 
 
 def _failures(results: Sequence[Result], status: str) -> list[dict[str, str]]:
-    chosen = [result.record for result in results if result.record.status == status]
-    return [{"case": record.case.id, "reason": failure(record.failure)} for record in chosen]
+    records = [result.record for result in results if result.record.status == status]
+    return [{"case": record.case.id, "reason": failure(record.failure)} for record in records]
 
 
 def _findings(results: Sequence[Result]) -> list[dict[str, Any]]:
@@ -167,7 +167,7 @@ def _findings(results: Sequence[Result]) -> list[dict[str, Any]]:
     for result in results:
         for finding in result.record.findings:
             kinds[finding.level, finding.code][sentence(finding, result.case.device)].append(result.case.id)
-    ordered = sorted(kinds.items(), key=lambda item: (item[0][0] != "warning", -_cases_in(item[1].values())))
+    sorted_kinds = sorted(kinds.items(), key=lambda item: (item[0][0] != "warning", -_cases_in(item[1].values())))
     return [
         {
             "level": level,
@@ -180,7 +180,7 @@ def _findings(results: Sequence[Result]) -> list[dict[str, Any]]:
                 for text, ids in texts.items()
             ],
         }
-        for (level, code), texts in ordered
+        for (level, code), texts in sorted_kinds
     ]
 
 

@@ -28,8 +28,8 @@ def distribution(record: Record) -> dict[str, Any] | None:
     visits = [(visit, samples) for visit, samples in _visits(record) if len(samples) >= FEWEST]
     if not visits:
         return None
-    pooled = sorted(chain.from_iterable(samples for _, samples in visits))
-    low, high = (float(f"{pooled[round(tail * (len(pooled) - 1))]:.4g}") for tail in TAILS)
+    all_samples = sorted(chain.from_iterable(samples for _, samples in visits))
+    low, high = (float(f"{all_samples[round(tail * (len(all_samples) - 1))]:.4g}") for tail in TAILS)
     if not 0 < low < high:
         return None
     return {"ends": [low, high], "visits": [_visit(visit, samples, low, high) for visit, samples in visits]}
@@ -59,7 +59,7 @@ def _visits(record: Record) -> Iterator[tuple[Visit | None, tuple[float, ...]]]:
 def _visit(visit: Visit | None, samples: Sequence[float], low: float, high: float) -> list[Any]:
     rate = BINS / (high - low)
     places = Counter(min(max(int((sample - low) * rate), 0), BINS - 1) for sample in samples)
-    most = max(places.values())
-    heights = (round(places[place] / most * (len(DIGITS) - 1)) for place in range(BINS))
+    peak = max(places.values())
+    heights = (round(places[place] / peak * (len(DIGITS) - 1)) for place in range(BINS))
     middle = float(f"{median(samples):.4g}")
     return [len(samples), middle, "".join(DIGITS[height] for height in heights), visit.disturbed if visit else ""]
