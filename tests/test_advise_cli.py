@@ -20,7 +20,7 @@ from convbench.core.errors import ConvbenchError
 from convbench.core.metric import Metric
 from convbench.core.quantities import amount, duration, share
 from convbench.core.record import Failure, Finding, Reading
-from convbench.report.words.advice import different, sentences
+from convbench.report.words.advice import differences, sentences
 from convbench.report.words.numbers import likely
 
 GOLDEN = Path(__file__).parent / "golden" / "advice.txt"
@@ -146,11 +146,11 @@ def test_binding_limits_are_named():
 
 
 def test_tasks_that_want_different_configurations_are_said_to():
-    assert different(recommendations(records.quality_records(), Ask())) == (
+    assert differences(recommendations(records.quality_records(), Ask())) == (
         "Different tasks want different configurations, and none is shown to be within 2.0 points of the best in all: "
         "direction: conv1x1-avg-k(k=4), LSTM input 128, eager; identity: gap, LSTM input 32, eager."
     )
-    assert different(recommendations(records.quality_records(tasks=["identity"]), Ask())) == ""
+    assert differences(recommendations(records.quality_records(tasks=["identity"]), Ask())) == ""
 
 
 def test_a_configuration_that_is_good_enough_for_all_tasks_is_named_beside_the_picks():
@@ -163,7 +163,7 @@ def test_a_configuration_that_is_good_enough_for_all_tasks_is_named_beside_the_p
         for task, mean in zip(("direction", "identity"), means, strict=True)
         for seed in range(5)
     ]
-    assert different(recommendations(run_records, Ask())) == (
+    assert differences(recommendations(run_records, Ask())) == (
         "Different tasks want different configurations: direction: gmp, LSTM input 32, eager; identity: gap, LSTM "
         "input 32, eager. Yet flatten, LSTM input 131,072, eager is shown to be within 2.0 points of the best in all."
     )

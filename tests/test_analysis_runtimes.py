@@ -73,14 +73,14 @@ def test_a_pair_whose_order_turns_round_beyond_doubt_crosses(times) -> None:
     (crossing,) = view.crossings
     assert (crossing.faster.series, crossing.slower.series, crossing.runtime) == ("gap", "hybrid", "onnxruntime")
     assert crossing.in_eager.high < 1 < crossing.there.low
-    assert "gap, LSTM input 32 is faster than hybrid, LSTM input 64 in eager" in words.crossed(view)
+    assert "gap, LSTM input 32 is faster than hybrid, LSTM input 64 in eager" in words.crossings(view)
 
 
 def test_what_is_as_fast_in_both_crosses_nowhere() -> None:
     level = {**MILLISECONDS, ("hybrid", 64, "onnxruntime"): 2.01}
     (view,) = runtimes(timed_results(level))
     assert view.crossings == ()
-    assert words.crossed(view).startswith("The order of the models is eager's")
+    assert words.crossings(view).startswith("The order of the models is eager's")
 
 
 @pytest.mark.parametrize(("most", "words_of_it"), [(None, "The ranking crosses: gap, "), (24, "")])
@@ -90,7 +90,7 @@ def test_of_many_models_the_order_is_not_said_to_be_the_same(monkeypatch, most, 
         monkeypatch.setattr("convbench.analysis.costs.runtimes.MANY", most)
     slow = {("fc", size, "eager"): 40.0 + size for size in range(1, 25)}
     (view,) = runtimes(timed_results({**MILLISECONDS, **slow}))
-    assert words.crossed(view).startswith(words_of_it)
+    assert words.crossings(view).startswith(words_of_it)
     assert ("ranking" in words.sentence(view)) is bool(words_of_it)
     assert "order of the models" not in words.sentence(view)
 
@@ -109,12 +109,12 @@ def test_export_and_loading_have_paid_after_their_seconds_over_what_a_call_saves
 def test_where_export_never_pays_it_is_said() -> None:
     slower = {**MILLISECONDS, **{key: 50.0 for key in MILLISECONDS if key[2] == "onnxruntime"}}
     (view,) = runtimes(timed_results(slower))
-    assert words.paid(view) == "Exporting and loading never pay in onnxruntime."
+    assert words.payback(view) == "Exporting and loading never pay in onnxruntime."
     fast = {(reducer, size, "openvino"): 1.0 for reducer, size, how in MILLISECONDS if how == "eager"}
     (view,) = runtimes(timed_results({**slower, **fast}))
     assert re.fullmatch(
         r"Exporting and loading have paid after 2\d\d to \d{3} calls in openvino; they never pay in onnxruntime\.",
-        words.paid(view),
+        words.payback(view),
     )
 
 

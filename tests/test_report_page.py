@@ -32,7 +32,7 @@ from convbench.report.page.view import view
 from convbench.report.page.visits import distribution, percentiles
 from convbench.report.terminal.table import Results
 from convbench.report.words import units
-from convbench.report.words.quality import recommended
+from convbench.report.words.quality import recommend
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&{{7*7}}\u202egnp.exe\U0001f9e8"
 
@@ -233,7 +233,7 @@ def test_trials_are_neither_rows_nor_marks_of_costs(tried):
 
 def test_the_quality_of_a_task_is_told_in_full():
     case_results = results(records.tried_records())
-    identity, direction = section(case_results, recommended(case_results))["tasks"]
+    identity, direction = section(case_results, recommend(case_results))["tasks"]
     best, *_, last = identity["rows"]
     assert (best["reducer"], best["lstm_input"], best["seeds"], best["rate"]) == ("gmp", "32", "5 of 5", "0.002")
     assert best["accuracy"] == "92.0 % [90.0, 94.0]"
@@ -250,7 +250,7 @@ def test_equal_budgets_cut_the_same_curves():
     """fc does a quarter more work a step: at equal FLOPs it has seen fewer steps, at equal seconds as many."""
     run_records = [records.lesson(0.8, "identity", seed, of=records.case(*model))
              for model in (("gap",), ("fc", 8)) for seed in range(3)]  # fmt: skip
-    (task,) = section(results(run_records), recommended(results(run_records)))["tasks"]
+    (task,) = section(results(run_records), recommend(results(run_records)))["tasks"]
     rows = {row["reducer"]: row for row in task["rows"]}
     assert rows["gap"]["flops"] == rows["gap"]["accuracy"] == rows["fc"]["seconds"]
     assert float(rows["fc"]["flops"].split()[0]) < 80

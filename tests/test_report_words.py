@@ -263,7 +263,7 @@ def test_where_quality_was_run_what_it_takes_is_marked_and_what_cost_would_take_
     """Beside "take gap after LayerNorm" stood "Take gap", and that one's row was the pick."""
     run_records = records.quality_records(tasks=("direction",))
     case_results, run = results(run_records), records.run_of(run_records)
-    (pick,) = [answer.pick.result for answer in quality.recommended(case_results)]
+    (pick,) = [answer.pick.result for answer in quality.recommend(case_results)]
     headline = headline_of(case_results)
     assert pick.case.id != headline.pick.case.id
     marked = [row["reducer"] for row in view(run, case_results)["ranking"] if row["pick"]]
@@ -305,7 +305,7 @@ def test_a_run_that_was_disturbed_all_along_says_so_and_what_to_do():
 
 def test_a_trained_run_answers_task_by_task():
     run_records = records.tried_records()
-    lines = sentences(records.run_of(run_records), results(run_records), quality.recommended(results(run_records)))
+    lines = sentences(records.run_of(run_records), results(run_records), quality.recommend(results(run_records)))
     text = " ".join(lines)
     assert any(line.startswith("identity: gmp, LSTM input 32, compile (sure). Accuracy 92.0 % ") for line in lines)
     assert any(line.startswith("direction: spatial-softmax, LSTM input 64, compile (sure). ") for line in lines)
@@ -353,7 +353,7 @@ def test_what_differs_only_in_what_stands_around_the_reducer_has_names_of_its_ow
     answers = recommendations(run_records, Ask())
     first, second = ("gap, LSTM input 32 on conv with lstm64", "gap, LSTM input 32 on conv with lstm256")
     assert advice.sentences(answers[0])[0] == f"identity: {first}, eager (sure)."
-    assert advice.different(answers).endswith(f": identity: {first}, eager; direction: {second}, eager.")
+    assert advice.differences(answers).endswith(f": identity: {first}, eager; direction: {second}, eager.")
     assert decision(headline_of(results(run_records)), answers).startswith(
         "Identity: take gap at LSTM input 32 on conv with lstm64, "
     )
@@ -547,7 +547,7 @@ def test_the_decision_is_one_sentence_with_what_ties_and_what_keeps_position():
     alone = results([records.record(records.case("gap"), latency=2e-3), slow])
     assert decision(headline_of(alone), []).startswith("Fastest: gap at LSTM input 32, ")
     tasks = results(records.tried_records())
-    assert decision(headline_of(tasks), quality.recommended(tasks)).startswith(
+    assert decision(headline_of(tasks), quality.recommend(tasks)).startswith(
         "Identity: take gmp at LSTM input 32 in compile, "
     )
     assert decision(headline_of([]), []) == ""
@@ -876,7 +876,7 @@ def test_two_that_lost_their_seeds_are_not_told_apart_by_infinite_points():
     cases = records.case("gap"), records.case("gmp")
     seeds = dict(zip(cases, ((0, 1), (1, 2)), strict=True))
     few = [records.lesson(0.8 + seed / 100, seed=seed, of=of) for of in cases for seed in seeds[of]]
-    (told,) = quality.recommended(results([*few, *(records.record(of) for of in cases)]))
+    (told,) = quality.recommend(results([*few, *(records.record(of) for of in cases)]))
     screen = Console(width=160, record=True, file=io.StringIO())
     screen.print(Advised([told]))
     assert "inf" not in screen.export_text()

@@ -56,7 +56,7 @@ def test_int8_flatten_loses_points_and_is_so_many_times_as_fast() -> None:
 def test_the_page_says_the_same_at_no_limit_as_in_its_title() -> None:
     """The budget did not know variants: it said eager where the title said int8."""
     case_results = results(tried())
-    answers = quality.recommended(case_results)
+    answers = quality.recommend(case_results)
     at_no_limit = by_quality(case_results).answers[-1][-1]
     assert [answer.pick.result.case for answer in at_no_limit] == [answer.pick.result.case for answer in answers]
     assert decision(headline_of(case_results), answers).startswith(

@@ -45,7 +45,7 @@ def section(results: Sequence[Result], recommendations: Sequence[Recommendation]
         "controls": _controls(controls(records)),
         "probes": [_probe(probe) for probe in all_probes],
         "probed_in_variants": len(all_probes) > len(probes),
-        "probed": words.probed(probes),
+        "probed": words.read_outs(probes),
         "series": sorted({result.series for result in results if result.case.trial}),
     }  # fmt: skip
 
@@ -85,7 +85,7 @@ def _task(
         "flops": units.flops(limits["flops"].get((name, clip))),
         "seconds": units.seconds(limits["seconds"].get((name, clip))),
         "rates": [f"{rate:g}" for rate in rates],
-        "tuned": words.tuned(qualities),
+        "tuned": words.tuning(qualities),
         "grid": [_grid(quality, rates) for quality in qualities] if len(rates) > 1 else [],
         "trades": [_trade(trade) for trade in answer.trades] if answer else [],
     }  # fmt: skip
@@ -100,7 +100,7 @@ def _row(quality: Quality, standing: str, budgets: Mapping[str, Cut]) -> dict[st
         "series": parts.reducer.name,
         "reducer": with_norm(parts),
         "place": f"{parts.backbone}, {parts.rnn}" if quality.several_places else "",
-        "lstm_input": units.whole(parts.lstm_input),
+        "lstm_input": units.integer(parts.lstm_input),
         "accuracy": _mean(quality),
         "standing": standing,
         "seeds": f"{len(quality.by_seed)} of {total}",
@@ -176,7 +176,7 @@ def _probe(probe: LinearProbe) -> dict[str, str]:
         "reducer": str(probe.architecture.reducer),
         "backbone": str(probe.architecture.backbone),
         "variant": probe.variant,
-        "lstm_input": units.whole(probe.architecture.lstm_input),
+        "lstm_input": units.integer(probe.architecture.lstm_input),
         "where": f"{words.over_seeds(probe.where):.2f}" if probe.where else units.MISSING,
         "what": percent(words.over_seeds(probe.what)) if probe.what else units.MISSING,
         "seeds": str(max(len(probe.where), len(probe.what))),

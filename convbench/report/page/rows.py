@@ -142,7 +142,7 @@ def _rnn(row: Entry) -> str:
 
 def _head(row: Entry) -> str:
     architecture = row.result.case.architecture
-    return units.whole(architecture.head) if isinstance(architecture, Parts) else units.MISSING
+    return units.integer(architecture.head) if isinstance(architecture, Parts) else units.MISSING
 
 
 def _width(row: Entry) -> float | None:
@@ -155,7 +155,7 @@ _MODEL = (
     Column(
         metrics.LSTM_INPUT.name,
         metrics.LSTM_INPUT.heading,
-        lambda row: units.whole(row.result.lstm_input),
+        lambda row: units.integer(row.result.lstm_input),
         metrics.LSTM_INPUT.name,
     ),
 )

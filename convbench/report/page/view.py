@@ -26,7 +26,7 @@ from convbench.report.words.facts import calls, conditions, environment, place, 
 from convbench.report.words.findings import failure, sentence
 from convbench.report.words.names import kind, places, reducer, same
 from convbench.report.words.numbers import TIE
-from convbench.report.words.quality import recommended
+from convbench.report.words.quality import recommend
 
 LISTED = 50
 
@@ -43,7 +43,7 @@ PRINTED = 3
 def view(run: RunDescription, results: Sequence[Result]) -> dict[str, Any]:
     """What the template is filled with, but for the figures and the payload."""
     headline = headline_of(results)
-    answers = recommended(results)
+    answers = recommend(results)
     texts = sentences(run, results, answers)
     caution, kinds = cautions(results)
     return {
@@ -111,7 +111,7 @@ def _rank(contender: Contender, headline: Headline, is_pick: bool) -> dict[str, 
     return {
         "series": result.series,
         "reducer": reducer(result),
-        "lstm_input": units.whole(result.lstm_input),
+        "lstm_input": units.integer(result.lstm_input),
         "variant": result.case.variant_name,
         "latency": units.interval(result.latency),
         "factor": units.factor(contender.factor.median) if result.latency else units.MISSING,

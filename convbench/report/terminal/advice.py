@@ -17,7 +17,7 @@ from convbench.core import metrics
 from convbench.core.metric import Metric
 from convbench.core.text import inside
 from convbench.report.words import units
-from convbench.report.words.advice import different, sentences
+from convbench.report.words.advice import differences, sentences
 from convbench.report.words.names import advisable
 from convbench.report.words.numbers import cheapest, likely, percent, signed
 
@@ -39,7 +39,7 @@ class Advised:
                 yield Text(sentence, style="bold") if i == 0 else Padding(Text(sentence), (0, 0, 0, 2))
             if answer.runners:
                 yield Padding(_runners(answer, options.max_width - 2), (1, 0, 0, 2))
-        if text := different(self.answers):
+        if text := differences(self.answers):
             yield Text(f"\n{text}")
 
 

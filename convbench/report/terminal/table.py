@@ -64,7 +64,7 @@ def _columns_of(metric: Metric) -> list[Column]:
 
 
 _CASE = (
-    Column("LSTM in", lambda result, _: units.whole(result.lstm_input)),
+    Column("LSTM in", lambda result, _: units.integer(result.lstm_input)),
     Column("variant", lambda result, _: result.case.variant_name, numeric=False),
 )
 _LATENCY = (

@@ -39,10 +39,10 @@ def abstention(answer: Recommendation) -> str:
             return f"{head}. {_misses(answer)}"
         case "no-effect":
             return f"{head} (p = {answer.numbers['p']:.2f}). {_cheapest(answer)}"
-        case "no-sound-run" if all(excluded.why == "failed" for excluded in answer.excluded):
+        case "no-sound-run" if all(exclusion.why == "failed" for exclusion in answer.excluded):
             return "every training of it failed: the run says why; mend that, and train again in a new folder."
-        case "no-sound-run" if known := chance(answer.excluded[0].quality):
-            return f"{head}{known}."
+        case "no-sound-run" if chance_text := chance(answer.excluded[0].quality):
+            return f"{head}{chance_text}."
     return f"{head}."
 
 
@@ -64,11 +64,11 @@ def _misses(answer: Recommendation) -> str:
 
 def nearest(misses: Sequence[tuple[Metric, float, float]]) -> str:
     """What the nearest to the limits has of those that it misses: metrics, its values, and the limits, base units."""
-    near = [
+    texts = [
         f"{limit_name(metric)} {amount(metric, value)} (the limit is {amount(metric, limit)})"
         for metric, value, limit in misses
     ]
-    return f"Nearest: {'; '.join(near)}." if near else "None of them was measured in all that is limited."
+    return f"Nearest: {'; '.join(texts)}." if texts else "None of them was measured in all that is limited."
 
 
 def _cheapest(answer: Recommendation) -> str:

@@ -62,7 +62,7 @@ def sentences(answer: Recommendation) -> list[str]:
     """The answer for one task, most important sentence first."""
     if not answer.pick:
         texts = [f"{answer.name}: open, no pick: {abstention(answer)}", _settle(answer)]
-        texts += [trade.sentence(answer), _left_out(answer.excluded)]
+        texts += [trade.sentence(answer), _exclusions(answer.excluded)]
         return [*filter(None, texts)]
     texts = [
         f"{answer.name}: {advisable(answer.pick)} ({answer.grade}).",
@@ -70,22 +70,22 @@ def sentences(answer: Recommendation) -> list[str]:
         _why(answer),
     ]
     texts += [_doubts(answer), _ruled_out(answer), _passed_over(answer), _settle(answer)]
-    texts += [_binding(answer), _price(answer), _likely(answer), _same(answer.pick)]
-    texts += [trade.sentence(answer), _rates(answer), _left_out(answer.excluded)]
+    texts += [_binding(answer), _price(answer), _likely(answer), _equals(answer.pick)]
+    texts += [trade.sentence(answer), _rates(answer), _exclusions(answer.excluded)]
     return [*filter(None, texts)]
 
 
-def different(answers: Sequence[Recommendation]) -> str:
+def differences(answers: Sequence[Recommendation]) -> str:
     """That tasks want different configurations, where they do, and which is good enough in all, where any is."""
     picks: dict[str, list[str]] = defaultdict(list)
-    picked = [answer for answer in answers if answer.pick]
-    for answer in picked:
+    pick_answers = [answer for answer in answers if answer.pick]
+    for answer in pick_answers:
         if answer.pick:
             picks[advisable(answer.pick)].append(answer.name)
     if len(picks) < 2:
         return ""
     choices = "; ".join(f"{', '.join(tasks)}: {pick}" for pick, tasks in picks.items())
-    ask, suitable = picked[0].ask, common(picked)
+    ask, suitable = pick_answers[0].ask, common(pick_answers)
     margin = f"within {points(ask.within)} of the best{'' if ask.per_second is None else ', price included,'} in all"
     if not suitable:
         return f"Different tasks want different configurations, and none is shown to be {margin}: {choices}."
@@ -99,21 +99,21 @@ def not_run(run: RunDescription, results: Sequence[Result], directory: str) -> s
 
     Why, where nothing does it: whole models, or trainings that had to be skipped.
     """
-    text, known = f"quality was not run in {directory}", {result.case.id for result in results}
+    text, case_ids = f"quality was not run in {directory}", {result.case.id for result in results}
     place = directory if Command.of(run).python else shlex.quote(directory)
-    if any(is_training(case) and case not in known for case in run.planned):
+    if any(is_training(case) and case not in case_ids for case in run.planned):
         return f"{text} yet: go on with `{command(run, Step('', resume=True), place)}`"
     if not triable(results):
         return f"{text}: {NO_HEAD}"
-    if skipped := [result.record for result in results if result.case.trains]:
-        number = counted(len(skipped), "training was", "trainings were")
-        return f"{text}: {number} skipped, {failure(skipped[0].failure)}"
+    if records := [result.record for result in results if result.case.trains]:
+        number = counted(len(records), "training was", "trainings were")
+        return f"{text}: {number} skipped, {failure(records[0].failure)}"
     return f"{text}: run `{command(run, Step('', 'quality=train'), place)}`"
 
 
 def _worth(pick: Candidate, answer: Recommendation) -> str:
-    often = f" {_fails(pick.quality)}." if pick.quality.collapsed else ""
-    return f"Accuracy {accuracy(pick)}{chance(pick.quality)}; {costs(pick.result, answer)}.{often}"
+    failures = f" {_fails(pick.quality)}." if pick.quality.collapsed else ""
+    return f"Accuracy {accuracy(pick)}{chance(pick.quality)}; {costs(pick.result, answer)}.{failures}"
 
 
 def _why(answer: Recommendation) -> str:
@@ -125,42 +125,42 @@ def _why(answer: Recommendation) -> str:
         return f"It is the only configuration {place}."
     head = f"Of {len(answer.pool)} configurations {place} {_rule(answer)}."
     if best is pick:
-        return f"{head} It has the highest mean accuracy{_below(answer, ', and the truly best is')}."
-    highest = f"The highest mean, {percent(best.mean)}, is that of {_named(best)}"
-    return f"{head} {highest}{_below(answer, '; the truly best is')}."
+        return f"{head} It has the highest mean accuracy{_shortfall(answer, ', and the truly best is')}."
+    highest = f"The highest mean, {percent(best.mean)}, is that of {_name(best)}"
+    return f"{head} {highest}{_shortfall(answer, '; the truly best is')}."
 
 
 def _rule(answer: Recommendation) -> str:
     """By which rule it is the pick, after ``of 4 configurations``."""
     ask = answer.ask
-    margin, least = points(ask.within), cheapest(ask)
+    margin, superlative = points(ask.within), cheapest(ask)
     if ask.per_second is not None:
-        shown = f", and it is shown to be within {margin} of the best in that"
+        proof = f", and it is shown to be within {margin} of the best in that"
         head = f"its accuracy less {points(ask.per_second / 1000)} a millisecond has the highest lower bound (95 %)"
-        return head if "not-shown" in answer.doubts else f"{head}{shown}"
+        return head if "not-shown" in answer.doubts else f"{head}{proof}"
     if (
         {"not-shown", "no-effect"} <= set(answer.doubts)
         and not answer.ruled_out
         and not any(runner.shown for runner in answer.runners)
     ):
-        return f"it is the {least} that is likely (90 %) within {margin} of the best"
+        return f"it is the {superlative} that is likely (90 %) within {margin} of the best"
     if "not-shown" in answer.doubts:
-        bound = f"it is the {least} whose lower bound (95 %) is within {points(ask.within / 2)} of the highest one"
+        rule = f"it is the {superlative} whose lower bound (95 %) is within {points(ask.within / 2)} of the highest one"
         if any(runner.shown for runner in answer.runners):
-            return f"{bound}, of those that do not collapse more often than others"
-        return f"none is shown to be within {margin} of the best; {bound}"
-    reliable = " and does not collapse more often than others" if answer.passed_over else ""
-    return f"it is the {least} that is shown to be within {margin} of the best (95 %){reliable}"
+            return f"{rule}, of those that do not collapse more often than others"
+        return f"none is shown to be within {margin} of the best; {rule}"
+    reliability = " and does not collapse more often than others" if answer.passed_over else ""
+    return f"it is the {superlative} that is shown to be within {margin} of the best (95 %){reliability}"
 
 
-def _below(answer: Recommendation, lead: str) -> str:
+def _shortfall(answer: Recommendation, lead: str) -> str:
     if answer.shortfall is None or (answer.shortfall < 5e-4 and answer.best is answer.pick):
         return ""
-    worth = "" if answer.ask.per_second is None else ", price included"
-    sure = "95 %"
+    price = "" if answer.ask.per_second is None else ", price included"
+    level = "95 %"
     if "not-shown" in answer.doubts and answer.shortfall <= answer.ask.within:
-        sure += f" for it alone, not for all {len(answer.pool)} at once"
-    return f"{lead} at most {points(answer.shortfall)} above this pick ({sure}){worth}"
+        level += f" for it alone, not for all {len(answer.pool)} at once"
+    return f"{lead} at most {points(answer.shortfall)} above this pick ({level}){price}"
 
 
 def _doubts(answer: Recommendation) -> str:
@@ -174,13 +174,13 @@ def _ruled_out(answer: Recommendation) -> str:
     """What is out and what is not told from the pick, where the answer is not sure."""
     if answer.grade == "sure":
         return ""
-    tied = [runner.candidate for runner in answer.runners if runner.tied]
-    texts = {"Ruled out": _models(answer.ruled_out), "Tied with it": _models(tied)}
+    tied_candidates = [runner.candidate for runner in answer.runners if runner.tied]
+    texts = {"Ruled out": _models(answer.ruled_out), "Tied with it": _models(tied_candidates)}
     return " ".join(f"{head}: {names}." for head, names in texts.items() if names)
 
 
 def _passed_over(answer: Recommendation) -> str:
-    texts = [f"{_named(candidate)}, which {_fails(candidate.quality, inside=True)}" for candidate in answer.passed_over]
+    texts = [f"{_name(candidate)}, which {_fails(candidate.quality, inside=True)}" for candidate in answer.passed_over]
     return f"Passed over, cheaper and as good when it learns: {'; '.join(texts)}." if texts else ""
 
 
@@ -191,15 +191,15 @@ def _settle(answer: Recommendation) -> str:
     names = _models(settle.candidates)
     if settle.seeds is None:
         margin = points(answer.ask.within)
-        more = _more_clips([candidate.quality for candidate in settle.candidates])
-        return f"A hundred more seeds would not tell {names} apart by {margin}: ask for a wider margin{more}."
-    took = f", about {units.seconds(settle.seconds)} of training" if settle.seconds else ""
+        hint = _clip_hint([candidate.quality for candidate in settle.candidates])
+        return f"A hundred more seeds would not tell {names} apart by {margin}: ask for a wider margin{hint}."
+    duration = f", about {units.seconds(settle.seconds)} of training" if settle.seconds else ""
     seeds = counted(settle.seeds, "more seed")
-    whose = names if len(settle.candidates) == 1 else f"each of {names}"
-    return f"To settle it: {seeds} of {whose}{took}."
+    subject = names if len(settle.candidates) == 1 else f"each of {names}"
+    return f"To settle it: {seeds} of {subject}{duration}."
 
 
-def _more_clips(qualities: Sequence[Quality]) -> str:
+def _clip_hint(qualities: Sequence[Quality]) -> str:
     clips = min(quality.clips for quality in qualities)
     pool = min((run.pool for quality in qualities for run in quality.answers.values()), default=0)
     if pool:
@@ -215,23 +215,23 @@ def _binding(answer: Recommendation) -> str:
         return "No limit binds: each could be lifted without changing this."
     bounds = ((answer.ask.metrics[name], limits[name]) for name in answer.binding)
     text = joined([f"{limit_name(metric)} of {amount(metric, value)}" for metric, value in bounds])
-    without = "it" if len(answer.binding) == 1 else "them"
-    return f"Binding: the {text}; without {without} the answer would change."
+    pronoun = "it" if len(answer.binding) == 1 else "them"
+    return f"Binding: the {text}; without {pronoun} the answer would change."
 
 
 def _price(answer: Recommendation) -> str:
     price, pick = answer.price, answer.pick
     if not price or not pick or answer.ask.per_second is not None:
         return ""
-    cheapest = answer.ask.metrics[answer.ask.cheapest]
-    as_fast = _is_as_fast(price, pick)
-    priced = dict.fromkeys((cheapest, metrics.LATENCY, metrics.PARAMS))
-    if as_fast:
-        del priced[metrics.LATENCY]
-    more = joined([text for metric in priced if (text := _more(metric, price, pick))])
+    cheapest_metric = answer.ask.metrics[answer.ask.cheapest]
+    is_as_fast = _is_as_fast(price, pick)
+    price_metrics = dict.fromkeys((cheapest_metric, metrics.LATENCY, metrics.PARAMS))
+    if is_as_fast:
+        del price_metrics[metrics.LATENCY]
+    changes = joined([text for metric in price_metrics if (text := _change(metric, price, pick))])
     doubt = "" if price.p <= 0.05 else " in the mean, which these seeds do not show to be a gain"
-    untold = "; its latency cannot be told from this one's" if as_fast else ""
-    gain = f"gains {points(price.gain)}{doubt}{more and f', for {more}'}{untold}"
+    latency_text = "; its latency cannot be told from this one's" if is_as_fast else ""
+    gain = f"gains {points(price.gain)}{doubt}{changes and f', for {changes}'}{latency_text}"
     return f"The next better point, {advisable(price.candidate)}, {gain}."
 
 
@@ -244,7 +244,7 @@ def _is_as_fast(price: NextBetter, pick: Candidate) -> bool:
     return ratio.low <= 1 <= ratio.high
 
 
-def _more(metric: Metric, price: NextBetter, pick: Candidate) -> str:
+def _change(metric: Metric, price: NextBetter, pick: Candidate) -> str:
     before, after = pick.result.value(metric), price.candidate.result.value(metric)
     if before is None or after is None:
         return ""
@@ -257,14 +257,14 @@ def _likely(answer: Recommendation) -> str:
     if answer.probability is None or answer.front is None or len(answer.pool) == 1:
         return ""
     rule = "the cheapest that is" if answer.ask.per_second is None else "the best of accuracy less price"
-    against = (limit_name(answer.ask.metrics[name]) for name in answer.ask.against)
-    front = f"on the front of {joined(['quality', *against])}"
+    cost_names = (limit_name(answer.ask.metrics[name]) for name in answer.ask.against)
+    front = f"on the front of {joined(['quality', *cost_names])}"
     places = {"within the margin": answer.probability, rule: answer.stability, front: answer.front}
     texts = [f"{place} ({likely(share)})" for place, share in places.items() if share is not None]
     return f"How likely it is: {', '.join(texts)}."
 
 
-def _same(pick: Candidate) -> str:
+def _equals(pick: Candidate) -> str:
     if not pick.equal:
         return ""
     return f"The same function, at no lower cost: {'; '.join(model(result) for result in pick.equal)}."
@@ -272,40 +272,40 @@ def _same(pick: Candidate) -> str:
 
 def _rates(answer: Recommendation) -> str:
     """Whose learning rate is the lowest or the highest of those tried."""
-    at_edge = [
+    edges = [
         f"{configuration(quality)} ({quality.rate_edge})"
         for quality in {id(candidate.quality): candidate.quality for candidate in answer.pool}.values()
         if quality.rate_edge
     ]
-    if not at_edge:
+    if not edges:
         return ""
-    return f"Best at the lowest or highest learning rate tried, so that one beyond may be better: {_listed(at_edge)}."
+    return f"Best at the lowest or highest learning rate tried, so that one beyond may be better: {_list(edges)}."
 
 
-def _left_out(excluded: Sequence[Excluded]) -> str:
+def _exclusions(exclusions: Sequence[Excluded]) -> str:
     causes: dict[Why, list[str]] = defaultdict(list)
-    for exclusion in excluded:
+    for exclusion in exclusions:
         parts = exclusion.quality.architecture
         size = f" {parts.lstm_input:,}" if parts.lstm_input else ""
-        own = "" if exclusion.quality.variant == EAGER else f" in {exclusion.quality.variant}"
-        causes[exclusion.why].append(f"{parts.reducer}{size}{around(exclusion.quality)}{own}")
+        variant = "" if exclusion.quality.variant == EAGER else f" in {exclusion.quality.variant}"
+        causes[exclusion.why].append(f"{parts.reducer}{size}{around(exclusion.quality)}{variant}")
     text = "; ".join(f"{', '.join(names)} ({WHY[why]})" for why, names in causes.items())
     return f"Left out: {text}." if text else ""
 
 
-def _named(candidate: Candidate) -> str:
+def _name(candidate: Candidate) -> str:
     """The model, with the variant where its quality is that variant's own."""
     variant = candidate.quality.variant
     return f"{configuration(candidate.quality)}{'' if variant == EAGER else f', {variant}'}"
 
 
 def _models(candidates: Sequence[Candidate]) -> str:
-    return _listed([_named(candidate) for candidate in candidates])
+    return _list([_name(candidate) for candidate in candidates])
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return f"{'; '.join(names[:LISTED])}{more}"
+def _list(names: Sequence[str]) -> str:
+    remainder = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return f"{'; '.join(names[:LISTED])}{remainder}"
 
 
 def _fails(quality: Quality, inside: bool = False) -> str:

@@ -59,7 +59,7 @@ RUNS_IT = "quality=probe or quality=train runs it"
 def answer(run: RunDescription, records: Sequence[Record]) -> str:
     """The answer as one paragraph."""
     results = results_of(records)
-    answers = quality.recommended(results)
+    answers = quality.recommend(results)
     *texts, ending = sentences(run, results, answers)
     return " ".join(filter(None, (*texts, confidence(headline_of(results), answers), cautions(results)[0], ending)))
 
@@ -71,19 +71,19 @@ def sentences(run: RunDescription, results: Sequence[Result], answers: Sequence[
     """
     headline = headline_of(results)
     if not headline.pick:
-        what = "No cost" if len(costs(results)) < len(results) else "Nothing"
-        nothing = f"{what} was measured: {outcome(run, results)}."
-        return [*filter(None, (*quality.sentences(results, answers), never_undisturbed(results))), nothing]
+        subject = "No cost" if len(costs(results)) < len(results) else "Nothing"
+        ending = f"{subject} was measured: {outcome(run, results)}."
+        return [*filter(None, (*quality.sentences(results, answers), never_undisturbed(results))), ending]
     opening = _pick(headline)
     by_task = quality.sentences(results, answers)
     texts = [
         *([*by_task, f"By cost alone: {opening[:1].lower()}{opening[1:]}"] if by_task else [opening]),
         _ties(headline),
         _quickest(headline),
-        _uncounted(results),
-        _next(headline),
+        _flops_bound(results),
+        _runner_up(headline),
         never_undisturbed(results),
-        "" if tried(result.record for result in results) else _placed(headline),
+        "" if tried(result.record for result in results) else _position(headline),
         _dearest(headline),
         _crossover(headline),
         _variants(headline),
@@ -112,21 +112,21 @@ def outcome(run: RunDescription, results: Sequence[Result]) -> str:
     """``78 of 80 cases measured, 1 failed, 1 skipped``, with trials ``18 cases measured, 30 trainings``."""
     states = Counter(result.record.status for result in results)
     missing = len(planned.unmeasured(run, [result.record for result in results]))
-    of_all = [f"{states['ok']:,} of {counted(len(results) + missing, 'case')} measured"]
-    parts = _measured(results) if len(costs(results)) < len(results) else of_all
+    case_counts = [f"{states['ok']:,} of {counted(len(results) + missing, 'case')} measured"]
+    parts = _trial_counts(results) if len(costs(results)) < len(results) else case_counts
     parts += [f"{states[state]:,} {state}" for state in ("failed", "skipped") if states[state]]
     if missing:
         parts.append(f"{missing:,} not run yet")
-    if lacking := shards.missing_names(run):
-        parts.append(f"{lacking} missing")
+    if shard_names := shards.missing_names(run):
+        parts.append(f"{shard_names} missing")
     return ", ".join(parts)
 
 
-def _measured(results: Sequence[Result]) -> list[str]:
-    ended = Counter(result.case.trains for result in results if result.case.trial and result.record.status == "ok")
+def _trial_counts(results: Sequence[Result]) -> list[str]:
+    counter = Counter(result.case.trains for result in results if result.case.trial and result.record.status == "ok")
     kinds = ((True, "training"), (False, "linear read-out"))
-    apart = [counted(ended[trains], word) for trains, word in kinds if ended[trains]]
-    return [f"{counted(len(measured(results)), 'case')} measured", *apart]
+    texts = [counted(counter[trains], word) for trains, word in kinds if counter[trains]]
+    return [f"{counted(len(measured(results)), 'case')} measured", *texts]
 
 
 def _pick(headline: Headline) -> str:
@@ -134,20 +134,20 @@ def _pick(headline: Headline) -> str:
     assert pick
     if not headline.ordered:
         return UNORDERED
-    partly = bool(uncounted(pick))
+    is_partial = bool(uncounted(pick))
     params = f"{units.count(pick.params)} parameters" if pick.params is not None else ""
-    flops = f"{'at least ' if partly else ''}{units.flops(pick.flops)}" if pick.flops is not None else ""
+    flops = f"{'at least ' if is_partial else ''}{units.flops(pick.flops)}" if pick.flops is not None else ""
     cost = " and ".join(filter(None, (params, flops)))
     place = elsewhere.surroundings(pick, headline.others)
     if not headline.timed or not pick.latency:
-        word = "Fewest parameters" if partly else "Smallest"
+        word = "Fewest parameters" if is_partial else "Smallest"
         return f"{word}{place}: {setup(pick)}{cost and f', with {cost}'}; {untimed([pick])}."
     seconds = f"{units.interval(pick.latency)} a call{_threads(pick)}{cost and f', {cost}'}"
-    tied = headline.tied
-    if len(tied) < 2:
+    ties = headline.tied
+    if len(ties) < 2:
         return f"Fastest{place} on this machine: {setup(pick)}, with {seconds}."
     return (
-        f"Take {setup(pick)}{place}: {seconds}, {merit(pick, tied)} among {len(tied)} whose latency on this machine is "
+        f"Take {setup(pick)}{place}: {seconds}, {merit(pick, ties)} among {len(ties)} whose latency on this machine is "
         "statistically tied with the fastest."
     )
 
@@ -165,23 +165,23 @@ def _quickest(headline: Headline) -> str:
 
 def _ties(headline: Headline) -> str:
     """What else may be taken without being slower, as far as this run can tell."""
-    others = [model(result) for result in headline.tied if result is not headline.pick]
-    if not others or not headline.timed:
+    names = [model(result) for result in headline.tied if result is not headline.pick]
+    if not names or not headline.timed:
         return ""
-    more = f" and {len(others) - 4} more" if len(others) > 4 else ""
-    return f"Also tied with the fastest: {'; '.join(others[:4])}{more}."
+    remainder = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return f"Also tied with the fastest: {'; '.join(names[:4])}{remainder}."
 
 
-def _uncounted(results: Sequence[Result]) -> str:
+def _flops_bound(results: Sequence[Result]) -> str:
     """Which cases' FLOPs are a lower bound, by how much of the model, and what is missing in them."""
-    partly = [result for result in measured(results) if uncounted(result)]
-    if not partly:
+    cases = [result for result in measured(results) if uncounted(result)]
+    if not cases:
         return ""
-    operators = sorted({operator for result in partly for operator in uncounted(result)})
-    share = max(map(uncounted_share, partly))
-    reads = f" (up to {units.digits(100 * share, 2)} % of the parameters are read by nothing else)" if share else ""
-    names = [setup(result) for result in partly[:3]] + ([f"{len(partly) - 3} more"] if len(partly) > 3 else [])
-    return f"The FLOPs of {joined(names)} are a lower bound: no counter knows {joined(operators)}{reads}."
+    operators = sorted({operator for result in cases for operator in uncounted(result)})
+    share = max(map(uncounted_share, cases))
+    clause = f" (up to {units.digits(100 * share, 2)} % of the parameters are read by nothing else)" if share else ""
+    names = [setup(result) for result in cases[:3]] + ([f"{len(cases) - 3} more"] if len(cases) > 3 else [])
+    return f"The FLOPs of {joined(names)} are a lower bound: no counter knows {joined(operators)}{clause}."
 
 
 def _threads(result: Result) -> str:
@@ -192,29 +192,29 @@ def _threads(result: Result) -> str:
 
 def confidence(headline: Headline, answers: Sequence[Recommendation]) -> str:
     """How sure the ranking by latency is, and why; the answers of tasks have grades of their own."""
-    sure, head = headline.confidence, "Confidence in the latencies" if answers else "Confidence"
-    if sure is None:
+    certainty, head = headline.confidence, "Confidence in the latencies" if answers else "Confidence"
+    if certainty is None:
         return ""
-    if sure.visits is None:
+    if certainty.visits is None:
         return f"{head}: low (one process a case: how much processes differ is not known)."
-    reasons = [f"at least {counted(sure.visits, 'process', 'processes')} a case"]
-    if sure.open:
-        reasons.append(f"{sure.open:,} of those tied may be slower")
-    if sure.withheld:
-        reasons.append(f"{sure.withheld} withheld")
-    if not sure.open and not sure.withheld and len(headline.ranking) > 1:
+    reasons = [f"at least {counted(certainty.visits, 'process', 'processes')} a case"]
+    if certainty.open:
+        reasons.append(f"{certainty.open:,} of those tied may be slower")
+    if certainty.withheld:
+        reasons.append(f"{certainty.withheld} withheld")
+    if not certainty.open and not certainty.withheld and len(headline.ranking) > 1:
         reasons.append("each contender tied or told apart")
-    if sure.half_width > UNSURE:
-        reasons.append(f"the pick known to ±{units.percent(sure.half_width)}")
-    return f"{head}: {sure.level} ({', '.join(reasons)})."
+    if certainty.half_width > UNSURE:
+        reasons.append(f"the pick known to ±{units.percent(certainty.half_width)}")
+    return f"{head}: {certainty.level} ({', '.join(reasons)})."
 
 
-def _next(headline: Headline) -> str:
+def _runner_up(headline: Headline) -> str:
     """By how much the next is slower, where nothing is tied with the fastest."""
     if not headline.timed or len(headline.ranking) < 2 or len(headline.tied) > 1:
         return ""
-    following = headline.ranking[1]
-    return f"The next, {setup(following.result)}, takes {units.speedup(following.factor)} its time."
+    runner_up = headline.ranking[1]
+    return f"The next, {setup(runner_up.result)}, takes {units.speedup(runner_up.factor)} its time."
 
 
 def never_undisturbed(results: Sequence[Result]) -> str:
@@ -228,31 +228,31 @@ def never_undisturbed(results: Sequence[Result]) -> str:
     return f"{count} never measured undisturbed ({reason}): withheld from ranking, fronts and gains."
 
 
-def _placed(headline: Headline) -> str:
-    pick, placed = headline.pick, headline.placed
-    if not placed or not pick or not headline.ordered:
+def _position(headline: Headline) -> str:
+    pick, keeper = headline.pick, headline.placed
+    if not keeper or not pick or not headline.ordered:
         return ""
-    latency = units.seconds(placed.latency.median) if placed.latency else ""
-    params = f"{units.count(placed.params)} parameters" if placed.params is not None else ""
+    latency = units.seconds(keeper.latency.median) if keeper.latency else ""
+    params = f"{units.count(keeper.params)} parameters" if keeper.params is not None else ""
     return (
-        f"{pick.series} discards where things are; if position matters, the cheapest that keeps it is {setup(placed)} "
+        f"{pick.series} discards where things are; if position matters, the cheapest that keeps it is {setup(keeper)} "
         f"({', '.join(filter(None, (latency, params)))})."
     )
 
 
 def _dearest(headline: Headline) -> str:
-    pick, dear = headline.pick, headline.dearest
-    if not pick or not dear or dear is pick or not headline.ordered:
+    pick, dearest = headline.pick, headline.dearest
+    if not pick or not dearest or dearest is pick or not headline.ordered:
         return ""
-    flops = () if uncounted(dear) or uncounted(pick) else (("FLOPs", dear.flops, pick.flops),)
-    pairs = (*flops, ("parameters", dear.params, pick.params))
+    flops = () if uncounted(dearest) or uncounted(pick) else (("FLOPs", dearest.flops, pick.flops),)
+    pairs = (*flops, ("parameters", dearest.params, pick.params))
     times = [
-        f"{units.factor(more / less)} the {name}" for name, more, less in pairs if more and less and more > ALIKE * less
+        f"{units.factor(cost / base)} the {name}" for name, cost, base in pairs if cost and base and cost > ALIKE * base
     ]
-    if dear.latency and pick.latency and dear not in headline.ties:
-        slower = {contender.result: contender.factor.median for contender in headline.ranking}
-        times.append(f"{units.factor(slower[dear] / slower[pick])} the time")
-    return f"{model(dear)} costs {joined(times)}." if times else ""
+    if dearest.latency and pick.latency and dearest not in headline.ties:
+        factor_by_result = {contender.result: contender.factor.median for contender in headline.ranking}
+        times.append(f"{units.factor(factor_by_result[dearest] / factor_by_result[pick])} the time")
+    return f"{model(dearest)} costs {joined(times)}." if times else ""
 
 
 def _crossover(headline: Headline) -> str:
@@ -268,28 +268,30 @@ def _crossover(headline: Headline) -> str:
 def _variants(headline: Headline) -> str:
     """What the variant that gains most gains over all models, on the clip, in the scenario and where the pick ran."""
     assert headline.pick
-    case, here = headline.pick.case, headline.pick.group
+    case, group = headline.pick.case, headline.pick.group
     # eager's number type is not that of a pick in int8
-    variants = [variant for variant in headline.variants if variant.group._replace(dtype=here.dtype) == here]
+    variants = [variant for variant in headline.variants if variant.group._replace(dtype=group.dtype) == group]
     best = next((variant for variant in variants if variant.speedup.median > 1), None)
     scenario = "" if case.scenario == "inference" else f" ({case.scenario})"
     if best is None:
         return f"No variant was faster than eager{scenario}." if variants else ""
-    paid = best.paid_after
-    pays = f"; making it has paid after at most {max(paid):,.0f} calls" if paid and len(paid) == len(best.gains) else ""
-    return f"{best.variant}{scenario} is {_range(best)} eager{pays}.{_allocators(best)}"
+    calls = best.paid_after
+    payback = (
+        f"; making it has paid after at most {max(calls):,.0f} calls" if calls and len(calls) == len(best.gains) else ""
+    )
+    return f"{best.variant}{scenario} is {_range(best)} eager{payback}.{_allocators(best)}"
 
 
-def _range(best: VariantGain) -> str:
-    if len(best.gains) == 1:
-        return f"{units.speedup(best.gains[0].speedup)} as fast as"
-    low, high = units.digits(best.speedup.low, 2), units.digits(best.speedup.high, 2)
-    return f"{units.factor(best.speedup.median)} as fast (median of {len(best.gains)} models, {low} to {high}) as"
+def _range(variant: VariantGain) -> str:
+    if len(variant.gains) == 1:
+        return f"{units.speedup(variant.gains[0].speedup)} as fast as"
+    low, high = units.digits(variant.speedup.low, 2), units.digits(variant.speedup.high, 2)
+    return f"{units.factor(variant.speedup.median)} as fast (median of {len(variant.gains)} models, {low} to {high}) as"
 
 
-def _allocators(best: VariantGain) -> str:
-    differ = next((gain.allocators for gain in best.gains if gain.allocators), None)
-    return f" The allocators differ ({differ[0]} against {differ[1]}), which is part of this gain." if differ else ""
+def _allocators(variant: VariantGain) -> str:
+    names = next((gain.allocators for gain in variant.gains if gain.allocators), None)
+    return f" The allocators differ ({names[0]} against {names[1]}), which is part of this gain." if names else ""
 
 
 def _missing(run: RunDescription, results: Sequence[Result]) -> str:

@@ -18,22 +18,22 @@ from convbench.report.words.numbers import costs, untimed
 
 def fitting(answer: Affordable) -> str:
     """``13 of 27 models fit, 6 of them statistically tied with the fastest: take gap, LSTM input 32 for the fewest``"""
-    pick, tied = answer.pick, answer.tied
+    pick, ties = answer.pick, answer.tied
     if not pick:
         return f"None of {counted(answer.models, 'model')} fits. {nearest(answer.misses)}"
-    without = "" if answer.timed else f"; {untimed([pick])}"
+    timing_note = "" if answer.timed else f"; {untimed([pick])}"
     fit = "fits" if answer.number == 1 else "fit"
     if answer.elsewhere:
-        none = f"None of {counted(answer.models, 'model')} fits in {answer.variant}"
-        among, name = f"{none}; in other variants {answer.number:,} of {answer.elsewhere:,} {fit}", setup(pick)
+        head = f"None of {counted(answer.models, 'model')} fits in {answer.variant}"
+        lead, name = f"{head}; in other variants {answer.number:,} of {answer.elsewhere:,} {fit}", setup(pick)
     else:
-        among, name = f"{answer.number:,} of {counted(answer.models, 'model')} {fit}", model(pick)
-    if without and pick.params is None:
-        return f"{among}. {UNORDERED}"
-    if len(tied) < 2:
-        return f"{among}. {'Smallest' if without else 'Fastest'}: {name} ({costs(pick)}){without}."
+        lead, name = f"{answer.number:,} of {counted(answer.models, 'model')} {fit}", model(pick)
+    if timing_note and pick.params is None:
+        return f"{lead}. {UNORDERED}"
+    if len(ties) < 2:
+        return f"{lead}. {'Smallest' if timing_note else 'Fastest'}: {name} ({costs(pick)}){timing_note}."
     return (
-        f"{among}, {len(tied):,} of them statistically tied with the fastest: take {name}{reason(pick, tied)} "
+        f"{lead}, {len(ties):,} of them statistically tied with the fastest: take {name}{reason(pick, ties)} "
         f"({costs(pick)})."
     )
 

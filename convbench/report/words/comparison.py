@@ -12,7 +12,7 @@ from convbench.analysis.stored_runs import machine_slowdown
 from convbench.core.statistics import Interval
 from convbench.core.text import counted, joined
 from convbench.report.words import units
-from convbench.report.words.facts import named
+from convbench.report.words.facts import inner_title
 from convbench.report.words.numbers import TIE
 
 COUNTS = {"Parameters": "params", "FLOPs": "flops"}
@@ -29,15 +29,15 @@ def sentence(matches: Sequence[Match], run: int, letter: str) -> str:
     if ratio is None:
         if any(match.elsewhere and match.results[run] for match in matches):
             return f"{letter} has no case that was timed on the same machine and software as in A."
-        disturbed = without_ratio(matches, run)
-        return f"{letter} shares no timed case with A{disturbed and f': {disturbed}'}.{_counts(matches, run)}"
+        reason = without_ratio(matches, run)
+        return f"{letter} shares no timed case with A{reason and f': {reason}'}.{_counts(matches, run)}"
     number = sum(match.ratios[run] is not None for match in matches)
     cases = "the one shared case" if number == 1 else f"{number:,} shared cases"
     spread = f"; nine in ten at {units.factor(ratio.low)} to {units.factor(ratio.high)}" if number > 1 else ""
-    outside = _outside(matches, run)
-    more = {0: "No case differs", 1: "One case differs"}.get(outside, f"{outside:,} cases differ")
-    more += f" by more than {TIE} beyond noise{', first below' if outside else ''}."
-    return f"{letter} takes {units.factor(ratio.median)} the time of A (median of {cases}{spread}). {more}"
+    outlier_count = _outlier_count(matches, run)
+    verdict = {0: "No case differs", 1: "One case differs"}.get(outlier_count, f"{outlier_count:,} cases differ")
+    verdict += f" by more than {TIE} beyond noise{', first below' if outlier_count else ''}."
+    return f"{letter} takes {units.factor(ratio.median)} the time of A (median of {cases}{spread}). {verdict}"
 
 
 def headline(matches: Sequence[Match], letters: str) -> str:
@@ -53,23 +53,23 @@ def headline(matches: Sequence[Match], letters: str) -> str:
         return "No run has a ratio over A."
     if len(medians) > NAMED:
         ends = (units.factor(end(medians.values())) for end in (min, max))
-        took = f"{len(medians)} runs take {' to '.join(ends)}"
+        head = f"{len(medians)} runs take {' to '.join(ends)}"
     else:
-        (first, factor), *others = ((letter, units.factor(median)) for letter, median in medians.items())
-        took = joined([f"{first} takes {factor}", *(f"{letter} {factor}" for letter, factor in others)])
-    without = [letter for letter in letters[1:] if letter not in medians]
-    more = f"; {joined(without)} {'have' if without[1:] else 'has'} no ratio over it" if without else ""
-    return f"{took} the time of A{more}. {_beyond(matches, {letters.index(letter): letter for letter in medians})}"
+        (first_letter, factor), *pairs = ((letter, units.factor(median)) for letter, median in medians.items())
+        head = joined([f"{first_letter} takes {factor}", *(f"{letter} {factor}" for letter, factor in pairs)])
+    missing = [letter for letter in letters[1:] if letter not in medians]
+    ending = f"; {joined(missing)} {'have' if missing[1:] else 'has'} no ratio over it" if missing else ""
+    return f"{head} the time of A{ending}. {_outliers(matches, {letters.index(letter): letter for letter in medians})}"
 
 
-def _outside(matches: Sequence[Match], run: int) -> int:
+def _outlier_count(matches: Sequence[Match], run: int) -> int:
     """How many cases of a run differ from A beyond noise."""
     return sum(apart(match, run) > 0 for match in matches)
 
 
-def _beyond(matches: Sequence[Match], letters: Mapping[int, str]) -> str:
+def _outliers(matches: Sequence[Match], letters: Mapping[int, str]) -> str:
     """In which of these runs cases differ from A beyond noise, and how many where they are few runs."""
-    numbers = {letter: _outside(matches, run) for run, letter in letters.items()}
+    numbers = {letter: _outlier_count(matches, run) for run, letter in letters.items()}
     counts = [f"{number:,} in {letter}" for letter, number in numbers.items() if number]
     if not counts:
         return f"No case differs by more than {TIE} beyond noise."
@@ -79,18 +79,18 @@ def _beyond(matches: Sequence[Match], letters: Mapping[int, str]) -> str:
 
 def _counts(matches: Sequence[Match], run: int) -> str:
     """Whether what is exact is the same in the cases that both runs have counted; empty without any."""
-    both = [match for match in matches if any(_both(match, run, name) for name in COUNTS.values())]
-    unequal = sum(match.counts_differ for match in both)
-    if not both:
+    pairs = [match for match in matches if any(_has_both(match, run, name) for name in COUNTS.values())]
+    unequal_count = sum(match.counts_differ for match in pairs)
+    if not pairs:
         return ""
-    words = joined([word for word, name in COUNTS.items() if any(_both(match, run, name) for match in both)])
-    cases = counted(len(both), "shared case")
-    if unequal:
-        return f" {words} differ in {unequal:,} of {cases}."
-    return f" {words} are the same in {'all ' if both[1:] else ''}{cases}."
+    words = joined([word for word, name in COUNTS.items() if any(_has_both(match, run, name) for match in pairs)])
+    cases = counted(len(pairs), "shared case")
+    if unequal_count:
+        return f" {words} differ in {unequal_count:,} of {cases}."
+    return f" {words} are the same in {'all ' if pairs[1:] else ''}{cases}."
 
 
-def _both(match: Match, run: int, name: str) -> bool:
+def _has_both(match: Match, run: int, name: str) -> bool:
     pair = (match.results[0], match.results[run])
     return all(result is not None and getattr(result, name) is not None for result in pair)
 
@@ -103,80 +103,80 @@ def without_ratio(matches: Sequence[Match], run: int) -> str:
     return f"{cases} never measured undisturbed in one of them" if number else ""
 
 
-def trainings(of_each: Sequence[Sequence[Result]], letters: str) -> list[str]:
+def trainings(run_results: Sequence[Sequence[Result]], letters: str) -> list[str]:
     """That what was trained or probed is compared nowhere on the page, where any run has some."""
-    numbers = [sum(result.case.trial is not None for result in results) for results in of_each]
+    numbers = [sum(result.case.trial is not None for result in results) for results in run_results]
     if not any(numbers):
         return []
     counts = joined([f"{number:,} in {letter}" for letter, number in zip(letters, numbers, strict=False) if number])
     return [f"Trainings and linear read-outs ({counts}) are not compared here: each run’s own page has its accuracies."]
 
 
-def notes(matches: Sequence[Match], of_each: Sequence[Sequence[Result]], run: int, letter: str) -> list[str]:
+def notes(matches: Sequence[Match], run_results: Sequence[Sequence[Result]], run: int, letter: str) -> list[str]:
     """How well a ratio is known, what of it is the machine's, and whether the two runs say the same."""
-    known, ratio = noise(matches, run), overall(matches, run)
+    margin, ratio = noise(matches, run), overall(matches, run)
     texts = []
-    if known is not None:
+    if margin is not None:
         texts.append(
-            f"{letter} over A: the ratio of a single case is known to ±{units.percent(known)} (median of the cases)."
+            f"{letter} over A: the ratio of a single case is known to ±{units.percent(margin)} (median of the cases)."
         )
-    if ratio and (disturbed := without_ratio(matches, run)):
-        texts.append(f"{letter} over A: {disturbed}, without a ratio.")
+    if ratio and (reason := without_ratio(matches, run)):
+        texts.append(f"{letter} over A: {reason}, without a ratio.")
     if ratio:
         texts += _machine(
             [match._replace(results=(match.results[0], match.results[run])) for match in matches], ratio, letter
         )
-    elsewhere = {result.case.id for match in matches if match.elsewhere for result in match.results if result}
-    first, other = ([result for result in of_each[at] if result.case.id not in elsewhere] for at in (0, run))
+    case_ids = {result.case.id for match in matches if match.elsewhere for result in match.results if result}
+    first, other = ([result for result in run_results[at] if result.case.id not in case_ids] for at in (0, run))
     return [*texts, *_agreement(first, other, letter)]
 
 
 def _machine(pairs: Sequence[Match], ratio: Interval, letter: str) -> list[str]:
     """What the reference workload says of the machine; latencies from several visits have most of it taken off."""
-    slower_by = machine_slowdown(pairs)
-    if not slower_by or abs(slower_by - 1) <= UNLIKE:
+    slowdown = machine_slowdown(pairs)
+    if not slowdown or abs(slowdown - 1) <= UNLIKE:
         return []
-    took = f"took {units.factor(slower_by)} as long for the reference workload in {letter}"
+    clause = f"took {units.factor(slowdown)} as long for the reference workload in {letter}"
     if any(all(result and len(result.record.visits) > 1 for result in match.results) for match in pairs):
-        return [f"At the speeds that are stated the machine {took}: as much of the ratio may be the machine’s."]
-    without = units.factor(ratio.median / slower_by)
-    return [f"The machine itself {took}; with that taken out {letter} takes {without} the time of A."]
+        return [f"At the speeds that are stated the machine {clause}: as much of the ratio may be the machine’s."]
+    net_factor = units.factor(ratio.median / slowdown)
+    return [f"The machine itself {clause}; with that taken out {letter} takes {net_factor} the time of A."]
 
 
-def _agreement(first: Sequence[Result], other: Sequence[Result], letter: str) -> list[str]:
+def _agreement(first_results: Sequence[Result], other_results: Sequence[Result], letter: str) -> list[str]:
     """Whether intervals meet, orders turn round and the pick is the same."""
-    overlap = agreement(first, other)
+    overlap = agreement(first_results, other_results)
     if not overlap or overlap.cases < 2:
         return []
     turns = f"{overlap.contradicted:,} turn" if overlap.contradicted > 1 else f"{overlap.contradicted or 'none'} turns"
-    turned = f"of {counted(overlap.apart, 'order')} that A is sure of {turns} round in {letter}"
-    turned = turned if overlap.apart else "A is sure of no order of two of them"
+    order_text = f"of {counted(overlap.apart, 'order')} that A is sure of {turns} round in {letter}"
+    order_text = order_text if overlap.apart else "A is sure of no order of two of them"
     pick = "the pick of A is tied or first there too" if overlap.same_pick else "the pick is another"
-    return [f"{units.percent(overlap.meet)} of the cases have 95 % intervals that meet; {turned}; {pick}."]
+    return [f"{units.percent(overlap.meet)} of the cases have 95 % intervals that meet; {order_text}; {pick}."]
 
 
-def warnings(matches: Sequence[Match], differing: Sequence[Difference]) -> list[str]:
+def warnings(matches: Sequence[Match], differences: Sequence[Difference]) -> list[str]:
     """What makes the runs hard to compare, loudly."""
     texts = []
-    grave = [named(difference.key) for difference in differing if difference.grave]
-    if grave and any(ratio for match in matches for ratio in match.ratios):
+    names = [inner_title(difference.key) for difference in differences if difference.grave]
+    if names and any(ratio for match in matches for ratio in match.ratios):
         texts.append(
-            f"These runs were not made under the same conditions: {joined(grave)} differ{'' if grave[1:] else 's'}. "
+            f"These runs were not made under the same conditions: {joined(names)} differ{'' if names[1:] else 's'}. "
             "A ratio here compares machines and settings as a whole; it says nothing of a change of code."
         )
-    unequal = sum(match.counts_differ for match in matches)
-    if unequal:
+    unequal_count = sum(match.counts_differ for match in matches)
+    if unequal_count:
         texts.append(
-            f"Parameters or FLOPs differ in {counted(unequal, 'case')}: "
+            f"Parameters or FLOPs differ in {counted(unequal_count, 'case')}: "
             "these are exact, so the models are not the same."
         )
-    elsewhere = [match.case.id for match in matches if match.elsewhere]
-    if elsewhere:
+    case_ids = [match.case.id for match in matches if match.elsewhere]
+    if case_ids:
         texts.append(
-            f"{counted(len(elsewhere), 'case')} without a ratio, such as {elsewhere[0]}: not measured on the same "
+            f"{counted(len(case_ids), 'case')} without a ratio, such as {case_ids[0]}: not measured on the same "
             "machine and software in every run."
         )
-    moved = [match for match in matches if len({result.case.device for result in match.results if result}) > 1]
-    if moved:
+    device_changes = [match for match in matches if len({result.case.device for result in match.results if result}) > 1]
+    if device_changes:
         texts.append("The runs share no device: cases are matched across devices, and memory is not comparable.")
     return texts

@@ -17,7 +17,7 @@ from convbench.core.merging import SHARD
 from convbench.core.record import Parts, RunDescription
 from convbench.core.text import counted, cut, cut_name, one_line
 from convbench.report.words import units
-from convbench.report.words.elsewhere import here
+from convbench.report.words.elsewhere import whereabouts
 from convbench.report.words.names import after_norm, around, kind, reducer
 from convbench.report.words.numbers import untimed
 
@@ -56,42 +56,42 @@ def decision(headline: Headline, answers: Sequence[Recommendation]) -> str:
         return ""
     if not headline.ordered:
         return UNORDERED
-    where = here(pick, headline.others)
+    place = whereabouts(pick, headline.others)
     if not headline.timed or not pick.latency:
-        equal = len(as_light(pick, [contender.result for contender in headline.ranking])) - 1
-        also = f" ({counted(equal, 'other is', 'others are')} as small)" if equal else ""
+        equal_count = len(as_light(pick, [contender.result for contender in headline.ranking])) - 1
+        equals = f" ({counted(equal_count, 'other is', 'others are')} as small)" if equal_count else ""
         why = untimed(contender.result for contender in headline.ranking)
-        return f"Smallest of {len(headline.ranking)}{where}: {_name(pick, headline)}{also}; {why}."
-    tied = headline.tied
-    if len(tied) < 2:
+        return f"Smallest of {len(headline.ranking)}{place}: {_name(pick, headline)}{equals}; {why}."
+    ties = headline.tied
+    if len(ties) < 2:
         latency = units.seconds(pick.latency.median)
-        best = f"Fastest{where}: {_name(pick, headline)}, {latency} a call{_placed(headline, '; take ')}."
+        text = f"Fastest{place}: {_name(pick, headline)}, {latency} a call{_position(headline, '; take ')}."
     else:
-        best = f"{_tie(tied, where)}; take {_name(pick, headline)}{reason(pick, tied)}{_placed(headline, ', or ')}."
-    return f"{best}{_quickest(headline)}"
+        text = f"{_tie(ties, place)}; take {_name(pick, headline)}{reason(pick, ties)}{_position(headline, ', or ')}."
+    return f"{text}{_quickest(headline)}"
 
 
-def reason(pick: Result, tied: Sequence[Result]) -> str:
+def reason(pick: Result, ties: Sequence[Result]) -> str:
     """Why it is taken of those tied: `` for the fewest parameters``, ``, the fastest of equal size``; nothing where no
     parameters were counted."""
     if pick.params is None:
         return ""
-    text = merit(pick, tied)
+    text = merit(pick, ties)
     return f", {text}" if text.startswith("the fastest") else f" for {text}"
 
 
-def merit(pick: Result, tied: Sequence[Result]) -> str:
+def merit(pick: Result, ties: Sequence[Result]) -> str:
     """What sets the pick apart from those tied with it: ``the fewest parameters``, ``the fastest of equal size``."""
-    able, light = learned(tied), as_light(pick, tied)
+    learners, lightest = learned(ties), as_light(pick, ties)
     if pick.params is None:
         text = "the fastest"
-    elif len(light) < 2:
+    elif len(lightest) < 2:
         text = "the fewest parameters"
-    elif len(light) == len(able):
+    elif len(lightest) == len(learners):
         text = "the fastest of equal size"
     else:
-        text = f"the fastest of the {_number(len(light))} with the fewest parameters"
-    return f"{text} (frozen controls aside)" if len(able) < len(tied) else text
+        text = f"the fastest of the {_number(len(lightest))} with the fewest parameters"
+    return f"{text} (frozen controls aside)" if len(learners) < len(ties) else text
 
 
 def _quickest(headline: Headline) -> str:
@@ -112,14 +112,14 @@ def next_steps(run: RunDescription, results: Sequence[Result], headline: Headlin
     steps = []
     if missing := len(planned.unmeasured(run, [result.record for result in results])):
         steps.append(Step(f"{counted(missing, 'planned case was', 'planned cases were')} not run yet", resume=True))
-    if lacking := shards.missing_names(run):
-        steps.append(Step(f"{lacking} missing", resume=True))
-    sure, disturbed = headline.confidence, withheld(results)
-    unsure = sure.open if sure else 0
-    if (sure and sure.visits is None) or ((sure or disturbed) and run.protocol.visits == 1):
+    if shard_names := shards.missing_names(run):
+        steps.append(Step(f"{shard_names} missing", resume=True))
+    certainty, withheld_results = headline.confidence, withheld(results)
+    open_count = certainty.open if certainty else 0
+    if (certainty and certainty.visits is None) or ((certainty or withheld_results) and run.protocol.visits == 1):
         steps.append(Step("one process a case does not show how much processes differ", "protocol.visits=3"))
-    elif unsure or disturbed or (sure and (sure.visits or 0) < 2):
-        reason = f"{unsure:,} of those tied may be slower" if unsure else "some cases lack undisturbed visits"
+    elif open_count or withheld_results or (certainty and (certainty.visits or 0) < 2):
+        reason = f"{open_count:,} of those tied may be slower" if open_count else "some cases lack undisturbed visits"
         steps.append(Step(reason, resume=True, until_sure=True))
     if measured(results) and len(costs(results)) == len(results) and triable(results):
         steps.append(Step("cost alone names no best: train each, then ask advise", "quality=train"))
@@ -133,22 +133,22 @@ def _goes_on(run: RunDescription) -> bool:
 
 def command(run: RunDescription, step: Step, directory: str) -> str:
     """The step as a command; one that goes on does so in ``directory``, others beside it."""
-    changed = step.overrides.rpartition(".")[2].replace("=", "-")
-    out = directory if step.resume else f"{directory}-{changed or 'again'}"
-    stored = Command.of(run)
-    overrides = (*stored.overrides, step.overrides) if step.overrides else stored.overrides
-    return replace(stored, overrides=overrides, resume=step.resume, until_sure=step.until_sure).into(out)
+    suffix = step.overrides.rpartition(".")[2].replace("=", "-")
+    folder = directory if step.resume else f"{directory}-{suffix or 'again'}"
+    run_command = Command.of(run)
+    overrides = (*run_command.overrides, step.overrides) if step.overrides else run_command.overrides
+    return replace(run_command, overrides=overrides, resume=step.resume, until_sure=step.until_sure).into(folder)
 
 
 def _by_task(answers: Sequence[Recommendation]) -> str:
     """``direction: take spatial-softmax/64 (sure); identity: open``; what stands around all of them is said once."""
-    named = [candidate for answer in answers[:TASKS] if (candidate := answer.pick or answer.leading)]
-    places = {around(candidate.quality) for candidate in named}
-    common = places.pop() if len(named) > 1 and len(places) == 1 else ""
+    candidates = [candidate for answer in answers[:TASKS] if (candidate := answer.pick or answer.leading)]
+    places = {around(candidate.quality) for candidate in candidates}
+    common = places.pop() if len(candidates) > 1 and len(places) == 1 else ""
     texts = [f"{cut(one_line(answer.name), LONG)}: {_answer(answer, common)}" for answer in answers[:TASKS]]
     texts += [f"all{one_line(common)}"] if common else []
-    more = len(answers) - TASKS
-    texts += [f"{counted(more, 'more task')} below"] if more > 0 else []
+    count = len(answers) - TASKS
+    texts += [f"{counted(count, 'more task')} below"] if count > 0 else []
     text = "; ".join(texts)
     return f"{text[:1].upper()}{text[1:]}."
 
@@ -171,25 +171,25 @@ def _in_variant(result: Result) -> str:
     return f" in {_short(result.case.variant_name)}" if result.case.variant else ""
 
 
-def _tie(tied: Sequence[Result], where: str) -> str:
+def _tie(ties: Sequence[Result], place: str) -> str:
     """``Six reducers tie on conv at 5.60 to 6.10 ms``"""
-    names, word = {result.row for result in tied}, kind(tied)
-    count, noun = (len(names), f"{word}s") if len(names) > 1 else (len(tied), f"sizes of {_short(tied[0].series)}")
-    latencies = [result.latency.median for result in tied if result.latency]
+    names, word = {result.row for result in ties}, kind(ties)
+    count, noun = (len(names), f"{word}s") if len(names) > 1 else (len(ties), f"sizes of {_short(ties[0].series)}")
+    latencies = [result.latency.median for result in ties if result.latency]
     low, high = units.seconds(min(latencies)), units.seconds(max(latencies))
     unit = f" {high.partition(' ')[2]}"
-    between = low if low == high else f"{low.removesuffix(unit)} to {high}"
-    return f"{_number(count).capitalize()} {noun} tie{where} at {between}"
+    span = low if low == high else f"{low.removesuffix(unit)} to {high}"
+    return f"{_number(count).capitalize()} {noun} tie{place} at {span}"
 
 
-def _placed(headline: Headline, joined: str) -> str:
-    return f"{joined}{_name(headline.placed, headline)} if position matters" if headline.placed else ""
+def _position(headline: Headline, conjunction: str) -> str:
+    return f"{conjunction}{_name(headline.placed, headline)} if position matters" if headline.placed else ""
 
 
 def _name(result: Result, headline: Headline) -> str:
     """The reducer at its size, or a user's model; with its options where another of that name has others."""
-    alike = {reducer(contender.result) for contender in headline.ranking if contender.result.series == result.series}
-    return _with_size(result, reducer(result) if len(alike) > 1 else result.series)
+    names = {reducer(contender.result) for contender in headline.ranking if contender.result.series == result.series}
+    return _with_size(result, reducer(result) if len(names) > 1 else result.series)
 
 
 def _with_size(result: Result, name: str = "") -> str:

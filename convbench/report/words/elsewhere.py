@@ -16,62 +16,62 @@ NAMED = 3
 """Situations that have a sentence each; the others are counted."""
 
 
-def sentences(others: Sequence[Elsewhere], pick: Result) -> list[str]:
+def sentences(leaders: Sequence[Elsewhere], pick: Result) -> list[str]:
     """The fastest of each situation but the pick's, which is named by what is not as in the pick's."""
-    texts = [_sentence(other, pick) for other in others[:NAMED]]
-    more = len(others) - NAMED
-    return [*texts, f"The table of cases has {counted(more, 'more situation')}."] if more > 0 else texts
+    texts = [_sentence(leader, pick) for leader in leaders[:NAMED]]
+    count = len(leaders) - NAMED
+    return [*texts, f"The table of cases has {counted(count, 'more situation')}."] if count > 0 else texts
 
 
-def surroundings(result: Result, others: Sequence[Elsewhere]) -> str:
+def surroundings(result: Result, leaders: Sequence[Elsewhere]) -> str:
     """`` on the conv backbone with lstm64 in training``: the backbone, what else around the reducer others have
     otherwise, and in which situation; but for the threads, which stand beside its latency."""
-    parts, situation = result.case.architecture, _situation(result, others)
+    parts, situation = result.case.architecture, _situation(result, leaders)
     situation.pop("threads", None)
     if not isinstance(parts, Parts):
         return "".join(f" {text}" for text in situation.values())
     # the backbone is named in any case
-    unlike = [replace(other, backbone=parts.backbone) for other in _parts(others)]
-    return " ".join((f" on the {parts.backbone} backbone", *_differing(parts, unlike), *situation.values()))
+    other_parts = [replace(other, backbone=parts.backbone) for other in _parts(leaders)]
+    return " ".join((f" on the {parts.backbone} backbone", *_particulars(parts, other_parts), *situation.values()))
 
 
-def here(result: Result, others: Sequence[Elsewhere]) -> str:
+def whereabouts(result: Result, leaders: Sequence[Elsewhere]) -> str:
     """`` on conv in training with 1 thread``: what others have otherwise; nothing where there are none."""
     parts = result.case.architecture
-    around = _differing(parts, _parts(others)) if isinstance(parts, Parts) else []
-    return "".join(f" {text}" for text in (*around, *_situation(result, others).values()))
+    around = _particulars(parts, _parts(leaders)) if isinstance(parts, Parts) else []
+    return "".join(f" {text}" for text in (*around, *_situation(result, leaders).values()))
 
 
-def _parts(others: Sequence[Elsewhere]) -> list[Parts]:
-    return [parts for other in others if isinstance(parts := other.result.case.architecture, Parts)]
+def _parts(leaders: Sequence[Elsewhere]) -> list[Parts]:
+    return [parts for leader in leaders if isinstance(parts := leader.result.case.architecture, Parts)]
 
 
-def _situation(result: Result, others: Sequence[Elsewhere]) -> dict[str, str]:
+def _situation(result: Result, leaders: Sequence[Elsewhere]) -> dict[str, str]:
     """The scenario that is no inference, and what of the rest others have otherwise; the number type, which is the
     variant's, is named with that."""
     words = _group(result)
-    unlike = {name for other in others for name, text in _group(other.result).items() if text != words[name]}
+    keys = {name for leader in leaders for name, text in _group(leader.result).items() if text != words[name]}
     names = {"scenario"} if result.case.scenario != "inference" else set()
-    names |= unlike - {"scenario", "dtype"}
+    names |= keys - {"scenario", "dtype"}
     return {name: text for name, text in words.items() if name in names and text}
 
 
-def _sentence(other: Elsewhere, pick: Result) -> str:
-    result = other.result
+def _sentence(leader: Elsewhere, pick: Result) -> str:
+    result = leader.result
     assert result.latency
-    keeps_up = sustained(result.record)
-    rate = f", {units.count(keeps_up[0])} frames/s sustained at p{keeps_up[1]}" if keeps_up else ""
-    tied = f", tied with {counted(other.tied, 'other')}" if other.tied else ""
+    sustained_rate = sustained(result.record)
+    rate = f", {units.count(sustained_rate[0])} frames/s sustained at p{sustained_rate[1]}" if sustained_rate else ""
+    tie = f", tied with {counted(leader.tied, 'other')}" if leader.tied else ""
     seconds = units.seconds(result.latency.median)
-    return f"Fastest {_where(result, pick)}: {setup(result)} ({seconds} a call{rate}){tied}."
+    return f"Fastest {_place(result, pick)}: {setup(result)} ({seconds} a call{rate}){tie}."
 
 
-def _where(result: Result, pick: Result) -> str:
-    there, own = _group(result), _group(pick)
-    group = " ".join(text for name, text in there.items() if text and text != own[name])
+def _place(result: Result, pick: Result) -> str:
+    words, pick_words = _group(result), _group(pick)
+    group = " ".join(text for name, text in words.items() if text and text != pick_words[name])
     machine = "in another environment" if result.group.environment != pick.group.environment else ""
-    where = " ".join(filter(None, (_around(result, pick), group)))
-    return ", ".join(filter(None, (where, machine))) or "elsewhere"
+    place = " ".join(filter(None, (_around(result, pick), group)))
+    return ", ".join(filter(None, (place, machine))) or "elsewhere"
 
 
 def _group(result: Result) -> dict[str, str]:
@@ -86,15 +86,15 @@ def _group(result: Result) -> dict[str, str]:
 
 
 def _around(result: Result, pick: Result) -> str:
-    there, here = result.case.architecture, pick.case.architecture
-    if not isinstance(there, Parts):
-        return "of your own models" if isinstance(here, Parts) else ""
-    if not isinstance(here, Parts):
-        return f"of the reducers on {there.backbone} with {there.rnn}"
-    return " ".join(_differing(there, [here]))
+    parts, pick_parts = result.case.architecture, pick.case.architecture
+    if not isinstance(parts, Parts):
+        return "of your own models" if isinstance(pick_parts, Parts) else ""
+    if not isinstance(pick_parts, Parts):
+        return f"of the reducers on {parts.backbone} with {parts.rnn}"
+    return " ".join(_particulars(parts, [pick_parts]))
 
 
-def _differing(parts: Parts, others: Iterable[Parts]) -> list[str]:
+def _particulars(parts: Parts, other_parts: Iterable[Parts]) -> list[str]:
     """What stands around the reducer that any of the others has otherwise."""
     words = {
         "backbone": f"on {parts.backbone}",
@@ -102,5 +102,5 @@ def _differing(parts: Parts, others: Iterable[Parts]) -> list[str]:
         "layer_norm": "after LayerNorm" if parts.layer_norm else "without LayerNorm",
         "head": f"with a head of {parts.head}" if parts.head else "without a head",
     }
-    unlike = {name for other in others for name in words if getattr(other, name) != getattr(parts, name)}
-    return [text for name, text in words.items() if name in unlike]
+    keys = {name for other in other_parts for name in words if getattr(other, name) != getattr(parts, name)}
+    return [text for name, text in words.items() if name in keys]

@@ -19,19 +19,19 @@ from convbench.report.words.units import percent
 
 def place(run: RunDescription) -> str:
     """The machine and software in one line, of what is known of them."""
-    known = run.environment
+    facts = run.environment
     nouns = ("core",) if on_gpu(run) else ("core", "thread")
-    counts = (counted(known[f"{noun}s"], noun) for noun in nouns if known.get(f"{noun}s"))
-    named = (f"{key} {known[key]}" for key in ("torch", "python") if known.get(key))
-    others = counted(len(run.environments) - 1, "other environment") if len(run.environments) > 1 else ""
-    parts = [known.get("gpu"), known.get("cpu"), *counts, *named, known.get("allocator"), others, _when(run)]
-    return " · ".join(_shorter(str(part)) for part in parts if part)
+    counts = (counted(facts[f"{noun}s"], noun) for noun in nouns if facts.get(f"{noun}s"))
+    versions = (f"{key} {facts[key]}" for key in ("torch", "python") if facts.get(key))
+    environments = counted(len(run.environments) - 1, "other environment") if len(run.environments) > 1 else ""
+    parts = [facts.get("gpu"), facts.get("cpu"), *counts, *versions, facts.get("allocator"), environments, _date(run)]
+    return " · ".join(_shorten(str(part)) for part in parts if part)
 
 
-def _when(run: RunDescription) -> str:
+def _date(run: RunDescription) -> str:
     """``2026-11-29 14:03 UTC``; as it stands there where it is no time."""
-    began = minute(run.started)
-    return f"{began} UTC" if began else run.started
+    start = minute(run.started)
+    return f"{start} UTC" if start else run.started
 
 
 def on_gpu(run: RunDescription) -> bool:
@@ -39,7 +39,7 @@ def on_gpu(run: RunDescription) -> bool:
     return str(run.environment.get("device") or "").startswith("cuda")
 
 
-def _shorter(text: str) -> str:
+def _shorten(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 
@@ -75,15 +75,15 @@ def hosts(run: RunDescription) -> str:
     numbers = {"host": len(run.hosts) - shards, "shard": shards}
     head = " and ".join(counted(number, noun) for noun, number in numbers.items() if number)
     head += f" of {len(kinds)} kinds" if len(kinds) > 1 else ""
-    others = [
-        f"{kinds[name]} with another {', '.join(map(named, differing(run.environment, other)))}"
-        for name, other in run.environments.items()
+    other_kinds = [
+        f"{kinds[name]} with another {', '.join(map(inner_title, differing(run.environment, facts)))}"
+        for name, facts in run.environments.items()
         if name != run.fingerprint and kinds[name]
     ]
-    return ". ".join(filter(None, [head, *others, run.between_hosts.rstrip(".")]))
+    return ". ".join(filter(None, [head, *other_kinds, run.between_hosts.rstrip(".")]))
 
 
-def named(key: str) -> str:
+def inner_title(key: str) -> str:
     """The ``title`` within a sentence: ``processor``, ``GPU memory``, ``PyTorch``."""
     words = title(key)
     return words[0].lower() + words[1:] if re.match(r"[A-Z][a-z]*\b", words) else words
@@ -133,10 +133,10 @@ def title(key: str) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9_]*", key):
         return key
     end = next((end for end in UNITS if key.endswith(end)), "")
-    bare = key.removesuffix(end)
-    if bare in TITLES:
-        return TITLES[bare]
-    words = " ".join(LETTERS.get(word, word) for word in bare.split("_"))
+    stem = key.removesuffix(end)
+    if stem in TITLES:
+        return TITLES[stem]
+    words = " ".join(LETTERS.get(word, word) for word in stem.split("_"))
     return words if words[0].isupper() or words.startswith("cuDNN") else f"{words[0].upper()}{words[1:]}"
 
 
@@ -151,21 +151,21 @@ CALLS = {
 def calls(results: Sequence[Result]) -> str:
     """``A call: in streaming one frame, ...``; nothing where inference is the only scenario that is known."""
     scenarios = {result.case.scenario for result in measured(results) if result.case.trial is None}
-    known = [name for name in CALLS if name in scenarios]
-    return "" if known in ([], ["inference"]) else f"A call: {'; '.join(f'in {name} {CALLS[name]}' for name in known)}."
+    names = [name for name in CALLS if name in scenarios]
+    return "" if names in ([], ["inference"]) else f"A call: {'; '.join(f'in {name} {CALLS[name]}' for name in names)}."
 
 
 def conditions(results: Sequence[Result]) -> dict[str, str]:
     """What was recorded per case: the value that all share, or the values it took."""
-    by_key: dict[str, set[Scalar]] = defaultdict(set)
+    values_by_key: dict[str, set[Scalar]] = defaultdict(set)
     for result in measured(results):
         for key, value in result.record.conditions.items():
             if key not in OF_PLUGINS and (key != "threads" or result.group.threads is not None):
-                by_key[key].add(value)
-    return {title(key): _few(key, values) for key, values in sorted(by_key.items())}
+                values_by_key[key].add(value)
+    return {title(key): _values(key, values) for key, values in sorted(values_by_key.items())}
 
 
-def _few(key: str, values: set[Scalar]) -> str:
+def _values(key: str, values: set[Scalar]) -> str:
     numbers = [value for value in values if isinstance(value, (int, float))]
     if len(values) > 3 and len(numbers) == len(values):
         return f"{fact(key, min(numbers))} to {fact(key, max(numbers))}"
@@ -181,7 +181,7 @@ def fact(key: str, value: Scalar) -> str:
         return value or units.MISSING
     if key == "cudnn":
         return ".".join(map(str, (int(value) // 10_000, int(value) // 100 % 100, int(value) % 100)))
-    written = next((write for end, write in UNITS.items() if key.endswith(end)), None)
-    if written:
-        return written(value)
+    writer = next((write for end, write in UNITS.items() if key.endswith(end)), None)
+    if writer:
+        return writer(value)
     return units.digits(value, 4) if value % 1 else str(value)

@@ -20,9 +20,9 @@ def sentence(finding: Finding, device: str = "cpu") -> str:
     make = _SENTENCES.get(finding.code)
     data = finding.data if device == "cpu" or "threads" not in finding.data else {**finding.data, "threads": None}
     try:
-        return make(data) if make else _unknown(finding)
+        return make(data) if make else _fallback(finding)
     except (KeyError, TypeError, ValueError, OverflowError):
-        return _unknown(finding)
+        return _fallback(finding)
 
 
 def failure(cause: Failure | None) -> str:
@@ -32,15 +32,15 @@ def failure(cause: Failure | None) -> str:
 
 def _withheld(data: Data) -> str:
     threads, visits = data["threads"], data["visits"]
-    on = f"with {counted(threads, 'thread')} " if threads else ""
-    fewer = ", or with fewer threads" if threads else ""
+    threads_text = f"with {counted(threads, 'thread')} " if threads else ""
+    remedy = ", or with fewer threads" if threads else ""
     return (
-        f"Not to be told here: {on}none of {counted(visits, 'visit')} was undisturbed "
-        f"({data['reason']}). Its times are in no ranking; measure again when the machine is quiet{fewer}."
+        f"Not to be told here: {threads_text}none of {counted(visits, 'visit')} was undisturbed "
+        f"({data['reason']}). Its times are in no ranking; measure again when the machine is quiet{remedy}."
     )
 
 
-def _unknown(finding: Finding) -> str:
+def _fallback(finding: Finding) -> str:
     data = ", ".join(f"{key}={value}" for key, value in finding.data.items())
     return f"{finding.code}{f' ({data})' if data else ''}"
 
@@ -67,7 +67,7 @@ def _counts_disagree(data: Data) -> str:
     )
 
 
-def _uncounted(data: Data) -> str:
+def _uncounted_operators(data: Data) -> str:
     share = data.get("share") or 0.0
     reads = f", which alone read {percent(share)} of the parameters" if share else ""
     return (
@@ -95,8 +95,8 @@ def _folds(data: Data) -> str:
 def _low_rank(data: Data) -> str:
     head = "is linear" if data.get("whole") else "ends in a linear layer"
     return (
-        f"The reducer {head}: with the LSTM it is a rank-{_whole(data, 'rank')} factorisation of an LSTM input of "
-        f"{_whole(data, 'lstm_input')}."
+        f"The reducer {head}: with the LSTM it is a rank-{_integer(data, 'rank')} factorisation of an LSTM input of "
+        f"{_integer(data, 'lstm_input')}."
     )
 
 
@@ -120,8 +120,8 @@ def _unconverged(data: Data) -> str:
 def _busy_machine(data: Data) -> str:
     threads = data["threads"]
     if threads and "waited" in data and "cores" in data:
-        shared = f"{threads} threads shared {counted(data['cores'], 'core')}"
-        return f"{shared}, and waited for each other: ask for no more threads than cores."
+        head = f"{threads} threads shared {counted(data['cores'], 'core')}"
+        return f"{head}, and waited for each other: ask for no more threads than cores."
     if "waited" in data:
         busyness = f"other processes had a core for {percent(data['waited'])} of the time"
     else:
@@ -134,7 +134,7 @@ def _busy_machine(data: Data) -> str:
     return f"The machine was busy ({busyness}): measure again when it is quiet."
 
 
-def _whole(data: Data, key: str) -> str:
+def _integer(data: Data, key: str) -> str:
     return f"{data[key]:,}"
 
 
@@ -151,7 +151,7 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
     codes.COUNTS_DISAGREE: _counts_disagree,
     codes.COUNTED_ONCE: lambda d: f"The MACs were counted one way only; the second failed: {d['reason']}.",
     codes.NOT_COUNTED: lambda d: f"MACs and FLOPs are absent: {d['reason']}.",
-    codes.UNCOUNTED_OPERATORS: _uncounted,
+    codes.UNCOUNTED_OPERATORS: _uncounted_operators,
     codes.NAME_STAGES: _name_stages,
     codes.NOT_ON_META: lambda d: (
         f"Counted on the real call, since the model does not run on torch's meta device ({d['reason']}); what needs "

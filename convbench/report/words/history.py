@@ -72,16 +72,16 @@ def answer(history: History) -> str:
 
 def stories(history: History) -> list[str]:
     """A line for each change that is news and each drift."""
-    return list(chain.from_iterable(story(history, *named) for named in named_courses(history)))
+    return list(chain.from_iterable(story(history, *pair) for pair in named_courses(history)))
 
 
 def named_courses(history: History) -> list[tuple[Course, str]]:
     """Each course with the short name of its case, and of its machine where there are several."""
     cases = list(dict.fromkeys(course.series.case for course in history.courses))
-    short = dict(zip(cases, names.apart(cases)[0], strict=True))
-    alone = len({course.series.machine for course in history.courses}) == 1
+    name_by_case = dict(zip(cases, names.apart(cases)[0], strict=True))
+    is_single = len({course.series.machine for course in history.courses}) == 1
     return [
-        (course, short[course.series.case] + ("" if alone else f" on {machine(history, course)}"))
+        (course, name_by_case[course.series.case] + ("" if is_single else f" on {machine(history, course)}"))
         for course in history.courses
     ]
 
@@ -109,19 +109,19 @@ def sentence(change: Change, unit: str) -> str:
 
 def size(change: Change, unit: str) -> str:
     """``slower by 3.2 % [2.4, 4.0]``, without an interval where the numbers are exact."""
-    up, word = change.ratio.median > 1, direction(change, unit)
+    is_up, word = change.ratio.median > 1, direction(change, unit)
     if not math.isfinite(change.ratio.median):
         return f"{word}, from nothing"
     if change.word == "exact":
         return f"{word} by {percent(abs(change.ratio.median - 1))}"
-    low, high = sorted(abs(100 * (end - 1)) if (end > 1) == up else 0.0 for end in change.ratio[1:])
+    low, high = sorted(abs(100 * (end - 1)) if (end > 1) == is_up else 0.0 for end in change.ratio[1:])
     return f"{word} by {percent(abs(change.ratio.median - 1))} [{low:.1f}, {high:.1f}]"
 
 
 def direction(change: Change, unit: str) -> str:
     """``slower`` or ``faster`` of what is in seconds, ``higher`` or ``lower`` of all else."""
-    up = change.ratio.median > 1
-    return ("slower" if up else "faster") if unit == "s" else ("higher" if up else "lower")
+    is_up = change.ratio.median > 1
+    return ("slower" if is_up else "faster") if unit == "s" else ("higher" if is_up else "lower")
 
 
 def where(change: Change) -> str:
@@ -132,18 +132,18 @@ def where(change: Change) -> str:
 
 def standing(change: Change) -> str:
     """What is known of a change beyond the series."""
-    checked = change.confirmation
+    confirmation = change.confirmation
     if change.word == "same code":
         return "the same commit on both sides, so not the code"
     if change.word == "exact":
         return "a count, exact"
-    if checked is None or change.word == "suspected":
+    if confirmation is None or change.word == "suspected":
         return "suspected"
-    ratio = f", ratio {units.ratio(checked.ratio)}" if checked.ratio else ""
-    most = checked.ratio.high - 1 if checked.ratio else 0.0
-    limit = f"the code is slower by no more than {percent(most)}" if most > 0 else "not the code"
-    reason = {"refuted": f", so {limit}", "inconclusive": f": {checked.reason}"}.get(change.word, "")
-    return f"{change.word} by a paired check{ratio}{reason} [{checked.file}]"
+    ratio = f", ratio {units.ratio(confirmation.ratio)}" if confirmation.ratio else ""
+    upper = confirmation.ratio.high - 1 if confirmation.ratio else 0.0
+    limit = f"the code is slower by no more than {percent(upper)}" if upper > 0 else "not the code"
+    reason = {"refuted": f", so {limit}", "inconclusive": f": {confirmation.reason}"}.get(change.word, "")
+    return f"{change.word} by a paired check{ratio}{reason} [{confirmation.file}]"
 
 
 def drift(course: Course) -> str:
@@ -154,24 +154,24 @@ def drift(course: Course) -> str:
 
 def quiet(history: History) -> str:
     """Of the series without a change: how many, and what would have been seen in them; and how many changed before."""
-    still = [course for course in history.courses if not course.drift and not is_short(history, course)]
-    calm = [course for course in still if not course.changes]
-    old = [course for course in still if course.changes and not any(map(history.is_news, course.changes))]
-    before = f"; {counted(len(old), 'series', 'series')} changed before {history.since}, and not since" if old else ""
-    short = sum(is_short(history, course) for course in history.courses)
-    before += f"; {counted(short, 'series', 'series')} of too few runs" if short else ""
+    steady_courses = [course for course in history.courses if not course.drift and not is_short(history, course)]
+    calm_courses = [course for course in steady_courses if not course.changes]
+    past = [course for course in steady_courses if course.changes and not any(map(history.is_news, course.changes))]
+    remark = f"; {counted(len(past), 'series', 'series')} changed before {history.since}, and not since" if past else ""
+    short_count = sum(is_short(history, course) for course in history.courses)
+    remark += f"; {counted(short_count, 'series', 'series')} of too few runs" if short_count else ""
     spikes = sum(len(course.spikes) for course in history.courses)
     kind = "a single spike" if spikes == 1 else "single spikes"
-    spiked = f"; {counted(spikes, 'run')} left out as {kind}" if spikes else ""
-    if short == len(history.courses):
+    spike_text = f"; {counted(spikes, 'run')} left out as {kind}" if spikes else ""
+    if short_count == len(history.courses):
         return "no series whose changes could be seen"
-    if not calm:
-        rest = "no news" if len(old) + short == len(history.courses) else "every series changed or drifts"
-        return f"{rest}{before}{spiked}"
-    half = "half of them" if len(calm) > 1 else "it"
-    smallest = median_high(course.visible for course in calm)  # infinite of counts, which show any
+    if not calm_courses:
+        head = "no news" if len(past) + short_count == len(history.courses) else "every series changed or drifts"
+        return f"{head}{remark}{spike_text}"
+    half = "half of them" if len(calm_courses) > 1 else "it"
+    smallest = median_high(course.visible for course in calm_courses)  # infinite of counts, which show any
     visible = f": a change of {percent(smallest)} would have been seen in {half}" if math.isfinite(smallest) else ""
-    return f"no change in {counted(len(calm), 'series', 'series')}{visible}{before}{spiked}"
+    return f"no change in {counted(len(calm_courses), 'series', 'series')}{visible}{remark}{spike_text}"
 
 
 def is_short(history: History, course: Course) -> bool:
@@ -179,7 +179,7 @@ def is_short(history: History, course: Course) -> bool:
     return not math.isfinite(course.visible) and history.metric not in COUNTS
 
 
-def notes(listed: Sequence[Note]) -> list[str]:
+def notes(run_notes: Sequence[Note]) -> list[str]:
     """What to know of the runs and the series, a sentence a note."""
     return [
         NOTES[note.code].format(
@@ -190,7 +190,7 @@ def notes(listed: Sequence[Note]) -> list[str]:
             confirmations=counted(note.count, "confirmation"),
             example=note.example,
         )
-        for note in listed
+        for note in run_notes
     ]
 
 
@@ -201,14 +201,14 @@ def next_command(history: History, folder: str, command_of: Callable[[str], Comm
     """
     if history.metric.name != metrics.LATENCY.name:
         return ""
-    current = [(course, change) for course, change in history.changes if change in course.standing]
-    confirmed = [(course, change) for course, change in current if change.word == "confirmed"]
-    if confirmed:
-        course, change = confirmed[0]
+    current_changes = [(course, change) for course, change in history.changes if change in course.standing]
+    confirmed_changes = [(course, change) for course, change in current_changes if change.word == "confirmed"]
+    if confirmed_changes:
+        course, change = confirmed_changes[0]
         ends = f"--good {change.before.commit[:12]} --bad {change.after.commit[:12]}"
         command = command_of(change.after.run)
         suite = shlex.join([command.source or "SUITE", *command.overrides])
         return f"which commit: convbench bisect {suite} {ends} --only {shlex.quote(glob.escape(course.series.case))}"
-    if any(change.word == "suspected" and change.before.commit for _, change in current):
+    if any(change.word == "suspected" and change.before.commit for _, change in current_changes):
         return f"to prove it: convbench history --store {shlex.quote(folder)} --confirm"
     return ""

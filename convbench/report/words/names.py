@@ -24,22 +24,22 @@ OPTIONS = re.compile(r"\(([^()]*)\)")
 def reducer(result: Result) -> str:
     """The reducer with its options, or a user's whole model."""
     architecture = result.case.architecture
-    return str(architecture.reducer) if isinstance(architecture, Parts) else own(architecture, result.common)
+    return str(architecture.reducer) if isinstance(architecture, Parts) else whole_name(architecture, result.common)
 
 
 def kind(results: Iterable[Result]) -> str:
     """The word for what is compared: ``reducer``, or ``model`` where all are a user's whole models."""
-    alone = {not isinstance(result.case.architecture, Parts) for result in results}
-    return "model" if alone == {True} else "reducer"
+    kinds = {not isinstance(result.case.architecture, Parts) for result in results}
+    return "model" if kinds == {True} else "reducer"
 
 
 def model(result: Result) -> str:
     """``spatial-softmax, LSTM input 64``"""
     architecture = result.case.architecture
-    return parts_name(architecture) if isinstance(architecture, Parts) else own(architecture, result.common)
+    return parts_name(architecture) if isinstance(architecture, Parts) else whole_name(architecture, result.common)
 
 
-def own(model: Whole, common: Options) -> str:
+def whole_name(model: Whole, common: Options) -> str:
     """``net:build(k=3)``: a user's model with the options that it does not share with all others of its name."""
     options = tuple(option for option in model.choice.options if option not in common)
     return str(replace(model.choice, options=options))
@@ -87,16 +87,16 @@ def labels(architectures: Sequence[Parts | Whole]) -> list[str]:
     A user's own model is named whole, but for what it has in common with the others.
     """
     common = common_options(architectures)
-    plain = [_label(architecture, common, full=False) for architecture in architectures]
+    plain_names = [_label(architecture, common, full=False) for architecture in architectures]
     names = [
-        _label(architecture, common, full=plain.count(name) > 1)
-        for architecture, name in zip(architectures, plain, strict=True)
+        _label(architecture, common, full=plain_names.count(name) > 1)
+        for architecture, name in zip(architectures, plain_names, strict=True)
     ]
     places = [_around(architecture) for architecture in architectures]
-    of_name: dict[str, set[str]] = defaultdict(set)
+    contexts: dict[str, set[str]] = defaultdict(set)
     for name, where in zip(names, places, strict=True):
-        of_name[name].add(where)
-    return [f"{name}{where if len(of_name[name]) > 1 else ''}" for name, where in zip(names, places, strict=True)]
+        contexts[name].add(where)
+    return [f"{name}{where if len(contexts[name]) > 1 else ''}" for name, where in zip(names, places, strict=True)]
 
 
 def _around(architecture: Parts | Whole) -> str:
@@ -107,7 +107,7 @@ def _around(architecture: Parts | Whole) -> str:
 
 def _label(architecture: Parts | Whole, common: Mapping[str, Options], full: bool) -> str:
     if not isinstance(architecture, Parts):
-        return one_line(own(architecture, common[architecture.model.name]))
+        return one_line(whole_name(architecture, common[architecture.model.name]))
     name = str(architecture.reducer) if full else architecture.reducer.name
     size = f" {architecture.lstm_input:,}" if architecture.lstm_input else ""
     return f"{cut_name(one_line(name), LONG)}{size}{' LayerNorm' if architecture.layer_norm else ''}"
@@ -121,18 +121,18 @@ def threads_of(group: Group) -> str:
 
 def places(groups: Sequence[Group]) -> list[str]:
     """``inference, cpu`` of each, with the clip, the threads, the number type and the machine where these differ."""
-    varying = {name for name in Group._fields if len({getattr(group, name) for group in groups}) > 1}
-    return [f"{group.scenario}, {group.device}{_particulars(group, varying)}" for group in groups]
+    varying_names = {name for name in Group._fields if len({getattr(group, name) for group in groups}) > 1}
+    return [f"{group.scenario}, {group.device}{_particulars(group, varying_names)}" for group in groups]
 
 
-def _particulars(group: Group, varying: Container[str]) -> str:
+def _particulars(group: Group, varying_names: Container[str]) -> str:
     texts = {
         "clip": f", clip {group.clip}",
         "threads": threads_of(group),
         "dtype": f", {group.dtype}",
         "environment": f", environment {group.environment}",
     }
-    return "".join(text for name, text in texts.items() if name in varying)
+    return "".join(text for name, text in texts.items() if name in varying_names)
 
 
 def setup(result: Result) -> str:
@@ -162,8 +162,8 @@ def apart(ids: Sequence[str]) -> tuple[list[str], list[str]]:
     if len(ids) < 2 or len({len(path) for path in paths}) > 1:
         return list(ids), []
     differs = [len(set(values)) > 1 for values in zip(*paths, strict=True)]
-    shared = [part for part, telling in zip(paths[0], differs, strict=True) if not telling]
-    return ["/".join(compress(path, differs)) for path in paths], shared
+    shared_parts = [part for part, is_telling in zip(paths[0], differs, strict=True) if not is_telling]
+    return ["/".join(compress(path, differs)) for path in paths], shared_parts
 
 
 def brief(ids: Sequence[str]) -> list[str]:
@@ -172,15 +172,15 @@ def brief(ids: Sequence[str]) -> list[str]:
     Of an import path its last module, and no option that all have; more where two would be called the same. Of a single
     case, which nothing has to tell from others, the beginning.
     """
-    telling, _ = apart(ids)
-    modules = [PACKAGES.sub("…", name) for name in telling]
+    texts, _ = apart(ids)
+    modules = [PACKAGES.sub("…", name) for name in texts]
     if len(ids) == 1:
         return [cut(name, LONG) for name in modules]
     counts = Counter(option for name in modules for options in OPTIONS.findall(name) for option in options.split(","))
 
-    def distinct(options: re.Match[str]) -> str:
-        left = [option for option in options[1].split(",") if counts[option] < len(ids)]
-        return f"({','.join(left)})" if left else ""
+    def distinct(match: re.Match[str]) -> str:
+        options = [option for option in match[1].split(",") if counts[option] < len(ids)]
+        return f"({','.join(options)})" if options else ""
 
     short = [OPTIONS.sub(distinct, name) for name in modules]
-    return short if len(set(short)) == len(ids) else telling
+    return short if len(set(short)) == len(ids) else texts

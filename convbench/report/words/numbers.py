@@ -42,8 +42,8 @@ def chance(quality: Quality) -> str:
     """`` (chance 50.0 %)``, and what always naming the commonest class reaches where that is clearly more."""
     if not quality.chance:
         return ""
-    more = quality.majority is not None and quality.majority - quality.chance > APART
-    commonest = f", the commonest class alone {percent(quality.majority or 0.0)}" if more else ""
+    is_clear = quality.majority is not None and quality.majority - quality.chance > APART
+    commonest = f", the commonest class alone {percent(quality.majority or 0.0)}" if is_clear else ""
     return f" (chance {percent(quality.chance)}{commonest})"
 
 

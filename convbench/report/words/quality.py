@@ -24,7 +24,7 @@ PROBE = (
 UNTRAINED = "Quality was probed, not trained, so no optimum is claimed; quality=train trains."
 
 
-def recommended(results: Sequence[Result]) -> list[Recommendation]:
+def recommend(results: Sequence[Result]) -> list[Recommendation]:
     """A recommendation a task with no limits and the usual margin; none where nothing was trained."""
     return recommendations([result.record for result in results], Ask())
 
@@ -34,25 +34,25 @@ def sentences(results: Sequence[Result], answers: Sequence[Recommendation]) -> l
     records = [result.record for result in results if result.case.trial]
     if tried(records):
         texts = [" ".join(advice.sentences(answer)[:2]) for answer in answers]
-        return [*texts, *filter(None, [advice.different(answers)])]
+        return [*texts, *filter(None, [advice.differences(answers)])]
     probes = linear_probes(records)
-    return [*probed(probes), UNTRAINED] if probes else []
+    return [*read_outs(probes), UNTRAINED] if probes else []
 
 
 def task(qualities: Sequence[Quality]) -> list[str]:
     """The best of one task, who cannot be told from it, what these seeds could show, and what was left out."""
-    ranked = standings(qualities)
-    if not ranked:
+    ranking = standings(qualities)
+    if not ranking:
         return ["No run was sound: every one collapsed or failed."]
-    best, *rest = (standing.quality for standing in ranked)
-    tied = [configuration(standing.quality) for standing in ranked[1:] if standing.tied]
+    best, *others = (standing.quality for standing in ranking)
+    tied_names = [configuration(standing.quality) for standing in ranking[1:] if standing.tied]
     texts = [f"Highest mean test accuracy: {configuration(best)}, {accuracy(best)}{chance(best)}."]
-    if tied:
-        more = f" and {len(tied) - 6} more" if tied[6:] else ""
-        texts.append(f"Statistically tied with it: {'; '.join(tied[:6])}{more}.")
-    elif rest:
+    if tied_names:
+        remainder = f" and {len(tied_names) - 6} more" if tied_names[6:] else ""
+        texts.append(f"Statistically tied with it: {'; '.join(tied_names[:6])}{remainder}.")
+    elif others:
         texts.append("Every other can be told from it.")
-    return [*texts, *filter(None, [_power(qualities), _left_out(qualities)])]
+    return [*texts, *filter(None, [_power(qualities), _exclusions(qualities)])]
 
 
 def accuracy(quality: Quality) -> str:
@@ -62,7 +62,7 @@ def accuracy(quality: Quality) -> str:
     return f"{mean(quality)}, {counted(len(quality.by_seed), 'seed')}"
 
 
-def tuned(qualities: Sequence[Quality]) -> str:
+def tuning(qualities: Sequence[Quality]) -> str:
     """How learning rates were chosen, and where a better one may lie outside of those that were tried."""
     rates = {rate for quality in qualities for rate in quality.by_rate}
     if len(rates) < 2:
@@ -70,50 +70,50 @@ def tuned(qualities: Sequence[Quality]) -> str:
             "One learning rate was tried, so what is compared is how well each is trained at that rate, tuning "
             "included; test clips were only reported on."
         )
-    chosen = "The learning rate was chosen on validation clips; test clips were only reported on."
-    edge = [quality for quality in qualities if quality.rate_edge]
-    names = "; ".join(f"{configuration(quality)} ({quality.rate_edge})" for quality in edge)
-    return f"{chosen} At the edge of the grid, so that a better rate may lie beyond: {names}." if edge else chosen
+    text = "The learning rate was chosen on validation clips; test clips were only reported on."
+    edge_qualities = [quality for quality in qualities if quality.rate_edge]
+    names = "; ".join(f"{configuration(quality)} ({quality.rate_edge})" for quality in edge_qualities)
+    return f"{text} At the edge of the grid, so that a better rate may lie beyond: {names}." if edge_qualities else text
 
 
-def probed(probes: Sequence[LinearProbe]) -> list[str]:
+def read_outs(probes: Sequence[LinearProbe]) -> list[str]:
     """The best of each question, and what a linear read-out is."""
     if not probes:
         return []
-    where = max(probes, key=lambda probe: over_seeds(probe.where))
-    what = max(probes, key=lambda probe: over_seeds(probe.what))
-    best = (
-        f"Read linearly from untrained features: position best from {parts_name(where.architecture)} "
-        f"(R² {over_seeds(where.where):.2f}), class best from {parts_name(what.architecture)} "
-        f"({percent(over_seeds(what.what))})."
+    where_probe = max(probes, key=lambda probe: over_seeds(probe.where))
+    what_probe = max(probes, key=lambda probe: over_seeds(probe.what))
+    text = (
+        f"Read linearly from untrained features: position best from {parts_name(where_probe.architecture)} "
+        f"(R² {over_seeds(where_probe.where):.2f}), class best from {parts_name(what_probe.architecture)} "
+        f"({percent(over_seeds(what_probe.what))})."
     )
-    return [best, PROBE]
+    return [text, PROBE]
 
 
-def over_seeds(by_seed: Mapping[int, float]) -> float:
+def over_seeds(value_by_seed: Mapping[int, float]) -> float:
     """What a linear read-out finds, as the mean over seeds; below all others where it found nothing."""
-    return statistics.fmean(by_seed.values()) if by_seed else -math.inf
+    return statistics.fmean(value_by_seed.values()) if value_by_seed else -math.inf
 
 
 def _power(qualities: Sequence[Quality]) -> str:
     seeds = max(len(quality.by_seed) for quality in qualities)
-    least = visible(qualities)
-    if seeds < 2 or least is None:
+    difference = visible(qualities)
+    if seeds < 2 or difference is None:
         return TOO_FEW_SEEDS
     return (
-        f"With {counted(seeds, 'seed')} a difference of {points(least)} between two configurations is seen "
+        f"With {counted(seeds, 'seed')} a difference of {points(difference)} between two configurations is seen "
         "four times in five; smaller ones are mostly missed."
     )
 
 
-def _left_out(qualities: Sequence[Quality]) -> str:
+def _exclusions(qualities: Sequence[Quality]) -> str:
     counts = {
         "collapsed": sum(quality.collapsed for quality in qualities),
         "failed": sum(quality.failed for quality in qualities),
     }
     text = ", ".join(f"{number:,} {word}" for word, number in counts.items() if number)
-    still = sum(quality.unconverged for quality in qualities)
+    count = sum(quality.unconverged for quality in qualities)
     return " ".join(filter(None, [
         f"Not averaged in, at the rates chosen: {text}." if text else "",
-        f"Still learning when training ended, and averaged in: {counted(still, 'run')}." if still else "",
+        f"Still learning when training ended, and averaged in: {counted(count, 'run')}." if count else "",
     ]))  # fmt: skip

@@ -13,54 +13,54 @@ from convbench.report.words.names import model
 
 def sentence(view: Runtimes) -> str:
     """``In onnxruntime fc, LSTM input 128 costs 1.3× gap, LSTM input 32; in eager 4×.`` and what crosses."""
-    turned = turn(view)
-    if turned is None:
-        return paid(view)
-    eager, there = turned
+    pair = turn(view)
+    if pair is None:
+        return payback(view)
+    eager, other = pair
     place = "" if view.scenario == "inference" else f" ({view.scenario})"
     cost = (
-        f"In {there.runtime}{place} {model(there.result)} costs {units.factor(there.over_base.median)} "
+        f"In {other.runtime}{place} {model(other.result)} costs {units.factor(other.over_base.median)} "
         f"{model(view.base)}; in eager it costs {units.factor(eager.over_base.median)}."
     )
-    return " ".join(filter(None, (cost, crossed(view), paid(view))))
+    return " ".join(filter(None, (cost, crossings(view), payback(view))))
 
 
-def crossed(view: Runtimes) -> str:
+def crossings(view: Runtimes) -> str:
     """Which models change places, the widest change first; that none does, where none does; nothing if unsought."""
     if view.crossings is None:
         return ""
     if not view.crossings:
         return "The order of the models is eager's in every runtime, as far as this run can tell."
-    first = max(view.crossings, key=lambda crossing: crossing.there.median / crossing.in_eager.median)
-    others = len({(crossing.faster.case.id, crossing.slower.case.id) for crossing in view.crossings}) - 1
-    more = f" ({counted(others, 'more pair crosses', 'more pairs cross')})" if others else ""
+    widest = max(view.crossings, key=lambda crossing: crossing.there.median / crossing.in_eager.median)
+    other_count = len({(crossing.faster.case.id, crossing.slower.case.id) for crossing in view.crossings}) - 1
+    remainder = f" ({counted(other_count, 'more pair crosses', 'more pairs cross')})" if other_count else ""
     return (
-        f"The ranking crosses: {model(first.faster)} is faster than {model(first.slower)} in eager and takes "
-        f"{units.factor(first.there.median)} its time in {first.runtime}{more}."
+        f"The ranking crosses: {model(widest.faster)} is faster than {model(widest.slower)} in eager and takes "
+        f"{units.factor(widest.there.median)} its time in {widest.runtime}{remainder}."
     )
 
 
-def paid(view: Runtimes) -> str:
+def payback(view: Runtimes) -> str:
     """After how many calls exporting has paid, by runtime, and where it never does."""
     by_runtime = sorted(view.paid_after.items())
-    after = ", ".join(f"{_calls(calls)} in {runtime}{_never(calls)}" for runtime, calls in by_runtime if _paying(calls))
-    never = [runtime for runtime, calls in by_runtime if not _paying(calls)]
-    texts = (f"have paid after {after}" if after else "", f"never pay in {joined(never)}" if never else "")
+    terms = ", ".join(f"{_calls(calls)} in {runtime}{_note(calls)}" for runtime, calls in by_runtime if _payers(calls))
+    losers = [runtime for runtime, calls in by_runtime if not _payers(calls)]
+    texts = (f"have paid after {terms}" if terms else "", f"never pay in {joined(losers)}" if losers else "")
     text = "; they ".join(filter(None, texts))
     return f"Exporting and loading {text}." if text else ""
 
 
 def _calls(calls: Sequence[float]) -> str:
-    numbers = _paying(calls)
+    numbers = _payers(calls)
     low, high = f"{numbers[0]:,.0f}", f"{numbers[-1]:,.0f}"
     return f"{high} calls" if low == high else f"{low} to {high} calls"
 
 
-def _never(calls: Sequence[float]) -> str:
-    number = len(calls) - len(_paying(calls))
+def _note(calls: Sequence[float]) -> str:
+    number = len(calls) - len(_payers(calls))
     return f" (never for {number} of {counted(len(calls), 'model')})" if number else ""
 
 
-def _paying(calls: Sequence[float]) -> list[float]:
+def _payers(calls: Sequence[float]) -> list[float]:
     """The calls of the models for which it pays at all."""
     return [number for number in calls if math.isfinite(number)]

@@ -16,8 +16,8 @@ OF_THE_PICK, OF_OTHERS = 3, 3
 def sentence(answer: Recommendation) -> str:
     """``The same training run otherwise: flatten in int8 loses 0.3 points [0.1, 0.5] and is 8.0× as fast as eager.``"""
     words = "; ".join(
-        f"{configuration(trade.there.quality)} in {trade.there.quality.variant} {_and_speed(trade)}"
-        for trade in _telling(answer)
+        f"{configuration(trade.there.quality)} in {trade.there.quality.variant} {_effect(trade)}"
+        for trade in _highlights(answer)
     )
     return f"The same trained models run otherwise: {words}." if words else ""
 
@@ -27,12 +27,12 @@ def loss(trade: Trade) -> str:
     gain = trade.gain
     if round(1000 * max(abs(gain.low), abs(gain.high))) == 0:
         return "loses no accuracy"
-    less, low, high = (100 * change for change in (-gain.median, -gain.high, -gain.low))
-    verb, interval = ("loses", (low, high)) if less >= 0 else ("gains", (-high, -low))
+    drop, low, high = (100 * change for change in (-gain.median, -gain.high, -gain.low))
+    verb, interval = ("loses", (low, high)) if drop >= 0 else ("gains", (-high, -low))
     return f"{verb} {points(gain.median)} [{interval[0]:z.1f}, {interval[1]:z.1f}]"
 
 
-def _and_speed(trade: Trade) -> str:
+def _effect(trade: Trade) -> str:
     if trade.speedup is None:
         return loss(trade)
     if trade.factor >= 1:
@@ -40,13 +40,13 @@ def _and_speed(trade: Trade) -> str:
     return f"{loss(trade)} and takes {units.factor(1 / trade.factor)} eager's time"
 
 
-def _telling(answer: Recommendation) -> Iterator[Trade]:
+def _highlights(answer: Recommendation) -> Iterator[Trade]:
     """The fastest few of the pick's model, then the fastest of each of a few others."""
-    picked = answer.pick.quality.architecture if answer.pick else None
-    of_pick = [trade for trade in answer.trades if trade.there.quality.architecture == picked]
-    others: dict[object, Trade] = {}
+    pick_architecture = answer.pick.quality.architecture if answer.pick else None
+    pick_trades = [trade for trade in answer.trades if trade.there.quality.architecture == pick_architecture]
+    trade_by_architecture: dict[object, Trade] = {}
     for trade in answer.trades:
-        if trade not in of_pick:
-            others.setdefault(trade.there.quality.architecture, trade)
-    yield from of_pick[:OF_THE_PICK]
-    yield from list(others.values())[:OF_OTHERS]
+        if trade not in pick_trades:
+            trade_by_architecture.setdefault(trade.there.quality.architecture, trade)
+    yield from pick_trades[:OF_THE_PICK]
+    yield from list(trade_by_architecture.values())[:OF_OTHERS]

@@ -43,34 +43,34 @@ def percent(share: float) -> str:
 
     Accuracies have ``numbers.percent``, to a tenth.
     """
-    shown = 100 * share
-    places = (number for number in range(2, LONGEST) if float(f"{shown:.{number}g}") != 100 or round(shown, 6) == 100)
-    return f"{digits(shown, next(places, LONGEST))} %"
+    value = 100 * share
+    places = (number for number in range(2, LONGEST) if float(f"{value:.{number}g}") != 100 or round(value, 6) == 100)
+    return f"{digits(value, next(places, LONGEST))} %"
 
 
 def seconds(value: float | None) -> str:
     """``3.10 ms``"""
-    return _scaled(value, _SECONDS)
+    return _with_unit(value, _SECONDS)
 
 
 def count(value: float | None) -> str:
     """``84.0 k``; below 1,000 as it is."""
-    return digits(value, 3) if value is not None and value < 1000 and value % 1 else _scaled(value, _COUNTS)
+    return digits(value, 3) if value is not None and value < 1000 and value % 1 else _with_unit(value, _COUNTS)
 
 
-def whole(value: int | None) -> str:
+def integer(value: int | None) -> str:
     """``131,072``, such as an LSTM input size; a dash where there is none."""
     return f"{value:,}" if value else MISSING
 
 
 def size(value: float | None) -> str:
     """``8.02 MiB``"""
-    return _scaled(value, BYTES)
+    return _with_unit(value, BYTES)
 
 
 def flops(value: float | None) -> str:
     """``116 MFLOP``"""
-    return _scaled(value, _SCALES["FLOP"])
+    return _with_unit(value, _SCALES["FLOP"])
 
 
 def factor(value: float | None) -> str:
@@ -85,8 +85,8 @@ def human(value: float | None, unit: str, significant: int = 3) -> str:
     if value is None or not math.isfinite(value):
         return MISSING
     if unit in _SCALES:
-        return _scaled(value, _SCALES[unit], significant)
-    number = digits(value, significant) if abs(value) < 1000 and value % 1 else _scaled(value, _COUNTS, significant)
+        return _with_unit(value, _SCALES[unit], significant)
+    number = digits(value, significant) if abs(value) < 1000 and value % 1 else _with_unit(value, _COUNTS, significant)
     return number if unit in COUNTED else f"{number} {unit}".replace("  ", " ")
 
 
@@ -146,9 +146,9 @@ def ratio(value: tuple[float, float, float]) -> str:
     return f"{estimate:.3f} ({ends if ends != MISSING else 'too few pairs for its ends'})"
 
 
-def _scaled(value: float | None, scales: Scale, significant: int = 3) -> str:
+def _with_unit(value: float | None, scales: Scale, significant: int = 3) -> str:
     if value is None or not math.isfinite(value):
         return MISSING
     scale, unit = fitting_unit(value, scales)
-    whole = scale == 1.0 and float(value).is_integer()
-    return f"{int(value):,} {unit}".rstrip() if whole else f"{digits(value / scale, significant)} {unit}".rstrip()
+    is_whole = scale == 1.0 and float(value).is_integer()
+    return f"{int(value):,} {unit}".rstrip() if is_whole else f"{digits(value / scale, significant)} {unit}".rstrip()
