@@ -35,8 +35,8 @@ class Run:
         """
         frame = table.frame(self.records).convert_dtypes()  # whole numbers stay whole beside a gap
         units = {column.name: column.unit for column in table.columns()}
-        empty = frame.columns[frame.isna().all()]  # pandas would leave them untyped
-        return frame.astype({name: "Int64" if units[name] else "string" for name in empty})
+        empty_columns = frame.columns[frame.isna().all()]  # pandas would leave them untyped
+        return frame.astype({name: "Int64" if units[name] else "string" for name in empty_columns})
 
     def answer(self) -> str:
         """What to use, and what that rests on, as one paragraph."""

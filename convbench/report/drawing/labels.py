@@ -15,7 +15,7 @@ from convbench.report.drawing.style import MUTED, TEXT
 
 SIZE, LETTER, LINE = 9.0, 5.3, 10.5
 OFFSETS = [(side, height) for height in (4, -11, 15, -22, 26, -33, 37, -44, 48, -55, -66, -77, -88) for side in (1, -1)]
-APART = 6.0
+GAP = 6.0
 FAR = 24
 """Points above or below from which on a line joins the words to their place."""
 
@@ -53,7 +53,7 @@ def label(axes: MplAxes, places: Sequence[Place], words: Sequence[str], other_pl
         boxes.append(box)
         leader = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3}
         axes.annotate(
-            text, place, xytext=(APART * side, height), textcoords="offset points", fontsize=SIZE, color=TEXT,
+            text, place, xytext=(GAP * side, height), textcoords="offset points", fontsize=SIZE, color=TEXT,
             ha="left" if side > 0 else "right", arrowprops=leader if abs(height) > FAR else None,
         )  # fmt: skip
 
@@ -82,7 +82,7 @@ def _fits(box: Box, frame: BboxBase) -> bool:
 
 def _box(x: float, y: float, side: int, height: float, text: str) -> Box:
     width = LETTER * len(text)
-    left = x + APART if side > 0 else x - APART - width
+    left = x + GAP if side > 0 else x - GAP - width
     return Box(left, y + height, left + width, y + height + LINE)
 
 

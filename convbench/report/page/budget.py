@@ -33,7 +33,7 @@ def budget(results: Sequence[Result]) -> dict[str, Any] | None:
 
 def _answers(answers: Iterable[Any], count: int) -> list[Answer]:
     lines = [(words.by_task(answer), answer.pick.result if answer.pick else None) for answer in answers]
-    return [*lines, (words.further(count), None)] if count else lines
+    return [*lines, (words.remainder(count), None)] if count else lines
 
 
 def _plain(grid: Grid[Any], texts: list[list[list[Answer]]], row_by_record: dict[int, int]) -> dict[str, Any]:

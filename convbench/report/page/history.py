@@ -16,7 +16,7 @@ from convbench.report.words import history as words
 from convbench.report.words import units
 from convbench.report.words.numbers import percent
 
-DRAWN = 40
+FIGURES = 40
 """Series that have a figure, those with changes first; the table has all of them."""
 TAGS = {"confirmed": "refuted", "suspected": "depends", "inconclusive": "undecided", "refuted": "supported"}
 """The look of a word: what speaks against the code in the colour of what is refuted."""
@@ -42,8 +42,8 @@ def view(history: History, command: str = "") -> dict[str, Any]:
         "quiet": words.quiet(history) if stories else "",
         "next": command.partition(": ")[::2] if command else (),
         "notes": words.notes(history.notes),
-        "figures": [_figure(history, *pair, number) for number, pair in enumerate(pairs[:DRAWN])],
-        "left": max(0, len(pairs) - DRAWN),
+        "figures": [_figure(history, *pair, number) for number, pair in enumerate(pairs[:FIGURES])],
+        "left": max(0, len(pairs) - FIGURES),
         "changes": [_change(history, name, change) for course, name in pairs for change in course.changes],
         "rows": [_row(history, *pair) for pair in pairs],
         "machines": {fingerprint: text or "unknown" for fingerprint, text in history.machines.items()},

@@ -28,7 +28,7 @@ from convbench.report.words.names import kind, places, reducer, same
 from convbench.report.words.numbers import TIE
 from convbench.report.words.quality import recommend
 
-LISTED = 50
+EQUAL_CASES = 50
 
 DIRECTORY = "{RUN}"
 """What stands in a command for the run's directory, until the page's script, which knows its own place, fills it in."""
@@ -36,7 +36,7 @@ DIRECTORY = "{RUN}"
 SENTENCES = 12
 """Sentences of one kind of finding that the page lists."""
 
-PRINTED = 3
+PAPER_SENTENCES = 3
 """As many of them on paper, where nobody can fold them."""
 
 
@@ -49,7 +49,7 @@ def view(run: RunDescription, results: Sequence[Result]) -> dict[str, Any]:
     return {
         "run": run,
         "listed": SENTENCES,
-        "printed": PRINTED,
+        "printed": PAPER_SENTENCES,
         "quality": section(results, answers),
         "decision": decision(headline, answers) or texts[0],
         "confidence": confidence(headline, answers),
@@ -83,7 +83,7 @@ def view(run: RunDescription, results: Sequence[Result]) -> dict[str, Any]:
         "environment": environment(run),
         "conditions": conditions(results),
         "protocol": protocol(run),
-        "equal": {case: list(cases) for case, cases in list(run.equal.items())[:LISTED]},
+        "equal": {case: list(cases) for case, cases in list(run.equal.items())[:EQUAL_CASES]},
     }
 
 
@@ -134,7 +134,7 @@ def _variant(variant: VariantGain, place: str) -> dict[str, str]:
     never_count = len(variant.gains) - len(counts)
     is_known = any(_median(variant, metric) is not None for metric in MAKING)
     allocators = sorted({" against ".join(gain.allocators) for gain in variant.gains if gain.allocators})
-    captured = _median(variant, metrics.CAPTURED)
+    captured_share = _median(variant, metrics.CAPTURED)
     return {
         "variant": variant.variant,
         "place": place,
@@ -144,7 +144,7 @@ def _variant(variant: VariantGain, place: str) -> dict[str, str]:
         "compile": units.seconds(_median(variant, metrics.COMPILE)),
         "graphs": units.count(_median(variant, metrics.GRAPH_COUNT)),
         "breaks": units.count(_median(variant, metrics.GRAPH_BREAKS)),
-        "captured": units.percent(captured) if captured is not None else units.MISSING,
+        "captured": units.percent(captured_share) if captured_share is not None else units.MISSING,
         "pays": (f"{statistics.median(counts):,.0f} calls" if counts else "never") if is_known else units.MISSING,
         "never": f"never for {never_count}" if is_known and counts and never_count else "",
         "allocators": ", ".join(allocators),
@@ -174,7 +174,7 @@ def _findings(results: Sequence[Result]) -> list[dict[str, Any]]:
             "kind": code.replace("_", " ").replace("lstm", "LSTM"),
             "count": _cases_in(texts.values()),
             "listed": _cases_in([*texts.values()][:SENTENCES]),
-            "printed": _cases_in([*texts.values()][:PRINTED]),
+            "printed": _cases_in([*texts.values()][:PAPER_SENTENCES]),
             "said": [
                 {"sentence": text, "cases": ids, "every": 1 < len(results) == len(set(ids))}
                 for text, ids in texts.items()

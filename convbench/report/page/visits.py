@@ -19,13 +19,13 @@ DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 """A bin's height, from nothing to that of the visit's fullest bin."""
 TAILS = (0.005, 0.995)
 """Quantiles of all samples between which the bins lie; what is beyond stands in the outermost."""
-FEWEST = 5
+MIN_SAMPLES = 5
 """Samples from which a visit has a shape."""
 
 
 def distribution(record: Record) -> dict[str, Any] | None:
     """The ends of the bins in seconds, and of each timed visit: samples, median, heights, by what it was disturbed."""
-    visits = [(visit, samples) for visit, samples in _visits(record) if len(samples) >= FEWEST]
+    visits = [(visit, samples) for visit, samples in _visits(record) if len(samples) >= MIN_SAMPLES]
     if not visits:
         return None
     all_samples = sorted(chain.from_iterable(samples for _, samples in visits))

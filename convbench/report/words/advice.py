@@ -53,7 +53,7 @@ DOUBTS: Mapping[Doubt, str] = {
     "known-clips": "test clips are among those learned from, so that its accuracy is too good",
 }
 NO_HEAD = "a whole model of your own has no head that could be exchanged for a task's"
-LISTED = 6
+NAMES = 6
 FEW_CLIPS = 200
 """Test clips of which more would tell more, whatever the number of seeds."""
 
@@ -85,12 +85,12 @@ def differences(answers: Sequence[Recommendation]) -> str:
     if len(picks) < 2:
         return ""
     choices = "; ".join(f"{', '.join(tasks)}: {pick}" for pick, tasks in picks.items())
-    ask, suitable = pick_answers[0].ask, common(pick_answers)
+    ask, candidate = pick_answers[0].ask, common(pick_answers)
     margin = f"within {points(ask.within)} of the best{'' if ask.per_second is None else ', price included,'} in all"
-    if not suitable:
+    if not candidate:
         return f"Different tasks want different configurations, and none is shown to be {margin}: {choices}."
     return (
-        f"Different tasks want different configurations: {choices}. Yet {advisable(suitable)} is shown to be {margin}."
+        f"Different tasks want different configurations: {choices}. Yet {advisable(candidate)} is shown to be {margin}."
     )
 
 
@@ -126,8 +126,8 @@ def _why(answer: Recommendation) -> str:
     head = f"Of {len(answer.pool)} configurations {place} {_rule(answer)}."
     if best is pick:
         return f"{head} It has the highest mean accuracy{_shortfall(answer, ', and the truly best is')}."
-    highest = f"The highest mean, {percent(best.mean)}, is that of {_name(best)}"
-    return f"{head} {highest}{_shortfall(answer, '; the truly best is')}."
+    sentence = f"The highest mean, {percent(best.mean)}, is that of {_name(best)}"
+    return f"{head} {sentence}{_shortfall(answer, '; the truly best is')}."
 
 
 def _rule(answer: Recommendation) -> str:
@@ -304,8 +304,8 @@ def _models(candidates: Sequence[Candidate]) -> str:
 
 
 def _list(names: Sequence[str]) -> str:
-    remainder = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return f"{'; '.join(names[:LISTED])}{remainder}"
+    remainder = f" and {len(names) - NAMES} more" if len(names) > NAMES else ""
+    return f"{'; '.join(names[:NAMES])}{remainder}"
 
 
 def _fails(quality: Quality, inside: bool = False) -> str:

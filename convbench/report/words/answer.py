@@ -50,7 +50,7 @@ NOISE = {  # findings that make a latency, or the model that took it, doubtful
     INPUTS_CHANGED: "inputs that the model writes into",
     NOT_A_NUMBER: "NaN in what the model returns",
 }
-ALIKE = 1.01
+SLACK = 1.01
 """A count that is no more than this over another is no price to name."""
 COST_ONLY = "Cost only: quality was not run, so no optimum is claimed; {}."
 RUNS_IT = "quality=probe or quality=train runs it"
@@ -247,7 +247,7 @@ def _dearest(headline: Headline) -> str:
     flops = () if uncounted(dearest) or uncounted(pick) else (("FLOPs", dearest.flops, pick.flops),)
     pairs = (*flops, ("parameters", dearest.params, pick.params))
     times = [
-        f"{units.factor(cost / base)} the {name}" for name, cost, base in pairs if cost and base and cost > ALIKE * base
+        f"{units.factor(cost / base)} the {name}" for name, cost, base in pairs if cost and base and cost > SLACK * base
     ]
     if dearest.latency and pick.latency and dearest not in headline.ties:
         factor_by_result = {contender.result: contender.factor.median for contender in headline.ranking}

@@ -45,7 +45,7 @@ def by_task(answer: Recommendation) -> str:
     return " ".join(advice.sentences(answer)[: 2 if answer.pick else 1])
 
 
-def further(tasks: int) -> str:
+def remainder(tasks: int) -> str:
     """What is said of tasks that the sliders do not answer."""
     return f"{counted(tasks, 'more task is', 'more tasks are')} answered by convbench advise."
 

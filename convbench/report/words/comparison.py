@@ -17,9 +17,9 @@ from convbench.report.words.numbers import TIE
 
 COUNTS = {"Parameters": "params", "FLOPs": "flops"}
 """What is exact, and where a result has it."""
-NAMED = 6
+RATIOS = 6
 """Ratios that are named one by one in a headline."""
-UNLIKE = 0.02
+TOLERANCE = 0.02
 """By how much the reference workload must differ before it is said."""
 
 
@@ -51,7 +51,7 @@ def headline(matches: Sequence[Match], letters: str) -> str:
     medians = {letter: ratio.median for run, letter in enumerate(letters) if run and (ratio := overall(matches, run))}
     if not medians:
         return "No run has a ratio over A."
-    if len(medians) > NAMED:
+    if len(medians) > RATIOS:
         ends = (units.factor(end(medians.values())) for end in (min, max))
         head = f"{len(medians)} runs take {' to '.join(ends)}"
     else:
@@ -73,8 +73,8 @@ def _outliers(matches: Sequence[Match], letters: Mapping[int, str]) -> str:
     counts = [f"{number:,} in {letter}" for letter, number in numbers.items() if number]
     if not counts:
         return f"No case differs by more than {TIE} beyond noise."
-    where = f"in {len(counts)} of them" if len(letters) > NAMED else joined(counts)
-    return f"Cases that differ by more than {TIE} beyond noise: {where}."
+    place = f"in {len(counts)} of them" if len(letters) > RATIOS else joined(counts)
+    return f"Cases that differ by more than {TIE} beyond noise: {place}."
 
 
 def _counts(matches: Sequence[Match], run: int) -> str:
@@ -134,7 +134,7 @@ def notes(matches: Sequence[Match], run_results: Sequence[Sequence[Result]], run
 def _machine(pairs: Sequence[Match], ratio: Interval, letter: str) -> list[str]:
     """What the reference workload says of the machine; latencies from several visits have most of it taken off."""
     slowdown = machine_slowdown(pairs)
-    if not slowdown or abs(slowdown - 1) <= UNLIKE:
+    if not slowdown or abs(slowdown - 1) <= TOLERANCE:
         return []
     clause = f"took {units.factor(slowdown)} as long for the reference workload in {letter}"
     if any(all(result and len(result.record.visits) > 1 for result in match.results) for match in pairs):

@@ -12,14 +12,14 @@ from convbench.core.text import counted
 from convbench.report.words import units
 from convbench.report.words.names import setup
 
-NAMED = 3
+SITUATIONS = 3
 """Situations that have a sentence each; the others are counted."""
 
 
 def sentences(leaders: Sequence[Elsewhere], pick: Result) -> list[str]:
     """The fastest of each situation but the pick's, which is named by what is not as in the pick's."""
-    texts = [_sentence(leader, pick) for leader in leaders[:NAMED]]
-    count = len(leaders) - NAMED
+    texts = [_sentence(leader, pick) for leader in leaders[:SITUATIONS]]
+    count = len(leaders) - SITUATIONS
     return [*texts, f"The table of cases has {counted(count, 'more situation')}."] if count > 0 else texts
 
 
@@ -38,8 +38,8 @@ def surroundings(result: Result, leaders: Sequence[Elsewhere]) -> str:
 def whereabouts(result: Result, leaders: Sequence[Elsewhere]) -> str:
     """`` on conv in training with 1 thread``: what others have otherwise; nothing where there are none."""
     parts = result.case.architecture
-    around = _particulars(parts, _parts(leaders)) if isinstance(parts, Parts) else []
-    return "".join(f" {text}" for text in (*around, *_situation(result, leaders).values()))
+    texts = _particulars(parts, _parts(leaders)) if isinstance(parts, Parts) else []
+    return "".join(f" {text}" for text in (*texts, *_situation(result, leaders).values()))
 
 
 def _parts(leaders: Sequence[Elsewhere]) -> list[Parts]:

@@ -169,8 +169,8 @@ def quiet(history: History) -> str:
         head = "no news" if len(past) + short_count == len(history.courses) else "every series changed or drifts"
         return f"{head}{remark}{spike_text}"
     half = "half of them" if len(calm_courses) > 1 else "it"
-    smallest = median_high(course.visible for course in calm_courses)  # infinite of counts, which show any
-    visible = f": a change of {percent(smallest)} would have been seen in {half}" if math.isfinite(smallest) else ""
+    change = median_high(course.visible for course in calm_courses)  # infinite of counts, which show any
+    visible = f": a change of {percent(change)} would have been seen in {half}" if math.isfinite(change) else ""
     return f"no change in {counted(len(calm_courses), 'series', 'series')}{visible}{remark}{spike_text}"
 
 

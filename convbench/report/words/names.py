@@ -94,9 +94,9 @@ def labels(architectures: Sequence[Parts | Whole]) -> list[str]:
     ]
     places = [_around(architecture) for architecture in architectures]
     contexts: dict[str, set[str]] = defaultdict(set)
-    for name, where in zip(names, places, strict=True):
-        contexts[name].add(where)
-    return [f"{name}{where if len(contexts[name]) > 1 else ''}" for name, where in zip(names, places, strict=True)]
+    for name, place in zip(names, places, strict=True):
+        contexts[name].add(place)
+    return [f"{name}{place if len(contexts[name]) > 1 else ''}" for name, place in zip(names, places, strict=True)]
 
 
 def _around(architecture: Parts | Whole) -> str:
@@ -182,5 +182,5 @@ def brief(ids: Sequence[str]) -> list[str]:
         options = [option for option in match[1].split(",") if counts[option] < len(ids)]
         return f"({','.join(options)})" if options else ""
 
-    short = [OPTIONS.sub(distinct, name) for name in modules]
-    return short if len(set(short)) == len(ids) else texts
+    short_names = [OPTIONS.sub(distinct, name) for name in modules]
+    return short_names if len(set(short_names)) == len(ids) else texts

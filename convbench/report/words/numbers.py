@@ -43,8 +43,8 @@ def chance(quality: Quality) -> str:
     if not quality.chance:
         return ""
     is_clear = quality.majority is not None and quality.majority - quality.chance > APART
-    commonest = f", the commonest class alone {percent(quality.majority or 0.0)}" if is_clear else ""
-    return f" (chance {percent(quality.chance)}{commonest})"
+    majority = f", the commonest class alone {percent(quality.majority or 0.0)}" if is_clear else ""
+    return f" (chance {percent(quality.chance)}{majority})"
 
 
 def signed(share: float) -> str:

@@ -33,9 +33,9 @@ def digits(value: float, significant: int = 3) -> str:
     """The value with that many significant digits, thousands grouped, no exponent and no trailing point."""
     if value == 0:
         return "0"
-    rounded = float(f"{value:.{significant}g}")
-    decimals = max(0, significant - 1 - math.floor(math.log10(abs(rounded))))
-    return f"{rounded:,.{decimals}f}"
+    number = float(f"{value:.{significant}g}")
+    decimals = max(0, significant - 1 - math.floor(math.log10(abs(number))))
+    return f"{number:,.{decimals}f}"
 
 
 def percent(share: float) -> str:
