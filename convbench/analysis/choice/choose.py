@@ -138,7 +138,7 @@ def _pool(able: Sequence[Candidate], ask: Ask) -> list[Candidate]:
 
 
 def _comparison(pool: Sequence[Candidate], ask: Ask) -> PoolComparison:
-    table = by_seed(pool).less(_price_of(pool, ask))
+    table = by_seed(pool).subtract(_price_of(pool, ask))
     contrasts = pairs(table)
     within = shown_within(contrasts, ask.within, ask.error)
     out = ruled_out(contrasts, ask.within)
@@ -218,7 +218,7 @@ def _pick(comparison: PoolComparison) -> tuple[int, list[int]]:
     if len(able) and comparison.ask.per_second is None:
         at = int(able[0])
     else:
-        df, own = np.maximum(comparison.pairs.own_df, LEAST_DF), comparison.pairs.own
+        df, own = np.maximum(comparison.pairs.own_df, LEAST_DF), comparison.pairs.own_error
         low = np.where(worse, -np.inf, comparison.means - stdtrit(df, 1 - ERROR / 2) * own)
         given_up = comparison.ask.within / 2 if comparison.ask.per_second is None else 0.0
         at = int(np.flatnonzero(low >= low.max() - given_up)[0])
