@@ -14,7 +14,7 @@ from convbench.analysis.choice.candidates import Candidate, Excluded, by_seed
 from convbench.analysis.choice.recommendation import Constraints, Doubt, Reason
 from convbench.analysis.inference.arrays import Flags
 from convbench.analysis.inference.noninferior import ERROR, Pairs, p_of_gain, pairs
-from convbench.analysis.quality.collapse import more_often
+from convbench.analysis.quality.collapse import collapse_often
 from convbench.analysis.quality.qualities import Quality
 from convbench.analysis.results import Result
 from convbench.core.record import Parts
@@ -80,7 +80,7 @@ def doubts(pool: Sequence[Candidate], at: int, shown: bool, p: float, edge: bool
 
 def fallible(pool: Sequence[Candidate]) -> list[bool]:
     """Which candidates collapse more often than the others."""
-    return more_often(
+    return collapse_often(
         [candidate.quality.collapsed for candidate in pool], [candidate.quality.ended for candidate in pool]
     )
 

@@ -25,8 +25,8 @@ def rising(steps: Sequence[float], val: Sequence[float], clips: int) -> float | 
     """
     if len(steps) < 2:
         return None
-    last = max(3, len(steps) // 3)
-    x, y = [step / 100 for step in steps[-last:]], val[-last:]
+    window = max(3, len(steps) // 3)
+    x, y = [step / 100 for step in steps[-window:]], val[-window:]
     middle = fmean(x)
     squares = sum((step - middle) ** 2 for step in x)
     slope = sum((a - middle) * b for a, b in zip(x, y, strict=True)) / squares
@@ -45,5 +45,5 @@ def cut_short(loss: Sequence[float], train: float, val: float) -> float | None:
     if len(loss) < 5 or train >= LEARNT or train - val > OVERFIT:
         return None
     before, after = loss[len(loss) // 2], loss[len(loss) // 2 + 1]
-    fell = before - after
-    return fell / before if fell > max(FALLING * before, LEAST_FALL) else None
+    fall = before - after
+    return fall / before if fall > max(FALLING * before, LEAST_FALL) else None

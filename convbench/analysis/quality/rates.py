@@ -38,6 +38,6 @@ def best_rate(members: Sequence[Lesson]) -> float:
 
 def best_rates(lessons: Iterable[Lesson]) -> dict[Model, float]:
     """The best rate of every model that was trained."""
-    in_eager = (lesson for lesson in lessons if lesson.variant == EAGER)
-    models = grouped(in_eager, lambda lesson: (lesson.architecture, lesson.clip, lesson.task, lesson.control))
+    eager_lessons = (lesson for lesson in lessons if lesson.variant == EAGER)
+    models = grouped(eager_lessons, lambda lesson: (lesson.architecture, lesson.clip, lesson.task, lesson.control))
     return {model: best_rate(members) for model, members in models.items()}
