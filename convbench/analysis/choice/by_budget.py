@@ -79,16 +79,16 @@ class Grid(NamedTuple, Generic[T]):
 
 def by_cost(results: Sequence[Result]) -> Grid[Affordable]:
     """The answers where quality was not run: of the models that the headline compares, those that fit."""
-    situation, tied = _situation(results), cache(_tied)
-    compared = _compared(situation)
-    return _grid(situation, _cost, lambda limits, fitting: _affordable(compared, situation, fitting, limits, tied))
+    situation, ties = _situation(results), cache(_ties)
+    blank = _blank(situation)
+    return _grid(situation, _cost, lambda limits, candidates: _affordable(blank, situation, candidates, limits, ties))
 
 
 def within(results: Sequence[Result], limits: Constraints) -> Affordable:
     """The answer of ``by_cost`` at these limits, base units, of any metrics of the run."""
     situation = _situation(results)
-    fitting = [result for result in situation if result.meets(limits)]
-    return _affordable(_compared(situation), situation, fitting, limits, _tied)
+    candidates = [result for result in situation if result.meets(limits)]
+    return _affordable(_blank(situation), situation, candidates, limits, _ties)
 
 
 def _situation(results: Sequence[Result]) -> list[Result]:
@@ -97,32 +97,32 @@ def _situation(results: Sequence[Result]) -> list[Result]:
     return largest_group([result for result in cases if result.latency] or cases)
 
 
-def _compared(situation: Sequence[Result]) -> Affordable:
+def _blank(situation: Sequence[Result]) -> Affordable:
     """Which models are alike, before it is asked which of them meet the limits."""
-    alike = one_variant(situation)
-    variant = alike[0].case.variant_name if alike else ""
-    return Affordable(len(alike), variant, timed=any(result.latency for result in alike))
+    members = one_variant(situation)
+    variant = members[0].case.variant_name if members else ""
+    return Affordable(len(members), variant, timed=any(result.latency for result in members))
 
 
 def _affordable(
-    compared: Affordable,
+    blank: Affordable,
     situation: Sequence[Result],
-    fitting: Sequence[Result],
+    candidates: Sequence[Result],
     limits: Constraints,
-    tied: Callable[[Results], Results],
+    ties: Callable[[Results], Results],
 ) -> Affordable:
-    if not fitting:
-        near, metrics = nearest(situation, limits), budgets(situation)
-        return compared._replace(misses=tuple(Miss(metrics[name], near[name], limits[name]) for name in near))
-    able, elsewhere = [result for result in fitting if result.case.variant_name == compared.variant], 0
-    if not able:
-        able = list(fitting)
-        elsewhere = _number(result for result in situation if result.case.variant_name != compared.variant)
-    answer = compared._replace(number=_number(able), elsewhere=elsewhere)
-    if not compared.timed:
-        return answer._replace(pick=smallest(able))
-    among = tied(tuple(sorted(able, key=lambda result: result.latency or (math.inf,))[:COMPARED]))
-    return answer._replace(tied=among, pick=lightest(among))
+    if not candidates:
+        costs, metrics = nearest(situation, limits), budgets(situation)
+        return blank._replace(misses=tuple(Miss(metrics[name], costs[name], limits[name]) for name in costs))
+    contenders, elsewhere = [result for result in candidates if result.case.variant_name == blank.variant], 0
+    if not contenders:
+        contenders = list(candidates)
+        elsewhere = _number(result for result in situation if result.case.variant_name != blank.variant)
+    answer = blank._replace(number=_number(contenders), elsewhere=elsewhere)
+    if not blank.timed:
+        return answer._replace(pick=smallest(contenders))
+    fastest = ties(tuple(sorted(contenders, key=lambda result: result.latency or (math.inf,))[:COMPARED]))
+    return answer._replace(tied=fastest, pick=lightest(fastest))
 
 
 def _number(results: Iterable[Result]) -> int:
@@ -130,7 +130,7 @@ def _number(results: Iterable[Result]) -> int:
     return len({result.case.architecture for result in results})
 
 
-def _tied(fastest: Results) -> Results:
+def _ties(fastest: Results) -> Results:
     return tuple(contender.result for contender in rank(fastest) if contender.tied)
 
 
@@ -139,13 +139,13 @@ def by_quality(results: Sequence[Result]) -> Grid[tuple[Recommendation, ...]]:
     records = [result.record for result in results]
     ask, every_question = at_last_look(records, Ask()), questions_of(records)
     questions = every_question[:TASKS]
-    able = [candidate for question in questions for candidate in question.candidates]
+    candidates = [candidate for question in questions for candidate in question.candidates]
 
     def answers(constraints: Constraints, _: list[Candidate]) -> tuple[Recommendation, ...]:
         within_limits = replace(ask, constraints=constraints)
         return tuple(recommend(*question, within_limits) for question in questions)
 
-    return _grid(able, Candidate.cost, answers)._replace(more=len(every_question) - len(questions))
+    return _grid(candidates, Candidate.cost, answers)._replace(more=len(every_question) - len(questions))
 
 
 def steps(values: Iterable[float], name: CostName) -> tuple[float, ...]:
@@ -161,19 +161,19 @@ def _rounds(low: float, high: float, name: CostName) -> Iterator[float]:
     """From the last round value below the lowest on to the first that lets everything in."""
     base, mantissas = (2.0, BINARY) if name == "memory" else (10.0, ROUND)
     power = math.floor(math.log(low, base)) - 1
-    before = 0.0
-    while before < high:
+    last_value = 0.0
+    while last_value < high:
         for mantissa in mantissas:
             value = _clean(mantissa * base**power)
-            if value * _next(mantissa, mantissas, base) > low and before < high:
+            if value * _next(mantissa, mantissas, base) > low and last_value < high:
                 yield value
-                before = value
+                last_value = value
         power += 1
 
 
 def _next(mantissa: float, mantissas: Sequence[float], base: float) -> float:
-    at = mantissas.index(mantissa) + 1
-    return (mantissas[at] if at < len(mantissas) else base) / mantissa
+    place = mantissas.index(mantissa) + 1
+    return (mantissas[place] if place < len(mantissas) else base) / mantissa
 
 
 def _clean(value: float) -> float:
@@ -192,7 +192,7 @@ def _grid(
     limits = {name: steps(costs[:, i].tolist(), name) for i, name in enumerate(NAMES)}
     answers: dict[tuple[bytes, tuple[float, ...]], T] = {}
 
-    def at(*bounds: float) -> T:
+    def answer_at(*bounds: float) -> T:
         fits: np.ndarray = np.all(costs <= np.array(bounds), axis=1)
         key = (fits.tobytes(), () if fits.any() else bounds)
         if key not in answers:
@@ -200,5 +200,5 @@ def _grid(
             answers[key] = answer(constraints, list(compress(members, fits)))
         return answers[key]
 
-    rows = (tuple(at(latency, memory) for memory in limits["memory"]) for latency in limits["latency"])
+    rows = (tuple(answer_at(latency, memory) for memory in limits["memory"]) for latency in limits["latency"])
     return Grid(limits, tuple(rows))

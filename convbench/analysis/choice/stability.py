@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convbench.analysis.choice.candidates import Candidate, CostName, by_seed
+from convbench.analysis.choice.candidates import Candidate, CostName, table_of
 from convbench.analysis.inference.arrays import Flags, Floats
 from convbench.analysis.inference.dominance import probability
 from convbench.analysis.inference.two_way import fit
@@ -25,26 +25,26 @@ class Draws:
     quality: Floats
     costs: Floats
 
-    def within(self, margin: float) -> Floats:
+    def shares_within(self, margin: float) -> Floats:
         """For each candidate the share of draws in which it is within the margin of the best."""
         return np.asarray((self.quality.max(axis=1, keepdims=True) - self.quality < margin).mean(axis=0))
 
-    def right(self, margin: float, eligible: Flags | bool = True) -> Floats:
+    def shares_right(self, margin: float, eligible: Flags | bool = True) -> Floats:
         """For each candidate the share of draws in which it is the cheapest within the margin, of those (k,) that are
         eligible; none is right in a draw in which none of them is within it."""
-        able = (self.quality.max(axis=1, keepdims=True) - self.quality < margin) & eligible
-        first = np.where(able, self.costs, np.inf).argmin(axis=1)[able.any(axis=1)]
-        return np.bincount(first, minlength=able.shape[1]) / len(able)
+        is_able = (self.quality.max(axis=1, keepdims=True) - self.quality < margin) & eligible
+        picks = np.where(is_able, self.costs, np.inf).argmin(axis=1)[is_able.any(axis=1)]
+        return np.bincount(picks, minlength=is_able.shape[1]) / len(is_able)
 
-    def best(self) -> Floats:
+    def shares_best(self) -> Floats:
         """For each candidate the share of draws in which it has the most."""
         return np.bincount(self.quality.argmax(axis=1), minlength=self.quality.shape[1]) / len(self.quality)
 
 
-def draws(pool: Sequence[Candidate], name: CostName, seed: int, less: Floats | float = 0.0) -> Draws:
-    """Draws for a pool; ``less`` (k,) is taken from every mean, as the price of what a candidate costs."""
+def draws(pool: Sequence[Candidate], name: CostName, seed: int, price: Floats | float = 0.0) -> Draws:
+    """Draws for a pool; ``price`` (k,), what each candidate's cost is worth in accuracy, is taken from its means."""
     rng = np.random.default_rng(seed)
-    return Draws(quality_draws(pool, rng) - less, cost_draws(pool, name, rng, DRAWS))
+    return Draws(quality_draws(pool, rng) - price, cost_draws(pool, name, rng, DRAWS))
 
 
 def on_front(
@@ -72,7 +72,7 @@ def membership(pool: Sequence[Candidate], against: Sequence[CostName]) -> list[f
 def quality_draws(pool: Sequence[Candidate], rng: np.random.Generator) -> Floats:
     """Means (D, k) over the seeds that were run, at most 1: normal with the fit's covariance, each widened as its
     degrees of freedom ask (Student's t)."""
-    table = by_seed(pool)
+    table = table_of(pool)
     estimates = fit(table)
     has_noise = np.isfinite(estimates.noise)
     covariance = np.where(has_noise & has_noise[:, None], estimates.covariance, np.eye(len(has_noise)))
@@ -83,15 +83,15 @@ def quality_draws(pool: Sequence[Candidate], rng: np.random.Generator) -> Floats
     return np.asarray(np.minimum(level + estimates.mean + wide, 1.0))
 
 
-def cost_draws(pool: Sequence[Candidate], name: CostName, rng: np.random.Generator, draws: int) -> Floats:
+def cost_draws(pool: Sequence[Candidate], name: CostName, rng: np.random.Generator, count: int) -> Floats:
     """Costs (D, k): latency as its interval has it, which is between processes where there were visits; others are
     exact."""
-    return np.stack([_draws(candidate, name, rng, draws) for candidate in pool], axis=1)
+    return np.stack([_candidate_draws(candidate, name, rng, count) for candidate in pool], axis=1)
 
 
-def _draws(candidate: Candidate, name: CostName, rng: np.random.Generator, draws: int) -> Floats:
+def _candidate_draws(candidate: Candidate, name: CostName, rng: np.random.Generator, count: int) -> Floats:
     latency = candidate.result.latency if name == metrics.LATENCY.option else None
     if latency is None or not latency.bounded or latency.low <= 0:
-        return np.full(draws, candidate.cost(name))
+        return np.full(count, candidate.cost(name))
     spread = math.log(latency.high / latency.low) / 2 / NORMAL
-    return np.asarray(latency.median * np.exp(spread * rng.standard_normal(draws)))
+    return np.asarray(latency.median * np.exp(spread * rng.standard_normal(count)))

@@ -32,25 +32,25 @@ class Trade:
         return self.speedup.median if self.speedup else -math.inf
 
 
-def trades(able: Sequence[Candidate]) -> list[Trade]:
+def trades(candidates: Sequence[Candidate]) -> list[Trade]:
     """Every model that was evaluated in a variant as well as in eager, with two seeds in common; the fastest first."""
     eager = {
         candidate.quality.architecture: candidate
-        for candidate in able
+        for candidate in candidates
         if candidate.quality.variant == EAGER and not candidate.result.case.variant
     }
     pairs = [
         (eager[candidate.quality.architecture], candidate)
-        for candidate in able
+        for candidate in candidates
         if candidate.quality.variant != EAGER and candidate.quality.architecture in eager
     ]
     speedups = latency_ratios([(plain.result, there.result) for plain, there in pairs])
-    compared = [
+    comparisons = [
         Trade(plain, there, gain, speedup)
         for (plain, there), speedup in zip(pairs, speedups, strict=True)
         if (gain := _gain(plain, there)) is not None
     ]
-    return sorted(compared, key=lambda trade: -trade.factor)
+    return sorted(comparisons, key=lambda trade: -trade.factor)
 
 
 def _gain(eager: Candidate, there: Candidate) -> Interval | None:
