@@ -94,8 +94,8 @@ class Latency:
 
 def machines(records: Iterable[Record]) -> dict[Scope, Machine]:
     """What the visits of each scope have in common."""
-    timed = (record for record in records if record.visits and record.samples(metrics.LATENCY))
-    return {scope: _machine(members) for scope, members in grouped(timed, scope).items()}
+    timed_records = (record for record in records if record.visits and record.samples(metrics.LATENCY))
+    return {scope: _machine(members) for scope, members in grouped(timed_records, scope).items()}
 
 
 def latency_of(record: Record, by_scope: Mapping[Scope, Machine]) -> Latency | None:
@@ -104,19 +104,19 @@ def latency_of(record: Record, by_scope: Mapping[Scope, Machine]) -> Latency | N
     if not samples:
         return None
     if not record.visits:
-        beside = record.samples(metrics.REFERENCE)
-        return Latency(median_interval(samples), reference=median(beside) if beside else None)
+        references = record.samples(metrics.REFERENCE)
+        return Latency(median_interval(samples), reference=median(references) if references else None)
     machine = by_scope.get(scope(record), Machine())
     logs = _corrected_logs(record, machine)
     interval = spread.estimate(tuple(logs.values()), machine.prior, _shared_by_visits(record, machine))
     below, above = machine.doubt
     interval = Interval(interval.median, interval.low * math.exp(-below), interval.high * math.exp(above))
     if len(logs) == 1:
-        interval = _with_its_own(interval, samples)
-    return Latency(interval, logs, machine.prior, hosts.of_rounds(record), reference(record, by_scope))
+        interval = _widen(interval, samples)
+    return Latency(interval, logs, machine.prior, hosts.host_by_round(record), reference(record, by_scope))
 
 
-def _with_its_own(between: Interval, samples: Sequence[float]) -> Interval:
+def _widen(interval: Interval, samples: Sequence[float]) -> Interval:
     """The interval of a single visit: what processes differ by, and how well this one's median is known.
 
     Of several visits the spread between them holds both. Samples too few for an interval count by their range.
@@ -124,9 +124,9 @@ def _with_its_own(between: Interval, samples: Sequence[float]) -> Interval:
     middle, low, high = median_interval(samples)
     if math.isinf(high):
         low, high = min(samples), max(samples)
-    below = math.hypot(math.log(between.median / between.low), math.log(middle / low))
-    above = math.hypot(math.log(between.high / between.median), math.log(high / middle))
-    return Interval(between.median, between.median * math.exp(-below), between.median * math.exp(above))
+    below = math.hypot(math.log(interval.median / interval.low), math.log(middle / low))
+    above = math.hypot(math.log(interval.high / interval.median), math.log(high / middle))
+    return Interval(interval.median, interval.median * math.exp(-below), interval.median * math.exp(above))
 
 
 def reference(record: Record, by_scope: Mapping[Scope, Machine]) -> float | None:
@@ -172,13 +172,13 @@ def _differences(first: Latency, second: Latency) -> list[float]:
 
 
 def _machine(records: Sequence[Record]) -> Machine:
-    usual = at_better_moments(_references(records))
+    usual_level = at_better_moments(_references(records))
     slope = spread.elasticity(filter(None, map(_beside_reference, records)))
-    level, doubt = _speed(records, usual, slope)
-    plain = Machine(slope, level)
-    plain = Machine(slope, level, hosts=_between_hosts(records, plain))
-    common = spread.prior(tuple(_corrected_logs(record, plain).values()) for record in records)
-    return Machine(slope, level, common, doubt, plain.hosts)
+    level, doubt = _speed(records, usual_level, slope)
+    machine = Machine(slope, level)
+    machine = Machine(slope, level, hosts=_between_hosts(records, machine))
+    prior = spread.prior(tuple(_corrected_logs(record, machine).values()) for record in records)
+    return Machine(slope, level, prior, doubt, machine.hosts)
 
 
 def _between_hosts(records: Sequence[Record], machine: Machine) -> dict[str, float]:
@@ -187,33 +187,33 @@ def _between_hosts(records: Sequence[Record], machine: Machine) -> dict[str, flo
     return {host: effect.drawn for host, effect in host_effects(cells).items()}
 
 
-def _speed(records: Sequence[Record], usual: float, slope: float) -> tuple[float, tuple[float, float]]:
+def _speed(records: Sequence[Record], usual_level: float, slope: float) -> tuple[float, tuple[float, float]]:
     """The log of the reference at the speed that latencies are stated at, and the doubt of that."""
-    quiet = next((level for record in records if (level := record.conditions.get(QUIET_REFERENCE))), None)
+    quiet_reference = next((level for record in records if (level := record.conditions.get(QUIET_REFERENCE))), None)
     is_busy = busy(records)
-    if not isinstance(quiet, float) or not slope:
-        return usual, (math.log(AT_MOST_SLOWER) if is_busy else 0.0, 0.0)
-    level = min(usual, math.log(quiet))
-    if not is_busy and not SLOWER < usual - level < math.log(AT_MOST_SLOWER):
-        return usual, (0.0, 0.0)
-    doubt = DOUBT_OF_LEVEL * (usual - level)
+    if not isinstance(quiet_reference, float) or not slope:
+        return usual_level, (math.log(AT_MOST_SLOWER) if is_busy else 0.0, 0.0)
+    level = min(usual_level, math.log(quiet_reference))
+    if not is_busy and not SLOWER < usual_level - level < math.log(AT_MOST_SLOWER):
+        return usual_level, (0.0, 0.0)
+    doubt = DOUBT_OF_LEVEL * (usual_level - level)
     return level, (doubt, doubt)
 
 
 def busy(records: Iterable[Record]) -> bool:
     """Whether the run was made beside other work, by the scheduler's own statistics."""
-    waited = [share for record in records for share in record.samples(metrics.RUN_DELAY)]
-    return bool(waited) and median(waited) > BUSY
+    delays = [share for record in records for share in record.samples(metrics.RUN_DELAY)]
+    return bool(delays) and median(delays) > BUSY
 
 
 def quiet_references(records: Iterable[Record]) -> dict[Scope, float]:
     """Seconds of the reference workload at the better moments of each scope that was visited often and quiet."""
-    enough = {
+    references_by_scope = {
         scope: references
         for scope, members in grouped(records, scope).items()
         if len(references := _references(members)) >= ENOUGH_FOR_LEVEL and not busy(members)
     }
-    return {scope: math.exp(at_better_moments(references)) for scope, references in enough.items()}
+    return {scope: math.exp(at_better_moments(references)) for scope, references in references_by_scope.items()}
 
 
 def _references(records: Iterable[Record]) -> list[float]:
@@ -224,14 +224,14 @@ def _references(records: Iterable[Record]) -> list[float]:
 def _beside_reference(record: Record) -> tuple[list[float], list[float]] | None:
     """The logs of a case's visits and of the reference in the same visits; None where there are none of both."""
     latencies, references = _logs(record, metrics.LATENCY), _logs(record, metrics.REFERENCE)
-    both = [visit for visit in latencies if visit in references]
-    return ([latencies[visit] for visit in both], [references[visit] for visit in both]) if both else None
+    visits = [visit for visit in latencies if visit in references]
+    return ([latencies[visit] for visit in visits], [references[visit] for visit in visits]) if visits else None
 
 
 def _corrected_logs(record: Record, machine: Machine) -> dict[int, float]:
-    off, of_rounds = _by_reference(record, machine), hosts.of_rounds(record) if machine.hosts else {}
+    offsets, host_by_round = _by_reference(record, machine), hosts.host_by_round(record) if machine.hosts else {}
     return {
-        visit: log - off.get(visit, 0.0) - machine.hosts.get(of_rounds.get(visit, ""), 0.0)
+        visit: log - offsets.get(visit, 0.0) - machine.hosts.get(host_by_round.get(visit, ""), 0.0)
         for visit, log in _logs(record, metrics.LATENCY).items()
     }
 
@@ -239,8 +239,8 @@ def _corrected_logs(record: Record, machine: Machine) -> dict[int, float]:
 def _shared_by_visits(record: Record, machine: Machine) -> float:
     """What no visit to the case tells: what is this run's own, and what the common slope took off too much."""
     references = _logs(record, metrics.REFERENCE).values() if machine.slope else ()
-    slowed = fmean(references) - machine.level if references else 0.0
-    return math.hypot(BETWEEN_RUNS, SLOPES_DIFFER * slowed)
+    slowdown = fmean(references) - machine.level if references else 0.0
+    return math.hypot(BETWEEN_RUNS, SLOPES_DIFFER * slowdown)
 
 
 def _by_reference(record: Record, machine: Machine) -> dict[int, float]:

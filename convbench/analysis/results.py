@@ -129,8 +129,8 @@ def dtype(record: Record) -> str:
     """The number type that a record's case was computed in: as it was noted then, of a variant or of the model itself,
     else as the variants declare.
     """
-    if noted := record.conditions.get("dtype"):
-        return str(noted)
+    if name := record.conditions.get("dtype"):
+        return str(name)
     if any(choice.is_imported for choice in record.case.variant):
         return traits.FP32  # another would be noted: to read a run imports nobody's code
     try:
@@ -188,9 +188,9 @@ def result(
     params, macs, flops, peak, cold = (typical(record, metric) for metric in fields)
     by_scope = latencies.machines([record]) if machines is None else machines
     architecture = record.case.architecture
-    alike = common.get(architecture.model.name, frozenset()) if isinstance(architecture, Whole) else frozenset()
+    options = common.get(architecture.model.name, frozenset()) if isinstance(architecture, Whole) else frozenset()
     latency = latencies.latency_of(record, by_scope)
-    return Result(record, group(record), latency, params, macs, flops, peak, cold, alike)
+    return Result(record, group(record), latency, params, macs, flops, peak, cold, options)
 
 
 def results(records: Iterable[Record]) -> list[Result]:
@@ -198,15 +198,15 @@ def results(records: Iterable[Record]) -> list[Result]:
     records = list(records)
     machines = latencies.machines(records)
     common = common_options(record.case.architecture for record in records)
-    derived = [result(record, machines, common) for record in records]
-    return sorted(derived, key=lambda result: result.case.trial is not None)
+    entries = [result(record, machines, common) for record in records]
+    return sorted(entries, key=lambda result: result.case.trial is not None)
 
 
 def latency_ratios(pairs: Sequence[tuple[Result, Result]]) -> list[Interval | None]:
     """The first's latency over the second's of each pair, of visits that both had; None where either was not timed."""
     timings = [(first.timing, second.timing) for first, second in pairs]
-    known = iter(latencies.ratios([(first, second) for first, second in timings if first and second]))
-    return [next(known) if first and second else None for first, second in timings]
+    intervals = iter(latencies.ratios([(first, second) for first, second in timings if first and second]))
+    return [next(intervals) if first and second else None for first, second in timings]
 
 
 def costs(results: Iterable[Result]) -> list[Result]:

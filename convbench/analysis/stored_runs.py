@@ -46,21 +46,21 @@ class StoredComparison(NamedTuple):
 
 def lay_side_by_side(first: store.Stored, second: store.Stored) -> StoredComparison:
     """Two stored runs; cases that only one of them has measured are named."""
-    of_each = [results(records) for _, records in (first, second)]
-    matches = compare.match(of_each)
-    shared = {result.case.id for match in matches for result in match.results if result}
-    alone = [tuple(result.case.id for result in measured(of_run) if result.case.id not in shared) for of_run in of_each]
-    return StoredComparison(matches, grave_differences((first[0], second[0])), (alone[0], alone[1]))
+    runs = [results(records) for _, records in (first, second)]
+    matches = compare.match(runs)
+    shared_ids = {result.case.id for match in matches for result in match.results if result}
+    lone_ids = [tuple(result.case.id for result in measured(run) if result.case.id not in shared_ids) for run in runs]
+    return StoredComparison(matches, grave_differences((first[0], second[0])), (lone_ids[0], lone_ids[1]))
 
 
 def grave_differences(runs: Sequence[RunDescription]) -> tuple[str, ...]:
     """``key (value, value)`` of everything that decides comparability and differs."""
     differences = (difference for difference in compare.differences(runs) if difference.grave)
-    shown = (
+    entries = (
         (difference.key, ("none" if value is None else str(value) for value in difference.values))
         for difference in differences
     )
-    return tuple(f"{key} ({', '.join(values)})" for key, values in shown)
+    return tuple(f"{key} ({', '.join(values)})" for key, values in entries)
 
 
 def exact_changes(match: Match) -> list[str]:
