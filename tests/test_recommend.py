@@ -18,7 +18,7 @@ from convbench.analysis.choice.looks import at_look, error_at
 from convbench.analysis.choice.recommendation import Ask
 from convbench.analysis.inference.effect import p_value
 from convbench.analysis.inference.noninferior import (
-    ON_THE_CEILING,
+    CEILING_SHARE,
     count_untold,
     differences,
     p_values,
@@ -436,7 +436,7 @@ def compared(accuracies, clips=1000):
 def test_two_configurations_are_compared_by_the_paired_t_test():
     table = np.array([[0.6, 0.5], [0.61, 0.55], [0.60, 0.52], [0.60, 0.58]])
     expected = stats.ttest_1samp(table[:, 1] - table[:, 0], 0.02, alternative="less").pvalue
-    assert p_values(compared(table), 0.02)[0] == pytest.approx(expected / (1 - ON_THE_CEILING))
+    assert p_values(compared(table), 0.02)[0] == pytest.approx(expected / (1 - CEILING_SHARE))
     assert p_value(table) == pytest.approx(stats.ttest_rel(table[:, 1], table[:, 0]).pvalue)
 
 
@@ -672,7 +672,7 @@ def test_a_gain_over_one_that_stands_alone_has_its_t_interval():
     comparison = compared(np.array([0.9, 0.5, 0.3, 0.2]) + 0.01 * np.random.default_rng(0).standard_normal((5, 4)))
     low, high = differences(comparison, 0)
     below, above = (
-        stdtrit(comparison.df[0], 1 - error) * comparison.error[0] for error in (0.025, 0.025 * (1 - ON_THE_CEILING))
+        stdtrit(comparison.df[0], 1 - error) * comparison.error[0] for error in (0.025, 0.025 * (1 - CEILING_SHARE))
     )
     assert count_untold(comparison, 0) == 1
     assert np.allclose([low, high], [comparison.gap[0] - below, comparison.gap[0] + above])

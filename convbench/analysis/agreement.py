@@ -72,9 +72,9 @@ def _count_contradictions(pairs: Sequence[tuple[Interval, Interval]]) -> tuple[i
     )
     apart_pairs = contradictions = 0
     for index in range(len(pairs)):
-        faster = high[index] < low
-        apart_pairs += int(faster.sum())
-        contradictions += int((faster & (other_high < other_low[index])).sum())
+        is_faster = high[index] < low
+        apart_pairs += int(is_faster.sum())
+        contradictions += int((is_faster & (other_high < other_low[index])).sum())
     return apart_pairs, contradictions
 
 

@@ -25,7 +25,7 @@ from convbench.core.record import Case, Record, RunDescription, Scalar
 from convbench.core.statistics import Interval, ratio_interval
 
 Row = tuple[Result | None, ...]
-OWN = "whole models"
+OWN_NAME = "whole models"
 """What users' own models are called in a column that does not apply to them."""
 
 
@@ -68,7 +68,7 @@ def match(runs: Sequence[Sequence[Result]]) -> list[Match]:
     keys = dict.fromkeys(key for table in tables for key in table)
     candidates: list[Row] = [tuple(table.get(key) for table in tables) for key in keys]
     rows = [row for row in candidates if sum(result is not None for result in row) > 1]
-    columns = [_over_first(rows, run) for run in range(len(runs))]
+    columns = [_base_ratios(rows, run) for run in range(len(runs))]
     environments = [{result.record.environment for result in table.values()} for table in tables]
     # Runs that share no machine are compared across machines, which ``differences`` says of all their cases.
     is_mixed = [len(names | environments[0]) > 1 and bool(names & environments[0]) for names in environments]
@@ -112,12 +112,12 @@ def summaries(matches: Sequence[Match], name: str) -> list[Summary]:
 
 def _intervals(groups: Sequence[Sequence[Interval | None]]) -> list[Interval | None]:
     """The interval of each group's ratios."""
-    positive = [[ratio for ratio in group if ratio and ratio.median > 0] for group in groups]
-    logs = [[math.log(ratio.median) for ratio in group] for group in positive]
-    common = spread.prior(logs)
+    positive_ratios = [[ratio for ratio in group if ratio and ratio.median > 0] for group in groups]
+    logs = [[math.log(ratio.median) for ratio in group] for group in positive_ratios]
+    prior = spread.prior(logs)
     return [
-        None if not group else group[0] if len(group) == 1 else spread.estimate(values, common)
-        for group, values in zip(positive, logs, strict=True)
+        None if not group else group[0] if len(group) == 1 else spread.estimate(values, prior)
+        for group, values in zip(positive_ratios, logs, strict=True)
     ]
 
 
@@ -141,7 +141,7 @@ def by_axis(matches: Sequence[Match], name: str) -> dict[str, list[Match]]:
     for match in matches:
         value = match.case.axes[name]
         if value is None:  # a user's own model: it is one where reducers are told apart, and has no backbone
-            value = match.case.axes["model"] if name == "reducer" else OWN
+            value = match.case.axes["model"] if name == "reducer" else OWN_NAME
         groups[str(value)].append(match)
     return dict(sorted(groups.items()))
 
@@ -165,11 +165,11 @@ def _match(row: Row, ratios: tuple[Interval | None, ...], is_mixed: Sequence[boo
     comparable_ratios = tuple(None if is_other else ratio for is_other, ratio in zip(is_elsewhere, ratios, strict=True))
     measurements = [result for result in row if result is not None]
     counts = [{result.params for result in measurements}, {result.flops for result in measurements}]
-    differ = any(len(values - {None}) > 1 for values in counts)
-    return Match(measurements[0].case, row, comparable_ratios, differ, any(is_elsewhere))
+    counts_differ = any(len(values - {None}) > 1 for values in counts)
+    return Match(measurements[0].case, row, comparable_ratios, counts_differ, any(is_elsewhere))
 
 
-def _over_first(rows: Sequence[Row], run: int) -> list[Interval | None]:
+def _base_ratios(rows: Sequence[Row], run: int) -> list[Interval | None]:
     """The ratio of that run over the first in every row, visit by visit where both took turns."""
     pairs = {
         i: (result.timing, base.timing)
@@ -181,14 +181,14 @@ def _over_first(rows: Sequence[Row], run: int) -> list[Interval | None]:
     interval_ratios = {
         i: ratio_interval(result.interval, base.interval) for i, (result, base) in pairs.items() if i not in turn_ratios
     }
-    return [_finite(turn_ratios.get(i) or interval_ratios.get(i)) for i in range(len(rows))]
+    return [_finite_ratio(turn_ratios.get(i) or interval_ratios.get(i)) for i in range(len(rows))]
 
 
 def _took_turns(result: Result | None, base: Result | None) -> bool:
     return bool(result and base and in_turns(result.record, base.record))
 
 
-def _finite(ratio: Interval | None) -> Interval | None:
+def _finite_ratio(ratio: Interval | None) -> Interval | None:
     return ratio if ratio and math.isfinite(ratio.median) else None
 
 

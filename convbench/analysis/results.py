@@ -78,10 +78,10 @@ class Result:
     @property
     def launch_share(self) -> float | None:
         """Share of a call on a GPU in which the device does not work; None on a CPU."""
-        on_device = part_of_call(self, metrics.DEVICE_LATENCY)
-        if on_device is None or not self.latency:
+        device_seconds = part_of_call(self, metrics.DEVICE_LATENCY)
+        if device_seconds is None or not self.latency:
             return None
-        return max(0.0, 1 - on_device / self.latency.median)
+        return max(0.0, 1 - device_seconds / self.latency.median)
 
     def value(self, metric: Metric) -> float | None:
         """One number of a metric: what it says of itself becomes of its samples; None where it was not measured."""
@@ -156,7 +156,9 @@ def part_of_call(result: Result, part: Metric) -> float | None:
     """
     calls = result.record.by_visit(metrics.LATENCY)
     shares = [
-        median(samples) / median(calls[at]) for at, samples in result.record.by_visit(part).items() if calls.get(at)
+        median(samples) / median(calls[number])
+        for number, samples in result.record.by_visit(part).items()
+        if calls.get(number)
     ]
     return median(shares) * result.latency.median if shares and result.latency else typical(result.record, part)
 
@@ -186,10 +188,10 @@ def result(
     memory = metrics.RUNTIME_PEAK if record.samples(metrics.RUNTIME_PEAK) else memory
     fields = (metrics.PARAMS, metrics.MACS, metrics.FLOPS, memory, metrics.COLD_CALL)
     params, macs, flops, peak, cold = (typical(record, metric) for metric in fields)
-    by_scope = latencies.machines([record]) if machines is None else machines
+    machine_by_scope = latencies.machines([record]) if machines is None else machines
     architecture = record.case.architecture
     options = common.get(architecture.model.name, frozenset()) if isinstance(architecture, Whole) else frozenset()
-    latency = latencies.latency_of(record, by_scope)
+    latency = latencies.latency_of(record, machine_by_scope)
     return Result(record, group(record), latency, params, macs, flops, peak, cold, options)
 
 
@@ -243,7 +245,7 @@ def sustained(record: Record) -> tuple[float, int] | None:
     if not record.case.streams:
         return None
     for q in (99, 90):
-        slow = percentile(record.samples(metrics.LATENCY), q)
-        if slow:
-            return record.case.frames_per_call / slow, q
+        seconds = percentile(record.samples(metrics.LATENCY), q)
+        if seconds:
+            return record.case.frames_per_call / seconds, q
     return None

@@ -14,11 +14,11 @@ from convbench.core.record import RunDescription
 from convbench.core.statistics import Interval
 from convbench.core.visits import scope
 
-EXACT = (metrics.PARAMS, metrics.MACS, metrics.GRAPH_BREAKS)
+EXACT_METRICS = (metrics.PARAMS, metrics.MACS, metrics.GRAPH_BREAKS)
 """The counts of which two runs are told what changed: FLOPs would say the MACs again."""
-COUNTS = (*EXACT, metrics.FLOPS)
+COUNTS = (*EXACT_METRICS, metrics.FLOPS)
 """Of these a change needs no statistics, whichever one is asked for."""
-ANYWHERE = (metrics.PARAMS, metrics.MACS, metrics.FLOPS)
+CONSTANTS = (metrics.PARAMS, metrics.MACS, metrics.FLOPS)
 """What is the same on every machine and by every protocol; how often a graph breaks is also up to torch."""
 
 
@@ -41,7 +41,7 @@ class StoredComparison(NamedTuple):
     @property
     def counted(self) -> bool:
         """Whether any case has an exact count in both runs."""
-        return any(None not in values for match in self.matches for _, *values in _exact(match))
+        return any(None not in values for match in self.matches for _, *values in _counts(match))
 
 
 def lay_side_by_side(first: store.Stored, second: store.Stored) -> StoredComparison:
@@ -65,7 +65,7 @@ def grave_differences(runs: Sequence[RunDescription]) -> tuple[str, ...]:
 
 def exact_changes(match: Match) -> list[str]:
     """Counts that differ, which do not depend on the machine and may always be compared."""
-    return [f"{name}: {old:,.0f} before, {new:,.0f} now" for name, old, new in _exact(match) if _differ(old, new)]
+    return [f"{name}: {old:,.0f} before, {new:,.0f} now" for name, old, new in _counts(match) if _differ(old, new)]
 
 
 def machine_slowdown(matches: Sequence[Match]) -> float | None:
@@ -93,12 +93,12 @@ def _reference(match: Match) -> tuple[float, float] | None:
     return before, after
 
 
-def _exact(match: Match) -> list[tuple[str, float | None, float | None]]:
+def _counts(match: Match) -> list[tuple[str, float | None, float | None]]:
     """Each exact metric's name with its number in either run; nothing of a case that a run lacks."""
     before, after = (result.record if result else None for result in match.results)
     if before is None or after is None:
         return []
-    return [(metric.name, typical(before, metric), typical(after, metric)) for metric in EXACT]
+    return [(metric.name, typical(before, metric), typical(after, metric)) for metric in EXACT_METRICS]
 
 
 def _differ(before: float | None, after: float | None) -> bool:

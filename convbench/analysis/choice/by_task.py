@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from convbench.analysis.choice.candidates import Candidate, Excluded, gather, rank
 from convbench.analysis.choice.choose import recommend
-from convbench.analysis.choice.doubts import fallible
+from convbench.analysis.choice.doubts import flag_fallible
 from convbench.analysis.choice.looks import at_look, look_of
 from convbench.analysis.choice.recommendation import Ask, Recommendation
 from convbench.analysis.inference.noninferior import ERROR
@@ -58,7 +58,7 @@ def common(answers: Sequence[Recommendation]) -> Candidate | None:
 def _shown_candidates(answer: Recommendation) -> list[Candidate]:
     pick = [answer.pick] if answer.pick and "not-shown" not in answer.doubts else []
     ids = {id(candidate) for candidate in (*pick, *(r.candidate for r in answer.runners if r.shown))}
-    is_reliable = [not fails for fails in fallible(answer.pool)]
+    is_reliable = [not fails for fails in flag_fallible(answer.pool)]
     return [candidate for candidate in compress(answer.pool, is_reliable) if id(candidate) in ids]
 
 

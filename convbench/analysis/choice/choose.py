@@ -20,7 +20,7 @@ from scipy.special import stdtrit
 
 from convbench.analysis.choice import stability
 from convbench.analysis.choice.candidates import Candidate, CostName, Excluded, cheapest_each, table_of
-from convbench.analysis.choice.doubts import doubts, edge, fallible, nearest, ruled_out, why_none
+from convbench.analysis.choice.doubts import absence_reason, doubts, edge, flag_fallible, nearest, ruled_out
 from convbench.analysis.choice.recommendation import (
     Ask,
     Doubt,
@@ -46,10 +46,10 @@ from convbench.analysis.inference.noninferior import (
 )
 from convbench.core.record import Clip
 
-LIKELY = 0.9
+LEAST_PROBABILITY = 0.9
 """To be within the margin: without any difference shown a pick that is less likely to be is none."""
 
-INSTEAD: tuple[CostName, ...] = ("params", "latency", "memory", "flops")
+FALLBACK: tuple[CostName, ...] = ("params", "latency", "memory", "flops")
 """What is to be cheap, the first of these that was measured, where what was asked for was not."""
 
 LEAST_DF = 3.0
@@ -95,7 +95,7 @@ def recommend(
         task, clip, ask, excluded=tuple(excluded), trades=tuple(trades(candidates)), several_clips=several_clips
     )
     if not candidates:
-        return replace(blank, reason=why_none(excluded))
+        return replace(blank, reason=absence_reason(excluded))
     ask, missing_cost = _restate(ask, candidates)
     pool = _pool(candidates, ask)
     if not pool:
@@ -112,7 +112,7 @@ def recommend(
     draws = stability.draws(pool, ask.cheapest, ask.seed, _price_of(pool, ask))
     place, passed_places = _pick(comparison)
     if comparison.undecided:
-        likely_places = np.flatnonzero(draws.shares_within(ask.within) >= LIKELY)
+        likely_places = np.flatnonzero(draws.shares_within(ask.within) >= LEAST_PROBABILITY)
         if not len(likely_places):
             return _abstain(answer, comparison, draws)
         place = place if ask.per_second is not None else int(likely_places[0])
@@ -121,7 +121,7 @@ def recommend(
 
 def _restate(ask: Ask, candidates: Sequence[Candidate]) -> tuple[Ask, CostName | None]:
     """The question in costs that were measured within the budget, and the cost that was asked for and was not."""
-    costs, pool = (ask.cheapest, *INSTEAD), [candidate for candidate in candidates if candidate.meets(ask.constraints)]
+    costs, pool = (ask.cheapest, *FALLBACK), [candidate for candidate in candidates if candidate.meets(ask.constraints)]
     names = [name for name in costs if any(math.isfinite(candidate.cost(name)) for candidate in pool)]
     cheapest, price = next(iter(names), ask.cheapest), ask.per_second if "latency" in names else None
     missing = "latency" if price != ask.per_second else ask.cheapest if cheapest != ask.cheapest else None
@@ -130,10 +130,10 @@ def _restate(ask: Ask, candidates: Sequence[Candidate]) -> tuple[Ask, CostName |
 
 def _front_costs(pool: Sequence[Candidate], ask: Ask) -> tuple[CostName, ...]:
     """The costs of the front: those that all have, and in the place of the others what is to be cheap."""
-    cost_names = stability.measured_of_all(pool, ask.against)
+    cost_names = stability.common_costs(pool, ask.against)
     if cost_names == ask.against:
         return cost_names
-    return stability.measured_of_all(pool, tuple(dict.fromkeys((ask.cheapest, *cost_names))))
+    return stability.common_costs(pool, tuple(dict.fromkeys((ask.cheapest, *cost_names))))
 
 
 def _pool(candidates: Sequence[Candidate], ask: Ask) -> list[Candidate]:
@@ -207,7 +207,7 @@ def _fronts(comparison: PoolComparison, draws: Draws) -> list[float]:
     """For each candidate the probability of being on the front; of accuracy itself, whatever a millisecond costs."""
     accuracy = draws.quality + _price_of(comparison.pool, comparison.ask)
     ask = comparison.ask
-    return stability.on_front(comparison.pool, ask.against, accuracy, np.random.default_rng(ask.seed))
+    return stability.front_shares(comparison.pool, ask.against, accuracy, np.random.default_rng(ask.seed))
 
 
 def _pick(comparison: PoolComparison) -> tuple[int, list[int]]:
@@ -231,7 +231,7 @@ def _pick(comparison: PoolComparison) -> tuple[int, list[int]]:
 def _is_replaceable(comparison: PoolComparison) -> NDArray[np.bool_]:
     """Which candidates collapse more often than others, so that one that does not is worth more, collapses counted."""
     pool, means = comparison.pool, comparison.means
-    is_fallible = np.array(fallible(pool))
+    is_fallible = np.array(flag_fallible(pool))
     if not is_fallible.any() or is_fallible.all():
         return np.zeros(len(pool), dtype=bool)
     losses = [c.quality.collapsed / c.quality.ended * (c.mean - (c.quality.chance or 0.0)) for c in pool]

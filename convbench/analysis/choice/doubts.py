@@ -23,7 +23,7 @@ SURE_SEEDS = 3
 """Of the pick's sound runs, for it to be sure."""
 
 
-def why_none(excluded: Sequence[Excluded]) -> Reason:
+def absence_reason(excluded: Sequence[Excluded]) -> Reason:
     """Why there is nothing to choose from, where these were excluded."""
     reasons = {configuration.why for configuration in excluded}
     if not reasons:
@@ -63,22 +63,22 @@ def ruled_out(contrasts: Pairs, margin: float, error: float = ERROR) -> Flags:
     return np.asarray(p.min(axis=1) * max(1, k - 1) <= error)
 
 
-def doubts(pool: Sequence[Candidate], place: int, is_shown: bool, p: float, edge: bool) -> tuple[Doubt, ...]:
+def doubts(pool: Sequence[Candidate], place: int, is_shown: bool, p: float, is_at_edge: bool) -> tuple[Doubt, ...]:
     """Why the candidate at this place is not surely the answer; nothing where it is."""
     pick, best = pool[place], max(pool, key=lambda candidate: candidate.mean)
-    holds: dict[Doubt, bool] = {
+    conditions: dict[Doubt, bool] = {
         "not-shown": not is_shown,
         "no-effect": len(pool) > 1 and p > ERROR,
-        "edge": edge,
+        "edge": is_at_edge,
         "few-seeds": len(pick.quality.by_seed) < SURE_SEEDS,
-        "collapses": fallible(pool)[place],
+        "collapses": flag_fallible(pool)[place],
         "undertrained": any(_still_learning(candidate) for candidate in (pick, best)),
         "known-clips": pick.quality.knows_test_clips,
     }
-    return tuple(doubt for doubt, holding in holds.items() if holding)
+    return tuple(doubt for doubt, holds in conditions.items() if holds)
 
 
-def fallible(pool: Sequence[Candidate]) -> list[bool]:
+def flag_fallible(pool: Sequence[Candidate]) -> list[bool]:
     """Which candidates collapse more often than the others."""
     return collapse_often(
         [candidate.quality.collapsed for candidate in pool], [candidate.quality.ended for candidate in pool]

@@ -14,7 +14,7 @@ from convbench.analysis.choice.recommendation import Settle
 from convbench.analysis.inference.noninferior import Pairs, hurdle
 
 MOST_SEEDS = 100
-CLOSE = 0.25
+LEAST_DISTANCE = 0.25
 """Of the margin: an estimate nearer to it than that is taken to be so far from it, or no number of seeds would do."""
 
 
@@ -50,7 +50,7 @@ def _seeds_needed(contrasts: Pairs, place: int, rival: int, margin: float, level
     because of what their clips keep."""
     if not np.isfinite(contrasts.error[place, rival]):
         return 3.0
-    distance = max(abs(margin - contrasts.gap[place, rival]), CLOSE * margin)
+    distance = max(abs(margin - contrasts.gap[place, rival]), LEAST_DISTANCE * margin)
     runs = min(contrasts.runs[place], contrasts.runs[rival])
     error = distance / float(stdtrit(max(contrasts.df[place, rival], 4.0), 1 - level))
     floor = float(contrasts.floors[place, rival])

@@ -29,10 +29,10 @@ class Draws:
         """For each candidate the share of draws in which it is within the margin of the best."""
         return np.asarray((self.quality.max(axis=1, keepdims=True) - self.quality < margin).mean(axis=0))
 
-    def shares_right(self, margin: float, eligible: Flags | bool = True) -> Floats:
+    def shares_right(self, margin: float, is_eligible: Flags | bool = True) -> Floats:
         """For each candidate the share of draws in which it is the cheapest within the margin, of those (k,) that are
         eligible; none is right in a draw in which none of them is within it."""
-        is_able = (self.quality.max(axis=1, keepdims=True) - self.quality < margin) & eligible
+        is_able = (self.quality.max(axis=1, keepdims=True) - self.quality < margin) & is_eligible
         picks = np.where(is_able, self.costs, np.inf).argmin(axis=1)[is_able.any(axis=1)]
         return np.bincount(picks, minlength=is_able.shape[1]) / len(is_able)
 
@@ -47,18 +47,18 @@ def draws(pool: Sequence[Candidate], name: CostName, seed: int, price: Floats | 
     return Draws(quality_draws(pool, rng) - price, cost_draws(pool, name, rng, DRAWS))
 
 
-def on_front(
+def front_shares(
     pool: Sequence[Candidate], against: Sequence[CostName], quality: Floats, rng: np.random.Generator
 ) -> list[float]:
     """For each candidate the probability that none is as cheap in every cost and as good, and better in one.
 
     ``quality`` are draws of their means (D, k). Costs that were not measured of all candidates are left out.
     """
-    costs = [cost_draws(pool, name, rng, len(quality)) for name in measured_of_all(pool, against)]
+    costs = [cost_draws(pool, name, rng, len(quality)) for name in common_costs(pool, against)]
     return [float(p) for p in probability([*costs, -quality])]
 
 
-def measured_of_all(pool: Sequence[Candidate], names: Sequence[CostName]) -> tuple[CostName, ...]:
+def common_costs(pool: Sequence[Candidate], names: Sequence[CostName]) -> tuple[CostName, ...]:
     """Those of these costs that were measured of all candidates."""
     return tuple(name for name in names if all(np.isfinite(candidate.cost(name)) for candidate in pool))
 
@@ -66,7 +66,7 @@ def measured_of_all(pool: Sequence[Candidate], names: Sequence[CostName]) -> tup
 def membership(pool: Sequence[Candidate], against: Sequence[CostName]) -> list[float]:
     """For each candidate the probability of being on the front of quality and these costs."""
     rng = np.random.default_rng(0)
-    return on_front(pool, against, quality_draws(pool, rng), rng)
+    return front_shares(pool, against, quality_draws(pool, rng), rng)
 
 
 def quality_draws(pool: Sequence[Candidate], rng: np.random.Generator) -> Floats:
@@ -77,10 +77,10 @@ def quality_draws(pool: Sequence[Candidate], rng: np.random.Generator) -> Floats
     has_noise = np.isfinite(estimates.noise)
     covariance = np.where(has_noise & has_noise[:, None], estimates.covariance, np.eye(len(has_noise)))
     values, vectors = np.linalg.eigh(covariance)
-    normal = rng.standard_normal((DRAWS, len(values))) @ (vectors * np.sqrt(np.maximum(values, 0.0))).T
+    deviates = rng.standard_normal((DRAWS, len(values))) @ (vectors * np.sqrt(np.maximum(values, 0.0))).T
     level = np.nanmean(table.values - estimates.mean)
-    wide = normal * np.sqrt(estimates.df / rng.chisquare(estimates.df, normal.shape))
-    return np.asarray(np.minimum(level + estimates.mean + wide, 1.0))
+    deviations = deviates * np.sqrt(estimates.df / rng.chisquare(estimates.df, deviates.shape))
+    return np.asarray(np.minimum(level + estimates.mean + deviations, 1.0))
 
 
 def cost_draws(pool: Sequence[Candidate], name: CostName, rng: np.random.Generator, count: int) -> Floats:

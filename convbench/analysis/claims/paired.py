@@ -91,11 +91,11 @@ def mean_difference(where: str, values: Sequence[float]) -> Difference:
 
 def quantified(is_shown: Sequence[bool], is_excluded: Sequence[bool]) -> Quantified:
     """A verdict for each quantifier, given in which tasks the claim is shown to hold and in which it is excluded."""
-    n, yes, no = len(is_shown), sum(is_shown), sum(is_excluded)
+    count, shown_count, excluded_count = len(is_shown), sum(is_shown), sum(is_excluded)
     return (
-        (SOME, _verdict(yes > 0, no == n)),
-        (MOST, _verdict(2 * yes > n, 2 * no >= n)),
-        (ALL, _verdict(yes == n, no > 0)),
+        (SOME, _verdict(shown_count > 0, excluded_count == count)),
+        (MOST, _verdict(2 * shown_count > count, 2 * excluded_count >= count)),
+        (ALL, _verdict(shown_count == count, excluded_count > 0)),
     )
 
 

@@ -16,8 +16,8 @@ from convbench.analysis.quality.qualities import Quality, seed_table
 from convbench.core.statistics import rate_interval
 from convbench.core.text import joined
 
-LEAST = 3
-OFTEN = 0.1
+LEAST_SIZE = 3
+COLLAPSE_RATE = 0.1
 """Of seeds: a configuration that surely collapses more often falls short."""
 
 
@@ -55,7 +55,7 @@ class Shortfall(NamedTuple):
 
     @property
     def unreliable(self) -> bool:
-        return bool(self.ended) and rate_interval(self.collapsed, self.ended)[0] > OFTEN
+        return bool(self.ended) and rate_interval(self.collapsed, self.ended)[0] > COLLAPSE_RATE
 
     def number(self, task: str) -> Number:
         return Number(f"{task}: {self.name} below the best", self.short, "points", self.low, self.high, self.n)
@@ -68,7 +68,7 @@ Standings = Mapping[str, list[Shortfall]]
 def standings(evidence: Evidence) -> dict[str, list[Shortfall]]:
     """By task every configuration against the best. Raises Lacking without a task of three of them, flatten too."""
     group_by_task = {task: _shortfalls(evidence.on(task)) for task in evidence.tasks}
-    by_task = {task: group for task, group in group_by_task.items() if len(group) >= LEAST and _has_flatten(group)}
+    by_task = {task: group for task, group in group_by_task.items() if len(group) >= LEAST_SIZE and _has_flatten(group)}
     if not by_task:
         raise Lacking(f"Trainings of flatten and of two smaller inputs or more are needed: {TRAIN}.")
     return by_task

@@ -36,7 +36,7 @@ from convbench.core.record import Whole
 
 UNSURE = 0.2
 """Relative half width of the pick's latency from which on the answer is called unsure."""
-VAGUE = 0.05
+VAGUE_WIDTH = 0.05
 """Relative half width of the fastest's latency, as its visits alone have it, that is worth another visit."""
 
 
@@ -187,19 +187,19 @@ def undecided(results: Sequence[Result]) -> list[Result]:
     timed_results = [result for result in measured(results) if result.timing and result.timing.logs]
     ranking = rank(one_variant(largest_group(timed_results)))
     open_contenders = [contender.result for contender in ranking[1:] if contender.open]
-    if not ranking or not (open_contenders or _vague(ranking[0].result)):
+    if not ranking or not (open_contenders or _is_vague(ranking[0].result)):
         return []
     return [ranking[0].result, *open_contenders]
 
 
-def _vague(result: Result) -> bool:
+def _is_vague(result: Result) -> bool:
     timing = result.timing
-    return timing is not None and bool(timing.logs) and timing.by_visits.relative_half_width > VAGUE
+    return timing is not None and bool(timing.logs) and timing.by_visits.relative_half_width > VAGUE_WIDTH
 
 
-def noisy(results: Sequence[Result], doubtful: Container[str]) -> Counter[str]:
+def noisy(results: Sequence[Result], codes: Container[str]) -> Counter[str]:
     """How many measured cases carry each of these findings, which make a latency doubtful."""
-    return Counter(f.code for result in measured(results) for f in result.record.findings if f.code in doubtful)
+    return Counter(f.code for result in measured(results) for f in result.record.findings if f.code in codes)
 
 
 def uncounted(result: Result) -> tuple[str, ...]:

@@ -25,8 +25,8 @@ def front(points: Sequence[Sequence[float]]) -> list[int]:
     indices: list[int] = []
     while order.size:
         point, remainder = values[order[0]], values[order]
-        equal = (remainder == point).all(axis=1)
-        indices += order[equal].tolist()
+        is_equal = (remainder == point).all(axis=1)
+        indices += order[is_equal].tolist()
         order = order[~(remainder >= point).all(axis=1)]
     return indices
 

@@ -15,7 +15,7 @@ from convbench.core.statistics import Interval
 MARGIN = 1.10
 """Below this ratio no difference between two processes is claimed: their own spread is of that order (measuring.md)."""
 
-KNOWN = 0.03
+KNOWN_WIDTH = 0.03
 """Relative half width from which on a ratio is not worth another visit: in another run it is another by as much."""
 
 
@@ -34,7 +34,7 @@ class Contender:
     @property
     def open(self) -> bool:
         """Whether more visits could tell it from the fastest, or from what is slower."""
-        return self.factor.low <= MARGIN < self.factor.high and self.factor.relative_half_width > KNOWN
+        return self.factor.low <= MARGIN < self.factor.high and self.factor.relative_half_width > KNOWN_WIDTH
 
 
 class Factor(NamedTuple):

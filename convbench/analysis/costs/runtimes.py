@@ -20,7 +20,7 @@ from convbench.core.grouping import grouped
 from convbench.core.record import EAGER, Case, Parts
 from convbench.core.statistics import Interval
 
-MANY = 60
+MOST_MODELS = 60
 """Of more models than this the crossings of every pair are not sought, which would take a second and more."""
 
 
@@ -119,7 +119,7 @@ def _view(members: Sequence[Result]) -> Runtimes | None:
     prices = tuple(
         RelativeLatency(result.case.variant_name, result, ratio) for result, ratio in zip(results, ratios, strict=True)
     )
-    case, crossings = base.case, tuple(_crossings(results)) if len(eager_results) <= MANY else None
+    case, crossings = base.case, tuple(_crossings(results)) if len(eager_results) <= MOST_MODELS else None
     return Runtimes(case.scenario, case.device, base, tuple(order), prices, crossings, _paid_after(members))
 
 

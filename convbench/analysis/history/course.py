@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from convbench.analysis.history.series import Point, Series
-from convbench.analysis.history.steps import SMALLEST, Shape, Step, shape
+from convbench.analysis.history.steps import LEAST_STEP, Shape, Step, shape
 from convbench.analysis.inference.arrays import Floats
 from convbench.analysis.stored_runs import COUNTS
 from convbench.core.metric import Metric
@@ -21,9 +21,9 @@ from convbench.core.text import counted
 
 StepState = Literal["suspected", "confirmed", "refuted", "inconclusive", "same code", "exact"]
 Decision = Literal["confirmed", "refuted", "inconclusive"]
-ENOUGH_FOR_SLOPE = 10
+SLOPE_RUNS = 10
 """Runs that tell how far a case slows down with the reference; fewer are taken to do so fully."""
-SURELY = 3.0
+SURE_ERRORS = 3.0
 """Standard errors."""
 
 
@@ -97,7 +97,7 @@ def course(series: Series, metric: Metric, confirmations: Sequence[Confirmation]
     changes = tuple(_change(points, step, metric, _check_of(points, step, form.steps, checks)) for step in form.steps)
     drift = math.expm1(form.slope * (len(points) - 1))
     values, levels = (tuple(map(float, np.exp(array))) for array in (logs, form.levels))
-    return Course(series, values, levels, changes, drift if abs(drift) >= SMALLEST else 0.0, form.spikes,
+    return Course(series, values, levels, changes, drift if abs(drift) >= LEAST_STEP else 0.0, form.spikes,
                   form.visible, math.expm1(form.noise))  # fmt: skip
 
 
@@ -113,7 +113,7 @@ def logs_and_shape(points: Sequence[Point]) -> tuple[Floats, Shape]:
     speed = np.log(seconds) - np.median(np.log(seconds))
     values = np.asarray(logs - speed)
     form = shape(values)
-    excess = _excess(values, speed, form) if len(points) >= ENOUGH_FOR_SLOPE else 0.0
+    excess = _excess(values, speed, form) if len(points) >= SLOPE_RUNS else 0.0
     return (values - excess * speed, shape(values - excess * speed)) if excess else (values, form)
 
 
@@ -124,7 +124,7 @@ def _excess(values: Floats, speed: Floats, form: Shape) -> float:
     x = np.concatenate([speed[part] - speed[part].mean() for part in parts])
     y = (values - form.levels)[places]
     slope, error = slope_through_zero(x, y, len(places) - len(parts) - 1)
-    return max(-1.0, min(STEEPEST - 1, slope)) if abs(slope) > SURELY * error else 0.0
+    return max(-1.0, min(STEEPEST - 1, slope)) if abs(slope) > SURE_ERRORS * error else 0.0
 
 
 def _change(points: Sequence[Point], step: Step, metric: Metric, confirmation: Confirmation | None) -> Change:

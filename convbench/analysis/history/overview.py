@@ -10,8 +10,8 @@ from pathlib import Path
 from convbench.analysis.history import numbers
 from convbench.analysis.history.course import Change, Confirmation, Course, course
 from convbench.analysis.history.series import UNDATED, Series, moment, series
-from convbench.analysis.history.steps import FEWEST
-from convbench.analysis.stored_runs import ANYWHERE, COUNTS
+from convbench.analysis.history.steps import LEAST_POINTS
+from convbench.analysis.stored_runs import CONSTANTS, COUNTS
 from convbench.core import index, metrics
 from convbench.core.case import id_matches
 from convbench.core.errors import ConvbenchError, Refused, StoreError
@@ -101,18 +101,18 @@ def history(question: HistoryQuery, confirmations: Sequence[Confirmation] = (), 
     courses = tuple(course(case_series, metric, latency_checks) for case_series in usable)
     damage_notes = [Note("confirmations", len(unread), unread[0])] if unread else []
     notes = (*_run_notes(entries), *damage_notes, *_series_notes(metric, usable, unusable, question.line))
-    readable = sum(not entry.problem for entry in entries)
-    return History(metric, courses, readable, machines, notes, question.since)
+    readable_count = sum(not entry.problem for entry in entries)
+    return History(metric, courses, readable_count, machines, notes, question.since)
 
 
 def _contents(question: HistoryQuery, runs: Index) -> tuple[list[Entry], Metric, list[Series], Mapping[str, str]]:
     """What an index says of a question: the runs, the metric, its series, and the machines in words."""
     entries = runs.entries()
     if all(entry.problem for entry in entries.values()):
-        raise StoreError(_no_run(question, list(entries.values())))
+        raise StoreError(_no_run_message(question, list(entries.values())))
     metric = _metric(runs, question.metric)
     rows = runs.rows(question.metric, _matching_cases(runs, question.only))
-    all_series = series(rows, entries, question.line, anywhere=metric in ANYWHERE)
+    all_series = series(rows, entries, question.line, anywhere=metric in CONSTANTS)
     return list(entries.values()), metric, all_series, runs.machines()
 
 
@@ -130,7 +130,7 @@ def _split(candidates: Sequence[Series], metric: Metric, entries: Sequence[Entry
     if len(singles) > 1 and not usable:
         raise Refused(
             f"no two of these runs can be compared in {metric.option}: each case was measured once"
-            + ("" if metric in ANYWHERE else " on a machine by a protocol; measure again on one of the machines")
+            + ("" if metric in CONSTANTS else " on a machine by a protocol; measure again on one of the machines")
             + (f" ({counted(len(entries), 'run')} left out, such as {_reason(entries[0])})" if entries else "")
         )
     return (usable, singles + zeros) if usable else (singles, zeros)
@@ -149,17 +149,17 @@ def _matching_cases(runs: Index, only: Sequence[str]) -> list[str] | None:
     if not only:
         return None
     cases = runs.cases()
-    matching = [case for case in cases if id_matches(case, only)]
-    if not matching:
+    matches = [case for case in cases if id_matches(case, only)]
+    if not matches:
         raise ConvbenchError(f"--only {' '.join(only)}: none of {len(cases)} cases matches, such as {cases[0]}")
-    return matching
+    return matches
 
 
-def _no_run(question: HistoryQuery, entries: Sequence[Entry]) -> str:
-    where = ", ".join(map(str, question.roots))
+def _no_run_message(question: HistoryQuery, entries: Sequence[Entry]) -> str:
+    places = ", ".join(map(str, question.roots))
     if entries:
-        return f"{where}: none of {counted(len(entries), 'run')} there can be read: {_reason(entries[0])}"
-    return f"{where}: there is no run: `convbench run` writes one, `convbench pull` fetches them"
+        return f"{places}: none of {counted(len(entries), 'run')} there can be read: {_reason(entries[0])}"
+    return f"{places}: there is no run: `convbench run` writes one, `convbench pull` fetches them"
 
 
 def _reason(entry: Entry) -> str:
@@ -193,13 +193,13 @@ def _series_notes(
     line_commits = {commit[:12] for commit in line}
     commits = {point.commit[:12] for case_series in usable for point in case_series.points if point.commit}
     strange_commits = sorted(commits - line_commits) if line else []
-    short_count = 0 if metric in COUNTS else sum(len(case_series.points) < FEWEST for case_series in usable)
+    short_count = 0 if metric in COUNTS else sum(len(case_series.points) < LEAST_POINTS for case_series in usable)
     kinds = {
         "machines": (len(machines) if len(machines) > 1 else 0, ""),
         "protocols": (len(protocols) if len(protocols) > 1 else 0, ""),
         "strange commits": (len(strange_commits), ", ".join(strange_commits[:3])),
         "backward": (max((case_series.backward for case_series in usable), default=0), ""),
-        "short": (short_count, str(FEWEST)),
+        "short": (short_count, str(LEAST_POINTS)),
         "dirty": (len({point.run for case_series in usable for point in case_series.points if point.dirty}), ""),
         "left out": (len(unusable), next((case_series.case for case_series in unusable), "")),
     }

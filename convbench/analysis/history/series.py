@@ -85,8 +85,8 @@ def _series(case: str, machine: str, protocol: str, points: list[Point], places:
     dates = {point.run: moment(point.started) for point in points}
     order = [places.get(point.commit[:12]) for point in points]
     if None in order:
-        by_date = sorted(points, key=lambda point: (dates[point.run], point.run))
-        return Series(case, machine, protocol, tuple(by_date))
-    by_commit = sorted(points, key=lambda point: (places[point.commit[:12]], dates[point.run], point.run))
-    backward = sum(dates[later.run] < dates[earlier.run] for earlier, later in pairwise(by_commit))
-    return Series(case, machine, protocol, tuple(by_commit), True, backward)
+        points_by_date = sorted(points, key=lambda point: (dates[point.run], point.run))
+        return Series(case, machine, protocol, tuple(points_by_date))
+    points_by_commit = sorted(points, key=lambda point: (places[point.commit[:12]], dates[point.run], point.run))
+    backward = sum(dates[later.run] < dates[earlier.run] for earlier, later in pairwise(points_by_commit))
+    return Series(case, machine, protocol, tuple(points_by_commit), True, backward)

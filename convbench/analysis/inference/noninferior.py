@@ -24,7 +24,7 @@ from convbench.analysis.inference.seed_table import SeedTable
 from convbench.analysis.inference.two_way import Fit, fit
 
 ERROR = 0.05
-ON_THE_CEILING = 0.1
+CEILING_SHARE = 0.1
 """The share of the error spent on being near 1 rather than near the others."""
 
 DISCARD_LEVEL = 0.5
@@ -33,7 +33,7 @@ DISCARD_LEVEL = 0.5
 LEAST_ERROR = 1.0
 """Of a mean accuracy, in test clips: that all seeds gave the same number does not make it exact."""
 
-FEW = 3
+MOST_PAIRWISE = 3
 """So many configurations or fewer are compared two by two: three tell too little of whose noise is whose."""
 
 
@@ -64,7 +64,7 @@ def pairs(table: SeedTable) -> Pairs:
     k, runs = table.values.shape[1], table.is_sound.sum(axis=0).astype(float)
     estimates = fit(table)
     gap, error, df = _contrasts(estimates)
-    for pair in combinations(range(k), 2) if k <= FEW else ():
+    for pair in combinations(range(k), 2) if k <= MOST_PAIRWISE else ():
         index = np.ix_(pair, pair)
         gap[index], error[index], df[index] = _contrasts(fit(table.columns(pair)))
     noise = np.where(np.isfinite(estimates.noise), estimates.noise, 1.0)
@@ -97,8 +97,8 @@ def p_values(contrasts: Pairs, margin: float) -> Floats:
         t = (margin - contrasts.gap) / np.maximum(contrasts.error, 1e-12)
     p = stdtr(contrasts.df, -t)
     np.fill_diagonal(p, 0.0)
-    below_all = p.max(axis=1) / (1 - ON_THE_CEILING)
-    below_one = stdtr(contrasts.headroom_df, -(margin - contrasts.headroom) / contrasts.headroom_error) / ON_THE_CEILING
+    below_all = p.max(axis=1) / (1 - CEILING_SHARE)
+    below_one = stdtr(contrasts.headroom_df, -(margin - contrasts.headroom) / contrasts.headroom_error) / CEILING_SHARE
     return np.asarray(np.minimum(1.0, np.minimum(below_all, below_one)))
 
 
@@ -118,7 +118,7 @@ def shown_within(contrasts: Pairs, margin: float, error: float = ERROR) -> Flags
 
 def hurdle(k: int, error: float) -> float:
     """The strictest level at which one of k configurations is held against another: no pair below it is in the way."""
-    return error * DISCARD_LEVEL * (1 - ON_THE_CEILING) / max(1, k - 1)
+    return error * DISCARD_LEVEL * (1 - CEILING_SHARE) / max(1, k - 1)
 
 
 def shortfalls(contrasts: Pairs) -> Floats:
@@ -130,8 +130,8 @@ def shortfalls(contrasts: Pairs) -> Floats:
 
 def _upper_bounds(contrasts: Pairs, error: float) -> Floats:
     """Upper bounds (k, k) of how much better each other configuration is: none is better by more than is left to 1."""
-    gap = contrasts.gap + stdtrit(contrasts.df, 1 - (1 - ON_THE_CEILING) * error) * contrasts.error
-    room = contrasts.headroom + stdtrit(contrasts.headroom_df, 1 - ON_THE_CEILING * error) * contrasts.headroom_error
+    gap = contrasts.gap + stdtrit(contrasts.df, 1 - (1 - CEILING_SHARE) * error) * contrasts.error
+    room = contrasts.headroom + stdtrit(contrasts.headroom_df, 1 - CEILING_SHARE * error) * contrasts.headroom_error
     return np.asarray(np.minimum(gap, room[:, None]))
 
 

@@ -102,13 +102,13 @@ def _components(table: Floats, pool: int) -> _Components:
     is_tested = ~np.isnan(table)
     source_counts, seed_counts = is_tested.sum(axis=1), is_tested.sum(axis=0)
     mean = np.nansum(table, axis=1) / np.maximum(source_counts, 1)
-    centred = np.where(is_tested, table - mean[:, None], 0.0)
-    squares, df = float((centred**2).sum()), int((source_counts - 1)[source_counts > 1].sum())
+    deviations = np.where(is_tested, table - mean[:, None], 0.0)
+    squares, df = float((deviations**2).sum()), int((source_counts - 1)[source_counts > 1].sum())
     variance = squares / df if df else 0.0
     pairs = float((seed_counts * (seed_counts - 1.0)).sum())
     mean_count = source_counts.sum() / max(1, (source_counts > 0).sum())
     factor = max(0.0, 1 - 2 / max(mean_count, 2.0) + 1 / pool)  # left of a product, with each seed's mean taken from it
-    return _Components(variance, float((centred.sum(axis=0) ** 2).sum()) - squares, pairs, pairs * factor * variance)
+    return _Components(variance, float((deviations.sum(axis=0) ** 2).sum()) - squares, pairs, pairs * factor * variance)
 
 
 def _share(components: Sequence[_Components], pools: set[int]) -> float:

@@ -48,8 +48,8 @@ def fit(table: SeedTable) -> Fit:
     noise, df = np.full(values.shape[1], 1.0), np.zeros(values.shape[1])
     for _ in range(ROUNDS):
         _, _, residuals, residual_df = _solve(values, is_sound, 1 / noise, is_paired)
-        previous, (noise, df) = noise, moderate((residuals**2).sum(axis=0), residual_df, table.least_variance)
-        if not np.isfinite(noise).all() or np.allclose(previous, noise, rtol=1e-3):
+        previous_noise, (noise, df) = noise, moderate((residuals**2).sum(axis=0), residual_df, table.least_variance)
+        if not np.isfinite(noise).all() or np.allclose(previous_noise, noise, rtol=1e-3):
             break
     weight = 1 / np.where(np.isfinite(noise), noise, 1.0)
     mean, covariance, *_ = _solve(values, is_sound, weight, is_paired)

@@ -12,14 +12,14 @@ from collections.abc import Mapping, Sequence
 
 from scipy.special import ndtri
 
-LEARNT = 3.09
+CHANCE_Z = 3.09
 """Standard errors above a constant answer: of a thousand runs that learnt nothing one is that lucky."""
 
-RARE = 0.001
+RARITY = 0.001
 LEAST_DROP = 0.10
 HALF = 0.5
 SPREADS = 4.0
-LENIENT = 0.15
+LENIENT_ERROR = 0.15
 """The error of collapsing more often: few seeds tell little."""
 
 
@@ -28,7 +28,7 @@ def is_at_chance(accuracy: float, constant: float, clips: int) -> bool:
 
     Few clips show nothing so surely; there a run learnt that is more than halfway from the constant answer to 100 %.
     """
-    return accuracy <= constant + min(LEARNT * math.sqrt(constant * (1 - constant) / clips), HALF * (1 - constant))
+    return accuracy <= constant + min(CHANCE_Z * math.sqrt(constant * (1 - constant) / clips), HALF * (1 - constant))
 
 
 def fallen_seeds(accuracies: Mapping[int, float], chance: float, clips: int) -> set[int]:
@@ -53,7 +53,7 @@ def _range(count: int) -> float:
 
     Any two of them that far apart would do (Bonferroni's bound, within 0.5 % of the exact quantile of the range).
     """
-    return float(math.sqrt(2) * ndtri(1 - RARE / (count * (count - 1))))
+    return float(math.sqrt(2) * ndtri(1 - RARITY / (count * (count - 1))))
 
 
 def fisher(count: int, runs: int, other_count: int, other_runs: int) -> float:
@@ -68,6 +68,6 @@ def collapse_often(counts: Sequence[int], runs: Sequence[int]) -> list[bool]:
     """Which configurations collapse more often than all the others together."""
     total, all_runs = sum(counts), sum(runs)
     return [
-        count > 0 and fisher(count, n, total - count, all_runs - n) <= LENIENT
+        count > 0 and fisher(count, n, total - count, all_runs - n) <= LENIENT_ERROR
         for count, n in zip(counts, runs, strict=True)
     ]

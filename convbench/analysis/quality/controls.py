@@ -48,8 +48,8 @@ class LinearProbe:
 
 def controls(records: Iterable[Record]) -> list[Control]:
     """One entry for each task, architecture and control, at the learning rate with the best validation accuracy."""
-    controlled = (lesson for lesson in lessons(records) if lesson.control and lesson.curve)
-    cells = grouped(controlled, lambda lesson: (lesson.task, lesson.architecture, lesson.clip, lesson.control))
+    runs = (lesson for lesson in lessons(records) if lesson.control and lesson.curve)
+    cells = grouped(runs, lambda lesson: (lesson.task, lesson.architecture, lesson.clip, lesson.control))
     return [_control(members) for members in cells.values()]
 
 

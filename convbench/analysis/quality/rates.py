@@ -23,9 +23,9 @@ def by_rate(members: Sequence[Lesson]) -> dict[float, float]:
     rates: dict[float, dict[int, float]] = defaultdict(dict)
     for lesson in members:
         rates[lesson.learning_rate][lesson.seed] = lesson.curve[-1].val if lesson.curve else chance
-    common = set.intersection(*(set(seeds) for seeds in rates.values()))
+    common_seeds = set.intersection(*(set(seeds) for seeds in rates.values()))
     return {
-        rate: statistics.fmean(value for seed, value in rates[rate].items() if not common or seed in common)
+        rate: statistics.fmean(value for seed, value in rates[rate].items() if not common_seeds or seed in common_seeds)
         for rate in sorted(rates)
     }
 
