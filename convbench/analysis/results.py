@@ -43,7 +43,7 @@ class Result:
     memory: float | None
     cold: float | None
     common: Options = frozenset()
-    """Of a user's own model the options that all of its name in the run have alike; the others tell it apart."""
+    """The options that all own models of its name in the run share; the others tell it apart."""
 
     @property
     def case(self) -> Case:

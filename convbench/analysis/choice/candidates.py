@@ -58,11 +58,10 @@ class Excluded:
 def gather(qualities: Sequence[Quality], results: Iterable[Result]) -> tuple[list[Candidate], list[Excluded]]:
     """Every quality that has enough sound seeds and a cost, once for each variant whose quality it is.
 
-    Costs are of one comparable group: one of clips as long as those of the quality before others, then the one that
-    holds most of the architectures. Quality that was measured in eager
-    is that of the other variants in its type of numbers too, since no number of theirs changes beyond rounding. A
-    variant that was evaluated itself has its own quality, so that its type of numbers is no bar; other precision is
-    left out.
+    Costs are of one comparable group: a timed one before others, then one of clips as long as those of the quality,
+    then the one that holds most architectures. Quality that was measured in eager is also that of the other variants
+    in its type of numbers, since none of their numbers changes beyond rounding. A variant that was evaluated itself
+    has its own quality, so that its type of numbers is no bar; other precision is left out.
     """
     measurements = list(results)
     own_variants = {quality.variant for quality in qualities} - {EAGER}
@@ -91,10 +90,9 @@ def any_number(group: Group) -> Group:
 
 
 def cheapest_each(candidates: Iterable[Candidate], name: CostName) -> list[Candidate]:
-    """Of each architecture its cheapest variant, and each that was evaluated apart; of one function the cheapest.
+    """The cheapest variant of each architecture, and each variant that was evaluated itself; by rising cost.
 
-    By rising cost.
-    Architectures with equal parameters, equal FLOPs and equal accuracy from every seed are one function.
+    Architectures with equal parameters, FLOPs and accuracy from every seed are one function: its cheapest stays.
     """
     cheapest: dict[Hashable, Candidate] = {}
     for candidate in sorted(candidates, key=lambda candidate: rank(candidate, name)):

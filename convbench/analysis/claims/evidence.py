@@ -21,7 +21,7 @@ Ground = tuple[str, Recurrent, Clip]
 
 @dataclass(frozen=True)
 class Evidence:
-    """The runs given, none being a right answer too; of cases in several runs the first measured one counts."""
+    """The given runs, of which there may be none; of a case in several runs the first measured record counts."""
 
     runs: tuple[tuple[RunDescription, Sequence[Record]], ...] = ()
 

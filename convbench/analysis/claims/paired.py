@@ -54,7 +54,7 @@ class Difference(NamedTuple):
 def paired(where: str, first: Mapping[int, float], second: Mapping[int, float]) -> Difference:
     """``first`` less ``second``: paired by the seeds in common, or of the two means (Welch) where lost seeds leave few.
 
-    A seed that one of them lost takes its partner away too, and two pairs of more would tell next to nothing.
+    A seed that one of them lost takes its partner away too, and the two pairs left would tell next to nothing.
     Raises Lacking for fewer than two of either.
     """
     common = sorted(first.keys() & second.keys())

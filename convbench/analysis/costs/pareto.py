@@ -32,7 +32,7 @@ def front(points: Sequence[Sequence[float]]) -> list[int]:
 
 
 def fronts(results: Sequence[Result], x: Metric, y: Metric) -> dict[Alike, list[Result]]:
-    """The front of cases that are alike in two metrics, best in the first first; cases that lack either are left out.
+    """The front of alike cases in two metrics, best in ``x`` first; cases that lack either are left out.
 
     Empty where a metric has no better direction.
     """
