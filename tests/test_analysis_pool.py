@@ -125,7 +125,7 @@ def test_what_stays_of_the_clips_is_in_the_errors():
     table, kept = SeedTable.of(np.random.default_rng(11).normal(0.8, 0.02, (8, 2))), 3e-4
     without, having = pairs(table), pairs(table._replace(gap_floors=np.array([[0, kept], [kept, 0]])))
     assert having.error[0, 1] ** 2 - without.error[0, 1] ** 2 == pytest.approx(kept)
-    assert having.own**2 - without.own**2 == pytest.approx(
+    assert having.own_error**2 - without.own_error**2 == pytest.approx(
         [kept / 4, kept / 4]
     )  # of its distance from the mean of both
     assert having.floors[0, 1] == kept

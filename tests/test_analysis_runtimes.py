@@ -87,7 +87,7 @@ def test_what_is_as_fast_in_both_crosses_nowhere() -> None:
 def test_of_many_models_the_order_is_not_said_to_be_the_same(monkeypatch, most, words_of_it) -> None:
     """Of more than 24 it was, though nobody had looked."""
     if most:
-        monkeypatch.setattr("convbench.analysis.costs.runtimes.MANY", most)
+        monkeypatch.setattr("convbench.analysis.costs.runtimes.MOST_MODELS", most)
     slow = {("fc", size, "eager"): 40.0 + size for size in range(1, 25)}
     (view,) = runtimes(timed_results({**MILLISECONDS, **slow}))
     assert words.crossings(view).startswith(words_of_it)

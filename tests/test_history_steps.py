@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from convbench.analysis.history.steps import FEWEST, FINEST, LEAST, shape
+from convbench.analysis.history.steps import LEAST_NOISE, LEAST_POINTS, LEAST_RUNS, shape
 
 STEP = math.log(1.1)
 
@@ -28,10 +28,10 @@ def test_a_step_without_noise_is_found_at_its_place():
     assert (step.place, step.first, step.last) == (10, 10, 10)
     assert step.log == pytest.approx(STEP)
     assert series_shape.levels == pytest.approx([0.0] * 10 + [STEP] * 10)
-    assert (series_shape.spikes, series_shape.slope, series_shape.noise) == ((), 0.0, FINEST)
+    assert (series_shape.spikes, series_shape.slope, series_shape.noise) == ((), 0.0, LEAST_NOISE)
 
 
-@pytest.mark.parametrize("count", range(FEWEST))
+@pytest.mark.parametrize("count", range(LEAST_POINTS))
 def test_too_few_values_have_a_level_and_no_step(count):
     values = [0.0, 1.0, 0.0, 5.0, 5.0][:count]
     series_shape = shape(values)
@@ -77,7 +77,7 @@ def test_a_spike_beside_a_step_does_not_hide_it():
 def test_a_change_is_told_at_its_third_run_and_not_before():
     for after in range(1, 5):
         values = np.concatenate([series(3, 30), STEP * 2 + series(4, after)])
-        assert bool(shape(values).steps) == (after >= LEAST)
+        assert bool(shape(values).steps) == (after >= LEAST_RUNS)
 
 
 @pytest.mark.parametrize("total", [0.05, -0.08])

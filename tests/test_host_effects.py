@@ -67,7 +67,7 @@ def test_what_few_visits_tell_is_drawn_towards_nothing() -> None:
 def test_how_far_two_hosts_are_apart_is_as_sure_as_it_says() -> None:
     """Their effects are one number and its opposite, and were taken for two: the interval held the truth in 83 %."""
     truth = {"a": 0.1, "b": -0.1}
-    apart = [hosts._apart(host_effects(cells(truth, 100, 0.05, seed, per_case=2))) for seed in range(200)]
+    apart = [hosts._greatest_gap(host_effects(cells(truth, 100, 0.05, seed, per_case=2))) for seed in range(200)]
     covered = [abs(log - 0.2) <= half for log, half in apart]
     assert 0.92 < sum(covered) / len(covered) < 0.98
 

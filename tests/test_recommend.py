@@ -18,7 +18,7 @@ from convbench.analysis.choice.looks import at_look, error_at
 from convbench.analysis.choice.recommendation import Ask
 from convbench.analysis.inference.effect import p_value
 from convbench.analysis.inference.noninferior import (
-    ON_THE_CEILING,
+    CEILING_SHARE,
     count_untold,
     differences,
     p_values,
@@ -27,7 +27,7 @@ from convbench.analysis.inference.noninferior import (
     shown_within,
 )
 from convbench.analysis.inference.seed_table import SeedTable
-from convbench.analysis.inference.two_way import connected, fit, moderated
+from convbench.analysis.inference.two_way import fit, is_connected, moderate
 from convbench.analysis.quality.qualities import qualities
 from convbench.analysis.results import result
 from convbench.core.findings import TEST_CLIPS_KNOWN
@@ -436,7 +436,7 @@ def compared(accuracies, clips=1000):
 def test_two_configurations_are_compared_by_the_paired_t_test():
     table = np.array([[0.6, 0.5], [0.61, 0.55], [0.60, 0.52], [0.60, 0.58]])
     expected = stats.ttest_1samp(table[:, 1] - table[:, 0], 0.02, alternative="less").pvalue
-    assert p_values(compared(table), 0.02)[0] == pytest.approx(expected / (1 - ON_THE_CEILING))
+    assert p_values(compared(table), 0.02)[0] == pytest.approx(expected / (1 - CEILING_SHARE))
     assert p_value(table) == pytest.approx(stats.ttest_rel(table[:, 1], table[:, 0]).pvalue)
 
 
@@ -467,7 +467,7 @@ def test_a_lost_seed_takes_only_itself_away():
 def test_without_a_seed_in_common_seeds_are_noise():
     table = np.full((6, 2), np.nan)
     table[:3, 0], table[3:, 1] = (0.5, 0.52, 0.51), (0.9, 0.92, 0.91)
-    assert not connected(~np.isnan(table))
+    assert not is_connected(~np.isnan(table))
     comparison = compared(table)
     assert comparison.gap[0, 1] == pytest.approx(0.4)
     assert comparison.error[0, 1] == pytest.approx(np.sqrt(2 * 1e-4 / 3))
@@ -476,11 +476,11 @@ def test_without_a_seed_in_common_seeds_are_noise():
 
 def test_moderated_variances_have_the_common_value_where_they_agree_and_their_own_where_not():
     df = np.full(8, 4.0)
-    alike, freedom = moderated(np.full(8, 4 * 2e-4), df)
+    alike, freedom = moderate(np.full(8, 4 * 2e-4), df)
     assert alike == pytest.approx(np.full(8, alike[0]))
     assert (freedom > 6).all()
     unlike = np.geomspace(1e-6, 1e-1, 8)
-    variances, freedom = moderated(4 * unlike, df)
+    variances, freedom = moderate(4 * unlike, df)
     assert np.abs(np.log(variances / unlike)).max() < 1.5
     assert (freedom < 6).all()
 
@@ -488,7 +488,7 @@ def test_moderated_variances_have_the_common_value_where_they_agree_and_their_ow
 def test_variances_that_differ_by_no_more_than_chance_are_pooled():
     """Not averaged by their logarithms: those tell little of less than a degree of freedom each, as two seeds leave."""
     own, df = 1e-4 * np.array((0.2, 0.4, 0.8, 1.0, 1.2, 1.6, 1.8)), np.full(7, 6 / 7)
-    variance, _ = moderated(own * df, df)
+    variance, _ = moderate(own * df, df)
     assert variance[3] == pytest.approx(1e-4)
     assert (np.diff(variance) > 0).all()
 
@@ -514,7 +514,7 @@ def test_pairs_of_two_seeds_have_bounds_that_hold():
 def test_the_one_noisy_configuration_keeps_its_noise():
     noise = np.full(8, 1e-4)
     noise[3] = 6.4e-3
-    variances, freedom = moderated(2 * noise, np.full(8, 2.0))
+    variances, freedom = moderate(2 * noise, np.full(8, 2.0))
     assert variances[3] > 0.8 * noise[3]
     assert freedom[3] < 3
 
@@ -672,7 +672,7 @@ def test_a_gain_over_one_that_stands_alone_has_its_t_interval():
     comparison = compared(np.array([0.9, 0.5, 0.3, 0.2]) + 0.01 * np.random.default_rng(0).standard_normal((5, 4)))
     low, high = differences(comparison, 0)
     below, above = (
-        stdtrit(comparison.df[0], 1 - error) * comparison.error[0] for error in (0.025, 0.025 * (1 - ON_THE_CEILING))
+        stdtrit(comparison.df[0], 1 - error) * comparison.error[0] for error in (0.025, 0.025 * (1 - CEILING_SHARE))
     )
     assert count_untold(comparison, 0) == 1
     assert np.allclose([low, high], [comparison.gap[0] - below, comparison.gap[0] + above])

@@ -12,7 +12,7 @@ import records
 
 from convbench.analysis import latencies
 from convbench.analysis.agreement import agreement
-from convbench.analysis.costs.headlines import VAGUE, undecided
+from convbench.analysis.costs.headlines import VAGUE_WIDTH, undecided
 from convbench.analysis.results import results
 from convbench.core import metrics
 from convbench.core.record import Reading, Visit
@@ -113,7 +113,7 @@ def test_a_run_that_a_slow_machine_leaves_in_doubt_is_not_visited_until_its_visi
     """More visits do not make known what none of them tells."""
     case_results = results(run(7, slowed=1.5, waited=0.5, moments=0.0, known=1e-3))
     fastest = min(case_results, key=lambda result: result.latency.median)
-    assert fastest.latency.relative_half_width > VAGUE > fastest.timing.by_visits.relative_half_width
+    assert fastest.latency.relative_half_width > VAGUE_WIDTH > fastest.timing.by_visits.relative_half_width
     assert undecided(case_results) == []
 
 

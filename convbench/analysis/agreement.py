@@ -36,23 +36,23 @@ class Agreement:
 
 def agreement(first: Sequence[Result], second: Sequence[Result]) -> Agreement | None:
     """How far two runs agree; None where they share no case with a latency."""
-    left, right = _latencies(first), _latencies(second)
-    shared = sorted(left.keys() & right.keys())
-    if not shared:
+    table, other = _latencies(first), _latencies(second)
+    cases = sorted(table.keys() & other.keys())
+    if not cases:
         return None
-    pairs = [(left[case], right[case]) for case in shared]
+    pairs = [(table[case], other[case]) for case in cases]
     factors = sorted(math.exp(abs(math.log(a.median / b.median))) for a, b in pairs)
-    apart, contradicted = _count_contradictions(pairs)
+    apart_pairs, contradictions = _count_contradictions(pairs)
     return Agreement(
-        cases=len(shared),
-        meet=sum(_meet(a, b) for a, b in pairs) / len(pairs),
+        cases=len(cases),
+        meet=sum(_overlap(a, b) for a, b in pairs) / len(pairs),
         factors=(median(factors), factors[math.ceil(0.9 * len(factors)) - 1], factors[-1]),
-        apart=apart,
-        contradicted=contradicted,
+        apart=apart_pairs,
+        contradicted=contradictions,
         half_width=median(a.relative_half_width for a, _ in pairs),
-        withheld=len(left.keys() ^ right.keys()),
+        withheld=len(table.keys() ^ other.keys()),
         same_pick=_same_pick(
-            *([result for result in run if result.case.id in left.keys() & right.keys()] for run in (first, second))
+            *([result for result in run if result.case.id in table.keys() & other.keys()] for run in (first, second))
         ),
     )
 
@@ -61,7 +61,7 @@ def _latencies(results: Sequence[Result]) -> dict[str, Interval]:
     return {result.case.id: result.latency for result in results if result.latency}
 
 
-def _meet(a: Interval, b: Interval) -> bool:
+def _overlap(a: Interval, b: Interval) -> bool:
     return a.low <= b.high and b.low <= a.high
 
 
@@ -70,17 +70,17 @@ def _count_contradictions(pairs: Sequence[tuple[Interval, Interval]]) -> tuple[i
     (low, high), (other_low, other_high) = (
         (np.array([pair[run].low for pair in pairs]), np.array([pair[run].high for pair in pairs])) for run in (0, 1)
     )
-    apart = contradicted = 0
-    for at in range(len(pairs)):
-        faster = high[at] < low
-        apart += int(faster.sum())
-        contradicted += int((faster & (other_high < other_low[at])).sum())
-    return apart, contradicted
+    apart_pairs = contradictions = 0
+    for index in range(len(pairs)):
+        is_faster = high[index] < low
+        apart_pairs += int(is_faster.sum())
+        contradictions += int((is_faster & (other_high < other_low[index])).sum())
+    return apart_pairs, contradictions
 
 
 def _same_pick(first: Sequence[Result], second: Sequence[Result]) -> bool:
     """Whether the second run takes the first one's pick, or cannot tell it from its own."""
-    left, right = headline_of(first), headline_of(second)
-    if not left.pick or not right.pick:
-        return left.pick is right.pick
-    return left.pick.case.architecture in {result.case.architecture for result in right.tied}
+    headline, other_headline = headline_of(first), headline_of(second)
+    if not headline.pick or not other_headline.pick:
+        return headline.pick is other_headline.pick
+    return headline.pick.case.architecture in {result.case.architecture for result in other_headline.tied}

@@ -25,7 +25,7 @@ from convbench.core.record import Case, Record, RunDescription, Scalar
 from convbench.core.statistics import Interval, ratio_interval
 
 Row = tuple[Result | None, ...]
-OWN = "whole models"
+OWN_NAME = "whole models"
 """What users' own models are called in a column that does not apply to them."""
 
 
@@ -63,16 +63,16 @@ class Difference(NamedTuple):
 def match(runs: Sequence[Sequence[Result]]) -> list[Match]:
     """Cases that at least two runs have measured, matched by id; by all but the device where no device is shared."""
     devices = [{result.case.device for result in results} for results in runs]
-    shared = bool(set.intersection(*devices)) if devices else False
-    tables = [{_key(result.case, shared): result for result in measured(results)} for results in runs]
+    has_shared_device = bool(set.intersection(*devices)) if devices else False
+    tables = [{_key(result.case, has_shared_device): result for result in measured(results)} for results in runs]
     keys = dict.fromkeys(key for table in tables for key in table)
-    aligned: list[Row] = [tuple(table.get(key) for table in tables) for key in keys]
-    rows = [row for row in aligned if sum(result is not None for result in row) > 1]
-    columns = [_over_first(rows, run) for run in range(len(runs))]
-    places = [{result.record.environment for result in table.values()} for table in tables]
+    candidates: list[Row] = [tuple(table.get(key) for table in tables) for key in keys]
+    rows = [row for row in candidates if sum(result is not None for result in row) > 1]
+    columns = [_base_ratios(rows, run) for run in range(len(runs))]
+    environments = [{result.record.environment for result in table.values()} for table in tables]
     # Runs that share no machine are compared across machines, which ``differences`` says of all their cases.
-    mixed = [len(place | places[0]) > 1 and bool(place & places[0]) for place in places]
-    return [_match(row, ratios, mixed) for row, ratios in zip(rows, zip(*columns, strict=True), strict=True)]
+    is_mixed = [len(names | environments[0]) > 1 and bool(names & environments[0]) for names in environments]
+    return [_match(row, ratios, is_mixed) for row, ratios in zip(rows, zip(*columns, strict=True), strict=True)]
 
 
 def overall(matches: Sequence[Match], run: int) -> Interval | None:
@@ -105,19 +105,19 @@ def summaries(matches: Sequence[Match], name: str) -> list[Summary]:
     runs = range(1, len(matches[0].ratios) if matches else 1)
     columns = [_intervals([[match.ratios[run] for match in group] for group in groups.values()]) for run in runs]
     return [
-        Summary(value, len(group), tuple(column[at] for column in columns))
-        for at, (value, group) in enumerate(groups.items())
+        Summary(value, len(group), tuple(column[index] for column in columns))
+        for index, (value, group) in enumerate(groups.items())
     ]
 
 
 def _intervals(groups: Sequence[Sequence[Interval | None]]) -> list[Interval | None]:
     """The interval of each group's ratios."""
-    positive = [[ratio for ratio in group if ratio and ratio.median > 0] for group in groups]
-    logs = [[math.log(ratio.median) for ratio in group] for group in positive]
-    common = spread.prior(logs)
+    positive_ratios = [[ratio for ratio in group if ratio and ratio.median > 0] for group in groups]
+    logs = [[math.log(ratio.median) for ratio in group] for group in positive_ratios]
+    prior = spread.prior(logs)
     return [
-        None if not group else group[0] if len(group) == 1 else spread.estimate(values, common)
-        for group, values in zip(positive, logs, strict=True)
+        None if not group else group[0] if len(group) == 1 else spread.estimate(values, prior)
+        for group, values in zip(positive_ratios, logs, strict=True)
     ]
 
 
@@ -131,8 +131,8 @@ def in_turns(first: Record, second: Record) -> bool:
     """Whether two records of a case took turns: every round that both have ended in both before its next began."""
     starts = [{visit.round: visit.started for visit in record.visits if visit.timed and visit.sound}
               for record in (first, second)]  # fmt: skip
-    rounds = [(starts[0][at], starts[1][at]) for at in sorted(starts[0].keys() & starts[1].keys())]
-    return len(rounds) > 1 and all(max(now) < min(after) for now, after in pairwise(rounds))
+    rounds = [(starts[0][number], starts[1][number]) for number in sorted(starts[0].keys() & starts[1].keys())]
+    return len(rounds) > 1 and all(max(pair) < min(next_pair) for pair, next_pair in pairwise(rounds))
 
 
 def by_axis(matches: Sequence[Match], name: str) -> dict[str, list[Match]]:
@@ -141,7 +141,7 @@ def by_axis(matches: Sequence[Match], name: str) -> dict[str, list[Match]]:
     for match in matches:
         value = match.case.axes[name]
         if value is None:  # a user's own model: it is one where reducers are told apart, and has no backbone
-            value = match.case.axes["model"] if name == "reducer" else OWN
+            value = match.case.axes["model"] if name == "reducer" else OWN_NAME
         groups[str(value)].append(match)
     return dict(sorted(groups.items()))
 
@@ -155,40 +155,40 @@ def differences(runs: Sequence[RunDescription]) -> list[Difference]:
     return sorted((row for row in rows if len(set(map(repr, row.values))) > 1), key=lambda row: not row.grave)
 
 
-def _match(row: Row, ratios: tuple[Interval | None, ...], mixed: Sequence[bool]) -> Match:
-    """``mixed`` runs have some machines in common with the first, and others."""
-    first = row[0].record.environment if row[0] else None
-    unlike = [
-        any_other and result is not None and first not in (None, result.record.environment)
-        for any_other, result in zip(mixed, row, strict=True)
+def _match(row: Row, ratios: tuple[Interval | None, ...], is_mixed: Sequence[bool]) -> Match:
+    """A run that ``is_mixed`` has some machines in common with the first, and others."""
+    environment = row[0].record.environment if row[0] else None
+    is_elsewhere = [
+        is_mixed_run and result is not None and environment not in (None, result.record.environment)
+        for is_mixed_run, result in zip(is_mixed, row, strict=True)
     ]
-    alike = tuple(None if other else ratio for other, ratio in zip(unlike, ratios, strict=True))
-    present = [result for result in row if result is not None]
-    counts = [{result.params for result in present}, {result.flops for result in present}]
-    differ = any(len(values - {None}) > 1 for values in counts)
-    return Match(present[0].case, row, alike, differ, any(unlike))
+    comparable_ratios = tuple(None if is_other else ratio for is_other, ratio in zip(is_elsewhere, ratios, strict=True))
+    measurements = [result for result in row if result is not None]
+    counts = [{result.params for result in measurements}, {result.flops for result in measurements}]
+    counts_differ = any(len(values - {None}) > 1 for values in counts)
+    return Match(measurements[0].case, row, comparable_ratios, counts_differ, any(is_elsewhere))
 
 
-def _over_first(rows: Sequence[Row], run: int) -> list[Interval | None]:
+def _base_ratios(rows: Sequence[Row], run: int) -> list[Interval | None]:
     """The ratio of that run over the first in every row, visit by visit where both took turns."""
     pairs = {
-        at: (result.timing, first.timing)
-        for at, row in enumerate(rows)
-        if (result := row[run]) and (first := row[0]) and result is not first and result.timing and first.timing
+        i: (result.timing, base.timing)
+        for i, row in enumerate(rows)
+        if (result := row[run]) and (base := row[0]) and result is not base and result.timing and base.timing
     }
-    turns = [at for at in pairs if _took_turns(rows[at][run], rows[at][0])]
-    paired = dict(zip(turns, latencies.ratios([pairs[at] for at in turns]), strict=True))
-    apart = {
-        at: ratio_interval(result.interval, first.interval) for at, (result, first) in pairs.items() if at not in paired
+    turns = [i for i in pairs if _took_turns(rows[i][run], rows[i][0])]
+    turn_ratios = dict(zip(turns, latencies.ratios([pairs[i] for i in turns]), strict=True))
+    interval_ratios = {
+        i: ratio_interval(result.interval, base.interval) for i, (result, base) in pairs.items() if i not in turn_ratios
     }
-    return [_finite(paired.get(at) or apart.get(at)) for at in range(len(rows))]
+    return [_finite_ratio(turn_ratios.get(i) or interval_ratios.get(i)) for i in range(len(rows))]
 
 
-def _took_turns(result: Result | None, first: Result | None) -> bool:
-    return bool(result and first and in_turns(result.record, first.record))
+def _took_turns(result: Result | None, base: Result | None) -> bool:
+    return bool(result and base and in_turns(result.record, base.record))
 
 
-def _finite(ratio: Interval | None) -> Interval | None:
+def _finite_ratio(ratio: Interval | None) -> Interval | None:
     return ratio if ratio and math.isfinite(ratio.median) else None
 
 

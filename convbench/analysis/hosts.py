@@ -20,21 +20,23 @@ def effects(records: Iterable[Record]) -> Effects:
     groups: defaultdict[str, list[Cell]] = defaultdict(list)
     for record in records:
         groups[record.environment] += cells(record)
-    estimated = {name: host_effects(members) for name, members in groups.items()}
-    return {name: hosts for name, hosts in estimated.items() if hosts}
+    effects_by_group = {name: host_effects(members) for name, members in groups.items()}
+    return {name: hosts for name, hosts in effects_by_group.items() if hosts}
 
 
-def cells(record: Record, taken_off: Mapping[int, float] | None = None) -> list[Cell]:
-    """A record's sound visits on hosts; what is to be ``taken_off`` each log, by its round."""
-    hosts = of_rounds(record)
+def cells(record: Record, offsets: Mapping[int, float] | None = None) -> list[Cell]:
+    """A record's sound visits on hosts; ``offsets`` are what is taken off each log, by its round."""
+    hosts = host_by_round(record)
     if not hosts:
         return []
     logs = {number: math.log(median(samples)) for number, samples in record.by_visit(metrics.LATENCY).items()}
-    off, case = taken_off or {}, record.case.id
-    return [Cell(case, hosts[number], log - off.get(number, 0.0)) for number, log in logs.items() if number in hosts]
+    offsets, case = offsets or {}, record.case.id
+    return [
+        Cell(case, hosts[number], log - offsets.get(number, 0.0)) for number, log in logs.items() if number in hosts
+    ]
 
 
-def of_rounds(record: Record) -> dict[int, str]:
+def host_by_round(record: Record) -> dict[int, str]:
     """Which host made the visit of each round; empty where there was one."""
     return {visit.round: visit.host for visit in record.visits if visit.host}
 
@@ -43,21 +45,21 @@ def sentence(groups: Effects) -> str:
     """What readers must know of it; empty where no two hosts share a case."""
     if not groups:
         return ""
-    parts = [_of_group(hosts) for hosts in groups.values()]
+    parts = [_group_sentence(hosts) for hosts in groups.values()]
     kinds = f"{len(parts)} kinds of hosts, never one ranking: " if len(parts) > 1 else ""
     return f"{kinds}{'; '.join(parts)}."
 
 
-def _of_group(hosts: Mapping[str, Effect]) -> str:
-    apart, half = _apart(hosts)
-    ratio, low, high = (f"{100 * math.expm1(log):z.1f}" for log in (apart, apart - half, apart + half))
+def _group_sentence(hosts: Mapping[str, Effect]) -> str:
+    gap, half = _greatest_gap(hosts)
+    ratio, low, high = (f"{100 * math.expm1(log):z.1f}" for log in (gap, gap - half, gap + half))
     return (
         f"{len(hosts)} hosts with one fingerprint, the slowest {ratio} % slower than the fastest "
         f"(95 %: {low} to {high} %) on the cases that they share; this is taken off their times"
     )
 
 
-def _apart(hosts: Mapping[str, Effect]) -> tuple[float, float]:
+def _greatest_gap(hosts: Mapping[str, Effect]) -> tuple[float, float]:
     """The log by which the slowest is slower than the fastest, and half its 95 % interval.
 
     Effects sum to 0, so that one is the larger where another is the smaller: a difference is less sure than that of

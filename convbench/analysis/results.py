@@ -43,7 +43,7 @@ class Result:
     memory: float | None
     cold: float | None
     common: Options = frozenset()
-    """Of a user's own model the options that all of its name in the run have alike; the others tell it apart."""
+    """The options that all own models of its name in the run share; the others tell it apart."""
 
     @property
     def case(self) -> Case:
@@ -78,10 +78,10 @@ class Result:
     @property
     def launch_share(self) -> float | None:
         """Share of a call on a GPU in which the device does not work; None on a CPU."""
-        on_device = part_of_call(self, metrics.DEVICE_LATENCY)
-        if on_device is None or not self.latency:
+        device_seconds = part_of_call(self, metrics.DEVICE_LATENCY)
+        if device_seconds is None or not self.latency:
             return None
-        return max(0.0, 1 - on_device / self.latency.median)
+        return max(0.0, 1 - device_seconds / self.latency.median)
 
     def value(self, metric: Metric) -> float | None:
         """One number of a metric: what it says of itself becomes of its samples; None where it was not measured."""
@@ -129,8 +129,8 @@ def dtype(record: Record) -> str:
     """The number type that a record's case was computed in: as it was noted then, of a variant or of the model itself,
     else as the variants declare.
     """
-    if noted := record.conditions.get("dtype"):
-        return str(noted)
+    if name := record.conditions.get("dtype"):
+        return str(name)
     if any(choice.is_imported for choice in record.case.variant):
         return traits.FP32  # another would be noted: to read a run imports nobody's code
     try:
@@ -156,7 +156,9 @@ def part_of_call(result: Result, part: Metric) -> float | None:
     """
     calls = result.record.by_visit(metrics.LATENCY)
     shares = [
-        median(samples) / median(calls[at]) for at, samples in result.record.by_visit(part).items() if calls.get(at)
+        median(samples) / median(calls[number])
+        for number, samples in result.record.by_visit(part).items()
+        if calls.get(number)
     ]
     return median(shares) * result.latency.median if shares and result.latency else typical(result.record, part)
 
@@ -186,11 +188,11 @@ def result(
     memory = metrics.RUNTIME_PEAK if record.samples(metrics.RUNTIME_PEAK) else memory
     fields = (metrics.PARAMS, metrics.MACS, metrics.FLOPS, memory, metrics.COLD_CALL)
     params, macs, flops, peak, cold = (typical(record, metric) for metric in fields)
-    by_scope = latencies.machines([record]) if machines is None else machines
+    machine_by_scope = latencies.machines([record]) if machines is None else machines
     architecture = record.case.architecture
-    alike = common.get(architecture.model.name, frozenset()) if isinstance(architecture, Whole) else frozenset()
-    latency = latencies.latency_of(record, by_scope)
-    return Result(record, group(record), latency, params, macs, flops, peak, cold, alike)
+    options = common.get(architecture.model.name, frozenset()) if isinstance(architecture, Whole) else frozenset()
+    latency = latencies.latency_of(record, machine_by_scope)
+    return Result(record, group(record), latency, params, macs, flops, peak, cold, options)
 
 
 def results(records: Iterable[Record]) -> list[Result]:
@@ -198,15 +200,15 @@ def results(records: Iterable[Record]) -> list[Result]:
     records = list(records)
     machines = latencies.machines(records)
     common = common_options(record.case.architecture for record in records)
-    derived = [result(record, machines, common) for record in records]
-    return sorted(derived, key=lambda result: result.case.trial is not None)
+    entries = [result(record, machines, common) for record in records]
+    return sorted(entries, key=lambda result: result.case.trial is not None)
 
 
 def latency_ratios(pairs: Sequence[tuple[Result, Result]]) -> list[Interval | None]:
     """The first's latency over the second's of each pair, of visits that both had; None where either was not timed."""
     timings = [(first.timing, second.timing) for first, second in pairs]
-    known = iter(latencies.ratios([(first, second) for first, second in timings if first and second]))
-    return [next(known) if first and second else None for first, second in timings]
+    intervals = iter(latencies.ratios([(first, second) for first, second in timings if first and second]))
+    return [next(intervals) if first and second else None for first, second in timings]
 
 
 def costs(results: Iterable[Result]) -> list[Result]:
@@ -243,7 +245,7 @@ def sustained(record: Record) -> tuple[float, int] | None:
     if not record.case.streams:
         return None
     for q in (99, 90):
-        slow = percentile(record.samples(metrics.LATENCY), q)
-        if slow:
-            return record.case.frames_per_call / slow, q
+        seconds = percentile(record.samples(metrics.LATENCY), q)
+        if seconds:
+            return record.case.frames_per_call / seconds, q
     return None

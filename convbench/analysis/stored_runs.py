@@ -14,11 +14,11 @@ from convbench.core.record import RunDescription
 from convbench.core.statistics import Interval
 from convbench.core.visits import scope
 
-EXACT = (metrics.PARAMS, metrics.MACS, metrics.GRAPH_BREAKS)
+EXACT_METRICS = (metrics.PARAMS, metrics.MACS, metrics.GRAPH_BREAKS)
 """The counts of which two runs are told what changed: FLOPs would say the MACs again."""
-COUNTS = (*EXACT, metrics.FLOPS)
+COUNTS = (*EXACT_METRICS, metrics.FLOPS)
 """Of these a change needs no statistics, whichever one is asked for."""
-ANYWHERE = (metrics.PARAMS, metrics.MACS, metrics.FLOPS)
+CONSTANTS = (metrics.PARAMS, metrics.MACS, metrics.FLOPS)
 """What is the same on every machine and by every protocol; how often a graph breaks is also up to torch."""
 
 
@@ -41,31 +41,31 @@ class StoredComparison(NamedTuple):
     @property
     def counted(self) -> bool:
         """Whether any case has an exact count in both runs."""
-        return any(None not in values for match in self.matches for _, *values in _exact(match))
+        return any(None not in values for match in self.matches for _, *values in _counts(match))
 
 
 def lay_side_by_side(first: store.Stored, second: store.Stored) -> StoredComparison:
     """Two stored runs; cases that only one of them has measured are named."""
-    of_each = [results(records) for _, records in (first, second)]
-    matches = compare.match(of_each)
-    shared = {result.case.id for match in matches for result in match.results if result}
-    alone = [tuple(result.case.id for result in measured(of_run) if result.case.id not in shared) for of_run in of_each]
-    return StoredComparison(matches, grave_differences((first[0], second[0])), (alone[0], alone[1]))
+    runs = [results(records) for _, records in (first, second)]
+    matches = compare.match(runs)
+    shared_ids = {result.case.id for match in matches for result in match.results if result}
+    lone_ids = [tuple(result.case.id for result in measured(run) if result.case.id not in shared_ids) for run in runs]
+    return StoredComparison(matches, grave_differences((first[0], second[0])), (lone_ids[0], lone_ids[1]))
 
 
 def grave_differences(runs: Sequence[RunDescription]) -> tuple[str, ...]:
     """``key (value, value)`` of everything that decides comparability and differs."""
     differences = (difference for difference in compare.differences(runs) if difference.grave)
-    shown = (
+    entries = (
         (difference.key, ("none" if value is None else str(value) for value in difference.values))
         for difference in differences
     )
-    return tuple(f"{key} ({', '.join(values)})" for key, values in shown)
+    return tuple(f"{key} ({', '.join(values)})" for key, values in entries)
 
 
 def exact_changes(match: Match) -> list[str]:
     """Counts that differ, which do not depend on the machine and may always be compared."""
-    return [f"{name}: {old:,.0f} before, {new:,.0f} now" for name, old, new in _exact(match) if _differ(old, new)]
+    return [f"{name}: {old:,.0f} before, {new:,.0f} now" for name, old, new in _counts(match) if _differ(old, new)]
 
 
 def machine_slowdown(matches: Sequence[Match]) -> float | None:
@@ -93,12 +93,12 @@ def _reference(match: Match) -> tuple[float, float] | None:
     return before, after
 
 
-def _exact(match: Match) -> list[tuple[str, float | None, float | None]]:
+def _counts(match: Match) -> list[tuple[str, float | None, float | None]]:
     """Each exact metric's name with its number in either run; nothing of a case that a run lacks."""
     before, after = (result.record if result else None for result in match.results)
     if before is None or after is None:
         return []
-    return [(metric.name, typical(before, metric), typical(after, metric)) for metric in EXACT]
+    return [(metric.name, typical(before, metric), typical(after, metric)) for metric in EXACT_METRICS]
 
 
 def _differ(before: float | None, after: float | None) -> bool:

@@ -62,18 +62,18 @@ class Column(NamedTuple):
     meaning: str
 
 
-def columns(own: Iterable[Metric] = ()) -> list[Column]:
-    """Every column that a row can have, the fixed ones first; ``own`` are further metrics, of somebody's own."""
-    plain = {name: Column(name, "", meaning) for name, meaning in COLUMN_MEANINGS.items()}
-    candidates = (*metrics.CATALOGUE.values(), metrics.LSTM_INPUT, *own)
-    units = {
+def columns(own_metrics: Iterable[Metric] = ()) -> list[Column]:
+    """Every column that a row can have, the fixed ones first; ``own_metrics`` are somebody's own."""
+    text_columns = {name: Column(name, "", meaning) for name, meaning in COLUMN_MEANINGS.items()}
+    candidates = (*metrics.CATALOGUE.values(), metrics.LSTM_INPUT, *own_metrics)
+    unit_columns = {
         metric.name: Column(metric.name, metric.unit, metric.description or metric.title)
         for metric in candidates
         if metric.number != "each"
     }
-    known = {**plain, **units}
-    del known[metrics.LATENCY.name]
-    return [*(known.pop(name) for name in COLUMNS), *known.values()]
+    column_by_name = {**text_columns, **unit_columns}
+    del column_by_name[metrics.LATENCY.name]
+    return [*(column_by_name.pop(name) for name in COLUMNS), *column_by_name.values()]
 
 
 def column(metric: Metric) -> str:
@@ -84,7 +84,7 @@ def column(metric: Metric) -> str:
 def row_of(result: Result) -> dict[str, Scalar]:
     """One case as a flat object: ``COLUMNS`` first (None where not measured), then whatever else was measured."""
     record = result.record
-    known: dict[str, Scalar] = {
+    values: dict[str, Scalar] = {
         **record.case.axes,
         **_exact(record),
         **_latency(result),
@@ -97,7 +97,7 @@ def row_of(result: Result) -> dict[str, Scalar]:
         "findings": " ".join(finding.code for finding in record.findings) or None,
         "environment": record.environment or None,
     }
-    return {**{column: known.pop(column, None) for column in COLUMNS}, **known}
+    return {**{column: values.pop(column, None) for column in COLUMNS}, **values}
 
 
 def rows(records: Iterable[Record]) -> list[dict[str, Scalar]]:
@@ -112,8 +112,8 @@ def frame(records: Iterable[Record]) -> pd.DataFrame:
     import pandas as pd
 
     lines = rows(records)
-    further = {name: None for row in lines for name, value in row.items() if value is not None}
-    return pd.DataFrame(lines, columns=list(dict.fromkeys((*COLUMNS, *further))), dtype=object)
+    names = {name: None for row in lines for name, value in row.items() if value is not None}
+    return pd.DataFrame(lines, columns=list(dict.fromkeys((*COLUMNS, *names))), dtype=object)
 
 
 def write_csv(directory: Path, records: Iterable[Record]) -> Path:

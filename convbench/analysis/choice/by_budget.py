@@ -30,10 +30,10 @@ NAMES: tuple[CostName, ...] = ("latency", "memory")
 TASKS = 4
 LIMITS = 16
 """Limits of one cost that are offered at most."""
-COMPARED = 200
+MOST_CONTENDERS = 200
 """The fastest of the models that fit, which are compared with each other: no slower one is tied with the fastest."""
-ROUND = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
-BINARY = (1.0, 1.25, 1.5, 1.75)
+DECIMAL_MANTISSAS = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
+BINARY_MANTISSAS = (1.0, 1.25, 1.5, 1.75)
 Results = tuple[Result, ...]
 M = TypeVar("M")
 T = TypeVar("T")
@@ -79,16 +79,16 @@ class Grid(NamedTuple, Generic[T]):
 
 def by_cost(results: Sequence[Result]) -> Grid[Affordable]:
     """The answers where quality was not run: of the models that the headline compares, those that fit."""
-    situation, tied = _situation(results), cache(_tied)
-    compared = _compared(situation)
-    return _grid(situation, _cost, lambda limits, fitting: _affordable(compared, situation, fitting, limits, tied))
+    situation, ties = _situation(results), cache(_ties)
+    blank = _blank(situation)
+    return _grid(situation, _cost, lambda limits, candidates: _affordable(blank, situation, candidates, limits, ties))
 
 
 def within(results: Sequence[Result], limits: Constraints) -> Affordable:
     """The answer of ``by_cost`` at these limits, base units, of any metrics of the run."""
     situation = _situation(results)
-    fitting = [result for result in situation if result.meets(limits)]
-    return _affordable(_compared(situation), situation, fitting, limits, _tied)
+    candidates = [result for result in situation if result.meets(limits)]
+    return _affordable(_blank(situation), situation, candidates, limits, _ties)
 
 
 def _situation(results: Sequence[Result]) -> list[Result]:
@@ -97,32 +97,32 @@ def _situation(results: Sequence[Result]) -> list[Result]:
     return largest_group([result for result in cases if result.latency] or cases)
 
 
-def _compared(situation: Sequence[Result]) -> Affordable:
+def _blank(situation: Sequence[Result]) -> Affordable:
     """Which models are alike, before it is asked which of them meet the limits."""
-    alike = one_variant(situation)
-    variant = alike[0].case.variant_name if alike else ""
-    return Affordable(len(alike), variant, timed=any(result.latency for result in alike))
+    members = one_variant(situation)
+    variant = members[0].case.variant_name if members else ""
+    return Affordable(len(members), variant, timed=any(result.latency for result in members))
 
 
 def _affordable(
-    compared: Affordable,
+    blank: Affordable,
     situation: Sequence[Result],
-    fitting: Sequence[Result],
+    candidates: Sequence[Result],
     limits: Constraints,
-    tied: Callable[[Results], Results],
+    ties: Callable[[Results], Results],
 ) -> Affordable:
-    if not fitting:
-        near, metrics = nearest(situation, limits), budgets(situation)
-        return compared._replace(misses=tuple(Miss(metrics[name], near[name], limits[name]) for name in near))
-    able, elsewhere = [result for result in fitting if result.case.variant_name == compared.variant], 0
-    if not able:
-        able = list(fitting)
-        elsewhere = _number(result for result in situation if result.case.variant_name != compared.variant)
-    answer = compared._replace(number=_number(able), elsewhere=elsewhere)
-    if not compared.timed:
-        return answer._replace(pick=smallest(able))
-    among = tied(tuple(sorted(able, key=lambda result: result.latency or (math.inf,))[:COMPARED]))
-    return answer._replace(tied=among, pick=lightest(among))
+    if not candidates:
+        costs, metrics = nearest(situation, limits), budgets(situation)
+        return blank._replace(misses=tuple(Miss(metrics[name], costs[name], limits[name]) for name in costs))
+    contenders, other_count = [result for result in candidates if result.case.variant_name == blank.variant], 0
+    if not contenders:
+        contenders = list(candidates)
+        other_count = _number(result for result in situation if result.case.variant_name != blank.variant)
+    answer = blank._replace(number=_number(contenders), elsewhere=other_count)
+    if not blank.timed:
+        return answer._replace(pick=smallest(contenders))
+    fastest = ties(tuple(sorted(contenders, key=lambda result: result.latency or (math.inf,))[:MOST_CONTENDERS]))
+    return answer._replace(tied=fastest, pick=lightest(fastest))
 
 
 def _number(results: Iterable[Result]) -> int:
@@ -130,53 +130,53 @@ def _number(results: Iterable[Result]) -> int:
     return len({result.case.architecture for result in results})
 
 
-def _tied(fastest: Results) -> Results:
+def _ties(fastest: Results) -> Results:
     return tuple(contender.result for contender in rank(fastest) if contender.tied)
 
 
 def by_quality(results: Sequence[Result]) -> Grid[tuple[Recommendation, ...]]:
     """The answers of ``recommend``, one a task, with its usual margin and no other limits; of the first ``TASKS``."""
     records = [result.record for result in results]
-    ask, every_question = at_last_look(records, Ask()), questions_of(records)
-    questions = every_question[:TASKS]
-    able = [candidate for question in questions for candidate in question.candidates]
+    ask, all_questions = at_last_look(records, Ask()), questions_of(records)
+    questions = all_questions[:TASKS]
+    candidates = [candidate for question in questions for candidate in question.candidates]
 
     def answers(constraints: Constraints, _: list[Candidate]) -> tuple[Recommendation, ...]:
-        within_limits = replace(ask, constraints=constraints)
-        return tuple(recommend(*question, within_limits) for question in questions)
+        limited_ask = replace(ask, constraints=constraints)
+        return tuple(recommend(*question, limited_ask) for question in questions)
 
-    return _grid(able, Candidate.cost, answers)._replace(more=len(every_question) - len(questions))
+    return _grid(candidates, Candidate.cost, answers)._replace(more=len(all_questions) - len(questions))
 
 
 def steps(values: Iterable[float], name: CostName) -> tuple[float, ...]:
     """Round limits, base units, from about the smallest value to the largest, and none at all, which is infinite."""
-    finite = [value for value in values if 0 < value < math.inf]
-    if not finite:
+    finite_values = [value for value in values if 0 < value < math.inf]
+    if not finite_values:
         return (math.inf,)
-    limits = list(_rounds(min(finite), max(finite), name))
+    limits = list(_rounds(min(finite_values), max(finite_values), name))
     return (*limits[:: -(-len(limits) // LIMITS)], math.inf)
 
 
 def _rounds(low: float, high: float, name: CostName) -> Iterator[float]:
     """From the last round value below the lowest on to the first that lets everything in."""
-    base, mantissas = (2.0, BINARY) if name == "memory" else (10.0, ROUND)
+    base, mantissas = (2.0, BINARY_MANTISSAS) if name == "memory" else (10.0, DECIMAL_MANTISSAS)
     power = math.floor(math.log(low, base)) - 1
-    before = 0.0
-    while before < high:
+    last_value = 0.0
+    while last_value < high:
         for mantissa in mantissas:
-            value = _clean(mantissa * base**power)
-            if value * _next(mantissa, mantissas, base) > low and before < high:
+            value = _round(mantissa * base**power)
+            if value * _ratio_to_next(mantissa, mantissas, base) > low and last_value < high:
                 yield value
-                before = value
+                last_value = value
         power += 1
 
 
-def _next(mantissa: float, mantissas: Sequence[float], base: float) -> float:
-    at = mantissas.index(mantissa) + 1
-    return (mantissas[at] if at < len(mantissas) else base) / mantissa
+def _ratio_to_next(mantissa: float, mantissas: Sequence[float], base: float) -> float:
+    place = mantissas.index(mantissa) + 1
+    return (mantissas[place] if place < len(mantissas) else base) / mantissa
 
 
-def _clean(value: float) -> float:
+def _round(value: float) -> float:
     return float(f"{value:.12g}")
 
 
@@ -192,13 +192,13 @@ def _grid(
     limits = {name: steps(costs[:, i].tolist(), name) for i, name in enumerate(NAMES)}
     answers: dict[tuple[bytes, tuple[float, ...]], T] = {}
 
-    def at(*bounds: float) -> T:
-        fits: np.ndarray = np.all(costs <= np.array(bounds), axis=1)
-        key = (fits.tobytes(), () if fits.any() else bounds)
+    def answer_at(*bounds: float) -> T:
+        is_within: np.ndarray = np.all(costs <= np.array(bounds), axis=1)
+        key = (is_within.tobytes(), () if is_within.any() else bounds)
         if key not in answers:
             constraints = {name: bound for name, bound in zip(NAMES, bounds, strict=True) if math.isfinite(bound)}
-            answers[key] = answer(constraints, list(compress(members, fits)))
+            answers[key] = answer(constraints, list(compress(members, is_within)))
         return answers[key]
 
-    rows = (tuple(at(latency, memory) for memory in limits["memory"]) for latency in limits["latency"])
+    rows = (tuple(answer_at(latency, memory) for memory in limits["memory"]) for latency in limits["latency"])
     return Grid(limits, tuple(rows))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from convbench.analysis.choice.candidates import Candidate, Excluded, gather, rank
 from convbench.analysis.choice.choose import recommend
-from convbench.analysis.choice.doubts import fallible
+from convbench.analysis.choice.doubts import flag_fallible
 from convbench.analysis.choice.looks import at_look, look_of
 from convbench.analysis.choice.recommendation import Ask, Recommendation
 from convbench.analysis.inference.noninferior import ERROR
@@ -41,25 +41,25 @@ def recommendations(
     ask = at_last_look(records, ask)
     questions = questions_of(records, budget)
     selection = [question for question in questions if not tasks or _is_listed(question.task, tasks)]
-    missing = [task for task in tasks if not any(_is_listed(question.task, [task]) for question in questions)]
+    missing_tasks = [task for task in tasks if not any(_is_listed(question.task, [task]) for question in questions)]
     return [recommend(*question, ask) for question in selection] + [
-        recommend(task, None, (), (), False, ask) for task in missing
+        recommend(task, None, (), (), False, ask) for task in missing_tasks
     ]
 
 
 def common(answers: Sequence[Recommendation]) -> Candidate | None:
     """The cheapest candidate that is shown to be within the margin in each of these, and not to collapse more often."""
-    in_each = [{_configuration(candidate): candidate for candidate in _shown(answer)} for answer in answers]
-    shared = set.intersection(*(set(shown) for shown in in_each)) if in_each else set()
-    candidates = [candidate for key, candidate in in_each[0].items() if key in shared] if shared else []
+    tables = [{_configuration(candidate): candidate for candidate in _shown_candidates(answer)} for answer in answers]
+    shared_keys = set.intersection(*(set(table) for table in tables)) if tables else set()
+    candidates = [candidate for key, candidate in tables[0].items() if key in shared_keys] if shared_keys else []
     return min(candidates, key=lambda candidate: rank(candidate, answers[0].ask.cheapest), default=None)
 
 
-def _shown(answer: Recommendation) -> list[Candidate]:
+def _shown_candidates(answer: Recommendation) -> list[Candidate]:
     pick = [answer.pick] if answer.pick and "not-shown" not in answer.doubts else []
-    shown = {id(candidate) for candidate in (*pick, *(r.candidate for r in answer.runners if r.shown))}
-    reliable = [not fails for fails in fallible(answer.pool)]
-    return [candidate for candidate in compress(answer.pool, reliable) if id(candidate) in shown]
+    ids = {id(candidate) for candidate in (*pick, *(r.candidate for r in answer.runners if r.shown))}
+    is_reliable = [not fails for fails in flag_fallible(answer.pool)]
+    return [candidate for candidate in compress(answer.pool, is_reliable) if id(candidate) in ids]
 
 
 def _configuration(candidate: Candidate) -> tuple[Parts, str]:

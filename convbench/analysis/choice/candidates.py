@@ -58,31 +58,30 @@ class Excluded:
 def gather(qualities: Sequence[Quality], results: Iterable[Result]) -> tuple[list[Candidate], list[Excluded]]:
     """Every quality that has enough sound seeds and a cost, once for each variant whose quality it is.
 
-    Costs are of one comparable group: one of clips as long as those of the quality before others, then the one that
-    holds most of the architectures. Quality that was measured in eager
-    is that of the other variants in its type of numbers too, since no number of theirs changes beyond rounding. A
-    variant that was evaluated itself has its own quality, so that its type of numbers is no bar; other precision is
-    left out.
+    Costs are of one comparable group: a timed one before others, then one of clips as long as those of the quality,
+    then the one that holds most architectures. Quality that was measured in eager is also that of the other variants
+    in its type of numbers, since none of their numbers changes beyond rounding. A variant that was evaluated itself
+    has its own quality, so that its type of numbers is no bar; other precision is left out.
     """
     measurements = list(results)
-    own = {quality.variant for quality in qualities} - {EAGER}
-    costs = {id(quality): _of_variant(quality, costs_of(quality, measurements), own) for quality in qualities}
+    own_variants = {quality.variant for quality in qualities} - {EAGER}
+    costs = {id(quality): _own_costs(quality, costs_of(quality, measurements), own_variants) for quality in qualities}
     group = common_group(qualities, [costs[id(quality)] for quality in qualities])
-    able, excluded = [], []
+    candidates, excluded = [], []
     for quality in qualities:
-        here = [cost for cost in costs[id(quality)] if any_number(cost.group) == group]
-        why = _unusable(quality, here)
-        able += [Candidate(quality, cost) for cost in here] if why is None else []
+        group_costs = [cost for cost in costs[id(quality)] if any_number(cost.group) == group]
+        why = _reason(quality, group_costs)
+        candidates += [Candidate(quality, cost) for cost in group_costs] if why is None else []
         excluded += [Excluded(quality, why)] if why else []
-    return able, excluded
+    return candidates, excluded
 
 
-def _of_variant(quality: Quality, costs: Sequence[Result], own: Collection[str]) -> list[Result]:
+def _own_costs(quality: Quality, costs: Sequence[Result], own_variants: Collection[str]) -> list[Result]:
     """The costs of an architecture that are of the variants that have this quality."""
     if quality.variant != EAGER:
         return [cost for cost in costs if cost.case.variant_name == quality.variant]
     numbers = {cost.group.dtype for cost in costs if not cost.case.variant} or {FP32}
-    return [cost for cost in costs if cost.group.dtype in numbers and cost.case.variant_name not in own]
+    return [cost for cost in costs if cost.group.dtype in numbers and cost.case.variant_name not in own_variants]
 
 
 def any_number(group: Group) -> Group:
@@ -91,20 +90,20 @@ def any_number(group: Group) -> Group:
 
 
 def cheapest_each(candidates: Iterable[Candidate], name: CostName) -> list[Candidate]:
-    """Of each architecture its cheapest variant, and each that was evaluated apart; of one function the cheapest.
+    """The cheapest variant of each architecture, and each variant that was evaluated itself; by rising cost.
 
-    By rising cost.
-    Architectures with equal parameters, equal FLOPs and equal accuracy from every seed are one function.
+    Architectures with equal parameters, FLOPs and accuracy from every seed are one function: its cheapest stays.
     """
-    best: dict[Hashable, Candidate] = {}
+    cheapest: dict[Hashable, Candidate] = {}
     for candidate in sorted(candidates, key=lambda candidate: rank(candidate, name)):
-        best.setdefault((candidate.quality.architecture, candidate.quality.variant), candidate)
-    same = grouped(
-        best.values(), lambda member: (member.result.params, member.result.flops, tuple(member.quality.by_seed.items()))
+        cheapest.setdefault((candidate.quality.architecture, candidate.quality.variant), candidate)
+    groups = grouped(
+        cheapest.values(),
+        lambda member: (member.result.params, member.result.flops, tuple(member.quality.by_seed.items())),
     )
     return [
-        Candidate(candidate.quality, candidate.result, tuple(other.result for other in rest))
-        for candidate, *rest in same.values()
+        Candidate(candidate.quality, candidate.result, tuple(twin.result for twin in twins))
+        for candidate, *twins in groups.values()
     ]
 
 
@@ -113,18 +112,18 @@ def rank(candidate: Candidate, name: CostName) -> tuple[float, float, float, str
     return (candidate.cost(name), candidate.cost("params"), candidate.cost("latency"), candidate.result.case.id)
 
 
-def by_seed(candidates: Sequence[Candidate]) -> SeedTable:
+def table_of(candidates: Sequence[Candidate]) -> SeedTable:
     """The seed table of the candidates' qualities."""
     return seed_table([candidate.quality for candidate in candidates])
 
 
-def _unusable(quality: Quality, costs: Sequence[Result]) -> Why | None:
+def _reason(quality: Quality, costs: Sequence[Result]) -> Why | None:
     if not quality.by_seed and not (quality.collapsed or quality.failed):
         return "beyond"
     if not quality.by_seed:
         causes: dict[Why, int] = {"dead": quality.collapsed, "failed": quality.failed}
-        named = [why for why, count in causes.items() if count]
-        return named[0] if len(named) == 1 else "unsound"
+        reasons = [why for why, count in causes.items() if count]
+        return reasons[0] if len(reasons) == 1 else "unsound"
     if 2 * quality.collapsed > quality.ended:
         return "dead"
     if len(quality.by_seed) < LEAST_SEEDS:
@@ -134,12 +133,12 @@ def _unusable(quality: Quality, costs: Sequence[Result]) -> Why | None:
 
 def common_group(qualities: Sequence[Quality], costs: Sequence[Sequence[Result]]) -> Group | None:
     """The comparable group that holds most architectures; a timed one first, then one of clips as long as these."""
-    holds: dict[Group, set[int]] = defaultdict(set)
-    timed: dict[Group, bool] = defaultdict(bool)
-    as_long: dict[Group, bool] = {}
+    members: dict[Group, set[int]] = defaultdict(set)
+    is_timed: dict[Group, bool] = defaultdict(bool)
+    is_as_long: dict[Group, bool] = {}
     for i, (quality, results) in enumerate(zip(qualities, costs, strict=True)):
         for result in results:
-            as_long[any_number(result.group)] = result.case.clip.frames == quality.clip.frames
-            holds[any_number(result.group)].add(i)
-            timed[any_number(result.group)] |= result.latency is not None
-    return max(holds, key=lambda group: (timed[group], as_long[group], len(holds[group])), default=None)
+            is_as_long[any_number(result.group)] = result.case.clip.frames == quality.clip.frames
+            members[any_number(result.group)].add(i)
+            is_timed[any_number(result.group)] |= result.latency is not None
+    return max(members, key=lambda group: (is_timed[group], is_as_long[group], len(members[group])), default=None)

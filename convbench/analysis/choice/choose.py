@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from convbench.analysis.choice import stability
-from convbench.analysis.choice.candidates import Candidate, CostName, Excluded, by_seed, cheapest_each
-from convbench.analysis.choice.doubts import doubts, edge, fallible, nearest, ruled_out, why_none
+from convbench.analysis.choice.candidates import Candidate, CostName, Excluded, cheapest_each, table_of
+from convbench.analysis.choice.doubts import absence_reason, doubts, edge, flag_fallible, nearest, ruled_out
 from convbench.analysis.choice.recommendation import (
     Ask,
     Doubt,
@@ -46,10 +46,10 @@ from convbench.analysis.inference.noninferior import (
 )
 from convbench.core.record import Clip
 
-LIKELY = 0.9
+LEAST_PROBABILITY = 0.9
 """To be within the margin: without any difference shown a pick that is less likely to be is none."""
 
-INSTEAD: tuple[CostName, ...] = ("params", "latency", "memory", "flops")
+FALLBACK: tuple[CostName, ...] = ("params", "latency", "memory", "flops")
 """What is to be cheap, the first of these that was measured, where what was asked for was not."""
 
 LEAST_DF = 3.0
@@ -60,21 +60,21 @@ LEAST_DF = 3.0
 class PoolComparison:
     """All k candidates of a pool compared with one another.
 
-    ``pool`` rises in cost; ``pairs`` compares what is to be high; ``shown`` and ``out`` (k,) flag those shown to be
-    within and beyond the margin; ``p`` is that of no difference at all.
+    ``pool`` rises in cost; ``pairs`` compares what is to be high; ``is_shown`` and ``is_ruled_out`` (k,) flag those
+    shown to be within and beyond the margin; ``p`` is that of no difference at all.
     """
 
     pool: Sequence[Candidate]
     ask: Ask
     pairs: Pairs
-    shown: Flags
-    out: Flags
+    is_shown: Flags
+    is_ruled_out: Flags
     p: float
 
     @property
     def undecided(self) -> bool:
         """Whether nothing is shown, neither that one is good enough nor that one is not, nor that any differ."""
-        return len(self.pool) > 1 and self.p > ERROR and not self.shown.any() and not self.out.any()
+        return len(self.pool) > 1 and self.p > ERROR and not self.is_shown.any() and not self.is_ruled_out.any()
 
     @property
     def means(self) -> Floats:
@@ -83,66 +83,69 @@ class PoolComparison:
 
 
 def recommend(
-    task: str, clip: Clip | None, able: Sequence[Candidate], excluded: Sequence[Excluded], several_clips: bool, ask: Ask
+    task: str,
+    clip: Clip | None,
+    candidates: Sequence[Candidate],
+    excluded: Sequence[Excluded],
+    several_clips: bool,
+    ask: Ask,
 ) -> Recommendation:
     """The answer for one task from what was measured of it."""
     blank = Recommendation(
-        task, clip, ask, excluded=tuple(excluded), trades=tuple(trades(able)), several_clips=several_clips
+        task, clip, ask, excluded=tuple(excluded), trades=tuple(trades(candidates)), several_clips=several_clips
     )
-    if not able:
-        return replace(blank, reason=why_none(excluded))
-    ask, unmeasured = _answerable(ask, able)
-    pool = _pool(able, ask)
+    if not candidates:
+        return replace(blank, reason=absence_reason(excluded))
+    ask, missing_cost = _restate(ask, candidates)
+    pool = _pool(candidates, ask)
     if not pool:
-        return replace(
-            blank, reason="over-budget", numbers=nearest([candidate.result for candidate in able], ask.constraints)
-        )
-    ask = replace(ask, against=_weighed(pool, ask))
+        return replace(blank, reason="over-budget", numbers=nearest([c.result for c in candidates], ask.constraints))
+    ask = replace(ask, against=_front_costs(pool, ask))
     comparison = _comparison(pool, ask)
     best = max(pool, key=lambda candidate: candidate.mean)
-    out = tuple(pool[i] for i in np.flatnonzero(comparison.out))
-    rising = edge(best, able, excluded, ask.within)
-    so_far = replace(
-        blank, ask=ask, unmeasured=unmeasured, best=best, pool=tuple(pool), ruled_out=out, numbers=rising,
-        binding=_binding(able, ask),
+    losers = tuple(pool[i] for i in np.flatnonzero(comparison.is_ruled_out))
+    rise = edge(best, candidates, excluded, ask.within)
+    answer = replace(
+        blank, ask=ask, unmeasured=missing_cost, best=best, pool=tuple(pool), ruled_out=losers, numbers=rise,
+        binding=_binding(candidates, ask),
     )  # fmt: skip
-    drawn = stability.draws(pool, ask.cheapest, ask.seed, _price_of(pool, ask))
-    at, over = _pick(comparison)
+    draws = stability.draws(pool, ask.cheapest, ask.seed, _price_of(pool, ask))
+    place, passed_places = _pick(comparison)
     if comparison.undecided:
-        likely = np.flatnonzero(drawn.within(ask.within) >= LIKELY)
-        if not len(likely):
-            return _open(so_far, comparison, drawn)
-        at = at if ask.per_second is not None else int(likely[0])
-    return _with_pick(replace(so_far, passed_over=tuple(pool[i] for i in over)), comparison, drawn, at)
+        likely_places = np.flatnonzero(draws.shares_within(ask.within) >= LEAST_PROBABILITY)
+        if not len(likely_places):
+            return _abstain(answer, comparison, draws)
+        place = place if ask.per_second is not None else int(likely_places[0])
+    return _add_pick(replace(answer, passed_over=tuple(pool[i] for i in passed_places)), comparison, draws, place)
 
 
-def _answerable(ask: Ask, able: Sequence[Candidate]) -> tuple[Ask, CostName | None]:
+def _restate(ask: Ask, candidates: Sequence[Candidate]) -> tuple[Ask, CostName | None]:
     """The question in costs that were measured within the budget, and the cost that was asked for and was not."""
-    costs, affordable = (ask.cheapest, *INSTEAD), [candidate for candidate in able if candidate.meets(ask.constraints)]
-    measured = [name for name in costs if any(math.isfinite(candidate.cost(name)) for candidate in affordable)]
-    cheapest, price = next(iter(measured), ask.cheapest), ask.per_second if "latency" in measured else None
+    costs, pool = (ask.cheapest, *FALLBACK), [candidate for candidate in candidates if candidate.meets(ask.constraints)]
+    names = [name for name in costs if any(math.isfinite(candidate.cost(name)) for candidate in pool)]
+    cheapest, price = next(iter(names), ask.cheapest), ask.per_second if "latency" in names else None
     missing = "latency" if price != ask.per_second else ask.cheapest if cheapest != ask.cheapest else None
     return replace(ask, cheapest=cheapest, per_second=price), missing
 
 
-def _weighed(pool: Sequence[Candidate], ask: Ask) -> tuple[CostName, ...]:
+def _front_costs(pool: Sequence[Candidate], ask: Ask) -> tuple[CostName, ...]:
     """The costs of the front: those that all have, and in the place of the others what is to be cheap."""
-    known = stability.measured_of_all(pool, ask.against)
-    if known == ask.against:
-        return known
-    return stability.measured_of_all(pool, tuple(dict.fromkeys((ask.cheapest, *known))))
+    cost_names = stability.common_costs(pool, ask.against)
+    if cost_names == ask.against:
+        return cost_names
+    return stability.common_costs(pool, tuple(dict.fromkeys((ask.cheapest, *cost_names))))
 
 
-def _pool(able: Sequence[Candidate], ask: Ask) -> list[Candidate]:
-    return cheapest_each((candidate for candidate in able if candidate.meets(ask.constraints)), ask.cheapest)
+def _pool(candidates: Sequence[Candidate], ask: Ask) -> list[Candidate]:
+    return cheapest_each((candidate for candidate in candidates if candidate.meets(ask.constraints)), ask.cheapest)
 
 
 def _comparison(pool: Sequence[Candidate], ask: Ask) -> PoolComparison:
-    table = by_seed(pool).less(_price_of(pool, ask))
+    table = table_of(pool).subtract(_price_of(pool, ask))
     contrasts = pairs(table)
-    within = shown_within(contrasts, ask.within, ask.error)
-    out = ruled_out(contrasts, ask.within)
-    return PoolComparison(pool, ask, contrasts, within, out, effect.p_value(table.values, table.own_floor))
+    is_shown = shown_within(contrasts, ask.within, ask.error)
+    is_ruled_out = ruled_out(contrasts, ask.within)
+    return PoolComparison(pool, ask, contrasts, is_shown, is_ruled_out, effect.p_value(table.values, table.own_floor))
 
 
 def _price_of(pool: Sequence[Candidate], ask: Ask) -> Floats:
@@ -154,57 +157,57 @@ def _price_of(pool: Sequence[Candidate], ask: Ask) -> Floats:
     return np.asarray(ask.per_second * (latency - latency.min()))
 
 
-def _open(so_far: Recommendation, comparison: PoolComparison, drawn: Draws) -> Recommendation:
+def _abstain(answer: Recommendation, comparison: PoolComparison, draws: Draws) -> Recommendation:
     """Nothing is ruled out: the cheapest leads, with what the others may gain; what would settle it is said."""
     pool, ask = comparison.pool, comparison.ask
     numbers = {"p": comparison.p, "detectable": effect.detectable(comparison.pairs)}
     return replace(
-        so_far, reason="no-effect", numbers=numbers, leading=pool[0],
-        runners=_runners(comparison, _fronts(comparison, drawn), 0),
+        answer, reason="no-effect", numbers=numbers, leading=pool[0],
+        runners=_runners(comparison, _fronts(comparison, draws), 0),
         settle=settle(pool, comparison.pairs, 0, ask.within, ask.error),
     )  # fmt: skip
 
 
-def _with_pick(so_far: Recommendation, comparison: PoolComparison, drawn: Draws, at: int) -> Recommendation:
+def _add_pick(answer: Recommendation, comparison: PoolComparison, draws: Draws, place: int) -> Recommendation:
     pool, ask, contrasts = list(comparison.pool), comparison.ask, comparison.pairs
-    rising = so_far.numbers
-    unsure = doubts(pool, at, bool(comparison.shown[at]), comparison.p, bool(rising))
-    fronts = _fronts(comparison, drawn)
+    rise = answer.numbers
+    pick_doubts = doubts(pool, place, bool(comparison.is_shown[place]), comparison.p, bool(rise))
+    fronts = _fronts(comparison, draws)
     return replace(
-        so_far,
-        grade="provisional" if unsure else "sure",
-        pick=pool[at],
-        doubts=unsure,
-        shortfall=max(0.0, float(shortfalls(contrasts)[at])),
-        probability=float(drawn.within(ask.within)[at]),
-        front=fronts[at],
-        runners=_runners(comparison, fronts, at),
-        price=_price(comparison, at),
-        stability=_stability(comparison, drawn, at),
-        settle=_settle(comparison, at, unsure),
+        answer,
+        grade="provisional" if pick_doubts else "sure",
+        pick=pool[place],
+        doubts=pick_doubts,
+        shortfall=max(0.0, float(shortfalls(contrasts)[place])),
+        probability=float(draws.shares_within(ask.within)[place]),
+        front=fronts[place],
+        runners=_runners(comparison, fronts, place),
+        price=_price(comparison, place),
+        stability=_stability(comparison, draws, place),
+        settle=_settle(comparison, place, pick_doubts),
     )
 
 
-def _settle(comparison: PoolComparison, at: int, unsure: Sequence[Doubt]) -> Settle | None:
+def _settle(comparison: PoolComparison, place: int, pick_doubts: Sequence[Doubt]) -> Settle | None:
     """What further seeds would do away with a doubt; None where none would."""
     pool, ask = comparison.pool, comparison.ask
-    if "not-shown" in unsure:
-        return settle(pool, comparison.pairs, at, ask.within, ask.error)
-    return enough_seeds(pool[at]) if "few-seeds" in unsure else None
+    if "not-shown" in pick_doubts:
+        return settle(pool, comparison.pairs, place, ask.within, ask.error)
+    return enough_seeds(pool[place]) if "few-seeds" in pick_doubts else None
 
 
-def _stability(comparison: PoolComparison, drawn: Draws, at: int) -> float:
+def _stability(comparison: PoolComparison, draws: Draws, place: int) -> float:
     """How likely the pick is the one that its rule would take of the truth."""
     if comparison.ask.per_second is not None:
-        return float(drawn.best()[at])
-    return float(drawn.right(comparison.ask.within, ~_replaceable(comparison))[at])
+        return float(draws.shares_best()[place])
+    return float(draws.shares_right(comparison.ask.within, ~_is_replaceable(comparison))[place])
 
 
-def _fronts(comparison: PoolComparison, drawn: Draws) -> list[float]:
+def _fronts(comparison: PoolComparison, draws: Draws) -> list[float]:
     """For each candidate the probability of being on the front; of accuracy itself, whatever a millisecond costs."""
-    accurate = drawn.quality + _price_of(comparison.pool, comparison.ask)
+    accuracy = draws.quality + _price_of(comparison.pool, comparison.ask)
     ask = comparison.ask
-    return stability.on_front(comparison.pool, ask.against, accurate, np.random.default_rng(ask.seed))
+    return stability.front_shares(comparison.pool, ask.against, accuracy, np.random.default_rng(ask.seed))
 
 
 def _pick(comparison: PoolComparison) -> tuple[int, list[int]]:
@@ -213,66 +216,68 @@ def _pick(comparison: PoolComparison) -> tuple[int, list[int]]:
     Where none is shown lower bounds decide, the lower ends of 95 % intervals: of many that cannot be told apart the
     noisiest is the most likely to be ahead by luck alone. Half of the margin may be given up for what is cheaper.
     """
-    worse = _replaceable(comparison)
-    able = np.flatnonzero(comparison.shown & ~worse)
-    if len(able) and comparison.ask.per_second is None:
-        at = int(able[0])
+    is_replaceable = _is_replaceable(comparison)
+    places = np.flatnonzero(comparison.is_shown & ~is_replaceable)
+    if len(places) and comparison.ask.per_second is None:
+        place = int(places[0])
     else:
-        df, own = np.maximum(comparison.pairs.own_df, LEAST_DF), comparison.pairs.own
-        low = np.where(worse, -np.inf, comparison.means - stdtrit(df, 1 - ERROR / 2) * own)
-        given_up = comparison.ask.within / 2 if comparison.ask.per_second is None else 0.0
-        at = int(np.flatnonzero(low >= low.max() - given_up)[0])
-    return at, [int(i) for i in np.flatnonzero(comparison.shown & worse) if i < at]
+        df, own_error = np.maximum(comparison.pairs.own_df, LEAST_DF), comparison.pairs.own_error
+        lower_bounds = np.where(is_replaceable, -np.inf, comparison.means - stdtrit(df, 1 - ERROR / 2) * own_error)
+        allowance = comparison.ask.within / 2 if comparison.ask.per_second is None else 0.0
+        place = int(np.flatnonzero(lower_bounds >= lower_bounds.max() - allowance)[0])
+    return place, [int(i) for i in np.flatnonzero(comparison.is_shown & is_replaceable) if i < place]
 
 
-def _replaceable(comparison: PoolComparison) -> NDArray[np.bool_]:
+def _is_replaceable(comparison: PoolComparison) -> NDArray[np.bool_]:
     """Which candidates collapse more often than others, so that one that does not is worth more, collapses counted."""
     pool, means = comparison.pool, comparison.means
-    often = np.array(fallible(pool))
-    if not often.any() or often.all():
+    is_fallible = np.array(flag_fallible(pool))
+    if not is_fallible.any() or is_fallible.all():
         return np.zeros(len(pool), dtype=bool)
-    lost = [c.quality.collapsed / c.quality.ended * (c.mean - (c.quality.chance or 0.0)) for c in pool]
-    return np.asarray(often & (means - np.array(lost) < means[~often].max()))
+    losses = [c.quality.collapsed / c.quality.ended * (c.mean - (c.quality.chance or 0.0)) for c in pool]
+    return np.asarray(is_fallible & (means - np.array(losses) < means[~is_fallible].max()))
 
 
-def _binding(able: Sequence[Candidate], ask: Ask) -> tuple[CostName, ...]:
+def _binding(candidates: Sequence[Candidate], ask: Ask) -> tuple[CostName, ...]:
     """The constraints of which each, relaxed alone, would change the pick or the best; where none does and all
     together do, all of them."""
     if not ask.constraints:
         return ()
-    now = _outcome(able, ask)
-    relaxed = {name: {k: v for k, v in ask.constraints.items() if k != name} for name in ask.constraints}
-    binding = tuple(name for name, rest in relaxed.items() if _outcome(able, replace(ask, constraints=rest)) != now)
-    return binding or (tuple(ask.constraints) if _outcome(able, replace(ask, constraints={})) != now else ())
+    base = _outcome(candidates, ask)
+    subsets = {name: {k: v for k, v in ask.constraints.items() if k != name} for name in ask.constraints}
+    binding = tuple(
+        name for name, limits in subsets.items() if _outcome(candidates, replace(ask, constraints=limits)) != base
+    )
+    return binding or (tuple(ask.constraints) if _outcome(candidates, replace(ask, constraints={})) != base else ())
 
 
-def _outcome(able: Sequence[Candidate], ask: Ask) -> tuple[object, object]:
-    pool = _pool(able, ask)
+def _outcome(candidates: Sequence[Candidate], ask: Ask) -> tuple[object, object]:
+    pool = _pool(candidates, ask)
     if not pool:
         return (None, None)
     comparison = _comparison(pool, ask)
-    at, _ = _pick(comparison)
-    return (pool[at].result.case, max(candidate.mean for candidate in pool))
+    place, _ = _pick(comparison)
+    return (pool[place].result.case, max(candidate.mean for candidate in pool))
 
 
-def _runners(comparison: PoolComparison, fronts: Sequence[float], at: int) -> tuple[Runner, ...]:
+def _runners(comparison: PoolComparison, fronts: Sequence[float], place: int) -> tuple[Runner, ...]:
     """The others beside the one at this place, those that are shown first."""
-    pool, gap = comparison.pool, comparison.pairs.gap[at]
-    low, high = differences(comparison.pairs, at)
+    pool, gap = comparison.pool, comparison.pairs.gap[place]
+    low, high = differences(comparison.pairs, place)
     runners = [
         Runner(
-            pool[i], fronts[i], bool(comparison.shown[i]), bool(comparison.out[i]),
+            pool[i], fronts[i], bool(comparison.is_shown[i]), bool(comparison.is_ruled_out[i]),
             float(gap[i]), float(low[i]), float(high[i]),
         )
-        for i in range(len(pool)) if i != at
+        for i in range(len(pool)) if i != place
     ]  # fmt: skip
     return tuple(sorted(runners, key=lambda runner: (not runner.shown, -runner.front, -runner.gain)))
 
 
-def _price(comparison: PoolComparison, at: int) -> NextBetter | None:
-    pool, name, gains = comparison.pool, comparison.ask.cheapest, comparison.pairs.gap[at]
+def _price(comparison: PoolComparison, place: int) -> NextBetter | None:
+    pool, name, gains = comparison.pool, comparison.ask.cheapest, comparison.pairs.gap[place]
     points = [(candidate.cost(name), -gain) for candidate, gain in zip(pool, gains, strict=True)]
-    ahead = [i for i in front(points) if gains[i] > 0 and pool[i].cost(name) > pool[at].cost(name)]
-    if not ahead:
+    rivals = [i for i in front(points) if gains[i] > 0 and pool[i].cost(name) > pool[place].cost(name)]
+    if not rivals:
         return None
-    return NextBetter(pool[ahead[0]], float(gains[ahead[0]]), p_of_gain(comparison.pairs, at, ahead[0]))
+    return NextBetter(pool[rivals[0]], float(gains[rivals[0]]), p_of_gain(comparison.pairs, place, rivals[0]))

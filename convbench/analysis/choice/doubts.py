@@ -10,11 +10,11 @@ from dataclasses import replace
 import numpy as np
 from scipy.special import stdtr
 
-from convbench.analysis.choice.candidates import Candidate, Excluded, by_seed
+from convbench.analysis.choice.candidates import Candidate, Excluded, table_of
 from convbench.analysis.choice.recommendation import Constraints, Doubt, Reason
 from convbench.analysis.inference.arrays import Flags
 from convbench.analysis.inference.noninferior import ERROR, Pairs, p_of_gain, pairs
-from convbench.analysis.quality.collapse import more_often
+from convbench.analysis.quality.collapse import collapse_often
 from convbench.analysis.quality.qualities import Quality
 from convbench.analysis.results import Result
 from convbench.core.record import Parts
@@ -23,7 +23,7 @@ SURE_SEEDS = 3
 """Of the pick's sound runs, for it to be sure."""
 
 
-def why_none(excluded: Sequence[Excluded]) -> Reason:
+def absence_reason(excluded: Sequence[Excluded]) -> Reason:
     """Why there is nothing to choose from, where these were excluded."""
     reasons = {configuration.why for configuration in excluded}
     if not reasons:
@@ -37,8 +37,8 @@ def nearest(results: Sequence[Result], constraints: Constraints) -> dict[str, fl
     Limits that some meet, each by itself, may still exclude everything together. Empty where none of the results was
     measured in all that is limited.
     """
-    known = [result for result in results if all(result.cost(name) is not None for name in constraints)]
-    closest = min(known, key=lambda result: _worst_miss(result, constraints), default=None)
+    measured_results = [result for result in results if all(result.cost(name) is not None for name in constraints)]
+    closest = min(measured_results, key=lambda result: _worst_miss(result, constraints), default=None)
     if closest is None:
         return {}
     return {name: closest.cost(name) or 0.0 for name, limit in constraints.items() if not closest.within(name, limit)}
@@ -63,46 +63,48 @@ def ruled_out(contrasts: Pairs, margin: float, error: float = ERROR) -> Flags:
     return np.asarray(p.min(axis=1) * max(1, k - 1) <= error)
 
 
-def doubts(pool: Sequence[Candidate], at: int, shown: bool, p: float, edge: bool) -> tuple[Doubt, ...]:
+def doubts(pool: Sequence[Candidate], place: int, is_shown: bool, p: float, is_at_edge: bool) -> tuple[Doubt, ...]:
     """Why the candidate at this place is not surely the answer; nothing where it is."""
-    pick, best = pool[at], max(pool, key=lambda candidate: candidate.mean)
-    holds: dict[Doubt, bool] = {
-        "not-shown": not shown,
+    pick, best = pool[place], max(pool, key=lambda candidate: candidate.mean)
+    conditions: dict[Doubt, bool] = {
+        "not-shown": not is_shown,
         "no-effect": len(pool) > 1 and p > ERROR,
-        "edge": edge,
+        "edge": is_at_edge,
         "few-seeds": len(pick.quality.by_seed) < SURE_SEEDS,
-        "collapses": fallible(pool)[at],
+        "collapses": flag_fallible(pool)[place],
         "undertrained": any(_still_learning(candidate) for candidate in (pick, best)),
         "known-clips": pick.quality.knows_test_clips,
     }
-    return tuple(doubt for doubt, holding in holds.items() if holding)
+    return tuple(doubt for doubt, holds in conditions.items() if holds)
 
 
-def fallible(pool: Sequence[Candidate]) -> list[bool]:
+def flag_fallible(pool: Sequence[Candidate]) -> list[bool]:
     """Which candidates collapse more often than the others."""
-    return more_often(
+    return collapse_often(
         [candidate.quality.collapsed for candidate in pool], [candidate.quality.ended for candidate in pool]
     )
 
 
-def edge(best: Candidate, able: Sequence[Candidate], excluded: Sequence[Excluded], within: float) -> dict[str, float]:
+def edge(
+    best: Candidate, candidates: Sequence[Candidate], excluded: Sequence[Excluded], within: float
+) -> dict[str, float]:
     """Sizes and gain where the best has the largest LSTM input swept of its reducer and was still rising there.
 
     Rising is a gain over the next smaller size that is significant and more than the margin: a smaller one would not
     change what is advised. A larger size that learnt nothing was swept too. Empty where it was not rising.
     """
-    family, largest = _family(best.quality), _size(best.quality)
-    sizes = {_size(candidate.quality): candidate for candidate in able if _family(candidate.quality) == family}
-    tried = {_size(other.quality) for other in excluded if _family(other.quality) == family}
-    smaller = [size for size in sizes if size < largest]
-    if not smaller or max([*sizes, *tried]) > largest:
+    family, largest_size = _family(best.quality), _size(best.quality)
+    sizes = {_size(candidate.quality): candidate for candidate in candidates if _family(candidate.quality) == family}
+    excluded_sizes = {_size(entry.quality) for entry in excluded if _family(entry.quality) == family}
+    smaller_sizes = [size for size in sizes if size < largest_size]
+    if not smaller_sizes or max([*sizes, *excluded_sizes]) > largest_size:
         return {}
-    compared = [sizes[max(smaller)], best]
-    contrasts = pairs(by_seed(compared))
+    neighbours = [sizes[max(smaller_sizes)], best]
+    contrasts = pairs(table_of(neighbours))
     gain, p = float(contrasts.gap[0, 1]), p_of_gain(contrasts, 0, 1)
     if p > ERROR or gain <= within:
         return {}
-    return {"size": largest, "smaller": max(smaller), "gain": gain, "p": p}
+    return {"size": largest_size, "smaller": max(smaller_sizes), "gain": gain, "p": p}
 
 
 def _still_learning(candidate: Candidate) -> bool:

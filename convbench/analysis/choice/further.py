@@ -67,12 +67,12 @@ def seeds_needed(answers: Sequence[Recommendation]) -> Seeds:
     needs: Seeds = {}
     for answer in answers:
         if answer.reason == "few-seeds":
-            few = [excluded.quality for excluded in answer.excluded if excluded.why == "few-seeds"]
-            needs |= {(quality.architecture, quality.clip, quality.task): LEAST_SEEDS for quality in few}
+            qualities = [excluded.quality for excluded in answer.excluded if excluded.why == "few-seeds"]
+            needs |= {(quality.architecture, quality.clip, quality.task): LEAST_SEEDS for quality in qualities}
         if not answer.settle or not answer.settle.seeds:
             continue
         for candidate in answer.settle.candidates:
             quality = candidate.quality
-            most = max(1, len(quality.by_seed))
-            needs[quality.architecture, quality.clip, quality.task] = min(answer.settle.seeds, most)
+            limit = max(1, len(quality.by_seed))
+            needs[quality.architecture, quality.clip, quality.task] = min(answer.settle.seeds, limit)
     return needs

@@ -14,7 +14,7 @@ from convbench.analysis.choice.recommendation import Settle
 from convbench.analysis.inference.noninferior import Pairs, hurdle
 
 MOST_SEEDS = 100
-CLOSE = 0.25
+LEAST_DISTANCE = 0.25
 """Of the margin: an estimate nearer to it than that is taken to be so far from it, or no number of seeds would do."""
 
 
@@ -24,36 +24,36 @@ def enough_seeds(pick: Candidate) -> Settle:
     return Settle((pick,), seeds, seeds * pick.quality.seconds)
 
 
-def settle(pool: Sequence[Candidate], contrasts: Pairs, at: int, margin: float, error: float) -> Settle | None:
+def settle(pool: Sequence[Candidate], contrasts: Pairs, place: int, margin: float, error: float) -> Settle | None:
     """What keeps the candidate at this place from being shown within the margin, and what would decide it.
 
     None where nothing does. The number of seeds is that which the pair that needs most needs, by its present estimate.
     """
-    gap, spread, df = contrasts.gap[at], contrasts.error[at], contrasts.df[at]
+    gap, spread, df = contrasts.gap[place], contrasts.error[place], contrasts.df[place]
     p = stdtr(df, -(margin - gap) / np.maximum(spread, 1e-12))
     level = hurdle(len(pool), error)
-    rivals = [i for i in range(len(pool)) if i != at and level < p[i] < 1 - level]
+    rivals = [i for i in range(len(pool)) if i != place and level < p[i] < 1 - level]
     if not rivals:
         return None
-    chosen = (at, *rivals)
-    needed = max(_seeds_needed(contrasts, at, i, margin, level) for i in rivals)
-    more = needed - min(contrasts.runs[i] for i in chosen)
-    if more > MOST_SEEDS:
-        return Settle(tuple(pool[i] for i in chosen), None, 0.0)
-    seeds = max(1, math.ceil(more))
-    seconds = sum(seeds * pool[i].quality.seconds for i in chosen)
-    return Settle(tuple(pool[i] for i in chosen), seeds, seconds)
+    places = (place, *rivals)
+    total = max(_seeds_needed(contrasts, place, i, margin, level) for i in rivals)
+    shortage = total - min(contrasts.runs[i] for i in places)
+    if shortage > MOST_SEEDS:
+        return Settle(tuple(pool[i] for i in places), None, 0.0)
+    seeds = max(1, math.ceil(shortage))
+    seconds = sum(seeds * pool[i].quality.seconds for i in places)
+    return Settle(tuple(pool[i] for i in places), seeds, seconds)
 
 
-def _seeds_needed(contrasts: Pairs, at: int, rival: int, margin: float, level: float) -> float:
+def _seeds_needed(contrasts: Pairs, place: int, rival: int, margin: float, level: float) -> float:
     """Seeds of both that would tell at this level on which side of the margin the rival is; infinite where none would,
     because of what their clips keep."""
-    if not np.isfinite(contrasts.error[at, rival]):
+    if not np.isfinite(contrasts.error[place, rival]):
         return 3.0
-    distance = max(abs(margin - contrasts.gap[at, rival]), CLOSE * margin)
-    runs = min(contrasts.runs[at], contrasts.runs[rival])
-    allowed = distance / float(stdtrit(max(contrasts.df[at, rival], 4.0), 1 - level))
-    floor = float(contrasts.floors[at, rival])
-    if allowed**2 <= floor:
+    distance = max(abs(margin - contrasts.gap[place, rival]), LEAST_DISTANCE * margin)
+    runs = min(contrasts.runs[place], contrasts.runs[rival])
+    error = distance / float(stdtrit(max(contrasts.df[place, rival], 4.0), 1 - level))
+    floor = float(contrasts.floors[place, rival])
+    if error**2 <= floor:
         return math.inf
-    return float(runs * (contrasts.error[at, rival] ** 2 - floor) / (allowed**2 - floor))
+    return float(runs * (contrasts.error[place, rival] ** 2 - floor) / (error**2 - floor))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convbench.analysis.choice.candidates import Candidate, CostName, by_seed
+from convbench.analysis.choice.candidates import Candidate, CostName, table_of
 from convbench.analysis.inference.arrays import Flags, Floats
 from convbench.analysis.inference.dominance import probability
 from convbench.analysis.inference.two_way import fit
@@ -25,40 +25,40 @@ class Draws:
     quality: Floats
     costs: Floats
 
-    def within(self, margin: float) -> Floats:
+    def shares_within(self, margin: float) -> Floats:
         """For each candidate the share of draws in which it is within the margin of the best."""
         return np.asarray((self.quality.max(axis=1, keepdims=True) - self.quality < margin).mean(axis=0))
 
-    def right(self, margin: float, eligible: Flags | bool = True) -> Floats:
+    def shares_right(self, margin: float, is_eligible: Flags | bool = True) -> Floats:
         """For each candidate the share of draws in which it is the cheapest within the margin, of those (k,) that are
         eligible; none is right in a draw in which none of them is within it."""
-        able = (self.quality.max(axis=1, keepdims=True) - self.quality < margin) & eligible
-        first = np.where(able, self.costs, np.inf).argmin(axis=1)[able.any(axis=1)]
-        return np.bincount(first, minlength=able.shape[1]) / len(able)
+        is_able = (self.quality.max(axis=1, keepdims=True) - self.quality < margin) & is_eligible
+        picks = np.where(is_able, self.costs, np.inf).argmin(axis=1)[is_able.any(axis=1)]
+        return np.bincount(picks, minlength=is_able.shape[1]) / len(is_able)
 
-    def best(self) -> Floats:
+    def shares_best(self) -> Floats:
         """For each candidate the share of draws in which it has the most."""
         return np.bincount(self.quality.argmax(axis=1), minlength=self.quality.shape[1]) / len(self.quality)
 
 
-def draws(pool: Sequence[Candidate], name: CostName, seed: int, less: Floats | float = 0.0) -> Draws:
-    """Draws for a pool; ``less`` (k,) is taken from every mean, as the price of what a candidate costs."""
+def draws(pool: Sequence[Candidate], name: CostName, seed: int, price: Floats | float = 0.0) -> Draws:
+    """Draws for a pool; ``price`` (k,), what each candidate's cost is worth in accuracy, is taken from its means."""
     rng = np.random.default_rng(seed)
-    return Draws(quality_draws(pool, rng) - less, cost_draws(pool, name, rng, DRAWS))
+    return Draws(quality_draws(pool, rng) - price, cost_draws(pool, name, rng, DRAWS))
 
 
-def on_front(
+def front_shares(
     pool: Sequence[Candidate], against: Sequence[CostName], quality: Floats, rng: np.random.Generator
 ) -> list[float]:
     """For each candidate the probability that none is as cheap in every cost and as good, and better in one.
 
     ``quality`` are draws of their means (D, k). Costs that were not measured of all candidates are left out.
     """
-    costs = [cost_draws(pool, name, rng, len(quality)) for name in measured_of_all(pool, against)]
+    costs = [cost_draws(pool, name, rng, len(quality)) for name in common_costs(pool, against)]
     return [float(p) for p in probability([*costs, -quality])]
 
 
-def measured_of_all(pool: Sequence[Candidate], names: Sequence[CostName]) -> tuple[CostName, ...]:
+def common_costs(pool: Sequence[Candidate], names: Sequence[CostName]) -> tuple[CostName, ...]:
     """Those of these costs that were measured of all candidates."""
     return tuple(name for name in names if all(np.isfinite(candidate.cost(name)) for candidate in pool))
 
@@ -66,32 +66,32 @@ def measured_of_all(pool: Sequence[Candidate], names: Sequence[CostName]) -> tup
 def membership(pool: Sequence[Candidate], against: Sequence[CostName]) -> list[float]:
     """For each candidate the probability of being on the front of quality and these costs."""
     rng = np.random.default_rng(0)
-    return on_front(pool, against, quality_draws(pool, rng), rng)
+    return front_shares(pool, against, quality_draws(pool, rng), rng)
 
 
 def quality_draws(pool: Sequence[Candidate], rng: np.random.Generator) -> Floats:
     """Means (D, k) over the seeds that were run, at most 1: normal with the fit's covariance, each widened as its
     degrees of freedom ask (Student's t)."""
-    table = by_seed(pool)
+    table = table_of(pool)
     estimates = fit(table)
     has_noise = np.isfinite(estimates.noise)
     covariance = np.where(has_noise & has_noise[:, None], estimates.covariance, np.eye(len(has_noise)))
     values, vectors = np.linalg.eigh(covariance)
-    normal = rng.standard_normal((DRAWS, len(values))) @ (vectors * np.sqrt(np.maximum(values, 0.0))).T
+    deviates = rng.standard_normal((DRAWS, len(values))) @ (vectors * np.sqrt(np.maximum(values, 0.0))).T
     level = np.nanmean(table.values - estimates.mean)
-    wide = normal * np.sqrt(estimates.df / rng.chisquare(estimates.df, normal.shape))
-    return np.asarray(np.minimum(level + estimates.mean + wide, 1.0))
+    deviations = deviates * np.sqrt(estimates.df / rng.chisquare(estimates.df, deviates.shape))
+    return np.asarray(np.minimum(level + estimates.mean + deviations, 1.0))
 
 
-def cost_draws(pool: Sequence[Candidate], name: CostName, rng: np.random.Generator, draws: int) -> Floats:
+def cost_draws(pool: Sequence[Candidate], name: CostName, rng: np.random.Generator, count: int) -> Floats:
     """Costs (D, k): latency as its interval has it, which is between processes where there were visits; others are
     exact."""
-    return np.stack([_draws(candidate, name, rng, draws) for candidate in pool], axis=1)
+    return np.stack([_candidate_draws(candidate, name, rng, count) for candidate in pool], axis=1)
 
 
-def _draws(candidate: Candidate, name: CostName, rng: np.random.Generator, draws: int) -> Floats:
+def _candidate_draws(candidate: Candidate, name: CostName, rng: np.random.Generator, count: int) -> Floats:
     latency = candidate.result.latency if name == metrics.LATENCY.option else None
     if latency is None or not latency.bounded or latency.low <= 0:
-        return np.full(draws, candidate.cost(name))
+        return np.full(count, candidate.cost(name))
     spread = math.log(latency.high / latency.low) / 2 / NORMAL
-    return np.asarray(latency.median * np.exp(spread * rng.standard_normal(draws)))
+    return np.asarray(latency.median * np.exp(spread * rng.standard_normal(count)))

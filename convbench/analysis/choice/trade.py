@@ -32,32 +32,32 @@ class Trade:
         return self.speedup.median if self.speedup else -math.inf
 
 
-def trades(able: Sequence[Candidate]) -> list[Trade]:
+def trades(candidates: Sequence[Candidate]) -> list[Trade]:
     """Every model that was evaluated in a variant as well as in eager, with two seeds in common; the fastest first."""
     eager = {
         candidate.quality.architecture: candidate
-        for candidate in able
+        for candidate in candidates
         if candidate.quality.variant == EAGER and not candidate.result.case.variant
     }
     pairs = [
         (eager[candidate.quality.architecture], candidate)
-        for candidate in able
+        for candidate in candidates
         if candidate.quality.variant != EAGER and candidate.quality.architecture in eager
     ]
-    speedups = latency_ratios([(plain.result, there.result) for plain, there in pairs])
-    compared = [
-        Trade(plain, there, gain, speedup)
-        for (plain, there), speedup in zip(pairs, speedups, strict=True)
-        if (gain := _gain(plain, there)) is not None
+    speedups = latency_ratios([(base.result, candidate.result) for base, candidate in pairs])
+    comparisons = [
+        Trade(base, candidate, gain, speedup)
+        for (base, candidate), speedup in zip(pairs, speedups, strict=True)
+        if (gain := _gain(base, candidate)) is not None
     ]
-    return sorted(compared, key=lambda trade: -trade.factor)
+    return sorted(comparisons, key=lambda trade: -trade.factor)
 
 
-def _gain(eager: Candidate, there: Candidate) -> Interval | None:
+def _gain(eager: Candidate, candidate: Candidate) -> Interval | None:
     """Seed by seed, so that what training made of a seed is not in it; None with fewer than two in common."""
-    before, after = eager.quality.by_seed, there.quality.by_seed
+    before, after = eager.quality.by_seed, candidate.quality.by_seed
     differences = [after[seed] - before[seed] for seed in after if seed in before]
     if len(differences) < 2:
         return None
-    floor = floors_of_gaps([eager.quality.answers, there.quality.answers])[0, 1]
+    floor = floors_of_gaps([eager.quality.answers, candidate.quality.answers])[0, 1]
     return mean_interval(differences, float(floor))

@@ -57,19 +57,19 @@ def claim(
     """Decorator: put a test on the shelf as the claim of this number (``C7``), or of your own name (``shop-1``)."""
     name = f"C{number}" if isinstance(number, int) else number
 
-    def on_shelf(test: Callable[[Evidence], Judgement]) -> Tested:
+    def register(test: Callable[[Evidence], Judgement]) -> Tested:
         @wraps(test)
-        def tested(evidence: Evidence) -> Claim:
+        def judge(evidence: Evidence) -> Claim:
             try:
                 judgement = test(evidence)
             except Lacking as lacking:
                 judgement = Judgement("not tested", str(lacking))
             return Claim(name, statement, quote, prediction, experiment, *_fields(judgement))
 
-        tested.__doc__ = statement
-        return claims.register(name)(tested)
+        judge.__doc__ = statement
+        return claims.register(name)(judge)
 
-    return on_shelf
+    return register
 
 
 def all_claims(evidence: Evidence) -> list[Claim]:
@@ -93,7 +93,7 @@ def _fields(judgement: object) -> tuple[Any, ...]:
     return tuple(getattr(judgement, field.name) for field in fields(judgement))
 
 
-def tally(judged: Iterable[Claim]) -> dict[Verdict, int]:
+def tally(answers: Iterable[Claim]) -> dict[Verdict, int]:
     """How many claims have each verdict, those that none has left out."""
-    verdicts = [claim.verdict for claim in judged]
+    verdicts = [claim.verdict for claim in answers]
     return {verdict: verdicts.count(verdict) for verdict in VERDICTS if verdict in verdicts}

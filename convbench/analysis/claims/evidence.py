@@ -21,7 +21,7 @@ Ground = tuple[str, Recurrent, Clip]
 
 @dataclass(frozen=True)
 class Evidence:
-    """The runs given, none being a right answer too; of cases in several runs the first measured one counts."""
+    """The given runs, of which there may be none; of a case in several runs the first measured record counts."""
 
     runs: tuple[tuple[RunDescription, Sequence[Record]], ...] = ()
 
@@ -32,12 +32,12 @@ class Evidence:
     @cached_property
     def costs(self) -> list[Result]:
         """Measured costs of eager models that convbench assembles."""
-        plain = (
+        records = (
             record
             for record in self.records
             if record.case.trial is None and record.status == "ok" and not record.case.variant
         )
-        return [result for result in results(plain) if isinstance(result.case.architecture, Parts)]
+        return [result for result in results(records) if isinstance(result.case.architecture, Parts)]
 
     @cached_property
     def lessons(self) -> list[Lesson]:
@@ -48,12 +48,12 @@ class Evidence:
     def qualities(self) -> list[Quality]:
         """What was learnt on the backbone on which most reducers were tried."""
         candidates = qualities(self.records)
-        tried = Counter(
+        counts = Counter(
             ground(quality.architecture, quality.clip)
             for quality in {(q.architecture, q.clip): q for q in candidates}.values()
         )
-        widest = max(tried, key=lambda setting: tried[setting], default=None)
-        return [quality for quality in candidates if ground(quality.architecture, quality.clip) == widest]
+        widest_ground = max(counts, key=lambda setting: counts[setting], default=None)
+        return [quality for quality in candidates if ground(quality.architecture, quality.clip) == widest_ground]
 
     @property
     def train_clips(self) -> int:
@@ -76,10 +76,10 @@ class Evidence:
     def pair(self, task: str, first: str, second: str) -> tuple[Quality, Quality]:
         """Two configurations on a task. Raises Lacking where either has no two sound runs."""
         qualities = self.on(task)
-        if missing := [label for label in (first, second) if label not in qualities]:
-            unsound = left_out(q for q in self.qualities if q.task == task and name(q.architecture) in missing)
-            instead = f"{unsound[0].label.lower()}; train them longer, or with more seeds" if unsound else TRAIN
-            raise Lacking(f"No two sound trainings of {' or '.join(missing)} on {task}: {instead}.")
+        if missing_names := [label for label in (first, second) if label not in qualities]:
+            numbers = left_out(q for q in self.qualities if q.task == task and name(q.architecture) in missing_names)
+            advice = f"{numbers[0].label.lower()}; train them longer, or with more seeds" if numbers else TRAIN
+            raise Lacking(f"No two sound trainings of {' or '.join(missing_names)} on {task}: {advice}.")
         return qualities[first], qualities[second]
 
 
@@ -90,8 +90,8 @@ def ground(parts: Parts, clip: Clip) -> Ground:
 
 def name(parts: Parts) -> str:
     """``fc 64``, ``flatten 1024 + LayerNorm``: a configuration on one backbone."""
-    normed = " + LayerNorm" if parts.layer_norm else ""
-    return f"{parts.reducer} {parts.lstm_input or 'map'}{normed}"
+    suffix = " + LayerNorm" if parts.layer_norm else ""
+    return f"{parts.reducer} {parts.lstm_input or 'map'}{suffix}"
 
 
 def left_out(qualities: Iterable[Quality]) -> tuple[Number, ...]:
@@ -99,15 +99,15 @@ def left_out(qualities: Iterable[Quality]) -> tuple[Number, ...]:
 
     With one learning rate that is said too, because then tuning is part of every comparison.
     """
-    unique = list({id(quality): quality for quality in qualities}.values())
-    collapsed, failed, still = (
-        sum(getattr(quality, word) for quality in unique) for word in ("collapsed", "failed", "unconverged")
+    members = list({id(quality): quality for quality in qualities}.values())
+    collapses, failures, unconverged = (
+        sum(getattr(quality, word) for quality in members) for word in ("collapsed", "failed", "unconverged")
     )
-    runs = sum(quality.ended + quality.failed for quality in unique)
-    words = ", ".join(f"{count} {word}" for word, count in (("collapsed", collapsed), ("failed", failed)) if count)
-    rates = {rate for quality in unique for rate in quality.by_rate}
+    runs = sum(quality.ended + quality.failed for quality in members)
+    words = ", ".join(f"{count} {word}" for word, count in (("collapsed", collapses), ("failed", failures)) if count)
+    rates = {rate for quality in members for rate in quality.by_rate}
     return (
-        *([Number(f"Runs left out of every mean: {words}", collapsed + failed, "1", n=runs)] if words else ()),
-        *([Number("Runs in the means that were still learning", still, "1", n=runs)] if still else ()),
+        *([Number(f"Runs left out of every mean: {words}", collapses + failures, "1", n=runs)] if words else ()),
+        *([Number("Runs in the means that were still learning", unconverged, "1", n=runs)] if unconverged else ()),
         *([Number("Learning rates tried, so that tuning is part of each comparison", 1)] if len(rates) == 1 else ()),
     )

@@ -54,7 +54,7 @@ class Difference(NamedTuple):
 def paired(where: str, first: Mapping[int, float], second: Mapping[int, float]) -> Difference:
     """``first`` less ``second``: paired by the seeds in common, or of the two means (Welch) where lost seeds leave few.
 
-    A seed that one of them lost takes its partner away too, and two pairs of more would tell next to nothing.
+    A seed that one of them lost takes its partner away too, and the two pairs left would tell next to nothing.
     Raises Lacking for fewer than two of either.
     """
     common = sorted(first.keys() & second.keys())
@@ -89,13 +89,13 @@ def mean_difference(where: str, values: Sequence[float]) -> Difference:
     return Difference(where, *mean_interval(values), n)
 
 
-def quantified(shown: Sequence[bool], excluded: Sequence[bool]) -> Quantified:
+def quantified(is_shown: Sequence[bool], is_excluded: Sequence[bool]) -> Quantified:
     """A verdict for each quantifier, given in which tasks the claim is shown to hold and in which it is excluded."""
-    n, yes, no = len(shown), sum(shown), sum(excluded)
+    count, shown_count, excluded_count = len(is_shown), sum(is_shown), sum(is_excluded)
     return (
-        (SOME, _verdict(yes > 0, no == n)),
-        (MOST, _verdict(2 * yes > n, 2 * no >= n)),
-        (ALL, _verdict(yes == n, no > 0)),
+        (SOME, _verdict(shown_count > 0, excluded_count == count)),
+        (MOST, _verdict(2 * shown_count > count, 2 * excluded_count >= count)),
+        (ALL, _verdict(shown_count == count, excluded_count > 0)),
     )
 
 
@@ -117,7 +117,7 @@ def _verdict(holds: bool, fails: bool) -> Verdict:
 
 def by_verdict(differences: Sequence[Difference]) -> str:
     """``shown on direction; excluded on identity; undecided on binding (only 6.1 points or more would be seen)``."""
-    open_ = [difference for difference in differences if not (difference.shown or difference.excluded)]
+    undecided = [difference for difference in differences if not (difference.shown or difference.excluded)]
     groups = {
         "shown": [difference.where for difference in differences if difference.shown],
         f"excluded beyond {100 * MARGIN:.0f} points": [
@@ -125,7 +125,7 @@ def by_verdict(differences: Sequence[Difference]) -> str:
         ],
         "undecided": [
             f"{difference.where} (less than {100 * difference.seen:.1f} points is mostly missed)"
-            for difference in open_
+            for difference in undecided
         ],
     }
     return "; ".join(f"{word} on {joined(where)}" for word, where in groups.items() if where)

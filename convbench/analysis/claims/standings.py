@@ -16,8 +16,8 @@ from convbench.analysis.quality.qualities import Quality, seed_table
 from convbench.core.statistics import rate_interval
 from convbench.core.text import joined
 
-LEAST = 3
-OFTEN = 0.1
+LEAST_SIZE = 3
+COLLAPSE_RATE = 0.1
 """Of seeds: a configuration that surely collapses more often falls short."""
 
 
@@ -55,7 +55,7 @@ class Shortfall(NamedTuple):
 
     @property
     def unreliable(self) -> bool:
-        return bool(self.ended) and rate_interval(self.collapsed, self.ended)[0] > OFTEN
+        return bool(self.ended) and rate_interval(self.collapsed, self.ended)[0] > COLLAPSE_RATE
 
     def number(self, task: str) -> Number:
         return Number(f"{task}: {self.name} below the best", self.short, "points", self.low, self.high, self.n)
@@ -67,8 +67,8 @@ Standings = Mapping[str, list[Shortfall]]
 
 def standings(evidence: Evidence) -> dict[str, list[Shortfall]]:
     """By task every configuration against the best. Raises Lacking without a task of three of them, flatten too."""
-    ranked = {task: _ranked(evidence.on(task)) for task in evidence.tasks}
-    by_task = {task: group for task, group in ranked.items() if len(group) >= LEAST and _has_flatten(group)}
+    group_by_task = {task: _shortfalls(evidence.on(task)) for task in evidence.tasks}
+    by_task = {task: group for task, group in group_by_task.items() if len(group) >= LEAST_SIZE and _has_flatten(group)}
     if not by_task:
         raise Lacking(f"Trainings of flatten and of two smaller inputs or more are needed: {TRAIN}.")
     return by_task
@@ -76,13 +76,13 @@ def standings(evidence: Evidence) -> dict[str, list[Shortfall]]:
 
 def collapsing(tasks: Standings) -> str:
     """``gap 64 on direction (3 of 5 seeds)``: what collapses too often to suffice, whatever its mean; else empty."""
-    unreliable = [
+    texts = [
         f"{standing.name} on {task} ({standing.collapsed} of {standing.ended} seeds)"
         for task, group in tasks.items()
         for standing in group
         if standing.unreliable
     ]
-    return joined(unreliable) if unreliable else ""
+    return joined(texts) if texts else ""
 
 
 def tried_on(evidence: Evidence, tasks: Standings) -> list[Quality]:
@@ -99,18 +99,18 @@ def below(task: str, pool: Sequence[Quality], among: int | None = None) -> list[
 
 
 def _below(task: str, pool: Sequence[Quality], contrasts: Pairs, among: int | None = None) -> list[Difference | None]:
-    best = int(np.argmax(contrasts.gap[0, :among]))
-    low, high = differences(contrasts, best)
-    n = [min(len(quality.by_seed), len(pool[best].by_seed)) for quality in pool]
+    best_index = int(np.argmax(contrasts.gap[0, :among]))
+    low, high = differences(contrasts, best_index)
+    counts = [min(len(quality.by_seed), len(pool[best_index].by_seed)) for quality in pool]
     return [
-        Difference(task, float(contrasts.gap[i, best]), -float(high[i]), -float(low[i]), n[i])
-        if n[i] > 1 and math.isfinite(low[i])
+        Difference(task, float(contrasts.gap[i, best_index]), -float(high[i]), -float(low[i]), counts[i])
+        if counts[i] > 1 and math.isfinite(low[i])
         else None
         for i in range(len(pool))
     ]
 
 
-def _ranked(qualities: Mapping[str, Quality]) -> list[Shortfall]:
+def _shortfalls(qualities: Mapping[str, Quality]) -> list[Shortfall]:
     if len(qualities) < 2:
         return []
     pool = list(qualities.values())

@@ -16,9 +16,9 @@ def recurrent_macs(rnn: Recurrent) -> tuple[int, int]:
     """
     directions, output = 1 + rnn.bidirectional, rnn.proj_size or rnn.hidden
     gates = GATES[rnn.cell] * rnn.hidden
-    own = gates * output + rnn.proj_size * rnn.hidden
-    deeper = (rnn.layers - 1) * directions * (gates * directions * output + own)
-    return directions * gates, directions * own + deeper
+    layer_macs = gates * output + rnn.proj_size * rnn.hidden
+    deeper_macs = (rnn.layers - 1) * directions * (gates * directions * output + layer_macs)
+    return directions * gates, directions * layer_macs + deeper_macs
 
 
 def crossover(result: Result) -> float | None:
@@ -30,6 +30,6 @@ def crossover(result: Result) -> float | None:
     architecture, backbone = result.case.architecture, typical(result.record, metrics.MACS.part("backbone"))
     if not isinstance(architecture, Parts) or not backbone or result.case.scenario == "train":
         return None
-    slope, rest = recurrent_macs(architecture.rnn)
-    size = (backbone / result.case.frames_per_call - rest) / slope
+    slope, fixed_macs = recurrent_macs(architecture.rnn)
+    size = (backbone / result.case.frames_per_call - fixed_macs) / slope
     return size if size > 0 else None

@@ -44,9 +44,9 @@ class VariantGain(NamedTuple):
 
 def gains(results: Sequence[Result]) -> list[Gain]:
     """Every timed case that has a variant and whose eager twin was timed on the same machine, visit by visit."""
-    timed = [result for result in measured(results) if result.timing]
-    eager = {(result.record.environment, result.case): result for result in timed if not result.case.variant}
-    twins = [(result, eager.get((result.record.environment, result.case.eager))) for result in timed]
+    timed_results = [result for result in measured(results) if result.timing]
+    eager = {(result.record.environment, result.case): result for result in timed_results if not result.case.variant}
+    twins = [(result, eager.get((result.record.environment, result.case.eager))) for result in timed_results]
     pairs = [(result, twin) for result, twin in twins if twin and twin is not result]
     speedups = latency_ratios([(twin, result) for result, twin in pairs])
     return [_gain(result, twin, speedup) for (result, twin), speedup in zip(pairs, speedups, strict=True) if speedup]
@@ -55,8 +55,8 @@ def gains(results: Sequence[Result]) -> list[Gain]:
 def by_variant(gains: Sequence[Gain]) -> list[VariantGain]:
     """Gains gathered by variant, the greatest median speed-up first; one entry per variant and group of eager."""
     variants = grouped(gains, lambda gain: (gain.result.case.variant_name, gain.eager.group))
-    gathered = [_gather(key, members) for key, members in variants.items()]
-    return sorted(gathered, key=lambda gain: (-gain.speedup.median, gain.variant))
+    entries = [_gather(key, members) for key, members in variants.items()]
+    return sorted(entries, key=lambda gain: (-gain.speedup.median, gain.variant))
 
 
 def allocator(result: Result) -> str:
@@ -66,16 +66,16 @@ def allocator(result: Result) -> str:
 
 def _gain(result: Result, eager: Result, speedup: Interval) -> Gain:
     allocators = (allocator(eager), allocator(result))
-    differ = allocators if allocators[0] != allocators[1] else None
-    return Gain(result, eager, speedup, _pays_after(result, eager, speedup), differ)
+    difference = allocators if allocators[0] != allocators[1] else None
+    return Gain(result, eager, speedup, _pays_after(result, eager, speedup), difference)
 
 
 def _pays_after(result: Result, eager: Result, speedup: Interval) -> float | None:
     """By the speed-up that is stated, which is of visits taken together: two medians may say otherwise."""
     seconds = [time for metric in MAKING if (time := typical(result.record, metric)) is not None]
     assert eager.latency
-    saved = eager.latency.median * (1 - 1 / speedup.median)
-    return sum(seconds) / saved if seconds and speedup.low > 1 else None
+    saving = eager.latency.median * (1 - 1 / speedup.median)
+    return sum(seconds) / saving if seconds and speedup.low > 1 else None
 
 
 def _gather(key: tuple[str, Group], members: Sequence[Gain]) -> VariantGain:

@@ -36,7 +36,7 @@ from convbench.core.record import Whole
 
 UNSURE = 0.2
 """Relative half width of the pick's latency from which on the answer is called unsure."""
-VAGUE = 0.05
+VAGUE_WIDTH = 0.05
 """Relative half width of the fastest's latency, as its visits alone have it, that is worth another visit."""
 
 
@@ -138,26 +138,26 @@ def headline_of(results: Sequence[Result]) -> Headline:
 def _headline(results: tuple[Result, ...]) -> Headline:
     """Kept, because the words, the tables and several figures of one page ask for the same; results never change."""
     cases = measured(results)
-    timed = [result for result in cases if result.latency]
-    members = largest_group(timed or cases)
+    timed_results = [result for result in cases if result.latency]
+    members = largest_group(timed_results or cases)
     group = one_variant(members)
     if not group:
         return Headline()
     ranking = rank(group)
-    tied = [contender.result for contender in ranking if contender.tied or not timed]
-    pick = lightest(tied) if timed else smallest(tied)
+    tied_results = [contender.result for contender in ranking if contender.tied or not timed_results]
+    pick = lightest(tied_results) if timed_results else smallest(tied_results)
     return Headline(
         ranking=tuple(ranking),
         pick=pick,
-        placed=_placed(ranking, pick, bool(timed)),
+        placed=_position_pick(ranking, pick, bool(timed_results)),
         dearest=max(
             (contender.result for contender in ranking), key=lambda result: (result.params or 0, result.flops or 0)
         ),
         crossover=crossover(group[0]),
-        variants=tuple(by_variant(gains(timed))),
-        others=tuple(_elsewhere(timed, group[0])),
-        timed=bool(timed),
-        confidence=_confidence(ranking, pick, withheld(results)) if timed else None,
+        variants=tuple(by_variant(gains(timed_results))),
+        others=tuple(_elsewhere(timed_results, group[0])),
+        timed=bool(timed_results),
+        confidence=_confidence(ranking, pick, withheld(results)) if timed_results else None,
         quickest=quickest(pick, members),
     )
 
@@ -172,11 +172,11 @@ def withheld(results: Sequence[Result]) -> list[Result]:
     return [result for result in measured(results) if any(f.code == WITHHELD for f in result.record.findings)]
 
 
-def _confidence(ranking: Sequence[Contender], pick: Result, unmeasured: Sequence[Result]) -> Confidence:
+def _confidence(ranking: Sequence[Contender], pick: Result, withheld_results: Sequence[Result]) -> Confidence:
     visits = [len(contender.result.timing.logs) for contender in ranking if contender.result.timing]
     half_width = pick.latency.relative_half_width if pick.latency else math.inf
     count = sum(contender.open for contender in ranking)
-    return Confidence(min(visits, default=0) or None, count, len(unmeasured), half_width)
+    return Confidence(min(visits, default=0) or None, count, len(withheld_results), half_width)
 
 
 def undecided(results: Sequence[Result]) -> list[Result]:
@@ -184,22 +184,22 @@ def undecided(results: Sequence[Result]) -> list[Result]:
 
     Empty where the answer is settled: each contender is tied or slower by its whole interval, or known to 3 %.
     """
-    timed = [result for result in measured(results) if result.timing and result.timing.logs]
-    ranking = rank(one_variant(largest_group(timed)))
+    timed_results = [result for result in measured(results) if result.timing and result.timing.logs]
+    ranking = rank(one_variant(largest_group(timed_results)))
     open_contenders = [contender.result for contender in ranking[1:] if contender.open]
-    if not ranking or not (open_contenders or _vague(ranking[0].result)):
+    if not ranking or not (open_contenders or _is_vague(ranking[0].result)):
         return []
     return [ranking[0].result, *open_contenders]
 
 
-def _vague(result: Result) -> bool:
+def _is_vague(result: Result) -> bool:
     timing = result.timing
-    return timing is not None and bool(timing.logs) and timing.by_visits.relative_half_width > VAGUE
+    return timing is not None and bool(timing.logs) and timing.by_visits.relative_half_width > VAGUE_WIDTH
 
 
-def noisy(results: Sequence[Result], doubtful: Container[str]) -> Counter[str]:
+def noisy(results: Sequence[Result], codes: Container[str]) -> Counter[str]:
     """How many measured cases carry each of these findings, which make a latency doubtful."""
-    return Counter(f.code for result in measured(results) for f in result.record.findings if f.code in doubtful)
+    return Counter(f.code for result in measured(results) for f in result.record.findings if f.code in codes)
 
 
 def uncounted(result: Result) -> tuple[str, ...]:
@@ -215,19 +215,19 @@ def uncounted_share(result: Result) -> float:
     return max((float(share) for share in shares if isinstance(share, (int, float))), default=0.0)
 
 
-def _placed(ranking: Sequence[Contender], pick: Result, timed: bool) -> Result | None:
+def _position_pick(ranking: Sequence[Contender], pick: Result, is_timed: bool) -> Result | None:
     """The lightest of the fastest that keep positions; None where the pick does, or may."""
-    keeping = [contender for contender in ranking if position(contender.result) == "kept"]
-    if position(pick) != "lost" or not keeping:
+    keepers = [contender for contender in ranking if position(contender.result) == "kept"]
+    if position(pick) != "lost" or not keepers:
         return None
-    results = [contender.result for contender in keeping]
+    results = [contender.result for contender in keepers]
     factors = factors_over(results, results[0])
-    near = [result for result, factor in zip(results, factors, strict=True) if not timed or factor.low <= MARGIN]
-    return lightest(near)
+    ties = [result for result, factor in zip(results, factors, strict=True) if not is_timed or factor.low <= MARGIN]
+    return lightest(ties)
 
 
-def _elsewhere(timed: Sequence[Result], here: Result) -> list[Elsewhere]:
-    situations = grouped(timed, situation)
-    situations.pop(situation(here), None)
+def _elsewhere(timed_results: Sequence[Result], member: Result) -> list[Elsewhere]:
+    situations = grouped(timed_results, situation)
+    situations.pop(situation(member), None)
     rankings = [rank(members) for members in sorted(situations.values(), key=len, reverse=True)]
     return [Elsewhere(ranking[0].result, sum(contender.tied for contender in ranking) - 1) for ranking in rankings]

@@ -21,18 +21,18 @@ def front(points: Sequence[Sequence[float]]) -> list[int]:
     if not len(points):
         return []
     values = np.asarray(points, dtype=float)
-    left = np.lexsort(values.T[::-1])
+    order = np.lexsort(values.T[::-1])
     indices: list[int] = []
-    while left.size:
-        first, rest = values[left[0]], values[left]
-        equal = (rest == first).all(axis=1)
-        indices += left[equal].tolist()
-        left = left[~(rest >= first).all(axis=1)]
+    while order.size:
+        point, remainder = values[order[0]], values[order]
+        is_equal = (remainder == point).all(axis=1)
+        indices += order[is_equal].tolist()
+        order = order[~(remainder >= point).all(axis=1)]
     return indices
 
 
 def fronts(results: Sequence[Result], x: Metric, y: Metric) -> dict[Alike, list[Result]]:
-    """The front of cases that are alike in two metrics, best in the first first; cases that lack either are left out.
+    """The front of alike cases in two metrics, best in ``x`` first; cases that lack either are left out.
 
     Empty where a metric has no better direction.
     """
@@ -40,9 +40,9 @@ def fronts(results: Sequence[Result], x: Metric, y: Metric) -> dict[Alike, list[
         return {}
     groups: dict[Alike, list[tuple[float, float, Result]]] = defaultdict(list)
     for result in results:
-        across, up = result.value(x), result.value(y)
-        if across is not None and up is not None:
-            groups[alike(result)].append((x.sign * across, y.sign * up, result))
+        x_value, y_value = result.value(x), result.value(y)
+        if x_value is not None and y_value is not None:
+            groups[alike(result)].append((x.sign * x_value, y.sign * y_value, result))
     return {
         group: [members[i][2] for i in front([member[:2] for member in members])] for group, members in groups.items()
     }

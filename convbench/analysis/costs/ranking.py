@@ -15,7 +15,7 @@ from convbench.core.statistics import Interval
 MARGIN = 1.10
 """Below this ratio no difference between two processes is claimed: their own spread is of that order (measuring.md)."""
 
-KNOWN = 0.03
+KNOWN_WIDTH = 0.03
 """Relative half width from which on a ratio is not worth another visit: in another run it is another by as much."""
 
 
@@ -34,7 +34,7 @@ class Contender:
     @property
     def open(self) -> bool:
         """Whether more visits could tell it from the fastest, or from what is slower."""
-        return self.factor.low <= MARGIN < self.factor.high and self.factor.relative_half_width > KNOWN
+        return self.factor.low <= MARGIN < self.factor.high and self.factor.relative_half_width > KNOWN_WIDTH
 
 
 class Factor(NamedTuple):
@@ -60,11 +60,11 @@ def rank(group: Iterable[Result]) -> list[Contender]:
 
     Of cases in several variants each model's fastest counts; whoever compares reducers gives one variant.
     """
-    models = grouped(group, lambda result: result.case.architecture)
-    best = sorted((min(variants, key=_speed) for variants in models.values()), key=_speed)
-    if not best:
+    groups = grouped(group, lambda result: result.case.architecture)
+    models = sorted((min(variants, key=_speed) for variants in groups.values()), key=_speed)
+    if not models:
         return []
-    return [Contender(result, factor) for result, factor in zip(best, factors_over(best, best[0]), strict=True)]
+    return [Contender(result, factor) for result, factor in zip(models, factors_over(models, models[0]), strict=True)]
 
 
 def largest_group(results: Sequence[Result]) -> list[Result]:
@@ -87,20 +87,20 @@ def _size(result: Result) -> float:
 
 def factors_over(results: Sequence[Result], fastest: Result) -> list[Interval]:
     """The latency of each over the fastest's, from the visits that both had in the same rounds; 1 without latencies."""
-    others = [result for result in results if result is not fastest]
-    ratios = dict(zip(map(id, others), latency_ratios([(other, fastest) for other in others]), strict=True))
+    rivals = [result for result in results if result is not fastest]
+    ratios = dict(zip(map(id, rivals), latency_ratios([(rival, fastest) for rival in rivals]), strict=True))
     return [ratios.get(id(result)) or Interval(1.0, 1.0, 1.0) for result in results]
 
 
 def factors(results: Sequence[Result]) -> dict[int, Factor]:
     """By its index each timed case's latency over that of the fastest alike, as the ranking has it."""
-    timed = (i for i, result in enumerate(results) if result.latency and result.record.status == "ok")
-    known: dict[int, Factor] = {}
-    for members in grouped(timed, lambda i: alike(results[i])).values():
+    indices = (i for i, result in enumerate(results) if result.latency and result.record.status == "ok")
+    factor_by_index: dict[int, Factor] = {}
+    for members in grouped(indices, lambda i: alike(results[i])).values():
         fastest = min(members, key=lambda i: _speed(results[i]))
-        over = factors_over([results[i] for i in members], results[fastest])
-        known |= {i: Factor(interval, fastest) for i, interval in zip(members, over, strict=True)}
-    return known
+        ratios = factors_over([results[i] for i in members], results[fastest])
+        factor_by_index |= {i: Factor(interval, fastest) for i, interval in zip(members, ratios, strict=True)}
+    return factor_by_index
 
 
 def quickest(pick: Result, members: Sequence[Result]) -> Quicker | None:
@@ -109,12 +109,12 @@ def quickest(pick: Result, members: Sequence[Result]) -> Quicker | None:
     The pick's own model in the variant that is fastest for it; where that is not faster, or was not measured, of the
     models tied as the fastest the lightest.
     """
-    elsewhere = [result for result in members if result.timing and result.case.variant_name != pick.case.variant_name]
-    own = [result for result in elsewhere if result.case.architecture == pick.case.architecture]
-    for group in (own, elsewhere):
-        tied = [contender.result for contender in rank(group) if contender.tied]
-        if tied and (speedup := factors_over([pick], best := lightest(tied))[0]).low > MARGIN:
-            return Quicker(best, speedup, own=group is own)
+    rivals = [result for result in members if result.timing and result.case.variant_name != pick.case.variant_name]
+    own_results = [result for result in rivals if result.case.architecture == pick.case.architecture]
+    for group in (own_results, rivals):
+        tied_results = [contender.result for contender in rank(group) if contender.tied]
+        if tied_results and (speedup := factors_over([pick], winner := lightest(tied_results))[0]).low > MARGIN:
+            return Quicker(winner, speedup, own=group is own_results)
     return None
 
 

@@ -20,7 +20,7 @@ from convbench.core.grouping import grouped
 from convbench.core.record import EAGER, Case, Parts
 from convbench.core.statistics import Interval
 
-MANY = 60
+MOST_MODELS = 60
 """Of more models than this the crossings of every pair are not sought, which would take a second and more."""
 
 
@@ -76,8 +76,8 @@ class Runtimes:
 
 def runtimes(results: Sequence[Result]) -> list[Runtimes]:
     """Every situation in which models of several reducers or sizes ran in eager and in a runtime of another kind."""
-    timed = [result for result in measured(results) if result.timing and isinstance(result.case.architecture, Parts)]
-    situations = grouped(timed, lambda result: (result.record.environment, result.case.situation))
+    models = [result for result in measured(results) if result.timing and isinstance(result.case.architecture, Parts)]
+    situations = grouped(models, lambda result: (result.record.environment, result.case.situation))
     views = (_view(members) for members in situations.values())
     return [view for view in views if view is not None]
 
@@ -88,62 +88,62 @@ def turn(view: Runtimes) -> tuple[RelativeLatency, RelativeLatency] | None:
     None without any.
     """
     pairs = [
-        (eager, there)
+        (eager, price)
         for eager in view.of(EAGER)
         if eager.result is not view.base
         for runtime in view.runtimes
-        if (there := view.price(runtime, eager.result)) and exported(there.result)
+        if (price := view.price(runtime, eager.result)) and is_exported(price.result)
     ]
-    turned = [(abs(math.log(eager.over_base.median / there.over_base.median)), eager, there) for eager, there in pairs]
-    return max(turned, key=lambda entry: entry[0])[1:] if turned else None
+    turns = [(abs(math.log(eager.over_base.median / price.over_base.median)), eager, price) for eager, price in pairs]
+    return max(turns, key=lambda entry: entry[0])[1:] if turns else None
 
 
-def exported(result: Result) -> bool:
+def is_exported(result: Result) -> bool:
     """Whether another runtime loaded the model from files."""
     return bool(result.record.samples(metrics.LOAD))
 
 
 def _view(members: Sequence[Result]) -> Runtimes | None:
-    eager = [result for result in members if not result.case.variant and result.latency]
-    moved = {result.case.architecture for result in members if exported(result)}
-    movable = [result for result in eager if result.case.architecture in moved]
-    if len(eager) < 2 or not movable:
+    eager_results = [result for result in members if not result.case.variant and result.latency]
+    architectures = {result.case.architecture for result in members if is_exported(result)}
+    candidates = [result for result in eager_results if result.case.architecture in architectures]
+    if len(eager_results) < 2 or not candidates:
         return None
-    base = min(movable, key=lambda result: result.latency.median if result.latency else math.inf)
+    base = min(candidates, key=lambda result: result.latency.median if result.latency else math.inf)
     bases = {
         result.case.variant_name: result for result in members if result.case.architecture == base.case.architecture
     }
     order = sorted(bases, key=lambda name: (name != EAGER, bases[name].latency.median))  # type: ignore[union-attr]
-    compared = [result for result in members if result.case.variant_name in bases]
-    ratios = _ratios([(result, bases[result.case.variant_name]) for result in compared])
+    results = [result for result in members if result.case.variant_name in bases]
+    ratios = _ratios([(result, bases[result.case.variant_name]) for result in results])
     prices = tuple(
-        RelativeLatency(result.case.variant_name, result, ratio) for result, ratio in zip(compared, ratios, strict=True)
+        RelativeLatency(result.case.variant_name, result, ratio) for result, ratio in zip(results, ratios, strict=True)
     )
-    case, crossings = base.case, tuple(_crossings(compared)) if len(eager) <= MANY else None
+    case, crossings = base.case, tuple(_crossings(results)) if len(eager_results) <= MOST_MODELS else None
     return Runtimes(case.scenario, case.device, base, tuple(order), prices, crossings, _paid_after(members))
 
 
 def _crossings(members: Sequence[Result]) -> Iterator[Crossing]:
     """Pairs of models that eager and a runtime put in opposite orders, either beyond doubt."""
     by_case: dict[Case, Result] = {result.case: result for result in members}
-    eager = [result for result in members if not result.case.variant]
-    pairs = list(combinations(eager, 2))
+    eager_results = [result for result in members if not result.case.variant]
+    pairs = list(combinations(eager_results, 2))
     for (first, second), ratio in zip(pairs, _ratios(pairs), strict=True):
         faster, slower, in_eager = (first, second, ratio) if ratio.median < 1 else (second, first, _inverse(ratio))
         if in_eager.high >= 1:
             continue
         for variant in dict.fromkeys(result.case.variant for result in members if result.case.variant):
-            there = [by_case.get(replace(result.case, variant=variant)) for result in (faster, slower)]
-            if there[0] and there[1]:
-                (turned,) = _ratios([(there[0], there[1])])
-                if turned.low > 1:
-                    yield Crossing(there[0].case.variant_name, faster, slower, in_eager, turned)
+            twins = [by_case.get(replace(result.case, variant=variant)) for result in (faster, slower)]
+            if twins[0] and twins[1]:
+                (runtime_ratio,) = _ratios([(twins[0], twins[1])])
+                if runtime_ratio.low > 1:
+                    yield Crossing(twins[0].case.variant_name, faster, slower, in_eager, runtime_ratio)
 
 
 def _paid_after(members: Sequence[Result]) -> dict[str, tuple[float, ...]]:
     calls: dict[str, list[float]] = defaultdict(list)
     for gain in gains(members):
-        if exported(gain.result):
+        if is_exported(gain.result):
             calls[gain.result.case.variant_name].append(math.inf if gain.pays_after is None else gain.pays_after)
     return {name: tuple(sorted(counts)) for name, counts in calls.items()}
 

@@ -52,13 +52,13 @@ def curves(results: Sequence[Result]) -> list[int | None]:
     another backbone, and so no curve.
     """
     numbers: list[int | None] = [None] * len(results)
-    sized = [i for i, result in enumerate(results) if result.lstm_input]
-    joined = [
+    indices = [i for i, result in enumerate(results) if result.lstm_input]
+    groups = [
         members
-        for members in grouped(sized, lambda i: _same_model(results[i])).values()
+        for members in grouped(indices, lambda i: _same_model(results[i])).values()
         if len({results[i].lstm_input for i in members}) > 1
     ]
-    for number, members in enumerate(joined):
+    for number, members in enumerate(groups):
         for i in members:
             numbers[i] = number
     return numbers

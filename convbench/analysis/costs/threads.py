@@ -24,14 +24,14 @@ class ThreadGain(NamedTuple):
 
 def thread_gains(results: Sequence[Result]) -> list[ThreadGain]:
     """Every timed case of which the same was timed on fewer threads, by threads; none of those that are withheld."""
-    alike: dict[tuple[str, Case], dict[int, Result]] = defaultdict(dict)
+    cells: dict[tuple[str, Case], dict[int, Result]] = defaultdict(dict)
     for result in measured(results):
         threads = result.group.threads
         if result.timing and isinstance(threads, int):
-            alike[result.record.environment, replace(result.case, threads=None)][threads] = result
+            cells[result.record.environment, replace(result.case, threads=None)][threads] = result
     pairs = [
         (result, threads, min(by_threads), by_threads[min(by_threads)])
-        for by_threads in alike.values()
+        for by_threads in cells.values()
         for threads, result in sorted(by_threads.items())
         if threads > min(by_threads)
     ]

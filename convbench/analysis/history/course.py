@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from convbench.analysis.history.series import Point, Series
-from convbench.analysis.history.steps import SMALLEST, Shape, Step, shape
+from convbench.analysis.history.steps import LEAST_STEP, Shape, Step, shape
 from convbench.analysis.inference.arrays import Floats
 from convbench.analysis.stored_runs import COUNTS
 from convbench.core.metric import Metric
@@ -21,9 +21,9 @@ from convbench.core.text import counted
 
 StepState = Literal["suspected", "confirmed", "refuted", "inconclusive", "same code", "exact"]
 Decision = Literal["confirmed", "refuted", "inconclusive"]
-ENOUGH_FOR_SLOPE = 10
+SLOPE_RUNS = 10
 """Runs that tell how far a case slows down with the reference; fewer are taken to do so fully."""
-SURELY = 3.0
+SURE_ERRORS = 3.0
 """Standard errors."""
 
 
@@ -89,15 +89,15 @@ class Course:
 def course(series: Series, metric: Metric, confirmations: Sequence[Confirmation] = ()) -> Course:
     """What happened along a series. Values have to be positive, except for exact counts."""
     points = series.points
-    raw = tuple(point.value for point in points)
+    values = tuple(point.value for point in points)
     if metric in COUNTS:
-        return Course(series, raw, raw, tuple(_exact(points, metric)))
+        return Course(series, values, values, tuple(_exact(points, metric)))
     logs, form = logs_and_shape(points)
-    of_case = [confirmation for confirmation in confirmations if confirmation.case == series.case]
-    changes = tuple(_change(points, step, metric, _decisive(points, step, form.steps, of_case)) for step in form.steps)
+    checks = [confirmation for confirmation in confirmations if confirmation.case == series.case]
+    changes = tuple(_change(points, step, metric, _check_of(points, step, form.steps, checks)) for step in form.steps)
     drift = math.expm1(form.slope * (len(points) - 1))
     values, levels = (tuple(map(float, np.exp(array))) for array in (logs, form.levels))
-    return Course(series, values, levels, changes, drift if abs(drift) >= SMALLEST else 0.0, form.spikes,
+    return Course(series, values, levels, changes, drift if abs(drift) >= LEAST_STEP else 0.0, form.spikes,
                   form.visible, math.expm1(form.noise))  # fmt: skip
 
 
@@ -111,49 +111,49 @@ def logs_and_shape(points: Sequence[Point]) -> tuple[Floats, Shape]:
     if len(seconds) < len(points):
         return np.asarray(logs), shape(logs)
     speed = np.log(seconds) - np.median(np.log(seconds))
-    full = np.asarray(logs - speed)
-    form = shape(full)
-    excess = _excess(full, speed, form) if len(points) >= ENOUGH_FOR_SLOPE else 0.0
-    return (full - excess * speed, shape(full - excess * speed)) if excess else (full, form)
+    values = np.asarray(logs - speed)
+    form = shape(values)
+    excess = _excess(values, speed, form) if len(points) >= SLOPE_RUNS else 0.0
+    return (values - excess * speed, shape(values - excess * speed)) if excess else (values, form)
 
 
 def _excess(values: Floats, speed: Floats, form: Shape) -> float:
     """How far values go with the machine's speed within their levels; 0 where that may be chance."""
-    sound = np.setdiff1d(np.arange(len(values)), form.spikes)
-    parts = np.split(sound, np.searchsorted(sound, [step.place for step in form.steps]))
+    places = np.setdiff1d(np.arange(len(values)), form.spikes)
+    parts = np.split(places, np.searchsorted(places, [step.place for step in form.steps]))
     x = np.concatenate([speed[part] - speed[part].mean() for part in parts])
-    y = (values - form.levels)[sound]
-    slope, error = slope_through_zero(x, y, len(sound) - len(parts) - 1)
-    return max(-1.0, min(STEEPEST - 1, slope)) if abs(slope) > SURELY * error else 0.0
+    y = (values - form.levels)[places]
+    slope, error = slope_through_zero(x, y, len(places) - len(parts) - 1)
+    return max(-1.0, min(STEEPEST - 1, slope)) if abs(slope) > SURE_ERRORS * error else 0.0
 
 
-def _change(points: Sequence[Point], step: Step, metric: Metric, checked: Confirmation | None) -> Change:
+def _change(points: Sequence[Point], step: Step, metric: Metric, confirmation: Confirmation | None) -> Change:
     before, after = points[step.before], points[step.last]
     ratio = Interval(*(math.exp(log) for log in (step.log, step.log - step.half, step.log + step.half)))
     commits = {(point.commit, point.dirty) for point in points[step.before : step.last + 1]}
     word: StepState = "suspected"
     if len(commits) == 1 and before.commit and not before.dirty:
         word = "same code"
-    elif checked:
-        word = checked.word
-    return Change(step.place, points[step.place], before, after, ratio, step.log * metric.sign > 0, word, checked)
+    elif confirmation:
+        word = confirmation.word
+    return Change(step.place, points[step.place], before, after, ratio, step.log * metric.sign > 0, word, confirmation)
 
 
-def _decisive(
+def _check_of(
     points: Sequence[Point], step: Step, steps: Sequence[Step], confirmations: Sequence[Confirmation]
 ) -> Confirmation | None:
     """What was said of this step alone: the latest that decides, else the latest.
 
     Further runs narrow the range of a step, so that a check of a wider one is of it too, where no other step is in it.
     """
-    commits, matching = [point.commit[:12] for point in points], []
+    commits, matches = [point.commit[:12] for point in points], []
     for confirmation in confirmations:
-        early = [place for place in range(step.before + 1) if commits[place] == confirmation.before[:12]]
-        late = [place for place in range(step.last, len(points)) if commits[place] == confirmation.after[:12]]
-        if early and late and sum(early[-1] < other.place <= late[0] for other in steps) == 1:
-            matching.append(confirmation)
-    decided = [confirmation for confirmation in matching if confirmation.word != "inconclusive"]
-    return next(reversed(decided or matching), None)
+        starts = [place for place in range(step.before + 1) if commits[place] == confirmation.before[:12]]
+        ends = [place for place in range(step.last, len(points)) if commits[place] == confirmation.after[:12]]
+        if starts and ends and sum(starts[-1] < other.place <= ends[0] for other in steps) == 1:
+            matches.append(confirmation)
+    decisions = [confirmation for confirmation in matches if confirmation.word != "inconclusive"]
+    return next(reversed(decisions or matches), None)
 
 
 def _exact(points: Sequence[Point], metric: Metric) -> Sequence[Change]:
@@ -162,6 +162,6 @@ def _exact(points: Sequence[Point], metric: Metric) -> Sequence[Change]:
     for place, (before, after) in enumerate(pairwise(points), start=1):
         if before.value != after.value:
             ratio = after.value / before.value if before.value else math.inf
-            worse = (after.value - before.value) * metric.sign > 0
-            changes.append(Change(place, after, before, after, Interval(ratio, ratio, ratio), worse, "exact"))
+            is_worse = (after.value - before.value) * metric.sign > 0
+            changes.append(Change(place, after, before, after, Interval(ratio, ratio, ratio), is_worse, "exact"))
     return changes

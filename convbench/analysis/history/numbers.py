@@ -28,16 +28,16 @@ def read(directory: Path) -> Contents:
         run, records = store.load(directory)
     except StoreError as error:
         return Contents(Entry(str(directory), problem=str(error)), str(directory))
-    derived = measured(results(records))
+    measurements = measured(results(records))
     commit, dirty = run.environment.get("commit"), bool(run.environment.get("dirty"))
-    missing = len(planned.unmeasured(run, records))
+    missing_count = len(planned.unmeasured(run, records))
     problem = NO_RESULTS if run.planned and not records else ""
-    entry = Entry(str(directory), run.name, run.started, str(commit or ""), dirty, len(records), missing, problem)
-    tracked = _tracked_metrics(derived)
-    numbers = tuple(_numbers(derived, tracked, digest(*map(str, protocol_facts(run).items()))))
-    kinds = {run.fingerprint: run.environment, **run.environments}
-    machines = {fingerprint: machine_name(facts) for fingerprint, facts in kinds.items()}
-    return Contents(entry, merging.identity(run), numbers, machines, tracked, run.parts, _latest(records))
+    entry = Entry(str(directory), run.name, run.started, str(commit or ""), dirty, len(records), missing_count, problem)
+    tracked_metrics = _tracked_metrics(measurements)
+    numbers = tuple(_numbers(measurements, tracked_metrics, digest(*map(str, protocol_facts(run).items()))))
+    environments = {run.fingerprint: run.environment, **run.environments}
+    machines = {fingerprint: machine_name(facts) for fingerprint, facts in environments.items()}
+    return Contents(entry, merging.identity(run), numbers, machines, tracked_metrics, run.parts, _latest(records))
 
 
 def machine_name(facts: Mapping[str, Scalar]) -> str:
@@ -53,18 +53,18 @@ def _latest(records: list[Record]) -> str:
     return max(chain.from_iterable(starts), default="")
 
 
-def _tracked_metrics(derived: list[Result]) -> list[Metric]:
+def _tracked_metrics(results: list[Result]) -> list[Metric]:
     """The metrics that these results have and that people are shown."""
-    candidates = [metric for metric in (*metrics.ALL, *own_metrics(derived)) if metric.shown and metric not in DERIVED]
-    return [metric for metric in candidates if any(result.value(metric) is not None for result in derived)]
+    candidates = [metric for metric in (*metrics.ALL, *own_metrics(results)) if metric.shown and metric not in DERIVED]
+    return [metric for metric in candidates if any(result.value(metric) is not None for result in results)]
 
 
-def _numbers(derived: list[Result], tracked: list[Metric], protocol_digest: str) -> Iterator[IndexedValue]:
-    machines = latencies.machines(result.record for result in derived)
-    for result in derived:
+def _numbers(results: list[Result], tracked_metrics: list[Metric], protocol_digest: str) -> Iterator[IndexedValue]:
+    machines = latencies.machines(result.record for result in results)
+    for result in results:
         reference, machine = latencies.reference(result.record, machines), result.record.environment
-        for metric in tracked:
+        for metric in tracked_metrics:
             value = result.value(metric)
             if value is not None and math.isfinite(value):
-                beside = reference if metric.unit == "s" else None
-                yield IndexedValue(metric.option, result.case.id, machine, protocol_digest, value, beside)
+                point_reference = reference if metric.unit == "s" else None
+                yield IndexedValue(metric.option, result.case.id, machine, protocol_digest, value, point_reference)

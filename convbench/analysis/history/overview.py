@@ -10,8 +10,8 @@ from pathlib import Path
 from convbench.analysis.history import numbers
 from convbench.analysis.history.course import Change, Confirmation, Course, course
 from convbench.analysis.history.series import UNDATED, Series, moment, series
-from convbench.analysis.history.steps import FEWEST
-from convbench.analysis.stored_runs import ANYWHERE, COUNTS
+from convbench.analysis.history.steps import LEAST_POINTS
+from convbench.analysis.stored_runs import CONSTANTS, COUNTS
 from convbench.core import index, metrics
 from convbench.core.case import id_matches
 from convbench.core.errors import ConvbenchError, Refused, StoreError
@@ -93,47 +93,47 @@ def history(question: HistoryQuery, confirmations: Sequence[Confirmation] = (), 
     Raises StoreError where there is no run, ConvbenchError where none has the metric or the case, Refused where no two
     runs can be compared.
     """
-    entries, metric, listed, machines = index.ask(question.roots, numbers.read, partial(_contents, question))
-    if not listed:
+    entries, metric, all_series, machines = index.ask(question.roots, numbers.read, partial(_contents, question))
+    if not all_series:
         raise ConvbenchError(f"--metric {question.metric}: none of the runs has a number of it for these cases")
-    of_latency = confirmations if question.metric == metrics.LATENCY.option else ()  # what a paired check measures
-    usable, rest = _usable(listed, metric, [entry for entry in entries if entry.problem])
-    courses = tuple(course(case_series, metric, of_latency) for case_series in usable)
-    damaged = [Note("confirmations", len(unread), unread[0])] if unread else []
-    notes = (*_of_runs(entries), *damaged, *_of_series(metric, usable, rest, question.line))
-    readable = sum(not entry.problem for entry in entries)
-    return History(metric, courses, readable, machines, notes, question.since)
+    latency_checks = confirmations if question.metric == metrics.LATENCY.option else ()  # what a paired check measures
+    usable, unusable = _split(all_series, metric, [entry for entry in entries if entry.problem])
+    courses = tuple(course(case_series, metric, latency_checks) for case_series in usable)
+    damage_notes = [Note("confirmations", len(unread), unread[0])] if unread else []
+    notes = (*_run_notes(entries), *damage_notes, *_series_notes(metric, usable, unusable, question.line))
+    readable_count = sum(not entry.problem for entry in entries)
+    return History(metric, courses, readable_count, machines, notes, question.since)
 
 
 def _contents(question: HistoryQuery, runs: Index) -> tuple[list[Entry], Metric, list[Series], Mapping[str, str]]:
     """What an index says of a question: the runs, the metric, its series, and the machines in words."""
     entries = runs.entries()
     if all(entry.problem for entry in entries.values()):
-        raise StoreError(_no_run(question, list(entries.values())))
+        raise StoreError(_no_run_message(question, list(entries.values())))
     metric = _metric(runs, question.metric)
     rows = runs.rows(question.metric, _matching_cases(runs, question.only))
-    listed = series(rows, entries, question.line, anywhere=metric in ANYWHERE)
-    return list(entries.values()), metric, listed, runs.machines()
+    all_series = series(rows, entries, question.line, anywhere=metric in CONSTANTS)
+    return list(entries.values()), metric, all_series, runs.machines()
 
 
-def _usable(listed: Sequence[Series], metric: Metric, left_out: Sequence[Entry]) -> tuple[list[Series], list[Series]]:
+def _split(candidates: Sequence[Series], metric: Metric, entries: Sequence[Entry]) -> tuple[list[Series], list[Series]]:
     """The series of two points at least, whose logarithm can be taken, and the others.
 
-    Raises Refused without any; it says which runs were ``left_out``, since with them there might be some.
+    Raises Refused without any; it names the ``entries`` that were left out, since with them there might be some.
     """
-    zero: list[Series] = []
-    alone: list[Series] = []
+    zeros: list[Series] = []
+    singles: list[Series] = []
     usable: list[Series] = []
-    for candidate in listed:
+    for candidate in candidates:
         no_log = metric not in COUNTS and any(point.value <= 0 for point in candidate.points)
-        (zero if no_log else alone if len(candidate.points) < 2 else usable).append(candidate)
-    if len(alone) > 1 and not usable:
+        (zeros if no_log else singles if len(candidate.points) < 2 else usable).append(candidate)
+    if len(singles) > 1 and not usable:
         raise Refused(
             f"no two of these runs can be compared in {metric.option}: each case was measured once"
-            + ("" if metric in ANYWHERE else " on a machine by a protocol; measure again on one of the machines")
-            + (f" ({counted(len(left_out), 'run')} left out, such as {_reason(left_out[0])})" if left_out else "")
+            + ("" if metric in CONSTANTS else " on a machine by a protocol; measure again on one of the machines")
+            + (f" ({counted(len(entries), 'run')} left out, such as {_reason(entries[0])})" if entries else "")
         )
-    return (usable, alone + zero) if usable else (alone, zero)
+    return (usable, singles + zeros) if usable else (singles, zeros)
 
 
 def _metric(runs: Index, option: str) -> Metric:
@@ -149,17 +149,17 @@ def _matching_cases(runs: Index, only: Sequence[str]) -> list[str] | None:
     if not only:
         return None
     cases = runs.cases()
-    matching = [case for case in cases if id_matches(case, only)]
-    if not matching:
+    matches = [case for case in cases if id_matches(case, only)]
+    if not matches:
         raise ConvbenchError(f"--only {' '.join(only)}: none of {len(cases)} cases matches, such as {cases[0]}")
-    return matching
+    return matches
 
 
-def _no_run(question: HistoryQuery, entries: Sequence[Entry]) -> str:
-    where = ", ".join(map(str, question.roots))
+def _no_run_message(question: HistoryQuery, entries: Sequence[Entry]) -> str:
+    places = ", ".join(map(str, question.roots))
     if entries:
-        return f"{where}: none of {counted(len(entries), 'run')} there can be read: {_reason(entries[0])}"
-    return f"{where}: there is no run: `convbench run` writes one, `convbench pull` fetches them"
+        return f"{places}: none of {counted(len(entries), 'run')} there can be read: {_reason(entries[0])}"
+    return f"{places}: there is no run: `convbench run` writes one, `convbench pull` fetches them"
 
 
 def _reason(entry: Entry) -> str:
@@ -167,11 +167,11 @@ def _reason(entry: Entry) -> str:
     return entry.problem if entry.problem.startswith(entry.path) else f"{entry.path}: {entry.problem}"
 
 
-def _of_runs(entries: Sequence[Entry]) -> list[Note]:
-    unread = [entry for entry in entries if entry.problem and entry.problem != numbers.NO_RESULTS]
+def _run_notes(entries: Sequence[Entry]) -> list[Note]:
+    unread_entries = [entry for entry in entries if entry.problem and entry.problem != numbers.NO_RESULTS]
     kinds = {
-        "newer": [entry for entry in unread if "newer convbench" in entry.problem],
-        "unreadable": [entry for entry in unread if "newer convbench" not in entry.problem],
+        "newer": [entry for entry in unread_entries if "newer convbench" in entry.problem],
+        "unreadable": [entry for entry in unread_entries if "newer convbench" not in entry.problem],
         "no results": [entry for entry in entries if entry.problem == numbers.NO_RESULTS],
         "incomplete": [entry for entry in entries if entry.missing and not entry.problem],
         "undated": [entry for entry in entries if not entry.problem and moment(entry.started) == moment("")],
@@ -186,19 +186,21 @@ def _example(entry: Entry) -> str:
     return entry.path if entry.problem in ("", numbers.NO_RESULTS) else entry.problem
 
 
-def _of_series(metric: Metric, usable: Sequence[Series], rest: Sequence[Series], line: Sequence[str]) -> list[Note]:
+def _series_notes(
+    metric: Metric, usable: Sequence[Series], unusable: Sequence[Series], line: Sequence[str]
+) -> list[Note]:
     machines, protocols = ({getattr(case_series, name) for case_series in usable} for name in ("machine", "protocol"))
-    in_line = {commit[:12] for commit in line}
+    line_commits = {commit[:12] for commit in line}
     commits = {point.commit[:12] for case_series in usable for point in case_series.points if point.commit}
-    strange = sorted(commits - in_line) if line else []
-    short = 0 if metric in COUNTS else sum(len(case_series.points) < FEWEST for case_series in usable)
+    strange_commits = sorted(commits - line_commits) if line else []
+    short_count = 0 if metric in COUNTS else sum(len(case_series.points) < LEAST_POINTS for case_series in usable)
     kinds = {
         "machines": (len(machines) if len(machines) > 1 else 0, ""),
         "protocols": (len(protocols) if len(protocols) > 1 else 0, ""),
-        "strange commits": (len(strange), ", ".join(strange[:3])),
+        "strange commits": (len(strange_commits), ", ".join(strange_commits[:3])),
         "backward": (max((case_series.backward for case_series in usable), default=0), ""),
-        "short": (short, str(FEWEST)),
+        "short": (short_count, str(LEAST_POINTS)),
         "dirty": (len({point.run for case_series in usable for point in case_series.points if point.dirty}), ""),
-        "left out": (len(rest), next((case_series.case for case_series in rest), "")),
+        "left out": (len(unusable), next((case_series.case for case_series in unusable), "")),
     }
     return [Note(code, count, example) for code, (count, example) in kinds.items() if count]

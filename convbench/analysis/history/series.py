@@ -48,19 +48,19 @@ class Series:
     backward: int = 0
 
 
-def moment(started: str) -> datetime:
+def moment(start: str) -> datetime:
     """When a run began; the beginning of time where it does not say so."""
     try:
-        parsed = datetime.fromisoformat(started)
-        return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).astimezone(UTC)
+        time = datetime.fromisoformat(start)
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         return UNDATED
 
 
-def minute(started: str) -> str:
+def minute(start: str) -> str:
     """``2026-11-29 14:03``, in UTC; empty where there is no time."""
-    began = moment(started)
-    return f"{began:%Y-%m-%d %H:%M}" if began > UNDATED else ""
+    time = moment(start)
+    return f"{time:%Y-%m-%d %H:%M}" if time > UNDATED else ""
 
 
 def series(
@@ -72,21 +72,21 @@ def series(
 
     Points stand in the order of their commits where all of those are in the line, else by their dates.
     """
-    grouped: dict[tuple[str, str, str], list[Point]] = {}
+    points_by_key: dict[tuple[str, str, str], list[Point]] = {}
     for run, case, machine, protocol, value, reference in rows:
         entry = entries[run]
         point = Point(entry.path, entry.started, entry.commit, entry.dirty, value, reference)
-        grouped.setdefault((case, *(("", "") if anywhere else (machine, protocol))), []).append(point)
+        points_by_key.setdefault((case, *(("", "") if anywhere else (machine, protocol))), []).append(point)
     places = {commit[:12]: place for place, commit in enumerate(line)}
-    return [_series(*key, points, places) for key, points in sorted(grouped.items())]
+    return [_series(*key, points, places) for key, points in sorted(points_by_key.items())]
 
 
 def _series(case: str, machine: str, protocol: str, points: list[Point], places: Mapping[str, int]) -> Series:
     dates = {point.run: moment(point.started) for point in points}
     order = [places.get(point.commit[:12]) for point in points]
     if None in order:
-        by_date = sorted(points, key=lambda point: (dates[point.run], point.run))
-        return Series(case, machine, protocol, tuple(by_date))
-    by_commit = sorted(points, key=lambda point: (places[point.commit[:12]], dates[point.run], point.run))
-    backward = sum(dates[later.run] < dates[earlier.run] for earlier, later in pairwise(by_commit))
-    return Series(case, machine, protocol, tuple(by_commit), True, backward)
+        points_by_date = sorted(points, key=lambda point: (dates[point.run], point.run))
+        return Series(case, machine, protocol, tuple(points_by_date))
+    points_by_commit = sorted(points, key=lambda point: (places[point.commit[:12]], dates[point.run], point.run))
+    backward = sum(dates[later.run] < dates[earlier.run] for earlier, later in pairwise(points_by_commit))
+    return Series(case, machine, protocol, tuple(points_by_commit), True, backward)

@@ -25,21 +25,21 @@ from scipy.stats import norm
 from convbench.analysis.inference.arrays import Floats
 from convbench.core.statistics import MAD, TAIL
 
-LEAST = 3
+LEAST_RUNS = 3
 """Runs on either side of a step."""
-WINDOW, FAR = 7, 4.0
+WINDOW, SPIKE_ERRORS = 7, 4.0
 """A value so many standard deviations from the median of so many neighbours is a spike."""
-FINEST, SMALLEST = 0.002, 0.01
+LEAST_NOISE, LEAST_STEP = 0.002, 0.01
 """No series is quieter than that; steps and drifts below that are not worth a word."""
-SURE, NINE_OF_TEN = 0.95, 1.2816
+SURE_SHARE, NINE_OF_TEN = 0.95, 1.2816
 PENALTY = 3.0
 """Of a step, in variances for each log n."""
-MOST_SPIKES, MOST_ALIKE = 0.2, 0.9
+MOST_SPIKES, MOST_CORRELATION = 0.2, 0.9
 SLOPE_COSTS = 2 / 3
 """Of a step's penalty: a slope has no place that was chosen."""
-ROUNDS, MOST_ALONE = 3, 5
+ROUNDS, MOST_STARTS = 3, 5
 """In how many rounds steps and slope are found anew from one another, and from how many single steps that begins."""
-FEWEST = 2 * LEAST
+LEAST_POINTS = 2 * LEAST_RUNS
 
 
 class Step(NamedTuple):
@@ -84,7 +84,7 @@ class _Fit:
     penalty: float
 
     @property
-    def left(self) -> Floats:
+    def residuals(self) -> Floats:
         """What the levels do not explain."""
         return np.concatenate([part - part.mean() for part in np.split(self.flat, self.starts)])
 
@@ -93,63 +93,63 @@ def shape(values: Sequence[float] | Floats) -> Shape:
     """The shape of a series; one of too few values has a level and nothing else."""
     series = np.asarray(values, dtype=float)
     count = len(series)
-    if count < FEWEST:
+    if count < LEAST_POINTS:
         return Shape(np.full(count, np.median(series) if count else 0.0))
     spikes = _spikes(series)
     times = np.setdiff1d(np.arange(count), spikes)
-    fit = _worth_a_word(_fit(times, series[times]))
+    fit = _drop_small_steps(_fit(times, series[times]))
     places = [int(times[start]) for start in fit.starts]
     means = [part.mean() for part in np.split(fit.flat, fit.starts)]
     levels = np.repeat(means, np.diff([0, *places, count])) + fit.slope * np.arange(count)
     steps = tuple(_step(fit, times, number) for number in range(len(places)))
-    return Shape(levels, steps, spikes, fit.slope, fit.noise, _visible(len(times), fit))
+    return Shape(levels, steps, spikes, fit.slope, fit.noise, _visible_step(len(times), fit))
 
 
 def _noise(values: Floats) -> float:
     """What a value is off by, as a standard deviation: from differences of neighbours, of which steps spoil few."""
     jumps = np.diff(values)
     middle = np.median(jumps)
-    rough = MAD * np.median(np.abs(jumps - middle))
-    usual = jumps[np.abs(jumps - middle) <= 3 * rough]
-    return max(FINEST, 1.014 * float(usual.std()) / math.sqrt(2))  # 1.014: what cutting at three deviations takes off
+    rough_noise = MAD * np.median(np.abs(jumps - middle))
+    jumps = jumps[np.abs(jumps - middle) <= 3 * rough_noise]
+    return max(LEAST_NOISE, 1.014 * float(jumps.std()) / math.sqrt(2))  # 1.014: what the cut takes off
 
 
 def _spikes(values: Floats) -> tuple[int, ...]:
     """Values far from their neighbours; none where there are so many that they are the noise."""
-    far = np.abs(values - median_filter(values, WINDOW, mode="mirror")) > FAR * _noise(values)
-    return tuple(map(int, np.flatnonzero(far))) if far.mean() <= MOST_SPIKES and (~far).sum() >= FEWEST else ()
+    far = np.abs(values - median_filter(values, WINDOW, mode="mirror")) > SPIKE_ERRORS * _noise(values)
+    return tuple(map(int, np.flatnonzero(far))) if far.mean() <= MOST_SPIKES and (~far).sum() >= LEAST_POINTS else ()
 
 
 def _fit(times: NDArray[np.intp], values: Floats) -> _Fit:
     """Steps alone or steps on a slope, whichever takes less to say."""
-    best = _best(times, values, _noise(values))
+    best_fit = _best_fit(times, values, _noise(values))
     for _ in range(ROUNDS):
-        lasting = _lasting_noise(best)
-        if lasting <= best.noise:
+        lasting_noise = _lasting_noise(best_fit)
+        if lasting_noise <= best_fit.noise:
             break
-        best = _best(times, values, lasting)
-    return best
+        best_fit = _best_fit(times, values, lasting_noise)
+    return best_fit
 
 
-def _best(times: NDArray[np.intp], values: Floats, noise: float) -> _Fit:
+def _best_fit(times: NDArray[np.intp], values: Floats, noise: float) -> _Fit:
     """From no steps, from all that are found without a slope, and from each of them: none of these alone is enough."""
-    plain = best = _fit_at_slope(times, values, 0.0, noise)
-    alone = [[start] for start in plain.starts[:MOST_ALONE]] if len(plain.starts) > 1 else []
-    for starts in ([], *([plain.starts] if plain.starts else []), *alone):
+    flat_fit = best_fit = _fit_at_slope(times, values, 0.0, noise)
+    single_starts = [[start] for start in flat_fit.starts[:MOST_STARTS]] if len(flat_fit.starts) > 1 else []
+    for starts in ([], *([flat_fit.starts] if flat_fit.starts else []), *single_starts):
         for _ in range(ROUNDS):
             slope = _slope(times, values, starts)
-            if abs(slope) * len(values) < SMALLEST:
+            if abs(slope) * len(values) < LEAST_STEP:
                 break
-            tilted = _fit_at_slope(times, values, slope, noise)
-            best = min(best, tilted, key=_cost)
-            if tilted.starts == starts:
+            slope_fit = _fit_at_slope(times, values, slope, noise)
+            best_fit = min(best_fit, slope_fit, key=_cost)
+            if slope_fit.starts == starts:
                 break
-            starts = tilted.starts
-    return best
+            starts = slope_fit.starts
+    return best_fit
 
 
 def _cost(fit: _Fit) -> float:
-    return float((fit.left**2).sum()) + fit.penalty * (len(fit.starts) + SLOPE_COSTS * bool(fit.slope))
+    return float((fit.residuals**2).sum()) + fit.penalty * (len(fit.starts) + SLOPE_COSTS * bool(fit.slope))
 
 
 def _fit_at_slope(times: NDArray[np.intp], values: Floats, slope: float, noise: float) -> _Fit:
@@ -168,15 +168,15 @@ def _partition(values: Floats, penalty: float) -> list[int]:
     """Where levels begin, after the first, such that squares and penalties are the least that is possible."""
     values, count = values - values.mean(), len(values)
     sums, squares = (np.concatenate([[0.0], np.cumsum(array)]) for array in (values, values**2))
-    cost, begins = np.full(count + 1, math.inf), np.zeros(count + 1, dtype=int)
+    cost, best_starts = np.full(count + 1, math.inf), np.zeros(count + 1, dtype=int)
     cost[0] = -penalty
-    for end in range(LEAST, count + 1):
-        starts = np.arange(end - LEAST + 1)
-        within = squares[end] - squares[starts] - (sums[end] - sums[starts]) ** 2 / (end - starts)
-        begins[end] = np.argmin(cost[starts] + within)
-        cost[end] = cost[begins[end]] + within[begins[end]] + penalty
+    for end in range(LEAST_RUNS, count + 1):
+        starts = np.arange(end - LEAST_RUNS + 1)
+        segment_squares = squares[end] - squares[starts] - (sums[end] - sums[starts]) ** 2 / (end - starts)
+        best_starts[end] = np.argmin(cost[starts] + segment_squares)
+        cost[end] = cost[best_starts[end]] + segment_squares[best_starts[end]] + penalty
     borders, end = [], count
-    while end := int(begins[end]):
+    while end := int(best_starts[end]):
         borders.append(end)
     return borders[::-1]
 
@@ -192,21 +192,21 @@ def _slope(times: NDArray[np.intp], values: Floats, starts: Sequence[int]) -> fl
 
 def _lasting_noise(fit: _Fit) -> float:
     """The noise as means of many values show it: more than that of a value where neighbours are off alike."""
-    left = fit.left
-    squares = float((left**2).sum())
-    alike = float((left[1:] * left[:-1]).sum()) / squares if squares else 0.0
-    if alike <= 2 / math.sqrt(len(left)):
+    residuals = fit.residuals
+    squares = float((residuals**2).sum())
+    correlation = float((residuals[1:] * residuals[:-1]).sum()) / squares if squares else 0.0
+    if correlation <= 2 / math.sqrt(len(residuals)):
         return fit.noise
-    alike = min(alike, MOST_ALIKE)
-    return max(fit.noise, math.sqrt(squares / len(left) * (1 + alike) / (1 - alike)))
+    correlation = min(correlation, MOST_CORRELATION)
+    return max(fit.noise, math.sqrt(squares / len(residuals) * (1 + correlation) / (1 - correlation)))
 
 
-def _worth_a_word(fit: _Fit) -> _Fit:
+def _drop_small_steps(fit: _Fit) -> _Fit:
     """Without the steps that are too small to tell of."""
     starts = list(fit.starts)
     while starts:
         sizes = np.abs(np.diff([part.mean() for part in np.split(fit.flat, starts)]))
-        if sizes.min() >= SMALLEST:
+        if sizes.min() >= LEAST_STEP:
             break
         del starts[int(sizes.argmin())]
     return replace(fit, starts=starts)
@@ -219,29 +219,29 @@ def _step(fit: _Fit, times: NDArray[np.intp], number: int) -> Step:
     half = float(stdtrit(_degrees(len(times)), 1 - TAIL)) * fit.noise * math.sqrt(1 / len(before) + 1 / len(after))
     first, last = _range(fit.flat[begin:end], fit.noise)
     log = float(after.mean() - before.mean())
-    at = [int(times[index]) for index in (place, begin + first - 1, begin + first, begin + last)]
-    return Step(at[0], at[1], at[2], at[3], log, half)
+    places = [int(times[index]) for index in (place, begin + first - 1, begin + first, begin + last)]
+    return Step(places[0], places[1], places[2], places[3], log, half)
 
 
 def _range(values: Floats, noise: float) -> tuple[int, int]:
     """Between which places the one step of these values lies, by the likelihood of each."""
     count = len(values)
-    places = np.arange(LEAST, count - LEAST + 1)
+    places = np.arange(LEAST_RUNS, count - LEAST_RUNS + 1)
     sums = np.cumsum(values)[places - 1]
-    explained = sums**2 / places + (values.sum() - sums) ** 2 / (count - places)
-    chances = np.exp((explained - explained.max()) / (2 * noise**2))
-    likeliest = np.argsort(-chances)
-    enough = int(np.searchsorted(np.cumsum(chances[likeliest]), SURE * chances.sum())) + 1
-    among = places[likeliest[:enough]]
-    return int(among.min()), int(among.max())
+    explained_squares = sums**2 / places + (values.sum() - sums) ** 2 / (count - places)
+    likelihoods = np.exp((explained_squares - explained_squares.max()) / (2 * noise**2))
+    order = np.argsort(-likelihoods)
+    number = int(np.searchsorted(np.cumsum(likelihoods[order]), SURE_SHARE * likelihoods.sum())) + 1
+    likely_places = places[order[:number]]
+    return int(likely_places.min()), int(likely_places.max())
 
 
-def _visible(count: int, fit: _Fit) -> float:
+def _visible_step(count: int, fit: _Fit) -> float:
     """The step in the middle that nine of ten series would show, relative.
 
     It has to exceed its penalty, and a slope, which explains three quarters of its squares, by what that costs less.
     """
     penalty = fit.penalty / fit.noise**2
-    alone = math.sqrt(penalty) + NINE_OF_TEN
-    beside_slope = 2 * (NINE_OF_TEN + math.sqrt(NINE_OF_TEN**2 + penalty * (1 - SLOPE_COSTS)))
-    return math.expm1(max(alone, beside_slope) * fit.noise * 2 / math.sqrt(count))
+    height = math.sqrt(penalty) + NINE_OF_TEN
+    height_on_slope = 2 * (NINE_OF_TEN + math.sqrt(NINE_OF_TEN**2 + penalty * (1 - SLOPE_COSTS)))
+    return math.expm1(max(height, height_on_slope) * fit.noise * 2 / math.sqrt(count))

@@ -20,8 +20,8 @@ def on_front(points: ArrayLike) -> Flags:
     """
     values = np.asarray(points, dtype=float)
     point, rival = values[..., :, None, :], values[..., None, :, :]
-    beaten = (rival <= point).all(axis=-1) & (rival < point).any(axis=-1)
-    return np.asarray(~beaten.any(axis=-1))
+    is_beaten = (rival <= point).all(axis=-1) & (rival < point).any(axis=-1)
+    return np.asarray(~is_beaten.any(axis=-1))
 
 
 def probability(objectives: Sequence[Floats]) -> Floats:

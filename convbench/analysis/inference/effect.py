@@ -7,12 +7,12 @@ from scipy.special import fdtrc, stdtrit
 
 from convbench.analysis.inference.arrays import Floats
 from convbench.analysis.inference.noninferior import ERROR, Pairs
-from convbench.analysis.inference.two_way import connected
+from convbench.analysis.inference.two_way import is_connected
 
 POWER = 0.8
 
 
-def p_value(by_seed: Floats, floor: float = 0.0) -> float:
+def p_value(accuracies: Floats, floor: float = 0.0) -> float:
     """The p-value of no difference between the columns of a table (seeds, k), NaN where there is no sound run.
 
     The F-test of configurations in the model configuration + seed, which need not be balanced: a missing run
@@ -20,21 +20,21 @@ def p_value(by_seed: Floats, floor: float = 0.0) -> float:
     t-test. Where columns share no seed, seeds are noise. 1 where no degree of freedom is left. ``floor`` is
     what no number of seeds takes from the variance of a mean.
     """
-    table = by_seed[:, (~np.isnan(by_seed)).any(axis=0)]
-    observed = ~np.isnan(table)
-    seeds, k = np.nonzero(observed.any(axis=1))[0], table.shape[1]
-    row, column = np.nonzero(observed)
-    blocks = (row[:, None] == seeds) if connected(observed) else np.ones((len(row), 1), dtype=bool)
-    full = np.hstack([blocks, column[:, None] == np.arange(k)]).astype(float)
-    without, rank = _residual(full[:, : blocks.shape[1]], table[observed])
-    left, ranks = _residual(full, table[observed])
-    free, tested = len(row) - ranks, ranks - rank
-    if tested < 1 or free < 1:
+    table = accuracies[:, (~np.isnan(accuracies)).any(axis=0)]
+    is_sound = ~np.isnan(table)
+    seeds, k = np.nonzero(is_sound.any(axis=1))[0], table.shape[1]
+    row, column = np.nonzero(is_sound)
+    blocks = (row[:, None] == seeds) if is_connected(is_sound) else np.ones((len(row), 1), dtype=bool)
+    design = np.hstack([blocks, column[:, None] == np.arange(k)]).astype(float)
+    block_squares, block_rank = _residual(design[:, : blocks.shape[1]], table[is_sound])
+    squares, rank = _residual(design, table[is_sound])
+    error_df, effect_df = len(row) - rank, rank - block_rank
+    if effect_df < 1 or error_df < 1:
         return 1.0
-    if left <= 1e-15 * max(without, 1e-12):
-        return float(without <= 1e-12)
-    noise = left / free + floor * len(row) / k  # of a mean over as many runs as a column has
-    return float(fdtrc(tested, free, (without - left) / tested / noise))
+    if squares <= 1e-15 * max(block_squares, 1e-12):
+        return float(block_squares <= 1e-12)
+    noise = squares / error_df + floor * len(row) / k  # of a mean over as many runs as a column has
+    return float(fdtrc(effect_df, error_df, (block_squares - squares) / effect_df / noise))
 
 
 def _residual(design: Floats, values: Floats) -> tuple[float, int]:

@@ -24,16 +24,16 @@ from convbench.analysis.inference.seed_table import SeedTable
 from convbench.analysis.inference.two_way import Fit, fit
 
 ERROR = 0.05
-ON_THE_CEILING = 0.1
+CEILING_SHARE = 0.1
 """The share of the error spent on being near 1 rather than near the others."""
 
-DISCARDED = 0.5
+DISCARD_LEVEL = 0.5
 """p-values above it, those of estimates beyond the margin, are no candidates."""
 
 LEAST_ERROR = 1.0
 """Of a mean accuracy, in test clips: that all seeds gave the same number does not make it exact."""
 
-FEW = 3
+MOST_PAIRWISE = 3
 """So many configurations or fewer are compared two by two: three tell too little of whose noise is whose."""
 
 
@@ -43,8 +43,8 @@ class Pairs:
 
     ``gap``, its standard error ``error`` and its degrees of freedom ``df`` are tables (k, k). The others are (k,):
     ``headroom`` is how far a configuration is below 1, with an error and degrees of freedom of its own; ``runs`` are
-    those behind it; ``own`` is the part of the errors that is its own, with ``own_df``. Errors are infinite where there
-    are too few seeds. ``floors`` (k, k) are the part of the square of ``error`` that no number of seeds takes away.
+    those behind it; ``own_error`` is the part of the errors that is its own, with ``own_df``. Errors are infinite where
+    there are too few seeds. ``floors`` (k, k) are the part of ``error`` squared that no number of seeds takes away.
     """
 
     gap: Floats
@@ -54,28 +54,28 @@ class Pairs:
     headroom_error: Floats
     headroom_df: Floats
     runs: Floats
-    own: Floats
+    own_error: Floats
     own_df: Floats
     floors: Floats
 
 
 def pairs(table: SeedTable) -> Pairs:
     """Comparisons of all that are in a table."""
-    k, runs = table.values.shape[1], table.observed.sum(axis=0).astype(float)
-    whole = fit(table)
-    gap, error, df = _contrasts(whole)
-    for pair in combinations(range(k), 2) if k <= FEW else ():
-        at = np.ix_(pair, pair)
-        gap[at], error[at], df[at] = _contrasts(fit(table.columns(pair)))
-    noise = np.where(np.isfinite(whole.noise), whole.noise, 1.0)
-    own = np.sqrt(noise / np.maximum(runs, 1) + np.diag(covariance_of(table.gap_floors)))
-    return Pairs(gap, error, df, *_room(table), runs, own, whole.df, table.gap_floors)
+    k, runs = table.values.shape[1], table.is_sound.sum(axis=0).astype(float)
+    estimates = fit(table)
+    gap, error, df = _contrasts(estimates)
+    for pair in combinations(range(k), 2) if k <= MOST_PAIRWISE else ():
+        index = np.ix_(pair, pair)
+        gap[index], error[index], df[index] = _contrasts(fit(table.columns(pair)))
+    noise = np.where(np.isfinite(estimates.noise), estimates.noise, 1.0)
+    own_error = np.sqrt(noise / np.maximum(runs, 1) + np.diag(covariance_of(table.gap_floors)))
+    return Pairs(gap, error, df, *_room(table), runs, own_error, estimates.df, table.gap_floors)
 
 
 def _contrasts(estimates: Fit) -> tuple[Floats, Floats, Floats]:
     """Gaps, their errors and degrees of freedom (Satterthwaite) of all pairs of a fit."""
-    own = np.diag(estimates.covariance)
-    error = np.sqrt(np.maximum(own[:, None] + own - 2 * estimates.covariance, 0.0))
+    variance = np.diag(estimates.covariance)
+    error = np.sqrt(np.maximum(variance[:, None] + variance - 2 * estimates.covariance, 0.0))
     has_noise = np.isfinite(estimates.noise)
     noise = np.where(has_noise, estimates.noise, 1.0)
     df = (noise[:, None] + noise) ** 2 / (noise[:, None] ** 2 / estimates.df[:, None] + noise**2 / estimates.df)
@@ -84,11 +84,11 @@ def _contrasts(estimates: Fit) -> tuple[Floats, Floats, Floats]:
 
 def _room(table: SeedTable) -> tuple[Floats, Floats, Floats]:
     """How far each configuration (k,) is below 1, by its own runs alone, with errors and degrees of freedom."""
-    runs, by_seed = table.observed.sum(axis=0), table.values
-    spread = np.full(len(runs), np.inf)
-    spread[runs > 1] = np.nanvar(by_seed[:, runs > 1], axis=0, ddof=1)
-    error = np.maximum(np.sqrt(spread / runs + table.floor), LEAST_ERROR / table.clips)
-    return 1 - np.nanmean(by_seed, axis=0), error, np.maximum(runs - 1, 1).astype(float)
+    runs, values = table.is_sound.sum(axis=0), table.values
+    variance = np.full(len(runs), np.inf)
+    variance[runs > 1] = np.nanvar(values[:, runs > 1], axis=0, ddof=1)
+    error = np.maximum(np.sqrt(variance / runs + table.floor), LEAST_ERROR / table.clips)
+    return 1 - np.nanmean(values, axis=0), error, np.maximum(runs - 1, 1).astype(float)
 
 
 def p_values(contrasts: Pairs, margin: float) -> Floats:
@@ -97,8 +97,8 @@ def p_values(contrasts: Pairs, margin: float) -> Floats:
         t = (margin - contrasts.gap) / np.maximum(contrasts.error, 1e-12)
     p = stdtr(contrasts.df, -t)
     np.fill_diagonal(p, 0.0)
-    below_all = p.max(axis=1) / (1 - ON_THE_CEILING)
-    below_one = stdtr(contrasts.headroom_df, -(margin - contrasts.headroom) / contrasts.headroom_error) / ON_THE_CEILING
+    below_all = p.max(axis=1) / (1 - CEILING_SHARE)
+    below_one = stdtr(contrasts.headroom_df, -(margin - contrasts.headroom) / contrasts.headroom_error) / CEILING_SHARE
     return np.asarray(np.minimum(1.0, np.minimum(below_all, below_one)))
 
 
@@ -106,41 +106,41 @@ def shown_within(contrasts: Pairs, margin: float, error: float = ERROR) -> Flags
     """Which configurations (k,) are shown to be within the margin of the best, all at once at this error."""
     p = p_values(contrasts, margin)
     k = len(p)
-    candidates = p <= DISCARDED
-    q = np.where(candidates, p / DISCARDED, 1.0)
+    is_candidate = p <= DISCARD_LEVEL
+    q = np.where(is_candidate, p / DISCARD_LEVEL, 1.0)
     order = np.argsort(q)
-    left = candidates.sum() - np.arange(k)
-    hurdles = error / np.maximum(np.minimum(left, k - 1), 1)
-    shown = np.zeros(k, dtype=bool)
-    shown[order] = np.logical_and.accumulate(q[order] <= hurdles)
-    return shown
+    nulls = is_candidate.sum() - np.arange(k)
+    hurdles = error / np.maximum(np.minimum(nulls, k - 1), 1)
+    is_shown = np.zeros(k, dtype=bool)
+    is_shown[order] = np.logical_and.accumulate(q[order] <= hurdles)
+    return is_shown
 
 
 def hurdle(k: int, error: float) -> float:
     """The strictest level at which one of k configurations is held against another: no pair below it is in the way."""
-    return error * DISCARDED * (1 - ON_THE_CEILING) / max(1, k - 1)
+    return error * DISCARD_LEVEL * (1 - CEILING_SHARE) / max(1, k - 1)
 
 
 def shortfalls(contrasts: Pairs) -> Floats:
     """For each configuration (k,) the upper bound of how far the best may be above it, by itself at 95 %."""
-    bound = _most(contrasts, ERROR)
-    np.fill_diagonal(bound, 0.0)
-    return np.asarray(bound.max(axis=1))
+    bounds = _upper_bounds(contrasts, ERROR)
+    np.fill_diagonal(bounds, 0.0)
+    return np.asarray(bounds.max(axis=1))
 
 
-def _most(contrasts: Pairs, error: float) -> Floats:
+def _upper_bounds(contrasts: Pairs, error: float) -> Floats:
     """Upper bounds (k, k) of how much better each other configuration is: none is better by more than is left to 1."""
-    gap = contrasts.gap + stdtrit(contrasts.df, 1 - (1 - ON_THE_CEILING) * error) * contrasts.error
-    room = contrasts.headroom + stdtrit(contrasts.headroom_df, 1 - ON_THE_CEILING * error) * contrasts.headroom_error
+    gap = contrasts.gap + stdtrit(contrasts.df, 1 - (1 - CEILING_SHARE) * error) * contrasts.error
+    room = contrasts.headroom + stdtrit(contrasts.headroom_df, 1 - CEILING_SHARE * error) * contrasts.headroom_error
     return np.asarray(np.minimum(gap, room[:, None]))
 
 
 def count_untold(contrasts: Pairs, index: int, error: float = ERROR) -> int:
     """How many configurations, itself too, are not told from this one as better or as worse, each by itself."""
-    half = stdtrit(contrasts.df[index], 1 - error / 2) * contrasts.error[index]
-    apart = np.abs(contrasts.gap[index]) > half
-    apart[index] = False
-    return int((~apart).sum())
+    half_width = stdtrit(contrasts.df[index], 1 - error / 2) * contrasts.error[index]
+    is_apart = np.abs(contrasts.gap[index]) > half_width
+    is_apart[index] = False
+    return int((~is_apart).sum())
 
 
 def differences(contrasts: Pairs, index: int, error: float = ERROR) -> tuple[Floats, Floats]:
@@ -152,7 +152,7 @@ def differences(contrasts: Pairs, index: int, error: float = ERROR) -> tuple[Flo
     """
     tail = min(1.0, 2 / count_untold(contrasts, index, error)) * error / 2
     low = contrasts.gap[index] - stdtrit(contrasts.df[index], 1 - tail) * contrasts.error[index]
-    return low, _most(contrasts, tail)[index]
+    return low, _upper_bounds(contrasts, tail)[index]
 
 
 def p_of_gain(contrasts: Pairs, base: int, other: int) -> float:

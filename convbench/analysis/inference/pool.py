@@ -55,7 +55,7 @@ def floors_of_gaps(answers: Sequence[BySeed]) -> Floats:
 
 def count_tested(answers: BySeed) -> int:
     """How many of the sources were tested on by any seed."""
-    return len(_tested([answers]))
+    return len(_sources([answers]))
 
 
 def covariance_of(gaps: Floats) -> Floats:
@@ -69,46 +69,46 @@ def _pools(answers: Sequence[BySeed]) -> set[int]:
     return {run.pool for runs in answers for run in runs.values()}
 
 
-def _tested(answers: Sequence[BySeed]) -> list[int]:
+def _sources(answers: Sequence[BySeed]) -> list[int]:
     return sorted({source for runs in answers for run in runs.values() for source in run.sources})
 
 
 def _table(answers: Sequence[BySeed]) -> Floats:
     """The share of right answers as a table (seeds, n, k) of the n sources that any seed was tested on, NaN where one
     was not."""
-    seeds, sources = sorted({seed for runs in answers for seed in runs}), _tested(answers)
+    seeds, sources = sorted({seed for runs in answers for seed in runs}), _sources(answers)
     table = np.full((len(seeds), len(sources), len(answers)), np.nan)
     for i, runs in enumerate(answers):
         for seed, run in runs.items():
-            at = np.searchsorted(sources, run.sources)
-            count = np.bincount(at, minlength=len(sources))
-            right = np.bincount(at, np.asarray(run.right, dtype=float), minlength=len(sources))
-            table[seeds.index(seed), count > 0, i] = right[count > 0] / count[count > 0]
+            indices = np.searchsorted(sources, run.sources)
+            count = np.bincount(indices, minlength=len(sources))
+            hits = np.bincount(indices, np.asarray(run.right, dtype=float), minlength=len(sources))
+            table[seeds.index(seed), count > 0, i] = hits[count > 0] / count[count > 0]
     return table
 
 
 class _Components(NamedTuple):
     """``variance`` is that between the sources that one seed was tested on, 0 where it was one; ``product`` sums up
-    what a source has in two seeds over ``pairs`` of them, and would be ``whole`` if all of the variance stayed."""
+    what a source has in two seeds over ``pairs`` of them, and would be ``full_product`` if all the variance stayed."""
 
     variance: float
     product: float
     pairs: float
-    whole: float
+    full_product: float
 
 
 def _components(table: Floats, pool: int) -> _Components:
     """Of a table (seeds, n)."""
-    tested = ~np.isnan(table)
-    count, times = tested.sum(axis=1), tested.sum(axis=0)
-    mean = np.nansum(table, axis=1) / np.maximum(count, 1)
-    centred = np.where(tested, table - mean[:, None], 0.0)
-    squares, free = float((centred**2).sum()), int((count - 1)[count > 1].sum())
-    variance = squares / free if free else 0.0
-    pairs = float((times * (times - 1.0)).sum())
-    of_a_seed = count.sum() / max(1, (count > 0).sum())
-    left = max(0.0, 1 - 2 / max(of_a_seed, 2.0) + 1 / pool)  # of a product, with each seed's mean taken from it
-    return _Components(variance, float((centred.sum(axis=0) ** 2).sum()) - squares, pairs, pairs * left * variance)
+    is_tested = ~np.isnan(table)
+    source_counts, seed_counts = is_tested.sum(axis=1), is_tested.sum(axis=0)
+    mean = np.nansum(table, axis=1) / np.maximum(source_counts, 1)
+    deviations = np.where(is_tested, table - mean[:, None], 0.0)
+    squares, df = float((deviations**2).sum()), int((source_counts - 1)[source_counts > 1].sum())
+    variance = squares / df if df else 0.0
+    pairs = float((seed_counts * (seed_counts - 1.0)).sum())
+    mean_count = source_counts.sum() / max(1, (source_counts > 0).sum())
+    factor = max(0.0, 1 - 2 / max(mean_count, 2.0) + 1 / pool)  # left of a product, with each seed's mean taken from it
+    return _Components(variance, float((deviations.sum(axis=0) ** 2).sum()) - squares, pairs, pairs * factor * variance)
 
 
 def _share(components: Sequence[_Components], pools: set[int]) -> float:
@@ -118,7 +118,7 @@ def _share(components: Sequence[_Components], pools: set[int]) -> float:
     """
     if len(pools) > 1:
         return 1.0
-    whole = sum(component.whole for component in components)
-    estimate = sum(component.product for component in components) / whole if whole else 1.0
+    full_product = sum(component.full_product for component in components)
+    estimate = sum(component.product for component in components) / full_product if full_product else 1.0
     repeats = max((component.pairs / 2 for component in components), default=0.0)
     return float(np.clip(estimate + 1 / np.sqrt(max(repeats, 1.0)), 0.0, 1.0))

@@ -21,12 +21,13 @@ themselves say how much they vary: less than the draw makes them, since the clip
 
 class SeedTable(NamedTuple):
     """Accuracies as a table (seeds, k) of k configurations, NaN where there is no sound run; ``clips`` are the test
-    clips of a run, and ``least`` (k,) the variance that a run has at least. ``floor`` (k,) and ``gap_floors`` (k, k)
-    are what no number of seeds takes from the variance of a mean and of a difference of two (``pool``)."""
+    clips of a run, and ``least_variance`` (k,) what the variance of a run is at least. ``floor`` (k,) and
+    ``gap_floors`` (k, k) are what no number of seeds takes from the variance of a mean and of a difference of two
+    (``pool``)."""
 
     values: Floats
     clips: int
-    least: Floats
+    least_variance: Floats
     floor: Floats
     gap_floors: Floats
 
@@ -40,7 +41,7 @@ class SeedTable(NamedTuple):
         return cls(values, clips, (np.clip(sd, LEAST_SD, MOST_SD) / clips) ** 2, np.zeros(k), np.zeros((k, k)))
 
     @property
-    def observed(self) -> Flags:
+    def is_sound(self) -> Flags:
         """Which runs are sound (seeds, k)."""
         return ~np.isnan(self.values)
 
@@ -50,14 +51,14 @@ class SeedTable(NamedTuple):
         k = len(self.gap_floors)
         return float(self.gap_floors.sum()) / (2 * k * max(k - 1, 1))
 
-    def less(self, price: Floats) -> SeedTable:
+    def subtract(self, price: Floats) -> SeedTable:
         """The table with as much taken from each configuration as it costs (k,)."""
         return self._replace(values=self.values - price)
 
-    def columns(self, which: tuple[int, ...]) -> SeedTable:
+    def columns(self, places: tuple[int, ...]) -> SeedTable:
         """The table of some configurations."""
-        chosen = list(which)
+        index = list(places)
         return self._replace(
-            values=self.values[:, chosen], least=self.least[chosen], floor=self.floor[chosen],
-            gap_floors=self.gap_floors[np.ix_(chosen, chosen)],
+            values=self.values[:, index], least_variance=self.least_variance[index], floor=self.floor[index],
+            gap_floors=self.gap_floors[np.ix_(index, index)],
         )  # fmt: skip

@@ -42,67 +42,69 @@ def fit(table: SeedTable) -> Fit:
 
     Where configurations share no seed, directly or through others, a seed is noise like any other.
     """
-    observed = table.observed
-    values = np.where(observed, table.values, 0.0)
-    paired = connected(observed)
+    is_sound = table.is_sound
+    values = np.where(is_sound, table.values, 0.0)
+    is_paired = is_connected(is_sound)
     noise, df = np.full(values.shape[1], 1.0), np.zeros(values.shape[1])
     for _ in range(ROUNDS):
-        _, _, residuals, left = _solve(values, observed, 1 / noise, paired)
-        before, (noise, df) = noise, moderated((residuals**2).sum(axis=0), left, table.least)
-        if not np.isfinite(noise).all() or np.allclose(before, noise, rtol=1e-3):
+        _, _, residuals, residual_df = _solve(values, is_sound, 1 / noise, is_paired)
+        previous_noise, (noise, df) = noise, moderate((residuals**2).sum(axis=0), residual_df, table.least_variance)
+        if not np.isfinite(noise).all() or np.allclose(previous_noise, noise, rtol=1e-3):
             break
     weight = 1 / np.where(np.isfinite(noise), noise, 1.0)
-    mean, covariance, *_ = _solve(values, observed, weight, paired)
+    mean, covariance, *_ = _solve(values, is_sound, weight, is_paired)
     return Fit(mean, covariance + covariance_of(table.gap_floors), noise, df)
 
 
-def connected(observed: Flags) -> bool:
+def is_connected(is_sound: Flags) -> bool:
     """Whether seeds in common lead from every configuration to every other."""
-    shares = (observed.T.astype(int) @ observed.astype(int)) > 0
-    reached = shares[0]
-    for _ in range(len(shares)):
-        reached = shares[reached].any(axis=0) | reached
-    return bool(reached.all())
+    links = (is_sound.T.astype(int) @ is_sound.astype(int)) > 0
+    is_reached = links[0]
+    for _ in range(len(links)):
+        is_reached = links[is_reached].any(axis=0) | is_reached
+    return bool(is_reached.all())
 
 
-def _solve(values: Floats, observed: Flags, weight: Floats, paired: bool) -> tuple[Floats, Floats, Floats, Floats]:
+def _solve(values: Floats, is_sound: Flags, weight: Floats, is_paired: bool) -> tuple[Floats, Floats, Floats, Floats]:
     """Means, the covariance of their contrasts, residuals and the degrees of freedom left to each configuration."""
-    weights = observed * weight
-    if not paired:
-        count = observed.sum(axis=0)
+    weights = is_sound * weight
+    if not is_paired:
+        count = is_sound.sum(axis=0)
         mean = values.sum(axis=0) / count
-        return mean, np.diag(1 / (weight * count)), observed * (values - mean), np.maximum(count - 1.0, 0.0)
+        return mean, np.diag(1 / (weight * count)), is_sound * (values - mean), np.maximum(count - 1.0, 0.0)
     total = weights.sum(axis=1)
     mask = total > 0
-    weights, values, observed, total = weights[mask], values[mask], observed[mask], total[mask]
+    weights, values, is_sound, total = weights[mask], values[mask], is_sound[mask], total[mask]
     share = weights / total[:, None]
     normal = np.diag(weights.sum(axis=0)) - weights.T @ share
     covariance = np.linalg.pinv(normal, hermitian=True, rcond=1e-9)
     seed = (share * values).sum(axis=1)
     mean = covariance @ (weights * (values - seed[:, None])).sum(axis=0)
-    residuals = observed * (values - mean - (seed - share @ mean)[:, None])
-    apart = np.eye(len(weight))[None] - share[:, None, :]
-    spread = np.einsum("jia,ab,jib->ji", apart, covariance, apart)
+    residuals = is_sound * (values - mean - (seed - share @ mean)[:, None])
+    centring = np.eye(len(weight))[None] - share[:, None, :]
+    spread = np.einsum("jia,ab,jib->ji", centring, covariance, centring)
     leverage = weights * (1 / total[:, None] + spread)
-    return mean, covariance, residuals, (observed - leverage).sum(axis=0)
+    return mean, covariance, residuals, (is_sound - leverage).sum(axis=0)
 
 
-def moderated(squares: Floats, df: Floats, least: Floats | float = 0.0) -> tuple[Floats, Floats]:
-    """Variances (k,), ``least`` or more, and their degrees of freedom from sums of squares and those that were left."""
-    usable = df > 0.25
-    if not usable.any():
+def moderate(squares: Floats, df: Floats, least_variance: Floats | float = 0.0) -> tuple[Floats, Floats]:
+    """Variances (k,), at least ``least_variance``, and their degrees of freedom, from sums of squares and theirs."""
+    is_usable = df > 0.25
+    if not is_usable.any():
         return np.full(len(squares), np.inf), np.full(len(squares), 1.0)
-    own = np.where(usable, np.maximum(squares / np.maximum(df, 1e-9), least), np.nan)
-    freedom = np.where(usable, df, 0.0)
-    prior, common = _prior(own[usable], freedom[usable])
+    variances = np.where(is_usable, np.maximum(squares / np.maximum(df, 1e-9), least_variance), np.nan)
+    usable_df = np.where(is_usable, df, 0.0)
+    prior, common = _prior(variances[is_usable], usable_df[is_usable])
     weight = np.full(len(squares), prior)
-    weight[usable] *= _alike(own[usable] / common, freedom[usable], prior)
-    variance = (weight * common + freedom * np.where(usable, own, 0.0)) / np.maximum(weight + freedom, 1e-9)
-    unknown = weight + freedom < 0.25
-    return np.where(unknown, np.nanmax(own), variance), np.maximum(weight + freedom, 0.5)
+    weight[is_usable] *= _similarity(variances[is_usable] / common, usable_df[is_usable], prior)
+    variance = (weight * common + usable_df * np.where(is_usable, variances, 0.0)) / np.maximum(
+        weight + usable_df, 1e-9
+    )
+    is_unknown = weight + usable_df < 0.25
+    return np.where(is_unknown, np.nanmax(variances), variance), np.maximum(weight + usable_df, 0.5)
 
 
-def _alike(ratio: Floats, df: Floats, prior: float) -> Floats:
+def _similarity(ratio: Floats, df: Floats, prior: float) -> Floats:
     """For each variance over the common one how much of the common one it takes: less where it stands out above.
 
     Squared, so that what stands out a little takes little: linear, a noisy one of few seeds passed for a quiet one more
@@ -111,8 +113,8 @@ def _alike(ratio: Floats, df: Floats, prior: float) -> Floats:
     return np.minimum(1.0, 2 * fdtrc(df, max(prior, 1.0), ratio)) ** 2
 
 
-def _prior(own: Floats, df: Floats) -> Prior:
+def _prior(variances: Floats, df: Floats) -> Prior:
     """The common variance, never worth more than what all the others could tell of it; the pooled one of two."""
-    if len(own) < 3:
-        return Prior(0.0, float(np.average(own, weights=df)))
-    return fit_prior(own, df, most=float(df.sum() - df.max()) / 2)
+    if len(variances) < 3:
+        return Prior(0.0, float(np.average(variances, weights=df)))
+    return fit_prior(variances, df, most=float(df.sum() - df.max()) / 2)

@@ -48,8 +48,8 @@ class LinearProbe:
 
 def controls(records: Iterable[Record]) -> list[Control]:
     """One entry for each task, architecture and control, at the learning rate with the best validation accuracy."""
-    controlled = (lesson for lesson in lessons(records) if lesson.control and lesson.curve)
-    cells = grouped(controlled, lambda lesson: (lesson.task, lesson.architecture, lesson.clip, lesson.control))
+    runs = (lesson for lesson in lessons(records) if lesson.control and lesson.curve)
+    cells = grouped(runs, lambda lesson: (lesson.task, lesson.architecture, lesson.clip, lesson.control))
     return [_control(members) for members in cells.values()]
 
 
@@ -64,7 +64,7 @@ def linear_probes(records: Iterable[Record], *, in_variants: bool = False) -> li
         if case.trial and case.reads_out and record.status == "ok" and isinstance(case.architecture, Parts):
             cells[headless(case.architecture), case.clip, case.variant_name].append((case.trial.seed, record))
     return [
-        LinearProbe(parts, clip, _by_seed(runs, metrics.WHERE_R2), _by_seed(runs, metrics.WHAT_ACCURACY), variant)
+        LinearProbe(parts, clip, _readings(runs, metrics.WHERE_R2), _readings(runs, metrics.WHAT_ACCURACY), variant)
         for (parts, clip, variant), runs in cells.items()
         if in_variants or variant == EAGER
     ]
@@ -72,14 +72,14 @@ def linear_probes(records: Iterable[Record], *, in_variants: bool = False) -> li
 
 def _control(members: Sequence[Lesson]) -> Control:
     rate = best_rate(members)
-    chosen = sorted((lesson for lesson in members if lesson.learning_rate == rate), key=lambda lesson: lesson.seed)
-    accuracies = {lesson.seed: lesson.curve[-1].test for lesson in chosen}
-    first = chosen[0]
-    name = str(first.control)
-    expected = max(first.expected or 0.0, first.majority) if first.expected else None
-    return Control(first.task, first.architecture, first.clip, name, accuracies, first.chance, first.majority, expected)
+    runs = sorted((lesson for lesson in members if lesson.learning_rate == rate), key=lambda lesson: lesson.seed)
+    accuracies = {lesson.seed: lesson.curve[-1].test for lesson in runs}
+    run = runs[0]
+    name = str(run.control)
+    expected = max(run.expected or 0.0, run.majority) if run.expected else None
+    return Control(run.task, run.architecture, run.clip, name, accuracies, run.chance, run.majority, expected)
 
 
-def _by_seed(runs: Sequence[tuple[int, Record]], metric: Metric) -> dict[int, float]:
-    ordered = sorted(runs, key=lambda run: run[0])
-    return {seed: record.samples(metric)[0] for seed, record in ordered if record.samples(metric)}
+def _readings(runs: Sequence[tuple[int, Record]], metric: Metric) -> dict[int, float]:
+    runs = sorted(runs, key=lambda run: run[0])
+    return {seed: record.samples(metric)[0] for seed, record in runs if record.samples(metric)}

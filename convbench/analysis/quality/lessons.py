@@ -79,12 +79,12 @@ class Lesson:
 
     def at(self, budget: Budget = "steps", limit: float | None = None) -> Checkpoint | None:
         """The last checkpoint within the limit, the end without one; None where the first is already beyond it."""
-        within = [
+        checkpoints = [
             checkpoint
             for checkpoint in self.curve
             if limit is None or getattr(checkpoint, budget) <= limit * (1 + 1e-9)
         ]
-        return within[-1] if within else None
+        return checkpoints[-1] if checkpoints else None
 
 
 def headless(parts: Parts) -> Parts:
@@ -105,11 +105,11 @@ def attempts(records: Iterable[Record]) -> list[Lesson]:
 
 def equal_limits(records: Iterable[Record], budget: Budget) -> dict[tuple[str, Clip], float]:
     """For each task and clip the largest limit of this budget that all of its runs reached: where to cut them alike."""
-    reached: dict[tuple[str, Clip], list[float]] = defaultdict(list)
+    ends: dict[tuple[str, Clip], list[float]] = defaultdict(list)
     for lesson in lessons(records):
         if lesson.curve and not lesson.control:
-            reached[lesson.task, lesson.clip].append(getattr(lesson.curve[-1], budget))
-    return {question: min(values) for question, values in reached.items()}
+            ends[lesson.task, lesson.clip].append(getattr(lesson.curve[-1], budget))
+    return {question: min(values) for question, values in ends.items()}
 
 
 def training_of(record: Record) -> tuple[Parts, Trial, float] | None:
@@ -126,7 +126,7 @@ def _lesson(record: Record, parts: Parts, trial: Trial, rate: float) -> Lesson:
     train, majority, classes = (
         typical(record, metric) or 0.0 for metric in (metrics.TRAIN_ACCURACY, metrics.MAJORITY, metrics.CLASSES)
     )
-    if flag is None and _still(record, curve, train):
+    if flag is None and _was_cut_short(record, curve, train):
         flag = "unconverged"
     return Lesson(
         headless(parts), record.case.clip, str(trial.task), trial.seed, rate, trial.control, flag,
@@ -142,7 +142,7 @@ def _answers(record: Record) -> Answers | None:
     return Answers(tuple(map(int, sources)), tuple(map(bool, right)), int(pool[0])) if sources else None
 
 
-def _still(record: Record, curve: Sequence[Checkpoint], train: float) -> bool:
+def _was_cut_short(record: Record, curve: Sequence[Checkpoint], train: float) -> bool:
     """Whether a run that has no such finding, as one of an earlier version, was cut short in the middle of learning."""
     return bool(curve) and cut_short(record.samples(metrics.TRAIN_LOSS), train, curve[-1].val) is not None
 

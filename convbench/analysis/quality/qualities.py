@@ -17,7 +17,7 @@ import numpy as np
 
 from convbench.analysis.inference.pool import BySeed, count_tested, floor_of_mean, floors_of_gaps
 from convbench.analysis.inference.seed_table import SeedTable
-from convbench.analysis.quality.collapse import at_chance, fallen
+from convbench.analysis.quality.collapse import fallen_seeds, is_at_chance
 from convbench.analysis.quality.lessons import (
     Budget,
     Lesson,
@@ -84,8 +84,8 @@ class Quality:
         """The mean and its 95 % interval over seeds, within 0 and 1; None with fewer than two."""
         if len(self.by_seed) < 2:
             return None
-        tested = count_tested(self.answers) or self.clips * len(self.by_seed)
-        return accuracy_interval(list(self.by_seed.values()), self.clips, tested, self.floor)
+        tested_clips = count_tested(self.answers) or self.clips * len(self.by_seed)
+        return accuracy_interval(list(self.by_seed.values()), self.clips, tested_clips, self.floor)
 
     @cached_property
     def floor(self) -> float:
@@ -132,12 +132,12 @@ def qualities(
 
     With ``in_variants`` also one for each variant in which the trained model was evaluated.
     """
-    plain = (lesson for lesson in attempts(records) if not lesson.control and (in_variants or lesson.variant == EAGER))
-    cells = grouped(plain, lambda lesson: (lesson.architecture, lesson.clip, lesson.task, lesson.variant))
+    runs = (lesson for lesson in attempts(records) if not lesson.control and (in_variants or lesson.variant == EAGER))
+    cells = grouped(runs, lambda lesson: (lesson.architecture, lesson.clip, lesson.task, lesson.variant))
     rates = best_rates(chain.from_iterable(cells.values()))
     summaries = [_quality(members, rates, budget, limit) for members in cells.values()]
-    spread_out = {cell for cell, members in by_task(summaries).items() if len(set(map(_place, members))) > 1}
-    return [replace(quality, several_places=(quality.task, quality.clip) in spread_out) for quality in summaries]
+    mixed_cells = {cell for cell, members in by_task(summaries).items() if len(set(map(_place, members))) > 1}
+    return [replace(quality, several_places=(quality.task, quality.clip) in mixed_cells) for quality in summaries]
 
 
 def _place(quality: Quality) -> Hashable:
@@ -187,32 +187,32 @@ def _frame(clip: Clip) -> tuple[int, int, int]:
 
 def _quality(members: Sequence[Lesson], rates: Mapping[Model, float], budget: Budget, limit: Limit) -> Quality:
     """At the rate that was chosen in eager, where each seed was trained, however the model is run."""
-    first = next((lesson for lesson in members if lesson.flag != "failed"), members[0])
-    at = limit.get((first.task, first.clip)) if isinstance(limit, Mapping) else limit
-    ends = [(lesson, lesson.at(budget, at)) for lesson in members]
-    rate = rates.get((first.architecture, first.clip, first.task, None)) or best_rate(members)
-    chosen = sorted(
-        ((lesson, end) for lesson, end in ends if lesson.learning_rate == rate), key=lambda run: run[0].seed
+    example = next((lesson for lesson in members if lesson.flag != "failed"), members[0])
+    cell_limit = limit.get((example.task, example.clip)) if isinstance(limit, Mapping) else limit
+    pairs = [(lesson, lesson.at(budget, cell_limit)) for lesson in members]
+    rate = rates.get((example.architecture, example.clip, example.task, None)) or best_rate(members)
+    runs = sorted(
+        ((lesson, end) for lesson, end in pairs if lesson.learning_rate == rate), key=lambda pair: pair[0].seed
     )
-    ended = {lesson.seed: (lesson, end.test) for lesson, end in chosen if end and lesson.flag not in ("dead", "failed")}
-    lost = _fallen(ended, first.chance or 0.0, first.clips)
-    sound = {seed: run for seed, run in ended.items() if seed not in lost}
-    flags = [lesson.flag for lesson, _ in chosen]
+    ends = {lesson.seed: (lesson, end.test) for lesson, end in runs if end and lesson.flag not in ("dead", "failed")}
+    collapsed_seeds = _collapsed_seeds(ends, example.chance or 0.0, example.clips)
+    sound_runs = {seed: end for seed, end in ends.items() if seed not in collapsed_seeds}
+    flags = [lesson.flag for lesson, _ in runs]
     return Quality(
-        first.architecture, first.clip, first.task, rate,
-        by_seed={seed: test for seed, (_, test) in sound.items()},
-        train=statistics.fmean(lesson.train for lesson, _ in sound.values()) if sound else None,
+        example.architecture, example.clip, example.task, rate,
+        by_seed={seed: test for seed, (_, test) in sound_runs.items()},
+        train=statistics.fmean(lesson.train for lesson, _ in sound_runs.values()) if sound_runs else None,
         dead=flags.count("dead"), failed=flags.count("failed"),
-        unconverged=sum(lesson.flag == "unconverged" for lesson, _ in sound.values()),
-        by_rate=by_rate(members), chance=first.chance, majority=first.majority if first.classes else None,
-        fallen=len(lost), clips=first.clips,
-        answers={seed: lesson.answers for seed, (lesson, _) in sound.items() if lesson.answers},
-        seconds=statistics.fmean([lesson.seconds for lesson, _ in ended.values()] or [0.0]),
-        variant=first.variant, knows_test_clips=any(lesson.knows_test_clips for lesson, _ in sound.values()),
+        unconverged=sum(lesson.flag == "unconverged" for lesson, _ in sound_runs.values()),
+        by_rate=by_rate(members), chance=example.chance, majority=example.majority if example.classes else None,
+        fallen=len(collapsed_seeds), clips=example.clips,
+        answers={seed: lesson.answers for seed, (lesson, _) in sound_runs.items() if lesson.answers},
+        seconds=statistics.fmean([lesson.seconds for lesson, _ in ends.values()] or [0.0]),
+        variant=example.variant, knows_test_clips=any(lesson.knows_test_clips for lesson, _ in sound_runs.values()),
     )  # fmt: skip
 
 
-def _fallen(ended: Mapping[int, tuple[Lesson, float]], chance: float, clips: int) -> set[int]:
+def _collapsed_seeds(ends: Mapping[int, tuple[Lesson, float]], chance: float, clips: int) -> set[int]:
     """Seeds whose runs are at chance, and those that fall far below the rest."""
-    lost = {seed for seed, (lesson, test) in ended.items() if at_chance(test, lesson.constant, lesson.clips)}
-    return lost | fallen({seed: test for seed, (_, test) in ended.items() if seed not in lost}, chance, clips)
+    seeds = {seed for seed, (lesson, test) in ends.items() if is_at_chance(test, lesson.constant, lesson.clips)}
+    return seeds | fallen_seeds({seed: test for seed, (_, test) in ends.items() if seed not in seeds}, chance, clips)

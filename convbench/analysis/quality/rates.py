@@ -23,9 +23,9 @@ def by_rate(members: Sequence[Lesson]) -> dict[float, float]:
     rates: dict[float, dict[int, float]] = defaultdict(dict)
     for lesson in members:
         rates[lesson.learning_rate][lesson.seed] = lesson.curve[-1].val if lesson.curve else chance
-    common = set.intersection(*(set(seeds) for seeds in rates.values()))
+    common_seeds = set.intersection(*(set(seeds) for seeds in rates.values()))
     return {
-        rate: statistics.fmean(value for seed, value in rates[rate].items() if not common or seed in common)
+        rate: statistics.fmean(value for seed, value in rates[rate].items() if not common_seeds or seed in common_seeds)
         for rate in sorted(rates)
     }
 
@@ -38,6 +38,6 @@ def best_rate(members: Sequence[Lesson]) -> float:
 
 def best_rates(lessons: Iterable[Lesson]) -> dict[Model, float]:
     """The best rate of every model that was trained."""
-    in_eager = (lesson for lesson in lessons if lesson.variant == EAGER)
-    models = grouped(in_eager, lambda lesson: (lesson.architecture, lesson.clip, lesson.task, lesson.control))
+    eager_lessons = (lesson for lesson in lessons if lesson.variant == EAGER)
+    models = grouped(eager_lessons, lambda lesson: (lesson.architecture, lesson.clip, lesson.task, lesson.control))
     return {model: best_rate(members) for model, members in models.items()}

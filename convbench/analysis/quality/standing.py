@@ -22,17 +22,17 @@ class Standing(NamedTuple):
 
 def standings(qualities: Sequence[Quality]) -> list[Standing]:
     """The qualities of one task with a sound run, best mean first; two seeds in common are needed to tell apart."""
-    sound = sorted((quality for quality in qualities if quality.by_seed), key=lambda quality: -(quality.mean or 0.0))
-    if len(sound) < 2:
-        return [Standing(quality, True) for quality in sound]
-    compared = pairs(seed_table(sound))
-    gap, error, df = compared.gap[:, 0], compared.error[:, 0], compared.df[:, 0]
-    tied = gap <= stdtrit(df, 1 - ERROR / 2) * error
-    return [Standing(quality, bool(tied[i]) or i == 0) for i, quality in enumerate(sound)]
+    members = sorted((quality for quality in qualities if quality.by_seed), key=lambda quality: -(quality.mean or 0.0))
+    if len(members) < 2:
+        return [Standing(quality, True) for quality in members]
+    contrasts = pairs(seed_table(members))
+    gap, error, df = contrasts.gap[:, 0], contrasts.error[:, 0], contrasts.df[:, 0]
+    is_tied = gap <= stdtrit(df, 1 - ERROR / 2) * error
+    return [Standing(quality, bool(is_tied[i]) or i == 0) for i, quality in enumerate(members)]
 
 
 def visible(qualities: Sequence[Quality]) -> float | None:
     """The difference in accuracy that these seeds show in four of five cases; None where they cannot say."""
-    sound = [quality for quality in qualities if len(quality.by_seed) > 1]
-    least = detectable(pairs(seed_table(sound))) if len(sound) > 1 else float("nan")
-    return least if np.isfinite(least) else None
+    members = [quality for quality in qualities if len(quality.by_seed) > 1]
+    difference = detectable(pairs(seed_table(members))) if len(members) > 1 else float("nan")
+    return difference if np.isfinite(difference) else None
