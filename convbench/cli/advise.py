@@ -133,7 +133,7 @@ def _parse_limit(text: str) -> tuple[str, str, str]:
 
 def _limits(named: Sequence[tuple[str, str, str]], known: Mapping[str, Metric]) -> Constraints:
     """Limits in base units. Raises ConvbenchError for a name or amount that is none, and for one given twice."""
-    from convbench.core.quantities import amount, written
+    from convbench.core.quantities import amount, option_text
     from convbench.core.registry import did_you_mean
 
     limits: dict[str, float] = {}
@@ -141,7 +141,7 @@ def _limits(named: Sequence[tuple[str, str, str]], known: Mapping[str, Metric]) 
         if name not in known:
             raise ConvbenchError(f"--budget {name}: no metric that is weighed here{did_you_mean(name, known)}")
         if name in limits:
-            raise ConvbenchError(f"{written(option, text)}: {name} has a limit already: give it once")
+            raise ConvbenchError(f"{option_text(option, text)}: {name} has a limit already: give it once")
         limits[name] = amount(option, text, known[name].unit)
     return limits
 

@@ -13,7 +13,7 @@ from convbench.core.errors import ConvbenchError
 from convbench.core.text import counted
 
 if TYPE_CHECKING:
-    from convbench.core.exchange import Moved
+    from convbench.core.exchange import Transfer
 
 
 @app.command()
@@ -30,7 +30,7 @@ def push(
     moved = exchange.push(source, place)
     named = any(reason.startswith(f"{source}: ") for reason in moved.passed_over)
     _tell(moved, place)
-    if named or moved.nothing:
+    if named or moved.has_failed:
         raise typer.Exit(ConvbenchError.exit_code)
 
 
@@ -48,13 +48,13 @@ def pull(
 
     moved = exchange.pull(place, store)
     _tell(moved, str(store))
-    if moved.nothing:
+    if moved.has_failed:
         raise typer.Exit(ConvbenchError.exit_code)
 
 
-def _tell(moved: Moved, where: str) -> None:
+def _tell(moved: Transfer, where: str) -> None:
     """Print what was copied, and on standard error what was not."""
     for reason in moved.passed_over:
         print(f"passed over: {reason}", file=sys.stderr)
     confirmed = f" and {counted(moved.confirmations, 'confirmation')}" if moved.confirmations else ""
-    print(f"{counted(moved.runs, 'run')}{confirmed} copied to {where}, {moved.present:,} there already")
+    print(f"{counted(moved.runs, 'run')}{confirmed} copied to {where}, {moved.present_count:,} there already")

@@ -85,12 +85,12 @@ class Command:
 
 def _read(text: str) -> Command | None:
     try:
-        return _of_call(text) if text.startswith(CALL) else _of_line(text)
+        return _parse_call(text) if text.startswith(CALL) else _parse_line(text)
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):  # all that a text of anybody's may raise
         return None
 
 
-def _of_line(text: str) -> Command:
+def _parse_line(text: str) -> Command:
     """Raises ValueError of what is no command line of ``run``."""
     parser = _Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("--plugins", action="append", default=[])
@@ -114,7 +114,7 @@ def _of_line(text: str) -> Command:
     return Command(**values | lists, executor_options=options)
 
 
-def _of_call(text: str) -> Command:
+def _parse_call(text: str) -> Command:
     """Raises what ``ast`` does of what is no call with plain data."""
     call = ast.parse(text, mode="eval").body
     if not isinstance(call, ast.Call) or len(call.args) != 1:

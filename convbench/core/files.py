@@ -46,17 +46,17 @@ def named(name: str, path: object) -> Path:
     return Path(os.path.expanduser(text))  # noqa: PTH111 - pathlib takes ./~ for a home, too
 
 
-def destination(out: Path, name: str) -> Path:
+def destination(place: Path, name: str) -> Path:
     """Where a file goes: into the directory that is meant, or there where a file is meant.
 
     That has our extension, or is no place for a directory: a device or pipe, such as ``/dev/stdout``.
     """
-    return out if means_file(out, Path(name).suffix) or is_special(out) else out / name
+    return place if means_file(place, Path(name).suffix) or is_special(place) else place / name
 
 
-def means_file(out: Path, extension: str) -> bool:
+def means_file(place: Path, extension: str) -> bool:
     """Whether a place is one for a file with the extension; a directory may have any name."""
-    return out.suffix == extension and not out.is_dir()
+    return place.suffix == extension and not place.is_dir()
 
 
 def encoded(text: str) -> bytes:
@@ -91,17 +91,17 @@ def append(path: Path, content: str | bytes, remedy: str = ELSEWHERE) -> None:
         raise unwritable(path, error, remedy) from error
 
 
-def read(path: Path, most: int = MOST_BYTES) -> bytes:
+def read(path: Path, limit: int = MOST_BYTES) -> bytes:
     """A file whole, unpacked where it is gzipped.
 
-    Raises OSError where it cannot be read, ValueError where it is damaged, cut off, or unpacks to more than ``most``.
+    Raises OSError where it cannot be read, ValueError where it is damaged, cut off, or unpacks to more than ``limit``.
     """
     content = bytearray()
     try:
         for chunk in chunks(path):
             content += chunk
-            if len(content) > most:
-                raise ValueError(f"it holds more than {most / 2**20:,.0f} MiB")
+            if len(content) > limit:
+                raise ValueError(f"it holds more than {limit / 2**20:,.0f} MiB")
     except (EOFError, zlib.error) as error:
         raise ValueError(str(error)) from error
     return bytes(content)
@@ -110,9 +110,9 @@ def read(path: Path, most: int = MOST_BYTES) -> bytes:
 def chunks(path: Path) -> Iterator[bytes]:
     """A file piece by piece, unpacked where it is gzipped. Raises OSError, EOFError and zlib.error."""
     with path.open("rb") as file:
-        packed = file.read(len(GZIP)) == GZIP
+        is_gzipped = file.read(len(GZIP)) == GZIP
         file.seek(0)
-        stream = gzip.GzipFile(fileobj=file) if packed else file
+        stream = gzip.GzipFile(fileobj=file) if is_gzipped else file
         while chunk := stream.read(CHUNK):
             yield chunk
 
@@ -192,21 +192,21 @@ def _write_all(path: Path, data: bytes, flags: int) -> None:
     """
     descriptor = os.open(path, flags | getattr(os, "O_BINARY", 0), 0o666)
     try:
-        whole = stat.S_ISREG(os.fstat(descriptor).st_mode)
-        before = os.lseek(descriptor, 0, os.SEEK_END) if whole else 0
+        is_regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        size = os.lseek(descriptor, 0, os.SEEK_END) if is_regular else 0
         try:
             _write_rest(descriptor, data)
-            if whole:
+            if is_regular:
                 os.fsync(descriptor)
         except OSError:
-            if whole:
-                os.ftruncate(descriptor, before)
+            if is_regular:
+                os.ftruncate(descriptor, size)
             raise
     finally:
         os.close(descriptor)
 
 
 def _write_rest(descriptor: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
