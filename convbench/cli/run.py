@@ -106,7 +106,7 @@ def run(
     from convbench.runs import preparation, sweep
     from convbench.runs.executor import to_come
     from convbench.runs.user_code import load
-    from convbench.suite.overrides import swept_whole, without_effect
+    from convbench.suite.overrides import bare_axes_of, idle_sentences
     from convbench.suite.selection import Selection
 
     chosen = [*(overrides or []), *([f"metrics=[{metrics}]"] if metrics else [])]
@@ -116,7 +116,7 @@ def run(
         of_quality = counted(len(loaded.left_out), "case")
         how = "train" if loaded.left_out[0].trains else "probe"
         print(f"convbench: metrics leave out {of_quality} of quality: add quality={how} for them", file=sys.stderr)
-    for sentence in without_effect(loaded.overrides, (*loaded.cases, *loaded.left_out)):
+    for sentence in idle_sentences(loaded.overrides, (*loaded.cases, *loaded.left_out)):
         print(f"convbench: {sentence}", file=sys.stderr)
     directory = out or REPORTS / loaded.name
     selection = Selection(only or (), skip or (), _shard(shard))
@@ -141,7 +141,7 @@ def run(
         if idle := prepared.plan.idle_skip:
             print(f"convbench: --skip {idle} leaves no case out: --dry-run shows their names", file=sys.stderr)
         sizes, reducers = prepared.plan.idle_sizes
-        if sizes and (selection == Selection() or "lstm_input" in swept_whole(chosen)):  # else others may have them
+        if sizes and (selection == Selection() or "lstm_input" in bare_axes_of(chosen)):  # else others may have them
             asked = cut(" or ".join(map(str, sizes)), 60)
             own = f"{joined(reducers)} {'makes its' if len(reducers) == 1 else 'make their'} own"
             print(f"convbench: no case has the LSTM input size {asked}: {own}", file=sys.stderr)

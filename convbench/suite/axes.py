@@ -156,10 +156,10 @@ def rnn_fields(text: Any) -> dict[str, Any]:
     match = re.fullmatch(RNN_TEXT, text, re.ASCII) if isinstance(text, str) else None
     if match is None:
         raise ValueError(f"{quoted(text)} is no recurrent stage: write lstm128, bilstm256x2, gru64 or a mapping")
-    ways, cell, hidden, layers, projection = match.groups()
+    ways, cell, hidden_size, layers, projection = match.groups()
     return {
         "cell": cell,
-        "hidden": int(hidden),
+        "hidden": int(hidden_size),
         "layers": int(layers or 1),
         "bidirectional": ways is not None,
         "proj_size": int(projection or 0),

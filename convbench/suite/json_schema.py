@@ -55,18 +55,18 @@ def schema() -> dict[str, Any]:
     }
 
 
-def _one_or_many(definition: str, *further: dict[str, Any]) -> dict[str, Any]:
+def _one_or_many(definition: str, *alternatives: dict[str, Any]) -> dict[str, Any]:
     reference = {"$ref": f"#/$defs/{definition}"}
-    items = {"anyOf": [reference, *further]} if further else reference
+    items = {"anyOf": [reference, *alternatives]} if alternatives else reference
     return {"anyOf": [reference, {"type": "array", "minItems": 1, "items": items}]}
 
 
 def _or_nothing(value: dict[str, Any]) -> dict[str, Any]:
     """What may stand under a key, or nothing: all of a section may be commented out."""
-    about: dict[str, Any] = {key: value[key] for key in ("description", "default") if key in value}
+    annotations: dict[str, Any] = {key: value[key] for key in ("description", "default") if key in value}
     kind = {key: value[key] for key in value if key not in ("description", "default", "title")}
     kinds = kind["anyOf"] if set(kind) == {"anyOf"} else [kind]
-    return {**about, "anyOf": [*kinds, *([] if _NOTHING in kinds else [_NOTHING])]}
+    return {**annotations, "anyOf": [*kinds, *([] if _NOTHING in kinds else [_NOTHING])]}
 
 
 def _names(shelf: Registry[Any]) -> dict[str, Any]:
@@ -120,8 +120,8 @@ def _model() -> dict[str, Any]:
             "additionalProperties": False,
         },
     }
-    whole = {"type": "object", "properties": fields, "required": ["name"], "additionalProperties": _ANY_OPTION}
-    return {"anyOf": [_IMPORT_PATH, whole]}
+    mapping = {"type": "object", "properties": fields, "required": ["name"], "additionalProperties": _ANY_OPTION}
+    return {"anyOf": [_IMPORT_PATH, mapping]}
 
 
 _OWN = {

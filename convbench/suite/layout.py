@@ -58,9 +58,9 @@ class ProtocolLayout(Strict):
         description="what the run may take: after the first round, visits go where the answer is open; also 90s or 5m",
     )
 
-    def built(self, training: TrainingLayout) -> Protocol:
+    def build(self, training: TrainingLayout) -> Protocol:
         """These settings as the Protocol that measuring reads."""
-        return Protocol(**self.model_dump(), training=training.built())
+        return Protocol(**self.model_dump(), training=training.build())
 
 
 def checked(protocol: Protocol) -> Protocol:
@@ -108,11 +108,11 @@ class TrainingLayout(Strict):
             raise ValueError(f"{self.steps} steps are fewer than {self.checkpoints} checkpoints")
         return self
 
-    def built(self) -> Training:
+    def build(self) -> Training:
         """These settings as the Training that measuring reads."""
-        chosen = len(set(self.learning_rates)) > 1 and self.rate_seeds < self.seeds
+        has_choice = len(set(self.learning_rates)) > 1 and self.rate_seeds < self.seeds
         clips = (self.train_clips, self.val_clips, self.test_clips)
-        return Training(self.steps, self.checkpoints, *clips, rate_seeds=self.rate_seeds if chosen else 0)
+        return Training(self.steps, self.checkpoints, *clips, rate_seeds=self.rate_seeds if has_choice else 0)
 
 
 class SuiteLayout(Strict):
@@ -169,7 +169,7 @@ class SuiteLayout(Strict):
         return name
 
 
-KNOWN: dict[str | int, tuple[str, ...]] = {
+KEYS: dict[str | int, tuple[str, ...]] = {
     "": tuple(SuiteLayout.model_fields),
     **dict.fromkeys(("matrix", "include", "exclude"), AXES),
     "protocol": tuple(ProtocolLayout.model_fields),
@@ -181,8 +181,8 @@ KNOWN: dict[str | int, tuple[str, ...]] = {
 
 def sections(data: Mapping[str, Any]) -> list[tuple[Location, dict[str, Any]]]:
     """The mappings of axes in a suite with their locations: the matrix, each include and each exclude entry."""
-    listed: list[tuple[Location, Any]] = [(("matrix",), data.get("matrix", {}))]
+    pairs: list[tuple[Location, Any]] = [(("matrix",), data.get("matrix", {}))]
     for key in ("include", "exclude"):
         entries = data.get(key)
-        listed += [((key, i), entry) for i, entry in enumerate(entries if isinstance(entries, list) else [])]
-    return [(at, value) for at, value in listed if isinstance(value, dict)]
+        pairs += [((key, i), entry) for i, entry in enumerate(entries if isinstance(entries, list) else [])]
+    return [(at, value) for at, value in pairs if isinstance(value, dict)]
