@@ -273,8 +273,8 @@ class Case:
                     "head": parts.head,
                 }
             case Whole() as whole:
-                empty = dict.fromkeys(("backbone", "reducer", "lstm_input", "rnn", "layer_norm", "head"))
-                columns = {"model": str(whole), **empty}
+                empty_columns = dict.fromkeys(("backbone", "reducer", "lstm_input", "rnn", "layer_norm", "head"))
+                columns = {"model": str(whole), **empty_columns}
         return {
             "case": self.id,
             **columns,
@@ -314,7 +314,7 @@ def common_options(architectures: Iterable[Parts | Whole]) -> dict[str, Options]
 
 
 def id_matches(case_id: str, globs: Iterable[str]) -> bool:
-    """Whether one of the globs matches the id of a case, or one of the parts that it is written of.
+    """Whether one of the globs matches the id of a case, or one of the parts of the id.
 
     A ``…`` in a glob stands for anything, as in the ids that are printed.
     """

@@ -69,8 +69,8 @@ def is_users(file: str) -> bool:
     if is_installed(Path(file)) or file.startswith("<"):
         return False
     place = os.path.realpath(file)
-    foreign = _foreign_roots(os.environ.get("TORCHINDUCTOR_CACHE_DIR"))
-    return not place.startswith(foreign) and not is_installed(Path(place))
+    roots = _foreign_roots(os.environ.get("TORCHINDUCTOR_CACHE_DIR"))
+    return not place.startswith(roots) and not is_installed(Path(place))
 
 
 def is_installed(file: Path) -> bool:

@@ -52,7 +52,7 @@ class Command:
         return self.suite if isinstance(self.suite, str) else ""
 
     def into(self, directory: str) -> str:
-        """The command with the directory that it is to write: on a command line as it stands, quoted already."""
+        """The command with its output directory: on a command line as it stands, quoted already."""
         return f"{str(self)[:-1]}, out={directory!r})" if self.python else f"{self} --out {directory}"
 
     def of_one_case(self) -> Command:
@@ -91,7 +91,7 @@ def _read(text: str) -> Command | None:
 
 
 def _parse_line(text: str) -> Command:
-    """Raises ValueError of what is no command line of ``run``."""
+    """Raises ValueError where the text is no command line of ``run``."""
     parser = _Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("--plugins", action="append", default=[])
     parser.add_argument("verb", choices=["run"])
@@ -115,7 +115,7 @@ def _parse_line(text: str) -> Command:
 
 
 def _parse_call(text: str) -> Command:
-    """Raises what ``ast`` does of what is no call with plain data."""
+    """Raises what ``ast`` raises where the text is no call with plain data."""
     call = ast.parse(text, mode="eval").body
     if not isinstance(call, ast.Call) or len(call.args) != 1:
         raise ValueError(text)

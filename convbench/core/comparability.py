@@ -51,7 +51,7 @@ def differing(first: Mapping[str, Scalar], second: Mapping[str, Scalar]) -> list
 
 
 def other_hardware(first: Mapping[str, Scalar], second: Mapping[str, Scalar]) -> bool:
-    """Whether two hosts are of two kinds whatever is installed on them."""
+    """Whether two hosts differ in hardware, whatever is installed on them."""
     return not HARDWARE.isdisjoint(differing(first, second))
 
 

@@ -41,15 +41,15 @@ def named(name: str, path: object) -> Path:
     if not text.strip():
         raise ConvbenchError(f"{name} is empty: name a file or a directory")
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):
-        where = "name a file or a directory; `convbench push` copies runs to such a place, `convbench pull` from one"
-        raise ConvbenchError(f"{name}: {cut(text, 80)} is a URL: {where}")
+        remedy = "name a file or a directory; `convbench push` copies runs to such a place, `convbench pull` from one"
+        raise ConvbenchError(f"{name}: {cut(text, 80)} is a URL: {remedy}")
     return Path(os.path.expanduser(text))  # noqa: PTH111 - pathlib takes ./~ for a home, too
 
 
 def destination(place: Path, name: str) -> Path:
-    """Where a file goes: into the directory that is meant, or there where a file is meant.
+    """Where a file goes: into ``place`` where it is a directory, or to ``place`` itself where it is a file.
 
-    That has our extension, or is no place for a directory: a device or pipe, such as ``/dev/stdout``.
+    A file has our extension, or is no place for a directory: a device or pipe, such as ``/dev/stdout``.
     """
     return place if means_file(place, Path(name).suffix) or is_special(place) else place / name
 
@@ -118,7 +118,7 @@ def chunks(path: Path) -> Iterator[bytes]:
 
 
 def refuse_unwritable(path: Path, remedy: str = ELSEWHERE) -> None:
-    """Raises StoreError where surely no file can be put at a path, before what it is to hold is measured."""
+    """Raises StoreError where surely no file can be put at a path, before its content is measured."""
     try:
         code = _obstacle(path)
     except (OSError, ValueError) as error:
@@ -154,14 +154,14 @@ def is_special(path: Path) -> bool:
 
 def _replace(path: Path, data: bytes) -> None:
     stem = f".{zlib.crc32(os.fsencode(path.name)):08x}-"
-    beside = path.parent / f"{stem}{os.getpid()}.part"
+    part = path.parent / f"{stem}{os.getpid()}.part"
     try:
-        _write_all(beside, data, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0))
+        _write_all(part, data, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0))
         if path.is_file():
-            beside.chmod(path.stat().st_mode & 0o777)
-        beside.replace(path)
+            part.chmod(path.stat().st_mode & 0o777)
+        part.replace(path)
     except BaseException:
-        beside.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
     sync(path.parent)
     _collect(path.parent, stem)

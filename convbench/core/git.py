@@ -51,9 +51,9 @@ def first_parent_commits(cwd: Path, good: str, bad: str) -> list[tuple[str, str]
     """The commits from good to bad by first parents, each with its subject; None where good is not among them."""
     log = ask(cwd, "log", "--no-show-signature", "--first-parent", "-z", "--format=%H %s", bad) or ""
     entries = (entry.partition(" ") for entry in log.split("\0") if entry)  # subjects may hold all but that
-    newest_first = [(digest, one_line(subject)) for digest, _, subject in entries]
-    places = [place for place, (digest, _) in enumerate(newest_first) if digest == good]
-    return newest_first[: places[0] + 1][::-1] if places else None
+    history = [(digest, one_line(subject)) for digest, _, subject in entries]
+    places = [place for place, (digest, _) in enumerate(history) if digest == good]
+    return history[: places[0] + 1][::-1] if places else None
 
 
 def commits(cwd: Path) -> tuple[str, ...]:
@@ -64,15 +64,15 @@ def commits(cwd: Path) -> tuple[str, ...]:
 
 def why_no_first_parents(cwd: Path, good: str, bad: str) -> str:
     """Why no line of history leads from good to bad, and what to do."""
-    common = _merge_base(cwd, good, bad)
-    if common and common == commit(cwd, bad):
+    base = _merge_base(cwd, good, bad)
+    if base and base == commit(cwd, bad):
         return f"--bad {bad} is older than --good {good}, which came from it: name them the other way round"
     if ask(cwd, "rev-parse", "--is-shallow-repository") == "true":
         return (
             f"the history of this clone is shallow and does not reach from {bad} back to {good}: `git fetch "
             "--unshallow` (with actions/checkout, fetch-depth: 0)"
         )
-    if common is None:
+    if base is None:
         return f"{good} and {bad} have no commit in common: the history was rewritten; name a --good of {bad}"
     return (
         f"{bad} did not come from {good} by its first parents (a branch, or a history that was rewritten): name a "
@@ -121,11 +121,11 @@ def _is_output(top: Path, file: Path) -> bool:
     """
     if any((top / folder / RUN).exists() for folder in file.parents if folder != Path()):
         return True
-    of_check = file.parent.name in OF_CHECKS and file.suffix in (".json", ".jsonl")
-    place = file.parent.parent if of_check else file.parent
-    if of_check and place.name == REPORTS.name:
+    is_check_output = file.parent.name in OF_CHECKS and file.suffix in (".json", ".jsonl")
+    place = file.parent.parent if is_check_output else file.parent
+    if is_check_output and place.name == REPORTS.name:
         return True
-    return (of_check or file.suffix == ".html") and place != Path() and any((top / place).glob(f"*/{RUN}"))
+    return (is_check_output or file.suffix == ".html") and place != Path() and any((top / place).glob(f"*/{RUN}"))
 
 
 def why_not(cwd: Path, name: str, ref: str, only_commits: bool = False) -> str:

@@ -37,7 +37,7 @@ class Effect(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """One visit: the log of its time, and of which case and on which host it was."""
+    """One visit: the log of its time, its case and its host."""
 
     case: str
     host: str

@@ -55,7 +55,7 @@ def here() -> Path:
 
 
 def of_file(path: str) -> str:
-    """The import path of what is named by a file: ``./models/net.py:build`` is ``models.net:build``.
+    """The import path of what a file names: ``./models/net.py:build`` is ``models.net:build``.
 
     A file that lies above or elsewhere has none and stays as it is.
     """
@@ -137,12 +137,12 @@ def _path_tail() -> list[str]:
 
 def _nearby_folder(name: str) -> str:
     """The folder, as one would write it from here, in which a package or module of that name lies; empty for none."""
-    current = working_directory()
-    starts = [current] if current else []
+    cwd = working_directory()
+    starts = [cwd] if cwd else []
     starts += [Path(entry) for entry in _path_tail() if Path(entry).is_dir() and not entry.endswith("-packages")][:4]
     for start in starts:
         for folder in [start, *start.parents][: LEVELS + 1]:
             for place in (folder / "src", folder / "lib", folder):
                 if (place / name / "__init__.py").is_file() or (place / f"{name}.py").is_file():
-                    return os.path.relpath(place, current) if current else str(place)
+                    return os.path.relpath(place, cwd) if cwd else str(place)
     return ""

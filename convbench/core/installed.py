@@ -96,7 +96,7 @@ def origin(module: str) -> str:
 
 
 def brought_by(module: str) -> str:
-    """The distribution that brought a module, or the package that it is of, as plug-ins; empty for any other."""
+    """The distribution that brought a module, or its package, as plug-ins; empty for any other."""
     return _origins.get(module, _origins.get(module.partition(".")[0], ""))
 
 

@@ -86,11 +86,11 @@ def _record_omissions(record: Record) -> dict[str, Any]:
     for index, reading in enumerate(record.readings):
         omissions: dict[str, Any] = {"metric": CATALOGUED_FIELDS} if metrics.is_ours(reading.metric) else {}
         readings[index] = omissions if reading.visits else omissions | {"visits": True}
-    empty: dict[str, Any] = {name: True for name in ("code", "visits") if not getattr(record, name)}
+    empty_fields: dict[str, Any] = {name: True for name in ("code", "visits") if not getattr(record, name)}
     case: dict[str, Any] = {} if record.case.threads else {"case": {"threads": True}}
     if record.visits and not any(visit.host for visit in record.visits):
-        empty["visits"] = {"__all__": {"host": True}}
-    return {"readings": readings, **empty, **case}
+        empty_fields["visits"] = {"__all__": {"host": True}}
+    return {"readings": readings, **empty_fields, **case}
 
 
 def _description_omissions(run: RunDescription) -> set[str]:
@@ -111,9 +111,9 @@ def _check_samples(record: Record) -> Record:
 
 
 def _check_run(run: RunDescription) -> RunDescription:
-    for name, highest in (("intervals_meet", 1.0), ("visible_slowdown", sys.float_info.max)):
+    for name, maximum in (("intervals_meet", 1.0), ("visible_slowdown", sys.float_info.max)):
         share = getattr(run, name)
-        if share is not None and not 0 <= share <= highest:
+        if share is not None and not 0 <= share <= maximum:
             raise PydanticCustomError("share", "{name} is no share: {share}", {"name": name, "share": share})
     for shard in run.shards:
         if not SHARD.fullmatch(shard):

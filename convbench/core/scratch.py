@@ -52,7 +52,7 @@ def folder(prefix: str = PREFIX) -> Iterator[Path]:
 
 
 def open_folder(prefix: str = PREFIX) -> Path:
-    """A folder that the caller is to hold by its lock and to close. Raises StoreError where none can be made."""
+    """A folder; the caller holds its lock and closes it. Raises StoreError where none can be made."""
     collect()
     try:
         return Path(tempfile.mkdtemp(prefix=prefix))
@@ -96,7 +96,7 @@ def end_processes(folder: Path, but: Collection[int] = ()) -> None:
 
 
 def kill_group(process: Popen[Any] | BaseProcess) -> None:
-    """Kill a process that leads a group of its own, and whatever is in that; itself alone where there is none yet."""
+    """Kill a process and the group that it leads; the process alone where it leads none yet."""
     assert process.pid is not None
     try:
         os.killpg(process.pid, signal.SIGKILL)

@@ -20,7 +20,7 @@ NAMED = 4
 def of_runs(runs: Sequence[RunDescription]) -> tuple[str, ...]:
     """What merged runs are shards of, as ``1/4``; nothing where together they are the whole suite."""
     run_shards = [of_run(run) for run in runs]
-    names = {name for of_run in run_shards for name in of_run}
+    names = {name for shards in run_shards for name in shards}
     return tuple(sorted(names, key=_place)) if all(run_shards) and _missing_shards(names) else ()
 
 

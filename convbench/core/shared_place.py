@@ -57,12 +57,12 @@ class SharedPlace(Protocol):
         ...
 
 
-def open_place(where: str) -> SharedPlace:
+def open_place(name: str) -> SharedPlace:
     """The place of that name: a folder, or by a URL what fsspec opens. Raises ConvbenchError of an empty text."""
-    scheme, separator, path = where.partition("://")
+    scheme, separator, path = name.partition("://")
     if separator and scheme != "file":
-        return Remote.at(where)
-    return Folder(files.named("PLACE", path if separator else where))
+        return Remote.at(name)
+    return Folder(files.named("PLACE", path if separator else name))
 
 
 @dataclass(frozen=True)

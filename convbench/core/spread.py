@@ -74,8 +74,8 @@ def fit_prior(variances: np.ndarray, degrees: np.ndarray, most: float = MOST_DEG
     excess = float(logs.var(ddof=1) - polygamma(1, degrees / 2).mean())
     if excess <= polygamma(1, most / 2):
         return Prior(most, float(np.average(variances, weights=degrees)))
-    half = trigamma_inverse(excess)
-    return Prior(2 * half, float(np.exp(logs.mean() + digamma(half) - np.log(half))))
+    half_degrees = trigamma_inverse(excess)
+    return Prior(2 * half_degrees, float(np.exp(logs.mean() + digamma(half_degrees) - np.log(half_degrees))))
 
 
 def trigamma_inverse(value: float) -> float:
@@ -100,8 +100,8 @@ def estimate(logs: Sequence[float], common: Prior, shared_deviation: float = 0.0
         raise ValueError("no visits")
     values = np.sort(np.asarray(logs, dtype=float))
     center = float(np.median(values))
-    half = math.hypot(_half_width(values, common), NORMAL * shared_deviation)
-    low, high = center - half, center + half
+    half_width = math.hypot(_half_width(values, common), NORMAL * shared_deviation)
+    low, high = center - half_width, center + half_width
     if _at_two_speeds(values) or _one_of_three_far(values, common):
         low, high = min(low, float(values[0])), max(high, float(values[-1]))
     return Interval(*(math.exp(min(value, 700.0)) for value in (center, low, high)))

@@ -77,8 +77,8 @@ def mean_interval(values: Sequence[float], floor: float = 0.0) -> Interval:
     if n < 2:
         raise ValueError("fewer than two values")
     mean = statistics.fmean(values)
-    half = float(stdtrit(n - 1, 1 - TAIL)) * math.sqrt(statistics.variance(values) / n + floor)
-    return Interval(mean, mean - half, mean + half)
+    half_width = float(stdtrit(n - 1, 1 - TAIL)) * math.sqrt(statistics.variance(values) / n + floor)
+    return Interval(mean, mean - half_width, mean + half_width)
 
 
 def accuracy_interval(values: Sequence[float], clips: int, union: int | None = None, floor: float = 0.0) -> Interval:
