@@ -103,7 +103,7 @@ class TrainingLayout(Strict):
     test_clips: Size = Field(default=_TRAINING.test_clips, description="clips that accuracy is reported on")
 
     @model_validator(mode="after")
-    def _enough_steps(self) -> TrainingLayout:
+    def _check_steps(self) -> TrainingLayout:
         if self.steps < self.checkpoints:
             raise ValueError(f"{self.steps} steps are fewer than {self.checkpoints} checkpoints")
         return self
@@ -154,7 +154,7 @@ class SuiteLayout(Strict):
 
     @field_validator("schema_version")
     @classmethod
-    def _readable(cls, version: int) -> int:
+    def _check_version(cls, version: int) -> int:
         if version > SCHEMA_VERSION:
             raise ValueError(f"{version} is newer than this convbench reads ({SCHEMA_VERSION}): upgrade convbench")
         if version < 1:
@@ -163,7 +163,7 @@ class SuiteLayout(Strict):
 
     @field_validator("name")
     @classmethod
-    def _directory(cls, name: str | None) -> str | None:
+    def _check_name(cls, name: str | None) -> str | None:
         if name is not None and (not name.strip(" .") or re.search(r"[/\\\x00-\x1f]", name)):
             raise ValueError(f"{name!r} cannot name a directory: use letters, digits, - and _")
         return name

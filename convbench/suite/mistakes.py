@@ -92,7 +92,7 @@ class Mistakes:
         if override is None and place not in self.values:  # of a section that overrides alone make
             override = next((text for at, text in self.overrides.items() if at[: len(entry)] == entry), None)
         if override is not None:
-            self.add_override(override, f"{message.removeprefix('include.')}{_as_list(override)}")
+            self.add_override(override, f"{message.removeprefix('include.')}{_list_hint(override)}")
             return
         marks_above = (self.values[prefix] for prefix in _prefixes(place) if prefix in self.values)
         self.add_mark(marks.get(place) or next(marks_above, Mark(1, 1)), message)
@@ -165,7 +165,7 @@ def quoted(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _as_list(override: str) -> str:
+def _list_hint(override: str) -> str:
     """How an override whose value was meant as a list is written."""
     key, _, text = override.partition("=")
     return f" (a list is written as {key}=[{text}])" if "," in text and not set("[({'\"") & set(text) else ""

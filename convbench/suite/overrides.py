@@ -55,7 +55,7 @@ def apply(data: dict[str, Any], override: str, mistakes: Mistakes) -> None:
 
 
 def asks_only_metrics(overrides: Iterable[str]) -> bool:
-    """Whether they ask for metrics and do not speak of quality: whoever wants params wants no hours of training."""
+    """Whether they ask for metrics and not for quality: a user who wants params wants no hours of training."""
     keys = {_first_key(override) for override in overrides}
     return "metrics" in keys and not keys & {"quality", "training"}
 

@@ -150,8 +150,8 @@ def _check(
     values = {key: _option(name, spec, key, options[key], at, mistakes) for key in options}
     for option in sorted(spec.required - set(options)):
         mistakes.add(at, f"{name} needs the option {option!r}")
-    usable = {key: entries for key, entries in values.items() if entries is not None}
-    return Choices(name, usable, spec.defaults) if len(usable) == len(options) else None
+    valid_options = {key: entries for key, entries in values.items() if entries is not None}
+    return Choices(name, valid_options, spec.defaults) if len(valid_options) == len(options) else None
 
 
 def _option(plug: str, spec: Signature, key: str, raw: Any, at: Location, mistakes: Mistakes) -> list[Any] | None:

@@ -42,8 +42,8 @@ class Selection:
 
     def keeps(self, ids: Collection[str]) -> bool:
         """Whether a case is picked that has these ids, such as the one as it is written and the one as it is built."""
-        included = not self.only or any(id_matches(name, self.only) for name in ids)
-        return included and not any(id_matches(name, self.skip) for name in ids)
+        is_included = not self.only or any(id_matches(name, self.only) for name in ids)
+        return is_included and not any(id_matches(name, self.skip) for name in ids)
 
     def idle(self, cases: Collection[Collection[str]]) -> str:
         """The first pattern of ``only`` that picks none of the cases, which have these ids each; empty of none."""
