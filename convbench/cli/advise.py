@@ -85,7 +85,7 @@ def advise(
     equal_budget = _equal_budget(budget_names, equal)
     if not tried(records):
         _print_not_run(run, description, results(records), ask, equal_budget, as_json)
-        raise typer.Exit(_exit(["open"], require))
+        raise typer.Exit(_exit_code(["open"], require))
     answers = recommendations(records, ask, tasks, equal_budget)
     if as_json:
         from convbench.report.export.advice_json import plain
@@ -95,7 +95,7 @@ def advise(
         from convbench.report.terminal.advice import Advised
 
         console(wide=False, highlight=False).print(Advised(answers, equal_budget))
-    raise typer.Exit(_exit([answer.grade for answer in answers], require))
+    raise typer.Exit(_exit_code([answer.grade for answer in answers], require))
 
 
 def _equal_budget(budget_names: Sequence[str], equal: Budget) -> Budget:
@@ -106,7 +106,7 @@ def _equal_budget(budget_names: Sequence[str], equal: Budget) -> Budget:
     return budgets[0] if budgets else equal
 
 
-def _exit(grades: Sequence[Grade], minimum: Grade) -> int:
+def _exit_code(grades: Sequence[Grade], minimum: Grade) -> int:
     """The exit code: whether every answer has at least this grade."""
     from convbench.analysis.choice.recommendation import GRADES
 
@@ -147,7 +147,7 @@ def _limits(texts: Sequence[tuple[str, str, str]], metrics: Mapping[str, Metric]
 
 
 def _refuse_no_cost(name: str, metrics: Mapping[str, Metric]) -> None:
-    """Raises ConvbenchError for what advice does not weigh, or of which less is not better."""
+    """Raises ConvbenchError for a metric that advice does not weigh, or that is not better when lower."""
     from convbench.core.registry import did_you_mean
 
     if name not in metrics:
@@ -174,7 +174,7 @@ def _check_tasks(tasks: Sequence[str], records: Sequence[Record], run: Path) -> 
 
 
 def _cost_answer(results: Sequence[Result], ask: Ask) -> str:
-    """What cost alone says within the limits, as the page's sliders do, and of which cases it says nothing.
+    """What cost alone says within the limits, as the page's sliders do, and the cases that it says nothing of.
 
     Empty where nothing was measured.
     """
