@@ -308,7 +308,7 @@ def test_a_script_without_a_main_guard_measures_what_it_registers(tmp_path: Path
 
 def test_a_plugin_that_a_function_registers_is_told_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Under a main guard, or in a test, it was an "unknown reducer" that stood on the shelf."""
-    monkeypatch.setattr(installed, "_broken", {})
+    monkeypatch.setattr(installed, "_missing_plugins", {})
     imports = script.UserImports(("records",), plugins=(("reducer", "inner", "records"), ("reducer", "gap", "records")))
     list(reducers)
     imports.load()

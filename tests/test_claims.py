@@ -611,7 +611,7 @@ def test_where_every_run_died_that_is_said():
 def test_what_is_registered_and_no_claim_is_left_out_and_said(monkeypatch):
     """By ``convbench.register`` a function gets onto the shelf that is no claim; it ended the command."""
     monkeypatch.setitem(claims._plugins, "wild-2", Plugin("wild-2", lambda _: 3, "", {}))
-    monkeypatch.setattr(installed, "_broken", {})
+    monkeypatch.setattr(installed, "_missing_plugins", {})
     assert "wild-2" not in [claim.number for claim in all_claims(NOTHING)]
     (lacking,) = installed.broken()
     assert "the claim 'wild-2' raised TypeError: it returns int: register it by" in lacking.reason
@@ -628,7 +628,7 @@ def test_what_a_claim_returns_and_is_no_judgement_is_said(returned, words, monke
     """A verdict that there is not ended the command as a fault of convbench."""
     monkeypatch.setattr(claims, "_plugins", {plugin.name: plugin for plugin in claims})
     claim("odd", "odd", quote="", prediction="", experiment="")(lambda _: returned())
-    monkeypatch.setattr(installed, "_broken", {})
+    monkeypatch.setattr(installed, "_missing_plugins", {})
     assert "odd" not in [answer.number for answer in all_claims(NOTHING)]
     (lacking,) = installed.broken()
     assert f"the claim 'odd' raised {words}" in lacking.reason
@@ -642,7 +642,7 @@ def test_a_claim_of_another_package_that_raises_is_left_out_and_said(monkeypatch
 
     own = [claim.number for claim in all_claims(NOTHING)]
     monkeypatch.setitem(claims._plugins, "wild-1", Plugin("wild-1", wild, "", {}))
-    monkeypatch.setattr(installed, "_broken", {})
+    monkeypatch.setattr(installed, "_missing_plugins", {})
     assert [claim.number for claim in all_claims(NOTHING)] == own
     assert [lacking.reason for lacking in installed.broken()] == [
         f"the claim 'wild-1' raised IndexError: no such number (test_claims.py:{wild.__code__.co_firstlineno + 1})"

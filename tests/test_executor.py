@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import convbench
 from convbench.cli import app
-from convbench.cli.list import _described
+from convbench.cli.list import _description
 from convbench.core import cache, store
 from convbench.core.errors import CaseFailed, ConvbenchError, Impossible, StoreError, Unavailable
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Record, Training, Trial, Whole
@@ -151,7 +151,7 @@ def test_a_variant_whose_engine_is_not_installed_is_skipped_whoevers_it_is() -> 
         "skipped",
         f"no_such_engine.runtime is not installed, which the variant {path} needs: install it",
     )
-    assert "[not installed: no_such_engine.runtime]" in _described(variants.get(path))
+    assert "[not installed: no_such_engine.runtime]" in _description(variants.get(path))
 
 
 # --- The fake ---------------------------------------------------------------------------------------------------------

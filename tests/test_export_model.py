@@ -10,7 +10,7 @@ import pytest
 import records
 import torch
 
-from convbench.cli.export_model import _chosen
+from convbench.cli.export_model import _find_record
 from convbench.core.errors import CaseFailed, ConvbenchError
 from convbench.core.imports import import_path
 from convbench.core.record import Case, Choice, Clip, Whole
@@ -45,7 +45,7 @@ def test_what_run_imported_is_found_again(tmp_path, monkeypatch, in_process):
 
 @pytest.mark.parametrize("name", ["gap", "*/gap/*", RECORDS[0].case.id])
 def test_a_case_is_known_by_what_only_would_pick_it_by(name):
-    assert _chosen(name, RECORDS, Path("run")) is RECORDS[0]
+    assert _find_record(name, RECORDS, Path("run")) is RECORDS[0]
 
 
 @pytest.mark.parametrize(("name", "message"), [
@@ -55,7 +55,7 @@ def test_a_case_is_known_by_what_only_would_pick_it_by(name):
 ])  # fmt: skip
 def test_what_names_no_case_or_several_is_told(name, message):
     with pytest.raises(ConvbenchError) as told:
-        _chosen(name, RECORDS, Path("run"))
+        _find_record(name, RECORDS, Path("run"))
     assert str(told.value).startswith(message)
 
 

@@ -252,7 +252,7 @@ def test_a_bomb_is_not_unpacked(tmp_path):
     bomb = b"".join(packer.compress(bytes(2**20)) for _ in range(20)) + packer.flush()
     (tmp_path / "bomb.gz").write_bytes(bomb)
     with pytest.raises(ValueError, match="more than 16 MiB"):
-        files.read(tmp_path / "bomb.gz", most=2**24)
+        files.read(tmp_path / "bomb.gz", limit=2**24)
     with pytest.raises(ConvbenchError, match="no trace"), perfetto.server(tmp_path / "bomb.gz", 0):
         pass
 

@@ -110,7 +110,7 @@ def _draws_text(results):
     ],
 )
 def test_a_figure_of_the_users_that_raises_ends_no_page(build, said, tmp_path, monkeypatch):
-    monkeypatch.setattr(installed, "_broken", {})
+    monkeypatch.setattr(installed, "_missing_plugins", {})
     monkeypatch.setitem(figures._plugins, "mine", Plugin("mine", build, "", {}))
     run_records = records.default_records()
     store.start(tmp_path, records.run_of(run_records), run_records)

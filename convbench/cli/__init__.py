@@ -11,7 +11,7 @@ import pkgutil
 
 from typer.models import CommandInfo
 
-from convbench.cli.app import app, main, refusing_taken_names, verb_name
+from convbench.cli.app import app, main, refuse_taken_names, verb_name
 from convbench.core import installed
 
 VERBS = ("run", "report", "advise", "check", "bisect", "history", "compare", "profile", "fits", "list", "doctor")
@@ -27,9 +27,9 @@ def _add_verbs() -> None:
     """Register convbench's verbs, then those of other packages."""
     for module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{module.name}")
-    for named in installed.verbs():
-        with refusing_taken_names(named.origin):
-            installed.bring(named)
+    for plugin in installed.verbs():
+        with refuse_taken_names(plugin.origin):
+            installed.bring(plugin)
     app.registered_commands.sort(key=_place)
 
 

@@ -73,20 +73,20 @@ def advise(
     from convbench.core.quantities import share
 
     margin = share("--within", within)
-    written = {"latency": latency, "params": params, "memory": memory, "flops": flops}
-    described, records = store.load(run)
-    known = budgets(results(records))
-    alone = [text for text in budget or () if text in ("steps", "flops", "seconds")]
-    named = [(f"--{name}", name, text) for name, text in written.items() if text is not None]
-    named += [_parse_limit(text) for text in budget or () if text not in alone]
-    _refuse_no_cost(cheapest, known)
-    ask = Ask(_limits(named, known), margin, cheapest, per_second=_price(per_ms), metrics=known)
-    tasks = _known_tasks(task or (), records, run)
-    compared = _compared(alone, equal)
+    texts = {"latency": latency, "params": params, "memory": memory, "flops": flops}
+    description, records = store.load(run)
+    metrics = budgets(results(records))
+    budget_names = [text for text in budget or () if text in ("steps", "flops", "seconds")]
+    limits = [(f"--{name}", name, text) for name, text in texts.items() if text is not None]
+    limits += [_parse_limit(text) for text in budget or () if text not in budget_names]
+    _refuse_no_cost(cheapest, metrics)
+    ask = Ask(_limits(limits, metrics), margin, cheapest, per_second=_price(per_ms), metrics=metrics)
+    tasks = _check_tasks(task or (), records, run)
+    equal_budget = _equal_budget(budget_names, equal)
     if not tried(records):
-        _print_not_run(run, described, results(records), ask, compared, as_json)
-        raise typer.Exit(_exit(["open"], require))
-    answers = recommendations(records, ask, tasks, compared)
+        _print_not_run(run, description, results(records), ask, equal_budget, as_json)
+        raise typer.Exit(_exit_code(["open"], require))
+    answers = recommendations(records, ask, tasks, equal_budget)
     if as_json:
         from convbench.report.export.advice_json import plain
 
@@ -94,23 +94,23 @@ def advise(
     else:
         from convbench.report.terminal.advice import Advised
 
-        console(wide=False, highlight=False).print(Advised(answers, compared))
-    raise typer.Exit(_exit([answer.grade for answer in answers], require))
+        console(wide=False, highlight=False).print(Advised(answers, equal_budget))
+    raise typer.Exit(_exit_code([answer.grade for answer in answers], require))
 
 
-def _compared(alone: Sequence[str], equal: Budget) -> Budget:
+def _equal_budget(budget_names: Sequence[str], equal: Budget) -> Budget:
     """What trainings are compared by an equal budget of. Raises ConvbenchError where two are named."""
-    named: list[Any] = list(dict.fromkeys([*alone, *([equal] if equal != "steps" else [])]))
-    if len(named) > 1:
-        raise ConvbenchError(f"trainings are compared by an equal budget of one: {joined(named)} are named")
-    return named[0] if named else equal
+    budgets: list[Any] = list(dict.fromkeys([*budget_names, *([equal] if equal != "steps" else [])]))
+    if len(budgets) > 1:
+        raise ConvbenchError(f"trainings are compared by an equal budget of one: {joined(budgets)} are named")
+    return budgets[0] if budgets else equal
 
 
-def _exit(grades: Sequence[Grade], least: Grade) -> int:
+def _exit_code(grades: Sequence[Grade], minimum: Grade) -> int:
     """The exit code: whether every answer has at least this grade."""
     from convbench.analysis.choice.recommendation import GRADES
 
-    return ADVISED if all(GRADES.index(grade) >= GRADES.index(least) for grade in grades) else ABSTAINED
+    return ADVISED if all(GRADES.index(grade) >= GRADES.index(minimum) for grade in grades) else ABSTAINED
 
 
 def _price(text: str | None) -> float | None:
@@ -131,50 +131,50 @@ def _parse_limit(text: str) -> tuple[str, str, str]:
     return f"--budget {name}=", name, value
 
 
-def _limits(named: Sequence[tuple[str, str, str]], known: Mapping[str, Metric]) -> Constraints:
+def _limits(texts: Sequence[tuple[str, str, str]], metrics: Mapping[str, Metric]) -> Constraints:
     """Limits in base units. Raises ConvbenchError for a name or amount that is none, and for one given twice."""
-    from convbench.core.quantities import amount, written
+    from convbench.core.quantities import amount, option_text
     from convbench.core.registry import did_you_mean
 
     limits: dict[str, float] = {}
-    for option, name, text in named:
-        if name not in known:
-            raise ConvbenchError(f"--budget {name}: no metric that is weighed here{did_you_mean(name, known)}")
+    for option, name, text in texts:
+        if name not in metrics:
+            raise ConvbenchError(f"--budget {name}: no metric that is weighed here{did_you_mean(name, metrics)}")
         if name in limits:
-            raise ConvbenchError(f"{written(option, text)}: {name} has a limit already: give it once")
-        limits[name] = amount(option, text, known[name].unit)
+            raise ConvbenchError(f"{option_text(option, text)}: {name} has a limit already: give it once")
+        limits[name] = amount(option, text, metrics[name].unit)
     return limits
 
 
-def _refuse_no_cost(name: str, known: Mapping[str, Metric]) -> None:
-    """Raises ConvbenchError for what advice does not weigh, or of which less is not better."""
+def _refuse_no_cost(name: str, metrics: Mapping[str, Metric]) -> None:
+    """Raises ConvbenchError for a metric that advice does not weigh, or that is not better when lower."""
     from convbench.core.registry import did_you_mean
 
-    if name not in known:
-        raise ConvbenchError(f"--cheapest {name}: no cost that is weighed here{did_you_mean(name, known)}")
-    if known[name].better != "lower":
-        costs = ", ".join(option for option, metric in known.items() if metric.better == "lower")
+    if name not in metrics:
+        raise ConvbenchError(f"--cheapest {name}: no cost that is weighed here{did_you_mean(name, metrics)}")
+    if metrics[name].better != "lower":
+        costs = ", ".join(option for option, metric in metrics.items() if metric.better == "lower")
         raise ConvbenchError(f"--cheapest {name}: less of it is not better: choose a cost, of {costs}")
 
 
-def _known_tasks(tasks: Sequence[str], records: Sequence[Record], run: Path) -> Sequence[str]:
+def _check_tasks(tasks: Sequence[str], records: Sequence[Record], run: Path) -> Sequence[str]:
     """The tasks asked for. Raises ConvbenchError for one that the run does not know, without trainings nobody does."""
     from convbench.core import registry
 
     trials = (record.case.trial for record in records if record.case.trains)
-    known = {str(trial.task): None for trial in trials if trial}
-    names = {name.partition("(")[0] for name in known} | set(known)
-    if not known:
+    run_tasks = {str(trial.task): None for trial in trials if trial}
+    names = {name.partition("(")[0] for name in run_tasks} | set(run_tasks)
+    if not run_tasks:
         for name in tasks:
             registry.tasks.get(name.partition("(")[0])
         return tasks
-    if unknown := [task for task in tasks if task not in names]:
-        raise ConvbenchError(f"--task {unknown[0]}: not a task of {run}: it has {', '.join(known)}")
+    if unknown_tasks := [task for task in tasks if task not in names]:
+        raise ConvbenchError(f"--task {unknown_tasks[0]}: not a task of {run}: it has {', '.join(run_tasks)}")
     return tasks
 
 
-def _by_cost(results: Sequence[Result], ask: Ask) -> str:
-    """What cost alone says within the limits, as the page's sliders do, and of which cases it says nothing.
+def _cost_answer(results: Sequence[Result], ask: Ask) -> str:
+    """What cost alone says within the limits, as the page's sliders do, and the cases that it says nothing of.
 
     Empty where nothing was measured.
     """
@@ -186,26 +186,26 @@ def _by_cost(results: Sequence[Result], ask: Ask) -> str:
     return f"By cost alone: {fitting(answer)} {never_undisturbed(results)}".strip() if answer.models else ""
 
 
-def _without_trainings(ask: Ask, compared: Budget) -> str:
+def _idle_options(ask: Ask, equal_budget: Budget) -> str:
     """Which options that were given choose among trainings, and so choose nothing; empty without any."""
     from convbench.analysis.choice.recommendation import Ask
 
-    usual = Ask()
-    given = {
-        "--within": ask.within != usual.within, "--cheapest": ask.cheapest != usual.cheapest,
-        "--per-ms": ask.per_second is not None, "--equal": compared != "steps",
+    default = Ask()
+    differences = {
+        "--within": ask.within != default.within, "--cheapest": ask.cheapest != default.cheapest,
+        "--per-ms": ask.per_second is not None, "--equal": equal_budget != "steps",
     }  # fmt: skip
-    options = [option for option, differs in given.items() if differs]
+    options = [option for option, differs in differences.items() if differs]
     verb = "chooses" if len(options) == 1 else "choose"
     return f"{joined(options)} {verb} among trainings, of which there are none" if options else ""
 
 
 def _print_not_run(
-    path: Path, run: RunDescription, results: Sequence[Result], ask: Ask, compared: Budget, as_json: bool
+    path: Path, run: RunDescription, results: Sequence[Result], ask: Ask, equal_budget: Budget, as_json: bool
 ) -> None:
     from convbench.report.words.advice import not_run
 
-    missing = not_run(run, results, str(path if path.is_dir() else path.parent))
-    text = ". ".join(filter(None, (missing, _without_trainings(ask, compared), _by_cost(results, ask))))
+    reason = not_run(run, results, str(path if path.is_dir() else path.parent))
+    text = ". ".join(filter(None, (reason, _idle_options(ask, equal_budget), _cost_answer(results, ask))))
     answer = {"task": None, "grade": "open", "pick": None, "reason": "not-run", "words": text}
     print(json.dumps([answer], indent=1) if as_json else text)

@@ -46,15 +46,15 @@ def _is_path(annotation: Any) -> bool:
 
 def _name(info: ParameterInfo, parameter: str) -> None:
     """Let what a parameter is given be read as a path, by the name that a user knows it by."""
-    named = parameter.upper()
+    label = parameter.upper()
     if isinstance(info, OptionInfo):
         words = (info.default, *(info.param_decls or ()))  # typer takes the first word of an annotation for the default
         names = (word for word in words if isinstance(word, str) and word.startswith("--"))
-        named = next(names, f"--{parameter.replace('_', '-')}")
+        label = next(names, f"--{parameter.replace('_', '-')}")
         info.metavar = info.metavar or "PATH"
 
     def path(text: str | Path) -> Path:
-        return files.named(named, text)
+        return files.named(label, text)
 
     info.parser = path
 
@@ -108,10 +108,10 @@ def main() -> None:
 
     argv = sys.argv[1:]
     del sys.argv[1:]  # processes inherit them, and a user's module that parses arguments would take them for its own
-    with terminal.guarded() as out:
+    with terminal.guard() as stream:
         code = ending.code_of(partial(app, argv, standalone_mode=False))
-        out.flush()
-        if problem := terminal.not_written(out):
+        stream.flush()
+        if problem := terminal.write_problem(stream):
             print(f"convbench: {problem}", file=sys.stderr)
             code = code or ending.UNWRITTEN
     sys.exit(code)
@@ -121,9 +121,9 @@ def _plugins(context: typer.Context, modules: list[str] | None) -> None:
     """Bring the user's plug-ins before the verb is looked up: it may be one of them."""
     if modules:
         bring(modules)
-        began: Any = context.command
-        anew: Any = get_command(app)
-        began.commands.update(anew.commands)
+        group: Any = context.command
+        new_group: Any = get_command(app)
+        group.commands.update(new_group.commands)
 
 
 @app.callback(invoke_without_command=True)
@@ -157,25 +157,25 @@ def bring(modules: Sequence[str]) -> None:
     from convbench.core import imports
 
     imports.add_to_path(filter(None, [imports.working_directory()]))
-    named = installed.modules_in(",".join(modules))
-    os.environ[installed.VARIABLE] = ",".join(dict.fromkeys((*installed.of_environment(), *named)))
-    with refusing_taken_names(", ".join(named)):
+    names = installed.modules_in(",".join(modules))
+    os.environ[installed.VARIABLE] = ",".join(dict.fromkeys((*installed.of_environment(), *names)))
+    with refuse_taken_names(", ".join(names)):
         installed.load()
-    for broken in installed.broken():
-        if broken.module in named:
-            raise ConvbenchError(broken.sentence)
-    if named and not _has_plugins_of_others():
+    for entry in installed.broken():
+        if entry.module in names:
+            raise ConvbenchError(entry.sentence)
+    if names and not _has_plugins_of_others():
         remedy = "name the module that does, as shop.reducers"
-        print(f"convbench: --plugins {','.join(named)} registers nothing: {remedy}", file=sys.stderr)
+        print(f"convbench: --plugins {','.join(names)} registers nothing: {remedy}", file=sys.stderr)
 
 
 @contextmanager
-def refusing_taken_names(origin: str) -> Iterator[None]:
+def refuse_taken_names(origin: str) -> Iterator[None]:
     """Verbs of ``origin`` that are registered in here take no name that is taken; one that does is noted as lacking."""
-    before = list(app.registered_commands)
+    commands = list(app.registered_commands)
     yield
-    names = set(map(verb_name, before))
-    for command in app.registered_commands[len(before) :]:
+    names = set(map(verb_name, commands))
+    for command in app.registered_commands[len(commands) :]:
         if (name := verb_name(command)) in names:
             app.registered_commands.remove(command)
             installed.note(origin, f"two verbs are called {name!r}: rename one")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convbench.cli.app import Device, Only, Overrides, Skip, Source, app
-from convbench.cli.gate import Allocator, AnnouncedLines, Detect, Threads, rule_of, seconds_of, settings_of, undisturbed
+from convbench.cli.gate import Allocator, Announcer, Detect, Threads, hold_machine, rule_of, seconds_of, settings_of
 from convbench.core.default_folders import BISECT
 from convbench.core.errors import ConvbenchError
 
@@ -66,8 +66,8 @@ def bisect(
     span, limit = Span(good, bad, *package, build), seconds_of(budget)
     question = search.BisectRequest(request, span, imports.here(), place, resume, limit)
     settings, rule = settings_of(threads, allocator, device), rule_of(detect)
-    with undisturbed():
-        answer = search.find(question, settings, rule, AnnouncedLines())
+    with hold_machine():
+        answer = search.find(question, settings, rule, Announcer())
     raise typer.Exit(_show(answer, place))
 
 

@@ -11,14 +11,14 @@ from convbench.cli.app import Device, Only, Overrides, Skip, Source, app
 from convbench.cli.check_files import CheckFiles
 from convbench.cli.gate import (
     Allocator,
-    AnnouncedLines,
+    Announcer,
     Detect,
     Threads,
+    hold_machine,
     rule_of,
     say_unused,
     seconds_of,
     settings_of,
-    undisturbed,
 )
 from convbench.cli.terminal import console, print_table
 from convbench.core.errors import ConvbenchError
@@ -83,20 +83,20 @@ def check(
                     "--different-outputs": different_outputs,
                 },
             )  # fmt: skip
-            with undisturbed():
+            with hold_machine():
                 code = lay_beside_baseline(baseline, suite, overrides or (), device, Selection(only or (), skip or ()))
             raise typer.Exit(code)
     if not (base or base_python):
         raise ConvbenchError("nothing to compare with: give --base (a git ref, a wheel or a directory) or --baseline")
     files = CheckFiles(suite, as_json, junit, summary)
-    with undisturbed(), files.written_when_interrupted():
+    with hold_machine(), files.write_when_interrupted():
         from convbench.check import against_base
         from convbench.check.sides import Base
 
         ledger = files.ledger(resume)  # the check that was waited for may be the one to go on with
         request = Request(suite, overrides or (), only or (), skip or (), not different_outputs, instructions, ledger)
         side = Base(base or ".", base_python, build)
-        outcome = against_base.check(request, side, settings, rule, AnnouncedLines(), limit).outcome
+        outcome = against_base.check(request, side, settings, rule, Announcer(), limit).outcome
     files.write(outcome)
     raise typer.Exit(_show(outcome))
 
@@ -114,8 +114,10 @@ def _show(outcome: Outcome) -> int:
     from convbench.check import words
     from convbench.check.verdict import exit_code
 
-    out, rows = console(), words.rows(outcome)
-    print_table(out, words.HEADINGS, [row.cells for row in rows], words.heading(outcome), wrapping=("case", "verdict"))
+    screen, rows = console(), words.rows(outcome)
+    print_table(
+        screen, words.HEADINGS, [row.cells for row in rows], words.heading(outcome), wrapping=("case", "verdict")
+    )
     details = [f"{row.case}: {detail}" for row in rows for detail in row.details]
-    out.print("\n".join([*details, *words.footing(outcome), words.headline(outcome)]), markup=False, highlight=False)
+    screen.print("\n".join([*details, *words.footing(outcome), words.headline(outcome)]), markup=False, highlight=False)
     return exit_code(outcome)

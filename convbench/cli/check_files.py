@@ -30,7 +30,7 @@ class CheckFiles:
         from convbench.core import files
 
         self._json, self._junit, self._summary = as_json or CHECK / f"{Path(suite).stem}.json", junit, summary
-        self._of_step = Path(os.environ[SUMMARY]) if os.environ.get(SUMMARY) and not summary else None
+        self._step_summary = Path(os.environ[SUMMARY]) if os.environ.get(SUMMARY) and not summary else None
         self._latest: Outcome | None = None
         for path in filter(None, (self._json, junit, summary)):
             files.refuse_unwritable(path)
@@ -44,11 +44,11 @@ class CheckFiles:
             raise ConvbenchError(
                 f"--resume: {self._json} is not there: name with --json what the interrupted check has written"
             )
-        written = tuple(path for path in (self._json, self._junit, self._summary, self._of_step) if path)
-        return Ledger(self._keep, outcome.read(self._json) if resume else None, written)
+        paths = tuple(path for path in (self._json, self._junit, self._summary, self._step_summary) if path)
+        return Ledger(self._keep, outcome.read(self._json) if resume else None, paths)
 
     @contextmanager
-    def written_when_interrupted(self) -> Iterator[None]:
+    def write_when_interrupted(self) -> Iterator[None]:
         """What a CI system ends at its limit leaves the same files as a whole check."""
         try:
             yield
@@ -67,9 +67,9 @@ class CheckFiles:
             files.write(self._junit, ci.junit(outcome))
         if self._summary:
             files.append(self._summary, ci.markdown(outcome))
-        if self._of_step:
+        if self._step_summary:
             try:
-                files.append(self._of_step, ci.markdown(outcome))
+                files.append(self._step_summary, ci.markdown(outcome))
             except StoreError as error:  # nobody asked for it: as in a container that has the variable and not the file
                 print(f"no summary of the step: {error}", file=sys.stderr)
         print(f"replay with: convbench replay {shlex.quote(str(self._json))}", file=sys.stderr)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convbench.cli.app import app
-from convbench.cli.report import say_what_is_missing
+from convbench.cli.report import print_missing_plugins
 from convbench.cli.terminal import console
 from convbench.core.files import destination
 
@@ -37,22 +37,22 @@ def claims(
     from convbench.report.terminal.claims import table
     from convbench.report.words import claims as words
 
-    loaded = tuple(store.load(path) for path in runs or ())
-    if merging.repeats(loaded):
+    stored_runs = tuple(store.load(path) for path in runs or ())
+    if merging.repeats(stored_runs):
         print("convbench: a run is named twice, which adds nothing", file=sys.stderr)
-    evidence = Evidence(loaded)
+    evidence = Evidence(stored_runs)
     answers = all_claims(evidence)
     provenance = _provenance(evidence)
     place = _page(out)
-    written = (
+    paths = (
         page.write(answers, provenance, place),
         claims_json.write(answers, provenance, place.with_name("claims.json")),
     )
-    say_what_is_missing()
-    shown = console(wide=False, highlight=False)
-    shown.print(table(answers))
-    shown.print(f"\n{words.tally(tally(answers))}\n")
-    for path in written:
+    print_missing_plugins()
+    screen = console(wide=False, highlight=False)
+    screen.print(table(answers))
+    screen.print(f"\n{words.tally(tally(answers))}\n")
+    for path in paths:
         print(path)
 
 

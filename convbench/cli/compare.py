@@ -41,7 +41,7 @@ def compare(
         raise Refused(f"{run_a} and {run_b} are the same run: there is nothing to compare")
     comparison = stored_runs.lay_side_by_side(*runs)
     _print(comparison, [match.ratios[1] if comparison.comparable else None for match in comparison.matches])
-    _print_lost(runs, comparison)
+    _print_run_failures(runs, comparison)
     if not comparison.matches:
         raise Refused(f"no case was measured both in {run_a} and in {run_b}: there is nothing to compare")
     if not comparison.timed:
@@ -52,8 +52,8 @@ def compare(
     if not comparison.comparable:
         raise Refused(f"the milliseconds are not comparable: {'; '.join(comparison.differing)}")
     if factor := stored_runs.machine_slowdown(comparison.matches):
-        took = f"The reference workload, the same in every run, took {factor:.3f} times as long in the second"
-        print(f"{took}, at the speeds that are stated.")
+        text = f"The reference workload, the same in every run, took {factor:.3f} times as long in the second"
+        print(f"{text}, at the speeds that are stated.")
     print(
         "Two recordings of two moments: other processes and other hours differ too. To decide, use `convbench check`."
     )
@@ -85,17 +85,17 @@ def lay_beside_baseline(baseline: Path, suite: str, overrides: Sequence[str], de
     from convbench.runs.user_code import load
 
     import_from_here(suite)
-    before = store.load(baseline)
-    loaded = load(suite, overrides)
-    with preparation.executor_of(loaded, device) as executor:
-        prepared = preparation.prepare(loaded, executor, selection, "convbench check")
-        now = prepared.run()
-        if differing := stored_runs.grave_differences((before[0], now)):
-            raise Refused(f"{baseline} cannot be compared with what is measured here: {'; '.join(differing)}")
-        after: Stored = (now, sweep.measure_unstored(prepared))
-    comparison = stored_runs.lay_side_by_side(before, after)
-    lost = [record for record in after[1] if record.status != "ok" and record.case.id in comparison.alone[0]]
-    if not comparison.timed and not lost:
+    base_run = store.load(baseline)
+    loaded_suite = load(suite, overrides)
+    with preparation.executor_of(loaded_suite, device) as executor:
+        prepared = preparation.prepare(loaded_suite, executor, selection, "convbench check")
+        head_description = prepared.run()
+        if differences := stored_runs.grave_differences((base_run[0], head_description)):
+            raise Refused(f"{baseline} cannot be compared with what is measured here: {'; '.join(differences)}")
+        head_run: Stored = (head_description, sweep.measure_unstored(prepared))
+    comparison = stored_runs.lay_side_by_side(base_run, head_run)
+    failures = [record for record in head_run[1] if record.status != "ok" and record.case.id in comparison.alone[0]]
+    if not comparison.timed and not failures:
         raise Refused(f"{baseline} has a latency of no case that {suite} measures: nothing is compared")
     factor = stored_runs.machine_slowdown(comparison.matches)
     ratios = stored_runs.normalised(comparison.matches, factor or 1.0)
@@ -103,21 +103,21 @@ def lay_beside_baseline(baseline: Path, suite: str, overrides: Sequence[str], de
     if factor is None and comparison.timed:
         print("The baseline has no reference workload: ratios hold what the machine was slower or faster by.")
     elif factor:
-        slower = "how much slower the machine was, as far as that was not taken off before"
-        print(f"Ratios are over that of the reference workload, {factor:.3f}: {slower}.")
-    _print_failures("now", lost)
+        remark = "how much slower the machine was, as far as that was not taken off before"
+        print(f"Ratios are over that of the reference workload, {factor:.3f}: {remark}.")
+    _print_failures("now", failures)
     print(ADVISORY)
-    if lost:
+    if failures:
         return INVALID
     return LOOKS_SLOWER if any(ratio and ratio.low > SLOWER for ratio in ratios) else COMPARABLE
 
 
-def _print_lost(runs: tuple[Stored, Stored], comparison: StoredComparison) -> None:
+def _print_run_failures(runs: tuple[Stored, Stored], comparison: StoredComparison) -> None:
     """Each case that failed in a run, or was skipped there and measured in the other, with the reason."""
     places = ("in the first run", "in the second run")
-    for where, (_, records), elsewhere in zip(places, runs, reversed(comparison.alone), strict=True):
-        lost = (record for record in records if record.status != "ok")
-        _print_failures(where, [record for record in lost if record.status == "failed" or record.case.id in elsewhere])
+    for place, (_, records), ids in zip(places, runs, reversed(comparison.alone), strict=True):
+        failures = (record for record in records if record.status != "ok")
+        _print_failures(place, [record for record in failures if record.status == "failed" or record.case.id in ids])
 
 
 def _print(comparison: StoredComparison, ratios: Sequence[Interval | None]) -> None:
@@ -125,29 +125,29 @@ def _print(comparison: StoredComparison, ratios: Sequence[Interval | None]) -> N
     from convbench.report.words import comparison as words
     from convbench.report.words import names, units
 
-    apart, shared = names.apart([match.case.id for match in comparison.matches])
+    case_names, common_parts = names.apart([match.case.id for match in comparison.matches])
     rows = []
-    for name, match, ratio in zip(apart, comparison.matches, ratios, strict=True):
+    for name, match, ratio in zip(case_names, comparison.matches, ratios, strict=True):
         latencies = [units.interval(result.latency) if result else units.MISSING for result in match.results]
-        shown = units.speedup(ratio) if ratio else "other machine" if match.elsewhere else units.MISSING
-        rows.append((name, *latencies, shown, ", ".join(stored_runs.exact_changes(match))))
-    out = console()
+        ratio_text = units.speedup(ratio) if ratio else "other machine" if match.elsewhere else units.MISSING
+        rows.append((name, *latencies, ratio_text, ", ".join(stored_runs.exact_changes(match))))
+    screen = console()
     if rows:
         print_table(
-            out, ("case", "first", "second", "ratio", "exact changes"), rows, wrapping=("case", "exact changes")
+            screen, ("case", "first", "second", "ratio", "exact changes"), rows, wrapping=("case", "exact changes")
         )
-    if shared:
-        out.print(f"in every case: {', '.join(shared)}", markup=False, highlight=False)
-    if disturbed := words.without_ratio(comparison.matches, 1):
-        out.print(f"{disturbed}, without a ratio.", markup=False, highlight=False)
+    if common_parts:
+        screen.print(f"in every case: {', '.join(common_parts)}", markup=False, highlight=False)
+    if sentence := words.without_ratio(comparison.matches, 1):
+        screen.print(f"{sentence}, without a ratio.", markup=False, highlight=False)
     for name, cases in zip(("first", "second"), comparison.alone, strict=True):
         for case in cases:
-            out.print(f"only in the {name} run: {case}", markup=False, highlight=False, soft_wrap=True)
+            screen.print(f"only in the {name} run: {case}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _print_failures(where: str, records: Sequence[Record]) -> None:
+def _print_failures(place: str, records: Sequence[Record]) -> None:
     """A line for each case without a result there: which, and why."""
     from convbench.report.words.findings import failure
 
     for record in records:
-        print(one_line(f"no result {where}: {record.case.id}: {failure(record.failure)}"))
+        print(one_line(f"no result {place}: {record.case.id}: {failure(record.failure)}"))

@@ -50,27 +50,27 @@ def signals() -> Iterator[list[int]]:
 
     One that the parent has chosen to ignore (nohup) stays so; a second one does not interrupt the cleaning up.
     """
-    received: list[int] = []
+    numbers: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield received
+        yield numbers
         return
-    last = -math.inf
+    last_time = -math.inf
 
-    def ends(number: int, _: object) -> None:
-        nonlocal last
-        if time.monotonic() - last > PATIENCE:
-            last = time.monotonic()
-            received.append(number)
+    def interrupt(number: int, _: object) -> None:
+        nonlocal last_time
+        if time.monotonic() - last_time > PATIENCE:
+            last_time = time.monotonic()
+            numbers.append(number)
             raise Terminated(number)
 
-    before = {number: signal.getsignal(number) for number in ENDING}
-    for number, handler in before.items():
+    handlers = {number: signal.getsignal(number) for number in ENDING}
+    for number, handler in handlers.items():
         if handler in (signal.SIG_DFL, signal.default_int_handler):
-            signal.signal(number, ends)
+            signal.signal(number, interrupt)
     try:
-        yield received
+        yield numbers
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
@@ -79,27 +79,27 @@ def code_of(command: Callable[[], Any]) -> int:
 
     After a signal it is the signal's, as a shell has it: 128 and its number.
     """
-    received: list[int] = []
+    numbers: list[int] = []
     try:
-        with signals() as received:
-            returned = command()
-        code = returned if isinstance(returned, int) else 0
-        return _report("interrupted", 128 + received[0]) if received and code == Interrupted.exit_code else code
+        with signals() as numbers:
+            result = command()
+        code = result if isinstance(result, int) else 0
+        return _report("interrupted", 128 + numbers[0]) if numbers and code == Interrupted.exit_code else code
     except ConvbenchError as error:
-        return _report(str(error), 128 + received[0] if received else error.exit_code)
+        return _report(str(error), 128 + numbers[0] if numbers else error.exit_code)
     except _OF_TYPER as error:
         error.show()
         return int(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        return _report("interrupted", 128 + received[0] if received else Interrupted.exit_code)
+        return _report("interrupted", 128 + numbers[0] if numbers else Interrupted.exit_code)
     except BaseException as error:
-        if reason := _no_path(error):
+        if reason := _path_problem(error):
             return _report(reason, ConvbenchError.exit_code)
         traceback.print_exc()
-        return _report(_whose(error), INTERNAL)
+        return _report(_remedy(error), INTERNAL)
 
 
-def _whose(error: BaseException) -> str:
+def _remedy(error: BaseException) -> str:
     """Where to go with what nobody foresaw: to the user's code, or a package with plug-ins, where that led to it."""
     modules = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__))
     packages = filter(None, map(installed.brought_by, modules))
@@ -110,7 +110,7 @@ def _whose(error: BaseException) -> str:
     return "this is a fault of convbench: please report it with the lines above"
 
 
-def _no_path(error: BaseException) -> str:
+def _path_problem(error: BaseException) -> str:
     """A sentence where the user named what can be no path on any disk, which every question about it raises."""
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         return f"{cut(os.fsdecode(error.filename or 'a path'), 80)}: {error.strerror}"

@@ -13,7 +13,7 @@ from convbench.core.errors import ConvbenchError
 from convbench.core.text import counted
 
 if TYPE_CHECKING:
-    from convbench.core.exchange import Moved
+    from convbench.core.exchange import Transfer
 
 
 @app.command()
@@ -27,10 +27,10 @@ def push(
     """
     from convbench.core import exchange
 
-    moved = exchange.push(source, place)
-    named = any(reason.startswith(f"{source}: ") for reason in moved.passed_over)
-    _tell(moved, place)
-    if named or moved.nothing:
+    transfer = exchange.push(source, place)
+    is_named = any(reason.startswith(f"{source}: ") for reason in transfer.passed_over)
+    _tell(transfer, place)
+    if is_named or transfer.has_failed:
         raise typer.Exit(ConvbenchError.exit_code)
 
 
@@ -46,15 +46,15 @@ def pull(
     """
     from convbench.core import exchange
 
-    moved = exchange.pull(place, store)
-    _tell(moved, str(store))
-    if moved.nothing:
+    transfer = exchange.pull(place, store)
+    _tell(transfer, str(store))
+    if transfer.has_failed:
         raise typer.Exit(ConvbenchError.exit_code)
 
 
-def _tell(moved: Moved, where: str) -> None:
+def _tell(transfer: Transfer, place: str) -> None:
     """Print what was copied, and on standard error what was not."""
-    for reason in moved.passed_over:
+    for reason in transfer.passed_over:
         print(f"passed over: {reason}", file=sys.stderr)
-    confirmed = f" and {counted(moved.confirmations, 'confirmation')}" if moved.confirmations else ""
-    print(f"{counted(moved.runs, 'run')}{confirmed} copied to {where}, {moved.present:,} there already")
+    confirmations = f" and {counted(transfer.confirmations, 'confirmation')}" if transfer.confirmations else ""
+    print(f"{counted(transfer.runs, 'run')}{confirmations} copied to {place}, {transfer.present_count:,} there already")

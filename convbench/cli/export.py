@@ -31,15 +31,15 @@ def export(
 
     if file_format not in FORMATS:
         raise ConvbenchError(f"--format {file_format!r}{did_you_mean(file_format, FORMATS)}")
-    stored = store.load(run)
-    costs = [record for record in stored[1] if not record.case.trial]
-    timed = any(record.samples(metrics.LATENCY) for record in costs)
+    stored_run = store.load(run)
+    costs = [record for record in stored_run[1] if not record.case.trial]
+    has_latency = any(record.samples(metrics.LATENCY) for record in costs)
     for record in costs:
         if record.status == "failed":
             print(one_line(f"left out: {record.case.id}: {failure(record.failure)}"), file=sys.stderr)
-        elif record.status == "ok" and timed and not record.samples(metrics.LATENCY):
+        elif record.status == "ok" and has_latency and not record.samples(metrics.LATENCY):
             print(one_line(f"without a latency: {record.case.id}"), file=sys.stderr)
-    document = FORMATS[file_format](*stored)
+    document = FORMATS[file_format](*stored_run)
     if is_empty(document):
         raise ConvbenchError(f"{run}: no case has a latency, or anything else that --format {file_format} is made of")
     text = json.dumps(document, indent=1)

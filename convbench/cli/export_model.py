@@ -42,24 +42,24 @@ def export_model(
 
     if to.suffix != ".onnx" or not to.parent.is_dir():
         raise ConvbenchError(f"--to {to}: name a file that ends in .onnx, in a directory that is there")
-    described, records = store.load(run)
-    command = Command.of(described)
+    description, records = store.load(run)
+    command = Command.of(description)
     import_from_here(command.source)
     bring(command.plugins)
-    record = _chosen(case, records, run)
-    facts: dict[str, Scalar] = {"run": described.name, "environment": record.environment, **_latency(record)}
-    files, parity = hand_over(record.case, described.protocol.seed, to, weights, facts, exporter, any_batch=any_batch)
+    record = _find_record(case, records, run)
+    facts: dict[str, Scalar] = {"run": description.name, "environment": record.environment, **_latency(record)}
+    files, parity = hand_over(record.case, description.protocol.seed, to, weights, facts, exporter, any_batch=any_batch)
     for path in files:
         print(f"{path} ({units.size(path.stat().st_size)})")
     if parity:
         print(f"largest difference from eager {parity.largest:.2g}, relative error {parity.relative:.2g}")
     else:
         print("as far from eager as other random numbers take eager itself")
-    if lacking := left_out(record.case):
-        print(f"without {', '.join(lacking)}: the file computes with the model's own numbers")
+    if omissions := left_out(record.case):
+        print(f"without {', '.join(omissions)}: the file computes with the model's own numbers")
 
 
-def _chosen(name: str, records: list[Record], run: Path) -> Record:
+def _find_record(name: str, records: list[Record], run: Path) -> Record:
     """The one measured case of that name. Raises ConvbenchError where there is none, or more than one."""
     from convbench.analysis.choice.by_task import recommendations
     from convbench.analysis.choice.recommendation import Ask
@@ -68,27 +68,27 @@ def _chosen(name: str, records: list[Record], run: Path) -> Record:
     from convbench.core.case import id_matches
     from convbench.core.registry import did_you_mean
 
-    measured = [record for record in records if record.status == "ok" and record.case.trial is None]
+    measured_records = [record for record in records if record.status == "ok" and record.case.trial is None]
     if name == WINNER:
         picks = {answer.pick.result.record.case.id: answer for answer in recommendations(records, Ask()) if answer.pick}
         if len(picks) > 1:
             choices = "; ".join(f"{case_id} for {answer.task}" for case_id, answer in picks.items())
             raise ConvbenchError(f"{run}: its tasks want different configurations: name one of them: {choices}")
-        cheapest = headline_of(results(measured)).pick
+        cheapest = headline_of(results(measured_records)).pick
         ids = list(picks) or ([cheapest.case.id] if cheapest else [])
-        matching = [record for record in measured if record.case.id in ids]
+        matches = [record for record in measured_records if record.case.id in ids]
     else:
-        exact = [record for record in measured if name == record.case.id]
-        matching = exact or [record for record in measured if id_matches(record.case.id, [name])]
-    if not matching:
-        near = did_you_mean(name, {part for record in measured for part in record.case.id.split("/")})
-        hint = near if near.startswith("; did") else f": `convbench report {run}` shows their names"
+        exact_matches = [record for record in measured_records if name == record.case.id]
+        matches = exact_matches or [record for record in measured_records if id_matches(record.case.id, [name])]
+    if not matches:
+        suggestion = did_you_mean(name, {part for record in measured_records for part in record.case.id.split("/")})
+        hint = suggestion if suggestion.startswith("; did") else f": `convbench report {run}` shows their names"
         raise ConvbenchError(f"{run}: no measured case is called {name!r}{hint}")
-    if len(matching) > 1:
+    if len(matches) > 1:
         raise ConvbenchError(
-            f"{run}: {len(matching)} cases match {name!r}, as {matching[0].case.id} and {matching[1].case.id}: name one"
+            f"{run}: {len(matches)} cases match {name!r}, as {matches[0].case.id} and {matches[1].case.id}: name one"
         )
-    return matching[0]
+    return matches[0]
 
 
 def _latency(record: Record) -> dict[str, float]:

@@ -49,21 +49,21 @@ def seconds_of(budget: str) -> float | None:
     return duration("--budget", budget) if budget else None
 
 
-def say_unused(why: str, given: Mapping[str, object]) -> None:
+def say_unused(reason: str, options: Mapping[str, object]) -> None:
     """Say which of the options that are given have no meaning, and why."""
-    if unused := [option for option, value in given.items() if value]:
-        print(f"not used, since {why}: {', '.join(unused)}", file=sys.stderr)
+    if unused_options := [option for option, value in options.items() if value]:
+        print(f"not used, since {reason}: {', '.join(unused_options)}", file=sys.stderr)
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
+def hold_machine() -> Iterator[None]:
     """One check at a time on this machine."""
     from convbench.core import lock
 
-    def waiting(pid: str) -> None:
+    def announce(pid: str) -> None:
         print(f"another check measures on this machine (process {pid}): waiting for it", file=sys.stderr)
 
-    with lock.hold(lock.machine_lock(), waiting, lock.REMEDY):
+    with lock.hold(lock.machine_lock(), announce, lock.REMEDY):
         try:
             yield
         finally:
@@ -71,7 +71,7 @@ def undisturbed() -> Iterator[None]:
                 print(file=sys.stderr)
 
 
-class AnnouncedLines:
+class Announcer:
     """A line with the seconds so far for everything that is said, on standard error; on a terminal always the same."""
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convbench.cli.app import Only, app
-from convbench.cli.gate import AnnouncedLines, say_unused, undisturbed
+from convbench.cli.gate import Announcer, hold_machine, say_unused
 from convbench.core.commands import Command
 from convbench.core.errors import ConvbenchError
 
@@ -42,7 +42,7 @@ def history(
     Values are taken relative to the reference workload; spikes and drift are not changes, and each machine has a
     series of its own. With --confirm, both commits of a change are measured side by side, here and now.
     """
-    from convbench.check import confirm as confirming
+    from convbench.check import confirm as confirmation
 
     say_unused("only --confirm builds anything", {"--build": build and not confirm})
     question = _question(runs or [], store, metric, tuple(only or ()), since)
@@ -50,7 +50,7 @@ def history(
     if confirm:
         if store is None or metric != "latency":
             raise ConvbenchError("--confirm measures latency and keeps it in a store: name one with --store")
-        suspects, reasons = confirming.suspects(answer)
+        suspects, reasons = confirmation.suspects(answer)
         for reason in reasons:
             print(f"cannot be confirmed: {reason}", file=sys.stderr)
         _confirm(suspects, store, build)
@@ -67,8 +67,8 @@ def _question(runs: list[Path], store: Path | None, metric: str, only: tuple[str
     if bool(runs) == bool(store):
         raise ConvbenchError("name the runs: either run directories, or --store FOLDER that holds them")
     place = imports.working_directory()
-    line = git.commits(place) if place else ()
-    return HistoryQuery((store,) if store else tuple(runs), metric, only, since, line)
+    commits = git.commits(place) if place else ()
+    return HistoryQuery((store,) if store else tuple(runs), metric, only, since, commits)
 
 
 def _answer(question: HistoryQuery, store: Path | None) -> History:
@@ -84,10 +84,10 @@ def _confirm(suspects: list[Suspect], store: Path, build: str) -> None:
     from convbench.core import imports
 
     for suspect in suspects:
-        with undisturbed():
+        with hold_machine():
             try:
                 confirm.refuse_unwritable(store)
-                place = confirm.keep(store, confirm.confirm(suspect, imports.here(), AnnouncedLines(), build))
+                place = confirm.keep(store, confirm.confirm(suspect, imports.here(), Announcer(), build))
             except ConvbenchError as error:
                 print(f"cannot be confirmed: {suspect.before} to {suspect.after}: {error}", file=sys.stderr)
                 continue

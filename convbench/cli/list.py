@@ -34,9 +34,9 @@ def list_shelves(
         _print_shelf("suites", {name: load(name).description for name in shipped()})
     for name, plugins in shelves.items():
         if shelf in ("", name):
-            _print_shelf(name, {_signature(plugin): _described(plugin) for plugin in plugins})
-    for broken in installed.broken():
-        print(f"lacking: {broken.sentence}")
+            _print_shelf(name, {_signature(plugin): _description(plugin) for plugin in plugins})
+    for entry in installed.broken():
+        print(f"lacking: {entry.sentence}")
 
 
 @app.command()
@@ -52,10 +52,10 @@ def doctor() -> None:
     """What this machine can measure and what not."""
     from convbench.measure.machine import doctor
 
-    out = console(wide=False)
+    screen = console(wide=False)
     for check in doctor.examine():
-        out.print("ok  " if check.good else "lack", style="green" if check.good else "yellow", end=" ")
-        out.print(f"{check.name}: {check.message}", markup=False, highlight=False, soft_wrap=True)
+        screen.print("ok  " if check.good else "lack", style="green" if check.good else "yellow", end=" ")
+        screen.print(f"{check.name}: {check.message}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _print_columns() -> None:
@@ -81,13 +81,13 @@ def _signature(plugin: Any) -> str:
     return f"{plugin.name}({options})" if options else plugin.name
 
 
-def _described(plugin: Any) -> str:
+def _description(plugin: Any) -> str:
     """Its summary, where it comes from unless it is convbench's own, and the extra that it lacks here."""
     from convbench.core.traits import VariantTraits, missing_modules
 
     marks = [] if plugin.origin == "convbench" else [plugin.origin]
-    declared = plugin.declared
-    if isinstance(declared, VariantTraits) and (lacking := missing_modules(declared.modules)):
-        how = f"pip install 'convbench[{declared.extra}]'" if declared.extra else ", ".join(lacking)
-        marks.append(f"not installed: {how}")
+    declaration = plugin.declared
+    if isinstance(declaration, VariantTraits) and (names := missing_modules(declaration.modules)):
+        remedy = f"pip install 'convbench[{declaration.extra}]'" if declaration.extra else ", ".join(names)
+        marks.append(f"not installed: {remedy}")
     return " ".join([plugin.summary, *(f"[{mark}]" for mark in marks)])

@@ -35,9 +35,9 @@ def profile(
     from convbench.runs.user_code import load
 
     import_from_here(suite)
-    chosen = [*(overrides or []), "profile=true"]
-    directory = out or REPORTS / f"{load(suite, chosen).name}-profile"
-    run(ctx, suite, chosen, device, only, skip, out=directory, metrics="", quiet=quiet)
+    changes = [*(overrides or []), "profile=true"]
+    directory = out or REPORTS / f"{load(suite, changes).name}-profile"
+    run(ctx, suite, changes, device, only, skip, out=directory, metrics="", quiet=quiet)
 
 
 @app.command()
@@ -53,9 +53,9 @@ def trace(
     from convbench.core import profiles, store
     from convbench.report.viewers import perfetto
 
-    profiled = (path.parent for path in REPORTS.rglob(profiles.PROFILES))
-    everywhere = sorted(run for run in profiled if store.PREVIOUS not in run.parts)
-    path = profiles.find_trace(case, runs or everywhere or [REPORTS])
+    folders = (path.parent for path in REPORTS.rglob(profiles.PROFILES))
+    all_runs = sorted(run for run in folders if store.PREVIOUS not in run.parts)
+    path = profiles.find_trace(case, runs or all_runs or [REPORTS])
     with perfetto.server(path, port) as (server, address):
         print(address, flush=True)
         if open_it:
@@ -105,12 +105,12 @@ def fits(
     selection = Selection(only or (), skip or ())
     cases = [case for case in user_code.load(suite, overrides or []).cases if not case.trial]
     with user_code.UserCode(cases) as calls:
-        chosen = calls.run(selected, (cases, selection))
-        if not chosen:
+        selected_cases = calls.run(selected, (cases, selection))
+        if not selected_cases:
             raise ConvbenchError(f"{suite}: no case is selected: `convbench run {suite} --dry-run` shows their names")
         if not memory:
             print(f"within {units.size(limit)}, what is free here")
-        for case in chosen:
+        for case in selected_cases:
             try:
                 peak, results = calls.run(largest.peak_and_fits, (case, limit))
             except ConvbenchError as error:

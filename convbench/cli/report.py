@@ -36,52 +36,52 @@ def report(
     formats = ("html", "md", *figure_files.FORMATS)
     if file_format not in formats:
         raise ConvbenchError(f"--format {file_format!r}{did_you_mean(file_format, formats)}")
-    loaded = [store.load(path) for path in runs]
-    if merging.repeats(loaded):
+    stored_runs = [store.load(path) for path in runs]
+    if merging.repeats(stored_runs):
         print("convbench: a run is named twice: it stands beside itself", file=sys.stderr)
     directories = [path if path.is_dir() else path.parent for path in runs]
     if open_it and file_format != "html":
         raise ConvbenchError(f"--open shows the page of --format html; of --format {file_format} there is none")
     if file_format == "md":
-        text = "\n\n".join(summary.markdown(*run) for run in loaded)
+        text = "\n\n".join(summary.markdown(*run) for run in stored_runs)
         if out:
             _print_place(write(destination(out, "summary.md"), f"{text}\n"))
         else:
             print(text)
         return
     if file_format != "html":
-        if out and len(loaded) > 1:
+        if out and len(stored_runs) > 1:
             raise ConvbenchError("--out holds the figures of one run; without it those of each run lie beside the run")
         if out and means_file(out, f".{file_format}"):
             raise ConvbenchError(f"--out {out}: a run has more than one figure: name a directory")
-        for run, directory in zip(loaded, directories, strict=True):
+        for run, directory in zip(stored_runs, directories, strict=True):
             for path in figure_files.write(*run, out or directory / "figures", file_format):
                 print(path)
-        say_what_is_missing()
+        print_missing_plugins()
         return
-    if len(loaded) > 1:
-        written = compare.write(loaded, destination(out or directories[0], "compare.html"))
+    if len(stored_runs) > 1:
+        place = compare.write(stored_runs, destination(out or directories[0], "compare.html"))
     else:
         if out is None:
-            write_csv(directories[0], loaded[0][1])
-        written = page.write(*loaded[0], destination(out or directories[0], "index.html"), directories[0])
-    say_what_is_missing()
-    _print_place(written)
+            write_csv(directories[0], stored_runs[0][1])
+        place = page.write(*stored_runs[0], destination(out or directories[0], "index.html"), directories[0])
+    print_missing_plugins()
+    _print_place(place)
     if open_it:
-        webbrowser.open(written.resolve().as_uri())
+        webbrowser.open(place.resolve().as_uri())
 
 
-def _print_place(written: Path) -> None:
-    if not is_special(written):  # whoever reads it there has it, and no line after it
-        print(written)
+def _print_place(place: Path) -> None:
+    if not is_special(place):  # whoever reads it there has it, and no line after it
+        print(place)
 
 
-def say_what_is_missing() -> None:
+def print_missing_plugins() -> None:
     """The plug-ins that could not be loaded, and figures and claims that raised."""
     from convbench.core import installed
 
-    for broken in installed.broken():
-        print(f"convbench: {broken.sentence}", file=sys.stderr)
+    for entry in installed.broken():
+        print(f"convbench: {entry.sentence}", file=sys.stderr)
 
 
 def conclude(directory: Path, show: bool) -> None:
@@ -93,10 +93,10 @@ def conclude(directory: Path, show: bool) -> None:
 
     run, records = store.load(directory)
     path = page.write(run, records, directory / "index.html", remedy=store.report_elsewhere(directory))
-    say_what_is_missing()
+    print_missing_plugins()
     if not show:
         return
-    out = console(wide=False)
-    out.print(Results(records))
-    out.print("\n" + answer.answer(run, records) + "\n", markup=False, highlight=False)
+    screen = console(wide=False)
+    screen.print(Results(records))
+    screen.print("\n" + answer.answer(run, records) + "\n", markup=False, highlight=False)
     print(path)

@@ -94,37 +94,37 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no table.")] = False,
 ) -> None:
     """Measure a suite and write its report."""
-    going_on = _resume(resume)
+    resume_mode = _resume(resume)
     if dry_run and as_json:
         raise ConvbenchError("--dry-run measures nothing, so that --json has nothing to print: leave one out")
     import_from_here(suite)
     from convbench.runs import early_server
 
-    early = None if executor or metrics else ctx.with_resource(early_server.begun(suite, overrides or []))
+    server = None if executor or metrics else ctx.with_resource(early_server.begun(suite, overrides or []))
     from convbench.core import git
     from convbench.runs import executor_options as options_of
     from convbench.runs import preparation, sweep
     from convbench.runs.executor import to_come
     from convbench.runs.user_code import load
-    from convbench.suite.overrides import swept_whole, without_effect
+    from convbench.suite.overrides import bare_axes_of, idle_sentences
     from convbench.suite.selection import Selection
 
-    chosen = [*(overrides or []), *([f"metrics=[{metrics}]"] if metrics else [])]
-    chosen += [f"protocol.budget={duration('--budget', budget):g}"] if budget else []
-    loaded = load(suite, chosen, early)
-    if loaded.left_out:
-        of_quality = counted(len(loaded.left_out), "case")
-        how = "train" if loaded.left_out[0].trains else "probe"
-        print(f"convbench: metrics leave out {of_quality} of quality: add quality={how} for them", file=sys.stderr)
-    for sentence in without_effect(loaded.overrides, (*loaded.cases, *loaded.left_out)):
+    changes = [*(overrides or []), *([f"metrics=[{metrics}]"] if metrics else [])]
+    changes += [f"protocol.budget={duration('--budget', budget):g}"] if budget else []
+    loaded_suite = load(suite, changes, server)
+    if loaded_suite.left_out:
+        count = counted(len(loaded_suite.left_out), "case")
+        quality = "train" if loaded_suite.left_out[0].trains else "probe"
+        print(f"convbench: metrics leave out {count} of quality: add quality={quality} for them", file=sys.stderr)
+    for sentence in idle_sentences(loaded_suite.overrides, (*loaded_suite.cases, *loaded_suite.left_out)):
         print(f"convbench: {sentence}", file=sys.stderr)
-    directory = out or REPORTS / loaded.name
+    directory = out or REPORTS / loaded_suite.name
     selection = Selection(only or (), skip or (), _shard(shard))
-    probes = preparation.profiler(loaded, directory)
+    probes = preparation.profiler(loaded_suite, directory)
     options = options_of.executor_options(executor, executor_options or ())
     command = Command(
         suite,
-        loaded.overrides,
+        loaded_suite.overrides,
         tuple(only or ()),
         tuple(skip or ()),
         device=device,
@@ -134,17 +134,17 @@ def run(
         plugins=installed.of_environment(),
     )
     with ExitStack() as stack:
-        measuring = stack.enter_context(preparation.executor_of(loaded, device, executor, probes, options))
-        locked = not dry_run and stack.enter_context(sweep.reserved(directory, loaded, measuring, going_on))
-        host = to_come(device) if dry_run and measuring.awaits_hosts else None
-        prepared = preparation.prepare(loaded, measuring, selection, str(command), probes, host)
-        if idle := prepared.plan.idle_skip:
-            print(f"convbench: --skip {idle} leaves no case out: --dry-run shows their names", file=sys.stderr)
+        runner = stack.enter_context(preparation.executor_of(loaded_suite, device, executor, probes, options))
+        is_locked = not dry_run and stack.enter_context(sweep.reserved(directory, loaded_suite, runner, resume_mode))
+        host = to_come(device) if dry_run and runner.awaits_hosts else None
+        prepared = preparation.prepare(loaded_suite, runner, selection, str(command), probes, host)
+        if pattern := prepared.plan.idle_skip:
+            print(f"convbench: --skip {pattern} leaves no case out: --dry-run shows their names", file=sys.stderr)
         sizes, reducers = prepared.plan.idle_sizes
-        if sizes and (selection == Selection() or "lstm_input" in swept_whole(chosen)):  # else others may have them
-            asked = cut(" or ".join(map(str, sizes)), 60)
-            own = f"{joined(reducers)} {'makes its' if len(reducers) == 1 else 'make their'} own"
-            print(f"convbench: no case has the LSTM input size {asked}: {own}", file=sys.stderr)
+        if sizes and (selection == Selection() or "lstm_input" in bare_axes_of(changes)):  # else others may have them
+            size_text = cut(" or ".join(map(str, sizes)), 60)
+            reason = f"{joined(reducers)} {'makes its' if len(reducers) == 1 else 'make their'} own"
+            print(f"convbench: no case has the LSTM input size {size_text}: {reason}", file=sys.stderr)
         if dry_run:
             _show_plan(prepared)
             if host:
@@ -154,14 +154,14 @@ def run(
                     file=sys.stderr,
                 )
             return
-        if "commit" not in prepared.facts and (refused := git.refusal(Path())):
-            why = f"the run is kept without its commit, which history --confirm needs: {refused}"
-            print(f"convbench: {why}", file=sys.stderr)
-        records = _measured(
-            prepared, directory, going_on, as_json=as_json, quiet=quiet, until_sure=until_sure, locked=locked
+        if "commit" not in prepared.facts and (refusal := git.refusal(Path())):
+            warning = f"the run is kept without its commit, which history --confirm needs: {refusal}"
+            print(f"convbench: {warning}", file=sys.stderr)
+        records = _measure(
+            prepared, directory, resume_mode, as_json=as_json, quiet=quiet, until_sure=until_sure, is_locked=is_locked
         )
     conclude(directory, show=not (as_json or quiet))
-    raise typer.Exit(INCOMPLETE if _without_record(directory, records, prepared) else _ending(records))
+    raise typer.Exit(INCOMPLETE if _count_missing(directory, records, prepared) else _exit_code(records))
 
 
 @app.command()
@@ -173,23 +173,25 @@ def merge(
     from convbench.analysis.table import write_csv
     from convbench.core import merging, planned, shards, store
 
-    stored = [store.load(path) for path in runs]
-    run, records = merging.merge(stored)
-    if lacking := shards.missing_names(run):
-        print(f"convbench: {lacking} missing: merge {out} with what is left", file=sys.stderr)
-    if merging.repeats(stored):
+    stored_runs = [store.load(path) for path in runs]
+    run, records = merging.merge(stored_runs)
+    if missing_shards := shards.missing_names(run):
+        print(f"convbench: {missing_shards} missing: merge {out} with what is left", file=sys.stderr)
+    if merging.repeats(stored_runs):
         print("convbench: a run is named twice, which adds nothing", file=sys.stderr)
-    if len(commits := dict.fromkeys(_commit(shard) for shard, _ in stored)) > 1:
-        of = joined([*commits])
-        print(f"convbench: the shards are of different commits ({of}): the joined run names the first", file=sys.stderr)
+    if len(commits := dict.fromkeys(_commit(shard) for shard, _ in stored_runs)) > 1:
+        ids = joined([*commits])
+        print(
+            f"convbench: the shards are of different commits ({ids}): the joined run names the first", file=sys.stderr
+        )
     with store.locked(out):
         store.start(out, run, records)
         write_csv(out, records)
     conclude(out, show=True)
-    if unfinished := len(planned.unmeasured(run, records)):
-        have = counted(unfinished, "planned case has", "planned cases have")
-        print(f"convbench: {have} no result: go on with the shard by --resume, and merge again", file=sys.stderr)
-    raise typer.Exit(INCOMPLETE if lacking or unfinished else _ending(records))
+    if unfinished_count := len(planned.unmeasured(run, records)):
+        cases = counted(unfinished_count, "planned case has", "planned cases have")
+        print(f"convbench: {cases} no result: go on with the shard by --resume, and merge again", file=sys.stderr)
+    raise typer.Exit(INCOMPLETE if missing_shards or unfinished_count else _exit_code(records))
 
 
 def _commit(run: RunDescription) -> str:
@@ -198,12 +200,12 @@ def _commit(run: RunDescription) -> str:
     return f"{commit}{' with changes' if dirty else ''}" if commit else "one that is not known"
 
 
-def _ending(records: Sequence[Record]) -> int:
+def _exit_code(records: Sequence[Record]) -> int:
     """The exit code of a run: whether each of its cases has a result, or is skipped."""
     return INCOMPLETE if any(record.status == "failed" for record in records) else MEASURED
 
 
-def _measured(
+def _measure(
     prepared: Prepared,
     directory: Path,
     resume: sweep.Resume,
@@ -211,7 +213,7 @@ def _measured(
     as_json: bool,
     quiet: bool,
     until_sure: bool,
-    locked: bool,
+    is_locked: bool,
 ) -> list[Record]:
     """Measure into ``directory``; Ctrl-C says how to go on."""
     from convbench.check import floor
@@ -221,62 +223,62 @@ def _measured(
     from convbench.report.terminal import progress
     from convbench.runs import sweep
 
-    done: list[Record] = []
-    watched = partial(progress.watcher, console(wide=False, stderr=True), quiet, prepared.plan.cases)
-    visible = floor.known(prepared.facts, Settings(), Rule())
+    resumed_records: list[Record] = []
+    watcher = partial(progress.watcher, console(wide=False, stderr=True), quiet, prepared.plan.cases)
+    slowdown = floor.known(prepared.facts, Settings(), Rule())
     try:
         records = sweep.run_into(
-            directory, prepared, watched, resume=resume, until_sure=until_sure, visible_slowdown=visible,
-            resumed=done.extend, locked=locked,
+            directory, prepared, watcher, resume=resume, until_sure=until_sure, visible_slowdown=slowdown,
+            resumed=resumed_records.extend, locked=is_locked,
         )  # fmt: skip
     except KeyboardInterrupt as error:
-        finished = store.load(directory)[1]
+        records = store.load(directory)[1]
         if as_json:
-            _print_rows(finished)
-        planned = len(prepared.planned)
-        of_planned = f"{len(finished):,} of " if len(finished) <= planned else ""  # further seeds are in no plan
-        cases = counted(planned if of_planned else len(finished), "case is", "cases are")
-        raise Interrupted(f"interrupted; {of_planned}{cases} kept in {directory}: add --resume to go on") from error
+            _print_rows(records)
+        total = len(prepared.planned)
+        prefix = f"{len(records):,} of " if len(records) <= total else ""  # further seeds are in no plan
+        cases = counted(total if prefix else len(records), "case is", "cases are")
+        raise Interrupted(f"interrupted; {prefix}{cases} kept in {directory}: add --resume to go on") from error
     except ConvbenchError:
         if as_json and store.exists(directory):
             with suppress(ConvbenchError):
                 _print_rows(store.load(directory)[1])
         raise
-    for sentence in _what_stays(done, prepared):
+    for sentence in _remainder_sentences(resumed_records, prepared):
         print(f"convbench: {sentence}", file=sys.stderr)
     if as_json:
         _print_rows(records)
     return records
 
 
-def _what_stays(resumed: Sequence[Record], prepared: Prepared) -> Iterator[str]:
+def _remainder_sentences(resumed_records: Sequence[Record], prepared: Prepared) -> Iterator[str]:
     """What a run that is gone on with does not make up for, a sentence each."""
     from convbench.core.metrics import TRACE_BYTES
     from convbench.core.visits import in_table
 
-    if failed := sum(record.status == "failed" for record in resumed):
-        cases = counted(failed, "case that failed before was", "cases that failed before were")
+    if failure_count := sum(record.status == "failed" for record in resumed_records):
+        cases = counted(failure_count, "case that failed before was", "cases that failed before were")
         yield f"{cases} not measured again: without --resume all are"
-    measured = [record for record in resumed if record.status == "ok" and in_table(record)]
-    untraced = sum(record.reading(TRACE_BYTES) is None for record in measured)
-    if untraced and prepared.menu.probes:
-        yield f"{counted(untraced, 'case')} measured before got no trace: without --resume all do"
+    measured_records = [record for record in resumed_records if record.status == "ok" and in_table(record)]
+    untraced_count = sum(record.reading(TRACE_BYTES) is None for record in measured_records)
+    if untraced_count and prepared.menu.probes:
+        yield f"{counted(untraced_count, 'case')} measured before got no trace: without --resume all do"
 
 
-def _without_record(directory: Path, records: Sequence[Record], prepared: Prepared) -> int:
+def _count_missing(directory: Path, records: Sequence[Record], prepared: Prepared) -> int:
     """How many cases have no record, which is said: trainings that the budget left, or what an executor kept back."""
     from convbench.core import planned, store
 
     run = store.read_description(directory)
     if prepared.suite.protocol.budget:
-        left = len(planned.unmeasured(run, records))
-        reason = f"{counted(left, 'training')} not made: the budget is spent. --resume with more of it goes on"
+        count = len(planned.unmeasured(run, records))
+        reason = f"{counted(count, 'training')} not made: the budget is spent. --resume with more of it goes on"
     else:
-        left = len(set(run.planned).difference(record.case.id for record in records))
-        reason = f"the executor gave no record of {counted(left, 'case')}: --resume asks for it again"
-    if left:
+        count = len(set(run.planned).difference(record.case.id for record in records))
+        reason = f"the executor gave no record of {counted(count, 'case')}: --resume asks for it again"
+    if count:
         print(f"convbench: {reason}", file=sys.stderr)
-    return left
+    return count
 
 
 def _print_rows(records: list[Record]) -> None:
@@ -297,10 +299,10 @@ def _show_plan(prepared: Prepared) -> None:
     for case in prepared.planned:
         equal = prepared.plan.equal.get(case.id)
         print(f"{case.id}  (also {', '.join(equal)})" if equal else case.id)
-    combinations, planned = len(prepared.suite.cases), len(prepared.planned)
-    more = f", and {counted(len(prepared.later), 'training')} more, each at its model's best learning rate"
-    head = f"{counted(planned, 'case')} to measure, of {counted(combinations, 'combination')} in the suite"
-    print(f"{head}{more if prepared.later else ''}", file=sys.stderr)
+    combinations, planned_count = len(prepared.suite.cases), len(prepared.planned)
+    suffix = f", and {counted(len(prepared.later), 'training')} more, each at its model's best learning rate"
+    head = f"{counted(planned_count, 'case')} to measure, of {counted(combinations, 'combination')} in the suite"
+    print(f"{head}{suffix if prepared.later else ''}", file=sys.stderr)
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from convbench.cli.app import Device, Only, Overrides, Skip, app
-from convbench.cli.gate import Allocator, AnnouncedLines, Detect, Threads, rule_of, say_unused, settings_of, undisturbed
+from convbench.cli.gate import Allocator, Announcer, Detect, Threads, hold_machine, rule_of, say_unused, settings_of
 from convbench.core import files, imports
 from convbench.core.default_folders import SELFTEST
 from convbench.core.errors import ConvbenchError, StoreError
@@ -72,12 +72,12 @@ def selftest(
 
     files.refuse_unwritable(out, "choose another place with --out")
     settings, rule, percents = settings_of(threads, allocator, device), rule_of(detect), _percents(slowdowns)
-    here = sides.Here.at(imports.here(), suite)
-    with undisturbed(), ExitStack() as stack:
+    location = sides.Here.at(imports.here(), suite)
+    with hold_machine(), ExitStack() as stack:
         folder = stack.enter_context(sides.scratch_folder())
-        side = stack.enter_context(sides.materialise(".", here, folder))
+        side = stack.enter_context(sides.materialise(".", location, folder))
         self_test = test.Selftest(side, Request(suite, overrides or (), only or (), skip or ()), settings, rule, folder)
-        for trial in test.append(self_test.experiments(percents, 60 * minutes, AnnouncedLines()), out):
+        for trial in test.append(self_test.experiments(percents, 60 * minutes, Announcer()), out):
             print(f"  {trial.word}: {trial.case}, {trial.seen:+.1%} seen", file=sys.stderr)
     figures = test.figures(test.stored(out, self_test.conditions))
     lines, smallest = list(test.sentences(figures)), test.smallest_seen(figures)
@@ -106,21 +106,21 @@ def _repeats(
     from convbench.runs import repeats as test
     from convbench.runs.user_code import load
 
-    loaded, agreements = load(suite, overrides or []), []
-    with preparation.executor_of(loaded, device) as executor:
-        prepared = preparation.prepare(loaded, executor, selection, "convbench selftest --run")
+    loaded_suite, agreements = load(suite, overrides or []), []
+    with preparation.executor_of(loaded_suite, device) as executor:
+        prepared = preparation.prepare(loaded_suite, executor, selection, "convbench selftest --run")
         for agreement in test.agreements(partial(sweep.measure_unstored, prepared), seconds):
             agreements.append(agreement)
             print(f"  {percent(agreement.meet)} of {counted(agreement.cases, 'interval')} meet", file=sys.stderr)
     repeats = test.sum_up(agreements)
     if repeats is None:
         raise ConvbenchError(f"{suite}: no case had a latency in two runs, so that nothing can be said")
-    meeting = (
+    sentence = (
         f"{repeats.met} of {repeats.comparisons} intervals of two runs met ({repeats.share:.1%}); "
         f"{repeats.contradicted} of {repeats.apart} pairs told apart were told the other way round"
     )
     note = f"kept in {test.keep(prepared.facts, repeats)}"
-    return {**asdict(repeats), "share": repeats.share}, [meeting, note]
+    return {**asdict(repeats), "share": repeats.share}, [sentence, note]
 
 
 def _percents(text: str) -> list[float]:

@@ -28,11 +28,11 @@ LEAST = 12
 
 
 class Stream:
-    """A text stream that survives the loss of its reader; ``lost`` is the first error."""
+    """A text stream that survives the loss of its reader; ``loss`` is the first error."""
 
     def __init__(self, stream: Any) -> None:
         self.stream = stream
-        self.lost: OSError | None = None
+        self.loss: OSError | None = None
         if hasattr(stream, "reconfigure"):
             with suppress(ValueError, OSError):
                 stream.reconfigure(errors=SPELLED)
@@ -52,11 +52,11 @@ class Stream:
 
     def _lose(self, error: OSError) -> None:
         """Go on without a reader: what is still to be written, also by the interpreter's end, goes nowhere."""
-        self.lost = self.lost or error
+        self.loss = self.loss or error
         with suppress(OSError, ValueError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self.stream.fileno())
-            os.close(nowhere)
+            descriptor = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(descriptor, self.stream.fileno())
+            os.close(descriptor)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
@@ -80,24 +80,24 @@ class CleanStream:
 
 
 @contextmanager
-def guarded() -> Iterator[Stream]:
+def guard() -> Iterator[Stream]:
     """Standard output and standard error are of ``CleanStream`` while the command runs; the stream of the output."""
-    before = sys.stdout, sys.stderr
-    out, err = (Stream(stream or Path(os.devnull).open("w")) for stream in before)  # noqa: SIM115
-    sys.stdout, sys.stderr = CleanStream(out), CleanStream(err)
+    streams = sys.stdout, sys.stderr
+    output, errors = (Stream(stream or Path(os.devnull).open("w")) for stream in streams)  # noqa: SIM115
+    sys.stdout, sys.stderr = CleanStream(output), CleanStream(errors)
     try:
-        yield out
+        yield output
     finally:
-        out.flush()
-        err.flush()
-        sys.stdout, sys.stderr = before
+        output.flush()
+        errors.flush()
+        sys.stdout, sys.stderr = streams
 
 
-def not_written(out: Stream) -> str:
+def write_problem(stream: Stream) -> str:
     """Why what was printed is not where it should be; empty where it is, or where its reader has gone on purpose."""
-    if out.lost is None or out.lost.errno == errno.EPIPE:
+    if stream.loss is None or stream.loss.errno == errno.EPIPE:
         return ""
-    return f"standard output cannot be written: {out.lost.strerror}"
+    return f"standard output cannot be written: {stream.loss.strerror}"
 
 
 def console(wide: bool = True, stderr: bool = False, **options: Any) -> Console:
@@ -138,12 +138,12 @@ def print_table(
     from rich.text import Text
 
     columns = list(zip(headings, *rows, strict=True))
-    needed = sum(LEAST if cells[0] in wrapping else max(map(cell_len, cells)) for cells in columns) + 2 * len(columns)
-    if needed > screen.width:
+    width = sum(LEAST if cells[0] in wrapping else max(map(cell_len, cells)) for cells in columns) + 2 * len(columns)
+    if width > screen.width:
         lines = [title] if title else []
-        for first, *cells in rows:
+        for first_cell, *cells in rows:
             lines += [
-                first,
+                first_cell,
                 *(f"  {heading}: {cell}" for heading, cell in zip(headings[1:], cells, strict=True) if cell),
             ]
         screen.print("\n".join(lines), markup=False, highlight=False)
@@ -157,12 +157,12 @@ def print_table(
     screen.print(table)
 
 
-def _spelled(error: UnicodeError) -> tuple[str, int]:
+def _spell(error: UnicodeError) -> tuple[str, int]:
     """For an encoding that lacks a character: its nearest letters, or a question mark."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    lacking = error.object[error.start : error.end]
-    return "".join(IN_ASCII.get(char, "?") for char in lacking), error.end
+    characters = error.object[error.start : error.end]
+    return "".join(IN_ASCII.get(char, "?") for char in characters), error.end
 
 
-codecs.register_error(SPELLED, _spelled)
+codecs.register_error(SPELLED, _spell)

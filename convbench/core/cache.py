@@ -35,9 +35,9 @@ def keep(kind: str, environment: Mapping[str, Scalar], value: float, *subject: H
         raise files.unwritable(folder(), error, REMEDY) from error
     with lock.hold(folder() / f"{kind}.lock", remedy=REMEDY):
         # read under the lock: another run may end now too
-        latest = [*numbers(kind, environment, *subject), value][-last:]
-        stored = _stored(kind) | {_key(environment, subject): latest if last > 1 else value}
-        return files.write(_path(kind), json.dumps(stored, indent=1) + "\n", REMEDY)
+        values = [*numbers(kind, environment, *subject), value][-last:]
+        content = _content(kind) | {_key(environment, subject): values if last > 1 else value}
+        return files.write(_path(kind), json.dumps(content, indent=1) + "\n", REMEDY)
 
 
 def number(kind: str, environment: Mapping[str, Scalar], *subject: Hashable) -> float | None:
@@ -47,7 +47,7 @@ def number(kind: str, environment: Mapping[str, Scalar], *subject: Hashable) -> 
 
 def numbers(kind: str, environment: Mapping[str, Scalar], *subject: Hashable) -> list[float]:
     """The numbers that were kept; empty where there are none, or what is there is not of ours."""
-    value = _stored(kind).get(_key(environment, subject))
+    value = _content(kind).get(_key(environment, subject))
     values = value if isinstance(value, list) else [value]
     return [float(value) for value in values if isinstance(value, int | float)]
 
@@ -60,7 +60,7 @@ def _key(environment: Mapping[str, Scalar], subject: Sequence[Hashable]) -> str:
     return " | ".join(map(str, (*machine_key(environment), *subject)))
 
 
-def _stored(kind: str) -> dict[str, object]:
+def _content(kind: str) -> dict[str, object]:
     try:
         content = json.loads(_path(kind).read_text())
     except (OSError, ValueError, RecursionError):

@@ -137,9 +137,9 @@ class Whole:
     def choice(self) -> Choice:
         """The model with its options and whatever else makes it another case, as ``net:build(k=3,inputs=net:two)``."""
         pairs = {"stages": self.stages, "flops": self.flops}
-        joined = {key: "+".join(f"{name}:{path}" for name, path in value) for key, value in pairs.items()}
-        further = {"inputs": self.inputs, "loss": self.loss, "step": self.step, **joined}
-        options = tuple((key, value) for key, value in further.items() if value)
+        texts = {key: "+".join(f"{name}:{path}" for name, path in value) for key, value in pairs.items()}
+        settings = {"inputs": self.inputs, "loss": self.loss, "step": self.step, **texts}
+        options = tuple((key, value) for key, value in settings.items() if value)
         return replace(self.model, options=(*self.model.options, *options))
 
 
@@ -273,8 +273,8 @@ class Case:
                     "head": parts.head,
                 }
             case Whole() as whole:
-                empty = dict.fromkeys(("backbone", "reducer", "lstm_input", "rnn", "layer_norm", "head"))
-                columns = {"model": str(whole), **empty}
+                empty_columns = dict.fromkeys(("backbone", "reducer", "lstm_input", "rnn", "layer_norm", "head"))
+                columns = {"model": str(whole), **empty_columns}
         return {
             "case": self.id,
             **columns,
@@ -308,13 +308,13 @@ def common_options(architectures: Iterable[Parts | Whole]) -> dict[str, Options]
     options: dict[str, Options] = {}
     for architecture in architectures:
         if isinstance(architecture, Whole):
-            own = frozenset(architecture.choice.options)
-            options[architecture.model.name] = options.get(architecture.model.name, own) & own
+            model_options = frozenset(architecture.choice.options)
+            options[architecture.model.name] = options.get(architecture.model.name, model_options) & model_options
     return options
 
 
 def id_matches(case_id: str, globs: Iterable[str]) -> bool:
-    """Whether one of the globs matches the id of a case, or one of the parts that it is written of.
+    """Whether one of the globs matches the id of a case, or one of the parts of the id.
 
     A ``…`` in a glob stands for anything, as in the ids that are printed.
     """

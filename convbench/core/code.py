@@ -36,14 +36,14 @@ def files() -> dict[str, str]:
     return {name: file for name, file in paths.items() if file and name not in MAIN and is_users(file)}
 
 
-def changed(before: Mapping[str, str]) -> list[str]:
+def changed(digests: Mapping[str, str]) -> list[str]:
     """The files of these modules that have changed or are gone, by their names. Nothing is imported.
 
     Of what is found only by a path that the code itself adds (``sys.path.insert``) nothing is known from here.
     """
     return [
         _file_name(name)
-        for name, digest in before.items()
+        for name, digest in digests.items()
         if _spec(name.partition(".")[0], None) and _file_hash(_file(name) or "") != digest
     ]
 
@@ -59,8 +59,8 @@ def located(error: BaseException, words: str = "") -> str:
 
 def place_of(error: BaseException) -> str:
     """``net.py:12``, the last line of the user's own code that led to an error; empty where none did."""
-    own = [frame for frame in traceback.extract_tb(error.__traceback__) if is_users(frame.filename)]
-    return f"{Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_users(frame.filename)]
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
 
 
 @cache
@@ -69,8 +69,8 @@ def is_users(file: str) -> bool:
     if is_installed(Path(file)) or file.startswith("<"):
         return False
     place = os.path.realpath(file)
-    foreign = _foreign_roots(os.environ.get("TORCHINDUCTOR_CACHE_DIR"))
-    return not place.startswith(foreign) and not is_installed(Path(place))
+    roots = _foreign_roots(os.environ.get("TORCHINDUCTOR_CACHE_DIR"))
+    return not place.startswith(roots) and not is_installed(Path(place))
 
 
 def is_installed(file: Path) -> bool:
@@ -79,11 +79,11 @@ def is_installed(file: Path) -> bool:
 
 
 @cache
-def _foreign_roots(compiled: str | None) -> tuple[str, ...]:
-    """Real paths of the standard library, of this package, and of the compiler's cache ``compiled``."""
+def _foreign_roots(compiler_cache: str | None) -> tuple[str, ...]:
+    """Real paths of the standard library, of this package, and of the compiler's cache."""
     library = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib")]
-    ours = str(Path(__file__).parents[1])
-    return tuple(os.path.realpath(root) + os.sep for root in (*library, ours, compiled) if root)
+    package = str(Path(__file__).parents[1])
+    return tuple(os.path.realpath(root) + os.sep for root in (*library, package, compiler_cache) if root)
 
 
 def _file_hash(file: str) -> str | None:
@@ -97,8 +97,8 @@ def _file(module: str) -> str | None:
     """Where a module would be imported from now, its packages not being imported for that."""
     spec: ModuleSpec | None = None
     parts = module.split(".")
-    for at in range(1, len(parts) + 1):
-        name = ".".join(parts[:at])
+    for length in range(1, len(parts) + 1):
+        name = ".".join(parts[:length])
         spec = _spec(name, spec)
         if spec is None:
             return None

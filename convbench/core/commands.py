@@ -52,7 +52,7 @@ class Command:
         return self.suite if isinstance(self.suite, str) else ""
 
     def into(self, directory: str) -> str:
-        """The command with the directory that it is to write: on a command line as it stands, quoted already."""
+        """The command with its output directory: on a command line as it stands, quoted already."""
         return f"{str(self)[:-1]}, out={directory!r})" if self.python else f"{self} --out {directory}"
 
     def of_one_case(self) -> Command:
@@ -85,13 +85,13 @@ class Command:
 
 def _read(text: str) -> Command | None:
     try:
-        return _of_call(text) if text.startswith(CALL) else _of_line(text)
+        return _parse_call(text) if text.startswith(CALL) else _parse_line(text)
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):  # all that a text of anybody's may raise
         return None
 
 
-def _of_line(text: str) -> Command:
-    """Raises ValueError of what is no command line of ``run``."""
+def _parse_line(text: str) -> Command:
+    """Raises ValueError where the text is no command line of ``run``."""
     parser = _Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("--plugins", action="append", default=[])
     parser.add_argument("verb", choices=["run"])
@@ -114,8 +114,8 @@ def _of_line(text: str) -> Command:
     return Command(**values | lists, executor_options=options)
 
 
-def _of_call(text: str) -> Command:
-    """Raises what ``ast`` does of what is no call with plain data."""
+def _parse_call(text: str) -> Command:
+    """Raises what ``ast`` raises where the text is no call with plain data."""
     call = ast.parse(text, mode="eval").body
     if not isinstance(call, ast.Call) or len(call.args) != 1:
         raise ValueError(text)

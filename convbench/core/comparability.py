@@ -27,12 +27,12 @@ HARDWARE = MEMORIES | {"cpu", "gpu"}
 
 def decides(key: str, values: Iterable[Scalar]) -> bool:
     """Whether numbers are incomparable where a fact has these values."""
-    return key not in FREE and len({repr(_weighed(key, value)) for value in values}) > 1
+    return key not in FREE and len({repr(_comparable_value(key, value)) for value in values}) > 1
 
 
 def identity(facts: Mapping[str, Scalar]) -> dict[str, Scalar]:
     """The facts that decide, sorted by name."""
-    return {key: _weighed(key, value) for key, value in sorted(facts.items()) if key not in FREE}
+    return {key: _comparable_value(key, value) for key, value in sorted(facts.items()) if key not in FREE}
 
 
 def fingerprint(facts: Mapping[str, Scalar]) -> str:
@@ -51,10 +51,10 @@ def differing(first: Mapping[str, Scalar], second: Mapping[str, Scalar]) -> list
 
 
 def other_hardware(first: Mapping[str, Scalar], second: Mapping[str, Scalar]) -> bool:
-    """Whether two hosts are of two kinds whatever is installed on them."""
+    """Whether two hosts differ in hardware, whatever is installed on them."""
     return not HARDWARE.isdisjoint(differing(first, second))
 
 
-def _weighed(key: str, value: Scalar) -> Scalar:
+def _comparable_value(key: str, value: Scalar) -> Scalar:
     """What of a fact decides."""
     return -(-value // 2**30) if key in MEMORIES and isinstance(value, int) else value

@@ -17,101 +17,103 @@ from typing import NamedTuple
 from convbench.core import lock, store
 from convbench.core.errors import StoreError
 from convbench.core.run_folders import runs_below
-from convbench.core.shared_place import CONFIRMED, FILES, Content, Folder, SharedPlace, explained, is_part, open_place
+from convbench.core.shared_place import CONFIRMED, FILES, Content, Folder, SharedPlace, explain, is_part, open_place
 
 _OF_CONTENT = re.compile(rf"{CONFIRMED}/.*|(\d{{1,14}}|undated)-[0-9a-f]{{16}}", re.ASCII)
 """Names that content decides; others were given by hand."""
 NOT_WHOLE = "it is not there whole yet, or was changed since it was pushed"
 
 
-class Moved(NamedTuple):
+class Transfer(NamedTuple):
     """How many runs and confirmations were copied, how many were there already, and which runs were passed over."""
 
     runs: int
     confirmations: int
-    present: int
+    present_count: int
     passed_over: tuple[str, ...] = ()
 
     @property
-    def nothing(self) -> bool:
-        """Whether what was asked for holds runs, and none of them could be had."""
-        return bool(self.passed_over) and not (self.runs or self.confirmations or self.present)
+    def has_failed(self) -> bool:
+        """Whether there were runs and none of them could be had."""
+        return bool(self.passed_over) and not (self.runs or self.confirmations or self.present_count)
 
 
-def push(source: Path, target: str) -> Moved:
+def push(source: Path, target: str) -> Transfer:
     """Copy a run, or all runs below a folder, to a shared place.
 
     Raises StoreError where either cannot be used, or the folder has nothing to share.
     """
     if not source.is_dir():
         raise StoreError(f"{source}: there is no such folder: name a run directory, or a folder that holds runs")
-    with explained(target):
+    with explain(target):
         place = open_place(target)
-        present = place.names()
-        runs, passed_over = _push_runs(source, place, present)
-        confirmations, damaged = _push_confirmations(source, place, present)
-        passed_over += damaged
-        if not (runs or passed_over or confirmations):
+        remote_names = place.names()
+        runs, omissions = _push_runs(source, place, remote_names)
+        confirmations, reasons = _push_confirmations(source, place, remote_names)
+        omissions += reasons
+        if not (runs or omissions or confirmations):
             raise StoreError(f"{source}: there is no run: `convbench run` writes one")
-    copied, new = sum(runs.values()), sum(confirmations.values())
-    return Moved(copied, new, len(runs) - copied + len(confirmations) - new, passed_over)
+    new_runs, new_confirmations = sum(runs.values()), sum(confirmations.values())
+    return Transfer(
+        new_runs, new_confirmations, len(runs) - new_runs + len(confirmations) - new_confirmations, omissions
+    )
 
 
-def _push_runs(source: Path, place: SharedPlace, present: set[str]) -> tuple[dict[str, bool], tuple[str, ...]]:
+def _push_runs(source: Path, place: SharedPlace, names: set[str]) -> tuple[dict[str, bool], tuple[str, ...]]:
     """The runs by name, each with whether it was copied; and those passed over, with the reason."""
     runs: dict[str, bool] = {}
-    passed_over = []
+    omissions = []
     for directory in runs_below(source):
         content = _content(directory)
         if isinstance(content, str):
-            passed_over.append(f"{directory}: {content}")
+            omissions.append(f"{directory}: {content}")
         elif (name := _name(content)) not in runs:
-            runs[name] = name not in present or not place.holds(name, content)
+            runs[name] = name not in names or not place.holds(name, content)
             if runs[name]:
                 place.write(name, content)
-    return runs, tuple(passed_over)
+    return runs, tuple(omissions)
 
 
-def _push_confirmations(source: Path, place: SharedPlace, present: set[str]) -> tuple[dict[str, bool], tuple[str, ...]]:
+def _push_confirmations(source: Path, place: SharedPlace, names: set[str]) -> tuple[dict[str, bool], tuple[str, ...]]:
     """The confirmations by name, each with whether it was copied; and those passed over, with the reason."""
     confirmations: dict[str, bool] = {}
-    passed_over = []
+    omissions = []
     for name in sorted(name for name in Folder(source).names() if _is_confirmation(name)):
         content = Folder(source).read(name)
         if not _is_json(content):
-            passed_over.append(f"{source / name}: {NOT_WHOLE}")
+            omissions.append(f"{source / name}: {NOT_WHOLE}")
             continue
-        confirmations[name] = name not in present or not place.holds(name, content)
+        confirmations[name] = name not in names or not place.holds(name, content)
         if confirmations[name]:
             place.write(name, content)
-    return confirmations, tuple(passed_over)
+    return confirmations, tuple(omissions)
 
 
-def pull(source: str, target: Path) -> Moved:
+def pull(source: str, target: Path) -> Transfer:
     """Copy what a shared place has and a store lacks. Raises StoreError where either cannot be used."""
-    folder, new, passed_over = Folder(target), set[str](), []
-    with explained(source):
+    folder, new_names, omissions = Folder(target), set[str](), []
+    with explain(source):
         place = open_place(source)
-        remote = place.names()
-        if not remote and not place.exists():
+        remote_names = place.names()
+        if not remote_names and not place.exists():
             raise StoreError(f"{source}: there is no such place: name one that runs were pushed to")
         if place.is_run():
             raise StoreError(f"{source}: it is a run itself: name the folder that it lies in")
-        present = {name for name in folder.names() if _OF_CONTENT.fullmatch(name) and _is_whole(folder, name)}
-        if remote - present:
-            present |= set(_names_of_own(target))
-        for name in sorted(remote - present):
+        local_names = {name for name in folder.names() if _OF_CONTENT.fullmatch(name) and _is_whole(folder, name)}
+        if remote_names - local_names:
+            local_names |= set(_names_of_own(target))
+        for name in sorted(remote_names - local_names):
             content = _read(place, name)
             if isinstance(content, str):
-                passed_over.append(f"{name}: {content}")
+                omissions.append(f"{name}: {content}")
                 continue
-            own = name if "" in content else _name(content)
-            if own not in present | new and _lacks(target / own, content):
-                folder.write(own, content)
-                new.add(own)
-    confirmations = sum(map(_is_confirmation, new))
-    there = len(remote) - len(new) - len(passed_over)
-    return Moved(len(new) - confirmations, confirmations, there, tuple(passed_over))
+            own_name = name if "" in content else _name(content)
+            if own_name not in local_names | new_names and _lacks(target / own_name, content):
+                folder.write(own_name, content)
+                new_names.add(own_name)
+    confirmations = sum(map(_is_confirmation, new_names))
+    present_count = len(remote_names) - len(new_names) - len(omissions)
+    return Transfer(len(new_names) - confirmations, confirmations, present_count, tuple(omissions))
 
 
 def _read(place: SharedPlace, name: str) -> Content | str:
@@ -185,6 +187,6 @@ def _content(directory: Path) -> Content | str:
 def _name(content: Content) -> str:
     """What a run is called wherever it is shared: when it began, and what it holds."""
     digest = hashlib.sha256(b"\0".join(content.get(name, b"") for name in FILES)).hexdigest()[:16]
-    started = re.search(rb'"started": ?"([^"]*)"', content[store.RUN])
-    date = re.sub(r"[^0-9]", "", started[1].decode(errors="replace"))[:14] if started else ""
+    match = re.search(rb'"started": ?"([^"]*)"', content[store.RUN])
+    date = re.sub(r"[^0-9]", "", match[1].decode(errors="replace"))[:14] if match else ""
     return f"{date or 'undated'}-{digest}"

@@ -41,22 +41,22 @@ def named(name: str, path: object) -> Path:
     if not text.strip():
         raise ConvbenchError(f"{name} is empty: name a file or a directory")
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):
-        where = "name a file or a directory; `convbench push` copies runs to such a place, `convbench pull` from one"
-        raise ConvbenchError(f"{name}: {cut(text, 80)} is a URL: {where}")
+        remedy = "name a file or a directory; `convbench push` copies runs to such a place, `convbench pull` from one"
+        raise ConvbenchError(f"{name}: {cut(text, 80)} is a URL: {remedy}")
     return Path(os.path.expanduser(text))  # noqa: PTH111 - pathlib takes ./~ for a home, too
 
 
-def destination(out: Path, name: str) -> Path:
-    """Where a file goes: into the directory that is meant, or there where a file is meant.
+def destination(place: Path, name: str) -> Path:
+    """Where a file goes: into ``place`` where it is a directory, or to ``place`` itself where it is a file.
 
-    That has our extension, or is no place for a directory: a device or pipe, such as ``/dev/stdout``.
+    A file has our extension, or is no place for a directory: a device or pipe, such as ``/dev/stdout``.
     """
-    return out if means_file(out, Path(name).suffix) or is_special(out) else out / name
+    return place if means_file(place, Path(name).suffix) or is_special(place) else place / name
 
 
-def means_file(out: Path, extension: str) -> bool:
+def means_file(place: Path, extension: str) -> bool:
     """Whether a place is one for a file with the extension; a directory may have any name."""
-    return out.suffix == extension and not out.is_dir()
+    return place.suffix == extension and not place.is_dir()
 
 
 def encoded(text: str) -> bytes:
@@ -91,17 +91,17 @@ def append(path: Path, content: str | bytes, remedy: str = ELSEWHERE) -> None:
         raise unwritable(path, error, remedy) from error
 
 
-def read(path: Path, most: int = MOST_BYTES) -> bytes:
+def read(path: Path, limit: int = MOST_BYTES) -> bytes:
     """A file whole, unpacked where it is gzipped.
 
-    Raises OSError where it cannot be read, ValueError where it is damaged, cut off, or unpacks to more than ``most``.
+    Raises OSError where it cannot be read, ValueError where it is damaged, cut off, or unpacks to more than ``limit``.
     """
     content = bytearray()
     try:
         for chunk in chunks(path):
             content += chunk
-            if len(content) > most:
-                raise ValueError(f"it holds more than {most / 2**20:,.0f} MiB")
+            if len(content) > limit:
+                raise ValueError(f"it holds more than {limit / 2**20:,.0f} MiB")
     except (EOFError, zlib.error) as error:
         raise ValueError(str(error)) from error
     return bytes(content)
@@ -110,15 +110,15 @@ def read(path: Path, most: int = MOST_BYTES) -> bytes:
 def chunks(path: Path) -> Iterator[bytes]:
     """A file piece by piece, unpacked where it is gzipped. Raises OSError, EOFError and zlib.error."""
     with path.open("rb") as file:
-        packed = file.read(len(GZIP)) == GZIP
+        is_gzipped = file.read(len(GZIP)) == GZIP
         file.seek(0)
-        stream = gzip.GzipFile(fileobj=file) if packed else file
+        stream = gzip.GzipFile(fileobj=file) if is_gzipped else file
         while chunk := stream.read(CHUNK):
             yield chunk
 
 
 def refuse_unwritable(path: Path, remedy: str = ELSEWHERE) -> None:
-    """Raises StoreError where surely no file can be put at a path, before what it is to hold is measured."""
+    """Raises StoreError where surely no file can be put at a path, before its content is measured."""
     try:
         code = _obstacle(path)
     except (OSError, ValueError) as error:
@@ -154,14 +154,14 @@ def is_special(path: Path) -> bool:
 
 def _replace(path: Path, data: bytes) -> None:
     stem = f".{zlib.crc32(os.fsencode(path.name)):08x}-"
-    beside = path.parent / f"{stem}{os.getpid()}.part"
+    part = path.parent / f"{stem}{os.getpid()}.part"
     try:
-        _write_all(beside, data, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0))
+        _write_all(part, data, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0))
         if path.is_file():
-            beside.chmod(path.stat().st_mode & 0o777)
-        beside.replace(path)
+            part.chmod(path.stat().st_mode & 0o777)
+        part.replace(path)
     except BaseException:
-        beside.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
     sync(path.parent)
     _collect(path.parent, stem)
@@ -192,21 +192,21 @@ def _write_all(path: Path, data: bytes, flags: int) -> None:
     """
     descriptor = os.open(path, flags | getattr(os, "O_BINARY", 0), 0o666)
     try:
-        whole = stat.S_ISREG(os.fstat(descriptor).st_mode)
-        before = os.lseek(descriptor, 0, os.SEEK_END) if whole else 0
+        is_regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        size = os.lseek(descriptor, 0, os.SEEK_END) if is_regular else 0
         try:
             _write_rest(descriptor, data)
-            if whole:
+            if is_regular:
                 os.fsync(descriptor)
         except OSError:
-            if whole:
-                os.ftruncate(descriptor, before)
+            if is_regular:
+                os.ftruncate(descriptor, size)
             raise
     finally:
         os.close(descriptor)
 
 
 def _write_rest(descriptor: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]

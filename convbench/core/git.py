@@ -49,30 +49,30 @@ def _merge_base(cwd: Path, left: str, right: str) -> str | None:
 
 def first_parent_commits(cwd: Path, good: str, bad: str) -> list[tuple[str, str]] | None:
     """The commits from good to bad by first parents, each with its subject; None where good is not among them."""
-    listed = ask(cwd, "log", "--no-show-signature", "--first-parent", "-z", "--format=%H %s", bad) or ""
-    entries = (entry.partition(" ") for entry in listed.split("\0") if entry)  # subjects may hold all but that
-    newest_first = [(digest, one_line(subject)) for digest, _, subject in entries]
-    places = [place for place, (digest, _) in enumerate(newest_first) if digest == good]
-    return newest_first[: places[0] + 1][::-1] if places else None
+    log = ask(cwd, "log", "--no-show-signature", "--first-parent", "-z", "--format=%H %s", bad) or ""
+    entries = (entry.partition(" ") for entry in log.split("\0") if entry)  # subjects may hold all but that
+    history = [(digest, one_line(subject)) for digest, _, subject in entries]
+    places = [place for place, (digest, _) in enumerate(history) if digest == good]
+    return history[: places[0] + 1][::-1] if places else None
 
 
 def commits(cwd: Path) -> tuple[str, ...]:
     """The commits up to HEAD by first parents, the oldest first; none outside of a repository."""
-    listed = ask(cwd, "rev-list", "--first-parent", "HEAD")
-    return tuple((listed or "").split()[::-1])
+    digests = ask(cwd, "rev-list", "--first-parent", "HEAD")
+    return tuple((digests or "").split()[::-1])
 
 
 def why_no_first_parents(cwd: Path, good: str, bad: str) -> str:
     """Why no line of history leads from good to bad, and what to do."""
-    common = _merge_base(cwd, good, bad)
-    if common and common == commit(cwd, bad):
+    base = _merge_base(cwd, good, bad)
+    if base and base == commit(cwd, bad):
         return f"--bad {bad} is older than --good {good}, which came from it: name them the other way round"
     if ask(cwd, "rev-parse", "--is-shallow-repository") == "true":
         return (
             f"the history of this clone is shallow and does not reach from {bad} back to {good}: `git fetch "
             "--unshallow` (with actions/checkout, fetch-depth: 0)"
         )
-    if common is None:
+    if base is None:
         return f"{good} and {bad} have no commit in common: the history was rewritten; name a --good of {bad}"
     return (
         f"{bad} did not come from {good} by its first parents (a branch, or a history that was rewritten): name a "
@@ -82,9 +82,9 @@ def why_no_first_parents(cwd: Path, good: str, bad: str) -> str:
 
 def changed(repository: Path, base: str) -> list[str]:
     """The files of the working tree that differ from a commit, new ones too, as paths from the tree's root."""
-    differ = ask(repository, "diff", "--name-only", "--no-renames", "-z", base) or ""
-    new = ask(repository, "ls-files", "--others", "--exclude-standard", "-z") or ""
-    return [name for name in (differ + "\0" + new).split("\0") if name]
+    modified = ask(repository, "diff", "--name-only", "--no-renames", "-z", base) or ""
+    untracked = ask(repository, "ls-files", "--others", "--exclude-standard", "-z") or ""
+    return [name for name in (modified + "\0" + untracked).split("\0") if name]
 
 
 def ignores(top: Path, file: Path) -> bool:
@@ -101,11 +101,11 @@ def uncommitted(top: Path, but: Iterable[Path] = ()) -> tuple[str, ...]:
 
     Stored runs, what is written beside them, and what Python compiles while it imports do not count: they are no code.
     """
-    inside = (path.resolve() for path in but)
-    left_out = [":(exclude,top,glob)**/__pycache__/**"]  # what our own workers leave where they import
-    left_out += [f":(exclude,top,literal){path.relative_to(top)}" for path in inside if path.is_relative_to(top)]
-    listed = ask(top, "status", "--porcelain", "-z", "--untracked-files=all", "--", ".", *left_out) or ""
-    entries, names = iter(filter(None, listed.split("\0"))), []
+    exceptions = (path.resolve() for path in but)
+    pathspecs = [":(exclude,top,glob)**/__pycache__/**"]  # what our own workers leave where they import
+    pathspecs += [f":(exclude,top,literal){path.relative_to(top)}" for path in exceptions if path.is_relative_to(top)]
+    status = ask(top, "status", "--porcelain", "-z", "--untracked-files=all", "--", ".", *pathspecs) or ""
+    entries, names = iter(filter(None, status.split("\0"))), []
     for state, name in ((entry[:2], entry[3:]) for entry in entries):
         if state != "??" or not _is_output(top, Path(name)):
             names.append(name)
@@ -121,11 +121,11 @@ def _is_output(top: Path, file: Path) -> bool:
     """
     if any((top / folder / RUN).exists() for folder in file.parents if folder != Path()):
         return True
-    of_check = file.parent.name in OF_CHECKS and file.suffix in (".json", ".jsonl")
-    place = file.parent.parent if of_check else file.parent
-    if of_check and place.name == REPORTS.name:
+    is_check_output = file.parent.name in OF_CHECKS and file.suffix in (".json", ".jsonl")
+    place = file.parent.parent if is_check_output else file.parent
+    if is_check_output and place.name == REPORTS.name:
         return True
-    return (of_check or file.suffix == ".html") and place != Path() and any((top / place).glob(f"*/{RUN}"))
+    return (is_check_output or file.suffix == ".html") and place != Path() and any((top / place).glob(f"*/{RUN}"))
 
 
 def why_not(cwd: Path, name: str, ref: str, only_commits: bool = False) -> str:
@@ -136,17 +136,17 @@ def why_not(cwd: Path, name: str, ref: str, only_commits: bool = False) -> str:
     if ref.startswith("..."):
         remedy = f"name the branch, as in main{ref}"
         return f"{name} names nothing before its dots, as of a variable that is not set: {remedy}"
-    kind, others = ("commit", "") if only_commits else ("ref", ", wheel or directory")
+    kind, alternatives = ("commit", "") if only_commits else ("ref", ", wheel or directory")
     if shutil.which("git") is None:
-        return f"{name} is no {kind}{others}, and git is not installed: install it to compare with a {kind}"
-    if refused := refusal(cwd):
-        return f"{name} is no {kind} that can be had: {refused}"
+        return f"{name} is no {kind}{alternatives}, and git is not installed: install it to compare with a {kind}"
+    if reason := refusal(cwd):
+        return f"{name} is no {kind} that can be had: {reason}"
     if top(cwd) is None and ask(cwd, "rev-parse", "--git-dir"):
         remedy = "call it in a clone of it, or in a tree made by `git worktree add`"
         return f"{name}: no working tree of the repository is here, as in a bare one: {remedy}"
     if top(cwd) is None:
         remedy = "call it in one" if only_commits else "name a wheel or a directory"
-        return f"{name} is no {kind}{others}, and this is not a git repository: {remedy}"
+        return f"{name} is no {kind}{alternatives}, and this is not a git repository: {remedy}"
     if ask(cwd, "rev-parse", "--is-shallow-repository") == "true":
         # A server gives what a branch or tag names and whole hashes, and one commit is no line of history.
         if only_commits or not re.fullmatch(r"[\w./-]+", ref) or ".." in ref or re.fullmatch(r"[0-9a-f]{4,39}", ref):
@@ -157,7 +157,7 @@ def why_not(cwd: Path, name: str, ref: str, only_commits: bool = False) -> str:
     left, dots, right = ref.partition("...")
     if dots and all(commit(cwd, end or "HEAD") for end in (left, right)):
         return f"{name} is no {kind}: the two have no commit in common, as where a history was rewritten"
-    return f"{name} is no {kind} of this repository{others}: `git fetch` it, or name another"
+    return f"{name} is no {kind} of this repository{alternatives}: `git fetch` it, or name another"
 
 
 def refusal(cwd: Path) -> str:
@@ -165,8 +165,8 @@ def refusal(cwd: Path) -> str:
 
     Such as in a container, where another user owns what is mounted: git's own sentence says what to do.
     """
-    here = cwd.resolve()
-    if top(cwd) or not any((folder / ".git").exists() for folder in (here, *here.parents)):
+    directory = cwd.resolve()
+    if top(cwd) or not any((folder / ".git").exists() for folder in (directory, *directory.parents)):
         return ""
     if shutil.which("git") is None:
         return "git is not installed"
@@ -198,10 +198,10 @@ def run(cwd: Path, *arguments: str, **variables: str) -> str:
 
     ``variables`` are of its environment. Raises OSError or SubprocessError.
     """
-    done = subprocess.run(
+    process = subprocess.run(
         ["git", *arguments], cwd=cwd, env=environment() | variables, capture_output=True, timeout=TIMEOUT, check=True
     )
-    return os.fsdecode(done.stdout).removesuffix("\n")
+    return os.fsdecode(process.stdout).removesuffix("\n")
 
 
 def error_output(error: subprocess.SubprocessError) -> str:

@@ -37,7 +37,7 @@ class Effect(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """One visit: the log of its time, and of which case and on which host it was."""
+    """One visit: the log of its time, its case and its host."""
 
     case: str
     host: str
@@ -54,9 +54,9 @@ def host_effects(cells: Sequence[Cell]) -> dict[str, Effect]:
     columns = np.unique([cell.host for cell in cells], return_inverse=True)[1]  # in the order of ``hosts``
     logs = np.array([cell.log for cell in cells])
     values, errors = _fit(rows, columns, logs)
-    drawn = _shrink(values, errors)
+    estimates = _shrink(values, errors)
     return {
-        host: Effect(float(values[at]), float(NORMAL * errors[at]), float(drawn[at])) for at, host in enumerate(hosts)
+        host: Effect(float(values[i]), float(NORMAL * errors[i]), float(estimates[i])) for i, host in enumerate(hosts)
     }
 
 
@@ -77,16 +77,14 @@ def _fit(rows: np.ndarray, columns: np.ndarray, logs: np.ndarray) -> tuple[np.nd
     spread = 1.0
     for _ in range(ITERATIONS):
         table = sparse.csr_matrix((weights, (rows, columns)), shape=(cases, hosts))
-        of_case = np.maximum(np.asarray(table.sum(axis=1)).ravel(), 1e-12)
-        normal = (
-            np.diag(np.asarray(table.sum(axis=0)).ravel()) - (table.T @ sparse.diags(1 / of_case) @ table).toarray()
-        )
-        means = np.bincount(rows, weights * logs, cases) / of_case
-        inverse = np.linalg.pinv(normal, hermitian=True)
+        totals = np.maximum(np.asarray(table.sum(axis=1)).ravel(), 1e-12)
+        matrix = np.diag(np.asarray(table.sum(axis=0)).ravel()) - (table.T @ sparse.diags(1 / totals) @ table).toarray()
+        means = np.bincount(rows, weights * logs, cases) / totals
+        inverse = np.linalg.pinv(matrix, hermitian=True)
         effects = inverse @ np.bincount(columns, weights * (logs - means[rows]), hosts)
         effects -= effects.mean()
         residuals = logs - effects[columns]
-        residuals -= (np.bincount(rows, weights * residuals, cases) / of_case)[rows]
+        residuals -= (np.bincount(rows, weights * residuals, cases) / totals)[rows]
         degrees = max(1, len(logs) - cases - hosts + 1)
         spread = max(1e-6, MAD * float(np.median(np.abs(residuals))) * math.sqrt(len(logs) / degrees))
         weights = np.minimum(1.0, HUBER * spread / np.maximum(np.abs(residuals), 1e-12))
@@ -96,6 +94,6 @@ def _fit(rows: np.ndarray, columns: np.ndarray, logs: np.ndarray) -> tuple[np.nd
 def _shrink(effects: np.ndarray, errors: np.ndarray) -> np.ndarray:
     """Each effect by the share of its variance that is no error; effects that sum to 0 have less of both."""
     noise = errors**2 * len(effects) / (len(effects) - 1)
-    between = max(0.0, float(effects.var(ddof=1) - noise.mean()))
-    shrunk: np.ndarray = effects * between / np.maximum(between + noise, 1e-12)
-    return shrunk
+    variance = max(0.0, float(effects.var(ddof=1) - noise.mean()))
+    estimates: np.ndarray = effects * variance / np.maximum(variance + noise, 1e-12)
+    return estimates

@@ -25,10 +25,10 @@ LONGEST_REASON = 300
 
 def add_to_path(folders: Iterable[Path]) -> None:
     """Let modules of these folders be imported, behind the standard library and before installed packages."""
-    known = set(sys.path)
-    new = [str(folder) for folder in dict.fromkeys(folders) if str(folder) not in known]
-    place = _behind_standard_library()
-    sys.path[place:place] = new
+    entries = set(sys.path)
+    new_entries = [str(folder) for folder in dict.fromkeys(folders) if str(folder) not in entries]
+    index = _index_behind_library()
+    sys.path[index:index] = new_entries
 
 
 def add_suite_folder(suite: Path) -> None:
@@ -55,7 +55,7 @@ def here() -> Path:
 
 
 def of_file(path: str) -> str:
-    """The import path of what is named by a file: ``./models/net.py:build`` is ``models.net:build``.
+    """The import path of what a file names: ``./models/net.py:build`` is ``models.net:build``.
 
     A file that lies above or elsewhere has none and stays as it is.
     """
@@ -78,8 +78,8 @@ def import_path(path: str) -> Any:
     try:
         return functools.reduce(getattr, attribute.split("."), module)
     except AttributeError as error:
-        missing = f"{short_name(module_name)!r} has no {short_name(attribute)!r}"
-        raise ConvbenchError(f"{missing}{_shadowed(module_name)}") from error
+        reason = f"{short_name(module_name)!r} has no {short_name(attribute)!r}"
+        raise ConvbenchError(f"{reason}{_shadow_hint(module_name)}") from error
 
 
 def why_not(error: BaseException) -> str:
@@ -101,15 +101,15 @@ def hint(path: str, error: Exception) -> str:
     if not all(module.split(".")):
         return "; write it as package.module:function"
     name = error.name if isinstance(error, ModuleNotFoundError) else ""  # what cannot be had of a module names that too
-    if name and name == module.partition(".")[0] and (folder := _nearby(name)):
+    if name and name == module.partition(".")[0] and (folder := _nearby_folder(name)):
         return f"; it lies in {folder}: put that on the path, as in PYTHONPATH={folder} convbench ..., or install it"
     return ""
 
 
-def _shadowed(module: str) -> str:
+def _shadow_hint(module: str) -> str:
     """Words on a module of the standard library that a file of the user's is named like; empty for any other."""
     name = module.partition(".")[0]
-    if name in sys.stdlib_module_names and any((Path(folder) / f"{name}.py").is_file() for folder in _lent()):
+    if name in sys.stdlib_module_names and any((Path(folder) / f"{name}.py").is_file() for folder in _path_tail()):
         return f": it is the standard library's, which your {name}.py is named like: rename yours"
     return ""
 
@@ -121,28 +121,28 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _behind_standard_library() -> int:
+def _index_behind_library() -> int:
     library = {os.path.realpath(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")}
-    of_it = [at for at, entry in enumerate(sys.path) if _is_of(os.path.realpath(entry or "."), library)]
-    return max(of_it, default=-1) + 1
+    indices = [index for index, entry in enumerate(sys.path) if _is_in_library(os.path.realpath(entry or "."), library)]
+    return max(indices, default=-1) + 1
 
 
-def _is_of(entry: str, library: set[str]) -> bool:
+def _is_in_library(entry: str, library: set[str]) -> bool:
     return entry in library or (os.path.dirname(entry) in library and not entry.endswith("-packages"))  # noqa: PTH120
 
 
-def _lent() -> list[str]:
-    return sys.path[_behind_standard_library() :]
+def _path_tail() -> list[str]:
+    return sys.path[_index_behind_library() :]
 
 
-def _nearby(name: str) -> str:
+def _nearby_folder(name: str) -> str:
     """The folder, as one would write it from here, in which a package or module of that name lies; empty for none."""
-    current = working_directory()
-    starts = [current] if current else []
-    starts += [Path(entry) for entry in _lent() if Path(entry).is_dir() and not entry.endswith("-packages")][:4]
+    cwd = working_directory()
+    starts = [cwd] if cwd else []
+    starts += [Path(entry) for entry in _path_tail() if Path(entry).is_dir() and not entry.endswith("-packages")][:4]
     for start in starts:
         for folder in [start, *start.parents][: LEVELS + 1]:
             for place in (folder / "src", folder / "lib", folder):
                 if (place / name / "__init__.py").is_file() or (place / f"{name}.py").is_file():
-                    return os.path.relpath(place, current) if current else str(place)
+                    return os.path.relpath(place, cwd) if cwd else str(place)
     return ""

@@ -20,7 +20,7 @@ from convbench.core import cache
 from convbench.core.errors import StoreError
 from convbench.core.metric import Metric
 from convbench.core.package import __version__
-from convbench.core.run_folders import as_text, stamped
+from convbench.core.run_folders import as_text, run_stamps
 from convbench.core.text import digest
 
 T = TypeVar("T")
@@ -97,7 +97,7 @@ Row = tuple[int, str, str, str, float, float | None]
 """Run, case, machine, protocol, value, reference."""
 
 
-def ask(roots: Sequence[Path], read: Reader, question: Callable[[Index], T]) -> T:
+def ask(roots: Sequence[Path], reader: Reader, question: Callable[[Index], T]) -> T:
     """Answer ``question`` from the up-to-date index of all runs below ``roots``; it may be called more than once.
 
     The index is from the user's cache; made anew where that is damaged, and in memory where there can be none. Raises
@@ -110,13 +110,13 @@ def ask(roots: Sequence[Path], read: Reader, question: Callable[[Index], T]) -> 
     place = _place(folders)
     for _ in range(2):
         try:
-            return _answer(place, folders, read, question)
+            return _answer(place, folders, reader, question)
         except (OSError, sqlite3.OperationalError):  # no place for a file, or another process never ends
             break
         except sqlite3.DatabaseError:
             with suppress(OSError):
                 place.unlink()
-    return _answer(MEMORY, folders, read, question)
+    return _answer(MEMORY, folders, reader, question)
 
 
 class Index:
@@ -131,23 +131,23 @@ class Index:
     def close(self) -> None:
         self._db.close()
 
-    def refresh(self, roots: Sequence[Path], read: Reader) -> None:
+    def refresh(self, roots: Sequence[Path], reader: Reader) -> None:
         """Read what is new or changed; two processes that do so wait for one another."""
-        folders = {as_text(folder): (folder, stamp) for root in roots for folder, stamp in stamped(root)}
-        there = {name: stamp for name, (_, stamp) in folders.items()}
-        if there == self._stamps():
+        folders = {as_text(folder): (folder, stamp) for root in roots for folder, stamp in run_stamps(root)}
+        current_stamps = {name: stamp for name, (_, stamp) in folders.items()}
+        if current_stamps == self._stamps():
             return
-        with self._writing():
-            known = self._stamps()
-            outdated = [path for path, stamp in known.items() if there.get(path) != stamp]
-            self._forget(outdated)
-            for path, stamp in there.items():
-                if known.get(path) != stamp:
-                    self._add(read(Path(folders[path][0])), path, stamp)
+        with self._transaction():
+            stored_stamps = self._stamps()
+            outdated_paths = [path for path, stamp in stored_stamps.items() if current_stamps.get(path) != stamp]
+            self._forget(outdated_paths)
+            for path, stamp in current_stamps.items():
+                if stored_stamps.get(path) != stamp:
+                    self._add(reader(Path(folders[path][0])), path, stamp)
             self._hide_copies()
 
     @contextmanager
-    def unchanged(self) -> Iterator[Self]:
+    def snapshot(self) -> Iterator[Self]:
         """While it is asked: what another process reads meanwhile is for the next."""
         self._db.execute("BEGIN")
         try:
@@ -158,12 +158,12 @@ class Index:
     def entries(self) -> dict[int, Entry]:
         """The runs that are shown, by number."""
         columns = "id, path, name, started, commit_id, dirty, results, missing, problem"
-        listed = self._db.execute(f"SELECT {columns} FROM run WHERE shown")
-        return {number: Entry._make((*row[:4], bool(row[4]), *row[5:])) for number, *row in listed}
+        rows = self._db.execute(f"SELECT {columns} FROM run WHERE shown")
+        return {number: Entry._make((*row[:4], bool(row[4]), *row[5:])) for number, *row in rows}
 
     def cases(self) -> list[str]:
-        listed = self._db.execute("SELECT text FROM word WHERE id IN (SELECT DISTINCT case_id FROM number)")
-        return sorted(text for (text,) in listed)
+        rows = self._db.execute("SELECT text FROM word WHERE id IN (SELECT DISTINCT case_id FROM number)")
+        return sorted(text for (text,) in rows)
 
     def machines(self) -> dict[str, str]:
         """What each fingerprint stands for, in words."""
@@ -171,10 +171,10 @@ class Index:
 
     def metrics(self) -> dict[str, Metric]:
         """The metrics that some run has, by their options."""
-        listed = self._db.execute("SELECT short, name, unit, better, title, number FROM metric ORDER BY short")
+        rows = self._db.execute("SELECT short, name, unit, better, title, number FROM metric ORDER BY short")
         return {
             short: Metric(name, unit, better, title, number=number, short=short)
-            for short, name, unit, better, title, number in listed
+            for short, name, unit, better, title, number in rows
         }
 
     def rows(self, metric: str, cases: Iterable[str] | None = None) -> Iterator[Row]:
@@ -197,7 +197,7 @@ class Index:
         """Make the tables, or make them anew where another convbench made them."""
         if self._version() == VERSION:
             return
-        with self._writing():
+        with self._transaction():
             if self._version() == VERSION:  # another process was faster
                 return
             for (name,) in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
@@ -213,7 +213,7 @@ class Index:
         return None
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def _transaction(self) -> Iterator[None]:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -229,9 +229,9 @@ class Index:
         if not paths:
             return
         numbers = [self._db.execute("SELECT id FROM run WHERE path = ?", (path,)).fetchone() for path in paths]
-        forgotten = ",".join(str(number) for (number,) in numbers)
+        ids = ",".join(str(number) for (number,) in numbers)
         for table in ("number", "part"):
-            self._db.execute(f"DELETE FROM {table} WHERE run IN ({forgotten})")
+            self._db.execute(f"DELETE FROM {table} WHERE run IN ({ids})")
         self._db.executemany("DELETE FROM run WHERE path = ?", ((path,) for path in paths))
 
     def _add(self, contents: Contents, path: str, stamp: str) -> None:
@@ -239,16 +239,16 @@ class Index:
         # Of a run that cannot be read both name its place.
         identity, problem = map(as_text, (contents.identity, entry.problem))
         values = (path, stamp, identity, *entry._replace(problem=problem)[1:], contents.latest)
-        marks = ",".join("?" * len(values))
+        placeholders = ",".join("?" * len(values))
         columns = "path, stamp, identity, name, started, commit_id, dirty, results, missing, problem, latest"
-        run = self._db.execute(f"INSERT INTO run ({columns}) VALUES ({marks})", values).lastrowid
+        run = self._db.execute(f"INSERT INTO run ({columns}) VALUES ({placeholders})", values).lastrowid
         self._db.executemany("INSERT INTO part VALUES (?, ?)", ((run, identity) for identity in contents.parts))
         self._db.executemany("INSERT OR REPLACE INTO machine VALUES (?, ?)", contents.machines.items())
-        words = (
+        metric_rows = (
             (metric.option, metric.name, metric.unit, metric.better, metric.title, metric.number)
             for metric in contents.metrics
         )
-        self._db.executemany("INSERT OR REPLACE INTO metric VALUES (?, ?, ?, ?, ?, ?)", words)
+        self._db.executemany("INSERT OR REPLACE INTO metric VALUES (?, ?, ?, ?, ?, ?)", metric_rows)
         word = self._word
         self._db.executemany(
             "INSERT OR REPLACE INTO number VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -274,15 +274,15 @@ class Index:
         )
 
 
-def _answer(place: Path | str, roots: Sequence[Path], read: Reader, question: Callable[[Index], T]) -> T:
+def _answer(place: Path | str, roots: Sequence[Path], reader: Reader, question: Callable[[Index], T]) -> T:
     if isinstance(place, Path):
         place.parent.mkdir(parents=True, exist_ok=True)
         with suppress(OSError):
             place.touch()
         _remove_unused(place.parent)
     with closing(Index(str(place))) as index:
-        index.refresh(roots, read)
-        with index.unchanged():
+        index.refresh(roots, reader)
+        with index.snapshot():
             return question(index)
 
 

@@ -49,30 +49,30 @@ class MissingPlugins(NamedTuple):
 
 
 _origins: dict[str, str] = {}
-_broken: dict[str, MissingPlugins] = {}
-_tried: dict[PluginModule, tuple[str, ...]] = {}
+_missing_plugins: dict[str, MissingPlugins] = {}
+_attempts: dict[PluginModule, tuple[str, ...]] = {}
 
 
 def load() -> None:
     """Import every module that brings plug-ins, each once; again what failed where the path has changed since."""
     path = tuple(sys.path)
-    for named in _named():
-        if named not in _tried or (named.module in _broken and _tried[named] != path):
-            _tried[named] = path
-            bring(named)
+    for plugin in _plugin_modules():
+        if plugin not in _attempts or (plugin.module in _missing_plugins and _attempts[plugin] != path):
+            _attempts[plugin] = path
+            bring(plugin)
 
 
-def bring(named: PluginModule) -> None:
+def bring(plugin: PluginModule) -> None:
     """Import a module that brings plug-ins; where that fails it is noted as broken. Raises nothing."""
-    if named.module != named.origin:
-        _origins[named.module] = named.origin
-        _origins.setdefault(named.module.partition(".")[0], named.origin)
+    if plugin.module != plugin.origin:
+        _origins[plugin.module] = plugin.origin
+        _origins.setdefault(plugin.module.partition(".")[0], plugin.origin)
     try:
-        importlib.import_module(named.module)
-        _broken.pop(named.module, None)
+        importlib.import_module(plugin.module)
+        _missing_plugins.pop(plugin.module, None)
     except (Exception, SystemExit) as error:
-        why = f"cannot import {named.module!r}: {why_not(error)}"
-        _broken[named.module] = MissingPlugins(named.origin, why, named.module)
+        reason = f"cannot import {plugin.module!r}: {why_not(error)}"
+        _missing_plugins[plugin.module] = MissingPlugins(plugin.origin, reason, plugin.module)
 
 
 def verbs() -> tuple[PluginModule, ...]:
@@ -82,12 +82,12 @@ def verbs() -> tuple[PluginModule, ...]:
 
 def broken() -> tuple[MissingPlugins, ...]:
     """What could not be loaded so far."""
-    return tuple(_broken.values())
+    return tuple(_missing_plugins.values())
 
 
 def note(origin: str, reason: str) -> None:
     """Remember that a plug-in of ``origin`` is lacking."""
-    _broken[reason] = MissingPlugins(origin, reason)
+    _missing_plugins[reason] = MissingPlugins(origin, reason)
 
 
 def origin(module: str) -> str:
@@ -96,7 +96,7 @@ def origin(module: str) -> str:
 
 
 def brought_by(module: str) -> str:
-    """The distribution that brought a module, or the package that it is of, as plug-ins; empty for any other."""
+    """The distribution that brought a module, or its package, as plug-ins; empty for any other."""
     return _origins.get(module, _origins.get(module.partition(".")[0], ""))
 
 
@@ -105,7 +105,7 @@ def distribution(entry: metadata.EntryPoint) -> str:
     return f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.name
 
 
-def _named() -> Iterator[PluginModule]:
+def _plugin_modules() -> Iterator[PluginModule]:
     yield from _entries(PLUGINS)
     for module in of_environment():
         yield PluginModule(module, module)

@@ -27,12 +27,12 @@ LONGEST = 1e9
 
 def record_line(record: Record) -> bytes:
     """A record as a line."""
-    return as_json(_records(), record, exclude=_not_stored(record))
+    return as_json(_records(), record, exclude=_record_omissions(record))
 
 
 def description_text(run: RunDescription) -> bytes:
     """The description of a run, indented for readers."""
-    return as_json(_descriptions(), run, indent=1, exclude=_not_described(run))
+    return as_json(_descriptions(), run, indent=1, exclude=_description_omissions(run))
 
 
 def parse_record(line: bytes) -> Record:
@@ -50,18 +50,18 @@ def as_json(kind: TypeAdapter[Any], value: Any, **options: Any) -> bytes:
     try:
         return kind.dump_json(value, **options) + b"\n"
     except ValueError:
-        storable = kind.validate_python(_storable(kind.dump_python(value)))
+        storable = kind.validate_python(_escape(kind.dump_python(value)))
         return kind.dump_json(storable, **options) + b"\n"
 
 
-def _storable(value: Any) -> Any:
+def _escape(value: Any) -> Any:
     match value:
         case str():
             return files.encoded(value).decode()
         case dict():
-            return {_storable(key): _storable(item) for key, item in value.items()}
+            return {_escape(key): _escape(item) for key, item in value.items()}
         case list() | tuple():
-            return [_storable(item) for item in value]
+            return [_escape(item) for item in value]
     return value
 
 
@@ -72,34 +72,34 @@ def finite(value: float | None) -> float | None:
 
 def reason(error: ValidationError) -> str:
     """The first thing that is wrong, and where."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return f"{where + ': ' if where else ''}{first['msg']}"
+    detail = error.errors()[0]
+    location = ".".join(str(part) for part in detail["loc"])
+    return f"{location + ': ' if location else ''}{detail['msg']}"
 
 
-def _not_stored(record: Record) -> dict[str, Any]:
+def _record_omissions(record: Record) -> dict[str, Any]:
     """What a line leaves out: the words of our own metrics, and what is empty since a version that did not have it.
 
     The words of anybody's own metrics are stored, for readers without the package.
     """
     readings: dict[int, dict[str, Any]] = {}
     for index, reading in enumerate(record.readings):
-        left_out: dict[str, Any] = {"metric": CATALOGUED_FIELDS} if metrics.is_ours(reading.metric) else {}
-        readings[index] = left_out if reading.visits else left_out | {"visits": True}
-    empty: dict[str, Any] = {name: True for name in ("code", "visits") if not getattr(record, name)}
+        omissions: dict[str, Any] = {"metric": CATALOGUED_FIELDS} if metrics.is_ours(reading.metric) else {}
+        readings[index] = omissions if reading.visits else omissions | {"visits": True}
+    empty_fields: dict[str, Any] = {name: True for name in ("code", "visits") if not getattr(record, name)}
     case: dict[str, Any] = {} if record.case.threads else {"case": {"threads": True}}
     if record.visits and not any(visit.host for visit in record.visits):
-        empty["visits"] = {"__all__": {"host": True}}
-    return {"readings": readings, **empty, **case}
+        empty_fields["visits"] = {"__all__": {"host": True}}
+    return {"readings": readings, **empty_fields, **case}
 
 
-def _not_described(run: RunDescription) -> set[str]:
+def _description_omissions(run: RunDescription) -> set[str]:
     """What a description leaves out: what is empty of hosts where there is one, of merged parts and of trainings."""
     names = ("hosts", "environments", "between_hosts", "parts", "shards", "later")
     return {name for name in names if not getattr(run, name)}
 
 
-def _sound_samples(record: Record) -> Record:
+def _check_samples(record: Record) -> Record:
     for reading in record.readings:
         name = reading.metric.name
         if name in TIMES and not all(0 < sample < LONGEST for sample in reading.samples):  # NaN is neither
@@ -110,10 +110,10 @@ def _sound_samples(record: Record) -> Record:
     return record
 
 
-def _sound(run: RunDescription) -> RunDescription:
-    for name, highest in (("intervals_meet", 1.0), ("visible_slowdown", sys.float_info.max)):
+def _check_run(run: RunDescription) -> RunDescription:
+    for name, maximum in (("intervals_meet", 1.0), ("visible_slowdown", sys.float_info.max)):
         share = getattr(run, name)
-        if share is not None and not 0 <= share <= highest:
+        if share is not None and not 0 <= share <= maximum:
             raise PydanticCustomError("share", "{name} is no share: {share}", {"name": name, "share": share})
     for shard in run.shards:
         if not SHARD.fullmatch(shard):
@@ -123,9 +123,9 @@ def _sound(run: RunDescription) -> RunDescription:
 
 @cache
 def _descriptions() -> TypeAdapter[RunDescription]:
-    return TypeAdapter(Annotated[RunDescription, AfterValidator(_sound)])
+    return TypeAdapter(Annotated[RunDescription, AfterValidator(_check_run)])
 
 
 @cache
 def _records() -> TypeAdapter[Record]:
-    return TypeAdapter(Annotated[Record, AfterValidator(_sound_samples)])
+    return TypeAdapter(Annotated[Record, AfterValidator(_check_samples)])

@@ -67,15 +67,15 @@ def hold_or_raise(path: Path) -> Iterator[None]:
 
 def is_held(path: Path) -> bool:
     """Whether a living process is known to hold the lock; False where there is none."""
-    return _could_be_had(path) is False
+    return _is_available(path) is False
 
 
 def is_free(path: Path) -> bool:
     """Whether no living process holds the lock for sure; also where there is none."""
-    return _could_be_had(path) is True
+    return _is_available(path) is True
 
 
-def _could_be_had(path: Path) -> bool | None:
+def _is_available(path: Path) -> bool | None:
     try:
         descriptor = os.open(path, os.O_RDONLY | NO_LINK)
     except FileNotFoundError:
@@ -83,7 +83,7 @@ def _could_be_had(path: Path) -> bool | None:
     except PermissionError:  # another user's
         return None
     except (OSError, ValueError) as error:
-        raise _unusable(path, error) from error
+        raise _lock_error(path, error) from error
     try:
         return _try_lock(descriptor, shared=True)
     finally:
@@ -121,10 +121,10 @@ def _open(path: Path, remedy: str) -> int:
         if getattr(error, "errno", None) in (errno.EACCES, errno.EPERM, errno.EROFS):
             with suppress(OSError):
                 return os.open(path, os.O_RDONLY | NO_LINK)
-        raise _unusable(path, error, remedy) from error
+        raise _lock_error(path, error, remedy) from error
 
 
-def _unusable(path: Path, error: OSError | ValueError, remedy: str = "") -> StoreError:
+def _lock_error(path: Path, error: OSError | ValueError, remedy: str = "") -> StoreError:
     """Why a lock cannot be had: what stands in its place, or its folder."""
     if getattr(error, "errno", None) in (errno.ELOOP, errno.EISDIR):
         return StoreError(f"{path}: cannot be a lock ({getattr(error, 'strerror', error)}): remove it")

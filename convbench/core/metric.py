@@ -50,13 +50,13 @@ class Metric:
 
     def __post_init__(self) -> None:
         """Raises ConvbenchError for a word that is not one of those that may stand there."""
-        for field, words, allowed in (
+        for field, words, choices in (
             ("better", (self.better,), _BETTER),
             ("number", (self.number,), _AGGREGATIONS),
             ("shown", self.shown, EVERYWHERE),
         ):
-            if unknown := next((word for word in words if word not in allowed), None):
-                raise ConvbenchError(f"metric {self.name!r}: {field}: unknown {unknown!r}; known: {', '.join(allowed)}")
+            if mistake := next((word for word in words if word not in choices), None):
+                raise ConvbenchError(f"metric {self.name!r}: {field}: unknown {mistake!r}; known: {', '.join(choices)}")
 
     @property
     def option(self) -> str:

@@ -83,9 +83,9 @@ FAULTS = Metric(
 )  # fmt: skip
 
 
-def _plain(name: str, unit: str, title: str, description: str, **more: object) -> Metric:
+def _plain(name: str, unit: str, title: str, description: str, **options: object) -> Metric:
     """A metric that stands in CSV and JSON only."""
-    return Metric(name, unit, title=title, description=description, shown=(), **more)  # type: ignore[arg-type]
+    return Metric(name, unit, title=title, description=description, shown=(), **options)  # type: ignore[arg-type]
 
 
 WEIGHTS = _plain("weights_bytes", "B", "Memory of the weights", "Bytes of parameters and buffers.", number="exact")
@@ -241,7 +241,7 @@ RESERVED = frozenset({
 """Columns that no probe may fill."""
 
 ALL = tuple(value for value in dict(vars()).values() if isinstance(value, Metric) and value is not LSTM_INPUT)
-_PARTS = tuple(whole.part(part) for whole, parts in SPLIT.items() for part in parts)
+_PARTS = tuple(metric.part(part) for metric, parts in SPLIT.items() for part in parts)
 CATALOGUE = {metric.name: metric for metric in (*ALL, *_PARTS)}
 """Ours by their names, those of parts among them."""
 
@@ -261,16 +261,16 @@ def is_ours(metric: Metric) -> bool:
 
 def own(readings: Iterable[Reading]) -> list[Metric]:
     """The metrics among these readings that are not ours, each once, in order."""
-    others = [reading.metric for reading in readings if reading.metric.name not in CATALOGUE]
-    return list({metric.name: with_title(metric) for metric in others}.values())
+    metrics = [reading.metric for reading in readings if reading.metric.name not in CATALOGUE]
+    return list({metric.name: with_title(metric) for metric in metrics}.values())
 
 
 def refuse_clash(metric: Metric) -> None:
     """Raises ConvbenchError for a metric of somebody's own whose name cannot be a column or is another column's."""
-    ours = CATALOGUE.get(metric.name)
-    if ours and metric.name not in RESERVED and (ours.unit, ours.better) == (metric.unit, metric.better):
+    namesake = CATALOGUE.get(metric.name)
+    if namesake and metric.name not in RESERVED and (namesake.unit, namesake.better) == (metric.unit, metric.better):
         return
     if not _NAME.fullmatch(metric.name):
         raise ConvbenchError(f"metric {metric.name!r}: a name is lower-case letters, digits and underscores: rename it")
-    if ours or metric.name in RESERVED or metric.option in _OPTIONS:
+    if namesake or metric.name in RESERVED or metric.option in _OPTIONS:
         raise ConvbenchError(f"metric {metric.name!r}: convbench has a column or option of that name: rename it")

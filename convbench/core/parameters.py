@@ -9,14 +9,14 @@ from convbench.core.text import listed, shown
 
 
 def text(name: str, value: object) -> str:
-    """The text that a parameter has to be."""
+    """The value of a parameter that must be a text."""
     if not isinstance(value, str):
         raise ConvbenchError(f"{name}={shown(value)}: give a text")
     return value
 
 
 def texts(name: str, value: object) -> tuple[str, ...]:
-    """The texts that a parameter has to be, of which a single one is a list of itself."""
+    """The value of a parameter that must be texts; a single text is a list of itself."""
     entries = listed(value) if isinstance(value, Iterable) else ()
     if not isinstance(value, Iterable) or not all(isinstance(entry, str) for entry in entries):
         raise ConvbenchError(f"{name}={shown(value)}: give a text, or a list of texts")

@@ -12,12 +12,12 @@ def unmeasured(run: RunDescription, records: Sequence[Record]) -> list[str]:
 
     A model of which this machine skipped each training is trained no further.
     """
-    trained = [(record, record.case.at_any_rate.id) for record in records if record.case.trains]
-    done = {record.case.id for record in records}.union(name for _, name in trained)
-    skipped = {_model(name) for record, name in trained if record.status == "skipped"}
-    skipped -= {_model(name) for record, name in trained if record.status != "skipped"}
-    later = [name for name in run.later if _model(name) not in skipped]
-    return [name for name in (*run.planned, *later) if name not in done]
+    trainings = [(record, record.case.at_any_rate.id) for record in records if record.case.trains]
+    measured_ids = {record.case.id for record in records}.union(name for _, name in trainings)
+    skipped_models = {_model(name) for record, name in trainings if record.status == "skipped"}
+    skipped_models -= {_model(name) for record, name in trainings if record.status != "skipped"}
+    later_ids = [name for name in run.later if _model(name) not in skipped_models]
+    return [name for name in (*run.planned, *later_ids) if name not in measured_ids]
 
 
 def _model(name: str) -> tuple[str, str]:

@@ -64,8 +64,8 @@ class Profile:
 
 def directory_of(profiles: Path, case_id: str) -> Path:
     """The directory of a case: its id in letters that every file system takes, and a hash that keeps it apart."""
-    readable = re.sub(r"[^A-Za-z0-9=.+-]+", "_", case_id)[:LONGEST_NAME].strip("_.")
-    return profiles / f"{readable}-{digest(case_id)[:8]}"
+    stem = re.sub(r"[^A-Za-z0-9=.+-]+", "_", case_id)[:LONGEST_NAME].strip("_.")
+    return profiles / f"{stem}-{digest(case_id)[:8]}"
 
 
 def trace_name(worker: str, nanoseconds: int) -> str:
@@ -105,14 +105,14 @@ def find_trace(pattern: str, runs: list[Path]) -> Path:
     if place.is_file():
         return place
     profiles = [profile for run in runs for profile in profiles_of(run)]
-    at_place = _profile_in(place) if (place / SUMMARY).is_file() else profiles_of(place)
-    exact = [*at_place] or [profile for profile in profiles if profile.case == pattern]
-    matches = exact or [
+    place_profiles = _profile_in(place) if (place / SUMMARY).is_file() else profiles_of(place)
+    exact_matches = [*place_profiles] or [profile for profile in profiles if profile.case == pattern]
+    matches = exact_matches or [
         profile for profile in profiles if fnmatchcase(profile.case, pattern) or pattern in profile.case
     ]
     if not matches:
-        known = "".join(f"\n  {profile.case}" for profile in profiles) or " none: run `convbench profile SUITE` first"
-        raise ConvbenchError(f"no profile of {pattern!r} in {', '.join(map(str, runs))}; profiled are:{known}")
+        listing = "".join(f"\n  {profile.case}" for profile in profiles) or " none: run `convbench profile SUITE` first"
+        raise ConvbenchError(f"no profile of {pattern!r} in {', '.join(map(str, runs))}; profiled are:{listing}")
     if len(matches) > 1:
         names = "".join(f"\n  {profile.case} ({profile.directory})" for profile in matches)
         raise ConvbenchError(f"{pattern!r} names {len(matches)} profiles; name one of them, or its folder:{names}")

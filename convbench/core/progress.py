@@ -1,4 +1,4 @@
-"""Where a run is, as whoever watches it is told."""
+"""Where a run is, for those who watch it."""
 
 from __future__ import annotations
 

@@ -27,16 +27,16 @@ READERS: Mapping[str, tuple[Mapping[str, float], str]] = {
 
 def amount(option: str, text: str, unit: str) -> float:
     """A positive amount of a base unit. Raises ConvbenchError that names the option and says what to write."""
-    factors, examples = READERS.get(unit) or _any(unit)
+    factors, examples = READERS.get(unit) or _generic_reader(unit)
     number, suffix = _split(text)
     value = number * factors[suffix] if number is not None and suffix in factors else None
     if value is None or not 0 < value < math.inf:
-        how = "write it as" if value is None else "write an amount that is more than 0, as"
-        raise ConvbenchError(f"{written(option, text)}: {how} {examples}")
+        remedy = "write it as" if value is None else "write an amount that is more than 0, as"
+        raise ConvbenchError(f"{option_text(option, text)}: {remedy} {examples}")
     return value
 
 
-def written(option: str, text: str) -> str:
+def option_text(option: str, text: str) -> str:
     """An option with its value as it was written: ``--latency 5ms``, ``--budget latency=5ms``."""
     return f"{option}{text}" if option.endswith("=") else f"{option} {text}"
 
@@ -59,7 +59,7 @@ def share(option: str, text: str) -> float:
     return value
 
 
-def _any(unit: str) -> tuple[Mapping[str, float], str]:
+def _generic_reader(unit: str) -> tuple[Mapping[str, float], str]:
     """For a unit that we do not know (``J``, ``frames/s``): plain, or with a prefix, or with a prefix and the unit."""
     factors = {f"{prefix}{unit}": factor for prefix, factor in (COUNTS | SMALL).items()}
     return COUNTS | factors, f"12, 1.5k or 12{unit}"

@@ -81,8 +81,8 @@ class Reading:
 
     def by_visit(self) -> list[tuple[float, ...]]:
         """The samples of each visit; all at once where visits are unknown."""
-        remaining = iter(self.samples)
-        return [tuple(islice(remaining, size)) for size in self.visits or (len(self.samples),)]
+        iterator = iter(self.samples)
+        return [tuple(islice(iterator, size)) for size in self.visits or (len(self.samples),)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,11 +34,11 @@ DECLARED = "__convbench__"
 """The attribute of a factory that holds what it declares of itself."""
 
 
-def declares(what: Any) -> Callable[[F], F]:
+def declares(declaration: Any) -> Callable[[F], F]:
     """Decorator: what a factory says of itself, read as ``Plugin.declared`` whether it is on a shelf or imported."""
 
     def mark(build: F) -> F:
-        setattr(build, DECLARED, what)
+        setattr(build, DECLARED, declaration)
         return build
 
     return mark
@@ -79,7 +79,7 @@ class Plugin(Generic[T]):
         except Exception as error:
             if self.origin == installed.OWN:
                 raise
-            installed.note(self.origin, self._raised(kind, error))
+            installed.note(self.origin, self._error_text(kind, error))
 
     @contextmanager
     def refused(self, kind: str) -> Iterator[None]:
@@ -92,9 +92,9 @@ class Plugin(Generic[T]):
         except Exception as error:
             if self.origin == installed.OWN or isinstance(error, ConvbenchError):
                 raise
-            raise ConvbenchError(self._raised(kind, error)) from error
+            raise ConvbenchError(self._error_text(kind, error)) from error
 
-    def _raised(self, kind: str, error: Exception) -> str:
+    def _error_text(self, kind: str, error: Exception) -> str:
         return f"the {kind} {self.name!r} raised {typed_line(error)} ({_last_line(self.build, error)})"
 
 
@@ -105,7 +105,7 @@ class Registry(Generic[T]):
         self.kind = kind
         self.package = package
         self._plugins: dict[str, Plugin[T]] = {}
-        self._loaded = False
+        self._is_loaded = False
 
     def register(self, name: str) -> Callable[[F], F]:
         """Decorator: put a factory on the shelf, as it is. Its keyword-only parameters are its options.
@@ -117,12 +117,12 @@ class Registry(Generic[T]):
             raise ConvbenchError(f"no {self.kind} can be called {name!r}: use letters, digits, -, _ and .")
 
         def put(build: F) -> F:
-            plugin, before = _plugin(name, build), self._plugins.get(name)
-            if before is not None and not _same(before.build, build):
+            plugin, namesake = _plugin(name, build), self._plugins.get(name)
+            if namesake is not None and not _is_same_factory(namesake.build, build):
                 clash = f"two {self.kind}s are called {name!r}: rename one"
-                if plugin.origin != installed.OWN or before.origin == installed.OWN:
+                if plugin.origin != installed.OWN or namesake.origin == installed.OWN:
                     raise ConvbenchError(clash)
-                installed.note(before.origin, clash)
+                installed.note(namesake.origin, clash)
             self._plugins[name] = plugin
             return build
 
@@ -130,7 +130,7 @@ class Registry(Generic[T]):
 
     def __iter__(self) -> Iterator[Plugin[T]]:
         self._load()
-        return iter(sorted(self._plugins.values(), key=lambda plugin: _natural(plugin.name)))
+        return iter(sorted(self._plugins.values(), key=lambda plugin: _natural_key(plugin.name)))
 
     def registered(self) -> tuple[Plugin[T], ...]:
         """Those that are on the shelf by now; none is imported for it."""
@@ -145,16 +145,16 @@ class Registry(Generic[T]):
             return _plugin(name, imports.import_path(name))
         self._load()
         if name not in self._plugins:
-            broken = "".join(f"; {entry.sentence}" for entry in installed.broken())
-            raise ConvbenchError(f"unknown {self.kind} {short_name(name)!r}{did_you_mean(name, self._plugins)}{broken}")
+            causes = "".join(f"; {entry.sentence}" for entry in installed.broken())
+            raise ConvbenchError(f"unknown {self.kind} {short_name(name)!r}{did_you_mean(name, self._plugins)}{causes}")
         return self._plugins[name]
 
     def _load(self) -> None:
-        if not self._loaded:
+        if not self._is_loaded:
             package = importlib.import_module(self.package)
             for module in pkgutil.iter_modules(package.__path__):
                 importlib.import_module(f"{self.package}.{module.name}")
-            self._loaded = True
+            self._is_loaded = True
         installed.load()
 
 
@@ -165,12 +165,12 @@ def default_text(default: object) -> str:
     return default.__name__ if inspect.isfunction(default) or inspect.isclass(default) else str(default)
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     """``; did you mean 'gap'?`` where something known is near, else the whole list."""
-    names = sorted(known)
-    near = difflib.get_close_matches(short_name(name), names, n=5)
-    swapped = [candidate for candidate in near if sorted(candidate) == sorted(name)]
-    return f"; did you mean {[*swapped, *near][0]!r}?" if near else f"; known: {', '.join(names)}"
+    names = sorted(candidates)
+    matches = difflib.get_close_matches(short_name(name), names, n=5)
+    anagrams = [candidate for candidate in matches if sorted(candidate) == sorted(name)]
+    return f"; did you mean {[*anagrams, *matches][0]!r}?" if matches else f"; known: {', '.join(names)}"
 
 
 def _module(build: Any) -> str:
@@ -184,17 +184,17 @@ def _last_line(build: Any, error: Exception) -> str:
     file = ""
     with suppress(TypeError):  # a class of an interactive session, or what is no function
         file = inspect.getsourcefile(inspect.unwrap(build)) or ""
-    own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    return f"{Path(file).name}:{own[-1].lineno}" if own else Path(file).name or _module(build)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    return f"{Path(file).name}:{frames[-1].lineno}" if frames else Path(file).name or _module(build)
 
 
-def _same(before: Any, build: Any) -> bool:
+def _is_same_factory(first: Any, second: Any) -> bool:
     """Whether it is the same factory, or the same again from a module that was imported or a cell that was run anew."""
-    places = [(_module(factory), getattr(factory, "__qualname__", id(factory))) for factory in (before, build)]
-    return before is build or places[0] == places[1]
+    places = [(_module(factory), getattr(factory, "__qualname__", id(factory))) for factory in (first, second)]
+    return first is second or places[0] == places[1]
 
 
-def _natural(name: str) -> list[Any]:
+def _natural_key(name: str) -> list[Any]:
     """Sorts C2 before C10."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 

@@ -15,21 +15,21 @@ CLOSED = "closed"
 
 def runs_below(root: Path) -> Iterator[Path]:
     """Every run directory at or below a folder, also those set aside."""
-    return (Path(folder) for folder, _ in stamped(root))
+    return (Path(folder) for folder, _ in run_stamps(root))
 
 
-def stamped(root: Path) -> Iterator[tuple[str, str]]:
+def run_stamps(root: Path) -> Iterator[tuple[str, str]]:
     """The run directories, each with a stamp of its files; as text, since a store may have thousands.
 
     Folders that may not be looked into are among them: what is in them is missing.
     """
     errors: list[OSError] = []
-    for folder, names, present in os.walk(root, onerror=errors.append):
-        is_run = store.RUN in present
-        names[:] = sorted(name for name in names if (name == store.PREVIOUS if is_run else _may_hold(name)))
+    for folder, subfolders, file_names in os.walk(root, onerror=errors.append):
+        is_run = store.RUN in file_names
+        subfolders[:] = sorted(name for name in subfolders if (name == store.PREVIOUS if is_run else _may_hold(name)))
         if is_run:
             with suppress(OSError):  # it was removed while we looked
-                yield folder, _stamp(folder, store.RESULTS in present)
+                yield folder, _stamp(folder, store.RESULTS in file_names)
     yield from ((os.fsdecode(error.filename), CLOSED) for error in errors if isinstance(error, PermissionError))
 
 

@@ -52,7 +52,7 @@ def folder(prefix: str = PREFIX) -> Iterator[Path]:
 
 
 def open_folder(prefix: str = PREFIX) -> Path:
-    """A folder that the caller is to hold by its lock and to close. Raises StoreError where none can be made."""
+    """A folder; the caller holds its lock and closes it. Raises StoreError where none can be made."""
     collect()
     try:
         return Path(tempfile.mkdtemp(prefix=prefix))
@@ -79,24 +79,24 @@ def collect() -> None:
     for prefix in (PREFIX, PREFIX_OF_CHECK):
         for path in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
             with suppress(OSError, StoreError):
-                if _is_left_behind(path):
+                if _is_abandoned(path):
                     close_folder(path)
 
 
 def end_processes(folder: Path, but: Collection[int] = ()) -> None:
     """Kill the processes of a scratch folder, or of one in it, and what they start; not this one, nor those given."""
     for _ in range(ATTEMPTS):
-        numbers = [number for number in processes(folder) if number not in but]
-        if not numbers:
+        pids = [pid for pid in processes(folder) if pid not in but]
+        if not pids:
             return
-        for number in numbers:
+        for pid in pids:
             with suppress(ProcessLookupError, PermissionError):
-                os.kill(number, signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
         time.sleep(0.002)
 
 
 def kill_group(process: Popen[Any] | BaseProcess) -> None:
-    """Kill a process that leads a group of its own, and whatever is in that; itself alone where there is none yet."""
+    """Kill a process and the group that it leads; the process alone where it leads none yet."""
     assert process.pid is not None
     try:
         os.killpg(process.pid, signal.SIGKILL)
@@ -133,14 +133,14 @@ def _close_unless_held(folder: Path, owner: int) -> None:
         close_folder(folder)
 
 
-def _is_left_behind(path: Path) -> bool:
+def _is_abandoned(path: Path) -> bool:
     """Whether it is a scratch folder of this user that nobody holds."""
     status = path.lstat()
     if not path.is_dir() or path.is_symlink() or status.st_uid != os.getuid():
         return False
-    place, young = path / LOCK, time.time() - status.st_mtime < YOUNG
+    place, is_young = path / LOCK, time.time() - status.st_mtime < YOUNG
     if not place.exists():
-        return not young and not any(path.iterdir())
-    if young and not place.stat().st_size:  # its maker signs it when it holds it
+        return not is_young and not any(path.iterdir())
+    if is_young and not place.stat().st_size:  # its maker signs it when it holds it
         return False
     return lock.is_free(place)

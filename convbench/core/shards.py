@@ -19,9 +19,9 @@ NAMED = 4
 
 def of_runs(runs: Sequence[RunDescription]) -> tuple[str, ...]:
     """What merged runs are shards of, as ``1/4``; nothing where together they are the whole suite."""
-    by_run = [of_run(run) for run in runs]
-    names = {name for of_run in by_run for name in of_run}
-    return tuple(sorted(names, key=_place)) if all(by_run) and _lacking(names) else ()
+    run_shards = [of_run(run) for run in runs]
+    names = {name for shards in run_shards for name in shards}
+    return tuple(sorted(names, key=_place)) if all(run_shards) and _missing_shards(names) else ()
 
 
 def of_run(run: RunDescription) -> tuple[str, ...]:
@@ -38,22 +38,22 @@ def selection_of(run: RunDescription) -> tuple[frozenset[str], ...]:
 
 def missing_names(run: RunDescription) -> str:
     """``shards 2/4 and 3/4``: what a merged run lacks; empty where that is nothing."""
-    lacking = _lacking(run.shards)
-    more = [f"{len(lacking) - NAMED:,} more"] if len(lacking) > NAMED else []
-    return f"shard{'s' if lacking[1:] else ''} {joined([*lacking[:NAMED], *more])}" if lacking else ""
+    names = _missing_shards(run.shards)
+    suffix = [f"{len(names) - NAMED:,} more"] if len(names) > NAMED else []
+    return f"shard{'s' if names[1:] else ''} {joined([*names[:NAMED], *suffix])}" if names else ""
 
 
-def _lacking(names: Collection[str]) -> tuple[str, ...]:
+def _missing_shards(names: Collection[str]) -> tuple[str, ...]:
     """The fewest shards that make the suite whole: it may have been split in several ways."""
     splits: dict[int, set[int]] = defaultdict(set)
     for name in names:
         index, shards = _place(name)
         splits[shards].add(index)
-    lacks = [
+    candidates = [
         tuple(f"{index}/{shards}" for index in range(1, shards + 1) if index not in indices)
         for shards, indices in splits.items()
     ]
-    return min(lacks, key=len, default=())
+    return min(candidates, key=len, default=())
 
 
 def _place(name: str) -> tuple[int, int]:

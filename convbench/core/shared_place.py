@@ -57,12 +57,12 @@ class SharedPlace(Protocol):
         ...
 
 
-def open_place(where: str) -> SharedPlace:
+def open_place(name: str) -> SharedPlace:
     """The place of that name: a folder, or by a URL what fsspec opens. Raises ConvbenchError of an empty text."""
-    scheme, separator, path = where.partition("://")
+    scheme, separator, path = name.partition("://")
     if separator and scheme != "file":
-        return Remote.at(where)
-    return Folder(files.named("PLACE", path if separator else where))
+        return Remote.at(name)
+    return Folder(files.named("PLACE", path if separator else name))
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,8 @@ class Folder:
     def holds(self, name: str, content: Content) -> bool:
         """By their sizes first: a store on a network drive is not read whole at every push."""
         try:
-            as_large = all((self.root / name / file).stat().st_size == len(data) for file, data in content.items())
-            return as_large or not is_part(self.read(name), content)
+            is_as_large = all((self.root / name / file).stat().st_size == len(data) for file, data in content.items())
+            return is_as_large or not is_part(self.read(name), content)
         except FileNotFoundError:
             return False
 
@@ -134,8 +134,8 @@ class Remote:
         self.sizes.clear()
         with suppress(FileNotFoundError):
             self.system.invalidate_cache()
-            listed = self.system.find(self.root, detail=True)
-            self.sizes.update({key[len(self.root) :].strip("/"): about["size"] for key, about in listed.items()})
+            entries = self.system.find(self.root, detail=True)
+            self.sizes.update({key[len(self.root) :].strip("/"): entry["size"] for key, entry in entries.items()})
         return names_in(self.sizes)
 
     def read(self, name: str) -> Content:
@@ -162,12 +162,12 @@ class Remote:
             self.system.pipe_file(f"{self.root}/{name}/{file}".rstrip("/"), data)
 
 
-def is_part(present: Content, content: Content) -> bool:
+def is_part(part: Content, content: Content) -> bool:
     """Whether what is there is only a part of a content, as what synchronises folders leaves behind on its way.
 
     A run that was gone on with is none: it has more records, or another description.
     """
-    return present != content and all(data.startswith(present.get(file, b"")) for file, data in content.items())
+    return part != content and all(data.startswith(part.get(file, b"")) for file, data in content.items())
 
 
 def names_in(keys: Iterable[str]) -> set[str]:
@@ -176,7 +176,7 @@ def names_in(keys: Iterable[str]) -> set[str]:
 
 
 @contextmanager
-def explained(place: str) -> Iterator[None]:
+def explain(place: str) -> Iterator[None]:
     """Turn whatever a file system raises into a StoreError of one sentence."""
     try:
         yield

@@ -52,15 +52,15 @@ def prior(groups: Iterable[Sequence[float]]) -> Prior:
 
     To each of them it is worth no more values than the others have: that of two groups is hardly known.
     """
-    usable = [np.asarray(values) for values in groups if len(values) > 1]
-    if not usable:
+    arrays = [np.asarray(values) for values in groups if len(values) > 1]
+    if not arrays:
         return ASSUMED
-    degrees = np.array([len(values) - 1 for values in usable], dtype=float)
-    variances = np.array([max(float(values.var(ddof=1)), SMALLEST_VARIANCE) for values in usable])
-    if len(usable) == 1:
+    degrees = np.array([len(values) - 1 for values in arrays], dtype=float)
+    variances = np.array([max(float(values.var(ddof=1)), SMALLEST_VARIANCE) for values in arrays])
+    if len(arrays) == 1:
         return Prior(float(degrees[0]), float(variances[0]))
-    of_others = float(degrees.sum() - degrees.mean())
-    return fit_prior(variances, degrees, min(of_others, MOST_DEGREES))
+    other_degrees = float(degrees.sum() - degrees.mean())
+    return fit_prior(variances, degrees, min(other_degrees, MOST_DEGREES))
 
 
 def fit_prior(variances: np.ndarray, degrees: np.ndarray, most: float = MOST_DEGREES) -> Prior:
@@ -74,8 +74,8 @@ def fit_prior(variances: np.ndarray, degrees: np.ndarray, most: float = MOST_DEG
     excess = float(logs.var(ddof=1) - polygamma(1, degrees / 2).mean())
     if excess <= polygamma(1, most / 2):
         return Prior(most, float(np.average(variances, weights=degrees)))
-    half = trigamma_inverse(excess)
-    return Prior(2 * half, float(np.exp(logs.mean() + digamma(half) - np.log(half))))
+    half_degrees = trigamma_inverse(excess)
+    return Prior(2 * half_degrees, float(np.exp(logs.mean() + digamma(half_degrees) - np.log(half_degrees))))
 
 
 def trigamma_inverse(value: float) -> float:
@@ -90,18 +90,18 @@ def trigamma_inverse(value: float) -> float:
     return y
 
 
-def estimate(logs: Sequence[float], common: Prior, shared: float = 0.0) -> Interval:
+def estimate(logs: Sequence[float], common: Prior, shared_deviation: float = 0.0) -> Interval:
     """The median of the visits and its 95 % interval, on the scale of the values themselves.
 
-    ``shared`` is the standard deviation of what all the visits have in common, and their spread does not tell.
+    ``shared_deviation`` is the standard deviation of what all the visits have in common; their spread does not tell it.
     Raises ValueError without values.
     """
     if not len(logs):
         raise ValueError("no visits")
     values = np.sort(np.asarray(logs, dtype=float))
     center = float(np.median(values))
-    half = math.hypot(_half_width(values, common), NORMAL * shared)
-    low, high = center - half, center + half
+    half_width = math.hypot(_half_width(values, common), NORMAL * shared_deviation)
+    low, high = center - half_width, center + half_width
     if _at_two_speeds(values) or _one_of_three_far(values, common):
         low, high = min(low, float(values[0])), max(high, float(values[-1]))
     return Interval(*(math.exp(min(value, 700.0)) for value in (center, low, high)))
@@ -113,11 +113,11 @@ def at_two_speeds(logs: Sequence[float]) -> bool:
 
 
 def _half_width(values: np.ndarray, common: Prior) -> float:
-    own = len(values) - 1
-    degrees = min(common.degrees + own, MOST_DEGREES)
-    squares = own * float(values.var(ddof=1)) if own else 0.0
+    own_degrees = len(values) - 1
+    degrees = min(common.degrees + own_degrees, MOST_DEGREES)
+    squares = own_degrees * float(values.var(ddof=1)) if own_degrees else 0.0
     variance = (min(common.degrees, MOST_DEGREES) * common.variance + squares) / degrees
-    factor = MEDIAN_OVER_MEAN[own] if own < len(MEDIAN_OVER_MEAN) else LIMIT_OF_MEDIAN
+    factor = MEDIAN_OVER_MEAN[own_degrees] if own_degrees < len(MEDIAN_OVER_MEAN) else LIMIT_OF_MEDIAN
     return float(stdtrit(degrees, 1 - TAIL)) * factor * math.sqrt(variance / len(values))
 
 
@@ -125,9 +125,9 @@ def _at_two_speeds(values: np.ndarray) -> bool:
     if len(values) < 4 or values[-1] <= values[0]:
         return False
     gaps = np.diff(values)
-    widest = int(np.argmax(gaps))
-    apart = gaps[widest] >= GAP * (values[-1] - values[0])
-    return bool(apart and min(widest + 1, len(values) - widest - 1) >= 2)
+    index = int(np.argmax(gaps))
+    is_apart = gaps[index] >= GAP * (values[-1] - values[0])
+    return bool(is_apart and min(index + 1, len(values) - index - 1) >= 2)
 
 
 def _one_of_three_far(values: np.ndarray, common: Prior) -> bool:

@@ -60,12 +60,12 @@ def median_interval(samples: Sequence[float]) -> Interval:
     """
     if not len(samples):
         raise ValueError("no samples")
-    ordered = np.sort(np.asarray(samples, dtype=float))
-    rank = _lower_rank(len(ordered))
-    median = float(np.median(ordered))
+    values = np.sort(np.asarray(samples, dtype=float))
+    rank = _lower_rank(len(values))
+    median = float(np.median(values))
     if rank == 0:
         return Interval(median, -math.inf, math.inf)
-    return Interval(median, float(ordered[rank - 1]), float(ordered[-rank]))
+    return Interval(median, float(values[rank - 1]), float(values[-rank]))
 
 
 def mean_interval(values: Sequence[float], floor: float = 0.0) -> Interval:
@@ -77,26 +77,26 @@ def mean_interval(values: Sequence[float], floor: float = 0.0) -> Interval:
     if n < 2:
         raise ValueError("fewer than two values")
     mean = statistics.fmean(values)
-    half = float(stdtrit(n - 1, 1 - TAIL)) * math.sqrt(statistics.variance(values) / n + floor)
-    return Interval(mean, mean - half, mean + half)
+    half_width = float(stdtrit(n - 1, 1 - TAIL)) * math.sqrt(statistics.variance(values) / n + floor)
+    return Interval(mean, mean - half_width, mean + half_width)
 
 
-def accuracy_interval(values: Sequence[float], clips: int, tested: int | None = None, floor: float = 0.0) -> Interval:
+def accuracy_interval(values: Sequence[float], clips: int, union: int | None = None, floor: float = 0.0) -> Interval:
     """The mean of accuracies on so many clips each and its 95 % interval, within 0 and 1.
 
     That of Student's t over runs, and never narrower than the exact binomial one (Clopper and Pearson 1934) of all
     clips near 0 and 1, where runs may all say the same: five times 100 % of a thousand clips is 99.9 % or more.
-    ``tested`` are the clips of all runs where they have some in common, ``floor`` is as ``mean_interval`` has it.
+    ``union`` are the clips of all runs where they have some in common, ``floor`` is as ``mean_interval`` has it.
     Raises ValueError for fewer than two values.
     """
     mean, low, high = mean_interval(values, floor)
-    total = tested or clips * len(values)
-    right = round(mean * total)
+    total = union or clips * len(values)
+    successes = round(mean * total)
     if min(mean, 1 - mean) * total <= NEAR_THE_END:
         total = round(total / _excess(values, mean, clips))
-        right = round(mean * total)
-        exact = rate_interval(right, total)
-        low, high = min(low, exact[0]), max(high, exact[1])
+        successes = round(mean * total)
+        exact_interval = rate_interval(successes, total)
+        low, high = min(low, exact_interval[0]), max(high, exact_interval[1])
     return Interval(mean, max(0.0, low), min(1.0, high))
 
 
@@ -109,11 +109,11 @@ def rate_interval(count: int, total: int) -> tuple[float, float]:
 
 def _excess(values: Sequence[float], mean: float, clips: int) -> float:
     """How many times more accuracies vary than the draw of clips makes them, with Student's factor for not knowing."""
-    drawn = mean * (1 - mean) / clips
-    if drawn == 0 or statistics.variance(values) <= drawn:
+    binomial_variance = mean * (1 - mean) / clips
+    if binomial_variance == 0 or statistics.variance(values) <= binomial_variance:
         return 1.0
     factor = float(stdtrit(len(values) - 1, 1 - TAIL)) / NORMAL
-    return statistics.variance(values) / drawn * factor**2
+    return statistics.variance(values) / binomial_variance * factor**2
 
 
 def percentile(samples: Sequence[float], q: int) -> float | None:
@@ -131,10 +131,10 @@ def percentile_bound(samples: Sequence[float], q: int) -> float | None:
     """
     n = len(samples)
     ranks = np.arange(n)
-    enough = np.flatnonzero(bdtr(ranks, n, q / 100) >= 1 - TAIL) if n else np.array([], dtype=int)
-    if not enough.size:
+    candidates = np.flatnonzero(bdtr(ranks, n, q / 100) >= 1 - TAIL) if n else np.array([], dtype=int)
+    if not candidates.size:
         return None
-    rank = int(enough[0]) + 1
+    rank = int(candidates[0]) + 1
     return float(np.sort(np.asarray(samples, dtype=float))[rank - 1]) if rank <= n else None
 
 

@@ -84,11 +84,11 @@ def append(directory: Path, record: Record) -> None:
 
 def leave_out(directory: Path, cases: Collection[str]) -> list[Record]:
     """Take the records of these cases out of a run, a copy with them being set aside; returns those that stay."""
-    staying = [line for line, record in _read_lines(directory / RESULTS) if record.case.id not in cases]
-    place = _free(directory / PREVIOUS, _started(directory))
+    lines = [line for line, record in _read_lines(directory / RESULTS) if record.case.id not in cases]
+    place = _free_place(directory / PREVIOUS, _start_name(directory))
     for name in (RESULTS, RUN):
         files.write(place / name, (directory / name).read_bytes(), REMEDY)
-    files.write(directory / RESULTS, b"".join(staying), REMEDY)
+    files.write(directory / RESULTS, b"".join(lines), REMEDY)
     return load(directory)[1]
 
 
@@ -99,14 +99,14 @@ def load(path: Path) -> Stored:
     """
     try:
         directory = path if path.is_dir() else path.parent
-        there, named = (directory / RUN).exists(), path.exists()
+        is_run, path_exists = (directory / RUN).exists(), path.exists()
     except (OSError, ValueError) as error:
         raise StoreError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
-    if not there and not named:
+    if not is_run and not path_exists:
         raise StoreError(f"{path}: there is no such run: name a run directory, or a file in it")
-    if not there:
+    if not is_run:
         raise StoreError(f"{path}: not a run: there is no {RUN} in {directory}")
-    if not named:
+    if not path_exists:
         raise StoreError(f"{path}: no such file: {directory} is a run and has none of that name")
     run = read_description(directory)
     if run.planned and not (directory / RESULTS).exists():  # a run that began has it, be it empty
@@ -140,10 +140,10 @@ def drop_unfinished_line(directory: Path) -> bool:
     results = directory / RESULTS
     try:
         content = results.read_bytes() if results.exists() else b""
-        whole = content.rfind(b"\n") + 1
-        if whole == len(content):
+        end = content.rfind(b"\n") + 1
+        if end == len(content):
             return False
-        os.truncate(results, whole)
+        os.truncate(results, end)
     except OSError as error:
         raise files.unwritable(results, error, REMEDY) from error
     return True
@@ -183,23 +183,23 @@ def _read_lines(path: Path) -> Iterator[tuple[bytes, Record]]:
 
 def _set_aside(directory: Path) -> None:
     """Move what a run left there into a folder of its own; a run is known by any of its files, whole or damaged."""
-    files_there = [name for name in (RUN, RESULTS, CSV, "index.html", "profiles") if (directory / name).exists()]
-    if not {RUN, RESULTS} & set(files_there):
+    names = [name for name in (RUN, RESULTS, CSV, "index.html", "profiles") if (directory / name).exists()]
+    if not {RUN, RESULTS} & set(names):
         return
-    place = _free(directory / PREVIOUS, _started(directory))
+    place = _free_place(directory / PREVIOUS, _start_name(directory))
     place.mkdir(parents=True)
-    for name in files_there:
+    for name in names:
         (directory / name).replace(place / name)
 
 
-def _started(directory: Path) -> str:
+def _start_name(directory: Path) -> str:
     """When the run there began, as the name of a folder."""
     with suppress(StoreError):
         return re.sub(r"[^0-9TZ-]", "", read_description(directory).started.replace("+00:00", "Z"))[:40] or "unknown"
     return "unknown"
 
 
-def _free(folder: Path, name: str) -> Path:
+def _free_place(folder: Path, name: str) -> Path:
     """A place that nothing stands at: runs that began in the same second are told apart by a number."""
-    numbered = chain([name], (f"{name}-{number}" for number in count(2)))
-    return next(place for place in map(folder.joinpath, numbered) if not place.exists())
+    names = chain([name], (f"{name}-{number}" for number in count(2)))
+    return next(place for place in map(folder.joinpath, names) if not place.exists())

@@ -41,8 +41,8 @@ def cut(text: str, length: int) -> str:
 
 def cut_name(name: str, length: int) -> str:
     """At most so many characters of a name: of an import path its end, which tells it from others of its package."""
-    front = ":" in name or name.startswith("…")
-    return f"…{name[1 - length :]}" if front and len(name) > length else cut(name, length)
+    keeps_end = ":" in name or name.startswith("…")
+    return f"…{name[1 - length :]}" if keeps_end and len(name) > length else cut(name, length)
 
 
 def digest(*texts: str) -> str:
@@ -58,8 +58,8 @@ def counted(number: object, noun: str, plural: str = "") -> str:
 
 def first_lines(lines: Sequence[str]) -> str:
     """The lines, of very many the first, with how many there are beside."""
-    further = len(lines) - MOST_LINES
-    return "\n".join([*lines[:MOST_LINES], *([f"... and {further:,} more"] if further > 0 else [])])
+    excess = len(lines) - MOST_LINES
+    return "\n".join([*lines[:MOST_LINES], *([f"... and {excess:,} more"] if excess > 0 else [])])
 
 
 def shown(value: object) -> str:
@@ -84,8 +84,8 @@ def joined(words: Sequence[str]) -> str:
 
 def some(names: Sequence[str]) -> str:
     """``a, b, c and 4 more``: the first names of however many."""
-    rest = [f"{len(names) - MOST_NAMES:,} more"] if len(names) > MOST_NAMES else []
-    return joined([*(short_name(one_line(name)) for name in names[:MOST_NAMES]), *rest])
+    remainder = [f"{len(names) - MOST_NAMES:,} more"] if len(names) > MOST_NAMES else []
+    return joined([*(short_name(one_line(name)) for name in names[:MOST_NAMES]), *remainder])
 
 
 def file_stem(name: str) -> str:

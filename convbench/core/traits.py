@@ -92,8 +92,8 @@ def dtype_option(*, dtype: str) -> str:
 
 def of_variant(name: str) -> VariantTraits:
     """What a variant declares. Raises ConvbenchError where it cannot be found."""
-    declared = variants.get(name).declared
-    return declared if isinstance(declared, VariantTraits) else VariantTraits()
+    declaration = variants.get(name).declared
+    return declaration if isinstance(declaration, VariantTraits) else VariantTraits()
 
 
 def of_case(case: Case) -> Iterator[tuple[VariantTraits, dict[str, Any]]]:
@@ -139,8 +139,8 @@ def changes_process(case: Case) -> bool:
 
 def dtype(case: Case) -> str:
     """The number type that the variants of a case compute in; ``fp32`` where they leave the model's."""
-    declared = ((traits.dtype, options) for traits, options in of_case(case))
-    types = (kind if isinstance(kind, str) else kind(**options) for kind, options in declared)
+    pairs = ((traits.dtype, options) for traits, options in of_case(case))
+    types = (kind if isinstance(kind, str) else kind(**options) for kind, options in pairs)
     return next((name for name in types if name != FP32), FP32)
 
 
@@ -174,10 +174,10 @@ def notes_of(case: Case) -> dict[str, Scalar]:
         notes["dtype"] = number
     if isinstance(case.architecture, Parts):
         with suppress(ConvbenchError):
-            declared = reducers.get(case.architecture.reducer.name).declared
-            if isinstance(declared, ReducerTraits):
-                notes |= {"position": declared.position} if declared.position else {}
-                notes |= {"control": True} if declared.control else {}
+            declaration = reducers.get(case.architecture.reducer.name).declared
+            if isinstance(declaration, ReducerTraits):
+                notes |= {"position": declaration.position} if declaration.position else {}
+                notes |= {"control": True} if declaration.control else {}
     return notes
 
 

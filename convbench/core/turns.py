@@ -20,8 +20,8 @@ def in_turn(function: Callable[P, T]) -> Callable[P, T]:
     """
 
     @wraps(function)
-    def waiting(*args: P.args, **kwargs: P.kwargs) -> T:
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
         with _turn:
             return function(*args, **kwargs)
 
-    return waiting
+    return wrapper

@@ -96,14 +96,14 @@ def reference_levels(records: Iterable[Record]) -> dict[Scope, float]:
 
 def at_better_moments(values: Iterable[float]) -> float:
     """What the reference workload took, or its logarithm, at the better moments; 0 without any."""
-    ordered = sorted(values)
-    return ordered[int(BETTER_MOMENTS * (len(ordered) - 1))] if ordered else 0.0
+    times = sorted(values)
+    return times[int(BETTER_MOMENTS * (len(times) - 1))] if times else 0.0
 
 
 def _join(records: Sequence[Record]) -> Record:
-    first = records[0]
-    if not first.visits:
-        return next((record for record in records if record.status == "ok"), first)
+    first_record = records[0]
+    if not first_record.visits:
+        return next((record for record in records if record.status == "ok"), first_record)
     records = [record for record in records if record.visits]  # one that tells of no visit is none of this case's
     records = [record for record in records if _is_refused(record)] or records  # what was timed beside that is wrong
     names = dict.fromkeys(reading.metric.name for record in records for reading in record.readings)
@@ -111,7 +111,7 @@ def _join(records: Sequence[Record]) -> Record:
         _representative(records),
         readings=tuple(_reading(name, records) for name in names),
         findings=_findings(records),
-        started=first.started,
+        started=first_record.started,
         visits=tuple(chain.from_iterable(record.visits for record in records)),
         seconds=sum(record.seconds for record in records),
     )
@@ -124,21 +124,21 @@ def _is_refused(record: Record) -> bool:
 
 def _representative(records: Sequence[Record]) -> Record:
     """The visit whose state stands for the case: one that was timed, else one that tried, else the first."""
-    timed = [record for record in records if any(visit.timed for visit in record.visits)] or list(records)
-    return next((record for record in timed if record.status == "ok"), timed[0])
+    candidates = [record for record in records if any(visit.timed for visit in record.visits)] or list(records)
+    return next((record for record in candidates if record.status == "ok"), candidates[0])
 
 
 def _reading(name: str, records: Sequence[Record]) -> Reading:
     """Seconds and shares of the machine visit by visit; of all else, which repeats, the first."""
-    of_record = [record.reading(name) for record in records]
-    first = next(reading for reading in of_record if reading)
-    if not varies(first):
-        return first
+    readings = [record.reading(name) for record in records]
+    first_reading = next(reading for reading in readings if reading)
+    if not varies(first_reading):
+        return first_reading
     sizes: list[int] = []
-    for record, reading in zip(records, of_record, strict=True):
+    for record, reading in zip(records, readings, strict=True):
         sizes += _sizes(reading, len(record.visits))
-    samples = chain.from_iterable(reading.samples for reading in of_record if reading)
-    return Reading(first.metric, tuple(samples), tuple(sizes))
+    samples = chain.from_iterable(reading.samples for reading in readings if reading)
+    return Reading(first_reading.metric, tuple(samples), tuple(sizes))
 
 
 def varies(reading: Reading) -> bool:
@@ -154,10 +154,11 @@ def _sizes(reading: Reading | None, visits: int) -> list[int]:
 
 def _findings(records: Sequence[Record]) -> tuple[Finding, ...]:
     """Each finding once; those in ``AGREEING`` only where at least half of the timed visits have them."""
-    timed = [record for record in records if record.samples(metrics.LATENCY)]
+    timed_records = [record for record in records if record.samples(metrics.LATENCY)]
     by_code = {finding.code: finding for record in reversed(records) for finding in record.findings}
     share = {
-        code: sum(code in {finding.code for finding in record.findings} for record in timed) / max(1, len(timed))
+        code: sum(code in {finding.code for finding in record.findings} for record in timed_records)
+        / max(1, len(timed_records))
         for code in by_code
     }
     return tuple(finding for code, finding in by_code.items() if code not in AGREEING or share[code] >= 0.5)
@@ -168,14 +169,14 @@ def _judge(record: Record, level: float | None) -> Record:
     split_by_name = {reading.metric.name: reading.by_visit() for reading in record.readings if varies(reading)}
     by_visit = [{name: _at(split, i) for name, split in split_by_name.items()} for i in range(len(record.visits))]
     visits = tuple(
-        replace(visit, disturbed=_disturbance(of_visit, record, level))
-        for visit, of_visit in zip(record.visits, by_visit, strict=True)
+        replace(visit, disturbed=_disturbance(samples, record, level))
+        for visit, samples in zip(record.visits, by_visit, strict=True)
     )
     findings = tuple(finding for finding in record.findings if finding.code not in OF_VISITS)
     latencies = split_by_name.get(metrics.LATENCY.name, [])
-    timed = [visit for i, visit in enumerate(visits) if _at(latencies, i)]
-    if timed and not any(visit.sound for visit in timed):
-        findings += (_withheld(timed, record),)
+    timed_visits = [visit for i, visit in enumerate(visits) if _at(latencies, i)]
+    if timed_visits and not any(visit.sound for visit in timed_visits):
+        findings += (_withheld_finding(timed_visits, record),)
     if record.status == "ok" and (failures := [visit.failure for visit in visits if visit.failure]):
         findings += (Finding(VISIT_FAILED, data={"reason": failures[0]}),)
     speeds = _speeds(latencies, visits)
@@ -188,15 +189,15 @@ def _at(split: Sequence[tuple[float, ...]], index: int) -> tuple[float, ...]:
 
 def _disturbance(samples: dict[str, tuple[float, ...]], record: Record, level: float | None) -> str:
     """By what a visit's times were spoilt, empty where by nothing."""
-    waited, stolen = (max(samples.get(metric.name, ()), default=0.0) for metric in (metrics.RUN_DELAY, metrics.STEAL))
+    delay, steal = (max(samples.get(metric.name, ()), default=0.0) for metric in (metrics.RUN_DELAY, metrics.STEAL))
     reference = samples.get(metrics.REFERENCE.name, ())
-    if waited > WAITING_TOGETHER and (threads := _torch_threads(record)) > 1:
-        busy = next((finding.data for finding in record.findings if finding.code == BUSY_MACHINE), {})
-        if "waited" in busy and isinstance(cores := busy.get("cores"), int):  # they took the cores from each other
+    if delay > WAITING_TOGETHER and (threads := _torch_threads(record)) > 1:
+        data = next((finding.data for finding in record.findings if finding.code == BUSY_MACHINE), {})
+        if "waited" in data and isinstance(cores := data.get("cores"), int):  # they took the cores from each other
             return f"its {threads} threads shared {counted(cores, 'core')}"
-        return f"other processes had a core for {_percent(waited)} of the time"
-    if stolen > STOLEN:
-        return f"the host took {_percent(stolen)} of the time"
+        return f"other processes had a core for {_percent(delay)} of the time"
+    if steal > STOLEN:
+        return f"the host took {_percent(steal)} of the time"
     if level and reference and median(reference) > SLOW_MACHINE * level:
         return f"the reference workload took {median(reference) / level:.1f} times as long"
     return ""
@@ -212,7 +213,7 @@ def _speeds(latencies: Sequence[tuple[float, ...]], visits: Sequence[Visit]) -> 
     return Finding(TWO_SPEEDS, "note", {"fast": medians[0], "slow": medians[-1]})
 
 
-def _withheld(visits: Sequence[Visit], record: Record) -> Finding:
+def _withheld_finding(visits: Sequence[Visit], record: Record) -> Finding:
     reasons = [visit.disturbed or visit.failure for visit in visits]
     return Finding(
         WITHHELD,

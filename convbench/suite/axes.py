@@ -31,10 +31,10 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
 
 
-def _threads(value: Any, inner: ValidatorFunctionWrapHandler) -> Any:
+def _threads(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
     """One sentence in the place of one for each member of the union."""
     try:
-        return inner(value)
+        return handler(value)
     except ValidationError:
         raise ValueError(
             f"{quoted(value)} is no number of threads: write a whole number of at least 1, or all"
@@ -52,7 +52,7 @@ class ClipLayout(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _from_text(cls, value: Any) -> Any:
+    def _parse_text(cls, value: Any) -> Any:
         return value if isinstance(value, dict) else clip_fields(value)
 
     def shape(self) -> Shape:
@@ -74,11 +74,11 @@ class RecurrentLayout(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _from_text(cls, value: Any) -> Any:
+    def _parse_text(cls, value: Any) -> Any:
         return value if isinstance(value, dict) else rnn_fields(value)
 
     @model_validator(mode="after")
-    def _projection(self) -> RecurrentLayout:
+    def _check_projection(self) -> RecurrentLayout:
         if self.pattern:
             return self
         if max(self.proj_size) >= min(self.hidden):
@@ -126,7 +126,7 @@ class AxesLayout(Strict):
 
 
 class RecurrentPattern(RecurrentLayout):
-    """Recurrent stages of which only what is given has to agree."""
+    """Recurrent stages in which only the given fields have to agree."""
 
     pattern: ClassVar[bool] = True
 
@@ -156,12 +156,12 @@ def rnn_fields(text: Any) -> dict[str, Any]:
     match = re.fullmatch(RNN_TEXT, text, re.ASCII) if isinstance(text, str) else None
     if match is None:
         raise ValueError(f"{quoted(text)} is no recurrent stage: write lstm128, bilstm256x2, gru64 or a mapping")
-    ways, cell, hidden, layers, projection = match.groups()
+    prefix, cell, hidden_size, layers, projection = match.groups()
     return {
         "cell": cell,
-        "hidden": int(hidden),
+        "hidden": int(hidden_size),
         "layers": int(layers or 1),
-        "bidirectional": ways is not None,
+        "bidirectional": prefix is not None,
         "proj_size": int(projection or 0),
     }
 

@@ -46,27 +46,27 @@ def schema() -> dict[str, Any]:
     axes["variant"] |= _one_or_many("variant", {"type": "array", "items": {"$ref": "#/$defs/variant"}, "minItems": 1})
     document["properties"]["metrics"] |= _one_or_many("probe")
     definitions["TrainingLayout"]["properties"]["tasks"] |= _one_or_many("task")
-    document["properties"] = {key: _or_nothing(value) for key, value in document["properties"].items()}
+    document["properties"] = {key: _optional(value) for key, value in document["properties"].items()}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **_plain(document),
+        **_simplify(document),
         "patternProperties": {"^x-": {"description": "your own, such as a place for anchors"}},
         "title": "convbench suite",
     }
 
 
-def _one_or_many(definition: str, *further: dict[str, Any]) -> dict[str, Any]:
+def _one_or_many(definition: str, *alternatives: dict[str, Any]) -> dict[str, Any]:
     reference = {"$ref": f"#/$defs/{definition}"}
-    items = {"anyOf": [reference, *further]} if further else reference
+    items = {"anyOf": [reference, *alternatives]} if alternatives else reference
     return {"anyOf": [reference, {"type": "array", "minItems": 1, "items": items}]}
 
 
-def _or_nothing(value: dict[str, Any]) -> dict[str, Any]:
+def _optional(value: dict[str, Any]) -> dict[str, Any]:
     """What may stand under a key, or nothing: all of a section may be commented out."""
-    about: dict[str, Any] = {key: value[key] for key in ("description", "default") if key in value}
+    annotations: dict[str, Any] = {key: value[key] for key in ("description", "default") if key in value}
     kind = {key: value[key] for key in value if key not in ("description", "default", "title")}
     kinds = kind["anyOf"] if set(kind) == {"anyOf"} else [kind]
-    return {**about, "anyOf": [*kinds, *([] if _NOTHING in kinds else [_NOTHING])]}
+    return {**annotations, "anyOf": [*kinds, *([] if _NOTHING in kinds else [_NOTHING])]}
 
 
 def _names(shelf: Registry[Any]) -> dict[str, Any]:
@@ -120,8 +120,8 @@ def _model() -> dict[str, Any]:
             "additionalProperties": False,
         },
     }
-    whole = {"type": "object", "properties": fields, "required": ["name"], "additionalProperties": _ANY_OPTION}
-    return {"anyOf": [_IMPORT_PATH, whole]}
+    mapping = {"type": "object", "properties": fields, "required": ["name"], "additionalProperties": _ANY_OPTION}
+    return {"anyOf": [_IMPORT_PATH, mapping]}
 
 
 _OWN = {
@@ -154,13 +154,13 @@ def _option(option: dict[str, Any], defaults: Any, key: str) -> dict[str, Any]:
     return option | ({"default": defaults[key]} if key in defaults else {})
 
 
-def _plain(node: Any) -> Any:
+def _simplify(node: Any) -> Any:
     """Without the titles that pydantic makes of names, and with the defaults of one value as that value."""
     if isinstance(node, list):
-        return [_plain(item) for item in node]
+        return [_simplify(item) for item in node]
     if not isinstance(node, dict):
         return node
-    plain = {key: _plain(value) for key, value in node.items() if key != "title" or isinstance(value, dict)}
+    plain = {key: _simplify(value) for key, value in node.items() if key != "title" or isinstance(value, dict)}
     if "anyOf" in plain and isinstance(default := plain.get("default"), list) and len(default) == 1:
         plain["default"] = default[0]
     return plain

@@ -58,9 +58,9 @@ class ProtocolLayout(Strict):
         description="what the run may take: after the first round, visits go where the answer is open; also 90s or 5m",
     )
 
-    def built(self, training: TrainingLayout) -> Protocol:
+    def build(self, training: TrainingLayout) -> Protocol:
         """These settings as the Protocol that measuring reads."""
-        return Protocol(**self.model_dump(), training=training.built())
+        return Protocol(**self.model_dump(), training=training.build())
 
 
 def checked(protocol: Protocol) -> Protocol:
@@ -103,16 +103,16 @@ class TrainingLayout(Strict):
     test_clips: Size = Field(default=_TRAINING.test_clips, description="clips that accuracy is reported on")
 
     @model_validator(mode="after")
-    def _enough_steps(self) -> TrainingLayout:
+    def _check_steps(self) -> TrainingLayout:
         if self.steps < self.checkpoints:
             raise ValueError(f"{self.steps} steps are fewer than {self.checkpoints} checkpoints")
         return self
 
-    def built(self) -> Training:
+    def build(self) -> Training:
         """These settings as the Training that measuring reads."""
-        chosen = len(set(self.learning_rates)) > 1 and self.rate_seeds < self.seeds
+        has_choice = len(set(self.learning_rates)) > 1 and self.rate_seeds < self.seeds
         clips = (self.train_clips, self.val_clips, self.test_clips)
-        return Training(self.steps, self.checkpoints, *clips, rate_seeds=self.rate_seeds if chosen else 0)
+        return Training(self.steps, self.checkpoints, *clips, rate_seeds=self.rate_seeds if has_choice else 0)
 
 
 class SuiteLayout(Strict):
@@ -154,7 +154,7 @@ class SuiteLayout(Strict):
 
     @field_validator("schema_version")
     @classmethod
-    def _readable(cls, version: int) -> int:
+    def _check_version(cls, version: int) -> int:
         if version > SCHEMA_VERSION:
             raise ValueError(f"{version} is newer than this convbench reads ({SCHEMA_VERSION}): upgrade convbench")
         if version < 1:
@@ -163,13 +163,13 @@ class SuiteLayout(Strict):
 
     @field_validator("name")
     @classmethod
-    def _directory(cls, name: str | None) -> str | None:
+    def _check_name(cls, name: str | None) -> str | None:
         if name is not None and (not name.strip(" .") or re.search(r"[/\\\x00-\x1f]", name)):
             raise ValueError(f"{name!r} cannot name a directory: use letters, digits, - and _")
         return name
 
 
-KNOWN: dict[str | int, tuple[str, ...]] = {
+KEYS: dict[str | int, tuple[str, ...]] = {
     "": tuple(SuiteLayout.model_fields),
     **dict.fromkeys(("matrix", "include", "exclude"), AXES),
     "protocol": tuple(ProtocolLayout.model_fields),
@@ -181,8 +181,8 @@ KNOWN: dict[str | int, tuple[str, ...]] = {
 
 def sections(data: Mapping[str, Any]) -> list[tuple[Location, dict[str, Any]]]:
     """The mappings of axes in a suite with their locations: the matrix, each include and each exclude entry."""
-    listed: list[tuple[Location, Any]] = [(("matrix",), data.get("matrix", {}))]
+    pairs: list[tuple[Location, Any]] = [(("matrix",), data.get("matrix", {}))]
     for key in ("include", "exclude"):
         entries = data.get(key)
-        listed += [((key, i), entry) for i, entry in enumerate(entries if isinstance(entries, list) else [])]
-    return [(at, value) for at, value in listed if isinstance(value, dict)]
+        pairs += [((key, i), entry) for i, entry in enumerate(entries if isinstance(entries, list) else [])]
+    return [(at, value) for at, value in pairs if isinstance(value, dict)]

@@ -17,11 +17,11 @@ from convbench.core.record import Case, Choice, Protocol, Whole
 from convbench.core.text import counted, shown
 from convbench.suite import plugs
 from convbench.suite.axes import AXES, OF_PARTS, AxesLayout, ClipLayout, PatternLayout, RecurrentLayout
-from convbench.suite.layout import KNOWN, SuiteLayout, TrainingLayout, sections
+from convbench.suite.layout import KEYS, SuiteLayout, TrainingLayout, sections
 from convbench.suite.many import as_list
 from convbench.suite.matrix import Axes, Sweep
 from convbench.suite.mistakes import Location, Mistakes, quoted
-from convbench.suite.overrides import WITHOUT_QUALITY, apply, metrics_alone, swept_whole
+from convbench.suite.overrides import WITHOUT_QUALITY, apply, asks_only_metrics, bare_axes_of
 from convbench.suite.source import find, loader, parse, read
 from convbench.suite.trials import trial_cases
 from convbench.suite.values import Plain, Values, expand
@@ -71,7 +71,7 @@ def load(source: str, overrides: Sequence[str] = ()) -> Suite:
     Raises SuiteError with every mistake, a line each, as ``file:line:column: key: what is wrong``.
     """
     path = find(source)
-    return _built(read(path, Mistakes(source)), source, path.stem, overrides)
+    return _build(read(path, Mistakes(source)), source, path.stem, overrides)
 
 
 def from_data(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> Suite:
@@ -80,15 +80,15 @@ def from_data(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> Suite:
     Raises SuiteError with every mistake, as places in that text, and for what YAML has no word for.
     """
     try:
-        plain = json.loads(json.dumps(data, default=_plain))
+        document = json.loads(json.dumps(data, default=_plain_data))
     except (TypeError, ValueError) as error:
         raise SuiteError(f"a suite is plain data (text, numbers, lists, mappings): {error}") from error
     text = StringIO()
-    YAML(typ="safe", pure=True).dump(plain, text)
-    return _built(text.getvalue(), OF_DATA, OF_DATA, overrides)
+    YAML(typ="safe", pure=True).dump(document, text)
+    return _build(text.getvalue(), OF_DATA, OF_DATA, overrides)
 
 
-def _plain(value: object) -> Any:
+def _plain_data(value: object) -> Any:
     """What ``json`` does not know and is plain data all the same. Raises TypeError for what is not."""
     if isinstance(value, Mapping):
         return dict(value)
@@ -102,32 +102,32 @@ def _plain(value: object) -> Any:
     raise TypeError(f"{shown(value)} is none{remedy}")
 
 
-def _built(text: str, source: str, stem: str, overrides: Sequence[str]) -> Suite:
+def _build(text: str, source: str, stem: str, overrides: Sequence[str]) -> Suite:
     mistakes = Mistakes(source)
     data = _data(text, mistakes)
     for override in overrides:
         apply(data, override, mistakes)
-    data = {key: value for key, value in data.items() if value is not None or key not in KNOWN[""]}
+    data = {key: value for key, value in data.items() if value is not None or key not in KEYS[""]}
     layout = _layout(data, mistakes)
     axes = {at: _axes(section, at, mistakes) for at, section in sections(data)}
     tasks = _tasks(data, mistakes)
-    shared = _shared(data, mistakes)
+    settings = _model_settings(data, mistakes)
     metrics = [plugs.probe(name, ("metrics", i), mistakes) for i, name in enumerate(as_list(data.get("metrics") or []))]
     mistakes.raise_any()
     assert layout is not None
-    cases = tuple(_with(shared, case) for case in _cases(axes, swept_whole(overrides), mistakes))
-    _need_a_whole(shared, cases, mistakes)
+    cases = tuple(_apply_settings(settings, case) for case in _cases(axes, bare_axes_of(overrides), mistakes))
+    _need_own_model(settings, cases, mistakes)
     trials = trial_cases(cases, layout.quality, layout.training, tasks, mistakes)
     if layout.quality != "none" and not trials:
         mistakes.fail(_NOTHING_TO_TRY)
     names = tuple(dict.fromkeys(name for name in metrics if name))
-    left_out = trials if names and metrics_alone(overrides) else ()
+    left_out = trials if names and asks_only_metrics(overrides) else ()
     return Suite(
         name=layout.name or stem,
         path=source,
         text=text,
         cases=cases if left_out else cases + trials,
-        protocol=layout.protocol.built(layout.training),
+        protocol=layout.protocol.build(layout.training),
         metrics=names,
         profile=layout.profile,
         overrides=(*overrides, WITHOUT_QUALITY) if left_out else tuple(overrides),
@@ -142,33 +142,33 @@ def _data(text: str, mistakes: Mistakes) -> dict[str, Any]:
         mistakes.raise_any()
         mistakes.fail("is empty: a suite needs a matrix with a reducer")
     if not isinstance(data, dict):
-        mistakes.fail(f"{quoted(data)} is no suite: a suite is a mapping of {', '.join(KNOWN[''])}")
+        mistakes.fail(f"{quoted(data)} is no suite: a suite is a mapping of {', '.join(KEYS[''])}")
     return {key: value for key, value in data.items() if not key.startswith(PARKED)}
 
 
-def _shared(data: dict[str, Any], mistakes: Mistakes) -> dict[str, Any]:
+def _model_settings(data: dict[str, Any], mistakes: Mistakes) -> dict[str, Any]:
     """What the suite says of all its models at once; what is not of its type pydantic has found."""
     texts = {key: data[key] for key in ("loss", "step") if isinstance(data.get(key), str)}
     paths = {key: plugs.function(texts.get(key), (key,), mistakes) for key in ("loss", "step")}
     flops = data.get("flops")
-    plain = isinstance(flops, dict) and all(isinstance(path, str) for path in flops.values())
-    return {**paths, "flops": plugs.formulas(flops if plain else {}, ("flops",), mistakes)}
+    is_plain = isinstance(flops, dict) and all(isinstance(path, str) for path in flops.values())
+    return {**paths, "flops": plugs.formulas(flops if is_plain else {}, ("flops",), mistakes)}
 
 
-def _with(shared: Mapping[str, Any], case: Case) -> Case:
+def _apply_settings(settings: Mapping[str, Any], case: Case) -> Case:
     """The case of a user's model with what it does not say itself taken from the suite."""
     model = case.architecture
-    if not isinstance(model, Whole) or not any(shared.values()):
+    if not isinstance(model, Whole) or not any(settings.values()):
         return case
-    own = {key: getattr(model, key) or shared[key] for key in ("loss", "step")}
-    flops = {**dict(shared["flops"]), **dict(model.flops)}
-    return replace(case, architecture=replace(model, **own, flops=tuple(sorted(flops.items()))))
+    paths = {key: getattr(model, key) or settings[key] for key in ("loss", "step")}
+    flops = {**dict(settings["flops"]), **dict(model.flops)}
+    return replace(case, architecture=replace(model, **paths, flops=tuple(sorted(flops.items()))))
 
 
-def _need_a_whole(shared: Mapping[str, Any], cases: Sequence[Case], mistakes: Mistakes) -> None:
+def _need_own_model(settings: Mapping[str, Any], cases: Sequence[Case], mistakes: Mistakes) -> None:
     """What the suite says of models of the user's own must have one to hold for."""
     if not any(isinstance(case.architecture, Whole) for case in cases):
-        for key in (key for key, value in shared.items() if value):
+        for key in (key for key, value in settings.items() if value):
             mistakes.add_key((key,), f"{key} holds for the model: of a suite, and this one has none: leave {key} out")
     mistakes.raise_any()
 
@@ -177,24 +177,24 @@ def _layout(data: dict[str, Any], mistakes: Mistakes) -> SuiteLayout | None:
     try:
         return SuiteLayout.model_validate(data)
     except ValidationError as error:
-        mistakes.add_validation(error, KNOWN)
+        mistakes.add_validation(error, KEYS)
         return None
 
 
 def _axes(section: dict[str, Any], at: Location, mistakes: Mistakes) -> Axes:
     """The axes of a section with the values of each; empty where pydantic has already found a mistake in it."""
-    plugged = {axis: _plugged(axis, section[axis], (*at, axis), mistakes) for axis in plugs.READERS if axis in section}
-    if "model" in section and (beside := [axis for axis in OF_PARTS if axis in section]):
-        mistakes.add_key((*at, "model"), f"model takes the place of {beside[0]}: give one of them an include entry")
+    entries = {axis: _entries(axis, section[axis], (*at, axis), mistakes) for axis in plugs.READERS if axis in section}
+    if "model" in section and (parts := [axis for axis in OF_PARTS if axis in section]):
+        mistakes.add_key((*at, "model"), f"model takes the place of {parts[0]}: give one of them an include entry")
     try:
         layout = (PatternLayout if at[0] == "exclude" else AxesLayout).model_validate(section)
     except ValidationError:
         return {}
     names = [axis for axis in AXES if axis in section]
-    return {axis: plugged[axis] if axis in plugged else _values(getattr(layout, axis)) for axis in names}
+    return {axis: entries[axis] if axis in entries else _values(getattr(layout, axis)) for axis in names}
 
 
-def _plugged(axis: str, raw: Any, at: Location, mistakes: Mistakes) -> list[Values]:
+def _entries(axis: str, raw: Any, at: Location, mistakes: Mistakes) -> list[Values]:
     items = enumerate(as_list(raw))
     entries = [plugs.READERS[axis](item, (*at, i) if isinstance(raw, list) else at, mistakes) for i, item in items]
     return [values for values in entries if values is not None]
@@ -208,7 +208,7 @@ def _tasks(data: dict[str, Any], mistakes: Mistakes) -> list[Choice]:
     choices = [
         plugs.task(item, (*at, i) if isinstance(raw, list) else at, mistakes) for i, item in enumerate(as_list(raw))
     ]
-    return expand([plugged for plugged in choices if plugged is not None])
+    return expand([choice for choice in choices if choice is not None])
 
 
 def _values(items: list[Any]) -> list[Values]:
@@ -216,19 +216,19 @@ def _values(items: list[Any]) -> list[Values]:
     return [item.shape() if isinstance(item, ClipLayout | RecurrentLayout) else Plain((item,)) for item in items]
 
 
-def _cases(axes: Mapping[Location, Axes], whole: Collection[str], mistakes: Mistakes) -> tuple[Case, ...]:
+def _cases(axes: Mapping[Location, Axes], bare_axes: Collection[str], mistakes: Mistakes) -> tuple[Case, ...]:
     matrix = axes.get(("matrix",), {})
     include = {at: entry for at, entry in axes.items() if at[0] == "include"}
     _need_models(matrix, include, mistakes)
     exclude = {at: entry for at, entry in axes.items() if at[0] == "exclude"}
-    set_later = {axis for entry in include.values() for axis in entry} - set(matrix)
-    set_later |= set() if {"reducer", "model"} & set(matrix) else {"reducer", "model"}
+    later_axes = {axis for entry in include.values() for axis in entry} - set(matrix)
+    later_axes |= set() if {"reducer", "model"} & set(matrix) else {"reducer", "model"}
     for at, entry in exclude.items():
-        for axis in (axis for axis in entry if axis in set_later):
-            why = f"the matrix has no {axis}, and include comes after exclude"
-            mistakes.add_key((*at, axis), f"{why}: leave what you do not want out of the include entry")
+        for axis in (axis for axis in entry if axis in later_axes):
+            reason = f"the matrix has no {axis}, and include comes after exclude"
+            mistakes.add_key((*at, axis), f"{reason}: leave what you do not want out of the include entry")
     mistakes.raise_any()
-    sweep = Sweep(matrix, list(exclude.values()), mistakes, whole)
+    sweep = Sweep(matrix, list(exclude.values()), mistakes, bare_axes)
     for at, entry in include.items():
         sweep.include(entry, at)
     cases = sweep.cases()

@@ -47,80 +47,82 @@ DEFAULTS: Combination = {
 class _Group:
     """A combination of the matrix and what include entries have set on it."""
 
-    swept: Combination
+    combination: Combination
     extensions: list[Combination] = field(default_factory=list)
 
 
 class Sweep:
     """The combinations of a suite. A step that would exceed 10,000 raises SuiteError before it expands anything.
 
-    ``whole`` are the axes that the command line sets.
+    ``bare_axes`` are those that the command line sets.
     """
 
-    def __init__(self, matrix: Axes, exclude: Sequence[Axes], mistakes: Mistakes, whole: Collection[str] = ()) -> None:
+    def __init__(
+        self, matrix: Axes, exclude: Sequence[Axes], mistakes: Mistakes, bare_axes: Collection[str] = ()
+    ) -> None:
         self.mistakes = mistakes
-        self.whole = whole
+        self.bare_axes = bare_axes
         self.axes = matrix
         self.frame = not {"reducer", "model"} & set(matrix)
         self._limit(size(matrix), ("matrix",), _formula(matrix))
         combinations = [
             combination
-            for combination in _expanded(matrix)
+            for combination in _combinations(matrix)
             if not any(_agrees(combination, entry) for entry in exclude)
         ]
         self.groups = [_Group(combination, [] if self.frame else [{}]) for combination in combinations]
-        self.added: list[Combination] = []
+        self.additions: list[Combination] = []
 
     def include(self, entry: Axes, at: Location) -> None:
         """Rule 3 for one entry."""
         self._limit(size(entry), at, _formula(entry))
-        shared = {axis: values for axis, values in entry.items() if axis in self.axes}
-        others = _expanded({axis: values for axis, values in entry.items() if axis not in self.axes})
-        alike = self._alike(entry, tuple(shared))
-        matches = [(agreed, alike.get(tuple(agreed.values()), [])) for agreed in _expanded(shared)]
+        common_axes = {axis: values for axis, values in entry.items() if axis in self.axes}
+        extras = _combinations({axis: values for axis, values in entry.items() if axis not in self.axes})
+        groups_by_values = self._extendable_groups(entry, tuple(common_axes))
+        matches = [(point, groups_by_values.get(tuple(point.values()), [])) for point in _combinations(common_axes)]
         bases = self._bases(entry)
-        growth = [self._growth(matched, len(others)) if matched else len(bases) * len(others) for _, matched in matches]
+        growth = [self._growth(groups, len(extras)) if groups else len(bases) * len(extras) for _, groups in matches]
         self._limit(len(self) + sum(growth), at)
-        for agreed, matched in matches:
-            for group in matched:
-                group.extensions = self._extended(group.extensions, others)
-            if not matched:
-                self.added += [_merged(base, agreed | other) for base in bases for other in others]
+        for point, groups in matches:
+            for group in groups:
+                group.extensions = self._extend(group.extensions, extras)
+            if not groups:
+                self.additions += [_merge(base, point | extra) for base in bases for extra in extras]
 
     def cases(self) -> tuple[Case, ...]:
         """Every case once, the variants of one model together."""
-        extended = [_merged(group.swept, extra) for group in self.groups for extra in group.extensions]
-        together: dict[Case, dict[Case, None]] = {}
-        for case in map(_case, extended + self.added):
-            together.setdefault(case.eager, {})[case] = None
-        return tuple(case for variants in together.values() for case in variants)
+        combinations = [_merge(group.combination, extra) for group in self.groups for extra in group.extensions]
+        models: dict[Case, dict[Case, None]] = {}
+        for case in map(_case, combinations + self.additions):
+            models.setdefault(case.eager, {})[case] = None
+        return tuple(case for variants in models.values() for case in variants)
 
     def __len__(self) -> int:
-        return len(self.added) + sum(len(group.extensions) for group in self.groups)
+        return len(self.additions) + sum(len(group.extensions) for group in self.groups)
 
-    def _alike(self, entry: Axes, axes: tuple[str, ...]) -> dict[tuple[Any, ...], list[_Group]]:
+    def _extendable_groups(self, entry: Axes, axes: tuple[str, ...]) -> dict[tuple[Any, ...], list[_Group]]:
         """The groups that an entry could extend, by their values on these axes."""
-        alike: dict[tuple[Any, ...], list[_Group]] = {}
+        groups: dict[tuple[Any, ...], list[_Group]] = {}
         parts_for_model = "model" in self.axes and bool(set(OF_PARTS) & set(entry))
         if parts_for_model or ("model" in entry and "reducer" in self.axes):
-            return alike
+            return groups
         for group in self.groups:
-            alike.setdefault(tuple(group.swept[axis] for axis in axes), []).append(group)
-        return alike
+            groups.setdefault(tuple(group.combination[axis] for axis in axes), []).append(group)
+        return groups
 
     def _bases(self, entry: Axes) -> list[Combination]:
         """What an entry that agrees with nothing takes over from the matrix."""
-        first = {axis: next(iter(values[0])) for axis, values in self.axes.items()}
-        swept = {axis: self.axes[axis] for axis in self.axes if axis in self.whole and axis not in entry}
-        return [first | picked for picked in _expanded(swept)]
+        first_values = {axis: next(iter(values[0])) for axis, values in self.axes.items()}
+        axes = {axis: self.axes[axis] for axis in self.axes if axis in self.bare_axes and axis not in entry}
+        return [first_values | combination for combination in _combinations(axes)]
 
-    def _extended(self, old: list[Combination], new: list[Combination]) -> list[Combination]:
-        return old + new if self.frame else [before | extra for before in old for extra in new]
+    def _extend(self, combinations: list[Combination], extras: list[Combination]) -> list[Combination]:
+        return combinations + extras if self.frame else [base | extra for base in combinations for extra in extras]
 
-    def _growth(self, matched: Sequence[_Group], new: int) -> int:
+    def _growth(self, groups: Sequence[_Group], count: int) -> int:
         if self.frame:
-            return new * len(matched)
-        return sum(len(group.extensions) for group in matched) * (new - 1)
+            return count * len(groups)
+        return sum(len(group.extensions) for group in groups) * (count - 1)
 
     def _limit(self, cases: int, at: Location, formula: str = "") -> None:
         if cases > MAX_CASES:
@@ -128,7 +130,7 @@ class Sweep:
             self.mistakes.raise_any()
 
 
-def _expanded(axes: Axes) -> list[Combination]:
+def _combinations(axes: Axes) -> list[Combination]:
     return list(picks({axis: expand(values) for axis, values in axes.items()}))
 
 
@@ -138,18 +140,18 @@ def _formula(axes: Axes) -> str:
 
 
 def _agrees(combination: Combination, entry: Axes) -> bool:
-    actual = _merged(DEFAULTS, combination)
-    return all(axis in actual and any(value.matches(actual[axis]) for value in entry[axis]) for axis in entry)
+    values = _merge(DEFAULTS, combination)
+    return all(axis in values and any(value.matches(values[axis]) for value in entry[axis]) for axis in entry)
 
 
-def _merged(base: Combination, extra: Combination) -> Combination:
+def _merge(base: Combination, extra: Combination) -> Combination:
     """``extra`` over ``base``, a model taking the place of the parts and the parts that of a model."""
-    replaced = OF_PARTS if "model" in extra else ("model",) if set(OF_PARTS) & set(extra) else ()
-    return {axis: value for axis, value in base.items() if axis not in replaced} | extra
+    replaced_axes = OF_PARTS if "model" in extra else ("model",) if set(OF_PARTS) & set(extra) else ()
+    return {axis: value for axis, value in base.items() if axis not in replaced_axes} | extra
 
 
 def _case(combination: Combination) -> Case:
-    full = DEFAULTS | combination
-    architecture = full.get("model") or Parts(**{axis: full[axis] for axis in OF_PARTS})
-    threads = None if full["threads"] == 1 else full["threads"]
-    return Case(architecture, full["clip"], full["variant"], full["scenario"], threads=threads)
+    values = DEFAULTS | combination
+    architecture = values.get("model") or Parts(**{axis: values[axis] for axis in OF_PARTS})
+    threads = None if values["threads"] == 1 else values["threads"]
+    return Case(architecture, values["clip"], values["variant"], values["scenario"], threads=threads)

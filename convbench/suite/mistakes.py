@@ -60,8 +60,8 @@ class Mistakes:
         """A mistake in an override itself."""
         self._lines.setdefault(f"override {cut(override, 200)!r}: {message}", (1, Mark(0, len(self._lines))))
 
-    def add_validation(self, error: ValidationError, known: Mapping[str | int, Iterable[str]]) -> None:
-        """What pydantic found; ``known`` maps a mapping's key to the keys that it may hold."""
+    def add_validation(self, error: ValidationError, keys: Mapping[str | int, Iterable[str]]) -> None:
+        """What pydantic found; ``keys`` maps a mapping's key to the keys that it may hold."""
         for detail in error.errors():
             location = detail["loc"]
             if detail["type"] != "extra_forbidden":
@@ -69,9 +69,9 @@ class Mistakes:
                 self.add(location, hint.format(message_of(detail)))
                 continue
             key, parents = str(location[-1]), _parents(location)
-            around = ["", *parents][-1]
-            sections = [] if around in INNERMOST else sections_of(key, known)
-            words = f"{key} belongs under {' or '.join(sections)}" if sections else unknown_key(key, known[around])
+            parent = ["", *parents][-1]
+            sections = [] if parent in INNERMOST else sections_of(key, keys)
+            words = f"{key} belongs under {' or '.join(sections)}" if sections else unknown_key(key, keys[parent])
             if not parents and key[:1] in (".", "_"):
                 words = f"unknown key {short_name(key)!r}: keys of your own begin with x-, as a place for anchors"
             self.add_key(location, words)
@@ -87,17 +87,17 @@ class Mistakes:
 
     def _note(self, location: Location, message: str, marks: Mapping[Location, Mark]) -> None:
         entry = tuple(part for index, part in enumerate(location) if index == 1 or isinstance(part, str))
-        real = self._real(location)
+        place = self._place(location)
         override = next((text for text in map(self.overrides.get, _prefixes(entry)) if text), None)
-        if override is None and real not in self.values:  # of a section that overrides alone make
+        if override is None and place not in self.values:  # of a section that overrides alone make
             override = next((text for at, text in self.overrides.items() if at[: len(entry)] == entry), None)
         if override is not None:
-            self.add_override(override, f"{message.removeprefix('include.')}{_as_list(override)}")
+            self.add_override(override, f"{message.removeprefix('include.')}{_list_hint(override)}")
             return
-        around = (self.values[up] for up in _prefixes(real) if up in self.values)
-        self.add_mark(marks.get(real) or next(around, Mark(1, 1)), message)
+        marks_above = (self.values[prefix] for prefix in _prefixes(place) if prefix in self.values)
+        self.add_mark(marks.get(place) or next(marks_above, Mark(1, 1)), message)
 
-    def _real(self, location: Location) -> Location:
+    def _place(self, location: Location) -> Location:
         """The location without the index 0 of values that are not written as a list."""
         path: Location = ()
         for part in location:
@@ -105,17 +105,17 @@ class Mistakes:
         return path
 
 
-def sections_of(key: str, known: Mapping[str | int, Iterable[str]]) -> list[str]:
-    """The sections of a suite that have a key, ``known`` being those of each; all that take axes are called matrix."""
-    others = ("", "include", "exclude")
-    return [str(section) for section, keys in known.items() if key in keys and section not in others]
+def sections_of(key: str, keys_by_section: Mapping[str | int, Iterable[str]]) -> list[str]:
+    """The sections of a suite that have a key, by the keys of each; all that take axes are called matrix."""
+    exceptions = ("", "include", "exclude")
+    return [str(section) for section, keys in keys_by_section.items() if key in keys and section not in exceptions]
 
 
-def unknown_key(key: str, known: Iterable[str]) -> str:
+def unknown_key(key: str, keys: Iterable[str]) -> str:
     """The words for a key that nothing reads, with where that is said or the nearest that something reads."""
     if key in ELSEWHERE:
         return f"unknown key {key!r}: {ELSEWHERE[key]}"
-    return f"unknown key {short_name(key)!r}{did_you_mean(key, known)}"
+    return f"unknown key {short_name(key)!r}{did_you_mean(key, keys)}"
 
 
 def message_of(detail: ErrorDetails) -> str:
@@ -165,7 +165,7 @@ def quoted(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _as_list(override: str) -> str:
+def _list_hint(override: str) -> str:
     """How an override whose value was meant as a list is written."""
     key, _, text = override.partition("=")
     return f" (a list is written as {key}=[{text}])" if "," in text and not set("[({'\"") & set(text) else ""

@@ -49,34 +49,34 @@ class Signature:
 def signature(registry: Registry[Any], name: str) -> Signature:
     """The options of a plug-in. Raises ConvbenchError where it does not exist or the user's module does not import."""
     plugin = _plugin(registry, name)
-    build, known = _signatures.get((registry, name), (None, None))
-    if known is None or build is not plugin.build:  # a cell of a notebook registers it anew
-        known = _read(registry, plugin)
-        _signatures[registry, name] = plugin.build, known
-    return known
+    build, spec = _signatures.get((registry, name), (None, None))
+    if spec is None or build is not plugin.build:  # a cell of a notebook registers it anew
+        spec = _read(registry, plugin)
+        _signatures[registry, name] = plugin.build, spec
+    return spec
 
 
 def _read(registry: Registry[Any], plugin: Plugin[Any]) -> Signature:
     parameters = inspect.signature(plugin.build).parameters.values()
-    named = {p.name: p for p in parameters if p.kind in _NAMED} if _is_called_bare(registry, plugin) else plugin.options
+    options = {p.name: p for p in parameters if p.kind in _KINDS} if _is_bare(registry, plugin) else plugin.options
     hints = _hints(plugin.build)
     return Signature(
         plugin.summary,
-        {name: _adapter(hints.get(name, Scalar)) for name in named},
-        {name: p.default for name, p in named.items() if p.default is not p.empty},
+        {name: _adapter(hints.get(name, Scalar)) for name in options},
+        {name: p.default for name, p in options.items() if p.default is not p.empty},
         any(p.kind is p.VAR_KEYWORD for p in parameters),
-        frozenset(p.name for p in parameters if p.name not in named and p.default is not p.empty),
+        frozenset(p.name for p in parameters if p.name not in options and p.default is not p.empty),
     )
 
 
-def _is_called_bare(registry: Registry[Any], plugin: Plugin[Any]) -> bool:
+def _is_bare(registry: Registry[Any], plugin: Plugin[Any]) -> bool:
     """Whether it is called with its options and nothing else, as a user's model is, and a function of their clips."""
     own_clips = registry is tasks and ":" in plugin.name
-    return registry is models or (own_clips and all(other.build is not plugin.build for other in tasks.registered()))
+    return registry is models or (own_clips and all(task.build is not plugin.build for task in tasks.registered()))
 
 
 _signatures: dict[tuple[Registry[Any], str], tuple[Any, Signature]] = {}
-_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+_KINDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 def _plugin(registry: Registry[Any], name: str) -> Plugin[Any]:
@@ -97,9 +97,9 @@ def _hints(build: Any) -> dict[str, Any]:
     function = inspect.unwrap(build.__init__ if inspect.isclass(build) else build)
     hints: dict[str, Any] = {}
     for name, annotation in getattr(function, "__annotations__", {}).items():
-        alone = types.SimpleNamespace(__annotations__={name: annotation})
+        holder = types.SimpleNamespace(__annotations__={name: annotation})
         with suppress(Exception):
-            hints |= get_type_hints(alone, getattr(function, "__globals__", {}), include_extras=True)
+            hints |= get_type_hints(holder, getattr(function, "__globals__", {}), include_extras=True)
     return hints
 
 
@@ -136,5 +136,5 @@ def _text_from_number(hint: Any) -> Any:
     members = set(get_args(hint)) or {hint}
     if str not in members or int in members:
         return hint
-    either = WithJsonSchema({"anyOf": [TypeAdapter(hint).json_schema(), {"type": "integer"}]})
-    return Annotated[hint, BeforeValidator(lambda value: str(value) if type(value) is int else value), either]
+    schema = WithJsonSchema({"anyOf": [TypeAdapter(hint).json_schema(), {"type": "integer"}]})
+    return Annotated[hint, BeforeValidator(lambda value: str(value) if type(value) is int else value), schema]

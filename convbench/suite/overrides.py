@@ -12,7 +12,7 @@ from typing import Any
 
 from convbench.core.record import Case
 from convbench.suite.axes import AXES, OF_MODELS, clip_fields, rnn_fields
-from convbench.suite.layout import KNOWN, sections
+from convbench.suite.layout import KEYS, sections
 from convbench.suite.mistakes import Location, Mistakes, quoted, sections_of, unknown_key
 from convbench.suite.plugs import READERS, plug_fields
 from convbench.suite.source import value_of
@@ -41,11 +41,11 @@ def apply(data: dict[str, Any], override: str, mistakes: Mistakes) -> None:
     except ValueError:
         mistakes.add_override(override, f"the value {quoted(text)} is not YAML")
         return
-    if path[0] not in AXES and path[0] not in KNOWN[""]:
-        dotted = [repr(f"{section}.{path[0]}") for section in sections_of(path[0], KNOWN)]
-        words = unknown_key(path[0], {*AXES, *KNOWN[""], *_dotted("protocol")})
-        if dotted:
-            words = f"unknown key {path[0]!r}; did you mean {' or '.join(dotted)}?"
+    if path[0] not in AXES and path[0] not in KEYS[""]:
+        suggestions = [repr(f"{section}.{path[0]}") for section in sections_of(path[0], KEYS)]
+        words = unknown_key(path[0], {*AXES, *KEYS[""], *_dotted_keys("protocol")})
+        if suggestions:
+            words = f"unknown key {path[0]!r}; did you mean {' or '.join(suggestions)}?"
         mistakes.add_override(override, words)
         return
     for location in _places(data, path):
@@ -54,22 +54,22 @@ def apply(data: dict[str, Any], override: str, mistakes: Mistakes) -> None:
             mistakes.add_override(override, f"{'.'.join(map(str, location[:-1]))} is no mapping: give it whole")
 
 
-def metrics_alone(overrides: Iterable[str]) -> bool:
-    """Whether they ask for metrics and do not speak of quality: whoever wants params wants no hours of training."""
+def asks_only_metrics(overrides: Iterable[str]) -> bool:
+    """Whether they ask for metrics and not for quality: a user who wants params wants no hours of training."""
     keys = {_first_key(override) for override in overrides}
     return "metrics" in keys and not keys & {"quality", "training"}
 
 
-def swept_whole(overrides: Iterable[str]) -> set[str]:
+def bare_axes_of(overrides: Iterable[str]) -> set[str]:
     """The bare axes among them, whose values hold for include entries of their own, too."""
     return set(map(_first_key, overrides)) & set(AXES)
 
 
-def without_effect(overrides: Sequence[str], cases: Collection[Case]) -> Iterator[str]:
+def idle_sentences(overrides: Sequence[str], cases: Collection[Case]) -> Iterator[str]:
     """A sentence for each of them that does nothing: a later one takes its place, or no case is what it is about."""
-    last = {_key(text): text for text in overrides}
+    last_overrides = {_key(text): text for text in overrides}
     for text in overrides:
-        if (later := last[_key(text)]) != text:
+        if (later := last_overrides[_key(text)]) != text:
             yield f"{text} does nothing, as {later} comes later: several values are written as a list, key=[a,b]"
         elif _first_key(text) == "training" and not _is_of_trials(_key(text), cases):
             yield f"{text} does nothing: no case is trained: add quality=train"
@@ -87,41 +87,41 @@ def _first_key(override: str) -> str:
     return _key(override).split(".")[0].strip()
 
 
-def _dotted(section: str) -> Iterable[str]:
-    return (f"{section}.{name}" for name in KNOWN[section])
+def _dotted_keys(section: str) -> Iterable[str]:
+    return (f"{section}.{name}" for name in KEYS[section])
 
 
 def _places(data: dict[str, Any], path: tuple[str, ...]) -> list[Location]:
     if path[0] not in AXES:
         return [path]
-    having: dict[Location, None] = {
+    locations: dict[Location, None] = {
         at: None for at, section in sections(data) if at[0] != "exclude" and path[0] in section
     }
-    if not having or path[0] not in OF_MODELS:
-        having[("matrix",)] = None
-    return [(*at, *path) for at in having]
+    if not locations or path[0] not in OF_MODELS:
+        locations[("matrix",)] = None
+    return [(*at, *path) for at in locations]
 
 
 def _set(data: Any, location: Location, value: Any) -> bool:
     """Set ``value`` at a location, in each item of a list on the way. False where something there is no mapping."""
-    key, *rest = location
+    key, *tail = location
     if isinstance(data, list) and isinstance(key, int):
-        return _set(data[key], tuple(rest), value)
+        return _set(data[key], tuple(tail), value)
     if isinstance(data, list):
         return all(_set(item, location, value) for item in data)
     if not isinstance(data, dict):
         return False
-    if not rest:
+    if not tail:
         data[key] = value
         return True
-    data[key] = _opened(str(key), data.get(key, {}))
-    return _set(data[key], tuple(rest), value)
+    data[key] = _open(str(key), data.get(key, {}))
+    return _set(data[key], tuple(tail), value)
 
 
-def _opened(axis: str, value: Any) -> Any:
+def _open(axis: str, value: Any) -> Any:
     """A value written as text as the mapping that it means, so that a part of it can be set."""
     if isinstance(value, list):
-        return [_opened(axis, item) for item in value]
+        return [_open(axis, item) for item in value]
     if not isinstance(value, str):
         return value
     try:

@@ -30,17 +30,17 @@ T = TypeVar("T")
 
 def backbone(raw: Any, at: Location, mistakes: Mistakes) -> Choices | None:
     """A backbone with its options."""
-    return _plugged(registry.backbones, raw, at, mistakes)
+    return _choices(registry.backbones, raw, at, mistakes)
 
 
 def reducer(raw: Any, at: Location, mistakes: Mistakes) -> Choices | None:
     """A reducer with its options."""
-    return _plugged(registry.reducers, raw, at, mistakes)
+    return _choices(registry.reducers, raw, at, mistakes)
 
 
 def scenario(raw: Any, at: Location, mistakes: Mistakes) -> Plain | None:
     """A scenario by its name."""
-    name = _named(registry.scenarios, raw, at, mistakes)
+    name = _name(registry.scenarios, raw, at, mistakes)
     return Plain((name,)) if name else None
 
 
@@ -51,25 +51,25 @@ def variant(raw: Any, at: Location, mistakes: Mistakes) -> Chain | None:
     if any(isinstance(name, str) and name.partition("(")[0].strip() == "threads" for name in names):
         mistakes.add(at, "threads are an axis of their own and no variant: write threads: [1, 2, all]")
         return None
-    read = _all(_plugged(registry.variants, link, (*at, i), mistakes) for i, link in enumerate(links))
-    if read is None or [plug.name for plug in read] == [EAGER]:
-        return Chain(()) if read else None
-    if not read or any(plug.name == EAGER for plug in read):
+    choices = _all(_choices(registry.variants, link, (*at, i), mistakes) for i, link in enumerate(links))
+    if choices is None or [plug.name for plug in choices] == [EAGER]:
+        return Chain(()) if choices else None
+    if not choices or any(plug.name == EAGER for plug in choices):
         mistakes.add(at, "eager is the model without variants: it stands alone")
-    return Chain(read)
+    return Chain(choices)
 
 
 def model(raw: Any, at: Location, mistakes: Mistakes) -> Models | None:
     """The user's own model: an import path, with ``FURTHER`` and the options of its factory."""
-    named = plug_fields(raw, at, mistakes)
-    if named is None:
+    fields = plug_fields(raw, at, mistakes)
+    if fields is None:
         return None
-    options = {key: named[1].pop(key, None) for key in FURTHER}
+    options = {key: fields[1].pop(key, None) for key in FURTHER}
     inputs, loss, step = (function(options[key], (*at, key), mistakes) for key in ("inputs", "loss", "step"))
     stages = _stages(options["stages"] or {}, (*at, "stages"), mistakes)
     flops = formulas(options["flops"] or {}, (*at, "flops"), mistakes)
-    plugged = _checked(models, *named, at, mistakes)
-    return None if plugged is None else Models(plugged, Whole(Choice(named[0]), inputs, stages, loss, step, flops))
+    choices = _check(models, *fields, at, mistakes)
+    return None if choices is None else Models(choices, Whole(Choice(fields[0]), inputs, stages, loss, step, flops))
 
 
 def function(raw: Any, at: Location, mistakes: Mistakes) -> str | None:
@@ -94,12 +94,12 @@ def formulas(raw: Any, at: Location, mistakes: Mistakes) -> tuple[tuple[str, str
 
 def task(raw: Any, at: Location, mistakes: Mistakes) -> Choices | None:
     """A task with its options; a user's own is the import path of a function that yields labelled clips."""
-    return _plugged(registry.tasks, raw, at, mistakes)
+    return _choices(registry.tasks, raw, at, mistakes)
 
 
 def probe(raw: Any, at: Location, mistakes: Mistakes) -> str | None:
     """A probe by its name."""
-    return _named(registry.probes, raw, at, mistakes)
+    return _name(registry.probes, raw, at, mistakes)
 
 
 READERS: Mapping[str, Callable[[Any, Location, Mistakes], Any]] = {
@@ -130,42 +130,42 @@ def plug_fields(raw: Any, at: Location, mistakes: Mistakes) -> tuple[str, dict[s
     return imports.of_file(match["name"]), {key.strip(): _scalar(value) for key, _, value in options}
 
 
-def _named(shelf: Registry[Any], raw: Any, at: Location, mistakes: Mistakes) -> str | None:
+def _name(shelf: Registry[Any], raw: Any, at: Location, mistakes: Mistakes) -> str | None:
     """A plug-in that is written without options; what is no text pydantic has found."""
     name = imports.of_file(raw) if isinstance(raw, str) else ""
     return name if name and _signature(shelf, name, at, mistakes) else None
 
 
-def _plugged(shelf: Registry[Any], raw: Any, at: Location, mistakes: Mistakes) -> Choices | None:
-    named = plug_fields(raw, at, mistakes)
-    return None if named is None else _checked(shelf, *named, at, mistakes)
+def _choices(shelf: Registry[Any], raw: Any, at: Location, mistakes: Mistakes) -> Choices | None:
+    fields = plug_fields(raw, at, mistakes)
+    return None if fields is None else _check(shelf, *fields, at, mistakes)
 
 
-def _checked(
+def _check(
     shelf: Registry[Any], name: str, options: Mapping[str, Any], at: Location, mistakes: Mistakes
 ) -> Choices | None:
     spec = _signature(shelf, name, at, mistakes)
     if spec is None:
         return None
     values = {key: _option(name, spec, key, options[key], at, mistakes) for key in options}
-    for missing in sorted(spec.required - set(options)):
-        mistakes.add(at, f"{name} needs the option {missing!r}")
-    usable = {key: checked for key, checked in values.items() if checked is not None}
-    return Choices(name, usable, spec.defaults) if len(usable) == len(options) else None
+    for option in sorted(spec.required - set(options)):
+        mistakes.add(at, f"{name} needs the option {option!r}")
+    valid_options = {key: entries for key, entries in values.items() if entries is not None}
+    return Choices(name, valid_options, spec.defaults) if len(valid_options) == len(options) else None
 
 
 def _option(plug: str, spec: Signature, key: str, raw: Any, at: Location, mistakes: Mistakes) -> list[Any] | None:
     try:
         return spec.option(key).validate_python(raw)
     except KeyError:
-        mistakes.add_key((*at, key), f"{plug} has no option {key!r}{_instead(spec, key)}")
+        mistakes.add_key((*at, key), f"{plug} has no option {key!r}{_alternative(spec, key)}")
     except ValidationError as error:
         detail = error.errors()[0]
         mistakes.add((*at, key, *detail["loc"][:1]), message_of(detail))
     return None
 
 
-def _instead(spec: Signature, key: str) -> str:
+def _alternative(spec: Signature, key: str) -> str:
     """What to write in place of an option that a plug-in does not have."""
     if key in spec.not_options:
         return f": options are keyword-only parameters, so write *, before its {key}"
@@ -184,17 +184,17 @@ def _signature(shelf: Registry[Any], name: str, at: Location, mistakes: Mistakes
 
 def _stages(raw: Any, at: Location, mistakes: Mistakes) -> tuple[tuple[str, str], ...]:
     """Stages with the names of their submodules, one or a list of them, as pairs; those of a Sequential are numbers."""
-    listed = {stage: as_list(names) for stage, names in raw.items()} if isinstance(raw, dict) else {}
-    if not isinstance(raw, dict) or not all(names and _are_names(names) for names in listed.values()):
+    stages = {stage: as_list(names) for stage, names in raw.items()} if isinstance(raw, dict) else {}
+    if not isinstance(raw, dict) or not all(names and _are_names(names) for names in stages.values()):
         mistakes.add(
             at,
             "is not a mapping of stages to the names of submodules: {backbone: [conv1, conv2], lstm: rnn}, "
             'in quotes where they have dots between numbers: "0.1"',
         )
         return ()
-    for stage in sorted(set(listed) - set(STAGES)):
+    for stage in sorted(set(stages) - set(STAGES)):
         mistakes.add_key((*at, stage), f"unknown stage {stage!r}{did_you_mean(stage, STAGES)}")
-    return tuple((stage, name) for stage in sorted(listed) for name in dict.fromkeys(map(str, listed[stage])))
+    return tuple((stage, name) for stage in sorted(stages) for name in dict.fromkeys(map(str, stages[stage])))
 
 
 def _are_names(names: list[Any]) -> bool:
@@ -210,5 +210,5 @@ def _scalar(text: str) -> Any:
 
 def _all(items: Iterable[T | None]) -> tuple[T, ...] | None:
     values = tuple(items)
-    present = tuple(item for item in values if item is not None)
-    return present if len(present) == len(values) else None
+    results = tuple(item for item in values if item is not None)
+    return results if len(results) == len(values) else None

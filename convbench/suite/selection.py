@@ -42,8 +42,8 @@ class Selection:
 
     def keeps(self, ids: Collection[str]) -> bool:
         """Whether a case is picked that has these ids, such as the one as it is written and the one as it is built."""
-        included = not self.only or any(id_matches(name, self.only) for name in ids)
-        return included and not any(id_matches(name, self.skip) for name in ids)
+        is_included = not self.only or any(id_matches(name, self.only) for name in ids)
+        return is_included and not any(id_matches(name, self.skip) for name in ids)
 
     def idle(self, cases: Collection[Collection[str]]) -> str:
         """The first pattern of ``only`` that picks none of the cases, which have these ids each; empty of none."""
@@ -60,30 +60,30 @@ class Selection:
         model on a task, among which the learning rate is chosen.
         """
         index, shards = self.shard
-        models = grouped(cases, _together)
+        models = grouped(cases, _group_id)
         loads = [0.0] * shards
-        picked: set[Case] = set()
+        shard_cases: set[Case] = set()
         for name in sorted(models, key=lambda name: (-sum(map(_cost, models[name])), name)):
             lightest = loads.index(min(loads))
             loads[lightest] += sum(map(_cost, models[name]))
-            picked |= set(models[name]) if lightest == index - 1 else set()
-        return [case for case in cases if case in picked]
+            shard_cases |= set(models[name]) if lightest == index - 1 else set()
+        return [case for case in cases if case in shard_cases]
 
     def hint(self, cases: Collection[Collection[str]]) -> str:
         """What a pattern that picks none of the cases, which have these ids each, may have been meant as."""
-        listed = next((pattern for pattern in self.only if "," in pattern), "")
-        if listed:
-            return f" by --only {listed}: give --only once for each, as in " + " ".join(
-                f"--only {part}" for part in listed.split(",") if part
+        pattern_list = next((pattern for pattern in self.only if "," in pattern), "")
+        if pattern_list:
+            return f" by --only {pattern_list}: give --only once for each, as in " + " ".join(
+                f"--only {part}" for part in pattern_list.split(",") if part
             )
-        lone = next((pattern for pattern in self.only if not set("*?[") & set(pattern)), "")
-        if not lone:
+        word = next((pattern for pattern in self.only if not set("*?[") & set(pattern)), "")
+        if not word:
             return ""
         parts = {part.casefold(): part for name in chain.from_iterable(cases) for part in name.split("/")}
-        near = difflib.get_close_matches(lone.casefold(), parts, n=1)
-        if near and not any(lone in part for part in parts.values()):
-            return f" by --only {lone}, which may mean {parts[near[0]]}"
-        return f" by --only {lone}, which has to be a whole part of a name: '*{lone}*' matches anywhere"
+        matches = difflib.get_close_matches(word.casefold(), parts, n=1)
+        if matches and not any(word in part for part in parts.values()):
+            return f" by --only {word}, which may mean {parts[matches[0]]}"
+        return f" by --only {word}, which has to be a whole part of a name: '*{word}*' matches anywhere"
 
 
 def _idle(patterns: Sequence[str], cases: Collection[Collection[str]]) -> str:
@@ -91,7 +91,7 @@ def _idle(patterns: Sequence[str], cases: Collection[Collection[str]]) -> str:
     return next((pattern for pattern in patterns if not any(id_matches(name, [pattern]) for name in ids)), "")
 
 
-def _together(case: Case) -> str:
+def _group_id(case: Case) -> str:
     """What the cases share that stay in one shard."""
     trial = case.trial and replace(case.trial, seed=0, learning_rate=None)
     return replace(case.eager, trial=trial).id

@@ -19,7 +19,7 @@ from convbench.suite.mistakes import Location, Mark, Mistakes, quoted
 
 MAX_BYTES = 2**20
 MAX_VALUES = 100_000
-MARKED = (
+ENCODINGS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -38,24 +38,24 @@ def shipped() -> dict[str, Path]:
 
 def find(source: str) -> Path:
     """The file that ``source`` means: a path, or the name of a shipped suite. Raises SuiteError for neither."""
-    path, known = Path(source), shipped()
+    path, suites = Path(source), shipped()
     if not source.strip():
-        raise SuiteError(f"no suite is named: name a YAML file, or one that is shipped ({', '.join(sorted(known))})")
+        raise SuiteError(f"no suite is named: name a YAML file, or one that is shipped ({', '.join(sorted(suites))})")
     try:
-        if path.is_file() or (path.is_dir() and source not in known):
+        if path.is_file() or (path.is_dir() and source not in suites):
             return path
         if path.exists() and not path.is_dir():
             raise SuiteError(f"{source}: is a pipe or a device, and a suite is read more than once: write it to a file")
     except (OSError, ValueError) as error:
         raise SuiteError(f"{short_name(source)}: cannot be a file ({getattr(error, 'strerror', error)})") from error
-    if source in known:
-        return known[source]
+    if source in suites:
+        return suites[source]
     if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
-        hint = f"; the shipped suite of that name is run as {path.stem!r}" if path.stem in known else ""
+        hint = f"; the shipped suite of that name is run as {path.stem!r}" if path.stem in suites else ""
         raise SuiteError(f"{source}: {'a link that leads nowhere' if path.is_symlink() else 'no such file'}{hint}")
-    near = did_you_mean(source, known)
-    shelf = f" (shipped: {', '.join(sorted(known))})" if "did you mean" in near else ""
-    raise SuiteError(f"no suite {source!r}{near}{shelf}")
+    suggestion = did_you_mean(source, suites)
+    shelf = f" (shipped: {', '.join(sorted(suites))})" if "did you mean" in suggestion else ""
+    raise SuiteError(f"no suite {source!r}{suggestion}{shelf}")
 
 
 def read(path: Path, mistakes: Mistakes) -> str:
@@ -69,7 +69,7 @@ def read(path: Path, mistakes: Mistakes) -> str:
         mistakes.fail(f"cannot be read: {error.strerror}")
     if len(content) > MAX_BYTES:
         mistakes.fail("is larger than 1 MiB: this is no suite")
-    encoding = next((name for mark, name in MARKED if content.startswith(mark)), "utf-8-sig")
+    encoding = next((name for mark, name in ENCODINGS if content.startswith(mark)), "utf-8-sig")
     try:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
@@ -159,32 +159,32 @@ class _Reader:
             return node.value
 
     def _mapping(self, node: Node, location: Location) -> dict[str, Any]:
-        merged: dict[str, Any] = {}
-        own: dict[str, Any] = {}
+        defaults: dict[str, Any] = {}
+        entries: dict[str, Any] = {}
         for key_node, value_node in node.value:
             if key_node.tag == _MERGE:
-                merged |= self._merged(value_node, location)
+                defaults |= self._merge(value_node, location)
                 continue
             key = key_node.value if isinstance(key_node, ScalarNode) else ""
             place = (*location, key)
             if key_node.tag != "tag:yaml.org,2002:str":
                 self._mistakes.add_mark(_mark(key_node), f"the key {quoted(key)} is not text")
-            elif key in own:
+            elif key in entries:
                 self._mistakes.add_mark(_mark(key_node), f"the key {key!r} is given twice")
             else:
                 self._mistakes.keys[place] = _mark(key_node)
-                own[key] = self.data(value_node, place)
-        return merged | own
+                entries[key] = self.data(value_node, place)
+        return defaults | entries
 
-    def _merged(self, node: Node, location: Location) -> dict[str, Any]:
+    def _merge(self, node: Node, location: Location) -> dict[str, Any]:
         nodes = node.value if isinstance(node, SequenceNode) else [node]
-        merged: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         for mapping in nodes:
             if not isinstance(mapping, MappingNode):
                 self._mistakes.add_mark(_mark(mapping), "<< merges mappings only")
                 continue
-            merged = self._mapping(mapping, location) | merged
-        return merged
+            values = self._mapping(mapping, location) | values
+        return values
 
 
 def _size(node: Node, sizes: dict[int, float]) -> float:

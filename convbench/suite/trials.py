@@ -37,15 +37,15 @@ def trial_cases(
             ids = f"ids are here as they are written, before sizes and devices are known, such as {cases[0].id}"
             mistakes.add(("training", "only", index), f"{quoted(pattern)} matches no case: {ids}")
     mistakes.raise_any()
-    picked = (case for case in cases if not training.only or id_matches(case.id, training.only))
-    parts = [case for case in picked if isinstance(case.architecture, Parts)]
+    tried_cases = (case for case in cases if not training.only or id_matches(case.id, training.only))
+    parts = [case for case in tried_cases if isinstance(case.architecture, Parts)]
     models = list(dict.fromkeys(_trial_case(case, training.batch) for case in parts))
-    own = list(
+    variants = list(
         dict.fromkeys(
             replace(_trial_case(case, training.batch), variant=case.variant) for case in parts if own_numbers(case)
         )
     )
-    models += own  # behind all that are trained: side by side, a variant would wait for its own model's training
+    models += variants  # behind all that are trained: side by side, a variant would wait for its model's training
     match quality:
         case "probe":
             trials = [Trial(PLACED_DIGIT)]
@@ -68,15 +68,15 @@ def _trial_case(case: Case, batch: int) -> Case:
 
 def _limit(models: Sequence[Case], training: TrainingLayout, tasks: int, mistakes: Mistakes) -> None:
     """Raises SuiteError for more trainings than a sweep may have cases, before any is listed."""
-    evaluated, controls = sum(bool(model.variant) for model in models), len(training.controls or ())
-    trained = len(models) - evaluated
+    variant_count, controls = sum(bool(model.variant) for model in models), len(training.controls or ())
+    model_count = len(models) - variant_count
     rates, seeds = len(training.learning_rates), training.seeds
-    number = (trained * (1 + controls) + evaluated) * tasks * rates * seeds
-    if number > MAX_CASES:
-        factors = f"{trained:,} models x {1 + controls} controls"
-        factors = f"({factors} + {evaluated:,} evaluated in variants)" if evaluated else factors
+    count = (model_count * (1 + controls) + variant_count) * tasks * rates * seeds
+    if count > MAX_CASES:
+        factors = f"{model_count:,} models x {1 + controls} controls"
+        factors = f"({factors} + {variant_count:,} evaluated in variants)" if variant_count else factors
         factors += f" x {tasks:,} tasks x {rates:,} rates x {seeds:,} seeds"
-        mistakes.add(("training",), f"{number:,} trainings ({factors}) are more than {MAX_CASES:,}: split the suite")
+        mistakes.add(("training",), f"{count:,} trainings ({factors}) are more than {MAX_CASES:,}: split the suite")
         mistakes.raise_any()
 
 

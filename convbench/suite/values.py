@@ -56,7 +56,7 @@ class Shape:
     fields: Mapping[str, Sequence[Any]]
 
     def __iter__(self) -> Iterator[Clip | Recurrent]:
-        return (self.kind(**picked) for picked in picks(self.fields))
+        return (self.kind(**values) for values in picks(self.fields))
 
     @property
     def size(self) -> int:
@@ -78,18 +78,18 @@ class Choices:
     defaults: Mapping[str, Any]
 
     def __iter__(self) -> Iterator[Choice]:
-        for picked in picks(self.options):
-            choice = Choice(self.name, tuple(sorted(picked.items())))
-            changed = ((k, v) for k, v in choice.options if k not in self.defaults or v != self.defaults[k])
-            yield choice if choice.is_imported else replace(choice, options=tuple(changed))
+        for options in picks(self.options):
+            choice = Choice(self.name, tuple(sorted(options.items())))
+            settings = ((k, v) for k, v in choice.options if k not in self.defaults or v != self.defaults[k])
+            yield choice if choice.is_imported else replace(choice, options=tuple(settings))
 
     @property
     def size(self) -> int:
         return _product(self.options)
 
     def matches(self, value: Any) -> bool:
-        actual = {**self.defaults, **dict(value.options)}
-        return value.name == self.name and all(actual.get(k) in values for k, values in self.options.items())
+        settings = {**self.defaults, **dict(value.options)}
+        return value.name == self.name and all(settings.get(k) in values for k, values in self.options.items())
 
 
 @dataclass(frozen=True)
