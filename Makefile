@@ -1,4 +1,4 @@
-# Two commands do all the set-up: `make run` and `make test`.
+# `make run` and `make test` do all the set-up.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,15 +9,15 @@ SUITE ?= suites/default.yaml
 run: $(VENV)/installed
 	$(BIN)/convbench run $(SUITE)
 
-# A file's tests stay together, for what they share; files are begun in the order of tests/conftest.py, long ones first.
+# The tests of a file run in one process, because they share fixtures. tests/conftest.py puts the longest files first.
 test: $(VENV)/installed-dev lint browser
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-# Under a minute, for while you write: everything but what starts processes, trains, compiles or opens a browser.
+# For use while you write, under a minute: it omits tests that start processes, train, compile or open a browser.
 quick: lint
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow and not browser"
 
-# The documentation, from build/docs into site/: the reference is written from the code, and a dead link is an error.
+# Builds build/docs into site/. docs/reference.py writes the reference from the code. A dead link is an error.
 docs: $(VENV)/installed-dev
 	$(BIN)/python docs/reference.py
 	$(BIN)/zensical build --strict --clean
@@ -29,29 +29,30 @@ lint: $(VENV)/installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Accessibility of the report is checked with axe-core where npm is at hand; the tests that need it are skipped elsewhere.
+# Installs axe-core, which checks the report's accessibility. Without npm, the tests that need axe-core are skipped.
 browser:
 	@if command -v npm >/dev/null && [ ! -d tests/browser/node_modules ]; then \
 		npm ci --prefix tests/browser --no-audit --no-fund --silent || echo "axe-core not installed: its tests are skipped"; fi
 
-# Figures of speed and their peers: more than an hour, on a quiet machine. It writes committed files anew, those of
-# reports/ and docs/method/gate-table.md; each script can be run alone. One that misses a goal does not stop the rest.
+# Measures speed beside comparable tools: more than an hour, on a quiet machine. It rewrites committed files in reports/
+# and docs/method/gate-table.md. Each script can run alone, and a script that misses its goal does not stop the others.
 bench: $(VENV)/installed-dev
 	failed=0; for script in tests/bench/[!p]*.py; do $(BIN)/python $$script || failed=1; done; exit $$failed
 
-# 5,000 mutated suites, arguments, stored files and traces; and 200 kills. A quick part of both is in `make test`.
+# 5,000 mutated suites, arguments, stored files and traces. `make test` runs a short part of this and of `make kills`.
 fuzz: $(VENV)/installed-dev
 	for kind in suites arguments stored traces; do $(BIN)/python tests/fuzz/fuzz.py $$kind 0 || exit 1; done
 
-# Proves the GPU's figures in four parts of at most nine minutes: PYTHON is one that has torch with CUDA. What it
-# needs beside torch can lie on PYTHONPATH; nothing is installed. A part in which something fails does not stop the rest.
+# Proves the GPU's figures in four parts of at most nine minutes each. PYTHON must have torch with CUDA; PYTHONPATH can
+# hold the other packages. Nothing is installed. A part that fails does not stop the others.
 gpu:
 	failed=0; for part in 1 2 3 4; do $(PYTHON) tests/gpu/kit.py $$part --out build/gpu/$$part || failed=1; done; exit $$failed
 
+# 200 runs killed at random.
 kills: $(VENV)/installed-dev
 	$(BIN)/python tests/fuzz/kills.py 200
 
-# 30 faults of a real Ray cluster on this machine: nodes, workers and the driver killed, nodes stopped, the store filled.
+# 30 faults in a real Ray cluster on this machine: nodes, workers and the driver killed, nodes stopped, the store filled.
 faults: $(VENV)/installed-dev
 	$(BIN)/python tests/fuzz/faults.py 30
 
