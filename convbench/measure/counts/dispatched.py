@@ -25,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode, _FlopCounterMode
 from convbench.core.metrics import OTHER
 from convbench.core.record import STAGES, Case
 from convbench.measure.counts.formulas import WITH_VECTOR, base_name, formulas, is_unknown, operator
-from convbench.measure.stages.entries import in_threads, watching
+from convbench.measure.stages.entries import in_threads, observe
 from convbench.models.stages import Roots, is_compiled, stage_roots
 from convbench.models.subject import Subject
 from convbench.models.values import is_sparse, tensors
@@ -76,7 +76,7 @@ def _count_macs(subject: Subject, roots: Roots) -> tuple[dict[str, int], _Counte
     tracker = _Stages()
     counter = _Counter(subject, tracker)
     with ExitStack() as stack:
-        entered_stages = stack.enter_context(watching(roots, tracker.enter, tracker.leave))
+        entered_stages = stack.enter_context(observe(roots, tracker.enter, tracker.leave))
         stack.enter_context(as_written(subject.model))
         stack.enter_context(decomposing())
         stack.enter_context(counter)

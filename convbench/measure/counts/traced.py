@@ -25,7 +25,7 @@ from convbench.core.record import STAGES
 from convbench.measure.counts.dispatched import as_written
 from convbench.measure.counts.einsum import contraction_macs
 from convbench.measure.counts.formulas import WITH_VECTOR, base_name, by_name, is_unknown
-from convbench.measure.stages.entries import in_threads, watching
+from convbench.measure.stages.entries import in_threads, observe
 from convbench.models.stages import Roots, stage_roots
 from convbench.models.subject import Subject
 from convbench.models.values import tensors
@@ -104,7 +104,7 @@ class _Call(nn.Module):
         def leave(_stage: str, _output: Any) -> None:
             state.pop_scope()
 
-        with watching(roots, enter, leave), in_threads(_refuse_threads):
+        with observe(roots, enter, leave), in_threads(_refuse_threads):
             output = subject.call()
         weights = {value.debugName() for value in state.graph().inputs()}
         for node in nodes(state.graph()):

@@ -26,7 +26,7 @@ from torch.profiler import ProfilerActivity, profile
 from convbench.core.metrics import OTHER
 from convbench.core.traits import opaque
 from convbench.measure.stages.entries import in_threads
-from convbench.measure.stages.hooks import call, listening
+from convbench.measure.stages.hooks import call, listen
 from convbench.measure.stages.profiler_marks import Marks
 from convbench.measure.stages.spans import PREFIX, Spans, is_recurrent
 from convbench.models.stages import stage_by_module, stage_by_parameter, stage_roots
@@ -91,7 +91,7 @@ def timeline_of(subject: Subject) -> Timeline:
     initial_lives, marks, device = holdings(subject), Marks(), torch.device(subject.device)
     allocated_bytes = torch.cuda.memory_allocated(device) if device.type == "cuda" else None
     threads: set[int] = set()
-    hooks = nullcontext() if opaque(subject.case) else listening(subject, marks)
+    hooks = nullcontext() if opaque(subject.case) else listen(subject, marks)
     recording = profile(activities=activities(subject), profile_memory=True, acc_events=False)
     with recording as profiler, in_threads(partial(_note_thread, threads)), hooks:
         call(subject, marks.phase)

@@ -71,8 +71,8 @@ def _scan(path: Path) -> tuple[bytes, bool, int]:
         if total > MOST_BYTES:
             raise ValueError(f"it unpacks to more than {MOST_BYTES / 2**30:g} GiB")
         has_events = has_events or b'"traceEvents"' in tail + chunk
-        tail, stripped = chunk[-16:], chunk.strip()
-        first, last = first or stripped[:1], stripped[-1:] or last
+        tail, content = chunk[-16:], chunk.strip()
+        first, last = first or content[:1], content[-1:] or last
     return first + last, has_events, total
 
 
@@ -85,8 +85,8 @@ def write(path: Path, trace: dict[str, Any]) -> int:
 
 def events(trace: dict[str, Any]) -> list[Event]:
     """Its complete and instant events in the order they begin, an outer one before those inside it."""
-    listed = [_event(raw) for raw in trace["traceEvents"] if raw.get("ph") in ("X", "i") and "ts" in raw]
-    return sorted(listed, key=lambda event: (event.begin, -event.end))
+    trace_events = [_event(raw) for raw in trace["traceEvents"] if raw.get("ph") in ("X", "i") and "ts" in raw]
+    return sorted(trace_events, key=lambda event: (event.begin, -event.end))
 
 
 def of_category(events: Iterable[Event], category: str) -> list[Event]:
