@@ -12,7 +12,7 @@ from convbench.core.record import Finding, Protocol, Reading
 from convbench.core.registry import probes
 from convbench.core.statistics import Interval, median_interval
 from convbench.core.text import counted
-from convbench.measure.first_call import amiss, versions
+from convbench.measure.first_call import faults, versions
 from convbench.measure.live.module import first_call, refuse_no_module, refuse_other_devices, subject
 from convbench.models.inputs import Inputs
 from convbench.models.subject import on
@@ -65,7 +65,7 @@ def measure(model: nn.Module, inputs: Inputs, protocol: Protocol) -> Measurement
     with on(live.device):
         initial_versions = versions(inputs)
         output = first_call(model, live.run)
-        results: list[Reading | Finding] = [*amiss(inputs, initial_versions, dict(leaves(output)))]
+        results: list[Reading | Finding] = [*faults(inputs, initial_versions, dict(leaves(output)))]
         results += [result for name in ("latency", "memory") for result in probes.get(name).build(live, protocol)]
     readings = {result.metric.name: result.samples for result in results if isinstance(result, Reading)}
     samples, peak = readings[metrics.LATENCY.name], metrics.CPU_PEAK if live.device == "cpu" else metrics.CUDA_PEAK
