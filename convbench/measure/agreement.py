@@ -116,8 +116,8 @@ def _compare_steps(step: Step, expected: Step, limit: float) -> None:
     """The loss, and each gradient by the norm of what differs; one that is next to nothing by that of all gradients."""
     compare({"": step.loss}, {"": expected.loss}, limit)
     if step.gradients.keys() != expected.gradients.keys():
-        missing = ", ".join(sorted(step.gradients.keys() ^ expected.gradients.keys()))
-        raise CaseFailed("wrong output", f"not the same parameters have a gradient as in eager: {missing}")
+        names = ", ".join(sorted(step.gradients.keys() ^ expected.gradients.keys()))
+        raise CaseFailed("wrong output", f"not the same parameters have a gradient as in eager: {names}")
     norms = {name: float(gradient.norm()) for name, gradient in expected.gradients.items()}
     if nan_names := [name for name, norm in norms.items() if math.isnan(norm)]:
         raise CaseFailed("wrong output", f"not eager's gradients: those of {nan_names[0]} are NaN themselves")

@@ -17,7 +17,7 @@ from convbench.models.subject import Subject
 
 
 def explanation(error: CaseFailed, eager: Subject) -> CaseFailed:
-    """The error of a wrong output, that says so where eager, which nobody has called yet, answers by earlier calls."""
+    """The error of a wrong output; it says so where eager, not called yet, answers by earlier calls."""
     versions = {name: (buffer, buffer._version) for name, buffer in eager.model.named_buffers()}
     first_output = _first_output(eager)
     changed_names = [

@@ -71,7 +71,7 @@ def versions(inputs: Inputs) -> list[int]:
 
 
 def faults(inputs: Inputs, initial_versions: list[int], output: Any) -> Iterator[Finding]:
-    """What is amiss with a call: it has written into its inputs, since ``initial_versions``, or returned NaN."""
+    """What is amiss with a call: it has written into its inputs since ``initial_versions``, or returned NaN."""
     if versions(inputs) != initial_versions:
         yield Finding(INPUTS_CHANGED)
     tensors = [leaf for leaf in numbers(output).values() if isinstance(leaf, torch.Tensor)]
@@ -82,7 +82,7 @@ def faults(inputs: Inputs, initial_versions: list[int], output: Any) -> Iterator
 
 
 def _mode_finding(subject: Subject) -> Iterator[Finding]:
-    """Says where a model is called otherwise than in inference mode, and what it says there."""
+    """Says where a model is not called in inference mode, and why."""
     call = subject.without_gradients
     if call.refused:
         mode = "without gradients" if call.mode is torch.no_grad else "with gradients"

@@ -193,14 +193,14 @@ def _count_frames(case: Case, frames: int) -> StageCounts:
 class ModuleCounts:
     """What one call of a module costs. ``macs`` and ``params`` by the dotted name of each submodule.
 
-    Either includes what lies inside, for the first of those that share it; ``""`` is the module itself. ``uncounted``
-    names operators that no formula knows; ``uncounted_share`` of the parameters is read by them only.
+    Either includes what lies inside, for the first of those that share it; ``""`` is the module itself.
+    ``unknown_operators`` have no formula; ``unknown_share`` of the parameters is read by them only.
     """
 
     macs: dict[str, int]
     params: dict[str, int]
-    uncounted: tuple[str, ...]
-    uncounted_share: float
+    unknown_operators: tuple[str, ...]
+    unknown_share: float
 
 
 def count_by_module(subject: Subject) -> ModuleCounts:

@@ -96,7 +96,7 @@ def operator(func_packet: Any) -> str:
 
 
 def base_name(name: str) -> str:
-    """The name of the operator whose result the named one returns, be it in place."""
+    """An operator's name without the mark of one that works in place."""
     return name.removesuffix(IN_PLACE)
 
 

@@ -114,8 +114,8 @@ def count(model: nn.Module, inputs: Inputs) -> Count:
         macs=counts.macs[""],
         modules=modules,
         how="call" if on_meta is None else "meta",
-        uncounted=counts.uncounted,
-        uncounted_share=counts.uncounted_share,
+        uncounted=counts.unknown_operators,
+        uncounted_share=counts.unknown_share,
         second=second,
         counted_once=reason,
     )

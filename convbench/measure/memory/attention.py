@@ -85,8 +85,8 @@ class EncoderLayer(NamedTuple):
         source = self.source
         attention = Attention(source, source, source, self.width, self.heads, *self[3:7], self.mask, False)
         attention = attention._replace(mask_kind=self.mask_kind)
-        wide = prod(source.shape[:-1]) * self.wide_weight.shape[0] * source.element_size()
-        return self.norm_first * source.nbytes + max(attention.peak, 2 * source.nbytes + wide)
+        wide_bytes = prod(source.shape[:-1]) * self.wide_weight.shape[0] * source.element_size()
+        return self.norm_first * source.nbytes + max(attention.peak, 2 * source.nbytes + wide_bytes)
 
 
 def attention_bytes(args: tuple[Any, ...], result: tuple[torch.Tensor, torch.Tensor]) -> tuple[int, int]:

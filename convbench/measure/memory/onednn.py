@@ -34,7 +34,7 @@ def extra_bytes(func: Any, args: Args, result: Any) -> tuple[int, int]:
 
 
 def _casts(args: Args, result: Any) -> int:
-    """Copies of what has to be of the type first that numbers of several types are computed in: bytes over 255.0.
+    """Copies of operands that are cast to their common type first: bytes over 255.0.
 
     A real result of complex numbers, such as their absolute values, is computed as complex ones.
     """

@@ -105,10 +105,10 @@ def box(clip: Clip, share: float = BOX) -> int:
     return round(share * shorter)
 
 
-def at_least(frames: int, clip: Clip, why: str) -> None:
+def at_least(frames: int, clip: Clip, reason: str) -> None:
     """Raises Impossible where a task needs more frames than the clip has."""
     if clip.frames < frames:
-        raise Impossible(f"clip {clip} has {clip.frames} frames and {why}: give it at least {frames}")
+        raise Impossible(f"clip {clip} has {clip.frames} frames and {reason}: give it at least {frames}")
 
 
 def stamp(canvas: torch.Tensor, images: torch.Tensor, corners: Indices) -> None:

@@ -77,7 +77,7 @@ class _NoLSTM(nn.Module):
 
 
 def _last_scores(subject: Subject, clips: torch.Tensor, batch: int, kind: torch.dtype) -> torch.Tensor:
-    missing = batch - len(clips)
-    full_batch = torch.cat([clips, clips.new_zeros(missing, *clips.shape[1:])]) if missing else clips
+    padding = batch - len(clips)
+    full_batch = torch.cat([clips, clips.new_zeros(padding, *clips.shape[1:])]) if padding else clips
     outputs: torch.Tensor = subject.forward(full_batch.to(subject.device, kind))[0]
     return outputs[: len(clips), -1].float().clone()

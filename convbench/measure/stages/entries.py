@@ -32,8 +32,8 @@ Leave = Callable[[str, Any], None]
 def observe(roots: Roots, enter: Enter, leave: Leave, entries: set[StageEntry] | None = None) -> Iterator[set[str]]:
     """While it lasts, ``enter(stage, inputs)`` and ``leave(stage, output)`` are called at every entry of a stage.
 
-    Gives the stages that were entered so far. ``entries`` are those of a call that was watched before, which alone are
-    watched then; into an empty set go those that are used.
+    Gives the stages that were entered so far. ``entries`` are those of an earlier call, which alone are
+    watched then; an empty set is filled with those that are used.
     """
     watch = _Watch(enter, leave, set(), set())
     with ExitStack() as hooks:
@@ -49,8 +49,8 @@ def observe(roots: Roots, enter: Enter, leave: Leave, entries: set[StageEntry] |
 
 
 @contextmanager
-def in_threads(around: Callable[[], AbstractContextManager[Any]]) -> Iterator[None]:
-    """While it lasts, what modules do in threads that the model has started is done inside of ``around()``.
+def in_threads(make_context: Callable[[], AbstractContextManager[Any]]) -> Iterator[None]:
+    """While it lasts, what modules do in threads that the model has started is done inside of ``make_context()``.
 
     torch's modes are of one thread each: they do not see what is computed in another.
     """
@@ -59,7 +59,7 @@ def in_threads(around: Callable[[], AbstractContextManager[Any]]) -> Iterator[No
     def enter(*_: Any) -> None:
         if threading.get_ident() != own_thread:
             stack = vars(threads).setdefault("stack", [])
-            stack.append(nullcontext() if stack else around())
+            stack.append(nullcontext() if stack else make_context())
             stack[-1].__enter__()
 
     def leave(*_: Any) -> None:
@@ -98,7 +98,7 @@ class _Watch(threading.local):
 
 @contextmanager
 def _scripts(watch: _Watch, stages: dict[nn.Module, str]) -> Iterator[None]:
-    """Scripted modules take no hooks: their class's call is another one meanwhile, where a stage has one of them."""
+    """Scripted modules take no hooks: where a stage has one, their class's call is replaced meanwhile."""
     if not any(isinstance(module, torch.jit.ScriptModule) for module in stages):
         yield
         return
