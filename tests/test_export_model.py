@@ -15,7 +15,7 @@ from convbench.core.errors import CaseFailed, ConvbenchError
 from convbench.core.imports import import_path
 from convbench.core.record import Case, Choice, Clip, Whole
 from convbench.measure import handover
-from convbench.measure.handover import HEAD, _in_eager, _program, _program_beside, left_out
+from convbench.measure.handover import HEAD, _eager_output, _program, _program_path, left_out
 from convbench.measure.parity import Parity
 from convbench.models.deployment import Example
 from convbench.models.subject import assemble
@@ -63,9 +63,9 @@ def test_a_file_of_somebodys_is_not_written_over_by_the_program(tmp_path):
     """The model's own source is often called as its file is."""
     (tmp_path / "net.py").write_text("class Net: ...\n")
     with pytest.raises(ConvbenchError, match=r"net\.py: is none of convbench's programs, .*: choose another --to$"):
-        _program_beside(tmp_path / "net.onnx")
+        _program_path(tmp_path / "net.onnx")
     (tmp_path / "net.py").write_text(HEAD.format(file='"net.onnx"', given="{}"))
-    assert _program_beside(tmp_path / "net.onnx") == tmp_path / "net.py"
+    assert _program_path(tmp_path / "net.onnx") == tmp_path / "net.py"
 
 
 @pytest.mark.parametrize("file", ['a "quoted" one.onnx', "back\\slash.onnx", "übung 😀.onnx", "{braced}.onnx"])
@@ -79,7 +79,7 @@ def test_a_model_that_raises_is_one_sentence():
     """It was a traceback, and "a fault of convbench"."""
     broken = Case(Whole(Choice("wild:Ending", (("how", "raise"),))), Clip(1, 2, 3, 8, 8))
     with pytest.raises(CaseFailed, match="does not run: ValueError: the user's own mistake"):
-        _in_eager(broken, lambda: assemble(broken, 0))
+        _eager_output(broken, lambda: assemble(broken, 0))
 
 
 @pytest.mark.parametrize(("variant", "lacking"), [

@@ -392,7 +392,7 @@ def test_a_part_that_keeps_a_tensor_of_meta_says_what_to_do():
     field.ramp.cache_clear()
     kept = Case(Parts(Choice("conv"), Choice("field:keeps_reducer")), SMALL)
     record = attempts.attempt(kept, lambda kept: measured(kept, ["latency"]))
-    assert record.failure.message.endswith(attempts.KEPT)
+    assert record.failure.message.endswith(attempts.KEPT_TENSOR)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

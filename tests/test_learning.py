@@ -212,7 +212,7 @@ def test_where_nearly_all_clips_are_of_one_class_naming_it_nearly_always_is_no_c
     """Of 1,000 clips 960 are of one class: ``wrong`` of them are named otherwise, and ``missed`` of the other 40."""
     labels = [0] * 960 + [1] * 40
     named = [1] * wrong + [0] * (960 - wrong + missed) + [1] * (40 - missed)
-    assert (verdict.constant(named, labels) is not None) is dead
+    assert (verdict.constant_share(named, labels) is not None) is dead
 
 
 @pytest.mark.parametrize(

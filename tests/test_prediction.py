@@ -110,9 +110,9 @@ def test_a_step_takes_what_is_predicted(computed, is_trained):
     changes = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
     with FakeTensorMode() as fakes:
         predicted, fake = Peak(torch.device("cpu")), fakes.from_tensor(maps)
-        with predicted.followed():
+        with predicted.follow():
             step(fake)
-    assert predicted.highest == pytest.approx(max(accumulate(size for _, size in changes)), abs=256)
+    assert predicted.bytes == pytest.approx(max(accumulate(size for _, size in changes)), abs=256)
 
 
 TINY = Clip(1, 4, 1, 16, 16)
@@ -184,7 +184,7 @@ def test_the_workspace_of_an_lstm_layer_is_laid_out_as_onednn_does():
     states = 5 * 4096
     assert layer.states() == states
     assert layer.workspace() == 3 * states + 2 * states + 9 * 4096 + 2 * 4096 == 147_456
-    assert layer.transposed() == (32 + 128) * (512 + 16) * 4
+    assert layer.transposed_weights() == (32 + 128) * (512 + 16) * 4
     assert [layer.row(length) for length in (1, 16, 17, 128, 256, 131_072)] == [16, 16, 32, 128, 272, 131_088]
 
 

@@ -233,11 +233,11 @@ def test_python_frames_go_and_modules_keep_the_module_around_them():
 
 def test_a_thinned_timeline_keeps_its_peak():
     points = [(float(at), (at * 7919) % 10_007) for at in range(5000)]
-    thin = capture.thinned(points)
+    thin = capture.thin(points)
     assert len(thin) <= capture.POINTS
     assert thin == sorted(thin)
     assert max(size for _, size in thin) == max(size for _, size in points)
-    assert capture.thinned(points[:5]) == points[:5]
+    assert capture.thin(points[:5]) == points[:5]
 
 
 @pytest.mark.parametrize(

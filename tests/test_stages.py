@@ -17,7 +17,7 @@ from convbench.measure.memory import allocations
 from convbench.measure.memory.allocations import Life
 from convbench.measure.running_clock import Moment, RunningClock
 from convbench.measure.stages import compiled, passes
-from convbench.measure.stages.hooks import call, listening
+from convbench.measure.stages.hooks import call, listen
 from convbench.measure.stages.spans import Spans, compiled_marks
 from convbench.measure.stages.stopwatch import split_by_hooks
 from convbench.measure.timing import Sample
@@ -55,7 +55,7 @@ class Heard:
 
 def heard(case: Case) -> list[str]:
     case_subject, listener = subject.assemble(case, seed=0), Heard()
-    with listening(case_subject, listener):
+    with listen(case_subject, listener):
         call(case_subject, listener.phase)
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in case_subject.model.modules())
     marks = list(listener.said)
@@ -280,7 +280,7 @@ def test_kernels_of_a_compiled_call_belong_where_they_were_launched():
             ("gates", 20), ("cells", 10), ("add", 5), ("triton_conv", 40), (forward, 99),
         )),
     ]  # fmt: skip
-    split = {stage: round(seconds * 1e6, 6) for stage, seconds in compiled._of_kernels(events).items()}
+    split = {stage: round(seconds * 1e6, 6) for stage, seconds in compiled._kernel_split(events).items()}
     assert split == {"lstm": 30, "optimizer": 5, "graphs": 40}
 
 
@@ -310,7 +310,7 @@ def test_another_branch_of_a_model_that_was_heard_before_is_heard_too():
     model = Either()
     for rows in (torch.ones(1, 1, 2), torch.zeros(1, 1, 2)):
         case_subject, listener = live.subject(model, Inputs((rows,))), Heard()
-        with listening(case_subject, listener):
+        with listen(case_subject, listener):
             call(case_subject, listener.phase)
         assert listener.said == ["forward", "+lstm", "-lstm"]
 
@@ -332,7 +332,7 @@ def own_call(of):
 def test_the_call_of_a_users_scenario_need_not_have_a_hash():
     case_subject, listener = subject.assemble(parts(scenario=f"{__name__}:own_call"), seed=0), Heard()
     for _ in range(2):
-        with listening(case_subject, listener):
+        with listen(case_subject, listener):
             call(case_subject, listener.phase)
     assert listener.said == 2 * ["forward", *FORWARD]
     assert {id(case_subject.model.lstm), id(case_subject.model.head)} < {

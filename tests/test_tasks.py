@@ -25,7 +25,7 @@ from convbench.measure import progress
 from convbench.measure.quality import controls, digits, repeats, run_files, scale, user_clips
 from convbench.measure.quality.data import Labelled, Splits
 from convbench.measure.quality.drift import DIRECTIONS, STEPS, speed
-from convbench.measure.quality.splitting import random, stratified
+from convbench.measure.quality.splitting import random, stratify
 from convbench.measure.quality.tasks import load
 from convbench.plugins.tasks import video_folder
 from convbench.plugins.tasks.binding import SIDES
@@ -415,21 +415,21 @@ def test_the_best_reader_of_shuffled_frames_knows_the_axis_and_so_half() -> None
     explanations = [ways_that_explain(clip) for clip in clips]
     assert all(label in ways and len(ways) == 2 for ways, label in zip(explanations, labels, strict=True))
     right = sum(ways[0] == label for ways, label in zip(explanations, labels, strict=True)) / len(labels)
-    expected = controls.expected("frame-shuffle", Choice("direction"), 8)
+    expected = controls.expected_accuracy("frame-shuffle", Choice("direction"), 8)
     assert expected == 0.5
     assert abs(right - expected) < 3 * (0.25 / len(labels)) ** 0.5
 
 
 def test_the_best_reader_of_an_orders_middle_frame_sees_the_second_digit() -> None:
     assert flashes(CLIP.frames)[1].start <= CLIP.frames // 2 < flashes(CLIP.frames)[1].stop
-    assert controls.expected("single-frame", Choice("order"), 10) == 1 / 9
-    assert controls.expected("frame-shuffle", Choice("order"), 10) == 1 / 3
+    assert controls.expected_accuracy("single-frame", Choice("order"), 10) == 1 / 9
+    assert controls.expected_accuracy("frame-shuffle", Choice("order"), 10) == 1 / 3
 
 
 def test_labels_without_meaning_leave_chance_and_what_takes_nothing_says_nothing() -> None:
-    assert controls.expected("label-permutation", Choice("identity"), 10) == 0.1
-    assert controls.expected("frame-shuffle", Choice("identity"), 10) is None
-    assert controls.expected(None, Choice("direction"), 8) is None
+    assert controls.expected_accuracy("label-permutation", Choice("identity"), 10) == 0.1
+    assert controls.expected_accuracy("frame-shuffle", Choice("identity"), 10) is None
+    assert controls.expected_accuracy(None, Choice("direction"), 8) is None
 
 
 def test_controls_are_named_and_others_refused() -> None:
@@ -464,7 +464,7 @@ def test_own_clips_are_split_by_class_and_shared_by_no_two() -> None:
         assert set(split.labels.tolist()) == {0, 1, 2}
         assert which != sorted(which)
     assert splits.pool is not None
-    assert (splits.pool.size, list(splits.pool.tested)) == (40, indices[2])
+    assert (splits.pool.size, list(splits.pool.test_sources)) == (40, indices[2])
     assert same(splits, own("clips"))
     assert not same(splits, own("clips", seed=1))
 
@@ -481,7 +481,7 @@ def test_own_clips_are_no_more_than_training_asks_for() -> None:
 
 def test_a_rare_class_is_in_every_split_and_the_others_in_proportion() -> None:
     labels = np.array([0] * 900 + [1] * 90 + [2] * 6)
-    chosen = stratified(labels, 0.15, random(0), (100, 20, 20))
+    chosen = stratify(labels, 0.15, random(0), (100, 20, 20))
     assert [np.bincount(labels[some]).tolist() for some in chosen[:1]] == [[90, 9, 1]]
     assert all((np.bincount(labels[some], minlength=3) >= 1).all() for some in chosen)
     assert len(set(np.concatenate(chosen))) == 140
@@ -584,7 +584,7 @@ def test_clips_of_a_recording_are_all_in_one_split(seed: int, mixed: int) -> Non
     assert all(set(split.labels.tolist()) == {0, 1} for split in parts(splits))
     pool = splits.pool
     assert pool is not None
-    assert (pool.size, len(set(pool.tested)), len(pool.tested)) == (12, len(recordings[2]), 20)
+    assert (pool.size, len(set(pool.test_sources)), len(pool.test_sources)) == (12, len(recordings[2]), 20)
     few = own("Recordings", seed=seed, mixed=mixed, training=Training(train_clips=9, val_clips=4, test_clips=5))
     assert [len(split.labels) for split in parts(few)] == [9, 4, 5]
     assert set(firsts(few.test)) <= recordings[2]

@@ -13,7 +13,7 @@ from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable, is_ou
 from convbench.core.record import Case, Failure, Finding, Reading, Record, timestamp
 
 Measure = Callable[[Case], Record]
-KEPT = (
+KEPT_TENSOR = (
     "its code keeps a tensor of torch's meta device, on which shapes are found first: what keeps tensors between "
     "calls, as functools.lru_cache does, must take the device as an argument, too"
 )
@@ -29,20 +29,20 @@ _METS_META = re.compile(r"\bmeta tensor\b|device.*\bmeta\b")
 
 def attempt(case: Case, measure: Measure) -> Record:
     """``measure(case)``, or the record of why the case has no result: whatever it raises, a sweep goes on."""
-    start, started = time.perf_counter(), timestamp()
+    start, date = time.perf_counter(), timestamp()
     try:
         return measure(case)
     except Exception as error:
-        return replace(failed(case, error), started=started, seconds=time.perf_counter() - start)
+        return replace(failed(case, error), started=date, seconds=time.perf_counter() - start)
 
 
 def failed(case: Case, error: Exception) -> Record:
     """The record of why a case has no result, with what was known before."""
     failure = explain(error)
     status: Literal["failed", "skipped"] = "skipped" if failure.kind == "unavailable" else "failed"
-    known = error.known if isinstance(error, CaseFailed) else ()
-    readings = tuple(result for result in known if isinstance(result, Reading))
-    findings = tuple(result for result in known if isinstance(result, Finding))
+    results = error.known if isinstance(error, CaseFailed) else ()
+    readings = tuple(result for result in results if isinstance(result, Reading))
+    findings = tuple(result for result in results if isinstance(result, Finding))
     return Record(case, status, readings, findings, failure, started=timestamp())
 
 
@@ -58,7 +58,7 @@ def explain(error: BaseException) -> Failure:
         case _ if is_out_of_memory(error):
             return Failure("out of memory", located(error))
         case RuntimeError() if _METS_META.search(str(error)):
-            return Failure("error", f"{located(error)}; {KEPT}")
+            return Failure("error", f"{located(error)}; {KEPT_TENSOR}")
         case RuntimeError() if _METS_TYPE.search(line_of(error)):
             return Failure("error", f"{located(error)}; {TWO_TYPES}")
     return Failure("error", located(error))

@@ -9,26 +9,26 @@ from convbench.core.errors import CaseFailed
 from convbench.core.registry import scenarios
 from convbench.core.text import joined
 from convbench.measure.agreement import tolerance
-from convbench.measure.outputs import copied
+from convbench.measure.outputs import clone
 from convbench.measure.parity import compare
 from convbench.models import network
 from convbench.models.inputs import inputs
 from convbench.models.subject import Subject
 
 
-def explained(error: CaseFailed, eager: Subject) -> CaseFailed:
-    """The error of a wrong output, that says so where eager, which nobody has called yet, answers by earlier calls."""
-    before = {name: (buffer, buffer._version) for name, buffer in eager.model.named_buffers()}
-    first = _first_output(eager)
-    changed = [
+def explanation(error: CaseFailed, eager: Subject) -> CaseFailed:
+    """The error of a wrong output; it says so where eager, not called yet, answers by earlier calls."""
+    versions = {name: (buffer, buffer._version) for name, buffer in eager.model.named_buffers()}
+    first_output = _first_output(eager)
+    changed_names = [
         name
         for name, buffer in eager.model.named_buffers()
-        if name in before and (buffer is not before[name][0] or buffer._version != before[name][1])
+        if name in versions and (buffer is not versions[name][0] or buffer._version != versions[name][1])
     ]
     try:
-        compare(_first_output(eager), first, tolerance(eager))
+        compare(_first_output(eager), first_output, tolerance(eager))
     except CaseFailed:
-        place = f"its buffers {joined(changed)}" if changed else "attributes of its own"
+        place = f"its buffers {joined(changed_names)}" if changed_names else "attributes of its own"
         reason = (
             f"the model answers by what earlier calls left in {place}, and an exported one takes that for a constant"
         )
@@ -39,5 +39,5 @@ def explained(error: CaseFailed, eager: Subject) -> CaseFailed:
 def _first_output(eager: Subject) -> dict[str, Any]:
     """What the scenario's first call returns, with the same inputs and random numbers each time."""
     network.seed_all(eager.seed)
-    given = inputs(eager.case, eager.seed, eager.device, eager.model)
-    return copied(scenarios.get(eager.case.scenario).build(replace(eager, inputs=given))())
+    call_inputs = inputs(eager.case, eager.seed, eager.device, eager.model)
+    return clone(scenarios.get(eager.case.scenario).build(replace(eager, inputs=call_inputs))())

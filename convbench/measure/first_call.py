@@ -14,9 +14,9 @@ from convbench.core.record import Case, Finding, Reading
 from convbench.core.traits import compiles
 from convbench.measure.agreement import agreement
 from convbench.measure.counts.counted import reason_of
-from convbench.measure.earlier_calls import explained
+from convbench.measure.earlier_calls import explanation
 from convbench.measure.leeway import by_chance, by_rounding
-from convbench.measure.outputs import numbers, timed
+from convbench.measure.outputs import numbers, time_call
 from convbench.models.deployment import Deployment
 from convbench.models.inputs import Inputs
 from convbench.models.subject import Subject, assemble, transform
@@ -32,18 +32,18 @@ def open_case(case: Case, seed: int, *, checked: bool = False) -> tuple[Subject,
     """
     if checked and case.variant:
         subject = transform(assemble(case, seed))
-        _, seconds, doubts = _first(subject)
-        cold = [] if compiles(case) else [_cold(seconds)]
-        return subject, [*_deployed(subject.deployment), *cold, *doubts]
+        _, seconds, doubts = _first_call(subject)
+        cold_readings = [] if compiles(case) else [_cold_call(seconds)]
+        return subject, [*_costs(subject.deployment), *cold_readings, *doubts]
     if not case.variant:
         subject = assemble(case, seed)
-        _, seconds, doubts = _first(subject)
-        return subject, [_cold(seconds), *doubts]
+        _, seconds, doubts = _first_call(subject)
+        return subject, [_cold_call(seconds), *doubts]
     eager = assemble(case.eager, seed)
-    expected, eager_seconds = timed(eager)
+    expected, eager_seconds = time_call(eager)
     subject = transform(assemble(case, seed))
-    output, seconds, doubts = _first(subject)
-    costs: Opening = [*_deployed(subject.deployment), _cold(seconds), *_compile_time(case, seconds - eager_seconds)]
+    output, seconds, doubts = _first_call(subject)
+    costs: Opening = [*_costs(subject.deployment), _cold_call(seconds), *_compile_time(case, seconds - eager_seconds)]
     costs += doubts
     try:
         return subject, [*costs, *agreement(subject, eager, output, expected)]
@@ -53,16 +53,16 @@ def open_case(case: Case, seed: int, *, checked: bool = False) -> tuple[Subject,
         excuse = by_chance(subject, eager, output, expected) or by_rounding(subject, eager, output, expected)
         if excuse is None:
             if subject.deployment:
-                raise explained(error, assemble(case.eager, seed)) from error.__cause__
+                raise explanation(error, assemble(case.eager, seed)) from error.__cause__
             raise
         return subject, [*costs, excuse]
 
 
-def _first(subject: Subject) -> tuple[Any, float, list[Finding]]:
+def _first_call(subject: Subject) -> tuple[Any, float, list[Finding]]:
     """The output of a subject's first call, its seconds, and what is amiss with either."""
-    before = versions(subject.inputs)
-    output, seconds = timed(subject)
-    return output, seconds, [*_gradients(subject), *amiss(subject.inputs, before, output)]
+    initial_versions = versions(subject.inputs)
+    output, seconds = time_call(subject)
+    return output, seconds, [*_mode_finding(subject), *faults(subject.inputs, initial_versions, output)]
 
 
 def versions(inputs: Inputs) -> list[int]:
@@ -70,26 +70,26 @@ def versions(inputs: Inputs) -> list[int]:
     return [0 if tensor.is_inference() else tensor._version for tensor in inputs.tensors]
 
 
-def amiss(inputs: Inputs, before: list[int], output: Any) -> Iterator[Finding]:
-    """What is amiss with a call: it has written into its inputs, of the versions ``before``, or returned NaN."""
-    if versions(inputs) != before:
+def faults(inputs: Inputs, initial_versions: list[int], output: Any) -> Iterator[Finding]:
+    """What is amiss with a call: it has written into its inputs since ``initial_versions``, or returned NaN."""
+    if versions(inputs) != initial_versions:
         yield Finding(INPUTS_CHANGED)
     tensors = [leaf for leaf in numbers(output).values() if isinstance(leaf, torch.Tensor)]
-    none = sum(int(leaf.isnan().sum()) for leaf in tensors)
-    if none:
+    nan_count = sum(int(leaf.isnan().sum()) for leaf in tensors)
+    if nan_count:
         part = "loss and gradients" if isinstance(output, Step) else "output"
-        yield Finding(NOT_A_NUMBER, data={"share": none / sum(leaf.numel() for leaf in tensors), "part": part})
+        yield Finding(NOT_A_NUMBER, data={"share": nan_count / sum(leaf.numel() for leaf in tensors), "part": part})
 
 
-def _gradients(subject: Subject) -> Iterator[Finding]:
-    """Says where a model is called otherwise than in inference mode, and what it says there."""
+def _mode_finding(subject: Subject) -> Iterator[Finding]:
+    """Says where a model is not called in inference mode, and why."""
     call = subject.without_gradients
     if call.refused:
         mode = "without gradients" if call.mode is torch.no_grad else "with gradients"
         yield Finding(NOT_IN_INFERENCE_MODE, "note", {"mode": mode, "reason": reason_of(call.refused)})
 
 
-def _deployed(deployment: Deployment | None) -> Iterator[Reading]:
+def _costs(deployment: Deployment | None) -> Iterator[Reading]:
     """What it cost to bring a model into another runtime."""
     if deployment is None:
         return
@@ -99,7 +99,7 @@ def _deployed(deployment: Deployment | None) -> Iterator[Reading]:
     yield Reading(metrics.DISK, (deployment.bytes,))
 
 
-def _cold(seconds: float) -> Reading:
+def _cold_call(seconds: float) -> Reading:
     return Reading(metrics.COLD_CALL, (seconds,))
 
 

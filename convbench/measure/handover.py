@@ -23,9 +23,9 @@ from convbench.core.record import Case, Choice, Reading, Scalar
 from convbench.core.traits import FP32, dtype, of_variant
 from convbench.measure.agreement import agreement
 from convbench.measure.attempts import explain
-from convbench.measure.earlier_calls import explained
+from convbench.measure.earlier_calls import explanation
 from convbench.measure.leeway import by_chance
-from convbench.measure.outputs import timed
+from convbench.measure.outputs import time_call
 from convbench.measure.parity import Parity
 from convbench.models import network
 from convbench.models.deployment import Example
@@ -72,32 +72,32 @@ def hand_over(
     where it does not run, cannot be exported or gives another output, ConvbenchError where it cannot be written.
     """
     need(RUNTIME)
-    program = _program_beside(to)
-    before = tuple(choice for choice in case.variant if _is_kept(choice.name))
+    program = _program_path(to)
+    variants = tuple(choice for choice in case.variant if _is_kept(choice.name))
     options: dict[str, Scalar] = {"exporter": exporter} if exporter else {}
     options |= {"any_batch": True} if any_batch else {}
-    runtime = Choice(RUNTIME, tuple(sorted({**_measured_with(case), **options}.items())))
-    deployment_case = replace(case.forward_only, variant=(*before, runtime), device="cpu")
-    fresh = partial(_loaded, deployment_case.eager, seed, weights)
-    eager, expected = _in_eager(deployment_case.eager, fresh)
-    subject = transform(_loaded(deployment_case, seed, weights))
+    runtime = Choice(RUNTIME, tuple(sorted({**_runtime_options(case), **options}.items())))
+    deployment_case = replace(case.forward_only, variant=(*variants, runtime), device="cpu")
+    make_eager = partial(_load_subject, deployment_case.eager, seed, weights)
+    eager, expected = _eager_output(deployment_case.eager, make_eager)
+    subject = transform(_load_subject(deployment_case, seed, weights))
     assert subject.deployment
-    parity = _parity(subject, eager, expected, fresh)
-    noted = {"case": case.id, "seed": seed, "weights": weights.name if weights else "seeded, untrained", **facts}
-    written = _written(subject.deployment.folder, to, noted | (parity._asdict() if parity else {}))
+    parity = _parity(subject, eager, expected, make_eager)
+    metadata = {"case": case.id, "seed": seed, "weights": weights.name if weights else "seeded, untrained", **facts}
+    paths = _write(subject.deployment.folder, to, metadata | (parity._asdict() if parity else {}))
     files.write(program, _program(to.name, deployment_case, subject.deployment.example))
-    return [*written, program], parity
+    return [*paths, program], parity
 
 
-def _measured_with(case: Case) -> dict[str, Scalar]:
+def _runtime_options(case: Case) -> dict[str, Scalar]:
     """The options of the runtime that a case was measured in, if it is the one that runs the file."""
     return next((dict(choice.options) for choice in case.variant if choice.name == RUNTIME), {})
 
 
 def left_out(case: Case) -> list[str]:
     """The variants of a case whose number type the file has not, as they are another runtime's, or torch's alone."""
-    dropped = (choice for choice in case.variant if not _is_kept(choice.name))
-    return [str(choice) for choice in dropped if dtype(replace(case, variant=(choice,))) != FP32]
+    choices = (choice for choice in case.variant if not _is_kept(choice.name))
+    return [str(choice) for choice in choices if dtype(replace(case, variant=(choice,))) != FP32]
 
 
 def _is_kept(variant: str) -> bool:
@@ -105,7 +105,7 @@ def _is_kept(variant: str) -> bool:
     return combine(variant, RUNTIME) and not of_variant(variant).same_tensors
 
 
-def _program_beside(to: Path) -> Path:
+def _program_path(to: Path) -> Path:
     """Where the program goes. Raises ConvbenchError where a file of somebody's stands, such as the model's source."""
     program = to.with_suffix(".py")
     if program.exists() and not (program.is_file() and files.read(program).startswith(HEAD.partition("{")[0].encode())):
@@ -115,11 +115,11 @@ def _program_beside(to: Path) -> Path:
     return program
 
 
-def _in_eager(case: Case, fresh: Callable[[], Subject]) -> tuple[Subject, Any]:
+def _eager_output(case: Case, make_eager: Callable[[], Subject]) -> tuple[Subject, Any]:
     """The model in eager and what it returns. Raises CaseFailed, as a failed record says it, where it does not run."""
     try:
-        eager = fresh()
-        return eager, timed(eager)[0]
+        eager = make_eager()
+        return eager, time_call(eager)[0]
     except ConvbenchError:
         raise
     except (Exception, SystemExit) as error:
@@ -135,15 +135,15 @@ def _load(model: nn.Module, weights: Path, case: Case) -> None:
         raise ConvbenchError(f"{weights}: cannot be read ({error.strerror or error})") from error
     except Exception as error:
         raise ConvbenchError(f"{weights}: cannot be read as weights ({line_of(error)[:100]}): {NO_STATE}") from error
-    wanted = model.state_dict()
+    model_state = model.state_dict()
     if not isinstance(state, Mapping):
         raise ConvbenchError(f"{weights}: holds a {type(state).__name__}: {NO_STATE}")
-    if not wanted.keys() & state.keys():
+    if not model_state.keys() & state.keys():
         for prefix in WRAPPED:
             consume_prefix_in_state_dict_if_present(state, prefix)  # type: ignore[arg-type]
-    if wanted and not wanted.keys() & state.keys():
-        listed = ", ".join(map(str, [*state][:4]))
-        raise ConvbenchError(f"{weights}: are not the weights of {case.id} but {listed}: {NO_STATE}")
+    if model_state and not model_state.keys() & state.keys():
+        names = ", ".join(map(str, [*state][:4]))
+        raise ConvbenchError(f"{weights}: are not the weights of {case.id} but {names}: {NO_STATE}")
     try:
         model.load_state_dict(state)
     except Exception as error:
@@ -151,20 +151,20 @@ def _load(model: nn.Module, weights: Path, case: Case) -> None:
         raise ConvbenchError(f"{weights}: are not the weights of {case.id}: {reason}") from error
 
 
-def _parity(subject: Subject, eager: Subject, expected: Any, fresh: Callable[[], Subject]) -> Parity | None:
+def _parity(subject: Subject, eager: Subject, expected: Any, make_eager: Callable[[], Subject]) -> Parity | None:
     """How far the exported model is from eager, on another clip or every frame too; None where that is by chance alone.
 
     Raises CaseFailed where it is another model.
     """
-    output = timed(subject)[0]
+    output = time_call(subject)[0]
     try:
         results = agreement(subject, eager, output, expected)
-        known = {result.metric: result.samples[0] for result in results if isinstance(result, Reading)}
+        parity_values = {result.metric: result.samples[0] for result in results if isinstance(result, Reading)}
     except CaseFailed as error:
-        if by_chance(subject, eager, output, expected, fresh) is None:
-            raise explained(error, fresh()) from error.__cause__
+        if by_chance(subject, eager, output, expected, make_eager) is None:
+            raise explanation(error, make_eager()) from error.__cause__
         return None
-    return Parity(known[metrics.PARITY_LARGEST], known[metrics.PARITY_RELATIVE])
+    return Parity(parity_values[metrics.PARITY_LARGEST], parity_values[metrics.PARITY_RELATIVE])
 
 
 def _program(file: str, case: Case, example: Example) -> str:
@@ -172,13 +172,13 @@ def _program(file: str, case: Case, example: Example) -> str:
     inputs = len(example.names) - example.carried
     state = tensors(example.first[-1]) if example.first else []
     arrays = [*map(_array, map(torch.zeros_like, example.tensors[:inputs])), *map(_array, state)]
-    given = ", ".join(f'"{name}": {array}' for name, array in zip(example.names, arrays, strict=True))
+    arguments = ", ".join(f'"{name}": {array}' for name, array in zip(example.names, arrays, strict=True))
     states, outputs = example.names[inputs:], len(example.outputs) - example.carried
     text = HEAD + (STREAM if case.streams else WHOLE)
     literal = json.dumps(file, ensure_ascii=False)
     return text.format(
         file=literal,
-        given=f"{{{given}}}",
+        given=f"{{{arguments}}}",
         frames=case.clip.frames,
         frame=example.names[0],
         states=states,
@@ -192,15 +192,15 @@ def _array(tensor: torch.Tensor) -> str:
     return f'np.array({tensor.tolist()}, "{kind}")' if tensor.any() else f'np.zeros({tuple(tensor.shape)}, "{kind}")'
 
 
-def _loaded(case: Case, seed: int, weights: Path | None) -> Subject:
-    built = assemble(case, seed)
+def _load_subject(case: Case, seed: int, weights: Path | None) -> Subject:
+    subject = assemble(case, seed)
     if weights is not None:
-        _load(built.model, weights, case)
-    network.in_mode(built.model, training=False)
-    return built
+        _load(subject.model, weights, case)
+    network.in_mode(subject.model, training=False)
+    return subject
 
 
-def _written(folder: Path, to: Path, noted: Mapping[str, Any]) -> list[Path]:
+def _write(folder: Path, to: Path, metadata: Mapping[str, Any]) -> list[Path]:
     """The model at its place, with metadata; weights that stand beside it are named after it."""
     import onnx
 
@@ -210,9 +210,9 @@ def _written(folder: Path, to: Path, noted: Mapping[str, Any]) -> list[Path]:
     }
     targets = [to.with_name(f"{to.name}.data{place or ''}") for place in range(len(data_files))]
     try:
-        for stale in to.parent.glob(f"{glob.escape(to.name)}.data*"):
-            if re.fullmatch(r"\d*", stale.name.removeprefix(f"{to.name}.data")):
-                stale.unlink()
+        for stale_path in to.parent.glob(f"{glob.escape(to.name)}.data*"):
+            if re.fullmatch(r"\d*", stale_path.name.removeprefix(f"{to.name}.data")):
+                stale_path.unlink()
         for target, name in zip(targets, sorted(data_files), strict=True):
             shutil.copyfile(folder / name, target)
     except OSError as error:
@@ -223,6 +223,6 @@ def _written(folder: Path, to: Path, noted: Mapping[str, Any]) -> list[Path]:
                 if entry.key == "location" and entry.value == name:
                     entry.value = target.name
     model.producer_name, model.producer_version = "convbench", __version__
-    onnx.helper.set_model_props(model, {f"convbench.{key}": str(value) for key, value in noted.items()})
+    onnx.helper.set_model_props(model, {f"convbench.{key}": str(value) for key, value in metadata.items()})
     files.write(to, model.SerializeToString())
     return [to, *targets]

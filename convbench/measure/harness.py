@@ -26,7 +26,7 @@ from convbench.models.network import python_as_before
 from convbench.models.subject import Subject, assemble, on
 from convbench.models.weights import weights_bytes
 
-Measured = tuple[list[Reading | Finding], dict[str, Scalar]]
+Results = tuple[list[Reading | Finding], dict[str, Scalar]]
 
 
 @python_as_before()
@@ -34,97 +34,97 @@ def measure(
     case: Case,
     protocol: Protocol,
     metrics: Sequence[str] = (),
-    last: Sequence[Probe] = (),
+    last_probes: Sequence[Probe] = (),
     *,
     checked: bool = False,
 ) -> Record:
     """Measure one case in this process with the probes named by ``metrics``, all of them where none is named.
 
-    A case with a trial is tried on its task instead. Probes given as ``last`` run after these. A case that was
+    A case with a trial is tried on its task instead. Probes given as ``last_probes`` run after these. A case that was
     ``checked`` by another visit is not compared with eager again.
 
     Raises CaseFailed for a wrong output, Unavailable for what this machine lacks, or whatever the model raises.
     """
-    start, started = time.perf_counter(), timestamp()
+    start, date = time.perf_counter(), timestamp()
     forget_counts()
     if case.trial:
         with on(case.device):
-            results, state = _tried(case, protocol)
+            results, state = _trial_results(case, protocol)
     else:
         with computing_with(case):
-            opened = partial(open_case, case, protocol.seed, checked=checked)
-            results, state = _probed(case, protocol, select(metrics), last, opened)
+            open_subject = partial(open_case, case, protocol.seed, checked=checked)
+            results, state = _probe_results(case, protocol, select(metrics), last_probes, open_subject)
     return Record(
         case,
         "ok",
         tuple(result for result in results if isinstance(result, Reading)),
         tuple(result for result in results if isinstance(result, Finding)),
         conditions=state | notes_of(case),
-        started=started,
+        started=date,
         seconds=time.perf_counter() - start,
     )
 
 
-def _tried(case: Case, protocol: Protocol) -> Measured:
-    before = environment.conditions(case.device)
-    return list(trial(case, protocol)), _during(before, environment.conditions(case.device))
+def _trial_results(case: Case, protocol: Protocol) -> Results:
+    start = environment.conditions(case.device)
+    return list(trial(case, protocol)), _conditions(start, environment.conditions(case.device))
 
 
-def _probed(
+def _probe_results(
     case: Case,
     protocol: Protocol,
-    named: Sequence[Plugin[Probe]],
-    last: Sequence[Probe],
-    opened: Callable[[], tuple[Subject, Opening]],
-) -> Measured:
+    plugins: Sequence[Plugin[Probe]],
+    last_probes: Sequence[Probe],
+    open_subject: Callable[[], tuple[Subject, Opening]],
+) -> Results:
     """Static probes on ``meta``; where the model does not run there, of a real call, after what is timed is timed.
 
     Those that call nothing look at the model that is timed then, so that a time limit leaves what they tell. A user's
     whole model is called really before it is called on ``meta``: tensors that its code keeps between calls are real.
     """
-    static = [plugin.build for plugin in named if traits_of(plugin.build).static]
-    late = [plugin.build for plugin in named if traits_of(plugin.build).late]
-    dynamic = [*(plugin.build for plugin in named if not traits_of(plugin.build).static), *last]
-    early = [probe for probe in static if probe not in late]
-    on_meta = partial(on_meta_or_reason, case, protocol.seed, SECONDS_ON_META if dynamic else math.inf)
-    real_call_first = isinstance(case.architecture, Whole) and bool(dynamic and static)
+    static_probes = [plugin.build for plugin in plugins if traits_of(plugin.build).static]
+    late_probes = [plugin.build for plugin in plugins if traits_of(plugin.build).late]
+    dynamic_probes = [*(plugin.build for plugin in plugins if not traits_of(plugin.build).static), *last_probes]
+    early_probes = [probe for probe in static_probes if probe not in late_probes]
+    on_meta = partial(on_meta_or_reason, case, protocol.seed, SECONDS_ON_META if dynamic_probes else math.inf)
+    calls_first = isinstance(case.architecture, Whole) and bool(dynamic_probes and static_probes)
     results: list[Reading | Finding] = []
-    twin = on_meta() if static and not real_call_first else None
-    if dynamic:
-        _refuse_too_large(_built_on_meta(case, protocol.seed) if real_call_first else twin)
+    twin = on_meta() if static_probes and not calls_first else None
+    if dynamic_probes:
+        _refuse_too_large(_build_on_meta(case, protocol.seed) if calls_first else twin)
     state: dict[str, Scalar] = {}
     if isinstance(twin, Subject):
-        results, state = _probe(early, twin, protocol), _own_type(twin)
-    if dynamic or not static:
+        results, state = _probe(early_probes, twin, protocol), _number_type(twin)
+    if dynamic_probes or not static_probes:
         progress.tell("building the model and its first call", [])
         try:
-            subject, opening = opened()
+            subject, opening = open_subject()
         finally:  # what fails really leaves what is known of its shapes
-            if real_call_first and isinstance(twin := on_meta(), Subject):
-                results = _probe(early, twin, protocol)
-        before = environment.conditions(subject.device)
+            if calls_first and isinstance(twin := on_meta(), Subject):
+                results = _probe(early_probes, twin, protocol)
+        start = environment.conditions(subject.device)
         if isinstance(twin, str) and not case.variant:
-            at_once = [plugin.build for plugin in named if traits_of(plugin.build).passive]
-            static = [probe for probe in static if probe not in at_once]
-            opening += _probe(at_once, subject, protocol)
-        results += [*opening, *_probe(dynamic, subject, protocol)]
-        state = _during(before, environment.conditions(subject.device)) | _own_type(subject)
+            passive_probes = [plugin.build for plugin in plugins if traits_of(plugin.build).passive]
+            static_probes = [probe for probe in static_probes if probe not in passive_probes]
+            opening += _probe(passive_probes, subject, protocol)
+        results += [*opening, *_probe(dynamic_probes, subject, protocol)]
+        state = _conditions(start, environment.conditions(subject.device)) | _number_type(subject)
     if isinstance(twin, Subject):
-        results += _probe(late, twin, protocol)
+        results += _probe(late_probes, twin, protocol)
     elif isinstance(twin, str):
-        results.append(_off_meta(twin))
+        results.append(_meta_finding(twin))
         eager = after_call(assemble(case, protocol.seed))
-        results += _probe(static, eager, protocol)
-        state = state or _own_type(eager)
+        results += _probe(static_probes, eager, protocol)
+        state = state or _number_type(eager)
     return results, state
 
 
-def _own_type(subject: Subject) -> dict[str, Scalar]:
+def _number_type(subject: Subject) -> dict[str, Scalar]:
     """The number type of a model that is not in float32 itself, for its record."""
     return {"dtype": subject.number_type} if subject.number_type != FP32 else {}
 
 
-def _off_meta(reason: str) -> Finding:
+def _meta_finding(reason: str) -> Finding:
     return Finding(SLOW_ON_META, "note") if reason == SLOW else Finding(NOT_ON_META, "note", {"reason": reason})
 
 
@@ -134,17 +134,17 @@ def computing_with(case: Case) -> Iterator[None]:
 
     On a GPU that is the current one.
     """
-    before = torch.get_num_threads()
+    threads = torch.get_num_threads()
     if case.device == "cpu":
         torch.set_num_threads(case.threads if isinstance(case.threads, int) else 1)
     try:
         with on(case.device):
             yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(threads)
 
 
-def _built_on_meta(case: Case, seed: int) -> Subject | None:
+def _build_on_meta(case: Case, seed: int) -> Subject | None:
     """The case on ``meta``, not called; None where it cannot be built there."""
     with suppress(Exception):
         return assemble(case, seed, device="meta")
@@ -155,24 +155,24 @@ def _refuse_too_large(twin: Subject | str | None) -> None:
     """Raises CaseFailed where a model's weights and inputs alone are more than a CPU's memory has free."""
     if not isinstance(twin, Subject):
         return
-    needed = weights_bytes(twin.model) + twin.inputs.bytes
-    if twin.case.device == "cpu" and needed > (free := environment.available_bytes({})):
+    needed_bytes = weights_bytes(twin.model) + twin.inputs.bytes
+    if twin.case.device == "cpu" and needed_bytes > (free_bytes := environment.available_bytes({})):
         raise CaseFailed(
             "out of memory",
-            f"needs at least {gib(needed)} for weights and inputs, and {gib(free)} are free",
+            f"needs at least {gib(needed_bytes)} for weights and inputs, and {gib(free_bytes)} are free",
         )
 
 
 def select(metrics: Sequence[str]) -> list[Plugin[Probe]]:
     """The probes of those names or import paths in the order they run. Raises ConvbenchError for an unknown one."""
-    known = {plugin.name: plugin for plugin in probes}
+    plugin_by_name = {plugin.name: plugin for plugin in probes}
     for name in metrics:
-        if name not in known and ":" not in name:
-            raise ConvbenchError(f"unknown metric {name!r}{did_you_mean(name, known)}")
-    plugins = [known.get(name) or probes.get(name) for name in (metrics or known)]
-    included = {name for plugin in plugins for name in traits_of(plugin.build).includes}
-    left = [plugin for plugin in plugins if plugin.name not in included]
-    return sorted(left, key=lambda plugin: traits_of(plugin.build).order)
+        if name not in plugin_by_name and ":" not in name:
+            raise ConvbenchError(f"unknown metric {name!r}{did_you_mean(name, plugin_by_name)}")
+    plugins = [plugin_by_name.get(name) or probes.get(name) for name in (metrics or plugin_by_name)]
+    included_names = {name for plugin in plugins for name in traits_of(plugin.build).includes}
+    selection = [plugin for plugin in plugins if plugin.name not in included_names]
+    return sorted(selection, key=lambda plugin: traits_of(plugin.build).order)
 
 
 def needs_isolation(metrics: Sequence[str]) -> bool:
@@ -180,21 +180,21 @@ def needs_isolation(metrics: Sequence[str]) -> bool:
     return not all(traits_of(plugin.build).static for plugin in select(metrics))
 
 
-def _probe(chosen: Iterable[Probe], subject: Subject, protocol: Protocol) -> list[Reading | Finding]:
+def _probe(selection: Iterable[Probe], subject: Subject, protocol: Protocol) -> list[Reading | Finding]:
     results: list[Reading | Finding] = []
-    for probe in chosen:
+    for probe in selection:
         progress.tell(f"the probe {probe_name(probe)}", [])
-        latest = results_of(probe, subject, protocol)
-        progress.tell("", latest)
-        results += latest
+        probe_results = results_of(probe, subject, protocol)
+        progress.tell("", probe_results)
+        results += probe_results
     return results
 
 
-def _during(before: dict[str, Scalar], after: dict[str, Scalar]) -> dict[str, Scalar]:
+def _conditions(start: dict[str, Scalar], end: dict[str, Scalar]) -> dict[str, Scalar]:
     """The state before, with what accumulated until after as its difference."""
     counters = {
-        name: after[name] - before[name]  # type: ignore[operator]
+        name: end[name] - start[name]  # type: ignore[operator]
         for name in ("involuntary_switches", "steal_s")
-        if before.get(name) is not None
+        if start.get(name) is not None
     }
-    return before | {"threads": after["threads"], "allocator": after["allocator"]} | counters
+    return start | {"threads": end["threads"], "allocator": end["allocator"]} | counters

@@ -14,7 +14,7 @@ from convbench.core.errors import CaseFailed
 from convbench.core.findings import ILL_CONDITIONED, RANDOM_OUTPUT
 from convbench.core.record import Finding
 from convbench.measure.agreement import agreement, arithmetic, tolerance
-from convbench.measure.outputs import numbers, timed
+from convbench.measure.outputs import numbers, time_call
 from convbench.measure.parity import NEXT_TO_NOTHING, ROUNDING, Parity, norm_of, parity_of
 from convbench.models import network
 from convbench.models.subject import Subject, assemble
@@ -25,21 +25,21 @@ it may take a variant: of an output of few numbers so few calls do not show the 
 
 
 def by_chance(
-    subject: Subject, eager: Subject, output: Any, expected: Any, fresh: Callable[[], Subject] | None = None
+    subject: Subject, eager: Subject, output: Any, expected: Any, make_eager: Callable[[], Subject] | None = None
 ) -> Finding | None:
     """Says so where an output is as near to eager's as its number type and chance let it be.
 
     Chance goes as far as it takes eager itself with other random numbers, such as dropout of a compiler draws.
-    ``fresh`` makes eager's subject anew, where its weights are not those of its seed.
+    ``make_eager`` makes eager's subject anew, where its weights are not those of its seed.
     """
-    fresh = fresh or partial(assemble, eager.case, eager.seed)
-    first = _drawn_again(fresh(), 1)
-    if not _differs(eager, first, expected):
+    make_eager = make_eager or partial(assemble, eager.case, eager.seed)
+    first_output = _redraw(make_eager(), 1)
+    if not _differs(eager, first_output, expected):
         return None
-    others = (_drawn_again(fresh(), draw) for draw in range(2, DRAWS + 1))
-    chance = max(_off(other, expected) for other in chain((first,), others))
+    more_outputs = (_redraw(make_eager(), draw) for draw in range(2, DRAWS + 1))
+    chance = max(_error(redraw, expected) for redraw in chain((first_output,), more_outputs))
     # What is refused though nothing is off has NaN where eager has it: that is not by chance.
-    if not 0 < _off(output, expected) < MARGIN * chance + tolerance(subject):
+    if not 0 < _error(output, expected) < MARGIN * chance + tolerance(subject):
         return None
     return Finding(RANDOM_OUTPUT, "note")
 
@@ -56,41 +56,41 @@ def by_rounding(subject: Subject, eager: Subject, output: Any, expected: Any) ->
     # What is refused though nothing is off has NaN where eager has it: that is not by rounding either.
     if step is None or subject.deployment or not any(map(any, errors.values())):
         return None
-    moved = [_errors(_nudged(eager, step, draw), expected) for draw in range(DRAWS)]
-    allowed = tolerance(subject)
+    draws = [_errors(_nudged_output(eager, step, draw), expected) for draw in range(DRAWS)]
+    limit = tolerance(subject)
     for path, error in errors.items():
-        furthest = [max(of_part) for of_part in zip(*(of_draw.get(path, (0.0, 0.0)) for of_draw in moved), strict=True)]
-        if not all(off <= MARGIN * most + allowed < math.inf for off, most in zip(error, furthest, strict=True)):
+        bounds = [max(values) for values in zip(*(draw.get(path, (0.0, 0.0)) for draw in draws), strict=True)]
+        if not all(value <= MARGIN * bound + limit < math.inf for value, bound in zip(error, bounds, strict=True)):
             return None
-    relative = max(error.relative for of_draw in moved for error in of_draw.values())
+    relative = max(error.relative for draw in draws for error in draw.values())
     return Finding(ILL_CONDITIONED, "note", {"relative": relative})
 
 
-def _nudged(eager: Subject, step: float, draw: int) -> Any:
+def _nudged_output(eager: Subject, step: float, draw: int) -> Any:
     """The output of a first call of eager with each weight off by a share of ``step``, up or down."""
-    again = assemble(eager.case, eager.seed)
-    weights = [w for w in again.model.parameters() if w.is_floating_point() and w.layout == torch.strided]
-    directions = torch.Generator().manual_seed(draw)
+    twin = assemble(eager.case, eager.seed)
+    weights = [w for w in twin.model.parameters() if w.is_floating_point() and w.layout == torch.strided]
+    generator = torch.Generator().manual_seed(draw)
     with torch.no_grad():
         for weight in weights:
-            up = torch.randint(2, weight.shape, generator=directions).to(weight.device)
-            weight.mul_((1 - step + 2 * step * up).to(weight.dtype))
-    return timed(again)[0]
+            directions = torch.randint(2, weight.shape, generator=generator).to(weight.device)
+            weight.mul_((1 - step + 2 * step * directions).to(weight.dtype))
+    return time_call(twin)[0]
 
 
 def _errors(output: Any, expected: Any) -> dict[str, Parity]:
     """How far each part is off, relative to its norm; of one that is next to nothing, to that much of all parts'."""
-    parts, wanted = numbers(output), numbers(expected)
-    if parts.keys() != wanted.keys():
+    parts, references = numbers(output), numbers(expected)
+    if parts.keys() != references.keys():
         return {"": Parity(math.inf, math.inf)}
-    norm = math.hypot(*(norm_of(leaf) for leaf in wanted.values()))
-    return {path: parity_of([(parts[path], leaf)], NEXT_TO_NOTHING * norm) for path, leaf in wanted.items()}
+    norm = math.hypot(*(norm_of(leaf) for leaf in references.values()))
+    return {path: parity_of([(parts[path], leaf)], NEXT_TO_NOTHING * norm) for path, leaf in references.items()}
 
 
-def _drawn_again(fresh: Subject, draw: int) -> Any:
+def _redraw(eager: Subject, draw: int) -> Any:
     """The output of a first call of eager with other random numbers."""
-    network.seed_all(fresh.seed + draw)
-    return timed(fresh)[0]
+    network.seed_all(eager.seed + draw)
+    return time_call(eager)[0]
 
 
 def _differs(eager: Subject, output: Any, expected: Any) -> bool:
@@ -101,9 +101,9 @@ def _differs(eager: Subject, output: Any, expected: Any) -> bool:
     return False
 
 
-def _off(output: Any, expected: Any) -> float:
+def _error(output: Any, expected: Any) -> float:
     """The relative error over all parts together; infinite where they, their shapes or what is finite differ."""
-    parts, wanted = numbers(output), numbers(expected)
-    if parts.keys() != wanted.keys():
+    parts, references = numbers(output), numbers(expected)
+    if parts.keys() != references.keys():
         return math.inf
-    return parity_of([(parts[path], leaf) for path, leaf in wanted.items()]).relative
+    return parity_of([(parts[path], leaf) for path, leaf in references.items()]).relative

@@ -15,22 +15,22 @@ from convbench.models.subject import Subject
 from convbench.models.training_step import Step
 
 
-def timed(subject: Subject) -> tuple[Any, float]:
+def time_call(subject: Subject) -> tuple[Any, float]:
     """The output of one call, and its seconds."""
     start = time.perf_counter()
-    returned = subject.timed()
+    result = subject.timed()
     wait_for(torch.device(subject.device))
     seconds = time.perf_counter() - start
-    output = subject.output(returned)
-    return output if isinstance(output, Step) else copied(output), seconds
+    output = subject.output(result)
+    return output if isinstance(output, Step) else clone(output), seconds
 
 
-def copied(output: Any) -> dict[str, Any]:
+def clone(output: Any) -> dict[str, Any]:
     """What a model returned, leaf by leaf; compiled models write their next output over it."""
-    return {path: _kept(leaf) for path, leaf in values.leaves(output)}
+    return {path: _copy(leaf) for path, leaf in values.leaves(output)}
 
 
-def _kept(leaf: Any) -> Any:
+def _copy(leaf: Any) -> Any:
     """A copy of a tensor, and a tensor of an array, which is compared as such; whatever else as it is."""
     if isinstance(leaf, torch.Tensor):
         return leaf.clone()

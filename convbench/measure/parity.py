@@ -42,20 +42,18 @@ class Parity(NamedTuple):
         yield Reading(metrics.PARITY_LARGEST, (self.largest,))
         yield Reading(metrics.PARITY_RELATIVE, (self.relative,))
 
-    def worse(self, other: Parity) -> Parity:
+    def merge(self, other: Parity) -> Parity:
         return Parity(max(self.largest, other.largest), max(self.relative, other.relative))
 
 
-def compare(output: Output, expected: Output, allowed: float, where: str = "") -> Parity:
+def compare(output: Output, expected: Output, limit: float, place: str = "") -> Parity:
     """How far an output is from eager's, leaf by leaf; of what is no number only that it is there.
 
     Raises CaseFailed, with the parity as what is known, where it is not the same output within the tolerance.
     """
     if output.keys() != expected.keys():
-        differ = ", ".join(sorted(output.keys() ^ expected.keys()))
-        raise CaseFailed(
-            "wrong output", f"returns not what eager returns: {differ or 'nothing'} is in one of them only"
-        )
+        paths = ", ".join(sorted(output.keys() ^ expected.keys()))
+        raise CaseFailed("wrong output", f"returns not what eager returns: {paths or 'nothing'} is in one of them only")
     pairs = [
         (dense(output[path]), dense(reference))
         for path, reference in expected.items()
@@ -63,23 +61,23 @@ def compare(output: Output, expected: Output, allowed: float, where: str = "") -
     ]
     if _is_nan_alone(pairs):
         reason = "that is NaN itself, so that nothing can be compared"
-        raise CaseFailed("wrong output", f"not eager's output{where}: {reason}")
+        raise CaseFailed("wrong output", f"not eager's output{place}: {reason}")
     parity = parity_of(pairs)
     for actual, reference in pairs:
         try:
-            _agree(actual, reference, allowed)
+            _agree(actual, reference, limit)
         except (AssertionError, TypeError) as error:
             reason = " ".join(str(error).split())
             raise CaseFailed(
-                "wrong output", f"not eager's output{where}: {reason}", tuple(parity.readings())
+                "wrong output", f"not eager's output{place}: {reason}", tuple(parity.readings())
             ) from error
     return parity
 
 
 def _is_nan_alone(pairs: list[tuple[Any, Any]]) -> bool:
     """Whether there are numbers in what is wanted, and all of them are NaN."""
-    wanted = [reference for _, reference in pairs if isinstance(reference, torch.Tensor) and reference.numel()]
-    return bool(wanted) and all(bool(reference.isnan().all()) for reference in wanted)
+    references = [reference for _, reference in pairs if isinstance(reference, torch.Tensor) and reference.numel()]
+    return bool(references) and all(bool(reference.isnan().all()) for reference in references)
 
 
 def norm_of(value: Any) -> float:
@@ -87,12 +85,12 @@ def norm_of(value: Any) -> float:
     return float(torch.nan_to_num(_numbers(value).abs(), posinf=0.0).norm())
 
 
-def parity_of(pairs: list[tuple[Any, Any]], least: float = 0.0) -> Parity:
+def parity_of(pairs: list[tuple[Any, Any]], floor: float = 0.0) -> Parity:
     """The parity of values with those that were wanted; infinite where shapes differ or a value is not finite.
 
-    A norm below ``least`` counts as that.
+    A norm below ``floor`` counts as that.
     """
-    largest = squared = norm = 0.0
+    largest = squares = norm = 0.0
     for output, reference in pairs:
         actual, expected = _numbers(output), _numbers(reference)
         if actual.shape != expected.shape:
@@ -102,35 +100,35 @@ def parity_of(pairs: list[tuple[Any, Any]], least: float = 0.0) -> Parity:
         if not difference.isfinite().all():
             return Parity(math.inf, math.inf)
         largest = max(largest, float(difference.max()) if difference.numel() else 0.0)
-        squared += float(difference.square().sum())
+        squares += float(difference.square().sum())
         norm += float(torch.nan_to_num(expected.abs()).square().sum())
-    size = max(math.sqrt(norm), least)
-    relative = math.sqrt(squared) / size if size else (0.0 if squared == 0 else math.inf)
+    size = max(math.sqrt(norm), floor)
+    relative = math.sqrt(squares) / size if size else (0.0 if squares == 0 else math.inf)
     return Parity(largest, math.inf if math.isnan(relative) else relative)
 
 
-def _agree(actual: Any, reference: Any, allowed: float) -> None:
+def _agree(actual: Any, reference: Any, limit: float) -> None:
     """Number by number; where the arithmetic is coarse by the norm as well. Raises AssertionError."""
-    coarse = (
-        isinstance(reference, torch.Tensor) and reference.is_floating_point() and allowed > TOLERANCE[torch.float32]
+    is_coarse = (
+        isinstance(reference, torch.Tensor) and reference.is_floating_point() and limit > TOLERANCE[torch.float32]
     )
-    if not (coarse and allowed >= TOLERANCE[torch.int8]):
-        tolerance = OUTLIER * allowed if coarse else allowed
+    if not (is_coarse and limit >= TOLERANCE[torch.int8]):
+        tolerance = OUTLIER * limit if is_coarse else limit
         assert_close(
             actual, reference, rtol=tolerance, atol=tolerance, check_dtype=False, check_stride=False, equal_nan=True
         )
-    if coarse and not (share := _share_off(actual, reference)) <= allowed:
-        raise AssertionError(f"{share:.2g} of its norm differs, {allowed:g} are allowed")
+    if is_coarse and not (share := _share_off(actual, reference)) <= limit:
+        raise AssertionError(f"{share:.2g} of its norm differs, {limit:g} are allowed")
 
 
 def _share_off(actual: torch.Tensor, reference: torch.Tensor) -> float:
     """The norm of the difference over that of what is wanted; of next to nothing, over that of ones."""
     if actual.shape != reference.shape:
         return math.inf
-    compared = ~(actual.isnan() & reference.isnan())
-    output, wanted = actual[compared].float(), reference[compared].float()
-    size = max(float(wanted.norm()), NEXT_TO_NOTHING * math.sqrt(wanted.numel()) or 1.0)
-    return float((output - wanted).norm()) / size
+    mask = ~(actual.isnan() & reference.isnan())
+    output, expected = actual[mask].float(), reference[mask].float()
+    size = max(float(expected.norm()), NEXT_TO_NOTHING * math.sqrt(expected.numel()) or 1.0)
+    return float((output - expected).norm()) / size
 
 
 def _numbers(value: Any) -> torch.Tensor:

@@ -34,49 +34,49 @@ def preflight(cases: Iterable[Case], available_bytes: int, training: Training | 
     need more than ``available_bytes``, and so many clips for a ``training``.
     """
     forget_shapes()
-    first: dict[object, Case] = {}
-    equal: dict[str, list[str]] = {}
-    refused: dict[str, str] = {}
+    case_by_identity: dict[object, Case] = {}
+    equal_ids: dict[str, list[str]] = {}
+    refusals: dict[str, str] = {}
     sizes: list[tuple[Parts, int | None]] = []
     for case in cases:
         try:
-            resolved, twin = _built(case)
-            _refuse_too_large(resolved, twin, available_bytes)
+            resolved_case, twin = _build(case)
+            _refuse_too_large(resolved_case, twin, available_bytes)
             if training:
-                _refuse_too_many_clips(resolved, training, available_bytes)
-            planned = first.setdefault(_identity(resolved), resolved)
-            sizes += _sizes(case, resolved)
+                _refuse_too_many_clips(resolved_case, training, available_bytes)
+            first_case = case_by_identity.setdefault(_identity(resolved_case), resolved_case)
+            sizes += _sizes(case, resolved_case)
         except ConvbenchError as error:
-            refused[case.id] = str(error)
+            refusals[case.id] = str(error)
             continue
-        if planned.id != resolved.id and resolved.id not in equal.setdefault(planned.id, []):
-            equal[planned.id].append(resolved.id)
-    if refused:
-        lines = first_lines(list(_refusals(refused)))
+        if first_case.id != resolved_case.id and resolved_case.id not in equal_ids.setdefault(first_case.id, []):
+            equal_ids[first_case.id].append(resolved_case.id)
+    if refusals:
+        lines = first_lines(list(_refusals(refusals)))
         raise Impossible(
-            f"{len(refused)} of the suite's cases cannot be built; exclude them in the suite or with --skip:\n{lines}"
+            f"{len(refusals)} of the suite's cases cannot be built; exclude them in the suite or with --skip:\n{lines}"
         )
-    others = {name: tuple(names) for name, names in equal.items() if names}
-    return Plan(tuple(first.values()), others, idle_sizes=_idle_sizes(sizes))
+    equal_cases = {name: tuple(names) for name, names in equal_ids.items() if names}
+    return Plan(tuple(case_by_identity.values()), equal_cases, idle_sizes=_idle_sizes(sizes))
 
 
-def _sizes(case: Case, resolved: Case) -> list[tuple[Parts, int | None]]:
+def _sizes(case: Case, resolved_case: Case) -> list[tuple[Parts, int | None]]:
     """A case's parts as they are written with the LSTM input size that they have; nothing of a user's own model."""
-    written, built = case.architecture, resolved.architecture
-    return [(written, built.lstm_input)] if isinstance(written, Parts) and isinstance(built, Parts) else []
+    parts, model_parts = case.architecture, resolved_case.architecture
+    return [(parts, model_parts.lstm_input)] if isinstance(parts, Parts) and isinstance(model_parts, Parts) else []
 
 
 def _idle_sizes(sizes: Sequence[tuple[Parts, int | None]]) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """The sizes that are written and no case has, and the reducers that they were written for."""
-    built = {size for _, size in sizes}
-    idle = [(parts.lstm_input, parts.reducer.name) for parts, _ in sizes if parts.lstm_input not in {None, *built}]
-    return tuple(sorted({size for size, _ in idle if size})), tuple(dict.fromkeys(name for _, name in idle))
+    widths = {size for _, size in sizes}
+    pairs = [(parts.lstm_input, parts.reducer.name) for parts, _ in sizes if parts.lstm_input not in {None, *widths}]
+    return tuple(sorted({size for size, _ in pairs if size})), tuple(dict.fromkeys(name for _, name in pairs))
 
 
-def _refusals(refused: dict[str, str]) -> Iterator[str]:
+def _refusals(refusals: dict[str, str]) -> Iterator[str]:
     """A line a reason, with the first case that it is said of."""
-    for reason in dict.fromkeys(refused.values()):
-        first, *others = [case for case, cause in refused.items() if cause == reason]
+    for reason in dict.fromkeys(refusals.values()):
+        first, *others = [case for case, cause in refusals.items() if cause == reason]
         yield f"  {first}{f' and {len(others)} more' if others else ''}: {reason}"
 
 
@@ -85,20 +85,20 @@ def resolve(case: Case) -> Case:
 
     A user's own model is not built here: what is wrong with it fails that case alone, when it is measured.
     """
-    return _built(case)[0]
+    return _build(case)[0]
 
 
-def _built(case: Case) -> tuple[Case, subject.Subject | None]:
+def _build(case: Case) -> tuple[Case, subject.Subject | None]:
     """The case resolved, and its model on ``meta``; none of a user's own."""
     try:
-        return _assembled(case)
+        return _assemble(case)
     except ConvbenchError:
         raise
     except Exception as error:
         raise Impossible(located(error)) from error
 
 
-def _assembled(case: Case) -> tuple[Case, subject.Subject | None]:
+def _assemble(case: Case) -> tuple[Case, subject.Subject | None]:
     if case.trial:
         refuse_unlearnable(case)
     else:
@@ -108,8 +108,8 @@ def _assembled(case: Case) -> tuple[Case, subject.Subject | None]:
     if not isinstance(parts, Parts):
         return case, None
     size = vector_size(parts.reducer, _features(parts, case), parts.lstm_input)
-    resolved = replace(case, architecture=replace(parts, lstm_input=size))
-    return resolved, subject.assemble(resolved.eager, seed=0, device="meta")
+    resolved_case = replace(case, architecture=replace(parts, lstm_input=size))
+    return resolved_case, subject.assemble(resolved_case.eager, seed=0, device="meta")
 
 
 def _features(parts: Parts, case: Case) -> Features:
@@ -141,10 +141,10 @@ def _torch_layers(reducer: Choice, features: Features, lstm_input: int | None) -
 
 
 def _refuse_too_large(case: Case, twin: subject.Subject | None, available_bytes: int) -> None:
-    needed = _needed_bytes(case, twin)
-    if needed > available_bytes:
+    size = _needed_bytes(case, twin)
+    if size > available_bytes:
         raise Impossible(
-            f"needs at least {gib(needed)} for weights, clip and feature map, and "
+            f"needs at least {gib(size)} for weights, clip and feature map, and "
             f"{gib(available_bytes)} are available: use a smaller clip, LSTM input or batch"
         )
 
@@ -156,12 +156,12 @@ def _refuse_too_many_clips(case: Case, training: Training, available_bytes: int)
     task, options = case.trial.task, dict(case.trial.task.options)
     if task.is_imported or "path" in options:
         return
-    learned = int(options.get("train_clips") or training.train_clips)
-    count = learned + training.val_clips + training.test_clips
-    needed = FLOAT_BYTES * count * case.clip.frames * case.clip.height * case.clip.width
-    if needed > available_bytes:
+    train_clips = int(options.get("train_clips") or training.train_clips)
+    count = train_clips + training.val_clips + training.test_clips
+    size = FLOAT_BYTES * count * case.clip.frames * case.clip.height * case.clip.width
+    if size > available_bytes:
         raise Impossible(
-            f"needs at least {gib(needed)} for {count:,} clips of {task}, and {gib(available_bytes)} are available: "
+            f"needs at least {gib(size)} for {count:,} clips of {task}, and {gib(available_bytes)} are available: "
             "use a smaller clip, or fewer (training.train_clips, val_clips and test_clips)"
         )
 
@@ -171,7 +171,7 @@ def needed_bytes(case: Case) -> int:
 
     Of a user's own model only the clip is known before it is built.
     """
-    return _needed_bytes(*_built(case))
+    return _needed_bytes(*_build(case))
 
 
 def _needed_bytes(case: Case, twin: subject.Subject | None) -> int:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from convbench.models.subject import Subject
 
 Probe = Callable[["Subject", Protocol], Iterable[Reading | Finding]]
-WANTED = "a probe has to yield readings and findings"
+CONTRACT = "a probe has to yield readings and findings"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,8 @@ class ProbeTraits:
 
 def traits_of(probe: Probe) -> ProbeTraits:
     """What a probe declares."""
-    declared = getattr(probe, DECLARED, None)
-    return declared if isinstance(declared, ProbeTraits) else ProbeTraits()
+    traits = getattr(probe, DECLARED, None)
+    return traits if isinstance(traits, ProbeTraits) else ProbeTraits()
 
 
 def static(probe: Probe) -> Probe:
@@ -78,17 +78,17 @@ def is_exact(probe: Probe) -> bool:
 
 def results_of(probe: Probe, subject: Subject, protocol: Protocol) -> list[Reading | Finding]:
     """What a probe yields, samples as floats. Raises ConvbenchError, in its name, for what is no result."""
-    name, yielded = probe_name(probe), probe(subject, protocol)
-    if not isinstance(yielded, Iterable):
-        raise ConvbenchError(f"the probe {name} returned {shown(yielded)}: {WANTED}")
-    return [_checked(name, result) for result in yielded]
+    name, results = probe_name(probe), probe(subject, protocol)
+    if not isinstance(results, Iterable):
+        raise ConvbenchError(f"the probe {name} returned {shown(results)}: {CONTRACT}")
+    return [_check(name, result) for result in results]
 
 
-def _checked(name: str, result: object) -> Reading | Finding:
+def _check(name: str, result: object) -> Reading | Finding:
     if isinstance(result, Finding):
         return result
     if not isinstance(result, Reading):
-        raise ConvbenchError(f"the probe {name} yielded {shown(result)}: {WANTED}")
+        raise ConvbenchError(f"the probe {name} yielded {shown(result)}: {CONTRACT}")
     refuse_clash(result.metric)
     try:
         return replace(result, samples=tuple(map(float, result.samples)))

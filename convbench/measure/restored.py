@@ -16,20 +16,20 @@ CONTAINERS = (dict, list, set, deque)
 
 
 @contextmanager
-def restored(model: nn.Module) -> Iterator[None]:
+def restore(model: nn.Module) -> Iterator[None]:
     """While it lasts the model may be called. What it has set or put into its attributes is undone then.
 
     What a call writes into tensors goes into clones of them, but for parameters that have gradients: they are most of
     a model, and few calls write there. A copy of the model would be no help: functions are copied by reference, so
     that those a model keeps would go on calling the original's layers.
     """
-    before = [(container, _content(container)) for container in _containers(model)]
+    contents = [(container, _content(container)) for container in _containers(model)]
     try:
-        _clone_tensors([container for container, _ in before])
+        _clone_tensors([container for container, _ in contents])
         yield
     finally:
-        for container, content in before:
-            if not _same(container, content):  # a dict that cannot be changed takes not even what it holds
+        for container, content in contents:
+            if not _is_same(container, content):  # a dict that cannot be changed takes not even what it holds
                 _refill(container, content)
 
 
@@ -71,10 +71,10 @@ def _content(container: Any) -> Any:
     return dict(container) if isinstance(container, dict) else list(container)
 
 
-def _same(container: Any, content: Any) -> bool:
+def _is_same(container: Any, content: Any) -> bool:
     """Whether a container holds the very objects that it held."""
     if isinstance(container, dict):
-        return _same(list(container), list(content)) and _same(list(container.values()), list(content.values()))
+        return _is_same(list(container), list(content)) and _is_same(list(container.values()), list(content.values()))
     return list(map(id, container)) == list(map(id, content))
 
 
@@ -91,7 +91,7 @@ def _clone_tensors(containers: list[Any]) -> None:
     """Put clones in the place of tensors, those in tuples too, the same one wherever the same tensor was."""
     clones: dict[int, torch.Tensor] = {}
 
-    def cloned(value: Any) -> Any:
+    def substitute(value: Any) -> Any:
         if isinstance(value, torch.Tensor) and _is_cloned(value):
             if id(value) not in clones:
                 clone = _clone(value.detach())
@@ -99,8 +99,8 @@ def _clone_tensors(containers: list[Any]) -> None:
             return clones[id(value)]
         is_named = isinstance(value, tuple) and hasattr(value, "_fields")
         if type(value) is tuple or is_named:  # other classes of tuple may be made of other arguments
-            items = tuple(map(cloned, value))
-            if any(item is not before for item, before in zip(items, value, strict=True)):
+            items = tuple(map(substitute, value))
+            if any(item is not original for item, original in zip(items, value, strict=True)):
                 return type(value)(*items) if is_named else items
         return value
 
@@ -108,7 +108,7 @@ def _clone_tensors(containers: list[Any]) -> None:
         if isinstance(container, set):
             continue
         for place, value in list(container.items() if isinstance(container, dict) else enumerate(container)):
-            if (clone := cloned(value)) is not value:
+            if (clone := substitute(value)) is not value:
                 container[place] = clone
 
 

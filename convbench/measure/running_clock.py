@@ -15,14 +15,14 @@ from typing import Any, NamedTuple
 class Moment(NamedTuple):
     """Nanoseconds: when it is, how long this thread has been ready and did not run, how long others of it have run."""
 
-    at: int
-    waited: int
-    others: int
+    time: int
+    wait: int
+    other_threads: int
 
     def seconds_to(self, end: Moment) -> float:
         """Seconds until a later moment, without those for which other processes had the core."""
-        waited = (end.waited - self.waited) - (end.others - self.others)
-        return max(0, end.at - self.at - max(0, waited)) * 1e-9
+        wait = (end.wait - self.wait) - (end.other_threads - self.other_threads)
+        return max(0, end.time - self.time - max(0, wait)) * 1e-9
 
 
 class RunningClock:
@@ -46,13 +46,13 @@ class RunningClock:
 
     def timed(self, run: Callable[[], Any]) -> float:
         """Seconds of a call."""
-        before, waited, others = time.perf_counter_ns(), self._waiting_ns(), self._other_threads_ns()
+        begin, wait, other_threads = time.perf_counter_ns(), self._waiting_ns(), self._other_threads_ns()
         start = time.perf_counter_ns()
         run()
         end = time.perf_counter_ns()
-        waited, others = self._waiting_ns() - waited, self._other_threads_ns() - others
-        outside = time.perf_counter_ns() - before - (end - start)
-        return (end - start - max(0, waited - others - outside)) * 1e-9
+        wait, other_threads = self._waiting_ns() - wait, self._other_threads_ns() - other_threads
+        overhead = time.perf_counter_ns() - begin - (end - start)
+        return (end - start - max(0, wait - other_threads - overhead)) * 1e-9
 
     def _waiting_ns(self) -> int:
         """Nanoseconds that this thread was ready to run and did not."""

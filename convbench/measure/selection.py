@@ -27,25 +27,27 @@ def plan(suite: Suite, device: str, available_bytes: int, selection: Selection, 
     """
     cores = host_cores or available_cores()
     threads = {"all": None if cores == 1 else cores, 1: None}
-    here = {case: replace(case, device=device, threads=threads.get(case.threads, case.threads)) for case in suite.cases}
-    ids = {case: _ids(here[case], selection) for case in suite.cases}
-    chosen = [case for case in suite.cases if selection.keeps(ids[case])]
-    if not chosen:
-        none = f"none of its {counted(len(suite.cases), 'case')} is selected{selection.hint(ids.values())}"
-        raise SuiteError(f"{suite.path}: {none}: `convbench run --dry-run` shows their names")
+    local_cases = {
+        case: replace(case, device=device, threads=threads.get(case.threads, case.threads)) for case in suite.cases
+    }
+    ids = {case: _ids(local_cases[case], selection) for case in suite.cases}
+    cases = [case for case in suite.cases if selection.keeps(ids[case])]
+    if not cases:
+        reason = f"none of its {counted(len(suite.cases), 'case')} is selected{selection.hint(ids.values())}"
+        raise SuiteError(f"{suite.path}: {reason}: `convbench run --dry-run` shows their names")
     if pattern := selection.idle(ids.values()):
         raise SuiteError(f"{suite.path}: {_IDLE.format(pattern)}: `convbench run --dry-run` without it shows them")
-    checked = preflight([here[case] for case in selection.part(chosen)], available_bytes, suite.protocol.training)
-    return replace(checked, idle_skip=selection.idle_skip(ids.values()))
+    result = preflight([local_cases[case] for case in selection.part(cases)], available_bytes, suite.protocol.training)
+    return replace(result, idle_skip=selection.idle_skip(ids.values()))
 
 
 def selected(cases: Sequence[Case], selection: Selection) -> list[Case]:
     """The selected cases, resolved, each once. Raises ConvbenchError for a pattern of ``only`` that picks none."""
     ids = {case: _ids(case, selection) for case in cases}
-    chosen = list(dict.fromkeys(resolve(case) for case in cases if selection.keeps(ids[case])))
-    if chosen and (pattern := selection.idle(ids.values())):
+    selected_cases = list(dict.fromkeys(resolve(case) for case in cases if selection.keeps(ids[case])))
+    if selected_cases and (pattern := selection.idle(ids.values())):
         raise ConvbenchError(f"{_IDLE.format(pattern)}: `convbench run --dry-run` shows their names")
-    return chosen
+    return selected_cases
 
 
 def _ids(case: Case, selection: Selection) -> set[str]:

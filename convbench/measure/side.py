@@ -50,11 +50,11 @@ def plan(suite: str, overrides: Sequence[str], device: str, only: Sequence[str],
 
     Of a case its ``id``, the ``case`` and whether it shares its process with none (``alone``).
     """
-    loaded, facts = load(suite, overrides), environment.describe(device)
+    case_suite, facts = load(suite, overrides), environment.describe(device)
     selection = Selection(only, skip)
-    planned = plan_of(loaded, str(facts["device"]), environment.available_bytes(facts), selection)
-    cases = [{"id": case.id, "case": asdict(case), "alone": own_process(case)} for case in planned.cases]
-    return {"name": loaded.name, "cases": cases, "protocol": asdict(loaded.protocol)}
+    case_plan = plan_of(case_suite, str(facts["device"]), environment.available_bytes(facts), selection)
+    cases = [{"id": case.id, "case": asdict(case), "alone": own_process(case)} for case in case_plan.cases]
+    return {"name": case_suite.name, "cases": cases, "protocol": asdict(case_suite.protocol)}
 
 
 def read(described: Any) -> Case:
@@ -84,15 +84,15 @@ def compared(case: Case, seed: int) -> tuple[Subject, float]:
     Raises CaseFailed where its output is not eager's; one that is random need be as near to it as chance allows.
     """
     _stay_on(case.device)
-    opened, _ = open_case(case, seed)
-    return opened, tolerance(opened)
+    case_subject, _ = open_case(case, seed)
+    return case_subject, tolerance(case_subject)
 
 
 def _stay_on(device: str) -> None:
     """Make a GPU that is named by its number the current one: the worker times what is returned afterwards."""
-    place = torch.device(device)
-    if place.type == "cuda" and place.index is not None:
-        torch.cuda.set_device(place)
+    torch_device = torch.device(device)
+    if torch_device.type == "cuda" and torch_device.index is not None:
+        torch.cuda.set_device(torch_device)
 
 
 def counts(case: Case, seed: int) -> dict[str, Scalar]:
@@ -106,18 +106,18 @@ def counts(case: Case, seed: int) -> dict[str, Scalar]:
             assemble(case.eager, seed).run()
     protocol = Protocol(seed=seed)
     record = harness.measure(case, protocol, ("params", "macs"))
-    captured = probes.get("compile").build(assemble(case, seed, device="meta"), protocol)
-    readings = [*record.readings, *(result for result in captured if isinstance(result, Reading))]
-    exact: dict[str, Scalar] = {reading.metric.name: reading.samples[0] for reading in readings}
-    exact["not counted"] = "; ".join(_uncounted(record.findings)) or "nothing"
+    compile_results = probes.get("compile").build(assemble(case, seed, device="meta"), protocol)
+    readings = [*record.readings, *(result for result in compile_results if isinstance(result, Reading))]
+    facts: dict[str, Scalar] = {reading.metric.name: reading.samples[0] for reading in readings}
+    facts["not counted"] = "; ".join(_omissions(record.findings)) or "nothing"
     with suppress(Exception):
         from convbench.measure.memory.prediction import predict
 
-        exact["predicted_peak_bytes"] = predict(case).peak
-    return exact
+        facts["predicted_peak_bytes"] = predict(case).peak
+    return facts
 
 
-def _uncounted(findings: Iterable[Finding]) -> Iterator[str]:
+def _omissions(findings: Iterable[Finding]) -> Iterator[str]:
     for finding in findings:
         match finding.code, finding.data:
             case codes.UNCOUNTED_OPERATORS, {"operators": tuple(operators)}:

@@ -80,19 +80,19 @@ class CudaClock:
         torch.cuda.synchronize(self.device)
         start = time.perf_counter()
         self._block(call)
-        launched = time.perf_counter() - start
+        launch_seconds = time.perf_counter() - start
         torch.cuda.synchronize(self.device)
         host = time.perf_counter() - start
-        keep_busy(self.device, launched)
-        on_device = _between_events(self.device, partial(self._block, call))
-        return Sample(host / self.calls, on_device / self.calls)
+        keep_busy(self.device, launch_seconds)
+        device_seconds = _event_seconds(self.device, partial(self._block, call))
+        return Sample(host / self.calls, device_seconds / self.calls)
 
     def _block(self, call: Call) -> None:
         for _ in range(self.calls):
             call()
 
 
-def _between_events(device: torch.device, work: Call) -> float:
+def _event_seconds(device: torch.device, work: Call) -> float:
     """Seconds on the device's own clock from where it begins what ``work`` launches to where it has done it."""
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
     begin.record()
@@ -118,8 +118,8 @@ def keep_busy(device: torch.device, seconds: float) -> None:
 def _cycles_per_second(device: torch.device) -> float:
     """How fast the device counts its cycles, of a wait that is long beside a launch, once the clocks have risen."""
     wait = partial(torch.cuda._sleep, CYCLES)
-    _between_events(device, wait)
-    return CYCLES / _between_events(device, wait)
+    _event_seconds(device, wait)
+    return CYCLES / _event_seconds(device, wait)
 
 
 @lru_cache
@@ -137,8 +137,8 @@ def clock_for(device: str, call: Call) -> Clock:
     """The clock of a device; on CUDA with blocks long enough that a synchronisation does not weigh."""
     if torch.device(device).type != "cuda":
         return CpuClock()
-    single = min(CudaClock(device).time(call).host for _ in range(3))
-    return CudaClock(device, calls=max(1, round(BLOCK_SECONDS / single)))
+    call_seconds = min(CudaClock(device).time(call).host for _ in range(3))
+    return CudaClock(device, calls=max(1, round(BLOCK_SECONDS / call_seconds)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,21 +197,21 @@ class Sampling:
     verdict: str = "go on"
 
     def __post_init__(self) -> None:
-        self._start, self._decided = self.clock.now(), 0
+        self._start, self._decision_count = self.clock.now(), 0
 
     def block(self, seconds: float) -> None:
         """Samples for so long, or until the rule has spoken. The rule is asked after every tenth more samples."""
         end = self.clock.now() + seconds
         while self.verdict == "go on":
             self.samples.append(self.clock.time(self.call))
-            now = self.clock.now()
+            moment = self.clock.now()
             if (
-                len(self.samples) >= max(self._decided * 1.1, MIN_FOR_INTERVAL)
-                or now - self._start >= self.rule.max_time
+                len(self.samples) >= max(self._decision_count * 1.1, MIN_FOR_INTERVAL)
+                or moment - self._start >= self.rule.max_time
             ):
-                self._decided = len(self.samples)
-                self.verdict = self.rule.decide([sample.host for sample in self.samples], now - self._start)
-            if now >= end:
+                self._decision_count = len(self.samples)
+                self.verdict = self.rule.decide([sample.host for sample in self.samples], moment - self._start)
+            if moment >= end:
                 return
 
 

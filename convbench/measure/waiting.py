@@ -15,12 +15,12 @@ import psutil
 class Waiting:
     """What others have taken of this process's time so far, as the scheduler counts it, in seconds.
 
-    ``ready`` is how long its threads were ready and another process had their core, ``stolen`` what the host of a
+    ``run_delay`` is how long its threads were ready and another process had their core, ``steal`` what the host of a
     virtual machine took of the cores that it may run on; both are 0 where the system does not tell. ``clock`` is when.
     """
 
-    ready: float
-    stolen: float
+    run_delay: float
+    steal: float
     clock: float
 
     @classmethod
@@ -29,8 +29,8 @@ class Waiting:
 
     def shares(self, later: Waiting) -> tuple[float, float]:
         """(ready, stolen) from now until ``later``, as shares of the time between."""
-        passed = max(later.clock - self.clock, 1e-9)
-        return max(0.0, later.ready - self.ready) / passed, max(0.0, later.stolen - self.stolen) / passed
+        duration = max(later.clock - self.clock, 1e-9)
+        return max(0.0, later.run_delay - self.run_delay) / duration, max(0.0, later.steal - self.steal) / duration
 
 
 def _ready_seconds() -> float:
@@ -46,5 +46,5 @@ def _stolen_seconds() -> float:
     if not hasattr(os, "sched_getaffinity"):
         return 0.0
     cores, times = os.sched_getaffinity(0), psutil.cpu_times(percpu=True)
-    stolen = [getattr(times[core], "steal", 0.0) for core in cores if core < len(times)]
-    return sum(stolen) / max(1, len(stolen))
+    steal_times = [getattr(times[core], "steal", 0.0) for core in cores if core < len(times)]
+    return sum(steal_times) / max(1, len(steal_times))

@@ -284,7 +284,7 @@ def traces(device: str, findings: Findings) -> None:
     """What a profile says of the device's time and of memory, against the clock's and torch's."""
     case = article(device, 32)[0]
     folder = findings.path.parent / "traces"
-    record = harness.measure(case, PROTOCOL, ["latency", "memory"], last=[Capture(folder)])
+    record = harness.measure(case, PROTOCOL, ["latency", "memory"], last_probes=[Capture(folder)])
     (path,) = folder.rglob(profiles.SUMMARY)
     summary = json.loads(path.read_text())
     stored = {reading.metric.name: reading.samples[0] for reading in record.readings}

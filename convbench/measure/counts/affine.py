@@ -25,29 +25,29 @@ def is_affine(reducer: nn.Module) -> bool:
     return type(reducer) in AFFINE or getattr(type(reducer), "affine", False) is True
 
 
-def folding(model: ConvReducerRNN, flattened: int) -> Finding | None:
+def folding(model: ConvReducerRNN, map_size: int) -> Finding | None:
     """What a reducer that is linear, or ends in a linear layer, amounts to; None for any other.
 
-    ``flattened`` is C x H x W of the feature map. ``folds_into_lstm``: the same function exists with a smaller LSTM and
+    ``map_size`` is C x H x W of the feature map. ``folds_into_lstm``: the same function exists with a smaller LSTM and
     fewer parameters. ``low_rank``: folding would make the LSTM larger, so that the reducer, or its last layer, is a
     factorisation of it of that rank. ``whole``: all of the reducer is linear.
     """
-    whole, last = is_affine(model.reducer), _last_layer(model.reducer)
-    if type(last) is nn.Linear:  # one that is derived from it may do something else
-        saved = _saved_params(last, model.lstm)
-        if saved > 0:
-            data = {"lstm_input": last.in_features, "params_saved": saved, "whole": whole}
+    is_whole, tail = is_affine(model.reducer), _last_layer(model.reducer)
+    if type(tail) is nn.Linear:  # one that is derived from it may do something else
+        saving = _saved_params(tail, model.lstm)
+        if saving > 0:
+            data = {"lstm_input": tail.in_features, "params_saved": saving, "whole": is_whole}
             return Finding(FOLDS_INTO_LSTM, "note", data)
-        return Finding(LOW_RANK, "note", {"rank": last.out_features, "lstm_input": last.in_features, "whole": whole})
-    if whole and model.reducer.state_dict() and model.lstm.input_size < flattened:
-        return Finding(LOW_RANK, "note", {"rank": model.lstm.input_size, "lstm_input": flattened, "whole": True})
+        return Finding(LOW_RANK, "note", {"rank": tail.out_features, "lstm_input": tail.in_features, "whole": is_whole})
+    if is_whole and model.reducer.state_dict() and model.lstm.input_size < map_size:
+        return Finding(LOW_RANK, "note", {"rank": model.lstm.input_size, "lstm_input": map_size, "whole": True})
     return None
 
 
-def _saved_params(last: nn.Linear, lstm: nn.RNNBase) -> int:
+def _saved_params(layer: nn.Linear, lstm: nn.RNNBase) -> int:
     """Parameters that folding the layer into the LSTM would save."""
     gates = sum(weight.shape[0] for name, weight in lstm.named_parameters() if name.startswith("weight_ih_l0"))
-    return sum(p.numel() for p in last.parameters()) + gates * (last.out_features - last.in_features)
+    return sum(p.numel() for p in layer.parameters()) + gates * (layer.out_features - layer.in_features)
 
 
 def _last_layer(module: nn.Module) -> nn.Module:

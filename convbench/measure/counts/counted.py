@@ -31,7 +31,7 @@ ADDRESS = re.compile(r" at 0x[0-9a-f]+|(?<=torch_mangle)_\d+")
 """What of an error's words differs from process to process."""
 _COUNTS: dict[tuple[Case, int], StageCounts] = {}
 """What was counted already, by the case and its seed: a loop of thousands of steps takes seconds to count."""
-_OF_FORWARD: dict[tuple[Case, int], StageCounts] = {}
+_FORWARD_COUNTS: dict[tuple[Case, int], StageCounts] = {}
 """Of a training with a user's code what its forward pass alone counts."""
 _REASONS: dict[tuple[Case, int], str] = {}
 """Why a case does not run on ``meta``, where that was tried."""
@@ -89,7 +89,7 @@ def reason_of(error: BaseException) -> str:
 def forget_counts() -> None:
     """Before another measurement: code of the same name may be other code by then."""
     _COUNTS.clear()
-    _OF_FORWARD.clear()
+    _FORWARD_COUNTS.clear()
     _REASONS.clear()
 
 
@@ -121,11 +121,11 @@ def count_forward(case: Case, seed: int) -> StageCounts:
     """The first count of the forward pass alone; of a training with a user's code as it trains, as that may matter."""
     if case.scenario != "train" or not is_counted_as_called(case):
         return count_case(case.forward_only, seed)
-    if (key := (case.eager, seed)) not in _OF_FORWARD:
+    if (key := (case.eager, seed)) not in _FORWARD_COUNTS:
         twin = forward_twin(case, seed)
         with raising_not_counted(), as_written(twin.model):
-            _OF_FORWARD[key] = dispatched.count(after_call(twin))
-    return _OF_FORWARD[key]
+            _FORWARD_COUNTS[key] = dispatched.count(after_call(twin))
+    return _FORWARD_COUNTS[key]
 
 
 def is_counted_as_called(case: Case) -> bool:
@@ -136,8 +136,8 @@ def is_counted_as_called(case: Case) -> bool:
     parts = case.architecture
     if not isinstance(parts, Parts):
         return True
-    ours = backbones.get(parts.backbone.name).origin == reducers.get(parts.reducer.name).origin == OWN
-    return case.scenario == "train" and not ours
+    is_builtin = backbones.get(parts.backbone.name).origin == reducers.get(parts.reducer.name).origin == OWN
+    return case.scenario == "train" and not is_builtin
 
 
 def forward_twin(case: Case, seed: int) -> Subject:
@@ -175,15 +175,15 @@ def _count(subject: Subject) -> StageCounts:
     if not isinstance(case.architecture, Parts):
         return dispatched.count(subject)
     frames = case.frames_per_call // case.clip.batch
-    first = _of_frames(case, 1)
+    counts = _count_frames(case, 1)
     if frames == 1:
-        return first
-    second = _of_frames(case, 2).macs
-    line = {stage: macs + (frames - 1) * (second[stage] - macs) for stage, macs in first.macs.items()}
-    return replace(first, macs=line)
+        return counts
+    double_macs = _count_frames(case, 2).macs
+    totals = {stage: macs + (frames - 1) * (double_macs[stage] - macs) for stage, macs in counts.macs.items()}
+    return replace(counts, macs=totals)
 
 
-def _of_frames(case: Case, frames: int) -> StageCounts:
+def _count_frames(case: Case, frames: int) -> StageCounts:
     """The eager case with that many frames a clip; the first of them costs less to train, with no state before it."""
     clip = replace(case.clip, frames=frames)
     return dispatched.count(subject.assemble(replace(case, clip=clip), seed=0, device="meta"))
@@ -193,33 +193,33 @@ def _of_frames(case: Case, frames: int) -> StageCounts:
 class ModuleCounts:
     """What one call of a module costs. ``macs`` and ``params`` by the dotted name of each submodule.
 
-    Either includes what lies inside, for the first of those that share it; ``""`` is the module itself. ``uncounted``
-    names operators that no formula knows; ``uncounted_share`` of the parameters is read by them only.
+    Either includes what lies inside, for the first of those that share it; ``""`` is the module itself.
+    ``unknown_operators`` have no formula; ``unknown_share`` of the parameters is read by them only.
     """
 
     macs: dict[str, int]
     params: dict[str, int]
-    uncounted: tuple[str, ...]
-    uncounted_share: float
+    unknown_operators: tuple[str, ...]
+    unknown_share: float
 
 
 def count_by_module(subject: Subject) -> ModuleCounts:
     """The first count of a subject that was called once, by each of its model's submodules."""
     roots = {f".{name}": (module,) for name, module in subject.model.named_modules() if name}
     with raising_not_counted():
-        macs, uncounted, share = dispatched.count_by(subject, roots)
+        macs, operators, share = dispatched.count_by(subject, roots)
     params = params_by(subject.model, roots)
-    return ModuleCounts(_inclusive(macs), _inclusive(params), uncounted, share)
+    return ModuleCounts(_totals(macs), _totals(params), operators, share)
 
 
-def _inclusive(own: Mapping[str, int]) -> dict[str, int]:
+def _totals(counts: Mapping[str, int]) -> dict[str, int]:
     """What belongs to a module by its name and to all that are named inside of it; ``""`` is all there is.
 
-    A name of ``own`` begins with a dot, so that a module may be called ``other``.
+    A name of ``counts`` begins with a dot, so that a module may be called ``other``.
     """
-    names = [name for name in own if name != OTHER]
-    inside = {name[1:]: sum(own[inner] for inner in names if f"{inner}.".startswith(f"{name}.")) for name in names}
-    return {"": sum(own.values()), **inside}
+    names = [name for name in counts if name != OTHER]
+    sums = {name[1:]: sum(counts[inner] for inner in names if f"{inner}.".startswith(f"{name}.")) for name in names}
+    return {"": sum(counts.values()), **sums}
 
 
 def params_by(model: nn.Module, roots: Roots) -> dict[str, int]:

@@ -24,8 +24,8 @@ from torch.utils.flop_counter import FlopCounterMode, _FlopCounterMode
 
 from convbench.core.metrics import OTHER
 from convbench.core.record import STAGES, Case
-from convbench.measure.counts.formulas import WITH_VECTOR, formulas, is_unknown, operator, plain
-from convbench.measure.stages.entries import in_threads, watching
+from convbench.measure.counts.formulas import WITH_VECTOR, base_name, formulas, is_unknown, operator
+from convbench.measure.stages.entries import in_threads, observe
 from convbench.models.stages import Roots, is_compiled, stage_roots
 from convbench.models.subject import Subject
 from convbench.models.values import is_sparse, tensors
@@ -56,34 +56,34 @@ class StageCounts:
 def count(subject: Subject) -> StageCounts:
     """Count one call of an eager subject that was called once before. Raises whatever its model raises."""
     roots = stage_roots(subject.case, subject.model)
-    by_stage, counter, entered = _counted(subject, roots)
+    by_stage, counter, entered_stages = _count_macs(subject, roots)
     macs = {stage: by_stage.get(stage, 0) for stage in (*STAGES, OTHER)}
-    unseen = tuple(stage for stage, modules in roots.items() if modules and stage not in entered)
-    return StageCounts(macs, tuple(sorted(counter.unknown)), counter.unknown_share(subject.model), unseen)
+    missing_stages = tuple(stage for stage, modules in roots.items() if modules and stage not in entered_stages)
+    return StageCounts(macs, tuple(sorted(counter.unknown_names)), counter.unknown_share(subject.model), missing_stages)
 
 
 def count_by(subject: Subject, roots: Roots) -> tuple[dict[str, int], tuple[str, ...], float]:
     """MACs by any names for modules, what is uncounted, and its share: ``count`` for modules that are no stages."""
-    by_name, counter, _ = _counted(subject, roots)
+    by_name, counter, _ = _count_macs(subject, roots)
     return (
         {name: by_name.get(name, 0) for name in (*roots, OTHER)},
-        tuple(sorted(counter.unknown)),
+        tuple(sorted(counter.unknown_names)),
         counter.unknown_share(subject.model),
     )
 
 
-def _counted(subject: Subject, roots: Roots) -> tuple[dict[str, int], _Counter, set[str]]:
+def _count_macs(subject: Subject, roots: Roots) -> tuple[dict[str, int], _Counter, set[str]]:
     tracker = _Stages()
     counter = _Counter(subject, tracker)
-    with ExitStack() as around:
-        entered = around.enter_context(watching(roots, tracker.enter, tracker.leave))
-        around.enter_context(as_written(subject.model))
-        around.enter_context(decomposing())
-        around.enter_context(counter)
-        around.enter_context(in_threads(counter.in_this_thread))
+    with ExitStack() as stack:
+        entered_stages = stack.enter_context(observe(roots, tracker.enter, tracker.leave))
+        stack.enter_context(as_written(subject.model))
+        stack.enter_context(decomposing())
+        stack.enter_context(counter)
+        stack.enter_context(in_threads(counter.in_this_thread))
         subject.call()
     macs = {name: sum(flops.values()) // 2 for name, flops in counter.get_flop_counts().items()}
-    return macs, counter, entered
+    return macs, counter, entered_stages
 
 
 @contextmanager
@@ -92,26 +92,26 @@ def as_written(model: nn.Module) -> Iterator[None]:
 
     Fused, these pack padded clips into nested tensors, of which neither count can tell a shape.
     """
-    fused = mha.get_fastpath_enabled()
+    has_fastpath = mha.get_fastpath_enabled()
     mha.set_fastpath_enabled(False)
     try:
         with _without_compiling(model) if "torch._dynamo" in sys.modules else nullcontext():
             yield
     finally:
-        mha.set_fastpath_enabled(fused)
+        mha.set_fastpath_enabled(has_fastpath)
 
 
 @contextmanager
 def _without_compiling(model: nn.Module) -> Iterator[None]:
-    compiled = [module for module in model.modules() if is_compiled(module)]
-    forwards = [vars(module)["forward"] for module in compiled]
-    for module in compiled:
+    modules = [module for module in model.modules() if is_compiled(module)]
+    forwards = [vars(module)["forward"] for module in modules]
+    for module in modules:
         vars(module)["forward"] = module._orig_mod
     try:
         with torch.compiler.set_stance("force_eager"):
             yield
     finally:
-        for module, forward in zip(compiled, forwards, strict=True):
+        for module, forward in zip(modules, forwards, strict=True):
             vars(module)["forward"] = forward
 
 
@@ -122,12 +122,12 @@ def decomposing() -> Iterator[None]:
     By these two switches alone: ``flags()`` of torch's backends reads and sets TF32 besides, which raises where that
     was set by torch's newer switches, and warns on machines without a GPU.
     """
-    before = torch._C._get_mkldnn_enabled(), torch._C._get_cudnn_enabled()
+    switches = torch._C._get_mkldnn_enabled(), torch._C._get_cudnn_enabled()
     _fuse(mkldnn=False, cudnn=False)
     try:
         yield
     finally:
-        _fuse(*before)
+        _fuse(*switches)
 
 
 def _fuse(mkldnn: bool, cudnn: bool) -> None:
@@ -154,36 +154,36 @@ class _Stages:
         return None
 
     @property
-    def inside(self) -> list[str]:
+    def stack(self) -> list[str]:
         """The stages that this thread is in."""
-        inside: list[str] = vars(self._threads).setdefault("inside", [])
-        return inside
+        stack: list[str] = vars(self._threads).setdefault("stack", [])
+        return stack
 
     def enter(self, stage: str, _inputs: Any) -> None:
-        self.inside.append(stage)
+        self.stack.append(stage)
         self._mark()
 
     def leave(self, _stage: str, _output: Any) -> None:
-        self.inside.pop()
+        self.stack.pop()
         self._mark()
 
     @property
     def parents(self) -> set[str]:
         """What the operator at hand counts under."""
         node = torch._C._current_autograd_node()
-        return {WHOLE, self._now if node is None else self._of_number(node._sequence_nr())}
+        return {WHOLE, self._stage if node is None else self._stage_of(node._sequence_nr())}
 
     @property
-    def _now(self) -> str:
-        return self.inside[-1] if self.inside else OTHER
+    def _stage(self) -> str:
+        return self.stack[-1] if self.stack else OTHER
 
     def _mark(self) -> None:
         self.numbers.append(torch._C._autograd._get_sequence_nr())
-        self.stages.append(self._now)
+        self.stages.append(self._stage)
 
-    def _of_number(self, number: int) -> str:
-        before = bisect_right(self.numbers, number)
-        return self.stages[before - 1] if before else OTHER
+    def _stage_of(self, number: int) -> str:
+        index = bisect_right(self.numbers, number)
+        return self.stages[index - 1] if index else OTHER
 
 
 class _Mode(_FlopCounterMode):
@@ -207,16 +207,16 @@ class _Mode(_FlopCounterMode):
         # Of the branches of a condition torch counts the longer one.
         if func is torch.ops.higher_order.cond or not any(map(callable, args)):
             return super()._handle_higher_order_ops(func, types, args, kwargs)  # type: ignore[no-untyped-call]
-        return func(*(self._counting(value) if callable(value) else value for value in args), **kwargs)
+        return func(*(self._wrap(value) if callable(value) else value for value in args), **kwargs)
 
-    def _counting(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def _wrap(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function, of which this mode counts every call."""
 
-        def called(*args: Any) -> Any:
+        def call(*args: Any) -> Any:
             with self:
                 return function(*args)
 
-        return called
+        return call
 
 
 class Flops(FlopCounterMode):
@@ -239,12 +239,12 @@ class _Counter(Flops):
     def __init__(self, subject: Subject, stages: _Stages) -> None:
         super().__init__(subject.case)
         self.mod_tracker = stages  # type: ignore[assignment]
-        self.unknown = Counter(_called_directly(subject.model))
-        self.of_weights = _storages(materialized((*subject.model.parameters(), *subject.model.buffers())))
-        self._kept: list[Any] = []
-        self.read: set[int] = set()
-        self.read_uncounted: set[int] = set()
-        self._one_at_a_time = threading.Lock()
+        self.unknown_names = Counter(_direct_calls(subject.model))
+        self.weight_storages = _storages(materialized((*subject.model.parameters(), *subject.model.buffers())))
+        self._outputs: list[Any] = []
+        self.known_storages: set[int] = set()
+        self.unknown_storages: set[int] = set()
+        self._lock = threading.Lock()
 
     def in_this_thread(self) -> AbstractContextManager[Any]:
         """The mode for a thread that the model has started and that has not inherited it, as autograd's own have."""
@@ -252,37 +252,37 @@ class _Counter(Flops):
 
     def _count_flops(self, func_packet: Any, out: Any, args: Any, kwargs: Any) -> Any:
         name, storages = operator(func_packet), _storages((args, kwargs))
-        with self._one_at_a_time:
-            if self._works_on_weights(storages, out) and plain(name) in WITH_VECTOR:
+        with self._lock:
+            if self._works_on_weights(storages, out) and base_name(name) in WITH_VECTOR:
                 return out
-            known = func_packet in self.flop_registry
-            if known and sum(map(is_sparse, args)) < 2:  # else what is multiplied depends on where they have elements
+            has_formula = func_packet in self.flop_registry
+            if has_formula and sum(map(is_sparse, args)) < 2:  # else what is multiplied depends on where elements are
                 # A gradient is made with counted products, of whatever the operator was that read the weights.
                 if torch._C._current_autograd_node() is None:
-                    self.read |= storages
+                    self.known_storages |= storages
                 return super()._count_flops(func_packet, out, args, kwargs)  # type: ignore[no-untyped-call]
-            if known or is_unknown(name):
-                self.unknown[name] += 1
-                self.read_uncounted |= storages
+            if has_formula or is_unknown(name):
+                self.unknown_names[name] += 1
+                self.unknown_storages |= storages
             return out
 
-    def _works_on_weights(self, storages: set[int], out: Any) -> bool:
+    def _works_on_weights(self, storages: set[int], output: Any) -> bool:
         """Whether an operator reads nothing but weights and what was made of them; what it returns is such then."""
-        if not storages or not storages <= self.of_weights:
-            self.of_weights -= _storages(out)  # a buffer that something of the clip was written into
+        if not storages or not storages <= self.weight_storages:
+            self.weight_storages -= _storages(output)  # a buffer that something of the clip was written into
             return False
-        self._kept.append(out)  # else its storage's number could become that of another tensor
-        self.of_weights |= _storages(out)
+        self._outputs.append(output)  # else its storage's number could become that of another tensor
+        self.weight_storages |= _storages(output)
         return True
 
     def unknown_share(self, model: nn.Module) -> float:
         """The share of the parameters that are read by uncounted operators only."""
         sizes = {_storage(parameter): parameter.numel() for parameter in materialized(model.parameters())}
-        alone = sum(size for storage, size in sizes.items() if storage in self.read_uncounted - self.read)
-        return alone / max(1, sum(sizes.values()))
+        total = sum(size for storage, size in sizes.items() if storage in self.unknown_storages - self.known_storages)
+        return total / max(1, sum(sizes.values()))
 
 
-def _called_directly(model: nn.Module) -> Iterator[str]:
+def _direct_calls(model: nn.Module) -> Iterator[str]:
     """Operators of oneDNN that an optimised script calls past the dispatcher, so that no mode sees them."""
     for module in model.modules():
         if isinstance(module, torch.jit.ScriptModule) and hasattr(module, "forward"):

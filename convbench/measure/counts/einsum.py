@@ -33,21 +33,21 @@ def contraction_macs(equation: str, shapes: Sequence[Sequence[int]], path: Seque
     while len(operands) > 1:
         second, first = sorted((order.pop(0), order.pop(0)), reverse=True)
         right, left = operands.pop(second), operands.pop(first)
-        elsewhere = set(output).union(*operands)
-        if (left & right) - elsewhere:
-            macs += prod(sizes[letter] for letter in left | right if letter in elsewhere or letter in left & right)
-        operands.insert(len(operands) if path else 0, (left | right) & elsewhere)
+        outer_letters = set(output).union(*operands)
+        if (left & right) - outer_letters:
+            macs += prod(sizes[letter] for letter in left | right if letter in outer_letters or letter in left & right)
+        operands.insert(len(operands) if path else 0, (left | right) & outer_letters)
     return macs
 
 
 def _letters(equation: str, shapes: Sequence[Sequence[int]]) -> tuple[list[str], str]:
     """The letters of each operand and of the output, one an axis; without an arrow those that are written once."""
-    left, arrow, output = equation.partition("->")
-    written = left.split(",")
-    dotted = [len(shape) - len(term.replace(DOTS, "")) for term, shape in zip(written, shapes, strict=True)]
-    dots = "".join(chr(FIRST_DOT + place) for place in range(max(dotted)))
-    terms = [term.replace(DOTS, dots[len(dots) - own :]) for term, own in zip(written, dotted, strict=True)]
+    inputs, arrow, output = equation.partition("->")
+    operands = inputs.split(",")
+    dot_counts = [len(shape) - len(term.replace(DOTS, "")) for term, shape in zip(operands, shapes, strict=True)]
+    dots = "".join(chr(FIRST_DOT + place) for place in range(max(dot_counts)))
+    terms = [term.replace(DOTS, dots[len(dots) - count :]) for term, count in zip(operands, dot_counts, strict=True)]
     if not arrow:
-        times = Counter(left.replace(",", "").replace(DOTS, ""))
-        output = DOTS + "".join(sorted(letter for letter, count in times.items() if count == 1))
+        counts = Counter(inputs.replace(",", "").replace(DOTS, ""))
+        output = DOTS + "".join(sorted(letter for letter, count in counts.items() if count == 1))
     return terms, output.replace(DOTS, dots)

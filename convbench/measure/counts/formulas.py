@@ -95,8 +95,8 @@ def operator(func_packet: Any) -> str:
     return str(name) if name else str(func_packet).replace(".", "::", 1)
 
 
-def plain(name: str) -> str:
-    """The name of the operator whose result the named one returns, be it in place."""
+def base_name(name: str) -> str:
+    """An operator's name without the mark of one that works in place."""
     return name.removesuffix(IN_PLACE)
 
 
@@ -105,7 +105,7 @@ def is_unknown(name: str) -> bool:
     space = name.partition("::")[0]
     if space == "quantized":
         return QUANTISED_PRODUCT.match(name) is not None
-    return plain(name) in UNKNOWN or (space not in FREE_SPACES and name not in FREE)
+    return base_name(name) in UNKNOWN or (space not in FREE_SPACES and name not in FREE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,32 +121,32 @@ class AsItIs:
 
 def formulas(case: Case) -> dict[Any, Formula]:
     """The formulas to add to torch's registry for a case: ours, and the suite's for the user's operators."""
-    torchs = {packet: AsItIs(formula) for packet, formula in flop_registry.items()}
-    return {**_in_place(torchs | _ours()), **_ours(), **_users(case)}
+    torch_formulas = {packet: AsItIs(formula) for packet, formula in flop_registry.items()}
+    return {**_in_place(torch_formulas | _own_formulas()), **_own_formulas(), **_user_formulas(case)}
 
 
-def _in_place(known: Mapping[Any, Formula]) -> dict[Any, Formula]:
+def _in_place(registry: Mapping[Any, Formula]) -> dict[Any, Formula]:
     """The formulas again, for the operators that write the same result into their first argument."""
-    named = ((operator(packet).removeprefix("aten::") + IN_PLACE, formula) for packet, formula in known.items())
-    return {getattr(torch.ops.aten, name): formula for name, formula in named if hasattr(torch.ops.aten, name)}
+    pairs = ((operator(packet).removeprefix("aten::") + IN_PLACE, formula) for packet, formula in registry.items())
+    return {getattr(torch.ops.aten, name): formula for name, formula in pairs if hasattr(torch.ops.aten, name)}
 
 
 def by_name(case: Case) -> Mapping[str, Formula]:
     """The formulas that the suite or the user's own calls to torch's registry give operators outside of aten."""
-    users = {packet: _of_shapes(formula) for packet, formula in _users(case).items()}
-    known: Mapping[Any, Formula] = {**flop_registry, **users}
-    named = {operator(packet): formula for packet, formula in known.items()}
-    return {name: formula for name, formula in named.items() if not name.startswith("aten::")}
+    user_formulas = {packet: _of_shapes(formula) for packet, formula in _user_formulas(case).items()}
+    registry: Mapping[Any, Formula] = {**flop_registry, **user_formulas}
+    formula_by_name = {operator(packet): formula for packet, formula in registry.items()}
+    return {name: formula for name, formula in formula_by_name.items() if not name.startswith("aten::")}
 
 
 def _of_shapes(formula: Formula) -> Formula:
-    wrapped: Formula = shape_wrapper(formula)  # type: ignore[no-untyped-call]
-    return wrapped
+    wrapper: Formula = shape_wrapper(formula)  # type: ignore[no-untyped-call]
+    return wrapper
 
 
-def _users(case: Case) -> dict[Any, Formula]:
+def _user_formulas(case: Case) -> dict[Any, Formula]:
     pairs = case.architecture.flops if isinstance(case.architecture, Whole) else ()
-    return {_packet(name): _lenient(path) for name, path in pairs}
+    return {_packet(name): _lenient_formula(path) for name, path in pairs}
 
 
 def _packet(name: str) -> Any:
@@ -159,7 +159,7 @@ def _packet(name: str) -> Any:
         ) from error
 
 
-def _lenient(path: str) -> Formula:
+def _lenient_formula(path: str) -> Formula:
     """A formula of the user's that need not take what it has no use for, such as ``out_shape``."""
     function = import_path(path)
     parameters = inspect.signature(function).parameters.values()
@@ -172,15 +172,15 @@ def _lenient(path: str) -> Formula:
     return formula
 
 
-def _ours() -> dict[Any, Formula]:
+def _own_formulas() -> dict[Any, Formula]:
     aten = torch.ops.aten
     return {
         **dict.fromkeys((aten.dot, aten.vdot), _product_with_vector),
-        aten.mv: _of_stored(_of_shapes(_product_with_vector)),
-        aten.addmv: _of_stored(_of_shapes(_without_first(_product_with_vector))),
-        **{packet: _of_stored(flop_registry[packet]) for packet in (aten.mm, aten.bmm, aten.addmm)},
-        **dict.fromkeys((aten._sparse_mm, aten._sparse_addmm, aten.hspmm), _of_stored(flop_registry[aten.addmm])),
-        aten.addbmm: _without_first(_summed_products),
+        aten.mv: _sparse_product(_of_shapes(_product_with_vector)),
+        aten.addmv: _sparse_product(_of_shapes(_without_addend(_product_with_vector))),
+        **{packet: _sparse_product(flop_registry[packet]) for packet in (aten.mm, aten.bmm, aten.addmm)},
+        **dict.fromkeys((aten._sparse_mm, aten._sparse_addmm, aten.hspmm), _sparse_product(flop_registry[aten.addmm])),
+        aten.addbmm: _without_addend(_summed_products),
         aten.convolution_backward: _convolution_gradients,
         aten._trilinear: _bilinear,
         aten.affine_grid_generator: _product,
@@ -210,7 +210,7 @@ def _packets(space: str, names: Iterable[str]) -> Iterator[Any]:
             yield packet
 
 
-def _of_stored(dense: Formula) -> AsItIs:
+def _sparse_product(dense: Formula) -> AsItIs:
     """The formula of a product for matrices that may be sparse, of which what is stored alone is multiplied."""
 
     def formula(*args: Any, **kwargs: Any) -> int:
@@ -228,13 +228,13 @@ def _product_with_vector(factor: Shape, *_args: Any, **_kwargs: Any) -> int:
     return 2 * prod(factor)
 
 
-def _without_first(formula: Formula) -> Formula:
+def _without_addend(formula: Formula) -> Formula:
     """The formula for an operator that adds the work to its first argument."""
 
-    def added(_first: Shape, *args: Any, **kwargs: Any) -> int:
+    def call(_addend: Shape, *args: Any, **kwargs: Any) -> int:
         return formula(*args, **kwargs)
 
-    return added
+    return call
 
 
 def _summed_products(left: Shape, right: Shape, *_args: Any, **_kwargs: Any) -> int:
@@ -254,17 +254,17 @@ def _bilinear(
     left, middle, right = map(list, shapes)
     pair = list(map(max, left, middle))
     pair[unrolled] = max(pair[unrolled], right[unrolled])
-    inner = [axis for axis in summed if axis != unrolled]
-    soon = [axis for axis in inner if axis in expanded_third]
-    rest = [1 if axis in soon else size for axis, size in enumerate(pair)]
-    sums = ((pair, soon), (list(map(max, rest, right)), set(inner) - set(soon)))
+    inner_axes = [axis for axis in summed if axis != unrolled]
+    early_axes = [axis for axis in inner_axes if axis in expanded_third]
+    remainder = [1 if axis in early_axes else size for axis, size in enumerate(pair)]
+    sums = ((pair, early_axes), (list(map(max, remainder, right)), set(inner_axes) - set(early_axes)))
     return 2 * sum(prod(sizes) for sizes, axes in sums if axes)
 
 
 def _with_axes(shape: Shape, axes: Sequence[int]) -> Shape:
     """The shape with an axis of one element at each of those places."""
-    given = iter(shape)
-    return tuple(1 if axis in axes else next(given) for axis in range(len(shape) + len(axes)))
+    sizes = iter(shape)
+    return tuple(1 if axis in axes else next(sizes) for axis in range(len(shape) + len(axes)))
 
 
 def _distances(
@@ -280,11 +280,11 @@ def _distances_within(rows: Shape, *args: Any, **kwargs: Any) -> int:
 
 def _convolution_gradients(
     gradient: Shape, source: Shape, weight: Shape, _bias: Any, _stride: Any, _padding: Any, _dilation: Any,
-    transposed: bool, _output_padding: Any, _groups: int, wanted: Sequence[bool], **_kwargs: Any,
+    transposed: bool, _output_padding: Any, _groups: int, output_mask: Sequence[bool], **_kwargs: Any,
 ) -> int:  # fmt: skip
     """As much as the forward pass for each gradient; torch forgets the groups of the one of the weight."""
     places = source if transposed else gradient
-    return 2 * sum(wanted[:2]) * source[0] * prod(places[2:]) * prod(weight)
+    return 2 * sum(output_mask[:2]) * source[0] * prod(places[2:]) * prod(weight)
 
 
 def _attention(query: Shape, key: Shape, value: Shape, *_args: Any, **_kwargs: Any) -> int:
@@ -310,8 +310,8 @@ def _multi_head_attention(query: Shape, key: Shape, value: Shape, width: int, *_
 
 def _encoder_layer(source: Shape, width: int, *args: Any, **_kwargs: Any) -> int:
     """Self-attention and two linear layers between the width and that of the first one."""
-    hidden, tokens = args[FIRST_LINEAR][0], prod(source[:-1])
-    feed_forward: int = 2 * 2 * tokens * width * hidden
+    hidden_size, tokens = args[FIRST_LINEAR][0], prod(source[:-1])
+    feed_forward: int = 2 * 2 * tokens * width * hidden_size
     return _multi_head_attention(source, source, source, width) + feed_forward
 
 
@@ -325,8 +325,8 @@ def _convolution(_source: Shape, weight: Shape, *_args: Any, out_shape: Any = No
     return int(2 * prod(out_shape) * prod(weight) // out_shape[1])
 
 
-def _quantised_convolution(_source: Shape, packed: Any, *_args: Any, out_shape: Any = None, **_kwargs: Any) -> int:
-    weight = packed.unpack()[0].shape
+def _quantised_convolution(_source: Shape, params: Any, *_args: Any, out_shape: Any = None, **_kwargs: Any) -> int:
+    weight = params.unpack()[0].shape
     return int(2 * prod(out_shape) * prod(weight[1:]))
 
 
@@ -335,17 +335,17 @@ def _quantised_recurrent(gates: int, source: Shape, *args: Any, out_shape: Any =
 
     A packed sequence comes as (sum of lengths, D), with its batch sizes before the states.
     """
-    first = next(value for value in args if len(tensor_shape(value)) == 3)
-    stacked, _, hidden = tensor_shape(first)
-    directions = out_shape[0][-1] // hidden
-    own = directions * gates * hidden * (source[-1] + hidden)
-    above = (stacked - directions) * gates * hidden * (directions * hidden + hidden)
-    return int(2 * prod(source[:-1]) * (own + above))
+    state = next(value for value in args if len(tensor_shape(value)) == 3)
+    stack_size, _, hidden_size = tensor_shape(state)
+    directions = out_shape[0][-1] // hidden_size
+    first_layer = directions * gates * hidden_size * (source[-1] + hidden_size)
+    upper_layers = (stack_size - directions) * gates * hidden_size * (directions * hidden_size + hidden_size)
+    return int(2 * prod(source[:-1]) * (first_layer + upper_layers))
 
 
 def _quantised_cell(gates: int, source: Shape, states: Any, *_args: Any, **_kwargs: Any) -> int:
-    hidden = tensor_shape(states)[-1]
-    return 2 * prod(source[:-1]) * gates * hidden * (source[-1] + hidden)
+    hidden_size = tensor_shape(states)[-1]
+    return 2 * prod(source[:-1]) * gates * hidden_size * (source[-1] + hidden_size)
 
 
 def tensor_shape(value: Any) -> Shape:

@@ -24,8 +24,8 @@ from convbench.core.metrics import OTHER
 from convbench.core.record import STAGES
 from convbench.measure.counts.dispatched import as_written
 from convbench.measure.counts.einsum import contraction_macs
-from convbench.measure.counts.formulas import WITH_VECTOR, by_name, is_unknown, plain
-from convbench.measure.stages.entries import in_threads, watching
+from convbench.measure.counts.formulas import WITH_VECTOR, base_name, by_name, is_unknown
+from convbench.measure.stages.entries import in_threads, observe
 from convbench.models.stages import Roots, stage_roots
 from convbench.models.subject import Subject
 from convbench.models.values import tensors
@@ -55,7 +55,7 @@ MADE_OF_PRODUCTS = tuple(
 MAYBE_WITH_VECTOR = ("aten::matmul", "aten::linalg_matmul", "aten::linear")
 """What the first count is shown as ``WITH_VECTOR`` where the second factor is a vector."""
 
-GROUPED = 7
+GQA_INDEX = 7
 """Where ``enable_gqa`` stands among the arguments of attention."""
 
 
@@ -79,7 +79,7 @@ def trace(subject: Subject, roots: Roots | None = None) -> Trace:
         _get_trace_graph(call, ())  # type: ignore[no-untyped-call]
     names = STAGES if roots is None else tuple(roots)
     macs = {name: call.macs[name] for name in (*names, OTHER)}
-    return Trace(macs, call.adds, tuple(sorted(call.uncounted)))
+    return Trace(macs, call.adds, tuple(sorted(call.unknown_names)))
 
 
 class _Call(nn.Module):
@@ -92,7 +92,7 @@ class _Call(nn.Module):
         self.formulas = by_name(subject.case)
         self.macs: Counter[str] = Counter()
         self.adds = 0
-        self.uncounted: set[str] = set()
+        self.unknown_names: set[str] = set()
 
     def forward(self) -> Any:
         """The call; what it computed is counted before the tracer drops what is not returned."""
@@ -104,7 +104,7 @@ class _Call(nn.Module):
         def leave(_stage: str, _output: Any) -> None:
             state.pop_scope()
 
-        with watching(roots, enter, leave), in_threads(_traced_thread):
+        with observe(roots, enter, leave), in_threads(_refuse_threads):
             output = subject.call()
         weights = {value.debugName() for value in state.graph().inputs()}
         for node in nodes(state.graph()):
@@ -114,10 +114,10 @@ class _Call(nn.Module):
 
     def _count(self, node: Any) -> None:
         name = node.kind()
-        if plain(name) in MACS:
-            self.macs[_stage(node)] += _cost(MACS[plain(name)], node)
-        elif plain(name) in ADDS:
-            self.adds += _cost(ADDS[plain(name)], node)
+        if base_name(name) in MACS:
+            self.macs[_stage(node)] += _cost(MACS[base_name(name)], node)
+        elif base_name(name) in ADDS:
+            self.adds += _cost(ADDS[base_name(name)], node)
         elif formula := self.formulas.get(name):
             self.macs[_stage(node)] += _by_formula(formula, node) // 2
         elif name in CONTROL:
@@ -127,7 +127,7 @@ class _Call(nn.Module):
         elif name in MADE_OF_PRODUCTS:
             raise CaseFailed("error", f"{name} is made of products that a trace does not tell")
         elif is_unknown(name):
-            self.uncounted.add(name)
+            self.unknown_names.add(name)
 
 
 def _works_on(weights: set[str], node: Any) -> bool:
@@ -146,7 +146,7 @@ def _is_of_tensors(kind: Any) -> bool:
 
 def _is_with_vector(node: Any) -> bool:
     """Whether it is an operator ``WITH_VECTOR``, be it under the name of a product whose second factor is a vector."""
-    name = plain(node.kind())
+    name = base_name(node.kind())
     return name in WITH_VECTOR or (name in MAYBE_WITH_VECTOR and len(_shape(list(node.inputs())[1])) == 1)
 
 
@@ -154,25 +154,25 @@ def _stage(node: Any) -> str:
     return node.scopeName().rpartition("/")[2] or OTHER
 
 
-def _traced_thread() -> AbstractContextManager[Any]:
+def _refuse_threads() -> AbstractContextManager[Any]:
     if torch._C._get_tracing_state() is None:
         raise CaseFailed("error", "it calls modules in threads of its own, which a trace does not follow")
     return nullcontext()
 
 
 def _cost(cost: Cost, node: Any) -> int:
-    counted = cost(list(node.inputs()), list(node.outputs()))
-    return int(sum(counted.values()) if isinstance(counted, Counter) else counted)
+    result = cost(list(node.inputs()), list(node.outputs()))
+    return int(sum(result.values()) if isinstance(result, Counter) else result)
 
 
 def _by_formula(formula: Callable[..., int], node: Any) -> int:
     """FLOPs by a formula of torch's registry or the user's, which is called as torch calls it."""
-    declared = torch._C.parse_schema(node.schema()).arguments
-    given = list(zip(declared, map(_argument, node.inputs()), strict=True))
-    named = {argument.name: value for argument, value in given if argument.kwarg_only}
+    arguments = torch._C.parse_schema(node.schema()).arguments
+    pairs = list(zip(arguments, map(_argument, node.inputs()), strict=True))
+    keywords = {argument.name: value for argument, value in pairs if argument.kwarg_only}
     results = tuple(map(_argument, node.outputs()))
-    positional = (value for argument, value in given if not argument.kwarg_only)
-    return formula(*positional, **named, out_val=results[0] if len(results) == 1 else results)
+    positional = (value for argument, value in pairs if not argument.kwarg_only)
+    return formula(*positional, **keywords, out_val=results[0] if len(results) == 1 else results)
 
 
 def _argument(value: Any) -> Any:
@@ -212,7 +212,7 @@ def attention_macs(inputs: Values, outputs: Values) -> int:
     """The scores of all pairs, and the sum of values that they weigh."""
     query, key, value = map(_shape, inputs[:3])
     batches = [shape[:-2] for shape in (query, key, value)]
-    if len(inputs) > GROUPED and inputs[GROUPED].toIValue():  # each head of keys serves several of the query
+    if len(inputs) > GQA_INDEX and inputs[GQA_INDEX].toIValue():  # each head of keys serves several of the query
         batches = [[*batch[:-1], query[-3]] for batch in batches]
     batch: torch.Size = torch.broadcast_shapes(*batches)  # type: ignore[no-untyped-call]
     return prod(batch) * query[-2] * key[-2] * (query[-1] + value[-1])
@@ -243,10 +243,10 @@ def distances_within_macs(inputs: Values, outputs: Values) -> int:
     return product_macs(inputs, outputs) if inputs[1].toIValue() == 2 else 0
 
 
-def contracted_macs(inputs: Values, outputs: Values) -> int:
+def tensordot_macs(inputs: Values, outputs: Values) -> int:
     """Any product of two tensors over shared axes: each output element sums over what both have in common."""
-    left, right, out = prod(_shape(inputs[0])), prod(_shape(inputs[1])), prod(_shape(outputs[0]))
-    return out * isqrt(left * right // max(1, out))
+    left, right, output = prod(_shape(inputs[0])), prod(_shape(inputs[1])), prod(_shape(outputs[0]))
+    return output * isqrt(left * right // max(1, output))
 
 
 def bilinear_macs(inputs: Values, outputs: Values) -> int:
@@ -303,8 +303,8 @@ MACS_OF: dict[str, Cost] = {
     "rnn_tanh_cell": cell_macs,
     "rnn_relu_cell": cell_macs,
     "scaled_dot_product_attention": attention_macs,
-    "tensordot": contracted_macs,
-    "inner": contracted_macs,
+    "tensordot": tensordot_macs,
+    "inner": tensordot_macs,
     "_convolution_mode": padded_convolution_macs,
 }
 POOLS = ("adaptive_avg_pool2d", "adaptive_max_pool2d", "avg_pool2d", "max_pool2d", "mean", "sum", "amax")

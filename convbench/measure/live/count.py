@@ -15,7 +15,7 @@ from convbench.core import showing
 from convbench.measure.counts.counted import after_call, count_by_module, reason_of
 from convbench.measure.counts.traced import trace
 from convbench.measure.live.module import device_of, first_call, refuse_no_module, subject
-from convbench.measure.restored import changes_for_good, is_frozen, restored
+from convbench.measure.restored import changes_for_good, is_frozen, restore
 from convbench.models.inputs import Inputs
 from convbench.models.network import python_as_before
 from convbench.models.subject import Subject
@@ -69,9 +69,9 @@ class Count:
         return f"Count({self.params:,} parameters, {self.macs:,} MACs; {', '.join(parts) or 'no submodules'}{note})"
 
     def _repr_html_(self) -> str:
-        whole = [("all", f"{self.params:,} parameters, {self.macs:,} MACs")]
+        totals = [("all", f"{self.params:,} parameters, {self.macs:,} MACs")]
         rows = ((module.name, f"{module.params:,} parameters, {module.macs:,} MACs") for module in self._parts())
-        return showing.table("Parameters and MACs of a call", [*whole, *rows, *self._doubts()])
+        return showing.table("Parameters and MACs of a call", [*totals, *rows, *self._doubts()])
 
     def _doubts(self) -> Iterator[tuple[str, str]]:
         """What keeps the count from being sure, as a heading and its words."""
@@ -100,32 +100,32 @@ def count(model: nn.Module, inputs: Inputs) -> Count:
     gradients; either count is of a second call, which draws the same numbers.
     """
     refuse_no_module(model)
-    with _as_before(model, inputs):
+    with _sandbox(model, inputs):
         second, reason = _second_count(model, inputs)
-    with _as_before(model, inputs):
+    with _sandbox(model, inputs):
         on_meta = _on_meta(model, inputs)
         counts = None if on_meta is None else count_by_module(on_meta)
     if counts is None:
-        with _as_before(model, inputs):
-            counts = count_by_module(_called(model, inputs))
+        with _sandbox(model, inputs):
+            counts = count_by_module(_call_once(model, inputs))
     modules = tuple(ModuleCount(name, counts.params[name], macs) for name, macs in counts.macs.items() if name)
     return Count(
         params=counts.params[""],
         macs=counts.macs[""],
         modules=modules,
         how="call" if on_meta is None else "meta",
-        uncounted=counts.uncounted,
-        uncounted_share=counts.uncounted_share,
+        uncounted=counts.unknown_operators,
+        uncounted_share=counts.unknown_share,
         second=second,
         counted_once=reason,
     )
 
 
 @contextmanager
-def _as_before(model: nn.Module, inputs: Inputs) -> Iterator[None]:
+def _sandbox(model: nn.Module, inputs: Inputs) -> Iterator[None]:
     device = torch.device(device_of(model, inputs))
     on_gpu = [device.index or 0] if device.type == "cuda" else []
-    with python_as_before(), torch.random.fork_rng(on_gpu), restored(model):
+    with python_as_before(), torch.random.fork_rng(on_gpu), restore(model):
         yield
 
 
@@ -135,8 +135,8 @@ def _second_count(model: nn.Module, inputs: Inputs) -> tuple[int | None, str | N
         id(parameter): parameter for parameter in model.parameters() if is_frozen(parameter)
     }  # need no second copy
     try:
-        copied = subject(copy.deepcopy(model, clones), inputs.changed(_without_gradient))
-        return sum(trace(after_call(copied)).macs.values()), None
+        twin = subject(copy.deepcopy(model, clones), inputs.changed(_without_gradient))
+        return sum(trace(after_call(twin)).macs.values()), None
     except Exception as error:
         return None, reason_of(error)
 
@@ -154,13 +154,13 @@ def _on_meta(model: nn.Module, inputs: Inputs) -> Subject | None:
             twins[id(parameter)] = nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
         for buffer in model.buffers():
             twins[id(buffer)] = buffer.detach().to("meta")
-        copied = subject(copy.deepcopy(model, twins), inputs.changed(lambda tensor: tensor.to("meta")))
-        return after_call(replace(copied, device="meta"))
+        twin = subject(copy.deepcopy(model, twins), inputs.changed(lambda tensor: tensor.to("meta")))
+        return after_call(replace(twin, device="meta"))
     except Exception:
         return None
 
 
-def _called(model: nn.Module, inputs: Inputs) -> Subject:
+def _call_once(model: nn.Module, inputs: Inputs) -> Subject:
     """The model called once on a copy of the inputs; a copy of a model that a call would change for good."""
     if any(map(changes_for_good, model.modules())):
         with suppress(Exception):

@@ -12,7 +12,7 @@ from convbench.core.record import Finding, Protocol, Reading
 from convbench.core.registry import probes
 from convbench.core.statistics import Interval, median_interval
 from convbench.core.text import counted
-from convbench.measure.first_call import amiss, versions
+from convbench.measure.first_call import faults, versions
 from convbench.measure.live.module import first_call, refuse_no_module, refuse_other_devices, subject
 from convbench.models.inputs import Inputs
 from convbench.models.subject import on
@@ -43,15 +43,15 @@ class Measurement:
         return showing.table("Measured in this process", self._rows())
 
     def _rows(self) -> list[tuple[str, str]]:
-        (second, time), (byte, size) = (
+        (time_scale, time_unit), (byte_scale, byte_unit) = (
             scales.fitting_unit(self.latency.median, scales.SECONDS),
             scales.fitting_unit(self.memory_bytes, scales.BYTES),
         )
-        median, low, high = (scales.four_digits(seconds / second) for seconds in self.latency)
+        median, low, high = (scales.four_digits(seconds / time_scale) for seconds in self.latency)
         mode, threads = "train" if self.training else "eval", counted(self.threads, "thread")
         return [
-            ("latency", f"{median} {time} a call ({low} to {high}, {counted(len(self.samples), 'call')})"),
-            ("peak memory", f"{scales.four_digits(self.memory_bytes / byte)} {size}"),
+            ("latency", f"{median} {time_unit} a call ({low} to {high}, {counted(len(self.samples), 'call')})"),
+            ("peak memory", f"{scales.four_digits(self.memory_bytes / byte_scale)} {byte_unit}"),
             ("in", f"this process on {self.device}, {threads}, {mode} mode"),
             ("findings", ", ".join(finding.code for finding in self.findings) or "none"),
         ]
@@ -63,9 +63,9 @@ def measure(model: nn.Module, inputs: Inputs, protocol: Protocol) -> Measurement
     live = subject(model, inputs)
     refuse_other_devices(model, live.device)
     with on(live.device):
-        before = versions(inputs)
+        initial_versions = versions(inputs)
         output = first_call(model, live.run)
-        results: list[Reading | Finding] = [*amiss(inputs, before, dict(leaves(output)))]
+        results: list[Reading | Finding] = [*faults(inputs, initial_versions, dict(leaves(output)))]
         results += [result for name in ("latency", "memory") for result in probes.get(name).build(live, protocol)]
     readings = {result.metric.name: result.samples for result in results if isinstance(result, Reading)}
     samples, peak = readings[metrics.LATENCY.name], metrics.CPU_PEAK if live.device == "cpu" else metrics.CUDA_PEAK

@@ -29,8 +29,8 @@ def subject(model: nn.Module, inputs: Inputs) -> Subject:
 
 def device_of(call: object, inputs: Inputs) -> str:
     """The GPU that any of a module's tensors or inputs is on, else the first one's device; ``cpu`` without any."""
-    own = (*call.parameters(), *call.buffers()) if isinstance(call, nn.Module) else ()
-    devices = [tensor.device for tensor in (*own, *inputs.tensors)]
+    tensors = (*call.parameters(), *call.buffers()) if isinstance(call, nn.Module) else ()
+    devices = [tensor.device for tensor in (*tensors, *inputs.tensors)]
     return str(next((device for device in devices if device.type == "cuda"), devices[0] if devices else "cpu"))
 
 
@@ -44,8 +44,8 @@ def device_of_all(calls: Sequence[object], inputs: Inputs) -> str:
         refuse_other_devices(call, device)
     gpus = list(dict.fromkeys(device for device in devices if device.startswith("cuda")))
     if len(gpus) > 1:
-        where = " and ".join(gpus)
-        raise ConvbenchError(f"the callables are on {where}: move both to one GPU, since the clock waits for one")
+        names = " and ".join(gpus)
+        raise ConvbenchError(f"the callables are on {names}: move both to one GPU, since the clock waits for one")
     return gpus[0] if gpus else devices[0]
 
 

@@ -21,5 +21,5 @@ def preload(*, malloc: Name = "glibc-arena") -> Mapping[str, str]:
     path = find_library(library)
     if path is None:
         raise Unavailable(f"{malloc} is not installed: on Debian, apt-get install {package}")
-    before = os.environ.get("LD_PRELOAD", "")
-    return {"LD_PRELOAD": f"{path}:{before}" if before else path}
+    libraries = os.environ.get("LD_PRELOAD", "")
+    return {"LD_PRELOAD": f"{path}:{libraries}" if libraries else path}

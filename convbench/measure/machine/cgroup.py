@@ -21,7 +21,7 @@ class Names(NamedTuple):
     """The files of a version: a memory limit, the bytes in use, and which of those are a cache that can be dropped."""
 
     limit: str
-    used: str
+    usage: str
     cache: str
 
 
@@ -51,8 +51,8 @@ def memory_limit(root: Path = ROOT) -> int | None:
 
 def memory_free(root: Path = ROOT) -> int | None:
     """Bytes that the groups may still take, what is cached of files counting as free; None where nothing limits it."""
-    free = [limit - used for limit, used in map(_memory, _groups(root, "memory")) if limit < UNLIMITED]
-    return max(0, min(free)) if free else None
+    free_bytes = [limit - usage for limit, usage in map(_memory, _groups(root, "memory")) if limit < UNLIMITED]
+    return max(0, min(free_bytes)) if free_bytes else None
 
 
 def _quota(group: Path) -> float | None:
@@ -60,31 +60,31 @@ def _quota(group: Path) -> float | None:
     if not quota:
         quota = _text(group / "cpu.cfs_quota_us") or ""
         period = _text(group / "cpu.cfs_period_us") or ""
-    amount, length = _number(quota), _number(period)
-    return amount / length if amount and length else None
+    quota_us, period_us = _number(quota), _number(period)
+    return quota_us / period_us if quota_us and period_us else None
 
 
 def _memory(group: Path) -> tuple[int, int]:
     """The limit of one group, ``UNLIMITED`` for none, and the bytes in use that it cannot drop."""
     for names in NAMES:
         if (limit := _number(_text(group / names.limit))) is not None:
-            used = _number(_text(group / names.used)) or 0
+            usage = _number(_text(group / names.usage)) or 0
             rows = (line.split() for line in (_text(group / "memory.stat") or "").splitlines())
-            cached = next((int(row[1]) for row in rows if row[:1] == [names.cache] and len(row) == 2), 0)
-            return min(limit, UNLIMITED), max(0, used - cached)
+            cache = next((int(row[1]) for row in rows if row[:1] == [names.cache] and len(row) == 2), 0)
+            return min(limit, UNLIMITED), max(0, usage - cache)
     return UNLIMITED, 0
 
 
 def _groups(root: Path, controller: str) -> Iterator[Path]:
     """The folders of this process's groups for a controller, with all above them up to where they are mounted."""
-    mounted = root / "sys/fs/cgroup"
+    mount_root = root / "sys/fs/cgroup"
     for line in (_text(root / "proc/self/cgroup") or "").splitlines():
-        _, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
+        _, _, entry = line.partition(":")
+        controllers, _, path = entry.partition(":")
         if controllers and controller not in controllers.split(","):
             continue
         mounts = (controllers, controller) if controllers else ("", "unified")
-        for mount in {mounted / name for name in mounts}:
+        for mount in {mount_root / name for name in mounts}:
             place = PurePosixPath(path.lstrip("/"))
             yield from (folder for ancestor in (place, *place.parents) if (folder := mount / ancestor).is_dir())
 

@@ -62,13 +62,13 @@ def _gpu() -> Examination:
         return Examination("gpu", False, "none that torch sees: CUDA latency and memory cannot be measured here")
     facts = environment.describe("cuda")
     driver = facts["driver"] or "not readable without [gpu]"
-    proven = "proven on this card" if facts["gpu"] in PROVEN else f"proven on {', '.join(PROVEN)} only"
-    return Examination("gpu", True, f"{facts['gpu']}, driver {driver}; convbench's GPU figures are {proven} (make gpu)")
+    proof = "proven on this card" if facts["gpu"] in PROVEN else f"proven on {', '.join(PROVEN)} only"
+    return Examination("gpu", True, f"{facts['gpu']}, driver {driver}; convbench's GPU figures are {proof} (make gpu)")
 
 
 def _compiler() -> Examination:
-    lacking = switched_off() or missing_tool()
-    return Examination("compiler", lacking is None, lacking or "torch.compile can build for the CPU")
+    reason = switched_off() or missing_tool()
+    return Examination("compiler", reason is None, reason or "torch.compile can build for the CPU")
 
 
 def _allocator_in_use() -> Examination:
@@ -94,16 +94,16 @@ def _allocators() -> Iterator[Examination]:
 
 
 def _page_faults() -> Examination:
-    usable = sys.platform == "linux" and Path("/proc/self/clear_refs").exists()
-    message = "of one call" if usable else "/proc/self/clear_refs is missing: not measured"
-    return Examination("peak rss", usable, message)
+    is_usable = sys.platform == "linux" and Path("/proc/self/clear_refs").exists()
+    message = "of one call" if is_usable else "/proc/self/clear_refs is missing: not measured"
+    return Examination("peak rss", is_usable, message)
 
 
 def _load() -> Examination:
     load, cores = psutil.getloadavg()[0], cgroup.available_cores()
-    quiet = load < 0.5 * cores
-    message = "quiet" if quiet else "others are working here: intervals will be wide; run again when it is quiet"
-    return Examination("load", quiet, f"{load:.2f} on {counted(cores, 'core')}: {message}")
+    is_quiet = load < 0.5 * cores
+    message = "quiet" if is_quiet else "others are working here: intervals will be wide; run again when it is quiet"
+    return Examination("load", is_quiet, f"{load:.2f} on {counted(cores, 'core')}: {message}")
 
 
 def _niceness() -> Iterator[Examination]:
@@ -129,19 +129,19 @@ def _container() -> Iterator[Examination]:
 
 
 def _git() -> Iterator[Examination]:
-    if refused := git.refusal(Path()):
-        yield Examination("git", False, f"{refused}; runs are kept without their commit, and check has no base here")
+    if refusal := git.refusal(Path()):
+        yield Examination("git", False, f"{refusal}; runs are kept without their commit, and check has no base here")
 
 
 def _extras() -> Iterator[Examination]:
     """What convbench itself uses where it is there, and what executors declare."""
-    declared = ((plugin.name, plugin.declared) for plugin in executors)
+    declarations = ((plugin.name, plugin.declared) for plugin in executors)
     of_executors = [
         (traits.modules, traits.extra, f"the executor {name}")
-        for name, traits in declared
+        for name, traits in declarations
         if isinstance(traits, ExecutorTraits) and traits.extra
     ]
-    for modules, extra, purpose in (
+    for modules, extra, use in (
         (["pynvml"], "gpu", "GPU clocks, throttle reasons and process memory"),
         (["torch_tb_profiler"], "tensorboard", "traces in TensorBoard"),
         (["pytest_benchmark"], "pytest", "benchmarks in pytest"),
@@ -149,28 +149,28 @@ def _extras() -> Iterator[Examination]:
         (["s3fs"], "remote", "push and pull to s3://"),
         *of_executors,
     ):
-        there = not missing_modules(modules)
-        yield Examination(f"[{extra}]", there, purpose if there else f"pip install 'convbench[{extra}]' for {purpose}")
+        is_there = not missing_modules(modules)
+        yield Examination(f"[{extra}]", is_there, use if is_there else f"pip install 'convbench[{extra}]' for {use}")
 
 
 def _runtimes() -> Iterator[Examination]:
     """Every extra that variants declare: which of them need it, and the versions of what is there."""
     for extra, names in _variants_of_extras().items():
-        declared = [of_variant(name) for name in names]
-        needed = all(traits.modules for traits in declared)
-        modules = dict.fromkeys(module for traits in declared for module in (traits.modules or traits.packages))
-        lacking = missing_modules(modules)
+        variant_traits = [of_variant(name) for name in names]
+        is_needed = all(traits.modules for traits in variant_traits)
+        modules = dict.fromkeys(module for traits in variant_traits for module in (traits.modules or traits.packages))
+        missing_names = missing_modules(modules)
         purpose = f"the variant{'s' if len(names) > 1 else ''} {' and '.join(names)}"
-        purpose = purpose if needed else f"some options of {purpose}"
-        broken = None if lacking else _import_error(modules)
-        if lacking:
-            message = f"pip install 'convbench[{extra}]' for {purpose}; missing: {', '.join(lacking)}"
-        elif broken:
-            message = f"{purpose} cannot run: {broken}"
+        purpose = purpose if is_needed else f"some options of {purpose}"
+        fault = None if missing_names else _import_error(modules)
+        if missing_names:
+            message = f"pip install 'convbench[{extra}]' for {purpose}; missing: {', '.join(missing_names)}"
+        elif fault:
+            message = f"{purpose} cannot run: {fault}"
         else:
             versions = ", ".join(f"{name} {environment.package_version(name) or 'installed'}" for name in modules)
             message = f"{purpose}: {versions}"
-        yield Examination(f"[{extra}]", not (lacking or broken), message)
+        yield Examination(f"[{extra}]", not (missing_names or fault), message)
 
 
 def _import_error(modules: Iterable[str]) -> str | None:
@@ -185,16 +185,16 @@ def _import_error(modules: Iterable[str]) -> str | None:
 
 
 def _variants_of_extras() -> dict[str, list[str]]:
-    needing: dict[str, list[str]] = defaultdict(list)
+    names_by_extra: dict[str, list[str]] = defaultdict(list)
     for plugin in variants:
         if isinstance(plugin.declared, VariantTraits) and plugin.declared.extra:
-            needing[plugin.declared.extra].append(plugin.name)
-    return needing
+            names_by_extra[plugin.declared.extra].append(plugin.name)
+    return names_by_extra
 
 
 def _plugins() -> Iterator[Examination]:
     """Packages whose plug-ins could not be loaded; nothing where all is well."""
     for shelf in SHELVES:
         list(shelf)
-    for broken in installed.broken():
-        yield Examination("plug-ins", False, broken.sentence)
+    for package in installed.broken():
+        yield Examination("plug-ins", False, package.sentence)

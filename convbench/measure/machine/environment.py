@@ -54,7 +54,7 @@ def describe(device: str, packages: Sequence[str] = ()) -> dict[str, Scalar]:
     ``packages`` are distributions whose versions count beside torch's: those of the runtimes that variants use.
     ``device`` ``auto`` is the GPU where there is one. Raises ConvbenchError for a device that this machine lacks.
     """
-    device = _resolved(device)
+    device = _resolve(device)
     facts: dict[str, Scalar] = {
         "device": device,
         "cpu": _cpu_model(),
@@ -114,8 +114,8 @@ def available_bytes(facts: Mapping[str, Scalar]) -> int:
 
 def available_memory() -> int:
     """Bytes that this machine or its container has free."""
-    free, left = psutil.virtual_memory().available, cgroup.memory_free()
-    return free if left is None else min(free, left)
+    machine_free, group_free = psutil.virtual_memory().available, cgroup.memory_free()
+    return machine_free if group_free is None else min(machine_free, group_free)
 
 
 def refuse_unknown(device: str) -> None:
@@ -124,7 +124,7 @@ def refuse_unknown(device: str) -> None:
         raise ConvbenchError(f"unknown device {device!r}: use auto, cpu, cuda or cuda:N")
 
 
-def _resolved(device: str) -> str:
+def _resolve(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     refuse_unknown(device)

@@ -39,11 +39,11 @@ def variables(settings: Mapping[str, int]) -> dict[str, str]:
 
 def name() -> str:
     """The state of this process: ``glibc`` where it is held, ``glibc-arena``, or what else its variables say."""
-    current = {name: os.environ[name] for name in ("MALLOC_ARENA_MAX", *NUMBERS) if name in os.environ}
-    named = {"glibc": GLIBC, "glibc-arena": GLIBC_ARENA}
-    known = next((name for name, settings in named.items() if current == variables(settings)), None)
-    other = ", ".join(f"{name}={value}" for name, value in current.items()) or "its threshold moving"
-    return known or f"glibc ({other})"
+    environment = {name: os.environ[name] for name in ("MALLOC_ARENA_MAX", *NUMBERS) if name in os.environ}
+    states = {"glibc": GLIBC, "glibc-arena": GLIBC_ARENA}
+    state = next((name for name, settings in states.items() if environment == variables(settings)), None)
+    description = ", ".join(f"{name}={value}" for name, value in environment.items()) or "its threshold moving"
+    return state or f"glibc ({description})"
 
 
 def hold() -> None:

@@ -100,10 +100,10 @@ def _processes(device: torch.device) -> dict[int, int | None]:
         return {}
     nvml, handle = binding
     try:
-        running = nvml.nvmlDeviceGetComputeRunningProcesses(handle)
+        processes = nvml.nvmlDeviceGetComputeRunningProcesses(handle)
     except nvml.NVMLError:
         return {}
-    return {process.pid: process.usedGpuMemory for process in running}
+    return {process.pid: process.usedGpuMemory for process in processes}
 
 
 def _reasons(mask: int) -> str:

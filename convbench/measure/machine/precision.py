@@ -17,7 +17,7 @@ def products(device: str) -> str:
     try:
         return torch.get_float32_matmul_precision()
     except RuntimeError:
-        return _newer("cuda" if torch.device(device).type == "cuda" else "mkldnn", "matmul")
+        return _newer_setting("cuda" if torch.device(device).type == "cuda" else "mkldnn", "matmul")
 
 
 def tf32_in_cudnn() -> bool:
@@ -25,7 +25,7 @@ def tf32_in_cudnn() -> bool:
     try:
         return torch.backends.cudnn.allow_tf32
     except RuntimeError:
-        return "tf32" in (_newer("cuda", "conv"), _newer("cuda", "rnn"))
+        return "tf32" in (_newer_setting("cuda", "conv"), _newer_setting("cuda", "rnn"))
 
 
 def tf32(device: str) -> bool:
@@ -33,5 +33,5 @@ def tf32(device: str) -> bool:
     return torch.device(device).type == "cuda" and (tf32_in_cudnn() or products(device) not in EXACT)
 
 
-def _newer(backend: str, operation: str) -> str:
+def _newer_setting(backend: str, operation: str) -> str:
     return torch._C._get_fp32_precision_getter(backend, operation)

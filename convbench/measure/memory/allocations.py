@@ -26,7 +26,7 @@ from torch.profiler import ProfilerActivity, profile
 from convbench.core.metrics import OTHER
 from convbench.core.traits import opaque
 from convbench.measure.stages.entries import in_threads
-from convbench.measure.stages.hooks import call, listening
+from convbench.measure.stages.hooks import call, listen
 from convbench.measure.stages.profiler_marks import Marks
 from convbench.measure.stages.spans import PREFIX, Spans, is_recurrent
 from convbench.models.stages import stage_by_module, stage_by_parameter, stage_roots
@@ -48,7 +48,7 @@ class Change:
     time: int
     bytes: int
     pointer: int
-    inside: tuple[tuple[str, int], ...]
+    stack: tuple[tuple[str, int], ...]
 
 
 @dataclass(slots=True)
@@ -76,11 +76,11 @@ class Timeline:
 
     def at_peak(self) -> Counter[Holder]:
         """Bytes alive at the peak by kind and stage; they sum to it."""
-        alive: Counter[Holder] = Counter()
+        sizes: Counter[Holder] = Counter()
         for life in self.lives:
             if life.begin <= self.peak_time < life.end:
-                alive[life.holder] += life.bytes
-        return alive
+                sizes[life.holder] += life.bytes
+        return sizes
 
 
 def timeline_of(subject: Subject) -> Timeline:
@@ -88,23 +88,23 @@ def timeline_of(subject: Subject) -> Timeline:
     if isinstance(subject.run, TrainingStep):
         subject.run.forget()
     gc.collect()
-    before, marks, device = holdings(subject), Marks(), torch.device(subject.device)
-    handed_out = torch.cuda.memory_allocated(device) if device.type == "cuda" else None
+    initial_lives, marks, device = holdings(subject), Marks(), torch.device(subject.device)
+    allocated_bytes = torch.cuda.memory_allocated(device) if device.type == "cuda" else None
     threads: set[int] = set()
-    watched = nullcontext() if opaque(subject.case) else listening(subject, marks)
+    hooks = nullcontext() if opaque(subject.case) else listen(subject, marks)
     recording = profile(activities=activities(subject), profile_memory=True, acc_events=False)
-    with recording as profiler, in_threads(partial(_unseen, threads)), watched:
+    with recording as profiler, in_threads(partial(_note_thread, threads)), hooks:
         call(subject, marks.phase)
     events = list(_events(profiler.profiler.kineto_results.experimental_event_tree(), device.type))
     changes = sorted((event for event in events if isinstance(event, Change)), key=lambda change: change.time)
     spans = Spans([event for event in events if isinstance(event, tuple)])
-    lives = _lives(changes, before, _Kinds(subject, spans, marks.outputs))
-    if handed_out is not None:
-        lives.append(_kept_by_libraries(handed_out, lives))
+    lives = _lives(changes, initial_lives, _Kinds(subject, spans, marks.outputs))
+    if allocated_bytes is not None:
+        lives.append(_library_life(allocated_bytes, lives))
     return replace(timeline(lives), threads=bool(threads))
 
 
-def _unseen(threads: set[int]) -> AbstractContextManager[Any]:
+def _note_thread(threads: set[int]) -> AbstractContextManager[Any]:
     """Note a thread that the profiler does not follow, as it does autograd's own."""
     if not torch._C._autograd._profiler_enabled():
         threads.add(threading.get_ident())
@@ -114,15 +114,15 @@ def _unseen(threads: set[int]) -> AbstractContextManager[Any]:
 def timeline(lives: list[Life]) -> Timeline:
     """The bytes alive over time of these lives, and their peak."""
     changes = [(life.begin, life.bytes) for life in lives] + [(life.end, -life.bytes) for life in lives]
-    finite = sorted(change for change in changes if change[0] not in (float("-inf"), float("inf")))
-    alive = sum(size for at, size in changes if at == float("-inf"))
-    first = finite[0][0] if finite else 0.0
-    points, peak, peak_time = [(0.0, alive)], alive, float("-inf")
-    for at, size in finite:
-        alive += size
-        points.append(((at - first) * 1e-9, alive))
-        if alive > peak:
-            peak, peak_time = alive, at
+    finite_changes = sorted(change for change in changes if change[0] not in (float("-inf"), float("inf")))
+    total = sum(size for time, size in changes if time == float("-inf"))
+    begin = finite_changes[0][0] if finite_changes else 0.0
+    points, peak, peak_time = [(0.0, total)], total, float("-inf")
+    for time, size in finite_changes:
+        total += size
+        points.append(((time - begin) * 1e-9, total))
+        if total > peak:
+            peak, peak_time = total, time
     return Timeline(lives, points, peak, peak_time)
 
 
@@ -139,7 +139,7 @@ def holdings(subject: Subject) -> dict[int, Life]:
 
     for tensor in materialized((*subject.model.parameters(), *subject.model.buffers())):
         hold(tensor, "weights", stage_of(tensor))
-    lives |= _packed(subject)
+    lives |= _packed_weights(subject)
     for tensor in subject.inputs.tensors:
         hold(tensor, "inputs", OTHER)
     if isinstance(subject.run, TrainingStep):
@@ -149,24 +149,24 @@ def holdings(subject: Subject) -> dict[int, Life]:
     return lives
 
 
-def _kept_by_libraries(handed_out: int, lives: list[Life]) -> Life:
+def _library_life(allocated_bytes: int, lives: list[Life]) -> Life:
     """What CUDA's allocator had handed out before the call, and no tensor held that we know of or saw released.
 
     It is cuBLAS's workspace, and that blocks are rounded up to 512 B.
     """
-    known = sum(life.bytes for life in lives if life.begin == float("-inf"))
-    return Life(handed_out - known, ("workspace", OTHER))
+    initial_bytes = sum(life.bytes for life in lives if life.begin == float("-inf"))
+    return Life(allocated_bytes - initial_bytes, ("workspace", OTHER))
 
 
-def _packed(subject: Subject) -> dict[int, Life]:
+def _packed_weights(subject: Subject) -> dict[int, Life]:
     """Weights that a quantised layer keeps packed: what torch shows of them are copies, which have no address."""
     stages = stage_by_module(stage_roots(subject.case, subject.model))
-    packed = [
+    weights = [
         (weight.nbytes, stages.get(module, OTHER))
         for module in subject.model.modules()
         for weight in quantised_weights(module)
     ]
-    return {-place: Life(size, ("weights", stage)) for place, (size, stage) in enumerate(packed, start=1)}
+    return {-place: Life(size, ("weights", stage)) for place, (size, stage) in enumerate(weights, start=1)}
 
 
 class _Kinds:
@@ -191,25 +191,25 @@ class _Kinds:
         return self._kind(birth, release), stage
 
     def _kind(self, birth: Change, release: Change | None) -> str:
-        recurrent = next((event for event in birth.inside if is_recurrent(event[0])), None)
+        recurrent = next((event for event in birth.stack if is_recurrent(event[0])), None)
         if recurrent and self._is_workspace(birth, release, recurrent):
             return "workspace"
-        operator = next((event for event in birth.inside if not event[0].startswith(PREFIX)), None)
-        if self.spans.phase(birth.time) != "forward" or (release and operator in release.inside):
+        operator = next((event for event in birth.stack if not event[0].startswith(PREFIX)), None)
+        if self.spans.phase(birth.time) != "forward" or (release and operator in release.stack):
             return "temporaries"
         return "activations"
 
     def _is_workspace(self, birth: Change, release: Change | None, recurrent: tuple[str, int]) -> bool:
-        if release and recurrent in release.inside:
+        if release and recurrent in release.stack:
             return True
         return self.stages and self.spans.phase(birth.time) == "forward" and birth.pointer not in self.outputs
 
 
-def _lives(changes: list[Change], before: dict[int, Life], kinds: _Kinds) -> list[Life]:
+def _lives(changes: list[Change], initial_lives: dict[int, Life], kinds: _Kinds) -> list[Life]:
     """Allocations matched with their releases; a release of something unknown was alive before the call."""
-    alive = dict(before)
+    open_lives = dict(initial_lives)
     births: dict[int, Change] = {}
-    lives = list(before.values())
+    lives = list(initial_lives.values())
     for change in changes:
         if change.bytes > 0:
             births[change.pointer] = change
@@ -217,8 +217,8 @@ def _lives(changes: list[Change], before: dict[int, Life], kinds: _Kinds) -> lis
         birth = births.pop(change.pointer, None)
         if birth:
             lives.append(Life(birth.bytes, kinds.of(birth, change), birth.time, change.time))
-        elif change.pointer in alive:
-            alive.pop(change.pointer).end = change.time
+        elif change.pointer in open_lives:
+            open_lives.pop(change.pointer).end = change.time
         else:
             lives.append(Life(-change.bytes, ("activations", OTHER), end=change.time))
     return lives + [Life(birth.bytes, kinds.of(birth, None), birth.time) for birth in births.values()]
@@ -228,15 +228,15 @@ def _events(roots: list[Any], device: str) -> Iterator[Change | tuple[str, int, 
     """Allocations of the event tree on that kind of device, and our own marks as (name, begin ns, end ns)."""
     pending: list[tuple[Any, tuple[tuple[str, int], ...]]] = [(root, ()) for root in roots]
     while pending:
-        event, inside = pending.pop()
+        event, stack = pending.pop()
         if event.typed[0] == _EventType.Allocation:
             if event.typed[1].device.type == device:
-                yield Change(event.start_time_ns, event.typed[1].alloc_size, event.typed[1].ptr, inside)
+                yield Change(event.start_time_ns, event.typed[1].alloc_size, event.typed[1].ptr, stack)
             continue
         if event.name.startswith(PREFIX):
             yield event.name, event.start_time_ns, event.end_time_ns
-        below = (*inside, (event.name, event.start_time_ns))
-        pending.extend((child, below) for child in event.children)
+        inner_stack = (*stack, (event.name, event.start_time_ns))
+        pending.extend((child, inner_stack) for child in event.children)
 
 
 def _stages_of_parameters(subject: Subject) -> Callable[[torch.Tensor], str]:

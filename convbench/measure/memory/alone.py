@@ -64,11 +64,11 @@ def tell(path: str) -> None:
     torch.set_num_threads(threads)
     tensors = example.tensors
     gc.collect()
-    before = _kilobytes("VmRSS")
+    baseline = _kilobytes("VmRSS")
     model = engine.load(folder, example, threads)
     arrays = model.arrays(tensors)
     model.run(arrays)
-    sys.stdout.write(f"{(peak_rss_of(lambda: model.run(arrays)) or 0) - before}\n")
+    sys.stdout.write(f"{(peak_rss_of(lambda: model.run(arrays)) or 0) - baseline}\n")
 
 
 def _kilobytes(name: str) -> int:

@@ -46,13 +46,13 @@ class Attention(NamedTuple):
         """
         vectors, pairs = self.query.nbytes, self.query.shape[0] * self.heads * self.query.shape[1] ** 2
         scores = pairs * self.query.element_size()
-        weighed = 3 * vectors + scores
+        weighing_peak = 3 * vectors + scores
         if self.mask is not None:
-            weighed += scores + (self.mask.numel() if self.mask_kind == OF_PADDING else pairs)
-        ends = 5 * vectors
+            weighing_peak += scores + (self.mask.numel() if self.mask_kind == OF_PADDING else pairs)
+        end_peak = 5 * vectors
         if self.needs_weights:
-            ends = scores + max(ends, 4 * vectors + (scores // self.heads if self.averages else 0))
-        return max(6 * vectors, weighed, ends)
+            end_peak = scores + max(end_peak, 4 * vectors + (scores // self.heads if self.averages else 0))
+        return max(6 * vectors, weighing_peak, end_peak)
 
 
 class EncoderLayer(NamedTuple):
@@ -85,15 +85,15 @@ class EncoderLayer(NamedTuple):
         source = self.source
         attention = Attention(source, source, source, self.width, self.heads, *self[3:7], self.mask, False)
         attention = attention._replace(mask_kind=self.mask_kind)
-        wide = prod(source.shape[:-1]) * self.wide_weight.shape[0] * source.element_size()
-        return self.norm_first * source.nbytes + max(attention.peak, 2 * source.nbytes + wide)
+        wide_bytes = prod(source.shape[:-1]) * self.wide_weight.shape[0] * source.element_size()
+        return self.norm_first * source.nbytes + max(attention.peak, 2 * source.nbytes + wide_bytes)
 
 
 def attention_bytes(args: tuple[Any, ...], result: tuple[torch.Tensor, torch.Tensor]) -> tuple[int, int]:
     """Of ``nn.MultiheadAttention`` beside its outputs, for its own duration."""
     call = Attention(*args)
-    returned = sum(output.nbytes for output in result if output is not None)
-    return (call.peak - returned if call.query.device.type == "cpu" else 0), 0
+    output_bytes = sum(output.nbytes for output in result if output is not None)
+    return (call.peak - output_bytes if call.query.device.type == "cpu" else 0), 0
 
 
 def encoder_layer_bytes(args: tuple[Any, ...], result: torch.Tensor) -> tuple[int, int]:
@@ -117,11 +117,11 @@ def flash_backward_bytes(args: tuple[Any, ...], _result: Any) -> tuple[int, int]
     """Of its gradient: a thread's scores and their gradients, and a copy of a gradient that is not in order of time."""
     gradient, query, key = args[:3]
     rows, columns = _block(query, key)
-    copied = 0 if gradient.transpose(1, 2).is_contiguous() else gradient.numel() * gradient.element_size()
-    return torch.get_num_threads() * (2 * columns + 1) * rows * FLOAT + copied, 0
+    copy = 0 if gradient.transpose(1, 2).is_contiguous() else gradient.numel() * gradient.element_size()
+    return torch.get_num_threads() * (2 * columns + 1) * rows * FLOAT + copy, 0
 
 
 def _block(query: torch.Tensor, key: torch.Tensor) -> tuple[int, int]:
     queries, keys = query.shape[-2], key.shape[-2]
-    rows = next(rows for least, rows in ROWS if queries >= least)
+    rows = next(rows for threshold, rows in ROWS if queries >= threshold)
     return min(rows, queries), min(COLUMNS, keys)

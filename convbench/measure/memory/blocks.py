@@ -5,18 +5,18 @@ from __future__ import annotations
 import torch
 
 
-def straight(clip: torch.Tensor) -> int:
+def copy_bytes(clip: torch.Tensor) -> int:
     """The copy that makes frames contiguous which are cut out of a clip."""
     return 0 if clip.is_contiguous() else clip.numel() * clip.element_size()
 
 
-def blocked(maps: torch.Tensor, channels_of_block: int | None = None) -> int:
+def blocked_bytes(maps: torch.Tensor, channels_of_block: int | None = None) -> int:
     """Maps with their channels filled up to whole blocks."""
     channels = maps.shape[1]
-    return maps.numel() // max(1, channels) * padded(channels, channels_of_block) * maps.element_size()
+    return maps.numel() // max(1, channels) * pad(channels, channels_of_block) * maps.element_size()
 
 
-def padded(channels: int, channels_of_block: int | None = None) -> int:
+def pad(channels: int, channels_of_block: int | None = None) -> int:
     size = channels_of_block or block()
     return -(-channels // size) * size
 

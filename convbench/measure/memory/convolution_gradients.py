@@ -11,28 +11,28 @@ from typing import Any, NamedTuple
 
 import torch
 
-from convbench.measure.memory.blocks import FEW_CHANNELS, block, blocked, padded, straight
+from convbench.measure.memory.blocks import FEW_CHANNELS, block, blocked_bytes, copy_bytes, pad
 from convbench.measure.memory.convolutions import Args, Convolution, is_blocked, is_double, is_known
 
 
 def convolution_backward_bytes(args: Args, result: Any) -> tuple[int, int]:
     """Beside the gradients of input, weights and bias, of which any may not be wanted (None)."""
-    gradient, clip, weight, bias_shape, *rest, _ = args
-    gradients = Gradients(Convolution(clip, weight, None, *rest), gradient)
-    of_input, returned = result[0] is not None, sum(part.nbytes for part in result if part is not None)
+    gradient, clip, weight, bias_shape, *options, _ = args
+    gradients = Gradients(Convolution(clip, weight, None, *options), gradient)
+    wants_input, result_bytes = result[0] is not None, sum(part.nbytes for part in result if part is not None)
     if is_double(clip) or (is_known(clip) and not gradients.call.is_by_onednn(bias_shape)):
-        return gradients.by_torch(of_input) - returned, 0
+        return gradients.torch_bytes(wants_input) - result_bytes, 0
     if not is_known(clip):
         return 0, 0
     if not is_blocked(clip):
-        return (gradients.in_nhwc() if result[1] is not None else 0), 0
-    copied = straight(clip) + straight(gradient)
+        return (gradients.nhwc_bytes() if result[1] is not None else 0), 0
+    copies = copy_bytes(clip) + copy_bytes(gradient)
     if gradients.call.transposed:
-        return copied + gradients.upwards(), 0
-    own = clip.nbytes if of_input else 0
-    of_weights = own + gradients.weights_peak() if any(part is not None for part in result[1:]) else 0
-    peak = max(gradients.input_peak() if of_input else 0, of_weights, returned)
-    return copied + peak - returned, 0
+        return copies + gradients.transposed_bytes(), 0
+    input_bytes = clip.nbytes if wants_input else 0
+    weights_peak = input_bytes + gradients.weights_peak() if any(part is not None for part in result[1:]) else 0
+    peak = max(gradients.input_peak() if wants_input else 0, weights_peak, result_bytes)
+    return copies + peak - result_bytes, 0
 
 
 class Gradients(NamedTuple):
@@ -62,14 +62,14 @@ class Gradients(NamedTuple):
         """Bytes at once while the gradient of the input is made, itself among them."""
         call, clip = self.call, self.call.clip
         if self._is_by_channel():
-            weights = call.weight.nbytes // call.weight.shape[1] * padded(call.weight.shape[1])
+            weights = call.weight.nbytes // call.weight.shape[1] * pad(call.weight.shape[1])
             copies = self.gradient.nbytes + weights + clip.nbytes + strided_scratch()
             return max(copies, (3 if clip.shape[1] > 1 else 2) * clip.nbytes)
         channels = self._input_block()
         if channels is None:
             return clip.nbytes + max(clip.nbytes, torch.get_num_threads() * self._sums())
-        copies = blocked(self.gradient, channels) + self._weights(channels) + call.sums(clip)
-        return blocked(clip, channels) + max(copies, clip.nbytes)
+        copies = blocked_bytes(self.gradient, channels) + self._weights(channels) + call.sums(clip)
+        return blocked_bytes(clip, channels) + max(copies, clip.nbytes)
 
     def weights_peak(self) -> int:
         """Bytes at once while the gradients of weights and bias are made, themselves among them."""
@@ -81,11 +81,11 @@ class Gradients(NamedTuple):
             return call.weight.nbytes + self.bias + scratch
         is_copied = not self._reads_frames()
         weights = self._weights(channels, inputs=None if is_copied else call.weight.shape[1])
-        copies = blocked(self.gradient, channels) + (blocked(call.clip, channels) if is_copied else 0)
-        scratch = self._transposed(weights, channels, is_copied) + call.picked(self.gradient)
+        copies = blocked_bytes(self.gradient, channels) + (blocked_bytes(call.clip, channels) if is_copied else 0)
+        scratch = self._transpose_scratch(weights, channels, is_copied) + call.gather_bytes(self.gradient)
         return copies + weights + 2 * self.bias + scratch
 
-    def in_nhwc(self) -> int:
+    def nhwc_bytes(self) -> int:
         """Bytes of the weights' gradient beside itself where frames are in NHWC order: in blocks, and straight.
 
         Each channel of a large kernel of its own fills a block of inputs and outputs.
@@ -95,21 +95,21 @@ class Gradients(NamedTuple):
             blocks = self.call.groups * block() ** 2 * self.call.taps * self.size
         return blocks + self.call.weight.nbytes if blocks else 0
 
-    def by_torch(self, of_input: bool) -> int:
+    def torch_bytes(self, wants_input: bool) -> int:
         """Bytes at once of what is not given to oneDNN: patches of all images, of each group one after another."""
         call, clip = self.call, self.call.clip
         patches = clip.shape[0] * call.patches(self.gradient)
-        own = clip.nbytes if of_input else 0
+        input_bytes = clip.nbytes if wants_input else 0
         if call.groups == 1 or call.is_volume:
             if call.is_volume and not patches:
-                patches = clip.nbytes if of_input or call.groups > 1 else 0
+                patches = clip.nbytes if wants_input or call.groups > 1 else 0
             elif call.is_volume:
                 patches *= call.groups
-            return own + call.weight.nbytes + self.bias + patches
-        cut = (clip.nbytes + self.gradient.nbytes) // call.groups
-        return own + max(cut + patches, own) + call.weight.nbytes + self.bias
+            return input_bytes + call.weight.nbytes + self.bias + patches
+        group_bytes = (clip.nbytes + self.gradient.nbytes) // call.groups
+        return input_bytes + max(group_bytes + patches, input_bytes) + call.weight.nbytes + self.bias
 
-    def upwards(self) -> int:
+    def transposed_bytes(self) -> int:
         """Bytes of a transposed one beside its gradients: copies as they are, or the patches of an image."""
         if self.call.groups > 1 and not self.call.is_depthwise:
             return self.call.patches(self.gradient)
@@ -124,7 +124,7 @@ class Gradients(NamedTuple):
         inputs, outputs = self.channels
         if self.call.groups > 1 and self._is_short:
             return inputs % 4 > 0 or outputs % 4 > 0
-        return self.call.groups == 1 or outputs > MANY or (inputs % 4 > 0 and outputs >= SOME)
+        return self.call.groups == 1 or outputs > MANY_OUTPUTS or (inputs % 4 > 0 and outputs >= SOME_OUTPUTS)
 
     def _input_block(self) -> int | None:
         """Channels of a block in the copies for the input's gradient; None where oneDNN multiplies patches."""
@@ -143,8 +143,10 @@ class Gradients(NamedTuple):
             return block() if is_small and not call.is_volume and not call.is_dilated else None
         if call.groups > 1:
             sizes = () if call.is_dilated and call.is_volume else (block(),)
-            few = () if call.is_dilated or self._is_short or (call.is_volume and call.taps > 1) else (FEW_CHANNELS,)
-            return self._whole_blocks((*sizes, *few))
+            small_sizes = (
+                () if call.is_dilated or self._is_short or (call.is_volume and call.taps > 1) else (FEW_CHANNELS,)
+            )
+            return self._whole_blocks((*sizes, *small_sizes))
         if call.taps == 1 and not (call.is_volume and call.is_strided):
             return block()
         is_plane = call.clip.dim() == PLANE
@@ -165,19 +167,19 @@ class Gradients(NamedTuple):
     def _reads_frames(self) -> bool:
         """Whether the weights' gradient is made of inputs as they are, of which there are too few for a block."""
         call = self.call
-        few = block() if self._is_short else PLAIN_CHANNELS
-        is_copied_anyway = call.taps == 1 and not (call.is_volume and call.is_strided and few == block())
-        return call.groups == 1 and call.weight.shape[1] < few and not is_copied_anyway
+        limit = block() if self._is_short else PLAIN_CHANNELS
+        is_copied_anyway = call.taps == 1 and not (call.is_volume and call.is_strided and limit == block())
+        return call.groups == 1 and call.weight.shape[1] < limit and not is_copied_anyway
 
     def _weights(self, channels: int, inputs: int | None = None) -> int:
         """Bytes of the weights in blocks of so many channels; of groups they are whole already."""
         call = self.call
         if call.is_depthwise:
-            return padded(call.clip.shape[1], channels) * call.taps * self.size
+            return pad(call.clip.shape[1], channels) * call.taps * self.size
         if call.groups > 1:
             return call.weight.nbytes
-        inputs = inputs or padded(call.weight.shape[1], channels)
-        return padded(call.weight.shape[0], channels) * inputs * call.taps * self.size
+        inputs = inputs or pad(call.weight.shape[1], channels)
+        return pad(call.weight.shape[0], channels) * inputs * call.taps * self.size
 
     @property
     def _plane(self) -> int:
@@ -190,34 +192,34 @@ class Gradients(NamedTuple):
         image = prod(self.call.clip.shape[1:]) // self.call.groups
         return (self._plane // self.size + image) * torch.float32.itemsize
 
-    def _transposed(self, weights: int, channels: int, is_copied: bool) -> int:
+    def _transpose_scratch(self, weights: int, channels: int, is_copied: bool) -> int:
         """Scratch of numbers of fewer bits: their sums in float32, and an image of input and gradient transposed."""
         call = self.call
         if call.is_depthwise and self._is_short:
             return 2 * weights * torch.float32.itemsize // self.size
         if not self._is_short or (call.taps == 1 and call.clip.dim() == PLANE and not call.is_strided):
             return 0
-        images = blocked(self.gradient, channels) + (blocked(call.clip, channels) if is_copied else 0)
+        images = blocked_bytes(self.gradient, channels) + (blocked_bytes(call.clip, channels) if is_copied else 0)
         sums = weights * torch.float32.itemsize // self.size
         edges = TRANSPOSED_SCRATCH if call.taps > 1 else 0
         return sums + torch.get_num_threads() * (images // call.clip.shape[0] + edges)
 
 
 def strided_scratch() -> int:
-    return STRIDED_SCRATCH + torch.get_num_threads() * OF_THREAD
+    return STRIDED_SCRATCH + torch.get_num_threads() * THREAD_SCRATCH
 
 
 PLANE = 4
 """Axes of images."""
 PLAIN_CHANNELS = 4
 """Below so many input channels oneDNN reads frames as they are."""
-SOME, MANY = 12, 16
+SOME_OUTPUTS, MANY_OUTPUTS = 12, 16
 """From how many outputs of a group a stride is computed in NHWC order, where its inputs fill no block, and else."""
 GRADIENTS = 4
 """How often oneDNN keeps the weights' gradient of products."""
 PRODUCTS_SCRATCH = 256
 """Bytes of scratch beside that."""
-STRIDED_SCRATCH, OF_THREAD = 12_288, 24_600
+STRIDED_SCRATCH, THREAD_SCRATCH = 12_288, 24_600
 """Bytes of scratch with a stride, and for each thread; half of the layers take so much, others up to four times."""
 PLACES = 256
 """Below so many places of an output for each thread, threads take images of their own."""

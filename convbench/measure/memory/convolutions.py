@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from convbench.measure.memory.blocks import block, blocked, padded, straight
+from convbench.measure.memory.blocks import block, blocked_bytes, copy_bytes, pad
 from convbench.models.weights import CHANNELS_LAST
 
 Args = tuple[Any, ...]
@@ -85,14 +85,14 @@ class Convolution(NamedTuple):
         """Bytes of all threads' patches forward."""
         return self.workers(result, PLACES) * self.plane(result)
 
-    def picked(self, result: torch.Tensor) -> int:
+    def gather_bytes(self, result: torch.Tensor) -> int:
         """Bytes of what 1 x 1 with a stride meets of an image, which each thread gathers first."""
         if not self.is_pointwise or not self.is_strided or self.groups > 1 or self.is_volume:
             return 0
-        image = padded(self.weight.shape[1]) * prod(result.shape[2:]) * self.clip.element_size()
+        image = pad(self.weight.shape[1]) * prod(result.shape[2:]) * self.clip.element_size()
         return torch.get_num_threads() * image
 
-    def by_torch(self, result: torch.Tensor) -> int:
+    def torch_bytes(self, result: torch.Tensor) -> int:
         """Bytes of the patches of all images; of groups their inputs one after another, then all outputs once more.
 
         Of volumes the groups' patches are there at once.
@@ -107,9 +107,9 @@ class Convolution(NamedTuple):
         inputs = self.weight.shape[1]
         is_copied = self.clip.shape[1] >= block() or self.is_depthwise
         is_copied |= self.is_pointwise and (not self.is_volume or not self.is_strided)
-        inputs = padded(inputs) if is_copied and self.groups == 1 else inputs
-        weights = padded(self.weight.shape[0]) * inputs * self.taps * self.weight.element_size()
-        return weights + (blocked(self.clip) if is_copied else 0)
+        inputs = pad(inputs) if is_copied and self.groups == 1 else inputs
+        weights = pad(self.weight.shape[0]) * inputs * self.taps * self.weight.element_size()
+        return weights + (blocked_bytes(self.clip) if is_copied else 0)
 
     def weights_in_blocks(self) -> int:
         """Bytes of the weights in blocks of outputs, the one copy where frames are in NHWC order.
@@ -118,9 +118,9 @@ class Convolution(NamedTuple):
         """
         if self.groups > 1 or self.transposed:
             return 0
-        return padded(self.weight.shape[0]) * self.weight.shape[1] * self.taps * self.weight.element_size()
+        return pad(self.weight.shape[0]) * self.weight.shape[1] * self.taps * self.weight.element_size()
 
-    def upwards(self, result: torch.Tensor) -> int:
+    def transposed_bytes(self, result: torch.Tensor) -> int:
         """Bytes of a transposed one: its copies and two of the output in blocks.
 
         With a stride there are two of the output as it is; or, where more, copies of the input and of an image a
@@ -132,18 +132,18 @@ class Convolution(NamedTuple):
         if self.is_strided:
             threads, sizes = torch.get_num_threads(), self.weight.shape[2:]
             images = self.clip.nbytes * threads // self.clip.shape[0]
-            own = threads * TRANSPOSED_SCRATCH
+            scratch = threads * TRANSPOSED_SCRATCH
             if any(size % stride for size, stride in zip(sizes, self.strides, strict=True)):
-                own += result.nbytes + own
-            return max(2 * result.nbytes, self.clip.nbytes + images + own)
-        weights = padded(self.weight.shape[0]) * padded(self.weight.shape[1]) * self.taps * self.weight.element_size()
-        return blocked(self.clip) + weights + 2 * blocked(result) - result.nbytes
+                scratch += result.nbytes + scratch
+            return max(2 * result.nbytes, self.clip.nbytes + images + scratch)
+        weights = pad(self.weight.shape[0]) * pad(self.weight.shape[1]) * self.taps * self.weight.element_size()
+        return blocked_bytes(self.clip) + weights + 2 * blocked_bytes(result) - result.nbytes
 
     def sums(self, output: torch.Tensor) -> int:
         """Bytes of each thread's sums of an image in float32, which products of fewer bits are added up in."""
         if not self.is_pointwise or self.groups > 1 or self.clip.dtype == torch.float32:
             return 0
-        return torch.get_num_threads() * padded(output.shape[1]) * prod(output.shape[2:]) * torch.float32.itemsize
+        return torch.get_num_threads() * pad(output.shape[1]) * prod(output.shape[2:]) * torch.float32.itemsize
 
 
 def convolution_bytes(args: Args, result: torch.Tensor) -> tuple[int, int]:
@@ -153,26 +153,26 @@ def convolution_bytes(args: Args, result: torch.Tensor) -> tuple[int, int]:
     """
     call = Convolution(*args)
     clip, weight, bias = call[:3]
-    copied, output = straight(clip), result.nbytes
+    copy, output = copy_bytes(clip), result.nbytes
     if is_double(clip):
-        return copied + call.by_torch(result), 0
+        return copy + call.torch_bytes(result), 0
     if not is_known(clip):
         return 0, 0
     if not call.is_by_onednn(None if bias is None else bias.shape):
-        return (copied if is_blocked(clip) else 0) + call.by_torch(result), 0
+        return (copy if is_blocked(clip) else 0) + call.torch_bytes(result), 0
     if not is_blocked(clip):
         return call.weights_in_blocks(), 0
     if call.transposed:
-        return copied + call.upwards(result), 0
+        return copy + call.transposed_bytes(result), 0
     if call.is_depthwise and call.is_volume:
-        weights = padded(weight.shape[0]) * call.taps * clip.element_size()
-        whole = max(clip.nbytes + weights, 2 * output)
-        return copied + (max(call.products(result), output) if call.is_dilated else whole), 0
+        weights = pad(weight.shape[0]) * call.taps * clip.element_size()
+        peak = max(clip.nbytes + weights, 2 * output)
+        return copy + (max(call.products(result), output) if call.is_dilated else peak), 0
     if call.groups > 1 and not call.is_depthwise:
         copies = clip.nbytes + weight.nbytes if call.is_in_fours else call.products(result)
-        return copied + max(copies, output), 0
-    scratch = call.sums(result) + call.picked(result)
-    return copied + max(call.copies() + scratch + blocked(result) - output, blocked(result)), 0
+        return copy + max(copies, output), 0
+    scratch = call.sums(result) + call.gather_bytes(result)
+    return copy + max(call.copies() + scratch + blocked_bytes(result) - output, blocked_bytes(result)), 0
 
 
 def is_blocked(clip: torch.Tensor) -> bool:

@@ -47,13 +47,13 @@ def fits(case: Case, limit: int) -> Iterator[Fit]:
 
         try:
             size = search(peak, limit, LARGEST[axis])
-            more = size == LARGEST[axis]
+            has_more = size == LARGEST[axis]
         except CaseFailed as error:
             if not (peaks and isinstance(error, TakesTooLong)):
                 yield Fit(case, axis, 0, 0, unknown=line_of(error))
                 continue
-            size, more = max((size for size in peaks if peaks[size] <= limit), default=0), True
-        yield Fit(case, axis, size, peaks[size or 1], more, flat=size == LARGEST[axis] and peaks[size] == peaks[1])
+            size, has_more = max((size for size in peaks if peaks[size] <= limit), default=0), True
+        yield Fit(case, axis, size, peaks[size or 1], has_more, flat=size == LARGEST[axis] and peaks[size] == peaks[1])
 
 
 def peak_and_fits(case: Case, limit: int) -> tuple[int, list[Fit]]:
@@ -65,8 +65,8 @@ def axes(case: Case) -> list[str]:
     """The axes along which the case can grow; the LSTM input only where its size is free."""
     sizes = ["batch"] if case.streams else ["batch", "frames"]
     parts = case.architecture
-    free = isinstance(parts, Parts) and parts.lstm_input is not None and _is_free(case)
-    return [*sizes, "lstm_input"] if free else sizes
+    is_free = isinstance(parts, Parts) and parts.lstm_input is not None and _is_free(case)
+    return [*sizes, "lstm_input"] if is_free else sizes
 
 
 def peak_of(case: Case, seconds: float = math.inf) -> int:
@@ -75,8 +75,8 @@ def peak_of(case: Case, seconds: float = math.inf) -> int:
     Of a recurrent stage run step by step, long clips follow the line of shorter ones.
     """
     frames, parts = case.clip.frames, case.architecture
-    stepwise = isinstance(parts, Parts) and (parts.rnn.cell == "gru" or parts.rnn.proj_size)
-    if not stepwise or frames <= LONG_CLIP or case.streams:
+    is_stepwise = isinstance(parts, Parts) and (parts.rnn.cell == "gru" or parts.rnn.proj_size)
+    if not is_stepwise or frames <= LONG_CLIP or case.streams:
         return predict(case, seconds).peak
     shorter, longer = (predict(of_size(case, "frames", frames), seconds) for frames in (LONG_CLIP // 2, LONG_CLIP))
     slope = 2 * (longer.resident + longer.forward_backward - shorter.resident - shorter.forward_backward) / LONG_CLIP
@@ -97,21 +97,21 @@ def search(peak: Callable[[int], int], limit: int, largest: int) -> int:
 
     Doubles until it no longer fits, then guesses along the line between both ends, and halves every other time.
     """
-    fitting, size = (0, 0), 1
+    last_fit, size = (0, 0), 1
     while (bytes_needed := peak(size)) <= limit:
         if size == largest:
             return largest
-        fitting, size = (size, bytes_needed), min(2 * size, largest)
-    low, low_bytes, high, high_bytes = *fitting, size, bytes_needed
-    halve = False
+        last_fit, size = (size, bytes_needed), min(2 * size, largest)
+    low, low_bytes, high, high_bytes = *last_fit, size, bytes_needed
+    halves = False
     while low and high - low > 1:
-        along = low + (high - low) * (limit - low_bytes) // max(1, high_bytes - low_bytes)
-        middle = (low + high) // 2 if halve else min(max(along, low + 1), high - 1)
-        halve, needed = not halve, peak(middle)
-        if needed <= limit:
-            low, low_bytes = middle, needed
+        estimate = low + (high - low) * (limit - low_bytes) // max(1, high_bytes - low_bytes)
+        middle = (low + high) // 2 if halves else min(max(estimate, low + 1), high - 1)
+        halves, middle_bytes = not halves, peak(middle)
+        if middle_bytes <= limit:
+            low, low_bytes = middle, middle_bytes
         else:
-            high, high_bytes = middle, needed
+            high, high_bytes = middle, middle_bytes
     return low
 
 
@@ -120,7 +120,7 @@ def _is_free(case: Case) -> bool:
     assert isinstance(case.architecture, Parts) and case.architecture.lstm_input
     size = case.architecture.lstm_input + 1
     try:
-        other = resolve(of_size(case, "lstm_input", size)).architecture
+        architecture = resolve(of_size(case, "lstm_input", size)).architecture
     except (Impossible, CaseFailed):
         return False
-    return isinstance(other, Parts) and other.lstm_input == size
+    return isinstance(architecture, Parts) and architecture.lstm_input == size

@@ -20,7 +20,7 @@ from convbench.measure.memory.attention import (
     flash_backward_bytes,
     flash_bytes,
 )
-from convbench.measure.memory.blocks import straight
+from convbench.measure.memory.blocks import copy_bytes
 from convbench.measure.memory.convolution_gradients import convolution_backward_bytes
 from convbench.measure.memory.convolutions import Args, convolution_bytes
 from convbench.models.weights import CHANNELS_LAST
@@ -34,7 +34,7 @@ def extra_bytes(func: Any, args: Args, result: Any) -> tuple[int, int]:
 
 
 def _casts(args: Args, result: Any) -> int:
-    """Copies of what has to be of the type first that numbers of several types are computed in: bytes over 255.0.
+    """Copies of operands that are cast to their common type first: bytes over 255.0.
 
     A real result of complex numbers, such as their absolute values, is computed as complex ones.
     """
@@ -50,7 +50,7 @@ def _casts(args: Args, result: Any) -> int:
 
 def _softmax(args: Args, _result: Any) -> tuple[int, int]:
     """A contiguous copy of what is not."""
-    return straight(args[0]), 0
+    return copy_bytes(args[0]), 0
 
 
 def _mean(args: Args, result: Any) -> tuple[int, int]:
@@ -86,8 +86,8 @@ def _pool_backward(args: Args, result: Any) -> tuple[int, int]:
     orders = (torch.contiguous_format, CHANNELS_LAST.get(gradient.dim(), torch.contiguous_format))
     order = next((order for order in orders if gradient.is_contiguous(memory_format=order)), orders[0])
     tensors = (value for value in (gradient, *args[2:], result) if isinstance(value, torch.Tensor))
-    copied = (tensor for tensor in tensors if not tensor.is_contiguous(memory_format=order))
-    return sum(tensor.numel() * tensor.itemsize for tensor in copied), 0
+    copies = (tensor for tensor in tensors if not tensor.is_contiguous(memory_format=order))
+    return sum(tensor.numel() * tensor.itemsize for tensor in copies), 0
 
 
 def _exponentials(args: Args, result: torch.Tensor) -> tuple[int, int]:
@@ -102,16 +102,16 @@ def _batch_norm_backward(args: Args, result: Any) -> tuple[int, int]:
         return 0, 0
     nhwc = CHANNELS_LAST.get(maps.dim())
     orders = [torch.contiguous_format, *([nhwc] if nhwc else [])]
-    alike = any(all(tensor.is_contiguous(memory_format=order) for tensor in (gradient, maps)) for order in orders)
-    return (maps.numel() * maps.element_size() if alike else 0), 0
+    same_order = any(all(tensor.is_contiguous(memory_format=order) for tensor in (gradient, maps)) for order in orders)
+    return (maps.numel() * maps.element_size() if same_order else 0), 0
 
 
-def _folded(args: Args, result: torch.Tensor) -> tuple[int, int]:
+def _fold(args: Args, result: torch.Tensor) -> tuple[int, int]:
     """A copy of patches that are not contiguous; the images keep the room of their patches."""
     patches = args[0]
     if patches.device.type != "cpu":
         return 0, 0
-    return straight(patches), max(0, patches.numel() * patches.element_size() - result.nbytes)
+    return copy_bytes(patches), max(0, patches.numel() * patches.element_size() - result.nbytes)
 
 
 def _patches(args: Args, _result: Any) -> tuple[int, int]:
@@ -123,16 +123,16 @@ def _nearest(args: Args, result: torch.Tensor) -> tuple[int, int]:
     """Of small outputs both images in NHWC order, in which torch computes these faster."""
     maps = args[0]
     is_small = maps.shape[1] >= COLOURS and sum(result.shape[2:]) <= SMALL_SIDES
-    return (_in_nhwc(maps, result) if is_small else 0), 0
+    return (_nhwc_bytes(maps, result) if is_small else 0), 0
 
 
 def _bilinear(args: Args, result: torch.Tensor) -> tuple[int, int]:
     """The same, and of images in colour at any size."""
     maps = args[0]
-    return (_in_nhwc(maps, result), 0) if maps.shape[1] == COLOURS else _nearest(args, result)
+    return (_nhwc_bytes(maps, result), 0) if maps.shape[1] == COLOURS else _nearest(args, result)
 
 
-def _antialiased(args: Args, result: torch.Tensor) -> tuple[int, int]:
+def _antialias(args: Args, result: torch.Tensor) -> tuple[int, int]:
     """Images of which the columns are resized and the rows not yet."""
     maps = args[0]
     if maps.device.type != "cpu" or maps.shape[2] == result.shape[2] or maps.shape[3] == result.shape[3]:
@@ -146,12 +146,12 @@ def _distances(args: Args, result: torch.Tensor) -> tuple[int, int]:
     if first.device.type != "cpu":
         return 0, 0
     rows = [vectors.numel() // max(1, vectors.shape[-1]) for vectors in (first, second)]
-    wide = [(vectors.numel() + 2 * count) * first.itemsize for vectors, count in zip(args, rows, strict=True)]
-    scaled = first.numel() * first.itemsize + wide[0] + 2 * sum(rows) * first.itemsize
-    return max(sum(wide), scaled - result.nbytes), 0
+    wide_bytes = [(vectors.numel() + 2 * count) * first.itemsize for vectors, count in zip(args, rows, strict=True)]
+    scaled_bytes = first.numel() * first.itemsize + wide_bytes[0] + 2 * sum(rows) * first.itemsize
+    return max(sum(wide_bytes), scaled_bytes - result.nbytes), 0
 
 
-def _in_nhwc(maps: torch.Tensor, result: torch.Tensor) -> int:
+def _nhwc_bytes(maps: torch.Tensor, result: torch.Tensor) -> int:
     return maps.nbytes + result.nbytes if maps.device.type == "cpu" and maps.is_contiguous() else 0
 
 
@@ -162,18 +162,18 @@ def _rnn_layer(args: Args, _result: Any) -> tuple[int, int]:
     """
     layer = Layer.of(args[0], args[1], args[2])
     if not torch.is_grad_enabled():
-        return layer.packed() + layer.scratch(), 0
-    weights = layer.packed() if layer.is_short else layer.transposed()
-    return weights + layer.steps(4 * layer.hidden) + SCRATCH, layer.workspace()
+        return layer.packed_weights() + layer.scratch(), 0
+    weights = layer.packed_weights() if layer.is_short else layer.transposed_weights()
+    return weights + layer.steps(4 * layer.hidden_size) + SCRATCH, layer.workspace()
 
 
 def _rnn_layer_backward(args: Args, _result: Any) -> tuple[int, int]:
     """Weights and their gradients once more, in padded rows; of numbers of fewer bits all gradients in float32."""
     layer = Layer.of(args[0], args[1], args[2])
     if layer.is_short:
-        of_floats = layer.in_float32()
-        return layer.packed_backward() + of_floats.transposed() + of_floats.steps(layer.hidden) + SCRATCH, 0
-    return layer.transposed() + layer.padded() + layer.steps(4 * layer.hidden) + SCRATCH, 0
+        floats = layer.in_float32()
+        return layer.backward_weights() + floats.transposed_weights() + floats.steps(layer.hidden_size) + SCRATCH, 0
+    return layer.transposed_weights() + layer.padded_weights() + layer.steps(4 * layer.hidden_size) + SCRATCH, 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +185,7 @@ class Layer:
 
     steps_batch: tuple[int, int]
     inputs: int
-    hidden: int
+    hidden_size: int
     size: int
 
     @classmethod
@@ -202,29 +202,29 @@ class Layer:
     def row(self, length: int) -> int:
         """Elements of a padded row: whole cache lines, and none that all fall on the same cache sets."""
         line = CACHE_LINE // self.size
-        padded = -(-length // line) * line
-        return padded + line if padded % 256 == 0 else padded
+        elements = -(-length // line) * line
+        return elements + line if elements % 256 == 0 else elements
 
-    def packed(self) -> int:
+    def packed_weights(self) -> int:
         """Both weights in blocks of ``BLOCK`` hidden units."""
-        return 4 * _blocks(self.hidden) * (self.inputs + self.hidden) * self.size
+        return 4 * _blocks(self.hidden_size) * (self.inputs + self.hidden_size) * self.size
 
-    def packed_backward(self) -> int:
+    def backward_weights(self) -> int:
         """The same in blocks of what the gates are made of, where numbers have fewer bits."""
-        return 4 * self.hidden * (_blocks(self.inputs) + _blocks(self.hidden)) * self.size
+        return 4 * self.hidden_size * (_blocks(self.inputs) + _blocks(self.hidden_size)) * self.size
 
     def scratch(self) -> int:
         """Of inference: the states, and about so much of hidden states and gates (fitted to twelve shapes)."""
         steps, batch = self.steps_batch
-        hidden = steps * self.hidden * self.size
-        return self.states() + (22 * batch + 40) * hidden // 10 + 4 * PAGE
+        hidden_states = steps * self.hidden_size * self.size
+        return self.states() + (22 * batch + 40) * hidden_states // 10 + 4 * PAGE
 
-    def transposed(self) -> int:
-        return (self.inputs + self.hidden) * self.row(4 * self.hidden) * self.size
+    def transposed_weights(self) -> int:
+        return (self.inputs + self.hidden_size) * self.row(4 * self.hidden_size) * self.size
 
-    def padded(self) -> int:
-        rows = sum(self.row(width) for width in (self.inputs, self.hidden) if self.row(width) != width)
-        return 4 * self.hidden * rows * self.size
+    def padded_weights(self) -> int:
+        rows = sum(self.row(width) for width in (self.inputs, self.hidden_size) if self.row(width) != width)
+        return 4 * self.hidden_size * rows * self.size
 
     def steps(self, width: int) -> int:
         """A vector of that width for each step of each sequence."""
@@ -233,14 +233,14 @@ class Layer:
     def states(self, width: int = 0) -> int:
         """States of the layer and of the one below it, one step more than the clip has."""
         steps, batch = self.steps_batch
-        return _pages(2 * (steps + 1) * batch * self.row(width or max(self.inputs, self.hidden)) * self.size)
+        return _pages(2 * (steps + 1) * batch * self.row(width or max(self.inputs, self.hidden_size)) * self.size)
 
     def workspace(self) -> int:
         """States and their gradients, gates and outputs; of numbers of fewer bits gradients and gates in float32."""
-        of_floats = self.in_float32()
-        gates = _pages(of_floats.steps(of_floats.row(4 * self.hidden)))
-        hidden = (1 if self.is_short else 2) * self.states(self.hidden)
-        return self.states() + 2 * of_floats.states() + hidden + gates + _pages(self.steps(self.hidden))
+        floats = self.in_float32()
+        gates = _pages(floats.steps(floats.row(4 * self.hidden_size)))
+        hidden_states = (1 if self.is_short else 2) * self.states(self.hidden_size)
+        return self.states() + 2 * floats.states() + hidden_states + gates + _pages(self.steps(self.hidden_size))
 
 
 def _pages(size: int) -> int:
@@ -280,11 +280,11 @@ EXTRA: dict[Any, Callable[[Args, Any], tuple[int, int]]] = {
     ),
     ATEN.native_batch_norm_backward.default: _batch_norm_backward,
     ATEN.im2col.default: _patches,
-    ATEN.col2im.default: _folded,
+    ATEN.col2im.default: _fold,
     ATEN.upsample_nearest2d.default: _nearest,
     ATEN.upsample_bilinear2d.default: _bilinear,
-    ATEN._upsample_bilinear2d_aa.default: _antialiased,
-    ATEN._upsample_bicubic2d_aa.default: _antialiased,
+    ATEN._upsample_bilinear2d_aa.default: _antialias,
+    ATEN._upsample_bicubic2d_aa.default: _antialias,
     ATEN._euclidean_dist.default: _distances,
     ATEN._native_multi_head_attention.default: attention_bytes,
     ATEN._transformer_encoder_layer_fwd.default: encoder_layer_bytes,

@@ -67,8 +67,8 @@ def predict(case: Case, seconds: float = math.inf) -> Prediction:
         model = "a compiled model" if traits.compiles(case) else f"a model that {traits.engine(case)} runs"
         raise CaseFailed("error", f"the peak of {model} cannot be told from its shapes: buffers are reused")
     try:
-        with _unlogged():
-            return _of_fakes(case, time.monotonic() + seconds)
+        with _mute_log():
+            return _prediction(case, time.monotonic() + seconds)
     except CaseFailed:
         raise
     except Exception as error:
@@ -76,22 +76,22 @@ def predict(case: Case, seconds: float = math.inf) -> Prediction:
 
 
 @contextmanager
-def _unlogged() -> Iterator[None]:
+def _mute_log() -> Iterator[None]:
     """While it lasts, torch does not print the traceback of an operator that fake tensors cannot run; it is raised."""
     logger = logging.getLogger(FakeTensor.__module__)
-    before, logger.disabled = logger.disabled, True
+    was_disabled, logger.disabled = logger.disabled, True
     try:
         yield
     finally:
-        logger.disabled = before
+        logger.disabled = was_disabled
 
 
-def _of_fakes(case: Case, until: float) -> Prediction:
+def _prediction(case: Case, until: float) -> Prediction:
     """A user's model that cannot be built of fake tensors is called on ``meta`` first and its weights exchanged."""
     if isinstance(case.architecture, Parts):
         network.build(case, 0, "meta")
     try:
-        with _converted_anew(), FakeTensorMode(), unchecked():
+        with _convert_anew(), FakeTensorMode(), unchecked():
             return _predict(_assemble(case), until)
     except CaseFailed:
         raise
@@ -100,11 +100,11 @@ def _of_fakes(case: Case, until: float) -> Prediction:
         if isinstance(case.architecture, Parts) or isinstance(on_meta, str):
             raise
     with FakeTensorMode(), unchecked():
-        return _predict(_assemble(case, _of_fake_weights(on_meta.model, case.device)), until)
+        return _predict(_assemble(case, _exchange_weights(on_meta.model, case.device)), until)
 
 
 @contextmanager
-def _converted_anew() -> Iterator[None]:
+def _convert_anew() -> Iterator[None]:
     """While it lasts, ``.to``, ``.half`` and their like give a module new parameters; torch swaps fake ones, and fails.
 
     What changes nothing leaves a parameter as it is, and what is shared stays so.
@@ -118,9 +118,9 @@ def _converted_anew() -> Iterator[None]:
         for name, parameter in module._parameters.items():
             if parameter is not None and (convert, parameter) not in parameters:
                 with torch.no_grad():
-                    converted = convert(parameter)
-                same = converted is parameter
-                parameters[convert, parameter] = parameter if same else nn.Parameter(converted, parameter.requires_grad)
+                    result = convert(parameter)
+                is_same = result is parameter
+                parameters[convert, parameter] = parameter if is_same else nn.Parameter(result, parameter.requires_grad)
             module._parameters[name] = None if parameter is None else parameters[convert, parameter]
         for name, tensor in module._buffers.items():
             module._buffers[name] = None if tensor is None else convert(tensor)
@@ -133,26 +133,26 @@ def _converted_anew() -> Iterator[None]:
         nn.Module._apply = original  # type: ignore[method-assign]
 
 
-def _of_fake_weights(model: nn.Module, device: str) -> nn.Module:
+def _exchange_weights(model: nn.Module, device: str) -> nn.Module:
     """The model, in place, with fake tensors on a device for its parameters and buffers; what is shared stays so."""
-    exchanged: dict[torch.Tensor, torch.Tensor] = {}
+    fakes: dict[torch.Tensor, torch.Tensor] = {}
     for module in model.modules():
         for name, tensor in (*module._parameters.items(), *module._buffers.items()):
             if tensor is None or is_lazy(tensor):
                 continue
-            if tensor not in exchanged:
+            if tensor not in fakes:
                 fake = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device)
                 is_parameter = isinstance(tensor, nn.Parameter)
-                exchanged[tensor] = nn.Parameter(fake, tensor.requires_grad) if is_parameter else fake
-            setattr(module, name, exchanged[tensor])
+                fakes[tensor] = nn.Parameter(fake, tensor.requires_grad) if is_parameter else fake
+            setattr(module, name, fakes[tensor])
     return model
 
 
 def _advice(error: Exception) -> str:
     """Why shapes do not tell the peak, in words where the reason is the model's own."""
     kind = type(error).__name__
-    reads = ("item()", "numpy()", "Expected bool, got <class 'torch.Tensor'>")
-    if "DataDependent" in kind or "DynamicOutputShape" in kind or any(sign in str(error) for sign in reads):
+    signs = ("item()", "numpy()", "Expected bool, got <class 'torch.Tensor'>")
+    if "DataDependent" in kind or "DynamicOutputShape" in kind or any(sign in str(error) for sign in signs):
         return (
             "its forward reads the values of tensors (.item(), an if, nonzero, numpy, lengths of packed sequences) and "
             "a prediction knows shapes only: move that out of forward, or measure at each size"
@@ -167,54 +167,54 @@ def _assemble(case: Case, model: nn.Module | None = None) -> Subject:
     """The subject with the variants that change its tensors; channels_last by the clip, which decides the rest."""
     variant = tuple(choice for choice in case.variant if not traits.of_variant(choice.name).same_tensors)
     result = subject.assemble(replace(case, variant=variant), seed=0, model=model)
-    if any(declared.channels_last for declared, _ in traits.of_case(case)):
+    if any(variant_traits.channels_last for variant_traits, _ in traits.of_case(case)):
         result = replace(result, inputs=result.inputs.channels_last(case.clip))
     return subject.transform(result)
 
 
 def _predict(subject: Subject, until: float) -> Prediction:
-    static = weights_bytes(subject.model) + subject.inputs.bytes
+    resident = weights_bytes(subject.model) + subject.inputs.bytes
     step, peak = subject.run, Peak(torch.device(subject.device), until)
     if not isinstance(step, TrainingStep):
-        with peak.followed(), in_threads(_refused):
+        with peak.follow(), in_threads(_refuse_threads):
             step()
         if subject.without_gradients.refused:  # what the refused call has left is not there in the next one
             peak = Peak(torch.device(subject.device), until)
-            with peak.followed(), in_threads(_refused):
+            with peak.follow(), in_threads(_refuse_threads):
                 step()
-        return Prediction(static + peak.libraries, peak.highest, 0)
-    with peak.followed(), in_threads(_refused):
+        return Prediction(resident + peak.libraries, peak.bytes, 0)
+    with peak.follow(), in_threads(_refuse_threads):
         step.backward(step.forward())
-    static += peak.libraries
-    trained = [parameter for parameter in step.parameters if parameter.grad is not None]
-    state, intermediates = optimizer_bytes(step.optimizer, trained)
-    gradients = sum(parameter.nbytes for parameter in trained)
-    return Prediction(static + state, peak.highest, gradients + intermediates)
+    resident += peak.libraries
+    parameters = [parameter for parameter in step.parameters if parameter.grad is not None]
+    state, intermediates = optimizer_bytes(step.optimizer, parameters)
+    gradients = sum(parameter.nbytes for parameter in parameters)
+    return Prediction(resident + state, peak.bytes, gradients + intermediates)
 
 
-def _refused() -> AbstractContextManager[Any]:
+def _refuse_threads() -> AbstractContextManager[Any]:
     if not torch._C._len_torch_dispatch_stack():
         raise CaseFailed("error", "not predicted: it calls modules in threads of its own, whose memory is not followed")
     return nullcontext()
 
 
-def optimizer_bytes(optimizer: torch.optim.Optimizer, trained: list[nn.Parameter]) -> tuple[int, int]:
+def optimizer_bytes(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> tuple[int, int]:
     """Bytes of an optimizer's state, and the most that its step needs beside it, for parameters that have gradients.
 
     Adam and AdamW keep two moments and a step count a parameter. A plain loop takes two buffers of the parameter at
     hand beside one of the parameter before it, foreach one of all parameters, a fused step none.
     """
     kind, defaults = type(optimizer), optimizer.defaults
-    if kind is torch.optim.SGD or not trained:
+    if kind is torch.optim.SGD or not parameters:
         return 0, 0
-    sizes = [parameter.nbytes for parameter in trained]
+    sizes = [parameter.nbytes for parameter in parameters]
     state = 2 * sum(sizes) + COUNTER * len(sizes)
     if defaults.get("fused"):
         return state, 0
-    on_gpu = trained[0].device.type == "cuda"
+    on_gpu = parameters[0].device.type == "cuda"
     if defaults.get("foreach") or (on_gpu and defaults.get("foreach") is None):
         return state, sum(sizes)
-    return state, max(before + 2 * size for before, size in pairwise((0, *sizes)))
+    return state, max(previous + 2 * size for previous, size in pairwise((0, *sizes)))
 
 
 ATEN = torch.ops.aten
@@ -246,7 +246,7 @@ COUNTER = 4
 
 
 class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """While entered, follows the storages that operators return. ``highest``: most bytes of them alive at once.
+    """While entered, follows the storages that operators return. ``bytes``: most bytes of them alive at once.
 
     Raises TakesTooLong from the monotonic time ``until`` on.
     """
@@ -256,21 +256,21 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.device = device
         self.until = until
         self.capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else (0, 0)
-        self.alive = 0
-        self.highest = 0
+        self.alive_bytes = 0
+        self.bytes = 0
         self.workspaces: dict[str, int] = {}
-        self.without_storage: torch.layout | None = None
+        self.foreign_layout: torch.layout | None = None
 
     @contextmanager
-    def followed(self) -> Iterator[None]:
+    def follow(self) -> Iterator[None]:
         """Follow what is called inside. Raises CaseFailed at its end where tensors had no storage, as sparse ones.
 
         Not at once: what is raised while torch asks such a tensor for its device ends the process.
         """
         with self:
             yield
-        if self.without_storage:
-            layout = str(self.without_storage).removeprefix("torch.").strip("_")
+        if self.foreign_layout:
+            layout = str(self.foreign_layout).removeprefix("torch.").strip("_")
             raise CaseFailed("error", f"not predicted: shapes do not tell the bytes of its {layout} tensors")
 
     @property
@@ -287,23 +287,23 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 return cudnn.COMPOSED[func](*args, **kwargs)
         if func.namespace == "aten" and self._is_composed(func.name()):
             with self, self._autocast_of_call(func.name()):
-                return _composed(func)(*args, **kwargs)
+                return _composition(func)(*args, **kwargs)
         if torch._C._current_autograd_node() is not None:
             func = ATEN.add_.Tensor if _accumulates(func, args) else IN_PLACE.get(func, func)
-        before = {id(tensor.untyped_storage()) for tensor in self._stored((args, kwargs))}
+        storage_ids = {id(tensor.untyped_storage()) for tensor in self._strided_tensors((args, kwargs))}
         result = cudnn.STANDINS.get(func, func)(*args, **kwargs)
         self.workspaces |= cudnn.cublas_bytes(func, self.device, self.capability)
         if func.overloadpacket is ATEN.set_:  # another view of a storage that is there
             return result
-        new = [tensor for tensor in self._stored(result) if id(tensor.untyped_storage()) not in before]
-        for tensor in new:
-            self._born(tensor.untyped_storage())
+        births = [tensor for tensor in self._strided_tensors(result) if id(tensor.untyped_storage()) not in storage_ids]
+        for tensor in births:
+            self._track(tensor.untyped_storage())
         scratch, reserve = extra_bytes(func, args, result)
         scratch += cudnn.scratch_bytes(func, args)
-        if reserve and new:
+        if reserve and births:
             self._grow(reserve)
             weakref.finalize(_lifetime(result), self._shrink, reserve)
-        self.highest = max(self.highest, self.alive + scratch)
+        self.bytes = max(self.bytes, self.alive_bytes + scratch)
         return result
 
     def _is_composed(self, name: str) -> bool:
@@ -322,24 +322,24 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return nullcontext()
         return torch.autocast(self.device.type, torch.get_autocast_dtype(self.device.type))
 
-    def _stored(self, values: Any) -> list[torch.Tensor]:
+    def _strided_tensors(self, values: Any) -> list[torch.Tensor]:
         """The fake tensors in a value that have a storage."""
-        fake = _fake(values)
-        for tensor in fake:
+        fakes = _fake_tensors(values)
+        for tensor in fakes:
             if tensor.layout is not torch.strided:
-                self.without_storage = tensor.layout
-        return [tensor for tensor in fake if tensor.layout is torch.strided]
+                self.foreign_layout = tensor.layout
+        return [tensor for tensor in fakes if tensor.layout is torch.strided]
 
-    def _born(self, storage: torch.UntypedStorage) -> None:
+    def _track(self, storage: torch.UntypedStorage) -> None:
         self._grow(storage.nbytes())
         weakref.finalize(storage, self._shrink, storage.nbytes())
 
     def _grow(self, size: int) -> None:
-        self.alive += size
-        self.highest = max(self.highest, self.alive)
+        self.alive_bytes += size
+        self.bytes = max(self.bytes, self.alive_bytes)
 
     def _shrink(self, size: int) -> None:
-        self.alive -= size
+        self.alive_bytes -= size
 
 
 def _accumulates(func: Any, args: tuple[Any, ...]) -> bool:
@@ -349,13 +349,13 @@ def _accumulates(func: Any, args: tuple[Any, ...]) -> bool:
     """
     if func is not ATEN.add.Tensor or torch.is_grad_enabled() or not all(isinstance(a, FakeTensor) for a in args):
         return False
-    summed, gradient = args
-    storage = summed.untyped_storage()
+    total, gradient = args
+    storage = total.untyped_storage()
     is_alone = torch._C._storage_Use_Count(storage._cdata) == OF_ONE_TENSOR
-    return is_alone and storage.nbytes() == summed.nbytes and summed.shape == gradient.shape
+    return is_alone and storage.nbytes() == total.nbytes and total.shape == gradient.shape
 
 
-def _composed(func: Any) -> Callable[..., Any]:
+def _composition(func: Any) -> Callable[..., Any]:
     """What makes an operator of others: torch's own kernel; the compiler's way copies more, and reads no values."""
     if func is ATEN.linear.default:
         return _linear
@@ -372,10 +372,10 @@ def _linear(rows: Any, weight: Any, bias: Any = None) -> Any:
     return product.view(*rows.shape[:-1], -1).add_(bias)
 
 
-def _fake(values: Any) -> list[torch.Tensor]:
+def _fake_tensors(values: Any) -> list[torch.Tensor]:
     return [leaf for leaf in pytree.tree_leaves(values) if isinstance(leaf, FakeTensor)]
 
 
 def _lifetime(result: Any) -> torch.UntypedStorage:
     """The storage that stands for an operator's workspace: its last output, which the shapes give no bytes."""
-    return _fake(result)[-1].untyped_storage()
+    return _fake_tensors(result)[-1].untyped_storage()

@@ -28,12 +28,12 @@ def cached(load: Callable[P, Splits]) -> Callable[P, Splits]:
         if folder is None:
             return load(*args, **options)
 
-        def loaded() -> Content:
+        def load_content() -> Content:
             splits = load(*args, **options)
             parts = tuple(map(tuple, (splits.train, splits.val, splits.test)))
             return {"parts": parts, "classes": splits.classes, "pool": splits.pool and tuple(splits.pool)}
 
-        content = read_or_make(Path(folder, f"{digest(repr((load.__qualname__, args, options)))}.pt"), loaded)
+        content = read_or_make(Path(folder, f"{digest(repr((load.__qualname__, args, options)))}.pt"), load_content)
         train, val, test = (Labelled(*part) for part in content["parts"])
         return Splits(train, val, test, content["classes"], content["pool"] and Pool(*content["pool"]))
 

@@ -45,7 +45,7 @@ def apply(control: str | None, splits: Splits, seed: int) -> Splits:
     return _CONTROLS[control].change(splits, random(seed, CONTROLLED))
 
 
-def expected(control: str | None, task: Choice, classes: int) -> float | None:
+def expected_accuracy(control: str | None, task: Choice, classes: int) -> float | None:
     """What the best reader reaches that lacks what the control takes away; None where nobody says.
 
     Where it is not chance, a task declares it (``Without``).
@@ -54,29 +54,29 @@ def expected(control: str | None, task: Choice, classes: int) -> float | None:
         return None
     if _CONTROLS[control].leaves_chance:
         return 1 / classes
-    declared = tasks.get(task.name).declared
-    return declared.best.get(control) if isinstance(declared, Without) else None
+    declaration = tasks.get(task.name).declared
+    return declaration.best.get(control) if isinstance(declaration, Without) else None
 
 
 def _frame_shuffle(splits: Splits, rng: np.random.Generator) -> Splits:
     """The frames of every clip in a random order of its own."""
 
-    def shuffled(split: Labelled) -> Labelled:
+    def shuffle(split: Labelled) -> Labelled:
         count, frames = split.clips.shape[:2]
         order = torch.from_numpy(rng.permuted(np.tile(np.arange(frames), (count, 1)), axis=1))
         return split._replace(clips=split.clips[torch.arange(count)[:, None], order])
 
-    return _change_splits(shuffled, splits)
+    return _change_splits(shuffle, splits)
 
 
 def _single_frame(splits: Splits, _: np.random.Generator) -> Splits:
     """The middle frame of every clip in place of all of them."""
 
-    def stilled(split: Labelled) -> Labelled:
+    def freeze(split: Labelled) -> Labelled:
         middle = split.clips.shape[1] // 2
         return split._replace(clips=split.clips[:, middle : middle + 1].expand_as(split.clips))
 
-    return _change_splits(stilled, splits)
+    return _change_splits(freeze, splits)
 
 
 def _label_permutation(splits: Splits, rng: np.random.Generator) -> Splits:

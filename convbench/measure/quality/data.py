@@ -19,7 +19,7 @@ class Pool(NamedTuple):
     clip is of."""
 
     size: int
-    tested: tuple[int, ...]
+    test_sources: tuple[int, ...]
 
 
 class Splits(NamedTuple):

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from convbench.core.errors import Impossible, Unavailable
 from convbench.core.record import Clip, Training
 from convbench.measure.quality.data import Labelled, Splits
-from convbench.measure.quality.splitting import SOURCES, Indices, random, stratified
+from convbench.measure.quality.splitting import SOURCES, Indices, random, stratify
 
 CLASSES = tuple("0123456789")
 BOX = 0.45
@@ -63,7 +63,7 @@ class PlacedDigits(NamedTuple):
 def sources(seed: int) -> Sources:
     """The 1,797 digits, stratified by class: 60 % to train on, 20 % to validate, 20 % to test."""
     images, labels = _all_digits()
-    parts = stratified(labels, HELD_OUT, random(seed, SOURCES))
+    parts = stratify(labels, HELD_OUT, random(seed, SOURCES))
     return Sources(*(Digits(images[torch.from_numpy(rows)], labels[rows], rows) for rows in parts))
 
 
@@ -85,12 +85,12 @@ def draw_splits(
 def place_digits(digits: Digits, clip: Clip, count: int, rng: np.random.Generator) -> PlacedDigits:
     """Single frames with a random digit anywhere inside the canvas."""
     size = box(clip)
-    chosen = rng.integers(len(digits.labels), size=count)
+    indices = rng.integers(len(digits.labels), size=count)
     corners = rng.integers((clip.height - size + 1, clip.width - size + 1), size=(count, 1, 2))
     canvas = torch.zeros(count, 1, clip.height, clip.width)
-    stamp(canvas, digits.scaled(size)[chosen], corners)
+    stamp(canvas, digits.scaled(size)[indices], corners)
     centres = (corners[:, 0] + size / 2) / (clip.height, clip.width)
-    labels = torch.from_numpy(digits.labels[chosen])
+    labels = torch.from_numpy(digits.labels[indices])
     return PlacedDigits(in_channels(canvas, clip)[:, 0], labels, torch.from_numpy(centres).float())
 
 
@@ -105,10 +105,10 @@ def box(clip: Clip, share: float = BOX) -> int:
     return round(share * shorter)
 
 
-def at_least(frames: int, clip: Clip, why: str) -> None:
+def at_least(frames: int, clip: Clip, reason: str) -> None:
     """Raises Impossible where a task needs more frames than the clip has."""
     if clip.frames < frames:
-        raise Impossible(f"clip {clip} has {clip.frames} frames and {why}: give it at least {frames}")
+        raise Impossible(f"clip {clip} has {clip.frames} frames and {reason}: give it at least {frames}")
 
 
 def stamp(canvas: torch.Tensor, images: torch.Tensor, corners: Indices) -> None:
@@ -117,10 +117,10 @@ def stamp(canvas: torch.Tensor, images: torch.Tensor, corners: Indices) -> None:
     ``corners`` (N, T or 1, 2) are the (y, x) of the upper left pixel.
     """
     count, frames, height, width = canvas.shape
-    reach = torch.arange(images.shape[-1])
-    at = torch.from_numpy(np.broadcast_to(corners, (count, frames, 2)).copy())
-    rows = (at[..., 0, None] + reach) % height
-    columns = (at[..., 1, None] + reach) % width
+    offsets = torch.arange(images.shape[-1])
+    origins = torch.from_numpy(np.broadcast_to(corners, (count, frames, 2)).copy())
+    rows = (origins[..., 0, None] + offsets) % height
+    columns = (origins[..., 1, None] + offsets) % width
     clips, times = torch.arange(count)[:, None, None, None], torch.arange(frames)[:, None, None]
     canvas[clips, times, rows[..., :, None], columns[..., None, :]] = images[:, None]
 

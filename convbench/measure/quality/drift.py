@@ -25,10 +25,10 @@ def start(clip: Clip, count: int, jitter: float, rng: np.random.Generator) -> In
     return starts
 
 
-def drift(clip: Clip, digits: Digits, chosen: Indices, starts: Indices, steps: Indices) -> torch.Tensor:
+def drift(clip: Clip, digits: Digits, indices: Indices, starts: Indices, steps: Indices) -> torch.Tensor:
     """Clips (N, T, C, H, W) of the chosen digits, each from its start (N, 2) in the direction of its step (N, 2)."""
     size = box(clip)
     corners = (starts - size // 2)[:, None] + speed(clip) * np.arange(clip.frames)[:, None] * steps[:, None]
-    canvas = torch.zeros(len(chosen), clip.frames, clip.height, clip.width)
-    stamp(canvas, digits.scaled(size)[chosen], corners)
+    canvas = torch.zeros(len(indices), clip.frames, clip.height, clip.width)
+    stamp(canvas, digits.scaled(size)[indices], corners)
     return in_channels(canvas, clip)

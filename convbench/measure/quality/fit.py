@@ -62,33 +62,33 @@ def fit(
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(parameters, lr=rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, training.steps)
-    curve, spent, losses = Curve(), 0.0, []
+    curve, seconds, losses = Curve(), 0.0, []
     batches = _batches(splits.train, batch, seed)
-    due = set(checkpoints(training))
+    checkpoint_steps = set(checkpoints(training))
     for step in range(1, training.steps + 1):
         start = clock()
         losses.append(_step(model, next(batches), parameters, optimizer))
         schedule.step()
-        if step in due:
+        if step in checkpoint_steps:
             wait_for(parameters[0].device)
-        spent += clock() - start
-        if step in due:
+        seconds += clock() - start
+        if step in checkpoint_steps:
             loss = float(torch.stack(losses).mean())
             if not math.isfinite(loss):
-                raise _diverged(list(map(float, losses)), step, recipe)
+                raise _divergence(list(map(float, losses)), step, recipe)
             losses.clear()
             curve.steps.append(step)
-            curve.seconds.append(spent)
+            curve.seconds.append(seconds)
             curve.loss.append(loss)
             curve.val.append(accuracy(model, splits.val))
             curve.test.append(accuracy(model, splits.test))
     return curve
 
 
-def _diverged(losses: list[float], last: int, recipe: Recipe) -> CaseFailed:
-    """Why there is no curve, from the losses up to the ``last`` step. Before the first nothing has been learned."""
+def _divergence(losses: list[float], last_step: int, recipe: Recipe) -> CaseFailed:
+    """Why there is no curve, from the losses up to ``last_step``. Before the first nothing has been learned."""
     place = next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), len(losses) - 1)
-    step = last - len(losses) + place + 1
+    step = last_step - len(losses) + place + 1
     words = f"the loss was {losses[place]} at step {step} of {recipe.training.steps}"
     if step == 1:
         doubt = ", before anything was learned: look for clips with extreme values, or parts that divide by 0"
@@ -108,9 +108,9 @@ def accuracy(model: nn.Module, data: Labelled) -> float:
     return share_right(predictions(model, data.clips), data.labels)
 
 
-def share_right(named: torch.Tensor, labels: torch.Tensor) -> float:
+def share_right(answers: torch.Tensor, labels: torch.Tensor) -> float:
     """The share of the classes named that are those of the clips."""
-    return float((named == labels).float().mean())
+    return float((answers == labels).float().mean())
 
 
 @torch.no_grad()
@@ -118,9 +118,9 @@ def predictions(model: nn.Module, clips: torch.Tensor) -> torch.Tensor:
     """The class named for each clip, on the CPU."""
     model.eval()
     device = next(model.parameters()).device
-    named = [scores(model, batch.to(device)).argmax(-1).cpu() for batch in torch.split(clips, EVALUATION_BATCH)]
+    answers = [scores(model, batch.to(device)).argmax(-1).cpu() for batch in torch.split(clips, EVALUATION_BATCH)]
     model.train()
-    return torch.cat(named)
+    return torch.cat(answers)
 
 
 def scores(model: nn.Module, clips: torch.Tensor) -> torch.Tensor:
@@ -146,10 +146,10 @@ def _step(
 
 def _batches(data: Labelled, size: int, seed: int) -> Iterator[Labelled]:
     """Batches without end: a new order each time through, what does not fill a batch left for that time."""
-    order = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     size = min(size, len(data.labels))
     while True:
-        shuffled = torch.randperm(len(data.labels), generator=order)
-        for picked in torch.split(shuffled, size):
-            if len(picked) == size:
-                yield Labelled(data.clips[picked], data.labels[picked])
+        permutation = torch.randperm(len(data.labels), generator=generator)
+        for indices in torch.split(permutation, size):
+            if len(indices) == size:
+                yield Labelled(data.clips[indices], data.labels[indices])

@@ -23,18 +23,18 @@ Scores = Callable[[torch.Tensor], torch.Tensor]
 Names = Callable[[torch.Tensor], torch.Tensor]
 
 
-def scores_of(case: Case, model: nn.Module, learned: Labelled) -> Scores:
+def scores_of(case: Case, model: nn.Module, examples: Labelled) -> Scores:
     """What the model's head says after the last frame of clips (N, T, C, H, W), run as the case's variant runs it.
 
-    It is exported for the case's batch; clips that fill none are filled up with zeros. ``learned`` are the clips that
+    It is exported for the case's batch; clips that fill none are filled up with zeros. ``examples`` are the clips that
     it was trained on: ranges are found with the first of them, which come round again where they are few. Raises
     CaseFailed where it cannot be exported.
     """
-    shape = (case.clip.batch, *learned.clips.shape[1:])
-    clip, least = Clip(*shape), FEWEST * shape[0]
-    clips = learned.clips[: SAMPLES * shape[0]]
-    if len(clips) < least:
-        clips = clips.repeat(math.ceil(least / len(clips)), 1, 1, 1, 1)
+    shape = (case.clip.batch, *examples.clips.shape[1:])
+    clip, min_clips = Clip(*shape), FEWEST * shape[0]
+    clips = examples.clips[: SAMPLES * shape[0]]
+    if len(clips) < min_clips:
+        clips = clips.repeat(math.ceil(min_clips / len(clips)), 1, 1, 1, 1)
     batches = [batch for batch in torch.split(clips, shape[0]) if len(batch) == shape[0]]
     samples = tuple(Inputs((batch.to(case.device),)) for batch in batches)
     inference = replace(case, clip=clip, trial=None, scenario="inference")
@@ -44,26 +44,26 @@ def scores_of(case: Case, model: nn.Module, learned: Labelled) -> Scores:
 
     @torch.inference_mode()
     def scores(clips: torch.Tensor) -> torch.Tensor:
-        return torch.cat([_last(subject, batch, shape[0], kind) for batch in torch.split(clips, shape[0])])
+        return torch.cat([_last_scores(subject, batch, shape[0], kind) for batch in torch.split(clips, shape[0])])
 
     return scores
 
 
-def names_of(case: Case, model: nn.Module, learned: Labelled) -> Names:
+def names_of(case: Case, model: nn.Module, examples: Labelled) -> Names:
     """The class that the model, so run, names for each clip."""
-    scores = scores_of(case, model, learned)
+    scores = scores_of(case, model, examples)
     return lambda clips: scores(clips).argmax(-1).cpu()
 
 
-def features_of(case: Case, model: ConvReducerRNN, learned: Labelled) -> Scores:
+def features_of(case: Case, model: ConvReducerRNN, examples: Labelled) -> Scores:
     """What the variant makes of pictures (N, C, H, W) by backbone and reducer: features (N, D).
 
-    ``learned`` are pictures that ranges may be found with. Raises Unavailable where the variant has no use for a model
+    ``examples`` are pictures that ranges may be found with. Raises Unavailable where the variant has no use for a model
     without its LSTM, as int8 that would quantise nothing else.
     """
     extractor = ConvReducerRNN(model.backbone, model.reducer, _NoLSTM(), nn.Identity())  # type: ignore[arg-type]
     try:
-        scores = scores_of(case, extractor, Labelled(learned.clips[:, None], learned.labels))
+        scores = scores_of(case, extractor, Labelled(examples.clips[:, None], examples.labels))
     except CaseFailed as error:
         raise Unavailable(f"backbone and reducer alone cannot be run as {case.variant_name}: {error}") from error
     return lambda pictures: scores(pictures[:, None])
@@ -76,8 +76,8 @@ class _NoLSTM(nn.Module):
         return vectors, state
 
 
-def _last(subject: Subject, clips: torch.Tensor, batch: int, kind: torch.dtype) -> torch.Tensor:
-    missing = batch - len(clips)
-    full = torch.cat([clips, clips.new_zeros(missing, *clips.shape[1:])]) if missing else clips
-    outputs: torch.Tensor = subject.forward(full.to(subject.device, kind))[0]
+def _last_scores(subject: Subject, clips: torch.Tensor, batch: int, kind: torch.dtype) -> torch.Tensor:
+    padding = batch - len(clips)
+    full_batch = torch.cat([clips, clips.new_zeros(padding, *clips.shape[1:])]) if padding else clips
+    outputs: torch.Tensor = subject.forward(full_batch.to(subject.device, kind))[0]
     return outputs[: len(clips), -1].float().clone()

@@ -28,16 +28,16 @@ class Readout:
 
     def __init__(self, train: torch.Tensor, val: torch.Tensor, test: torch.Tensor) -> None:
         centre = train.mean(0)
-        learned = train - centre
-        spread = learned.square().sum(1).mean().double().clamp_min(1e-24)
-        self.values, self.vectors = torch.linalg.eigh((learned @ learned.T).double() / spread)
-        self.val, self.test = (((features - centre) @ learned.T).double() / spread for features in (val, test))
+        deviations = train - centre
+        spread = deviations.square().sum(1).mean().double().clamp_min(1e-24)
+        self.values, self.vectors = torch.linalg.eigh((deviations @ deviations.T).double() / spread)
+        self.val, self.test = (((features - centre) @ deviations.T).double() / spread for features in (val, test))
 
     def __call__(self, train: torch.Tensor, val: torch.Tensor) -> torch.Tensor:
         """The answers for the test pictures (N, K), from targets (N, K) to fit and to choose the penalty by."""
         offset = train.mean(0)
-        turned = self.vectors.T @ (train - offset)
-        duals = [self.vectors @ (turned / (self.values.clamp_min(0) + penalty)[:, None]) for penalty in PENALTIES]
+        coordinates = self.vectors.T @ (train - offset)
+        duals = [self.vectors @ (coordinates / (self.values.clamp_min(0) + penalty)[:, None]) for penalty in PENALTIES]
         errors = [float((self.val @ dual + offset - val).square().mean()) for dual in duals]
         answers: torch.Tensor = self.test @ duals[errors.index(min(errors))] + offset
         return answers
@@ -45,5 +45,5 @@ class Readout:
 
 def r2(answers: torch.Tensor, targets: torch.Tensor) -> float:
     """The share of the targets' variance that the answers explain, over all columns."""
-    left = (answers - targets).square().sum()
-    return float(1 - left / (targets - targets.mean(0)).square().sum())
+    residual = (answers - targets).square().sum()
+    return float(1 - residual / (targets - targets.mean(0)).square().sum())

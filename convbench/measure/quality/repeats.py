@@ -13,15 +13,15 @@ from convbench.measure.quality.data import Labelled, Splits
 def findings(splits: Splits) -> Iterator[Finding]:
     """What is wrong with splits that share clips, or hold one as two classes."""
     train, val, test = (_digests(split) for split in splits[:3])
-    learned = {*train, *val}
-    if known := sum(clip in learned for clip in test):
-        yield Finding(TEST_CLIPS_KNOWN, data={"known": known, "clips": len(test)})
+    training_digests = {*train, *val}
+    if known_count := sum(clip in training_digests for clip in test):
+        yield Finding(TEST_CLIPS_KNOWN, data={"known": known_count, "clips": len(test)})
     labels: dict[int, set[int]] = defaultdict(set)
     for digests, split in zip((train, val, test), splits[:3], strict=True):
         for clip, label in zip(digests, split.labels.tolist(), strict=True):
             labels[clip].add(label)
-    if ambiguous := sum(len(names) > 1 for names in labels.values()):
-        yield Finding(CLIPS_OF_TWO_LABELS, data={"clips": ambiguous})
+    if ambiguous_count := sum(len(names) > 1 for names in labels.values()):
+        yield Finding(CLIPS_OF_TWO_LABELS, data={"clips": ambiguous_count})
 
 
 def _digests(split: Labelled) -> list[int]:

@@ -42,11 +42,11 @@ def _wait(_: str) -> None:
 
 
 def _write(path: Path, content: Content) -> None:
-    with NamedTemporaryFile(dir=path.parent, delete=False) as unfinished:
-        place = Path(unfinished.name)
+    with NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        place = Path(file.name)
         try:
-            torch.save(content, unfinished)
-            unfinished.flush()
+            torch.save(content, file)
+            file.flush()
             place.replace(path)
         except UNREADABLE:
             place.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ def random(seed: int, *use: int) -> np.random.Generator:
     return np.random.default_rng([seed, *use])
 
 
-def stratified(
+def stratify(
     labels: Indices, held_out: float, rng: np.random.Generator, limits: tuple[int, int, int] | None = None
 ) -> tuple[Indices, Indices, Indices]:
     """Indices to train, validate and test on; a share ``held_out`` of each class, or one, to each of the last two.
@@ -37,16 +37,16 @@ def stratified(
     return train, val, test
 
 
-def grouped(
+def stratify_groups(
     labels: Indices, groups: Indices, held_out: float, rng: np.random.Generator, limits: tuple[int, int, int]
 ) -> tuple[Indices, Indices, Indices] | None:
-    """As ``stratified``, of whole groups, each taken for one of its commonest class: none has clips in two splits.
+    """As ``stratify``, of whole groups, each taken for one of its commonest class: none has clips in two splits.
 
     Where groups have clips of several classes another draw may have every class in each split; None where none has.
     """
-    commonest = np.array([np.bincount(labels[groups == group]).argmax() for group in range(groups.max() + 1)])
+    group_labels = np.array([np.bincount(labels[groups == group]).argmax() for group in range(groups.max() + 1)])
     for _ in range(DRAWS):
-        parts = [np.flatnonzero(np.isin(groups, chosen)) for chosen in stratified(commonest, held_out, rng)]
+        parts = [np.flatnonzero(np.isin(groups, split)) for split in stratify(group_labels, held_out, rng)]
         by_class = [[rng.permutation(part[labels[part] == number]) for number in np.unique(labels)] for part in parts]
         if all(len(members) for part in by_class for members in part):
             train, val, test = (_cut(part, limit, rng) for part, limit in zip(by_class, limits, strict=True))
@@ -61,12 +61,12 @@ def balanced(count: int, classes: int, rng: np.random.Generator) -> Indices:
 
 def _cut(classes: list[Indices], limit: int | None, rng: np.random.Generator) -> Indices:
     """So many clips of these classes at most, in random order."""
-    return rng.permutation(np.concatenate(classes)[_evenly(classes)[:limit]])
+    return rng.permutation(np.concatenate(classes)[_even_order(classes)[:limit]])
 
 
-def _evenly(classes: list[Indices]) -> Indices:
+def _even_order(classes: list[Indices]) -> Indices:
     """An order in which any beginning has the classes in proportion, the first of each before all others."""
     ranks = [np.arange(len(members)) for members in classes]
-    first = np.concatenate([rank > 0 for rank in ranks])
+    is_later = np.concatenate([rank > 0 for rank in ranks])
     share = np.concatenate([(rank + 0.5) / max(1, len(rank)) for rank in ranks])
-    return np.lexsort((share, first))
+    return np.lexsort((share, is_later))

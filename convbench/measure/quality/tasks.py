@@ -27,10 +27,10 @@ def load(choice: Choice, clip: Clip, training: Training, seed: int) -> Splits:
 
         return from_function(choice, clip, training, seed)
     splits = registry.tasks.get(choice.name).build(clip, training, seed, **dict(choice.options))
-    return _checked(splits, choice, clip)
+    return _check(splits, choice, clip)
 
 
-def _checked(splits: object, choice: Choice, clip: Clip) -> Splits:
+def _check(splits: object, choice: Choice, clip: Clip) -> Splits:
     """What a task has drawn. Raises ConvbenchError in its name where models would learn from something else."""
     import torch
 
@@ -43,8 +43,8 @@ def _checked(splits: object, choice: Choice, clip: Clip) -> Splits:
         if clips.shape[1:] != shape:
             raise ConvbenchError(f"the task {choice}: clips of {part} are {tuple(clips.shape[1:])}, not {shape}")
         if labels.shape != clips.shape[:1] or labels.dtype != torch.int64 or not set(labels.tolist()) <= set(numbers):
-            wanted = f"the number of each clip's class, int64 from 0 to {numbers.stop - 1}"
-            raise ConvbenchError(f"the task {choice}: labels of {part} are not {wanted}")
+            rule = f"the number of each clip's class, int64 from 0 to {numbers.stop - 1}"
+            raise ConvbenchError(f"the task {choice}: labels of {part} are not {rule}")
     return splits
 
 

@@ -25,10 +25,10 @@ def train_or_load(case: Case, model: nn.Module, fit: Callable[[], Curve]) -> Cur
     if folder is None:
         return fit()
 
-    def trained() -> Content:
+    def train() -> Content:
         curve = fit()
         return {"curve": asdict(curve), "weights": model.state_dict()}
 
-    content = read_or_make(Path(folder, f"{digest(case.eager.id)}.pt"), trained)
+    content = read_or_make(Path(folder, f"{digest(case.eager.id)}.pt"), train)
     model.load_state_dict(content["weights"])
     return Curve(**content["curve"])

@@ -60,15 +60,15 @@ def learn(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading | Fi
     yield from repeats.findings(splits)
     yield from scale.findings(splits)
     splits = controls.apply(trial.control, splits, trial.seed)
-    headed = _headed(case, len(splits.classes))
-    model = channels_last(_model(headed, trial, protocol))
+    headed_case = _with_head(case, len(splits.classes))
+    model = channels_last(_model(headed_case, trial, protocol))
     recipe = Recipe(training, case.clip.batch, trial.learning_rate)
     eager_curve = train_or_load(case, model, lambda: fit(model, splits, recipe, trial.seed))
     clip = replace(case.clip, batch=min(case.clip.batch, len(splits.train.labels)))
-    flops = 2 * sum(macs_by_stage(replace(headed.eager, scenario="train", clip=clip)).values())
-    train = accuracy(model, _first(splits.train, len(splits.test.labels)))
-    named = predictions(model, splits.val.clips).tolist()
-    names = names_of(headed, model, splits.train) if case.variant else partial(predictions, model)
+    flops = 2 * sum(macs_by_stage(replace(headed_case.eager, scenario="train", clip=clip)).values())
+    train = accuracy(model, _first_clips(splits.train, len(splits.test.labels)))
+    answers = predictions(model, splits.val.clips).tolist()
+    names = names_of(headed_case, model, splits.train) if case.variant else partial(predictions, model)
     curve = _in_variant(names, splits, eager_curve) if case.variant else eager_curve
     yield _reading(metrics.STEPS, curve.steps)
     yield _reading(metrics.TRAIN_FLOPS, [flops * step for step in curve.steps])
@@ -82,11 +82,11 @@ def learn(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading | Fi
     yield _reading(metrics.TEST_CLIPS, [len(splits.test.labels)])
     if splits.pool:
         yield _reading(metrics.POOL, [splits.pool.size])
-        yield _reading(metrics.TEST_SOURCES, splits.pool.tested)
+        yield _reading(metrics.TEST_SOURCES, splits.pool.test_sources)
         yield _reading(metrics.TEST_RIGHT, (names(splits.test.clips) == splits.test.labels).tolist())
-    if (expected := controls.expected(trial.control, trial.task, len(splits.classes))) is not None:
-        yield _reading(metrics.CONTROL_EXPECTED, [expected])
-    yield from verdict.findings(named, splits.val.labels.tolist(), eager_curve, train)
+    if (expected_accuracy := controls.expected_accuracy(trial.control, trial.task, len(splits.classes))) is not None:
+        yield _reading(metrics.CONTROL_EXPECTED, [expected_accuracy])
+    yield from verdict.findings(answers, splits.val.labels.tolist(), eager_curve, train)
 
 
 def _in_variant(names: Names, splits: Splits, curve: Curve) -> Curve:
@@ -103,8 +103,8 @@ def read_out(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading]:
     model = _model(case.eager, trial, protocol)
     assert isinstance(model, network.ConvReducerRNN)
     pictures = [
-        digits.place_digits(source, case.clip, count, random(trial.seed, split))
-        for split, (source, count) in enumerate(zip(digits.sources(trial.seed), PICTURES, strict=True), start=1)
+        digits.place_digits(source, case.clip, count, random(trial.seed, use))
+        for use, (source, count) in enumerate(zip(digits.sources(trial.seed), PICTURES, strict=True), start=1)
     ]
     train, val, test = pictures
     if case.variant:
@@ -112,10 +112,10 @@ def read_out(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading]:
     else:
         extract = partial(features, nn.Sequential(model.backbone, model.reducer))
     readout = Readout(*(extract(split.frames.to(case.device)).cpu() for split in pictures))
-    named = readout(_one_hot(train.labels), _one_hot(val.labels)).argmax(1) == test.labels
-    where = r2(readout(train.centres.double(), val.centres.double()), test.centres.double())
-    yield _reading(metrics.WHERE_R2, [where])
-    yield _reading(metrics.WHAT_ACCURACY, [float(named.float().mean())])
+    is_right = readout(_one_hot(train.labels), _one_hot(val.labels)).argmax(1) == test.labels
+    place_r2 = r2(readout(train.centres.double(), val.centres.double()), test.centres.double())
+    yield _reading(metrics.WHERE_R2, [place_r2])
+    yield _reading(metrics.WHAT_ACCURACY, [float(is_right.float().mean())])
 
 
 def refuse_unlearnable(case: Case) -> None:
@@ -133,29 +133,29 @@ def _deterministic() -> Iterator[None]:
     """
     is_told = CUBLAS in os.environ
     os.environ.setdefault(CUBLAS, ":4096:2")
-    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    modes = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     memory: Any = torch.utils.deterministic
-    filled = memory.fill_uninitialized_memory
+    fills_memory = memory.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True, warn_only=True)
     memory.fill_uninitialized_memory = False
     try:
         yield
     finally:
-        memory.fill_uninitialized_memory = filled
+        memory.fill_uninitialized_memory = fills_memory
         if not is_told:
             del os.environ[CUBLAS]
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.use_deterministic_algorithms(modes[0], warn_only=modes[1])
 
 
 @lru_cache(maxsize=64)
 def _refuse_undrawable(task: Choice, clip: Clip) -> None:
     size = 4 * clip.frames * clip.channels * clip.height * clip.width
-    few = max(FEWEST, min(FEW, FEW_BYTES // size))
-    of_few = replace(task, options=tuple(option for option in task.options if option[0] != "train_clips"))
-    load(of_few, clip, Training(train_clips=few, val_clips=few, test_clips=few), 0)
+    count = max(FEWEST, min(FEW, FEW_BYTES // size))
+    small_task = replace(task, options=tuple(option for option in task.options if option[0] != "train_clips"))
+    load(small_task, clip, Training(train_clips=count, val_clips=count, test_clips=count), 0)
 
 
-def _headed(case: Case, classes: int) -> Case:
+def _with_head(case: Case, classes: int) -> Case:
     assert isinstance(case.architecture, Parts)
     return replace(case, architecture=replace(case.architecture, head=classes), trial=None)
 
@@ -168,7 +168,7 @@ def _one_hot(labels: torch.Tensor) -> torch.Tensor:
     return nn.functional.one_hot(labels, len(digits.CLASSES)).double()
 
 
-def _first(data: Labelled, count: int) -> Labelled:
+def _first_clips(data: Labelled, count: int) -> Labelled:
     return Labelled(data.clips[:count], data.labels[:count])
 
 

@@ -19,8 +19,8 @@ from convbench.measure import progress
 from convbench.measure.machine.environment import available_memory
 from convbench.measure.quality.clip_files import cached
 from convbench.measure.quality.data import Labelled, Pool, Splits
-from convbench.measure.quality.splitting import SOURCES, Indices, grouped, random, stratified
-from convbench.measure.quality.user_clip_checks import Label, Pixels, as_floats, checked, group_of, label_of
+from convbench.measure.quality.splitting import SOURCES, Indices, random, stratify, stratify_groups
+from convbench.measure.quality.user_clip_checks import Label, Pixels, as_floats, check_frames, group_of, label_of
 from convbench.models import network
 
 LEAST_CLIPS = 6
@@ -38,7 +38,7 @@ class Sample(NamedTuple):
 
     frames: Callable[[], Pixels]
     label: Label
-    where: str
+    source: str
     group: str | None = None
 
 
@@ -53,7 +53,7 @@ def from_function(choice: Choice, clip: Clip, training: Training, seed: int) -> 
         raise ConvbenchError(f"{choice.name} is a {type(function).__name__}: make it a function that yields {_PAIRS}")
     with network.python_as_before(), torch.random.fork_rng(devices=[]):
         network.seed_all(0)  # what it shuffles or draws is the same in every process, whatever the seed of the split
-        samples = list(_bounded(_samples(function, choice, clip), choice.name))
+        samples = list(_limit_memory(_samples(function, choice, clip), choice.name))
     return split(samples, clip, training, seed, choice.name)
 
 
@@ -64,7 +64,7 @@ def _samples(function: Callable[..., Any], choice: Choice, clip: Clip) -> Iterat
         yield sample_of(item, clip, f"{choice.name}, clip {i}")
 
 
-def _bounded(samples: Iterable[Sample], name: str) -> Iterator[Sample]:
+def _limit_memory(samples: Iterable[Sample], name: str) -> Iterator[Sample]:
     """The samples, which are all kept. Raises ConvbenchError where they take more memory than there is for them."""
     room, size = SHARE_OF_MEMORY * available_memory(), 0
     for count, sample in enumerate(samples, start=1):
@@ -78,12 +78,12 @@ def _bounded(samples: Iterable[Sample], name: str) -> Iterator[Sample]:
         yield sample
 
 
-def sample_of(item: Sequence[Any], clip: Clip, where: str) -> Sample:
+def sample_of(item: Sequence[Any], clip: Clip, source: str) -> Sample:
     """A sample whose clip is in memory, checked, from a clip, its label and the group where there is one."""
     frames, label, *group = item
-    name = label_of(label, where)
-    pixels = checked(frames, clip, where)
-    return Sample(lambda: pixels, name, where, group_of(group[0]) if group else None)
+    name = label_of(label, source)
+    pixels = check_frames(frames, clip, source)
+    return Sample(lambda: pixels, name, source, group_of(group[0]) if group else None)
 
 
 def split(samples: Sequence[Sample], clip: Clip, training: Training, seed: int, origin: str) -> Splits:
@@ -95,8 +95,8 @@ def split(samples: Sequence[Sample], clip: Clip, training: Training, seed: int, 
     """
     classes = _classes(samples, origin)
     numbers = np.array([classes.index(sample.label) for sample in samples], dtype=np.int64)
-    least = len(classes)  # more than the few clips that a plan is checked by, where there are many classes
-    limits = (max(least, training.train_clips), max(least, training.val_clips), max(least, training.test_clips))
+    count = len(classes)  # more than the few clips that a plan is checked by, where there are many classes
+    limits = (max(count, training.train_clips), max(count, training.val_clips), max(count, training.test_clips))
     groups = _groups(samples)
     parts = _parts(numbers, groups, limits, random(seed, SOURCES), origin)
     train, val, test = map(partial(_gather, samples, numbers, clip), parts)
@@ -107,11 +107,11 @@ def split(samples: Sequence[Sample], clip: Clip, training: Training, seed: int, 
 
 def _groups(samples: Sequence[Sample]) -> Indices | None:
     """The number of each sample's group; None where there are no groups."""
-    ungrouped = next((sample for sample in samples if sample.group is None), None)
-    if ungrouped and all(sample.group is None for sample in samples):
+    stray = next((sample for sample in samples if sample.group is None), None)
+    if stray and all(sample.group is None for sample in samples):
         return None
-    if ungrouped:
-        raise ConvbenchError(f"{ungrouped.where} has no group, and others have: give every clip one, or none")
+    if stray:
+        raise ConvbenchError(f"{stray.source} has no group, and others have: give every clip one, or none")
     return np.unique([str(sample.group) for sample in samples], return_inverse=True)[1]
 
 
@@ -119,8 +119,8 @@ def _parts(
     numbers: Indices, groups: Indices | None, limits: tuple[int, int, int], rng: np.random.Generator, origin: str
 ) -> tuple[Indices, Indices, Indices]:
     if groups is None:
-        return stratified(numbers, HELD_OUT, rng, limits)
-    parts = grouped(numbers, groups, HELD_OUT, rng, limits)
+        return stratify(numbers, HELD_OUT, rng, limits)
+    parts = stratify_groups(numbers, groups, HELD_OUT, rng, limits)
     if parts is None:
         raise ConvbenchError(
             f"{origin} has no split of its {groups.max() + 1} groups in which every class is in all three parts: each "
@@ -129,11 +129,11 @@ def _parts(
     return parts
 
 
-def _gather(samples: Sequence[Sample], numbers: Indices, clip: Clip, chosen: Indices) -> Labelled:
-    clips = torch.empty(len(chosen), clip.frames, clip.channels, clip.height, clip.width)
-    for place, i in enumerate(chosen):
+def _gather(samples: Sequence[Sample], numbers: Indices, clip: Clip, indices: Indices) -> Labelled:
+    clips = torch.empty(len(indices), clip.frames, clip.channels, clip.height, clip.width)
+    for place, i in enumerate(indices):
         clips[place] = as_floats(samples[i].frames())
-    return Labelled(clips, torch.from_numpy(numbers[chosen]))
+    return Labelled(clips, torch.from_numpy(numbers[indices]))
 
 
 def _classes(samples: Sequence[Sample], origin: str) -> list[Label]:
@@ -142,26 +142,26 @@ def _classes(samples: Sequence[Sample], origin: str) -> list[Label]:
         raise ConvbenchError(f"{origin} labels some clips with an int and others with text: use one of them")
     if len(counts) == 1:
         raise ConvbenchError(f"{origin} has one class only, {next(iter(counts))!r}: there is nothing to tell apart")
-    few = [f"{label!r} has {count}" for label, count in counts.items() if count < LEAST_CLIPS]
-    if few:
+    reasons = [f"{label!r} has {count}" for label, count in counts.items() if count < LEAST_CLIPS]
+    if reasons:
         raise ConvbenchError(
-            f"{origin} has too few clips of {len(few)} of its {len(counts)} classes: {', '.join(few[:5])}"
-            f"{', ...' if len(few) > 5 else ''}; every class needs {LEAST_CLIPS}: add clips or leave the class out"
+            f"{origin} has too few clips of {len(reasons)} of its {len(counts)} classes: {', '.join(reasons[:5])}"
+            f"{', ...' if len(reasons) > 5 else ''}; every class needs {LEAST_CLIPS}: add clips or leave the class out"
         )
     return sorted(counts)
 
 
 def _items(function: Callable[..., Any], options: Mapping[str, Scalar], name: str) -> Iterator[Sequence[Any]]:
     count = 0
-    for count, pair in enumerate(_called(function, options, name), start=1):
+    for count, pair in enumerate(_call(function, options, name), start=1):
         if not isinstance(pair, tuple | list) or len(pair) not in {2, 3}:
-            raise ConvbenchError(f"{name}: item {count - 1} is a {_described(pair)}: yield {_PAIRS}")
+            raise ConvbenchError(f"{name}: item {count - 1} is a {_description(pair)}: yield {_PAIRS}")
         yield pair
     if not count:
         raise ConvbenchError(f"{name} yields no clip: yield {_PAIRS}")
 
 
-def _called(function: Callable[..., Any], options: Mapping[str, Scalar], name: str) -> Iterator[Any]:
+def _call(function: Callable[..., Any], options: Mapping[str, Scalar], name: str) -> Iterator[Any]:
     count = 0
     try:
         items = function(**options)
@@ -175,9 +175,9 @@ def _called(function: Callable[..., Any], options: Mapping[str, Scalar], name: s
     except ConvbenchError:
         raise
     except (Exception, SystemExit) as error:
-        after = f" after {count} clips" if count else ""
-        raise ConvbenchError(located(error, f"{name} raised {type(error).__name__}{after}: {error}")) from error
+        suffix = f" after {count} clips" if count else ""
+        raise ConvbenchError(located(error, f"{name} raised {type(error).__name__}{suffix}: {error}")) from error
 
 
-def _described(item: Any) -> str:
+def _description(item: Any) -> str:
     return f"{type(item).__name__} of {len(item)}" if isinstance(item, tuple | list) else type(item).__name__

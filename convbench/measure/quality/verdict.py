@@ -13,24 +13,24 @@ from convbench.measure.quality.fit import Curve
 CONSTANT = 0.95
 
 
-def findings(named: Sequence[int], labels: Sequence[int], curve: Curve, train: float) -> Iterator[Finding]:
-    """``named`` are the classes that the trained model names for the validation clips, ``labels`` the true ones and
+def findings(answers: Sequence[int], labels: Sequence[int], curve: Curve, train: float) -> Iterator[Finding]:
+    """``answers`` are the classes that the trained model names for the validation clips, ``labels`` the true ones and
     ``train`` the accuracy on training clips at the end."""
-    share = constant(named, labels)
+    share = constant_share(answers, labels)
     if share is not None:
         yield Finding(DEAD_RUN, data={"share": share})
-    elif (rise := rising(curve.steps, curve.val, len(named))) is not None:
+    elif (rise := rising(curve.steps, curve.val, len(answers))) is not None:
         yield Finding(UNCONVERGED, data={"rise": rise})
     elif (fall := cut_short(curve.loss, train, curve.val[-1])) is not None:
         yield Finding(UNCONVERGED, data={"fall": fall})
 
 
-def constant(named: Sequence[int], labels: Sequence[int]) -> float | None:
+def constant_share(answers: Sequence[int], labels: Sequence[int]) -> float | None:
     """The share of clips for which one and the same class is named, where that is a constant answer; else None.
 
     Where nearly all clips are of one class a good model names it nearly always, so what counts is how much more often
     than it is true: more than halfway from that share to all.
     """
-    (commonest, count), *_ = Counter(named).most_common(1)
-    share, true = count / len(named), list(labels).count(commonest) / len(labels)
-    return share if share >= CONSTANT and share > (1 + true) / 2 else None
+    (commonest, count), *_ = Counter(answers).most_common(1)
+    share, true_share = count / len(answers), list(labels).count(commonest) / len(labels)
+    return share if share >= CONSTANT and share > (1 + true_share) / 2 else None

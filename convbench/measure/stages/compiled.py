@@ -28,17 +28,17 @@ def compiled_split(subject: Subject) -> dict[str, float]:
         if on_gpu:
             torch.cuda.synchronize(subject.device)
     if on_gpu:
-        return _of_kernels(profiler.events())
-    events = _all(profiler.profiler.kineto_results.experimental_event_tree())
+        return _kernel_split(profiler.events())
+    events = _marks(profiler.profiler.kineto_results.experimental_event_tree())
     return {stage: time * 1e-9 for stage, time in _spans(events).durations().items()}
 
 
 def _spans(events: list[Mark]) -> Spans:
-    ours = [event for event in events if event[0].startswith(PREFIX)]
-    return Spans([*ours, *compiled_marks(events)])
+    own_marks = [event for event in events if event[0].startswith(PREFIX)]
+    return Spans([*own_marks, *compiled_marks(events)])
 
 
-def _of_kernels(events: Any) -> dict[str, float]:
+def _kernel_split(events: Any) -> dict[str, float]:
     """Seconds of kernels by what the operator that launched them lies in; the profiler's times are microseconds.
 
     Kernels that no operator launched are the compiler's own, or a replayed CUDA graph's.
@@ -46,16 +46,16 @@ def _of_kernels(events: Any) -> dict[str, float]:
     on_host = [event for event in events if event.device_type == DeviceType.CPU]
     spans = _spans([(event.name, event.time_range.start, event.time_range.end) for event in on_host])
     split: dict[str, float] = {}
-    for moment, seconds in _launched(on_host):
+    for moment, seconds in _launches(on_host):
         stage = spans.phase(moment) if spans.phase(moment) == PHASES[2] else spans.stage(moment)
         split[stage] = split.get(stage, 0.0) + seconds
     shadows = {event.name for event in on_host}
     kernels = [event for event in events if event.device_type == DeviceType.CUDA and event.name not in shadows]
-    whole = sum(event.time_range.elapsed_us() for event in kernels) * 1e-6
-    return split | {GRAPHS: split.get(GRAPHS, 0.0) + max(0.0, whole - sum(split.values()))}
+    total = sum(event.time_range.elapsed_us() for event in kernels) * 1e-6
+    return split | {GRAPHS: split.get(GRAPHS, 0.0) + max(0.0, total - sum(split.values()))}
 
 
-def _launched(on_host: Any) -> Iterator[tuple[float, float]]:
+def _launches(on_host: Any) -> Iterator[tuple[float, float]]:
     """When each kernel was launched by an operator, and its seconds; a mark's own shadow on the device is none."""
     for event in on_host:
         for kernel in event.kernels:
@@ -63,7 +63,7 @@ def _launched(on_host: Any) -> Iterator[tuple[float, float]]:
                 yield event.time_range.start, kernel.duration * 1e-6
 
 
-def _all(roots: list[Any]) -> list[Mark]:
+def _marks(roots: list[Any]) -> list[Mark]:
     pending, marks = list(roots), []
     while pending:
         event = pending.pop()

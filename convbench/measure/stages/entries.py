@@ -29,11 +29,11 @@ Leave = Callable[[str, Any], None]
 
 
 @contextmanager
-def watching(roots: Roots, enter: Enter, leave: Leave, entries: set[StageEntry] | None = None) -> Iterator[set[str]]:
+def observe(roots: Roots, enter: Enter, leave: Leave, entries: set[StageEntry] | None = None) -> Iterator[set[str]]:
     """While it lasts, ``enter(stage, inputs)`` and ``leave(stage, output)`` are called at every entry of a stage.
 
-    Gives the stages that were entered so far. ``entries`` are those of a call that was watched before, which alone are
-    watched then; into an empty set go those that are used.
+    Gives the stages that were entered so far. ``entries`` are those of an earlier call, which alone are
+    watched then; an empty set is filled with those that are used.
     """
     watch = _Watch(enter, leave, set(), set())
     with ExitStack() as hooks:
@@ -45,28 +45,28 @@ def watching(roots: Roots, enter: Enter, leave: Leave, entries: set[StageEntry] 
                     _hang(hooks, watch, stage, module, method)
         yield watch.stages
     if entries is not None and not entries:
-        entries.update(watch.used)
+        entries.update(watch.entries)
 
 
 @contextmanager
-def in_threads(around: Callable[[], AbstractContextManager[Any]]) -> Iterator[None]:
-    """While it lasts, what modules do in threads that the model has started is done inside of ``around()``.
+def in_threads(make_context: Callable[[], AbstractContextManager[Any]]) -> Iterator[None]:
+    """While it lasts, what modules do in threads that the model has started is done inside of ``make_context()``.
 
     torch's modes are of one thread each: they do not see what is computed in another.
     """
-    own, threads = threading.get_ident(), threading.local()
+    own_thread, threads = threading.get_ident(), threading.local()
 
-    def before(*_: Any) -> None:
-        if threading.get_ident() != own:
-            inside = vars(threads).setdefault("inside", [])
-            inside.append(nullcontext() if inside else around())
-            inside[-1].__enter__()
+    def enter(*_: Any) -> None:
+        if threading.get_ident() != own_thread:
+            stack = vars(threads).setdefault("stack", [])
+            stack.append(nullcontext() if stack else make_context())
+            stack[-1].__enter__()
 
-    def after(*_: Any) -> None:
-        if inside := vars(threads).get("inside"):
-            inside.pop().__exit__(None, None, None)
+    def leave(*_: Any) -> None:
+        if stack := vars(threads).get("stack"):
+            stack.pop().__exit__(None, None, None)
 
-    hooks = [register_module_forward_pre_hook(before), register_module_forward_hook(after, always_call=True)]
+    hooks = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)]
     try:
         yield
     finally:
@@ -77,28 +77,28 @@ def in_threads(around: Callable[[], AbstractContextManager[Any]]) -> Iterator[No
 class _Watch(threading.local):
     """Which stages the call is in, thread by thread; an entry inside its own stage is none."""
 
-    def __init__(self, enter: Enter, leave: Leave, used: set[StageEntry], stages: set[str]) -> None:
+    def __init__(self, enter: Enter, leave: Leave, entries: set[StageEntry], stages: set[str]) -> None:
         self.enter, self.leave = enter, leave
-        self.inside: list[tuple[str, bool]] = []
-        self.used, self.stages = used, stages
+        self.stack: list[tuple[str, bool]] = []
+        self.entries, self.stages = entries, stages
 
     def goes_in(self, stage: str, entry: StageEntry, inputs: Any) -> None:
-        outside = not self.inside or self.inside[-1][0] != stage
-        self.inside.append((stage, outside))
-        if outside:
-            self.used.add(entry)
+        is_outer = not self.stack or self.stack[-1][0] != stage
+        self.stack.append((stage, is_outer))
+        if is_outer:
+            self.entries.add(entry)
             self.stages.add(stage)
             self.enter(stage, inputs)
 
     def comes_out(self, output: Any) -> None:
-        stage, outside = self.inside.pop()
-        if outside:
+        stage, is_outer = self.stack.pop()
+        if is_outer:
             self.leave(stage, output)
 
 
 @contextmanager
 def _scripts(watch: _Watch, stages: dict[nn.Module, str]) -> Iterator[None]:
-    """Scripted modules take no hooks: their class's call is another one meanwhile, where a stage has one of them."""
+    """Scripted modules take no hooks: where a stage has one, their class's call is replaced meanwhile."""
     if not any(isinstance(module, torch.jit.ScriptModule) for module in stages):
         yield
         return
@@ -129,8 +129,8 @@ def _methods(module: nn.Module) -> list[str]:
         return []
     if is_compiled(module):
         return [CALL]
-    own = [kind for kind in type(module).__mro__ if kind is not object and not kind.__module__.startswith("torch.")]
-    names = (name for kind in own for name, value in vars(kind).items() if isinstance(value, FunctionType))
+    classes = [kind for kind in type(module).__mro__ if kind is not object and not kind.__module__.startswith("torch.")]
+    names = (name for kind in classes for name, value in vars(kind).items() if isinstance(value, FunctionType))
     return list(dict.fromkeys([CALL, "forward", *(name for name in names if not name.startswith("__"))]))
 
 
@@ -138,28 +138,28 @@ def _hang(hooks: ExitStack, watch: _Watch, stage: str, module: nn.Module, method
     if method != CALL:
         _wrap(hooks, watch, stage, module, method)
         return
-    before = partial(_before, watch, stage, (id(module), method))
-    hooks.callback(module.register_forward_pre_hook(before, prepend=True, with_kwargs=True).remove)
-    hooks.callback(module.register_forward_hook(partial(_after, watch), always_call=True).remove)
+    hook = partial(_enter, watch, stage, (id(module), method))
+    hooks.callback(module.register_forward_pre_hook(hook, prepend=True, with_kwargs=True).remove)
+    hooks.callback(module.register_forward_hook(partial(_leave, watch), always_call=True).remove)
 
 
-def _before(watch: _Watch, stage: str, entry: StageEntry, _module: nn.Module, args: Any, kwargs: Any) -> None:
+def _enter(watch: _Watch, stage: str, entry: StageEntry, _module: nn.Module, args: Any, kwargs: Any) -> None:
     watch.goes_in(stage, entry, (args, kwargs))
 
 
-def _after(watch: _Watch, _module: nn.Module, _args: Any, output: Any) -> None:
+def _leave(watch: _Watch, _module: nn.Module, _args: Any, output: Any) -> None:
     watch.comes_out(output)
 
 
 def _wrap(hooks: ExitStack, watch: _Watch, stage: str, module: nn.Module, method: str) -> None:
     """Put a method that tells ``watch`` in the place of the module's own, past ``__setattr__``, until ``hooks`` end."""
-    original, own = getattr(module, method, None), vars(module)
+    original, attributes = getattr(module, method, None), vars(module)
     if original is None:
         return
-    before = {method: own[method]} if method in own else {}
+    backup = {method: attributes[method]} if method in attributes else {}
 
     @wraps(original)
-    def watched(*args: Any, **kwargs: Any) -> Any:
+    def call(*args: Any, **kwargs: Any) -> Any:
         watch.goes_in(stage, (id(module), method), (args, kwargs))
         result = None
         try:
@@ -169,8 +169,8 @@ def _wrap(hooks: ExitStack, watch: _Watch, stage: str, module: nn.Module, method
         return result
 
     def restore() -> None:
-        own.pop(method, None)
-        own.update(before)
+        attributes.pop(method, None)
+        attributes.update(backup)
 
-    own[method] = watched
+    attributes[method] = call
     hooks.callback(restore)

@@ -14,7 +14,7 @@ import torch
 from torch.utils.weak import WeakIdKeyDictionary
 
 from convbench.core.metrics import OTHER
-from convbench.measure.stages.entries import watching
+from convbench.measure.stages.entries import observe
 from convbench.models.stages import stage_roots
 from convbench.models.subject import Subject
 from convbench.models.training_step import TrainingStep
@@ -32,10 +32,10 @@ class Listener(Protocol):
 
 
 @contextmanager
-def listening(subject: Subject, listener: Listener) -> Iterator[None]:
+def listen(subject: Subject, listener: Listener) -> Iterator[None]:
     """While it lasts, every call of the subject tells ``listener`` its stages."""
-    between, roots = _Between(listener), stage_roots(subject.case, subject.model)
-    with between.handles, watching(roots, between.before, between.after, subject.stage_entries):
+    hooks, roots = _Hooks(listener), stage_roots(subject.case, subject.model)
+    with hooks.handles, observe(roots, hooks.enter, hooks.leave, subject.stage_entries):
         yield
 
 
@@ -56,7 +56,7 @@ def call(subject: Subject, phase: Callable[[str], AbstractContextManager[Any]]) 
         step.optimize()
 
 
-class _Between:
+class _Hooks:
     """Hooks of modules, and of the tensors that pass from stage to stage."""
 
     def __init__(self, listener: Listener) -> None:
@@ -64,18 +64,18 @@ class _Between:
         self.outputs: MutableMapping[torch.Tensor, None] = WeakIdKeyDictionary()
         self.handles = ExitStack()
 
-    def before(self, stage: str, inputs: Any) -> None:
+    def enter(self, stage: str, inputs: Any) -> None:
         for tensor in _differentiable(inputs) if torch.is_grad_enabled() else ():
             if tensor not in self.outputs:
                 self._on_gradient(tensor, OTHER)
         self.listener.enters(stage)
 
-    def after(self, stage: str, output: Any) -> None:
-        returned = tensors(output)
-        self.listener.leaves(stage, returned)
+    def leave(self, stage: str, output: Any) -> None:
+        outputs = tensors(output)
+        self.listener.leaves(stage, outputs)
         if not torch.is_grad_enabled():
             return
-        for tensor in _differentiable(returned):
+        for tensor in _differentiable(outputs):
             if tensor not in self.outputs:
                 self._on_gradient(tensor, stage)
                 self.outputs[tensor] = None

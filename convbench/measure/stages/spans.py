@@ -38,11 +38,11 @@ class Spans:
     """Which phase and which stage a moment lies in, from marks as (name, begin, end) in one unit of time."""
 
     def __init__(self, marks: Iterable[Mark]) -> None:
-        named = sorted((begin, end, name.removeprefix(PREFIX)) for name, begin, end in marks)
+        spans = sorted((begin, end, name.removeprefix(PREFIX)) for name, begin, end in marks)
         reversals = BACKWARD.removeprefix(PREFIX)
-        self.phases = [mark for mark in named if mark[2] in PHASES]
-        self.stages = [mark for mark in named if mark[2] not in PHASES and not mark[2].startswith(reversals)]
-        self.reversals = [(mark[0], mark[2].removeprefix(reversals)) for mark in named if mark[2].startswith(reversals)]
+        self.phases = [mark for mark in spans if mark[2] in PHASES]
+        self.stages = [mark for mark in spans if mark[2] not in PHASES and not mark[2].startswith(reversals)]
+        self.reversals = [(mark[0], mark[2].removeprefix(reversals)) for mark in spans if mark[2].startswith(reversals)]
         self._phase, self._stage = _Innermost(self.phases), _Innermost(self.stages)
 
     def phase(self, moment: float) -> str:
@@ -51,11 +51,11 @@ class Spans:
 
     def stage(self, moment: float) -> str:
         """The stage whose forward pass or backward pass the moment lies in; ``optimizer`` counts as ``other``."""
-        inside = self._stage.at(moment)
-        if inside or self.phase(moment) != "backward":
-            return inside or OTHER
-        before = bisect_right(self.reversals, (moment, "\U0010ffff"))
-        return self.reversals[before - 1][1] if before else OTHER
+        stage = self._stage.at(moment)
+        if stage or self.phase(moment) != "backward":
+            return stage or OTHER
+        index = bisect_right(self.reversals, (moment, "\U0010ffff"))
+        return self.reversals[index - 1][1] if index else OTHER
 
     def durations(self) -> dict[str, float]:
         """Time by stage over all phases, innermost first; ``optimizer`` is its phase, ``other`` the rest."""
@@ -72,9 +72,9 @@ class Spans:
         """The ranges of the backward passes of the stages, as (stage, begin, end)."""
         ends = [end for begin, end, name in self.phases if name == "backward"]
         ranges = []
-        for (begin, stage), following in zip(self.reversals, [*self.reversals[1:], None], strict=True):
+        for (begin, stage), next_reversal in zip(self.reversals, [*self.reversals[1:], None], strict=True):
             phase_end = next((end for end in ends if end >= begin), begin)
-            ranges.append((stage, begin, min(phase_end, following[0] if following else phase_end)))
+            ranges.append((stage, begin, min(phase_end, next_reversal[0] if next_reversal else phase_end)))
         return [mark for mark in ranges if mark[0] != OTHER]
 
 
@@ -84,15 +84,15 @@ class _Innermost:
     def __init__(self, marks: Iterable[Span]) -> None:
         self.moments: list[float] = []
         self.names: list[str | None] = []
-        inside: list[Span] = []
-        for moment, begins, mark in sorted(_edges(marks), key=lambda edge: edge[:2]):
-            inside.append(mark) if begins else inside.remove(mark)
+        open_marks: list[Span] = []
+        for moment, is_begin, mark in sorted(_edges(marks), key=lambda edge: edge[:2]):
+            open_marks.append(mark) if is_begin else open_marks.remove(mark)
             self.moments.append(moment)
-            self.names.append(inside[-1][2] if inside else None)
+            self.names.append(open_marks[-1][2] if open_marks else None)
 
     def at(self, moment: float) -> str | None:
-        place = bisect_right(self.moments, moment)
-        return self.names[place - 1] if place else None
+        index = bisect_right(self.moments, moment)
+        return self.names[index - 1] if index else None
 
 
 def _edges(marks: Iterable[Span]) -> Iterator[tuple[float, bool, Span]]:

@@ -14,7 +14,7 @@ import torch
 from convbench.core.metrics import OTHER
 from convbench.core.record import STAGES, Parts
 from convbench.measure.running_clock import Moment, RunningClock
-from convbench.measure.stages.hooks import call, listening
+from convbench.measure.stages.hooks import call, listen
 from convbench.measure.stages.spans import PHASES
 from convbench.measure.timing import keep_busy, mark_seconds
 from convbench.models.subject import Subject
@@ -36,22 +36,22 @@ class Stopwatch:
         self.device = torch.device(subject.device)
         self.on_gpu = self.device.type == "cuda"
         self.clock = RunningClock()
-        self.last = STAGES if not isinstance(subject.case.architecture, Parts) else STAGES[-1:]
+        self.final_stages = STAGES if not isinstance(subject.case.architecture, Parts) else STAGES[-1:]
         self.moments: list[tuple[Any, str]] = []
-        self.forward: list[str] = []
-        self.around = OTHER
+        self.stack: list[str] = []
+        self.outer_stage = OTHER
 
     def enters(self, stage: str) -> None:
-        self.forward.append(stage)
+        self.stack.append(stage)
         self._mark(stage)
 
     def leaves(self, stage: str, _outputs: list[torch.Tensor]) -> None:
-        self.forward.pop()
-        if self.forward or stage in self.last:
-            self._mark(self.forward[-1] if self.forward else self.around)
+        self.stack.pop()
+        if self.stack or stage in self.final_stages:
+            self._mark(self.stack[-1] if self.stack else self.outer_stage)
 
     def reverses(self, stage: str) -> None:
-        self.around = stage
+        self.outer_stage = stage
         self._mark(stage)
 
     @contextmanager
@@ -59,14 +59,14 @@ class Stopwatch:
         """The whole of a phase is its own until a stage begins in it."""
         self._mark(name)
         yield
-        self.around = OTHER
+        self.outer_stage = OTHER
         self._mark(OTHER)
 
-    def begin_anew(self, launched: float) -> None:
+    def begin_anew(self, launch_seconds: float) -> None:
         """Forget what was marked. A GPU waits for as long as launching it took: what follows holds no launches then."""
         self.moments.clear()
         if self.on_gpu:
-            keep_busy(self.device, launched)
+            keep_busy(self.device, launch_seconds)
 
     def seconds(self) -> Split:
         """Seconds by stage; what belongs to none, under the name of its phase."""
@@ -74,7 +74,7 @@ class Stopwatch:
         if self.on_gpu:
             torch.cuda.synchronize(self.device)
         for (begin, stage), (end, _) in pairwise(self.moments):
-            split[stage] += self._between(begin, end)
+            split[stage] += self._seconds_between(begin, end)
         return split
 
     def _mark(self, stage: str) -> None:
@@ -85,7 +85,7 @@ class Stopwatch:
         else:
             self.moments.append((self.clock.moment(), stage))
 
-    def _between(self, begin: Any, end: Any) -> float:
+    def _seconds_between(self, begin: Any, end: Any) -> float:
         """Seconds between two marks; on a CPU without the time that other processes had, as a plain pass is timed."""
         if isinstance(begin, Moment):
             return begin.seconds_to(end)
@@ -99,18 +99,18 @@ def split_by_hooks(subject: Subject) -> Split:
     given so long to wait as the first took to launch.
     """
     watch = Stopwatch(subject)
-    with listening(subject, watch), _not_compiled_again():
+    with listen(subject, watch), _without_recompiling():
         start = time.perf_counter()
         call(subject, watch.phase)
-        first = time.perf_counter() - start
-        if watch.on_gpu or first < SHORT:
-            watch.begin_anew(first)
+        first_seconds = time.perf_counter() - start
+        if watch.on_gpu or first_seconds < SHORT:
+            watch.begin_anew(first_seconds)
             call(subject, watch.phase)
     split = watch.seconds()
-    rest = sum(split.pop(phase, 0.0) for phase in PHASES[:2])
-    return split | {OTHER: split.get(OTHER, 0.0) + rest}
+    phase_seconds = sum(split.pop(phase, 0.0) for phase in PHASES[:2])
+    return split | {OTHER: split.get(OTHER, 0.0) + phase_seconds}
 
 
-def _not_compiled_again() -> AbstractContextManager[Any]:
+def _without_recompiling() -> AbstractContextManager[Any]:
     """Parts that the user's own model compiles run eagerly where hooks would make the compiler start anew."""
     return torch.compiler.set_stance("eager_on_recompile") if "torch._dynamo" in sys.modules else nullcontext()

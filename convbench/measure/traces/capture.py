@@ -24,7 +24,7 @@ from convbench.core.record import STAGES, Finding, Protocol, Reading
 from convbench.core.traits import opaque
 from convbench.measure.attempts import explain
 from convbench.measure.memory import allocations
-from convbench.measure.stages.hooks import call, listening
+from convbench.measure.stages.hooks import call, listen
 from convbench.measure.stages.profiler_marks import Marks
 from convbench.measure.stages.spans import BACKWARD, PREFIX, Spans, compiled_marks
 from convbench.measure.traces import modules, trace
@@ -59,42 +59,42 @@ class Capture:
         start, directory = time.perf_counter(), profiles.directory_of(self.profiles, subject.case.id)
         directory.mkdir(parents=True, exist_ok=True)
         path = directory / profiles.trace_name(torch.device(subject.device).type, time.time_ns())
-        single = _trace(subject, 1)
-        seconds = _step_seconds(single)[0]
-        expected = trace.write(path, single)
-        if expected > BYTES:
+        first_recording = _trace(subject, 1)
+        seconds = _step_seconds(first_recording)[0]
+        step_bytes = trace.write(path, first_recording)
+        if step_bytes > BYTES:
             path.unlink()
             raise ConvbenchError(
-                f"the trace of a single call has {expected / 1e6:.0f} MB gzipped, more than {BYTES / 1e6:.0f} MB: "
+                f"the trace of a single call has {step_bytes / 1e6:.0f} MB gzipped, more than {BYTES / 1e6:.0f} MB: "
                 "use a shorter clip"
             )
-        steps = max(1, min(STEPS, int(SECONDS / seconds), BYTES // expected))
+        steps = max(1, min(STEPS, int(SECONDS / seconds), BYTES // step_bytes))
         if steps < STEPS:
-            yield Finding(TRACE_BOUNDED, "note", {"steps": steps, "wanted": STEPS, "bytes_per_step": expected})
-        recording = _trace(subject, steps) if steps > 1 else single
-        written = trace.write(path, recording)
-        for old in directory.glob(f"*{profiles.TRACE}"):
-            if old != path:
-                old.unlink()
+            yield Finding(TRACE_BOUNDED, "note", {"steps": steps, "wanted": STEPS, "bytes_per_step": step_bytes})
+        recording = _trace(subject, steps) if steps > 1 else first_recording
+        trace_bytes = trace.write(path, recording)
+        for stale_path in directory.glob(f"*{profiles.TRACE}"):
+            if stale_path != path:
+                stale_path.unlink()
         files.write(directory / profiles.SUMMARY, json.dumps(_summary(subject, recording, path.name)))
         yield Reading(metrics.TRACE_STEPS, (steps,))
-        yield Reading(metrics.TRACE_EXPECTED, (expected * steps,))
-        yield Reading(metrics.TRACE_BYTES, (written,))
+        yield Reading(metrics.TRACE_EXPECTED, (step_bytes * steps,))
+        yield Reading(metrics.TRACE_BYTES, (trace_bytes,))
         yield Reading(metrics.PROFILE, (time.perf_counter() - start,))
 
 
 def spans_of(events: list[trace.Event]) -> Spans:
     """The phases and stages that our marks in a trace tell; of a compiled one its graphs and its LSTM."""
-    named = [(event.name, event.begin, event.end) for event in events if event.category in MARKED]
-    ours = [mark for mark in named if mark[0].startswith(PREFIX)]
-    staged = any(name.removeprefix(PREFIX) in STAGES for name, _, _ in ours)
-    return Spans(ours if staged else [*ours, *compiled_marks(named)])
+    marks = [(event.name, event.begin, event.end) for event in events if event.category in MARKED]
+    own_marks = [mark for mark in marks if mark[0].startswith(PREFIX)]
+    has_stages = any(name.removeprefix(PREFIX) in STAGES for name, _, _ in own_marks)
+    return Spans(own_marks if has_stages else [*own_marks, *compiled_marks(marks)])
 
 
 def _trace(subject: Subject, steps: int) -> dict[str, Any]:
     """That many calls, after one of warm-up, as a Chrome trace with our ranges and without the machine's paths."""
     marks, device = Marks(), torch.device(subject.device)
-    hooks = nullcontext() if opaque(subject.case) else listening(subject, marks)
+    hooks = nullcontext() if opaque(subject.case) else listen(subject, marks)
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "trace.json")
         with (
@@ -151,24 +151,24 @@ def _summary(subject: Subject, recording: dict[str, Any], name: str) -> dict[str
         "memory": {
             "peak_bytes": timeline.peak,
             "at_peak": [[kind, stage, size] for (kind, stage), size in sorted(timeline.at_peak().items())],
-            "timeline": thinned(timeline.points),
+            "timeline": thin(timeline.points),
         },
     }
 
 
-def thinned(points: list[tuple[float, int]]) -> list[tuple[float, int]]:
+def thin(points: list[tuple[float, int]]) -> list[tuple[float, int]]:
     """At most about ``POINTS`` of a timeline: of each stretch the lowest and the highest, so that the peak stays."""
     if len(points) <= POINTS:
         return points
     stretch = -(-len(points) // (POINTS // 2))
     extremes = []
-    for first in range(0, len(points), stretch):
-        part = points[first : first + stretch]
+    for start in range(0, len(points), stretch):
+        part = points[start : start + stretch]
         extremes += sorted({min(part, key=lambda point: point[1]), max(part, key=lambda point: point[1])})
     return extremes
 
 
 def _step_seconds(recording: dict[str, Any]) -> list[float]:
     steps = [event for event in trace.events(recording) if event.name.startswith("ProfilerStep#")]
-    own = {event.begin: event.seconds for event in steps if event.category == trace.ANNOTATION}
-    return list(own.values())
+    seconds_by_begin = {event.begin: event.seconds for event in steps if event.category == trace.ANNOTATION}
+    return list(seconds_by_begin.values())

@@ -29,11 +29,11 @@ class Operator:
 
 
 @dataclass(slots=True)
-class _Open:
+class _Frame:
     event: Event
     operator: Operator
-    outer: bool
-    inside: float = 0.0
+    is_outer: bool
+    inner_s: float = 0.0
     kernels: list[Event] = field(default_factory=list)
 
 
@@ -44,21 +44,21 @@ def operators(events: Iterable[Event], spans: Spans) -> list[Operator]:
     """
     events = list(events)
     by_key: dict[Key, Operator] = {}
-    placed: dict[int, Operator] = {}
+    operator_by_event: dict[int, Operator] = {}
     device = _device_seconds(events)
     for thread in _by_thread(events).values():
-        stack: list[_Open] = []
+        stack: list[_Frame] = []
         for event in thread:
             while stack and event.begin >= stack[-1].event.end:
                 _close(stack)
             if event.category == MEMORY:
                 _allocate(event, stack)
                 continue
-            operator = _of(by_key, event, spans)
-            placed[id(event)] = operator
-            outer = all(frame.operator is not operator for frame in stack)
+            operator = _operator_of(by_key, event, spans)
+            operator_by_event[id(event)] = operator
+            is_outer = all(frame.operator is not operator for frame in stack)
             operator.device_s += device.get(event.args.get("External id"), 0.0)
-            stack.append(_Open(event, operator, outer))
+            stack.append(_Frame(event, operator, is_outer))
         while stack:
             _close(stack)
     return sorted(
@@ -75,23 +75,23 @@ def _by_thread(events: list[Event]) -> dict[Any, list[Event]]:
     return threads
 
 
-def _of(by_key: dict[Key, Operator], event: Event, spans: Spans) -> Operator:
+def _operator_of(by_key: dict[Key, Operator], event: Event, spans: Spans) -> Operator:
     key = (event.name, spans.stage(event.begin), spans.phase(event.begin))
     return by_key.setdefault(key, Operator(*key))
 
 
-def _close(stack: list[_Open]) -> None:
+def _close(stack: list[_Frame]) -> None:
     call = stack.pop()
     seconds = call.event.seconds
     call.operator.calls += 1
-    call.operator.self_s += max(0.0, seconds - call.inside)
-    if call.outer:
+    call.operator.self_s += max(0.0, seconds - call.inner_s)
+    if call.is_outer:
         call.operator.total_s += seconds
     if stack:
-        stack[-1].inside += seconds
+        stack[-1].inner_s += seconds
 
 
-def _allocate(event: Event, stack: list[_Open]) -> None:
+def _allocate(event: Event, stack: list[_Frame]) -> None:
     if stack:
         stack[-1].operator.self_bytes += int(event.args.get("Bytes", 0))
 

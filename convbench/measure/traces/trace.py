@@ -71,8 +71,8 @@ def _scan(path: Path) -> tuple[bytes, bool, int]:
         if total > MOST_BYTES:
             raise ValueError(f"it unpacks to more than {MOST_BYTES / 2**30:g} GiB")
         has_events = has_events or b'"traceEvents"' in tail + chunk
-        tail, stripped = chunk[-16:], chunk.strip()
-        first, last = first or stripped[:1], stripped[-1:] or last
+        tail, content = chunk[-16:], chunk.strip()
+        first, last = first or content[:1], content[-1:] or last
     return first + last, has_events, total
 
 
@@ -85,16 +85,16 @@ def write(path: Path, trace: dict[str, Any]) -> int:
 
 def events(trace: dict[str, Any]) -> list[Event]:
     """Its complete and instant events in the order they begin, an outer one before those inside it."""
-    listed = [_event(raw) for raw in trace["traceEvents"] if raw.get("ph") in ("X", "i") and "ts" in raw]
-    return sorted(listed, key=lambda event: (event.begin, -event.end))
+    trace_events = [_event(entry) for entry in trace["traceEvents"] if entry.get("ph") in ("X", "i") and "ts" in entry]
+    return sorted(trace_events, key=lambda event: (event.begin, -event.end))
 
 
 def of_category(events: Iterable[Event], category: str) -> list[Event]:
     return [event for event in events if event.category == category]
 
 
-def _event(raw: dict[str, Any]) -> Event:
-    begin = float(raw["ts"])
-    thread = (raw.get("pid"), raw.get("tid"))
-    end = begin + float(raw.get("dur", 0))
-    return Event(str(raw.get("name", "")), str(raw.get("cat", "")), begin, end, thread, raw.get("args") or {})
+def _event(entry: dict[str, Any]) -> Event:
+    begin = float(entry["ts"])
+    thread = (entry.get("pid"), entry.get("tid"))
+    end = begin + float(entry.get("dur", 0))
+    return Event(str(entry.get("name", "")), str(entry.get("cat", "")), begin, end, thread, entry.get("args") or {})
