@@ -730,12 +730,12 @@ def test_a_message_that_was_cut_when_its_host_went_down_ends_nothing(tmp_path: P
 def test_a_folder_that_cannot_be_looked_at_now_ends_no_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "worker").mkdir()
     box = mailbox.Mailbox(tmp_path, "worker")
-    assert not box.ended
+    assert not box.has_ended
     with monkeypatch.context() as patch:
         patch.setattr(Path, "stat", Mock(side_effect=OSError(116, "Stale file handle")))
-        assert not box.ended
+        assert not box.has_ended
     (tmp_path / "worker" / mailbox.STOP).touch()
-    assert box.ended
+    assert box.has_ended
 
 
 def test_a_worker_begins_once_the_folder_can_be_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,9 +44,9 @@ class Anchors:
             latencies = {
                 case: seconds for case in cases if not case.variant and (seconds := self._seconds(case, fingerprint))
             }
-            ranked = sorted(latencies, key=lambda case: (latencies[case], case.id))
-            places = {0, len(ranked) // 2, len(ranked) - 1} if ranked else set()
-            self._by_group[fingerprint] = [ranked[place] for place in sorted(places)][:MOST]
+            ranking = sorted(latencies, key=lambda case: (latencies[case], case.id))
+            places = {0, len(ranking) // 2, len(ranking) - 1} if ranking else set()
+            self._by_group[fingerprint] = [ranking[place] for place in sorted(places)][:MOST]
         return self._by_group[fingerprint]
 
     def _seconds(self, case: Case, fingerprint: str) -> float | None:

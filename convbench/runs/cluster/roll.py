@@ -41,7 +41,7 @@ class Roll:
     def idle(self) -> list[Member]:
         return [member for member in self.members.values() if member.piece is None]
 
-    def named(self, host: str) -> bool:
+    def has_host(self, host: str) -> bool:
         """Whether a host of that name is there."""
         return any(member.host.name == host for member in self.members.values())
 
@@ -91,27 +91,27 @@ class Roll:
 
     def _gather(self) -> None:
         """Wait until all workers have come, or until some have and no further one came for a while."""
-        expected, began = self.engine.start(), self.clock()
-        latest, why, announced = began, "", False
-        while len(self.members) < expected and self.engine.awaits_workers:
+        count, start = self.engine.start(), self.clock()
+        last_arrival, cause, is_announced = start, "", False
+        while len(self.members) < count and self.engine.awaits_workers:
             for event in self.engine.events(WAIT):
-                latest = self.clock() if isinstance(event, Joined) else latest
+                last_arrival = self.clock() if isinstance(event, Joined) else last_arrival
                 reason = self._arrival(event)
-                expected -= bool(reason) and not isinstance(event, Lost)
-                why = reason or why
+                count -= bool(reason) and not isinstance(event, Lost)
+                cause = reason or cause
             now = self.clock()
-            if not (self.members or announced) and now - began > SECONDS_OF_SILENCE:
-                announced = True
+            if not (self.members or is_announced) and now - start > SECONDS_OF_SILENCE:
+                is_announced = True
                 log.warning(
                     "convbench: no worker has come yet: the first is waited for up to %.0f s (option start); is the "
                     "cluster full, or its queue long?",
                     self.limits.start,
                 )
-            if (self.members and now - latest > self.limits.settle) or now - began > self.limits.start:
+            if (self.members and now - last_arrival > self.limits.settle) or now - start > self.limits.start:
                 break
         if not self.members:
-            why = why or "is the cluster full, or its queue long? The option start says how long to wait"
-            raise ConvbenchError(f"no host gave a worker within {self.clock() - began:.0f} s: {why}")
+            cause = cause or "is the cluster full, or its queue long? The option start says how long to wait"
+            raise ConvbenchError(f"no host gave a worker within {self.clock() - start:.0f} s: {cause}")
         self.groups.settle([member.host for member in self.members.values()])
 
     def _arrival(self, event: Event) -> str:
