@@ -31,14 +31,14 @@ class Anchors:
     def missing(self, cases: Sequence[Case], hosts: Sequence[Host]) -> Iterator[tuple[Case, int, Host]]:
         """The visits that the hosts have not made to their group's anchors, which are among these cases."""
         for fingerprint, members in grouped(hosts, lambda host: host.fingerprint).items():
-            anchors = self._of_group(fingerprint, cases) if len(members) > 1 else ()
+            anchors = self._group_anchors(fingerprint, cases) if len(members) > 1 else ()
             for host in members:
                 number = FIRST_ROUND + crc32(host.name.encode())
                 for case in [case for case in anchors if number not in self._log.rounds(case)]:
                     self._log.hand_out(case, number)
                     yield case, number, host
 
-    def _of_group(self, fingerprint: str, cases: Sequence[Case]) -> Sequence[Case]:
+    def _group_anchors(self, fingerprint: str, cases: Sequence[Case]) -> Sequence[Case]:
         """The fastest, the slowest and the median of the eager cases that this group has measured."""
         if len(self._by_group.get(fingerprint, ())) < MOST:
             latencies = {

@@ -205,13 +205,13 @@ def measure_here(job: Job) -> Record:
     """The job in this process, on its cores; the record says which code of the user's it is of."""
     from convbench.measure import harness
 
-    with pinned(job.cores):
+    with pin(job.cores):
         record = harness.measure(job.case, job.protocol, job.metrics, job.probes, checked=job.checked)
     return replace(record, code=code.imported())
 
 
 @contextmanager
-def pinned(cores: Sequence[int]) -> Iterator[None]:
+def pin(cores: Sequence[int]) -> Iterator[None]:
     """This process and its torch threads on these cores only, where any are given; as before afterwards."""
     if not cores or not hasattr(os, "sched_setaffinity"):
         yield

@@ -42,7 +42,7 @@ def note(directory: Path, hosts: Sequence[Host], records: Sequence[Record] | Non
         store.describe(directory, new_run)
 
 
-def noting_hosts(records: Iterable[Record], directory: Path, executor: Executor) -> Iterator[Record]:
+def note_hosts(records: Iterable[Record], directory: Path, executor: Executor) -> Iterator[Record]:
     """The records as they come, each once all hosts that are there are noted: its own may be gone at the end."""
     noted_names: set[str] = set()
     for record in records:

@@ -59,7 +59,7 @@ def _job(visit: PlannedVisit, schedule: Schedule, menu: Menu, cores: Sequence[in
     return Job(case, protocol, names, visit.round, pinned_cores, probes, visit.host, is_checked, visit.decides)
 
 
-def as_stored(job: Job, record: Record, quiet_reference: float | None = None) -> Record:
+def visit_record(job: Job, record: Record, quiet_reference: float | None = None) -> Record:
     """The record of a job as it is stored: one visit, without what it took in circumstances that it is not for.
 
     It notes what the last quiet run on the machine had for the reference workload, where that is known.

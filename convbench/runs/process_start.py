@@ -135,7 +135,7 @@ def _let_forkserver_end() -> None:
 
 
 @contextmanager
-def uninterrupted() -> Iterator[None]:
+def hold_interrupts() -> Iterator[None]:
     """Ctrl-C waits for the end of the block, and processes started inside never see it: this one is to end them.
 
     A mask is inherited but covers one thread only, so the handler is held back too. Starting the resource tracker

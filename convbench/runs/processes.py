@@ -28,12 +28,12 @@ from convbench.runs.process_start import (
     discipline,
     forget_forkserver,
     forkserver_pid,
+    hold_interrupts,
     is_alive,
     own_configuration,
     process_variables,
     run_child,
     short_path,
-    uninterrupted,
 )
 from convbench.runs.running import Call, Running
 from convbench.runs.script import hide_script
@@ -73,7 +73,7 @@ class Processes:
 
     def warm(self) -> None:
         """Let the server begin to import now, and not with the first call."""
-        with hide_script(), process_variables(self._variables()), uninterrupted():
+        with hide_script(), process_variables(self._variables()), hold_interrupts():
             forkserver.ensure_running()
 
     def close(self) -> None:
@@ -111,7 +111,7 @@ class Processes:
         args = (sender, call.imports, call.work, call.args, str(running.folder), str(cache))
         running.begins(context.Process(target=run_child, args=args), receiver)
         try:
-            with hide_script(), process_variables({**self._variables(), **call.variables}), uninterrupted():
+            with hide_script(), process_variables({**self._variables(), **call.variables}), hold_interrupts():
                 try:
                     running.process.start()
                 except SERVER_KILLED:  # the next start begins another

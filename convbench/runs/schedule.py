@@ -127,16 +127,16 @@ class Schedule:
         """Rounds over what is disturbed or undecided, as long as it is worth it; none where a visit has all at once."""
         if self.protocol.visits == 1:
             return
-        number, extra = self.protocol.visits, 0
+        number, extra_visits = self.protocol.visits, 0
         by_id = {case.id: case for case in timed_cases}
         while not self._is_spent():
             open_ids = self._open_ids()
             self._enter(open=tuple(open_ids))
             round_cases = [by_id[name] for name in open_ids if name in by_id and self._goes_on(by_id[name])]
-            if not round_cases or not self._is_worth_it(extra, len(timed_cases)):
+            if not round_cases or not self._is_worth_it(extra_visits, len(timed_cases)):
                 return
             yield from self._round(round_cases, number, decides=True)
-            number, extra = number + 1, extra + len(round_cases)
+            number, extra_visits = number + 1, extra_visits + len(round_cases)
 
     def _open_ids(self) -> list[str]:
         """Cases to visit again: those disturbed first, and where none is, those that leave the answer open."""
@@ -153,10 +153,10 @@ class Schedule:
         limit = ATTEMPTS * self.protocol.visits + self._earlier_tries[record.case.id]
         return bool(tries) and sum(visit.sound for visit in tries) < self.protocol.visits <= len(tries) < limit
 
-    def _is_worth_it(self, extra: int, cases: int) -> bool:
+    def _is_worth_it(self, extra_visits: int, cases: int) -> bool:
         if self.until_sure or self.protocol.budget:
             return True
-        return extra < MOST_EXTRA * self.protocol.visits * cases
+        return extra_visits < MOST_EXTRA * self.protocol.visits * cases
 
     def _is_spent(self) -> bool:
         return self.protocol.budget is not None and self.clock() >= self.protocol.budget

@@ -138,7 +138,7 @@ def measure(
     schedule = prepared.schedule(old_records, until_sure)
     prepared.executor.know(old_records)
     try:
-        for record in host_notes.noting_hosts(_visits(prepared, schedule, watcher), directory, prepared.executor):
+        for record in host_notes.note_hosts(_visits(prepared, schedule, watcher), directory, prepared.executor):
             store.append(directory, record)
             watcher.ended(schedule.log.record(record.case))
     except BaseException:
@@ -196,7 +196,7 @@ def _visits(prepared: Prepared, schedule: Schedule, watcher: Watcher | None) -> 
     announced_jobs = _announce(jobs, schedule, watcher) if watcher else jobs
     known_speed = cache(partial(_known_speed, prepared))
     for job, visit in job_records(prepared.executor, announced_jobs):
-        record = menu.as_stored(job, visit, known_speed(scope(visit)))
+        record = menu.visit_record(job, visit, known_speed(scope(visit)))
         if (look := schedule.state.look) > 1:
             record = replace(record, conditions={**record.conditions, LOOK: look})
         schedule.log.add(record)

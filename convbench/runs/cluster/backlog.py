@@ -34,18 +34,18 @@ class Backlog:
 
     def __init__(self, groups: Groups) -> None:
         self.ledger, self.groups = OpenJobs(), groups
-        self.waiting: list[WaitingPiece] = []
+        self.pieces: list[WaitingPiece] = []
         self.withdrawn_cases: set[str] = set()
         self._stranded_tickets: frozenset[int] = frozenset()
         self._worker_by_case: dict[str, str] = {}
 
     def __bool__(self) -> bool:
-        return bool(self.waiting)
+        return bool(self.pieces)
 
     @property
     def timed_count(self) -> int:
         """How many pieces that need a quiet host wait, of those that some host can take."""
-        return sum(piece.is_timed and not self._stranded_tickets.issuperset(piece.tickets) for piece in self.waiting)
+        return sum(piece.is_timed and not self._stranded_tickets.issuperset(piece.tickets) for piece in self.pieces)
 
     def add(self, jobs: Sequence[Job], hosts: int) -> None:
         """A round, cut for so many hosts."""
@@ -55,25 +55,25 @@ class Backlog:
     def queue(self, tickets: Iterable[int]) -> None:
         """A piece of these tickets."""
         tickets = list(tickets)
-        jobs = [self.ledger.open[ticket].job for ticket in tickets]
+        jobs = [self.ledger.jobs[ticket].job for ticket in tickets]
         homes = [home for job in jobs if (home := self._worker_by_case.get(job.case.id))]
         favourite = max(homes, key=homes.count) if homes else ""
         prerequisites = tuple(job.case.id for job in jobs if self.ledger.waits(job))
         is_timed = any(map(needs_home, jobs))
-        self.waiting.append(WaitingPiece(tickets, jobs, total(self.ledger, jobs), is_timed, favourite, prerequisites))
+        self.pieces.append(WaitingPiece(tickets, jobs, total(self.ledger, jobs), is_timed, favourite, prerequisites))
 
-    def next(self, member: Member, living: Collection[str]) -> list[int]:
+    def next(self, member: Member, workers: Collection[str]) -> list[int]:
         """The tickets that a worker takes now; empty where nothing is for it.
 
         Timed pieces come before trials, those whose compiled code it has before others, then the longest.
         """
-        candidates = [piece for piece in self.waiting if self._is_ready(piece, member)]
+        candidates = [piece for piece in self.pieces if self._is_ready(piece, member)]
         if not candidates:
             return []
-        piece = max(candidates, key=lambda piece: (piece.is_timed, _preference(piece, member, living), piece.seconds))
-        self.waiting.remove(piece)
+        piece = max(candidates, key=lambda piece: (piece.is_timed, _preference(piece, member, workers), piece.seconds))
+        self.pieces.remove(piece)
         self.groups.claim(piece.jobs, member.host)
-        return [ticket for ticket in piece.tickets if ticket in self.ledger.open]
+        return [ticket for ticket in piece.tickets if ticket in self.ledger.jobs]
 
     def note_compiled(self, job: Job, worker: str) -> None:
         """Take note of who has a case's compiled code, or may have it."""
@@ -84,12 +84,12 @@ class Backlog:
         """A case that failed is not visited again; a visit that a worker has is not taken from it."""
         self.withdrawn_cases.add(case)
         for ticket in self.ledger.of_case(case):
-            if not self.ledger.open[ticket].holders:
+            if not self.ledger.jobs[ticket].holders:
                 self.ledger.settle(ticket)
 
     def requeue(self, tickets: Sequence[int], suspects: Collection[int]) -> None:
         """Tickets that wait again, some of them each in a piece of its own."""
-        open_tickets = [ticket for ticket in tickets if ticket in self.ledger.open]
+        open_tickets = [ticket for ticket in tickets if ticket in self.ledger.jobs]
         for ticket in open_tickets:
             if ticket in suspects:
                 self.queue([ticket])
@@ -98,10 +98,10 @@ class Backlog:
 
     def purge(self) -> None:
         """Forget what is not open any more: a job that was given up must not keep back those beside it."""
-        for piece in self.waiting:
-            piece.tickets = [ticket for ticket in piece.tickets if ticket in self.ledger.open]
-            piece.jobs = [self.ledger.open[ticket].job for ticket in piece.tickets]
-        self.waiting = [piece for piece in self.waiting if piece.tickets]
+        for piece in self.pieces:
+            piece.tickets = [ticket for ticket in piece.tickets if ticket in self.ledger.jobs]
+            piece.jobs = [self.ledger.jobs[ticket].job for ticket in piece.tickets]
+        self.pieces = [piece for piece in self.pieces if piece.tickets]
 
     def strand(self, tickets: Iterable[int]) -> None:
         """Let jobs that no host can take now wait apart.
@@ -109,11 +109,11 @@ class Backlog:
         They must keep back neither those beside them nor further rounds.
         """
         self._stranded_tickets = frozenset(tickets)
-        for piece in list(self.waiting):
-            open_tickets = [ticket for ticket in piece.tickets if ticket in self.ledger.open]
+        for piece in list(self.pieces):
+            open_tickets = [ticket for ticket in piece.tickets if ticket in self.ledger.jobs]
             stranded_tickets = [ticket for ticket in open_tickets if ticket in self._stranded_tickets]
             if stranded_tickets and len(stranded_tickets) < len(open_tickets):
-                self.waiting.remove(piece)
+                self.pieces.remove(piece)
                 self.queue(stranded_tickets)
                 self.queue(ticket for ticket in open_tickets if ticket not in self._stranded_tickets)
 
@@ -131,7 +131,7 @@ class Backlog:
         )
 
 
-def _preference(piece: WaitingPiece, member: Member, living: Collection[str]) -> int:
+def _preference(piece: WaitingPiece, member: Member, workers: Collection[str]) -> int:
     if piece.preferred_worker == member.worker:
         return 2
-    return 0 if piece.preferred_worker in living else 1
+    return 0 if piece.preferred_worker in workers else 1

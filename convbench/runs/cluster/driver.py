@@ -60,9 +60,9 @@ class Driver:
         while True:
             self.backlog.purge()
             yield from self._take()
-            for member in self.roll.idle:
+            for member in self.roll.idle_members:
                 self._hand(member, self.backlog.next(member, self.roll.members))
-            if self._intake.has_ended and not self.ledger.open:
+            if self._intake.has_ended and not self.ledger.jobs:
                 break
             for event in self.engine.events(WAIT):
                 yield from self._handle(event)
@@ -79,7 +79,7 @@ class Driver:
     def _take(self) -> Iterator[JobRecord]:
         """Rounds, until enough waits for the workers there are."""
         while not self._intake.has_ended and self._wants_more():
-            jobs, feasible = self._next_round(), []
+            jobs, feasible_jobs = self._next_round(), []
             self.groups.place(jobs, self.ledger.expected_seconds)
             for job in jobs:
                 reason = self.groups.infeasibility(job)
@@ -87,8 +87,8 @@ class Driver:
                     self.backlog.withdraw(job.case.id)
                     yield job, attempts.failed(job.case, Unavailable(reason))
                 elif not job.host or self.groups.has_room(job):
-                    feasible.append(job)
-            self.backlog.add(feasible, len(self.roll.members))
+                    feasible_jobs.append(job)
+            self.backlog.add(feasible_jobs, len(self.roll.members))
             self._is_in_doubt = True
 
     def _next_round(self) -> list[Job]:
@@ -104,9 +104,9 @@ class Driver:
         if not tickets:
             return
         for ticket in tickets:
-            self.ledger.open[ticket].holders += 1
-        jobs = tuple((ticket, self.ledger.open[ticket].job) for ticket in tickets)
-        member.piece, member.since, member.heard = Piece(next(self._numbers), jobs), self.clock(), self.clock()
+            self.ledger.jobs[ticket].holders += 1
+        jobs = tuple((ticket, self.ledger.jobs[ticket].job) for ticket in tickets)
+        member.piece, member.start, member.last_sign = Piece(next(self._numbers), jobs), self.clock(), self.clock()
         self.engine.hand(member.worker, member.piece)
 
     # --- Back ---------------------------------------------------------------------------------------------------------
@@ -114,7 +114,7 @@ class Driver:
     def _handle(self, event: Event) -> Iterator[JobRecord]:
         member = self.roll.members.get(getattr(event, "worker", ""))
         if member is not None:
-            member.heard = self.clock()
+            member.last_sign = self.clock()
         match event:
             case Joined():
                 self.roll.join(event)
@@ -126,7 +126,7 @@ class Driver:
             case Lost():
                 self.roll.miss(event)
             case Began(_, ticket) if member is not None:
-                member.running[ticket] = self.clock()
+                member.start_by_ticket[ticket] = self.clock()
             case Ended():
                 yield from self._end(event, member)
             case Done(_, number, failure) if member is not None and member.piece and member.piece.number == number:
@@ -136,8 +136,8 @@ class Driver:
     def _end(self, event: Ended, member: Member | None) -> Iterator[JobRecord]:
         """The record of a job, unless another worker was faster."""
         if member is not None:
-            member.running.pop(event.ticket, None)
-            member.fruitful = True
+            member.start_by_ticket.pop(event.ticket, None)
+            member.is_fruitful = True
         entry = self.ledger.settle(event.ticket)
         if entry is None:
             return
@@ -157,9 +157,9 @@ class Driver:
         ever.
         """
         member, self._is_in_doubt = self.roll.leave(worker), True
-        running_tickets = [ticket for ticket in member.running if ticket in self.ledger.open]
+        running_tickets = [ticket for ticket in member.start_by_ticket if ticket in self.ledger.jobs]
         tickets = self._release(member)
-        suspects = (running_tickets or tickets[:1]) if fault else running_tickets if not member.fruitful else []
+        suspects = (running_tickets or tickets[:1]) if fault else running_tickets if not member.is_fruitful else []
         yield from self._issue_again(tickets, suspects, member.host.name, reason)
 
     def _issue_again(
@@ -167,7 +167,7 @@ class Driver:
     ) -> Iterator[JobRecord]:
         """Jobs that nobody has any more wait again. A suspect that took down its third worker is a failed record."""
         for ticket in suspects:
-            entry = self.ledger.open[ticket]
+            entry = self.ledger.jobs[ticket]
             entry.deaths.append(host)
             if len(entry.deaths) >= self.limits.deaths:
                 self.ledger.settle(ticket)
@@ -175,7 +175,7 @@ class Driver:
                 words = f"{len(entry.deaths)} workers were lost while they measured it ({names}): {reason}"
                 yield entry.job, attempts.failed(entry.job.case, CaseFailed("crash", words))
                 self.backlog.withdraw(entry.job.case.id)
-        for ticket, entry in list(self.ledger.open.items()):
+        for ticket, entry in list(self.ledger.jobs.items()):
             if entry.job.host and not self.roll.has_host(entry.job.host):
                 self.ledger.settle(ticket)  # what is about a lost host is about nothing now
         self.backlog.requeue(tickets, suspects)
@@ -183,11 +183,11 @@ class Driver:
     def _release(self, member: Member) -> list[int]:
         """The open tickets of a worker's piece that no other worker has; the piece is taken from it."""
         tickets = [ticket for ticket, _ in member.piece.jobs] if member.piece else []
-        member.piece, member.running = None, {}
-        open_tickets = [ticket for ticket in tickets if ticket in self.ledger.open]
+        member.piece, member.start_by_ticket = None, {}
+        open_tickets = [ticket for ticket in tickets if ticket in self.ledger.jobs]
         for ticket in open_tickets:
-            self.ledger.open[ticket].holders -= 1
-        return [ticket for ticket in open_tickets if not self.ledger.open[ticket].holders]
+            self.ledger.jobs[ticket].holders -= 1
+        return [ticket for ticket in open_tickets if not self.ledger.jobs[ticket].holders]
 
     def _check_members(self) -> Iterator[JobRecord]:
         """What is late, looked at once in a while."""
@@ -208,7 +208,7 @@ class Driver:
         """Give up the cases that no host that is left can take, once replacements had time to come or none will."""
         if self.roll.members and not self._is_in_doubt:
             return
-        tickets = [ticket for ticket, entry in self.ledger.open.items() if not self.groups.can_measure(entry.job)]
+        tickets = [ticket for ticket, entry in self.ledger.jobs.items() if not self.groups.can_measure(entry.job)]
         if self.roll.members:
             self.backlog.strand(tickets)
         if not tickets and self.roll.members:
@@ -237,7 +237,7 @@ class Driver:
             for ticket, job in member.piece.jobs if member.piece else ():
                 if job.host:
                     self.ledger.settle(ticket)
-        for helper in self.roll.idle:
+        for helper in self.roll.idle_members:
             candidates = [member for member in late_members if self._open_tickets(member, helper)]
             if candidates:
                 latest_member = max(candidates, key=lambda member: self.roll.lateness(member, self.ledger))
@@ -246,5 +246,5 @@ class Driver:
     def _open_tickets(self, member: Member, helper: Member) -> list[int]:
         """What only this worker has to do yet and the idle one could do."""
         tickets = [ticket for ticket, _ in member.piece.jobs] if member.piece else []
-        entries = [(ticket, self.ledger.open[ticket]) for ticket in tickets if ticket in self.ledger.open]
+        entries = [(ticket, self.ledger.jobs[ticket]) for ticket in tickets if ticket in self.ledger.jobs]
         return [ticket for ticket, entry in entries if entry.holders == 1 and self.groups.may(entry.job, helper.host)]

@@ -48,7 +48,7 @@ class Cluster(Executor):
     def run(self, jobs: Iterable[Job]) -> Iterator[JobRecord]:
         for job, record in self.driver.run(jobs):
             self._warn_of_other_code(record)
-            yield job, _with_word_of_its_trace(job, record)
+            yield job, _note_missing_trace(job, record)
 
     def expect(self, cases: Sequence[Case]) -> None:
         if user_imports(cases).script:
@@ -88,7 +88,7 @@ class Cluster(Executor):
         self.driver.close()
 
 
-def _with_word_of_its_trace(job: Job, record: Record) -> Record:
+def _note_missing_trace(job: Job, record: Record) -> Record:
     """A record that says where its trace is not here: it was written on the host, which may share no disk with us."""
     if not job.probes or record.reading(metrics.TRACE_BYTES) is None:
         return record

@@ -35,7 +35,7 @@ class Groups:
         self._homes: dict[Hashable, str] = {}
         self._load: defaultdict[str, float] = defaultdict(float)
         self._bytes_by_case: dict[Case, int] = {}
-        self._largest = 0
+        self._largest_bytes = 0
 
     def settle(self, hosts: Iterable[Host]) -> None:
         """Put one of the largest group first, of those with a GPU where there are any."""
@@ -45,7 +45,7 @@ class Groups:
     def join(self, host: Host) -> None:
         self._living_hosts.append(host)
         self._host_by_name[host.name] = host
-        self._largest = max(self._largest, host.available_bytes)
+        self._largest_bytes = max(self._largest_bytes, host.available_bytes)
         if all(host.name != other.name for other in self.hosts):
             self.hosts.append(host)
 
@@ -123,7 +123,7 @@ class Groups:
         """What a host lacks for a case; empty where nothing is known to be missing."""
         if case.device != host.device and case.device.partition(":")[0] != host.device.partition(":")[0]:
             return f"they have no {case.device}"
-        if host.available_bytes >= ROOMY * self._largest:
+        if host.available_bytes >= ROOMY * self._largest_bytes:
             return ""
         case_bytes = self._needs(case)
         if case_bytes <= host.available_bytes:

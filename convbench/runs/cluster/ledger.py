@@ -31,7 +31,7 @@ class OpenJobs:
     """The open tickets, and what was learned of how long jobs take."""
 
     def __init__(self) -> None:
-        self.open: dict[int, OpenJob] = {}
+        self.jobs: dict[int, OpenJob] = {}
         self._numbers = count()
         self._seconds_by_case: dict[tuple[str, str], float] = {}
         self._seconds_by_kind: defaultdict[str, list[float]] = defaultdict(list)
@@ -40,13 +40,13 @@ class OpenJobs:
     def enter(self, job: Job) -> int:
         """A ticket for a job."""
         ticket = next(self._numbers)
-        self.open[ticket] = OpenJob(job)
+        self.jobs[ticket] = OpenJob(job)
         self._facts[job.case.id] += job.visit == FACTS
         return ticket
 
     def settle(self, ticket: int) -> OpenJob | None:
         """Close a ticket; None where it is closed already."""
-        entry = self.open.pop(ticket, None)
+        entry = self.jobs.pop(ticket, None)
         if entry is not None:
             self._facts[entry.job.case.id] -= entry.job.visit == FACTS
         return entry
@@ -72,11 +72,11 @@ class OpenJobs:
 
     def of_case(self, case: str) -> Iterator[int]:
         """The open tickets of a case."""
-        return (ticket for ticket, entry in list(self.open.items()) if entry.job.case.id == case)
+        return (ticket for ticket, entry in list(self.jobs.items()) if entry.job.case.id == case)
 
     def ends(self, barrier: str) -> bool:
         """Whether everything that a barrier waits for has ended."""
-        return not any(barrier == "all" or not entry.job.case.trial for entry in self.open.values())
+        return not any(barrier == "all" or not entry.job.case.trial for entry in self.jobs.values())
 
     def _typical_seconds(self, kind: str) -> float:
         durations = self._seconds_by_kind[kind]

@@ -40,9 +40,9 @@ class Mailboxes:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         _write(folder / SPEC, spec)
-        self._posted: dict[str, int] = {}
-        self._read: dict[str, int] = {}
-        self._there_at = time.monotonic()
+        self._post_counts: dict[str, int] = {}
+        self._read_counts: dict[str, int] = {}
+        self._presence_time = time.monotonic()
         self._end = threading.Event()
         self._sign = threading.Thread(target=self._live, daemon=True)
         self._sign.start()
@@ -51,32 +51,32 @@ class Mailboxes:
     def gone(self) -> bool:
         """Whether the folder has been away for so long that every worker has ended."""
         if _is_there(self.folder) is not False:
-            self._there_at = time.monotonic()
-        return time.monotonic() - self._there_at > ORPHANED
+            self._presence_time = time.monotonic()
+        return time.monotonic() - self._presence_time > ORPHANED
 
     def open(self, worker: str) -> None:
         """Make a worker's mailbox."""
         (self.folder / worker).mkdir(exist_ok=True)
-        self._posted[worker] = self._read[worker] = 0
+        self._post_counts[worker] = self._read_counts[worker] = 0
 
     def post(self, worker: str, piece: Piece) -> None:
         """Give a worker its next piece. Raises OSError where the folder cannot be written for long."""
-        _write(self.folder / worker / f"in-{self._posted[worker]}", piece)
-        self._posted[worker] += 1
+        _write(self.folder / worker / f"in-{self._post_counts[worker]}", piece)
+        self._post_counts[worker] += 1
 
     def collect(self) -> list[Event]:
         """What the workers have said since; what cannot be read now is left for the next look."""
         events: list[Event] = []
-        for worker in self._read:
+        for worker in self._read_counts:
             with suppress(*UNREAD):  # most often there is no further file
                 while True:
-                    events.append(_take(self.folder / worker / f"out-{self._read[worker]}"))
-                    self._read[worker] += 1
+                    events.append(_take(self.folder / worker / f"out-{self._read_counts[worker]}"))
+                    self._read_counts[worker] += 1
         return events
 
     def stop(self, worker: str) -> None:
         """Ask a worker to end, and read nothing more of it."""
-        self._read.pop(worker, None)
+        self._read_counts.pop(worker, None)
         with suppress(OSError):
             (self.folder / worker / STOP).touch()
 

@@ -23,12 +23,12 @@ def cut(jobs: Sequence[Job], hosts: int, cost: Cost) -> Iterator[list[Job]]:
     timed_jobs = [job for job in jobs if not job.case.trial and not job.host]
     limit = sum(map(cost, timed_jobs)) / max(1, hosts) / PIECES_A_HOST
     for members in grouped(timed_jobs, lambda job: job.case.situation).values():
-        yield from [members] if hosts == 1 else _of_situation(members, limit, cost)
+        yield from [members] if hosts == 1 else _situation_pieces(members, limit, cost)
     yield from grouped((job for job in jobs if job.host and not job.case.trial), lambda job: job.host).values()
     yield from ([job] for job in jobs if job.case.trial)
 
 
-def _of_situation(jobs: Sequence[Job], limit: float, cost: Cost) -> Iterator[list[Job]]:
+def _situation_pieces(jobs: Sequence[Job], limit: float, cost: Cost) -> Iterator[list[Job]]:
     """A situation in one piece where it is small enough, else its LSTM input sizes, else models, packed together."""
     sizes = grouped(jobs, lambda job: _size(job.case))
     atoms = (_split(members, limit, cost) for members in sizes.values())

@@ -38,7 +38,7 @@ class Roll:
         return self.groups.hosts
 
     @property
-    def idle(self) -> list[Member]:
+    def idle_members(self) -> list[Member]:
         return [member for member in self.members.values() if member.piece is None]
 
     def has_host(self, host: str) -> bool:
@@ -74,11 +74,11 @@ class Roll:
     def loss_reason(self, member: Member, ledger: OpenJobs) -> str:
         """Why a worker is taken for lost; empty where it is not."""
         now = self.clock()
-        if member.piece and now - member.heard > self.limits.silence:
-            return f"nothing was heard of it for {now - member.heard:.0f} s"
-        for ticket, since in member.running.items():
-            entry = ledger.open.get(ticket)
-            if entry and now - since > 1.5 * entry.job.protocol.timeout + BEYOND:
+        if member.piece and now - member.last_sign > self.limits.silence:
+            return f"nothing was heard of it for {now - member.last_sign:.0f} s"
+        for ticket, start in member.start_by_ticket.items():
+            entry = ledger.jobs.get(ticket)
+            if entry and now - start > 1.5 * entry.job.protocol.timeout + BEYOND:
                 return f"it is stuck in {entry.job.case.id}"
         return ""
 
@@ -87,7 +87,7 @@ class Roll:
         if member.piece is None:
             return 0.0
         seconds = total(ledger, (job for _, job in member.piece.jobs))
-        return max(0.0, self.clock() - member.since - max(self.limits.patience, self.limits.late * seconds))
+        return max(0.0, self.clock() - member.start - max(self.limits.patience, self.limits.late * seconds))
 
     def _gather(self) -> None:
         """Wait until all workers have come, or until some have and no further one came for a while."""
