@@ -43,7 +43,7 @@ class Told:
 def run(tmp_path, monkeypatch):
     """Check one fake tree against another; returns the outcome."""
     monkeypatch.setattr(link, "PROGRAM", FAKE)
-    monkeypatch.setattr("convbench.check.pairs.quietest", lambda _: [])
+    monkeypatch.setattr("convbench.check.pairs.quietest_cores", lambda _: [])
 
     def side(name: str, config: dict) -> Side:
         root = tmp_path / name
@@ -249,7 +249,7 @@ def test_triples_follow_until_the_last_one():
 def test_workers_of_the_next_pair_are_started_while_a_pair_is_timed(run, monkeypatch):
     """On a core that the pair leaves free, and then taken: two a pair in all, none more and none left."""
     timed = min(os.sched_getaffinity(0))
-    monkeypatch.setattr("convbench.check.pairs.quietest", lambda _: [timed])
+    monkeypatch.setattr("convbench.check.pairs.quietest_cores", lambda _: [timed])
     started, waited = [], []
     start, order = link.SideWorker.__init__, stock.Stock.order
 
@@ -273,7 +273,7 @@ def test_workers_of_the_next_pair_are_started_while_a_pair_is_timed(run, monkeyp
 
 def test_a_worker_that_died_before_its_pair_is_replaced(run, monkeypatch):
     """Whatever it was started for: the case that would take it is not to blame."""
-    monkeypatch.setattr("convbench.check.pairs.quietest", lambda _: sorted(os.sched_getaffinity(0))[:1])
+    monkeypatch.setattr("convbench.check.pairs.quietest_cores", lambda _: sorted(os.sched_getaffinity(0))[:1])
     order = stock.Stock.order
 
     def die(stock, *others):

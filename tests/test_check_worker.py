@@ -422,8 +422,8 @@ def test_a_case_is_timed_on_as_many_threads_as_it_asks_for(monkeypatch, side, he
 
 def test_a_pair_is_pinned_to_as_many_cores_as_it_has_threads():
     allowed = os.sched_getaffinity(0)
-    assert len(pairs.quietest(1)) == 1
-    assert set(pairs.quietest(len(allowed))) == allowed
+    assert len(pairs.quietest_cores(1)) == 1
+    assert set(pairs.quietest_cores(len(allowed))) == allowed
 
 
 def test_a_worker_that_was_killed_while_nobody_asked_it_is_closed_all_the_same(side, here):

@@ -71,7 +71,7 @@ class Arm:
 
 
 class PairRequest(NamedTuple):
-    """A case and the arms that it is to be timed in, base first."""
+    """A case and the arms to time it in, base first."""
 
     case: CheckedCase
     arms: tuple[Arm, ...]
@@ -97,8 +97,8 @@ def measure(
     """Every case once, in random order, in as few sets of fresh processes as cases may share.
 
     A worker that dies or hangs fails its case only, or the first where it dies at its start: the others go on in new
-    processes. Those in ``stock`` are used first; while a group is timed, it gets those of the next one: after the last
-    that is the first of the visits that are likely to come next (``next_visits``).
+    processes. Those in ``stock`` are used first; while a group is timed, it gets those of the next one; while the last
+    is timed, those of the first group of ``next_visits``, which are likely to follow.
     """
     following_group = (_groups_of(next_visits) or [[]])[0]
     for group, next_group in pairwise([*_groups_of(visits), following_group]):
@@ -121,14 +121,14 @@ def _arms(visits: Sequence[PairRequest]) -> tuple[Arm, ...]:
 
 
 def _order(
-    visits: Sequence[PairRequest], timing: dict[str, SideWorker], settings: Settings, folder: Path, stock: Stock
+    visits: Sequence[PairRequest], workers: dict[str, SideWorker], settings: Settings, folder: Path, stock: Stock
 ) -> None:
-    """Let what the visits need be imported on cores that those who are timing leave free, if there are as many."""
-    busy = {core for worker in timing.values() for core in worker.cores}
-    free = os.sched_getaffinity(0) - busy if busy else set()
-    if len(free) >= settings.threads:
+    """Let what the visits need be imported on cores that the timing workers leave free, if there are as many."""
+    busy_cores = {core for worker in workers.values() for core in worker.cores}
+    free_cores = os.sched_getaffinity(0) - busy_cores if busy_cores else set()
+    if len(free_cores) >= settings.threads:
         sides = [arm.side for arm in _shuffle(_arms(visits))]
-        stock.order(sides, visits[0].case.variables, settings, folder, visits[0].case.case, sorted(free))
+        stock.order(sides, visits[0].case.variables, settings, folder, visits[0].case.case, sorted(free_cores))
 
 
 def _time_until_one_fails(
@@ -179,20 +179,20 @@ def open_workers(
         for name, worker in workers.items():
             with _naming(name):
                 worker.await_greeting()
-        if cores := quietest(settings.threads):
+        if cores := quietest_cores(settings.threads):
             for worker in workers.values():
                 worker.pin(cores)
         yield workers
 
 
-def quietest(threads: int) -> list[int]:
+def quietest_cores(threads: int) -> list[int]:
     """As many cores as threads, those with the least to do, ties at random; none where processes cannot be pinned."""
     if not hasattr(os, "sched_getaffinity"):
         return []
-    busy = psutil.cpu_percent(0.05, percpu=True)
+    loads = psutil.cpu_percent(0.05, percpu=True)
     cores = list(os.sched_getaffinity(0))
     random.shuffle(cores)
-    return sorted(cores, key=lambda core: round(busy[core], -1) if core < len(busy) else 100.0)[:threads]
+    return sorted(cores, key=lambda core: round(loads[core], -1) if core < len(loads) else 100.0)[:threads]
 
 
 def time_case(arms: Sequence[Arm], workers: dict[str, SideWorker], case: CheckedCase, settings: Settings) -> Timing:

@@ -41,7 +41,7 @@ class Timings:
             timings.setdefault(visit.case.id, []).append(result)
 
     def open_cases(self, cases: Sequence[CheckedCase], rule: Rule, count: int) -> list[tuple[CheckedCase, Stage]]:
-        """The cases of which more is to be measured, and what."""
+        """The cases that need more measuring, and what."""
         stages = ((case, self.stage(case.id, rule, count)) for case in cases if case.id not in self.failures)
         return [(case, stage) for case, stage in stages if stage is not None]
 

@@ -171,7 +171,7 @@ class Server:
         return {"kind": kind, "message": message}
 
     def timed(self) -> float:
-        """Seconds of a call of what is prepared, on the host."""
+        """Seconds of a call of the prepared case, on the host."""
         return self._time_both()[0]
 
     def _time_both(self) -> tuple[float, float]:
