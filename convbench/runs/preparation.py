@@ -92,7 +92,7 @@ class Prepared:
             convbench=__version__,
             started=timestamp("seconds"),
             visible_slowdown=visible_slowdown,
-            intervals_meet=repeats.known(host.facts),
+            intervals_meet=repeats.known_share(host.facts),
         )
         return host_notes.with_hosts(description, hosts) if len(hosts) > 1 else description
 
