@@ -110,27 +110,29 @@ def run(
     if not isinstance(progress, bool) and not all(callable(getattr(progress, part, None)) for part in WATCHES):
         raise ConvbenchError(f"progress={shown(progress)}: give True for a bar, or a watcher with begins() and ended()")
     changes = [*texts("overrides", overrides)]
-    changes += [f"metrics=[{','.join(named)}]"] if (named := texts("metrics", metrics)) else []
+    changes += [f"metrics=[{','.join(metric_names)}]"] if (metric_names := texts("metrics", metrics)) else []
     changes += [f"protocol.budget={budget}"] if budget is not None else []
-    loaded = load(suite, changes)
-    directory = files.named("out", out) if out is not None else REPORTS / loaded.name
-    picked, left_out = texts("only", only), texts("skip", skip)
-    probes = preparation.profiler(loaded, directory)
-    with _executor(loaded, device, executor, executor_options or {}, probes) as measuring:
+    suite = load(suite, changes)
+    directory = files.named("out", out) if out is not None else REPORTS / suite.name
+    only_globs, skip_globs = texts("only", only), texts("skip", skip)
+    probes = preparation.profiler(suite, directory)
+    with _executor(suite, device, executor, executor_options or {}, probes) as run_executor:
         command = Command(
-            loaded.source,
-            loaded.overrides,
-            picked,
-            left_out,
+            suite.source,
+            suite.overrides,
+            only_globs,
+            skip_globs,
             device=device,
             executor=executor if isinstance(executor, str) else _name_of(executor) if executor else "",
             executor_options=executor_options or {},
             python=True,
         )
-        with sweep.reserved(directory, loaded, measuring, resume) as locked:
-            prepared = preparation.prepare(loaded, measuring, Selection(picked, left_out), str(command), probes)
-            watched = partial(_watcher, progress, prepared.plan.cases)
-            sweep.run_into(directory, prepared, watched, resume=resume, until_sure=until_sure, locked=locked)
+        with sweep.reserved(directory, suite, run_executor, resume) as is_locked:
+            prepared_run = preparation.prepare(
+                suite, run_executor, Selection(only_globs, skip_globs), str(command), probes
+            )
+            watcher_of = partial(_watcher, progress, prepared_run.plan.cases)
+            sweep.run_into(directory, prepared_run, watcher_of, resume=resume, until_sure=until_sure, locked=is_locked)
     return open_run(directory)
 
 
@@ -150,12 +152,12 @@ def report(*runs: Run | str | Path, out: str | Path | None = None) -> Path:
 
     if not runs:
         raise ConvbenchError("no run to report: give at least one, as convbench.report('reports/default')")
-    opened = [run if isinstance(run, Run) else open_run(run) for run in runs]
-    if len(opened) == 1:
-        return opened[0].report(out)
-    folder = opened[0].directory if out is None else files.named("out", out)
+    opened_runs = [run if isinstance(run, Run) else open_run(run) for run in runs]
+    if len(opened_runs) == 1:
+        return opened_runs[0].report(out)
+    folder = opened_runs[0].directory if out is None else files.named("out", out)
     place = files.destination(folder, "compare.html")
-    return side_by_side.write([(run.description, list(run.records)) for run in opened], place)
+    return side_by_side.write([(run.description, list(run.records)) for run in opened_runs], place)
 
 
 @in_turn
@@ -255,9 +257,9 @@ def history(
     store_folder = files.named("store", store) if store is not None else None
     directories = (run.directory if isinstance(run, Run) else files.named("runs", run) for run in runs)
     folders = (*directories, *([store_folder] if store_folder else []))
-    here = imports.working_directory()
-    named = text("metric", metric), texts("only", only), text("since", since)
-    question = overview.HistoryQuery(folders, *named, git.commits(here) if here else ())
+    cwd = imports.working_directory()
+    criteria = text("metric", metric), texts("only", only), text("since", since)
+    question = overview.HistoryQuery(folders, *criteria, git.commits(cwd) if cwd else ())
     return overview.history(question, *(confirm.stored(store_folder) if store_folder else ()))
 
 
@@ -330,8 +332,8 @@ def executor(name: str, device: str = "auto", **options: Any) -> Executor:
     """
     from convbench.runs import executor_options, preparation
 
-    checked = executor_options.executor_options(text("name", name), [options])
-    return preparation.named_executor(name, device, (), checked)
+    checked_options = executor_options.executor_options(text("name", name), [options])
+    return preparation.named_executor(name, device, (), checked_options)
 
 
 def register(kind: str, name: str) -> Callable[[F], F]:
@@ -364,8 +366,8 @@ def _executor(
     if not isinstance(options, Mapping):
         raise ConvbenchError(f"executor_options={shown(options)}: give a mapping, as {{'workers': 8}}")
     if executor is None or isinstance(executor, str):
-        checked = executor_options.executor_options(executor, [options])
-        return preparation.executor_of(suite, device, executor, probes, checked)
+        checked_options = executor_options.executor_options(executor, [options])
+        return preparation.executor_of(suite, device, executor, probes, checked_options)
     if isinstance(executor, type) or not all(callable(getattr(executor, part, None)) for part in ("run", "call")):
         raise ConvbenchError(f"executor: {shown(executor)} measures nothing: name one, or give what executor() makes")
     return nullcontext(executor)

@@ -50,8 +50,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     try:
         arguments = inspect.signature(_cases).bind(folders, *marker.args, **marker.kwargs)
     except TypeError as error:
-        what = MARKER.partition(":")[0]
-        raise Mistake(f"{metafunc.definition.nodeid}: {error}: write it as @pytest.mark.{what}") from error
+        usage = MARKER.partition(":")[0]
+        raise Mistake(f"{metafunc.definition.nodeid}: {error}: write it as @pytest.mark.{usage}") from error
     cases = _cases(*arguments.args, **arguments.kwargs)
     metafunc.parametrize("case_benchmark", cases, ids=[case.id for case, _ in cases], indirect=True)
 
@@ -68,14 +68,14 @@ def case_benchmark(request: pytest.FixtureRequest, benchmark: Any) -> Callable[[
         if changes_process(case):
             pytest.skip("it changes the process that it runs in: measure it with convbench run")
         try:
-            return _measured(case, protocol, benchmark)
+            return _measure(case, protocol, benchmark)
         except Unavailable as error:
             pytest.skip(str(error))
 
     return run
 
 
-def _measured(case: Case, protocol: Protocol, benchmark: Any) -> Any:
+def _measure(case: Case, protocol: Protocol, benchmark: Any) -> Any:
     """The output of the case, called under ``benchmark``. Raises Unavailable for what this machine lacks."""
     from convbench.measure import harness
     from convbench.measure.first_call import open_case
@@ -100,8 +100,8 @@ def pytest_benchmark_compare_machine_info(machine_info: dict[str, Any], compared
 
     Otherwise pytest-benchmark warns, as it should.
     """
-    stored = compared_benchmark["machine_info"]
-    if EXPORTED in compared_benchmark and all(_fact(stored, *keys) == _fact(machine_info, *keys) for keys in SHARED):
+    info = compared_benchmark["machine_info"]
+    if EXPORTED in compared_benchmark and all(_fact(info, *keys) == _fact(machine_info, *keys) for keys in SHARED):
         compared_benchmark["machine_info"] = machine_info
 
 
@@ -114,14 +114,14 @@ def _fact(info: Any, *keys: str) -> Any:
 def _cases(
     folders: tuple[Path, ...], suite: Any, *, only: Any = (), skip: Any = (), device: str = "auto"
 ) -> list[tuple[Case, Protocol]]:
-    around = list(folders)
+    search_folders = list(folders)
     if isinstance(suite, (str, Path)):
         suite = next((folder / suite for folder in folders if (folder / suite).is_file()), Path(suite))
-        around.insert(0, suite.parent)
+        search_folders.insert(0, suite.parent)
         if suite.suffix and not suite.is_file():
             places = ", ".join(map(str, dict.fromkeys((*folders, Path.cwd()))))
             raise Mistake(f"{suite}: no such file in {places}")
-    sys.path[:0] = [str(folder) for folder in around if str(folder) not in sys.path]
+    sys.path[:0] = [str(folder) for folder in search_folders if str(folder) not in sys.path]
     from convbench.api import load
     from convbench.core.errors import ConvbenchError
     from convbench.core.text import listed
@@ -130,16 +130,18 @@ def _cases(
     from convbench.suite.selection import Selection
 
     try:
-        loaded = load(suite)
+        loaded_suite = load(suite)
         facts = environment.describe(device)
         selection = Selection(listed(only), listed(skip))
-        planned = plan(loaded, str(facts["device"]), environment.available_bytes(facts), selection)
+        case_plan = plan(loaded_suite, str(facts["device"]), environment.available_bytes(facts), selection)
     except ConvbenchError as error:
         raise Mistake(str(error)) from error
-    timed = [case for case in planned.cases if not case.trial]
-    if not timed:
-        raise Mistake(f"{loaded.source}: its cases are trainings, which are not timed: `convbench run` makes them")
-    return [(case, loaded.protocol) for case in timed]
+    timed_cases = [case for case in case_plan.cases if not case.trial]
+    if not timed_cases:
+        raise Mistake(
+            f"{loaded_suite.source}: its cases are trainings, which are not timed: `convbench run` makes them"
+        )
+    return [(case, loaded_suite.protocol) for case in timed_cases]
 
 
 def _until_done(run: Callable[[], Any], device: str) -> Callable[[], Any]:
@@ -148,12 +150,12 @@ def _until_done(run: Callable[[], Any], device: str) -> Callable[[], Any]:
         return run
     import torch
 
-    def waiting() -> Any:
+    def run_and_wait() -> Any:
         output = run()
         torch.cuda.synchronize(device)
         return output
 
-    return waiting
+    return run_and_wait
 
 
 def _rounds(subject: Any, protocol: Protocol) -> dict[str, int]:

@@ -27,7 +27,7 @@ from convbench.check.rule import Rule
 from convbench.check.search import Model, Range, Search
 from convbench.check.settings import Settings
 from convbench.check.sides import Here, Side
-from convbench.check.timed import Timed
+from convbench.check.timings import Timings
 from convbench.core.errors import ConvbenchError, Refused, StoreError
 
 COMMITS = 7
@@ -232,17 +232,17 @@ SURE = bisected.State("s", ["a", "b", "c"], case="gap", slowdown=0.1, spread=0.0
 @pytest.mark.parametrize(
     ("timed", "proven"),
     [
-        (Timed({"gap": [Timing(((1.0, 1.1),))]}), None),
-        (Timed(failed={"gap": "a process died"}), None),
-        (Timed({"gap": [Timing(((1.0, 1.3 if pair % 2 else 0.8),)) for pair in range(32)]}), None),
-        (Timed({"gap": [Timing(((1.0, 1.3),))] * 3}, {"gap": [Timing(((1.0, 1.3, 1.3),))] * 24}), None),
-        (Timed({"gap": [Timing(((1.0, 1.0),))] * 8}), False),
-        (Timed({"gap": [Timing(((1.0, 1.3),))] * 3}, {"gap": [Timing(((1.0, 1.0, 1.3),))] * 6}), True),
+        (Timings({"gap": [Timing(((1.0, 1.1),))]}), None),
+        (Timings(failures={"gap": "a process died"}), None),
+        (Timings({"gap": [Timing(((1.0, 1.3 if pair % 2 else 0.8),)) for pair in range(32)]}), None),
+        (Timings({"gap": [Timing(((1.0, 1.3),))] * 3}, {"gap": [Timing(((1.0, 1.3, 1.3),))] * 24}), None),
+        (Timings({"gap": [Timing(((1.0, 1.0),))] * 8}), False),
+        (Timings({"gap": [Timing(((1.0, 1.3),))] * 3}, {"gap": [Timing(((1.0, 1.0, 1.3),))] * 6}), True),
     ],
     ids=["its time was over", "it failed", "too noisy", "base differs from itself", "not slower", "slower"],
 )
 def test_only_a_check_that_came_to_a_verdict_proves_anything(timed, proven, monkeypatch, tmp_path):
-    monkeypatch.setattr(bisect.Bisection, "_checked", lambda *_: timed)
+    monkeypatch.setattr(bisect.Bisection, "_check", lambda *_: timed)
     method = gate.Method(Settings(), Rule(), tmp_path, gate.SilentAnnouncer())
     line = places.Commits(Here(tmp_path, tmp_path, None), "", ("a", "b", "c"), ("", "", ""))
     search = bisect.Bisection(line, Request("s"), method, lambda _: None, replace(SURE))

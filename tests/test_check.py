@@ -22,7 +22,7 @@ from convbench.check.ledger import Ledger
 from convbench.check.rule import Rule
 from convbench.check.settings import Settings
 from convbench.check.sides import Side, scratch_folder
-from convbench.check.timed import Timed
+from convbench.check.timings import Timings
 from convbench.core.errors import BuildFailed, Refused, StoreError, SuiteError
 from convbench.measure import parity
 
@@ -43,7 +43,7 @@ class Told:
 def run(tmp_path, monkeypatch):
     """Check one fake tree against another; returns the outcome."""
     monkeypatch.setattr(link, "PROGRAM", FAKE)
-    monkeypatch.setattr("convbench.check.pairs.quietest", lambda _: [])
+    monkeypatch.setattr("convbench.check.pairs.quietest_cores", lambda _: [])
 
     def side(name: str, config: dict) -> Side:
         root = tmp_path / name
@@ -137,13 +137,13 @@ def test_a_budget_that_is_over_at_once_measures_nothing_and_says_so(run):
 def test_a_visit_that_is_interrupted_keeps_the_pairs_that_it_has(run, monkeypatch):
     """Only whole visits were kept: of a suite of slow cases that CI ended, the minutes of one were lost."""
     kept: list[outcome.Outcome] = []
-    add = Timed.add
+    add = Timings.add
 
-    def interrupted(self: Timed, visit: pairs.PairRequest, measured: pairs.Measured) -> None:
+    def interrupted(self: Timings, visit: pairs.PairRequest, measured: pairs.PairResult) -> None:
         add(self, visit, measured)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Timed, "add", interrupted)
+    monkeypatch.setattr(Timings, "add", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(SAME, SAME, keep=kept.append)
     assert kept[-1].unfinished
@@ -222,11 +222,11 @@ def test_other_outputs_are_invalid_unless_they_are_wanted(run):
 
 
 def test_the_cases_of_a_check_need_no_further_pair_where_the_next_one_decides():
-    nearly = Timed({"gap": [outcome.Timing(((1.0, 1.0),))] * 3})
-    assert decision.needed(nearly.logs("gap"), Rule()) == ("ok", 1)
-    assert decision.needed(Timed().logs("gap"), Rule()) == ("ok", 4)
-    assert decision.needed_to_confirm(Timed().triples("gap"), Rule(), 1) == 5
-    assert nearly.following("gap", "pair", Rule(), 1) is None
+    nearly = Timings({"gap": [outcome.Timing(((1.0, 1.0),))] * 3})
+    assert decision.forecast(nearly.logs("gap"), Rule()) == ("ok", 1)
+    assert decision.forecast(Timings().logs("gap"), Rule()) == ("ok", 4)
+    assert decision.pairs_to_confirm(Timings().triples("gap"), Rule(), 1) == 5
+    assert nearly.next_stage("gap", "pair", Rule(), 1) is None
 
 
 @pytest.mark.parametrize(
@@ -234,22 +234,22 @@ def test_the_cases_of_a_check_need_no_further_pair_where_the_next_one_decides():
     [([], "pair"), ([1.0] * 3, None), ([1.25], "confirm"), ([1.05] * 2, "pair"), ([1.05] * 5, "confirm")],
 )
 def test_what_follows_a_pair_is_known_while_it_is_timed(ratios, following):
-    timed = Timed({"gap": [outcome.Timing(((1.0, ratio),)) for ratio in ratios]})
-    assert timed.following("gap", "pair", Rule(), 1) == following
+    timed = Timings({"gap": [outcome.Timing(((1.0, ratio),)) for ratio in ratios]})
+    assert timed.next_stage("gap", "pair", Rule(), 1) == following
 
 
 def test_triples_follow_until_the_last_one():
-    timed = Timed(confirmation={"gap": [outcome.Timing(((1.0, 1.0, 1.25),))]})
-    assert timed.following("gap", "confirm", Rule(), 1) == "confirm"
+    timed = Timings(confirmation={"gap": [outcome.Timing(((1.0, 1.0, 1.25),))]})
+    assert timed.next_stage("gap", "confirm", Rule(), 1) == "confirm"
     timed.confirmation["gap"] *= 2
-    assert timed.following("gap", "confirm", Rule(), 1) is None
+    assert timed.next_stage("gap", "confirm", Rule(), 1) is None
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="no core is free beside a pair")
 def test_workers_of_the_next_pair_are_started_while_a_pair_is_timed(run, monkeypatch):
     """On a core that the pair leaves free, and then taken: two a pair in all, none more and none left."""
     timed = min(os.sched_getaffinity(0))
-    monkeypatch.setattr("convbench.check.pairs.quietest", lambda _: [timed])
+    monkeypatch.setattr("convbench.check.pairs.quietest_cores", lambda _: [timed])
     started, waited = [], []
     start, order = link.SideWorker.__init__, stock.Stock.order
 
@@ -259,7 +259,7 @@ def test_workers_of_the_next_pair_are_started_while_a_pair_is_timed(run, monkeyp
 
     def look(stock, sides, *others):
         order(stock, sides, *others)
-        waited.append([worker.process.pid for _, worker in stock._idle])
+        waited.append([worker.process.pid for _, worker in stock._idle_workers])
         assert not any(timed in os.sched_getaffinity(pid) for pid in waited[-1])
 
     monkeypatch.setattr(link.SideWorker, "__init__", count)
@@ -273,12 +273,12 @@ def test_workers_of_the_next_pair_are_started_while_a_pair_is_timed(run, monkeyp
 
 def test_a_worker_that_died_before_its_pair_is_replaced(run, monkeypatch):
     """Whatever it was started for: the case that would take it is not to blame."""
-    monkeypatch.setattr("convbench.check.pairs.quietest", lambda _: sorted(os.sched_getaffinity(0))[:1])
+    monkeypatch.setattr("convbench.check.pairs.quietest_cores", lambda _: sorted(os.sched_getaffinity(0))[:1])
     order = stock.Stock.order
 
     def die(stock, *others):
         order(stock, *others)
-        for _, worker in stock._idle:
+        for _, worker in stock._idle_workers:
             worker.process.kill()
 
     monkeypatch.setattr(stock.Stock, "order", die)

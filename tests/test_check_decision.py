@@ -114,11 +114,13 @@ def test_what_is_shown_is_what_decides():
         assert decision.call(logs, RULE) == expected
 
 
-@pytest.mark.parametrize("test", [decision.SLOWER, decision.PASS, decision.confirming(10), decision.confirming(200)])
+@pytest.mark.parametrize(
+    "test", [decision.SLOWER, decision.PASS, decision.suspect_test(10), decision.suspect_test(200)]
+)
 def test_all_looks_together_are_wrong_with_the_level_at_most_and_nearly(test):
     """By walking through every path of strays, which the table was not made with."""
     wrong, paths = 0.0, {0: 1.0}
-    for number in range(1, test.most + 1):
+    for number in range(1, test.max_pairs + 1):
         after: dict[int, float] = {}
         for strays, chance in paths.items():
             for more, share in ((0, test.chance), (1, 1 - test.chance)):
@@ -143,7 +145,7 @@ def test_the_interval_covers_at_its_level_wherever_one_stops():
 def test_the_error_of_a_run_is_one_per_cent_whatever_the_number_of_cases():
     """What a test lets through, and each slack besides, on a machine on which one process in ten is slower by 10 %."""
     for cases in (1, 10, 100, 1000):
-        test = decision.confirming(cases)
+        test = decision.suspect_test(cases)
         slacks = [slack.chance ** decision.enough(slack, test) for slack in decision.SLACKS]
         first = [slack.chance ** decision.enough(slack, decision.SLOWER) for slack in decision.SLACKS]
         assert decision.SLOWER.level + sum(first) <= decision.OF_SUSPECT
@@ -200,8 +202,8 @@ def test_what_could_have_been_seen_would_have_been():
 
 
 def test_what_is_needed_is_what_comes():
-    assert decision.needed([], RULE) == ("ok", 4)
-    assert decision.needed([0.05, 0.051], RULE) == ("suspect", 4)
-    assert decision.needed([0.3], RULE) == ("suspect", 1)
+    assert decision.forecast([], RULE) == ("ok", 4)
+    assert decision.forecast([0.05, 0.051], RULE) == ("suspect", 4)
+    assert decision.forecast([0.3], RULE) == ("suspect", 1)
     steady = Triple(0.001, 0.06)
-    assert decision.needed_to_confirm([steady] * 3, RULE, 10) == 2
+    assert decision.pairs_to_confirm([steady] * 3, RULE, 10) == 2

@@ -14,7 +14,7 @@ from convbench.check import instructions, progress
 from convbench.check.outcome import Timing
 from convbench.check.pairs import CheckedCase
 from convbench.check.rule import Rule
-from convbench.check.timed import Timed
+from convbench.check.timings import Timings
 from convbench.report.words import names
 
 RULE = Rule()
@@ -25,19 +25,19 @@ def pairs(*ratios: float) -> list[Timing]:
     return [Timing(((1.0, ratio),)) for ratio in ratios]
 
 
-def waiting(timed: Timed) -> list[tuple[CheckedCase, str]]:
-    return timed.waiting([CheckedCase(case, {}, 0) for case in CASES], RULE, len(CASES))
+def waiting(timed: Timings) -> list[tuple[CheckedCase, str]]:
+    return timed.open_cases([CheckedCase(case, {}, 0) for case in CASES], RULE, len(CASES))
 
 
 def test_before_the_first_pair():
-    assert progress.line(Timed(), waiting(Timed()), RULE, CASES) == (
+    assert progress.line(Timings(), waiting(Timings()), RULE, CASES) == (
         "5 of 5 undecided: gap/8 (ok if 4 more pairs agree), fc/16 (ok if 4 more pairs agree), "
         "fc/32 (ok if 4 more pairs agree), 2 more"
     )
 
 
 def test_each_case_has_what_will_decide_it_and_all_of_them_a_time():
-    timed = Timed(
+    timed = Timings(
         {
             CASES[0]: pairs(1.001, 1.0),
             CASES[1]: pairs(1.3),
@@ -59,7 +59,7 @@ def test_a_model_of_a_deep_package_leaves_room_for_what_will_decide():
     deep = "company.vision.encoder:build"
     cases = [f"{deep}(hidden={hidden},stages=a:b+c:d)/1x2/eager" for hidden in (32, 64)]
     asked = [(CheckedCase(case, {}, 0), "pair") for case in cases]
-    assert progress.line(Timed(), asked, RULE, cases) == (
+    assert progress.line(Timings(), asked, RULE, cases) == (
         "2 of 2 undecided: …encoder:build(hidden=32) (ok if 4 more pairs agree), "
         "…encoder:build(hidden=64) (ok if 4 more pairs agree)"
     )
@@ -82,12 +82,12 @@ def test_the_brief_names_of_cases_tell_them_apart(cases, short):
 
 def test_what_no_number_of_pairs_can_decide_is_too_noisy():
     noisy = pairs(*[1.3, 0.8] * 14)
-    timed = Timed({CASES[0]: noisy})
+    timed = Timings({CASES[0]: noisy})
     assert progress.prospect(timed, CASES[0], "pair", RULE, 1) == ("too noisy so far", 4)
 
 
 def test_one_that_has_failed_is_waited_for_no_more():
-    assert len(waiting(Timed(failed={CASES[0]: "crash"}))) == len(CASES) - 1
+    assert len(waiting(Timings(failures={CASES[0]: "crash"}))) == len(CASES) - 1
 
 
 def test_the_processors_counters_are_read_around_the_calls(monkeypatch):
@@ -99,7 +99,7 @@ def test_the_processors_counters_are_read_around_the_calls(monkeypatch):
         assert descriptor == reader
         return struct.pack("=Q", counter[0])
 
-    monkeypatch.setattr(instructions, "_opened", lambda: reader)
+    monkeypatch.setattr(instructions, "_open_counter", lambda: reader)
     monkeypatch.setattr(instructions.os, "read", read)
     run = lambda: counter.__setitem__(0, counter[0] + 100)  # noqa: E731
     assert instructions.counted(run, "", None, 0, None) == {"count": 100.0, "by": "counters"}
@@ -107,7 +107,7 @@ def test_the_processors_counters_are_read_around_the_calls(monkeypatch):
 
 
 def test_counters_that_see_one_thread_of_several_are_not_asked(monkeypatch):
-    monkeypatch.setattr(instructions, "_by_counters", lambda _: 100.0)
+    monkeypatch.setattr(instructions, "_count_by_counters", lambda _: 100.0)
     monkeypatch.setattr(instructions.shutil, "which", lambda _: None)
     assert instructions.counted(lambda: None, "", None, 0, None)["by"] == "counters"
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
@@ -116,7 +116,7 @@ def test_counters_that_see_one_thread_of_several_are_not_asked(monkeypatch):
 
 
 def test_without_counters_and_valgrind_it_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(instructions, "_opened", lambda: None)
+    monkeypatch.setattr(instructions, "_open_counter", lambda: None)
     monkeypatch.setattr(instructions.shutil, "which", lambda _: None)
     with pytest.raises(RuntimeError, match="apt install valgrind"):
         instructions.counted(lambda: None, "", None, 0, None)

@@ -20,7 +20,7 @@ import torch
 
 from convbench.check import link, outputs, pairs, sides, worker
 from convbench.check.link import SideWorker
-from convbench.check.pairs import Arm, CheckedCase, Failed, PairRequest
+from convbench.check.pairs import Arm, CheckedCase, FailedCase, PairRequest
 from convbench.check.settings import Settings
 from convbench.check.sides import Side
 from convbench.check.stock import Stock
@@ -52,7 +52,7 @@ def side(here):
 def real(side, here):
     with SideWorker(side, QUICK, here) as real_worker:
         real_worker.greet()
-        real_worker.greeted()
+        real_worker.await_greeting()
         yield real_worker
 
 
@@ -66,7 +66,7 @@ def planned(real):
 def test_without_a_gpu_the_default_device_is_looked_at_in_copies_too(side, here):
     with SideWorker(side, replace(QUICK, device="auto"), here) as started:
         started.greet()
-        started.greeted()
+        started.await_greeting()
         assert started.forks is not torch.cuda.is_available()
 
 
@@ -238,7 +238,7 @@ def test_a_side_whose_convbench_is_flat_is_asked_all_the_same(tmp_path):
     flat = sides.Side("flat", tmp_path, tmp_path, (tmp_path,))
     with SideWorker(flat, Settings(), tmp_path) as flat_worker:
         flat_worker.greet()
-        assert flat_worker.greeted()["convbench"] == "0.0.9"
+        assert flat_worker.await_greeting()["convbench"] == "0.0.9"
         assert flat_worker.ask("describe", device="cpu") == {"facts": {"device": "cpu"}, "fingerprint": "f"}
         plan = flat_worker.ask("plan", suite="mine", overrides=[], device="cpu", only=["gap"], skip=[])
         ((case,), seed) = plan["cases"], plan["protocol"]["seed"]
@@ -253,7 +253,7 @@ def test_a_side_whose_convbench_is_flat_is_asked_all_the_same(tmp_path):
         assert (answer["tolerance"], np.load(tmp_path / "out.npz")["0 "].tolist()) == (0.125, [3.0, 3.0])
         flat_worker.ask("prepare", case=case["case"], seed=3)
         assert flat_worker.ask("slice", seconds=0.001, leading=True)["best"] > 0
-        assert not [file for file in flat_worker.ask("modules")["files"].values() if file in worker.LENT]
+        assert not [file for file in flat_worker.ask("modules")["files"].values() if file in worker.PROGRAMS]
 
 
 def test_the_facade_speaks_the_protocol_that_workers_are_greeted_with():
@@ -278,7 +278,7 @@ def test_work_that_is_put_in_is_as_much_as_was_asked_and_is_seen_by_a_pair(side,
     arms = (Arm("base", side), Arm("head", side, {case.id: tuple(injected)}))
     visits = [PairRequest(planned_case, arms) for planned_case in (case, planned[0])]
     measured = {planned_case.id: timing for (planned_case, _), timing in pairs.measure(visits, QUICK, here)}
-    assert not any(isinstance(timing, Failed) for timing in measured.values()), measured
+    assert not any(isinstance(timing, FailedCase) for timing in measured.values()), measured
     assert 1.5 < math.exp(measured[case.id].log_ratio()) < 3
     assert 0.75 < math.exp(measured[planned[0].id].log_ratio()) < 1.33
     assert len(measured[case.id].rounds) % 6 == 0
@@ -342,7 +342,7 @@ def test_a_call_that_fills_a_slice_is_timed_alone(monkeypatch, call, device, cal
     """Shorter ones have one before them that is not recorded, and so has every call on a GPU."""
     server, made = worker.Server(), []
     server.device, server.side = device, SimpleNamespace(throttling=lambda _: "none")
-    monkeypatch.setattr(server, "_timed_both", lambda: (made.append(call) or call, call))
+    monkeypatch.setattr(server, "_time_both", lambda: (made.append(call) or call, call))
     leading = pairs._is_leading(call, device, Settings())
     assert server.slice(Settings().slice_s, leading)["best"] == call
     assert len(made) == calls
@@ -377,7 +377,7 @@ def test_rounds_go_on_only_where_they_scatter():
     precise = [(1.0, 1.03 + 0.001 * (-1) ** number) for number in range(24)]
     quiet = [(1.0, 1.03 + 0.02 * (-1) ** number) for number in range(24)]
     noisy = [(1.0, 1.03 + 0.15 * (-1) ** number) for number in range(24)]
-    stops = [[n for n in range(1, 25) if pairs._resolved(rounds[:n])] for rounds in (precise, quiet, noisy)]
+    stops = [[n for n in range(1, 25) if pairs._is_resolved(rounds[:n])] for rounds in (precise, quiet, noisy)]
     assert stops == [[6, 12, 18, 24], [18, 24], []]
 
 
@@ -385,16 +385,16 @@ def test_rounds_go_on_only_where_they_scatter():
 def test_a_plain_difference_need_not_be_known_so_well(ratio):
     """Whichever arm is the slower one, or of which of the bases it is told."""
     rounds = [(1.0, 1.02**sign, ratio * 1.02**sign) for sign in (1, -1) * 3]
-    assert pairs._resolved([(base, head) for base, _, head in rounds])
+    assert pairs._is_resolved([(base, head) for base, _, head in rounds])
     for order in itertools.permutations(range(3)):
-        assert pairs._resolved([tuple(times[arm] for arm in order) for times in rounds])
-    assert not pairs._resolved([(base, again) for base, again, _ in rounds])
+        assert pairs._is_resolved([tuple(times[arm] for arm in order) for times in rounds])
+    assert not pairs._is_resolved([(base, again) for base, again, _ in rounds])
 
 
 def test_cases_that_change_their_process_have_one_of_their_own():
     plain = [CheckedCase(name, {}, 0) for name in "abc"]
     loaded = [CheckedCase(name, {}, 0, (("LD_PRELOAD", "x"),)) for name in "de"]
-    alone = [CheckedCase(name, {}, 0, alone=True) for name in "fg"]
+    alone = [CheckedCase(name, {}, 0, is_alone=True) for name in "fg"]
     threads = [CheckedCase(name, {"threads": 2}, 0) for name in "hi"]
     grouped = pairs.groups([*plain, *loaded, *alone, *threads])
     assert ["".join(case.id for case in group) for group in grouped] == ["abc", "de", "f", "g", "hi"]
@@ -422,8 +422,8 @@ def test_a_case_is_timed_on_as_many_threads_as_it_asks_for(monkeypatch, side, he
 
 def test_a_pair_is_pinned_to_as_many_cores_as_it_has_threads():
     allowed = os.sched_getaffinity(0)
-    assert len(pairs.quietest(1)) == 1
-    assert set(pairs.quietest(len(allowed))) == allowed
+    assert len(pairs.quietest_cores(1)) == 1
+    assert set(pairs.quietest_cores(len(allowed))) == allowed
 
 
 def test_a_worker_that_was_killed_while_nobody_asked_it_is_closed_all_the_same(side, here):
@@ -438,7 +438,7 @@ def test_a_case_that_takes_long_to_build_is_waited_for_as_long_as_its_suite_says
     monkeypatch.setattr(link, "START_TIMEOUT", 1e-6)
     with SideWorker(side, QUICK, here) as worker:
         worker.greet()
-        assert worker.greeted()["protocol"] == link.PROTOCOL
+        assert worker.await_greeting()["protocol"] == link.PROTOCOL
 
 
 def test_workers_are_alike_but_for_what_is_random_on_purpose(side, here):

@@ -37,7 +37,7 @@ from convbench.runs.cluster.hosts import Groups
 from convbench.runs.cluster.roll import Roll
 from convbench.runs.cluster.worker import _become, _host_name, spec
 from convbench.runs.executor import Host, Job
-from convbench.runs.menu import Menu, as_stored, jobs
+from convbench.runs.menu import Menu, jobs, visit_record
 from convbench.runs.schedule import Schedule
 from tests.invented_cluster import Costs, Invented, Machine, timed
 
@@ -82,7 +82,7 @@ class Sweep:
     def __iter__(self):
         self.driver.hosts  # noqa: B018 (waits for them)
         for job, measured_record in self.driver.run(jobs(self.schedule, MENU, (0, 1))):
-            record = as_stored(job, measured_record)
+            record = visit_record(job, measured_record)
             self.schedule.log.add(record)
             self.records.append((job, record))
             yield record
@@ -730,12 +730,12 @@ def test_a_message_that_was_cut_when_its_host_went_down_ends_nothing(tmp_path: P
 def test_a_folder_that_cannot_be_looked_at_now_ends_no_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "worker").mkdir()
     box = mailbox.Mailbox(tmp_path, "worker")
-    assert not box.ended
+    assert not box.has_ended
     with monkeypatch.context() as patch:
         patch.setattr(Path, "stat", Mock(side_effect=OSError(116, "Stale file handle")))
-        assert not box.ended
+        assert not box.has_ended
     (tmp_path / "worker" / mailbox.STOP).touch()
-    assert box.ended
+    assert box.has_ended
 
 
 def test_a_worker_begins_once_the_folder_can_be_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -992,7 +992,7 @@ def test_a_shared_folder_that_comes_back_in_time_ends_nothing(tmp_path: Path) ->
     engine = slurm_engine(tmp_path)
     shutil.rmtree(tmp_path / "mail")
     assert not engine.mailboxes.gone
-    engine.mailboxes._there_at -= 2 * mailbox.ORPHANED
+    engine.mailboxes._presence_time -= 2 * mailbox.ORPHANED
     assert engine.mailboxes.gone
     (tmp_path / "mail").mkdir()
     assert not engine.mailboxes.gone

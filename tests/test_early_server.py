@@ -28,12 +28,12 @@ OWN = "schema_version: 1\nname: own\nmatrix: {model: 'net:Net', clip: 1x2x3x8x8}
 def begun():
     with ExitStack() as resources:
         yield lambda *call: resources.enter_context(early_server.begun(*call))
-    assert not early_server._waiting
+    assert not early_server._servers
 
 
 def preloads(begun, source: str, *overrides: str) -> list[str]:
     begun(source, overrides)
-    return [name for processes in early_server._waiting for name in processes.preload]
+    return [name for processes in early_server._servers for name in processes.preload]
 
 
 def test_cases_start_from_the_server_that_began_early(begun):
@@ -49,7 +49,7 @@ def test_cases_start_from_the_server_that_began_early(begun):
 
 def test_one_that_lacks_what_the_cases_need_makes_way_for_another(begun):
     begun("smoke", [])
-    server, folder = forkserver_pid(), early_server._waiting[0].scratch
+    server, folder = forkserver_pid(), early_server._servers[0].scratch
     processes = early_server.take([DIGITS])
     try:
         assert not psutil.pid_exists(server)
@@ -85,7 +85,7 @@ def test_a_command_has_ended_its_server_when_it_returns(tmp_path, in_process):
     """Later a second Ctrl-C would come into the middle of that, with a traceback."""
     done = in_process("run", "no-such-suite", cwd=tmp_path)
     assert done.returncode == 2
-    assert not early_server._waiting
+    assert not early_server._servers
     assert forkserver_pid() is None
 
 

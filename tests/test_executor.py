@@ -23,7 +23,7 @@ from convbench.core.registry import declares, executors, variants
 from convbench.core.traits import VariantTraits
 from convbench.plugins.executors.fake import invented
 from convbench.runs import preparation, sweep
-from convbench.runs.executor import Executor, Host, Job, JobRecord, job_records, pinned
+from convbench.runs.executor import Executor, Host, Job, JobRecord, job_records, pin
 from convbench.suite import from_data, load
 from convbench.suite.selection import Selection
 
@@ -111,7 +111,7 @@ def test_an_executor_that_is_told_of_its_cases_later_describes_the_runtimes_that
 
 def test_pinning_ends_with_its_block() -> None:
     before = os.sched_getaffinity(0)
-    with pinned([min(before)]):
+    with pin([min(before)]):
         assert os.sched_getaffinity(0) == {min(before)}
     assert os.sched_getaffinity(0) == before
 

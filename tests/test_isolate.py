@@ -29,8 +29,8 @@ from convbench.measure.machine.process_end import explain_death
 from convbench.plugins.executors.isolated import Isolated, measure
 from convbench.runs.early_server import COMPILER
 from convbench.runs.executor import Job
-from convbench.runs.menu import Menu, as_stored, jobs
-from convbench.runs.process_start import TRAINED, forkserver_pid, is_alive, uninterrupted
+from convbench.runs.menu import Menu, jobs, visit_record
+from convbench.runs.process_start import TRAINED, forkserver_pid, hold_interrupts, is_alive
 from convbench.runs.processes import Processes
 from convbench.runs.running import Call
 from convbench.runs.schedule import Schedule
@@ -174,7 +174,7 @@ def test_a_case_whose_facts_are_wrong_is_not_timed(isolated, monkeypatch):
     planning = Schedule([wrong], VISITS, True, float, hosts=lambda: isolated.hosts)
     rounds = []
     for job, record in isolated.run(jobs(planning, Menu(("params", "memory"), ("latency",)), ())):
-        planning.log.add(as_stored(job, record))
+        planning.log.add(visit_record(job, record))
         rounds.append((job.visit, record.status))
     assert rounds == [(FACTS, "failed")]
 
@@ -336,7 +336,7 @@ def test_ctrl_c_waits_until_a_process_has_started():
 
     threading.Thread(target=interrupts).start()
     started = False
-    with pytest.raises(KeyboardInterrupt), uninterrupted():
+    with pytest.raises(KeyboardInterrupt), hold_interrupts():
         began.set()
         sent.wait()
         started = True

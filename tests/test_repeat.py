@@ -166,7 +166,7 @@ def test_what_a_selftest_found_is_kept(tmp_path, monkeypatch):
     counted = repeats.sum_up(comparisons)
     assert counted.comparisons == len(CASES)
     repeats.keep({"cpu": "a"}, counted)
-    assert repeats.known({"cpu": "a"}) == counted.share >= 0.9
+    assert repeats.known_share({"cpu": "a"}) == counted.share >= 0.9
 
 
 def test_a_selftest_of_run_is_told_as_json(tmp_path, monkeypatch, in_process):

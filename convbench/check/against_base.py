@@ -35,7 +35,7 @@ class Check:
         return f"Check({words.headline(self.outcome)})"
 
     def _repr_html_(self) -> str:
-        return showing.table(repr(self), [(judged.case.id, judged.word) for judged in self.verdicts])
+        return showing.table(repr(self), [(verdict.case.id, verdict.word) for verdict in self.verdicts])
 
 
 def check(
@@ -57,9 +57,9 @@ def check(
     with ExitStack() as stack:
         folder = stack.enter_context(sides.scratch_folder())
         head = stack.enter_context(sides.materialise(".", here, folder))
-        if sides.is_working_tree(base.what, here) and not base.python:
-            raise Refused(f"base {base.what!r} is the working tree, as head is: name a commit, a wheel or another tree")
-        other = stack.enter_context(sides.materialise(base.what, here, folder, base.build))
-        other = sides.with_python(other, base.python, folder) if base.python else other
-        outcome = gate.check(other, head, request, gate.Method(settings, rule, folder, watcher, deadline), budget)
+        if sides.is_working_tree(base.name, here) and not base.python:
+            raise Refused(f"base {base.name!r} is the working tree, as head is: name a commit, a wheel or another tree")
+        base_side = stack.enter_context(sides.materialise(base.name, here, folder, base.build))
+        base_side = sides.with_python(base_side, base.python, folder) if base.python else base_side
+        outcome = gate.check(base_side, head, request, gate.Method(settings, rule, folder, watcher, deadline), budget)
     return Check(replace(outcome, floor=floor.known(outcome.head.environment, settings, rule)))

@@ -24,7 +24,7 @@ class Inspection:
     """What can be timed, what cannot and why, exact differences by case, and what to know of all of them."""
 
     suite: str
-    planned: list[CheckedCase]
+    cases: list[CheckedCase]
     timeout: float
     invalid: dict[str, str] = field(default_factory=dict)
     facts: dict[str, tuple[Fact, ...]] = field(default_factory=dict)
@@ -32,17 +32,17 @@ class Inspection:
     files: dict[str, dict[str, str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def within(self, settings: Settings) -> Settings:
+    def with_limit(self, settings: Settings) -> Settings:
         """The settings with the suite's time limit."""
         return replace(settings, timeout=self.timeout)
 
     @property
     def valid(self) -> list[CheckedCase]:
-        return [case for case in self.planned if case.id not in self.invalid]
+        return [case for case in self.cases if case.id not in self.invalid]
 
     @property
     def ids(self) -> list[str]:
-        return list(dict.fromkeys([*(case.id for case in self.planned), *self.invalid]))
+        return list(dict.fromkeys([*(case.id for case in self.cases), *self.invalid]))
 
 
 def start_workers(
@@ -58,7 +58,7 @@ def start_workers(
             worker.greet()
         for name, worker in workers.items():
             with _importing(name, worker.side):
-                worker.greeted()
+                worker.await_greeting()
     except BaseException:
         for worker in workers.values():
             worker.close()
@@ -95,58 +95,58 @@ class Answers:
     sides: Mapping[str, Side]
     settings: Settings
     folder: Path
-    inspected: Inspection
+    inspection: Inspection
     stock: Stock
 
     def of(self, group: Sequence[CheckedCase]) -> dict[str, dict[str, dict[str, Any]]]:
         """By case and side. One that fails is invalid."""
         answers: dict[str, dict[str, dict[str, Any]]] = {case.id: {} for case in group}
         with ExitStack() as stack:
-            workers: dict[str, Link] = {}
+            links: dict[str, Link] = {}
             for case in group:
-                workers |= self._open(stack, [name for name in self.sides if name not in workers], case)
-                paths = {name: str(self.folder / f"{name}-{digest(case.id)}.npz") for name in workers}
-                for name, worker in workers.items():
-                    worker.send("inspect", **case.arguments, name=case.id, outputs=paths[name])
-                for name, worker in list(workers.items()):
+                links |= self._open(stack, [name for name in self.sides if name not in links], case)
+                paths = {name: str(self.folder / f"{name}-{digest(case.id)}.npz") for name in links}
+                for name, link in links.items():
+                    link.send("inspect", **case.arguments, name=case.id, outputs=paths[name])
+                for name, link in list(links.items()):
                     try:
-                        answers[case.id][name] = worker.receive() | {"path": paths[name]}
-                        _refuse_leak(worker, name, self.sides, self.inspected)  # of each: the next may end its process
+                        answers[case.id][name] = link.receive() | {"path": paths[name]}
+                        _refuse_leak(link, name, self.sides, self.inspection)  # of each: the next may end its process
                     except CaseFailed as error:
                         hint = self.sides[name].hint(str(error))
-                        self.inspected.invalid.setdefault(case.id, f"{error.kind} in {name}: {error}{hint}")
-                        del workers[name]
+                        self.inspection.invalid.setdefault(case.id, f"{error.kind} in {name}: {error}{hint}")
+                        del links[name]
         return answers
 
     def _open(self, stack: ExitStack, names: Sequence[str], case: CheckedCase) -> dict[str, Link]:
         """A process of each of these sides, in which nothing was inspected yet."""
         settings = case.settings(self.settings)
         links: dict[str, Link] = {}
-        missing: dict[str, Side] = {}
+        missing_sides: dict[str, Side] = {}
         for name in names:
             if worker := self.stock.take(self.sides[name], case.variables, settings):
-                links[name] = self._kept(stack, worker, case)
+                links[name] = self._link(stack, worker, case)
             else:
-                missing[name] = self.sides[name]
-        started = start_workers(missing, settings, self.folder, case.variables)
-        return links | {name: self._kept(stack, worker, case) for name, worker in started.items()}
+                missing_sides[name] = self.sides[name]
+        workers = start_workers(missing_sides, settings, self.folder, case.variables)
+        return links | {name: self._link(stack, worker, case) for name, worker in workers.items()}
 
-    def _kept(self, stack: ExitStack, worker: SideWorker, case: CheckedCase) -> Link:
+    def _link(self, stack: ExitStack, worker: SideWorker, case: CheckedCase) -> Link:
         keep_worker(stack, worker, case.variables, self.stock)
         return fresh_copy(stack, worker, self.folder)
 
 
-def _refuse_leak(worker: Link, name: str, sides: Mapping[str, Side], inspected: Inspection) -> None:
+def _refuse_leak(worker: Link, name: str, sides: Mapping[str, Side], inspection: Inspection) -> None:
     """Raises Refused for code of the head's tree in a base worker: compared with itself it would always pass."""
     base, head = sides["base"], sides["head"]
     files = worker.ask("modules")["files"]
-    inspected.files.setdefault(name, {}).update(files)
+    inspection.files.setdefault(name, {}).update(files)
     if name != "base" or base.root is None or head.root is None or base.root == head.root:
         return
     for module, file in files.items():
         path = Path(file)
-        own = path.is_relative_to(base.root)
-        if path.is_relative_to(head.root) and not own and not {"site-packages", ".venv"} & set(path.parts):
+        is_own = path.is_relative_to(base.root)
+        if path.is_relative_to(head.root) and not is_own and not {"site-packages", ".venv"} & set(path.parts):
             raise Refused(
                 f"base imports {module} from the head's tree ({path.relative_to(head.root)}): it would be compared "
                 "with itself. Put its folder on PYTHONPATH, or `check` it against a wheel"

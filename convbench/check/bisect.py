@@ -21,14 +21,14 @@ from convbench.check.bisected import Bisected, State
 from convbench.check.decision import Ratio
 from convbench.check.inspection import Request, inspect
 from convbench.check.ledger import no_resume
-from convbench.check.pairs import Arm, CheckedCase, Failed, PairRequest
+from convbench.check.pairs import Arm, CheckedCase, FailedCase, PairRequest
 from convbench.check.places import Line, Span
 from convbench.check.rule import Rule
 from convbench.check.search import Model
 from convbench.check.settings import Settings
 from convbench.check.sides import Here, Side, scratch_folder
 from convbench.check.stock import Stock
-from convbench.check.timed import Timed
+from convbench.check.timings import Timings
 from convbench.check.verdict import CaseVerdict, verdict
 from convbench.core.comparability import fingerprint
 from convbench.core.errors import BuildFailed, CaseFailed, ConvbenchError, OutOfTime, StoreError
@@ -38,7 +38,7 @@ from convbench.report.words.numbers import likely
 MOST_PAIRS = 80
 ATTEMPTS = 2
 """How often a place that fails is tried: it may have been the machine."""
-GOOD, OTHERS = 0, 4
+GOOD, MOST_OPEN = 0, 4
 """The place that every pair needs, and how many others are open at a time; one that was closed is built again."""
 
 
@@ -60,14 +60,14 @@ def find(question: BisectRequest, settings: Settings, rule: Rule, watcher: gate.
     here = Here.at(question.cwd, question.request.suite, (question.place,))
     line = question.span.line(here)
     request = replace(question.request, suite=str(here.suite or question.request.suite))
-    asked = {**asdict(settings), **asdict(rule), "overrides": list(request.overrides)}
-    asked |= {"same_outputs": request.same_outputs, "build": line.build}
-    asked |= {"only": list(request.only), "skip": list(request.skip)}
-    state = State(request.suite, list(line.places), asked, line.code)
+    options = {**asdict(settings), **asdict(rule), "overrides": list(request.overrides)}
+    options |= {"same_outputs": request.same_outputs, "build": line.build}
+    options |= {"only": list(request.only), "skip": list(request.skip)}
+    state = State(request.suite, list(line.places), options, line.code)
     if question.resume:
-        before = bisected.read(question.place)
-        bisected.refuse_another(before, state)
-        state = before
+        earlier_state = bisected.read(question.place)
+        bisected.refuse_another(earlier_state, state)
+        state = earlier_state
         state.try_again()
     with scratch_folder() as folder:
         method = gate.Method(settings, rule, folder, watcher, deadline)
@@ -87,16 +87,16 @@ class Bisection:
     def run(self) -> Bisected:
         """The answer, sure or as far as it came within its time. Raises ConvbenchError where bad is not slower."""
         with self.stack:
-            inspected = self._inspect()
-            self.method = replace(self.method, settings=inspected.within(self.method.settings))
-            machine = fingerprint(inspected.environments.get("head", {}))
+            inspection = self._inspect()
+            self.method = replace(self.method, settings=inspection.with_limit(self.method.settings))
+            machine = fingerprint(inspection.environments.get("head", {}))
             if self.state.machine not in ("", machine):
                 raise no_resume("it was begun on another machine, or with other software")
             self.state.machine = machine
             self.keep(self.state)  # in the place of another search's, which --resume would ask for
             if not self.state.case:
-                self._compare_ends(inspected)
-            case = next((case for case in inspected.valid if case.id == self.state.case), None)
+                self._compare_ends(inspection)
+            case = next((case for case in inspection.valid if case.id == self.state.case), None)
             if case is None:
                 raise no_resume(f"{self.state.case} is no case of this suite now")
             self._search(case)
@@ -107,10 +107,10 @@ class Bisection:
     def _side(self, place: int) -> Side:
         """The code of a place. Only good and the places asked for last stay open: one may take gigabytes of disk."""
         if place not in self.open_sides:
-            others = [other for other in self.open_sides if other != GOOD]
-            if len(others) == OTHERS:
-                _, unused = self.open_sides.pop(others[0])
-                unused.close()
+            other_places = [other for other in self.open_sides if other != GOOD]
+            if len(other_places) == MOST_OPEN:
+                _, old_stack = self.open_sides.pop(other_places[0])
+                old_stack.close()
             stack = self.stack.enter_context(ExitStack())
             self.open_sides[place] = stack.enter_context(self.line.side(place)), stack
         self.open_sides[place] = self.open_sides.pop(place)  # the one asked for last is the last to be closed
@@ -120,41 +120,41 @@ class Bisection:
         good, bad = self._side(GOOD), self._side(self.state.search.last)
         self.method.watcher.says(f"good is {self.line.name(0)}, bad is {self.line.name(self.state.search.last)}")
         with Stock() as stock:
-            inspected = inspect(good, bad, self.request, self.method.settings, self.method.folder, stock)
-        if not inspected.valid:
-            raise BuildFailed("; ".join(f"{case}: {why}" for case, why in inspected.invalid.items()))
-        return inspected
+            inspection = inspect(good, bad, self.request, self.method.settings, self.method.folder, stock)
+        if not inspection.valid:
+            raise BuildFailed("; ".join(f"{case}: {reason}" for case, reason in inspection.invalid.items()))
+        return inspection
 
-    def _compare_ends(self, inspected: Inspection) -> None:
+    def _compare_ends(self, inspection: Inspection) -> None:
         """Whether bad is slower than good, and in which case the most."""
-        timed = Timed.of(self.state.ends, self._keep_ends)
-        timed = self._checked(GOOD, self.state.search.last, inspected.valid, inspected.ids, timed)
-        judged = [self._verdict(case.id, timed, len(inspected.ids)) for case in inspected.valid]
-        slower = [verdict for verdict in judged if verdict.word == "regression" and verdict.ratio]
-        if not slower and timed.waiting(inspected.valid, self.method.rule, len(inspected.ids)):
-            reached = _ratios(judged)
-            raise OutOfTime(f"the time was over before good and bad were told apart, and --resume goes on: {reached}")
-        if not slower:
+        timings = Timings.of(self.state.ends, self._keep_ends)
+        timings = self._check(GOOD, self.state.search.last, inspection.valid, inspection.ids, timings)
+        verdicts = [self._verdict(case.id, timings, len(inspection.ids)) for case in inspection.valid]
+        regressions = [verdict for verdict in verdicts if verdict.word == "regression" and verdict.ratio]
+        if not regressions and timings.open_cases(inspection.valid, self.method.rule, len(inspection.ids)):
+            ratios = _ratios(verdicts)
+            raise OutOfTime(f"the time was over before good and bad were told apart, and --resume goes on: {ratios}")
+        if not regressions:
             raise ConvbenchError(
-                f"bad is not surely slower than good, so that there is nothing to search for: {_ratios(judged)}"
+                f"bad is not surely slower than good, so that there is nothing to search for: {_ratios(verdicts)}"
             )
-        most = max(slower, key=lambda verdict: verdict.ratio.low if verdict.ratio else 0.0)
-        model = Model.of(most.case.triples)
-        self.state.case, self.state.ratio = most.case.id, most.ratio or Ratio(1, 0, math.inf)
+        regression = max(regressions, key=lambda verdict: verdict.ratio.low if verdict.ratio else 0.0)
+        model = Model.of(regression.case.triples)
+        self.state.case, self.state.ratio = regression.case.id, regression.ratio or Ratio(1, 0, math.inf)
         self.state.slowdown, self.state.spread = model
         self.keep(self.state)
 
-    def _keep_ends(self, timed: Timed) -> None:
-        self.state.ends = [timed.outcome(case) for case in sorted({*timed.pairs, *timed.confirmation})]
+    def _keep_ends(self, timings: Timings) -> None:
+        self.state.ends = [timings.outcome(case) for case in sorted({*timings.pairs, *timings.confirmation})]
         self.keep(self.state)
 
-    def _checked(self, base: int, head: int, cases: list[CheckedCase], ids: list[str], timed: Timed) -> Timed:
-        """``timed`` with what a check of two places needs beyond it."""
+    def _check(self, base: int, head: int, cases: list[CheckedCase], ids: list[str], timings: Timings) -> Timings:
+        """``timings`` with what a check of two places needs beyond it."""
         arms = (Arm("base", self._side(base)), Arm("head", self._side(head)))
-        return gate.decide(arms, cases, ids, self.method, timed)
+        return gate.decide(arms, cases, ids, self.method, timings)
 
-    def _verdict(self, case: str, timed: Timed, count: int) -> CaseVerdict:
-        return verdict(timed.outcome(case), self.method.rule, count)
+    def _verdict(self, case: str, timings: Timings, count: int) -> CaseVerdict:
+        return verdict(timings.outcome(case), self.method.rule, count)
 
     def _search(self, case: CheckedCase) -> None:
         while (place := self.state.search.next()) and self.state.pairs < MOST_PAIRS and not self.method.is_over():
@@ -178,12 +178,12 @@ class Bisection:
             if place not in self.state.logs:
                 self._look_at(case, place, stock)
             for _ in range(ATTEMPTS):
-                ((_, measured),) = pairs.measure(
+                ((_, result),) = pairs.measure(
                     [PairRequest(case, arms)], self.method.settings, self.method.folder, stock
                 )
-                if not isinstance(measured, Failed):
-                    return measured.log_ratio()
-                reason = measured.reason
+                if not isinstance(result, FailedCase):
+                    return result.log_ratio()
+                reason = result.reason
         raise CaseFailed("error", reason)
 
     def _look_at(self, case: CheckedCase, place: int, stock: Stock) -> None:
@@ -192,10 +192,10 @@ class Bisection:
         Raises ConvbenchError with what it is that cannot be compared; what was imported for it is left in the stock.
         """
         request = replace(self.request, only=(glob.escape(case.id),), skip=())
-        good, there = self._side(GOOD), self._side(place)
-        inspected = inspect(good, there, request, self.method.settings, self.method.folder, stock)
-        if why := inspected.invalid.get(case.id):
-            raise BuildFailed(why)
+        good, side = self._side(GOOD), self._side(place)
+        inspection = inspect(good, side, request, self.method.settings, self.method.folder, stock)
+        if reason := inspection.invalid.get(case.id):
+            raise BuildFailed(reason)
 
     def _prove(self, case: CheckedCase) -> None:
         """A check of the place found against the one before it, where there is one of each and time for it."""
@@ -204,26 +204,26 @@ class Bisection:
             return
         self.method.watcher.says(f"checking {self.line.name(answer.last)} against the one before it")
         try:
-            timed = self._checked(answer.last - 1, answer.last, [case], [case.id], Timed())
+            timings = self._check(answer.last - 1, answer.last, [case], [case.id], Timings())
         except BuildFailed as error:  # of a place that was closed meanwhile
-            timed = Timed(failed={case.id: str(error)})
-        judged = self._verdict(case.id, timed, 1)
-        if judged.word in ("invalid", "inconclusive"):  # not seen is not "not slower"
-            why = "the time was over" if timed.waiting([case], self.method.rule, 1) else judged.reason
-            self.method.watcher.says(f"no verdict: {why}")
+            timings = Timings(failures={case.id: str(error)})
+        verdict = self._verdict(case.id, timings, 1)
+        if verdict.word in ("invalid", "inconclusive"):  # not seen is not "not slower"
+            reason = "the time was over" if timings.open_cases([case], self.method.rule, 1) else verdict.reason
+            self.method.watcher.says(f"no verdict: {reason}")
             return
-        self.state.proven = judged.word == "regression"
+        self.state.proven = verdict.word == "regression"
         self.keep(self.state)
 
     def _line(self, place: int) -> str:
         answer = self.state.search.answer()
-        left = answer.last - answer.first + 1
-        return f"pair {self.state.pairs + 1}: {self.line.name(place)}; it is among {left}, {likely(answer.chance)} sure"
+        size = answer.last - answer.first + 1
+        return f"pair {self.state.pairs + 1}: {self.line.name(place)}; it is among {size}, {likely(answer.chance)} sure"
 
 
-def _ratios(judged: list[CaseVerdict]) -> str:
+def _ratios(verdicts: list[CaseVerdict]) -> str:
     """What a check of good and bad said of each case."""
     return "; ".join(
         f"{verdict.case.id} {verdict.word}" + (f", ratio {units.ratio(verdict.ratio)}" if verdict.ratio else "")
-        for verdict in judged
+        for verdict in verdicts
     )

@@ -69,7 +69,7 @@ class State:
     def try_again(self) -> None:
         """Forget that places failed which may hold the answer: the reason may have passed, as a full disk has."""
         first, last, _ = self.search.answer()
-        self.skipped = {place: why for place, why in self.skipped.items() if not first <= place <= last}
+        self.skipped = {place: reason for place, reason in self.skipped.items() if not first <= place <= last}
 
 
 @dataclass(frozen=True, repr=False)
@@ -102,12 +102,12 @@ def read(path: Path) -> State:
         state = _states().validate_json(path.read_bytes())
         if state.schema_version != SCHEMA_VERSION:
             raise ValueError(f"its format is {state.schema_version}, not {SCHEMA_VERSION}")
-        if lacking := without_times(state.ends):
-            raise ValueError(lacking)
+        if problem := without_times(state.ends):
+            raise ValueError(problem)
         return state
     except (OSError, ValueError) as error:
-        why = json_form.reason(error) if isinstance(error, ValidationError) else error
-        raise StoreError(f"{path}: no state of a bisection ({why}): run it without --resume") from error
+        reason = json_form.reason(error) if isinstance(error, ValidationError) else error
+        raise StoreError(f"{path}: no state of a bisection ({reason}): run it without --resume") from error
 
 
 @cache
@@ -115,20 +115,20 @@ def _states() -> TypeAdapter[State]:
     return TypeAdapter(State)
 
 
-def refuse_another(before: State, now: State) -> None:
+def refuse_another(before: State, state: State) -> None:
     """Raises Refused where what was kept is of other places, code or settings than what is searched now."""
-    if (before.suite, before.places) != (now.suite, now.places):
+    if (before.suite, before.places) != (state.suite, state.places):
         raise no_resume("it was a search of another suite, or among other places")
-    if None in (before.code, now.code):
+    if None in (before.code, state.code):
         raise no_resume(
             "the working tree is no commit, or has changes that are not committed, so that it cannot be told whether "
             "it is the same"
         )
-    if before.code != now.code:
+    if before.code != state.code:
         raise no_resume("the code of the working tree was another")
-    differing = {OPTIONS.get(name, "convbench") for name in now.asked if before.asked.get(name) != now.asked[name]}
-    if differing:
-        raise no_resume(f"it was begun with another {', '.join(sorted(differing))}")
+    options = {OPTIONS.get(name, "convbench") for name in state.asked if before.asked.get(name) != state.asked[name]}
+    if options:
+        raise no_resume(f"it was begun with another {', '.join(sorted(options))}")
 
 
 def sentences(bisected: Bisected) -> Iterator[str]:
@@ -145,10 +145,10 @@ def sentences(bisected: Bisected) -> Iterator[str]:
     for place, reason in sorted(state.skipped.items()):
         if first <= place <= last:
             yield f"not measured: {bisected.names[place]}: {reason}"
-    again = ", and again in a check against the one before it" if bisected.is_confirmed else ""
+    proof = ", and again in a check against the one before it" if bisected.is_confirmed else ""
     if state.pairs:
-        sure = f"{chance:.1%}" if chance < CERTAIN else f"more than {CERTAIN:.1%}"
-        yield f"{sure} sure after {counted(state.pairs, 'pair')}{again}"
+        certainty = f"{chance:.1%}" if chance < CERTAIN else f"more than {CERTAIN:.1%}"
+        yield f"{certainty} sure after {counted(state.pairs, 'pair')}{proof}"
     else:
-        yield f"known from the check of good and bad{again}"
+        yield f"known from the check of good and bad{proof}"
     yield f"{state.case}: bad over good {units.ratio(state.ratio)}"

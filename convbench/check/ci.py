@@ -22,15 +22,15 @@ def junit(outcome: Outcome) -> str:
     Of an unfinished check all three are: what it has so far makes no test red, as it makes no exit code red.
     """
     tags = dict.fromkeys(JUNIT, "skipped") if outcome.unfinished else JUNIT
-    judged = list(zip(verdicts(outcome), words.rows(outcome), strict=True))
-    counts = {tag: str(sum(tags.get(verdict.word) == tag for verdict, _ in judged)) for tag in JUNIT.values()}
+    pairs = list(zip(verdicts(outcome), words.rows(outcome), strict=True))
+    counts = {tag: str(sum(tags.get(verdict.word) == tag for verdict, _ in pairs)) for tag in JUNIT.values()}
     attributes = {f"{tag}s" if tag != "skipped" else tag: count for tag, count in counts.items()}
     suite = xml.Element("testsuite", attributes)
     suite.set("name", one_line(f"convbench check {outcome.suite}"))
-    suite.set("tests", str(len(judged)))
+    suite.set("tests", str(len(pairs)))
     suite.set("time", f"{outcome.seconds:.1f}")
     suite.set("timestamp", one_line(outcome.started))
-    for verdict, row in judged:
+    for verdict, row in pairs:
         classname = one_line(f"convbench.{outcome.suite}")
         test = xml.SubElement(suite, "testcase", name=one_line(row.case), classname=classname)
         ratio = ", ".join(part for part in (row.ratio, row.interval) if part != units.MISSING)

@@ -67,24 +67,26 @@ class Suspect:
 
 def suspects(history: History) -> tuple[list[Suspect], list[str]]:
     """What a paired check can be asked of a history, and why it cannot be asked of other changes for the worse."""
-    grouped: dict[tuple[str, ...], Suspect] = {}
+    suspect_by_key: dict[tuple[str, ...], Suspect] = {}
     reasons: dict[str, None] = {}
     for course, change in history.changes:
         if not change.worse or change.word not in ("suspected", "inconclusive"):
             continue
-        if why := _without_code(change):
-            reasons[f"{course.series.case}: {why}"] = None
+        if reason := _without_code(change):
+            reasons[f"{course.series.case}: {reason}"] = None
             continue
         try:
             run = store.read_description(Path(change.after.run))
         except StoreError as error:  # it has gone, or its path is one that the index cannot hold
             reasons[f"{course.series.case}: {error}"] = None
             continue
-        new = Suspect(change.before.commit, change.after.commit, run, (course.series.case,), change.ratio.median - 1)
-        key = (new.before, new.after, run.suite, run.command, new.device)
-        before = grouped.get(key)
-        grouped[key] = _joined(before, new) if before else new
-    return list(grouped.values()), list(reasons)
+        suspect = Suspect(
+            change.before.commit, change.after.commit, run, (course.series.case,), change.ratio.median - 1
+        )
+        key = (suspect.before, suspect.after, run.suite, run.command, suspect.device)
+        earlier = suspect_by_key.get(key)
+        suspect_by_key[key] = _join(earlier, suspect) if earlier else suspect
+    return list(suspect_by_key.values()), list(reasons)
 
 
 def confirm(suspect: Suspect, cwd: Path, watcher: gate.Announcer, build: str = "") -> Outcome:
@@ -112,10 +114,10 @@ def confirm(suspect: Suspect, cwd: Path, watcher: gate.Announcer, build: str = "
         method = gate.Method(Settings(device=suspect.device), rule, folder, watcher)
         stack.enter_context(process_variables({installed.VARIABLE: suspect.plugins}))
         try:
-            measured = gate.check(base, head, request, method)
+            result = gate.check(base, head, request, method)
         except SuiteError as error:
-            raise SuiteError(f"{error}{_elsewhere(suspect, head)}") from error
-    return replace(measured, suite=suspect.run.name)
+            raise SuiteError(f"{error}{_hint(suspect, head)}") from error
+    return replace(result, suite=suspect.run.name)
 
 
 def refuse_unwritable(folder: Path) -> None:
@@ -123,44 +125,44 @@ def refuse_unwritable(folder: Path) -> None:
     files.refuse_unwritable(folder / CONFIRMED / "check.json", REMEDY)
 
 
-def keep(folder: Path, measured: Outcome) -> Path:
+def keep(folder: Path, result: Outcome) -> Path:
     """Put a check into a store, under a name that no other has. Raises StoreError where it cannot be written."""
-    commits = "-".join((side.commit or "")[:12] for side in (measured.base, measured.head))
-    number = digest(repr((measured.started, measured.cases)))[:8]
-    return outcome.write(measured, folder / CONFIRMED / f"{commits}-{number}.json", REMEDY)
+    commits = "-".join((side.commit or "")[:12] for side in (result.base, result.head))
+    number = digest(repr((result.started, result.cases)))[:8]
+    return outcome.write(result, folder / CONFIRMED / f"{commits}-{number}.json", REMEDY)
 
 
 def stored(folder: Path) -> tuple[list[Confirmation], list[str]]:
     """What the checks of a store say of its changes, the oldest first; and why a file there cannot be read."""
-    read: list[tuple[str, Outcome]] = []
-    unread: list[str] = []
+    results: list[tuple[str, Outcome]] = []
+    errors: list[str] = []
     for path in sorted((folder / CONFIRMED).glob("*.json")):
         try:
-            read.append((f"{CONFIRMED}/{path.name}", outcome.read(path)))
+            results.append((f"{CONFIRMED}/{path.name}", outcome.read(path)))
         except StoreError as error:
-            unread.append(str(error))
-    read.sort(key=lambda entry: entry[1].started)
-    return [confirmation for name, measured in read for confirmation in _confirmations(measured, name)], unread
+            errors.append(str(error))
+    results.sort(key=lambda entry: entry[1].started)
+    return [confirmation for name, result in results for confirmation in _confirmations(result, name)], errors
 
 
-def _confirmations(measured: Outcome, name: str) -> Iterator[Confirmation]:
-    before, after = ((side.commit or "")[:12] for side in (measured.base, measured.head))
-    for judged in verdicts(measured):
-        ratio = Interval(*judged.ratio) if judged.ratio else None
-        word, reason = _decision(judged)
-        place = machine_name(measured.head.environment)
-        yield Confirmation(judged.case.id, before, after, word, ratio, reason, place, name)
+def _confirmations(result: Outcome, name: str) -> Iterator[Confirmation]:
+    before, after = ((side.commit or "")[:12] for side in (result.base, result.head))
+    for verdict in verdicts(result):
+        ratio = Interval(*verdict.ratio) if verdict.ratio else None
+        word, reason = _decision(verdict)
+        machine = machine_name(result.head.environment)
+        yield Confirmation(verdict.case.id, before, after, word, ratio, reason, machine, name)
 
 
-def _decision(judged: CaseVerdict) -> tuple[Decision, str]:
+def _decision(verdict: CaseVerdict) -> tuple[Decision, str]:
     """What a verdict says of a change, and why: ok means less slow than suspected, which need not mean as fast."""
-    word: Decision = WORDS.get(judged.word, "inconclusive")
-    if word == "refuted" and judged.ratio and judged.ratio.low > 1:
+    word: Decision = WORDS.get(verdict.word, "inconclusive")
+    if word == "refuted" and verdict.ratio and verdict.ratio.low > 1:
         return "inconclusive", "the code is slower, by less than the runs say"
-    return word, judged.reason
+    return word, verdict.reason
 
 
-def _elsewhere(suspect: Suspect, side: Side) -> str:
+def _hint(suspect: Suspect, side: Side) -> str:
     """Why the suite may not be readable now: the run was started in another folder of the repository."""
     if side.suite is None or side.suite.is_file():
         return ""
@@ -177,6 +179,6 @@ def _without_code(change: Change) -> str:
     return ""
 
 
-def _joined(first: Suspect, second: Suspect) -> Suspect:
+def _join(first: Suspect, second: Suspect) -> Suspect:
     cases = tuple(dict.fromkeys((*first.cases, *second.cases)))
     return replace(first, cases=cases, size=min(first.size, second.size))

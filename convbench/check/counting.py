@@ -22,17 +22,17 @@ SIDES = ("base", "head")
 
 
 def count_instructions(
-    sides: Mapping[str, Side], settings: Settings, folder: Path, inspected: Inspection, deadline: float
+    sides: Mapping[str, Side], settings: Settings, folder: Path, inspection: Inspection, deadline: float
 ) -> None:
     """Lay the instructions of a call side by side, case by case, until the time is over; both sides count at once."""
-    for case in inspected.valid:
+    for case in inspection.valid:
         try:
             counts = _instructions(sides, case.settings(settings), folder, case, deadline)
         except (BuildFailed, CaseFailed) as error:
             fact = Fact(INSTRUCTIONS, f"not counted ({error})", f"not counted ({error})")
         else:
             fact = Fact(f"{INSTRUCTIONS}, by {counts['head']['by']}", *(counts[name]["count"] for name in SIDES))
-        inspected.facts[case.id] = (*inspected.facts.get(case.id, ()), fact)
+        inspection.facts[case.id] = (*inspection.facts.get(case.id, ()), fact)
 
 
 def _instructions(
@@ -44,10 +44,10 @@ def _instructions(
         workers = start_workers(sides, settings, folder, case.variables)
         for worker in workers.values():
             stack.enter_context(worker).send("instructions", **case.arguments)
-        return {name: _counted(worker, deadline) for name, worker in workers.items()}
+        return {name: _count(worker, deadline) for name, worker in workers.items()}
 
 
-def _counted(worker: SideWorker, deadline: float) -> dict[str, Any]:
+def _count(worker: SideWorker, deadline: float) -> dict[str, Any]:
     try:
         return worker.receive(max(1.0, min(COUNTING_TIMEOUT, deadline - time.monotonic())))
     except CaseFailed:

@@ -39,19 +39,19 @@ class Slack(NamedTuple):
 class Test:
     """An end of the interval, looked at after every pair: it is wrong with at most ``level``, over all looks together.
 
-    ``chance`` is that of a pair to lie on the wrong side of the truth by luck, ``first`` the pairs of the first look,
-    ``most`` those of the last. ``slacks`` decide before the first look.
+    ``chance`` is that of a pair to lie on the wrong side of the truth by luck, ``min_pairs`` those of the first
+    look, ``max_pairs`` those of the last. ``slacks`` decide before the first look.
     """
 
     chance: float
     level: float
-    first: int
-    most: int
+    min_pairs: int
+    max_pairs: int
     slacks: tuple[Slack, ...]
 
     def strays(self, pairs: int) -> int | None:
         """How many of the pairs may stray beyond the end of the interval; None where there is no end yet."""
-        return _strays(self)[min(pairs, self.most)]
+        return _strays(self)[min(pairs, self.max_pairs)]
 
 
 SHARE = 0.4
@@ -67,7 +67,7 @@ OF_RUN = 0.01
 OF_SUSPECT = 0.05
 """At most what the first stage lets through: its level and what the slacks add to it."""
 OF_CONFIRMATION = 0.0065
-OFF = 0.10
+MOST_NULL = 0.10
 """How far base may be from itself within one pair, as a share: beyond it the machine is said to have been busy."""
 
 
@@ -86,12 +86,12 @@ class Triple(NamedTuple):
     slower: float
 
     @property
-    def over(self) -> float:
+    def low(self) -> float:
         """Head over the slower base. Of three that are equally fast, head is the slowest once in three."""
         return self.slower - max(0.0, self.null)
 
     @property
-    def under(self) -> float:
+    def high(self) -> float:
         """Head over the faster base."""
         return self.slower - min(0.0, self.null)
 
@@ -110,7 +110,7 @@ def call(logs: Sequence[float], rule: Rule) -> Call:
 
 def decide(logs: Sequence[float], rule: Rule) -> Call:
     """The first call on the way to ``logs``, which is the one that counts."""
-    calls = (call(logs[:pairs], rule) for pairs in range(1, min(len(logs), SLOWER.most) + 1))
+    calls = (call(logs[:pairs], rule) for pairs in range(1, min(len(logs), SLOWER.max_pairs) + 1))
     return next((outcome for outcome in calls if outcome != "undecided"), "undecided")
 
 
@@ -119,8 +119,8 @@ def confirmation(triples: Sequence[Triple], rule: Rule, cases: int) -> Confirmat
 
     The level is such that all ``cases`` together are called a regression by chance in ``OF_RUN`` of the checks at most.
     """
-    test = confirming(cases)
-    for pairs in range(1, min(len(triples), test.most) + 1):
+    test = suspect_test(cases)
+    for pairs in range(1, min(len(triples), test.max_pairs) + 1):
         low, high = _bounds_of(triples[:pairs], test)
         if low > math.log1p(rule.tolerance):
             return "regression"
@@ -130,11 +130,11 @@ def confirmation(triples: Sequence[Triple], rule: Rule, cases: int) -> Confirmat
 
 
 @cache
-def confirming(cases: int) -> Test:
+def suspect_test(cases: int) -> Test:
     """The test of a suspect among so many cases."""
     level = min(OF_CONFIRMATION, OF_RUN / OF_SUSPECT / cases / (1 + len(SLACKS) * SHARE))
-    first = max(CONFIRM_FIRST, math.ceil(math.log(level) / math.log(1 / 3)))
-    return Test(1 / 3, level, first, CONFIRM_AT_MOST, SLACKS)
+    min_pairs = max(CONFIRM_FIRST, math.ceil(math.log(level) / math.log(1 / 3)))
+    return Test(1 / 3, level, min_pairs, CONFIRM_AT_MOST, SLACKS)
 
 
 def ratio(logs: Sequence[float]) -> Ratio:
@@ -145,7 +145,7 @@ def ratio(logs: Sequence[float]) -> Ratio:
 
 def confirmed_ratio(triples: Sequence[Triple], cases: int) -> Ratio:
     """The same of a suspect's new pairs, which chance has not picked."""
-    low, high = _bounds_of(triples, confirming(cases))
+    low, high = _bounds_of(triples, suspect_test(cases))
     return Ratio(math.exp(float(np.median([triple.middle for triple in triples]))), math.exp(low), math.exp(high))
 
 
@@ -163,28 +163,28 @@ def smallest_visible(logs: Sequence[float], rule: Rule) -> float:
     return math.expm1(math.log1p(rule.tolerance) + float(np.median(logs)) - low) if math.isfinite(low) else math.inf
 
 
-def needed(logs: Sequence[float], rule: Rule) -> tuple[Call, int] | None:
+def forecast(logs: Sequence[float], rule: Rule) -> tuple[Call, int] | None:
     """The call that comes if further pairs are like the median, and how many of them it takes; None if none can."""
     middle = float(np.median(logs)) if len(logs) else math.log1p(rule.tolerance) / 2
-    for more in range(1, SLOWER.most - len(logs) + 1):
-        if (called := call([*logs, *[middle] * more], rule)) != "undecided":
-            return called, more
+    for count in range(1, SLOWER.max_pairs - len(logs) + 1):
+        if (outcome := call([*logs, *[middle] * count], rule)) != "undecided":
+            return outcome, count
     return None
 
 
-def needed_to_confirm(triples: Sequence[Triple], rule: Rule, cases: int) -> int | None:
+def pairs_to_confirm(triples: Sequence[Triple], rule: Rule, cases: int) -> int | None:
     """How many further triples like the middle one decide about a suspect; None if none do."""
     if not triples:
         return CONFIRM_FIRST
     middle = sorted(triples, key=lambda triple: triple.middle)[len(triples) // 2]
-    for more in range(1, CONFIRM_AT_MOST - len(triples) + 1):
-        if confirmation([*triples, *[middle] * more], rule, cases) != "undecided":
-            return more
+    for count in range(1, CONFIRM_AT_MOST - len(triples) + 1):
+        if confirmation([*triples, *[middle] * count], rule, cases) != "undecided":
+            return count
     return None
 
 
 def _bounds_of(triples: Sequence[Triple], test: Test) -> tuple[float, float]:
-    return bounds([triple.over for triple in triples], [triple.under for triple in triples], test, test)
+    return bounds([triple.low for triple in triples], [triple.high for triple in triples], test, test)
 
 
 def _end(values: Sequence[float], test: Test) -> float:
@@ -214,19 +214,19 @@ def _strays(test: Test) -> tuple[int | None, ...]:
 
     Of the level the first look takes what it needs, the others the rest in equal shares.
     """
-    spent = 0.0
-    allowed: list[int | None] = [None] * test.first
+    spent_level = 0.0
+    limits: list[int | None] = [None] * test.min_pairs
     paths = np.array([1.0])  # the chance of each number of strays, of what no look has called yet
-    for pairs in range(1, test.most + 1):
+    for pairs in range(1, test.max_pairs + 1):
         paths = np.convolve(paths, [test.chance, 1 - test.chance])
-        if pairs < test.first:
+        if pairs < test.min_pairs:
             continue
-        start = test.chance**test.first
-        share = start + (test.level - start) * (pairs - test.first) / max(1, test.most - test.first)
+        start = test.chance**test.min_pairs
+        share = start + (test.level - start) * (pairs - test.min_pairs) / max(1, test.max_pairs - test.min_pairs)
         tail = np.cumsum(paths)
-        strays = int(np.searchsorted(tail, share - spent + 1e-15, side="right")) - 1
-        allowed.append(strays if strays >= 0 else None)
+        strays = int(np.searchsorted(tail, share - spent_level + 1e-15, side="right")) - 1
+        limits.append(strays if strays >= 0 else None)
         if strays >= 0:
-            spent += float(tail[strays])
+            spent_level += float(tail[strays])
             paths[: strays + 1] = 0.0
-    return tuple(allowed)
+    return tuple(limits)

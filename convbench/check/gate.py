@@ -20,7 +20,7 @@ from convbench.check.rule import Rule
 from convbench.check.settings import Settings
 from convbench.check.sides import Side
 from convbench.check.stock import Stock
-from convbench.check.timed import Timed
+from convbench.check.timings import Timings
 from convbench.core.comparability import differing
 from convbench.core.errors import ConvbenchError
 from convbench.core.package import __version__
@@ -75,73 +75,77 @@ def check(base: Side, head: Side, request: Request, method: Method, budget: floa
 
     Raises ConvbenchError for what makes the whole comparison impossible.
     """
-    start, started = time.monotonic(), timestamp("seconds")
+    start, date = time.monotonic(), timestamp("seconds")
     method.watcher.says(f"base {base.label}, head {head.label}: inspecting both")
     with method.stock:
-        inspected = inspect(base, head, request, method.settings, method.folder, method.stock)
-        method = replace(method, settings=inspected.within(method.settings))
+        inspection = inspect(base, head, request, method.settings, method.folder, method.stock)
+        method = replace(method, settings=inspection.with_limit(method.settings))
 
-        def so_far(timed: Timed, unfinished: bool = True) -> Outcome:
-            count = len(inspected.ids)
-            stopped = method.is_over() and bool(timed.waiting(inspected.valid, method.rule, count))
+        def outcome_of(timings: Timings, unfinished: bool = True) -> Outcome:
+            count = len(inspection.ids)
+            is_stopped = method.is_over() and bool(timings.open_cases(inspection.valid, method.rule, count))
             return Outcome(
-                suite=inspected.suite,
-                base=_side(base, inspected.environments.get("base", {})),
-                head=_side(head, inspected.environments.get("head", {})),
-                cases=_cases(inspected, timed),
+                suite=inspection.suite,
+                base=_side(base, inspection.environments.get("base", {})),
+                head=_side(head, inspection.environments.get("head", {})),
+                cases=_cases(inspection, timings),
                 rule=method.rule,
                 settings=method.settings,
-                started=started,
+                started=date,
                 seconds=time.monotonic() - start,
                 convbench=__version__,
-                notes=(*_notes(base, head, inspected), *([UNFINISHED] if unfinished else [])),
+                notes=(*_notes(base, head, inspection), *([UNFINISHED] if unfinished else [])),
                 unfinished=unfinished,
-                budget=budget if stopped and not unfinished else None,
+                budget=budget if is_stopped and not unfinished else None,
             )
 
         ledger = request.ledger
-        ledger.refuse_another(so_far(Timed()), {"base": base.changes, "head": head.changes})
-        before = ledger.before.cases if ledger.before else ()
-        timed = Timed.of(before, keep=lambda timed: ledger.keep(so_far(timed)))
-        decide((Arm("base", base), Arm("head", head)), inspected.valid, inspected.ids, method, timed)
+        ledger.refuse_another(outcome_of(Timings()), {"base": base.changes, "head": head.changes})
+        earlier_cases = ledger.before.cases if ledger.before else ()
+        timings = Timings.of(earlier_cases, keep=lambda timings: ledger.keep(outcome_of(timings)))
+        decide((Arm("base", base), Arm("head", head)), inspection.valid, inspection.ids, method, timings)
         if request.instructions:
             method.watcher.says("counting instructions")
-            count_instructions({"head": head, "base": base}, method.settings, method.folder, inspected, method.deadline)
-        return so_far(timed, unfinished=False)
+            count_instructions(
+                {"head": head, "base": base}, method.settings, method.folder, inspection, method.deadline
+            )
+        return outcome_of(timings, unfinished=False)
 
 
 def decide(
-    arms: tuple[Arm, Arm], cases: Sequence[CheckedCase], ids: Sequence[str], method: Method, timed: Timed
-) -> Timed:
+    arms: tuple[Arm, Arm], cases: Sequence[CheckedCase], ids: Sequence[str], method: Method, timings: Timings
+) -> Timings:
     """Visits of all undecided cases until there is none left or the time is over: pairs, and triples of suspects.
 
-    The rule's error is shared by all that are named; ``timed`` holds the pairs that there are already.
+    The rule's error is shared by all that are named; ``timings`` holds the pairs that there are already.
     """
     count, rule = len(ids), method.rule
     base, head = arms
     stages = {"pair": arms, "confirm": (base, replace(base, name="base again"), head)}
     with method.stock:
-        while not method.is_over() and (waiting := timed.waiting(cases, rule, count)):
-            method.watcher.says(progress.line(timed, waiting, rule, ids))
+        while not method.is_over() and (open_cases := timings.open_cases(cases, rule, count)):
+            method.watcher.says(progress.line(timings, open_cases, rule, ids))
             start = time.monotonic()
-            visits = [PairRequest(case, stages[stage]) for case, stage in waiting]
-            expected = ((case, timed.following(case.id, stage, rule, count)) for case, stage in waiting)
-            following = [PairRequest(case, stages[stage]) for case, stage in expected if stage]
+            visits = [PairRequest(case, stages[stage]) for case, stage in open_cases]
+            next_stages = ((case, timings.next_stage(case.id, stage, rule, count)) for case, stage in open_cases)
+            next_visits = [PairRequest(case, stages[stage]) for case, stage in next_stages if stage]
             try:
-                with closing(pairs.measure(visits, method.settings, method.folder, method.stock, following)) as results:
-                    for visit, measured in results:
-                        timed.add(visit, measured)
+                with closing(
+                    pairs.measure(visits, method.settings, method.folder, method.stock, next_visits)
+                ) as results:
+                    for visit, result in results:
+                        timings.add(visit, result)
                         if method.is_over():
                             break
             finally:  # of an interrupted visit too: a suite of slow cases takes minutes for one
-                timed.visit_seconds.append(time.monotonic() - start)
-                timed.keep(timed)
-    return timed
+                timings.visit_seconds.append(time.monotonic() - start)
+                timings.keep(timings)
+    return timings
 
 
-def _cases(inspected: Inspection, timed: Timed) -> tuple[CaseOutcome, ...]:
-    outcomes = (timed.outcome(case, inspected.facts.get(case, ())) for case in inspected.ids)
-    return tuple(replace(case, invalid=case.invalid or inspected.invalid.get(case.id, "")) for case in outcomes)
+def _cases(inspection: Inspection, timings: Timings) -> tuple[CaseOutcome, ...]:
+    outcomes = (timings.outcome(case, inspection.facts.get(case, ())) for case in inspection.ids)
+    return tuple(replace(case, invalid=case.invalid or inspection.invalid.get(case.id, "")) for case in outcomes)
 
 
 def _side(side: Side, environment: Mapping[str, object]) -> SideOutcome:
@@ -149,14 +153,14 @@ def _side(side: Side, environment: Mapping[str, object]) -> SideOutcome:
     return SideOutcome(side.label, side.commit, side.dirty, facts)
 
 
-def _notes(base: Side, head: Side, inspected: Inspection) -> tuple[str, ...]:
+def _notes(base: Side, head: Side, inspection: Inspection) -> tuple[str, ...]:
     """What a reader must know of the comparison as a whole."""
-    differ = differing(*(inspected.environments.get(name, {}) for name in ("base", "head")))
-    clean = base.commit is not None and not (base.dirty or head.dirty)
-    same = clean and (base.commit, base.python) == (head.commit, head.python)
+    differences = differing(*(inspection.environments.get(name, {}) for name in ("base", "head")))
+    is_clean = base.commit is not None and not (base.dirty or head.dirty)
+    is_same = is_clean and (base.commit, base.python) == (head.commit, head.python)
     return (
-        *(["base and head are the same commit, without changes: the same code is compared"] if same else []),
+        *(["base and head are the same commit, without changes: the same code is compared"] if is_same else []),
         *([f"head has uncommitted changes: {some(head.changes)}"] if head.dirty else []),
-        *([f"the sides' environments differ: {', '.join(differ)}"] if differ else []),
-        *inspected.notes,
+        *([f"the sides' environments differ: {', '.join(differences)}"] if differences else []),
+        *inspection.notes,
     )

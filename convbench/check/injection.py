@@ -17,38 +17,38 @@ import torch
 
 MATMUL_SIZES = (128, 96, 64, 48, 32, 16)
 LARGE, MOST_MATMULS = 0.4, 100_000
-Injected = tuple[int, int]
+Work = tuple[int, int]
 """A number of matmuls, and their size."""
 
 
-def inject(subject: Any, injected: Injected) -> Any:
+def inject(subject: Any, work: Work) -> Any:
     """``subject`` with matmuls in every forward pass whose result is thrown away."""
-    count, size = injected
+    count, size = work
     multiply, forward = _matmul(size, subject.device), subject.forward
 
-    def slower(*args: Any, **kwargs: Any) -> Any:
+    def slow_forward(*args: Any, **kwargs: Any) -> Any:
         with torch.no_grad():
             for _ in range(count):
                 multiply()
         return forward(*args, **kwargs)
 
-    return replace(subject, forward=slower)
+    return replace(subject, forward=slow_forward)
 
 
-def calibrated(server: Any, plain: Any, slowdown: float) -> dict[str, Any]:
+def calibrated(server: Any, subject: Any, slowdown: float) -> dict[str, Any]:
     """How many matmuls of which size make a call slower by ``slowdown``, found by timing both in alternation.
 
-    The server has ``plain`` prepared, and what was injected afterwards. The count comes from a slowdown so large that
+    The server has ``subject`` prepared, and what was injected afterwards. The count comes from a slowdown so large that
     the alternation's noise is small beside it.
     """
-    size, count, achieved = _size(server, plain, slowdown), 1, 0.0
-    while achieved < LARGE and count < MOST_MATMULS:
-        count = min(MOST_MATMULS, 2 * count if achieved <= 0 else math.ceil(count * min(8, 1.2 * LARGE / achieved)))
-        server.run = inject(plain, (count, size)).run
-        achieved = _ratio(server, plain.run, 1.0) - 1
-    count = max(1, round(count * slowdown / achieved))
-    server.run = inject(plain, (count, size)).run
-    return {"injected": (count, size), "achieved": _ratio(server, plain.run, 4.0) - 1}
+    size, count, excess = _size(server, subject, slowdown), 1, 0.0
+    while excess < LARGE and count < MOST_MATMULS:
+        count = min(MOST_MATMULS, 2 * count if excess <= 0 else math.ceil(count * min(8, 1.2 * LARGE / excess)))
+        server.run = inject(subject, (count, size)).run
+        excess = _ratio(server, subject.run, 1.0) - 1
+    count = max(1, round(count * slowdown / excess))
+    server.run = inject(subject, (count, size)).run
+    return {"injected": (count, size), "achieved": _ratio(server, subject.run, 4.0) - 1}
 
 
 def _matmul(size: int, device: str) -> Callable[[], Any]:
@@ -56,25 +56,25 @@ def _matmul(size: int, device: str) -> Callable[[], Any]:
     return functools.partial(torch.mm, left, right, out=out)
 
 
-def _size(server: Any, plain: Any, slowdown: float) -> int:
+def _size(server: Any, subject: Any, slowdown: float) -> int:
     """The largest matmul that is no more than 3 % of the work to inject, or the smallest."""
     call = min(server.timed() for _ in range(20))
     for size in MATMUL_SIZES:
-        server.run = _matmul(size, plain.device)
+        server.run = _matmul(size, subject.device)
         if min(server.timed() for _ in range(50)) <= 0.03 * slowdown * call:
             return size
     return MATMUL_SIZES[-1]
 
 
-def _ratio(server: Any, other: Callable[[], Any], seconds: float) -> float:
+def _ratio(server: Any, other_run: Callable[[], Any], seconds: float) -> float:
     """How many times as long the prepared call takes as another; the fastest of slices in alternation."""
-    prepared, start = server.run, time.perf_counter()
+    prepared_run, start = server.run, time.perf_counter()
     ratios: list[float] = []
     while len(ratios) < 5 or time.perf_counter() - start < seconds:
         pair = []
-        for run in (prepared, other):
+        for run in (prepared_run, other_run):
             server.run = run
             pair.append(server.slice(0.01, leading=True)["best"])
         ratios.append(pair[0] / pair[1])
-    server.run = prepared
+    server.run = prepared_run
     return float(statistics.median(ratios))

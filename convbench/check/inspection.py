@@ -53,40 +53,40 @@ def inspect(base: Side, head: Side, request: Request, settings: Settings, folder
         for worker in workers.values():
             keep_worker(stack, worker, (), stock)
         links = {name: fresh_copy(stack, worker, folder) for name, worker in workers.items()}
-        inspected = _planned(links["head"], request, settings)
-        inspected.environments = {name: _environment(link, settings) for name, link in links.items()}
-        _refuse_only_in_base(links["base"], request, settings, inspected)
+        inspection = _inspection(links["head"], request, settings)
+        inspection.environments = {name: _environment(link, settings) for name, link in links.items()}
+        _refuse_only_in_base(links["base"], request, settings, inspection)
         for name, link in links.items():
-            _resolve(link, name, inspected)
-    within = inspected.within(settings)
-    for group in groups(inspected.valid):
-        answers = Answers(sides, within, folder, inspected, stock).of(group)
-        for case in (case.id for case in group if case.id not in inspected.invalid):
-            _compare(case, answers[case], inspected, request.same_outputs)
-    origin.refuse_same_code(base, head, [case.case for case in inspected.valid], inspected.files)
-    return inspected
+            _resolve(link, name, inspection)
+    limited_settings = inspection.with_limit(settings)
+    for group in groups(inspection.valid):
+        answers = Answers(sides, limited_settings, folder, inspection, stock).of(group)
+        for case in (case.id for case in group if case.id not in inspection.invalid):
+            _compare(case, answers[case], inspection, request.same_outputs)
+    origin.refuse_same_code(base, head, [case.case for case in inspection.valid], inspection.files)
+    return inspection
 
 
 def _plan(worker: Link, request: Request, settings: Settings, suite: str) -> dict[str, Any]:
     """What a side plans, without what no check times: the ``trials``, of which it says how many there are."""
     selected = {"only": list(request.only), "skip": list(request.skip)}
     plan = worker.ask("plan", suite=suite, overrides=list(request.overrides), device=settings.device, **selected)
-    timed = [case for case in plan["cases"] if not case["case"].get("trial")]
-    return plan | {"cases": timed, "trials": len(plan["cases"]) - len(timed)}
+    cases = [case for case in plan["cases"] if not case["case"].get("trial")]
+    return plan | {"cases": cases, "trials": len(plan["cases"]) - len(cases)}
 
 
-def _planned(head: Link, request: Request, settings: Settings) -> Inspection:
+def _inspection(head: Link, request: Request, settings: Settings) -> Inspection:
     try:
         plan = _plan(head, request, settings, request.suite)
     except CaseFailed as error:
         raise SuiteError(str(error)) from error
     protocol, trials = plan["protocol"], plan["trials"]
     if trials and not plan["cases"]:
-        only = "only trainings and read-outs are selected, and a check times calls"
-        raise SuiteError(f"{request.suite}: {only}: select other cases")
-    cases = [CheckedCase(case["id"], case["case"], protocol["seed"], alone=case["alone"]) for case in plan["cases"]]
-    left_out = f"{counted(trials, 'training or read-out', 'trainings and read-outs')} left out: a check times calls"
-    return Inspection(plan["name"], cases, protocol["timeout"], notes=[left_out] if trials else [])
+        reason = "only trainings and read-outs are selected, and a check times calls"
+        raise SuiteError(f"{request.suite}: {reason}: select other cases")
+    cases = [CheckedCase(case["id"], case["case"], protocol["seed"], is_alone=case["alone"]) for case in plan["cases"]]
+    note = f"{counted(trials, 'training or read-out', 'trainings and read-outs')} left out: a check times calls"
+    return Inspection(plan["name"], cases, protocol["timeout"], notes=[note] if trials else [])
 
 
 def _environment(worker: Link, settings: Settings) -> Mapping[str, Scalar]:
@@ -97,51 +97,51 @@ def _environment(worker: Link, settings: Settings) -> Mapping[str, Scalar]:
     return facts
 
 
-def _refuse_only_in_base(base: Link, request: Request, settings: Settings, inspected: Inspection) -> None:
+def _refuse_only_in_base(base: Link, request: Request, settings: Settings, inspection: Inspection) -> None:
     """A case that only base's own suite still has is invalid: dropping it must not go unnoticed."""
-    theirs = base.side.suite
-    if theirs is None:
+    base_suite = base.side.suite
+    if base_suite is None:
         return
-    if not theirs.is_file():
-        inspected.notes.append(f"base has no {theirs.name}: a case that head has dropped would not be missed")
+    if not base_suite.is_file():
+        inspection.notes.append(f"base has no {base_suite.name}: a case that head has dropped would not be missed")
         return
-    ours = {case.id for case in inspected.planned}
+    head_ids = {case.id for case in inspection.cases}
     for only in [[pattern] for pattern in request.only] or [[]]:  # of several, base may have no case yet for one
         try:
-            plan = _plan(base, replace(request, only=only), settings, str(theirs))
+            plan = _plan(base, replace(request, only=only), settings, str(base_suite))
         except CaseFailed as error:
-            reason = line_of(error).removeprefix(f"{theirs.parent}{os.sep}")
-            inspected.notes.append(f"base's own suite gives no case: {cut(reason, LONGEST)}")
+            reason = line_of(error).removeprefix(f"{base_suite.parent}{os.sep}")
+            inspection.notes.append(f"base's own suite gives no case: {cut(reason, LONGEST)}")
             continue
         for case in plan["cases"]:
-            if case["id"] not in ours:
-                inspected.invalid[case["id"]] = "missing in head: its suite no longer has this case"
+            if case["id"] not in head_ids:
+                inspection.invalid[case["id"]] = "missing in head: its suite no longer has this case"
 
 
-def _resolve(worker: Link, name: str, inspected: Inspection) -> None:
-    for index, case in enumerate(inspected.planned):
-        if case.id in inspected.invalid:
+def _resolve(worker: Link, name: str, inspection: Inspection) -> None:
+    for index, case in enumerate(inspection.cases):
+        if case.id in inspection.invalid:
             continue
         try:
             variables = worker.ask("resolve", case=case.case, name=case.id)["variables"]
-            inspected.planned[index] = replace(case, variables=tuple(sorted(variables.items())))
+            inspection.cases[index] = replace(case, variables=tuple(sorted(variables.items())))
         except CaseFailed as error:
-            inspected.invalid[case.id] = f"missing in {name}: {error}{worker.side.hint(str(error))}"
+            inspection.invalid[case.id] = f"missing in {name}: {error}{worker.side.hint(str(error))}"
 
 
-def _compare(case: str, answers: dict[str, dict[str, Any]], inspected: Inspection, same_outputs: bool) -> None:
+def _compare(case: str, answers: dict[str, dict[str, Any]], inspection: Inspection, same_outputs: bool) -> None:
     base, head = answers["base"], answers["head"]
     files = [Path(answer["path"]) for answer in (base, head)]
-    differ = outputs.difference(files[0], files[1], max(base["tolerance"], head["tolerance"]), head["by_norm"])
-    if differ and same_outputs:
-        inspected.invalid[case] = f"outputs differ: {differ}; {REMEDY}"
-    ours, theirs = base["facts"], head["facts"]
-    names = [name for name in theirs if name in ours and ours[name] != theirs[name]]
-    facts = [Fact(name, ours[name], theirs[name]) for name in names]
-    if differ:
-        facts.append(Fact(OUTPUT, "as before", differ))
+    difference = outputs.difference(files[0], files[1], max(base["tolerance"], head["tolerance"]), head["by_norm"])
+    if difference and same_outputs:
+        inspection.invalid[case] = f"outputs differ: {difference}; {REMEDY}"
+    base_facts, head_facts = base["facts"], head["facts"]
+    names = [name for name in head_facts if name in base_facts and base_facts[name] != head_facts[name]]
+    facts = [Fact(name, base_facts[name], head_facts[name]) for name in names]
+    if difference:
+        facts.append(Fact(OUTPUT, "as before", difference))
     elif outputs.are_empty(*files):
         facts.append(Fact(OUTPUT, NO_NUMBERS, NO_NUMBERS))
-    inspected.facts[case] = tuple(facts)
+    inspection.facts[case] = tuple(facts)
     for file in files:
         file.unlink()

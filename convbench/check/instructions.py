@@ -44,9 +44,9 @@ def counted(run: Callable[[], Any], worker: str, case: Any, seed: int, injected:
     import torch
 
     threads = torch.get_num_threads()
-    by_counters = _by_counters(run) if threads == 1 else None
-    if by_counters is not None:
-        return {"count": by_counters, "by": "counters"}
+    count = _count_by_counters(run) if threads == 1 else None
+    if count is not None:
+        return {"count": count, "by": "counters"}
     if shutil.which("valgrind") is None:
         reason = "are not to be had here" if threads == 1 else "count one thread of several"
         raise RuntimeError(f"the processor's counters {reason}, and valgrind is not installed: apt install valgrind")
@@ -60,24 +60,24 @@ def counted(run: Callable[[], Any], worker: str, case: Any, seed: int, injected:
     return {"count": statistics.counts(denoise=True) / CALLS, "by": "valgrind"}
 
 
-def _by_counters(run: Callable[[], Any]) -> float | None:
+def _count_by_counters(run: Callable[[], Any]) -> float | None:
     """By ``perf_event_open``, of this thread outside of the kernel; None where the system does not let us."""
-    descriptor = _opened()
+    descriptor = _open_counter()
     if descriptor is None:
         return None
     try:
         for _ in range(WARM):
             run()
-        before = _read(descriptor)
+        start = _read(descriptor)
         for _ in range(CALLS):
             run()
-        count = (_read(descriptor) - before) / CALLS
+        count = (_read(descriptor) - start) / CALLS
     finally:
         os.close(descriptor)
     return count or None
 
 
-def _opened() -> int | None:
+def _open_counter() -> int | None:
     if sys.platform != "linux" or os.uname().machine != "x86_64":
         return None
     attributes = struct.pack("=IIQQQQQ", HARDWARE, SIZE, INSTRUCTIONS, 0, 0, 0, USER_ONLY).ljust(SIZE, b"\0")

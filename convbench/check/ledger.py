@@ -16,7 +16,7 @@ from convbench.core.errors import Refused
 from convbench.core.text import some
 
 
-def _nowhere(_: Outcome) -> None:
+def _keep_nothing(_: Outcome) -> None:
     return
 
 
@@ -28,26 +28,26 @@ class Ledger:
     is no change of the code.
     """
 
-    keep: Callable[[Outcome], None] = _nowhere
+    keep: Callable[[Outcome], None] = _keep_nothing
     before: Outcome | None = None
     written: tuple[Path, ...] = ()
 
-    def refuse_another(self, now: Outcome, changes: Mapping[str, Sequence[str]] = MappingProxyType({})) -> None:
+    def refuse_another(self, outcome: Outcome, changes: Mapping[str, Sequence[str]] = MappingProxyType({})) -> None:
         """Raises Refused where what was kept is of other code, cases, settings or machine than what is measured now.
 
         ``changes`` are by side the files that are not as its commit has them.
         """
         if self.before is None:
             return
-        for name, then, current in (("base", self.before.base, now.base), ("head", self.before.head, now.head)):
-            if None in (then.commit, current.commit):
+        for name, earlier, side in (("base", self.before.base, outcome.base), ("head", self.before.head, outcome.head)):
+            if None in (earlier.commit, side.commit):
                 raise no_resume(f"{name} is no commit, so that it cannot be told whether it is the same")
-            if then.dirty or current.dirty:
+            if earlier.dirty or side.dirty:
                 files = f" ({some(changes[name])})" if changes.get(name) else ""
                 reason = "so that it cannot be told whether they are the same"
                 raise no_resume(f"{name} has changes that are not committed{files}, {reason}")
-        for name, of_then, of_now in _identity(self.before, now):
-            if of_then != of_now:
+        for name, before, after in _identity(self.before, outcome):
+            if before != after:
                 raise no_resume(f"the {name} was another")
 
 
@@ -56,15 +56,15 @@ def no_resume(reason: str) -> Refused:
     return Refused(f"--resume: {reason}: run without --resume, all is measured again")
 
 
-def _identity(before: Outcome, now: Outcome) -> Iterator[tuple[str, object, object]]:
-    yield "suite", before.suite, now.suite
-    yield "selection of cases", {case.id for case in before.cases}, {case.id for case in now.cases}
-    yield "rule", before.rule, now.rule
+def _identity(before: Outcome, outcome: Outcome) -> Iterator[tuple[str, object, object]]:
+    yield "suite", before.suite, outcome.suite
+    yield "selection of cases", {case.id for case in before.cases}, {case.id for case in outcome.cases}
+    yield "rule", before.rule, outcome.rule
     # The limit of seconds is the suite's, which is known once the cases are.
-    yield "settings", before.settings, replace(now.settings, timeout=before.settings.timeout)
-    for name, then, current in (("base", before.base, now.base), ("head", before.head, now.head)):
-        yield f"code of {name}", then.commit, current.commit
-        yield f"machine or software of {name}", _machine(then), _machine(current)
+    yield "settings", before.settings, replace(outcome.settings, timeout=before.settings.timeout)
+    for name, earlier, side in (("base", before.base, outcome.base), ("head", before.head, outcome.head)):
+        yield f"code of {name}", earlier.commit, side.commit
+        yield f"machine or software of {name}", _machine(earlier), _machine(side)
 
 
 def _machine(side: SideOutcome) -> dict[str, object]:

@@ -59,8 +59,8 @@ class Link:
         try:
             line = self.channel.readline()
         except TimeoutError:
-            whose = "" if timeout else " (protocol.timeout)"
-            raise CaseFailed("timeout", f"no answer after {limit:g} s{whose}") from None
+            setting = "" if timeout else " (protocol.timeout)"
+            raise CaseFailed("timeout", f"no answer after {limit:g} s{setting}") from None
         except OSError:
             line = b""
         if not line:
@@ -81,14 +81,14 @@ class Link:
             self.channel.close()
         self.socket.close()
 
-    def _opened(self, folder: Path) -> socket.socket:
+    def _open(self, folder: Path) -> socket.socket:
         """Make a folder and both ends of a channel; returns the other end, which the process gets."""
         self.folder = folder / f"worker-{random.getrandbits(64):016x}"
         self.folder.mkdir()
         self.output = self.folder / "output"
-        self.socket, theirs = socket.socketpair()
+        self.socket, other_end = socket.socketpair()
         self.channel = self.socket.makefile("rwb")
-        return theirs
+        return other_end
 
     def _code(self) -> int | None:
         """The return code of the process, once it has closed its channel; None where it goes on."""
@@ -119,27 +119,27 @@ class SideWorker(Link):
             raise CaseFailed("error", f"no process of {side.label} can be started ({error})") from error
 
     def _start(self, folder: Path, variables: Mapping[str, str]) -> None:
-        theirs = self._opened(folder)
+        other_end = self._open(folder)
         self.line, line = socket.socketpair()
-        with theirs, line, self.output.open("wb") as output:
+        with other_end, line, self.output.open("wb") as output:
             self.process = subprocess.Popen(
-                [self.side.python, "-P", str(PROGRAM), str(theirs.fileno()), str(line.fileno())],
+                [self.side.python, "-P", str(PROGRAM), str(other_end.fileno()), str(line.fileno())],
                 cwd=self.side.cwd,
                 env={**_environment(self.side, self.settings, folder), **variables, **scratch.mark(self.folder)},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                pass_fds=(theirs.fileno(), line.fileno()),
+                pass_fds=(other_end.fileno(), line.fileno()),
                 start_new_session=True,
             )
 
     def greet(self, case: dict[str, Any] | None = None) -> None:
-        """Let the process import its side, and what building a case needs besides; ``greeted`` waits."""
+        """Let the process import its side, and what building a case needs besides; ``await_greeting`` waits."""
         if not self._hello_sent:
             self.send("hello", threads=self.settings.threads, device=self.settings.device, case=case)
         self._hello_sent = True
 
-    def greeted(self) -> dict[str, Any]:
+    def await_greeting(self) -> dict[str, Any]:
         """The versions of the side. Raises Refused where its convbench speaks another protocol."""
         if not self._versions:
             answer = self.receive(max(START_TIMEOUT, self.settings.timeout))
@@ -188,15 +188,15 @@ class Copy(Link):
 
     def __init__(self, original: SideWorker, folder: Path) -> None:
         self.original, self.side, self.settings = original, original.side, original.settings
-        with self._opened(folder) as theirs:
+        with self._open(folder) as other_end:
             with suppress(OSError):  # of one that has died: the question after it says how
-                socket.send_fds(original.line, [b"+"], [theirs.fileno()])
+                socket.send_fds(original.line, [b"+"], [other_end.fileno()])
             variables = dict(scratch.mark(self.folder))
             self.pid: int = original.ask("fork", output=str(self.output), variables=variables)["pid"]
-        self.ended = False
+        self.has_ended = False
 
     def close(self) -> None:
-        if not self.ended:
+        if not self.has_ended:
             for end in (os.killpg, os.kill):
                 with suppress(ProcessLookupError, PermissionError):
                     end(self.pid, signal.SIGKILL)
@@ -207,7 +207,7 @@ class Copy(Link):
 
     def _code(self) -> int | None:
         code: int | None = self.original.ask("reap", pid=self.pid)["code"]
-        self.ended = code is not None
+        self.has_ended = code is not None
         return code
 
 
@@ -222,11 +222,11 @@ def _other_protocol(protocol: int, version: str, label: str) -> str:
 
 def _environment(side: Side, settings: Settings, folder: Path) -> dict[str, str]:
     """The same for both sides but for what is random on purpose: hash seed and size of the environment."""
-    inherited = {name: value for name, value in os.environ.items() if name not in FREED}
+    variables = {name: value for name, value in os.environ.items() if name not in FREED}
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(settings.threads))
     cache = folder / f"inductor-{zlib.crc32(repr((side.python, side.paths)).encode()):x}"
     return {
-        **inherited,
+        **variables,
         **threads,
         **DISCIPLINE,
         **ALLOCATORS[settings.allocator],

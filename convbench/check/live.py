@@ -28,7 +28,7 @@ from convbench.models.subject import WithoutGradients, on
 from convbench.report.words import units
 
 LiveVerdict = Literal["slower", "faster", "same", "cannot tell"]
-HERE = Side("this process", None, Path(), ())
+THIS_PROCESS = Side("this process", None, Path(), ())
 CASE = CheckedCase("live", {}, 0)
 DIRECTIONS = 2
 """Slower and faster are two questions, which share the rule's error."""
@@ -94,37 +94,37 @@ def compare(first: Callable[..., Any], second: Callable[..., Any], inputs: Input
     Raises ConvbenchError where one of them does not run on these, or is where it cannot be timed.
     """
     device, modes = device_of_all((first, second), inputs), WithoutGradients.TRAINABLE
-    before, after = (partial(WithoutGradients(call, modes), *inputs.args, **inputs.kwargs) for call in (first, second))
+    base, head = (partial(WithoutGradients(call, modes), *inputs.args, **inputs.kwargs) for call in (first, second))
     with on(device):
-        first_call(first, before)
-        first_call(second, after)
-        return compare_calls(before, after, device, rule)
+        first_call(first, base)
+        first_call(second, head)
+        return compare_calls(base, head, device, rule)
 
 
 def compare_calls(first: Callable[[], Any], second: Callable[[], Any], device: str, rule: Rule) -> Comparison:
     """Pairs until both directions are decided, and the confirmation of what is suspect."""
     calls = {"first": Live(first, device), "second": Live(second, device)}
     timings: list[Timing] = []
-    while len(timings) < SLOWER.most:
+    while len(timings) < SLOWER.max_pairs:
         timings.append(_time(calls, ("first", "second")))
-        called = _calls_of(timings, rule)
-        if "suspect" in called or "undecided" not in called:
+        decisions = _calls_of(timings, rule)
+        if "suspect" in decisions or "undecided" not in decisions:
             break
     word, ratio, reason = _verdict(calls, timings, rule)
-    return Comparison(word, ratio, _typical(timings), reason, tuple(timings))
+    return Comparison(word, ratio, _typical_seconds(timings), reason, tuple(timings))
 
 
 def _verdict(calls: Calls, timings: list[Timing], rule: Rule) -> tuple[LiveVerdict, Ratio, str]:
-    every, called = decision.ratio([timing.log_ratio() for timing in timings]), _calls_of(timings, rule)
-    if called == ("ok", "ok"):
-        return "same", every, ""
-    if "suspect" not in called:
-        return "cannot tell", every, f"too noisy after {len(timings)} pairs"
-    if called[0] == "suspect":
-        judged = _confirmed(calls, ("first", "second"), timings, rule)
-        return _word(judged, "slower"), judged.ratio or every, judged.reason
-    judged = _confirmed(calls, ("second", "first"), [_swapped(timing) for timing in timings], rule)
-    return _word(judged, "faster"), _inverse(judged.ratio) if judged.ratio else every, judged.reason
+    ratio, decisions = decision.ratio([timing.log_ratio() for timing in timings]), _calls_of(timings, rule)
+    if decisions == ("ok", "ok"):
+        return "same", ratio, ""
+    if "suspect" not in decisions:
+        return "cannot tell", ratio, f"too noisy after {len(timings)} pairs"
+    if decisions[0] == "suspect":
+        verdict = _confirm(calls, ("first", "second"), timings, rule)
+        return _word(verdict, "slower"), verdict.ratio or ratio, verdict.reason
+    verdict = _confirm(calls, ("second", "first"), [_swap(timing) for timing in timings], rule)
+    return _word(verdict, "faster"), _inverse(verdict.ratio) if verdict.ratio else ratio, verdict.reason
 
 
 def _calls_of(timings: list[Timing], rule: Rule) -> tuple[decision.Call, decision.Call]:
@@ -133,7 +133,7 @@ def _calls_of(timings: list[Timing], rule: Rule) -> tuple[decision.Call, decisio
     return decision.decide(logs, rule), decision.decide([-log for log in logs], rule)
 
 
-def _confirmed(calls: Calls, names: tuple[str, str], timings: list[Timing], rule: Rule) -> CaseVerdict:
+def _confirm(calls: Calls, names: tuple[str, str], timings: list[Timing], rule: Rule) -> CaseVerdict:
     """The gate's verdict on a suspect, from new pairs with its base in them twice."""
     base, head = names
     confirmation: list[Timing] = []
@@ -145,17 +145,17 @@ def _confirmed(calls: Calls, names: tuple[str, str], timings: list[Timing], rule
     return verdict(CaseOutcome("live", tuple(timings), tuple(confirmation)), rule, DIRECTIONS)
 
 
-def _word(judged: CaseVerdict, suspected: LiveVerdict) -> LiveVerdict:
-    return suspected if judged.word == "regression" else "cannot tell"
+def _word(verdict: CaseVerdict, suspicion: LiveVerdict) -> LiveVerdict:
+    return suspicion if verdict.word == "regression" else "cannot tell"
 
 
 def _time(calls: Calls, names: tuple[str, ...]) -> Timing:
     """One pair, or one triple with the first of them in it twice."""
     workers: dict[str, Any] = {name: calls[name.partition(" ")[0]] for name in names}
-    return pairs.time_case([Arm(name, HERE) for name in names], workers, CASE, Settings())
+    return pairs.time_case([Arm(name, THIS_PROCESS) for name in names], workers, CASE, Settings())
 
 
-def _swapped(timing: Timing) -> Timing:
+def _swap(timing: Timing) -> Timing:
     return Timing(tuple(times[::-1] for times in timing.rounds), tuple(times[::-1] for times in timing.device))
 
 
@@ -163,6 +163,6 @@ def _inverse(ratio: Ratio) -> Ratio:
     return Ratio(1 / ratio.estimate, 1 / ratio.high, 1 / ratio.low)
 
 
-def _typical(timings: list[Timing]) -> tuple[float, float]:
+def _typical_seconds(timings: list[Timing]) -> tuple[float, float]:
     middle = sorted(timings, key=lambda timing: timing.best(0))[len(timings) // 2]
     return middle.best(0), middle.best(1)

@@ -41,25 +41,25 @@ def refuse_same_code(base: Side, head: Side, cases: Sequence[Mapping[str, Any]],
     """
     if base.root == head.root or base.python != head.python:
         return
-    ours, theirs = files.get("head", {}), files.get("base", {})
-    shared = {name: file for name, file in ours.items() if theirs.get(name) == file}
+    head_files, base_files = files.get("head", {}), files.get("base", {})
+    shared_files = {name: file for name, file in head_files.items() if base_files.get(name) == file}
     if base.root and head.root:
-        for module in named(cases):
-            if module in shared and _may_differ(module, Path(shared[module]), head.root):
-                raise Refused(f"base and head both import {module} from {shared[module]}: {REMEDY}")
-        changed = [Path(name) for name in git.changed(head.root, base.commit)] if base.commit else []
-        for file in (path for path in changed if path.suffix in {".py", *NATIVE}):
-            if copy := _copied(file, head.root, shared):
+        for module in module_names(cases):
+            if module in shared_files and _may_differ(module, Path(shared_files[module]), head.root):
+                raise Refused(f"base and head both import {module} from {shared_files[module]}: {REMEDY}")
+        changed_paths = [Path(name) for name in git.changed(head.root, base.commit)] if base.commit else []
+        for file in (path for path in changed_paths if path.suffix in {".py", *NATIVE}):
+            if copy := _find_copy(file, head.root, shared_files):
                 raise Refused(
                     f"{file} differs between base and head, but both import {copy[0]} from {copy[1]}: {REMEDY}"
                 )
-    _refuse_unused(base, theirs, cases)
+    _refuse_unused(base, base_files, cases)
 
 
 def _refuse_unused(base: Side, files: Files, cases: Sequence[Mapping[str, Any]]) -> None:
     """A base that no case imports anything of: its tree, or what a wheel holds, which is found first there."""
-    own = base.root or base.paths[0]
-    if cases and not any(Path(file).is_relative_to(own) for file in files.values()):
+    folder = base.root or base.paths[0]
+    if cases and not any(Path(file).is_relative_to(folder) for file in files.values()):
         raise Refused(
             f"no case imports anything of {base.label}, so head would be compared with itself: check a suite that "
             "names a module of it, as model: package.module:function"
@@ -70,11 +70,11 @@ def _may_differ(module: str, file: Path, root: Path) -> bool:
     """Whether a module that both sides import from a file may be code of the tree: not an installed one of others."""
     if not is_installed(file) or _installed_from(module.partition(".")[0]):
         return True
-    ours = (path for path in root.rglob(file.name) if not is_installed(path))  # an environment may lie in the tree
-    return any(path.as_posix().endswith(_relative(module, file)) for path in ours)
+    paths = (path for path in root.rglob(file.name) if not is_installed(path))  # an environment may lie in the tree
+    return any(path.as_posix().endswith(_relative(module, file)) for path in paths)
 
 
-def named(cases: Iterable[Mapping[str, Any]]) -> list[str]:
+def module_names(cases: Iterable[Mapping[str, Any]]) -> list[str]:
     """The modules that cases name by import paths."""
     modules = (match[1] for case in cases for text in _texts(case) if (match := IMPORT_PATH.fullmatch(text)))
     return list(dict.fromkeys(modules))
@@ -92,17 +92,17 @@ def _texts(value: Any) -> Iterator[str]:
                 yield from _texts(item)
 
 
-def _copied(changed: Path, root: Path, shared: Files) -> tuple[str, str] | None:
+def _find_copy(changed_path: Path, root: Path, files: Files) -> tuple[str, str] | None:
     """The module and its file that is a copy of a changed file."""
-    for name, file in shared.items():
-        place = Path(file)
-        if place == root / changed or name.startswith("convbench."):
+    for name, file in files.items():
+        path = Path(file)
+        if path == root / changed_path or name.startswith("convbench."):
             continue
-        if changed.as_posix().endswith(_relative(name, place)) and "." in name:
+        if changed_path.as_posix().endswith(_relative(name, path)) and "." in name:
             return name, file
         source = _installed_from(name.partition(".")[0])
-        is_its_source = place.name == changed.name or changed.suffix in NATIVE
-        if source is not None and (root / changed).is_relative_to(source) and is_its_source:
+        is_its_source = path.name == changed_path.name or changed_path.suffix in NATIVE
+        if source is not None and (root / changed_path).is_relative_to(source) and is_its_source:
             return name, file
     return None
 
@@ -124,7 +124,7 @@ def _installed_from(package: str) -> Path | None:
     """The folder that a package was installed from as a copy, as pip notes it; None for any other."""
     with suppress(Exception):
         for distribution in _distributions().get(package, ()):
-            noted = json.loads(metadata.distribution(distribution).read_text("direct_url.json") or "{}")
-            if "dir_info" in noted and not noted["dir_info"].get("editable"):
-                return Path(unquote(urlsplit(noted["url"]).path)).resolve()
+            source = json.loads(metadata.distribution(distribution).read_text("direct_url.json") or "{}")
+            if "dir_info" in source and not source["dir_info"].get("editable"):
+                return Path(unquote(urlsplit(source["url"]).path)).resolve()
     return None

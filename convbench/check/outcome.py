@@ -133,8 +133,8 @@ def read(path: Path) -> Outcome:
         raise StoreError(f"{path}: not the JSON of a check: {json_form.reason(error)}") from error
     if outcome.schema_version > SCHEMA_VERSION:
         raise StoreError(f"{path}: written by a newer convbench (schema {outcome.schema_version}): upgrade")
-    if lacking := without_times(outcome.cases):
-        raise StoreError(f"{path}: not the JSON of a check: {lacking}")
+    if problem := without_times(outcome.cases):
+        raise StoreError(f"{path}: not the JSON of a check: {problem}")
     return outcome
 
 

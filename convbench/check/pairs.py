@@ -42,14 +42,14 @@ MEDIAN_ERROR = math.sqrt(math.pi / 2)
 class CheckedCase:
     """A case as workers are told of it.
 
-    Those of the same ``variables`` and threads share a process, unless ``alone``.
+    Those of the same ``variables`` and threads share a process, unless one ``is_alone``.
     """
 
     id: str
     case: dict[str, Any]
     seed: int
     variables: tuple[tuple[str, str], ...] = ()
-    alone: bool = False
+    is_alone: bool = False
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -63,28 +63,28 @@ class CheckedCase:
 
 @dataclass(frozen=True)
 class Arm:
-    """A side in a pair; ``injected`` puts (count, size) of matmuls into the forward pass of the cases named."""
+    """A side in a pair; ``injections`` puts (count, size) of matmuls into the forward pass of the cases named."""
 
     name: str
     side: Side
-    injected: dict[str, tuple[int, int]] = field(default_factory=dict)
+    injections: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 class PairRequest(NamedTuple):
-    """A case and the arms that it is to be timed in, base first."""
+    """A case and the arms to time it in, base first."""
 
     case: CheckedCase
     arms: tuple[Arm, ...]
 
 
 @dataclass(frozen=True)
-class Failed:
+class FailedCase:
     """A case that an arm could not measure."""
 
     reason: str
 
 
-Measured = Timing | Failed
+PairResult = Timing | FailedCase
 
 
 def measure(
@@ -92,28 +92,28 @@ def measure(
     settings: Settings,
     folder: Path,
     stock: Stock | None = None,
-    following: Sequence[PairRequest] = (),
-) -> Generator[tuple[PairRequest, Measured], None, None]:
+    next_visits: Sequence[PairRequest] = (),
+) -> Generator[tuple[PairRequest, PairResult], None, None]:
     """Every case once, in random order, in as few sets of fresh processes as cases may share.
 
     A worker that dies or hangs fails its case only, or the first where it dies at its start: the others go on in new
-    processes. Those in ``stock`` are used first; while a group is timed, it gets those of the next one: after the last
-    that is the first of the visits that are likely to be ``following``.
+    processes. Those in ``stock`` are used first; while a group is timed, it gets those of the next one; while the last
+    is timed, those of the first group of ``next_visits``, which are likely to follow.
     """
-    first_of_following = (_groups_of(following) or [[]])[0]
-    for group, upcoming in pairwise([*_groups_of(visits), first_of_following]):
-        waiting = random.sample(group, len(group))
-        while waiting:
-            first = waiting[0]
+    following_group = (_groups_of(next_visits) or [[]])[0]
+    for group, next_group in pairwise([*_groups_of(visits), following_group]):
+        queue = random.sample(group, len(group))
+        while queue:
+            first_visit = queue[0]
             try:
-                own = first.case.settings(settings)
-                with started(_arms(waiting), own, folder, first.case, stock) as workers:
-                    if upcoming and stock:
-                        _order(upcoming, workers, upcoming[0].case.settings(settings), folder, stock)
-                    yield from _timed_until_one_fails(workers, waiting, own)
+                case_settings = first_visit.case.settings(settings)
+                with open_workers(_arms(queue), case_settings, folder, first_visit.case, stock) as workers:
+                    if next_group and stock:
+                        _order(next_group, workers, next_group[0].case.settings(settings), folder, stock)
+                    yield from _time_until_one_fails(workers, queue, case_settings)
             except CaseFailed as error:
-                waiting.remove(first)
-                yield first, Failed(str(error))
+                queue.remove(first_visit)
+                yield first_visit, FailedCase(str(error))
 
 
 def _arms(visits: Sequence[PairRequest]) -> tuple[Arm, ...]:
@@ -121,36 +121,36 @@ def _arms(visits: Sequence[PairRequest]) -> tuple[Arm, ...]:
 
 
 def _order(
-    visits: Sequence[PairRequest], timing: dict[str, SideWorker], settings: Settings, folder: Path, stock: Stock
+    visits: Sequence[PairRequest], workers: dict[str, SideWorker], settings: Settings, folder: Path, stock: Stock
 ) -> None:
-    """Let what the visits need be imported on cores that those who are timing leave free, if there are as many."""
-    busy = {core for worker in timing.values() for core in worker.cores}
-    free = os.sched_getaffinity(0) - busy if busy else set()
-    if len(free) >= settings.threads:
-        sides = [arm.side for arm in _shuffled(_arms(visits))]
-        stock.order(sides, visits[0].case.variables, settings, folder, visits[0].case.case, sorted(free))
+    """Let what the visits need be imported on cores that the timing workers leave free, if there are as many."""
+    busy_cores = {core for worker in workers.values() for core in worker.cores}
+    free_cores = os.sched_getaffinity(0) - busy_cores if busy_cores else set()
+    if len(free_cores) >= settings.threads:
+        sides = [arm.side for arm in _shuffle(_arms(visits))]
+        stock.order(sides, visits[0].case.variables, settings, folder, visits[0].case.case, sorted(free_cores))
 
 
-def _timed_until_one_fails(
-    workers: dict[str, SideWorker], waiting: list[PairRequest], settings: Settings
-) -> Iterator[tuple[PairRequest, Measured]]:
-    """The cases in order, taken from ``waiting``, up to one that fails: it may have taken its worker along."""
-    while waiting:
-        visit = waiting.pop(0)
+def _time_until_one_fails(
+    workers: dict[str, SideWorker], queue: list[PairRequest], settings: Settings
+) -> Iterator[tuple[PairRequest, PairResult]]:
+    """The cases in order, taken from ``queue``, up to one that fails: it may have taken its worker along."""
+    while queue:
+        visit = queue.pop(0)
         try:
             yield visit, time_case(visit.arms, workers, visit.case, settings)
         except CaseFailed as error:
-            yield visit, Failed(str(error))
+            yield visit, FailedCase(str(error))
             return
 
 
 def groups(cases: Sequence[CheckedCase]) -> list[list[CheckedCase]]:
     """Cases that may share a process: started with the same variables, and none that changes the process itself."""
-    sharing: dict[object, list[CheckedCase]] = {}
+    cases_by_key: dict[object, list[CheckedCase]] = {}
     for case in cases:
-        key = (case.variables, case.case.get("threads"), case.id if case.alone else "")
-        sharing.setdefault(key, []).append(case)
-    return list(sharing.values())
+        key = (case.variables, case.case.get("threads"), case.id if case.is_alone else "")
+        cases_by_key.setdefault(key, []).append(case)
+    return list(cases_by_key.values())
 
 
 def _groups_of(visits: Sequence[PairRequest]) -> list[list[PairRequest]]:
@@ -159,57 +159,57 @@ def _groups_of(visits: Sequence[PairRequest]) -> list[list[PairRequest]]:
 
 
 @contextmanager
-def started(
+def open_workers(
     arms: Sequence[Arm],
     settings: Settings,
     folder: Path,
-    first: CheckedCase,
+    case: CheckedCase,
     stock: Stock | None = None,
 ) -> Iterator[dict[str, SideWorker]]:
-    """A worker an arm, started at once in random order, all importing what ``first`` needs, then moved to one core."""
+    """A worker an arm, started at once in random order, all importing what ``case`` needs, then moved to one core."""
     with ExitStack() as stack:
         workers = {}
-        for arm in _shuffled(arms):
-            worker = stock.take(arm.side, first.variables, settings) if stock else None
+        for arm in _shuffle(arms):
+            worker = stock.take(arm.side, case.variables, settings) if stock else None
             workers[arm.name] = stack.enter_context(
-                worker or SideWorker(arm.side, settings, folder, dict(first.variables))
+                worker or SideWorker(arm.side, settings, folder, dict(case.variables))
             )
         for worker in workers.values():
-            worker.greet(first.case)
+            worker.greet(case.case)
         for name, worker in workers.items():
             with _naming(name):
-                worker.greeted()
-        if cores := quietest(settings.threads):
+                worker.await_greeting()
+        if cores := quietest_cores(settings.threads):
             for worker in workers.values():
                 worker.pin(cores)
         yield workers
 
 
-def quietest(threads: int) -> list[int]:
+def quietest_cores(threads: int) -> list[int]:
     """As many cores as threads, those with the least to do, ties at random; none where processes cannot be pinned."""
     if not hasattr(os, "sched_getaffinity"):
         return []
-    busy = psutil.cpu_percent(0.05, percpu=True)
-    allowed = list(os.sched_getaffinity(0))
-    random.shuffle(allowed)
-    return sorted(allowed, key=lambda core: round(busy[core], -1) if core < len(busy) else 100.0)[:threads]
+    loads = psutil.cpu_percent(0.05, percpu=True)
+    cores = list(os.sched_getaffinity(0))
+    random.shuffle(cores)
+    return sorted(cores, key=lambda core: round(loads[core], -1) if core < len(loads) else 100.0)[:threads]
 
 
 def time_case(arms: Sequence[Arm], workers: dict[str, SideWorker], case: CheckedCase, settings: Settings) -> Timing:
     """Prepare and warm every arm alike, then rounds of slices. Raises CaseFailed naming the arm that could not."""
-    prepared = [_ask(workers, arm.name, "prepare", **_prepared(arm, case)) for arm in _shuffled(arms)]
-    seconds = max(answer["seconds"] for answer in prepared)
+    answers = [_ask(workers, arm.name, "prepare", **_arguments(arm, case)) for arm in _shuffle(arms)]
+    seconds = max(answer["seconds"] for answer in answers)
     for arm in arms:
         _ask(workers, arm.name, "warm", calls=max(MIN_WARM, min(MAX_WARM, round(WARM_SECONDS / seconds))))
-    leading = _is_leading(seconds, prepared[0]["device"], settings)
+    leading = _is_leading(seconds, answers[0]["device"], settings)
     rounds, device = [], []
-    of_slice = max(settings.slice_s, seconds) + seconds * leading
-    for order in _orders([arm.name for arm in arms], _rounds(of_slice * len(arms), settings)):
+    slice_seconds = max(settings.slice_s, seconds) + seconds * leading
+    for order in _orders([arm.name for arm in arms], _rounds(slice_seconds * len(arms), settings)):
         slices = {name: _ask(workers, name, "slice", seconds=settings.slice_s, leading=leading) for name in order}
         if len({answer["state"] for answer in slices.values()}) == 1:
             rounds.append(tuple(slices[arm.name]["best"] for arm in arms))
             device.append(tuple(slices[arm.name]["device"] for arm in arms))
-        if _resolved(rounds):
+        if _is_resolved(rounds):
             break
     for arm in arms:
         _ask(workers, arm.name, "release")
@@ -218,8 +218,8 @@ def time_case(arms: Sequence[Arm], workers: dict[str, SideWorker], case: Checked
     return Timing(tuple(rounds), () if device[0][0] is None else tuple(device))
 
 
-def _prepared(arm: Arm, case: CheckedCase) -> dict[str, Any]:
-    return {**case.arguments, "injected": arm.injected.get(case.id)}
+def _arguments(arm: Arm, case: CheckedCase) -> dict[str, Any]:
+    return {**case.arguments, "injected": arm.injections.get(case.id)}
 
 
 def _ask(workers: dict[str, SideWorker], arm: str, do: str, **arguments: Any) -> dict[str, Any]:
@@ -236,13 +236,13 @@ def _naming(arm: str) -> Iterator[None]:
         raise CaseFailed(error.kind, f"{error.kind} in {arm}: {error}") from error
 
 
-def _shuffled(arms: Sequence[Arm]) -> list[Arm]:
+def _shuffle(arms: Sequence[Arm]) -> list[Arm]:
     return random.sample(list(arms), len(arms))
 
 
-def _rounds(of_round: float, settings: Settings) -> int:
+def _rounds(round_seconds: float, settings: Settings) -> int:
     """As many rounds of so many seconds as the case's time allows, balanced."""
-    return int(max(MIN_ROUNDS, min(MAX_ROUNDS, settings.case_s / of_round // BALANCED * BALANCED)))
+    return int(max(MIN_ROUNDS, min(MAX_ROUNDS, settings.case_s / round_seconds // BALANCED * BALANCED)))
 
 
 def _is_leading(seconds: float, device: str, settings: Settings) -> bool:
@@ -255,19 +255,19 @@ def _is_leading(seconds: float, device: str, settings: Settings) -> bool:
     return seconds < settings.slice_s or device != "cpu"
 
 
-def _resolved(rounds: Sequence[tuple[float, ...]]) -> bool:
+def _is_resolved(rounds: Sequence[tuple[float, ...]]) -> bool:
     """Whether the median log ratio of every arm is known well enough, at a number of rounds that is balanced."""
     if len(rounds) < MIN_ROUNDS or len(rounds) % BALANCED:
         return False
     logs = np.log(np.array(rounds))
     ratios = logs[:, 1:] - logs[:, :1]
     error = MEDIAN_ERROR * median_abs_deviation(ratios, axis=0, scale="normal") / math.sqrt(len(rounds))
-    apart = np.ptp([0.0, *np.median(ratios, axis=0)])  # of any two arms: whichever is the slower one, it ends as early
-    return bool(np.all(error <= max(RESOLVED, PLAIN * apart)))
+    gap = np.ptp([0.0, *np.median(ratios, axis=0)])  # of any two arms: whichever is the slower one, it ends as early
+    return bool(np.all(error <= max(RESOLVED, PLAIN * gap)))
 
 
 def _orders(names: Sequence[str], rounds: int) -> Iterator[tuple[str, ...]]:
     """Every order of the arms equally often, shuffled within each ``BALANCED`` rounds."""
-    every = list(permutations(names))
+    orders = list(permutations(names))
     for _ in range(rounds // BALANCED):
-        yield from random.sample(every * (BALANCED // len(every)), BALANCED)
+        yield from random.sample(orders * (BALANCED // len(orders)), BALANCED)

@@ -82,10 +82,10 @@ class Commits:
             commits.append(commit)
         if commits[0] == commits[1]:
             raise ConvbenchError(f"--good {good} and --bad {bad} are the same commit {commits[0][:12]}: name two")
-        listed = git.first_parent_commits(here.top, commits[0], commits[1])
-        if listed is None:
+        history = git.first_parent_commits(here.top, commits[0], commits[1])
+        if history is None:
             raise ConvbenchError(git.why_no_first_parents(here.top, good, bad))
-        return cls(here, build, tuple(commit for commit, _ in listed), tuple(subject for _, subject in listed))
+        return cls(here, build, tuple(commit for commit, _ in history), tuple(subject for _, subject in history))
 
     def name(self, place: int) -> str:
         return f"{self.places[place][:12]} {self.subjects[place]}".strip()
@@ -119,19 +119,19 @@ class Versions:
         good, bad = _numbers(first), _numbers(last)
         if good[: len(bad)] > bad:
             raise ConvbenchError(f"--package {package} {span}: {first} is later than {last}")
-        listed = [
+        versions = [
             version
-            for version in _available(package)
+            for version in _versions(package)
             if good <= _numbers(version) and _numbers(version)[: len(bad)] <= bad
         ]
-        if len(listed) < 2:
-            versions = ", ".join(listed) or "none"
-            raise ConvbenchError(f"--package {package} {span}: pip finds {versions} there, and two versions are needed")
-        return cls(here, package, tuple(listed))
+        if len(versions) < 2:
+            names = ", ".join(versions) or "none"
+            raise ConvbenchError(f"--package {package} {span}: pip finds {names} there, and two versions are needed")
+        return cls(here, package, tuple(versions))
 
     @property
     def code(self) -> str | None:
-        return None if git.uncommitted(self.here.top, self.here.written) else git.commit(self.here.top, "HEAD")
+        return None if git.uncommitted(self.here.top, self.here.written_files) else git.commit(self.here.top, "HEAD")
 
     def name(self, place: int) -> str:
         return f"{self.package} {self.places[place]}"
@@ -144,10 +144,10 @@ class Versions:
             yield replace(side, paths=(folder / "over", *side.paths), label=self.name(place))
 
 
-def _available(package: str) -> list[str]:
+def _versions(package: str) -> list[str]:
     """The versions that pip could install here, the oldest first."""
-    listed = re.search(r"Available versions: (.*)", _pip("index", "versions", package))
-    versions = (version.partition("+")[0] for version in listed[1].split(", ")) if listed else ()
+    match = re.search(r"Available versions: (.*)", _pip("index", "versions", package))
+    versions = (version.partition("+")[0] for version in match[1].split(", ")) if match else ()
     return sorted(dict.fromkeys(filter(RELEASE.fullmatch, versions)), key=_numbers)
 
 
@@ -158,12 +158,12 @@ def _numbers(version: str) -> tuple[int, ...]:
 def _pip(*words: str) -> str:
     command = [sys.executable, "-P", "-m", "pip", "--disable-pip-version-check", "--no-input", *words]
     try:
-        done = subprocess.run(
+        result = subprocess.run(
             command, capture_output=True, text=True, errors="replace", timeout=PIP_TIMEOUT, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BuildFailed(f"pip {words[0]} {words[-1]}: {error}") from error
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if "ERROR" in line] or done.stderr.splitlines()[-1:]
+    if result.returncode:
+        lines = [line for line in result.stderr.splitlines() if "ERROR" in line] or result.stderr.splitlines()[-1:]
         raise BuildFailed(f"{words[-1]} cannot be had here: pip {words[0]} said {' '.join(lines[-1:]).strip()!r}")
-    return done.stdout
+    return result.stdout

@@ -39,8 +39,8 @@ class Model(NamedTuple):
     def weight(self, log: float) -> float:
         """The evidence of a pair that its place is slow: the log of the likelihoods' ratio, as far as a liar allows."""
         slow, fast = (t.logpdf((log - centre) / self.spread, TAIL) for centre in (self.slowdown, 0.0))
-        most = math.log((1 - LIAR) / LIAR)
-        return float(np.clip(slow - fast, -most, most))
+        limit = math.log((1 - LIAR) / LIAR)
+        return float(np.clip(slow - fast, -limit, limit))
 
 
 class Range(NamedTuple):
@@ -74,23 +74,23 @@ class Search:
         answer = self.answer()
         if (answer.first, answer.last) in self._groups():
             return None
-        before = np.cumsum(self.posterior())
+        totals = np.cumsum(self.posterior())
         open_places = [place for place in range(1, self.last) if place not in self.skipped]
-        return min(open_places, key=lambda place: abs(before[place - 1] - 0.5), default=None)
+        return min(open_places, key=lambda place: abs(totals[place - 1] - 0.5), default=None)
 
     def answer(self) -> Range:
         """The fewest neighbouring places that are sure to hold the first slow one, in groups that nothing divides."""
         chances, groups = self.posterior(), self._groups()
-        total = np.concatenate([[0.0], np.cumsum(chances)])
+        totals = np.concatenate([[0.0], np.cumsum(chances)])
         ranges = [
-            Range(first, last, float(total[last] - total[first - 1]))
-            for at, (first, _) in enumerate(groups)
-            for _, last in groups[at:]
+            Range(first, last, float(totals[last] - totals[first - 1]))
+            for index, (first, _) in enumerate(groups)
+            for _, last in groups[index:]
         ]
-        enough = [interval for interval in ranges if interval.chance >= self.sure]
-        return min(enough, key=lambda interval: (interval.last - interval.first, -interval.chance))
+        candidates = [interval for interval in ranges if interval.chance >= self.sure]
+        return min(candidates, key=lambda interval: (interval.last - interval.first, -interval.chance))
 
     def _groups(self) -> list[tuple[int, int]]:
         """Runs of places that nothing tells apart: those that cannot be measured, with the next that can."""
         ends = [place for place in range(1, self.last + 1) if place == self.last or place not in self.skipped]
-        return [(before + 1, end) for before, end in zip([0, *ends], ends, strict=False)]
+        return [(previous_end + 1, end) for previous_end, end in zip([0, *ends], ends, strict=False)]

@@ -18,15 +18,15 @@ from statistics import median
 from pydantic import TypeAdapter, ValidationError
 from scipy.stats import binomtest
 
-from convbench.check import decision, gate, inspection
-from convbench.check.inspection import Request
+from convbench.check import decision, gate
+from convbench.check.inspection import Request, inspect
 from convbench.check.link import SideWorker
 from convbench.check.pairs import Arm, CheckedCase
 from convbench.check.rule import Rule
 from convbench.check.settings import Settings
 from convbench.check.sides import Side
 from convbench.check.stock import Stock
-from convbench.check.timed import Timed
+from convbench.check.timings import Timings
 from convbench.check.verdict import verdict
 from convbench.core import files, json_form
 from convbench.core.comparability import machine_key
@@ -74,49 +74,49 @@ class Selftest:
         self.side, self.folder = side, folder
         self.rule = rule
         with Stock() as stock:
-            inspected = inspection.inspect(side, side, request, settings, folder, stock)
-        self.settings = inspected.within(settings)
-        if inspected.invalid:
-            raise Refused("; ".join(f"{case}: {reason}" for case, reason in inspected.invalid.items()))
-        self.cases, self.environment = inspected.valid, inspected.environments["head"]
+            inspection = inspect(side, side, request, settings, folder, stock)
+        self.settings = inspection.with_limit(settings)
+        if inspection.invalid:
+            raise Refused("; ".join(f"{case}: {reason}" for case, reason in inspection.invalid.items()))
+        self.cases, self.environment = inspection.valid, inspection.environments["head"]
         self.conditions = {
             **asdict(settings),
             **asdict(rule),
             "device": self.environment.get("device"),
             "machine": " | ".join(map(str, machine_key(self.environment))),
-            "suite": inspected.suite,
-            "cases": digest(*sorted(inspected.ids)),
+            "suite": inspection.suite,
+            "cases": digest(*sorted(inspection.ids)),
             "convbench": __version__,
         }
         self._injections: dict[tuple[str, float], tuple[tuple[int, int], float]] = {}
 
     def experiments(self, slowdowns: Sequence[float], seconds: float, watcher: gate.Announcer) -> Iterator[Attempt]:
         """Whole checks in rounds of every slowdown in random order, the first round whole, until the time is up."""
-        start, waiting, first = time.monotonic(), random.sample(list(slowdowns), len(slowdowns)), True
-        while waiting and (first or time.monotonic() - start < seconds):
-            slowdown = waiting.pop()
-            if not waiting:
-                waiting, first = random.sample(list(slowdowns), len(slowdowns)), False
+        start, queue, is_first_round = time.monotonic(), random.sample(list(slowdowns), len(slowdowns)), True
+        while queue and (is_first_round or time.monotonic() - start < seconds):
+            slowdown = queue.pop()
+            if not queue:
+                queue, is_first_round = random.sample(list(slowdowns), len(slowdowns)), False
             watcher.says(f"experiment: +{percent(slowdown)}" if slowdown else "experiment: the same code")
             yield from self.experiment(slowdown, watcher)
 
     def experiment(self, slowdown: float, watcher: gate.Announcer) -> list[Attempt]:
         """One check of all cases with this slowdown put into head."""
-        injected = {case.id: self._injection(case, slowdown, watcher) for case in self.cases} if slowdown else {}
-        head = Arm("head", self.side, {case: work for case, (work, _) in injected.items()})
+        injections = {case.id: self._injection(case, slowdown, watcher) for case in self.cases} if slowdown else {}
+        head = Arm("head", self.side, {case: work for case, (work, _) in injections.items()})
         start, method = time.monotonic(), gate.Method(self.settings, self.rule, self.folder, watcher)
         arms, names = (Arm("base", self.side), head), [case.id for case in self.cases]
-        timed = gate.decide(arms, self.cases, names, method, Timed())
+        timings = gate.decide(arms, self.cases, names, method, Timings())
         seconds = (time.monotonic() - start) / len(self.cases)
-        achieved = {case: share for case, (_, share) in injected.items()}
-        return [self._attempt(case.id, slowdown, achieved.get(case.id, 0.0), timed, seconds) for case in self.cases]
+        excesses = {case: share for case, (_, share) in injections.items()}
+        return [self._attempt(case.id, slowdown, excesses.get(case.id, 0.0), timings, seconds) for case in self.cases]
 
-    def _attempt(self, case: str, slowdown: float, achieved: float, timed: Timed, seconds: float) -> Attempt:
-        outcome = timed.outcome(case)
-        judged = verdict(outcome, self.rule, len(self.cases))
-        seen = decision.ratio(outcome.logs).estimate - 1 if outcome.pairs else 0.0
+    def _attempt(self, case: str, slowdown: float, excess: float, timings: Timings, seconds: float) -> Attempt:
+        outcome = timings.outcome(case)
+        case_verdict = verdict(outcome, self.rule, len(self.cases))
+        estimate = decision.ratio(outcome.logs).estimate - 1 if outcome.pairs else 0.0
         count = len(outcome.pairs) + len(outcome.confirmation)
-        return Attempt(slowdown, achieved, case, judged.word, seen, count, seconds, self.conditions)
+        return Attempt(slowdown, excess, case, case_verdict.word, estimate, count, seconds, self.conditions)
 
     def _injection(self, case: CheckedCase, slowdown: float, watcher: gate.Announcer) -> tuple[tuple[int, int], float]:
         """The work that slows a case down, measured on this machine once."""
@@ -124,7 +124,7 @@ class Selftest:
             watcher.says(f"measuring which work slows {case.id} by {percent(slowdown)}")
             with SideWorker(self.side, case.settings(self.settings), self.folder, dict(case.variables)) as worker:
                 worker.greet()
-                worker.greeted()
+                worker.await_greeting()
                 answer = worker.ask("calibrate", **case.arguments, slowdown=slowdown)
             count, size = answer["injected"]
             self._injections[case.id, slowdown] = ((count, size), answer["achieved"])
@@ -133,17 +133,17 @@ class Selftest:
 
 def figures(attempts: Iterable[Attempt]) -> list[Figure]:
     """Shares by slowdown, the same code (0) first. Invalid attempts count: they are no success of anything."""
-    every = list(attempts)
+    all_attempts = list(attempts)
     return [
-        _figure(slowdown, [attempt for attempt in every if attempt.slowdown == slowdown])
-        for slowdown in sorted({attempt.slowdown for attempt in every})
+        _figure(slowdown, [attempt for attempt in all_attempts if attempt.slowdown == slowdown])
+        for slowdown in sorted({attempt.slowdown for attempt in all_attempts})
     ]
 
 
 def smallest_seen(figures: Iterable[Figure]) -> float | None:
     """The smallest slowdown of which at least nine in ten were red, of ten or more; None where there was none."""
-    seen = (figure for figure in figures if figure.trials >= FEWEST and figure.red >= ENOUGH_POWER)
-    return min((figure.slowdown for figure in seen if figure.slowdown), default=None)
+    candidates = (figure for figure in figures if figure.trials >= FEWEST and figure.red >= ENOUGH_POWER)
+    return min((figure.slowdown for figure in candidates if figure.slowdown), default=None)
 
 
 def is_too_short(figures: Iterable[Figure]) -> bool:
@@ -154,10 +154,10 @@ def is_too_short(figures: Iterable[Figure]) -> bool:
 def sentences(figures: Iterable[Figure]) -> Iterator[str]:
     """A line a slowdown, with what ran and the exact 95 % bounds of its share of red."""
     for figure in figures:
-        rest = f"{figure.passed:.1%} ok, {figure.inconclusive:.1%} inconclusive, seen as {figure.seen:+.1%}"
+        details = f"{figure.passed:.1%} ok, {figure.inconclusive:.1%} inconclusive, seen as {figure.seen:+.1%}"
         bounds = f"{figure.red:.1%} red ({figure.red_low:.1%} to {figure.red_high:.1%})"
         name = f"+{percent(figure.slowdown)}" if figure.slowdown else "same code"
-        yield f"{name}: {figure.trials} verdicts, {bounds}, {rest}"
+        yield f"{name}: {figure.trials} verdicts, {bounds}, {details}"
 
 
 def percent(slowdown: float) -> str:
@@ -179,8 +179,8 @@ def stored(path: Path, conditions: Mapping[str, Scalar]) -> list[Attempt]:
     try:
         attempts = [_adapter().validate_json(line) for line in path.read_bytes().splitlines()]
     except (OSError, ValidationError) as error:
-        why = json_form.reason(error) if isinstance(error, ValidationError) else error
-        raise StoreError(f"{path}: no trials of a selftest ({why}): remove it, or choose another --out") from error
+        reason = json_form.reason(error) if isinstance(error, ValidationError) else error
+        raise StoreError(f"{path}: no trials of a selftest ({reason}): remove it, or choose another --out") from error
     return [attempt for attempt in attempts if attempt.settings == conditions]
 
 
@@ -193,6 +193,6 @@ def _figure(slowdown: float, attempts: list[Attempt]) -> Figure:
     words = [attempt.word for attempt in attempts]
     red = binomtest(words.count("regression"), len(words))
     interval = red.proportion_ci(method="exact")
-    seen = median(attempt.seen for attempt in attempts)
-    passed, inconclusive = (words.count(word) / len(words) for word in ("ok", "inconclusive"))
-    return Figure(slowdown, len(words), red.statistic, interval.low, interval.high, passed, inconclusive, seen)
+    estimate = median(attempt.seen for attempt in attempts)
+    ok, inconclusive = (words.count(word) / len(words) for word in ("ok", "inconclusive"))
+    return Figure(slowdown, len(words), red.statistic, interval.low, interval.high, ok, inconclusive, estimate)

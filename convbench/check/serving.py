@@ -47,8 +47,8 @@ def _serve(worker: Any, connection: socket.socket, line: socket.socket | None) -
     with connection, connection.makefile("rwb") as channel:
         for request in map(json.loads, channel):
             if request["do"] == "fork" and line is not None:
-                (mine, *_) = socket.recv_fds(line, 1, 1)[1]
-                answer = _forked(worker, mine, request, connection.fileno(), line.fileno())
+                (descriptor, *_) = socket.recv_fds(line, 1, 1)[1]
+                answer = _fork(worker, descriptor, request, connection.fileno(), line.fileno())
             else:
                 answer = _reap(request["pid"]) if request["do"] == "reap" else _answer(worker, request)
             channel.write(json.dumps(answer).encode() + b"\n")
@@ -64,7 +64,7 @@ def _answer(worker: Any, request: dict[str, Any]) -> Answer:
     return answer
 
 
-def _forked(worker: Any, channel: int, request: Mapping[str, Any], *others: int) -> Answer:
+def _fork(worker: Any, channel: int, request: Mapping[str, Any], *descriptors: int) -> Answer:
     """A copy of this process that serves on ``channel``; in the copy this does not return."""
     number = os.fork()
     if number:
@@ -72,17 +72,17 @@ def _forked(worker: Any, channel: int, request: Mapping[str, Any], *others: int)
         return {"pid": number}
     code = 70
     try:
-        _begin_anew(request["output"], request["variables"], others)
+        _begin_anew(request["output"], request["variables"], descriptors)
         _serve(worker, socket.socket(fileno=channel), None)
         code = 0
     finally:
         os._exit(code)
 
 
-def _begin_anew(output: str, variables: Mapping[str, str], others: tuple[int, ...]) -> None:
+def _begin_anew(output: str, variables: Mapping[str, str], descriptors: tuple[int, ...]) -> None:
     """What tells a copy from its original: its session, its log and its variables."""
     os.setsid()
-    for descriptor in others:
+    for descriptor in descriptors:
         os.close(descriptor)
     log = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (1, 2):

@@ -59,14 +59,14 @@ class Side:
         if not re.search("No module named|No such file|cannot be imported", reason):
             return ""
         if self.empty:
-            listed = ", ".join(self.empty)
-            return f"; its submodules {listed} are empty: git submodule update --init, with their history"
+            names = ", ".join(self.empty)
+            return f"; its submodules {names} are empty: git submodule update --init, with their history"
         for text in re.findall(r"'([^']{1,200})'", reason):
-            if path := self._ignored(text):
+            if path := self._ignored_path(text):
                 return f"; git ignores {path}, so that no checkout has it: make it, or copy it there, by --build"
         return ""
 
-    def _ignored(self, text: str) -> str:
+    def _ignored_path(self, text: str) -> str:
         """The file or module of that name which only the working tree has, and git ignores; empty for none."""
         if not (self.root and self.checkout_of):
             return ""
@@ -83,7 +83,7 @@ class Side:
 class Base:
     """What to compare with, as one asks for it: a ref, wheel or directory, its interpreter and its build command."""
 
-    what: str
+    name: str
     python: str = ""
     build: str = ""
 
@@ -92,43 +92,43 @@ class Base:
 class Here:
     """Where the check was called: the tree that is the head, the suite's file and the working directory in it.
 
-    ``written`` are files that the check itself writes: they do not change the code.
+    ``written_files`` are those that the check itself writes: they do not change the code.
     """
 
     top: Path
     cwd: Path
     suite: Path | None
-    written: tuple[Path, ...] = ()
+    written_files: tuple[Path, ...] = ()
 
     @classmethod
-    def at(cls, cwd: Path, suite: str, written: tuple[Path, ...] = ()) -> Here:
+    def at(cls, cwd: Path, suite: str, written_files: tuple[Path, ...] = ()) -> Here:
         """Raises ConvbenchError for a folder that no list of folders can hold, by which a worker finds modules."""
         cwd, path = cwd.resolve(), Path(suite)
         if os.pathsep in str(cwd):
             raise ConvbenchError(f"{cwd}: its path holds {os.pathsep!r}, which separates folders: move or rename it")
         top = git.top(cwd)
-        return cls(top or cwd, cwd, path.resolve() if path.is_file() else None, written)
+        return cls(top or cwd, cwd, path.resolve() if path.is_file() else None, written_files)
 
     def paths(self, root: Path) -> tuple[Path, ...]:
         """Where modules are looked for with ``root`` in the place of the tree: as ``convbench run`` does, and src/."""
         search_path = [Path(entry).resolve() for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
-        near = [self.cwd, *([self.suite.parent] if self.suite else []), self.top, self.cwd / "src", self.top / "src"]
-        folders = [*near, *search_path, *self._editable()]
-        return tuple(dict.fromkeys(self.moved(path, root) for path in folders))
+        roots = [self.cwd, *([self.suite.parent] if self.suite else []), self.top, self.cwd / "src", self.top / "src"]
+        folders = [*roots, *search_path, *self._editable_folders()]
+        return tuple(dict.fromkeys(self.path_in(path, root) for path in folders))
 
-    def _editable(self) -> list[Path]:
+    def _editable_folders(self) -> list[Path]:
         """The folders of the tree that ``pip install -e`` has put on the path: both sides would import them of head."""
         library = sysconfig.get_path("stdlib")  # an environment may lie in the tree
         entries = [Path(entry) for entry in sys.path if entry and not Path(entry).is_relative_to(library)]
         return [path for path in entries if path.is_relative_to(self.top) and not code.is_installed(path)]
 
-    def moved(self, path: Path, root: Path) -> Path:
+    def path_in(self, path: Path, root: Path) -> Path:
         """The same place in another tree, for what lies in this one."""
         return root / path.relative_to(self.top) if path.is_relative_to(self.top) else path
 
     def cwd_in(self, root: Path) -> Path:
         """The working directory in another tree; its root where that has no such folder."""
-        cwd = self.moved(self.cwd, root)
+        cwd = self.path_in(self.cwd, root)
         return cwd if cwd.is_dir() else root
 
 
@@ -138,36 +138,36 @@ def scratch_folder() -> AbstractContextManager[Path]:
 
 
 @contextmanager
-def materialise(what: str, here: Here, folder: Path, build: str = "") -> Iterator[Side]:
-    """The side that ``what`` names, ready to import: ``.`` is the tree as it stands, else a ref, wheel or directory.
+def materialise(name: str, here: Here, folder: Path, build: str = "") -> Iterator[Side]:
+    """The side that ``name`` names, ready to import: ``.`` is the tree as it stands, else a ref, wheel or directory.
 
     Raises ConvbenchError where there is no such thing, BuildFailed where it cannot be made.
     """
-    path = _path(what)
-    if build and (what == "." or what.endswith(".whl")):
-        other = "the working tree" if what == "." else what
-        raise ConvbenchError(f"--build {build!r}: it builds a ref or a directory, and base is {other}")
-    if what.endswith(".whl"):
+    path = _path(name)
+    if build and (name == "." or name.endswith(".whl")):
+        base = "the working tree" if name == "." else name
+        raise ConvbenchError(f"--build {build!r}: it builds a ref or a directory, and base is {base}")
+    if name.endswith(".whl"):
         yield _wheel(path, here, folder)
-    elif what == ".":
+    elif name == ".":
         yield _tree("working tree", here.top, here)
-    elif commit := git.commit(here.top, what):
-        with worktrees.checked_out(here.top, commit, folder):
+    elif commit := git.commit(here.top, name):
+        with worktrees.checkout(here.top, commit, folder):
             empty = worktrees.fill_submodules(here.top, commit, folder / "base")
             _build(build, folder / "base", here, folder)
-            label = f"{what} ({commit[:12]})" if not commit.startswith(what) else commit[:12]
+            label = f"{name} ({commit[:12]})" if not commit.startswith(name) else commit[:12]
             # What its build leaves there is no change: a commit and a command say what it is.
             yield replace(_tree(label, folder / "base", here), empty=empty, changes=(), checkout_of=here.top)
     elif path.is_dir():
         _build(build, path.resolve(), here, folder)
-        yield _tree(what, path.resolve(), here)
+        yield _tree(name, path.resolve(), here)
     else:
-        raise ConvbenchError(git.why_not(here.top, f"base {what!r}", what))
+        raise ConvbenchError(git.why_not(here.top, f"base {name!r}", name))
 
 
-def is_working_tree(what: str, here: Here) -> bool:
+def is_working_tree(name: str, here: Here) -> bool:
     """Whether that names the tree that head is, by ``.`` or by its path."""
-    return what == "." or (git.commit(here.top, what) is None and _path(what).resolve() == here.top)
+    return name == "." or (git.commit(here.top, name) is None and _path(name).resolve() == here.top)
 
 
 def with_python(side: Side, python: str, folder: Path) -> Side:
@@ -184,9 +184,9 @@ def with_python(side: Side, python: str, folder: Path) -> Side:
 
 
 def _tree(label: str, root: Path, here: Here) -> Side:
-    suite = here.moved(here.suite, root) if here.suite else None
-    own = git.top(root) == root.resolve()  # a folder within a repository holds whatever was put there, and no commit
-    commit, changes = (git.commit(root, "HEAD"), git.uncommitted(root, here.written)) if own else (None, ())
+    suite = here.path_in(here.suite, root) if here.suite else None
+    is_own = git.top(root) == root.resolve()  # a folder within a repository holds whatever was put there, and no commit
+    commit, changes = (git.commit(root, "HEAD"), git.uncommitted(root, here.written_files)) if is_own else (None, ())
     return Side(label, root, here.cwd_in(root), here.paths(root), commit=commit, changes=changes, suite=suite)
 
 
@@ -211,19 +211,19 @@ def _words(command: str) -> list[str]:
         raise ConvbenchError(f"--build {command!r}: {error}") from error
     if not words:
         raise ConvbenchError(f"--build {command!r}: there is no command in it")
-    if of_shell := SHELL.intersection(words):
-        raise ConvbenchError(f"--build {command!r}: {min(of_shell)} is a shell's, and {NO_SHELL}")
+    if shell_words := SHELL.intersection(words):
+        raise ConvbenchError(f"--build {command!r}: {min(shell_words)} is a shell's, and {NO_SHELL}")
     return words
 
 
-def _path(what: str) -> Path:
+def _path(name: str) -> Path:
     """Raises ConvbenchError for what no path can be, such as the home of nobody, or a name of thousands of letters."""
     try:
-        path = Path(what).expanduser()
+        path = Path(name).expanduser()
         path.exists()
     except (OSError, ValueError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ConvbenchError(f"base {cut(what, 80)!r} cannot be a path ({reason})") from error
+        raise ConvbenchError(f"base {cut(name, 80)!r} cannot be a path ({reason})") from error
     return path
 
 

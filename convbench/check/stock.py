@@ -22,33 +22,33 @@ class Stock:
     """Workers that import their side, or have, and do nothing else until a pair takes them; closes what is left."""
 
     def __init__(self) -> None:
-        self._idle: list[tuple[Variables, SideWorker]] = []
+        self._idle_workers: list[tuple[Variables, SideWorker]] = []
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for _, worker in self._idle:
+        for _, worker in self._idle_workers:
             worker.close()
-        self._idle.clear()
+        self._idle_workers.clear()
 
     def put(self, worker: SideWorker, variables: Variables) -> None:
         """Keep a worker, or end it where there are enough already."""
-        if len(self._idle) < MOST:
-            self._idle.append((variables, worker))
+        if len(self._idle_workers) < MOST:
+            self._idle_workers.append((variables, worker))
         else:
             worker.close()
 
     def take(self, side: Side, variables: Variables, settings: Settings) -> SideWorker | None:
         """One that imported this side with these variables and threads; its time limit is from now on that of these."""
-        for _, worker in self._idle:
+        for _, worker in self._idle_workers:
             worker.hurry()
-        for worker in self._started_with(variables, settings):
+        for worker in self._workers_with(variables, settings):
             if worker.side == side:
-                self._idle.remove((variables, worker))
+                self._idle_workers.remove((variables, worker))
                 worker.settings = settings
                 try:
-                    worker.greeted()
+                    worker.await_greeting()
                 except CaseFailed:  # what it was started for is not what it is taken for: a new one says more
                     worker.close()
                 else:
@@ -65,18 +65,18 @@ class Stock:
         cores: Sequence[int],
     ) -> None:
         """Start a worker a side, those that are here already left out, and let them import meanwhile on some cores."""
-        idle = [worker.side for worker in self._started_with(variables, settings)]
+        idle_sides = [worker.side for worker in self._workers_with(variables, settings)]
         for side in sides:
-            if side in idle:
-                idle.remove(side)
-            elif len(self._idle) < MOST:
+            if side in idle_sides:
+                idle_sides.remove(side)
+            elif len(self._idle_workers) < MOST:
                 with suppress(CaseFailed):  # what needs it will start another, or say why it cannot
                     worker = SideWorker(side, settings, folder, dict(variables))
-                    self._idle.append((variables, worker))
+                    self._idle_workers.append((variables, worker))
                     worker.confine(cores)
                     worker.greet(case)
 
-    def _started_with(self, variables: Variables, settings: Settings) -> list[SideWorker]:
+    def _workers_with(self, variables: Variables, settings: Settings) -> list[SideWorker]:
         """Those whose environment and threads are what is asked for."""
-        alike = (worker for started, worker in self._idle if started == variables)
-        return [worker for worker in alike if worker.settings.threads == settings.threads]
+        workers = (worker for worker_variables, worker in self._idle_workers if worker_variables == variables)
+        return [worker for worker in workers if worker.settings.threads == settings.threads]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from convbench.check import decision
-from convbench.check.decision import OFF, Ratio
+from convbench.check.decision import MOST_NULL, Ratio
 from convbench.check.outcome import CaseOutcome, Outcome
 from convbench.check.rule import Rule
 from convbench.core.text import counted
@@ -60,37 +60,37 @@ def verdict(case: CaseOutcome, rule: Rule, cases: int) -> CaseVerdict:
         case "ok":
             return CaseVerdict(case, "ok", ratio, "")
         case "suspect":
-            return CaseVerdict(case, *_confirmed(case, rule, cases, ratio))
-    return CaseVerdict(case, "inconclusive", ratio, _unseen(logs, rule))
+            return CaseVerdict(case, *_confirmation(case, rule, cases, ratio))
+    return CaseVerdict(case, "inconclusive", ratio, _reason(logs, rule))
 
 
-def _confirmed(
-    suspect: CaseOutcome, rule: Rule, cases: int, first: Ratio | None
+def _confirmation(
+    suspect: CaseOutcome, rule: Rule, cases: int, pair_ratio: Ratio | None
 ) -> tuple[VerdictName, Ratio | None, str]:
     """What the new pairs make of a suspect; the ratio shown is theirs, which chance has not picked."""
     triples = suspect.triples
     if not triples:
-        return "inconclusive", first, "suspected and not confirmed: no new pairs were measured"
+        return "inconclusive", pair_ratio, "suspected and not confirmed: no new pairs were measured"
     ratio = decision.confirmed_ratio(triples, cases)
     match decision.confirmation(triples, rule, cases):
         case "regression":
             return "regression", ratio, ""
         case "ok":
             return "ok", ratio, ""
-    off = sum(abs(triple.null) > math.log1p(OFF) for triple in triples)
-    if off:
-        evidence = f"in {off} of {len(triples)} new pairs base differs from itself by more than {OFF:.0%}"
+    count = sum(abs(triple.null) > math.log1p(MOST_NULL) for triple in triples)
+    if count:
+        evidence = f"in {count} of {len(triples)} new pairs base differs from itself by more than {MOST_NULL:.0%}"
         return "inconclusive", ratio, f"suspected, but {evidence}: {BUSY}"
     return "inconclusive", ratio, f"suspected, and not surely slower in {len(triples)} new pairs"
 
 
-def _unseen(logs: list[float], rule: Rule) -> str:
+def _reason(logs: list[float], rule: Rule) -> str:
     if not logs:
         return "not measured"
-    visible, after = decision.smallest_visible(logs, rule), f"after {counted(len(logs), 'pair')}"
-    if len(logs) >= decision.SLOWER.most:
-        seen = f"a slowdown below {visible:.1%}" if math.isfinite(visible) else "any slowdown"
-        return f"too noisy {after} to see {seen}"
-    if math.isfinite(visible):
-        return f"undecided {after}, which would have shown a slowdown of {visible:.1%} or more"
-    return f"undecided {after}, which is too few to show any slowdown"
+    slowdown, extent = decision.smallest_visible(logs, rule), f"after {counted(len(logs), 'pair')}"
+    if len(logs) >= decision.SLOWER.max_pairs:
+        limit = f"a slowdown below {slowdown:.1%}" if math.isfinite(slowdown) else "any slowdown"
+        return f"too noisy {extent} to see {limit}"
+    if math.isfinite(slowdown):
+        return f"undecided {extent}, which would have shown a slowdown of {slowdown:.1%} or more"
+    return f"undecided {extent}, which is too few to show any slowdown"

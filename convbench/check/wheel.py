@@ -35,6 +35,6 @@ def _lift(target: Path) -> None:
     for place in [folder for part in DATA for folder in target.glob(f"*{part}")]:
         for path in sorted(place.rglob("*")):
             if path.is_file():
-                to = target / PurePosixPath(path.relative_to(place))
-                to.parent.mkdir(parents=True, exist_ok=True)
-                path.replace(to)
+                destination = target / PurePosixPath(path.relative_to(place))
+                destination.parent.mkdir(parents=True, exist_ok=True)
+                path.replace(destination)

@@ -35,17 +35,17 @@ class Row(NamedTuple):
 
 def rows(outcome: Outcome) -> list[Row]:
     """The table: a row a case, its name short where the cases have much in common."""
-    judged = verdicts(outcome)
-    apart, _ = names.apart([verdict.case.id for verdict in judged])
-    return [_row(verdict, name) for verdict, name in zip(judged, apart, strict=True)]
+    case_verdicts = verdicts(outcome)
+    short_names, _ = names.apart([verdict.case.id for verdict in case_verdicts])
+    return [_row(verdict, name) for verdict, name in zip(case_verdicts, short_names, strict=True)]
 
 
 def headline(outcome: Outcome) -> str:
     """How many cases of each verdict, the gravest first; of an unfinished check, so far."""
     words = [verdict.word for verdict in verdicts(outcome)]
     numbers = {word: words.count(word) for word in ("regression", "invalid", "inconclusive", "ok") if word in words}
-    listed = ", ".join(f"{count} {word}" for word, count in numbers.items()) or "no cases"
-    return f"unfinished, so far {listed}" if outcome.unfinished else listed
+    counts = ", ".join(f"{count} {word}" for word, count in numbers.items()) or "no cases"
+    return f"unfinished, so far {counts}" if outcome.unfinished else counts
 
 
 def heading(outcome: Outcome) -> str:
@@ -63,9 +63,9 @@ def footing(outcome: Outcome) -> list[str]:
     settings, rule = outcome.settings, outcome.rule
     threads = counted(settings.threads, "thread")
     threads += " where a case names no other" if any("/threads=" in case.id for case in outcome.cases) else ""
-    _, shared = names.apart([case.id for case in outcome.cases])
+    _, common_parts = names.apart([case.id for case in outcome.cases])
     lines = [
-        *([f"in every case: {', '.join(shared)}"] if shared else []),
+        *([f"in every case: {', '.join(common_parts)}"] if common_parts else []),
         (
             f"slower than {rule.tolerance:.1%} in pairs of fresh processes, and again in new pairs, is a regression; "
             f"ok means less than {rule.guard:.1%} slower; {threads}, allocator {settings.allocator}, "
@@ -115,17 +115,17 @@ def _row(verdict: CaseVerdict, name: str) -> Row:
 
 
 def _seconds(case: CaseOutcome, arm: int) -> float | None:
-    timed = case.confirmation or case.pairs
-    return median(timing.best(arm) for timing in timed) if timed else None
+    timings = case.confirmation or case.pairs
+    return median(timing.best(arm) for timing in timings) if timings else None
 
 
 def _details(verdict: CaseVerdict) -> Iterator[str]:
     if verdict.reason:
         yield verdict.reason
     yield from (fact(entry) for entry in verdict.case.facts if not _is_reason(entry, verdict.reason))
-    timed = verdict.case.confirmation or verdict.case.pairs
-    if timed and timed[0].device:
-        on_device = median(median(math.log(times[-1] / times[0]) for times in timing.device) for timing in timed)
+    timings = verdict.case.confirmation or verdict.case.pairs
+    if timings and timings[0].device:
+        on_device = median(median(math.log(times[-1] / times[0]) for times in timing.device) for timing in timings)
         yield f"on the device's own clock {math.exp(on_device):.3f}"
 
 

@@ -30,7 +30,7 @@ CLOCK = os.path.join(os.path.dirname(HERE), "measure", "running_clock.py")  # no
 """The clock of ``convbench run``: both sides are timed by the same."""
 VALUES = os.path.join(os.path.dirname(HERE), "models", "values.py")  # noqa: PTH118, PTH120
 """What finds the numbers in an output, of whatever kind: the same on both sides."""
-LENT = (__file__, FLAT_SIDE, SERVING, INJECTION, INSTRUCTIONS, CLOCK, VALUES)
+PROGRAMS = (__file__, FLAT_SIDE, SERVING, INJECTION, INSTRUCTIONS, CLOCK, VALUES)
 """Programs of the head that every side runs."""
 
 
@@ -41,7 +41,7 @@ class Server:
         self.side: Any = None
         self.run: Callable[[], Any] = lambda: None
         self.device = "cpu"
-        self.clock = _lent("convbench_clock", CLOCK).RunningClock()
+        self.clock = _program("convbench_clock", CLOCK).RunningClock()
 
     def hello(self, threads: int, device: str = "cpu", case: Any = None) -> Answer:
         """Import what measuring needs, and what building the case imports (without one, inspecting); says versions.
@@ -85,22 +85,22 @@ class Server:
 
         Raises CaseFailed where a variant's output is not eager's.
         """
-        read = self._case(case, name)
-        counts = self.side.counts(read, seed)
-        subject, tolerance = self.side.compared(read, seed)
+        side_case = self._case(case, name)
+        counts = self.side.counts(side_case, seed)
+        subject, tolerance = self.side.compared(side_case, seed)
         by_norm = _write_outputs(subject.run(), outputs)
         return {"facts": counts | {"dtype": str(subject.dtype)}, "tolerance": tolerance, "by_norm": by_norm}
 
     def instructions(self, case: Any, seed: int, injected: tuple[int, int] | None = None) -> Answer:
         """Instructions of a call of the case, as ``count``, and ``by`` what they were counted."""
         run = self._subject(case, seed, injected).run
-        answer: Answer = _lent("convbench_instructions", INSTRUCTIONS).counted(run, __file__, case, seed, injected)
+        answer: Answer = _program("convbench_instructions", INSTRUCTIONS).counted(run, __file__, case, seed, injected)
         return answer
 
     def modules(self) -> Answer:
         """Where the code of each imported module lies; this program, which is lent to the side, is none of its own."""
         files = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
-        return {"files": {name: file for name, file in files.items() if file and file not in LENT}}
+        return {"files": {name: file for name, file in files.items() if file and file not in PROGRAMS}}
 
     def pin(self, cores: list[int]) -> Answer:
         os.sched_setaffinity(0, cores)
@@ -120,10 +120,10 @@ class Server:
 
     def calibrate(self, case: Any, seed: int, slowdown: float) -> Answer:
         """How many matmuls of which size make a call slower by ``slowdown``, and what they achieve."""
-        plain = self._subject(case, seed, None)
-        self.device, self.run = plain.device, plain.run
+        subject = self._subject(case, seed, None)
+        self.device, self.run = subject.device, subject.run
         _trim_heap()
-        return dict(_injection().calibrated(self, plain, slowdown))
+        return dict(_injection().calibrated(self, subject, slowdown))
 
     def warm(self, calls: int) -> Answer:
         for _ in range(calls):
@@ -134,10 +134,10 @@ class Server:
         """Calls of ``seconds`` together: the fastest on host and device. ``leading``: one before them, not recorded."""
         if leading:
             self.timed()
-        best, device, spent = float("inf"), float("inf"), 0.0
-        while spent < seconds:
-            host, on_device = self._timed_both()
-            best, device, spent = min(best, host), min(device, on_device), spent + host
+        best, device, total = float("inf"), float("inf"), 0.0
+        while total < seconds:
+            host, on_device = self._time_both()
+            best, device, total = min(best, host), min(device, on_device), total + host
         return {"best": best, "device": device if device < best * 1e6 else None, "state": self._throttling()}
 
     def release(self) -> Answer:
@@ -146,16 +146,16 @@ class Server:
         gc.collect()
         return {}
 
-    def _case(self, described: Any, name: str) -> Any:
+    def _case(self, description: Any, name: str) -> Any:
         """The case as this side's convbench reads it, which must be the one that was meant."""
-        case = self.side.resolved(described)
+        case = self.side.resolved(description)
         if case.id != name:
             message = f"this side's convbench reads the case as {case.id}: it is older than the suite's format"
             raise RuntimeError(message)
         return case
 
-    def _subject(self, described: Any, seed: int, injected: tuple[int, int] | None) -> Any:
-        subject = self.side.subject(self.side.read(described), seed)
+    def _subject(self, description: Any, seed: int, injected: tuple[int, int] | None) -> Any:
+        subject = self.side.subject(self.side.read(description), seed)
         return _injection().inject(subject, injected) if injected else subject
 
     def _throttling(self) -> str | None:
@@ -171,13 +171,13 @@ class Server:
         return {"kind": kind, "message": message}
 
     def timed(self) -> float:
-        """Seconds of a call of what is prepared, on the host."""
-        return self._timed_both()[0]
+        """Seconds of a call of the prepared case, on the host."""
+        return self._time_both()[0]
 
-    def _timed_both(self) -> tuple[float, float]:
+    def _time_both(self) -> tuple[float, float]:
         if self.device == "cpu":
             return self.clock.timed(self.run), float("inf")
-        return _timed_on_gpu(self.run, self.device)
+        return _time_on_gpu(self.run, self.device)
 
 
 def _trim_heap() -> None:
@@ -196,20 +196,20 @@ def _side() -> Any:
         return importlib.import_module("convbench.measure.side")
     if not (_has("convbench.opening") and _has("convbench.preflight")):
         return None
-    return _lent("convbench_flat_side", FLAT_SIDE)
+    return _program("convbench_flat_side", FLAT_SIDE)
 
 
 @functools.cache
 def _serving() -> Any:
-    return _lent("convbench_serving", SERVING)
+    return _program("convbench_serving", SERVING)
 
 
 @functools.cache
 def _injection() -> Any:
-    return _lent("convbench_injection", INJECTION)
+    return _program("convbench_injection", INJECTION)
 
 
-def _lent(name: str, path: str) -> Any:
+def _program(name: str, path: str) -> Any:
     """A program of the head's, whatever side this is."""
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
@@ -236,7 +236,7 @@ def _write_outputs(output: Any, path: str) -> bool:
     import torch
 
     kinds = (torch.Tensor, np.ndarray, np.generic, int, float, complex)
-    values = _lent("convbench_values", VALUES)
+    values = _program("convbench_values", VALUES)
     parts = [(name, _array(values.dense(leaf))) for name, leaf in values.leaves(output) if isinstance(leaf, kinds)]
     numbers = [(name, array) for name, array in parts if array is not None]
     np.savez(path, **{f"{place} {name}": array for place, (name, array) in enumerate(numbers)})
@@ -263,7 +263,7 @@ def _array(number: Any) -> Any:
     return array.astype(double.get(array.dtype.kind, array.dtype)) if array.dtype.kind in "biufc" else None
 
 
-def _timed_on_gpu(run: Callable[[], Any], device: str) -> tuple[float, float]:
+def _time_on_gpu(run: Callable[[], Any], device: str) -> tuple[float, float]:
     import torch
 
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
@@ -282,9 +282,9 @@ def find_side() -> None:
     A file of the user's that is named like a module of the standard library must not take its place.
     """
     folders = [entry for entry in os.environ.get("CONVBENCH_PATH", "").split(os.pathsep) if entry]
-    installed = [at for at, entry in enumerate(sys.path) if entry.rstrip(os.sep).endswith("-packages")]
-    place = min(installed, default=len(sys.path))
-    sys.path[place:place] = folders
+    places = [index for index, entry in enumerate(sys.path) if entry.rstrip(os.sep).endswith("-packages")]
+    start = min(places, default=len(sys.path))
+    sys.path[start:start] = folders
 
 
 if __name__ == "__main__":

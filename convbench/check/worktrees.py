@@ -16,7 +16,7 @@ from convbench.core.scratch import LOCK, PREFIX_OF_CHECK
 
 
 @contextmanager
-def checked_out(repository: Path, commit: str, folder: Path) -> Iterator[None]:
+def checkout(repository: Path, commit: str, folder: Path) -> Iterator[None]:
     """The tree of a commit at ``folder/base``; removed afterwards, as are those that killed checks left behind."""
     remove_leftovers(repository)
     tree = folder / "base"
@@ -29,14 +29,14 @@ def checked_out(repository: Path, commit: str, folder: Path) -> Iterator[None]:
 
 def fill_submodules(repository: Path, commit: str, tree: Path) -> tuple[str, ...]:
     """Put the submodules of a commit, and theirs, into its tree as far as they are here; returns the missing ones."""
-    listed = git.ask(repository, "ls-tree", "-r", "-z", "--full-tree", commit) or ""
-    lacking: list[str] = []
-    for entry in (entry for entry in listed.split("\0") if entry.startswith("160000 ")):
-        about, _, path = entry.partition("\t")
-        module, of_module = repository / path, about.split()[-1]
-        inner = fill_submodules(module, of_module, tree / path) if _fill(module, of_module, tree / path) else [""]
-        lacking += [f"{path}/{name}".rstrip("/") for name in inner]
-    return tuple(lacking)
+    listing = git.ask(repository, "ls-tree", "-r", "-z", "--full-tree", commit) or ""
+    missing_paths: list[str] = []
+    for entry in (entry for entry in listing.split("\0") if entry.startswith("160000 ")):
+        header, _, path = entry.partition("\t")
+        module, sha = repository / path, header.split()[-1]
+        inner = fill_submodules(module, sha, tree / path) if _fill(module, sha, tree / path) else [""]
+        missing_paths += [f"{path}/{name}".rstrip("/") for name in inner]
+    return tuple(missing_paths)
 
 
 def _fill(module: Path, commit: str, place: Path) -> bool:
@@ -73,11 +73,11 @@ def _is_whole(tree: Path, commit: str) -> bool:
 
 def remove_leftovers(repository: Path) -> None:
     """Remove the worktrees of checks that were killed: those in a folder that no process holds."""
-    listed = git.ask(repository, "worktree", "list", "--porcelain") or ""
-    for line in listed.splitlines():
+    listing = git.ask(repository, "worktree", "list", "--porcelain") or ""
+    for line in listing.splitlines():
         path = Path(line.removeprefix("worktree "))
-        ours = line.startswith("worktree ") and path.parent.name.startswith(PREFIX_OF_CHECK)
-        if ours and is_free(path.parent / LOCK):
+        is_ours = line.startswith("worktree ") and path.parent.name.startswith(PREFIX_OF_CHECK)
+        if is_ours and is_free(path.parent / LOCK):
             _remove(repository, path)
             shutil.rmtree(path.parent, ignore_errors=True)
 

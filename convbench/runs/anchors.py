@@ -31,22 +31,22 @@ class Anchors:
     def missing(self, cases: Sequence[Case], hosts: Sequence[Host]) -> Iterator[tuple[Case, int, Host]]:
         """The visits that the hosts have not made to their group's anchors, which are among these cases."""
         for fingerprint, members in grouped(hosts, lambda host: host.fingerprint).items():
-            anchors = self._of_group(fingerprint, cases) if len(members) > 1 else ()
+            anchors = self._group_anchors(fingerprint, cases) if len(members) > 1 else ()
             for host in members:
                 number = FIRST_ROUND + crc32(host.name.encode())
                 for case in [case for case in anchors if number not in self._log.rounds(case)]:
                     self._log.hand_out(case, number)
                     yield case, number, host
 
-    def _of_group(self, fingerprint: str, cases: Sequence[Case]) -> Sequence[Case]:
+    def _group_anchors(self, fingerprint: str, cases: Sequence[Case]) -> Sequence[Case]:
         """The fastest, the slowest and the median of the eager cases that this group has measured."""
         if len(self._by_group.get(fingerprint, ())) < MOST:
             latencies = {
                 case: seconds for case in cases if not case.variant and (seconds := self._seconds(case, fingerprint))
             }
-            ranked = sorted(latencies, key=lambda case: (latencies[case], case.id))
-            places = {0, len(ranked) // 2, len(ranked) - 1} if ranked else set()
-            self._by_group[fingerprint] = [ranked[place] for place in sorted(places)][:MOST]
+            ranking = sorted(latencies, key=lambda case: (latencies[case], case.id))
+            places = {0, len(ranking) // 2, len(ranking) - 1} if ranking else set()
+            self._by_group[fingerprint] = [ranking[place] for place in sorted(places)][:MOST]
         return self._by_group[fingerprint]
 
     def _seconds(self, case: Case, fingerprint: str) -> float | None:

@@ -12,16 +12,16 @@ from convbench.runs.processes import Processes
 COMPILER, DIGITS = "convbench.runs.compiler_imports", "sklearn.datasets"
 """What cases that compile, and those that train, would each import for themselves."""
 COMPILES, TRAINS = re.compile("compile|inductor"), re.compile("quality")
-_waiting: list[Processes] = []
+_servers: list[Processes] = []
 
 
 @contextmanager
 def begun(source: str, overrides: Sequence[str]) -> Iterator[Processes]:
     """Start it, with what the suite's words make one expect; ``take`` hands it to the executor, or it ends here."""
     words = " ".join((*overrides, *user_code.texts(source, overrides)))
-    expected = [name for name, word in ((COMPILER, COMPILES), (DIGITS, TRAINS)) if word.search(words)]
-    processes = Processes(expected)
-    _waiting.append(processes)
+    modules = [name for name, word in ((COMPILER, COMPILES), (DIGITS, TRAINS)) if word.search(words)]
+    processes = Processes(modules)
+    _servers.append(processes)
     try:
         processes.warm()
         yield processes
@@ -31,12 +31,12 @@ def begun(source: str, overrides: Sequence[str]) -> Iterator[Processes]:
 
 def take(preload: Sequence[str]) -> Processes:
     """That server where it imports all of this, else a new one."""
-    if _waiting and set(preload) <= set(_waiting[0].preload):
-        return _waiting.pop()
+    if _servers and set(preload) <= set(_servers[0].preload):
+        return _servers.pop()
     _end()
     return Processes(preload)
 
 
 def _end() -> None:
-    while _waiting:
-        _waiting.pop().close()
+    while _servers:
+        _servers.pop().close()

@@ -137,16 +137,16 @@ class Executor(ABC):
 
 def job_records(executor: Executor, jobs: Iterable[Job]) -> Iterator[JobRecord]:
     """What an executor's ``run`` yields. Raises ConvbenchError, in its name, for what is no job with its record."""
-    name, wanted = type(executor).__name__, "its run() has to yield each job with its record"
-    yielded: object = executor.run(jobs)
-    if not isinstance(yielded, Iterable):
-        raise ConvbenchError(f"the executor {name} returned {shown(yielded)}: {wanted}")
-    for entry in yielded:
+    name, requirement = type(executor).__name__, "its run() has to yield each job with its record"
+    output: object = executor.run(jobs)
+    if not isinstance(output, Iterable):
+        raise ConvbenchError(f"the executor {name} returned {shown(output)}: {requirement}")
+    for entry in output:
         match entry:
             case (Job() as job, Record() as record):
                 yield job, record
             case _:
-                raise ConvbenchError(f"the executor {name} yielded {shown(entry)}: {wanted}")
+                raise ConvbenchError(f"the executor {name} yielded {shown(entry)}: {requirement}")
 
 
 class OnThisMachine(Executor):
@@ -158,8 +158,8 @@ class OnThisMachine(Executor):
         self.expect(cases)
 
     def expect(self, cases: Sequence[Case]) -> None:
-        if (needed := self.versions(cases)) != self.packages:
-            self.packages = needed
+        if (names := self.versions(cases)) != self.packages:
+            self.packages = names
             vars(self).pop("hosts", None)
 
     def versions(self, cases: Sequence[Case]) -> tuple[str, ...]:
@@ -179,8 +179,8 @@ def here(device: str, packages: Sequence[str] = ()) -> Host:
     from convbench.measure.machine import environment
 
     facts = environment.describe(device, packages)
-    free = environment.available_bytes(facts)
-    return Host("this machine", facts, fingerprint(facts), free, _cores())
+    free_bytes = environment.available_bytes(facts)
+    return Host("this machine", facts, fingerprint(facts), free_bytes, _cores())
 
 
 def to_come(device: str) -> Host:
@@ -205,31 +205,31 @@ def measure_here(job: Job) -> Record:
     """The job in this process, on its cores; the record says which code of the user's it is of."""
     from convbench.measure import harness
 
-    with pinned(job.cores):
+    with pin(job.cores):
         record = harness.measure(job.case, job.protocol, job.metrics, job.probes, checked=job.checked)
     return replace(record, code=code.imported())
 
 
 @contextmanager
-def pinned(cores: Sequence[int]) -> Iterator[None]:
+def pin(cores: Sequence[int]) -> Iterator[None]:
     """This process and its torch threads on these cores only, where any are given; as before afterwards."""
     if not cores or not hasattr(os, "sched_setaffinity"):
         yield
         return
     import torch
 
-    before, threads = os.sched_getaffinity(0), torch.get_num_threads()
+    old_cores, threads = os.sched_getaffinity(0), torch.get_num_threads()
     os.sched_setaffinity(0, cores)
     torch.set_num_threads(min(threads, len(cores)))
     try:
         yield
     finally:
-        os.sched_setaffinity(0, before)
+        os.sched_setaffinity(0, old_cores)
         torch.set_num_threads(threads)
 
 
 def _cores() -> tuple[int, ...]:
     """The numbers of the cores to pin to, as many as may be used at once."""
-    usable = cgroup.available_cores()
-    own = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(usable)
-    return tuple(own)[:usable]
+    count = cgroup.available_cores()
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(count)
+    return tuple(cores)[:count]

@@ -23,45 +23,47 @@ def executor_options(name: str | None, entries: Iterable[str | Mapping[str, Any]
 
     Raises ConvbenchError for a file that cannot be read, an option that the executor does not have, or a wrong value.
     """
-    merged: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     for entry in entries:
-        merged |= entry if isinstance(entry, Mapping) else _read(entry)
-    if not merged:
+        options |= entry if isinstance(entry, Mapping) else _read(entry)
+    if not options:
         return {}
     if name is None:
         raise ConvbenchError(f"{OPTION} needs --executor NAME: which one are they of?")
-    known = signature(executors, name)
-    return {key: _checked(name, key, value, known) for key, value in merged.items()}
+    option_signature = signature(executors, name)
+    return {key: _check(name, key, value, option_signature) for key, value in options.items()}
 
 
 def _read(text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
     if equals and "/" not in key:
-        return {key.strip(): _parsed(value, text)}
+        return {key.strip(): _parse(value, text)}
     path = Path(text)
     try:
         content = path.read_text()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConvbenchError(f"{OPTION} {text}: no key=value, and as a file it cannot be read ({reason})") from error
-    data = _parsed(content, text)
+    data = _parse(content, text)
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
         raise ConvbenchError(f"{OPTION} {text}: the file is no mapping of options, as in 'workers: 8'")
     return data
 
 
-def _parsed(text: str, where: str) -> Any:
+def _parse(text: str, source: str) -> Any:
     try:
         return value_of(text)
     except ValueError as error:
-        raise ConvbenchError(f"{OPTION} {where}: not YAML ({error})") from error
+        raise ConvbenchError(f"{OPTION} {source}: not YAML ({error})") from error
 
 
-def _checked(name: str, key: str, value: Any, known: Signature) -> Scalar:
+def _check(name: str, key: str, value: Any, signature: Signature) -> Scalar:
     try:
-        (checked,) = known.option(key).validate_python([value])
+        (option,) = signature.option(key).validate_python([value])
     except KeyError:
-        raise ConvbenchError(f"the executor {name} has no option {key!r}{did_you_mean(key, known.options)}") from None
+        raise ConvbenchError(
+            f"the executor {name} has no option {key!r}{did_you_mean(key, signature.options)}"
+        ) from None
     except ValidationError as error:
         raise ConvbenchError(f"{OPTION} {key}={value}: {message_of(error.errors()[0])}") from error
-    return checked
+    return option

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from convbench.analysis import hosts as between
+from convbench.analysis import hosts as host_effects
 from convbench.core import merging, store
 from convbench.core.errors import StoreError
 from convbench.core.record import Record, RunDescription
@@ -29,45 +29,45 @@ def note(directory: Path, hosts: Sequence[Host], records: Sequence[Record] | Non
     A single host is named where it is of another kind than the one that stands for the run, which may be gone.
     """
     run = store.read_description(directory)
-    known = replace(
+    full_run = replace(
         run,
-        hosts={**_that_measured(records or ()), **run.hosts},
+        hosts={**_host_kinds(records or ()), **run.hosts},
         environments={run.fingerprint: run.environment, **run.environments},
-        between_hosts=run.between_hosts if records is None else between.sentence(between.effects(records)),
+        between_hosts=run.between_hosts if records is None else host_effects.sentence(host_effects.effects(records)),
     )
-    noted = with_hosts(known, hosts)
-    if len(noted.hosts) < 2 and all(host.fingerprint == run.fingerprint for host in hosts):
+    new_run = with_hosts(full_run, hosts)
+    if len(new_run.hosts) < 2 and all(host.fingerprint == run.fingerprint for host in hosts):
         return
-    if noted != run:
-        store.describe(directory, noted)
+    if new_run != run:
+        store.describe(directory, new_run)
 
 
-def noting_hosts(records: Iterable[Record], directory: Path, executor: Executor) -> Iterator[Record]:
+def note_hosts(records: Iterable[Record], directory: Path, executor: Executor) -> Iterator[Record]:
     """The records as they come, each once all hosts that are there are noted: its own may be gone at the end."""
-    noted: set[str] = set()
+    noted_names: set[str] = set()
     for record in records:
-        if not noted.issuperset(host.name for host in executor.hosts):
-            noted.update(host.name for host in executor.hosts)
+        if not noted_names.issuperset(host.name for host in executor.hosts):
+            noted_names.update(host.name for host in executor.hosts)
             note(directory, executor.hosts)
         yield record
 
 
-def _that_measured(records: Iterable[Record]) -> dict[str, str]:
+def _host_kinds(records: Iterable[Record]) -> dict[str, str]:
     """The hosts of visits, with their kinds; those of a merged run, which numbers its parts, are not told apart."""
-    measured = ((visit.host, record.environment) for record in records for visit in record.visits)
-    return {host: kind for host, kind in measured if host and not host.startswith(merging.SHARD)}
+    hosts = ((visit.host, record.environment) for record in records for visit in record.visits)
+    return {host: kind for host, kind in hosts if host and not host.startswith(merging.SHARD)}
 
 
-def refuse_other_kinds(directory: Path, done: Iterable[Record], hosts: Sequence[Host]) -> None:
+def refuse_other_kinds(directory: Path, records: Iterable[Record], hosts: Sequence[Host]) -> None:
     """A case that was begun on one kind of host cannot be gone on with on another.
 
     Raises StoreError where a kind is missing that has measured part of a run.
     """
-    available = {host.fingerprint for host in hosts}
-    measured = {record.environment for record in done if record.visits and record.environment}
-    missing = sorted(measured - available)
-    if missing:
+    available_kinds = {host.fingerprint for host in hosts}
+    measured_kinds = {record.environment for record in records if record.visits and record.environment}
+    missing_kinds = sorted(measured_kinds - available_kinds)
+    if missing_kinds:
         raise StoreError(
             f"{directory}: cannot be resumed, part of it was measured on hosts of a kind that is not here "
-            f"({', '.join(missing)}, spelled out in its run.json): bring one, or choose another --out"
+            f"({', '.join(missing_kinds)}, spelled out in its run.json): bring one, or choose another --out"
         )

@@ -26,9 +26,9 @@ class Menu:
         """The probes of these names, or import paths, which are imported; all of them where none is named."""
         from convbench.measure import harness
 
-        chosen = harness.select(names)
-        exact = tuple(plugin.name for plugin in chosen if is_exact(plugin.build))
-        return cls(exact, tuple(plugin.name for plugin in chosen if plugin.name not in exact))
+        plugins = harness.select(names)
+        exact = tuple(plugin.name for plugin in plugins if is_exact(plugin.build))
+        return cls(exact, tuple(plugin.name for plugin in plugins if plugin.name not in exact))
 
     @property
     def repeats(self) -> tuple[str, ...]:
@@ -42,24 +42,24 @@ class Menu:
 
 def jobs(schedule: Schedule, menu: Menu, cores: Sequence[int]) -> Iterator[Job]:
     """A job for each visit of the schedule, pinned to some of the host's ``cores``."""
-    return (_job(planned, schedule, menu, cores) for planned in schedule)
+    return (_job(visit, schedule, menu, cores) for visit in schedule)
 
 
-def _job(planned: PlannedVisit, schedule: Schedule, menu: Menu, cores: Sequence[int]) -> Job:
-    case, protocol, first = planned.case, schedule.protocol, planned.round == 0
+def _job(visit: PlannedVisit, schedule: Schedule, menu: Menu, cores: Sequence[int]) -> Job:
+    case, protocol, is_first = visit.case, schedule.protocol, visit.round == 0
     if case.trial:
-        return Job(case, protocol, probes=menu.probes, decides=planned.decides)
-    if planned.round == FACTS:
-        return Job(case, protocol, menu.exact, FACTS, decides=planned.decides)
-    pinned = cores_of(case, planned.round, cores)
-    if protocol.visits == 1 and not planned.host:
-        return Job(case, protocol, (*menu.exact, *menu.timed), 0, pinned, menu.probes, decides=planned.decides)
-    names, probes = (menu.timed, menu.probes) if first else (menu.repeats, ())
-    checked = bool(menu.exact) or not first
-    return Job(case, protocol, names, planned.round, pinned, probes, planned.host, checked, planned.decides)
+        return Job(case, protocol, probes=menu.probes, decides=visit.decides)
+    if visit.round == FACTS:
+        return Job(case, protocol, menu.exact, FACTS, decides=visit.decides)
+    pinned_cores = cores_of(case, visit.round, cores)
+    if protocol.visits == 1 and not visit.host:
+        return Job(case, protocol, (*menu.exact, *menu.timed), 0, pinned_cores, menu.probes, decides=visit.decides)
+    names, probes = (menu.timed, menu.probes) if is_first else (menu.repeats, ())
+    is_checked = bool(menu.exact) or not is_first
+    return Job(case, protocol, names, visit.round, pinned_cores, probes, visit.host, is_checked, visit.decides)
 
 
-def as_stored(job: Job, record: Record, quiet_reference: float | None = None) -> Record:
+def visit_record(job: Job, record: Record, quiet_reference: float | None = None) -> Record:
     """The record of a job as it is stored: one visit, without what it took in circumstances that it is not for.
 
     It notes what the last quiet run on the machine had for the reference workload, where that is known.
@@ -73,5 +73,5 @@ def as_stored(job: Job, record: Record, quiet_reference: float | None = None) ->
     readings = tuple(
         reading for reading in record.readings if not (beside_others and reading.metric.name == metrics.COLD_CALL.name)
     )
-    noted = {QUIET_REFERENCE: quiet_reference} if quiet_reference and job.takes_times else {}
-    return replace(record, readings=readings, visits=(visit,), conditions={**record.conditions, **noted})
+    reference = {QUIET_REFERENCE: quiet_reference} if quiet_reference and job.takes_times else {}
+    return replace(record, readings=readings, visits=(visit,), conditions={**record.conditions, **reference})

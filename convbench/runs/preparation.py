@@ -58,8 +58,8 @@ class Prepared:
         """Trainings, at every learning rate, of which only those at the best are made."""
         return trials_of(self.plan.cases, self.suite.protocol.training)[1]
 
-    def schedule(self, done: Sequence[Record] = (), until_sure: bool = False) -> Schedule:
-        """The visits to make; those of the records that are ``done`` are made."""
+    def schedule(self, records: Sequence[Record] = (), until_sure: bool = False) -> Schedule:
+        """The visits to make; those of ``records`` are made."""
         start, protocol = time.monotonic(), self.menu.protocol(self.suite.protocol)
         schedule = Schedule(
             self.plan.cases,
@@ -70,7 +70,7 @@ class Prepared:
             hosts=lambda: self.executor.hosts,
             lost=lambda: self.executor.lost,
         )
-        for record in done:
+        for record in records:
             schedule.log.add(record)
         return schedule
 
@@ -92,7 +92,7 @@ class Prepared:
             convbench=__version__,
             started=timestamp("seconds"),
             visible_slowdown=visible_slowdown,
-            intervals_meet=repeats.known(host.facts),
+            intervals_meet=repeats.known_share(host.facts),
         )
         return host_notes.with_hosts(description, hosts) if len(hosts) > 1 else description
 
@@ -116,22 +116,22 @@ def prepare(
     hosts = [host] if host else executor.hosts
     if not hosts:
         raise ConvbenchError("the executor has no host: nothing can be measured")
-    free, cores = max(host.available_bytes for host in hosts), len(hosts[0].cores)
-    answer = executor.call(_planned, suite, hosts[0].device, free, selection, cores)
+    free_bytes, cores = max(host.available_bytes for host in hosts), len(hosts[0].cores)
+    answer = executor.call(_plan, suite, hosts[0].device, free_bytes, selection, cores)
     if isinstance(answer, ConvbenchError):
         raise answer
-    planned, menu = answer
-    return Prepared(suite, planned, replace(menu, probes=tuple(probes)), command, executor)
+    plan, menu = answer
+    return Prepared(suite, plan, replace(menu, probes=tuple(probes)), command, executor)
 
 
-def _planned(
-    suite: Suite, device: str, free: int, selection: Selection, cores: int
+def _plan(
+    suite: Suite, device: str, free_bytes: int, selection: Selection, cores: int
 ) -> tuple[Plan, Menu] | ConvbenchError:
     """What is to be measured of a suite, or why nothing can be: for a process that has imported torch anyway."""
     from convbench.measure.selection import plan
 
     try:
-        return plan(suite, device, free, selection, cores), Menu.of(suite.metrics)
+        return plan(suite, device, free_bytes, selection, cores), Menu.of(suite.metrics)
     except ConvbenchError as error:
         return error
 

@@ -37,9 +37,9 @@ class AllNeeds:
 
     def learn(self, cases: Sequence[Case], call: Callable[..., Any]) -> None:
         """Ask for what is not known yet; ``call`` calls a function in another process."""
-        own = {case.variant: case for case in cases if has_own_variant(case) and case.variant not in self._needs}
-        if own:
-            self._needs |= dict(zip(own, call(_needs, tuple(own.values())), strict=True))
+        own_cases = {case.variant: case for case in cases if has_own_variant(case) and case.variant not in self._needs}
+        if own_cases:
+            self._needs |= dict(zip(own_cases, call(_needs, tuple(own_cases.values())), strict=True))
 
     def of(self, case: Case) -> ProcessNeeds:
         return self._needs[case.variant] if case.variant in self._needs else _needs_of(case)

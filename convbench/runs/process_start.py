@@ -61,8 +61,8 @@ def run_child(
     os.dup2(output, 2)
     os.environ[CACHE], os.environ[scratch.EXPORTS] = cache, f"{cache}-exports"
     os.environ[scratch.CLIPS] = str(Path(folder).parent / "clips")
-    if (trained := Path(folder).parent / TRAINED).is_dir():
-        os.environ[scratch.TRAINED] = str(trained)
+    if (trained_folder := Path(folder).parent / TRAINED).is_dir():
+        os.environ[scratch.TRAINED] = str(trained_folder)
     if any(action == "error" for action, *_ in warnings.filters):  # by -W: torch's own would fail what it compiles
         warnings.simplefilter("default")
     malloc.hold()
@@ -101,8 +101,8 @@ def short_path(folder: Path) -> Iterator[str]:
         finally:
             os.close(descriptor)
     else:
-        with tempfile.TemporaryDirectory(dir="/tmp", prefix="convbench-") as short:
-            yield short
+        with tempfile.TemporaryDirectory(dir="/tmp", prefix="convbench-") as short_folder:
+            yield short_folder
 
 
 def forkserver_pid() -> int | None:
@@ -135,7 +135,7 @@ def _let_forkserver_end() -> None:
 
 
 @contextmanager
-def uninterrupted() -> Iterator[None]:
+def hold_interrupts() -> Iterator[None]:
     """Ctrl-C waits for the end of the block, and processes started inside never see it: this one is to end them.
 
     A mask is inherited but covers one thread only, so the handler is held back too. Starting the resource tracker
@@ -148,11 +148,11 @@ def uninterrupted() -> Iterator[None]:
         return
     interrupts: list[int] = []
     handler = signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
         signal.signal(signal.SIGINT, handler)
     if interrupts:
         signal.raise_signal(signal.SIGINT)
@@ -161,12 +161,12 @@ def uninterrupted() -> Iterator[None]:
 @contextmanager
 def process_variables(variables: Mapping[str, str]) -> Iterator[None]:
     """With these variables set inside the block."""
-    before = {name: os.environ.get(name) for name in variables}
+    old_values = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
         yield
     finally:
-        for name, value in before.items():
+        for name, value in old_values.items():
             if value is None:
                 del os.environ[name]
             else:

@@ -28,15 +28,15 @@ from convbench.runs.process_start import (
     discipline,
     forget_forkserver,
     forkserver_pid,
+    hold_interrupts,
     is_alive,
     own_configuration,
     process_variables,
     run_child,
     short_path,
-    uninterrupted,
 )
 from convbench.runs.running import Call, Running
-from convbench.runs.script import unseen
+from convbench.runs.script import hide_script
 
 T = TypeVar("T")
 PRELOAD = ["convbench.runs.forkserver_imports"]
@@ -57,7 +57,7 @@ class Processes:
         self.preload = preload
         self.scratch = scratch.open_folder()
         self._resources = ExitStack()
-        self._living: set[int] = set()
+        self._pids: set[int] = set()
         try:
             self._resources.enter_context(lock.hold(self.scratch / scratch.LOCK))
             self.forkserver = multiprocessing.get_context("forkserver")
@@ -73,7 +73,7 @@ class Processes:
 
     def warm(self) -> None:
         """Let the server begin to import now, and not with the first call."""
-        with unseen(), process_variables(self._variables()), uninterrupted():
+        with hide_script(), process_variables(self._variables()), hold_interrupts():
             forkserver.ensure_running()
 
     def close(self) -> None:
@@ -101,8 +101,8 @@ class Processes:
         begin = partial(self._begin, running, call, cache)
         begin()
         if call.is_forked:
-            again = None if call.compiles else begin  # what it has compiled would be found by the next
-            self._survives_server(running, again)
+            restart = None if call.compiles else begin  # what it has compiled would be found by the next
+            self._survives_server(running, restart)
         return running
 
     def _begin(self, running: Running[Any], call: Call[Any], cache: Path) -> None:
@@ -111,7 +111,7 @@ class Processes:
         args = (sender, call.imports, call.work, call.args, str(running.folder), str(cache))
         running.begins(context.Process(target=run_child, args=args), receiver)
         try:
-            with unseen(), process_variables({**self._variables(), **call.variables}), uninterrupted():
+            with hide_script(), process_variables({**self._variables(), **call.variables}), hold_interrupts():
                 try:
                     running.process.start()
                 except SERVER_KILLED:  # the next start begins another
@@ -119,8 +119,8 @@ class Processes:
                         raise
                     forget_forkserver()
                     running.process = context.Process(target=run_child, args=args)
-                    _started_again(running.process)
-                self._living.add(running.process.pid or 0)
+                    _start_again(running.process)
+                self._pids.add(running.process.pid or 0)
         except BaseException:
             running.end()
             raise
@@ -135,7 +135,7 @@ class Processes:
                 return False
             if begin is None:
                 raise CaseFailed("crash", "killed by SIGKILL, with the server that starts processes")
-            self._living.discard(running.process.pid or 0)
+            self._pids.discard(running.process.pid or 0)
             running.receiver.close()
             begin()
             self._survives_server(running, None)
@@ -148,25 +148,25 @@ class Processes:
 
     def _forget(self, running: Running[Any]) -> None:
         """Kill what a call left behind, in whatever session; whose it is can be told only when nothing else runs."""
-        self._living.discard(running.process.pid or 0)
-        if not self._living:
+        self._pids.discard(running.process.pid or 0)
+        if not self._pids:
             scratch.end_processes(self.scratch, but=[pid for pid in [forkserver_pid()] if pid])
 
     def _toolchain(self, cache: Path) -> None:
         """Fills ``cache`` with what compiling anything leaves behind; made once, then linked."""
-        ready = self.scratch / "toolchain"
-        if not ready.exists():
+        toolchain = self.scratch / "toolchain"
+        if not toolchain.exists():
             folder = Path(tempfile.mkdtemp(dir=self.scratch))
             running = self._spawn(Call(_compile_something), folder, folder / "inductor")
             try:
                 running.result()
-                shutil.move(folder / "inductor", ready)  # before its end, which removes the folder
+                shutil.move(folder / "inductor", toolchain)  # before its end, which removes the folder
             finally:
                 running.end()
-        shutil.copytree(ready, cache, copy_function=os.link)
+        shutil.copytree(toolchain, cache, copy_function=os.link)
 
 
-def _started_again(process: BaseProcess) -> None:
+def _start_again(process: BaseProcess) -> None:
     try:
         process.start()
     except SERVER_KILLED as error:

@@ -70,7 +70,7 @@ def keep(environment: Mapping[str, Scalar], repeats: Repeats) -> Path:
     return cache.keep(SHARE, environment, repeats.share)
 
 
-def known(environment: Mapping[str, Scalar]) -> float | None:
+def known_share(environment: Mapping[str, Scalar]) -> float | None:
     """The share of intervals that met in a selftest of such a machine and software; None where none was run."""
     return cache.number(SHARE, environment)
 

@@ -67,11 +67,11 @@ class Running(Generic[T]):
     def begins(self, process: BaseProcess, receiver: Connection) -> None:
         """Its process is this one, which is about to start."""
         self.process, self.receiver = process, receiver
-        self._so_far, self._until = Progress(), time.monotonic() + self.timeout
+        self._progress, self._deadline = Progress(), time.monotonic() + self.timeout
 
     @property
     def seconds_left(self) -> float:
-        return max(0.0, self._until - time.monotonic())
+        return max(0.0, self._deadline - time.monotonic())
 
     @property
     def signs(self) -> tuple[Connection, int]:
@@ -92,18 +92,18 @@ class Running(Generic[T]):
     def result(self) -> T:
         """What the call returns, waited for. Raises CaseFailed with how its process ended where it did not return."""
         self.wait()
-        so_far = self._so_far
+        progress = self._progress
         if not self._answers:
             setting = f" ({self.limited_by})" if self.limited_by else ""
-            raise CaseFailed("timeout", f"no result after {self.timeout:g} s{setting}{so_far.words}", so_far.known)
+            raise CaseFailed("timeout", f"no result after {self.timeout:g} s{setting}{progress.words}", progress.known)
         answer = self._answers.popleft()
         if isinstance(answer, CaseFailed):
-            raise CaseFailed(answer.kind, f"{answer}{so_far.words}", so_far.known)
+            raise CaseFailed(answer.kind, f"{answer}{progress.words}", progress.known)
         self.process.join(SECONDS_TO_LEAVE)
         if isinstance(answer, Failure):
-            raise CaseFailed(answer.kind, answer.message, so_far.known)
-        returned: T = answer
-        return returned
+            raise CaseFailed(answer.kind, answer.message, progress.known)
+        value: T = answer
+        return value
 
     def final_result(self) -> T:
         """``result``, and then ``end``."""
@@ -133,7 +133,7 @@ class Running(Generic[T]):
             self._ends()
             return True
         if isinstance(message, Progress):
-            self._so_far = Progress(message.doing, self._so_far.known + message.known)
+            self._progress = Progress(message.doing, self._progress.known + message.known)
         else:
             self._answers.append(message)
         return True

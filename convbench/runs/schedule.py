@@ -53,7 +53,7 @@ class PlannedVisit:
 class Schedule:
     """Visits to make, one after another; what comes next depends on the records in its ``log``.
 
-    With ``has_facts`` something can be told of the cases without timing them. ``now`` is a clock in seconds from
+    With ``has_facts`` something can be told of the cases without timing them. ``clock`` is in seconds from
     the run's start. With ``until_sure`` it goes on until the answer is settled. ``hosts`` are those there are by now;
     ``lost`` are the ids of cases that none of them can measure any more, which it leaves to a resumed run.
     """
@@ -61,13 +61,13 @@ class Schedule:
     cases: Sequence[Case]
     protocol: Protocol
     has_facts: bool
-    now: Callable[[], float]
+    clock: Callable[[], float]
     until_sure: bool = False
     hosts: Callable[[], Sequence[Host]] = tuple
     lost: Callable[[], Collection[str]] = tuple
     log: VisitLog = field(default_factory=VisitLog)
-    _handed_out: set[str] = field(default_factory=set)
-    _before: Counter[str] = field(default_factory=Counter)
+    _handed_out_ids: set[str] = field(default_factory=set)
+    _earlier_tries: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self._state = RunState(FACTS, self.protocol.visits)
@@ -78,20 +78,20 @@ class Schedule:
         return replace(self._state, hosts=max(1, len(self.hosts())))
 
     def __iter__(self) -> Iterator[PlannedVisit]:
-        timed = [case for case in self.cases if not case.trial]
+        timed_cases = [case for case in self.cases if not case.trial]
         if self.until_sure:  # what an earlier run never had undisturbed is tried anew
-            self._before = Counter({record.case.id: len(_tries(record)) for record in self.log.records()})
-        yield from self._facts(timed)
+            self._earlier_tries = Counter({record.case.id: len(_tries(record)) for record in self.log.records()})
+        yield from self._facts(timed_cases)
         if len(self.hosts()) > 1:
             yield from self._trials()
             self._enter(trainings=0)  # what follows is timed beside them
         for number in range(self.protocol.visits):
             if number and self._is_spent():
                 break
-            yield from self._visits_to_anchors(timed) if number else ()
-            yield from self._round(timed, number, decides=number == self.protocol.visits - 1)
-        yield from self._visits_to_anchors(timed) if not self._is_spent() else ()
-        yield from self._again(timed)
+            yield from self._visits_to_anchors(timed_cases) if number else ()
+            yield from self._round(timed_cases, number, decides=number == self.protocol.visits - 1)
+        yield from self._visits_to_anchors(timed_cases) if not self._is_spent() else ()
+        yield from self._extra_rounds(timed_cases)
         self._enter(round=0)
         yield from self._trials()
         if self.until_sure:
@@ -103,63 +103,63 @@ class Schedule:
 
     # --- Facts, rounds and what is visited again ----------------------------------------------------------------------
 
-    def _facts(self, timed: Sequence[Case]) -> Iterator[PlannedVisit]:
+    def _facts(self, timed_cases: Sequence[Case]) -> Iterator[PlannedVisit]:
         if self.has_facts and self.protocol.visits > 1:
-            chosen = [case for case in timed if not self.log.rounds(case)]
-            self._enter(round=FACTS, visits=len(chosen))
+            cases = [case for case in timed_cases if not self.log.rounds(case)]
+            self._enter(round=FACTS, visits=len(cases))
             # The last lets all others end, so that nothing is timed of which they tell that it is wrong. Where many
             # hosts share the work, none has to wait for that: a cluster withdraws what failed.
-            yield from (PlannedVisit(case, FACTS, case is chosen[-1] and len(self.hosts()) < 2) for case in chosen)
+            yield from (PlannedVisit(case, FACTS, case is cases[-1] and len(self.hosts()) < 2) for case in cases)
 
     def _round(self, cases: Sequence[Case], number: int, *, decides: bool = False) -> Iterator[PlannedVisit]:
         """Every case that goes on and has not been visited in this round."""
-        ordered = side_by_side(cases, random.Random(f"{self.protocol.seed} {number}"))
-        chosen = [case for case in ordered if self._goes_on(case) and number not in self.log.rounds(case)]
-        following = max(0, self.protocol.visits - 1 - number) * len(chosen)
-        self._enter(round=number, visits=len(chosen), following=following)
-        yield from (PlannedVisit(case, number, decides and case is chosen[-1]) for case in chosen)
+        ordered_cases = side_by_side(cases, random.Random(f"{self.protocol.seed} {number}"))
+        round_cases = [case for case in ordered_cases if self._goes_on(case) and number not in self.log.rounds(case)]
+        following = max(0, self.protocol.visits - 1 - number) * len(round_cases)
+        self._enter(round=number, visits=len(round_cases), following=following)
+        yield from (PlannedVisit(case, number, decides and case is round_cases[-1]) for case in round_cases)
 
-    def _visits_to_anchors(self, timed: Sequence[Case]) -> Iterator[PlannedVisit]:
-        for case, number, host in self._anchors.missing(timed, self.hosts()):
+    def _visits_to_anchors(self, timed_cases: Sequence[Case]) -> Iterator[PlannedVisit]:
+        for case, number, host in self._anchors.missing(timed_cases, self.hosts()):
             yield PlannedVisit(case, number, host=host.name)
 
-    def _again(self, timed: Sequence[Case]) -> Iterator[PlannedVisit]:
+    def _extra_rounds(self, timed_cases: Sequence[Case]) -> Iterator[PlannedVisit]:
         """Rounds over what is disturbed or undecided, as long as it is worth it; none where a visit has all at once."""
         if self.protocol.visits == 1:
             return
-        number, extra = self.protocol.visits, 0
-        by_id = {case.id: case for case in timed}
+        number, extra_visits = self.protocol.visits, 0
+        by_id = {case.id: case for case in timed_cases}
         while not self._is_spent():
-            still_open = self._still_open()
-            self._enter(open=tuple(still_open))
-            chosen = [by_id[name] for name in still_open if name in by_id and self._goes_on(by_id[name])]
-            if not chosen or not self._is_worth_it(extra, len(timed)):
+            open_ids = self._open_ids()
+            self._enter(open=tuple(open_ids))
+            round_cases = [by_id[name] for name in open_ids if name in by_id and self._goes_on(by_id[name])]
+            if not round_cases or not self._is_worth_it(extra_visits, len(timed_cases)):
                 return
-            yield from self._round(chosen, number, decides=True)
-            number, extra = number + 1, extra + len(chosen)
+            yield from self._round(round_cases, number, decides=True)
+            number, extra_visits = number + 1, extra_visits + len(round_cases)
 
-    def _still_open(self) -> list[str]:
+    def _open_ids(self) -> list[str]:
         """Cases to visit again: those disturbed first, and where none is, those that leave the answer open."""
         records = self.log.records()
-        disturbed = [record.case.id for record in records if self._wants_more(record) and self._goes_on(record.case)]
-        return disturbed or self._contenders(records)[:BATCH]
+        ids = [record.case.id for record in records if self._wants_more(record) and self._goes_on(record.case)]
+        return ids or self._contenders(records)[:BATCH]
 
     def _contenders(self, records: Sequence[Record]) -> list[str]:
-        lost = self.lost()
-        return [result.case.id for result in undecided(results(records)) if result.case.id not in lost]
+        lost_ids = self.lost()
+        return [result.case.id for result in undecided(results(records)) if result.case.id not in lost_ids]
 
     def _wants_more(self, record: Record) -> bool:
         tries = _tries(record)
-        most = ATTEMPTS * self.protocol.visits + self._before[record.case.id]
-        return bool(tries) and sum(visit.sound for visit in tries) < self.protocol.visits <= len(tries) < most
+        limit = ATTEMPTS * self.protocol.visits + self._earlier_tries[record.case.id]
+        return bool(tries) and sum(visit.sound for visit in tries) < self.protocol.visits <= len(tries) < limit
 
-    def _is_worth_it(self, extra: int, cases: int) -> bool:
+    def _is_worth_it(self, extra_visits: int, cases: int) -> bool:
         if self.until_sure or self.protocol.budget:
             return True
-        return extra < MOST_EXTRA * self.protocol.visits * cases
+        return extra_visits < MOST_EXTRA * self.protocol.visits * cases
 
     def _is_spent(self) -> bool:
-        return self.protocol.budget is not None and self.now() >= self.protocol.budget
+        return self.protocol.budget is not None and self.clock() >= self.protocol.budget
 
     def _goes_on(self, case: Case) -> bool:
         """Whether a case is visited again: not one that failed, is lost or was visited often enough."""
@@ -171,31 +171,31 @@ class Schedule:
     def _trials(self) -> Iterator[PlannedVisit]:
         """The trials that are neither made nor handed out, then the later ones at the best learning rate."""
         trials, later = trials_of(self.cases, self.protocol.training)
-        yield from self._untried(trials, decides=bool(later) or self.until_sure)
+        yield from self._new_trials(trials, decides=bool(later) or self.until_sure)
         if later:
-            at_best = [case for case, _ in at_best_rate(self.log.records(), later)]
+            best_trials = [case for case, _ in at_best_rate(self.log.records(), later)]
             self._enter(unplanned=True)
-            yield from self._untried(at_best, decides=self.until_sure)
+            yield from self._new_trials(best_trials, decides=self.until_sure)
 
-    def _untried(self, trials: Sequence[Case], *, decides: bool) -> Iterator[PlannedVisit]:
-        chosen = [case for case in trials if case.id not in self._handed_out and not self.log.rounds(case)]
-        self._handed_out |= {case.id for case in chosen}
-        self._enter(trainings=len(chosen), visits=len(chosen), following=0)
-        for case in chosen:
+    def _new_trials(self, trials: Sequence[Case], *, decides: bool) -> Iterator[PlannedVisit]:
+        new_trials = [case for case in trials if case.id not in self._handed_out_ids and not self.log.rounds(case)]
+        self._handed_out_ids |= {case.id for case in new_trials}
+        self._enter(trainings=len(new_trials), visits=len(new_trials), following=0)
+        for case in new_trials:
             if self._is_spent():
                 return
-            yield PlannedVisit(case, 0, decides and case is chosen[-1])
+            yield PlannedVisit(case, 0, decides and case is new_trials[-1])
 
     def _seeds(self) -> Iterator[PlannedVisit]:
         """Trainings from further seeds where the answer is open; the error of looking again is that of ``looks``."""
         while not self._is_spent():
             records = self.log.records()
-            look, further = look_of(records), further_trials(records)
-            chosen = [case for case in further if not self.log.rounds(case) and case.id not in self.lost()]
-            if not chosen:
+            look, further_cases = look_of(records), further_trials(records)
+            new_trials = [case for case in further_cases if not self.log.rounds(case) and case.id not in self.lost()]
+            if not new_trials:
                 return
-            self._enter(look=look + 1, trainings=len(chosen), visits=len(chosen), unplanned=True)
-            yield from (PlannedVisit(case, 0, case is chosen[-1]) for case in chosen)
+            self._enter(look=look + 1, trainings=len(new_trials), visits=len(new_trials), unplanned=True)
+            yield from (PlannedVisit(case, 0, case is new_trials[-1]) for case in new_trials)
 
 
 def _tries(record: Record) -> list[Visit]:
@@ -219,13 +219,13 @@ def side_by_side(cases: Iterable[Case], shuffle: random.Random) -> list[Case]:
     return [case for block in shuffle.sample(blocks, len(blocks)) for case in block]
 
 
-def cores_of(case: Case, number: int, available: Sequence[int]) -> tuple[int, ...]:
+def cores_of(case: Case, number: int, cores: Sequence[int]) -> tuple[int, ...]:
     """The cores that a visit is pinned to: as many as threads, others from round to round; none on a GPU.
 
-    ``available`` are those of the host, in order; none are named where it does not tell.
+    ``cores`` are those of the host, in order; none are named where it does not tell.
     """
     count = case.threads if isinstance(case.threads, int) else 1
-    if not available or case.device != "cpu" or count >= len(available) or case.trial:
+    if not cores or case.device != "cpu" or count >= len(cores) or case.trial:
         return ()
-    first = number % len(available)
-    return tuple((*available, *available)[first : first + count])
+    start = number % len(cores)
+    return tuple((*cores, *cores)[start : start + count])

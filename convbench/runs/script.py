@@ -27,7 +27,7 @@ _BY_A_CALL = (
     "by a call that importing does not make: register it at the top of its module, or measure with the executor "
     "in-process"
 )
-_running_again: list[str] = []
+_running_scripts: list[str] = []
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class UserImports:
             importlib.import_module(module)
         if self.script:
             _run_again(self.script)
-        here = {(shelf.kind, plugin.name) for shelf in SHELVES for plugin in shelf.registered()}
+        present_plugins = {(shelf.kind, plugin.name) for shelf in SHELVES for plugin in shelf.registered()}
         for kind, name, module in self.plugins:
-            if (kind, name) not in here:  # told where it is asked for
+            if (kind, name) not in present_plugins:  # told where it is asked for
                 installed.note(module, f"the {kind} {name!r} is registered {_BY_A_CALL}")
 
 
@@ -62,16 +62,16 @@ def user_imports(cases: Sequence[Case]) -> UserImports:
 
     Raises ConvbenchError where they need what was typed into an interactive session, which no other process can see.
     """
-    registered = ((shelf.kind, plugin.name, plugin.module) for shelf in SHELVES for plugin in shelf.registered())
-    plugins = tuple(entry for entry in registered if not _is_ours(entry[2]))
+    all_plugins = ((shelf.kind, plugin.name, plugin.module) for shelf in SHELVES for plugin in shelf.registered())
+    plugins = tuple(entry for entry in all_plugins if not _is_ours(entry[2]))
     modules = tuple(sorted({module for _, _, module in plugins if module not in (MAIN, AGAIN)}))
-    needed = next(_references(cases), None)
-    if needed is None:
+    name = next(_references(cases), None)
+    if name is None:
         return UserImports(modules, plugins=plugins)
     path = getattr(sys.modules[MAIN], "__file__", None)
     if path is None or not Path(path).is_file():
         raise ConvbenchError(
-            f"{needed!r} is defined in an interactive session, which a measuring process cannot import: put it into a "
+            f"{name!r} is defined in an interactive session, which a measuring process cannot import: put it into a "
             "module and import that, or measure with the executor in-process"
         )
     return UserImports(modules, str(Path(path).absolute()), plugins)
@@ -79,8 +79,8 @@ def user_imports(cases: Sequence[Case]) -> UserImports:
 
 def _references(cases: Sequence[Case]) -> Iterator[str]:
     """Names by which the cases, or what is measured of them, refer to the script."""
-    own = [(shelf.kind, plugin.name) for shelf in SHELVES for plugin in shelf.registered() if plugin.module == MAIN]
-    for kind, name in own:
+    plugins = [(shelf.kind, plugin.name) for shelf in SHELVES for plugin in shelf.registered() if plugin.module == MAIN]
+    for kind, name in plugins:
         if kind == "probe" or any(name in case.id for case in cases):
             yield name
     yield from (case.id for case in cases if f"{MAIN}:" in case.id)
@@ -88,35 +88,35 @@ def _references(cases: Sequence[Case]) -> Iterator[str]:
 
 def refuse_again() -> None:
     """Ends a script that is run again for its definitions; every function that measures calls it first."""
-    if _running_again:
+    if _running_scripts:
         raise _EndOfDefinitions
 
 
 @contextmanager
-def unseen() -> Iterator[None]:
+def hide_script() -> Iterator[None]:
     """``multiprocessing`` finds no script to run again in the processes that are started inside."""
     main = sys.modules[MAIN]
     namespace = vars(main)
-    before: dict[str, Any] = {name: namespace.pop(name) for name in ("__spec__", "__file__") if name in namespace}
+    old_values: dict[str, Any] = {name: namespace.pop(name) for name in ("__spec__", "__file__") if name in namespace}
     namespace["__spec__"] = None
     try:
         yield
     finally:
-        namespace.update(before)
+        namespace.update(old_values)
 
 
 def _run_again(path: str) -> None:
     module = ModuleType(AGAIN)
     module.__file__ = path
     sys.modules[MAIN] = sys.modules[AGAIN] = module
-    _running_again.append(path)
+    _running_scripts.append(path)
     try:
         with open(path, "rb") as file:  # noqa: PTH123
             exec(compile(file.read(), path, "exec"), module.__dict__)
     except _EndOfDefinitions:
         return
     finally:
-        _running_again.clear()
+        _running_scripts.clear()
 
 
 def _is_ours(module: str) -> bool:

@@ -52,22 +52,22 @@ def begin(prepared: Prepared, directory: Path, resume: Resume, visible_slowdown:
     Raises StoreError where the run there has lost its description, or was of another suite, protocol or environment, or
     of other code of the user's.
     """
-    now = prepared.run(visible_slowdown)
+    run = prepared.run(visible_slowdown)
     if not _goes_on(directory, resume):
-        store.start(directory, now)
+        store.start(directory, run)
         return []
-    before = _whole(store.read_description(directory), now)
-    _refuse_other(directory, _differences(before, now, prepared.executor.awaits_hosts))
-    store.describe(directory, before)
+    earlier_run = _complete(store.read_description(directory), run)
+    _refuse_other(directory, _differences(earlier_run, run, prepared.executor.awaits_hosts))
+    store.describe(directory, earlier_run)
     store.drop_unfinished_line(directory)
-    done = store.load(directory)[1]
+    records = store.load(directory)[1]
     if not prepared.executor.awaits_hosts:
-        host_notes.refuse_other_kinds(directory, done, prepared.executor.hosts)
-    host_notes.note(directory, prepared.executor.hosts, done)
-    stale = _stale(directory, done, resume)
+        host_notes.refuse_other_kinds(directory, records, prepared.executor.hosts)
+    host_notes.note(directory, prepared.executor.hosts, records)
+    stale_ids = _stale_ids(directory, records, resume)
     # What was missing, as a compiler, may be there by now; to find that out takes no time.
-    again = {*stale, *(record.case.id for record in done if record.status == "skipped")}
-    return store.leave_out(directory, again) if again else done
+    case_ids = {*stale_ids, *(record.case.id for record in records if record.status == "skipped")}
+    return store.leave_out(directory, case_ids) if case_ids else records
 
 
 @contextmanager
@@ -83,10 +83,10 @@ def reserved(directory: Path, suite: Suite, executor: Executor, resume: Resume) 
         return
     with store.locked(directory):
         if _goes_on(directory, resume):
-            before, done = store.load(directory)
-            other_name = ["list of cases"] if before.name != suite.name else []
-            _refuse_other(directory, chain(other_name, _other_protocol(before, suite)))
-            _stale(directory, done, resume)
+            earlier_run, records = store.load(directory)
+            name_difference = ["list of cases"] if earlier_run.name != suite.name else []
+            _refuse_other(directory, chain(name_difference, _protocol_difference(earlier_run, suite)))
+            _stale_ids(directory, records, resume)
         yield True
 
 
@@ -101,44 +101,44 @@ def _goes_on(directory: Path, resume: Resume) -> bool:
 
 
 def _refuse_other(directory: Path, differences: Iterator[str]) -> None:
-    if other := next(differences, None):
+    if difference := next(differences, None):
         raise StoreError(
-            f"{directory}: cannot be resumed, its {other} was another: run without --resume (the old run is kept "
+            f"{directory}: cannot be resumed, its {difference} was another: run without --resume (the old run is kept "
             "beside the new one), or choose another --out"
         )
 
 
-def _stale(directory: Path, done: Sequence[Record], resume: Resume) -> set[str]:
+def _stale_ids(directory: Path, records: Sequence[Record], resume: Resume) -> set[str]:
     """The cases that were measured of other code of the user's. Raises StoreError unless they are to be again."""
-    stale = {record.case.id: names for record in done if (names := code.changed(record.code))}
-    if stale and resume != "stale":
-        case, names = next(iter(stale.items()))
+    changes = {record.case.id: names for record in records if (names := code.changed(record.code))}
+    if changes and resume != "stale":
+        case, names = next(iter(changes.items()))
         raise StoreError(
-            f"{directory}: {', '.join(names)} changed since {len(stale)} of its cases were measured, as {case}: "
+            f"{directory}: {', '.join(names)} changed since {len(changes)} of its cases were measured, as {case}: "
             "--resume=stale measures those again; without --resume all are"
         )
-    return {*stale}
+    return {*changes}
 
 
-def _whole(before: RunDescription, now: RunDescription) -> RunDescription:
+def _complete(before: RunDescription, run: RunDescription) -> RunDescription:
     """A run that was merged with all that is planned now, in the suite's order; any other as it is, but for ``later``.
 
     Cases that only together are seen to be equal were planned by the shards of each.
     """
-    planned, known = set(before.planned), set(now.planned).union(*now.equal.values())
-    if not planned <= known or not (before.shards or set(now.planned) <= planned):
-        return replace(before, later=now.later)
-    return replace(before, planned=now.planned, equal=now.equal, shards=(), later=now.later)
+    planned_ids, known_ids = set(before.planned), set(run.planned).union(*run.equal.values())
+    if not planned_ids <= known_ids or not (before.shards or set(run.planned) <= planned_ids):
+        return replace(before, later=run.later)
+    return replace(before, planned=run.planned, equal=run.equal, shards=(), later=run.later)
 
 
 def measure(
-    prepared: Prepared, directory: Path, done: Sequence[Record], watcher: Watcher, *, until_sure: bool = False
+    prepared: Prepared, directory: Path, old_records: Sequence[Record], watcher: Watcher, *, until_sure: bool = False
 ) -> list[Record]:
-    """Make the visits that are not ``done``, each stored as it comes; ``results.csv`` is written if interrupted too."""
-    schedule = prepared.schedule(done, until_sure)
-    prepared.executor.know(done)
+    """Make the visits not in ``old_records``, each stored as it comes; writes ``results.csv``, if interrupted too."""
+    schedule = prepared.schedule(old_records, until_sure)
+    prepared.executor.know(old_records)
     try:
-        for record in host_notes.noting_hosts(_visits(prepared, schedule, watcher), directory, prepared.executor):
+        for record in host_notes.note_hosts(_visits(prepared, schedule, watcher), directory, prepared.executor):
             store.append(directory, record)
             watcher.ended(schedule.log.record(record.case))
     except BaseException:
@@ -162,7 +162,7 @@ def _conclude(prepared: Prepared, directory: Path) -> list[Record]:
 def run_into(
     directory: Path,
     prepared: Prepared,
-    watched: Callable[[int, int], AbstractContextManager[Watcher]],
+    watcher_of: Callable[[int, int], AbstractContextManager[Watcher]],
     *,
     resume: Resume,
     until_sure: bool,
@@ -175,10 +175,10 @@ def run_into(
     It is ``locked`` already where ``reserved`` says so. ``resumed`` is given what was measured before and stays.
     """
     with nullcontext() if locked else store.locked(directory):
-        done = begin(prepared, directory, resume, visible_slowdown)
-        resumed(done)
-        with watched(sum(map(in_table, done)), len(prepared.planned)) as watcher:
-            return measure(prepared, directory, done, watcher, until_sure=until_sure)
+        records = begin(prepared, directory, resume, visible_slowdown)
+        resumed(records)
+        with watcher_of(sum(map(in_table, records)), len(prepared.planned)) as watcher:
+            return measure(prepared, directory, records, watcher, until_sure=until_sure)
 
 
 def measure_unstored(prepared: Prepared) -> list[Record]:
@@ -193,10 +193,10 @@ def measure_unstored(prepared: Prepared) -> list[Record]:
 def _visits(prepared: Prepared, schedule: Schedule, watcher: Watcher | None) -> Iterator[Record]:
     """The record of each visit, which the schedule is told of before anything else is."""
     jobs = menu.jobs(schedule, prepared.menu, prepared.executor.hosts[0].cores)
-    announced = _announce(jobs, schedule, watcher) if watcher else jobs
+    announced_jobs = _announce(jobs, schedule, watcher) if watcher else jobs
     known_speed = cache(partial(_known_speed, prepared))
-    for job, visit in job_records(prepared.executor, announced):
-        record = menu.as_stored(job, visit, known_speed(scope(visit)))
+    for job, visit in job_records(prepared.executor, announced_jobs):
+        record = menu.visit_record(job, visit, known_speed(scope(visit)))
         if (look := schedule.state.look) > 1:
             record = replace(record, conditions={**record.conditions, LOOK: look})
         schedule.log.add(record)
@@ -214,30 +214,30 @@ def _announce(jobs: Iterable[Job], schedule: Schedule, watcher: Watcher) -> Iter
         yield job
 
 
-def _differences(before: RunDescription, now: RunDescription, awaits_hosts: bool) -> Iterator[str]:
-    if (before.name, before.planned) != (now.name, now.planned):
-        yield f"list of cases{_of_threads(before, now)}"
-    yield from _other_protocol(before, now)
+def _differences(before: RunDescription, run: RunDescription, awaits_hosts: bool) -> Iterator[str]:
+    if (before.name, before.planned) != (run.name, run.planned):
+        yield f"list of cases{_thread_difference(before, run)}"
+    yield from _protocol_difference(before, run)
     # Of a cluster any kind of host may be the first to be there, also one that was not there before.
     kinds = {before.fingerprint: before.environment, **before.environments}
-    if not kinds.keys() & {now.fingerprint, *now.environments}:
-        if awaits_hosts and all(other_hardware(kind, now.environment) for kind in kinds.values()):
+    if not kinds.keys() & {run.fingerprint, *run.environments}:
+        if awaits_hosts and all(other_hardware(kind, run.environment) for kind in kinds.values()):
             return
-        names = differing(before.environment, now.environment) or ["in a way that only an earlier convbench minded"]
+        names = differing(before.environment, run.environment) or ["in a way that only an earlier convbench minded"]
         yield f"environment ({', '.join(names)})"
 
 
-def _other_protocol(before: RunDescription, now: RunDescription | Suite) -> Iterator[str]:
+def _protocol_difference(before: RunDescription, target: RunDescription | Suite) -> Iterator[str]:
     """A budget is the command's own, and changes no number: a run that it ended goes on with another."""
-    if (replace(before.protocol, budget=now.protocol.budget), before.metrics) != (now.protocol, now.metrics):
+    if (replace(before.protocol, budget=target.protocol.budget), before.metrics) != (target.protocol, target.metrics):
         yield "protocol"
 
 
-def _of_threads(before: RunDescription, now: RunDescription) -> str:
+def _thread_difference(before: RunDescription, run: RunDescription) -> str:
     """That lists of cases differ by what ``threads: all`` is alone, in brackets; empty where they do not."""
-    pairs = list(zip(before.planned, now.planned, strict=False))
-    alike = len(before.planned) == len(now.planned) and all(THREADS.sub("", a) == THREADS.sub("", b) for a, b in pairs)
-    if before.name != now.name or not alike:
+    pairs = list(zip(before.planned, run.planned, strict=False))
+    alike = len(before.planned) == len(run.planned) and all(THREADS.sub("", a) == THREADS.sub("", b) for a, b in pairs)
+    if before.name != run.name or not alike:
         return ""
-    was, here = ((THREADS.search(case) or ["", "1"])[1] for case in next(pair for pair in pairs if pair[0] != pair[1]))
-    return f" (`threads: all` are {here} here and were {was}: write the number)"
+    old, new = ((THREADS.search(case) or ["", "1"])[1] for case in next(pair for pair in pairs if pair[0] != pair[1]))
+    return f" (`threads: all` are {new} here and were {old}: write the number)"

@@ -41,8 +41,8 @@ def load(source: str, overrides: Sequence[str] = (), processes: Processes | None
     try:
         if processes is not None:
             return processes.run(call)
-        with closing(Processes()) as started:
-            return started.run(call)
+        with closing(Processes()) as new_processes:
+            return new_processes.run(call)
     except CaseFailed as error:
         raise SuiteError(explain(error, f"{source}: importing what it names")) from error
 
@@ -52,11 +52,11 @@ def names_own_code(cases: Sequence[Case]) -> bool:
     return any(isinstance(case.architecture, Whole) or ":" in case.id.removesuffix(case.device) for case in cases)
 
 
-def explain(error: CaseFailed, doing: str) -> str:
+def explain(error: CaseFailed, activity: str) -> str:
     """A sentence on a process that ended without an answer while it did something, or what it had to say."""
     if error.kind in ("error", "unavailable"):
         return str(error)
-    return f"{doing} ended without a result: {error}"
+    return f"{activity} ended without a result: {error}"
 
 
 class UserCode:
@@ -79,7 +79,7 @@ class UserCode:
 
 
 def call_safely(
-    processes: Processes, work: Callable[..., T], args: tuple[Any, ...], doing: str, cases: Sequence[Case]
+    processes: Processes, work: Callable[..., T], args: tuple[Any, ...], activity: str, cases: Sequence[Case]
 ) -> T:
     """``work(*args)`` in a process of its own that knows what the user's script brings for the cases.
 
@@ -90,7 +90,7 @@ def call_safely(
         timeout = SECONDS + SECONDS_A_CASE * len(cases) + SECONDS_A_TASK * len(tasks)
         return processes.run(Call(work, args, timeout=timeout, imports=user_imports(cases)))
     except CaseFailed as error:
-        raise ConvbenchError(explain(error, doing)) from error
+        raise ConvbenchError(explain(error, activity)) from error
 
 
 def texts(source: str, overrides: Sequence[str]) -> Iterator[str]:

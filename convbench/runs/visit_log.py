@@ -16,14 +16,14 @@ class VisitLog:
     def __init__(self) -> None:
         self._lines: defaultdict[str, list[Record]] = defaultdict(list)
         self._rounds: defaultdict[str, set[int]] = defaultdict(set)
-        self._failed: set[str] = set()
+        self._failed_ids: set[str] = set()
 
     def add(self, record: Record) -> None:
         """Take note of a record: of a visit just made, or of a case that an earlier run left."""
         self._lines[record.case.id].append(record)
         self._rounds[record.case.id] |= {visit.round for visit in record.visits} or {0}
         if record.status != "ok":
-            self._failed.add(record.case.id)
+            self._failed_ids.add(record.case.id)
 
     def hand_out(self, case: Case, number: int) -> None:
         """Take note that a case is about to be visited in that round."""
@@ -45,4 +45,4 @@ class VisitLog:
         return self._rounds[case.id]
 
     def has_failed(self, case: Case) -> bool:
-        return case.id in self._failed
+        return case.id in self._failed_ids

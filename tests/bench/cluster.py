@@ -38,7 +38,7 @@ from convbench.core.record import FACTS, Case, Choice, Clip, Parts, Protocol, Re
 from convbench.runs.cluster.driver import Driver
 from convbench.runs.cluster.engine import Limits
 from convbench.runs.executor import Host, Job
-from convbench.runs.menu import Menu, as_stored, jobs
+from convbench.runs.menu import Menu, jobs, visit_record
 from convbench.runs.schedule import Schedule
 
 REPORTS = Path(__file__).parents[2] / "reports" / "cluster"
@@ -153,7 +153,7 @@ class Sweep:
     def run(self) -> Sweep:
         _ = self.driver.hosts
         for job, outcome in self.driver.run(jobs(self.schedule, MENU, (0, 1))):
-            record = as_stored(job, outcome)
+            record = visit_record(job, outcome)
             self.schedule.log.add(record)
             self.records.append(record)
         return self

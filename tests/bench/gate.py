@@ -68,7 +68,7 @@ def calibrated(slowdown: float, settings: Settings) -> tuple[Work, dict[str, flo
 def _calibrated_once(side: Side, slowdown: float, settings: Settings, folder: Path) -> dict[str, dict[str, Any]]:
     with SideWorker(side, settings, folder) as worker:
         worker.greet()
-        worker.greeted()
+        worker.await_greeting()
         plan = worker.ask("plan", suite="suite.yaml", overrides=[], device="cpu", only=[], skip=[])
         answers = {}
         for kind, case in zip(KINDS, plan["cases"], strict=True):

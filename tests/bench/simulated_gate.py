@@ -69,11 +69,11 @@ def recorded() -> Arms:
 
 def simulate(slowdown: float, luck: Arms, count: int, rng: np.random.Generator) -> Result:
     """So many cases, from the first pair to the verdict."""
-    most, test = SLOWER.most, decision.confirming(CASES)
+    most, test = SLOWER.max_pairs, decision.suspect_test(CASES)
     logs = math.log1p(slowdown) + luck(rng, (count, most)) - luck(rng, (count, most))
     called, pairs = _called(logs, logs, SLOWER, PASS)
     suspects = called == 1
-    first, again, head = (luck(rng, (int(suspects.sum()), test.most)) for _ in range(3))
+    first, again, head = (luck(rng, (int(suspects.sum()), test.max_pairs)) for _ in range(3))
     head = head + math.log1p(slowdown)
     confirmed, triples = _called(head - np.maximum(first, again), head - np.minimum(first, again), test, test)
     ok = (called == -1).sum() + (confirmed == -1).sum()
@@ -82,8 +82,8 @@ def simulate(slowdown: float, luck: Arms, count: int, rng: np.random.Generator) 
 
 def _called(lows: np.ndarray, highs: np.ndarray, lower: Test, upper: Test) -> tuple[np.ndarray, np.ndarray]:
     """1 slower, -1 ok, 0 undecided of every case, and after how many pairs."""
-    called, after = np.zeros(len(lows), int), np.full(len(lows), lower.most)
-    for pairs in range(1, lower.most + 1):
+    called, after = np.zeros(len(lows), int), np.full(len(lows), lower.max_pairs)
+    for pairs in range(1, lower.max_pairs + 1):
         open_cases = np.flatnonzero(called == 0)
         low = _ends(lows[open_cases, :pairs], lower)
         high = -_ends(-highs[open_cases, :pairs], upper)

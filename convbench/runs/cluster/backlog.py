@@ -18,15 +18,15 @@ from convbench.runs.process_needs import has_own_variant
 class WaitingPiece:
     """A piece that nobody has: tickets, what it should take, and the worker that has its compiled code.
 
-    ``after`` are cases whose facts have to be known first.
+    ``prerequisites`` are cases whose facts have to be known first.
     """
 
     tickets: list[int]
     jobs: list[Job]
     seconds: float
-    timed: bool
-    prefers: str
-    after: tuple[str, ...]
+    is_timed: bool
+    preferred_worker: str
+    prerequisites: tuple[str, ...]
 
 
 class Backlog:
@@ -34,104 +34,104 @@ class Backlog:
 
     def __init__(self, groups: Groups) -> None:
         self.ledger, self.groups = OpenJobs(), groups
-        self.waiting: list[WaitingPiece] = []
-        self.withdrawn: set[str] = set()
-        self._stranded: frozenset[int] = frozenset()
-        self._compiled: dict[str, str] = {}
+        self.pieces: list[WaitingPiece] = []
+        self.withdrawn_cases: set[str] = set()
+        self._stranded_tickets: frozenset[int] = frozenset()
+        self._worker_by_case: dict[str, str] = {}
 
     def __bool__(self) -> bool:
-        return bool(self.waiting)
+        return bool(self.pieces)
 
     @property
-    def timed(self) -> int:
+    def timed_count(self) -> int:
         """How many pieces that need a quiet host wait, of those that some host can take."""
-        return sum(piece.timed and not self._stranded.issuperset(piece.tickets) for piece in self.waiting)
+        return sum(piece.is_timed and not self._stranded_tickets.issuperset(piece.tickets) for piece in self.pieces)
 
     def add(self, jobs: Sequence[Job], hosts: int) -> None:
         """A round, cut for so many hosts."""
-        for members in pieces.cut(jobs, max(1, hosts), self.ledger.expected):
+        for members in pieces.cut(jobs, max(1, hosts), self.ledger.expected_seconds):
             self.queue([self.ledger.enter(job) for job in members])
 
     def queue(self, tickets: Iterable[int]) -> None:
         """A piece of these tickets."""
         tickets = list(tickets)
-        jobs = [self.ledger.open[ticket].job for ticket in tickets]
-        homes = [home for job in jobs if (home := self._compiled.get(job.case.id))]
-        prefers = max(homes, key=homes.count) if homes else ""
-        after = tuple(job.case.id for job in jobs if self.ledger.waits(job))
-        timed = any(map(needs_home, jobs))
-        self.waiting.append(WaitingPiece(tickets, jobs, total(self.ledger, jobs), timed, prefers, after))
+        jobs = [self.ledger.jobs[ticket].job for ticket in tickets]
+        homes = [home for job in jobs if (home := self._worker_by_case.get(job.case.id))]
+        favourite = max(homes, key=homes.count) if homes else ""
+        prerequisites = tuple(job.case.id for job in jobs if self.ledger.waits(job))
+        is_timed = any(map(needs_home, jobs))
+        self.pieces.append(WaitingPiece(tickets, jobs, total(self.ledger, jobs), is_timed, favourite, prerequisites))
 
-    def next(self, member: Member, living: Collection[str]) -> list[int]:
+    def next(self, member: Member, workers: Collection[str]) -> list[int]:
         """The tickets that a worker takes now; empty where nothing is for it.
 
         Timed pieces come before trials, those whose compiled code it has before others, then the longest.
         """
-        able = [piece for piece in self.waiting if self._ready(piece, member)]
-        if not able:
+        candidates = [piece for piece in self.pieces if self._is_ready(piece, member)]
+        if not candidates:
             return []
-        chosen = max(able, key=lambda piece: (piece.timed, _preference(piece, member, living), piece.seconds))
-        self.waiting.remove(chosen)
-        self.groups.claim(chosen.jobs, member.host)
-        return [ticket for ticket in chosen.tickets if ticket in self.ledger.open]
+        piece = max(candidates, key=lambda piece: (piece.is_timed, _preference(piece, member, workers), piece.seconds))
+        self.pieces.remove(piece)
+        self.groups.claim(piece.jobs, member.host)
+        return [ticket for ticket in piece.tickets if ticket in self.ledger.jobs]
 
-    def compiled(self, job: Job, worker: str) -> None:
+    def note_compiled(self, job: Job, worker: str) -> None:
         """Take note of who has a case's compiled code, or may have it."""
         if has_own_variant(job.case) or builds(job.case):  # to ask the user's own would import it here
-            self._compiled[job.case.id] = worker
+            self._worker_by_case[job.case.id] = worker
 
     def withdraw(self, case: str) -> None:
         """A case that failed is not visited again; a visit that a worker has is not taken from it."""
-        self.withdrawn.add(case)
+        self.withdrawn_cases.add(case)
         for ticket in self.ledger.of_case(case):
-            if not self.ledger.open[ticket].holders:
+            if not self.ledger.jobs[ticket].holders:
                 self.ledger.settle(ticket)
 
-    def again(self, tickets: Sequence[int], alone: Collection[int]) -> None:
+    def requeue(self, tickets: Sequence[int], suspects: Collection[int]) -> None:
         """Tickets that wait again, some of them each in a piece of its own."""
-        still_open = [ticket for ticket in tickets if ticket in self.ledger.open]
-        for ticket in still_open:
-            if ticket in alone:
+        open_tickets = [ticket for ticket in tickets if ticket in self.ledger.jobs]
+        for ticket in open_tickets:
+            if ticket in suspects:
                 self.queue([ticket])
-        if rest := [ticket for ticket in still_open if ticket not in alone]:
-            self.queue(rest)
+        if other_tickets := [ticket for ticket in open_tickets if ticket not in suspects]:
+            self.queue(other_tickets)
 
     def purge(self) -> None:
         """Forget what is not open any more: a job that was given up must not keep back those beside it."""
-        for piece in self.waiting:
-            piece.tickets = [ticket for ticket in piece.tickets if ticket in self.ledger.open]
-            piece.jobs = [self.ledger.open[ticket].job for ticket in piece.tickets]
-        self.waiting = [piece for piece in self.waiting if piece.tickets]
+        for piece in self.pieces:
+            piece.tickets = [ticket for ticket in piece.tickets if ticket in self.ledger.jobs]
+            piece.jobs = [self.ledger.jobs[ticket].job for ticket in piece.tickets]
+        self.pieces = [piece for piece in self.pieces if piece.tickets]
 
     def strand(self, tickets: Iterable[int]) -> None:
         """Let jobs that no host can take now wait apart.
 
         They must keep back neither those beside them nor further rounds.
         """
-        self._stranded = frozenset(tickets)
-        for piece in list(self.waiting):
-            still_open = [ticket for ticket in piece.tickets if ticket in self.ledger.open]
-            apart = [ticket for ticket in still_open if ticket in self._stranded]
-            if apart and len(apart) < len(still_open):
-                self.waiting.remove(piece)
-                self.queue(apart)
-                self.queue(ticket for ticket in still_open if ticket not in self._stranded)
+        self._stranded_tickets = frozenset(tickets)
+        for piece in list(self.pieces):
+            open_tickets = [ticket for ticket in piece.tickets if ticket in self.ledger.jobs]
+            stranded_tickets = [ticket for ticket in open_tickets if ticket in self._stranded_tickets]
+            if stranded_tickets and len(stranded_tickets) < len(open_tickets):
+                self.pieces.remove(piece)
+                self.queue(stranded_tickets)
+                self.queue(ticket for ticket in open_tickets if ticket not in self._stranded_tickets)
 
-    def _ready(self, waiting: WaitingPiece, member: Member) -> bool:
+    def _is_ready(self, piece: WaitingPiece, member: Member) -> bool:
         """Whether a worker may take a piece now; all of it has one home, so that one job is asked for it.
 
         What names its host was asked for when it came: it has no other to wait for.
         """
-        if any(map(self.ledger.facts_missing, waiting.after)):
+        if any(map(self.ledger.facts_missing, piece.prerequisites)):
             return False
-        first, *others = waiting.jobs
-        rest = () if first.host else others
-        return self.groups.may(first, member.host) and not any(
-            self.groups.against(job.case, member.host) for job in rest
+        first_job, *other_jobs = piece.jobs
+        further_jobs = () if first_job.host else other_jobs
+        return self.groups.may(first_job, member.host) and not any(
+            self.groups.lack(job.case, member.host) for job in further_jobs
         )
 
 
-def _preference(waiting: WaitingPiece, member: Member, living: Collection[str]) -> int:
-    if waiting.prefers == member.worker:
+def _preference(piece: WaitingPiece, member: Member, workers: Collection[str]) -> int:
+    if piece.preferred_worker == member.worker:
         return 2
-    return 0 if waiting.prefers in living else 1
+    return 0 if piece.preferred_worker in workers else 1

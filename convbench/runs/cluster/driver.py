@@ -39,9 +39,9 @@ class Driver:
         self.ledger = self.backlog.ledger
         self._numbers = count()
         self._intake = Intake(())
-        self._bereft_since: float | None = None
-        self._in_doubt = True
-        self._looked = -math.inf
+        self._bereft_start: float | None = None
+        self._is_in_doubt = True
+        self._last_look = -math.inf
         self.lost: set[str] = set()
 
     @property
@@ -50,7 +50,7 @@ class Driver:
         return self.roll.hosts
 
     @property
-    def began(self) -> bool:
+    def has_begun(self) -> bool:
         """Whether a worker has come."""
         return bool(self.groups.hosts)
 
@@ -60,15 +60,15 @@ class Driver:
         while True:
             self.backlog.purge()
             yield from self._take()
-            for member in self.roll.idle:
+            for member in self.roll.idle_members:
                 self._hand(member, self.backlog.next(member, self.roll.members))
-            if self._intake.ended and not self.ledger.open:
+            if self._intake.has_ended and not self.ledger.jobs:
                 break
             for event in self.engine.events(WAIT):
                 yield from self._handle(event)
-            yield from self._overdue()
+            yield from self._check_members()
         if self.lost:
-            raise self._gone(f"the hosts that could measure {len(self.lost)} of the cases were lost")
+            raise self._loss(f"the hosts that could measure {len(self.lost)} of the cases were lost")
 
     def close(self) -> None:
         """Cancel what runs."""
@@ -78,35 +78,35 @@ class Driver:
 
     def _take(self) -> Iterator[JobRecord]:
         """Rounds, until enough waits for the workers there are."""
-        while not self._intake.ended and self._wants_more():
-            jobs, feasible = self._asked_for(), []
-            self.groups.place(jobs, self.ledger.expected)
+        while not self._intake.has_ended and self._wants_more():
+            jobs, feasible_jobs = self._next_round(), []
+            self.groups.place(jobs, self.ledger.expected_seconds)
             for job in jobs:
-                reason = self.groups.infeasible(job)
+                reason = self.groups.infeasibility(job)
                 if reason:
                     self.backlog.withdraw(job.case.id)
                     yield job, attempts.failed(job.case, Unavailable(reason))
                 elif not job.host or self.groups.has_room(job):
-                    feasible.append(job)
-            self.backlog.add(feasible, len(self.roll.members))
-            self._in_doubt = True
+                    feasible_jobs.append(job)
+            self.backlog.add(feasible_jobs, len(self.roll.members))
+            self._is_in_doubt = True
 
-    def _asked_for(self) -> list[Job]:
+    def _next_round(self) -> list[Job]:
         """A round, without the cases that failed or were lost after they had been asked for."""
-        return [job for job in self._intake.round() if job.case.id not in self.backlog.withdrawn]
+        return [job for job in self._intake.round() if job.case.id not in self.backlog.withdrawn_cases]
 
     def _wants_more(self) -> bool:
         if self._intake.barrier and not self.ledger.ends(self._intake.barrier):
             return False
-        return self.backlog.timed < max(1, len(self.roll.members))
+        return self.backlog.timed_count < max(1, len(self.roll.members))
 
     def _hand(self, member: Member, tickets: Sequence[int]) -> None:
         if not tickets:
             return
         for ticket in tickets:
-            self.ledger.open[ticket].holders += 1
-        jobs = tuple((ticket, self.ledger.open[ticket].job) for ticket in tickets)
-        member.piece, member.since, member.heard = Piece(next(self._numbers), jobs), self.clock(), self.clock()
+            self.ledger.jobs[ticket].holders += 1
+        jobs = tuple((ticket, self.ledger.jobs[ticket].job) for ticket in tickets)
+        member.piece, member.start, member.last_sign = Piece(next(self._numbers), jobs), self.clock(), self.clock()
         self.engine.hand(member.worker, member.piece)
 
     # --- Back ---------------------------------------------------------------------------------------------------------
@@ -114,7 +114,7 @@ class Driver:
     def _handle(self, event: Event) -> Iterator[JobRecord]:
         member = self.roll.members.get(getattr(event, "worker", ""))
         if member is not None:
-            member.heard = self.clock()
+            member.last_sign = self.clock()
         match event:
             case Joined():
                 self.roll.join(event)
@@ -126,23 +126,23 @@ class Driver:
             case Lost():
                 self.roll.miss(event)
             case Began(_, ticket) if member is not None:
-                member.running[ticket] = self.clock()
+                member.start_by_ticket[ticket] = self.clock()
             case Ended():
                 yield from self._end(event, member)
             case Done(_, number, failure) if member is not None and member.piece and member.piece.number == number:
-                left = self._release(member)
-                yield from self._issue_again(left, left[:1] if failure else [], member.host.name, failure)
+                tickets = self._release(member)
+                yield from self._issue_again(tickets, tickets[:1] if failure else [], member.host.name, failure)
 
     def _end(self, event: Ended, member: Member | None) -> Iterator[JobRecord]:
         """The record of a job, unless another worker was faster."""
         if member is not None:
-            member.running.pop(event.ticket, None)
-            member.fruitful = True
+            member.start_by_ticket.pop(event.ticket, None)
+            member.is_fruitful = True
         entry = self.ledger.settle(event.ticket)
         if entry is None:
             return
         self.ledger.learn(entry.job, event.record)
-        self.backlog.compiled(entry.job, event.worker)
+        self.backlog.note_compiled(entry.job, event.worker)
         if event.record.status != "ok" and not entry.job.case.trial:
             self.backlog.withdraw(entry.job.case.id)
         name, skew = (member.host.name, member.skew) if member else ("", 0.0)
@@ -156,18 +156,18 @@ class Driver:
         Without a fault they are if it gave no record: a case that takes as long as a worker may live would be tried for
         ever.
         """
-        member, self._in_doubt = self.roll.leave(worker), True
-        running = [ticket for ticket in member.running if ticket in self.ledger.open]
-        left = self._release(member)
-        suspects = (running or left[:1]) if fault else running if not member.fruitful else []
-        yield from self._issue_again(left, suspects, member.host.name, reason)
+        member, self._is_in_doubt = self.roll.leave(worker), True
+        running_tickets = [ticket for ticket in member.start_by_ticket if ticket in self.ledger.jobs]
+        tickets = self._release(member)
+        suspects = (running_tickets or tickets[:1]) if fault else running_tickets if not member.is_fruitful else []
+        yield from self._issue_again(tickets, suspects, member.host.name, reason)
 
     def _issue_again(
         self, tickets: Sequence[int], suspects: Sequence[int], host: str, reason: str
     ) -> Iterator[JobRecord]:
         """Jobs that nobody has any more wait again. A suspect that took down its third worker is a failed record."""
         for ticket in suspects:
-            entry = self.ledger.open[ticket]
+            entry = self.ledger.jobs[ticket]
             entry.deaths.append(host)
             if len(entry.deaths) >= self.limits.deaths:
                 self.ledger.settle(ticket)
@@ -175,76 +175,76 @@ class Driver:
                 words = f"{len(entry.deaths)} workers were lost while they measured it ({names}): {reason}"
                 yield entry.job, attempts.failed(entry.job.case, CaseFailed("crash", words))
                 self.backlog.withdraw(entry.job.case.id)
-        for ticket, entry in list(self.ledger.open.items()):
-            if entry.job.host and not self.roll.named(entry.job.host):
+        for ticket, entry in list(self.ledger.jobs.items()):
+            if entry.job.host and not self.roll.has_host(entry.job.host):
                 self.ledger.settle(ticket)  # what is about a lost host is about nothing now
-        self.backlog.again(tickets, suspects)
+        self.backlog.requeue(tickets, suspects)
 
     def _release(self, member: Member) -> list[int]:
         """The open tickets of a worker's piece that no other worker has; the piece is taken from it."""
         tickets = [ticket for ticket, _ in member.piece.jobs] if member.piece else []
-        member.piece, member.running = None, {}
-        still_open = [ticket for ticket in tickets if ticket in self.ledger.open]
-        for ticket in still_open:
-            self.ledger.open[ticket].holders -= 1
-        return [ticket for ticket in still_open if not self.ledger.open[ticket].holders]
+        member.piece, member.start_by_ticket = None, {}
+        open_tickets = [ticket for ticket in tickets if ticket in self.ledger.jobs]
+        for ticket in open_tickets:
+            self.ledger.jobs[ticket].holders -= 1
+        return [ticket for ticket in open_tickets if not self.ledger.jobs[ticket].holders]
 
-    def _overdue(self) -> Iterator[JobRecord]:
+    def _check_members(self) -> Iterator[JobRecord]:
         """What is late, looked at once in a while."""
-        if self.clock() - self._looked < WAIT:
+        if self.clock() - self._last_look < WAIT:
             return
-        self._looked = self.clock()
+        self._last_look = self.clock()
         for member in list(self.roll.members.values()):
             reason = self.roll.loss_reason(member, self.ledger)
             if reason:
                 log.warning("convbench: %s is given up (%s); its work is issued again", member.host.name, reason)
                 self.engine.drop(member.worker)
                 yield from self._lose(member.worker, reason)
-        self._bereft()
+        self._give_up_cases()
         if not self.backlog:
             self._help_the_late()
 
-    def _bereft(self) -> None:
+    def _give_up_cases(self) -> None:
         """Give up the cases that no host that is left can take, once replacements had time to come or none will."""
-        if self.roll.members and not self._in_doubt:
+        if self.roll.members and not self._is_in_doubt:
             return
-        lacking = [ticket for ticket, entry in self.ledger.open.items() if not self.groups.able(entry.job)]
+        tickets = [ticket for ticket, entry in self.ledger.jobs.items() if not self.groups.can_measure(entry.job)]
         if self.roll.members:
-            self.backlog.strand(lacking)
-        if not lacking and self.roll.members:
-            self._bereft_since, self._in_doubt = None, False
+            self.backlog.strand(tickets)
+        if not tickets and self.roll.members:
+            self._bereft_start, self._is_in_doubt = None, False
             return
-        self._bereft_since = self.clock() if self._bereft_since is None else self._bereft_since
-        if self.engine.awaits_workers and self.clock() - self._bereft_since < self.limits.start:
+        self._bereft_start = self.clock() if self._bereft_start is None else self._bereft_start
+        if self.engine.awaits_workers and self.clock() - self._bereft_start < self.limits.start:
             return
         if not self.roll.members:
-            raise self._gone("every host was lost")
-        for ticket in lacking:
+            raise self._loss("every host was lost")
+        for ticket in tickets:
             entry = self.ledger.settle(ticket)
             if entry:
                 self.lost.add(entry.job.case.id)
                 self.backlog.withdraw(entry.job.case.id)
 
-    def _gone(self, lost: str) -> ConvbenchError:
-        within = f"none came back within {self.limits.start:.0f} s"
-        hope = within if self.engine.awaits_workers else "no other is to come"
-        return ConvbenchError(f"{lost}, and {hope}: what is finished is kept, add --resume to go on")
+    def _loss(self, reason: str) -> ConvbenchError:
+        delay = f"none came back within {self.limits.start:.0f} s"
+        hope = delay if self.engine.awaits_workers else "no other is to come"
+        return ConvbenchError(f"{reason}, and {hope}: what is finished is kept, add --resume to go on")
 
     def _help_the_late(self) -> None:
         """Issue what late workers have left to the idle ones as well; what is about a late host is left out."""
-        late = [member for member in self.roll.members.values() if self.roll.lateness(member, self.ledger) > 0]
-        for member in late:
+        late_members = [member for member in self.roll.members.values() if self.roll.lateness(member, self.ledger) > 0]
+        for member in late_members:
             for ticket, job in member.piece.jobs if member.piece else ():
                 if job.host:
                     self.ledger.settle(ticket)
-        for idle in self.roll.idle:
-            helped = [member for member in late if self._left_of(member, idle)]
-            if helped:
-                latest = max(helped, key=lambda member: self.roll.lateness(member, self.ledger))
-                self._hand(idle, self._left_of(latest, idle))
+        for helper in self.roll.idle_members:
+            candidates = [member for member in late_members if self._open_tickets(member, helper)]
+            if candidates:
+                latest_member = max(candidates, key=lambda member: self.roll.lateness(member, self.ledger))
+                self._hand(helper, self._open_tickets(latest_member, helper))
 
-    def _left_of(self, member: Member, idle: Member) -> list[int]:
+    def _open_tickets(self, member: Member, helper: Member) -> list[int]:
         """What only this worker has to do yet and the idle one could do."""
         tickets = [ticket for ticket, _ in member.piece.jobs] if member.piece else []
-        entries = [(ticket, self.ledger.open[ticket]) for ticket in tickets if ticket in self.ledger.open]
-        return [ticket for ticket, entry in entries if entry.holders == 1 and self.groups.may(entry.job, idle.host)]
+        entries = [(ticket, self.ledger.jobs[ticket]) for ticket in tickets if ticket in self.ledger.jobs]
+        return [ticket for ticket, entry in entries if entry.holders == 1 and self.groups.may(entry.job, helper.host)]

@@ -146,9 +146,9 @@ class Member:
 
     worker: str
     host: Host
-    heard: float
+    last_sign: float
     skew: float = 0.0
     piece: Piece | None = None
-    since: float = 0.0
-    running: dict[int, float] = field(default_factory=dict)
-    fruitful: bool = False
+    start: float = 0.0
+    start_by_ticket: dict[int, float] = field(default_factory=dict)
+    is_fruitful: bool = False

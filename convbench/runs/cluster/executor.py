@@ -29,8 +29,8 @@ class Cluster(Executor):
     def __init__(self, engine: Engine, cases: Sequence[Case], limits: Limits) -> None:
         self.driver = Driver(engine, limits)
         self.needs = AllNeeds()
-        self._known: set[str] = set()
-        self._differing: set[str] = set()
+        self._names: set[str] = set()
+        self._differing_files: set[str] = set()
         self.expect(cases)
 
     @property
@@ -48,7 +48,7 @@ class Cluster(Executor):
     def run(self, jobs: Iterable[Job]) -> Iterator[JobRecord]:
         for job, record in self.driver.run(jobs):
             self._warn_of_other_code(record)
-            yield job, _with_word_of_its_trace(job, record)
+            yield job, _note_missing_trace(job, record)
 
     def expect(self, cases: Sequence[Case]) -> None:
         if user_imports(cases).script:
@@ -58,13 +58,13 @@ class Cluster(Executor):
             )
         self.cases = cases
         self.needs.learn(cases, self.call)
-        needed = {*modules_of(cases), *self.needs.packages(cases)}
-        if self.driver.began and needed - self._known:
+        names = {*modules_of(cases), *self.needs.packages(cases)}
+        if self.driver.has_begun and names - self._names:
             raise ConvbenchError(
-                f"the hosts of this executor began without {joined(sorted(needed - self._known))}, which these need: "
+                f"the hosts of this executor began without {joined(sorted(names - self._names))}, which these need: "
                 "make another executor for these cases"
             )
-        self._known = needed
+        self._names = names
         self.driver.engine.expect(cases)
 
     def know(self, records: Sequence[Record]) -> None:
@@ -76,8 +76,8 @@ class Cluster(Executor):
 
     def _warn_of_other_code(self, record: Record) -> None:
         """Say once of each file of the user's that a host has another version of it than this machine."""
-        for name in set(code.changed(record.code)) - self._differing:
-            self._differing.add(name)
+        for name in set(code.changed(record.code)) - self._differing_files:
+            self._differing_files.add(name)
             log.warning(
                 "convbench: %s is another on a host that measured %s than here: bring the copies up to date",
                 name,
@@ -88,7 +88,7 @@ class Cluster(Executor):
         self.driver.close()
 
 
-def _with_word_of_its_trace(job: Job, record: Record) -> Record:
+def _note_missing_trace(job: Job, record: Record) -> Record:
     """A record that says where its trace is not here: it was written on the host, which may share no disk with us."""
     if not job.probes or record.reading(metrics.TRACE_BYTES) is None:
         return record

@@ -30,12 +30,12 @@ class Groups:
 
     def __init__(self) -> None:
         self.hosts: list[Host] = []
-        self._living: list[Host] = []
-        self._ever: dict[str, Host] = {}
+        self._living_hosts: list[Host] = []
+        self._host_by_name: dict[str, Host] = {}
         self._homes: dict[Hashable, str] = {}
         self._load: defaultdict[str, float] = defaultdict(float)
-        self._needed: dict[Case, int] = {}
-        self._largest = 0
+        self._bytes_by_case: dict[Case, int] = {}
+        self._largest_bytes = 0
 
     def settle(self, hosts: Iterable[Host]) -> None:
         """Put one of the largest group first, of those with a GPU where there are any."""
@@ -43,16 +43,16 @@ class Groups:
         self.hosts.sort(key=lambda host: (not host.device.startswith("cuda"), -sizes[host.fingerprint], host.name))
 
     def join(self, host: Host) -> None:
-        self._living.append(host)
-        self._ever[host.name] = host
-        self._largest = max(self._largest, host.available_bytes)
+        self._living_hosts.append(host)
+        self._host_by_name[host.name] = host
+        self._largest_bytes = max(self._largest_bytes, host.available_bytes)
         if all(host.name != other.name for other in self.hosts):
             self.hosts.append(host)
 
     def leave(self, host: Host) -> None:
         """A lost host is none of the run's hosts any more, unless it stands for it or has another worker."""
-        self._living.remove(host)
-        if all(other.name != host.name for other in self._living):
+        self._living_hosts.remove(host)
+        if all(other.name != host.name for other in self._living_hosts):
             self.hosts = [self.hosts[0], *(other for other in self.hosts[1:] if other.name != host.name)]
 
     def know(self, records: Iterable[Record]) -> None:
@@ -64,11 +64,11 @@ class Groups:
     def place(self, jobs: Sequence[Job], cost: Callable[[Job], float]) -> None:
         """Give each situation without a home one: the largest first, to the group with the least to do for its size."""
         situations = grouped(filter(needs_home, jobs), lambda job: job.case.situation)
-        sized = {key: sum(map(cost, members)) for key, members in situations.items()}
-        for key in sorted(situations, key=lambda key: -sized[key]):
-            if home := self._homes.get(key) or self._lightest(situations[key], sized[key]):
+        seconds_by_key = {key: sum(map(cost, members)) for key, members in situations.items()}
+        for key in sorted(situations, key=lambda key: -seconds_by_key[key]):
+            if home := self._homes.get(key) or self._lightest(situations[key], seconds_by_key[key]):
                 self._homes[key] = home
-                self._load[home] += sized[key]
+                self._load[home] += seconds_by_key[key]
 
     def claim(self, jobs: Iterable[Job], host: Host) -> None:
         """A situation that no host could take when it came is at home where it is measured first."""
@@ -79,26 +79,26 @@ class Groups:
         """Whether a host is the one for a job, or one of them."""
         if job.host:
             return host.name == job.host
-        return self._is_home(host, job) and not self.against(job.case, host)
+        return self._is_home(host, job) and not self.lack(job.case, host)
 
     def has_room(self, job: Job) -> bool:
         """Whether the host that a job names is there and can measure it: one of the others had room for its case."""
-        return any(host.name == job.host and not self.against(job.case, host) for host in self._living)
+        return any(host.name == job.host and not self.lack(job.case, host) for host in self._living_hosts)
 
-    def able(self, job: Job) -> bool:
+    def can_measure(self, job: Job) -> bool:
         """Whether any living host may measure a job."""
-        return any(self.may(job, host) for host in self._living)
+        return any(self.may(job, host) for host in self._living_hosts)
 
-    def infeasible(self, job: Job) -> str:
+    def infeasibility(self, job: Job) -> str:
         """Why none of the hosts, lost ones too, can measure a job; empty where one can.
 
         Only hosts of its home are asked; where none of them was there yet, one that comes may be able.
         """
-        reasons = [self.against(job.case, host) for host in self._ever.values() if self._is_home(host, job)]
+        reasons = [self.lack(job.case, host) for host in self._host_by_name.values() if self._is_home(host, job)]
         if not reasons or not all(reasons):
             return ""
         words, _ = Counter(reasons).most_common(1)[0]
-        kind = " of the kind that measures its ranking" if len(reasons) < len(self._ever) else ""
+        kind = " of the kind that measures its ranking" if len(reasons) < len(self._host_by_name) else ""
         return f"none of the {len(reasons)} hosts{kind} can measure it: {words}"
 
     def _is_home(self, host: Host, job: Job) -> bool:
@@ -111,32 +111,32 @@ class Groups:
         Of these it is one with a core for each thread where there is one; a suite may ask for more than any has.
         """
         capacities = [
-            (sum(not self.against(job.case, host) for job in jobs), _has_cores(host, jobs[0].case))
-            for host in self._living
+            (sum(not self.lack(job.case, host) for job in jobs), _has_cores(host, jobs[0].case))
+            for host in self._living_hosts
         ]
-        most = max(capacities, default=(0, False))
-        places = zip(self._living, capacities, strict=True)
-        sizes = Counter(host.fingerprint for host, capacity in places if capacity == most and most[0] > 0)
+        best = max(capacities, default=(0, False))
+        places = zip(self._living_hosts, capacities, strict=True)
+        sizes = Counter(host.fingerprint for host, capacity in places if capacity == best and best[0] > 0)
         return min(sizes, key=lambda name: ((self._load[name] + seconds) / sizes[name], name), default="")
 
-    def against(self, case: Case, host: Host) -> str:
+    def lack(self, case: Case, host: Host) -> str:
         """What a host lacks for a case; empty where nothing is known to be missing."""
         if case.device != host.device and case.device.partition(":")[0] != host.device.partition(":")[0]:
             return f"they have no {case.device}"
-        if host.available_bytes >= ROOMY * self._largest:
+        if host.available_bytes >= ROOMY * self._largest_bytes:
             return ""
-        needed = self._needs(case)
-        if needed <= host.available_bytes:
+        case_bytes = self._needs(case)
+        if case_bytes <= host.available_bytes:
             return ""
-        return f"it needs at least {gib(needed)}, and {gib(host.available_bytes)} are free"
+        return f"it needs at least {gib(case_bytes)}, and {gib(host.available_bytes)} are free"
 
     def _needs(self, case: Case) -> int:
         """Bytes that a case needs at least; 0 where that cannot be told without running code of the user's."""
         from convbench.measure.preflight import needed_bytes
 
-        if case not in self._needed:
-            self._needed[case] = 0 if names_own_code([case]) else needed_bytes(case)
-        return self._needed[case]
+        if case not in self._bytes_by_case:
+            self._bytes_by_case[case] = 0 if names_own_code([case]) else needed_bytes(case)
+        return self._bytes_by_case[case]
 
 
 def _has_cores(host: Host, case: Case) -> bool:

@@ -14,19 +14,19 @@ class Intake:
     """The jobs of a sweep, round by round. ``barrier`` says which of those taken must end before more may be taken."""
 
     def __init__(self, jobs: Iterable[Job]) -> None:
-        self.ended = False
+        self.has_ended = False
         self.barrier: Barrier = ""
         self._jobs = iter(jobs)
         self._next: Job | None = None
 
     def round(self) -> Iterator[Job]:
         """The jobs up to the next round, or up to one that decides what is next."""
-        self.barrier, first = "", None
+        self.barrier, round_key = "", None
         while (job := self._take()) is not None:
-            if first is not None and _round(job) != first:
+            if round_key is not None and _round_key(job) != round_key:
                 self._next = job
                 return
-            first = _round(job)
+            round_key = _round_key(job)
             yield job
             if job.decides:
                 self.barrier = "all" if job.case.trial else "timed"
@@ -36,9 +36,9 @@ class Intake:
         job, self._next = self._next, None
         if job is None:
             job = next(self._jobs, None)
-            self.ended = job is None
+            self.has_ended = job is None
         return job
 
 
-def _round(job: Job) -> Hashable:
+def _round_key(job: Job) -> Hashable:
     return job.case.trial is None, job.visit if not job.host else job.host

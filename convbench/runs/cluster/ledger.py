@@ -31,22 +31,22 @@ class OpenJobs:
     """The open tickets, and what was learned of how long jobs take."""
 
     def __init__(self) -> None:
-        self.open: dict[int, OpenJob] = {}
+        self.jobs: dict[int, OpenJob] = {}
         self._numbers = count()
-        self._seconds: dict[tuple[str, str], float] = {}
-        self._kinds: defaultdict[str, list[float]] = defaultdict(list)
+        self._seconds_by_case: dict[tuple[str, str], float] = {}
+        self._seconds_by_kind: defaultdict[str, list[float]] = defaultdict(list)
         self._facts: Counter[str] = Counter()
 
     def enter(self, job: Job) -> int:
         """A ticket for a job."""
         ticket = next(self._numbers)
-        self.open[ticket] = OpenJob(job)
+        self.jobs[ticket] = OpenJob(job)
         self._facts[job.case.id] += job.visit == FACTS
         return ticket
 
     def settle(self, ticket: int) -> OpenJob | None:
         """Close a ticket; None where it is closed already."""
-        entry = self.open.pop(ticket, None)
+        entry = self.jobs.pop(ticket, None)
         if entry is not None:
             self._facts[entry.job.case.id] -= entry.job.visit == FACTS
         return entry
@@ -62,24 +62,24 @@ class OpenJobs:
     def learn(self, job: Job, record: Record) -> None:
         """Take note of how long a job took."""
         if record.status == "ok":
-            self._seconds[job.case.id, kind(job)] = record.seconds
-            self._kinds[kind(job)].append(record.seconds)
+            self._seconds_by_case[job.case.id, kind(job)] = record.seconds
+            self._seconds_by_kind[kind(job)].append(record.seconds)
 
-    def expected(self, job: Job) -> float:
+    def expected_seconds(self, job: Job) -> float:
         """Seconds that a job should take: as the last visit to its case, or as the mean of its kind."""
-        known = self._seconds.get((job.case.id, kind(job)))
-        return known if known is not None else self._typical(kind(job))
+        seconds = self._seconds_by_case.get((job.case.id, kind(job)))
+        return seconds if seconds is not None else self._typical_seconds(kind(job))
 
     def of_case(self, case: str) -> Iterator[int]:
         """The open tickets of a case."""
-        return (ticket for ticket, entry in list(self.open.items()) if entry.job.case.id == case)
+        return (ticket for ticket, entry in list(self.jobs.items()) if entry.job.case.id == case)
 
     def ends(self, barrier: str) -> bool:
         """Whether everything that a barrier waits for has ended."""
-        return not any(barrier == "all" or not entry.job.case.trial for entry in self.open.values())
+        return not any(barrier == "all" or not entry.job.case.trial for entry in self.jobs.values())
 
-    def _typical(self, kind: str) -> float:
-        durations = self._kinds[kind]
+    def _typical_seconds(self, kind: str) -> float:
+        durations = self._seconds_by_kind[kind]
         return fmean(durations[-200:]) if durations else GUESS[kind]
 
 
@@ -90,4 +90,4 @@ def kind(job: Job) -> str:
 
 def total(ledger: OpenJobs, jobs: Iterable[Job]) -> float:
     """Seconds that jobs should take together."""
-    return sum(map(ledger.expected, jobs))
+    return sum(map(ledger.expected_seconds, jobs))

@@ -40,10 +40,10 @@ class Mailboxes:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         _write(folder / SPEC, spec)
-        self._posted: dict[str, int] = {}
-        self._read: dict[str, int] = {}
-        self._there_at = time.monotonic()
-        self._ended = threading.Event()
+        self._post_counts: dict[str, int] = {}
+        self._read_counts: dict[str, int] = {}
+        self._presence_time = time.monotonic()
+        self._end = threading.Event()
         self._sign = threading.Thread(target=self._live, daemon=True)
         self._sign.start()
 
@@ -51,43 +51,43 @@ class Mailboxes:
     def gone(self) -> bool:
         """Whether the folder has been away for so long that every worker has ended."""
         if _is_there(self.folder) is not False:
-            self._there_at = time.monotonic()
-        return time.monotonic() - self._there_at > ORPHANED
+            self._presence_time = time.monotonic()
+        return time.monotonic() - self._presence_time > ORPHANED
 
     def open(self, worker: str) -> None:
         """Make a worker's mailbox."""
         (self.folder / worker).mkdir(exist_ok=True)
-        self._posted[worker] = self._read[worker] = 0
+        self._post_counts[worker] = self._read_counts[worker] = 0
 
     def post(self, worker: str, piece: Piece) -> None:
         """Give a worker its next piece. Raises OSError where the folder cannot be written for long."""
-        _write(self.folder / worker / f"in-{self._posted[worker]}", piece)
-        self._posted[worker] += 1
+        _write(self.folder / worker / f"in-{self._post_counts[worker]}", piece)
+        self._post_counts[worker] += 1
 
     def collect(self) -> list[Event]:
         """What the workers have said since; what cannot be read now is left for the next look."""
         events: list[Event] = []
-        for worker in self._read:
+        for worker in self._read_counts:
             with suppress(*UNREAD):  # most often there is no further file
                 while True:
-                    events.append(_take(self.folder / worker / f"out-{self._read[worker]}"))
-                    self._read[worker] += 1
+                    events.append(_take(self.folder / worker / f"out-{self._read_counts[worker]}"))
+                    self._read_counts[worker] += 1
         return events
 
     def stop(self, worker: str) -> None:
         """Ask a worker to end, and read nothing more of it."""
-        self._read.pop(worker, None)
+        self._read_counts.pop(worker, None)
         with suppress(OSError):
             (self.folder / worker / STOP).touch()
 
     def close(self) -> None:
         """Show no longer that the driver lives, so that workers end."""
-        self._ended.set()
+        self._end.set()
         self._sign.join(SECONDS_A_BEAT)  # it may be in the middle of a file
 
     def _live(self) -> None:
         count = 0
-        while not self._ended.wait(SECONDS_A_BEAT):
+        while not self._end.wait(SECONDS_A_BEAT):
             count += 1
             with suppress(OSError):
                 _replace(self.folder / DRIVER, str(count).encode())
@@ -99,19 +99,19 @@ class Mailbox:
     def __init__(self, folder: Path, worker: str) -> None:
         self.folder, self.path, self.worker = folder, folder / worker, worker
         self._next_out = self._next_in = 0
-        self._seen, self._since = "", time.monotonic()
+        self._count, self._count_time = "", time.monotonic()
 
     @property
-    def ended(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether the driver has asked to end, or is gone."""
         if _is_there(self.path / STOP) is True or _is_there(self.path) is False:
             return True
         count = ""
         with suppress(OSError):
             count = (self.folder / DRIVER).read_text()
-        if count != self._seen:
-            self._seen, self._since = count, time.monotonic()
-        return time.monotonic() - self._since > ORPHANED
+        if count != self._count:
+            self._count, self._count_time = count, time.monotonic()
+        return time.monotonic() - self._count_time > ORPHANED
 
     def say(self, message: Event) -> None:
         """Tell the driver. Raises OSError where the folder cannot be written for long."""
@@ -120,17 +120,17 @@ class Mailbox:
 
     def pieces(self) -> Iterator[Piece]:
         """The pieces that come, until the driver wants no more."""
-        latest = time.monotonic()
-        while not self.ended:
+        last_beat = time.monotonic()
+        while not self.has_ended:
             piece = None
             with suppress(OSError):
                 piece = _take(self.path / f"in-{self._next_in}")
             if piece is not None:
                 self._next_in += 1
                 yield piece
-            elif time.monotonic() - latest > SECONDS_A_BEAT:
+            elif time.monotonic() - last_beat > SECONDS_A_BEAT:
                 self.say(Beat(self.worker))
-                latest = time.monotonic()
+                last_beat = time.monotonic()
             time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
@@ -149,7 +149,7 @@ def serve(folder: str, name: str, place: str, slot: int = 0) -> None:
         mailbox.say(worker.describe())
         for piece in mailbox.pieces():
             for message in worker.messages(piece):
-                if mailbox.ended:
+                if mailbox.has_ended:
                     return
                 mailbox.say(message)
     finally:
@@ -158,8 +158,8 @@ def serve(folder: str, name: str, place: str, slot: int = 0) -> None:
 
 def wait_for_word(mailboxes: Mailboxes, seconds: float) -> Iterable[Event]:
     """What the workers say; waits for the first word, but at most so long."""
-    until = time.monotonic() + seconds
-    while not (events := mailboxes.collect()) and time.monotonic() < until:
+    deadline = time.monotonic() + seconds
+    while not (events := mailboxes.collect()) and time.monotonic() < deadline:
         time.sleep(SECONDS_BETWEEN_LOOKS)
     return events
 
@@ -192,9 +192,9 @@ def _persist(action: Callable[[], T]) -> T:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    beside = path.with_name(f".{path.name}-{os.getpid()}-{threading.get_ident()}")
-    beside.write_bytes(content)
-    beside.replace(path)
+    sibling = path.with_name(f".{path.name}-{os.getpid()}-{threading.get_ident()}")
+    sibling.write_bytes(content)
+    sibling.replace(path)
 
 
 def _take(path: Path) -> Any:

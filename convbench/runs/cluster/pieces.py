@@ -20,15 +20,15 @@ Cost = Callable[[Job], float]
 
 def cut(jobs: Sequence[Job], hosts: int, cost: Cost) -> Iterator[list[Job]]:
     """The jobs of one round as pieces for so many hosts, in the order in which each first comes."""
-    timed = [job for job in jobs if not job.case.trial and not job.host]
-    limit = sum(map(cost, timed)) / max(1, hosts) / PIECES_A_HOST
-    for members in grouped(timed, lambda job: job.case.situation).values():
-        yield from [members] if hosts == 1 else _of_situation(members, limit, cost)
+    timed_jobs = [job for job in jobs if not job.case.trial and not job.host]
+    limit = sum(map(cost, timed_jobs)) / max(1, hosts) / PIECES_A_HOST
+    for members in grouped(timed_jobs, lambda job: job.case.situation).values():
+        yield from [members] if hosts == 1 else _situation_pieces(members, limit, cost)
     yield from grouped((job for job in jobs if job.host and not job.case.trial), lambda job: job.host).values()
     yield from ([job] for job in jobs if job.case.trial)
 
 
-def _of_situation(jobs: Sequence[Job], limit: float, cost: Cost) -> Iterator[list[Job]]:
+def _situation_pieces(jobs: Sequence[Job], limit: float, cost: Cost) -> Iterator[list[Job]]:
     """A situation in one piece where it is small enough, else its LSTM input sizes, else models, packed together."""
     sizes = grouped(jobs, lambda job: _size(job.case))
     atoms = (_split(members, limit, cost) for members in sizes.values())
@@ -43,13 +43,13 @@ def _split(jobs: list[Job], limit: float, cost: Cost) -> Iterable[list[Job]]:
 
 def _pack(atoms: Iterable[list[Job]], limit: float, cost: Cost) -> Iterator[list[Job]]:
     piece: list[Job] = []
-    filled = 0.0
+    piece_seconds = 0.0
     for atom in atoms:
         seconds = sum(map(cost, atom))
-        if piece and filled + seconds > limit:
+        if piece and piece_seconds + seconds > limit:
             yield piece
-            piece, filled = [], 0.0
-        piece, filled = [*piece, *atom], filled + seconds
+            piece, piece_seconds = [], 0.0
+        piece, piece_seconds = [*piece, *atom], piece_seconds + seconds
     if piece:
         yield piece
 

@@ -38,10 +38,10 @@ class Roll:
         return self.groups.hosts
 
     @property
-    def idle(self) -> list[Member]:
+    def idle_members(self) -> list[Member]:
         return [member for member in self.members.values() if member.piece is None]
 
-    def named(self, host: str) -> bool:
+    def has_host(self, host: str) -> bool:
         """Whether a host of that name is there."""
         return any(member.host.name == host for member in self.members.values())
 
@@ -74,11 +74,11 @@ class Roll:
     def loss_reason(self, member: Member, ledger: OpenJobs) -> str:
         """Why a worker is taken for lost; empty where it is not."""
         now = self.clock()
-        if member.piece and now - member.heard > self.limits.silence:
-            return f"nothing was heard of it for {now - member.heard:.0f} s"
-        for ticket, since in member.running.items():
-            entry = ledger.open.get(ticket)
-            if entry and now - since > 1.5 * entry.job.protocol.timeout + BEYOND:
+        if member.piece and now - member.last_sign > self.limits.silence:
+            return f"nothing was heard of it for {now - member.last_sign:.0f} s"
+        for ticket, start in member.start_by_ticket.items():
+            entry = ledger.jobs.get(ticket)
+            if entry and now - start > 1.5 * entry.job.protocol.timeout + BEYOND:
                 return f"it is stuck in {entry.job.case.id}"
         return ""
 
@@ -87,31 +87,31 @@ class Roll:
         if member.piece is None:
             return 0.0
         seconds = total(ledger, (job for _, job in member.piece.jobs))
-        return max(0.0, self.clock() - member.since - max(self.limits.patience, self.limits.late * seconds))
+        return max(0.0, self.clock() - member.start - max(self.limits.patience, self.limits.late * seconds))
 
     def _gather(self) -> None:
         """Wait until all workers have come, or until some have and no further one came for a while."""
-        expected, began = self.engine.start(), self.clock()
-        latest, why, announced = began, "", False
-        while len(self.members) < expected and self.engine.awaits_workers:
+        count, start = self.engine.start(), self.clock()
+        last_arrival, cause, is_announced = start, "", False
+        while len(self.members) < count and self.engine.awaits_workers:
             for event in self.engine.events(WAIT):
-                latest = self.clock() if isinstance(event, Joined) else latest
+                last_arrival = self.clock() if isinstance(event, Joined) else last_arrival
                 reason = self._arrival(event)
-                expected -= bool(reason) and not isinstance(event, Lost)
-                why = reason or why
+                count -= bool(reason) and not isinstance(event, Lost)
+                cause = reason or cause
             now = self.clock()
-            if not (self.members or announced) and now - began > SECONDS_OF_SILENCE:
-                announced = True
+            if not (self.members or is_announced) and now - start > SECONDS_OF_SILENCE:
+                is_announced = True
                 log.warning(
                     "convbench: no worker has come yet: the first is waited for up to %.0f s (option start); is the "
                     "cluster full, or its queue long?",
                     self.limits.start,
                 )
-            if (self.members and now - latest > self.limits.settle) or now - began > self.limits.start:
+            if (self.members and now - last_arrival > self.limits.settle) or now - start > self.limits.start:
                 break
         if not self.members:
-            why = why or "is the cluster full, or its queue long? The option start says how long to wait"
-            raise ConvbenchError(f"no host gave a worker within {self.clock() - began:.0f} s: {why}")
+            cause = cause or "is the cluster full, or its queue long? The option start says how long to wait"
+            raise ConvbenchError(f"no host gave a worker within {self.clock() - start:.0f} s: {cause}")
         self.groups.settle([member.host for member in self.members.values()])
 
     def _arrival(self, event: Event) -> str:

@@ -72,8 +72,8 @@ def spec(device: str, cases: Sequence[Case], cores: int, slots: int) -> Spec:
 
 def modules_of(cases: Sequence[Case]) -> tuple[str, ...]:
     """The modules of plug-ins that hosts do not find by themselves. Raises ConvbenchError, as ``user_imports`` does."""
-    named = installed.of_environment()
-    return tuple(name for name in user_imports(cases).modules if name not in named and installed.origin(name) == name)
+    modules = installed.of_environment()
+    return tuple(name for name in user_imports(cases).modules if name not in modules and installed.origin(name) == name)
 
 
 class Worker:
@@ -143,10 +143,10 @@ class Worker:
 
 def split(message: Message | Joined) -> Iterator[bytes]:
     """A message as parts of at most ``CHUNK`` bytes."""
-    packed = zlib.compress(pickle.dumps(message), 1)
-    for start in range(0, len(packed), CHUNK):
-        part = packed[start : start + CHUNK]
-        yield (b"\1" if start + CHUNK < len(packed) else b"\0") + part
+    data = zlib.compress(pickle.dumps(message), 1)
+    for start in range(0, len(data), CHUNK):
+        part = data[start : start + CHUNK]
+        yield (b"\1" if start + CHUNK < len(data) else b"\0") + part
 
 
 def is_last(part: bytes) -> bool:
@@ -207,5 +207,5 @@ def _share(spec: Spec) -> set[int]:
     count = spec.cores or (len(available) // spec.slots if spec.slots > 1 else 0)
     if not count:
         return set()
-    first = spec.slot * count % len(available)
-    return set((*available, *available)[first : first + min(count, len(available))])
+    start = spec.slot * count % len(available)
+    return set((*available, *available)[start : start + min(count, len(available))])

@@ -9,7 +9,7 @@ from typing import Literal
 from convbench.check import decision
 from convbench.check.decision import Triple
 from convbench.check.outcome import CaseOutcome, Fact, Timing
-from convbench.check.pairs import CheckedCase, Failed, Measured, PairRequest
+from convbench.check.pairs import CheckedCase, FailedCase, PairRequest, PairResult
 from convbench.check.rule import Rule
 
 Stage = Literal["pair", "confirm"]
@@ -17,32 +17,32 @@ PAIR = 2
 
 
 @dataclass
-class Timed:
+class Timings:
     """What has been measured so far, by case; ``visit_seconds`` are those of each visit of all undecided cases."""
 
     pairs: dict[str, list[Timing]] = field(default_factory=dict)
     confirmation: dict[str, list[Timing]] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
-    keep: Callable[[Timed], None] = field(default=lambda _: None, repr=False)
+    failures: dict[str, str] = field(default_factory=dict)
+    keep: Callable[[Timings], None] = field(default=lambda _: None, repr=False)
     visit_seconds: list[float] = field(default_factory=list)
 
     @classmethod
-    def of(cls, cases: Sequence[CaseOutcome], keep: Callable[[Timed], None]) -> Timed:
+    def of(cls, cases: Sequence[CaseOutcome], keep: Callable[[Timings], None]) -> Timings:
         """What an interrupted check had measured of these; those that failed are tried again."""
         pairs = {case.id: list(case.pairs) for case in cases if case.pairs}
         return cls(pairs, {case.id: list(case.confirmation) for case in cases if case.confirmation}, keep=keep)
 
-    def add(self, visit: PairRequest, measured: Measured) -> None:
+    def add(self, visit: PairRequest, result: PairResult) -> None:
         """A pair or triple of a case, or why there is none."""
-        if isinstance(measured, Failed):
-            self.failed[visit.case.id] = measured.reason
+        if isinstance(result, FailedCase):
+            self.failures[visit.case.id] = result.reason
         else:
             timings = self.pairs if len(visit.arms) == PAIR else self.confirmation
-            timings.setdefault(visit.case.id, []).append(measured)
+            timings.setdefault(visit.case.id, []).append(result)
 
-    def waiting(self, cases: Sequence[CheckedCase], rule: Rule, count: int) -> list[tuple[CheckedCase, Stage]]:
-        """The cases of which more is to be measured, and what."""
-        stages = ((case, self.stage(case.id, rule, count)) for case in cases if case.id not in self.failed)
+    def open_cases(self, cases: Sequence[CheckedCase], rule: Rule, count: int) -> list[tuple[CheckedCase, Stage]]:
+        """The cases that need more measuring, and what."""
+        stages = ((case, self.stage(case.id, rule, count)) for case in cases if case.id not in self.failures)
         return [(case, stage) for case, stage in stages if stage is not None]
 
     def stage(self, case: str, rule: Rule, count: int) -> Stage | None:
@@ -50,18 +50,18 @@ class Timed:
         logs = self.logs(case)
         match decision.decide(logs, rule):
             case "undecided":
-                return "pair" if len(logs) < decision.SLOWER.most else None
+                return "pair" if len(logs) < decision.SLOWER.max_pairs else None
             case "suspect":
                 triples = self.triples(case)
-                more = len(triples) < decision.CONFIRM_AT_MOST
-                return "confirm" if more and decision.confirmation(triples, rule, count) == "undecided" else None
+                is_open = len(triples) < decision.CONFIRM_AT_MOST
+                return "confirm" if is_open and decision.confirmation(triples, rule, count) == "undecided" else None
         return None
 
-    def following(self, case: str, stage: Stage, rule: Rule, count: int) -> Stage | None:
+    def next_stage(self, case: str, stage: Stage, rule: Rule, count: int) -> Stage | None:
         """What a case will need after its next visit, if that is like those before; None if that decides."""
         if stage == "confirm":
-            return None if decision.needed_to_confirm(self.triples(case), rule, count) == 1 else stage
-        match decision.needed(self.logs(case), rule):
+            return None if decision.pairs_to_confirm(self.triples(case), rule, count) == 1 else stage
+        match decision.forecast(self.logs(case), rule):
             case "suspect", 1:
                 return "confirm"
             case "ok", 1:
@@ -70,8 +70,8 @@ class Timed:
 
     def outcome(self, case: str, facts: tuple[Fact, ...] = ()) -> CaseOutcome:
         """A case as it is stored and judged."""
-        pairs, confirmation = (tuple(of.get(case, ())) for of in (self.pairs, self.confirmation))
-        return CaseOutcome(case, pairs, confirmation, facts, self.failed.get(case, ""))
+        pairs, confirmation = (tuple(timings.get(case, ())) for timings in (self.pairs, self.confirmation))
+        return CaseOutcome(case, pairs, confirmation, facts, self.failures.get(case, ""))
 
     def logs(self, case: str) -> list[float]:
         return [timing.log_ratio() for timing in self.pairs.get(case, [])]
