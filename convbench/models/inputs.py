@@ -42,13 +42,13 @@ class Inputs:
         """The same arguments, each tensor in the number type that it has in ``other``."""
         types: list[torch.dtype] = []
 
-        def seen(tensor: torch.Tensor) -> torch.Tensor:
+        def note_type(tensor: torch.Tensor) -> torch.Tensor:
             types.append(tensor.dtype)
             return tensor
 
-        other.changed(seen)  # as ``tensors`` has more of them: the lengths in a packed sequence
-        following = iter(types)
-        return self.changed(lambda tensor: tensor.to(next(following)))
+        other.changed(note_type)  # as ``tensors`` has more of them: the lengths in a packed sequence
+        type_iterator = iter(types)
+        return self.changed(lambda tensor: tensor.to(next(type_iterator)))
 
     def channels_last(self, clip: Clip) -> Inputs:
         """The same frames in NHWC order, clips so that flatten(0, 1) of them is channels_last without a copy.
@@ -111,14 +111,14 @@ def _signature(model: nn.Module) -> inspect.Signature:
     """
     if isinstance(model.forward, torch.ScriptMethod):
         return _of_schema(model.forward.schema)
-    outside = inspect.signature(model.forward)
-    takes_anything = all(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in outside.parameters.values())
+    signature = inspect.signature(model.forward)
+    takes_anything = all(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in signature.parameters.values())
     if takes_anything and type(model).__module__.startswith("torch."):
         children = dict(model.named_children())
         for name in WRAPPERS:
             if name in children:
                 return _signature(children[name])
-    return outside
+    return signature
 
 
 def _of_schema(schema: Any) -> inspect.Signature:

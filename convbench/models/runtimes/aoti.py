@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from convbench.core.errors import CaseFailed
-from convbench.models.deployment import Between, Example, LoadedModel, Times
+from convbench.models.deployment import BeforeCall, Example, LoadedModel, Times
 from convbench.models.runtimes.export_error import reason
 from convbench.models.without_values import unchecked
 
@@ -42,19 +42,19 @@ class AotInductor:
         strides = [tensor.stride() for tensor in example.tensors]
 
         def run(tensors: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
-            arguments = [_laid_out(tensor, stride) for tensor, stride in zip(tensors, strides, strict=True)]
+            arguments = [_with_stride(tensor, stride) for tensor, stride in zip(tensors, strides, strict=True)]
             outputs: Sequence[torch.Tensor] = package(*arguments)
             return outputs
 
         return LoadedModel(list, run, list)
 
-    def profiled(
-        self, folder: Path, example: Example, threads: int, calls: int, between: Between
+    def profile(
+        self, folder: Path, example: Example, threads: int, calls: int, before_call: BeforeCall
     ) -> list[Times] | None:
         return None
 
 
-def _laid_out(tensor: torch.Tensor, stride: tuple[int, ...]) -> torch.Tensor:
+def _with_stride(tensor: torch.Tensor, stride: tuple[int, ...]) -> torch.Tensor:
     """The tensor in the memory order that was compiled: the library takes that for granted and would misread others."""
     if tensor.stride() == stride:
         return tensor

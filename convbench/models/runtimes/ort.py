@@ -14,7 +14,7 @@ from torch import nn
 
 from convbench.core.errors import CaseFailed, Unavailable
 from convbench.core.record import Case
-from convbench.models.deployment import Between, Example, LoadedModel, Quantisation, Times
+from convbench.models.deployment import BeforeCall, Example, LoadedModel, Quantisation, Times
 from convbench.models.runtimes import int8_onnx, onnx_file, structure
 from convbench.models.runtimes.export_error import reason
 from convbench.models.runtimes.onnx_file import FILE, Exporter
@@ -45,8 +45,8 @@ class OnnxRuntime:
             return on_device(session, example)
         return LoadedModel(structure.arrays, _runner(session, example), structure.from_arrays)
 
-    def profiled(
-        self, folder: Path, example: Example, threads: int, calls: int, between: Between
+    def profile(
+        self, folder: Path, example: Example, threads: int, calls: int, before_call: BeforeCall
     ) -> list[Times] | None:
         stages = onnx_file.stage_of_nodes(folder, self.case)
         with tempfile.TemporaryDirectory() as logs:
@@ -54,7 +54,7 @@ class OnnxRuntime:
             run, arrays = _runner(session, example), structure.arrays(example.tensors)
             run(arrays)
             for _ in range(calls):
-                between()
+                before_call()
                 run(arrays)
             events = json.loads(Path(session.end_profiling()).read_text())
         return [onnx_file.by_stage(nodes, stages, self.case) for nodes in _calls(events)[1:]]

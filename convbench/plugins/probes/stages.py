@@ -53,7 +53,7 @@ def stages(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
 def _by_the_runtime(subject: Subject, deployment: Deployment) -> Iterator[Reading | Finding]:
     """Stages as the runtime's own profile tells them, of calls of a second session of it; not where it has none."""
     clock, plain = clock_for(subject.device, subject.timed), list[float]()
-    splits = deployment.profiled(RUNTIME_PASSES, lambda: plain.append(_device_or_host(clock.time, subject.timed)))
+    splits = deployment.profile(RUNTIME_PASSES, lambda: plain.append(_device_or_host(clock.time, subject.timed)))
     if splits is None:
         yield Finding(OPAQUE_ENGINE, "note", {"engine": deployment.engine.name})
         return
