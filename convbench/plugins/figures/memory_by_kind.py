@@ -35,15 +35,15 @@ def memory_by_kind(results: Sequence[Result]) -> Iterator[Drawing]:
         cases = largest_group([result for result in group if by_kind(result)])
         shares = {result: by_kind(result) for result in cases}
         if shares:
-            yield _draw(_shown(shares, headline_of(group).pick), scenario, device)
+            yield _draw(_select(shares, headline_of(group).pick), scenario, device)
 
 
-def _shown(shares: Shares, pick: Result | None) -> Shares:
+def _select(shares: Shares, pick: Result | None) -> Shares:
     """The headline's case and the largest others, the smallest first."""
-    ordered = sorted(shares, key=lambda result: (sum(shares[result].values()), result.case.id))
-    others = [result for result in ordered if not pick or result.case.architecture != pick.case.architecture]
-    left_out = set(others[: max(0, len(ordered) - ROWS)])
-    return {result: shares[result] for result in ordered if result not in left_out}
+    results = sorted(shares, key=lambda result: (sum(shares[result].values()), result.case.id))
+    other_results = [result for result in results if not pick or result.case.architecture != pick.case.architecture]
+    omissions = set(other_results[: max(0, len(results) - ROWS)])
+    return {result: shares[result] for result in results if result not in omissions}
 
 
 def by_kind(result: Result) -> dict[str, float]:
