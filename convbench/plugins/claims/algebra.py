@@ -58,7 +58,7 @@ def parameters(_: Evidence) -> Judgement:
     "through the layer.",
 )
 def retained(_: Evidence) -> Judgement:
-    return judge_retained(*_unseen())
+    return judge_retained(*_twin_inputs())
 
 
 def judge_vectors_only(takes: dict[int, bool]) -> Judgement:
@@ -68,12 +68,12 @@ def judge_vectors_only(takes: dict[int, bool]) -> Judgement:
     )
     if not takes[3]:
         return Judgement("refuted", "nn.LSTM does not even take a sequence of vectors.", numbers)
-    if more := [dims for dims, took in takes.items() if took and dims > 3]:
-        return Judgement("refuted", f"nn.LSTM takes an input of {more[0]} dimensions.", numbers)
+    if extra_dims := [dims for dims, took in takes.items() if took and dims > 3]:
+        return Judgement("refuted", f"nn.LSTM takes an input of {extra_dims[0]} dimensions.", numbers)
     return Judgement("supported", "nn.LSTM raises an error for every input of more than three dimensions.", numbers)
 
 
-def judge_parameters(counts: dict[int, int], hidden: int) -> Judgement:
+def judge_parameters(counts: dict[int, int], hidden_size: int) -> Judgement:
     """Supported where each further value costs exactly 4H parameters and the largest has many times the smallest's."""
     sizes = sorted(counts)
     low, high = sizes[0], sizes[-1]
@@ -84,11 +84,11 @@ def judge_parameters(counts: dict[int, int], hidden: int) -> Judgement:
         *(Number("Parameters for each further value", slope) for slope in sorted(slopes)),
         Number(f"Parameters at D = {high:,} over those at D = {low:,}", ratio, "×"),
     )
-    if slopes != {4 * hidden}:
-        return Judgement("refuted", f"The parameters do not grow by 4H = {4 * hidden} for each value.", numbers)
+    if slopes != {4 * hidden_size}:
+        return Judgement("refuted", f"The parameters do not grow by 4H = {4 * hidden_size} for each value.", numbers)
     if ratio < LARGE:
         return Judgement("refuted", f"The largest has only {ratio:.1f} times the parameters of the smallest.", numbers)
-    why = f"Exactly {4 * hidden} parameters for each value: {ratio:,.0f} times as many at {high:,} as at {low:,}."
+    why = f"Exactly {4 * hidden_size} parameters for each value: {ratio:,.0f} times as many at {high:,} as at {low:,}."
     return Judgement("supported", why, numbers)
 
 
@@ -118,12 +118,12 @@ def _takes(lstm: nn.LSTM, shape: tuple[int, ...]) -> bool:
     return True
 
 
-def _relative(reference: torch.Tensor, other: torch.Tensor) -> float:
+def _relative_difference(reference: torch.Tensor, other: torch.Tensor) -> float:
     return float((reference - other).norm() / reference.norm())
 
 
 @cache
-def _unseen() -> tuple[int, int, float, float]:
+def _twin_inputs() -> tuple[int, int, float, float]:
     """A pair of inputs that the article's FC layer cannot tell apart, in the terms of ``judge_retained``."""
     generator = torch.Generator().manual_seed(SEED)
     inputs, units = 131_072, 128
@@ -133,6 +133,6 @@ def _unseen() -> tuple[int, int, float, float]:
     n = torch.rand(inputs, generator=generator, dtype=torch.float64) - 0.5
     gram = weight @ weight.T
     n -= weight.T @ torch.linalg.solve(gram, weight @ n)
-    output, other = (nn.functional.linear(value, weight, bias) for value in (x, x + n))
+    output, other_output = (nn.functional.linear(value, weight, bias) for value in (x, x + n))
     rank = int(torch.linalg.matrix_rank(gram))
-    return (inputs, rank, _relative(output, other), _relative(x, x + n))
+    return (inputs, rank, _relative_difference(output, other_output), _relative_difference(x, x + n))

@@ -55,12 +55,12 @@ def half(_: Evidence) -> Judgement:
     return judge_half(UNITS, network.vector_size(Choice("flatten"), article_map(), None))
 
 
-def judge_size(what: str, length: int, expected: int) -> Judgement:
+def judge_size(reducer: str, length: int, expected: int) -> Judgement:
     """Supported where the size is the one the article names."""
-    numbers = (Number(f"Size of the vector after {what}", length), Number("Size in the article", expected))
+    numbers = (Number(f"Size of the vector after {reducer}", length), Number("Size in the article", expected))
     if length == expected:
-        return Judgement("supported", f"The vector after {what} has exactly {length:,} values.", numbers)
-    return Judgement("refuted", f"The vector after {what} has {length:,} values, not {expected:,}.", numbers)
+        return Judgement("supported", f"The vector after {reducer} has exactly {length:,} values.", numbers)
+    return Judgement("refuted", f"The vector after {reducer} has {length:,} values, not {expected:,}.", numbers)
 
 
 def judge_half(units: int, inputs: int) -> Judgement:
