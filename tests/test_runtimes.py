@@ -221,7 +221,7 @@ def test_tensors_that_stay_on_their_device_are_given_and_returned_without_numpy(
     runtime_case = shared(case(*QUICKLY["onnxruntime"], scenario="streaming"), exports, monkeypatch)
     of = transform(assemble(runtime_case, 0)).deployment
     session = onnxruntime.InferenceSession(str(of.folder / "model.onnx"), providers=["CPUExecutionProvider"])
-    bound, plain = ort.on_device(session, of.example), of.model
+    bound, plain = ort.device_model(session, of.example), of.model
     inputs = of.example.tensors
     for output, expected in zip(bound(inputs), plain(inputs), strict=True):
         torch.testing.assert_close(output, expected)

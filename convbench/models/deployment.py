@@ -77,7 +77,7 @@ class Engine(Protocol):
     def name(self) -> str:
         """What its variant declares as its engine."""
 
-    def export(self, flat: nn.Module, example: Example, folder: Path) -> None:
+    def export(self, flat_model: nn.Module, example: Example, folder: Path) -> None:
         """Write the model into an empty folder. Raises CaseFailed saying which operator cannot be written, and why."""
 
     def load(self, folder: Path, example: Example, threads: int) -> LoadedModel:

@@ -48,7 +48,7 @@ class WithoutGradients:
             return self._first_call(args, kwargs)
         with self.mode():
             output = self.forward(*args, **kwargs)
-            return values.settled(output) if self.settles else output
+            return values.settle(output) if self.settles else output
 
     def _first_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         *earlier_modes, last_mode = self.modes
@@ -71,7 +71,7 @@ class WithoutGradients:
     def _try(self, mode: Callable[[], Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         with mode():
             output = self.forward(*args, **kwargs)
-            result = values.settled(output)
+            result = values.settle(output)
         self.mode, self.settles = mode, result is not output
         return result
 

@@ -16,7 +16,7 @@ from convbench.core.imports import import_path
 from convbench.core.record import Whole
 from convbench.models.network import in_mode
 from convbench.models.subject import Subject
-from convbench.models.values import dense, settled, tensors
+from convbench.models.values import dense, settle, tensors
 
 LEARNING_RATE = 1e-4
 LOSS_SCALE = 2.0**12
@@ -90,7 +90,7 @@ class TrainingStep:
     def forward(self) -> torch.Tensor:
         """The loss of one call of the model."""
         inputs = self.subject.inputs
-        output = settled(self.subject.forward(*inputs.args, **inputs.kwargs))
+        output = settle(self.subject.forward(*inputs.args, **inputs.kwargs))
         assert self.parameters
         loss = self.loss(output, *inputs.args, **inputs.kwargs)
         if not loss.requires_grad:

@@ -40,13 +40,13 @@ def tensors(value: Any) -> list[torch.Tensor]:
     return [leaf for _, leaf in leaves(value) if isinstance(leaf, torch.Tensor)]
 
 
-def settled(output: Any) -> Any:
+def settle(output: Any) -> Any:
     """What a model returns, worked out; the same object where there is nothing ``PENDING`` in it.
 
     Iterators and generators become tuples; futures are asked for their result, coroutines run.
     """
     if any(isinstance(leaf, PENDING) for _, leaf in leaves(output)):
-        return mapped(_result, output, PENDING)
+        return map_leaves(_result, output, PENDING)
     return output
 
 
@@ -109,14 +109,14 @@ def dense(value: Any) -> Any:
     return value if value.layout is torch.strided else value.to_dense()
 
 
-def mapped(change: Callable[[Any], Any], value: Any, kinds: type | tuple[type, ...] = torch.Tensor) -> Any:
+def map_leaves(change: Callable[[Any], Any], value: Any, kinds: type | tuple[type, ...] = torch.Tensor) -> Any:
     """The value with what is of these ``kinds`` changed: its tensors.
 
     The lengths in a packed sequence stay where they are, on the CPU.
     """
     if isinstance(value, kinds):
         return change(value)
-    recurse = partial(mapped, change, kinds=kinds)
+    recurse = partial(map_leaves, change, kinds=kinds)
     match value:
         case PackedSequence():
             fields = {name: recurse(getattr(value, name)) for name in ("data", "sorted_indices", "unsorted_indices")}
@@ -138,23 +138,23 @@ def mapped(change: Callable[[Any], Any], value: Any, kinds: type | tuple[type, .
     return value
 
 
-def _result(pending: Any) -> Any:
-    match pending:
+def _result(leaf: Any) -> Any:
+    match leaf:
         case concurrent.futures.Future():
-            return settled(pending.result())
+            return settle(leaf.result())
         case torch.futures.Future():
-            return settled(pending.wait())
+            return settle(leaf.wait())
         case Coroutine():
-            return settled(_run(pending))
-    return tuple(map(settled, pending))
+            return settle(_run(leaf))
+    return tuple(map(settle, leaf))
 
 
-def _run(pending: Coroutine[Any, Any, Any]) -> Any:
+def _run(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """What a coroutine returns; in this thread, whose gradient mode it needs, even where a notebook's loop runs."""
     loop = asyncio._get_running_loop()
     asyncio._set_running_loop(None)
     try:
-        return asyncio.run(pending)
+        return asyncio.run(coroutine)
     finally:
         asyncio._set_running_loop(loop)
 

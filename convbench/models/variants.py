@@ -34,8 +34,8 @@ def _refuse_combination(case: Case) -> None:
             raise Impossible(f"variant {name} is written twice: write it once, with the options of one")
         if variant.combines is not None and (clashes := [other for other in other_names if not combine(name, other)]):
             partners = ", ".join(_partners(name))
-            with_what = f"{name} combines with {partners}" if partners else f"{name} stands alone"
-            raise Impossible(f"variants {name} and {clashes[0]} cannot be combined: {with_what}")
+            remedy = f"{name} combines with {partners}" if partners else f"{name} stands alone"
+            raise Impossible(f"variants {name} and {clashes[0]} cannot be combined: {remedy}")
         later_names = [other for other in names[place + 1 :] if not traits.of_variant(other).same_tensors]
         if variant.last and later_names:
             raise Impossible(

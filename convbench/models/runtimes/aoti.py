@@ -24,10 +24,10 @@ class AotInductor:
     freeze: bool
     name: str = "aot-inductor"
 
-    def export(self, flat: nn.Module, example: Example, folder: Path) -> None:
+    def export(self, flat_model: nn.Module, example: Example, folder: Path) -> None:
         try:
             with unchecked():
-                program = torch.export.export(flat, tuple(example.tensors), strict=False)
+                program = torch.export.export(flat_model, tuple(example.tensors), strict=False)
             torch._inductor.aoti_compile_and_package(
                 program,
                 package_path=str(folder / PACKAGE),

@@ -19,7 +19,7 @@ from convbench.core import scratch
 from convbench.core.errors import CaseFailed, is_out_of_memory
 from convbench.models.deployment import Deployment, Engine, Example, LoadedModel
 from convbench.models.runtimes import structure
-from convbench.models.runtimes.example import Flat, any_batch_example, call_cycle, example, state_filler
+from convbench.models.runtimes.example import FlatModel, any_batch_example, call_cycle, example, state_filler
 from convbench.models.runtimes.export_error import reason
 from convbench.models.subject import Subject
 
@@ -66,7 +66,7 @@ def _export(subject: Subject, engine: Engine, call: Example, any_batch: bool) ->
     try:
         with torch.no_grad():
             export_call = any_batch_example(subject, call) if any_batch else call
-            engine.export(Flat(subject, call).eval(), export_call, temporary_folder)
+            engine.export(FlatModel(subject, call).eval(), export_call, temporary_folder)
     except BaseException:
         shutil.rmtree(temporary_folder, ignore_errors=True)
         raise
@@ -123,12 +123,12 @@ def _run_error(engine: Engine, error: Exception) -> CaseFailed:
     return CaseFailed("out of memory" if is_out_of_memory(error) else "error", message)
 
 
-def _shape_error(exported: list[torch.Size], actual: list[torch.Size]) -> CaseFailed:
+def _shape_error(exported_shapes: list[torch.Size], actual_shapes: list[torch.Size]) -> CaseFailed:
     def text(shapes: list[torch.Size]) -> str:
         return ", ".join("x".join(map(str, shape)) for shape in shapes)
 
     return CaseFailed(
         "error",
-        f"was exported for {text(exported)} and is given {text(actual)}: shapes are fixed when a model is exported; "
-        "export it for that clip",
+        f"was exported for {text(exported_shapes)} and is given {text(actual_shapes)}: shapes are fixed "
+        "when a model is exported; export it for that clip",
     )

@@ -25,7 +25,7 @@ from convbench.models.runtimes.first_state import first_state
 from convbench.models.subject import Subject
 
 
-class Flat(nn.Module):
+class FlatModel(nn.Module):
     """A model with tensors in and tensors out. ``forward(*tensors)`` returns a tuple of them."""
 
     def __init__(self, subject: Subject, example: Example) -> None:
@@ -44,9 +44,9 @@ def example(subject: Subject) -> Example:
     calls: list[tuple[Call, Any]] = []
 
     def record_call(*args: Any, **kwargs: Any) -> Any:
-        arguments = values.mapped(torch.clone, (args, kwargs))  # a model may write into the state that it is given
+        arguments = values.map_leaves(torch.clone, (args, kwargs))  # a model may write into the state that it is given
         output = subject.forward(*args, **kwargs)
-        calls.append((arguments, values.mapped(torch.clone, output)))
+        calls.append((arguments, values.map_leaves(torch.clone, output)))
         return output
 
     run = replace(subject, forward=record_call).run
@@ -67,7 +67,7 @@ def _first_args(subject: Subject, first: Call, second: Call, outputs: tuple[Any,
         return None
     _refuse_change(second[0][-1], outputs[1][1])
     zero_args = tuple(
-        values.mapped(torch.zeros_like, later) if earlier is None else earlier
+        values.map_leaves(torch.zeros_like, later) if earlier is None else earlier
         for earlier, later in zip(first[0], second[0], strict=True)
     )
     if _returns(subject, (zero_args, first[1]), outputs[0]):
@@ -86,7 +86,7 @@ def _first_args(subject: Subject, first: Call, second: Call, outputs: tuple[Any,
 
 def _returns(subject: Subject, call: Call, expected: Any) -> bool:
     """Whether a call returns what is expected."""
-    args, kwargs = values.mapped(torch.clone, call)
+    args, kwargs = values.map_leaves(torch.clone, call)
     try:
         output = structure.row(subject.without_gradients(*args, **kwargs))
         assert_close(output, structure.row(expected), rtol=1e-4, atol=1e-5, check_stride=False)
@@ -171,7 +171,7 @@ def _tensor_names(kind: str, value: Any) -> tuple[str, ...]:
 def _clone(value: Any) -> Any:
     """The value with tensors that autograd may see: exporters trace outside of inference mode."""
     with torch.no_grad():
-        return values.mapped(torch.clone, value)
+        return values.map_leaves(torch.clone, value)
 
 
 def state_filler(example: Example) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:

@@ -24,7 +24,7 @@ def reason(error: BaseException) -> str:
     """The operator that is not known, where an error names one, the innermost reason, and the user's line, if known."""
     chain = list(_chain(error))
     if str(error).startswith(OPENVINO_PREFIX):
-        return _of_openvino(str(error))
+        return _openvino_reason(str(error))
     operator = next((match for cause in chain if (match := _operator(str(cause)))), None)
     line = next((line for cause in reversed(chain) if (line := _first_line(cause))), type(error).__name__)
     line = BRANCH_REASON if line.startswith(BRANCH_PREFIX) else line
@@ -40,7 +40,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         link = link.__cause__ or link.__context__
 
 
-def _of_openvino(text: str) -> str:
+def _openvino_reason(text: str) -> str:
     """What is wrong, and of what: the first and the last line that say it."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     reasons = [line.removeprefix("-- ") for line in lines if not line.endswith(":")] or lines

@@ -41,7 +41,7 @@ def _counterpart(state: torch.Tensor, inputs: ModuleInputs, later_inputs: Module
 
 def _module_inputs(subject: Subject, call: Call) -> ModuleInputs:
     """Every tensor that a module is given in a call."""
-    args, kwargs = values.mapped(torch.clone, call)
+    args, kwargs = values.map_leaves(torch.clone, call)
     with _watch_modules(subject.model) as inputs:
         subject.without_gradients(*args, **kwargs)
     return inputs

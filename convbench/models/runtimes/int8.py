@@ -60,7 +60,7 @@ def rows_of(subject: Subject, clips: Sequence[Inputs]) -> tuple[list[torch.Tenso
     return tuple(row for clip in clips for row in record_calls(replace(subject, inputs=clip), calls))
 
 
-def with_ranges(subject: Subject, clips: Sequence[Inputs]) -> None:
+def quantise_with_ranges(subject: Subject, clips: Sequence[Inputs]) -> None:
     """Exchange backbone and reducer for modules of fixed ranges, found by calling the model on these clips.
 
     Raises CaseFailed where the model names no such stages, calls a module of them by its parts only, or torch cannot

@@ -31,7 +31,7 @@ SCOPES = "pkg.torch.onnx.name_scopes"
 RECURRENT = ("LSTM", "GRU", "RNN")
 
 
-def write(flat: nn.Module, example: Example, folder: Path, exporter: Exporter, opset: int) -> Path:
+def write(flat_model: nn.Module, example: Example, folder: Path, exporter: Exporter, opset: int) -> Path:
     """Write ``model.onnx``, large weights beside it. Raises CaseFailed: which operator cannot be exported, and why."""
     import onnx
 
@@ -44,7 +44,7 @@ def write(flat: nn.Module, example: Example, folder: Path, exporter: Exporter, o
     try:
         with quiet(), unchecked():
             torch.onnx.export(
-                flat,
+                flat_model,
                 tuple(example.tensors),
                 str(path),
                 dynamo=exporter == "dynamo",
@@ -52,14 +52,14 @@ def write(flat: nn.Module, example: Example, folder: Path, exporter: Exporter, o
                 output_names=list(example.outputs),
                 opset_version=opset,
                 verbose=False,
-                dynamic_shapes=(axes,) if axes else None,  # Flat takes all its tensors as one row
+                dynamic_shapes=(axes,) if axes else None,  # FlatModel takes all its tensors as one row
             )
     except Exception as error:
         raise CaseFailed("error", f"cannot be exported to ONNX by {exporter}: {reason(error)}") from error
     model = onnx.load(str(path), load_external_data=False)
     _refuse_constants(model, example, exporter)
     _refuse_other_opset(model, opset)
-    _refuse_projections(flat, model)
+    _refuse_projections(flat_model, model)
     (folder / ASIDE).write_text(json.dumps(_scopes_of_nodes(model)))
     return path
 
@@ -107,10 +107,10 @@ def _scopes_of_nodes(model: Any) -> dict[str, tuple[list[str], bool]]:
 def _refuse_constants(model: Any, example: Example, exporter: Exporter) -> None:
     """An input that is gone from the file was taken for a constant: the model would answer the same whatever it saw."""
     inputs = {value.name for value in model.graph.input}
-    if missing := [name for name in example.names if name not in inputs]:
+    if constants := [name for name in example.names if name not in inputs]:
         raise CaseFailed(
             "error",
-            f"cannot be exported to ONNX by {exporter}: the output does not depend on {', '.join(missing)} in the "
+            f"cannot be exported to ONNX by {exporter}: the output does not depend on {', '.join(constants)} in the "
             "exported model; the model turns it into a number or leaves it out",
         )
 
@@ -124,9 +124,9 @@ def _refuse_other_opset(model: Any, opset: int) -> None:
         )
 
 
-def _refuse_projections(flat: nn.Module, model: Any) -> None:
+def _refuse_projections(flat_model: nn.Module, model: Any) -> None:
     """An exporter writes them away, and runtimes find shapes that do not fit."""
-    if has_projection(flat) and any(node.op_type == "LSTM" for node in model.graph.node):
+    if has_projection(flat_model) and any(node.op_type == "LSTM" for node in model.graph.node):
         raise CaseFailed(
             "error", "has an LSTM with projections (proj_size), which that of ONNX has not: aot-inductor runs them"
         )

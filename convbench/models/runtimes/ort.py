@@ -34,15 +34,15 @@ class OnnxRuntime:
     name: str = "onnxruntime"
     options: tuple[tuple[str, Any], ...] = ()
 
-    def export(self, flat: nn.Module, example: Example, folder: Path) -> None:
-        path = onnx_file.write(flat, example, folder, self.exporter, self.opset)
+    def export(self, flat_model: nn.Module, example: Example, folder: Path) -> None:
+        path = onnx_file.write(flat_model, example, folder, self.exporter, self.opset)
         if self.quantisation:
             int8_onnx.quantise(path, self.quantisation, example.names)
 
     def load(self, folder: Path, example: Example, threads: int) -> LoadedModel:
         session = self._session(folder, threads)
         if torch.device(self.case.device).type == "cuda":
-            return on_device(session, example)
+            return device_model(session, example)
         return LoadedModel(structure.arrays, _runner(session, example), structure.from_arrays)
 
     def profile(
@@ -112,7 +112,7 @@ def _calls(events: list[dict[str, Any]]) -> list[list[tuple[str, str, float]]]:
     return [nodes for nodes in calls if nodes]
 
 
-def on_device(session: Any, example: Example) -> LoadedModel:
+def device_model(session: Any, example: Example) -> LoadedModel:
     """Tensors stay where they are: the session reads and writes torch's memory, once torch has done with it."""
     from onnxruntime import OrtValue
     from torch.utils.dlpack import from_dlpack

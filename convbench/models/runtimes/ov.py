@@ -31,13 +31,13 @@ class OpenVino:
     quantisation: Quantisation | None = None
     name: str = "openvino"
 
-    def export(self, flat: nn.Module, example: Example, folder: Path) -> None:
+    def export(self, flat_model: nn.Module, example: Example, folder: Path) -> None:
         if any(tensor.dtype == torch.bfloat16 for tensor in (*example.tensors, *structure.row(example.output))):
             raise Impossible(
                 "OpenVINO takes and returns numpy's arrays, which have no bfloat16: let the model take and return "
                 "float32, or measure one in float32 by openvino(precision=bf16)"
             )
-        path = onnx_file.write(flat, example, folder, self.exporter, OPSET)
+        path = onnx_file.write(flat_model, example, folder, self.exporter, OPSET)
         if self.quantisation:
             int8_onnx.quantise(path, self.quantisation, example.names)
 

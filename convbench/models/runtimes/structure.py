@@ -74,4 +74,4 @@ def _rebuilder(example: Any) -> Rebuild:
         return lambda tensors: {key: part(tensors) for key, part in items}
     if not values.tensors(example):
         return lambda _: example
-    return lambda tensors: values.mapped(lambda _: next(tensors), example)
+    return lambda tensors: values.map_leaves(lambda _: next(tensors), example)

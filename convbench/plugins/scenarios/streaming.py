@@ -16,9 +16,9 @@ from convbench.core.record import Clip, Whole
 from convbench.core.registry import scenarios
 from convbench.models.inputs import Inputs, inputs, takes
 from convbench.models.subject import Subject
-from convbench.models.values import mapped, tensors
+from convbench.models.values import map_leaves, tensors
 
-STATEFUL = (
+NOT_STATEFUL = (
     "streaming needs a model that takes (frame, state) and returns (output, state): give another one's way under step: "
     "package.module:function, called as step(model, frame, state) and returning (output, state)"
 )
@@ -37,14 +37,14 @@ def streaming(subject: Subject) -> Callable[[], Any]:
     else:
         frames = cycle(_frames(subject))
         if not takes(subject.model, ("frame", "state")):
-            raise ConvbenchError(STATEFUL)
+            raise ConvbenchError(NOT_STATEFUL)
     state: Any = None
 
     def run() -> Any:
         nonlocal state
         result = subject.without_gradients(next(frames), state)
         if not (isinstance(result, (tuple, list)) and len(result) == 2):
-            raise ConvbenchError(STATEFUL)
+            raise ConvbenchError(NOT_STATEFUL)
         state = result[1]
         return result
 
@@ -87,7 +87,7 @@ def _moments(subject: Subject) -> Iterator[Any]:
         is_cut = _is_series(tensor, clip, axis) and tensor.shape[axis] == frames
         return tensor.narrow(axis, t, 1) if is_cut else tensor
 
-    return iter([mapped(partial(cut, t), step_input) for t in range(frames)])
+    return iter([map_leaves(partial(cut, t), step_input) for t in range(frames)])
 
 
 def _time_axis(subject: Subject) -> int:

@@ -43,10 +43,10 @@ def _copy_state(forward: Callable[..., Any]) -> Callable[..., Any]:
     """
     import torch
 
-    from convbench.models.values import mapped
+    from convbench.models.values import map_leaves
 
     def step(frame: Any, state: Any) -> Any:
-        return forward(frame, mapped(torch.clone, state))
+        return forward(frame, map_leaves(torch.clone, state))
 
     return step
 
