@@ -146,8 +146,8 @@ def test_a_pair_that_fc_cannot_tell_apart(without_runs):
     ("rank", "outputs", "inputs"), [(64, 0.0, 0.2), (32, 0.1, 0.2), (32, 0.0, 0.0)], ids=["full", "seen", "same"]
 )
 def test_fc_would_retain_all_with_full_rank_or_no_such_pair(rank, outputs, inputs):
-    assert algebra.judge_retained(64, rank, outputs, inputs).verdict == "supported"
-    assert algebra.judge_retained(64, 32, 0.0, 0.2).verdict == "refuted"
+    assert algebra.judge_retention(64, rank, outputs, inputs).verdict == "supported"
+    assert algebra.judge_retention(64, 32, 0.0, 0.2).verdict == "refuted"
 
 
 def test_the_hybrid_folds_into_gap_exactly(without_runs):

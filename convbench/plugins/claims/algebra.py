@@ -57,8 +57,8 @@ def parameters(_: Evidence) -> Judgement:
     "direction less its part in the row space of the weight, scaled so that x + n is a feature map too. Both go "
     "through the layer.",
 )
-def retained(_: Evidence) -> Judgement:
-    return judge_retained(*_twin_inputs())
+def retention(_: Evidence) -> Judgement:
+    return judge_retention(*_twin_inputs())
 
 
 def judge_vectors_only(takes: dict[int, bool]) -> Judgement:
@@ -92,19 +92,19 @@ def judge_parameters(counts: dict[int, int], hidden_size: int) -> Judgement:
     return Judgement("supported", why, numbers)
 
 
-def judge_retained(inputs: int, rank: int, outputs_differ: float, inputs_differ: float) -> Judgement:
+def judge_retention(inputs: int, rank: int, output_difference: float, input_difference: float) -> Judgement:
     """Refuted where two inputs that differ clearly have one output; differences relative, by their norms."""
     numbers = (
         Number("Values that go in", inputs),
         Number("Rank of the weight", rank),
         Number("Directions in which the input can change unseen", inputs - rank),
-        Number("Difference of the two inputs, relative", inputs_differ, "share"),
-        Number("Difference of their outputs, relative", outputs_differ, "share"),
+        Number("Difference of the two inputs, relative", input_difference, "share"),
+        Number("Difference of their outputs, relative", output_difference, "share"),
     )
-    if rank < inputs and outputs_differ < ROUNDING < 0.01 < inputs_differ:
+    if rank < inputs and output_difference < ROUNDING < 0.01 < input_difference:
         why = (
             f"False by algebra: the weight has rank {rank}, so the input can change in {inputs - rank:,} directions "
-            f"that the output does not see; here by {100 * inputs_differ:.0f} % with the same output to rounding."
+            f"that the output does not see; here by {100 * input_difference:.0f} % with the same output to rounding."
         )
         return Judgement("refuted", why, numbers)
     return Judgement("supported", "No two clearly different inputs with the same output were found.", numbers)
@@ -124,7 +124,7 @@ def _relative_difference(reference: torch.Tensor, other: torch.Tensor) -> float:
 
 @cache
 def _twin_inputs() -> tuple[int, int, float, float]:
-    """A pair of inputs that the article's FC layer cannot tell apart, in the terms of ``judge_retained``."""
+    """A pair of inputs that the article's FC layer cannot tell apart, in the terms of ``judge_retention``."""
     generator = torch.Generator().manual_seed(SEED)
     inputs, units = 131_072, 128
     weight = (2 * torch.rand(units, inputs, generator=generator, dtype=torch.float64) - 1) / inputs**0.5

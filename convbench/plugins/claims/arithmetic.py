@@ -26,7 +26,7 @@ def article_map() -> Features:
     prediction="The article's convolution on a 64×64 frame, flattened, is a vector of 131,072 values.",
     experiment="Its layers are built on torch's meta device and the size of what comes out is read.",
 )
-def flattened(_: Evidence) -> Judgement:
+def flattening(_: Evidence) -> Judgement:
     return judge_size("flatten", network.vector_size(Choice("flatten"), article_map(), None), FLATTENED)
 
 
@@ -38,7 +38,7 @@ def flattened(_: Evidence) -> Judgement:
     prediction="The same map after global average pooling is a vector of 32 values.",
     experiment="Its layers are built on torch's meta device and the size of what comes out is read.",
 )
-def pooled(_: Evidence) -> Judgement:
+def pooling(_: Evidence) -> Judgement:
     return judge_size("GAP", network.vector_size(Choice("gap"), article_map(), None), POOLED)
 
 

@@ -29,7 +29,7 @@ class Gates:
     """The gates' inputs at one LSTM input size before any training: their spread and the share that is saturated."""
 
     std: float
-    saturated: float
+    saturation: float
 
 
 Inits = Mapping[str, Mapping[int, Gates]]
@@ -48,7 +48,7 @@ Inits = Mapping[str, Mapping[int, Gates]]
     "(±1/√D instead of ±1/√H). From trainings: flatten against the best smaller input, allowing for that one's having "
     "been selected by the same seeds, and with against without LayerNorm, paired by seed.",
 )
-def detrimental(evidence: Evidence) -> Judgement:
+def detriment(evidence: Evidence) -> Judgement:
     return judge(_measure(), *_differences(evidence))
 
 
@@ -59,7 +59,7 @@ def judge(
     where neither the default saturates nor such a loss is possible. Where the gates do not decide, it takes trainings.
     ``size`` is that of the map that was trained."""
     largest = max(inits["torch's default"])
-    default, fan_in = inits["torch's default"][largest].saturated, inits["fan-in"][largest].saturated
+    default, fan_in = inits["torch's default"][largest].saturation, inits["fan-in"][largest].saturation
     verdicts = (
         quantified([loss.low > MARGIN for loss in losses], [loss.high < MARGIN for loss in losses]) if losses else ()
     )
@@ -73,7 +73,7 @@ def judge(
 
 def _initial_words(largest: int, inits: Inits) -> str:
     default, fan_in, layer_norm = (
-        100 * inits[name][largest].saturated for name in ("torch's default", "fan-in", "LayerNorm")
+        100 * inits[name][largest].saturation for name in ("torch's default", "fan-in", "LayerNorm")
     )
     cause = "the initialisation" if default > 100 * MOST and fan_in < 100 * FEW else "the size"
     return (
@@ -151,13 +151,13 @@ def _numbers(inits: Inits) -> list[Number]:
     for name, sizes in inits.items():
         for size in (min(sizes), max(sizes)):
             numbers.append(Number(f"{name}, D = {size:,}: standard deviation of the gates' inputs", sizes[size].std))
-            numbers.append(Number(f"{name}, D = {size:,}: gates saturated", sizes[size].saturated, "share"))
+            numbers.append(Number(f"{name}, D = {size:,}: gates saturated", sizes[size].saturation, "share"))
     return numbers
 
 
 def _plot(inits: Inits) -> Plot:
     curves = [
-        Curve(name, tuple(Point(size, gates.saturated) for size, gates in sorted(sizes.items())))
+        Curve(name, tuple(Point(size, gates.saturation) for size, gates in sorted(sizes.items())))
         for name, sizes in inits.items()
     ]
     return Plot(

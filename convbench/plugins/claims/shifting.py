@@ -28,7 +28,7 @@ TASK = "direction"
     "pixels: the features of both. From trainings: the direction of a digit on a torus with GAP on a stride-1 "
     "convolution that wraps around, where a run that names one class counts as what it reached.",
 )
-def discarded(evidence: Evidence) -> Judgement:
+def position_loss(evidence: Evidence) -> Judgement:
     changes = {reducer: _change(reducer) for reducer in ("gap", "avg-k")}
     wrapped_lessons, other_lessons = _lessons(evidence)
     return judge(changes["gap"], changes["avg-k"], wrapped_lessons, other_lessons)

@@ -24,7 +24,7 @@ SMALLER = 8
     "shown at 95 %, paired by seed, to be less than 2 points below every other configuration, and is not shown to "
     "collapse in more than one seed of ten.",
 )
-def smaller(evidence: Evidence) -> Judgement:
+def smaller_input(evidence: Evidence) -> Judgement:
     tasks = standings(evidence)
     map_size = max(standing.size for group in tasks.values() for standing in group)
     return judge(tasks, map_size, left_out(tried_on(evidence, tasks)), _plot(evidence, tasks))

@@ -37,7 +37,7 @@ DIAL = re.compile(r"identity\(jitter=([\d.]+)\)")
     experiment="FC with 64 units and GAP of 64 channels on the same small backbone, trained on direction and binding; "
     "test accuracy, paired by seed. Also: which reducers match FC with fewer parameters.",
 )
-def intricate(evidence: Evidence) -> Judgement:
+def intricate_features(evidence: Evidence) -> Judgement:
     cells = {task: evidence.pair(task, FC, GAP) for task in SPATIAL}
     differences = [paired(task, fc.by_seed, gap.by_seed) for task, (fc, gap) in cells.items()]
     numbers = []

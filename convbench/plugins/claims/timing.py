@@ -31,11 +31,11 @@ FLAT = 1.5
     experiment="The article's backbone, reduced by averages of k×k cells alone (k = 1 is GAP, k = 64 flatten): latency "
     "of a training step (forward, backward, Adam) and of inference by LSTM input size.",
 )
-def slower(evidence: Evidence) -> Judgement:
-    steps = _by_size(evidence.costs, "train")
+def training_time(evidence: Evidence) -> Judgement:
+    steps = _results_by_size(evidence.costs, "train")
     if len(steps) < 3:
         raise Lacking(f"Latencies of a training step at three LSTM input sizes or more are needed: {COSTS}.")
-    return judge(steps, _by_size(evidence.costs, "inference"))
+    return judge(steps, _results_by_size(evidence.costs, "inference"))
 
 
 def judge(steps: Sequence[Result], inference: Sequence[Result] = ()) -> Judgement:
@@ -78,7 +78,7 @@ def bend(steps: Sequence[Result]) -> float | None:
     return float(a / b) if a > 0 and b > 0 else None
 
 
-def _by_size(costs: Sequence[Result], scenario: str) -> list[Result]:
+def _results_by_size(costs: Sequence[Result], scenario: str) -> list[Result]:
     """Of the group with the largest LSTM input the reducers without weights, one result a size, by rising size."""
     candidates = [result for result in costs if result.case.scenario == scenario and result.latency]
     group = group_of_largest_input([result for result in candidates if result.series in SIZE_ONLY])

@@ -144,8 +144,8 @@ class _JobPool:
             seconds_left = min(running.seconds_left for _, running in self.running)
             signs = [sign for _, running in self.running for sign in running.signs]
             wait(signs, min(seconds_left, SECONDS_BETWEEN_LOOKS))
-            entries = [entry for entry in self.running if entry[1].ready()]
-            for job, running in entries:
+            ready_entries = [entry for entry in self.running if entry[1].ready()]
+            for job, running in ready_entries:
                 self.running.remove((job, running))
                 yield self._visit(job, running)
 

@@ -186,9 +186,9 @@ class _Engine:
             self._owns_session = True
             self._print_messages(False)
         except Exception as error:
-            where = f"at {self.address}" if self.address else "that could be joined or started here"
+            place = f"at {self.address}" if self.address else "that could be joined or started here"
             raise ConvbenchError(
-                f"no Ray cluster {where}: {line_of(error)}; start one with 'ray start --head', "
+                f"no Ray cluster {place}: {line_of(error)}; start one with 'ray start --head', "
                 "or name it as in --executor-options address=HOST:6379"
             ) from error
 

@@ -29,9 +29,9 @@ PEAKS = (metrics.CPU_PEAK, metrics.CUDA_PEAK)
 @figures.register("memory-by-kind")
 def memory_by_kind(results: Sequence[Result]) -> Iterator[Drawing]:
     """The peak by kind, a bar per case of the eager models; one drawing a scenario and device."""
-    eager = [result for result in measured(results) if result.case.variant_name == EAGER]
-    for scenario, device in dict.fromkeys((result.case.scenario, result.case.device) for result in eager):
-        group = [result for result in eager if (result.case.scenario, result.case.device) == (scenario, device)]
+    eager_results = [result for result in measured(results) if result.case.variant_name == EAGER]
+    for scenario, device in dict.fromkeys((result.case.scenario, result.case.device) for result in eager_results):
+        group = [result for result in eager_results if (result.case.scenario, result.case.device) == (scenario, device)]
         cases = largest_group([result for result in group if by_kind(result)])
         shares = {result: by_kind(result) for result in cases}
         if shares:
@@ -57,8 +57,8 @@ def by_kind(result: Result) -> dict[str, float]:
 
 def error_of_prediction(result: Result) -> float | None:
     """Predicted over measured peak, less one; None where one of them is missing."""
-    predicted, peak = typical(result.record, metrics.PREDICTED), result.memory
-    return predicted / peak - 1 if predicted and peak else None
+    prediction, peak = typical(result.record, metrics.PREDICTED), result.memory
+    return prediction / peak - 1 if prediction and peak else None
 
 
 def _draw(shares: Shares, scenario: str, device: str) -> Drawing:

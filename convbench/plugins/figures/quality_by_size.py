@@ -52,7 +52,7 @@ def quality_by_size(results: Sequence[Result]) -> Iterator[Drawing]:
         yield _draw(members, results, number, len(settings) > 1)
 
 
-def _draw(qualities: Sequence[Quality], results: Sequence[Result], number: int, apart: bool) -> Drawing:
+def _draw(qualities: Sequence[Quality], results: Sequence[Result], number: int, has_siblings: bool) -> Drawing:
     tasks = grouped(qualities, lambda quality: quality.task)
     costs = _costs(qualities, results)
     column = metrics.LATENCY if any(cost.latency for cost in costs.values()) else metrics.PARAMS
@@ -72,7 +72,7 @@ def _draw(qualities: Sequence[Quality], results: Sequence[Result], number: int, 
     bottom.set_xlabel(metrics.LSTM_INPUT.title, fontsize=10)
     parts = qualities[0].architecture
     norm = " with LayerNorm" if parts.layer_norm else ""
-    place = f", {short(str(parts.backbone))}, {parts.rnn}{norm}, clip {qualities[0].clip}" if apart else ""
+    place = f", {short(str(parts.backbone))}, {parts.rnn}{norm}, clip {qualities[0].clip}" if has_siblings else ""
     return Drawing(
         name=f"quality-by-size-{number}",
         title=f"Quality{' and cost' if costs else ''} against LSTM input size{place}",
@@ -80,14 +80,14 @@ def _draw(qualities: Sequence[Quality], results: Sequence[Result], number: int, 
             "How to read this: each mark is a reducer's mean test accuracy over seeds, the bar its 95 % interval; a "
             "line joins the sizes of one reducer. Hollow: some runs collapsed or failed and are left out. "
             "× at the foot: no sound run at all. Sizes that coincide are drawn side by side."
-            + (f" Below: the same models' cost, without variants{_where(costs)}." if costs else "")
+            + (f" Below: the same models' cost, without variants{_group_words(costs)}." if costs else "")
         ),
         figure=bottom.figure,  # type: ignore[arg-type]
         series=tuple(sorted({quality.architecture.reducer.name for quality in qualities})),
     )
 
 
-def _where(costs: Mapping[Parts, Result]) -> str:
+def _group_words(costs: Mapping[Parts, Result]) -> str:
     """``, on clip 1x8x1x32x32, 1 thread``: what the costs are of, which may be no clip that was learnt from."""
     group = next((cost.group for cost in costs.values()), None)
     return f", on clip {group.clip}{threads_of(group)}" if group else ""

@@ -49,8 +49,8 @@ def quality_cost(results: Sequence[Result]) -> Iterator[Drawing]:
     for number, ((task, clip), members) in enumerate(list(tasks.items())[:TASKS]):
         candidates = gather(members, costs(results))[0]
         column = metrics.LATENCY if any(candidate.result.latency for candidate in candidates) else metrics.PARAMS
-        cheapest = cheapest_each(candidates, column.option)
-        pool = [candidate for candidate in cheapest if 0 < candidate.cost(column.option) < math.inf]
+        cheapest_candidates = cheapest_each(candidates, column.option)
+        pool = [candidate for candidate in cheapest_candidates if 0 < candidate.cost(column.option) < math.inf]
         if pool:
             yield _draw(pool, members, task_name(short(task), clip, clips[task] > 1), column, number)
 

@@ -30,7 +30,7 @@ def quality_probe(results: Sequence[Result]) -> Iterator[Drawing]:
         yield _draw(probes, number, len(settings) > 1)
 
 
-def _draw(probes: Sequence[LinearProbe], number: int, apart: bool) -> Drawing:
+def _draw(probes: Sequence[LinearProbe], number: int, has_siblings: bool) -> Drawing:
     places = [(probe, max(LEAST, _mean(probe.where)), _mean(probe.what)) for probe in probes]
     low = min(0.0, *(x for _, x, _ in places))
     axes = canvas()
@@ -44,7 +44,7 @@ def _draw(probes: Sequence[LinearProbe], number: int, apart: bool) -> Drawing:
         colour, marker = look(probe.architecture.reducer.name)
         axes.scatter([x], [y], s=1.4 * AREA * WEIGHT.get(marker, 1.0), marker=marker, color=colour, zorder=3)
     label(axes, [(x, y) for _, x, y in places], [_words(probe) for probe in probes])
-    place = f", {short(str(probes[0].architecture.backbone))}" if apart else ""
+    place = f", {short(str(probes[0].architecture.backbone))}" if has_siblings else ""
     note = f" R² below {LEAST} is drawn there." if min(_mean(probe.where) for probe in probes) < LEAST else ""
     return Drawing(
         name=f"quality-probe-{number}",

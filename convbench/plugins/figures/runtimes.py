@@ -23,17 +23,17 @@ def by_runtime(results: Sequence[Result]) -> Iterator[Drawing]:
     views = runtimes(results)
     for number, view in enumerate(views):
         twins = [place for place, other in enumerate(views) if _place(other) == _place(view)]
-        yield _draw(view, index, twins.index(number) + 1, apart=len(twins) > 1)
+        yield _draw(view, index, twins.index(number) + 1, has_twins=len(twins) > 1)
 
 
 def _place(view: Runtimes) -> tuple[str, str]:
     return view.scenario, view.device
 
 
-def _draw(view: Runtimes, index: Mapping[int, int], number: int, apart: bool) -> Drawing:
-    """The figure of a view, the ``number``-th of its scenario and device; where there are several, told ``apart``."""
+def _draw(view: Runtimes, index: Mapping[int, int], number: int, has_twins: bool) -> Drawing:
+    """The figure of a view, the ``number``-th of its scenario and device; ``has_twins`` where there are several."""
     base = view.base
-    setting = f", {around_reducer(base)}, clip {base.case.clip}{threads_of(base.group)}" if apart else ""
+    setting = f", {around_reducer(base)}, clip {base.case.clip}{threads_of(base.group)}" if has_twins else ""
     models = {model(price.result): price.result for price in view.prices}
     lines = {name: [view.price(runtime, result) for runtime in view.runtimes] for name, result in models.items()}
     axes = canvas(height=350, left=64, right=118, top=14, bottom=118, width=480)

@@ -81,8 +81,8 @@ def _other_stages(main_rows: Sequence[Result], results: Sequence[Result]) -> Ite
         if any(_has(result, stage) for result in main_rows):
             continue
         members = one_variant(largest_group(rows))
-        nearest = {result.row: result for result in sorted(members, key=_distance, reverse=True)}
-        shares = {result: share for result in nearest.values() if (share := by_stage(result, metrics.LATENCY))}
+        nearest_by_row = {result.row: result for result in sorted(members, key=_distance, reverse=True)}
+        shares = {result: share for result in nearest_by_row.values() if (share := by_stage(result, metrics.LATENCY))}
         if shares:
             sorted_shares = dict(sorted(shares.items(), key=lambda row: (row[0].params or 0, row[0].case.id))[:ROWS])
             case = members[0].case
@@ -104,13 +104,13 @@ def by_stage(result: Result, metric: Metric) -> dict[str, float]:
 def _representatives(results: Sequence[Result]) -> list[Result]:
     """One case a row (eager where there is one, of the size nearest to 128), those with most parameters last."""
     cases = measured(results)
-    nearest: dict[str | Whole, Result] = {}
+    nearest_by_row: dict[str | Whole, Result] = {}
     for contender in rank(largest_group([result for result in cases if not result.case.variant] or cases)):
         result = contender.result
-        best = nearest.get(result.row)
+        best = nearest_by_row.get(result.row)
         if best is None or _distance(result) < _distance(best):
-            nearest[result.row] = result
-    return sorted(nearest.values(), key=lambda result: (result.params or 0, result.case.id))[:ROWS]
+            nearest_by_row[result.row] = result
+    return sorted(nearest_by_row.values(), key=lambda result: (result.params or 0, result.case.id))[:ROWS]
 
 
 def _distance(result: Result) -> float:

@@ -35,7 +35,7 @@ def _draw(clip: Clip, digits: Digits, count: int, rng: np.random.Generator) -> L
     images = digits.scaled(size)
     canvas = torch.zeros(count, clip.frames, clip.height, clip.width)
     for classes, times in zip(_distinct_classes(labels, rng), flashes(clip.frames), strict=True):
-        corners = _near_centre(clip, size, count, rng)
+        corners = _centre_corners(clip, size, count, rng)
         stamp(canvas[:, times], images[digits.of_classes(classes, rng)], corners)
     return Labelled(in_channels(canvas, clip), torch.from_numpy(labels))
 
@@ -52,7 +52,7 @@ def _distinct_classes(first_classes: Indices, rng: np.random.Generator) -> list[
     return [first_classes, *((first_classes + offsets[:, i]) % len(CLASSES) for i in range(FLASHES - 1))]
 
 
-def _near_centre(clip: Clip, size: int, count: int, rng: np.random.Generator) -> Indices:
+def _centre_corners(clip: Clip, size: int, count: int, rng: np.random.Generator) -> Indices:
     reach = min(clip.height, clip.width) // 8
     centre = (np.array((clip.height, clip.width)) - size) // 2
     return centre + rng.integers(-reach, reach + 1, size=(count, 1, 2))
