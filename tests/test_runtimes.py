@@ -633,7 +633,7 @@ def test_a_branch_that_cannot_be_exported_is_told_in_words_with_its_line() -> No
     with pytest.raises(Exception) as failed:
         torch.export.export(exported_models.Resetting(), (torch.ones(2),))
     line = r" \(exported_models.py:\d+\)$"
-    assert re.fullmatch(re.escape(export_error.BRANCHES) + line, export_error.reason(failed.value))
+    assert re.fullmatch(re.escape(export_error.BRANCH_REASON) + line, export_error.reason(failed.value))
 
 
 @pytest.mark.parametrize(("message", "reason"), [
