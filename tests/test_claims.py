@@ -146,8 +146,8 @@ def test_a_pair_that_fc_cannot_tell_apart(without_runs):
     ("rank", "outputs", "inputs"), [(64, 0.0, 0.2), (32, 0.1, 0.2), (32, 0.0, 0.0)], ids=["full", "seen", "same"]
 )
 def test_fc_would_retain_all_with_full_rank_or_no_such_pair(rank, outputs, inputs):
-    assert algebra.judge_retained(64, rank, outputs, inputs).verdict == "supported"
-    assert algebra.judge_retained(64, 32, 0.0, 0.2).verdict == "refuted"
+    assert algebra.judge_retention(64, rank, outputs, inputs).verdict == "supported"
+    assert algebra.judge_retention(64, 32, 0.0, 0.2).verdict == "refuted"
 
 
 def test_the_hybrid_folds_into_gap_exactly(without_runs):
@@ -287,7 +287,7 @@ def test_whether_parameters_stand_for_cost(low, high, verdict):
 
 @pytest.mark.parametrize(("low", "verdict"), [(2.2, "refuted"), (1.2, "undecided")])
 def test_one_pair_of_equal_parameters_and_twice_the_latency_is_a_counterexample(low, verdict):
-    label = f"one has {ordering._fewer(1.003)} parameters than the other, and its latency is"
+    label = f"one has {ordering._fewer_words(1.003)} parameters than the other, and its latency is"
     assert label == "one has no more parameters than the other, and its latency is"
     upset = Number(label, low + 0.1, "×", low, low + 0.2)
     assert ordering.judge({"parameters": Interval(0.72, 0.25, 1.0)}, 9, upset).verdict == verdict

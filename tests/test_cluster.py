@@ -598,7 +598,7 @@ def test_a_worker_of_ray_that_cannot_begin_is_not_started_again(monkeypatch: pyt
     died = RuntimeError("the actor died because of\nModuleNotFoundError: no module named 'x'")
     died.actor_init_failed = True
     engine.ray.get.side_effect = died
-    engine.ray.wait.return_value = [remote.waiting], []
+    engine.ray.wait.return_value = [remote.reference], []
     (event,) = engine.events(0)
     assert isinstance(event, Absent)
     assert event.reason == "ModuleNotFoundError: no module named 'x'"
@@ -613,7 +613,7 @@ def test_a_host_of_ray_whose_workers_end_before_their_first_word_is_left_out(mon
     engine.ray.get.side_effect = RuntimeError("the image cannot be had")
     events = []
     for _ in range(ray.FALSE_STARTS + 2):
-        engine.ray.wait.return_value = [remote.waiting for remote in engine.remotes.values()], []
+        engine.ray.wait.return_value = [remote.reference for remote in engine.remotes.values()], []
         events += engine.events(0)
         engine._look()
     assert [type(event) for event in events] == [Lost] * (ray.FALSE_STARTS - 1) + [Absent]
@@ -628,7 +628,7 @@ def test_only_false_starts_in_a_row_leave_a_host_of_ray_out(monkeypatch: pytest.
     killed, events = RuntimeError("it was killed while it started"), []
     for described in (killed, killed, Beat("it has come"), killed, killed):
         engine.ray.get.side_effect = [described]
-        engine.ray.wait.return_value = [remote.waiting for remote in engine.remotes.values()], []
+        engine.ray.wait.return_value = [remote.reference for remote in engine.remotes.values()], []
         events += engine.events(0)
         for worker in list(engine.remotes):
             engine.drop(worker)
@@ -658,7 +658,7 @@ def test_a_worker_that_ray_lost_is_told_with_what_ray_knows_of_it(
     engine.ray.exceptions.RayTaskError = ValueError
     words = f"The actor died unexpectedly before finishing this task.\n\tclass_name: Worker\n\tpid: 7\n{told}"
     engine.ray.get.side_effect = RuntimeError(words)
-    engine.ray.wait.return_value = [remote.waiting], []
+    engine.ray.wait.return_value = [remote.reference], []
     assert list(engine.events(0)) == [Lost(remote.name, cause)]
 
 
@@ -699,7 +699,7 @@ def slurm_engine(folder: Path, *workers: str) -> slurm._Engine:
     engine.run_folder, engine.mailboxes = folder, mailbox.Mailboxes(folder / "mail", engine.spec)
     for worker in workers:
         engine.mailboxes.open(worker)
-        engine.sent[worker] = slurm._Sent(MagicMock(state="RUNNING"))
+        engine.submissions[worker] = slurm._Submission(MagicMock(state="RUNNING"))
     return engine
 
 
@@ -768,14 +768,14 @@ def test_a_worker_whose_work_cannot_be_written_is_lost_and_no_other(tmp_path: Pa
     assert isinstance(event, Lost)
     assert event.worker == "gone"
     assert not event.fault, "no case had begun"
-    assert set(engine.sent) == {"there"}
+    assert set(engine.submissions) == {"there"}
     engine.close()
 
 
 def test_while_the_shared_folder_is_away_no_other_is_proposed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     engine = slurm_engine(tmp_path / "away", "worker-0")
     (tmp_path / "away").rename(tmp_path / "elsewhere")
-    engine._owed = 1
+    engine._owed_count = 1
     engine._replace()
     (said,) = caplog.messages
     assert said.endswith(
@@ -800,13 +800,13 @@ def test_while_the_shared_folder_is_away_no_other_is_proposed(tmp_path: Path, ca
 )
 def test_a_job_that_ends_for_its_time_limit_or_for_others_costs_nothing(tmp_path, state, hours, fault) -> None:
     engine = slurm_engine(tmp_path, "worker-0")
-    sent = engine.sent["worker-0"]
-    assert list(engine._ended()) == [], "it runs"
-    sent.joined = time.monotonic() - 3600 * hours
+    sent = engine.submissions["worker-0"]
+    assert list(engine._losses()) == [], "it runs"
+    sent.join_time = time.monotonic() - 3600 * hours
     sent.job.state = state
-    (event,) = engine._ended()
+    (event,) = engine._losses()
     assert event == Lost("worker-0", event.reason, fault)
-    assert engine._faultless == (not fault)
+    assert engine._faultless_count == (not fault)
     assert sent.job.watcher.update.call_count == 2
     engine.close()
 
@@ -815,7 +815,7 @@ def test_workers_that_never_start_end_the_wait_once_none_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine = slurm_engine(tmp_path, "worker-0")
-    job = engine.sent["worker-0"].job
+    job = engine.submissions["worker-0"].job
     job.configure_mock(state="FAILED", **{"stderr.return_value": "ModuleNotFoundError: no module named 'convbench'"})
     monkeypatch.setattr(engine, "start", lambda: 1)
     monkeypatch.setattr(slurm, "wait_for_word", lambda *_: [])
@@ -828,18 +828,18 @@ def test_workers_that_never_start_end_the_wait_once_none_is_asked_for(
 def test_slurm_awaits_a_worker_until_it_joined_or_is_replaced_by_none(tmp_path: Path) -> None:
     engine = slurm_engine(tmp_path, "worker-0")
     assert engine.awaits_workers
-    engine.sent["worker-0"].joined = time.monotonic()
+    engine.submissions["worker-0"].join_time = time.monotonic()
     assert not engine.awaits_workers
-    engine._owed, engine._refused = 1, time.monotonic()
+    engine._owed_count, engine._refusal_time = 1, time.monotonic()
     assert engine.awaits_workers, "one in place of another, which Slurm does not want to start yet"
     engine.close()
 
 
 def test_a_cluster_without_accounting_is_not_asked_at_every_look(tmp_path: Path) -> None:
     engine = slurm_engine(tmp_path, "worker-0")
-    job = engine.sent["worker-0"].job
+    job = engine.submissions["worker-0"].job
     job.state = "UNKNOWN"
-    assert list(engine._ended()) == []
+    assert list(engine._losses()) == []
     assert not job.watcher.update.called
     engine.close()
 

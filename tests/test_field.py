@@ -771,7 +771,7 @@ def test_a_coroutine_is_worked_out_where_a_loop_runs():
         return torch.ones(2)
 
     async def notebook():
-        return values.settled([forward()])
+        return values.settle([forward()])
 
     with ThreadPoolExecutor(1) as thread:  # in this one the loop of a browser may run
         (output,) = thread.submit(asyncio.run, notebook()).result()

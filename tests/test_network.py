@@ -265,7 +265,7 @@ def test_inputs_behind_a_packed_sequence_keep_the_types_that_they_have_elsewhere
 
 def test_all_of_a_packed_sequence_moves_but_its_lengths():
     rows = [torch.zeros(2, 3), torch.zeros(4, 3)]
-    packed = values.mapped(lambda tensor: tensor.to("meta"), pack_sequence(rows, enforce_sorted=False))
+    packed = values.map_leaves(lambda tensor: tensor.to("meta"), pack_sequence(rows, enforce_sorted=False))
     assert {packed.data.is_meta, packed.sorted_indices.is_meta, packed.unsorted_indices.is_meta} == {True}
     assert not packed.batch_sizes.is_meta
 
@@ -296,7 +296,7 @@ class ModelOutput(OrderedDict):
 
 def test_an_output_of_transformers_has_its_tensors_changed_by_item_and_by_attribute():
     output = ModelOutput(torch.zeros(2))
-    changed = values.mapped(lambda tensor: tensor + 1, output)
+    changed = values.map_leaves(lambda tensor: tensor + 1, output)
     assert type(changed) is ModelOutput and list(changed) == ["hidden"]
     assert changed.hidden is changed["hidden"]
     assert (changed.hidden.tolist(), output.hidden.tolist(), changed.pooled) == ([1, 1], [0, 0], None)

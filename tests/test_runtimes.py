@@ -39,7 +39,7 @@ from convbench.measure.quality.in_variant import names_of, scores_of
 from convbench.models.network import build
 from convbench.models.runtimes import export_error, onnx_file, ort
 from convbench.models.runtimes.deploy import _Folder
-from convbench.models.runtimes.example import _named, example, of_any_batch
+from convbench.models.runtimes.example import _tensor_names, any_batch_example, example
 from convbench.models.runtimes.int8 import calibration_clips
 from convbench.models.runtimes.ov import OpenVino
 from convbench.models.subject import Subject, assemble, transform
@@ -221,7 +221,7 @@ def test_tensors_that_stay_on_their_device_are_given_and_returned_without_numpy(
     runtime_case = shared(case(*QUICKLY["onnxruntime"], scenario="streaming"), exports, monkeypatch)
     of = transform(assemble(runtime_case, 0)).deployment
     session = onnxruntime.InferenceSession(str(of.folder / "model.onnx"), providers=["CPUExecutionProvider"])
-    bound, plain = ort.on_device(session, of.example), of.loaded
+    bound, plain = ort.device_model(session, of.example), of.model
     inputs = of.example.tensors
     for output, expected in zip(bound(inputs), plain(inputs), strict=True):
         torch.testing.assert_close(output, expected)
@@ -305,7 +305,7 @@ def test_an_agent_that_draws_its_action_is_run_by_a_runtime() -> None:
 
 
 def test_names_that_would_be_alike_are_numbers() -> None:
-    assert _named("input", {"a b": torch.zeros(1), "a-b": torch.zeros(1)}) == ("input_0", "input_1")
+    assert _tensor_names("input", {"a b": torch.zeros(1), "a-b": torch.zeros(1)}) == ("input_0", "input_1")
 
 
 def test_what_needs_later_frames_is_compared_with_eagers_stream_only() -> None:
@@ -633,7 +633,7 @@ def test_a_branch_that_cannot_be_exported_is_told_in_words_with_its_line() -> No
     with pytest.raises(Exception) as failed:
         torch.export.export(exported_models.Resetting(), (torch.ones(2),))
     line = r" \(exported_models.py:\d+\)$"
-    assert re.fullmatch(re.escape(export_error.BRANCHES) + line, export_error.reason(failed.value))
+    assert re.fullmatch(re.escape(export_error.BRANCH_REASON) + line, export_error.reason(failed.value))
 
 
 @pytest.mark.parametrize(("message", "reason"), [
@@ -847,11 +847,11 @@ def test_a_learned_first_state_goes_into_a_runtime_and_into_the_program_beside_i
 
 def test_the_axes_of_a_batch_are_those_that_grow_with_it() -> None:
     streamed = assemble(case(scenario="streaming"), 0)
-    wide = of_any_batch(streamed, example(streamed))
+    wide = any_batch_example(streamed, example(streamed))
     assert (wide.batch_axes, wide.tensors[0].shape[0]) == ((0, 1, 1), CLIP.batch + 1)
     fixed = assemble(case(architecture=Whole(Choice("torch.nn:Identity"), f"{__name__}:one_clip"), clip=SMALL), 0)
     with pytest.raises(CaseFailed, match="cannot be exported for any batch: none of its inputs"):
-        of_any_batch(fixed, example(fixed))
+        any_batch_example(fixed, example(fixed))
 
 
 def one_clip(_: Clip) -> torch.Tensor:

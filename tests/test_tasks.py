@@ -884,7 +884,7 @@ def test_only_the_frames_of_a_clip_are_scaled(videos: Path, monkeypatch: pytest.
     """All were, which took nine tenths of the time."""
     scaled: list[Any] = []
     frame = np.zeros((1, 8, 8), dtype=np.uint8)
-    monkeypatch.setattr(video_folder, "_scaled", lambda *args: scaled.append(args) or frame)
+    monkeypatch.setattr(video_folder, "_scale", lambda *args: scaled.append(args) or frame)
     assert watched(videos, Clip(2, 3, 1, 8, 8)).train.clips.shape == (8, 3, 1, 8, 8)
     assert len(scaled) == 3 * 12
 
@@ -896,7 +896,7 @@ def test_videos_of_a_recording_are_all_in_one_split(videos: Path, groups: str, m
             (videos / kind / f"{i}.mp4").rename(videos / kind / f"{kind} session{i // 2}_{i}.mp4")
     names: list[str] = []
     clip = np.zeros((4, 1, 8, 8), dtype=np.uint8)
-    monkeypatch.setattr(video_folder, "decoded", lambda files, _: names.append(files[0].name) or clip)
+    monkeypatch.setattr(video_folder, "decode_frames", lambda files, _: names.append(files[0].name) or clip)
     for seed in range(3):
         names.clear()
         splits = splits_of("video-folder", OWN, seed=seed, path=str(videos), groups=groups)

@@ -70,7 +70,7 @@ def test_a_case_notes_that_it_has_fewer_cores_than_threads(cores, noted, monkeyp
     latency = importlib.import_module("convbench.plugins.probes.latency")
     monkeypatch.setattr(latency.cgroup, "available_cores", lambda: cores)
     monkeypatch.setattr(latency.torch, "get_num_threads", lambda: 2)
-    (busy,) = latency._busy(1.2)
+    (busy,) = latency._busy_machine(1.2)
     assert busy.data == {"waited": 1.2, "threads": 2, **noted}
 
 

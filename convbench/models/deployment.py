@@ -16,7 +16,7 @@ ASIDE = "scopes.json"
 """A file beside an exported model that no runtime loads: which module each of its nodes comes from."""
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 Times = Mapping[str, float]
-Between = Callable[[], object]
+BeforeCall = Callable[[], object]
 Method = Literal["dynamic", "static", "torchao"]
 
 
@@ -77,18 +77,18 @@ class Engine(Protocol):
     def name(self) -> str:
         """What its variant declares as its engine."""
 
-    def export(self, flat: nn.Module, example: Example, folder: Path) -> None:
+    def export(self, flat_model: nn.Module, example: Example, folder: Path) -> None:
         """Write the model into an empty folder. Raises CaseFailed saying which operator cannot be written, and why."""
 
     def load(self, folder: Path, example: Example, threads: int) -> LoadedModel:
         """The model that lies there, ready to run with so many threads."""
 
-    def profiled(
-        self, folder: Path, example: Example, threads: int, calls: int, between: Between
+    def profile(
+        self, folder: Path, example: Example, threads: int, calls: int, before_call: BeforeCall
     ) -> list[Times] | None:
         """Seconds by stage of each of so many calls, as the runtime itself tells; None where it does not.
 
-        Before each of them it calls ``between``.
+        Before each of them it calls ``before_call``.
         """
 
 
@@ -107,7 +107,7 @@ class Deployment:
     threads: int
     export_seconds: float | None
     load_seconds: float
-    loaded: LoadedModel
+    model: LoadedModel
     call: Callable[[], Sequence[Any]]
     output: Callable[[Sequence[Any]], Any]
     keeper: object = None
@@ -118,5 +118,5 @@ class Deployment:
         files = (path for path in self.folder.rglob("*") if path.is_file() and path.name != ASIDE)
         return sum(path.stat().st_size for path in files)
 
-    def profiled(self, calls: int, between: Between) -> list[Times] | None:
-        return self.engine.profiled(self.folder, self.example, self.threads, calls, between)
+    def profile(self, calls: int, before_call: BeforeCall) -> list[Times] | None:
+        return self.engine.profile(self.folder, self.example, self.threads, calls, before_call)

@@ -36,19 +36,19 @@ class Inputs:
 
     def changed(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Inputs:
         """The same arguments with their tensors changed."""
-        return Inputs(*values.mapped(change, (self.args, self.kwargs)))
+        return Inputs(*values.map_leaves(change, (self.args, self.kwargs)))
 
     def typed_as(self, other: Inputs) -> Inputs:
         """The same arguments, each tensor in the number type that it has in ``other``."""
         types: list[torch.dtype] = []
 
-        def seen(tensor: torch.Tensor) -> torch.Tensor:
+        def note_type(tensor: torch.Tensor) -> torch.Tensor:
             types.append(tensor.dtype)
             return tensor
 
-        other.changed(seen)  # as ``tensors`` has more of them: the lengths in a packed sequence
-        following = iter(types)
-        return self.changed(lambda tensor: tensor.to(next(following)))
+        other.changed(note_type)  # as ``tensors`` has more of them: the lengths in a packed sequence
+        type_iterator = iter(types)
+        return self.changed(lambda tensor: tensor.to(next(type_iterator)))
 
     def channels_last(self, clip: Clip) -> Inputs:
         """The same frames in NHWC order, clips so that flatten(0, 1) of them is channels_last without a copy.
@@ -73,7 +73,7 @@ def inputs(case: Case, seed: int, device: str, model: nn.Module) -> Inputs:
             return Inputs((torch.randn(clip.batch, clip.frames, clip.channels, clip.height, clip.width),))
     network.seed_all(seed)
     batch = import_path(case.architecture.inputs)(clip)
-    batch = values.mapped(lambda tensor: tensor.to(device), batch)
+    batch = values.map_leaves(lambda tensor: tensor.to(device), batch)
     match batch:
         case torch.Tensor() | PackedSequence():
             return Inputs((batch,))
@@ -110,18 +110,18 @@ def _signature(model: nn.Module) -> inspect.Signature:
     Raises ValueError where there is none.
     """
     if isinstance(model.forward, torch.ScriptMethod):
-        return _of_schema(model.forward.schema)
-    outside = inspect.signature(model.forward)
-    takes_anything = all(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in outside.parameters.values())
+        return _schema_signature(model.forward.schema)
+    signature = inspect.signature(model.forward)
+    takes_anything = all(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in signature.parameters.values())
     if takes_anything and type(model).__module__.startswith("torch."):
         children = dict(model.named_children())
         for name in WRAPPERS:
             if name in children:
                 return _signature(children[name])
-    return outside
+    return signature
 
 
-def _of_schema(schema: Any) -> inspect.Signature:
+def _schema_signature(schema: Any) -> inspect.Signature:
     """The signature of a scripted method, whose first argument is its module."""
     return inspect.Signature(
         [

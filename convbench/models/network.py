@@ -54,7 +54,7 @@ def build(case: Case, seed: int, device: str) -> nn.Module:
                 model: nn.Module = _assemble(parts, case.clip, seed)
             case Whole() as whole:
                 seed_all(seed)
-                model = _on(device, _users_model(whole))
+                model = _to_device(device, _users_model(whole))
     return in_mode(model, training=False)
 
 
@@ -95,12 +95,12 @@ def _seed_python(seed: int) -> None:
 @contextmanager
 def python_as_before() -> Iterator[None]:
     """While it lasts Python's and numpy's random numbers may be seeded and drawn; afterwards they go on as before."""
-    python, arrays = random.getstate(), np.random.get_state()
+    python_state, numpy_state = random.getstate(), np.random.get_state()
     try:
         yield
     finally:
-        random.setstate(python)
-        np.random.set_state(arrays)
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
 
 
 @lru_cache(maxsize=1024)
@@ -127,8 +127,8 @@ def vector_size(reducer: Choice, features: Features, lstm_input: int | None) -> 
             module = in_mode(build_reducer(reducer, features, lstm_input), training=False)
             vectors = module(torch.empty(2, *features))
         except RuntimeError as error:
-            words = f"reducer {reducer} does not take a {features} feature map: {error}"
-            raise Impossible(located(error, words)) from error
+            message = f"reducer {reducer} does not take a {features} feature map: {error}"
+            raise Impossible(located(error, message)) from error
     if not isinstance(vectors, torch.Tensor) or vectors.dim() != 2 or vectors.shape[0] != 2:
         shape = tuple(vectors.shape) if isinstance(vectors, torch.Tensor) else type(vectors).__name__
         raise Impossible(f"reducer {reducer} returns {shape} for 2 maps of {features}: it must return vectors (N, D)")
@@ -141,11 +141,11 @@ def forget_shapes() -> None:
     vector_size.cache_clear()
 
 
-_GIVEN: WeakValueDictionary[int, nn.Module] = WeakValueDictionary()
+_MODULE_BY_ID: WeakValueDictionary[int, nn.Module] = WeakValueDictionary()
 """What factories have returned, by their numbers: not all modules can be compared."""
 
 
-def _own(name: str, module: Any) -> nn.Module:
+def _new_module(name: str, module: Any) -> nn.Module:
     """The module that a factory of that name returned, which nothing else may hold: devices and variants change it.
 
     Raises ConvbenchError for what is no module, and for one that it has returned before; one without parameters and
@@ -155,12 +155,12 @@ def _own(name: str, module: Any) -> nn.Module:
         raise ConvbenchError(f"{name} returned {type(module).__name__}: it must return a torch.nn.Module")
     if not any(True for _ in _tensors(module)):
         return module
-    if _GIVEN.get(id(module)) is module:
+    if _MODULE_BY_ID.get(id(module)) is module:
         raise ConvbenchError(
             f"{name} returned the same module twice: make a new one at each call (no functools.lru_cache, no "
             "module-level model)"
         )
-    _GIVEN[id(module)] = module
+    _MODULE_BY_ID[id(module)] = module
     return module
 
 
@@ -168,7 +168,7 @@ def _tensors(module: nn.Module) -> Iterator[torch.Tensor]:
     return chain(module.parameters(), module.buffers())
 
 
-def _on(device: str, model: nn.Module) -> nn.Module:
+def _to_device(device: str, model: nn.Module) -> nn.Module:
     """The model on the device; not moved where it is there already, which fake tensors do not allow.
 
     What it keeps on ``meta`` stays there: a skeleton for ``functional_call``, which has no values to move.
@@ -176,10 +176,10 @@ def _on(device: str, model: nn.Module) -> nn.Module:
     kind = torch.device(device).type
     if all(tensor.device.type in (kind, "meta") for tensor in _tensors(model)):
         return model
-    moved: nn.Module = model._apply(  # type: ignore[no-untyped-call]
+    moved_model: nn.Module = model._apply(  # type: ignore[no-untyped-call]
         lambda tensor: tensor if tensor.is_meta else tensor.to(device)
     )
-    return moved
+    return moved_model
 
 
 def _factory(name: str, build: Any) -> Any:
@@ -191,7 +191,7 @@ def _factory(name: str, build: Any) -> Any:
 
 def _users_model(whole: Whole) -> nn.Module:
     factory = _factory(whole.model.name, import_path(whole.model.name))
-    return _own(whole.model.name, factory(**dict(whole.model.options)))
+    return _new_module(whole.model.name, factory(**dict(whole.model.options)))
 
 
 def _assemble(parts: Parts, clip: Clip, seed: int) -> ConvReducerRNN:
@@ -216,17 +216,17 @@ def _backbone(choice: Choice, in_channels: int) -> nn.Module:
     options = dict(choice.options)
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     if any(p.kind in positional for p in inspect.signature(factory).parameters.values()):
-        trunk = _own(choice.name, factory(in_channels, **options))
+        trunk = _new_module(choice.name, factory(in_channels, **options))
     else:
-        trunk = convolutional_trunk(_own(choice.name, factory(**options)))
-    return _on(str(torch.get_default_device()), trunk)
+        trunk = convolutional_trunk(_new_module(choice.name, factory(**options)))
+    return _to_device(str(torch.get_default_device()), trunk)
 
 
 def build_reducer(choice: Choice, features: Features, lstm_input: int | None) -> nn.Module:
     """A reducer for a feature map on the current default device; ``lstm_input`` counts where its size is free."""
     factory = _factory(choice.name, reducers.get(choice.name).build)
     module = factory(features, lstm_input, **dict(choice.options))
-    return _on(str(torch.get_default_device()), _own(choice.name, module))
+    return _to_device(str(torch.get_default_device()), _new_module(choice.name, module))
 
 
 def convolutional_trunk(classifier: nn.Module) -> nn.Module:
@@ -234,11 +234,11 @@ def convolutional_trunk(classifier: nn.Module) -> nn.Module:
 
     Takes the children in order up to the first that is a pool to a fixed size, a Flatten or a Linear layer.
     """
-    ends = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Flatten, nn.Linear)
+    end_kinds = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Flatten, nn.Linear)
     layers: list[nn.Module] = []
     for child in classifier.children():
-        first = next((m for m in child.modules() if not list(m.children())), child)
-        if isinstance(first, (*ends, nn.Dropout)):
+        first_layer = next((m for m in child.modules() if not list(m.children())), child)
+        if isinstance(first_layer, (*end_kinds, nn.Dropout)):
             break
         layers.append(child)
     if not layers:

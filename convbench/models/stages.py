@@ -47,15 +47,15 @@ def submodule(model: nn.Module, name: str) -> nn.Module:
             return model.get_submodule(prefix + name)
         except AttributeError:
             continue
-    known = [known for known, _ in model.named_modules(remove_duplicate=False) if known]
-    raise CaseFailed("error", f"stages: the model has no submodule {name!r}{did_you_mean(name, known)}")
+    names = [module_name for module_name, _ in model.named_modules(remove_duplicate=False) if module_name]
+    raise CaseFailed("error", f"stages: the model has no submodule {name!r}{did_you_mean(name, names)}")
 
 
 def stage_by_module(roots: Roots) -> dict[nn.Module, str]:
     """Every module in a stage with the innermost stage that it is in."""
     stages: dict[nn.Module, str] = {}
-    listed = [(sum(1 for _ in root.modules()), stage, root) for stage, modules in roots.items() for root in modules]
-    for _, stage, root in sorted(listed, key=lambda item: -item[0]):
+    entries = [(sum(1 for _ in root.modules()), stage, root) for stage, modules in roots.items() for root in modules]
+    for _, stage, root in sorted(entries, key=lambda item: -item[0]):
         stages |= dict.fromkeys(root.modules(), stage)
     return stages
 
@@ -85,17 +85,17 @@ def called_parts(modules: Iterable[nn.Module]) -> Iterator[nn.Module]:
 
 def _recurrent(model: nn.Module) -> Iterator[nn.Module]:
     """The recurrent modules of a model, each once; what is inside of a scripted module is never called from Python."""
-    seen: set[nn.Module] = set()
-    pending = [model]
-    while pending:
-        module = pending.pop()
-        if module in seen:
+    visited_modules: set[nn.Module] = set()
+    stack = [model]
+    while stack:
+        module = stack.pop()
+        if module in visited_modules:
             continue
-        seen.add(module)
+        visited_modules.add(module)
         if _is_recurrent(module):
             yield module
         elif not isinstance(module, torch.jit.ScriptModule):
-            pending.extend(module.children())
+            stack.extend(module.children())
 
 
 def _is_recurrent(module: nn.Module) -> bool:

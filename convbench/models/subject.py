@@ -45,16 +45,16 @@ class WithoutGradients:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.mode is None:
-            return self._first(args, kwargs)
+            return self._first_call(args, kwargs)
         with self.mode():
             output = self.forward(*args, **kwargs)
-            return values.settled(output) if self.settles else output
+            return values.settle(output) if self.settles else output
 
-    def _first(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        *before, last = self.modes
-        for mode in before:
+    def _first_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        *earlier_modes, last_mode = self.modes
+        for mode in earlier_modes:
             try:
-                return self._tried(mode, args, kwargs)
+                return self._try(mode, args, kwargs)
             except ConvbenchError:
                 raise
             except Exception as error:
@@ -62,18 +62,18 @@ class WithoutGradients:
                     raise
                 self.refused = self.refused or error
         try:
-            return self._tried(last, args, kwargs)
+            return self._try(last_mode, args, kwargs)
         except RuntimeError as error:
             if self.refused is None or OF_INFERENCE_MODE not in str(error):
                 raise
             raise self.refused from error  # this error is of the state that the first attempt has left in the model
 
-    def _tried(self, mode: Callable[[], Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _try(self, mode: Callable[[], Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         with mode():
             output = self.forward(*args, **kwargs)
-            settled = values.settled(output)
-        self.mode, self.settles = mode, settled is not output
-        return settled
+            result = values.settle(output)
+        self.mode, self.settles = mode, result is not output
+        return result
 
 
 @dataclass(frozen=True)
@@ -109,11 +109,11 @@ class Subject:
     @cached_property
     def run(self) -> Callable[[], Any]:
         """One call as the case's scenario makes it; what it returns is the model's output."""
-        built: object = scenarios.get(self.case.scenario).build(self)
-        if not callable(built):
-            kind = type(built).__name__
+        call: object = scenarios.get(self.case.scenario).build(self)
+        if not callable(call):
+            kind = type(call).__name__
             raise ConvbenchError(f"the scenario {self.case.scenario} returned {kind}: it has to return what is timed")
-        return built
+        return call
 
     @cached_property
     def without_gradients(self) -> WithoutGradients:
@@ -133,9 +133,9 @@ class Subject:
         """
         return self.deployment.call if self.deployment else self.run
 
-    def output(self, returned: Any) -> Any:
+    def output(self, result: Any) -> Any:
         """What the model returns, of what ``timed`` has returned."""
-        return self.deployment.output(returned) if self.deployment else returned
+        return self.deployment.output(result) if self.deployment else result
 
     def call(self) -> Any:
         """``run()``; on ``meta`` with what the model makes without a device made there too, and no values looked at."""
@@ -172,14 +172,14 @@ def transform(subject: Subject) -> Subject:
     """``subject`` with the variants of its case applied in order. Raises Unavailable for one that lacks a module."""
     for choice in subject.case.variant:
         try:
-            transformed = variants.get(choice.name).build(subject, **dict(choice.options))
+            result = variants.get(choice.name).build(subject, **dict(choice.options))
         except ImportError:
             need(choice.name)
             raise
-        if not isinstance(transformed, Subject):
-            kind = type(transformed).__name__
+        if not isinstance(result, Subject):
+            kind = type(result).__name__
             raise ConvbenchError(f"the variant {choice} returned {kind}: it has to return the subject")
-        subject = transformed
+        subject = result
     return subject
 
 
@@ -195,7 +195,7 @@ def _forward(case: Case, model: nn.Module) -> Callable[..., Any]:
         return model
     step = import_path(case.architecture.step)
 
-    def stepped(*frame: Any) -> Any:
+    def forward(*frame: Any) -> Any:
         return step(model, *frame)
 
-    return stepped
+    return forward

@@ -16,7 +16,7 @@ from convbench.core.imports import import_path
 from convbench.core.record import Whole
 from convbench.models.network import in_mode
 from convbench.models.subject import Subject
-from convbench.models.values import dense, settled, tensors
+from convbench.models.values import dense, settle, tensors
 
 LEARNING_RATE = 1e-4
 LOSS_SCALE = 2.0**12
@@ -54,9 +54,9 @@ class TrainingStep:
         Nor for weights that are float16 themselves: torch refuses to scale their gradients back.
         """
         device = torch.device(self.subject.device).type
-        lowered = self.subject.dtype == torch.float16
-        weights_lowered = any(parameter.dtype == torch.float16 for parameter in self.parameters)
-        return torch.amp.GradScaler(device, LOSS_SCALE, enabled=lowered and not weights_lowered)
+        is_float16 = self.subject.dtype == torch.float16
+        has_float16_weights = any(parameter.dtype == torch.float16 for parameter in self.parameters)
+        return torch.amp.GradScaler(device, LOSS_SCALE, enabled=is_float16 and not has_float16_weights)
 
     @cached_property
     def optimizer(self) -> torch.optim.Optimizer:
@@ -90,7 +90,7 @@ class TrainingStep:
     def forward(self) -> torch.Tensor:
         """The loss of one call of the model."""
         inputs = self.subject.inputs
-        output = settled(self.subject.forward(*inputs.args, **inputs.kwargs))
+        output = settle(self.subject.forward(*inputs.args, **inputs.kwargs))
         assert self.parameters
         loss = self.loss(output, *inputs.args, **inputs.kwargs)
         if not loss.requires_grad:
@@ -121,12 +121,12 @@ class TrainingStep:
 
     def without_gradient(self) -> list[str]:
         """The parameters that ask for a gradient and got none in the step before, by name."""
-        named = self.model.named_parameters()
-        return [name for name, p in named if p.requires_grad and p.grad is None and not is_lazy(p)]
+        parameters = self.model.named_parameters()
+        return [name for name, p in parameters if p.requires_grad and p.grad is None and not is_lazy(p)]
 
     def _gradients(self) -> dict[str, torch.Tensor]:
-        named = ((name, parameter.grad) for name, parameter in self.model.named_parameters())
-        return {name: gradient for name, gradient in named if gradient is not None}
+        gradients = ((name, parameter.grad) for name, parameter in self.model.named_parameters())
+        return {name: gradient for name, gradient in gradients if gradient is not None}
 
 
 def mean_squares(output: Any, *_args: Any, **_kwargs: Any) -> torch.Tensor:
@@ -134,13 +134,13 @@ def mean_squares(output: Any, *_args: Any, **_kwargs: Any) -> torch.Tensor:
 
     Raises CaseFailed where there is none.
     """
-    listed = list(dict.fromkeys(tensors(output)))
-    floating = [tensor for tensor in listed if tensor.is_floating_point() or tensor.is_complex()]
-    if not floating:
-        kinds = ", ".join(sorted({str(tensor.dtype) for tensor in listed})) or type(output).__name__
+    output_tensors = list(dict.fromkeys(tensors(output)))
+    floats = [tensor for tensor in output_tensors if tensor.is_floating_point() or tensor.is_complex()]
+    if not floats:
+        kinds = ", ".join(sorted({str(tensor.dtype) for tensor in output_tensors})) or type(output).__name__
         raise CaseFailed("error", f"does not train: its output is {kinds}, not floating point, and has no gradient")
-    trained = [tensor for tensor in floating if tensor.requires_grad and tensor.numel()] or floating[:1]
-    return functools.reduce(torch.add, map(_mean_square, trained))
+    terms = [tensor for tensor in floats if tensor.requires_grad and tensor.numel()] or floats[:1]
+    return functools.reduce(torch.add, map(_mean_square, terms))
 
 
 def _mean_square(tensor: torch.Tensor) -> torch.Tensor:
@@ -153,7 +153,7 @@ def _users_loss(path: str) -> Callable[..., torch.Tensor]:
     function = import_path(path)
 
     def loss(output: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
-        result = _accepting(function, (output, *args), kwargs)
+        result = _call(function, (output, *args), kwargs)
         if not isinstance(result, torch.Tensor) or result.numel() != 1:
             raise CaseFailed("error", f"{path} returned {type(result).__name__}: a loss is a tensor of one number")
         return result
@@ -161,7 +161,7 @@ def _users_loss(path: str) -> Callable[..., torch.Tensor]:
     return loss
 
 
-def _accepting(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """``function(*args, **kwargs)``, without the arguments at the end and the keywords that it does not take."""
     parameters = inspect.signature(function).parameters.values()
     kinds = {parameter.kind for parameter in parameters}

@@ -40,13 +40,13 @@ def tensors(value: Any) -> list[torch.Tensor]:
     return [leaf for _, leaf in leaves(value) if isinstance(leaf, torch.Tensor)]
 
 
-def settled(output: Any) -> Any:
+def settle(output: Any) -> Any:
     """What a model returns, worked out; the same object where there is nothing ``PENDING`` in it.
 
     Iterators and generators become tuples; futures are asked for their result, coroutines run.
     """
     if any(isinstance(leaf, PENDING) for _, leaf in leaves(output)):
-        return mapped(_waited_for, output, PENDING)
+        return map_leaves(_result, output, PENDING)
     return output
 
 
@@ -83,9 +83,9 @@ def stored_numbers(tensor: torch.Tensor) -> int:
     return (tensor._values() if tensor.layout is torch.sparse_coo else tensor.values()).numel()
 
 
-def held_bytes(listed: Iterable[torch.Tensor]) -> int:
+def held_bytes(views: Iterable[torch.Tensor]) -> int:
     """Bytes of what tensors are views of, each once: of one that is expanded, or given twice, those that there are."""
-    tensors, sizes = list(listed), dict[int, int]()
+    tensors, sizes = list(views), dict[int, int]()
     for tensor in tensors:
         if tensor.is_mkldnn:
             sizes[id(tensor)] = tensor.nbytes
@@ -109,63 +109,63 @@ def dense(value: Any) -> Any:
     return value if value.layout is torch.strided else value.to_dense()
 
 
-def mapped(change: Callable[[Any], Any], value: Any, kinds: type | tuple[type, ...] = torch.Tensor) -> Any:
+def map_leaves(change: Callable[[Any], Any], value: Any, kinds: type | tuple[type, ...] = torch.Tensor) -> Any:
     """The value with what is of these ``kinds`` changed: its tensors.
 
     The lengths in a packed sequence stay where they are, on the CPU.
     """
     if isinstance(value, kinds):
         return change(value)
-    inside = partial(mapped, change, kinds=kinds)
+    recurse = partial(map_leaves, change, kinds=kinds)
     match value:
         case PackedSequence():
-            changed = {name: inside(getattr(value, name)) for name in ("data", "sorted_indices", "unsorted_indices")}
-            return value._replace(**changed)
+            fields = {name: recurse(getattr(value, name)) for name in ("data", "sorted_indices", "unsorted_indices")}
+            return value._replace(**fields)
         case MutableMapping():  # copied, as some are not made of their items alone
-            copied = copy.copy(value)
+            result = copy.copy(value)
             for key, item in value.items():  # transformers' and diffusers' outputs refuse update()
-                copied[key] = inside(item)
-            return copied
+                result[key] = recurse(item)
+            return result
         case Mapping():
-            return type(value)({key: inside(item) for key, item in value.items()})  # type: ignore[call-arg]
+            return type(value)({key: recurse(item) for key, item in value.items()})  # type: ignore[call-arg]
         case tuple() if hasattr(value, "_fields"):
-            return type(value)(*map(inside, value))
+            return type(value)(*map(recurse, value))
         case tuple() | list() | deque():
-            return type(value)(map(inside, value))
+            return type(value)(map(recurse, value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = [field.name for field in dataclasses.fields(value) if field.init]
-        return dataclasses.replace(value, **{name: inside(getattr(value, name)) for name in names})
+        return dataclasses.replace(value, **{name: recurse(getattr(value, name)) for name in names})
     return value
 
 
-def _waited_for(pending: Any) -> Any:
-    match pending:
+def _result(leaf: Any) -> Any:
+    match leaf:
         case concurrent.futures.Future():
-            return settled(pending.result())
+            return settle(leaf.result())
         case torch.futures.Future():
-            return settled(pending.wait())
+            return settle(leaf.wait())
         case Coroutine():
-            return settled(_run(pending))
-    return tuple(map(settled, pending))
+            return settle(_run(leaf))
+    return tuple(map(settle, leaf))
 
 
-def _run(pending: Coroutine[Any, Any, Any]) -> Any:
+def _run(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """What a coroutine returns; in this thread, whose gradient mode it needs, even where a notebook's loop runs."""
-    around = asyncio._get_running_loop()
+    loop = asyncio._get_running_loop()
     asyncio._set_running_loop(None)
     try:
-        return asyncio.run(pending)
+        return asyncio.run(coroutine)
     finally:
-        asyncio._set_running_loop(around)
+        asyncio._set_running_loop(loop)
 
 
-def _leaves(value: Any, path: str, around: frozenset[int]) -> Iterator[tuple[str, Any]]:
-    parts = None if isinstance(value, ATOMS) or id(value) in around else _parts(value)
+def _leaves(value: Any, path: str, ancestors: frozenset[int]) -> Iterator[tuple[str, Any]]:
+    parts = None if isinstance(value, ATOMS) or id(value) in ancestors else _parts(value)
     if parts is None:
         yield path, value
         return
     for name, part in parts:
-        yield from _leaves(part, path + name, around | {id(value)})
+        yield from _leaves(part, path + name, ancestors | {id(value)})
 
 
 def _parts(value: Any) -> list[tuple[str, Any]] | None:
@@ -185,5 +185,5 @@ def _parts(value: Any) -> list[tuple[str, Any]] | None:
 def _state(value: Any) -> dict[str, Any]:
     """The attributes of an object, those in slots too, without a word of its own code."""
     state = object.__getstate__(value)
-    named, slotted = state if isinstance(state, tuple) else (state, None)
-    return {**(named or {}), **(slotted or {})}
+    attributes, slots = state if isinstance(state, tuple) else (state, None)
+    return {**(attributes or {}), **(slots or {})}

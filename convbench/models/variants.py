@@ -27,44 +27,46 @@ def _refuse_combination(case: Case) -> None:
     choices = [choice for choice in case.variant if choice.name != EAGER]
     names = [choice.name for choice in choices]
     for place, name in enumerate(names):
-        declared = traits.of_variant(name)
-        others = [other for other in names if other != name]
-        is_alone = declared.engine != traits.TORCH or not combine(name, name)
+        variant = traits.of_variant(name)
+        other_names = [other for other in names if other != name]
+        is_alone = variant.engine != traits.TORCH or not combine(name, name)
         if name in names[place + 1 :] and (is_alone or case.variant.count(choices[place]) > 1):
             raise Impossible(f"variant {name} is written twice: write it once, with the options of one")
-        if declared.combines is not None and (alone := [other for other in others if not combine(name, other)]):
+        if variant.combines is not None and (clashes := [other for other in other_names if not combine(name, other)]):
             partners = ", ".join(_partners(name))
-            with_what = f"{name} combines with {partners}" if partners else f"{name} stands alone"
-            raise Impossible(f"variants {name} and {alone[0]} cannot be combined: {with_what}")
-        after = [other for other in names[place + 1 :] if not traits.of_variant(other).same_tensors]
-        if declared.last and after:
-            raise Impossible(f"{name} takes the model as it is: write {after[0]}+{name}, not {name}+{after[0]}")
+            remedy = f"{name} combines with {partners}" if partners else f"{name} stands alone"
+            raise Impossible(f"variants {name} and {clashes[0]} cannot be combined: {remedy}")
+        later_names = [other for other in names[place + 1 :] if not traits.of_variant(other).same_tensors]
+        if variant.last and later_names:
+            raise Impossible(
+                f"{name} takes the model as it is: write {later_names[0]}+{name}, not {name}+{later_names[0]}"
+            )
 
 
 def combine(name: str, other: str) -> bool:
     """Whether two variants can stand beside one another: either says so, or neither says anything of others."""
-    listed, listed_by = traits.of_variant(name).combines, traits.of_variant(other).combines
-    return listed is listed_by is None or other in (listed or ()) or name in (listed_by or ())
+    partners, other_partners = traits.of_variant(name).combines, traits.of_variant(other).combines
+    return partners is other_partners is None or other in (partners or ()) or name in (other_partners or ())
 
 
 def _partners(name: str) -> list[str]:
     """The variants that one which does not stand beside all names, and those of the shelf that name it."""
-    named_by = [plugin.name for plugin in variants if name in (traits.of_variant(plugin.name).combines or ())]
-    return list(dict.fromkeys([*(traits.of_variant(name).combines or ()), *named_by]))
+    back_references = [plugin.name for plugin in variants if name in (traits.of_variant(plugin.name).combines or ())]
+    return list(dict.fromkeys([*(traits.of_variant(name).combines or ()), *back_references]))
 
 
 def process_environment(case: Case) -> dict[str, str]:
     """Variables that the case's process must be started with. Raises Unavailable where they cannot be had."""
     variables: dict[str, str] = {}
-    for declared, options in traits.of_case(case):
-        if declared.environment is not None:
-            variables |= declared.environment(**options)
+    for variant, options in traits.of_case(case):
+        if variant.environment is not None:
+            variables |= variant.environment(**options)
     return variables
 
 
 def need(variant: str, modules: Sequence[str] = ()) -> None:
     """Raises Unavailable where a module that a variant needs is not installed, and says how it is."""
-    declared = traits.of_variant(variant)
-    if missing := traits.missing_modules(modules or declared.modules):
-        how = f"pip install 'convbench[{declared.extra}]'" if declared.extra else "install it"
-        raise Unavailable(f"{', '.join(missing)} is not installed, which the variant {variant} needs: {how}")
+    declaration = traits.of_variant(variant)
+    if missing_modules := traits.missing_modules(modules or declaration.modules):
+        remedy = f"pip install 'convbench[{declaration.extra}]'" if declaration.extra else "install it"
+        raise Unavailable(f"{', '.join(missing_modules)} is not installed, which the variant {variant} needs: {remedy}")

@@ -28,23 +28,23 @@ def has_projection(model: nn.Module) -> bool:
 def channels_last(model: nn.Module) -> nn.Module:
     """The model with every weight of four or five axes stored so; ``Module.to`` gives all of them one format."""
 
-    def stored(weight: torch.Tensor) -> torch.Tensor:
+    def reorder(weight: torch.Tensor) -> torch.Tensor:
         has_format = not is_lazy(weight) and weight.dim() in CHANNELS_LAST
         return weight.to(memory_format=CHANNELS_LAST[weight.dim()]) if has_format else weight
 
-    changed: nn.Module = model._apply(stored)  # type: ignore[no-untyped-call]
-    return changed
+    result: nn.Module = model._apply(reorder)  # type: ignore[no-untyped-call]
+    return result
 
 
 def weights_bytes(model: nn.Module) -> int:
     """Bytes of parameters and buffers, and of quantised weights, which are neither."""
-    listed = (*_all_parameters(model), *model.buffers())
-    return held_bytes(materialized(listed))
+    weights = (*_all_parameters(model), *model.buffers())
+    return held_bytes(materialized(weights))
 
 
-def materialized(listed: Iterable[torch.Tensor]) -> list[torch.Tensor]:
+def materialized(weights: Iterable[torch.Tensor]) -> list[torch.Tensor]:
     """Those parameters and buffers that have a shape; those of a lazy layer that no call has reached have none."""
-    return [tensor for tensor in listed if not is_lazy(tensor)]
+    return [tensor for tensor in weights if not is_lazy(tensor)]
 
 
 def number_type(model: nn.Module) -> torch.dtype:
@@ -76,10 +76,10 @@ def quantised_weights(module: nn.Module) -> list[torch.Tensor]:
     if hasattr(layer, "get_weight") and hasattr(layer, "get_bias"):
         return [*layer.get_weight().values(), *layer.get_bias().values()]
     if hasattr(layer, "_weight_bias"):
-        packed = layer._weight_bias()
+        weights = layer._weight_bias()
     else:  # an embedding has no bias, and a method that unpacks its weight
-        packed = (layer.weight(),) if callable(getattr(layer, "weight", None)) else ()
-    return [tensor for tensor in packed if isinstance(tensor, torch.Tensor)]
+        weights = (layer.weight(),) if callable(getattr(layer, "weight", None)) else ()
+    return [tensor for tensor in weights if isinstance(tensor, torch.Tensor)]
 
 
 def _constants(block: Any) -> Iterator[torch.Tensor]:

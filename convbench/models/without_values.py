@@ -11,9 +11,9 @@ from torch.distributions import Distribution
 @contextmanager
 def unchecked() -> Iterator[None]:
     """While it lasts, torch's distributions do not look whether their arguments are valid, which only values tell."""
-    before = Distribution._validate_args
+    default = Distribution._validate_args
     Distribution.set_default_validate_args(False)
     try:
         yield
     finally:
-        Distribution.set_default_validate_args(before)
+        Distribution.set_default_validate_args(default)

@@ -70,7 +70,7 @@ def converting(subject: Subject) -> float:
     """Seconds that making arrays of a call's tensors, and tensors of its arrays, takes; 0 where nothing is made."""
     if subject.deployment is None:
         return 0.0
-    model, tensors = subject.deployment.loaded, subject.deployment.example.tensors
+    model, tensors = subject.deployment.model, subject.deployment.example.tensors
     outputs = model.run(model.arrays(tensors))
     return min(timeit.repeat(lambda: (model.arrays(tensors), model.tensors(outputs)), number=1000, repeat=5)) / 1000
 

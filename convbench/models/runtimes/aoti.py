@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from convbench.core.errors import CaseFailed
-from convbench.models.deployment import Between, Example, LoadedModel, Times
+from convbench.models.deployment import BeforeCall, Example, LoadedModel, Times
 from convbench.models.runtimes.export_error import reason
 from convbench.models.without_values import unchecked
 
@@ -24,10 +24,10 @@ class AotInductor:
     freeze: bool
     name: str = "aot-inductor"
 
-    def export(self, flat: nn.Module, example: Example, folder: Path) -> None:
+    def export(self, flat_model: nn.Module, example: Example, folder: Path) -> None:
         try:
             with unchecked():
-                program = torch.export.export(flat, tuple(example.tensors), strict=False)
+                program = torch.export.export(flat_model, tuple(example.tensors), strict=False)
             torch._inductor.aoti_compile_and_package(
                 program,
                 package_path=str(folder / PACKAGE),
@@ -42,19 +42,19 @@ class AotInductor:
         strides = [tensor.stride() for tensor in example.tensors]
 
         def run(tensors: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
-            arguments = [_laid_out(tensor, stride) for tensor, stride in zip(tensors, strides, strict=True)]
+            arguments = [_with_stride(tensor, stride) for tensor, stride in zip(tensors, strides, strict=True)]
             outputs: Sequence[torch.Tensor] = package(*arguments)
             return outputs
 
         return LoadedModel(list, run, list)
 
-    def profiled(
-        self, folder: Path, example: Example, threads: int, calls: int, between: Between
+    def profile(
+        self, folder: Path, example: Example, threads: int, calls: int, before_call: BeforeCall
     ) -> list[Times] | None:
         return None
 
 
-def _laid_out(tensor: torch.Tensor, stride: tuple[int, ...]) -> torch.Tensor:
+def _with_stride(tensor: torch.Tensor, stride: tuple[int, ...]) -> torch.Tensor:
     """The tensor in the memory order that was compiled: the library takes that for granted and would misread others."""
     if tensor.stride() == stride:
         return tensor

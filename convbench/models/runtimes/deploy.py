@@ -19,7 +19,7 @@ from convbench.core import scratch
 from convbench.core.errors import CaseFailed, is_out_of_memory
 from convbench.models.deployment import Deployment, Engine, Example, LoadedModel
 from convbench.models.runtimes import structure
-from convbench.models.runtimes.example import Flat, at_first, cycle_of, example, of_any_batch
+from convbench.models.runtimes.example import FlatModel, any_batch_example, call_cycle, example, state_filler
 from convbench.models.runtimes.export_error import reason
 from convbench.models.subject import Subject
 
@@ -29,7 +29,7 @@ def deploy(subject: Subject, engine: Engine, *, any_batch: bool = False) -> Subj
     loaded; its calls do, where the engine cannot run it.
     """
     call = example(subject)
-    folder, export_seconds, keeper = _exported(subject, engine, call, any_batch)
+    folder, export_seconds, keeper = _export(subject, engine, call, any_batch)
     start = time.perf_counter()
     model = engine.load(folder, call, torch.get_num_threads())
     load_seconds = time.perf_counter() - start
@@ -49,85 +49,86 @@ class _Folder:
         weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
-def _exported(subject: Subject, engine: Engine, call: Example, any_batch: bool) -> tuple[Path, float | None, object]:
+def _export(subject: Subject, engine: Engine, call: Example, any_batch: bool) -> tuple[Path, float | None, object]:
     """The folder of the exported model, the seconds that took, and what keeps the folder for as long as it lives.
 
     What an earlier visit to the case has left is taken as it is; nobody sees a folder that is not finished.
     """
-    shared = os.environ.get(scratch.EXPORTS)
-    keeper = None if shared else _Folder()
-    parent = Path(shared or keeper.path)  # type: ignore[union-attr]
+    shared_folder = os.environ.get(scratch.EXPORTS)
+    keeper = None if shared_folder else _Folder()
+    parent = Path(shared_folder or keeper.path)  # type: ignore[union-attr]
     folder = parent / engine.name
     if folder.exists():
         return folder, None, keeper
     parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(dir=parent))
+    temporary_folder = Path(tempfile.mkdtemp(dir=parent))
     start = time.perf_counter()
     try:
         with torch.no_grad():
-            exported = of_any_batch(subject, call) if any_batch else call
-            engine.export(Flat(subject, call).eval(), exported, unfinished)
+            export_call = any_batch_example(subject, call) if any_batch else call
+            engine.export(FlatModel(subject, call).eval(), export_call, temporary_folder)
     except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.rmtree(temporary_folder, ignore_errors=True)
         raise
     seconds = time.perf_counter() - start
-    unfinished.rename(folder)
+    temporary_folder.rename(folder)
     return folder, seconds, keeper
 
 
 def _forward(engine: Engine, model: LoadedModel, call: Example) -> Callable[..., Any]:
     """The model as PyTorch calls it: tensors are made the runtime's arrays and its arrays tensors, at every call."""
-    shapes, put, begin = structure.shapes(call.tensors), structure.rebuild(call.output, "the output"), at_first(call)
+    shapes, rebuild = structure.shapes(call.tensors), structure.rebuild(call.output, "the output")
+    fill_state = state_filler(call)
 
     def forward(*args: Any, **kwargs: Any) -> Any:
-        tensors = structure.row((begin(args), kwargs))
+        tensors = structure.row((fill_state(args), kwargs))
         if structure.shapes(tensors) != shapes:
-            raise _another_shape(shapes, structure.shapes(tensors))
+            raise _shape_error(shapes, structure.shapes(tensors))
         try:
             outputs = model(tensors)
         except Exception as error:
-            raise _cannot_run(engine, error) from error
-        return put(iter(outputs))
+            raise _run_error(engine, error) from error
+        return rebuild(iter(outputs))
 
     return forward
 
 
 def _output(model: LoadedModel, call: Example) -> Callable[[Sequence[Any]], Any]:
-    put = structure.rebuild(call.output, "the output")
-    return lambda arrays: put(iter(model.tensors(arrays)))
+    rebuild = structure.rebuild(call.output, "the output")
+    return lambda arrays: rebuild(iter(model.tensors(arrays)))
 
 
 def _program(subject: Subject, engine: Engine, model: LoadedModel, call: Example) -> Callable[[], Sequence[Any]]:
     """The scenario's calls, one at a time, with nothing in them that a short program of a user's would not do."""
-    rows = [model.arrays(row) for row in cycle_of(subject, call)]
-    inputs, outputs = len(call.names) - call.carried, len(call.outputs) - call.carried
-    following = cycle([row[:inputs] for row in rows])
-    state: Sequence[Any] = rows[0][inputs:]
+    rows = [model.arrays(row) for row in call_cycle(subject, call)]
+    input_count, output_count = len(call.names) - call.carried, len(call.outputs) - call.carried
+    input_cycle = cycle([row[:input_count] for row in rows])
+    state: Sequence[Any] = rows[0][input_count:]
 
     def step() -> Sequence[Any]:
         nonlocal state
         try:
-            returned = model.run([*next(following), *state])
+            outputs = model.run([*next(input_cycle), *state])
         except Exception as error:
-            raise _cannot_run(engine, error) from error
-        state = returned[outputs:]
-        return returned
+            raise _run_error(engine, error) from error
+        state = outputs[output_count:]
+        return outputs
 
     return step
 
 
-def _cannot_run(engine: Engine, error: Exception) -> CaseFailed:
+def _run_error(engine: Engine, error: Exception) -> CaseFailed:
     """What a call fails with where the runtime raises, whatever that is."""
     message = f"{engine.name} has loaded the exported model and cannot run it: {reason(error)}"
     return CaseFailed("out of memory" if is_out_of_memory(error) else "error", message)
 
 
-def _another_shape(exported: list[torch.Size], actual: list[torch.Size]) -> CaseFailed:
-    def words(shapes: list[torch.Size]) -> str:
+def _shape_error(exported_shapes: list[torch.Size], actual_shapes: list[torch.Size]) -> CaseFailed:
+    def text(shapes: list[torch.Size]) -> str:
         return ", ".join("x".join(map(str, shape)) for shape in shapes)
 
     return CaseFailed(
         "error",
-        f"was exported for {words(exported)} and is given {words(actual)}: shapes are fixed when a model is exported; "
-        "export it for that clip",
+        f"was exported for {text(exported_shapes)} and is given {text(actual_shapes)}: shapes are fixed "
+        "when a model is exported; export it for that clip",
     )

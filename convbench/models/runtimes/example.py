@@ -25,17 +25,17 @@ from convbench.models.runtimes.first_state import first_state
 from convbench.models.subject import Subject
 
 
-class Flat(nn.Module):
+class FlatModel(nn.Module):
     """A model with tensors in and tensors out. ``forward(*tensors)`` returns a tuple of them."""
 
     def __init__(self, subject: Subject, example: Example) -> None:
         super().__init__()
         self.model = subject.model
         self._calls = (subject.forward,)  # in a tuple: a module that is an attribute would be registered twice
-        self._put = structure.rebuild(example.call, "what the model is given")
+        self._rebuild = structure.rebuild(example.call, "what the model is given")
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        args, kwargs = self._put(iter(tensors))
+        args, kwargs = self._rebuild(iter(tensors))
         return tuple(structure.row(self._calls[0](*args, **kwargs)))
 
 
@@ -43,36 +43,36 @@ def example(subject: Subject) -> Example:
     """The call that the scenario makes of a subject. Raises CaseFailed where it cannot be handed to a runtime."""
     calls: list[tuple[Call, Any]] = []
 
-    def recording(*args: Any, **kwargs: Any) -> Any:
-        arguments = values.mapped(torch.clone, (args, kwargs))  # a model may write into the state that it is given
+    def record_call(*args: Any, **kwargs: Any) -> Any:
+        arguments = values.map_leaves(torch.clone, (args, kwargs))  # a model may write into the state that it is given
         output = subject.forward(*args, **kwargs)
-        calls.append((arguments, values.mapped(torch.clone, output)))
+        calls.append((arguments, values.map_leaves(torch.clone, output)))
         return output
 
-    run = replace(subject, forward=recording).run
+    run = replace(subject, forward=record_call).run
     run(), run()
-    (first, first_output), (second, output) = calls[0], calls[-1]
-    call, output = _ordinary(second), _ordinary(output)
-    state = _first(subject, first, call, (first_output, output))
-    carries = state is not None
-    has_state = carries or isinstance(subject.case.architecture, Parts)  # another's second output may be anything
+    (first_call, first_output), (second_call, output) = calls[0], calls[-1]
+    call, output = _clone(second_call), _clone(output)
+    first_args = _first_args(subject, first_call, call, (first_output, output))
+    carries_state = first_args is not None
+    has_state = carries_state or isinstance(subject.case.architecture, Parts)  # another's second output may be anything
     structure.rebuild(output, "what the model returns")
-    return Example(call, output, state, _names(call, carries), _output_names(output, has_state))
+    return Example(call, output, first_args, _names(call, carries_state), _output_names(output, has_state))
 
 
-def _first(subject: Subject, first: Call, second: Call, outputs: tuple[Any, Any]) -> tuple[Any, ...] | None:
+def _first_args(subject: Subject, first: Call, second: Call, outputs: tuple[Any, Any]) -> tuple[Any, ...] | None:
     """The arguments of a first call with tensors where it had None and the next one state."""
-    had, has = len(structure.row(first)), len(structure.row(second))
-    if had == has:
+    first_count, second_count = len(structure.row(first)), len(structure.row(second))
+    if first_count == second_count:
         return None
-    _refuse_changing(second[0][-1], outputs[1][1])
-    zeroed = tuple(
-        values.mapped(torch.zeros_like, later) if earlier is None else earlier
+    _refuse_change(second[0][-1], outputs[1][1])
+    zero_args = tuple(
+        values.map_leaves(torch.zeros_like, later) if earlier is None else earlier
         for earlier, later in zip(first[0], second[0], strict=True)
     )
-    if _returns(subject, (zeroed, first[1]), outputs[0]):
-        return zeroed
-    state = _ordinary(first_state(subject, first, second))
+    if _returns(subject, (zero_args, first[1]), outputs[0]):
+        return zero_args
+    state = _clone(first_state(subject, first, second))
     args = (*first[0][:-1], state)
     if state is not None and _returns(subject, (args, first[1]), outputs[0]):
         return args
@@ -86,7 +86,7 @@ def _first(subject: Subject, first: Call, second: Call, outputs: tuple[Any, Any]
 
 def _returns(subject: Subject, call: Call, expected: Any) -> bool:
     """Whether a call returns what is expected."""
-    args, kwargs = values.mapped(torch.clone, call)
+    args, kwargs = values.map_leaves(torch.clone, call)
     try:
         output = structure.row(subject.without_gradients(*args, **kwargs))
         assert_close(output, structure.row(expected), rtol=1e-4, atol=1e-5, check_stride=False)
@@ -95,9 +95,9 @@ def _returns(subject: Subject, call: Call, expected: Any) -> bool:
     return True
 
 
-def _refuse_changing(state: Any, following: Any) -> None:
+def _refuse_change(state: Any, next_state: Any) -> None:
     """Raises CaseFailed for a state that holds other values, shapes or numbers after a call than before it."""
-    before, after = dict(values.leaves(state)), dict(values.leaves(following))
+    before, after = dict(values.leaves(state)), dict(values.leaves(next_state))
     if before.keys() != after.keys():
         raise CaseFailed(
             "error",
@@ -122,44 +122,44 @@ def _refuse_changing(state: Any, following: Any) -> None:
             )
 
 
-def of_any_batch(subject: Subject, call: Example) -> Example:
+def any_batch_example(subject: Subject, call: Example) -> Example:
     """The call with a clip more, and which axes of its tensors have grown by it. Raises CaseFailed where none has.
 
     It is what a model for any batch is exported with, whatever its own: exporters take a batch of one for a constant.
     """
     case = subject.case
-    wider = replace(case, clip=replace(case.clip, batch=case.clip.batch + 1))
-    given = inputs(wider, subject.seed, subject.device, subject.model).typed_as(subject.inputs)
-    wide = example(replace(subject, case=wider, inputs=given))
-    pairs = zip(structure.shapes(call.tensors), structure.shapes(wide.tensors), strict=True)
-    axes = tuple(_grown(before, after) for before, after in pairs)
+    wider_case = replace(case, clip=replace(case.clip, batch=case.clip.batch + 1))
+    wider_inputs = inputs(wider_case, subject.seed, subject.device, subject.model).typed_as(subject.inputs)
+    wider_call = example(replace(subject, case=wider_case, inputs=wider_inputs))
+    pairs = zip(structure.shapes(call.tensors), structure.shapes(wider_call.tensors), strict=True)
+    axes = tuple(_batch_axis(before, after) for before, after in pairs)
     if all(axis is None for axis in axes):
         raise CaseFailed("error", "cannot be exported for any batch: none of its inputs has more clips in a larger one")
-    return replace(wide, batch_axes=axes)
+    return replace(wider_call, batch_axes=axes)
 
 
-def _grown(before: torch.Size, after: torch.Size) -> int | None:
+def _batch_axis(before: torch.Size, after: torch.Size) -> int | None:
     """The first axis that is longer."""
     return next((axis for axis, sizes in enumerate(zip(before, after, strict=True)) if sizes[1] > sizes[0]), None)
 
 
-def _names(call: Call, carries: bool) -> tuple[str, ...]:
+def _names(call: Call, carries_state: bool) -> tuple[str, ...]:
     """Those of the inputs, and ``state_0``, ``state_1`` behind them."""
     args, kwargs = call
-    state = len(structure.row(args[-1])) if carries else 0
-    args = args[:-1] if carries else args
-    given = kwargs or (args[0] if len(args) == 1 else args)
-    return (*_named("input", given), *(f"state_{number}" for number in range(state)))
+    state_count = len(structure.row(args[-1])) if carries_state else 0
+    args = args[:-1] if carries_state else args
+    arguments = kwargs or (args[0] if len(args) == 1 else args)
+    return (*_tensor_names("input", arguments), *(f"state_{number}" for number in range(state_count)))
 
 
 def _output_names(output: Any, has_state: bool) -> tuple[str, ...]:
     """Those of the outputs, and ``next_state_0`` behind them where the second of two is the state."""
-    following = structure.row(output[1]) if has_state else []
-    names = _named("output", output[0] if has_state else output)
-    return (*names, *(f"next_state_{number}" for number in range(len(following))))
+    next_state = structure.row(output[1]) if has_state else []
+    names = _tensor_names("output", output[0] if has_state else output)
+    return (*names, *(f"next_state_{number}" for number in range(len(next_state))))
 
 
-def _named(kind: str, value: Any) -> tuple[str, ...]:
+def _tensor_names(kind: str, value: Any) -> tuple[str, ...]:
     """``input``; of several tensors each by its keywords, keys, fields and numbers: ``input_mask``, ``output_1_0``."""
     paths = [path for path, leaf in values.leaves(value) if isinstance(leaf, torch.Tensor)]
     if len(paths) == 1:
@@ -168,52 +168,52 @@ def _named(kind: str, value: Any) -> tuple[str, ...]:
     return tuple(names) if len(set(names)) == len(names) else tuple(f"{kind}_{n}" for n in range(len(names)))
 
 
-def _ordinary(value: Any) -> Any:
+def _clone(value: Any) -> Any:
     """The value with tensors that autograd may see: exporters trace outside of inference mode."""
     with torch.no_grad():
-        return values.mapped(torch.clone, value)
+        return values.map_leaves(torch.clone, value)
 
 
-def at_first(example: Example) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+def state_filler(example: Example) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
     """What puts the first state where a call has None."""
     first = example.first
     if first is None:
         return lambda args: args
-    begin = first[-1]
-    return lambda args: (*args[:-1], begin) if args[-1] is None else args
+    state = first[-1]
+    return lambda args: (*args[:-1], state) if args[-1] is None else args
 
 
-def cycle_of(subject: Subject, example: Example) -> list[list[torch.Tensor]]:
+def call_cycle(subject: Subject, example: Example) -> list[list[torch.Tensor]]:
     """The tensors of the calls that the scenario makes until it begins again with the same ones; at most a clip's.
 
     The model is not run: whatever a call is given, it returns the example's output.
     """
     rows: list[list[torch.Tensor]] = []
-    begin, inputs = at_first(example), len(example.names) - example.carried
+    fill_state, input_count = state_filler(example), len(example.names) - example.carried
 
-    def recording(*args: Any, **kwargs: Any) -> Any:
-        rows.append(structure.row((begin(args), kwargs)))
+    def record_call(*args: Any, **kwargs: Any) -> Any:
+        rows.append(structure.row((fill_state(args), kwargs)))
         return example.output
 
-    run = replace(subject, forward=recording).run
+    run = replace(subject, forward=record_call).run
     run()
     while len(rows) <= subject.case.clip.frames:
         run()
-        if all(now is first for now, first in zip(rows[-1][:inputs], rows[0][:inputs], strict=True)):
+        if all(tensor is first for tensor, first in zip(rows[-1][:input_count], rows[0][:input_count], strict=True)):
             break
     return rows[:-1]
 
 
-def recorded(subject: Subject, calls: int) -> list[list[torch.Tensor]]:
+def record_calls(subject: Subject, calls: int) -> list[list[torch.Tensor]]:
     """The tensors of so many calls as the scenario makes them, for ranges; calls without a state are left out."""
     rows: list[list[torch.Tensor]] = []
 
-    def recording(*args: Any, **kwargs: Any) -> Any:
+    def record_call(*args: Any, **kwargs: Any) -> Any:
         rows.append([tensor.clone() for tensor in structure.row((args, kwargs))])
         return subject.forward(*args, **kwargs)
 
-    run = replace(subject, forward=recording).run
+    run = replace(subject, forward=record_call).run
     for _ in range(calls):
         run()
-    complete = max(map(len, rows))
-    return [row for row in rows if len(row) == complete]
+    full_length = max(map(len, rows))
+    return [row for row in rows if len(row) == full_length]

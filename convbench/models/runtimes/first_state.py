@@ -21,36 +21,38 @@ Place = tuple[str, int, str]
 ModuleInputs = dict[Place, torch.Tensor]
 
 
-def first_state(subject: Subject, first: Call, second: Call) -> Any:
+def first_state(subject: Subject, first_call: Call, second_call: Call) -> Any:
     """What the first call has in place of the second's state; None where its modules are not given all of it."""
-    inputs, later = _module_inputs(subject, first), _module_inputs(subject, second)
-    state = second[0][-1]
-    tensors = [_counterpart(tensor, inputs, later) for tensor in structure.row(state)]
+    first_inputs, second_inputs = _module_inputs(subject, first_call), _module_inputs(subject, second_call)
+    state = second_call[0][-1]
+    tensors = [_counterpart(tensor, first_inputs, second_inputs) for tensor in structure.row(state)]
     if any(tensor is None for tensor in tensors):
         return None
     return structure.rebuild(state, "the state")(tensor for tensor in tensors if tensor is not None)
 
 
-def _counterpart(state: torch.Tensor, inputs: ModuleInputs, later: ModuleInputs) -> torch.Tensor | None:
+def _counterpart(state: torch.Tensor, inputs: ModuleInputs, later_inputs: ModuleInputs) -> torch.Tensor | None:
     """What the first call has at a place where the second has this tensor of the state."""
-    places = (place for place, tensor in later.items() if tensor.shape == state.shape and torch.equal(tensor, state))
+    places = (
+        place for place, tensor in later_inputs.items() if tensor.shape == state.shape and torch.equal(tensor, state)
+    )
     return next((inputs[place] for place in places if place in inputs and inputs[place].shape == state.shape), None)
 
 
 def _module_inputs(subject: Subject, call: Call) -> ModuleInputs:
     """Every tensor that a module is given in a call."""
-    args, kwargs = values.mapped(torch.clone, call)
-    with _watching(subject.model) as inputs:
+    args, kwargs = values.map_leaves(torch.clone, call)
+    with _watch_modules(subject.model) as inputs:
         subject.without_gradients(*args, **kwargs)
     return inputs
 
 
 @contextmanager
-def _watching(model: nn.Module) -> Iterator[ModuleInputs]:
+def _watch_modules(model: nn.Module) -> Iterator[ModuleInputs]:
     inputs: ModuleInputs = {}
     calls = Counter[str]()
 
-    def before(name: str, _module: nn.Module, args: Any, kwargs: Any) -> None:
+    def keep_inputs(name: str, _module: nn.Module, args: Any, kwargs: Any) -> None:
         for path, leaf in values.leaves((args, kwargs)):
             if isinstance(leaf, torch.Tensor):
                 inputs[name, calls[name], path] = leaf.clone(memory_format=torch.contiguous_format)
@@ -59,6 +61,6 @@ def _watching(model: nn.Module) -> Iterator[ModuleInputs]:
     with ExitStack() as hooks:
         for name, module in model.named_modules():
             if not isinstance(module, torch.jit.ScriptModule):
-                handle = module.register_forward_pre_hook(partial(before, name), with_kwargs=True)
+                handle = module.register_forward_pre_hook(partial(keep_inputs, name), with_kwargs=True)
                 hooks.callback(handle.remove)
         yield inputs

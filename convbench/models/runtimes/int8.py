@@ -13,7 +13,7 @@ from convbench.core.errors import CaseFailed, ConvbenchError
 from convbench.core.imports import import_path, of_file
 from convbench.core.record import Case
 from convbench.models.inputs import Inputs, inputs
-from convbench.models.runtimes.example import recorded
+from convbench.models.runtimes.example import record_calls
 from convbench.models.runtimes.export_error import reason
 from convbench.models.stages import called_parts, stage_roots
 from convbench.models.subject import Subject
@@ -34,33 +34,33 @@ def calibration_clips(subject: Subject, clips: int, source: str | None) -> tuple
     """
     case = subject.case
     if subject.samples and source is None:
-        gathered = list(subject.samples[:clips])
+        samples = list(subject.samples[:clips])
     elif source is None:
-        gathered = [
+        samples = [
             inputs(case, CALIBRATION_SEED + subject.seed + number, subject.device, subject.model)
             for number in range(clips)
         ]
     else:
-        gathered = [Inputs((clip,)) for clip in _of_source(case, source, clips)]
-    if len(gathered) < FEWEST:
+        samples = [Inputs((clip,)) for clip in _source_clips(case, source, clips)]
+    if len(samples) < FEWEST:
         raise CaseFailed(
-            "error", f"{len(gathered)} calibration clips are too few to find ranges with: give at least {FEWEST}"
+            "error", f"{len(samples)} calibration clips are too few to find ranges with: give at least {FEWEST}"
         )
-    for number, sample in enumerate(gathered):
+    for number, sample in enumerate(samples):
         if not all(bool(torch.isfinite(tensor).all()) for tensor in sample.tensors):
             raise CaseFailed(
                 "error", f"calibration clip {number} has values that are not finite: its ranges would be meaningless"
             )
-    return tuple(gathered)
+    return tuple(samples)
 
 
 def rows_of(subject: Subject, clips: Sequence[Inputs]) -> tuple[list[torch.Tensor], ...]:
     """The tensors of every call that the subject's scenario makes on these clips."""
     calls = FRAMES if subject.case.streams else 1
-    return tuple(row for clip in clips for row in recorded(replace(subject, inputs=clip), calls))
+    return tuple(row for clip in clips for row in record_calls(replace(subject, inputs=clip), calls))
 
 
-def with_ranges(subject: Subject, clips: Sequence[Inputs]) -> None:
+def quantise_with_ranges(subject: Subject, clips: Sequence[Inputs]) -> None:
     """Exchange backbone and reducer for modules of fixed ranges, found by calling the model on these clips.
 
     Raises CaseFailed where the model names no such stages, calls a module of them by its parts only, or torch cannot
@@ -71,8 +71,8 @@ def with_ranges(subject: Subject, clips: Sequence[Inputs]) -> None:
 
     model, mapping = subject.model, quantization.get_default_qconfig_mapping("x86")
     roots = stage_roots(subject.case, model)
-    chosen = [module for stage in ("backbone", "reducer") for module in called_parts(roots.get(stage, ()))]
-    names = [name for name, module in model.named_modules() if name and any(module is part for part in chosen)]
+    parts = [module for stage in ("backbone", "reducer") for module in called_parts(roots.get(stage, ()))]
+    names = [name for name, module in model.named_modules() if name and any(module is part for part in parts)]
     if not names:
         raise CaseFailed(
             "error",
@@ -80,18 +80,18 @@ def with_ranges(subject: Subject, clips: Sequence[Inputs]) -> None:
             "use int8(method=static)+onnxruntime",
         )
     examples = _first_inputs(subject, names)
-    if uncalled := [name for name in names if name not in examples]:
+    if uncalled_names := [name for name in names if name not in examples]:
         raise CaseFailed(
             "error",
-            f"{uncalled[0]} is not called in a forward pass, so that torch cannot find its ranges: name under stages "
-            "the modules that are, or use int8(method=static)+onnxruntime",
+            f"{uncalled_names[0]} is not called in a forward pass, so that torch cannot find its ranges: name "
+            "under stages the modules that are, or use int8(method=static)+onnxruntime",
         )
     for name in names:
         try:
-            observed = quantize_fx.prepare_fx(model.get_submodule(name), mapping, examples[name])
+            module = quantize_fx.prepare_fx(model.get_submodule(name), mapping, examples[name])
         except Exception as error:
             raise CaseFailed("error", f"torch cannot quantise {name} with fixed ranges: {reason(error)}") from error
-        model.set_submodule(name, observed)
+        model.set_submodule(name, module)
     rows_of(subject, clips)
     for name in names:
         model.set_submodule(name, quantize_fx.convert_fx(cast(GraphModule, model.get_submodule(name))))
@@ -106,17 +106,17 @@ def _first_inputs(subject: Subject, names: Sequence[str]) -> dict[str, tuple[Any
         )
         for name in names
     ]
-    recorded(subject, 1)
+    record_calls(subject, 1)
     for hook in hooks:
         hook.remove()
     return arguments
 
 
-def _of_source(case: Case, source: str, clips: int) -> Iterator[torch.Tensor]:
+def _source_clips(case: Case, source: str, clips: int) -> Iterator[torch.Tensor]:
     clip = case.clip
-    expected = (clip.batch, clip.frames, clip.channels, clip.height, clip.width)
+    clip_shape = (clip.batch, clip.frames, clip.channels, clip.height, clip.width)
     for number, tensor in zip(range(clips), import_path(of_file(source))(clip, clips), strict=False):
-        if not isinstance(tensor, torch.Tensor) or tuple(tensor.shape) != expected:
+        if not isinstance(tensor, torch.Tensor) or tuple(tensor.shape) != clip_shape:
             shape = "x".join(map(str, tensor.shape)) if isinstance(tensor, torch.Tensor) else type(tensor).__name__
             raise ConvbenchError(f"{source}: calibration clip {number} is {shape}: it must be a tensor {clip}")
         yield tensor

@@ -13,7 +13,7 @@ from convbench.models.runtimes.quiet import quiet
 
 DYNAMIC = ("MatMul", "Gemm", "LSTM")
 STATIC = ("Conv", "MatMul", "Gemm")
-QUANTISED = frozenset({
+QUANTISED_OPERATORS = frozenset({
     "DynamicQuantizeLSTM", "MatMulInteger", "DynamicQuantizeMatMul", "ConvInteger", "QuantizeLinear",
 })  # fmt: skip
 
@@ -26,29 +26,29 @@ def quantise(path: Path, quantisation: Quantisation, names: Sequence[str]) -> No
     import onnx
 
     with quiet(), tempfile.TemporaryDirectory() as folder:
-        model = _folded(path, f"{folder}/folded.onnx")
-        for other in path.parent.iterdir():
-            if other.name != ASIDE:
-                other.unlink()
+        model = _fold_constants(path, f"{folder}/folded.onnx")
+        for file in path.parent.iterdir():
+            if file.name != ASIDE:
+                file.unlink()
         (_dynamic if quantisation.method == "dynamic" else _static)(model, path, quantisation, names)
     kinds = {node.op_type for node in onnx.load(str(path), load_external_data=False).graph.node}
-    if not kinds & QUANTISED:
+    if not kinds & QUANTISED_OPERATORS:
         operators = ", ".join(DYNAMIC if quantisation.method == "dynamic" else STATIC)
         raise CaseFailed("error", f"has nothing that ONNX Runtime quantises ({quantisation.method}: {operators})")
 
 
-def _folded(path: Path, folded: str) -> Any:
+def _fold_constants(path: Path, target: str) -> Any:
     """The model with weights that exporters left as results of nodes made constants: only those are quantised."""
     import onnx
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.optimized_model_filepath = folded
+    options.optimized_model_filepath = target
     options.log_severity_level = 3
     options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights")
     onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return onnx.load(folded)
+    return onnx.load(target)
 
 
 def _dynamic(model: Any, path: Path, _: Quantisation, __: Sequence[str]) -> None:
@@ -64,12 +64,12 @@ def _static(model: Any, path: Path, quantisation: Quantisation, names: Sequence[
         """The calibration calls one after another, as the quantiser asks for them."""
 
         def __init__(self) -> None:
-            self.left: Iterator[Mapping[str, Any]] = (
+            self.feeds: Iterator[Mapping[str, Any]] = (
                 {name: tensor.numpy() for name, tensor in zip(names, row, strict=True)} for row in quantisation.rows
             )
 
         def get_next(self) -> Mapping[str, Any] | None:
-            return next(self.left, None)
+            return next(self.feeds, None)
 
     quantize_static(
         model, path, Reader(), quant_format=QuantFormat.QDQ, op_types_to_quantize=list(STATIC),

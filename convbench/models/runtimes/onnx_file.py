@@ -31,7 +31,7 @@ SCOPES = "pkg.torch.onnx.name_scopes"
 RECURRENT = ("LSTM", "GRU", "RNN")
 
 
-def write(flat: nn.Module, example: Example, folder: Path, exporter: Exporter, opset: int) -> Path:
+def write(flat_model: nn.Module, example: Example, folder: Path, exporter: Exporter, opset: int) -> Path:
     """Write ``model.onnx``, large weights beside it. Raises CaseFailed: which operator cannot be exported, and why."""
     import onnx
 
@@ -44,7 +44,7 @@ def write(flat: nn.Module, example: Example, folder: Path, exporter: Exporter, o
     try:
         with quiet(), unchecked():
             torch.onnx.export(
-                flat,
+                flat_model,
                 tuple(example.tensors),
                 str(path),
                 dynamo=exporter == "dynamo",
@@ -52,14 +52,14 @@ def write(flat: nn.Module, example: Example, folder: Path, exporter: Exporter, o
                 output_names=list(example.outputs),
                 opset_version=opset,
                 verbose=False,
-                dynamic_shapes=(axes,) if axes else None,  # Flat takes all its tensors as one row
+                dynamic_shapes=(axes,) if axes else None,  # FlatModel takes all its tensors as one row
             )
     except Exception as error:
         raise CaseFailed("error", f"cannot be exported to ONNX by {exporter}: {reason(error)}") from error
     model = onnx.load(str(path), load_external_data=False)
     _refuse_constants(model, example, exporter)
     _refuse_other_opset(model, opset)
-    _refuse_projections(flat, model)
+    _refuse_projections(flat_model, model)
     (folder / ASIDE).write_text(json.dumps(_scopes_of_nodes(model)))
     return path
 
@@ -68,7 +68,7 @@ def stage_of_nodes(folder: Path, case: Case) -> dict[str, str]:
     """By the name of every node and of every value that it makes, the stage of the case's model that it is of."""
     scopes = json.loads((folder / ASIDE).read_text())
     stages = {
-        name: _stage(scope, case) or (_recurrent(case) if kind else None) for name, (scope, kind) in scopes.items()
+        name: _stage(scope, case) or (_rnn_stage(case) if kind else None) for name, (scope, kind) in scopes.items()
     }
     return {name: stage for name, stage in stages.items() if stage}
 
@@ -78,17 +78,17 @@ def by_stage(nodes: list[tuple[str, str, float]], stages: Mapping[str, str], cas
 
     Runtimes fuse nodes and name the results after them. What they put in between counts to the stage before it.
     """
-    known = re.compile("|".join(map(re.escape, sorted(stages, key=len, reverse=True))) or r"(?!)")
-    split: dict[str, float] = {}
+    name_pattern = re.compile("|".join(map(re.escape, sorted(stages, key=len, reverse=True))) or r"(?!)")
+    stage_seconds: dict[str, float] = {}
     stage = OTHER
     for name, kind, seconds in nodes:
-        match = known.search(name)
+        match = name_pattern.search(name)
         if match:
             stage = stages[match.group()]
         elif any(cell in kind for cell in RECURRENT):
-            stage = _recurrent(case) or stage
-        split[stage] = split.get(stage, 0.0) + seconds
-    return split
+            stage = _rnn_stage(case) or stage
+        stage_seconds[stage] = stage_seconds.get(stage, 0.0) + seconds
+    return stage_seconds
 
 
 def _scopes_of_nodes(model: Any) -> dict[str, tuple[list[str], bool]]:
@@ -107,26 +107,26 @@ def _scopes_of_nodes(model: Any) -> dict[str, tuple[list[str], bool]]:
 def _refuse_constants(model: Any, example: Example, exporter: Exporter) -> None:
     """An input that is gone from the file was taken for a constant: the model would answer the same whatever it saw."""
     inputs = {value.name for value in model.graph.input}
-    if missing := [name for name in example.names if name not in inputs]:
+    if constants := [name for name in example.names if name not in inputs]:
         raise CaseFailed(
             "error",
-            f"cannot be exported to ONNX by {exporter}: the output does not depend on {', '.join(missing)} in the "
+            f"cannot be exported to ONNX by {exporter}: the output does not depend on {', '.join(constants)} in the "
             "exported model; the model turns it into a number or leaves it out",
         )
 
 
 def _refuse_other_opset(model: Any, opset: int) -> None:
     """dynamo writes the version that it knows best and leaves it at that where it cannot be changed to another."""
-    written = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-    if written != opset:
+    version = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    if version != opset:
         raise CaseFailed(
-            "error", f"cannot be exported to ONNX in opset {opset}: the exporter can write this model in {written} only"
+            "error", f"cannot be exported to ONNX in opset {opset}: the exporter can write this model in {version} only"
         )
 
 
-def _refuse_projections(flat: nn.Module, model: Any) -> None:
+def _refuse_projections(flat_model: nn.Module, model: Any) -> None:
     """An exporter writes them away, and runtimes find shapes that do not fit."""
-    if has_projection(flat) and any(node.op_type == "LSTM" for node in model.graph.node):
+    if has_projection(flat_model) and any(node.op_type == "LSTM" for node in model.graph.node):
         raise CaseFailed(
             "error", "has an LSTM with projections (proj_size), which that of ONNX has not: aot-inductor runs them"
         )
@@ -138,18 +138,16 @@ def _scope(node: object) -> list[str]:
         if entry.key == SCOPES:
             return [name.removeprefix("model.") for name in ast.literal_eval(entry.value)]
     parts = str(node.name).strip("/").split("/")  # type: ignore[attr-defined]
-    return [_dotted(parts)]
+    return [_dotted_name(parts)]
 
 
-def _dotted(parts: list[str]) -> str:
+def _dotted_name(parts: list[str]) -> str:
     """torchscript repeats a module's own name before the numbers in it: ``backbone/backbone.0`` is ``backbone.0``."""
-    dotted = ""
+    name = ""
     for part in parts[1:-1]:
-        head = dotted.rpartition(".")[2]
-        dotted = (
-            dotted[: len(dotted) - len(head)] + part if head and part.startswith(f"{head}.") else f"{dotted}.{part}"
-        )
-    return dotted.strip(".")
+        head = name.rpartition(".")[2]
+        name = name[: len(name) - len(head)] + part if head and part.startswith(f"{head}.") else f"{name}.{part}"
+    return name.strip(".")
 
 
 def _stage(scopes: list[str], case: Case) -> str | None:
@@ -157,13 +155,13 @@ def _stage(scopes: list[str], case: Case) -> str | None:
     pairs = [(stage, stage) for stage in STAGES]
     if not isinstance(case.architecture, Parts):
         pairs = [(stage, name) for stage, name in case.architecture.stages if name not in ("", ".")]
-    inside = [
+    candidates = [
         (len(name), stage) for stage, name in pairs if any(f"{scope}.".startswith(f"{name}.") for scope in scopes)
     ]
-    return max(inside)[1] if inside else None
+    return max(candidates)[1] if candidates else None
 
 
-def _recurrent(case: Case) -> str | None:
+def _rnn_stage(case: Case) -> str | None:
     if isinstance(case.architecture, Parts) or not case.architecture.stages:
         return "lstm"
     return "lstm" if "lstm" in dict(case.architecture.stages) else None

@@ -14,7 +14,7 @@ from torch import nn
 
 from convbench.core.errors import CaseFailed, Unavailable
 from convbench.core.record import Case
-from convbench.models.deployment import Between, Example, LoadedModel, Quantisation, Times
+from convbench.models.deployment import BeforeCall, Example, LoadedModel, Quantisation, Times
 from convbench.models.runtimes import int8_onnx, onnx_file, structure
 from convbench.models.runtimes.export_error import reason
 from convbench.models.runtimes.onnx_file import FILE, Exporter
@@ -34,19 +34,19 @@ class OnnxRuntime:
     name: str = "onnxruntime"
     options: tuple[tuple[str, Any], ...] = ()
 
-    def export(self, flat: nn.Module, example: Example, folder: Path) -> None:
-        path = onnx_file.write(flat, example, folder, self.exporter, self.opset)
+    def export(self, flat_model: nn.Module, example: Example, folder: Path) -> None:
+        path = onnx_file.write(flat_model, example, folder, self.exporter, self.opset)
         if self.quantisation:
             int8_onnx.quantise(path, self.quantisation, example.names)
 
     def load(self, folder: Path, example: Example, threads: int) -> LoadedModel:
         session = self._session(folder, threads)
         if torch.device(self.case.device).type == "cuda":
-            return on_device(session, example)
+            return device_model(session, example)
         return LoadedModel(structure.arrays, _runner(session, example), structure.from_arrays)
 
-    def profiled(
-        self, folder: Path, example: Example, threads: int, calls: int, between: Between
+    def profile(
+        self, folder: Path, example: Example, threads: int, calls: int, before_call: BeforeCall
     ) -> list[Times] | None:
         stages = onnx_file.stage_of_nodes(folder, self.case)
         with tempfile.TemporaryDirectory() as logs:
@@ -54,7 +54,7 @@ class OnnxRuntime:
             run, arrays = _runner(session, example), structure.arrays(example.tensors)
             run(arrays)
             for _ in range(calls):
-                between()
+                before_call()
                 run(arrays)
             events = json.loads(Path(session.end_profiling()).read_text())
         return [onnx_file.by_stage(nodes, stages, self.case) for nodes in _calls(events)[1:]]
@@ -112,7 +112,7 @@ def _calls(events: list[dict[str, Any]]) -> list[list[tuple[str, str, float]]]:
     return [nodes for nodes in calls if nodes]
 
 
-def on_device(session: Any, example: Example) -> LoadedModel:
+def device_model(session: Any, example: Example) -> LoadedModel:
     """Tensors stay where they are: the session reads and writes torch's memory, once torch has done with it."""
     from onnxruntime import OrtValue
     from torch.utils.dlpack import from_dlpack

@@ -12,7 +12,7 @@ from torch import nn
 
 from convbench.core.errors import CaseFailed, Impossible, Unavailable
 from convbench.core.record import Case
-from convbench.models.deployment import Between, Example, LoadedModel, Quantisation, Times
+from convbench.models.deployment import BeforeCall, Example, LoadedModel, Quantisation, Times
 from convbench.models.runtimes import int8_onnx, onnx_file, structure
 from convbench.models.runtimes.export_error import reason
 from convbench.models.runtimes.onnx_file import FILE, OPSET, Exporter
@@ -31,34 +31,34 @@ class OpenVino:
     quantisation: Quantisation | None = None
     name: str = "openvino"
 
-    def export(self, flat: nn.Module, example: Example, folder: Path) -> None:
+    def export(self, flat_model: nn.Module, example: Example, folder: Path) -> None:
         if any(tensor.dtype == torch.bfloat16 for tensor in (*example.tensors, *structure.row(example.output))):
             raise Impossible(
                 "OpenVINO takes and returns numpy's arrays, which have no bfloat16: let the model take and return "
                 "float32, or measure one in float32 by openvino(precision=bf16)"
             )
-        path = onnx_file.write(flat, example, folder, self.exporter, OPSET)
+        path = onnx_file.write(flat_model, example, folder, self.exporter, OPSET)
         if self.quantisation:
             int8_onnx.quantise(path, self.quantisation, example.names)
 
     def load(self, folder: Path, example: Example, threads: int) -> LoadedModel:
-        request = self._compiled(folder, threads).create_infer_request()
+        request = self._compile(folder, threads).create_infer_request()
 
         def run(arrays: list[Any]) -> Sequence[Any]:
             return list(request.infer(arrays, share_inputs=True).values())
 
         return LoadedModel(structure.arrays, run, structure.from_arrays)
 
-    def profiled(
-        self, folder: Path, example: Example, threads: int, calls: int, between: Between
+    def profile(
+        self, folder: Path, example: Example, threads: int, calls: int, before_call: BeforeCall
     ) -> list[Times] | None:
         stages = onnx_file.stage_of_nodes(folder, self.case)
-        request = self._compiled(folder, threads, profile=True).create_infer_request()
+        request = self._compile(folder, threads, profile=True).create_infer_request()
         arrays = structure.arrays(example.tensors)
         request.infer(arrays)
         times: list[Times] = []
         for _ in range(calls):
-            between()
+            before_call()
             request.infer(arrays)
             nodes = [
                 (node.node_name, node.node_type, node.real_time.total_seconds())
@@ -68,7 +68,7 @@ class OpenVino:
             times.append(onnx_file.by_stage(nodes, stages, self.case))
         return times
 
-    def _compiled(self, folder: Path, threads: int, *, profile: bool = False) -> Any:
+    def _compile(self, folder: Path, threads: int, *, profile: bool = False) -> Any:
         import openvino
 
         core = openvino.Core()

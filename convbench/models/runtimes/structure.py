@@ -10,32 +10,32 @@ import torch
 from convbench.core.errors import CaseFailed
 from convbench.models import values
 
-Put = Callable[[Iterator[torch.Tensor]], Any]
+Rebuild = Callable[[Iterator[torch.Tensor]], Any]
 
 
 def row(value: Any) -> list[torch.Tensor]:
     """Every tensor of a value, in order."""
-    gathered: list[torch.Tensor] = []
-    _gather(value, gathered)
-    return gathered
+    tensors: list[torch.Tensor] = []
+    _gather(value, tensors)
+    return tensors
 
 
-def rebuild(example: Any, what: str) -> Put:
+def rebuild(example: Any, label: str) -> Rebuild:
     """What makes a value like the example of as many tensors as it has.
 
-    Raises CaseFailed where the example hides tensors where they cannot be put back; ``what`` it is, the message says.
+    Raises CaseFailed where the example hides tensors where they cannot be put back; ``label`` names it in the message.
     """
-    put = _put(example)
+    build = _rebuilder(example)
     tensors = row(example)
     marks = [tensor.clone() for tensor in tensors]
-    back = row(put(iter(marks)))
-    if [id(tensor) for tensor in back] != [id(tensor) for tensor in marks]:
+    result = row(build(iter(marks)))
+    if [id(tensor) for tensor in result] != [id(tensor) for tensor in marks]:
         raise CaseFailed(
             "error",
-            f"{what} is {type(example).__name__}, whose tensors cannot be handed to another runtime: use tensors, "
+            f"{label} is {type(example).__name__}, whose tensors cannot be handed to another runtime: use tensors, "
             "tuples, lists, dicts or dataclasses of them",
         )
-    return put
+    return build
 
 
 def shapes(tensors: list[torch.Tensor]) -> list[torch.Size]:
@@ -52,26 +52,26 @@ def from_arrays(arrays: Sequence[Any]) -> list[torch.Tensor]:
     return [torch.from_numpy(array) for array in arrays]
 
 
-def _gather(value: Any, gathered: list[torch.Tensor]) -> None:
+def _gather(value: Any, tensors: list[torch.Tensor]) -> None:
     if isinstance(value, torch.Tensor):
-        gathered.append(value)
+        tensors.append(value)
     elif type(value) in (tuple, list):
         for item in value:
-            _gather(item, gathered)
+            _gather(item, tensors)
     elif value is not None:
-        gathered += values.tensors(value)
+        tensors += values.tensors(value)
 
 
-def _put(example: Any) -> Put:
+def _rebuilder(example: Any) -> Rebuild:
     """Closures instead of a walk at every call: a streamed frame may take 100 microseconds in all."""
     if isinstance(example, torch.Tensor):
         return next
     if type(example) in (tuple, list):
-        parts, kind = [_put(item) for item in example], type(example)
+        parts, kind = [_rebuilder(item) for item in example], type(example)
         return lambda tensors: kind(part(tensors) for part in parts)
     if type(example) is dict:
-        items = [(key, _put(item)) for key, item in example.items()]
+        items = [(key, _rebuilder(item)) for key, item in example.items()]
         return lambda tensors: {key: part(tensors) for key, part in items}
     if not values.tensors(example):
         return lambda _: example
-    return lambda tensors: values.mapped(lambda _: next(tensors), example)
+    return lambda tensors: values.map_leaves(lambda _: next(tensors), example)

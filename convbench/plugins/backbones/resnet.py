@@ -23,10 +23,10 @@ class BasicBlock(nn.Module):
             nn.Conv2d(outputs, outputs, kernel_size=3, padding=1, bias=False),
             nn.BatchNorm2d(outputs),
         )
-        changed = stride != 1 or inputs != outputs
+        changes_shape = stride != 1 or inputs != outputs
         self.shortcut = (
             nn.Sequential(nn.Conv2d(inputs, outputs, kernel_size=1, stride=stride, bias=False), nn.BatchNorm2d(outputs))
-            if changed
+            if changes_shape
             else nn.Identity()
         )
 
@@ -44,17 +44,17 @@ def resnet(
     is the trunk of ResNet-18.
     """
     sizes = size_list(widths)
-    first: list[nn.Module] = [
+    stem_layers: list[nn.Module] = [
         nn.Conv2d(in_channels, sizes[0], kernel_size=stem, stride=2, padding=stem // 2, bias=False),
         nn.BatchNorm2d(sizes[0]),
         nn.ReLU(),
     ]
     if pool:
-        first.append(nn.MaxPool2d(kernel_size=3, stride=2, padding=1))
+        stem_layers.append(nn.MaxPool2d(kernel_size=3, stride=2, padding=1))
     stages = [_stage(inputs, outputs, blocks, stride=2) for inputs, outputs in pairwise(sizes)]
-    return nn.Sequential(nn.Sequential(*first), _stage(sizes[0], sizes[0], blocks, stride=1), *stages)
+    return nn.Sequential(nn.Sequential(*stem_layers), _stage(sizes[0], sizes[0], blocks, stride=1), *stages)
 
 
 def _stage(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Module:
-    rest = [BasicBlock(outputs, outputs, stride=1) for _ in range(blocks - 1)]
-    return nn.Sequential(BasicBlock(inputs, outputs, stride), *rest)
+    next_blocks = [BasicBlock(outputs, outputs, stride=1) for _ in range(blocks - 1)]
+    return nn.Sequential(BasicBlock(inputs, outputs, stride), *next_blocks)

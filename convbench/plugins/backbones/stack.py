@@ -21,7 +21,7 @@ def stack(in_channels: int, *, layers: str = "c32k3p1-k2-c64k3p1-k2") -> nn.Modu
     A kernel, stride or padding is one number or height x width; a convolution's defaults are k3, s1, p0, and a pool's
     stride is its kernel.
     """
-    built: list[nn.Module] = []
+    modules: list[nn.Module] = []
     for text in layers.split("-"):
         match = _LAYER.fullmatch(text)
         if not match or not (match["channels"] or match["k"]):
@@ -30,12 +30,12 @@ def stack(in_channels: int, *, layers: str = "c32k3p1-k2-c64k3p1-k2") -> nn.Modu
             )
         kernel, padding = _pair(match["k"] or "3"), _pair(match["p"] or "0")
         if match["channels"] is None:
-            built.append(nn.MaxPool2d(kernel, _pair(match["s"]) if match["s"] else kernel, padding))
+            modules.append(nn.MaxPool2d(kernel, _pair(match["s"]) if match["s"] else kernel, padding))
             continue
         channels = int(match["channels"])
-        built += [nn.Conv2d(in_channels, channels, kernel, _pair(match["s"] or "1"), padding), nn.ReLU()]
+        modules += [nn.Conv2d(in_channels, channels, kernel, _pair(match["s"] or "1"), padding), nn.ReLU()]
         in_channels = channels
-    return nn.Sequential(*built)
+    return nn.Sequential(*modules)
 
 
 def _pair(text: str) -> tuple[int, int]:

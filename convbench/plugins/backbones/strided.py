@@ -25,11 +25,11 @@ def strided(
     With ``batch_norm`` each convolution is followed by a BatchNorm2d, and has no bias of its own.
     """
     sizes = size_list(widths)
-    kernel = size_list(kernels) if "-" in kernels else size_list(kernels) * len(sizes)
-    if len(kernel) != len(sizes):
-        raise ConvbenchError(f"{len(kernel)} kernels for {len(sizes)} widths: give one for all or one for each")
+    kernel_sizes = size_list(kernels) if "-" in kernels else size_list(kernels) * len(sizes)
+    if len(kernel_sizes) != len(sizes):
+        raise ConvbenchError(f"{len(kernel_sizes)} kernels for {len(sizes)} widths: give one for all or one for each")
     layers: list[nn.Module] = []
-    for (inputs, outputs), size in zip(pairwise((in_channels, *sizes)), kernel, strict=True):
+    for (inputs, outputs), size in zip(pairwise((in_channels, *sizes)), kernel_sizes, strict=True):
         layers.append(nn.Conv2d(inputs, outputs, size, stride=2, padding=padding, bias=not batch_norm))
         layers += [nn.BatchNorm2d(outputs), nn.ReLU()] if batch_norm else [nn.ReLU()]
     return nn.Sequential(*layers)

@@ -57,8 +57,8 @@ def parameters(_: Evidence) -> Judgement:
     "direction less its part in the row space of the weight, scaled so that x + n is a feature map too. Both go "
     "through the layer.",
 )
-def retained(_: Evidence) -> Judgement:
-    return judge_retained(*_unseen())
+def retention(_: Evidence) -> Judgement:
+    return judge_retention(*_twin_inputs())
 
 
 def judge_vectors_only(takes: dict[int, bool]) -> Judgement:
@@ -68,12 +68,12 @@ def judge_vectors_only(takes: dict[int, bool]) -> Judgement:
     )
     if not takes[3]:
         return Judgement("refuted", "nn.LSTM does not even take a sequence of vectors.", numbers)
-    if more := [dims for dims, took in takes.items() if took and dims > 3]:
-        return Judgement("refuted", f"nn.LSTM takes an input of {more[0]} dimensions.", numbers)
+    if extra_dims := [dims for dims, took in takes.items() if took and dims > 3]:
+        return Judgement("refuted", f"nn.LSTM takes an input of {extra_dims[0]} dimensions.", numbers)
     return Judgement("supported", "nn.LSTM raises an error for every input of more than three dimensions.", numbers)
 
 
-def judge_parameters(counts: dict[int, int], hidden: int) -> Judgement:
+def judge_parameters(counts: dict[int, int], hidden_size: int) -> Judgement:
     """Supported where each further value costs exactly 4H parameters and the largest has many times the smallest's."""
     sizes = sorted(counts)
     low, high = sizes[0], sizes[-1]
@@ -84,27 +84,27 @@ def judge_parameters(counts: dict[int, int], hidden: int) -> Judgement:
         *(Number("Parameters for each further value", slope) for slope in sorted(slopes)),
         Number(f"Parameters at D = {high:,} over those at D = {low:,}", ratio, "×"),
     )
-    if slopes != {4 * hidden}:
-        return Judgement("refuted", f"The parameters do not grow by 4H = {4 * hidden} for each value.", numbers)
+    if slopes != {4 * hidden_size}:
+        return Judgement("refuted", f"The parameters do not grow by 4H = {4 * hidden_size} for each value.", numbers)
     if ratio < LARGE:
         return Judgement("refuted", f"The largest has only {ratio:.1f} times the parameters of the smallest.", numbers)
-    why = f"Exactly {4 * hidden} parameters for each value: {ratio:,.0f} times as many at {high:,} as at {low:,}."
+    why = f"Exactly {4 * hidden_size} parameters for each value: {ratio:,.0f} times as many at {high:,} as at {low:,}."
     return Judgement("supported", why, numbers)
 
 
-def judge_retained(inputs: int, rank: int, outputs_differ: float, inputs_differ: float) -> Judgement:
+def judge_retention(inputs: int, rank: int, output_difference: float, input_difference: float) -> Judgement:
     """Refuted where two inputs that differ clearly have one output; differences relative, by their norms."""
     numbers = (
         Number("Values that go in", inputs),
         Number("Rank of the weight", rank),
         Number("Directions in which the input can change unseen", inputs - rank),
-        Number("Difference of the two inputs, relative", inputs_differ, "share"),
-        Number("Difference of their outputs, relative", outputs_differ, "share"),
+        Number("Difference of the two inputs, relative", input_difference, "share"),
+        Number("Difference of their outputs, relative", output_difference, "share"),
     )
-    if rank < inputs and outputs_differ < ROUNDING < 0.01 < inputs_differ:
+    if rank < inputs and output_difference < ROUNDING < 0.01 < input_difference:
         why = (
             f"False by algebra: the weight has rank {rank}, so the input can change in {inputs - rank:,} directions "
-            f"that the output does not see; here by {100 * inputs_differ:.0f} % with the same output to rounding."
+            f"that the output does not see; here by {100 * input_difference:.0f} % with the same output to rounding."
         )
         return Judgement("refuted", why, numbers)
     return Judgement("supported", "No two clearly different inputs with the same output were found.", numbers)
@@ -118,13 +118,13 @@ def _takes(lstm: nn.LSTM, shape: tuple[int, ...]) -> bool:
     return True
 
 
-def _relative(reference: torch.Tensor, other: torch.Tensor) -> float:
+def _relative_difference(reference: torch.Tensor, other: torch.Tensor) -> float:
     return float((reference - other).norm() / reference.norm())
 
 
 @cache
-def _unseen() -> tuple[int, int, float, float]:
-    """A pair of inputs that the article's FC layer cannot tell apart, in the terms of ``judge_retained``."""
+def _twin_inputs() -> tuple[int, int, float, float]:
+    """A pair of inputs that the article's FC layer cannot tell apart, in the terms of ``judge_retention``."""
     generator = torch.Generator().manual_seed(SEED)
     inputs, units = 131_072, 128
     weight = (2 * torch.rand(units, inputs, generator=generator, dtype=torch.float64) - 1) / inputs**0.5
@@ -133,6 +133,6 @@ def _unseen() -> tuple[int, int, float, float]:
     n = torch.rand(inputs, generator=generator, dtype=torch.float64) - 0.5
     gram = weight @ weight.T
     n -= weight.T @ torch.linalg.solve(gram, weight @ n)
-    output, other = (nn.functional.linear(value, weight, bias) for value in (x, x + n))
+    output, other_output = (nn.functional.linear(value, weight, bias) for value in (x, x + n))
     rank = int(torch.linalg.matrix_rank(gram))
-    return (inputs, rank, _relative(output, other), _relative(x, x + n))
+    return (inputs, rank, _relative_difference(output, other_output), _relative_difference(x, x + n))

@@ -26,7 +26,7 @@ def article_map() -> Features:
     prediction="The article's convolution on a 64×64 frame, flattened, is a vector of 131,072 values.",
     experiment="Its layers are built on torch's meta device and the size of what comes out is read.",
 )
-def flattened(_: Evidence) -> Judgement:
+def flattening(_: Evidence) -> Judgement:
     return judge_size("flatten", network.vector_size(Choice("flatten"), article_map(), None), FLATTENED)
 
 
@@ -38,7 +38,7 @@ def flattened(_: Evidence) -> Judgement:
     prediction="The same map after global average pooling is a vector of 32 values.",
     experiment="Its layers are built on torch's meta device and the size of what comes out is read.",
 )
-def pooled(_: Evidence) -> Judgement:
+def pooling(_: Evidence) -> Judgement:
     return judge_size("GAP", network.vector_size(Choice("gap"), article_map(), None), POOLED)
 
 
@@ -55,12 +55,12 @@ def half(_: Evidence) -> Judgement:
     return judge_half(UNITS, network.vector_size(Choice("flatten"), article_map(), None))
 
 
-def judge_size(what: str, length: int, expected: int) -> Judgement:
+def judge_size(reducer: str, length: int, expected: int) -> Judgement:
     """Supported where the size is the one the article names."""
-    numbers = (Number(f"Size of the vector after {what}", length), Number("Size in the article", expected))
+    numbers = (Number(f"Size of the vector after {reducer}", length), Number("Size in the article", expected))
     if length == expected:
-        return Judgement("supported", f"The vector after {what} has exactly {length:,} values.", numbers)
-    return Judgement("refuted", f"The vector after {what} has {length:,} values, not {expected:,}.", numbers)
+        return Judgement("supported", f"The vector after {reducer} has exactly {length:,} values.", numbers)
+    return Judgement("refuted", f"The vector after {reducer} has {length:,} values, not {expected:,}.", numbers)
 
 
 def judge_half(units: int, inputs: int) -> Judgement:

@@ -29,52 +29,52 @@ def no_magic(evidence: Evidence) -> Judgement:
     tasks = standings(evidence)
     if len(tasks) < 2:
         raise Lacking(f"Trainings on two tasks or more are needed: {TRAIN}.")
-    advised = {}
-    on_ground = {(quality.architecture, quality.clip) for quality in evidence.qualities}
+    advice = {}
+    ground = {(quality.architecture, quality.clip) for quality in evidence.qualities}
     for answer in recommendations(evidence.records, Ask(), list(tasks)):
-        if answer.task in tasks and any(answer.clip == clip for _, clip in on_ground):
-            advised[answer.task] = _advised(answer, on_ground)
-    return judge(tasks, advised, left_out(tried_on(evidence, tasks)))
+        if answer.task in tasks and any(answer.clip == clip for _, clip in ground):
+            advice[answer.task] = _advice(answer, ground)
+    return judge(tasks, advice, left_out(tried_on(evidence, tasks)))
 
 
-def _advised(answer: Recommendation, on_ground: Collection[tuple[Parts, Clip]]) -> str:
+def _advice(answer: Recommendation, ground: Collection[tuple[Parts, Clip]]) -> str:
     """The pick and its grade; where it stands elsewhere than what is judged, also where."""
     if not answer.pick:
         return f"none ({answer.reason})"
     quality = answer.pick.quality
-    place = "" if (quality.architecture, quality.clip) in on_ground else around(quality)
+    place = "" if (quality.architecture, quality.clip) in ground else around(quality)
     return f"{name(quality.architecture)}{place} ({answer.grade})"
 
 
-def judge(tasks: Standings, advised: Mapping[str, str], used: tuple[Number, ...] = ()) -> Judgement:
+def judge(tasks: Standings, advice: Mapping[str, str], exclusions: tuple[Number, ...] = ()) -> Judgement:
     """Refuted where one configuration suffices on all tasks, supported where each falls short, else undecided."""
     names = set.intersection(*({standing.name for standing in group} for group in tasks.values()))
-    everywhere = sorted(name for name in names if all(_at(group, name).suffices for group in tasks.values()))
-    undecided = [name for name in names if not any(_at(group, name).falls_short for group in tasks.values())]
+    winners = sorted(name for name in names if all(_standing(group, name).suffices for group in tasks.values()))
+    open_names = [name for name in names if not any(_standing(group, name).falls_short for group in tasks.values())]
     sizes = set.intersection(*({standing.size for standing in group if standing.suffices} for group in tasks.values()))
-    verdict: Verdict = "refuted" if everywhere else "undecided" if undecided else "supported"
-    if everywhere:
-        why = f"{joined(everywhere)} is within 2 points of the best on every task."
-    elif undecided:
-        why = f"No configuration is shown to suffice on every task; not excluded is {joined(sorted(undecided))}."
+    verdict: Verdict = "refuted" if winners else "undecided" if open_names else "supported"
+    if winners:
+        why = f"{joined(winners)} is within 2 points of the best on every task."
+    elif open_names:
+        why = f"No configuration is shown to suffice on every task; not excluded is {joined(sorted(open_names))}."
     else:
         why = "Every configuration is shown to fall short on some task."
-    if sizes and not everywhere:
-        enough = joined([f"{size:,}" for size in sorted(sizes)])
-        why += f" Yet an LSTM input of {enough} suffices on all, with a reducer for each task."
-    if unreliable := collapsing(tasks):
-        why += f" Collapsing too often: {unreliable}."
-    if advised:
-        why += f" Advised: {joined([f'{pick} on {task}' for task, pick in advised.items()])}."
+    if sizes and not winners:
+        sizes_text = joined([f"{size:,}" for size in sorted(sizes)])
+        why += f" Yet an LSTM input of {sizes_text} suffices on all, with a reducer for each task."
+    if collapses := collapsing(tasks):
+        why += f" Collapsing too often: {collapses}."
+    if advice:
+        why += f" Advised: {joined([f'{pick} on {task}' for task, pick in advice.items()])}."
     best = {task: min(group, key=lambda standing: standing.short) for task, group in tasks.items()}
     numbers = [
         Number(f"{task}: LSTM input of the best, {standing.name}", standing.size) for task, standing in best.items()
     ]
     numbers.append(Number("Configurations tried on all tasks", len(names)))
-    numbers.append(Number("of which shown to fall short on some task", len(names) - len(undecided)))
-    numbers.append(Number("of which shown to suffice on every task", len(everywhere)))
-    return Judgement(verdict, why, (*numbers, *used))
+    numbers.append(Number("of which shown to fall short on some task", len(names) - len(open_names)))
+    numbers.append(Number("of which shown to suffice on every task", len(winners)))
+    return Judgement(verdict, why, (*numbers, *exclusions))
 
 
-def _at(group: list[Shortfall], name: str) -> Shortfall:
+def _standing(group: list[Shortfall], name: str) -> Shortfall:
     return next(standing for standing in group if standing.name == name)

@@ -29,8 +29,8 @@ PLAIN, ACTIVE = "fc 64", "fc(activation=true) 64"
     "run on a random clip; the same fold with a ReLU in between is the check that a difference would be seen.",
 )
 def hybrid(_: Evidence) -> Judgement:
-    plain, active = (_fold_error(activation) for activation in (False, True))
-    return judge_hybrid(plain, active, CHANNELS, UNITS)
+    plain_error, active_error = (_fold_error(activation) for activation in (False, True))
+    return judge_hybrid(plain_error, active_error, CHANNELS, UNITS)
 
 
 @claim(
@@ -42,7 +42,7 @@ def hybrid(_: Evidence) -> Judgement:
     experiment="FC with 64 units on a small strided backbone, trained with and without ReLU on each task; test "
     "accuracy, paired by seed.",
 )
-def activated(evidence: Evidence) -> Judgement:
+def activation_gain(evidence: Evidence) -> Judgement:
     tasks = [task for task in evidence.tasks if {PLAIN, ACTIVE} <= evidence.on(task).keys()]
     if not tasks:
         raise Lacking(f"Trainings of FC with and without activation are needed: {TRAIN}.")
@@ -52,32 +52,32 @@ def activated(evidence: Evidence) -> Judgement:
     for difference, (task, (active, plain)) in zip(differences, cells.items(), strict=True):
         numbers += [accuracy(f"{task}: with ReLU", active), accuracy(f"{task}: without", plain)]
         numbers.append(difference.number(f"{task}: with less without"))
-    used = left_out(quality for pair in cells.values() for quality in pair)
+    exclusions = left_out(quality for pair in cells.values() for quality in pair)
     why = f"A gain from the activation is {by_verdict(differences)}; the article's code has none."
     verdicts = gains(differences)
-    return Judgement(verdict_of(MOST, verdicts), why, (*numbers, *used), None, verdicts)
+    return Judgement(verdict_of(MOST, verdicts), why, (*numbers, *exclusions), None, verdicts)
 
 
-def judge_hybrid(plain: float, active: float, inputs: int, outputs: int) -> Judgement:
+def judge_hybrid(plain_error: float, active_error: float, inputs: int, outputs: int) -> Judgement:
     """Refuted where the layer folds away and expands, supported where neither; differences relative.
 
     Raises Lacking where the check with an activation shows no difference either, as then nothing could be seen.
     """
-    saved = (inputs + 1) * outputs + 512 * (outputs - inputs)
+    savings = (inputs + 1) * outputs + 512 * (outputs - inputs)
     numbers = (
-        Number("Hybrid less GAP with the folded LSTM, largest difference, relative", plain, "share"),
-        Number("The same fold with a ReLU in between", active, "share"),
+        Number("Hybrid less GAP with the folded LSTM, largest difference, relative", plain_error, "share"),
+        Number("The same fold with a ReLU in between", active_error, "share"),
         Number("Values into the FC layer", inputs),
         Number("Values out of it", outputs),
-        Number("Parameters that the folded model has fewer", saved),
+        Number("Parameters that the folded model has fewer", savings),
     )
-    if active < OTHER:
+    if active_error < OTHER:
         raise Lacking("The clip is too small a test: even with a ReLU the fold makes no difference.")
-    same, expands = plain < SAME, outputs >= inputs
-    what = "computes exactly what GAP with a folded LSTM does" if same else "is another function than GAP's"
-    why = f"Without an activation in the article's code the hybrid {what}" if same else f"The hybrid {what}"
+    is_same, expands = plain_error < SAME, outputs >= inputs
+    text = "computes exactly what GAP with a folded LSTM does" if is_same else "is another function than GAP's"
+    why = f"Without an activation in the article's code the hybrid {text}" if is_same else f"The hybrid {text}"
     why += f", and its FC layer takes {inputs} values to {outputs}: {'no reduction' if expands else 'a reduction'}."
-    verdict = "refuted" if same and expands else "depends" if same or expands else "supported"
+    verdict = "refuted" if is_same and expands else "depends" if is_same or expands else "supported"
     return Judgement(verdict, why, numbers)  # type: ignore[arg-type]
 
 
@@ -91,8 +91,8 @@ def _fold_error(activation: bool) -> float:
     clip = torch.randn(1, 4, 3, 64, 64, generator=torch.Generator().manual_seed(SEED)).mul(4)
     with torch.inference_mode():
         expected = model(clip)[0]
-        pooled = model.backbone(clip.flatten(0, 1)).mean((2, 3)).unflatten(0, (1, 4))
-        output = _fold(model.lstm, fc)(pooled)[0]
+        vectors = model.backbone(clip.flatten(0, 1)).mean((2, 3)).unflatten(0, (1, 4))
+        output = _fold(model.lstm, fc)(vectors)[0]
     return float((output - expected).abs().max() / expected.abs().max())
 
 

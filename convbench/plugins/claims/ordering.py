@@ -53,16 +53,16 @@ def judge(taus: dict[str, Interval], n: int, upset: Number | None = None) -> Jud
     """Supported where τ of parameters and latency is surely high, refuted where it surely is not, or where one pair by
     itself breaks the order by half again as much latency for no more parameters."""
     interval = taus["parameters"]
-    broken = upset is not None and (upset.low or 0.0) >= UPSET
-    refuted = broken or interval.high < STANDS_FOR
-    verdict: Verdict = "refuted" if refuted else "supported" if interval.low >= STANDS_FOR else "undecided"
+    is_broken = upset is not None and (upset.low or 0.0) >= UPSET
+    is_refuted = is_broken or interval.high < STANDS_FOR
+    verdict: Verdict = "refuted" if is_refuted else "supported" if interval.low >= STANDS_FOR else "undecided"
     head = {"supported": "Parameters order configurations as latency does",
             "refuted": "Parameters do not order configurations as latency does",
             "undecided": "These configurations do not decide it"}[verdict]  # fmt: skip
     why = f"{head}: τ = {interval.median:z.2f} [{interval.low:z.2f}, {interval.high:z.2f}] over {n} configurations"
     if "FLOPs" in taus:
         why += f", that of FLOPs {taus['FLOPs'].median:z.2f}"
-    if broken and upset:
+    if is_broken and upset:
         why += f"; {upset.label} {upset.value:.1f} times as long"
     numbers = [
         Number(f"Kendall's τ of {word} and latency", t.median, "1", t.low, t.high, n) for word, t in taus.items()
@@ -74,14 +74,14 @@ def tau(values: Sequence[float], latency: Sequence[float]) -> Interval:
     """Kendall's τ-b with a percentile bootstrap interval over configurations."""
     signs = [np.sign(np.subtract.outer(column, column)) for column in (values, latency)]
     n = len(values)
-    drawn = np.random.default_rng(SEED).integers(n, size=(DRAWS, n))
-    low, high = np.nanquantile(_tau_b(signs, drawn), (TAIL, 1 - TAIL))
+    draws = np.random.default_rng(SEED).integers(n, size=(DRAWS, n))
+    low, high = np.nanquantile(_tau_b(signs, draws), (TAIL, 1 - TAIL))
     return Interval(float(_tau_b(signs, np.arange(n)[None])[0]), float(low), float(high))
 
 
-def _tau_b(signs: Sequence[NDArray[np.float64]], drawn: NDArray[np.int64]) -> NDArray[np.float64]:
+def _tau_b(signs: Sequence[NDArray[np.float64]], draws: NDArray[np.int64]) -> NDArray[np.float64]:
     """One τ-b for each draw (D, n) of configurations, given the signs of their differences; NaN where all tie."""
-    x, y = (sign[drawn[:, :, None], drawn[:, None, :]] for sign in signs)
+    x, y = (sign[draws[:, :, None], draws[:, None, :]] for sign in signs)
     with np.errstate(invalid="ignore"):
         taus: NDArray[np.float64] = (x * y).sum((1, 2)) / np.sqrt((x * x).sum((1, 2)) * (y * y).sum((1, 2)))
     return taus
@@ -89,19 +89,19 @@ def _tau_b(signs: Sequence[NDArray[np.float64]], drawn: NDArray[np.int64]) -> ND
 
 def _upset(results: Sequence[Result]) -> Number | None:
     """The pair that breaks the order most: a counterexample where there is one, and that of the fewest parameters."""
-    worst, number = (False, 1.0), None
-    for result, other in permutations(results, 2):
-        fewer = (other.params or 1) / (result.params or 1)
-        if fewer <= 1.0 or (ratio := ratio_of(result, other)).low <= LONGER:
+    worst_rank, number = (False, 1.0), None
+    for result, other_result in permutations(results, 2):
+        times = (other_result.params or 1) / (result.params or 1)
+        if times <= 1.0 or (ratio := ratio_of(result, other_result)).low <= LONGER:
             continue
-        breaks = (ratio.low >= UPSET, fewer)
-        if breaks > worst:
-            names = [f"{member.series} {member.lstm_input:,}" for member in (result, other)]
-            label = f"{names[0]} has {_fewer(fewer)} parameters than {names[1]}, and its latency is"
-            worst, number = breaks, Number(label, ratio.median, "×", ratio.low, ratio.high)
+        rank = (ratio.low >= UPSET, times)
+        if rank > worst_rank:
+            names = [f"{member.series} {member.lstm_input:,}" for member in (result, other_result)]
+            label = f"{names[0]} has {_fewer_words(times)} parameters than {names[1]}, and its latency is"
+            worst_rank, number = rank, Number(label, ratio.median, "×", ratio.low, ratio.high)
     return number
 
 
-def _fewer(times: float) -> str:
+def _fewer_words(times: float) -> str:
     """``3.2 times fewer``, and of about as many ``no more``."""
     return f"{times:.1f} times fewer" if times >= SEEN else "no more"

@@ -31,24 +31,24 @@ def overfits(evidence: Evidence) -> Judgement:
         raise Lacking(f"Trainings of flatten and GAP are needed: {TRAIN}.")
     pairs = {cell: _pair(evidence, cell[2]) for cell in cells}
     gaps = {cell: tuple(_gaps(evidence, quality) for quality in pair) for cell, pair in pairs.items()}
-    differences = [paired(cell[0], flat, gap) for cell, (flat, gap) in gaps.items()]
-    accuracy = [paired(cell[0], flat.by_seed, gap.by_seed) for cell, (flat, gap) in pairs.items()]
-    used = left_out(quality for pair in pairs.values() for quality in pair)
-    return judge(differences, accuracy, used, _plot(gaps))
+    differences = [paired(cell[0], flatten, gap) for cell, (flatten, gap) in gaps.items()]
+    accuracy = [paired(cell[0], flatten.by_seed, gap.by_seed) for cell, (flatten, gap) in pairs.items()]
+    exclusions = left_out(quality for pair in pairs.values() for quality in pair)
+    return judge(differences, accuracy, exclusions, _plot(gaps))
 
 
 def judge(
-    gaps: list[Difference], accuracy: list[Difference], used: tuple[Number, ...] = (), plot: Plot | None = None
+    gaps: list[Difference], accuracy: list[Difference], exclusions: tuple[Number, ...] = (), plot: Plot | None = None
 ) -> Judgement:
     """Whether flatten's gap is larger in some, most and all; the claim's own word, often, is taken for most."""
     numbers = [difference.number(f"{difference.where}: train-test gap, flatten less GAP") for difference in gaps]
     numbers += [difference.number(f"{difference.where}: test accuracy, flatten less GAP") for difference in accuracy]
-    better = [difference.where for difference in accuracy if difference.shown]
+    better_tasks = [difference.where for difference in accuracy if difference.shown]
     why = f"A larger gap with flatten is {by_verdict(gaps)}."
-    if better:
-        why += f" Overfitting is not all: flatten has the higher test accuracy on {joined(better)}."
+    if better_tasks:
+        why += f" Overfitting is not all: flatten has the higher test accuracy on {joined(better_tasks)}."
     verdicts = gains(gaps)
-    return Judgement(verdict_of(MOST, verdicts), why, (*numbers, *used), plot, verdicts)
+    return Judgement(verdict_of(MOST, verdicts), why, (*numbers, *exclusions), plot, verdicts)
 
 
 def _cells(evidence: Evidence) -> list[Cell]:
@@ -64,10 +64,10 @@ def _cells(evidence: Evidence) -> list[Cell]:
 
 def _has_both(evidence: Evidence, task: str) -> bool:
     try:
-        flat, gap = _pair(evidence, task)
+        flatten, gap = _pair(evidence, task)
     except Lacking:
         return False
-    return min(len(flat.by_seed), len(gap.by_seed)) > 1
+    return min(len(flatten.by_seed), len(gap.by_seed)) > 1
 
 
 def _pair(evidence: Evidence, task: str) -> tuple[Quality, Quality]:
@@ -95,11 +95,11 @@ def _gaps(evidence: Evidence, quality: Quality) -> dict[int, float]:
 
 def _plot(gaps: dict[Cell, tuple[dict[int, float], ...]]) -> Plot | None:
     """The dial of identity, where there is one."""
-    dial = {cell: by_seed for cell, by_seed in gaps.items() if cell[2].startswith("identity")}
+    dial = {cell: pair for cell, pair in gaps.items() if cell[2].startswith("identity")}
     if len(dial) < 2:
         return None
     curves = [
-        Curve(name, tuple(_point(cell[1], by_seed[i]) for cell, by_seed in dial.items()))
+        Curve(name, tuple(_point(cell[1], pair[i]) for cell, pair in dial.items()))
         for i, name in enumerate(("flatten", "gap"))
     ]
     return Plot(

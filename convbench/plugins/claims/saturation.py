@@ -29,7 +29,7 @@ class Gates:
     """The gates' inputs at one LSTM input size before any training: their spread and the share that is saturated."""
 
     std: float
-    saturated: float
+    saturation: float
 
 
 Inits = Mapping[str, Mapping[int, Gates]]
@@ -48,51 +48,51 @@ Inits = Mapping[str, Mapping[int, Gates]]
     "(±1/√D instead of ±1/√H). From trainings: flatten against the best smaller input, allowing for that one's having "
     "been selected by the same seeds, and with against without LayerNorm, paired by seed.",
 )
-def detrimental(evidence: Evidence) -> Judgement:
-    return judge(_measure(), *_trained(evidence))
+def detriment(evidence: Evidence) -> Judgement:
+    return judge(_measure(), *_differences(evidence))
 
 
 def judge(
-    inits: Inits, worse: list[Difference], normed: list[Difference], used: tuple[Number, ...] = (), size: int = 0
+    inits: Inits, losses: list[Difference], gains: list[Difference], exclusions: tuple[Number, ...] = (), size: int = 0
 ) -> Judgement:
     """Supported where gates saturate however they are drawn or flatten loses more than the margin in some task; refuted
     where neither the default saturates nor such a loss is possible. Where the gates do not decide, it takes trainings.
     ``size`` is that of the map that was trained."""
-    large = max(inits["torch's default"])
-    default, fan_in = inits["torch's default"][large].saturated, inits["fan-in"][large].saturated
+    largest = max(inits["torch's default"])
+    default, fan_in = inits["torch's default"][largest].saturation, inits["fan-in"][largest].saturation
     verdicts = (
-        quantified([loss.low > MARGIN for loss in worse], [loss.high < MARGIN for loss in worse]) if worse else ()
+        quantified([loss.low > MARGIN for loss in losses], [loss.high < MARGIN for loss in losses]) if losses else ()
     )
-    trained = verdict_of(SOME, verdicts) if verdicts else "not tested"
-    verdict = "supported" if default > MOST and fan_in > MOST else trained
-    numbers = [*_numbers(inits), *(loss.number(f"{loss.where}: best smaller less flatten") for loss in worse)]
-    numbers += [gain.number(f"{gain.where}: flatten with LayerNorm less without") for gain in normed]
-    why = f"{_initially(large, inits)} {_learnt(worse, normed, size)}"
-    return Judgement(verdict, why, (*numbers, *used), _plot(inits), verdicts)
+    trained_verdict = verdict_of(SOME, verdicts) if verdicts else "not tested"
+    verdict = "supported" if default > MOST and fan_in > MOST else trained_verdict
+    numbers = [*_numbers(inits), *(loss.number(f"{loss.where}: best smaller less flatten") for loss in losses)]
+    numbers += [gain.number(f"{gain.where}: flatten with LayerNorm less without") for gain in gains]
+    why = f"{_initial_words(largest, inits)} {_training_words(losses, gains, size)}"
+    return Judgement(verdict, why, (*numbers, *exclusions), _plot(inits), verdicts)
 
 
-def _initially(large: int, inits: Inits) -> str:
-    default, fan_in, normed = (
-        100 * inits[name][large].saturated for name in ("torch's default", "fan-in", "LayerNorm")
+def _initial_words(largest: int, inits: Inits) -> str:
+    default, fan_in, layer_norm = (
+        100 * inits[name][largest].saturation for name in ("torch's default", "fan-in", "LayerNorm")
     )
-    by = "the initialisation" if default > 100 * MOST and fan_in < 100 * FEW else "the size"
+    cause = "the initialisation" if default > 100 * MOST and fan_in < 100 * FEW else "the size"
     return (
-        f"At D = {large:,} {default:.0f} % of the gates are saturated before training with torch's default, "
-        f"{fan_in:.0f} % with weights drawn by fan-in and {normed:.0f} % with LayerNorm"
-        + (f", so it is {by} that saturates them." if default > 100 * FEW else ".")
+        f"At D = {largest:,} {default:.0f} % of the gates are saturated before training with torch's default, "
+        f"{fan_in:.0f} % with weights drawn by fan-in and {layer_norm:.0f} % with LayerNorm"
+        + (f", so it is {cause} that saturates them." if default > 100 * FEW else ".")
     )
 
 
-def _learnt(worse: list[Difference], normed: list[Difference], size: int) -> str:
-    if not worse:
+def _training_words(losses: list[Difference], gains: list[Difference], size: int) -> str:
+    if not losses:
         return f"What flatten learns decides then, which takes trainings: {TRAIN}."
-    lost = [loss.where for loss in worse if loss.low > MARGIN]
-    close = [loss.where for loss in worse if loss.high < MARGIN]
-    helped = [gain.where for gain in normed if gain.shown]
+    lost_tasks = [loss.where for loss in losses if loss.low > MARGIN]
+    close_tasks = [loss.where for loss in losses if loss.high < MARGIN]
+    helped_tasks = [gain.where for gain in gains if gain.shown]
     return (
         f"Trained{f' (a map of {size:,})' if size else ''}, flatten is shown to be more than 2 points below the best "
-        f"smaller input on {joined(lost)}, and to be less than 2 points below it on {joined(close)}; LayerNorm is "
-        f"shown to help it on {joined(helped)}."
+        f"smaller input on {joined(lost_tasks)}, and to be less than 2 points below it on {joined(close_tasks)}; "
+        f"LayerNorm is shown to help it on {joined(helped_tasks)}."
     )
 
 
@@ -105,11 +105,11 @@ def _measure() -> Inits:
             torch.manual_seed(SEED)
             lstm = nn.LSTM(size, HIDDEN)
         x = torch.randn(SAMPLES, size, generator=generator).relu()
-        normed = nn.functional.layer_norm(x, (size,))
+        x_norm = nn.functional.layer_norm(x, (size,))
         weights = {key: value.detach() for key, value in lstm.named_parameters()}
         bias = weights["bias_ih_l0"] + weights["bias_hh_l0"]
         with torch.inference_mode():
-            inputs = {"torch's default": x @ weights["weight_ih_l0"].T, "LayerNorm": normed @ weights["weight_ih_l0"].T}
+            inputs = {"torch's default": x @ weights["weight_ih_l0"].T, "LayerNorm": x_norm @ weights["weight_ih_l0"].T}
             inputs["fan-in"] = inputs["torch's default"] * (HIDDEN / size) ** 0.5
             for name, values in inputs.items():
                 inits[name][size] = _gates(values + bias)
@@ -120,30 +120,30 @@ def _gates(values: torch.Tensor) -> Gates:
     return Gates(float(values.std()), float((values.abs() > EDGE).float().mean()))
 
 
-def _trained(evidence: Evidence) -> tuple[list[Difference], list[Difference], tuple[Number, ...], int]:
+def _differences(evidence: Evidence) -> tuple[list[Difference], list[Difference], tuple[Number, ...], int]:
     """Best smaller input less flatten and flatten with LayerNorm less without, by task; what was left out; the size of
     the map, which is one on one backbone and clip."""
-    worse, normed, used, largest = [], [], [], 0
+    losses, gains, sources, largest = [], [], [], 0
     for task in evidence.tasks:
         qualities = evidence.on(task)
-        flatten = [quality for quality in qualities.values() if quality.architecture.reducer.name == "flatten"]
-        plain = [quality for quality in flatten if not quality.architecture.layer_norm]
-        if not plain:
+        candidates = [quality for quality in qualities.values() if quality.architecture.reducer.name == "flatten"]
+        plain_candidates = [quality for quality in candidates if not quality.architecture.layer_norm]
+        if not plain_candidates:
             continue
-        flat = max(plain, key=lambda quality: quality.architecture.lstm_input or 0)
-        largest = flat.architecture.lstm_input or 0
-        smaller = [quality for quality in qualities.values() if (quality.architecture.lstm_input or largest) < largest]
-        layered = [quality for quality in flatten if quality.architecture.layer_norm]
+        flatten = max(plain_candidates, key=lambda quality: quality.architecture.lstm_input or 0)
+        largest = flatten.architecture.lstm_input or 0
+        rivals = [quality for quality in qualities.values() if (quality.architecture.lstm_input or largest) < largest]
+        norm_candidates = [quality for quality in candidates if quality.architecture.layer_norm]
         try:
-            if smaller:
-                loss = below(task, [*smaller, flat], among=len(smaller))[-1]
-                worse += [loss] if loss else []
-                used += [*smaller, flat]
-            normed += [paired(task, quality.by_seed, flat.by_seed) for quality in layered]
-            used += layered
+            if rivals:
+                loss = below(task, [*rivals, flatten], among=len(rivals))[-1]
+                losses += [loss] if loss else []
+                sources += [*rivals, flatten]
+            gains += [paired(task, quality.by_seed, flatten.by_seed) for quality in norm_candidates]
+            sources += norm_candidates
         except Lacking:
             continue
-    return worse, normed, left_out(used), largest
+    return losses, gains, left_out(sources), largest
 
 
 def _numbers(inits: Inits) -> list[Number]:
@@ -151,13 +151,13 @@ def _numbers(inits: Inits) -> list[Number]:
     for name, sizes in inits.items():
         for size in (min(sizes), max(sizes)):
             numbers.append(Number(f"{name}, D = {size:,}: standard deviation of the gates' inputs", sizes[size].std))
-            numbers.append(Number(f"{name}, D = {size:,}: gates saturated", sizes[size].saturated, "share"))
+            numbers.append(Number(f"{name}, D = {size:,}: gates saturated", sizes[size].saturation, "share"))
     return numbers
 
 
 def _plot(inits: Inits) -> Plot:
     curves = [
-        Curve(name, tuple(Point(size, gates.saturated) for size, gates in sorted(sizes.items())))
+        Curve(name, tuple(Point(size, gates.saturation) for size, gates in sorted(sizes.items())))
         for name, sizes in inits.items()
     ]
     return Plot(

@@ -28,34 +28,34 @@ TASK = "direction"
     "pixels: the features of both. From trainings: the direction of a digit on a torus with GAP on a stride-1 "
     "convolution that wraps around, where a run that names one class counts as what it reached.",
 )
-def discarded(evidence: Evidence) -> Judgement:
-    changed = {reducer: _change(reducer) for reducer in ("gap", "avg-k")}
-    wrapped, others = _lessons(evidence)
-    return judge(changed["gap"], changed["avg-k"], wrapped, others)
+def position_loss(evidence: Evidence) -> Judgement:
+    changes = {reducer: _change(reducer) for reducer in ("gap", "avg-k")}
+    wrapped_lessons, other_lessons = _lessons(evidence)
+    return judge(changes["gap"], changes["avg-k"], wrapped_lessons, other_lessons)
 
 
-def judge(gap: float, averages: float, wrapped: list[Lesson], others: list[Lesson]) -> Judgement:
+def judge(gap: float, averages: float, wrapped_lessons: list[Lesson], other_lessons: list[Lesson]) -> Judgement:
     """Supported where a shift changes nothing and trainings, if given, are at chance; refuted where neither.
 
     Undecided where trainings are neither shown to be at chance nor above it. ``averages`` is the change of a reducer
-    that keeps positions, ``others`` trainings of GAP on the other backbone.
+    that keeps positions, ``other_lessons`` trainings of GAP on the other backbone.
     """
     numbers = [
         Number("Change of GAP's features by the shift, relative", gap, "share"),
         Number("Change of the averages of 4×4 cells, for comparison", averages, "share"),
     ]
-    invariant, learnt = gap < ROUNDING, _above_chance(wrapped)
-    why = "A shift changes GAP's features " + ("by no more than rounding" if invariant else f"by {100 * gap:.2g} %")
-    verdict: Verdict = "supported" if invariant else "refuted"
-    if learnt:
-        at_chance = learnt.high <= NEAR
-        decided = at_chance or learnt.shown
-        verdict = "undecided" if not decided else verdict if at_chance == invariant else "depends"
-        numbers.append(learnt.number(f"{TASK}, GAP after a convolution that wraps around: accuracy less chance"))
-        how = f"{TASK} is learnt {'no ' if at_chance else ''}better than chance"
-        why += f", and {how}" if decided else f", but whether {how} these seeds do not tell"
-    why += "." if learnt else "; no trainings on direction were given."
-    if leak := _above_chance(others):
+    is_invariant, gain = gap < ROUNDING, _above_chance(wrapped_lessons)
+    why = "A shift changes GAP's features " + ("by no more than rounding" if is_invariant else f"by {100 * gap:.2g} %")
+    verdict: Verdict = "supported" if is_invariant else "refuted"
+    if gain:
+        is_at_chance = gain.high <= NEAR
+        is_decided = is_at_chance or gain.shown
+        verdict = "undecided" if not is_decided else verdict if is_at_chance == is_invariant else "depends"
+        numbers.append(gain.number(f"{TASK}, GAP after a convolution that wraps around: accuracy less chance"))
+        phrase = f"{TASK} is learnt {'no ' if is_at_chance else ''}better than chance"
+        why += f", and {phrase}" if is_decided else f", but whether {phrase} these seeds do not tell"
+    why += "." if gain else "; no trainings on direction were given."
+    if leak := _above_chance(other_lessons):
         numbers.append(leak.number(f"{TASK}, GAP after the strided backbone padded with zeros: accuracy less chance"))
         if leak.shown:
             why += " Borders and strides of a backbone leak positions into its channels, which GAP then keeps."
@@ -69,16 +69,18 @@ def _above_chance(lessons: list[Lesson]) -> Difference | None:
 
 def _lessons(evidence: Evidence) -> tuple[list[Lesson], list[Lesson]]:
     lessons = [lesson for lesson in evidence.lessons if lesson.task == TASK]
-    pooled = [lesson for lesson in lessons if lesson.architecture.reducer.name == "gap"]
-    plain = [lesson for lesson in pooled if not lesson.architecture.layer_norm]
-    wraps = [lesson for lesson in plain if dict(lesson.architecture.backbone.options).get("padding_mode") == "circular"]
-    on_ground = {(quality.architecture, quality.clip) for quality in evidence.qualities}
-    others = [
-        lesson
-        for lesson in plain
-        if lesson not in wraps and (lesson.architecture, lesson.clip) in on_ground and not lesson.flag
+    gap_lessons = [lesson for lesson in lessons if lesson.architecture.reducer.name == "gap"]
+    pool = [lesson for lesson in gap_lessons if not lesson.architecture.layer_norm]
+    wrapped_lessons = [
+        lesson for lesson in pool if dict(lesson.architecture.backbone.options).get("padding_mode") == "circular"
     ]
-    return wraps, others
+    ground = {(quality.architecture, quality.clip) for quality in evidence.qualities}
+    other_lessons = [
+        lesson
+        for lesson in pool
+        if lesson not in wrapped_lessons and (lesson.architecture, lesson.clip) in ground and not lesson.flag
+    ]
+    return wrapped_lessons, other_lessons
 
 
 @cache
@@ -89,5 +91,5 @@ def _change(reducer: str) -> float:
     assert isinstance(model, network.ConvReducerRNN)
     frame = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(SEED))
     with torch.inference_mode():
-        features, shifted = (model.reducer(model.backbone(image)) for image in (frame, frame.roll(SHIFT, (2, 3))))
-    return float((features - shifted).norm() / features.norm())
+        before, after = (model.reducer(model.backbone(image)) for image in (frame, frame.roll(SHIFT, (2, 3))))
+    return float((before - after).norm() / before.norm())

@@ -24,53 +24,53 @@ SMALLER = 8
     "shown at 95 %, paired by seed, to be less than 2 points below every other configuration, and is not shown to "
     "collapse in more than one seed of ten.",
 )
-def smaller(evidence: Evidence) -> Judgement:
+def smaller_input(evidence: Evidence) -> Judgement:
     tasks = standings(evidence)
-    raw = max(standing.size for group in tasks.values() for standing in group)
-    return judge(tasks, raw, left_out(tried_on(evidence, tasks)), _plot(evidence, tasks))
+    map_size = max(standing.size for group in tasks.values() for standing in group)
+    return judge(tasks, map_size, left_out(tried_on(evidence, tasks)), _plot(evidence, tasks))
 
 
-def judge(tasks: Standings, raw: int, used: tuple[Number, ...] = (), plot: Plot | None = None) -> Judgement:
+def judge(tasks: Standings, map_size: int, exclusions: tuple[Number, ...] = (), plot: Plot | None = None) -> Judgement:
     """Whether a size of raw / 8 or less suffices in some, most and all tasks; excluded where only larger ones do, or
     where every small one is shown to fall short."""
-    least = {
+    sizes = {
         task: min((standing.size for standing in group if standing.suffices), default=None)
         for task, group in tasks.items()
     }
-    small = [bool(size and size * SMALLER <= raw) for size in least.values()]
-    large = [
-        not suffices and all(standing.falls_short for standing in group if standing.size * SMALLER <= raw)
-        for suffices, group in zip(small, tasks.values(), strict=True)
+    suffices_small = [bool(size and size * SMALLER <= map_size) for size in sizes.values()]
+    excluded_small = [
+        not suffices and all(standing.falls_short for standing in group if standing.size * SMALLER <= map_size)
+        for suffices, group in zip(suffices_small, tasks.values(), strict=True)
     ]
-    verdicts = quantified(small, large)
-    numbers = [Number(f"{task}: smallest LSTM input that suffices", size) for task, size in least.items() if size]
-    numbers.append(Number("The flattened map", raw))
-    whole = {
+    verdicts = quantified(suffices_small, excluded_small)
+    numbers = [Number(f"{task}: smallest LSTM input that suffices", size) for task, size in sizes.items() if size]
+    numbers.append(Number("The flattened map", map_size))
+    map_by_task = {
         task: max(group, key=lambda standing: (standing.size, "+" not in standing.name))
         for task, group in tasks.items()
     }
-    numbers += [standing.number(task) for task, standing in whole.items()]
-    shares = joined([f"{size:,} on {task}" if size else f"none is shown to on {task}" for task, size in least.items()])
-    hurt = joined([task for task, standing in whole.items() if standing.is_below])
-    why = f"Of {raw:,} values of the map these suffice: {shares}. "
-    why += f"The whole map is shown to be more than 2 points below the best on {hurt}."
-    if unreliable := collapsing(tasks):
-        why += f" Collapsing too often: {unreliable}."
-    return Judgement(verdict_of(MOST, verdicts), why, (*numbers, *used), plot, verdicts)
+    numbers += [standing.number(task) for task, standing in map_by_task.items()]
+    shares = joined([f"{size:,} on {task}" if size else f"none is shown to on {task}" for task, size in sizes.items()])
+    hurt_tasks = joined([task for task, standing in map_by_task.items() if standing.is_below])
+    why = f"Of {map_size:,} values of the map these suffice: {shares}. "
+    why += f"The whole map is shown to be more than 2 points below the best on {hurt_tasks}."
+    if collapses := collapsing(tasks):
+        why += f" Collapsing too often: {collapses}."
+    return Judgement(verdict_of(MOST, verdicts), why, (*numbers, *exclusions), plot, verdicts)
 
 
 def _plot(evidence: Evidence, tasks: Standings) -> Plot:
     """The best accuracy at each size, a curve a task."""
     curves = []
     for task in tasks:
-        best: dict[int, Quality] = {}
+        best_by_size: dict[int, Quality] = {}
         for quality in evidence.on(task).values():
             size = quality.architecture.lstm_input or 0
-            if size not in best or (quality.mean or 0) > (best[size].mean or 0):
-                best[size] = quality
+            if size not in best_by_size or (quality.mean or 0) > (best_by_size[size].mean or 0):
+                best_by_size[size] = quality
         points = [
             Point(size, cell.mean or 0.0, cell.interval and cell.interval.low, cell.interval and cell.interval.high)
-            for size, cell in sorted(best.items())
+            for size, cell in sorted(best_by_size.items())
         ]
         curves.append(Curve(task, tuple(points)))
     return Plot(

@@ -37,7 +37,7 @@ DIAL = re.compile(r"identity\(jitter=([\d.]+)\)")
     experiment="FC with 64 units and GAP of 64 channels on the same small backbone, trained on direction and binding; "
     "test accuracy, paired by seed. Also: which reducers match FC with fewer parameters.",
 )
-def intricate(evidence: Evidence) -> Judgement:
+def intricate_features(evidence: Evidence) -> Judgement:
     cells = {task: evidence.pair(task, FC, GAP) for task in SPATIAL}
     differences = [paired(task, fc.by_seed, gap.by_seed) for task, (fc, gap) in cells.items()]
     numbers = []
@@ -50,18 +50,18 @@ def intricate(evidence: Evidence) -> Judgement:
         for task, group in matches.items()
         for reducer, difference in group.items()
     ]
-    cheaper = sorted(set.intersection(*(set(group) for group in matches.values())))
-    used = left_out(quality for pair in cells.values() for quality in pair)
-    return judge_intricate(differences, cheaper, (*numbers, *used))
+    cheap_names = sorted(set.intersection(*(set(group) for group in matches.values())))
+    exclusions = left_out(quality for pair in cells.values() for quality in pair)
+    return judge_intricate(differences, cheap_names, (*numbers, *exclusions))
 
 
 def judge_intricate(
-    differences: list[Difference], cheaper: list[str] | None = None, numbers: tuple[Number, ...] = ()
+    differences: list[Difference], cheap_names: list[str] | None = None, numbers: tuple[Number, ...] = ()
 ) -> Judgement:
     """Whether FC learns more in some, most and all of the tasks; the claim's own word, often, is taken for most."""
     why = f"A gain of FC over GAP is {by_verdict(differences)}."
-    if cheaper:
-        why += f" Less will do: with fewer parameters no more than 2 points below it on each are {joined(cheaper)}."
+    if cheap_names:
+        why += f" Less will do: with fewer parameters no more than 2 points below it on each are {joined(cheap_names)}."
     verdicts = gains(differences)
     return Judgement(verdict_of(MOST, verdicts), why, numbers, None, verdicts)
 
@@ -79,33 +79,35 @@ def judge_intricate(
 def variability(evidence: Evidence) -> Judgement:
     dial = _dial(evidence)
     pairs = {jitter: evidence.pair(task, GAP, FC) for jitter, task in sorted(dial.items())}
-    lead = {jitter: _by_seed(*pair) for jitter, pair in pairs.items()}
-    least, most = min(lead), max(lead)
-    change = welch("identity", list(lead[least].values()), list(lead[most].values()))
+    lead_by_jitter = {jitter: _lead_by_seed(*pair) for jitter, pair in pairs.items()}
+    least_jitter, most_jitter = min(lead_by_jitter), max(lead_by_jitter)
+    change = welch("identity", list(lead_by_jitter[least_jitter].values()), list(lead_by_jitter[most_jitter].values()))
     leads = {jitter: paired("identity", *(quality.by_seed for quality in pair)) for jitter, pair in pairs.items()}
-    used = left_out(quality for pair in pairs.values() for quality in pair)
-    return judge_variability(change, leads, used, _plot(pairs))
+    exclusions = left_out(quality for pair in pairs.values() for quality in pair)
+    return judge_variability(change, leads, exclusions, _plot(pairs))
 
 
 def judge_variability(
-    change: Difference, leads: Mapping[float, Difference], used: tuple[Number, ...] = (), plot: Plot | None = None
+    change: Difference, leads: Mapping[float, Difference], exclusions: tuple[Number, ...] = (), plot: Plot | None = None
 ) -> Judgement:
     """Supported where GAP's lead is surely larger at the least variability, refuted where it surely is not."""
     verdict: Verdict = "supported" if change.shown else "refuted" if change.high < MARGIN else "undecided"
-    first, last = leads[min(leads)], leads[max(leads)]
-    least, most = first.mean, last.mean
+    first_lead, last_lead = leads[min(leads)], leads[max(leads)]
+    first, last = first_lead.mean, last_lead.mean
     head = {
         "supported": "GAP gains on FC as positions vary less",
         "refuted": "GAP does not gain on FC as positions vary less"
         + (", it loses (it helps where positions vary and do not matter)" if change.high < 0 else ""),
         "undecided": "Whether GAP gains on FC as positions vary less is not decided",
     }[verdict]
-    opposite = (first.low > 0 > last.high) or (first.high < 0 < last.low)
-    crossing = "they cross" if opposite else "they are not shown to cross"
-    why = f"{head}: its lead is {signed(least)} points at the least and {signed(most)} at the most ({crossing})."
-    numbers = [lead.number(f"GAP less FC, start within {100 * at:.0f} % of the canvas") for at, lead in leads.items()]
+    is_opposite = (first_lead.low > 0 > last_lead.high) or (first_lead.high < 0 < last_lead.low)
+    crossing = "they cross" if is_opposite else "they are not shown to cross"
+    why = f"{head}: its lead is {signed(first)} points at the least and {signed(last)} at the most ({crossing})."
+    numbers = [
+        lead.number(f"GAP less FC, start within {100 * jitter:.0f} % of the canvas") for jitter, lead in leads.items()
+    ]
     numbers.append(change.number("That lead at the least variability less at the most"))
-    return Judgement(verdict, why, (*numbers, *used), plot)
+    return Judgement(verdict, why, (*numbers, *exclusions), plot)
 
 
 def _matches(evidence: Evidence, task: str, fc: Quality) -> dict[str, Difference]:
@@ -113,8 +115,8 @@ def _matches(evidence: Evidence, task: str, fc: Quality) -> dict[str, Difference
     params, matches = _params(evidence), {}
     limit = params.get(name(fc.architecture))
     for label, quality in evidence.on(task).items():
-        fewer = limit is not None and params.get(label, limit) < limit
-        if fewer and min(len(quality.by_seed), len(fc.by_seed)) > 1:
+        has_fewer = limit is not None and params.get(label, limit) < limit
+        if has_fewer and min(len(quality.by_seed), len(fc.by_seed)) > 1:
             difference = paired(task, quality.by_seed, fc.by_seed)
             if difference.low > -MARGIN:
                 matches[label] = difference
@@ -123,9 +125,9 @@ def _matches(evidence: Evidence, task: str, fc: Quality) -> dict[str, Difference
 
 def _params(evidence: Evidence) -> dict[str, float]:
     """Parameters of the configurations of the backbone that was trained, where they were counted."""
-    trained = {quality.architecture for quality in evidence.qualities}
+    architectures = {quality.architecture for quality in evidence.qualities}
     params = {result.case.architecture: typical(result.record, "params") for result in evidence.costs}
-    return {name(parts): params[parts] for parts in trained if params.get(parts)}  # type: ignore[misc]
+    return {name(parts): params[parts] for parts in architectures if params.get(parts)}  # type: ignore[misc]
 
 
 def _dial(evidence: Evidence) -> dict[float, str]:
@@ -137,7 +139,7 @@ def _dial(evidence: Evidence) -> dict[float, str]:
     return dial
 
 
-def _by_seed(quality: Quality, other: Quality) -> dict[int, float]:
+def _lead_by_seed(quality: Quality, other: Quality) -> dict[int, float]:
     return {seed: quality.by_seed[seed] - other.by_seed[seed] for seed in quality.by_seed.keys() & other.by_seed.keys()}
 
 

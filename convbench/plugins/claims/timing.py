@@ -31,43 +31,43 @@ FLAT = 1.5
     experiment="The article's backbone, reduced by averages of k×k cells alone (k = 1 is GAP, k = 64 flatten): latency "
     "of a training step (forward, backward, Adam) and of inference by LSTM input size.",
 )
-def slower(evidence: Evidence) -> Judgement:
-    steps = _by_size(evidence.costs, "train")
+def training_time(evidence: Evidence) -> Judgement:
+    steps = _results_by_size(evidence.costs, "train")
     if len(steps) < 3:
         raise Lacking(f"Latencies of a training step at three LSTM input sizes or more are needed: {COSTS}.")
-    return judge(steps, _by_size(evidence.costs, "inference"))
+    return judge(steps, _results_by_size(evidence.costs, "inference"))
 
 
 def judge(steps: Sequence[Result], inference: Sequence[Result] = ()) -> Judgement:
     """Supported where the largest input takes longer for sure, refuted where it surely does not; by rising size."""
     ratio = ratio_of(steps[-1], steps[0])
     verdict: Verdict = "supported" if ratio.low > LONGER else "refuted" if ratio.high < LONGER else "undecided"
-    at = crossover(inference[0]) if inference else None
-    first, last, flat = steps[0].lstm_input or 0, steps[-1].lstm_input or 0, _flat_to(steps)
+    crossover_size = crossover(inference[0]) if inference else None
+    first_size, last_size, flat_size = steps[0].lstm_input or 0, steps[-1].lstm_input or 0, _last_flat_size(steps)
     numbers = [_latency("Training step", step) for step in steps]
     numbers += [
-        _longer("Training step", steps),
-        Number(f"Last size with a step below {FLAT:g}× that at {first:,}", flat),
+        _ratio_number("Training step", steps),
+        Number(f"Last size with a step below {FLAT:g}× that at {first_size:,}", flat_size),
     ]
     bends = {"fitted to latency (t = a + bD)": bend(steps), "by MACs": bend_of_macs(steps)}
     numbers += [
         Number(f"Size at which it doubles a training step, {basis}", size) for basis, size in bends.items() if size
     ]
-    numbers += [Number("D× of inference, closed form", at)] if at else []
-    numbers += [_longer("Inference", inference)] if len(inference) > 1 else []
-    why = f"A training step at {last:,} takes {ratio.median:.1f}× as long as at {first:,}"
-    if flat > first:
-        why += f", yet up to {flat:,} less than {FLAT:g}× as long: this does not argue for the smallest input"
-    return Judgement(verdict, f"{why}.", tuple(numbers), _plot(steps, inference, at))
+    numbers += [Number("D× of inference, closed form", crossover_size)] if crossover_size else []
+    numbers += [_ratio_number("Inference", inference)] if len(inference) > 1 else []
+    why = f"A training step at {last_size:,} takes {ratio.median:.1f}× as long as at {first_size:,}"
+    if flat_size > first_size:
+        why += f", yet up to {flat_size:,} less than {FLAT:g}× as long: this does not argue for the smallest input"
+    return Judgement(verdict, f"{why}.", tuple(numbers), _plot(steps, inference, crossover_size))
 
 
 def bend_of_macs(steps: Sequence[Result]) -> float | None:
     """The size at which the MACs that grow with D equal all others; None where they do not grow."""
-    first, last = steps[0], steps[-1]
-    if first.macs is None or last.macs is None or not (first.lstm_input and last.lstm_input):
+    first_step, last_step = steps[0], steps[-1]
+    if first_step.macs is None or last_step.macs is None or not (first_step.lstm_input and last_step.lstm_input):
         return None
-    slope = (last.macs - first.macs) / (last.lstm_input - first.lstm_input)
-    return first.macs / slope - first.lstm_input if slope > 0 else None
+    slope = (last_step.macs - first_step.macs) / (last_step.lstm_input - first_step.lstm_input)
+    return first_step.macs / slope - first_step.lstm_input if slope > 0 else None
 
 
 def bend(steps: Sequence[Result]) -> float | None:
@@ -78,7 +78,7 @@ def bend(steps: Sequence[Result]) -> float | None:
     return float(a / b) if a > 0 and b > 0 else None
 
 
-def _by_size(costs: Sequence[Result], scenario: str) -> list[Result]:
+def _results_by_size(costs: Sequence[Result], scenario: str) -> list[Result]:
     """Of the group with the largest LSTM input the reducers without weights, one result a size, by rising size."""
     candidates = [result for result in costs if result.case.scenario == scenario and result.latency]
     group = group_of_largest_input([result for result in candidates if result.series in SIZE_ONLY])
@@ -86,36 +86,36 @@ def _by_size(costs: Sequence[Result], scenario: str) -> list[Result]:
     return [sizes[size] for size in sorted(sizes)]
 
 
-def _flat_to(steps: Sequence[Result]) -> int:
+def _last_flat_size(steps: Sequence[Result]) -> int:
     """The last size of the unbroken stretch from the smallest on which a step is below FLAT times the smallest's."""
-    flat = steps[0]
+    flat_step = steps[0]
     for step in steps[1:]:
         if ratio_of(step, steps[0]).median >= FLAT:
             break
-        flat = step
-    return flat.lstm_input or 0
+        flat_step = step
+    return flat_step.lstm_input or 0
 
 
-def _latency(what: str, result: Result) -> Number:
+def _latency(label: str, result: Result) -> Number:
     assert result.latency
     low, high = (value if math.isfinite(value) else None for value in result.latency[1:])
-    return Number(f"{what} at D = {result.lstm_input:,}", result.latency.median, "s", low, high)
+    return Number(f"{label} at D = {result.lstm_input:,}", result.latency.median, "s", low, high)
 
 
-def _longer(what: str, results: Sequence[Result]) -> Number:
+def _ratio_number(label: str, results: Sequence[Result]) -> Number:
     first, last = results[0], results[-1]
     ratio = ratio_of(last, first)
-    return Number(f"{what} at {last.lstm_input:,} over {first.lstm_input:,}", ratio.median, "×", ratio.low, ratio.high)
+    return Number(f"{label} at {last.lstm_input:,} over {first.lstm_input:,}", ratio.median, "×", ratio.low, ratio.high)
 
 
-def _plot(steps: Sequence[Result], inference: Sequence[Result], at: float | None) -> Plot:
-    named = (("Training step", steps), ("Inference", inference))
-    curves = [Curve(name, tuple(_point(result) for result in results)) for name, results in named if results]
+def _plot(steps: Sequence[Result], inference: Sequence[Result], size: float | None) -> Plot:
+    rows = (("Training step", steps), ("Inference", inference))
+    curves = [Curve(name, tuple(_point(result) for result in results)) for name, results in rows if results]
     return Plot(
         "Latency by LSTM input size, one backbone",
         "How to read this: medians with 95 % intervals; the reducers have no weights, so only the size differs. Left "
-        "of the dashed size D the convolution takes more MACs than the LSTM.",
-        ("LSTM input size", "size"), ("Latency", "s"), tuple(curves), (("LSTM = conv MACs at D =", at),) if at else (),
+        "of the dashed size D the convolution takes more MACs than the LSTM.", ("LSTM input size", "size"),
+        ("Latency", "s"), tuple(curves), (("LSTM = conv MACs at D =", size),) if size else (),
     )  # fmt: skip
 
 

@@ -61,19 +61,19 @@ class Fake(Executor):
 
     def run(self, jobs: Iterable[Job]) -> Iterator[JobRecord]:
         """Visits in the order they end by the fake clock; of those that end together, in the order they began."""
-        waiting, free = iter(jobs), list(self.hosts)
-        busy: list[tuple[float, int, Host, Job, Record]] = []
-        offered: Job | None = None
+        queue, free_hosts = iter(jobs), list(self.hosts)
+        visits: list[tuple[float, int, Host, Job, Record]] = []
+        next_job: Job | None = None
         while True:
-            while free and (offered := offered or next(waiting, None)) and (host := _taker(free, offered)):
-                free.remove(host)
-                record = self._visit(offered, host)
-                heapq.heappush(busy, (self.now + record.seconds, len(self.started), host, offered, record))
-                offered = None
-            if not busy:
+            while free_hosts and (next_job := next_job or next(queue, None)) and (host := _taker(free_hosts, next_job)):
+                free_hosts.remove(host)
+                record = self._visit(next_job, host)
+                heapq.heappush(visits, (self.now + record.seconds, len(self.started), host, next_job, record))
+                next_job = None
+            if not visits:
                 return
-            self.now, _, host, job, record = heapq.heappop(busy)
-            free.append(host)
+            self.now, _, host, job, record = heapq.heappop(visits)
+            free_hosts.append(host)
             yield (replace(job, host=host.name) if len(self.hosts) > 1 else job), record
 
     def close(self) -> None:
@@ -81,9 +81,9 @@ class Fake(Executor):
 
     def _visit(self, job: Job, host: Host) -> Record:
         self.started.append((job, host, self.now))
-        began = (START + timedelta(seconds=self.now)).isoformat(timespec="milliseconds")
+        start = (START + timedelta(seconds=self.now)).isoformat(timespec="milliseconds")
         record = attempts.attempt(job.case, lambda _: self.answer(job, host))
-        return replace(record, environment=host.fingerprint, started=began)
+        return replace(record, environment=host.fingerprint, started=start)
 
 
 def _host(number: int, device: str, memory_bytes: int) -> Host:
@@ -91,6 +91,6 @@ def _host(number: int, device: str, memory_bytes: int) -> Host:
     return Host(f"fake-{number + 1}", facts, fingerprint(facts), memory_bytes, (0, 1))
 
 
-def _taker(free: Sequence[Host], job: Job) -> Host | None:
+def _taker(free_hosts: Sequence[Host], job: Job) -> Host | None:
     """The free host that takes a job: the one it names, or else the first; None while the one it names is busy."""
-    return next((host for host in free if job.host in ("", host.name)), None)
+    return next((host for host in free_hosts if job.host in ("", host.name)), None)

@@ -25,11 +25,11 @@ def measure(job: Job) -> Record:
     from convbench.measure import harness
 
     if harness.needs_isolation(job.metrics):
-        _refuse_what_needs_another(job.case)
+        _refuse_process_needs(job.case)
     return measure_here(job)
 
 
-def _refuse_what_needs_another(case: Case) -> None:
+def _refuse_process_needs(case: Case) -> None:
     """Raises Unavailable for a case that this process was not started for, or would not be the same after."""
     if variables := process_environment(case):
         raise Unavailable(

@@ -37,9 +37,9 @@ class Isolated(OnThisMachine):
         self.processes = early_server.take([])
         try:
             super().__init__(device, cases)
-            if not set(wanted := self._preloads()) <= set(self.processes.preload):
+            if not set(preloads := self._preloads()) <= set(self.processes.preload):
                 self.processes.close()
-                self.processes = Processes(wanted)
+                self.processes = Processes(preloads)
         except BaseException:
             self.processes.close()
             raise
@@ -65,18 +65,18 @@ class Isolated(OnThisMachine):
         """Jobs that take times one after another, the others side by side, each on a core of its own."""
         if any(case.trial and case.variant for case in self.cases):
             (self.processes.scratch / TRAINED).mkdir(exist_ok=True)
-        beside = _SideBySide(self)
+        pool = _JobPool(self)
         try:
             for job in jobs:
                 if job.takes_times or len(self._cores(job)) < 2:
-                    yield from beside.drained()
+                    yield from pool.drain()
                     yield from one_by_one([job], self.hosts[0], self.measure)
                 else:
-                    yield from beside.started(job)
-                    yield from beside.ended(room_for=1 if job.decides else len(self._cores(job)))
-            yield from beside.drained()
+                    yield from pool.start(job)
+                    yield from pool.collect(room_for=1 if job.decides else len(self._cores(job)))
+            yield from pool.drain()
         finally:
-            beside.end()
+            pool.end()
 
     def start(self, job: Job) -> Running[Record]:
         """Begin a job in a fresh process under its protocol's time limit. Raises Unavailable where that cannot be."""
@@ -117,40 +117,40 @@ def measure(job: Job) -> Record:
     return measure_here(job)
 
 
-class _SideBySide:
+class _JobPool:
     """Jobs that run at the same time, each on a core of its own."""
 
     def __init__(self, executor: Isolated) -> None:
         self.executor = executor
         self.running: list[tuple[Job, Running[Record]]] = []
-        self.crowded: set[Running[Record]] = set()
+        self.crowded_runs: set[Running[Record]] = set()
         """Those that shared the memory with another for a while."""
 
-    def started(self, job: Job) -> Iterator[JobRecord]:
+    def start(self, job: Job) -> Iterator[JobRecord]:
         """Begin a job; its record where it cannot even begin."""
-        busy = {core for other, _ in self.running for core in other.cores}
-        free = next((core for core in self.executor.hosts[0].cores if core not in busy), None)
-        pinned_job = replace(job, cores=() if free is None else (free,))
+        busy_cores = {core for other_job, _ in self.running for core in other_job.cores}
+        free_core = next((core for core in self.executor.hosts[0].cores if core not in busy_cores), None)
+        pinned_job = replace(job, cores=() if free_core is None else (free_core,))
         try:
             self.running.append((pinned_job, self.executor.start(pinned_job)))
         except Exception as error:
             yield job, replace(attempts.failed(job.case, error), environment=self.executor.hosts[0].fingerprint)
         if len(self.running) > 1:
-            self.crowded.update(running for _, running in self.running)
+            self.crowded_runs.update(running for _, running in self.running)
 
-    def ended(self, room_for: int) -> Iterator[JobRecord]:
+    def collect(self, room_for: int) -> Iterator[JobRecord]:
         """The jobs that end until fewer than so many run."""
         while len(self.running) >= room_for:
-            left = min(running.seconds_left for _, running in self.running)
+            seconds_left = min(running.seconds_left for _, running in self.running)
             signs = [sign for _, running in self.running for sign in running.signs]
-            wait(signs, min(left, SECONDS_BETWEEN_LOOKS))
-            done = [entry for entry in self.running if entry[1].ready()]
-            for job, running in done:
+            wait(signs, min(seconds_left, SECONDS_BETWEEN_LOOKS))
+            ready_entries = [entry for entry in self.running if entry[1].ready()]
+            for job, running in ready_entries:
                 self.running.remove((job, running))
                 yield self._visit(job, running)
 
-    def drained(self) -> Iterator[JobRecord]:
-        return self.ended(room_for=1)
+    def drain(self) -> Iterator[JobRecord]:
+        return self.collect(room_for=1)
 
     def end(self) -> None:
         for _, running in self.running:
@@ -160,14 +160,14 @@ class _SideBySide:
         """The job with its record. What ran out of memory beside others is tried again when they have ended."""
         host = self.executor.hosts[0]
         record = attempts.attempt(job.case, lambda _: running.final_result())
-        if record.failure and record.failure.kind == "out of memory" and running in self.crowded:
+        if record.failure and record.failure.kind == "out of memory" and running in self.crowded_runs:
             list(map(self._wait_for, self.running))
             ((_, record),) = one_by_one([job], host, self.executor.measure)
         return job, replace(record, environment=host.fingerprint)
 
     @staticmethod
-    def _wait_for(other: tuple[Job, Running[Record]]) -> None:
-        other[1].wait()
+    def _wait_for(entry: tuple[Job, Running[Record]]) -> None:
+        entry[1].wait()
 
 
 def _keep_memory() -> None:

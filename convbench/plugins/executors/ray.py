@@ -81,10 +81,10 @@ class _Remote:
     slot: int
     actor: Any
     request_time: float
-    waiting: Any
+    reference: Any
     piece: int = -1
     parts: list[bytes] = field(default_factory=list)
-    missed: bool = False
+    is_reported: bool = False
 
 
 class _Engine:
@@ -94,11 +94,11 @@ class _Engine:
         self.spec, self.address, self.environment = spec, address, environment
         self.remotes: dict[str, _Remote] = {}
         self.ray: Any = None
-        self._began = False
+        self._owns_session = False
         self._starts: dict[tuple[str, int], int] = {}
         self._false_starts: Counter[tuple[str, int]] = Counter()
-        self._absent: list[Absent] = []
-        self._looked = 0.0
+        self._absences: list[Absent] = []
+        self._look_time = 0.0
 
     @property
     def awaits_workers(self) -> bool:
@@ -112,37 +112,37 @@ class _Engine:
         self.ray = _library()
         self._connect()
         self._look()
-        if not self.remotes and self._absent:
-            raise ConvbenchError(f"no host of the Ray cluster can be used: {self._absent[0].reason}")
-        return len(self.remotes) + len(self._absent)
+        if not self.remotes and self._absences:
+            raise ConvbenchError(f"no host of the Ray cluster can be used: {self._absences[0].reason}")
+        return len(self.remotes) + len(self._absences)
 
     def hand(self, worker: str, piece: Piece) -> None:
         remote = self.remotes[worker]
         remote.parts, remote.piece = [], piece.number
-        remote.waiting = remote.actor.chunks.options(num_returns="streaming").remote(piece)
+        remote.reference = remote.actor.chunks.options(num_returns="streaming").remote(piece)
 
     def events(self, seconds: float) -> Iterable[Event]:
-        if time.monotonic() - self._looked > SECONDS_BETWEEN_LOOKS:
+        if time.monotonic() - self._look_time > SECONDS_BETWEEN_LOOKS:
             self._look()
-        events: list[Event] = list(self._absent)
-        self._absent = []
-        waiting = {remote.waiting: remote for remote in self.remotes.values() if remote.waiting is not None}
-        if not waiting:
+        events: list[Event] = list(self._absences)
+        self._absences = []
+        remotes = {remote.reference: remote for remote in self.remotes.values() if remote.reference is not None}
+        if not remotes:
             time.sleep(0 if events else min(seconds, 0.2))
             return events
-        ready, _ = self.ray.wait(list(waiting), num_returns=1, timeout=0 if events else seconds, fetch_local=False)
+        ready, _ = self.ray.wait(list(remotes), num_returns=1, timeout=0 if events else seconds, fetch_local=False)
         if ready:
-            ready, _ = self.ray.wait(list(waiting), num_returns=len(waiting), timeout=0, fetch_local=False)
+            ready, _ = self.ray.wait(list(remotes), num_returns=len(remotes), timeout=0, fetch_local=False)
         for reference in ready:
-            events += self._heard(waiting[reference])
-        return [*events, *self._not_started()]
+            events += self._next_events(remotes[reference])
+        return [*events, *self._late_workers()]
 
     def drop(self, worker: str) -> None:
         remote = self.remotes.pop(worker, None)
         if remote is not None:
             with contextlib.suppress(Exception):
                 self.ray.kill(remote.actor, no_restart=True)
-            self._looked = 0.0
+            self._look_time = 0.0
 
     def leave_out(self, worker: str) -> None:
         remote = self.remotes[worker]
@@ -152,13 +152,13 @@ class _Engine:
     def close(self) -> None:
         if self.ray is None or not self.ray.is_initialized():
             return
-        idle = [remote for remote in self.remotes.values() if remote.waiting is None]
+        idle_remotes = [remote for remote in self.remotes.values() if remote.reference is None]
         with contextlib.suppress(Exception):
-            ends = [remote.actor.close.remote() for remote in idle]
-            self.ray.wait(ends, num_returns=len(ends), timeout=LEAVE) if ends else None
+            references = [remote.actor.close.remote() for remote in idle_remotes]
+            self.ray.wait(references, num_returns=len(references), timeout=LEAVE) if references else None
         for worker in list(self.remotes):
             self.drop(worker)
-        if self._began:
+        if self._owns_session:
             self.ray.shutdown()
             self._print_messages(True)
 
@@ -167,7 +167,7 @@ class _Engine:
     def _connect(self) -> None:
         """Join the cluster, or start one. Ray's own handlers of signals and lines on standard error are not wanted."""
         if self.ray.is_initialized():
-            if not self._began and (self.address or self.environment):
+            if not self._owns_session and (self.address or self.environment):
                 raise ConvbenchError(
                     "this process has a Ray session already, which address, working_dir and image cannot change: leave "
                     "them out to use it, or end it first with ray.shutdown()"
@@ -178,52 +178,52 @@ class _Engine:
             _refuse_unreachable(os.environ.get(VARIABLE, ""), f"unset {VARIABLE}, which names it")
         options = {"address": self.address} if self.address else {}
         try:
-            with _own_handlers():
+            with _keep_handlers():
                 self.ray.init(
                     **options, include_dashboard=None if options else False, log_to_driver=False, logging_level="ERROR",
                     runtime_env=self.environment or None,
                 )  # fmt: skip
-            self._began = True
+            self._owns_session = True
             self._print_messages(False)
         except Exception as error:
-            where = f"at {self.address}" if self.address else "that could be joined or started here"
+            place = f"at {self.address}" if self.address else "that could be joined or started here"
             raise ConvbenchError(
-                f"no Ray cluster {where}: {line_of(error)}; start one with 'ray start --head', "
+                f"no Ray cluster {place}: {line_of(error)}; start one with 'ray start --head', "
                 "or name it as in --executor-options address=HOST:6379"
             ) from error
 
-    def _print_messages(self, wanted: bool) -> None:
+    def _print_messages(self, is_enabled: bool) -> None:
         """Whether Ray prints what it knows of a lost worker: pages of it, to standard output, among our results.
 
         No option of its ``init`` stops that; this is what its own debugger does.
         """
-        self.ray._private.worker._worker_logs_enabled = wanted
+        self.ray._private.worker._worker_logs_enabled = is_enabled
 
     def _look(self) -> None:
         """Start what workers are missing on the hosts that live."""
-        self._looked = time.monotonic()
-        present = {(remote.node, remote.slot) for remote in self.remotes.values()}
+        self._look_time = time.monotonic()
+        keys = {(remote.node, remote.slot) for remote in self.remotes.values()}
         for node in self.ray.nodes():
             if not node["Alive"]:
                 continue
             for slot in range(self.spec.slots):
                 key = (node["NodeID"], slot)
-                if key not in present and self._starts.get(key, 0) <= RESTARTS:
+                if key not in keys and self._starts.get(key, 0) <= RESTARTS:
                     self._start_on(node, slot)
 
     def _start_on(self, node: dict[str, Any], slot: int) -> None:
         key = (node["NodeID"], slot)
-        share, lacking = self._share(node["Resources"])
-        if lacking:
+        share, lack = self._share(node["Resources"])
+        if lack:
             if key not in self._starts and node["Resources"].get("CPU"):  # a head without any is not meant to work
-                self._absent.append(Absent(node.get("NodeName") or node["NodeID"][:8], lacking))
+                self._absences.append(Absent(node.get("NodeName") or node["NodeID"][:8], lack))
             self._starts[key] = RESTARTS + 1
             return
         self._starts[key] = self._starts.get(key, 0) + 1
         name = f"{node['NodeID'][:12]}/{slot}/{self._starts[key]}"
-        bound = self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        strategy = self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         kind = self.ray.remote(Worker).options(
-            scheduling_strategy=bound, max_restarts=0, runtime_env=AS_ANY_PROCESS, **share
+            scheduling_strategy=strategy, max_restarts=0, runtime_env=AS_ANY_PROCESS, **share
         )
         actor = kind.remote(name, node["NodeID"], replace(self.spec, slot=slot))
         self.remotes[name] = _Remote(name, node["NodeID"], slot, actor, time.monotonic(), actor.describe.remote())
@@ -241,25 +241,25 @@ class _Engine:
 
     # --- What workers say ---------------------------------------------------------------------------------------------
 
-    def _heard(self, remote: _Remote) -> list[Event]:
+    def _next_events(self, remote: _Remote) -> list[Event]:
         """The next that a worker has said: a message, or that it is gone."""
         try:
             if remote.piece < 0:
-                described = self.ray.get(remote.waiting)
-                remote.waiting = None
+                description = self.ray.get(remote.reference)
+                remote.reference = None
                 self._false_starts.pop((remote.node, remote.slot), None)
-                return [described]
-            return list(self._message(remote, self.ray.get(next(remote.waiting))))
+                return [description]
+            return list(self._message(remote, self.ray.get(next(remote.reference))))
         except StopIteration:
-            return self._gave_up(remote, "it ended without a word")
+            return self._give_up(remote, "it ended without a word")
         except self.ray.exceptions.RayTaskError as error:
-            return self._gave_up(remote, line_of(error.cause or error))
+            return self._give_up(remote, line_of(error.cause or error))
         except Exception as error:
             if getattr(error, "actor_init_failed", False):
-                return self._gave_up(remote, line_of(error, -1))
+                return self._give_up(remote, line_of(error, -1))
             if self._another_false_start(remote):
-                return self._gave_up(remote, _cause(error))
-            remote.waiting = None
+                return self._give_up(remote, _cause(error))
+            remote.reference = None
             self.drop(remote.name)
             return [Lost(remote.name, _cause(error))]
 
@@ -275,23 +275,23 @@ class _Engine:
         message: Any = message_of(remote.parts)
         remote.parts = []
         if isinstance(message, Done):
-            remote.waiting = None
+            remote.reference = None
         yield message
 
-    def _gave_up(self, remote: _Remote, reason: str) -> list[Event]:
+    def _give_up(self, remote: _Remote, reason: str) -> list[Event]:
         """A worker that lives but could not go on with its piece; one that never came up is absent."""
-        remote.waiting = None
+        remote.reference = None
         if remote.piece >= 0:
             return [Done(remote.name, remote.piece, reason)]
         self.leave_out(remote.name)
         return [Absent(remote.node[:8], reason)]
 
-    def _not_started(self) -> Iterator[Event]:
+    def _late_workers(self) -> Iterator[Event]:
         """Workers that are waited for too long, each said once. Ray does not tell one without room from a slow one."""
         for remote in self.remotes.values():
-            late = remote.piece < 0 and remote.waiting is not None
-            if late and not remote.missed and time.monotonic() - remote.request_time > SECONDS_TO_START:
-                remote.missed = True
+            is_late = remote.piece < 0 and remote.reference is not None
+            if is_late and not remote.is_reported and time.monotonic() - remote.request_time > SECONDS_TO_START:
+                remote.is_reported = True
                 yield Lost(
                     remote.name,
                     "it has not started: its CPUs or GPUs are taken by other work of the cluster, or the host is too "
@@ -300,7 +300,7 @@ class _Engine:
 
 
 @contextlib.contextmanager
-def _own_handlers() -> Iterator[None]:
+def _keep_handlers() -> Iterator[None]:
     """Whoever handles signals now does so afterwards, also the one that made Ray's own handler exit meanwhile."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -339,14 +339,14 @@ def _library() -> Any:
 
 def _refuse_unreachable(address: str, remedy: str = "leave the address out to start one here") -> None:
     """Ray itself would try for minutes."""
-    client = address.startswith("ray://")
+    is_client = address.startswith("ray://")
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         return
     try:
         socket.create_connection((host, int(port)), REACHABLE).close()
     except OSError as error:
-        option = "--ray-client-server-port" if client else "--port"
+        option = "--ray-client-server-port" if is_client else "--port"
         raise ConvbenchError(
             f"no Ray cluster at {address}: {error.strerror or error}; start one with 'ray start --head {option} {port}'"
             f", or {remedy}"

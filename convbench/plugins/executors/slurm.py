@@ -103,15 +103,15 @@ class Slurm(Cluster):
             "slurm_mem": memory, "setup": setup,
         }  # fmt: skip
         if cluster != "slurm":
-            _say_what_is_not_used(cluster, slurm_options | {"exclusive": exclusive})
+            _warn_unused(cluster, slurm_options | {"exclusive": exclusive})
         if cluster == "debug" and workers not in (None, 1):
             raise ConvbenchError(
                 f"--executor slurm: cluster=debug measures in this very process, so that there cannot be {workers} "
                 "workers: give workers=1, or cluster=local for several"
             )
         workers = workers or (1 if cluster == "debug" else 2)
-        alone = not gpus if exclusive is None else exclusive
-        options = _JobOptions(cluster, workers, cores, gpus, minutes, folder, slurm_options, alone)
+        is_exclusive = not gpus if exclusive is None else exclusive
+        options = _JobOptions(cluster, workers, cores, gpus, minutes, folder, slurm_options, is_exclusive)
         # A worker has the cores that Slurm gives it; only processes of one machine have to be told theirs.
         worker_spec = spec(
             device, cases, cores if cluster == "local" else 0, workers if cluster == "local" and cores else 1
@@ -120,12 +120,12 @@ class Slurm(Cluster):
 
 
 @dataclass
-class _Sent:
+class _Submission:
     """A job, when its worker joined, and whether it was seen to run."""
 
     job: Any
-    joined: float = math.inf
-    ran: bool = False
+    join_time: float = math.inf
+    has_run: bool = False
 
 
 @dataclass
@@ -134,18 +134,18 @@ class _Engine:
 
     options: _JobOptions
     spec: Spec
-    sent: dict[str, _Sent] = field(default_factory=dict)
-    _unreached: dict[str, str] = field(default_factory=dict)
-    _looked: float = 0.0
-    _numbers: int = 0
-    _owed: int = 0
-    _faultless: int = 0
-    _refused: float = 0.0
+    submissions: dict[str, _Submission] = field(default_factory=dict)
+    _write_errors: dict[str, str] = field(default_factory=dict)
+    _look_time: float = 0.0
+    _worker_count: int = 0
+    _owed_count: int = 0
+    _faultless_count: int = 0
+    _refusal_time: float = 0.0
 
     @property
     def awaits_workers(self) -> bool:
         """Whether a job has yet to give its worker, or is to be asked for in place of another."""
-        return self._owed > 0 or any(math.isinf(sent.joined) for sent in self.sent.values())
+        return self._owed_count > 0 or any(math.isinf(submission.join_time) for submission in self.submissions.values())
 
     def expect(self, cases: Sequence[Case]) -> None:
         self.spec = self.spec.of(cases)
@@ -163,13 +163,13 @@ class _Engine:
             self._submit(self.options.workers)
         except OSError as error:
             raise _unwritable(self.run_folder, error) from error
-        return len(self.sent)
+        return len(self.submissions)
 
     def hand(self, worker: str, piece: Piece) -> None:
         try:
             self.mailboxes.post(worker, piece)
         except OSError as error:
-            self._unreached[worker] = f"its work cannot be written: {line_of(error)}"
+            self._write_errors[worker] = f"its work cannot be written: {line_of(error)}"
 
     def events(self, seconds: float) -> Iterable[Event]:
         if self.mailboxes.gone:
@@ -177,39 +177,39 @@ class _Engine:
                 f"{self.run_folder}: it is gone, and with it the workers that shared it: what is finished is kept, add "
                 "--resume to go on"
             )
-        unreached, self._unreached = self._unreached, {}
-        for worker, reason in unreached.items():
+        errors, self._write_errors = self._write_errors, {}
+        for worker, reason in errors.items():
             self.drop(worker)
             yield Lost(worker, reason, fault=False)
-        yield from self._said(wait_for_word(self.mailboxes, seconds))
-        if time.monotonic() - self._looked > (SECONDS_BETWEEN_LOOKS if self.options.cluster == "slurm" else 1.0):
-            self._looked = time.monotonic()
-            yield from self._ended()
+        yield from self._note_joins(wait_for_word(self.mailboxes, seconds))
+        if time.monotonic() - self._look_time > (SECONDS_BETWEEN_LOOKS if self.options.cluster == "slurm" else 1.0):
+            self._look_time = time.monotonic()
+            yield from self._losses()
 
     def drop(self, worker: str) -> None:
-        most = self.options.workers * (1 + REPLACEMENTS) + self._faultless
-        self._owed += worker in self.sent and self._numbers + self._owed < most
+        limit = self.options.workers * (1 + REPLACEMENTS) + self._faultless_count
+        self._owed_count += worker in self.submissions and self._worker_count + self._owed_count < limit
         self.leave_out(worker)
         self._replace()
 
     def leave_out(self, worker: str) -> None:
-        sent = self.sent.pop(worker, None)
+        submission = self.submissions.pop(worker, None)
         self.mailboxes.stop(worker)
-        if sent is not None:
+        if submission is not None:
             with suppress(Exception):
-                sent.job.cancel(check=False)
+                submission.job.cancel(check=False)
 
     def close(self) -> None:
         if not hasattr(self, "mailboxes"):
             return
-        for worker in self.sent:
+        for worker in self.submissions:
             self.mailboxes.stop(worker)
         if self.options.cluster != "slurm":  # processes of this machine end by themselves, with nothing left behind
             self._wait_for_ends()
-        for sent in self.sent.values():
-            if self.options.cluster == "slurm" or not _state(sent.job).startswith(ENDED):
+        for submission in self.submissions.values():
+            if self.options.cluster == "slurm" or not _state(submission.job).startswith(ENDED):
                 with suppress(Exception):
-                    sent.job.cancel(check=False)
+                    submission.job.cancel(check=False)
         self.mailboxes.close()
         _remove(self.run_folder)
 
@@ -217,7 +217,7 @@ class _Engine:
 
     def _submit(self, workers: int) -> None:
         """Ask for so many more. Raises ConvbenchError with what Slurm says against it, OSError as the folder does."""
-        names = [f"worker-{self._numbers + number}" for number in range(workers)]
+        names = [f"worker-{self._worker_count + number}" for number in range(workers)]
         for name in names:
             self.mailboxes.open(name)
         try:
@@ -229,23 +229,23 @@ class _Engine:
             if getattr(error, "errno", None) in NO_ROOM:
                 raise
             raise ConvbenchError(f"Slurm refuses the workers: {line_of(error, -1)}") from error
-        self._numbers += workers
+        self._worker_count += workers
         for name, job in zip(names, jobs, strict=True):
-            self.sent[name] = _Sent(job)
+            self.submissions[name] = _Submission(job)
             if self.options.cluster == "debug":
                 threading.Thread(target=job.exception, daemon=True).start()
 
     def _replace(self) -> None:
         """Ask for the workers that are owed; those that are left go on meanwhile where Slurm does not want to."""
-        if not self._owed or time.monotonic() - self._refused < SECONDS_BETWEEN_TRIES:
+        if not self._owed_count or time.monotonic() - self._refusal_time < SECONDS_BETWEEN_TRIES:
             return
         try:
-            self._submit(self._owed)
-            self._owed = 0
+            self._submit(self._owed_count)
+            self._owed_count = 0
         except (ConvbenchError, OSError) as error:
-            self._refused = time.monotonic()
-            away = isinstance(error, OSError) and f"{self.run_folder} cannot be written ({error.strerror})"
-            log.warning("convbench: no worker in place of a lost one yet: %s", away or error)
+            self._refusal_time = time.monotonic()
+            problem = isinstance(error, OSError) and f"{self.run_folder} cannot be written ({error.strerror})"
+            log.warning("convbench: no worker in place of a lost one yet: %s", problem or error)
 
     def _arguments(self, name: str) -> tuple[str, str, str, int]:
         number = int(name.rpartition("-")[2])
@@ -264,55 +264,59 @@ class _Engine:
             parameters |= {"slurm_additional_parameters": {"exclusive": True}} if options.exclusive else {}
         return parameters
 
-    def _ended(self) -> Iterator[Event]:
+    def _losses(self) -> Iterator[Event]:
         """The workers whose job is over, as the scheduler says."""
         self._replace()
         self._refresh()
-        for worker, sent in list(self.sent.items()):
-            state = _state(sent.job) if self.options.cluster != "debug" else ""
-            requeued = sent.ran and state.startswith(REQUEUED)
-            sent.ran |= state.startswith("RUNNING")
-            if state.startswith(ENDED) or requeued:
-                yield from self._said(self.mailboxes.collect())
-                faultless = self._faultless_end(sent, state)
-                self._faultless += faultless
+        for worker, submission in list(self.submissions.items()):
+            state = _state(submission.job) if self.options.cluster != "debug" else ""
+            is_requeued = submission.has_run and state.startswith(REQUEUED)
+            submission.has_run |= state.startswith("RUNNING")
+            if state.startswith(ENDED) or is_requeued:
+                yield from self._note_joins(self.mailboxes.collect())
+                is_faultless = self._faultless_end(submission, state)
+                self._faultless_count += is_faultless
                 self.drop(worker)
-                yield Lost(worker, f"its job ended ({state.lower()}){_last_line(sent.job)}", fault=not faultless)
+                yield Lost(
+                    worker, f"its job ended ({state.lower()}){_last_line(submission.job)}", fault=not is_faultless
+                )
 
     def _refresh(self) -> None:
         """Ask the scheduler now: submitit asks ever less often, also where it knows the jobs."""
-        known = [sent.job for sent in self.sent.values() if _state(sent.job) != "UNKNOWN"]
-        if known and self.options.cluster == "slurm":
+        jobs = [submission.job for submission in self.submissions.values() if _state(submission.job) != "UNKNOWN"]
+        if jobs and self.options.cluster == "slurm":
             with suppress(Exception):
-                known[0].watcher.update()
+                jobs[0].watcher.update()
 
-    def _said(self, events: Iterable[Event]) -> Iterator[Event]:
+    def _note_joins(self, events: Iterable[Event]) -> Iterator[Event]:
         """What workers say, with note of when they joined."""
         for event in events:
-            if isinstance(event, Joined) and event.worker in self.sent:
-                self.sent[event.worker].joined = time.monotonic()
+            if isinstance(event, Joined) and event.worker in self.submissions:
+                self.submissions[event.worker].join_time = time.monotonic()
             yield event
 
-    def _faultless_end(self, sent: _Sent, state: str) -> bool:
+    def _faultless_end(self, submission: _Submission, state: str) -> bool:
         """Whether a job that had joined ended for its time limit, or for what others want of the cluster."""
-        limit, seconds = 60.0 * self.options.minutes, time.monotonic() - sent.joined
+        limit, seconds = 60.0 * self.options.minutes, time.monotonic() - submission.join_time
         return seconds > max(limit / 2, limit - NEAR_LIMIT) or (seconds >= 0 and state.startswith(FAULTLESS))
 
     def _wait_for_ends(self) -> None:
         """Wait a while for processes of this machine."""
-        until = time.monotonic() + SECONDS_TO_END
-        for sent in self.sent.values():
+        deadline = time.monotonic() + SECONDS_TO_END
+        for submission in self.submissions.values():
             while (
-                self.options.cluster == "local" and not _state(sent.job).startswith(ENDED) and time.monotonic() < until
+                self.options.cluster == "local"
+                and not _state(submission.job).startswith(ENDED)
+                and time.monotonic() < deadline
             ):
                 time.sleep(0.1)
 
 
-def _say_what_is_not_used(cluster: str, of_slurm: Mapping[str, Any]) -> None:
+def _warn_unused(cluster: str, slurm_options: Mapping[str, Any]) -> None:
     """A file of options for the cluster is also what it is tried with, so that nothing in it is refused."""
-    given = [name.removeprefix("slurm_").replace("mem", "memory") for name, value in of_slurm.items() if value]
-    if given:
-        log.warning("convbench: not used with cluster=%s: %s", cluster, ", ".join(given))
+    names = [name.removeprefix("slurm_").replace("mem", "memory") for name, value in slurm_options.items() if value]
+    if names:
+        log.warning("convbench: not used with cluster=%s: %s", cluster, ", ".join(names))
 
 
 def _state(job: Any) -> str:
@@ -345,23 +349,23 @@ def _run_folder(folder: Path) -> Path:
         raise _unwritable(folder, error) from error
 
 
-def _remove_abandoned(folder: Path, now: float) -> None:
-    """Take away what drivers that were killed have left; ``now`` is by the clock of the disk, as are all times here.
+def _remove_abandoned(folder: Path, disk_time: float) -> None:
+    """Take away what drivers that were killed have left; ``disk_time`` is by the disk's clock, as are all times here.
 
     Folders of ours alone: one that a user has named so may lie beside them.
     """
     for path in folder.glob(f"run-*/{MAIL}/{SPEC}"):
         with suppress(OSError):
             # A driver that lives renames a file in the mail every few seconds, which dates the folder.
-            if now - path.parent.stat().st_mtime > ABANDONED:
+            if disk_time - path.parent.stat().st_mtime > ABANDONED:
                 shutil.rmtree(path.parents[1], ignore_errors=True)
 
 
 def _remove(folder: Path) -> None:
     """Take a folder away, again while it is there: a job that was cancelled writes into it until it ends."""
-    until = time.monotonic() + SECONDS_TO_END
+    deadline = time.monotonic() + SECONDS_TO_END
     shutil.rmtree(folder, ignore_errors=True)
-    while folder.exists() and time.monotonic() < until:
+    while folder.exists() and time.monotonic() < deadline:
         time.sleep(0.2)
         shutil.rmtree(folder, ignore_errors=True)
 

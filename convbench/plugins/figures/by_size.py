@@ -23,21 +23,21 @@ def by_size(results: Sequence[Result]) -> Iterator[Drawing]:
     crossover = headline_of(results).crossover
     view = in_view(results)
     size = metrics.LSTM_INPUT
-    shown = [(metric, Points(results, view, size, metric)) for metric in shown_metrics(results, "axes")]
-    columns = tuple(metric for metric, points in shown if points.places)
-    for metric, points in shown:
+    pairs = [(metric, Points(results, view, size, metric)) for metric in shown_metrics(results, "axes")]
+    columns = tuple(metric for metric, points in pairs if points.places)
+    for metric, points in pairs:
         if points.places:
             yield _draw(points, Axes(size, metric, (size,), columns), crossover)
 
 
 def _draw(points: Points, choice: Axes, crossover: float | None) -> Drawing:
     low, high = scales.limits(points.column(0))
-    near = crossover if crossover and low < crossover < 4 * high else None
-    axes = empty_axes(points, (low, max(high, 1.5 * near) if near else high))
+    line_size = crossover if crossover and low < crossover < 4 * high else None
+    axes = empty_axes(points, (low, max(high, 1.5 * line_size) if line_size else high))
     _curves(axes, points)
-    drawn = marks(axes, points)
-    if near:
-        _mark_crossover(axes, near)
+    indices_by_mark = marks(axes, points)
+    if line_size:
+        _mark_crossover(axes, line_size)
     return Drawing(
         name=f"by-size-{choice.y.option}",
         title=f"{choice.y.title} against LSTM input size",
@@ -46,12 +46,12 @@ def _draw(points: Points, choice: Axes, crossover: float | None) -> Drawing:
             "variant on one backbone; where it is flat, a larger LSTM input is free. Bars are 95 % intervals."
             + (
                 " At the dashed size D the LSTM takes as many FLOPs as the convolution, left of it fewer."
-                if near
+                if line_size
                 else ""
             )
         ),
         figure=axes.figure,  # type: ignore[arg-type]
-        marks=drawn,
+        marks=indices_by_mark,
         series=tuple(points.by_series()),
         axes=choice,
     )
@@ -59,21 +59,21 @@ def _draw(points: Points, choice: Axes, crossover: float | None) -> Drawing:
 
 def _curves(axes: MplAxes, points: Points) -> None:
     """Join the points of each curve, one artist per reducer."""
-    numbers = curves(points.results)
+    curve_numbers = curves(points.results)
     for number, (series, indices) in enumerate(points.by_series().items()):
-        joined: dict[int, list[tuple[float, float]]] = defaultdict(list)
+        pieces: dict[int, list[tuple[float, float]]] = defaultdict(list)
         for i in indices:
-            if (curve := numbers[i]) is not None:
-                joined[curve].append(points.places[i])
-        lines(axes, [sorted(piece) for piece in joined.values()], look(series)[0], width=1.2, gid=f"lines-{number}")
+            if (curve := curve_numbers[i]) is not None:
+                pieces[curve].append(points.places[i])
+        lines(axes, [sorted(piece) for piece in pieces.values()], look(series)[0], width=1.2, gid=f"lines-{number}")
 
 
 def _mark_crossover(axes: MplAxes, size: float) -> None:
     """The line and what it is, written on the side that has more room."""
     axes.axvline(size, color=ACCENT, linewidth=1.1, linestyle=(0, (4, 3)), gid="crossover")
-    left = axes.transData.transform((size, 1))[0] > axes.bbox.x0 + axes.bbox.width / 2
+    is_left = axes.transData.transform((size, 1))[0] > axes.bbox.x0 + axes.bbox.width / 2
     axes.annotate(
         f"LSTM = conv FLOPs at D = {size:,.0f}", (size, 1), xycoords=("data", "axes fraction"),
-        xytext=(-4 if left else 4, -2), textcoords="offset points", ha="right" if left else "left", va="top",
+        xytext=(-4 if is_left else 4, -2), textcoords="offset points", ha="right" if is_left else "left", va="top",
         color=ACCENT, fontsize=9, gid="crossover-label",
     )  # fmt: skip

@@ -31,70 +31,70 @@ MANY = 120
 def curve(results: Sequence[Result]) -> Iterator[Drawing]:
     """Latency by size of what the headline compares; nothing where no reducer was measured at two sizes."""
     points = Points(results, in_view(results), metrics.LSTM_INPUT, metrics.LATENCY)
-    numbers = curves(results)
-    swept: dict[int, list[int]] = defaultdict(list)
+    curve_numbers = curves(results)
+    rows_by_curve: dict[int, list[int]] = defaultdict(list)
     for i in points.places:
-        if (number := numbers[i]) is not None:
-            swept[number].append(i)
-    joined = [rows for rows in swept.values() if len(rows) > 1]
-    if joined and len(points.places) <= MANY:
-        yield _draw(points, joined)
+        if (number := curve_numbers[i]) is not None:
+            rows_by_curve[number].append(i)
+    curve_rows = [rows for rows in rows_by_curve.values() if len(rows) > 1]
+    if curve_rows and len(points.places) <= MANY:
+        yield _draw(points, curve_rows)
 
 
-def _draw(points: Points, swept: Sequence[Sequence[int]]) -> Drawing:
+def _draw(points: Points, curve_rows: Sequence[Sequence[int]]) -> Drawing:
     axes = empty_axes(points, scales.limits(points.column(0)), canvas(height=320, left=54, right=106, width=380))
-    joined = [sorted(points.places[i] for i in rows) for rows in swept]
-    models = [points.results[rows[0]] for rows in swept]
+    pieces = [sorted(points.places[i] for i in rows) for rows in curve_rows]
+    models = [points.results[rows[0]] for rows in curve_rows]
     names = labels(
         [replace(parts, lstm_input=None) for model in models if isinstance(parts := model.case.architecture, Parts)]
     )
     colours = [look(model.series)[0] for model in models]
-    for number, (piece, colour) in enumerate(zip(joined, colours, strict=True)):
+    for number, (piece, colour) in enumerate(zip(pieces, colours, strict=True)):
         lines(axes, [piece], colour, width=1.6, gid=f"lines-{number}")
-    drawn = marks(axes, points)
-    at_ends(axes, [piece[-1] for piece in joined], [short(name, 20) for name in names], colours)
-    others = {
+    indices_by_mark = marks(axes, points)
+    at_ends(axes, [piece[-1] for piece in pieces], [short(name, 20) for name in names], colours)
+    single_places = {
         name: max(points.places[i] for i in rows)
         for name, rows in points.by_series().items()
         if name not in {model.series for model in models}
     }
-    _name_others(axes, others, list(points.places.values()))
-    first = opening(points.results)
+    _name_singles(axes, single_places, list(points.places.values()))
+    view = opening(points.results)
     threads_vary = len({result.group.threads for result in points.results}) > 1
     threads = threads_of(points.results[next(iter(points.places))].group) if threads_vary else ""
-    where = [first.values[name] for name in PLACE if name in first.values] if first else []
+    place_names = [view.values[name] for name in PLACE if name in view.values] if view else []
     return Drawing(
         name="curve",
-        title=f"Latency by LSTM input size: {', '.join(short(name) for name in where)}{threads}",
+        title=f"Latency by LSTM input size: {', '.join(short(name) for name in place_names)}{threads}",
         caption=(
             "How to read this: a line is one reducer at several sizes, its name at its end; marks without a line have "
             "one size on this backbone, or reach another by other options. Where a line is flat, a larger LSTM input "
             "is free. Bars are 95 % intervals."
         ),
         figure=axes.figure,  # type: ignore[arg-type]
-        marks=drawn,
+        marks=indices_by_mark,
         series=tuple(points.by_series()),
         scale={"y": (metrics.LATENCY, *axes.get_ylim())},
     )
 
 
-def _name_others(axes: MplAxes, places: Mapping[str, Place], marks: Sequence[Place]) -> None:
+def _name_singles(axes: MplAxes, places: Mapping[str, Place], marks: Sequence[Place]) -> None:
     """Names beside single marks and over no others; marks that lie on each other share one."""
     clusters: list[list[str]] = []
     spots: list[Place] = []
     for name, place in sorted(places.items(), key=lambda item: item[1]):
         x, y = map(float, axes.transData.transform(place))
-        near = (i for i, (a, b) in enumerate(spots) if abs(a - x) < NEAR and abs(b - y) < NEAR)
-        at = next(near, None)
-        if at is None:
+        neighbours = (i for i, (a, b) in enumerate(spots) if abs(a - x) < NEAR and abs(b - y) < NEAR)
+        index = next(neighbours, None)
+        if index is None:
             spots.append((x, y))
             clusters.append([name])
         else:
-            clusters[at].append(name)
-    words = [_list(names) for names in clusters]
+            clusters[index].append(name)
+    words = [_listing(names) for names in clusters]
     label(axes, [places[names[0]] for names in clusters], words, marks)
 
 
-def _list(names: Sequence[str]) -> str:
-    shown = ", ".join(short(name, 18) for name in names[:LISTED])
-    return f"{shown} +{len(names) - LISTED}" if len(names) > LISTED else shown
+def _listing(names: Sequence[str]) -> str:
+    text = ", ".join(short(name, 18) for name in names[:LISTED])
+    return f"{text} +{len(names) - LISTED}" if len(names) > LISTED else text

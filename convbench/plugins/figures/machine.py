@@ -23,7 +23,7 @@ LEAST = 3
 class Moment(NamedTuple):
     """When the reference workload was taken (POSIX seconds), its time over that of better moments, and how it went."""
 
-    at: float
+    time: float
     ratio: float
     disturbed: bool
 
@@ -41,7 +41,7 @@ def _moments(records: Iterable[Record]) -> Iterator[Moment]:
     for members in grouped(records, scope).values():
         references = [reference for record in members for reference in _references(record)]
         level = at_better_moments(seconds for _, seconds, _ in references)
-        yield from (Moment(at, seconds / level, disturbed) for at, seconds, disturbed in references)
+        yield from (Moment(time, seconds / level, disturbed) for time, seconds, disturbed in references)
 
 
 def _references(record: Record) -> Iterator[tuple[float, float, bool]]:
@@ -50,36 +50,36 @@ def _references(record: Record) -> Iterator[tuple[float, float, bool]]:
     if reading is None:
         return
     starts = [(visit.started, not visit.sound) for visit in record.visits] or [(record.started, False)]
-    for samples, (started, disturbed) in zip(reading.by_visit(), starts, strict=False):
-        at = _seconds(started)
-        if samples and at is not None and median(samples) > 0:
-            yield at, median(samples), disturbed
+    for samples, (start, disturbed) in zip(reading.by_visit(), starts, strict=False):
+        time = _seconds(start)
+        if samples and time is not None and median(samples) > 0:
+            yield time, median(samples), disturbed
 
 
-def _seconds(started: str) -> float | None:
+def _seconds(start: str) -> float | None:
     try:
-        return datetime.fromisoformat(started).timestamp()
+        return datetime.fromisoformat(start).timestamp()
     except ValueError:
         return None
 
 
 def _draw(moments: Sequence[Moment]) -> Drawing:
-    minutes = [(moment.at - moments[0].at) / 60 for moment in moments]
+    minutes = [(moment.time - moments[0].time) / 60 for moment in moments]
     ratios = [moment.ratio for moment in moments]
     axes = canvas(height=150, top=24, left=44, width=380)
     axes.set_xlim(-0.02 * max(minutes[-1], 0.1), 1.02 * max(minutes[-1], 0.1))
     scales.log_axis(axes, "y", scales.limits([*ratios, 1.0, SLOW_MACHINE]), "×")
     axes.axhline(SLOW_MACHINE, color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
-    bad = [moment.disturbed or ratio > SLOW_MACHINE for moment, ratio in zip(moments, ratios, strict=True)]
+    flags = [moment.disturbed or ratio > SLOW_MACHINE for moment, ratio in zip(moments, ratios, strict=True)]
     for disturbed, colour, marker, gid in ((False, HUES[0], "o", "quiet-0"), (True, HUES[6], "x", "disturbed-0")):
-        places = [(x, y) for x, y, spoilt in zip(minutes, ratios, bad, strict=True) if spoilt is disturbed]
+        places = [(x, y) for x, y, flag in zip(minutes, ratios, flags, strict=True) if flag is disturbed]
         if places:
-            across, up = zip(*places, strict=True)
-            axes.scatter(across, up, s=14, marker=marker, color=colour, zorder=3, gid=gid)
+            xs, ys = zip(*places, strict=True)
+            axes.scatter(xs, ys, s=14, marker=marker, color=colour, zorder=3, gid=gid)
     axes.tick_params(length=0)
     axes.set_xlabel("Minutes since the first of them", color=TEXT)
     axes.set_title("Time of the reference workload over its better moments", loc="left", fontsize=10, color=TEXT)
-    count = f"{sum(bad)} of {len(bad)} disturbed" if sum(bad) else "none disturbed"
+    count = f"{sum(flags)} of {len(flags)} disturbed" if sum(flags) else "none disturbed"
     return Drawing(
         name="machine",
         title=f"The machine during the run: {count}",

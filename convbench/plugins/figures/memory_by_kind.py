@@ -29,21 +29,21 @@ PEAKS = (metrics.CPU_PEAK, metrics.CUDA_PEAK)
 @figures.register("memory-by-kind")
 def memory_by_kind(results: Sequence[Result]) -> Iterator[Drawing]:
     """The peak by kind, a bar per case of the eager models; one drawing a scenario and device."""
-    eager = [result for result in measured(results) if result.case.variant_name == EAGER]
-    for scenario, device in dict.fromkeys((result.case.scenario, result.case.device) for result in eager):
-        group = [result for result in eager if (result.case.scenario, result.case.device) == (scenario, device)]
+    eager_results = [result for result in measured(results) if result.case.variant_name == EAGER]
+    for scenario, device in dict.fromkeys((result.case.scenario, result.case.device) for result in eager_results):
+        group = [result for result in eager_results if (result.case.scenario, result.case.device) == (scenario, device)]
         cases = largest_group([result for result in group if by_kind(result)])
         shares = {result: by_kind(result) for result in cases}
         if shares:
-            yield _draw(_shown(shares, headline_of(group).pick), scenario, device)
+            yield _draw(_select(shares, headline_of(group).pick), scenario, device)
 
 
-def _shown(shares: Shares, pick: Result | None) -> Shares:
+def _select(shares: Shares, pick: Result | None) -> Shares:
     """The headline's case and the largest others, the smallest first."""
-    ordered = sorted(shares, key=lambda result: (sum(shares[result].values()), result.case.id))
-    others = [result for result in ordered if not pick or result.case.architecture != pick.case.architecture]
-    left_out = set(others[: max(0, len(ordered) - ROWS)])
-    return {result: shares[result] for result in ordered if result not in left_out}
+    results = sorted(shares, key=lambda result: (sum(shares[result].values()), result.case.id))
+    other_results = [result for result in results if not pick or result.case.architecture != pick.case.architecture]
+    omissions = set(other_results[: max(0, len(results) - ROWS)])
+    return {result: shares[result] for result in results if result not in omissions}
 
 
 def by_kind(result: Result) -> dict[str, float]:
@@ -57,8 +57,8 @@ def by_kind(result: Result) -> dict[str, float]:
 
 def error_of_prediction(result: Result) -> float | None:
     """Predicted over measured peak, less one; None where one of them is missing."""
-    predicted, peak = typical(result.record, metrics.PREDICTED), result.memory
-    return predicted / peak - 1 if predicted and peak else None
+    prediction, peak = typical(result.record, metrics.PREDICTED), result.memory
+    return prediction / peak - 1 if prediction and peak else None
 
 
 def _draw(shares: Shares, scenario: str, device: str) -> Drawing:

@@ -47,12 +47,12 @@ def quality_by_size(results: Sequence[Result]) -> Iterator[Drawing]:
         parts = quality.architecture
         if parts.lstm_input:
             settings[parts.backbone, parts.rnn, parts.layer_norm, quality.clip].append(quality)
-    swept = [members for members in settings.values() if len({_size(quality) for quality in members}) > 1]
-    for number, members in enumerate(swept[:SETTINGS]):
+    sweeps = [members for members in settings.values() if len({_size(quality) for quality in members}) > 1]
+    for number, members in enumerate(sweeps[:SETTINGS]):
         yield _draw(members, results, number, len(settings) > 1)
 
 
-def _draw(qualities: Sequence[Quality], results: Sequence[Result], number: int, apart: bool) -> Drawing:
+def _draw(qualities: Sequence[Quality], results: Sequence[Result], number: int, has_siblings: bool) -> Drawing:
     tasks = grouped(qualities, lambda quality: quality.task)
     costs = _costs(qualities, results)
     column = metrics.LATENCY if any(cost.latency for cost in costs.values()) else metrics.PARAMS
@@ -63,16 +63,16 @@ def _draw(qualities: Sequence[Quality], results: Sequence[Result], number: int, 
         scales.log_axis(axes, "x", ends, "size")
         share_axis(axes, f"{short(task)}: test accuracy · higher is better")
         baselines(axes, members)
-        _learnt(axes, members, dodge)
+        _draw_accuracy(axes, members, dodge)
     for axes in panels[:-1]:
         axes.tick_params(axis="x", labelbottom=False)
     bottom = panels[-1]
     if costs:
-        _spent(bottom, costs, column, ends, dodge)
+        _draw_costs(bottom, costs, column, ends, dodge)
     bottom.set_xlabel(metrics.LSTM_INPUT.title, fontsize=10)
     parts = qualities[0].architecture
     norm = " with LayerNorm" if parts.layer_norm else ""
-    place = f", {short(str(parts.backbone))}, {parts.rnn}{norm}, clip {qualities[0].clip}" if apart else ""
+    place = f", {short(str(parts.backbone))}, {parts.rnn}{norm}, clip {qualities[0].clip}" if has_siblings else ""
     return Drawing(
         name=f"quality-by-size-{number}",
         title=f"Quality{' and cost' if costs else ''} against LSTM input size{place}",
@@ -80,14 +80,14 @@ def _draw(qualities: Sequence[Quality], results: Sequence[Result], number: int, 
             "How to read this: each mark is a reducer's mean test accuracy over seeds, the bar its 95 % interval; a "
             "line joins the sizes of one reducer. Hollow: some runs collapsed or failed and are left out. "
             "× at the foot: no sound run at all. Sizes that coincide are drawn side by side."
-            + (f" Below: the same models' cost, without variants{_where(costs)}." if costs else "")
+            + (f" Below: the same models' cost, without variants{_group_words(costs)}." if costs else "")
         ),
         figure=bottom.figure,  # type: ignore[arg-type]
         series=tuple(sorted({quality.architecture.reducer.name for quality in qualities})),
     )
 
 
-def _where(costs: Mapping[Parts, Result]) -> str:
+def _group_words(costs: Mapping[Parts, Result]) -> str:
     """``, on clip 1x8x1x32x32, 1 thread``: what the costs are of, which may be no clip that was learnt from."""
     group = next((cost.group for cost in costs.values()), None)
     return f", on clip {group.clip}{threads_of(group)}" if group else ""
@@ -108,10 +108,10 @@ def _costs(qualities: Sequence[Quality], results: Sequence[Result]) -> dict[Part
 def _dodge(qualities: Sequence[Quality]) -> dict[Parts, float]:
     low, high = scales.limits([_size(quality) for quality in qualities])
     models = dict.fromkeys(quality.architecture for quality in qualities)
-    same = grouped(models, lambda parts: parts.lstm_input or 1)
+    models_by_size = grouped(models, lambda parts: parts.lstm_input or 1)
     return {
         parts: (high / low) ** (APART * (place - (len(members) - 1) / 2))
-        for members in same.values()
+        for members in models_by_size.values()
         for place, parts in enumerate(sorted(members, key=str))
     }
 
@@ -120,19 +120,19 @@ def _size(quality: Quality) -> float:
     return float(quality.architecture.lstm_input or 1)
 
 
-def _learnt(axes: MplAxes, members: Sequence[Quality], dodge: dict[Parts, float]) -> None:
+def _draw_accuracy(axes: MplAxes, members: Sequence[Quality], dodge: dict[Parts, float]) -> None:
     lines: dict[tuple[str, str], list[Point]] = defaultdict(list)
     for quality in members:
         parts, x = quality.architecture, _size(quality) * dodge[quality.architecture]
         if quality.mean is None:
             axes.plot([x], [0], marker="x", color=look(parts.reducer.name)[0], markersize=7, clip_on=False, zorder=4)
         else:
-            partly = bool(quality.collapsed or quality.failed)
-            lines[parts.reducer.name, str(parts.reducer)].append(Point(x, quality.mean, quality.interval, partly))
-    _series(axes, lines)
+            is_partial = bool(quality.collapsed or quality.failed)
+            lines[parts.reducer.name, str(parts.reducer)].append(Point(x, quality.mean, quality.interval, is_partial))
+    _draw_series(axes, lines)
 
 
-def _spent(
+def _draw_costs(
     axes: MplAxes, costs: dict[Parts, Result], column: Metric, ends: tuple[float, float], dodge: dict[Parts, float]
 ) -> None:
     lines: dict[tuple[str, str], list[Point]] = defaultdict(list)
@@ -147,15 +147,15 @@ def _spent(
     scales.log_axis(axes, "y", scales.limits(places), column.unit)
     axes.annotate(heading(column), (0, 1), xycoords="axes fraction", xytext=(-52, 7),
                   textcoords="offset points", fontsize=10, color=TEXT)  # fmt: skip
-    _series(axes, lines)
+    _draw_series(axes, lines)
 
 
-def _series(axes: MplAxes, lines: dict[tuple[str, str], list[Point]]) -> None:
+def _draw_series(axes: MplAxes, lines: dict[tuple[str, str], list[Point]]) -> None:
     for (name, _), points in sorted(lines.items()):
         colour, marker = look(name)
-        ordered = sorted(points)
-        axes.plot([p.x for p in ordered], [p.y for p in ordered], color=colour, linewidth=1.2, alpha=0.6)
-        for point in ordered:
+        sorted_points = sorted(points)
+        axes.plot([p.x for p in sorted_points], [p.y for p in sorted_points], color=colour, linewidth=1.2, alpha=0.6)
+        for point in sorted_points:
             if point.interval:
                 axes.plot([point.x] * 2, point.interval[1:], color=colour, linewidth=1, alpha=0.6)
             axes.scatter([point.x], [point.y], s=AREA * WEIGHT.get(marker, 1.0), marker=marker, zorder=3,

@@ -49,8 +49,8 @@ def quality_cost(results: Sequence[Result]) -> Iterator[Drawing]:
     for number, ((task, clip), members) in enumerate(list(tasks.items())[:TASKS]):
         candidates = gather(members, costs(results))[0]
         column = metrics.LATENCY if any(candidate.result.latency for candidate in candidates) else metrics.PARAMS
-        cheapest = cheapest_each(candidates, column.option)
-        pool = [candidate for candidate in cheapest if 0 < candidate.cost(column.option) < math.inf]
+        cheapest_candidates = cheapest_each(candidates, column.option)
+        pool = [candidate for candidate in cheapest_candidates if 0 < candidate.cost(column.option) < math.inf]
         if pool:
             yield _draw(pool, members, task_name(short(task), clip, clips[task] > 1), column, number)
 
@@ -64,13 +64,13 @@ def _draw(pool: Sequence[Candidate], qualities: Sequence[Quality], name: str, co
     baselines(axes, qualities)
     shares = stability.membership(pool, (column.option, metrics.MEMORY.option))
     places = [(candidate.cost(column.option), candidate.mean) for candidate in pool]
-    best = front([(x, -y) for x, y in places])
-    lines(axes, [list(stairs([places[i] for i in best]))], MUTED, width=1.2, gid="front")
+    front_indices = front([(x, -y) for x, y in places])
+    lines(axes, [list(stairs([places[i] for i in front_indices]))], MUTED, width=1.2, gid="front")
     for candidate, share, area in zip(pool, shares, areas or [PLAIN] * len(pool), strict=True):
         _mark(axes, candidate, share, column, area)
-    named = [i for i, share in enumerate(shares) if len(pool) <= CROWD or share >= UNLIKELY]
+    indices = [i for i, share in enumerate(shares) if len(pool) <= CROWD or share >= UNLIKELY]
     names = labels([candidate.quality.architecture for candidate in pool])
-    label(axes, [places[i] for i in named], [f"{names[i]}, front {likely(shares[i])}" for i in named], places)
+    label(axes, [places[i] for i in indices], [f"{names[i]}, front {likely(shares[i])}" for i in indices], places)
     if areas:
         _name_sizes(axes, pool)
     return Drawing(
@@ -82,17 +82,17 @@ def _draw(pool: Sequence[Candidate], qualities: Sequence[Quality], name: str, co
     )
 
 
-def _caption(column: Metric, sized: bool) -> str:
+def _caption(column: Metric, has_sizes: bool) -> str:
     costs, memory = inside(column.title), inside(metrics.MEMORY.title)
-    weighed = f"accuracy, {costs} and {memory}" if sized else f"accuracy and {costs}"
+    goals = f"accuracy, {costs} and {memory}" if has_sizes else f"accuracy and {costs}"
     return (
         "How to read this: upper left is better"
-        + (", and a smaller mark takes less memory" if sized else "")
+        + (", and a smaller mark takes less memory" if has_sizes else "")
         + "; each configuration in its cheapest variant, bars are 95 % intervals. The percentage at a mark, and its "
         "depth of colour, is how likely it is on the front: the share of what seeds and timings allow in which nothing "
-        f"else is as good in all of {weighed} and better in one, as advise weighs them. The stair joins the means that "
+        f"else is as good in all of {goals} and better in one, as advise weighs them. The stair joins the means that "
         f"nothing beats in accuracy and {costs}"
-        + (": a mark below it can be on the front for its memory. " if sized else ". ")
+        + (": a mark below it can be on the front for its memory. " if has_sizes else ". ")
         + f"Of more than {CROWD} configurations those below {100 * UNLIKELY:.0f} % are not named. "
         + "Configurations with fewer than 2 sound seeds are left out."
     )

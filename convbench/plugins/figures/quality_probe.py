@@ -23,14 +23,14 @@ LEAST = -0.2
 @figures.register("quality-probe")
 def quality_probe(results: Sequence[Result]) -> Iterator[Drawing]:
     """R² of position against accuracy of class; a drawing for each backbone and clip."""
-    probed = linear_probes([result.record for result in results])
-    whole = (probe for probe in probed if probe.where and probe.what)
-    settings = grouped(whole, lambda probe: (probe.architecture.backbone, probe.clip))
+    all_probes = linear_probes([result.record for result in results])
+    complete_probes = (probe for probe in all_probes if probe.where and probe.what)
+    settings = grouped(complete_probes, lambda probe: (probe.architecture.backbone, probe.clip))
     for number, probes in enumerate(list(settings.values())[:SETTINGS]):
         yield _draw(probes, number, len(settings) > 1)
 
 
-def _draw(probes: Sequence[LinearProbe], number: int, apart: bool) -> Drawing:
+def _draw(probes: Sequence[LinearProbe], number: int, has_siblings: bool) -> Drawing:
     places = [(probe, max(LEAST, _mean(probe.where)), _mean(probe.what)) for probe in probes]
     low = min(0.0, *(x for _, x, _ in places))
     axes = canvas()
@@ -44,15 +44,15 @@ def _draw(probes: Sequence[LinearProbe], number: int, apart: bool) -> Drawing:
         colour, marker = look(probe.architecture.reducer.name)
         axes.scatter([x], [y], s=1.4 * AREA * WEIGHT.get(marker, 1.0), marker=marker, color=colour, zorder=3)
     label(axes, [(x, y) for _, x, y in places], [_words(probe) for probe in probes])
-    place = f", {short(str(probes[0].architecture.backbone))}" if apart else ""
-    cut = f" R² below {LEAST} is drawn there." if min(_mean(probe.where) for probe in probes) < LEAST else ""
+    place = f", {short(str(probes[0].architecture.backbone))}" if has_siblings else ""
+    note = f" R² below {LEAST} is drawn there." if min(_mean(probe.where) for probe in probes) < LEAST else ""
     return Drawing(
         name=f"quality-probe-{number}",
         title=f"What untrained features keep: where against what{place}",
         caption=(
             "How to read this: upper right keeps more; the number is the LSTM input size. Linear read-outs measure "
             "what is linearly decodable from an untrained extractor, not what training would reach; with a trained "
-            f"backbone the order can change.{cut}"
+            f"backbone the order can change.{note}"
         ),
         figure=axes.figure,  # type: ignore[arg-type]
         series=tuple(sorted({probe.architecture.reducer.name for probe in probes})),
@@ -64,5 +64,5 @@ def _words(probe: LinearProbe) -> str:
     return short(parts.reducer.name, 18) + (f" {parts.lstm_input:,}" if parts.lstm_input else "")
 
 
-def _mean(by_seed: Mapping[int, float]) -> float:
-    return statistics.fmean(by_seed.values())
+def _mean(value_by_seed: Mapping[int, float]) -> float:
+    return statistics.fmean(value_by_seed.values())

@@ -30,14 +30,14 @@ def reducers(results: Sequence[Result]) -> Iterator[Drawing]:
     headline = headline_of(results)
     if headline.timed:
         index = {id(result): number for number, result in enumerate(results)}
-        rows = [row for at, row in enumerate(headline.by_series) if at < ROWS or headline.names(row.result)]
+        rows = [row for rank, row in enumerate(headline.by_series) if rank < ROWS or headline.names(row.result)]
         yield _draw(rows, headline, index)
 
 
 def _draw(rows: Sequence[Contender], headline: Headline, index: Mapping[int, int]) -> Drawing:
     names = _names(rows)
-    left = left_of(names, 10)
-    axes = canvas(height=66 + 21 * len(rows), left=left, right=118, top=8, bottom=42, width=380 - LEFT + left)
+    inset = left_of(names, 10)
+    axes = canvas(height=66 + 21 * len(rows), left=inset, right=118, top=8, bottom=42, width=380 - LEFT + inset)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     latencies = [latency for row in rows if (latency := row.result.latency)]
     ends = [end for latency in latencies for end in (latency if latency.bounded else (latency.median,)) if end > 0]
@@ -60,7 +60,7 @@ def _draw(rows: Sequence[Contender], headline: Headline, index: Mapping[int, int
             fontsize=10,
             color=TEXT,
         )
-    axes.set_yticks(range(len(rows)), [fitted(name, left - 8, 10) for name in names], fontsize=10)
+    axes.set_yticks(range(len(rows)), [fitted(name, inset - 8, 10) for name in names], fontsize=10)
     axes.tick_params(length=0)
     axes.spines["left"].set_visible(False)
     axes.set_xlabel("Latency of a call · lower is better", color=TEXT)
@@ -79,12 +79,12 @@ def _draw(rows: Sequence[Contender], headline: Headline, index: Mapping[int, int
     )
 
 
-def _rows_are(word: str, headline: Headline, shown: int) -> str:
+def _rows_are(word: str, headline: Headline, row_count: int) -> str:
     """What has a row, and how many have none for want of room."""
     rows = "each reducer at its fastest, and what the headline names"
     rows = "a row is a model" if word == "model" else "a row is a size" if headline.of_one else rows
-    left_out = len(headline.by_series) - shown
-    return f"{rows} ({left_out:,} more in the table)" if left_out else rows
+    omission_count = len(headline.by_series) - row_count
+    return f"{rows} ({omission_count:,} more in the table)" if omission_count else rows
 
 
 def _names(rows: Sequence[Contender]) -> list[str]:

@@ -21,37 +21,37 @@ def by_runtime(results: Sequence[Result]) -> Iterator[Drawing]:
     """Latency by runtime, a line a model (reducer and LSTM input size), the fastest runtime of the base model first."""
     index = {id(result): number for number, result in enumerate(results)}
     views = runtimes(results)
-    for at, view in enumerate(views):
+    for number, view in enumerate(views):
         twins = [place for place, other in enumerate(views) if _place(other) == _place(view)]
-        yield _draw(view, index, twins.index(at) + 1, apart=len(twins) > 1)
+        yield _draw(view, index, twins.index(number) + 1, has_twins=len(twins) > 1)
 
 
 def _place(view: Runtimes) -> tuple[str, str]:
     return view.scenario, view.device
 
 
-def _draw(view: Runtimes, index: Mapping[int, int], number: int, apart: bool) -> Drawing:
-    """The figure of a view, the ``number``-th of its scenario and device; where there are several, told ``apart``."""
+def _draw(view: Runtimes, index: Mapping[int, int], number: int, has_twins: bool) -> Drawing:
+    """The figure of a view, the ``number``-th of its scenario and device; ``has_twins`` where there are several."""
     base = view.base
-    around = f", {around_reducer(base)}, clip {base.case.clip}{threads_of(base.group)}" if apart else ""
+    setting = f", {around_reducer(base)}, clip {base.case.clip}{threads_of(base.group)}" if has_twins else ""
     models = {model(price.result): price.result for price in view.prices}
     lines = {name: [view.price(runtime, result) for runtime in view.runtimes] for name, result in models.items()}
     axes = canvas(height=350, left=64, right=118, top=14, bottom=118, width=480)
-    ends = [price.result.latency for price in view.prices if price.result.latency]
+    latencies = [price.result.latency for price in view.prices if price.result.latency]
     limits = scales.limits(
-        bound for interval in ends for bound in (interval.low, interval.high) if 0 < bound < float("inf")
+        bound for interval in latencies for bound in (interval.low, interval.high) if 0 < bound < float("inf")
     )
     scales.log_axis(axes, "y", limits, "s")
     axes.set_xlim(-0.35, len(view.runtimes) - 0.65)
     axes.set_xticks(range(len(view.runtimes)), [short(name, 24) for name in view.runtimes], rotation=40, ha="right",
                     fontsize=9.5)  # fmt: skip
     axes.set_ylabel("Latency of a call · lower is better", color=TEXT)
-    for at, prices in enumerate(lines.values()):
-        _line(axes, at, prices)
+    for line_number, prices in enumerate(lines.values()):
+        _line(axes, line_number, prices)
     _name_ends(axes, lines)
     return Drawing(
         name=f"runtimes-{view.scenario}-{view.device}{f'-{number}' if number > 1 else ''}",
-        title=f"Where it will run: {view.scenario}, {view.device}{around}",
+        title=f"Where it will run: {view.scenario}, {view.device}{setting}",
         caption=(
             f"{words.sentence(view)} How to read this: each line is a model, from runtime to runtime; where two lines "
             "cross, the ranking turns round. Bars are 95 % intervals. Every mark gave eager's output within the "
@@ -59,20 +59,20 @@ def _draw(view: Runtimes, index: Mapping[int, int], number: int, apart: bool) ->
         ),
         figure=axes.figure,  # type: ignore[arg-type]
         marks={
-            f"marks-{at}": [index[id(price.result)] for price in prices if price]
-            for at, prices in enumerate(lines.values())
+            f"marks-{line_number}": [index[id(price.result)] for price in prices if price]
+            for line_number, prices in enumerate(lines.values())
         },
     )
 
 
 def _line(axes: MplAxes, number: int, prices: Sequence[RelativeLatency | None]) -> None:
     """A model's latencies from left to right."""
-    drawn = [(place, price.result) for place, price in enumerate(prices) if price]
-    colour, marker = look(drawn[0][1].series)
-    places = [place for place, _ in drawn]
-    seconds = [result.latency.median for _, result in drawn if result.latency]
+    place_results = [(place, price.result) for place, price in enumerate(prices) if price]
+    colour, marker = look(place_results[0][1].series)
+    places = [place for place, _ in place_results]
+    seconds = [result.latency.median for _, result in place_results if result.latency]
     axes.plot(places, seconds, color=colour, linewidth=1.2, alpha=0.7, gid=f"lines-{number}")
-    for place, result in drawn:
+    for place, result in place_results:
         if result.latency and result.latency.bounded:
             axes.plot([place, place], [result.latency.low, result.latency.high], color=colour, linewidth=1.6, alpha=0.6)
     axes.scatter(places, seconds, s=AREA * WEIGHT.get(marker, 1.0), marker=marker, color=colour, zorder=3,
@@ -81,10 +81,10 @@ def _line(axes: MplAxes, number: int, prices: Sequence[RelativeLatency | None]) 
 
 def _name_ends(axes: MplAxes, lines: Mapping[str, Sequence[RelativeLatency | None]]) -> None:
     """The models' names at the ends of their lines, none over another."""
-    last = {name: [(place, price) for place, price in enumerate(prices) if price][-1] for name, prices in lines.items()}
-    ends = {name: (place, price.result.latency.median) for name, (place, price) in last.items() if price.result.latency}
+    tips = {name: [(place, price) for place, price in enumerate(prices) if price][-1] for name, prices in lines.items()}
+    ends = {name: (place, price.result.latency.median) for name, (place, price) in tips.items() if price.result.latency}
     heights = [float(axes.transData.transform(end)[1]) for end in ends.values()]
-    moved_apart = spread(heights, ends=(axes.bbox.y0, axes.bbox.y1))
-    for (name, end), height, moved in zip(ends.items(), heights, moved_apart, strict=True):
-        axes.annotate(short(name.replace("LSTM input ", ""), 26), end, xytext=(8, moved - height - 3), color=MUTED,
+    positions = spread(heights, ends=(axes.bbox.y0, axes.bbox.y1))
+    for (name, end), height, position in zip(ends.items(), heights, positions, strict=True):
+        axes.annotate(short(name.replace("LSTM input ", ""), 26), end, xytext=(8, position - height - 3), color=MUTED,
                       textcoords="offset points", fontsize=9, annotation_clip=False)  # fmt: skip

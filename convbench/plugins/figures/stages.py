@@ -43,11 +43,11 @@ class Split(NamedTuple):
 
     metric: Metric
     words: str
-    apart: str = ""
+    suffix: str = ""
 
     @property
     def name(self) -> str:
-        return "-".join(filter(None, (f"stages-{self.metric.name}", self.apart)))
+        return "-".join(filter(None, (f"stages-{self.metric.name}", self.suffix)))
 
 
 SPLITS = (
@@ -68,49 +68,49 @@ def stages(results: Sequence[Result]) -> Iterator[Drawing]:
         shares = {result: share for result in rows if (share := by_stage(result, split.metric))}
         if shares:
             yield _draw(split, shares)
-    yield from _apart(rows, measured(results))
+    yield from _other_stages(rows, measured(results))
 
 
-def _apart(drawn: Sequence[Result], results: Sequence[Result]) -> Iterator[Drawing]:
+def _other_stages(main_rows: Sequence[Result], results: Sequence[Result]) -> Iterator[Drawing]:
     """The time by stage where stages are other ones than those drawn: of compiled cases, and of training in eager."""
-    left = {
+    groups = {
         stage: [result for result in results if _has(result, stage)] for stage in (metrics.GRAPHS, metrics.OPTIMIZER)
     }
-    left[metrics.OPTIMIZER] = [result for result in left[metrics.OPTIMIZER] if not _has(result, metrics.GRAPHS)]
-    for stage, rows in left.items():
-        if any(_has(result, stage) for result in drawn):
+    groups[metrics.OPTIMIZER] = [result for result in groups[metrics.OPTIMIZER] if not _has(result, metrics.GRAPHS)]
+    for stage, rows in groups.items():
+        if any(_has(result, stage) for result in main_rows):
             continue
-        alike = one_variant(largest_group(rows))
-        nearest = {result.row: result for result in sorted(alike, key=_distance, reverse=True)}
-        shares = {result: share for result in nearest.values() if (share := by_stage(result, metrics.LATENCY))}
+        members = one_variant(largest_group(rows))
+        nearest_by_row = {result.row: result for result in sorted(members, key=_distance, reverse=True)}
+        shares = {result: share for result in nearest_by_row.values() if (share := by_stage(result, metrics.LATENCY))}
         if shares:
-            ordered = dict(sorted(shares.items(), key=lambda row: (row[0].params or 0, row[0].case.id))[:ROWS])
-            case = alike[0].case
+            sorted_shares = dict(sorted(shares.items(), key=lambda row: (row[0].params or 0, row[0].case.id))[:ROWS])
+            case = members[0].case
             place = f"{case.scenario}, {short(case.variant_name)}"
-            yield _draw(Split(metrics.LATENCY, f"Time of a call ({place})", stage), ordered)
+            yield _draw(Split(metrics.LATENCY, f"Time of a call ({place})", stage), sorted_shares)
 
 
 def _has(result: Result, stage: str) -> bool:
     return bool(result.record.samples(metrics.LATENCY.part(stage)))
 
 
-def by_stage(result: Result, whole: Metric) -> dict[str, float]:
+def by_stage(result: Result, metric: Metric) -> dict[str, float]:
     """A cost of each stage that was measured, empty where the whole is zero or no stage was."""
-    cost = partial(part_of_call, result) if whole is metrics.LATENCY else partial(typical, result.record)
-    known = {stage: value for stage in PARTS if (value := cost(whole.part(stage)))}
-    return known if sum(known.values()) > 0 else {}
+    cost = partial(part_of_call, result) if metric is metrics.LATENCY else partial(typical, result.record)
+    costs = {stage: value for stage in PARTS if (value := cost(metric.part(stage)))}
+    return costs if sum(costs.values()) > 0 else {}
 
 
 def _representatives(results: Sequence[Result]) -> list[Result]:
     """One case a row (eager where there is one, of the size nearest to 128), those with most parameters last."""
     cases = measured(results)
-    nearest: dict[str | Whole, Result] = {}
+    nearest_by_row: dict[str | Whole, Result] = {}
     for contender in rank(largest_group([result for result in cases if not result.case.variant] or cases)):
         result = contender.result
-        best = nearest.get(result.row)
+        best = nearest_by_row.get(result.row)
         if best is None or _distance(result) < _distance(best):
-            nearest[result.row] = result
-    return sorted(nearest.values(), key=lambda result: (result.params or 0, result.case.id))[:ROWS]
+            nearest_by_row[result.row] = result
+    return sorted(nearest_by_row.values(), key=lambda result: (result.params or 0, result.case.id))[:ROWS]
 
 
 def _distance(result: Result) -> float:
@@ -118,25 +118,25 @@ def _distance(result: Result) -> float:
 
 
 def _draw(split: Split, shares: Shares) -> Drawing:
-    wholes = {result: _whole(result, split.metric, share) for result, share in shares.items()}
-    ends = [_end(sum(share.values()), wholes[result], split.metric.unit) for result, share in shares.items()]
-    apart = any(wholes.values())
+    call_seconds = {result: _call_seconds(result, split.metric, share) for result, share in shares.items()}
+    ends = [_end(sum(share.values()), call_seconds[result], split.metric.unit) for result, share in shares.items()]
+    is_off = any(call_seconds.values())
     bar = SIZED if kind(shares) == "reducer" else "model"
-    axes = bars(shares, LOOKS, ends, Margins(114 if apart else 78, top=44, legend=-0.5, columns=4), split.metric.unit)
+    axes = bars(shares, LOOKS, ends, Margins(114 if is_off else 78, top=44, legend=-0.5, columns=4), split.metric.unit)
     return Drawing(
         name=split.name,
         title=f"{split.words} by stage",
         caption=(
             f"How to read this: each bar is one {bar}, split by where the cost sits; the whole is at its right end. "
             f"Shorter is better. All alike: {same(next(iter(shares)))}."
-            + (NOT_THE_CALL if apart else "")
+            + (NOT_THE_CALL if is_off else "")
             + (" A bar with an arrow is longer than the scale and cut." if is_cut(shares) else "")
         ),
         figure=axes.figure,  # type: ignore[arg-type]
     )
 
 
-def _whole(result: Result, metric: Metric, share: Mapping[str, float]) -> float | None:
+def _call_seconds(result: Result, metric: Metric, share: Mapping[str, float]) -> float | None:
     """Seconds of the call itself where its stages do not sum to them; of other costs they always do."""
     if metric is not metrics.LATENCY or not result.latency:
         return None
@@ -144,7 +144,7 @@ def _whole(result: Result, metric: Metric, share: Mapping[str, float]) -> float 
     return call if abs(sum(share.values()) - call) > SUMS * call else None
 
 
-def _end(total: float, whole: float | None, unit: str) -> str:
+def _end(total: float, call_seconds: float | None, unit: str) -> str:
     """``458 µs``, or ``458 µs of 1.25 ms`` where the stages are not the whole call."""
     words = scales.label(total, unit, 3)
-    return f"{words} of {scales.label(whole, unit, 3)}" if whole else words
+    return f"{words} of {scales.label(call_seconds, unit, 3)}" if call_seconds else words

@@ -19,8 +19,8 @@ def threads(results: Sequence[Result]) -> Iterator[Drawing]:
     """The speed-up of so many threads over the fewest that were measured, a row per reducer."""
     gains = thread_gains(results)
     ends = ratios.ends(gain.speedup for gain in gains)
-    ordered = sorted(gains, key=lambda gain: (gain.threads, gain.result.series))
-    panels = grouped(ordered, lambda gain: (gain.threads, gain.fewest, gain.result.case.scenario))
+    sorted_gains = sorted(gains, key=lambda gain: (gain.threads, gain.result.series))
+    panels = grouped(sorted_gains, lambda gain: (gain.threads, gain.fewest, gain.result.case.scenario))
     for panel, members in panels.items():
         yield _draw(panel, members, ends, results)
 
@@ -34,11 +34,11 @@ def _draw(
     count, fewest, scenario = panel
     rows = grouped(gains, lambda gain: gain.result.series)
     speedups = {name: [gain.speedup for gain in members] for name, members in rows.items()}
-    middle = statistics.median(gain.speedup.median for gain in gains)
-    axes = ratios.draw(speedups, ends, middle, f"Speed-up over {fewest} · higher is better")
-    unmeasured = len(withheld(results))
-    cases = counted(unmeasured, "case was", "cases were")
-    left_out = f" {cases} never measured undisturbed, and not shown." if unmeasured else ""
+    median = statistics.median(gain.speedup.median for gain in gains)
+    axes = ratios.draw(speedups, ends, median, f"Speed-up over {fewest} · higher is better")
+    missing_count = len(withheld(results))
+    cases = counted(missing_count, "case was", "cases were")
+    note = f" {cases} never measured undisturbed, and not shown." if missing_count else ""
     return Drawing(
         name=f"threads-{count}-{scenario}",
         title=f"{count} threads over {fewest}, {scenario}",
@@ -46,7 +46,7 @@ def _draw(
             f"How to read this: right of 1×, {count} threads are faster than {fewest}; left of it slower. An operator "
             "is split among the threads and waits for the last: where operators are short, or memory is what "
             "they wait for, that costs more than it saves. Bars are 95 % intervals of the ratio of visits in the same "
-            f"rounds; the dotted line is the median, {middle:.3g}×.{ratios.BAND}{left_out}"
+            f"rounds; the dotted line is the median, {median:.3g}×.{ratios.BAND}{note}"
         ),
         figure=axes.figure,  # type: ignore[arg-type]
         marks=ratios.marks(([gain.result for gain in members] for members in rows.values()), results),

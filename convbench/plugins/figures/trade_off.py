@@ -29,13 +29,13 @@ def trade_off(results: Sequence[Result]) -> Iterator[Drawing]:
 
 def _pairs(columns: Sequence[Metric]) -> list[tuple[Metric, Metric]]:
     """Every pair of metrics, latency upwards and memory across first."""
-    ordered = sorted(columns, key=lambda metric: (metric is not metrics.LATENCY, metric is not metrics.MEMORY))
-    return [(x, y) for y, x in combinations(ordered, 2)]
+    sorted_columns = sorted(columns, key=lambda metric: (metric is not metrics.LATENCY, metric is not metrics.MEMORY))
+    return [(x, y) for y, x in combinations(sorted_columns, 2)]
 
 
 def _draw(points: Points, choice: Axes) -> Drawing:
     axes = empty_axes(points, scales.limits(points.column(0)))
-    drawn = marks(axes, points)
+    indices_by_mark = marks(axes, points)
     cases = [points.results[i] for i in points.places]
     place = {id(result): i for i, result in zip(points.places, cases, strict=True)}
     groups = fronts(cases, choice.x, choice.y).values()
@@ -44,17 +44,17 @@ def _draw(points: Points, choice: Axes) -> Drawing:
         name=f"trade-off-{choice.y.option}-{choice.x.option}",
         title=f"{choice.y.title} against {inside(choice.x.title)}",
         caption=(
-            f"How to read this: {_better(choice)}hollow marks are eager. Ringed cases form the Pareto front: no "
+            f"How to read this: {_better_corner(choice)}hollow marks are eager. Ringed cases form the Pareto front: no "
             "case alike (backbone, LSTM, clip, scenario, device, number type, threads, variant) is at least as good in "
             "both and better in one."
         ),
         figure=axes.figure,  # type: ignore[arg-type]
-        marks=drawn,
+        marks=indices_by_mark,
         series=tuple(points.by_series()),
         axes=choice,
     )
 
 
-def _better(choice: Axes) -> str:
-    where = corner(choice.x, choice.y)
-    return f"{where} is better, " if where else ""
+def _better_corner(choice: Axes) -> str:
+    place = corner(choice.x, choice.y)
+    return f"{place} is better, " if place else ""

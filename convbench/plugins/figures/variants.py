@@ -20,14 +20,14 @@ def variants(results: Sequence[Result]) -> Iterator[Drawing]:
     """The speed-up of each variant over eager, a row per reducer."""
     panels = by_variant(gains(results))[:PANELS]
     ends = ratios.ends(gain.speedup for panel in panels for gain in panel.gains)
-    where = places([panel.group for panel in panels])
-    for panel, place in zip(panels, where, strict=True):
+    place_names = places([panel.group for panel in panels])
+    for panel, place in zip(panels, place_names, strict=True):
         yield _draw(panel, place, ends, results)
 
 
 def _draw(panel: VariantGain, place: str, ends: tuple[float, float], results: Sequence[Result]) -> Drawing:
-    ordered = sorted(panel.gains, key=lambda gain: gain.result.series)
-    rows = grouped(ordered, lambda gain: gain.result.series)
+    sorted_gains = sorted(panel.gains, key=lambda gain: gain.result.series)
+    rows = grouped(sorted_gains, lambda gain: gain.result.series)
     speedups = {name: [gain.speedup for gain in members] for name, members in rows.items()}
     axes = ratios.draw(speedups, ends, panel.speedup.median, "Speed-up over eager · higher is better")
     return Drawing(

@@ -33,21 +33,21 @@ def compile_capture(subject: Subject, protocol: Protocol) -> Iterator[Reading | 
     needs_device = _needs_default_device(forward_twin(subject.case, protocol.seed))
     twin = forward_twin(subject.case, protocol.seed)
     try:
-        graphs, flops = _capture(twin, needs_device)
+        graph_count, flops = _capture(twin, needs_device)
     except Exception as error:
         yield Finding(NOT_CAPTURED, "note", {"reason": reason_of(error)})
         return
     counters = torch._dynamo.utils.counters
     breaks = counters["graph_break"] | counters["unimplemented"]
-    yield Reading(metrics.GRAPH_COUNT, (graphs,))
+    yield Reading(metrics.GRAPH_COUNT, (graph_count,))
     yield Reading(metrics.GRAPH_BREAKS, (sum(breaks.values()),))
     with suppress(NotCounted):
         total = 2 * count_forward(subject.case, protocol.seed).total
         yield Reading(metrics.CAPTURED, (flops / total if total else 0.0,))
     if breaks:
-        reasons = tuple(_in_short(str(reason)) for reason in breaks)
+        reasons = tuple(_summary(str(reason)) for reason in breaks)
         yield Finding(GRAPH_BREAKS, "note", {"reasons": reasons})
-    if graphs == 0:
+    if graph_count == 0:
         yield Finding(NOTHING_COMPILED)
 
 
@@ -68,27 +68,27 @@ def _capture(twin: Subject, needs_device: bool) -> tuple[int, int]:
     graphs: list[torch.fx.GraphModule] = []
     flops = 0
 
-    def counting(graph: torch.fx.GraphModule, _inputs: list[Any]) -> Callable[..., Any]:
+    def backend(graph: torch.fx.GraphModule, _inputs: list[Any]) -> Callable[..., Any]:
         graphs.append(graph)
 
         def call(*args: Any) -> Any:
             nonlocal flops
-            detached = pytree.tree_map_only(torch.Tensor, torch.Tensor.detach, args)
+            arguments = pytree.tree_map_only(torch.Tensor, torch.Tensor.detach, args)
             with decomposing(), Flops(twin.case) as counter:
-                result = graph(*detached)
+                result = graph(*arguments)
             flops += counter.get_total_flops()
             return result
 
         return call
 
     torch._dynamo.utils.counters.clear()
-    compiled = replace(twin, forward=torch.compile(twin.forward, backend=counting))
-    compiled.call() if needs_device else compiled.run()
+    compiled_twin = replace(twin, forward=torch.compile(twin.forward, backend=backend))
+    compiled_twin.call() if needs_device else compiled_twin.run()
     return len(graphs), flops
 
 
-def _in_short(reason: str) -> str:
+def _summary(reason: str) -> str:
     """Dynamo's explanation of a break in one line: what it met, and where."""
-    what, *details = reason.splitlines()
-    where = next((line.partition(":")[2] for line in details if "debug context" in line), "")
-    return f"{what}:{where}" if where else what
+    cause, *details = reason.splitlines()
+    place = next((line.partition(":")[2] for line in details if "debug context" in line), "")
+    return f"{cause}:{place}" if place else cause

@@ -37,33 +37,33 @@ def crosscheck(subject: Subject, protocol: Protocol) -> Iterator[Reading | Findi
     Of training the forward pass: a trace does not know the backward one.
     """
     try:
-        first = count_forward(subject.case, protocol.seed)
+        counts = count_forward(subject.case, protocol.seed)
     except NotCounted:
         return  # the probe ``macs`` has said so
     if is_counted_as_called(subject.case):
-        yield from _by_chance(subject.case, protocol.seed, first.total)
+        yield from _random_work(subject.case, protocol.seed, counts.total)
     try:
         trace = traced_counts(after_call(assemble_forward(subject.case, protocol.seed)))
     except Exception as error:
         yield Finding(COUNTED_ONCE, data={"reason": reason_of(error)})
         return
-    for stage, counted in first.macs.items():
-        if counted != trace.macs[stage]:
-            yield Finding(COUNTS_DISAGREE, data={"stage": stage, "meta": counted, "traced": trace.macs[stage]})
-    if trace.uncounted and not first.uncounted:
+    for stage, macs in counts.macs.items():
+        if macs != trace.macs[stage]:
+            yield Finding(COUNTS_DISAGREE, data={"stage": stage, "meta": macs, "traced": trace.macs[stage]})
+    if trace.uncounted and not counts.uncounted:
         yield Finding(UNCOUNTED_OPERATORS, data={"operators": trace.uncounted, "share": 0.0})
     yield Reading(metrics.ADDS, (trace.adds,))
 
 
-def _by_chance(case: Case, seed: int, counted: int) -> Iterator[Finding]:
+def _random_work(case: Case, seed: int, macs: int) -> Iterator[Finding]:
     """Says where a forward pass takes other MACs than were counted, with other random numbers."""
     with suppress(NotCounted):
-        other = next((macs for macs in _drawn_again(case, seed) if macs != counted), None)
-        if other is not None:
-            yield Finding(RANDOM_WORK, "note", {"macs": counted, "other": other})
+        other_macs = next((recount for recount in _recounts(case, seed) if recount != macs), None)
+        if other_macs is not None:
+            yield Finding(RANDOM_WORK, "note", {"macs": macs, "other": other_macs})
 
 
-def _drawn_again(case: Case, seed: int) -> Iterator[int]:
+def _recounts(case: Case, seed: int) -> Iterator[int]:
     """MACs of the same call of the same model on the same clip, each time with other random numbers."""
     end = time.monotonic() + SECONDS
     for draw in range(1, DRAWS + 1):
@@ -72,6 +72,6 @@ def _drawn_again(case: Case, seed: int) -> Iterator[int]:
         with raising_not_counted():
             twin = after_call(forward_twin(case, seed))
             network.seed_all(seed + draw)
-            again = dispatched.count(twin)
+            counts = dispatched.count(twin)
         del twin  # before there is another beside the case's own
-        yield again.total
+        yield counts.total

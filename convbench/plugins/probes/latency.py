@@ -55,14 +55,14 @@ class Usage:
 
     @classmethod
     def now(cls) -> Usage:
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        return cls(used.ru_minflt, used.ru_utime, used.ru_stime)
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        return cls(usage.ru_minflt, usage.ru_utime, usage.ru_stime)
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(self.faults + other.faults, self.user + other.user, self.system + other.system)
 
-    def since(self, before: Usage) -> Usage:
-        return Usage(self.faults - before.faults, self.user - before.user, self.system - before.system)
+    def since(self, start: Usage) -> Usage:
+        return Usage(self.faults - start.faults, self.user - start.user, self.system - start.system)
 
     @property
     def system_share(self) -> float:
@@ -75,34 +75,34 @@ def latency(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]
     """Seconds per call: warm-up until steady, then samples in turns with the reference workload until they suffice."""
     clock = clock_for(subject.device, subject.timed)
     reference = Reference(subject.device)
-    warm = warm_up(subject.timed, clock, protocol.max_warmup)
-    carried = _carried(subject)
+    warmup = warm_up(subject.timed, clock, protocol.max_warmup)
+    bytes_before = _state_bytes(subject)
     sampling = Sampling(subject.timed, clock, _rule(subject, protocol))
-    settling, seconds = (SETTLE_SECONDS, SHORT_BLOCK_SECONDS) if warm.call < SHORT else (0.0, BLOCK_SECONDS)
-    used, before = Usage(), Waiting.now()
+    settle_seconds, seconds = (SETTLE_SECONDS, SHORT_BLOCK_SECONDS) if warmup.call < SHORT else (0.0, BLOCK_SECONDS)
+    usage, waiting = Usage(), Waiting.now()
     while sampling.verdict == "go on":
         reference.block()
-        _settle(subject.timed, clock, settling)
+        _settle(subject.timed, clock, settle_seconds)
         start = Usage.now()
         sampling.block(seconds)
-        used += Usage.now().since(start)
-    waited, stolen = before.shares(Waiting.now())
-    yield from _readings(sampling.samples, warm)
+        usage += Usage.now().since(start)
+    run_delay, steal = waiting.shares(Waiting.now())
+    yield from _readings(sampling.samples, warmup)
     yield Reading(metrics.REFERENCE, tuple(reference.samples))
-    if (grown := _carried(subject)) > carried:
-        yield Finding(STATE_GROWS, data={"before": carried, "after": grown})
+    if (bytes_after := _state_bytes(subject)) > bytes_before:
+        yield Finding(STATE_GROWS, data={"before": bytes_before, "after": bytes_after})
     if protocol.visits == 1:
-        yield from _within_one_process(warm, sampling, protocol)
+        yield from _within_one_process(warmup, sampling, protocol)
     if subject.device == "cpu":
-        yield from _page_faults(used, len(sampling.samples))
-        yield Reading(metrics.RUN_DELAY, (waited,))
-        yield Reading(metrics.STEAL, (stolen,))
-        yield from _busy(waited)
+        yield from _page_faults(usage, len(sampling.samples))
+        yield Reading(metrics.RUN_DELAY, (run_delay,))
+        yield Reading(metrics.STEAL, (steal,))
+        yield from _busy_machine(run_delay)
     else:
         yield from _disturbances(torch.device(subject.device))
 
 
-def _carried(subject: Subject) -> int:
+def _state_bytes(subject: Subject) -> int:
     """Bytes of the state that a streamed case carries on from one more call; of another runtime's nothing is known."""
     if not subject.case.streams or subject.deployment:
         return 0
@@ -124,51 +124,51 @@ def _rule(subject: Subject, protocol: Protocol) -> StoppingRule:
     return StoppingRule(protocol.target, samples, LONGER_FOR_PERCENTILES * protocol.max_time)
 
 
-def _within_one_process(warm: WarmUp, sampling: Sampling, protocol: Protocol) -> Iterator[Finding]:
+def _within_one_process(warmup: WarmUp, sampling: Sampling, protocol: Protocol) -> Iterator[Finding]:
     """What is amiss with the only visit; of several the spread between them tells more."""
-    if not warm.steady:
-        yield Finding(NOT_STEADY, data={"change": warm.change})
+    if not warmup.steady:
+        yield Finding(NOT_STEADY, data={"change": warmup.change})
     if sampling.verdict == "time is up":
         width = median_interval([sample.host for sample in sampling.samples]).relative_half_width
         yield Finding(INTERVAL_WIDE, data={"relative": width, "target": protocol.target})
 
 
-def _readings(samples: list[Sample], warm: WarmUp) -> Iterator[Reading]:
+def _readings(samples: list[Sample], warmup: WarmUp) -> Iterator[Reading]:
     yield Reading(metrics.LATENCY, tuple(sample.host for sample in samples))
-    on_device = tuple(sample.device for sample in samples if sample.device is not None)
-    if on_device:
-        yield Reading(metrics.DEVICE_LATENCY, on_device)
-    yield Reading(metrics.WARMUP, (warm.seconds,))
+    device_seconds = tuple(sample.device for sample in samples if sample.device is not None)
+    if device_seconds:
+        yield Reading(metrics.DEVICE_LATENCY, device_seconds)
+    yield Reading(metrics.WARMUP, (warmup.seconds,))
 
 
-def _page_faults(used: Usage, calls: int) -> Iterator[Reading | Finding]:
-    yield Reading(metrics.FAULTS, (used.faults / calls,))
-    yield Reading(metrics.SYSTEM_SHARE, (used.system_share,))
-    if used.faults / calls >= MANY_FAULTS and used.system_share >= SYSTEM_SHARE:
+def _page_faults(usage: Usage, calls: int) -> Iterator[Reading | Finding]:
+    yield Reading(metrics.FAULTS, (usage.faults / calls,))
+    yield Reading(metrics.SYSTEM_SHARE, (usage.system_share,))
+    if usage.faults / calls >= MANY_FAULTS and usage.system_share >= SYSTEM_SHARE:
         yield Finding(
             PAGE_FAULTS,
             data={
-                "faults_per_call": used.faults / calls,
-                "system_share": used.system_share,
+                "faults_per_call": usage.faults / calls,
+                "system_share": usage.system_share,
                 "allocator": environment.allocator(),
             },
         )
 
 
-def _busy(waited: float) -> Iterator[Finding]:
+def _busy_machine(run_delay: float) -> Iterator[Finding]:
     """Several threads wait for each other at every operator: with a core taken, for one that is not running.
 
     Where they are more than the cores, those are noted: it is they who take them from each other.
     """
     threads, cores = torch.get_num_threads(), cgroup.available_cores()
-    if waited > WAITING_TOGETHER and threads > 1:
-        too_few = {"cores": cores} if cores < threads else {}
-        yield Finding(BUSY_MACHINE, data={"waited": waited, "threads": threads, **too_few})
+    if run_delay > WAITING_TOGETHER and threads > 1:
+        core_data = {"cores": cores} if cores < threads else {}
+        yield Finding(BUSY_MACHINE, data={"waited": run_delay, "threads": threads, **core_data})
 
 
 def _disturbances(device: torch.device) -> Iterator[Finding]:
     """What held a GPU back while it was timed, as far as the driver tells."""
     if reasons := nvml.state(device).get("throttle_reasons"):
         yield Finding(THROTTLED, data={"reasons": str(reasons)})
-    if others := nvml.foreign_processes(device, os.getpid()):
-        yield Finding(FOREIGN_PROCESS, data={"pids": tuple(map(str, others))})
+    if pids := nvml.foreign_processes(device, os.getpid()):
+        yield Finding(FOREIGN_PROCESS, data={"pids": tuple(map(str, pids))})

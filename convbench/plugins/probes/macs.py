@@ -49,12 +49,12 @@ def _doubts(subject: Subject, count: StageCounts) -> Iterator[Finding]:
     if isinstance(architecture, Parts) or count.macs[metrics.OTHER] <= MUCH * count.total:
         return
     share = count.macs[metrics.OTHER] / count.total
-    children = tuple(name for name, child in _unwrapped(subject.model) if any(True for _ in child.parameters()))
+    children = tuple(name for name, child in _inner_children(subject.model) if any(True for _ in child.parameters()))
     yield Finding(NAME_STAGES, "note", {"share": share, "modules": children})
 
 
-def _unwrapped(model: nn.Module) -> list[tuple[str, nn.Module]]:
+def _inner_children(model: nn.Module) -> list[tuple[str, nn.Module]]:
     """The children of a model, or of the one that it wraps."""
     children = list(model.named_children())
     wraps = len(children) == 1 and children[0][0] in WRAPPERS
-    return _unwrapped(children[0][1]) if wraps else children
+    return _inner_children(children[0][1]) if wraps else children

@@ -38,9 +38,9 @@ def _cuda(subject: Subject) -> Iterator[Reading]:
     torch.cuda.reset_peak_memory_stats(device)
     subject.run()
     torch.cuda.synchronize(device)
-    used = nvml.process_bytes(device, os.getpid())
-    if used is not None:
-        yield Reading(metrics.CUDA_PROCESS, (used,))
+    process_bytes = nvml.process_bytes(device, os.getpid())
+    if process_bytes is not None:
+        yield Reading(metrics.CUDA_PROCESS, (process_bytes,))
     if subject.deployment:  # its runtime asks CUDA for memory, not torch's allocator
         return
     yield Reading(metrics.CUDA_PEAK, (torch.cuda.max_memory_allocated(device),))
@@ -53,8 +53,8 @@ def _cpu(subject: Subject) -> Iterator[Reading | Finding]:
     if peak_rss is not None:
         yield Reading(metrics.CPU_PEAK_RSS, (peak_rss,))
     if subject.deployment:
-        if (grown := alone.growth(subject.deployment)) is not None:
-            yield Reading(metrics.RUNTIME_PEAK, (grown,))
+        if (growth := alone.growth(subject.deployment)) is not None:
+            yield Reading(metrics.RUNTIME_PEAK, (growth,))
         return
     timeline = allocations.timeline_of(subject)
     yield Reading(metrics.CPU_PEAK, (timeline.peak,))
@@ -63,10 +63,10 @@ def _cpu(subject: Subject) -> Iterator[Reading | Finding]:
         yield Finding(OWN_THREADS)
 
 
-def _parts(whole: Metric, timeline: allocations.Timeline) -> Iterator[Reading]:
+def _parts(peak: Metric, timeline: allocations.Timeline) -> Iterator[Reading]:
     """What stood at the peak, by kind and by the stage that made it; either sums to the peak."""
-    at_peak = timeline.at_peak()
+    bytes_by_holder = timeline.at_peak()
     for place, parts in enumerate((metrics.KINDS, (*STAGES, metrics.OTHER))):
         for part in parts:
-            size = sum(size for holder, size in at_peak.items() if holder[place] == part)
-            yield Reading(whole.part(part), (size,))
+            size = sum(size for holder, size in bytes_by_holder.items() if holder[place] == part)
+            yield Reading(peak.part(part), (size,))

@@ -17,7 +17,7 @@ from convbench.measure.stages.stopwatch import Split, Stopwatch
 from convbench.models.subject import Subject
 from convbench.models.training_step import TrainingStep
 
-NAMED = 5
+MAX_NAMES = 5
 """Parameters without a gradient that are named; further ones are counted."""
 
 
@@ -34,16 +34,16 @@ def phases(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     for phase in PHASES:
         yield Reading(metrics.PHASES[phase], tuple(split[phase] for split in splits))
     if names := subject.run.without_gradient():
-        named = dict(subject.model.named_parameters())
-        shown = (*names[:NAMED], *((f"and {len(names) - NAMED} more",) if len(names) > NAMED else ()))
-        yield Finding(NO_GRADIENT, data={"params": sum(named[name].numel() for name in names), "names": shown})
+        parameters = dict(subject.model.named_parameters())
+        listing = (*names[:MAX_NAMES], *((f"and {len(names) - MAX_NAMES} more",) if len(names) > MAX_NAMES else ()))
+        yield Finding(NO_GRADIENT, data={"params": sum(parameters[name].numel() for name in names), "names": listing})
 
 
 def _split(subject: Subject) -> Split:
     """One step; on a GPU a second one, of which the device's own time is taken, as it is of the stages."""
-    watch, start = Stopwatch(subject), time.perf_counter()
-    call(subject, watch.phase)
-    if watch.on_gpu:
-        watch.begin_anew(time.perf_counter() - start)
-        call(subject, watch.phase)
-    return watch.seconds()
+    stopwatch, start = Stopwatch(subject), time.perf_counter()
+    call(subject, stopwatch.phase)
+    if stopwatch.on_gpu:
+        stopwatch.begin_anew(time.perf_counter() - start)
+        call(subject, stopwatch.phase)
+    return stopwatch.seconds()

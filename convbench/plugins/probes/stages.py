@@ -38,58 +38,58 @@ def stages(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     5 % and the marks' own cost.
     """
     if subject.deployment:
-        yield from _by_the_runtime(subject, subject.deployment)
+        yield from _runtime_readings(subject, subject.deployment)
         return
-    compiled, runtime = opaque(subject.case), engine(subject.case)
-    if compiled and runtime != INDUCTOR:
+    is_compiled, runtime = opaque(subject.case), engine(subject.case)
+    if is_compiled and runtime != INDUCTOR:
         yield Finding(OPAQUE_ENGINE, "note", {"engine": runtime})
         return
     optimizer = (metrics.OPTIMIZER,) if isinstance(subject.run, TrainingStep) else ()
-    names = (*((metrics.GRAPHS, "lstm") if compiled else STAGES), *optimizer, metrics.OTHER)
-    plain, splits = alternate(subject, compiled_split if compiled else split_by_hooks, protocol)
-    yield from _readings(names, splits, plain)
+    names = (*((metrics.GRAPHS, "lstm") if is_compiled else STAGES), *optimizer, metrics.OTHER)
+    plain_seconds, splits = alternate(subject, compiled_split if is_compiled else split_by_hooks, protocol)
+    yield from _readings(names, splits, plain_seconds)
 
 
-def _by_the_runtime(subject: Subject, deployment: Deployment) -> Iterator[Reading | Finding]:
+def _runtime_readings(subject: Subject, deployment: Deployment) -> Iterator[Reading | Finding]:
     """Stages as the runtime's own profile tells them, of calls of a second session of it; not where it has none."""
-    clock, plain = clock_for(subject.device, subject.timed), list[float]()
-    splits = deployment.profiled(RUNTIME_PASSES, lambda: plain.append(_device_or_host(clock.time, subject.timed)))
+    clock, plain_seconds = clock_for(subject.device, subject.timed), list[float]()
+    splits = deployment.profile(RUNTIME_PASSES, lambda: plain_seconds.append(_pass_seconds(clock.time, subject.timed)))
     if splits is None:
         yield Finding(OPAQUE_ENGINE, "note", {"engine": deployment.engine.name})
         return
     yield Finding(STAGES_BY_RUNTIME, "note", {"engine": deployment.engine.name})
-    yield from _readings((*STAGES, metrics.OTHER), splits, plain)
+    yield from _readings((*STAGES, metrics.OTHER), splits, plain_seconds)
 
 
 def _readings(
-    names: Sequence[str], splits: Sequence[Mapping[str, float]], plain: list[float]
+    names: Sequence[str], splits: Sequence[Mapping[str, float]], plain_seconds: list[float]
 ) -> Iterator[Reading | Finding]:
     """The seconds of each stage, and a warning where they are not those of the plain passes."""
     for stage in names:
         yield Reading(metrics.LATENCY.part(stage), tuple(split.get(stage, 0.0) for split in splits))
     sums = [sum(split.get(stage, 0.0) for stage in names) for split in splits]
-    if not adds_up(sums, plain):
-        yield Finding(STAGES_DO_NOT_ADD_UP, data={"stages": median(sums), "whole": median(plain)})
+    if not adds_up(sums, plain_seconds):
+        yield Finding(STAGES_DO_NOT_ADD_UP, data={"stages": median(sums), "whole": median(plain_seconds)})
 
 
-def adds_up(sums: list[float], plain: list[float]) -> bool:
+def adds_up(sums: list[float], plain_seconds: list[float]) -> bool:
     """Whether passes with marks in them take what plain ones take, within 5 % and what the marks may cost."""
-    difference = median_interval([both - whole for both, whole in zip(sums, plain, strict=True)])
-    allowed = max(TOLERANCE * median(plain), MARKS)
-    return difference.low <= allowed and difference.high >= -allowed
+    difference = median_interval([total - seconds for total, seconds in zip(sums, plain_seconds, strict=True)])
+    tolerance = max(TOLERANCE * median(plain_seconds), MARKS)
+    return difference.low <= tolerance and difference.high >= -tolerance
 
 
-def alternate(subject: Subject, split: Splitter, protocol: Protocol) -> tuple[list[float], list[Split]]:
+def alternate(subject: Subject, splitter: Splitter, protocol: Protocol) -> tuple[list[float], list[Split]]:
     """Seconds of plain passes, and of as many split ones taken right after each."""
-    clock, plain, splits = clock_for(subject.device, subject.run), list[float](), list[Split]()
-    split(subject)
+    clock, plain_seconds, splits = clock_for(subject.device, subject.run), list[float](), list[Split]()
+    splitter(subject)
     gc.collect()  # or what was imported meanwhile is looked through in a pass with marks, as those leave garbage
     for _ in passes(protocol):
-        plain.append(_device_or_host(clock.time, subject.run))
-        splits.append(split(subject))
-    return plain, splits
+        plain_seconds.append(_pass_seconds(clock.time, subject.run))
+        splits.append(splitter(subject))
+    return plain_seconds, splits
 
 
-def _device_or_host(timed: Callable[..., Any], run: Callable[[], Any]) -> float:
-    sample = timed(run)
+def _pass_seconds(measure: Callable[..., Any], run: Callable[[], Any]) -> float:
+    sample = measure(run)
     return float(sample.host if sample.device is None else sample.device)

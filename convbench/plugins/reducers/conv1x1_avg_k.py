@@ -17,12 +17,12 @@ from convbench.plugins.reducers import average_cells, free_size, in_sequence
 def conv1x1_avg_k(features: Features, lstm_input: int | None, *, k: Count = 4, activation: bool = False) -> nn.Module:
     """1x1 conv to D/(k*k) channels, then the mean of k x k cells: D is free in steps of k*k."""
     size = free_size("conv1x1-avg-k", lstm_input)
-    channels, rest = divmod(size, k * k)
-    if rest or not channels:
+    channels, remainder = divmod(size, k * k)
+    if remainder or not channels:
         below, above = max(1, channels) * k * k, (channels + 1) * k * k
         raise Impossible(
             f"conv1x1-avg-k(k={k}) makes {k * k} values a channel: lstm_input {size} is not a multiple; "
             f"use {' or '.join(str(n) for n in sorted({below, above}))}"
         )
-    squeeze: list[nn.Module] = [nn.Conv2d(features.channels, channels, kernel_size=1)]
-    return in_sequence([*squeeze, *([nn.ReLU()] if activation else []), *average_cells(features, k)])
+    convolution: list[nn.Module] = [nn.Conv2d(features.channels, channels, kernel_size=1)]
+    return in_sequence([*convolution, *([nn.ReLU()] if activation else []), *average_cells(features, k)])

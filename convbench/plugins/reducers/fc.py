@@ -18,8 +18,8 @@ from convbench.plugins.reducers import free_size, in_sequence
 @declares(ReducerTraits(position="kept"))
 def fc(features: Features, lstm_input: int | None, *, activation: bool = False, hidden: str | None = None) -> nn.Module:
     """Flatten and a fully connected layer: D is free; ``hidden`` (1024-768) puts ReLU layers before it."""
-    before = size_list(hidden) if hidden else ()
-    sizes = (prod(features), *before, free_size("fc", lstm_input))
+    hidden_sizes = size_list(hidden) if hidden else ()
+    sizes = (prod(features), *hidden_sizes, free_size("fc", lstm_input))
     layers: list[nn.Module] = [nn.Flatten()]
     for inputs, outputs in pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]

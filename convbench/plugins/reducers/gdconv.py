@@ -15,5 +15,5 @@ from convbench.plugins.reducers import in_sequence
 def gdconv(features: Features, lstm_input: int | None, *, activation: bool = False) -> nn.Module:
     """Learned spatial weights for each channel: D = C (MobileFaceNet 2018)."""
     channels, height, width = features
-    weigh = nn.Conv2d(channels, channels, kernel_size=(height, width), groups=channels)
-    return in_sequence([weigh, nn.Flatten(), *([nn.ReLU()] if activation else [])])
+    convolution = nn.Conv2d(channels, channels, kernel_size=(height, width), groups=channels)
+    return in_sequence([convolution, nn.Flatten(), *([nn.ReLU()] if activation else [])])

@@ -14,5 +14,5 @@ from convbench.plugins.reducers import free_size, in_sequence
 @declares(ReducerTraits(position="lost"))
 def hybrid(features: Features, lstm_input: int | None, *, activation: bool = False) -> nn.Module:
     """GAP and a fully connected layer: D is free; without the activation it folds into the LSTM."""
-    mix = nn.Linear(features.channels, free_size("hybrid", lstm_input))
-    return in_sequence([nn.AdaptiveAvgPool2d(1), nn.Flatten(), mix, *([nn.ReLU()] if activation else [])])
+    linear = nn.Linear(features.channels, free_size("hybrid", lstm_input))
+    return in_sequence([nn.AdaptiveAvgPool2d(1), nn.Flatten(), linear, *([nn.ReLU()] if activation else [])])

@@ -36,7 +36,7 @@ def spatial_softmax(
     ``linear`` puts a fully connected layer to ``lstm_input`` after it, as robomimic does.
     """
     softmax = SpatialSoftmax(features.height, features.width)
-    points = keypoints or features.channels
-    squeeze = [nn.Conv2d(features.channels, points, kernel_size=1)] if keypoints else []
-    mix = [nn.Linear(2 * points, free_size("spatial-softmax(linear=true)", lstm_input))] if linear else []
-    return in_sequence([*squeeze, softmax, *mix])
+    channels = keypoints or features.channels
+    convolution = [nn.Conv2d(features.channels, channels, kernel_size=1)] if keypoints else []
+    linear_layers = [nn.Linear(2 * channels, free_size("spatial-softmax(linear=true)", lstm_input))] if linear else []
+    return in_sequence([*convolution, softmax, *linear_layers])

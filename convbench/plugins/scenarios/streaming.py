@@ -16,9 +16,9 @@ from convbench.core.record import Clip, Whole
 from convbench.core.registry import scenarios
 from convbench.models.inputs import Inputs, inputs, takes
 from convbench.models.subject import Subject
-from convbench.models.values import mapped, tensors
+from convbench.models.values import map_leaves, tensors
 
-STATEFUL = (
+NOT_STATEFUL = (
     "streaming needs a model that takes (frame, state) and returns (output, state): give another one's way under step: "
     "package.module:function, called as step(model, frame, state) and returning (output, state)"
 )
@@ -37,14 +37,14 @@ def streaming(subject: Subject) -> Callable[[], Any]:
     else:
         frames = cycle(_frames(subject))
         if not takes(subject.model, ("frame", "state")):
-            raise ConvbenchError(STATEFUL)
+            raise ConvbenchError(NOT_STATEFUL)
     state: Any = None
 
     def run() -> Any:
         nonlocal state
         result = subject.without_gradients(next(frames), state)
         if not (isinstance(result, (tuple, list)) and len(result) == 2):
-            raise ConvbenchError(STATEFUL)
+            raise ConvbenchError(NOT_STATEFUL)
         state = result[1]
         return result
 
@@ -72,40 +72,40 @@ def _moments(subject: Subject) -> Iterator[Any]:
     second frame beside a goal. Raises ConvbenchError where no input has the clip's batch.
     """
     clip = subject.case.clip
-    whole = _alone(subject.inputs)
-    time = _time_axis(subject)
-    series = [tensor for tensor in tensors(whole) if _is_series(tensor, clip, time)]
+    step_input = _step_input(subject.inputs)
+    axis = _time_axis(subject)
+    series = [tensor for tensor in tensors(step_input) if _is_series(tensor, clip, axis)]
     if not series:
         raise ConvbenchError(
             f"streaming: no input is a tensor (B, T, ...) of the clip's batch of {clip.batch}, or (T, B, ...) of its "
             f"{clip.frames} frames too, so that none can be cut at a moment: let inputs make such"
         )
-    lengths = {tensor.shape[time] for tensor in series}
-    frames = clip.frames if clip.frames in lengths else max(series, key=torch.Tensor.dim).shape[time]
+    lengths = {tensor.shape[axis] for tensor in series}
+    frames = clip.frames if clip.frames in lengths else max(series, key=torch.Tensor.dim).shape[axis]
 
     def cut(t: int, tensor: torch.Tensor) -> torch.Tensor:
-        is_cut = _is_series(tensor, clip, time) and tensor.shape[time] == frames
-        return tensor.narrow(time, t, 1) if is_cut else tensor
+        is_cut = _is_series(tensor, clip, axis) and tensor.shape[axis] == frames
+        return tensor.narrow(axis, t, 1) if is_cut else tensor
 
-    return iter([mapped(partial(cut, t), whole) for t in range(frames)])
+    return iter([map_leaves(partial(cut, t), step_input) for t in range(frames)])
 
 
 def _time_axis(subject: Subject) -> int:
     """0 where the input of most axes is (T, B, ...) of the clip, as LSTMs read it by default; else 1."""
-    clip, given = subject.case.clip, subject.inputs
+    clip, model_inputs = subject.case.clip, subject.inputs
     if clip.batch == clip.frames:  # which of the two is which is seen in those of a longer clip
         clip = replace(clip, frames=clip.frames + 1)
         with suppress(Exception):  # of a factory that makes no others
-            given = inputs(replace(subject.case, clip=clip), subject.seed, subject.device, subject.model)
-    largest = max(given.tensors, key=torch.Tensor.dim, default=None)
+            model_inputs = inputs(replace(subject.case, clip=clip), subject.seed, subject.device, subject.model)
+    largest = max(model_inputs.tensors, key=torch.Tensor.dim, default=None)
     return 0 if largest is not None and largest.shape[:2] == (clip.frames, clip.batch) else 1
 
 
-def _is_series(tensor: torch.Tensor, clip: Clip, time: int) -> bool:
-    return tensor.dim() > 1 and tensor.shape[1 - time] == clip.batch
+def _is_series(tensor: torch.Tensor, clip: Clip, axis: int) -> bool:
+    return tensor.dim() > 1 and tensor.shape[1 - axis] == clip.batch
 
 
-def _alone(inputs: Inputs) -> Any:
+def _step_input(inputs: Inputs) -> Any:
     """What the step is given as its frame: the one input, or all of them as they were made."""
     if inputs.kwargs:
         return inputs.kwargs

@@ -34,17 +34,17 @@ def binding(clip: Clip, training: Training, seed: int) -> Splits:
 def _draw(clip: Clip, digits: Digits, count: int, rng: np.random.Generator) -> Labelled:
     labels = balanced(count, len(SIDES), rng)
     larger, smaller = box(clip, LARGER), box(clip, SMALLER)
-    between = rng.integers(1 + _most_between(clip), size=count)
-    towards = ((larger + smaller + 1) // 2 + between)[:, None] * OFFSETS[labels] + larger // 2 - smaller // 2
-    first = np.maximum(0, -towards)
-    last = np.minimum(np.array((clip.height, clip.width)) - larger, (clip.height, clip.width) - towards - smaller)
-    corners = rng.integers(first, last + 1)
+    gaps = rng.integers(1 + _largest_gap(clip), size=count)
+    displacements = ((larger + smaller + 1) // 2 + gaps)[:, None] * OFFSETS[labels] + larger // 2 - smaller // 2
+    low = np.maximum(0, -displacements)
+    high = np.minimum(np.array((clip.height, clip.width)) - larger, (clip.height, clip.width) - displacements - smaller)
+    corners = rng.integers(low, high + 1)
     canvas = torch.zeros(count, clip.frames, clip.height, clip.width)
-    for size, at in ((larger, corners), (smaller, corners + towards)):
-        chosen = rng.integers(len(digits.labels), size=count)
-        stamp(canvas, digits.scaled(size)[chosen], at[:, None])
+    for size, places in ((larger, corners), (smaller, corners + displacements)):
+        indices = rng.integers(len(digits.labels), size=count)
+        stamp(canvas, digits.scaled(size)[indices], places[:, None])
     return Labelled(in_channels(canvas, clip), torch.from_numpy(labels))
 
 
-def _most_between(clip: Clip) -> int:
+def _largest_gap(clip: Clip) -> int:
     return round(FURTHEST * min(clip.height, clip.width))

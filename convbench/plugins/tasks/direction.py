@@ -29,5 +29,5 @@ def direction(clip: Clip, training: Training, seed: int) -> Splits:
 
 def _draw(clip: Clip, digits: Digits, count: int, rng: np.random.Generator) -> Labelled:
     labels = balanced(count, len(DIRECTIONS), rng)
-    chosen = rng.integers(len(digits.labels), size=count)
-    return Labelled(drift(clip, digits, chosen, start(clip, count, 1.0, rng), STEPS[labels]), torch.from_numpy(labels))
+    indices = rng.integers(len(digits.labels), size=count)
+    return Labelled(drift(clip, digits, indices, start(clip, count, 1.0, rng), STEPS[labels]), torch.from_numpy(labels))

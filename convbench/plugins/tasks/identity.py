@@ -35,6 +35,6 @@ def identity(
 
 def _draw(clip: Clip, jitter: float, digits: Digits, count: int, rng: np.random.Generator) -> Labelled:
     labels = balanced(count, len(CLASSES), rng)
-    chosen = digits.of_classes(labels, rng)
+    indices = digits.of_classes(labels, rng)
     steps = STEPS[rng.integers(len(STEPS), size=count)]
-    return Labelled(drift(clip, digits, chosen, start(clip, count, jitter, rng), steps), torch.from_numpy(labels))
+    return Labelled(drift(clip, digits, indices, start(clip, count, jitter, rng), steps), torch.from_numpy(labels))

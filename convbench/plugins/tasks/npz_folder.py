@@ -57,28 +57,28 @@ def _samples(file: Path, clip: Clip) -> Iterator[Sample]:
             f"{file} holds {', '.join(sorted(arrays)) or 'nothing'}: save clip and label, or clips and labels, in it"
         )
     clips = arrays["clips"]
-    named = [arrays[key] for key in ("labels", "groups") if key in arrays]
-    for names in named:
-        if clips.ndim < 1 or names.shape not in {(len(clips),), (len(clips), 1)}:
+    label_arrays = [arrays[key] for key in ("labels", "groups") if key in arrays]
+    for array in label_arrays:
+        if clips.ndim < 1 or array.shape not in {(len(clips),), (len(clips), 1)}:
             raise ConvbenchError(
-                f"{file} has clips of shape {clips.shape} and labels or groups of shape {names.shape}: save one of "
+                f"{file} has clips of shape {clips.shape} and labels or groups of shape {array.shape}: save one of "
                 "each a clip (of one-hot labels their argmax)"
             )
-    for i, item in enumerate(zip(clips, *named, strict=True)):
+    for i, item in enumerate(zip(clips, *label_arrays, strict=True)):
         yield sample_of(item, clip, f"{file}, clip {i}")
 
 
 def _arrays(file: Path) -> dict[str, np.ndarray[Any, Any]]:
     try:
-        with np.load(file, allow_pickle=False) as loaded:
-            return {key: _array(loaded, key, file) for key in loaded.files}
+        with np.load(file, allow_pickle=False) as archive:
+            return {key: _array(archive, key, file) for key in archive.files}
     except UNREADABLE as error:
         raise ConvbenchError(f"{file} is no readable .npz file: {error}; write it with numpy.savez") from error
 
 
-def _array(loaded: Any, key: str, file: Path) -> np.ndarray[Any, Any]:
+def _array(archive: Any, key: str, file: Path) -> np.ndarray[Any, Any]:
     try:
-        array: np.ndarray[Any, Any] = loaded[key]
+        array: np.ndarray[Any, Any] = archive[key]
     except ValueError as error:
         raise ConvbenchError(
             f"{file}: {key} cannot be read: {error}; save an array of uint8, floats, ints or text (no dtype object)"

@@ -34,8 +34,8 @@ def _draw(clip: Clip, digits: Digits, count: int, rng: np.random.Generator) -> L
     size = box(clip)
     images = digits.scaled(size)
     canvas = torch.zeros(count, clip.frames, clip.height, clip.width)
-    for classes, times in zip(_different(labels, rng), flashes(clip.frames), strict=True):
-        corners = _near_centre(clip, size, count, rng)
+    for classes, times in zip(_distinct_classes(labels, rng), flashes(clip.frames), strict=True):
+        corners = _centre_corners(clip, size, count, rng)
         stamp(canvas[:, times], images[digits.of_classes(classes, rng)], corners)
     return Labelled(in_channels(canvas, clip), torch.from_numpy(labels))
 
@@ -46,13 +46,13 @@ def flashes(frames: int) -> list[slice]:
     return [slice(int(third[0]), int(third[0]) + max(1, len(third) - 1)) for third in thirds]
 
 
-def _different(first: Indices, rng: np.random.Generator) -> list[Indices]:
+def _distinct_classes(first_classes: Indices, rng: np.random.Generator) -> list[Indices]:
     """The classes of the digits in turn, no two of a clip alike."""
-    others = rng.permuted(np.tile(np.arange(1, len(CLASSES)), (len(first), 1)), axis=1)[:, : FLASHES - 1]
-    return [first, *((first + others[:, i]) % len(CLASSES) for i in range(FLASHES - 1))]
+    offsets = rng.permuted(np.tile(np.arange(1, len(CLASSES)), (len(first_classes), 1)), axis=1)[:, : FLASHES - 1]
+    return [first_classes, *((first_classes + offsets[:, i]) % len(CLASSES) for i in range(FLASHES - 1))]
 
 
-def _near_centre(clip: Clip, size: int, count: int, rng: np.random.Generator) -> Indices:
+def _centre_corners(clip: Clip, size: int, count: int, rng: np.random.Generator) -> Indices:
     reach = min(clip.height, clip.width) // 8
     centre = (np.array((clip.height, clip.width)) - size) // 2
     return centre + rng.integers(-reach, reach + 1, size=(count, 1, 2))

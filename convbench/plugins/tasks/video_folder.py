@@ -53,7 +53,7 @@ def video_folder(clip: Clip, training: Training, seed: int, *, path: str, groups
         )
     group_of = _group_of(groups)
     samples = [
-        Sample(partial(decoded, files, clip), kind.name, str(video), group_of(video))
+        Sample(partial(decode_frames, files, clip), kind.name, str(video), group_of(video))
         for kind in classes
         for video, files in _videos(kind, clip.frames)
     ]
@@ -75,7 +75,7 @@ def _videos(kind: Path, count: int) -> Iterator[tuple[Path, list[Path]]]:
                 f"{video} has no pictures in it: a class's folder has its videos, each a file or a folder of its "
                 "frames; which are for training and which for tests is drawn"
             )
-        yield video, _evenly(pictures, count) if pictures else [video]
+        yield video, _sample_evenly(pictures, count) if pictures else [video]
 
 
 def _group_of(groups: str | None) -> Callable[[Path], str | None]:
@@ -104,7 +104,7 @@ def _pictures(folder: Path) -> list[Path]:
     return sorted(pictures, key=lambda file: ([int(number) for number in re.findall(r"\d+", file.name)], file.name))
 
 
-def decoded(files: Sequence[Path], clip: Clip) -> Pixels:
+def decode_frames(files: Sequence[Path], clip: Clip) -> Pixels:
     """T frames of a video's file, or of T pictures, as (T, C, H, W), uint8; frames repeat where there are fewer.
 
     Raises ConvbenchError where one does not decode or has no frames.
@@ -115,19 +115,19 @@ def decoded(files: Sequence[Path], clip: Clip) -> Pixels:
     return np.stack([_frames(picture, replace(clip, frames=1))[0] for picture in files])
 
 
-def _evenly(frames: Sequence[T], count: int) -> list[T]:
+def _sample_evenly(frames: Sequence[T], count: int) -> list[T]:
     """So many of them, from the first to the last."""
     return [frames[time] for time in np.rint(np.linspace(0, len(frames) - 1, count)).astype(int)]
 
 
 def _frames(file: Path, clip: Clip) -> list[Pixels]:
     """T frames of a file, evenly over it and scaled; a picture has one. It is decoded twice: scaling takes longer."""
-    number = sum(1 for _ in _decode(file))
-    if not number:
+    frame_count = sum(1 for _ in _decode(file))
+    if not frame_count:
         raise ConvbenchError(f"{file} has no frames: take it out")
-    times = _evenly(range(number), clip.frames)
-    scaled = {time: _scaled(frame, clip) for time, frame in enumerate(_decode(file)) if time in times}
-    return [scaled[time] for time in times]
+    times = _sample_evenly(range(frame_count), clip.frames)
+    frame_by_time = {time: _scale(frame, clip) for time, frame in enumerate(_decode(file)) if time in times}
+    return [frame_by_time[time] for time in times]
 
 
 def _decode(file: Path) -> Iterator[av.VideoFrame]:
@@ -142,7 +142,7 @@ def _decode(file: Path) -> Iterator[av.VideoFrame]:
         raise ConvbenchError(f"{file} does not decode: {reason}; convert the video or take it out") from error
 
 
-def _scaled(frame: av.VideoFrame, clip: Clip) -> Pixels:
+def _scale(frame: av.VideoFrame, clip: Clip) -> Pixels:
     """A frame as (C, H, W), uint8."""
     kind = FORMATS[clip.channels]
     pixels = frame.to_ndarray(format=kind, width=clip.width, height=clip.height, interpolation="AREA")

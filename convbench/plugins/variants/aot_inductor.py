@@ -30,6 +30,6 @@ def aot_inductor(subject: Subject, *, freeze: bool = True) -> Subject:
     from convbench.models.runtimes.aoti import AotInductor
     from convbench.models.runtimes.deploy import deploy
 
-    if missing := missing_tool():
-        raise Unavailable(f"AOTInductor cannot build here: {missing}")
+    if reason := missing_tool():
+        raise Unavailable(f"AOTInductor cannot build here: {reason}")
     return deploy(subject, AotInductor(freeze))

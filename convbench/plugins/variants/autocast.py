@@ -18,11 +18,11 @@ def autocast(subject: Subject, *, dtype: Literal["bf16", "fp16"] = "bf16") -> Su
     """torch.autocast to bfloat16 or float16; weights stay in float32."""
     import torch
 
-    lower = {"bf16": torch.bfloat16, "fp16": torch.float16}[dtype]
+    lower_type = {"bf16": torch.bfloat16, "fp16": torch.float16}[dtype]
     device_type, forward = torch.device(subject.device).type, subject.forward
 
-    def lowered(*args: Any, **kwargs: Any) -> Any:
-        with torch.autocast(device_type, dtype=lower):
+    def autocast_forward(*args: Any, **kwargs: Any) -> Any:
+        with torch.autocast(device_type, dtype=lower_type):
             return forward(*args, **kwargs)
 
-    return replace(subject, forward=lowered, dtype=lower)
+    return replace(subject, forward=autocast_forward, dtype=lower_type)

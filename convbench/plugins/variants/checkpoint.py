@@ -17,38 +17,38 @@ if TYPE_CHECKING:
 
 @variants.register("checkpoint")
 @declares(VariantTraits(scenarios=("train",)))
-def checkpointed(subject: Subject, *, stage: str = "backbone") -> Subject:
+def checkpoint_stage(subject: Subject, *, stage: str = "backbone") -> Subject:
     """Training with torch.utils.checkpoint around a stage (backbone): less memory for one more forward pass of it."""
     from convbench.models.stages import called_parts, stage_roots
 
     modules = stage_roots(subject.case, subject.model).get(stage, ())
     if not modules:
         raise CaseFailed("error", f"has no stage {stage!r} to checkpoint: name its submodule under stages")
-    called: set[str] = set()
+    called_stages: set[str] = set()
     for module in called_parts(modules):
-        _checkpoint(module, stage, called)
-    return subject if compiles(subject.case) else _refusing_uncalled(subject, stage, called)
+        _checkpoint(module, stage, called_stages)
+    return subject if compiles(subject.case) else _refuse_uncalled(subject, stage, called_stages)
 
 
-def _checkpoint(module: nn.Module, stage: str, called: set[str]) -> None:
+def _checkpoint(module: nn.Module, stage: str, called_stages: set[str]) -> None:
     """Wrap a module's forward in place, so that its name, its parameters and its hooks stay what they were."""
     from torch.utils.checkpoint import checkpoint
 
     forward = module.forward
 
-    def again(*args: object, **kwargs: Any) -> object:
-        called.add(stage)
+    def checkpoint_forward(*args: object, **kwargs: Any) -> object:
+        called_stages.add(stage)
         return checkpoint(forward, *args, use_reentrant=False, **kwargs)
 
-    module.forward = again
+    module.forward = checkpoint_forward
 
 
-def _refusing_uncalled(subject: Subject, stage: str, called: set[str]) -> Subject:
+def _refuse_uncalled(subject: Subject, stage: str, called_stages: set[str]) -> Subject:
     """Raises CaseFailed where a forward pass has called nothing that is checkpointed: its numbers would be eager's."""
 
     def forward(*args: object, **kwargs: Any) -> object:
         output = subject.forward(*args, **kwargs)
-        if stage not in called:
+        if stage not in called_stages:
             raise CaseFailed(
                 "error",
                 f"stage {stage!r} is used and never called itself, so that nothing is checkpointed: name under stages "

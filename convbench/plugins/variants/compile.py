@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @variants.register("compile")
 @declares(VariantTraits(engine=INDUCTOR, opaque=True, own_process=True, compiles=True))
-def compiled(
+def compile_forward(
     subject: Subject,
     *,
     mode: Literal["default", "reduce-overhead", "max-autotune"] = "default",
@@ -27,39 +27,39 @@ def compiled(
     """torch.compile; by default dynamo leaves the LSTM out, ``rnn=true`` captures it at the price of compile time."""
     import torch
 
-    _needs_compiler(subject.device)
+    _need_compiler(subject.device)
     allow_rnn(rnn)
     forward = torch.compile(subject.forward, mode=mode)
-    as_graphs = mode != "default" and torch.device(subject.device).type == "cuda"
+    uses_graphs = mode != "default" and torch.device(subject.device).type == "cuda"
     compiles_state = rnn or isinstance(subject.case.architecture, Whole)
-    if subject.case.streams and as_graphs and compiles_state:
-        forward = _given_a_copy(forward)
+    if subject.case.streams and uses_graphs and compiles_state:
+        forward = _copy_state(forward)
     return replace(subject, forward=forward)
 
 
-def _given_a_copy(forward: Callable[..., Any]) -> Callable[..., Any]:
+def _copy_state(forward: Callable[..., Any]) -> Callable[..., Any]:
     """``forward`` of a frame and a copy of the state: a CUDA graph writes its next outputs over those before, and torch
     raises where those are read.
     """
     import torch
 
-    from convbench.models.values import mapped
+    from convbench.models.values import map_leaves
 
     def step(frame: Any, state: Any) -> Any:
-        return forward(frame, mapped(torch.clone, state))
+        return forward(frame, map_leaves(torch.clone, state))
 
     return step
 
 
-def _needs_compiler(device: str) -> None:
-    if off := switched_off():
-        raise Unavailable(off)
-    if device == "cpu" and (missing := missing_tool()):
-        raise Unavailable(f"torch.compile cannot build here: {missing}")
+def _need_compiler(device: str) -> None:
+    if reason := switched_off():
+        raise Unavailable(reason)
+    if device == "cpu" and (reason := missing_tool()):
+        raise Unavailable(f"torch.compile cannot build here: {reason}")
 
 
-def allow_rnn(allowed: bool) -> None:
+def allow_rnn(is_allowed: bool) -> None:
     """Whether dynamo traces into LSTM and GRU in this process."""
     import torch
 
-    torch._dynamo.config.allow_rnn = allowed
+    torch._dynamo.config.allow_rnn = is_allowed

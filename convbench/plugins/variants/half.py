@@ -24,6 +24,6 @@ def half(subject: Subject, *, dtype: Literal["fp16", "bf16"] = "fp16") -> Subjec
     """Weights, clip and state in float16 or bfloat16: half the bytes to read at every call."""
     import torch
 
-    lower = {"fp16": torch.float16, "bf16": torch.bfloat16}[dtype]
-    inputs = subject.inputs.changed(lambda tensor: tensor.to(lower) if tensor.is_floating_point() else tensor)
-    return replace(subject, model=subject.model.to(lower), inputs=inputs, dtype=lower)
+    lower_type = {"fp16": torch.float16, "bf16": torch.bfloat16}[dtype]
+    inputs = subject.inputs.changed(lambda tensor: tensor.to(lower_type) if tensor.is_floating_point() else tensor)
+    return replace(subject, model=subject.model.to(lower_type), inputs=inputs, dtype=lower_type)

@@ -84,11 +84,11 @@ def _dynamic(subject: Subject, _: Sequence[Inputs]) -> None:
 
 def _static(subject: Subject, clips: Sequence[Inputs]) -> None:
     """Convolutions and what follows them in the backbone and the reducer, ranges fixed; the rest dynamically."""
-    from convbench.models.runtimes.int8 import with_ranges
+    from convbench.models.runtimes.int8 import quantise_with_ranges
     from convbench.models.runtimes.quiet import quiet
 
     with quiet():
-        with_ranges(subject, clips)
+        quantise_with_ranges(subject, clips)
     _dynamic(subject, ())
 
 

@@ -53,5 +53,5 @@ def openvino(
     if subject.quantisation and subject.quantisation.method != "static":
         raise Impossible("OpenVINO runs no dynamically quantised model: use int8(method=static)+openvino")
     dtype = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}[precision]
-    deployed = deploy(subject, OpenVino(subject.case, exporter, precision, subject.quantisation))
-    return deployed if subject.quantisation else replace(deployed, dtype=dtype)
+    deployed_subject = deploy(subject, OpenVino(subject.case, exporter, precision, subject.quantisation))
+    return deployed_subject if subject.quantisation else replace(deployed_subject, dtype=dtype)
