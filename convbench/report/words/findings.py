@@ -79,8 +79,8 @@ def _uncounted_operators(data: Data) -> str:
 
 def _name_stages(data: Data) -> str:
     return (
-        f"{percent(data['share'])} of the MACs are in no stage. Name each stage's modules under stages:, one module or a "
-        f"list; this model has {_list(data['modules']) or 'no submodules with parameters'}."
+        f"{percent(data['share'])} of the MACs are in no stage. Name each stage's modules under stages:, one module or "
+        f"a list; this model has {_list(data['modules']) or 'no submodules with parameters'}."
     )
 
 

@@ -1,4 +1,4 @@
-// Tables whose rows are all in the page: sorted by their cells, what is missing last either way, searched by their text, exported as they are shown.
+// Tables whose rows are all in the page: sorted by their cells with missing values always last, searched by their text, exported as shown.
 function setUpPlainTable(table) {
   const body = table.tBodies[0], rows = [...body.rows];
   const key = (row, column) => {
