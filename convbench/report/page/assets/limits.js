@@ -1,7 +1,7 @@
 // The budget: two sliders, with answers from Python for every position; limits are lines on each chart with that axis.
 const limited = ["latency", "memory"];
 const budget = { latency: null, memory: null, rows: [] };
-const ruled = []; // the charts that draw the limits
+const ruled = []; // functions that draw the limits
 
 function setUpBudget() {
   const place = document.getElementById("budget");
