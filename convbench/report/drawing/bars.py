@@ -21,8 +21,7 @@ CUT = "\N{RIGHTWARDS ARROW}"
 
 
 class Margins(NamedTuple):
-    """Space around the bars: points to the right and above, and the legend's start (in widths of the bars) and
-    columns."""
+    """Points right of the bars and above them; the legend's start, in widths of the bars, and its columns."""
 
     right: float
     top: float
@@ -33,8 +32,7 @@ class Margins(NamedTuple):
 def bars(
     parts: Shares, looks: Mapping[str, tuple[str, str]], texts: Sequence[str], margins: Margins, unit: str
 ) -> MplAxes:  # fmt: skip
-    """Draw a bar per result. ``looks`` has each part's words and colour in order, ``texts`` the text right of each
-    bar."""
+    """Draw a bar per result. ``looks`` has each part's words and colour in order, ``texts`` those right of the bars."""
     names = labels([result.case.architecture for result in parts])
     left = left_of(names, 9)
     axes = canvas(

@@ -61,8 +61,7 @@ def label(axes: MplAxes, places: Sequence[Place], words: Sequence[str], other_pl
 def spread(
     heights: Sequence[float], gap: float = LINE, ends: tuple[float, float] = (-math.inf, math.inf)
 ) -> list[float]:
-    """Return heights at least ``gap`` apart in the same order, each as near as possible (least squares) to its
-    original.
+    """Return heights at least ``gap`` apart in the same order, each as near its original as possible (least squares).
 
     They stay between ``ends`` if there is room; if not, they continue above.
     """

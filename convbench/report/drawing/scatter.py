@@ -80,8 +80,7 @@ def corner(x: Metric, y: Metric) -> str:
 
 
 def marks(axes: MplAxes, points: Points) -> dict[str, list[int]]:
-    """Draw up to two scatters per reducer, eager hollow, and the intervals; return the indices of each scatter by
-    gid."""
+    """Draw up to two scatters per reducer, eager hollow, and the intervals. Return each scatter's indices by gid."""
     indices_by_gid = {}
     for number, (series, indices) in enumerate(points.by_series().items()):
         colour = look(series)[0]

@@ -14,8 +14,7 @@ Answer = tuple[str, Result | None]
 
 
 def budget(results: Sequence[Result]) -> dict[str, Any] | None:
-    """Return the ``limits`` of the sliders, the distinct ``answers``, and per pair of limits the indices of its
-    answers.
+    """Return the ``limits`` of the sliders, the distinct ``answers``, and per pair of limits its answers' indices.
 
     An answer is its words and the row of its pick, or None; there is one per task, or one if quality was not run. Pairs
     of limits are ordered by latency, then memory. Returns None if nothing was timed, or there is no choice.

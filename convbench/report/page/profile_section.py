@@ -82,8 +82,7 @@ def _calls(profile: Profile) -> str:
 
 
 def _operators(profile: Profile) -> dict[str, dict[str, float]]:
-    """Return by operator, per call: own and whole seconds, calls, bytes allocated and kept, and own seconds by
-    stage."""
+    """Return by operator, per call: own and whole seconds, calls, bytes kept, and own seconds by stage."""
     sums: dict[str, dict[str, Any]] = {}
     for row in profile["operators"]:
         entry = sums.setdefault(row["name"], {"self": 0.0, "total": 0.0, "calls": 0.0, "bytes": 0.0, "stages": {}})

@@ -170,8 +170,7 @@ def _one_group(match: re.Match[str]) -> str:
 
 
 def _unstyle(text: str) -> str:
-    """Replace styles by attributes: viewers of CI artefacts, such as Jenkins', forbid styles, and all would be
-    black."""
+    """Replace styles by attributes: viewers of CI artefacts, such as Jenkins', forbid styles: all would be black."""
     return _TAG.sub(lambda tag: re.sub(r' style="([^"]*)"', _attributes_of, tag[0]), text)
 
 

@@ -88,8 +88,7 @@ def view(run: RunDescription, results: Sequence[Result]) -> dict[str, Any]:
 
 
 def _step(run: RunDescription, step: Step) -> dict[str, str]:
-    """Return the reason and the command of a step, with DIRECTORY for the run's place, which the page's reader
-    knows."""
+    """Return a step's reason and command, with DIRECTORY for the run's place, which the page's reader knows."""
     return {"why": step.why, "command": command(run, step, DIRECTORY)}
 
 

@@ -88,8 +88,7 @@ class Lines(Silent):
 
     @property
     def time_left(self) -> str:
-        """Return the estimated time left for the stage's trainings or rounds, such as ``, 3 min left``; empty below 1.5
-        min."""
+        """Return the estimated time left in the stage, such as ``, 3 min left``; empty below 1.5 min."""
         minutes = (self.visits - self.visit_count) * (self.clock() - self.start) / self.visit_count / 60
         return f", {minutes:.0f} min left" if minutes >= 1.5 else ""
 
@@ -147,8 +146,7 @@ def watcher(console: Console, quiet: bool, cases: Sequence[Case], count: int, to
 
 
 def is_screen(console: Console) -> bool:
-    """Whether output may be overwritten. ``FORCE_COLOR`` alone is not enough: it also colours the logs of CI
-    systems."""
+    """Whether output may be overwritten. ``FORCE_COLOR`` alone is not enough: CI systems set it for their logs, too."""
     return console.is_interactive and (console.is_jupyter or console.file.isatty())
 
 

@@ -95,10 +95,9 @@ def differences(answers: Sequence[Recommendation]) -> str:
 
 
 def not_run(run: RunDescription, results: Sequence[Result], directory: str) -> str:
-    """Return that a run has trained nothing so far, and the command that would: its own, resumed if trainings are
-    planned.
+    """Return that a run has trained nothing so far, and the command that trains: the run's own, or its resumption.
 
-    If no command would, return the reason: whole models, or skipped trainings.
+    If no command trains anything, return the reason: whole models, or skipped trainings.
     """
     text, case_ids = f"quality was not run in {directory}", {result.case.id for result in results}
     place = directory if Command.of(run).python else shlex.quote(directory)

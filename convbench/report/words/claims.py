@@ -20,8 +20,7 @@ TINY = 1e-4
 
 @dataclass(frozen=True)
 class Provenance:
-    """The sources of the numbers: the runs, the seeds of their trainings, and the facts about the algebra in
-    ``here``."""
+    """The sources of the numbers: the runs, the seeds of their trainings, and in ``here`` where algebra was run."""
 
     runs: Sequence[RunDescription] = ()
     seeds: Sequence[int] = ()
