@@ -32,7 +32,7 @@ def surroundings(result: Result, leaders: Sequence[Elsewhere]) -> str:
     situation.pop("threads", None)
     if not isinstance(parts, Parts):
         return "".join(f" {text}" for text in situation.values())
-    # the backbone is named in any case
+    # the backbone is always named, so it is no difference here
     other_parts = [replace(other, backbone=parts.backbone) for other in _parts(leaders)]
     return " ".join((f" on the {parts.backbone} backbone", *_particulars(parts, other_parts), *situation.values()))
 

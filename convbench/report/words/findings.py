@@ -181,8 +181,8 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
         "show that a variant computes them correctly. Look for a division by zero or numbers too large for their type."
     ),
     codes.INPUTS_CHANGED: lambda _: (
-        "It writes into its inputs: each call receives them as the previous call left them, and may take another time "
-        "for that. Clone them in forward."
+        "It writes into its inputs: each call receives them as the previous call left them, so its time may "
+        "differ. Clone them in forward."
     ),
     codes.OWN_THREADS: lambda _: (
         "It calls modules in threads of its own: what they allocate is not in the peak of tensors, only in the "

@@ -103,12 +103,12 @@ def story(history: History, course: Course, name: str) -> Iterator[str]:
 
 
 def sentence(change: Change, unit: str) -> str:
-    """``slower by 3.2 % [2.4, 4.0] between 0123abc (2026-10-01) and b1c2d3e (2026-10-02): suspected``"""
+    """Return ``slower by 3.2 % [2.4, 4.0] between 0123abc (2026-10-01) and b1c2d3e (2026-10-02): suspected``."""
     return f"{size(change, unit)} {where(change)}: {standing(change)}"
 
 
 def size(change: Change, unit: str) -> str:
-    """``slower by 3.2 % [2.4, 4.0]``, without an interval where the numbers are exact."""
+    """Return ``slower by 3.2 % [2.4, 4.0]``, without an interval for exact counts."""
     is_up, word = change.ratio.median > 1, direction(change, unit)
     if not math.isfinite(change.ratio.median):
         return f"{word}, from zero"
@@ -125,7 +125,7 @@ def direction(change: Change, unit: str) -> str:
 
 
 def where(change: Change) -> str:
-    """``between 0123abc (2026-10-01) and b1c2d3e (2026-10-02)``"""
+    """Return ``between 0123abc (2026-10-01) and b1c2d3e (2026-10-02)``."""
     before, after = (f"{point.commit[:12] or 'no commit'} ({point.day})" for point in (change.before, change.after))
     return f"between {before} and {after}"
 
@@ -147,7 +147,7 @@ def standing(change: Change) -> str:
 
 
 def drift(course: Course) -> str:
-    """``drifts by +3.2 % over 30 runs, 2026-09-01 to 2026-10-01``"""
+    """Return ``drifts by +3.2 % over 30 runs, 2026-09-01 to 2026-10-01``."""
     points = course.series.points
     return f"drifts by {signed(course.drift)} % over {len(points)} runs, {points[0].day} to {points[-1].day}"
 

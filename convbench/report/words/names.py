@@ -34,7 +34,7 @@ def kind(results: Iterable[Result]) -> str:
 
 
 def model(result: Result) -> str:
-    """``spatial-softmax, LSTM input 64``"""
+    """Return ``spatial-softmax, LSTM input 64``, or a user's whole model."""
     architecture = result.case.architecture
     return parts_name(architecture) if isinstance(architecture, Parts) else whole_name(architecture, result.common)
 
@@ -67,7 +67,7 @@ def around(quality: Quality) -> str:
 
 
 def place(parts: Parts) -> str:
-    """`` on conv with lstm128``"""
+    """Return `` on conv with lstm128``."""
     return f" on {parts.backbone} with {parts.rnn}"
 
 
@@ -136,7 +136,7 @@ def _particulars(group: Group, varying_names: Container[str]) -> str:
 
 
 def setup(result: Result) -> str:
-    """``spatial-softmax, LSTM input 64, compile``"""
+    """Return a model with its variant: ``spatial-softmax, LSTM input 64, compile``."""
     return f"{model(result)}, {result.case.variant_name}"
 
 

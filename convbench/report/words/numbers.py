@@ -83,7 +83,7 @@ def mean(quality: Quality) -> str:
 
 
 def accuracy(candidate: Candidate) -> str:
-    """``87.3 % [85.0, 89.6] over 5 seeds``"""
+    """Return ``87.3 % [85.0, 89.6] over 5 seeds``."""
     return f"{mean(candidate.quality)} over {counted(len(candidate.quality.by_seed), 'seed')}"
 
 

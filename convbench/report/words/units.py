@@ -49,7 +49,7 @@ def percent(share: float) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """``3.10 ms``"""
+    """Return ``3.10 ms``."""
     return _with_unit(value, _SECONDS)
 
 
@@ -64,12 +64,12 @@ def integer(value: int | None) -> str:
 
 
 def size(value: float | None) -> str:
-    """``8.02 MiB``"""
+    """Return ``8.02 MiB``."""
     return _with_unit(value, BYTES)
 
 
 def flops(value: float | None) -> str:
-    """``116 MFLOP``"""
+    """Return ``116 MFLOP``."""
     return _with_unit(value, _SCALES["FLOP"])
 
 
@@ -123,7 +123,7 @@ def bounds(value: Interval | None) -> str:
 
 
 def speedup(value: Interval) -> str:
-    """``2.9× [2.7, 3.1]``"""
+    """Return ``2.9× [2.7, 3.1]``; without bounds if they are unbounded."""
     if not value.bounded:
         return factor(value.median)
     return f"{digits(value.median)}× {_ends(value.low, value.high)}"

@@ -1,7 +1,7 @@
 // The budget: two sliders, with answers from Python for every position; limits are lines on each chart with that axis.
 const limited = ["latency", "memory"];
 const budget = { latency: null, memory: null, rows: [] };
-const ruled = []; // functions that draw the limits
+const limitDrawers = []; // functions that draw the limits
 
 function setUpBudget() {
   const place = document.getElementById("budget");
@@ -30,7 +30,7 @@ function showBudget() {
     return line;
   }));
   document.querySelector("#budget code").textContent = adviseCommand();
-  ruled.forEach((draw) => draw());
+  limitDrawers.forEach((draw) => draw());
 }
 
 const spaced = (text) => text.replace(/(?<=\d)(?=[a-zA-Z])/, " ").replace("us", "µs");
@@ -80,7 +80,7 @@ function ruleFixed(figure, spec) {
   const names = Object.fromEntries(Object.entries(spec.scale).map(([axis, [name]]) => [axis, name]));
   const places = Object.fromEntries(Object.entries(scales).map(([axis, scale]) => [axis, (value) => scale.place(value)]));
   svg.append(layer);
-  ruled.push(() => layer.replaceChildren(...limitLines(box, names, places)));
+  limitDrawers.push(() => layer.replaceChildren(...limitLines(box, names, places)));
 }
 
 function boxOf(svg) {

@@ -22,7 +22,7 @@ function control(figure, chart) {
     keepLink();
   });
   charts.set(figure.id, chart);
-  ruled.push(() => chart.rule());
+  limitDrawers.push(() => chart.rule());
   for (const button of figure.querySelectorAll("[data-zoom]")) button.addEventListener("click", () => chart.zoom(Number(button.dataset.zoom)));
   listeners.push(() => chart.draw());
   const redraw = later(() => { if (!chart.marks.canvas.hidden) chart.draw(); });

@@ -26,10 +26,10 @@ function swatchOf(row) {
 let kept = null;
 
 function ordered() {
-  const asked = wordsOf(document.getElementById("search").value);
-  const wish = [order.key, order.down, ...asked].join(" ");
+  const searchWords = wordsOf(document.getElementById("search").value);
+  const wish = [order.key, order.down, ...searchWords].join(" ");
   if (kept && kept.scope === scope && kept.wish === wish) return kept.rows;
-  const rows = (asked.length ? measuredRows : scope).filter((row) => hasAll(idOf(row), asked));
+  const rows = (searchWords.length ? measuredRows : scope).filter((row) => hasAll(idOf(row), searchWords));
   const value = ranks(order.key), sign = order.down ? -1 : 1;
   const keyedRows = rows.map((row) => [value[row], row]).sort(([a, i], [b, j]) => {
     if (a === null || b === null) return (a === null) - (b === null) || i - j;
