@@ -128,7 +128,7 @@ def test_the_words_of_every_kind_of_answer():
 
 def test_where_nothing_learnt_it_says_what_a_constant_answer_reaches():
     text = words(of({"gap": (0.13, 0.12, 0.125), "gmp": (0.12, 0.13, 0.125)}), Ask())
-    assert "no configuration learnt it: train longer, or try other learning rates (chance 12.5 %)." in text
+    assert "no configuration learnt the task: train longer, or try other learning rates (chance 12.5 %)." in text
 
 
 @pytest.mark.parametrize(
@@ -347,7 +347,7 @@ def test_by_cost_alone_it_is_said_which_cases_were_never_measured_undisturbed(tm
     ((), ("2 of 2 models fit. Smallest: gap, LSTM input 32 (83.8 k parameters, 16.3 MiB, 116 MFLOP); "
          "latency was not measured.")),
     (("--params", "1k"), "None of 2 models fits. Nearest: parameters 83.8 k (the limit is 1.00 k)."),
-    (("--latency", "5ms"), "None of 2 models fits. None of them was measured in all that is limited."),
+    (("--latency", "5ms"), "None of 2 models fits. None has a measured value for every limit."),
 ])  # fmt: skip
 def test_without_latencies_the_smallest_that_fits_is_named(tmp_path, limits, said):
     """It said nothing but that quality was not run, whatever limit was asked for."""

@@ -62,8 +62,8 @@ def test_a_run_that_is_sure_of_no_order_says_so():
         runs = [run([1.0, 1.1, 1.2], spread)] * 2
         return notes(match(runs), runs, 1, "B")[-1]
 
-    assert "that meet; A is sure of no order of two of them; the pick" in said(3)
-    assert "of 3 orders that A is sure of none turns round in B" in said(0)
+    assert "that overlap; A is not sure of the order of any two; A’s pick" in said(3)
+    assert "of 3 orders that A is sure of, none is reversed in B" in said(0)
 
 
 def test_runs_without_a_case_in_common_are_not_compared():

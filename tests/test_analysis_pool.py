@@ -117,7 +117,7 @@ def test_where_more_seeds_cannot_tell_more_clips_are_the_cure():
             )
     (answer,) = recommendations(run_records, Ask())
     assert answer.settle.seeds is None
-    assert any("bring more clips: all seeds draw of the same 100" in line for line in sentences(answer))
+    assert any("bring more clips: all seeds draw from the same 100" in line for line in sentences(answer))
 
 
 def test_what_stays_of_the_clips_is_in_the_errors():

@@ -80,7 +80,7 @@ def test_what_is_as_fast_in_both_crosses_nowhere() -> None:
     level = {**MILLISECONDS, ("hybrid", 64, "onnxruntime"): 2.01}
     (view,) = runtimes(timed_results(level))
     assert view.crossings == ()
-    assert words.crossings(view).startswith("The order of the models is eager's")
+    assert words.crossings(view).startswith("The models keep eager's order")
 
 
 @pytest.mark.parametrize(("most", "words_of_it"), [(None, "The ranking crosses: gap, "), (24, "")])
@@ -102,18 +102,18 @@ def test_export_and_loading_have_paid_after_their_seconds_over_what_a_call_saves
     (view,) = runtimes(timed_results(slower))
     assert view.paid_after["onnxruntime"][2] == math.inf
     assert re.search(
-        r"have paid after 2\d\d to \d{3} calls in onnxruntime \(never for 1 of 3 models\)\.$", words.sentence(view)
+        r"pay off after 2\d\d to \d{3} calls in onnxruntime \(never for 1 of 3 models\)\.$", words.sentence(view)
     )
 
 
 def test_where_export_never_pays_it_is_said() -> None:
     slower = {**MILLISECONDS, **{key: 50.0 for key in MILLISECONDS if key[2] == "onnxruntime"}}
     (view,) = runtimes(timed_results(slower))
-    assert words.payback(view) == "Exporting and loading never pay in onnxruntime."
+    assert words.payback(view) == "Exporting and loading never pay off in onnxruntime."
     fast = {(reducer, size, "openvino"): 1.0 for reducer, size, how in MILLISECONDS if how == "eager"}
     (view,) = runtimes(timed_results({**slower, **fast}))
     assert re.fullmatch(
-        r"Exporting and loading have paid after 2\d\d to \d{3} calls in openvino; they never pay in onnxruntime\.",
+        r"Exporting and loading pay off after 2\d\d to \d{3} calls in openvino; they never pay off in onnxruntime\.",
         words.payback(view),
     )
 

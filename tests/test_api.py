@@ -139,7 +139,7 @@ def test_a_page_is_not_written_beside_a_run_that_is_elsewhere(tmp_path: Path, mo
     run = convbench.run(SUITE, only=["gap"], device="cpu", out="here")
     (tmp_path / "below").mkdir()
     monkeypatch.chdir("below")
-    with pytest.raises(convbench.ConvbenchError, match="here: the run is not there, as seen from the "):
+    with pytest.raises(convbench.ConvbenchError, match="here: no run is there; if the path is relative, the "):
         run.report()
     assert run.report("out") == Path("out/index.html")
     assert not Path("here").exists()

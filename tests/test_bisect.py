@@ -262,7 +262,7 @@ def test_a_check_that_was_not_made_is_not_said_to_have_seen_nothing(proven, word
     answer = bisected.Bisected(replace(SURE, proven=proven), ("a", "b", "c"), SURE.search.answer())
     first, *_, last = bisected.sentences(answer)
     assert first == words
-    assert last == "gap: bad over good 1.000 (too few pairs for its ends)"
+    assert last == "gap: bad over good 1.000 (too few pairs for an interval)"
     assert repr(answer).startswith(f"Bisected({words}; ")
     assert answer.is_confirmed is (proven is True)
 

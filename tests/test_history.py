@@ -355,8 +355,8 @@ def test_a_series_too_short_to_show_a_change_is_not_said_to_have_none():
              for sizes in ([0.02, 0.04], [0.02, math.inf], [math.inf] * 2)]  # fmt: skip
     assert [words.quiet(history) for history in quiet] == [
         "no change in 2 series: a change of 4.0 % would have been seen in half of them",
-        "no change in 1 series: a change of 2.0 % would have been seen in it; 1 series of too few runs",
-        "no series whose changes could be seen",
+        "no change in 1 series: a change of 2.0 % would have been seen in it; 1 series with too few runs",
+        "no series is long enough to show a change",
     ]
     rows = page.view(quiet[1])["rows"]
     assert [(row["noise"][0], row["course"]) for row in rows] == [("0.0 %", "no change"), ("–", "too few runs to tell")]

@@ -119,7 +119,7 @@ def test_what_cannot_be_confirmed_here_is_said_and_stays_suspected(here):
     assert lost.returncode == 3
     assert "cannot be confirmed: " in lost.stderr
     assert "is no commit of this repository" in lost.stderr
-    assert "16 commits outside of the line of this clone" in lost.stdout
+    assert "16 commits outside the history of this clone" in lost.stdout
     fill(here / "store" / "dirty", names, dirty=True)
     dirty = convbench(here, "history", "--store", "store/dirty", "--confirm")
     assert dirty.returncode == 3
@@ -191,7 +191,7 @@ def test_a_confirmation_that_cannot_be_read_is_passed_over_and_said(tmp_path, mo
     damaged.write_text('{"suite": "x"')
     answer = api.history(store=tmp_path / "store")
     (note,) = (note for note in words.notes(answer.notes) if "confirmation" in note)
-    assert note.startswith(f"1 confirmation left out, not readable, such as {damaged}: not the JSON of a check: ")
+    assert note.startswith(f"1 confirmation left out as unreadable, such as {damaged}: not the JSON of a check: ")
 
 
 @pytest.mark.parametrize("kind", ["gone", "no UTF-8"])

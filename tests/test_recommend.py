@@ -405,7 +405,7 @@ def test_where_every_training_failed_more_steps_are_not_advised():
     lost = [records.failed(records.lesson(0.9, seed=s).case, "out of memory", "oom") for s in range(5)]
     answer = answer_of([*CURVE[:1], *lost])
     assert answer.reason == "no-sound-run"
-    assert "every training of it failed: the run says why" in " ".join(sentences(answer))
+    assert "every training failed: the run says why" in " ".join(sentences(answer))
 
 
 def test_a_task_that_was_not_run_is_said_so():

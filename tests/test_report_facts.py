@@ -19,7 +19,7 @@ def test_the_gates_floor_is_told_where_a_selftest_found_it() -> None:
     run = records.run_of([records.record()])
     assert "The gate sees" not in protocol(run)
     text = protocol(replace(run, visible_slowdown=0.05))["The gate sees"]
-    assert text == "slowdowns from 5.0 % on, by its selftest on this machine (1 thread)"
+    assert text == "slowdowns of 5.0 % or more, by its selftest on this machine (1 thread)"
 
 
 def test_training_is_told_where_there_was_any() -> None:

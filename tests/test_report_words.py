@@ -53,8 +53,8 @@ INF = float("inf")
     (units.percent, 0.0021, "0.21 %"), (units.percent, 1, "100 %"), (units.percent, 0.9949, "99 %"),
     (units.percent, 0.9951, "99.5 %"), (units.percent, 0.99996, "99.996 %"), (units.percent, 1.04, "104 %"),
     (units.ratio, (1.0524, 1.031, 1.074), "1.052 (1.031 to 1.074)"),
-    (units.ratio, (1.01, 0.0, INF), "1.010 (too few pairs for its ends)"),
-    (units.ratio, (1.01, 0.98, INF), "1.010 (too few pairs for its ends)"),
+    (units.ratio, (1.01, 0.0, INF), "1.010 (too few pairs for an interval)"),
+    (units.ratio, (1.01, 0.98, INF), "1.010 (too few pairs for an interval)"),
 ])  # fmt: skip
 def test_a_number_has_three_digits_and_a_prefix(make, value, text):
     assert make(value) == text
@@ -91,7 +91,7 @@ def test_the_answer_of_a_default_run():
         "gap discards where things are; if position matters, the cheapest that keeps it is spatial-softmax",
         "fc, LSTM input 128 costs 5.6× the FLOPs, 202× the parameters and 4.",
         "Below an LSTM input of 6,784 the convolution dominates the FLOPs",
-        "making it has paid after at most",
+        "making it pays off after at most",
         "Cost only: quality was not run, so no optimum is claimed; quality=probe or quality=train runs it.",
         "4 of 5 cases measured, 1 failed.",
     ):
@@ -425,7 +425,7 @@ def test_the_words_of_a_task_are_honest_about_seeds():
     assert "Highest mean test accuracy: gap, LSTM input 32, 80.0 % [55.2, 100.0], 3 seeds (chance 10.0 %)." in noisy
     assert "Statistically tied with it: gmp, LSTM input 32." in noisy
     clear = task_text(of("gap", 0.9, 0.7, 0.8), of("gmp", 0.5, 0.31, 0.4))
-    assert "Every other can be told from it." in clear
+    assert "Every other configuration can be told from it." in clear
     dead = task_text([records.lesson(0.1, "identity", seed, flag="dead_run") for seed in range(2)])
     assert dead == "No run was sound: every one collapsed or failed."
 
@@ -846,7 +846,7 @@ def test_without_latency_and_parameters_nothing_is_smallest():
     kept = [records.record(records.case(name)) for name in ("gap", "fc")]
     weighed = [replace(r, readings=(records.reading("cpu_peak_bytes", 1e6),), visits=()) for r in kept]
     headline = headline_of(results(weighed))
-    assert decision(headline, []) == "Neither latency nor parameters were measured, so that nothing is ranked."
+    assert decision(headline, []) == "Neither latency nor parameters were measured, so nothing is ranked."
     text = answer(records.run_of(weighed), weighed)
     assert text.startswith("Neither latency nor parameters were measured")
     assert "mallest" not in text

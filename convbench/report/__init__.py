@@ -1,7 +1,7 @@
-"""Answers become what people read. Human units and words live only here; never torch.
+"""Turn answers into what people read: the only place for human units and words. Imports no torch.
 
-``words`` says it in sentences, ``drawing`` draws it, ``page`` puts both into one offline HTML file, ``terminal`` into
-tables, ``export`` into other tools' formats, ``viewers`` serves traces on loopback.
+``words`` writes sentences, ``drawing`` draws figures, ``page`` puts both into one offline HTML file, ``terminal``
+prints tables, ``export`` writes other tools' formats, ``viewers`` serves traces on loopback.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""A run on disk as an object: its records, as a table, as an answer in words and as a page."""
+"""A run on disk as an object: its records, a table of them, its answer in words and its page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Run:
-    """A run on disk: its ``directory``, its ``description`` (suite, protocol, environment) and a record for each case.
+    """A run on disk: its ``directory``, its ``description`` (suite, protocol, environment) and one record per case.
 
     ``records`` hold raw samples in base units: seconds, bytes, MACs.
     """
@@ -27,33 +27,34 @@ class Run:
     records: tuple[Record, ...]
 
     def frame(self) -> pd.DataFrame:
-        """A row for each case with the columns of ``results.csv``, in base units; a gap is ``pandas.NA``.
+        """Return one row per case with the columns of ``results.csv``, in base units; gaps are ``pandas.NA``.
 
-        What each column means, and its unit, says ``convbench list columns``.
+        ``convbench list columns`` explains each column and its unit.
 
-        Numbers have pandas' nullable types, also where none was measured, so that frames of several runs can be joined.
+        All columns have pandas' nullable types, even if nothing was measured, so that frames of several runs can be
+        joined.
         """
         frame = table.frame(self.records).convert_dtypes()  # whole numbers stay whole beside a gap
         units = {column.name: column.unit for column in table.columns()}
-        empty_columns = frame.columns[frame.isna().all()]  # pandas would leave them untyped
+        empty_columns = frame.columns[frame.isna().all()]  # pandas leaves these untyped
         return frame.astype({name: "Int64" if units[name] else "string" for name in empty_columns})
 
     def answer(self) -> str:
-        """What to use, and what that rests on, as one paragraph."""
+        """Return what to use, and the measurements behind it, as one paragraph."""
         from convbench.report.words import answer
 
         return answer.answer(self.description, self.records)
 
     def report(self, out: str | Path | None = None) -> Path:
-        """Write the page, to the file ``out.html``, or as ``index.html`` in the folder ``out`` or beside the run.
+        """Write the page to the file ``out.html``, or as ``index.html`` in the folder ``out`` or beside the run.
 
-        Returns its path. Raises ConvbenchError where there is no run to write beside any more.
+        Returns the page's path. Raises ConvbenchError if ``out`` is missing and the run's directory no longer exists.
         """
         from convbench.report.page import run
 
-        if out is None and not store.exists(self.directory):  # it would be made anew, elsewhere
+        if out is None and not store.exists(self.directory):  # writing would create it anew, perhaps elsewhere
             raise ConvbenchError(
-                f"{self.directory}: the run is not there, as seen from the working directory, which may have changed: "
+                f"{self.directory}: no run is there; if the path is relative, the working directory may have changed: "
                 "name another place, as in report(out)"
             )
         folder = self.directory if out is None else files.named("out", out)

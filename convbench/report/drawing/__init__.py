@@ -1,8 +1,8 @@
-"""What figures are drawn with (axes, bars, marks, labels, colours), and ``Drawing``, which a figure yields.
+"""Building blocks of figures (axes, bars, marks, labels, colours), and ``Drawing``, which a figure yields.
 
 The figures themselves are plug-ins (``plugins/figures``). Of a figure's drawings with ``axes`` the page shows the first
-and lets its reader choose other axes there; drawings without are all shown. A mark is a point of a scatter whose gid
-stands in ``marks``, in order.
+and lets its reader choose other axes there; it shows all drawings without. A mark is a point of a scatter with its gid
+in ``marks``, which lists the marks in order.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Axes(NamedTuple):
-    """Metrics (``LSTM_INPUT`` among them): what an interactive drawing shows, and may be changed to."""
+    """The metrics of an interactive drawing (``LSTM_INPUT`` among them): those shown, and those to choose from."""
 
     x: Metric
     y: Metric
@@ -31,11 +31,11 @@ class Axes(NamedTuple):
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure and what a reader needs beside it.
+    """A figure with everything that a reader needs beside it.
 
-    ``name`` is a file stem, ``caption`` says how to read it, ``marks`` holds the indices of the results behind each
-    scatter by its gid, ``series`` the names whose colour and marker a legend must explain. ``scale`` says of an axis
-    (``x`` or ``y``) which metric it has and between which ends, so that a page can draw a limit on it.
+    ``name`` is a file stem, ``caption`` says how to read the figure, ``marks`` has the indices of the results behind
+    each scatter by its gid, ``series`` the names whose colour and marker a legend must explain. ``scale`` has the
+    metric and the ends of an axis (``x`` or ``y``), so that a page can draw a limit on it.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Drawing:
 
 
 def drawings(figure: Plugin[Any], results: Sequence[Result]) -> Iterator[Drawing]:
-    """All of a figure, up to where it raises, which is then noted. Raises what a figure of convbench's own does."""
+    """Yield a figure's drawings. If a user's figure raises, this is noted and ends them; built-in figures raise."""
     with figure.noted("figure"):
         for drawing in figure.build(results):
             if not isinstance(drawing, Drawing):

@@ -1,4 +1,4 @@
-"""Bars of what one whole is made of, a bar per result, all on one scale; the whole at its right end."""
+"""Stacked bars of the parts of a whole, one bar per result, all on one scale, with the whole at the right end."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from convbench.report.words.names import labels
 
 Shares = Mapping[Result, Mapping[str, float]]
 LONGEST = 6.0
-"""Medians: a bar longer than this is cut, so that the others can be compared."""
+"""Longest bar in medians: a longer one is cut, so that the others can be compared."""
 CUT = "\N{RIGHTWARDS ARROW}"
 
 
 class Margins(NamedTuple):
-    """Points right of the bars and above them; where the legend begins, in widths of the bars, and its columns."""
+    """Points right of the bars and above them; the legend's start, in widths of the bars, and its columns."""
 
     right: float
     top: float
@@ -32,7 +32,7 @@ class Margins(NamedTuple):
 def bars(
     parts: Shares, looks: Mapping[str, tuple[str, str]], texts: Sequence[str], margins: Margins, unit: str
 ) -> MplAxes:  # fmt: skip
-    """A bar per result; ``looks`` gives each part's words and colour in order, ``texts`` what stands right of a bar."""
+    """Draw a bar per result. ``looks`` has each part's words and colour in order, ``texts`` those right of the bars."""
     names = labels([result.case.architecture for result in parts])
     left = left_of(names, 9)
     axes = canvas(
@@ -69,12 +69,12 @@ def is_cut(parts: Shares) -> bool:
 
 
 def _end(totals: Sequence[float]) -> float:
-    """The longest bar that is no more than ``LONGEST`` medians long."""
+    """Return the length of the longest bar up to ``LONGEST`` medians."""
     return max(total for total in totals if total <= LONGEST * median(totals))
 
 
 def _ticks(end: float, unit: str) -> list[float]:
-    """Round values from 0: multiples of powers of two for bytes."""
+    """Return round values from 0: multiples of powers of two for bytes."""
     if unit not in scales.BINARY:
         return [place for place in MaxNLocator(3, steps=[1, 2, 2.5, 5, 10]).tick_values(0, end) if 0 <= place <= end]
     step = 2.0

@@ -1,4 +1,4 @@
-"""The course of a series: a point a run in order, its levels, and its changes with the commit that each begins at."""
+"""The course of a series: one point per run in order, its levels, and its changes with the first commit of each."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from convbench.report.drawing.scatter import heading
 from convbench.report.drawing.style import GRID, HUES, MUTED, TEXT, canvas, short
 
 COLOURS = {"confirmed": HUES[6], "suspected": HUES[1], "inconclusive": HUES[1], "exact": HUES[1]}
-"""Of a change's line; every other word is drawn muted."""
+"""Colours of changes for the worse by state; all other changes are muted."""
 DATES = 4
 CAPTION = (
-    "How to read this: a point is a run, in order, at the machine's usual speed by the reference workload; the line is "
-    "the level, and a dashed line a change with the first commit that has it. Crosses are single spikes, which are no "
-    "change."
+    "How to read this: a point is a run, in order, corrected by the reference workload to the machine's usual speed; "
+    "the line is the level, and a dashed line a change, with the first commit that has it. Crosses are single spikes, "
+    "which do not count as changes."
 )
 
 
 def draw(course: Course, metric: Metric, name: str, title: str) -> Drawing:
-    """The drawing of a course; ``name`` is a file stem."""
+    """Draw a course; ``name`` is a file stem."""
     axes = canvas(height=200, left=66, right=34, bottom=26)
     places = list(range(len(course.values)))
     spikes = set(course.spikes)
@@ -42,7 +42,7 @@ def draw(course: Course, metric: Metric, name: str, title: str) -> Drawing:
 
 
 def _dates(points: Sequence[Point]) -> list[str]:
-    """The days of these runs, and of several on one day their time (UTC)."""
+    """Return the days of these runs; runs on the same day get their time (UTC)."""
     days = [point.day for point in points]
     return [
         (minute(point.started) or day) if days.count(day) > 1 else day for day, point in zip(days, points, strict=True)
@@ -64,7 +64,7 @@ def _change(axes: Axes, change: Change) -> None:
 
 
 def _scale(axes: Axes, course: Course, metric: Metric) -> None:
-    """Values on a linear axis around what there is, runs by a few of their dates."""
+    """Set a linear axis around the values, and label a few of the runs with their dates."""
     low, high = min(course.values), max(course.values)
     margin = max(0.12 * (high - low), 0.01 * abs(high)) or 1.0
     axes.set_ylim(low - margin, high + 2 * margin)

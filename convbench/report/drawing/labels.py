@@ -1,4 +1,4 @@
-"""Small labels beside marks, each where it covers the fewest others: right or left, above or below."""
+"""Small labels beside marks, right or left, above or below, each where it covers the fewest other marks and labels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SIZE, LETTER, LINE = 9.0, 5.3, 10.5
 OFFSETS = [(side, height) for height in (4, -11, 15, -22, 26, -33, 37, -44, 48, -55, -66, -77, -88) for side in (1, -1)]
 GAP = 6.0
 FAR = 24
-"""Points above or below from which on a line joins the words to their place."""
+"""Points above or below the mark; a label further away is joined to it by a line."""
 
 
 Place = tuple[float, float]
@@ -38,9 +38,9 @@ class Box(NamedTuple):
 
 
 def label(axes: MplAxes, places: Sequence[Place], words: Sequence[str], other_places: Iterable[Place] = ()) -> None:
-    """Write the words beside their places (data coordinates), whose scales and limits are already set.
+    """Write the words beside their places (data coordinates); scales and limits must be set before.
 
-    They keep clear of these, of each other and of ``other_places``: the marks that have no words.
+    The words avoid these places, each other and ``other_places``: the marks without words.
     """
     pixels = [_pixel(axes, place) for place in places]
     frame = axes.bbox
@@ -61,21 +61,21 @@ def label(axes: MplAxes, places: Sequence[Place], words: Sequence[str], other_pl
 def spread(
     heights: Sequence[float], gap: float = LINE, ends: tuple[float, float] = (-math.inf, math.inf)
 ) -> list[float]:
-    """Heights at least ``gap`` apart in the same order, each as near as can be (least squares) to where it was.
+    """Return heights at least ``gap`` apart in the same order, each as near its original as possible (least squares).
 
-    Between the ends, as far as there is room; what is too much for that goes on above.
+    They stay between ``ends`` if there is room; if not, they continue above.
     """
     order = np.argsort(heights, kind="stable")
     steps = gap * np.arange(len(heights))
     low, high = ends[0], max(ends[0], ends[1] - gap * (len(heights) - 1))
     positions = np.empty(len(heights))
     fit = isotonic_regression(np.asarray(heights, dtype=float)[order] - steps).x
-    positions[order] = np.clip(fit, low, high) + steps  # clipped it is the best there is between the ends
+    positions[order] = np.clip(fit, low, high) + steps  # the clipped fit is the best between the ends
     return [float(height) for height in positions]
 
 
 def _fits(box: Box, frame: BboxBase) -> bool:
-    """Whether the words stay on the plot, or just beside it."""
+    """Whether a label stays on the plot, or just beside it."""
     fits_across = box.left > frame.x0 - 4 and box.right < frame.x1 + 12
     return bool(fits_across and box.bottom > frame.y0 - 4 and box.top < frame.y1 + 4)
 
@@ -87,7 +87,7 @@ def _box(x: float, y: float, side: int, height: float, text: str) -> Box:
 
 
 def at_ends(axes: MplAxes, places: Sequence[Place], words: Sequence[str], colours: Sequence[str]) -> None:
-    """Write the words right of the axes, each joined to its place (data coordinates) and none over another."""
+    """Write the words right of the axes without overlap, each joined to its place (data coordinates)."""
     frame = axes.bbox
     heights = spread([_pixel(axes, place)[1] for place in places], SIZE + 2.0, (frame.y0, frame.y1))
     for place, height, text, colour in zip(places, heights, words, colours, strict=True):

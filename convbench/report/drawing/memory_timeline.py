@@ -11,7 +11,7 @@ from convbench.report.drawing.style import HUES, MUTED, TEXT, canvas, short
 
 
 def memory_timeline(case: str, points: Sequence[Sequence[float]], peak: float) -> Drawing:
-    """Bytes alive after each allocation and release: ``points`` are (seconds since the start, bytes)."""
+    """Draw the bytes alive after each allocation and release: ``points`` are (seconds since the start, bytes)."""
     axes = canvas(height=200, left=58, right=14, top=14, bottom=40)
     factor, unit = fitting_unit(peak, BYTES)
     times, sizes = [1e3 * seconds for seconds, _ in points], [size / factor for _, size in points]
@@ -29,7 +29,7 @@ def memory_timeline(case: str, points: Sequence[Sequence[float]], peak: float) -
         title=f"Memory of {short(case, 70)}",
         caption=(
             "How to read this: bytes of tensors alive after each allocation and release of one call. It starts with "
-            "what is held between calls (weights, inputs, the optimizer's state). Profiled calls take longer."
+            "the memory held between calls (weights, inputs, the optimizer's state). Profiled calls take longer."
         ),
         figure=axes.figure,  # type: ignore[arg-type]
     )

@@ -1,4 +1,4 @@
-"""Ratios by reducer around 1: what gains over eager and runs side by side are drawn with."""
+"""Ratios by reducer around 1, for figures of gains over eager and of runs side by side."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from convbench.report.drawing import scales
 from convbench.report.drawing.style import AREA, GRID, MUTED, TEXT, WEIGHT, canvas, look, short
 from convbench.report.words.numbers import TIE
 
-BAND = f" The grey band is what two processes of the same code may differ by, {TIE}."
-"""What a caption says of it."""
+BAND = f" The grey band shows by how much two processes of the same code may differ: {TIE}."
+"""The caption's sentence about the grey band."""
 FEW = 12
-"""Up to this many ratios a reducer has each of them drawn; above it their median and their extremes are."""
+"""Greatest number of ratios per reducer that are drawn one by one; more are drawn as their median and extremes."""
 
 
 def ends(ratios: Iterable[Interval]) -> tuple[float, float]:
-    """Limits of the axis: all finite bounds, and 1."""
+    """Return the limits of the axis around all finite bounds and 1."""
     return scales.limits([1.0, *(end for ratio in ratios for end in ratio if math.isfinite(end) and end > 0)])
 
 
 def draw(rows: Mapping[str, Sequence[Interval]], limits: tuple[float, float], middle: float, label: str) -> MplAxes:
-    """A row per reducer; ``middle`` is dotted. The scatter of the n-th row has the gid ``marks-n``."""
+    """Draw a row per reducer and a dotted line at ``middle``. The scatter of row n has the gid ``marks-n``."""
     axes = canvas(height=62 + 20 * len(rows), left=114, right=12, top=8, bottom=40, width=350)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     scales.log_axis(axes, "x", limits, "×")
@@ -44,7 +44,7 @@ def draw(rows: Mapping[str, Sequence[Interval]], limits: tuple[float, float], mi
 
 
 def marks(rows: Iterable[Sequence[Result]], results: Sequence[Result]) -> dict[str, list[int]]:
-    """The results behind the scatter of each row, by their places among all; of rows that show each of their ratios."""
+    """Return the places, among all results, of those behind each row's scatter; only for rows that show every ratio."""
     index = {id(result): place for place, result in enumerate(results)}
     return {
         f"marks-{row}": [index[id(result)] for result in members]

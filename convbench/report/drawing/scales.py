@@ -1,4 +1,4 @@
-"""Log axes that read well: where the ticks are and what they say. The page's script has the same rules for zooming."""
+"""Readable log axes: the places and labels of ticks. The page's script has the same rules for zooming."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from convbench.report.words import units
 
 BINARY = {"B", "size"}
 POWERS = (1.0, 2.0**10, 2.0**20, 2.0**30, 2.0**40)
-"""What bytes are counted in; ticks are round in it."""
+"""Units of bytes: ticks are round multiples of them."""
 ROUNDEST = (1, 5, 2, 3, 1.5, 7)
-"""What a tick may begin with, the roundest first: of two that stand too near to each other it stays."""
+"""Leading digits of ticks, the roundest first: of two ticks too close to each other the rounder stays."""
 
 
 def limits(values: Iterable[float]) -> tuple[float, float]:
-    """Ends of a log axis that leave 5 % of room around the values (all positive); (1, 10) without any."""
+    """Return ends of a log axis that leave 5 % of room around the values (all positive); (1, 10) without values."""
     numbers = list(values)
     if not numbers:
         return (1.0, 10.0)
@@ -29,8 +29,11 @@ def limits(values: Iterable[float]) -> tuple[float, float]:
 
 
 def ticks(low: float, high: float, unit: str, most: int = 8) -> list[float]:
-    """Round values between the ends: at most so many powers of two for sizes and bytes, else decades with more between
-    if few fit. Where fewer than eight are wanted, neighbours have at least that share of the axis between them."""
+    """Return round values between the ends, at most ``most`` for sizes and bytes.
+
+    Sizes and bytes get powers of two; other units get decades, with values between if few decades fit. If ``most`` is
+    below 8, neighbours are at least 1/``most`` of the axis apart.
+    """
     if unit in BINARY:
         first_power, last_power = math.ceil(math.log2(low)), math.floor(math.log2(high))
         step = max(1, math.ceil((last_power - first_power + 1) / most))
@@ -48,14 +51,14 @@ def ticks(low: float, high: float, unit: str, most: int = 8) -> list[float]:
 
 
 def _round_values(low: float, high: float, mantissas: Iterable[float]) -> list[float]:
-    """What begins with one of these and lies between the ends, the roundest first."""
+    """Return the values between the ends that begin with one of the mantissas, the roundest first."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     places = (m * 10.0**e for m in sorted(mantissas, key=ROUNDEST.index) for e in decades)
     return [value for value in places if low <= value <= high]
 
 
 def _thin(places: Sequence[float], low: float, high: float, most: int) -> list[float]:
-    """The places in order; where fewer than eight are wanted without those that stand too near to one before them."""
+    """Return the places in order; if ``most`` is below 8, without those too close to an earlier one."""
     ticks: list[float] = []
     for place in places:
         if most >= 8 or all(abs(math.log(place / tick)) * most >= math.log(high / low) for tick in ticks):
@@ -64,7 +67,7 @@ def _thin(places: Sequence[float], low: float, high: float, most: int) -> list[f
 
 
 def label(value: float, unit: str, significant: int = 4) -> str:
-    """A tick in human units: ``5 ms``, ``64 MiB``, ``10 M``, ``4,096``."""
+    """Return a tick in human units: ``5 ms``, ``64 MiB``, ``10 M``, ``4,096``."""
     if unit == "size":
         return f"{value:,.6g}" if value % 1 else f"{value:,.0f}"
     if unit == "×":
@@ -74,7 +77,7 @@ def label(value: float, unit: str, significant: int = 4) -> str:
 
 
 def log_axis(axes: MplAxes, axis_name: str, ends: tuple[float, float], unit: str, most: int = 8) -> None:
-    """Make the x or y axis logarithmic between the ends, with our ticks and a faint grid."""
+    """Make the x or y axis logarithmic between the ends, with these ticks and a faint grid."""
     axis = axes.xaxis if axis_name == "x" else axes.yaxis
     (axes.set_xscale if axis_name == "x" else axes.set_yscale)("log")
     (axes.set_xlim if axis_name == "x" else axes.set_ylim)(*ends)
@@ -87,7 +90,7 @@ def log_axis(axes: MplAxes, axis_name: str, ends: tuple[float, float], unit: str
 
 
 def _even_values(low: float, high: float) -> list[float]:
-    """Four or so evenly spaced round values, for a stretch too short for decades."""
+    """Return about four evenly spaced round values, for a range too short for decades."""
     step = 10 ** math.floor(math.log10((high - low) / 2))
     step *= next((m for m in (5, 2, 1) if (high - low) / (m * step) >= 3), 1)
     return [i * step for i in range(math.ceil(low / step), math.floor(high / step) + 1)]

@@ -1,4 +1,4 @@
-"""Two costs against each other: what the figures of trade-offs are drawn with."""
+"""Two costs against each other, for the figures of trade-offs."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from convbench.report.drawing import scales
 from convbench.report.drawing.style import AREA, MUTED, PAPER, TEXT, WEIGHT, canvas, look
 
 CROWD, BEHIND = 300, 8.0
-"""Of more marks than this, bars shorter than that, in points, are not drawn: their own marks hide them."""
+"""Above ``CROWD`` marks, bars shorter than ``BEHIND`` points are not drawn: their own marks hide them."""
 
 
 class Points:
-    """Those of the results in view that have both values, with their places; ``view`` holds indices."""
+    """The places of those results in view that have both values; ``view`` holds indices."""
 
     def __init__(self, results: Sequence[Result], view: Sequence[int], x: Metric, y: Metric) -> None:
         self.results, self.x, self.y = results, x, y
@@ -40,7 +40,7 @@ class Points:
 
 
 def in_view(results: Sequence[Result]) -> tuple[int, ...]:
-    """The indices of what a reader is shown first."""
+    """Return the indices of the results that a reader sees first."""
     return _in_view(tuple(results))
 
 
@@ -51,13 +51,13 @@ def _in_view(results: tuple[Result, ...]) -> tuple[int, ...]:
 
 
 def value(result: Result, metric: Metric) -> float | None:
-    """A result's place on an axis; None where a log axis cannot show it."""
+    """Return a result's place on an axis; None if a log axis cannot show it."""
     number = result.value(metric)
     return number if number and number > 0 and math.isfinite(number) else None
 
 
 def empty_axes(points: Points, x_ends: tuple[float, float], axes: MplAxes | None = None) -> MplAxes:
-    """Log axes, named with the direction that is better; on a canvas of the usual size, or the one given."""
+    """Return log axes with titles and better directions, on the given axes or on a canvas of the usual size."""
     is_narrow = axes is not None
     axes = axes or canvas()
     scales.log_axis(axes, "x", x_ends, points.x.unit, most=5 if is_narrow else 8)
@@ -68,19 +68,19 @@ def empty_axes(points: Points, x_ends: tuple[float, float], axes: MplAxes | None
 
 
 def heading(metric: Metric) -> str:
-    """What stands at an axis: the title and the direction that is better, where one is."""
+    """Return the title of an axis, with the better direction if the metric has one."""
     return metric.title if metric.better == "neither" else f"{metric.title} · {metric.better} is better"
 
 
 def corner(x: Metric, y: Metric) -> str:
-    """``lower left``: where the better of two metrics meet; empty where one of them has no better direction."""
+    """Return the corner where both metrics are best, such as ``lower left``; empty if one has no better direction."""
     if "neither" in (x.better, y.better):
         return ""
     return f"{'upper' if y.better == 'higher' else 'lower'} {'right' if x.better == 'higher' else 'left'}"
 
 
 def marks(axes: MplAxes, points: Points) -> dict[str, list[int]]:
-    """Up to two scatters per reducer, eager ones hollow, and the intervals; the indices behind each scatter by gid."""
+    """Draw up to two scatters per reducer, eager hollow, and the intervals. Return each scatter's indices by gid."""
     indices_by_gid = {}
     for number, (series, indices) in enumerate(points.by_series().items()):
         colour = look(series)[0]
@@ -111,14 +111,14 @@ def _scatter(axes: MplAxes, places: Sequence[tuple[float, float]], series: str, 
 
 
 def lines(axes: MplAxes, pieces: Sequence[Sequence[tuple[float, float]]], colour: str, width: float, gid: str) -> None:
-    """Several broken lines as one artist."""
+    """Draw several broken lines as one artist."""
     x = [v for piece in pieces for v in (*(place[0] for place in piece), math.nan)]
     y = [v for piece in pieces for v in (*(place[1] for place in piece), math.nan)]
     axes.plot(x, y, color=colour, linewidth=width, alpha=0.6, solid_capstyle="butt", gid=gid)
 
 
 def rings(axes: MplAxes, points: Points, fronts: Sequence[Sequence[int]]) -> None:
-    """The fronts: a stair through each, and a ring around its members."""
+    """Draw the fronts: a stair through each, and a ring around its members."""
     steps = [list(stairs([points.places[i] for i in front])) for front in fronts]
     lines(axes, steps, MUTED, width=1.2, gid="front")
     members = [points.places[i] for front in fronts for i in front]
@@ -129,7 +129,7 @@ def rings(axes: MplAxes, points: Points, fronts: Sequence[Sequence[int]]) -> Non
 
 
 def stairs(places: Sequence[tuple[float, float]]) -> Iterator[tuple[float, float]]:
-    """The corners of a stair through a front by rising x: along, then down or up."""
+    """Yield the corners of a stair through a front by rising x: along, then down or up."""
     if places:
         yield places[0]
     for (_, previous_y), (x, y) in pairwise(places):
@@ -138,7 +138,7 @@ def stairs(places: Sequence[tuple[float, float]]) -> Iterator[tuple[float, float
 
 
 def _intervals(points: Points, indices: Sequence[int]) -> list[list[tuple[float, float]]]:
-    """Bars over the interval of the latency, where it is on an axis and bounded."""
+    """Return bars over the interval of the latency, if latency is on an axis and the interval is bounded."""
     bars = []
     for i in indices:
         interval, (x, y) = points.results[i].latency, points.places[i]

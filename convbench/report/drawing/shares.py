@@ -1,4 +1,4 @@
-"""Linear axes of accuracies: percent at the ticks, and chance as a line."""
+"""Linear axes of accuracies, with ticks in percent and a line at chance."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def share_axis(axes: MplAxes, title: str) -> None:
-    """Make y an accuracy from 0 to 100 %, named with the direction that is better."""
+    """Make y an accuracy from 0 to 100 %, with the title above it."""
     axes.set_ylim(0, 1.03)
     axes.set_yticks(TICKS, [f"{100 * tick:.0f} %" for tick in TICKS])
     axes.yaxis.grid(True, color=GRID, linewidth=0.8)
@@ -25,7 +25,7 @@ def share_axis(axes: MplAxes, title: str) -> None:
 
 
 def baselines(axes: MplAxes, qualities: Iterable[Quality]) -> None:
-    """Chance, and always naming the commonest class where that is more than two points better."""
+    """Draw chance, and the accuracy of always predicting the commonest class if it is over two points better."""
     quality = next((quality for quality in qualities if quality.chance), None)
     if quality is None or quality.chance is None:
         return

@@ -1,6 +1,6 @@
-"""How every figure looks: one size, calm axes, and a colour and marker that a reducer keeps everywhere.
+"""The common style of figures: one size, calm axes, and a fixed colour and marker per reducer.
 
-Colours are unique per role, so that the page can exchange each for one that follows light and dark.
+Each role has a unique colour, so that the page can replace it by one that follows light and dark.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ HUES = (
     "#0f5a87", "#a55a00", "#3c8778", "#b469c3", "#969600", "#0096ff", "#961e5a", "#4b1e1e",
     "#2d1ea5", "#4b4b00", "#694bd2", "#5a0069",
 )  # fmt: skip
-"""Twelve colours, one a built-in reducer: each with a contrast of at least 3 to 1 with white, each told from all others
-also by readers who see no red or no green (searched for with their sight simulated; the page's dark ones too)."""
+"""Twelve colours, one per built-in reducer, each with a contrast of at least 3 to 1 with white.
+
+All differ also for readers who see no red or no green (searched with simulated vision; the page's dark ones too).
+"""
 
 STAGE_HUES = {
     "backbone": "#2f6fa3", "reducer": "#d9822c", "lstm": "#43957a", "head": "#a56a94", "graphs": "#7d73b8",
@@ -42,11 +44,13 @@ BUILT_IN = {
     "hybrid": (5, "p"), "flatten": (6, "X"), "gmp": (7, "P"), "gem": (8, "<"), "conv1x1-avg-k": (9, ">"),
     "gdconv": (10, "h"), "random-projection": (11, "*"),
 }  # fmt: skip
-"""A colour and a marker of its own each, so that print without colour tells them apart too. A reducer that is not named
-here, one of convbench's own too, gets a free marker and a colour by its name: a new one needs no entry."""
+"""Each has its own colour and marker, so that prints without colour distinguish them too.
+
+A reducer without an entry, built-in ones too, gets a colour and one of the free markers by its name.
+"""
 
 AREA = 26.0
-"""Area of a marker's box in points squared; ``WEIGHT`` evens out what the shapes cover of it."""
+"""Area of a marker's box in points squared; ``WEIGHT`` compensates for the shapes' different coverage of it."""
 
 WEIGHT = {"*": 2.0, "X": 1.3, "P": 1.3, "p": 1.15, "D": 0.8}
 FREE_MARKERS = ("d", "8", "H")
@@ -61,7 +65,7 @@ RC: Any = {
 
 
 def look(series: str) -> tuple[str, str]:
-    """The colour and matplotlib marker of a reducer by its name: the same in every figure of every report."""
+    """Return the colour and matplotlib marker of a reducer by its name: the same in every figure of every report."""
     if series in BUILT_IN:
         hue, marker = BUILT_IN[series]
         return HUES[hue], marker
@@ -72,7 +76,7 @@ def look(series: str) -> tuple[str, str]:
 def canvas(
     height: float = 360, left: float = 58, right: float = 12, top: float = 26, bottom: float = 42, width: float = 440
 ) -> Axes:
-    """Axes on a new figure with these margins, in points: 1 point is 1 unit of the SVG."""
+    """Return axes on a new figure with these margins, in points: 1 point is 1 unit of the SVG."""
     with mpl.rc_context(RC):
         figure = Figure(figsize=(width / 72, height / 72), dpi=72)
         FigureCanvasAgg(figure)
@@ -82,7 +86,7 @@ def canvas(
 
 
 def stacked(heights: Sequence[float]) -> list[Axes]:
-    """Axes of these heights in points, one below the other on one new figure."""
+    """Return axes with these heights in points, one below the other on a new figure."""
     gap, left, right, top = 34.0, 58.0, 12.0, 24.0
     total_height = top + sum(heights) + gap * (len(heights) - 1) + 42
     panels: list[Axes] = []
@@ -100,7 +104,7 @@ def stacked(heights: Sequence[float]) -> list[Axes]:
 
 
 def save(figure: Figure, target: Any, format: str, **options: Any) -> None:
-    """Write a figure so that the same figure gives the same bytes; letters the font lacks are drawn as boxes."""
+    """Write a figure so that the same figure gives the same bytes; letters missing in the font become boxes."""
     metadata: dict[str, dict[str, Any]] = {
         "svg": {"Date": None, "Creator": None},
         "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
@@ -111,7 +115,7 @@ def save(figure: Figure, target: Any, format: str, **options: Any) -> None:
 
 
 def add_legend(figure: Figure, series: Iterable[str]) -> None:
-    """Explain colours and markers beside the figure; for files, the page has its own."""
+    """Add a legend of colours and markers beside the figure; only for files, since the page has its own."""
     handles = []
     for name in series:
         colour, marker = look(name)
@@ -122,7 +126,7 @@ def add_legend(figure: Figure, series: Iterable[str]) -> None:
 
 
 def marker_path(marker: str, area: float) -> str:
-    """The marker as an SVG path of that area in points squared, y downwards, one decimal."""
+    """Return the marker as an SVG path of that area in points squared, y downwards, one decimal."""
     shape = MarkerStyle(marker)
     transform = shape.get_transform() + Affine2D().scale(area**0.5, -(area**0.5))
     outline = shape.get_path().transformed(transform)
@@ -134,24 +138,24 @@ def marker_path(marker: str, area: float) -> str:
 
 
 def short(name: str, length: int = 28) -> str:
-    """A name as a figure can carry it: printable, on one line, at most ``length`` characters."""
+    """Return a name that fits a figure: printable, on one line, at most ``length`` characters."""
     return cut_name(one_line(name), length)
 
 
 WIDEST = 60
-"""Letters of the longest name that is tried for its width."""
+"""Greatest number of letters whose width is tried."""
 LEFT, FURTHEST_LEFT = 122.0, 250.0
-"""Points left of a plot for the names of its rows, with what is between: as a rule, and at most."""
+"""Points left of a plot for the names of its rows and the gap to it: the usual and the greatest."""
 
 
 def left_of(names: Iterable[str], size: float) -> float:
-    """The points that names need left of a plot in letters of that size."""
+    """Return the points that names of that font size need left of a plot."""
     widths = [_width(cut_name(one_line(name), WIDEST), size) + 8 for name in names]
     return min(max([LEFT, *widths]), FURTHEST_LEFT)
 
 
 def fitted(name: str, width: float, size: float) -> str:
-    """As much of a name as a width holds, in points, in letters of that size."""
+    """Return as much of a name as fits a width in points at that font size."""
     line = one_line(name)
     candidates = (cut_name(line, length) for length in range(min(len(line), WIDEST), 1, -1))
     return next((text for text in candidates if _width(text, size) <= width), line[:1])
@@ -159,7 +163,7 @@ def fitted(name: str, width: float, size: float) -> str:
 
 @contextmanager
 def _boxes_for_unknown_letters() -> Iterator[None]:
-    """No warning of letters that the font lacks."""
+    """Suppress warnings about letters that the font lacks."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield

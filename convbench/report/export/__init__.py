@@ -1,7 +1,7 @@
-"""A stored run in the formats of other tools, one file a format: ``document(run, records)`` is what its JSON holds.
+"""A stored run in the formats of other tools: ``document(run, records)`` returns the content of a JSON file.
 
-Of a run without anything that a format has room for a document is empty (``is_empty``). Exports describe; whether
-something became slower is for ``convbench check`` to say.
+If a run has nothing that fits a format, its document is empty (``is_empty``). Exports only describe; ``convbench
+check`` decides whether something became slower.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ Plain = str | float | int | None | list["Plain"] | Mapping[str, "Plain"]
 
 
 def plain(answer: Recommendation) -> Mapping[str, Plain]:
-    """One task's answer: its ``grade``, the ``doubts`` of a pick, and where ``pick`` is null the ``reason``."""
+    """Return one task's answer: its ``grade``, the ``doubts`` about a pick, and the ``reason`` if ``pick`` is null."""
     price = answer.price
     return {
         "task": answer.task,

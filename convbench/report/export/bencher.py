@@ -1,5 +1,7 @@
-"""Bencher Metric Format: by case, ``latency`` in nanoseconds (its own measure) with bounds, ``memory`` in bytes, and
-what a user's own probes measured, in base units."""
+"""Bencher Metric Format: by case, ``latency`` in nanoseconds with bounds, ``memory`` in bytes, and own metrics.
+
+``latency`` is Bencher's own measure. The metrics of users' probes are in base units.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ Metrics = dict[str, dict[str, float]]
 
 
 def document(run: RunDescription, records: Sequence[Record]) -> dict[str, Metrics]:  # noqa: ARG001
-    """Only cases that were measured; a bound that is unknown is left out, as the format has it."""
+    """Return the measures of all measured cases; unknown bounds are left out, as the format requires."""
     return {result.case.id: metrics for result in measured(results(records)) if (metrics := _metrics(result))}
 
 

@@ -14,7 +14,7 @@ from convbench.report.words.claims import Provenance
 
 
 def write(claims: Sequence[Claim], provenance: Provenance, path: Path) -> Path:
-    """Write the claims with their tally and what they rest on. Raises StoreError where they cannot be written."""
+    """Write the claims with their tally and sources. Raises StoreError if they cannot be written."""
     data = {"tally": tally(claims), "made_with": provenance.facts(), "claims": [_claim(claim) for claim in claims]}
     return files.write(path, json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
@@ -29,7 +29,7 @@ def _claim(claim: Claim) -> dict[str, Any]:
 
 
 def _number(quantity: Number) -> dict[str, Any]:
-    """What is known of a number and can be said in JSON, which has no infinity."""
+    """Return the known fields of a number, without infinity, which JSON lacks."""
     return {
         key: value
         for key, value in quantity._asdict().items()

@@ -1,4 +1,4 @@
-"""Each figure of a run as a file, for a paper."""
+"""Write each figure of a run to a file, for a paper."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ DPI = 200
 
 
 def write(run: RunDescription, records: Sequence[Record], directory: Path, format: str) -> list[Path]:
-    """Every figure of the shelf as ``<name>.<format>`` in the directory, with its legend; the paths written.
+    """Write every figure as ``<name>.<format>`` to the directory, with its legend, and return the paths.
 
-    Raises ConvbenchError for a format that is not one of png, svg and pdf, StoreError where it cannot be written.
+    Raises ConvbenchError for a format other than png, svg and pdf, StoreError if a file cannot be written.
     """
     if format not in FORMATS:
         raise ConvbenchError(f"unknown figure format {format!r}; known: {', '.join(FORMATS)}")
     results = results_of(records)
     stem, paths = file_stem(run.name), list[Path]()
     for drawing in chain.from_iterable(drawings(plugin, results) for plugin in figures):
-        name = "-".join(filter(None, (stem, re.sub(r"[^\w.-]+", "-", drawing.name))))  # such as that of cuda:1
-        names = (name, *(f"{name}-{number}" for number in range(2, len(paths) + 2)))  # two figures may share one
+        name = "-".join(filter(None, (stem, re.sub(r"[^\w.-]+", "-", drawing.name))))  # a name may have cuda:1
+        names = (name, *(f"{name}-{number}" for number in range(2, len(paths) + 2)))  # two figures may share a name
         path = next(path for name in names if (path := directory / f"{name}.{format}") not in paths)
         paths.append(_write(drawing, path, format))
     return paths

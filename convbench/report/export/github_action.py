@@ -1,6 +1,6 @@
 """github-action-benchmark's ``customSmallerIsBetter``: latency and peak memory of every case, in ms and MiB.
 
-Of a user's own metrics those of which less is better, in base units: the format knows no other direction.
+Users' own metrics are in base units, only those of which lower is better: the format knows no other direction.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ MS, MIB = 1e-3, 2.0**20
 
 
 def document(run: RunDescription, records: Sequence[Record]) -> list[dict[str, str | float]]:
-    """Names are ``case/latency`` and ``case/memory``: the action groups them into a chart each."""
+    """Return the entries, named ``case/latency`` and ``case/memory``: the action makes a chart for each name."""
     return list(_entries(run, records))
 
 

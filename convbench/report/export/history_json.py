@@ -12,7 +12,7 @@ from convbench.report.words import history as words
 
 
 def plain(history: History) -> Mapping[str, Any]:
-    """The ``series`` with their points and changes, what the ``notes`` say, and the ``exit_code`` of the command."""
+    """Return the ``series`` with points and changes, the ``notes`` in words, and the command's ``exit_code``."""
     return {
         "metric": history.metric.name,
         "unit": history.metric.unit,

@@ -1,4 +1,4 @@
-"""pytest-benchmark's JSON: what ``pytest-benchmark compare`` and the tools that understand it read."""
+"""pytest-benchmark's JSON, for ``pytest-benchmark compare`` and other tools that read it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from convbench.core import metrics
 from convbench.core.record import Record, RunDescription
 
 VERSION = "5.2.3"
-"""The version of pytest-benchmark whose layout this is."""
+"""The version of pytest-benchmark with this layout."""
 
 
 def document(run: RunDescription, records: Sequence[Record]) -> dict[str, Any]:
-    """A benchmark a case that has latencies, seconds per call; a round is a call."""
+    """Return one benchmark per case with latencies, in seconds per call; a round is a call."""
     facts = run.environment
     return {
         "machine_info": {
@@ -41,7 +41,7 @@ def document(run: RunDescription, records: Sequence[Record]) -> dict[str, Any]:
 
 
 def stats(samples: Sequence[float]) -> dict[str, Any]:
-    """Its statistics of seconds per call, by its definitions."""
+    """Return pytest-benchmark's statistics of seconds per call, by its definitions."""
     data = np.sort(np.asarray(samples, dtype=float))
     q1, q3 = _quartiles(data)
     whisker = 1.5 * (q3 - q1)
@@ -87,7 +87,7 @@ def _benchmark(run: RunDescription, record: Record) -> dict[str, Any]:
 
 
 def _quartiles(data: np.ndarray) -> tuple[float, float]:
-    """Medians of the halves; of an odd number, the mean of those with and without the middle one."""
+    """Return the medians of the halves; of an odd number, the mean of those with and without the middle value."""
     halves = {(len(data) + 1) // 2, len(data) // 2 or 1}
     lower = [np.median(data[:size]) for size in halves]
     upper = [np.median(data[-size:]) for size in halves]

@@ -11,11 +11,11 @@ from convbench.core.text import markdown as escaped
 from convbench.report.page.view import view
 
 BUDGET = 60_000
-"""Characters of a summary: below the 65,536 that a comment on a pull request may have."""
+"""Characters of a summary: below the 65,536 that GitHub allows in a comment on a pull request."""
 
 
 def markdown(run: RunDescription, records: Sequence[Record]) -> str:
-    """The answer, the ranking, the variants and what failed, in GitHub's markdown, at most ``BUDGET`` characters."""
+    """Return the answer, ranking, variants and failures in GitHub's markdown, with at most ``BUDGET`` characters."""
     values = view(run, results_of(records))
     text = "\n\n".join(filter(None, (
         f"## convbench: {escaped(run.name)}",

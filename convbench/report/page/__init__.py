@@ -1,5 +1,6 @@
-"""One offline HTML file: data first (``view``, ``payload``, the sections), then a thin template.
+"""One offline HTML file: plain data (``view``, ``payload``, the sections), laid out by thin templates.
 
-``page`` leads: it asks ``view`` for the values, every figure for its drawings (``svg`` inlines them), and renders a
-template of ``templates/`` with the script and style of ``assets/``. ``compare`` and ``claims`` are pages of their own.
+``run`` writes the report: it takes the values from ``view`` and a drawing from every figure (``svg`` inlines them), and
+renders a template of ``templates/`` with the scripts and style of ``assets/``. ``compare``, ``history`` and ``claims``
+are pages of their own.
 """

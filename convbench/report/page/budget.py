@@ -1,4 +1,4 @@
-"""What the sliders of latency and memory answer, worked out for every limit they can stand at."""
+"""The answers of the latency and memory sliders, computed in advance for every pair of limits."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Answer = tuple[str, Result | None]
 
 
 def budget(results: Sequence[Result]) -> dict[str, Any] | None:
-    """The limits, and for each latency limit and, within it, each memory limit the ``answers`` it has, by index.
+    """Return the ``limits`` of the sliders, the distinct ``answers``, and per pair of limits its answers' indices.
 
-    An answer is its words and the row of its pick, or None; there is one a task, or one where quality was not run.
-    None where nothing was timed, or there is nothing to choose from.
+    An answer is its words and the row of its pick, or None; there is one per task, or one if quality was not run. Pairs
+    of limits are ordered by latency, then memory. Returns None if nothing was timed, or there is no choice.
     """
     if not any(result.latency for result in costs(results)):
         return None

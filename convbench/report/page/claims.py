@@ -1,4 +1,4 @@
-"""The tested claims as a page that people read."""
+"""The tested claims as a page for readers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from convbench.report.words import claims as words
 
 
 def write(claims: Sequence[Claim], provenance: words.Provenance, path: Path) -> Path:
-    """Write the page. Raises StoreError where it cannot be written."""
+    """Write the page. Raises StoreError if it cannot be written."""
     entries = [_claim(claim) for claim in claims]
     values = {"tally": words.tally(tally(claims)), "claims": entries, "facts": provenance.facts()}
     return files.write(path, render("claims.html", {"size": 0}, **values))

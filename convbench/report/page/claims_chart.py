@@ -14,11 +14,11 @@ from convbench.report.drawing.style import ACCENT, AREA, BUILT_IN, GRID, HUES, M
 MARKERS = "os^D"
 LINEAR = {"share", "points"}
 COUNTED = "clips"
-"""A dial of a few values, each with its tick."""
+"""Unit of an axis with few values, each with its own tick."""
 
 
 def draw(plot: Plot, name: str) -> Drawing:
-    """The plot as a drawing; ``name`` is a file stem."""
+    """Return the plot as a drawing; ``name`` is a file stem."""
     axes = canvas(height=300)
     points = [point for curve in plot.curves for point in curve.points]
     _scale(axes, "x", [point.x for point in points] + [place for _, place in plot.marks], plot.x[1])

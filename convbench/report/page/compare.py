@@ -1,4 +1,4 @@
-"""Two or more runs side by side: ratios of latency case by case, and loudly what makes them hard to compare."""
+"""Two or more runs side by side: ratios of latency by case, and prominent warnings if they are hard to compare."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from convbench.report.words.numbers import TIE
 ROWS = 2_000
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 COLUMNS = ("reducer", "variant", "scenario", "backbone", "clip", "device")
-"""What the cases are summed up by, where they differ in it."""
+"""Columns by which cases are summarized if they differ in them."""
 
 SummaryRow = tuple[str, int, list[tuple[str, bool]]]
-"""A value, its cases, and by run the ratio with whether it is beyond a tie."""
+"""A value, its number of cases, and per run the ratio and whether it is beyond a tie."""
 Runs = Sequence[tuple[RunDescription, Sequence[Record]]]
 
 
 def write(runs: Runs, path: Path) -> Path:
-    """Write the page that lays these runs side by side; every ratio is over the first of them.
+    """Write the page that shows these runs side by side; every ratio is over the first of them.
 
     Raises ConvbenchError for fewer than two runs or more than 26.
     """
@@ -53,7 +53,7 @@ def write(runs: Runs, path: Path) -> Path:
 def view(
     runs: Sequence[RunDescription], run_results: Sequence[Sequence[Result]], matches: Sequence[Match]
 ) -> dict[str, Any]:
-    """What the template is filled with."""
+    """Return the template's values."""
     diffs = differences(runs)
     other_runs = list(zip(range(1, len(runs)), LETTERS[1:], strict=False))
     figures = [_figure(matches, run, letter) for run, letter in other_runs]
@@ -92,7 +92,7 @@ def _run(letter: str, run: RunDescription, results: Sequence[Result]) -> dict[st
 
 
 def _values(difference: Difference) -> list[str]:
-    """A fact of every run in words; as it is stored where these do not tell it apart, or where it is a setting."""
+    """Return a fact of every run in words, or as stored if the words do not differ or the fact is a setting."""
     words = [facts.fact(difference.key, value) for value in difference.values]
     if len(set(words)) > 1 and not difference.key.startswith("protocol."):
         return words
@@ -100,9 +100,9 @@ def _values(difference: Difference) -> list[str]:
 
 
 def _summaries(matches: Sequence[Match], runs: Sequence[int]) -> list[tuple[str, list[SummaryRow]]]:
-    """By column the ``_summary`` of its values; users' own models are called there as everywhere.
+    """Return each column's ``_summary``; users' own models get their usual names.
 
-    ``runs`` are those that have a ratio.
+    ``runs`` are the indices of the runs that have a ratio.
     """
     members = [result for match in matches for result in match.results if result]
     names = {str(result.case.architecture): reducer(result) for result in reversed(members)}
@@ -115,8 +115,7 @@ def _summaries(matches: Sequence[Match], runs: Sequence[int]) -> list[tuple[str,
 
 
 def _summary(groups: Sequence[Summary], runs: Sequence[int]) -> list[SummaryRow]:
-    """The paired ratios by the values of a column, and whether each is beyond a tie, the furthest from 1 first; empty
-    where it has only one value."""
+    """Return the paired ratios by the values of a column, the furthest from 1 first; empty if it has one value."""
     if len(groups) < 2:
         return []
     return [
@@ -142,7 +141,7 @@ def _ratio(ratio: Interval | None) -> str:
 
 
 def _row(match: Match, runs: Sequence[int]) -> dict[str, Any]:
-    """A case: the latency in every run, and beside those of ``runs`` its ratio with what it is beyond noise."""
+    """Return a row: the latency in every run, and for those in ``runs`` the ratio and its direction beyond noise."""
     first_result = next(result for result in match.results if result)
     cells: list[tuple[str, float | None, str]] = []
     for run, (result, ratio) in enumerate(zip(match.results, match.ratios, strict=True)):
@@ -160,14 +159,14 @@ def _row(match: Match, runs: Sequence[int]) -> dict[str, Any]:
 
 
 def _place(case: Case) -> str:
-    """``conv lstm128 1x16x3x64x64 inference``: all that cases of one model and variant can differ by."""
+    """Return ``conv lstm128 1x16x3x64x64 inference``: all in which cases of one model and variant can differ."""
     words = (case.axes["backbone"], case.axes["rnn"], case.clip, case.scenario)
     threads = f", threads: {case.threads}" if case.threads else ""
     return f"{' '.join(str(word) for word in words if word)}{threads}"
 
 
 def _direction(match: Match, run: int) -> str:
-    """``slower`` or ``faster`` where a ratio is beyond a tie by its whole interval."""
+    """Return ``slower`` or ``faster`` if the whole interval of a ratio is beyond a tie, else nothing."""
     ratio = match.ratios[run]
     if ratio is None or not apart(match, run):
         return ""
@@ -175,7 +174,7 @@ def _direction(match: Match, run: int) -> str:
 
 
 def _base_units(matches: Sequence[Match], runs: int) -> dict[str, list[Any]]:
-    """Every shared case with its numbers in base units, as names of columns and lines of values."""
+    """Return every shared case in base units, as column names and lines of values."""
     ends = ("median", "low", "high")
     names = ["case"]
     for letter in LETTERS[:runs]:
@@ -198,7 +197,7 @@ def _ends(interval: Interval | None) -> list[Scalar]:
 
 
 def _figure(matches: Sequence[Match], run: int, letter: str) -> dict[str, Any] | None:
-    """The ratios of one run over the first by reducer."""
+    """Return the figure of one run's ratios over the first by reducer, None without a ratio."""
     rows: dict[str, list[Interval]] = {}
     for match in matches:
         ratio, result = match.ratios[run], match.results[run]
@@ -220,7 +219,7 @@ def _figure(matches: Sequence[Match], run: int, letter: str) -> dict[str, Any] |
 
 
 def _rank(match: Match) -> tuple[float, float]:
-    """How far beyond noise a case is, then how far from 1."""
+    """Return the sort key of a case: how far it is beyond noise, then how far its ratio is from 1."""
     excess = max(apart(match, run) for run in range(1, len(match.ratios)))
     return excess, max(
         (abs(math.log(ratio.median)) for ratio in match.ratios if ratio and ratio.median > 0), default=0.0

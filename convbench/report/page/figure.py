@@ -1,4 +1,4 @@
-"""A drawing as the templates want it: its SVG, its words, and what the page's script needs to draw it anew."""
+"""A drawing as the templates need it: its SVG, its words, and what the page's script needs to redraw it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from convbench.report.page import svg
 
 
 def figure(drawing: Drawing, prefix: str) -> dict[str, Any]:
-    """A drawing as the templates want it; ``prefix`` makes its ids its own."""
+    """Return a drawing's values for the templates; ``prefix`` makes its ids unique."""
     name = re.sub(r"\W", "-", prefix)
     return {
         "id": name,
@@ -31,13 +31,13 @@ def figure(drawing: Drawing, prefix: str) -> dict[str, Any]:
 
 
 def _caption(caption: str) -> str:
-    """The caption under the head that says how to read it, which it need not say again."""
+    """Return the caption without ``How to read this``, which is the heading above it."""
     before, _, after = caption.rpartition("How to read this: ")
     return f"{before}{after[:1].upper()}{after[1:]}"
 
 
 def _spec(axes: Axes) -> dict[str, Any]:
-    """The names of an interactive drawing's metrics, whose words are in the page's data."""
+    """Return the names of an interactive drawing's metrics, whose titles are in the page's data."""
     x, y, xs, ys = axes
     return {"x": x.option, "y": y.option, "xs": [m.option for m in xs], "ys": [m.option for m in ys]}
 

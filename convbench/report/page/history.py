@@ -1,4 +1,4 @@
-"""The history of many runs as a page: what changed first, each series drawn, what was confirmed, and all of them."""
+"""The history of many runs as a page: first the changes, then a figure per series, and a table of all series."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from convbench.report.words import units
 from convbench.report.words.numbers import percent
 
 FIGURES = 40
-"""Series that have a figure, those with changes first; the table has all of them."""
+"""Number of series with a figure, those with changes first; the table has all series."""
 TAGS = {"confirmed": "refuted", "suspected": "depends", "inconclusive": "undecided", "refuted": "supported"}
-"""The look of a word: what speaks against the code in the colour of what is refuted."""
+"""Colours of the states, by the CSS class of a verdict: a confirmed change is red, like a refuted claim."""
 UNCHECKED = "seen in stored runs; its commits are not yet checked"
 
 
 def write(history: History, path: Path, command: str = "") -> Path:
-    """Write the page; the same history gives the same bytes. Raises StoreError where it cannot be written.
+    """Write the page; the same history gives the same bytes. Raises StoreError if it cannot be written.
 
-    ``command`` is what to run next, ``to prove it: convbench history ...``.
+    ``command`` is the command to run next with its purpose, ``to prove it: convbench history ...``.
     """
     return files.write(path, render("history.html", {"size": 0}, **view(history, command)))
 
 
 def view(history: History, command: str = "") -> dict[str, Any]:
-    """What the template is filled with."""
+    """Return the template's values."""
     stories = words.stories(history)
     pairs = sorted(words.named_courses(history), key=lambda pair: (-_weight(history, pair[0]), pair[1]))
     return {
@@ -51,7 +51,7 @@ def view(history: History, command: str = "") -> dict[str, Any]:
 
 
 def _weight(history: History, course: Course) -> int:
-    """How much a reader wants to see it: confirmed, then suspected, then changed or drifting at all."""
+    """Return how urgent a course is: 3 for a new confirmed regression, 2 for another, 1 for any change or drift."""
     states = {change.word for change in course.standing if history.is_news(change)}
     return 3 if "confirmed" in states else 2 if states else bool(course.changes or course.drift)
 

@@ -1,4 +1,4 @@
-"""What the page's script works on, as plain data: columns coded by distinct values, numbers kept short."""
+"""The data of the page's script: columns encoded by distinct values, and short numbers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ EXACT = 2.0**53
 
 
 def payload(run: RunDescription, results: Sequence[Result]) -> dict[str, Any]:
-    """Everything that the page can show of these results; a row is a result, in the given order."""
+    """Return all data that the page can show of these results; a row is a result, in the given order."""
     lines = [row_of(result) for result in results]
     names = dict.fromkeys(name for line in lines for name in line if name != "case")
     series = sorted({result.series for result in results})
@@ -61,7 +61,7 @@ def payload(run: RunDescription, results: Sequence[Result]) -> dict[str, Any]:
 
 
 def encode(values: Sequence[Any]) -> dict[str, Any] | list[Any]:
-    """The values, or their distinct values and a code for each where that is shorter; one value stands alone."""
+    """Return the values, or their distinct values with a code for each if that is shorter; equal values only once."""
     common = [value for value, _ in Counter(values).most_common()]
     if len(common) == 1:
         return {"v": common}
@@ -72,16 +72,16 @@ def encode(values: Sequence[Any]) -> dict[str, Any] | list[Any]:
 
 
 def key_numbers(keys: Iterable[Hashable]) -> list[int]:
-    """A number for each distinct key, in order of appearance."""
+    """Return a number for each key, by order of first appearance."""
     numbers: dict[Hashable, int] = {}
     return [numbers.setdefault(key, len(numbers)) for key in keys]
 
 
 def _repeat(run: RunDescription) -> dict[str, Any]:
-    """What stands before the pattern of a case, between it and its number, and after that.
+    """Return the text before a case's pattern, between it and the case's number, and after that.
 
-    The page joins them to what measures one case again: a command line, or a call of the API where that made the run.
-    It writes to a directory of its own: in that of the run it would set the whole run aside.
+    The page joins them to the command that measures one case again: a command line, or a call of the API if that made
+    the run. It writes to a directory of its own: writing to the run's would set the whole run aside.
     """
     directory = f"reports/again/{file_stem(run.name) or 'run'}-"
     command = Command.of(run).of_one_case()
@@ -92,7 +92,7 @@ def _repeat(run: RunDescription) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Whole numbers as they are, others with six significant digits; None for what JSON cannot say."""
+    """Return integers as they are and other numbers with six significant digits; None for values that JSON lacks."""
     if not isinstance(value, float):
         return value
     if not math.isfinite(value):
@@ -103,7 +103,7 @@ def plain(value: Any) -> Any:
 
 
 def _axis(metric: Metric) -> dict[str, Any]:
-    """What the script needs to draw a metric on an axis; ``scale`` are the steps of its ticks."""
+    """Return what the script needs to draw a metric on an axis; ``scale`` has the units of its ticks."""
     return {
         "name": metric.option,
         "column": column(metric),
@@ -115,7 +115,7 @@ def _axis(metric: Metric) -> dict[str, Any]:
 
 
 def _facts(results: Sequence[Result]) -> list[dict[str, Any]]:
-    """Further metrics of the pinned card that any of these cases has: the key of their column, or texts without one."""
+    """Return the pinned card's further metrics that any case has, each with the key of a column or its texts."""
     names = {reading.metric.name for result in results for reading in result.record.readings}
     candidates = [
         metric for metric in shown_metrics(results, "pin") if metric.name in names or metric in metrics.DERIVED
@@ -135,7 +135,7 @@ def _fact(result: Result, metric: Metric) -> str | None:
 
 
 def looks(results: Iterable[Result]) -> list[dict[str, Any]]:
-    """Colour and shape of every reducer as the page draws them, for the legend that is also the filter."""
+    """Return the colour and shape of every reducer, for the legend, which is also a filter."""
     return [_look(name) for name in sorted({result.series for result in results})]
 
 
@@ -150,7 +150,7 @@ def _look(name: str) -> dict[str, Any]:
 
 
 def _findings(results: Sequence[Result]) -> dict[str, Any]:
-    """The distinct sentences, and for each row that has findings which of them, warnings marked."""
+    """Return the distinct sentences with their levels, and for each row with findings their indices."""
     sentences: dict[tuple[str, str], int] = {}
     codes_of_row = {
         index: [

@@ -1,6 +1,7 @@
-"""The profiles of a run as the page shows them: top operators and stages, eager beside its variants, and memory.
+"""The page's section on profiles: top operators and stages, eager beside its variants, and memory.
 
-``profile.json`` files -> plain data (tested) -> ``templates/profile.html`` (thin). Times are per call of the trace.
+It turns ``profile.json`` files into plain data, which is tested; ``templates/profile.html`` only lays them out. Times
+are per call of the trace.
 """
 
 from __future__ import annotations
@@ -25,24 +26,24 @@ Profile = dict[str, Any]
 
 
 def read(run: Path) -> list[Profile]:
-    """The summaries of a run's profiles. Raises ConvbenchError for one that cannot be read."""
+    """Return the summaries of a run's profiles. Raises ConvbenchError for a profile that cannot be read."""
     return [profiles.summary(place.directory) for place in profiles.profiles_of(run)]
 
 
 def groups(profiles: Sequence[Profile]) -> list[dict[str, Any]]:
-    """Each model's tables: eager beside each of its variants, or alone."""
+    """Return each model's tables: eager beside each of its variants, or alone."""
     return [_group(model, pair) for model, members in _by_model(profiles) for pair in _pairs(model, members)]
 
 
 def _pairs(model: str, members: Sequence[Profile]) -> list[list[Profile]]:
-    """What stands in a table: no more than two profiles, which fit a page."""
+    """Return the profiles of each table: no more than two, so that they fit a page."""
     eager = [profile for profile in members if profile["case"] == model]
     variants = [profile for profile in members if profile["case"] != model]
     return [[*eager, variant] for variant in variants] or [eager]
 
 
 def timelines(profiles: Iterable[Profile]) -> list[Drawing]:
-    """Memory over a call, a drawing a profile, in the order of the tables."""
+    """Return drawings of memory over a call, one per profile, in the order of the tables."""
     sorted_profiles = [profile for _, members in _by_model(profiles) for profile in members]
     names, _ = apart([profile["case"] for profile in sorted_profiles])
     return [
@@ -52,7 +53,7 @@ def timelines(profiles: Iterable[Profile]) -> list[Drawing]:
 
 
 def _by_model(profiles: Iterable[Profile]) -> list[tuple[str, list[Profile]]]:
-    """The profiles of each model, eager first."""
+    """Return the profiles of each model, eager first."""
     by_model = grouped(profiles, lambda profile: str(profile["eager"]))
     return [
         (model, sorted(members, key=lambda profile: (profile["case"] != model, profile["case"])))
@@ -74,14 +75,14 @@ def _group(model: str, profiles: list[Profile]) -> dict[str, Any]:
 
 
 def _calls(profile: Profile) -> str:
-    """``median 3.10 ms (5 calls)``, and the mean, of which the operators are shares, where slow calls lift it."""
+    """Return ``median 3.10 ms (5 calls)``, with the mean if slow calls raise it: operators are shares of the mean."""
     median, mean = statistics.median(profile["step_s"]), statistics.fmean(profile["step_s"])
     mean_text = f", mean {units.seconds(mean)}" if mean > MARGIN * median else ""
     return f"median {units.seconds(median)}{mean_text} ({counted(profile['steps'], 'call')})"
 
 
 def _operators(profile: Profile) -> dict[str, dict[str, float]]:
-    """Per call and operator: own and whole seconds, calls, bytes kept, and its stage of most time."""
+    """Return by operator, per call: own and whole seconds, calls, bytes kept, and own seconds by stage."""
     sums: dict[str, dict[str, Any]] = {}
     for row in profile["operators"]:
         entry = sums.setdefault(row["name"], {"self": 0.0, "total": 0.0, "calls": 0.0, "bytes": 0.0, "stages": {}})
@@ -115,7 +116,7 @@ def _cell(row: dict[str, Any] | None) -> dict[str, str] | None:
 
 
 def _stages(profiles: list[Profile]) -> list[dict[str, Any]]:
-    """Operators' own time by stage, a row a stage."""
+    """Return the operators' own time, one row per stage."""
     sums = [_by_stage(profile) for profile in profiles]
     stages = sorted(
         {stage for times in sums for stage in times}, key=lambda stage: -max(times.get(stage, 0) for times in sums)
@@ -135,7 +136,7 @@ def _by_stage(profile: Profile) -> dict[str, float]:
 
 
 def _peak(profile: Profile) -> dict[str, Any]:
-    """What stood at the peak, by kind, largest first."""
+    """Return the peak memory and its parts by kind, the largest first."""
     kinds: dict[str, int] = defaultdict(int)
     for kind, _, size in profile["memory"]["at_peak"]:
         kinds[kind] += size
@@ -147,6 +148,6 @@ def _peak(profile: Profile) -> dict[str, Any]:
 
 
 def _variant(case: str, eager: str) -> str:
-    """What of the case's id stands where its eager twin's says ``eager``."""
+    """Return the part of the case's id that stands for ``eager`` in its eager twin's."""
     before, _, after = eager.rpartition("/eager/")
     return case.removeprefix(f"{before}/").removesuffix(f"/{after}")

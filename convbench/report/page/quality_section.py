@@ -1,6 +1,6 @@
-"""Quality as the page shows it: per task the answer in words and a table, then learning rates, controls and probes.
+"""The page's section on quality: an answer and a table per task, then learning rates, controls and probes.
 
-Trial records -> plain data (tested) -> ``templates/quality.html`` (thin).
+It turns trial records into plain data, which is tested; ``templates/quality.html`` only lays them out.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from convbench.report.words.names import configuration, parts_name, place, with_
 from convbench.report.words.numbers import mean, percent, signed
 
 ABOVE = 0.05
-"""How far above what is left a control may be: beyond it something else gives the label away."""
+"""Tolerance of a control, as a share: accuracy further above the expected one means that something leaks the label."""
 
 
 def section(results: Sequence[Result], recommendations: Sequence[Recommendation]) -> dict[str, Any] | None:
-    """What the template is filled with, None where quality was not run."""
+    """Return the template's values, None if quality was not run."""
     records = [result.record for result in results]
     tasks, probes = by_task(qualities_of(records)), linear_probes(records)
     all_probes = linear_probes(records, in_variants=True)
@@ -55,7 +55,7 @@ Cut = Mapping[Key, Quality]
 
 
 def _cut(records: Sequence[Record], budget: Budget) -> Cut:
-    """The same runs, cut at the largest budget that all of a task's runs reached."""
+    """Return the same runs, cut at the largest budget that all of a task's runs reached."""
     qualities = qualities_of(records, budget, equal_limits(records, budget))
     return {(quality.architecture, quality.clip, quality.task): quality for quality in qualities}
 
@@ -142,7 +142,7 @@ def _trade(trade: Trade) -> dict[str, str]:
 
 
 def _controls(entries: Sequence[Control]) -> list[dict[str, str]]:
-    """A row each, whose task and model say the clip, the backbone and the LSTM where the entries differ in them."""
+    """Return one row per control; its task and model name the clip and surroundings if the entries differ in them."""
     clips = {entry.clip for entry in entries}
     places = {place(entry.architecture) for entry in entries}
     return [
@@ -163,7 +163,7 @@ def _control(control: Control) -> dict[str, str]:
         "task": control.task,
         "series": control.architecture.reducer.name,
         "name": parts_name(control.architecture),
-        "expected": f"at most {percent(control.expected)}" if control.expected is not None else "nothing is taken away",
+        "expected": f"at most {percent(control.expected)}" if control.expected is not None else "nothing is removed",
         "found": f"{percent(accuracy)} ({counted(len(control.by_seed), 'seed')})",
         "chance": percent(control.chance) if control.chance is not None else units.MISSING,
         "verdict": verdict,

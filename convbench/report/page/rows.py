@@ -1,7 +1,7 @@
-"""The table of all cases: what its columns are, what stands in every cell, and what it is sorted by.
+"""The table of all cases: its columns, the text of every cell, and the values to sort by.
 
-It is written here and nowhere else: the template puts the first rows into the page, and the page's script shows the
-same texts of further ones, sorted and filtered.
+All texts are made here: the template puts the first rows into the page, and the page's script shows the same texts for
+further rows, sorted and filtered.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from convbench.core.record import Parts
 from convbench.report.words import names, units
 
 ROWS = 100
-"""Rows that are in the page without its script."""
+"""Number of rows in the page without its script."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A measured case: its place among all costs, its result, and its latency over that of the fastest case like it."""
+    """A measured case: its place among all costs, its result, and its latency over that of the fastest similar case."""
 
     index: int
     result: Result
@@ -34,8 +34,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its key, what stands above it, its cells, and what they are sorted by: a column of the CSV by its name,
-    or a number or text of the entry."""
+    """A column: its key, heading, text of a cell, and sort key.
+
+    ``rank`` is the name of a CSV column, or a function that returns a number or text for an entry.
+    """
 
     key: str
     heading: str
@@ -46,7 +48,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """One case as the template shows it."""
+    """A case as the template shows it."""
 
     index: int
     cells: tuple[str, ...]
@@ -54,8 +56,9 @@ class Row:
 
 
 def columns(results: Sequence[Result]) -> list[Column]:
-    """The columns: model and latency, which a phone shows, then backbone, variant and what else differs between the
-    cases, then all other metrics.
+    """Return the columns: model and latency, which a phone shows, then backbone, variant and other axes, then metrics.
+
+    Other axes, such as the clip, have a column only if the cases differ in them.
     """
     cases = measured(results)
     page_metrics = [
@@ -69,7 +72,7 @@ def columns(results: Sequence[Result]) -> list[Column]:
 
 
 def entries(results: Sequence[Result]) -> list[Entry]:
-    """The measured cases of these results, fastest first; indices are those among the costs."""
+    """Return the measured cases of these results, fastest first; indices count all costs."""
     cases = costs(results)
     factor_by_index = factors(cases)
     rows = [
@@ -81,14 +84,14 @@ def entries(results: Sequence[Result]) -> list[Entry]:
 
 
 def references(results: Sequence[Result]) -> list[int | None]:
-    """For each cost the index of the fastest case that is like it, which its factor refers to; None where untimed."""
+    """Return for each cost the index of the fastest similar case, to which its factor refers; None if untimed."""
     cases = costs(results)
     factor_by_index = factors(cases)
     return [factor_by_index[i].fastest if i in factor_by_index else None for i in range(len(cases))]
 
 
 def first_rows(results: Sequence[Result]) -> list[Row]:
-    """The rows that the page has without its script."""
+    """Return the rows that the page has without its script."""
     table_columns = columns(results)
     return [
         Row(row.index, tuple(column.text(row) for column in table_columns), row.result.series)
@@ -97,7 +100,7 @@ def first_rows(results: Sequence[Result]) -> list[Row]:
 
 
 def cells(results: Sequence[Result], encode: Callable[[Sequence[Any]], Any]) -> dict[str, dict[str, Any]]:
-    """By column the texts of every cost in their order, and what they are sorted by; None for what was not measured."""
+    """Return by column the texts and sort keys of every cost, in their order; None for cases that were not measured."""
     rows: list[Entry | None] = [None] * len(costs(results))
     for row in entries(results):
         rows[row.index] = row
@@ -111,7 +114,7 @@ def cells(results: Sequence[Result], encode: Callable[[Sequence[Any]], Any]) -> 
 
 
 def _columns_of(metric: Metric) -> list[Column]:
-    """A metric's column; the latency's with its interval and its factor over the fastest."""
+    """Return a metric's column; for latency also its interval and its factor over the fastest similar case."""
 
     def text(row: Entry) -> str:
         return units.cell(row.result.value(metric), metric)

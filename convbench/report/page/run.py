@@ -1,4 +1,4 @@
-"""The report that people read: one file, opened from disk with no network, in light, dark and print."""
+"""The report for readers: one file, opened from disk without a network, in light, dark and print."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ORDER = (
     "reducers", "runtimes", "curve", "machine",
     "quality-by-size", "quality-cost", "quality-probe", "by-size", "trade-off", "stages", "memory-by-kind", "variants",
 )  # fmt: skip
-"""The figures that the template places; others follow in sections of their own."""
+"""Figures that the template places, in order; others follow in sections of their own."""
 
 
 def write(
@@ -35,8 +35,8 @@ def write(
 ) -> Path:
     """Write the report of a run; the same records give the same bytes.
 
-    ``directory`` is the run's, in which its profiles lie; without it that of the page. Raises StoreError, which ends
-    with ``remedy``, where it cannot be written.
+    ``directory`` is the run's, which holds its profiles; without it they are looked for beside the page. Raises
+    StoreError, whose message ends with ``remedy``, if the page cannot be written.
     """
     results = results_of(records)
     is_elsewhere = directory is not None and directory.resolve() != path.parent.resolve()
@@ -49,7 +49,7 @@ def write(
 
 
 def _figures(results: Sequence[Result]) -> dict[str, Any]:
-    """The drawings in the page's order, each plug-in's own under its name."""
+    """Return the drawings in the page's order, by figure plug-in, and sentences about plug-ins that failed to load."""
     order = {name: place for place, name in enumerate(ORDER)}
     entries: dict[str, list[dict[str, Any]]] = {}
     for plugin in sorted(figures, key=lambda plugin: (order.get(plugin.name, len(order)), plugin.name)):
@@ -60,7 +60,7 @@ def _figures(results: Sequence[Result]) -> dict[str, Any]:
 
 
 def _profiles(directory: Path) -> dict[str, Any]:
-    """The profiles in the run's directory, none where there are none."""
+    """Return the tables and timelines of the profiles in the run's directory, empty without profiles."""
     profiles = profile_section.read(directory)
     drawings = profile_section.timelines(profiles)
     timelines = [figure(drawing, f"timeline{number}") for number, drawing in enumerate(drawings)]
@@ -68,7 +68,7 @@ def _profiles(directory: Path) -> dict[str, Any]:
 
 
 def _page_drawings(drawings: Iterable[Drawing]) -> list[Drawing]:
-    """The first interactive drawing and every other kind; further ones are the same chart with other axes."""
+    """Return the drawings up to the first interactive one; further ones are the same chart with other axes."""
     choices: list[Drawing] = []
     for drawing in drawings:
         choices.append(drawing)

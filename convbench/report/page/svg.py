@@ -1,4 +1,4 @@
-"""A matplotlib figure as SVG for the page: small, following light and dark, no id shared with another figure.
+"""A matplotlib figure as SVG for the page: small, adapted to light and dark, with ids of its own.
 
 Matplotlib writes a ``<use>`` for every point of a scatter; here each scatter becomes one polyline with a marker at
 every vertex, a quarter of the bytes and thousands of elements fewer. The gids of a drawing become ``data-part``
@@ -25,11 +25,11 @@ NAMES = {
     **{hue: f"s{number}" for number, hue in enumerate(HUES)},
     **{hue: stage for stage, hue in STAGE_HUES.items()},
 }
-"""The variable of the page that stands for each colour of the figures; where styles are forbidden the colour stays."""
+"""CSS variables for the colours of the figures; without styles the colour itself applies."""
 
 _GIDS = r"(?:[xy]axis|[xy]label|crossover(?:-label)?|front|rings|[a-z]+-\d+)"
 _TAG = re.compile(r"<[^>]+>")
-"""What is not text: a name may read like a style or a colour."""
+"""Tags, as opposed to text: a name may read like a style or a colour."""
 _SCATTER = re.compile(
     r'<g data-part="(?P<part>[\w-]+)">\s*(?:<defs>\s*<path id="\w+" d="[^"]+"[^>]*/>\s*</defs>\s*)?'
     r'<g clip-path="(?P<clip>[^"]+)">\s*(?P<uses>(?:<use [^>]*/>\s*)+)</g>\s*</g>'
@@ -41,7 +41,7 @@ _USE = re.compile(r'<use xlink:href="#(\w+)" x="([^"]+)" y="([^"]+)" style="([^"
 
 
 def inline(drawing: Drawing, prefix: str) -> str:
-    """The drawing as an ``<svg>`` element; every id in it starts with ``prefix``."""
+    """Return the drawing as an ``<svg>`` element; every id in it starts with ``prefix``."""
     buffer = io.BytesIO()
     save(drawing.figure, buffer, "svg")
     text = buffer.getvalue().decode("utf-8")
@@ -53,7 +53,7 @@ def inline(drawing: Drawing, prefix: str) -> str:
 
 
 def _attributes(text: str) -> str:
-    """Drop what CSS says for the whole page and round coordinates to a tenth of a point."""
+    """Drop the styles that the page's CSS sets, and round coordinates to a tenth of a point."""
     text = re.sub(r'<svg [^>]*viewBox="([^"]+)"[^>]*>', _size, text, count=1)
     text = re.sub(r" ?font-family: [^;\"]+;?| ?font: (\S+) [^;\"]+;?", _font, text)
     text = re.sub(r' transform="rotate\(-0 [^"]*"', "", text)
@@ -83,20 +83,22 @@ def _variable(colour: re.Match[str]) -> str:
 
 
 def _names(text: str) -> str:
-    """Our gids become ``data-part``; matplotlib's own names of groups go."""
+    """Turn our gids into ``data-part``, and drop matplotlib's own group names."""
     text = re.sub(rf'<g id="({_GIDS})"', r'<g data-part="\1"', text)
     text = re.sub(r'<g id="[^"]*"', "<g", text)
     return re.sub(r"<g/>|<g>\s*</g>|<defs/>|<defs>\s*</defs>", "", text)
 
 
 def _points(text: str) -> str:
-    """Scatters as polylines. A shape is defined in the first scatter that has it; later ones refer to it there."""
+    """Turn scatters into polylines. A shape is defined in the first scatter that uses it; later ones refer to it."""
     return _SCATTER.sub(partial(_polyline, dict(_SHAPE.findall(text))), text)
 
 
 def _polyline(shapes: Mapping[str, str], match: re.Match[str]) -> str:
-    """One polyline for a scatter whose points look the same, with a marker of its own; others as they are, with their
-    shape."""
+    """Return one polyline with its own marker if all points of a scatter look the same.
+
+    Otherwise return the points as they are, with a definition of their shape.
+    """
     uses = _USE.findall(match["uses"])
     name, shape = f"m{match['part']}", shapes[uses[0][0]]
     if len({style for *_, style in uses}) != 1:
@@ -123,7 +125,7 @@ def _shorten(match: re.Match[str]) -> str:
 
 
 def _unwrap(text: str) -> str:
-    """Groups without an attribute say nothing: they go, what is in them stays."""
+    """Remove groups without attributes and keep their content."""
     open_groups: list[bool] = []
 
     def strip(match: re.Match[str]) -> str:
@@ -136,7 +138,7 @@ def _unwrap(text: str) -> str:
 
 
 def _join_paths(text: str) -> str:
-    """Neighbouring opaque paths that look the same become one; commands need no spaces around them."""
+    """Join neighbouring opaque paths of the same style, and drop the spaces around path commands."""
     text = re.sub(r' d="([^"]+)"', lambda match: f' d="{re.sub(" ?([A-Za-z]) ?", _letter, match[1])}"', text)
     return re.sub(rf"(?:{_PATH.pattern}){{2,}}", _one_path, text)
 
@@ -146,14 +148,14 @@ def _letter(match: re.Match[str]) -> str:
 
 
 def _one_path(match: re.Match[str]) -> str:
-    """Runs of paths with the same looks, each as one path."""
+    """Return each run of paths with the same style as one path."""
     runs = groupby(_PATH.finditer(match[0]), key=lambda path: path[2] if "opacity" not in path[2] else path.start())
     groups = ([*members] for _, members in runs)
     return "".join(f'<path d="{"".join(path[1] for path in members)}"{members[0][2]}/>' for members in groups)
 
 
 def _group_texts(text: str) -> str:
-    """Neighbouring texts of one style share a group that has it."""
+    """Put neighbouring texts of one style into a group with that style."""
     return re.sub(rf"(?:{_TEXT.pattern}){{2,}}", _one_group, text)
 
 
@@ -168,7 +170,7 @@ def _one_group(match: re.Match[str]) -> str:
 
 
 def _unstyle(text: str) -> str:
-    """Attributes for styles: viewers of CI artefacts, such as Jenkins', forbid styles, without which all is black."""
+    """Replace styles by attributes: viewers of CI artefacts, such as Jenkins', forbid styles: all would be black."""
     return _TAG.sub(lambda tag: re.sub(r' style="([^"]*)"', _attributes_of, tag[0]), text)
 
 

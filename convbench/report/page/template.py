@@ -1,4 +1,4 @@
-"""A template of a page filled: its data, style and script in it, and a policy that allows this very script alone."""
+"""Fill a page's template with data, style and script, and a security policy that allows only this script."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ SCRIPTS = (
     "plain", "link", "main",
 )  # fmt: skip
 LARGE = 100_000
-"""Characters of data from which on they are deflated."""
+"""Number of characters of data above which they are deflated."""
 
 
 def render(template: str, data: dict[str, Any], **values: Any) -> str:
-    """A template filled, with the style, the script and the policy that allows this very script and nothing else."""
+    """Return the filled template, with the style, the script and the policy that allows only this script."""
     source = script()
     policy = (
         f"default-src 'none'; script-src 'sha256-{_csp_hash(source)}'; style-src 'unsafe-inline'; img-src data:; "
@@ -36,14 +36,14 @@ def render(template: str, data: dict[str, Any], **values: Any) -> str:
 
 
 def _pack(data: dict[str, Any]) -> str:
-    """Large data deflated, which the script inflates; empty where the data is small enough to stand as it is."""
+    """Return large data deflated and in base64, for the script to inflate; empty for data that are small."""
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     return base64.b64encode(zlib.compress(text.encode(), 6)).decode() if len(text) > LARGE else ""
 
 
 @cache
 def script() -> str:
-    """The page's whole script: small files, one scope."""
+    """Return the page's whole script: small files in one scope."""
     parts = "\n".join(_asset(f"{name}.js") for name in SCRIPTS)
     return f'(async () => {{\n"use strict";\n{parts}\n}})();'
 

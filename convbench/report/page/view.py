@@ -1,4 +1,4 @@
-"""A run as the page's template wants it: plain text and numbers, nothing left to compute."""
+"""A run as the values of the page's template: plain text and numbers, with nothing left to compute."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from convbench.report.words.quality import recommend
 EQUAL_CASES = 50
 
 DIRECTORY = "{RUN}"
-"""What stands in a command for the run's directory, until the page's script, which knows its own place, fills it in."""
+"""Placeholder for the run's directory in a command; the page's script, which knows its own place, replaces it."""
 
 SENTENCES = 12
-"""Sentences of one kind of finding that the page lists."""
+"""Number of sentences of one kind of finding that the page lists."""
 
 PAPER_SENTENCES = 3
-"""As many of them on paper, where nobody can fold them."""
+"""Number of those sentences on paper, where nobody can fold them."""
 
 
 def view(run: RunDescription, results: Sequence[Result]) -> dict[str, Any]:
-    """What the template is filled with, but for the figures and the payload."""
+    """Return the template's values, except for the figures and the payload."""
     headline = headline_of(results)
     answers = recommend(results)
     texts = sentences(run, results, answers)
@@ -88,19 +88,19 @@ def view(run: RunDescription, results: Sequence[Result]) -> dict[str, Any]:
 
 
 def _step(run: RunDescription, step: Step) -> dict[str, str]:
-    """Why and what to run; DIRECTORY stands where the run is, which its reader knows."""
+    """Return a step's reason and command, with DIRECTORY for the run's place, which the page's reader knows."""
     return {"why": step.why, "command": command(run, step, DIRECTORY)}
 
 
 def _ranking_heading(kind: str, superlative: str, of_one: bool) -> str:
-    """What stands above the ranking; a model of a user's own has no sizes of which one would be the fastest."""
+    """Return the heading of the ranking. Users' own models have no sizes among which one could be the fastest."""
     if of_one:
         return f"The sizes, {superlative} first"
     return f"The models, {superlative} first" if kind == "model" else f"Each {kind} at its {superlative}"
 
 
 def _ranking(headline: Headline, answers: Sequence[Recommendation]) -> list[dict[str, str]]:
-    """Each reducer once, fastest first, all of them alike; marked is what the title takes."""
+    """Return each reducer once, fastest first, all measured alike, with the headline's picks marked."""
     picks = [answer.pick.result for answer in answers if answer.pick] if answers else [headline.pick]
     pick_ids = {pick.case.id for pick in picks if pick}
     return [_rank(contender, headline, contender.result.case.id in pick_ids) for contender in headline.by_series]
@@ -129,7 +129,7 @@ def _variants(headline: Headline) -> list[dict[str, str]]:
 
 
 def _variant(variant: VariantGain, place: str) -> dict[str, str]:
-    """A row of the table of variants; medians over its cases."""
+    """Return a row of the table of variants, with medians over its cases."""
     counts = variant.paid_after
     never_count = len(variant.gains) - len(counts)
     is_known = any(_median(variant, metric) is not None for metric in MAKING)
@@ -162,7 +162,7 @@ def _failures(results: Sequence[Result], status: str) -> list[dict[str, str]]:
 
 
 def _findings(results: Sequence[Result]) -> list[dict[str, Any]]:
-    """Findings of one kind together, each sentence once with its cases; warnings first, then the most frequent."""
+    """Return findings by kind, each sentence once with its cases: warnings first, then by number of cases."""
     kinds: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for result in results:
         for finding in result.record.findings:

@@ -1,4 +1,4 @@
-"""How a case's samples spread, visit by visit: histograms small enough for a page, and the percentiles they allow."""
+"""The distribution of a case's samples by visit: histograms small enough for a page, and percentiles."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ from convbench.report.words import units
 
 BINS = 24
 DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-"""A bin's height, from nothing to that of the visit's fullest bin."""
+"""Digits for a bin's height, from an empty bin to the visit's fullest bin."""
 TAILS = (0.005, 0.995)
-"""Quantiles of all samples between which the bins lie; what is beyond stands in the outermost."""
+"""Quantiles of all samples that bound the bins; samples beyond them count in the outermost bins."""
 MIN_SAMPLES = 5
-"""Samples from which a visit has a shape."""
+"""Least number of samples for which a visit gets a histogram."""
 
 
 def distribution(record: Record) -> dict[str, Any] | None:
-    """The ends of the bins in seconds, and of each timed visit: samples, median, heights, by what it was disturbed."""
+    """Return the outer ends of the bins in seconds, and the visits; None without a visit of enough samples.
+
+    Each visit is a list: number of samples, median in seconds, heights of the bins, and the reason if it was disturbed.
+    """
     visits = [(visit, samples) for visit, samples in _visits(record) if len(samples) >= MIN_SAMPLES]
     if not visits:
         return None
@@ -36,7 +39,7 @@ def distribution(record: Record) -> dict[str, Any] | None:
 
 
 def percentiles(result: Result) -> str | None:
-    """``p90 3.31 ms (at most 3.40 ms), p99 not claimable from 60 samples``; None where nothing was timed."""
+    """Return ``p90 3.31 ms (at most 3.40 ms), p99 not claimable from 60 samples``; None without a latency."""
     samples = result.record.samples(metrics.LATENCY)
     return ", ".join(_percentile(samples, q) for q in (90, 99)) if samples else None
 
@@ -50,7 +53,7 @@ def _percentile(samples: Sequence[float], q: int) -> str:
 
 
 def _visits(record: Record) -> Iterator[tuple[Visit | None, tuple[float, ...]]]:
-    """The samples of each visit, disturbed ones too; None stands for the visit where visits are unknown."""
+    """Yield each visit with its samples, disturbed visits too; None stands for the visit of a record without visits."""
     reading = record.reading(metrics.LATENCY)
     if reading:
         yield from zip(record.visits if reading.visits else [None], reading.by_visit(), strict=True)

@@ -1,1 +1,1 @@
-"""A run in a terminal: ``table`` is the answer and the ranking, ``advice`` the recommendation."""
+"""A run in a terminal: ``table`` prints the results, ``advice`` the recommendations, ``progress`` the measuring."""

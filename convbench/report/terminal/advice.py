@@ -1,4 +1,4 @@
-"""Recommendations in a terminal: sentences, and under each pick what else was close."""
+"""Recommendations in a terminal: sentences, and under each pick a table of the runners-up."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Advised:
 
 
 def basis(answers: Sequence[Recommendation], budget: Budget) -> str:
-    """What accuracies and costs are of."""
+    """Return what the accuracies and costs refer to: the training budget, clips, devices and number types."""
     groups = [answer.pool[0].result.group for answer in answers if answer.pool]
     places = " and ".join(dict.fromkeys(f"{group.clip}, {group.device}" for group in groups))
     numbers = " and ".join(
@@ -55,12 +55,12 @@ def basis(answers: Sequence[Recommendation], budget: Budget) -> str:
 
 
 def _reference(answer: Recommendation) -> str:
-    """What runners are held against: the pick, or without one the cheapest."""
+    """Return what runners-up are compared with: the pick, or without a pick the cheapest."""
     return "the pick" if answer.pick else f"the {cheapest(answer.ask)}"
 
 
 def _runners(answer: Recommendation, width: int) -> Table | Text:
-    """A table, or where its words would be broken between their letters a value a line below each name."""
+    """Return a table of runners-up, or lines of one value each if the table would break words."""
     cheapest = answer.ask.metrics[answer.ask.cheapest]
     costs = tuple(dict.fromkeys((metrics.LATENCY, metrics.PARAMS, cheapest)))
     headings = (inside(metric.heading or metric.title) for metric in costs)

@@ -1,4 +1,4 @@
-"""The claims in a terminal: a line each."""
+"""The claims in a terminal, one line each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ STYLES = {"supported": "green", "refuted": "red", "depends": "yellow", "undecide
 
 
 def table(claims: Sequence[Claim]) -> Table:
-    """Number, claim and verdict, for ``rich``."""
+    """Return a rich table of number, claim and verdict."""
     grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, title_justify="left")
     for heading in ("", "claim", "verdict"):
         grid.add_column(heading, overflow="fold", no_wrap=heading != "claim")

@@ -1,4 +1,4 @@
-"""What a person sees while a suite is measured: a bar on a terminal, plain lines where there is none, or nothing."""
+"""Progress while a suite is measured: a bar on a terminal, plain lines elsewhere, or nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STYLES = {"ok": "", "failed": "red", "skipped": "yellow"}
 
 
 def stage_text(state: RunState) -> str:
-    """Where a run is, in words."""
+    """Return the stage of a run in words."""
     hosts = f", on {state.hosts} hosts" if state.hosts > 1 else ""
     if state.trainings:
         if state.look > 1:
@@ -36,12 +36,12 @@ def stage_text(state: RunState) -> str:
 
 
 def is_first_of_case(record: Record) -> bool:
-    """Whether a record is the first that people are shown of its case: its first times, or that it failed."""
+    """Whether a record is the first of its case to show: its first times, or its failure."""
     return not record.visits or record.status != "ok" or record.visits[-1].round == 0
 
 
 class Silent:
-    """Says nothing."""
+    """A watcher that prints nothing."""
 
     def __enter__(self) -> Silent:
         return self
@@ -57,9 +57,9 @@ class Silent:
 
 
 class Lines(Silent):
-    """A line for every stage of the run, and in the first round one for every case, with the time that it takes yet.
+    """A watcher that prints a line for every stage, and in the first round one for every case with the time left.
 
-    ``common`` are the ``common_options`` of the cases, ``clock`` tells seconds.
+    ``common`` are the ``common_options`` of the cases, ``clock`` returns seconds.
     """
 
     def __init__(
@@ -88,13 +88,13 @@ class Lines(Silent):
 
     @property
     def time_left(self) -> str:
-        """What is left of the trainings, or of the rounds, if they go on as they went."""
+        """Return the estimated time left in the stage, such as ``, 3 min left``; empty below 1.5 min."""
         minutes = (self.visits - self.visit_count) * (self.clock() - self.start) / self.visit_count / 60
         return f", {minutes:.0f} min left" if minutes >= 1.5 else ""
 
 
 class Bar(Silent):
-    """A bar with the visits made, the stage of the run and the case being measured; ended cases scroll by above it."""
+    """A bar with the visits made, the stage of the run and the current case; finished cases scroll by above it."""
 
     def __init__(self, console: Console, common: Mapping[str, Options], count: int, total: int) -> None:
         from rich import progress
@@ -122,7 +122,7 @@ class Bar(Silent):
         self.bar.stop()
 
     def begins(self, case: Case, state: RunState) -> None:
-        """A stage has a bar of its own: what is done of it, and what is left."""
+        """Show the case; each new stage resets the bar to its own number of visits."""
         name = case.short_id(self.common)
         if self.stage != stage_text(state):
             self.stage = stage_text(state)
@@ -138,7 +138,7 @@ class Bar(Silent):
 
 
 def watcher(console: Console, quiet: bool, cases: Sequence[Case], count: int, total: int) -> Silent:
-    """The watcher of these cases that fits where the output goes."""
+    """Return the watcher of these cases that suits the output."""
     if quiet:
         return Silent()
     common = common_options(case.architecture for case in cases)
@@ -146,11 +146,11 @@ def watcher(console: Console, quiet: bool, cases: Sequence[Case], count: int, to
 
 
 def is_screen(console: Console) -> bool:
-    """Whether what is printed may be drawn over: ``FORCE_COLOR`` asks for colours in the log of a CI system too."""
+    """Whether output may be overwritten. ``FORCE_COLOR`` alone is not enough: CI systems set it for their logs, too."""
     return console.is_interactive and (console.is_jupyter or console.file.isatty())
 
 
 def _line(record: Record, common: Mapping[str, Options]) -> str:
-    from convbench.report.terminal.table import line  # which is slow to import, and not every run prints a line
+    from convbench.report.terminal.table import line  # slow to import, and not every run prints a line
 
     return line(record, common)

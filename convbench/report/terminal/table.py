@@ -1,4 +1,4 @@
-"""Results in a terminal: a table that fits 80 to 160 columns, and one plain line a case where there is no terminal."""
+"""Results in a terminal: a table for 80 to 160 columns, and a plain line per case for other outputs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ from convbench.report.words.numbers import APART
 
 
 class Column(NamedTuple):
-    """A heading, the text of a result given its factor over the fastest alike, and the width from which it is shown."""
+    """A heading, the text of a result given its factor over the fastest similar case, and the width from which it fits.
+
+    In a narrower terminal the column is shown only if there is room.
+    """
 
     heading: str
     text: Callable[[Result, float | None], str]
@@ -44,15 +47,15 @@ class Column(NamedTuple):
 
 
 FROM_WIDTH = {metrics.PARAMS: 96, metrics.MACS: 104, metrics.MEMORY: 112, metrics.FRAMES_PER_S: 88}
-"""Where narrower terminals have no room these are left out; latency and what a user's own probe declares never are."""
+"""Narrower terminals without room leave these columns out, but never latency and the metrics of users' own probes."""
 ROWS = 100
-"""Rows of one table."""
+"""Greatest number of rows in a table."""
 Cells = dict[Column, list[str]]
 """The texts of every column."""
 
 
 def _columns(results: Sequence[Result]) -> list[Column]:
-    """What the case is, then every metric that is shown in tables, a user's own last."""
+    """Return the columns: the case, then every metric that tables show, users' own last."""
     model = Column(names.kind(results), lambda result, _: names.reducer(result), numeric=False)
     return [model, *_CASE, *(column for metric in shown_metrics(results, "table") for column in _columns_of(metric))]
 
@@ -74,8 +77,10 @@ _LATENCY = (
 
 
 class Results:
-    """A rich renderable: a table for all that differ in reducer, size and variant only, fastest first, then what has no
-    result and why."""
+    """A rich renderable: tables of comparable cases, fastest first, then the cases without a result and why.
+
+    The cases of a table differ only in reducer, size and variant.
+    """
 
     def __init__(self, records: Sequence[Record]) -> None:
         self.results = results_of(records)
@@ -98,7 +103,7 @@ class Results:
 
 
 def line(record: Record, common: Mapping[str, Options] = MappingProxyType({})) -> str:
-    """One finished case in one plain line, whatever its names hold; ``common`` are the run's ``common_options``."""
+    """Return a finished case as one plain line; ``common`` are the run's ``common_options``."""
     name = record.case.short_id(common)
     if record.status != "ok":
         return one_line(f"{record.status:<7} {name}  {failure(record.failure)}")
@@ -116,7 +121,7 @@ def _cost(result: Result) -> str:
 
 
 def _trial(record: Record) -> str:
-    """Test accuracy against chance, or what a linear read-out finds; task, seed and learning rate are in the id."""
+    """Return a trial's test accuracy and chance, or its linear read-outs; the id has task, seed and learning rate."""
     if record.case.reads_out:
         where_r2, what_accuracy = typical(record, metrics.WHERE_R2), typical(record, metrics.WHAT_ACCURACY)
         return f"where R² {_share(where_r2, 1)}, what accuracy {_share(what_accuracy)}"
@@ -133,12 +138,12 @@ def _share(value: float | None, scale: int = 100) -> str:
 
 
 def _by_situation(results: Sequence[Result]) -> list[list[Result]]:
-    """Cases that may be compared, those with most of them first."""
+    """Return the cases by comparable group, the largest group first."""
     return sorted(grouped(measured(results), situation).values(), key=len, reverse=True)
 
 
 def _title(result: Result, machines_differ: bool) -> str:
-    """What is alike in a table, with its machine where ``machines_differ``; wider than the table it may be."""
+    """Return what all cases of a table share, with the machine if ``machines_differ``; may be wider than the table."""
     group = result.group
     place = f"{group.scenario}, {group.device}, clip {group.clip}, {group.dtype}{threads_of(group)}"
     machine = f", environment {group.environment}" if machines_differ else ""
@@ -146,9 +151,9 @@ def _title(result: Result, machines_differ: bool) -> str:
 
 
 def _cells(members: Sequence[Result]) -> Cells:
-    """The columns of what may be compared that have any value, fastest first.
+    """Return the texts of the columns that have any value, the cases fastest first.
 
-    The factor is over the fastest case alike, which is one of the same variant.
+    The factor is over the fastest similar case, which has the same variant.
     """
     results = sorted(members, key=lambda result: (result.latency is None, result.latency or (0,), result.params or 0))
     factor_by_index = factors(results)
@@ -161,7 +166,7 @@ def _cells(members: Sequence[Result]) -> Cells:
 
 
 def _headings(tables: Sequence[Cells], width: int) -> set[str]:
-    """The headings of the columns that are shown in every table that has them, also where only one lacks the room."""
+    """Return the headings of the shown columns: those meant for this width, and others that fit into all tables."""
     width_by_heading = {column.heading: column.from_width for cells in tables for column in cells}
     headings = {heading for heading, from_width in width_by_heading.items() if from_width <= width}
     for heading in sorted(width_by_heading.keys() - headings, key=lambda heading: width_by_heading[heading]):

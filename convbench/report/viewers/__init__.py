@@ -1,1 +1,1 @@
-"""Traces in other people's viewers, served on loopback only: Perfetto and TensorBoard."""
+"""Show traces in other projects' viewers, Perfetto and TensorBoard, served on loopback only."""

@@ -1,4 +1,4 @@
-"""A port of the loopback address, taken or refused with a reason. Never imports torch."""
+"""Reserve a port of the loopback address, or refuse it with a reason. Never imports torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LOOPBACK = "127.0.0.1"
 
 
 def free_port(port: int) -> int:
-    """``port``, or any free port for 0. Raises ConvbenchError where it is in use or not allowed."""
+    """Return ``port``, or any free port for 0. Raises ConvbenchError if it is in use or not allowed."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -22,6 +22,6 @@ def free_port(port: int) -> int:
 
 
 def port_error(port: int, error: OSError) -> ConvbenchError:
-    """Why a port cannot be had, and what to do."""
-    why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be had ({error.strerror})"
+    """Return an error with the reason why a port cannot be used, and what to do."""
+    why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
     return ConvbenchError(f"port {port} {why}: choose another with --port, or 0 for any free one")

@@ -1,6 +1,6 @@
-"""One page on loopback that hands a trace to the Perfetto viewer by postMessage: the file never leaves the machine.
+"""A page on loopback that hands a trace to the Perfetto viewer by postMessage: the file never leaves the machine.
 
-The viewer itself comes from the network; the page says so, and offers the file for others. Never imports torch.
+The viewer itself comes from the network; the page says so, and offers the file for other viewers. Never imports torch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PAGE = """<!doctype html>
 button {{ font: inherit; padding: .4rem 1rem }}</style></head>
 <body><h1>{name}</h1>
 <p><button id="open">Open in Perfetto</button> loads the viewer from {viewer}; the trace goes from this page to that
-tab and to nobody else.</p>
+tab and nowhere else.</p>
 <p id="state" role="status">Offline? <a href="trace" download="{name}">Download the trace</a> for a viewer of your
 own.</p>
 <script>
@@ -50,9 +50,9 @@ document.getElementById("open").addEventListener("click", hand_over);
 
 @contextmanager
 def server(path: Path, port: int) -> Iterator[tuple[ThreadingHTTPServer, str]]:
-    """A server of the page and of the trace at ``path`` on loopback, and its address; nothing else is served.
+    """Yield a server of the page and of the trace at ``path`` on loopback, and its address; it serves nothing else.
 
-    Raises ConvbenchError for a trace that cannot be read, or a port that cannot be had.
+    Raises ConvbenchError for a trace that cannot be read, or a port that cannot be used.
     """
     trace.refuse_broken(path)
     try:
@@ -64,7 +64,7 @@ def server(path: Path, port: int) -> Iterator[tuple[ThreadingHTTPServer, str]]:
 
 
 def page(name: str) -> str:
-    """The page for a trace of that name, which may hold any characters."""
+    """Return the page for a trace with that name, which may contain any characters."""
     name_json = json.dumps(name).replace("<", "\\u003c")
     return PAGE.format(
         name=html.escape(name, quote=True), name_json=name_json, viewer=VIEWER, viewer_json=json.dumps(VIEWER)
@@ -73,7 +73,7 @@ def page(name: str) -> str:
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, *args: object) -> None:
-        """Silent: a browser that goes away, or a trace that was removed, is nothing that a terminal need show."""
+        """Print nothing: a browser that goes away, or a removed trace, is no error for the terminal."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -107,4 +107,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, *args: object) -> None:
-        """Silent: the terminal is the command line's."""
+        """Print nothing: the terminal belongs to the command line."""

@@ -1,4 +1,4 @@
-"""Starts TensorBoard with torch-tb-profiler on a run's profiles, on loopback only. Never imports torch.
+"""Start TensorBoard with torch-tb-profiler on a run's profiles, on loopback only. Never imports torch.
 
 A legacy viewer: upstream removed the plug-in in April 2026, and its page loads its charts from the network.
 """
@@ -20,13 +20,13 @@ from convbench.report.viewers.loopback import LOOPBACK, free_port
 EXTRA = "convbench[tensorboard]"
 PLUGIN = "pytorch_profiler"
 POLL = 0.1
-"""Seconds between two looks at whether TensorBoard serves: it takes some to start."""
+"""Seconds between two checks whether TensorBoard serves yet."""
 
 
 def start(run: Path, port: int) -> tuple[str, subprocess.Popen[bytes]]:
-    """TensorBoard on the profiles of ``run``: its address and its process, from when on it serves.
+    """Start TensorBoard on the profiles of ``run``; return its address and process as soon as it serves.
 
-    Raises ConvbenchError where the extra is not installed, the run has no profiles, the port is in use, or TensorBoard
+    Raises ConvbenchError if the extra is not installed, the run has no profiles, the port is in use, or TensorBoard
     does not start.
     """
     missing = [package for package in ("tensorboard", "torch_tb_profiler") if find_spec(package) is None]
@@ -35,9 +35,9 @@ def start(run: Path, port: int) -> tuple[str, subprocess.Popen[bytes]]:
     if not run.is_dir():
         raise ConvbenchError(f"{run}: there is no such run: name a run directory")
     if run.name == profiles.PROFILES and not (run / profiles.PROFILES).is_dir():
-        run = run.parent  # as TensorBoard itself is told, by --logdir
+        run = run.parent  # also take the profiles' directory, as TensorBoard's --logdir does
     if not list(profiles.profiles_of(run)):
-        raise ConvbenchError(f"{run}: holds no profiles: `convbench profile SUITE` makes a run with them: name that")
+        raise ConvbenchError(f"{run}: holds no profiles: name a run that `convbench profile SUITE` made")
     port = free_port(port)
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(run / profiles.PROFILES)]
     with tempfile.TemporaryFile() as messages:
@@ -56,7 +56,7 @@ def start(run: Path, port: int) -> tuple[str, subprocess.Popen[bytes]]:
 
 
 def ended(code: int, messages: str = "") -> ConvbenchError:
-    """That TensorBoard has ended by itself, and the last line that it said."""
+    """Return an error that TensorBoard ended by itself, with the last line of its messages."""
     last_line = next((line.strip() for line in reversed(messages.splitlines()) if line.strip()), "")
     return ConvbenchError(f"TensorBoard has ended with exit code {code}{last_line and f': {last_line}'}")
 

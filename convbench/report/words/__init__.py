@@ -1,5 +1,5 @@
-"""Sentences: plain data in, plain English out; the only place where a finding or a verdict gets its words.
+"""Plain English for plain data: the only place where findings and verdicts get their words.
 
-``answer``, ``advice``, ``quality``, ``claims`` and ``abstention`` say what was found, ``findings`` what to beware of,
-``facts`` under what conditions; ``units``, ``numbers`` and ``names`` write the values.
+``answer``, ``advice``, ``quality``, ``claims`` and ``abstention`` state the results, ``findings`` the warnings,
+``facts`` the conditions; ``units``, ``numbers`` and ``names`` write the values.
 """

@@ -1,4 +1,4 @@
-"""Why there is no pick, in plain words, with what to do about it."""
+"""Why there is no pick, in plain words, and what to do about it."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from convbench.report.words.numbers import (
 
 ABSTAINS: Mapping[Reason, str] = {
     "not-run": "quality was not run for it",
-    "no-sound-run": "no configuration learnt it: train longer, or try other learning rates",
-    "few-seeds": "fewer than 2 sound seeds of anything: run more seeds",
-    "no-cost": "the costs of what was trained were not measured: run the same suite with its costs",
+    "no-sound-run": "no configuration learnt the task: train longer, or try other learning rates",
+    "few-seeds": "no configuration has 2 sound seeds: run more seeds",
+    "no-cost": "the costs of the trained models were not measured: run the same suite with its costs",
     "over-budget": "nothing meets the budget",
     "no-effect": "nothing is ruled out, as no difference in quality was found",
 }
 
 
 def abstention(answer: Recommendation) -> str:
-    """Why there is no pick, with what to do about it."""
+    """Return why there is no pick, and what to do about it."""
     assert answer.reason
     head = ABSTAINS[answer.reason]
     match answer.reason:
@@ -40,14 +40,14 @@ def abstention(answer: Recommendation) -> str:
         case "no-effect":
             return f"{head} (p = {answer.numbers['p']:.2f}). {_cheapest(answer)}"
         case "no-sound-run" if all(exclusion.why == "failed" for exclusion in answer.excluded):
-            return "every training of it failed: the run says why; mend that, and train again in a new folder."
+            return "every training failed: the run says why; fix that, and train again in a new folder."
         case "no-sound-run" if chance_text := chance(answer.excluded[0].quality):
             return f"{head}{chance_text}."
     return f"{head}."
 
 
 def extend(answer: Recommendation) -> str:
-    """What to try beyond the edge of a sweep."""
+    """Suggest how to extend a sweep whose best size is the largest."""
     best, numbers = answer.best, answer.numbers
     assert best
     size, smaller, gain = int(numbers["size"]), int(numbers["smaller"]), points(numbers["gain"])
@@ -63,18 +63,18 @@ def _misses(answer: Recommendation) -> str:
 
 
 def nearest(misses: Sequence[tuple[Metric, float, float]]) -> str:
-    """What the nearest to the limits has of those that it misses: metrics, its values, and the limits, base units."""
+    """Name the limits that the nearest candidate misses, from its metrics, values and limits in base units."""
     texts = [
         f"{limit_name(metric)} {amount(metric, value)} (the limit is {amount(metric, limit)})"
         for metric, value, limit in misses
     ]
-    return f"Nearest: {'; '.join(texts)}." if texts else "None of them was measured in all that is limited."
+    return f"Nearest: {'; '.join(texts)}." if texts else "None has a measured value for every limit."
 
 
 def _cheapest(answer: Recommendation) -> str:
     assert answer.leading
     difference = answer.numbers["detectable"]
-    power = f"Two that differ by {points(difference)} would have been told apart in four of five such runs."
+    power = f"A difference of {points(difference)} would have been detected in four of five such runs."
     return (
         f"The {cheapest(answer.ask)} is {advisable(answer.leading)} ({accuracy(answer.leading)}; "
         f"{costs(answer.leading.result, answer)}). {power if math.isfinite(difference) else TOO_FEW_SEEDS}"

@@ -1,4 +1,4 @@
-"""An answer in plain words: the pick and its grade first, then why, how sure it is, and what would settle it."""
+"""A recommendation in plain words: the pick and its grade first, then why, how sure it is, and what would settle it."""
 
 from __future__ import annotations
 
@@ -50,16 +50,16 @@ DOUBTS: Mapping[Doubt, str] = {
     "few-seeds": "fewer than 3 sound seeds",
     "collapses": "its runs collapse more often than those of others",
     "undertrained": "at least half of the runs of it or of the best were still learning: train longer",
-    "known-clips": "test clips are among those learned from, so that its accuracy is too good",
+    "known-clips": "some test clips are among those learned from, so its accuracy is too high",
 }
 NO_HEAD = "a whole model of your own has no head that could be exchanged for a task's"
 NAMES = 6
 FEW_CLIPS = 200
-"""Test clips of which more would tell more, whatever the number of seeds."""
+"""Below this number of test clips, more clips help whatever the number of seeds."""
 
 
 def sentences(answer: Recommendation) -> list[str]:
-    """The answer for one task, most important sentence first."""
+    """Return the answer for one task, most important sentence first."""
     if not answer.pick:
         texts = [f"{answer.name}: open, no pick: {abstention(answer)}", _settle(answer)]
         texts += [trade.sentence(answer), _exclusions(answer.excluded)]
@@ -76,7 +76,7 @@ def sentences(answer: Recommendation) -> list[str]:
 
 
 def differences(answers: Sequence[Recommendation]) -> str:
-    """That tasks want different configurations, where they do, and which is good enough in all, where any is."""
+    """Return the picks if tasks differ in them, and the configuration that is good enough in all, if there is one."""
     picks: dict[str, list[str]] = defaultdict(list)
     pick_answers = [answer for answer in answers if answer.pick]
     for answer in pick_answers:
@@ -95,9 +95,9 @@ def differences(answers: Sequence[Recommendation]) -> str:
 
 
 def not_run(run: RunDescription, results: Sequence[Result], directory: str) -> str:
-    """That a run trained nothing so far, and what does it: its own command, resumed where trainings are planned.
+    """Return that a run has trained nothing so far, and the command that trains: the run's own, or its resumption.
 
-    Why, where nothing does it: whole models, or trainings that had to be skipped.
+    If no command trains anything, return the reason: whole models, or skipped trainings.
     """
     text, case_ids = f"quality was not run in {directory}", {result.case.id for result in results}
     place = directory if Command.of(run).python else shlex.quote(directory)
@@ -131,7 +131,7 @@ def _why(answer: Recommendation) -> str:
 
 
 def _rule(answer: Recommendation) -> str:
-    """By which rule it is the pick, after ``of 4 configurations``."""
+    """Return the rule that makes it the pick, to follow ``Of 4 configurations measured``."""
     ask = answer.ask
     margin, superlative = points(ask.within), cheapest(ask)
     if ask.per_second is not None:
@@ -171,7 +171,7 @@ def _doubts(answer: Recommendation) -> str:
 
 
 def _ruled_out(answer: Recommendation) -> str:
-    """What is out and what is not told from the pick, where the answer is not sure."""
+    """Name the candidates ruled out and those tied with the pick; empty for a sure answer."""
     if answer.grade == "sure":
         return ""
     tied_candidates = [runner.candidate for runner in answer.runners if runner.tied]
@@ -203,7 +203,7 @@ def _clip_hint(qualities: Sequence[Quality]) -> str:
     clips = min(quality.clips for quality in qualities)
     pool = min((run.pool for quality in qualities for run in quality.answers.values()), default=0)
     if pool:
-        return f", or bring more clips: all seeds draw of the same {pool:,}"
+        return f", or bring more clips: all seeds draw from the same {pool:,}"
     return f", or bring more clips: each run is tested on {clips}" if clips < FEW_CLIPS else ""
 
 
@@ -236,7 +236,7 @@ def _price(answer: Recommendation) -> str:
 
 
 def _is_as_fast(price: NextBetter, pick: Candidate) -> bool:
-    """Whether the timings of both do not tell which of them is faster."""
+    """Whether the timings of the two do not show which is faster."""
     pair = (price.candidate.result, pick.result)
     if not all(result.latency for result in pair):
         return False
@@ -271,7 +271,7 @@ def _equals(pick: Candidate) -> str:
 
 
 def _rates(answer: Recommendation) -> str:
-    """Whose learning rate is the lowest or the highest of those tried."""
+    """Name the configurations whose best learning rate is the lowest or highest that was tried."""
     edges = [
         f"{configuration(quality)} ({quality.rate_edge})"
         for quality in {id(candidate.quality): candidate.quality for candidate in answer.pool}.values()
@@ -279,7 +279,7 @@ def _rates(answer: Recommendation) -> str:
     ]
     if not edges:
         return ""
-    return f"Best at the lowest or highest learning rate tried, so that one beyond may be better: {_list(edges)}."
+    return f"Best at the lowest or highest learning rate tried, so a rate beyond may be better: {_list(edges)}."
 
 
 def _exclusions(exclusions: Sequence[Excluded]) -> str:
@@ -294,7 +294,7 @@ def _exclusions(exclusions: Sequence[Excluded]) -> str:
 
 
 def _name(candidate: Candidate) -> str:
-    """The model, with the variant where its quality is that variant's own."""
+    """Return the model, with its variant if its quality was evaluated in that variant."""
     variant = candidate.quality.variant
     return f"{configuration(candidate.quality)}{'' if variant == EAGER else f', {variant}'}"
 
@@ -309,7 +309,7 @@ def _list(names: Sequence[str]) -> str:
 
 
 def _fails(quality: Quality, inside: bool = False) -> str:
-    """``Fails in 2 of 10 seeds (95 %: 3 to 56 %)``; inside a sentence with a small letter."""
+    """Return ``Fails in 2 of 10 seeds (95 %: 3 to 56 %)``; uncapitalized if ``inside`` a sentence."""
     interval = quality.collapse_interval
     bounds = f" (95 %: {percent(interval[0])} to {percent(interval[1])})" if interval else ""
     return f"{'fails' if inside else 'Fails'} in {quality.collapsed} of {quality.ended} seeds{bounds}"

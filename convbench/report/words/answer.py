@@ -1,4 +1,4 @@
-"""The answer in plain words: what to use, what it rests on, what failed, what is too noisy to tell."""
+"""The answer in plain words: what to use, the evidence for it, what failed, and what is too noisy to tell."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from convbench.report.words.decision import UNORDERED, merit
 from convbench.report.words.names import model, setup
 from convbench.report.words.numbers import untimed
 
-NOISE = {  # findings that make a latency, or the model that took it, doubtful
+NOISE = {  # findings that cast doubt on a latency or on its model
     INTERVAL_WIDE: "wide intervals",
     NOT_STEADY: "no steady state",
     PAGE_FAULTS: "time lost to page faults",
@@ -48,16 +48,16 @@ NOISE = {  # findings that make a latency, or the model that took it, doubtful
     FOREIGN_PROCESS: "another process on the device",
     BUSY_MACHINE: "a busy machine",
     INPUTS_CHANGED: "inputs that the model writes into",
-    NOT_A_NUMBER: "NaN in what the model returns",
+    NOT_A_NUMBER: "NaN in the model's output",
 }
 SLACK = 1.01
-"""A count that is no more than this over another is no price to name."""
+"""Least ratio of two counts to mention: a cost below it is no price worth naming."""
 COST_ONLY = "Cost only: quality was not run, so no optimum is claimed; {}."
 RUNS_IT = "quality=probe or quality=train runs it"
 
 
 def answer(run: RunDescription, records: Sequence[Record]) -> str:
-    """The answer as one paragraph."""
+    """Return the answer as one paragraph."""
     results = results_of(records)
     answers = quality.recommend(results)
     *texts, ending = sentences(run, results, answers)
@@ -65,9 +65,9 @@ def answer(run: RunDescription, records: Sequence[Record]) -> str:
 
 
 def sentences(run: RunDescription, results: Sequence[Result], answers: Sequence[Recommendation]) -> list[str]:
-    """The answer, most important sentence first; every abstention is a sentence too. What became of the cases is last.
+    """Return the answer's sentences, the most important first, the outcome of the cases last.
 
-    How sure it is, and what to read with care, stand apart: ``confidence`` and ``cautions``.
+    Abstentions are sentences too. ``confidence`` and ``cautions`` are separate.
     """
     headline = headline_of(results)
     if not headline.pick:
@@ -96,7 +96,7 @@ def sentences(run: RunDescription, results: Sequence[Result], answers: Sequence[
 
 
 def cautions(results: Sequence[Result]) -> tuple[str, list[str]]:
-    """What to read with care, counted in one line, and the kinds of it where there are several."""
+    """Return the number of doubtful cases as one line, and the kinds of doubt if there are several."""
     doubtful = noisy(results, NOISE)
     if not doubtful:
         return "", []
@@ -109,7 +109,7 @@ def cautions(results: Sequence[Result]) -> tuple[str, list[str]]:
 
 
 def outcome(run: RunDescription, results: Sequence[Result]) -> str:
-    """``78 of 80 cases measured, 1 failed, 1 skipped``, with trials ``18 cases measured, 30 trainings``."""
+    """Return ``78 of 80 cases measured, 1 failed, 1 skipped``, with trials ``18 cases measured, 30 trainings``."""
     states = Counter(result.record.status for result in results)
     missing = len(planned.unmeasured(run, [result.record for result in results]))
     case_counts = [f"{states['ok']:,} of {counted(len(results) + missing, 'case')} measured"]
@@ -153,7 +153,7 @@ def _pick(headline: Headline) -> str:
 
 
 def _quickest(headline: Headline) -> str:
-    """How fast the pick, or else another model, is in the variant that is fastest for it."""
+    """Return the latency in the fastest variant: of the pick, or else of another model."""
     quickest = headline.quickest
     if not quickest or not quickest.result.latency:
         return ""
@@ -164,7 +164,7 @@ def _quickest(headline: Headline) -> str:
 
 
 def _ties(headline: Headline) -> str:
-    """What else may be taken without being slower, as far as this run can tell."""
+    """Name the models that are statistically tied with the pick; empty if there are none."""
     names = [model(result) for result in headline.tied if result is not headline.pick]
     if not names or not headline.timed:
         return ""
@@ -173,25 +173,25 @@ def _ties(headline: Headline) -> str:
 
 
 def _flops_bound(results: Sequence[Result]) -> str:
-    """Which cases' FLOPs are a lower bound, by how much of the model, and what is missing in them."""
+    """Name the cases whose FLOPs are a lower bound, the uncounted operators, and their share of the parameters."""
     cases = [result for result in measured(results) if uncounted(result)]
     if not cases:
         return ""
     operators = sorted({operator for result in cases for operator in uncounted(result)})
     share = max(map(uncounted_share, cases))
-    clause = f" (up to {units.digits(100 * share, 2)} % of the parameters are read by nothing else)" if share else ""
+    clause = f" (up to {units.digits(100 * share, 2)} % of the parameters are read only by these)" if share else ""
     names = [setup(result) for result in cases[:3]] + ([f"{len(cases) - 3} more"] if len(cases) > 3 else [])
     return f"The FLOPs of {joined(names)} are a lower bound: no counter knows {joined(operators)}{clause}."
 
 
 def _threads(result: Result) -> str:
-    """On how many threads, where that is known."""
+    """Return `` with 2 threads``; empty if their number is unknown."""
     threads = result.group.threads
     return f" with {counted(threads, 'thread')}" if threads else ""
 
 
 def confidence(headline: Headline, answers: Sequence[Recommendation]) -> str:
-    """How sure the ranking by latency is, and why; the answers of tasks have grades of their own."""
+    """Return how sure the ranking by latency is, and why. The answers of tasks have grades of their own."""
     certainty, head = headline.confidence, "Confidence in the latencies" if answers else "Confidence"
     if certainty is None:
         return ""
@@ -210,7 +210,7 @@ def confidence(headline: Headline, answers: Sequence[Recommendation]) -> str:
 
 
 def _runner_up(headline: Headline) -> str:
-    """By how much the next is slower, where nothing is tied with the fastest."""
+    """Return how much slower the next model is; empty if others are tied with the fastest."""
     if not headline.timed or len(headline.ranking) < 2 or len(headline.tied) > 1:
         return ""
     runner_up = headline.ranking[1]
@@ -218,7 +218,7 @@ def _runner_up(headline: Headline) -> str:
 
 
 def never_undisturbed(results: Sequence[Result]) -> str:
-    """What could not be told, and why, in place of a number that would be wrong."""
+    """Count the cases whose latency is withheld, and give the commonest reason."""
     cases = withheld(results)
     if not cases:
         return ""
@@ -266,10 +266,10 @@ def _crossover(headline: Headline) -> str:
 
 
 def _variants(headline: Headline) -> str:
-    """What the variant that gains most gains over all models, on the clip, in the scenario and where the pick ran."""
+    """Return the gain of the best variant over eager, for the pick's clip, scenario and machine."""
     assert headline.pick
     case, group = headline.pick.case, headline.pick.group
-    # eager's number type is not that of a pick in int8
+    # ignore the number type: a pick in int8 differs from eager in it
     variants = [variant for variant in headline.variants if variant.group._replace(dtype=group.dtype) == group]
     best = next((variant for variant in variants if variant.speedup.median > 1), None)
     scenario = "" if case.scenario == "inference" else f" ({case.scenario})"
@@ -277,7 +277,7 @@ def _variants(headline: Headline) -> str:
         return f"No variant was faster than eager{scenario}." if variants else ""
     calls = best.paid_after
     payback = (
-        f"; making it has paid after at most {max(calls):,.0f} calls" if calls and len(calls) == len(best.gains) else ""
+        f"; making it pays off after at most {max(calls):,.0f} calls" if calls and len(calls) == len(best.gains) else ""
     )
     return f"{best.variant}{scenario} is {_range(best)} eager{payback}.{_allocators(best)}"
 

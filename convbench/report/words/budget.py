@@ -1,4 +1,4 @@
-"""Answers within a budget in words: what fits, what to take of it."""
+"""Answers within a budget in words: how many models fit, and which to take."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from convbench.report.words.numbers import costs, untimed
 
 
 def fitting(answer: Affordable) -> str:
-    """``13 of 27 models fit, 6 of them statistically tied with the fastest: take gap, LSTM input 32 for the fewest``"""
+    """Return ``13 of 27 models fit, 6 of them statistically tied with the fastest: take gap, LSTM input 32 ...``."""
     pick, ties = answer.pick, answer.tied
     if not pick:
         return f"None of {counted(answer.models, 'model')} fits. {nearest(answer.misses)}"
@@ -39,19 +39,19 @@ def fitting(answer: Affordable) -> str:
 
 
 def by_task(answer: Recommendation) -> str:
-    """The recommendation for one task in a sentence or two."""
+    """Return the recommendation for one task in a sentence or two."""
     if answer.reason == "over-budget":
         return f"{answer.name}: none meets the limits."
     return " ".join(advice.sentences(answer)[: 2 if answer.pick else 1])
 
 
 def remainder(tasks: int) -> str:
-    """What is said of tasks that the sliders do not answer."""
+    """Return the note on the tasks that the sliders do not answer."""
     return f"{counted(tasks, 'more task is', 'more tasks are')} answered by convbench advise."
 
 
 def limit_text(name: CostName, value: float) -> str:
-    """A limit as the command line reads it: ``5ms``, ``64MiB``; empty where it is none."""
+    """Return a limit as the command line reads it: ``5ms``, ``64MiB``; empty for an infinite one."""
     if not math.isfinite(value):
         return ""
     factor, unit = scales.fitting_unit(value, scales.BYTES if name == "memory" else scales.SECONDS)

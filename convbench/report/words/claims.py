@@ -1,4 +1,4 @@
-"""The claims' numbers, their tally and what they rest on, as people read them."""
+"""The numbers of claims, their tally and their sources, as people read them."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ TINY = 1e-4
 
 @dataclass(frozen=True)
 class Provenance:
-    """What the numbers were made with: the runs, the seeds of their trainings, and where algebra was run."""
+    """The sources of the numbers: the runs, the seeds of their trainings, and in ``here`` where algebra was run."""
 
     runs: Sequence[RunDescription] = ()
     seeds: Sequence[int] = ()
     here: Mapping[str, str] = field(default_factory=dict)
 
     def facts(self) -> dict[str, str]:
-        """Each by its heading."""
+        """Return the facts by heading."""
         facts = {f"Run {i}, {run.name}": f"{place(run)}; {run.command}" for i, run in enumerate(self.runs, start=1)}
         if self.seeds:
             facts["Seeds of the trainings"] = ", ".join(map(str, self.seeds))
@@ -35,14 +35,14 @@ class Provenance:
 
 
 def tally(counts: Mapping[Verdict, int]) -> str:
-    """``17 claims: 8 supported, 2 refuted, 2 depend, 5 not tested``"""
+    """Return ``17 claims: 8 supported, 2 refuted, 2 depend, 5 not tested``."""
     texts = [f"{count} {_verb(verdict, count)}" for verdict, count in counts.items()]
     total = sum(counts.values())
     return f"{counted(total, 'claim')}: {', '.join(texts)}"
 
 
 def number(quantity: Number) -> str:
-    """The value in its unit with its 95 % interval where it has one: ``+21.4 points [18.0, 24.8]``."""
+    """Return the value in its unit, with its 95 % interval if it has one: ``+21.4 points [18.0, 24.8]``."""
     if quantity.unit == "s" and quantity.low is not None and quantity.high is not None:
         return units.interval(Interval(quantity.value, quantity.low, quantity.high))
     bounds = (quantity.low, quantity.high)
@@ -71,6 +71,6 @@ def _value(value: float, unit: str) -> str:
 
 
 def _tiny(value: float) -> str:
-    """A share too small for per cent: ``6.8 × 10⁻⁸``."""
+    """Return a share too small for per cent: ``6.8 × 10⁻⁸``."""
     mantissa, _, exponent = f"{value:.1e}".partition("e")
     return f"{mantissa} × 10{str(int(exponent)).translate(SUPERSCRIPT)}"

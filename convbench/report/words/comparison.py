@@ -1,4 +1,4 @@
-"""Runs side by side in words: the ratio, what of it is the machine's, whether they say the same, what forbids it."""
+"""Runs side by side in words: the ratio, the machine's part in it, their agreement, and what forbids comparing them."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from convbench.report.words.facts import inner_title
 from convbench.report.words.numbers import TIE
 
 COUNTS = {"Parameters": "params", "FLOPs": "flops"}
-"""What is exact, and where a result has it."""
+"""Exact counts by name, with the attribute of a result."""
 RATIOS = 6
-"""Ratios that are named one by one in a headline."""
+"""Greatest number of ratios that a headline names one by one."""
 TOLERANCE = 0.02
-"""By how much the reference workload must differ before it is said."""
+"""Least relative difference of the reference workload that is mentioned."""
 
 
 def sentence(matches: Sequence[Match], run: int, letter: str) -> str:
-    """The median ratio over the first run, how far the cases lie apart, and how many are beyond noise."""
+    """Return the median ratio over the first run, the spread of the cases, and how many differ beyond noise."""
     ratio = overall(matches, run)
     if ratio is None:
         if any(match.elsewhere and match.results[run] for match in matches):
@@ -36,12 +36,12 @@ def sentence(matches: Sequence[Match], run: int, letter: str) -> str:
     spread = f"; nine in ten at {units.factor(ratio.low)} to {units.factor(ratio.high)}" if number > 1 else ""
     outlier_count = _outlier_count(matches, run)
     verdict = {0: "No case differs", 1: "One case differs"}.get(outlier_count, f"{outlier_count:,} cases differ")
-    verdict += f" by more than {TIE} beyond noise{', first below' if outlier_count else ''}."
+    verdict += f" by more than {TIE} beyond noise{', listed first below' if outlier_count else ''}."
     return f"{letter} takes {units.factor(ratio.median)} the time of A (median of {cases}{spread}). {verdict}"
 
 
 def headline(matches: Sequence[Match], letters: str) -> str:
-    """What a page opens with: of two runs their ``sentence``; of more each run's ratio, or the ends of many.
+    """Return the page's first line: the ``sentence`` for two runs, else the ratio of each run, or the range of many.
 
     ``B takes 1.01×, C 1.20× and F 0.800× the time of A; D and E have no ratio over it. Cases that differ by more than
     2 % beyond noise: 12 in C and 3 in F.``
@@ -63,12 +63,12 @@ def headline(matches: Sequence[Match], letters: str) -> str:
 
 
 def _outlier_count(matches: Sequence[Match], run: int) -> int:
-    """How many cases of a run differ from A beyond noise."""
+    """Return how many cases of a run differ from A beyond noise."""
     return sum(apart(match, run) > 0 for match in matches)
 
 
 def _outliers(matches: Sequence[Match], letters: Mapping[int, str]) -> str:
-    """In which of these runs cases differ from A beyond noise, and how many where they are few runs."""
+    """Return how many cases of each run differ from A beyond noise; for many runs only the number of such runs."""
     numbers = {letter: _outlier_count(matches, run) for run, letter in letters.items()}
     counts = [f"{number:,} in {letter}" for letter, number in numbers.items() if number]
     if not counts:
@@ -78,7 +78,7 @@ def _outliers(matches: Sequence[Match], letters: Mapping[int, str]) -> str:
 
 
 def _counts(matches: Sequence[Match], run: int) -> str:
-    """Whether what is exact is the same in the cases that both runs have counted; empty without any."""
+    """Return whether exact counts are the same in the cases counted in both runs; empty without such cases."""
     pairs = [match for match in matches if any(_has_both(match, run, name) for name in COUNTS.values())]
     unequal_count = sum(match.counts_differ for match in pairs)
     if not pairs:
@@ -96,7 +96,7 @@ def _has_both(match: Match, run: int, name: str) -> bool:
 
 
 def without_ratio(matches: Sequence[Match], run: int) -> str:
-    """How many of the cases of both runs one of them never measured undisturbed; empty where there are none."""
+    """Return how many shared cases one of the two runs never measured undisturbed; empty if there are none."""
     pairs = [[result for at in (0, run) if (result := match.results[at])] for match in matches]
     number = sum(len(pair) > 1 and bool(withheld(pair)) for pair in pairs)
     cases = counted(number, "shared case was", "shared cases were")
@@ -104,7 +104,7 @@ def without_ratio(matches: Sequence[Match], run: int) -> str:
 
 
 def trainings(run_results: Sequence[Sequence[Result]], letters: str) -> list[str]:
-    """That what was trained or probed is compared nowhere on the page, where any run has some."""
+    """Return that the page does not compare trainings and read-outs; empty if no run has any."""
     numbers = [sum(result.case.trial is not None for result in results) for results in run_results]
     if not any(numbers):
         return []
@@ -113,7 +113,7 @@ def trainings(run_results: Sequence[Sequence[Result]], letters: str) -> list[str
 
 
 def notes(matches: Sequence[Match], run_results: Sequence[Sequence[Result]], run: int, letter: str) -> list[str]:
-    """How well a ratio is known, what of it is the machine's, and whether the two runs say the same."""
+    """Return how precise a ratio is, how much of it is the machine's, and whether the two runs agree."""
     margin, ratio = noise(matches, run), overall(matches, run)
     texts = []
     if margin is not None:
@@ -132,37 +132,40 @@ def notes(matches: Sequence[Match], run_results: Sequence[Sequence[Result]], run
 
 
 def _machine(pairs: Sequence[Match], ratio: Interval, letter: str) -> list[str]:
-    """What the reference workload says of the machine; latencies from several visits have most of it taken off."""
+    """Return what the reference workload shows of the machine's speed.
+
+    Latencies from several visits have already been corrected for most of it.
+    """
     slowdown = machine_slowdown(pairs)
     if not slowdown or abs(slowdown - 1) <= TOLERANCE:
         return []
     clause = f"took {units.factor(slowdown)} as long for the reference workload in {letter}"
     if any(all(result and len(result.record.visits) > 1 for result in match.results) for match in pairs):
-        return [f"At the speeds that are stated the machine {clause}: as much of the ratio may be the machine’s."]
+        return [f"At the stated speeds the machine {clause}: that much of the ratio may be the machine’s."]
     net_factor = units.factor(ratio.median / slowdown)
-    return [f"The machine itself {clause}; with that taken out {letter} takes {net_factor} the time of A."]
+    return [f"The machine itself {clause}; corrected for that, {letter} takes {net_factor} the time of A."]
 
 
 def _agreement(first_results: Sequence[Result], other_results: Sequence[Result], letter: str) -> list[str]:
-    """Whether intervals meet, orders turn round and the pick is the same."""
+    """Return whether intervals overlap, orders are reversed and the pick is the same."""
     overlap = agreement(first_results, other_results)
     if not overlap or overlap.cases < 2:
         return []
-    turns = f"{overlap.contradicted:,} turn" if overlap.contradicted > 1 else f"{overlap.contradicted or 'none'} turns"
-    order_text = f"of {counted(overlap.apart, 'order')} that A is sure of {turns} round in {letter}"
-    order_text = order_text if overlap.apart else "A is sure of no order of two of them"
-    pick = "the pick of A is tied or first there too" if overlap.same_pick else "the pick is another"
-    return [f"{units.percent(overlap.meet)} of the cases have 95 % intervals that meet; {order_text}; {pick}."]
+    turns = f"{overlap.contradicted:,} are" if overlap.contradicted > 1 else f"{overlap.contradicted or 'none'} is"
+    order_text = f"of {counted(overlap.apart, 'order')} that A is sure of, {turns} reversed in {letter}"
+    order_text = order_text if overlap.apart else "A is not sure of the order of any two"
+    pick = "A’s pick is tied or first there too" if overlap.same_pick else "the pick differs"
+    return [f"{units.percent(overlap.meet)} of the cases have 95 % intervals that overlap; {order_text}; {pick}."]
 
 
 def warnings(matches: Sequence[Match], differences: Sequence[Difference]) -> list[str]:
-    """What makes the runs hard to compare, loudly."""
+    """Return warnings about what makes the runs hard to compare."""
     texts = []
     names = [inner_title(difference.key) for difference in differences if difference.grave]
     if names and any(ratio for match in matches for ratio in match.ratios):
         texts.append(
             f"These runs were not made under the same conditions: {joined(names)} differ{'' if names[1:] else 's'}. "
-            "A ratio here compares machines and settings as a whole; it says nothing of a change of code."
+            "A ratio here compares machines and settings as a whole; it says nothing about a change of code."
         )
     unequal_count = sum(match.counts_differ for match in matches)
     if unequal_count:

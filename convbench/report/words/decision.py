@@ -22,16 +22,16 @@ from convbench.report.words.names import after_norm, around, kind, reducer
 from convbench.report.words.numbers import untimed
 
 TASKS = 3
-"""Tasks that the sentence names; the others are counted."""
+"""Number of tasks that the sentence names; it only counts the others."""
 LONG = 64
-UNORDERED = "Neither latency nor parameters were measured, so that nothing is ranked."
+UNORDERED = "Neither latency nor parameters were measured, so nothing is ranked."
 WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
 
 class Step(NamedTuple):
-    """A command to run next: why, the options that follow the run's own command, and whether it goes on with the run.
+    """A command to run next: why, its changes to the run's own command, and whether it resumes the run.
 
-    ``overrides`` are of the suite, such as ``quality=train``; a step that does not go on has a directory of its own.
+    ``overrides`` are those of a suite, such as ``quality=train``. A step that does not resume gets its own directory.
     """
 
     why: str
@@ -41,11 +41,11 @@ class Step(NamedTuple):
 
 
 AGAIN = Step("")
-"""The run once more, beside itself."""
+"""Repeat the run in a directory beside it."""
 
 
 def decision(headline: Headline, answers: Sequence[Recommendation]) -> str:
-    """What can be acted on: by task where quality was run, else by cost, with the variant that makes the pick fastest.
+    """Return the decision: by task if quality was run, else by cost, with the variant that makes the pick fastest.
 
     Empty without a measurement.
     """
@@ -72,8 +72,10 @@ def decision(headline: Headline, answers: Sequence[Recommendation]) -> str:
 
 
 def reason(pick: Result, ties: Sequence[Result]) -> str:
-    """Why it is taken of those tied: `` for the fewest parameters``, ``, the fastest of equal size``; nothing where no
-    parameters were counted."""
+    """Return why the pick is taken of those tied: `` for the fewest parameters`` or ``, the fastest of equal size``.
+
+    Empty if no parameters were counted.
+    """
     if pick.params is None:
         return ""
     text = merit(pick, ties)
@@ -81,7 +83,7 @@ def reason(pick: Result, ties: Sequence[Result]) -> str:
 
 
 def merit(pick: Result, ties: Sequence[Result]) -> str:
-    """What sets the pick apart from those tied with it: ``the fewest parameters``, ``the fastest of equal size``."""
+    """Return what distinguishes the pick from the models tied with it, such as ``the fewest parameters``."""
     learners, lightest = learned(ties), as_light(pick, ties)
     if pick.params is None:
         text = "the fastest"
@@ -95,7 +97,7 @@ def merit(pick: Result, ties: Sequence[Result]) -> str:
 
 
 def _quickest(headline: Headline) -> str:
-    """`` In onnxruntime, gap takes 2.21 ms.``; of another model `` Faster in compile: fc at .., 2 ms.``"""
+    """Return `` In onnxruntime, gap takes 2.21 ms.``, or for another model `` Faster in compile: fc at .., 2 ms.``"""
     quickest = headline.quickest
     if not quickest or not quickest.result.latency:
         return ""
@@ -108,7 +110,7 @@ def _quickest(headline: Headline) -> str:
 
 
 def next_steps(run: RunDescription, results: Sequence[Result], headline: Headline) -> list[Step]:
-    """What to run next, most needed first: what is missing, what is open, what was never asked."""
+    """Return what to run next, most needed first: missing cases, then open questions, then quality."""
     steps = []
     if missing := len(planned.unmeasured(run, [result.record for result in results])):
         steps.append(Step(f"{counted(missing, 'planned case was', 'planned cases were')} not run yet", resume=True))
@@ -122,17 +124,17 @@ def next_steps(run: RunDescription, results: Sequence[Result], headline: Headlin
         reason = f"{open_count:,} of those tied may be slower" if open_count else "some cases lack undisturbed visits"
         steps.append(Step(reason, resume=True, until_sure=True))
     if measured(results) and len(costs(results)) == len(results) and triable(results):
-        steps.append(Step("cost alone names no best: train each, then ask advise", "quality=train"))
+        steps.append(Step("cost alone does not show the best: train each, then run advise", "quality=train"))
     return [step for step in steps if not step.resume or _goes_on(run)]
 
 
 def _goes_on(run: RunDescription) -> bool:
-    """Whether one machine can go on with the run: not where it was merged of shards of unlike machines."""
+    """Whether one machine can resume the run: not if it was merged from shards of unlike machines."""
     return len(run.environments) < 2 or not any(host.startswith(SHARD) for host in run.hosts)
 
 
 def command(run: RunDescription, step: Step, directory: str) -> str:
-    """The step as a command; one that goes on does so in ``directory``, others beside it."""
+    """Return the step's command line: one that resumes does so in ``directory``, another runs beside it."""
     suffix = step.overrides.rpartition(".")[2].replace("=", "-")
     folder = directory if step.resume else f"{directory}-{suffix or 'again'}"
     run_command = Command.of(run)
@@ -141,7 +143,7 @@ def command(run: RunDescription, step: Step, directory: str) -> str:
 
 
 def _by_task(answers: Sequence[Recommendation]) -> str:
-    """``direction: take spatial-softmax/64 (sure); identity: open``; what stands around all of them is said once."""
+    """Return ``direction: take spatial-softmax/64 (sure); identity: open``, with a shared place named once."""
     candidates = [candidate for answer in answers[:TASKS] if (candidate := answer.pick or answer.leading)]
     places = {around(candidate.quality) for candidate in candidates}
     common = places.pop() if len(candidates) > 1 and len(places) == 1 else ""
@@ -162,17 +164,17 @@ def _answer(answer: Recommendation, common: str) -> str:
 
 
 def _candidate(candidate: Candidate, common: str) -> str:
-    """The reducer at its size, and what stands around it where that is not what all have in common."""
+    """Return the reducer at its size, and its surroundings unless they end with ``common``."""
     return f"{_with_size(candidate.result)}{one_line(around(candidate.quality).removesuffix(common))}"
 
 
 def _in_variant(result: Result) -> str:
-    """`` in int8+onnxruntime``; nothing of eager PyTorch."""
+    """Return `` in int8+onnxruntime``; empty for eager PyTorch."""
     return f" in {_short(result.case.variant_name)}" if result.case.variant else ""
 
 
 def _tie(ties: Sequence[Result], place: str) -> str:
-    """``Six reducers tie on conv at 5.60 to 6.10 ms``"""
+    """Return ``Six reducers tie on conv at 5.60 to 6.10 ms``."""
     names, word = {result.row for result in ties}, kind(ties)
     count, noun = (len(names), f"{word}s") if len(names) > 1 else (len(ties), f"sizes of {_short(ties[0].series)}")
     latencies = [result.latency.median for result in ties if result.latency]
@@ -187,13 +189,13 @@ def _position(headline: Headline, conjunction: str) -> str:
 
 
 def _name(result: Result, headline: Headline) -> str:
-    """The reducer at its size, or a user's model; with its options where another of that name has others."""
+    """Return the reducer at its size, or a user's model, with its options if contenders of that name differ in them."""
     names = {reducer(contender.result) for contender in headline.ranking if contender.result.series == result.series}
     return _with_size(result, reducer(result) if len(names) > 1 else result.series)
 
 
 def _with_size(result: Result, name: str = "") -> str:
-    """The reducer, with its options unless it is given another name, at its size."""
+    """Return the reducer at its size; with its options unless another name is given."""
     size = f" at LSTM input {result.lstm_input:,}" if result.lstm_input else ""
     return f"{_short(name or reducer(result))}{size}{after_norm(result.case.architecture)}"
 

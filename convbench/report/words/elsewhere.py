@@ -1,4 +1,4 @@
-"""What is fastest where the answer does not hold: with other surroundings, in another scenario, on another clip."""
+"""The fastest in other situations: with other surroundings, in another scenario, on another clip."""
 
 from __future__ import annotations
 
@@ -13,30 +13,32 @@ from convbench.report.words import units
 from convbench.report.words.names import setup
 
 SITUATIONS = 3
-"""Situations that have a sentence each; the others are counted."""
+"""Situations that get a sentence each; the others are counted."""
 
 
 def sentences(leaders: Sequence[Elsewhere], pick: Result) -> list[str]:
-    """The fastest of each situation but the pick's, which is named by what is not as in the pick's."""
+    """Return the fastest of each other situation, each described by its differences from the pick's."""
     texts = [_sentence(leader, pick) for leader in leaders[:SITUATIONS]]
     count = len(leaders) - SITUATIONS
     return [*texts, f"The table of cases has {counted(count, 'more situation')}."] if count > 0 else texts
 
 
 def surroundings(result: Result, leaders: Sequence[Elsewhere]) -> str:
-    """`` on the conv backbone with lstm64 in training``: the backbone, what else around the reducer others have
-    otherwise, and in which situation; but for the threads, which stand beside its latency."""
+    """Return `` on the conv backbone with lstm64 in training``: the backbone, and whatever differs from the leaders'.
+
+    The threads are left out: they stand beside the latency.
+    """
     parts, situation = result.case.architecture, _situation(result, leaders)
     situation.pop("threads", None)
     if not isinstance(parts, Parts):
         return "".join(f" {text}" for text in situation.values())
-    # the backbone is named in any case
+    # the backbone is always named, so it is no difference here
     other_parts = [replace(other, backbone=parts.backbone) for other in _parts(leaders)]
     return " ".join((f" on the {parts.backbone} backbone", *_particulars(parts, other_parts), *situation.values()))
 
 
 def whereabouts(result: Result, leaders: Sequence[Elsewhere]) -> str:
-    """`` on conv in training with 1 thread``: what others have otherwise; nothing where there are none."""
+    """Return `` on conv in training with 1 thread``: whatever differs from the leaders'; empty if nothing does."""
     parts = result.case.architecture
     texts = _particulars(parts, _parts(leaders)) if isinstance(parts, Parts) else []
     return "".join(f" {text}" for text in (*texts, *_situation(result, leaders).values()))
@@ -47,8 +49,10 @@ def _parts(leaders: Sequence[Elsewhere]) -> list[Parts]:
 
 
 def _situation(result: Result, leaders: Sequence[Elsewhere]) -> dict[str, str]:
-    """The scenario that is no inference, and what of the rest others have otherwise; the number type, which is the
-    variant's, is named with that."""
+    """Return the parts of the situation that differ from the leaders', and the scenario if it is not inference.
+
+    The number type is left out: it belongs to the variant and is named with it.
+    """
     words = _group(result)
     keys = {name for leader in leaders for name, text in _group(leader.result).items() if text != words[name]}
     names = {"scenario"} if result.case.scenario != "inference" else set()
@@ -95,7 +99,7 @@ def _around(result: Result, pick: Result) -> str:
 
 
 def _particulars(parts: Parts, other_parts: Iterable[Parts]) -> list[str]:
-    """What stands around the reducer that any of the others has otherwise."""
+    """Return the surroundings of the reducer that differ from any of the others'."""
     words = {
         "backbone": f"on {parts.backbone}",
         "rnn": f"with {parts.rnn}",

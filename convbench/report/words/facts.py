@@ -1,4 +1,4 @@
-"""Machine, protocol and state of a run in words: what a number belongs to."""
+"""The conditions behind a number in words: machine, protocol and state of a run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from convbench.report.words.units import percent
 
 
 def place(run: RunDescription) -> str:
-    """The machine and software in one line, of what is known of them."""
+    """Return the known facts about machine and software in one line."""
     facts = run.environment
     nouns = ("core",) if on_gpu(run) else ("core", "thread")
     counts = (counted(facts[f"{noun}s"], noun) for noun in nouns if facts.get(f"{noun}s"))
@@ -29,13 +29,13 @@ def place(run: RunDescription) -> str:
 
 
 def _date(run: RunDescription) -> str:
-    """``2026-11-29 14:03 UTC``; as it stands there where it is no time."""
+    """Return ``2026-11-29 14:03 UTC``, or the text as stored if it is not a time."""
     start = minute(run.started)
     return f"{start} UTC" if start else run.started
 
 
 def on_gpu(run: RunDescription) -> bool:
-    """Whether a GPU computed, so that the host's threads say nothing of a case."""
+    """Whether the run used a GPU, so that the host's number of threads says nothing about a case."""
     return str(run.environment.get("device") or "").startswith("cuda")
 
 
@@ -44,7 +44,7 @@ def _shorten(text: str) -> str:
 
 
 def protocol(run: RunDescription) -> dict[str, str]:
-    """How the suite was measured, in words."""
+    """Return how the suite was measured, in words, by heading."""
     settings = run.protocol
     facts = {
         "Seed": str(settings.seed),
@@ -63,13 +63,13 @@ def protocol(run: RunDescription) -> dict[str, str]:
     if run.intervals_meet is not None:
         facts["Two runs agree"] = f"{percent(run.intervals_meet)} of the intervals met in a selftest on this machine"
     if run.visible_slowdown is not None:
-        slowdowns = f"slowdowns from {percent(run.visible_slowdown)} on, by its selftest on this machine (1 thread)"
+        slowdowns = f"slowdowns of {percent(run.visible_slowdown)} or more, by its selftest on this machine (1 thread)"
         facts["The gate sees"] = slowdowns
     return facts
 
 
 def hosts(run: RunDescription) -> str:
-    """On how many hosts, or in how many shards, a run was measured, and what tells their kinds apart."""
+    """Return on how many hosts or in how many shards a run was measured, and how their kinds differ."""
     kinds = Counter(run.hosts.values())
     shards = sum(name.startswith(SHARD) for name in run.hosts)
     numbers = {"host": len(run.hosts) - shards, "shard": shards}
@@ -84,7 +84,7 @@ def hosts(run: RunDescription) -> str:
 
 
 def inner_title(key: str) -> str:
-    """The ``title`` within a sentence: ``processor``, ``GPU memory``, ``PyTorch``."""
+    """Return the ``title`` as it reads within a sentence: ``processor``, ``GPU memory``, ``PyTorch``."""
     words = title(key)
     return words[0].lower() + words[1:] if re.match(r"[A-Z][a-z]*\b", words) else words
 
@@ -97,7 +97,7 @@ def _training(training: Training) -> str:
 
 
 OF_PLUGINS = ("position", "control")
-"""What reducers say of themselves: noted with a record, but no state of the machine."""
+"""Properties of reducers that records carry among their conditions, but that are no state of the machine."""
 
 
 TITLES = {
@@ -108,7 +108,7 @@ TITLES = {
     "deterministic": "Deterministic algorithms", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO",
     "tensorrt": "TensorRT",
 }  # fmt: skip
-"""Facts whose key is no title in itself."""
+"""Titles of facts whose key does not make one."""
 
 LETTERS = {word.lower(): word for word in ("CPU", "GPU", "CUDA", "cuDNN", "TF32", "SM", "NumPy", "PyTorch", "ONNX")} | {
     "torch": "PyTorch",
@@ -120,16 +120,16 @@ UNITS: Mapping[str, Callable[[float], str]] = {
     "_c": lambda value: f"{value:g} °C",
     "_mw": lambda value: f"{value / 1000:,g} W",
 }
-"""How a number is written, by the end of its key."""
+"""Writers of numbers, by the end of their key."""
 
 
 def environment(run: RunDescription) -> dict[str, str]:
-    """The machine and the software of a run, titled; what was not found is left out."""
+    """Return the machine and software of a run by title, without facts that were not found."""
     return {title(key): fact(key, value) for key, value in run.environment.items() if value is not None}
 
 
 def title(key: str) -> str:
-    """``gpu_memory_bytes`` as ``GPU memory``; a variable or a name of anybody's own as it is."""
+    """Return ``GPU memory`` for ``gpu_memory_bytes``; environment variables and users' own names stay as they are."""
     if not re.fullmatch(r"[a-z][a-z0-9_]*", key):
         return key
     end = next((end for end in UNITS if key.endswith(end)), "")
@@ -145,18 +145,18 @@ CALLS = {
     "streaming": "one frame, the state carried on",
     "train": "a training step: forward, backward and optimizer",
 }
-"""What a call is in each scenario of convbench's own."""
+"""What a call is in each built-in scenario."""
 
 
 def calls(results: Sequence[Result]) -> str:
-    """``A call: in streaming one frame, ...``; nothing where inference is the only scenario that is known."""
+    """Return ``A call: in streaming one frame, ...``; empty if inference is the only built-in scenario."""
     scenarios = {result.case.scenario for result in measured(results) if result.case.trial is None}
     names = [name for name in CALLS if name in scenarios]
     return "" if names in ([], ["inference"]) else f"A call: {'; '.join(f'in {name} {CALLS[name]}' for name in names)}."
 
 
 def conditions(results: Sequence[Result]) -> dict[str, str]:
-    """What was recorded per case: the value that all share, or the values it took."""
+    """Return what was recorded per case, by title: the shared value, or the values that occur."""
     values_by_key: dict[str, set[Scalar]] = defaultdict(set)
     for result in measured(results):
         for key, value in result.record.conditions.items():
@@ -174,7 +174,7 @@ def _values(key: str, values: set[Scalar]) -> str:
 
 
 def fact(key: str, value: Scalar) -> str:
-    """A value by what its name says of its unit."""
+    """Return a value in the unit that the end of its key names."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if value is None or isinstance(value, str):

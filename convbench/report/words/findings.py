@@ -1,4 +1,4 @@
-"""The sentence of every finding; a code that is not known here is still shown, with its data."""
+"""One sentence for each finding. A finding with an unknown code is shown as its code and data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Data = Mapping[str, Any]
 
 
 def sentence(finding: Finding, device: str = "cpu") -> str:
-    """What a finding means and what to do about it; of a case on a GPU the host's threads are not told."""
+    """Return what a finding means and what to do about it; on a GPU without the host's threads."""
     make = _SENTENCES.get(finding.code)
     data = finding.data if device == "cpu" or "threads" not in finding.data else {**finding.data, "threads": None}
     try:
@@ -26,7 +26,7 @@ def sentence(finding: Finding, device: str = "cpu") -> str:
 
 
 def failure(cause: Failure | None) -> str:
-    """Why a case has no result; without a reason this says so."""
+    """Return why a case has no result, or that no reason was recorded."""
     return f"{cause.kind}: {cause.message}" if cause else "no reason was recorded"
 
 
@@ -35,7 +35,7 @@ def _withheld(data: Data) -> str:
     threads_text = f"with {counted(threads, 'thread')} " if threads else ""
     remedy = ", or with fewer threads" if threads else ""
     return (
-        f"Not to be told here: {threads_text}none of {counted(visits, 'visit')} was undisturbed "
+        f"Its latency is unknown: {threads_text}none of {counted(visits, 'visit')} was undisturbed "
         f"({data['reason']}). Its times are in no ranking; measure again when the machine is quiet{remedy}."
     )
 
@@ -46,7 +46,7 @@ def _fallback(finding: Finding) -> str:
 
 
 def _not_steady(data: Data) -> str:
-    # JSON has no number for it: in a stored run it is None
+    # JSON has no infinity: a stored run has None
     if data["change"] is None or math.isinf(data["change"]):
         return "Warm-up ended before two windows of calls could be compared."
     return f"Warm-up ended while the median still moved by {percent(data['change'])}."
@@ -55,8 +55,8 @@ def _not_steady(data: Data) -> str:
 def _page_faults(data: Data) -> str:
     return (
         f"{units.count(data['faults_per_call'])} page faults a call, {percent(data['system_share'])} of the time in "
-        f"the kernel: with the {data['allocator']} allocator much of this latency is memory being mapped anew. "
-        "The variant allocator(malloc=glibc-arena) keeps it."
+        f"the kernel: with the {data['allocator']} allocator much of this latency is spent mapping memory anew. "
+        "The variant allocator(malloc=glibc-arena) keeps it mapped."
     )
 
 
@@ -71,16 +71,16 @@ def _uncounted_operators(data: Data) -> str:
     share = data.get("share") or 0.0
     reads = f", which alone read {percent(share)} of the parameters" if share else ""
     return (
-        f"Not in the MACs, since no counter knows them: {_list(data['operators'])}{reads}. Give their FLOPs in the "
-        "suite, under flops:, as package.module:function for each; those of a backbone or reducer to torch, by "
-        "torch.utils.flop_counter.register_flop_formula."
+        f"Missing from the MACs, since no counter knows them: {_list(data['operators'])}{reads}. Give their FLOPs in "
+        "the suite, under flops:, as package.module:function for each; for those of a backbone or reducer, register a "
+        "formula with torch, by torch.utils.flop_counter.register_flop_formula."
     )
 
 
 def _name_stages(data: Data) -> str:
     return (
-        f"{percent(data['share'])} of the MACs are in no stage. Name the modules of each stage under stages:, one or a "
-        f"list; this model has {_list(data['modules']) or 'no submodules with parameters'}."
+        f"{percent(data['share'])} of the MACs are in no stage. Name each stage's modules under stages:, one module or "
+        f"a list; this model has {_list(data['modules']) or 'no submodules with parameters'}."
     )
 
 
@@ -102,8 +102,8 @@ def _low_rank(data: Data) -> str:
 
 def _dead(data: Data) -> str:
     return (
-        f"After training, one class is named for {percent(data['share'])} of the validation clips: a dead run, counted "
-        "but not averaged in. Another learning rate, or LayerNorm before the LSTM, may revive it."
+        f"After training, the model predicts one class for {percent(data['share'])} of the validation clips: a dead "
+        "run, counted but not averaged in. Another learning rate, or LayerNorm before the LSTM, may revive it."
     )
 
 
@@ -145,7 +145,7 @@ def _list(values: Any) -> str:
 _SENTENCES: dict[str, Callable[[Data], str]] = {
     codes.NOT_STEADY: _not_steady,
     codes.INTERVAL_WIDE: lambda d: (
-        f"Time ran out with the median known to ±{percent(d['relative'])}; ±{percent(d['target'])} was asked for."
+        f"Time ran out with the median known to ±{percent(d['relative'])}; the target was ±{percent(d['target'])}."
     ),
     codes.PAGE_FAULTS: _page_faults,
     codes.COUNTS_DISAGREE: _counts_disagree,
@@ -154,75 +154,75 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
     codes.UNCOUNTED_OPERATORS: _uncounted_operators,
     codes.NAME_STAGES: _name_stages,
     codes.NOT_ON_META: lambda d: (
-        f"Counted on the real call, since the model does not run on torch's meta device ({d['reason']}); what needs "
-        "its shapes alone, the predicted memory and what fits, is absent."
+        f"Counted on the real call, since the model does not run on torch's meta device ({d['reason']}). Results that "
+        "need only shapes, namely the predicted memory and what fits, are absent."
     ),
     codes.SLOW_ON_META: lambda _: (
-        "Counted on the real call: its forward has so many operators that torch's meta device takes longer for them."
+        "Counted on the real call: its forward has so many operators that torch's meta device would take longer."
     ),
     codes.NOT_IN_INFERENCE_MODE: lambda d: (
         f"Called {d['mode']}, since the model does not run in torch's inference mode ({d['reason']})."
     ),
     codes.RANDOM_OUTPUT: lambda _: (
-        "Its output is random (dropout, sampling): eager's own differs with other random numbers; all that is known of "
-        "the variant's is that it is no further off than chance may take it."
+        "Its output is random (dropout, sampling), so even eager's output changes with the random numbers. The "
+        "variant's output is only known to differ from it by no more than chance allows."
     ),
     codes.ILL_CONDITIONED: lambda d: (
-        "It could be compared with eager only coarsely: with weights that differ by no more than rounding, eager's own "
+        "It could be compared with eager only coarsely: if its weights change by no more than rounding, eager's own "
         f"output or gradients move by up to {percent(d['relative'])}."
     ),
     codes.RANDOM_WORK: lambda d: (
-        "Random numbers decide what it computes, as in stochastic depth: a forward pass took "
-        f"{units.count(d['macs'])} MACs, and {units.count(d['other'])} with others. Its latency is of all that were "
-        "drawn while it was timed."
+        "Random numbers decide what it computes, as in stochastic depth: one forward pass took "
+        f"{units.count(d['macs'])} MACs, another {units.count(d['other'])}. Its latency covers all the numbers drawn "
+        "while it was timed."
     ),
     codes.NOT_A_NUMBER: lambda d: (
-        f"{percent(d['share'])} of the numbers of its {d['part']} are NaN. It was timed all the same; nothing tells "
-        "whether a variant computes these rightly. Look for a division by zero or numbers too large for their type."
+        f"{percent(d['share'])} of the numbers in its {d['part']} are NaN. It was timed nevertheless, but nothing can "
+        "show that a variant computes them correctly. Look for a division by zero or numbers too large for their type."
     ),
     codes.INPUTS_CHANGED: lambda _: (
-        "It writes into its inputs: each call is given what the one before has left of them, and may take another time "
-        "for it. Clone them in forward."
+        "It writes into its inputs: each call receives them as the previous call left them, so its time may "
+        "differ. Clone them in forward."
     ),
     codes.OWN_THREADS: lambda _: (
-        "It calls modules in threads of its own: what those allocate is not in the peak of tensors, only in the "
-        "process's peak; the time of its stages is that of threads side by side."
+        "It calls modules in threads of its own: what they allocate is not in the peak of tensors, only in the "
+        "process's peak, and the times of its stages are those of threads running side by side."
     ),
     codes.STAGES_UNSEEN: lambda d: (
-        f"The call never enters the stage {_list(d['stages'])}: its time, memory and MACs are in other. Name the "
-        "modules that are really called, under stages:."
+        f"The call never enters the stage {_list(d['stages'])}: its time, memory and MACs are counted under other. "
+        "Under stages:, name the modules that are really called."
     ),
     codes.NO_GRADIENT: lambda d: (
         f"{units.count(d['params'])} parameters got no gradient from the loss: {_list(d['names'])}. Give the loss that "
         "trains them: loss: package.module:function."
     ),
-    codes.NOT_CAPTURED: lambda d: f"What torch.compile has captured cannot be told: {d['reason']}.",
+    codes.NOT_CAPTURED: lambda d: f"What torch.compile captured is unknown: {d['reason']}.",
     codes.NOTHING_COMPILED: lambda _: "torch.compile captured no graph: this ran eager, whatever the variant says.",
     codes.THROTTLED: lambda d: f"The device throttled while it was measured: {_list(d['reasons'])}.",
     codes.FOREIGN_PROCESS: lambda d: f"Other processes used the device meanwhile: {_list(d['pids'])}.",
     codes.BUSY_MACHINE: _busy_machine,
     codes.WITHHELD: _withheld,
     codes.VISIT_FAILED: lambda d: (
-        f"A visit failed ({d['reason']}), and none followed it: the times are those of the visits that ended well."
+        f"A visit failed ({d['reason']}), and no visit followed it: the times are those of the visits that succeeded."
     ),
     codes.TWO_SPEEDS: lambda d: (
         f"Fresh processes ran at two speeds, {units.seconds(d['fast'])} and {units.seconds(d['slow'])}: the interval "
         "holds both."
     ),
     codes.STATE_GROWS: lambda d: (
-        f"The state that it carries grew from {units.size(d['before'])} to {units.size(d['after'])} as it was timed: "
-        "each call is of a longer stream, and latency and memory are those of no length in particular. Cut it in step."
+        f"Its carried state grew from {units.size(d['before'])} to {units.size(d['after'])} while it was timed: "
+        "each call handles a longer stream, so latency and memory belong to no particular length. Cut it in step."
     ),
     codes.STAGES_DO_NOT_ADD_UP: lambda d: (
-        f"The stages' times sum to {units.seconds(d['stages'])} where a plain call takes {units.seconds(d['whole'])}: "
+        f"The stages' times sum to {units.seconds(d['stages'])}, but a plain call takes {units.seconds(d['whole'])}: "
         "read them as shares."
     ),
     codes.OPAQUE_ENGINE: lambda d: (
-        f"{d['engine']} does not show what it does inside: the whole was timed, no stage of it."
+        f"{d['engine']} does not show what it does inside: only the whole call was timed, not its stages."
     ),
     codes.STAGES_BY_RUNTIME: lambda d: (
-        f"The stages' times are those of {d['engine']}'s own profile; what it puts between two stages counts to the "
-        "earlier one. Its memory is not told by stage or kind."
+        f"The stages' times are those of {d['engine']}'s own profile; operations that it puts between two stages count "
+        "towards the earlier one. Its memory is not split by stage or kind."
     ),
     codes.FRAMES_ARE_NO_CLIP: lambda d: (
         f"Frame by frame, eager itself differs by {units.digits(d['largest'], 2)} from the whole clip: this model "
@@ -231,21 +231,21 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
     codes.NOT_PREDICTED: lambda d: f"Peak memory was not predicted from the shapes: {d['reason']}.",
     codes.NOT_PROFILED: lambda d: f"There is no profile of this case: {d['reason']}.",
     codes.TRACE_BOUNDED: lambda d: (
-        f"The trace holds {d['steps']} of {d['wanted']} calls: one takes {units.size(d['bytes_per_step'])} of it."
+        f"The trace holds {d['steps']} of {d['wanted']} calls: each call takes {units.size(d['bytes_per_step'])}."
     ),
     codes.DEAD_RUN: _dead,
     codes.UNCONVERGED: _unconverged,
     codes.TEST_CLIPS_KNOWN: lambda d: (
-        f"{d['known']:,} of {counted(d['clips'], 'test clip')} are among those that it learned from or was chosen by, "
-        "pixel by pixel: its accuracy is too good. Leave repeats out, or name the recording of each clip."
+        f"{d['known']:,} of {counted(d['clips'], 'test clip')} equal, pixel by pixel, a clip that it learned from or "
+        "was chosen by: its accuracy is too high. Leave out repeats, or name the recording of each clip."
     ),
     codes.CLIPS_OF_TWO_LABELS: lambda d: (
-        f"{counted(d['clips'], 'clip')} of its task, pixel by pixel the same, have several labels: no model can tell "
-        "which is asked for. Look at the labels."
+        f"{counted(d['clips'], 'clip')} of its task, the same pixel by pixel, have several labels: no model can tell "
+        "which label is asked for. Check the labels."
     ),
     codes.CLIPS_UNSCALED: lambda d: (
-        f"Its clips have values as far from 0 as {d['largest']:.4g}: floats are taken as they are, and a network "
-        "learns best from about -1 to 1, so that another reducer may be ahead there. Divide them by 255, or give uint8."
+        f"Its clips have values as far from 0 as {d['largest']:.4g}: floats are not rescaled, and a network learns "
+        "best from about -1 to 1, where another reducer may be ahead. Divide them by 255, or give uint8."
     ),
     codes.FOLDS_INTO_LSTM: _folds,
     codes.LOW_RANK: _low_rank,

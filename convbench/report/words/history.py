@@ -1,4 +1,4 @@
-"""The history of runs in sentences: what changed, what drifts, what was confirmed, and what to know of the runs."""
+"""The history of runs in sentences: changes, drifts, confirmations, and notes on the runs."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ from convbench.report.words import names, units
 from convbench.report.words.numbers import percent, signed
 
 NOTES = {
-    "newer": "{runs} left out, of a newer format, such as {example}",
-    "unreadable": "{runs} left out, not readable, such as {example}",
-    "no results": "{runs} left out, without results yet, as in a store of which half was copied, such as {example}",
-    "incomplete": "{runs} with fewer cases than planned; what was measured counts",
-    "confirmations": "{confirmations} left out, not readable, such as {example}",
+    "newer": "{runs} of a newer format left out, such as {example}",
+    "unreadable": "{runs} left out as unreadable, such as {example}",
+    "no results": "{runs} left out: no results yet, or a store that was copied only in part, such as {example}",
+    "incomplete": "{runs} with fewer cases than planned; the measured cases count",
+    "confirmations": "{confirmations} left out as unreadable, such as {example}",
     "undated": "{runs} without a date, put first, such as {example}",
-    "suites": "{count} suites: {example}; a case is the same in all of them",
-    "machines": "{count} machines or versions of software: a series each, and nothing is compared across",
-    "protocols": "{count} protocols of measuring: a series each, and nothing is compared across",
-    "strange commits": "{commits} outside of the line of this clone (another branch, a rewritten or shallow history), "
-    "such as {example}: a series that holds any is sorted by date",
-    "backward": "{runs} of a series dated before one of an older commit (a clock that went back, or old commits "
-    "measured later): sorted by commit",
-    "short": "{series} of fewer than {example} runs: too few to see a change in, "
-    "and `convbench compare` lays two side by side",
+    "suites": "{count} suites: {example}; a case counts as the same in all of them",
+    "machines": "{count} machines or versions of software: each has its own series, and none is compared with another",
+    "protocols": "{count} measuring protocols: each has its own series, and none is compared with another",
+    "strange commits": "{commits} outside the history of this clone (another branch, a rewritten or shallow history), "
+    "such as {example}: a series with such a commit is sorted by date",
+    "backward": "{runs} dated before a run of an older commit in the same series (the clock went back, or old commits "
+    "were measured later): sorted by commit",
+    "short": "{series} of fewer than {example} runs: too few to detect a change; "
+    "`convbench compare` shows two runs side by side",
     "dirty": "{runs} of code with uncommitted changes",
-    "left out": "{series} left out: of one run only, or with a zero, such as {example}",
+    "left out": "{series} left out (only one run, or a zero among its values), such as {example}",
 }
-"""Each is right for one as for many: its noun is counted, and no verb has to agree with it."""
+"""Each fits one as well as many: only the counted noun changes, and no verb has to agree with it."""
 
 
 def lines(history: History) -> list[str]:
-    """What is printed: a heading, a line for each change and drift, and what to know."""
+    """Return the printed lines: a heading, one for each change and drift, and the notes."""
     return [heading(history), *stories(history), quiet(history), *notes(history.notes)]
 
 
 def heading(history: History) -> str:
-    """``Latency of a call, 48 runs: 10 series of 8 cases, 2026-09-01 to 2026-11-22``"""
+    """Return ``Latency of a call, 48 runs: 10 series of 8 cases, 2026-09-01 to 2026-11-22``."""
     days = sorted({point.day for course in history.courses for point in course.series.points} - {"no date"})
     span = f", {days[0]} to {days[-1]}" if days else ""
     cases = len({course.series.case for course in history.courses})
@@ -59,7 +59,7 @@ def heading(history: History) -> str:
 
 
 def answer(history: History) -> str:
-    """What a page opens with: the one story, how many of each kind, or that there is none."""
+    """Return the first line of the page: the only change or drift, the number of each kind, or that there is none."""
     lines = stories(history)
     if len(lines) < 2:
         return lines[0] if lines else f"{(words := quiet(history))[0].upper()}{words[1:]}"
@@ -71,12 +71,12 @@ def answer(history: History) -> str:
 
 
 def stories(history: History) -> list[str]:
-    """A line for each change that is news and each drift."""
+    """Return a line for each change that is news and for each drift."""
     return list(chain.from_iterable(story(history, *pair) for pair in named_courses(history)))
 
 
 def named_courses(history: History) -> list[tuple[Course, str]]:
-    """Each course with the short name of its case, and of its machine where there are several."""
+    """Return each course with the short name of its case, and of its machine if there are several."""
     cases = list(dict.fromkeys(course.series.case for course in history.courses))
     name_by_case = dict(zip(cases, names.apart(cases)[0], strict=True))
     is_single = len({course.series.machine for course in history.courses}) == 1
@@ -87,14 +87,14 @@ def named_courses(history: History) -> list[tuple[Course, str]]:
 
 
 def machine(history: History, course: Course) -> str:
-    """``AMD EPYC 7B13, 2 cores, torch 2.13.0 (a1b2)``, the machine of a course."""
+    """Return the machine of a course: ``AMD EPYC 7B13, 2 cores, torch 2.13.0 (a1b2)``."""
     fingerprint = course.series.machine
     words = history.machines.get(fingerprint)
     return f"{words} ({fingerprint[:4]})" if words else fingerprint
 
 
 def story(history: History, course: Course, name: str) -> Iterator[str]:
-    """A sentence for each change of a course that is news, and for its drift."""
+    """Yield a sentence for each change of a course that is news, and for its drift."""
     for change in course.changes:
         if history.is_news(change):
             yield f"{name}: {sentence(change, history.metric.unit)}"
@@ -103,15 +103,15 @@ def story(history: History, course: Course, name: str) -> Iterator[str]:
 
 
 def sentence(change: Change, unit: str) -> str:
-    """``slower by 3.2 % [2.4, 4.0] between 0123abc (2026-10-01) and b1c2d3e (2026-10-02): suspected``"""
+    """Return ``slower by 3.2 % [2.4, 4.0] between 0123abc (2026-10-01) and b1c2d3e (2026-10-02): suspected``."""
     return f"{size(change, unit)} {where(change)}: {standing(change)}"
 
 
 def size(change: Change, unit: str) -> str:
-    """``slower by 3.2 % [2.4, 4.0]``, without an interval where the numbers are exact."""
+    """Return ``slower by 3.2 % [2.4, 4.0]``, without an interval for exact counts."""
     is_up, word = change.ratio.median > 1, direction(change, unit)
     if not math.isfinite(change.ratio.median):
-        return f"{word}, from nothing"
+        return f"{word}, from zero"
     if change.word == "exact":
         return f"{word} by {percent(abs(change.ratio.median - 1))}"
     low, high = sorted(abs(100 * (end - 1)) if (end > 1) == is_up else 0.0 for end in change.ratio[1:])
@@ -119,24 +119,24 @@ def size(change: Change, unit: str) -> str:
 
 
 def direction(change: Change, unit: str) -> str:
-    """``slower`` or ``faster`` of what is in seconds, ``higher`` or ``lower`` of all else."""
+    """Return ``slower`` or ``faster`` for a unit of seconds, else ``higher`` or ``lower``."""
     is_up = change.ratio.median > 1
     return ("slower" if is_up else "faster") if unit == "s" else ("higher" if is_up else "lower")
 
 
 def where(change: Change) -> str:
-    """``between 0123abc (2026-10-01) and b1c2d3e (2026-10-02)``"""
+    """Return ``between 0123abc (2026-10-01) and b1c2d3e (2026-10-02)``."""
     before, after = (f"{point.commit[:12] or 'no commit'} ({point.day})" for point in (change.before, change.after))
     return f"between {before} and {after}"
 
 
 def standing(change: Change) -> str:
-    """What is known of a change beyond the series."""
+    """Return what is known about a change beyond its series, such as the result of a paired check."""
     confirmation = change.confirmation
     if change.word == "same code":
         return "the same commit on both sides, so not the code"
     if change.word == "exact":
-        return "a count, exact"
+        return "an exact count"
     if confirmation is None or change.word == "suspected":
         return "suspected"
     ratio = f", ratio {units.ratio(confirmation.ratio)}" if confirmation.ratio else ""
@@ -147,40 +147,40 @@ def standing(change: Change) -> str:
 
 
 def drift(course: Course) -> str:
-    """``drifts by +3.2 % over 30 runs, 2026-09-01 to 2026-10-01``"""
+    """Return ``drifts by +3.2 % over 30 runs, 2026-09-01 to 2026-10-01``."""
     points = course.series.points
     return f"drifts by {signed(course.drift)} % over {len(points)} runs, {points[0].day} to {points[-1].day}"
 
 
 def quiet(history: History) -> str:
-    """Of the series without a change: how many, and what would have been seen in them; and how many changed before."""
+    """Count the series without a change, with the change that could have been seen, and the older changes."""
     steady_courses = [course for course in history.courses if not course.drift and not is_short(history, course)]
     calm_courses = [course for course in steady_courses if not course.changes]
     past = [course for course in steady_courses if course.changes and not any(map(history.is_news, course.changes))]
     remark = f"; {counted(len(past), 'series', 'series')} changed before {history.since}, and not since" if past else ""
     short_count = sum(is_short(history, course) for course in history.courses)
-    remark += f"; {counted(short_count, 'series', 'series')} of too few runs" if short_count else ""
+    remark += f"; {counted(short_count, 'series', 'series')} with too few runs" if short_count else ""
     spikes = sum(len(course.spikes) for course in history.courses)
     kind = "a single spike" if spikes == 1 else "single spikes"
     spike_text = f"; {counted(spikes, 'run')} left out as {kind}" if spikes else ""
     if short_count == len(history.courses):
-        return "no series whose changes could be seen"
+        return "no series is long enough to show a change"
     if not calm_courses:
         head = "no news" if len(past) + short_count == len(history.courses) else "every series changed or drifts"
         return f"{head}{remark}{spike_text}"
     half = "half of them" if len(calm_courses) > 1 else "it"
-    change = median_high(course.visible for course in calm_courses)  # infinite of counts, which show any
+    change = median_high(course.visible for course in calm_courses)  # infinite for counts, which show any change
     visible = f": a change of {percent(change)} would have been seen in {half}" if math.isfinite(change) else ""
     return f"no change in {counted(len(calm_courses), 'series', 'series')}{visible}{remark}{spike_text}"
 
 
 def is_short(history: History, course: Course) -> bool:
-    """Whether a course has too few runs for a change to be seen in; a count shows any."""
+    """Whether a course has too few runs to show a change. Counts are never short: they show any change."""
     return not math.isfinite(course.visible) and history.metric not in COUNTS
 
 
 def notes(run_notes: Sequence[Note]) -> list[str]:
-    """What to know of the runs and the series, a sentence a note."""
+    """Return one sentence per note."""
     return [
         NOTES[note.code].format(
             count=note.count,
@@ -195,9 +195,10 @@ def notes(run_notes: Sequence[Note]) -> list[str]:
 
 
 def next_command(history: History, folder: str, command_of: Callable[[str], Command]) -> str:
-    """What to run next, of runs in a folder; empty where there is nothing, and of costs that no check measures.
+    """Return the command to run next for the runs in a folder; empty if there is none.
 
-    ``command_of`` tells the command that a run, named by its directory, was made with.
+    Only latency has one: no check measures another cost. ``command_of`` maps a run's directory to the command that made
+    the run.
     """
     if history.metric.name != metrics.LATENCY.name:
         return ""

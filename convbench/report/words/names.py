@@ -1,4 +1,4 @@
-"""What a reader calls a case."""
+"""Names of cases, models and their surroundings, as people read them."""
 
 from __future__ import annotations
 
@@ -16,75 +16,75 @@ from convbench.core.record import Parts, Whole
 from convbench.core.text import counted, cut, cut_name, one_line
 
 LONG = 26
-"""Characters of a name beside a mark."""
+"""Greatest length of a name beside a mark, in characters."""
 PACKAGES = re.compile(r"(?<![\w.])(?:\w+\.)+(?=\w+:\w)")
 OPTIONS = re.compile(r"\(([^()]*)\)")
 
 
 def reducer(result: Result) -> str:
-    """The reducer with its options, or a user's whole model."""
+    """Return the reducer with its options, or a user's whole model."""
     architecture = result.case.architecture
     return str(architecture.reducer) if isinstance(architecture, Parts) else whole_name(architecture, result.common)
 
 
 def kind(results: Iterable[Result]) -> str:
-    """The word for what is compared: ``reducer``, or ``model`` where all are a user's whole models."""
+    """Return the noun for the compared models: ``reducer``, or ``model`` if all are a user's whole models."""
     kinds = {not isinstance(result.case.architecture, Parts) for result in results}
     return "model" if kinds == {True} else "reducer"
 
 
 def model(result: Result) -> str:
-    """``spatial-softmax, LSTM input 64``"""
+    """Return ``spatial-softmax, LSTM input 64``, or a user's whole model."""
     architecture = result.case.architecture
     return parts_name(architecture) if isinstance(architecture, Parts) else whole_name(architecture, result.common)
 
 
 def whole_name(model: Whole, common: Options) -> str:
-    """``net:build(k=3)``: a user's model with the options that it does not share with all others of its name."""
+    """Return ``net:build(k=3)``: a user's model with those options that not all models of its name share."""
     options = tuple(option for option in model.choice.options if option not in common)
     return str(replace(model.choice, options=options))
 
 
 def parts_name(parts: Parts) -> str:
-    """``spatial-softmax, LSTM input 64``, with LayerNorm where there is one: what was trained or probed."""
+    """Return ``spatial-softmax, LSTM input 64``, with `` after LayerNorm`` if there is one."""
     size = f", LSTM input {parts.lstm_input:,}" if parts.lstm_input else ""
     return f"{parts.reducer}{size}{after_norm(parts)}"
 
 
 def configuration(quality: Quality) -> str:
-    """``fc, LSTM input 64 on conv with lstm128``: what was trained, and where, if its task was in several places."""
+    """Return ``fc, LSTM input 64 on conv with lstm128``; the surroundings only if the task has several."""
     return f"{parts_name(quality.architecture)}{around(quality)}"
 
 
 def advisable(candidate: Candidate) -> str:
-    """``fc, LSTM input 64 on conv with lstm128, compile``: what was trained, and how it is run."""
+    """Return a configuration with its variant: ``fc, LSTM input 64 on conv with lstm128, compile``."""
     return f"{configuration(candidate.quality)}, {candidate.result.case.variant_name}"
 
 
 def around(quality: Quality) -> str:
-    """`` on conv with lstm128``, what stands around the reducer; nothing where it is the same in all of its task."""
+    """Return the reducer's surroundings, `` on conv with lstm128``; empty if they are the same in all of the task."""
     return place(quality.architecture) if quality.several_places else ""
 
 
 def place(parts: Parts) -> str:
-    """`` on conv with lstm128``"""
+    """Return `` on conv with lstm128``."""
     return f" on {parts.backbone} with {parts.rnn}"
 
 
 def after_norm(architecture: Parts | Whole) -> str:
-    """`` after LayerNorm``, what the LSTM's input went through; nothing where it went through none."""
+    """Return `` after LayerNorm`` if a LayerNorm precedes the LSTM, else nothing."""
     return " after LayerNorm" if isinstance(architecture, Parts) and architecture.layer_norm else ""
 
 
 def with_norm(parts: Parts) -> str:
-    """``gap + LayerNorm``: the reducer with its options and what follows it."""
+    """Return ``gap + LayerNorm``: the reducer with its options, and the LayerNorm if there is one."""
     return f"{parts.reducer}{' + LayerNorm' if parts.layer_norm else ''}"
 
 
 def labels(architectures: Sequence[Parts | Whole]) -> list[str]:
-    """``fc 64`` beside a mark; with the reducer's options, or what stands around it, where another has others.
+    """Return a label per mark: ``fc 64``, extended by options or surroundings if two labels would be equal.
 
-    A user's own model is named whole, but for what it has in common with the others.
+    A user's own model has its full name without the options common to all models of that name.
     """
     common = common_options(architectures)
     plain_names = [_label(architecture, common, full=False) for architecture in architectures]
@@ -114,13 +114,13 @@ def _label(architecture: Parts | Whole, common: Mapping[str, Options], full: boo
 
 
 def threads_of(group: Group) -> str:
-    """``, 2 threads``; nothing where that was not noted."""
+    """Return ``, 2 threads``; empty if their number was not recorded."""
     threads = group.threads
     return f", {counted(threads, 'thread')}" if threads else ""
 
 
 def places(groups: Sequence[Group]) -> list[str]:
-    """``inference, cpu`` of each, with the clip, the threads, the number type and the machine where these differ."""
+    """Return ``inference, cpu`` for each group, with the clip, threads, number type and machine if these vary."""
     varying_names = {name for name in Group._fields if len({getattr(group, name) for group in groups}) > 1}
     return [f"{group.scenario}, {group.device}{_particulars(group, varying_names)}" for group in groups]
 
@@ -136,12 +136,12 @@ def _particulars(group: Group, varying_names: Container[str]) -> str:
 
 
 def setup(result: Result) -> str:
-    """``spatial-softmax, LSTM input 64, compile``"""
+    """Return a model with its variant: ``spatial-softmax, LSTM input 64, compile``."""
     return f"{model(result)}, {result.case.variant_name}"
 
 
 def around_reducer(result: Result) -> str:
-    """What stands before and behind the reducer: ``conv, lstm128``, ``conv, lstm128, head of 10``."""
+    """Return the stages before and after the reducer: ``conv, lstm128`` or ``conv, lstm128, head of 10``."""
     parts = result.case.architecture
     if not isinstance(parts, Parts):
         return "whole models"
@@ -150,14 +150,14 @@ def around_reducer(result: Result) -> str:
 
 
 def same(result: Result) -> str:
-    """What a case shares with all that it is compared with: ``conv, lstm128, clip 1x16x3x64x64, eager, ...``."""
+    """Return what a case shares with all compared cases: ``conv, lstm128, clip 1x16x3x64x64, eager, ...``."""
     case = result.case
     place = (f"clip {case.clip}", case.variant_name, case.scenario, case.device)
     return ", ".join((around_reducer(result), *place)) + threads_of(result.group)
 
 
 def apart(ids: Sequence[str]) -> tuple[list[str], list[str]]:
-    """What tells these case ids apart, ``flatten/8192/eager`` each, and the parts that all of them share."""
+    """Return the parts in which each case id differs, such as ``flatten/8192/eager``, and the parts that all share."""
     paths = [case.split("/") for case in ids]
     if len(ids) < 2 or len({len(path) for path in paths}) > 1:
         return list(ids), []
@@ -167,10 +167,10 @@ def apart(ids: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def brief(ids: Sequence[str]) -> list[str]:
-    """``…encoder:build(hidden=32)``: what tells these case ids apart, for a line that is soon replaced by the next.
+    """Shorten case ids to what distinguishes them, for a line that is soon overwritten: ``…encoder:build(hidden=32)``.
 
-    Of an import path its last module, and no option that all have; more where two would be called the same. Of a single
-    case, which nothing has to tell from others, the beginning.
+    Of an import path only the last module is left, and options that all share are dropped. If two names would become
+    equal, more is kept. A single id, which needs no distinction, is cut to its beginning.
     """
     texts, _ = apart(ids)
     modules = [PACKAGES.sub("…", name) for name in texts]

@@ -1,4 +1,4 @@
-"""The numbers of a recommendation as people read them."""
+"""The numbers of a recommendation, as people read them."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ _CHEAPEST: Mapping[CostName, str] = {
     "latency": "fastest", "params": "smallest", "memory": "smallest in memory", "flops": "cheapest in FLOPs",
 }  # fmt: skip
 TIE = units.percent(MARGIN - 1)
-"""``10 %``: less than that is no difference between two processes."""
+"""``10 %``: a smaller difference between two processes counts as none."""
 TOO_FEW_SEEDS = "With so few seeds in common no two configurations can be told apart."
 APART = 0.02
-"""The share of the commonest class is told where it is so much more than chance."""
+"""Least lead of the commonest class's share over chance for it to be mentioned."""
 LIMITS: Mapping[CostName, str] = {"latency": "latency", "flops": "FLOPs"}
-"""Limits that are not called by their metric's title."""
+"""Names of limits that differ from their metric's title."""
 
 
 def percent(share: float) -> str:
-    """``87.3 %``, to a tenth, as accuracies are; ``units.percent`` has two significant digits."""
+    """Return ``87.3 %``, with one decimal for accuracies; ``units.percent`` has two significant digits."""
     return f"{100 * share:.1f} %"
 
 
 def points(share: float) -> str:
-    """``1.3 points``, of accuracy."""
+    """Return ``1.3 points`` of accuracy, without the sign."""
     number = f"{100 * abs(share):.1f}"
     return f"{number} {'point' if number == '1.0' else 'points'}"
 
 
 def chance(quality: Quality) -> str:
-    """`` (chance 50.0 %)``, and what always naming the commonest class reaches where that is clearly more."""
+    """Return `` (chance 50.0 %)``, with the commonest class's share if that is clearly more."""
     if not quality.chance:
         return ""
     is_clear = quality.majority is not None and quality.majority - quality.chance > APART
@@ -48,34 +48,34 @@ def chance(quality: Quality) -> str:
 
 
 def signed(share: float) -> str:
-    """``+1.3``, a difference in points or per cent; what rounds to nothing is ``+0.0`` on either side of it."""
+    """Return a difference as ``+1.3``, in points or per cent; a value that rounds to zero is ``+0.0``."""
     return f"{100 * share:+z.1f}"
 
 
 def likely(probability: float) -> str:
-    """``58 %``, ``over 99 %``: of a probability that was drawn, so that neither end is certain."""
+    """Return ``58 %`` or ``over 99 %`` for a probability estimated from draws, which never proves 0 or 1."""
     if probability > 0.99:
         return "over 99 %"
     return "under 1 %" if probability < 0.01 else f"{100 * probability:.0f} %"
 
 
 def amount(metric: Metric, value: float) -> str:
-    """A cost as people read it."""
+    """Return a cost as people read it."""
     return units.human(value, metric.unit, metric.digits)
 
 
 def cheapest(ask: Ask) -> str:
-    """What costs least of what is asked for: ``fastest``, ``lowest in energy of a call``."""
+    """Return the superlative of the cost to minimize: ``fastest``, ``lowest in energy of a call``."""
     return _CHEAPEST.get(ask.cheapest) or f"lowest in {limit_name(ask.metrics[ask.cheapest])}"
 
 
 def limit_name(metric: Metric) -> str:
-    """What a limit is of: ``latency``, ``peak memory``."""
+    """Return the name of a limited cost: ``latency``, ``peak memory``."""
     return LIMITS.get(metric.option) or inside(metric.title)
 
 
 def mean(quality: Quality) -> str:
-    """``87.3 % [85.0, 89.6]``, the mean test accuracy over seeds."""
+    """Return ``87.3 % [85.0, 89.6]``, the mean test accuracy over seeds."""
     if quality.mean is None:
         return units.MISSING
     interval = quality.interval
@@ -83,18 +83,20 @@ def mean(quality: Quality) -> str:
 
 
 def accuracy(candidate: Candidate) -> str:
-    """``87.3 % [85.0, 89.6] over 5 seeds``"""
+    """Return ``87.3 % [85.0, 89.6] over 5 seeds``."""
     return f"{mean(candidate.quality)} over {counted(len(candidate.quality.by_seed), 'seed')}"
 
 
 def untimed(results: Iterable[Result]) -> str:
-    """Why there is no latency to tell of these: it was taken, but never undisturbed, or it was not asked for."""
+    """Return why these results have no latency: never measured undisturbed, or not measured at all."""
     return "no latency was measured undisturbed" if withheld(list(results)) else "latency was not measured"
 
 
 def costs(result: Result, answer: Recommendation | None = None) -> str:
-    """``3.10 ms a call, 74.2 k parameters, 8.02 MiB, 116 MFLOP``, as far as measured; and what else is asked for, or
-    that it was not measured."""
+    """Return the measured costs: ``3.10 ms a call, 74.2 k parameters, 8.02 MiB, 116 MFLOP``.
+
+    A cost that ``answer`` asks for is added, or that it was not measured.
+    """
     ask = answer.ask if answer else None
     name = ask.cheapest if ask and ask.cheapest not in _CHEAPEST else ""
     value = result.cost(name) if name else None

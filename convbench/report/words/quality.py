@@ -1,4 +1,4 @@
-"""What was learnt, in plain words: per task the best, who cannot be told from it, what to take, and how sure."""
+"""Quality in plain words: the best of each task, the configurations tied with it, what to take, and how sure it is."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from convbench.report.words.names import configuration, parts_name
 from convbench.report.words.numbers import TOO_FEW_SEEDS, chance, mean, percent, points
 
 PROBE = (
-    "Linear read-outs of untrained features say what can be read there, not what training would reach: with a trained "
-    "backbone the order can change."
+    "Linear read-outs of untrained features show what can be read from them, not what training would reach: with a "
+    "trained backbone the order can change."
 )
 UNTRAINED = "Quality was probed, not trained, so no optimum is claimed; quality=train trains."
 
 
 def recommend(results: Sequence[Result]) -> list[Recommendation]:
-    """A recommendation a task with no limits and the usual margin; none where nothing was trained."""
+    """Return a recommendation per task, without limits and with the usual margin; empty if nothing was trained."""
     return recommendations([result.record for result in results], Ask())
 
 
 def sentences(results: Sequence[Result], answers: Sequence[Recommendation]) -> list[str]:
-    """A sentence or two for each task with its recommendation, then what the probes say; none without quality."""
+    """Return up to two sentences for each task's recommendation, or what the probes show; empty without quality."""
     records = [result.record for result in results if result.case.trial]
     if tried(records):
         texts = [" ".join(advice.sentences(answer)[:2]) for answer in answers]
@@ -40,7 +40,7 @@ def sentences(results: Sequence[Result], answers: Sequence[Recommendation]) -> l
 
 
 def task(qualities: Sequence[Quality]) -> list[str]:
-    """The best of one task, who cannot be told from it, what these seeds could show, and what was left out."""
+    """Return the best of one task, the configurations tied with it, the visible difference, and the exclusions."""
     ranking = standings(qualities)
     if not ranking:
         return ["No run was sound: every one collapsed or failed."]
@@ -51,33 +51,33 @@ def task(qualities: Sequence[Quality]) -> list[str]:
         remainder = f" and {len(tied_names) - 6} more" if tied_names[6:] else ""
         texts.append(f"Statistically tied with it: {'; '.join(tied_names[:6])}{remainder}.")
     elif others:
-        texts.append("Every other can be told from it.")
+        texts.append("Every other configuration can be told from it.")
     return [*texts, *filter(None, [_power(qualities), _exclusions(qualities)])]
 
 
 def accuracy(quality: Quality) -> str:
-    """``87.3 % [85.0, 89.6], 3 seeds``"""
+    """Return ``87.3 % [85.0, 89.6], 3 seeds``."""
     if quality.mean is None:
         return "no sound run"
     return f"{mean(quality)}, {counted(len(quality.by_seed), 'seed')}"
 
 
 def tuning(qualities: Sequence[Quality]) -> str:
-    """How learning rates were chosen, and where a better one may lie outside of those that were tried."""
+    """Return how learning rates were chosen, and the configurations whose best rate is at the edge of the grid."""
     rates = {rate for quality in qualities for rate in quality.by_rate}
     if len(rates) < 2:
         return (
-            "One learning rate was tried, so what is compared is how well each is trained at that rate, tuning "
+            "Only one learning rate was tried, so the comparison is of how well each is trained at that rate, tuning "
             "included; test clips were only reported on."
         )
     text = "The learning rate was chosen on validation clips; test clips were only reported on."
     edge_qualities = [quality for quality in qualities if quality.rate_edge]
     names = "; ".join(f"{configuration(quality)} ({quality.rate_edge})" for quality in edge_qualities)
-    return f"{text} At the edge of the grid, so that a better rate may lie beyond: {names}." if edge_qualities else text
+    return f"{text} At the edge of the grid, so a better rate may lie beyond: {names}." if edge_qualities else text
 
 
 def read_outs(probes: Sequence[LinearProbe]) -> list[str]:
-    """The best of each question, and what a linear read-out is."""
+    """Return the configurations with the best read-outs of position and class, and what a linear read-out is."""
     if not probes:
         return []
     where_probe = max(probes, key=lambda probe: over_seeds(probe.where))
@@ -91,7 +91,7 @@ def read_outs(probes: Sequence[LinearProbe]) -> list[str]:
 
 
 def over_seeds(value_by_seed: Mapping[int, float]) -> float:
-    """What a linear read-out finds, as the mean over seeds; below all others where it found nothing."""
+    """Return the mean over seeds of a linear read-out; negative infinity without a value."""
     return statistics.fmean(value_by_seed.values()) if value_by_seed else -math.inf
 
 

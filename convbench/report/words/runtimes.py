@@ -1,4 +1,4 @@
-"""Where it will run, in a sentence: what turns round from eager to a runtime, what crosses, when export has paid."""
+"""Runtimes in a sentence: relative costs in eager and there, changes of order, and when exporting pays off."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from convbench.report.words.names import model
 
 
 def sentence(view: Runtimes) -> str:
-    """``In onnxruntime fc, LSTM input 128 costs 1.3× gap, LSTM input 32; in eager 4×.`` and what crosses."""
+    """Return ``In onnxruntime fc, LSTM input 128 costs 1.3× gap, LSTM input 32; in eager it costs 4×.`` and more.
+
+    Changes of order and the payback follow. Without a model to compare, only the payback is returned.
+    """
     pair = turn(view)
     if pair is None:
         return payback(view)
@@ -26,11 +29,11 @@ def sentence(view: Runtimes) -> str:
 
 
 def crossings(view: Runtimes) -> str:
-    """Which models change places, the widest change first; that none does, where none does; nothing if unsought."""
+    """Return the models whose order changes most, or that no order changes; empty if orders were not compared."""
     if view.crossings is None:
         return ""
     if not view.crossings:
-        return "The order of the models is eager's in every runtime, as far as this run can tell."
+        return "The models keep eager's order in every runtime, as far as this run can tell."
     widest = max(view.crossings, key=lambda crossing: crossing.there.median / crossing.in_eager.median)
     other_count = len({(crossing.faster.case.id, crossing.slower.case.id) for crossing in view.crossings}) - 1
     remainder = f" ({counted(other_count, 'more pair crosses', 'more pairs cross')})" if other_count else ""
@@ -41,11 +44,11 @@ def crossings(view: Runtimes) -> str:
 
 
 def payback(view: Runtimes) -> str:
-    """After how many calls exporting has paid, by runtime, and where it never does."""
+    """Return after how many calls exporting pays off, by runtime, and the runtimes in which it never does."""
     by_runtime = sorted(view.paid_after.items())
     terms = ", ".join(f"{_calls(calls)} in {runtime}{_note(calls)}" for runtime, calls in by_runtime if _payers(calls))
     losers = [runtime for runtime, calls in by_runtime if not _payers(calls)]
-    texts = (f"have paid after {terms}" if terms else "", f"never pay in {joined(losers)}" if losers else "")
+    texts = (f"pay off after {terms}" if terms else "", f"never pay off in {joined(losers)}" if losers else "")
     text = "; they ".join(filter(None, texts))
     return f"Exporting and loading {text}." if text else ""
 
@@ -62,5 +65,5 @@ def _note(calls: Sequence[float]) -> str:
 
 
 def _payers(calls: Sequence[float]) -> list[float]:
-    """The calls of the models for which it pays at all."""
+    """Return the calls of those models for which it pays off, in the order given."""
     return [number for number in calls if math.isfinite(number)]

@@ -1,4 +1,4 @@
-"""What a trained model loses, and gains in speed, in another runtime or precision, in plain words."""
+"""How much accuracy a trained model loses, and speed it gains, in another runtime or precision."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OF_THE_PICK, OF_OTHERS = 3, 3
 
 
 def sentence(answer: Recommendation) -> str:
-    """``The same training run otherwise: flatten in int8 loses 0.3 points [0.1, 0.5] and is 8.0× as fast as eager.``"""
+    """Return ``The same trained models run otherwise: flatten in int8 loses 0.3 points [0.1, 0.5] and is 8.0× ...``."""
     words = "; ".join(
         f"{configuration(trade.there.quality)} in {trade.there.quality.variant} {_effect(trade)}"
         for trade in _highlights(answer)
@@ -23,7 +23,7 @@ def sentence(answer: Recommendation) -> str:
 
 
 def loss(trade: Trade) -> str:
-    """``loses 0.3 points [0.1, 0.5]``; that it gains, or that nothing changes, where it does."""
+    """Return ``loses 0.3 points [0.1, 0.5]``, ``gains ...`` or ``loses no accuracy``."""
     gain = trade.gain
     if round(1000 * max(abs(gain.low), abs(gain.high))) == 0:
         return "loses no accuracy"
@@ -41,7 +41,7 @@ def _effect(trade: Trade) -> str:
 
 
 def _highlights(answer: Recommendation) -> Iterator[Trade]:
-    """The fastest few of the pick's model, then the fastest of each of a few others."""
+    """Yield the pick's fastest trades, then the fastest of each of a few other architectures."""
     pick_architecture = answer.pick.quality.architecture if answer.pick else None
     pick_trades = [trade for trade in answer.trades if trade.there.quality.architecture == pick_architecture]
     trade_by_architecture: dict[object, Trade] = {}

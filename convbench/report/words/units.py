@@ -11,7 +11,7 @@ from convbench.core.statistics import Interval
 
 MISSING = "–"
 LONGEST = 15
-"""Digits that a number in double precision has."""
+"""Significant digits of a number in double precision."""
 _SECONDS = (*SECONDS, (60.0, "min"), (3600.0, "h"))
 _COUNTS = ((1.0, ""), (1e3, "k"), (1e6, "M"), (1e9, "G"), (1e12, "T"), (1e15, "P"))
 _ANY = ((1e-9, "n"), (1e-6, "µ"), (1e-3, "m"), *_COUNTS)
@@ -19,7 +19,7 @@ SI = frozenset({"s", "J", "W", "Wh", "Hz", "V", "A", "g", "m", "bit"})
 """Units that take a prefix without a space: 1.20 mJ."""
 
 COUNTED = frozenset({"1", "FLOP", "MAC"})
-"""Units that are counts: their heading says of what."""
+"""Units of counts: the heading names what is counted."""
 
 _SCALES = {
     "s": _SECONDS,
@@ -30,7 +30,7 @@ _SCALES = {
 
 
 def digits(value: float, significant: int = 3) -> str:
-    """The value with that many significant digits, thousands grouped, no exponent and no trailing point."""
+    """Return the value with ``significant`` digits, thousands grouped, without exponent or trailing point."""
     if value == 0:
         return "0"
     number = float(f"{value:.{significant}g}")
@@ -39,9 +39,9 @@ def digits(value: float, significant: int = 3) -> str:
 
 
 def percent(share: float) -> str:
-    """``14 %``, ``0.21 %``: two significant digits, more where what is not all of it would be ``100 %``.
+    """Return ``14 %``, ``0.21 %``: two significant digits, more if a share other than 1 would round to ``100 %``.
 
-    Accuracies have ``numbers.percent``, to a tenth.
+    For accuracies ``numbers.percent`` writes one decimal.
     """
     value = 100 * share
     places = (number for number in range(2, LONGEST) if float(f"{value:.{number}g}") != 100 or round(value, 6) == 100)
@@ -49,39 +49,39 @@ def percent(share: float) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """``3.10 ms``"""
+    """Return ``3.10 ms``."""
     return _with_unit(value, _SECONDS)
 
 
 def count(value: float | None) -> str:
-    """``84.0 k``; below 1,000 as it is."""
+    """Return ``84.0 k``; integers below 1,000 are written as they are."""
     return digits(value, 3) if value is not None and value < 1000 and value % 1 else _with_unit(value, _COUNTS)
 
 
 def integer(value: int | None) -> str:
-    """``131,072``, such as an LSTM input size; a dash where there is none."""
+    """Return ``131,072``, such as an LSTM input size; a dash for None or 0."""
     return f"{value:,}" if value else MISSING
 
 
 def size(value: float | None) -> str:
-    """``8.02 MiB``"""
+    """Return ``8.02 MiB``."""
     return _with_unit(value, BYTES)
 
 
 def flops(value: float | None) -> str:
-    """``116 MFLOP``"""
+    """Return ``116 MFLOP``."""
     return _with_unit(value, _SCALES["FLOP"])
 
 
 def factor(value: float | None) -> str:
-    """``5.6×``; two significant digits, one more below 2, whole above 10."""
+    """Return ``5.6×``: three significant digits below 2, two below 10, whole from there."""
     if value is None:
         return MISSING
     return f"{digits(value, 3) if value < 2 else digits(value, 2) if value < 10 else f'{value:,.0f}'}×"
 
 
 def human(value: float | None, unit: str, significant: int = 3) -> str:
-    """A value by its base unit: ``3.10 ms``, ``8.02 MiB``, ``116 MFLOP``, ``84.0 k``, ``12.0 frames/s``."""
+    """Return a value with a prefix for its base unit: ``3.10 ms``, ``8.02 MiB``, ``116 MFLOP``, ``84.0 k``."""
     if value is None or not math.isfinite(value):
         return MISSING
     if unit in _SCALES:
@@ -91,14 +91,14 @@ def human(value: float | None, unit: str, significant: int = 3) -> str:
 
 
 def cell(value: float | None, metric: Metric) -> str:
-    """A metric's value below its heading: the unit is left out where the heading says it."""
+    """Return a metric's value for a table; the unit is left out if the heading names it."""
     heading = metric.heading or metric.title
     match = re.search(rf"(?<!\w){re.escape(metric.unit)}(?!\w)", heading, re.IGNORECASE)
     return human(value, "1" if match else metric.unit, metric.digits)
 
 
 def tick_scale(unit: str) -> tuple[tuple[float, str], ...]:
-    """What the labels of an axis divide by and the words they add, by rising factor."""
+    """Return an axis's scales by rising factor: the divisor of its labels and the unit that they show."""
     if unit == "B":
         return BYTES
     if unit in COUNTED:
@@ -108,7 +108,7 @@ def tick_scale(unit: str) -> tuple[tuple[float, str], ...]:
 
 
 def interval(value: Interval | None) -> str:
-    """``3.10 ms [3.05, 3.21]``: the bounds in the unit of the median; without them where they are unbounded."""
+    """Return ``3.10 ms [3.05, 3.21]``, with the bounds in the median's unit; without bounds if they are unbounded."""
     if value is None:
         return MISSING
     if not value.bounded:
@@ -118,32 +118,32 @@ def interval(value: Interval | None) -> str:
 
 
 def bounds(value: Interval | None) -> str:
-    """``3.05, 3.21``: what ``interval`` has in brackets."""
+    """Return ``3.05, 3.21``: the part of ``interval`` in brackets."""
     return interval(value).partition(" [")[2].rstrip("]") or MISSING
 
 
 def speedup(value: Interval) -> str:
-    """``2.9× [2.7, 3.1]``"""
+    """Return ``2.9× [2.7, 3.1]``; without bounds if they are unbounded."""
     if not value.bounded:
         return factor(value.median)
     return f"{digits(value.median)}× {_ends(value.low, value.high)}"
 
 
 def _ends(low: float, high: float) -> str:
-    """``[941, 1030]``, thousands not grouped: ``[941, 1,030]`` would read as three numbers."""
+    """Return ``[941, 1030]`` without grouped thousands: ``[941, 1,030]`` would read as three numbers."""
     return f"[{', '.join(digits(end).replace(',', '') for end in (low, high))}]"
 
 
 def span(low: float, high: float) -> str:
-    """``1.031 to 1.074``, both ends of a ratio; a dash where one is open."""
+    """Return the bounds of a ratio as ``1.031 to 1.074``; a dash if one is open."""
     return f"{low:.3f} to {high:.3f}" if low and math.isfinite(low) and math.isfinite(high) else MISSING
 
 
 def ratio(value: tuple[float, float, float]) -> str:
-    """``1.052 (1.031 to 1.074)``, with its ends."""
+    """Return a ratio with its bounds: ``1.052 (1.031 to 1.074)``."""
     estimate, low, high = value
     ends = span(low, high)
-    return f"{estimate:.3f} ({ends if ends != MISSING else 'too few pairs for its ends'})"
+    return f"{estimate:.3f} ({ends if ends != MISSING else 'too few pairs for an interval'})"
 
 
 def _with_unit(value: float | None, scales: Scale, significant: int = 3) -> str:

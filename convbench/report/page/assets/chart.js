@@ -1,4 +1,4 @@
-// An interactive chart: matplotlib's drawing until something changes, then the same drawn here with the reader's choices.
+// An interactive chart: matplotlib's drawing until something changes, then the same chart redrawn here with the reader's choices.
 class Chart {
   constructor(figure, spec) {
     this.figure = figure;
@@ -15,7 +15,7 @@ class Chart {
     this.measure();
   }
 
-  // The scales and the places of all rows in view; what is off the plot has no place.
+  // The scales and the places of all rows in view; rows off the plot have no place.
   measure() {
     const xs = valuesOf(this.axes.x), ys = valuesOf(this.axes.y);
     const rows = scope.filter((row) => xs[row] > 0 && ys[row] > 0);
@@ -131,7 +131,7 @@ class Chart {
           plot.append(element("polyline", { class: "marks", "data-series": series, points: parts[fill].join(" "), style: `marker:url(#${fill}${series})` }));
   }
 
-  // The bar over the interval of the latency, where it is on an axis and bounded.
+  // The bar over the interval of the latency, if latency is on an axis and the interval is bounded.
   bar({ row, panel, x, y }) {
     const low = column("latency_s_low")[row], high = column("latency_s_high")[row];
     if (!(low > 0) || high === null) return null;
@@ -139,7 +139,7 @@ class Chart {
     return this.axes.x === "latency" ? { x: panel.x.place(low), y, width: panel.x.place(high) - panel.x.place(low), height: 0 } : null;
   }
 
-  // The front of every comparable group in view, in two costs; never across groups.
+  // The front of every comparable group in view, over two costs; never across groups.
   drawFronts(plot) {
     const [across, up] = [this.axes.x, this.axes.y].map((axis) => sign[axes.get(axis).better]);
     if (!across || !up) return;
@@ -181,7 +181,7 @@ function heading(axis) {
   return better === "neither" ? words : `${words} · ${better} is better`;
 }
 
-// "lower left is better, ": where the better of two metrics meet; nothing where one of them has no better direction.
+// "lower left is better, ": the corner where both metrics are best; empty if one of them has no better direction.
 function corner(x, y) {
   if (![x, y].every((axis) => sign[axes.get(axis).better])) return "";
   return `${axes.get(y).better === "higher" ? "upper" : "lower"} ${axes.get(x).better === "higher" ? "right" : "left"} is better, `;
@@ -190,8 +190,8 @@ function corner(x, y) {
 const push = (map, key, value) => (map.has(key) ? map.get(key).push(value) : map.set(key, [value]));
 const joined = (places) => `M${places.sort((a, b) => a.x - b.x || b.y - a.y).map((p) => `${tenth(p.x)} ${tenth(p.y)}`).join("L")}`;
 
-// Places that no other is at least as good as in both and better in one, the best in x first; equal ones all stay.
-// A sign of -1 is for a metric of which more is better.
+// The Pareto front: places that no other place dominates, the best in x first; equal places all stay.
+// A sign of -1 is for a metric of which higher is better.
 function front(places, xs, ys, across, up) {
   const ordered = [...places].sort((a, b) => across * (xs[a.row] - xs[b.row]) || up * (ys[a.row] - ys[b.row]));
   const kept = [];

@@ -15,7 +15,7 @@ function decode(raw) {
   return raw.c ? raw.c.map((code) => raw.v[code]) : new Array(data.size).fill(raw.v[0]);
 }
 
-// Decoded once: a column by its name, the texts or ranks of a column of the table by its key.
+// Decode a column once; the key is its name, or the table column's key with "text" or "rank".
 function once(key, raw) {
   if (!decoded.has(key)) decoded.set(key, decode(raw));
   return decoded.get(key);
@@ -28,14 +28,14 @@ const axes = new Map((data.axes ?? []).map((axis) => [axis.name, axis]));
 const valuesOf = (axis) => column(axes.get(axis).column);
 const idOf = (row) => data.ids[row].map((code) => data.words[code]).join("/");
 
-// As payload.repeat writes it: the case and nothing else, into a directory of its own.
+// The command that measures this case alone, into a directory of its own; its parts come from payload._repeat.
 function commandOf(row) {
   const id = idOf(row).replace(/[*?[]/g, "[$&]"), { python, before, between, after } = data.repeat;
   const quoted = python ? JSON.stringify(id) : /^[\w@%+=:,./-]+$/.test(id) ? id : `'${id.replaceAll("'", `'"'"'`)}'`;
   return `${before}${quoted}${between}${row + 1}${after}`;
 }
 
-// What is searched for: every word, in any order, whatever the case.
+// A search matches if the text has every word, in any order and in upper or lower case.
 const wordsOf = (text) => text.toLowerCase().split(/\s+/).filter(Boolean);
 const hasAll = (text, words) => words.every((word) => text.toLowerCase().includes(word));
 
@@ -47,7 +47,7 @@ function element(name, attributes = {}, ...children) {
   return made;
 }
 
-// Work on what is off the screen waits until it is nearly in view, or printed.
+// Postpone the work on a place off the screen until it is nearly in view, or printed.
 function whenNear(place, work) {
   let near = false, due = false;
   const run = () => { if (due) { due = false; work(); } };
@@ -56,7 +56,7 @@ function whenNear(place, work) {
   return () => { due = true; if (near) run(); };
 }
 
-// Once an event, however many rows change.
+// Do the work once per frame, however many rows change.
 function later(work) {
   let waiting = false;
   return () => {

@@ -1,4 +1,4 @@
-// What the table shows, in its order, as CSV, Markdown or LaTeX; and every case with every column, in base units.
+// Exports: the table as shown, as CSV, Markdown or LaTeX; and every case with every column, in base units.
 const makers = { csv: asCsv, md: asMarkdown, tex: asLatex };
 const types = { csv: "text/csv", md: "text/markdown", tex: "application/x-tex", json: "application/json" };
 
@@ -45,7 +45,7 @@ const escaped = (text) => String(text).replace(/[\\~^×µ≥–\n]|[&%$#_{}]/g, 
 
 function download(extension, text, more = "") {
   const stem = data.name.replace(/[^\w-]+/g, "-").slice(0, 60) || "run";
-  const mark = extension === "csv" && more ? "\uFEFF" : ""; // without it Excel reads "304 Âµs"; what is in base units has no such letters
+  const mark = extension === "csv" && more ? "\uFEFF" : ""; // without it Excel reads "304 Âµs"; base units have no such letters
   const link = element("a", { download: `${stem}${more}.${extension}`, href: URL.createObjectURL(new Blob([mark, text], { type: types[extension] })) });
   document.body.append(link);
   link.click();

@@ -1,4 +1,4 @@
-// Which rows are in view: the choices above the charts hold for every chart and for the table.
+// Which rows are in view: the filters above the charts apply to every chart and to the table.
 const hiddenSeries = new Set();
 const chosen = { ...data.opening };
 const listeners = [];
@@ -12,7 +12,7 @@ function inScope() {
   return measuredRows.filter((row) => wanted.every(([values, value]) => suits(values[row], value)));
 }
 
-// What a select says is text. Nothing is asked of a case that the column does not apply to: a user's own model has no
+// A select's value is text. A case to which the column does not apply always passes: a user's own model has no
 // backbone, a case on a GPU no threads.
 const suits = (own, value) => own === null || String(own) === value;
 
@@ -28,7 +28,7 @@ function setUpFilters() {
   scope = inScope();
 }
 
-// One stop for the tabulator among many buttons: the arrow keys go from one to the next.
+// Make many buttons one tab stop: the arrow keys go from one to the next.
 function rove(buttons) {
   const stop = (current) => buttons.forEach((button) => { button.tabIndex = button === current ? 0 : -1; });
   stop(buttons[0]);
@@ -55,7 +55,7 @@ function addSelect(name) {
 }
 
 const words = { backbone: "Backbone", variant: "Variant", scenario: "Scenario", device: "Device", threads: "Threads", clip: "Clip", rnn: "LSTM", layer_norm: "LayerNorm", head: "Head", model: "Model", environment: "Environment" };
-// Of an import path the end, which tells it from others of its package.
+// A long value cut to 48 letters; an import path keeps its end, which distinguishes it from others of its package.
 function short(value) {
   const text = String(value);
   return text.length <= 48 ? text : text.includes(":") ? `…${text.slice(-47)}` : `${text.slice(0, 47)}…`;

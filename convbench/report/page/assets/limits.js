@@ -1,7 +1,7 @@
-// The budget: two sliders whose every position Python has answered; the limits are lines on each chart with that axis.
+// The budget: two sliders, with answers from Python for every position; limits are lines on each chart with that axis.
 const limited = ["latency", "memory"];
 const budget = { latency: null, memory: null, rows: [] };
-const ruled = []; // what draws the limits
+const limitDrawers = []; // functions that draw the limits
 
 function setUpBudget() {
   const place = document.getElementById("budget");
@@ -30,7 +30,7 @@ function showBudget() {
     return line;
   }));
   document.querySelector("#budget code").textContent = adviseCommand();
-  ruled.forEach((draw) => draw());
+  limitDrawers.forEach((draw) => draw());
 }
 
 const spaced = (text) => text.replace(/(?<=\d)(?=[a-zA-Z])/, " ").replace("us", "µs");
@@ -40,10 +40,10 @@ function adviseCommand() {
   return `convbench advise ${directory()}${given.join("")}`;
 }
 
-// The run lies beside this page where it was opened from disk and not written elsewhere.
+// The run lies beside this page if the page was opened from disk and not written elsewhere.
 const isPlaced = () => location.protocol === "file:" && !data.elsewhere;
 
-// Where the run lies: as a shell reads it, or inside quotes of Python.
+// The run's directory, quoted for a shell, or escaped for a Python string.
 function directory(python = false) {
   if (!isPlaced()) return "RUN";
   const path = decodeURIComponent(location.pathname).replace(/\/[^/]*$/, "") || "/";
@@ -57,7 +57,7 @@ function pinButton(row) {
   return button;
 }
 
-// Dashed lines at the limits; places are functions from a value to a coordinate of the box, or nothing.
+// Dashed lines at the limits; places holds by axis a function from a value to a coordinate of the box, or nothing.
 function limitLines(box, names, places) {
   const lines = [];
   for (const axis of ["x", "y"]) {
@@ -72,7 +72,7 @@ function limitLines(box, names, places) {
   return lines;
 }
 
-// A drawing of matplotlib's whose axis has a known scale.
+// A matplotlib drawing with a known scale on an axis.
 function ruleFixed(figure, spec) {
   const svg = figure.querySelector(".plot > svg"), layer = element("g", { class: "limits" }), box = boxOf(svg);
   const scales = Object.fromEntries(Object.entries(spec.scale).map(([axis, [, low, high]]) => [axis,
@@ -80,7 +80,7 @@ function ruleFixed(figure, spec) {
   const names = Object.fromEntries(Object.entries(spec.scale).map(([axis, [name]]) => [axis, name]));
   const places = Object.fromEntries(Object.entries(scales).map(([axis, scale]) => [axis, (value) => scale.place(value)]));
   svg.append(layer);
-  ruled.push(() => layer.replaceChildren(...limitLines(box, names, places)));
+  limitDrawers.push(() => layer.replaceChildren(...limitLines(box, names, places)));
 }
 
 function boxOf(svg) {

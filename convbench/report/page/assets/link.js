@@ -1,4 +1,4 @@
-// The address keeps what a reader chose: the pinned case, filters, hidden reducers, axes, search, order, limits.
+// The address keeps the reader's choices: the pinned case, filters, hidden reducers, axes, search, order, limits.
 const charts = new Map();
 let reading = false;
 
@@ -16,7 +16,7 @@ function state() {
   return kept.toString().replaceAll("%2F", "/").replaceAll("%2C", ",");
 }
 
-// Written once a moment; an address that is an anchor of the page stays.
+// Write the address at most once per frame; an address that is an anchor of the page stays.
 const keepLink = later(() => {
   if (reading) return;
   const wanted = state(), here = location.hash.slice(1);

@@ -1,4 +1,4 @@
-// Brings the page to life; without it everything but choosing, zooming and sorting is there already.
+// Start the page's interaction; without scripts the page lacks only choosing, zooming and sorting.
 function setUpCharts() {
   for (const figure of document.querySelectorAll("figure.chart")) {
     const spec = JSON.parse(figure.dataset.spec);
@@ -22,7 +22,7 @@ function control(figure, chart) {
     keepLink();
   });
   charts.set(figure.id, chart);
-  ruled.push(() => chart.rule());
+  limitDrawers.push(() => chart.rule());
   for (const button of figure.querySelectorAll("[data-zoom]")) button.addEventListener("click", () => chart.zoom(Number(button.dataset.zoom)));
   listeners.push(() => chart.draw());
   const redraw = later(() => { if (!chart.marks.canvas.hidden) chart.draw(); });
@@ -30,7 +30,7 @@ function control(figure, chart) {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 }
 
-// Commands are copied as they stand; those of a run opened from disk name its place, where {RUN} stands.
+// Commands are copied as shown; on a page opened from disk the run's directory replaces {RUN}.
 function setUpCopies() {
   for (const button of document.querySelectorAll("button.copy")) {
     const code = button.previousElementSibling;
@@ -41,7 +41,7 @@ function setUpCopies() {
   }
 }
 
-// A table, or a figure without marks, is a stop of the tabulator only where it can be scrolled; asked after the first layout, never forcing one.
+// A table, or a figure without marks, is a tab stop only if it can be scrolled; this is measured after the first layout, never forcing one.
 function setUpScrolls() {
   const fit = (box) => { box.tabIndex = box.scrollWidth > box.clientWidth + 1 ? 0 : -1; };
   const observer = new ResizeObserver((entries) => entries.forEach(({ target }) => fit(target)));
@@ -64,7 +64,7 @@ if (document.getElementById("trade-offs")) {
 }
 for (const table of document.querySelectorAll("table.sortable")) setUpPlainTable(table);
 
-// The first frame lays out what is in view; all that is below follows at once after it, and is ready a frame later.
+// The first frame lays out the part in view; the part below follows in one step, and is ready a frame later.
 const frame = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
 await frame();
 document.documentElement.classList.add("whole");

@@ -1,6 +1,6 @@
-// Marks as bitmaps, for charts with more of them than an SVG can redraw while a reader waits; never on paper.
+// Marks as bitmaps, for charts with too many marks for an SVG to redraw without delay; never on paper.
 const many = 1500;
-const behind = 4; // a bar as short as this is behind its mark
+const behind = 4; // a bar this short is hidden behind its mark
 let printing = false;
 addEventListener("beforeprint", () => { printing = true; listeners.forEach((listener) => listener()); });
 addEventListener("afterprint", () => { printing = false; listeners.forEach((listener) => listener()); });
@@ -19,7 +19,7 @@ class Marks {
     return !this.canvas.hidden;
   }
 
-  // A layer per reducer, kept while the view stays: hiding one reducer draws none of the others again.
+  // One layer per reducer, kept while the view stays: hiding one reducer does not redraw the others.
   draw(places, box, view, bar) {
     const frame = this.svg.getBoundingClientRect(), rate = (frame.width / this.svg.viewBox.baseVal.width) * devicePixelRatio;
     this.canvas.width = Math.round(frame.width * devicePixelRatio);

@@ -1,4 +1,4 @@
-// Facets: a panel a variant side by side on the same scales, where the reader looks at all variants at once.
+// Facets: one panel per variant, side by side on the same scales, if the reader looks at all variants at once.
 const mostPanels = 6;
 
 function variantsShown() {
@@ -8,7 +8,7 @@ function variantsShown() {
   return names.length > 1 && names.length <= mostPanels ? plainFirst : [null];
 }
 
-// The box split into as many as there are names, with room for a name above each and for ticks between rows.
+// The box split into a panel per name, with room for the name above each and for ticks between rows.
 function panelsOf(box, names, ends) {
   const across = names.length === 1 ? 1 : names.length <= 4 ? 2 : 3, down = Math.ceil(names.length / across);
   const [gap, head, foot] = names.length === 1 ? [0, 0, 0] : [12, 14, 12];

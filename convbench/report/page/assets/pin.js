@@ -2,17 +2,17 @@
 const pinned = document.getElementById("pin");
 let pinnedRow = -1;
 let cameFrom = null;
-const followers = []; // what shows the pinned case elsewhere
+const followers = []; // callbacks that show the pinned case elsewhere
 const facts = { rnn: "LSTM", clip: "Clip", threads: "Threads" };
 
-// The text of a column of the table, null where nothing was measured.
+// The text of a column of the table, null if nothing was measured.
 const measuredText = (key, row) => (ranks(key)[row] === null ? null : texts(key)[row]);
 
 function lines(row) {
   const text = (key) => measuredText(key, row);
   return [
     text("latency") && `${text("latency")} a call [${texts("interval")[row]}]`,
-    text("factor") && column("against")[row] !== row && `${text("factor")} the time of ${titleOf(column("against")[row])}, the fastest alike`,
+    text("factor") && column("against")[row] !== row && `${text("factor")} the time of ${titleOf(column("against")[row])}, the fastest similar case`,
     [text("params") && `${text("params")} parameters`, text("flops")].filter(Boolean).join(", "),
     text("memory") && `${text("memory")} peak memory`,
   ].filter(Boolean);
@@ -23,7 +23,7 @@ function titleOf(row) {
   return `${short(texts("reducer")[row])}${size ? `, LSTM input ${grouped(String(size))}` : ""}`;
 }
 
-// Where a case was measured: always its backbone, variant, scenario and device, further things where they differ.
+// Where a case was measured: always its backbone, variant, scenario and device, and what else differs between cases.
 function placeOf(row) {
   const differing = ["rnn", "clip", "threads", "environment"].filter((name) => data.filters.includes(name));
   const values = ["backbone", "variant", "scenario", "device", ...differing].map((name) => [name, column(name)[row]]).filter(([, value]) => value);
@@ -60,10 +60,10 @@ function pin(row) {
   close.focus({ preventScroll: true });
 }
 
-// A link may be to a case of another run, or to one that was not measured in this.
+// A link may be to a case of another run, or to a case that was not measured in this run.
 function tellMissing(id) {
   unpin();
-  pinned.replaceChildren(closeButton(), element("h3", {}, "No such case here"), element("p", {}, `This page has no measured case ${id}. The link may be to another run; what has no result is listed as such below the table.`));
+  pinned.replaceChildren(closeButton(), element("h3", {}, "No such case here"), element("p", {}, `This page has no measured case ${id}. The link may be to another run; cases without a result are listed below the table.`));
   pinned.hidden = false;
 }
 
@@ -99,7 +99,7 @@ function copies(button, text, words = "Copy") {
   return button;
 }
 
-// Pages opened from disk may lack the clipboard: then through a selection.
+// Pages opened from disk may lack the clipboard API: then copy through a selection.
 async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);

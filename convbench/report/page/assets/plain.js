@@ -1,4 +1,4 @@
-// Tables whose rows are all in the page: sorted by their cells, what is missing last either way, searched by their text, exported as they are shown.
+// Tables whose rows are all in the page: sorted by their cells with missing values always last, searched by their text, exported as shown.
 function setUpPlainTable(table) {
   const body = table.tBodies[0], rows = [...body.rows];
   const key = (row, column) => {
@@ -16,10 +16,10 @@ function setUpPlainTable(table) {
   const search = document.querySelector(`[data-search="${table.id}"]`);
   const count = document.querySelector(`[data-count="${table.id}"]`), words = count.textContent;
   search.addEventListener("input", () => {
-    const asked = wordsOf(search.value);
-    for (const row of rows) row.hidden = !hasAll(row.textContent, asked);
+    const searchWords = wordsOf(search.value);
+    for (const row of rows) row.hidden = !hasAll(row.textContent, searchWords);
     const shown = rows.filter((row) => !row.hidden).length;
-    count.textContent = asked.length ? `${grouped(String(shown))} of ${grouped(String(rows.length))} found` : words;
+    count.textContent = searchWords.length ? `${grouped(String(shown))} of ${grouped(String(rows.length))} found` : words;
   });
   const cells = (row) => [...row.cells].map((cell) => cell.textContent.trim().replace(/\s+/g, " "));
   const heads = [...table.tHead.rows[0].cells];

@@ -143,7 +143,7 @@ class Pointer {
   }
 }
 
-// Where the marks of a drawing of matplotlib's are, and the rows behind them.
+// The places of the marks in a matplotlib drawing, with their rows.
 function placesIn(svg, marks) {
   return Object.entries(marks).flatMap(([part, rows]) => {
     const points = svg.querySelector(`[data-part="${CSS.escape(part)}"]`)?.getAttribute("points");

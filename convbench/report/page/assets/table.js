@@ -4,7 +4,7 @@ let shownRows = page;
 const firstOrder = { key: data.table?.latency ? "latency" : "params", down: false };
 let order = firstOrder;
 
-// The same cells as the rows that are in the page without this script: their texts are made once, in Python.
+// The same cells as in the rows that the page has without this script: Python makes all texts.
 function rowElement(row, heads) {
   const [first, ...further] = heads.map(({ key }) => texts(key)[row]);
   const name = element("button", { type: "button", class: "name" }, first);
@@ -26,10 +26,10 @@ function swatchOf(row) {
 let kept = null;
 
 function ordered() {
-  const asked = wordsOf(document.getElementById("search").value);
-  const wish = [order.key, order.down, ...asked].join(" ");
+  const searchWords = wordsOf(document.getElementById("search").value);
+  const wish = [order.key, order.down, ...searchWords].join(" ");
   if (kept && kept.scope === scope && kept.wish === wish) return kept.rows;
-  const rows = (asked.length ? measuredRows : scope).filter((row) => hasAll(idOf(row), asked));
+  const rows = (searchWords.length ? measuredRows : scope).filter((row) => hasAll(idOf(row), searchWords));
   const value = ranks(order.key), sign = order.down ? -1 : 1;
   const keyedRows = rows.map((row) => [value[row], row]).sort(([a, i], [b, j]) => {
     if (a === null || b === null) return (a === null) - (b === null) || i - j;
@@ -39,7 +39,7 @@ function ordered() {
   return kept.rows;
 }
 
-// The page begins with Python's rows: this is first called after the first frame.
+// The page starts with Python's rows, so this is first called after the first frame.
 function drawTable() {
   const table = document.getElementById("table");
   if (!table) return;

@@ -1,4 +1,4 @@
-// The samples of a case by visit, as heights over one scale: a row a fresh process, its median marked.
+// The samples of a case by visit, as histograms on one scale: a row per fresh process, with its median marked.
 const heights = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 const rowsShown = 12;
 
@@ -26,7 +26,7 @@ function distribution(row) {
 function described(svg, visits) {
   const spoilt = visits.filter(([, , , disturbed]) => disturbed).length, samples = visits.reduce((sum, [count]) => sum + count, 0);
   const parts = [`${samples} samples in ${visits.length} ${visits.length === 1 ? "visit" : "visits"}`];
-  if (spoilt) parts.push(`${spoilt} disturbed (hollow), in no number here`);
+  if (spoilt) parts.push(`${spoilt} disturbed (hollow), left out of the numbers here`);
   if (visits.length > rowsShown) parts.push(`the first ${rowsShown} shown`);
   const words = parts.join("; ");
   svg.setAttribute("aria-label", `Latency by visit: ${words}`);
