@@ -28,7 +28,7 @@ class Contender:
 
     @property
     def tied(self) -> bool:
-        """Whether the model cannot be told from the fastest: its ratio's interval reaches ``MARGIN`` or is unbounded."""
+        """Whether the model cannot be told from the fastest: its interval reaches ``MARGIN``, or is unbounded."""
         return self.factor.low <= MARGIN
 
     @property

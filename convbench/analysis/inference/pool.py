@@ -120,9 +120,8 @@ def _components(table: Floats, pool: int) -> _Components:
     variance = squares / df if df else 0.0
     pairs = float((seed_counts * (seed_counts - 1.0)).sum())
     mean_count = source_counts.sum() / max(1, (source_counts > 0).sum())
-    factor = max(
-        0.0, 1 - 2 / max(mean_count, 2.0) + 1 / pool
-    )  # the part of a product that subtracting seeds' means leaves
+    # Subtracting each seed's mean leaves this part of a product.
+    factor = max(0.0, 1 - 2 / max(mean_count, 2.0) + 1 / pool)
     return _Components(variance, float((deviations.sum(axis=0) ** 2).sum()) - squares, pairs, pairs * factor * variance)
 
 
