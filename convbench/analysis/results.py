@@ -32,7 +32,7 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Result:
-    """A record and its derived numbers (base units); None where the metric was not measured."""
+    """A record and its derived numbers (base units); None if the metric was not measured."""
 
     record: Record
     group: Group

@@ -58,10 +58,11 @@ class Excluded:
 def gather(qualities: Sequence[Quality], results: Iterable[Result]) -> tuple[list[Candidate], list[Excluded]]:
     """Join qualities with their costs, once for each variant that a quality applies to, and list the excluded ones.
 
-    A quality needs a cost and enough sound seeds, and no more than half of its runs may have collapsed. All costs are
-    of one comparable group, see ``common_group``. A quality measured in eager also applies to other variants with the
-    same type of numbers, which change only by rounding, unless one of these qualities was evaluated in that variant. A
-    variant that was evaluated itself has its own quality, whatever its type of numbers. Other precision is left out.
+    A quality needs a cost and enough sound seeds, and at most half of its ended runs may have collapsed. All costs are
+    of one comparable group, see ``common_group``. A quality measured in eager also applies to the other variants with
+    its type of numbers, since none of these numbers changes beyond rounding. An exception is a variant in which any of
+    these qualities was evaluated. A variant that was evaluated itself has its own quality, whatever its type of
+    numbers. Other precision is left out.
     """
     measurements = list(results)
     own_variants = {quality.variant for quality in qualities} - {EAGER}

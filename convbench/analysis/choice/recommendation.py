@@ -1,8 +1,8 @@
 """Describe a question to a run and the answer for one task, as data; other modules put it into words.
 
 An answer has a grade. ``sure``: the pick is shown to be within the margin of the best, and nothing speaks against it.
-``provisional``: the pick is the one that most likely is, with a bound and what would settle it. ``open``: there is no pick,
-because nothing is ruled out, nothing was run, or nothing meets the budget.
+``provisional``: the pick is the one that most likely is, with a bound and what would settle it. ``open``: there is no
+pick, because nothing is ruled out, nothing was run, or nothing meets the budget.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Runner:
 
     @property
     def tied(self) -> bool:
-        """Whether it cannot be told from the other as better or as worse."""
+        """Whether the candidate cannot be told from the other one as better or as worse."""
         return self.low <= 0 <= self.high
 
 

@@ -26,7 +26,7 @@ MOST_MODELS = 60
 
 @dataclass(frozen=True)
 class RelativeLatency:
-    """A model in a runtime: ``over_base`` is its latency over the base model's there."""
+    """A model in a runtime; ``over_base`` is its latency over that of the base model in the same runtime."""
 
     runtime: str
     result: Result

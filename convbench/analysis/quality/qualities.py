@@ -171,7 +171,10 @@ def seed_table(members: Sequence[Quality]) -> SeedTable:
 
 
 def costs_of(quality: Quality, results: Iterable[Result]) -> list[Result]:
-    """Return the measured costs of a quality's architecture on frames of the same shape: any variant and device."""
+    """Return the measured inference costs of a quality's architecture on frames of the same shape.
+
+    They are of any variant and device.
+    """
     return [result for result in results if _same_model(result, quality)]
 
 
