@@ -34,8 +34,8 @@ class Ask:
 
     A limit is a maximum, or a minimum if more of its metric is better; ``metrics`` are those that may have limits.
     ``per_second`` is what a second of latency is worth in accuracy (0.2 points a millisecond: 2.0). If it is given, the
-    pick is the best by accuracy less that price, instead of the cheapest within the margin. ``error`` is that of a sure
-    pick. ``against`` are the costs that quality is weighed against on the front.
+    pick is not the cheapest within the margin, but the one with the highest lower bound of accuracy less that price.
+    ``error`` is that of a sure pick. ``against`` are the costs that quality is weighed against on the front.
     """
 
     constraints: Constraints = field(default_factory=dict)
