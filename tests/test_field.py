@@ -207,7 +207,7 @@ def test_a_model_off_meta_has_everything_but_a_prediction():
 @pytest.mark.parametrize(
     ("model", "why"),
     [
-        ("wrapped/quantised", "its layers are quantised as it is made"),
+        ("wrapped/quantised", "its layers are quantised while it is built"),
         ("Works/onednn", "its tensors in oneDNN's layout"),
         ("Works/jagged", "its jagged tensors"),
         ("Works/nested", "its nested tensors"),
