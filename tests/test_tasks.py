@@ -554,7 +554,7 @@ def test_a_wrong_clip_is_named_with_what_to_do(how: str) -> None:
         ("none", "returned NoneType: make it a generator that yields pairs of a clip"),
         ("broken", "raised OSError after 7 clips: disk on fire"),
         ("ends_the_program", "raised SystemExit after 7 clips: no more"),
-        ("number", "is a int: make it a function that yields"),
+        ("number", "is of type int: make it a function that yields"),
         ("nowhere", "'plugins.own_clips' has no 'nowhere'"),
     ],
 )

@@ -48,7 +48,7 @@ WHOLE = """for entry, output in zip(session.get_outputs(), session.run(None, giv
     print(entry.name, output.shape)
 """
 STREAM = """\
-for _ in range({frames}):  # put a frame into given["{frame}"]; the values behind the output are the next state
+for _ in range({frames}):  # put a frame into given["{frame}"]; the values after the output are the next state
     returned = session.run(None, given); given.update(zip({states}, returned[{outputs}:]))
 print(returned[0].shape)
 """

@@ -102,7 +102,7 @@ def _differs(eager: Subject, output: Any, expected: Any) -> bool:
 
 
 def _error(output: Any, expected: Any) -> float:
-    """The relative error over all parts together; infinite if the parts, their shapes or their infinities differ."""
+    """The relative error over all parts together; infinite if parts or shapes differ, or a difference is not finite."""
     parts, references = numbers(output), numbers(expected)
     if parts.keys() != references.keys():
         return math.inf

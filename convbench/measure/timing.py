@@ -28,7 +28,7 @@ MIN_FOR_INTERVAL = 6
 MARKS = 40
 """Number of consecutive events from which the cost of one is measured."""
 MARGIN, LEAST_LEAD, LONGEST_LEAD = 1.3, 30e-6, 0.2
-"""A GPU is kept busy for the launch time times the first plus the second (s), and at most for the third (s)."""
+"""Seconds for which a GPU is kept busy: the launch time times the first plus the second, at most the third."""
 CYCLES = 2_000_000
 """Cycles of a wait that is long compared with a launch."""
 
@@ -200,7 +200,7 @@ class Sampling:
         self._start, self._decision_count = self.clock.now(), 0
 
     def block(self, seconds: float) -> None:
-        """Take samples for ``seconds``, or until the rule stops. It is asked whenever there are 10 % more samples."""
+        """Take samples for ``seconds``, or until the rule stops; it is asked whenever there are 10 % more samples."""
         end = self.clock.now() + seconds
         while self.verdict == "go on":
             self.samples.append(self.clock.time(self.call))

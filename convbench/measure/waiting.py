@@ -43,7 +43,7 @@ def _ready_seconds() -> float:
 
 
 def _stolen_seconds() -> float:
-    """Stolen seconds of the cores that this process may run on, in the mean."""
+    """Stolen seconds, averaged over the cores that this process may run on."""
     if not hasattr(os, "sched_getaffinity"):
         return 0.0
     cores, times = os.sched_getaffinity(0), psutil.cpu_times(percpu=True)

@@ -1,4 +1,4 @@
-"""Find linear reducers: they add little to an LSTM, which multiplies its input by a matrix anyway.
+"""Find linear reducers: the LSTM multiplies its input by a matrix anyway, so they can be folded into it.
 
 W_ih (W x + b) = (W_ih W) x + W_ih b: a reducer that ends in a linear layer is the same function without that layer and
 with another W_ih. In this way the article's hybrid is its GAP model.

@@ -189,7 +189,7 @@ def _count(subject: Subject) -> StageCounts:
 
 
 def _count_frames(case: Case, frames: int) -> StageCounts:
-    """Count the eager case with ``frames`` per clip. The first frame costs less to train, as no state precedes it."""
+    """Count the eager case with ``frames`` frames a clip; the first costs less to train, as no state precedes it."""
     clip = replace(case.clip, frames=frames)
     return dispatched.count(subject.assemble(replace(case, clip=clip), seed=0, device="meta"))
 

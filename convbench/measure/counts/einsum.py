@@ -3,8 +3,8 @@
 1. Find the letters of every operand and of the output, including letters for dots.
 2. Contract operands two by two, in the order of a path or from the left.
 3. Two operands that share a letter which occurs nowhere else form a matrix product over all their letters; a letter
-   that only one of them has is summed before. Without such a shared letter they are multiplied element by element,
-   which is no MAC.
+   that only one of them has, and nothing else needs, is summed before. Without such a shared letter they are multiplied
+   element by element, which is no MAC.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ UNKNOWN = frozenset(
         "slow_conv_transpose3d", "convolution_backward_overrideable",
     )
 )  # fmt: skip
-"""All known operators of torch that multiply and accumulate and have no formula; other operators of torch without a
+"""torch's operators that multiply and accumulate without a formula, as far as known; its other operators without a
 formula count as zero."""
 WITH_VECTOR = frozenset({"aten::mv", "aten::dot", "aten::vdot", "aten::addmv"})
 """Products with a vector. On weights alone, as in spectral norm, they are no work on a clip and are not counted."""

@@ -119,7 +119,7 @@ def available_memory() -> int:
 
 
 def refuse_unknown(device: str) -> None:
-    """Raise ConvbenchError if ``device`` is no device's name."""
+    """Raise ConvbenchError if ``device`` is not the name of a device."""
     if not (isinstance(device, str) and re.fullmatch(r"auto|cpu|cuda(:\d+)?", device)):
         raise ConvbenchError(f"unknown device {device!r}: use auto, cpu, cuda or cuda:N")
 

@@ -1,6 +1,7 @@
 """Measure by how much a fresh process grows when a runtime loads and runs a model.
 
-The measuring process cannot tell: it exported the model before, and the runtime reuses the memory that this freed.
+The measuring process cannot tell: it exported the model before, and the runtime reuses the memory that the export
+freed.
 """
 
 from __future__ import annotations

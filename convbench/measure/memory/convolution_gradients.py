@@ -87,7 +87,7 @@ class Gradients(NamedTuple):
         return copies + weights + 2 * self.bias + scratch
 
     def nhwc_bytes(self) -> int:
-        """Bytes beside the weights' gradient if frames are in NHWC order: one copy of it in blocks and one not.
+        """Bytes beside the weights' gradient if frames are in NHWC order: a blocked and an unblocked copy of it.
 
         With a depthwise kernel that has no blocks, such as a large one, each channel fills a block of inputs and
         outputs.

@@ -29,7 +29,7 @@ class Convolution(NamedTuple):
 
     @property
     def taps(self) -> int:
-        """Positions of the kernel."""
+        """Positions in the kernel."""
         return prod(self.weight.shape[2:])
 
     @property

@@ -28,7 +28,7 @@ from convbench.models.weights import CHANNELS_LAST
 
 
 def extra_bytes(func: Any, args: Args, result: Any) -> tuple[int, int]:
-    """Return an operator's (scratch, kept) bytes beside its outputs: for its own duration, until its backward pass."""
+    """Return an operator's (scratch, kept) bytes beside its outputs: freed at its end, kept for its backward pass."""
     if cost := EXTRA.get(func):
         return cost(args, result)
     return (_casts(args, result), 0) if torch.Tag.pointwise in func.tags and func not in CASTS else (0, 0)

@@ -1,6 +1,6 @@
-"""Keep a user's clips for the other trainings of a run: slow reading or making is done once per seed.
+"""Keep a user's clips for the other trainings of a run, so that they are read or made only once per seed.
 
-So all trainings of a seed have the same clips in the same split, even if a user's function yields others each time.
+All trainings of a seed then have the same clips in the same split, even if a user's function yields others each time.
 """
 
 from __future__ import annotations

@@ -37,8 +37,9 @@ PICTURES = (400, 150, 250)
 """Numbers of pictures for the linear read-outs: for fitting, for choosing the penalty, and for testing."""
 
 FEWEST, FEW, FEW_BYTES = 40, 200, 2**24
-"""Clips per split that are drawn to check whether a task can be drawn: FEW, or fewer if large, by FEW_BYTES of float32
-per split, but at least FEWEST. A user's own clips are at least one of each class."""
+"""Clips per split that are drawn to check whether a task can be drawn: ``FEW``, or fewer if they are large
+(``FEW_BYTES`` of float32 per split), but at least ``FEWEST``. Of a user's own clips there is at least one of each
+class."""
 
 
 def trial(case: Case, protocol: Protocol) -> Iterator[Reading | Finding]:

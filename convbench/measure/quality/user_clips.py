@@ -25,7 +25,7 @@ from convbench.models import network
 
 LEAST_CLIPS = 6
 CLIPS_A_SIGN = 10
-"""Clips that are loaded between two reports of progress, which the message of a time limit shows."""
+"""Clips that are loaded between two progress reports; the message of a time limit shows the last report."""
 SHARE_OF_MEMORY = 0.5
 """Share of the free memory that clips may take: those that are chosen from them are copied."""
 HELD_OUT = 0.15
@@ -53,7 +53,9 @@ def from_function(choice: Choice, clip: Clip, training: Training, seed: int) -> 
     """
     function = import_path(choice.name)
     if not callable(function):
-        raise ConvbenchError(f"{choice.name} is a {type(function).__name__}: make it a function that yields {_PAIRS}")
+        raise ConvbenchError(
+            f"{choice.name} is of type {type(function).__name__}: make it a function that yields {_PAIRS}"
+        )
     with network.python_as_before(), torch.random.fork_rng(devices=[]):
         network.seed_all(0)  # the function draws the same in every process, whatever the split's seed
         samples = list(_limit_memory(_samples(function, choice, clip), choice.name))
@@ -90,7 +92,7 @@ def sample_of(item: Sequence[Any], clip: Clip, source: str) -> Sample:
 
 
 def split(samples: Sequence[Sample], clip: Clip, training: Training, seed: int, origin: str) -> Splits:
-    """Split the samples: 70 % of each class for training, 15 % each for validation and testing, at most ``training``'s.
+    """Split samples: 70 % of each class to train, 15 % each to validate and to test, up to ``training``'s counts.
 
     A split that should be shorter than the number of classes has one clip of each all the same. Only clips that are
     used are loaded. The clips of a group are all in one split. ``origin`` says where the clips come from, for messages
