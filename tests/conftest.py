@@ -59,7 +59,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def frozen_imports() -> None:
-    """Exclude imported objects from garbage collection, as a measuring process does. Walking them takes 0.25 seconds."""
+    """Exclude imported objects from garbage collection, as a measuring process does. Walking them takes 0.25 s."""
     gc.collect()
     gc.freeze()
 
