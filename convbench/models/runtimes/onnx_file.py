@@ -38,9 +38,7 @@ def write(flat_model: nn.Module, example: Example, folder: Path, exporter: Expor
     path = folder / FILE
     axes = tuple({} if axis is None else {axis: BATCH} for axis in example.batch_axes)
     if any(tensor.is_complex() for tensor in (*example.tensors, *structure.row(example.output))):
-        raise CaseFailed(
-            "error", "takes or returns complex numbers, which ONNX does not have: use those of torch.view_as_real"
-        )
+        raise CaseFailed("error", "takes or returns complex numbers, which ONNX does not have: use torch.view_as_real")
     try:
         with quiet(), unchecked():
             torch.onnx.export(
