@@ -242,7 +242,7 @@ def test_a_check_goes_on_though_its_own_files_lie_in_the_tree(here):
     (here / "new.py").write_text("")
     refused = convbench(here, *words, "--resume")
     assert refused.returncode == 4
-    assert "--resume: head has changes that are not committed (new.py)" in refused.stderr
+    assert "--resume: head has uncommitted changes (new.py)" in refused.stderr
 
 
 def test_a_check_that_waits_goes_on_with_what_the_one_before_it_kept_last(here):

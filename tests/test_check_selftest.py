@@ -65,7 +65,7 @@ def test_trials_are_appended_and_only_those_of_the_same_setting_are_counted(tmp_
 def test_a_line_that_is_no_trial_is_said(tmp_path, changed):
     path = tmp_path / "trials.jsonl"
     path.write_text(f"{json.dumps(asdict(ONE))}\n{json.dumps(asdict(ONE) | changed)}\n")
-    with pytest.raises(StoreError, match=f"trials.jsonl: no trials of a selftest \\({next(iter(changed))}"):
+    with pytest.raises(StoreError, match=f"trials.jsonl: not the trials of a selftest \\({next(iter(changed))}"):
         selftest.stored(path, SETTINGS)
 
 

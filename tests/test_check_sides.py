@@ -271,7 +271,9 @@ def test_a_named_module_that_a_folder_was_installed_as_may_differ(both_sides, tm
 def test_a_ref_that_no_case_imports_anything_of_is_refused(both_sides, tmp_path):
     base, head, own = both_sides
     shared = {"convbench": str(tmp_path / "site-packages" / "convbench" / "__init__.py")}
-    with pytest.raises(Refused, match=r"no case imports anything of main~1 .*, so head would be compared with itself"):
+    with pytest.raises(
+        Refused, match=r"no case imports anything from main~1 .*, so head would be compared with itself"
+    ):
         origin.refuse_same_code(base, head, naming("gap"), {"base": shared, "head": shared})
     origin.refuse_same_code(base, head, naming("gap"), own)
 
@@ -332,7 +334,7 @@ def test_a_wheel_that_no_case_imports_anything_of_is_refused(repository, folder,
     ):
         both = {"shop.models": str(tmp_path / "shop" / "models.py")}
         with pytest.raises(
-            Refused, match=r"no case imports anything of .*\.whl, so head would be compared with itself"
+            Refused, match=r"no case imports anything from .*\.whl, so head would be compared with itself"
         ):
             origin.refuse_same_code(base, head, cases, {"base": both, "head": both})
         used = {"base": both | {"nets": str(base.paths[0] / "nets.py")}, "head": both}
