@@ -263,7 +263,7 @@ def test_a_check_that_waits_goes_on_with_what_the_one_before_it_kept_last(here):
 def test_a_budget_that_building_base_used_up_leaves_nothing_to_time_and_says_so(here):
     done = convbench(here, "check", "fake.json", "--base", "main", "--build", "sleep 1", "--budget", "1s")
     assert done.returncode == 3, done.stderr
-    assert "ended it: with more time, more is decided" in done.stdout
+    assert "ended the check: with more time, it decides more" in done.stdout
     assert not any(case.pairs for case in outcome.read(here / "reports" / "check" / "fake.json").cases)
 
 
@@ -271,7 +271,7 @@ def test_the_working_tree_is_no_base_of_itself(here):
     for itself in (".", "./", str(here)):
         done = convbench(here, "check", "fake.json", "--base", itself)
         assert done.returncode == 4, done.stderr
-        assert f"base {itself!r} is the working tree, as head is" in done.stderr
+        assert f"base {itself!r} is the working tree, like head: " in done.stderr
 
 
 def test_the_commit_of_a_stored_baseline_is_the_base(here):

@@ -1,6 +1,6 @@
 """Put real work into a case's forward pass, so that the gate can be tested on a known slowdown.
 
-The workers of both sides load this program of head's convbench by its path.
+This program belongs to head. The workers of both sides load it by its path.
 """
 
 from __future__ import annotations
