@@ -395,8 +395,8 @@ def test_a_base_whose_convbench_is_too_old_is_exit_4(here):
     done = convbench(here, "check", "smoke", "--base", "../old", fake=False)
     assert (done.returncode, done.stdout) == (4, "")
     assert done.stderr.splitlines()[-1] == (
-        "convbench: the convbench of ../old is too old for this one: of the protocol between them convbench 0.0.1 "
-        "knows none, this one number 1: choose a later one"
+        "convbench: the convbench of ../old is too old for this one: in a check, convbench 0.0.1 "
+        "speaks no protocol, this one protocol 1: choose a later version"
     )
 
 
@@ -405,7 +405,7 @@ def test_a_base_of_another_protocol_is_exit_4(here):
     done = convbench(here, "check", "smoke", "--base", "main")
     assert done.returncode == 4
     assert " is too new for this one: " in done.stderr
-    assert "speaks number 2, this one number 1: choose an earlier one" in done.stderr
+    assert "speaks protocol 2, this one protocol 1: choose an earlier version" in done.stderr
 
 
 def test_the_floor_is_kept_by_machine_setting_and_rule(tmp_path, monkeypatch):
