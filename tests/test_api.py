@@ -258,9 +258,9 @@ def test_mistakes_are_the_sentences_of_the_command_line(tmp_path: Path) -> None:
         (lambda: convbench.bisect("smoke", "main", threads="2"), "threads='2': give a whole number from 1"),
         (lambda: convbench.check("smoke", "main", build=5), "build=5: give a text"),
         (lambda: convbench.compare("reports/a", "reports/b"), r"compare takes two callables; lay two stored runs side"),
-        (lambda: convbench.check("smoke", "main", budget="3m"), "budget '3m': seconds, more than 0"),
+        (lambda: convbench.check("smoke", "main", budget="3m"), "budget '3m': give seconds, more than 0"),
         (lambda: convbench.bisect("smoke", ""), "name what to search: give good, a commit that is fast"),
-        (lambda: convbench.bisect("smoke", "main", budget=-1), "budget -1: seconds, more than 0"),
+        (lambda: convbench.bisect("smoke", "main", budget=-1), "budget -1: give seconds, more than 0"),
         (lambda: convbench.bisect("smoke", "main", out=""), "out is empty"),
         (lambda: convbench.history(), "name the runs: "),
         (lambda: convbench.history("runs", metric=5), "metric=5: give a text"),
@@ -568,7 +568,7 @@ def test_a_slowdown_to_be_seen_is_a_share(share: float) -> None:
 
 
 def test_a_budget_is_more_than_nothing() -> None:
-    with pytest.raises(convbench.ConvbenchError, match="budget 0: seconds, more than 0"):
+    with pytest.raises(convbench.ConvbenchError, match="budget 0: give seconds, more than 0"):
         convbench.check("smoke", "main", budget=0)
 
 

@@ -202,7 +202,7 @@ def test_a_base_whose_own_suite_cannot_be_asked_for_its_cases_is_said(run, tmp_p
         (base.root / "fake.json").write_text(json.dumps(SAME))
         method = gate.Method(Settings(slice_s=0.001), Rule(), folder, Told())
         result = gate.check(replace(base, suite=base.root / "speed.yaml"), head, Request("fake"), method)
-    assert result.notes == ("base has no speed.yaml: a case that head has dropped would not be missed",)
+    assert result.notes == ("base has no speed.yaml: if head dropped a case, it would not be noticed",)
 
 
 def test_other_outputs_are_invalid_unless_they_are_wanted(run):
@@ -210,7 +210,7 @@ def test_other_outputs_are_invalid_unless_they_are_wanted(run):
     result = run(SAME, other)
     assert verdicts(result)["fc"].reason == (
         "outputs differ: tensor 0 of the output differs by up to 0.1; "
-        "`check` and `bisect` time it all the same with --different-outputs"
+        "`check` and `bisect` time it anyway with --different-outputs"
     )
     assert verdict.exit_code(result) == 5
     (row,) = [row for row in words.rows(result) if row.name == "fc"]
@@ -446,7 +446,7 @@ def test_an_output_without_numbers_is_said_not_to_be_compared(run):
     result = run(silent, silent)
     assert verdict.exit_code(result) == 0
     details = {row.name: row.details for row in words.rows(result)}
-    assert details == {"gap": (), "fc": ("output: no numbers in it, so that it was not compared",)}
+    assert details == {"gap": (), "fc": ("output: no numbers in it, so it was not compared",)}
 
 
 def test_a_process_that_cannot_be_started_is_a_failed_build(run, monkeypatch):
