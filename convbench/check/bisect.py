@@ -75,7 +75,7 @@ def find(question: BisectRequest, settings: Settings, rule: Rule, watcher: gate.
 
 
 class Bisection:
-    """A search along a line of places with the cases of a request. It begins with a state, and keeps what it adds."""
+    """A search along a line of places with the cases of a request. It continues a state, and saves it as it goes."""
 
     def __init__(
         self, line: Line, request: Request, method: gate.Method, keep: Callable[[State], object], state: State

@@ -12,7 +12,7 @@ from convbench.core.text import one_line
 from convbench.report.words import units
 
 LONGEST = 400
-"""Most characters of a table cell or a sentence, which is cut beyond."""
+"""Most characters of a table cell or sentence; longer ones are cut."""
 JUNIT = {"regression": "failure", "invalid": "error", "inconclusive": "skipped"}
 
 

@@ -1,8 +1,8 @@
 """Decide about a case from the log ratios of its pairs. Pure functions: no clock, no process.
 
 A log ratio is ``log(head / base)`` of one pair of fresh processes, positive if head is slower. The interval of
-``bounds`` is both shown and decided by: at any number of pairs, a case is suspect as soon as the interval lies above
-the rule's tolerance, and ok as soon as it lies below the guard. Otherwise it gets more pairs.
+``bounds`` is both shown and used to decide: at any number of pairs, a case is suspect as soon as the interval lies
+above the rule's tolerance, and ok as soon as it lies below the guard. Otherwise it gets more pairs.
 
 The ends of the interval are order statistics of the pairs. All that is assumed about the noise is that base and head,
 if they are equally fast, are the slower one equally often. An outlier counts as one pair, however far out it is.
@@ -65,7 +65,7 @@ CONFIRM_FIRST, CONFIRM_AT_MOST = 5, 24
 OF_RUN = 0.01
 """The largest probability of a false regression in a check, over all of its cases."""
 OF_SUSPECT = 0.05
-"""An upper bound for false suspects of the first stage: its level and what the slacks add to it."""
+"""An upper bound for the share of unchanged cases that the first stage suspects: its level and what the slacks add."""
 OF_CONFIRMATION = 0.0065
 MOST_NULL = 0.10
 """The largest relative difference of base from itself in a triple; beyond it the machine counts as busy."""
@@ -109,7 +109,7 @@ def call(logs: Sequence[float], rule: Rule) -> Call:
 
 
 def decide(logs: Sequence[float], rule: Rule) -> Call:
-    """Return the first call that the pairs made as they came in: the one that counts."""
+    """Return the first call other than undecided as the pairs came in: the one that counts."""
     calls = (call(logs[:pairs], rule) for pairs in range(1, min(len(logs), SLOWER.max_pairs) + 1))
     return next((outcome for outcome in calls if outcome != "undecided"), "undecided")
 
@@ -204,7 +204,7 @@ def _agree(values: Sequence[float], slack: Slack) -> bool:
 
 @cache
 def enough(slack: Slack, test: Test) -> int:
-    """Return from how many pairs on it is improbable, by the test's level, that all exceed the slack by chance."""
+    """Return the fewest pairs that all exceed the slack by chance with at most its share of the test's level."""
     return math.ceil(math.log(SHARE * test.level) / math.log(slack.chance) - 1e-9)
 
 

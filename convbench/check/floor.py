@@ -14,7 +14,7 @@ KIND = "floor"
 
 
 def known(environment: Mapping[str, Scalar], settings: Settings, rule: Rule) -> float | None:
-    """Return the smallest slowdown that the rule saw in a selftest on this machine and software; None without one."""
+    """Return the smallest slowdown that a selftest of this machine and software saw; None if none was run."""
     return cache.number(KIND, environment, *_method(settings, rule))
 
 

@@ -1,4 +1,4 @@
-"""Save a check as it runs: its pairs are on disk after every visit to the undecided cases, so that --resume continues.
+"""Save a check as it runs: after every visit to the undecided cases its pairs are on disk, for --resume to continue.
 
 An unfinished check is stored as an ``Outcome`` that is marked as such: it is never a regression and never fine.
 """
@@ -68,5 +68,8 @@ def _identity(before: Outcome, outcome: Outcome) -> Iterator[tuple[str, object, 
 
 
 def _machine(side: SideOutcome) -> dict[str, object]:
-    """Return the facts that decide whether numbers are comparable, and convbench's version; not the kernel's patch."""
+    """Return the facts that decide whether numbers are comparable, and the version of convbench.
+
+    The patch level of the kernel is not among them.
+    """
     return {**identity(side.environment), "convbench": side.environment.get("convbench")}

@@ -52,7 +52,7 @@ class Line(Protocol):
         ...
 
     def name(self, place: int) -> str:
-        """Return the name of a place that people know."""
+        """Return the name by which people know a place."""
         ...
 
     @contextmanager

@@ -13,7 +13,7 @@ SMALLEST, LARGEST = 0.005, 0.5
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Limits of relative slowdowns: up to ``tolerance`` is never a regression, ``guard`` or more is never ok."""
+    """Limits of relative slowdowns: up to ``tolerance`` is no regression, ``guard`` or more is not ok."""
 
     tolerance: float = 0.02
     guard: float = 0.04

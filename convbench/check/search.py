@@ -18,7 +18,7 @@ from convbench.check.decision import Triple
 from convbench.core.statistics import MAD
 
 LIAR = 0.05
-"""The probability that a pair is off by any amount, as its process was slow by chance. It limits a pair's evidence."""
+"""The probability that a pair is off by any amount, since a process was slow by chance. It limits a pair's evidence."""
 TAIL = 4
 LEAST_SPREAD = 0.01
 
@@ -73,7 +73,7 @@ class Search:
         return np.asarray(chances / chances.sum())
 
     def next(self) -> int | None:
-        """Return the place whose pair tells most, which halves the probability; None if the answer is sure."""
+        """Return the place whose pair tells most: half the probability lies before it. None if the answer is sure."""
         answer = self.answer()
         if (answer.first, answer.last) in self._groups():
             return None

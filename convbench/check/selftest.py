@@ -1,7 +1,7 @@
 """Test the gate itself on this machine: how often it calls the same code slower, and which slowdowns it sees.
 
 An experiment is a whole check of a tree against itself, with or without real work put into head's forward pass. Every
-verdict is a line of a file to which later selftests append, so that the figures rest on all verdicts measured.
+verdict is a line of a file to which later selftests append, so that the figures rest on all verdicts, and only those.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ class Side:
         return bool(self.changes)
 
     def hint(self, reason: str) -> str:
-        """Return what a checkout lacks and what to do, to follow the reason of a failure; empty if that is not it."""
+        """Return what a checkout lacks and what to do, to follow a failure's reason; empty if that is not the cause."""
         if not re.search("No module named|No such file|cannot be imported", reason):
             return ""
         if self.empty:
@@ -102,7 +102,7 @@ class Here:
 
     @classmethod
     def at(cls, cwd: Path, suite: str, written_files: tuple[Path, ...] = ()) -> Here:
-        """Return where a check is called. Raises ConvbenchError if the path has a separator of the list of folders."""
+        """Return where a check is called. Raises ConvbenchError if ``cwd`` holds the separator of lists of folders."""
         cwd, path = cwd.resolve(), Path(suite)
         if os.pathsep in str(cwd):
             raise ConvbenchError(f"{cwd}: its path holds {os.pathsep!r}, which separates folders: move or rename it")
@@ -117,7 +117,7 @@ class Here:
         return tuple(dict.fromkeys(self.path_in(path, root) for path in folders))
 
     def _editable_folders(self) -> list[Path]:
-        """Return the folders of the tree that ``pip install -e`` put on the path: base must not import them of head."""
+        """Return the tree's folders that ``pip install -e`` put on the path: base must not import those of head."""
         library = sysconfig.get_path("stdlib")  # an environment may lie in the tree
         entries = [Path(entry) for entry in sys.path if entry and not Path(entry).is_relative_to(library)]
         return [path for path in entries if path.is_relative_to(self.top) and not code.is_installed(path)]

@@ -44,7 +44,7 @@ class Server:
         self.clock = _program("convbench_clock", CLOCK).RunningClock()
 
     def hello(self, threads: int, device: str = "cpu", case: Any = None) -> Answer:
-        """Import what measuring and building the case need, or without a case inspecting; return the versions.
+        """Import what measuring and the case need, or what inspecting needs if there is no case; return the versions.
 
         ``protocol`` is 0 if this side's convbench has none. ``forks`` says whether copies of this process can inspect
         cases on the device: CUDA's state is not copied. All objects are frozen at the end, so that the garbage
