@@ -137,8 +137,10 @@ def sentences(bisected: Bisected) -> Iterator[str]:
     if bisected.is_confirmed:
         yield f"first slower: {bisected.names[last]}"
     elif first == last and state.proven is None:
-        missing = "no check against the one before it has a verdict yet: continue with --resume"
-        yield f"most likely {bisected.names[last]}, but {missing}"
+        yield (
+            f"most likely {bisected.names[last]}, but no check against the one before it has a verdict yet: "
+            "continue with --resume"
+        )
     elif first == last:
         yield f"most likely {bisected.names[last]}, but a check against the one before it did not confirm that"
     else:

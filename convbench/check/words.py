@@ -75,7 +75,7 @@ def footing(outcome: Outcome) -> list[str]:
     ]
     facts = {entry.name for case in outcome.cases for entry in case.facts}
     if counts := [name for name in facts if name.startswith(f"{INSTRUCTIONS}, by ")]:
-        limits = "valgrind has no AVX-512 and no AMX, so other kernels may run than outside of it"
+        limits = "valgrind has no AVX-512 and no AMX, so other kernels may run than on the real processor"
         reason = f": {limits}" if any(name.endswith("by valgrind") for name in counts) else ""
         lines.append(f"instruction counts repeat within about 0.2 % under any load and decide nothing{reason}")
     if outcome.budget is not None:
