@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     )
 )
 def aot_inductor(subject: Subject, *, freeze: bool = True) -> Subject:
-    """Compiled ahead of time by torch.export and aoti_compile_and_package; ``freeze`` packs weights then, not per call."""
+    """Compiled ahead of time by torch.export and aoti_compile_and_package; ``freeze`` packs the weights in advance."""
     from convbench.models.runtimes.aoti import AotInductor
     from convbench.models.runtimes.deploy import deploy
 
