@@ -52,8 +52,9 @@ AS_ANY_PROCESS = {"env_vars": {"RAY_worker_niceness": "0"}}
 class Ray(Cluster):
     """The hosts of a Ray cluster: the one at ``address`` (``auto``, ``host:port``), one that runs here, or a new one.
 
-    Every host gets ``workers`` workers with ``cores`` cores each (0: all its cores), and with a GPU each if the device
-    is a GPU. ``start`` is the seconds that workers may take to start; after ``silence`` seconds a silent worker is lost.
+    Every host gets ``workers`` workers, each with ``cores`` cores (0: an equal share of the host's), and with a GPU if
+    the device is one. ``start`` is the seconds that workers may take to start; after ``silence`` seconds a silent
+    worker is lost.
     ``working_dir`` is a folder that Ray copies to the hosts, ``image`` a container image in which it starts workers.
     """
 
