@@ -1,4 +1,4 @@
-"""Claims about sizes that follow from arithmetic; the layers are built, so no size is computed by hand."""
+"""Claims about sizes that follow from arithmetic, found by building the layers instead of multiplying."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from convbench.core.text import joined
 HIDDEN, SEED, SAMPLES = 128, 0, 16
 SIZES = (32, 128, 512, 4096, 32_768, 131_072)
 EDGE = math.log(99)
-"""A gate is saturated if the size of its input is above this: its sigmoid is within 1 % of 0 or 1."""
+"""A gate is saturated if its absolute input exceeds this: its sigmoid is then within 1 % of 0 or 1."""
 
 MOST, FEW = 0.5, 0.05
 

@@ -90,7 +90,7 @@ def variability(evidence: Evidence) -> Judgement:
 def judge_variability(
     change: Difference, leads: Mapping[float, Difference], exclusions: tuple[Number, ...] = (), plot: Plot | None = None
 ) -> Judgement:
-    """Supported if GAP's lead is shown to be larger at the least variability, refuted if a gain of MARGIN is excluded."""
+    """Supported if GAP's lead is shown larger at the least variability, refuted if a gain of MARGIN is excluded."""
     verdict: Verdict = "supported" if change.shown else "refuted" if change.high < MARGIN else "undecided"
     first_lead, last_lead = leads[min(leads)], leads[max(leads)]
     first, last = first_lead.mean, last_lead.mean

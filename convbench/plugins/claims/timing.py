@@ -39,7 +39,10 @@ def training_time(evidence: Evidence) -> Judgement:
 
 
 def judge(steps: Sequence[Result], inference: Sequence[Result] = ()) -> Judgement:
-    """Supported if the largest input is shown to take LONGER times as long, refuted if shown not to; by rising size."""
+    """Supported if the largest input is shown to take LONGER times as long as the smallest, refuted if shown not to.
+
+    The results are in the order of their sizes.
+    """
     ratio = ratio_of(steps[-1], steps[0])
     verdict: Verdict = "supported" if ratio.low > LONGER else "refuted" if ratio.high < LONGER else "undecided"
     crossover_size = crossover(inference[0]) if inference else None

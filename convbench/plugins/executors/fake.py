@@ -60,7 +60,7 @@ class Fake(Executor):
         return self._hosts
 
     def run(self, jobs: Iterable[Job]) -> Iterator[JobRecord]:
-        """Yield jobs in the order in which their visits end on the fake clock; ties in the order of their beginning."""
+        """Yield jobs in the order in which their visits end on the fake clock; ties in the order of their start."""
         queue, free_hosts = iter(jobs), list(self.hosts)
         visits: list[tuple[float, int, Host, Job, Record]] = []
         next_job: Job | None = None

@@ -25,12 +25,12 @@ from convbench.runs.script import user_imports
 
 T = TypeVar("T")
 ON_ONE_GPU = 4
-"""Most processes at once on a GPU while they compile and count: each has its own CUDA context and model."""
+"""Maximum number of processes at once on a GPU while they compile and count: each has a CUDA context and a model."""
 
 
 @executors.register("isolated")
 class Isolated(OnThisMachine):
-    """A fresh process per visit on this machine, one at a time if timed: no crash of a case ends the sweep."""
+    """A fresh process per visit on this machine, one at a time if timed: no case can end the sweep."""
 
     def __init__(self, device: str, cases: Sequence[Case] = ()) -> None:
         self.needs = AllNeeds()

@@ -30,9 +30,9 @@ SECONDS_BETWEEN_LOOKS = 5.0
 RESTARTS = 20
 """How many times a lost worker of a host is replaced."""
 FALSE_STARTS = 3
-"""A host gets no more workers after so many in a row that ended before their first message, as without an image."""
+"""A host gets no more workers if this many in a row end before their first message, as without an image."""
 SECONDS_TO_START = 60.0
-"""A worker that has not started after so long is reported missing; it is still used when it comes."""
+"""A worker that has not started after this many seconds is reported missing; it is still used when it comes."""
 VARIABLE = "RAY_ADDRESS"
 """The environment variable in which Ray looks for a cluster if none is named."""
 REACHABLE = 5.0
@@ -285,7 +285,7 @@ class _Engine:
         yield message
 
     def _give_up(self, remote: _Remote, reason: str) -> list[Event]:
-        """Return the end of a failed worker's piece; if it never started, leave it out and return ``Absent``."""
+        """Return ``Done`` for the piece of a failed worker; if it never started, leave it out and return ``Absent``."""
         remote.reference = None
         if remote.piece >= 0:
             return [Done(remote.name, remote.piece, reason)]
@@ -307,7 +307,7 @@ class _Engine:
 
 @contextlib.contextmanager
 def _keep_handlers() -> Iterator[None]:
-    """Restore the signal handlers; if Ray's own handler turned SIGTERM into an exit, call the restored one too."""
+    """Restore the earlier signal handlers; if Ray's own turned SIGTERM into an exit, call the earlier one too."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield

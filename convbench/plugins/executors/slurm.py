@@ -35,7 +35,7 @@ SECONDS_TO_END = 10.0
 SECONDS_BETWEEN_TRIES = 60.0
 """Seconds between two requests for replacements that Slurm refused."""
 REPLACEMENTS = 3
-"""Most replacements for workers that a fault ended, per worker asked for at first."""
+"""Maximum number of replacements for workers that a fault ended, per worker asked for at first."""
 MAIL = "mail"
 """Name of the folder, within a run's folder, in which the driver and its workers leave messages."""
 ABANDONED = 3600.0
@@ -51,7 +51,7 @@ FAULTLESS = (*REQUEUED, "TIMEOUT", "PREEMPTED", "CANCELLED", "COMPLETED")
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """Errors of the folder, not of Slurm, that keep a job's description from being written."""
 NEAR_LIMIT = 180.0
-"""A job that ends at most so many seconds before its time limit ended for it: submitit ends jobs 90 s before."""
+"""A job that ends within this many seconds of its time limit ended because of it: submitit ends jobs 90 s before."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class _JobOptions:
 @executors.register("slurm")
 @declares(ExecutorTraits(modules=("submitit",), extra="slurm"))
 class Slurm(Cluster):
-    """A Slurm job array of ``workers`` (2), each a host, or a GPU if ``gpus`` is 1; it starts with the first that join.
+    """A Slurm job array of ``workers`` (2), each a host, or a GPU if ``gpus`` is 1; work starts when the first join.
 
     ``folder`` is on a disk that all hosts share. ``minutes`` is the time limit of a job; when it ends, its work goes on
     in another. ``cluster`` is ``slurm``, or for a trial ``local`` (processes of this machine) or ``debug`` (one worker
@@ -220,7 +220,7 @@ class _Engine:
     # --- Jobs ---------------------------------------------------------------------------------------------------------
 
     def _submit(self, workers: int) -> None:
-        """Submit this many more workers. Raises ConvbenchError if Slurm refuses, OSError if the folder does."""
+        """Submit this many more workers. Raises ConvbenchError if Slurm refuses, OSError if the folder is not writable."""
         names = [f"worker-{self._worker_count + number}" for number in range(workers)]
         for name in names:
             self.mailboxes.open(name)

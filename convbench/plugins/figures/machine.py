@@ -17,11 +17,11 @@ from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.style import HUES, MUTED, TEXT, canvas
 
 LEAST = 3
-"""Fewest moments for a drawing."""
+"""Minimum number of moments for a drawing."""
 
 
 class Moment(NamedTuple):
-    """A run of the reference workload: when (POSIX seconds), its time over that of better moments, and if disturbed."""
+    """A run of the reference workload: when (POSIX seconds), its time over that of better moments, if disturbed."""
 
     time: float
     ratio: float

@@ -25,7 +25,7 @@ from convbench.report.drawing.style import AREA, PAPER, TEXT, WEIGHT, look, shor
 from convbench.report.words.names import threads_of
 
 SETTINGS = 4
-"""Most drawings; the table has the numbers of further backbones and clips."""
+"""Maximum number of drawings; the table has the numbers of further backbones and clips."""
 APART = 0.022
 """Share of the axis between reducers of the same size, so that their intervals can be seen."""
 

@@ -1,4 +1,4 @@
-"""Accuracy against latency and memory for each task; a mark is as deep in colour as it is likely on their front."""
+"""Accuracy against latency and memory for each task; marks show how likely they are on the Pareto front."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from convbench.report.words.numbers import likely
 
 FAINT = 0.3
 TASKS = 8
-"""Most drawings; the table has the numbers of further tasks."""
+"""Maximum number of drawings; the table has the numbers of further tasks."""
 
 PLAIN, SMALLEST, LARGEST = 1.4, 0.8, 4.0
 """Areas of marks relative to other figures: without memory, and for the least and the most memory."""

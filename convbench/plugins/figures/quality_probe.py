@@ -15,7 +15,7 @@ from convbench.report.drawing.shares import share_axis
 from convbench.report.drawing.style import AREA, GRID, WEIGHT, canvas, look, short
 
 SETTINGS = 4
-"""Most drawings; the table has the numbers of further backbones and clips."""
+"""Maximum number of drawings; the table has the numbers of further backbones and clips."""
 LEAST = -0.2
 """Lower values of R² are drawn at this one."""
 

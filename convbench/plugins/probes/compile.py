@@ -24,9 +24,9 @@ from convbench.models.subject import Subject
 @probes.register("compile")
 @declares(ProbeTraits(exact=True, order=90))
 def compile_capture(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
-    """Graphs, graph breaks and captured FLOPs of a twin that is compiled on the meta device; compiled cases only.
+    """Graphs, graph breaks and captured FLOPs, from a twin compiled on the meta device; only for compiled cases.
 
-    Its backend only counts. Of a training step it counts the forward pass: autograd differentiates the captured part of
+    The backend only counts. Of a training step it counts the forward pass: autograd differentiates the captured part of
     that pass as a graph.
     """
     if not compiles(subject.case):

@@ -21,7 +21,7 @@ from convbench.models.subject import Subject
 @probes.register("memory")
 @declares(ProbeTraits(exact=True, order=60))
 def memory(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
-    """On CUDA peak allocated, peak reserved and the process's use; on CPU peak tensor bytes and the process's peak RSS.
+    """CUDA: peak allocated, peak reserved, the process's use; CPU: peak tensor bytes and the process's peak RSS.
 
     The buffers of another runtime are not tensors: for it the probe reads how much a separate process grows, and on
     CUDA this process's use.

@@ -1,4 +1,4 @@
-"""Seconds of a call by stage, from passes that alternate with plain ones and are no samples of the latency."""
+"""Seconds of a call by stage, from passes that alternate with plain ones, apart from the samples of the latency."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Global average pool: how much of each channel is there."""
+"""Global average pool: the mean of each channel."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class SpatialSoftmax(nn.Module):
 def spatial_softmax(
     features: Features, lstm_input: int | None, *, keypoints: Count | None = None, linear: bool = False
 ) -> nn.Module:
-    """Expected position of each channel's peak: D = 2C, or 2*keypoints after a 1x1 conv (Finn 2015).
+    """Expected position of each channel's peak: D = 2C, or 2*keypoints after a 1x1 convolution (Finn 2015).
 
     ``linear`` appends a fully connected layer with ``lstm_input`` outputs, as robomimic does.
     """

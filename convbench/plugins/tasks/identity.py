@@ -1,4 +1,4 @@
-"""One digit drifts over a torus, and the label is the digit. Its position tells nothing, so a pool may lose it."""
+"""One digit drifts over a torus, and the label is the digit. Pooling its position away loses nothing."""
 
 from __future__ import annotations
 

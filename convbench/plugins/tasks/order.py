@@ -24,7 +24,7 @@ FLASHES = 3
 @tasks.register("order")
 @declares(Without({"frame-shuffle": 1 / FLASHES, "single-frame": 1 / 9}))
 def order(clip: Clip, training: Training, seed: int) -> Splits:
-    """Which of 10 digits flashes first: three different ones flash near the centre, with blanks between them."""
+    """Which of 10 digits flashes first: three different digits flash near the centre, with blanks between."""
     at_least(FLASHES, clip, f"order flashes {FLASHES} digits")
     return draw_splits(partial(_draw, clip), CLASSES, training, seed)
 

@@ -119,12 +119,12 @@ def decode_frames(files: Sequence[Path], clip: Clip) -> Pixels:
 
 
 def _sample_evenly(frames: Sequence[T], count: int) -> list[T]:
-    """Return ``count`` frames, evenly from the first to the last."""
+    """Return ``count`` frames, evenly spaced from the first to the last."""
     return [frames[time] for time in np.rint(np.linspace(0, len(frames) - 1, count)).astype(int)]
 
 
 def _frames(file: Path, clip: Clip) -> list[Pixels]:
-    """Return T frames, evenly over a file and scaled. Decoding twice is quicker than scaling every frame."""
+    """Return T scaled frames, evenly spaced over a file. Decoding it twice is quicker than scaling every frame."""
     frame_count = sum(1 for _ in _decode(file))
     if not frame_count:
         raise ConvbenchError(f"{file} has no frames: remove it")

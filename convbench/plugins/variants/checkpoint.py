@@ -1,4 +1,4 @@
-"""Activation checkpointing: the backward pass recomputes feature maps instead of keeping them."""
+"""Activation checkpointing: feature maps are recomputed in the backward pass instead of kept."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @variants.register("checkpoint")
 @declares(VariantTraits(scenarios=("train",)))
 def checkpoint_stage(subject: Subject, *, stage: str = "backbone") -> Subject:
-    """Training with torch.utils.checkpoint around a stage (backbone): less memory, but one more forward pass of it."""
+    """Training that recomputes a stage in the backward pass (torch.utils.checkpoint): less memory, more time."""
     from convbench.models.stages import called_parts, stage_roots
 
     modules = stage_roots(subject.case, subject.model).get(stage, ())

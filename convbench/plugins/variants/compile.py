@@ -24,7 +24,7 @@ def compile_forward(
     mode: Literal["default", "reduce-overhead", "max-autotune"] = "default",
     rnn: bool = False,
 ) -> Subject:
-    """torch.compile; by default dynamo leaves the LSTM out; ``rnn=true`` captures it, which takes longer to compile."""
+    """torch.compile: dynamo leaves the LSTM out by default; ``rnn=true`` captures it, which takes longer to compile."""
     import torch
 
     _need_compiler(subject.device)
