@@ -219,9 +219,7 @@ class _Engine:
         key = (node["NodeID"], slot)
         share, lack = self._share(node["Resources"])
         if lack:
-            if key not in self._starts and node["Resources"].get(
-                "CPU"
-            ):  # a head node without CPUs is not meant to work
+            if key not in self._starts and node["Resources"].get("CPU"):  # a head node without CPUs does no work
                 self._absences.append(Absent(node.get("NodeName") or node["NodeID"][:8], lack))
             self._starts[key] = RESTARTS + 1
             return

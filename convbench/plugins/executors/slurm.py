@@ -220,7 +220,7 @@ class _Engine:
     # --- Jobs ---------------------------------------------------------------------------------------------------------
 
     def _submit(self, workers: int) -> None:
-        """Submit this many more workers. Raises ConvbenchError if Slurm refuses, OSError if the folder is not writable."""
+        """Submit more workers. Raises ConvbenchError if Slurm refuses, OSError if the folder cannot be written."""
         names = [f"worker-{self._worker_count + number}" for number in range(workers)]
         for name in names:
             self.mailboxes.open(name)

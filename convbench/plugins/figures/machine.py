@@ -25,7 +25,7 @@ class Moment(NamedTuple):
 
     time: float
     ratio: float
-    disturbed: bool
+    is_disturbed: bool
 
 
 @figures.register("machine")
@@ -41,7 +41,7 @@ def _moments(records: Iterable[Record]) -> Iterator[Moment]:
     for members in grouped(records, scope).values():
         references = [reference for record in members for reference in _references(record)]
         level = at_better_moments(seconds for _, seconds, _ in references)
-        yield from (Moment(time, seconds / level, disturbed) for time, seconds, disturbed in references)
+        yield from (Moment(time, seconds / level, is_disturbed) for time, seconds, is_disturbed in references)
 
 
 def _references(record: Record) -> Iterator[tuple[float, float, bool]]:
@@ -50,10 +50,10 @@ def _references(record: Record) -> Iterator[tuple[float, float, bool]]:
     if reading is None:
         return
     starts = [(visit.started, not visit.sound) for visit in record.visits] or [(record.started, False)]
-    for samples, (start, disturbed) in zip(reading.by_visit(), starts, strict=False):
+    for samples, (start, is_disturbed) in zip(reading.by_visit(), starts, strict=False):
         time = _seconds(start)
         if samples and time is not None and median(samples) > 0:
-            yield time, median(samples), disturbed
+            yield time, median(samples), is_disturbed
 
 
 def _seconds(start: str) -> float | None:
@@ -70,9 +70,9 @@ def _draw(moments: Sequence[Moment]) -> Drawing:
     axes.set_xlim(-0.02 * max(minutes[-1], 0.1), 1.02 * max(minutes[-1], 0.1))
     scales.log_axis(axes, "y", scales.limits([*ratios, 1.0, SLOW_MACHINE]), "×")
     axes.axhline(SLOW_MACHINE, color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
-    flags = [moment.disturbed or ratio > SLOW_MACHINE for moment, ratio in zip(moments, ratios, strict=True)]
-    for disturbed, colour, marker, gid in ((False, HUES[0], "o", "quiet-0"), (True, HUES[6], "x", "disturbed-0")):
-        places = [(x, y) for x, y, flag in zip(minutes, ratios, flags, strict=True) if flag is disturbed]
+    flags = [moment.is_disturbed or ratio > SLOW_MACHINE for moment, ratio in zip(moments, ratios, strict=True)]
+    for is_disturbed, colour, marker, gid in ((False, HUES[0], "o", "quiet-0"), (True, HUES[6], "x", "disturbed-0")):
+        places = [(x, y) for x, y, flag in zip(minutes, ratios, flags, strict=True) if flag is is_disturbed]
         if places:
             xs, ys = zip(*places, strict=True)
             axes.scatter(xs, ys, s=14, marker=marker, color=colour, zorder=3, gid=gid)
