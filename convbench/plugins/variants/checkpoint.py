@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @variants.register("checkpoint")
 @declares(VariantTraits(scenarios=("train",)))
 def checkpoint_stage(subject: Subject, *, stage: str = "backbone") -> Subject:
-    """Training with a stage recomputed by torch.utils.checkpoint: less memory for one more forward pass of that stage."""
+    """Training with a stage recomputed by torch.utils.checkpoint: less memory for one more forward pass of it."""
     from convbench.models.stages import called_parts, stage_roots
 
     modules = stage_roots(subject.case, subject.model).get(stage, ())
