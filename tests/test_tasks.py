@@ -911,7 +911,7 @@ def test_videos_of_a_recording_are_all_in_one_split(videos: Path, groups: str, m
         ("(", "video-folder: groups=( is not a regular expression: missing ), unterminated subpattern"),
         (
             "session",
-            "0.mp4: groups=session matches nothing in its name: write one that matches all names",
+            "0.mp4: groups=session matches nothing in its name: write an expression that matches all names",
         ),
     ],
 )

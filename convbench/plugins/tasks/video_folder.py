@@ -94,7 +94,7 @@ def _group_of(groups: str | None) -> Callable[[Path], str | None]:
         match = pattern.search(video.name)
         if match is None or match[match.re.groups and 1] is None:
             raise ConvbenchError(
-                f"{video}: groups={groups} matches nothing in its name: write one that matches all names"
+                f"{video}: groups={groups} matches nothing in its name: write an expression that matches all names"
             )
         return match[match.re.groups and 1]
 
