@@ -239,7 +239,7 @@ def test_mistakes_are_the_sentences_of_the_command_line(tmp_path: Path) -> None:
         ),
         (
             lambda: convbench.load({"matrix": {"reducer": nn.Flatten}}),
-            "a suite is plain data .*: <class .*Flatten'> is none: register it, or name it as module:name",
+            "a suite is plain data .*: <class .*Flatten'> is not plain data: register it, or name it as module:name",
         ),
         (lambda: convbench.open_run(""), "path is empty: name a file or a directory"),
         (lambda: convbench.open_run(None), "path: None is no path"),

@@ -215,7 +215,7 @@ def test_what_is_said_of_ones_own_code_is_in_its_name_though_it_is_the_default(c
 def test_what_holds_for_ones_own_models_needs_one(cases: Any, key: str) -> None:
     assert cases(f"{{{key}, matrix: {{reducer: gap}}, include: [{{model: needs_option:model}}]}}")
     name = key.partition(":")[0]
-    with pytest.raises(SuiteError, match=f"suite.yaml:1:2: {name} holds for the model: of a suite, and this one has"):
+    with pytest.raises(SuiteError, match=f"suite.yaml:1:2: {name} is for the model: of a suite, and this suite has"):
         cases(f"{{{key}, matrix: {{reducer: gap}}}}")
 
 
@@ -245,7 +245,7 @@ def test_submodules_of_a_sequential_are_named_by_their_numbers(cases: Any) -> No
     stages = "{backbone: [0, 1], lstm: 2, head: '3.10'}"
     (case,) = cases(f"matrix: {{model: {{name: needs_option:model, size: 4, stages: {stages}}}}}")
     assert case.architecture.stages == (("backbone", "0"), ("backbone", "1"), ("head", "3.10"), ("lstm", "2"))
-    with pytest.raises(SuiteError, match="in quotes where they have dots between numbers"):
+    with pytest.raises(SuiteError, match="in quotes if they have dots between numbers"):
         cases("matrix: {model: {name: needs_option:model, size: 4, stages: {head: 3.10}}}")
 
 
@@ -458,7 +458,7 @@ def test_a_list_in_parentheses_multiplies_as_that_of_a_mapping(cases: Any) -> No
         ("max_time=1", "unknown key 'max_time'; did you mean 'protocol.max_time'?"),
         ("visits=1", "unknown key 'visits'; did you mean 'protocol.visits'?"),
         ("batch=4", "unknown key 'batch'; did you mean 'training.batch' or 'clip.batch'?"),
-        ("device=cuda", "unknown key 'device': it is said on the command line, as --device cuda"),
+        ("device=cuda", "unknown key 'device': give it on the command line, as --device cuda"),
         (
             "extends=default",
             "unknown key 'extends': a suite is one file: change another by key=value on the command line, or copy it",
@@ -481,8 +481,8 @@ def test_a_list_in_parentheses_multiplies_as_that_of_a_mapping(cases: Any) -> No
         ("matrix..x=1", "write it as key=value, such as protocol.max_time=0.2 or variant=eager"),
         ("variant=[eager", "the value '[eager' is not YAML"),
         ("lstm_input=64,256", "lstm_input: '64,256' is not a whole number (a list is written as lstm_input=[64,256])"),
-        ("lstm_input=", "has no value: write lstm_input=null where none is meant"),
-        ("variant.0=eager", "an entry of a list cannot be set by its number: give the list whole"),
+        ("lstm_input=", "has no value: write lstm_input=null if none is meant"),
+        ("variant.0=eager", "an entry of a list cannot be set by its number: give the whole list"),
         ("training.steps=5", "training: 5 steps are fewer than 7 checkpoints"),
     ],
 )
