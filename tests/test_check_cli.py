@@ -186,7 +186,7 @@ def test_two_checks_at_once_take_turns(here):
     ("words", "code", "message"),
     [
         ((), 2, "nothing to compare with: give --base"),
-        (("--base", "nowhere"), 2, "base 'nowhere' is no ref of this repository"),
+        (("--base", "nowhere"), 2, "base 'nowhere' is not a ref of this repository"),
         (("--base", "...HEAD"), 2, "base '...HEAD' has nothing before its dots, as if a variable were not set"),
         (("--base", "main", "--allocator", "jemaloc"), 2, "--allocator 'jemaloc'"),
         (("--base", "main", "--budget", "3 weeks"), 2, "--budget 3 weeks: not a time: write 90s, 5m or 1h"),

@@ -502,7 +502,7 @@ def test_two_histories_have_no_commit_at_which_one_left_the_other(repository):
     run(repository, "checkout", "-q", "--orphan", "new")
     run(repository, "commit", "-qm", "new")
     said = git.why_not(repository, "base 'main...new'", "main...new")
-    assert said == "base 'main...new' is no ref: the two have no commit in common, as after a rewrite of history"
+    assert said == "base 'main...new' is not a ref: the two have no commit in common, as after a rewrite of history"
     assert "`git fetch` it" in git.why_not(repository, "base", "main...nowhere")
 
 
@@ -519,14 +519,14 @@ def test_a_branch_is_no_line_of_history_and_what_to_name_instead_is_said(reposit
 def test_where_only_a_commit_will_do_no_wheel_is_advised_nor_a_fetch_that_brings_one_commit(repository, tmp_path):
     run(tmp_path, "clone", "-q", "--depth", "1", repository.as_uri(), "shallow")
     assert git.why_not(tmp_path / "shallow", "--good 'v9'", "v9", only_commits=True) == (
-        "--good 'v9' is no commit of this clone, which is shallow: `git fetch --unshallow`, or --deepen by as many "
+        "--good 'v9' is not a commit of this clone, which is shallow: `git fetch --unshallow`, or --deepen by as many "
         "commits as it takes (with actions/checkout, fetch-depth: 0)"
     )
     assert "`git fetch --unshallow`" in git.why_not(tmp_path / "shallow", "base", "0123abc01234")
     whole = "0123abc01234" + 28 * "0"
     assert f"`git fetch --depth 1 origin {whole}`" in git.why_not(tmp_path / "shallow", "base", whole)
     assert git.why_not(tmp_path, "--good 'v9'", "v9", only_commits=True) == (
-        "--good 'v9' is no commit, and this is not a git repository: run this in one"
+        "--good 'v9' is not a commit, and this is not a git repository: run this in one"
     )
 
 

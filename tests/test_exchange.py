@@ -185,7 +185,7 @@ def test_two_who_push_at_once_leave_every_run_whole(tmp_path):
 @pytest.mark.parametrize(
     ("where", "message"),
     [
-        ("nowhere://bucket/x", "nowhere://bucket/x: no place that fsspec knows"),
+        ("nowhere://bucket/x", "nowhere://bucket/x: not a place that fsspec knows"),
         ("/dev/null/x", "/dev/null/x"),
         ("ftp://localhost:1/x", "ftp://localhost:1/x: cannot be used"),
     ],

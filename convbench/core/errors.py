@@ -58,7 +58,7 @@ class BuildFailed(ConvbenchError):
 
 
 class Interrupted(ConvbenchError):
-    """Ctrl-C: what is finished is on disk."""
+    """The user pressed Ctrl-C; everything that was finished is on disk."""
 
     exit_code = 130
 

@@ -37,7 +37,7 @@ def named(name: str, path: object) -> Path:
     ``--out=~/runs``, and so does Python.
     """
     if not isinstance(path, (str, os.PathLike)) or not isinstance(text := os.fspath(path), str):
-        raise ConvbenchError(f"{name}: {shown(path)} is no path: name a file or a directory")
+        raise ConvbenchError(f"{name}: {shown(path)} is not a path: name a file or a directory")
     if not text.strip():
         raise ConvbenchError(f"{name} is empty: name a file or a directory")
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):

@@ -138,7 +138,7 @@ def why_not(cwd: Path, name: str, ref: str, only_commits: bool = False) -> str:
         return f"{name} has nothing before its dots, as if a variable were not set: {remedy}"
     kind, alternatives = ("commit", "") if only_commits else ("ref", ", wheel or directory")
     if shutil.which("git") is None:
-        return f"{name} is no {kind}{alternatives}, and git is not installed: install it to compare with a {kind}"
+        return f"{name} is not a {kind}{alternatives}, and git is not installed: install it to compare with a {kind}"
     if reason := refusal(cwd):
         return f"{name} cannot be looked up as a {kind}: {reason}"
     if top(cwd) is None and ask(cwd, "rev-parse", "--git-dir"):
@@ -146,18 +146,20 @@ def why_not(cwd: Path, name: str, ref: str, only_commits: bool = False) -> str:
         return f"{name}: the repository here has no working tree, as a bare one: {remedy}"
     if top(cwd) is None:
         remedy = "run this in one" if only_commits else "name a wheel or a directory"
-        return f"{name} is no {kind}{alternatives}, and this is not a git repository: {remedy}"
+        return f"{name} is not a {kind}{alternatives}, and this is not a git repository: {remedy}"
     if ask(cwd, "rev-parse", "--is-shallow-repository") == "true":
         # A server only hands out branches, tags and whole hashes, and a single commit has no history.
         if only_commits or not re.fullmatch(r"[\w./-]+", ref) or ".." in ref or re.fullmatch(r"[0-9a-f]{4,39}", ref):
             remedy = "`git fetch --unshallow`, or --deepen by as many commits as it takes"
         else:
             remedy = f"fetch it first, as in `git fetch --depth 1 origin {ref}` and --base FETCH_HEAD"
-        return f"{name} is no {kind} of this clone, which is shallow: {remedy} (with actions/checkout, fetch-depth: 0)"
+        return (
+            f"{name} is not a {kind} of this clone, which is shallow: {remedy} (with actions/checkout, fetch-depth: 0)"
+        )
     left, dots, right = ref.partition("...")
     if dots and all(commit(cwd, end or "HEAD") for end in (left, right)):
-        return f"{name} is no {kind}: the two have no commit in common, as after a rewrite of history"
-    return f"{name} is no {kind} of this repository{alternatives}: `git fetch` it, or name another"
+        return f"{name} is not a {kind}: the two have no commit in common, as after a rewrite of history"
+    return f"{name} is not a {kind} of this repository{alternatives}: `git fetch` it, or name another"
 
 
 def refusal(cwd: Path) -> str:

@@ -24,7 +24,7 @@ HUBER = 1.5
 class Effect(NamedTuple):
     """How much slower a host is than the typical host of its group, as a log; ``half`` is half the 95 % interval.
 
-    ``drawn`` is the effect shrunk towards 0, which is what corrects the host's times.
+    ``drawn`` is the effect shrunk towards 0; it corrects the host's times.
     """
 
     log: float

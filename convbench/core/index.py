@@ -98,7 +98,7 @@ Row = tuple[int, str, str, str, float, float | None]
 
 
 def ask(roots: Sequence[Path], reader: Reader, question: Callable[[Index], T]) -> T:
-    """Answer ``question`` from the up-to-date index of all runs below ``roots``; it may be called more than once.
+    """Answer ``question`` from the up-to-date index of all runs below ``roots``; it may be asked twice.
 
     The index is kept in the user's cache. It is made anew if it is damaged, and in memory if it cannot be kept. Raises
     StoreError if a root is not a folder.
@@ -268,8 +268,8 @@ class Index:
     def _hide_copies(self) -> None:
         """Show each measurement once.
 
-        Of copies the latest is shown first of all: a copy that ``--resume=stale`` set aside has as many results, some
-        of them of other code.
+        Of several copies the latest is shown. The number of results does not tell them apart: a copy that
+        ``--resume=stale`` set aside has as many, some of them of other code.
         """
         self._db.execute(
             "UPDATE run SET shown = identity NOT IN (SELECT identity FROM part) AND id = (SELECT o.id FROM run o "

@@ -114,7 +114,7 @@ def _check_run(run: RunDescription) -> RunDescription:
     for name, maximum in (("intervals_meet", 1.0), ("visible_slowdown", sys.float_info.max)):
         share = getattr(run, name)
         if share is not None and not 0 <= share <= maximum:
-            raise PydanticCustomError("share", "{name} is no share: {share}", {"name": name, "share": share})
+            raise PydanticCustomError("share", "{name} is not a share: {share}", {"name": name, "share": share})
     for shard in run.shards:
         if not SHARD.fullmatch(shard):
             raise PydanticCustomError("shard", "{shard} of shards is not written as 1/4", {"shard": repr(shard)})

@@ -33,7 +33,7 @@ class AlreadyLocked(Exception):
 
 
 def machine_lock() -> Path:
-    """Return the path of this machine's lock, since two checks at once would measure each other."""
+    """Return the path of the lock that keeps two checks on this machine from measuring each other."""
     return Path(tempfile.gettempdir()) / "convbench-check.lock"
 
 

@@ -155,10 +155,10 @@ PROFILE = _plain("profile_s", "s", "Seconds to profile", "Seconds that taking an
 RAW = "raw, not corrected for how slow the machine was"
 LATENCY_MEDIAN = _plain("latency_s_median", "s", "Latency of a call", "Median over the visits' medians, corrected by "
                         "the reference workload for how slow the machine was.")  # fmt: skip
-LATENCY_LOW = _plain("latency_s_low", "s", "Latency, low", "Lower end of the 95 % interval of the median; empty where "
+LATENCY_LOW = _plain("latency_s_low", "s", "Latency, low", "Lower end of the 95 % interval of the median; empty if "
                      "there are too few samples.")  # fmt: skip
 LATENCY_HIGH = _plain("latency_s_high", "s", "Latency, high", "Upper end of the 95 % interval of the median; empty "
-                      "where there are too few samples.")  # fmt: skip
+                      "if there are too few samples.")  # fmt: skip
 LATENCY_P90 = _plain("latency_s_p90", "s", "Latency, 90th percentile", f"90th percentile of the samples, {RAW}.")
 LATENCY_P99 = _plain("latency_s_p99", "s", "Latency, 99th percentile", f"99th percentile of the samples, {RAW}.")
 LATENCY_SAMPLES = _plain("latency_samples", "1", "Samples of the latency", "How many calls were timed.",

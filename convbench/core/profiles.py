@@ -78,7 +78,7 @@ def summary(directory: Path) -> dict[str, Any]:
     try:
         return _Summary.model_validate_json(files.read(path, MOST_BYTES)).model_dump()
     except ValidationError as error:
-        raise ConvbenchError(f"{path}: no profile of convbench ({reason(error)}): profile the case again") from error
+        raise ConvbenchError(f"{path}: not a profile of convbench ({reason(error)}): profile the case again") from error
     except (OSError, ValueError) as error:
         raise ConvbenchError(f"{path}: cannot be read ({error}): profile the case again") from error
 

@@ -32,7 +32,7 @@ PREFIX, PREFIX_OF_CHECK, LOCK = "convbench-room-", "convbench-check-", "lock"
 MARK = "CONVBENCH_ROOM"
 """The environment variable that marks the processes of a scratch folder."""
 EXPORTS, TRAINED, CLIPS = "CONVBENCH_EXPORTS", "CONVBENCH_TRAINED", "CONVBENCH_CLIPS"
-"""The variables that name its shared folders: exported models, trained models, and a user's clips."""
+"""The variables that name folders of its processes: for exported models, trained models, and a user's clips."""
 PR_SET_CHILD_SUBREAPER = 36
 PROC = Path("/proc")
 YOUNG = 60.0

@@ -124,7 +124,7 @@ class Remote:
         except ImportError as error:
             raise ConvbenchError(f"{url}: it needs the extra convbench[remote] ({error})") from error
         except ValueError as error:
-            raise ConvbenchError(f"{url}: no place that fsspec knows ({error})") from error
+            raise ConvbenchError(f"{url}: not a place that fsspec knows ({error})") from error
         return cls(system, root.rstrip("/"))
 
     def exists(self) -> bool:

@@ -65,11 +65,11 @@ def prior(groups: Iterable[Sequence[float]]) -> Prior:
 
 
 def fit_prior(variances: np.ndarray, degrees: np.ndarray, most: float = MOST_DEGREES) -> Prior:
-    """Return what these variances, with ``degrees`` of freedom each, share; it is worth ``most`` degrees or fewer.
+    """Return the prior of these variances, each with its ``degrees`` of freedom; it is worth ``most`` or fewer.
 
-    How far their logarithms spread beyond chance tells how unlike they are (Smyth 2004, 6.2). If they do not, the
-    variance is the pooled one, as in limma since 2017: with one or two degrees of freedom, the mean of logarithms tells
-    little.
+    How far their logarithms spread beyond chance tells how unlike they are (Smyth 2004, 6.2). If that is no more than
+    chance, the variance is the pooled one, as in limma since 2017: with one or two degrees of freedom, the mean of
+    logarithms tells little.
     """
     logs = np.log(variances) - digamma(degrees / 2) + np.log(degrees / 2)
     excess = float(logs.var(ddof=1) - polygamma(1, degrees / 2).mean())

@@ -76,8 +76,8 @@ def append(directory: Path, record: Record) -> None:
     """Append one line, forced to disk, whole or not at all. Raises StoreError, also if the run was moved or removed."""
     if not (directory / RUN).exists():  # without its description a run could not be read
         raise StoreError(
-            f"{directory}: the run was moved or removed while it was measured: if it was moved, its results went "
-            "with it: go on there, with --out and --resume"
+            f"{directory}: the run was moved or removed while it was measured; if it was moved, "
+            "resume it in its new place, with --out and --resume"
         )
     files.append(directory / RESULTS, record_line(record), "all earlier results are stored: continue with --resume")
 

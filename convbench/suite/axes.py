@@ -37,7 +37,7 @@ def _threads(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         return handler(value)
     except ValidationError:
         raise ValueError(
-            f"{quoted(value)} is no number of threads: write a whole number of at least 1, or all"
+            f"{quoted(value)} is not a number of threads: write a whole number of at least 1, or all"
         ) from None
 
 
@@ -148,7 +148,7 @@ def clip_fields(text: Any) -> dict[str, int]:
     """Return the fields of a clip written as text. Raises ValueError."""
     if not isinstance(text, str) or not re.fullmatch(CLIP_TEXT, text, re.ASCII):
         shape = "batch x frames x channels x height x width"
-        raise ValueError(f"{quoted(text)} is no clip: write {shape}, as 1x16x3x64x64")
+        raise ValueError(f"{quoted(text)} is not a clip: write {shape}, as 1x16x3x64x64")
     return dict(zip(ClipLayout.model_fields, map(int, text.split("x")), strict=True))
 
 
@@ -156,7 +156,7 @@ def rnn_fields(text: Any) -> dict[str, Any]:
     """Return the fields of a recurrent stage written as text. Raises ValueError."""
     match = re.fullmatch(RNN_TEXT, text, re.ASCII) if isinstance(text, str) else None
     if match is None:
-        raise ValueError(f"{quoted(text)} is no recurrent stage: write lstm128, bilstm256x2, gru64 or a mapping")
+        raise ValueError(f"{quoted(text)} is not a recurrent stage: write lstm128, bilstm256x2, gru64 or a mapping")
     prefix, cell, hidden_size, layers, projection = match.groups()
     return {
         "cell": cell,

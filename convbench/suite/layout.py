@@ -71,7 +71,7 @@ def checked(protocol: Protocol) -> Protocol:
     Raises ConvbenchError if it is no Protocol, or has a setting that a suite could not have.
     """
     if not isinstance(protocol, Protocol):
-        raise ConvbenchError(f"protocol: {quoted(protocol)} is no convbench.Protocol")
+        raise ConvbenchError(f"protocol: {quoted(protocol)} is not a convbench.Protocol")
     try:
         ProtocolLayout(**{name: getattr(protocol, name) for name in ProtocolLayout.model_fields})
     except ValidationError as error:

@@ -142,7 +142,7 @@ def _data(text: str, mistakes: Mistakes) -> dict[str, Any]:
         mistakes.raise_any()
         mistakes.fail("is empty: a suite needs a matrix with a reducer")
     if not isinstance(data, dict):
-        mistakes.fail(f"{quoted(data)} is no suite: a suite is a mapping of {', '.join(KEYS[''])}")
+        mistakes.fail(f"{quoted(data)} is not a suite: a suite is a mapping of {', '.join(KEYS[''])}")
     return {key: value for key, value in data.items() if not key.startswith(PARKED)}
 
 

@@ -20,7 +20,7 @@ ELSEWHERE = {
 }
 """Keys that people look for in a suite, and where to set them instead."""
 INNERMOST = ("rnn", "clip")
-"""Sections whose unknown keys may also be keys of other sections, such as name, without belonging there."""
+"""Sections in which an unknown key, such as name, is not reported as the key of another section."""
 
 
 class Mark(NamedTuple):

@@ -51,7 +51,7 @@ def apply(data: dict[str, Any], override: str, mistakes: Mistakes) -> None:
     for location in _places(data, path):
         mistakes.overrides[location] = override
         if not _set(data, location, value):
-            mistakes.add_override(override, f"{'.'.join(map(str, location[:-1]))} is no mapping: give it whole")
+            mistakes.add_override(override, f"{'.'.join(map(str, location[:-1]))} is not a mapping: give it whole")
 
 
 def asks_only_metrics(overrides: Iterable[str]) -> bool:

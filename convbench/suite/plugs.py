@@ -77,7 +77,7 @@ def function(raw: Any, at: Location, mistakes: Mistakes) -> str | None:
     if raw is None:
         return None
     if not isinstance(raw, str) or ":" not in raw:
-        mistakes.add(at, f"{quoted(raw)} is no import path: write it as package.module:function")
+        mistakes.add(at, f"{quoted(raw)} is not an import path: write it as package.module:function")
         return None
     path = imports.of_file(raw)
     return path if _signature(models, path, at, mistakes) else None
@@ -119,7 +119,7 @@ def plug_fields(raw: Any, at: Location, mistakes: Mistakes) -> tuple[str, dict[s
         mistakes.add(at, "needs a name: {name: avg-k, k: 4}")
         return None
     if not isinstance(raw, str):
-        mistakes.add(at, f"{quoted(raw)} is no plug-in: write a name, an import path or {{name: ..., <options>}}")
+        mistakes.add(at, f"{quoted(raw)} is not a plug-in: write a name, an import path or {{name: ..., <options>}}")
         return None
     match = _TEXT.fullmatch(raw)
     if match is None:

@@ -71,7 +71,7 @@ def read(path: Path, mistakes: Mistakes) -> str:
     except OSError as error:
         mistakes.fail(f"cannot be read: {error.strerror}")
     if len(content) > MAX_BYTES:
-        mistakes.fail("is larger than 1 MiB: this is no suite")
+        mistakes.fail("is larger than 1 MiB: this is not a suite")
     encoding = next((name for mark, name in ENCODINGS if content.startswith(mark)), "utf-8-sig")
     try:
         return content.decode(encoding)
@@ -164,7 +164,7 @@ class _Reader:
         try:
             return self._construct(node)
         except Exception:
-            self._mistakes.add(location, f"{quoted(node.value)} is no {str(node.tag).rpartition(':')[2]}")
+            self._mistakes.add(location, f"{quoted(node.value)} is not of type {str(node.tag).rpartition(':')[2]}")
             return node.value
 
     def _mapping(self, node: Node, location: Location) -> dict[str, Any]:
