@@ -252,7 +252,7 @@ def test_resume_says_that_the_results_of_the_run_are_lost(here, in_process):
     (here / "reports" / "tiny" / "results.jsonl").unlink()
     done = in_process(*words, "--resume", cwd=here)
     assert done.returncode == 2
-    assert "there is no results.jsonl, which holds all that was measured: copy the run whole, or measure" in done.stderr
+    assert "there is no results.jsonl, which holds all measurements: copy the whole run, or measure" in done.stderr
 
 
 def test_failed_cases_end_in_exit_5_and_stay_in_the_files(here, in_process):

@@ -94,7 +94,7 @@ def test_results_that_cannot_be_read_are_no_fault_of_ours_when_a_run_goes_on(dir
 def test_a_run_whose_results_are_lost_is_not_read_as_one_that_measured_nothing(directory):
     """``report`` wrote an empty page and table over those that were there, the last of what was measured."""
     (directory / "results.jsonl").unlink()
-    with pytest.raises(StoreError, match=r"there is no results\.jsonl, which holds all that was measured"):
+    with pytest.raises(StoreError, match=r"there is no results\.jsonl, which holds all measurements"):
         store.load(directory)
     assert not store.drop_unfinished_line(directory)
     assert not (directory / "results.jsonl").exists()

@@ -53,7 +53,7 @@ class Choice:
         return self.without(())
 
     def without(self, options: Container[tuple[str, Scalar]]) -> str:
-        """Return the choice as it is written, with ``…`` in place of each row of these options."""
+        """Return the choice as it is written, with ``…`` in place of these options, once for adjacent ones."""
         if not self.options:
             return self.name
         words = groupby("…" if option in options else _word(*option) for option in self.options)
@@ -148,8 +148,8 @@ class Whole:
 class Trial:
     """A labelled task that a case's model is tried on instead of being timed.
 
-    ``seed`` decides clips, weights and order. Without a ``learning_rate`` nothing is trained. A ``control`` is what is
-    taken away from the task to see that it is needed, a ``ControlName``.
+    ``seed`` decides clips, weights and order. Without a ``learning_rate`` nothing is trained. A ``control`` (a
+    ``ControlName``) is what is taken away from the task to see whether the task needs it.
     """
 
     task: Choice
@@ -176,8 +176,8 @@ class Trial:
 class Case:
     """One configuration to measure. Its ``id`` is readable and is the join key everywhere.
 
-    A case with a ``trial`` measures the quality of the architecture, with a head of the task's classes. ``threads``
-    compute an operator on a CPU: a number, or ``all`` for one per core of the machine; None is one.
+    A case with a ``trial`` measures the quality of the architecture, with a head of the task's classes. ``threads`` is
+    the number that compute an operator on a CPU, or ``all`` for one per core of the machine; None is one.
     """
 
     architecture: Parts | Whole
@@ -226,7 +226,7 @@ class Case:
 
     @property
     def surroundings(self) -> Hashable:
-        """What surrounds the reducer: reducers and sizes are compared only if it is the same."""
+        """Everything around the reducer: reducers and sizes are compared only if it is the same."""
         parts = self.architecture
         return (
             (parts.backbone, parts.rnn, parts.layer_norm, parts.head)

@@ -37,7 +37,7 @@ def files() -> dict[str, str]:
 
 
 def changed(digests: Mapping[str, str]) -> list[str]:
-    """Return the names of the files that have changed or are gone, among these modules. Nothing is imported.
+    """Return the names of these modules' files that have changed or are gone. Nothing is imported.
 
     Modules that are only found on a path that the code itself adds (``sys.path.insert``) are left out.
     """

@@ -73,7 +73,7 @@ def why_no_first_parents(cwd: Path, good: str, bad: str) -> str:
             "--unshallow` (with actions/checkout, fetch-depth: 0)"
         )
     if base is None:
-        return f"{good} and {bad} have no commit in common: the history was rewritten; name a --good of {bad}"
+        return f"{good} and {bad} have no commit in common: the history was rewritten; name a --good from that of {bad}"
     return (
         f"{bad} does not descend from {good} by first parents (a branch, or a rewritten history): name a "
         f"--good among `git log --first-parent {bad}`, such as `git merge-base {good} {bad}`"
@@ -97,7 +97,7 @@ def dirty(top: Path) -> bool:
 
 
 def uncommitted(top: Path, but: Iterable[Path] = ()) -> tuple[str, ...]:
-    """Return the tracked files that differ from the commit and the untracked, not ignored ones, except ``but``.
+    """Return the tracked files that differ from the commit and other files that git does not ignore, except ``but``.
 
     Stored runs, the files written beside them, and Python's compiled modules do not count: they are not code.
     """
@@ -165,7 +165,7 @@ def why_not(cwd: Path, name: str, ref: str, only_commits: bool = False) -> str:
 def refusal(cwd: Path) -> str:
     """Return why git refuses the repository that a directory is in; empty if it does not, and outside of a repository.
 
-    It does, for example, in a container where another user owns the mounted files; git's own sentence says what to do.
+    An example is a container in which another user owns the mounted files; git's own sentence says what to do.
     """
     directory = cwd.resolve()
     if top(cwd) or not any((folder / ".git").exists() for folder in (directory, *directory.parents)):

@@ -55,7 +55,7 @@ def here() -> Path:
 
 
 def of_file(path: str) -> str:
-    """Return the import path for a file's: ``models.net:build`` for ``./models/net.py:build``.
+    """Return the import path that a file's path stands for: ``models.net:build`` for ``./models/net.py:build``.
 
     A file that lies above or elsewhere has no import path, so its path is returned unchanged.
     """

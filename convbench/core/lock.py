@@ -1,4 +1,4 @@
-"""Locks between processes; the operating system releases a lock when its holder ends, even if that is killed.
+"""Locks between processes; the operating system releases a lock when its holder ends, even when it is killed.
 
 They allow one check at a time on a machine and one run at a time in a directory, and mark the scratch folders in use.
 If the system or the file system has no such locks (Windows, some clusters), nothing is locked: everything works, but

@@ -146,7 +146,7 @@ def union(runs: Iterable[Iterable[Record]]) -> list[Record]:
     """Return one record per case: of several, the first that was measured, or the first if none was."""
     by_case: dict[str, Record] = {}
     for record in chain.from_iterable(runs):
-        before = by_case.get(record.case.id)
-        if before is None or (before.status != "ok" and record.status == "ok"):
+        earlier_record = by_case.get(record.case.id)
+        if earlier_record is None or (earlier_record.status != "ok" and record.status == "ok"):
             by_case[record.case.id] = record
     return list(by_case.values())

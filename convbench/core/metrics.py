@@ -271,6 +271,8 @@ def refuse_clash(metric: Metric) -> None:
     if namesake and metric.name not in RESERVED and (namesake.unit, namesake.better) == (metric.unit, metric.better):
         return
     if not _NAME.fullmatch(metric.name):
-        raise ConvbenchError(f"metric {metric.name!r}: a name is lower-case letters, digits and underscores: rename it")
+        raise ConvbenchError(
+            f"metric {metric.name!r}: a name has only lower-case letters, digits and underscores: rename it"
+        )
     if namesake or metric.name in RESERVED or metric.option in _OPTIONS:
         raise ConvbenchError(f"metric {metric.name!r}: convbench has a column or option of that name: rename it")

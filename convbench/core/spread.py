@@ -51,7 +51,7 @@ def prior(groups: Iterable[Sequence[float]]) -> Prior:
     """Return the spread that the groups of logs share; ``ASSUMED`` if no group has two values.
 
     For each group the prior is worth at most as many degrees of freedom as the other groups have: two groups hardly
-    tell a common spread.
+    tell what they share.
     """
     arrays = [np.asarray(values) for values in groups if len(values) > 1]
     if not arrays:
@@ -92,7 +92,7 @@ def trigamma_inverse(value: float) -> float:
 
 
 def estimate(logs: Sequence[float], common: Prior, shared_deviation: float = 0.0) -> Interval:
-    """Return the median of the visits and its 95 % interval, no longer as logarithms.
+    """Return the median of the visits and its 95 % interval, converted back from logarithms.
 
     ``shared_deviation`` is the standard deviation of an error that all visits share, which their spread does not show.
     Raises ValueError without values.

@@ -111,7 +111,7 @@ def load(path: Path) -> Stored:
     run = read_description(directory)
     if run.planned and not (directory / RESULTS).exists():  # every run that began has this file, even if empty
         raise StoreError(
-            f"{directory}: there is no {RESULTS}, which holds all that was measured: copy the run whole, or measure it "
+            f"{directory}: there is no {RESULTS}, which holds all measurements: copy the whole run, or measure it "
             "anew without --resume"
         )
     records = visits.join_visits(record for _, record in _read_lines(directory / RESULTS))
@@ -151,7 +151,7 @@ def drop_unfinished_line(directory: Path) -> bool:
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Lock the run directory for this process; a missing one is made.
+    """Lock the run directory for this process, and make it if it is missing.
 
     Raises StoreError if it cannot be written, or if another process measures into it.
     """

@@ -132,7 +132,7 @@ def own_process(case: Case) -> bool:
 
 
 def changes_process(case: Case) -> bool:
-    """Whether the case changes its process for good, so that the process cannot measure another case as before."""
+    """Whether the case changes its process for good, so that anything measured in it later is affected."""
     return any(traits.own_process and traits.environment for traits, _ in of_case(case))
 
 

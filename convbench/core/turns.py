@@ -15,8 +15,8 @@ _turn = RLock()
 def in_turn(function: Callable[P, T]) -> Callable[P, T]:
     """Decorator: of all functions that have it, one runs at a time; one that is called by another runs within its turn.
 
-    Side by side they would time each other. They also change, for a while, what holds for the whole process: module
-    hooks, the number of threads, the path of the script, torch's profiler (two at once crash).
+    Side by side they would disturb each other's times. They also change settings of the whole process for a while:
+    module hooks, the number of threads, the script's path, torch's profiler (two at once crash).
     """
 
     @wraps(function)
