@@ -102,7 +102,7 @@ LAUNCH_SHARE = Metric(
 WARMUP = _plain("warmup_s", "s", "Warm-up", "Seconds of calls before the latency was steady.", better="neither",
                 number="exact")  # fmt: skip
 SYSTEM_SHARE = _plain("system_time_share", "1", "Share of system time",
-                      "Share of the CPU time spent in the operating system, from 0 to 1.", number="exact")  # fmt: skip
+                      "Share of the timed CPU seconds spent in the system, from 0 to 1.", number="exact")  # fmt: skip
 CPU_PEAK_RSS = Metric(
     "cpu_peak_rss_bytes", "B", title="Peak resident memory", number="exact", shown=("pin",),
     description="The process's high-water mark of resident memory over one call, libraries included.",
@@ -129,7 +129,8 @@ REFERENCE = _plain("reference_s", "s", "Reference workload",
                    "Seconds of a fixed workload run beside the case: how fast the machine itself was.",
                    better="neither")  # fmt: skip
 RUN_DELAY = _plain("run_delay_share", "1", "Waiting for a core",
-                   "Share of the time in which threads were ready but another process had their core.")  # fmt: skip
+                   "Seconds for which threads were ready but another process had their core, summed, per second of "
+                   "sampling.")  # fmt: skip
 STEAL = _plain("steal_share", "1", "Taken by the host",
                "Share of the sampling's seconds that the host of a virtual machine took.")  # fmt: skip
 ADDS = _plain("adds", "1", "Additions of a call", "Additions of one call outside of multiply-accumulates.",
