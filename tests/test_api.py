@@ -219,7 +219,7 @@ def test_mistakes_are_the_sentences_of_the_command_line(tmp_path: Path) -> None:
     ("call", "message"),
     [
         (lambda: convbench.run(SUITE, out=""), "out is empty: name a file or a directory"),
-        (lambda: convbench.run(SUITE, out=5), "out: 5 is no path: name a file or a directory"),
+        (lambda: convbench.run(SUITE, out=5), "out: 5 is not a path: name a file or a directory"),
         (lambda: convbench.run(SUITE, only=5), "only=5: give a text, or a list of texts"),
         (lambda: convbench.run(SUITE, skip=["gap", None]), r"skip=\['gap', None\]: give a text, or a list of texts"),
         (lambda: convbench.run(SUITE, overrides=None), "overrides=None: give a text, or a list of texts"),
@@ -239,10 +239,10 @@ def test_mistakes_are_the_sentences_of_the_command_line(tmp_path: Path) -> None:
         ),
         (
             lambda: convbench.load({"matrix": {"reducer": nn.Flatten}}),
-            "a suite is plain data .*: <class .*Flatten'> is none: register it, or name it as module:name",
+            "a suite is plain data .*: <class .*Flatten'> is not plain data: register it, or name it as module:name",
         ),
         (lambda: convbench.open_run(""), "path is empty: name a file or a directory"),
-        (lambda: convbench.open_run(None), "path: None is no path"),
+        (lambda: convbench.open_run(None), "path: None is not a path"),
         (lambda: convbench.report("", out="page"), "path is empty"),
         (
             lambda: convbench.check("smoke", ""),
@@ -265,7 +265,7 @@ def test_mistakes_are_the_sentences_of_the_command_line(tmp_path: Path) -> None:
         (lambda: convbench.history(), "name the runs: "),
         (lambda: convbench.history("runs", metric=5), "metric=5: give a text"),
         (lambda: convbench.history("runs", since=2026), "since=2026: give a text"),
-        (lambda: convbench.check("smoke", Path("/nowhere")), "base '/nowhere' is no ref of this repository"),
+        (lambda: convbench.check("smoke", Path("/nowhere")), "base '/nowhere' is not a ref of this repository"),
         (lambda: convbench.executor("fake", nope=1), "the executor fake has no option 'nope'"),
         (lambda: convbench.executor("fake", machines="x"), "--executor-options machines=x: 'x' is not a whole number"),
         (lambda: convbench.register(3, "mine"), "kind=3: give a text"),
@@ -453,7 +453,7 @@ def test_a_live_module_is_visited_once_whatever_its_protocol_says() -> None:
     (convbench.Protocol(max_time=-1), "protocol.max_time: -1 is too small: more than 0"),
     (convbench.Protocol(max_time=math.nan), "protocol.max_time: nan is not a finite number"),
     (convbench.Protocol(max_time="a"), "protocol.max_time: 'a' is not a number"),
-    ("quick", "protocol: 'quick' is no convbench.Protocol"),
+    ("quick", "protocol: 'quick' is not a convbench.Protocol"),
 ])  # fmt: skip
 def test_a_protocol_that_a_suite_would_refuse_is_refused(protocol: convbench.Protocol, message: str) -> None:
     """It measured without a word, or ended with a TypeError."""

@@ -347,7 +347,7 @@ def test_a_bad_that_is_not_slower_is_one_sentence(here):
     [
         ((), "name what to search: --good REF [--bad REF] for commits, or --package NAME FROM..TO"),
         (("--good", "main", "--package", "torch", "1..2"), "name what to search"),
-        (("--good", "nowhere"), "--good 'nowhere' is no commit of this repository: `git fetch` it"),
+        (("--good", "nowhere"), "--good 'nowhere' is not a commit of this repository: `git fetch` it"),
         (("--good", "main", "--bad", "HEAD"), "are the same commit"),
         (("--good", "main", "--bad", "main~3"), "--bad main~3 is older than --good main, which came from it"),
         (("--package", "torch", "new"), "--package torch new: name two versions, as in 2.11..2.13"),

@@ -186,8 +186,8 @@ def test_two_checks_at_once_take_turns(here):
     ("words", "code", "message"),
     [
         ((), 2, "nothing to compare with: give --base"),
-        (("--base", "nowhere"), 2, "base 'nowhere' is no ref of this repository"),
-        (("--base", "...HEAD"), 2, "base '...HEAD' names nothing before its dots, as of a variable that is not set"),
+        (("--base", "nowhere"), 2, "base 'nowhere' is not a ref of this repository"),
+        (("--base", "...HEAD"), 2, "base '...HEAD' has nothing before its dots, as if a variable were not set"),
         (("--base", "main", "--allocator", "jemaloc"), 2, "--allocator 'jemaloc'"),
         (("--base", "main", "--budget", "3 weeks"), 2, "--budget 3 weeks: not a time: write 90s, 5m or 1h"),
         (("--base", "main", "--detect", "0"), 2, "--detect 0: a percentage from 0.5 to 50"),

@@ -488,7 +488,7 @@ def test_a_base_is_built_in_its_own_tree(repository, folder):
         ),
         (
             lambda here, tmp: (run(tmp, "clone", "-q", "--bare", str(here), "bare"), tmp / "bare")[1],
-            "base 'nowhere': no working tree of the repository is here, as in a bare one: call it in a clone of it",
+            "base 'nowhere': the repository here has no working tree, as a bare one: run this in a clone of it",
         ),
     ],
     ids=["unknown", "no repository", "shallow", "bare"],
@@ -504,7 +504,7 @@ def test_two_histories_have_no_commit_at_which_one_left_the_other(repository):
     run(repository, "checkout", "-q", "--orphan", "new")
     run(repository, "commit", "-qm", "new")
     said = git.why_not(repository, "base 'main...new'", "main...new")
-    assert said == "base 'main...new' is no ref: the two have no commit in common, as where a history was rewritten"
+    assert said == "base 'main...new' is not a ref: the two have no commit in common, as after a rewrite of history"
     assert "`git fetch` it" in git.why_not(repository, "base", "main...nowhere")
 
 
@@ -513,7 +513,7 @@ def test_a_branch_is_no_line_of_history_and_what_to_name_instead_is_said(reposit
     run(repository, "commit", "-q", "--allow-empty", "-m", "side")
     assert git.first_parent_commits(repository, run(repository, "rev-parse", "side"), "main") is None
     assert git.why_no_first_parents(repository, "side", "main").startswith(
-        "main did not come from side by its first parents"
+        "main does not descend from side by first parents"
     )
     assert git.why_no_first_parents(repository, "main", "main~1").startswith("--bad main~1 is older than --good main")
 
@@ -521,14 +521,14 @@ def test_a_branch_is_no_line_of_history_and_what_to_name_instead_is_said(reposit
 def test_where_only_a_commit_will_do_no_wheel_is_advised_nor_a_fetch_that_brings_one_commit(repository, tmp_path):
     run(tmp_path, "clone", "-q", "--depth", "1", repository.as_uri(), "shallow")
     assert git.why_not(tmp_path / "shallow", "--good 'v9'", "v9", only_commits=True) == (
-        "--good 'v9' is no commit of this clone, which is shallow: `git fetch --unshallow`, or --deepen by as many "
+        "--good 'v9' is not a commit of this clone, which is shallow: `git fetch --unshallow`, or --deepen by as many "
         "commits as it takes (with actions/checkout, fetch-depth: 0)"
     )
     assert "`git fetch --unshallow`" in git.why_not(tmp_path / "shallow", "base", "0123abc01234")
     whole = "0123abc01234" + 28 * "0"
     assert f"`git fetch --depth 1 origin {whole}`" in git.why_not(tmp_path / "shallow", "base", whole)
     assert git.why_not(tmp_path, "--good 'v9'", "v9", only_commits=True) == (
-        "--good 'v9' is no commit, and this is not a git repository: call it in one"
+        "--good 'v9' is not a commit, and this is not a git repository: run this in one"
     )
 
 
@@ -538,7 +538,7 @@ def test_what_git_says_against_a_directory_is_said(repository, folder, monkeypat
     monkeypatch.setattr(sides.git, "_complaint", lambda _: "detected dubious ownership in repository")
     here = sides.Here(repository, repository, None)
     with (
-        pytest.raises(ConvbenchError, match="base 'main' is no ref that can be had: git says: detected dubious"),
+        pytest.raises(ConvbenchError, match="base 'main' cannot be looked up as a ref: git says: detected dubious"),
         sides.materialise("main", here, folder),
     ):
         pass

@@ -188,7 +188,7 @@ def test_settings_that_nothing_takes_are_told(here, in_process):
     assert "convbench: training.tasks=[order] does nothing: no case is trained" in probed.stderr
     assert "training.batch" not in probed.stderr
     twice = in_process(*words, "--only", "fc", "lstm_input=8", "lstm_input=24", cwd=here).stderr
-    assert "convbench: lstm_input=8 does nothing, as lstm_input=24 comes later: several values are" in twice
+    assert "convbench: lstm_input=8 does nothing, because lstm_input=24 comes later: write several values as" in twice
 
 
 def test_a_run_in_a_repository_that_git_tells_nothing_of_says_so(here, in_process, monkeypatch):
@@ -252,7 +252,7 @@ def test_resume_says_that_the_results_of_the_run_are_lost(here, in_process):
     (here / "reports" / "tiny" / "results.jsonl").unlink()
     done = in_process(*words, "--resume", cwd=here)
     assert done.returncode == 2
-    assert "there is no results.jsonl, which holds all that was measured: copy the run whole, or measure" in done.stderr
+    assert "there is no results.jsonl, which holds all measurements: copy the whole run, or measure" in done.stderr
 
 
 def test_failed_cases_end_in_exit_5_and_stay_in_the_files(here, in_process):
@@ -409,7 +409,7 @@ def test_doctor_tells_what_is_missing():
         ((*PARAMS, "--shard", "3/2"), "write it as I/N with I from 1 to N"),
         ((*PARAMS, "--only", "nothing"), "none of its 4 cases is selected"),
         ((*PARAMS, "--only", "GAP"), "is selected by --only GAP, which may mean gap: "),
-        ((*PARAMS, "--only", "hyb"), "is selected by --only hyb, which has to be a whole part of a name"),
+        ((*PARAMS, "--only", "hyb"), "is selected by --only hyb, which must be a whole part of a name"),
         ((*PARAMS, "--only", "gap", "--only", "gdcov"), "tiny.yaml: --only gdcov matches none of the cases"),
         ((*PARAMS, "reducer={name: avg-k, k: 9}"), "k=9 does not fit the 8x8 feature map"),
         ((*PARAMS, "--out", "tiny.yaml/run"), "cannot be written"),

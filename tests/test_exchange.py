@@ -100,7 +100,7 @@ def test_a_run_that_is_not_there_whole_yet_is_pulled_when_it_is(tmp_path, by_han
     (run / store.RESULTS).unlink()
     moved = exchange.pull(str(tmp_path / "shared"), tmp_path / "mine")
     assert moved[:3] == (0, 0, 0)
-    assert moved.passed_over == (f"{run.name}: it is not there whole yet, or was changed since it was pushed",)
+    assert moved.passed_over == (f"{run.name}: it is not complete yet, or was changed since it was pushed",)
     (run / store.RESULTS).write_bytes(results)
     assert exchange.pull(str(tmp_path / "shared"), tmp_path / "mine") == (1, 0, 0, ())
 
@@ -117,14 +117,14 @@ def test_a_run_that_is_being_measured_is_passed_over(tmp_path):
     run = invented.write(tmp_path / "mine" / "a", 0, {GAP: 1e-3})
     with lock.hold(run / store.LOCK):
         moved = exchange.push(run, str(tmp_path / "shared"))
-    assert (moved.runs, moved.passed_over) == (0, (f"{run}: it is being measured: push it again when that has ended",))
+    assert (moved.runs, moved.passed_over) == (0, (f"{run}: it is being measured: push it again when it has finished",))
 
 
 def test_a_run_that_is_being_measured_is_pulled_when_that_has_ended(tmp_path):
     run = invented.write(tmp_path / "theirs" / "night", 0, {GAP: 1e-3})
     with lock.hold(run / store.LOCK):
         moved = exchange.pull(str(tmp_path / "theirs"), tmp_path / "mine")
-    assert moved == (0, 0, 0, ("night: it is being measured: pull it again when that has ended",))
+    assert moved == (0, 0, 0, ("night: it is being measured: pull it again when it has finished",))
     assert exchange.pull(str(tmp_path / "theirs"), tmp_path / "mine") == (1, 0, 0, ())
 
 
@@ -185,7 +185,7 @@ def test_two_who_push_at_once_leave_every_run_whole(tmp_path):
 @pytest.mark.parametrize(
     ("where", "message"),
     [
-        ("nowhere://bucket/x", "nowhere://bucket/x: no place that fsspec knows"),
+        ("nowhere://bucket/x", "nowhere://bucket/x: not a place that fsspec knows"),
         ("/dev/null/x", "/dev/null/x"),
         ("ftp://localhost:1/x", "ftp://localhost:1/x: cannot be used"),
     ],
@@ -288,7 +288,7 @@ def test_a_part_of_a_confirmation_is_made_whole_by_the_next_push_and_is_not_pull
     for folder, text in ((mine, "{}\n"), (shared, "{")):
         (folder / "confirmed").mkdir(parents=True)
         (folder / "confirmed" / "a-b.json").write_text(text)
-    reason = "confirmed/a-b.json: it is not there whole yet, or was changed since it was pushed"
+    reason = "confirmed/a-b.json: it is not complete yet, or was changed since it was pushed"
     assert exchange.pull(str(shared), tmp_path / "theirs").passed_over == (reason,)
     assert exchange.push(shared, str(tmp_path / "other")).passed_over == (f"{shared}/{reason}",)
     assert exchange.push(mine, str(shared)) == (1, 1, 0, ())

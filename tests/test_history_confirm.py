@@ -118,7 +118,7 @@ def test_what_cannot_be_confirmed_here_is_said_and_stays_suspected(here):
     lost = convbench(here, "history", "--store", "store", "--confirm")
     assert lost.returncode == 3
     assert "cannot be confirmed: " in lost.stderr
-    assert "is no commit of this repository" in lost.stderr
+    assert "is not a commit of this repository" in lost.stderr
     assert "16 commits outside the history of this clone" in lost.stdout
     fill(here / "store" / "dirty", names, dirty=True)
     dirty = convbench(here, "history", "--store", "store/dirty", "--confirm")

@@ -185,7 +185,7 @@ def test_what_was_there_is_never_overwritten(tmp_path):
 def test_a_lock_follows_no_link(tmp_path):
     (tmp_path / "precious").write_text("kept")
     (tmp_path / "lock").symlink_to(tmp_path / "precious")
-    with pytest.raises(StoreError, match="cannot be a lock"), lock.hold(tmp_path / "lock"):
+    with pytest.raises(StoreError, match="cannot be used as a lock"), lock.hold(tmp_path / "lock"):
         pass
     assert (tmp_path / "precious").read_text() == "kept"
 

@@ -81,7 +81,7 @@ def test_where_a_page_or_table_finds_no_room_the_records_are_said_to_be_whole(tm
     measured = records.default_records()
     store.start(tmp_path, records.run_of(measured), measured)
     (tmp_path / name).mkdir()
-    with pytest.raises(StoreError, match=r"what was measured is whole: convbench report .* --out"):
+    with pytest.raises(StoreError, match=r"all results are stored: convbench report .* --out"):
         write_csv(tmp_path, measured) if name == store.CSV else conclude(tmp_path, show=False)
 
 

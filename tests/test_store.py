@@ -94,7 +94,7 @@ def test_results_that_cannot_be_read_are_no_fault_of_ours_when_a_run_goes_on(dir
 def test_a_run_whose_results_are_lost_is_not_read_as_one_that_measured_nothing(directory):
     """``report`` wrote an empty page and table over those that were there, the last of what was measured."""
     (directory / "results.jsonl").unlink()
-    with pytest.raises(StoreError, match=r"there is no results\.jsonl, which holds all that was measured"):
+    with pytest.raises(StoreError, match=r"there is no results\.jsonl, which holds all measurements"):
         store.load(directory)
     assert not store.drop_unfinished_line(directory)
     assert not (directory / "results.jsonl").exists()
@@ -103,7 +103,7 @@ def test_a_run_whose_results_are_lost_is_not_read_as_one_that_measured_nothing(d
 def test_a_run_that_is_moved_while_it_is_measured_takes_no_further_lines(directory, measured):
     """They came into a new folder of the old name, without a description, so that they could not be read."""
     directory.rename(directory.with_name("moved"))
-    with pytest.raises(StoreError, match="the run has gone from there while it was measured"):
+    with pytest.raises(StoreError, match="the run was moved or removed while it was measured"):
         store.append(directory, measured[0])
     assert not directory.exists()
     assert store.load(directory.with_name("moved"))[1] == measured
@@ -129,7 +129,7 @@ def test_damage_inside_is_named_with_its_line(directory):
 def test_a_time_that_no_call_can_take_is_damage(directory, measured, name, seconds):
     """A single such run of a store ended ``history`` of all of them in a traceback."""
     store.append(directory, replace(measured[0], readings=(made.reading(name, 1e-3, seconds),)))
-    with pytest.raises(StoreError, match=rf"results\.jsonl:4: not a record: a sample of {name} is no time"):
+    with pytest.raises(StoreError, match=rf"results\.jsonl:4: not a record: a sample of {name} is not a time"):
         store.load(directory)
 
 
@@ -141,7 +141,7 @@ def test_samples_that_are_not_those_of_the_visits_are_damage(directory, measured
     store.append(directory, record)
     store.load(directory)
     store.append(directory, replace(record, readings=(replace(taken, visits=sizes),)))
-    with pytest.raises(StoreError, match=r"results\.jsonl:5: not a record: .*the samples of latency_s are not those"):
+    with pytest.raises(StoreError, match=r"results\.jsonl:5: not a record: .*samples of latency_s do not match"):
         store.load(directory)
 
 
@@ -170,7 +170,7 @@ def test_a_share_that_is_none_is_damage(directory, share):
     store.describe(directory, replace(RUN, intervals_meet=0.98))
     described = (directory / "run.json").read_text()
     (directory / "run.json").write_text(described.replace("0.98", share))
-    with pytest.raises(StoreError, match="intervals_meet is no share"):
+    with pytest.raises(StoreError, match="intervals_meet is not a share"):
         store.load(directory)
 
 
@@ -259,7 +259,7 @@ def test_different_suites_do_not_merge(measured):
     other = Protocol(max_time=9.0)
     suite = {"suite": "matrix: {reducer: gap}"}
     for change in ({"name": "other"}, suite, {"metrics": ("params",)}, {"protocol": other}):
-        with pytest.raises(StoreError, match=r"and 'tiny' of 2026-11-22.* are different suites or protocols"):
+        with pytest.raises(StoreError, match=r"and 'tiny' of 2026-11-22.* have different suites or protocols"):
             merging.merge([(RUN, measured), (replace(RUN, **change), measured)])
     budget = replace(RUN, protocol=replace(RUN.protocol, budget=60.0))
     assert merging.merge([(RUN, measured[:1]), (budget, measured[1:])])[1] == measured
@@ -271,7 +271,7 @@ SHARD_COMMAND = "convbench run tiny.yaml {} --shard {}/2"
 @pytest.mark.parametrize("more", ["clip.frames=4", "--only gap", "--skip '*fc*'", "training.seeds=1"])
 def test_shards_of_another_sweep_do_not_merge(measured, more):
     first, second = (replace(RUN, command=SHARD_COMMAND.format(*of)) for of in ((more, 1), ("", 2)))
-    with pytest.raises(StoreError, match=r"has other overrides, --only or --skip than that of 2026-11-22"):
+    with pytest.raises(StoreError, match=r"has other overrides, --only or --skip than the one of 2026-11-22"):
         merging.merge([(first, measured[:1]), (second, measured[1:])])
 
 

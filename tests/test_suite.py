@@ -215,7 +215,7 @@ def test_what_is_said_of_ones_own_code_is_in_its_name_though_it_is_the_default(c
 def test_what_holds_for_ones_own_models_needs_one(cases: Any, key: str) -> None:
     assert cases(f"{{{key}, matrix: {{reducer: gap}}, include: [{{model: needs_option:model}}]}}")
     name = key.partition(":")[0]
-    with pytest.raises(SuiteError, match=f"suite.yaml:1:2: {name} holds for the model: of a suite, and this one has"):
+    with pytest.raises(SuiteError, match=f"suite.yaml:1:2: {name} is for the model: of a suite, and this suite has"):
         cases(f"{{{key}, matrix: {{reducer: gap}}}}")
 
 
@@ -245,7 +245,7 @@ def test_submodules_of_a_sequential_are_named_by_their_numbers(cases: Any) -> No
     stages = "{backbone: [0, 1], lstm: 2, head: '3.10'}"
     (case,) = cases(f"matrix: {{model: {{name: needs_option:model, size: 4, stages: {stages}}}}}")
     assert case.architecture.stages == (("backbone", "0"), ("backbone", "1"), ("head", "3.10"), ("lstm", "2"))
-    with pytest.raises(SuiteError, match="in quotes where they have dots between numbers"):
+    with pytest.raises(SuiteError, match="in quotes if they have dots between numbers"):
         cases("matrix: {model: {name: needs_option:model, size: 4, stages: {head: 3.10}}}")
 
 
@@ -458,7 +458,7 @@ def test_a_list_in_parentheses_multiplies_as_that_of_a_mapping(cases: Any) -> No
         ("max_time=1", "unknown key 'max_time'; did you mean 'protocol.max_time'?"),
         ("visits=1", "unknown key 'visits'; did you mean 'protocol.visits'?"),
         ("batch=4", "unknown key 'batch'; did you mean 'training.batch' or 'clip.batch'?"),
-        ("device=cuda", "unknown key 'device': it is said on the command line, as --device cuda"),
+        ("device=cuda", "unknown key 'device': give it on the command line, as --device cuda"),
         (
             "extends=default",
             "unknown key 'extends': a suite is one file: change another by key=value on the command line, or copy it",
@@ -472,17 +472,17 @@ def test_a_list_in_parentheses_multiplies_as_that_of_a_mapping(cases: Any) -> No
             "variant: threads are an axis of their own and no variant: write threads: [1, 2, all]",
         ),
         ("clip.frames=0", "clip.frames: 0 is too small: at least 1"),
-        ("threads=0", "threads: 0 is no number of threads: write a whole number of at least 1, or all"),
+        ("threads=0", "threads: 0 is not a number of threads: write a whole number of at least 1, or all"),
         ("protocol.budget=5x", "protocol.budget: 5x: not a time: write 90s, 5m or 1h"),
         (f"name={'a' * 101}", f"name: '{'a' * 56}... is too long: at most 100 letters"),
-        ("clip.frames.of=2", "matrix.clip.frames is no mapping: give it whole"),
+        ("clip.frames.of=2", "matrix.clip.frames is not a mapping: give it whole"),
         ("reducer=[]", "reducer: is empty: give at least one value, or leave the key out"),
         ("variant", "write it as key=value, such as protocol.max_time=0.2 or variant=eager"),
         ("matrix..x=1", "write it as key=value, such as protocol.max_time=0.2 or variant=eager"),
         ("variant=[eager", "the value '[eager' is not YAML"),
         ("lstm_input=64,256", "lstm_input: '64,256' is not a whole number (a list is written as lstm_input=[64,256])"),
-        ("lstm_input=", "has no value: write lstm_input=null where none is meant"),
-        ("variant.0=eager", "an entry of a list cannot be set by its number: give the list whole"),
+        ("lstm_input=", "has no value: write lstm_input=null if none is meant"),
+        ("variant.0=eager", "an entry of a list cannot be set by its number: give the whole list"),
         ("training.steps=5", "training: 5 steps are fewer than 7 checkpoints"),
     ],
 )
@@ -554,7 +554,7 @@ def test_files_that_are_no_suite(tmp_path: Path) -> None:
     says = {
         "": "is a directory: name a YAML file in it",
         "latin.yaml": "is not UTF-8 text (line 2, byte 0xe9)",
-        "large.yaml": "is larger than 1 MiB: this is no suite",
+        "large.yaml": "is larger than 1 MiB: this is not a suite",
         "pipe.yaml": "is a pipe or a device, and a suite is read more than once: write it to a file",
         "absent.yaml": "no such file",
         "circle.yaml": "a link that leads nowhere",

@@ -228,7 +228,7 @@ def test_a_glob_that_names_no_architecture_is_a_mistake(suite: str) -> None:
     """A typo beside a good one, or an id of a report, where sizes are resolved."""
     resolved = "conv(channels=4)/gap/4/lstm8/1x3x1x16x16/eager/inference/cpu"
     for pattern in ("gem", resolved):
-        said = rf"training.only: '{re.escape(pattern[:40])}.* matches no case: ids are here as .*/map/"
+        said = rf"training.only: '{re.escape(pattern[:40])}.* matches no case: ids are matched as .*/map/"
         with pytest.raises(SuiteError, match=said):
             load(suite, ["quality=train", f"training.only=[gmp, '{pattern}']"])
 

@@ -1,6 +1,7 @@
-"""The nouns that every room shares. Imports nothing of ours outside this room, and never torch.
+"""The nouns that all sub-packages share. Imports nothing else of convbench, and never torch.
 
-``record`` holds what is measured, how, and what came out; ``store`` keeps it on disk; ``metrics`` has every metric
-once. ``registry`` finds plug-ins, ``installed`` those of other packages, ``traits`` what they declare of themselves.
-``comparability`` says which numbers may be compared, ``statistics`` how sure they are, ``errors`` what went wrong.
+``record`` describes what is measured, how, and with which result; ``store`` keeps it on disk; ``metrics`` declares
+every metric once. ``registry`` finds plug-ins, ``installed`` those of other packages; ``traits`` are what plug-ins
+declare of themselves. ``comparability`` decides which numbers may be compared, ``statistics`` how certain they are;
+``errors`` are the errors that users see.
 """

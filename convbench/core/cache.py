@@ -1,4 +1,4 @@
-"""What is kept in the user's cache, which may be deleted at any time: numbers of this machine for later calls."""
+"""Keep numbers of this machine for later calls, in the user's cache, which may be deleted at any time."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ REMEDY = "set XDG_CACHE_HOME"
 
 
 def folder() -> Path:
-    """Where convbench keeps what later calls are quicker or better informed by; nowhere for a user without a home."""
+    """Return the folder for what helps later calls; for a user without a home, one that cannot be written."""
     if cache := os.environ.get("XDG_CACHE_HOME"):
         return Path(cache) / "convbench"
     try:
         return Path.home() / ".cache" / "convbench"
     except RuntimeError:
-        return Path(os.devnull) / "convbench"  # in which nothing can be written, and that is said
+        return Path(os.devnull) / "convbench"  # nothing can be written in it, and the user is told
 
 
 def keep(kind: str, environment: Mapping[str, Scalar], value: float, *subject: Hashable, last: int = 1) -> Path:
-    """Keep a number for machines and software like this one, or the ``last`` few; ``subject`` says what else it is of.
+    """Keep a number, or the ``last`` few, for machines and software like this one; ``subject`` says what else it is of.
 
     Raises StoreError.
     """
@@ -41,12 +41,12 @@ def keep(kind: str, environment: Mapping[str, Scalar], value: float, *subject: H
 
 
 def number(kind: str, environment: Mapping[str, Scalar], *subject: Hashable) -> float | None:
-    """The number that was kept; None where there is none."""
+    """Return the number that was kept; None if there is none."""
     return next(iter(numbers(kind, environment, *subject)), None)
 
 
 def numbers(kind: str, environment: Mapping[str, Scalar], *subject: Hashable) -> list[float]:
-    """The numbers that were kept; empty where there are none, or what is there is not of ours."""
+    """Return the numbers that were kept; empty if there are none, or if the file is not ours."""
     value = _content(kind).get(_key(environment, subject))
     values = value if isinstance(value, list) else [value]
     return [float(value) for value in values if isinstance(value, int | float)]

@@ -1,6 +1,7 @@
-"""The nouns of what is measured: a Case, which is an architecture, a clip, and how and where it is run.
+"""What is measured: a Case, which is made of an architecture, a clip, and how and where it runs.
 
-Frozen, typed, standard library only. Each has a text that people write and read; a case's is its ``id``.
+All classes are frozen, typed, and need only the standard library. Each has a text that people write and read; that of a
+case is its ``id``.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ STAGES = ("backbone", "reducer", "lstm", "head")
 EAGER = "eager"
 """The variant that changes nothing: PyTorch as it comes."""
 ControlName = Literal["frame-shuffle", "single-frame", "label-permutation"]
-"""What may be taken from a task; ``measure.quality.controls`` says how."""
+"""What a control takes away from a task; ``measure.quality.controls`` says how."""
 
 
 class Features(NamedTuple):
@@ -36,8 +37,8 @@ class Features(NamedTuple):
 class Choice:
     """A plug-in by its name on a shelf or its import path, with its options.
 
-    Those that are its default are left out, but of a user's own, whose defaults another commit may change. Written
-    ``gap``, ``avg-k(k=4)`` or ``mypkg.pooling:build(p=3)``.
+    Options with their default value are left out, except for a user's own plug-in, whose defaults another commit may
+    change. Written ``gap``, ``avg-k(k=4)`` or ``mypkg.pooling:build(p=3)``.
     """
 
     name: str
@@ -45,14 +46,14 @@ class Choice:
 
     @property
     def is_imported(self) -> bool:
-        """Whether it is named by an import path, as the user's own."""
+        """Whether the plug-in is the user's own, named by an import path."""
         return ":" in self.name
 
     def __str__(self) -> str:
         return self.without(())
 
     def without(self, options: Container[tuple[str, Scalar]]) -> str:
-        """As it is written, but with ``…`` in place of some of its options, in a row or alone."""
+        """Return the choice as it is written, with ``…`` in place of these options, once for adjacent ones."""
         if not self.options:
             return self.name
         words = groupby("…" if option in options else _word(*option) for option in self.options)
@@ -79,7 +80,7 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class Recurrent:
-    """The recurrent stage, named as torch.nn.LSTM and torch.nn.GRU name it."""
+    """The recurrent stage; its fields are named as in torch.nn.LSTM and torch.nn.GRU."""
 
     cell: Literal["lstm", "gru"] = "lstm"
     hidden: int = 128
@@ -95,10 +96,10 @@ class Recurrent:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """A model that convbench assembles: backbone, reducer, LayerNorm if asked, LSTM or GRU, linear head if asked.
+    """A model that convbench assembles: backbone, reducer, optional LayerNorm, LSTM or GRU, optional linear head.
 
-    ``lstm_input`` is the size a reducer with a free output is built for; after preflight it is always the size
-    that the LSTM really has. ``head`` is the number of outputs per time step.
+    ``lstm_input`` is the output size of a reducer that is free to choose it; after preflight it is always the size that
+    the LSTM really has. ``head`` is the number of outputs per time step.
     """
 
     backbone: Choice
@@ -119,8 +120,8 @@ class Whole:
     """A user's own model, with the function that makes its inputs from a clip shape.
 
     ``stages`` pairs a stage (backbone, reducer, lstm, head) with the name of a submodule that is (part of) it. ``loss``
-    is what training minimises, ``step`` how a frame is streamed, ``flops`` pairs an operator with the function that
-    counts it: all import paths.
+    is the function that training minimises, ``step`` the one that streams a frame; ``flops`` pairs an operator with the
+    function that counts it. All functions are given by import path.
     """
 
     model: Choice
@@ -135,7 +136,7 @@ class Whole:
 
     @property
     def choice(self) -> Choice:
-        """The model with its options and whatever else makes it another case, as ``net:build(k=3,inputs=net:two)``."""
+        """The model with all settings that make it another case, such as ``net:build(k=3,inputs=net:two)``."""
         pairs = {"stages": self.stages, "flops": self.flops}
         texts = {key: "+".join(f"{name}:{path}" for name, path in value) for key, value in pairs.items()}
         settings = {"inputs": self.inputs, "loss": self.loss, "step": self.step, **texts}
@@ -147,8 +148,8 @@ class Whole:
 class Trial:
     """A labelled task that a case's model is tried on instead of being timed.
 
-    ``seed`` is that of clips, weights and order. Without a ``learning_rate`` nothing is trained. A ``control`` is what
-    is taken from the task to see that it is needed, a ``ControlName``.
+    ``seed`` decides clips, weights and order. Without a ``learning_rate`` nothing is trained. A ``control`` (a
+    ``ControlName``) is what is taken away from the task to see whether the task needs it.
     """
 
     task: Choice
@@ -158,12 +159,12 @@ class Trial:
 
     @property
     def trains(self) -> bool:
-        """Whether the model is trained on the task; else a linear read-out is fitted to what it makes untrained."""
+        """Whether the model is trained on the task; else a linear read-out is fitted to its untrained features."""
         return self.learning_rate is not None
 
     @property
     def scenario(self) -> str:
-        """The word for the trial in a case's id, where other cases have their scenario."""
+        """The word for the trial in a case's id, in place of a scenario."""
         return "learn" if self.trains else "probe"
 
     def __str__(self) -> str:
@@ -173,10 +174,10 @@ class Trial:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Case:
-    """What is measured. Its ``id`` is readable and is the join key everywhere.
+    """One configuration to measure. Its ``id`` is readable and is the join key everywhere.
 
-    With a ``trial`` it is the quality of the architecture that is measured, with a head of the task's classes.
-    ``threads`` compute an operator on a CPU: a number, or ``all`` for one a core of the machine; None is one.
+    A case with a ``trial`` measures the quality of the architecture, with a head of the task's classes. ``threads`` is
+    the number that compute an operator on a CPU, or ``all`` for one per core of the machine; None is one.
     """
 
     architecture: Parts | Whole
@@ -197,7 +198,7 @@ class Case:
         return f"Case({self.id!r})"
 
     def short_id(self, common: Mapping[str, Options]) -> str:
-        """``net:build(k=3,…)/1x16x3x64x64/eager/inference/cpu``: without the ``common_options`` of all models."""
+        """Return the id with ``…`` for ``common_options``: ``net:build(k=3,…)/1x16x3x64x64/eager/inference/cpu``."""
         if not isinstance(self.architecture, Whole):
             return self.id
         choice = self.architecture.choice
@@ -205,27 +206,27 @@ class Case:
 
     @property
     def variant_name(self) -> str:
-        """``eager``, or the transformations joined by ``+`` in the order they are applied."""
+        """``eager``, or the transformations joined by ``+`` in the order of application."""
         return "+".join(str(choice) for choice in self.variant) or EAGER
 
     @property
     def trains(self) -> bool:
-        """Whether the case is a training on a task, whose readings are curves."""
+        """Whether the case trains on a task; its readings are then curves."""
         return self.trial is not None and self.trial.trains
 
     @property
     def reads_out(self) -> bool:
-        """Whether the case is a linear read-out of untrained features."""
+        """Whether the case fits a linear read-out to untrained features."""
         return self.trial is not None and not self.trial.trains
 
     @property
     def streams(self) -> bool:
-        """Whether a call is one frame, the recurrent state carried from call to call."""
+        """Whether a call is one frame, with the recurrent state carried from call to call."""
         return self.scenario == "streaming"
 
     @property
     def surroundings(self) -> Hashable:
-        """What stands around the reducer: only where it is the same are reducers and sizes compared."""
+        """Everything around the reducer: reducers and sizes are compared only if it is the same."""
         parts = self.architecture
         return (
             (parts.backbone, parts.rnn, parts.layer_norm, parts.head)
@@ -235,22 +236,22 @@ class Case:
 
     @property
     def situation(self) -> Hashable:
-        """All of a case but its reducer, LSTM input size and variant: where one ranking is made."""
+        """Everything of a case but its reducer, LSTM input size and variant: cases that share it form one ranking."""
         return self.surroundings, self.clip, self.scenario, self.device, self.threads
 
     @property
     def eager(self) -> Case:
-        """The same case without any variant: what a variant is compared with."""
+        """The same case without any variant: the baseline of its variants."""
         return replace(self, variant=())
 
     @property
     def at_any_rate(self) -> Case:
-        """The same training without its learning rate, as one is planned that is made at the best."""
+        """The same training without its learning rate, like a planned training whose rate is chosen later."""
         return replace(self, trial=self.trial and replace(self.trial, learning_rate=None))
 
     @property
     def forward_only(self) -> Case:
-        """The eager case without its backward pass: training counts and traces its forward pass as inference."""
+        """The eager case without its backward pass: a training's forward pass is counted and traced as inference."""
         return replace(self.eager, scenario="inference") if self.scenario == "train" else self.eager
 
     @property
@@ -299,12 +300,12 @@ class Case:
 
 
 def is_training(case_id: str) -> bool:
-    """Whether the case of an id is a training; an option's text may hold a path with the word."""
+    """Whether a case id is that of a training; an option's text may be a path that contains the word."""
     return re.search(r"/learn/(cpu|cuda(:\d+)?)/", case_id) is not None
 
 
 def common_options(architectures: Iterable[Parts | Whole]) -> dict[str, Options]:
-    """By the name of a user's own model what all of that name have alike."""
+    """Return, by the name of a user's own model, the options that all models of that name share."""
     options: dict[str, Options] = {}
     for architecture in architectures:
         if isinstance(architecture, Whole):
@@ -314,7 +315,7 @@ def common_options(architectures: Iterable[Parts | Whole]) -> dict[str, Options]
 
 
 def id_matches(case_id: str, globs: Iterable[str]) -> bool:
-    """Whether one of the globs matches the id of a case, or one of the parts of the id.
+    """Whether one of the globs matches a case's id or a part of it between slashes.
 
     A ``…`` in a glob stands for anything, as in the ids that are printed.
     """

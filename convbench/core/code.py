@@ -1,7 +1,7 @@
-"""Which code of the user's own a measurement was of: the modules that were imported, by a hash of their content.
+"""Find which of the user's own code a measurement used: the modules that were imported, by a hash of their content.
 
-A module is the user's where its file lies outside of the standard library, of installed packages and of convbench.
-It is known by its name: no path of this machine is stored. By the same rule an error is traced to the user's own line.
+A module is the user's if its file lies outside of the standard library, of installed packages and of convbench. It is
+identified by its name: no path of this machine is stored. The same rule finds the user's own line that led to an error.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ MAIN = {"__main__", "__mp_main__"}
 
 
 def imported() -> dict[str, str]:
-    """The user's modules that this process has imported by now, and the hash of each."""
+    """Return the user's modules that this process has imported by now, and the hash of each."""
     return {name: digest for name, file in sorted(files().items()) if (digest := _file_hash(file))}
 
 
 def files() -> dict[str, str]:
-    """The user's modules that this process has imported by now, and the file of each."""
+    """Return the user's modules that this process has imported by now, and the file of each."""
     paths = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
     return {name: file for name, file in paths.items() if file and name not in MAIN and is_users(file)}
 
 
 def changed(digests: Mapping[str, str]) -> list[str]:
-    """The files of these modules that have changed or are gone, by their names. Nothing is imported.
+    """Return the names of these modules' files that have changed or are gone. Nothing is imported.
 
-    Of what is found only by a path that the code itself adds (``sys.path.insert``) nothing is known from here.
+    Modules that are only found on a path that the code itself adds (``sys.path.insert``) are left out.
     """
     return [
         _file_name(name)
@@ -49,23 +49,23 @@ def changed(digests: Mapping[str, str]) -> list[str]:
 
 
 def located(error: BaseException, words: str = "") -> str:
-    """An error with the user's line that led to it, as in ``KeyError: 'gain' (net.py:12)``.
+    """Return an error with the user's line that led to it, as in ``KeyError: 'gain' (net.py:12)``.
 
-    Instead of its type and first line it may be told in other ``words``.
+    ``words``, if given, replace its type and first line.
     """
     words, place = words or typed_line(error), place_of(error)
     return f"{words} ({place})" if place else words
 
 
 def place_of(error: BaseException) -> str:
-    """``net.py:12``, the last line of the user's own code that led to an error; empty where none did."""
+    """Return ``net.py:12``, the last line of the user's own code that led to an error; empty if none did."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_users(frame.filename)]
     return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
 
 
 @cache
 def is_users(file: str) -> bool:
-    """Whether a module's file is the user's own. Remembered, also by the processes forked from one that asked."""
+    """Whether a file is the user's own. The answer is cached, also for processes that are forked later."""
     if is_installed(Path(file)) or file.startswith("<"):
         return False
     place = os.path.realpath(file)
@@ -74,13 +74,13 @@ def is_users(file: str) -> bool:
 
 
 def is_installed(file: Path) -> bool:
-    """Whether it lies in ``site-packages``, or ``dist-packages`` as Debian calls it."""
+    """Whether a file lies in ``site-packages``, or ``dist-packages`` as Debian calls it."""
     return not INSTALLED.isdisjoint(file.parts)
 
 
 @cache
 def _foreign_roots(compiler_cache: str | None) -> tuple[str, ...]:
-    """Real paths of the standard library, of this package, and of the compiler's cache."""
+    """Return the real paths of the standard library, of this package, and of the compiler's cache."""
     library = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib")]
     package = str(Path(__file__).parents[1])
     return tuple(os.path.realpath(root) + os.sep for root in (*library, package, compiler_cache) if root)
@@ -94,7 +94,7 @@ def _file_hash(file: str) -> str | None:
 
 
 def _file(module: str) -> str | None:
-    """Where a module would be imported from now, its packages not being imported for that."""
+    """Return the file that a module would be imported from now, without importing its packages."""
     spec: ModuleSpec | None = None
     parts = module.split(".")
     for length in range(1, len(parts) + 1):

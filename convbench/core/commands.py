@@ -1,4 +1,4 @@
-"""The command that a run was made with, as ``Run.command`` stores it: a command line, or a call of the Python API."""
+"""The command that made a run, as ``RunDescription.command`` stores it: a command line, or a call of the Python API."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ TEXTS = ("device", "shard", "executor")
 
 @dataclass(frozen=True)
 class Command:
-    """What was asked of ``convbench run``, or of ``convbench.run`` where ``python`` is true.
+    """The arguments of ``convbench run``, or of ``convbench.run`` if ``python`` is true.
 
-    ``suite`` is as it was named: of a call it may be the data itself. Defaults are left out of its text.
+    ``suite`` is the suite as it was named; a call may also contain its data. The command's text leaves defaults out.
     """
 
     suite: str | Mapping[str, Any]
@@ -43,20 +43,20 @@ class Command:
 
     @classmethod
     def of(cls, run: RunDescription) -> Command:
-        """That of a run; where what is stored cannot be read, the run's suite by name."""
+        """Return the command of a run; if the stored text cannot be read, a command that names the run's suite."""
         return _read(run.command) or cls(run.name)
 
     @property
     def source(self) -> str:
-        """The suite's file or name; empty of data."""
+        """The suite's file or name; empty if the suite is data."""
         return self.suite if isinstance(self.suite, str) else ""
 
     def into(self, directory: str) -> str:
-        """The command with its output directory: on a command line as it stands, quoted already."""
+        """Return the command's text with an output directory, which must be quoted already for a command line."""
         return f"{str(self)[:-1]}, out={directory!r})" if self.python else f"{self} --out {directory}"
 
     def of_one_case(self) -> Command:
-        """Without what selects cases, for the pattern of a case to follow."""
+        """Return the command without its selection of cases, so that the pattern of one case can follow."""
         return replace(self, only=(), skip=(), shard="")
 
     def _words(self) -> Iterator[str]:
@@ -86,12 +86,12 @@ class Command:
 def _read(text: str) -> Command | None:
     try:
         return _parse_call(text) if text.startswith(CALL) else _parse_line(text)
-    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):  # all that a text of anybody's may raise
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):  # whatever an arbitrary text may raise
         return None
 
 
 def _parse_line(text: str) -> Command:
-    """Raises ValueError where the text is no command line of ``run``."""
+    """Parse a command line. Raises ValueError if it is not one of ``convbench run``."""
     parser = _Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("--plugins", action="append", default=[])
     parser.add_argument("verb", choices=["run"])
@@ -115,7 +115,7 @@ def _parse_line(text: str) -> Command:
 
 
 def _parse_call(text: str) -> Command:
-    """Raises what ``ast`` raises where the text is no call with plain data."""
+    """Parse a Python call. Raises ValueError, or what ``ast`` raises, if it is not a call with plain data."""
     call = ast.parse(text, mode="eval").body
     if not isinstance(call, ast.Call) or len(call.args) != 1:
         raise ValueError(text)

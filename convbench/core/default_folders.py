@@ -1,4 +1,4 @@
-"""Where the verbs keep what they measured, below the current directory, unless they are told another place."""
+"""Where the commands keep what they measured, below the current directory, unless another place is given."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ from pathlib import Path
 REPORTS = Path("reports")
 CHECK, BISECT, SELFTEST = REPORTS / "check", REPORTS / "bisect", REPORTS / "selftest"
 OF_GATE = (CHECK, BISECT, SELFTEST)
-"""Those of the gate's verbs, which hold no runs."""
+"""The folders of the gate's commands, which hold no runs."""

@@ -1,4 +1,4 @@
-"""What a user can get wrong, and the exit code each kind of mistake ends with."""
+"""The errors that users see, and the exit code that a command ends with for each."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Unavailable(ConvbenchError):
 
 
 class CaseFailed(ConvbenchError):
-    """One case has no result; the sweep goes on. ``kind`` says in a word why, ``known`` is what was found before."""
+    """One case has no result; the sweep goes on. ``kind`` is the reason in a word, ``known`` what was found before."""
 
     def __init__(self, kind: FailureKind, message: str, known: Iterable[Any] = ()) -> None:
         super().__init__(message)
@@ -58,28 +58,28 @@ class BuildFailed(ConvbenchError):
 
 
 class Interrupted(ConvbenchError):
-    """Ctrl-C: what is finished is on disk."""
+    """The user pressed Ctrl-C; everything that was finished is on disk."""
 
     exit_code = 130
 
 
 OUT_OF_MEMORY = ("allocate memory", "out of memory", "STATUS_ALLOC_FAILED")
-"""What torch's allocator for CPUs says, CUDA itself, where another process has the card, and cuBLAS and cuDNN."""
+"""Words for missing memory: torch's CPU allocator, CUDA (if another process uses the GPU), cuBLAS and cuDNN."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Python's own error, torch's, known by its name where torch need not be imported, or one that says so."""
+    """Whether memory ran out, by Python's error, torch's (known by name, without importing torch), or the message."""
     if isinstance(error, RuntimeError):
         return type(error).__name__ == "OutOfMemoryError" or any(sign in str(error) for sign in OUT_OF_MEMORY)
     return isinstance(error, MemoryError)
 
 
 def line_of(error: BaseException, place: int = 0) -> str:
-    """The first line of an error that holds anything, or the one at ``place``; its type where it says nothing."""
+    """Return the first line of an error that has text, or the one at ``place``; its type if no line has any."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[place] if lines else type(error).__name__
 
 
 def typed_line(error: BaseException) -> str:
-    """The type of an error and its first line: ``ValueError: too large``."""
+    """Return the type of an error and its first line: ``ValueError: too large``."""
     return f"{type(error).__name__}: {line_of(error) if str(error).strip() else 'no message'}"

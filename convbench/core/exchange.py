@@ -1,8 +1,8 @@
-"""Copies runs between a store and a shared place (``shared_place``).
+"""Copy runs between a store and a shared place (``shared_place``).
 
-A run is shared under a name that its content decides, so that nobody overwrites another's and a run that is there
-already is passed over. What a killed writer, or what synchronises folders, has left is made whole by the next who
-shares the run. What is derived (pages, tables, profiles) stays where it is.
+A run is shared under a name that its content decides, so that no run overwrites another and a run that is already there
+is passed over. If a killed writer or a folder synchroniser has left a part of a run, the next to share that run
+completes it. Derived files (pages, tables, profiles) are not copied.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from convbench.core.run_folders import runs_below
 from convbench.core.shared_place import CONFIRMED, FILES, Content, Folder, SharedPlace, explain, is_part, open_place
 
 _OF_CONTENT = re.compile(rf"{CONFIRMED}/.*|(\d{{1,14}}|undated)-[0-9a-f]{{16}}", re.ASCII)
-"""Names that content decides; others were given by hand."""
-NOT_WHOLE = "it is not there whole yet, or was changed since it was pushed"
+"""Names that are derived from the content; others were given by hand."""
+NOT_WHOLE = "it is not complete yet, or was changed since it was pushed"
 
 
 class Transfer(NamedTuple):
-    """How many runs and confirmations were copied, how many were there already, and which runs were passed over."""
+    """How many runs and confirmations were copied, how many were already there, and which runs were passed over."""
 
     runs: int
     confirmations: int
@@ -34,14 +34,14 @@ class Transfer(NamedTuple):
 
     @property
     def has_failed(self) -> bool:
-        """Whether there were runs and none of them could be had."""
+        """Whether there were runs but none could be copied."""
         return bool(self.passed_over) and not (self.runs or self.confirmations or self.present_count)
 
 
 def push(source: Path, target: str) -> Transfer:
     """Copy a run, or all runs below a folder, to a shared place.
 
-    Raises StoreError where either cannot be used, or the folder has nothing to share.
+    Raises StoreError if either cannot be used, or if the folder has nothing to share.
     """
     if not source.is_dir():
         raise StoreError(f"{source}: there is no such folder: name a run directory, or a folder that holds runs")
@@ -60,7 +60,7 @@ def push(source: Path, target: str) -> Transfer:
 
 
 def _push_runs(source: Path, place: SharedPlace, names: set[str]) -> tuple[dict[str, bool], tuple[str, ...]]:
-    """The runs by name, each with whether it was copied; and those passed over, with the reason."""
+    """Copy runs; return their names, each with whether it was copied, and omissions, with the reason."""
     runs: dict[str, bool] = {}
     omissions = []
     for directory in runs_below(source):
@@ -75,7 +75,7 @@ def _push_runs(source: Path, place: SharedPlace, names: set[str]) -> tuple[dict[
 
 
 def _push_confirmations(source: Path, place: SharedPlace, names: set[str]) -> tuple[dict[str, bool], tuple[str, ...]]:
-    """The confirmations by name, each with whether it was copied; and those passed over, with the reason."""
+    """Copy confirmations; return their names, each with whether it was copied, and omissions, with the reason."""
     confirmations: dict[str, bool] = {}
     omissions = []
     for name in sorted(name for name in Folder(source).names() if _is_confirmation(name)):
@@ -90,7 +90,7 @@ def _push_confirmations(source: Path, place: SharedPlace, names: set[str]) -> tu
 
 
 def pull(source: str, target: Path) -> Transfer:
-    """Copy what a shared place has and a store lacks. Raises StoreError where either cannot be used."""
+    """Copy what a shared place has and a store lacks. Raises StoreError if either cannot be used."""
     folder, new_names, omissions = Folder(target), set[str](), []
     with explain(source):
         place = open_place(source)
@@ -117,15 +117,15 @@ def pull(source: str, target: Path) -> Transfer:
 
 
 def _read(place: SharedPlace, name: str) -> Content | str:
-    """What a place has under a name, or why it is not to be had now: others may write, change and remove it there."""
+    """Return the content under a name, or why it is not available: others may write, change and remove it there."""
     try:
         if isinstance(place, Folder) and place.is_measured(name):
-            return "it is being measured: pull it again when that has ended"
+            return "it is being measured: pull it again when it has finished"
         content = place.read(name)
     except (FileNotFoundError, PermissionError, StoreError) as error:
         return f"it cannot be read ({error})"
     if "" not in content and store.RUN not in content:
-        return "it has gone"
+        return "it is gone"
     if "" in content:
         return content if _is_json(content) else NOT_WHOLE
     folder = name.rpartition("/")[2]
@@ -147,23 +147,23 @@ def _is_json(confirmation: Content) -> bool:
 
 
 def _is_whole(folder: Folder, name: str) -> bool:
-    """Whether a store has all that a name stands for: what synchronises folders may have brought a part of it."""
+    """Whether a store has all of the content under a name: a folder synchroniser may have brought only a part."""
     try:
         content = folder.read(name)
-    except PermissionError:  # another user's: it could not be made whole either
+    except PermissionError:  # it is another user's: nothing could complete it anyway
         return True
     return _is_json(content) if "" in content else _name(content) == name
 
 
 def _lacks(directory: Path, content: Content) -> bool:
-    """Whether a store has nothing of a run, or only a part; what was gone on with since stays as it is."""
+    """Whether a store has nothing of a run, or only a part; a run that was resumed since stays as it is."""
     if not directory.is_dir():
         return True
     return not lock.is_held(directory / store.LOCK) and is_part(Folder(directory.parent).read(directory.name), content)
 
 
 def _names_of_own(target: Path) -> Iterator[str]:
-    """The shared names of the runs below a folder, whatever their folders are called."""
+    """Yield the shared names of the runs below a folder, whatever their folders are called."""
     for directory in runs_below(target):
         content = _content(directory)
         if not isinstance(content, str):
@@ -171,10 +171,10 @@ def _names_of_own(target: Path) -> Iterator[str]:
 
 
 def _content(directory: Path) -> Content | str:
-    """The files of a run that are shared, or why it is not shared now."""
+    """Return the files of a run that are shared, or why it is not shared now."""
     try:
         if lock.is_held(directory / store.LOCK):
-            return "it is being measured: push it again when that has ended"
+            return "it is being measured: push it again when it has finished"
         run = store.read_description(directory)
         content = Folder(directory.parent).read(directory.name)
     except (OSError, StoreError) as error:
@@ -185,7 +185,7 @@ def _content(directory: Path) -> Content | str:
 
 
 def _name(content: Content) -> str:
-    """What a run is called wherever it is shared: when it began, and what it holds."""
+    """Return a run's name wherever it is shared: the time when it began, and a hash of its content."""
     digest = hashlib.sha256(b"\0".join(content.get(name, b"") for name in FILES)).hexdigest()[:16]
     match = re.search(rb'"started": ?"([^"]*)"', content[store.RUN])
     date = re.sub(r"[^0-9]", "", match[1].decode(errors="replace"))[:14] if match else ""

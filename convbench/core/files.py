@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside their place, forced to disk and renamed; and bounded reading.
+"""Write files whole or not at all (beside their place, forced to disk, then renamed), and read them up to a limit.
 
 A full disk, a read-only folder or a killed process leaves what stood there before. Lone surrogates, which a file name
 can put into a message, are written as their escapes.
@@ -22,22 +22,22 @@ from convbench.core.text import cut, shown
 
 ELSEWHERE = "choose another place"
 MOST_BYTES = 2**28
-"""Of a file that is read whole, unpacked: a trace of a long call has tens of MB."""
+"""Bytes of the largest file that is read whole, unpacked: a trace of a long call has tens of MB."""
 ABANDONED = 600.0
-"""Seconds after which a file that was never renamed belongs to a writer that was killed."""
+"""Age in seconds from which a file that was never renamed is taken for one of a killed writer."""
 CHUNK = 2**20
 GZIP = b"\x1f\x8b"
 
 
 def named(name: str, path: object) -> Path:
-    """A path that an option, an argument or a parameter is given.
+    """Return the path that an option, an argument or a parameter gives.
 
-    Raises ConvbenchError of an empty one, as a shell's variable that is not set is: it would be the working directory;
-    and of a URL: it would be a folder ``s3:`` there. A shell leaves the ``~`` of ``--out=~/runs`` as it is, and so does
-    Python: it is the home here.
+    Raises ConvbenchError for an empty one, as of a shell variable that is not set: it would mean the working directory;
+    and for a URL: it would make a folder ``s3:`` there. A leading ``~`` is the home: a shell leaves it as it is in
+    ``--out=~/runs``, and so does Python.
     """
     if not isinstance(path, (str, os.PathLike)) or not isinstance(text := os.fspath(path), str):
-        raise ConvbenchError(f"{name}: {shown(path)} is no path: name a file or a directory")
+        raise ConvbenchError(f"{name}: {shown(path)} is not a path: name a file or a directory")
     if not text.strip():
         raise ConvbenchError(f"{name} is empty: name a file or a directory")
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):
@@ -47,27 +47,27 @@ def named(name: str, path: object) -> Path:
 
 
 def destination(place: Path, name: str) -> Path:
-    """Where a file goes: into ``place`` where it is a directory, or to ``place`` itself where it is a file.
+    """Return where a file goes: into ``place`` if that is a directory, or to ``place`` itself if it means a file.
 
-    A file has our extension, or is no place for a directory: a device or pipe, such as ``/dev/stdout``.
+    It means a file if it has the extension of ``name``, or is a device or pipe, such as ``/dev/stdout``.
     """
     return place if means_file(place, Path(name).suffix) or is_special(place) else place / name
 
 
 def means_file(place: Path, extension: str) -> bool:
-    """Whether a place is one for a file with the extension; a directory may have any name."""
+    """Whether a place is meant for a file with the extension; a directory may have any name."""
     return place.suffix == extension and not place.is_dir()
 
 
 def encoded(text: str) -> bytes:
-    """The text in UTF-8, with lone surrogates as their escapes."""
+    """Return the text in UTF-8, with lone surrogates as their escapes."""
     return text.encode("utf-8", "backslashreplace")
 
 
 def write(path: Path, content: str | bytes, remedy: str = ELSEWHERE) -> Path:
-    """Put a file at ``path``, its folder made where it is missing: the whole content, or what stood there before.
+    """Write a file at ``path``, with its folder if that is missing: all of the content, or the previous file stays.
 
-    A device or pipe, such as ``/dev/stdout``, is written to. Raises StoreError, which ends with ``remedy``.
+    A device or pipe, such as ``/dev/stdout``, is written to directly. Raises StoreError, which ends with ``remedy``.
     """
     data = encoded(content) if isinstance(content, str) else content
     try:
@@ -82,7 +82,7 @@ def write(path: Path, content: str | bytes, remedy: str = ELSEWHERE) -> Path:
 
 
 def append(path: Path, content: str | bytes, remedy: str = ELSEWHERE) -> None:
-    """Add to a file, made where it is missing, all of the content or nothing of it. Raises StoreError."""
+    """Append all of the content to a file, or nothing of it; a missing file is made. Raises StoreError."""
     data = encoded(content) if isinstance(content, str) else content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -92,9 +92,9 @@ def append(path: Path, content: str | bytes, remedy: str = ELSEWHERE) -> None:
 
 
 def read(path: Path, limit: int = MOST_BYTES) -> bytes:
-    """A file whole, unpacked where it is gzipped.
+    """Return the whole content of a file, unpacked if it is gzipped.
 
-    Raises OSError where it cannot be read, ValueError where it is damaged, cut off, or unpacks to more than ``limit``.
+    Raises OSError if it cannot be read, ValueError if it is damaged, cut off, or unpacks to more than ``limit`` bytes.
     """
     content = bytearray()
     try:
@@ -108,7 +108,7 @@ def read(path: Path, limit: int = MOST_BYTES) -> bytes:
 
 
 def chunks(path: Path) -> Iterator[bytes]:
-    """A file piece by piece, unpacked where it is gzipped. Raises OSError, EOFError and zlib.error."""
+    """Yield the content of a file in pieces, unpacked if it is gzipped. Raises OSError, EOFError and zlib.error."""
     with path.open("rb") as file:
         is_gzipped = file.read(len(GZIP)) == GZIP
         file.seek(0)
@@ -118,7 +118,7 @@ def chunks(path: Path) -> Iterator[bytes]:
 
 
 def refuse_unwritable(path: Path, remedy: str = ELSEWHERE) -> None:
-    """Raises StoreError where surely no file can be put at a path, before its content is measured."""
+    """Raise StoreError if certainly no file can be written at a path, before its content is measured."""
     try:
         code = _obstacle(path)
     except (OSError, ValueError) as error:
@@ -128,7 +128,7 @@ def refuse_unwritable(path: Path, remedy: str = ELSEWHERE) -> None:
 
 
 def _obstacle(path: Path) -> int:
-    """The number of the error that putting a file there surely ends with; 0 where none is known."""
+    """Return the number of the error that writing a file there would certainly end with; 0 if none is known."""
     place = next(place for place in (path, *path.absolute().parents) if place.exists())
     if place is path:
         return errno.EISDIR if path.is_dir() else 0
@@ -138,13 +138,13 @@ def _obstacle(path: Path) -> int:
 
 
 def unwritable(path: Path, error: Exception, remedy: str = ELSEWHERE) -> StoreError:
-    """Why a place cannot be written, and what to do."""
+    """Return the error for a place that cannot be written: why, and what to do."""
     reason = error.strerror if isinstance(error, OSError) and error.strerror else error
     return StoreError(f"{path}: cannot be written ({reason}): {remedy}")
 
 
 def is_special(path: Path) -> bool:
-    """Whether something stands there that cannot be renamed over: a device, a pipe, a socket."""
+    """Whether a path is a device, a pipe or a socket, which a file cannot be renamed over."""
     try:
         mode = path.stat().st_mode
     except OSError:
@@ -168,7 +168,7 @@ def _replace(path: Path, data: bytes) -> None:
 
 
 def _collect(folder: Path, stem: str) -> None:
-    """Remove what writers that were killed have left beside the file."""
+    """Remove the files that killed writers have left beside the file."""
     for part in folder.glob(f"{stem}*.part"):
         with suppress(OSError):
             if time.time() - part.stat().st_mtime > ABANDONED:
@@ -176,7 +176,7 @@ def _collect(folder: Path, stem: str) -> None:
 
 
 def sync(folder: Path) -> None:
-    """Force the names in a folder to disk, where the system can do that."""
+    """Force the names in a folder to disk, if the system can do that."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -186,9 +186,9 @@ def sync(folder: Path) -> None:
 
 
 def _write_all(path: Path, data: bytes, flags: int) -> None:
-    """All of the data, forced to disk, or a file as long as before.
+    """Write all of the data, forced to disk, or leave the file as long as before.
 
-    A disk that fills up takes a part of the data, and says so with the rest only.
+    A disk that fills up takes a part of the data, and only reports an error for the next part.
     """
     descriptor = os.open(path, flags | getattr(os, "O_BINARY", 0), 0o666)
     try:

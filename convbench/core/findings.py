@@ -1,4 +1,4 @@
-"""The code of every finding of convbench's own, once; a plug-in of another package may give codes of its own.
+"""The code of every finding of convbench's own; a plug-in of another package may use codes of its own.
 
 To add one: name it here, yield ``Finding(NAME, data=...)``, and give its sentence in ``report.words.findings``.
 """

@@ -1,4 +1,4 @@
-"""What is asked of git. Every question has an answer without git or outside of a repository: None, or False."""
+"""Ask git about a repository. Without git, or outside of a repository, every question is answered None or False."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from convbench.core.text import one_line
 TIMEOUT = 300.0
 OF_HOOKS = ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE")
 OF_CHECKS = (CONFIRMED, *(folder.name for folder in OF_GATE))
-"""The folders beside runs in which the verbs of the gate keep what they measured."""
+"""Folders beside the runs in which the gate's commands keep their measurements."""
 
 
 def top(cwd: Path) -> Path | None:
-    """The root of the working tree that a directory is in."""
+    """Return the root of the working tree that a directory is in; None if it is in none."""
     root = ask(cwd, "rev-parse", "--show-toplevel")
     return Path(root).resolve() if root else None
 
 
 def commit(cwd: Path, ref: str) -> str | None:
-    """The commit that a ref means, here or at origin, since a CI checkout has no local branch but its own."""
+    """Return the commit that a ref names, locally or at origin: a CI checkout has no local branch but its own."""
     if ref.startswith("-") or not top(cwd):
         return None
     if "..." in ref:
@@ -39,31 +39,31 @@ def commit(cwd: Path, ref: str) -> str | None:
 
 
 def _merge_base(cwd: Path, left: str, right: str) -> str | None:
-    """The commit at which a branch left another: of ``main...HEAD`` what main was then, without its later commits.
+    """Return the commit at which a branch left another: for ``main...HEAD`` main without its later commits.
 
-    None where nothing stands before the dots, which git takes for HEAD: HEAD would be compared with itself.
+    None if nothing stands before the dots: git takes that for HEAD, which would be compared with itself.
     """
     ours, theirs = left and commit(cwd, left), commit(cwd, right or "HEAD")
     return ask(cwd, "merge-base", ours, theirs) if ours and theirs else None
 
 
 def first_parent_commits(cwd: Path, good: str, bad: str) -> list[tuple[str, str]] | None:
-    """The commits from good to bad by first parents, each with its subject; None where good is not among them."""
+    """Return the commits from good to bad by first parents, each with its subject; None if good is not among them."""
     log = ask(cwd, "log", "--no-show-signature", "--first-parent", "-z", "--format=%H %s", bad) or ""
-    entries = (entry.partition(" ") for entry in log.split("\0") if entry)  # subjects may hold all but that
+    entries = (entry.partition(" ") for entry in log.split("\0") if entry)  # a subject may hold any other character
     history = [(digest, one_line(subject)) for digest, _, subject in entries]
     places = [place for place, (digest, _) in enumerate(history) if digest == good]
     return history[: places[0] + 1][::-1] if places else None
 
 
 def commits(cwd: Path) -> tuple[str, ...]:
-    """The commits up to HEAD by first parents, the oldest first; none outside of a repository."""
+    """Return the commits up to HEAD by first parents, the oldest first; empty outside of a repository."""
     digests = ask(cwd, "rev-list", "--first-parent", "HEAD")
     return tuple((digests or "").split()[::-1])
 
 
 def why_no_first_parents(cwd: Path, good: str, bad: str) -> str:
-    """Why no line of history leads from good to bad, and what to do."""
+    """Return why first parents do not lead from good to bad, and what to do."""
     base = _merge_base(cwd, good, bad)
     if base and base == commit(cwd, bad):
         return f"--bad {bad} is older than --good {good}, which came from it: name them the other way round"
@@ -73,15 +73,15 @@ def why_no_first_parents(cwd: Path, good: str, bad: str) -> str:
             "--unshallow` (with actions/checkout, fetch-depth: 0)"
         )
     if base is None:
-        return f"{good} and {bad} have no commit in common: the history was rewritten; name a --good of {bad}"
+        return f"{good} and {bad} have no commit in common: the history was rewritten; name a --good from that of {bad}"
     return (
-        f"{bad} did not come from {good} by its first parents (a branch, or a history that was rewritten): name a "
+        f"{bad} does not descend from {good} by first parents (a branch, or a rewritten history): name a "
         f"--good among `git log --first-parent {bad}`, such as `git merge-base {good} {bad}`"
     )
 
 
 def changed(repository: Path, base: str) -> list[str]:
-    """The files of the working tree that differ from a commit, new ones too, as paths from the tree's root."""
+    """Return the files of the working tree that differ from a commit, new ones too, as paths from the tree's root."""
     modified = ask(repository, "diff", "--name-only", "--no-renames", "-z", base) or ""
     untracked = ask(repository, "ls-files", "--others", "--exclude-standard", "-z") or ""
     return [name for name in (modified + "\0" + untracked).split("\0") if name]
@@ -97,12 +97,12 @@ def dirty(top: Path) -> bool:
 
 
 def uncommitted(top: Path, but: Iterable[Path] = ()) -> tuple[str, ...]:
-    """The tracked files that differ from the commit, and others that git does not ignore, ``but`` for some.
+    """Return the tracked files that differ from the commit and other files that git does not ignore, except ``but``.
 
-    Stored runs, what is written beside them, and what Python compiles while it imports do not count: they are no code.
+    Stored runs, the files written beside them, and Python's compiled modules do not count: they are not code.
     """
     exceptions = (path.resolve() for path in but)
-    pathspecs = [":(exclude,top,glob)**/__pycache__/**"]  # what our own workers leave where they import
+    pathspecs = [":(exclude,top,glob)**/__pycache__/**"]  # our own workers leave these beside what they import
     pathspecs += [f":(exclude,top,literal){path.relative_to(top)}" for path in exceptions if path.is_relative_to(top)]
     status = ask(top, "status", "--porcelain", "-z", "--untracked-files=all", "--", ".", *pathspecs) or ""
     entries, names = iter(filter(None, status.split("\0"))), []
@@ -110,14 +110,14 @@ def uncommitted(top: Path, but: Iterable[Path] = ()) -> tuple[str, ...]:
         if state != "??" or not _is_output(top, Path(name)):
             names.append(name)
         if {"R", "C"} & set(state):
-            next(entries, None)  # the name that it had before
+            next(entries, None)  # the next entry is its former name
     return tuple(names)
 
 
 def _is_output(top: Path, file: Path) -> bool:
-    """Whether it is of a run, or beside runs a page or the JSON of a check: what else lies beside them may be code.
+    """Whether a file belongs to a run, or is a page or a check's JSON beside runs; other files there may be code.
 
-    The JSON of a check is none at its default place either.
+    A check's JSON at its default place is an output even without runs.
     """
     if any((top / folder / RUN).exists() for folder in file.parents if folder != Path()):
         return True
@@ -129,41 +129,43 @@ def _is_output(top: Path, file: Path) -> bool:
 
 
 def why_not(cwd: Path, name: str, ref: str, only_commits: bool = False) -> str:
-    """Why a ref cannot be had, and what to do, in a sentence that begins with its name.
+    """Return why a ref cannot be used and what to do, in a sentence that begins with ``name``.
 
-    ``only_commits`` is where nothing else than a commit could be named, with the history before it.
+    With ``only_commits``, nothing but a commit can be named, and its history is needed.
     """
     if ref.startswith("..."):
         remedy = f"name the branch, as in main{ref}"
-        return f"{name} names nothing before its dots, as of a variable that is not set: {remedy}"
+        return f"{name} has nothing before its dots, as if a variable were not set: {remedy}"
     kind, alternatives = ("commit", "") if only_commits else ("ref", ", wheel or directory")
     if shutil.which("git") is None:
-        return f"{name} is no {kind}{alternatives}, and git is not installed: install it to compare with a {kind}"
+        return f"{name} is not a {kind}{alternatives}, and git is not installed: install it to compare with a {kind}"
     if reason := refusal(cwd):
-        return f"{name} is no {kind} that can be had: {reason}"
+        return f"{name} cannot be looked up as a {kind}: {reason}"
     if top(cwd) is None and ask(cwd, "rev-parse", "--git-dir"):
-        remedy = "call it in a clone of it, or in a tree made by `git worktree add`"
-        return f"{name}: no working tree of the repository is here, as in a bare one: {remedy}"
+        remedy = "run this in a clone of it, or in a tree made by `git worktree add`"
+        return f"{name}: the repository here has no working tree, as a bare one: {remedy}"
     if top(cwd) is None:
-        remedy = "call it in one" if only_commits else "name a wheel or a directory"
-        return f"{name} is no {kind}{alternatives}, and this is not a git repository: {remedy}"
+        remedy = "run this in one" if only_commits else "name a wheel or a directory"
+        return f"{name} is not a {kind}{alternatives}, and this is not a git repository: {remedy}"
     if ask(cwd, "rev-parse", "--is-shallow-repository") == "true":
-        # A server gives what a branch or tag names and whole hashes, and one commit is no line of history.
+        # A server only hands out branches, tags and whole hashes, and a single commit has no history.
         if only_commits or not re.fullmatch(r"[\w./-]+", ref) or ".." in ref or re.fullmatch(r"[0-9a-f]{4,39}", ref):
             remedy = "`git fetch --unshallow`, or --deepen by as many commits as it takes"
         else:
             remedy = f"fetch it first, as in `git fetch --depth 1 origin {ref}` and --base FETCH_HEAD"
-        return f"{name} is no {kind} of this clone, which is shallow: {remedy} (with actions/checkout, fetch-depth: 0)"
+        return (
+            f"{name} is not a {kind} of this clone, which is shallow: {remedy} (with actions/checkout, fetch-depth: 0)"
+        )
     left, dots, right = ref.partition("...")
     if dots and all(commit(cwd, end or "HEAD") for end in (left, right)):
-        return f"{name} is no {kind}: the two have no commit in common, as where a history was rewritten"
-    return f"{name} is no {kind} of this repository{alternatives}: `git fetch` it, or name another"
+        return f"{name} is not a {kind}: the two have no commit in common, as after a rewrite of history"
+    return f"{name} is not a {kind} of this repository{alternatives}: `git fetch` it, or name another"
 
 
 def refusal(cwd: Path) -> str:
-    """Why git tells nothing of the repository that a directory is in; empty where it does, and outside of one.
+    """Return why git refuses the repository that a directory is in; empty if it does not, and outside of a repository.
 
-    Such as in a container, where another user owns what is mounted: git's own sentence says what to do.
+    An example is a container in which another user owns the mounted files; git's own sentence says what to do.
     """
     directory = cwd.resolve()
     if top(cwd) or not any((folder / ".git").exists() for folder in (directory, *directory.parents)):
@@ -175,7 +177,7 @@ def refusal(cwd: Path) -> str:
 
 
 def _complaint(cwd: Path) -> str:
-    """What git says against a directory."""
+    """Return git's error message about a directory; empty if there is none."""
     try:
         run(cwd, "rev-parse", "--show-toplevel")
     except subprocess.CalledProcessError as error:
@@ -186,7 +188,7 @@ def _complaint(cwd: Path) -> str:
 
 
 def ask(cwd: Path, *arguments: str) -> str | None:
-    """What git prints; None where it fails, or is not there."""
+    """Return git's output; None if git fails or is not installed."""
     try:
         return run(cwd, *arguments)
     except (OSError, subprocess.SubprocessError):
@@ -194,9 +196,9 @@ def ask(cwd: Path, *arguments: str) -> str | None:
 
 
 def run(cwd: Path, *arguments: str, **variables: str) -> str:
-    """What git prints, as it is: names and subjects may be of any encoding, and hold carriage returns.
+    """Return git's output unchanged: names and subjects may have any encoding, and contain carriage returns.
 
-    ``variables`` are of its environment. Raises OSError or SubprocessError.
+    ``variables`` are added to its environment. Raises OSError or SubprocessError.
     """
     process = subprocess.run(
         ["git", *arguments], cwd=cwd, env=environment() | variables, capture_output=True, timeout=TIMEOUT, check=True
@@ -205,10 +207,10 @@ def run(cwd: Path, *arguments: str, **variables: str) -> str:
 
 
 def error_output(error: subprocess.SubprocessError) -> str:
-    """What git wrote on standard error before it failed."""
+    """Return what git wrote to standard error before it failed."""
     return (getattr(error, "stderr", None) or b"").decode(errors="replace").strip()
 
 
 def environment() -> dict[str, str]:
-    """That of this process without what a hook of git sets, which would name another repository."""
+    """Return this process's environment without the variables of a git hook, which would name another repository."""
     return {name: value for name, value in os.environ.items() if name not in OF_HOOKS}

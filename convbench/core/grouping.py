@@ -1,4 +1,4 @@
-"""Values gathered by what they have in common."""
+"""Group values by what they have in common."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ V = TypeVar("V")
 
 
 def grouped(values: Iterable[V], key: Callable[[V], K]) -> dict[K, list[V]]:
-    """The values of each key in their order, the keys in the order in which they first come."""
+    """Return the values of each key in their order, with the keys in the order in which they first appear."""
     groups: dict[K, list[V]] = {}
     for value in values:
         groups.setdefault(key(value), []).append(value)

@@ -1,8 +1,8 @@
-"""What hosts do to times that were taken on several of them: the two-way model log time = case + host + noise.
+"""Estimate how hosts affect the times measured on them, by the two-way model log time = case + host + noise.
 
-Fitted by weighted least squares with Huber's weights, so that a spoilt visit sways nothing. A host's effect is told
-from the cases that it shares with others; what few visits tell is drawn towards no effect by as much as they leave in
-doubt.
+The model is fitted by weighted least squares with Huber's weights, so that a spoilt visit has little influence. A
+host's effect is estimated from the cases that it shares with other hosts. An effect that rests on few visits is shrunk
+towards zero, the more so the less certain it is.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from convbench.core.statistics import MAD, NORMAL
 
 ITERATIONS = 12
 HUBER = 1.5
-"""Residuals beyond so many standard deviations count less."""
+"""Residuals beyond this many standard deviations count less."""
 
 
 class Effect(NamedTuple):
-    """The log by which a host is slower than the typical one of its group; ``half`` is that of its 95 % interval.
+    """How much slower a host is than the typical host of its group, as a log; ``half`` is half the 95 % interval.
 
-    ``drawn`` is the effect drawn towards 0, which is what is taken off.
+    ``drawn`` is the effect shrunk towards 0; it corrects the host's times.
     """
 
     log: float
@@ -45,7 +45,7 @@ class Cell(NamedTuple):
 
 
 def host_effects(cells: Sequence[Cell]) -> dict[str, Effect]:
-    """The effect of each host that shares cases with another; none where there are no two of those."""
+    """Return the effect of each host that shares cases with another; empty if there are fewer than two such hosts."""
     cells = _shared_cells(cells)
     hosts = sorted({cell.host for cell in cells})
     if len(hosts) < 2:
@@ -61,7 +61,7 @@ def host_effects(cells: Sequence[Cell]) -> dict[str, Effect]:
 
 
 def _shared_cells(cells: Sequence[Cell]) -> list[Cell]:
-    """The visits to cases that two hosts or more have visited."""
+    """Return the visits to cases that at least two hosts have visited."""
     hosts: dict[str, set[str]] = {}
     for cell in cells:
         hosts.setdefault(cell.case, set()).add(cell.host)
@@ -69,7 +69,7 @@ def _shared_cells(cells: Sequence[Cell]) -> list[Cell]:
 
 
 def _fit(rows: np.ndarray, columns: np.ndarray, logs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The hosts' effects, with a mean of 0, and their standard errors."""
+    """Return the hosts' effects, with a mean of 0, and their standard errors."""
     weights = np.ones(len(logs))
     cases, hosts = rows.max() + 1, columns.max() + 1
     effects: np.ndarray = np.zeros(hosts)
@@ -92,7 +92,10 @@ def _fit(rows: np.ndarray, columns: np.ndarray, logs: np.ndarray) -> tuple[np.nd
 
 
 def _shrink(effects: np.ndarray, errors: np.ndarray) -> np.ndarray:
-    """Each effect by the share of its variance that is no error; effects that sum to 0 have less of both."""
+    """Return each effect times the share of its variance that is not error.
+
+    The effects sum to 0, which makes both variances too small: both are corrected for it.
+    """
     noise = errors**2 * len(effects) / (len(effects) - 1)
     variance = max(0.0, float(effects.var(ddof=1) - noise.mean()))
     estimates: np.ndarray = effects * variance / np.maximum(variance + noise, 1e-12)

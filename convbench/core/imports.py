@@ -1,7 +1,7 @@
-"""Importing a user's own modules, which lie beside the suite and in the working directory, behind the standard library.
+"""Import a user's own modules, from beside the suite and the working directory, after the standard library.
 
 A file there that is named like a module of the standard library (``statistics.py``, ``queue.py``) is never imported in
-its place; installed packages come after.
+its place; installed packages come after the user's modules.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LONGEST_REASON = 300
 
 
 def add_to_path(folders: Iterable[Path]) -> None:
-    """Let modules of these folders be imported, behind the standard library and before installed packages."""
+    """Let modules of these folders be imported, after the standard library and before installed packages."""
     entries = set(sys.path)
     new_entries = [str(folder) for folder in dict.fromkeys(folders) if str(folder) not in entries]
     index = _index_behind_library()
@@ -32,14 +32,14 @@ def add_to_path(folders: Iterable[Path]) -> None:
 
 
 def add_suite_folder(suite: Path) -> None:
-    """Let the modules beside a suite and in the working directory be imported; a suite may be no file, but a name."""
+    """Let modules beside a suite and in the working directory be imported; a suite may be a name without a file."""
     folder = working_directory()
     if folder:
         add_to_path([folder, *([suite.parent.absolute()] if _is_file(suite) else [])])
 
 
 def working_directory() -> Path | None:
-    """None where it has been deleted."""
+    """Return the working directory; None if it has been deleted."""
     try:
         return Path.cwd()
     except OSError:
@@ -47,7 +47,7 @@ def working_directory() -> Path | None:
 
 
 def here() -> Path:
-    """The working directory. Raises ConvbenchError where it has been deleted."""
+    """Return the working directory. Raises ConvbenchError if it has been deleted."""
     folder = working_directory()
     if folder is None:
         raise ConvbenchError("the working directory has been deleted: change to one that exists")
@@ -55,9 +55,9 @@ def here() -> Path:
 
 
 def of_file(path: str) -> str:
-    """The import path of what a file names: ``./models/net.py:build`` is ``models.net:build``.
+    """Return the import path that a file's path stands for: ``models.net:build`` for ``./models/net.py:build``.
 
-    A file that lies above or elsewhere has none and stays as it is.
+    A file that lies above or elsewhere has no import path, so its path is returned unchanged.
     """
     file, colon, attribute = path.partition(":")
     *folders, name = PurePosixPath(file).parts or ("",)
@@ -68,7 +68,7 @@ def of_file(path: str) -> str:
 
 
 def import_path(path: str) -> Any:
-    """The object at ``package.module:attribute``; ConvbenchError says which part of the path is missing."""
+    """Return the object at ``package.module:attribute``. Raises ConvbenchError that says which part is missing."""
     module_name, _, attribute = path.partition(":")
     try:
         module = importlib.import_module(module_name)
@@ -83,14 +83,16 @@ def import_path(path: str) -> Any:
 
 
 def why_not(error: BaseException) -> str:
-    """Why a module cannot be imported, in one line."""
+    """Return why a module cannot be imported, in one line."""
     if isinstance(error, SystemExit):
-        return "the module ends the program when it is imported: put what reads arguments under a __main__ guard"
+        return (
+            "the module ends the program when it is imported: put the code that reads arguments under a __main__ guard"
+        )
     return cut(line_of(error) if isinstance(error, ImportError) and str(error) else located(error), LONGEST_REASON)
 
 
 def hint(path: str, error: Exception) -> str:
-    """What to do about a module that cannot be imported, in words that follow the reason; empty where nobody knows."""
+    """Return what to do about a module that cannot be imported, in words to follow the reason; empty if unknown."""
     module, _, attribute = path.partition(":")
     if "/" in module or module.endswith(".py"):
         file = Path(module)
@@ -100,17 +102,19 @@ def hint(path: str, error: Exception) -> str:
         )
     if not all(module.split(".")):
         return "; write it as package.module:function"
-    name = error.name if isinstance(error, ModuleNotFoundError) else ""  # what cannot be had of a module names that too
+    name = (
+        error.name if isinstance(error, ModuleNotFoundError) else ""
+    )  # a plain ImportError names a module that exists
     if name and name == module.partition(".")[0] and (folder := _nearby_folder(name)):
         return f"; it lies in {folder}: put that on the path, as in PYTHONPATH={folder} convbench ..., or install it"
     return ""
 
 
 def _shadow_hint(module: str) -> str:
-    """Words on a module of the standard library that a file of the user's is named like; empty for any other."""
+    """Return words for a user's file with the name of a standard-library module; empty for any other module."""
     name = module.partition(".")[0]
     if name in sys.stdlib_module_names and any((Path(folder) / f"{name}.py").is_file() for folder in _path_tail()):
-        return f": it is the standard library's, which your {name}.py is named like: rename yours"
+        return f": the standard library has a module of that name, too: rename your {name}.py"
     return ""
 
 
@@ -136,7 +140,7 @@ def _path_tail() -> list[str]:
 
 
 def _nearby_folder(name: str) -> str:
-    """The folder, as one would write it from here, in which a package or module of that name lies; empty for none."""
+    """Return the folder of a package or module of that name, as written from here; empty if none is near."""
     cwd = working_directory()
     starts = [cwd] if cwd else []
     starts += [Path(entry) for entry in _path_tail() if Path(entry).is_dir() and not entry.endswith("-packages")][:4]

@@ -1,8 +1,8 @@
 """An index of many stored runs: their numbers in SQLite, made from the run directories, which stay the only truth.
 
-It lies in the user's cache and may be deleted at any time. A run whose files have another time or size than when they
-were read is read again, one that is gone is forgotten. Of copies of one run only the one that was gone on with last is
-shown, and the shards of a merged run are not shown beside it.
+It lies in the user's cache and may be deleted at any time. A run whose files have changed their time or size is read
+again; a run that is gone is forgotten. Of several copies of a run only the one that was resumed last is shown, and the
+shards of a merged run are not shown beside it.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from convbench.core.text import digest
 
 T = TypeVar("T")
 VERSION = f"3 {__version__}"
-"""Another convbench may come to other numbers."""
+"""The version of the index; it includes convbench's, because another convbench may compute other numbers."""
 MEMORY = ":memory:"
 UNUSED = 7 * 86400.0
-"""Seconds after which an index that nobody asked is removed: ``history runs/*`` has another one every night."""
+"""Seconds after which an unused index is removed: ``history runs/*`` makes another one every night."""
 PATIENCE = 900.0
 """Seconds that a process waits for another one that fills the same index."""
 TABLES = """
@@ -46,9 +46,9 @@ CREATE TABLE number (metric INTEGER, case_id INTEGER, run INTEGER, machine INTEG
 
 
 class IndexedValue(NamedTuple):
-    """One number of a run, in base units: ``metric`` by its option, ``machine`` as fingerprint, ``protocol`` as digest.
+    """One number of a run, in base units, with its metric's option, machine's fingerprint and protocol's digest.
 
-    ``reference`` are the seconds of the reference workload that a time was taken beside.
+    ``reference`` is the time of the reference workload, in seconds, that was measured beside a time.
     """
 
     metric: str
@@ -60,9 +60,9 @@ class IndexedValue(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A run as the index lists it: where it is, of which code, and why it cannot be read, where it cannot.
+    """A run as the index lists it: where it is, the commit of its code, and the ``problem`` if it cannot be read.
 
-    ``missing`` are the cases that it planned and does not have.
+    ``missing`` is the number of planned cases that it does not have.
     """
 
     path: str
@@ -77,10 +77,10 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Contents:
-    """What a reader makes of a run directory; runs with the same ``identity`` are copies of one.
+    """What a reader finds in a run directory; runs with the same ``identity`` are copies of each other.
 
-    ``parts`` are the identities of the runs that are wholly in a merged one; ``latest`` is when something was measured
-    last.
+    ``parts`` are the identities of the runs that are wholly in a merged one; ``latest`` is the time of the last
+    measurement.
     """
 
     entry: Entry
@@ -98,10 +98,10 @@ Row = tuple[int, str, str, str, float, float | None]
 
 
 def ask(roots: Sequence[Path], reader: Reader, question: Callable[[Index], T]) -> T:
-    """Answer ``question`` from the up-to-date index of all runs below ``roots``; it may be called more than once.
+    """Answer ``question`` from the up-to-date index of all runs below ``roots``; it may be asked twice.
 
-    The index is from the user's cache; made anew where that is damaged, and in memory where there can be none. Raises
-    StoreError where one is no folder.
+    The index is kept in the user's cache. It is made anew if it is damaged, and in memory if it cannot be kept. Raises
+    StoreError if a root is not a folder.
     """
     for root in roots:
         if not root.is_dir():
@@ -120,11 +120,13 @@ def ask(roots: Sequence[Path], reader: Reader, question: Callable[[Index], T]) -
 
 
 class Index:
-    """The numbers of runs, by metric and case. SQLite's own errors are raised."""
+    """The numbers of runs, by metric and case. Its methods raise SQLite's own errors."""
 
     def __init__(self, place: str) -> None:
         self._db = sqlite3.connect(place, timeout=PATIENCE, isolation_level=None)
-        self._db.execute("PRAGMA synchronous=OFF")  # what a crash of the machine spoils is made again
+        self._db.execute(
+            "PRAGMA synchronous=OFF"
+        )  # a crash of the machine may spoil the index, which is then made again
         self._words: dict[str, int] = {}
         self._begin()
 
@@ -132,7 +134,7 @@ class Index:
         self._db.close()
 
     def refresh(self, roots: Sequence[Path], reader: Reader) -> None:
-        """Read what is new or changed; two processes that do so wait for one another."""
+        """Read the runs that are new or changed; two processes that do so wait for each other."""
         folders = {as_text(folder): (folder, stamp) for root in roots for folder, stamp in run_stamps(root)}
         current_stamps = {name: stamp for name, (_, stamp) in folders.items()}
         if current_stamps == self._stamps():
@@ -148,7 +150,7 @@ class Index:
 
     @contextmanager
     def snapshot(self) -> Iterator[Self]:
-        """While it is asked: what another process reads meanwhile is for the next."""
+        """Keep the index unchanged while it is queried: what another process adds meanwhile is for the next query."""
         self._db.execute("BEGIN")
         try:
             yield self
@@ -156,7 +158,7 @@ class Index:
             self._db.execute("ROLLBACK")
 
     def entries(self) -> dict[int, Entry]:
-        """The runs that are shown, by number."""
+        """Return the runs that are shown, by number."""
         columns = "id, path, name, started, commit_id, dirty, results, missing, problem"
         rows = self._db.execute(f"SELECT {columns} FROM run WHERE shown")
         return {number: Entry._make((*row[:4], bool(row[4]), *row[5:])) for number, *row in rows}
@@ -166,11 +168,11 @@ class Index:
         return sorted(text for (text,) in rows)
 
     def machines(self) -> dict[str, str]:
-        """What each fingerprint stands for, in words."""
+        """Return the machine of each fingerprint, in words."""
         return dict(self._db.execute("SELECT fingerprint, words FROM machine"))
 
     def metrics(self) -> dict[str, Metric]:
-        """The metrics that some run has, by their options."""
+        """Return the metrics that any run has, by their options."""
         rows = self._db.execute("SELECT short, name, unit, better, title, number FROM metric ORDER BY short")
         return {
             short: Metric(name, unit, better, title, number=number, short=short)
@@ -178,7 +180,7 @@ class Index:
         }
 
     def rows(self, metric: str, cases: Iterable[str] | None = None) -> Iterator[Row]:
-        """The numbers of a metric in the runs that are shown, case by case; of these cases, or of all."""
+        """Yield the numbers of a metric in the runs that are shown, case by case; for these cases, or for all."""
         condition = (
             "" if cases is None else "AND n.case_id IN (SELECT id FROM word WHERE text IN (SELECT value FROM wanted))"
         )
@@ -194,7 +196,7 @@ class Index:
         )
 
     def _begin(self) -> None:
-        """Make the tables, or make them anew where another convbench made them."""
+        """Make the tables, or make them anew if another version of convbench made them."""
         if self._version() == VERSION:
             return
         with self._transaction():
@@ -236,7 +238,7 @@ class Index:
 
     def _add(self, contents: Contents, path: str, stamp: str) -> None:
         entry = contents.entry
-        # Of a run that cannot be read both name its place.
+        # If a run cannot be read, both contain its path.
         identity, problem = map(as_text, (contents.identity, entry.problem))
         values = (path, stamp, identity, *entry._replace(problem=problem)[1:], contents.latest)
         placeholders = ",".join("?" * len(values))
@@ -257,7 +259,7 @@ class Index:
         )  # fmt: skip
 
     def _word(self, text: str) -> int:
-        """The number of a text, which stands once in the index."""
+        """Return the number of a text, which the index holds once."""
         if text not in self._words:
             self._db.execute("INSERT OR IGNORE INTO word (text) VALUES (?)", (text,))
             self._words[text] = self._db.execute("SELECT id FROM word WHERE text = ?", (text,)).fetchone()[0]
@@ -266,7 +268,8 @@ class Index:
     def _hide_copies(self) -> None:
         """Show each measurement once.
 
-        By the latest first: a copy that ``--resume=stale`` set aside has as many results, some of them of other code.
+        Of several copies the latest is shown. The number of results does not tell them apart: a copy that
+        ``--resume=stale`` set aside has as many, some of them of other code.
         """
         self._db.execute(
             "UPDATE run SET shown = identity NOT IN (SELECT identity FROM part) AND id = (SELECT o.id FROM run o "

@@ -1,11 +1,11 @@
-"""Plug-ins that other packages bring: modules that register themselves, named by an entry point or on the command line.
+"""Plug-ins of other packages: modules that register themselves, named by an entry point or on the command line.
 
 1. A distribution names them in the group ``convbench.plugins``, those with verbs in ``convbench.verbs`` (help waits for
-   their import); ``convbench --plugins MODULE`` puts a module on the list of the environment variable
-   ``CONVBENCH_PLUGINS``, which measuring processes inherit.
-2. ``load`` imports each once, when a shelf is first asked for something.
-3. A module that cannot be imported ends nothing: it is noted, ``convbench list`` and ``doctor`` say so, and so does the
-   error of whoever asks for a plug-in that is then missing.
+   their import). ``convbench --plugins MODULE`` adds a module to the environment variable ``CONVBENCH_PLUGINS``, which
+   measuring processes inherit.
+2. ``load`` imports each module once, when a shelf is first asked for something.
+3. A module that cannot be imported stops nothing: it is noted and reported by ``convbench list``, by ``doctor``, and by
+   the error for a plug-in that is then missing.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class PluginModule(NamedTuple):
 
 
 class MissingPlugins(NamedTuple):
-    """Plug-ins that are lacking, why, and the module that should have brought them, where it cannot be imported."""
+    """Plug-ins that are missing, the reason, and, if its import failed, the module that should have brought them."""
 
     origin: str
     reason: str
@@ -54,7 +54,7 @@ _attempts: dict[PluginModule, tuple[str, ...]] = {}
 
 
 def load() -> None:
-    """Import every module that brings plug-ins, each once; again what failed where the path has changed since."""
+    """Import every module that brings plug-ins, once; a failed import is tried again if the path has changed since."""
     path = tuple(sys.path)
     for plugin in _plugin_modules():
         if plugin not in _attempts or (plugin.module in _missing_plugins and _attempts[plugin] != path):
@@ -63,7 +63,7 @@ def load() -> None:
 
 
 def bring(plugin: PluginModule) -> None:
-    """Import a module that brings plug-ins; where that fails it is noted as broken. Raises nothing."""
+    """Import a module that brings plug-ins; a failure is noted and not raised."""
     if plugin.module != plugin.origin:
         _origins[plugin.module] = plugin.origin
         _origins.setdefault(plugin.module.partition(".")[0], plugin.origin)
@@ -76,32 +76,32 @@ def bring(plugin: PluginModule) -> None:
 
 
 def verbs() -> tuple[PluginModule, ...]:
-    """The modules of other packages that bring verbs."""
+    """Return the modules of other packages that bring verbs."""
     return _entries(VERBS)
 
 
 def broken() -> tuple[MissingPlugins, ...]:
-    """What could not be loaded so far."""
+    """Return the plug-ins that could not be loaded so far."""
     return tuple(_missing_plugins.values())
 
 
 def note(origin: str, reason: str) -> None:
-    """Remember that a plug-in of ``origin`` is lacking."""
+    """Remember that a plug-in of ``origin`` is missing."""
     _missing_plugins[reason] = MissingPlugins(origin, reason)
 
 
 def origin(module: str) -> str:
-    """Who brought a module: ``convbench``, a distribution with plug-ins in that package, or the module itself."""
+    """Return the origin of a module: ``convbench``, a distribution with plug-ins in its package, or the module."""
     return OWN if module.partition(".")[0] == OWN else brought_by(module) or module
 
 
 def brought_by(module: str) -> str:
-    """The distribution that brought a module, or its package, as plug-ins; empty for any other."""
+    """Return the distribution that brought a module, or its package, as plug-ins; empty for any other module."""
     return _origins.get(module, _origins.get(module.partition(".")[0], ""))
 
 
 def distribution(entry: metadata.EntryPoint) -> str:
-    """Name and version of the distribution that an entry point belongs to."""
+    """Return the name and version of the distribution that an entry point belongs to."""
     return f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.name
 
 
@@ -112,12 +112,12 @@ def _plugin_modules() -> Iterator[PluginModule]:
 
 
 def of_environment() -> tuple[str, ...]:
-    """The modules that ``--plugins`` and the environment name."""
+    """Return the modules that ``--plugins`` and the environment name."""
     return modules_in(os.environ.get(VARIABLE, ""))
 
 
 def modules_in(text: str) -> tuple[str, ...]:
-    """The modules that a text names, with commas between, by their names or their files."""
+    """Return the modules that a text names, separated by commas, by their names or their files."""
     return tuple(of_file(name) for name in map(str.strip, text.split(",")) if name)
 
 
@@ -132,7 +132,7 @@ def _entries(group: str) -> tuple[PluginModule, ...]:
 
 @cache
 def _texts() -> tuple[bytes, ...]:
-    """Every ``entry_points.txt`` on the path, so that help need not wait for ``importlib.metadata`` to find nothing."""
+    """Return every ``entry_points.txt`` on the path: if none names a group of ours, help needs no slow import."""
     texts = []
     for folder in sys.path:
         with suppress(OSError):

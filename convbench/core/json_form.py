@@ -1,4 +1,4 @@
-"""Records and runs as JSON: what is written of them and what is left out, and why something cannot be read."""
+"""Write records and run descriptions as JSON, read them again, and say why something cannot be read."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ from convbench.core.record import Record, RunDescription
 from convbench.core.shards import SHARD
 
 CATALOGUED_FIELDS = {field.name for field in fields(Metric)} - {"name", "unit", "better"}
-"""Of a metric of ours: what the catalogue says of it, so that no record has to."""
+"""Fields of a built-in metric that the catalogue knows, so that no record has to store them."""
 
 TIMES = (metrics.LATENCY.name, metrics.REFERENCE.name)
-"""What logarithms are taken of."""
+"""Metrics whose logarithms are taken, so that they must be positive."""
 LONGEST = 1e9
-"""Seconds that nobody waits for a call."""
+"""Seconds that no call takes."""
 
 
 def record_line(record: Record) -> bytes:
-    """A record as a line."""
+    """Return a record as a line of JSON."""
     return as_json(_records(), record, exclude=_record_omissions(record))
 
 
 def description_text(run: RunDescription) -> bytes:
-    """The description of a run, indented for readers."""
+    """Return the description of a run as JSON, indented for readers."""
     return as_json(_descriptions(), run, indent=1, exclude=_description_omissions(run))
 
 
 def parse_record(line: bytes) -> Record:
-    """The record of a line. Raises pydantic's ValidationError, whose ``reason`` is what a reader must know."""
+    """Return the record of a line. Raises pydantic's ValidationError, which ``reason`` puts into words."""
     return _records().validate_json(line)
 
 
 def parse_description(text: bytes) -> RunDescription:
-    """The run of a description. Raises pydantic's ValidationError."""
+    """Return the run of a description. Raises pydantic's ValidationError."""
     return _descriptions().validate_json(text)
 
 
 def as_json(kind: TypeAdapter[Any], value: Any, **options: Any) -> bytes:
-    """A noun as a line of JSON. Lone surrogates, which UTF-8 cannot hold, become their escapes."""
+    """Return a value as a line of JSON. Lone surrogates, which UTF-8 cannot hold, become their escapes."""
     try:
         return kind.dump_json(value, **options) + b"\n"
     except ValueError:
@@ -66,21 +66,21 @@ def _escape(value: Any) -> Any:
 
 
 def finite(value: float | None) -> float | None:
-    """A number as JSON has it; None for infinity, NaN and None, for which JSON has no number."""
+    """Return a number that JSON can hold; None for infinity, NaN and None."""
     return value if value is not None and math.isfinite(value) else None
 
 
 def reason(error: ValidationError) -> str:
-    """The first thing that is wrong, and where."""
+    """Return the first mistake that pydantic found, and where it is."""
     detail = error.errors()[0]
     location = ".".join(str(part) for part in detail["loc"])
     return f"{location + ': ' if location else ''}{detail['msg']}"
 
 
 def _record_omissions(record: Record) -> dict[str, Any]:
-    """What a line leaves out: the words of our own metrics, and what is empty since a version that did not have it.
+    """Return what a line leaves out: the words of built-in metrics, and empty fields that older versions did not have.
 
-    The words of anybody's own metrics are stored, for readers without the package.
+    The words of other metrics are stored, for readers without the package that declares them.
     """
     readings: dict[int, dict[str, Any]] = {}
     for index, reading in enumerate(record.readings):
@@ -94,7 +94,7 @@ def _record_omissions(record: Record) -> dict[str, Any]:
 
 
 def _description_omissions(run: RunDescription) -> set[str]:
-    """What a description leaves out: what is empty of hosts where there is one, of merged parts and of trainings."""
+    """Return the fields that a description leaves out if empty: those of hosts, of merged parts and of trainings."""
     names = ("hosts", "environments", "between_hosts", "parts", "shards", "later")
     return {name for name in names if not getattr(run, name)}
 
@@ -102,11 +102,11 @@ def _description_omissions(run: RunDescription) -> set[str]:
 def _check_samples(record: Record) -> Record:
     for reading in record.readings:
         name = reading.metric.name
-        if name in TIMES and not all(0 < sample < LONGEST for sample in reading.samples):  # NaN is neither
-            raise PydanticCustomError("times", "a sample of {name} is no time that a call can take", {"name": name})
+        if name in TIMES and not all(0 < sample < LONGEST for sample in reading.samples):  # NaN fails both comparisons
+            raise PydanticCustomError("times", "a sample of {name} is not a time that a call can take", {"name": name})
         sizes = reading.visits
         if sizes and (len(sizes) != len(record.visits) or min(sizes) < 0 or sum(sizes) != len(reading.samples)):
-            raise PydanticCustomError("visits", "the samples of {name} are not those of its visits", {"name": name})
+            raise PydanticCustomError("visits", "the samples of {name} do not match its visits", {"name": name})
     return record
 
 
@@ -114,7 +114,7 @@ def _check_run(run: RunDescription) -> RunDescription:
     for name, maximum in (("intervals_meet", 1.0), ("visible_slowdown", sys.float_info.max)):
         share = getattr(run, name)
         if share is not None and not 0 <= share <= maximum:
-            raise PydanticCustomError("share", "{name} is no share: {share}", {"name": name, "share": share})
+            raise PydanticCustomError("share", "{name} is not a share: {share}", {"name": name, "share": share})
     for shard in run.shards:
         if not SHARD.fullmatch(shard):
             raise PydanticCustomError("shard", "{shard} of shards is not written as 1/4", {"shard": repr(shard)})

@@ -1,7 +1,8 @@
-"""Locks between processes, which the system gives back however their holder ends.
+"""Locks between processes; the operating system releases a lock when its holder ends, even when it is killed.
 
-One check at a time on a machine, one run at a time in a directory, and scratch folders that are in use. Where the
-system or the file system has no such locks (Windows, some clusters), nothing is held: all works, but nobody waits.
+They allow one check at a time on a machine and one run at a time in a directory, and mark the scratch folders in use.
+If the system or the file system has no such locks (Windows, some clusters), nothing is locked: everything works, but
+nobody waits.
 """
 
 from __future__ import annotations
@@ -22,25 +23,25 @@ try:
     fcntl: Any = importlib.import_module("fcntl")
 except ImportError:
     fcntl = None
-REMEDY = "set TMPDIR to a folder that you may write"
-"""What to do where another user's lock of the machine cannot be opened."""
+REMEDY = "set TMPDIR to a folder that you can write to"
+"""What to do if the machine's lock cannot be opened because another user made it."""
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 
 class AlreadyLocked(Exception):
-    """Another process has the lock; the message is the process's number, where it is known."""
+    """Another process has the lock; the message is its process id, if known."""
 
 
 def machine_lock() -> Path:
-    """The lock of this machine: two checks at once would measure each other."""
+    """Return the path of the lock that keeps two checks on this machine from measuring each other."""
     return Path(tempfile.gettempdir()) / "convbench-check.lock"
 
 
 @contextmanager
 def hold(path: Path, waiting: Callable[[str], None] = lambda _: None, remedy: str = "") -> Iterator[None]:
-    """Hold a lock; ``waiting`` is told who holds it where it has to be waited for, and may raise instead.
+    """Hold a lock. If another process has it, call ``waiting`` with its id, then wait; ``waiting`` may raise instead.
 
-    ``remedy`` is what to do where the lock cannot be had. Raises StoreError then.
+    ``remedy`` is what the user can do if the lock file cannot be opened. Raises StoreError in that case.
     """
     descriptor = _open(path, remedy)
     try:
@@ -56,7 +57,7 @@ def hold(path: Path, waiting: Callable[[str], None] = lambda _: None, remedy: st
 
 @contextmanager
 def hold_or_raise(path: Path) -> Iterator[None]:
-    """Hold a lock. Raises AlreadyLocked where another process has it."""
+    """Hold a lock. Raises AlreadyLocked if another process has it."""
 
     def refuse(pid: str) -> None:
         raise AlreadyLocked(pid)
@@ -66,12 +67,12 @@ def hold_or_raise(path: Path) -> Iterator[None]:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a living process is known to hold the lock; False where there is none."""
+    """Whether a living process is known to hold the lock; False if there is no lock file."""
     return _is_available(path) is False
 
 
 def is_free(path: Path) -> bool:
-    """Whether no living process holds the lock for sure; also where there is none."""
+    """Whether certainly no living process holds the lock; True if there is no lock file."""
     return _is_available(path) is True
 
 
@@ -80,7 +81,7 @@ def _is_available(path: Path) -> bool | None:
         descriptor = os.open(path, os.O_RDONLY | NO_LINK)
     except FileNotFoundError:
         return True
-    except PermissionError:  # another user's
+    except PermissionError:  # the lock file is another user's
         return None
     except (OSError, ValueError) as error:
         raise _lock_error(path, error) from error
@@ -91,7 +92,7 @@ def _is_available(path: Path) -> bool | None:
 
 
 def _try_lock(descriptor: int, *, shared: bool = False) -> bool | None:
-    """Whether the lock was free; None where there are no locks."""
+    """Try to take the lock and return whether it was free; None if the system has no locks."""
     if fcntl is None:
         return None
     try:
@@ -104,16 +105,17 @@ def _try_lock(descriptor: int, *, shared: bool = False) -> bool | None:
 
 
 def _unlock(descriptor: int) -> None:
-    """Give a lock back, also where a process that was forked meanwhile still has the file open."""
+    """Release a lock, even if a process that was forked meanwhile still has the file open."""
     if fcntl is not None:
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def _open(path: Path, remedy: str) -> int:
-    """The file, also where another user made it: it can be locked without being written.
+    """Open the lock file, read-only if another user made it: it can be locked without being written.
 
-    Never what a symbolic link leads to: the folder may be everybody's. Raises StoreError where it cannot be had.
+    Never follows a symbolic link, since anybody may write into the folder. Raises StoreError if the file cannot be
+    opened.
     """
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | NO_LINK, 0o666)
@@ -125,9 +127,9 @@ def _open(path: Path, remedy: str) -> int:
 
 
 def _lock_error(path: Path, error: OSError | ValueError, remedy: str = "") -> StoreError:
-    """Why a lock cannot be had: what stands in its place, or its folder."""
+    """Return the error for a lock that cannot be opened, because of its folder or of something in its place."""
     if getattr(error, "errno", None) in (errno.ELOOP, errno.EISDIR):
-        return StoreError(f"{path}: cannot be a lock ({getattr(error, 'strerror', error)}): remove it")
+        return StoreError(f"{path}: cannot be used as a lock ({getattr(error, 'strerror', error)}): remove it")
     return files.unwritable(path, error, remedy) if remedy else files.unwritable(path, error)
 
 

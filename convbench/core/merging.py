@@ -1,4 +1,4 @@
-"""Many runs -> one: the union of the shards of a suite, with what tells them apart afterwards."""
+"""Merge many runs into one: the union of a suite's shards, with marks that tell its parts apart afterwards."""
 
 from __future__ import annotations
 
@@ -18,33 +18,36 @@ from convbench.core.store import Stored
 from convbench.core.text import digest
 
 OF_SUITE = ("name", "suite", "metrics", "protocol")
-"""What the shards of one suite share."""
+"""Fields of a run that all shards of one suite share."""
 SHARD = "shard "
-"""How a merged run names a part: in its list of hosts with a number, in visits with its identity."""
+"""Prefix of a part's name in a merged run: a number follows in its list of hosts, the part's identity in its visits."""
 
 
 def identity(run: RunDescription) -> str:
-    """The same of all copies of a run, and of no other: shards of one suite may begin in the same second."""
+    """Return a digest that all copies of a run share, and no other run has.
+
+    The start time alone does not tell runs apart: shards of one suite may begin in the same second.
+    """
     return digest(run.name, run.started, run.fingerprint, run.command, run.suite, *run.planned)
 
 
 def repeats(runs: Sequence[Stored]) -> bool:
-    """Whether a run, or a copy of it, is among them twice."""
+    """Whether a run occurs twice among these runs, itself or as a copy."""
     return len({identity(run) for run, _ in runs}) < len(runs)
 
 
 def merge(runs: Sequence[Stored]) -> Stored:
-    """The union of the shards of one suite. Raises StoreError where they are of different suites or protocols.
+    """Return the union of the shards of one suite. Raises StoreError if their suites or protocols differ.
 
-    A visit says which of them it was made in: a round of two runs is not one moment on one machine, and no ratio is
-    formed in it.
+    Each visit is marked with the run that it was made in. The visits of one round in two runs were made at different
+    times, perhaps on different machines, so no ratio is formed of them.
     """
     first_run, _ = runs[0]
     for run, _ in runs:
         fields = [field for field in OF_SUITE if _suite_value(run, field) != _suite_value(first_run, field)]
         if fields:
             raise StoreError(
-                f"{run.name!r} of {run.started} and {first_run.name!r} of {first_run.started} are different suites or "
+                f"{run.name!r} of {run.started} and {first_run.name!r} of {first_run.started} have different suites or "
                 f"protocols ({', '.join(fields)}): they cannot be merged"
             )
     runs = placed(runs)
@@ -62,12 +65,12 @@ def merge(runs: Sequence[Stored]) -> Stored:
 
 
 def placed(runs: Sequence[tuple[RunDescription, Sequence[Record]]]) -> list[Stored]:
-    """The runs with visits that say which of several they are of, so that no ratio is formed of two moments."""
+    """Return the runs, each visit marked by its run if there are several, so that no ratio is formed of two moments."""
     return [(run, _mark_visits(run, records) if len(runs) > 1 else list(records)) for run, records in runs]
 
 
 def _mark_visits(run: RunDescription, records: Sequence[Record]) -> list[Record]:
-    """Records whose visits say which run they are of; those of a merged run say it already."""
+    """Return the records with each visit marked by its run; visits of a merged run are marked already."""
     name = f"{SHARD}{identity(run)}"
     return [replace(record, visits=tuple(_mark_visit(visit, name) for visit in record.visits)) for record in records]
 
@@ -77,33 +80,36 @@ def _mark_visit(visit: Visit, run: str) -> Visit:
 
 
 def _parts(merged_run: RunDescription, runs: Sequence[Stored], records: Sequence[Record]) -> tuple[str, ...]:
-    """What tells the runs all of whose results a merged run has; of two that measured the same, it has the first's."""
+    """Return the identities of the runs whose successful results are all in the merged run, and those of their parts.
+
+    If two runs measured the same case, the merged run has only the first one's result.
+    """
     merged_ids = set(map(id, records))
     members = (run for run, items in runs if all(id(record) in merged_ids for record in items if record.status == "ok"))
     parts = dict.fromkeys(chain.from_iterable((identity(run), *run.parts) for run in members))
-    return tuple(part for part in parts if part != identity(merged_run))  # a single run is merged to a copy of itself
+    return tuple(part for part in parts if part != identity(merged_run))  # merging a single run yields a copy of it
 
 
 def _suite_value(run: RunDescription, field: str) -> object:
-    """What a run has of the suite in a field; a budget is the command's own, and changes no number."""
+    """Return a field's value as far as the suite decides it; a budget is the command's own and changes no number."""
     return replace(run.protocol, budget=None) if field == "protocol" else getattr(run, field)
 
 
 def _refuse_other_sweeps(runs: Sequence[RunDescription]) -> None:
-    """Raises StoreError where shards have cases chosen in different ways, so that they are no parts of one sweep."""
+    """Raise StoreError if the shards selected their cases differently, so that they are not parts of one sweep."""
     shard_runs = [run for run in runs if shards.of_run(run)]
     for run in shard_runs[1:]:
         if shards.selection_of(run) != shards.selection_of(shard_runs[0]):
             raise StoreError(
-                f"{run.name!r} of {run.started} has other overrides, --only or --skip than that of "
-                f"{shard_runs[0].started}: they are not shards of one sweep: run one of them again as the other was"
+                f"{run.name!r} of {run.started} has other overrides, --only or --skip than the one of "
+                f"{shard_runs[0].started}: they are not shards of one sweep: run one again with the other's options"
             )
 
 
 def _refuse_other_code(records: Iterable[Record]) -> None:
-    """Raises StoreError where a module of the user's was another for some of the cases.
+    """Raise StoreError if one of the user's modules differed between cases.
 
-    It is asked of each package of models by itself: two may bring modules of one name, such as ``utils``.
+    Each package of models is checked by itself: two packages may have modules of the same name, such as ``utils``.
     """
     versions: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
     for record in records:
@@ -113,12 +119,15 @@ def _refuse_other_code(records: Iterable[Record]) -> None:
             versions[package, module].add(content)
     if modules := sorted({module for (_, module), contents in versions.items() if len(contents) > 1}):
         raise StoreError(
-            f"{', '.join(modules)} changed between the shards: go on with the older one by --resume=stale, then merge"
+            f"{', '.join(modules)} changed between the shards: resume the older one with --resume=stale, then merge"
         )
 
 
 def _host_fields(runs: Sequence[RunDescription]) -> dict[str, Any]:
-    """What merged runs say of their hosts, runs on one host being numbered as shards; nothing where all are alike."""
+    """Return the host fields of a merged run; none if its runs were made on one kind of host and name no hosts.
+
+    A run on a single host is numbered as a shard.
+    """
     if not any(run.hosts for run in runs) and len({run.fingerprint for run in runs}) == 1:
         return {}
     hosts: dict[str, str] = {}
@@ -134,10 +143,10 @@ def _host_fields(runs: Sequence[RunDescription]) -> dict[str, Any]:
 
 
 def union(runs: Iterable[Iterable[Record]]) -> list[Record]:
-    """A Record a case: of several of one case the first that was measured, or the first where none was."""
+    """Return one record per case: of several, the first that was measured, or the first if none was."""
     by_case: dict[str, Record] = {}
     for record in chain.from_iterable(runs):
-        before = by_case.get(record.case.id)
-        if before is None or (before.status != "ok" and record.status == "ok"):
+        earlier_record = by_case.get(record.case.id)
+        if earlier_record is None or (earlier_record.status != "ok" and record.status == "ok"):
             by_case[record.case.id] = record
     return list(by_case.values())

@@ -1,7 +1,8 @@
-"""What a metric says of itself: its name and unit, which direction is better, its words, and where it is shown.
+"""What a metric declares: its name and unit, which direction is better, its words, and where it is shown.
 
-A probe yields readings of metrics; what prints, draws or exports them asks the metric and never knows it by name.
-convbench's own are in ``core.metrics``; a probe of anybody's declares its own beside itself, and nothing else changes.
+A probe yields readings of metrics; code that prints, draws or exports them asks the metric and never knows it by name.
+Built-in metrics are in ``core.metrics``; a probe of another package declares its own beside itself, and nothing else
+changes.
 """
 
 from __future__ import annotations
@@ -21,20 +22,20 @@ _BETTER, _AGGREGATIONS = get_args(Better), get_args(Aggregation)
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """Something that is measured, and all that a reader must know of it.
+    """Something that is measured, with everything that a reader must know about it.
 
     ``name`` is its column in CSV and JSON (lower case, digits, underscores). ``unit`` is its base unit: ``s``, ``B``,
     ``FLOP``, ``MAC``, ``1`` for counts and shares, or any other word (``J``, ``frames/s``). ``better`` is the direction
     that is better: it decides headings, Pareto fronts and whether a budget is a maximum or a minimum.
 
-    ``title`` heads axes and the pinned card (made from the name where it is empty), ``heading`` the tables (the title
-    where it is empty), ``description`` is one sentence. ``number`` is how raw samples become one number: there is one
-    (``exact``), their ``median``, or the ``last``, of a curve; where ``each`` is a number of its own only records have
-    them. ``digits`` are the significant ones people are shown.
+    ``title`` heads axes and the pinned card (if empty, it is made from the name), ``heading`` the tables (if empty, it
+    is the title), ``description`` is one sentence. ``number`` is how raw samples become one number: there is only one
+    sample (``exact``), their ``median``, or the ``last`` of a curve; with ``each``, every sample is a number of its
+    own, and only records have them. ``digits`` is how many significant digits are shown.
 
     ``shown`` is where it stands besides CSV and JSON, which have every metric: the terminal's ``table``, the table of
     the ``page``, the ``axes`` of its charts (log axes: positive values only), the ``pin``-ned card, and the budgets of
-    ``advise``. ``short`` is its name there: ``advise --budget latency=5ms`` (the name where it is empty).
+    ``advise``. ``short`` is its name there: ``advise --budget latency=5ms`` (if empty, it is the name).
     """
 
     name: str
@@ -49,7 +50,7 @@ class Metric:
     short: str = ""
 
     def __post_init__(self) -> None:
-        """Raises ConvbenchError for a word that is not one of those that may stand there."""
+        """Raise ConvbenchError for a word that its field does not allow."""
         for field, words, choices in (
             ("better", (self.better,), _BETTER),
             ("number", (self.number,), _AGGREGATIONS),
@@ -60,17 +61,17 @@ class Metric:
 
     @property
     def option(self) -> str:
-        """What it is called in options and as an axis."""
+        """Its name in options and as an axis."""
         return self.short or self.name
 
     @property
     def sign(self) -> int:
-        """What to multiply values by so that lower is better."""
+        """The factor that makes lower values better."""
         return -1 if self.better == "higher" else 1
 
     @lru_cache(maxsize=512)  # noqa: B019 - metrics are few, frozen, and live as long as the program
     def part(self, part: str) -> Metric:
-        """The same of one part of the whole, such as a stage (``params_reducer``); in CSV and JSON only."""
+        """Return the metric of one part of the whole, such as a stage (``params_reducer``); in CSV and JSON only."""
         words = part.replace("_", " ")
         return replace(
             self,
@@ -84,7 +85,7 @@ class Metric:
 
 
 def with_title(metric: Metric) -> Metric:
-    """The metric with a title: ``Energy of a call j`` is what the name ``energy_of_a_call_j`` becomes without one."""
+    """Return the metric with a title; a missing one is made from the name, ``Energy j`` from ``energy_j``."""
     if metric.title:
         return metric
     words = metric.name.replace("_", " ").strip()

@@ -1,4 +1,4 @@
-"""Every metric of convbench's own, once, in the order in which they are shown.
+"""Every built-in metric, declared once, in the order of display.
 
 To add one: declare it here (or, in a package of your own, beside the probe that measures it) and yield
 ``Reading(metrics.NAME, samples)``. Tables, axes, cards, budgets, exports and the documentation of columns follow.
@@ -14,11 +14,11 @@ from convbench.core.metric import Metric, with_title
 from convbench.core.record import STAGES, Reading
 
 OTHER, GRAPHS, OPTIMIZER = "other", "graphs", "optimizer"
-"""What stands beside the stages: what is in none, the compiler's graphs, the optimizer's step."""
+"""Parts beside the stages: everything outside of them, the compiler's graphs, and the optimizer's step."""
 KINDS = ("weights", "inputs", "activations", "workspace", "gradients", "optimizer", "temporaries")
 PARAMS = Metric(
     "params", "1", title="Parameters", heading="Params", number="exact",
-    description="Parameters of the model, exact; buffers are none.",
+    description="Parameters of the model, exact; buffers do not count.",
     shown=("table", "page", "axes", "advise"),
 )  # fmt: skip
 MACS = Metric(
@@ -39,7 +39,7 @@ MEMORY = Metric(
     "memory_peak_bytes", "B", title="Peak memory", heading="Memory", number="exact", short="memory",
     shown=("table", "page", "axes", "advise"),
     description="Peak memory of one call: on CUDA the peak allocated, on a CPU the peak of tensor bytes, "
-    "of another runtime what the process grew by.",
+    "of another runtime the growth of the process.",
 )  # fmt: skip
 FRAMES_PER_S = Metric(
     "frames_per_s", "frames/s", "higher", title="Frames/s", number="exact", shown=("table", "page", "pin", "advise"),
@@ -51,7 +51,7 @@ COLD_CALL = Metric(
 )  # fmt: skip
 COMPILE = Metric(
     "compile_s", "s", title="Time to compile", number="exact", digits=4, shown=("pin",),
-    description="Seconds that the first call took longer than eager's.",
+    description="Seconds by which the first call took longer than eager's.",
 )  # fmt: skip
 PARITY_LARGEST = Metric(
     "parity_largest", "1", title="Largest difference from eager", number="exact", shown=("pin",),
@@ -79,7 +79,7 @@ GRAPH_BREAKS = Metric(
 )  # fmt: skip
 FAULTS = Metric(
     "faults_per_call", "1", title="Page faults a call", number="exact", digits=4, shown=("pin",),
-    description="Minor page faults of the process while it was timed, for each call.",
+    description="Minor page faults of the process per timed call.",
 )  # fmt: skip
 
 
@@ -97,12 +97,12 @@ DEVICE_LATENCY = Metric(
 )  # fmt: skip
 LAUNCH_SHARE = Metric(
     "launch_share", "1", title="Share of launching", number="exact", digits=2, shown=("pin",),
-    description="Share of a call on a GPU in which the device does not work: launching, and the wait for the last.",
+    description="Share of a call in which the GPU is idle: launching kernels, and waiting for the last one.",
 )  # fmt: skip
 WARMUP = _plain("warmup_s", "s", "Warm-up", "Seconds of calls before the latency was steady.", better="neither",
                 number="exact")  # fmt: skip
 SYSTEM_SHARE = _plain("system_time_share", "1", "Share of system time",
-                      "Share of the timed seconds that the kernel took, between 0 and 1.", number="exact")  # fmt: skip
+                      "Share of the timed CPU seconds spent in the system, from 0 to 1.", number="exact")  # fmt: skip
 CPU_PEAK_RSS = Metric(
     "cpu_peak_rss_bytes", "B", title="Peak resident memory", number="exact", shown=("pin",),
     description="The process's high-water mark of resident memory over one call, libraries included.",
@@ -110,10 +110,10 @@ CPU_PEAK_RSS = Metric(
 CPU_PEAK = _plain("cpu_peak_tensor_bytes", "B", "Peak tensor bytes", "Peak bytes of tensors over one call on a CPU.",
                   number="exact")  # fmt: skip
 RUNTIME_PEAK = _plain("runtime_peak_bytes", "B", "Memory of the runtime",
-                      "Bytes that the process grew by from before another runtime loaded the model to the peak of a "
+                      "Growth of the process in bytes, from before another runtime loaded the model to the peak of a "
                       "call: weights, code and buffers.", number="exact")  # fmt: skip
 PARITY_FRAMES = _plain("parity_frames", "1", "Frame by frame against the clip",
-                       "Largest absolute difference of the outputs of a clip that is streamed, frame by frame, from "
+                       "Largest absolute difference between the outputs of a clip that is streamed frame by frame and "
                        "eager's outputs of the whole clip.", number="exact")  # fmt: skip
 CUDA_PEAK = _plain("cuda_peak_allocated_bytes", "B", "Peak allocated on CUDA",
                    "Peak bytes that torch's CUDA allocator had handed out over one call.", number="exact")  # fmt: skip
@@ -123,16 +123,17 @@ CUDA_RESERVED = Metric(
 )  # fmt: skip
 CUDA_PROCESS = Metric(
     "cuda_process_bytes", "B", title="Process's use of CUDA", number="exact", shown=("pin",),
-    description="Bytes of the device that the driver says the process uses.",
+    description="Bytes of the device that the process uses, according to the driver.",
 )  # fmt: skip
 REFERENCE = _plain("reference_s", "s", "Reference workload",
-                   "Seconds of a fixed workload beside the case: how fast the machine itself was.",
+                   "Seconds of a fixed workload run beside the case: how fast the machine itself was.",
                    better="neither")  # fmt: skip
 RUN_DELAY = _plain("run_delay_share", "1", "Waiting for a core",
-                   "Seconds that threads were ready and another process had their core, over all.")  # fmt: skip
+                   "Seconds for which threads were ready but another process had their core, summed, per second of "
+                   "sampling.")  # fmt: skip
 STEAL = _plain("steal_share", "1", "Taken by the host",
                "Share of the sampling's seconds that the host of a virtual machine took.")  # fmt: skip
-ADDS = _plain("adds", "1", "Additions of a call", "Additions of one call that no multiply-accumulate holds.",
+ADDS = _plain("adds", "1", "Additions of a call", "Additions of one call outside of multiply-accumulates.",
               number="exact")  # fmt: skip
 GRAPH_COUNT = _plain("graphs", "1", "Graphs", "Graphs that torch.compile made.", better="neither",
                      number="exact")  # fmt: skip
@@ -155,23 +156,23 @@ PROFILE = _plain("profile_s", "s", "Seconds to profile", "Seconds that taking an
 RAW = "raw, not corrected for how slow the machine was"
 LATENCY_MEDIAN = _plain("latency_s_median", "s", "Latency of a call", "Median over the visits' medians, corrected by "
                         "the reference workload for how slow the machine was.")  # fmt: skip
-LATENCY_LOW = _plain("latency_s_low", "s", "Latency, low", "Lower end of the 95 % interval of the median; empty where "
+LATENCY_LOW = _plain("latency_s_low", "s", "Latency, low", "Lower end of the 95 % interval of the median; empty if "
                      "there are too few samples.")  # fmt: skip
 LATENCY_HIGH = _plain("latency_s_high", "s", "Latency, high", "Upper end of the 95 % interval of the median; empty "
-                      "where there are too few samples.")  # fmt: skip
+                      "if there are too few samples.")  # fmt: skip
 LATENCY_P90 = _plain("latency_s_p90", "s", "Latency, 90th percentile", f"90th percentile of the samples, {RAW}.")
 LATENCY_P99 = _plain("latency_s_p99", "s", "Latency, 99th percentile", f"99th percentile of the samples, {RAW}.")
 LATENCY_SAMPLES = _plain("latency_samples", "1", "Samples of the latency", "How many calls were timed.",
                          better="neither")  # fmt: skip
 LATENCY_P90_HIGH = _plain("latency_s_p90_high", "s", "Latency, 90th percentile at most",
-                          f"What the 90th percentile does not exceed, at 97.5 % confidence; {RAW}.")  # fmt: skip
+                          f"Upper bound of the 90th percentile, at 97.5 % confidence; {RAW}.")  # fmt: skip
 LATENCY_P99_HIGH = _plain("latency_s_p99_high", "s", "Latency, 99th percentile at most",
-                          f"What the 99th percentile does not exceed, at 97.5 % confidence; {RAW}.")  # fmt: skip
+                          f"Upper bound of the 99th percentile, at 97.5 % confidence; {RAW}.")  # fmt: skip
 THREADS = _plain("threads", "1", "Threads", "Threads that computed an operator.", better="neither", number="exact")
 VISITS = _plain("visits", "1", "Visits", "Fresh processes in which the case was measured.", better="neither")
 VISITS_SOUND = _plain("visits_undisturbed", "1", "Undisturbed visits", "Visits whose times count.", better="higher")
 FPS_SUSTAINED = _plain("fps_sustained", "frames/s", "Sustained frames/s",
-                       f"Frames a second that a streaming case keeps up with, at the percentile beside it; {RAW}.",
+                       f"Frames per second that a streaming case keeps up with at fps_sustained_percentile; {RAW}.",
                        better="higher")  # fmt: skip
 FPS_PERCENTILE = _plain("fps_sustained_percentile", "1", "Percentile of the sustained rate",
                         "Percentile of the latency at which fps_sustained is stated.", better="neither")  # fmt: skip
@@ -183,30 +184,30 @@ TRAIN_SECONDS = _plain("train_seconds", "s", "Training seconds", "Seconds of tra
                        better="neither", number="last")  # fmt: skip
 TRAIN_LOSS = _plain("train_loss", "1", "Training loss", "Loss on the training clips.", better="neither",
                     number="last")  # fmt: skip
-VAL_ACCURACY = _plain("val_accuracy", "1", "Validation accuracy", "Share of the validation clips named rightly.",
+VAL_ACCURACY = _plain("val_accuracy", "1", "Validation accuracy", "Share of validation clips classified correctly.",
                       better="higher", number="last")  # fmt: skip
-TEST_ACCURACY = _plain("test_accuracy", "1", "Test accuracy", "Share of the test clips named rightly.",
+TEST_ACCURACY = _plain("test_accuracy", "1", "Test accuracy", "Share of test clips classified correctly.",
                        better="higher", number="last")  # fmt: skip
 TRAIN_ACCURACY = _plain("train_accuracy", "1", "Training accuracy",
-                        "Share of training clips named rightly at the end.", better="higher",
+                        "Share of training clips classified correctly at the end.", better="higher",
                         number="exact")  # fmt: skip
 MAJORITY = _plain("majority_accuracy", "1", "Majority accuracy",
-                  "Accuracy of always naming the commonest class of the test clips.", better="higher",
+                  "Accuracy of always answering the commonest class of the test clips.", better="higher",
                   number="exact")  # fmt: skip
 CLASSES = _plain("classes", "1", "Classes", "Classes of the task.", better="neither", number="exact")
 CONTROL_EXPECTED = _plain("control_expected", "1", "Expected under the control",
-                          "Test accuracy of the best reader that lacks what the control takes away.", better="neither",
+                          "Best possible test accuracy without what the control takes away.", better="neither",
                           number="exact")  # fmt: skip
-TEST_CLIPS = _plain("test_clips", "1", "Test clips", "Clips that test accuracy is taken on.", better="neither",
+TEST_CLIPS = _plain("test_clips", "1", "Test clips", "Clips on which test accuracy is measured.", better="neither",
                     number="exact")  # fmt: skip
 POOL = _plain("pool", "1", "Sources of the clips",
-              "Your own clips, or recordings of several, that every seed draws its parts of.", better="neither",
+              "Your own clips, or recordings of several, from which each seed draws its splits.", better="neither",
               number="exact")  # fmt: skip
 TEST_SOURCES = _plain("test_sources", "1", "Sources of the test clips",
-                      "Of each test clip the number of its source in the pool.", better="neither",
+                      "Number of each test clip's source in the pool.", better="neither",
                       number="each")  # fmt: skip
-TEST_RIGHT = _plain("test_right", "1", "Test clips named rightly",
-                    "Of each test clip whether its class was named rightly, 1 or 0.", better="neither",
+TEST_RIGHT = _plain("test_right", "1", "Test clips classified correctly",
+                    "Whether each test clip was classified correctly, 1 or 0.", better="neither",
                     number="each")  # fmt: skip
 WHERE_R2 = _plain("where_r2", "1", "Where, R²", "R² of a digit's place, read linearly from untrained features.",
                   better="higher", number="exact")  # fmt: skip
@@ -216,7 +217,7 @@ WHAT_ACCURACY = _plain("what_accuracy", "1", "What, accuracy",
 
 LSTM_INPUT = Metric("lstm_input", "size", "neither", title="LSTM input size", heading="LSTM input", number="exact",
                     shown=(), description="Size of the vectors that the LSTM gets.")  # fmt: skip
-"""No metric but an axis: what costs are drawn against."""
+"""Not a metric but the axis that costs are drawn against."""
 
 SPLIT = {
     PARAMS: (*STAGES, OTHER),
@@ -225,13 +226,13 @@ SPLIT = {
     CPU_PEAK: (*STAGES, OTHER, *KINDS),
     CUDA_PEAK: (*STAGES, OTHER, *KINDS),
 }
-"""Metrics that are also measured by part, and the parts: stages, what stands beside them, and kinds of memory."""
+"""Metrics that are also measured part by part, with their parts: stages, the parts beside them, and kinds of memory."""
 
 DERIVED = (
     MEMORY, FRAMES_PER_S, LAUNCH_SHARE, LATENCY_MEDIAN, LATENCY_LOW, LATENCY_HIGH, LATENCY_P90, LATENCY_P99,
     LATENCY_SAMPLES, LATENCY_P90_HIGH, LATENCY_P99_HIGH, THREADS, VISITS, VISITS_SOUND, FPS_SUSTAINED, FPS_PERCENTILE,
 )  # fmt: skip
-"""Columns that no probe measures: they follow from what was measured."""
+"""Columns that no probe measures: they are derived from what was measured."""
 
 RESERVED = frozenset({
     "case", "model", "backbone", "reducer", "lstm_input", "rnn", "layer_norm", "head", "clip", "variant", "scenario",
@@ -243,14 +244,14 @@ RESERVED = frozenset({
 ALL = tuple(value for value in dict(vars()).values() if isinstance(value, Metric) and value is not LSTM_INPUT)
 _PARTS = tuple(metric.part(part) for metric, parts in SPLIT.items() for part in parts)
 CATALOGUE = {metric.name: metric for metric in (*ALL, *_PARTS)}
-"""Ours by their names, those of parts among them."""
+"""The built-in metrics by name, including those of parts."""
 
 _OPTIONS = frozenset({metric.option for metric in ALL if metric.shown} | {LSTM_INPUT.name, "interval", "factor"})
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 def known(metric: Metric) -> Metric:
-    """A record's metric with its words: ours by its name, anybody's own as it was declared."""
+    """Return a record's metric with its words: from the catalogue if it is built in, else as it was declared."""
     return CATALOGUE.get(metric.name) or with_title(metric)
 
 
@@ -260,17 +261,19 @@ def is_ours(metric: Metric) -> bool:
 
 
 def own(readings: Iterable[Reading]) -> list[Metric]:
-    """The metrics among these readings that are not ours, each once, in order."""
+    """Return the metrics among these readings that are not built in, each once, in order."""
     metrics = [reading.metric for reading in readings if reading.metric.name not in CATALOGUE]
     return list({metric.name: with_title(metric) for metric in metrics}.values())
 
 
 def refuse_clash(metric: Metric) -> None:
-    """Raises ConvbenchError for a metric of somebody's own whose name cannot be a column or is another column's."""
+    """Raise ConvbenchError if the name of another package's metric cannot be a column or belongs to another one."""
     namesake = CATALOGUE.get(metric.name)
     if namesake and metric.name not in RESERVED and (namesake.unit, namesake.better) == (metric.unit, metric.better):
         return
     if not _NAME.fullmatch(metric.name):
-        raise ConvbenchError(f"metric {metric.name!r}: a name is lower-case letters, digits and underscores: rename it")
+        raise ConvbenchError(
+            f"metric {metric.name!r}: a name has only lower-case letters, digits and underscores: rename it"
+        )
     if namesake or metric.name in RESERVED or metric.option in _OPTIONS:
         raise ConvbenchError(f"metric {metric.name!r}: convbench has a column or option of that name: rename it")

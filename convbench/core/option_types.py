@@ -1,4 +1,4 @@
-"""Types for the options of plug-ins, so that a suite that says something else is refused at its place."""
+"""Types for the options of plug-ins: a suite with any other value is refused, with the place of the value."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PaddingMode = Literal["zeros", "circular"]
 
 
 def size_list(text: str) -> tuple[int, ...]:
-    """An option that is a list of sizes, written ``16-32-64`` (a YAML list would be a sweep)."""
+    """Return the sizes of an option that is a list of them, written ``16-32-64`` (a YAML list would be a sweep)."""
     try:
         sizes = tuple(int(part) for part in str(text).split("-"))
     except ValueError:

@@ -1,4 +1,4 @@
-"""What every room may know of the package: its version, and that some of its rooms can be called."""
+"""Facts of the package that every sub-package may use: its version, and that some sub-packages can be called."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __version__ = "0.2.0.dev0"
 
 
 class CallableRoom(ModuleType):
-    """A package that is also the function of that name in ``convbench.api``: ``convbench.check(...)``.
+    """A sub-package that is also the function of the same name in ``convbench.api``: ``convbench.check(...)``.
 
-    A notebook that is asked for it, ``convbench.check?``, shows the function's signature and docstring.
+    In a notebook, ``convbench.check?`` shows the function's signature and docstring.
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

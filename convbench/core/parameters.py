@@ -1,4 +1,4 @@
-"""What callers of the Python API give for a parameter, checked; each mistake is one sentence."""
+"""Check the parameters that callers of the Python API give; each mistake is one sentence."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from convbench.core.text import listed, shown
 
 
 def text(name: str, value: object) -> str:
-    """The value of a parameter that must be a text."""
+    """Return the value of a parameter that must be a text."""
     if not isinstance(value, str):
         raise ConvbenchError(f"{name}={shown(value)}: give a text")
     return value
 
 
 def texts(name: str, value: object) -> tuple[str, ...]:
-    """The value of a parameter that must be texts; a single text is a list of itself."""
+    """Return the value of a parameter that must be texts; a single text is a list of one."""
     entries = listed(value) if isinstance(value, Iterable) else ()
     if not isinstance(value, Iterable) or not all(isinstance(entry, str) for entry in entries):
         raise ConvbenchError(f"{name}={shown(value)}: give a text, or a list of texts")
@@ -24,7 +24,7 @@ def texts(name: str, value: object) -> tuple[str, ...]:
 
 
 def thread_count(value: object) -> int:
-    """How many threads both sides have."""
+    """Return the number of threads that both sides of a comparison use."""
     if not isinstance(value, int) or value < 1:
         raise ConvbenchError(f"threads={shown(value)}: give a whole number from 1")
     return value

@@ -1,4 +1,4 @@
-"""What a run was to measure and has no record of."""
+"""Find what a run planned to measure but has no record of."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from convbench.core.record import Record, RunDescription
 
 
 def unmeasured(run: RunDescription, records: Sequence[Record]) -> list[str]:
-    """The ids of what is planned and has no record, and of later trainings, which are planned at no learning rate.
+    """Return the ids of planned cases without a record, and of later trainings, planned without a learning rate.
 
-    A model of which this machine skipped each training is trained no further.
+    If this machine skipped every training of a model, its later trainings are not made and not returned.
     """
     trainings = [(record, record.case.at_any_rate.id) for record in records if record.case.trains]
     measured_ids = {record.case.id for record in records}.union(name for _, name in trainings)
@@ -21,6 +21,6 @@ def unmeasured(run: RunDescription, records: Sequence[Record]) -> list[str]:
 
 
 def _model(name: str) -> tuple[str, str]:
-    """What is trained, of a training's id: all but its seed."""
+    """Return what identifies the trained model in a training's id: everything but its seed."""
     model, _, seed = name.rpartition("/seed=")
     return model, seed.partition("/")[2]

@@ -1,4 +1,4 @@
-"""Where a run keeps the profiles of its cases, and which case one is of. Never imports torch."""
+"""Find the profiles that a run keeps of its cases, and the case of each. Never imports torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from convbench.core.text import digest
 PROFILES, SUMMARY, TRACE = "profiles", "profile.json", ".pt.trace.json.gz"
 LONGEST_NAME = 80
 MOST_BYTES = 2**24
-"""Of a summary; ours have some 100 KB."""
+"""Largest summary that is read; ours have some 100 KB."""
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -42,7 +42,7 @@ class _Memory(BaseModel):
 
 
 class _Summary(BaseModel):
-    """``profile.json``: sums over ``steps`` calls, and the memory of one more."""
+    """``profile.json``: sums over ``steps`` calls, and the memory of one more call."""
 
     case: Annotated[str, Field(pattern=r"^[^/]+(/[^/]+){2,}$")]
     eager: str
@@ -63,7 +63,7 @@ class Profile:
 
 
 def directory_of(profiles: Path, case_id: str) -> Path:
-    """The directory of a case: its id in letters that every file system takes, and a hash that keeps it apart."""
+    """Return the directory of a case: its id in letters that every file system takes, and a hash to keep it unique."""
     stem = re.sub(r"[^A-Za-z0-9=.+-]+", "_", case_id)[:LONGEST_NAME].strip("_.")
     return profiles / f"{stem}-{digest(case_id)[:8]}"
 
@@ -73,18 +73,18 @@ def trace_name(worker: str, nanoseconds: int) -> str:
 
 
 def summary(directory: Path) -> dict[str, Any]:
-    """``profile.json`` of a case. Raises ConvbenchError where it cannot be read."""
+    """Return ``profile.json`` of a case. Raises ConvbenchError if it cannot be read."""
     path = directory / SUMMARY
     try:
         return _Summary.model_validate_json(files.read(path, MOST_BYTES)).model_dump()
     except ValidationError as error:
-        raise ConvbenchError(f"{path}: no profile of convbench ({reason(error)}): profile the case again") from error
+        raise ConvbenchError(f"{path}: not a profile of convbench ({reason(error)}): profile the case again") from error
     except (OSError, ValueError) as error:
         raise ConvbenchError(f"{path}: cannot be read ({error}): profile the case again") from error
 
 
 def profiles_of(run: Path) -> Iterator[Profile]:
-    """The profiles of a run, by name of their directory; one that has no trace is left out."""
+    """Yield the profiles of a run, sorted by directory name, without those that have no trace."""
     for path in sorted((run / PROFILES).glob(f"*/{SUMMARY}")):
         yield from _profile_in(path.parent)
 
@@ -96,10 +96,10 @@ def _profile_in(directory: Path) -> Iterator[Profile]:
 
 
 def find_trace(pattern: str, runs: list[Path]) -> Path:
-    """The trace at a path, or of the one case in ``runs`` whose id is, or is matched by, ``pattern``.
+    """Return the trace at a path, or of the one case in ``runs`` whose id equals, contains or matches ``pattern``.
 
-    A path may also be that of a case's folder, or of a run with a single profile. Raises ConvbenchError where there is
-    none, or several, with their names.
+    A path may also be that of a case's folder, or of a run with a single profile. Raises ConvbenchError if there is
+    none, or if there are several, with their names.
     """
     place = Path(pattern)
     if place.is_file():
@@ -112,7 +112,7 @@ def find_trace(pattern: str, runs: list[Path]) -> Path:
     ]
     if not matches:
         listing = "".join(f"\n  {profile.case}" for profile in profiles) or " none: run `convbench profile SUITE` first"
-        raise ConvbenchError(f"no profile of {pattern!r} in {', '.join(map(str, runs))}; profiled are:{listing}")
+        raise ConvbenchError(f"no profile of {pattern!r} in {', '.join(map(str, runs))}; profiled cases:{listing}")
     if len(matches) > 1:
         names = "".join(f"\n  {profile.case} ({profile.directory})" for profile in matches)
         raise ConvbenchError(f"{pattern!r} names {len(matches)} profiles; name one of them, or its folder:{names}")

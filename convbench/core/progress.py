@@ -1,4 +1,4 @@
-"""Where a run is, for those who watch it."""
+"""The progress of a run, for those who display it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """Where a run is: the round that is made (``FACTS`` first), the rounds asked for, the cases still open.
+    """The progress of a run: its ``round`` (``FACTS`` first), the number of ``rounds``, the ids of the ``open`` cases.
 
-    ``hosts`` is how many measure. ``trainings`` is how many are made, 0 before they begin; from the second ``look`` on
-    they are further seeds. ``visits`` are those of this state, and ``following`` those of the rounds after it;
-    ``unplanned`` ones come from what was measured.
+    ``hosts`` is the number of hosts that measure. ``trainings`` is the number of trainings at this stage, 0 before they
+    begin; from the second ``look`` on they have further seeds. ``visits`` is the number of visits at this stage,
+    ``following`` the number in the rounds after it; ``unplanned`` visits depend on what was measured.
     """
 
     round: int

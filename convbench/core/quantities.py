@@ -1,4 +1,4 @@
-"""Amounts as people write them, read strictly into base units: ``5ms``, ``8GiB``, ``250k``, ``2%``. The only reader."""
+"""Read amounts as people write them into base units, strictly: ``5ms``, ``8GiB``, ``250k``, ``2%``. The only reader."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ READERS: Mapping[str, tuple[Mapping[str, float], str]] = {
     "FLOP": (COUNTS | {f"{prefix}FLOP": factor for prefix, factor in COUNTS.items()}, "1G or 250M"),
     "MAC": (COUNTS | {f"{prefix}MAC": factor for prefix, factor in COUNTS.items()}, "1G or 250M"),
 }
-"""By base unit: what may follow the number, and what to write."""
+"""For each base unit, the factors of what may follow the number, and examples of what to write."""
 
 
 def amount(option: str, text: str, unit: str) -> float:
-    """A positive amount of a base unit. Raises ConvbenchError that names the option and says what to write."""
+    """Return a positive amount in a base unit. Raises ConvbenchError that names the option and says what to write."""
     factors, examples = READERS.get(unit) or _generic_reader(unit)
     number, suffix = _split(text)
     value = number * factors[suffix] if number is not None and suffix in factors else None
@@ -37,12 +37,12 @@ def amount(option: str, text: str, unit: str) -> float:
 
 
 def option_text(option: str, text: str) -> str:
-    """An option with its value as it was written: ``--latency 5ms``, ``--budget latency=5ms``."""
+    """Return an option with its value as it was written: ``--latency 5ms``, ``--budget latency=5ms``."""
     return f"{option}{text}" if option.endswith("=") else f"{option} {text}"
 
 
 def duration(option: str, text: str) -> float:
-    """Seconds of a time that people wait: ``90s``, ``5m`` or ``1.5h``. Raises ConvbenchError."""
+    """Return the seconds of a time that people wait: ``90s``, ``5m`` or ``1.5h``. Raises ConvbenchError."""
     number, unit = _split(text)
     value = number * WAITS[unit] if number is not None and unit in WAITS else None
     if not value:
@@ -51,7 +51,7 @@ def duration(option: str, text: str) -> float:
 
 
 def share(option: str, text: str) -> float:
-    """A share between 0 and 1. Raises ConvbenchError for what is neither ``2%`` nor ``0.02``."""
+    """Return a share between 0 and 1. Raises ConvbenchError for anything but ``2%`` or ``0.02``."""
     number, unit = _split(text)
     value = None if number is None or unit not in ("", "%") else number / (100 if unit else 1)
     if value is None or not 0 < value < 1:
@@ -60,12 +60,12 @@ def share(option: str, text: str) -> float:
 
 
 def _generic_reader(unit: str) -> tuple[Mapping[str, float], str]:
-    """For a unit that we do not know (``J``, ``frames/s``): plain, or with a prefix, or with a prefix and the unit."""
+    """Return the reader for any other unit (``J``, ``frames/s``): plain, with a prefix, or with the unit, too."""
     factors = {f"{prefix}{unit}": factor for prefix, factor in (COUNTS | SMALL).items()}
     return COUNTS | factors, f"12, 1.5k or 12{unit}"
 
 
 def _split(text: str) -> tuple[float | None, str]:
-    """The number and what follows it; None where the text does not begin with digits."""
+    """Return the number and what follows it; None if the text does not begin with digits."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([^\d\s.].*)?", text.strip(), re.ASCII)
     return (float(match[1]), match[2] or "") if match else (None, "")

@@ -1,7 +1,7 @@
-"""The nouns: what is measured (Case, from ``core.case``), how (Protocol) and what came out (Record).
+"""What is measured (Case, from ``core.case``), how (Protocol) and the result (Record).
 
-Frozen, typed, hashable, standard library only. Values are in base units (s, B, FLOP); raw samples are kept, and
-medians, intervals and rates are derived from them later.
+All classes are frozen, typed, hashable, and need only the standard library. Values are in base units (s, B, FLOP); raw
+samples are kept, and medians, intervals and rates are derived from them later.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ __all__ = [
 
 SCHEMA_VERSION = 1
 AS_JSON = {"ser_json_inf_nan": "strings"}
-"""How pydantic writes a number that JSON has not: as a word that is read as that number again."""
+"""Lets pydantic write infinity and NaN, for which JSON has no number, as words that are read as the same number."""
 FACTS = -1
 """The round in which every case is built, checked, compiled and counted, several at a time, before any is timed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """How a model is trained on a task: so many steps of Adam with a cosine schedule on batches of the case's clip.
+    """How a model is trained on a task: by Adam with a cosine schedule, on batches of the case's clip.
 
-    At each of ``checkpoints``, evenly spread over the steps, validation and test accuracy are taken. Every learning
-    rate is tried from the first ``rate_seeds`` seeds, and from the others the best of them; 0: from all.
+    Validation and test accuracy are taken at each of ``checkpoints``, evenly spread over the ``steps``. The first
+    ``rate_seeds`` seeds try every learning rate (0: all seeds do), the others the best of them.
     """
 
     steps: int = 700
@@ -50,11 +50,11 @@ class Training:
 class Protocol:
     """How every case of a suite is measured; never part of a case's identity. Times in seconds.
 
-    A case is visited in ``visits`` fresh processes, more where the answer is open. In each, sampling stops when the
+    A case is visited in ``visits`` fresh processes, or more while the answer is open. In each, sampling stops when the
     95 % interval of the median is within ``target`` of it (half width, relative) and at least ``min_samples`` were
     taken, or when ``max_time`` is up. Warm-up ends when two successive windows of medians agree within 2 %, or after
-    ``max_warmup``. ``timeout`` is the limit of a visit. ``budget`` is what the whole run may take, None for what the
-    visits need.
+    ``max_warmup``. ``timeout`` is the limit of a visit. ``budget`` is the limit of the whole run; None: what the visits
+    need.
     """
 
     seed: int = 0
@@ -72,7 +72,7 @@ class Protocol:
 class Reading:
     """A metric's raw samples in base units, in the order they were taken; exact metrics have one.
 
-    Of a case that was visited several times, ``visits`` says how many of the samples are each visit's.
+    If the case was visited several times, ``visits`` has the number of samples of each visit.
     """
 
     metric: Metric
@@ -80,14 +80,14 @@ class Reading:
     visits: tuple[int, ...] = ()
 
     def by_visit(self) -> list[tuple[float, ...]]:
-        """The samples of each visit; all at once where visits are unknown."""
+        """Return the samples of each visit; all together if visits are unknown."""
         iterator = iter(self.samples)
         return [tuple(islice(iterator, size)) for size in self.visits or (len(self.samples),)]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something a reader must know of a result, as data; its words are made where people read."""
+    """Something that a reader must know about a result, as data; its words are made where people read it."""
 
     code: str
     level: Literal["note", "warning"] = "warning"
@@ -104,12 +104,12 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """One fresh process in which a case was measured, in a round of the run (from 0).
+    """One fresh process in which a case was measured, in a round of the run (counted from 0).
 
-    Round -1 is ``FACTS``: what can be told beside other work, and no latency. ``disturbed`` says by what a visit's
-    times were spoilt, ``failure`` why it has none; both are empty of a good visit. ``host`` is which of the run's hosts
-    measured, by a name that tells nothing else of it; empty where there is only one. In a merged run it is led by which
-    run that was.
+    Round -1 is ``FACTS``: it measures everything that may run beside other work, and no latency. ``disturbed`` says
+    what spoilt the visit's times, ``failure`` why it has none; a good visit has neither. ``host`` is the host of the
+    run that measured, by a name that tells nothing else about it; empty if there is only one. In a merged run it begins
+    with a mark of the visit's run.
     """
 
     round: int
@@ -122,7 +122,7 @@ class Visit:
 
     @property
     def timed(self) -> bool:
-        """Whether the visit was there to take times."""
+        """Whether the visit's purpose was to take times."""
         return self.round != FACTS
 
     @property
@@ -135,9 +135,9 @@ class Record:
     """One case, measured on one machine in one visit or several.
 
     ``environment`` is the fingerprint of the machine and software, spelled out in the run's ``run.json``;
-    ``conditions`` is the state that may differ from case to case (threads, allocator, load, ...).
-    ``skipped`` means that this machine lacks what the case asks for. ``code`` holds the user's own modules that the
-    case imported, each with a hash of its content.
+    ``conditions`` is the state that may differ from case to case (threads, allocator, load, ...). ``skipped`` means
+    that this machine lacks something that the case needs. ``code`` holds the user's own modules that the case imported,
+    each with a hash of its content.
     """
 
     case: Case
@@ -158,14 +158,14 @@ class Record:
         return f"Record({self.case.id!r}, {self.status}, {counted(len(self.readings), 'reading')})"
 
     def samples(self, metric: str | Metric) -> tuple[float, ...]:
-        """Samples of a metric, in its base unit, without those of disturbed visits; empty where it was not measured.
+        """Return a metric's samples, in its base unit, without those of disturbed visits; empty if it was not measured.
 
-        A text is the name of a metric: ``latency_s`` are the seconds of each call, ``params`` the number of parameters.
+        A text is the name of a metric: ``latency_s`` has the seconds of each call, ``params`` the number of parameters.
         """
         return tuple(chain.from_iterable(self.by_visit(metric).values()))
 
     def by_visit(self, metric: str | Metric) -> dict[int, tuple[float, ...]]:
-        """A metric's samples by the round of the sound visit that took them; one round, 0, where visits are unknown."""
+        """Return a metric's samples by the round of their sound visit; all in round 0 if visits are unknown."""
         reading = self.reading(metric)
         if reading is None:
             return {}
@@ -175,7 +175,7 @@ class Record:
         return {visit.round: samples for visit, samples in pairs if samples and visit.sound}
 
     def reading(self, metric: str | Metric) -> Reading | None:
-        """What was measured of a metric, or under that name, disturbed visits and all; None where nothing was."""
+        """Return the reading of a metric, or of that name, with its disturbed visits; None if it was not measured."""
         name = metric if isinstance(metric, str) else metric.name
         return next((reading for reading in self.readings if reading.metric.name == name), None)
 
@@ -184,15 +184,19 @@ class Record:
 class RunDescription:
     """What all records of one run share: written once as ``run.json`` before the first measurement.
 
-    ``suite`` is the YAML text as it was run and ``command`` the command line that repeats the run;
-    ``planned`` the ids of the cases to measure; ``equal`` maps a planned id to the ids of the suite that are
-    the same configuration and are therefore not measured again. ``visible_slowdown`` is the smallest that a selftest of
-    the latency gate saw on a machine like this, relative; ``intervals_meet`` the share of cases whose intervals met in
-    two runs of a selftest here; None where none was run. A run on several hosts names them in ``hosts``, each with its
-    fingerprint, spells the fingerprints out in ``environments``, and says in ``between_hosts`` by how much they differ.
-    A merged run has in ``parts`` the ``merging.identity`` of each run that is wholly in it, and names in
-    ``shards`` those that it has where others are missing. ``later`` are the trainings that follow those planned,
-    each at the learning rate that did best for its model, by their ids without one.
+    ``suite`` is the YAML text as it was run and ``command`` the command line that repeats the run. ``planned`` has the
+    ids of the cases to measure; ``equal`` maps a planned id to the ids of the suite that are the same configuration and
+    are therefore not measured again. ``later`` has the trainings that follow the planned ones, each at the learning
+    rate that did best for its model, by their ids without a learning rate.
+
+    ``visible_slowdown`` is the smallest relative slowdown that a selftest of the latency gate detected on a machine
+    like this; ``intervals_meet`` is the share of cases whose intervals overlapped in two runs of a selftest here. Both
+    are None without a selftest.
+
+    A run on several hosts names them in ``hosts``, each with its fingerprint, spells the fingerprints out in
+    ``environments``, and says in ``between_hosts`` by how much they differ. A merged run has in ``parts`` the
+    ``merging.identity`` of each run that is wholly in it, and in ``shards`` the shards that it has if others are
+    missing.
     """
 
     name: str
@@ -219,5 +223,5 @@ class RunDescription:
 
 
 def timestamp(timespec: str = "milliseconds") -> str:
-    """Now, as a record or a run says when it started."""
+    """Return the current time as records and runs state when they started."""
     return datetime.now(UTC).isoformat(timespec=timespec)

@@ -1,7 +1,8 @@
-"""How a shelf knows its plug-ins: convbench's own files, those of installed packages, and the user's import paths.
+"""The plug-ins of each kind: convbench's own files, those of installed packages, and the user's import paths.
 
-A shelf's package is imported when it is first asked for something, so that naming a registry costs nothing. Packages
-bring plug-ins by an entry point (``core.installed``); a suite may also name one as ``package.module:attribute``.
+The registry of a kind, its shelf, imports its package when it is first asked for something, so that naming a registry
+costs nothing. Packages bring plug-ins by an entry point (``core.installed``); a suite may also name one as
+``package.module:attribute``.
 """
 
 from __future__ import annotations
@@ -27,15 +28,15 @@ from convbench.core.text import short_name
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 Factory = Callable[..., Any]
-"""What a shelf holds; its contract is told by the shelf's package, ``plugins.reducers`` and so on."""
+"""What a shelf holds; the shelf's package (``plugins.reducers`` and so on) documents what it must be."""
 NAME = re.compile(r"[\w.-]+")
-"""What a suite writes, a case's id holds between its slashes and a file may be called."""
+"""Names of plug-ins: a suite contains them, a case's id has them between its slashes, and a file may have one."""
 DECLARED = "__convbench__"
-"""The attribute of a factory that holds what it declares of itself."""
+"""The attribute of a factory that holds its declaration."""
 
 
 def declares(declaration: Any) -> Callable[[F], F]:
-    """Decorator: what a factory says of itself, read as ``Plugin.declared`` whether it is on a shelf or imported."""
+    """Decorator: attach a declaration to a factory, on a shelf or imported; it is read as ``Plugin.declared``."""
 
     def mark(build: F) -> F:
         setattr(build, DECLARED, declaration)
@@ -46,7 +47,7 @@ def declares(declaration: Any) -> Callable[[F], F]:
 
 @dataclass(frozen=True)
 class Plugin(Generic[T]):
-    """A named plug-in: what it builds, one line on it, and the options it takes (name to parameter)."""
+    """A named plug-in: its factory, a summary of one line, and the options it takes (name to parameter)."""
 
     name: str
     build: T
@@ -55,7 +56,7 @@ class Plugin(Generic[T]):
 
     @property
     def module(self) -> str:
-        """The module that the plug-in was written in."""
+        """The module that defines the plug-in."""
         return _module(self.build)
 
     @property
@@ -65,14 +66,14 @@ class Plugin(Generic[T]):
 
     @property
     def declared(self) -> Any:
-        """What the factory was marked with by ``declares``; None where it says nothing."""
+        """The declaration that ``declares`` attached to the factory; None without one."""
         return getattr(self.build, DECLARED, None)
 
     @contextmanager
     def noted(self, kind: str) -> Iterator[None]:
-        """What a plug-in of another package raises in here is noted, as for one that cannot be loaded.
+        """Note an error that a plug-in of another package raises in here, as if the plug-in could not be loaded.
 
-        What one of convbench's own raises is passed on.
+        An error of convbench's own plug-ins is passed on.
         """
         try:
             yield
@@ -83,9 +84,9 @@ class Plugin(Generic[T]):
 
     @contextmanager
     def refused(self, kind: str) -> Iterator[None]:
-        """What a plug-in of another package raises in here becomes a ConvbenchError in its name.
+        """Turn an error that a plug-in of another package raises in here into a ConvbenchError that names the plug-in.
 
-        What one of convbench's own raises is passed on.
+        An error of convbench's own plug-ins is passed on.
         """
         try:
             yield
@@ -99,7 +100,7 @@ class Plugin(Generic[T]):
 
 
 class Registry(Generic[T]):
-    """The plug-ins of one shelf. ``kind`` is the word for one of them, ``package`` where convbench's own live."""
+    """The plug-ins of one shelf. ``kind`` is the word for one of them, ``package`` the home of convbench's own."""
 
     def __init__(self, kind: str, package: str) -> None:
         self.kind = kind
@@ -108,10 +109,10 @@ class Registry(Generic[T]):
         self._is_loaded = False
 
     def register(self, name: str) -> Callable[[F], F]:
-        """Decorator: put a factory on the shelf, as it is. Its keyword-only parameters are its options.
+        """Decorator: put a factory on the shelf, unchanged. Its keyword-only parameters are its options.
 
-        Raises ConvbenchError where the name is taken, or none that a suite could write; convbench's own keep theirs
-        whoever is imported first.
+        Raises ConvbenchError if the name is taken, or if a suite could not contain it. convbench's own plug-ins keep
+        their names, whoever is imported first.
         """
         if not (isinstance(name, str) and NAME.fullmatch(name)):
             raise ConvbenchError(f"no {self.kind} can be called {name!r}: use letters, digits, -, _ and .")
@@ -133,11 +134,11 @@ class Registry(Generic[T]):
         return iter(sorted(self._plugins.values(), key=lambda plugin: _natural_key(plugin.name)))
 
     def registered(self) -> tuple[Plugin[T], ...]:
-        """Those that are on the shelf by now; none is imported for it."""
+        """Return the plug-ins that are on the shelf by now, without importing any."""
         return tuple(self._plugins.values())
 
     def get(self, name: str) -> Plugin[T]:
-        """The plug-in of that name, or the user's own where the name is an import path ``package.module:attribute``.
+        """Return the plug-in of that name, or the user's own for an import path ``package.module:attribute``.
 
         Raises ConvbenchError naming the nearest match, or why the import failed.
         """
@@ -159,14 +160,14 @@ class Registry(Generic[T]):
 
 
 def default_text(default: object) -> str:
-    """An option's default as a suite writes it; what no suite can write by its name."""
+    """Return an option's default as a suite writes it; a function or class, which no suite can write, by its name."""
     if default is None or isinstance(default, bool):
         return json.dumps(default)
     return default.__name__ if inspect.isfunction(default) or inspect.isclass(default) else str(default)
 
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:
-    """``; did you mean 'gap'?`` where something known is near, else the whole list."""
+    """Return ``; did you mean 'gap'?`` if a candidate is similar, else the whole list."""
     names = sorted(candidates)
     matches = difflib.get_close_matches(short_name(name), names, n=5)
     anagrams = [candidate for candidate in matches if sorted(candidate) == sorted(name)]
@@ -180,22 +181,22 @@ def _module(build: Any) -> str:
 
 
 def _last_line(build: Any, error: Exception) -> str:
-    """The last line of the factory's own file that led to the error; the file, or else the module, where none did."""
+    """Return the last line of the factory's own file that led to the error; if none did, the file or the module."""
     file = ""
-    with suppress(TypeError):  # a class of an interactive session, or what is no function
+    with suppress(TypeError):  # a class of an interactive session, or an object without source
         file = inspect.getsourcefile(inspect.unwrap(build)) or ""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     return f"{Path(file).name}:{frames[-1].lineno}" if frames else Path(file).name or _module(build)
 
 
 def _is_same_factory(first: Any, second: Any) -> bool:
-    """Whether it is the same factory, or the same again from a module that was imported or a cell that was run anew."""
+    """Whether two factories are the same, or one is the other from a re-imported module or a re-run notebook cell."""
     places = [(_module(factory), getattr(factory, "__qualname__", id(factory))) for factory in (first, second)]
     return first is second or places[0] == places[1]
 
 
 def _natural_key(name: str) -> list[Any]:
-    """Sorts C2 before C10."""
+    """Return a sort key that puts C2 before C10."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 

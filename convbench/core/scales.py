@@ -1,4 +1,4 @@
-"""Units that a base unit is shown in, by rising factor, and which of them fits a value."""
+"""Units that a base unit is shown in, by rising factor, and the choice of the one that fits a value."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ BYTES = ((1.0, "B"), (2.0**10, "KiB"), (2.0**20, "MiB"), (2.0**30, "GiB"), (2.0*
 
 
 def fitting_unit(value: float, scale: Scale) -> tuple[float, str]:
-    """The largest factor, with its unit, that leaves at least 1 after rounding to three digits; or the smallest."""
+    """Return the largest factor, with unit, that leaves at least 1 after rounding to three digits; or the smallest."""
     return next((step for step in reversed(scale) if abs(value) >= step[0] * 0.9995), scale[0])
 
 
 def four_digits(value: float) -> str:
-    """``48,170`` or ``0.3485``: four digits that count, and never a power of ten in sight."""
+    """Return ``48,170`` or ``0.3485``: four significant digits, never with an exponent."""
     return f"{float(f'{value:.4g}'):,.10g}"
 
 
 def gib(size: float) -> str:
-    """``8.0 GiB``, whatever the size: amounts of memory that are compared stand in one unit."""
+    """Return ``8.0 GiB``, whatever the size: amounts of memory that are compared have the same unit."""
     return f"{size / 2**30:.1f} GiB"

@@ -1,8 +1,8 @@
-"""Scratch folders: temporary ones whose contents and processes end with whoever made them, however that one ends.
+"""Scratch folders: temporary folders whose contents and processes end with their maker, however that ends.
 
-A scratch folder is held by a lock for as long as it is used. All processes that work for it, and whatever those start,
-carry its path in their environment. Leaving it ends them and removes it; what a killed process left behind, the next
-one that makes such a folder collects.
+A scratch folder is locked as long as it is used. All processes that work for it, and their descendants, carry its path
+in their environment. Closing it ends them and removes it; what a killed process left behind is collected by the next
+process that makes such a folder.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ if TYPE_CHECKING:
 
 PREFIX, PREFIX_OF_CHECK, LOCK = "convbench-room-", "convbench-check-", "lock"
 MARK = "CONVBENCH_ROOM"
-"""The variable by which the processes of a scratch folder are known."""
+"""The environment variable that marks the processes of a scratch folder."""
 EXPORTS, TRAINED, CLIPS = "CONVBENCH_EXPORTS", "CONVBENCH_TRAINED", "CONVBENCH_CLIPS"
-"""The variables that name the folders in which its processes share exported and trained models, and a user's clips."""
+"""The variables that name folders of its processes: for exported models, trained models, and a user's clips."""
 PR_SET_CHILD_SUBREAPER = 36
 PROC = Path("/proc")
 YOUNG = 60.0
-"""Seconds in which a scratch folder may not have its lock yet, or a lock that is not held yet."""
+"""Seconds in which a scratch folder may not have its lock yet, or nobody may hold that lock yet."""
 ATTEMPTS = 50
 
 
 @contextmanager
 def folder(prefix: str = PREFIX) -> Iterator[Path]:
-    """A new folder that is gone afterwards, with all processes that carry its ``mark``."""
+    """Yield a new folder; afterwards it is removed, and all processes that carry its ``mark`` are ended."""
     path = open_folder(prefix)
     try:
         with lock.hold(path / LOCK):
@@ -52,7 +52,7 @@ def folder(prefix: str = PREFIX) -> Iterator[Path]:
 
 
 def open_folder(prefix: str = PREFIX) -> Path:
-    """A folder; the caller holds its lock and closes it. Raises StoreError where none can be made."""
+    """Make a folder; the caller holds its lock and closes it. Raises StoreError if none can be made."""
     collect()
     try:
         return Path(tempfile.mkdtemp(prefix=prefix))
@@ -61,21 +61,23 @@ def open_folder(prefix: str = PREFIX) -> Path:
 
 
 def close_folder(folder: Path) -> None:
-    """Remove a scratch folder and end what works for it."""
+    """Remove a scratch folder and end the processes that work for it."""
     end_processes(folder)
     with suppress(OSError):
-        for path in (path for path in folder.iterdir() if path.name != LOCK):  # by the lock what is left is known
+        for path in (
+            path for path in folder.iterdir() if path.name != LOCK
+        ):  # the lock goes last: it identifies what is left
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() and not path.is_symlink() else path.unlink()
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def mark(folder: Path) -> Mapping[str, str]:
-    """What the environment of a scratch folder's processes has to hold; a folder in it marks some of them."""
+    """Return the environment variable of a scratch folder's processes; a folder inside it marks some of them."""
     return {MARK: str(folder)}
 
 
 def collect() -> None:
-    """Remove the scratch folders that no living process holds, and end what still works for them."""
+    """Remove the scratch folders that no living process holds, and end the processes that still work for them."""
     for prefix in (PREFIX, PREFIX_OF_CHECK):
         for path in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
             with suppress(OSError, StoreError):
@@ -84,7 +86,7 @@ def collect() -> None:
 
 
 def end_processes(folder: Path, but: Collection[int] = ()) -> None:
-    """Kill the processes of a scratch folder, or of one in it, and what they start; not this one, nor those given."""
+    """Kill the processes of a scratch folder, or of one inside it, and what they start; not this one, nor ``but``."""
     for _ in range(ATTEMPTS):
         pids = [pid for pid in processes(folder) if pid not in but]
         if not pids:
@@ -96,7 +98,7 @@ def end_processes(folder: Path, but: Collection[int] = ()) -> None:
 
 
 def kill_group(process: Popen[Any] | BaseProcess) -> None:
-    """Kill a process and the group that it leads; the process alone where it leads none yet."""
+    """Kill a process and the group that it leads; only the process if it leads none yet."""
     assert process.pid is not None
     try:
         os.killpg(process.pid, signal.SIGKILL)
@@ -105,7 +107,7 @@ def kill_group(process: Popen[Any] | BaseProcess) -> None:
 
 
 def processes(folder: Path) -> Iterator[int]:
-    """The processes of this user that carry the mark, but for this one and those that have ended."""
+    """Yield the running processes of this user that carry the mark, except this one."""
     value = f"{MARK}={folder}".encode(errors="surrogateescape")
     for entry in PROC.glob("[0-9]*"):
         if int(entry.name) == os.getpid():
@@ -117,9 +119,9 @@ def processes(folder: Path) -> Iterator[int]:
 
 
 def adopt() -> None:
-    """Be the parent of what this process's descendants abandon; end it, and the folder, when the command has ended.
+    """Become the parent of orphaned descendants; at exit, end them and remove the folder, if the command has ended.
 
-    For the server that forks the cases: it lives as long as the command, also where that is killed.
+    For the server that forks the cases: it lives as long as the command, even if that is killed.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
@@ -134,13 +136,13 @@ def _close_unless_held(folder: Path, owner: int) -> None:
 
 
 def _is_abandoned(path: Path) -> bool:
-    """Whether it is a scratch folder of this user that nobody holds."""
+    """Whether a path is a scratch folder of this user that nobody holds."""
     status = path.lstat()
     if not path.is_dir() or path.is_symlink() or status.st_uid != os.getuid():
         return False
     place, is_young = path / LOCK, time.time() - status.st_mtime < YOUNG
     if not place.exists():
         return not is_young and not any(path.iterdir())
-    if is_young and not place.stat().st_size:  # its maker signs it when it holds it
+    if is_young and not place.stat().st_size:  # its maker writes into the lock once it holds it
         return False
     return lock.is_free(place)

@@ -1,4 +1,4 @@
-"""Which shards of a suite a run holds, and which are missing in one that was merged of some."""
+"""Find which shards of a suite a run holds, and which are missing from a run that was merged from some."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ from convbench.core.text import joined
 
 SHARD = re.compile(r"(\d{1,6})/(\d{1,6})", re.ASCII)
 DESCRIBED = ("name", "protocol", "metrics")
-"""Keys of a suite that the description of a run has the value of."""
+"""Keys of a suite whose values are in the description of a run."""
 NAMED = 4
-"""Missing shards that are named; more are counted."""
+"""Most missing shards that are named; the others are counted."""
 
 
 def of_runs(runs: Sequence[RunDescription]) -> tuple[str, ...]:
-    """What merged runs are shards of, as ``1/4``; nothing where together they are the whole suite."""
+    """Return the shards that merged runs hold, as ``1/4``; empty if together they are the whole suite."""
     run_shards = [of_run(run) for run in runs]
     names = {name for shards in run_shards for name in shards}
     return tuple(sorted(names, key=_place)) if all(run_shards) and _missing_shards(names) else ()
 
 
 def of_run(run: RunDescription) -> tuple[str, ...]:
-    """The shards that a run is, or was merged of, as ``1/4``; nothing of any other."""
+    """Return the shards that a run is, or was merged from, as ``1/4``; empty for any other run."""
     return run.shards or tuple(filter(SHARD.fullmatch, (Command.of(run).shard,)))
 
 
 def selection_of(run: RunDescription) -> tuple[frozenset[str], ...]:
-    """What chose a run's cases beside its suite's text: overrides but those its description holds, --only, --skip."""
+    """Return what selected a run's cases beside its suite and description: other overrides, --only and --skip."""
     command = Command.of(run)
     overrides = (text for text in command.overrides if text.partition("=")[0].split(".")[0].strip() not in DESCRIBED)
     return frozenset(overrides), frozenset(command.only), frozenset(command.skip)
 
 
 def missing_names(run: RunDescription) -> str:
-    """``shards 2/4 and 3/4``: what a merged run lacks; empty where that is nothing."""
+    """Return the shards that a merged run lacks, as ``shards 2/4 and 3/4``; empty if none is missing."""
     names = _missing_shards(run.shards)
     suffix = [f"{len(names) - NAMED:,} more"] if len(names) > NAMED else []
     return f"shard{'s' if names[1:] else ''} {joined([*names[:NAMED], *suffix])}" if names else ""
 
 
 def _missing_shards(names: Collection[str]) -> tuple[str, ...]:
-    """The fewest shards that make the suite whole: it may have been split in several ways."""
+    """Return the fewest shards that complete the suite, which may have been split in several ways."""
     splits: dict[int, set[int]] = defaultdict(set)
     for name in names:
         index, shards = _place(name)

@@ -1,6 +1,6 @@
-"""Where runs are shared: a folder, or what fsspec opens (``s3://bucket/perf``); no server of ours.
+"""Places where runs are shared: a folder, or what fsspec opens (``s3://bucket/perf``). No server of ours is needed.
 
-A run is there whole or not at all: its ``run.json``, without which it is no run, comes last.
+A run is there whole or not at all: its ``run.json``, without which it is no run, is written last.
 """
 
 from __future__ import annotations
@@ -19,46 +19,49 @@ from convbench.core.errors import ConvbenchError, StoreError
 from convbench.core.run_folders import runs_below
 
 FILES = (store.RESULTS, store.RUN)
-"""What is shared of a run, in the order in which it is written."""
+"""The files of a run that are shared, in the order in which they are written."""
 CONFIRMED = "confirmed"
 """The folder of a store that keeps what paired checks confirmed."""
 ELSEWHERE = "name another place"
 Content = Mapping[str, bytes]
-"""The files of a run by name, or under the empty name the file of a confirmation."""
+"""The files of a run by name; the one file of a confirmation has the empty name."""
 _NAME = r"[^./\\][^/\\]*"
 _KEY = re.compile(rf"(?P<confirmed>{CONFIRMED}/{_NAME}\.json)|(?P<run>{_NAME}(?:/{_NAME})*)/{re.escape(store.RUN)}")
-"""The files by which confirmations and runs are known, from the place on; anything else there is not ours."""
+"""Matches the files that make a confirmation or a run, as paths inside the place; other files there are not ours."""
 
 
 class SharedPlace(Protocol):
-    """Where shared runs lie, each in a folder of its own, with the files that confirm changes beside them.
+    """A place with shared runs, each in a folder of its own, and beside them the files that confirm changes.
 
-    Runs that were put there by hand may lie deeper: their names have a slash.
+    Runs that somebody put there by hand may lie deeper: their names have a slash.
     """
 
     def exists(self) -> bool: ...
 
     def is_run(self) -> bool:
-        """Whether it is a run itself, and no place of runs."""
+        """Whether the place itself is a run, rather than a place of runs."""
         ...
 
     def names(self) -> set[str]:
-        """The runs, and the confirmations as ``confirmed/NAME.json``."""
+        """Return the names of the runs, and of the confirmations as ``confirmed/NAME.json``."""
         ...
 
     def read(self, name: str) -> Content: ...
 
     def holds(self, name: str, content: Content) -> bool:
-        """Whether what is there under a name may be all of that, or more."""
+        """Whether the place may have all of that content under a name, or more."""
         ...
 
     def write(self, name: str, content: Content) -> None:
-        """Whole or not at all: the files in their order."""
+        """Write the files in their order, whole or not at all."""
         ...
 
 
 def open_place(name: str) -> SharedPlace:
-    """The place of that name: a folder, or by a URL what fsspec opens. Raises ConvbenchError of an empty text."""
+    """Return the place of that name: a folder, or what fsspec opens for a URL.
+
+    Raises ConvbenchError for an empty text, or a URL that cannot be opened.
+    """
     scheme, separator, path = name.partition("://")
     if separator and scheme != "file":
         return Remote.at(name)
@@ -67,7 +70,7 @@ def open_place(name: str) -> SharedPlace:
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder that several may write into at once."""
+    """A folder that several processes may write into at once."""
 
     root: Path
 
@@ -83,7 +86,7 @@ class Folder:
         return names_in(path.relative_to(self.root).as_posix() for path in paths)
 
     def is_measured(self, name: str) -> bool:
-        """Whether a run goes on there, in its own directory."""
+        """Whether a run is still being measured there, in its own directory."""
         return (self.root / name).is_dir() and lock.is_held(self.root / name / store.LOCK)
 
     def read(self, name: str) -> Content:
@@ -93,7 +96,7 @@ class Folder:
         return {file: (place / file).read_bytes() for file in FILES if (place / file).exists()}
 
     def holds(self, name: str, content: Content) -> bool:
-        """By their sizes first: a store on a network drive is not read whole at every push."""
+        """Compare sizes first, so that a store on a network drive is not read whole at every push."""
         try:
             is_as_large = all((self.root / name / file).stat().st_size == len(data) for file, data in content.items())
             return is_as_large or not is_part(self.read(name), content)
@@ -107,7 +110,7 @@ class Folder:
 
 @dataclass(frozen=True)
 class Remote:
-    """What fsspec opens. ``sizes`` are those of the files there, by their paths, as they were listed last."""
+    """A place that fsspec opens. ``sizes`` are those of its files by path, as last listed."""
 
     system: Any
     root: str
@@ -115,13 +118,13 @@ class Remote:
 
     @classmethod
     def at(cls, url: str) -> Remote:
-        """Raises ConvbenchError where the package for it is missing, or there is no such kind of place."""
+        """Open a URL. Raises ConvbenchError if its package is missing, or there is no such kind of place."""
         try:
             system, root = importlib.import_module("fsspec.core").url_to_fs(url)
         except ImportError as error:
             raise ConvbenchError(f"{url}: it needs the extra convbench[remote] ({error})") from error
         except ValueError as error:
-            raise ConvbenchError(f"{url}: no place that fsspec knows ({error})") from error
+            raise ConvbenchError(f"{url}: not a place that fsspec knows ({error})") from error
         return cls(system, root.rstrip("/"))
 
     def exists(self) -> bool:
@@ -146,7 +149,7 @@ class Remote:
         return {file: self.system.cat_file(path) for file, path in paths.items() if self.system.exists(path)}
 
     def holds(self, name: str, content: Content) -> bool:
-        """By their sizes first, which came with the names: a killed writer leaves a part where objects are no whole."""
+        """Compare sizes first: they came with the names, and tell whole files from what a killed writer left."""
         if all(self.sizes.get(f"{name}/{file}".rstrip("/")) == len(data) for file, data in content.items()):
             return True
         try:
@@ -155,7 +158,9 @@ class Remote:
             return False
 
     def write(self, name: str, content: Content) -> None:
-        if self.root.startswith("/"):  # else it begins with a bucket, which has no folders, and might be made by a typo
+        if self.root.startswith(
+            "/"
+        ):  # any other root begins with a bucket: it has no folders, and a typo would make one
             folder = CONFIRMED if "" in content else name
             self.system.makedirs(f"{self.root}/{folder}", exist_ok=True)
         for file, data in content.items():
@@ -163,15 +168,15 @@ class Remote:
 
 
 def is_part(part: Content, content: Content) -> bool:
-    """Whether what is there is only a part of a content, as what synchronises folders leaves behind on its way.
+    """Whether what is there is only a part of a content, such as a folder synchroniser leaves while it copies.
 
-    A run that was gone on with is none: it has more records, or another description.
+    A run that was resumed is not a part: it has more records, or another description.
     """
     return part != content and all(data.startswith(part.get(file, b"")) for file, data in content.items())
 
 
 def names_in(keys: Iterable[str]) -> set[str]:
-    """The runs and confirmations among the files of a place."""
+    """Return the runs and confirmations among the files of a place."""
     return {match["confirmed"] or match["run"] for match in map(_KEY.fullmatch, keys) if match}
 
 

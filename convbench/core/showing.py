@@ -1,4 +1,4 @@
-"""How results show themselves in a notebook or a terminal: as an HTML table of names and values."""
+"""Show results in a notebook, as an HTML table of names and values."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from html import escape
 
 
 def table(title: str, rows: Iterable[tuple[str, object]]) -> str:
-    """A caption and a row for each name with its value; everything is escaped."""
+    """Return a table with a caption, and a row for each name with its value; everything is escaped."""
     cells = "".join(
         f'<tr><th style="text-align:left">{escape(name)}</th><td>{escape(str(value))}</td></tr>' for name, value in rows
     )

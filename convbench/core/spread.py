@@ -1,10 +1,10 @@
-"""What visits in several fresh processes say together: a central value and its interval from the spread between them.
+"""Combine the visits in several fresh processes: a central value, and its interval from the spread between them.
 
 A process is one draw: two fresh processes on the same quiet machine differ by ten times what the samples of either
-suggest. Three visits tell little of their own spread, so it is moderated by the spread of all cases of the run, as
+suggest. Three visits tell little about their own spread, so it is moderated by the spread of all cases of the run, as
 limma does it for genes (Smyth 2004, "Linear models and empirical Bayes methods"): the variance of a case is the mean of
-its own, with as many degrees of freedom as it has, and of the prior's, with those that the run's cases give it.
-Values are logarithms throughout, so that spreads are relative. The coverage is simulated in the tests.
+its own and the prior's, weighted by the degrees of freedom of each. Values are logarithms throughout, so that spreads
+are relative. The coverage is simulated in the tests.
 """
 
 from __future__ import annotations
@@ -19,38 +19,39 @@ from scipy.special import digamma, polygamma, stdtrit
 from convbench.core.statistics import NORMAL, TAIL, Interval
 
 MEDIAN_OVER_MEAN = (1.0, 1.0, 1.160, 1.092, 1.198, 1.135, 1.214, 1.160, 1.223, 1.176)
-"""Standard error of the median of 1, 2, 3 ... normal values over that of their mean; later ones are near the limit."""
+"""Standard error of the median of 1, 2, 3 ... normal values over that of their mean; for more it is near the limit."""
 LIMIT_OF_MEDIAN = 1.2533
 MOST_DEGREES = 1e4
 SMALLEST_VARIANCE = 1e-8
-"""That of visits which differ by 0.01 %: none are closer, and 0 has no logarithm."""
+"""Variance of visits that differ by 0.01 %, as a lower bound: none are closer, and 0 has no logarithm."""
 GAP = 0.7
-"""Visits of which the widest gap is this share of their range, with two at least on either side, run at two speeds."""
+"""Visits run at two speeds if their widest gap is this share of their range or more, at least two on either side."""
 STEEPEST = 1.3
-"""No case slows down by more than this power of what the reference does: what exceeds it is chance."""
+"""Largest power of the reference's slowdown by which any case slows down: a larger one is chance."""
 FAR = 4.0
-"""A gap between three visits of so many of the run's standard deviations is not chance."""
+"""A gap between three visits of this many of the run's standard deviations is not chance."""
 
 
 class Prior(NamedTuple):
-    """A variance that many have in common, which counts as ``degrees`` values: how much the visits to a case differ."""
+    """A variance that many groups share, worth ``degrees`` of freedom: how much the visits to a case differ."""
 
     degrees: float
     variance: float
 
     def scaled(self, factor: float) -> Prior:
-        """The prior of something whose variance is ``factor`` times this one's."""
+        """Return the prior of a quantity whose variance is ``factor`` times this one's."""
         return self._replace(variance=self.variance * factor)
 
 
 ASSUMED = Prior(4.0, 0.15**2)
-"""Where no case was visited twice: fresh processes were seen to differ by 13 to 16 %."""
+"""The prior if no case was visited twice: fresh processes were seen to differ by 13 to 16 %."""
 
 
 def prior(groups: Iterable[Sequence[float]]) -> Prior:
-    """The spread that the groups of logs have in common; ``ASSUMED`` where no group has two values.
+    """Return the spread that the groups of logs share; ``ASSUMED`` if no group has two values.
 
-    To each of them it is worth no more values than the others have: that of two groups is hardly known.
+    For each group the prior is worth at most as many degrees of freedom as the other groups have: two groups hardly
+    tell what they share.
     """
     arrays = [np.asarray(values) for values in groups if len(values) > 1]
     if not arrays:
@@ -64,10 +65,10 @@ def prior(groups: Iterable[Sequence[float]]) -> Prior:
 
 
 def fit_prior(variances: np.ndarray, degrees: np.ndarray, most: float = MOST_DEGREES) -> Prior:
-    """What these variances, each of so many degrees of freedom, have in common; worth ``most`` degrees or fewer.
+    """Return the prior of these variances, each with its ``degrees`` of freedom; it is worth ``most`` or fewer.
 
-    What their logarithms spread beyond chance says how unlike they are (Smyth 2004, 6.2). Where that is no more than
-    chance the variance is the pooled one, as in limma since 2017: from a degree of freedom or two the mean of
+    How far their logarithms spread beyond chance tells how unlike they are (Smyth 2004, 6.2). If that is no more than
+    chance, the variance is the pooled one, as in limma since 2017: with one or two degrees of freedom, the mean of
     logarithms tells little.
     """
     logs = np.log(variances) - digamma(degrees / 2) + np.log(degrees / 2)
@@ -79,7 +80,7 @@ def fit_prior(variances: np.ndarray, degrees: np.ndarray, most: float = MOST_DEG
 
 
 def trigamma_inverse(value: float) -> float:
-    """The argument at which trigamma takes this value, by Newton's method (Smyth 2004, appendix)."""
+    """Return the argument at which trigamma takes this value, by Newton's method (Smyth 2004, appendix)."""
     y = 0.5 + 1 / value
     for _ in range(30):
         trigamma = float(polygamma(1, y))
@@ -91,9 +92,9 @@ def trigamma_inverse(value: float) -> float:
 
 
 def estimate(logs: Sequence[float], common: Prior, shared_deviation: float = 0.0) -> Interval:
-    """The median of the visits and its 95 % interval, on the scale of the values themselves.
+    """Return the median of the visits and its 95 % interval, converted back from logarithms.
 
-    ``shared_deviation`` is the standard deviation of what all the visits have in common; their spread does not tell it.
+    ``shared_deviation`` is the standard deviation of an error that all visits share, which their spread does not show.
     Raises ValueError without values.
     """
     if not len(logs):
@@ -108,7 +109,7 @@ def estimate(logs: Sequence[float], common: Prior, shared_deviation: float = 0.0
 
 
 def at_two_speeds(logs: Sequence[float]) -> bool:
-    """Whether the visits fall into two clusters far from one another."""
+    """Whether the visits fall into two clusters that are far apart."""
     return _at_two_speeds(np.sort(np.asarray(logs, dtype=float)))
 
 
@@ -131,15 +132,15 @@ def _at_two_speeds(values: np.ndarray) -> bool:
 
 
 def _one_of_three_far(values: np.ndarray, common: Prior) -> bool:
-    """Whether it cannot be told if the lone visit or the other two are the exception."""
+    """Whether one of three visits is so far off that either it or the other two may be the exception."""
     return len(values) == 3 and bool(np.diff(values).max() > FAR * math.sqrt(common.variance))
 
 
 def elasticity(pairs: Iterable[tuple[Sequence[float], Sequence[float]]]) -> float:
-    """By how much a case slows down when the reference workload does, from the visits of all cases.
+    """Return the power of the reference workload's slowdown by which a case slows down, from the visits of all cases.
 
-    A pair holds the logs of a case's visits and those of the reference in the same visits. Each is taken from its own
-    median, so that only what changes between visits counts. 0 where the two cannot be seen to go together.
+    A pair holds the logs of a case's visits and those of the reference in the same visits. Both are taken relative to
+    their own median, so that only changes between visits count. The result is 0 if the two are not seen to go together.
     """
     deviations = [
         np.column_stack((np.subtract(latency, np.median(latency)), np.subtract(reference, np.median(reference))))
@@ -157,7 +158,7 @@ def elasticity(pairs: Iterable[tuple[Sequence[float], Sequence[float]]]) -> floa
 
 
 def slope_through_zero(x: np.ndarray, y: np.ndarray, degrees: int) -> tuple[float, float]:
-    """By how much y rises with x, and the standard error; 0 and infinite where x is 0 throughout."""
+    """Return the slope of y over x, and its standard error; 0 and infinity if x is 0 throughout."""
     squares = float((x**2).sum())
     if squares == 0:
         return 0.0, math.inf

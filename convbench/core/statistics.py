@@ -1,6 +1,7 @@
-"""What raw samples say: the median and its interval, percentiles where enough samples were taken, ratios of medians.
+"""Describe raw samples: the median and its interval, percentiles if enough samples were taken, ratios of medians.
 
-Intervals are at the 95 % level and describe the samples of one process; the spread between processes is not in them.
+Intervals are at the 95 % level and describe the samples of one process; they do not include the spread between
+processes.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ NORMAL = 1.96
 MAD = 1.4826
 """Standard deviations of normal values in one median absolute deviation."""
 NEAR_THE_END = 30
-"""Clips of the rarer outcome, over all runs: up to so many, a t-interval may be zero wide by luck."""
+"""Up to this many clips of the rarer outcome, over all runs, a t-interval may have no width by chance."""
 SAMPLES_FOR_PERCENTILE = {90: 64, 99: 660}
 """Samples that a percentile needs before it is worth stating (MLPerf LoadGen's early stopping)."""
 
@@ -34,7 +35,7 @@ class Interval(NamedTuple):
 
     @property
     def relative_half_width(self) -> float:
-        """Half the width of the interval over the median; infinite where six samples were not reached."""
+        """Half the width of the interval over the median; infinite with fewer than six samples."""
         width = (self.high - self.low) / 2
         if width == 0:
             return 0.0
@@ -48,15 +49,15 @@ class Interval(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def _lower_rank(n: int) -> int:
-    """The largest k with P(Binomial(n, 1/2) < k) <= 2.5 %; 0 where no order statistic bounds the median."""
+    """Return the largest k with P(Binomial(n, 1/2) < k) <= 2.5 %; 0 if no order statistic bounds the median."""
     return int(np.count_nonzero(bdtr(np.arange(n // 2 + 1), n, 0.5) <= TAIL))
 
 
 def median_interval(samples: Sequence[float]) -> Interval:
-    """The median and its distribution-free 95 % interval from order statistics (binomial ranks).
+    """Return the median and its distribution-free 95 % interval from order statistics (binomial ranks).
 
-    Fewer than six samples cannot bound a median at this level: the interval is then infinite on both sides.
-    Raises ValueError without samples.
+    Fewer than six samples cannot bound a median at this level: the interval is then infinite on both sides. Raises
+    ValueError without samples.
     """
     if not len(samples):
         raise ValueError("no samples")
@@ -69,9 +70,9 @@ def median_interval(samples: Sequence[float]) -> Interval:
 
 
 def mean_interval(values: Sequence[float], floor: float = 0.0) -> Interval:
-    """The mean, as the central value, and its 95 % t-interval. Raises ValueError for fewer than two values.
+    """Return the mean, as the central value, and its 95 % t-interval. Raises ValueError for fewer than two values.
 
-    ``floor`` is what no number of values takes from the variance of their mean.
+    ``floor`` is the part of the mean's variance that more values do not reduce.
     """
     n = len(values)
     if n < 2:
@@ -82,11 +83,11 @@ def mean_interval(values: Sequence[float], floor: float = 0.0) -> Interval:
 
 
 def accuracy_interval(values: Sequence[float], clips: int, union: int | None = None, floor: float = 0.0) -> Interval:
-    """The mean of accuracies on so many clips each and its 95 % interval, within 0 and 1.
+    """Return the mean of accuracies, each taken on ``clips`` clips, and its 95 % interval, within 0 and 1.
 
-    That of Student's t over runs, and never narrower than the exact binomial one (Clopper and Pearson 1934) of all
-    clips near 0 and 1, where runs may all say the same: five times 100 % of a thousand clips is 99.9 % or more.
-    ``union`` are the clips of all runs where they have some in common, ``floor`` is as ``mean_interval`` has it.
+    This is Student's t-interval over runs. Near 0 and 1, where all runs may agree, it is never narrower than the exact
+    binomial interval of all clips (Clopper and Pearson 1934): five times 100 % of a thousand clips is 99.9 % or more.
+    ``union`` is the number of different clips of all runs if they share some, ``floor`` is that of ``mean_interval``.
     Raises ValueError for fewer than two values.
     """
     mean, low, high = mean_interval(values, floor)
@@ -101,14 +102,17 @@ def accuracy_interval(values: Sequence[float], clips: int, union: int | None = N
 
 
 def rate_interval(count: int, total: int) -> tuple[float, float]:
-    """The exact 95 % interval of a rate (Clopper and Pearson 1934): of none in five 0 to 52 %."""
+    """Return the exact 95 % interval of a rate (Clopper and Pearson 1934): for 0 of 5 it is 0 to 52 %."""
     low = float(betaincinv(count, total - count + 1, TAIL)) if count else 0.0
     high = float(betaincinv(count + 1, total - count, 1 - TAIL)) if count < total else 1.0
     return low, high
 
 
 def _excess(values: Sequence[float], mean: float, clips: int) -> float:
-    """How many times more accuracies vary than the draw of clips makes them, with Student's factor for not knowing."""
+    """Return how many times more accuracies vary than by the draw of clips alone, but at least 1.
+
+    A larger factor includes Student's for the uncertainty of the variance.
+    """
     binomial_variance = mean * (1 - mean) / clips
     if binomial_variance == 0 or statistics.variance(values) <= binomial_variance:
         return 1.0
@@ -117,17 +121,17 @@ def _excess(values: Sequence[float], mean: float, clips: int) -> float:
 
 
 def percentile(samples: Sequence[float], q: int) -> float | None:
-    """The q-th percentile (an order statistic, never interpolated), or None with too few samples to state it."""
+    """Return the q-th percentile (an order statistic, never interpolated); None with too few samples to state it."""
     if len(samples) < SAMPLES_FOR_PERCENTILE.get(q, math.ceil(6.6 / min(q, 100 - q) * 100)):
         return None
     return float(np.percentile(np.asarray(samples, dtype=float), q, method="higher"))
 
 
 def percentile_bound(samples: Sequence[float], q: int) -> float | None:
-    """What the q-th percentile does not exceed, at 97.5 % confidence; None where the samples cannot bound it.
+    """Return an upper bound of the q-th percentile at 97.5 % confidence; None if the samples cannot bound it.
 
-    The smallest order statistic that lies above the percentile with that confidence.
-    The 90th percentile needs 36 samples, the 99th 368.
+    It is the smallest order statistic that lies above the percentile with that confidence. The 90th percentile needs 36
+    samples, the 99th 368.
     """
     n = len(samples)
     ranks = np.arange(n)
@@ -139,11 +143,11 @@ def percentile_bound(samples: Sequence[float], q: int) -> float | None:
 
 
 def ratio_interval(numerator: Interval, denominator: Interval) -> Interval:
-    """Numerator over denominator, both positive, with an interval made from their two intervals (MOVER).
+    """Return numerator over denominator, both positive, with an interval made from their two intervals (MOVER).
 
     On the log scale the distances from each estimate to its bounds are added in quadrature (Zou and Donner 2008,
-    "Construction of confidence limits about effect measures"). It needs no resampling, keeps asymmetric intervals
-    asymmetric, and its coverage is simulated in the tests. Unbounded where an input is.
+    "Construction of confidence limits about effect measures"). This needs no resampling, keeps asymmetric intervals
+    asymmetric, and its coverage is simulated in the tests. The interval is unbounded if an input is.
     """
     ratio = numerator.median / denominator.median
     if not (numerator.bounded and denominator.bounded) or min(numerator.low, denominator.low) <= 0:

@@ -1,8 +1,8 @@
-"""Record <-> JSON lines: a run is a directory that is appended to and resumed; files are the only truth.
+"""Store runs as JSON lines: a run is a directory that is appended to and resumed, and its files are the only truth.
 
-A line, one visit to a case, is on disk before the next starts, whole or not at all. A line that a killed process left
-unfinished is dropped; any other damage is reported with its place. What stands in a directory is set aside, never
-overwritten.
+A line is one visit to a case; it is on disk, whole or not at all, before the next visit starts. A line that a killed
+process left unfinished is dropped; any other damage is reported with its place. Files of an earlier run in the
+directory are set aside, never overwritten.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from convbench.core.record import SCHEMA_VERSION, Record, RunDescription
 
 RUN, RESULTS, CSV, LOCK = "run.json", "results.jsonl", "results.csv", ".lock"
 PREVIOUS = "previous"
-"""Below a run: those that were there before it."""
+"""The folder below a run with the runs that were in its directory before."""
 REMEDY = "choose another place with --out"
 Stored = tuple[RunDescription, list[Record]]
 
@@ -35,7 +35,7 @@ def exists(directory: Path) -> bool:
 
 
 def has_results(directory: Path) -> bool:
-    """Whether records lie there, be it of a run whose description is lost."""
+    """Whether there are records, even if the run's description is lost."""
     return _has_content(directory / RESULTS)
 
 
@@ -47,15 +47,15 @@ def _has_content(file: Path) -> bool:
 
 
 def report_elsewhere(directory: Path) -> str:
-    """What to do where nothing more can be written beside a run."""
-    return f"what was measured is whole: convbench report {shlex.quote(str(directory))} --out ELSEWHERE"
+    """Return what to do if nothing more can be written beside a run."""
+    return f"all results are stored: convbench report {shlex.quote(str(directory))} --out ELSEWHERE"
 
 
 def start(directory: Path, run: RunDescription, records: Iterable[Record] = ()) -> None:
-    """Write a new run, with the records that it has already.
+    """Write a new run, with the records that it already has.
 
-    Whatever a run left there is set aside below ``previous/``, never overwritten. Raises StoreError where the directory
-    cannot be written.
+    The files of an earlier run in the directory are set aside below ``previous/``, never overwritten. Raises StoreError
+    if the directory cannot be written.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -68,22 +68,22 @@ def start(directory: Path, run: RunDescription, records: Iterable[Record] = ()) 
 
 
 def describe(directory: Path, run: RunDescription) -> None:
-    """Write the description of a run anew, whole or not at all. Raises StoreError."""
+    """Write the description of a run, in place of any earlier one, whole or not at all. Raises StoreError."""
     files.write(directory / RUN, description_text(run), REMEDY)
 
 
 def append(directory: Path, record: Record) -> None:
-    """One more line, forced to disk, whole or not at all. Raises StoreError, also where the run was taken away."""
-    if not (directory / RUN).exists():  # a line alone in a folder made anew is no run, and could not be read
+    """Append one line, forced to disk, whole or not at all. Raises StoreError, also if the run was moved or removed."""
+    if not (directory / RUN).exists():  # without its description a run could not be read
         raise StoreError(
-            f"{directory}: the run has gone from there while it was measured: what was measured before lies "
-            "where it was moved to: go on with it there, by --out and --resume"
+            f"{directory}: the run was moved or removed while it was measured; if it was moved, "
+            "resume it in its new place, with --out and --resume"
         )
-    files.append(directory / RESULTS, record_line(record), "what was measured before is whole: add --resume")
+    files.append(directory / RESULTS, record_line(record), "all earlier results are stored: continue with --resume")
 
 
 def leave_out(directory: Path, cases: Collection[str]) -> list[Record]:
-    """Take the records of these cases out of a run, a copy with them being set aside; returns those that stay."""
+    """Remove the records of these cases from a run, after setting a copy aside; return the records that stay."""
     lines = [line for line, record in _read_lines(directory / RESULTS) if record.case.id not in cases]
     place = _free_place(directory / PREVIOUS, _start_name(directory))
     for name in (RESULTS, RUN):
@@ -93,7 +93,7 @@ def leave_out(directory: Path, cases: Collection[str]) -> list[Record]:
 
 
 def load(path: Path) -> Stored:
-    """A run from its directory or any file in it, the visits to a case joined to one Record, in the order planned.
+    """Return a run from its directory or any file in it, with one Record per case, in the order planned.
 
     Raises StoreError naming the file and line that cannot be read.
     """
@@ -109,9 +109,9 @@ def load(path: Path) -> Stored:
     if not path_exists:
         raise StoreError(f"{path}: no such file: {directory} is a run and has none of that name")
     run = read_description(directory)
-    if run.planned and not (directory / RESULTS).exists():  # a run that began has it, be it empty
+    if run.planned and not (directory / RESULTS).exists():  # every run that began has this file, even if empty
         raise StoreError(
-            f"{directory}: there is no {RESULTS}, which holds all that was measured: copy the run whole, or measure it "
+            f"{directory}: there is no {RESULTS}, which holds all measurements: copy the whole run, or measure it "
             "anew without --resume"
         )
     records = visits.join_visits(record for _, record in _read_lines(directory / RESULTS))
@@ -120,7 +120,7 @@ def load(path: Path) -> Stored:
 
 
 def read_description(directory: Path) -> RunDescription:
-    """``run.json`` of a run. Raises StoreError where it cannot be read, is none of ours or of a newer convbench."""
+    """Return ``run.json`` of a run. Raises StoreError if it cannot be read, is not ours, or is of a newer convbench."""
     try:
         run = parse_description((directory / RUN).read_bytes())
     except OSError as error:
@@ -133,7 +133,7 @@ def read_description(directory: Path) -> RunDescription:
 
 
 def drop_unfinished_line(directory: Path) -> bool:
-    """Cut off what a killed process left of its last line, so that appending goes on cleanly; says whether it did.
+    """Cut off a last line that a killed process left unfinished, before lines are appended; return whether it did.
 
     Raises StoreError.
     """
@@ -151,9 +151,9 @@ def drop_unfinished_line(directory: Path) -> bool:
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Hold the run directory, made where it is missing, for this process.
+    """Lock the run directory for this process, and make it if it is missing.
 
-    Raises StoreError where it cannot be written or another process measures into it.
+    Raises StoreError if it cannot be written, or if another process measures into it.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -168,7 +168,7 @@ def locked(directory: Path) -> Iterator[None]:
 
 
 def _read_lines(path: Path) -> Iterator[tuple[bytes, Record]]:
-    """Every whole line with its record; what a killed process left of one at the end is none."""
+    """Yield every whole line with its record, without a last line that a killed process left unfinished."""
     try:
         lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
     except OSError as error:
@@ -182,7 +182,7 @@ def _read_lines(path: Path) -> Iterator[tuple[bytes, Record]]:
 
 
 def _set_aside(directory: Path) -> None:
-    """Move what a run left there into a folder of its own; a run is known by any of its files, whole or damaged."""
+    """Move an earlier run into a folder of its own; a run is recognised by any of its files, whole or damaged."""
     names = [name for name in (RUN, RESULTS, CSV, "index.html", "profiles") if (directory / name).exists()]
     if not {RUN, RESULTS} & set(names):
         return
@@ -193,13 +193,13 @@ def _set_aside(directory: Path) -> None:
 
 
 def _start_name(directory: Path) -> str:
-    """When the run there began, as the name of a folder."""
+    """Return the time when the run there began, as the name of a folder."""
     with suppress(StoreError):
         return re.sub(r"[^0-9TZ-]", "", read_description(directory).started.replace("+00:00", "Z"))[:40] or "unknown"
     return "unknown"
 
 
 def _free_place(folder: Path, name: str) -> Path:
-    """A place that nothing stands at: runs that began in the same second are told apart by a number."""
+    """Return a path where nothing is: runs that began in the same second are told apart by a number."""
     names = chain([name], (f"{name}-{number}" for number in count(2)))
     return next(place for place in map(folder.joinpath, names) if not place.exists())

@@ -1,7 +1,7 @@
-"""What plug-ins declare of themselves, so that nobody has to know one by its name. Never imports torch.
+"""Traits that plug-ins declare, so that no code has to know a plug-in by its name. Never imports torch.
 
-A variant is marked ``@declares(VariantTraits(...))``, a reducer ``@declares(ReducerTraits(...))``; one that says
-nothing is taken for ordinary. What a report needs of them is noted with each record (``notes_of``), because a report is
+A variant is marked ``@declares(VariantTraits(...))``, a reducer ``@declares(ReducerTraits(...))``; without a mark it
+has the default traits. The traits that a report needs are noted with each record (``notes_of``), because a report is
 also read where the plug-in, or torch, is not installed.
 """
 
@@ -25,24 +25,23 @@ FP32 = "fp32"
 
 @dataclass(frozen=True, slots=True)
 class VariantTraits:
-    """What a variant is. Callables are given its options by keyword.
+    """The traits of a variant. Callables receive its options by keyword.
 
     - ``engine``: what runs the model: ``torch``, ``inductor``, or another runtime by its own name
     - ``opaque``: module hooks see nothing inside, or would break it: no time and no memory by stage from hooks
-    - ``scenarios``: those it makes sense in; all where empty
-    - ``own_process``: it changes the process it runs in, or leaves much behind, so that no other case may share it
+    - ``scenarios``: the scenarios that it makes sense in; empty: all
+    - ``own_process``: it changes its process, or leaves much behind in it, so that no other case may share the process
     - ``environment``: variables that its process must be started with; with ``own_process`` it is never measured in the
-      command's or pytest's own process
+      process of the command or of pytest
     - ``compiles``: its first call builds code with torch's compiler
-    - ``builds``: torch's compiler builds code for it, ahead of the first call or in it
+    - ``builds``: torch's compiler builds code for it, before the first call or during it
     - ``same_tensors``: it makes, frees and resizes no tensor: memory is predicted as without it
     - ``channels_last``: convolutions run in NHWC order
-    - ``dtype``: the number type of its arithmetic, ``bf16``, ``fp16``, ``int8``; ``fp32`` where it leaves the model's
+    - ``dtype``: the number type of its arithmetic, ``bf16``, ``fp16``, ``int8``; ``fp32`` if it leaves the model's type
     - ``packages``: distributions whose versions belong to the environment's fingerprint
-    - ``modules``, ``extra``: what must be importable for it, else its cases are skipped, and the extra of convbench
-      that installs it
+    - ``modules``, ``extra``: modules without which its cases are skipped, and the extra of convbench that installs them
     - ``combines``: the other variants that a case may have beside it; one of the two names the other, or both have None
-    - ``last``: it takes the model out of torch's hands, so that what changes the model must stand before it
+    - ``last``: it takes the model out of torch's hands, so that variants that change the model must stand before it
     - ``takes_quantisation``: its runtime quantises the model itself, as the variant before it has noted
       (``Subject.quantisation``)
     """
@@ -69,8 +68,8 @@ class VariantTraits:
 class ReducerTraits:
     """What a reducer does to a map. ``position``: whether its vector still tells where something was; None: unknown.
 
-    ``control``: there to be compared with, never the advice where there is another. (That it is affine, its module says
-    with a class attribute ``affine = True``.)
+    ``control``: it is there for comparison, and never advised if there is another reducer. (An affine reducer's module
+    declares that itself, by a class attribute ``affine = True``.)
     """
 
     position: Literal["kept", "lost"] | None = None
@@ -79,25 +78,25 @@ class ReducerTraits:
 
 @dataclass(frozen=True, slots=True)
 class ExecutorTraits:
-    """What an executor is: ``modules`` must be importable for it, ``extra`` is the one that installs them."""
+    """The traits of an executor: the ``modules`` that it needs, and the ``extra`` of convbench that installs them."""
 
     modules: tuple[str, ...] = ()
     extra: str = ""
 
 
 def dtype_option(*, dtype: str) -> str:
-    """The number type of a variant that has it as its option ``dtype``."""
+    """Return the number type of a variant that takes it as its option ``dtype``."""
     return dtype
 
 
 def of_variant(name: str) -> VariantTraits:
-    """What a variant declares. Raises ConvbenchError where it cannot be found."""
+    """Return the traits that a variant declares, or the default ones. Raises ConvbenchError if it cannot be found."""
     declaration = variants.get(name).declared
     return declaration if isinstance(declaration, VariantTraits) else VariantTraits()
 
 
 def of_case(case: Case) -> Iterator[tuple[VariantTraits, dict[str, Any]]]:
-    """The traits of each variant of a case with its options, in the order they are applied."""
+    """Yield the traits of each variant of a case with its options, in the order of application."""
     for choice in case.variant:
         yield of_variant(choice.name), _options(choice)
 
@@ -113,62 +112,62 @@ def compiles(case: Case) -> bool:
 
 
 def builds(case: Case) -> bool:
-    """Whether torch's compiler builds code for the case, at its first call or before."""
+    """Whether torch's compiler builds code for the case, during its first call or before."""
     return any(traits.compiles or traits.builds for traits, _ in of_case(case))
 
 
 def engine(case: Case) -> EngineName:
-    """What runs the case: the last engine that one of its variants puts in torch's place."""
+    """Return what runs the case: the engine of the last variant that replaces torch, else torch."""
     return next((traits.engine for traits, _ in reversed([*of_case(case)]) if traits.engine != TORCH), TORCH)
 
 
 def takes_quantisation(case: Case) -> bool:
-    """Whether a runtime of the case's quantises the model itself."""
+    """Whether a runtime of the case quantises the model itself."""
     return any(traits.takes_quantisation for traits, _ in of_case(case))
 
 
 def own_process(case: Case) -> bool:
-    """Whether the case may share its process with no other."""
+    """Whether the case must not share its process with any other."""
     return any(traits.own_process or traits.environment or traits.compiles for traits, _ in of_case(case))
 
 
 def changes_process(case: Case) -> bool:
-    """Whether the case changes its process for good, so that what is measured there after it is of another one."""
+    """Whether the case changes its process for good, so that anything measured in it later is affected."""
     return any(traits.own_process and traits.environment for traits, _ in of_case(case))
 
 
 def dtype(case: Case) -> str:
-    """The number type that the variants of a case compute in; ``fp32`` where they leave the model's."""
+    """Return the number type that the variants of a case compute in; ``fp32`` if they leave the model's type."""
     pairs = ((traits.dtype, options) for traits, options in of_case(case))
     types = (kind if isinstance(kind, str) else kind(**options) for kind, options in pairs)
     return next((name for name in types if name != FP32), FP32)
 
 
 def own_numbers(case: Case) -> bool:
-    """Whether the case computes with numbers of its own: of another type, or by another runtime's arithmetic."""
+    """Whether the case's numbers differ from eager PyTorch's, by a different type or another runtime's arithmetic."""
     return dtype(case) != FP32 or any(traits.last for traits, _ in of_case(case))
 
 
 def packages(cases: Iterable[Case]) -> tuple[str, ...]:
-    """The distributions whose versions decide whether numbers of these cases may be compared; sorted, each once."""
+    """Return the distributions whose versions decide whether numbers of these cases may be compared; sorted, unique."""
     names = dict.fromkeys(choice.name for case in cases for choice in case.variant)
     return tuple(sorted({package for name in names for package in of_variant(name).packages}))
 
 
 def missing_modules(modules: Iterable[str]) -> list[str]:
-    """Those of some modules that are not installed here."""
+    """Return those of the modules that are not installed."""
     return [name for name in modules if not _is_installed(name)]
 
 
 def _is_installed(name: str) -> bool:
     try:
         return importlib.util.find_spec(name) is not None
-    except ImportError:  # the parent of a dotted name is not there
+    except ImportError:  # the parent of a dotted name is missing
         return False
 
 
 def notes_of(case: Case) -> dict[str, Scalar]:
-    """What a record keeps of the traits for whoever reads it: the number type, what the reducer does to position."""
+    """Return the traits that a record keeps for its readers: the number type, and what the reducer does to position."""
     notes: dict[str, Scalar] = {}
     if case.variant and (number := dtype(case)) != FP32:
         notes["dtype"] = number
@@ -182,7 +181,7 @@ def notes_of(case: Case) -> dict[str, Scalar]:
 
 
 def _options(choice: Choice) -> dict[str, Any]:
-    """The options of a choice with the defaults of those that are not named in it."""
+    """Return the options of a choice, with the defaults of those that it does not name."""
     defaults = {
         name: parameter.default
         for name, parameter in variants.get(choice.name).options.items()

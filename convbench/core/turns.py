@@ -1,4 +1,4 @@
-"""One measurement at a time in a process: its threads wait for each other."""
+"""Take turns: a process makes one measurement at a time, and its threads wait for each other."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _turn = RLock()
 
 
 def in_turn(function: Callable[P, T]) -> Callable[P, T]:
-    """Decorator: of all functions that have it one runs at a time; those that it calls itself run within its turn.
+    """Decorator: of all functions that have it, one runs at a time; one that is called by another runs within its turn.
 
-    Side by side they would time each other, and what they set for a while holds for the whole process: hooks of
-    modules, the number of threads, where the script is, torch's profiler, of which two at once crash.
+    Side by side they would disturb each other's times. They also change settings of the whole process for a while:
+    module hooks, the number of threads, the script's path, torch's profiler (two at once crash).
     """
 
     @wraps(function)

@@ -1,7 +1,8 @@
-"""Visits to one case, joined to its one Record: what repeats is kept once, times are kept visit by visit.
+"""Join the visits to each case into its one Record: facts that repeat are kept once, times are kept visit by visit.
 
-On disk a visit is a Record of its own, complete before the next one starts. Which visits were disturbed is decided here
-from what they measured of the machine, never from the latency itself, so that nothing is left out for being slow.
+On disk each visit is a Record of its own, complete before the next visit starts. This module decides which visits were
+disturbed, from what they measured of the machine and never from the latency itself, so that no visit is left out for
+being slow.
 """
 
 from __future__ import annotations
@@ -29,22 +30,25 @@ from convbench.core.spread import at_two_speeds
 from convbench.core.text import counted
 
 WAITING_TOGETHER = 0.02
-"""Share of a sampling's time that threads which wait for each other may wait for a core; one thread's is taken off."""
+"""Largest share of sampling time that threads may wait for a core if they wait for each other.
+
+A single thread's waiting is subtracted from its times instead.
+"""
 STOLEN = 0.05
-"""Share of a sampling's time that the host under a virtual machine may take: no clock of ours shows when it does."""
+"""Largest share of sampling time that a virtual machine's host may take; no clock of the guest shows when it does."""
 SLOW_MACHINE = 1.6
-"""A visit is disturbed where the reference workload took this many times as long as at the run's better moments."""
+"""A visit is disturbed if the reference workload took this many times as long as at the run's better moments."""
 BETTER_MOMENTS = 0.25
-"""The quantile of the reference workload's times that latencies are stated at."""
+"""Quantile of the reference workload's times that is taken for the machine's speed: latencies are stated at it."""
 AGREEING = (INTERVAL_WIDE, NOT_STEADY, PAGE_FAULTS, BUSY_MACHINE)
-"""Findings that any visit may have: they are kept where at least half of the timed visits have them."""
+"""Findings that any visit may have: they are kept if at least half of the timed visits have them."""
 
 OF_VISITS = (WITHHELD, TWO_SPEEDS, VISIT_FAILED)
-"""Findings about the visits together, made anew whenever visits are joined."""
+"""Findings about all visits together, made anew whenever visits are joined."""
 
 
 class Scope(NamedTuple):
-    """What records must share to tell of one machine's speed: more threads are faster at the reference workload too."""
+    """What records must share to tell the speed of one machine; more threads run the reference workload faster, too."""
 
     environment: str
     device: str
@@ -52,7 +56,7 @@ class Scope(NamedTuple):
 
     @property
     def setting(self) -> tuple[str, Scalar]:
-        """What of it another run can share: the device, and how many threads."""
+        """The part of the scope that another run can share: the device and the number of threads."""
         return self.device, self.threads
 
 
@@ -61,20 +65,20 @@ def scope(record: Record) -> Scope:
 
 
 def threads(record: Record) -> Scalar:
-    """How many threads computed, as the process that measured noted it; None where it did not, and on a GPU."""
+    """Return the number of threads that computed, as the measuring process noted it; None if not noted, or on a GPU."""
     return record.conditions.get("threads") if record.case.device == "cpu" else None
 
 
 def in_table(record: Record) -> bool:
-    """Whether a case has its place in the first table: it was timed, failed, or is one that is measured once."""
+    """Whether a case belongs in the first table: it was timed, has no result, or is measured only once."""
     return not record.visits or record.status != "ok" or any(visit.timed for visit in record.visits)
 
 
 def join_visits(lines: Iterable[Record]) -> list[Record]:
-    """A Record a case, in the order in which the cases first came.
+    """Return one Record per case, in the order in which the cases first appear.
 
-    Records without visits are of older runs, or of cases that are measured once: the first that is ok stands, else the
-    first.
+    Records without visits come from older runs, or from cases that are measured once: the first that is ok is kept, or
+    else the first.
     """
     records = [_join(visits) for visits in grouped(lines, lambda record: record.case.id).values()]
     levels = reference_levels(records)
@@ -82,7 +86,7 @@ def join_visits(lines: Iterable[Record]) -> list[Record]:
 
 
 def reference_levels(records: Iterable[Record]) -> dict[Scope, float]:
-    """Seconds of the reference workload at the better moments of each scope; records without visits have none."""
+    """Return each scope's seconds of the reference workload at the better moments, ignoring records without visits."""
     readings = {
         scope: [reading for record in members if record.visits and (reading := record.reading(metrics.REFERENCE))]
         for scope, members in grouped(records, scope).items()
@@ -95,7 +99,7 @@ def reference_levels(records: Iterable[Record]) -> dict[Scope, float]:
 
 
 def at_better_moments(values: Iterable[float]) -> float:
-    """What the reference workload took, or its logarithm, at the better moments; 0 without any."""
+    """Return the reference workload's time, or its logarithm, at the better moments; 0 without values."""
     times = sorted(values)
     return times[int(BETTER_MOMENTS * (len(times) - 1))] if times else 0.0
 
@@ -104,8 +108,10 @@ def _join(records: Sequence[Record]) -> Record:
     first_record = records[0]
     if not first_record.visits:
         return next((record for record in records if record.status == "ok"), first_record)
-    records = [record for record in records if record.visits]  # one that tells of no visit is none of this case's
-    records = [record for record in records if _is_refused(record)] or records  # what was timed beside that is wrong
+    records = [
+        record for record in records if record.visits
+    ]  # a record without visits has no part in the others' visits
+    records = [record for record in records if _is_refused(record)] or records  # times of a refused case mean nothing
     names = dict.fromkeys(reading.metric.name for record in records for reading in record.readings)
     return replace(
         _representative(records),
@@ -118,18 +124,18 @@ def _join(records: Sequence[Record]) -> Record:
 
 
 def _is_refused(record: Record) -> bool:
-    """Whether its facts say that a case has no result, as for a wrong output."""
+    """Whether the facts of a case showed that it has no result, such as for a wrong output."""
     return record.status != "ok" and record.visits[0].round == FACTS
 
 
 def _representative(records: Sequence[Record]) -> Record:
-    """The visit whose state stands for the case: one that was timed, else one that tried, else the first."""
+    """Return the visit whose state stands for the case: a timed one if there is any, preferably one that succeeded."""
     candidates = [record for record in records if any(visit.timed for visit in record.visits)] or list(records)
     return next((record for record in candidates if record.status == "ok"), candidates[0])
 
 
 def _reading(name: str, records: Sequence[Record]) -> Reading:
-    """Seconds and shares of the machine visit by visit; of all else, which repeats, the first."""
+    """Return a metric's reading over all visits: times and machine shares visit by visit, else the first reading."""
     readings = [record.reading(name) for record in records]
     first_reading = next(reading for reading in readings if reading)
     if not varies(first_reading):
@@ -142,7 +148,7 @@ def _reading(name: str, records: Sequence[Record]) -> Reading:
 
 
 def varies(reading: Reading) -> bool:
-    """Whether a reading is another one at every visit."""
+    """Whether a reading differs from visit to visit: it is a time or a share of the machine's time."""
     return reading.metric.unit == "s" or reading.metric.name in (metrics.RUN_DELAY.name, metrics.STEAL.name)
 
 
@@ -153,7 +159,7 @@ def _sizes(reading: Reading | None, visits: int) -> list[int]:
 
 
 def _findings(records: Sequence[Record]) -> tuple[Finding, ...]:
-    """Each finding once; those in ``AGREEING`` only where at least half of the timed visits have them."""
+    """Return each finding once; those in ``AGREEING`` only if at least half of the timed visits have them."""
     timed_records = [record for record in records if record.samples(metrics.LATENCY)]
     by_code = {finding.code: finding for record in reversed(records) for finding in record.findings}
     share = {
@@ -165,7 +171,7 @@ def _findings(records: Sequence[Record]) -> tuple[Finding, ...]:
 
 
 def _judge(record: Record, level: float | None) -> Record:
-    """The record with its disturbed visits marked, and withheld where its times were never taken undisturbed."""
+    """Return the record with its disturbed visits marked, and withheld if none of its timed visits is sound."""
     split_by_name = {reading.metric.name: reading.by_visit() for reading in record.readings if varies(reading)}
     by_visit = [{name: _at(split, i) for name, split in split_by_name.items()} for i in range(len(record.visits))]
     visits = tuple(
@@ -188,12 +194,12 @@ def _at(split: Sequence[tuple[float, ...]], index: int) -> tuple[float, ...]:
 
 
 def _disturbance(samples: dict[str, tuple[float, ...]], record: Record, level: float | None) -> str:
-    """By what a visit's times were spoilt, empty where by nothing."""
+    """Return what disturbed a visit's times, in words; empty if nothing did."""
     delay, steal = (max(samples.get(metric.name, ()), default=0.0) for metric in (metrics.RUN_DELAY, metrics.STEAL))
     reference = samples.get(metrics.REFERENCE.name, ())
     if delay > WAITING_TOGETHER and (threads := _torch_threads(record)) > 1:
         data = next((finding.data for finding in record.findings if finding.code == BUSY_MACHINE), {})
-        if "waited" in data and isinstance(cores := data.get("cores"), int):  # they took the cores from each other
+        if "waited" in data and isinstance(cores := data.get("cores"), int):  # its own threads competed for the cores
             return f"its {threads} threads shared {counted(cores, 'core')}"
         return f"other processes had a core for {_percent(delay)} of the time"
     if steal > STOLEN:
@@ -204,7 +210,7 @@ def _disturbance(samples: dict[str, tuple[float, ...]], record: Record, level: f
 
 
 def _speeds(latencies: Sequence[tuple[float, ...]], visits: Sequence[Visit]) -> Finding | None:
-    """That fresh processes ran at two speeds, where they did."""
+    """Return the finding that fresh processes ran at two speeds; None if they did not."""
     medians = sorted(
         median(samples) for samples, visit in zip(latencies, visits, strict=False) if samples and visit.sound
     )
@@ -222,7 +228,7 @@ def _withheld_finding(visits: Sequence[Visit], record: Record) -> Finding:
 
 
 def _torch_threads(record: Record) -> int:
-    """How many threads torch had on the CPU, whatever device computed; 1 where that was not noted."""
+    """Return the number of torch's threads on the CPU, whatever device computed; 1 if it was not noted."""
     threads = record.conditions.get("threads")
     return threads if isinstance(threads, int) else 1
 

@@ -1,7 +1,8 @@
-"""YAML -> the cases of a sweep and how to measure them; says file, line and column of every mistake.
+"""Read a suite (YAML) into the cases of a sweep and how to measure them; report file, line and column of every mistake.
 
-Never imports torch itself: the shelves are imported when a suite is checked against them. The keys of a suite and what
-each may hold are in ``layout``; how the sweep is made of them in ``matrix``; how plug-ins are written in ``plugs``.
+Never imports torch itself: the packages of the plug-ins are imported when a suite is checked against them. ``layout``
+has the keys of a suite and what each may hold, ``matrix`` makes the sweep of them, ``plugs`` reads plug-ins as they are
+written.
 """
 
 from convbench.suite.json_schema import schema

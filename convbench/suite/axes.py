@@ -1,4 +1,4 @@
-"""The axes of a sweep as pydantic models: each one value or a list; plug-ins in them are checked elsewhere."""
+"""The axes of a sweep as pydantic models: each is one value or a list; ``plugs`` checks the plug-ins in them."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ RNN_TEXT = r"(bi)?(lstm|gru)(\d+)(?:x(\d+))?(?:p(\d+))?"
 
 
 class Strict(BaseModel):
-    """Allows no unknown key, and no value that is only nearly of its type."""
+    """A model that refuses unknown keys, and values that are only nearly of their type."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
 
 
 def _threads(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-    """One sentence in the place of one for each member of the union."""
+    """Raise one sentence in place of pydantic's, which has one for each member of the union."""
     try:
         return handler(value)
     except ValidationError:
         raise ValueError(
-            f"{quoted(value)} is no number of threads: write a whole number of at least 1, or all"
+            f"{quoted(value)} is not a number of threads: write a whole number of at least 1, or all"
         ) from None
 
 
@@ -56,7 +56,7 @@ class ClipLayout(Strict):
         return value if isinstance(value, dict) else clip_fields(value)
 
     def shape(self) -> Shape:
-        """The fields that are written, each with its values."""
+        """The fields that are given, each with its values."""
         return _shape(Clip, self)
 
 
@@ -88,7 +88,7 @@ class RecurrentLayout(Strict):
         return self
 
     def shape(self) -> Shape:
-        """The fields that are written, each with its values."""
+        """The fields that are given, each with its values."""
         return _shape(Recurrent, self)
 
 
@@ -118,15 +118,16 @@ class AxesLayout(Strict):
     )
     threads: OneOrMany[Annotated[Size | Literal["all"], WrapValidator(_threads)]] = Field(
         default=[1],
-        description="that compute an operator on a CPU: a number, or all cores; several need a quiet machine",
+        description="threads that compute an operator on a CPU: a number, or all cores; several need a quiet machine",
     )
     variant: OneOrMany[Any] = Field(
-        default=["eager"], description="how it is run; + or an inner list: one after another"
+        default=["eager"],
+        description="how the model is run; with + or an inner list: several, applied one after another",
     )
 
 
 class RecurrentPattern(RecurrentLayout):
-    """Recurrent stages in which only the given fields have to agree."""
+    """Recurrent stages of an ``exclude`` entry: only the given fields have to agree."""
 
     pattern: ClassVar[bool] = True
 
@@ -140,22 +141,22 @@ class PatternLayout(AxesLayout):
 AXES = tuple(AxesLayout.model_fields)
 OF_PARTS = ("backbone", "reducer", "lstm_input", "rnn", "layer_norm", "head")
 OF_MODELS = (*OF_PARTS, "model")
-"""What a model is; the others say how any is run."""
+"""The axes that define a model; the others say how any model is run."""
 
 
 def clip_fields(text: Any) -> dict[str, int]:
-    """The fields of a clip written as text. Raises ValueError."""
+    """Return the fields of a clip written as text. Raises ValueError."""
     if not isinstance(text, str) or not re.fullmatch(CLIP_TEXT, text, re.ASCII):
         shape = "batch x frames x channels x height x width"
-        raise ValueError(f"{quoted(text)} is no clip: write {shape}, as 1x16x3x64x64")
+        raise ValueError(f"{quoted(text)} is not a clip: write {shape}, as 1x16x3x64x64")
     return dict(zip(ClipLayout.model_fields, map(int, text.split("x")), strict=True))
 
 
 def rnn_fields(text: Any) -> dict[str, Any]:
-    """The fields of a recurrent stage written as text. Raises ValueError."""
+    """Return the fields of a recurrent stage written as text. Raises ValueError."""
     match = re.fullmatch(RNN_TEXT, text, re.ASCII) if isinstance(text, str) else None
     if match is None:
-        raise ValueError(f"{quoted(text)} is no recurrent stage: write lstm128, bilstm256x2, gru64 or a mapping")
+        raise ValueError(f"{quoted(text)} is not a recurrent stage: write lstm128, bilstm256x2, gru64 or a mapping")
     prefix, cell, hidden_size, layers, projection = match.groups()
     return {
         "cell": cell,

@@ -18,16 +18,16 @@ _IMPORT_PATH = {
     "description": "your own: package.module:function, or models/net.py:function",
 }
 NAME = {"type": ["string", "integer"]}
-"""Of a submodule; those of a Sequential are numbers."""
+"""The name of a submodule; those of a Sequential are numbers."""
 _NOTHING = {"type": "null"}
 _ANY_OPTION: dict[str, Any] = {"type": ["string", "number", "boolean", "null", "array"]}
 
 
 def schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of a suite, with the plug-ins that the shelves hold now."""
+    """Return the JSON Schema (draft 2020-12) of a suite, with the plug-ins that the shelves hold now."""
     document = SuiteLayout.model_json_schema()
     definitions = document["$defs"]
-    del definitions["PatternLayout"], definitions["RecurrentPattern"]  # written as the axes are
+    del definitions["PatternLayout"], definitions["RecurrentPattern"]  # they are written like the axes
     document["properties"]["exclude"]["items"] = document["properties"]["include"]["items"]
     definitions["backbone"] = _plugin(registry.backbones)
     definitions["reducer"] = _plugin(registry.reducers)
@@ -62,7 +62,7 @@ def _one_or_many(definition: str, *alternatives: dict[str, Any]) -> dict[str, An
 
 
 def _optional(value: dict[str, Any]) -> dict[str, Any]:
-    """What may stand under a key, or nothing: all of a section may be commented out."""
+    """Return the schema of a key's value, or of no value: all of a section may be commented out."""
     annotations: dict[str, Any] = {key: value[key] for key in ("description", "default") if key in value}
     kind = {key: value[key] for key in value if key not in ("description", "default", "title")}
     kinds = kind["anyOf"] if set(kind) == {"anyOf"} else [kind]
@@ -80,7 +80,7 @@ def _plugin(shelf: Registry[Any]) -> dict[str, Any]:
 
 
 def _call(shelf: Registry[Any], name: str) -> str:
-    """The pattern of a plug-in written as text: nothing in parentheses, or options of its own."""
+    """Return the pattern of a plug-in written as text: nothing in parentheses, or options that it has."""
     spec = signature(shelf, name)
     options = r"[\w-]+" if spec.open else "|".join(spec.options)
     return rf"{name}\s*\((\s*({options})\s*=[^=]*)*\s*\)" if options else rf"{name}\s*\(\s*\)"
@@ -138,7 +138,7 @@ def _constants(shelf: Registry[Any]) -> list[dict[str, Any]]:
 
 
 def _mapping(shelf: Registry[Any], name: str) -> dict[str, Any]:
-    """The object form of a plug-in: its options with their types and defaults."""
+    """Return the object form of a plug-in: its options with their types and defaults."""
     spec = signature(shelf, name)
     options = {key: _option(adapter.json_schema(), spec.defaults, key) for key, adapter in spec.options.items()}
     return {
@@ -155,7 +155,7 @@ def _option(option: dict[str, Any], defaults: Any, key: str) -> dict[str, Any]:
 
 
 def _simplify(node: Any) -> Any:
-    """Without the titles that pydantic makes of names, and with the defaults of one value as that value."""
+    """Return the schema without pydantic's titles, which are made of names, and with one-value defaults as values."""
     if isinstance(node, list):
         return [_simplify(item) for item in node]
     if not isinstance(node, dict):

@@ -1,4 +1,4 @@
-"""The layout of a suite file as pydantic models: keys, types and ranges; ``axes.py`` has those of its axes."""
+"""The layout of a suite file as pydantic models: keys, types and ranges; ``axes`` has those of its axes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TRAINING = Training()
 
 
 def _seconds(value: Any) -> Any:
-    """Seconds of a time that is written with its unit, as 5m."""
+    """Return the seconds of a time that is written with its unit, such as 5m."""
     try:
         return duration("", value) if isinstance(value, str) else value
     except ConvbenchError as error:
@@ -41,7 +41,9 @@ Wait = Annotated[float, Field(gt=0), BeforeValidator(_seconds), WithJsonSchema(W
 class ProtocolLayout(Strict):
     """How every case is measured; times in seconds."""
 
-    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = Field(default=_DEFAULT.seed, description="of weights and clips")
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = Field(
+        default=_DEFAULT.seed, description="seed of weights and clips"
+    )
     max_warmup: Annotated[float, Field(ge=0)] = Field(default=0.1, description="longest warm-up of a visit")
     max_time: Annotated[float, Field(gt=0)] = Field(default=0.15, description="longest sampling of a visit")
     min_samples: Size = Field(default=_DEFAULT.min_samples, description="samples before sampling may stop early")
@@ -51,11 +53,11 @@ class ProtocolLayout(Strict):
     )
     timeout: Wait = Field(default=_DEFAULT.timeout, description="limit of a visit to a case; also 90s or 5m")
     visits: Annotated[int, Field(ge=1, le=100)] = Field(
-        default=3, description="fresh processes that a case is measured in; more where the answer is open"
+        default=3, description="fresh processes that measure a case; more while the answer is open"
     )
     budget: Wait | None = Field(
         default=None,
-        description="what the run may take: after the first round, visits go where the answer is open; also 90s or 5m",
+        description="limit of the run: after the first round, visits go where the answer is open; also 90s or 5m",
     )
 
     def build(self, training: TrainingLayout) -> Protocol:
@@ -64,9 +66,12 @@ class ProtocolLayout(Strict):
 
 
 def checked(protocol: Protocol) -> Protocol:
-    """The protocol, whose settings may be those of a suite. Raises ConvbenchError for what is none, or beyond them."""
+    """Return the protocol after a check of its settings.
+
+    Raises ConvbenchError if it is no Protocol, or has a setting that a suite could not have.
+    """
     if not isinstance(protocol, Protocol):
-        raise ConvbenchError(f"protocol: {quoted(protocol)} is no convbench.Protocol")
+        raise ConvbenchError(f"protocol: {quoted(protocol)} is not a convbench.Protocol")
     try:
         ProtocolLayout(**{name: getattr(protocol, name) for name in ProtocolLayout.model_fields})
     except ValidationError as error:
@@ -81,17 +86,19 @@ class TrainingLayout(Strict):
     tasks: OneOrMany[Any] = Field(default=["identity", "direction"], description="what is learned; a list multiplies")
     only: OneOrMany[str] | None = Field(
         default=None,
-        description="try only architectures of which these globs match the id as it is written or a part of it",
+        description="try only architectures whose id as it is written, or a part of it, matches one of these globs",
     )
-    seeds: Size = Field(default=3, description="runs of everything, each with clips, weights and order of its own")
+    seeds: Size = Field(
+        default=3, description="how often everything is run, each time with other clips, weights and order"
+    )
     learning_rates: OneOrMany[Annotated[float, Field(gt=0)]] = Field(
         default=[5e-4, 2e-3, 8e-3], description="the best is chosen by validation for each architecture and task"
     )
     rate_seeds: Size = Field(
-        default=2, description="seeds from which every learning rate is tried; from the others the best of them"
+        default=2, description="seeds that try every learning rate; the others use the best of them"
     )
     controls: OneOrMany[ControlName] | None = Field(
-        default=None, description="runs with something taken from the task, beside those with nothing taken"
+        default=None, description="additional runs with something taken away from the task"
     )
     batch: Size = Field(default=32, description="clips a step")
     steps: Size = Field(default=_TRAINING.steps, description="optimizer steps of a run")
@@ -99,7 +106,7 @@ class TrainingLayout(Strict):
         default=_TRAINING.checkpoints, description="points of the curve of accuracy"
     )
     train_clips: Size = Field(default=_TRAINING.train_clips, description="clips to learn from")
-    val_clips: Size = Field(default=_TRAINING.val_clips, description="clips that the learning rate is chosen by")
+    val_clips: Size = Field(default=_TRAINING.val_clips, description="clips by which the learning rate is chosen")
     test_clips: Size = Field(default=_TRAINING.test_clips, description="clips that accuracy is reported on")
 
     @model_validator(mode="after")
@@ -118,9 +125,9 @@ class TrainingLayout(Strict):
 class SuiteLayout(Strict):
     """A convbench suite: which architectures are measured, and how."""
 
-    schema_version: int = Field(default=SCHEMA_VERSION, description="of this layout")
+    schema_version: int = Field(default=SCHEMA_VERSION, description="version of this layout")
     name: str | None = Field(
-        default=None, max_length=100, description="of the report's directory; default: the file's name"
+        default=None, max_length=100, description="name of the report's directory; default: the file's name"
     )
     description: str = Field(default="", description="one line on the question that the suite asks")
     matrix: AxesLayout = Field(default_factory=AxesLayout)
@@ -134,21 +141,21 @@ class SuiteLayout(Strict):
     metrics: OneOrMany[str] | None = Field(default=None, description="probes to run; default: all of them")
     quality: Literal["none", "probe", "train"] = Field(
         default="none",
-        description="also what the architectures can tell: probe: by a linear read-out of the untrained features; "
+        description="also measure the architectures' quality: probe: by a linear read-out of the untrained features; "
         "train: by short trainings",
     )
     training: TrainingLayout = Field(default_factory=TrainingLayout, description="what quality: train does")
     loss: str | None = Field(
         default=None,
-        description="of every model: that has none of its own, what training minimises; package.module:function",
+        description="what training minimises, for every model: without a loss of its own; package.module:function",
     )
     step: str | None = Field(
         default=None,
-        description="of every model: that has none of its own, how a frame is streamed; package.module:function",
+        description="how a frame is streamed, for every model: without a step of its own; package.module:function",
     )
     flops: dict[str, str] = Field(
         default_factory=dict,
-        description='of every model:, your own operators with functions that count them: {"shop::proj": mypkg:proj}',
+        description='for every model:, your own operators with functions that count them: {"shop::proj": mypkg:proj}',
     )
     profile: bool = Field(default=False, description="also take a torch.profiler trace of every case")
 
@@ -180,7 +187,7 @@ KEYS: dict[str | int, tuple[str, ...]] = {
 
 
 def sections(data: Mapping[str, Any]) -> list[tuple[Location, dict[str, Any]]]:
-    """The mappings of axes in a suite with their locations: the matrix, each include and each exclude entry."""
+    """Return the mappings of axes in a suite with their locations: the matrix, each include and each exclude entry."""
     pairs: list[tuple[Location, Any]] = [(("matrix",), data.get("matrix", {}))]
     for key in ("include", "exclude"):
         entries = data.get(key)

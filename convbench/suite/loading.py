@@ -1,4 +1,4 @@
-"""YAML to a Suite: find, read, parse, override, check everything, multiply out."""
+"""Read YAML into a Suite: find, read, parse, override, check everything, multiply out."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from convbench.suite.trials import trial_cases
 from convbench.suite.values import Plain, Values, expand
 
 PARKED = "x-"
-"""Keys of the top level that begin so are the writer's own: a place for anchors."""
+"""Top-level keys with this prefix are the writer's own: a place for anchors."""
 _NOTHING_TO_TRY = (
     "quality: there is no architecture to try: it needs one with a reducer (a whole model of your own has no head that "
     "could be exchanged for a task's), and training.only must match it"
 )
 
 OF_DATA = "suite"
-"""What a suite that came of data is called, and where its mistakes are said to be."""
+"""Name of a suite that is made from data, and the place where its mistakes are reported."""
 
 
 @dataclass(frozen=True, repr=False)
 class Suite:
     """What to measure and how. ``text`` is the YAML as read; ``metrics`` names probes, empty for all of them.
 
-    ``left_out`` are the cases of quality that are not among the cases, since the overrides ask for metrics alone;
-    ``overrides`` then say so.
+    ``left_out`` are the cases of quality that were left out because the overrides ask only for metrics; ``overrides``
+    then contain ``quality=none``.
     """
 
     name: str
@@ -61,12 +61,12 @@ class Suite:
 
     @property
     def source(self) -> str | dict[str, Any]:
-        """What it was read from: its file or name, or the data itself."""
+        """What the suite was read from: its file or name, or the data itself."""
         return loader().load(self.text) if self.path == OF_DATA else self.path
 
 
 def load(source: str, overrides: Sequence[str] = ()) -> Suite:
-    """The suite at a path, or the shipped one of that name, with ``key=value`` overrides applied.
+    """Return the suite at a path, or the shipped one of that name, with ``key=value`` overrides applied.
 
     Raises SuiteError with every mistake, a line each, as ``file:line:column: key: what is wrong``.
     """
@@ -75,9 +75,9 @@ def load(source: str, overrides: Sequence[str] = ()) -> Suite:
 
 
 def from_data(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> Suite:
-    """The suite that plain data describes, as ``load`` reads it from a file; its ``text`` is the data as YAML.
+    """Return the suite that plain data describes, as ``load`` reads it from a file; its ``text`` is the data as YAML.
 
-    Raises SuiteError with every mistake, as places in that text, and for what YAML has no word for.
+    Raises SuiteError with every mistake, as places in that text, and for data that YAML cannot express.
     """
     try:
         document = json.loads(json.dumps(data, default=_plain_data))
@@ -89,7 +89,7 @@ def from_data(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> Suite:
 
 
 def _plain_data(value: object) -> Any:
-    """What ``json`` does not know and is plain data all the same. Raises TypeError for what is not."""
+    """Return plain data for a value that ``json`` does not know. Raises TypeError if it is not plain data."""
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, range):
@@ -99,7 +99,7 @@ def _plain_data(value: object) -> Any:
     if callable(to_list := getattr(value, "tolist", None)):  # numbers and arrays of numpy
         return to_list()
     remedy = ": register it, or name it as module:name" if callable(value) else ""
-    raise TypeError(f"{shown(value)} is none{remedy}")
+    raise TypeError(f"{shown(value)} is not plain data{remedy}")
 
 
 def _build(text: str, source: str, stem: str, overrides: Sequence[str]) -> Suite:
@@ -142,12 +142,12 @@ def _data(text: str, mistakes: Mistakes) -> dict[str, Any]:
         mistakes.raise_any()
         mistakes.fail("is empty: a suite needs a matrix with a reducer")
     if not isinstance(data, dict):
-        mistakes.fail(f"{quoted(data)} is no suite: a suite is a mapping of {', '.join(KEYS[''])}")
+        mistakes.fail(f"{quoted(data)} is not a suite: a suite is a mapping of {', '.join(KEYS[''])}")
     return {key: value for key, value in data.items() if not key.startswith(PARKED)}
 
 
 def _model_settings(data: dict[str, Any], mistakes: Mistakes) -> dict[str, Any]:
-    """What the suite says of all its models at once; what is not of its type pydantic has found."""
+    """Return the settings that a suite makes for all its models at once; pydantic reports those of another type."""
     texts = {key: data[key] for key in ("loss", "step") if isinstance(data.get(key), str)}
     paths = {key: plugs.function(texts.get(key), (key,), mistakes) for key in ("loss", "step")}
     flops = data.get("flops")
@@ -156,7 +156,7 @@ def _model_settings(data: dict[str, Any], mistakes: Mistakes) -> dict[str, Any]:
 
 
 def _apply_settings(settings: Mapping[str, Any], case: Case) -> Case:
-    """The case of a user's model with what it does not say itself taken from the suite."""
+    """Return the case with the suite's settings for a user's model, unless the model has its own."""
     model = case.architecture
     if not isinstance(model, Whole) or not any(settings.values()):
         return case
@@ -166,10 +166,10 @@ def _apply_settings(settings: Mapping[str, Any], case: Case) -> Case:
 
 
 def _need_own_model(settings: Mapping[str, Any], cases: Sequence[Case], mistakes: Mistakes) -> None:
-    """What the suite says of models of the user's own must have one to hold for."""
+    """Note a mistake if the suite has settings for models of the user's own, but no such model."""
     if not any(isinstance(case.architecture, Whole) for case in cases):
         for key in (key for key, value in settings.items() if value):
-            mistakes.add_key((key,), f"{key} holds for the model: of a suite, and this one has none: leave {key} out")
+            mistakes.add_key((key,), f"{key} is for the model: of a suite, and this suite has none: leave {key} out")
     mistakes.raise_any()
 
 
@@ -182,7 +182,7 @@ def _layout(data: dict[str, Any], mistakes: Mistakes) -> SuiteLayout | None:
 
 
 def _axes(section: dict[str, Any], at: Location, mistakes: Mistakes) -> Axes:
-    """The axes of a section with the values of each; empty where pydantic has already found a mistake in it."""
+    """Return the axes of a section with the values of each; empty if pydantic has already found a mistake in it."""
     entries = {axis: _entries(axis, section[axis], (*at, axis), mistakes) for axis in plugs.READERS if axis in section}
     if "model" in section and (parts := [axis for axis in OF_PARTS if axis in section]):
         mistakes.add_key((*at, "model"), f"model takes the place of {parts[0]}: give one of them an include entry")
@@ -212,7 +212,7 @@ def _tasks(data: dict[str, Any], mistakes: Mistakes) -> list[Choice]:
 
 
 def _values(items: list[Any]) -> list[Values]:
-    """Clips and recurrent stages with the fields that were given; anything else stands for itself."""
+    """Return clips and recurrent stages with the fields that were given; anything else stands for itself."""
     return [item.shape() if isinstance(item, ClipLayout | RecurrentLayout) else Plain((item,)) for item in items]
 
 
@@ -239,7 +239,7 @@ def _cases(axes: Mapping[Location, Axes], bare_axes: Collection[str], mistakes: 
 
 
 def _need_models(matrix: Axes, include: Mapping[Location, Axes], mistakes: Mistakes) -> None:
-    """Every combination must come to have a reducer or a model."""
+    """Note a mistake for combinations that would have neither a reducer nor a model."""
     kinds = {"reducer", "model"}
     if not include and not kinds & set(matrix):
         mistakes.add(("matrix",), "needs a reducer (or a model)")

@@ -26,7 +26,7 @@ class Many:
 
 
 def as_list(value: Any) -> list[Any]:
-    """The value itself where it is a list, else a list of it."""
+    """Return the value itself if it is a list, else a list of it."""
     return value if isinstance(value, list) else [value]
 
 

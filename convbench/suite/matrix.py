@@ -1,18 +1,19 @@
-"""The sweep: the matrix multiplied out, less what ``exclude`` removes, with what ``include`` extends and adds.
+"""The sweep: the matrix multiplied out, without what ``exclude`` removes, and with what ``include`` extends and adds.
 
 The rules are those of a CI matrix:
 
-1. The axes under ``matrix`` multiply. A matrix without a ``reducer`` (or ``model``) is no sweep of its own but a frame:
+1. The axes under ``matrix`` multiply. A matrix without a ``reducer`` (or ``model``) is no sweep by itself but a frame:
    each include entry is put into every combination of it.
 2. ``exclude`` removes the combinations that agree with *every* key of one of its entries. A value may be a list (any of
-   them); options that are not given are free: ``reducer: avg-k`` means any k, ``rnn: {hidden: 64}`` any cell.
-3. ``include`` comes after that, its values meaning exactly what they would mean under ``matrix``. An entry *extends*
-   every combination of the matrix that has its values on all the axes that the matrix sweeps: its other axes are set
-   there, a later entry overwriting an earlier one. An entry that agrees with no combination is one of its own, with the
-   matrix's first value (else the default) on each axis that it leaves out, and every value of an axis that the command
-   line sets. A list in an entry is an entry for each
-   value of an axis that the matrix sweeps; lists on other axes multiply. A ``model`` takes the place of the axes
-   backbone to head: an entry with the one never extends a combination with the others.
+   its values agrees); options that are not given agree with any: ``reducer: avg-k`` means any k, ``rnn: {hidden: 64}``
+   any cell.
+3. ``include`` comes after that; its values mean exactly what they would mean under ``matrix``. An entry *extends* every
+   combination of the matrix that has its values on all the axes that the matrix sweeps: its other axes are set there,
+   and a later entry overwrites an earlier one. An entry that agrees with no combination becomes one of its own, with
+   the matrix's first value (else the default) on each axis that it leaves out, and with every value of an axis that the
+   command line sets. A list in an entry makes an entry for each value of an axis that the matrix sweeps; lists on other
+   axes multiply. A ``model`` takes the place of the axes backbone to head: an entry with a model never extends a
+   combination with those axes, nor the reverse.
 4. Equal cases are kept once; the variants of one model stand together, in the order in which the models first appear.
 """
 
@@ -45,7 +46,7 @@ DEFAULTS: Combination = {
 
 @dataclass
 class _Group:
-    """A combination of the matrix and what include entries have set on it."""
+    """A combination of the matrix and the extensions that include entries have made of it."""
 
     combination: Combination
     extensions: list[Combination] = field(default_factory=list)
@@ -54,7 +55,7 @@ class _Group:
 class Sweep:
     """The combinations of a suite. A step that would exceed 10,000 raises SuiteError before it expands anything.
 
-    ``bare_axes`` are those that the command line sets.
+    ``bare_axes`` are the axes that the command line sets.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class Sweep:
         self.additions: list[Combination] = []
 
     def include(self, entry: Axes, at: Location) -> None:
-        """Rule 3 for one entry."""
+        """Apply rule 3 to one entry."""
         self._limit(size(entry), at, _formula(entry))
         common_axes = {axis: values for axis, values in entry.items() if axis in self.axes}
         extras = _combinations({axis: values for axis, values in entry.items() if axis not in self.axes})
@@ -90,7 +91,7 @@ class Sweep:
                 self.additions += [_merge(base, point | extra) for base in bases for extra in extras]
 
     def cases(self) -> tuple[Case, ...]:
-        """Every case once, the variants of one model together."""
+        """Return every case once, with the variants of one model together."""
         combinations = [_merge(group.combination, extra) for group in self.groups for extra in group.extensions]
         models: dict[Case, dict[Case, None]] = {}
         for case in map(_case, combinations + self.additions):
@@ -101,7 +102,7 @@ class Sweep:
         return len(self.additions) + sum(len(group.extensions) for group in self.groups)
 
     def _extendable_groups(self, entry: Axes, axes: tuple[str, ...]) -> dict[tuple[Any, ...], list[_Group]]:
-        """The groups that an entry could extend, by their values on these axes."""
+        """Return the groups that an entry could extend, by their values on these axes."""
         groups: dict[tuple[Any, ...], list[_Group]] = {}
         parts_for_model = "model" in self.axes and bool(set(OF_PARTS) & set(entry))
         if parts_for_model or ("model" in entry and "reducer" in self.axes):
@@ -111,7 +112,7 @@ class Sweep:
         return groups
 
     def _bases(self, entry: Axes) -> list[Combination]:
-        """What an entry that agrees with nothing takes over from the matrix."""
+        """Return what an entry that agrees with no combination takes over from the matrix."""
         first_values = {axis: next(iter(values[0])) for axis, values in self.axes.items()}
         axes = {axis: self.axes[axis] for axis in self.axes if axis in self.bare_axes and axis not in entry}
         return [first_values | combination for combination in _combinations(axes)]
@@ -145,7 +146,7 @@ def _agrees(combination: Combination, entry: Axes) -> bool:
 
 
 def _merge(base: Combination, extra: Combination) -> Combination:
-    """``extra`` over ``base``, a model taking the place of the parts and the parts that of a model."""
+    """Return ``extra`` over ``base``; a model takes the place of the parts, and parts take the place of a model."""
     replaced_axes = OF_PARTS if "model" in extra else ("model",) if set(OF_PARTS) & set(extra) else ()
     return {axis: value for axis, value in base.items() if axis not in replaced_axes} | extra
 

@@ -1,4 +1,4 @@
-"""Every mistake of a suite with its place, so that all are reported at once, in the order of the file."""
+"""Collect every mistake of a suite with its place, so that all are reported at once, in the order of the file."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from convbench.core.text import cut, first_lines, short_name
 
 Location = tuple[str | int, ...]
 ELSEWHERE = {
-    "device": "it is said on the command line, as --device cuda",
+    "device": "give it on the command line, as --device cuda",
     "extends": "a suite is one file: change another by key=value on the command line, or copy it",
     "dtype": "a number type is a variant, such as half(dtype=bf16), autocast or int8",
 }
-"""What people look for in a suite, and where it is."""
+"""Keys that people look for in a suite, and where to set them instead."""
 INNERMOST = ("rnn", "clip")
-"""Sections whose keys are also those of others, such as name."""
+"""Sections in which an unknown key, such as name, is not reported as the key of another section."""
 
 
 class Mark(NamedTuple):
@@ -33,8 +33,8 @@ class Mark(NamedTuple):
 class Mistakes:
     """Collects mistakes by their location in the data; ``raise_any`` turns them into one SuiteError.
 
-    ``values`` and ``keys`` map a location to the mark of its value and of its key; ``overrides`` maps the location that
-    an override has set, without list indices but that of an entry, to the override's text.
+    ``values`` and ``keys`` map a location to the mark of its value and of its key. ``overrides`` maps the location that
+    an override has set to the override's text; such a location has no list indices except that of an entry.
     """
 
     def __init__(self, source: str) -> None:
@@ -45,23 +45,23 @@ class Mistakes:
         self._lines: dict[str, tuple[int, Mark]] = {}
 
     def add(self, location: Location, message: str) -> None:
-        """A mistake in the value at ``location``."""
+        """Add a mistake in the value at ``location``."""
         self._note(location, f"{_label(location)}{message}", self.values)
 
     def add_key(self, location: Location, message: str) -> None:
-        """A mistake in the last key of ``location``."""
+        """Add a mistake in the last key of ``location``."""
         self._note(location, f"{_label(location[:-1])}{message}", self.keys)
 
     def add_mark(self, mark: Mark, message: str) -> None:
-        """A mistake at a place of the file that is no value of the data."""
+        """Add a mistake at a place of the file that is no value of the data."""
         self._lines.setdefault(f"{self.source}:{mark.line}:{mark.column}: {message}", (0, mark))
 
     def add_override(self, override: str, message: str) -> None:
-        """A mistake in an override itself."""
+        """Add a mistake in an override itself."""
         self._lines.setdefault(f"override {cut(override, 200)!r}: {message}", (1, Mark(0, len(self._lines))))
 
     def add_validation(self, error: ValidationError, keys: Mapping[str | int, Iterable[str]]) -> None:
-        """What pydantic found; ``keys`` maps a mapping's key to the keys that it may hold."""
+        """Add the mistakes that pydantic found; ``keys`` maps a mapping's key to the keys that it may hold."""
         for detail in error.errors():
             location = detail["loc"]
             if detail["type"] != "extra_forbidden":
@@ -89,7 +89,7 @@ class Mistakes:
         entry = tuple(part for index, part in enumerate(location) if index == 1 or isinstance(part, str))
         place = self._place(location)
         override = next((text for text in map(self.overrides.get, _prefixes(entry)) if text), None)
-        if override is None and place not in self.values:  # of a section that overrides alone make
+        if override is None and place not in self.values:  # the section is made by overrides alone
             override = next((text for at, text in self.overrides.items() if at[: len(entry)] == entry), None)
         if override is not None:
             self.add_override(override, f"{message.removeprefix('include.')}{_list_hint(override)}")
@@ -98,7 +98,7 @@ class Mistakes:
         self.add_mark(marks.get(place) or next(marks_above, Mark(1, 1)), message)
 
     def _place(self, location: Location) -> Location:
-        """The location without the index 0 of values that are not written as a list."""
+        """Return the location without the index 0 of values that are not written as a list."""
         path: Location = ()
         for part in location:
             path = (*path, part) if isinstance(part, str) or (*path, part) in self.values else path
@@ -106,20 +106,20 @@ class Mistakes:
 
 
 def sections_of(key: str, keys_by_section: Mapping[str | int, Iterable[str]]) -> list[str]:
-    """The sections of a suite that have a key, by the keys of each; all that take axes are called matrix."""
+    """Return the sections of a suite that have a key; all sections that take axes are called matrix."""
     exceptions = ("", "include", "exclude")
     return [str(section) for section, keys in keys_by_section.items() if key in keys and section not in exceptions]
 
 
 def unknown_key(key: str, keys: Iterable[str]) -> str:
-    """The words for a key that nothing reads, with where that is said or the nearest that something reads."""
+    """Return the words for an unknown key, with where to set it instead or the most similar key."""
     if key in ELSEWHERE:
         return f"unknown key {key!r}: {ELSEWHERE[key]}"
     return f"unknown key {short_name(key)!r}{did_you_mean(key, keys)}"
 
 
 def message_of(detail: ErrorDetails) -> str:
-    """pydantic's finding in the words of a suite."""
+    """Return pydantic's finding in the words of a suite."""
     context: dict[str, Any] = detail.get("ctx", {})
     value = quoted(detail["input"])
     match detail["type"]:
@@ -155,7 +155,7 @@ def message_of(detail: ErrorDetails) -> str:
 
 
 def quoted(value: object) -> str:
-    """A value as YAML writes it, shortened."""
+    """Return a value as YAML writes it, shortened."""
     if isinstance(value, dict | list):
         return "a mapping" if isinstance(value, dict) else "a list"
     if isinstance(value, int) and abs(value) >= 10**60:
@@ -166,7 +166,7 @@ def quoted(value: object) -> str:
 
 
 def _list_hint(override: str) -> str:
-    """How an override whose value was meant as a list is written."""
+    """Return how to write an override whose value was meant as a list; empty for any other."""
     key, _, text = override.partition("=")
     return f" (a list is written as {key}=[{text}])" if "," in text and not set("[({'\"") & set(text) else ""
 

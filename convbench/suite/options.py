@@ -1,4 +1,4 @@
-"""The options of a plug-in: what its factory takes, checked against the factory's own annotations."""
+"""The options of a plug-in: what its factory accepts, checked against the factory's own annotations."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ models: Registry[Any] = Registry("model", "")
 
 @dataclass(frozen=True)
 class Signature:
-    """The options of a plug-in by name with what each may be; ``open`` ones (``**kwargs``) take any other too.
+    """The options of a plug-in by name, with the values of each; if ``open`` (``**kwargs``), it takes others, too.
 
-    ``not_options`` are parameters with a default that a suite cannot reach, as they are not keyword-only.
+    ``not_options`` are parameters with a default that a suite cannot set, because they are not keyword-only.
     """
 
     summary: str
@@ -38,19 +38,19 @@ class Signature:
 
     @property
     def required(self) -> set[str]:
-        """Options that have no default."""
+        """The options that have no default."""
         return set(self.options) - set(self.defaults)
 
     def option(self, name: str) -> TypeAdapter[list[Scalar]]:
-        """What checks an option's values; KeyError where there is no such option."""
+        """Return the validator of an option's values. Raises KeyError if there is no such option."""
         return _adapter(Scalar) if self.open and name not in self.options else self.options[name]
 
 
 def signature(registry: Registry[Any], name: str) -> Signature:
-    """The options of a plug-in. Raises ConvbenchError where it does not exist or the user's module does not import."""
+    """Return a plug-in's options. Raises ConvbenchError if it does not exist or the user's module does not import."""
     plugin = _plugin(registry, name)
     build, spec = _signatures.get((registry, name), (None, None))
-    if spec is None or build is not plugin.build:  # a cell of a notebook registers it anew
+    if spec is None or build is not plugin.build:  # a notebook cell may have registered it again
         spec = _read(registry, plugin)
         _signatures[registry, name] = plugin.build, spec
     return spec
@@ -70,7 +70,7 @@ def _read(registry: Registry[Any], plugin: Plugin[Any]) -> Signature:
 
 
 def _is_bare(registry: Registry[Any], plugin: Plugin[Any]) -> bool:
-    """Whether it is called with its options and nothing else, as a user's model is, and a function of their clips."""
+    """Whether the factory is called with its options only, like a user's model and a function of the user's clips."""
     own_clips = registry is tasks and ":" in plugin.name
     return registry is models or (own_clips and all(task.build is not plugin.build for task in tasks.registered()))
 
@@ -81,19 +81,19 @@ _KINDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONL
 
 def _plugin(registry: Registry[Any], name: str) -> Plugin[Any]:
     if registry is models and ":" not in name:
-        raise ConvbenchError(f"{name!r} is no import path: write it as package.module:function")
+        raise ConvbenchError(f"{name!r} is not an import path: write it as package.module:function")
     try:
         return registry.get(name)
     except ConvbenchError:
         raise
     except Exception as error:
-        if ":" not in name:  # what ours needs cannot be imported: no mistake of the suite
+        if ":" not in name:  # a built-in plug-in lacks something that it imports: no mistake of the suite
             raise Unavailable(f"the {registry.kind}s cannot be imported: {located(error)}") from error
         raise ConvbenchError(f"cannot use {name!r}: {located(error)}") from error
 
 
 def _hints(build: Any) -> dict[str, Any]:
-    """What the parameters are annotated with; each by itself, as one may name what only type checkers import."""
+    """Return the parameters' annotations, each resolved by itself: one may name what only type checkers import."""
     function = inspect.unwrap(build.__init__ if inspect.isclass(build) else build)
     hints: dict[str, Any] = {}
     for name, annotation in getattr(function, "__annotations__", {}).items():
@@ -118,7 +118,7 @@ def _is_scalar(hint: Any) -> bool:
 
 
 def _is_list(hint: Any) -> bool:
-    """Whether a hint leaves an option nothing but lists, and None."""
+    """Whether a hint allows an option nothing but lists and None."""
     if get_origin(hint) in {Union, types.UnionType}:
         return all(_is_list(member) for member in get_args(hint) if member is not type(None))
     if get_origin(hint) is Annotated:
@@ -132,7 +132,10 @@ def _refuse(value: Any) -> None:
 
 
 def _text_from_number(hint: Any) -> Any:
-    """Text options take a bare number too, also in an editor: ``widths: 32`` is the list of sizes "32"."""
+    """Return a hint by which a text option takes a bare number, too: ``widths: 32`` is the list of sizes "32".
+
+    Its JSON Schema allows the number in an editor.
+    """
     members = set(get_args(hint)) or {hint}
     if str not in members or int in members:
         return hint

@@ -1,8 +1,8 @@
-"""``key=value`` on the command line: a value of the suite replaced before it is checked.
+"""Apply ``key=value`` from the command line: a value of the suite is replaced before it is checked.
 
 ``protocol.max_time=0.2`` and ``matrix.variant=[eager]`` set what their dotted key names. A bare axis, ``variant=eager``
-or ``clip.frames=4``, sets it for the whole sweep: wherever the matrix and include entries name it, and in the matrix
-where none does or it says how any model is run.
+or ``clip.frames=4``, is set for the whole sweep: wherever the matrix and include entries name it, and in the matrix if
+none does or if the axis says how any model is run.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from convbench.suite.source import value_of
 
 WITHOUT_QUALITY = "quality=none"
 OF_PROBES = ("training.batch", "training.only")
-"""What probes of untrained features, too, are made by."""
+"""Keys of training that also affect the probes of untrained features."""
 
 
 def apply(data: dict[str, Any], override: str, mistakes: Mistakes) -> None:
-    """Set what one override says in ``data``, and note where, so that a mistake in it names the override."""
+    """Apply one override to ``data``, and note where, so that a mistake in it names the override."""
     key, equals, text = override.partition("=")
     path = tuple(key.strip().split("."))
     if not equals or not all(path):
         mistakes.add_override(override, "write it as key=value, such as protocol.max_time=0.2 or variant=eager")
         return
     if not text.strip():
-        mistakes.add_override(override, f"has no value: write {key.strip()}=null where none is meant")
+        mistakes.add_override(override, f"has no value: write {key.strip()}=null if none is meant")
         return
     if any(part.isdecimal() for part in path):
-        mistakes.add_override(override, "an entry of a list cannot be set by its number: give the list whole")
+        mistakes.add_override(override, "an entry of a list cannot be set by its number: give the whole list")
         return
     try:
         override.encode()
@@ -51,26 +51,26 @@ def apply(data: dict[str, Any], override: str, mistakes: Mistakes) -> None:
     for location in _places(data, path):
         mistakes.overrides[location] = override
         if not _set(data, location, value):
-            mistakes.add_override(override, f"{'.'.join(map(str, location[:-1]))} is no mapping: give it whole")
+            mistakes.add_override(override, f"{'.'.join(map(str, location[:-1]))} is not a mapping: give it whole")
 
 
 def asks_only_metrics(overrides: Iterable[str]) -> bool:
-    """Whether they ask for metrics and not for quality: a user who wants params wants no hours of training."""
+    """Whether overrides ask for metrics and not for quality: a user who wants params wants no hours of training."""
     keys = {_first_key(override) for override in overrides}
     return "metrics" in keys and not keys & {"quality", "training"}
 
 
 def bare_axes_of(overrides: Iterable[str]) -> set[str]:
-    """The bare axes among them, whose values hold for include entries of their own, too."""
+    """Return the bare axes among the overrides; their values also apply to include entries that add combinations."""
     return set(map(_first_key, overrides)) & set(AXES)
 
 
 def idle_sentences(overrides: Sequence[str], cases: Collection[Case]) -> Iterator[str]:
-    """A sentence for each of them that does nothing: a later one takes its place, or no case is what it is about."""
+    """Yield a sentence for each override without effect: a later one replaces it, or no case is affected."""
     last_overrides = {_key(text): text for text in overrides}
     for text in overrides:
         if (later := last_overrides[_key(text)]) != text:
-            yield f"{text} does nothing, as {later} comes later: several values are written as a list, key=[a,b]"
+            yield f"{text} does nothing, because {later} comes later: write several values as a list, key=[a,b]"
         elif _first_key(text) == "training" and not _is_of_trials(_key(text), cases):
             yield f"{text} does nothing: no case is trained: add quality=train"
 
@@ -103,7 +103,7 @@ def _places(data: dict[str, Any], path: tuple[str, ...]) -> list[Location]:
 
 
 def _set(data: Any, location: Location, value: Any) -> bool:
-    """Set ``value`` at a location, in each item of a list on the way. False where something there is no mapping."""
+    """Set ``value`` at a location, in each item of a list on the way. Return False if something there is no mapping."""
     key, *tail = location
     if isinstance(data, list) and isinstance(key, int):
         return _set(data[key], tuple(tail), value)
@@ -119,7 +119,7 @@ def _set(data: Any, location: Location, value: Any) -> bool:
 
 
 def _open(axis: str, value: Any) -> Any:
-    """A value written as text as the mapping that it means, so that a part of it can be set."""
+    """Return the mapping that a value written as text means, so that a part of it can be set."""
     if isinstance(value, list):
         return [_open(axis, item) for item in value]
     if not isinstance(value, str):

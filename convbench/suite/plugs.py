@@ -1,6 +1,6 @@
-"""Plug-ins as a suite writes them, checked as they are read: a name, ``avg-k(k=4)``, an import path or a mapping.
+"""Read and check plug-ins as a suite writes them: a name, ``avg-k(k=4)``, an import path or a mapping.
 
-Readers take the raw YAML value and its location, note every mistake, and return None where there was one.
+Readers take the raw YAML value and its location, note every mistake, and return None if there was one.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from convbench.suite.values import FURTHER, Chain, Choices, Models, Plain
 _TEXT = re.compile(r"\s*(?P<name>[^()\s]+)\s*(?:\((?P<options>.*)\))?\s*")
 _PLUS = re.compile(r"\+(?![^(]*\))")
 _COMMA = re.compile(r",(?![^\[]*\])")
-"""Between options, and not in a list of one's values."""
+"""Matches a comma between options, but not one in a list of an option's values."""
 T = TypeVar("T")
 
 
 def backbone(raw: Any, at: Location, mistakes: Mistakes) -> Choices | None:
-    """A backbone with its options."""
+    """Read a backbone with its options."""
     return _choices(registry.backbones, raw, at, mistakes)
 
 
 def reducer(raw: Any, at: Location, mistakes: Mistakes) -> Choices | None:
-    """A reducer with its options."""
+    """Read a reducer with its options."""
     return _choices(registry.reducers, raw, at, mistakes)
 
 
 def scenario(raw: Any, at: Location, mistakes: Mistakes) -> Plain | None:
-    """A scenario by its name."""
+    """Read a scenario by its name."""
     name = _name(registry.scenarios, raw, at, mistakes)
     return Plain((name,)) if name else None
 
 
 def variant(raw: Any, at: Location, mistakes: Mistakes) -> Chain | None:
-    """``eager`` (no transformation), a variant, or several applied in order: ``a+b`` or an inner list."""
+    """Read ``eager`` (no transformation), a variant, or several applied in order: ``a+b`` or an inner list."""
     links = _PLUS.split(raw) if isinstance(raw, str) else as_list(raw)
     names = [link.get("name") if isinstance(link, dict) else link for link in links]
     if any(isinstance(name, str) and name.partition("(")[0].strip() == "threads" for name in names):
@@ -60,7 +60,7 @@ def variant(raw: Any, at: Location, mistakes: Mistakes) -> Chain | None:
 
 
 def model(raw: Any, at: Location, mistakes: Mistakes) -> Models | None:
-    """The user's own model: an import path, with ``FURTHER`` and the options of its factory."""
+    """Read the user's own model: an import path, with ``FURTHER`` and the options of its factory."""
     fields = plug_fields(raw, at, mistakes)
     if fields is None:
         return None
@@ -73,18 +73,18 @@ def model(raw: Any, at: Location, mistakes: Mistakes) -> Models | None:
 
 
 def function(raw: Any, at: Location, mistakes: Mistakes) -> str | None:
-    """The import path of a function of the user's; None where none is given."""
+    """Read the import path of a function of the user's; None if none is given."""
     if raw is None:
         return None
     if not isinstance(raw, str) or ":" not in raw:
-        mistakes.add(at, f"{quoted(raw)} is no import path: write it as package.module:function")
+        mistakes.add(at, f"{quoted(raw)} is not an import path: write it as package.module:function")
         return None
     path = imports.of_file(raw)
     return path if _signature(models, path, at, mistakes) else None
 
 
 def formulas(raw: Any, at: Location, mistakes: Mistakes) -> tuple[tuple[str, str], ...]:
-    """Operators, each with the import path of the function that counts its FLOPs."""
+    """Read operators, each with the import path of the function that counts its FLOPs."""
     if not isinstance(raw, dict) or not all(isinstance(name, str) and "::" in name for name in raw):
         mistakes.add(at, 'is not a mapping of operators to functions: {"shop::proj": mypkg.flops:proj}')
         return ()
@@ -93,12 +93,12 @@ def formulas(raw: Any, at: Location, mistakes: Mistakes) -> tuple[tuple[str, str
 
 
 def task(raw: Any, at: Location, mistakes: Mistakes) -> Choices | None:
-    """A task with its options; a user's own is the import path of a function that yields labelled clips."""
+    """Read a task with its options; a user's own is the import path of a function that yields labelled clips."""
     return _choices(registry.tasks, raw, at, mistakes)
 
 
 def probe(raw: Any, at: Location, mistakes: Mistakes) -> str | None:
-    """A probe by its name."""
+    """Read a probe by its name."""
     return _name(registry.probes, raw, at, mistakes)
 
 
@@ -112,14 +112,14 @@ READERS: Mapping[str, Callable[[Any, Location, Mistakes], Any]] = {
 
 
 def plug_fields(raw: Any, at: Location, mistakes: Mistakes) -> tuple[str, dict[str, Any]] | None:
-    """The name of a plug-in and its options, whichever way it is written."""
+    """Return the name of a plug-in and its options, whichever way they are written."""
     if isinstance(raw, dict) and isinstance(raw.get("name"), str):
         return imports.of_file(raw["name"]), {key: value for key, value in raw.items() if key != "name"}
     if isinstance(raw, dict):
         mistakes.add(at, "needs a name: {name: avg-k, k: 4}")
         return None
     if not isinstance(raw, str):
-        mistakes.add(at, f"{quoted(raw)} is no plug-in: write a name, an import path or {{name: ..., <options>}}")
+        mistakes.add(at, f"{quoted(raw)} is not a plug-in: write a name, an import path or {{name: ..., <options>}}")
         return None
     match = _TEXT.fullmatch(raw)
     if match is None:
@@ -131,7 +131,7 @@ def plug_fields(raw: Any, at: Location, mistakes: Mistakes) -> tuple[str, dict[s
 
 
 def _name(shelf: Registry[Any], raw: Any, at: Location, mistakes: Mistakes) -> str | None:
-    """A plug-in that is written without options; what is no text pydantic has found."""
+    """Read a plug-in that is written without options; pydantic reports a value that is not text."""
     name = imports.of_file(raw) if isinstance(raw, str) else ""
     return name if name and _signature(shelf, name, at, mistakes) else None
 
@@ -166,7 +166,7 @@ def _option(plug: str, spec: Signature, key: str, raw: Any, at: Location, mistak
 
 
 def _alternative(spec: Signature, key: str) -> str:
-    """What to write in place of an option that a plug-in does not have."""
+    """Return what to write in place of an option that a plug-in does not have."""
     if key in spec.not_options:
         return f": options are keyword-only parameters, so write *, before its {key}"
     return did_you_mean(key, spec.options) if spec.options else ": it takes none"
@@ -175,7 +175,7 @@ def _alternative(spec: Signature, key: str) -> str:
 def _signature(shelf: Registry[Any], name: str, at: Location, mistakes: Mistakes) -> Signature | None:
     try:
         return signature(shelf, name)
-    except Unavailable:  # nor could the next one be used
+    except Unavailable:  # no other plug-in could be used, either
         raise
     except ConvbenchError as error:
         mistakes.add(at, str(error).replace(f"unknown {shelf.kind} ", "unknown ", 1))
@@ -183,13 +183,13 @@ def _signature(shelf: Registry[Any], name: str, at: Location, mistakes: Mistakes
 
 
 def _stages(raw: Any, at: Location, mistakes: Mistakes) -> tuple[tuple[str, str], ...]:
-    """Stages with the names of their submodules, one or a list of them, as pairs; those of a Sequential are numbers."""
+    """Return pairs of a stage and a submodule's name, from one name or a list; those of a Sequential are numbers."""
     stages = {stage: as_list(names) for stage, names in raw.items()} if isinstance(raw, dict) else {}
     if not isinstance(raw, dict) or not all(names and _are_names(names) for names in stages.values()):
         mistakes.add(
             at,
             "is not a mapping of stages to the names of submodules: {backbone: [conv1, conv2], lstm: rnn}, "
-            'in quotes where they have dots between numbers: "0.1"',
+            'in quotes if they have dots between numbers: "0.1"',
         )
         return ()
     for stage in sorted(set(stages) - set(STAGES)):

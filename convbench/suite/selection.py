@@ -1,4 +1,4 @@
-"""Which of a suite's cases are measured, by name and by shard, and the plan that comes of it."""
+"""Select which of a suite's cases are measured, by name and by shard, and plan them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from convbench.core.grouping import grouped
 class Plan:
     """What a sweep will measure; ``equal`` maps a case's id to the ids of others that are the same configuration.
 
-    ``idle_skip`` is a pattern of ``--skip`` that left nothing out, empty where there is none; ``idle_sizes`` are those
-    of ``lstm_input`` that are the size of no case, with the reducers that took none of them.
+    ``idle_skip`` is a pattern of ``--skip`` that left nothing out, empty if there is none. ``idle_sizes`` are the
+    values of ``lstm_input`` that are the size of no case, with the reducers that took none of them.
     """
 
     cases: tuple[Case, ...]
@@ -29,7 +29,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which of a suite's cases: by glob over the id or one of its parts, and by shard (i of n)."""
+    """A selection of a suite's cases: by globs over the id or one of its parts, and by shard (i of n)."""
 
     only: Sequence[str] = ()
     skip: Sequence[str] = ()
@@ -41,20 +41,20 @@ class Selection:
                 raise ConvbenchError(f"{option} has no value: give it a name or a pattern, or leave it out")
 
     def keeps(self, ids: Collection[str]) -> bool:
-        """Whether a case is picked that has these ids, such as the one as it is written and the one as it is built."""
+        """Whether a case with these ids is selected; it may have one as it is written and one as it is built."""
         is_included = not self.only or any(id_matches(name, self.only) for name in ids)
         return is_included and not any(id_matches(name, self.skip) for name in ids)
 
     def idle(self, cases: Collection[Collection[str]]) -> str:
-        """The first pattern of ``only`` that picks none of the cases, which have these ids each; empty of none."""
+        """Return the first pattern of ``only`` that matches no case, each given by its ids; empty if there is none."""
         return _idle(self.only, cases)
 
     def idle_skip(self, cases: Collection[Collection[str]]) -> str:
-        """The first pattern of ``skip`` that leaves none of the cases out; empty of none."""
+        """Return the first pattern of ``skip`` that matches no case; empty if there is none."""
         return _idle(self.skip, cases)
 
     def part(self, cases: Sequence[Case]) -> list[Case]:
-        """The shard's cases, which may be none: parts of about the same cost, the same for everybody who asks.
+        """Return the shard's cases, possibly none: shards cost about the same, and are the same for everybody who asks.
 
         Variants of one model share a shard, so that they are measured on the same machine, and so do the trainings of a
         model on a task, among which the learning rate is chosen.
@@ -70,7 +70,7 @@ class Selection:
         return [case for case in cases if case in shard_cases]
 
     def hint(self, cases: Collection[Collection[str]]) -> str:
-        """What a pattern that picks none of the cases, which have these ids each, may have been meant as."""
+        """Return what a pattern that matches none of the cases, each given by its ids, may have been meant as."""
         pattern_list = next((pattern for pattern in self.only if "," in pattern), "")
         if pattern_list:
             return f" by --only {pattern_list}: give --only once for each, as in " + " ".join(
@@ -83,7 +83,7 @@ class Selection:
         matches = difflib.get_close_matches(word.casefold(), parts, n=1)
         if matches and not any(word in part for part in parts.values()):
             return f" by --only {word}, which may mean {parts[matches[0]]}"
-        return f" by --only {word}, which has to be a whole part of a name: '*{word}*' matches anywhere"
+        return f" by --only {word}, which must be a whole part of a name: '*{word}*' matches anywhere"
 
 
 def _idle(patterns: Sequence[str], cases: Collection[Collection[str]]) -> str:
@@ -92,11 +92,11 @@ def _idle(patterns: Sequence[str], cases: Collection[Collection[str]]) -> str:
 
 
 def _group_id(case: Case) -> str:
-    """What the cases share that stay in one shard."""
+    """Return the id that cases share if they must stay in one shard."""
     trial = case.trial and replace(case.trial, seed=0, learning_rate=None)
     return replace(case.eager, trial=trial).id
 
 
 def _cost(case: Case) -> float:
-    """How long a case takes beside a plain one, roughly: compiling and training take most."""
+    """Return the rough cost of a case relative to a plain one: compiling and training take most."""
     return 10.0 if case.trains else 5.0 if traits.compiles(case) else 1.0

@@ -1,4 +1,4 @@
-"""Where a suite's text comes from, and the text as data with the place of every value."""
+"""Find and read a suite's text, and parse it into data with the place of every value."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ ENCODINGS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-"""Encodings that YAML has besides UTF-8, by the mark that their files begin with; the longer marks first."""
+"""Encodings that YAML has besides UTF-8, by the mark at the beginning of their files; the longer marks first."""
 _MERGE = "tag:yaml.org,2002:merge"
 
 
 def shipped() -> dict[str, Path]:
-    """The suites that travel with convbench, by name: in the wheel, or in a checkout's ``suites/``."""
+    """Return the suites that are shipped with convbench, by name: from the wheel, or from a checkout's ``suites/``."""
     package = Path(__file__).parents[1]
     folders = (package / "_suites", package.parent / "suites")
     return {path.stem: path for folder in reversed(folders) for path in sorted(folder.glob("*.yaml"))}
 
 
 def find(source: str) -> Path:
-    """The file that ``source`` means: a path, or the name of a shipped suite. Raises SuiteError for neither."""
+    """Return the file that ``source`` means: a path, or the name of a shipped suite. Raises SuiteError for neither."""
     path, suites = Path(source), shipped()
     if not source.strip():
         raise SuiteError(f"no suite is named: name a YAML file, or one that is shipped ({', '.join(sorted(suites))})")
@@ -59,7 +59,10 @@ def find(source: str) -> Path:
 
 
 def read(path: Path, mistakes: Mistakes) -> str:
-    """The text of a suite file. Raises SuiteError where it is not a readable UTF-8 file of at most 1 MiB."""
+    """Return the text of a suite file. Raises SuiteError if it is not a readable text file of at most 1 MiB.
+
+    The text is UTF-8, or has the mark of one of ``ENCODINGS``.
+    """
     if path.is_dir():
         mistakes.fail("is a directory: name a YAML file in it")
     try:
@@ -68,7 +71,7 @@ def read(path: Path, mistakes: Mistakes) -> str:
     except OSError as error:
         mistakes.fail(f"cannot be read: {error.strerror}")
     if len(content) > MAX_BYTES:
-        mistakes.fail("is larger than 1 MiB: this is no suite")
+        mistakes.fail("is larger than 1 MiB: this is not a suite")
     encoding = next((name for mark, name in ENCODINGS if content.startswith(mark)), "utf-8-sig")
     try:
         return content.decode(encoding)
@@ -80,10 +83,10 @@ def read(path: Path, mistakes: Mistakes) -> str:
 
 
 class _Constructor(SafeConstructor):
-    """Makes plain data without dates, of which a suite has none: 1024-64-32 are sizes of layers, and 1e3 steps 1000."""
+    """Makes plain data without dates: in a suite 1024-64-32 are sizes of layers. 1e3 steps are the integer 1000."""
 
     def number(self, node: ScalarNode) -> float:
-        """YAML calls 1e3 a float."""
+        """Return a whole number for 1e3, which YAML calls a float."""
         value = self.construct_yaml_float(node)
         return int(value) if "." not in node.value and value.is_integer() else value
 
@@ -93,14 +96,14 @@ _Constructor.add_constructor("tag:yaml.org,2002:float", _Constructor.number)
 
 
 def loader() -> YAML:
-    """What reads YAML as plain data."""
+    """Return a parser that reads YAML as plain data."""
     yaml = YAML(typ="safe", pure=True)
     yaml.Constructor = _Constructor
     return yaml
 
 
 def value_of(text: str) -> Any:
-    """The value of a line of YAML, such as an option. Raises ValueError for what is none."""
+    """Return the value of a line of YAML, such as an option. Raises ValueError if it is not YAML."""
     try:
         value = loader().load(text)
         repr(value)
@@ -112,7 +115,7 @@ def value_of(text: str) -> Any:
 
 
 def parse(text: str, mistakes: Mistakes) -> Any:
-    """YAML as plain data, its places noted in ``mistakes``; None where it is not YAML at all."""
+    """Return YAML as plain data, with its places noted in ``mistakes``; None if it is not YAML at all."""
     yaml = loader()
     try:
         node = yaml.compose(text)
@@ -129,7 +132,13 @@ def parse(text: str, mistakes: Mistakes) -> Any:
         mistakes.add((), f"not YAML: {line_of(error)}")
     except RecursionError:
         mistakes.add((), "is nested too deeply")
-    except (ValueError, OverflowError, LookupError, TypeError, AssertionError) as error:  # the last of %YAML 1.3
+    except (
+        ValueError,
+        OverflowError,
+        LookupError,
+        TypeError,
+        AssertionError,
+    ) as error:  # %YAML 1.3 raises AssertionError
         mistakes.add((), f"not YAML: {cut(str(error), 100)}")
     return None
 
@@ -151,11 +160,11 @@ class _Reader:
         return self._scalar(node, location)
 
     def _scalar(self, node: Node, location: Location) -> Any:
-        # The constructors of YAML's own tags raise whatever their parsing of the text runs into.
+        # While they parse the text, the constructors of YAML's own tags may raise any exception.
         try:
             return self._construct(node)
         except Exception:
-            self._mistakes.add(location, f"{quoted(node.value)} is no {str(node.tag).rpartition(':')[2]}")
+            self._mistakes.add(location, f"{quoted(node.value)} is not of type {str(node.tag).rpartition(':')[2]}")
             return node.value
 
     def _mapping(self, node: Node, location: Location) -> dict[str, Any]:
@@ -188,7 +197,7 @@ class _Reader:
 
 
 def _size(node: Node, sizes: dict[int, float]) -> float:
-    """Values in a node with its aliases written out; infinite for a node that holds itself."""
+    """Return the number of values in a node with its aliases expanded; infinite for a node that holds itself."""
     if id(node) not in sizes:
         sizes[id(node)] = math.inf
         children = node.value if isinstance(node, SequenceNode) else ()

@@ -1,4 +1,4 @@
-"""The trials of a suite: every architecture of the sweep tried on every task, once for each model however it is run."""
+"""Make the trials of a suite: every architecture of the sweep is tried on every task, once, however it is run."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def trial_cases(
     tasks: Sequence[Choice],
     mistakes: Mistakes,
 ) -> tuple[Case, ...]:
-    """The cases to add for ``quality``, seed by seed, so that a run that is interrupted has whole seeds.
+    """Return the cases to add for ``quality``, seed by seed, so that an interrupted run has whole seeds.
 
-    Variants that compute with other numbers than eager PyTorch (int8, another runtime) are trials of their own: the
-    model is trained in eager, once, and evaluated in each of them; a probe reads its features as each computes them.
+    Variants that compute with other numbers than eager PyTorch (int8, another runtime) have trials of their own: the
+    model is trained in eager, once, and evaluated in each of them; a probe reads the features as each computes them.
 
     A user's own whole model is not tried: it has no head that could be exchanged for a task's.
     """
@@ -34,7 +34,7 @@ def trial_cases(
         return ()
     for index, pattern in enumerate(training.only or ()):
         if not any(id_matches(case.id, [pattern]) for case in cases):
-            ids = f"ids are here as they are written, before sizes and devices are known, such as {cases[0].id}"
+            ids = f"ids are matched as they are written, before sizes and devices are known, such as {cases[0].id}"
             mistakes.add(("training", "only", index), f"{quoted(pattern)} matches no case: {ids}")
     mistakes.raise_any()
     tried_cases = (case for case in cases if not training.only or id_matches(case.id, training.only))
@@ -45,7 +45,7 @@ def trial_cases(
             replace(_trial_case(case, training.batch), variant=case.variant) for case in parts if own_numbers(case)
         )
     )
-    models += variants  # behind all that are trained: side by side, a variant would wait for its model's training
+    models += variants  # after all trained models: right after its model, a variant would wait for the training
     match quality:
         case "probe":
             trials = [Trial(PLACED_DIGIT)]
@@ -67,7 +67,7 @@ def _trial_case(case: Case, batch: int) -> Case:
 
 
 def _limit(models: Sequence[Case], training: TrainingLayout, tasks: int, mistakes: Mistakes) -> None:
-    """Raises SuiteError for more trainings than a sweep may have cases, before any is listed."""
+    """Raise SuiteError for more trainings than a sweep may have cases, before any is listed."""
     variant_count, controls = sum(bool(model.variant) for model in models), len(training.controls or ())
     model_count = len(models) - variant_count
     rates, seeds = len(training.learning_rates), training.seeds

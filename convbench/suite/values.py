@@ -1,6 +1,6 @@
 """The values of an axis before they are multiplied out: counted for free, expanded on demand, matched by an exclude.
 
-Each kind is iterable (its values in order), knows its size without expanding, and says whether a value is its own.
+Each kind is iterable (its values in order), knows its size without expanding, and tells whether it contains a value.
 Option lists multiply: ``{name: avg-k, k: [2, 4]}`` is one entry of two values.
 """
 
@@ -15,20 +15,20 @@ from typing import Any, Protocol
 from convbench.core.record import Choice, Clip, Recurrent, Scalar, Whole
 
 FURTHER = ("inputs", "stages", "loss", "step", "flops")
-"""What a suite may say of a user's model beside its name and options."""
+"""What a suite may set for a user's model beside its name and options."""
 
 
 class Values(Protocol):
-    """What every kind offers."""
+    """What every kind of values offers."""
 
     def __iter__(self) -> Iterator[Any]: ...
 
     @property
     def size(self) -> int:
-        """How many values, which may be more than could ever be expanded."""
+        """The number of values, which may be too large ever to be expanded."""
 
     def matches(self, value: Any) -> bool:
-        """Whether ``value`` is one of these, options that are not given being free."""
+        """Whether ``value`` is one of these; options that are not given match any value."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Shape:
 class Choices:
     """The choices of a plug-in: the options that are given, each with its values; ``defaults`` are its factory's.
 
-    Of a user's own also those that are the default are in a choice: with the next commit another may be.
+    The choices of a user's own plug-in also contain options with their default value: the next commit may change it.
     """
 
     name: str
@@ -94,7 +94,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class Chain:
-    """Variants applied one after another; no link at all is eager."""
+    """Variants applied one after another; an empty chain is eager."""
 
     links: Sequence[Choices]
 
@@ -113,7 +113,7 @@ class Chain:
 
 @dataclass(frozen=True)
 class Models:
-    """A user's own model with its options, and what else is said of it: ``whole`` with any choice of them."""
+    """A user's own model with its options, and its other settings: ``whole``, with any choice of the options."""
 
     model: Choices
     whole: Whole
@@ -126,7 +126,7 @@ class Models:
         return self.model.size
 
     def matches(self, value: Any) -> bool:
-        """What is not said of the model is free, as options that are not given are."""
+        """Settings that are not given match any value, like options that are not given."""
         settings = {key: setting for key in FURTHER if (setting := getattr(self.whole, key))}
         return self.model.matches(value.model) and all(getattr(value, key) == settings[key] for key in settings)
 
@@ -135,17 +135,17 @@ Axis = list[Values]
 
 
 def expand(axis: Axis) -> list[Any]:
-    """Every value of an axis, each once, in order."""
+    """Return every value of an axis, each once, in order."""
     return list(dict.fromkeys(chain.from_iterable(axis)))
 
 
 def size(axes: Mapping[str, Axis]) -> int:
-    """How many combinations of the axes' values there are, without expanding any."""
+    """Return the number of combinations of the axes' values, without expanding any."""
     return prod(sum(values.size for values in axis) for axis in axes.values())
 
 
 def picks(axes: Mapping[str, Collection[Any]]) -> Iterator[dict[str, Any]]:
-    """Every combination of the values, the last name changing fastest."""
+    """Yield every combination of the values, the last name changing fastest."""
     return (dict(zip(axes, values, strict=True)) for values in product(*axes.values()))
 
 
