@@ -11,7 +11,7 @@ class RunState:
 
     ``hosts`` is how many measure. ``trainings`` is how many are made, 0 before they begin; from the second ``look`` on
     they are further seeds. ``visits`` are those of this state, and ``following`` those of the rounds after it;
-    ``unplanned`` ones come from what was measured.
+    ``unplanned`` ones come from what was measured. ``budget_left`` is in seconds, None without a budget.
     """
 
     round: int
@@ -23,3 +23,4 @@ class RunState:
     visits: int = 0
     following: int = 0
     unplanned: bool = False
+    budget_left: float | None = None
