@@ -360,7 +360,7 @@ def test_gains_in_some_in_most_and_in_all(differences, verdicts):
 
 
 def test_what_is_undecided_says_what_would_have_been_seen():
-    assert by_verdict([UNSURE]) == "undecided on binding (less than 20.1 points is mostly missed)"
+    assert by_verdict([UNSURE]) == "undecided on binding (gains below 20.1 points are mostly missed)"
 
 
 def test_with_other_seeds_the_difference_is_that_of_welch():
@@ -614,14 +614,14 @@ def test_what_is_registered_and_no_claim_is_left_out_and_said(monkeypatch):
     monkeypatch.setattr(installed, "_missing_plugins", {})
     assert "wild-2" not in [claim.number for claim in all_claims(NOTHING)]
     (lacking,) = installed.broken()
-    assert "the claim 'wild-2' raised TypeError: it returns int: register it by" in lacking.reason
+    assert "the claim 'wild-2' raised TypeError: it returns int: register it with" in lacking.reason
 
 
 @pytest.mark.parametrize(
     ("returned", "words"),
     [
         (lambda: ("supported", "why"), "TypeError: it returns tuple, not a Judgement"),
-        (lambda: Judgement("yes", "why"), "ValueError: there is no verdict 'yes': it is one of supported, refuted,"),
+        (lambda: Judgement("yes", "why"), "ValueError: unknown verdict 'yes'; known: supported, refuted,"),
     ],
 )
 def test_what_a_claim_returns_and_is_no_judgement_is_said(returned, words, monkeypatch):

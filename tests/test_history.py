@@ -165,7 +165,7 @@ def test_a_paired_check_says_nothing_of_memory(tmp_path):
 
 @pytest.mark.parametrize(
     ("question", "message"),
-    [({"since": "last week"}, "since 'last week': a date, as in 2026-11-01"), ({"roots": ()}, "name the runs")],
+    [({"since": "last week"}, "since 'last week' is not a date, such as 2026-11-01"), ({"roots": ()}, "name the runs")],
 )
 def test_a_question_without_an_answer_is_said(question, message):
     with pytest.raises(ConvbenchError, match=message):
@@ -628,7 +628,7 @@ def test_what_no_paired_check_measures_is_not_said_to_be_proved_by_one():
     [
         ((), "name the runs: either run directories, or --store FOLDER"),
         (("s", "--store", "s"), "name the runs: either run directories, or --store FOLDER"),
-        (("s", "--since", "soon"), "since 'soon': a date, as in 2026-11-01"),
+        (("s", "--since", "soon"), "since 'soon' is not a date, such as 2026-11-01"),
         (("s", "--confirm"), "--confirm measures latency and keeps it in a store"),
         (("--store", "s", "--confirm", "--metric", "memory"), "--confirm measures latency"),
     ],

@@ -155,7 +155,7 @@ def test_the_page_and_the_run_say_how_much_hosts_differ() -> None:
     assert words.startswith("2 hosts with one fingerprint, the slowest 3")
     ratio, low, high = map(float, re.findall(r"-?\d+\.\d", words))
     assert low < ratio < high
-    assert "taken off their times" in words
+    assert "their times are corrected for this" in words
     run = RunDescription(
         "x", "", "", Protocol(visits=2), (), (), environment={"cpu": "a", "cores": 2}, fingerprint="kind",
         hosts={"fast": "kind", "slow": "kind", "odd": "other"}, between_hosts=words,

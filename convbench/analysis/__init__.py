@@ -1,7 +1,7 @@
-"""Records become answers as data: numbers, groups, fronts and choices. No drawing, no words, no torch.
+"""Turn records into answers as data: numbers, groups, fronts and choices. No drawing, no words, no torch.
 
-1. ``results`` derives each record's numbers once; ``table`` is them as rows.
-2. ``costs`` ranks what is cheap, ``quality`` what is learned, ``choice`` recommends by both; ``inference`` is the
-   statistics beneath.
-3. ``compare`` and ``stored_runs`` lay runs side by side; ``claims`` tests what the article says.
+1. ``results`` derives each record's numbers once; ``table`` turns them into rows.
+2. ``costs`` ranks models by cost, ``quality`` summarises what they learn, and ``choice`` recommends by both.
+   ``inference`` holds the statistics that these use.
+3. ``compare`` and ``stored_runs`` compare runs; ``claims`` tests the article's statements.
 """

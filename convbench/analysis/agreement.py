@@ -1,4 +1,4 @@
-"""How far two runs of one suite agree: whether their intervals meet, and whether one says the opposite of the other."""
+"""Measure how far two runs of one suite agree: whether their intervals overlap, and whether their orders conflict."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from convbench.core.statistics import Interval
 
 @dataclass(frozen=True)
 class Agreement:
-    """Two runs side by side, over the cases that both have a latency of: their picks too are among these.
+    """Two runs compared over the cases that have a latency in both; each run's pick is made among these too.
 
-    ``meet`` is the share of cases whose 95 % intervals overlap, ``factors`` the median, 90th percentile and greatest
-    ratio of the two medians (the greater over the smaller). Of the ``apart`` pairs of cases that the first run tells
-    apart by disjoint intervals, ``contradicted`` are told apart the other way round by the second. ``half_width`` is
-    the median relative half width of the first run's intervals, ``withheld`` the cases that one run lacks.
+    ``meet`` is the share of cases whose 95 % intervals overlap. ``factors`` are the median, the 90th percentile and the
+    maximum of the ratios of the two medians (the greater over the smaller). The first run tells ``apart`` pairs of
+    cases apart by disjoint intervals; the second tells ``contradicted`` of them apart in the opposite order.
+    ``half_width`` is the median relative half width of the first run's intervals. ``withheld`` counts the cases that
+    only one run has a latency of.
     """
 
     cases: int
@@ -35,7 +36,7 @@ class Agreement:
 
 
 def agreement(first: Sequence[Result], second: Sequence[Result]) -> Agreement | None:
-    """How far two runs agree; None where they share no case with a latency."""
+    """Measure how far two runs agree; None if they share no case with a latency."""
     table, other = _latencies(first), _latencies(second)
     cases = sorted(table.keys() & other.keys())
     if not cases:
@@ -66,7 +67,7 @@ def _overlap(a: Interval, b: Interval) -> bool:
 
 
 def _count_contradictions(pairs: Sequence[tuple[Interval, Interval]]) -> tuple[int, int]:
-    """How many pairs of cases the first run tells apart, and of how many the second says the opposite."""
+    """Count the pairs of cases that the first run tells apart, and those that the second orders the other way round."""
     (low, high), (other_low, other_high) = (
         (np.array([pair[run].low for pair in pairs]), np.array([pair[run].high for pair in pairs])) for run in (0, 1)
     )
@@ -79,7 +80,7 @@ def _count_contradictions(pairs: Sequence[tuple[Interval, Interval]]) -> tuple[i
 
 
 def _same_pick(first: Sequence[Result], second: Sequence[Result]) -> bool:
-    """Whether the second run takes the first one's pick, or cannot tell it from its own."""
+    """Whether the second run picks the same model as the first, or cannot tell that model from its own pick."""
     headline, other_headline = headline_of(first), headline_of(second)
     if not headline.pick or not other_headline.pick:
         return headline.pick is other_headline.pick

@@ -1,7 +1,8 @@
-"""Runs side by side: the same cases matched, their latencies as ratios, and what else differs.
+"""Compare runs: match their cases, form ratios of their latencies, and list what else differs.
 
-A ratio is of one case. Where both runs visited it in turns, round by round, it is formed visit by visit, so that what
-both met is not in it; else from the two intervals, which hold the spread between the processes of either run.
+A ratio belongs to one case. If both runs visited the case in turns, round by round, the ratio is formed visit by visit,
+so that slow moments that both met cancel. Otherwise it comes from the two intervals, which hold the spread between the
+processes of each run.
 """
 
 from __future__ import annotations
@@ -26,15 +27,15 @@ from convbench.core.statistics import Interval, ratio_interval
 
 Row = tuple[Result | None, ...]
 OWN_NAME = "whole models"
-"""What users' own models are called in a column that does not apply to them."""
+"""The group of users' own models in a column that does not apply to them."""
 
 
 class Match(NamedTuple):
-    """One case in every run (None where a run lacks its result), and each run's latency over the first's.
+    """One case in every run (None if a run lacks its result), and each run's latency over the first run's.
 
-    ``counts_differ`` says that parameters or FLOPs, which are exact, are not the same everywhere. ``elsewhere`` says
-    that of runs of several machines one measured the case on another (or other software) than the first: it has no
-    ratio.
+    ``counts_differ`` says that parameters or FLOPs, which are exact, differ between the runs. ``elsewhere`` says that a
+    run of several machines measured the case on another machine (or with other software) than the first run, and so has
+    no ratio.
     """
 
     case: Case
@@ -45,7 +46,7 @@ class Match(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """The cases that share a value of a column, and for every run but the first the ratio over it, paired by case."""
+    """The cases that share a column's value, and the ratio of each further run over the first, paired by case."""
 
     value: str
     cases: int
@@ -53,7 +54,7 @@ class Summary(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """A key of the environment or protocol with its value in every run; ``grave`` where it decides comparability."""
+    """A key of the environment or protocol with its value in every run; ``grave`` if it makes the runs incomparable."""
 
     key: str
     values: tuple[Scalar, ...]
@@ -61,7 +62,7 @@ class Difference(NamedTuple):
 
 
 def match(runs: Sequence[Sequence[Result]]) -> list[Match]:
-    """Cases that at least two runs have measured, matched by id; by all but the device where no device is shared."""
+    """Match by id the cases that at least two runs measured; ignore the device if no device is in all runs."""
     devices = [{result.case.device for result in results} for results in runs]
     has_shared_device = bool(set.intersection(*devices)) if devices else False
     tables = [{_key(result.case, has_shared_device): result for result in measured(results)} for results in runs]
@@ -70,15 +71,15 @@ def match(runs: Sequence[Sequence[Result]]) -> list[Match]:
     rows = [row for row in candidates if sum(result is not None for result in row) > 1]
     columns = [_base_ratios(rows, run) for run in range(len(runs))]
     environments = [{result.record.environment for result in table.values()} for table in tables]
-    # Runs that share no machine are compared across machines, which ``differences`` says of all their cases.
+    # Runs that share no machine are compared across machines: ``differences`` tells readers once for all cases.
     is_mixed = [len(names | environments[0]) > 1 and bool(names & environments[0]) for names in environments]
     return [_match(row, ratios, is_mixed) for row, ratios in zip(rows, zip(*columns, strict=True), strict=True)]
 
 
 def overall(matches: Sequence[Match], run: int) -> Interval | None:
-    """The median of one run's ratios, and between what nine in ten of them lie; None without any.
+    """Return the median of one run's ratios and the range that holds nine in ten of them; None without ratios.
 
-    A few cases that went wrong in one of the runs do not move it, as they would a mean.
+    Unlike a mean, the median is not moved by a few cases that went wrong in one of the runs.
     """
     ratios = [ratio.median for match in matches if (ratio := match.ratios[run]) is not None]
     if not ratios:
@@ -88,7 +89,7 @@ def overall(matches: Sequence[Match], run: int) -> Interval | None:
 
 
 def apart(match: Match, run: int) -> float:
-    """How far the ratio's interval lies beyond a tie, as a logarithm; 0 where it may be noise."""
+    """Return how far the ratio's interval lies beyond a tie, as a logarithm; 0 if the difference may be noise."""
     ratio = match.ratios[run]
     if ratio is None or not ratio.bounded or ratio.low <= 0:
         return 0.0
@@ -96,10 +97,10 @@ def apart(match: Match, run: int) -> float:
 
 
 def summaries(matches: Sequence[Match], name: str) -> list[Summary]:
-    """By the values of a column of ``Case.axes``: the median of the cases' ratios with its 95 % interval over cases.
+    """Summarise ratios by a column of ``Case.axes``: the median over cases with its 95 % interval.
 
-    What the cases of a group differ by is moderated by what those of all groups do (``core.spread``); the ratio of a
-    single case is its own. What a whole run was faster or slower by is in every ratio and in no interval.
+    The spread within a group is moderated by the spread within all groups (``core.spread``); the ratio of a single case
+    keeps its own interval. If a whole run was faster or slower, that is in every ratio and in no interval.
     """
     groups = by_axis(matches, name)
     runs = range(1, len(matches[0].ratios) if matches else 1)
@@ -111,7 +112,7 @@ def summaries(matches: Sequence[Match], name: str) -> list[Summary]:
 
 
 def _intervals(groups: Sequence[Sequence[Interval | None]]) -> list[Interval | None]:
-    """The interval of each group's ratios."""
+    """Return the interval of each group's ratios; None for a group without any."""
     positive_ratios = [[ratio for ratio in group if ratio and ratio.median > 0] for group in groups]
     logs = [[math.log(ratio.median) for ratio in group] for group in positive_ratios]
     prior = spread.prior(logs)
@@ -122,13 +123,16 @@ def _intervals(groups: Sequence[Sequence[Interval | None]]) -> list[Interval | N
 
 
 def noise(matches: Sequence[Match], run: int) -> float | None:
-    """How well a ratio is known: the median of their relative half widths; None where none is bounded."""
+    """Return how precisely ratios are known: the median of their relative half widths; None if none is bounded."""
     half_widths = [ratio.relative_half_width for match in matches if (ratio := match.ratios[run]) and ratio.bounded]
     return statistics.median(half_widths) if half_widths else None
 
 
 def in_turns(first: Record, second: Record) -> bool:
-    """Whether two records of a case took turns: every round that both have ended in both before its next began."""
+    """Whether two records of a case took turns: in every shared round both started before either started the next.
+
+    Only the starts of undisturbed visits are compared, and at least two rounds have to be shared.
+    """
     starts = [{visit.round: visit.started for visit in record.visits if visit.timed and visit.sound}
               for record in (first, second)]  # fmt: skip
     rounds = [(starts[0][number], starts[1][number]) for number in sorted(starts[0].keys() & starts[1].keys())]
@@ -136,18 +140,18 @@ def in_turns(first: Record, second: Record) -> bool:
 
 
 def by_axis(matches: Sequence[Match], name: str) -> dict[str, list[Match]]:
-    """Matches gathered by a column of ``Case.axes``, such as ``reducer`` or ``variant``."""
+    """Group matches by a column of ``Case.axes``, such as ``reducer`` or ``variant``."""
     groups: dict[str, list[Match]] = defaultdict(list)
     for match in matches:
         value = match.case.axes[name]
-        if value is None:  # a user's own model: it is one where reducers are told apart, and has no backbone
+        if value is None:  # a user's own model: it counts as a reducer of its own, and has no backbone
             value = match.case.axes["model"] if name == "reducer" else OWN_NAME
         groups[str(value)].append(match)
     return dict(sorted(groups.items()))
 
 
 def differences(runs: Sequence[RunDescription]) -> list[Difference]:
-    """Every key of environment and protocol whose values differ, the grave ones first."""
+    """Return every key of environment and protocol whose values differ between the runs, the grave ones first."""
     facts = [{**run.environment, **protocol_facts(run)} for run in runs]
     keys = dict.fromkeys(key for settings in facts for key in settings)
     columns = ((key, tuple(settings.get(key) for settings in facts)) for key in keys)
@@ -156,7 +160,7 @@ def differences(runs: Sequence[RunDescription]) -> list[Difference]:
 
 
 def _match(row: Row, ratios: tuple[Interval | None, ...], is_mixed: Sequence[bool]) -> Match:
-    """A run that ``is_mixed`` has some machines in common with the first, and others."""
+    """Build the match of a row. A run ``is_mixed`` if it shares a machine with the first and the two used several."""
     environment = row[0].record.environment if row[0] else None
     is_elsewhere = [
         is_mixed_run and result is not None and environment not in (None, result.record.environment)
@@ -170,7 +174,7 @@ def _match(row: Row, ratios: tuple[Interval | None, ...], is_mixed: Sequence[boo
 
 
 def _base_ratios(rows: Sequence[Row], run: int) -> list[Interval | None]:
-    """The ratio of that run over the first in every row, visit by visit where both took turns."""
+    """Return the run's ratio over the first run in every row, formed visit by visit if the two took turns."""
     pairs = {
         i: (result.timing, base.timing)
         for i, row in enumerate(rows)
@@ -197,6 +201,6 @@ def _key(case: Case, with_device: bool) -> str:
 
 
 def protocol_facts(run: RunDescription) -> Mapping[str, Scalar]:
-    """The settings of a run that its times belong to."""
+    """Return the protocol settings of a run that its times depend on."""
     names = ("seed", "max_warmup", "max_time", "min_samples", "target")
     return {f"protocol.{name}": getattr(run.protocol, name) for name in names}

@@ -1,4 +1,7 @@
-"""By how much the hosts of a run differ, as measured on the cases that they share: estimated, stated and taken off."""
+"""Estimate how much the hosts of a run differ, from the cases that they share, and say so to readers.
+
+``analysis.latencies`` takes these differences off the times.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,11 @@ from convbench.core.host_effects import Cell, Effect, host_effects
 from convbench.core.record import Record
 
 Effects = Mapping[str, Mapping[str, Effect]]
-"""The hosts' effects by name, for each group: the fingerprint of its machine and software."""
+"""The hosts' effects by host name, for each group of hosts; a group is a fingerprint of machine and software."""
 
 
 def effects(records: Iterable[Record]) -> Effects:
-    """What each host does to a latency beside the others of its group, before anything is corrected."""
+    """Estimate how much slower each host is than the others of its group, before any correction."""
     groups: defaultdict[str, list[Cell]] = defaultdict(list)
     for record in records:
         groups[record.environment] += cells(record)
@@ -25,7 +28,7 @@ def effects(records: Iterable[Record]) -> Effects:
 
 
 def cells(record: Record, offsets: Mapping[int, float] | None = None) -> list[Cell]:
-    """A record's sound visits on hosts; ``offsets`` are what is taken off each log, by its round."""
+    """Return a record's undisturbed visits on named hosts; ``offsets`` are subtracted from their logs, by round."""
     hosts = host_by_round(record)
     if not hosts:
         return []
@@ -37,16 +40,16 @@ def cells(record: Record, offsets: Mapping[int, float] | None = None) -> list[Ce
 
 
 def host_by_round(record: Record) -> dict[int, str]:
-    """Which host made the visit of each round; empty where there was one."""
+    """Return the host that made the visit of each round; empty if the run had only one host."""
     return {visit.round: visit.host for visit in record.visits if visit.host}
 
 
 def sentence(groups: Effects) -> str:
-    """What readers must know of it; empty where no two hosts share a case."""
+    """Describe the differences between hosts to readers; empty if no two hosts share a case."""
     if not groups:
         return ""
     parts = [_group_sentence(hosts) for hosts in groups.values()]
-    kinds = f"{len(parts)} kinds of hosts, never one ranking: " if len(parts) > 1 else ""
+    kinds = f"{len(parts)} kinds of hosts, never ranked together: " if len(parts) > 1 else ""
     return f"{kinds}{'; '.join(parts)}."
 
 
@@ -55,15 +58,15 @@ def _group_sentence(hosts: Mapping[str, Effect]) -> str:
     ratio, low, high = (f"{100 * math.expm1(log):z.1f}" for log in (gap, gap - half, gap + half))
     return (
         f"{len(hosts)} hosts with one fingerprint, the slowest {ratio} % slower than the fastest "
-        f"(95 %: {low} to {high} %) on the cases that they share; this is taken off their times"
+        f"(95 %: {low} to {high} %) on the cases that they share; their times are corrected for this"
     )
 
 
 def _greatest_gap(hosts: Mapping[str, Effect]) -> tuple[float, float]:
-    """The log by which the slowest is slower than the fastest, and half its 95 % interval.
+    """Return the log by which the slowest host is slower than the fastest, and half its 95 % interval.
 
-    Effects sum to 0, so that one is the larger where another is the smaller: a difference is less sure than that of
-    two that know nothing of each other.
+    Effects sum to 0, so the errors of two hosts are negatively correlated. Their difference is less certain than that
+    of two independent estimates.
     """
     fastest, *_, slowest = sorted(hosts.values(), key=lambda effect: effect.log)
     half = math.hypot(slowest.half, fastest.half) * math.sqrt(len(hosts) / (len(hosts) - 1))

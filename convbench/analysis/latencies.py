@@ -1,12 +1,12 @@
-"""Latencies from visits in several processes: corrected for the machine's slow moments, with intervals that repeat.
+"""Estimate latencies from visits in several processes: corrected for slow moments, with intervals that repeat.
 
-1. Each sound visit gives the median of its samples, and that of the reference workload taken in turns with them.
-2. How far cases slow down with the reference is learned from all visits of the run, and taken off each.
+1. Each undisturbed visit gives the median of its samples, and that of the reference workload taken in turns with them.
+2. All visits of the run tell how far cases slow down with the reference; this slow-down is taken off each visit.
 3. The spread that is left between visits, of the case and of the whole run, makes the interval (``core.spread``).
-4. Ratios are formed visit by visit within a round, so that what both met is not in them.
+4. Ratios are formed visit by visit within a round, so that slow moments that both met cancel.
 
-Where several hosts measured, what each does to all of its times (``analysis.hosts``) is taken off after the second
-step, and ratios are formed of visits on the same host only.
+If several hosts measured, the effect of each host on its times (``analysis.hosts``) is taken off after the second step,
+and ratios are formed only from visits on the same host.
 """
 
 from __future__ import annotations
@@ -27,38 +27,44 @@ from convbench.core.statistics import Interval, median_interval, ratio_interval
 from convbench.core.visits import Scope, at_better_moments, scope
 
 BUSY_SHARE = 0.1
-"""Share of the time that the median visit waited for a core from which on the whole run was beside other work."""
+"""Share of its time that the median visit waits for a core, above which the whole run counts as beside other work."""
 MOST_SLOWDOWN = 1.6
-"""By how much other work slows a core down besides taking its time, where no quiet run tells what it is without."""
-DOUBT_OF_LEVEL = 0.15
-"""Share of the way to a quiet run's speed that is not trusted, either way."""
-LEAST_SLOWDOWN = 0.05
-"""The log by which a quiet run has to be slower than the machine can be before its times are stated at that speed."""
-RUN_SD = 0.015
-"""Standard deviation of the log of what one run does to a case that neither its visits nor the reference workload tell.
+"""The most by which other work slows a core down besides taking its time.
 
-Two runs of the default suite on one machine differ by 1 to 4.5 % in common, and case by case by as much besides.
+It widens the intervals of a busy run if no quiet run tells the machine's speed. A quiet run that is slower by more is
+not restated.
+"""
+DOUBT_OF_LEVEL = 0.15
+"""Share of the distance to a quiet run's speed that is not trusted, in either direction."""
+LEAST_SLOWDOWN = 0.05
+"""The log by which a quiet run must be slower than the last quiet runs before its times are stated at their speed."""
+RUN_SD = 0.015
+"""Standard deviation of the log of a run's own effect on a case, which no visit and no reference workload shows.
+
+Two runs of the default suite on one machine differ by 1 to 4.5 % in common, and by as much again from case to case.
 """
 SLOPE_SD = 0.15
-"""Standard deviation between cases of the power by which they slow down with the reference workload; one is learned."""
+"""Standard deviation between cases of the power by which they slow down with the reference; only one is estimated."""
 LEAST_RATIOS = 5
-"""Fewer ratios than this do not tell how much ratios spread: then each case's own spread is taken twice."""
+"""Least number of ratios whose spread is estimated. With fewer, twice the variance between visits is assumed."""
 
 
 QUIET_REFERENCE = "quiet_reference_s"
-"""The condition that holds what the fastest of the last quiet runs on the machine had for the reference workload."""
+"""The condition that holds the reference workload's shortest time in the last quiet runs on the machine."""
 LEVEL_VISITS = 20
-"""Visits that tell a machine's speed."""
+"""Least number of visits that tell a machine's speed."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """How a run's visits spread: what a case slows down with the reference, from which speed, and what is left.
+    """What the visits of a run have in common: their slow-down with the reference, their speed, and their spread.
 
-    A run beside other work, or while the machine is slower, as virtual ones are by their neighbours, has its times
-    stated at the speed of the last quiet runs, as far as one is known; ``doubt`` is what that, or its absence, adds to
-    the logs of an interval's ends. Ratios know nothing of it.
-    ``hosts`` is the log by which each of several is slower than the typical one, beyond what the reference tells.
+    ``slope`` is the power by which cases slow down with the reference, ``level`` the log of the reference at the speed
+    that times are stated at. This is the speed of the last quiet runs, if one is known, for a run beside other work or
+    on a machine that was slower, as virtual ones are because of their neighbours. ``doubt`` is what this restatement,
+    or the lack of a known speed, adds to the logs of an interval below and above; ratios do not use it. ``prior`` is
+    the spread that is left. ``hosts`` is the log by which each of several hosts is slower than the typical one, beyond
+    what the reference tells.
     """
 
     slope: float = 0.0
@@ -70,10 +76,10 @@ class Machine:
 
 @dataclass(frozen=True)
 class Latency:
-    """A call's seconds: the interval, and the logs that it comes from by round; no logs where visits are unknown.
+    """Seconds per call: the interval, and the logs behind it by round; no logs if visits are unknown.
 
-    ``hosts`` names which of several made a round's visit; ``reference`` is what the reference workload takes at the
-    speed that the interval is stated at, None where it was not measured.
+    ``hosts`` names the host of each round if there were several. ``reference`` is the time of the reference workload at
+    the speed that the interval is stated at; None if it was not measured.
     """
 
     interval: Interval
@@ -84,7 +90,7 @@ class Latency:
 
     @property
     def by_visits(self) -> Interval:
-        """What the spread between visits says alone, which is what further visits make narrower; there must be some."""
+        """The interval by the spread between visits alone, which further visits narrow; ValueError without visits."""
         return spread.estimate(tuple(self.logs.values()), self.prior)
 
     @property
@@ -93,13 +99,13 @@ class Latency:
 
 
 def machines(records: Iterable[Record]) -> dict[Scope, Machine]:
-    """What the visits of each scope have in common."""
+    """Estimate what the visits of each scope have in common."""
     timed_records = (record for record in records if record.visits and record.samples(metrics.LATENCY))
     return {scope: _machine(members) for scope, members in grouped(timed_records, scope).items()}
 
 
 def latency_of(record: Record, machine_by_scope: Mapping[Scope, Machine]) -> Latency | None:
-    """Seconds of a call; None where it was not measured, or never undisturbed."""
+    """Estimate the seconds of a call; None if it was not measured, or never undisturbed."""
     samples = record.samples(metrics.LATENCY)
     if not samples:
         return None
@@ -117,9 +123,10 @@ def latency_of(record: Record, machine_by_scope: Mapping[Scope, Machine]) -> Lat
 
 
 def _widen(interval: Interval, samples: Sequence[float]) -> Interval:
-    """The interval of a single visit: what processes differ by, and how well this one's median is known.
+    """Widen the interval of a single visit: processes differ, and its own median is uncertain.
 
-    Of several visits the spread between them holds both. Samples too few for an interval count by their range.
+    The spread between several visits would hold both. If samples are too few for an interval, their range takes its
+    place.
     """
     middle, low, high = median_interval(samples)
     if math.isinf(high):
@@ -130,9 +137,9 @@ def _widen(interval: Interval, samples: Sequence[float]) -> Interval:
 
 
 def reference(record: Record, machine_by_scope: Mapping[Scope, Machine]) -> float | None:
-    """Seconds of the reference workload at the speed that ``latency`` states the record at; None where there are none.
+    """Return the reference workload's seconds at the speed that ``latency_of`` states the record at; None without any.
 
-    That of the run's better moments where times were corrected by it, else what it took beside the record.
+    If times were corrected by the reference, this is ``Machine.level``, else the median time beside the record.
     """
     logs = _logs(record, metrics.REFERENCE)
     machine = machine_by_scope.get(scope(record), Machine())
@@ -142,7 +149,7 @@ def reference(record: Record, machine_by_scope: Mapping[Scope, Machine]) -> floa
 
 
 def ratios(pairs: Sequence[tuple[Latency, Latency]]) -> list[Interval]:
-    """The first over the second of each pair, from the rounds in which both were visited where there are any."""
+    """Divide the first latency by the second in each pair, by the rounds that visited both, else by the intervals."""
     differences = [_differences(*pair) for pair in pairs]
     groups = [logs for logs in differences if len(logs) > 1]
     prior = spread.prior(groups) if len(groups) >= LEAST_RATIOS else None
@@ -150,7 +157,7 @@ def ratios(pairs: Sequence[tuple[Latency, Latency]]) -> list[Interval]:
 
 
 def ratio(first: Latency, second: Latency) -> Interval:
-    """``ratios`` of one pair."""
+    """Return the ``ratios`` of one pair."""
     return ratios([(first, second)])[0]
 
 
@@ -182,13 +189,13 @@ def _machine(records: Sequence[Record]) -> Machine:
 
 
 def _host_logs(records: Sequence[Record], machine: Machine) -> dict[str, float]:
-    """What each host does to all of its times beside the others, once they are corrected by the reference."""
+    """Estimate the effect of each host on all of its times, after they are corrected by the reference."""
     cells = [cell for record in records for cell in hosts.cells(record, _reference_offsets(record, machine))]
     return {host: effect.drawn for host, effect in host_effects(cells).items()}
 
 
 def _speed(records: Sequence[Record], usual_level: float, slope: float) -> tuple[float, tuple[float, float]]:
-    """The log of the reference at the speed that latencies are stated at, and the doubt of that."""
+    """Return the log of the reference at the speed that latencies are stated at, and the doubt below and above."""
     quiet_reference = next((level for record in records if (level := record.conditions.get(QUIET_REFERENCE))), None)
     is_busy = busy(records)
     if not isinstance(quiet_reference, float) or not slope:
@@ -201,13 +208,13 @@ def _speed(records: Sequence[Record], usual_level: float, slope: float) -> tuple
 
 
 def busy(records: Iterable[Record]) -> bool:
-    """Whether the run was made beside other work, by the scheduler's own statistics."""
+    """Whether the run was measured beside other work, by the scheduler's own statistics."""
     delays = [share for record in records for share in record.samples(metrics.RUN_DELAY)]
     return bool(delays) and median(delays) > BUSY_SHARE
 
 
 def quiet_references(records: Iterable[Record]) -> dict[Scope, float]:
-    """Seconds of the reference workload at the better moments of each scope that was visited often and quiet."""
+    """Return the reference workload's seconds at the better moments of each quiet scope with enough visits."""
     references_by_scope = {
         scope: references
         for scope, members in grouped(records, scope).items()
@@ -217,12 +224,12 @@ def quiet_references(records: Iterable[Record]) -> dict[Scope, float]:
 
 
 def _references(records: Iterable[Record]) -> list[float]:
-    """The log of what the reference workload took, visit by visit."""
+    """Return the logs of the reference workload's times, visit by visit."""
     return [log for record in records for log in _logs(record, metrics.REFERENCE).values()]
 
 
 def _reference_pair(record: Record) -> tuple[list[float], list[float]] | None:
-    """The logs of a case's visits and of the reference in the same visits; None where there are none of both."""
+    """Return the logs of a case's visits and of the reference in the same visits; None without such visits."""
     latencies, references = _logs(record, metrics.LATENCY), _logs(record, metrics.REFERENCE)
     visits = [visit for visit in latencies if visit in references]
     return ([latencies[visit] for visit in visits], [references[visit] for visit in visits]) if visits else None
@@ -237,14 +244,14 @@ def _corrected_logs(record: Record, machine: Machine) -> dict[int, float]:
 
 
 def _shared_sd(record: Record, machine: Machine) -> float:
-    """What no visit to the case tells: what is this run's own, and what the common slope took off too much."""
+    """Standard deviation of what all visits to a case share: the run's own effect and the error of the common slope."""
     references = _logs(record, metrics.REFERENCE).values() if machine.slope else ()
     slowdown = fmean(references) - machine.level if references else 0.0
     return math.hypot(RUN_SD, SLOPE_SD * slowdown)
 
 
 def _reference_offsets(record: Record, machine: Machine) -> dict[int, float]:
-    """What the reference workload says is to be taken off each round's log."""
+    """Return what the reference workload tells to subtract from the log of each round."""
     references = _logs(record, metrics.REFERENCE) if machine.slope else {}
     return {visit: machine.slope * (log - machine.level) for visit, log in references.items()}
 

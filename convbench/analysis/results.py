@@ -1,4 +1,4 @@
-"""A record with the numbers that everything else asks of it, derived once."""
+"""Records together with the numbers that the rest of the analysis needs, derived once."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Result:
-    """A record and its derived numbers (base units); None where the metric was not measured."""
+    """A record and its derived numbers (base units); None if the metric was not measured."""
 
     record: Record
     group: Group
@@ -43,7 +43,7 @@ class Result:
     memory: float | None
     cold: float | None
     common: Options = frozenset()
-    """The options that all own models of its name in the run share; the others tell it apart."""
+    """The options shared by all of the run's own models of the same name; the other options tell this one apart."""
 
     @property
     def case(self) -> Case:
@@ -51,7 +51,7 @@ class Result:
 
     @property
     def latency(self) -> Interval | None:
-        """Seconds of a call, with the interval over processes where there were several."""
+        """Seconds per call, with the interval over processes if there were several."""
         return self.timing.interval if self.timing else None
 
     @property
@@ -61,13 +61,13 @@ class Result:
 
     @property
     def series(self) -> str:
-        """What a mark's colour and shape stand for: the reducer's name, or the model's where it is a user's own."""
+        """The name behind a mark's colour and shape: the reducer's, or the model's if it is a user's own."""
         architecture = self.case.architecture
         return (architecture.reducer if isinstance(architecture, Parts) else architecture.model).name
 
     @property
     def row(self) -> str | Whole:
-        """What has a row of its own: a reducer at whatever size, and each model of a user's own, as its options are."""
+        """The key of the result's table row: a reducer at any size, or a user's own model with its options."""
         architecture = self.case.architecture
         return architecture if isinstance(architecture, Whole) else self.series
 
@@ -77,34 +77,34 @@ class Result:
 
     @property
     def launch_share(self) -> float | None:
-        """Share of a call on a GPU in which the device does not work; None on a CPU."""
+        """Share of a call on a GPU during which the device is idle; None without device times, as on a CPU."""
         device_seconds = part_of_call(self, metrics.DEVICE_LATENCY)
         if device_seconds is None or not self.latency:
             return None
         return max(0.0, 1 - device_seconds / self.latency.median)
 
     def value(self, metric: Metric) -> float | None:
-        """One number of a metric: what it says of itself becomes of its samples; None where it was not measured."""
+        """Return one number for a metric, derived or aggregated as the metric says; None if it was not measured."""
         derive = _DERIVED.get(metric.name)
         return derive(self) if derive else typical(self.record, metric)
 
     def metric(self, option: str) -> Metric | None:
-        """The metric of that short name, ours or one that this record declares; None where neither is called so."""
+        """Return the shown metric with this short name, built-in or declared by this record; None if there is none."""
         candidates = chain(metrics.ALL, metrics.own(self.record.readings))
         return next((metric for metric in candidates if metric.shown and metric.option == option), None)
 
     def meets(self, limits: Mapping[str, float]) -> bool:
-        """Whether it is within every limit; without any it is."""
+        """Whether the result is within every limit; true without limits."""
         return all(self.within(option, limit) for option, limit in limits.items())
 
     def within(self, option: str, limit: float) -> bool:
-        """Whether it is within a limit: a maximum, or a minimum of a metric of which more is better; unmeasured: no."""
+        """Whether the result is within a limit: a maximum, or a minimum if more is better. False if unmeasured."""
         metric = self.metric(option)
         value = self.value(metric) if metric else None
         return metric is not None and value is not None and metric.sign * value <= metric.sign * limit
 
     def cost(self, option: str) -> float | None:
-        """A metric's number by its short name, such as ``latency``; None where it was not measured."""
+        """Return a metric's number by its short name, such as ``latency``; None if it was not measured."""
         metric = self.metric(option)
         return self.value(metric) if metric else None
 
@@ -116,23 +116,25 @@ _DERIVED: Mapping[str, Callable[[Result], float | None]] = {
     metrics.FRAMES_PER_S.name: lambda result: result.frames_per_s,
     metrics.LAUNCH_SHARE.name: lambda result: result.launch_share,
 }
-"""What follows from readings, by the metric's name; each is worked out only where it is asked for."""
+"""Functions that derive a metric from a result, by the metric's name; each runs only if its metric is requested."""
 
 
 def group(record: Record) -> Group:
-    """What a record shares with the records that it may be compared with."""
+    """Return what a record must share with the records that it may be compared with."""
     case = record.case
     return Group(record.environment, case.device, str(case.clip), case.scenario, dtype(record), threads(record))
 
 
 def dtype(record: Record) -> str:
-    """The number type that a record's case was computed in: as it was noted then, of a variant or of the model itself,
-    else as the variants declare.
+    """Return the number type that a record's case was computed in.
+
+    It is the one that the variant or the model noted during the run, else the one that the variants declare. A case
+    with an imported or unknown variant and no note counts as fp32.
     """
     if name := record.conditions.get("dtype"):
         return str(name)
     if any(choice.is_imported for choice in record.case.variant):
-        return traits.FP32  # another would be noted: to read a run imports nobody's code
+        return traits.FP32  # any other type would be noted; reading a run never imports a user's code
     try:
         return traits.dtype(record.case)
     except ConvbenchError:
@@ -140,7 +142,7 @@ def dtype(record: Record) -> str:
 
 
 def typical(record: Record, metric: Metric | str) -> float | None:
-    """A record's one number of a metric: the median of its samples or the last of a curve; None without any."""
+    """Reduce a record's samples of a metric to one number, by default the median; None without such a number."""
     reading = record.reading(metric)
     if reading is None:
         return None
@@ -150,9 +152,10 @@ def typical(record: Record, metric: Metric | str) -> float | None:
 
 
 def part_of_call(result: Result, part: Metric) -> float | None:
-    """Seconds of a part of a call: of the latency that is stated, its share in the visits that took both.
+    """Estimate the seconds of a part of a call: the stated latency times its median share in visits that took both.
 
-    Not its own seconds, which are those of a visit in which the machine may have been slower than the latency says.
+    Its own seconds may come from a visit in which the machine was slower than the latency says. They are returned only
+    without such a visit or a latency.
     """
     calls = result.record.by_visit(metrics.LATENCY)
     shares = [
@@ -164,7 +167,7 @@ def part_of_call(result: Result, part: Metric) -> float | None:
 
 
 def number(reading: Reading) -> float | None:
-    """A reading as one number, as its metric says; None without samples, or where each is a number by itself."""
+    """Reduce a reading to one number, as its metric says; None without samples, or if each is a number by itself."""
     if metrics.known(reading.metric).number == "each":
         return None
     if len(reading.samples) < 2:
@@ -177,12 +180,11 @@ def result(
     machines: Mapping[Scope, latencies.Machine] | None = None,
     common: Mapping[str, Options] = MappingProxyType({}),
 ) -> Result:
-    """The derived numbers of one record. Peak memory is CUDA's peak allocated, on a CPU the peak of tensor bytes.
+    """Derive the numbers of one record.
 
-    Of a model that another runtime runs it is what the process grew by.
-
-    ``machines`` is what all records of the run tell of its visits; without it the record's own have to do. ``common``
-    are the ``common_options`` of the run's models.
+    Peak memory is CUDA's peak allocated, on a CPU the peak of tensor bytes, and for a model in another runtime the
+    growth of the process. ``machines`` describes the visits of all of the run's records; without it, only this record's
+    own visits are used. ``common`` are the ``common_options`` of the run's models.
     """
     memory = metrics.CPU_PEAK if record.case.device.startswith("cpu") else metrics.CUDA_PEAK
     memory = metrics.RUNTIME_PEAK if record.samples(metrics.RUNTIME_PEAK) else memory
@@ -196,7 +198,7 @@ def result(
 
 
 def results(records: Iterable[Record]) -> list[Result]:
-    """Every record with its numbers; those of trials, which are no costs, stand after all others."""
+    """Derive every record's numbers; records of trials, which are not costs, come after all others."""
     records = list(records)
     machines = latencies.machines(records)
     common = common_options(record.case.architecture for record in records)
@@ -205,42 +207,42 @@ def results(records: Iterable[Record]) -> list[Result]:
 
 
 def latency_ratios(pairs: Sequence[tuple[Result, Result]]) -> list[Interval | None]:
-    """The first's latency over the second's of each pair, of visits that both had; None where either was not timed."""
+    """Divide the first's latency by the second's in each pair, by the rounds of both; None if either was not timed."""
     timings = [(first.timing, second.timing) for first, second in pairs]
     intervals = iter(latencies.ratios([(first, second) for first, second in timings if first and second]))
     return [next(intervals) if first and second else None for first, second in timings]
 
 
 def costs(results: Iterable[Result]) -> list[Result]:
-    """Those that are measured for what they cost, whatever came of it: no trials."""
+    """Return the results that measure costs, whatever their status: all but trials."""
     return [result for result in results if result.case.trial is None]
 
 
 def measured(results: Iterable[Result]) -> list[Result]:
-    """The costs that have a result at all."""
+    """Return the results that measure costs and whose status is ok."""
     return [result for result in costs(results) if result.record.status == "ok"]
 
 
 def triable(results: Sequence[Result]) -> bool:
-    """Whether any of these models can be tried on a task: a whole model has no head to exchange for one."""
+    """Whether any of these models can be tried on a task. A whole model cannot: it has no head to exchange."""
     return not results or any(isinstance(result.case.architecture, Parts) for result in results)
 
 
 def own_metrics(results: Iterable[Result]) -> list[Metric]:
-    """The metrics of these results that somebody's own probes declare, each once, as the records hold them."""
+    """Return the metrics that users' own probes declare, each once, as the records hold them."""
     return list({metric.name: metric for result in results for metric in metrics.own(result.record.readings)}.values())
 
 
 def shown_metrics(results: Iterable[Result], place: Place) -> list[Metric]:
-    """Every metric that is shown at a place: ours in their order, on axes latency first, then what others declare."""
+    """Return every metric shown at a place: built-in ones in order (latency first on axes), then declared ones."""
     candidates = [metric for metric in (*metrics.ALL, *own_metrics(results)) if place in metric.shown]
     return sorted(candidates, key=lambda metric: metric is not metrics.LATENCY) if place == "axes" else candidates
 
 
 def sustained(record: Record) -> tuple[float, int] | None:
-    """Frames per second that a streaming case keeps up with, and the percentile of the latency it is stated at.
+    """Return the frames per second that a streaming case sustains, and the percentile of the latency behind it.
 
-    The 99th where there are samples enough, else the 90th, else None.
+    The 99th percentile with enough samples, else the 90th; None with too few, or if the case does not stream.
     """
     if not record.case.streams:
         return None

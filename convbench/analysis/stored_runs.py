@@ -1,4 +1,4 @@
-"""Stored runs, which cannot gate: what may be said of two of them, and of a baseline that can no longer be measured."""
+"""Compare stored runs, such as a baseline that can no longer be measured. Such a comparison cannot gate."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from convbench.core.statistics import Interval
 from convbench.core.visits import scope
 
 EXACT_METRICS = (metrics.PARAMS, metrics.MACS, metrics.GRAPH_BREAKS)
-"""The counts of which two runs are told what changed: FLOPs would say the MACs again."""
+"""The counts whose changes are reported between two runs. FLOPs are not among them: they would repeat the MACs."""
 COUNTS = (*EXACT_METRICS, metrics.FLOPS)
-"""Of these a change needs no statistics, whichever one is asked for."""
+"""Metrics whose changes need no statistics."""
 CONSTANTS = (metrics.PARAMS, metrics.MACS, metrics.FLOPS)
-"""What is the same on every machine and by every protocol; how often a graph breaks is also up to torch."""
+"""Metrics that are the same on every machine and by every protocol. Graph breaks are not: they also depend on torch."""
 
 
 class StoredComparison(NamedTuple):
-    """Two runs laid side by side: their shared cases and every key that makes their milliseconds incomparable."""
+    """Two runs compared: their shared cases, every key that makes their times incomparable, and unshared cases."""
 
     matches: list[Match]
     differing: tuple[str, ...]
@@ -45,7 +45,7 @@ class StoredComparison(NamedTuple):
 
 
 def lay_side_by_side(first: store.Stored, second: store.Stored) -> StoredComparison:
-    """Two stored runs; cases that only one of them has measured are named."""
+    """Compare two stored runs; the cases that only one of them has measured are listed by id."""
     runs = [results(records) for _, records in (first, second)]
     matches = compare.match(runs)
     shared_ids = {result.case.id for match in matches for result in match.results if result}
@@ -54,7 +54,7 @@ def lay_side_by_side(first: store.Stored, second: store.Stored) -> StoredCompari
 
 
 def grave_differences(runs: Sequence[RunDescription]) -> tuple[str, ...]:
-    """``key (value, value)`` of everything that decides comparability and differs."""
+    """Return ``key (value, value)`` for every difference that makes the runs incomparable."""
     differences = (difference for difference in compare.differences(runs) if difference.grave)
     entries = (
         (difference.key, ("none" if value is None else str(value) for value in difference.values))
@@ -64,28 +64,31 @@ def grave_differences(runs: Sequence[RunDescription]) -> tuple[str, ...]:
 
 
 def exact_changes(match: Match) -> list[str]:
-    """Counts that differ, which do not depend on the machine and may always be compared."""
+    """Describe the counts that differ. Counts do not depend on the machine and may always be compared."""
     return [f"{name}: {old:,.0f} before, {new:,.0f} now" for name, old, new in _counts(match) if _differ(old, new)]
 
 
 def machine_slowdown(matches: Sequence[Match]) -> float | None:
-    """By how much the machine itself was slower in the second run, as far as it is still in the ratios.
+    """Estimate how much slower the machine itself was in the second run, as far as the ratios still contain it.
 
-    The reference workload's median ratio of all cases, at the speeds that their latencies are stated at; None where no
-    case has it in both runs.
+    This is the median over cases of the reference workload's ratio, at the speeds that their latencies are stated at;
+    None if no case has it in both runs.
     """
     slowdowns = [after / before for before, after in filter(None, map(_reference, matches))]
     return median(slowdowns) if slowdowns else None
 
 
 def normalised(matches: Sequence[Match], factor: float) -> list[Interval | None]:
-    """Ratios without what the machine's ``factor`` explains; None without a ratio."""
+    """Divide the ratios by the machine's slow-down ``factor``; None for a missing ratio."""
     ratios = (match.ratios[1] for match in matches)
     return [Interval(*(value / factor for value in ratio)) if ratio else None for ratio in ratios]
 
 
 def _reference(match: Match) -> tuple[float, float] | None:
-    """Seconds of the reference workload beside this case, in the first run and in the second, by as many threads."""
+    """Return the seconds of the reference workload beside this case in the first and in the second run.
+
+    None if either is missing, or if the runs used different machines, devices or numbers of threads.
+    """
     settings = {scope(result.record).setting for result in match.results if result}
     before, after = (result.timing.reference if result and result.timing else None for result in match.results)
     if match.elsewhere or not before or not after or len(settings) > 1:
@@ -94,7 +97,7 @@ def _reference(match: Match) -> tuple[float, float] | None:
 
 
 def _counts(match: Match) -> list[tuple[str, float | None, float | None]]:
-    """Each exact metric's name with its number in either run; nothing of a case that a run lacks."""
+    """Return each exact metric's name with its numbers in the two runs; empty if either run lacks the case."""
     before, after = (result.record if result else None for result in match.results)
     if before is None or after is None:
         return []

@@ -1,4 +1,7 @@
-"""Records as rows: one flat object a case for ``--json``, one frame a run for ``results.csv``. Base units."""
+"""Turn records into rows: one flat object per case for ``--json``, one frame per run for ``results.csv``.
+
+All values are in base units.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ COLUMNS = (
     *(metric.name for metric in (metrics.LATENCY_MEDIAN, metrics.LATENCY_LOW, metrics.LATENCY_HIGH)),
     metrics.FRAMES_PER_S.name, metrics.MEMORY.name, "status", "error",
 )  # fmt: skip
-"""What every row begins with, in this order; further columns follow."""
+"""The columns that every row begins with, in this order; further columns follow."""
 
 COLUMN_MEANINGS = {
     "case": "The case's id: what every file and page calls it.",
@@ -37,25 +40,25 @@ COLUMN_MEANINGS = {
     "variant": "Transformations of the model joined by +, or eager.",
     "scenario": "What a call is: inference, streaming, train, or a trial (learn, probe).",
     "device": "Device that the case ran on.",
-    "status": "ok, failed, or skipped where this machine lacks what the case asks for.",
+    "status": "ok, failed, or skipped if this machine lacks what the case asks for.",
     "error": "Why there is no result.",
     "model": "Import path of a user's own model.",
     "rnn": "Recurrent stage: cell, hidden size, layers.",
-    "layer_norm": "1 where a LayerNorm stands before the recurrent stage.",
+    "layer_norm": "1 if a LayerNorm stands before the recurrent stage.",
     "head": "Outputs of the linear head for each time step.",
     "clip": "Shape of the input: batch, frames, channels, height, width.",
     "task": "Task of a trial.",
     "seed": "Seed of a trial's clips, weights and order.",
     "learning_rate": "Learning rate of a training.",
-    "control": "What is taken from the task to see that it is needed.",
-    "findings": "Codes of what a reader must know of the result.",
+    "control": "What is removed from the task, to check that the task needs it.",
+    "findings": "Codes of findings that a reader must know about.",
     "environment": "Fingerprint of the machine and software, spelled out in run.json.",
 }
-"""The columns that are no metrics."""
+"""The columns that are not metrics, with their meanings."""
 
 
 class Column(NamedTuple):
-    """A column of CSV and JSON: its name, the base unit of its values (empty for text), what it means."""
+    """A column of CSV and JSON: its name, the base unit of its values (empty for text), and its meaning."""
 
     name: str
     unit: str
@@ -63,7 +66,7 @@ class Column(NamedTuple):
 
 
 def columns(own_metrics: Iterable[Metric] = ()) -> list[Column]:
-    """Every column that a row can have, the fixed ones first; ``own_metrics`` are somebody's own."""
+    """Return every column that a row can have, the fixed ones first; ``own_metrics`` come from users' own probes."""
     text_columns = {name: Column(name, "", meaning) for name, meaning in COLUMN_MEANINGS.items()}
     candidates = (*metrics.CATALOGUE.values(), metrics.LSTM_INPUT, *own_metrics)
     unit_columns = {
@@ -77,12 +80,12 @@ def columns(own_metrics: Iterable[Metric] = ()) -> list[Column]:
 
 
 def column(metric: Metric) -> str:
-    """The column in which a metric's one number stands."""
+    """Return the name of the column that holds a metric's one number."""
     return metrics.LATENCY_MEDIAN.name if metric == metrics.LATENCY else metric.name
 
 
 def row_of(result: Result) -> dict[str, Scalar]:
-    """One case as a flat object: ``COLUMNS`` first (None where not measured), then whatever else was measured."""
+    """Turn a result into a flat object: ``COLUMNS`` first (None if not measured), then all other measured values."""
     record = result.record
     values: dict[str, Scalar] = {
         **record.case.axes,
@@ -101,14 +104,14 @@ def row_of(result: Result) -> dict[str, Scalar]:
 
 
 def rows(records: Iterable[Record]) -> list[dict[str, Scalar]]:
-    """A row for every case of a run, whose intervals know how much all of its visits spread."""
+    """Return one row per case of a run; the spread of all the run's visits informs each interval."""
     records = list(records)
     machines = latencies.machines(records)
     return [row_of(result_of(record, machines)) for record in records]
 
 
 def frame(records: Iterable[Record]) -> pd.DataFrame:
-    """All rows, ``COLUMNS`` first; a column that no record has a value for is left out unless it is one of them."""
+    """Return all rows as a data frame: ``COLUMNS`` first, then the columns that some record has a value for."""
     import pandas as pd
 
     lines = rows(records)
@@ -117,11 +120,11 @@ def frame(records: Iterable[Record]) -> pd.DataFrame:
 
 
 def write_csv(directory: Path, records: Iterable[Record]) -> Path:
-    """``results.csv`` of a run directory, a row a case; no cell is a formula. Raises StoreError."""
+    """Write ``results.csv`` to a run directory, one row per case; no cell is a formula. Raises StoreError."""
     import pandas as pd
 
     rows = frame(records)
-    # not DataFrame.map: it makes floats (90.0) of whole numbers in a column where some case has none
+    # DataFrame.map would turn whole numbers into floats (90.0) in a column that some case has no value for
     lines = [list(map(cell, line)) for line in rows.itertuples(index=False, name=None)]
     text = pd.DataFrame(lines, columns=rows.columns, dtype=object).to_csv(index=False)
     return files.write(directory / CSV, text, report_elsewhere(directory))
@@ -151,7 +154,7 @@ def _latency(result: Result) -> dict[str, Scalar]:
 
 
 def _visits(record: Record) -> dict[str, Scalar]:
-    """Of a case that was visited: threads, how often, how often undisturbed, and bounds of percentiles."""
+    """Return a case's threads, its visits, its undisturbed visits, and bounds of percentiles; empty without visits."""
     if not record.visits:
         return {}
     samples = record.samples(metrics.LATENCY)
@@ -165,7 +168,7 @@ def _visits(record: Record) -> dict[str, Scalar]:
 
 
 def _number(value: float | None) -> Scalar:
-    """None for what JSON and CSV cannot say; whole numbers as such."""
+    """Return None for a value that JSON and CSV cannot hold, and an int for a whole number."""
     if value is None or not math.isfinite(value):
         return None
     return int(value) if float(value).is_integer() else value

@@ -1,7 +1,7 @@
-"""What is answered at every limit of latency and memory that a reader may set: the very answers of ``recommend``.
+"""Compute the answers at every limit of latency and memory that a reader may set: the same as ``recommend`` gives.
 
-An answer changes only where a limit lets another candidate in, so it is found once for each set that is let in; where
-none is, once for each pair of limits, which it names.
+An answer changes only if a limit admits another candidate, so it is computed once for each set of admitted candidates.
+If none is admitted it names the limits, so it is computed once for each pair of limits.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from convbench.core.metric import Metric
 NAMES: tuple[CostName, ...] = ("latency", "memory")
 TASKS = 4
 LIMITS = 16
-"""Limits of one cost that are offered at most."""
+"""Most limits of one cost that are offered."""
 MOST_CONTENDERS = 200
-"""The fastest of the models that fit, which are compared with each other: no slower one is tied with the fastest."""
+"""Most models that are compared, the fastest that fit: no slower one is tied with the fastest."""
 DECIMAL_MANTISSAS = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
 BINARY_MANTISSAS = (1.0, 1.25, 1.5, 1.75)
 Results = tuple[Result, ...]
@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 
 class Miss(NamedTuple):
-    """A limit that the nearest model misses, and what that model has of it, base units."""
+    """A limit that the nearest model misses, and that model's value of the metric, in base units."""
 
     metric: Metric
     value: float
@@ -48,12 +48,12 @@ class Miss(NamedTuple):
 
 
 class Affordable(NamedTuple):
-    """Of ``models`` that are alike, how many meet the limits, those of them tied with the fastest, the lightest.
+    """How many of the ``models`` that are alike meet the limits (``number``), and which are ``tied`` as the fastest.
 
-    Where none does, ``number``, ``tied`` and ``pick`` are of the models ``elsewhere``, in other variants than the
-    ``variant`` of those, each as its fastest that meets the limits; where none does there either, ``misses`` are the
-    limits that the nearest of all misses. Where latency was not measured none is ``timed`` or tied, and the lightest of
-    all that meet the limits is the pick.
+    ``pick`` is the lightest of these. If none meets the limits, ``number``, ``tied`` and ``pick`` are of the
+    ``elsewhere`` models in other variants than ``variant``, each in its fastest variant that meets them. If none does
+    there either, ``misses`` are the limits that the nearest of all misses. If latency was not measured, ``timed`` is
+    False, none is tied, and the pick is the lightest of all that meet the limits.
     """
 
     models: int
@@ -67,9 +67,9 @@ class Affordable(NamedTuple):
 
 
 class Grid(NamedTuple, Generic[T]):
-    """Limits in base units by cost, the last of each infinite, and the answers: a row a latency, a column a memory.
+    """Limits in base units by cost, the last of each infinite, and the answers: a row per latency, a column per memory.
 
-    ``more`` is how many further tasks were not asked.
+    ``more`` counts the further tasks that were not asked.
     """
 
     limits: Mapping[CostName, tuple[float, ...]]
@@ -78,27 +78,27 @@ class Grid(NamedTuple, Generic[T]):
 
 
 def by_cost(results: Sequence[Result]) -> Grid[Affordable]:
-    """The answers where quality was not run: of the models that the headline compares, those that fit."""
+    """Return the answers of a run without quality: of the models that the headline compares, those that fit."""
     situation, ties = _situation(results), cache(_ties)
     blank = _blank(situation)
     return _grid(situation, _cost, lambda limits, candidates: _affordable(blank, situation, candidates, limits, ties))
 
 
 def within(results: Sequence[Result], limits: Constraints) -> Affordable:
-    """The answer of ``by_cost`` at these limits, base units, of any metrics of the run."""
+    """Return the answer of ``by_cost`` at these limits, in base units, of any metrics of the run."""
     situation = _situation(results)
     candidates = [result for result in situation if result.meets(limits)]
     return _affordable(_blank(situation), situation, candidates, limits, _ties)
 
 
 def _situation(results: Sequence[Result]) -> list[Result]:
-    """The models that the headline compares, in all of their variants."""
+    """Return the models that the headline compares, in all of their variants."""
     cases = measured(results)
     return largest_group([result for result in cases if result.latency] or cases)
 
 
 def _blank(situation: Sequence[Result]) -> Affordable:
-    """Which models are alike, before it is asked which of them meet the limits."""
+    """Return the answer as it is before limits apply: which models are alike."""
     members = one_variant(situation)
     variant = members[0].case.variant_name if members else ""
     return Affordable(len(members), variant, timed=any(result.latency for result in members))
@@ -126,7 +126,7 @@ def _affordable(
 
 
 def _number(results: Iterable[Result]) -> int:
-    """How many models these are, in whatever variants."""
+    """Count these models, whatever their variants."""
     return len({result.case.architecture for result in results})
 
 
@@ -135,7 +135,7 @@ def _ties(fastest: Results) -> Results:
 
 
 def by_quality(results: Sequence[Result]) -> Grid[tuple[Recommendation, ...]]:
-    """The answers of ``recommend``, one a task, with its usual margin and no other limits; of the first ``TASKS``."""
+    """Return the answers of ``recommend`` for the first ``TASKS`` tasks, with the usual margin and no other limits."""
     records = [result.record for result in results]
     ask, all_questions = at_last_look(records, Ask()), questions_of(records)
     questions = all_questions[:TASKS]
@@ -149,7 +149,7 @@ def by_quality(results: Sequence[Result]) -> Grid[tuple[Recommendation, ...]]:
 
 
 def steps(values: Iterable[float], name: CostName) -> tuple[float, ...]:
-    """Round limits, base units, from about the smallest value to the largest, and none at all, which is infinite."""
+    """Return round limits in base units, from about the smallest value to the largest, then infinity for no limit."""
     finite_values = [value for value in values if 0 < value < math.inf]
     if not finite_values:
         return (math.inf,)
@@ -158,7 +158,7 @@ def steps(values: Iterable[float], name: CostName) -> tuple[float, ...]:
 
 
 def _rounds(low: float, high: float, name: CostName) -> Iterator[float]:
-    """From the last round value below the lowest on to the first that lets everything in."""
+    """Yield round values from the last one below the lowest to the first that admits everything."""
     base, mantissas = (2.0, BINARY_MANTISSAS) if name == "memory" else (10.0, DECIMAL_MANTISSAS)
     power = math.floor(math.log(low, base)) - 1
     last_value = 0.0

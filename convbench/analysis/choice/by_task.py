@@ -1,4 +1,4 @@
-"""A run's records answered: one recommendation a task."""
+"""Answer for a run's records: one recommendation per task."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ from convbench.core.record import Clip, Parts, Record
 
 
 class TaskCandidates(NamedTuple):
-    """A task on clips of a shape, what may be chosen for it, what not, and whether it is asked of other shapes too."""
+    """A task on a clip shape, with what may be chosen for it and what may not.
+
+    ``several_clips`` says that the task was run on other shapes too.
+    """
 
     task: str
     clip: Clip
@@ -32,11 +35,11 @@ class TaskCandidates(NamedTuple):
 def recommendations(
     records: Sequence[Record], ask: Ask, tasks: Sequence[str] = (), budget: Budget = "steps"
 ) -> list[Recommendation]:
-    """One recommendation for each task and clip shape, of the tasks asked for or of all; in the order of the run.
+    """Return one recommendation per task and clip shape, of the requested tasks or of all, in the order of the run.
 
-    Curves are compared at their end, or, where the budget is FLOPs or seconds, at the largest one that every run of the
-    task reached. A task that was asked for and not run has the reason ``not-run``. Where seeds were added
-    until the answer was sure, the error is that of the last look.
+    Curves are compared at their end, or, if the budget is FLOPs or seconds, at the largest one that every run of the
+    task reached. A requested task that was not run has the reason ``not-run``. If seeds were added until the answer was
+    sure, the error is that of the last look.
     """
     ask = at_last_look(records, ask)
     questions = questions_of(records, budget)
@@ -48,7 +51,10 @@ def recommendations(
 
 
 def common(answers: Sequence[Recommendation]) -> Candidate | None:
-    """The cheapest candidate that is shown to be within the margin in each of these, and not to collapse more often."""
+    """Return the cheapest candidate that all of these answers show to be within the margin; None without any.
+
+    A candidate that collapses more often than the others of an answer does not count.
+    """
     tables = [{_configuration(candidate): candidate for candidate in _shown_candidates(answer)} for answer in answers]
     shared_keys = set.intersection(*(set(table) for table in tables)) if tables else set()
     candidates = [candidate for key, candidate in tables[0].items() if key in shared_keys] if shared_keys else []
@@ -67,9 +73,9 @@ def _configuration(candidate: Candidate) -> tuple[Parts, str]:
 
 
 def questions_of(records: Sequence[Record], budget: Budget = "steps") -> list[TaskCandidates]:
-    """What may be chosen for each task and clip shape, variants with numbers of their own included.
+    """Return the candidates for each task and clip shape, including variants that were evaluated themselves.
 
-    Nothing for a task of which every training was skipped; where that is so of all there is no question.
+    A task whose trainings were all skipped has no candidates. If that is so of all tasks, there are no questions.
     """
     limit = None if budget == "steps" else equal_limits(records, budget)
     cells = by_task(qualities(records, budget, limit, in_variants=True))
@@ -88,11 +94,11 @@ def questions_of(records: Sequence[Record], budget: Budget = "steps") -> list[Ta
 
 
 def at_last_look(records: Sequence[Record], ask: Ask) -> Ask:
-    """The question with the error of the last look, where seeds were added until the answer was sure."""
+    """Return the question with the error of the last look, if seeds were added until the answer was sure."""
     look = look_of(records)
     return at_look(ask, look) if look > 1 and ask.error == ERROR else ask
 
 
 def _is_listed(task: str, tasks: Sequence[str]) -> bool:
-    """A task may be asked for with its options or by its name alone."""
+    """Whether a task was requested, with its options or by its name alone."""
     return task in tasks or task.partition("(")[0] in tasks

@@ -1,4 +1,4 @@
-"""What a recommendation may choose from: qualities joined with their costs, and why others are left out."""
+"""Collect what a recommendation may choose from: qualities joined with their costs, and why others are excluded."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ CostName = str
 """A metric's short name: ``latency``, ``params``, ``memory``, ``flops``, or one that a user's own probe declares."""
 
 LEAST_SEEDS = 2
-"""Of sound runs; one has no spread, so nothing can be shown of it."""
+"""Least number of sound runs: one run has no spread, so nothing can be shown of it."""
 
 Why = Literal["dead", "failed", "unsound", "beyond", "few-seeds", "no-cost"]
 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """An architecture's quality on a task and what it costs in one variant; ``equal`` are found to be the same."""
+    """An architecture's quality on a task and its cost in one variant; ``equal`` holds results of the same function."""
 
     quality: Quality
     result: Result
@@ -38,12 +38,12 @@ class Candidate:
         return self.quality.mean
 
     def cost(self, name: str) -> float:
-        """A cost in base units, infinite where it was not measured or is no number."""
+        """Return a cost in base units, infinite if it was not measured or is no number."""
         value = self.result.cost(name)
         return math.inf if value is None or math.isnan(value) else value
 
     def meets(self, constraints: Mapping[CostName, float]) -> bool:
-        """Whether it is within every limit: a maximum, or a minimum of a metric of which more is better."""
+        """Whether the candidate is within every limit: a maximum, or a minimum if more of the metric is better."""
         return self.result.meets(constraints)
 
 
@@ -56,12 +56,13 @@ class Excluded:
 
 
 def gather(qualities: Sequence[Quality], results: Iterable[Result]) -> tuple[list[Candidate], list[Excluded]]:
-    """Every quality that has enough sound seeds and a cost, once for each variant whose quality it is.
+    """Join qualities with their costs, once for each variant that a quality applies to, and list the excluded ones.
 
-    Costs are of one comparable group: a timed one before others, then one of clips as long as those of the quality,
-    then the one that holds most architectures. Quality that was measured in eager is also that of the other variants
-    in its type of numbers, since none of their numbers changes beyond rounding. A variant that was evaluated itself
-    has its own quality, so that its type of numbers is no bar; other precision is left out.
+    A quality needs a cost and enough sound seeds, and at most half of its ended runs may have collapsed. All costs are
+    of one comparable group, see ``common_group``. A quality measured in eager also applies to the other variants with
+    its type of numbers, since none of these numbers changes beyond rounding. An exception is a variant in which any of
+    these qualities was evaluated. A variant that was evaluated itself has its own quality, whatever its type of
+    numbers. Other precision is left out.
     """
     measurements = list(results)
     own_variants = {quality.variant for quality in qualities} - {EAGER}
@@ -77,7 +78,7 @@ def gather(qualities: Sequence[Quality], results: Iterable[Result]) -> tuple[lis
 
 
 def _own_costs(quality: Quality, costs: Sequence[Result], own_variants: Collection[str]) -> list[Result]:
-    """The costs of an architecture that are of the variants that have this quality."""
+    """Return the costs of an architecture in the variants that the quality applies to."""
     if quality.variant != EAGER:
         return [cost for cost in costs if cost.case.variant_name == quality.variant]
     numbers = {cost.group.dtype for cost in costs if not cost.case.variant} or {FP32}
@@ -85,14 +86,14 @@ def _own_costs(quality: Quality, costs: Sequence[Result], own_variants: Collecti
 
 
 def any_number(group: Group) -> Group:
-    """The group whatever its type of numbers: what accuracy that costs was measured."""
+    """Return the group without its type of numbers, for costs whose accuracy was measured anyway."""
     return group._replace(dtype="")
 
 
 def cheapest_each(candidates: Iterable[Candidate], name: CostName) -> list[Candidate]:
-    """The cheapest variant of each architecture, and each variant that was evaluated itself; by rising cost.
+    """Return the cheapest variant of each architecture, and each variant that was evaluated itself; by rising cost.
 
-    Architectures with equal parameters, FLOPs and accuracy from every seed are one function: its cheapest stays.
+    Architectures with equal parameters, FLOPs and accuracy from every seed are one function: only the cheapest stays.
     """
     cheapest: dict[Hashable, Candidate] = {}
     for candidate in sorted(candidates, key=lambda candidate: rank(candidate, name)):
@@ -108,12 +109,12 @@ def cheapest_each(candidates: Iterable[Candidate], name: CostName) -> list[Candi
 
 
 def rank(candidate: Candidate, name: CostName) -> tuple[float, float, float, str]:
-    """What candidates are ordered by: the cost asked for, then parameters and latency."""
+    """Return the key that orders candidates: the requested cost, then parameters, latency and id."""
     return (candidate.cost(name), candidate.cost("params"), candidate.cost("latency"), candidate.result.case.id)
 
 
 def table_of(candidates: Sequence[Candidate]) -> SeedTable:
-    """The seed table of the candidates' qualities."""
+    """Return the seed table of the candidates' qualities."""
     return seed_table([candidate.quality for candidate in candidates])
 
 
@@ -132,7 +133,10 @@ def _reason(quality: Quality, costs: Sequence[Result]) -> Why | None:
 
 
 def common_group(qualities: Sequence[Quality], costs: Sequence[Sequence[Result]]) -> Group | None:
-    """The comparable group that holds most architectures; a timed one first, then one of clips as long as these."""
+    """Return the comparable group to take costs from; None without costs.
+
+    A timed group comes first, then one with clips as long as the qualities', then the one with most architectures.
+    """
     members: dict[Group, set[int]] = defaultdict(set)
     is_timed: dict[Group, bool] = defaultdict(bool)
     is_as_long: dict[Group, bool] = {}

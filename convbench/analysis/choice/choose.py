@@ -1,11 +1,11 @@
-"""From candidates to an answer for one task, graded by how sure it is.
+"""Choose the answer for one task from its candidates, graded by how sure it is.
 
-The rule: the cheapest candidate within the budget that is shown to be within the margin of the best one within the
-budget (``noninferior``: 95 %, whichever is the best and however many were tried). Where none is shown, provisionally
-the cheapest whose lower bound of accuracy is within half the margin of the highest one. It has a unit and an error
-rate, and does not move with the spacing of a sweep, as a knee does. Where the user gives a price instead
-(``Ask.per_second``) it is the best of accuracy less that price. What was measured of no candidate decides nothing:
-parameters stand in its place.
+The rule: pick the cheapest candidate within the budget that is shown to be within the margin of the best one within the
+budget (``noninferior``: 95 %, whichever is the best and however many were tried). If none is shown, pick provisionally
+the cheapest one whose lower bound of accuracy is within half the margin of the highest. The rule has a unit and an
+error rate, and unlike a knee it does not move with the spacing of a sweep. If the user gives a price instead
+(``Ask.per_second``), the pick has the highest lower bound of accuracy less that price. A cost that no candidate has
+decides nothing: a fallback, parameters first, takes its place.
 """
 
 from __future__ import annotations
@@ -47,21 +47,22 @@ from convbench.analysis.inference.noninferior import (
 from convbench.core.record import Clip
 
 LEAST_PROBABILITY = 0.9
-"""To be within the margin: without any difference shown a pick that is less likely to be is none."""
+"""Least probability of being within the margin that a pick needs if no difference is shown."""
 
 FALLBACK: tuple[CostName, ...] = ("params", "latency", "memory", "flops")
-"""What is to be cheap, the first of these that was measured, where what was asked for was not."""
+"""Fallback costs: the first of these that was measured replaces a requested cost that was not."""
 
 LEAST_DF = 3.0
-"""Of a lower bound: with fewer it would tell how little is known of the noise of each, and no more of the means."""
+"""Least degrees of freedom of a lower bound. With fewer, it would reflect doubt about the noise, not the means."""
 
 
 @dataclass(frozen=True, eq=False)
 class PoolComparison:
     """All k candidates of a pool compared with one another.
 
-    ``pool`` rises in cost; ``pairs`` compares what is to be high; ``is_shown`` and ``is_ruled_out`` (k,) flag those
-    shown to be within and beyond the margin; ``p`` is that of no difference at all.
+    ``pool`` rises in cost. ``pairs`` compares accuracies, less the price of latency if there is one. ``is_shown`` and
+    ``is_ruled_out`` (k,) flag the candidates that are shown to be within and beyond the margin. ``p`` is the p-value of
+    no difference at all.
     """
 
     pool: Sequence[Candidate]
@@ -73,12 +74,12 @@ class PoolComparison:
 
     @property
     def undecided(self) -> bool:
-        """Whether nothing is shown, neither that one is good enough nor that one is not, nor that any differ."""
+        """Whether nothing is shown: no candidate within the margin, none beyond it, and no difference at all."""
         return len(self.pool) > 1 and self.p > ERROR and not self.is_shown.any() and not self.is_ruled_out.any()
 
     @property
     def means(self) -> Floats:
-        """Means with the seeds' effects taken out, so that a lost seed is no luck either way; up to a constant."""
+        """Means with the seeds' effects removed, so that a lost seed is no luck either way; up to a constant."""
         return np.asarray(self.pairs.gap[0])
 
 
@@ -90,7 +91,7 @@ def recommend(
     several_clips: bool,
     ask: Ask,
 ) -> Recommendation:
-    """The answer for one task from what was measured of it."""
+    """Return the answer for one task from what was measured of it."""
     blank = Recommendation(
         task, clip, ask, excluded=tuple(excluded), trades=tuple(trades(candidates)), several_clips=several_clips
     )
@@ -120,7 +121,7 @@ def recommend(
 
 
 def _restate(ask: Ask, candidates: Sequence[Candidate]) -> tuple[Ask, CostName | None]:
-    """The question in costs that were measured within the budget, and the cost that was asked for and was not."""
+    """Return the question in costs that were measured within the budget, and the requested cost that was not."""
     costs, pool = (ask.cheapest, *FALLBACK), [candidate for candidate in candidates if candidate.meets(ask.constraints)]
     names = [name for name in costs if any(math.isfinite(candidate.cost(name)) for candidate in pool)]
     cheapest, price = next(iter(names), ask.cheapest), ask.per_second if "latency" in names else None
@@ -129,7 +130,7 @@ def _restate(ask: Ask, candidates: Sequence[Candidate]) -> tuple[Ask, CostName |
 
 
 def _front_costs(pool: Sequence[Candidate], ask: Ask) -> tuple[CostName, ...]:
-    """The costs of the front: those that all have, and in the place of the others what is to be cheap."""
+    """Return the costs of the front that all candidates have; the cost to be cheap in replaces missing ones."""
     cost_names = stability.common_costs(pool, ask.against)
     if cost_names == ask.against:
         return cost_names
@@ -149,7 +150,7 @@ def _comparison(pool: Sequence[Candidate], ask: Ask) -> PoolComparison:
 
 
 def _price_of(pool: Sequence[Candidate], ask: Ask) -> Floats:
-    """What each candidate's latency is worth in accuracy, less that of the fastest; nought without a price."""
+    """Return what each candidate's latency is worth in accuracy, less that of the fastest; zeros without a price."""
     if ask.per_second is None:
         return np.zeros(len(pool))
     latency = np.array([candidate.cost("latency") for candidate in pool])
@@ -158,7 +159,10 @@ def _price_of(pool: Sequence[Candidate], ask: Ask) -> Floats:
 
 
 def _abstain(answer: Recommendation, comparison: PoolComparison, draws: Draws) -> Recommendation:
-    """Nothing is ruled out: the cheapest leads, with what the others may gain; what would settle it is said."""
+    """Answer without a pick if nothing is ruled out: the cheapest leads.
+
+    The answer says what the others may gain, and what would settle it.
+    """
     pool, ask = comparison.pool, comparison.ask
     numbers = {"p": comparison.p, "detectable": effect.detectable(comparison.pairs)}
     return replace(
@@ -189,7 +193,7 @@ def _add_pick(answer: Recommendation, comparison: PoolComparison, draws: Draws, 
 
 
 def _settle(comparison: PoolComparison, place: int, pick_doubts: Sequence[Doubt]) -> Settle | None:
-    """What further seeds would do away with a doubt; None where none would."""
+    """Return the further seeds that would remove a doubt; None if no seeds would."""
     pool, ask = comparison.pool, comparison.ask
     if "not-shown" in pick_doubts:
         return settle(pool, comparison.pairs, place, ask.within, ask.error)
@@ -197,24 +201,24 @@ def _settle(comparison: PoolComparison, place: int, pick_doubts: Sequence[Doubt]
 
 
 def _stability(comparison: PoolComparison, draws: Draws, place: int) -> float:
-    """How likely the pick is the one that its rule would take of the truth."""
+    """Return how likely the pick is what its rule would choose if the truth were known."""
     if comparison.ask.per_second is not None:
         return float(draws.shares_best()[place])
     return float(draws.shares_right(comparison.ask.within, ~_is_replaceable(comparison))[place])
 
 
 def _fronts(comparison: PoolComparison, draws: Draws) -> list[float]:
-    """For each candidate the probability of being on the front; of accuracy itself, whatever a millisecond costs."""
+    """Return each candidate's probability of being on the front of accuracy itself, without the price of latency."""
     accuracy = draws.quality + _price_of(comparison.pool, comparison.ask)
     ask = comparison.ask
     return stability.front_shares(comparison.pool, ask.against, accuracy, np.random.default_rng(ask.seed))
 
 
 def _pick(comparison: PoolComparison) -> tuple[int, list[int]]:
-    """The place of the pick, and those of cheaper ones that are as good and collapse more often.
+    """Return the place of the pick, and those of cheaper candidates that are as good but collapse more often.
 
-    Where none is shown lower bounds decide, the lower ends of 95 % intervals: of many that cannot be told apart the
-    noisiest is the most likely to be ahead by luck alone. Half of the margin may be given up for what is cheaper.
+    If none is shown, lower bounds decide, the lower ends of 95 % intervals: among many that cannot be told apart, the
+    noisiest is the most likely to lead by luck alone. Half of the margin may be given up for a lower cost.
     """
     is_replaceable = _is_replaceable(comparison)
     places = np.flatnonzero(comparison.is_shown & ~is_replaceable)
@@ -229,7 +233,7 @@ def _pick(comparison: PoolComparison) -> tuple[int, list[int]]:
 
 
 def _is_replaceable(comparison: PoolComparison) -> NDArray[np.bool_]:
-    """Which candidates collapse more often than others, so that one that does not is worth more, collapses counted."""
+    """Flag candidates that collapse more often than others, if one that does not is better with collapses counted."""
     pool, means = comparison.pool, comparison.means
     is_fallible = np.array(flag_fallible(pool))
     if not is_fallible.any() or is_fallible.all():
@@ -239,8 +243,10 @@ def _is_replaceable(comparison: PoolComparison) -> NDArray[np.bool_]:
 
 
 def _binding(candidates: Sequence[Candidate], ask: Ask) -> tuple[CostName, ...]:
-    """The constraints of which each, relaxed alone, would change the pick or the best; where none does and all
-    together do, all of them."""
+    """Return the constraints that would each change the pick or the best if it alone were relaxed.
+
+    If none does alone, but all together do, return all of them.
+    """
     if not ask.constraints:
         return ()
     base = _outcome(candidates, ask)
@@ -261,7 +267,7 @@ def _outcome(candidates: Sequence[Candidate], ask: Ask) -> tuple[object, object]
 
 
 def _runners(comparison: PoolComparison, fronts: Sequence[float], place: int) -> tuple[Runner, ...]:
-    """The others beside the one at this place, those that are shown first."""
+    """Return the candidates other than the one at this place, those shown to be within the margin first."""
     pool, gap = comparison.pool, comparison.pairs.gap[place]
     low, high = differences(comparison.pairs, place)
     runners = [

@@ -1,4 +1,4 @@
-"""Why there is no pick, or why a pick is not sure, and the numbers that say so."""
+"""Explain why there is no pick, or why a pick is not sure, with the numbers behind that."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from convbench.analysis.results import Result
 from convbench.core.record import Parts
 
 SURE_SEEDS = 3
-"""Of the pick's sound runs, for it to be sure."""
+"""Least number of sound runs of a pick that is sure."""
 
 
 def absence_reason(excluded: Sequence[Excluded]) -> Reason:
-    """Why there is nothing to choose from, where these were excluded."""
+    """Return why there is nothing to choose from, given what was excluded."""
     reasons = {configuration.why for configuration in excluded}
     if not reasons:
         return "not-run"
@@ -32,10 +32,10 @@ def absence_reason(excluded: Sequence[Excluded]) -> Reason:
 
 
 def nearest(results: Sequence[Result], constraints: Constraints) -> dict[str, float]:
-    """What the result nearest to the limits has of those it misses; nearest is whose worst miss as a factor is least.
+    """Return the values of the result nearest to the limits, for the limits that it misses.
 
-    Limits that some meet, each by itself, may still exclude everything together. Empty where none of the results was
-    measured in all that is limited.
+    Nearest is the result whose worst miss, as a factor, is least. Results may meet each limit and yet not all together.
+    Empty if no result was measured in all limited metrics.
     """
     measured_results = [result for result in results if all(result.cost(name) is not None for name in constraints)]
     closest = min(measured_results, key=lambda result: _worst_miss(result, constraints), default=None)
@@ -49,14 +49,14 @@ def _worst_miss(result: Result, constraints: Constraints) -> float:
 
 
 def _miss(result: Result, name: str, limit: float) -> float:
-    """The log of the factor by which it is beyond a limit; a limit may be 0, which has no logarithm."""
+    """Return the log of the factor by which a result is beyond a limit; 0, which has no logarithm, counts as tiny."""
     metric = result.metric(name)
     value, bound = (math.log(max(number or 0.0, sys.float_info.min)) for number in (result.cost(name), limit))
     return metric.sign * (value - bound) if metric else math.inf
 
 
 def ruled_out(contrasts: Pairs, margin: float, error: float = ERROR) -> Flags:
-    """Which configurations (k,) are shown to be more than the margin below another, all at once at this error."""
+    """Flag the configurations (k,) that are shown to be more than the margin below another, together at this error."""
     k = contrasts.gap.shape[0]
     p = stdtr(contrasts.df, -(contrasts.gap - margin) / np.maximum(contrasts.error, 1e-12))
     np.fill_diagonal(p, 1.0)
@@ -64,7 +64,7 @@ def ruled_out(contrasts: Pairs, margin: float, error: float = ERROR) -> Flags:
 
 
 def doubts(pool: Sequence[Candidate], place: int, is_shown: bool, p: float, is_at_edge: bool) -> tuple[Doubt, ...]:
-    """Why the candidate at this place is not surely the answer; nothing where it is."""
+    """Return why the candidate at this place is not surely the answer; empty if it is."""
     pick, best = pool[place], max(pool, key=lambda candidate: candidate.mean)
     conditions: dict[Doubt, bool] = {
         "not-shown": not is_shown,
@@ -79,7 +79,7 @@ def doubts(pool: Sequence[Candidate], place: int, is_shown: bool, p: float, is_a
 
 
 def flag_fallible(pool: Sequence[Candidate]) -> list[bool]:
-    """Which candidates collapse more often than the others."""
+    """Flag the candidates that collapse more often than the others."""
     return collapse_often(
         [candidate.quality.collapsed for candidate in pool], [candidate.quality.ended for candidate in pool]
     )
@@ -88,10 +88,10 @@ def flag_fallible(pool: Sequence[Candidate]) -> list[bool]:
 def edge(
     best: Candidate, candidates: Sequence[Candidate], excluded: Sequence[Excluded], within: float
 ) -> dict[str, float]:
-    """Sizes and gain where the best has the largest LSTM input swept of its reducer and was still rising there.
+    """Return sizes and gain if the best has its reducer's largest LSTM input swept and accuracy still rose there.
 
-    Rising is a gain over the next smaller size that is significant and more than the margin: a smaller one would not
-    change what is advised. A larger size that learnt nothing was swept too. Empty where it was not rising.
+    It rose if the gain over the next smaller size is significant and exceeds the margin: a smaller gain would not
+    change the advice. A larger size that learnt nothing counts as swept. Empty if accuracy did not rise.
     """
     family, largest_size = _family(best.quality), _size(best.quality)
     sizes = {_size(candidate.quality): candidate for candidate in candidates if _family(candidate.quality) == family}
@@ -108,7 +108,7 @@ def edge(
 
 
 def _still_learning(candidate: Candidate) -> bool:
-    """Whether at least half of its sound runs had not converged."""
+    """Whether at least half of the candidate's sound runs had not converged."""
     quality = candidate.quality
     return 2 * quality.unconverged >= len(quality.by_seed)
 

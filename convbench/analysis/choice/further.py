@@ -1,4 +1,4 @@
-"""The further trainings that would settle answers that are not sure: of which models, and with how many seeds."""
+"""Plan the further trainings that would settle answers that are not sure: of which models, with how many seeds."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from convbench.core.record import Case, Clip, Parts, Record, Trial
 
 MOST_LOOKS = 8
 Seeds = dict[tuple[Parts, Clip, str], int]
-"""How many further seeds an architecture is to be trained with, on clips of a shape and a task."""
+"""How many further seeds to train an architecture with, on a clip shape and a task."""
 
 
 def further_trials(records: Sequence[Record]) -> list[Case]:
-    """Trainings, from seeds of their own, that would settle the answers of these records at their next look.
+    """Return the trainings, with new seeds, that would settle the answers of these records at their next look.
 
-    At the learning rate that was chosen: the seeds that every rate was tried from decide which that is. Empty where all
-    are sure, no number of seeds would do, or the answers were looked at often enough.
+    They use the chosen learning rate, which only the seeds that tried every rate decide. Empty if all answers are sure,
+    if no number of seeds would do, or if the answers were looked at often enough.
     """
     look = look_of(records)
     needs = seeds_needed(recommendations(records, at_look(Ask(), look))) if look < MOST_LOOKS else {}
@@ -35,7 +35,7 @@ def further_trials(records: Sequence[Record]) -> list[Case]:
 
 
 def at_best_rate(records: Sequence[Record], cases: Iterable[Case]) -> list[tuple[Case, Trial]]:
-    """Those of the cases that train a model at the learning rate that did best for it in these records."""
+    """Return the cases that train a model at the learning rate that did best for it in these records."""
     rates = best_rates(attempts(records))
     return [
         (case, trial)
@@ -52,17 +52,16 @@ def _architecture(case: Case) -> Parts:
 
 
 def _new_seeds(records: Sequence[Record], count: int) -> range:
-    """So many seeds beyond all that any training had: the same ones for all, because seeds are compared in common."""
+    """Return ``count`` seeds that no training had yet, the same for all models, because comparisons pair by seed."""
     start = 1 + max((record.case.trial.seed for record in records if record.case.trial), default=-1)
     return range(start, start + count)
 
 
 def seeds_needed(answers: Sequence[Recommendation]) -> Seeds:
-    """The seeds that would settle the answers that are not sure, for ``run --until-sure``; empty where all are sure or
-    no number of seeds would do.
+    """Return the seeds that would settle the answers that are not sure, for ``run --until-sure``; empty without any.
 
-    No more than are there already, so that the next look comes before much is spent; where nothing has enough sound
-    seeds for an answer, as many as it takes.
+    A model gets no more seeds than it has, so that the next look comes before much is spent. If a model has too few
+    sound seeds for an answer, it gets as many as an answer takes.
     """
     needs: Seeds = {}
     for answer in answers:

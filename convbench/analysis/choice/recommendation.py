@@ -1,4 +1,4 @@
-"""What is asked of a run and what is answered for one task, as data; words are made elsewhere.
+"""Describe a question to a run and the answer for one task, as data; other modules put it into words.
 
 An answer has a grade. ``sure``: the pick is shown to be within the margin of the best, and nothing speaks against it.
 ``provisional``: the pick is the one that most likely is, with a bound and what would settle it. ``open``: there is no
@@ -21,7 +21,7 @@ from convbench.core.record import Clip
 
 Grade = Literal["sure", "provisional", "open"]
 GRADES: tuple[Grade, ...] = ("open", "provisional", "sure")
-"""From the least to the most."""
+"""Grades from the least to the most sure."""
 
 Reason = Literal["not-run", "no-sound-run", "few-seeds", "no-cost", "over-budget", "no-effect"]
 Doubt = Literal["not-shown", "no-effect", "edge", "few-seeds", "collapses", "undertrained", "known-clips"]
@@ -30,12 +30,12 @@ Constraints = Mapping[CostName, float]
 
 @dataclass(frozen=True)
 class Ask:
-    """What is asked for: limits in base units, the margin as a share, and what cheapest means.
+    """A question: limits in base units, the margin as a share, and the cost to be cheap in.
 
-    A limit is a maximum, or a minimum of a metric of which more is better; ``metrics`` are those that limits may be of.
-    ``per_second`` is what a second of latency is worth in accuracy (0.2 points a millisecond: 2.0): where it is given
-    the pick is the best of accuracy less that price, instead of the cheapest within the margin. ``error`` is that of a
-    sure pick; ``against`` are the costs that quality is weighed against on the front.
+    A limit is a maximum, or a minimum if more of its metric is better; ``metrics`` are those that may have limits.
+    ``per_second`` is what a second of latency is worth in accuracy (0.2 points a millisecond: 2.0). If it is given, the
+    pick is not the cheapest within the margin, but the one with the highest lower bound of accuracy less that price.
+    ``error`` is that of a sure pick. ``against`` are the costs that quality is weighed against on the front.
     """
 
     constraints: Constraints = field(default_factory=dict)
@@ -49,15 +49,18 @@ class Ask:
 
 
 def budgets(results: Iterable[Result]) -> dict[CostName, Metric]:
-    """By its short name every metric that may have a limit: ours, and what probes of a user's own declare."""
+    """Return every metric that may have a limit, by its short name: built-in ones and those of users' own probes."""
     return {metric.option: metric for metric in shown_metrics(results, "advise")}
 
 
 @dataclass(frozen=True, eq=False)
 class Runner:
-    """Another candidate beside the pick, or without one beside what leads: how likely it is on the front, and its
-    quality less the other's with its 95 % interval, which allows for the selection. ``shown`` says that it, too, is
-    within the margin, ``ruled_out`` that it is not."""
+    """A candidate beside the pick, or, without a pick, beside the leading one.
+
+    ``front`` is its probability of being on the front. ``gain`` is its quality less the other's, and ``low`` to
+    ``high`` is the 95 % interval, which allows for the selection. ``shown`` says that it, too, is within the margin,
+    and ``ruled_out`` that it is not.
+    """
 
     candidate: Candidate
     front: float
@@ -69,13 +72,13 @@ class Runner:
 
     @property
     def tied(self) -> bool:
-        """Whether it cannot be told from the other as better or as worse."""
+        """Whether the candidate cannot be told from the other one as better or as worse."""
         return self.low <= 0 <= self.high
 
 
 @dataclass(frozen=True, eq=False)
 class NextBetter:
-    """The next better point of the front: what it gains over the pick (a share), with the p-value of a gain at all."""
+    """The next better point of the front: its gain over the pick (a share), and the p-value of no gain."""
 
     candidate: Candidate
     gain: float
@@ -84,9 +87,9 @@ class NextBetter:
 
 @dataclass(frozen=True, eq=False)
 class Settle:
-    """What would settle an answer: so many further seeds of each of these, and the seconds that their trainings take.
+    """What would settle an answer: further seeds for each of these candidates, and the seconds of their trainings.
 
-    ``seeds`` is None where more than a hundred would be needed: then a wider margin is the answer.
+    ``seeds`` is None if more than a hundred would be needed: then a wider margin is the answer.
     """
 
     candidates: tuple[Candidate, ...]
@@ -99,14 +102,14 @@ class Recommendation:
     """The answer for one task: a ``pick``, or the ``reason`` why there is none, with its ``numbers``.
 
     ``best`` is the highest mean within the budget. ``shortfall`` is how far the pick may be below the best at 95 %, and
-    ``probability`` how likely it is within the margin. ``doubts`` are why a pick is not sure. ``ruled_out`` are shown
-    to be more than the margin below another, ``passed_over`` are as good as the pick and cheaper and collapse more
-    often. ``binding`` are the constraints of which each, relaxed alone, changes the pick or the best, or without such
-    all that do together. ``front`` is the pick's probability of being on the front, ``stability`` that of being the
-    cheapest within the margin. ``leading`` is, without a pick, what stands nearest to one: the cheapest, or nothing.
-    ``trades`` are what models lose and gain in the variants in which they were evaluated too, within the budget or not.
-    ``unmeasured`` is the cost that was asked for and that no candidate has; ``ask`` is then what was answered instead,
-    of costs that they have.
+    ``probability`` how likely it is within the margin. ``doubts`` say why a pick is not sure. ``ruled_out`` are shown
+    to be more than the margin below another; ``passed_over`` are cheaper than the pick and as good, but collapse more
+    often. ``binding`` are the constraints that would each change the pick or the best if it alone were relaxed; if
+    there are none, all constraints if together they would. ``front`` is the pick's probability of being on the front,
+    ``stability`` that of being the cheapest within the margin. Without a pick, ``leading`` is the cheapest candidate,
+    if any. ``trades`` tell what models lose and gain in the variants that were evaluated too, within the budget or not.
+    ``unmeasured`` is a requested cost that no candidate has; ``ask`` is then the question as it was answered, in costs
+    that they have.
     """
 
     task: str
@@ -137,5 +140,5 @@ class Recommendation:
 
     @property
     def name(self) -> str:
-        """The task, with the clip where this is one of several answers for it."""
+        """The task, with the clip if there are several answers for the task."""
         return task_name(self.task, self.clip, self.several_clips)

@@ -1,4 +1,4 @@
-"""What would settle an answer that is not sure: which configurations, how many further seeds, how long."""
+"""Estimate what would settle an answer that is not sure: which configurations, how many further seeds, how long."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from convbench.analysis.inference.noninferior import Pairs, hurdle
 
 MOST_SEEDS = 100
 LEAST_DISTANCE = 0.25
-"""Of the margin: an estimate nearer to it than that is taken to be so far from it, or no number of seeds would do."""
+"""Least distance from the margin that an estimate is taken to have, in margins: nearer, no number of seeds would do."""
 
 
 def enough_seeds(pick: Candidate) -> Settle:
-    """As many further seeds of a pick as a sure one has at least."""
+    """Return the further seeds that a pick lacks to be sure."""
     seeds = SURE_SEEDS - len(pick.quality.by_seed)
     return Settle((pick,), seeds, seeds * pick.quality.seconds)
 
 
 def settle(pool: Sequence[Candidate], contrasts: Pairs, place: int, margin: float, error: float) -> Settle | None:
-    """What keeps the candidate at this place from being shown within the margin, and what would decide it.
+    """Return what would decide whether the candidate at this place is within the margin; None if nothing keeps it open.
 
-    None where nothing does. The number of seeds is that which the pair that needs most needs, by its present estimate.
+    The number of seeds is the highest that any undecided pair needs, by its present estimate.
     """
     gap, spread, df = contrasts.gap[place], contrasts.error[place], contrasts.df[place]
     p = stdtr(df, -(margin - gap) / np.maximum(spread, 1e-12))
@@ -46,8 +46,10 @@ def settle(pool: Sequence[Candidate], contrasts: Pairs, place: int, margin: floa
 
 
 def _seeds_needed(contrasts: Pairs, place: int, rival: int, margin: float, level: float) -> float:
-    """Seeds of both that would tell at this level on which side of the margin the rival is; infinite where none would,
-    because of what their clips keep."""
+    """Return how many seeds would tell at this level on which side of the margin the rival is.
+
+    Infinite if no number would, because of the variance that their clips keep.
+    """
     if not np.isfinite(contrasts.error[place, rival]):
         return 3.0
     distance = max(abs(margin - contrasts.gap[place, rival]), LEAST_DISTANCE * margin)

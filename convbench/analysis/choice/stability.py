@@ -1,4 +1,4 @@
-"""What draws from what the data allow say of a choice: who is within the margin, on the front, or the right pick."""
+"""Draw what the data allow, to see how likely a candidate is within the margin, on the front, or the right pick."""
 
 from __future__ import annotations
 
@@ -26,23 +26,26 @@ class Draws:
     costs: Floats
 
     def shares_within(self, margin: float) -> Floats:
-        """For each candidate the share of draws in which it is within the margin of the best."""
+        """Return each candidate's share of draws in which it is within the margin of the best."""
         return np.asarray((self.quality.max(axis=1, keepdims=True) - self.quality < margin).mean(axis=0))
 
     def shares_right(self, margin: float, is_eligible: Flags | bool = True) -> Floats:
-        """For each candidate the share of draws in which it is the cheapest within the margin, of those (k,) that are
-        eligible; none is right in a draw in which none of them is within it."""
+        """Return each candidate's share of draws in which it is the cheapest eligible one within the margin.
+
+        ``is_eligible`` (k,) flags who may be picked. In a draw without an eligible one within the margin, none is
+        right.
+        """
         is_able = (self.quality.max(axis=1, keepdims=True) - self.quality < margin) & is_eligible
         picks = np.where(is_able, self.costs, np.inf).argmin(axis=1)[is_able.any(axis=1)]
         return np.bincount(picks, minlength=is_able.shape[1]) / len(is_able)
 
     def shares_best(self) -> Floats:
-        """For each candidate the share of draws in which it has the most."""
+        """Return each candidate's share of draws in which its quality is the highest."""
         return np.bincount(self.quality.argmax(axis=1), minlength=self.quality.shape[1]) / len(self.quality)
 
 
 def draws(pool: Sequence[Candidate], name: CostName, seed: int, price: Floats | float = 0.0) -> Draws:
-    """Draws for a pool; ``price`` (k,), what each candidate's cost is worth in accuracy, is taken from its means."""
+    """Draw for a pool; ``price`` (k,), what each candidate's cost is worth in accuracy, is taken from its means."""
     rng = np.random.default_rng(seed)
     return Draws(quality_draws(pool, rng) - price, cost_draws(pool, name, rng, DRAWS))
 
@@ -50,28 +53,30 @@ def draws(pool: Sequence[Candidate], name: CostName, seed: int, price: Floats | 
 def front_shares(
     pool: Sequence[Candidate], against: Sequence[CostName], quality: Floats, rng: np.random.Generator
 ) -> list[float]:
-    """For each candidate the probability that none is as cheap in every cost and as good, and better in one.
+    """Return each candidate's probability that no other is as good and as cheap in every cost, and better in one.
 
-    ``quality`` are draws of their means (D, k). Costs that were not measured of all candidates are left out.
+    ``quality`` holds draws of their means (D, k). Costs that some candidate has no value of are left out.
     """
     costs = [cost_draws(pool, name, rng, len(quality)) for name in common_costs(pool, against)]
     return [float(p) for p in probability([*costs, -quality])]
 
 
 def common_costs(pool: Sequence[Candidate], names: Sequence[CostName]) -> tuple[CostName, ...]:
-    """Those of these costs that were measured of all candidates."""
+    """Return the costs that were measured of all candidates."""
     return tuple(name for name in names if all(np.isfinite(candidate.cost(name)) for candidate in pool))
 
 
 def membership(pool: Sequence[Candidate], against: Sequence[CostName]) -> list[float]:
-    """For each candidate the probability of being on the front of quality and these costs."""
+    """Return each candidate's probability of being on the front of quality and these costs."""
     rng = np.random.default_rng(0)
     return front_shares(pool, against, quality_draws(pool, rng), rng)
 
 
 def quality_draws(pool: Sequence[Candidate], rng: np.random.Generator) -> Floats:
-    """Means (D, k) over the seeds that were run, at most 1: normal with the fit's covariance, each widened as its
-    degrees of freedom ask (Student's t)."""
+    """Draw means (D, k) over the seeds that were run, at most 1.
+
+    They are normal with the fit's covariance, each widened as its degrees of freedom require (Student's t).
+    """
     table = table_of(pool)
     estimates = fit(table)
     has_noise = np.isfinite(estimates.noise)
@@ -84,8 +89,10 @@ def quality_draws(pool: Sequence[Candidate], rng: np.random.Generator) -> Floats
 
 
 def cost_draws(pool: Sequence[Candidate], name: CostName, rng: np.random.Generator, count: int) -> Floats:
-    """Costs (D, k): latency as its interval has it, which is between processes where there were visits; others are
-    exact."""
+    """Draw costs (D, k): latency from its interval, other costs exactly.
+
+    The interval is one between processes if there were visits.
+    """
     return np.stack([_candidate_draws(candidate, name, rng, count) for candidate in pool], axis=1)
 
 

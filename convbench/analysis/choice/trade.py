@@ -1,4 +1,4 @@
-"""What a trained model loses, and what it gains in speed, run otherwise than in eager: int8, or another runtime."""
+"""Compare a trained model with itself in eager: what it loses, and gains in speed, in int8 or another runtime."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from convbench.core.statistics import Interval, mean_interval
 
 @dataclass(frozen=True, eq=False)
 class Trade:
-    """A model as a variant runs it in which it was evaluated itself, beside the same model as it was trained.
+    """A model in a variant in which it was evaluated itself, beside the same model as it was trained.
 
-    ``gain`` is its accuracy less eager's of the same seeds, a share with its 95 % interval over seeds; ``speedup`` is
-    eager's latency over its own, None where either was not timed.
+    ``gain`` is its accuracy less eager's from the same seeds, a share with its 95 % interval over seeds. ``speedup`` is
+    eager's latency over its own, None if either was not timed.
     """
 
     eager: Candidate
@@ -28,12 +28,12 @@ class Trade:
 
     @property
     def factor(self) -> float:
-        """How many times as fast, as far as measured."""
+        """How many times as fast it is; minus infinity if that was not measured."""
         return self.speedup.median if self.speedup else -math.inf
 
 
 def trades(candidates: Sequence[Candidate]) -> list[Trade]:
-    """Every model that was evaluated in a variant as well as in eager, with two seeds in common; the fastest first."""
+    """Compare each model evaluated in a variant with itself in eager, by two shared seeds or more; fastest first."""
     eager = {
         candidate.quality.architecture: candidate
         for candidate in candidates
@@ -54,7 +54,7 @@ def trades(candidates: Sequence[Candidate]) -> list[Trade]:
 
 
 def _gain(eager: Candidate, candidate: Candidate) -> Interval | None:
-    """Seed by seed, so that what training made of a seed is not in it; None with fewer than two in common."""
+    """Return the gain seed by seed, so that the effects of training cancel; None with fewer than two shared seeds."""
     before, after = eager.quality.by_seed, candidate.quality.by_seed
     differences = [after[seed] - before[seed] for seed in after if seed in before]
     if len(differences) < 2:

@@ -1,7 +1,7 @@
-"""What the tests of the article's claims share; the tests themselves are on the shelf ``plugins.claims``.
+"""Share code between the tests of the article's claims; the tests themselves are on the shelf ``plugins.claims``.
 
-1. ``claim`` turns a test (Evidence) -> Judgement into a claim on the shelf, and tests all that are there.
-2. ``evidence`` gives a test the records it asks for.
-3. ``paired`` and ``standings`` judge accuracies, ``costs`` latencies. A verdict follows from the numbers by a rule in
-   code that could go the other way.
+1. ``claim`` turns a test (Evidence) -> Judgement into a claim on the shelf, and tests all claims there.
+2. ``evidence`` gives a test the records that it needs.
+3. ``paired`` and ``standings`` judge accuracies, ``costs`` judges latencies. A verdict follows from the numbers by a
+   rule in code that could go the other way.
 """

@@ -1,7 +1,7 @@
-"""A claim with how it was tested and what came of it; and the decorator that puts one on the shelf.
+"""Define a claim, with its test and its result, and the decorator that puts one on the shelf.
 
-``claim`` turns a test (Evidence) -> Judgement into a claim (Evidence) -> Claim. A test raises Lacking where the records
-do not hold what it needs: its verdict is then "not tested".
+``claim`` turns a test (Evidence) -> Judgement into a claim (Evidence) -> Claim. A test raises Lacking if the records do
+not hold what it needs; its verdict is then "not tested".
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A claim of the article. ``quote`` is its own words, ``prediction`` what could fail."""
+    """A claim of the article and its result. ``quote`` is the article's wording, ``prediction`` is what could fail."""
 
     number: str
     claim: str
@@ -73,16 +73,16 @@ def claim(
 
 
 def all_claims(evidence: Evidence) -> list[Claim]:
-    """Every claim on the shelf, tested: the article's in the order of their numbers, then those of other packages.
+    """Test every claim on the shelf: the article's in the order of their numbers, then those of other packages.
 
-    One of these that raises is left out and noted, as plug-ins are that cannot be loaded.
+    A claim of another package that raises is left out and noted, as a plug-in that cannot be loaded is.
     """
     answers = []
     for plugin in sorted(claims, key=lambda plugin: plugin.origin != installed.OWN):
         with plugin.noted("claim"):
             answer = plugin.build(evidence)
             if not isinstance(answer, Claim):
-                raise TypeError(f"it returns {type(answer).__name__}: register it by analysis.claims.claim.claim")
+                raise TypeError(f"it returns {type(answer).__name__}: register it with analysis.claims.claim.claim")
             answers.append(answer)
     return answers
 
@@ -94,6 +94,6 @@ def _fields(judgement: object) -> tuple[Any, ...]:
 
 
 def tally(answers: Iterable[Claim]) -> dict[Verdict, int]:
-    """How many claims have each verdict, those that none has left out."""
+    """Count the claims with each verdict; verdicts without claims are left out."""
     verdicts = [claim.verdict for claim in answers]
     return {verdict: verdicts.count(verdict) for verdict in VERDICTS if verdict in verdicts}

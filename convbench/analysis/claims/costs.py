@@ -1,4 +1,4 @@
-"""Measured costs as claims need them: comparable configurations of one backbone, and ratios of their latencies."""
+"""Prepare measured costs for claims: comparable configurations of one backbone, and ratios of their latencies."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from convbench.core.record import Parts
 from convbench.core.statistics import Interval
 
 LONGER = 1.1
-"""A latency below this many times another is not longer in a way that matters."""
+"""Ratio of two latencies below which the first is not longer in a way that matters."""
 
 
 def group_of_largest_input(results: Sequence[Result]) -> list[Result]:
-    """Those of one backbone, LSTM and clip on one machine, among which the largest LSTM input is."""
+    """Return the group of one backbone, LSTM and clip on one machine that has the largest LSTM input."""
     groups: dict[tuple[Group, str], list[Result]] = defaultdict(list)
     for result in results:
         parts = result.case.architecture
@@ -25,6 +25,6 @@ def group_of_largest_input(results: Sequence[Result]) -> list[Result]:
 
 
 def ratio_of(result: Result, other: Result) -> Interval:
-    """The latency of one over the other's."""
+    """Return the latency of ``result`` over that of ``other``."""
     assert result.timing and other.timing
     return latencies.ratio(result.timing, other.timing)

@@ -1,4 +1,4 @@
-"""The records of the given runs, as claims ask for them: costs, and what was learnt on one backbone."""
+"""Select from the given runs the records that claims need: costs, and what was learnt on one backbone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Ground = tuple[str, Recurrent, Clip]
 
 @dataclass(frozen=True)
 class Evidence:
-    """The given runs, of which there may be none; of a case in several runs the first measured record counts."""
+    """The given runs, possibly none. If several runs have a case, the first measured record counts."""
 
     runs: tuple[tuple[RunDescription, Sequence[Record]], ...] = ()
 
@@ -41,12 +41,12 @@ class Evidence:
 
     @cached_property
     def lessons(self) -> list[Lesson]:
-        """Training runs that ended, dead ones too; no controls, and no evaluations in other variants."""
+        """Training runs that ended, dead ones included; no controls and no evaluations in other variants."""
         return [lesson for lesson in lessons(self.records) if not lesson.control and lesson.variant == EAGER]
 
     @cached_property
     def qualities(self) -> list[Quality]:
-        """What was learnt on the backbone on which most reducers were tried."""
+        """What was learnt on the ground (backbone, recurrent stage, clip) on which most architectures were tried."""
         candidates = qualities(self.records)
         counts = Counter(
             ground(quality.architecture, quality.clip)
@@ -57,16 +57,16 @@ class Evidence:
 
     @property
     def train_clips(self) -> int:
-        """Training clips of a task that names no number of its own."""
+        """Training clips of a task that does not set its own number."""
         return self.runs[0][0].protocol.training.train_clips if self.runs else Training().train_clips
 
     @property
     def tasks(self) -> list[str]:
-        """The tasks that were learnt as they are, without options."""
+        """The tasks that were learnt without options."""
         return list(dict.fromkeys(quality.task for quality in self.qualities if "(" not in quality.task))
 
     def on(self, task: str) -> dict[str, Quality]:
-        """Qualities with two sound runs or more on one task, by the name of the configuration."""
+        """Return the qualities of a task that have two sound runs or more, by the configuration's name."""
         return {
             name(quality.architecture): quality
             for quality in self.qualities
@@ -74,7 +74,7 @@ class Evidence:
         }
 
     def pair(self, task: str, first: str, second: str) -> tuple[Quality, Quality]:
-        """Two configurations on a task. Raises Lacking where either has no two sound runs."""
+        """Return two configurations on a task. Raises Lacking if either has fewer than two sound runs."""
         qualities = self.on(task)
         if missing_names := [label for label in (first, second) if label not in qualities]:
             numbers = left_out(q for q in self.qualities if q.task == task and name(q.architecture) in missing_names)
@@ -84,20 +84,21 @@ class Evidence:
 
 
 def ground(parts: Parts, clip: Clip) -> Ground:
-    """What architectures must share for their reducers to be compared."""
+    """Return what architectures must share for their reducers to be compared."""
     return (str(parts.backbone), parts.rnn, clip)
 
 
 def name(parts: Parts) -> str:
-    """``fc 64``, ``flatten 1024 + LayerNorm``: a configuration on one backbone."""
+    """Name a configuration on one backbone, such as ``fc 64`` or ``flatten 1024 + LayerNorm``."""
     suffix = " + LayerNorm" if parts.layer_norm else ""
     return f"{parts.reducer} {parts.lstm_input or 'map'}{suffix}"
 
 
 def left_out(qualities: Iterable[Quality]) -> tuple[Number, ...]:
-    """How many runs collapsed or failed, and so are in no mean, and how many were still learning; nothing where none.
+    """Count the runs that no mean has because they collapsed or failed, and the runs that were still learning.
 
-    With one learning rate that is said too, because then tuning is part of every comparison.
+    Counts of zero are left out. If only one learning rate was tried, that is reported too, because then tuning is part
+    of every comparison.
     """
     members = list({id(quality): quality for quality in qualities}.values())
     collapses, failures, unconverged = (

@@ -1,4 +1,4 @@
-"""What the test of a claim finds, as data: a verdict, its numbers, a chart; or what it lacks to be tested at all."""
+"""Describe the result of a claim's test as data: a verdict, its numbers and a chart, or what the test lacks."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from typing import Literal, NamedTuple
 
 Verdict = Literal["supported", "refuted", "depends", "undecided", "not tested"]
 VERDICTS: tuple[Verdict, ...] = ("supported", "refuted", "depends", "undecided", "not tested")
-"""``depends``: shown to hold here and shown not to hold there. ``undecided``: the runs cannot tell."""
+"""``depends``: shown to hold in some places and shown not to hold in others. ``undecided``: the runs cannot tell."""
 
 Quantified = tuple[tuple[str, Verdict], ...]
-"""A verdict for each quantifier: in some, in most, in all of the tasks."""
+"""Verdicts by quantifier: in some, in most, in all of the tasks."""
 
 
 class Number(NamedTuple):
-    """A number behind a verdict. ``unit`` is a base unit, ``share`` (0 to 1), ``points`` (a share's difference, 0.01
-    is one point) or ``×``; ``low`` and ``high`` are its 95 % interval, ``n`` the seeds or configurations behind it."""
+    """A number behind a verdict.
+
+    ``unit`` is a base unit, ``share`` (0 to 1), ``points`` (a difference of shares: 0.01 is one point) or ``×``.
+    ``low`` and ``high`` bound the 95 % interval, and ``n`` counts the seeds or configurations behind the number.
+    """
 
     label: str
     value: float
@@ -44,8 +47,11 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A small chart. Units of the axes as in ``Number``, or ``size`` for LSTM inputs; ``marks`` are named places on
-    x. Axes of sizes, counts and base units are logarithmic, those of shares and points are linear."""
+    """A small chart.
+
+    The axes have the units of ``Number``, or ``size`` for LSTM inputs; ``marks`` are named places on x. Axes of sizes,
+    counts and base units are logarithmic, those of shares and points are linear.
+    """
 
     title: str
     caption: str
@@ -57,10 +63,10 @@ class Plot:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a test found: the verdict, one sentence why, the numbers in order, and a chart where it says more.
+    """The result of a test: its verdict, one sentence why, numbers in order, and a chart if it helps.
 
-    ``quantified`` has a verdict for each quantifier where a claim is tested on several tasks; ``verdict`` is then that
-    of the claim's own ("often": in most).
+    If a claim is tested on several tasks, ``quantified`` has a verdict for each quantifier. ``verdict`` is then that of
+    the claim's own quantifier ("often": in most).
     """
 
     verdict: Verdict
@@ -70,10 +76,10 @@ class Judgement:
     quantified: Quantified = ()
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a verdict that there is not."""
+        """Raises ValueError for an unknown verdict."""
         if self.verdict not in VERDICTS:
-            raise ValueError(f"there is no verdict {self.verdict!r}: it is one of {', '.join(VERDICTS)}")
+            raise ValueError(f"unknown verdict {self.verdict!r}; known: {', '.join(VERDICTS)}")
 
 
 class Lacking(Exception):
-    """The records do not hold what a claim needs; the message says what to run."""
+    """The records lack what a claim needs; the message says what to run."""

@@ -1,4 +1,4 @@
-"""Differences of accuracies with t-intervals at 95 %, and what several of them say of a claim of a gain."""
+"""Compute differences of accuracies with 95 % t-intervals, and judge by several of them whether there is a gain."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from convbench.core.statistics import TAIL, mean_interval
 from convbench.core.text import joined
 
 MARGIN = 0.02
-"""A difference in accuracy below two points is none that matters."""
+"""Least difference in accuracy that matters: two points."""
 
 SOME, MOST, ALL = "in some of these tasks", "in most of these tasks", "in all of these tasks"
 POWER = 0.8
@@ -33,17 +33,17 @@ class Difference(NamedTuple):
 
     @property
     def shown(self) -> bool:
-        """Whether it is shown to be above zero."""
+        """Whether the difference is shown to be above zero."""
         return self.low > 0
 
     @property
     def excluded(self) -> bool:
-        """Whether a gain that matters is excluded."""
+        """Whether a gain of ``MARGIN`` or more is excluded, and none is shown."""
         return not self.shown and self.high < MARGIN
 
     @property
     def seen(self) -> float:
-        """The difference that so many seeds show in four of five cases."""
+        """The difference that ``n`` seeds detect in four of five cases."""
         df = max(1, self.n - 1)
         return (self.high - self.low) / 2 * (1 + float(stdtrit(df, POWER)) / float(stdtrit(df, 1 - TAIL)))
 
@@ -52,10 +52,10 @@ class Difference(NamedTuple):
 
 
 def paired(where: str, first: Mapping[int, float], second: Mapping[int, float]) -> Difference:
-    """``first`` less ``second``: paired by the seeds in common, or of the two means (Welch) where lost seeds leave few.
+    """Subtract ``second`` from ``first``, paired by shared seeds, or as two means (Welch) if too few seeds are shared.
 
-    A seed that one of them lost takes its partner away too, and the two pairs left would tell next to nothing.
-    Raises Lacking for fewer than two of either.
+    A seed that one of them lost removes its partner too, and two remaining pairs would tell next to nothing. Raises
+    Lacking for fewer than two seeds of either.
     """
     common = sorted(first.keys() & second.keys())
     if len(common) >= min(LEAST_PAIRS, len(first), len(second)) and common:
@@ -64,9 +64,9 @@ def paired(where: str, first: Mapping[int, float], second: Mapping[int, float]) 
 
 
 def welch(where: str, first: Sequence[float], second: Sequence[float]) -> Difference:
-    """The difference of two means of unequal spread, its interval with Satterthwaite's degrees of freedom.
+    """Return the difference of two means of unequal spread, its interval with Satterthwaite's degrees of freedom.
 
-    ``n`` is the smaller number of values. Raises Lacking for fewer than two of either.
+    ``n`` is the smaller number of values. Raises Lacking for fewer than two values of either.
     """
     n = min(len(first), len(second))
     if n < 2:
@@ -82,7 +82,7 @@ def welch(where: str, first: Sequence[float], second: Sequence[float]) -> Differ
 
 
 def mean_difference(where: str, values: Sequence[float]) -> Difference:
-    """The mean and its t-interval. Raises Lacking for fewer than two values."""
+    """Return the mean and its t-interval. Raises Lacking for fewer than two values."""
     n = len(values)
     if n < 2:
         raise Lacking(f"Fewer than two seeds are sound in both on {where}: run with more seeds.")
@@ -90,7 +90,7 @@ def mean_difference(where: str, values: Sequence[float]) -> Difference:
 
 
 def quantified(is_shown: Sequence[bool], is_excluded: Sequence[bool]) -> Quantified:
-    """A verdict for each quantifier, given in which tasks the claim is shown to hold and in which it is excluded."""
+    """Return a verdict for each quantifier, given in which tasks the claim is shown and in which it is excluded."""
     count, shown_count, excluded_count = len(is_shown), sum(is_shown), sum(is_excluded)
     return (
         (SOME, _verdict(shown_count > 0, excluded_count == count)),
@@ -100,14 +100,14 @@ def quantified(is_shown: Sequence[bool], is_excluded: Sequence[bool]) -> Quantif
 
 
 def gains(differences: Sequence[Difference]) -> Quantified:
-    """Whether there is a gain in some, most and all: shown where it is above zero, excluded where none matters."""
+    """Judge whether there is a gain in some, most and all tasks, as each ``Difference`` is shown or excluded."""
     return quantified(
         [difference.shown for difference in differences], [difference.excluded for difference in differences]
     )
 
 
 def verdict_of(quantifier: str, verdicts: Quantified) -> Verdict:
-    """The verdict for one quantifier."""
+    """Return the verdict for one quantifier."""
     return dict(verdicts)[quantifier]
 
 
@@ -116,7 +116,10 @@ def _verdict(holds: bool, fails: bool) -> Verdict:
 
 
 def by_verdict(differences: Sequence[Difference]) -> str:
-    """``shown on direction; excluded on identity; undecided on binding (only 6.1 points or more would be seen)``."""
+    """Group where differences stand by verdict: ``shown on direction; excluded beyond 2 points on identity``.
+
+    Each undecided one names the gain that its seeds would mostly miss.
+    """
     undecided = [difference for difference in differences if not (difference.shown or difference.excluded)]
     groups = {
         "shown": [difference.where for difference in differences if difference.shown],
@@ -124,7 +127,7 @@ def by_verdict(differences: Sequence[Difference]) -> str:
             difference.where for difference in differences if difference.excluded
         ],
         "undecided": [
-            f"{difference.where} (less than {100 * difference.seen:.1f} points is mostly missed)"
+            f"{difference.where} (gains below {100 * difference.seen:.1f} points are mostly missed)"
             for difference in undecided
         ],
     }
@@ -132,7 +135,7 @@ def by_verdict(differences: Sequence[Difference]) -> str:
 
 
 def accuracy(label: str, quality: Quality) -> Number:
-    """The mean test accuracy with its interval over seeds."""
+    """Return the mean test accuracy with its interval over seeds."""
     interval = quality.interval
     assert quality.mean is not None
     low, high = (interval.low, interval.high) if interval else (None, None)

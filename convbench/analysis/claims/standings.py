@@ -1,4 +1,4 @@
-"""Where every configuration stands against the best one of a task."""
+"""Compare every configuration with the best one of a task."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ from convbench.core.text import joined
 
 LEAST_SIZE = 3
 COLLAPSE_RATE = 0.1
-"""Of seeds: a configuration that surely collapses more often falls short."""
+"""Share of seeds; a configuration that surely collapses in more of them falls short."""
 
 
 class Shortfall(NamedTuple):
-    """A configuration on a task: its size, how far below the best it is with the 95 % interval of that over ``n``
-    seeds (``below``), and ``bound``, how far below whichever is best it may be at 95 % (``noninferior``). These are of
-    the seeds that learnt; ``collapsed`` of ``ended`` did not."""
+    """How far a configuration is below the best one on a task.
+
+    ``size`` is its LSTM input. ``short`` is the gap, with its 95 % interval over ``n`` seeds (``below``). ``bound`` is
+    how far it may be below whichever is best, at 95 % (``noninferior``). All of these are of seeds that learnt;
+    ``collapsed`` of ``ended`` seeds did not.
+    """
 
     name: str
     size: int
@@ -42,9 +45,9 @@ class Shortfall(NamedTuple):
 
     @property
     def falls_short(self) -> bool:
-        """Shown to be below the best by more than the margin, or to collapse in more than one seed of ten.
+        """Whether it is shown to be below the best by more than the margin, or collapses in more than one seed of ten.
 
-        Where some seeds learn and others do not, the interval of their mean excludes nothing: collapses are counted.
+        If some seeds learn and others do not, the interval of their mean excludes nothing, so collapses are counted.
         """
         return self.is_below or self.unreliable
 
@@ -62,20 +65,26 @@ class Shortfall(NamedTuple):
 
 
 Standings = Mapping[str, list[Shortfall]]
-"""By task."""
+"""The shortfalls of all configurations, by task."""
 
 
 def standings(evidence: Evidence) -> dict[str, list[Shortfall]]:
-    """By task every configuration against the best. Raises Lacking without a task of three of them, flatten too."""
+    """Compare every configuration with the best, by task.
+
+    Raises Lacking if no task has at least three of them with flatten among them.
+    """
     group_by_task = {task: _shortfalls(evidence.on(task)) for task in evidence.tasks}
     by_task = {task: group for task, group in group_by_task.items() if len(group) >= LEAST_SIZE and _has_flatten(group)}
     if not by_task:
-        raise Lacking(f"Trainings of flatten and of two smaller inputs or more are needed: {TRAIN}.")
+        raise Lacking(f"Trainings of flatten and of at least two smaller inputs are needed: {TRAIN}.")
     return by_task
 
 
 def collapsing(tasks: Standings) -> str:
-    """``gap 64 on direction (3 of 5 seeds)``: what collapses too often to suffice, whatever its mean; else empty."""
+    """List the configurations that collapse too often to suffice, whatever their mean; empty without any.
+
+    For example ``gap 64 on direction (3 of 5 seeds)``.
+    """
     texts = [
         f"{standing.name} on {task} ({standing.collapsed} of {standing.ended} seeds)"
         for task, group in tasks.items()
@@ -90,10 +99,10 @@ def tried_on(evidence: Evidence, tasks: Standings) -> list[Quality]:
 
 
 def below(task: str, pool: Sequence[Quality], among: int | None = None) -> list[Difference | None]:
-    """How far each of a pool is below the best of its first ``among`` (all), which the same seeds select, at 95 %.
+    """Return how far each of a pool is below the best of its first ``among`` (default: all), at 95 %.
 
-    The bounds allow for its luck, as those of a pick do (``noninferior.differences``). None where the sound seeds are
-    too few to tell.
+    The same seeds select that best one. The bounds allow for the luck of the selection, as those of a pick do
+    (``noninferior.differences``). None if the sound seeds are too few to tell.
     """
     return _below(task, pool, pairs(seed_table(pool)), among)
 

@@ -1,4 +1,4 @@
-"""The LSTM input size at which the recurrent stage costs as much as the convolution: below it, size is nearly free."""
+"""Find the LSTM input size at which the recurrent stage costs what the backbone does: below it, size is nearly free."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ GATES = {"lstm": 4, "gru": 3}
 
 
 def recurrent_macs(rnn: Recurrent) -> tuple[int, int]:
-    """MACs of the recurrent stage per frame as (per input feature, the rest), from its closed form.
+    """Return the MACs per frame of the recurrent stage as (per input feature, remaining), from its closed form.
 
     A layer of input I costs gates*H*(I + R) + P*H per direction, where R is proj_size P or hidden H.
     """
@@ -22,10 +22,10 @@ def recurrent_macs(rnn: Recurrent) -> tuple[int, int]:
 
 
 def crossover(result: Result) -> float | None:
-    """The LSTM input size at which backbone and recurrent stage take equal MACs.
+    """Return the LSTM input size at which backbone and recurrent stage take equal MACs.
 
-    None where the model or its backbone MACs are not known, where the recurrent stage costs more at any size, and of
-    training: its counted MACs are of the backward pass too, the closed form is of the forward one.
+    None if the model or its backbone MACs are not known, or if the recurrent stage costs more at any size. None for
+    training too: its counted MACs include the backward pass, the closed form only the forward one.
     """
     architecture, backbone = result.case.architecture, typical(result.record, metrics.MACS.part("backbone"))
     if not isinstance(architecture, Parts) or not backbone or result.case.scenario == "train":

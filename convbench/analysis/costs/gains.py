@@ -1,4 +1,4 @@
-"""What each variant gains over the eager twin of the same case."""
+"""Measure what each variant gains over the eager twin of the same case."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from convbench.core.grouping import grouped
 from convbench.core.statistics import Interval
 
 MAKING = (metrics.COMPILE, metrics.EXPORT, metrics.LOAD)
-"""What is spent before a variant's first fast call, and has to pay."""
+"""What a variant spends before its first fast call, and has to pay back."""
 
 
 class Gain(NamedTuple):
-    """One case against its eager twin. ``speedup`` above 1 is faster; ``pays_after`` calls, None for never shown.
+    """One case against its eager twin; with a ``speedup`` above 1 the case is faster.
 
-    What has to pay is compiling, or exporting and loading.
+    After ``pays_after`` calls, compiling or exporting and loading has paid off; None if there is none of it, or if no
+    gain is shown. ``allocators`` are those of eager and of the case if they differ.
     """
 
     result: Result
@@ -29,7 +30,7 @@ class Gain(NamedTuple):
 
 
 class VariantGain(NamedTuple):
-    """A variant over all its cases where eager's costs may be compared: the median speed-up, the least and the most."""
+    """A variant's gains over comparable eager cases; ``speedup`` is the median, the least and the greatest of them."""
 
     variant: str
     group: Group
@@ -38,12 +39,15 @@ class VariantGain(NamedTuple):
 
     @property
     def paid_after(self) -> list[float]:
-        """The calls after which making it has paid, of the cases where it is shown to."""
+        """The numbers of calls after which making the variant has paid off, for the cases in which it is shown to."""
         return [gain.pays_after for gain in self.gains if gain.pays_after is not None]
 
 
 def gains(results: Sequence[Result]) -> list[Gain]:
-    """Every timed case that has a variant and whose eager twin was timed on the same machine, visit by visit."""
+    """Return the gain of every timed case in a variant whose eager twin was timed on the same machine.
+
+    Latencies are compared visit by visit.
+    """
     timed_results = [result for result in measured(results) if result.timing]
     eager = {(result.record.environment, result.case): result for result in timed_results if not result.case.variant}
     twins = [(result, eager.get((result.record.environment, result.case.eager))) for result in timed_results]
@@ -53,14 +57,14 @@ def gains(results: Sequence[Result]) -> list[Gain]:
 
 
 def by_variant(gains: Sequence[Gain]) -> list[VariantGain]:
-    """Gains gathered by variant, the greatest median speed-up first; one entry per variant and group of eager."""
+    """Group gains by variant and eager group, the greatest median speed-up first."""
     variants = grouped(gains, lambda gain: (gain.result.case.variant_name, gain.eager.group))
     entries = [_gather(key, members) for key, members in variants.items()]
     return sorted(entries, key=lambda gain: (-gain.speedup.median, gain.variant))
 
 
 def allocator(result: Result) -> str:
-    """The allocator that a case ran with, as its process recorded it."""
+    """Return the allocator that a case ran with, as its process recorded it; empty if it did not."""
     return str(result.record.conditions.get("allocator") or "")
 
 
@@ -71,7 +75,10 @@ def _gain(result: Result, eager: Result, speedup: Interval) -> Gain:
 
 
 def _pays_after(result: Result, eager: Result, speedup: Interval) -> float | None:
-    """By the speed-up that is stated, which is of visits taken together: two medians may say otherwise."""
+    """Return the calls after which making the variant has paid off, by the stated speed-up.
+
+    The speed-up compares visits in pairs; the two medians by themselves may disagree with it.
+    """
     seconds = [time for metric in MAKING if (time := typical(result.record, metric)) is not None]
     assert eager.latency
     saving = eager.latency.median * (1 - 1 / speedup.median)

@@ -1,9 +1,9 @@
-"""What the measured costs allow one to say, as plain data: its words are made in ``report.words``.
+"""State what the measured costs support, as plain data; ``report.words`` puts it into words.
 
-Only cost was measured, so nothing here is called an optimum. The rule is explicit: of the models that cannot be told
-from the fastest, the one with the fewest parameters, of several such the fastest; and the same among the reducers that
-keep positions. Where nothing is timed, a model whose FLOPs are only partly counted is the pick only where there is no
-other.
+Only costs were measured, so nothing here is called an optimum. The rule is explicit: among the models that cannot be
+told from the fastest, pick the one with the fewest parameters, and of equal ones the fastest. A second pick follows the
+same rule among the reducers that keep positions. If nothing is timed, a model whose FLOPs are only partly counted is
+picked only if there is no other.
 """
 
 from __future__ import annotations
@@ -35,16 +35,17 @@ from convbench.core.grouping import grouped
 from convbench.core.record import Whole
 
 UNSURE = 0.2
-"""Relative half width of the pick's latency from which on the answer is called unsure."""
+"""Relative half width of the pick's latency above which confidence in the answer is low."""
 VAGUE_WIDTH = 0.05
-"""Relative half width of the fastest's latency, as its visits alone have it, that is worth another visit."""
+"""Relative half width of the fastest's latency, by its visits alone, above which it is worth another visit."""
 
 
 class Confidence(NamedTuple):
-    """How sure the ranking is, and the figures that say why.
+    """How sure the ranking is, and the figures behind that.
 
-    ``visits`` is the fewest of a contender, None where processes were not counted; ``open`` contenders may be tied or
-    not; ``withheld`` cases were never measured undisturbed. ``half_width`` is the pick's, relative.
+    ``visits`` is the fewest of any contender, None if visits are unknown. ``open`` counts contenders that may or may
+    not be tied with the fastest, ``withheld`` the cases that were never measured undisturbed. ``half_width`` is the
+    pick's, relative.
     """
 
     visits: int | None
@@ -54,14 +55,14 @@ class Confidence(NamedTuple):
 
     @property
     def level(self) -> str:
-        """``high``, ``medium`` or ``low``."""
+        """The confidence in words: ``high``, ``medium`` or ``low``."""
         if self.visits is None or self.visits < 2 or self.half_width > UNSURE:
             return "low"
         return "medium" if self.open or self.withheld else "high"
 
 
 class Elsewhere(NamedTuple):
-    """The fastest of another situation than the pick's, and how many more there cannot be told from it."""
+    """The fastest of another situation than the pick's, and how many others there cannot be told from it."""
 
     result: Result
     tied: int
@@ -71,11 +72,12 @@ class Elsewhere(NamedTuple):
 class Headline:
     """The answer as data. ``ranking`` holds contenders that are alike (``costs.likeness``), fastest first.
 
-    ``pick`` is the tied contender with the fewest parameters, of several such the fastest, ``placed`` the same among
-    reducers that keep positions (None where it is the pick). ``dearest`` is the contender that costs most.
-    ``crossover`` is the LSTM input size at which the LSTM's MACs equal the backbone's. ``others`` are the fastest of
-    every other situation, those of most cases first. ``quickest`` is what is faster in another variant, the pick's own
-    model first. ``confidence`` is that of the ranking, None where nothing was timed.
+    ``pick`` is the tied contender with the fewest parameters, of equal ones the fastest. ``placed`` is the same among
+    reducers that keep positions; None if the pick keeps them or may, or if none does. ``dearest`` is the contender with
+    the most parameters, then FLOPs. ``crossover`` is the LSTM input size at which the LSTM's MACs equal the backbone's.
+    ``others`` are the fastest of every other situation, the one with most cases first. ``quickest`` is a model that is
+    faster than the pick in another variant, preferably the pick's own. ``confidence`` is that of the ranking, None if
+    nothing was timed.
     """
 
     ranking: tuple[Contender, ...] = ()
@@ -96,7 +98,7 @@ class Headline:
 
     @property
     def ties(self) -> list[Result]:
-        """Those tied, where they are tied with each other: none where the fastest stands alone, or nothing is timed."""
+        """The contenders that are tied with each other; empty if the fastest stands alone or nothing is timed."""
         return self.tied if self.timed and len(self.tied) > 1 else []
 
     @property
@@ -106,8 +108,10 @@ class Headline:
 
     @property
     def by_series(self) -> list[Contender]:
-        """The fastest contender of each reducer or own model, and what the headline names, in the ranking's order; all
-        of them where they are of one."""
+        """The fastest contender of each reducer or own model, and the results that the headline names, as ranked.
+
+        If all contenders are of one reducer, it is all of them.
+        """
         if self.of_one:
             return list(self.ranking)
         fastest: dict[str | Whole, Contender] = {}
@@ -120,23 +124,23 @@ class Headline:
         ]
 
     def names(self, result: Result) -> bool:
-        """Whether it is what the headline takes, or takes if position matters."""
+        """Whether the result is the headline's pick, or its pick if position matters."""
         return result is self.pick or result is self.placed
 
     @property
     def ordered(self) -> bool:
-        """Whether anything that was measured orders the contenders: their latency, or their parameters."""
+        """Whether a measurement orders the contenders: their latency, or else their parameters."""
         return self.timed or bool(self.pick and self.pick.params is not None)
 
 
 def headline_of(results: Sequence[Result]) -> Headline:
-    """The answer that these results allow; empty where nothing was measured."""
+    """Return the answer that these results support; empty if nothing was measured."""
     return _headline(tuple(results))
 
 
 @lru_cache(maxsize=2)
 def _headline(results: tuple[Result, ...]) -> Headline:
-    """Kept, because the words, the tables and several figures of one page ask for the same; results never change."""
+    """Cached because the words, tables and figures of a page ask for the same headline. Results never change."""
     cases = measured(results)
     timed_results = [result for result in cases if result.latency]
     members = largest_group(timed_results or cases)
@@ -163,12 +167,12 @@ def _headline(results: tuple[Result, ...]) -> Headline:
 
 
 def smallest(results: Sequence[Result]) -> Result:
-    """The lightest where nothing is timed; one whose FLOPs are only partly counted where there is no other."""
+    """Return the lightest of results that are not timed; one with partly counted FLOPs only if there is no other."""
     return lightest([result for result in results if not uncounted(result)] or results)
 
 
 def withheld(results: Sequence[Result]) -> list[Result]:
-    """Cases whose times were never taken undisturbed: they are in no ranking, front or gain."""
+    """Return the cases whose times were never taken undisturbed: they are in no ranking, front or gain."""
     return [result for result in measured(results) if any(f.code == WITHHELD for f in result.record.findings)]
 
 
@@ -180,9 +184,10 @@ def _confidence(ranking: Sequence[Contender], pick: Result, withheld_results: Se
 
 
 def undecided(results: Sequence[Result]) -> list[Result]:
-    """What to visit again, fastest first: the fastest and those of which it is open whether they are as good as that.
+    """Return the results to visit again, fastest first: the fastest, and those that may or may not be as good.
 
-    Empty where the answer is settled: each contender is tied or slower by its whole interval, or known to 3 %.
+    Empty if the answer is settled: the fastest's interval is narrow, and every contender is tied or slower by its whole
+    interval, or its ratio is known to 3 %.
     """
     timed_results = [result for result in measured(results) if result.timing and result.timing.logs]
     ranking = rank(one_variant(largest_group(timed_results)))
@@ -198,25 +203,28 @@ def _is_vague(result: Result) -> bool:
 
 
 def noisy(results: Sequence[Result], codes: Container[str]) -> Counter[str]:
-    """How many measured cases carry each of these findings, which make a latency doubtful."""
+    """Count the measured cases that carry each of these findings, which make a latency doubtful."""
     return Counter(f.code for result in measured(results) for f in result.record.findings if f.code in codes)
 
 
 def uncounted(result: Result) -> tuple[str, ...]:
-    """The operators that are missing in a model's MACs and FLOPs, which then are a lower bound; mostly none."""
+    """Return the operators that are missing in a model's MACs and FLOPs, usually none.
+
+    With any, these counts are lower bounds.
+    """
     names = (f.data.get("operators") for f in result.record.findings if f.code == UNCOUNTED_OPERATORS)
     operators = next(names, None) or ()
     return operators if isinstance(operators, tuple) else (str(operators),)
 
 
 def uncounted_share(result: Result) -> float:
-    """The share of a model's parameters that only uncounted operators read."""
+    """Return the share of a model's parameters that only uncounted operators read."""
     shares = (f.data.get("share") or 0.0 for f in result.record.findings if f.code == UNCOUNTED_OPERATORS)
     return max((float(share) for share in shares if isinstance(share, (int, float))), default=0.0)
 
 
 def _position_pick(ranking: Sequence[Contender], pick: Result, is_timed: bool) -> Result | None:
-    """The lightest of the fastest that keep positions; None where the pick does, or may."""
+    """Return the lightest of the fastest models that keep positions; None if the pick keeps them, or may."""
     keepers = [contender for contender in ranking if position(contender.result) == "kept"]
     if position(pick) != "lost" or not keepers:
         return None

@@ -1,4 +1,4 @@
-"""Like with like: what cases must share before one is called faster, dearer, tied or beaten."""
+"""Compare like with like: what cases must share before one is called faster, dearer, tied or beaten."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from convbench.core.grouping import grouped
 
 
 class Situation(NamedTuple):
-    """All of a case but its reducer, its LSTM input size and its variant."""
+    """Everything about a case except its reducer, its LSTM input size and its variant."""
 
     group: Group
     surroundings: Hashable
 
 
 class Alike(NamedTuple):
-    """What reducers and sizes share where ratios, ranks, fronts and "×" are formed: a situation and the variant."""
+    """What reducers and sizes must share in ratios, ranks, fronts and "×": a situation and the variant."""
 
     situation: Situation
     variant: str
 
 
 def situation(result: Result) -> Situation:
-    """Where variants are the question: machine, clip, scenario and what stands around the reducer."""
+    """Return what variants must share to be compared: the group, and everything around the reducer."""
     return Situation(result.group, result.case.surroundings)
 
 
 def alike(result: Result) -> Alike:
-    """Where reducers and sizes are the question."""
+    """Return what reducers and sizes must share to be compared."""
     return Alike(situation(result), result.case.variant_name)
 
 
 def one_variant(members: Sequence[Result]) -> list[Result]:
-    """Those of a situation in the variant that most reducers have, then most cases; the plainest of equals."""
+    """Return a situation's cases in the variant with most reducers, then most cases, then fewest transformations."""
     return max(grouped(members, lambda result: result.case.variant_name).values(), key=_breadth, default=[])
 
 

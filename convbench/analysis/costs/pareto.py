@@ -1,4 +1,4 @@
-"""What nothing beats: the exact front of points in any number of coordinates, and of comparable cases in two costs."""
+"""Find exact Pareto fronts: of points in any number of coordinates, and of comparable cases in two costs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from convbench.core.metric import Metric
 
 
 def front(points: Sequence[Sequence[float]]) -> list[int]:
-    """Indices of the points that none dominates, lower being better in every coordinate; by rising first coordinate.
+    """Return indices of the points that no other dominates, by rising first coordinate; lower is better in all.
 
-    Points of any number of coordinates, none NaN. Equal points do not dominate one another: all of them stay.
-    Of 10,000 points this takes 2 ms; comparing all pairs, as ``inference.dominance`` does of few, takes 5 s.
+    Points have any number of coordinates, none NaN. Equal points do not dominate one another: all of them stay. For
+    10,000 points this takes 2 ms; comparing all pairs, as ``inference.dominance`` does for few points, takes 5 s.
     """
     if not len(points):
         return []
@@ -32,9 +32,9 @@ def front(points: Sequence[Sequence[float]]) -> list[int]:
 
 
 def fronts(results: Sequence[Result], x: Metric, y: Metric) -> dict[Alike, list[Result]]:
-    """The front of alike cases in two metrics, best in ``x`` first; cases that lack either are left out.
+    """Return the front of each group of alike cases in two metrics, best in ``x`` first.
 
-    Empty where a metric has no better direction.
+    Cases that lack either metric are left out. Empty if a metric has no better direction.
     """
     if "neither" in (x.better, y.better):
         return {}

@@ -1,4 +1,4 @@
-"""Which models of a run stand in one ranking, in which order, and which of them cannot be told from the fastest."""
+"""Rank the models of a run: which ones are comparable, in which order, and which cannot be told from the fastest."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ from convbench.core.grouping import grouped
 from convbench.core.statistics import Interval
 
 MARGIN = 1.10
-"""Below this ratio no difference between two processes is claimed: their own spread is of that order (measuring.md)."""
+"""Ratio below which no difference between two processes is claimed: their spread is of that order (measuring.md)."""
 
 KNOWN_WIDTH = 0.03
-"""Relative half width from which on a ratio is not worth another visit: in another run it is another by as much."""
+"""Relative half width up to which a ratio is not worth another visit: another run would differ by as much."""
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A model (a reducer at an LSTM input size) and its latency over that of the fastest alike."""
+    """A model (a reducer at an LSTM input size), and its latency over that of the fastest model alike."""
 
     result: Result
     factor: Interval
 
     @property
     def tied(self) -> bool:
-        """Whether it cannot be told from the fastest: unbounded, or within ``MARGIN`` by its interval."""
+        """Whether the model cannot be told from the fastest: its interval reaches ``MARGIN``, or is unbounded."""
         return self.factor.low <= MARGIN
 
     @property
     def open(self) -> bool:
-        """Whether more visits could tell it from the fastest, or from what is slower."""
+        """Whether more visits could tell the model from the fastest, or from slower ones."""
         return self.factor.low <= MARGIN < self.factor.high and self.factor.relative_half_width > KNOWN_WIDTH
 
 
 class Factor(NamedTuple):
-    """A case's latency over that of the fastest alike, and the index of that one."""
+    """A case's latency over that of the fastest case alike, and the index of that fastest case."""
 
     over: Interval
     fastest: int
 
 
 class Quicker(NamedTuple):
-    """A model in another variant than a pick's, and the pick's latency over its own: above 1 it is faster.
+    """A model in another variant than a pick's; ``own`` says that it is the pick's own model.
 
-    ``own`` says that it is the pick's own model.
+    ``speedup`` is the pick's latency over the model's: above 1 the model is faster.
     """
 
     result: Result
@@ -56,9 +56,9 @@ class Quicker(NamedTuple):
 
 
 def rank(group: Iterable[Result]) -> list[Contender]:
-    """The models of cases that are alike, fastest first; by parameters where nothing is timed.
+    """Rank the models of cases that are alike, fastest first; by parameters if nothing is timed.
 
-    Of cases in several variants each model's fastest counts; whoever compares reducers gives one variant.
+    If a model has cases in several variants, its fastest one counts. To compare reducers, pass cases of one variant.
     """
     groups = grouped(group, lambda result: result.case.architecture)
     models = sorted((min(variants, key=_speed) for variants in groups.values()), key=_speed)
@@ -68,7 +68,10 @@ def rank(group: Iterable[Result]) -> list[Contender]:
 
 
 def largest_group(results: Sequence[Result]) -> list[Result]:
-    """The comparable group, on one backbone and recurrent stage, with most reducers, then most cases."""
+    """Return the comparable group to rank: one that infers, then the one with most reducers, then with most cases.
+
+    Its cases share backbone and recurrent stage.
+    """
     return max(grouped(results, situation).values(), key=_breadth, default=[])
 
 
@@ -86,14 +89,14 @@ def _size(result: Result) -> float:
 
 
 def factors_over(results: Sequence[Result], fastest: Result) -> list[Interval]:
-    """The latency of each over the fastest's, from the visits that both had in the same rounds; 1 without latencies."""
+    """Divide each latency by the fastest's, by the visits of both in the same rounds; 1 for results without latency."""
     rivals = [result for result in results if result is not fastest]
     ratios = dict(zip(map(id, rivals), latency_ratios([(rival, fastest) for rival in rivals]), strict=True))
     return [ratios.get(id(result)) or Interval(1.0, 1.0, 1.0) for result in results]
 
 
 def factors(results: Sequence[Result]) -> dict[int, Factor]:
-    """By its index each timed case's latency over that of the fastest alike, as the ranking has it."""
+    """Return each timed case's latency over that of the fastest case alike, by index, as in the ranking."""
     indices = (i for i, result in enumerate(results) if result.latency and result.record.status == "ok")
     factor_by_index: dict[int, Factor] = {}
     for members in grouped(indices, lambda i: alike(results[i])).values():
@@ -104,10 +107,10 @@ def factors(results: Sequence[Result]) -> dict[int, Factor]:
 
 
 def quickest(pick: Result, members: Sequence[Result]) -> Quicker | None:
-    """What of these is faster than the pick in another variant, beyond ``MARGIN`` by its interval; None where none is.
+    """Return a model that is faster than the pick in another variant, by more than ``MARGIN``; None without any.
 
-    The pick's own model in the variant that is fastest for it; where that is not faster, or was not measured, of the
-    models tied as the fastest the lightest.
+    This is the pick's own model in its fastest variant. If that is not faster or was not measured, it is the lightest
+    of the models that are tied as the fastest.
     """
     rivals = [result for result in members if result.timing and result.case.variant_name != pick.case.variant_name]
     own_results = [result for result in rivals if result.case.architecture == pick.case.architecture]
@@ -119,25 +122,24 @@ def quickest(pick: Result, members: Sequence[Result]) -> Quicker | None:
 
 
 def lightest(results: Sequence[Result]) -> Result:
-    """The one with the fewest parameters, of several such the fastest; no control where there is anything else."""
+    """Return the result with the fewest parameters, of equal ones the fastest; a control only among controls."""
     return min(learned(results), key=lambda result: (_size(result), *_speed(result)))
 
 
 def as_light(pick: Result, results: Sequence[Result]) -> list[Result]:
-    """Those of these that may be advised and have as few parameters as the pick, which is one of them."""
+    """Return the advisable results with no more parameters than the pick, which is one of them."""
     return [result for result in learned(results) if _size(result) <= _size(pick)]
 
 
 def learned(results: Sequence[Result]) -> list[Result]:
-    """Those of these that may be advised: no control where there is anything else."""
+    """Return the results that may be advised: all but controls, or all if there are only controls."""
     return [result for result in results if position(result) != "control"] or list(results)
 
 
 def position(result: Result) -> str | None:
-    """What the reducer does to position, ``kept`` or ``lost``, or that it is a ``control``, as the record has it.
+    """Return what the reducer does to position, ``kept`` or ``lost``, or ``control``, as the record says; else None.
 
-    A control is frozen, to separate size from learning: ranked, but advised only where there is nothing else. Of a
-    reducer that says nothing, None.
+    A control is frozen, to separate size from learning. It is ranked, but advised only if there is nothing else.
     """
     conditions = result.record.conditions
     if conditions.get("control"):

@@ -1,8 +1,8 @@
-"""What a reducer, and its LSTM input size, cost in each runtime: against one and the same model, there and in eager.
+"""Compare what a reducer and its LSTM input size cost in each runtime, relative to one base model, and in eager.
 
 The price of a model in a runtime is its latency over that of the base model in the same runtime. The base model is the
-fastest in eager of those that another runtime ran too.
-Where the order of two models turns round from eager to a runtime, their ranking crosses.
+fastest in eager of the models that another runtime ran too. If the order of two models differs between eager and a
+runtime, their ranking crosses.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from convbench.core.record import EAGER, Case, Parts
 from convbench.core.statistics import Interval
 
 MOST_MODELS = 60
-"""Of more models than this the crossings of every pair are not sought, which would take a second and more."""
+"""With more models than this, crossings are not searched: comparing every pair would take a second or more."""
 
 
 @dataclass(frozen=True)
 class RelativeLatency:
-    """A model in a runtime: ``over_base`` is its latency over the base model's there."""
+    """A model in a runtime; ``over_base`` is its latency over that of the base model in the same runtime."""
 
     runtime: str
     result: Result
@@ -35,7 +35,7 @@ class RelativeLatency:
 
 @dataclass(frozen=True)
 class Crossing:
-    """Two models whose order in eager is not that in a runtime; ``faster`` is the faster one in eager.
+    """Two models in one order in eager and the opposite order in a runtime; ``faster`` is the faster one in eager.
 
     Either ratio is the latency of ``faster`` over that of ``slower``: below 1 in eager, above 1 in the runtime.
     """
@@ -51,9 +51,9 @@ class Crossing:
 class Runtimes:
     """One situation (clip, scenario, device, backbone, recurrent stage) with its models in every runtime.
 
-    ``runtimes`` are eager first, then by the base model's latency. ``paid_after`` are calls by runtime after which
-    export and loading have paid for each model, infinitely many for one that gains nothing. ``crossings`` is None where
-    they were not sought.
+    ``runtimes`` holds eager first, then the others by the base model's latency. ``paid_after`` holds, by runtime, the
+    calls after which export and loading have paid off for each model, infinite if it gains nothing. ``crossings`` is
+    None if they were not searched.
     """
 
     scenario: str
@@ -68,14 +68,14 @@ class Runtimes:
         return [price for price in self.prices if price.runtime == runtime]
 
     def price(self, runtime: str, model: Result) -> RelativeLatency | None:
-        """The price of the same model in a runtime, None where it was not measured there."""
+        """Return the price of the same model in a runtime; None if it was not measured there."""
         return next(
             (price for price in self.of(runtime) if price.result.case.architecture == model.case.architecture), None
         )
 
 
 def runtimes(results: Sequence[Result]) -> list[Runtimes]:
-    """Every situation in which models of several reducers or sizes ran in eager and in a runtime of another kind."""
+    """Return every situation in which several models ran in eager and at least one of them in an exported runtime."""
     models = [result for result in measured(results) if result.timing and isinstance(result.case.architecture, Parts)]
     situations = grouped(models, lambda result: (result.record.environment, result.case.situation))
     views = (_view(members) for members in situations.values())
@@ -83,9 +83,9 @@ def runtimes(results: Sequence[Result]) -> list[Runtimes]:
 
 
 def turn(view: Runtimes) -> tuple[RelativeLatency, RelativeLatency] | None:
-    """Of the models but the base the one whose price turns most from eager to an exported runtime: (in eager, there).
+    """Return the price in eager and in an exported runtime of the model, except the base, that changes most in between.
 
-    None without any.
+    None if there is no such model.
     """
     pairs = [
         (eager, price)
@@ -124,7 +124,7 @@ def _view(members: Sequence[Result]) -> Runtimes | None:
 
 
 def _crossings(members: Sequence[Result]) -> Iterator[Crossing]:
-    """Pairs of models that eager and a runtime put in opposite orders, either beyond doubt."""
+    """Yield the pairs of models whose orders in eager and in a runtime are opposite, both by their whole intervals."""
     by_case: dict[Case, Result] = {result.case: result for result in members}
     eager_results = [result for result in members if not result.case.variant]
     pairs = list(combinations(eager_results, 2))
@@ -149,7 +149,7 @@ def _paid_after(members: Sequence[Result]) -> dict[str, tuple[float, ...]]:
 
 
 def _ratios(pairs: Sequence[tuple[Result, Result]]) -> list[Interval]:
-    """Of models that all are timed."""
+    """Return the ratios of pairs of models that are all timed."""
     return [ratio for ratio in latency_ratios(pairs) if ratio]
 
 

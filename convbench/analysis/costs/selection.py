@@ -1,4 +1,4 @@
-"""What a reader is shown first, and which points of a cost curve belong together."""
+"""Choose what a reader is shown first, and find the points of a cost chart that lie on one curve."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ COLUMNS = ("device", "threads", "clip", "scenario", "variant", "backbone", "rnn"
 
 @dataclass(frozen=True)
 class InitialView:
-    """The first view of a run: one value of each of ``COLUMNS``, so that the reducers drawn together are alike.
+    """The first view of a run: one value for each of ``COLUMNS``, so that the reducers drawn together are alike.
 
-    A column that does not apply to a case, as the backbone to a user's own model, leaves it in view.
+    A case to which a column does not apply stays in view, such as a user's own model, which has no backbone.
     """
 
     values: Mapping[str, str]
@@ -29,27 +29,27 @@ class InitialView:
 
 
 def opening(results: Sequence[Result]) -> InitialView | None:
-    """Where to begin: what the headline is about; None where nothing was measured."""
+    """Return the view to begin with, which is what the headline is about; None if nothing was measured."""
     cases = measured(results)
     group = one_variant(largest_group([result for result in cases if result.latency] or cases))
     return InitialView(_columns(group[0])) if group else None
 
 
 def _columns(result: Result) -> dict[str, str]:
-    """The case's value of each of ``COLUMNS`` that applies to it."""
+    """Return the case's value in each of ``COLUMNS`` that applies to it."""
     axes = {
         **result.case.axes,
         "threads": result.group.threads,
-        "environment": result.record.environment or None,  # of a merged run there may be several
+        "environment": result.record.environment or None,  # a merged run may have several
     }
     return {name: str(axes[name]) for name in COLUMNS if axes[name] is not None}
 
 
 def curves(results: Sequence[Result]) -> list[int | None]:
-    """For each result the number of the curve over LSTM input sizes it lies on, None for a point of its own.
+    """Return for each result the number of its curve over LSTM input sizes, None for a point on no curve.
 
-    A curve is one reducer in one variant on one backbone. Where the size follows from the feature map, another size is
-    another backbone, and so no curve.
+    A curve is one reducer in one variant on one backbone. If the size follows from the feature map, another size needs
+    another backbone, so the points form no curve.
     """
     numbers: list[int | None] = [None] * len(results)
     indices = [i for i, result in enumerate(results) if result.lstm_input]

@@ -1,4 +1,4 @@
-"""What more threads gain: each case against the same on the fewest threads it was measured with, visit by visit."""
+"""Measure what more threads gain: each case against the same case on the fewest threads, visit by visit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from convbench.core.statistics import Interval
 
 
 class ThreadGain(NamedTuple):
-    """A case on so many threads; ``speedup`` above 1 is faster than on the ``fewest``."""
+    """A case on ``threads`` threads; with a ``speedup`` above 1 it is faster than on the ``fewest``."""
 
     result: Result
     threads: int
@@ -23,7 +23,7 @@ class ThreadGain(NamedTuple):
 
 
 def thread_gains(results: Sequence[Result]) -> list[ThreadGain]:
-    """Every timed case of which the same was timed on fewer threads, by threads; none of those that are withheld."""
+    """Return a gain for every timed case that was also timed on fewer threads, by threads; none for withheld cases."""
     cells: dict[tuple[str, Case], dict[int, Result]] = defaultdict(dict)
     for result in measured(results):
         threads = result.group.threads

@@ -1,6 +1,6 @@
-"""Many stored runs become answers to "when did it change?": series, their steps and drift, and what was confirmed.
+"""Answer "when did it change?" from many stored runs: series, their steps and drift, and confirmed changes.
 
-1. ``numbers`` reads a run for the index (``core.index``); ``series`` lays the numbers of a case out in order.
-2. ``steps`` finds where a series changes: pure functions on arrays.
-3. ``course`` says it of a series in terms of runs and commits; ``overview`` of all of them.
+1. ``numbers`` reads a run for the index (``core.index``); ``series`` puts the numbers of a case in order.
+2. ``steps`` finds where a series changes, by pure functions on arrays.
+3. ``course`` describes the changes of one series by runs and commits, ``overview`` those of all series.
 """

@@ -1,4 +1,4 @@
-"""The course of a series: its changes between runs and commits, its drift, and what a paired check made of a change."""
+"""Describe the course of a series: its changes between runs and commits, its drift, and what paired checks said."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from convbench.core.text import counted
 StepState = Literal["suspected", "confirmed", "refuted", "inconclusive", "same code", "exact"]
 Decision = Literal["confirmed", "refuted", "inconclusive"]
 SLOPE_RUNS = 10
-"""Runs that tell how far a case slows down with the reference; fewer are taken to do so fully."""
+"""Least number of runs that tell how far a case slows down with the reference; with fewer it counts as fully."""
 SURE_ERRORS = 3.0
-"""Standard errors."""
+"""Standard errors by which a slope must differ from 0 to be no chance."""
 
 
 class Confirmation(NamedTuple):
-    """What a paired check said of a case: the later commit over the earlier one, and the file that proves it."""
+    """What a paired check said of a case: the later commit over the earlier one, and the file with the proof."""
 
     case: str
     before: str
@@ -42,10 +42,10 @@ class Confirmation(NamedTuple):
 
 @dataclass(frozen=True)
 class Change:
-    """A level and another one: ``before`` and ``after`` are the last run surely before and the first surely after.
+    """A change of level. ``before`` is the last run surely before it, ``after`` the first run surely after it.
 
-    ``at`` is the likeliest first run of the new level, ``place`` its place; ``ratio`` is new over old, with its 95 %
-    interval.
+    ``at`` is the likeliest first run of the new level, and ``place`` its place. ``ratio`` is the new level over the old
+    one with its 95 % interval.
     """
 
     place: int
@@ -62,9 +62,9 @@ class Change:
 class Course:
     """A series of a metric and what happened along it.
 
-    ``values`` are its numbers without what the machine's speed explains, ``levels`` those without noise, both in base
-    units. ``drift`` is relative, over the whole series, 0 without one. ``visible`` is the smallest change that would
-    have been seen, ``noise`` what a run is off by, both relative.
+    ``values`` are its numbers without what the machine's speed explains, ``levels`` are these without noise, both in
+    base units. ``drift`` is the relative change over the whole series, 0 without one. ``spikes`` are the places of
+    outliers. ``visible`` is the smallest change that would have been seen, ``noise`` the error of a run, both relative.
     """
 
     series: Series
@@ -82,12 +82,12 @@ class Course:
 
     @property
     def standing(self) -> list[Change]:
-        """The changes for the worse that code may be the reason of."""
+        """The changes for the worse that code may have caused."""
         return [change for change in self.changes if change.worse and change.word not in ("same code", "refuted")]
 
 
 def course(series: Series, metric: Metric, confirmations: Sequence[Confirmation] = ()) -> Course:
-    """What happened along a series. Values have to be positive, except for exact counts."""
+    """Find what happened along a series. Values must be positive, except exact counts."""
     points = series.points
     values = tuple(point.value for point in points)
     if metric in COUNTS:
@@ -102,9 +102,10 @@ def course(series: Series, metric: Metric, confirmations: Sequence[Confirmation]
 
 
 def logs_and_shape(points: Sequence[Point]) -> tuple[Floats, Shape]:
-    """Logs of the values at the machine's usual speed, which the reference workload beside each tells, and their shape.
+    """Return the logs of the values at the machine's usual speed, and their shape.
 
-    They are taken to follow it fully; where what is left surely goes with it, that is taken off too.
+    The reference workload beside each value tells the machine's speed. Values are taken to follow it fully; if the
+    remainder surely still follows it, that is taken off too. If any value has no reference, none is corrected.
     """
     logs = np.log([point.value for point in points])
     seconds = [point.reference for point in points if point.reference]
@@ -118,7 +119,7 @@ def logs_and_shape(points: Sequence[Point]) -> tuple[Floats, Shape]:
 
 
 def _excess(values: Floats, speed: Floats, form: Shape) -> float:
-    """How far values go with the machine's speed within their levels; 0 where that may be chance."""
+    """Return the power by which values follow the machine's speed within their levels; 0 if that may be chance."""
     places = np.setdiff1d(np.arange(len(values)), form.spikes)
     parts = np.split(places, np.searchsorted(places, [step.place for step in form.steps]))
     x = np.concatenate([speed[part] - speed[part].mean() for part in parts])
@@ -142,9 +143,10 @@ def _change(points: Sequence[Point], step: Step, metric: Metric, confirmation: C
 def _check_of(
     points: Sequence[Point], step: Step, steps: Sequence[Step], confirmations: Sequence[Confirmation]
 ) -> Confirmation | None:
-    """What was said of this step alone: the latest that decides, else the latest.
+    """Return the check of this step alone: the latest that decides, else the latest; None without one.
 
-    Further runs narrow the range of a step, so that a check of a wider one is of it too, where no other step is in it.
+    Further runs narrow the range of a step. A check of a wider range therefore also counts for it, unless another step
+    is in that range.
     """
     commits, matches = [point.commit[:12] for point in points], []
     for confirmation in confirmations:
@@ -157,7 +159,7 @@ def _check_of(
 
 
 def _exact(points: Sequence[Point], metric: Metric) -> Sequence[Change]:
-    """A count that differs from the run before has changed: that needs no statistics."""
+    """Return a change wherever a count differs from that of the run before, which needs no statistics."""
     changes = []
     for place, (before, after) in enumerate(pairwise(points), start=1):
         if before.value != after.value:

@@ -1,4 +1,4 @@
-"""What of a stored run its history needs: a number for each case and metric, and where the run came from."""
+"""Read what history needs of a stored run: a number for each case and metric, and where the run came from."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from convbench.core.record import Record, Scalar
 from convbench.core.text import counted, digest
 
 DERIVED = (metrics.FRAMES_PER_S, metrics.LAUNCH_SHARE)
-"""What follows from the latency and has no history of its own."""
+"""Metrics that follow from the latency and have no history of their own."""
 NO_RESULTS = "it has no results yet"
 
 
 def read(directory: Path) -> Contents:
-    """A run directory for the index; one that cannot be read is an entry that says why."""
+    """Read a run directory for the index; one that cannot be read becomes an entry that says why."""
     try:
         run, records = store.load(directory)
     except StoreError as error:
@@ -41,20 +41,20 @@ def read(directory: Path) -> Contents:
 
 
 def machine_name(facts: Mapping[str, Scalar]) -> str:
-    """A machine and its torch in a few words: ``AMD EPYC 7B13, 2 cores, torch 2.13.0``."""
+    """Describe a machine and its torch in a few words: ``AMD EPYC 7B13, 2 cores, torch 2.13.0``."""
     cores = counted(facts["cores"], "core") if facts.get("cores") else None
     torch = f"torch {facts['torch']}" if facts.get("torch") else None
     return ", ".join(str(word) for word in (facts.get("gpu"), facts.get("cpu"), cores, torch) if word)
 
 
 def _latest(records: list[Record]) -> str:
-    """When the last visit began; empty where there was none."""
+    """Return when the last record or visit began; empty if there was none."""
     starts = ((record.started, *(visit.started for visit in record.visits)) for record in records)
     return max(chain.from_iterable(starts), default="")
 
 
 def _tracked_metrics(results: list[Result]) -> list[Metric]:
-    """The metrics that these results have and that people are shown."""
+    """Return the metrics that people are shown, that these results have, and that have a history of their own."""
     candidates = [metric for metric in (*metrics.ALL, *own_metrics(results)) if metric.shown and metric not in DERIVED]
     return [metric for metric in candidates if any(result.value(metric) is not None for result in results)]
 

@@ -1,4 +1,4 @@
-"""The history of many stored runs: every series' course, and what a reader must know of the runs, as data."""
+"""Answer questions about the history of many stored runs: every series' course, and notes on the runs, as data."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NOTHING, CONFIRMED, SUSPECTED = 0, 1, 3
 
 @dataclass(frozen=True)
 class Note:
-    """Something that a reader must know of the runs: a ``code``, how many, and an example."""
+    """Something that a reader must know about the runs: a ``code``, a count, and an example."""
 
     code: str
     count: int
@@ -34,10 +34,10 @@ class Note:
 
 @dataclass(frozen=True)
 class HistoryQuery:
-    """What is asked of the runs below ``roots``: a metric by its short name, of the cases that a glob matches.
+    """A question about the runs below ``roots``: a metric by its short name, and globs for the cases.
 
-    ``since`` is a date, before which changes are old news; ``line`` are the commits of this repository, the oldest
-    first. Raises ConvbenchError where it names no runs, or no date.
+    Changes before the date ``since`` are old news. ``line`` holds the commits of this repository, oldest first. Raises
+    ConvbenchError if ``roots`` is empty or ``since`` is no date.
     """
 
     roots: tuple[Path, ...]
@@ -50,12 +50,12 @@ class HistoryQuery:
         if not self.roots:
             raise ConvbenchError("name the runs: run directories, folders that hold them, or a store")
         if self.since and moment(self.since) == UNDATED:
-            raise ConvbenchError(f"since {self.since!r}: a date, as in 2026-11-01")
+            raise ConvbenchError(f"since {self.since!r} is not a date, such as 2026-11-01")
 
 
 @dataclass(frozen=True, repr=False)
 class History:
-    """The courses of all series of a metric, by case; ``machines`` says in words what a fingerprint stands for."""
+    """The courses of all series of a metric, by case; ``machines`` describes each fingerprint in words."""
 
     metric: Metric
     courses: tuple[Course, ...]
@@ -80,23 +80,21 @@ class History:
 
     @property
     def exit_code(self) -> int:
-        """1 where a change for the worse was confirmed by a paired check, 3 where one is suspected, else 0."""
+        """1 if a paired check confirmed a change for the worse, 3 if code may have caused another one, else 0."""
         words = {change.word for course in self.courses for change in course.standing if self.is_news(change)}
         return CONFIRMED if "confirmed" in words else SUSPECTED if words else NOTHING
 
 
 def history(question: HistoryQuery, confirmations: Sequence[Confirmation] = (), unread: Sequence[str] = ()) -> History:
-    """The answer, from the index of the runs, which is brought up to date.
+    """Answer a question from the index of the runs, which is brought up to date first.
 
-    ``unread`` says of each confirmation that cannot be read why.
-
-    Raises StoreError where there is no run, ConvbenchError where none has the metric or the case, Refused where no two
-    runs can be compared.
+    ``unread`` says for each confirmation that cannot be read why not. Raises StoreError if no run can be read,
+    ConvbenchError if none has the metric or the case, Refused if no two runs can be compared.
     """
     entries, metric, all_series, machines = index.ask(question.roots, numbers.read, partial(_contents, question))
     if not all_series:
-        raise ConvbenchError(f"--metric {question.metric}: none of the runs has a number of it for these cases")
-    latency_checks = confirmations if question.metric == metrics.LATENCY.option else ()  # what a paired check measures
+        raise ConvbenchError(f"--metric {question.metric}: no run has a value of it for these cases")
+    latency_checks = confirmations if question.metric == metrics.LATENCY.option else ()  # checks measure nothing else
     usable, unusable = _split(all_series, metric, [entry for entry in entries if entry.problem])
     courses = tuple(course(case_series, metric, latency_checks) for case_series in usable)
     damage_notes = [Note("confirmations", len(unread), unread[0])] if unread else []
@@ -106,7 +104,7 @@ def history(question: HistoryQuery, confirmations: Sequence[Confirmation] = (), 
 
 
 def _contents(question: HistoryQuery, runs: Index) -> tuple[list[Entry], Metric, list[Series], Mapping[str, str]]:
-    """What an index says of a question: the runs, the metric, its series, and the machines in words."""
+    """Return what the index holds for a question: the runs, the metric, its series, and the machines in words."""
     entries = runs.entries()
     if all(entry.problem for entry in entries.values()):
         raise StoreError(_no_run_message(question, list(entries.values())))
@@ -117,9 +115,10 @@ def _contents(question: HistoryQuery, runs: Index) -> tuple[list[Entry], Metric,
 
 
 def _split(candidates: Sequence[Series], metric: Metric, entries: Sequence[Entry]) -> tuple[list[Series], list[Series]]:
-    """The series of two points at least, whose logarithm can be taken, and the others.
+    """Return the series with two points or more whose logarithms exist, and the others.
 
-    Raises Refused without any; it names the ``entries`` that were left out, since with them there might be some.
+    A single series of one point stands in for them if there are none. Raises Refused if several series have one point
+    and none is usable. Its message names one of ``entries``, the runs left out: with these there might be some.
     """
     zeros: list[Series] = []
     singles: list[Series] = []
@@ -129,8 +128,8 @@ def _split(candidates: Sequence[Series], metric: Metric, entries: Sequence[Entry
         (zeros if no_log else singles if len(candidate.points) < 2 else usable).append(candidate)
     if len(singles) > 1 and not usable:
         raise Refused(
-            f"no two of these runs can be compared in {metric.option}: each case was measured once"
-            + ("" if metric in CONSTANTS else " on a machine by a protocol; measure again on one of the machines")
+            f"no two of these runs can be compared in {metric.option}: each case was measured only once"
+            + ("" if metric in CONSTANTS else " per machine and protocol; measure again on one of the machines")
             + (f" ({counted(len(entries), 'run')} left out, such as {_reason(entries[0])})" if entries else "")
         )
     return (usable, singles + zeros) if usable else (singles, zeros)
@@ -145,13 +144,16 @@ def _metric(runs: Index, option: str) -> Metric:
 
 
 def _matching_cases(runs: Index, only: Sequence[str]) -> list[str] | None:
-    """The cases whose id, or a part of it, matches a glob; None for all. Raises ConvbenchError where none does."""
+    """Return the cases whose id, or a part of it, matches a glob; None, for all, without globs.
+
+    Raises ConvbenchError if none matches.
+    """
     if not only:
         return None
     cases = runs.cases()
     matches = [case for case in cases if id_matches(case, only)]
     if not matches:
-        raise ConvbenchError(f"--only {' '.join(only)}: none of {len(cases)} cases matches, such as {cases[0]}")
+        raise ConvbenchError(f"--only {' '.join(only)}: none of {len(cases)} cases matches (the first is {cases[0]})")
     return matches
 
 
@@ -163,7 +165,7 @@ def _no_run_message(question: HistoryQuery, entries: Sequence[Entry]) -> str:
 
 
 def _reason(entry: Entry) -> str:
-    """Why a run is left out, with its place."""
+    """Return why a run is left out, with its path."""
     return entry.problem if entry.problem.startswith(entry.path) else f"{entry.path}: {entry.problem}"
 
 
@@ -182,7 +184,7 @@ def _run_notes(entries: Sequence[Entry]) -> list[Note]:
 
 
 def _example(entry: Entry) -> str:
-    """What is wrong with a run, which names its place; the place of one that can be read."""
+    """Return what is wrong with a run, which includes its path, or the path alone of a run that can be read."""
     return entry.path if entry.problem in ("", numbers.NO_RESULTS) else entry.problem
 
 

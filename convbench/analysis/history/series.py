@@ -1,4 +1,4 @@
-"""The numbers of a case in order: one series for each machine and protocol, across which only counts are compared."""
+"""Order the numbers of a case: one series for each machine and protocol, across which only constants are compared."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ UNDATED = datetime.min.replace(tzinfo=UTC)
 
 
 class Point(NamedTuple):
-    """One run's number, in base units; ``reference`` are the seconds of the reference workload beside it.
+    """One run's number in base units; ``reference`` is the time of the reference workload beside it, in seconds.
 
-    ``run`` is the run's directory; ``commit`` is empty where none was known.
+    ``run`` is the run's directory; ``commit`` is empty if it is unknown.
     """
 
     run: str
@@ -28,7 +28,7 @@ class Point(NamedTuple):
 
     @property
     def day(self) -> str:
-        """``2026-11-29``, in UTC, as minutes and ``--since`` are."""
+        """The run's day in UTC, such as ``2026-11-29``, or ``no date``."""
         return minute(self.started)[:10] or "no date"
 
 
@@ -36,8 +36,8 @@ class Point(NamedTuple):
 class Series:
     """The points of a case on one machine (a fingerprint) by one protocol (a digest), in order.
 
-    Machine and protocol are empty of what is the same anywhere.
-    ``backward`` counts the points that are dated before one of an older commit.
+    Machine and protocol are empty for a metric that is the same on all. ``by_commit`` says that points are ordered by
+    commit. Then ``backward`` counts the points that are dated before their predecessor.
     """
 
     case: str
@@ -49,7 +49,7 @@ class Series:
 
 
 def moment(start: str) -> datetime:
-    """When a run began; the beginning of time where it does not say so."""
+    """Return when a run began; the beginning of time if it does not say."""
     try:
         time = datetime.fromisoformat(start)
         return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
@@ -58,7 +58,7 @@ def moment(start: str) -> datetime:
 
 
 def minute(start: str) -> str:
-    """``2026-11-29 14:03``, in UTC; empty where there is no time."""
+    """Return the time to the minute in UTC, such as ``2026-11-29 14:03``; empty without a time."""
     time = moment(start)
     return f"{time:%Y-%m-%d %H:%M}" if time > UNDATED else ""
 
@@ -66,11 +66,10 @@ def minute(start: str) -> str:
 def series(
     rows: Iterable[Row], entries: Mapping[int, Entry], line: Sequence[str] = (), *, anywhere: bool = False
 ) -> list[Series]:
-    """All series of a metric, by case. ``line`` are the commits of this repository, the oldest first.
+    """Build all series of a metric, ordered by case. ``line`` holds the commits of this repository, oldest first.
 
-    What is the same ``anywhere`` is one series a case, which belongs to no machine and no protocol.
-
-    Points stand in the order of their commits where all of those are in the line, else by their dates.
+    A metric that is the same ``anywhere`` has one series per case, without machine and protocol. Points are ordered by
+    commit if all of their commits are in the line, else by date.
     """
     points_by_key: dict[tuple[str, str, str], list[Point]] = {}
     for run, case, machine, protocol, value, reference in rows:

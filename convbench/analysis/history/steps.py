@@ -1,12 +1,12 @@
-"""Where a series of values changes its level: steps, told from spikes, from drift and from noise. Pure functions.
+"""Find where a series of values changes its level: steps, told from spikes, drift and noise. Pure functions.
 
-1. Spikes, far from the running median, are left out: no run and no two neighbours make a change.
-2. Optimal partitioning (Jackson et al. 2005) finds the steps that explain most, exactly. Each has to explain more than
-   ``3 log n`` variances (Zhang and Siegmund 2007), as Student's t has it where few runs tell the noise.
-3. The same with a slope over the whole series, which costs 2 log n: where that explains it with less, it drifts.
+1. Spikes, far from the running median, are left out: neither one run nor two neighbours make a change.
+2. Optimal partitioning (Jackson et al. 2005) finds exactly the steps that explain most. Each must explain more than
+   ``3 log n`` variances (Zhang and Siegmund 2007), widened by Student's t if few runs tell the noise.
+3. The same is done with a slope over the whole series, which costs 2 log n. If that is cheaper in all, it drifts.
 4. Noise that lasts from run to run is no reason for a step: then steps have to explain more.
 
-Values are logarithms, so that steps and noise are relative. ``tests/bench/history.py`` has its precision and recall.
+Values are logarithms, so that steps and noise are relative. ``tests/bench/history.py`` measures precision and recall.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from convbench.analysis.inference.arrays import Floats
 from convbench.core.statistics import MAD, TAIL
 
 LEAST_RUNS = 3
-"""Runs on either side of a step."""
+"""Least number of runs on either side of a step."""
 WINDOW, SPIKE_ERRORS = 7, 4.0
-"""A value so many standard deviations from the median of so many neighbours is a spike."""
+"""Length of the running median, and standard deviations from it beyond which a value is a spike."""
 LEAST_NOISE, LEAST_STEP = 0.002, 0.01
-"""No series is quieter than that; steps and drifts below that are not worth a word."""
+"""Least noise of any series, and size below which steps and drifts are not reported; both as logarithms."""
 SURE_SHARE, NINE_OF_TEN = 0.95, 1.2816
 PENALTY = 3.0
-"""Of a step, in variances for each log n."""
+"""Variances that a step must explain, for each log n."""
 MOST_SPIKES, MOST_CORRELATION = 0.2, 0.9
 SLOPE_COSTS = 2 / 3
-"""Of a step's penalty: a slope has no place that was chosen."""
+"""Penalty of a slope over that of a step: a slope has no place that was chosen."""
 ROUNDS, MOST_STARTS = 3, 5
-"""In how many rounds steps and slope are found anew from one another, and from how many single steps that begins."""
+"""Most rounds in which steps and slope are found from one another, and most single steps to start from."""
 LEAST_POINTS = 2 * LEAST_RUNS
 
 
 class Step(NamedTuple):
-    """A step of ``log`` before the value at ``place``, which begins at one of ``first`` to ``last`` with 95 %.
+    """A step of ``log`` at the value at ``place``; with 95 % it begins at one of ``first`` to ``last``.
 
-    ``before`` is the last value before ``first`` that is no spike: one may be the new level's own. ``half`` is half the
-    width of the 95 % interval of ``log``.
+    ``before`` is the last value before ``first`` that is no spike, since a spike may be the new level's own. ``half``
+    is half the width of the 95 % interval of ``log``.
     """
 
     place: int
@@ -59,10 +59,10 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Shape:
-    """What a series of values is made of: steps, spikes (their places), a ``slope`` a run, and the noise of a run.
+    """What a series of values consists of: steps, spikes (their places), ``slope`` and ``noise``, both per run.
 
-    ``levels`` is the series without noise and spikes; ``visible`` the smallest step in its middle that would be seen in
-    nine of ten series like it.
+    ``levels`` is the series without noise and spikes. ``visible`` is the smallest step in its middle that would be seen
+    in nine of ten such series.
     """
 
     levels: Floats
@@ -75,7 +75,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class _Fit:
-    """Values less a slope, cut into levels at ``starts``; ``penalty`` is what a step has to explain."""
+    """Values less a slope, cut into levels at ``starts``; ``penalty`` is what a step must explain."""
 
     flat: Floats
     starts: list[int]
@@ -85,12 +85,12 @@ class _Fit:
 
     @property
     def residuals(self) -> Floats:
-        """What the levels do not explain."""
+        """The deviations of the values from their levels."""
         return np.concatenate([part - part.mean() for part in np.split(self.flat, self.starts)])
 
 
 def shape(values: Sequence[float] | Floats) -> Shape:
-    """The shape of a series; one of too few values has a level and nothing else."""
+    """Find the shape of a series; a series of too few values has one level and nothing else."""
     series = np.asarray(values, dtype=float)
     count = len(series)
     if count < LEAST_POINTS:
@@ -106,22 +106,22 @@ def shape(values: Sequence[float] | Floats) -> Shape:
 
 
 def _noise(values: Floats) -> float:
-    """What a value is off by, as a standard deviation: from differences of neighbours, of which steps spoil few."""
+    """Estimate the standard deviation of a value from differences of neighbours, few of which steps spoil."""
     jumps = np.diff(values)
     middle = np.median(jumps)
     rough_noise = MAD * np.median(np.abs(jumps - middle))
     jumps = jumps[np.abs(jumps - middle) <= 3 * rough_noise]
-    return max(LEAST_NOISE, 1.014 * float(jumps.std()) / math.sqrt(2))  # 1.014: what the cut takes off
+    return max(LEAST_NOISE, 1.014 * float(jumps.std()) / math.sqrt(2))  # 1.014 makes up for the cut
 
 
 def _spikes(values: Floats) -> tuple[int, ...]:
-    """Values far from their neighbours; none where there are so many that they are the noise."""
+    """Return the places of values far from their neighbours; none if these are so many that they are noise."""
     far = np.abs(values - median_filter(values, WINDOW, mode="mirror")) > SPIKE_ERRORS * _noise(values)
     return tuple(map(int, np.flatnonzero(far))) if far.mean() <= MOST_SPIKES and (~far).sum() >= LEAST_POINTS else ()
 
 
 def _fit(times: NDArray[np.intp], values: Floats) -> _Fit:
-    """Steps alone or steps on a slope, whichever takes less to say."""
+    """Fit steps alone or steps on a slope, whichever costs less; again with more noise if noise lasts."""
     best_fit = _best_fit(times, values, _noise(values))
     for _ in range(ROUNDS):
         lasting_noise = _lasting_noise(best_fit)
@@ -132,7 +132,11 @@ def _fit(times: NDArray[np.intp], values: Floats) -> _Fit:
 
 
 def _best_fit(times: NDArray[np.intp], values: Floats, noise: float) -> _Fit:
-    """From no steps, from all that are found without a slope, and from each of them: none of these alone is enough."""
+    """Return the cheapest fit with or without a slope.
+
+    The search for a slope starts from no steps, from all steps found without a slope, and from the first of these one
+    by one: no start alone is enough.
+    """
     flat_fit = best_fit = _fit_at_slope(times, values, 0.0, noise)
     single_starts = [[start] for start in flat_fit.starts[:MOST_STARTS]] if len(flat_fit.starts) > 1 else []
     for starts in ([], *([flat_fit.starts] if flat_fit.starts else []), *single_starts):
@@ -160,12 +164,12 @@ def _fit_at_slope(times: NDArray[np.intp], values: Floats, slope: float, noise: 
 
 
 def _degrees(count: int) -> float:
-    """What the differences of neighbours are worth as a measure of noise, in degrees of freedom."""
+    """Return the degrees of freedom of a noise that is estimated from differences of neighbours."""
     return (count - 1) / 2
 
 
 def _partition(values: Floats, penalty: float) -> list[int]:
-    """Where levels begin, after the first, such that squares and penalties are the least that is possible."""
+    """Return where levels begin, after the first, with the least sum of squares and penalties."""
     values, count = values - values.mean(), len(values)
     sums, squares = (np.concatenate([[0.0], np.cumsum(array)]) for array in (values, values**2))
     cost, best_starts = np.full(count + 1, math.inf), np.zeros(count + 1, dtype=int)
@@ -182,7 +186,7 @@ def _partition(values: Floats, penalty: float) -> list[int]:
 
 
 def _slope(times: NDArray[np.intp], values: Floats, starts: Sequence[int]) -> float:
-    """The slope that all levels have in common."""
+    """Return the slope that all levels share."""
     x, y = (
         np.concatenate([part - part.mean() for part in np.split(array, starts)])
         for array in (times.astype(float), values)
@@ -191,7 +195,7 @@ def _slope(times: NDArray[np.intp], values: Floats, starts: Sequence[int]) -> fl
 
 
 def _lasting_noise(fit: _Fit) -> float:
-    """The noise as means of many values show it: more than that of a value where neighbours are off alike."""
+    """Estimate noise as it shows in means of many values: more than that of a value if neighbours deviate alike."""
     residuals = fit.residuals
     squares = float((residuals**2).sum())
     correlation = float((residuals[1:] * residuals[:-1]).sum()) / squares if squares else 0.0
@@ -202,7 +206,7 @@ def _lasting_noise(fit: _Fit) -> float:
 
 
 def _drop_small_steps(fit: _Fit) -> _Fit:
-    """Without the steps that are too small to tell of."""
+    """Remove the steps that are too small to report."""
     starts = list(fit.starts)
     while starts:
         sizes = np.abs(np.diff([part.mean() for part in np.split(fit.flat, starts)]))
@@ -224,7 +228,7 @@ def _step(fit: _Fit, times: NDArray[np.intp], number: int) -> Step:
 
 
 def _range(values: Floats, noise: float) -> tuple[int, int]:
-    """Between which places the one step of these values lies, by the likelihood of each."""
+    """Return between which places the one step of these values lies, by the likelihood of each place."""
     count = len(values)
     places = np.arange(LEAST_RUNS, count - LEAST_RUNS + 1)
     sums = np.cumsum(values)[places - 1]
@@ -237,9 +241,10 @@ def _range(values: Floats, noise: float) -> tuple[int, int]:
 
 
 def _visible_step(count: int, fit: _Fit) -> float:
-    """The step in the middle that nine of ten series would show, relative.
+    """Return the relative size of a step in the middle that nine of ten series would show.
 
-    It has to exceed its penalty, and a slope, which explains three quarters of its squares, by what that costs less.
+    It has to exceed its penalty. It also has to beat a slope, which explains three quarters of its squares and costs
+    less.
     """
     penalty = fit.penalty / fit.noise**2
     height = math.sqrt(penalty) + NINE_OF_TEN

@@ -1,5 +1,6 @@
-"""Mathematics on tables of seeds and draws, without cases or results: who is better, by how much, how surely.
+"""Compute statistics of tables of seeds and draws, without cases or results: who is better, by how much, how surely.
 
-``two_way`` estimates means and their noise, ``noninferior`` says who is within a margin of the best, ``effect`` whether
-there is a difference at all, and ``dominance`` how likely each is on a front.
+``two_way`` estimates means and their noise, ``noninferior`` finds who is within a margin of the best, ``effect`` tests
+whether there is a difference at all, and ``dominance`` estimates how likely each is on a front. ``seed_table`` holds
+the accuracies, and ``pool`` estimates the variance that no number of seeds removes.
 """

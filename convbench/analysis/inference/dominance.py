@@ -1,6 +1,6 @@
-"""How likely a configuration is to be on the front, given the noise of its latency and of its seeds.
+"""Estimate how likely a configuration is to be on the front, given the noise of its latency and of its seeds.
 
-Every objective is a table of draws (D, k), of what the data allow. Lower is better in all of them.
+Each objective is a table of draws (D, k) that the data allow. Lower is better in all of them.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from convbench.analysis.inference.arrays import Flags, Floats
 
 
 def on_front(points: ArrayLike) -> Flags:
-    """Which of the points (..., k, objectives) none dominates, as (..., k). Equal points all stay.
+    """Return which of the points (..., k, objectives) no other point dominates, as (..., k). Equal points all stay.
 
-    All draws at once, comparing all pairs: for few points. ``costs.pareto.front`` is for one table of many.
+    It compares all pairs in all draws at once, which suits few points; ``costs.pareto.front`` is for one table of many.
     """
     values = np.asarray(points, dtype=float)
     point, rival = values[..., :, None, :], values[..., None, :, :]
@@ -25,7 +25,7 @@ def on_front(points: ArrayLike) -> Flags:
 
 
 def probability(objectives: Sequence[Floats]) -> Floats:
-    """For each configuration the share of draws in which it is on the front; ``objectives`` are tables (D, k)."""
+    """Return each configuration's share of draws in which it is on the front; ``objectives`` are tables (D, k)."""
     points = np.stack([np.asarray(table, dtype=float) for table in objectives], axis=-1)
     chunk = max(1, 4_000_000 // max(1, points.shape[1] ** 2))
     parts = [on_front(points[i : i + chunk]) for i in range(0, len(points), chunk)]

@@ -1,4 +1,4 @@
-"""Whether configurations differ at all, beyond what seeds do; and how large a difference could have been seen."""
+"""Test whether configurations differ at all beyond what seeds do, and tell how large a difference would show."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ POWER = 0.8
 
 
 def p_value(accuracies: Floats, floor: float = 0.0) -> float:
-    """The p-value of no difference between the columns of a table (seeds, k), NaN where there is no sound run.
+    """Return the p-value of no difference between the columns of a table (seeds, k); NaN marks runs that are not sound.
 
-    The F-test of configurations in the model configuration + seed, which need not be balanced: a missing run
-    removes only its own cell. Of a complete table it is that of a randomised block design, of two columns the paired
-    t-test. Where columns share no seed, seeds are noise. 1 where no degree of freedom is left. ``floor`` is
-    what no number of seeds takes from the variance of a mean.
+    This is the F-test of configurations in the model configuration + seed. The model need not be balanced: a missing
+    run removes only its own cell. For a complete table it equals the test of a randomised block design, for two columns
+    the paired t-test. If shared seeds do not connect the columns, seeds count as noise. The result is 1 if no degree of
+    freedom is left. ``floor`` is the part of a mean's variance that no number of seeds removes.
     """
     table = accuracies[:, (~np.isnan(accuracies)).any(axis=0)]
     is_sound = ~np.isnan(table)
@@ -33,20 +33,20 @@ def p_value(accuracies: Floats, floor: float = 0.0) -> float:
         return 1.0
     if squares <= 1e-15 * max(block_squares, 1e-12):
         return float(block_squares <= 1e-12)
-    noise = squares / error_df + floor * len(row) / k  # of a mean over as many runs as a column has
+    noise = squares / error_df + floor * len(row) / k  # the floor of a mean, times its number of runs
     return float(fdtrc(effect_df, error_df, (block_squares - squares) / effect_df / noise))
 
 
 def _residual(design: Floats, values: Floats) -> tuple[float, int]:
-    """The sum of squares that a linear model leaves, and its rank."""
+    """Return the sum of squares that a linear model leaves, and its rank."""
     solution, _, rank, _ = np.linalg.lstsq(design, values, rcond=None)
     return float(((values - design @ solution) ** 2).sum()), int(rank)
 
 
 def detectable(contrasts: Pairs) -> float:
-    """The difference between two configurations that these seeds show in four of five cases (median over pairs).
+    """Return the difference between two configurations that these seeds detect in four of five cases.
 
-    A figure for one pair by itself: where many are compared at once more is needed.
+    It is the median over pairs, and holds for one pair by itself; comparing many at once takes a larger difference.
     """
     upper = np.triu_indices(contrasts.gap.shape[-1], 1)
     df, spread = contrasts.df[upper], contrasts.error[upper]

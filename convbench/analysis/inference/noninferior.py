@@ -1,13 +1,13 @@
-"""Which configurations are shown to be within a margin of the best, at a stated error, from a few seeds.
+"""Find the configurations that are shown to be within a margin of the best, at a stated error, from a few seeds.
 
-The null hypothesis of a configuration is that the truly best exceeds it by the margin or more. Which one is best is not
-known, so non-inferiority is required against every other (intersection-union: the p-value is the largest of its
-one-sided t-tests, which needs no correction for the best having been selected by data). No accuracy exceeds 1, so a
-configuration that is surely within the margin of 1 will do too, however noisy others are: a tenth of the error is
-spent on that. That many configurations are tested, and the cheapest shown is taken, is corrected by Holm's method; one
-of k is the best, so at most k - 1 nulls hold. Those whose estimate lies beyond the margin are discarded first and the
-others' p-values doubled for it (Zhao, Small and Su 2019): what is far worse costs the others nothing.
-``two_way`` says where means, errors and degrees of freedom come from.
+The null hypothesis of a configuration is that the truly best one exceeds it by the margin or more. The best is unknown,
+so non-inferiority is required against every other configuration (intersection-union: the p-value is the largest of the
+one-sided t-tests, and needs no correction for selecting the best by data). No accuracy exceeds 1, so a configuration
+that is surely within the margin of 1 also qualifies, however noisy others are; a tenth of the error is spent on that.
+Holm's method corrects for testing many configurations and taking the cheapest one shown. One of k is the best, so at
+most k - 1 nulls hold. Configurations whose estimate lies beyond the margin are discarded first, and the p-values of the
+others are doubled for it (Zhao, Small and Su 2019), so that a much worse configuration costs the others nothing.
+``two_way`` tells where means, errors and degrees of freedom come from.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from convbench.analysis.inference.two_way import Fit, fit
 
 ERROR = 0.05
 CEILING_SHARE = 0.1
-"""The share of the error spent on being near 1 rather than near the others."""
+"""Share of the error that is spent on being near 1 rather than near the others."""
 
 DISCARD_LEVEL = 0.5
-"""p-values above it, those of estimates beyond the margin, are no candidates."""
+"""Configurations with a p-value above this, whose estimate lies beyond the margin, are no candidates."""
 
 LEAST_ERROR = 1.0
-"""Of a mean accuracy, in test clips: that all seeds gave the same number does not make it exact."""
+"""Least standard error of a mean accuracy, in test clips: equal numbers from all seeds do not make it exact."""
 
 MOST_PAIRWISE = 3
-"""So many configurations or fewer are compared two by two: three tell too little of whose noise is whose."""
+"""Up to this many configurations are compared two by two: three tell too little about which one is noisy."""
 
 
 @dataclass(frozen=True)
 class Pairs:
     """All pairs of k configurations: ``gap[i, j]`` is how much better j is than i, as accuracies from 0 to 1.
 
-    ``gap``, its standard error ``error`` and its degrees of freedom ``df`` are tables (k, k). The others are (k,):
-    ``headroom`` is how far a configuration is below 1, with an error and degrees of freedom of its own; ``runs`` are
-    those behind it; ``own_error`` is the part of the errors that is its own, with ``own_df``. Errors are infinite where
-    there are too few seeds. ``floors`` (k, k) are the part of ``error`` squared that no number of seeds takes away.
+    ``gap``, its standard error ``error`` and its degrees of freedom ``df`` are tables (k, k). ``floors`` (k, k) is the
+    part of the squared ``error`` that no number of seeds removes. The other fields are (k,). ``headroom`` is how far a
+    configuration is below 1, with its own error and degrees of freedom. ``runs`` counts a configuration's sound runs.
+    ``own_error`` is its own part of the errors, with ``own_df``. Errors are infinite if there are too few seeds.
     """
 
     gap: Floats
@@ -60,7 +60,7 @@ class Pairs:
 
 
 def pairs(table: SeedTable) -> Pairs:
-    """Comparisons of all that are in a table."""
+    """Compare all configurations of a table with one another."""
     k, runs = table.values.shape[1], table.is_sound.sum(axis=0).astype(float)
     estimates = fit(table)
     gap, error, df = _contrasts(estimates)
@@ -73,7 +73,7 @@ def pairs(table: SeedTable) -> Pairs:
 
 
 def _contrasts(estimates: Fit) -> tuple[Floats, Floats, Floats]:
-    """Gaps, their errors and degrees of freedom (Satterthwaite) of all pairs of a fit."""
+    """Return the gaps of all pairs of a fit, with their errors and degrees of freedom (Satterthwaite)."""
     variance = np.diag(estimates.covariance)
     error = np.sqrt(np.maximum(variance[:, None] + variance - 2 * estimates.covariance, 0.0))
     has_noise = np.isfinite(estimates.noise)
@@ -83,7 +83,7 @@ def _contrasts(estimates: Fit) -> tuple[Floats, Floats, Floats]:
 
 
 def _room(table: SeedTable) -> tuple[Floats, Floats, Floats]:
-    """How far each configuration (k,) is below 1, by its own runs alone, with errors and degrees of freedom."""
+    """Return how far each configuration (k,) is below 1 by its own runs alone, with errors and degrees of freedom."""
     runs, values = table.is_sound.sum(axis=0), table.values
     variance = np.full(len(runs), np.inf)
     variance[runs > 1] = np.nanvar(values[:, runs > 1], axis=0, ddof=1)
@@ -92,7 +92,7 @@ def _room(table: SeedTable) -> tuple[Floats, Floats, Floats]:
 
 
 def p_values(contrasts: Pairs, margin: float) -> Floats:
-    """For each configuration (k,) the p-value of its being worse than the best by the margin or more."""
+    """Return for each configuration (k,) the p-value of its being worse than the best by the margin or more."""
     with np.errstate(divide="ignore", invalid="ignore"):
         t = (margin - contrasts.gap) / np.maximum(contrasts.error, 1e-12)
     p = stdtr(contrasts.df, -t)
@@ -103,7 +103,7 @@ def p_values(contrasts: Pairs, margin: float) -> Floats:
 
 
 def shown_within(contrasts: Pairs, margin: float, error: float = ERROR) -> Flags:
-    """Which configurations (k,) are shown to be within the margin of the best, all at once at this error."""
+    """Flag the configurations (k,) that are shown to be within the margin of the best, all at once at this error."""
     p = p_values(contrasts, margin)
     k = len(p)
     is_candidate = p <= DISCARD_LEVEL
@@ -117,26 +117,26 @@ def shown_within(contrasts: Pairs, margin: float, error: float = ERROR) -> Flags
 
 
 def hurdle(k: int, error: float) -> float:
-    """The strictest level at which one of k configurations is held against another: no pair below it is in the way."""
+    """Return the strictest level for a pair among k configurations; a pair with a p-value below it blocks nothing."""
     return error * DISCARD_LEVEL * (1 - CEILING_SHARE) / max(1, k - 1)
 
 
 def shortfalls(contrasts: Pairs) -> Floats:
-    """For each configuration (k,) the upper bound of how far the best may be above it, by itself at 95 %."""
+    """Return for each configuration (k,) the upper bound of how far the best is above it, by itself at 95 %."""
     bounds = _upper_bounds(contrasts, ERROR)
     np.fill_diagonal(bounds, 0.0)
     return np.asarray(bounds.max(axis=1))
 
 
 def _upper_bounds(contrasts: Pairs, error: float) -> Floats:
-    """Upper bounds (k, k) of how much better each other configuration is: none is better by more than is left to 1."""
+    """Return upper bounds (k, k) of how much better each other configuration is, capped by this one's distance to 1."""
     gap = contrasts.gap + stdtrit(contrasts.df, 1 - (1 - CEILING_SHARE) * error) * contrasts.error
     room = contrasts.headroom + stdtrit(contrasts.headroom_df, 1 - CEILING_SHARE * error) * contrasts.headroom_error
     return np.asarray(np.minimum(gap, room[:, None]))
 
 
 def count_untold(contrasts: Pairs, index: int, error: float = ERROR) -> int:
-    """How many configurations, itself too, are not told from this one as better or as worse, each by itself."""
+    """Count the configurations, itself included, that are not told from this one as better or worse, each by itself."""
     half_width = stdtrit(contrasts.df[index], 1 - error / 2) * contrasts.error[index]
     is_apart = np.abs(contrasts.gap[index]) > half_width
     is_apart[index] = False
@@ -144,11 +144,11 @@ def count_untold(contrasts: Pairs, index: int, error: float = ERROR) -> int:
 
 
 def differences(contrasts: Pairs, index: int, error: float = ERROR) -> tuple[Floats, Floats]:
-    """Bounds (k,) of how much better the others are than this one, which the data may have selected.
+    """Return bounds (k,) of how much better the others are than this one, which the data may have selected.
 
-    Where one of m that are not told apart was selected, its luck is in all of its m - 1 gaps to them. Of the m(m - 1)/2
-    pairs m - 1 are reported, so that each has the error 2/m of that asked for: the share of bounds that fail among
-    those reported is then at most the error (Benjamini and Yekutieli 2005, false coverage rate).
+    If this one was selected among m that cannot be told apart, its luck is in all of its m - 1 gaps to them. Of the m(m
+    - 1)/2 pairs, m - 1 are reported, so each gets 2/m of the error: then the expected share of failing bounds among
+    those reported is at most the error (Benjamini and Yekutieli 2005, false coverage rate).
     """
     tail = min(1.0, 2 / count_untold(contrasts, index, error)) * error / 2
     low = contrasts.gap[index] - stdtrit(contrasts.df[index], 1 - tail) * contrasts.error[index]
@@ -156,7 +156,7 @@ def differences(contrasts: Pairs, index: int, error: float = ERROR) -> tuple[Flo
 
 
 def p_of_gain(contrasts: Pairs, base: int, other: int) -> float:
-    """One-sided: that ``other`` is no better than ``base``."""
+    """Return the one-sided p-value that ``other`` is no better than ``base``."""
     return float(
         stdtr(contrasts.df[base, other], -contrasts.gap[base, other] / max(contrasts.error[base, other], 1e-12))
     )

@@ -1,10 +1,11 @@
-"""What no number of seeds takes away: where all seeds draw their clips of the same pool, its clips are those they are.
+"""Estimate the variance that no number of seeds removes: if all seeds draw from one pool, its clips stay the same.
 
-A mean over seeds tells how a model answers these clips; of further clips of the kind it is as uncertain as a sample of
-the pool's size. That part of its variance is what stays of a clip from seed to seed, over the number of clips, and is
-told from the answers to clips that more than one seed was tested on (components of variance of a two-way layout, clips
-by seeds). What too few such clips tell counts as staying. Without answers clip by clip nothing is known of it, and the
-share of the pool that is tested on would bound it (Nadeau and Bengio 2003, "Inference for the generalization error").
+A mean over seeds tells how a model answers the clips of the pool. For further clips of the kind it is as uncertain as a
+sample of the pool's size. That part of its variance is the part of a clip's variance that stays from seed to seed, over
+the number of clips. It is estimated from clips that more than one seed was tested on (components of variance of a
+two-way layout, clips by seeds). What too few such clips cannot tell counts as staying. Without answers clip by clip,
+nothing is known of it, and the share of the pool that is tested on would bound it (Nadeau and Bengio 2003, "Inference
+for the generalization error").
 """
 
 from __future__ import annotations
@@ -19,8 +20,11 @@ from convbench.analysis.inference.arrays import Floats
 
 
 class Answers(NamedTuple):
-    """For each test clip of a run the number of its source, a clip or a recording, in a pool of so many, and whether
-    its class was named rightly."""
+    """The answers of one run to its test clips.
+
+    ``sources`` is for each clip the number of its source, a clip or a recording, in a pool of ``pool`` sources.
+    ``right`` says for each clip whether its class was named rightly.
+    """
 
     sources: tuple[int, ...]
     right: tuple[bool, ...]
@@ -31,7 +35,7 @@ BySeed = Mapping[int, Answers]
 
 
 def floor_of_mean(answers: BySeed) -> float:
-    """The variance of a mean accuracy over seeds that stays however many there are; 0 without answers."""
+    """Estimate the variance of a mean accuracy over seeds that stays however many there are; 0 without answers."""
     if not answers:
         return 0.0
     pools = _pools([answers])
@@ -40,7 +44,10 @@ def floor_of_mean(answers: BySeed) -> float:
 
 
 def floors_of_gaps(answers: Sequence[BySeed]) -> Floats:
-    """The same of the difference between any two of k configurations, (k, k), by the seeds that both have."""
+    """Estimate the same for the difference between any two of k configurations, (k, k), by the seeds that both have.
+
+    All are 0 if any configuration has no answers.
+    """
     k = len(answers)
     floors = np.zeros((k, k))
     if not all(answers):
@@ -54,18 +61,18 @@ def floors_of_gaps(answers: Sequence[BySeed]) -> Floats:
 
 
 def count_tested(answers: BySeed) -> int:
-    """How many of the sources were tested on by any seed."""
+    """Count the sources that any seed was tested on."""
     return len(_sources([answers]))
 
 
 def covariance_of(gaps: Floats) -> Floats:
-    """A covariance (k, k) whose contrasts have these variances (k, k), without anything that is common to all."""
+    """Return a covariance (k, k) whose contrasts have these variances (k, k), without what is common to all."""
     centring = np.eye(len(gaps)) - 1 / len(gaps)
     return np.asarray(-centring @ gaps @ centring / 2)
 
 
 def _pools(answers: Sequence[BySeed]) -> set[int]:
-    """How large the pools are: of several runs' clips there may be several, whose numbers have nothing in common."""
+    """Return the sizes of the pools. Runs may have several pools, whose numbers have nothing in common."""
     return {run.pool for runs in answers for run in runs.values()}
 
 
@@ -74,8 +81,10 @@ def _sources(answers: Sequence[BySeed]) -> list[int]:
 
 
 def _table(answers: Sequence[BySeed]) -> Floats:
-    """The share of right answers as a table (seeds, n, k) of the n sources that any seed was tested on, NaN where one
-    was not."""
+    """Return the shares of right answers as a table (seeds, n, k).
+
+    n is the number of sources that any seed was tested on. NaN marks the sources that a seed was not tested on.
+    """
     seeds, sources = sorted({seed for runs in answers for seed in runs}), _sources(answers)
     table = np.full((len(seeds), len(sources), len(answers)), np.nan)
     for i, runs in enumerate(answers):
@@ -88,8 +97,12 @@ def _table(answers: Sequence[BySeed]) -> Floats:
 
 
 class _Components(NamedTuple):
-    """``variance`` is that between the sources that one seed was tested on, 0 where it was one; ``product`` sums up
-    what a source has in two seeds over ``pairs`` of them, and would be ``full_product`` if all the variance stayed."""
+    """What the answers to one table of sources and seeds tell about their variance.
+
+    ``variance`` is the variance between the sources that one seed was tested on, 0 if there was only one. ``product``
+    sums the products of what a source has in two seeds, over ``pairs`` of seeds. It would be ``full_product`` if all
+    the variance stayed.
+    """
 
     variance: float
     product: float
@@ -98,7 +111,7 @@ class _Components(NamedTuple):
 
 
 def _components(table: Floats, pool: int) -> _Components:
-    """Of a table (seeds, n)."""
+    """Estimate the components of a table (seeds, n)."""
     is_tested = ~np.isnan(table)
     source_counts, seed_counts = is_tested.sum(axis=1), is_tested.sum(axis=0)
     mean = np.nansum(table, axis=1) / np.maximum(source_counts, 1)
@@ -107,14 +120,15 @@ def _components(table: Floats, pool: int) -> _Components:
     variance = squares / df if df else 0.0
     pairs = float((seed_counts * (seed_counts - 1.0)).sum())
     mean_count = source_counts.sum() / max(1, (source_counts > 0).sum())
-    factor = max(0.0, 1 - 2 / max(mean_count, 2.0) + 1 / pool)  # left of a product, with each seed's mean taken from it
+    # Subtracting each seed's mean leaves this part of a product.
+    factor = max(0.0, 1 - 2 / max(mean_count, 2.0) + 1 / pool)
     return _Components(variance, float((deviations.sum(axis=0) ** 2).sum()) - squares, pairs, pairs * factor * variance)
 
 
 def _share(components: Sequence[_Components], pools: set[int]) -> float:
-    """The part of the variance, from 0 to 1, that stays from seed to seed, over all of these together.
+    """Estimate the part of the variance, from 0 to 1, that stays from seed to seed, over all of these together.
 
-    A standard error more than the estimate, so that it is all of it where no source was tested on twice.
+    It is a standard error more than the estimate, and so 1 if no source was tested on twice.
     """
     if len(pools) > 1:
         return 1.0

@@ -1,4 +1,4 @@
-"""What configurations reached from each seed, and how little their runs may be taken to differ."""
+"""Hold the accuracy of each configuration from each seed, and the least variance that its runs are taken to have."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ from numpy.typing import ArrayLike
 from convbench.analysis.inference.arrays import Flags, Floats
 
 CLIPS = 1000
-"""Test clips of a run, where nothing else is said."""
+"""Test clips of a run, unless told otherwise."""
 
 LEAST_SD, MOST_SD = 0.5, 1.5
-"""Of a run's accuracy, in test clips: it varies by the binomial draw of its clips at least, within these.
+"""Bounds, in test clips, of the least standard deviation of a run's accuracy, which is the binomial draw of its clips.
 
-Accuracies of few clips are so coarse that a few seeds agree by luck, which says that they are exact. Of many the runs
-themselves say how much they vary: less than the draw makes them, since the clips of a seed are the same for all."""
+Accuracies of few clips are so coarse that a few seeds agree by luck, as if they were exact. With many clips the runs
+themselves tell how much they vary: less than the draw does, since all configurations get the same clips of a seed.
+"""
 
 
 class SeedTable(NamedTuple):
-    """Accuracies as a table (seeds, k) of k configurations, NaN where there is no sound run; ``clips`` are the test
-    clips of a run, and ``least_variance`` (k,) what the variance of a run is at least. ``floor`` (k,) and
-    ``gap_floors`` (k, k) are what no number of seeds takes from the variance of a mean and of a difference of two
-    (``pool``)."""
+    """Accuracies as a table (seeds, k) of k configurations; NaN marks runs that are not sound.
+
+    ``clips`` is the number of test clips of a run, and ``least_variance`` (k,) the least variance of a run. ``floor``
+    (k,) and ``gap_floors`` (k, k) are the parts of the variance of a mean, and of a difference of two, that no number
+    of seeds removes (``pool``).
+    """
 
     values: Floats
     clips: int
@@ -33,7 +36,7 @@ class SeedTable(NamedTuple):
 
     @classmethod
     def of(cls, accuracies: ArrayLike, clips: int = CLIPS) -> SeedTable:
-        """The table of these accuracies."""
+        """Build the table of these accuracies, without floors."""
         values = np.asarray(accuracies, dtype=float)
         k = values.shape[1]
         share = np.nanmean(values, axis=0)
@@ -47,16 +50,16 @@ class SeedTable(NamedTuple):
 
     @property
     def own_floor(self) -> float:
-        """What a mean keeps for itself, on average: half of what a difference of two keeps."""
+        """The average part of the gap floors that belongs to one mean: half of that of a difference of two."""
         k = len(self.gap_floors)
         return float(self.gap_floors.sum()) / (2 * k * max(k - 1, 1))
 
     def subtract(self, price: Floats) -> SeedTable:
-        """The table with as much taken from each configuration as it costs (k,)."""
+        """Return the table with each configuration's price (k,) subtracted from its accuracies."""
         return self._replace(values=self.values - price)
 
     def columns(self, places: tuple[int, ...]) -> SeedTable:
-        """The table of some configurations."""
+        """Return the table of the configurations at these places."""
         index = list(places)
         return self._replace(
             values=self.values[:, index], least_variance=self.least_variance[index], floor=self.floor[index],

@@ -1,15 +1,15 @@
-"""Configurations compared from whatever runs there are: accuracy = configuration + seed + noise of its own.
+"""Compare configurations from whatever runs there are, by the model accuracy = configuration + seed + own noise.
 
-Seeds bring the same clips, order and backbone to all, so a seed is an effect of its own and cancels; a run that is
-lost takes only itself away, because the model need not be balanced. The steps:
+A seed brings the same clips, order and backbone to all configurations, so its effect cancels. The model need not be
+balanced, so a lost run removes only itself. The steps:
 
-1. weights from each configuration's noise; means and seeds by weighted least squares;
-2. each configuration's noise from its residuals, over the degrees of freedom that its leverages leave;
-3. that noise moderated as in Smyth 2004 ("Linear models and empirical Bayes methods"): three seeds say little of a
-   variance, so those of all are shrunk together as far as they agree, and one that stands out is left alone (Phipson
-   et al. 2016, "Robust hyperparameter estimation"); and again from 1 until it stands still.
+1. Weight each configuration by its noise, and estimate means and seeds by weighted least squares.
+2. Estimate each configuration's noise from its residuals, over the degrees of freedom that its leverages leave.
+3. Moderate that noise as in Smyth 2004 ("Linear models and empirical Bayes methods"): three seeds say little of a
+   variance, so all variances are shrunk together as far as they agree, and one that stands out is left alone (Phipson
+   et al. 2016, "Robust hyperparameter estimation"). Repeat from 1 until the noise settles.
 
-``tests/bench/advice.py`` simulates what error and power result.
+``tests/bench/advice.py`` simulates the error and power that result.
 """
 
 from __future__ import annotations
@@ -28,8 +28,11 @@ ROUNDS = 15
 
 
 class Fit(NamedTuple):
-    """Means (k,) of configurations, up to a common constant where seeds differ, with the covariance (k, k) of their
-    contrasts; ``noise`` are the variances of one run and ``df`` their degrees of freedom."""
+    """Means (k,) of configurations, up to a common constant if seeds differ.
+
+    ``covariance`` (k, k) is that of their contrasts; ``noise`` (k,) are the variances of one run, and ``df`` (k,) their
+    degrees of freedom.
+    """
 
     mean: Floats
     covariance: Floats
@@ -38,9 +41,9 @@ class Fit(NamedTuple):
 
 
 def fit(table: SeedTable) -> Fit:
-    """The model on a table in which each configuration has one run at least.
+    """Fit the model to a table in which each configuration has at least one run.
 
-    Where configurations share no seed, directly or through others, a seed is noise like any other.
+    If shared seeds do not connect all configurations, directly or through others, a seed is noise like any other.
     """
     is_sound = table.is_sound
     values = np.where(is_sound, table.values, 0.0)
@@ -57,7 +60,7 @@ def fit(table: SeedTable) -> Fit:
 
 
 def is_connected(is_sound: Flags) -> bool:
-    """Whether seeds in common lead from every configuration to every other."""
+    """Whether shared seeds lead from every configuration to every other."""
     links = (is_sound.T.astype(int) @ is_sound.astype(int)) > 0
     is_reached = links[0]
     for _ in range(len(links)):
@@ -66,7 +69,7 @@ def is_connected(is_sound: Flags) -> bool:
 
 
 def _solve(values: Floats, is_sound: Flags, weight: Floats, is_paired: bool) -> tuple[Floats, Floats, Floats, Floats]:
-    """Means, the covariance of their contrasts, residuals and the degrees of freedom left to each configuration."""
+    """Return means, the covariance of their contrasts, residuals, and the degrees of freedom of each configuration."""
     weights = is_sound * weight
     if not is_paired:
         count = is_sound.sum(axis=0)
@@ -88,7 +91,10 @@ def _solve(values: Floats, is_sound: Flags, weight: Floats, is_paired: bool) -> 
 
 
 def moderate(squares: Floats, df: Floats, least_variance: Floats | float = 0.0) -> tuple[Floats, Floats]:
-    """Variances (k,), at least ``least_variance``, and their degrees of freedom, from sums of squares and theirs."""
+    """Return moderated variances (k,) and their degrees of freedom, from sums of squares and their degrees of freedom.
+
+    Each variance is at least ``least_variance`` before it is moderated.
+    """
     is_usable = df > 0.25
     if not is_usable.any():
         return np.full(len(squares), np.inf), np.full(len(squares), 1.0)
@@ -105,16 +111,16 @@ def moderate(squares: Floats, df: Floats, least_variance: Floats | float = 0.0) 
 
 
 def _similarity(ratio: Floats, df: Floats, prior: float) -> Floats:
-    """For each variance over the common one how much of the common one it takes: less where it stands out above.
+    """Return, for each variance over the common one, how much of the common one it takes: less if it stands out above.
 
-    Squared, so that what stands out a little takes little: linear, a noisy one of few seeds passed for a quiet one more
-    often (``tests/bench/advice.py``, four seeds, two noisy).
+    Squared, so that a variance that stands out a little takes little. With a linear share, a noisy configuration of few
+    seeds passed for a quiet one more often (``tests/bench/advice.py``, four seeds, two noisy).
     """
     return np.minimum(1.0, 2 * fdtrc(df, max(prior, 1.0), ratio)) ** 2
 
 
 def _prior(variances: Floats, df: Floats) -> Prior:
-    """The common variance, never worth more than what all the others could tell of it; the pooled one of two."""
+    """Estimate the common variance and its weight: at most half of what the others tell, none with fewer than three."""
     if len(variances) < 3:
         return Prior(0.0, float(np.average(variances, weights=df)))
     return fit_prior(variances, df, most=float(df.sum() - df.max()) / 2)

@@ -1,5 +1,5 @@
-"""What was learned: training runs by configuration, their spread over seeds, and what they may be called.
+"""Summarise what was learned: training runs by configuration, their spread over seeds, and how they compare.
 
-``lessons`` reads each training, ``qualities`` gathers them by configuration and task, ``standing`` compares those,
-``controls`` says whether a task needs what it claims to.
+``lessons`` reads each training, ``qualities`` groups them by configuration and task, ``standing`` compares these
+groups, and ``controls`` collects the runs that tell whether a task needs what it claims to need.
 """

@@ -1,7 +1,7 @@
-"""Runs that collapsed: that name one class, are no better than a constant answer, or fall far below their own kind.
+"""Detect runs that collapsed: they name one class, do not beat a constant answer, or fall far below runs of their kind.
 
-They are counted, and how often a configuration collapses is a result of its own; they are in no mean, because a mean
-of runs that learnt and runs that did not is the accuracy of neither.
+Collapsed runs are counted, and how often a configuration collapses is a result of its own. They enter no mean, because
+a mean over runs that learnt and runs that did not is the accuracy of neither.
 """
 
 from __future__ import annotations
@@ -13,29 +13,29 @@ from collections.abc import Mapping, Sequence
 from scipy.special import ndtri
 
 CHANCE_Z = 3.09
-"""Standard errors above a constant answer: of a thousand runs that learnt nothing one is that lucky."""
+"""Standard errors above a constant answer that one in a thousand runs reaches by luck without learning anything."""
 
 RARITY = 0.001
 LEAST_DROP = 0.10
 HALF = 0.5
 SPREADS = 4.0
 LENIENT_ERROR = 0.15
-"""The error of collapsing more often: few seeds tell little."""
+"""Error level of the test for collapsing more often. It is lenient because few seeds tell little."""
 
 
 def is_at_chance(accuracy: float, constant: float, clips: int) -> bool:
-    """Whether a run on so many test clips is not shown (99.9 %, as there are many) to beat a constant answer.
+    """Whether a run on ``clips`` test clips is not shown to beat a constant answer (at 99.9 %, because runs are many).
 
-    Few clips show nothing so surely; there a run learnt that is more than halfway from the constant answer to 100 %.
+    Few clips cannot show that. With them, a run learnt if it is more than halfway from the constant answer to 100 %.
     """
     return accuracy <= constant + min(CHANCE_Z * math.sqrt(constant * (1 - constant) / clips), HALF * (1 - constant))
 
 
 def fallen_seeds(accuracies: Mapping[int, float], chance: float, clips: int) -> set[int]:
-    """Seeds that lost half or more of what the best seed has over chance, and more than the spread of the others.
+    """Return the seeds that lost more than half of the best seed's lead over chance, and more than the others spread.
 
-    Ten points at least, more than so few test clips take the best and the worst of so many runs apart, and four
-    standard deviations of those that did not fall.
+    The loss also has to exceed ten points, the gap between the best and the worst that so many runs on so few test
+    clips show by luck, and four standard deviations of the seeds that did not fall.
     """
     if len(accuracies) < 2:
         return set()
@@ -49,15 +49,15 @@ def fallen_seeds(accuracies: Mapping[int, float], chance: float, clips: int) -> 
 
 
 def _range(count: int) -> float:
-    """Standard errors that the best and the worst of so many equal runs are apart in one of a thousand cases.
+    """Return the gap, in standard errors, that the best and worst of ``count`` equal runs exceed once in a thousand.
 
-    Any two of them that far apart would do (Bonferroni's bound, within 0.5 % of the exact quantile of the range).
+    This is Bonferroni's bound over all pairs of runs, within 0.5 % of the exact quantile of the range.
     """
     return float(math.sqrt(2) * ndtri(1 - RARITY / (count * (count - 1))))
 
 
 def fisher(count: int, runs: int, other_count: int, other_runs: int) -> float:
-    """The one-sided exact p-value that a rate, ``count`` of ``runs``, is no higher than the others' (Fisher's)."""
+    """Return Fisher's exact one-sided p-value that a rate, ``count`` of ``runs``, is no higher than the others'."""
     total, failures = runs + other_runs, count + other_count
     ways = math.comb(total, failures)
     most_failures = min(runs, failures)
@@ -65,7 +65,7 @@ def fisher(count: int, runs: int, other_count: int, other_runs: int) -> float:
 
 
 def collapse_often(counts: Sequence[int], runs: Sequence[int]) -> list[bool]:
-    """Which configurations collapse more often than all the others together."""
+    """Return which configurations collapse more often than all the others together."""
     total, all_runs = sum(counts), sum(runs)
     return [
         count > 0 and fisher(count, n, total - count, all_runs - n) <= LENIENT_ERROR

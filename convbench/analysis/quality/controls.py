@@ -1,4 +1,4 @@
-"""What quality is held against: tasks with something taken away, and linear readouts of untrained features."""
+"""Collect what quality is compared with: tasks with something removed, and linear readouts of untrained features."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from convbench.core.record import EAGER, Clip, Parts, Record
 
 @dataclass(frozen=True)
 class Control:
-    """Test accuracies with something taken from the task.
+    """Test accuracies by seed on a task with something removed.
 
-    ``expected`` is what the best reader reaches that lacks it, None where nobody says. Dead
-    runs are kept here: where nothing is left to learn, a constant answer is the right outcome.
+    ``expected`` is what the best possible reader reaches without it; None if the task does not say. Dead runs are kept
+    here: if nothing is left to learn, a constant answer is the right outcome.
     """
 
     task: str
@@ -34,9 +34,9 @@ class Control:
 
 @dataclass(frozen=True)
 class LinearProbe:
-    """What a linear readout finds in an architecture's untrained features: position (R²) and class, by seed.
+    """What a linear readout finds in an architecture's untrained features, by seed: position (R²) and class.
 
-    ``variant`` is what computed the features.
+    ``variant`` is the variant that computed the features.
     """
 
     architecture: Parts
@@ -47,16 +47,16 @@ class LinearProbe:
 
 
 def controls(records: Iterable[Record]) -> list[Control]:
-    """One entry for each task, architecture and control, at the learning rate with the best validation accuracy."""
+    """Return one entry per task, architecture, clip shape and control, at the learning rate that validates best."""
     runs = (lesson for lesson in lessons(records) if lesson.control and lesson.curve)
     cells = grouped(runs, lambda lesson: (lesson.task, lesson.architecture, lesson.clip, lesson.control))
     return [_control(members) for members in cells.values()]
 
 
 def linear_probes(records: Iterable[Record], *, in_variants: bool = False) -> list[LinearProbe]:
-    """One entry for each architecture and clip shape that was probed without training.
+    """Return one entry per architecture and clip shape that was probed without training.
 
-    With ``in_variants`` also one for each variant whose features were read.
+    With ``in_variants``, also return one per variant whose features were read.
     """
     cells: dict[tuple[Parts, Clip, str], list[tuple[int, Record]]] = defaultdict(list)
     for record in records:

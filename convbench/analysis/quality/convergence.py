@@ -1,4 +1,4 @@
-"""Whether a training had ended in the middle of learning, read from its curve; pages ask it of stored runs too."""
+"""Judge from its curve whether a training ended in the middle of learning. Pages judge stored runs by it too."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Sequence
 from statistics import fmean
 
 LEAST_SLOPE = 0.03
-"""Per 100 steps: beyond it the schedule ended in the middle of learning, not near its end."""
+"""Accuracy gained per 100 steps, above which the schedule ended in the middle of learning, not near its end."""
 
 SURE_ERRORS = 1.645
 LEAST_RELATIVE_FALL, LEAST_FALL = 0.05, 0.03
-"""Of the loss from one checkpoint to the next in mid-schedule, relative and absolute."""
+"""Least fall of the loss from one checkpoint to the next in mid-schedule that counts, relative and absolute."""
 
 LEARNT_ACCURACY, OVERFIT_LEAD = 0.95, 0.10
-"""Training accuracy from which little is left to learn, and the lead over validation from which more would not help."""
+"""Training accuracy from which little is left to learn, and lead over validation from which more steps do not help."""
 
 
 def rising(steps: Sequence[float], val: Sequence[float], clips: int) -> float | None:
-    """How fast accuracy still rose, per 100 steps over the last third of the checkpoints (three at least).
+    """Return how fast accuracy still rose, per 100 steps over the last third of the checkpoints (at least three).
 
-    None where that is not more than ``LEAST_SLOPE`` by 95 %, taking the accuracies for those of ``clips`` independent
-    clips, which is cautious: they are the same clips each time. One checkpoint has no slope.
+    None if that is not shown to exceed ``LEAST_SLOPE`` at 95 %, or with only one checkpoint. Accuracies are treated as
+    those of ``clips`` independent clips, which is cautious: the clips are the same at each checkpoint.
     """
     if len(steps) < 2:
         return None
@@ -36,11 +36,11 @@ def rising(steps: Sequence[float], val: Sequence[float], clips: int) -> float | 
 
 
 def cut_short(loss: Sequence[float], train: float, val: float) -> float | None:
-    """How far the loss still fell from one checkpoint to the next before the learning rate was small, relative.
+    """Return how far the loss still fell between two checkpoints in mid-schedule, relative to the first of them.
 
-    A cosine schedule flattens every curve at its end, so the end says nothing: what counts is the middle, where steps
-    are still large. None where it did not fall, or where training clips are learnt, or are learnt at the cost of
-    others, so that more steps would not help.
+    A cosine schedule flattens every curve at its end, so only the middle is informative, where steps are still large.
+    None with fewer than five checkpoints, if the loss hardly fell, or if more steps would not help: training clips are
+    learnt, or are learnt at the cost of validation clips.
     """
     if len(loss) < 5 or train >= LEARNT_ACCURACY or train - val > OVERFIT_LEAD:
         return None

@@ -1,4 +1,4 @@
-"""Training runs as records hold them: one lesson a run, with the curve that can be cut at any budget."""
+"""Read training runs from records: one lesson per run, with a curve that can be cut at any budget."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CURVE = (
 
 
 class Checkpoint(NamedTuple):
-    """One point of a learning curve: what was spent up to it (cumulative) and the accuracies there."""
+    """One point of a learning curve: the steps, FLOPs and seconds spent so far, and the accuracies there."""
 
     steps: float
     flops: float
@@ -35,14 +35,13 @@ class Checkpoint(NamedTuple):
 
 @dataclass(frozen=True)
 class Lesson:
-    """One training run: of an architecture (``head`` None), on a task, from a seed, at a learning rate.
+    """One training run of an architecture (``head`` None) on a task, from a seed, at a learning rate.
 
-    ``variant`` is how the trained model was run when it was evaluated, eager where nothing else was asked for.
-
-    ``train`` is the accuracy on the training clips at the end, ``majority`` that of always naming the commonest class
-    of the ``clips`` test clips; where seeds draw these of one pool there are the ``answers`` to them. ``expected`` is
-    what the best reader reaches under the control. ``knows_test_clips`` says that some of the test clips are among
-    those it learned from. A run that failed has no curve.
+    ``variant`` is how the trained model was run for its evaluation, eager by default. ``train`` is the accuracy on the
+    training clips at the end. ``majority`` is the accuracy of always naming the commonest class of the ``clips`` test
+    clips. ``answers`` are the answers to these clips if seeds draw them from one pool. ``expected`` is what the best
+    possible reader reaches under the control. ``knows_test_clips`` says that the run learned from some of the test
+    clips. A run that failed has no curve.
     """
 
     architecture: Parts
@@ -64,21 +63,21 @@ class Lesson:
 
     @property
     def constant(self) -> float:
-        """What a constant answer reaches: chance, or the share of the commonest class."""
+        """The accuracy of the best constant answer: chance, or the share of the commonest class."""
         return max(self.chance or 0.0, self.majority)
 
     @property
     def seconds(self) -> float:
-        """What the training took."""
+        """Seconds that the training took; 0 without a curve."""
         return self.curve[-1].seconds if self.curve else 0.0
 
     @property
     def chance(self) -> float | None:
-        """One over the number of classes; None where a run failed before it could say how many."""
+        """One over the number of classes; None if a run failed before it reported that number."""
         return 1 / self.classes if self.classes else None
 
     def at(self, budget: Budget = "steps", limit: float | None = None) -> Checkpoint | None:
-        """The last checkpoint within the limit, the end without one; None where the first is already beyond it."""
+        """Return the last checkpoint within the limit, or the end without a limit; None if there is none."""
         checkpoints = [
             checkpoint
             for checkpoint in self.curve
@@ -88,23 +87,26 @@ class Lesson:
 
 
 def headless(parts: Parts) -> Parts:
-    """The architecture without its head, which belongs to the task."""
+    """Return the architecture without its head, which belongs to the task."""
     return replace(parts, head=None)
 
 
 def lessons(records: Iterable[Record]) -> list[Lesson]:
-    """Every training run that ended, controls included, in the order of the records."""
+    """Return every training run that did not fail, controls included, in the order of the records."""
     return [lesson for lesson in attempts(records) if lesson.flag != "failed"]
 
 
 def attempts(records: Iterable[Record]) -> list[Lesson]:
-    """Every training run, the failed ones too; what a machine had to skip is none."""
+    """Return every training run, failed ones included, except those that the machine had to skip."""
     pairs = ((record, training_of(record)) for record in records if record.status != "skipped")
     return [_lesson(record, *run) for record, run in pairs if run]
 
 
 def equal_limits(records: Iterable[Record], budget: Budget) -> dict[tuple[str, Clip], float]:
-    """For each task and clip the largest limit of this budget that all of its runs reached: where to cut them alike."""
+    """Return, for each task and clip shape, the largest value of this budget that all of its runs reached.
+
+    Curves that are cut there have spent the same.
+    """
     ends: dict[tuple[str, Clip], list[float]] = defaultdict(list)
     for lesson in lessons(records):
         if lesson.curve and not lesson.control:
@@ -113,7 +115,7 @@ def equal_limits(records: Iterable[Record], budget: Budget) -> dict[tuple[str, C
 
 
 def training_of(record: Record) -> tuple[Parts, Trial, float] | None:
-    """The model, trial and learning rate of a training run, None for any other record."""
+    """Return the architecture, trial and learning rate of a training run; None for any other record."""
     case = record.case
     if case.trial is None or case.trial.learning_rate is None:
         return None
@@ -143,7 +145,7 @@ def _answers(record: Record) -> Answers | None:
 
 
 def _was_cut_short(record: Record, curve: Sequence[Checkpoint], train: float) -> bool:
-    """Whether a run that has no such finding, as one of an earlier version, was cut short in the middle of learning."""
+    """Whether a run without that finding, such as one of an earlier version, ended in the middle of learning."""
     return bool(curve) and cut_short(record.samples(metrics.TRAIN_LOSS), train, curve[-1].val) is not None
 
 

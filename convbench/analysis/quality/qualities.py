@@ -1,7 +1,8 @@
-"""What architectures learn of tasks: training runs gathered into one quality a configuration.
+"""Summarise what architectures learn of tasks: training runs grouped into one quality per configuration.
 
-A run that collapsed or failed is counted and named, never averaged in; one that was still learning is in the mean, and
-named. The learning rate is chosen on validation accuracy; test accuracy is only reported. Pure functions over records.
+Runs that collapsed or failed are counted and named, never averaged in. Runs that were still learning are averaged in,
+and named. The learning rate is chosen on validation accuracy; test accuracy is only reported. Pure functions of
+records.
 """
 
 from __future__ import annotations
@@ -32,22 +33,23 @@ from convbench.core.record import EAGER, Clip, Parts, Record
 from convbench.core.statistics import Interval, accuracy_interval, rate_interval
 
 Limit = float | Mapping[tuple[str, Clip], float] | None
-"""Where curves are cut: for all tasks, by the task's name and clip, or nowhere."""
+"""Where to cut curves: at one limit for all tasks, at a limit by task name and clip, or nowhere."""
 
 
 @dataclass(frozen=True)
 class Quality:
     """What one architecture learns of one task, at the learning rate that validation chose.
 
-    ``by_seed`` is the test accuracy of the sound runs at that rate. ``dead`` runs name one class, ``fallen`` ones are
-    at chance or far below the others: these two collapsed. ``failed`` ones ended without an accuracy.
-    ``unconverged`` counts sound runs that were still learning: they are in the mean, which more steps would raise.
-    ``by_rate`` is the mean validation accuracy of every rate tried, at the end of training: there a dead run counts
-    with what it reached, a failed one as chance, so that a rate that kills runs cannot win by its survivors. ``train``
-    is the mean training accuracy of the sound runs, at their end; ``clips`` are test clips, ``answers`` those of sound
-    runs to them where all seeds draw of one pool, ``seconds`` those of one training. ``several_places`` says that
-    others of its task stand on another backbone or before another LSTM, and ``knows_test_clips`` that some of the test
-    clips were learned from.
+    ``by_seed`` is the test accuracy of the sound runs at that rate. Two kinds of runs collapsed: ``dead`` ones name one
+    class, ``fallen`` ones are at chance or far below the others. ``failed`` ones ended without an accuracy.
+    ``unconverged`` counts sound runs that were still learning. They are in the mean, which more steps would raise.
+
+    ``by_rate`` is the mean validation accuracy of every rate tried, at the end of training. A dead run counts there
+    with the accuracy it reached and a failed one as chance, so that a rate that kills runs cannot win by its survivors.
+    ``train`` is the mean training accuracy of the sound runs at their end. ``clips`` counts the test clips of a run.
+    ``answers`` are the sound runs' answers to them if all seeds draw from one pool. ``seconds`` is the mean time
+    of a training. ``several_places`` says that other qualities of the task have another backbone or another LSTM, and
+    ``knows_test_clips`` that a sound run learned from some of the test clips.
     """
 
     architecture: Parts
@@ -72,7 +74,7 @@ class Quality:
 
     @property
     def spread(self) -> float:
-        """How far apart the learning rates are: the greatest less the least of ``by_rate``."""
+        """How much the learning rate matters: the greatest less the least value of ``by_rate``."""
         return max(self.by_rate.values()) - min(self.by_rate.values())
 
     @property
@@ -81,7 +83,7 @@ class Quality:
 
     @property
     def interval(self) -> Interval | None:
-        """The mean and its 95 % interval over seeds, within 0 and 1; None with fewer than two."""
+        """The mean and its 95 % interval over seeds, within 0 and 1; None with fewer than two seeds."""
         if len(self.by_seed) < 2:
             return None
         tested_clips = count_tested(self.answers) or self.clips * len(self.by_seed)
@@ -89,7 +91,7 @@ class Quality:
 
     @cached_property
     def floor(self) -> float:
-        """The variance of the mean that no number of seeds takes away."""
+        """The part of the mean's variance that no number of seeds removes."""
         return floor_of_mean(self.answers)
 
     @property
@@ -103,13 +105,15 @@ class Quality:
 
     @property
     def collapse_interval(self) -> tuple[float, float] | None:
-        """The exact 95 % interval of how often a run collapses; None where none ended."""
+        """The exact 95 % interval of how often a run collapses; None if no run ended."""
         return rate_interval(self.collapsed, self.ended) if self.ended else None
 
     @property
     def rate_edge(self) -> Literal["lowest", "highest"] | None:
-        """Whether the rate that was chosen is at an end of the grid: beyond it may be a better one, unless that is
-        perfect."""
+        """The end of the grid that the chosen rate lies at; None elsewhere, or if the rate is perfect.
+
+        Beyond that end there may be a better rate.
+        """
         rates = list(self.by_rate)
         if (
             len(rates) < 2
@@ -121,16 +125,16 @@ class Quality:
 
 
 def tried(records: Iterable[Record]) -> bool:
-    """Whether any of these records is of a training run, whatever became of it; what a machine had to skip is none."""
+    """Whether any record is of a training run, whatever its result; runs that the machine had to skip do not count."""
     return any(record.status != "skipped" and training_of(record) for record in records)
 
 
 def qualities(
     records: Sequence[Record], budget: Budget = "steps", limit: Limit = None, *, in_variants: bool = False
 ) -> list[Quality]:
-    """One quality for each architecture, clip shape, task, curves cut at ``limit`` of ``budget``; no controls.
+    """Return one quality per architecture, clip shape and task; curves are cut at ``limit`` of ``budget``. No controls.
 
-    With ``in_variants`` also one for each variant in which the trained model was evaluated.
+    With ``in_variants``, also return one per variant in which the trained model was evaluated.
     """
     runs = (lesson for lesson in attempts(records) if not lesson.control and (in_variants or lesson.variant == EAGER))
     cells = grouped(runs, lambda lesson: (lesson.architecture, lesson.clip, lesson.task, lesson.variant))
@@ -145,18 +149,20 @@ def _place(quality: Quality) -> Hashable:
 
 
 def by_task(members: Iterable[Quality]) -> dict[tuple[str, Clip], list[Quality]]:
-    """Qualities gathered by what may be compared: a task and a clip shape."""
+    """Group qualities that may be compared: those of the same task and clip shape."""
     return grouped(members, lambda quality: (quality.task, quality.clip))
 
 
 def task_name(task: str, clip: Clip | None, several_clips: bool) -> str:
-    """The task, with the clip where there are several."""
+    """Return the task's name, with the clip if there are several."""
     return f"{task} on {clip}" if several_clips else task
 
 
 def seed_table(members: Sequence[Quality]) -> SeedTable:
-    """Test accuracies by seed, NaN where a run was not sound; of the fewest test clips that one of these has, and
-    with what no number of seeds takes away."""
+    """Build the table of test accuracies by seed, NaN for runs that are not sound.
+
+    It takes the smallest number of test clips of these qualities, and the variance that no number of seeds removes.
+    """
     seeds = sorted({seed for quality in members for seed in quality.by_seed})
     values = [[quality.by_seed.get(seed, np.nan) for quality in members] for seed in seeds]
     table = SeedTable.of(values, min(quality.clips for quality in members))
@@ -165,7 +171,10 @@ def seed_table(members: Sequence[Quality]) -> SeedTable:
 
 
 def costs_of(quality: Quality, results: Iterable[Result]) -> list[Result]:
-    """The measured costs of a quality's architecture on frames of the same shape: any variant and device."""
+    """Return the measured inference costs of a quality's architecture on frames of the same shape.
+
+    They are of any variant and device.
+    """
     return [result for result in results if _same_model(result, quality)]
 
 
@@ -181,12 +190,12 @@ def _same_model(result: Result, quality: Quality) -> bool:
 
 
 def _frame(clip: Clip) -> tuple[int, int, int]:
-    """(C, H, W): what an architecture's size and its cost per frame depend on."""
+    """Return (C, H, W), which an architecture's size and its cost per frame depend on."""
     return (clip.channels, clip.height, clip.width)
 
 
 def _quality(members: Sequence[Lesson], rates: Mapping[Model, float], budget: Budget, limit: Limit) -> Quality:
-    """At the rate that was chosen in eager, where each seed was trained, however the model is run."""
+    """Summarise runs at the learning rate chosen in eager, where each seed was trained; any variant may run them."""
     example = next((lesson for lesson in members if lesson.flag != "failed"), members[0])
     cell_limit = limit.get((example.task, example.clip)) if isinstance(limit, Mapping) else limit
     pairs = [(lesson, lesson.at(budget, cell_limit)) for lesson in members]
@@ -213,6 +222,6 @@ def _quality(members: Sequence[Lesson], rates: Mapping[Model, float], budget: Bu
 
 
 def _collapsed_seeds(ends: Mapping[int, tuple[Lesson, float]], chance: float, clips: int) -> set[int]:
-    """Seeds whose runs are at chance, and those that fall far below the rest."""
+    """Return the seeds whose runs are at chance, and those that fall far below the others."""
     seeds = {seed for seed, (lesson, test) in ends.items() if is_at_chance(test, lesson.constant, lesson.clips)}
     return seeds | fallen_seeds({seed: test for seed, (_, test) in ends.items() if seed not in seeds}, chance, clips)

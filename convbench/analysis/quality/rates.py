@@ -1,4 +1,4 @@
-"""The learning rate, chosen on validation accuracy alone, at the end of training in eager."""
+"""Choose the learning rate on validation accuracy alone, at the end of training in eager."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from convbench.core.grouping import grouped
 from convbench.core.record import EAGER, Clip, Parts
 
 Model = tuple[Parts, Clip, str, str | None]
-"""What has a learning rate of its own: an architecture, on clips of a shape, a task and its control."""
+"""What has a learning rate of its own: an architecture on a clip shape, a task, and its control or None."""
 
 
 def by_rate(members: Sequence[Lesson]) -> dict[float, float]:
-    """Mean validation accuracy of every learning rate, over the seeds that each was tried from; by rising rate.
+    """Return the mean validation accuracy of each learning rate over the seeds that all rates share; by rising rate.
 
-    Over all seeds where no seed is common. A run that failed counts with chance.
+    If they share none, each rate is averaged over its own seeds. A run that failed counts as chance.
     """
     chance = next((lesson.chance for lesson in members if lesson.chance), 0.0)
     rates: dict[float, dict[int, float]] = defaultdict(dict)
@@ -31,13 +31,13 @@ def by_rate(members: Sequence[Lesson]) -> dict[float, float]:
 
 
 def best_rate(members: Sequence[Lesson]) -> float:
-    """The rate with the highest mean, the lower one of equals."""
+    """Return the rate with the highest mean; of equal ones, the lowest."""
     grid = by_rate(members)
     return max(grid, key=lambda rate: (grid[rate], -rate))
 
 
 def best_rates(lessons: Iterable[Lesson]) -> dict[Model, float]:
-    """The best rate of every model that was trained."""
+    """Return the best rate of every model that was trained."""
     eager_lessons = (lesson for lesson in lessons if lesson.variant == EAGER)
     models = grouped(eager_lessons, lambda lesson: (lesson.architecture, lesson.clip, lesson.task, lesson.control))
     return {model: best_rate(members) for model, members in models.items()}

@@ -1,4 +1,4 @@
-"""Who cannot be told from the best on one task, from a few paired seeds."""
+"""Find the configurations that cannot be told from the best on one task, from a few paired seeds."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from convbench.analysis.quality.qualities import Quality, seed_table
 
 
 class Standing(NamedTuple):
-    """A quality and whether the 95 % interval of its paired difference from the best one holds nought."""
+    """A quality, and whether the 95 % interval of its paired difference from the best one holds 0 (``tied``)."""
 
     quality: Quality
     tied: bool
 
 
 def standings(qualities: Sequence[Quality]) -> list[Standing]:
-    """The qualities of one task with a sound run, best mean first; two seeds in common are needed to tell apart."""
+    """Return the qualities of one task with a sound run, best mean first; telling two apart takes two shared seeds."""
     members = sorted((quality for quality in qualities if quality.by_seed), key=lambda quality: -(quality.mean or 0.0))
     if len(members) < 2:
         return [Standing(quality, True) for quality in members]
@@ -32,7 +32,7 @@ def standings(qualities: Sequence[Quality]) -> list[Standing]:
 
 
 def visible(qualities: Sequence[Quality]) -> float | None:
-    """The difference in accuracy that these seeds show in four of five cases; None where they cannot say."""
+    """Return the difference in accuracy that these seeds detect in four of five cases; None if they are too few."""
     members = [quality for quality in qualities if len(quality.by_seed) > 1]
     difference = detectable(pairs(seed_table(members))) if len(members) > 1 else float("nan")
     return difference if np.isfinite(difference) else None
