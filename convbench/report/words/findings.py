@@ -215,7 +215,11 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
     ),
     codes.STAGES_DO_NOT_ADD_UP: lambda d: (
         f"The stages' times sum to {units.seconds(d['stages'])}, but a plain call takes {units.seconds(d['whole'])}: "
-        "read them as shares."
+        + (
+            "timing the stages distorts this call too much, so they are withheld."
+            if d.get("withheld")
+            else "read them as shares."
+        )
     ),
     codes.OPAQUE_ENGINE: lambda d: (
         f"{d['engine']} does not show what it does inside: only the whole call was timed, not its stages."
