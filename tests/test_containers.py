@@ -109,4 +109,4 @@ def test_a_process_that_lets_others_go_first_is_told(monkeypatch):
     monkeypatch.setattr("psutil.Process.nice", lambda _: 10)
     (check,) = doctor._niceness()
     assert not check.good
-    assert check.message.startswith("10: other processes go first")
+    assert check.message.startswith("10: other processes run first")

@@ -247,7 +247,7 @@ def test_of_layers_in_the_layout_of_onednn_there_is_one_count_and_it_says_so():
 
     counted = applied(linear, 3, 4)
     assert (counted.macs, counted.second) == (3 * 4 * 5, None)
-    assert counted.counted_once == "aten::mkldnn_linear works on tensors whose shapes a trace does not tell"
+    assert counted.counted_once == "aten::mkldnn_linear works on tensors whose shapes a trace does not record"
 
 
 # --- Kinds of products ------------------------------------------------------------------------------------------------
@@ -289,7 +289,7 @@ def test_a_product_is_counted_twice_alike_however_it_is_written(function, macs):
 def test_of_products_that_a_trace_shows_as_one_operator_there_is_one_count(function, macs):
     counted = applied(function, 4)
     assert (counted.macs, counted.second) == (macs, None)
-    assert counted.counted_once.endswith("is made of products that a trace does not tell")
+    assert counted.counted_once.endswith("consists of products that a trace does not record")
 
 
 @pytest.mark.parametrize(

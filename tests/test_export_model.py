@@ -62,7 +62,7 @@ def test_what_names_no_case_or_several_is_told(name, message):
 def test_a_file_of_somebodys_is_not_written_over_by_the_program(tmp_path):
     """The model's own source is often called as its file is."""
     (tmp_path / "net.py").write_text("class Net: ...\n")
-    with pytest.raises(ConvbenchError, match=r"net\.py: is none of convbench's programs, .*: choose another --to$"):
+    with pytest.raises(ConvbenchError, match=r"net\.py: is not a program of convbench, .*: choose another --to$"):
         _program_path(tmp_path / "net.onnx")
     (tmp_path / "net.py").write_text(HEAD.format(file='"net.onnx"', given="{}"))
     assert _program_path(tmp_path / "net.onnx") == tmp_path / "net.py"

@@ -103,10 +103,10 @@ def test_doctor_says_which_runtimes_are_lacking(answers: dict[str, dict[str, lis
 
 @pytest.mark.parametrize(("named", "there", "message"), [
     (None, "g++", None),
-    ("", "g++", "CXX= is no program that torch could start"),
+    ("", "g++", "CXX= is not a program that torch can start"),
     (None, "clang++", "there is no C++ compiler g++: "),
     ("clang++", "clang++", None),
-    ("ccache g++", "g++", "CXX=ccache g++ is no program that torch could start"),
+    ("ccache g++", "g++", "CXX=ccache g++ is not a program that torch can start"),
 ])  # fmt: skip
 def test_the_compiler_that_is_asked_for_is_the_only_one_that_torch_tries(
     named: str | None, there: str, message: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -175,8 +175,8 @@ def test_doctor_says_what_is_installed_and_cannot_be_imported(monkeypatch: pytes
     (tmp_path / "no_such_runtime.py").write_text("raise ImportError('libcudart.so.12: cannot open shared object file')")
     monkeypatch.syspath_prepend(tmp_path)
     assert doctor._import_error(["json", "no_such_runtime"]) == (
-        "no_such_runtime is installed and cannot be imported (ImportError: libcudart.so.12: cannot open shared object "
-        "file): install it anew"
+        "no_such_runtime is installed but cannot be imported (ImportError: libcudart.so.12: cannot open shared object "
+        "file): reinstall it"
     )
     assert doctor._import_error(["json"]) is None
 

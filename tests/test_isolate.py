@@ -95,11 +95,11 @@ def test_a_call_whose_server_is_killed_is_made_again_once(tmp_path, times):
 
 
 def wrong_by_far() -> None:
-    raise CaseFailed("wrong output", "not eager's", [Reading(metrics.PARITY_LARGEST, (math.inf,))])
+    raise CaseFailed("wrong output", "differs from eager's", [Reading(metrics.PARITY_LARGEST, (math.inf,))])
 
 
 def test_what_a_call_knew_when_it_failed_is_kept(isolated):
-    with pytest.raises(CaseFailed, match="not eager's") as failed:
+    with pytest.raises(CaseFailed, match="differs from eager's") as failed:
         isolated.processes.run(Call(wrong_by_far))
     assert failed.value.known == (Reading(metrics.PARITY_LARGEST, (math.inf,)),)
 

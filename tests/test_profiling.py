@@ -247,8 +247,8 @@ def test_a_thinned_timeline_keeps_its_peak():
         (gzip.compress(b'{"traceEvents": [' + b"1, " * 999, mtime=0)[:40], "damaged or cut off"),
         (b'{"traceEvents": [{"ph": "X"', "damaged or cut off"),
         (b"\xff\xfe\x00", "damaged or cut off"),
-        (b"[1, 2]", "no trace of torch.profiler"),
-        (b'{"traceEvents": 3}', "no trace of torch.profiler"),
+        (b"[1, 2]", "not a trace of torch.profiler"),
+        (b'{"traceEvents": 3}', "not a trace of torch.profiler"),
     ],
     ids=["empty", "cut gzip", "cut JSON", "no text", "a list", "no events"],
 )

@@ -289,7 +289,9 @@ def test_of_several_facts_told_at_once_the_last_lets_the_others_end():
 def test_facts_that_failed_stand_for_the_case_whatever_was_timed_beside_them():
     machine = Machine(apart())
     lines = [machine.visit(PlannedVisit(CASES[0], number)) for number in (FACTS, 0, 1)]
-    wrong = replace(lines[0], status="failed", readings=(), failure=Failure("wrong output", "not eager's output"))
+    wrong = replace(
+        lines[0], status="failed", readings=(), failure=Failure("wrong output", "differs from eager's output")
+    )
     [record] = visits.join_visits([wrong, *lines[1:]])
     assert (record.status, record.failure, record.readings) == ("failed", wrong.failure, ())
 

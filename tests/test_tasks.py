@@ -519,15 +519,15 @@ WRONG = {
     "complex": "clip 3 has dtype complex64: give uint8",
     "object": "clip 3 has dtype object: give uint8",
     "text": "clip 3 has dtype <U7: give uint8",
-    "ragged": "clip 3 is no array:|give an array or a tensor (T, C, H, W)",
-    "sparse": "clip 3 is no array:|give an array or a tensor (T, C, H, W)",
+    "ragged": "clip 3 is not an array:|give an array or a tensor (T, C, H, W)",
+    "sparse": "clip 3 is not an array:|give an array or a tensor (T, C, H, W)",
     "nan": "clip 3 has NaN or infinite values, the first at (t, c, y, x) = (2, 0, 1, 5): "
     "clean the clip or leave it out",
     "inf": "clip 3 has NaN or infinite values, the first at (t, c, y, x) = (2, 0, 1, 5)",
     "missing": "clip 3 has no label: give every clip the int or text that names its class",
     "not-a-number": "clip 3 has no label: give every clip the int or text that names its class",
-    "float": "clip 3 has the label '0.5' (float): a label is an int or text; targets that are no classes are not",
-    "several": "clip 3 has the label '[1 2]' (ndarray): a label is an int or text; of several classes one",
+    "float": "clip 3 has the label '0.5' (float): a label is an int or text; only classes are learned here, so",
+    "several": "clip 3 has the label '[1 2]' (ndarray): a label is an int or text; name one of several classes",
     "mixed": "plugins.own_clips:wrong labels some clips with an int and others with text: use one of them",
     "pair": "item 3 is a tuple of 1: yield pairs of a clip (T, C, H, W) and its label, an int or text",
 }
@@ -554,7 +554,7 @@ def test_a_wrong_clip_is_named_with_what_to_do(how: str) -> None:
         ("none", "returned NoneType: make it a generator that yields pairs of a clip"),
         ("broken", "raised OSError after 7 clips: disk on fire"),
         ("ends_the_program", "raised SystemExit after 7 clips: no more"),
-        ("number", "is a int: make it a function that yields"),
+        ("number", "is of type int: make it a function that yields"),
         ("nowhere", "'plugins.own_clips' has no 'nowhere'"),
     ],
 )
@@ -591,8 +591,8 @@ def test_clips_of_a_recording_are_all_in_one_split(seed: int, mixed: int) -> Non
 
 
 def test_recordings_that_cannot_be_split_are_said() -> None:
-    assert "no split of its 4 groups in which every class is in all three" in message("Recordings", recordings=4)
-    assert "clip 3 has no group, and others have: give every clip one, or none" in message("Recordings", lacks=True)
+    assert "its 4 groups cannot be split so that every class is in all three" in message("Recordings", recordings=4)
+    assert "clip 3 has no group, but other clips have one: give every clip a group" in message("Recordings", lacks=True)
 
 
 def test_clips_that_are_there_twice_are_said() -> None:
@@ -637,10 +637,8 @@ def test_clips_without_end_are_refused_where_memory_ends(monkeypatch: pytest.Mon
     signs: list[str] = []
     monkeypatch.setattr(progress, "tell", lambda doing, _: signs.append(doing))
     sentence = message("endless")
-    assert (
-        "plugins.own_clips:endless has yielded 3,001 clips and goes on, and 0.0 GiB are half of the memory" in sentence
-    )
-    assert "if it never ends, let it, as by an option count" in sentence
+    assert "plugins.own_clips:endless has yielded 3,001 clips and goes on, but 0.0 GiB are half of the" in sentence
+    assert "if it never ends, limit it, for instance by an option count" in sentence
     assert signs[200] == "loading clip 2,000 of plugins.own_clips:endless"
 
 

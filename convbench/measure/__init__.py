@@ -1,10 +1,10 @@
-"""A subject becomes readings: everything that runs a model lives here.
+"""Turn a subject into readings: everything that runs a model is here.
 
-1. ``preflight`` builds every case on ``meta`` before anything is measured and refuses what cannot be.
+1. ``preflight`` builds every case on ``meta`` before anything is measured, and refuses impossible cases.
 2. ``harness`` measures one case: ``first_call`` compares it with eager, then each probe (contract: ``probes``) reads
    it.
-3. Probes find their tools in ``timing``, ``counts``, ``memory``, ``stages``, ``traces`` and ``quality``; what the
-   numbers belong to is described by ``machine``.
+3. Probes use the tools in ``timing``, ``counts``, ``memory``, ``stages``, ``traces`` and ``quality``; ``machine``
+   describes the machine and the software that the numbers belong to.
 """
 
 import sys

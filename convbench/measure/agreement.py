@@ -1,4 +1,4 @@
-"""Whether what a variant computes is what eager computes: outputs, gradients, other clips and frames of a stream."""
+"""Compare a variant with eager: outputs, gradients, other clips, and the frames of a stream."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from convbench.models.training_step import Step
 
 
 def agreement(subject: Subject, eager: Subject, output: Any, expected: Any) -> Iterator[Reading | Finding]:
-    """How far an output is from eager's. Raises CaseFailed where it is another."""
+    """Yield how far an output is from eager's. Raises CaseFailed if it is not the same output."""
     if isinstance(output, Step):
         _compare_steps(output, expected, tolerance(subject))
         return
@@ -32,9 +32,9 @@ def agreement(subject: Subject, eager: Subject, output: Any, expected: Any) -> I
 
 
 def _export_parity(subject: Subject, eager: Subject, parity: Parity) -> Iterator[Reading | Finding]:
-    """Parity on inputs that the model was not exported with, and of every frame of a streamed clip.
+    """Yield the parity on inputs that the model was not exported with, or for every frame of a streamed clip.
 
-    A branch, or a state, that an exporter has taken for a constant shows only there.
+    Only these show a branch or a state that the exporter took for a constant.
     """
     if subject.case.streams:
         yield from _stream_parity(subject, eager, parity)
@@ -66,8 +66,10 @@ def _stream_parity(subject: Subject, eager: Subject, parity: Parity) -> Iterator
 
 
 def _join_frames(outputs: list[torch.Tensor], clip_output: torch.Tensor) -> torch.Tensor | None:
-    """What stands against the output of the whole clip: the frames' outputs joined, or, of a model that answers once a
-    clip, the last one; None where they are neither."""
+    """Return the frames' outputs in the shape of the whole clip's output, or None if they do not fit.
+
+    They are joined; if the model answers once per clip, the last one is taken.
+    """
     if outputs[-1].shape == clip_output.shape:
         return outputs[-1]
     frame_shape = (clip_output.shape[0], 1, *clip_output.shape[2:])
@@ -77,13 +79,13 @@ def _join_frames(outputs: list[torch.Tensor], clip_output: torch.Tensor) -> torc
 
 
 def _stream(subject: Subject, frames: int) -> list[dict[str, Any]]:
-    """The outputs of a clip's frames from the first on, whatever was called before."""
+    """The outputs of a clip's frames, beginning with the first frame whatever was called before."""
     run = scenarios.get(subject.case.scenario).build(subject)
     return [clone(run()) for _ in range(frames)]
 
 
 def _clip_output(eager: Subject) -> torch.Tensor | None:
-    """Eager's output (B, T, ...) or (B, ...) of the whole clip; None of a model whose step is of its user's making."""
+    """Eager's output (B, T, ...) or (B, ...) for the whole clip; None if the model has a step of the user's making."""
     if eager.forward is not eager.model:
         return None
     output = eager.without_gradients(*eager.inputs.args, **eager.inputs.kwargs)
@@ -96,15 +98,15 @@ def _run(subject: Subject, inputs: Inputs) -> Any:
 
 
 def tolerance(subject: Subject) -> float:
-    """How closely a variant must agree with eager."""
+    """How far a variant may be from eager, relative and absolute."""
     return TOLERANCE[arithmetic(subject)]
 
 
 def arithmetic(subject: Subject) -> torch.dtype:
     """The coarsest number type of the model, its inputs or a variant.
 
-    On a GPU it may be TF32 for float32, which has the mantissa of float16, and whose sums depend on the memory order of
-    what is summed.
+    On a GPU, TF32 may replace float32 and counts as float16: it has the same mantissa, and its sums depend on the
+    memory order of the summands.
     """
     coarse_types = {torch.float16} if precision.tf32(subject.device) else set()
     dtypes = (tensor.dtype for tensor in (*subject.model.parameters(), *subject.inputs.tensors))
@@ -113,17 +115,20 @@ def arithmetic(subject: Subject) -> torch.dtype:
 
 
 def _compare_steps(step: Step, expected: Step, limit: float) -> None:
-    """The loss, and each gradient by the norm of what differs; one that is next to nothing by that of all gradients."""
+    """Compare the losses, and each gradient by the norm of its difference.
+
+    For a gradient that is next to nothing, the norm of all gradients decides.
+    """
     compare({"": step.loss}, {"": expected.loss}, limit)
     if step.gradients.keys() != expected.gradients.keys():
         names = ", ".join(sorted(step.gradients.keys() ^ expected.gradients.keys()))
-        raise CaseFailed("wrong output", f"not the same parameters have a gradient as in eager: {names}")
+        raise CaseFailed("wrong output", f"other parameters have a gradient than in eager: {names}")
     norms = {name: float(gradient.norm()) for name, gradient in expected.gradients.items()}
     if nan_names := [name for name, norm in norms.items() if math.isnan(norm)]:
-        raise CaseFailed("wrong output", f"not eager's gradients: those of {nan_names[0]} are NaN themselves")
+        raise CaseFailed("wrong output", f"cannot be compared with eager's gradients: those of {nan_names[0]} are NaN")
     floor = NEXT_TO_NOTHING * math.hypot(*norms.values())
     for name, gradient in expected.gradients.items():
         difference = float((step.gradients[name] - gradient).norm())
         if not difference <= limit * max(norms[name], floor):
             share = difference / max(norms[name], floor)
-            raise CaseFailed("wrong output", f"not eager's gradient of {name}: {share:.2g} of its norm differs")
+            raise CaseFailed("wrong output", f"differs from eager's gradient of {name} by {share:.2g} of its norm")

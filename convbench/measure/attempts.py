@@ -14,21 +14,21 @@ from convbench.core.record import Case, Failure, Finding, Reading, Record, times
 
 Measure = Callable[[Case], Record]
 KEPT_TENSOR = (
-    "its code keeps a tensor of torch's meta device, on which shapes are found first: what keeps tensors between "
-    "calls, as functools.lru_cache does, must take the device as an argument, too"
+    "its code keeps a tensor of torch's meta device, on which shapes are found first: a function that keeps tensors "
+    "between calls, for instance by functools.lru_cache, must take the device as an argument, too"
 )
 TWO_TYPES = (
-    "two number types meet: let the inputs and what the code makes itself, as a first state, have the type of the "
-    "weights, as in torch.zeros(..., dtype=frame.dtype), and let .float() be .to(weight.dtype)"
+    "two number types meet: give the inputs, and tensors that the code makes itself, such as a first state, the type "
+    "of the weights, as in torch.zeros(..., dtype=frame.dtype), and replace .float() by .to(weight.dtype)"
 )
 _METS_TYPE = re.compile(r"mixed dtype|(?=.*\b[Ff]loat\b)(?=.*\b(Half|BFloat16)\b)")
-"""What torch says where a tensor in float32 meets one in fewer bits."""
+"""torch's error messages if a float32 tensor meets one of a shorter type."""
 _METS_META = re.compile(r"\bmeta tensor\b|device.*\bmeta\b")
-"""What torch says where a tensor without values meets one that has some."""
+"""torch's error messages if a tensor without values meets one with values."""
 
 
 def attempt(case: Case, measure: Measure) -> Record:
-    """``measure(case)``, or the record of why the case has no result: whatever it raises, a sweep goes on."""
+    """Return ``measure(case)``, or the record of why the case has no result: a sweep goes on after any exception."""
     start, date = time.perf_counter(), timestamp()
     try:
         return measure(case)
@@ -37,7 +37,7 @@ def attempt(case: Case, measure: Measure) -> Record:
 
 
 def failed(case: Case, error: Exception) -> Record:
-    """The record of why a case has no result, with what was known before."""
+    """Return the record of why a case has no result, with the results known before."""
     failure = explain(error)
     status: Literal["failed", "skipped"] = "skipped" if failure.kind == "unavailable" else "failed"
     results = error.known if isinstance(error, CaseFailed) else ()
@@ -47,7 +47,7 @@ def failed(case: Case, error: Exception) -> Record:
 
 
 def explain(error: BaseException) -> Failure:
-    """What went wrong with a case, in a word and a sentence, with the user's line that led to it."""
+    """Explain what went wrong with a case, in a word and a sentence, with the user's line that led to it."""
     match error:
         case CaseFailed(kind=kind):
             return Failure(kind, str(error))

@@ -1,4 +1,4 @@
-"""Why a runtime gives another output: the model keeps something from call to call, which an exported file does not."""
+"""Explain why a runtime's output differs: the model keeps something between calls, which an exported file does not."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from convbench.models.subject import Subject
 
 
 def explanation(error: CaseFailed, eager: Subject) -> CaseFailed:
-    """The error of a wrong output; it says so where eager, not called yet, answers by earlier calls."""
+    """Return the error of a wrong output, with the reason if eager's output depends on earlier calls.
+
+    ``eager`` must not have been called yet.
+    """
     versions = {name: (buffer, buffer._version) for name, buffer in eager.model.named_buffers()}
     first_output = _first_output(eager)
     changed_names = [
@@ -30,14 +33,14 @@ def explanation(error: CaseFailed, eager: Subject) -> CaseFailed:
     except CaseFailed:
         place = f"its buffers {joined(changed_names)}" if changed_names else "attributes of its own"
         reason = (
-            f"the model answers by what earlier calls left in {place}, and an exported one takes that for a constant"
+            f"the model's output depends on what earlier calls left in {place}, which an export takes for a constant"
         )
-        return CaseFailed(error.kind, f"{reason}: let it go in and out as a stream's state does; {error}", error.known)
+        return CaseFailed(error.kind, f"{reason}: pass it in and out like a stream's state; {error}", error.known)
     return error
 
 
 def _first_output(eager: Subject) -> dict[str, Any]:
-    """What the scenario's first call returns, with the same inputs and random numbers each time."""
+    """The output of the scenario's first call, with the same inputs and random numbers each time."""
     network.seed_all(eager.seed)
     call_inputs = inputs(eager.case, eager.seed, eager.device, eager.model)
     return clone(scenarios.get(eager.case.scenario).build(replace(eager, inputs=call_inputs))())

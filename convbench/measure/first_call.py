@@ -1,4 +1,4 @@
-"""The first call of a case: it is compared with eager, and timed, since it is the one that compiles and initialises."""
+"""The first call of a case: compared with eager, and timed, because it is the call that compiles and initialises."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ Opening = list[Reading | Finding]
 
 
 def open_case(case: Case, seed: int, *, checked: bool = False) -> tuple[Subject, Opening]:
-    """The case's subject, called once, and what that call cost. Raises CaseFailed where its output is not eager's.
+    """Return the case's subject, called once, and that call's cost. Raises CaseFailed if its output is not eager's.
 
-    One that was ``checked`` before is not compared again, nor is its time to compile taken: that may have been kept.
+    A case that was ``checked`` before is not compared again, and its compile time is not taken: the code may be cached.
     """
     if checked and case.variant:
         subject = transform(assemble(case, seed))
@@ -59,19 +59,19 @@ def open_case(case: Case, seed: int, *, checked: bool = False) -> tuple[Subject,
 
 
 def _first_call(subject: Subject) -> tuple[Any, float, list[Finding]]:
-    """The output of a subject's first call, its seconds, and what is amiss with either."""
+    """Return the output of a subject's first call, its seconds, and findings about either."""
     initial_versions = versions(subject.inputs)
     output, seconds = time_call(subject)
     return output, seconds, [*_mode_finding(subject), *faults(subject.inputs, initial_versions, output)]
 
 
 def versions(inputs: Inputs) -> list[int]:
-    """How often each tensor was written into so far, where torch keeps count of that."""
+    """How often each tensor has been written into so far; 0 if torch does not count that."""
     return [0 if tensor.is_inference() else tensor._version for tensor in inputs.tensors]
 
 
 def faults(inputs: Inputs, initial_versions: list[int], output: Any) -> Iterator[Finding]:
-    """What is amiss with a call: it has written into its inputs since ``initial_versions``, or returned NaN."""
+    """Yield findings on a call that has written into its inputs since ``initial_versions``, or that returned NaN."""
     if versions(inputs) != initial_versions:
         yield Finding(INPUTS_CHANGED)
     tensors = [leaf for leaf in numbers(output).values() if isinstance(leaf, torch.Tensor)]
@@ -82,7 +82,7 @@ def faults(inputs: Inputs, initial_versions: list[int], output: Any) -> Iterator
 
 
 def _mode_finding(subject: Subject) -> Iterator[Finding]:
-    """Says where a model is not called in inference mode, and why."""
+    """Report that a model is not called in inference mode, and why."""
     call = subject.without_gradients
     if call.refused:
         mode = "without gradients" if call.mode is torch.no_grad else "with gradients"
@@ -90,7 +90,7 @@ def _mode_finding(subject: Subject) -> Iterator[Finding]:
 
 
 def _costs(deployment: Deployment | None) -> Iterator[Reading]:
-    """What it cost to bring a model into another runtime."""
+    """Yield the costs of bringing a model into another runtime."""
     if deployment is None:
         return
     if deployment.export_seconds is not None:

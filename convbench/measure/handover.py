@@ -1,4 +1,4 @@
-"""A case's model handed over: an ONNX file that says what it is, checked against eager, and a program that runs it."""
+"""Hand over a case's model: an ONNX file that describes itself, checked against eager, and a program that runs it."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ from convbench.models.values import tensors
 from convbench.models.variants import combine, need
 
 RUNTIME = "onnxruntime"
-NO_STATE = "it must be what torch.save(model.state_dict(), ...) writes of the whole model"
+NO_STATE = "it must be what torch.save(model.state_dict(), ...) writes for the whole model"
 WRAPPED = ("_orig_mod.", "module.")
-"""Before the names of weights that were saved of a compiled model, or of one trained on several GPUs."""
+"""Prefixes of the names of weights that were saved from a compiled model, or from one trained on several GPUs."""
 HEAD = """import numpy as np, onnxruntime, os
 beside = os.path.join(os.path.dirname(__file__), {file})
 session = onnxruntime.InferenceSession(beside, providers=["CPUExecutionProvider"])
 given = {given}
 """
-"""How a program begins; by its first words one of ours is known."""
+"""The beginning of a program; its first words identify it as one of ours."""
 WHOLE = """for entry, output in zip(session.get_outputs(), session.run(None, given)):
     print(entry.name, output.shape)
 """
 STREAM = """\
-for _ in range({frames}):  # put a frame into given["{frame}"]; what comes back behind the output is the next state
+for _ in range({frames}):  # put a frame into given["{frame}"]; the values after the output are the next state
     returned = session.run(None, given); given.update(zip({states}, returned[{outputs}:]))
 print(returned[0].shape)
 """
@@ -64,12 +64,12 @@ def hand_over(
     *,
     any_batch: bool = False,
 ) -> tuple[list[Path], Parity | None]:
-    """Write a case's model to ``to``, large weights and a program beside it; returns the files and the parity.
+    """Write a case's model to ``to``, large weights and a program beside it; return the files and the parity.
 
-    It is checked as a measured one is; of a model that is random in eager too there is no parity, which is None then.
-    ``weights`` is a state_dict that torch saved; without it the model has the weights that the seed gives. Of a case of
-    training it is the model as inference calls it. ``facts`` are noted in the file beside the case. Raises CaseFailed
-    where it does not run, cannot be exported or gives another output, ConvbenchError where it cannot be written.
+    The model is checked like a measured one; if it is random in eager, too, the parity is None. ``weights`` is a
+    state_dict that torch saved; without it the model has the weights of its seed. For a training case, the model is
+    written as inference calls it. ``facts`` are noted in the file beside the case. Raises CaseFailed if the model does
+    not run, cannot be exported or gives another output, ConvbenchError if it cannot be written.
     """
     need(RUNTIME)
     program = _program_path(to)
@@ -90,33 +90,33 @@ def hand_over(
 
 
 def _runtime_options(case: Case) -> dict[str, Scalar]:
-    """The options of the runtime that a case was measured in, if it is the one that runs the file."""
+    """Options of the runtime in which a case was measured, if that is the runtime of the file."""
     return next((dict(choice.options) for choice in case.variant if choice.name == RUNTIME), {})
 
 
 def left_out(case: Case) -> list[str]:
-    """The variants of a case whose number type the file has not, as they are another runtime's, or torch's alone."""
+    """Variants of a case whose number type the file lacks, because they belong to another runtime or to torch alone."""
     choices = (choice for choice in case.variant if not _is_kept(choice.name))
     return [str(choice) for choice in choices if dtype(replace(case, variant=(choice,))) != FP32]
 
 
 def _is_kept(variant: str) -> bool:
-    """Whether the model that is handed over is changed by a variant: the runtime takes it, and tensors differ by it."""
+    """Whether a variant changes the exported model: the runtime accepts it, and it changes tensors."""
     return combine(variant, RUNTIME) and not of_variant(variant).same_tensors
 
 
 def _program_path(to: Path) -> Path:
-    """Where the program goes. Raises ConvbenchError where a file of somebody's stands, such as the model's source."""
+    """Return the program's path. Raises ConvbenchError if another file is there, such as the model's source."""
     program = to.with_suffix(".py")
     if program.exists() and not (program.is_file() and files.read(program).startswith(HEAD.partition("{")[0].encode())):
         raise ConvbenchError(
-            f"{program}: is none of convbench's programs, and the one that runs {to} is called so: choose another --to"
+            f"{program}: is not a program of convbench, but the one that runs {to} gets this name: choose another --to"
         )
     return program
 
 
 def _eager_output(case: Case, make_eager: Callable[[], Subject]) -> tuple[Subject, Any]:
-    """The model in eager and what it returns. Raises CaseFailed, as a failed record says it, where it does not run."""
+    """Return the eager model and its output. Raises CaseFailed, worded as in a failed record, if it does not run."""
     try:
         eager = make_eager()
         return eager, time_call(eager)[0]
@@ -128,7 +128,7 @@ def _eager_output(case: Case, make_eager: Callable[[], Subject]) -> tuple[Subjec
 
 
 def _load(model: nn.Module, weights: Path, case: Case) -> None:
-    """Put the weights of a file into a model. Raises ConvbenchError saying what else the file holds."""
+    """Load the weights of a file into a model. Raises ConvbenchError that says what else the file holds."""
     try:
         state = torch.load(weights, map_location=case.device, weights_only=True)
     except OSError as error:
@@ -152,9 +152,9 @@ def _load(model: nn.Module, weights: Path, case: Case) -> None:
 
 
 def _parity(subject: Subject, eager: Subject, expected: Any, make_eager: Callable[[], Subject]) -> Parity | None:
-    """How far the exported model is from eager, on another clip or every frame too; None where that is by chance alone.
+    """Return how far the exported model is from eager, also on another clip or every frame; None if only by chance.
 
-    Raises CaseFailed where it is another model.
+    Raises CaseFailed if it is another model.
     """
     output = time_call(subject)[0]
     try:
@@ -168,7 +168,7 @@ def _parity(subject: Subject, eager: Subject, expected: Any, make_eager: Callabl
 
 
 def _program(file: str, case: Case, example: Example) -> str:
-    """A few lines that call the model with zeros and the state that it begins with, as often as a clip has frames."""
+    """A few lines that call the model with zeros and its first state; a streaming model once for each frame."""
     inputs = len(example.names) - example.carried
     state = tensors(example.first[-1]) if example.first else []
     arrays = [*map(_array, map(torch.zeros_like, example.tensors[:inputs])), *map(_array, state)]
@@ -187,7 +187,7 @@ def _program(file: str, case: Case, example: Example) -> str:
 
 
 def _array(tensor: torch.Tensor) -> str:
-    """What makes a tensor's array, in Python."""
+    """The Python expression that makes a tensor's array."""
     kind = str(tensor.dtype).removeprefix("torch.")
     return f'np.array({tensor.tolist()}, "{kind}")' if tensor.any() else f'np.zeros({tuple(tensor.shape)}, "{kind}")'
 
@@ -201,7 +201,7 @@ def _load_subject(case: Case, seed: int, weights: Path | None) -> Subject:
 
 
 def _write(folder: Path, to: Path, metadata: Mapping[str, Any]) -> list[Path]:
-    """The model at its place, with metadata; weights that stand beside it are named after it."""
+    """Write the model to its place, with metadata; weights in files beside it are named after it."""
     import onnx
 
     model = onnx.load(str(folder / FILE), load_external_data=False)

@@ -1,4 +1,4 @@
-"""Measuring: one case to a Record. What it raises becomes a failed Record in ``attempts``."""
+"""Measure one case and return its Record. ``attempts`` turns errors into failed Records."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def measure(
     *,
     checked: bool = False,
 ) -> Record:
-    """Measure one case in this process with the probes named by ``metrics``, all of them where none is named.
+    """Measure one case in this process with the probes named by ``metrics``, or with all probes if none is named.
 
-    A case with a trial is tried on its task instead. Probes given as ``last_probes`` run after these. A case that was
-    ``checked`` by another visit is not compared with eager again.
+    A case with a trial is tried on its task instead. ``last_probes`` run after the others. A case that was ``checked``
+    by another visit is not compared with eager again.
 
-    Raises CaseFailed for a wrong output, Unavailable for what this machine lacks, or whatever the model raises.
+    Raises CaseFailed for a wrong output, Unavailable if this machine lacks a requirement, or whatever the model raises.
     """
     start, date = time.perf_counter(), timestamp()
     forget_counts()
@@ -77,10 +77,11 @@ def _probe_results(
     last_probes: Sequence[Probe],
     open_subject: Callable[[], tuple[Subject, Opening]],
 ) -> Results:
-    """Static probes on ``meta``; where the model does not run there, of a real call, after what is timed is timed.
+    """Run static probes on ``meta``, and dynamic ones on the case's device.
 
-    Those that call nothing look at the model that is timed then, so that a time limit leaves what they tell. A user's
-    whole model is called really before it is called on ``meta``: tensors that its code keeps between calls are real.
+    If the model does not run on ``meta``, static probes follow a real call, after everything is timed. Passive ones,
+    which call nothing, then look at the timed model at once, so that a time limit leaves their results. A user's whole
+    model has a real call before one on ``meta``, so that tensors which its code keeps between calls are real.
     """
     static_probes = [plugin.build for plugin in plugins if traits_of(plugin.build).static]
     late_probes = [plugin.build for plugin in plugins if traits_of(plugin.build).late]
@@ -99,7 +100,7 @@ def _probe_results(
         progress.tell("building the model and its first call", [])
         try:
             subject, opening = open_subject()
-        finally:  # what fails really leaves what is known of its shapes
+        finally:  # results from shapes remain if the real call fails
             if calls_first and isinstance(twin := on_meta(), Subject):
                 results = _probe(early_probes, twin, protocol)
         start = environment.conditions(subject.device)
@@ -120,7 +121,7 @@ def _probe_results(
 
 
 def _number_type(subject: Subject) -> dict[str, Scalar]:
-    """The number type of a model that is not in float32 itself, for its record."""
+    """The number type of a model that is not in float32, for its record."""
     return {"dtype": subject.number_type} if subject.number_type != FP32 else {}
 
 
@@ -130,9 +131,9 @@ def _meta_finding(reason: str) -> Finding:
 
 @contextmanager
 def computing_with(case: Case) -> Iterator[None]:
-    """On a CPU as many torch threads as the case asks for, one where it asks for none; as before afterwards.
+    """While entered, torch uses as many CPU threads as the case asks for, by default one.
 
-    On a GPU that is the current one.
+    For a case on a GPU, that GPU is the current one.
     """
     threads = torch.get_num_threads()
     if case.device == "cpu":
@@ -145,14 +146,14 @@ def computing_with(case: Case) -> Iterator[None]:
 
 
 def _build_on_meta(case: Case, seed: int) -> Subject | None:
-    """The case on ``meta``, not called; None where it cannot be built there."""
+    """The case on ``meta``, not called; None if it cannot be built there."""
     with suppress(Exception):
         return assemble(case, seed, device="meta")
     return None
 
 
 def _refuse_too_large(twin: Subject | str | None) -> None:
-    """Raises CaseFailed where a model's weights and inputs alone are more than a CPU's memory has free."""
+    """Raise CaseFailed if weights and inputs alone need more memory than is free, for a case on a CPU."""
     if not isinstance(twin, Subject):
         return
     needed_bytes = weights_bytes(twin.model) + twin.inputs.bytes
@@ -164,7 +165,7 @@ def _refuse_too_large(twin: Subject | str | None) -> None:
 
 
 def select(metrics: Sequence[str]) -> list[Plugin[Probe]]:
-    """The probes of those names or import paths in the order they run. Raises ConvbenchError for an unknown one."""
+    """Return the probes of these names or import paths in running order. Raises ConvbenchError for an unknown name."""
     plugin_by_name = {plugin.name: plugin for plugin in probes}
     for name in metrics:
         if name not in plugin_by_name and ":" not in name:
@@ -176,7 +177,7 @@ def select(metrics: Sequence[str]) -> list[Plugin[Probe]]:
 
 
 def needs_isolation(metrics: Sequence[str]) -> bool:
-    """Whether any of these metrics runs the model; static ones cost milliseconds in this process."""
+    """Whether any of these metrics runs the model; static probes take milliseconds in this process."""
     return not all(traits_of(plugin.build).static for plugin in select(metrics))
 
 
@@ -191,7 +192,7 @@ def _probe(selection: Iterable[Probe], subject: Subject, protocol: Protocol) -> 
 
 
 def _conditions(start: dict[str, Scalar], end: dict[str, Scalar]) -> dict[str, Scalar]:
-    """The state before, with what accumulated until after as its difference."""
+    """Return the state at the start, with threads and allocator of the end, and counters as differences."""
     counters = {
         name: end[name] - start[name]  # type: ignore[operator]
         for name in ("involuntary_switches", "steal_s")

@@ -1,4 +1,4 @@
-"""How far from eager an output may be besides: as far as chance, or rounding, takes eager itself."""
+"""Accept an output beyond the tolerance if chance or rounding takes eager itself as far."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from convbench.models import network
 from convbench.models.subject import Subject, assemble
 
 DRAWS, MARGIN = 4, 2
-"""Calls of eager with other random numbers, or rounded otherwise, that show how far that takes it, and how much further
-it may take a variant: of an output of few numbers so few calls do not show the furthest."""
+"""Calls of eager, with other random numbers or other rounding, that show how far it spreads; and how many times that
+spread a variant may be off: so few calls do not show the furthest, if an output has few numbers."""
 
 
 def by_chance(
     subject: Subject, eager: Subject, output: Any, expected: Any, make_eager: Callable[[], Subject] | None = None
 ) -> Finding | None:
-    """Says so where an output is as near to eager's as its number type and chance let it be.
+    """Return a finding if an output is as near to eager's as its number type and chance allow.
 
-    Chance goes as far as it takes eager itself with other random numbers, such as dropout of a compiler draws.
-    ``make_eager`` makes eager's subject anew, where its weights are not those of its seed.
+    Chance is how far other random numbers take eager itself, such as those that a compiler draws for dropout.
+    ``make_eager`` makes eager's subject anew if its weights are not those of its seed.
     """
     make_eager = make_eager or partial(assemble, eager.case, eager.seed)
     first_output = _redraw(make_eager(), 1)
@@ -38,22 +38,22 @@ def by_chance(
         return None
     more_outputs = (_redraw(make_eager(), draw) for draw in range(2, DRAWS + 1))
     chance = max(_error(redraw, expected) for redraw in chain((first_output,), more_outputs))
-    # What is refused though nothing is off has NaN where eager has it: that is not by chance.
+    # An output that was refused with an error of 0 has NaN where eager has it: that is not by chance.
     if not 0 < _error(output, expected) < MARGIN * chance + tolerance(subject):
         return None
     return Finding(RANDOM_OUTPUT, "note")
 
 
 def by_rounding(subject: Subject, eager: Subject, output: Any, expected: Any) -> Finding | None:
-    """Says so where each part of an output is as near to eager's as rounding lets it be.
+    """Return a finding if each part of an output is as near to eager's as rounding allows.
 
-    Rounding goes as far as it takes eager itself with weights that are hardly others: an activation of a deep network
-    that crosses zero, or the other of two equal maxima, moves gradients by per cents. Runtimes are not excused: they
-    are compared on several clips.
+    Rounding is how far hardly changed weights take eager itself: an activation of a deep network that crosses zero, or
+    the other of two equal maxima, moves gradients by per cents. Runtimes are not excused: they are compared on several
+    clips.
     """
     step = ROUNDING.get(arithmetic(subject))
     errors = _errors(output, expected)
-    # What is refused though nothing is off has NaN where eager has it: that is not by rounding either.
+    # An output that was refused with an error of 0 has NaN where eager has it: that is not by rounding either.
     if step is None or subject.deployment or not any(map(any, errors.values())):
         return None
     draws = [_errors(_nudged_output(eager, step, draw), expected) for draw in range(DRAWS)]
@@ -79,7 +79,7 @@ def _nudged_output(eager: Subject, step: float, draw: int) -> Any:
 
 
 def _errors(output: Any, expected: Any) -> dict[str, Parity]:
-    """How far each part is off, relative to its norm; of one that is next to nothing, to that much of all parts'."""
+    """The error of each part relative to its norm, or to a share of the norm of all parts if that is larger."""
     parts, references = numbers(output), numbers(expected)
     if parts.keys() != references.keys():
         return {"": Parity(math.inf, math.inf)}
@@ -102,7 +102,7 @@ def _differs(eager: Subject, output: Any, expected: Any) -> bool:
 
 
 def _error(output: Any, expected: Any) -> float:
-    """The relative error over all parts together; infinite where they, their shapes or what is finite differ."""
+    """The relative error over all parts together; infinite if parts or shapes differ, or a difference is not finite."""
     parts, references = numbers(output), numbers(expected)
     if parts.keys() != references.keys():
         return math.inf

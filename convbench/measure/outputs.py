@@ -1,4 +1,4 @@
-"""What one call of a case's subject returned, kept so that it can be compared."""
+"""Take the output of one call of a case's subject, and keep it for comparison."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from convbench.models.training_step import Step
 
 
 def time_call(subject: Subject) -> tuple[Any, float]:
-    """The output of one call, and its seconds."""
+    """Return the output of one call, and its seconds."""
     start = time.perf_counter()
     result = subject.timed()
     wait_for(torch.device(subject.device))
@@ -26,12 +26,12 @@ def time_call(subject: Subject) -> tuple[Any, float]:
 
 
 def clone(output: Any) -> dict[str, Any]:
-    """What a model returned, leaf by leaf; compiled models write their next output over it."""
+    """Copy a model's output leaf by leaf; compiled models write their next output over it."""
     return {path: _copy(leaf) for path, leaf in values.leaves(output)}
 
 
 def _copy(leaf: Any) -> Any:
-    """A copy of a tensor, and a tensor of an array, which is compared as such; whatever else as it is."""
+    """Copy a tensor, or turn an array into one, to compare it as such; return anything else unchanged."""
     if isinstance(leaf, torch.Tensor):
         return leaf.clone()
     if isinstance(leaf, (np.ndarray, np.generic)) and leaf.dtype.kind in "biufc":
@@ -40,6 +40,6 @@ def _copy(leaf: Any) -> Any:
 
 
 def numbers(output: Any) -> dict[str, Any]:
-    """What can be compared of an output, by its path; of a training step its loss and gradients."""
+    """The comparable numbers of an output by their paths; for a training step, its loss and gradients."""
     parts = {"": output.loss, **output.gradients} if isinstance(output, Step) else output
     return {path: values.dense(leaf) for path, leaf in parts.items() if isinstance(leaf, NUMBERS)}

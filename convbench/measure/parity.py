@@ -1,8 +1,8 @@
-"""Whether a variant's output is eager's: the largest difference, the relative error, and how much of either may be.
+"""Compare a variant's output with eager's: the largest difference, the relative error, and the tolerance of either.
 
-Each leaf must agree within the tolerance of the number type, relative and absolute. Where the arithmetic is coarse,
-single numbers may be further off if the norm is not; of int8 they may be anywhere (the gates of an LSTM amplify a
-rounding step): there the norm alone decides.
+Each leaf must agree within the tolerance of the number type, relative and absolute. In coarse arithmetic, single
+numbers may be further off if the norm is not. In int8 they may be off by any amount, because the gates of an LSTM
+amplify a rounding step: there the norm alone decides.
 """
 
 from __future__ import annotations
@@ -20,20 +20,22 @@ from convbench.core.record import Reading
 from convbench.models.values import dense
 
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 5e-2, torch.int8: 1e-1}
-"""Relative and absolute; outputs of an LSTM lie in [-1, 1]. Of gradients, and of int8: of the norm."""
+"""Relative and absolute tolerance by number type; outputs of an LSTM lie in [-1, 1]. For gradients and int8, of the
+norm."""
 ROUNDING = {torch.float32: 1.3e-6, torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8}
-"""What rounding does to a number: of sums in float32 what torch.testing allows, of coarser types half a step."""
+"""Relative rounding error of a number: for sums in float32 what torch.testing allows, for coarser types half a step."""
 OUTLIER = 3
-"""So many tolerances a single number may be off where the arithmetic is coarse: of 16,384 a few are."""
+"""How many tolerances a single number may be off in coarse arithmetic: of 16,384 numbers a few are."""
 NEXT_TO_NOTHING = 1e-2
-"""A norm counts as no less than this share of that of ones, or of all gradients: what is nothing differs by chance."""
+"""A norm counts as at least this share of that of ones, or of all gradients: values next to nothing differ by
+chance."""
 NUMBERS = (torch.Tensor, int, float, complex)
-"""What of an output is compared."""
+"""The types of values that are compared."""
 Output = Mapping[str, Any]
 
 
 class Parity(NamedTuple):
-    """The largest absolute difference of any value, and the norm of what differs over the norm of what was wanted."""
+    """The largest absolute difference of any value, and the norm of the difference over that of the expected values."""
 
     largest: float
     relative: float
@@ -47,21 +49,23 @@ class Parity(NamedTuple):
 
 
 def compare(output: Output, expected: Output, limit: float, place: str = "") -> Parity:
-    """How far an output is from eager's, leaf by leaf; of what is no number only that it is there.
+    """Return how far an output is from eager's, leaf by leaf; leaves that are no numbers only have to exist.
 
-    Raises CaseFailed, with the parity as what is known, where it is not the same output within the tolerance.
+    Raises CaseFailed, with the parity as its known results, if the output is not the same within the tolerance.
     """
     if output.keys() != expected.keys():
         paths = ", ".join(sorted(output.keys() ^ expected.keys()))
-        raise CaseFailed("wrong output", f"returns not what eager returns: {paths or 'nothing'} is in one of them only")
+        raise CaseFailed(
+            "wrong output", f"does not return what eager returns: only one of them has {paths or 'an output'}"
+        )
     pairs = [
         (dense(output[path]), dense(reference))
         for path, reference in expected.items()
         if isinstance(reference, NUMBERS)
     ]
     if _is_nan_alone(pairs):
-        reason = "that is NaN itself, so that nothing can be compared"
-        raise CaseFailed("wrong output", f"not eager's output{place}: {reason}")
+        reason = "all its numbers are NaN"
+        raise CaseFailed("wrong output", f"cannot be compared with eager's output{place}: {reason}")
     parity = parity_of(pairs)
     for actual, reference in pairs:
         try:
@@ -69,26 +73,26 @@ def compare(output: Output, expected: Output, limit: float, place: str = "") -> 
         except (AssertionError, TypeError) as error:
             reason = " ".join(str(error).split())
             raise CaseFailed(
-                "wrong output", f"not eager's output{place}: {reason}", tuple(parity.readings())
+                "wrong output", f"differs from eager's output{place}: {reason}", tuple(parity.readings())
             ) from error
     return parity
 
 
 def _is_nan_alone(pairs: list[tuple[Any, Any]]) -> bool:
-    """Whether there are numbers in what is wanted, and all of them are NaN."""
+    """Whether the expected values have numbers and all of them are NaN."""
     references = [reference for _, reference in pairs if isinstance(reference, torch.Tensor) and reference.numel()]
     return bool(references) and all(bool(reference.isnan().all()) for reference in references)
 
 
 def norm_of(value: Any) -> float:
-    """The norm of a tensor or a number, without what is not finite."""
+    """The norm of a tensor or a number; values that are not finite count as 0."""
     return float(torch.nan_to_num(_numbers(value).abs(), posinf=0.0).norm())
 
 
 def parity_of(pairs: list[tuple[Any, Any]], floor: float = 0.0) -> Parity:
-    """The parity of values with those that were wanted; infinite where shapes differ or a value is not finite.
+    """The parity of values with the expected ones; infinite if shapes differ or a difference is not finite.
 
-    A norm below ``floor`` counts as that.
+    A norm below ``floor`` counts as ``floor``.
     """
     largest = squares = norm = 0.0
     for output, reference in pairs:
@@ -108,7 +112,7 @@ def parity_of(pairs: list[tuple[Any, Any]], floor: float = 0.0) -> Parity:
 
 
 def _agree(actual: Any, reference: Any, limit: float) -> None:
-    """Number by number; where the arithmetic is coarse by the norm as well. Raises AssertionError."""
+    """Compare number by number, and in coarse arithmetic by the norm as well. Raises AssertionError."""
     is_coarse = (
         isinstance(reference, torch.Tensor) and reference.is_floating_point() and limit > TOLERANCE[torch.float32]
     )
@@ -118,11 +122,11 @@ def _agree(actual: Any, reference: Any, limit: float) -> None:
             actual, reference, rtol=tolerance, atol=tolerance, check_dtype=False, check_stride=False, equal_nan=True
         )
     if is_coarse and not (share := _share_off(actual, reference)) <= limit:
-        raise AssertionError(f"{share:.2g} of its norm differs, {limit:g} are allowed")
+        raise AssertionError(f"by {share:.2g} of its norm, where {limit:g} is allowed")
 
 
 def _share_off(actual: torch.Tensor, reference: torch.Tensor) -> float:
-    """The norm of the difference over that of what is wanted; of next to nothing, over that of ones."""
+    """The norm of the difference over that of the expected values, or over a share of that of ones if larger."""
     if actual.shape != reference.shape:
         return math.inf
     mask = ~(actual.isnan() & reference.isnan())

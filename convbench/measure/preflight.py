@@ -1,4 +1,4 @@
-"""Before the first measurement: every case built on ``meta``, equal ones found, impossible ones refused."""
+"""Build every case on ``meta`` before the first measurement; find equal cases and refuse impossible ones."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ FLOAT_BYTES = 4
 
 @python_as_before()
 def preflight(cases: Iterable[Case], available_bytes: int, training: Training | None = None) -> Plan:
-    """Resolves every case and drops repetitions, keeping the order.
+    """Resolve every case and drop repetitions, keeping the order.
 
-    Raises Impossible with all that cannot be built, a line each: sizes that do not fit, plug-ins that fail, models that
-    need more than ``available_bytes``, and so many clips for a ``training``.
+    Raises Impossible with a line for each reason: sizes that do not fit, plug-ins that fail, and models, or clips of a
+    ``training``, that need more than ``available_bytes``.
     """
     forget_shapes()
     case_by_identity: dict[object, Case] = {}
@@ -61,35 +61,35 @@ def preflight(cases: Iterable[Case], available_bytes: int, training: Training | 
 
 
 def _sizes(case: Case, resolved_case: Case) -> list[tuple[Parts, int | None]]:
-    """A case's parts as they are written with the LSTM input size that they have; nothing of a user's own model."""
+    """A case's parts as written, with the LSTM input size that they really have; empty for a user's own model."""
     parts, model_parts = case.architecture, resolved_case.architecture
     return [(parts, model_parts.lstm_input)] if isinstance(parts, Parts) and isinstance(model_parts, Parts) else []
 
 
 def _idle_sizes(sizes: Sequence[tuple[Parts, int | None]]) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """The sizes that are written and no case has, and the reducers that they were written for."""
+    """The LSTM input sizes that the suite asks for and no case has, and the reducers for which it asks."""
     widths = {size for _, size in sizes}
     pairs = [(parts.lstm_input, parts.reducer.name) for parts, _ in sizes if parts.lstm_input not in {None, *widths}]
     return tuple(sorted({size for size, _ in pairs if size})), tuple(dict.fromkeys(name for _, name in pairs))
 
 
 def _refusals(refusals: dict[str, str]) -> Iterator[str]:
-    """A line a reason, with the first case that it is said of."""
+    """Yield a line for each reason, with the first case that it applies to."""
     for reason in dict.fromkeys(refusals.values()):
         first, *others = [case for case, cause in refusals.items() if cause == reason]
         yield f"  {first}{f' and {len(others)} more' if others else ''}: {reason}"
 
 
 def resolve(case: Case) -> Case:
-    """The case with the LSTM input size that its model really has. Raises ConvbenchError where it cannot be built.
+    """Return the case with its model's real LSTM input size. Raises ConvbenchError if it cannot be built.
 
-    A user's own model is not built here: what is wrong with it fails that case alone, when it is measured.
+    A user's own model is not built here: its faults fail only that case, when it is measured.
     """
     return _build(case)[0]
 
 
 def _build(case: Case) -> tuple[Case, subject.Subject | None]:
-    """The case resolved, and its model on ``meta``; none of a user's own."""
+    """Return the resolved case, and its model on ``meta``, or None for a user's own model."""
     try:
         return _assemble(case)
     except ConvbenchError:
@@ -117,7 +117,7 @@ def _features(parts: Parts, case: Case) -> Features:
 
 
 def _identity(case: Case) -> object:
-    """Equal for two cases exactly if they are the same model called the same way."""
+    """A value that is equal for two cases exactly if they are the same model called the same way."""
     parts = case.architecture
     if not isinstance(parts, Parts):
         return case
@@ -127,9 +127,9 @@ def _identity(case: Case) -> object:
 
 @lru_cache(maxsize=4096)
 def _torch_layers(reducer: Choice, features: Features, lstm_input: int | None) -> str | None:
-    """A reducer of ours spelled out, where it is made of torch's own layers only.
+    """One of our reducers spelled out, if it is made of torch's own layers only.
 
-    Their representation tells all of ours; a user's may be shared, frozen or begin with other numbers.
+    The representation of ours tells everything; a user's layers may be shared, frozen or begin with other numbers.
     """
     if reducers.get(reducer.name).origin != OWN:
         return None
@@ -150,7 +150,10 @@ def _refuse_too_large(case: Case, twin: subject.Subject | None, available_bytes:
 
 
 def _refuse_too_many_clips(case: Case, training: Training, available_bytes: int) -> None:
-    """Clips that are drawn lie in memory all at once; of files and functions of the user's there may be fewer."""
+    """Raise Impossible if drawn clips, which are all in memory at once, do not fit.
+
+    A user's own files and functions may have fewer clips than the training asks for, so they are not checked.
+    """
     if not case.trial or not case.trial.trains or case.device != "cpu":
         return
     task, options = case.trial.task, dict(case.trial.task.options)
@@ -167,9 +170,9 @@ def _refuse_too_many_clips(case: Case, training: Training, available_bytes: int)
 
 
 def needed_bytes(case: Case) -> int:
-    """The least that one call holds at once, in float32: weights, the clip, and a feature map of every frame.
+    """The fewest bytes that one call holds at once, in float32: weights, the clip, and a feature map of every frame.
 
-    Of a user's own model only the clip is known before it is built.
+    For a user's own model only the clip is known before it is built.
     """
     return _needed_bytes(*_build(case))
 

@@ -1,8 +1,9 @@
 """The shelf of probes: (Subject, Protocol) -> readings and findings. One file per probe.
 
-A static probe is given a subject on ``meta`` and needs no isolation: it costs milliseconds. The others are given the
-subject on its device, ready and called once; all run in their order, static ones first but for late ones. What a probe
-is it declares as any plug-in does, ``@declares(ProbeTraits(...))``; ``@static`` and so on say one trait each.
+A static probe receives a subject on ``meta`` and needs no isolation: it takes milliseconds. The others receive the
+subject on its device, ready and called once. All run in their order, static ones first, except for late ones. A probe
+declares its traits like any plug-in, with ``@declares(ProbeTraits(...))``; ``@static`` and the like declare one trait
+each.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ CONTRACT = "a probe has to yield readings and findings"
 
 @dataclass(frozen=True, slots=True)
 class ProbeTraits:
-    """What a probe is.
+    """The traits of a probe.
 
-    - ``static``: it looks at the model on ``meta`` only
-    - ``passive``: beside ``static``: it calls nothing, it only looks at the model, which must have been called once
-    - ``late``: beside ``static``: it may take long, and runs when all else is known
-    - ``exact``: it takes no times: what it tells is the same on a busy machine, beside other work
-    - ``order``: probes run from the lowest to the highest; what says nothing runs after convbench's own
-    - ``includes``: probes that are left out where this one runs, since it tells the same
+    - ``static``: it only looks at the model on ``meta``
+    - ``passive``: a static probe that calls nothing: it only looks at the model, which must have been called once
+    - ``late``: a static probe that may take long, and that runs after all others
+    - ``exact``: it takes no times: its results are the same on a busy machine, beside other work
+    - ``order``: probes run from the lowest to the highest; without an order they run after convbench's own
+    - ``includes``: probes that are left out if this one runs, because it yields the same results
     """
 
     static: bool = False
@@ -46,38 +47,38 @@ class ProbeTraits:
 
 
 def traits_of(probe: Probe) -> ProbeTraits:
-    """What a probe declares."""
+    """The traits that a probe declares."""
     traits = getattr(probe, DECLARED, None)
     return traits if isinstance(traits, ProbeTraits) else ProbeTraits()
 
 
 def static(probe: Probe) -> Probe:
-    """Decorator: the probe looks at the model on ``meta`` only."""
+    """Decorator: the probe only looks at the model on ``meta``."""
     return _with(probe, static=True)
 
 
 def passive(probe: Probe) -> Probe:
-    """Decorator: the static probe calls nothing, it only looks at the model, which must have been called once."""
+    """Decorator: the static probe calls nothing: it only looks at the model, which must have been called once."""
     return _with(probe, passive=True)
 
 
 def late(probe: Probe) -> Probe:
-    """Decorator: the static probe may take long, and runs when all else is known."""
+    """Decorator: the static probe may take long, and runs after all others."""
     return _with(probe, late=True)
 
 
 def exact(probe: Probe) -> Probe:
-    """Decorator: what the probe finds is the same on a busy machine."""
+    """Decorator: the probe's results are the same on a busy machine."""
     return _with(probe, exact=True)
 
 
 def is_exact(probe: Probe) -> bool:
-    """Whether a probe takes no times: a static one cannot."""
+    """Whether a probe takes no times; a static one cannot."""
     return traits_of(probe).exact or traits_of(probe).static
 
 
 def results_of(probe: Probe, subject: Subject, protocol: Protocol) -> list[Reading | Finding]:
-    """What a probe yields, samples as floats. Raises ConvbenchError, in its name, for what is no result."""
+    """Return a probe's results, with samples as floats. Raises ConvbenchError, naming the probe, for others."""
     name, results = probe_name(probe), probe(subject, protocol)
     if not isinstance(results, Iterable):
         raise ConvbenchError(f"the probe {name} returned {shown(results)}: {CONTRACT}")
@@ -94,11 +95,11 @@ def _check(name: str, result: object) -> Reading | Finding:
         return replace(result, samples=tuple(map(float, result.samples)))
     except (TypeError, ValueError) as error:
         samples = f"the samples of {result.metric.name}, {shown(result.samples)},"
-        raise ConvbenchError(f"the probe {name}: {samples} are no tuple of numbers, as (3.0,) is") from error
+        raise ConvbenchError(f"the probe {name}: {samples} are not a tuple of numbers, such as (3.0,)") from error
 
 
 def probe_name(probe: Probe) -> str:
-    """What people know a probe by: the name of its function, or of its class."""
+    """The name of a probe for people: that of its function or class."""
     return str(getattr(probe, "__name__", type(probe).__name__)).strip("_")
 
 

@@ -1,7 +1,7 @@
-"""What a measurement tells while it goes on, so that one that is ended keeps what it knew and names where it was.
+"""Report what a measurement does, so that one that is stopped keeps its results and names where it was.
 
-The process of a case sends it to the one that waits; nobody listens in any other. Told are the probe that begins and
-what those before it found.
+The process of a case reports to the process that waits for it; in any other process nobody listens. A report names the
+probe that begins, and holds the results of the probes before it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Result = Reading | Finding
 
 @dataclass
 class Progress:
-    """Where a measurement is: what it is doing, and all that it has found before."""
+    """Where a measurement is: what it is doing, and the results that it found before."""
 
     doing: str = ""
     known: list[Result] = field(default_factory=list)
@@ -31,11 +31,11 @@ _listeners: list[Listener] = []
 
 
 def listen(listener: Listener) -> None:
-    """Hand over all that this process tells from now on."""
+    """Pass all reports of this process to ``listener`` from now on."""
     _listeners[:] = [listener]
 
 
 def tell(doing: str, results: list[Result]) -> None:
-    """Say what begins now, and what has been found since it was last said."""
+    """Report what begins now, and the results found since the last report."""
     for listener in _listeners:
         listener(Progress(doing, results))

@@ -1,4 +1,4 @@
-"""A fixed workload beside each case: what tells a slower model from a slower moment of the same machine."""
+"""A fixed workload beside each case, which tells a slower model from a slower moment of the same machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_WARMUP, BLOCK_SECONDS, FEWEST = 0.03, 0.008, 3
 class Reference:
     """A convolution, ReLU and matmul on a device, timed in short blocks between the samples of a case.
 
-    Maps of 1 MiB and a matrix of 256 KiB: arithmetic and memory, and no block that glibc maps anew each time.
+    Maps of 1 MiB and a matrix of 256 KiB use arithmetic and memory, but have no block that glibc maps anew each time.
     """
 
     def __init__(self, device: str) -> None:
@@ -23,7 +23,7 @@ class Reference:
         warm_up(self._call, self._clock, MAX_WARMUP)
 
     def block(self, seconds: float = BLOCK_SECONDS) -> None:
-        """A few more samples."""
+        """Take a few more samples."""
         rule = StoppingRule(target=0.0, min_samples=FEWEST, max_time=seconds)
         self.samples += [timing.host for timing in sample(self._call, self._clock, rule)[0]]
 
@@ -44,5 +44,5 @@ def _workload(device: str) -> Call:
 
 
 def _by_convolution(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """A matrix product as a convolution of 1x1: cuBLAS would keep 32 MiB that are none of the case's."""
+    """A matrix product as a 1x1 convolution: cuBLAS would keep 32 MiB that do not belong to the case."""
     return nn.functional.conv1d(left.T[None], right.T[:, :, None])[0].T

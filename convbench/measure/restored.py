@@ -1,4 +1,4 @@
-"""A live module is called and is afterwards what it was before."""
+"""Call a live module and leave it as it was before."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ CONTAINERS = (dict, list, set, deque)
 
 @contextmanager
 def restore(model: nn.Module) -> Iterator[None]:
-    """While it lasts the model may be called. What it has set or put into its attributes is undone then.
+    """While entered, the model may be called; afterwards all changes of its attributes and their contents are undone.
 
-    What a call writes into tensors goes into clones of them, but for parameters that have gradients: they are most of
-    a model, and few calls write there. A copy of the model would be no help: functions are copied by reference, so
-    that those a model keeps would go on calling the original's layers.
+    Calls write into clones of its tensors, except for parameters with gradients: they are most of a model, and few
+    calls write there. A copy of the model would not help: functions are copied by reference, so functions that a model
+    keeps would go on calling the original's layers.
     """
     contents = [(container, _content(container)) for container in _containers(model)]
     try:
@@ -29,12 +29,12 @@ def restore(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         for container, content in contents:
-            if not _is_same(container, content):  # a dict that cannot be changed takes not even what it holds
+            if not _is_same(container, content):  # a read-only dict refuses even its own items
                 _refill(container, content)
 
 
 def changes_for_good(module: nn.Module) -> bool:
-    """Whether a call may change a module beyond what can be restored: lazy layers, and what a scripted one keeps."""
+    """Whether a call may change a module beyond repair: a lazy layer, or the state of a scripted module."""
     if isinstance(module, torch.jit.ScriptModule):
         return True
     tensors = (*module._parameters.values(), *module._buffers.values())
@@ -42,12 +42,12 @@ def changes_for_good(module: nn.Module) -> bool:
 
 
 def is_frozen(tensor: torch.Tensor) -> bool:
-    """Whether it is a plain parameter without a gradient; one of a class of its own may be more than its numbers."""
+    """Whether a tensor is a plain parameter without a gradient; one of a subclass may be more than its numbers."""
     return type(tensor) is nn.Parameter and not tensor.requires_grad
 
 
 def _containers(model: nn.Module) -> list[Any]:
-    """The attributes of a model's modules, buffers and hooks among them, and the containers that are kept in those."""
+    """The attributes of a model's modules, including buffers and hooks, and the containers inside them."""
     pending: list[Any] = [vars(module) for module in model.modules()]
     containers: dict[int, Any] = {}
     while pending:
@@ -59,7 +59,7 @@ def _containers(model: nn.Module) -> list[Any]:
 
 
 def _values(container: Any) -> Iterator[Any]:
-    """What a container holds, with what is in tuples in their place."""
+    """Yield the values of a container, and the items of tuples in their place."""
     for value in container.values() if isinstance(container, dict) else container:
         if isinstance(value, tuple):
             yield from _values(value)
@@ -72,7 +72,7 @@ def _content(container: Any) -> Any:
 
 
 def _is_same(container: Any, content: Any) -> bool:
-    """Whether a container holds the very objects that it held."""
+    """Whether a container still holds the very same objects."""
     if isinstance(container, dict):
         return _is_same(list(container), list(content)) and _is_same(list(container.values()), list(content.values()))
     return list(map(id, container)) == list(map(id, content))
@@ -81,14 +81,14 @@ def _is_same(container: Any, content: Any) -> bool:
 def _refill(container: Any, content: Any) -> None:
     container.clear()
     if isinstance(container, dict):
-        for key, value in content.items():  # some classes of dict refuse to be updated
+        for key, value in content.items():  # some classes of dict refuse update()
             container[key] = value
     else:
         (container.update if isinstance(container, set) else container.extend)(content)
 
 
 def _clone_tensors(containers: list[Any]) -> None:
-    """Put clones in the place of tensors, those in tuples too, the same one wherever the same tensor was."""
+    """Replace tensors by clones, also inside tuples; the same tensor gets the same clone everywhere."""
     clones: dict[int, torch.Tensor] = {}
 
     def substitute(value: Any) -> Any:
@@ -98,7 +98,7 @@ def _clone_tensors(containers: list[Any]) -> None:
                 clones[id(value)] = nn.Parameter(clone, requires_grad=False) if is_frozen(value) else clone
             return clones[id(value)]
         is_named = isinstance(value, tuple) and hasattr(value, "_fields")
-        if type(value) is tuple or is_named:  # other classes of tuple may be made of other arguments
+        if type(value) is tuple or is_named:  # other classes of tuple may take other arguments
             items = tuple(map(substitute, value))
             if any(item is not original for item, original in zip(items, value, strict=True)):
                 return type(value)(*items) if is_named else items
@@ -113,7 +113,7 @@ def _clone_tensors(containers: list[Any]) -> None:
 
 
 def _clone(tensor: torch.Tensor) -> torch.Tensor:
-    """A clone that stores no more than the tensor does: an expanded one shows its few numbers many times."""
+    """A clone that stores no more than the tensor: an expanded tensor shows its few numbers many times."""
     if tensor.layout is not torch.strided or tensor.is_nested or tensor.nbytes <= tensor.untyped_storage().nbytes():
         return tensor.clone()
     return copy.deepcopy(tensor)

@@ -1,4 +1,4 @@
-"""The clock of every time that is taken on a CPU, by run and check alike; it stops while another process has the core.
+"""The clock for all CPU times, in run and check alike; it stops while another process has the core.
 
 Standard library only: a worker of ``check`` loads this file by its path, so that both sides are timed by one clock.
 """
@@ -13,23 +13,23 @@ from typing import Any, NamedTuple
 
 
 class Moment(NamedTuple):
-    """Nanoseconds: when it is, how long this thread has been ready and did not run, how long others of it have run."""
+    """In ns: the time, how long this thread was ready and did not run, how long the process's other threads ran."""
 
     time: int
     wait: int
     other_threads: int
 
     def seconds_to(self, end: Moment) -> float:
-        """Seconds until a later moment, without those for which other processes had the core."""
+        """Seconds until a later moment, without the time for which other processes had the core."""
         wait = (end.wait - self.wait) - (end.other_threads - self.other_threads)
         return max(0, end.time - self.time - max(0, wait)) * 1e-9
 
 
 class RunningClock:
-    """A clock that stops while the call could run but another process has its core, where Linux tells how long that is.
+    """A clock that stops while the call could run but another process has its core, if Linux reports that time.
 
-    What cannot be laid to other processes is never taken off: waits that may have been before or after the call, and
-    those for as long as other threads of this process ran.
+    It never deducts time that other processes may not have caused: waits that may have been before or after the call,
+    and waits for as long as other threads of this process ran.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class RunningClock:
         return Moment(time.perf_counter_ns(), self._waiting_ns(), self._other_threads_ns())
 
     def timed(self, run: Callable[[], Any]) -> float:
-        """Seconds of a call."""
+        """Time one call, in seconds."""
         begin, wait, other_threads = time.perf_counter_ns(), self._waiting_ns(), self._other_threads_ns()
         start = time.perf_counter_ns()
         run()
@@ -55,9 +55,9 @@ class RunningClock:
         return (end - start - max(0, wait - other_threads - overhead)) * 1e-9
 
     def _waiting_ns(self) -> int:
-        """Nanoseconds that this thread was ready to run and did not."""
+        """Nanoseconds for which this thread was ready to run and did not."""
         return int(os.pread(self.statistics, 64, 0).split()[1]) if self.statistics is not None else 0
 
     def _other_threads_ns(self) -> int:
-        """Nanoseconds that other threads of this process ran."""
+        """Nanoseconds for which other threads of this process ran."""
         return time.process_time_ns() - time.thread_time_ns()

@@ -18,12 +18,12 @@ _IDLE = "--only {} matches none of the cases"
 
 
 def plan(suite: Suite, device: str, available_bytes: int, selection: Selection, host_cores: int = 0) -> Plan:
-    """The selected cases on a device that a model may take so much memory of, resolved, each once.
+    """Return the selected cases on a device with ``available_bytes`` of memory for a model, resolved, each once.
 
-    ``all`` threads are as many as the host that measures has cores, by default this machine. Shards are dealt by the
-    cases as they are written, so that they are parts of one suite also where hosts have other devices and cores.
+    ``all`` threads are as many as the measuring host has cores, by default this machine. Shards are dealt from the
+    cases as written, so that they are parts of one suite even if hosts have other devices and cores.
 
-    Raises SuiteError where none is selected, or none by one of the patterns, Impossible where some cannot be built.
+    Raises SuiteError if no case is selected, or none by one of the patterns, Impossible if some cannot be built.
     """
     cores = host_cores or available_cores()
     threads = {"all": None if cores == 1 else cores, 1: None}
@@ -42,7 +42,7 @@ def plan(suite: Suite, device: str, available_bytes: int, selection: Selection, 
 
 
 def selected(cases: Sequence[Case], selection: Selection) -> list[Case]:
-    """The selected cases, resolved, each once. Raises ConvbenchError for a pattern of ``only`` that picks none."""
+    """Return the selected cases, resolved, each once. Raises ConvbenchError for an ``only`` pattern without a case."""
     ids = {case: _ids(case, selection) for case in cases}
     selected_cases = list(dict.fromkeys(resolve(case) for case in cases if selection.keeps(ids[case])))
     if selected_cases and (pattern := selection.idle(ids.values())):
@@ -51,7 +51,7 @@ def selected(cases: Sequence[Case], selection: Selection) -> list[Case]:
 
 
 def _ids(case: Case, selection: Selection) -> set[str]:
-    """What a case can be selected by: its id as it is written and, where names are asked for, as it is resolved."""
+    """The ids by which a case can be selected: as written and, if the selection has patterns, as resolved."""
     ids = {case.id}
     if not (selection.only or selection.skip):
         return ids

@@ -1,11 +1,11 @@
-"""All that ``convbench check`` asks of the convbench of a side, behind one number.
+"""Everything that ``convbench check`` asks of a side's convbench, under one protocol number.
 
-A worker runs in the tree of base or head and imports this module of that side's convbench and nothing else, so that
-whatever else is renamed, two versions can be compared as long as their ``PROTOCOL`` is the same. Raise it with every
-change of a function's arguments, results or meaning. What goes over the channel is plain data that JSON can hold.
+A worker runs in the tree of base or head, and of that side's convbench it imports only this module. Whatever else is
+renamed, two versions can be compared as long as their ``PROTOCOL`` is the same. Raise it with every change of a
+function's arguments, results or meaning. Only plain data that JSON can hold goes over the channel.
 
-A ``Subject`` is used by its ``device``, ``dtype``, ``forward`` and ``run()``, and as a dataclass with another
-``forward``; what ``run`` of a training step returns has ``gradients``.
+Workers use a ``Subject``'s ``device``, ``dtype``, ``forward`` and ``run()``, and replace its ``forward`` as that of a
+dataclass; the result of a training step's ``run`` has ``gradients``.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ VERSION = __version__
 
 
 def describe(device: str) -> dict[str, Any]:
-    """``facts`` of the machine and software that a device is measured on, and their ``fingerprint``."""
+    """Return the ``facts`` of the machine and software for measuring on a device, and their ``fingerprint``."""
     facts = environment.describe(device)
     return {"facts": facts, "fingerprint": fingerprint(facts)}
 
 
 def plan(suite: str, overrides: Sequence[str], device: str, only: Sequence[str], skip: Sequence[str]) -> dict[str, Any]:
-    """The suite's ``name``, its ``cases`` on a device, each once, and the ``protocol``.
+    """Return the suite's ``name``, its ``cases`` on a device, each once, and the ``protocol``.
 
-    Of a case its ``id``, the ``case`` and whether it shares its process with none (``alone``).
+    Each case has its ``id``, the ``case``, and whether it needs a process of its own (``alone``).
     """
     case_suite, facts = load(suite, overrides), environment.describe(device)
     selection = Selection(only, skip)
@@ -58,30 +58,30 @@ def plan(suite: str, overrides: Sequence[str], device: str, only: Sequence[str],
 
 
 def read(described: Any) -> Case:
-    """The case that a plan describes, as this convbench reads it."""
+    """Return the case that a plan describes, as this convbench reads it."""
     return TypeAdapter(Case).validate_python(described)
 
 
 def resolved(described: Any) -> Case:
-    """The case, which this convbench can build. Raises ConvbenchError where it cannot."""
+    """Return the case as this convbench can build it. Raises ConvbenchError if it cannot."""
     return resolve(read(described))
 
 
 def variables(case: Case) -> dict[str, str]:
-    """What of the environment the case's process must be started with."""
+    """Environment variables with which the case's process must be started."""
     return variants.process_environment(case)
 
 
 def subject(case: Case, seed: int) -> Subject:
-    """The case ready to be called on its device, its variants applied."""
+    """Return the case's subject, ready to be called on its device, with its variants applied."""
     _stay_on(case.device)
     return transform(assemble(case, seed))
 
 
 def compared(case: Case, seed: int) -> tuple[Subject, float]:
-    """The same after a first call, and how far two sides' outputs may differ, relative.
+    """Return the subject after a first call, and how far two sides' outputs may differ, relative.
 
-    Raises CaseFailed where its output is not eager's; one that is random need be as near to it as chance allows.
+    Raises CaseFailed if its output is not eager's; a random output must be as near to it as chance allows.
     """
     _stay_on(case.device)
     case_subject, _ = open_case(case, seed)
@@ -89,19 +89,19 @@ def compared(case: Case, seed: int) -> tuple[Subject, float]:
 
 
 def _stay_on(device: str) -> None:
-    """Make a GPU that is named by its number the current one: the worker times what is returned afterwards."""
+    """Make a GPU that is given by its number the current one: the worker times the subject afterwards."""
     torch_device = torch.device(device)
     if torch_device.type == "cuda" and torch_device.index is not None:
         torch.cuda.set_device(torch_device)
 
 
 def counts(case: Case, seed: int) -> dict[str, Scalar]:
-    """Parameters, MACs, FLOPs, graph breaks and predicted peak memory in bytes, as far as they can be told.
+    """Parameters, MACs, FLOPs, graph breaks and predicted peak memory in bytes, as far as they are known.
 
-    ``not counted`` is what the MACs leave out: the operators that no counter knows, or why there are none at all.
+    ``not counted`` is what the MACs leave out: the operators that no counter knows, or why there are no MACs.
     """
     _stay_on(case.device)
-    if isinstance(case.architecture, Whole):  # called really before it is called on meta, as by ``harness``
+    if isinstance(case.architecture, Whole):  # a real call before one on meta, as in ``harness``
         with suppress(Exception):
             assemble(case.eager, seed).run()
     protocol = Protocol(seed=seed)
@@ -127,11 +127,11 @@ def _omissions(findings: Iterable[Finding]) -> Iterator[str]:
 
 
 def throttling(device: str) -> str:
-    """Why a GPU's clocks are held back at this moment."""
+    """The reasons why a GPU's clocks are held back at this moment."""
     return str(nvml.state(torch.device(device)).get("throttle_reasons"))
 
 
 def explain(error: BaseException) -> tuple[str, str]:
-    """What went wrong, in a word and a sentence."""
+    """Explain what went wrong, in a word and a sentence."""
     failure = attempts.explain(error)
     return failure.kind, failure.message

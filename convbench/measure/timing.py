@@ -1,6 +1,6 @@
 """Clocks, warm-up and the stopping rule: how a call is timed until its median is known well enough.
 
-A clock is the only seam to real time: tests give one whose samples are invented.
+A clock is the only seam to real time: tests pass one with invented samples.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from convbench.measure.running_clock import RunningClock
 
 Call = Callable[[], Any]
 BLOCK_SECONDS = 1e-3
-"""Of a block of calls on a GPU: beside it a synchronisation weighs little."""
+"""Seconds of a block of calls on a GPU, against which the cost of a synchronisation is small."""
 STEADY = 0.02
-"""A call is warm where the medians of two windows differ by no more, relatively."""
+"""A call is warm if the medians of two windows differ by no more than this share."""
 MIN_FOR_INTERVAL = 6
 """The fewest samples whose extremes are a 95 % interval of the median: 2 * 0.5^6 = 3.1 %."""
 MARKS = 40
-"""Events whose cost is measured, one after another."""
+"""Number of consecutive events from which the cost of one is measured."""
 MARGIN, LEAST_LEAD, LONGEST_LEAD = 1.3, 30e-6, 0.2
-"""A GPU is kept busy for so many times what launching took and so many seconds more, but not for more than the last."""
+"""Seconds for which a GPU is kept busy: the launch time times the first plus the second, at most the third."""
 CYCLES = 2_000_000
-"""Cycles of a wait that is long beside a launch."""
+"""Cycles of a wait that is long compared with a launch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Seconds per call, end to end on the host; on CUDA also what the device itself took."""
+    """Seconds per call: end to end on the host, and on CUDA also on the device itself."""
 
     host: float
     device: float | None = None
@@ -50,7 +50,7 @@ class Clock(Protocol):
 
 
 class CpuClock:
-    """The clock that stops while another process has the core (``measure.running_clock``)."""
+    """A clock that stops while another process has the core (``measure.running_clock``)."""
 
     def __init__(self) -> None:
         self._clock = RunningClock()
@@ -63,10 +63,10 @@ class CpuClock:
 
 
 class CudaClock:
-    """A host clock around a block of ``calls`` that the device has done, then CUDA events around another block.
+    """Times a block of ``calls`` on the host until the device has finished, then another block by CUDA events.
 
-    The first is what a caller waits. For the second the device is kept busy until the host has launched the whole
-    block, so that the events hold no waiting for launches: what is left of the host's time is what launching costs.
+    The first is how long a caller waits. For the second the device is kept busy until the host has launched the whole
+    block, so that the events include no waiting for launches. The rest of the host's time is the cost of launching.
     """
 
     def __init__(self, device: str, calls: int = 1) -> None:
@@ -93,7 +93,7 @@ class CudaClock:
 
 
 def _event_seconds(device: torch.device, work: Call) -> float:
-    """Seconds on the device's own clock from where it begins what ``work`` launches to where it has done it."""
+    """Seconds on the device's own clock from the beginning to the end of the work that ``work`` launches."""
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
     begin.record()
     work()
@@ -103,20 +103,20 @@ def _event_seconds(device: torch.device, work: Call) -> float:
 
 
 def wait_for(device: torch.device) -> None:
-    """Until a GPU has done all that it was given; a CPU has when a call returns."""
+    """Wait until a GPU has finished all its work; a CPU has when a call returns."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def keep_busy(device: torch.device, seconds: float) -> None:
-    """Have a CUDA device wait for somewhat longer than that, while the host launches what is to follow."""
+    """Make a CUDA device wait somewhat longer than ``seconds``, while the host launches the work that follows."""
     wait = MARGIN * seconds + LEAST_LEAD
     torch.cuda._sleep(int(min(wait, LONGEST_LEAD) * _cycles_per_second(device)))  # type: ignore[no-untyped-call]
 
 
 @lru_cache
 def _cycles_per_second(device: torch.device) -> float:
-    """How fast the device counts its cycles, of a wait that is long beside a launch, once the clocks have risen."""
+    """The rate at which the device counts cycles, from a long wait after its clocks have risen."""
     wait = partial(torch.cuda._sleep, CYCLES)
     _event_seconds(device, wait)
     return CYCLES / _event_seconds(device, wait)
@@ -124,7 +124,7 @@ def _cycles_per_second(device: torch.device) -> float:
 
 @lru_cache
 def mark_seconds(device: torch.device) -> float:
-    """What an event costs a device that has nothing to wait for: the time between two that follow each other."""
+    """Seconds that an event costs a device that has nothing to wait for: the time between two consecutive events."""
     events = [torch.cuda.Event(enable_timing=True) for _ in range(MARKS)]  # type: ignore[no-untyped-call]
     keep_busy(device, 1e-3)
     for event in events:
@@ -134,7 +134,7 @@ def mark_seconds(device: torch.device) -> float:
 
 
 def clock_for(device: str, call: Call) -> Clock:
-    """The clock of a device; on CUDA with blocks long enough that a synchronisation does not weigh."""
+    """Return the clock of a device; on CUDA its blocks are so long that the cost of a synchronisation is small."""
     if torch.device(device).type != "cuda":
         return CpuClock()
     call_seconds = min(CudaClock(device).time(call).host for _ in range(3))
@@ -157,7 +157,7 @@ class StoppingRule:
 
 @dataclass(frozen=True, slots=True)
 class WarmUp:
-    """How long it took and by how much the last two windows of medians still differed (relative)."""
+    """How long a warm-up took, and by how much the medians of its last two windows still differed (relative)."""
 
     seconds: float
     calls: int
@@ -165,7 +165,7 @@ class WarmUp:
 
     @property
     def call(self) -> float:
-        """Seconds of a call, in the mean."""
+        """Mean seconds per call."""
         return self.seconds / self.calls
 
     @property
@@ -188,7 +188,7 @@ def warm_up(call: Call, clock: Clock, max_seconds: float, window: int = 5) -> Wa
 
 @dataclass
 class Sampling:
-    """Samples of a call until the rule says stop; it may be taken in blocks, with something else in between."""
+    """Samples of a call until the rule says stop. They may be taken in blocks, with other work in between."""
 
     call: Call
     clock: Clock
@@ -200,7 +200,7 @@ class Sampling:
         self._start, self._decision_count = self.clock.now(), 0
 
     def block(self, seconds: float) -> None:
-        """Samples for so long, or until the rule has spoken. The rule is asked after every tenth more samples."""
+        """Take samples for ``seconds``, or until the rule stops; it is asked whenever there are 10 % more samples."""
         end = self.clock.now() + seconds
         while self.verdict == "go on":
             self.samples.append(self.clock.time(self.call))
@@ -216,7 +216,7 @@ class Sampling:
 
 
 def sample(call: Call, clock: Clock, rule: StoppingRule) -> tuple[list[Sample], str]:
-    """Samples until the rule says stop, and why it did."""
+    """Take samples until the rule says stop; return them, and why it did."""
     sampling = Sampling(call, clock, rule)
     sampling.block(float("inf"))
     return sampling.samples, sampling.verdict

@@ -1,4 +1,4 @@
-"""What other processes and other virtual machines take of this process's time while it measures."""
+"""Measure how much of this process's time other processes and other virtual machines take."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import psutil
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What others have taken of this process's time so far, as the scheduler counts it, in seconds.
+    """The time that others have taken from this process so far, as the scheduler counts it, in seconds.
 
-    ``run_delay`` is how long its threads were ready and another process had their core, ``steal`` what the host of a
-    virtual machine took of the cores that it may run on; both are 0 where the system does not tell. ``clock`` is when.
+    ``run_delay`` is how long its threads were ready while another process had their core, ``steal`` how long the host
+    of a virtual machine took the cores that it may run on. Both are 0 if the system does not report them. ``clock`` is
+    the time of this reading.
     """
 
     run_delay: float
@@ -28,7 +29,7 @@ class Waiting:
         return cls(_ready_seconds(), _stolen_seconds(), time.perf_counter())
 
     def shares(self, later: Waiting) -> tuple[float, float]:
-        """(ready, stolen) from now until ``later``, as shares of the time between."""
+        """(ready, stolen) from this reading until ``later``, as shares of the time between."""
         duration = max(later.clock - self.clock, 1e-9)
         return max(0.0, later.run_delay - self.run_delay) / duration, max(0.0, later.steal - self.steal) / duration
 
@@ -42,7 +43,7 @@ def _ready_seconds() -> float:
 
 
 def _stolen_seconds() -> float:
-    """Steal of the core that this process may run on, the mean where they are several."""
+    """Stolen seconds, averaged over the cores that this process may run on."""
     if not hasattr(os, "sched_getaffinity"):
         return 0.0
     cores, times = os.sched_getaffinity(0), psutil.cpu_times(percpu=True)

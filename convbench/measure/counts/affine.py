@@ -1,7 +1,7 @@
-"""Linear reducers: what a linear map before the LSTM is worth, which multiplies its input by a matrix anyway.
+"""Find linear reducers: the LSTM multiplies its input by a matrix anyway, so they can be folded into it.
 
 W_ih (W x + b) = (W_ih W) x + W_ih b: a reducer that ends in a linear layer is the same function without that layer and
-with another W_ih. The article's hybrid is its GAP model in this way.
+with another W_ih. In this way the article's hybrid is its GAP model.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ AFFINE = (nn.Linear, nn.Conv2d, nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.Flatten, 
 
 
 def is_affine(reducer: nn.Module) -> bool:
-    """Whether a reducer is surely affine: made only of torch's affine layers, or of modules that say ``affine = True``.
+    """Whether a reducer is certainly affine: only torch's affine layers, or modules that declare ``affine = True``.
 
-    Never wrong where it says yes; a module of unknown kind counts as no.
+    A yes is never wrong; a module of unknown kind counts as no.
     """
     if type(reducer) is nn.Sequential:
         return all(is_affine(layer) for layer in reducer)
@@ -26,14 +26,14 @@ def is_affine(reducer: nn.Module) -> bool:
 
 
 def folding(model: ConvReducerRNN, map_size: int) -> Finding | None:
-    """What a reducer that is linear, or ends in a linear layer, amounts to; None for any other.
+    """Return a finding on a reducer that is linear or ends in a linear layer; None for any other.
 
-    ``map_size`` is C x H x W of the feature map. ``folds_into_lstm``: the same function exists with a smaller LSTM and
-    fewer parameters. ``low_rank``: folding would make the LSTM larger, so that the reducer, or its last layer, is a
-    factorisation of it of that rank. ``whole``: all of the reducer is linear.
+    ``map_size`` is C x H x W of the feature map. ``folds_into_lstm``: a smaller LSTM with fewer parameters is the same
+    function. ``low_rank``: folding would make the LSTM larger, so the reducer, or its last layer, is a factorisation of
+    that LSTM's input weights, of that rank. ``whole``: the whole reducer is linear.
     """
     is_whole, tail = is_affine(model.reducer), _last_layer(model.reducer)
-    if type(tail) is nn.Linear:  # one that is derived from it may do something else
+    if type(tail) is nn.Linear:  # a subclass may compute something else
         saving = _saved_params(tail, model.lstm)
         if saving > 0:
             data = {"lstm_input": tail.in_features, "params_saved": saving, "whole": is_whole}

@@ -1,4 +1,4 @@
-"""The counts of a case and of a live module: taken on ``meta`` or of the real call, by stage or by any modules."""
+"""Count a case or a live module, on ``meta`` or in a real call, by stage or by any modules."""
 
 from __future__ import annotations
 
@@ -25,23 +25,24 @@ from convbench.models.subject import Subject
 from convbench.models.weights import materialized, quantised_weights
 
 SECONDS_ON_META = 3.0
-"""Of this thread, that a call may take there: an operator takes up to a millisecond, whatever its tensors' sizes."""
+"""CPU time of this thread that a call on ``meta`` may take: an operator takes up to a millisecond there, whatever its
+tensors' sizes."""
 SLOW = f"its call takes more than {SECONDS_ON_META:g} s there"
 ADDRESS = re.compile(r" at 0x[0-9a-f]+|(?<=torch_mangle)_\d+")
-"""What of an error's words differs from process to process."""
+"""Parts of an error message that differ from process to process."""
 _COUNTS: dict[tuple[Case, int], StageCounts] = {}
-"""What was counted already, by the case and its seed: a loop of thousands of steps takes seconds to count."""
+"""Counts taken so far, by case and seed: a loop of thousands of steps takes seconds to count."""
 _FORWARD_COUNTS: dict[tuple[Case, int], StageCounts] = {}
-"""Of a training with a user's code what its forward pass alone counts."""
+"""Counts of the forward pass alone, for trainings with a user's code."""
 _REASONS: dict[tuple[Case, int], str] = {}
-"""Why a case does not run on ``meta``, where that was tried."""
+"""Why cases do not run on ``meta``, for those that were tried."""
 MOST_COUNTS = 256
 
 
 def on_meta_or_reason(case: Case, seed: int, seconds: float = SECONDS_ON_META) -> Subject | str:
-    """The case's eager subject on ``meta``, called once where it is a user's model; or why it does not run there.
+    """Return the eager subject on ``meta``, called once if it is a user's model, or why it does not run there.
 
-    The reason is ``SLOW`` where its call takes more than so many seconds.
+    The reason is ``SLOW`` if its call takes more than ``seconds``.
     """
     if isinstance(case.architecture, Parts):
         return subject.assemble(case, seed, device="meta")
@@ -57,11 +58,11 @@ def on_meta_or_reason(case: Case, seed: int, seconds: float = SECONDS_ON_META) -
 
 
 class _TooSlow(CaseFailed):
-    """A call has taken the time that it may take."""
+    """A call exceeded its time limit."""
 
 
 class _Limit(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """While entered, operators may be called for so many seconds. Raises ``_TooSlow`` at the next one."""
+    """While entered, operators may be called for ``seconds``. Raises ``_TooSlow`` at the first one after that."""
 
     supports_higher_order_operators = True
 
@@ -76,18 +77,18 @@ class _Limit(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def after_call(subject: Subject) -> Subject:
-    """The subject once it was called: what it makes in its first call, such as lazy layers, is there."""
+    """Call the subject and return it: everything that its first call makes, such as lazy layers, now exists."""
     subject.call()
     return subject
 
 
 def reason_of(error: BaseException) -> str:
-    """The first line of an error; the same for the same error of another process."""
+    """The first line of an error, without addresses, so that it is the same in every process."""
     return ADDRESS.sub("", line_of(error) if isinstance(error, CaseFailed) else typed_line(error))[:200]
 
 
 def forget_counts() -> None:
-    """Before another measurement: code of the same name may be other code by then."""
+    """Drop all counts before another measurement: code of the same name may have changed since."""
     _COUNTS.clear()
     _FORWARD_COUNTS.clear()
     _REASONS.clear()
@@ -95,7 +96,7 @@ def forget_counts() -> None:
 
 @contextmanager
 def raising_not_counted() -> Iterator[None]:
-    """What counting a model that runs raises all the same, as NotCounted with a sentence on it."""
+    """Raise an error of the counter as NotCounted with a sentence; ConvbenchError and MemoryError pass unchanged."""
     try:
         yield
     except (ConvbenchError, MemoryError):
@@ -105,11 +106,11 @@ def raising_not_counted() -> Iterator[None]:
 
 
 class NotCounted(CaseFailed):
-    """A model runs, and not under torch's counter, as one with higher-order operators may."""
+    """A model runs, but not under torch's counter, as may happen with higher-order operators."""
 
 
 def count_case(case: Case, seed: int) -> StageCounts:
-    """The first count of one call of the eager case, by stage. Of training forward and backward together."""
+    """Return the first count of one call of the eager case, by stage; training counts forward and backward together."""
     case = case.eager
     if (case, seed) in _COUNTS:
         return _COUNTS[case, seed]
@@ -118,7 +119,10 @@ def count_case(case: Case, seed: int) -> StageCounts:
 
 
 def count_forward(case: Case, seed: int) -> StageCounts:
-    """The first count of the forward pass alone; of a training with a user's code as it trains, as that may matter."""
+    """Return the first count of the forward pass alone.
+
+    Training with a user's code is counted in training mode, because the mode may change what the code computes.
+    """
     if case.scenario != "train" or not is_counted_as_called(case):
         return count_case(case.forward_only, seed)
     if (key := (case.eager, seed)) not in _FORWARD_COUNTS:
@@ -131,7 +135,7 @@ def count_forward(case: Case, seed: int) -> StageCounts:
 def is_counted_as_called(case: Case) -> bool:
     """Whether a forward pass is counted at full length in its own mode: a user's model, or in training a user's part.
 
-    Of our own parts two frames tell all, in either mode.
+    For our own parts, two frames in either mode are enough.
     """
     parts = case.architecture
     if not isinstance(parts, Parts):
@@ -141,21 +145,22 @@ def is_counted_as_called(case: Case) -> bool:
 
 
 def forward_twin(case: Case, seed: int) -> Subject:
-    """The forward pass of a case alone, on ``meta`` or on its device where it does not run there.
+    """Assemble the forward pass of a case alone, on ``meta``, or on its device if it does not run on ``meta``.
 
-    Of a training the training is asked: in evaluation mode a model may run there that reads values as it trains.
+    For training, the test is whether the training itself runs on ``meta``: a model that reads values only while it
+    trains may run there in evaluation mode.
     """
     on_meta = not isinstance(on_meta_or_reason(case.eager, seed), str)
     return subject.assemble_forward(case, seed, "meta" if on_meta else None)
 
 
 def macs_by_stage(case: Case) -> dict[str, int]:
-    """MACs of one call of the eager case, by stage; what lies in no stage is ``other``."""
+    """MACs of one call of the eager case, by stage; ``other`` has those outside of all stages."""
     return count_case(case, 0).macs
 
 
 def count_subject(subject: Subject) -> StageCounts:
-    """The first count of a subject that was called once. Raises NotCounted where torch's counter cannot follow it."""
+    """Return the first count of a subject that was called once. Raises NotCounted if the counter cannot follow it."""
     key = (subject.case.eager, subject.seed)
     if key not in _COUNTS:
         if len(_COUNTS) >= MOST_COUNTS:
@@ -166,10 +171,10 @@ def count_subject(subject: Subject) -> StageCounts:
 
 
 def _count(subject: Subject) -> StageCounts:
-    """Every stage of a model we assemble works frame by frame, so that the count is affine in the number of frames.
+    """Count a subject: a model that we assemble at one and two frames, a user's whole model at full length.
 
-    Two of them are counted instead of all (exact, and much faster on ``meta``), so that what a stage computes once a
-    call is counted once; a user's whole model is counted at full length.
+    Every stage of our models works frame by frame, so the count is affine in the number of frames. Two counts give it
+    exactly and much faster on ``meta``, and work that a stage does once per call is counted once.
     """
     case = subject.case.eager
     if not isinstance(case.architecture, Parts):
@@ -184,17 +189,17 @@ def _count(subject: Subject) -> StageCounts:
 
 
 def _count_frames(case: Case, frames: int) -> StageCounts:
-    """The eager case with that many frames a clip; the first of them costs less to train, with no state before it."""
+    """Count the eager case with ``frames`` frames a clip; the first costs less to train, as no state precedes it."""
     clip = replace(case.clip, frames=frames)
     return dispatched.count(subject.assemble(replace(case, clip=clip), seed=0, device="meta"))
 
 
 @dataclass(frozen=True)
 class ModuleCounts:
-    """What one call of a module costs. ``macs`` and ``params`` by the dotted name of each submodule.
+    """The cost of one call of a module. ``macs`` and ``params`` are by the dotted name of each submodule.
 
-    Either includes what lies inside, for the first of those that share it; ``""`` is the module itself.
-    ``unknown_operators`` have no formula; ``unknown_share`` of the parameters is read by them only.
+    Both include inner modules; a shared one counts for the first module that holds it; ``""`` is the module itself.
+    ``unknown_operators`` have no formula; ``unknown_share`` is the share of the parameters that only they read.
     """
 
     macs: dict[str, int]
@@ -204,7 +209,7 @@ class ModuleCounts:
 
 
 def count_by_module(subject: Subject) -> ModuleCounts:
-    """The first count of a subject that was called once, by each of its model's submodules."""
+    """Return the first count of a subject that was called once, by each of its model's submodules."""
     roots = {f".{name}": (module,) for name, module in subject.model.named_modules() if name}
     with raising_not_counted():
         macs, operators, share = dispatched.count_by(subject, roots)
@@ -213,9 +218,9 @@ def count_by_module(subject: Subject) -> ModuleCounts:
 
 
 def _totals(counts: Mapping[str, int]) -> dict[str, int]:
-    """What belongs to a module by its name and to all that are named inside of it; ``""`` is all there is.
+    """Sum the counts of each module and of all modules inside it; ``""`` is the total.
 
-    A name of ``counts`` begins with a dot, so that a module may be called ``other``.
+    Names in ``counts`` begin with a dot, so that a module may be called ``other``.
     """
     names = [name for name in counts if name != OTHER]
     sums = {name[1:]: sum(counts[inner] for inner in names if f"{inner}.".startswith(f"{name}.")) for name in names}
@@ -223,7 +228,7 @@ def _totals(counts: Mapping[str, int]) -> dict[str, int]:
 
 
 def params_by(model: nn.Module, roots: Roots) -> dict[str, int]:
-    """Parameters by the names of ``roots``, ``other`` for the rest; a shared one counts once, where it comes first."""
+    """Parameters by the names of ``roots``, ``other`` outside of them; a shared one counts once, for the first name."""
     owners, modules = stage_by_parameter(roots), stage_by_module(roots)
     sizes = dict.fromkeys((*roots, OTHER), 0)
     for parameter in materialized(model.parameters()):

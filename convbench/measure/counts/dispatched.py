@@ -1,8 +1,9 @@
-"""The first count: torch's FlopCounterMode over the very call that is timed, stages told by their modules' entries.
+"""The first count: torch's FlopCounterMode over the call that is timed, with stages told by the entry of their modules.
 
-On ``meta``, where an LSTM decomposes into products that torch counts exactly and nothing is computed; where a model
-cannot run there, on its device, with the fused recurrent operators of oneDNN and cuDNN off. The convention is torch's:
-the multiply-accumulates of convolutions and matrix products; pooling and activations count as zero.
+It runs on ``meta``, where nothing is computed and an LSTM decomposes into products that torch counts exactly. A model
+that cannot run there is counted on its device, with the fused recurrent operators of oneDNN and cuDNN off. The
+convention is torch's: the multiply-accumulates of convolutions and matrix products; pooling and activations count as
+zero.
 """
 
 from __future__ import annotations
@@ -32,15 +33,15 @@ from convbench.models.values import is_sparse, tensors
 from convbench.models.weights import materialized, nodes
 
 WHOLE = "Global"
-"""Under this name FlopCounterMode keeps its total."""
+"""The name under which FlopCounterMode keeps its total."""
 
 
 @dataclass(frozen=True)
 class StageCounts:
-    """MACs of one call by stage, ``other`` included. ``uncounted`` names the operators that no formula knows.
+    """MACs of one call by stage, including ``other``. ``uncounted`` names the operators without a formula.
 
-    ``uncounted_share`` is the share of the parameters that only those operators read; ``unseen`` the stages that the
-    call never entered.
+    ``uncounted_share`` is the share of the parameters that only those operators read; ``unseen`` are the stages that
+    the call never entered.
     """
 
     macs: dict[str, int]
@@ -63,7 +64,7 @@ def count(subject: Subject) -> StageCounts:
 
 
 def count_by(subject: Subject, roots: Roots) -> tuple[dict[str, int], tuple[str, ...], float]:
-    """MACs by any names for modules, what is uncounted, and its share: ``count`` for modules that are no stages."""
+    """MACs by the names of ``roots``, the uncounted operators and their share: ``count`` for any modules."""
     by_name, counter, _ = _count_macs(subject, roots)
     return (
         {name: by_name.get(name, 0) for name in (*roots, OTHER)},
@@ -88,9 +89,9 @@ def _count_macs(subject: Subject, roots: Roots) -> tuple[dict[str, int], _Counte
 
 @contextmanager
 def as_written(model: nn.Module) -> Iterator[None]:
-    """While it lasts, what the user has compiled runs as it was written, and torch's encoder layers layer by layer.
+    """While entered, code that the user compiled runs as written, and torch's encoder layers run layer by layer.
 
-    Fused, these pack padded clips into nested tensors, of which neither count can tell a shape.
+    Fused encoder layers pack padded clips into nested tensors, whose shapes neither count can tell.
     """
     has_fastpath = mha.get_fastpath_enabled()
     mha.set_fastpath_enabled(False)
@@ -117,10 +118,10 @@ def _without_compiling(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def decomposing() -> Iterator[None]:
-    """While it lasts, fused recurrent operators are off, which torch's counter does not know.
+    """While entered, fused recurrent operators are off, because torch's counter does not know them.
 
-    By these two switches alone: ``flags()`` of torch's backends reads and sets TF32 besides, which raises where that
-    was set by torch's newer switches, and warns on machines without a GPU.
+    Only these two switches are set: ``flags()`` of torch's backends also reads and sets TF32, which raises if TF32 was
+    set by torch's newer switches, and warns on machines without a GPU.
     """
     switches = torch._C._get_mkldnn_enabled(), torch._C._get_cudnn_enabled()
     _fuse(mkldnn=False, cudnn=False)
@@ -136,7 +137,7 @@ def _fuse(mkldnn: bool, cudnn: bool) -> None:
 
 
 class _Stages:
-    """In the place of FlopCounterMode's tracker of modules: the stage that an operator belongs to, forward or backward.
+    """Replaces FlopCounterMode's module tracker: tells the stage that an operator belongs to, forward or backward.
 
     An operator of the backward pass belongs to the stage whose forward pass made its autograd node. Autograd numbers
     nodes in the order in which they are made, so a stage is a range of numbers.
@@ -169,7 +170,7 @@ class _Stages:
 
     @property
     def parents(self) -> set[str]:
-        """What the operator at hand counts under."""
+        """The names under which the current operator counts."""
         node = torch._C._current_autograd_node()
         return {WHOLE, self._stage if node is None else self._stage_of(node._sequence_nr())}
 
@@ -187,30 +188,30 @@ class _Stages:
 
 
 class _Mode(_FlopCounterMode):
-    """The mode of a counter, which counts operators of higher order too.
+    """A counter's mode, which also counts higher-order operators.
 
-    Those that have a formula, as ``flex_attention``, by it, loops, as ``scan``, by what they call. Of jagged tensors it
-    counts what is computed of their values, which torch's own mode refuses.
+    Operators with a formula, such as ``flex_attention``, are counted by it; loops, such as ``scan``, by their calls.
+    For jagged tensors it counts the operators on their values, which torch's own mode refuses.
     """
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if any(issubclass(kind, NestedTensor) for kind in types):
-            return NotImplemented  # they take themselves apart, and their values come back here
+            return NotImplemented  # jagged tensors decompose, and their values come back here
         result = super().__torch_dispatch__(func, types, args, kwargs)  # type: ignore[no-untyped-call]
         if result is NotImplemented and not types and isinstance(func, torch._ops.OpOverload):
-            return func(*args, **(kwargs or {}))  # asks a plain tensor for its layout, which nobody else would answer
+            return func(*args, **(kwargs or {}))  # asks a plain tensor's layout, which nothing else answers
         return result
 
     def _handle_higher_order_ops(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if func in self.counter.flop_registry:
             return self.counter._count_flops(func, func(*args, **kwargs), args, kwargs)  # type: ignore[no-untyped-call]
-        # Of the branches of a condition torch counts the longer one.
+        # Of a condition's branches torch counts the longer one.
         if func is torch.ops.higher_order.cond or not any(map(callable, args)):
             return super()._handle_higher_order_ops(func, types, args, kwargs)  # type: ignore[no-untyped-call]
         return func(*(self._wrap(value) if callable(value) else value for value in args), **kwargs)
 
     def _wrap(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, of which this mode counts every call."""
+        """Return the function with every call counted by this mode."""
 
         def call(*args: Any) -> Any:
             with self:
@@ -234,7 +235,7 @@ class Flops(FlopCounterMode):
 
 
 class _Counter(Flops):
-    """A counter that also knows what it has not counted, and which weights that reads."""
+    """A counter that also notes the operators that it did not count, and the weights that they read."""
 
     def __init__(self, subject: Subject, stages: _Stages) -> None:
         super().__init__(subject.case)
@@ -247,7 +248,7 @@ class _Counter(Flops):
         self._lock = threading.Lock()
 
     def in_this_thread(self) -> AbstractContextManager[Any]:
-        """The mode for a thread that the model has started and that has not inherited it, as autograd's own have."""
+        """Return the mode for a thread that the model started without it; autograd's own threads inherit the mode."""
         return nullcontext() if torch._C._len_torch_dispatch_stack() else _Mode(self)
 
     def _count_flops(self, func_packet: Any, out: Any, args: Any, kwargs: Any) -> Any:
@@ -256,8 +257,8 @@ class _Counter(Flops):
             if self._works_on_weights(storages, out) and base_name(name) in WITH_VECTOR:
                 return out
             has_formula = func_packet in self.flop_registry
-            if has_formula and sum(map(is_sparse, args)) < 2:  # else what is multiplied depends on where elements are
-                # A gradient is made with counted products, of whatever the operator was that read the weights.
+            if has_formula and sum(map(is_sparse, args)) < 2:  # two sparse factors multiply where their elements meet
+                # Backward products are counted even if the forward operator that read the weights was not.
                 if torch._C._current_autograd_node() is None:
                     self.known_storages |= storages
                 return super()._count_flops(func_packet, out, args, kwargs)  # type: ignore[no-untyped-call]
@@ -267,23 +268,23 @@ class _Counter(Flops):
             return out
 
     def _works_on_weights(self, storages: set[int], output: Any) -> bool:
-        """Whether an operator reads nothing but weights and what was made of them; what it returns is such then."""
+        """Whether an operator reads only weights and values made from them; then its output counts as such, too."""
         if not storages or not storages <= self.weight_storages:
-            self.weight_storages -= _storages(output)  # a buffer that something of the clip was written into
+            self.weight_storages -= _storages(output)  # a buffer into which data of the clip was written
             return False
-        self._outputs.append(output)  # else its storage's number could become that of another tensor
+        self._outputs.append(output)  # keeps the storage alive, so that its number is not reused
         self.weight_storages |= _storages(output)
         return True
 
     def unknown_share(self, model: nn.Module) -> float:
-        """The share of the parameters that are read by uncounted operators only."""
+        """The share of the parameters that only uncounted operators read."""
         sizes = {_storage(parameter): parameter.numel() for parameter in materialized(model.parameters())}
         total = sum(size for storage, size in sizes.items() if storage in self.unknown_storages - self.known_storages)
         return total / max(1, sum(sizes.values()))
 
 
 def _direct_calls(model: nn.Module) -> Iterator[str]:
-    """Operators of oneDNN that an optimised script calls past the dispatcher, so that no mode sees them."""
+    """Yield oneDNN operators that an optimised script calls past the dispatcher, so that no mode sees them."""
     for module in model.modules():
         if isinstance(module, torch.jit.ScriptModule) and hasattr(module, "forward"):
             kinds = (node.kind() for node in nodes(module.graph))
@@ -295,5 +296,5 @@ def _storages(values: Any) -> set[int]:
 
 
 def _storage(tensor: torch.Tensor) -> int:
-    """A number for what the tensor is a view of; sparse tensors have no storage and stand for themselves."""
+    """A number that identifies a tensor's storage; a sparse tensor has none and stands for itself."""
     return tensor.untyped_storage()._cdata if tensor.layout is torch.strided else id(tensor)

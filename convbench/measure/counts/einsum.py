@@ -1,9 +1,10 @@
-"""MACs of an Einstein sum, by its letters alone: what torch makes of it as products of matrices.
+"""MACs of an Einstein sum from its letters alone, as torch turns it into matrix products.
 
-1. The letters of every operand and of the output, dots and all.
-2. Operands are contracted two by two: in the order of a path, or from the left.
-3. Two operands multiply over all letters that either has, if there is one that both have and nobody else; without one
-   they are multiplied element by element, which is no MAC. What only one of them has is summed before.
+1. Find the letters of every operand and of the output, including letters for dots.
+2. Contract operands two by two, in the order of a path or from the left.
+3. Two operands that share a letter which occurs nowhere else form a matrix product over all their letters; a letter
+   that only one of them has, and nothing else needs, is summed before. Without such a shared letter they are multiplied
+   element by element, which is no MAC.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from math import prod
 
 DOTS = "..."
 FIRST_DOT = 0x100
-"""Dots stand for letters that nobody writes."""
+"""Code of the first letter that stands for dots; nobody writes letters from here on."""
 
 
 def contraction_macs(equation: str, shapes: Sequence[Sequence[int]], path: Sequence[int] = ()) -> int:
-    """MACs of ``torch.einsum(equation, ...)`` of operands of these shapes.
+    """MACs of ``torch.einsum(equation, ...)`` for operands of these shapes.
 
-    ``path`` are the places of the operands that are contracted next, two by two, whose result comes last.
+    ``path`` lists the positions of the operands to contract next, two by two; each result goes to the end.
     """
     terms, output = _letters(equation.replace(" ", ""), shapes)
     axes = [
@@ -41,7 +42,7 @@ def contraction_macs(equation: str, shapes: Sequence[Sequence[int]], path: Seque
 
 
 def _letters(equation: str, shapes: Sequence[Sequence[int]]) -> tuple[list[str], str]:
-    """The letters of each operand and of the output, one an axis; without an arrow those that are written once."""
+    """The letters of each operand and of the output, one per axis; without an arrow, those that occur once."""
     inputs, arrow, output = equation.partition("->")
     operands = inputs.split(",")
     dot_counts = [len(shape) - len(term.replace(DOTS, "")) for term, shape in zip(operands, shapes, strict=True)]

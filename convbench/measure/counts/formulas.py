@@ -1,7 +1,7 @@
-"""What torch's registry of FLOP formulas lacks: fused attention, quantised layers, and the user's own operators.
+"""Formulas that torch's FLOP registry lacks: fused attention, quantised layers, and the user's own operators.
 
-A formula is called as torch's own are (``torch.utils.flop_counter.register_flop_formula``): with the shapes of the
-operator's tensors, its other arguments as they are, and ``out_shape``; it returns FLOPs, twice the MACs.
+A formula is called like torch's own (``torch.utils.flop_counter.register_flop_formula``): with the shapes of the
+operator's tensors, its other arguments unchanged, and ``out_shape``. It returns FLOPs, twice the MACs.
 """
 
 from __future__ import annotations
@@ -53,20 +53,20 @@ UNKNOWN = frozenset(
         "slow_conv_transpose3d", "convolution_backward_overrideable",
     )
 )  # fmt: skip
-"""Operators of torch that multiply and accumulate and that no formula counts, as far as they are known; the others
-count as nothing."""
+"""torch's operators that multiply and accumulate without a formula, as far as known; its other operators without a
+formula count as zero."""
 WITH_VECTOR = frozenset({"aten::mv", "aten::dot", "aten::vdot", "aten::addmv"})
-"""Of weights alone, as spectral norm takes them, they are no work on a clip and not counted."""
+"""Products with a vector. On weights alone, as in spectral norm, they are no work on a clip and are not counted."""
 IN_PLACE = "_"
-"""Ends the name of an operator that writes into its first argument: ``addmm_``, which does the work of ``addmm``."""
+"""Suffix of an operator that writes into its first argument: ``addmm_`` does the work of ``addmm``."""
 FREE_SPACES = frozenset(
     {"aten", "prim", "prims", "onnx", "profiler", "inductor", "c10d", "_c10d_functional", "debugprims"}
 )
 FREE = frozenset({"torchvision::nms", "torchvision::roi_align", "torchvision::roi_pool"})
 QUANTISED_PRODUCT = re.compile(r"quantized::(?!.*(prepack|unpack)).*(linear|conv|lstm|gru|rnn|mm|matmul)")
-"""What of the quantised operators multiplies and accumulates; the others add, scale, look up or pack."""
+"""Quantised operators that multiply and accumulate; the others add, scale, look up or pack."""
 FIRST_LINEAR = 12
-"""Where the weight of the first linear layer stands among the arguments of an encoder layer after its width."""
+"""Index of the first linear layer's weight among the arguments of an encoder layer after its width."""
 PRODUCTS = (
     "linear", "linear_relu", "linear_dynamic", "linear_relu_dynamic", "linear_dynamic_fp16", "linear_relu_dynamic_fp16",
 )  # fmt: skip
@@ -96,12 +96,12 @@ def operator(func_packet: Any) -> str:
 
 
 def base_name(name: str) -> str:
-    """An operator's name without the mark of one that works in place."""
+    """An operator's name without the suffix of an in-place operator."""
     return name.removesuffix(IN_PLACE)
 
 
 def is_unknown(name: str) -> bool:
-    """Whether an operator without a formula may hold work that should be counted."""
+    """Whether an operator without a formula may do work that should be counted."""
     space = name.partition("::")[0]
     if space == "quantized":
         return QUANTISED_PRODUCT.match(name) is not None
@@ -110,7 +110,7 @@ def is_unknown(name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class AsItIs:
-    """A formula that is given the tensors themselves, as those in torch's registry take them."""
+    """A formula that receives the tensors themselves, like those in torch's registry."""
 
     formula: Callable[..., int]
     _get_raw: ClassVar = True
@@ -126,13 +126,13 @@ def formulas(case: Case) -> dict[Any, Formula]:
 
 
 def _in_place(registry: Mapping[Any, Formula]) -> dict[Any, Formula]:
-    """The formulas again, for the operators that write the same result into their first argument."""
+    """Return the same formulas for the operators' in-place forms."""
     pairs = ((operator(packet).removeprefix("aten::") + IN_PLACE, formula) for packet, formula in registry.items())
     return {getattr(torch.ops.aten, name): formula for name, formula in pairs if hasattr(torch.ops.aten, name)}
 
 
 def by_name(case: Case) -> Mapping[str, Formula]:
-    """The formulas that the suite or the user's own calls to torch's registry give operators outside of aten."""
+    """Formulas of operators outside of aten, by name: the suite's, and those that the user registered with torch."""
     user_formulas = {packet: _of_shapes(formula) for packet, formula in _user_formulas(case).items()}
     registry: Mapping[Any, Formula] = {**flop_registry, **user_formulas}
     formula_by_name = {operator(packet): formula for packet, formula in registry.items()}
@@ -160,7 +160,7 @@ def _packet(name: str) -> Any:
 
 
 def _lenient_formula(path: str) -> Formula:
-    """A formula of the user's that need not take what it has no use for, such as ``out_shape``."""
+    """Wrap a user's formula so that it need not accept keyword arguments it does not use, such as ``out_shape``."""
     function = import_path(path)
     parameters = inspect.signature(function).parameters.values()
     names = {p.name for p in parameters if p.kind is not p.VAR_KEYWORD}
@@ -211,7 +211,7 @@ def _packets(space: str, names: Iterable[str]) -> Iterator[Any]:
 
 
 def _sparse_product(dense: Formula) -> AsItIs:
-    """The formula of a product for matrices that may be sparse, of which what is stored alone is multiplied."""
+    """Extend the formula of a product to sparse matrices, of which only stored elements are multiplied."""
 
     def formula(*args: Any, **kwargs: Any) -> int:
         factors = [argument for argument in args if isinstance(argument, torch.Tensor)]
@@ -224,12 +224,12 @@ def _sparse_product(dense: Formula) -> AsItIs:
 
 
 def _product_with_vector(factor: Shape, *_args: Any, **_kwargs: Any) -> int:
-    """Of a matrix, or another vector, with a vector: torch counts it only where it is written as a layer to one."""
+    """A matrix, or a vector, times a vector; torch counts this only if it is written as a layer with one output."""
     return 2 * prod(factor)
 
 
 def _without_addend(formula: Formula) -> Formula:
-    """The formula for an operator that adds the work to its first argument."""
+    """Adapt a formula to an operator that adds its product to the first argument."""
 
     def call(_addend: Shape, *args: Any, **kwargs: Any) -> int:
         return formula(*args, **kwargs)
@@ -245,10 +245,11 @@ def _bilinear(
     first: Shape, second: Shape, third: Shape, expanded: Sequence[int], expanded_second: Sequence[int],
     expanded_third: Sequence[int], summed: Sequence[int], unrolled: int = 1, **_kwargs: Any,
 ) -> int:  # fmt: skip
-    """Of ``nn.Bilinear`` and its gradients: the first two are multiplied, and summed where the third has no such axis.
+    """``nn.Bilinear`` and its gradients.
 
-    The result is multiplied by the third. Along the unrolled axis all of that is done once a place, and what sums over
-    no axis is no product of matrices.
+    The first two tensors are multiplied and summed over axes that the third lacks; the result is multiplied by the
+    third. Along the unrolled axis this is repeated for each position. A multiplication that sums over no axis is no
+    matrix product.
     """
     shapes = map(_with_axes, (first, second, third), (expanded, expanded_second, expanded_third))
     left, middle, right = map(list, shapes)
@@ -262,7 +263,7 @@ def _bilinear(
 
 
 def _with_axes(shape: Shape, axes: Sequence[int]) -> Shape:
-    """The shape with an axis of one element at each of those places."""
+    """Insert an axis of one element at each of the positions ``axes``."""
     sizes = iter(shape)
     return tuple(1 if axis in axes else next(sizes) for axis in range(len(shape) + len(axes)))
 
@@ -270,7 +271,7 @@ def _with_axes(shape: Shape, axes: Sequence[int]) -> Shape:
 def _distances(
     left: Shape, _right: Shape, power: float = 2.0, *_args: Any, out_shape: Any = None, **_kwargs: Any
 ) -> int:
-    """Of all pairs of rows: a square a coordinate; in other norms there is no product."""
+    """Distances of all pairs of rows: one square per coordinate; norms other than 2 have no products."""
     return int(2 * prod(out_shape) * left[-1]) if power == 2.0 else 0
 
 
@@ -282,7 +283,7 @@ def _convolution_gradients(
     gradient: Shape, source: Shape, weight: Shape, _bias: Any, _stride: Any, _padding: Any, _dilation: Any,
     transposed: bool, _output_padding: Any, _groups: int, output_mask: Sequence[bool], **_kwargs: Any,
 ) -> int:  # fmt: skip
-    """As much as the forward pass for each gradient; torch forgets the groups of the one of the weight."""
+    """Each gradient costs as much as the forward pass; torch's own formula ignores groups in the weight's gradient."""
     places = source if transposed else gradient
     return 2 * sum(output_mask[:2]) * source[0] * prod(places[2:]) * prod(weight)
 
@@ -292,9 +293,9 @@ def _attention(query: Shape, key: Shape, value: Shape, *_args: Any, **_kwargs: A
 
 
 def _attention_backward(_gradient: Shape, query: Shape, key: Shape, value: Shape, *_args: Any, **_kwargs: Any) -> int:
-    """Two products for each of the two of the forward pass, as on ``meta``, where attention is written out.
+    """Two products for each of the two in the forward pass, as on ``meta``, where attention is decomposed.
 
-    That a fused kernel computes the scores once more, for want of memory, is its own affair.
+    A fused kernel computes the scores once more to save memory; that is not counted.
     """
     batch, heads, rows, width = query
     columns, depth = key[-2], value[-1]
@@ -302,26 +303,26 @@ def _attention_backward(_gradient: Shape, query: Shape, key: Shape, value: Shape
 
 
 def _multi_head_attention(query: Shape, key: Shape, value: Shape, width: int, *_args: Any, **_kwargs: Any) -> int:
-    """Four projections, the scores, and the sum that they weigh."""
+    """Four projections, the scores, and the weighted sum."""
     batch, rows, columns = query[0], query[1], key[1]
     projections = batch * (2 * rows + columns + value[1]) * width * width
     return 2 * (projections + 2 * batch * rows * columns * width)
 
 
 def _encoder_layer(source: Shape, width: int, *args: Any, **_kwargs: Any) -> int:
-    """Self-attention and two linear layers between the width and that of the first one."""
+    """Self-attention, and two linear layers from the width to the first one's outputs and back."""
     hidden_size, tokens = args[FIRST_LINEAR][0], prod(source[:-1])
     feed_forward: int = 2 * 2 * tokens * width * hidden_size
     return _multi_head_attention(source, source, source, width) + feed_forward
 
 
 def _product(source: Shape, *_args: Any, out_shape: Any = None, **_kwargs: Any) -> int:
-    """Each number of the result from a row of the source: a linear layer, or a grid by the matrix of its image."""
+    """Each output sums over a row of the source: a linear layer, or an affine grid."""
     return int(2 * prod(out_shape) * source[-1])
 
 
 def _convolution(_source: Shape, weight: Shape, *_args: Any, out_shape: Any = None, **_kwargs: Any) -> int:
-    """By all of the weight, which oneDNN keeps in five axes where there are groups."""
+    """Each output position uses the whole weight, which oneDNN stores in five axes if there are groups."""
     return int(2 * prod(out_shape) * prod(weight) // out_shape[1])
 
 
@@ -331,7 +332,7 @@ def _quantised_convolution(_source: Shape, params: Any, *_args: Any, out_shape: 
 
 
 def _quantised_recurrent(gates: int, source: Shape, *args: Any, out_shape: Any = None, **_kwargs: Any) -> int:
-    """All layers and directions by the shapes: the input is (T, B, D), a state (layers x directions, B, H).
+    """All layers and directions, from shapes: the input is (T, B, D), a state (layers x directions, B, H).
 
     A packed sequence comes as (sum of lengths, D), with its batch sizes before the states.
     """

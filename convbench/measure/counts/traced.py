@@ -1,8 +1,8 @@
-"""The second count: a JIT trace of a real call, with fvcore's operator costs and some of our own that know the LSTM.
+"""The second count: a JIT trace of a real call, with fvcore's operator costs and our own, which know the LSTM.
 
-Independent of the first: another tracer, on real tensors, where ``nn.LSTM`` is one fused operator. It takes in what is
-computed but not returned, and knows the stages by the scopes of the graph. Costs are the pure functions of MACS_OF and
-ADDS_OF.
+It is independent of the first: another tracer, on real tensors, where ``nn.LSTM`` is one fused operator. It includes
+results that are computed but not returned, and tells stages by the scopes of the graph. Costs are the pure functions of
+MACS_OF and ADDS_OF.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from convbench.models.values import tensors
 from convbench.models.weights import nodes
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # it scripts a loss, which torch deprecates: an error for who makes warnings errors
+    warnings.simplefilter("ignore")  # fvcore scripts a loss, which is deprecated: an error under -W error
     from fvcore.nn import jit_handles
 
 Values = list[Any]
@@ -45,23 +45,23 @@ IN_OWN_LAYOUT = (
     "aten::_sparse_addmm",
     "aten::hspmm",
 )
-"""Their tensors are in the layout of oneDNN, or sparse, and a trace does not tell the shapes of those."""
+"""Operators whose tensors are sparse or in oneDNN's layout; a trace does not record the shapes of those."""
 MADE_OF_PRODUCTS = tuple(
     f"aten::{name}"
     for name in ("linalg_multi_dot", "chain_matmul", "linalg_matrix_power", "matrix_power", "cov", "corrcoef")
 )
-"""They choose which products to make, and in a trace they are one operator."""
+"""Operators that choose which products to compute; a trace shows each of them as one operator."""
 
 MAYBE_WITH_VECTOR = ("aten::matmul", "aten::linalg_matmul", "aten::linear")
-"""What the first count is shown as ``WITH_VECTOR`` where the second factor is a vector."""
+"""Operators that the first count sees as ``WITH_VECTOR`` if the second factor is a vector."""
 
 GQA_INDEX = 7
-"""Where ``enable_gqa`` stands among the arguments of attention."""
+"""Index of ``enable_gqa`` among the arguments of attention."""
 
 
 @dataclass(frozen=True)
 class Trace:
-    """MACs by stage, the additions of pooling and activations, and the operators that nothing counted."""
+    """MACs by stage, the additions of pooling and activations, and the operators that were not counted."""
 
     macs: dict[str, int]
     adds: int
@@ -69,9 +69,9 @@ class Trace:
 
 
 def trace(subject: Subject, roots: Roots | None = None) -> Trace:
-    """Count one call of an eager subject that was called before, by the stages of its case or other ``roots``.
+    """Count one call of an eager subject that was called before, by the stages of its case or by other ``roots``.
 
-    Raises what the tracer raises where it cannot follow.
+    Raises the tracer's own error if it cannot follow the call.
     """
     call = _Call(subject, stage_roots(subject.case, subject.model) if roots is None else roots)
     with torch.no_grad(), as_written(subject.model), warnings.catch_warnings():
@@ -83,7 +83,7 @@ def trace(subject: Subject, roots: Roots | None = None) -> Trace:
 
 
 class _Call(nn.Module):
-    """A subject's call as a module, which the tracer wants, with the stages as scopes of the graph."""
+    """A subject's call as a module, which the tracer requires, with the stages as scopes of the graph."""
 
     def __init__(self, subject: Subject, roots: Roots) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class _Call(nn.Module):
         self.unknown_names: set[str] = set()
 
     def forward(self) -> Any:
-        """The call; what it computed is counted before the tracer drops what is not returned."""
+        """Make the call, and count its graph before the tracer drops results that are not returned."""
         (subject, roots), state = self.subject, torch._C._get_tracing_state()
 
         def enter(stage: str, _inputs: Any) -> None:
@@ -123,15 +123,15 @@ class _Call(nn.Module):
         elif name in CONTROL:
             raise CaseFailed("error", f"{name} of a scripted module cannot be followed in a trace")
         elif name in IN_OWN_LAYOUT:
-            raise CaseFailed("error", f"{name} works on tensors whose shapes a trace does not tell")
+            raise CaseFailed("error", f"{name} works on tensors whose shapes a trace does not record")
         elif name in MADE_OF_PRODUCTS:
-            raise CaseFailed("error", f"{name} is made of products that a trace does not tell")
+            raise CaseFailed("error", f"{name} consists of products that a trace does not record")
         elif is_unknown(name):
             self.unknown_names.add(name)
 
 
 def _works_on(weights: set[str], node: Any) -> bool:
-    """Whether a node reads nothing but weights and what was made of them, to which its outputs are added then."""
+    """Whether a node reads only weights and values made from them; its outputs are then added to ``weights``."""
     names = {value.debugName() for value in node.inputs() if _is_of_tensors(value.type())}
     if not names or not names <= weights:
         return False
@@ -140,12 +140,12 @@ def _works_on(weights: set[str], node: Any) -> bool:
 
 
 def _is_of_tensors(kind: Any) -> bool:
-    """Whether it is the type of a tensor or of a list of tensors, and not of a list of sizes."""
+    """Whether a type is that of a tensor or a list of tensors, and not of a list of sizes."""
     return bool((kind.getElementType() if kind.kind() == "ListType" else kind).kind() == "TensorType")
 
 
 def _is_with_vector(node: Any) -> bool:
-    """Whether it is an operator ``WITH_VECTOR``, be it under the name of a product whose second factor is a vector."""
+    """Whether a node is an operator ``WITH_VECTOR``, or a general product whose second factor is a vector."""
     name = base_name(node.kind())
     return name in WITH_VECTOR or (name in MAYBE_WITH_VECTOR and len(_shape(list(node.inputs())[1])) == 1)
 
@@ -156,7 +156,7 @@ def _stage(node: Any) -> str:
 
 def _refuse_threads() -> AbstractContextManager[Any]:
     if torch._C._get_tracing_state() is None:
-        raise CaseFailed("error", "it calls modules in threads of its own, which a trace does not follow")
+        raise CaseFailed("error", "it calls modules in its own threads, which a trace does not follow")
     return nullcontext()
 
 
@@ -166,7 +166,7 @@ def _cost(cost: Cost, node: Any) -> int:
 
 
 def _by_formula(formula: Callable[..., int], node: Any) -> int:
-    """FLOPs by a formula of torch's registry or the user's, which is called as torch calls it."""
+    """FLOPs by a formula of torch's registry or the user's, called as torch calls it."""
     arguments = torch._C.parse_schema(node.schema()).arguments
     pairs = list(zip(arguments, map(_argument, node.inputs()), strict=True))
     keywords = {argument.name: value for argument, value in pairs if argument.kwarg_only}
@@ -176,7 +176,7 @@ def _by_formula(formula: Callable[..., int], node: Any) -> int:
 
 
 def _argument(value: Any) -> Any:
-    """A value of the graph as a formula of torch's registry is given it: tensors by their shapes, constants as such."""
+    """Convert a value of the graph for torch's formulas: tensors to empty ones on ``meta``, constants to Python."""
     if value.isCompleteTensor():
         return torch.empty(value.type().sizes(), device="meta")
     if value.node().kind() == "prim::ListConstruct":
@@ -185,17 +185,17 @@ def _argument(value: Any) -> Any:
 
 
 def _shape(value: Any) -> list[int]:
-    """The shape of a tensor, of a number that of no axes. Raises CaseFailed where the trace does not tell it."""
+    """The shape of a tensor, empty for a number. Raises CaseFailed if the trace does not record it."""
     if value.type().kind() == "TensorType" and not value.isCompleteTensor():
-        raise CaseFailed("error", "it multiplies tensors whose shapes a trace does not tell, such as sparse ones")
+        raise CaseFailed("error", "it multiplies tensors whose shapes a trace does not record, such as sparse ones")
     return jit_handles.get_shape(value) or []
 
 
 def recurrent_macs(inputs: Values, outputs: Values) -> int:
     """LSTM and GRU: every weight matrix is used once for every time step of every sequence.
 
-    The first input is (T, B, D), or (sum of lengths, D) for packed sequences; the weights are the one list of tensors
-    that holds two-dimensional ones.
+    The first input is (T, B, D), or (sum of lengths, D) for packed sequences; the weights are the only list that holds
+    two-dimensional tensors.
     """
     steps = prod(_shape(inputs[0])[:-1])
     lists = (value.node().inputs() for value in inputs[1:] if value.node().kind() == "prim::ListConstruct")
@@ -209,17 +209,17 @@ def cell_macs(inputs: Values, outputs: Values) -> int:
 
 
 def attention_macs(inputs: Values, outputs: Values) -> int:
-    """The scores of all pairs, and the sum of values that they weigh."""
+    """The scores of all pairs, and the weighted sum of the values."""
     query, key, value = map(_shape, inputs[:3])
     batches = [shape[:-2] for shape in (query, key, value)]
-    if len(inputs) > GQA_INDEX and inputs[GQA_INDEX].toIValue():  # each head of keys serves several of the query
+    if len(inputs) > GQA_INDEX and inputs[GQA_INDEX].toIValue():  # each key head serves several query heads
         batches = [[*batch[:-1], query[-3]] for batch in batches]
     batch: torch.Size = torch.broadcast_shapes(*batches)  # type: ignore[no-untyped-call]
     return prod(batch) * query[-2] * key[-2] * (query[-1] + value[-1])
 
 
 def product_macs(inputs: Values, outputs: Values) -> int:
-    """A product of matrices or vectors; of a grid each place by the affine matrix of its image."""
+    """A product of matrices or vectors, or an affine grid: each position times its image's matrix."""
     return prod(_shape(outputs[0])) * _shape(inputs[0])[-1]
 
 
@@ -234,7 +234,7 @@ def summed_products_macs(inputs: Values, outputs: Values) -> int:
 
 
 def distances_macs(inputs: Values, outputs: Values) -> int:
-    """The distances of all pairs of rows: a square a coordinate; in other norms there is no product."""
+    """The distances of all pairs of rows: one square per coordinate; norms other than 2 have no products."""
     return product_macs(inputs, outputs) if inputs[2].toIValue() == 2 else 0
 
 
@@ -244,33 +244,33 @@ def distances_within_macs(inputs: Values, outputs: Values) -> int:
 
 
 def tensordot_macs(inputs: Values, outputs: Values) -> int:
-    """Any product of two tensors over shared axes: each output element sums over what both have in common."""
+    """Any product of two tensors over shared axes: each output element sums over the axes that both share."""
     left, right, output = prod(_shape(inputs[0])), prod(_shape(inputs[1])), prod(_shape(outputs[0]))
     return output * isqrt(left * right // max(1, output))
 
 
 def bilinear_macs(inputs: Values, outputs: Values) -> int:
-    """``nn.Bilinear``: the first vector by each matrix of the weight, and the result by the second vector."""
+    """``nn.Bilinear``: the first vector times each matrix of the weight, and the result times the second vector."""
     _, rows, columns = _shape(inputs[2])
     return prod(_shape(outputs[0])) * (rows + 1) * columns
 
 
 def einsum_macs(inputs: Values, outputs: Values) -> int:
-    """Products over shared letters, in the order in which torch contracts."""
+    """Products over shared letters, in torch's order of contraction."""
     shapes = [_shape(value) for value in inputs[1].node().inputs()]
     path = _argument(inputs[2]) if len(inputs) > 2 else None
     return contraction_macs(inputs[0].toIValue(), shapes, path or ())
 
 
 def convolution_macs(inputs: Values, outputs: Values) -> int:
-    """A convolution of any kind: all of the weight at each place of its output, of a transposed one of its input."""
+    """A convolution of any kind: the whole weight at each position of its output, or of its input if transposed."""
     source, weight = _shape(inputs[0]), _shape(inputs[1])
     places = source if inputs[6].toIValue() else _shape(outputs[0])
     return source[0] * prod(weight) * prod(places[2:])
 
 
 def padded_convolution_macs(inputs: Values, outputs: Values) -> int:
-    """A convolution whose padding is given by a word."""
+    """A convolution whose padding is a word, such as ``same``."""
     return prod(_shape(outputs[0])) * prod(_shape(inputs[1])[1:])
 
 

@@ -1,4 +1,4 @@
-"""A live module of the user's, counted and measured in this process as it stands: its mode, its device, its weights.
+"""Count and measure a user's live module in this process as it is: its mode, its device, its weights.
 
-Nothing is isolated here: what else this process does, and what it did before, is in the numbers.
+Nothing is isolated here: other work of this process, before and during the measurement, affects the numbers.
 """

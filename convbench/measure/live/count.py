@@ -1,4 +1,4 @@
-"""Parameters and multiply-accumulates of one call of a live module, twice over, in all and by module."""
+"""Count the parameters and multiply-accumulates of one call of a live module, twice, in all and by module."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from convbench.models.subject import Subject
 
 @dataclass(frozen=True, slots=True)
 class ModuleCount:
-    """A submodule by its dotted name: its parameters, and its MACs in one call, both with what lies inside of it.
+    """A submodule by its dotted name: its parameters, and its MACs in one call, both including its inner modules.
 
-    What lies in several, such as the encoder that two towers share or a weight that is tied, counts for the first of
-    them alone: for an encoder all its calls.
+    A part of several modules, such as an encoder that two towers share or a tied weight, counts for the first of them
+    alone: for an encoder, all its calls.
     """
 
     name: str
@@ -38,11 +38,11 @@ class ModuleCount:
 class Count:
     """Parameters, and multiply-accumulates (MACs) of one forward call on the given inputs.
 
-    ``modules`` are all submodules, outermost first. ``how`` is ``meta`` (exact, from shapes alone) or ``call`` (of a
-    real call after a first one, where the model does not run on torch's meta device). ``uncounted`` names operators
-    whose work nobody knows: ``macs`` is then a lower bound, and ``uncounted_share`` the share of the parameters that
-    only those read. ``second`` is an independent count of the same call, from its trace; where that cannot be had it is
-    None and ``counted_once`` says why.
+    ``modules`` are all submodules, outermost first. ``how`` is ``meta`` (exact, from shapes alone) or ``call`` (a real
+    call after a first one, if the model does not run on torch's meta device). ``uncounted`` names operators whose work
+    is unknown: ``macs`` is then a lower bound, and ``uncounted_share`` the share of the parameters that only those
+    operators read. ``second`` is an independent count of the same call, from its trace; without one it is None and
+    ``counted_once`` says why.
     """
 
     params: int
@@ -56,11 +56,11 @@ class Count:
 
     @property
     def flops(self) -> int:
-        """Two a MAC."""
+        """Two per MAC."""
         return 2 * self.macs
 
     def module(self, name: str) -> ModuleCount:
-        """The submodule of that dotted name; one that has several is named by the first. Raises KeyError for others."""
+        """The submodule of that dotted name; a shared module has only its first name. Raises KeyError for others."""
         return {module.name: module for module in self.modules}[name]
 
     def __repr__(self) -> str:
@@ -74,7 +74,7 @@ class Count:
         return showing.table("Parameters and MACs of a call", [*totals, *rows, *self._doubts()])
 
     def _doubts(self) -> Iterator[tuple[str, str]]:
-        """What keeps the count from being sure, as a heading and its words."""
+        """Yield the reasons why the count is not certain, as a heading and its words."""
         if self.uncounted:
             share = f"; they alone read {self.uncounted_share:.0%} of the parameters" if self.uncounted_share else ""
             yield "not counted", f"{', '.join(self.uncounted)}{share}"
@@ -84,7 +84,7 @@ class Count:
             yield "a second count finds", f"{self.second:,} MACs"
 
     def _parts(self) -> Iterator[ModuleCount]:
-        """The outermost submodules, and what the model has or computes outside of them: together they are the whole."""
+        """Yield the outermost submodules, and what the model has or computes outside; together they are the whole."""
         outermost = [module for module in self.modules if "." not in module.name]
         params = self.params - sum(module.params for module in outermost)
         macs = self.macs - sum(module.macs for module in outermost)
@@ -94,10 +94,10 @@ class Count:
 
 
 def count(model: nn.Module, inputs: Inputs) -> Count:
-    """Count one call of the model on its inputs, twice over. Raises ConvbenchError where it runs nowhere.
+    """Count one call of the model on its inputs, twice. Raises ConvbenchError if it runs nowhere.
 
-    Model, inputs and random numbers are left as they were, but for what a call itself writes into parameters that have
-    gradients; either count is of a second call, which draws the same numbers.
+    Model, inputs and random numbers are left as they were, except for what a call itself writes into parameters that
+    have gradients. Each count is of a second call, which draws the same numbers.
     """
     refuse_no_module(model)
     with _sandbox(model, inputs):
@@ -130,10 +130,8 @@ def _sandbox(model: nn.Module, inputs: Inputs) -> Iterator[None]:
 
 
 def _second_count(model: nn.Module, inputs: Inputs) -> tuple[int | None, str | None]:
-    """MACs from the trace of a real call of a copy; or why there is none."""
-    clones = {
-        id(parameter): parameter for parameter in model.parameters() if is_frozen(parameter)
-    }  # need no second copy
+    """Return the MACs from the trace of a real call of a copy, or the reason why there are none."""
+    clones = {id(parameter): parameter for parameter in model.parameters() if is_frozen(parameter)}  # not copied
     try:
         twin = subject(copy.deepcopy(model, clones), inputs.changed(_without_gradient))
         return sum(trace(after_call(twin)).macs.values()), None
@@ -142,12 +140,12 @@ def _second_count(model: nn.Module, inputs: Inputs) -> tuple[int | None, str | N
 
 
 def _without_gradient(tensor: torch.Tensor) -> torch.Tensor:
-    """A copy that takes no gradient: a trace refuses an input that does."""
+    """A copy that takes no gradient: a trace refuses an input that takes one."""
     return tensor.detach().clone()
 
 
 def _on_meta(model: nn.Module, inputs: Inputs) -> Subject | None:
-    """A copy of the model with its parameters and buffers on meta, called once; None where it does not run there."""
+    """A copy of the model with its parameters and buffers on meta, called once; None if it does not run there."""
     twins: dict[int, Any] = {}
     try:
         for parameter in model.parameters():
@@ -161,7 +159,7 @@ def _on_meta(model: nn.Module, inputs: Inputs) -> Subject | None:
 
 
 def _call_once(model: nn.Module, inputs: Inputs) -> Subject:
-    """The model called once on a copy of the inputs; a copy of a model that a call would change for good."""
+    """Call the model once on a copy of the inputs, or a copy of the model if a call would change it for good."""
     if any(map(changes_for_good, model.modules())):
         with suppress(Exception):
             model = copy.deepcopy(model)

@@ -1,4 +1,4 @@
-"""Latency, peak memory and findings of a live module, by the probes of a run."""
+"""Measure the latency, the peak memory and the findings of a live module, with the probes of a run."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from convbench.models.values import leaves
 class Measurement:
     """One live module on given inputs, measured in this process.
 
-    ``latency`` is the median with its 95 % interval in seconds a call, ``samples`` the seconds of each call;
-    ``memory_bytes`` is the peak of what torch's tensors held in a call, weights and inputs included. ``findings`` is
-    what a reader must know, such as page faults that are most of the time.
+    ``latency`` is the median with its 95 % interval in seconds per call, ``samples`` the seconds of each call.
+    ``memory_bytes`` is the peak of torch's tensors in a call, weights and inputs included. ``findings`` are what a
+    reader must know, such as page faults that are most of the time.
     """
 
     latency: Interval
@@ -58,7 +58,7 @@ class Measurement:
 
 
 def measure(model: nn.Module, inputs: Inputs, protocol: Protocol) -> Measurement:
-    """Time calls of the model on its inputs as the protocol says, and take the peak of memory of one more."""
+    """Time calls of the model on its inputs by the protocol, and take the peak memory of one more call."""
     refuse_no_module(model)
     live = subject(model, inputs)
     refuse_other_devices(model, live.device)

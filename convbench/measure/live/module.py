@@ -1,4 +1,4 @@
-"""What of a live module counting and measuring share: its name, its device, its first call, the subject that it is."""
+"""What counting and measuring a live module share: its name, its device, its first call, and its subject."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def subject(model: nn.Module, inputs: Inputs) -> Subject:
-    """A live module as what probes hold: called as it stands, without gradients."""
+    """Return a live module as the subject that probes expect: called as it is, without gradients."""
     clips = [leaf for leaf in inputs.args if isinstance(leaf, torch.Tensor) and leaf.dim() == 5]
     clip = Clip(*clips[0].shape) if clips else Clip()
     case = Case(Whole(Choice(f"live:{type(model).__qualname__}")), clip)
@@ -28,14 +28,14 @@ def subject(model: nn.Module, inputs: Inputs) -> Subject:
 
 
 def device_of(call: object, inputs: Inputs) -> str:
-    """The GPU that any of a module's tensors or inputs is on, else the first one's device; ``cpu`` without any."""
+    """The GPU that holds any of a module's tensors or inputs, else the first one's device; ``cpu`` without any."""
     tensors = (*call.parameters(), *call.buffers()) if isinstance(call, nn.Module) else ()
     devices = [tensor.device for tensor in (*tensors, *inputs.tensors)]
     return str(next((device for device in devices if device.type == "cuda"), devices[0] if devices else "cpu"))
 
 
 def device_of_all(calls: Sequence[object], inputs: Inputs) -> str:
-    """The GPU that any of the calls is on, else the first one's device, for a clock that has to wait for it.
+    """The GPU of any of the calls, else the first call's device, for a clock that has to wait for it.
 
     Raises ConvbenchError for devices whose calls cannot be timed, and for two GPUs.
     """
@@ -50,7 +50,7 @@ def device_of_all(calls: Sequence[object], inputs: Inputs) -> str:
 
 
 def first_call(model: object, call: Callable[[], T]) -> T:
-    """What ``call`` returns. Raises ConvbenchError, in the model's name, where that does not run on its inputs."""
+    """Return ``call()``. Raises ConvbenchError, naming the model, if that does not run on its inputs."""
     try:
         return call()
     except Exception as error:
@@ -58,7 +58,7 @@ def first_call(model: object, call: Callable[[], T]) -> T:
 
 
 def refuse_no_module(model: object) -> None:
-    """Raises ConvbenchError for what has no parameters to count and no mode to be called in."""
+    """Raise ConvbenchError for an object without parameters to count and without a mode to be called in."""
     if not isinstance(model, nn.Module):
         raise ConvbenchError(
             f"{_name(model)} is no torch.nn.Module: give a model, made and not its class; of an exported program its "
@@ -67,7 +67,7 @@ def refuse_no_module(model: object) -> None:
 
 
 def refuse_other_devices(call: object, device: str) -> None:
-    """Raises ConvbenchError for a device whose calls cannot be timed."""
+    """Raise ConvbenchError for a device whose calls cannot be timed."""
     if torch.device(device).type not in ("cpu", "cuda"):
         raise ConvbenchError(f"{_name(call)} is on {device}: only what is on cpu or cuda can be measured")
 

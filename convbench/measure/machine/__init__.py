@@ -1,6 +1,6 @@
 """The machine and the software that a number belongs to.
 
-``environment`` describes both and makes the fingerprint; ``doctor`` says what can be measured here; ``malloc`` and
-``allocators`` hold the C allocator, ``nvml`` asks the GPU, ``toolchain`` the compiler, ``process_end`` explains a
-death.
+``environment`` describes both; ``doctor`` reports what can be measured here; ``malloc`` and ``allocators`` control the
+C allocator; ``cgroup`` reads a container's limits, ``nvml`` the GPU's state, ``precision`` and ``toolchain`` torch's
+settings and compiler; ``process_end`` explains why a process died.
 """

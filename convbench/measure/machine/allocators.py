@@ -1,4 +1,4 @@
-"""The C allocators that can replace glibc's, where their libraries lie, and how a process is started with one."""
+"""The C allocators that can replace glibc's, where their libraries are, and how to start a process with one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PACKAGES = {"jemalloc": ("jemalloc", "libjemalloc2"), "tcmalloc": ("tcmalloc_min
 
 
 def preload(*, malloc: Name = "glibc-arena") -> Mapping[str, str]:
-    """LD_PRELOAD for an allocator that replaces glibc's. Raises Unavailable where its library is not installed."""
+    """LD_PRELOAD for an allocator that replaces glibc's. Raises Unavailable if its library is not installed."""
     if malloc not in PACKAGES:
         return {}
     library, package = PACKAGES[malloc]

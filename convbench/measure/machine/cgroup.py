@@ -1,7 +1,7 @@
-"""What a container may use: the CPU quota and the memory limit of this process's control groups, versions 1 and 2.
+"""A container's limits: the CPU quota and the memory limit of this process's control groups, versions 1 and 2.
 
-A group is bound by its own limits and by those of the groups above it, of which the tightest holds. Inside a container
-the group that ``/proc`` names may lie outside of what is mounted; then the mounted one is its own.
+A group is bound by its own limits and those of the groups above it; the tightest holds. Inside a container, the group
+that ``/proc`` names may lie outside of the mounted tree; then the mounted root is its own.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 ROOT = Path("/")
 UNLIMITED = 2**60
-"""Version 1 writes no limit as the largest multiple of a page; from here on a number of bytes is none."""
+"""Byte counts from here on mean no limit: version 1 writes that as the largest multiple of a page."""
 
 
 class Names(NamedTuple):
-    """The files of a version: a memory limit, the bytes in use, and which of those are a cache that can be dropped."""
+    """A version's files for the memory limit and the bytes in use, and the row of memory.stat with droppable cache."""
 
     limit: str
     usage: str
@@ -32,25 +32,25 @@ NAMES = (
 
 
 def available_cores() -> int:
-    """Cores that this process may run on at once: those of its affinity, or as many as its container's quota fills."""
+    """Cores that this process may run on at once: those of its affinity, at most as many as its quota fills."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, ceil(cpu_quota() or cores))
 
 
 def cpu_quota(root: Path = ROOT) -> float | None:
-    """Processors' worth of time that the groups may use, such as 1.5; None where nothing limits it."""
+    """Processors' worth of time that the groups may use, such as 1.5; None without a limit."""
     quotas = (_quota(group) for group in _groups(root, "cpu"))
     return min((quota for quota in quotas if quota is not None), default=None)
 
 
 def memory_limit(root: Path = ROOT) -> int | None:
-    """Bytes that the groups may hold; None where nothing limits it."""
+    """Bytes that the groups may hold; None without a limit."""
     limits = [limit for limit, _ in map(_memory, _groups(root, "memory")) if limit < UNLIMITED]
     return min(limits, default=None)
 
 
 def memory_free(root: Path = ROOT) -> int | None:
-    """Bytes that the groups may still take, what is cached of files counting as free; None where nothing limits it."""
+    """Bytes that the groups may still take, where cached files count as free; None without a limit."""
     free_bytes = [limit - usage for limit, usage in map(_memory, _groups(root, "memory")) if limit < UNLIMITED]
     return max(0, min(free_bytes)) if free_bytes else None
 
@@ -65,7 +65,7 @@ def _quota(group: Path) -> float | None:
 
 
 def _memory(group: Path) -> tuple[int, int]:
-    """The limit of one group, ``UNLIMITED`` for none, and the bytes in use that it cannot drop."""
+    """The limit of one group, ``UNLIMITED`` if it has none, and the bytes in use that it cannot drop."""
     for names in NAMES:
         if (limit := _number(_text(group / names.limit))) is not None:
             usage = _number(_text(group / names.usage)) or 0
@@ -76,7 +76,7 @@ def _memory(group: Path) -> tuple[int, int]:
 
 
 def _groups(root: Path, controller: str) -> Iterator[Path]:
-    """The folders of this process's groups for a controller, with all above them up to where they are mounted."""
+    """Yield the folders of this process's groups for a controller, and their ancestors up to the mount point."""
     mount_root = root / "sys/fs/cgroup"
     for line in (_text(root / "proc/self/cgroup") or "").splitlines():
         _, _, entry = line.partition(":")
@@ -90,7 +90,7 @@ def _groups(root: Path, controller: str) -> Iterator[Path]:
 
 
 def _number(text: str | None) -> int | None:
-    """A number that is a limit: not ``max``, not -1."""
+    """Parse a limit; None for ``max`` and -1, which mean no limit."""
     return int(text) if text and text.isdecimal() else None
 
 

@@ -1,4 +1,4 @@
-"""What this machine can measure, and what not: the checks behind ``convbench doctor``."""
+"""Check what this machine can measure and what it cannot, for ``convbench doctor``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PROVEN = ("NVIDIA H200",)
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """One thing looked at: whether it is there, and what follows."""
+    """One check: its name, whether it passed, and what follows."""
 
     name: str
     good: bool
@@ -37,7 +37,7 @@ class Examination:
 
 
 def examine() -> Iterator[Examination]:
-    """Every check, in the order a person would ask."""
+    """Yield every check, in the order in which a person would ask."""
     facts = environment.describe("cpu")
     yield Examination("machine", True, f"{facts['cpu']}, {counted(facts['cores'], 'core')}, {facts['os']}")
     yield Examination(
@@ -59,7 +59,7 @@ def examine() -> Iterator[Examination]:
 
 def _gpu() -> Examination:
     if not torch.cuda.is_available():
-        return Examination("gpu", False, "none that torch sees: CUDA latency and memory cannot be measured here")
+        return Examination("gpu", False, "torch sees none: CUDA latency and memory cannot be measured here")
     facts = environment.describe("cuda")
     driver = facts["driver"] or "not readable without [gpu]"
     proof = "proven on this card" if facts["gpu"] in PROVEN else f"proven on {', '.join(PROVEN)} only"
@@ -78,8 +78,8 @@ def _allocator_in_use() -> Examination:
         return Examination(
             "allocator",
             True,
-            "glibc, held in every measuring process: feature maps from 4 MiB on are mapped anew at each call, so that "
-            "page faults can be most of eager's time; compare with variant allocator",
+            "glibc, with fixed thresholds in every measuring process: each call maps feature maps of 4 MiB and more "
+            "anew, so page faults can take most of eager's time; compare with the variant allocator",
         )
     return Examination("allocator", True, name)
 
@@ -95,37 +95,37 @@ def _allocators() -> Iterator[Examination]:
 
 def _page_faults() -> Examination:
     is_usable = sys.platform == "linux" and Path("/proc/self/clear_refs").exists()
-    message = "of one call" if is_usable else "/proc/self/clear_refs is missing: not measured"
+    message = "measured per call" if is_usable else "/proc/self/clear_refs is missing: not measured"
     return Examination("peak rss", is_usable, message)
 
 
 def _load() -> Examination:
     load, cores = psutil.getloadavg()[0], cgroup.available_cores()
     is_quiet = load < 0.5 * cores
-    message = "quiet" if is_quiet else "others are working here: intervals will be wide; run again when it is quiet"
+    message = "quiet" if is_quiet else "other processes are busy: intervals will be wide; run again when it is quiet"
     return Examination("load", is_quiet, f"{load:.2f} on {counted(cores, 'core')}: {message}")
 
 
 def _niceness() -> Iterator[Examination]:
-    """Said where this process, and so all that it measures, has to let others go first."""
+    """Report a positive niceness: other processes run before this one and all that it measures."""
     niceness = psutil.Process().nice()
     if niceness > 0:
-        message = f"{niceness}: other processes go first, and what waits for a core is left out; start it without nice"
+        message = f"{niceness}: other processes run first, and waiting for a core is not timed; start it without nice"
         yield Examination("niceness", False, message)
 
 
 def _container() -> Iterator[Examination]:
-    """The limits of a container, which the kernel holds by stopping a process or by ending it."""
+    """Report a container's limits, which the kernel enforces by pausing a process or by killing it."""
     quota, limit = cgroup.cpu_quota(), cgroup.memory_limit()
     if quota is not None:
         yield Examination(
             "cpu quota",
             quota.is_integer(),
-            f"{quota:g} processors' worth of time in each period: a case that has used its share waits for the next, "
-            "which widens intervals; a whole number of processors, pinned to cores, measures best",
+            f"{quota:g} processors' worth of time in each period: a case that has used up its share waits for the "
+            "next period, which widens intervals; a whole number of processors, pinned to cores, measures best",
         )
     if limit is not None:
-        yield Examination("memory limit", True, f"{gib(limit)}, of which `fits` and `run` know")
+        yield Examination("memory limit", True, f"{gib(limit)}, which `fits` and `run` respect")
 
 
 def _git() -> Iterator[Examination]:
@@ -134,7 +134,7 @@ def _git() -> Iterator[Examination]:
 
 
 def _extras() -> Iterator[Examination]:
-    """What convbench itself uses where it is there, and what executors declare."""
+    """Check the extras that convbench itself uses, and those that executors declare."""
     declarations = ((plugin.name, plugin.declared) for plugin in executors)
     of_executors = [
         (traits.modules, traits.extra, f"the executor {name}")
@@ -145,7 +145,7 @@ def _extras() -> Iterator[Examination]:
         (["pynvml"], "gpu", "GPU clocks, throttle reasons and process memory"),
         (["torch_tb_profiler"], "tensorboard", "traces in TensorBoard"),
         (["pytest_benchmark"], "pytest", "benchmarks in pytest"),
-        (["av"], "video", "tasks of videos"),
+        (["av"], "video", "video tasks"),
         (["s3fs"], "remote", "push and pull to s3://"),
         *of_executors,
     ):
@@ -154,7 +154,7 @@ def _extras() -> Iterator[Examination]:
 
 
 def _runtimes() -> Iterator[Examination]:
-    """Every extra that variants declare: which of them need it, and the versions of what is there."""
+    """Check every extra that variants declare: which variants need it, and the installed versions."""
     for extra, names in _variants_of_extras().items():
         variant_traits = [of_variant(name) for name in names]
         is_needed = all(traits.modules for traits in variant_traits)
@@ -174,13 +174,13 @@ def _runtimes() -> Iterator[Examination]:
 
 
 def _import_error(modules: Iterable[str]) -> str | None:
-    """Why one of some modules that are installed cannot be imported, as where a library that it needs is missing."""
+    """Explain why one of these installed modules cannot be imported, such as a missing library; None if all can."""
     for name in modules:
         try:
             with quiet():
                 importlib.import_module(name)
         except Exception as error:
-            return f"{name} is installed and cannot be imported ({typed_line(error)[:200]}): install it anew"
+            return f"{name} is installed but cannot be imported ({typed_line(error)[:200]}): reinstall it"
     return None
 
 
@@ -193,7 +193,7 @@ def _variants_of_extras() -> dict[str, list[str]]:
 
 
 def _plugins() -> Iterator[Examination]:
-    """Packages whose plug-ins could not be loaded; nothing where all is well."""
+    """Report packages whose plug-ins could not be loaded."""
     for shelf in SHELVES:
         list(shelf)
     for package in installed.broken():

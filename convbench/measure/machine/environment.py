@@ -42,17 +42,17 @@ VARIABLES = (
     "TORCHINDUCTOR_FREEZING",
     "TORCHINDUCTOR_CPP_WRAPPER",
 )
-"""Environment variables that are noted where they are set, as another time is measured under them.
+"""Environment variables that are recorded if they are set, because they change measured times.
 
-They are those of threads, allocators, instruction sets, number types and torch's compiler.
+They control threads, allocators, instruction sets, number types and torch's compiler.
 """
 
 
 def describe(device: str, packages: Sequence[str] = ()) -> dict[str, Scalar]:
     """The machine, the versions and the settings that hold for a whole run, as plain names and values.
 
-    ``packages`` are distributions whose versions count beside torch's: those of the runtimes that variants use.
-    ``device`` ``auto`` is the GPU where there is one. Raises ConvbenchError for a device that this machine lacks.
+    ``packages`` are distributions whose versions matter beside torch's: those of the runtimes that variants use.
+    ``device`` ``auto`` is the GPU if there is one. Raises ConvbenchError for a device that this machine lacks.
     """
     device = _resolve(device)
     facts: dict[str, Scalar] = {
@@ -94,7 +94,7 @@ def conditions(device: str) -> dict[str, Scalar]:
 
 
 def allocator() -> str:
-    """The C allocator of this process: jemalloc, tcmalloc, or glibc and how it is held (``malloc.name``)."""
+    """The C allocator of this process: jemalloc, tcmalloc, or glibc with its settings (``malloc.name``)."""
     try:
         maps = Path("/proc/self/maps").read_text()
     except OSError:
@@ -106,7 +106,7 @@ def allocator() -> str:
 
 
 def available_bytes(facts: Mapping[str, Scalar]) -> int:
-    """Memory that a model may take: the device's, or what this machine or its container has free."""
+    """Bytes that a model may take: the GPU's memory, or the memory that this machine or its container has free."""
     if "gpu_memory_bytes" in facts:
         return int(facts["gpu_memory_bytes"] or 0)
     return available_memory()
@@ -119,7 +119,7 @@ def available_memory() -> int:
 
 
 def refuse_unknown(device: str) -> None:
-    """Raises ConvbenchError for what no device is called."""
+    """Raise ConvbenchError if ``device`` is not the name of a device."""
     if not (isinstance(device, str) and re.fullmatch(r"auto|cpu|cuda(:\d+)?", device)):
         raise ConvbenchError(f"unknown device {device!r}: use auto, cpu, cuda or cuda:N")
 
@@ -148,7 +148,7 @@ def _cuda(device: torch.device) -> dict[str, Scalar]:
 
 
 def _quota() -> dict[str, Scalar]:
-    """Processors' worth of time that a container may use, where it has such a limit."""
+    """Processors' worth of time that a container may use, if it has such a limit."""
     quota = cgroup.cpu_quota()
     return {} if quota is None else {"cpu_quota": quota}
 
@@ -167,14 +167,14 @@ def _cpu_model() -> str:
 
 
 def _commit() -> dict[str, Scalar]:
-    """The commit of the code under measurement, of the git tree one is in; nothing outside of one."""
+    """The commit of the git tree that the working directory is in, and whether it is dirty; empty outside of a tree."""
     top = git.top(Path())
     commit = git.commit(top, "HEAD") if top else None
     return {"commit": commit[:12], "dirty": git.dirty(top)} if top and commit else {}
 
 
 def package_version(package: str) -> str | None:
-    """The version of an installed distribution, None where it is not installed."""
+    """The version of an installed distribution; None if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -1,7 +1,8 @@
-"""glibc's malloc, held still: its settings decide how many pages a call maps anew, which may be most of the call.
+"""Fix glibc's malloc settings: they decide how many pages a call maps anew, which may take most of the call.
 
-Left alone, glibc moves the size from which it maps a block anew by what a process happens to free first: the same model
-then takes 3 ms in one process and 17 ms in the next. Every process that measures holds it, where the user has not.
+By default, glibc changes the size from which it maps blocks anew, by what a process happens to free first: the same
+model then takes 3 ms in one process and 17 ms in the next. Every process that measures fixes the settings, unless the
+user has set them.
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ NUMBERS = {
     "MALLOC_TOP_PAD_": -2,
     "MALLOC_TRIM_THRESHOLD_": -1,
 }
-"""What is set for a new process by a variable, and mallopt's number of it for this one."""
+"""The variables that set malloc for a new process, with mallopt's numbers for this one."""
 
 GLIBC = {"MALLOC_MMAP_THRESHOLD_": 4 << 20, "MALLOC_TRIM_THRESHOLD_": (1 << 31) - 1}
-"""``glibc``: blocks from 4 MiB on are mapped anew at every call, smaller ones are used again.
+"""``glibc``: blocks from 4 MiB on are mapped anew at every call, smaller ones are reused.
 
-Most processes come to that by themselves: of six that ran a convolution, ReLU and mean, none mapped maps of 1 to 3 MiB
-anew at every call, and all mapped those of 4, 8 and 12 MiB, each another share of them.
+Most processes arrive at that by themselves: of six that ran a convolution, ReLU and mean, none mapped maps of 1 to 3
+MiB anew at every call, and all mapped maps of 4, 8 and 12 MiB anew, each a different share of them.
 """
 
 GLIBC_ARENA = {"MALLOC_MMAP_MAX_": 0, "MALLOC_TOP_PAD_": 64 << 20, "MALLOC_TRIM_THRESHOLD_": (1 << 31) - 1}
-"""``glibc-arena``: nothing is mapped apart, and what is freed stays with the process."""
+"""``glibc-arena``: no block is mapped separately, and freed memory stays with the process."""
 
 
 def variables(settings: Mapping[str, int]) -> dict[str, str]:
@@ -38,7 +39,7 @@ def variables(settings: Mapping[str, int]) -> dict[str, str]:
 
 
 def name() -> str:
-    """The state of this process: ``glibc`` where it is held, ``glibc-arena``, or what else its variables say."""
+    """The state of this process: ``glibc`` if it is fixed, ``glibc-arena``, or ``glibc`` with other settings."""
     environment = {name: os.environ[name] for name in ("MALLOC_ARENA_MAX", *NUMBERS) if name in os.environ}
     states = {"glibc": GLIBC, "glibc-arena": GLIBC_ARENA}
     state = next((name for name, settings in states.items() if environment == variables(settings)), None)
@@ -47,16 +48,16 @@ def name() -> str:
 
 
 def hold() -> None:
-    """Hold this process's glibc, unless the user has set it or the C library is another."""
+    """Fix this process's glibc settings, unless the user has set them or the C library is not glibc."""
     if not any(name in os.environ for name in NUMBERS):
         with suppress(Unavailable):
             apply(GLIBC)
 
 
 def apply(settings: Mapping[str, int]) -> None:
-    """Set in this running process, and note in its environment, what the settings' variables set in a new one.
+    """Apply settings to this running process, and note them in its environment as for a new process.
 
-    Raises Unavailable where the C library is not glibc.
+    Raises Unavailable if the C library is not glibc.
     """
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt

@@ -1,4 +1,4 @@
-"""What the NVIDIA driver tells of a GPU, where nvidia-ml-py and a driver are there; None or nothing where not."""
+"""Query the NVIDIA driver about a GPU; without nvidia-ml-py or a driver, the answers are None or empty."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 KINDS = ("GPU", "MIG")
-"""What begins a device's name: a whole card's, and that of a part of one."""
+"""Prefixes of a device's name: of a whole card, and of a part of one."""
 THROTTLE_REASONS = {
     0x4: "software power cap",
     0x8: "hardware slowdown",
@@ -21,9 +21,10 @@ THROTTLE_REASONS = {
 
 
 def rules_out_a_gpu() -> bool:
-    """Whether torch has no GPU here, found without asking CUDA: no child of a process that did so could use one.
+    """Whether torch has no GPU here, found without asking CUDA: children of a process that did could not use a GPU.
 
-    Of a part of a card (MIG), or without leave, NVML tells nothing: there may be one then, if there is a driver.
+    NVML tells nothing about a part of a card (MIG), or without permission. Then there may be a GPU if there is a
+    driver.
     """
     if not torch.version.cuda:
         return True
@@ -54,9 +55,9 @@ def _handle(device: torch.device) -> tuple[Any, Any] | None:
 
 
 def process_bytes(device: torch.device, pid: int) -> int | None:
-    """Memory of the device that a process uses, as nvidia-smi shows it.
+    """Bytes of the device's memory that a process uses, as nvidia-smi shows it.
 
-    None in containers that hide process ids, and where the driver keeps it to itself, as of a part of a card (MIG).
+    None in containers that hide process ids, and if the driver does not report it, as for a part of a card (MIG).
     """
     return _processes(device).get(pid)
 
@@ -67,7 +68,7 @@ def foreign_processes(device: torch.device, pid: int) -> tuple[int, ...]:
 
 
 def state(device: torch.device) -> dict[str, str | int]:
-    """Clocks (MHz), temperature (C), power limit (mW) and the reasons why clocks are held back, at this moment."""
+    """Clocks (MHz), temperature (C), power limit (mW) and throttle reasons at this moment."""
     binding = _handle(device)
     if binding is None:
         return {}
@@ -89,7 +90,7 @@ def state(device: torch.device) -> dict[str, str | int]:
 
 
 def driver_version(device: torch.device) -> str | None:
-    """The NVIDIA driver's version; None where it cannot be asked."""
+    """The NVIDIA driver's version; None if it cannot be read."""
     binding = _handle(device)
     return None if binding is None else str(binding[0].nvmlSystemGetDriverVersion())
 

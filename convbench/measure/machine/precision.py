@@ -1,7 +1,7 @@
-"""How exactly torch computes with float32, whichever of its two kinds of switches that was set by.
+"""torch's precision for float32, whether it was set by torch's older or newer switches.
 
-Its older ones raise RuntimeError when they are read after the newer ones (``fp32_precision``) were set apart from
-them; those tell it then.
+Reading the older switches raises RuntimeError if the newer ones (``fp32_precision``) were set to differ from them; then
+the newer ones are read.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import torch
 
 EXACT = frozenset({"highest", "ieee", "none"})
-"""The words of either kind for products that are computed in float32 throughout."""
+"""The words of both kinds of switches for products that are computed in float32 throughout."""
 
 
 def products(device: str) -> str:
-    """How float32 matrices are multiplied on a device, in torch's word."""
+    """torch's word for the precision of float32 matrix products on a device."""
     try:
         return torch.get_float32_matmul_precision()
     except RuntimeError:
@@ -29,7 +29,7 @@ def tf32_in_cudnn() -> bool:
 
 
 def tf32(device: str) -> bool:
-    """Whether float32 numbers may be computed with in TF32, as on a GPU."""
+    """Whether float32 may be computed in TF32 on a device."""
     return torch.device(device).type == "cuda" and (tf32_in_cudnn() or products(device) not in EXACT)
 
 

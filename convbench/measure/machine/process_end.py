@@ -1,4 +1,4 @@
-"""How a process ended that sent no result: in words, from its exit code and the last line it printed."""
+"""Explain why a process died without sending a result, by its exit code and the last line it printed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from convbench.core.errors import CaseFailed
 
 
 def explain_death(exitcode: int | None, output: Path) -> CaseFailed:
-    """By which signal or exit code it ended, and the last line that it printed to ``output``."""
+    """Name the signal or exit code that ended the process, and the last line that it printed to ``output``."""
     lines = output.read_text(errors="replace").strip().splitlines() if output.exists() else []
     last_output = f"; last output: {lines[-1][:300]}" if lines else ""
     if exitcode is None or exitcode >= 0:

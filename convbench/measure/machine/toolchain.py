@@ -14,18 +14,18 @@ SWITCHES = ("TORCHDYNAMO_DISABLE", "TORCH_COMPILE_DISABLE")
 
 
 def switched_off() -> str | None:
-    """What makes torch.compile return the model as it is, and how to undo it; None where it compiles."""
+    """Explain what switches torch.compile off, and how to undo it; None if it compiles."""
     name = next((name for name in SWITCHES if os.environ.get(name) == "1"), None)
     return name and f"{name}=1 switches torch.compile off, so that it would run eager: unset it"
 
 
 def missing_tool() -> str | None:
-    """What torch.compile lacks on this machine to build for the CPU, and how to get it; None where it has all."""
+    """Explain what torch.compile lacks to build for the CPU, and how to get it; None if it lacks nothing."""
     compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")  # torch tries no other
     if not shutil.which(compiler):
         if "CXX" in os.environ:
-            return f"CXX={compiler} is no program that torch could start: name one there, without arguments"
-        return f"there is no C++ compiler {compiler}: on Debian, apt-get install g++; or name another by CXX"
+            return f"CXX={compiler} is not a program that torch can start: set CXX to one, without arguments"
+        return f"there is no C++ compiler {compiler}: on Debian, apt-get install g++; or set CXX to another"
     if not Path(sysconfig.get_path("include"), "Python.h").exists():
         return "Python.h is missing: on Debian, apt-get install python3-dev"
     if not _is_word(folder := tempfile.gettempdir()):  # torch writes the path unquoted into a command that it splits

@@ -1,10 +1,10 @@
-"""Every allocation of one call, from the profiler: what was alive when, of which kind, made by which stage.
+"""Every allocation of one call, from the profiler: when it was alive, its kind, and the stage that made it.
 
 Kinds: ``weights`` (parameters and buffers), ``inputs``, ``optimizer`` (its state), ``gradients`` (of parameters),
-``workspace`` (what a recurrent operator allocates beyond its outputs, and what libraries of a GPU keep between calls),
-``activations`` (made by the forward pass and alive after the operator that made them), ``temporaries`` (the rest:
-scratch within an operator, gradients of activations, the optimizer's intermediates). Bytes are those of tensors as
-torch allocates them, in B.
+``workspace`` (memory that a recurrent operator allocates beyond its outputs, and that GPU libraries keep between
+calls), ``activations`` (made by the forward pass and alive after the operator that made them), ``temporaries``
+(everything else: scratch within an operator, gradients of activations, the optimizer's intermediates). Sizes are those
+of tensors as torch allocates them, in B.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from convbench.models.training_step import TrainingStep
 from convbench.models.values import stored
 from convbench.models.weights import materialized, quantised_weights
 
-os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # or torch's profiler writes two lines a call to standard error
+os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # otherwise torch's profiler writes two lines per call to stderr
 
 Holder = tuple[str, str]
 """Kind and stage."""
@@ -43,7 +43,7 @@ Holder = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One allocation (bytes > 0) or release (bytes < 0): when (ns), where, and in which events (outermost first)."""
+    """One allocation (bytes > 0) or release (bytes < 0), its time (ns), and the events around it (outermost first)."""
 
     time: int
     bytes: int
@@ -53,7 +53,7 @@ class Change:
 
 @dataclass(slots=True)
 class Life:
-    """A tensor's storage from its allocation to its release (ns); an open end is the call's own."""
+    """A tensor's storage from its allocation to its release (ns); an infinite end lies outside the call."""
 
     bytes: int
     holder: Holder
@@ -63,9 +63,9 @@ class Life:
 
 @dataclass(frozen=True)
 class Timeline:
-    """What was alive over a call. ``points``: (seconds since the start, bytes) after each change.
+    """The memory alive over a call. ``points``: (seconds since the start, bytes) after each change.
 
-    With ``threads`` the model has called modules in threads of its own, whose allocations are not in it.
+    With ``threads`` the model called modules in its own threads, whose allocations are missing.
     """
 
     lives: list[Life] = field(repr=False)
@@ -75,7 +75,7 @@ class Timeline:
     threads: bool = False
 
     def at_peak(self) -> Counter[Holder]:
-        """Bytes alive at the peak by kind and stage; they sum to it."""
+        """Bytes alive at the peak by kind and stage; they sum to the peak."""
         sizes: Counter[Holder] = Counter()
         for life in self.lives:
             if life.begin <= self.peak_time < life.end:
@@ -84,7 +84,7 @@ class Timeline:
 
 
 def timeline_of(subject: Subject) -> Timeline:
-    """One call of a warmed subject under the profiler; what a compiled one allocates has a kind, but no stage."""
+    """Profile one call of a warmed-up subject. Allocations of a compiled subject have a kind but no stage."""
     if isinstance(subject.run, TrainingStep):
         subject.run.forget()
     gc.collect()
@@ -105,14 +105,14 @@ def timeline_of(subject: Subject) -> Timeline:
 
 
 def _note_thread(threads: set[int]) -> AbstractContextManager[Any]:
-    """Note a thread that the profiler does not follow, as it does autograd's own."""
+    """Note a thread that the profiler does not follow; it does follow autograd's own."""
     if not torch._C._autograd._profiler_enabled():
         threads.add(threading.get_ident())
     return nullcontext()
 
 
 def timeline(lives: list[Life]) -> Timeline:
-    """The bytes alive over time of these lives, and their peak."""
+    """Return the bytes alive over time for these lives, and their peak."""
     changes = [(life.begin, life.bytes) for life in lives] + [(life.end, -life.bytes) for life in lives]
     finite_changes = sorted(change for change in changes if change[0] not in (float("-inf"), float("inf")))
     total = sum(size for time, size in changes if time == float("-inf"))
@@ -127,7 +127,7 @@ def timeline(lives: list[Life]) -> Timeline:
 
 
 def holdings(subject: Subject) -> dict[int, Life]:
-    """By address, what a warmed subject holds between calls: weights, inputs, state of the optimizer."""
+    """Memory that a warmed-up subject holds between calls (weights, inputs, optimizer state), by address."""
     stage_of = _stages_of_parameters(subject)
     lives: dict[int, Life] = {}
 
@@ -150,16 +150,16 @@ def holdings(subject: Subject) -> dict[int, Life]:
 
 
 def _library_life(allocated_bytes: int, lives: list[Life]) -> Life:
-    """What CUDA's allocator had handed out before the call, and no tensor held that we know of or saw released.
+    """Memory that CUDA's allocator had handed out before the call beyond the tensors that we know of or saw released.
 
-    It is cuBLAS's workspace, and that blocks are rounded up to 512 B.
+    It consists of cuBLAS's workspace and the rounding of blocks up to 512 B.
     """
     initial_bytes = sum(life.bytes for life in lives if life.begin == float("-inf"))
     return Life(allocated_bytes - initial_bytes, ("workspace", OTHER))
 
 
 def _packed_weights(subject: Subject) -> dict[int, Life]:
-    """Weights that a quantised layer keeps packed: what torch shows of them are copies, which have no address."""
+    """Weights that a quantised layer keeps packed. torch shows only copies of them, which have no address."""
     stages = stage_by_module(stage_roots(subject.case, subject.model))
     weights = [
         (weight.nbytes, stages.get(module, OTHER))
@@ -170,7 +170,7 @@ def _packed_weights(subject: Subject) -> dict[int, Life]:
 
 
 class _Kinds:
-    """Tells kind and stage of an allocation from when and where it was made and released."""
+    """Tells the kind and stage of an allocation from when and where it was made and released."""
 
     def __init__(self, subject: Subject, spans: Spans, outputs: set[int]) -> None:
         self.spans = spans
@@ -206,7 +206,7 @@ class _Kinds:
 
 
 def _lives(changes: list[Change], initial_lives: dict[int, Life], kinds: _Kinds) -> list[Life]:
-    """Allocations matched with their releases; a release of something unknown was alive before the call."""
+    """Match allocations with their releases. A release of unknown memory means that it was alive before the call."""
     open_lives = dict(initial_lives)
     births: dict[int, Change] = {}
     lives = list(initial_lives.values())
@@ -225,7 +225,7 @@ def _lives(changes: list[Change], initial_lives: dict[int, Life], kinds: _Kinds)
 
 
 def _events(roots: list[Any], device: str) -> Iterator[Change | tuple[str, int, int]]:
-    """Allocations of the event tree on that kind of device, and our own marks as (name, begin ns, end ns)."""
+    """Yield the event tree's allocations on one device type, and our own marks as (name, begin ns, end ns)."""
     pending: list[tuple[Any, tuple[tuple[str, int], ...]]] = [(root, ()) for root in roots]
     while pending:
         event, stack = pending.pop()

@@ -1,6 +1,7 @@
-"""What a process grows by when a runtime loads and runs a model, measured in a process that has done nothing else.
+"""Measure by how much a fresh process grows when a runtime loads and runs a model.
 
-The measuring process cannot tell: it has exported the model before, and the runtime reuses what that has freed.
+The measuring process cannot tell: it exported the model before, and the runtime reuses the memory that the export
+freed.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ PROGRAM = "import sys; sys.path[:] = sys.argv[2:]; from convbench.measure.memory
 
 
 def peak_rss_of(call: Callable[[], Any]) -> int | None:
-    """The process's high-water mark of resident memory over one call, libraries included, where Linux tells it."""
+    """Peak resident memory (B) of this process over one call, libraries included; None if the system does not tell."""
     try:
         CLEAR_REFS.write_text("5")
         call()
@@ -35,10 +36,10 @@ def peak_rss_of(call: Callable[[], Any]) -> int | None:
 
 
 def growth(deployment: Deployment) -> int | None:
-    """Bytes that a fresh process grew by from before the model is loaded to the peak of a warmed call.
+    """Bytes by which a fresh process grows from before it loads the model to the peak of a warmed-up call.
 
-    torch is loaded before, so that it does not count; None where the system does not tell. Raises CaseFailed where the
-    model cannot be loaded there.
+    torch is loaded before and does not count. None if the system does not report memory. Raises CaseFailed if that
+    process cannot run the model.
     """
     if not CLEAR_REFS.exists():
         return None
@@ -46,20 +47,20 @@ def growth(deployment: Deployment) -> int | None:
     row = Example(((tuple(example.tensors),), {}), None, None, example.names, example.outputs)
     engine = deployment.engine
     if hasattr(engine, "quantisation"):
-        engine = replace(engine, quantisation=None)  # type: ignore[type-var]  # its ranges are in the file by now
+        engine = replace(engine, quantisation=None)  # type: ignore[type-var]  # its ranges are in the exported file
     job = deployment.folder.parent / f"{engine.name}.pickle"
     job.write_bytes(pickle.dumps((engine, deployment.folder, row, deployment.threads)))
-    # With the path of this process: a file of the working directory must not take the standard library's place.
+    # With this process's import path: a file in the working directory must not shadow the standard library.
     command = [sys.executable, "-P", "-c", PROGRAM, str(job), *sys.path]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     if process.returncode:
         reason = (process.stderr.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
-        raise CaseFailed("crash", f"{engine.name} cannot run the exported model in a process of its own: {reason}")
+        raise CaseFailed("crash", f"{engine.name} cannot run the exported model in a separate process: {reason}")
     return int(process.stdout.split()[-1])
 
 
 def tell(path: str) -> None:
-    """Print what this process grows by; what it is to load is pickled at the path."""
+    """Print by how many bytes this process grows. ``path``: a pickle of engine, folder, example and thread count."""
     engine, folder, example, threads = pickle.loads(Path(path).read_bytes())
     torch.set_num_threads(threads)
     tensors = example.tensors
@@ -72,6 +73,6 @@ def tell(path: str) -> None:
 
 
 def _kilobytes(name: str) -> int:
-    """A line of the process's status, in bytes."""
+    """A value of the process's status, converted to bytes; 0 if it is missing."""
     match = re.search(rf"{name}:\s+(\d+) kB", STATUS.read_text())
     return int(match.group(1)) * 1024 if match else 0

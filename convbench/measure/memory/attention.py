@@ -1,8 +1,8 @@
-"""What torch's fused attention allocates on a CPU beside its outputs, in B: pure functions of shapes.
+"""Memory (B) that torch's fused attention allocates on a CPU beside its outputs: pure functions of shapes.
 
-Outside of training ``nn.MultiheadAttention`` and ``nn.TransformerEncoderLayer`` are one operator each, within which the
-scores of all pairs are made; ``scaled_dot_product_attention`` makes them block by block. After torch's attention.cpp,
-transformer.cpp and FlashAttentionKernel.cpp, and compared with what the profiler sees.
+Outside of training, ``nn.MultiheadAttention`` and ``nn.TransformerEncoderLayer`` are one operator each, which computes
+the scores of all pairs at once; ``scaled_dot_product_attention`` computes them block by block. The formulas follow
+torch's attention.cpp, transformer.cpp and FlashAttentionKernel.cpp and were compared with the profiler's allocations.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Any, NamedTuple
 import torch
 
 OF_PADDING = 1
-"""The kind of a mask that says which vectors of a sequence are padding; others are of pairs."""
+"""The kind of a mask that marks the padding vectors of a sequence; other masks are over pairs of vectors."""
 FLOAT = 4
-"""Bytes of a number that is summed up."""
+"""Bytes of a float32, the type in which sums are accumulated."""
 ROWS, COLUMNS = ((768, 256), (192, 64), (0, 32)), 512
-"""From how many queries on a block has how many of them, and of how many keys it is at most."""
+"""Block sizes: rows by the fewest queries that take them, and the most columns (keys)."""
 
 
 class Attention(NamedTuple):
-    """The arguments of ``aten._native_multi_head_attention``, in its order."""
+    """The arguments of ``aten._native_multi_head_attention``, in order."""
 
     query: torch.Tensor
     key: torch.Tensor
@@ -39,10 +39,10 @@ class Attention(NamedTuple):
 
     @property
     def peak(self) -> int:
-        """Bytes alive at once, the output among them: two copies of query, key and value, then one and the scores.
+        """Most bytes alive at once, including the output.
 
-        A mask takes the scores twice. At the end there are two copies of the output, and the scores where they are
-        returned.
+        First two copies of query, key and value are alive, then one copy and the scores. A mask doubles the scores. At
+        the end two copies of the output are alive, and the scores if they are returned.
         """
         vectors, pairs = self.query.nbytes, self.query.shape[0] * self.heads * self.query.shape[1] ** 2
         scores = pairs * self.query.element_size()
@@ -56,7 +56,7 @@ class Attention(NamedTuple):
 
 
 class EncoderLayer(NamedTuple):
-    """The arguments of ``aten._transformer_encoder_layer_fwd``, in its order."""
+    """The arguments of ``aten._transformer_encoder_layer_fwd``, in order."""
 
     source: torch.Tensor
     width: int
@@ -81,7 +81,7 @@ class EncoderLayer(NamedTuple):
 
     @property
     def peak(self) -> int:
-        """Bytes alive at once, the output among them: of attention, or of the wide layer between two of its vectors."""
+        """Most bytes alive at once, including the output: attention's, or the wide layer between two of its vectors."""
         source = self.source
         attention = Attention(source, source, source, self.width, self.heads, *self[3:7], self.mask, False)
         attention = attention._replace(mask_kind=self.mask_kind)
@@ -90,22 +90,23 @@ class EncoderLayer(NamedTuple):
 
 
 def attention_bytes(args: tuple[Any, ...], result: tuple[torch.Tensor, torch.Tensor]) -> tuple[int, int]:
-    """Of ``nn.MultiheadAttention`` beside its outputs, for its own duration."""
+    """Return the (scratch, kept) bytes of ``nn.MultiheadAttention`` beside its outputs."""
     call = Attention(*args)
     output_bytes = sum(output.nbytes for output in result if output is not None)
     return (call.peak - output_bytes if call.query.device.type == "cpu" else 0), 0
 
 
 def encoder_layer_bytes(args: tuple[Any, ...], result: torch.Tensor) -> tuple[int, int]:
-    """Of ``nn.TransformerEncoderLayer`` beside its output, for its own duration."""
+    """Return the (scratch, kept) bytes of ``nn.TransformerEncoderLayer`` beside its output."""
     call = EncoderLayer(*args)
     return (call.peak - result.nbytes if call.source.device.type == "cpu" else 0), 0
 
 
 def flash_bytes(args: tuple[Any, ...], _result: Any) -> tuple[int, int]:
-    """Of ``scaled_dot_product_attention``: a thread's scores of a block, their maxima and sums, and what they weigh.
+    """Return the (scratch, kept) bytes of ``scaled_dot_product_attention``.
 
-    Of numbers of fewer bits the scores once more as such.
+    Each thread holds a block's scores, their maxima and sums, and the weighted values. For types shorter than float32
+    it also holds the scores in that type.
     """
     query, key = args[:2]
     rows, columns = _block(query, key)
@@ -114,7 +115,10 @@ def flash_bytes(args: tuple[Any, ...], _result: Any) -> tuple[int, int]:
 
 
 def flash_backward_bytes(args: tuple[Any, ...], _result: Any) -> tuple[int, int]:
-    """Of its gradient: a thread's scores and their gradients, and a copy of a gradient that is not in order of time."""
+    """Return the (scratch, kept) bytes of the gradient of ``scaled_dot_product_attention``.
+
+    Each thread holds a block's scores and their gradients. An output gradient that is not in time order is copied.
+    """
     gradient, query, key = args[:3]
     rows, columns = _block(query, key)
     copy = 0 if gradient.transpose(1, 2).is_contiguous() else gradient.numel() * gradient.element_size()

@@ -1,4 +1,4 @@
-"""Tensors as oneDNN lays them out on a CPU: channels in blocks, and copies of what is not in one piece; bytes, in B."""
+"""Sizes (B) of tensors in oneDNN's layout on a CPU, with channels in blocks, and of contiguous copies."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import torch
 
 
 def copy_bytes(clip: torch.Tensor) -> int:
-    """The copy that makes frames contiguous which are cut out of a clip."""
+    """Bytes of a contiguous copy, such as of frames cut out of a clip; 0 if the tensor is contiguous already."""
     return 0 if clip.is_contiguous() else clip.numel() * clip.element_size()
 
 
 def blocked_bytes(maps: torch.Tensor, channels_of_block: int | None = None) -> int:
-    """Maps with their channels filled up to whole blocks."""
+    """Bytes of maps whose channels are padded to whole blocks."""
     channels = maps.shape[1]
     return maps.numel() // max(1, channels) * pad(channels, channels_of_block) * maps.element_size()
 
@@ -22,10 +22,10 @@ def pad(channels: int, channels_of_block: int | None = None) -> int:
 
 
 def block() -> int:
-    """As many channels as a vector register of this CPU holds."""
+    """Channels per block: as many as a vector register of this CPU holds."""
     return CHANNELS.get(torch.backends.cpu.get_cpu_capability(), FEW_CHANNELS)
 
 
 CHANNELS = {"AVX512": 16}
-"""Channels of a block by torch's name for what the CPU can do; ``FEW_CHANNELS`` for others."""
+"""Channels per block by torch's name for the CPU's capability; other CPUs have ``FEW_CHANNELS``."""
 FEW_CHANNELS = 8

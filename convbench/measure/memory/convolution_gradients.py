@@ -1,7 +1,8 @@
-"""What the gradients of a convolution allocate on a CPU beside themselves: oneDNN's copies, patches and scratch, in B.
+"""Memory (B) that a convolution's gradients allocate on a CPU beside themselves: oneDNN's copies, patches and scratch.
 
-oneDNN makes the gradient of the input first and then that of the weights, each by a kernel of its own. Which, and what
-it takes, was found with torch 2.13 on AVX-512 from 1,120 layers, in oneDNN's own log and in what the profiler sees.
+oneDNN computes the gradient of the input first and then that of the weights, each with its own kernel. The choice of
+kernel and its memory were found with torch 2.13 on AVX-512 from 1,120 layers, in oneDNN's own log and the profiler's
+allocations.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from convbench.measure.memory.convolutions import Args, Convolution, is_blocked,
 
 
 def convolution_backward_bytes(args: Args, result: Any) -> tuple[int, int]:
-    """Beside the gradients of input, weights and bias, of which any may not be wanted (None)."""
+    """Return the (scratch, kept) bytes beside the gradients of input, weights and bias; unwanted gradients are None."""
     gradient, clip, weight, bias_shape, *options, _ = args
     gradients = Gradients(Convolution(clip, weight, None, *options), gradient)
     wants_input, result_bytes = result[0] is not None, sum(part.nbytes for part in result if part is not None)
@@ -47,7 +48,7 @@ class Gradients(NamedTuple):
 
     @property
     def channels(self) -> tuple[int, int]:
-        """Inputs and outputs of a group."""
+        """Input and output channels of a group."""
         return self.call.weight.shape[1], self.call.weight.shape[0] // self.call.groups
 
     @property
@@ -59,7 +60,7 @@ class Gradients(NamedTuple):
         return self.gradient.shape[1] * self.size
 
     def input_peak(self) -> int:
-        """Bytes at once while the gradient of the input is made, itself among them."""
+        """Most bytes alive at once while the input's gradient is computed, including that gradient."""
         call, clip = self.call, self.call.clip
         if self._is_by_channel():
             weights = call.weight.nbytes // call.weight.shape[1] * pad(call.weight.shape[1])
@@ -72,7 +73,7 @@ class Gradients(NamedTuple):
         return blocked_bytes(clip, channels) + max(copies, clip.nbytes)
 
     def weights_peak(self) -> int:
-        """Bytes at once while the gradients of weights and bias are made, themselves among them."""
+        """Most bytes alive at once while the gradients of weights and bias are computed, including these gradients."""
         call = self.call
         channels = self._weights_block()
         if channels is None:
@@ -86,9 +87,10 @@ class Gradients(NamedTuple):
         return copies + weights + 2 * self.bias + scratch
 
     def nhwc_bytes(self) -> int:
-        """Bytes of the weights' gradient beside itself where frames are in NHWC order: in blocks, and straight.
+        """Bytes beside the weights' gradient if frames are in NHWC order: a blocked and an unblocked copy of it.
 
-        Each channel of a large kernel of its own fills a block of inputs and outputs.
+        With a depthwise kernel that has no blocks, such as a large one, each channel fills a block of inputs and
+        outputs.
         """
         blocks = self.call.weights_in_blocks()
         if self.call.is_depthwise and self._weights_block() is None:
@@ -96,7 +98,10 @@ class Gradients(NamedTuple):
         return blocks + self.call.weight.nbytes if blocks else 0
 
     def torch_bytes(self, wants_input: bool) -> int:
-        """Bytes at once of what is not given to oneDNN: patches of all images, of each group one after another."""
+        """Most bytes alive at once if torch computes without oneDNN: the patches of all images, group after group.
+
+        The groups of a volume hold their patches at once.
+        """
         call, clip = self.call, self.call.clip
         patches = clip.shape[0] * call.patches(self.gradient)
         input_bytes = clip.nbytes if wants_input else 0
@@ -110,7 +115,7 @@ class Gradients(NamedTuple):
         return input_bytes + max(group_bytes + patches, input_bytes) + call.weight.nbytes + self.bias
 
     def transposed_bytes(self) -> int:
-        """Bytes of a transposed one beside its gradients: copies as they are, or the patches of an image."""
+        """Bytes beside a transposed convolution's gradients: unblocked copies, or with groups an image's patches."""
         if self.call.groups > 1 and not self.call.is_depthwise:
             return self.call.patches(self.gradient)
         return self.call.clip.nbytes + self.gradient.nbytes
@@ -127,7 +132,7 @@ class Gradients(NamedTuple):
         return self.call.groups == 1 or outputs > MANY_OUTPUTS or (inputs % 4 > 0 and outputs >= SOME_OUTPUTS)
 
     def _input_block(self) -> int | None:
-        """Channels of a block in the copies for the input's gradient; None where oneDNN multiplies patches."""
+        """Channels per block in the copies for the input's gradient; None if oneDNN multiplies patches."""
         call = self.call
         if call.is_dilated and call.is_strided and (call.taps > 1 or call.is_volume):
             return None
@@ -136,7 +141,7 @@ class Gradients(NamedTuple):
         return block() if call.groups == 1 else self._whole_blocks((block(), FEW_CHANNELS, 4))
 
     def _weights_block(self) -> int | None:
-        """The same of the weights' gradient."""
+        """Channels per block in the copies for the weights' gradient; None if oneDNN multiplies patches."""
         call, (inputs, _) = self.call, self.channels
         if call.is_depthwise:
             is_small = max(call.weight.shape[2:]) in ((1, 3) if self._is_short else (3,))
@@ -161,18 +166,18 @@ class Gradients(NamedTuple):
         return None if call.is_dilated or (call.is_volume and call.taps > 1) else FEW_CHANNELS
 
     def _whole_blocks(self, sizes: tuple[int, ...]) -> int | None:
-        """The largest block that both sides of a group fill."""
+        """The first of the block sizes that divides both channel counts of a group, if any."""
         return next((size for size in sizes if all(channels % size == 0 for channels in self.channels)), None)
 
     def _reads_frames(self) -> bool:
-        """Whether the weights' gradient is made of inputs as they are, of which there are too few for a block."""
+        """Whether the weights' gradient reads the input uncopied, because it has too few channels for a block."""
         call = self.call
         limit = block() if self._is_short else PLAIN_CHANNELS
         is_copied_anyway = call.taps == 1 and not (call.is_volume and call.is_strided and limit == block())
         return call.groups == 1 and call.weight.shape[1] < limit and not is_copied_anyway
 
     def _weights(self, channels: int, inputs: int | None = None) -> int:
-        """Bytes of the weights in blocks of so many channels; of groups they are whole already."""
+        """Bytes of the weights in blocks of ``channels``; the channels of groups fill whole blocks already."""
         call = self.call
         if call.is_depthwise:
             return pad(call.clip.shape[1], channels) * call.taps * self.size
@@ -186,14 +191,14 @@ class Gradients(NamedTuple):
         return self.call.plane(self.gradient)
 
     def _sums(self) -> int:
-        """Bytes of a thread's products for the input's gradient: of fewer bits in float32, with an image of it."""
+        """Bytes of a thread's products for the input's gradient; for short types in float32, with an image of it."""
         if self.size == torch.float32.itemsize:
             return self._plane
         image = prod(self.call.clip.shape[1:]) // self.call.groups
         return (self._plane // self.size + image) * torch.float32.itemsize
 
     def _transpose_scratch(self, weights: int, channels: int, is_copied: bool) -> int:
-        """Scratch of numbers of fewer bits: their sums in float32, and an image of input and gradient transposed."""
+        """Bytes of scratch for short types: sums in float32, and per thread transposed images of input and gradient."""
         call = self.call
         if call.is_depthwise and self._is_short:
             return 2 * weights * torch.float32.itemsize // self.size
@@ -210,18 +215,22 @@ def strided_scratch() -> int:
 
 
 PLANE = 4
-"""Axes of images."""
+"""Number of axes of a batch of images."""
 PLAIN_CHANNELS = 4
-"""Below so many input channels oneDNN reads frames as they are."""
+"""With fewer input channels than this, oneDNN reads frames uncopied."""
 SOME_OUTPUTS, MANY_OUTPUTS = 12, 16
-"""From how many outputs of a group a stride is computed in NHWC order, where its inputs fill no block, and else."""
+"""Outputs of a group with which a strided convolution is computed in NHWC order: from the first number on if its inputs
+are no multiple of 4, above the second number in any case."""
 GRADIENTS = 4
-"""How often oneDNN keeps the weights' gradient of products."""
+"""Copies of the weights' gradient that oneDNN keeps per worker when it multiplies patches."""
 PRODUCTS_SCRATCH = 256
-"""Bytes of scratch beside that."""
+"""Bytes of scratch beside these copies and the patches."""
 STRIDED_SCRATCH, THREAD_SCRATCH = 12_288, 24_600
-"""Bytes of scratch with a stride, and for each thread; half of the layers take so much, others up to four times."""
+"""Bytes of scratch of a strided convolution, and of each thread; half of the layers take this much, others up to four
+times as much."""
 PLACES = 256
-"""Below so many places of an output for each thread, threads take images of their own."""
+"""If the output has fewer positions per thread than this, each thread computes images of its own. This limit holds for
+the weights' gradient; ``convolutions.PLACES`` holds for the forward pass."""
 TRANSPOSED_SCRATCH = 8_800
-"""Bytes of scratch for the edges of transposed images, a thread."""
+"""Bytes of scratch per thread for the edges of images that oneDNN transposes for the weights' gradient. A transposed
+convolution has another scratchpad: ``convolutions.TRANSPOSED_SCRATCH``."""

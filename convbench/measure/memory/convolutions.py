@@ -1,4 +1,4 @@
-"""What a convolution allocates on a CPU beside its output: oneDNN's copies in blocks of channels, or patches, in B."""
+"""Memory (B) that a convolution allocates on a CPU beside its output: oneDNN's blocked copies, or patches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Args = tuple[Any, ...]
 
 
 class Convolution(NamedTuple):
-    """The arguments of ``aten.convolution``, in its order."""
+    """The arguments of ``aten.convolution``, in order."""
 
     clip: torch.Tensor
     weight: torch.Tensor
@@ -29,7 +29,7 @@ class Convolution(NamedTuple):
 
     @property
     def taps(self) -> int:
-        """Places of the kernel."""
+        """Positions in the kernel."""
         return prod(self.weight.shape[2:])
 
     @property
@@ -50,7 +50,7 @@ class Convolution(NamedTuple):
 
     @property
     def is_in_fours(self) -> bool:
-        """Whether each group of channels fills the smallest blocks: else oneDNN multiplies patches."""
+        """Whether a group's channels fill the smallest blocks, of 4; otherwise oneDNN multiplies patches."""
         return self.weight.shape[0] // self.groups % 4 == 0 and self.weight.shape[1] % 4 == 0
 
     @property
@@ -58,44 +58,45 @@ class Convolution(NamedTuple):
         return self.taps == 1 and not self.transposed
 
     def is_by_onednn(self, bias_shape: Sequence[int] | None) -> bool:
-        """Whether torch gives it to oneDNN, which depends on its shapes and on the number of threads."""
+        """Whether torch passes the convolution to oneDNN, which depends on its shapes and the number of threads."""
         backend = torch._C._select_conv_backend(*self, bias_shape).name
-        # the name of what computes a transposed one does not say that it is oneDNN's
+        # the backend's name does not mention oneDNN if the convolution is transposed
         return "Mkldnn" in backend or (self.transposed and "Slow" not in backend)
 
     def patches(self, result: torch.Tensor) -> int:
-        """Bytes of what the weights of a group meet at all places of an image; of 1 x 1 the input itself."""
+        """Bytes of a group's patches: the inputs under the kernel at all positions of an image; 0 for plain 1 x 1."""
         if self.taps == 1 and not (self.is_strided or self.is_dilated or any(self.padding)):
             return 0
         places = self.clip if self.transposed else result
         return prod(self.weight.shape[1:]) * prod(places.shape[2:]) * self.clip.element_size()
 
     def workers(self, result: torch.Tensor, places: int) -> int:
-        """Threads that have patches of their own: all, where a plane has fewer than so many places for each."""
+        """Threads with patches of their own: all if a plane has fewer than ``places`` positions per thread, or one."""
         threads = torch.get_num_threads()
         return threads if prod(result.shape[2:][-2:]) < places * threads else 1
 
     def plane(self, result: torch.Tensor) -> int:
-        """Bytes of a thread's patches as oneDNN makes them: of an image, of a volume those of one of its planes."""
+        """Bytes of a thread's patches as oneDNN makes them: those of an image, or of one plane of a volume."""
         if self.taps == 1 and not self.is_strided and not any(self.padding):
             return 0
         return prod(self.weight.shape[1:]) * prod(result.shape[2:][-2:]) * self.clip.element_size()
 
     def products(self, result: torch.Tensor) -> int:
-        """Bytes of all threads' patches forward."""
+        """Bytes of all threads' patches in the forward pass."""
         return self.workers(result, PLACES) * self.plane(result)
 
     def gather_bytes(self, result: torch.Tensor) -> int:
-        """Bytes of what 1 x 1 with a stride meets of an image, which each thread gathers first."""
+        """Bytes of an image's inputs that each thread gathers first for a strided 1 x 1 kernel."""
         if not self.is_pointwise or not self.is_strided or self.groups > 1 or self.is_volume:
             return 0
         image = pad(self.weight.shape[1]) * prod(result.shape[2:]) * self.clip.element_size()
         return torch.get_num_threads() * image
 
     def torch_bytes(self, result: torch.Tensor) -> int:
-        """Bytes of the patches of all images; of groups their inputs one after another, then all outputs once more.
+        """Bytes beside the output if torch computes without oneDNN: the patches of all images.
 
-        Of volumes the groups' patches are there at once.
+        With groups: each group's input and patches in turn, then a second copy of all outputs. The groups of a volume
+        hold their patches at once.
         """
         patches = self.clip.shape[0] * self.patches(result)
         if self.is_volume and self.groups > 1:
@@ -103,7 +104,7 @@ class Convolution(NamedTuple):
         return patches if self.groups == 1 else max(self.clip.nbytes // self.groups + patches, result.nbytes)
 
     def copies(self) -> int:
-        """Bytes of input and weights in blocks of channels; an input of less than a block is mostly read as it is."""
+        """Bytes of input and weights in blocks; an input with fewer channels than a block is mostly read uncopied."""
         inputs = self.weight.shape[1]
         is_copied = self.clip.shape[1] >= block() or self.is_depthwise
         is_copied |= self.is_pointwise and (not self.is_volume or not self.is_strided)
@@ -112,19 +113,20 @@ class Convolution(NamedTuple):
         return weights + (blocked_bytes(self.clip) if is_copied else 0)
 
     def weights_in_blocks(self) -> int:
-        """Bytes of the weights in blocks of outputs, the one copy where frames are in NHWC order.
+        """Bytes of the weights in blocks of outputs, the only copy if frames are in NHWC order.
 
-        What groups and transposed ones copy there is not known.
+        The copies of grouped and transposed convolutions are unknown and count as 0.
         """
         if self.groups > 1 or self.transposed:
             return 0
         return pad(self.weight.shape[0]) * self.weight.shape[1] * self.taps * self.weight.element_size()
 
     def transposed_bytes(self, result: torch.Tensor) -> int:
-        """Bytes of a transposed one: its copies and two of the output in blocks.
+        """Bytes beside a transposed convolution's output: blocked copies of input and weights, and two of the output.
 
-        With a stride there are two of the output as it is; or, where more, copies of the input and of an image a
-        thread, of the output where windows overlap, and what oneDNN takes for itself.
+        With a stride: two unblocked copies of the output or, if larger, copies of the input and of one image per
+        thread, and oneDNN's scratchpad. A kernel size that is no multiple of the stride adds a copy of the output and
+        doubles the scratchpad.
         """
         if self.groups > 1:
             copies = 0 if self.is_strided else self.clip.nbytes + self.weight.nbytes
@@ -140,16 +142,16 @@ class Convolution(NamedTuple):
         return blocked_bytes(self.clip) + weights + 2 * blocked_bytes(result) - result.nbytes
 
     def sums(self, output: torch.Tensor) -> int:
-        """Bytes of each thread's sums of an image in float32, which products of fewer bits are added up in."""
+        """Bytes of each thread's sums of an image in float32, in which it accumulates products of shorter types."""
         if not self.is_pointwise or self.groups > 1 or self.clip.dtype == torch.float32:
             return 0
         return torch.get_num_threads() * pad(output.shape[1]) * prod(output.shape[2:]) * torch.float32.itemsize
 
 
 def convolution_bytes(args: Args, result: torch.Tensor) -> tuple[int, int]:
-    """Copies of input and weights, then of the output, where none is channels_last already, or the patches of an image.
+    """Return the (scratch, kept) bytes: copies of input, weights and output unless they are channels_last, or patches.
 
-    The copies are there at once; then the output is copied back.
+    The copies of input and weights are alive together; then the output is copied back.
     """
     call = Convolution(*args)
     clip, weight, bias = call[:3]
@@ -184,19 +186,20 @@ def is_blocked(clip: torch.Tensor) -> bool:
 
 
 def is_known(clip: torch.Tensor) -> bool:
-    """Whether oneDNN may compute it: on a CPU, in one of its number types."""
+    """Whether oneDNN may compute on the tensor: it is on a CPU, in one of oneDNN's number types."""
     return clip.device.type == "cpu" and clip.dtype in (torch.float32, torch.bfloat16, torch.float16)
 
 
 def is_double(clip: torch.Tensor) -> bool:
-    """Whether oneDNN does not know the numbers at all."""
+    """Whether the tensor is on a CPU in float64, a type that oneDNN does not support."""
     return clip.device.type == "cpu" and clip.dtype == torch.float64
 
 
 PLACES = 512
-"""Below so many places of an output for each thread, threads take images of their own."""
+"""If the output has fewer positions per thread than this, each thread computes images of its own. This limit holds for
+the forward pass; ``convolution_gradients.PLACES`` holds for the weights' gradient."""
 VOLUME = 5
-"""Axes of volumes."""
+"""Number of axes of a batch of volumes."""
 TRANSPOSED_SCRATCH = 28_000
-"""Bytes of oneDNN's scratchpad of a transposed convolution with a stride, a thread; of 360 layers 80 % are predicted
-within a tenth."""
+"""Bytes of oneDNN's scratchpad per thread for a transposed convolution with a stride; with it 80 % of 360 layers are
+predicted within a tenth. ``convolution_gradients.TRANSPOSED_SCRATCH`` is for images that oneDNN transposes."""

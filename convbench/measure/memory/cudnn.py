@@ -1,8 +1,4 @@
-"""What torch's operators allocate on a GPU beside their outputs: cuDNN's recurrent buffers, cuBLAS's workspaces, in B.
-
-Pure functions of shapes, found with torch 2.11 and cuDNN 9 on a GPU of compute capability 9.0 by comparing with every
-allocation of a call (``tests/gpu/proofs.py``). cuDNN's convolutions took no workspace there.
-"""
+"""Memory (B) that torch's operators allocate on a GPU beside outputs: cuDNN's recurrent buffers, cuBLAS workspaces."""
 
 from __future__ import annotations
 
@@ -15,20 +11,22 @@ import torch
 
 ATEN = torch.ops.aten
 PRODUCTS = (ATEN.mm.default, ATEN.bmm.default, ATEN.addmm.default, ATEN.baddbmm.default)
-"""What cuBLAS computes; whatever else multiplies matrices decomposes to these."""
+"""The operators that cuBLAS computes; all other matrix products decompose into these."""
 MIB = 1 << 20
 BIAS_WORKSPACE = MIB
 HOPPER = (9, 0)
-"""The one generation that torch gives cuBLAS more memory on, as of torch 2.13: those after it are back at less."""
+"""The only GPU generation on which torch gives cuBLAS the larger workspace, as of torch 2.13; later ones get the
+smaller one."""
 SMALL_HIDDEN = 256
-"""Below so many hidden units cuDNN keeps four times as much of every step."""
+"""With fewer hidden units than this, cuDNN keeps about four times as much per step."""
 GATES = {0: 1, 1: 1, 2: 4, 3: 3}
-"""By cuDNN's number of the mode: RNN with ReLU, RNN with tanh, LSTM, GRU."""
+"""Gates by cuDNN's mode number: RNN with ReLU, RNN with tanh, LSTM, GRU."""
 
 
 def cublas_bytes(func: Any, device: torch.device, capability: tuple[int, int]) -> dict[str, int]:
-    """What cuBLAS keeps from its first product on, by what keeps it: each thread a workspace, the forward and the
-    backward pass having one each, and one for products with a bias.
+    """Return the bytes of each workspace that cuBLAS keeps from its first product on, by its owner.
+
+    The forward and the backward pass run in threads with a workspace each; products with a bias have one more.
     """
     if device.type != "cuda" or func not in PRODUCTS:
         return {}
@@ -38,7 +36,7 @@ def cublas_bytes(func: Any, device: torch.device, capability: tuple[int, int]) -
 
 
 def _workspace(capability: tuple[int, int]) -> int:
-    """As torch chooses it (CUDABlas.cpp): by the environment's word, else by the GPU's generation."""
+    """Bytes of a workspace as torch chooses it (CUDABlas.cpp): by the environment, else by the GPU's generation."""
     configuration = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
     if configuration:
         sizes = [part for part in configuration.split(":") if part]
@@ -48,7 +46,7 @@ def _workspace(capability: tuple[int, int]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Recurrence:
-    """A recurrent operator as cuDNN is given it: T steps of B sequences, inputs of the lowest layer, float size s."""
+    """A recurrent operator as cuDNN receives it. ``inputs``: those of the lowest layer; ``size``: a float's bytes."""
 
     steps: int
     batch: int
@@ -61,16 +59,16 @@ class Recurrence:
 
     @classmethod
     def of(cls, clip: torch.Tensor, args: tuple[Any, ...]) -> Recurrence:
-        """From the operator's arguments from ``mode`` on (``_cudnn_rnn``)."""
+        """Build it from the clip and the arguments of ``_cudnn_rnn`` from ``mode`` on."""
         mode, hidden_size, _, layers, batch_first, _, _, bidirectional = args[:8]
         steps, batch = (clip.shape[1], clip.shape[0]) if batch_first else (clip.shape[0], clip.shape[1])
         directions = 2 if bidirectional else 1
         return cls(steps, batch, clip.shape[-1], hidden_size, layers, directions, GATES[mode], clip.element_size())
 
     def workspace(self, train: bool) -> int:
-        """Scratch of a call: 8 MiB and the weights once more for each layer, and the gates of every step.
+        """Bytes of a call's scratch: 8 MiB per layer and direction, a copy of the weights, and the gates of every step.
 
-        Fitted to 250 shapes of LSTMs, of which it misses none by more than 1 %; GRU and RNN in training by up to 6 %.
+        Fitted to 250 LSTM shapes, with errors of at most 1 %. GRU and RNN in training are off by up to 6 %.
         """
         cells, states = self.steps * self.batch, self.hidden_size * self.batch
         is_small = self.hidden_size < SMALL_HIDDEN
@@ -92,13 +90,13 @@ class Recurrence:
         return self.directions * self.gates * self.hidden_size * (inputs + self.layers * self.hidden_size)
 
     def copy(self, batch_first: bool) -> int:
-        """The inputs in the order of time, where they come in that of the batch."""
+        """Bytes of a copy of the inputs in time order, needed if they come batch first."""
         return (
             self.size * self.steps * self.batch * self.inputs if batch_first and min(self.steps, self.batch) > 1 else 0
         )
 
     def reserve(self) -> int:
-        """What training keeps for the backward pass: gates and cells of every step."""
+        """Bytes that training keeps for the backward pass: gates and cells of every step."""
         return (
             256
             + self.size * (self.gates + 1) * self.hidden_size * self.steps * self.batch * self.layers * self.directions
@@ -106,7 +104,7 @@ class Recurrence:
 
 
 def rnn(clip: torch.Tensor, weights: Any, stride: int, buffer: Any, hx: Any, cx: Any, *options: Any) -> Any:
-    """``_cudnn_rnn`` of fake tensors, whose reserve has its true size and whose buffer of weights exists."""
+    """``_cudnn_rnn`` on fake tensors; its reserve has the true size, and its weight buffer exists."""
     buffer = clip.new_empty(0) if buffer is None else buffer
     output, hy, cy, _, _ = ATEN._cudnn_rnn.default(clip, weights, stride, buffer, hx, cx, *options)
     reserve = Recurrence.of(clip, options).reserve() if options[6] else 0
@@ -114,13 +112,13 @@ def rnn(clip: torch.Tensor, weights: Any, stride: int, buffer: Any, hx: Any, cx:
 
 
 def rnn_backward(clip: torch.Tensor, weights: Any, _stride: int, _buffer: Any, hx: Any, cx: Any, *_: Any) -> Any:
-    """``_cudnn_rnn_backward`` of fake tensors: torch has none."""
+    """``_cudnn_rnn_backward`` on fake tensors, for which torch has none."""
     cell = None if cx is None else torch.empty_like(cx)
     return torch.empty_like(clip), torch.empty_like(hx), cell, [torch.empty_like(weight) for weight in weights]
 
 
 def lstm(clip: Any, states: Any, weights: Any, biases: bool, layers: int, dropout: float, *flags: bool) -> Any:
-    """``lstm`` as the one operator that CUDA makes of it, of tensors that know no CUDA."""
+    """``lstm`` as the single operator that CUDA runs for it; torch does not choose that for fake tensors."""
     hx, cx = states
     train, bidirectional, batch_first = flags
     proj_size = hx.shape[2] if hx.shape[2] != cx.shape[2] else 0
@@ -144,16 +142,16 @@ COMPOSED: dict[Any, Callable[..., Any]] = {
     ATEN.rnn_tanh.input: _composition(1),
     ATEN.rnn_relu.input: _composition(0),
 }
-"""What CUDA makes of a recurrent operator; without one torch takes it to pieces."""
+"""Recurrent operators as the single operator that CUDA runs for each; for fake tensors torch would decompose them."""
 STANDINS: dict[Any, Callable[..., Any]] = {
     ATEN._cudnn_rnn.default: rnn,
     ATEN._cudnn_rnn_backward.default: rnn_backward,
 }
-"""What stands for an operator where torch's own shapes say too little."""
+"""Replacements for operators whose output sizes torch does not tell, or not fully, for fake tensors."""
 
 
 def scratch_bytes(func: Any, args: tuple[Any, ...]) -> int:
-    """What an operator allocates for its own duration."""
+    """Bytes that an operator allocates for its own duration."""
     if func == ATEN._cudnn_rnn.default:
         options = args[6:]
     elif func == ATEN._cudnn_rnn_backward.default:

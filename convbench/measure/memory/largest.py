@@ -12,19 +12,19 @@ from convbench.measure.memory.prediction import TakesTooLong, predict
 from convbench.measure.preflight import resolve
 
 LARGEST = {"batch": 2**16, "frames": 2**16, "lstm_input": 2**20}
-"""The axes that are searched, and the size beyond which no search goes."""
+"""The axes that can be searched, with the largest size that is tried."""
 LONG_CLIP = 128
 SECONDS = 5.0
-"""That one prediction may take while a size is searched; the case as it is may take longer."""
+"""Time limit of one prediction during a search; the prediction at the case's own size has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """The largest size of one axis whose predicted peak (B) is within the limit, the case's other sizes as they are.
+    """The largest size of one axis whose predicted peak (B) is within the limit; the case's other sizes are unchanged.
 
-    ``size`` 0: not even 1 fits. With ``more`` the search ended before the limit: at ``LARGEST[axis]``, or where a
-    prediction took more than ``SECONDS``. It is ``flat`` where the size changes nothing, as of inputs that do not look
-    at the clip. ``unknown`` says why nothing is known of another size.
+    ``size`` is 0 if not even 1 fits. ``more``: the search ended below the limit, at ``LARGEST[axis]`` or because a
+    prediction took more than ``SECONDS``. ``flat``: the size does not change the peak, as when inputs ignore the clip.
+    ``unknown``: why other sizes cannot be predicted.
     """
 
     case: Case
@@ -37,7 +37,7 @@ class Fit:
 
 
 def fits(case: Case, limit: int) -> Iterator[Fit]:
-    """What fits into ``limit`` bytes by each axis the case has."""
+    """Yield the largest size within ``limit`` bytes for each axis of the case."""
     for axis in axes(case):
         peaks: dict[int, int] = {}
 
@@ -57,12 +57,12 @@ def fits(case: Case, limit: int) -> Iterator[Fit]:
 
 
 def peak_and_fits(case: Case, limit: int) -> tuple[int, list[Fit]]:
-    """The predicted peak of the case as it is, and what fits by each axis. Raises CaseFailed."""
+    """Return the predicted peak of the case at its own size, and its ``fits``. Raises CaseFailed."""
     return peak_of(case), list(fits(case, limit))
 
 
 def axes(case: Case) -> list[str]:
-    """The axes along which the case can grow; the LSTM input only where its size is free."""
+    """The axes along which the case can grow; the LSTM input only if its size can be chosen."""
     sizes = ["batch"] if case.streams else ["batch", "frames"]
     parts = case.architecture
     is_free = isinstance(parts, Parts) and parts.lstm_input is not None and _is_free(case)
@@ -70,9 +70,9 @@ def axes(case: Case) -> list[str]:
 
 
 def peak_of(case: Case, seconds: float = math.inf) -> int:
-    """The predicted peak, for which each prediction may take so many seconds.
+    """Return the predicted peak (B); each prediction may take ``seconds``.
 
-    Of a recurrent stage run step by step, long clips follow the line of shorter ones.
+    For a recurrent stage that runs step by step, the peak of a long clip is extrapolated from two shorter ones.
     """
     frames, parts = case.clip.frames, case.architecture
     is_stepwise = isinstance(parts, Parts) and (parts.rnn.cell == "gru" or parts.rnn.proj_size)
@@ -93,9 +93,10 @@ def of_size(case: Case, axis: str, size: int) -> Case:
 
 
 def search(peak: Callable[[int], int], limit: int, largest: int) -> int:
-    """The largest size from 1 to ``largest`` whose peak is within ``limit``, 0 where none is; ``peak`` must not fall.
+    """Return the largest size from 1 to ``largest`` whose peak is within ``limit``, or 0 if none is.
 
-    Doubles until it no longer fits, then guesses along the line between both ends, and halves every other time.
+    ``peak`` must not fall with the size. The search doubles the size until it no longer fits, then alternates between
+    interpolation along the line between both ends and halving.
     """
     last_fit, size = (0, 0), 1
     while (bytes_needed := peak(size)) <= limit:
@@ -116,7 +117,7 @@ def search(peak: Callable[[int], int], limit: int, largest: int) -> int:
 
 
 def _is_free(case: Case) -> bool:
-    """Whether another LSTM input size can be asked for."""
+    """Whether the LSTM input can have another size."""
     assert isinstance(case.architecture, Parts) and case.architecture.lstm_input
     size = case.architecture.lstm_input + 1
     try:

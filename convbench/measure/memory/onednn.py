@@ -1,7 +1,8 @@
-"""What torch's operators allocate on a CPU beside their outputs: oneDNN's copies, scratch and workspace, in B.
+"""Memory (B) that torch's operators allocate on a CPU beside their outputs: oneDNN's copies, scratch and workspace.
 
-Pure functions of shapes, in one table; found with torch 2.13 by comparing with what the profiler sees, and after
-oneDNN's own sizes (rnn_utils.hpp). An operator that is not in the table is taken to allocate its outputs only.
+Pure functions of shapes, in one table. They follow oneDNN's own sizes (rnn_utils.hpp) and were found with torch 2.13 by
+comparison with the profiler's allocations. An operator that is not in the table counts as allocating only its outputs
+and, if it is pointwise, casts of its operands.
 """
 
 from __future__ import annotations
@@ -27,16 +28,16 @@ from convbench.models.weights import CHANNELS_LAST
 
 
 def extra_bytes(func: Any, args: Args, result: Any) -> tuple[int, int]:
-    """What an operator allocates beside its outputs: for its own duration, and kept until its backward pass."""
+    """Return an operator's (scratch, kept) bytes beside its outputs: freed at its end, kept for its backward pass."""
     if cost := EXTRA.get(func):
         return cost(args, result)
     return (_casts(args, result), 0) if torch.Tag.pointwise in func.tags and func not in CASTS else (0, 0)
 
 
 def _casts(args: Args, result: Any) -> int:
-    """Copies of operands that are cast to their common type first: bytes over 255.0.
+    """Bytes of the copies of operands that are cast to their common type first, as in uint8 / 255.0.
 
-    A real result of complex numbers, such as their absolute values, is computed as complex ones.
+    A real result of complex operands, such as absolute values, is computed in complex numbers first.
     """
     tensors = [value for value in args if isinstance(value, torch.Tensor)]
     if not isinstance(result, torch.Tensor) or result.device.type != "cpu":
@@ -49,12 +50,12 @@ def _casts(args: Args, result: Any) -> int:
 
 
 def _softmax(args: Args, _result: Any) -> tuple[int, int]:
-    """A contiguous copy of what is not."""
+    """A contiguous copy of an input that is not contiguous."""
     return copy_bytes(args[0]), 0
 
 
 def _mean(args: Args, result: Any) -> tuple[int, int]:
-    """Of numbers of fewer bits a copy in float32, which is added up, and its result."""
+    """For types shorter than float32: a float32 copy, which is summed, and its result."""
     maps = args[0]
     if maps.device.type != "cpu" or maps.dtype not in (torch.bfloat16, torch.float16):
         return 0, 0
@@ -62,24 +63,24 @@ def _mean(args: Args, result: Any) -> tuple[int, int]:
 
 
 def _loss(args: Args, result: Any) -> tuple[int, int]:
-    """A loss that is summed up computes one a number twice, and its result keeps the room of them."""
+    """A reduced loss computes the losses of all numbers twice, and its result keeps the memory of one of them."""
     size = args[0].nbytes if args[0].device.type == "cpu" and not result.dim() else 0
     return size, size
 
 
 def _entropy(args: Args, result: Any) -> tuple[int, int]:
-    """The losses of all numbers, where they are summed up."""
+    """The losses of all numbers, if they are reduced."""
     return (args[0].nbytes if args[0].device.type == "cpu" and not result.dim() else 0), 0
 
 
 def _entropy_of_logits(args: Args, result: Any) -> tuple[int, int]:
-    """The losses of all numbers, where they are summed up, and what they are made of."""
+    """The losses of all numbers, if they are reduced, and an intermediate of their size."""
     scratch, _ = _entropy(args, result)
     return (scratch + args[0].nbytes if args[0].device.type == "cpu" else 0), 0
 
 
 def _pool_backward(args: Args, result: Any) -> tuple[int, int]:
-    """Copies in the order of the output's gradient of what is in another: the input's gradient, and the maxima."""
+    """Copies of tensors that are not in the memory order of the output's gradient: input gradient and maxima."""
     gradient = args[0]
     if gradient.device.type != "cpu":
         return 0, 0
@@ -91,12 +92,12 @@ def _pool_backward(args: Args, result: Any) -> tuple[int, int]:
 
 
 def _exponentials(args: Args, result: torch.Tensor) -> tuple[int, int]:
-    """The numbers less their maxima, raised, and the maxima."""
+    """The exponentials of the numbers less their maxima, and the maxima."""
     return args[0].numel() * args[0].element_size() + result.nbytes, 0
 
 
 def _batch_norm_backward(args: Args, result: Any) -> tuple[int, int]:
-    """Of the input's gradient a second one, where both are in the same order."""
+    """A second gradient of the input, if the input and the output's gradient are in the same memory order."""
     gradient, maps = args[:2]
     if maps.device.type != "cpu" or result[0] is None:
         return 0, 0
@@ -107,7 +108,7 @@ def _batch_norm_backward(args: Args, result: Any) -> tuple[int, int]:
 
 
 def _fold(args: Args, result: torch.Tensor) -> tuple[int, int]:
-    """A copy of patches that are not contiguous; the images keep the room of their patches."""
+    """A copy of patches that are not contiguous; the images keep the memory of their patches."""
     patches = args[0]
     if patches.device.type != "cpu":
         return 0, 0
@@ -115,25 +116,25 @@ def _fold(args: Args, result: torch.Tensor) -> tuple[int, int]:
 
 
 def _patches(args: Args, _result: Any) -> tuple[int, int]:
-    """A copy of the images that patches are cut out of."""
+    """A copy of the images from which patches are cut."""
     return (args[0].nbytes if args[0].device.type == "cpu" else 0), 0
 
 
 def _nearest(args: Args, result: torch.Tensor) -> tuple[int, int]:
-    """Of small outputs both images in NHWC order, in which torch computes these faster."""
+    """For small outputs: input and output in NHWC order, in which torch resizes them faster."""
     maps = args[0]
     is_small = maps.shape[1] >= COLOURS and sum(result.shape[2:]) <= SMALL_SIDES
     return (_nhwc_bytes(maps, result) if is_small else 0), 0
 
 
 def _bilinear(args: Args, result: torch.Tensor) -> tuple[int, int]:
-    """The same, and of images in colour at any size."""
+    """As ``_nearest``, and for colour images of any size."""
     maps = args[0]
     return (_nhwc_bytes(maps, result), 0) if maps.shape[1] == COLOURS else _nearest(args, result)
 
 
 def _antialias(args: Args, result: torch.Tensor) -> tuple[int, int]:
-    """Images of which the columns are resized and the rows not yet."""
+    """The intermediate images, whose columns are resized and whose rows are not yet."""
     maps = args[0]
     if maps.device.type != "cpu" or maps.shape[2] == result.shape[2] or maps.shape[3] == result.shape[3]:
         return 0, 0
@@ -141,7 +142,7 @@ def _antialias(args: Args, result: torch.Tensor) -> tuple[int, int]:
 
 
 def _distances(args: Args, result: torch.Tensor) -> tuple[int, int]:
-    """Of many vectors, whose distances torch multiplies: both with two columns more, or the first of them twice."""
+    """If torch computes distances by a product: both operands with two extra columns, or the first one twice."""
     first, second = args
     if first.device.type != "cpu":
         return 0, 0
@@ -156,9 +157,9 @@ def _nhwc_bytes(maps: torch.Tensor, result: torch.Tensor) -> int:
 
 
 def _rnn_layer(args: Args, _result: Any) -> tuple[int, int]:
-    """oneDNN's LSTM layer: both weights packed anew at every call, scratch, and with gradients a workspace.
+    """oneDNN's LSTM layer: both weights, packed at every call, scratch, and a workspace if gradients are enabled.
 
-    It asks whether gradients are on, and not whether it trains: one in evaluation mode, or frozen, keeps as much.
+    Only the gradient mode matters: a layer in evaluation mode, or a frozen one, keeps as much.
     """
     layer = Layer.of(args[0], args[1], args[2])
     if not torch.is_grad_enabled():
@@ -168,7 +169,7 @@ def _rnn_layer(args: Args, _result: Any) -> tuple[int, int]:
 
 
 def _rnn_layer_backward(args: Args, _result: Any) -> tuple[int, int]:
-    """Weights and their gradients once more, in padded rows; of numbers of fewer bits all gradients in float32."""
+    """Copies of the weights and their gradients in padded rows; for short types all gradients in float32."""
     layer = Layer.of(args[0], args[1], args[2])
     if layer.is_short:
         floats = layer.in_float32()
@@ -178,7 +179,7 @@ def _rnn_layer_backward(args: Args, _result: Any) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A recurrent layer as oneDNN lays it out: T steps of B sequences, I inputs, H hidden, 4H gates, float size s.
+    """A recurrent layer in oneDNN's layout; gates are 4 hidden sizes wide, ``size`` is a float's bytes.
 
     After rnn_utils.hpp of oneDNN 3: rows are padded to whole cache lines, buffers of the workspace to whole pages.
     """
@@ -200,21 +201,21 @@ class Layer:
         return replace(self, size=torch.float32.itemsize)
 
     def row(self, length: int) -> int:
-        """Elements of a padded row: whole cache lines, and none that all fall on the same cache sets."""
+        """Elements of a padded row: whole cache lines, and one more if all rows would fall on the same cache sets."""
         line = CACHE_LINE // self.size
         elements = -(-length // line) * line
         return elements + line if elements % 256 == 0 else elements
 
     def packed_weights(self) -> int:
-        """Both weights in blocks of ``BLOCK`` hidden units."""
+        """Bytes of both weights in blocks of ``BLOCK`` hidden units."""
         return 4 * _blocks(self.hidden_size) * (self.inputs + self.hidden_size) * self.size
 
     def backward_weights(self) -> int:
-        """The same in blocks of what the gates are made of, where numbers have fewer bits."""
+        """Bytes of both weights in blocks of inputs and of hidden units, for types shorter than float32."""
         return 4 * self.hidden_size * (_blocks(self.inputs) + _blocks(self.hidden_size)) * self.size
 
     def scratch(self) -> int:
-        """Of inference: the states, and about so much of hidden states and gates (fitted to twelve shapes)."""
+        """Bytes of scratch in inference: the states, and hidden states and gates by a fit to twelve shapes."""
         steps, batch = self.steps_batch
         hidden_states = steps * self.hidden_size * self.size
         return self.states() + (22 * batch + 40) * hidden_states // 10 + 4 * PAGE
@@ -227,16 +228,16 @@ class Layer:
         return 4 * self.hidden_size * rows * self.size
 
     def steps(self, width: int) -> int:
-        """A vector of that width for each step of each sequence."""
+        """Bytes of a vector of ``width`` for each step of each sequence."""
         return prod(self.steps_batch) * width * self.size
 
     def states(self, width: int = 0) -> int:
-        """States of the layer and of the one below it, one step more than the clip has."""
+        """Bytes of the states of this layer and the layer below, for one step more than the clip has."""
         steps, batch = self.steps_batch
         return _pages(2 * (steps + 1) * batch * self.row(width or max(self.inputs, self.hidden_size)) * self.size)
 
     def workspace(self) -> int:
-        """States and their gradients, gates and outputs; of numbers of fewer bits gradients and gates in float32."""
+        """Bytes of states, their gradients, gates and outputs; for short types, gradients and gates are in float32."""
         floats = self.in_float32()
         gates = _pages(floats.steps(floats.row(4 * self.hidden_size)))
         hidden_states = (1 if self.is_short else 2) * self.states(self.hidden_size)
@@ -253,7 +254,7 @@ def _blocks(width: int) -> int:
 
 CACHE_LINE, PAGE, BLOCK = 64, 4096, 32
 COLOURS, SMALL_SIDES = 3, 128
-"""Channels of an image, and up to how many rows and columns together it is small."""
+"""Channels of a colour image, and the largest sum of rows and columns of a small image."""
 SCRATCH = 16952
 """Bytes of oneDNN's scratchpad that do not depend on the layer, as measured with torch 2.13."""
 ATEN = torch.ops.aten
@@ -261,7 +262,7 @@ CASTS = {
     ATEN._to_copy.default, ATEN.copy_.default, ATEN.where.self, ATEN.masked_fill.Scalar, ATEN.masked_fill.Tensor,
     ATEN.masked_fill_.Scalar, ATEN.masked_fill_.Tensor,
 }  # fmt: skip
-"""They write the other type at once, or look at a mask as it is."""
+"""Pointwise operators without cast copies: they write the other type directly, or read a mask as it is."""
 EXTRA: dict[Any, Callable[[Args, Any], tuple[int, int]]] = {
     ATEN.convolution.default: convolution_bytes,
     ATEN.convolution_backward.default: convolution_backward_bytes,

@@ -1,7 +1,7 @@
-"""Peak memory of a call from its shapes alone: fake tensors on the case's device, nothing allocated, nothing computed.
+"""Predict the peak memory of a call from shapes alone, with fake tensors on the case's device: nothing is computed.
 
-What torch allocates is what its operators return, followed here from birth to release, what some of them take beside it
-(``onednn``, ``cudnn``), and the optimizer's state and intermediates. Bytes of tensors, in B.
+The peak counts the tensors that operators return, followed from birth to release, the memory that some operators take
+beside them (``onednn``, ``cudnn``), and the optimizer's state and intermediates. Sizes of tensors, in B.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from convbench.models.without_values import unchecked
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Bytes held between calls, and the most above them forward and backward, and in the optimizer's step."""
+    """Bytes held between calls, and the most bytes beyond: in forward and backward, and in the optimizer's step."""
 
     resident: int
     forward_backward: int
@@ -53,19 +53,19 @@ class Prediction:
 
 
 class TakesTooLong(CaseFailed):
-    """A prediction was given up at its limit of time."""
+    """A prediction was stopped at its time limit."""
 
 
 @lru_cache(maxsize=256)
 def predict(case: Case, seconds: float = math.inf) -> Prediction:
-    """The peak of one warmed call. Raises CaseFailed where it cannot be told (compiled, an unknown operator).
+    """Predict the peak of one warmed-up call. Raises CaseFailed if it is compiled or calls an unknown operator.
 
-    TakesTooLong where it takes more than so many ``seconds``: fake tensors cost a millisecond an operator, which a cell
-    that is stepped through thousands of frames has tens of thousands of.
+    Raises TakesTooLong after ``seconds``: fake tensors cost a millisecond per operator, and a cell that is stepped
+    through thousands of frames has tens of thousands of operators.
     """
     if traits.opaque(case):
         model = "a compiled model" if traits.compiles(case) else f"a model that {traits.engine(case)} runs"
-        raise CaseFailed("error", f"the peak of {model} cannot be told from its shapes: buffers are reused")
+        raise CaseFailed("error", f"the peak of {model} cannot be predicted from its shapes: buffers are reused")
     try:
         with _mute_log():
             return _prediction(case, time.monotonic() + seconds)
@@ -77,7 +77,7 @@ def predict(case: Case, seconds: float = math.inf) -> Prediction:
 
 @contextmanager
 def _mute_log() -> Iterator[None]:
-    """While it lasts, torch does not print the traceback of an operator that fake tensors cannot run; it is raised."""
+    """While entered, torch prints no traceback of an operator that fake tensors cannot run; the error is raised."""
     logger = logging.getLogger(FakeTensor.__module__)
     was_disabled, logger.disabled = logger.disabled, True
     try:
@@ -87,7 +87,10 @@ def _mute_log() -> Iterator[None]:
 
 
 def _prediction(case: Case, until: float) -> Prediction:
-    """A user's model that cannot be built of fake tensors is called on ``meta`` first and its weights exchanged."""
+    """Predict with fake tensors.
+
+    A user's model that cannot be built of them is built and called on ``meta`` first, then its weights are replaced.
+    """
     if isinstance(case.architecture, Parts):
         network.build(case, 0, "meta")
     try:
@@ -105,10 +108,7 @@ def _prediction(case: Case, until: float) -> Prediction:
 
 @contextmanager
 def _convert_anew() -> Iterator[None]:
-    """While it lasts, ``.to``, ``.half`` and their like give a module new parameters; torch swaps fake ones, and fails.
-
-    What changes nothing leaves a parameter as it is, and what is shared stays so.
-    """
+    """While entered, ``.to``, ``.half`` and the like give a module new parameters; torch would swap fakes, and fail."""
     original = nn.Module._apply
     parameters: dict[tuple[Callable[..., Any], torch.Tensor], nn.Parameter] = {}
 
@@ -134,7 +134,7 @@ def _convert_anew() -> Iterator[None]:
 
 
 def _exchange_weights(model: nn.Module, device: str) -> nn.Module:
-    """The model, in place, with fake tensors on a device for its parameters and buffers; what is shared stays so."""
+    """Replace a model's parameters and buffers in place by fake tensors on a device; shared ones stay shared."""
     fakes: dict[torch.Tensor, torch.Tensor] = {}
     for module in model.modules():
         for name, tensor in (*module._parameters.items(), *module._buffers.items()):
@@ -149,7 +149,7 @@ def _exchange_weights(model: nn.Module, device: str) -> nn.Module:
 
 
 def _advice(error: Exception) -> str:
-    """Why shapes do not tell the peak, in words where the reason is the model's own."""
+    """Explain why shapes do not tell the peak, in words if the model's own code is the reason."""
     kind = type(error).__name__
     signs = ("item()", "numpy()", "Expected bool, got <class 'torch.Tensor'>")
     if "DataDependent" in kind or "DynamicOutputShape" in kind or any(sign in str(error) for sign in signs):
@@ -164,7 +164,10 @@ def _advice(error: Exception) -> str:
 
 
 def _assemble(case: Case, model: nn.Module | None = None) -> Subject:
-    """The subject with the variants that change its tensors; channels_last by the clip, which decides the rest."""
+    """Assemble the subject with the variants that change its tensors.
+
+    Of channels_last only the clip's order is applied: it decides that of the other tensors.
+    """
     variant = tuple(choice for choice in case.variant if not traits.of_variant(choice.name).same_tensors)
     result = subject.assemble(replace(case, variant=variant), seed=0, model=model)
     if any(variant_traits.channels_last for variant_traits, _ in traits.of_case(case)):
@@ -178,7 +181,7 @@ def _predict(subject: Subject, until: float) -> Prediction:
     if not isinstance(step, TrainingStep):
         with peak.follow(), in_threads(_refuse_threads):
             step()
-        if subject.without_gradients.refused:  # what the refused call has left is not there in the next one
+        if subject.without_gradients.refused:  # this peak includes the refused call, which later ones skip
             peak = Peak(torch.device(subject.device), until)
             with peak.follow(), in_threads(_refuse_threads):
                 step()
@@ -194,15 +197,15 @@ def _predict(subject: Subject, until: float) -> Prediction:
 
 def _refuse_threads() -> AbstractContextManager[Any]:
     if not torch._C._len_torch_dispatch_stack():
-        raise CaseFailed("error", "not predicted: it calls modules in threads of its own, whose memory is not followed")
+        raise CaseFailed("error", "not predicted: it calls modules in its own threads, whose memory is not tracked")
     return nullcontext()
 
 
 def optimizer_bytes(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> tuple[int, int]:
-    """Bytes of an optimizer's state, and the most that its step needs beside it, for parameters that have gradients.
+    """Return the bytes of an optimizer's state, and the most that its step needs beside it; parameters have gradients.
 
-    Adam and AdamW keep two moments and a step count a parameter. A plain loop takes two buffers of the parameter at
-    hand beside one of the parameter before it, foreach one of all parameters, a fused step none.
+    Adam and AdamW keep two moments and a step count per parameter. A plain loop takes two buffers of the current
+    parameter and one of the previous one, foreach one buffer of all parameters, a fused step none.
     """
     kind, defaults = type(optimizer), optimizer.defaults
     if kind is torch.optim.SGD or not parameters:
@@ -220,17 +223,18 @@ def optimizer_bytes(optimizer: torch.optim.Optimizer, parameters: list[nn.Parame
 ATEN = torch.ops.aten
 WITHOUT_VALUES = {
     "OpaqueTensorImpl": "shapes do not tell the bytes of its tensors in oneDNN's layout",
-    "quantized::": "its layers are quantised as it is made, which torch does to weights with values alone",
+    "quantized::": "its layers are quantised while it is built, and torch quantises only weights that have values",
     "nested_tensor": "shapes do not tell the bytes of its nested tensors",
     "self.shape_env must not be None": "shapes do not tell the bytes of its jagged tensors",
 }
-"""Why a model does not run on tensors without values, by what torch's error says then."""
+"""Reasons why a model does not run on tensors without values, by a part of torch's error message."""
 COMPOSITE = DispatchKey.CompositeImplicitAutograd
-"""Of operators that torch's own kernels make of others; what only its compiler takes apart is one on a device."""
+"""The key of operators that torch's own kernels compose of others; an operator that only torch's compiler decomposes is
+a single one on a device."""
 OF_ONE_TENSOR = 2
-"""Uses of a storage: by its tensor, and by who asks."""
+"""The use count of a storage that only one tensor holds: the tensor's use, and that of the caller who asks."""
 READ_VALUES = {ATEN.one_hot, ATEN.istft, ATEN.tensor_split}
-"""Operators whose own kernels look at values."""
+"""Operators whose own kernels read the values of tensors."""
 IN_PLACE = {
     getattr(packet, overload): getattr(in_place, overload)
     for packet, in_place, overload in (
@@ -240,15 +244,16 @@ IN_PLACE = {
         (ATEN.index_add, ATEN.index_add_, "default"),
     )
 }
-"""What the gradients of what picks (indices, maxima) write into zeros; of tensors without values torch makes copies."""
+"""In-place forms of the operators with which gradients of a selection (indices, maxima) write into zeros; for tensors
+without values torch makes copies."""
 COUNTER = 4
 """Bytes of an optimizer's step count, a float32."""
 
 
 class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """While entered, follows the storages that operators return. ``bytes``: most bytes of them alive at once.
+    """Follows, while entered, the storages that operators return. ``bytes``: the most bytes of them alive at once.
 
-    Raises TakesTooLong from the monotonic time ``until`` on.
+    Raises TakesTooLong after the monotonic time ``until``.
     """
 
     def __init__(self, device: torch.device, until: float = math.inf) -> None:
@@ -263,9 +268,9 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @contextmanager
     def follow(self) -> Iterator[None]:
-        """Follow what is called inside. Raises CaseFailed at its end where tensors had no storage, as sparse ones.
+        """Follow the calls inside. Raises CaseFailed at the end if tensors had no storage, such as sparse ones.
 
-        Not at once: what is raised while torch asks such a tensor for its device ends the process.
+        It does not raise at once: an exception while torch asks such a tensor for its device ends the process.
         """
         with self:
             yield
@@ -275,12 +280,12 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @property
     def libraries(self) -> int:
-        """What libraries keep once they were called."""
+        """Bytes that libraries keep after their first call."""
         return sum(self.workspaces.values())
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if time.monotonic() > self.until:
-            raise TakesTooLong("error", "not predicted: it takes too long, as its forward has too many operators")
+            raise TakesTooLong("error", "not predicted: it takes too long, because its forward has too many operators")
         kwargs = kwargs or {}
         if self.device.type == "cuda" and func in cudnn.COMPOSED:
             with self:
@@ -293,7 +298,7 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
         storage_ids = {id(tensor.untyped_storage()) for tensor in self._strided_tensors((args, kwargs))}
         result = cudnn.STANDINS.get(func, func)(*args, **kwargs)
         self.workspaces |= cudnn.cublas_bytes(func, self.device, self.capability)
-        if func.overloadpacket is ATEN.set_:  # another view of a storage that is there
+        if func.overloadpacket is ATEN.set_:  # another view of an existing storage
             return result
         births = [tensor for tensor in self._strided_tensors(result) if id(tensor.untyped_storage()) not in storage_ids]
         for tensor in births:
@@ -307,14 +312,14 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
     def _is_composed(self, name: str) -> bool:
-        """Whether torch makes the operator of that name of others on this device, which has no kernel of its own."""
+        """Whether torch composes the operator of others on this device, because the device has no kernel for it."""
         has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
         return has_kernel(name, COMPOSITE.name) and not has_kernel(name, self.device.type.upper())
 
     def _autocast_of_call(self, name: str) -> AbstractContextManager[Any]:
-        """Autocast as it was around the call of an operator that it does not cast itself: a mode is called without it.
+        """Restore the caller's autocast, which a mode runs without, for an operator that autocast does not cast itself.
 
-        What an LSTM or an Einstein sum is made of is cast.
+        The operators that compose an LSTM or an Einstein sum are cast.
         """
         with torch._C._RestorePythonTLSSnapshot():  # type: ignore[attr-defined]
             casts = torch.is_autocast_enabled(self.device.type)
@@ -323,7 +328,7 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return torch.autocast(self.device.type, torch.get_autocast_dtype(self.device.type))
 
     def _strided_tensors(self, values: Any) -> list[torch.Tensor]:
-        """The fake tensors in a value that have a storage."""
+        """Return the fake tensors in a value that have a storage; note the layout of those that have none."""
         fakes = _fake_tensors(values)
         for tensor in fakes:
             if tensor.layout is not torch.strided:
@@ -343,9 +348,9 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _accumulates(func: Any, args: tuple[Any, ...]) -> bool:
-    """Whether autograd adds a gradient to that of another use of the same tensor, which nobody else reads any more.
+    """Whether autograd adds a gradient to that of another use of the same tensor, which nothing else reads any more.
 
-    It adds in place then, but not of tensors without values.
+    It adds in place then, except for tensors without values.
     """
     if func is not ATEN.add.Tensor or torch.is_grad_enabled() or not all(isinstance(a, FakeTensor) for a in args):
         return False
@@ -356,14 +361,17 @@ def _accumulates(func: Any, args: tuple[Any, ...]) -> bool:
 
 
 def _composition(func: Any) -> Callable[..., Any]:
-    """What makes an operator of others: torch's own kernel; the compiler's way copies more, and reads no values."""
+    """Return the function that composes an operator of others.
+
+    It is torch's own kernel or, if that reads values, the compiler's decomposition, which copies more.
+    """
     if func is ATEN.linear.default:
         return _linear
     return func.decompose if func.overloadpacket in READ_VALUES else partial(func._op_dk, COMPOSITE)
 
 
 def _linear(rows: Any, weight: Any, bias: Any = None) -> Any:
-    """A linear layer as torch computes it of tensors with values: its bias is added in place."""
+    """A linear layer as torch computes it for tensors with values: the bias is added in place."""
     if bias is None or rows.dim() == 2 or (rows.dim() == 3 and rows.is_contiguous()):
         return ATEN.linear.default._op_dk(COMPOSITE, rows, weight, bias)
     if not weight.requires_grad:
@@ -377,5 +385,5 @@ def _fake_tensors(values: Any) -> list[torch.Tensor]:
 
 
 def _lifetime(result: Any) -> torch.UntypedStorage:
-    """The storage that stands for an operator's workspace: its last output, which the shapes give no bytes."""
+    """The storage whose lifetime stands for an operator's workspace: its last output, to which shapes give no bytes."""
     return _fake_tensors(result)[-1].untyped_storage()

@@ -1,6 +1,6 @@
-"""A user's clips kept for the other trainings of a run: what takes long to read, or to make, is done once a seed.
+"""Keep a user's clips for the other trainings of a run, so that they are read or made only once per seed.
 
-So all trainings of a seed have the same clips in the same split, also where a user's function yields others each time.
+All trainings of a seed then have the same clips in the same split, even if a user's function yields others each time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ P = ParamSpec("P")
 
 
 def cached(load: Callable[P, Splits]) -> Callable[P, Splits]:
-    """Decorator: whoever asks for the same clips in another process of the run is given those of the first."""
+    """Decorator: further processes of the run that ask for the same clips get those of the first."""
 
     @wraps(load)
     def read_or_load(*args: P.args, **options: P.kwargs) -> Splits:

@@ -1,4 +1,4 @@
-"""The folders that a user's clips lie in."""
+"""The folders with a user's clips."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from convbench.core.errors import ConvbenchError
 
 
 def folder(path: str, task: str, or_file: str = "") -> Path:
-    """The folder at ``path``, or the file of that suffix. Raises ConvbenchError where there is none."""
+    """Return the folder at ``path``, or the file with that suffix. Raises ConvbenchError if there is none."""
     try:
         root = Path(path).expanduser()
         if or_file and root.suffix == or_file and root.is_file():
@@ -24,5 +24,5 @@ def folder(path: str, task: str, or_file: str = "") -> Path:
 
 
 def entries(root: Path) -> list[Path]:
-    """What lies in a folder, in order of name, but for hidden files."""
+    """The entries of a folder in the order of their names, without hidden files."""
     return sorted(entry for entry in root.iterdir() if not entry.name.startswith("."))

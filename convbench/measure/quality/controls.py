@@ -1,4 +1,4 @@
-"""What is taken from a task to see that it is needed: the order of frames, all frames but one, the labels' meaning."""
+"""Take something from a task to see whether it is needed: the order of frames, most frames, the labels' meaning."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from convbench.measure.quality.splitting import CONTROLLED, random
 
 
 class Control(NamedTuple):
-    """What changes the splits; whether chance is the best that is left, whatever the task."""
+    """A change of the splits, and whether it leaves nothing better than chance, whatever the task."""
 
     change: Callable[[Splits, np.random.Generator], Splits]
     leaves_chance: bool = False
@@ -25,18 +25,18 @@ class Control(NamedTuple):
 
 @dataclass(frozen=True)
 class Without:
-    """What a task declares: by control the accuracy of the best reader that lacks what the control takes away.
+    """What a task declares: by control, the accuracy of the best reader that lacks what the control takes away.
 
-    A control that takes nothing from this task is not named.
+    Controls that take nothing from this task are left out.
     """
 
     best: Mapping[str, float]
 
 
 def apply(control: str | None, splits: Splits, seed: int) -> Splits:
-    """The splits under a control, or as they are without one; the given ones are not changed.
+    """Return the splits under a control, or unchanged without one; the given splits are not modified.
 
-    Raises ConvbenchError where there is no such control.
+    Raises ConvbenchError if there is no such control.
     """
     if control is None:
         return splits
@@ -46,9 +46,9 @@ def apply(control: str | None, splits: Splits, seed: int) -> Splits:
 
 
 def expected_accuracy(control: str | None, task: Choice, classes: int) -> float | None:
-    """What the best reader reaches that lacks what the control takes away; None where nobody says.
+    """The accuracy of the best reader that lacks what the control takes away; None if it is unknown.
 
-    Where it is not chance, a task declares it (``Without``).
+    If it is not chance, the task declares it (``Without``).
     """
     if control is None:
         return None
@@ -59,7 +59,7 @@ def expected_accuracy(control: str | None, task: Choice, classes: int) -> float 
 
 
 def _frame_shuffle(splits: Splits, rng: np.random.Generator) -> Splits:
-    """The frames of every clip in a random order of its own."""
+    """Put the frames of every clip into a random order of its own."""
 
     def shuffle(split: Labelled) -> Labelled:
         count, frames = split.clips.shape[:2]
@@ -70,7 +70,7 @@ def _frame_shuffle(splits: Splits, rng: np.random.Generator) -> Splits:
 
 
 def _single_frame(splits: Splits, _: np.random.Generator) -> Splits:
-    """The middle frame of every clip in place of all of them."""
+    """Replace all frames of every clip by the middle one."""
 
     def freeze(split: Labelled) -> Labelled:
         middle = split.clips.shape[1] // 2
@@ -80,7 +80,7 @@ def _single_frame(splits: Splits, _: np.random.Generator) -> Splits:
 
 
 def _label_permutation(splits: Splits, rng: np.random.Generator) -> Splits:
-    """The labels to learn from dealt out anew; those to choose by and to report on are kept."""
+    """Permute the labels of the training clips; those of the validation and test clips stay."""
     order = torch.from_numpy(rng.permutation(len(splits.train.labels)))
     return splits._replace(train=splits.train._replace(labels=splits.train.labels[order]))
 

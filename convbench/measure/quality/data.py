@@ -1,4 +1,4 @@
-"""What a task hands over: labelled clips in three splits that share no source."""
+"""The clips of a task: labelled, in three splits that share no source."""
 
 from __future__ import annotations
 
@@ -8,24 +8,27 @@ import torch
 
 
 class Labelled(NamedTuple):
-    """Clips (N, T, C, H, W), float32 (drawn ones in [0, 1]), and the number of each one's class (N,), int64."""
+    """Clips (N, T, C, H, W), float32 (drawn ones in [0, 1]), and the class numbers of the clips (N,), int64."""
 
     clips: torch.Tensor
     labels: torch.Tensor
 
 
 class Pool(NamedTuple):
-    """So many sources, clips or recordings of several, of which every seed draws its parts, and which of them each test
-    clip is of."""
+    """The sources from which every seed draws its parts.
+
+    ``size`` is the number of sources: clips, or recordings of several clips. ``test_sources`` names the source of each
+    test clip.
+    """
 
     size: int
     test_sources: tuple[int, ...]
 
 
 class Splits(NamedTuple):
-    """Clips to learn from, to choose by, and to report on; the names of the classes by number.
+    """Clips for training, validation and testing, and the names of the classes by number.
 
-    ``pool`` is where they are drawn from, None where every seed has clips of its own.
+    ``pool`` is where they are drawn from, None if every seed has its own clips.
     """
 
     train: Labelled

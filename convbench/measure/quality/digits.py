@@ -1,7 +1,7 @@
 """Real handwritten digits on a canvas: scikit-learn's, split before anything is drawn, scaled and stamped.
 
-A digit's box is a square of 0.45 of the canvas's shorter side. Positions are whole pixels, so that a digit that moves
-over a torus keeps every pixel's value.
+A digit's box is a square of 0.45 of the canvas's shorter side. Positions are whole pixels, so a digit that moves over a
+torus keeps every pixel's value.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ class Digits(NamedTuple):
     rows: Indices
 
     def scaled(self, size: int) -> torch.Tensor:
-        """The images as (N, size, size)."""
+        """The images resized to (N, size, size)."""
         resize = partial(F.interpolate, mode="bilinear", align_corners=False, antialias=size < self.images.shape[-1])
         return resize(self.images[:, None], (size, size))[:, 0]
 
     def of_classes(self, labels: Indices, rng: np.random.Generator) -> Indices:
-        """A random digit of each of the classes asked for, as indices of these digits."""
+        """Draw a random digit for each of the class labels, as indices of these digits."""
         order = np.argsort(self.labels, kind="stable")
         begins = np.searchsorted(self.labels[order], np.arange(len(CLASSES) + 1))
         return order[rng.integers(begins[labels], begins[labels + 1])]
 
 
 class Sources(NamedTuple):
-    """Digits to draw the clips of each split from; no digit is in two."""
+    """Digits from which the clips of each split are drawn; no digit is in two of them."""
 
     train: Digits
     val: Digits
@@ -61,7 +61,7 @@ class PlacedDigits(NamedTuple):
 
 
 def sources(seed: int) -> Sources:
-    """The 1,797 digits, stratified by class: 60 % to train on, 20 % to validate, 20 % to test."""
+    """The 1,797 digits, stratified by class: 60 % for training, 20 % for validation, 20 % for testing."""
     images, labels = _all_digits()
     parts = stratify(labels, HELD_OUT, random(seed, SOURCES))
     return Sources(*(Digits(images[torch.from_numpy(rows)], labels[rows], rows) for rows in parts))
@@ -73,7 +73,7 @@ def draw_splits(
     training: Training,
     seed: int,
 ) -> Splits:
-    """Clips of each split, drawn from its own digits with its own random numbers."""
+    """Draw the clips of each split from its own digits with its own random numbers."""
     counts = (training.train_clips, training.val_clips, training.test_clips)
     train, val, test = (
         draw(digits, count, random(seed, use))
@@ -83,7 +83,7 @@ def draw_splits(
 
 
 def place_digits(digits: Digits, clip: Clip, count: int, rng: np.random.Generator) -> PlacedDigits:
-    """Single frames with a random digit anywhere inside the canvas."""
+    """Draw single frames with a random digit anywhere inside the canvas."""
     size = box(clip)
     indices = rng.integers(len(digits.labels), size=count)
     corners = rng.integers((clip.height - size + 1, clip.width - size + 1), size=(count, 1, 2))
@@ -95,7 +95,7 @@ def place_digits(digits: Digits, clip: Clip, count: int, rng: np.random.Generato
 
 
 def box(clip: Clip, share: float = BOX) -> int:
-    """Side in pixels of a digit's box on the clip's frames. Raises Impossible where no digit would be legible."""
+    """Side in pixels of a digit's box on the clip's frames. Raises Impossible if no digit would be legible."""
     shorter = min(clip.height, clip.width)
     if shorter < LEAST_SIDE:
         smallest = f"{max(clip.height, LEAST_SIDE)}x{max(clip.width, LEAST_SIDE)}"
@@ -106,13 +106,13 @@ def box(clip: Clip, share: float = BOX) -> int:
 
 
 def at_least(frames: int, clip: Clip, reason: str) -> None:
-    """Raises Impossible where a task needs more frames than the clip has."""
+    """Raise Impossible if a task needs more frames than the clip has."""
     if clip.frames < frames:
         raise Impossible(f"clip {clip} has {clip.frames} frames and {reason}: give it at least {frames}")
 
 
 def stamp(canvas: torch.Tensor, images: torch.Tensor, corners: Indices) -> None:
-    """Put images (N, S, S) on the frames of ``canvas`` (N, T, H, W), over its edges as on a torus.
+    """Put images (N, S, S) on the frames of ``canvas`` (N, T, H, W), across its edges as on a torus.
 
     ``corners`` (N, T or 1, 2) are the (y, x) of the upper left pixel.
     """
@@ -126,7 +126,7 @@ def stamp(canvas: torch.Tensor, images: torch.Tensor, corners: Indices) -> None:
 
 
 def in_channels(canvas: torch.Tensor, clip: Clip) -> torch.Tensor:
-    """Frames (N, T, H, W) as clips (N, T, C, H, W): the one channel seen C times, not copied."""
+    """Frames (N, T, H, W) as clips (N, T, C, H, W): a view of the one channel C times, without a copy."""
     return canvas[:, :, None].expand(-1, -1, clip.channels, -1, -1)
 
 

@@ -26,7 +26,7 @@ def start(clip: Clip, count: int, jitter: float, rng: np.random.Generator) -> In
 
 
 def drift(clip: Clip, digits: Digits, indices: Indices, starts: Indices, steps: Indices) -> torch.Tensor:
-    """Clips (N, T, C, H, W) of the chosen digits, each from its start (N, 2) in the direction of its step (N, 2)."""
+    """Clips (N, T, C, H, W) of the digits at ``indices``, each from its start (N, 2) in its step's direction (N, 2)."""
     size = box(clip)
     corners = (starts - size // 2)[:, None] + speed(clip) * np.arange(clip.frames)[:, None] * steps[:, None]
     canvas = torch.zeros(len(indices), clip.frames, clip.height, clip.width)

@@ -1,8 +1,8 @@
-"""Training a model on labelled clips: one run, one curve, cut later at equal steps, FLOPs or seconds.
+"""Train a model on labelled clips: one run, one curve, cut later at equal steps, FLOPs or seconds.
 
 Adam with a cosine schedule to zero, gradients clipped to norm 1, batches in a seeded order; the class is read from the
-head's output after the last frame. The model is in training mode from the first step on. A schedule is that of the
-whole run: a curve cut early is not a run that was planned to be short.
+head's output after the last frame. The model is in training mode from the first step on. The schedule covers the whole
+run: a curve cut early is not a run that was planned to be short.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ EVALUATION_BATCH = 250
 
 @dataclass
 class Curve:
-    """What a run was worth at each checkpoint; ``seconds`` are those of training alone, summed up."""
+    """A run's results at each checkpoint; ``seconds`` are those of training alone, summed up."""
 
     steps: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -39,7 +39,7 @@ class Curve:
 
 
 class Recipe(NamedTuple):
-    """How one model is trained: so many steps of so many clips each, at a learning rate."""
+    """How one model is trained: steps, clips per batch, and learning rate."""
 
     training: Training
     batch: int
@@ -53,9 +53,9 @@ def fit(
     seed: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Curve:
-    """Train ``model`` where it is.
+    """Train ``model`` in place and return its curve.
 
-    Raises CaseFailed, saying at which step, where the loss is no longer a finite number.
+    Raises CaseFailed that names the step if the loss is no longer a finite number.
     """
     training, batch, rate = recipe
     network.in_mode(model, training=True)  # it was built in evaluation mode
@@ -86,7 +86,7 @@ def fit(
 
 
 def _divergence(losses: list[float], last_step: int, recipe: Recipe) -> CaseFailed:
-    """Why there is no curve, from the losses up to ``last_step``. Before the first nothing has been learned."""
+    """Explain why there is no curve, from the losses up to ``last_step``. At step 1 nothing has been learned yet."""
     place = next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), len(losses) - 1)
     step = last_step - len(losses) + place + 1
     words = f"the loss was {losses[place]} at step {step} of {recipe.training.steps}"
@@ -99,23 +99,23 @@ def _divergence(losses: list[float], last_step: int, recipe: Recipe) -> CaseFail
 
 
 def checkpoints(training: Training) -> list[int]:
-    """The steps after which accuracy is taken, evenly spread, the last being the last step."""
+    """The steps after which accuracy is measured: evenly spread, up to the last step."""
     return [round(training.steps * number / training.checkpoints) for number in range(1, training.checkpoints + 1)]
 
 
 def accuracy(model: nn.Module, data: Labelled) -> float:
-    """The share of clips whose class is named."""
+    """The share of clips that the model classifies correctly."""
     return share_right(predictions(model, data.clips), data.labels)
 
 
 def share_right(answers: torch.Tensor, labels: torch.Tensor) -> float:
-    """The share of the classes named that are those of the clips."""
+    """The share of answers that equal the clips' labels."""
     return float((answers == labels).float().mean())
 
 
 @torch.no_grad()
 def predictions(model: nn.Module, clips: torch.Tensor) -> torch.Tensor:
-    """The class named for each clip, on the CPU."""
+    """The class that the model predicts for each clip, on the CPU."""
     model.eval()
     device = next(model.parameters()).device
     answers = [scores(model, batch.to(device)).argmax(-1).cpu() for batch in torch.split(clips, EVALUATION_BATCH)]
@@ -124,7 +124,7 @@ def predictions(model: nn.Module, clips: torch.Tensor) -> torch.Tensor:
 
 
 def scores(model: nn.Module, clips: torch.Tensor) -> torch.Tensor:
-    """What the head says after the last frame, (N, classes)."""
+    """The head's output after the last frame, (N, classes)."""
     outputs: torch.Tensor = model(clips)[0]
     return outputs[:, -1]
 
@@ -145,7 +145,7 @@ def _step(
 
 
 def _batches(data: Labelled, size: int, seed: int) -> Iterator[Labelled]:
-    """Batches without end: a new order each time through, what does not fill a batch left for that time."""
+    """Yield batches without end, each pass in a new order; clips that do not fill a batch are left out of a pass."""
     generator = torch.Generator().manual_seed(seed)
     size = min(size, len(data.labels))
     while True:

@@ -1,4 +1,4 @@
-"""A model as a variant runs it: what it names for a task's clips, or reads of pictures, in int8 or another runtime."""
+"""Run a model as a variant does, in int8 or another runtime: its classes for clips, and its features of pictures."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from convbench.models.runtimes.int8 import FEWEST
 from convbench.models.subject import Subject, assemble, transform
 
 SAMPLES = 64
-"""Batches of the task's clips that ranges may be found with."""
+"""The most batches of the task's clips with which int8 ranges may be found."""
 Scores = Callable[[torch.Tensor], torch.Tensor]
 Names = Callable[[torch.Tensor], torch.Tensor]
 
 
 def scores_of(case: Case, model: nn.Module, examples: Labelled) -> Scores:
-    """What the model's head says after the last frame of clips (N, T, C, H, W), run as the case's variant runs it.
+    """Return a function from clips (N, T, C, H, W) to the head's output after the last frame, run in the variant.
 
-    It is exported for the case's batch; clips that fill none are filled up with zeros. ``examples`` are the clips that
-    it was trained on: ranges are found with the first of them, which come round again where they are few. Raises
-    CaseFailed where it cannot be exported.
+    The model is exported for the case's batch; smaller batches are padded with zeros. ``examples`` are the clips that
+    it was trained on: int8 ranges are found with the first of them, repeated if they are few. Raises CaseFailed if the
+    model cannot be exported.
     """
     shape = (case.clip.batch, *examples.clips.shape[1:])
     clip, min_clips = Clip(*shape), FEWEST * shape[0]
@@ -50,16 +50,16 @@ def scores_of(case: Case, model: nn.Module, examples: Labelled) -> Scores:
 
 
 def names_of(case: Case, model: nn.Module, examples: Labelled) -> Names:
-    """The class that the model, so run, names for each clip."""
+    """Return a function from clips to the classes that the model predicts in the case's variant."""
     scores = scores_of(case, model, examples)
     return lambda clips: scores(clips).argmax(-1).cpu()
 
 
 def features_of(case: Case, model: ConvReducerRNN, examples: Labelled) -> Scores:
-    """What the variant makes of pictures (N, C, H, W) by backbone and reducer: features (N, D).
+    """Return a function from pictures (N, C, H, W) to features (N, D) of backbone and reducer, run in the variant.
 
-    ``examples`` are pictures that ranges may be found with. Raises Unavailable where the variant has no use for a model
-    without its LSTM, as int8 that would quantise nothing else.
+    ``examples`` are pictures with which int8 ranges may be found. Raises Unavailable if the variant cannot run a model
+    without its LSTM, such as int8 that would quantise nothing else.
     """
     extractor = ConvReducerRNN(model.backbone, model.reducer, _NoLSTM(), nn.Identity())  # type: ignore[arg-type]
     try:
@@ -70,7 +70,7 @@ def features_of(case: Case, model: ConvReducerRNN, examples: Labelled) -> Scores
 
 
 class _NoLSTM(nn.Module):
-    """Hands on what the reducer has made."""
+    """Passes on the reducer's output."""
 
     def forward(self, vectors: torch.Tensor, state: None) -> tuple[torch.Tensor, None]:
         return vectors, state

@@ -1,7 +1,7 @@
-"""What the untrained features tell: linear read-outs of a digit's class and of its place from one reduced map.
+"""Read a digit's class and place from the untrained features of one reduced map, by linear read-outs.
 
-They measure what is *linearly* decodable of an extractor that was not trained on the task, not what training would
-reach. With a user's own trained backbone they tell of that backbone.
+They measure what is *linearly* decodable from an extractor that was not trained on the task, not what training would
+reach. With a user's own trained backbone they describe that backbone.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ PENALTIES = tuple(10.0**power for power in range(-4, 3))
 
 @torch.no_grad()
 def features(extractor: nn.Module, pictures: torch.Tensor, batch: int = 20) -> torch.Tensor:
-    """``extractor`` (backbone and reducer) of pictures (N, C, H, W), (N, D)."""
+    """The features (N, D) that ``extractor`` (backbone and reducer) computes from pictures (N, C, H, W)."""
     extractor.eval()
     return torch.cat([extractor(part) for part in torch.split(pictures, batch)])
 
 
 class Readout:
-    """Ridge regression from features (N, D) of pictures to fit, to choose the penalty by and to report on.
+    """Ridge regression on features (N, D) of the pictures for fitting, for choosing the penalty, and for testing.
 
-    Features are centred and scaled by their spread as a whole, so that penalties mean the same for every reducer. The
-    dual form is solved: beyond one product of the features its cost depends on the number of pictures, not on D.
+    Features are centred and scaled by their overall spread, so that penalties mean the same for every reducer. The dual
+    form is solved: apart from one product of the features, its cost depends on the number of pictures, not on D.
     """
 
     def __init__(self, train: torch.Tensor, val: torch.Tensor, test: torch.Tensor) -> None:
@@ -34,7 +34,7 @@ class Readout:
         self.val, self.test = (((features - centre) @ deviations.T).double() / spread for features in (val, test))
 
     def __call__(self, train: torch.Tensor, val: torch.Tensor) -> torch.Tensor:
-        """The answers for the test pictures (N, K), from targets (N, K) to fit and to choose the penalty by."""
+        """Return answers for the test pictures (N, K), from targets (N, K) for fitting and choosing the penalty."""
         offset = train.mean(0)
         coordinates = self.vectors.T @ (train - offset)
         duals = [self.vectors @ (coordinates / (self.values.clamp_min(0) + penalty)[:, None]) for penalty in PENALTIES]

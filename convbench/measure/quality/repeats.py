@@ -1,4 +1,4 @@
-"""Clips that are there more than once, pixel by pixel: in two splits, or under two labels."""
+"""Find clips that occur more than once, pixel by pixel: in two splits, or under two labels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from convbench.measure.quality.data import Labelled, Splits
 
 
 def findings(splits: Splits) -> Iterator[Finding]:
-    """What is wrong with splits that share clips, or hold one as two classes."""
+    """Report splits that share clips, and clips that have two classes."""
     train, val, test = (_digests(split) for split in splits[:3])
     training_digests = {*train, *val}
     if known_count := sum(clip in training_digests for clip in test):

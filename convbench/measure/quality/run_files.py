@@ -1,4 +1,4 @@
-"""Files that the processes of a run share: what one of them has made, the others read."""
+"""Files that the processes of a run share: one of them makes the content, the others read it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from convbench.measure import progress
 
 Content = dict[str, Any]
 UNREADABLE = (OSError, RuntimeError)
-"""What torch raises of a file that is not there, and on a full disk."""
+"""torch's errors for a missing file and for a full disk."""
 SHARE_OF_DISK = 0.5
-"""Of what is free: the rest is for the run's results, and for others."""
+"""Share of the free disk space that a file may take: the rest is for the run's results, and for others."""
 
 
 def read_or_make(path: Path, make: Callable[[], Content]) -> Content:
-    """What ``make`` returns, by the first process that asks for it; those that ask meanwhile wait.
+    """Return the file's content; the first process that asks makes it with ``make``, and others wait meanwhile.
 
-    Tensors of a file lie in memory that its readers share. What the disk has no room for is made by each of them.
+    Tensors of a file are in memory that its readers share. Content that does not fit on the disk is made by each
+    process.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with lock.hold(path.with_suffix(".lock"), waiting=_wait):

@@ -1,4 +1,4 @@
-"""Clips whose values are far from those that networks learn from, such as 0 to 255 as floats."""
+"""Find clips whose values are far from those that networks learn from, such as 0 to 255 as floats."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LARGEST = 20.0
 
 
 def findings(splits: Splits) -> Iterator[Finding]:
-    """That values are large, by the largest of the clips to learn from."""
+    """Report large values, by the largest value of the training clips."""
     largest = max(map(float, splits.train.clips.aminmax()), key=abs)
     if abs(largest) > LARGEST:
         yield Finding(CLIPS_UNSCALED, data={"largest": largest})

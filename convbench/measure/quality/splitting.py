@@ -1,4 +1,4 @@
-"""Which clips, or sources of clips, go to which split: every class in each, in an order of a seed of its own."""
+"""Assign clips, or sources of clips, to splits: every class in each, in an order with a seed of its own."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import numpy.typing as npt
 
 Indices = npt.NDArray[np.int64]
 SOURCES, CONTROLLED = 9, 10
-"""Uses of random numbers: what goes to which split, and what a control takes away; the splits themselves are 1 to 3."""
+"""Uses of random numbers: assigning sources to splits, and applying a control; the splits themselves use 1 to 3."""
 NO_LIMITS = (None, None, None)
 DRAWS = 100
-"""Of groups to splits, until every class is in each."""
+"""Attempts to assign groups to splits so that every class is in each split."""
 
 
 def random(seed: int, *use: int) -> np.random.Generator:
-    """A stream of random numbers for one use under a seed; others and the global ones are untouched."""
+    """Return a random generator for one use under a seed; other generators and the global ones are untouched."""
     return np.random.default_rng([seed, *use])
 
 
 def stratify(
     labels: Indices, held_out: float, rng: np.random.Generator, limits: tuple[int, int, int] | None = None
 ) -> tuple[Indices, Indices, Indices]:
-    """Indices to train, validate and test on; a share ``held_out`` of each class, or one, to each of the last two.
+    """Return indices for training, validation and testing; the last two get a share ``held_out`` of each class, or one.
 
-    With ``limits`` no split is longer: classes keep their proportions, and at least one clip each.
+    With ``limits`` no split is longer than its limit: classes keep their proportions, and at least one clip each.
     """
     parts: tuple[list[Indices], ...] = ([], [], [])
     for number in np.unique(labels):
@@ -40,9 +40,10 @@ def stratify(
 def stratify_groups(
     labels: Indices, groups: Indices, held_out: float, rng: np.random.Generator, limits: tuple[int, int, int]
 ) -> tuple[Indices, Indices, Indices] | None:
-    """As ``stratify``, of whole groups, each taken for one of its commonest class: none has clips in two splits.
+    """Split whole groups as ``stratify`` does, each by its commonest class, so that none has clips in two splits.
 
-    Where groups have clips of several classes another draw may have every class in each split; None where none has.
+    Groups with clips of several classes may need several draws until every class is in each split; None if all draws
+    fail.
     """
     group_labels = np.array([np.bincount(labels[groups == group]).argmax() for group in range(groups.max() + 1)])
     for _ in range(DRAWS):
@@ -55,17 +56,17 @@ def stratify_groups(
 
 
 def balanced(count: int, classes: int, rng: np.random.Generator) -> Indices:
-    """``count`` labels in random order, each class as often as any other or once more."""
+    """``count`` labels in random order, in which the counts of any two classes differ by at most one."""
     return rng.permutation(np.arange(count) % classes)
 
 
 def _cut(classes: list[Indices], limit: int | None, rng: np.random.Generator) -> Indices:
-    """So many clips of these classes at most, in random order."""
+    """At most ``limit`` clips of these classes, in random order."""
     return rng.permutation(np.concatenate(classes)[_even_order(classes)[:limit]])
 
 
 def _even_order(classes: list[Indices]) -> Indices:
-    """An order in which any beginning has the classes in proportion, the first of each before all others."""
+    """An order whose every prefix has the classes in proportion, beginning with one of each class."""
     ranks = [np.arange(len(members)) for members in classes]
     is_later = np.concatenate([rank > 0 for rank in ranks])
     share = np.concatenate([(rank + 0.5) / max(1, len(rank)) for rank in ranks])

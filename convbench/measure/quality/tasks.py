@@ -1,4 +1,4 @@
-"""The clips of a task, wherever they come from.
+"""Load the clips of a task, wherever they come from.
 
 A task of the shelf draws ``training.train_clips``, ``val_clips`` and ``test_clips`` clips of the shape's T, C, H and W.
 A user's own ``package.module:function`` that is on no shelf yields (clip, label) pairs instead, which ``user_clips``
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def load(choice: Choice, clip: Clip, training: Training, seed: int) -> Splits:
-    """The clips of a task on the shelf, or of the user's own function, in three splits; the same ones for a seed.
+    """Return the clips of a task or of the user's own function in three splits; a seed always gives the same ones.
 
-    Raises ConvbenchError where the clips are not what was asked for, Unavailable where a library is missing.
+    Raises ConvbenchError if the clips are not as requested, Unavailable if a library is missing.
     """
     if choice.is_imported and not _is_registered(choice.name):
         from convbench.measure.quality.user_clips import from_function
@@ -31,7 +31,7 @@ def load(choice: Choice, clip: Clip, training: Training, seed: int) -> Splits:
 
 
 def _check(splits: object, choice: Choice, clip: Clip) -> Splits:
-    """What a task has drawn. Raises ConvbenchError in its name where models would learn from something else."""
+    """Return a task's splits. Raises ConvbenchError, naming the task, if shapes or labels are not as requested."""
     import torch
 
     from convbench.measure.quality.data import Splits
@@ -49,6 +49,6 @@ def _check(splits: object, choice: Choice, clip: Clip) -> Splits:
 
 
 def _is_registered(path: str) -> bool:
-    """Whether what an import path names is on the shelf as well, by a name that the suite does not use."""
+    """Whether the object at an import path is on the shelf, too, by a name that the suite does not use."""
     function = imports.import_path(path)
     return any(plugin.build is function for plugin in registry.tasks.registered())

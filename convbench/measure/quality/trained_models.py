@@ -1,6 +1,6 @@
-"""A trained model kept for the other trials of a run: what is evaluated in several runtimes is trained once.
+"""Keep a trained model for the other trials of a run: a model that several runtimes evaluate is trained once.
 
-A training is the same wherever it runs, so that one whose weights are not at hand is only done again.
+A training gives the same result wherever it runs, so if the weights are not at hand it is simply repeated.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from convbench.measure.quality.run_files import Content, read_or_make
 
 
 def train_or_load(case: Case, model: nn.Module, fit: Callable[[], Curve]) -> Curve:
-    """The curve of the eager case's training, after which the model has its weights; ``fit`` trains it."""
+    """Return the curve of the eager case's training and leave its weights in the model; ``fit`` trains it."""
     folder = os.environ.get(scratch.TRAINED)
     if folder is None:
         return fit()

@@ -1,4 +1,4 @@
-"""A case with a trial -> readings: the curve of a training, or what can be read from the untrained features."""
+"""Turn a case with a trial into readings: the curve of a training, or what the untrained features tell."""
 
 from __future__ import annotations
 
@@ -31,27 +31,28 @@ from convbench.models.weights import channels_last
 CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 
 SEEDS_APART = 1000
-"""Between the seeds of two trials: each stage of a model takes the next seed after the one before it."""
+"""Distance between the seeds of two trials: each stage of a model takes the next seed after the stage before it."""
 
 PICTURES = (400, 150, 250)
-"""Pictures of the linear read-outs: to fit, to choose the penalty by, to report on."""
+"""Numbers of pictures for the linear read-outs: for fitting, for choosing the penalty, and for testing."""
 
 FEWEST, FEW, FEW_BYTES = 40, 200, 2**24
-"""Clips of each part that are drawn to see whether a task can be: fewer where they are large, float32 bytes in all.
-Of a user's own clips one of each class at least."""
+"""Clips per split that are drawn to check whether a task can be drawn: ``FEW``, or fewer if they are large
+(``FEW_BYTES`` of float32 per split), but at least ``FEWEST``. Of a user's own clips there is at least one of each
+class."""
 
 
 def trial(case: Case, protocol: Protocol) -> Iterator[Reading | Finding]:
-    """Try the case's architecture on its task. Raises CaseFailed where a loss is not finite."""
+    """Try the case's architecture on its task. Raises CaseFailed if a loss is not finite."""
     assert case.trial is not None
     with _deterministic():
         yield from (learn if case.trial.trains else read_out)(case, case.trial, protocol)
 
 
 def learn(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading | Finding]:
-    """One training run, as its curve over steps, FLOPs and seconds, and whether it can be averaged with others.
+    """Yield one training run: its curve over steps, FLOPs and seconds, and whether it can be averaged with others.
 
-    Of a variant the curve is its last point: the model, trained in eager, as the variant runs it.
+    For a variant, the curve is only its last point: the model is trained in eager and then run by the variant.
     """
     assert trial.learning_rate is not None
     training = protocol.training
@@ -90,15 +91,15 @@ def learn(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading | Fi
 
 
 def _in_variant(names: Names, splits: Splits, curve: Curve) -> Curve:
-    """The end of the training with the accuracies that the variant has: it is the trained model that is deployed."""
+    """The last point of the training with the variant's accuracies: it is the trained model that is deployed."""
     accuracies = [[share_right(names(clips), labels)] for clips, labels in (splits.val, splits.test)]
     return Curve(curve.steps[-1:], curve.seconds[-1:], curve.loss[-1:], *accuracies)
 
 
 def read_out(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading]:
-    """What and where one digit is on one frame, read by ridge regression from the untrained backbone and reducer.
+    """Yield how well ridge regression reads a digit's class and place from the untrained backbone and reducer.
 
-    Of a variant the features are those that it computes.
+    Each frame has one digit. For a variant, the features are those that it computes.
     """
     model = _model(case.eager, trial, protocol)
     assert isinstance(model, network.ConvReducerRNN)
@@ -119,7 +120,7 @@ def read_out(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading]:
 
 
 def refuse_unlearnable(case: Case) -> None:
-    """Raises ConvbenchError where the task cannot be drawn or read on the case's clips, before anything is measured."""
+    """Raise ConvbenchError if the task cannot be drawn or read on the case's clips, before anything is measured."""
     assert case.trial is not None
     if case.trial.trains:
         _refuse_undrawable(case.trial.task, replace(case.clip, batch=1))
@@ -127,9 +128,10 @@ def refuse_unlearnable(case: Case) -> None:
 
 @contextmanager
 def _deterministic() -> Iterator[None]:
-    """Deterministic, without filling what is not initialised: nothing here reads it, and it takes a quarter longer.
+    """While entered, torch is deterministic but does not fill uninitialised memory, which would take a quarter longer.
 
-    On a GPU recurrent layers are so only where cuBLAS was told to be, before its first product in this process.
+    Nothing here reads uninitialised memory. On a GPU, recurrent layers are deterministic only if cuBLAS was configured
+    before its first product in this process.
     """
     is_told = CUBLAS in os.environ
     os.environ.setdefault(CUBLAS, ":4096:2")

@@ -1,4 +1,4 @@
-"""One clip and one label of a user's: what they may be, and what is said of any other."""
+"""Check one clip and one label of a user's, and explain what is wrong with them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Label = int | str
 
 
 def check_frames(frames: Any, clip: Clip, source: str) -> Pixels:
-    """A copy of the frames as (T, C, H, W), float32 or uint8; an array or tensor (T, H, W) will do where C is 1.
+    """Return a copy of the frames as (T, C, H, W), float32 or uint8; an array (T, H, W) is accepted if C is 1.
 
-    Raises Impossible where the shape is not the clip's, ConvbenchError where the values are no pixels.
+    Raises Impossible if the shape is not the clip's, ConvbenchError if the values are not pixels.
     """
     pixels = _reshape(_numbers(frames, source), clip, source)
     if pixels.dtype != np.uint8 and not np.isfinite(pixels).all():
@@ -31,20 +31,22 @@ def check_frames(frames: Any, clip: Clip, source: str) -> Pixels:
 
 
 def as_floats(pixels: Pixels) -> torch.Tensor:
-    """Frames as float32: uint8 scaled to [0, 1], floats as they are."""
+    """Frames as float32: uint8 scaled to [0, 1], floats unchanged."""
     tensor = torch.from_numpy(pixels)
     return tensor / 255 if pixels.dtype == np.uint8 else tensor
 
 
 def label_of(label: Any, source: str) -> Label:
-    """A class as a plain int or text: a truth is text, bytes are, a whole float is an int. Raises ConvbenchError for
-    anything else."""
+    """Return a class as a plain int or text: bools and bytes become text, a whole float becomes an int.
+
+    Raises ConvbenchError for anything else.
+    """
     name = _plain_value(label)
     if name is None or (isinstance(name, float) and math.isnan(name)):
         raise ConvbenchError(f"{source} has no label: give every clip the int or text that names its class")
     if not isinstance(name, int | str):
-        advice = "of several classes one is to be named, as by argmax of a one-hot row" if _is_collection(name) else ""
-        advice = advice or "targets that are no classes are not learned here, so sort them into some first"
+        advice = "name one of several classes, for instance by argmax of a one-hot row" if _is_collection(name) else ""
+        advice = advice or "only classes are learned here, so sort other targets into classes first"
         raise ConvbenchError(
             f"{source} has the label {str(name)[:40]!r} ({type(name).__name__}): a label is an int or text; {advice}"
         )
@@ -52,7 +54,7 @@ def label_of(label: Any, source: str) -> Label:
 
 
 def group_of(group: Any) -> str | None:
-    """The name of a group, whatever it is told by."""
+    """The name of a group as text, whatever its type."""
     name = _plain_value(group)
     return None if name is None else str(name)
 
@@ -78,7 +80,7 @@ def _numbers(frames: Any, source: str) -> Pixels:
     try:
         data = _detach(frames) if isinstance(frames, torch.Tensor) else np.asarray(frames)
     except (ValueError, TypeError, RuntimeError) as error:
-        raise ConvbenchError(f"{source} is no array: {error}; give an array or a tensor (T, C, H, W)") from error
+        raise ConvbenchError(f"{source} is not an array: {error}; give an array or a tensor (T, C, H, W)") from error
     if data.dtype == np.uint8:
         return data.copy()
     if data.dtype.kind != "f":

@@ -1,4 +1,4 @@
-"""The user's own labelled clips: from a function of theirs, and how clips from anywhere are split by class."""
+"""A user's own labelled clips: read from the user's function, and split by class wherever they come from."""
 
 from __future__ import annotations
 
@@ -25,16 +25,19 @@ from convbench.models import network
 
 LEAST_CLIPS = 6
 CLIPS_A_SIGN = 10
-"""So many clips are loaded between two signs of where it is, which a time limit tells."""
+"""Clips that are loaded between two progress reports; the message of a time limit shows the last report."""
 SHARE_OF_MEMORY = 0.5
-"""Of what is free that clips may take: those which are chosen of them are copied."""
+"""Share of the free memory that clips may take: those that are chosen from them are copied."""
 HELD_OUT = 0.15
 _PAIRS = "pairs of a clip (T, C, H, W) and its label, an int or text; a third may name the recording"
 
 
 class Sample(NamedTuple):
-    """A clip to be had when it is asked for, (T, C, H, W) uint8 or float32, its class, where it comes from, and the
-    name of what it shares with others, such as a recording."""
+    """A clip that is loaded on demand.
+
+    ``frames`` returns (T, C, H, W) uint8 or float32. ``group`` names what the clip shares with others, such as a
+    recording.
+    """
 
     frames: Callable[[], Pixels]
     label: Label
@@ -44,15 +47,17 @@ class Sample(NamedTuple):
 
 @cached
 def from_function(choice: Choice, clip: Clip, training: Training, seed: int) -> Splits:
-    """What the user's ``package.module:function`` yields when called with the options: (clip, label) pairs.
+    """Load the (clip, label) pairs that the user's ``package.module:function`` yields when called with the options.
 
     Raises ConvbenchError that says which clip is wrong and how.
     """
     function = import_path(choice.name)
     if not callable(function):
-        raise ConvbenchError(f"{choice.name} is a {type(function).__name__}: make it a function that yields {_PAIRS}")
+        raise ConvbenchError(
+            f"{choice.name} is of type {type(function).__name__}: make it a function that yields {_PAIRS}"
+        )
     with network.python_as_before(), torch.random.fork_rng(devices=[]):
-        network.seed_all(0)  # what it shuffles or draws is the same in every process, whatever the seed of the split
+        network.seed_all(0)  # the function draws the same in every process, whatever the split's seed
         samples = list(_limit_memory(_samples(function, choice, clip), choice.name))
     return split(samples, clip, training, seed, choice.name)
 
@@ -65,21 +70,21 @@ def _samples(function: Callable[..., Any], choice: Choice, clip: Clip) -> Iterat
 
 
 def _limit_memory(samples: Iterable[Sample], name: str) -> Iterator[Sample]:
-    """The samples, which are all kept. Raises ConvbenchError where they take more memory than there is for them."""
+    """Yield the samples, which are all kept. Raises ConvbenchError if they take more than their share of memory."""
     room, size = SHARE_OF_MEMORY * available_memory(), 0
     for count, sample in enumerate(samples, start=1):
         size += sample.frames().nbytes
         if size > room:
             raise ConvbenchError(
-                f"{name} has yielded {count:,} clips and goes on, and {gib(size)} are half of the memory that is free: "
-                "if it never ends, let it, as by an option count; else yield fewer clips, or uint8 ones, which take a "
-                "quarter"
+                f"{name} has yielded {count:,} clips and goes on, but {gib(size)} are half of the free memory: if it "
+                "never ends, limit it, for instance by an option count; else yield fewer clips, or uint8 clips, which "
+                "take a quarter"
             )
         yield sample
 
 
 def sample_of(item: Sequence[Any], clip: Clip, source: str) -> Sample:
-    """A sample whose clip is in memory, checked, from a clip, its label and the group where there is one."""
+    """Return a checked sample whose clip is in memory, from a clip, its label, and its group if it has one."""
     frames, label, *group = item
     name = label_of(label, source)
     pixels = check_frames(frames, clip, source)
@@ -87,15 +92,15 @@ def sample_of(item: Sequence[Any], clip: Clip, source: str) -> Sample:
 
 
 def split(samples: Sequence[Sample], clip: Clip, training: Training, seed: int, origin: str) -> Splits:
-    """70 % of each class to train on, 15 % to validate and to test each, and no more than ``training`` asks for.
+    """Split samples: 70 % of each class to train, 15 % each to validate and to test, up to ``training``'s counts.
 
-    A split that is asked to be shorter than there are classes has a clip of each all the same. Only clips that are used
-    are loaded. Clips of a group are all in one split. ``origin`` is where the clips come from, for what is said of them
-    all. Raises ConvbenchError for one class, or too few clips or groups of one.
+    A split that should be shorter than the number of classes has one clip of each all the same. Only clips that are
+    used are loaded. The clips of a group are all in one split. ``origin`` says where the clips come from, for messages
+    about all of them. Raises ConvbenchError for a single class, or too few clips or groups of a class.
     """
     classes = _classes(samples, origin)
     numbers = np.array([classes.index(sample.label) for sample in samples], dtype=np.int64)
-    count = len(classes)  # more than the few clips that a plan is checked by, where there are many classes
+    count = len(classes)  # with many classes, more than the few clips that check a plan
     limits = (max(count, training.train_clips), max(count, training.val_clips), max(count, training.test_clips))
     groups = _groups(samples)
     parts = _parts(numbers, groups, limits, random(seed, SOURCES), origin)
@@ -106,12 +111,12 @@ def split(samples: Sequence[Sample], clip: Clip, training: Training, seed: int, 
 
 
 def _groups(samples: Sequence[Sample]) -> Indices | None:
-    """The number of each sample's group; None where there are no groups."""
+    """The number of each sample's group; None if there are no groups."""
     stray = next((sample for sample in samples if sample.group is None), None)
     if stray and all(sample.group is None for sample in samples):
         return None
     if stray:
-        raise ConvbenchError(f"{stray.source} has no group, and others have: give every clip one, or none")
+        raise ConvbenchError(f"{stray.source} has no group, but other clips have one: give every clip a group, or none")
     return np.unique([str(sample.group) for sample in samples], return_inverse=True)[1]
 
 
@@ -123,8 +128,8 @@ def _parts(
     parts = stratify_groups(numbers, groups, HELD_OUT, rng, limits)
     if parts is None:
         raise ConvbenchError(
-            f"{origin} has no split of its {groups.max() + 1} groups in which every class is in all three parts: each "
-            "class needs clips of three groups at least"
+            f"{origin}: its {groups.max() + 1} groups cannot be split so that every class is in all three parts: each "
+            "class needs clips of at least three groups"
         )
     return parts
 

@@ -1,4 +1,4 @@
-"""What must be known of a training run before it is compared: that it died, or that it was still learning."""
+"""What must be known about a training run before it is compared: that it died, or that it was still learning."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ CONSTANT = 0.95
 
 
 def findings(answers: Sequence[int], labels: Sequence[int], curve: Curve, train: float) -> Iterator[Finding]:
-    """``answers`` are the classes that the trained model names for the validation clips, ``labels`` the true ones and
-    ``train`` the accuracy on training clips at the end."""
+    """Report a training run that died or was still learning.
+
+    ``answers`` are the classes that the trained model predicts for the validation clips, ``labels`` the true ones and
+    ``train`` the final accuracy on training clips.
+    """
     share = constant_share(answers, labels)
     if share is not None:
         yield Finding(DEAD_RUN, data={"share": share})
@@ -26,10 +29,10 @@ def findings(answers: Sequence[int], labels: Sequence[int], curve: Curve, train:
 
 
 def constant_share(answers: Sequence[int], labels: Sequence[int]) -> float | None:
-    """The share of clips for which one and the same class is named, where that is a constant answer; else None.
+    """The share of clips that get the commonest answer, if the model answers constantly; else None.
 
-    Where nearly all clips are of one class a good model names it nearly always, so what counts is how much more often
-    than it is true: more than halfway from that share to all.
+    If nearly all clips are of one class, a good model names it nearly always. So the share must also lie more than
+    halfway from that class's true share to 1.
     """
     (commonest, count), *_ = Counter(answers).most_common(1)
     share, true_share = count / len(answers), list(labels).count(commonest) / len(labels)

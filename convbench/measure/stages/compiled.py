@@ -1,4 +1,4 @@
-"""Seconds of a compiled call by what its trace can attribute: the compiler's graphs, the LSTM, and the rest."""
+"""Seconds of a compiled call by what its trace can attribute: the compiler's graphs, the LSTM, and everything else."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from convbench.models.subject import Subject
 
 
 def compiled_split(subject: Subject) -> dict[str, float]:
-    """One call under the profiler; its seconds by ``graphs``, ``lstm``, ``optimizer`` and ``other``.
+    """Profile one call and return its seconds by ``graphs``, ``lstm``, ``optimizer`` and ``other``.
 
-    On a GPU they are those of the kernels, each counted where the operator lies that launched it.
+    On a GPU they are the seconds of kernels, each counted where the operator that launched it lies.
     """
     on_gpu = torch.device(subject.device).type == "cuda"
     with profile(activities=allocations.activities(subject), acc_events=on_gpu) as profiler:
@@ -39,9 +39,9 @@ def _spans(events: list[Mark]) -> Spans:
 
 
 def _kernel_split(events: Any) -> dict[str, float]:
-    """Seconds of kernels by what the operator that launched them lies in; the profiler's times are microseconds.
+    """Seconds of kernels by where the operator that launched them lies; the profiler's times are microseconds.
 
-    Kernels that no operator launched are the compiler's own, or a replayed CUDA graph's.
+    Kernels that no operator launched belong to the compiler, or to a replayed CUDA graph.
     """
     on_host = [event for event in events if event.device_type == DeviceType.CPU]
     spans = _spans([(event.name, event.time_range.start, event.time_range.end) for event in on_host])
@@ -56,7 +56,7 @@ def _kernel_split(events: Any) -> dict[str, float]:
 
 
 def _launches(on_host: Any) -> Iterator[tuple[float, float]]:
-    """When each kernel was launched by an operator, and its seconds; a mark's own shadow on the device is none."""
+    """Yield when an operator launched each kernel, and its seconds; a mark's shadow on the device is no kernel."""
     for event in on_host:
         for kernel in event.kernels:
             if kernel.name != event.name:

@@ -1,8 +1,8 @@
-"""Where the stages of a model are entered: calls of their modules, and of the methods by which else they are used.
+"""Watch where a model's stages are entered: by calls of their modules, and of other methods that use them.
 
 A stage may be used by a method of its own (``core.observe(x)``), by its parts (a ModuleList, or ``encoder.layers[0]``),
-or under several names. So all its modules and their own methods are watched over a first call; what was entered from
-outside of the stage then is all that is watched of the same call later, where it is timed.
+or under several names. So over a first call all its modules and their own methods are watched. Later, when the same
+call is timed, only those are watched that were entered from outside of the stage.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from convbench.models.stages import Roots, is_compiled, stage_by_module
 
 StageEntry = tuple[int, str]
-"""A module by its id, and the method by which it is entered."""
+"""The id of a module, and the method by which it is entered."""
 CALL = "__call__"
 Enter = Callable[[str, Any], None]
 Leave = Callable[[str, Any], None]
@@ -30,10 +30,10 @@ Leave = Callable[[str, Any], None]
 
 @contextmanager
 def observe(roots: Roots, enter: Enter, leave: Leave, entries: set[StageEntry] | None = None) -> Iterator[set[str]]:
-    """While it lasts, ``enter(stage, inputs)`` and ``leave(stage, output)`` are called at every entry of a stage.
+    """While entered, every entry of a stage calls ``enter(stage, inputs)`` and ``leave(stage, output)``.
 
-    Gives the stages that were entered so far. ``entries`` are those of an earlier call, which alone are
-    watched then; an empty set is filled with those that are used.
+    Yields the set of stages that were entered so far. ``entries`` are those of an earlier call: only they are watched.
+    An empty set is filled with the entries of this call.
     """
     watch = _Watch(enter, leave, set(), set())
     with ExitStack() as hooks:
@@ -50,9 +50,9 @@ def observe(roots: Roots, enter: Enter, leave: Leave, entries: set[StageEntry] |
 
 @contextmanager
 def in_threads(make_context: Callable[[], AbstractContextManager[Any]]) -> Iterator[None]:
-    """While it lasts, what modules do in threads that the model has started is done inside of ``make_context()``.
+    """While entered, modules in threads that the model has started run inside of ``make_context()``.
 
-    torch's modes are of one thread each: they do not see what is computed in another.
+    torch's modes belong to one thread each: they do not see what another computes.
     """
     own_thread, threads = threading.get_ident(), threading.local()
 
@@ -75,7 +75,7 @@ def in_threads(make_context: Callable[[], AbstractContextManager[Any]]) -> Itera
 
 
 class _Watch(threading.local):
-    """Which stages the call is in, thread by thread; an entry inside its own stage is none."""
+    """The stages that the call is in, thread by thread; an entry inside its own stage does not count."""
 
     def __init__(self, enter: Enter, leave: Leave, entries: set[StageEntry], stages: set[str]) -> None:
         self.enter, self.leave = enter, leave
@@ -98,7 +98,7 @@ class _Watch(threading.local):
 
 @contextmanager
 def _scripts(watch: _Watch, stages: dict[nn.Module, str]) -> Iterator[None]:
-    """Scripted modules take no hooks: where a stage has one, their class's call is replaced meanwhile."""
+    """Replace the call of scripted modules while entered, if a stage has one: they take no hooks."""
     if not any(isinstance(module, torch.jit.ScriptModule) for module in stages):
         yield
         return
@@ -152,7 +152,7 @@ def _leave(watch: _Watch, _module: nn.Module, _args: Any, output: Any) -> None:
 
 
 def _wrap(hooks: ExitStack, watch: _Watch, stage: str, module: nn.Module, method: str) -> None:
-    """Put a method that tells ``watch`` in the place of the module's own, past ``__setattr__``, until ``hooks`` end."""
+    """Replace a module's method by one that tells ``watch``, past ``__setattr__``, until ``hooks`` end."""
     original, attributes = getattr(module, method, None), vars(module)
     if original is None:
         return

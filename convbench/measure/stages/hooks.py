@@ -1,7 +1,7 @@
-"""Where a stage of a call begins and ends, told to a listener while the model runs; nothing of it stays behind.
+"""Tell a listener where each stage of a call begins and ends while the model runs; no hook stays behind.
 
-In the forward pass by module hooks. In the backward pass by hooks on the tensors between stages: a stage's begins when
-the gradient of its output is there, and ends when that of its input is.
+The forward pass uses module hooks. The backward pass uses hooks on the tensors between stages: that of a stage begins
+when the gradient of its output is ready, and ends when that of its input is.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from convbench.models.values import tensors
 
 
 class Listener(Protocol):
-    """Is told what happens. ``reverses`` says in which stage the backward pass is from now on, or in ``other``."""
+    """Receives the events of a call. ``reverses``: the stage that the backward pass is in from now on, or ``other``."""
 
     def enters(self, stage: str, /) -> None: ...
 
@@ -33,14 +33,14 @@ class Listener(Protocol):
 
 @contextmanager
 def listen(subject: Subject, listener: Listener) -> Iterator[None]:
-    """While it lasts, every call of the subject tells ``listener`` its stages."""
+    """While entered, every call of the subject reports its stages to ``listener``."""
     hooks, roots = _Hooks(listener), stage_roots(subject.case, subject.model)
     with hooks.handles, observe(roots, hooks.enter, hooks.leave, subject.stage_entries):
         yield
 
 
 def call(subject: Subject, phase: Callable[[str], AbstractContextManager[Any]]) -> None:
-    """One call of the subject, each phase of a training step inside ``phase(name)``; inference is all forward."""
+    """Call the subject once, each phase of a training step inside ``phase(name)``; inference is all forward."""
     step = subject.run
     if not isinstance(step, TrainingStep):
         with phase("forward"):
@@ -57,7 +57,7 @@ def call(subject: Subject, phase: Callable[[str], AbstractContextManager[Any]]) 
 
 
 class _Hooks:
-    """Hooks of modules, and of the tensors that pass from stage to stage."""
+    """Hooks on modules, and on the tensors that pass from stage to stage."""
 
     def __init__(self, listener: Listener) -> None:
         self.listener = listener

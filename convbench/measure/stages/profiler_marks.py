@@ -1,4 +1,4 @@
-"""Our own marks among a profiler's events: phases and stages as ranges, and where the backward pass goes on."""
+"""Put our own marks among a profiler's events: phases and stages as ranges, and where the backward pass moves on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from convbench.models.values import stored
 
 
 class Marks:
-    """A listener that puts marks among the profiler's events. ``outputs``: addresses of what stages returned."""
+    """A listener that puts marks among the profiler's events. ``outputs``: addresses of the stages' outputs."""
 
     def __init__(self) -> None:
         self._threads = threading.local()

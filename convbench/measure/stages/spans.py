@@ -1,4 +1,4 @@
-"""Which phase of a call and which stage a moment lies in, from marks with their times. Never imports torch."""
+"""Find the phase and the stage of a moment in a call, from marks with their times. Never imports torch."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from convbench.core.metrics import GRAPHS, OTHER
 
 PHASES = ("forward", "backward", "optimizer")
 PREFIX = "convbench::"
-"""Begins the name of every mark of ours among a profiler's events."""
+"""Prefix of the names of our marks among a profiler's events."""
 BACKWARD = f"{PREFIX}backward of "
-"""Begins the name of the mark (no range of its own) at which the backward pass of a stage begins."""
+"""Prefix of the mark (without a duration) at which the backward pass of a stage begins."""
 RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu", "rnn_layer", "cudnn_rnn", "miopen_rnn", "RnnLayer", "CudnnRnn")
 Mark = tuple[str, float, float]
 """Name, begin, end."""
 Span = tuple[float, float, str]
-"""Begin, end, name: as they are sorted."""
+"""Begin, end, name: the order in which they are sorted."""
 
 
 def is_recurrent(name: str) -> bool:
-    """Whether an operator or autograd node of that name is LSTM, GRU or RNN itself."""
+    """Whether the name is that of an operator or autograd node which is an LSTM, GRU or RNN itself."""
     return not name.startswith(PREFIX) and any(part in name for part in RECURRENT)
 
 
 def compiled_marks(events: Iterable[Mark]) -> Iterator[Mark]:
-    """The marks that a compiled model's own events stand for: its graphs, and recurrent operators wherever they run."""
+    """Yield marks for a compiled model's own events: its graphs, and recurrent operators wherever they run."""
     for name, begin, end in events:
         if "CompiledFxGraph" in name:
             yield PREFIX + GRAPHS, begin, end
@@ -35,7 +35,7 @@ def compiled_marks(events: Iterable[Mark]) -> Iterator[Mark]:
 
 
 class Spans:
-    """Which phase and which stage a moment lies in, from marks as (name, begin, end) in one unit of time."""
+    """Finds the phase and the stage of a moment, from marks (name, begin, end) in one unit of time."""
 
     def __init__(self, marks: Iterable[Mark]) -> None:
         spans = sorted((begin, end, name.removeprefix(PREFIX)) for name, begin, end in marks)
@@ -58,7 +58,7 @@ class Spans:
         return self.reversals[index - 1][1] if index else OTHER
 
     def durations(self) -> dict[str, float]:
-        """Time by stage over all phases, innermost first; ``optimizer`` is its phase, ``other`` the rest."""
+        """Time by innermost stage over all phases; ``optimizer`` is its phase, ``other`` is everything else."""
         edges = sorted({edge for begin, end, _ in (*self.phases, *self.stages) for edge in (begin, end)})
         times: dict[str, float] = {}
         for begin, end in pairwise(edges):
@@ -69,7 +69,7 @@ class Spans:
         return times
 
     def backward(self) -> list[Mark]:
-        """The ranges of the backward passes of the stages, as (stage, begin, end)."""
+        """The ranges of the stages' backward passes, as (stage, begin, end)."""
         ends = [end for begin, end, name in self.phases if name == "backward"]
         ranges = []
         for (begin, stage), next_reversal in zip(self.reversals, [*self.reversals[1:], None], strict=True):
@@ -79,7 +79,7 @@ class Spans:
 
 
 class _Innermost:
-    """Which of some marks, sorted by their begins, a moment lies in: of several the one that began last."""
+    """Finds the mark that a moment lies in; of several marks, the one that began last."""
 
     def __init__(self, marks: Iterable[Span]) -> None:
         self.moments: list[float] = []
@@ -96,7 +96,7 @@ class _Innermost:
 
 
 def _edges(marks: Iterable[Span]) -> Iterator[tuple[float, bool, Span]]:
-    """When each mark begins and ends; one without a length holds no moment."""
+    """Yield when each mark begins and ends; a mark without a duration holds no moment."""
     for mark in marks:
         begin, end, _ = mark
         if begin < end:

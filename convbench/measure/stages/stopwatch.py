@@ -22,14 +22,14 @@ from convbench.models.subject import Subject
 Split = dict[str, float]
 """Seconds by stage."""
 SHORT = 5e-3
-"""Seconds of a call of which cold hooks would be a share worth speaking of."""
+"""Calls of fewer seconds are short: cold hooks would be a notable share of them."""
 
 
 class Stopwatch:
     """A listener that keeps the moment at which each stage begins, on the host's clock or as events of a GPU.
 
-    In a model that we assemble, a stage's input is freed and its output handed on before the next stage begins: that is
-    the earlier one's time. What lies between the stages of a user's own model is ``other``.
+    In a model that we assemble, a stage's time includes freeing its input and handing on its output, up to the
+    beginning of the next stage. In a user's own model, the time between stages is ``other``.
     """
 
     def __init__(self, subject: Subject) -> None:
@@ -56,20 +56,20 @@ class Stopwatch:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """The whole of a phase is its own until a stage begins in it."""
+        """Mark a phase: its time is its own until a stage begins in it."""
         self._mark(name)
         yield
         self.outer_stage = OTHER
         self._mark(OTHER)
 
     def begin_anew(self, launch_seconds: float) -> None:
-        """Forget what was marked. A GPU waits for as long as launching it took: what follows holds no launches then."""
+        """Forget all marks. A GPU then waits as long as launching took, so that the next call includes no launches."""
         self.moments.clear()
         if self.on_gpu:
             keep_busy(self.device, launch_seconds)
 
     def seconds(self) -> Split:
-        """Seconds by stage; what belongs to none, under the name of its phase."""
+        """Seconds by stage; time outside of all stages is under the name of its phase."""
         split: Split = dict.fromkeys((stage for _, stage in self.moments), 0.0)
         if self.on_gpu:
             torch.cuda.synchronize(self.device)
@@ -86,17 +86,17 @@ class Stopwatch:
             self.moments.append((self.clock.moment(), stage))
 
     def _seconds_between(self, begin: Any, end: Any) -> float:
-        """Seconds between two marks; on a CPU without the time that other processes had, as a plain pass is timed."""
+        """Seconds between two marks; on a CPU without the time that other processes had, as in a plain pass."""
         if isinstance(begin, Moment):
             return begin.seconds_to(end)
         return max(0.0, float(begin.elapsed_time(end)) * 1e-3 - mark_seconds(self.device))
 
 
 def split_by_hooks(subject: Subject) -> Split:
-    """One call with hooks on its stages; its seconds by stage.
+    """Return the seconds by stage of one call with hooks on its stages.
 
-    Of a short one those of a second call, for which the hooks are warm. On a GPU too, begun when the device had been
-    given so long to wait as the first took to launch.
+    For a short call, and on a GPU, they are those of a second call, for which the hooks are warm. A GPU begins it after
+    waiting for as long as the first call took to launch.
     """
     watch = Stopwatch(subject)
     with listen(subject, watch), _without_recompiling():
@@ -112,5 +112,5 @@ def split_by_hooks(subject: Subject) -> Split:
 
 
 def _without_recompiling() -> AbstractContextManager[Any]:
-    """Parts that the user's own model compiles run eagerly where hooks would make the compiler start anew."""
+    """Run compiled parts of the user's own model eagerly if hooks would make the compiler start anew."""
     return torch.compiler.set_stance("eager_on_recompile") if "torch._dynamo" in sys.modules else nullcontext()

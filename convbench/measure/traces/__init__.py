@@ -1,6 +1,6 @@
-"""Traces of single cases: taken, read, and summed up by operator and stage.
+"""Take, read and sum up traces of single cases, by operator and stage.
 
-``capture`` is the probe that takes one; ``trace`` reads a file of any torch version; ``operators`` sums it up;
-``modules`` leaves the machine's paths out. ``core.profiles`` knows where a run keeps them, ``report.viewers`` serves
+``capture`` is the probe that takes a trace; ``trace`` reads a file of any torch version; ``operators`` sums it up;
+``modules`` removes the machine's paths. ``core.profiles`` knows where a run keeps traces, ``report.viewers`` serves
 them.
 """

@@ -1,4 +1,4 @@
-"""Takes the trace of one case and writes it with its summary: a probe that runs last, where a run asks for profiles.
+"""Take the trace of one case and write it with its summary: a probe that runs last, if a run asks for profiles.
 
 The trace is bounded: one call is profiled first, and its size and time decide how many of ``STEPS`` follow.
 """
@@ -34,21 +34,21 @@ from convbench.models.subject import Subject
 STEPS = 10
 MARKED = (trace.ANNOTATION, trace.OPERATOR)
 SECONDS, BYTES = 3.0, 8_000_000
-"""A trace takes no more steps than about these allow, and none where a single call exceeds ``BYTES``."""
+"""A trace takes no more steps than about these allow, and none if a single call exceeds ``BYTES``."""
 TOP = 200
 POINTS = 400
 
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """The probe: writes into a directory of the case's own under ``profiles``. A failure is a finding, not an error."""
+    """The probe: it writes into the case's own directory under ``profiles``. A failure is a finding, not an error."""
 
     profiles: Path
 
     def __call__(self, subject: Subject, _protocol: Protocol) -> Iterator[Reading | Finding]:
         try:
             yield from self._take(subject)
-        except Exception as error:  # a trace that a model's own profiler has cut short lacks what is looked up in it
+        except Exception as error:  # a model's own profiler may have cut the trace short, so that events are missing
             yield Finding(NOT_PROFILED, data={"reason": explain(error).message[:300]})
 
     def _take(self, subject: Subject) -> Iterator[Reading | Finding]:
@@ -84,7 +84,7 @@ class Capture:
 
 
 def spans_of(events: list[trace.Event]) -> Spans:
-    """The phases and stages that our marks in a trace tell; of a compiled one its graphs and its LSTM."""
+    """The phases and stages of our marks in a trace; for a compiled model, its graphs and its LSTM."""
     marks = [(event.name, event.begin, event.end) for event in events if event.category in MARKED]
     own_marks = [mark for mark in marks if mark[0].startswith(PREFIX)]
     has_stages = any(name.removeprefix(PREFIX) in STAGES for name, _, _ in own_marks)
@@ -92,7 +92,7 @@ def spans_of(events: list[trace.Event]) -> Spans:
 
 
 def _trace(subject: Subject, steps: int) -> dict[str, Any]:
-    """That many calls, after one of warm-up, as a Chrome trace with our ranges and without the machine's paths."""
+    """Trace ``steps`` calls after one of warm-up: a Chrome trace with our ranges and without the machine's paths."""
     marks, device = Marks(), torch.device(subject.device)
     hooks = nullcontext() if opaque(subject.case) else listen(subject, marks)
     with tempfile.TemporaryDirectory() as folder:
@@ -123,7 +123,7 @@ def _trace(subject: Subject, steps: int) -> dict[str, Any]:
 
 
 def _backward_ranges(events: list[trace.Event]) -> list[dict[str, Any]]:
-    """The backward passes of the stages as ranges on a track of their own: they do not nest with autograd's."""
+    """The stages' backward passes as ranges on a track of their own, because they do not nest with autograd's."""
     marks = [event for event in events if event.name.startswith(BACKWARD)]
     if not marks:
         return []
@@ -137,7 +137,7 @@ def _backward_ranges(events: list[trace.Event]) -> list[dict[str, Any]]:
 
 
 def _summary(subject: Subject, recording: dict[str, Any], name: str) -> dict[str, Any]:
-    """What a report shows of the trace, with the memory of one more call; seconds and bytes, sums over ``steps``."""
+    """Sum up a trace for a report, with the memory of one more call; seconds and bytes are sums over ``steps``."""
     events = trace.events(recording)
     spans, timeline = spans_of(events), allocations.timeline_of(subject)
     rows = operators(events, spans)
@@ -157,7 +157,7 @@ def _summary(subject: Subject, recording: dict[str, Any], name: str) -> dict[str
 
 
 def thin(points: list[tuple[float, int]]) -> list[tuple[float, int]]:
-    """At most about ``POINTS`` of a timeline: of each stretch the lowest and the highest, so that the peak stays."""
+    """At most about ``POINTS`` of a timeline: the lowest and the highest of each stretch, so that the peak stays."""
     if len(points) <= POINTS:
         return points
     stretch = -(-len(points) // (POINTS // 2))

@@ -1,4 +1,4 @@
-"""Of a trace's Python events only the modules: no file of the machine is named, and the module view still works."""
+"""Keep only the modules of a trace's Python events: no file of the machine is named, the module view still works."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ ID, PARENT = "Python id", "Python parent id"
 
 
 def only_modules(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """``events`` without the Python functions that are no module's call; a module's parent is the module around it."""
+    """Return ``events`` without Python functions other than module calls; a module's parent is the module around it."""
     python = {event["args"][ID]: event for event in events if event.get("cat") == PYTHON}
     calls = [event for event in events if event.get("cat") != PYTHON or event["name"].startswith(MODULE)]
     return [_with_parent(event, python) if event.get("cat") == PYTHON else event for event in calls]

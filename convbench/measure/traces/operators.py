@@ -1,10 +1,10 @@
-"""A trace summed up: each operator's calls, own and whole time, and memory, by stage and phase. Never imports torch."""
+"""Sum up a trace: each operator's calls, own and total time, and memory, by stage and phase. Never imports torch."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from convbench.measure.stages.spans import Spans
@@ -16,7 +16,7 @@ Key = tuple[str, str, str]
 
 @dataclass(slots=True)
 class Operator:
-    """One operator in one stage and phase, over all calls of a trace. Seconds; bytes allocated less released."""
+    """One operator in one stage and phase, over all calls of a trace. Seconds; bytes are allocated less released."""
 
     name: str
     stage: str
@@ -34,17 +34,15 @@ class _Frame:
     operator: Operator
     is_outer: bool
     inner_s: float = 0.0
-    kernels: list[Event] = field(default_factory=list)
 
 
 def operators(events: Iterable[Event], spans: Spans) -> list[Operator]:
-    """All operators of a trace, those with most time of their own first.
+    """Return all operators of a trace, those with the most time of their own first.
 
-    An operator's own time is its time less that of the operators inside it; a recursive one's whole time counts once.
+    An operator's own time excludes the operators inside it; the total time of a recursive operator counts once.
     """
     events = list(events)
     by_key: dict[Key, Operator] = {}
-    operator_by_event: dict[int, Operator] = {}
     device = _device_seconds(events)
     for thread in _by_thread(events).values():
         stack: list[_Frame] = []
@@ -55,7 +53,6 @@ def operators(events: Iterable[Event], spans: Spans) -> list[Operator]:
                 _allocate(event, stack)
                 continue
             operator = _operator_of(by_key, event, spans)
-            operator_by_event[id(event)] = operator
             is_outer = all(frame.operator is not operator for frame in stack)
             operator.device_s += device.get(event.args.get("External id"), 0.0)
             stack.append(_Frame(event, operator, is_outer))
@@ -97,7 +94,7 @@ def _allocate(event: Event, stack: list[_Frame]) -> None:
 
 
 def _device_seconds(events: list[Event]) -> dict[Any, float]:
-    """Seconds of kernels and copies by the operator that launched them."""
+    """Seconds of kernels and copies, by the id of the operator that launched them."""
     seconds: dict[Any, float] = defaultdict(float)
     for category in KERNELS:
         for kernel in of_category(events, category):

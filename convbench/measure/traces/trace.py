@@ -1,4 +1,4 @@
-"""Reads a trace in the Chrome format as torch.profiler writes it, plain or gzipped. Never imports torch."""
+"""Read and write a trace in the Chrome format, as torch.profiler writes it, plain or gzipped. Never imports torch."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from convbench.core.errors import ConvbenchError
 OPERATOR, ANNOTATION, MEMORY = "cpu_op", "user_annotation", "cpu_instant_event"
 SMALL = 2**24
 MOST_BYTES = 2**31
-"""Of a trace that is handed on, unpacked."""
+"""The largest trace that is passed on, unpacked."""
 KERNELS = ("kernel", "gpu_memcpy", "gpu_memset")
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event; ``begin`` and ``end`` in microseconds as in the file, equal where it has no duration."""
+    """One event; ``begin`` and ``end`` in microseconds as in the file, equal if it has no duration."""
 
     name: str
     category: str
@@ -37,7 +37,7 @@ class Event:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The file as it is. Raises ConvbenchError where it cannot be read, is cut off, or is no trace."""
+    """Return the file's content. Raises ConvbenchError if it cannot be read, is cut off, or is no trace."""
     try:
         content = json.loads(files.read(path))
     except OSError as error:
@@ -45,12 +45,12 @@ def read(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ConvbenchError(f"{path}: damaged or cut off ({error}): profile the case again") from error
     if not isinstance(content, dict) or not isinstance(content.get("traceEvents"), list):
-        raise ConvbenchError(f"{path}: no trace of torch.profiler: it has no traceEvents")
+        raise ConvbenchError(f"{path}: not a trace of torch.profiler: it has no traceEvents")
     return content
 
 
 def refuse_broken(path: Path) -> None:
-    """Raises ConvbenchError where the file cannot be read, is cut off, or is no trace; a large one is never held."""
+    """Raise ConvbenchError if the file cannot be read, is cut off, or is no trace. Never holds a large one whole."""
     try:
         ends, has_events, total = _scan(path)
     except OSError as error:
@@ -60,11 +60,11 @@ def refuse_broken(path: Path) -> None:
     if total <= SMALL:
         read(path)
     elif ends != b"{}" or not has_events:
-        raise ConvbenchError(f"{path}: no trace of torch.profiler: it has no traceEvents")
+        raise ConvbenchError(f"{path}: not a trace of torch.profiler: it has no traceEvents")
 
 
 def _scan(path: Path) -> tuple[bytes, bool, int]:
-    """The first and the last character that is no space, whether the events' key is between them, and the bytes."""
+    """The first and the last character that is no space, whether the events' key occurs, and the unpacked bytes."""
     first, last, has_events, tail, total = b"", b"", False, b"", 0
     for chunk in files.chunks(path):
         total += len(chunk)
@@ -77,14 +77,14 @@ def _scan(path: Path) -> tuple[bytes, bool, int]:
 
 
 def write(path: Path, trace: dict[str, Any]) -> int:
-    """Write a trace gzipped; returns its bytes on disk. The same trace gives the same bytes."""
+    """Write a trace gzipped and return its bytes on disk. The same trace gives the same bytes."""
     content = json.dumps(trace, separators=(",", ":")).encode()
     files.write(path, gzip.compress(content, mtime=0))
     return path.stat().st_size
 
 
 def events(trace: dict[str, Any]) -> list[Event]:
-    """Its complete and instant events in the order they begin, an outer one before those inside it."""
+    """A trace's complete and instant events in the order in which they begin, an outer one before those inside it."""
     trace_events = [_event(entry) for entry in trace["traceEvents"] if entry.get("ph") in ("X", "i") and "ts" in entry]
     return sorted(trace_events, key=lambda event: (event.begin, -event.end))
 
