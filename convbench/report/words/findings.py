@@ -232,7 +232,9 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
         f"Frame by frame, eager itself differs by {units.digits(d['largest'], 2)} from the whole clip: this model "
         "needs later frames, so its streamed output is compared with eager's streamed output only."
     ),
-    codes.NOT_PREDICTED: lambda d: f"Peak memory was not predicted from the shapes: {d['reason']}.",
+    codes.NOT_PREDICTED: lambda d: (
+        f"Peak memory was not predicted from the shapes: {d['reason'].removeprefix('not predicted: ')}."
+    ),
     codes.NOT_PROFILED: lambda d: f"There is no profile of this case: {d['reason']}.",
     codes.TRACE_BOUNDED: lambda d: (
         f"The trace holds {d['steps']} of {d['wanted']} calls: each call takes {units.size(d['bytes_per_step'])}."
