@@ -1,4 +1,4 @@
-"""Synthetic evidence for the claims: trainings on a small backbone and costs of the article's, as their suites do."""
+"""Synthetic evidence for the claims: trainings on a small backbone and costs of the article's, as in their suites."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def case(name: str, backbone: Choice = SMALL, layer_norm: bool = False) -> Case:
 
 
 def lessons(name, task, mean, seeds=5, sd=0.004, train=None, backbone=SMALL, layer_norm=False, **more):
-    """Trainings of one configuration; ``task`` with options as ``identity(jitter=0.33)``."""
+    """Return trainings of one configuration. ``task`` may have options, such as ``identity(jitter=0.33)``."""
     run_records = []
     for seed in range(seeds):
         wobble = random.Random(f"{name} {task} {seed}").gauss(0, sd)
@@ -58,7 +58,7 @@ def _task(text):
 
 
 def trained(table=EXPECTED, **more):
-    """Trainings by task and configuration."""
+    """Return trainings of every task and configuration in a table of mean accuracies."""
     return [
         lesson
         for task, row in table.items()
@@ -72,7 +72,7 @@ def small_costs():
 
 
 def by_size(latency, scenario="train", sizes=((1, 32), (4, 512), (8, 2048), (32, 32768), (64, 131072))):
-    """Costs of the article's backbone by the size alone; ``latency`` takes the size."""
+    """Return costs of the article's backbone that depend only on the size. ``latency`` takes the size."""
     return [
         records.record(records.case(f"avg-k(k={k})", size, scenario=scenario), latency=latency(size))
         for k, size in sizes
@@ -85,7 +85,7 @@ def evidence(*parts):
 
 
 def everything():
-    """Evidence for every claim, as the pilot found it."""
+    """Return evidence for every claim, like the pilot's."""
     dials = [
         *lessons("gap", "identity(train_clips=250)", 0.5, train=0.6),
         *lessons("flatten", "identity(train_clips=250)", 0.3, train=0.9),

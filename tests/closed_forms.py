@@ -1,4 +1,4 @@
-"""Parameters and MACs by formula, for comparison with what is counted. Independent of the package's own counting."""
+"""Parameters and MACs by formula, for comparison with counted ones. Independent of the package's own counting."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ GATES = {"lstm": 4, "gru": 3}
 
 
 def _layers(rnn: Recurrent, size: int):
-    """(directions, gate rows, input size, recurrent size) of every layer."""
+    """Yield (directions, gate rows, input size, recurrent size) of every layer."""
     directions = 2 if rnn.bidirectional else 1
     recurrent = rnn.proj_size or rnn.hidden
     for layer in range(rnn.layers):

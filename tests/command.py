@@ -1,4 +1,4 @@
-"""The command line as a person calls it: in a process of its own, new or forked."""
+"""Run the command line as a person does, in a new or forked process."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ TESTS = Path(__file__).parent
 
 
 def start(*words: str, cwd: Path, **more) -> subprocess.Popen[str]:
-    """``convbench WORDS`` in a folder, in a new process that can be killed."""
+    """Start ``convbench WORDS`` in a folder, in a new process that can be killed."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen([sys.executable, "-m", "convbench", *words], cwd=cwd, env=_environment(), **pipes, **more)
 
 
 def convbench(*words: str, cwd: Path, path: Path = TESTS, columns: int = 100) -> subprocess.CompletedProcess[str]:
-    """What comes of it, in a forked process; it may fail, but not with a traceback. Modules are found at ``path``."""
+    """Run ``convbench WORDS`` in a folder, in a forked process. It may fail, but not with a traceback.
+
+    Modules are imported from ``path``.
+    """
     done = forked.python("-m", "convbench", *words, cwd=cwd, env=_environment(path, columns))
     assert "Traceback" not in done.stderr, done.stderr
     return done
@@ -36,6 +39,6 @@ def git(cwd: Path, *words: str) -> str:
 
 
 def commit(cwd: Path, message: str) -> None:
-    """Commit all that lies there."""
+    """Commit all files in the folder."""
     git(cwd, "add", "-A")
     git(cwd, "commit", "-qm", message)

@@ -1,8 +1,8 @@
-"""What all tests share.
+"""Settings and fixtures that all tests share.
 
-One thread, so that small models are not slowed by the machine's other work; and a Ctrl-C that arrives, which a shell's
-background jobs ignore, they and all that they start. Files that start processes, train, compile or trace are slow:
-``make quick`` leaves them out.
+torch uses one thread, so that the machine's other work does not slow small models. Ctrl-C is not ignored, as it
+otherwise is in a shell's background jobs and all processes that they start. Files that start processes, train, compile
+or trace are marked slow: ``make quick`` omits them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ LONG = (
     "test_hostile", "test_figures", "test_check_selftest", "test_pytest_plugin", "test_isolate", "test_tensorboard",
     "test_profiling",
 )  # fmt: skip
-"""Files that take longest, in the order in which they are begun: none of them is left to one worker at the end."""
+"""The files that take longest, in the order in which they start, so that none of them runs alone at the end."""
 
 torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -45,7 +45,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """``-n auto``: two more than there are cores, since much of the time a test waits for processes of its own."""
+    """Return the workers for ``-n auto``: two more than there are cores, because tests often wait for processes."""
     return available_cores() + 2
 
 
@@ -59,14 +59,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def frozen_imports() -> None:
-    """What is imported by now is no garbage, as in a process that measures: to walk it takes a quarter of a second."""
+    """Exclude imported objects from garbage collection, as a measuring process does. Walking them takes 0.25 s."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    """Debian's Chromium, which asks for nothing by itself; what needs it is skipped where it is not installed."""
+    """Debian's Chromium, which makes no requests of its own. If it is not installed, tests that need it are skipped."""
     chromium = shutil.which("chromium") or pytest.skip("Chromium is not installed")
     playwright = pytest.importorskip("playwright.sync_api")
     quiet = ("no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
@@ -79,18 +79,18 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable:
-    """Runs a command in a folder as its own process would, but in this one, which has imported everything already."""
+    """A function that runs a command in a folder like a new process, but in this one, which has imported everything."""
     from convbench.cli import app, ending
     from convbench.core import installed
 
     def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         monkeypatch.chdir(cwd)
-        monkeypatch.setenv(installed.VARIABLE, os.environ.get(installed.VARIABLE, ""))  # ``--plugins`` writes into it
+        monkeypatch.setenv(installed.VARIABLE, os.environ.get(installed.VARIABLE, ""))  # ``--plugins`` writes to it
         monkeypatch.setenv("COLUMNS", "160")
         monkeypatch.setattr(sys, "path", list(sys.path))
         monkeypatch.setattr(sys, "argv", ["convbench"])
         capsys.readouterr()
-        # A process of its own has no handler that a library has left here, as Ray's of SIGTERM.
+        # A new process would not have the handlers that libraries left here, such as Ray's of SIGTERM.
         handlers = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGHUP)}
         try:
             code = ending.code_of(partial(app, list(words), standalone_mode=False))

@@ -1,10 +1,9 @@
-"""Do what a page of the documentation says: ``python tests/docs_page.py PAGE.md`` in an empty directory.
+"""Run the code of a page of the documentation: ``python tests/docs_page.py PAGE.md`` in an empty directory.
 
-1. A block with ``title="name"`` becomes the file of that name; a ``pyproject.toml`` among them is installed, as far as
-   its entry points go.
-2. ```` ```bash ```` blocks are run, ```` ```python ```` blocks without a title too, in order, as one session.
-3. ```` ```sh ```` blocks (what takes minutes, or other machines) are only read: each verb and option has to exist.
-4. ```` ```yaml ```` blocks without a title are pieces of a suite: the schema has to know them.
+1. A block with ``title="name"`` becomes the file of that name. The entry points of a ``pyproject.toml`` are installed.
+2. ```` ```bash ```` blocks and ```` ```python ```` blocks without a title are run in order, as one session.
+3. ```` ```sh ```` blocks, which would take minutes or other machines, are only parsed: each verb and option must exist.
+4. ```` ```yaml ```` blocks without a title are parts of a suite: they must be valid in its schema.
 """
 
 from __future__ import annotations
@@ -33,17 +32,17 @@ class Block(NamedTuple):
 
 
 def blocks(page: Path) -> list[Block]:
-    """The fenced blocks of a page, in order."""
+    """Return the fenced blocks of a page, in order."""
     return [Block(*match) for match in FENCE.findall(page.read_text(encoding="utf-8"))]
 
 
 def runs(block: Block) -> bool:
-    """Whether something of the block is made or run, not only read."""
+    """Whether the block is written or run, and not only parsed."""
     return bool(block.title) or block.language in ("bash", "python")
 
 
 def commands(text: str) -> Iterator[list[str]]:
-    """The words of each call of convbench in a piece of shell."""
+    """Yield the words of each call of convbench in a piece of shell code."""
     for line in text.replace("\\\n", " ").splitlines():
         lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
         lexer.whitespace_split = True
@@ -55,7 +54,7 @@ def commands(text: str) -> Iterator[list[str]]:
 
 
 def read(words: list[str]) -> None:
-    """Raises for a verb or an option that does not exist."""
+    """Parse a command. Raises if a verb or an option does not exist."""
     import typer
 
     import convbench.cli  # noqa: F401  (registers the verbs)
@@ -68,7 +67,7 @@ def read(words: list[str]) -> None:
 
 
 def run(words: list[str]) -> None:
-    """Run the command as a user does. Raises where it does not end well."""
+    """Run the command as a user does. Raises RuntimeError if its exit code is not zero."""
     from convbench.cli import main
 
     sys.argv = ["convbench", *words]
@@ -80,7 +79,7 @@ def run(words: list[str]) -> None:
 
 
 def follow(page: Path) -> None:
-    """Do all that the page says, here."""
+    """Do all that the page says in the current directory."""
     listed = blocks(page)
     for block in (block for block in listed if block.title):
         Path(block.title).parent.mkdir(parents=True, exist_ok=True)
@@ -94,7 +93,7 @@ def follow(page: Path) -> None:
 
 
 def _install(project: dict[str, Any]) -> None:
-    """What pip would leave of the project beside its modules: its name, its version and its entry points."""
+    """Write the dist-info that pip would add for the project: its name, its version and its entry points."""
     folder = Path(f"{project['name']}-{project['version']}.dist-info")
     folder.mkdir()
     (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")

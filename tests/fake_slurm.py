@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""A Slurm of one machine for tests: sbatch, srun, sacct, scancel and squeue, as far as submitit asks them.
+"""A fake Slurm of one machine for tests: sbatch, srun, sacct, scancel and squeue, as far as submitit uses them.
 
-``install`` makes the five commands in a folder that a test puts on its path. Jobs are processes of their own sessions;
-what is known of them lies in the folder ``FAKE_SLURM``: a file for each array element with its process and its state.
+``install`` makes the five commands in a folder that a test puts on its path. Each job is a process in its own session.
+The folder ``FAKE_SLURM`` has a file for each array element, with its process and whether it was cancelled.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PARTITIONS = ("short", "gpu")
 
 
 def install(folder: Path) -> dict[str, str]:
-    """The commands in ``folder``, and the variables that a process needs to find them."""
+    """Write the commands into ``folder`` and return the variables that a process needs to find them."""
     folder.mkdir(parents=True)
     state = folder / "state"
     state.mkdir()

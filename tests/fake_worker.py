@@ -1,8 +1,8 @@
-"""A worker without torch: answers as ``fake.json`` in its working directory says, so that a check takes seconds.
+"""A worker without torch, so that a check takes seconds. ``fake.json`` in its working directory tells its answers.
 
 By case: ``seconds`` of a call, ``ends`` (``die`` or ``hang`` in the fifth slice, or ``die at start``), ``outputs``.
-``inspection fails`` names a case, ``trials`` those that are trainings, and ``unplanned`` is why no suite can be read.
-``plugins`` have to be named by the environment.
+``inspection fails`` names a case, ``trials`` the cases that are trainings. ``unplanned`` is an error of reading the
+suite. ``plugins`` must be named in the environment.
 """
 
 # ruff: noqa: ARG002
@@ -68,7 +68,7 @@ class Fake:
         return {"count": TOLD["instructions"][case["name"]], "by": "valgrind"}
 
     def modules(self):
-        own = {"fake": str(Path("fake.json").absolute())}  # a module of each side's own tree
+        own = {"fake": str(Path("fake.json").absolute())}  # a module in each side's own tree
         return {"files": TOLD.get("files", own)}
 
     def pin(self, cores):

@@ -1,4 +1,4 @@
-"""Models as people have them that no meta device, tracer or module hook alone can follow; each is a kind of fault."""
+"""Models like those of users that a meta device, tracer or module hook alone cannot follow. Each is a kind of fault."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CELLS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 
 
 class Base(nn.Module):
-    """A convolution a frame, its mean, and an LSTM over them."""
+    """A convolution of each frame, the mean of its maps, and an LSTM over the frames."""
 
     def __init__(self, hidden: int = 20, **options):
         super().__init__()
@@ -76,7 +76,7 @@ def listed_lengths(clip: Clip):
 
 
 class Residual(Base):
-    """A block of a ResNet a frame: its shortcut is a strided convolution of 1 x 1, which oneDNN copies for."""
+    """A ResNet block for each frame. Its shortcut is a strided 1 x 1 convolution, for which oneDNN makes a copy."""
 
     def __init__(self):
         super().__init__()
@@ -91,7 +91,7 @@ class Residual(Base):
 
 
 class Reads(Base):
-    """Reads values of tensors, and runs on because of them."""
+    """Reads values of tensors and depends on them."""
 
     def __init__(self, how: str):
         super().__init__()
@@ -131,7 +131,7 @@ def ramp(width: int):
 
 
 class Typed(Base):
-    """All in one number type, whatever its clips are in."""
+    """Computes in one number type, whatever the type of its clips."""
 
     def __init__(self, how: str):
         super().__init__()
@@ -142,7 +142,7 @@ class Typed(Base):
 
 
 class Keeps(Base):
-    """Adds coordinates that are computed once and kept, whatever the device."""
+    """Adds coordinates that are computed once and kept, even if the device changes."""
 
     def forward(self, x):
         return super().forward(x + ramp(x.shape[-1]))
@@ -158,7 +158,7 @@ def keeps_reducer(features, lstm_input):
 
 
 class ReadsInTraining(nn.Module):
-    """Scales by a value that it reads, as it trains only."""
+    """Scales by a value that it reads, but only in training."""
 
     def forward(self, maps):
         return maps.mean((2, 3)) * (maps.std().item() if self.training else 1.0)
@@ -206,14 +206,14 @@ def reducer_with_positions(features, lstm_input):
 
 
 class Bytes(Base):
-    """Takes frames as cameras and games give them."""
+    """Takes frames as bytes, like those of cameras and games."""
 
     def forward(self, x):
         return super().forward(x / 255.0)
 
 
 class Doubles(Base):
-    """Computes in numbers that oneDNN does not know."""
+    """Computes in float64, which oneDNN does not support."""
 
     def __init__(self):
         super().__init__()
@@ -232,7 +232,7 @@ def moved():
 
 
 class Deep(nn.Module):
-    """A convolution and, as it trains, as many others as are drawn: stochastic depth of a trunk."""
+    """A convolution and, in training, a random number of others: a trunk with stochastic depth."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -269,7 +269,7 @@ def lazy():
 
 
 class Unreached(Base):
-    """Has a lazy layer that only a training reaches."""
+    """Has a lazy layer that is only called in training."""
 
     def __init__(self):
         super().__init__()
@@ -281,7 +281,7 @@ class Unreached(Base):
 
 
 class Beside(Base):
-    """Keeps a part, larger than all others, that no gradient reaches."""
+    """Has an unused part, larger than all others, that no gradient reaches."""
 
     def __init__(self):
         super().__init__()
@@ -311,7 +311,7 @@ def normed(how: str):
 
 
 class Plain(nn.Module):
-    """What TorchScript takes."""
+    """A model that TorchScript can compile."""
 
     def __init__(self):
         super().__init__()
@@ -351,7 +351,7 @@ def wrapped(how: str):
 
 
 class Listed(Base):
-    """Its convolution is kept in a plain list, where torch does not see it."""
+    """Keeps its convolution in a plain list, where torch does not see it."""
 
     def __init__(self):
         super().__init__()
@@ -362,7 +362,7 @@ class Listed(Base):
 
 
 class Works(Base):
-    """Computes in ways that torch's modes for inference, its profiler or its tracer do not take for granted."""
+    """Computes in ways that torch's inference modes, its profiler or its tracer do not expect."""
 
     def __init__(self, how: str):
         super().__init__()
@@ -412,7 +412,7 @@ class Works(Base):
 
 
 class Yields(Base):
-    """Computes a frame when somebody asks for it."""
+    """Returns a generator, which computes a frame when it is read."""
 
     def forward(self, x):
         state = None
@@ -429,7 +429,7 @@ class Waits(Base):
 
 
 class FrozenTrunk(Base):
-    """Its ``train`` returns nothing, as many write it who keep a trained trunk as it is."""
+    """Its ``train`` returns nothing, as in many models that keep a trained trunk in evaluation mode."""
 
     def train(self, mode=True):
         super().train(mode)
@@ -437,7 +437,7 @@ class FrozenTrunk(Base):
 
 
 class Scans(Base):
-    """Goes through time by an operator of higher order, with the weights of an LSTM that meet a frame."""
+    """Scans the frames with a higher-order operator and the input weights of an LSTM."""
 
     def forward(self, x):
         frames, weight = self.vectors(x).transpose(0, 1), self.rnn.weight_ih_l0
@@ -446,7 +446,7 @@ class Scans(Base):
 
 
 class Asserts(Base):
-    """Does not run while an operator of torch is watched, as some of higher order did not."""
+    """Fails while torch's operators are watched, as some higher-order operators did."""
 
     def forward(self, x):
         assert not torch._C._len_torch_dispatch_stack(), "Mode should never be enabled"
@@ -454,7 +454,7 @@ class Asserts(Base):
 
 
 class TrainsOnly(Base):
-    """Its loss is inside, and there is none outside of training, as of many detectors; it has more to do there."""
+    """Returns its loss and fails outside of training, like many detectors. It does more work in training."""
 
     def forward(self, x):
         if not self.training:
@@ -463,7 +463,7 @@ class TrainsOnly(Base):
 
 
 class ByChance(Base):
-    """Drops numbers, and, as stochastic depth does, layers: so often does its LSTM run as is drawn."""
+    """Applies dropout and, like stochastic depth, runs its LSTM a random number of times."""
 
     def __init__(self, how: str):
         super().__init__()
@@ -479,20 +479,20 @@ class ByChance(Base):
         match self.how:
             case "depth":
                 return random.randint(1, 20)
-            case "training":  # by torch, whose numbers are none on meta
+            case "training":  # drawn by torch, which has no numbers on meta
                 return torch.randint(1, 20, ()).item() if self.training else 1
         return 1
 
 
 class Writes(Base):
-    """Scales its frames where they lie."""
+    """Scales its frames in place."""
 
     def forward(self, x):
         return super().forward(x.div_(255.0))
 
 
 class NoNumber(Base):
-    """Returns NaN for the last frames, as attention does for clips that are padding alone."""
+    """Returns NaN for the last frames, as attention does for clips that are only padding."""
 
     def __init__(self, frames: int):
         super().__init__()
@@ -504,14 +504,14 @@ class NoNumber(Base):
 
 
 class Quantised(Base):
-    """Returns bytes with a scale, as a quantised encoder does whose features go on as such."""
+    """Returns a quantised tensor, like a quantised encoder whose features stay quantised."""
 
     def forward(self, x):
         return torch.quantize_per_tensor(super().forward(x), 1 / 64, 64, torch.quint8)
 
 
 class Wide(Base):
-    """Has a mask of ones that is stored as one number."""
+    """Has an expanded mask of ones that is stored as one number."""
 
     def __init__(self):
         super().__init__()
@@ -522,7 +522,7 @@ class Wide(Base):
 
 
 class Paths(Base):
-    """Takes one list, of a slow and a fast view of a video."""
+    """Takes one list with a slow and a fast view of a video."""
 
     def forward(self, views):
         slow, fast = (self.vectors(view) for view in views)
@@ -542,7 +542,7 @@ def mapped_observation(clip: Clip):
 
 
 class Observes(Base):
-    """Takes one observation, as environments give it."""
+    """Takes one observation in the form that environments return."""
 
     def forward(self, observation):
         image, speed = observation.values() if isinstance(observation, dict) else observation
@@ -567,7 +567,7 @@ class ReadsBoth(Base):
 
 
 def enclosed(kind: str, how: str) -> nn.Module:
-    """One of the two in what torch puts around a model, in which it takes anything."""
+    """Return ``ReadsFirst`` or ``ReadsList`` in one of torch's wrappers, whose signature takes anything."""
     model = {"dict": ReadsFirst, "list": ReadsList}[kind]()
     if how == "traced":
         image = torch.randn(1, 2, 3, 8, 8)
@@ -577,7 +577,7 @@ def enclosed(kind: str, how: str) -> nn.Module:
 
 
 class Undecided(UserDict):
-    """A mapping that is neither true nor false, as a TensorDict is."""
+    """A mapping without a truth value, like a TensorDict."""
 
     def __bool__(self):
         raise ValueError("the truth value is ambiguous")
@@ -605,13 +605,13 @@ def observation(clip: Clip):
 
 
 def guided(clip: Clip):
-    """Every second frame, with a goal and with anchors that have nothing to do with time."""
+    """Return every second frame, a goal, and anchors that do not depend on time."""
     video = clips(replace(clip, frames=clip.frames // 2))
     return {"video": video, "goal": torch.randn(clip.batch, 512), "anchors": torch.zeros(5, clip.frames // 2)}
 
 
 def time_first(clip: Clip):
-    """As an LSTM reads it by default, with a first state that has nothing to do with time."""
+    """Return a clip with time first, an LSTM's default, and an initial state that does not depend on time."""
     video = clips(clip).transpose(0, 1)
     return {"video": video, "done": torch.zeros(video.shape[:2]), "state": torch.zeros(2, clip.batch, 8)}
 
@@ -621,7 +621,7 @@ def two_cameras(clip: Clip):
 
 
 class Slotted:
-    """An output whose parts lie in slots, and that has no length, no truth and no equal."""
+    """An output with its parts in slots. It has no length and no truth value, and cannot be compared."""
 
     __slots__ = ("frames", "state")
 
@@ -669,7 +669,7 @@ class Attention(Base):
 
 
 class Attends(nn.Module):
-    """Self-attention alone, which is one operator outside of training, between sixteen values of each frame."""
+    """Only self-attention, on sixteen values of each frame. It is a single operator outside of training."""
 
     def __init__(self, how: str):
         super().__init__()
@@ -697,7 +697,7 @@ class Attends(nn.Module):
 
 
 class Computes(nn.Module):
-    """One operator, of 192 numbers of each frame, in training after a weight."""
+    """One operator on 192 numbers of each frame, which are first multiplied by a weight."""
 
     def __init__(self, how: str):
         super().__init__()
@@ -729,7 +729,7 @@ class Computes(nn.Module):
 
 
 class Acts(Base):
-    """An agent that draws its action; torch looks at the values whether the distribution is a valid one."""
+    """An agent that draws its action. torch reads the values to check that the distribution is valid."""
 
     def forward(self, x):
         policy = torch.distributions.Categorical(logits=self.rnn(self.vectors(x))[0])
@@ -738,7 +738,7 @@ class Acts(Base):
 
 
 class Evaluated(Base):
-    """A recurrent layer that stays in evaluation mode while it is trained."""
+    """A model that stays in evaluation mode while it is trained."""
 
     def train(self, _mode=True):
         return super().train(False)
@@ -771,7 +771,7 @@ def proj_flops(x, w):
 
 
 class Own(nn.Module):
-    """A projection by an operator of its own."""
+    """A projection by a custom operator."""
 
     def __init__(self):
         super().__init__()
@@ -783,7 +783,7 @@ class Own(nn.Module):
 
 
 class Heavy(nn.Module):
-    """All of it known to the counters."""
+    """A model whose operators the counters all know."""
 
     def __init__(self):
         super().__init__()
@@ -794,7 +794,7 @@ class Heavy(nn.Module):
 
 
 class Resized(Base):
-    """Looks at its frames at another size, and at which of two kinds they are."""
+    """Resizes its frames, and sorts them into two kinds by their mean."""
 
     def forward(self, x):
         larger = F.interpolate(x.flatten(0, 1), scale_factor=2, mode="bilinear")
@@ -803,14 +803,14 @@ class Resized(Base):
 
 
 class Vanishing(nn.Module):
-    """Gives zeros in channels_last: a wrong variant."""
+    """Returns zeros in channels_last, so that this variant is wrong."""
 
     def forward(self, x):
         return x * float(x.is_contiguous())
 
 
 class VanishingArrays(Vanishing):
-    """The same as numpy has it, as policies return their actions."""
+    """Returns the same as a numpy array, the form in which policies return actions."""
 
     def forward(self, x):
         return super().forward(x).numpy()
@@ -826,7 +826,7 @@ def python_clips(clip: Clip):
 
 
 class Drawn(Base):
-    """Begins with numbers of numpy's and Python's."""
+    """Draws initial values from numpy and Python."""
 
     def __init__(self):
         super().__init__()
@@ -837,7 +837,7 @@ class Drawn(Base):
 
 
 class Cells(nn.Module):
-    """A convolution and a step of the cell a frame."""
+    """A convolution and a step of the LSTM cell for each frame."""
 
     def __init__(self):
         super().__init__()
@@ -861,7 +861,7 @@ class Core(nn.Module):
 
 
 class Used(nn.Module):
-    """Parts that are used in other ways than by calling them."""
+    """Uses its parts in other ways than by calling them."""
 
     def __init__(self, how: str):
         super().__init__()
@@ -886,7 +886,7 @@ def root():
 
 
 class Two(nn.Module):
-    """Two convolutions and two LSTMs, and an encoder whose weight the head has too."""
+    """Two convolutions, two LSTMs, and an encoder that shares its weight with the head."""
 
     def __init__(self):
         super().__init__()
@@ -917,7 +917,7 @@ class Named(NamedTuple):
 
 
 class Heads(Base):
-    """An action and a value, returned in many ways."""
+    """Returns an action and a value in one of many forms."""
 
     def __init__(self, kind: str):
         super().__init__()
@@ -940,7 +940,7 @@ class Heads(Base):
                 return torch.fft.fft(action, dim=1), value
             case "sparse":
                 return action.to_sparse(), value
-            case "empty":  # its mean would be no number, and every weight after that
+            case "empty":  # its mean would be NaN, and every weight after that
                 return action[:, :0], value
             case "rows":
                 return torch.nested.as_nested_tensor([*action]), torch.nested.as_nested_tensor(
@@ -966,7 +966,7 @@ def action_loss(output, x):
 
 
 class Remembers(Base):
-    """Keeps its state from call to call, and takes its output to numpy, which has no bfloat16."""
+    """Keeps its state from call to call, and converts its output to numpy, which has no bfloat16."""
 
     state = None
 
@@ -976,7 +976,7 @@ class Remembers(Base):
 
 
 class OwnState(Base):
-    """Keeps its state itself; a frame is an image."""
+    """Keeps its state itself. A frame is an image."""
 
     def start(self):
         self.state = None

@@ -1,7 +1,7 @@
-"""Programs in processes of their own, forked from one that has imported the libraries: that alone takes seconds.
+"""Run programs in processes that are forked from one that has imported the libraries, because importing takes seconds.
 
-What is forked has imported nothing of convbench, nor of plug-ins. A test that sets variables which Python or a library
-reads as it starts, or that kills the process, starts a new one.
+A forked process has not imported convbench or plug-ins. A test must start a new process instead if it kills it, or sets
+variables that Python or a library reads at its start.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ LIBRARIES = (
     "torch", "pandas", "scipy.stats", "scipy.optimize", "matplotlib.figure", "typer", "rich.table", "rich.progress",
     "pydantic", "ruamel.yaml", "jinja2",
 )  # fmt: skip
-"""What takes long to import and knows nothing of plug-ins."""
+"""Libraries that take long to import and do not depend on plug-ins."""
 
 
 def python(
     *words: str | Path, cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 300.0
 ) -> subprocess.CompletedProcess[str]:
-    """``python WORDS`` in a folder: ``-m MODULE``, ``-c CODE`` or a file, and its arguments; what comes of it."""
+    """Run ``python WORDS`` in a folder: ``-m MODULE``, ``-c CODE`` or a file, and arguments. Return the result."""
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
         command = [str(word) for word in words]
@@ -50,14 +50,17 @@ def python(
 
 @cache
 def _server() -> subprocess.Popen[str]:
-    """It ends when this process does, which closes its standard input. Each program brings a path of its own."""
+    """Start the process that forks. It ends with this process, which closes its standard input.
+
+    It has no PYTHONPATH, because each program brings its own.
+    """
     without_path = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     command = [sys.executable, "-P", __file__]
     return subprocess.Popen(command, env=without_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def _end(server: subprocess.Popen[str]) -> None:
-    """It and all that it runs: the next program has another."""
+    """Kill the server and all processes that it runs. The next program starts a new server."""
     for process in [*psutil.Process(server.pid).children(recursive=True), server]:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
@@ -68,7 +71,7 @@ def _end(server: subprocess.Popen[str]) -> None:
 
 
 def _serve() -> None:
-    """Run a program for each line of JSON on standard input, and answer with its exit code."""
+    """Run a program for each line of JSON on standard input, and print its exit code."""
     for library in LIBRARIES:
         importlib.import_module(library)
     gc.freeze()
@@ -81,7 +84,7 @@ def _serve() -> None:
 
 
 def _become(words: list[str], cwd: str, env: dict[str, str], out: str, err: str) -> None:
-    """Be the program, as if this process had been started for it."""
+    """Run the program as if this process had been started for it."""
     for place, path, flags in ((0, os.devnull, os.O_RDONLY), (1, out, os.O_WRONLY), (2, err, os.O_WRONLY)):
         os.dup2(os.open(path, flags | os.O_CREAT, 0o644), place)
     os.environ.clear()

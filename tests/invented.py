@@ -1,7 +1,7 @@
-"""Invented runs whose truth is known: kinds of truth, a run directory's records drawn from each, and the answer judged.
+"""Test the advice on runs with a known truth: define kinds of truth, draw a run's records from one, judge the answer.
 
-A kind is a function (random numbers) -> Truth. What a configuration is worth is the mean accuracy of its sound runs;
-how often its runs collapse is a truth of its own, because few seeds cannot know a collapse that none of them shows.
+A kind is a function (random numbers) -> Truth. The worth of a configuration is the mean accuracy of its sound runs.
+Its rate of collapse is kept apart, because a few seeds cannot tell a collapse that none of them shows.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from convbench.analysis.inference.pool import Answers
 from convbench.core.record import Case, Record
 
 CHANCE = 0.1
-"""Of the task identity, in which all runs are invented."""
+"""The chance accuracy of the task ``identity``, which all invented runs train on."""
 
 Floats = NDArray[np.float64]
 Random = np.random.Generator
@@ -29,14 +29,15 @@ Random = np.random.Generator
 
 @dataclass(frozen=True)
 class Truth:
-    """Configurations by rising cost: what each is worth, the noise of its seeds, and what becomes of its runs.
+    """Configurations by rising cost: the worth of each, the noise of its seeds, and how its runs end.
 
-    ``shared`` is the noise that a seed brings to all; ``lost`` the share of runs that fail, or with ``lose_one`` each
-    configuration loses one seed, another each; ``collapses`` the share that ends near ``collapsed`` (chance), with a
-    flag where ``flagged``. ``tail`` are the degrees of freedom of the noise; with ``skewed`` it is one-sided, as where
-    most runs are near what the model can and some stay below. With a ``pool`` every seed draws its test clips of the
-    same so many, some of which are harder than others, each in its own way for a configuration; ``sds`` and ``shared``
-    are then the share of the variance of an answer that is a run's own, and that which clips are hard for all.
+    ``shared`` is the noise that a seed adds to all configurations. ``lost`` is the share of runs that fail. With
+    ``lose_one``, each configuration loses one seed, a different one each. ``collapses`` is the share of runs that end
+    near ``collapsed`` (chance), which the runs report if ``flagged``. ``tail`` is the degrees of freedom of the noise.
+    With ``skewed`` the noise is one-sided: most runs reach the model's limit, and some stay below.
+    With a ``pool``, every seed draws its test clips from this number of clips. Some are harder than others, in part
+    for all configurations and in part for one. The variance of an answer is then shared out: ``sds`` is the share of
+    the run, and ``shared`` the share of clips that are hard for all.
     """
 
     means: Floats
@@ -59,7 +60,7 @@ class Truth:
 
     @property
     def worth(self) -> Floats:
-        """The mean accuracy of a sound run: that of a normal variable that stays between 0 and 1."""
+        """The mean accuracy of a sound run: the mean of a normal variable clipped to 0 and 1."""
         sd = np.sqrt(self.sds**2 + self.shared**2)
         if np.isfinite(self.tail) or self.skewed or self.pool:
             return self.means
@@ -77,7 +78,7 @@ class Truth:
 
     @property
     def good(self) -> NDArray[np.bool_]:
-        """Which are within the margin of the best that the budget allows."""
+        """Whether each configuration is in the budget and within the margin of the best in the budget."""
         if not self.able.any():
             return self.able
         short = self.worth[self.able].max() - self.worth
@@ -258,7 +259,7 @@ def few_clips(rng: Random) -> Truth:
 
 
 def ten_clips(rng: Random) -> Truth:
-    """Own data as it often is, in the middle of the range: seeds agree by luck."""
+    """A user's own data with few clips, in the middle of the accuracy range: seeds agree by luck."""
     k = int(rng.integers(2, 4))
     return Truth(spread(rng, k, 0.7, 0.8), np.full(k, rng.uniform(0.01, 0.03)), clips=10)
 
@@ -268,7 +269,7 @@ def twenty_clips(rng: Random) -> Truth:
 
 
 def _own_clips(rng: Random, pool: int, seeds: int) -> Truth:
-    """A user's own: 15 % of them are tested on, and what is hard of a clip is so for every run."""
+    """A user's own clips: 15 % are test clips, and a hard clip is hard in every run."""
     k = int(rng.integers(3, 6))
     means = spread(rng, k, 0.6, 0.9)
     return Truth(means, np.full(k, 0.03), seeds, shared=0.3, clips=round(0.15 * pool), pool=pool)
@@ -418,14 +419,14 @@ SEEN: Kinds = {
     "little above chance": little_above_chance, "all collapse at times": all_collapse_at_times,
     "pure noise, four seeds": pure_noise_four_seeds,
 }  # fmt: skip
-"""Blind once: their first figures led to the present method."""
+"""Kinds that were blind once: their first results led to the present method."""
 
 BLIND: Kinds = {
     "three seeds, half noisy": half_are_noisy, "four seeds, heavy tails, one noisy": heavy_tails_and_noisy,
     "near the ceiling, runs lost": ceiling_and_lost, "lost and collapsing, four seeds": lost_and_collapsing,
     "noise of all sizes, close together": noise_of_all_sizes_close_together,
 }  # fmt: skip
-"""Written before the last changes to the method and not run until they were done."""
+"""Kinds that were written before the last changes to the method and not run until these were done."""
 
 ALL: Kinds = {**KINDS, **HELD_OUT, **SEEN, **BLIND}
 
@@ -443,7 +444,7 @@ NO_ANSWER = (
     "at chance", "pure noise", "pure noise, unequal", "nothing feasible", "pure noise, four seeds", "10 test clips",
     "20 test clips, three seeds", "15 of 100 own clips", "15 of 100 own clips, 20 seeds",
 )  # fmt: skip
-"""Kinds in which an answer without a pick is right: everything is as good, or nothing can be had or told."""
+"""Kinds in which an answer without a pick is right: all configurations tie, none is in budget, or none stands out."""
 
 
 @lru_cache(maxsize=4096)
@@ -459,7 +460,7 @@ def cost(i: int, edge: bool, latency: float) -> Record:
 
 
 def draw(truth: Truth, rng: Random) -> list[Record]:
-    """The records of a run: costs, and a training of every configuration from every seed."""
+    """Return the records of a run: costs, and a training of every configuration from every seed."""
     run_records = [cost(i, truth.edge, float(latency)) for i, latency in enumerate(truth.latency)]
     k, n = len(truth.means), truth.seeds
     reached = np.clip(truth.means + truth.sds * _noise(truth, rng) + truth.shared * rng.standard_normal((n, 1)), 0, 1)
@@ -482,7 +483,7 @@ def draw(truth: Truth, rng: Random) -> list[Record]:
 
 
 def _noise(truth: Truth, rng: Random) -> Floats:
-    """Of a variance of 1 and mean 0, a value for each run (seeds, k)."""
+    """Return the noise of every run (seeds, k), of mean 0 and variance 1."""
     shape = (truth.seeds, len(truth.means))
     if truth.skewed:
         return 1 - rng.exponential(1.0, shape)
@@ -490,8 +491,11 @@ def _noise(truth: Truth, rng: Random) -> Floats:
 
 
 def _answers(truth: Truth, rng: Random) -> list[list[Answers]]:
-    """For seeds, for k configurations those to test clips of one pool: one is right where a normal variable, of which
-    parts are the clip's, the clip's for this configuration, the run's and the answer's, stays below a bound."""
+    """Return the answers of every seed and configuration to test clips of one pool.
+
+    An answer is right if a normal variable is below a bound. It is the sum of four parts: of the clip, of the clip for
+    this configuration, of the run and of the answer.
+    """
     k, parts = len(truth.means), np.sqrt((truth.shared, 0.3, truth.sds[0], 0.7 - truth.shared - truth.sds[0]))
     hard = parts[0] * rng.standard_normal((truth.pool, 1)) + parts[1] * rng.standard_normal((truth.pool, k))
     answers = []
@@ -514,7 +518,7 @@ def _failed(run: Record) -> Record:
 
 @dataclass
 class Tally:
-    """What became of the answers of one kind: counts, and how many stated 95 % bounds hold of how many."""
+    """The results of the answers to one kind: counts, and whether each stated 95 % bound holds."""
 
     runs: int = 0
     exact: int = 0
@@ -534,7 +538,7 @@ class Tally:
 
 
 def tally(kind: Callable[[Random], Truth], runs: int, start: int = 0) -> Tally:
-    """The answers to so many runs of one kind."""
+    """Judge the answers to this number of runs of one kind."""
     rng, counts = np.random.default_rng(start), Tally()
     for _ in range(runs):
         judge(kind(rng), rng, counts)
@@ -542,7 +546,7 @@ def tally(kind: Callable[[Random], Truth], runs: int, start: int = 0) -> Tally:
 
 
 def judge(truth: Truth, rng: Random, counts: Tally) -> None:
-    """Draw a run, answer it, and count what the answer is worth."""
+    """Draw a run, get the answer, and count whether it is right."""
     (answer,) = recommendations(draw(truth, rng), truth.ask)
     at = {case(i, truth.edge).architecture: i for i in range(len(truth.means))}
     worth, counts.runs = truth.worth, counts.runs + 1

@@ -1,4 +1,4 @@
-"""A cluster that does not exist: the driver's real code on hosts that are numbers, by a clock that costs nothing."""
+"""A simulated cluster: it runs the driver's real code on simulated hosts with a simulated clock."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ SECONDS_A_BEAT = 3.0
 
 @dataclass
 class Machine:
-    """A host: when it joins, when and how it goes, how slow it is, and what of its kind it is. Times in seconds."""
+    """A host: when it joins, when and how it goes, how slow it is, and its hardware. Times are in seconds.
+
+    A job of a case in ``deadly`` ends it, and a job of a case in ``stuck`` does not end.
+    """
 
     name: str
     joins: float = 0.0
@@ -46,7 +49,7 @@ class Machine:
 
 @dataclass
 class Costs:
-    """Seconds of a visit on a machine at a time, those between visits, and those until a piece arrives."""
+    """Seconds of a visit of a job, between visits, and until a piece arrives."""
 
     of_job: Callable[[Job], float] = lambda _: 1.0
     between: float = 0.0
@@ -55,7 +58,7 @@ class Costs:
 
 @dataclass
 class Invented:
-    """The engine. ``now`` is the clock; ``visits`` lists every visit begun, and ``busy`` is what machines worked."""
+    """The engine. ``now`` is the clock, ``visits`` lists all visits begun, ``busy`` is the seconds of visits done."""
 
     machines: list[Machine]
     costs: Costs = field(default_factory=Costs)
@@ -175,7 +178,10 @@ def timed(
     seed: int = 0,
     spread: float = 0.03,
 ) -> Callable[[Job, Host], Record]:
-    """What hosts of known and drifting speeds measure of cases of known seconds, the reference beside each visit."""
+    """Return a function that makes records of cases of known seconds, on hosts of known and drifting speeds.
+
+    Each record also has the reference workload's time at that visit.
+    """
     chance = random.Random(seed)
 
     def answer(job: Job, host: Host) -> Record:

@@ -1,4 +1,4 @@
-"""Run directories as ``convbench run`` leaves them, of invented numbers: what a store of many runs is made of."""
+"""Write run directories like those of ``convbench run`` with invented numbers, to make stores of many runs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def write(
     environment: Mapping[str, object] | None = None,
     **more,
 ) -> Path:
-    """The run of a day, whose cases take so many seconds, of a commit of its own."""
+    """Write a day's run, of its own commit, in which each case takes the given seconds. Return ``place``."""
     run_records = [record_of(case, latency, reference, fingerprint) for case, latency in seconds.items()]
     facts = {**records.ENVIRONMENT, "commit": commit(number), "device": "cpu", **(environment or {})}
     run = records.run_of(run_records, environment=facts, fingerprint=fingerprint, **{"started": day(number), **more})
@@ -54,7 +54,7 @@ def record_of(case: records.Case, latency: float, reference: float = 3e-4, finge
 def many(
     folder: Path, count: int = 24, slower: float = 1.1, at: int = 12, noise: float = 0.01, seed: int = 0, **more
 ) -> Path:
-    """A store of daily runs: ``gap`` becomes slower at a run, ``fc`` does not; the machine's speed wanders."""
+    """Write a store of daily runs. Only ``gap`` becomes slower, at run ``at``. The machine's speed varies."""
     rng = np.random.default_rng(seed)
     for number in range(count):
         speed = float(np.exp(0.03 * rng.standard_normal()))

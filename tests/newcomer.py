@@ -1,4 +1,4 @@
-"""A newcomer's package, a file for each plug-in, and the dist-info that an installer would write beside it."""
+"""Write a newcomer's package with a file for each plug-in, and the dist-info that an installer would add."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ FILES = {
 
 
 def package(folder: Path, name: str = "shop") -> Path:
-    """The package ``shop``, not installed: its plug-ins have an import path, and no entry point."""
+    """Write the package ``shop`` without installing it: its plug-ins have import paths but no entry points."""
     for module, text in FILES.items():
         place = folder / name / f"{module}.py"
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -159,7 +159,7 @@ def package(folder: Path, name: str = "shop") -> Path:
 
 
 def install(folder: Path) -> Path:
-    """The package with the entry points of the distribution shop-plugins 1.2."""
+    """Write the package and the entry points of its distribution, shop-plugins 1.2."""
     package(folder)
     info = folder / "shop_plugins-1.2.dist-info"
     info.mkdir()

@@ -1,4 +1,4 @@
-"""A factory of runs and records that look like measured ones: article geometry, exact counts, invented times."""
+"""Make runs and records that look like measured ones: the article's geometry, exact counts and invented times."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def variant(name: str) -> tuple[Choice, ...]:
 
 
 def parts(reducer: str | Choice = "gap", size: int | None = None, channels: int = 32, **more) -> Parts:
-    """A reducer on the article's one conv, with the size it really has on a 64x64 map."""
+    """Return a reducer on the article's one convolution, with its real size for a 64x64 map."""
     cells = channels * 64 * 64
     follows = {"flatten": cells, "avg-k": 16 * channels, "spatial-softmax": 2 * channels, "attention": 4 * channels}
     name = reducer if isinstance(reducer, Choice) else choice(reducer)
@@ -57,7 +57,7 @@ def parts(reducer: str | Choice = "gap", size: int | None = None, channels: int 
 
 
 def case(reducer: str = "gap", size: int | None = None, channels: int = 32, **more) -> Case:
-    """A case by plain words: ``case("fc", 128, variant="compile", scenario="streaming", device="cuda:0")``."""
+    """Return a case in short form: ``case("fc", 128, variant="compile", scenario="streaming", device="cuda:0")``."""
     axes = {key: more.pop(key) for key in ("clip", "scenario", "device") if key in more}
     return Case(
         parts(reducer, size, channels, **more.pop("parts", {})), variant=variant(more.pop("variant", "eager")), **axes
@@ -65,7 +65,7 @@ def case(reducer: str = "gap", size: int | None = None, channels: int = 32, **mo
 
 
 def counts(of: Case) -> dict[str, float]:
-    """Exact parameters and MACs per stage of the article's model with this reducer."""
+    """Return the exact parameters and MACs by stage of the article's model with this reducer."""
     if not isinstance(of.architecture, Parts):
         return {"params": 4e5, "macs": 3e8, "flops": 6e8, "macs_backbone": 2e8}
     model, frames = of.architecture, of.frames_per_call
@@ -102,7 +102,7 @@ def seconds(of: Case, rng: random.Random) -> float:
 
 
 def record(of: Case | None = None, *, samples: int = 60, latency: float | None = None, **more) -> Record:
-    """A measured record; ``latency`` fixes the median, anything else of Record may be given by name."""
+    """Return a measured record. ``latency`` sets the median. Keywords set other fields of Record."""
     of = of or case()
     rng = random.Random(ascii(of.id))
     center = latency or seconds(of, rng)
@@ -133,7 +133,7 @@ def failed(of: Case, message: str = "output differs from eager: max 0.3", kind: 
 
 
 def run_of(records: list[Record], **more) -> RunDescription:
-    """The run that these records could have come from."""
+    """Return the description of a run with these records. Keywords set its fields."""
     values = {
         "name": "default", "command": "convbench run suites/default.yaml", "suite": "name: default\nreducer: [gap]\n",
         "protocol": Protocol(), "metrics": ("params", "macs", "latency", "memory"), "fingerprint": "e1",
@@ -144,13 +144,13 @@ def run_of(records: list[Record], **more) -> RunDescription:
 
 
 def stored(directory: Path, records: Sequence[Record], **more) -> Path:
-    """The directory, with a run of these records in it."""
+    """Write a run with these records into the directory and return it."""
     store.start(directory, run_of(list(records), **more), records)
     return directory
 
 
 def default_records() -> list[Record]:
-    """About eighty cases like those of the default suite: every reducer, several sizes, four variants, streaming."""
+    """Return about eighty records like the default suite's: every reducer, several sizes, four variants, streaming."""
     cases = [case(name, size) for name, sizes in SIZES.items() for size in sizes or (None,)]
     cases += [case(name, None, channels) for name in ("gap", "gmp", "spatial-softmax") for channels in (8, 128)]
     cases += [
@@ -175,7 +175,7 @@ def default_records() -> list[Record]:
 
 
 def many(n: int, variants: Sequence[str] = tuple(SPEED)) -> list[Record]:
-    """``n`` distinct cases, evenly over reducers, sizes and variants; few samples, so that they are made quickly."""
+    """Return records of ``n`` distinct cases, evenly over reducers, sizes and variants, with few samples for speed."""
     names, records = list(SIZES), []
     for i in range(n):
         at, how = divmod(i, len(variants))
@@ -192,7 +192,7 @@ OWN = (
 
 
 def own_records() -> list[Record]:
-    """The default suite's with metrics that a probe of a user's own declares: more is better, or nothing is."""
+    """Return the default suite's records with a user's own metrics: higher is better, or neither direction is."""
     measured = []
     for i, of in enumerate(default_records()):
         rng = random.Random(i)
@@ -207,8 +207,10 @@ CHANCE = {"identity": 0.1, "direction": 0.125, "binding": 0.25, "order": 0.1, "s
 def lesson(
     accuracy: float = 0.8, task: str = "direction", seed: int = 0, rate: float = 2e-3, *, of: Case | None = None, **more
 ) -> Record:
-    """A training that ended at this test accuracy, over ten checkpoints; by name also ``flag``, ``control``, ``clips``
-    and ``answers``."""
+    """Return a training that ended at this test accuracy, with ten checkpoints.
+
+    Keywords are ``val``, ``flag``, ``control``, ``clips``, ``answers`` and fields of Record.
+    """
     base = of or case()
     chance, flag, control = CHANCE.get(task, 0.1), more.pop("flag", None), more.pop("control", None)
     val, steps = more.pop("val", accuracy), [70 * (i + 1) for i in range(10)]
@@ -252,7 +254,7 @@ REACHED = {
 
 
 def tried_records() -> list[Record]:
-    """Costs, trainings on two tasks at three rates from five seeds (one cell dead), controls, probes."""
+    """Return costs, trainings on two tasks at three rates from five seeds (one cell dead), controls and probes."""
     records: list[Record] = []
     for (name, size), ends in REACHED.items():
         of = case(name, size)
@@ -273,7 +275,7 @@ def tried_records() -> list[Record]:
 
 
 def probed(where: float, what: float, seed: int = 0, of: Case | None = None) -> Record:
-    """A training-free probe's record."""
+    """Return the record of a training-free probe."""
     tried = replace(of or case(), scenario="probe", trial=Trial(Choice("placed-digit"), seed))
     return Record(tried, "ok", (reading("where_r2", where), reading("what_accuracy", what)), environment="e1")
 
@@ -286,7 +288,7 @@ LEARNT = {
 
 
 def quality_records(seeds: int = 5, tasks: Sequence[str] = tuple(LEARNT)) -> list[Record]:
-    """Costs of four reducers and their lessons in two tasks that want different ones."""
+    """Return costs of four reducers and their trainings on two tasks that favour different reducers."""
     cases = [case(name, 32 if "fc" in name else 128 if "conv" in name else None) for name in REDUCERS]
     records = [record(of, latency=1e-3 * (i + 3)) for i, of in enumerate(cases)]
     for task in tasks:

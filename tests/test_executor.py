@@ -149,7 +149,7 @@ def test_a_variant_whose_engine_is_not_installed_is_skipped_whoevers_it_is() -> 
         (skipped,) = (record for _, record in executor.run([Job(case(8, Choice(path)), QUICK, ("latency",))]))
     assert (skipped.status, skipped.failure.message) == (
         "skipped",
-        f"no_such_engine.runtime is not installed, which the variant {path} needs: install it",
+        f"the variant {path} needs no_such_engine.runtime, which is not installed: install it",
     )
     assert "[not installed: no_such_engine.runtime]" in _description(variants.get(path))
 

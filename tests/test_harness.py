@@ -248,9 +248,9 @@ def test_a_scenario_and_a_variant_that_return_something_else_are_told(monkeypatc
     """It was an AttributeError or a TypeError that named neither."""
     for shelf in (scenarios, variants):
         monkeypatch.setitem(shelf._plugins, "odd", Plugin("odd", lambda _: None, "", {}))
-    with pytest.raises(ConvbenchError, match="the scenario odd returned NoneType: it has to return what is timed"):
+    with pytest.raises(ConvbenchError, match="the scenario odd returned NoneType: it must return the call to time"):
         _ = subject.assemble(case(scenario="odd"), 0).run
-    with pytest.raises(ConvbenchError, match="the variant odd returned NoneType: it has to return the subject"):
+    with pytest.raises(ConvbenchError, match="the variant odd returned NoneType: it must return the subject"):
         subject.transform(subject.assemble(case(Choice("odd")), 0))
 
 

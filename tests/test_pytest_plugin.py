@@ -66,7 +66,7 @@ def test_what_changes_the_process_or_cannot_run_here_is_skipped(user, pytester, 
     done.assert_outcomes(passed=1, skipped=3)
     text = done.stdout.str()
     assert re.search(r"SKIPPED \[2\] .*it changes the process that it runs in: measure it with convbench run", text)
-    assert "openvino is not installed, which the variant openvino needs: pip install 'convbench[openvino]'" in text
+    assert "the variant openvino needs openvino, which is not installed: pip install 'convbench[openvino]'" in text
 
 
 def test_a_case_is_called_and_not_timed_where_benchmarks_are_disabled(user, pytester):

@@ -339,7 +339,7 @@ def test_the_last_answer_of_a_stream_is_the_clips_where_a_model_answers_once_a_c
         *(
             (
                 case(Choice("onnxruntime", (("opset", opset),))),
-                f"in opset {opset}: the exporter can write this model in 18 only",
+                f"in opset {opset}: the exporter can write this model only in 18",
             )
             for opset in (7, 99)
         ),
@@ -361,7 +361,7 @@ def test_the_last_answer_of_a_stream_is_the_clips_where_a_model_answers_once_a_c
         ),
         (
             case(Choice("onnxruntime"), scenario="streaming", architecture=own("Remembering"), clip=SMALL),
-            r"the state changes its shape, state\['seen'\] from 2x1x3 to 2x2x3, and shapes are fixed",
+            r"the state changes its shape, state\['seen'\] from 2x1x3 to 2x2x3, but shapes are fixed",
         ),
         (
             case(Choice("onnxruntime"), scenario="streaming", architecture=own("Listing"), clip=SMALL),
@@ -369,7 +369,7 @@ def test_the_last_answer_of_a_stream_is_the_clips_where_a_model_answers_once_a_c
         ),
         (
             case(Choice("onnxruntime"), scenario="streaming", architecture=own("Numbering"), clip=SMALL),
-            r"the state holds a number that changes, state\[0\] from 1 to 2, .*: let it be a tensor",
+            r"the state holds a number that changes, state\[0\] from 1 to 2, .*: make it a tensor",
         ),
         (case(Choice("int8"), architecture=own("LateStart"), clip=SMALL), "no LSTM, GRU or Linear layer"),
         (
@@ -382,7 +382,7 @@ def test_the_last_answer_of_a_stream_is_the_clips_where_a_model_answers_once_a_c
                 architecture=Whole(Choice("exported_models:Apart"), stages=(("backbone", "encoder"),)),
                 clip=SMALL,
             ),
-            "encoder is not called in a forward pass, so that torch cannot find its ranges: name under stages the",
+            "encoder is not called in a forward pass, so torch cannot find its ranges: under stages, name modules",
         ),
         (case(Choice("int8", (*STATIC, ("calibration", 3)))), "3 calibration clips are too few"),
         (case(Choice("int8", (*STATIC, ("clips", "exported_models:few")))), "2 calibration clips are too few"),
@@ -398,8 +398,8 @@ def test_the_last_answer_of_a_stream_is_the_clips_where_a_model_answers_once_a_c
             case(Choice("openvino"), architecture=own("Lowered", "lowered"), clip=SMALL),
             "numpy's arrays, which have no bfloat16",
         ),
-        (case(Choice("openvino"), architecture=own("Turning"), clip=SMALL), "complex numbers, which ONNX has not"),
-        (case(Choice("openvino"), architecture=PROJECTED), r"projections \(proj_size\), which that of ONNX has not"),
+        (case(Choice("openvino"), architecture=own("Turning"), clip=SMALL), "complex numbers, which ONNX does not"),
+        (case(Choice("openvino"), architecture=PROJECTED), r"projections \(proj_size\), which ONNX does not have"),
         (case(Choice("int8"), architecture=PROJECTED), r"projections \(proj_size\), which torch cannot quantise"),
         (case(Choice("tensorrt")), "NVIDIA GPUs only"),
     ],
@@ -442,7 +442,7 @@ def test_another_clip_than_the_exported_one_is_refused_with_both_shapes(
     exports: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     subject = transform(assemble(shared(case(*QUICKLY["onnxruntime"]), exports, monkeypatch), 0))
-    with pytest.raises(CaseFailed, match="exported for 2x3x3x8x8 and is given 1x3x3x8x8: shapes are fixed"):
+    with pytest.raises(CaseFailed, match="exported for 2x3x3x8x8 but is given 1x3x3x8x8: shapes are fixed"):
         subject.forward(torch.zeros(1, 3, 3, 8, 8))
 
 
@@ -910,7 +910,7 @@ def test_a_model_that_its_runtime_loads_and_cannot_run_is_one_sentence(
         raise error
 
     monkeypatch.setattr(ort, "_runner", lambda *_: refuse)
-    message = r"^onnxruntime has loaded the exported model and cannot run it: no kernel \(test_runtimes.py:\d+\)$"
+    message = r"^onnxruntime has loaded the exported model but cannot run it: no kernel \(test_runtimes.py:\d+\)$"
     with pytest.raises(CaseFailed, match=message) as handed:
         hand_over(case(), 0, tmp_path / "model.onnx", None, {})
     with pytest.raises(CaseFailed, match=message) as timed:

@@ -329,9 +329,9 @@ class KeepsState(nn.Module):
     [
         ("Plain", "no parameters that require a gradient"),
         ("Labels", "its output is torch.int64, not floating point"),
-        ("Detached", "its output does not depend on a parameter"),
+        ("Detached", "no gradient leads from its output to a parameter"),
         ("Sparse", "Adam takes no sparse gradients"),
-        ("KeepsState", "keeps state between calls with its history; detach"),
+        ("KeepsState", "keeps state between calls with its autograd history; detach"),
     ],
 )
 def test_a_model_that_does_not_train_fails_with_the_reason_and_the_run_goes_on(model, message):

@@ -1,4 +1,4 @@
-"""A model that another runtime runs: what it was exported with, where it lies, and what a runtime has to offer."""
+"""Define a deployment, a model that another runtime runs, and ``Engine``, the contract of a runtime."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import nn
 from convbench.models.values import tensors
 
 ASIDE = "scopes.json"
-"""A file beside an exported model that no runtime loads: which module each of its nodes comes from."""
+"""The file beside an exported model that names the module of each of its nodes. No runtime loads it."""
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 Times = Mapping[str, float]
 BeforeCall = Callable[[], object]
@@ -22,10 +22,11 @@ Method = Literal["dynamic", "static", "torchao"]
 
 @dataclass(frozen=True)
 class Example:
-    """A call to export. ``first`` replaces the arguments of a call that has no state yet; None where all have the same.
+    """The call with which a model is exported.
 
-    ``names`` are those of its tensors, ``outputs`` those of what comes back. ``batch_axes`` are the axes of its tensors
-    that are the batch, where that may be any; None of a tensor that has none.
+    ``first`` is the arguments of the first call, with the initial state in place of None; None if calls carry no state.
+    ``names`` are the names of the input tensors, ``outputs`` those of the output tensors. ``batch_axes`` has the batch
+    axis of each input tensor, or None for a tensor without one. It is empty if the batch size is fixed.
     """
 
     call: Call
@@ -41,13 +42,13 @@ class Example:
 
     @property
     def carried(self) -> int:
-        """How many tensors are state: the last ones of what goes in and of what comes back."""
+        """The number of state tensors, which are the last of the inputs and of the outputs."""
         return len(tensors(self.first[-1])) if self.first else 0
 
 
 @dataclass(frozen=True)
 class Quantisation:
-    """How a runtime that follows is to quantise the model; ``rows`` are the tensors of the calls that ranges are of."""
+    """How the runtime of a later variant must quantise the model. ``rows`` has the tensors of each calibration call."""
 
     method: Method
     rows: tuple[list[torch.Tensor], ...] = ()
@@ -55,10 +56,9 @@ class Quantisation:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model that a runtime has loaded: ``run`` takes and returns what the runtime computes with.
+    """A model that a runtime has loaded. ``run`` takes and returns the runtime's own arrays.
 
-    ``arrays`` makes that of tensors, in their order, and ``tensors`` makes tensors of it; neither copies what need not
-    be copied.
+    ``arrays`` converts tensors to such arrays in order, and ``tensors`` converts them back. They avoid needless copies.
     """
 
     arrays: Callable[[Sequence[torch.Tensor]], list[Any]]
@@ -66,39 +66,39 @@ class LoadedModel:
     tensors: Callable[[Sequence[Any]], Sequence[torch.Tensor]]
 
     def __call__(self, tensors: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
-        """Tensors in, tensors out."""
+        """Return the outputs for these inputs, both as tensors."""
         return self.tensors(self.run(self.arrays(tensors)))
 
 
 class Engine(Protocol):
-    """A runtime: a frozen dataclass that can be pickled, so that another process can load what it wrote."""
+    """A runtime: a frozen dataclass that can be pickled, so that another process can load an exported model."""
 
     @property
     def name(self) -> str:
-        """What its variant declares as its engine."""
+        """The name that its variant declares as ``engine``."""
 
     def export(self, flat_model: nn.Module, example: Example, folder: Path) -> None:
-        """Write the model into an empty folder. Raises CaseFailed saying which operator cannot be written, and why."""
+        """Write the model into an empty folder. Raises CaseFailed with the operator that cannot be written, and why."""
 
     def load(self, folder: Path, example: Example, threads: int) -> LoadedModel:
-        """The model that lies there, ready to run with so many threads."""
+        """Load the model in the folder, ready to run with this number of threads."""
 
     def profile(
         self, folder: Path, example: Example, threads: int, calls: int, before_call: BeforeCall
     ) -> list[Times] | None:
-        """Seconds by stage of each of so many calls, as the runtime itself tells; None where it does not.
+        """Return the seconds by stage of each call from the runtime's own profile, or None if it has none.
 
-        Before each of them it calls ``before_call``.
+        ``before_call`` is called before each call.
         """
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """A model in a runtime. ``export_seconds`` is None where an earlier visit has exported it.
+    """A model in a runtime. ``export_seconds`` is None if an earlier visit exported it.
 
-    ``call`` is the scenario's next call as a short program of a user's makes it, which is what is timed: what is given
-    lies ready in the runtime's own arrays, and the state that comes back is given to the next call as it is. ``output``
-    makes of what it returns what the model returns. ``keeper`` removes a folder of this process's own in the end.
+    ``call`` is the call that is timed: the scenario's next call, as a user's short program makes it. Its inputs are
+    ready in the runtime's own arrays, and the state that it returns goes to the next call unchanged. ``output`` turns
+    its result into the model's output. ``keeper`` removes the folder at the end if it belongs to this process.
     """
 
     engine: Engine
@@ -114,7 +114,7 @@ class Deployment:
 
     @property
     def bytes(self) -> int:
-        """Bytes on disk of all that the runtime loads."""
+        """Bytes on disk of all files that the runtime loads."""
         files = (path for path in self.folder.rglob("*") if path.is_file() and path.name != ASIDE)
         return sum(path.stat().st_size for path in files)
 

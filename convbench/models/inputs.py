@@ -1,4 +1,4 @@
-"""What a model is called with: seeded clips, or what the user's input factory makes of a clip's shape."""
+"""Make the arguments of a model: seeded clips, or the result of the user's input factory for a clip's shape."""
 
 from __future__ import annotations
 
@@ -46,25 +46,26 @@ class Inputs:
             types.append(tensor.dtype)
             return tensor
 
-        other.changed(note_type)  # as ``tensors`` has more of them: the lengths in a packed sequence
+        other.changed(note_type)  # not ``tensors``, which also has the lengths in a packed sequence
         type_iterator = iter(types)
         return self.changed(lambda tensor: tensor.to(next(type_iterator)))
 
     def channels_last(self, clip: Clip) -> Inputs:
-        """The same frames in NHWC order, clips so that flatten(0, 1) of them is channels_last without a copy.
+        """The same arguments in NHWC order. Clips are stored so that flatten(0, 1) is channels_last without a copy.
 
-        Where the channels of the case's ``clip`` stand before its frames, as convolutions over time want them, they
-        come last as those want them.
+        A clip whose channels come before its frames, as for convolutions over time, becomes channels_last_3d. ``clip``
+        tells the number of channels.
         """
         return self.changed(partial(_channels_last, clip))
 
 
 def inputs(case: Case, seed: int, device: str, model: nn.Module) -> Inputs:
-    """Seeded standard-normal clips (B, T, C, H, W), or what the user's input factory makes of the clip shape.
+    """Return seeded standard-normal clips (B, T, C, H, W), or what the user's input factory returns for a clip's shape.
 
-    A list or tuple of a factory's is the model's arguments, or its one argument where the model takes that and not so
-    many; a dictionary, or any other mapping, is its keywords, or its one argument where the model takes that and not
-    these keywords.
+    If the factory returns a list or tuple, it holds the model's positional arguments. If the model does not take that
+    many but takes one argument, the list or tuple is that argument. A mapping holds the model's keyword arguments, or
+    is its one argument by the same rule. Raises ConvbenchError if the factory returns anything else than these, a
+    tensor, a packed sequence or a dataclass.
     """
     clip = case.clip
     if not isinstance(case.architecture, Whole) or case.architecture.inputs is None:
@@ -94,9 +95,9 @@ def inputs(case: Case, seed: int, device: str, model: nn.Module) -> Inputs:
 
 
 def takes(model: nn.Module, args: Sequence[Any], kwargs: Mapping[Any, Any] | None = None) -> bool:
-    """Whether a model's signature, where it has one, takes these arguments."""
+    """Whether a model's signature accepts these arguments. True if it has no signature."""
     try:
-        _signature(model).bind(*args, **({} if kwargs is None else kwargs))  # a TensorDict has no truth
+        _signature(model).bind(*args, **({} if kwargs is None else kwargs))  # a TensorDict has no truth value
     except TypeError:
         return False
     except ValueError:
@@ -105,9 +106,9 @@ def takes(model: nn.Module, args: Sequence[Any], kwargs: Mapping[Any, Any] | Non
 
 
 def _signature(model: nn.Module) -> inspect.Signature:
-    """What a model's forward takes; of what torch wraps, which takes anything, that of the model inside.
+    """Return the signature of a model's forward, or of the model inside one of torch's wrappers, which take anything.
 
-    Raises ValueError where there is none.
+    Raises ValueError if there is none.
     """
     if isinstance(model.forward, torch.ScriptMethod):
         return _schema_signature(model.forward.schema)
@@ -122,7 +123,7 @@ def _signature(model: nn.Module) -> inspect.Signature:
 
 
 def _schema_signature(schema: Any) -> inspect.Signature:
-    """The signature of a scripted method, whose first argument is its module."""
+    """Return the signature of a scripted method, without its first argument, the module."""
     return inspect.Signature(
         [
             inspect.Parameter(
@@ -136,7 +137,7 @@ def _schema_signature(schema: Any) -> inspect.Signature:
 
 
 def _channels_last(clip: Clip, tensor: torch.Tensor) -> torch.Tensor:
-    """Clips (B, T, C, H, W) stored as (B, T, H, W, C), those of (B, C, T, H, W) as (B, T, H, W, C) too."""
+    """Return frames in channels_last order, and clips (B, T, C, H, W) or (B, C, T, H, W) stored as (B, T, H, W, C)."""
     if tensor.dim() == 4:
         return tensor.contiguous(memory_format=torch.channels_last)
     if tensor.dim() == 5:

@@ -1,4 +1,4 @@
-"""Case -> the model, on any device including ``meta``; the only forward() of ours."""
+"""Build the model of a case on any device, including ``meta``, where the shapes of its parts are found."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from convbench.core.registry import backbones, reducers
 
 
 class ConvReducerRNN(nn.Module):
-    """Frames through the backbone, each feature map to a vector, the vectors through the LSTM.
+    """A model that turns each frame into a feature map, each map into a vector, and the vectors into outputs.
 
-    ``forward(clip, state=None)``: clip (B, T, C, H, W) -> output (B, T, D_out) and the recurrent state, as
-    torch.nn.LSTM returns it. The stages are the submodules ``backbone``, ``reducer``, ``lstm`` and ``head``.
+    ``forward(clip, state=None)`` takes a clip (B, T, C, H, W) and returns the output (B, T, D_out) and the recurrent
+    state, in the form of torch.nn.LSTM. The stages are the submodules ``backbone``, ``reducer``, ``lstm`` and ``head``.
     """
 
     def __init__(self, backbone: nn.Module, reducer: nn.Module, lstm: nn.RNNBase, head: nn.Module) -> None:
@@ -44,9 +44,9 @@ class ConvReducerRNN(nn.Module):
 
 
 def build(case: Case, seed: int, device: str) -> nn.Module:
-    """The case's model in eval mode on ``device``, each stage seeded apart so that it does not depend on the others.
+    """Return the case's model in eval mode on ``device``. Each stage has its own seed, so no stage depends on another.
 
-    Raises Impossible where the parts do not fit, ConvbenchError for a plug-in that cannot be found or called.
+    Raises Impossible if the parts do not fit together, ConvbenchError if a plug-in cannot be found or called.
     """
     with torch.device(device):
         match case.architecture:
@@ -59,9 +59,9 @@ def build(case: Case, seed: int, device: str) -> nn.Module:
 
 
 def in_mode(model: nn.Module, training: bool) -> nn.Module:
-    """The model in training or evaluation mode, whatever a ``train`` of its own returns.
+    """Put the model in training or evaluation mode and return it, even if its own ``train`` returns something else.
 
-    One that ``torch.export`` made has neither and stays as it was exported.
+    A model made by ``torch.export`` has no modes and stays as it was exported.
     """
     with suppress(NotImplementedError):
         model.train() if training else model.eval()
@@ -69,15 +69,15 @@ def in_mode(model: nn.Module, training: bool) -> nn.Module:
 
 
 def seed_all(seed: int) -> None:
-    """Seed all that a user's code may draw from: Python's random numbers, numpy's and torch's."""
+    """Seed every generator that a user's code may draw from: those of Python, numpy and torch."""
     _seed_python(seed)
     torch.manual_seed(seed)
 
 
 def seed_default_device(seed: int) -> None:
-    """Seed all that draws for the current default device; torch.manual_seed formats three stack traces besides.
+    """Seed Python, numpy and torch's default device, without the three stack traces that torch.manual_seed formats.
 
-    On ``meta`` Python and numpy draw as elsewhere, so that what they decide is the same there.
+    On ``meta``, Python and numpy are seeded too, so that a model decides the same there by what it draws from them.
     """
     _seed_python(seed)
     device = torch.get_default_device()
@@ -94,7 +94,7 @@ def _seed_python(seed: int) -> None:
 
 @contextmanager
 def python_as_before() -> Iterator[None]:
-    """While it lasts Python's and numpy's random numbers may be seeded and drawn; afterwards they go on as before."""
+    """Save the random states of Python and numpy, and restore them at the end of the block."""
     python_state, numpy_state = random.getstate(), np.random.get_state()
     try:
         yield
@@ -105,7 +105,10 @@ def python_as_before() -> Iterator[None]:
 
 @lru_cache(maxsize=1024)
 def feature_shape(backbone: Choice, in_channels: int, height: int, width: int) -> Features:
-    """Shape of the map that a backbone makes of one frame, found on ``meta``."""
+    """Return the shape of a backbone's feature map for one frame, found on ``meta``.
+
+    Raises Impossible if the backbone does not take the frame or does not return maps.
+    """
     with torch.device("meta"), torch.no_grad():
         try:
             trunk = in_mode(_backbone(backbone, in_channels), training=False)
@@ -121,7 +124,10 @@ def feature_shape(backbone: Choice, in_channels: int, height: int, width: int) -
 
 @lru_cache(maxsize=4096)
 def vector_size(reducer: Choice, features: Features, lstm_input: int | None) -> int:
-    """The LSTM input size D that a reducer built for ``lstm_input`` makes of a feature map, found on ``meta``."""
+    """Return the LSTM input size D: the vector length of a reducer built for ``lstm_input``, found on ``meta``.
+
+    Raises Impossible if the reducer does not take the feature map or does not return vectors.
+    """
     with torch.device("meta"), torch.no_grad():
         try:
             module = in_mode(build_reducer(reducer, features, lstm_input), training=False)
@@ -136,20 +142,21 @@ def vector_size(reducer: Choice, features: Features, lstm_input: int | None) -> 
 
 
 def forget_shapes() -> None:
-    """Before another plan: code of the same name may be other code by then, as a cell that was edited and run again."""
+    """Clear the cached shapes before a new plan: code may change under its name, such as an edited notebook cell."""
     feature_shape.cache_clear()
     vector_size.cache_clear()
 
 
 _MODULE_BY_ID: WeakValueDictionary[int, nn.Module] = WeakValueDictionary()
-"""What factories have returned, by their numbers: not all modules can be compared."""
+"""Modules that factories have returned, by their ``id``, because not all modules can be compared."""
 
 
 def _new_module(name: str, module: Any) -> nn.Module:
-    """The module that a factory of that name returned, which nothing else may hold: devices and variants change it.
+    """Return the ``module`` that the factory ``name`` made, after a check that it is a new one.
 
-    Raises ConvbenchError for what is no module, and for one that it has returned before; one without parameters and
-    buffers does no harm.
+    Nothing else may hold it, because moving it to a device and applying variants change it. Raises ConvbenchError if
+    it is no module, or if a factory has returned it before. Modules without parameters and buffers may be returned
+    again: nothing in them changes.
     """
     if not isinstance(module, nn.Module):
         raise ConvbenchError(f"{name} returned {type(module).__name__}: it must return a torch.nn.Module")
@@ -169,9 +176,9 @@ def _tensors(module: nn.Module) -> Iterator[torch.Tensor]:
 
 
 def _to_device(device: str, model: nn.Module) -> nn.Module:
-    """The model on the device; not moved where it is there already, which fake tensors do not allow.
+    """Return the model on the device. A model that is there already is not moved: fake tensors would not allow that.
 
-    What it keeps on ``meta`` stays there: a skeleton for ``functional_call``, which has no values to move.
+    Tensors on ``meta`` stay there: they are a skeleton for ``functional_call`` and have no values to move.
     """
     kind = torch.device(device).type
     if all(tensor.device.type in (kind, "meta") for tensor in _tensors(model)):
@@ -183,7 +190,7 @@ def _to_device(device: str, model: nn.Module) -> nn.Module:
 
 
 def _factory(name: str, build: Any) -> Any:
-    """What a suite names as a factory. Raises ConvbenchError for a module that is made already."""
+    """Return ``build``, which a suite names as a factory. Raises ConvbenchError if it is a module instead."""
     if isinstance(build, nn.Module):
         raise ConvbenchError(f"{name} is a module: name a function or class that makes a new one at each call")
     return build
@@ -223,16 +230,17 @@ def _backbone(choice: Choice, in_channels: int) -> nn.Module:
 
 
 def build_reducer(choice: Choice, features: Features, lstm_input: int | None) -> nn.Module:
-    """A reducer for a feature map on the current default device; ``lstm_input`` counts where its size is free."""
+    """Return a reducer for a feature map on the default device. Only reducers of free size use ``lstm_input``."""
     factory = _factory(choice.name, reducers.get(choice.name).build)
     module = factory(features, lstm_input, **dict(choice.options))
     return _to_device(str(torch.get_default_device()), _new_module(choice.name, module))
 
 
 def convolutional_trunk(classifier: nn.Module) -> nn.Module:
-    """The part of a classifier before its global pool, for factories such as ``torchvision.models:resnet18``.
+    """Return the part of a classifier before its global pool, for factories such as ``torchvision.models:resnet18``.
 
-    Takes the children in order up to the first that is a pool to a fixed size, a Flatten or a Linear layer.
+    It has the classifier's children in order, up to the first that begins with a pool to a fixed size, a Flatten, a
+    Linear or a Dropout layer. Raises ConvbenchError if no child comes before that.
     """
     end_kinds = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Flatten, nn.Linear)
     layers: list[nn.Module] = []
@@ -242,7 +250,7 @@ def convolutional_trunk(classifier: nn.Module) -> nn.Module:
             break
         layers.append(child)
     if not layers:
-        raise ConvbenchError(f"{type(classifier).__name__} has no convolutional part that could be taken as a backbone")
+        raise ConvbenchError(f"{type(classifier).__name__} has no convolutional part to use as a backbone")
     return nn.Sequential(*layers)
 
 

@@ -1,7 +1,7 @@
-"""Which submodules are which stage of a case's model, and so which stage a module or a parameter belongs to.
+"""Map the submodules, modules and parameters of a case's model to stages.
 
 A stage is one or more submodules: any module, a container such as ModuleList, or the model itself (``""`` or ``.``).
-Where a stage lies inside another one, its modules and parameters are its own.
+The modules and parameters of a stage inside another stage belong to the inner one.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from convbench.core.registry import did_you_mean
 
 Roots = Mapping[str, tuple[nn.Module, ...]]
 WRAPPERS = ("_orig_mod", "module")
-"""Under these names torch.compile and DataParallel keep the model that they wrap."""
+"""The attributes in which torch.compile and DataParallel keep the model that they wrap."""
 CELLS = ("LSTM", "GRU", "RNN", "LSTMCell", "GRUCell", "RNNCell")
 
 
 def stage_roots(case: Case, model: nn.Module) -> dict[str, tuple[nn.Module, ...]]:
-    """The modules that make up each stage; what is in none counts as ``other``.
+    """Return the modules that make up each stage. Modules outside of all stages count as ``other``.
 
-    A user's model that names no stages has its recurrent modules recognised. Raises CaseFailed for a name that the
-    model does not have.
+    If a user's model names no stages, its recurrent modules are the stage ``lstm``. Raises CaseFailed if the model has
+    no submodule of a given name.
     """
     if isinstance(case.architecture, Parts):
         return {stage: (model.get_submodule(stage),) for stage in STAGES}
@@ -39,7 +39,10 @@ def stage_roots(case: Case, model: nn.Module) -> dict[str, tuple[nn.Module, ...]
 
 
 def submodule(model: nn.Module, name: str) -> nn.Module:
-    """A submodule by its name, also inside what torch.compile or DataParallel wraps. Raises CaseFailed."""
+    """Return a submodule by its name, also from a model that torch.compile or DataParallel wraps.
+
+    Raises CaseFailed if there is none.
+    """
     if name in ("", "."):
         return model
     for prefix in ("", *(f"{wrapper}." for wrapper in WRAPPERS)):
@@ -52,7 +55,7 @@ def submodule(model: nn.Module, name: str) -> nn.Module:
 
 
 def stage_by_module(roots: Roots) -> dict[nn.Module, str]:
-    """Every module in a stage with the innermost stage that it is in."""
+    """Return the innermost stage of every module that is in a stage."""
     stages: dict[nn.Module, str] = {}
     entries = [(sum(1 for _ in root.modules()), stage, root) for stage, modules in roots.items() for root in modules]
     for _, stage, root in sorted(entries, key=lambda item: -item[0]):
@@ -61,7 +64,7 @@ def stage_by_module(roots: Roots) -> dict[nn.Module, str]:
 
 
 def stage_by_parameter(roots: Roots) -> dict[torch.Tensor, str]:
-    """Every parameter and buffer in a stage with that stage; one that several stages share is the first one's."""
+    """Return the stage of every parameter and buffer that is in one. A tensor shared by stages belongs to the first."""
     stages: dict[torch.Tensor, str] = {}
     for module, stage in stage_by_module(roots).items():
         for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
@@ -70,12 +73,12 @@ def stage_by_parameter(roots: Roots) -> dict[torch.Tensor, str]:
 
 
 def is_compiled(module: nn.Module) -> bool:
-    """Whether the user has compiled the module; asked without importing the compiler."""
+    """Whether the user has compiled the module. Does not import the compiler."""
     return "torch._dynamo" in sys.modules and isinstance(module, torch._dynamo.OptimizedModule)
 
 
 def called_parts(modules: Iterable[nn.Module]) -> Iterator[nn.Module]:
-    """The modules, with the parts of a list or dictionary of modules, which is never called, in its place."""
+    """Yield the modules, and in place of a ModuleList or ModuleDict, which is never called, its parts."""
     for module in modules:
         if isinstance(module, (nn.ModuleList, nn.ModuleDict)):
             yield from called_parts(module.children())
@@ -84,7 +87,10 @@ def called_parts(modules: Iterable[nn.Module]) -> Iterator[nn.Module]:
 
 
 def _recurrent(model: nn.Module) -> Iterator[nn.Module]:
-    """The recurrent modules of a model, each once; what is inside of a scripted module is never called from Python."""
+    """Yield the recurrent modules of a model, each once.
+
+    Scripted modules are not searched, because modules inside them are never called from Python.
+    """
     visited_modules: set[nn.Module] = set()
     stack = [model]
     while stack:
@@ -99,7 +105,7 @@ def _recurrent(model: nn.Module) -> Iterator[nn.Module]:
 
 
 def _is_recurrent(module: nn.Module) -> bool:
-    """LSTM, GRU, RNN and their cells: torch's own, quantised or scripted ones, and what is derived from them."""
+    """Whether a module is an LSTM, GRU, RNN or a cell of these: torch's own, quantised, scripted or a subclass."""
     if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
         return True
     if isinstance(module, torch.jit.ScriptModule):

@@ -1,4 +1,4 @@
-"""What a probe holds: a case's model, its inputs and ``run()``, the one call that is measured."""
+"""Define the subject that probes measure: a case's model, its inputs and ``run()``, the call that is measured."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ OF_INFERENCE_MODE = "Inference tensors cannot be saved for backward"
 
 
 class WithoutGradients:
-    """Calls a model in inference mode or, where its first call fails there, with as much of gradients as it needs.
+    """A callable that runs a model with as few gradients as it allows: in the first of ``modes`` in which it succeeds.
 
-    ``mode`` is what its calls run in, ``refused`` why it is not the first of ``modes``; ``settles`` says whether the
-    output has to be worked out.
+    The first call finds ``mode``, in which all calls run. ``refused`` is the error of the first mode if that failed.
+    ``settles`` says whether the output has pending values (``values.settle``).
     """
 
     MODES = (torch.inference_mode, torch.no_grad, torch.enable_grad)
     TRAINABLE = MODES[1:]
-    """Those after which a module can still be trained: no gradient goes through what it made in inference mode."""
+    """Modes that leave a module trainable: no gradient goes through tensors that it makes in inference mode."""
 
     def __init__(self, forward: Callable[..., Any], modes: Sequence[Callable[[], Any]] = MODES) -> None:
         self.forward, self.modes = forward, modes
@@ -66,7 +66,7 @@ class WithoutGradients:
         except RuntimeError as error:
             if self.refused is None or OF_INFERENCE_MODE not in str(error):
                 raise
-            raise self.refused from error  # this error is of the state that the first attempt has left in the model
+            raise self.refused from error  # ``error`` only comes from state that the first attempt left in the model
 
     def _try(self, mode: Callable[[], Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         with mode():
@@ -78,14 +78,14 @@ class WithoutGradients:
 
 @dataclass(frozen=True)
 class Subject:
-    """A model ready to be measured. Variants replace ``forward`` (what is called) and the layout of model and inputs.
+    """A model ready to be measured. Variants replace ``forward`` (the call) and the layout of the model and inputs.
 
-    ``dtype`` is the type the arithmetic is done in, at first the one that most of the weights are of: cases are grouped
-    by it, and it sets how closely a variant must agree with eager.
-    ``optimizer(parameters, lr=...)`` makes the one that the scenario ``train`` steps. ``quantisation`` is how a runtime
-    that follows is to quantise the model, ``deployment`` the runtime that runs it in torch's place.
-    ``samples`` are clips of a task, where there is one, by which ranges are found. ``modes`` are those that
-    ``without_gradients`` tries.
+    ``dtype`` is the number type of the arithmetic, at first that of most bytes of the weights. Cases are grouped by it,
+    and it sets how closely a variant must agree with eager.
+    ``optimizer(parameters, lr=...)`` makes the optimizer of the scenario ``train``. ``quantisation`` tells the runtime
+    of a later variant how to quantise the model. ``deployment`` is the runtime that runs the model in torch's place.
+    ``samples`` are clips of the task, if there is one, from which ranges are found. ``without_gradients`` tries
+    ``modes`` in order.
     """
 
     case: Case
@@ -108,37 +108,37 @@ class Subject:
 
     @cached_property
     def run(self) -> Callable[[], Any]:
-        """One call as the case's scenario makes it; what it returns is the model's output."""
+        """One call as the case's scenario makes it, which returns the model's output."""
         call: object = scenarios.get(self.case.scenario).build(self)
         if not callable(call):
             kind = type(call).__name__
-            raise ConvbenchError(f"the scenario {self.case.scenario} returned {kind}: it has to return what is timed")
+            raise ConvbenchError(f"the scenario {self.case.scenario} returned {kind}: it must return the call to time")
         return call
 
     @cached_property
     def without_gradients(self) -> WithoutGradients:
-        """``forward`` as a scenario calls it that does not train."""
+        """``forward`` as scenarios without training call it."""
         return WithoutGradients(self.forward, self.modes)
 
     @cached_property
     def stage_entries(self) -> set[tuple[int, str]]:
-        """Where a call that was watched has entered its stages (``measure.stages.entries``); empty before."""
+        """Entries of stages that the first watched call used (``measure.stages.entries``). Empty before that call."""
         return set()
 
     @property
     def timed(self) -> Callable[[], Any]:
-        """What is timed: ``run``, or in another runtime the same call with nothing converted to tensors or from them.
+        """The call that is timed: ``run``, or in another runtime the same call without conversion from or to tensors.
 
-        ``output`` makes of what it returns the model's output.
+        ``output`` turns its result into the model's output.
         """
         return self.deployment.call if self.deployment else self.run
 
     def output(self, result: Any) -> Any:
-        """What the model returns, of what ``timed`` has returned."""
+        """Return the model's output, given the result of ``timed``."""
         return self.deployment.output(result) if self.deployment else result
 
     def call(self) -> Any:
-        """``run()``; on ``meta`` with what the model makes without a device made there too, and no values looked at."""
+        """Return ``run()``. On ``meta``, tensors without a device are made there too, and no values are checked."""
         if self.device != "meta":
             return self.run()
         with torch.device("meta"), unchecked():
@@ -146,13 +146,16 @@ class Subject:
 
 
 def on(device: str) -> AbstractContextManager[object]:
-    """While it lasts, a GPU named by its number is the one whose events, waits and random numbers torch uses."""
+    """Return a context that makes a GPU with a number the one whose events, waits and random numbers torch uses."""
     place = torch.device(device)
     return torch.cuda.device(place) if place.type == "cuda" and place.index is not None else nullcontext()
 
 
 def assemble(case: Case, seed: int, device: str | None = None, model: nn.Module | None = None) -> Subject:
-    """The case in plain eager form on its own device, or on another such as ``meta``; with a model that is built."""
+    """Return the case in plain eager form, on its own device or another such as ``meta``.
+
+    The model is built unless ``model`` is given.
+    """
     device = device or case.device
     model = network.build(case, seed, device) if model is None else model
     arguments = inputs(case, seed, device, model)
@@ -162,14 +165,17 @@ def assemble(case: Case, seed: int, device: str | None = None, model: nn.Module 
 
 
 def assemble_forward(case: Case, seed: int, device: str | None = None) -> Subject:
-    """The forward pass of a case alone, in eager form: that of a training in training mode, as a training calls it."""
+    """Return only the forward pass of a case, in eager form. The model of a training case is in training mode."""
     forward = assemble(case.forward_only, seed, device)
     network.in_mode(forward.model, training=case.scenario == "train")
     return forward
 
 
 def transform(subject: Subject) -> Subject:
-    """``subject`` with the variants of its case applied in order. Raises Unavailable for one that lacks a module."""
+    """Return ``subject`` with the variants of its case applied in order.
+
+    Raises Unavailable if a module that a variant needs is not installed.
+    """
     for choice in subject.case.variant:
         try:
             result = variants.get(choice.name).build(subject, **dict(choice.options))
@@ -178,19 +184,19 @@ def transform(subject: Subject) -> Subject:
             raise
         if not isinstance(result, Subject):
             kind = type(result).__name__
-            raise ConvbenchError(f"the variant {choice} returned {kind}: it has to return the subject")
+            raise ConvbenchError(f"the variant {choice} returned {kind}: it must return the subject")
         subject = result
     return subject
 
 
 def _materialize(model: nn.Module, inputs: Inputs, device: str) -> None:
-    """Call a model once, so that its lazy layers know their sizes."""
+    """Call a model once, so that its lazy layers get their sizes."""
     with torch.device(device):
         WithoutGradients(model, WithoutGradients.TRAINABLE)(*inputs.args, **inputs.kwargs)
 
 
 def _forward(case: Case, model: nn.Module) -> Callable[..., Any]:
-    """What a scenario calls: the model, or the user's function that streams a frame through it."""
+    """Return the function that a scenario calls: the model, or the user's function that streams a frame through it."""
     if not case.streams or not isinstance(case.architecture, Whole) or case.architecture.step is None:
         return model
     step = import_path(case.architecture.step)

@@ -1,4 +1,4 @@
-"""A training step of a subject: forward, loss, backward, optimizer, and what each computed."""
+"""Run a training step of a subject: forward, loss, backward and optimizer. Return its loss and gradients."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ LOSS_SCALE = 2.0**12
 
 
 class Step(NamedTuple):
-    """What one step computed: its loss and the gradient of every parameter that has one, by name."""
+    """The results of one step: its loss, and by name the gradient of every parameter that has one."""
 
     loss: torch.Tensor
     gradients: dict[str, torch.Tensor]
 
 
 class TrainingStep:
-    """One training step. Its parts can also be called one after another, by a probe that tells them apart.
+    """One training step. A probe that measures its parts apart can also call them one after another.
 
-    Raises CaseFailed for a model that does not train, with the reason.
+    Raises CaseFailed with the reason if the model does not train.
     """
 
     def __init__(self, subject: Subject) -> None:
@@ -41,7 +41,7 @@ class TrainingStep:
 
     @cached_property
     def parameters(self) -> list[torch.nn.Parameter]:
-        """What is trained; asked for after the first forward pass, since a model may make a layer in it."""
+        """The parameters to train. First read after a forward pass, because a model may make layers in it."""
         parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         if not parameters:
             raise CaseFailed("error", "does not train: it has no parameters that require a gradient")
@@ -49,9 +49,9 @@ class TrainingStep:
 
     @cached_property
     def scaler(self) -> torch.amp.GradScaler:
-        """Keeps small gradients of float16 from vanishing; does nothing for other types.
+        """The scaler that keeps small float16 gradients from vanishing. It does nothing for other types.
 
-        Nor for weights that are float16 themselves: torch refuses to scale their gradients back.
+        It also does nothing if the weights themselves are float16: torch refuses to scale their gradients back.
         """
         device = torch.device(self.subject.device).type
         is_float16 = self.subject.dtype == torch.float16
@@ -66,7 +66,7 @@ class TrainingStep:
     def loss(self) -> Callable[..., torch.Tensor]:
         """The user's loss of (output, inputs...), or the sum of the mean squares of all floating-point outputs.
 
-        Of a model that we assemble it is the output alone, not the state beside it.
+        For a model that convbench assembles, the state beside the output does not count.
         """
         architecture = self.subject.case.architecture
         if not isinstance(architecture, Whole):
@@ -81,20 +81,20 @@ class TrainingStep:
         return Step(loss.detach(), self._gradients())
 
     def forget(self) -> None:
-        """Release the gradients of the step before."""
+        """Release the gradients of the previous step."""
         if "optimizer" in vars(self):
             self.optimizer.zero_grad()
         else:
             self.model.zero_grad()
 
     def forward(self) -> torch.Tensor:
-        """The loss of one call of the model."""
+        """Call the model once and return the loss."""
         inputs = self.subject.inputs
         output = settle(self.subject.forward(*inputs.args, **inputs.kwargs))
         assert self.parameters
         loss = self.loss(output, *inputs.args, **inputs.kwargs)
         if not loss.requires_grad:
-            raise CaseFailed("error", "does not train: its output does not depend on a parameter by a gradient")
+            raise CaseFailed("error", "does not train: no gradient leads from its output to a parameter")
         return loss
 
     def backward(self, loss: torch.Tensor) -> None:
@@ -103,11 +103,11 @@ class TrainingStep:
         except RuntimeError as error:
             if "a second time" not in str(error):
                 raise
-            message = "does not train: it keeps state between calls with its history; detach the state it keeps"
+            message = "does not train: it keeps state between calls with its autograd history; detach that state"
             raise CaseFailed("error", message) from error
 
     def optimize(self) -> None:
-        """Nothing on ``meta``: there is nothing to count in it, and older torch reads the value of its step count."""
+        """Step the optimizer, but not on ``meta``: nothing in it is counted, and older torch reads its step count."""
         if self.subject.device == "meta":
             return
         try:
@@ -115,12 +115,12 @@ class TrainingStep:
         except RuntimeError as error:
             if "sparse gradients" not in str(error):
                 raise
-            message = "does not train: Adam takes no sparse gradients; give its embeddings sparse=False to measure it"
+            message = "does not train: Adam takes no sparse gradients; set sparse=False in its embeddings"
             raise CaseFailed("error", message) from error
         self.scaler.update()
 
     def without_gradient(self) -> list[str]:
-        """The parameters that ask for a gradient and got none in the step before, by name."""
+        """Return the names of the parameters that require a gradient and got none in the previous step."""
         parameters = self.model.named_parameters()
         return [name for name, p in parameters if p.requires_grad and p.grad is None and not is_lazy(p)]
 
@@ -130,15 +130,15 @@ class TrainingStep:
 
 
 def mean_squares(output: Any, *_args: Any, **_kwargs: Any) -> torch.Tensor:
-    """The sum of the mean squares of all floating-point and complex tensors of a model's output that gradients reach.
+    """Return the sum of the mean squares of all floating-point and complex output tensors that require a gradient.
 
-    Raises CaseFailed where there is none.
+    If none does, uses the first of them. Raises CaseFailed if the output has none.
     """
     output_tensors = list(dict.fromkeys(tensors(output)))
     floats = [tensor for tensor in output_tensors if tensor.is_floating_point() or tensor.is_complex()]
     if not floats:
         kinds = ", ".join(sorted({str(tensor.dtype) for tensor in output_tensors})) or type(output).__name__
-        raise CaseFailed("error", f"does not train: its output is {kinds}, not floating point, and has no gradient")
+        raise CaseFailed("error", f"does not train: its output is {kinds}, not floating point, and so has no gradient")
     terms = [tensor for tensor in floats if tensor.requires_grad and tensor.numel()] or floats[:1]
     return functools.reduce(torch.add, map(_mean_square, terms))
 
@@ -149,20 +149,20 @@ def _mean_square(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _users_loss(path: str) -> Callable[..., torch.Tensor]:
-    """The loss at an import path, called with the output and as many of the inputs as it takes."""
+    """Return the loss at an import path, which is called with the output and as many of the inputs as it takes."""
     function = import_path(path)
 
     def loss(output: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         result = _call(function, (output, *args), kwargs)
         if not isinstance(result, torch.Tensor) or result.numel() != 1:
-            raise CaseFailed("error", f"{path} returned {type(result).__name__}: a loss is a tensor of one number")
+            raise CaseFailed("error", f"{path} returned {type(result).__name__}: a loss must be a tensor of one number")
         return result
 
     return loss
 
 
 def _call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """``function(*args, **kwargs)``, without the arguments at the end and the keywords that it does not take."""
+    """Return ``function(*args, **kwargs)``, without the last arguments and the keywords that it does not take."""
     parameters = inspect.signature(function).parameters.values()
     kinds = {parameter.kind for parameter in parameters}
     if inspect.Parameter.VAR_POSITIONAL not in kinds:

@@ -1,4 +1,4 @@
-"""What models return and take, whatever its kind: the tensors in it, every leaf by its path, the same with others."""
+"""Walk the arguments and outputs of models, of any type: find their tensors, list their leaves by path, change them."""
 
 from __future__ import annotations
 
@@ -22,28 +22,31 @@ _ROWS, _COLUMNS = ("crow_indices", "col_indices"), ("ccol_indices", "row_indices
 INDICES = {
     torch.sparse_csr: _ROWS, torch.sparse_bsr: _ROWS, torch.sparse_csc: _COLUMNS, torch.sparse_bsc: _COLUMNS,
 }  # fmt: skip
-"""Which indices a tensor of a compressed sparse layout keeps beside its values."""
+"""The index tensors that each compressed sparse layout keeps beside its values."""
 PENDING = (Iterator, Coroutine, concurrent.futures.Future, torch.futures.Future)
-"""What is computed as it is read, or by others."""
+"""Pending values: they are computed when they are read, or in another thread or process."""
 ATOMS = (torch.Tensor, nn.Module, type, ModuleType, str, bytes, int, float, complex, bool, type(None), *PENDING)
 
 
 def leaves(value: Any) -> list[tuple[str, Any]]:
-    """Every leaf with its path (``[0].state['h']``): of tuples, mappings, dataclasses, packed sequences, any object."""
+    """Return every leaf of a value with its path, such as ``[0].state['h']``.
+
+    Goes into tuples, lists, mappings, dataclasses, packed sequences and the attributes of other objects.
+    """
     return list(_leaves(value, "", frozenset()))
 
 
 def tensors(value: Any) -> list[torch.Tensor]:
-    """Every tensor in a value, in the order in which ``leaves`` finds them."""
+    """Return every tensor in a value, in the order in which ``leaves`` finds them."""
     if isinstance(value, torch.Tensor):
         return [value]
     return [leaf for _, leaf in leaves(value) if isinstance(leaf, torch.Tensor)]
 
 
 def settle(output: Any) -> Any:
-    """What a model returns, worked out; the same object where there is nothing ``PENDING`` in it.
+    """Return a model's output with its ``PENDING`` values computed, or the same object if there are none.
 
-    Iterators and generators become tuples; futures are asked for their result, coroutines run.
+    Iterators and generators become tuples, futures their results. Coroutines are run.
     """
     if any(isinstance(leaf, PENDING) for _, leaf in leaves(output)):
         return map_leaves(_result, output, PENDING)
@@ -51,11 +54,11 @@ def settle(output: Any) -> Any:
 
 
 def stored(tensor: Any) -> Iterator[torch.Tensor]:
-    """The tensors with storages that a tensor is made of: a sparse one's indices and values, a wrapper's parts.
+    """Yield the tensors with storages that make up a tensor: indices and values if it is sparse, parts if a wrapper.
 
-    None of an opaque one, whose storage torch does not show.
+    Yields nothing for an opaque tensor, whose storage torch does not show.
     """
-    if is_functorch_wrapped_tensor(tensor):  # inside of vmap, grad or jvp
+    if is_functorch_wrapped_tensor(tensor):  # inside vmap, grad or jvp
         yield from stored(get_unwrapped(tensor))
     elif is_traceable_wrapper_subclass(tensor):
         for name in tensor.__tensor_flatten__()[0]:
@@ -69,22 +72,22 @@ def stored(tensor: Any) -> Iterator[torch.Tensor]:
 
 
 def stored_bytes(tensor: torch.Tensor) -> int:
-    """Bytes of a tensor's elements; of a sparse one of those that are stored, with their indices."""
+    """Return the bytes of a tensor's elements; if it is sparse, of the stored elements and their indices."""
     return tensor.nbytes if tensor.is_mkldnn else sum(part.nbytes for part in stored(tensor))
 
 
 def is_sparse(value: Any) -> bool:
-    """Whether a tensor keeps indices beside some of its elements."""
+    """Whether a value is a sparse tensor, which stores only some elements and their indices."""
     return isinstance(value, torch.Tensor) and value.layout in (torch.sparse_coo, *INDICES)
 
 
 def stored_numbers(tensor: torch.Tensor) -> int:
-    """How many elements a sparse tensor keeps."""
+    """Return the number of elements that a sparse tensor stores."""
     return (tensor._values() if tensor.layout is torch.sparse_coo else tensor.values()).numel()
 
 
 def held_bytes(views: Iterable[torch.Tensor]) -> int:
-    """Bytes of what tensors are views of, each once: of one that is expanded, or given twice, those that there are."""
+    """Return the bytes of the storages behind tensors, each storage once, even if tensors share it or are expanded."""
     tensors, sizes = list(views), dict[int, int]()
     for tensor in tensors:
         if tensor.is_mkldnn:
@@ -96,9 +99,9 @@ def held_bytes(views: Iterable[torch.Tensor]) -> int:
 
 
 def dense(value: Any) -> Any:
-    """A tensor with all its elements in place: a sparse one filled up with zeros, and a nested one's rows.
+    """Return a tensor in dense form: sparse tensors and the rows of nested ones are filled up with zeros.
 
-    A quantised one as the numbers that it stands for, as torch compares no others.
+    Quantised tensors are dequantised, because torch cannot compare quantised ones. Other values stay as they are.
     """
     if not isinstance(value, torch.Tensor):
         return value
@@ -110,9 +113,9 @@ def dense(value: Any) -> Any:
 
 
 def map_leaves(change: Callable[[Any], Any], value: Any, kinds: type | tuple[type, ...] = torch.Tensor) -> Any:
-    """The value with what is of these ``kinds`` changed: its tensors.
+    """Return the value with ``change`` applied to its leaves of these ``kinds``, by default tensors.
 
-    The lengths in a packed sequence stay where they are, on the CPU.
+    The lengths in a packed sequence are not changed: they stay on the CPU.
     """
     if isinstance(value, kinds):
         return change(value)
@@ -121,7 +124,7 @@ def map_leaves(change: Callable[[Any], Any], value: Any, kinds: type | tuple[typ
         case PackedSequence():
             fields = {name: recurse(getattr(value, name)) for name in ("data", "sorted_indices", "unsorted_indices")}
             return value._replace(**fields)
-        case MutableMapping():  # copied, as some are not made of their items alone
+        case MutableMapping():  # copied, because some hold more than their items
             result = copy.copy(value)
             for key, item in value.items():  # transformers' and diffusers' outputs refuse update()
                 result[key] = recurse(item)
@@ -150,7 +153,7 @@ def _result(leaf: Any) -> Any:
 
 
 def _run(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """What a coroutine returns; in this thread, whose gradient mode it needs, even where a notebook's loop runs."""
+    """Return the result of a coroutine, run in this thread for its gradient mode, even inside a notebook's loop."""
     loop = asyncio._get_running_loop()
     asyncio._set_running_loop(None)
     try:
@@ -169,7 +172,7 @@ def _leaves(value: Any, path: str, ancestors: frozenset[int]) -> Iterator[tuple[
 
 
 def _parts(value: Any) -> list[tuple[str, Any]] | None:
-    """The parts of a value with their names; None where it is one itself."""
+    """Return the parts of a value with their names, or None if it is a leaf."""
     if isinstance(value, Mapping):
         return [(f"[{key!r}]", part) for key, part in value.items()]
     if isinstance(value, tuple) and hasattr(value, "_fields"):
@@ -183,7 +186,7 @@ def _parts(value: Any) -> list[tuple[str, Any]] | None:
 
 
 def _state(value: Any) -> dict[str, Any]:
-    """The attributes of an object, those in slots too, without a word of its own code."""
+    """Return the attributes of an object, including those in slots, without running any of its code."""
     state = object.__getstate__(value)
     attributes, slots = state if isinstance(state, tuple) else (state, None)
     return {**(attributes or {}), **(slots or {})}

@@ -1,4 +1,4 @@
-"""The weights of a model, those too that torch does not list: what quantised layers keep packed."""
+"""Find the weights of a model, including those that torch does not list because quantised layers keep them packed."""
 
 from __future__ import annotations
 
@@ -13,20 +13,23 @@ from torch.nn.parameter import is_lazy
 from convbench.models.values import held_bytes, stored_bytes, tensors
 
 IN_OWN_LAYOUT = "prim::ConstantMKLDNNTensor"
-"""A constant in the layout of oneDNN, as ``torch.jit.optimize_for_inference`` makes it."""
+"""The kind of a graph node that holds a constant in oneDNN's layout, made by ``torch.jit.optimize_for_inference``."""
 
 
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
-"""By its number of axes, how a tensor is stored with its channels last."""
+"""The memory format with the channels last, by a tensor's number of axes."""
 
 
 def has_projection(model: nn.Module) -> bool:
-    """Whether there is an LSTM with projections in a model, which few others than torch's own kernels can compute."""
+    """Whether a model has an LSTM with projections, which few kernels besides torch's own can compute."""
     return any(isinstance(module, nn.LSTM) and module.proj_size for module in model.modules())
 
 
 def channels_last(model: nn.Module) -> nn.Module:
-    """The model with every weight of four or five axes stored so; ``Module.to`` gives all of them one format."""
+    """Store every weight of four or five axes with its channels last, and return the model.
+
+    ``Module.to`` cannot do this, because it gives all weights one format.
+    """
 
     def reorder(weight: torch.Tensor) -> torch.Tensor:
         has_format = not is_lazy(weight) and weight.dim() in CHANNELS_LAST
@@ -37,18 +40,18 @@ def channels_last(model: nn.Module) -> nn.Module:
 
 
 def weights_bytes(model: nn.Module) -> int:
-    """Bytes of parameters and buffers, and of quantised weights, which are neither."""
+    """Return the bytes of parameters, buffers, and quantised weights, which are neither."""
     weights = (*_all_parameters(model), *model.buffers())
     return held_bytes(materialized(weights))
 
 
 def materialized(weights: Iterable[torch.Tensor]) -> list[torch.Tensor]:
-    """Those parameters and buffers that have a shape; those of a lazy layer that no call has reached have none."""
+    """Return the parameters and buffers that have a shape. A lazy layer's have none until it is called."""
     return [tensor for tensor in weights if not is_lazy(tensor)]
 
 
 def number_type(model: nn.Module) -> torch.dtype:
-    """The floating-point type that most bytes of the weights are of; float32 where there are none."""
+    """Return the floating-point type of most bytes of the weights, or float32 if there are none."""
     sizes: Counter[torch.dtype] = Counter()
     for tensor in materialized(_all_parameters(model)):
         if tensor.is_floating_point():
@@ -57,33 +60,33 @@ def number_type(model: nn.Module) -> torch.dtype:
 
 
 def _all_parameters(model: nn.Module) -> list[torch.Tensor]:
-    """The parameters of a model, and the weights of quantised layers, which are none to torch."""
+    """Return the parameters of a model and the weights of quantised layers, which are not parameters to torch."""
     return [*model.parameters(), *(weight for module in model.modules() for weight in quantised_weights(module))]
 
 
 def quantised_weights(module: nn.Module) -> list[torch.Tensor]:
-    """The weights and biases that a quantised layer of torch keeps packed, out of its parameters' sight.
+    """Return the weights and biases that one of torch's quantised layers keeps packed instead of as parameters.
 
-    Those of a frozen script too, which are constants of its graph.
+    For a frozen script, returns the constants of its graph.
     """
     if isinstance(module, torch.jit.ScriptModule) and not module._c.hasattr("training"):
         return list(_constants(module.graph))
     if not any(kind.__module__.startswith("torch.ao.") for kind in type(module).__mro__):
         return []
-    if type(module).__name__.endswith("PackedParams"):  # the layer around it has told of the same weights
+    if type(module).__name__.endswith("PackedParams"):  # the layer around it returns the same weights
         return []
     layer: Any = module
     if hasattr(layer, "get_weight") and hasattr(layer, "get_bias"):
         return [*layer.get_weight().values(), *layer.get_bias().values()]
     if hasattr(layer, "_weight_bias"):
         weights = layer._weight_bias()
-    else:  # an embedding has no bias, and a method that unpacks its weight
+    else:  # an embedding has no bias, and its method ``weight`` unpacks its weight
         weights = (layer.weight(),) if callable(getattr(layer, "weight", None)) else ()
     return [tensor for tensor in weights if isinstance(tensor, torch.Tensor)]
 
 
 def _constants(block: Any) -> Iterator[torch.Tensor]:
-    """The tensors that a script's graph has as constants and uses, those in lists and in inner blocks too."""
+    """Yield the tensors that a script's graph has as constants and uses, including those in lists and inner blocks."""
     for node in nodes(block):
         if node.kind() == IN_OWN_LAYOUT:
             yield node.t("value")
@@ -92,7 +95,7 @@ def _constants(block: Any) -> Iterator[torch.Tensor]:
 
 
 def nodes(block: Any) -> Iterator[Any]:
-    """The nodes of a script's graph, those of inner blocks too."""
+    """Yield the nodes of a script's graph, including those of inner blocks."""
     for node in block.nodes():
         yield node
         for inner in node.blocks():

@@ -1,4 +1,4 @@
-"""What has to be otherwise where tensors have shapes and no values, on ``meta``, as fake ones or in an export."""
+"""Let models run on tensors that have shapes but no values: on ``meta``, as fake tensors or in an export."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.distributions import Distribution
 
 @contextmanager
 def unchecked() -> Iterator[None]:
-    """While it lasts, torch's distributions do not look whether their arguments are valid, which only values tell."""
+    """Turn off validation in torch's distributions for the block, because validation reads values."""
     default = Distribution._validate_args
     Distribution.set_default_validate_args(False)
     try:

@@ -1,8 +1,8 @@
-"""Models in another runtime: PyTorch writes the model to disk, the runtime loads it and runs it in PyTorch's place.
+"""Run models in another runtime: PyTorch writes the model to disk, and the runtime loads it and runs it instead.
 
-1. ``example`` calls the case as its scenario does and keeps what the model was given, recurrent state included;
-   ``first_state`` finds what the model begins with.
-2. ``FlatModel`` is the model with tensors in and tensors out: the form in which every exporter takes it.
-3. ``deploy`` exports, loads and puts the runtime's call where the model's was. A runtime is an ``Engine``.
-   ``export_error`` says why one cannot.
+1. ``example`` calls the case as its scenario does and keeps the model's arguments, including its recurrent state.
+   ``first_state`` finds the initial state.
+2. ``FlatModel`` is the model with tensors as inputs and outputs, the form that every exporter takes.
+3. ``deploy`` exports and loads the model and replaces its call by the runtime's. A runtime is an ``Engine``.
+   ``export_error`` explains why a model cannot be exported or run.
 """

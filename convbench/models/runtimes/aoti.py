@@ -1,4 +1,4 @@
-"""AOTInductor: a shared library in a package, compiled ahead of time from what torch.export captured."""
+"""The engine of AOTInductor, which compiles a graph from torch.export ahead of time into a library in a package."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PACKAGE = "model.pt2"
 
 @dataclass(frozen=True)
 class AotInductor:
-    """``freeze`` folds and packs weights when the model is compiled instead of at every call."""
+    """A model that AOTInductor compiles. ``freeze`` folds and packs weights at compilation instead of at every call."""
 
     freeze: bool
     name: str = "aot-inductor"
@@ -37,7 +37,7 @@ class AotInductor:
             raise CaseFailed("error", f"cannot be compiled ahead of time by AOTInductor: {reason(error)}") from error
 
     def load(self, folder: Path, example: Example, threads: int) -> LoadedModel:
-        """Threads are torch's own: the library asks the same OpenMP for them."""
+        """Load the package. ``threads`` is not used: the library takes its threads from the same OpenMP as torch."""
         package = torch._inductor.aoti_load_package(str(folder / PACKAGE))
         strides = [tensor.stride() for tensor in example.tensors]
 
@@ -55,7 +55,7 @@ class AotInductor:
 
 
 def _with_stride(tensor: torch.Tensor, stride: tuple[int, ...]) -> torch.Tensor:
-    """The tensor in the memory order that was compiled: the library takes that for granted and would misread others."""
+    """Return the tensor in the memory order that was compiled. The library assumes it and would misread any other."""
     if tensor.stride() == stride:
         return tensor
     return torch.empty_strided(tensor.shape, stride, dtype=tensor.dtype, device=tensor.device).copy_(tensor)

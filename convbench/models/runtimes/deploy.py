@@ -1,4 +1,4 @@
-"""Export, load and put the runtime's call where the model's was; what each of them cost is kept beside the subject."""
+"""Export and load a subject's model, replace its call by the runtime's, and note how long export and load took."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ from convbench.models.subject import Subject
 
 
 def deploy(subject: Subject, engine: Engine, *, any_batch: bool = False) -> Subject:
-    """The subject run by an engine, which may take ``any_batch``. Raises CaseFailed where it cannot be exported or
-    loaded; its calls do, where the engine cannot run it.
+    """Return the subject as an engine runs it. With ``any_batch``, the exported model takes batches of any size.
+
+    Raises CaseFailed if the model cannot be exported or loaded. Its calls raise CaseFailed if the engine cannot run it.
     """
     call = example(subject)
     folder, export_seconds, keeper = _export(subject, engine, call, any_batch)
@@ -42,7 +43,7 @@ def deploy(subject: Subject, engine: Engine, *, any_batch: bool = False) -> Subj
 
 
 class _Folder:
-    """A folder of this process's own that goes with this object; tempfile's would warn of that, as of a leak."""
+    """A folder of this process that is removed with this object. tempfile.TemporaryDirectory would warn of a leak."""
 
     def __init__(self) -> None:
         self.path = tempfile.mkdtemp(prefix="convbench-export-")
@@ -50,9 +51,10 @@ class _Folder:
 
 
 def _export(subject: Subject, engine: Engine, call: Example, any_batch: bool) -> tuple[Path, float | None, object]:
-    """The folder of the exported model, the seconds that took, and what keeps the folder for as long as it lives.
+    """Return the folder of the exported model, the seconds of the export, and the object that keeps the folder alive.
 
-    What an earlier visit to the case has left is taken as it is; nobody sees a folder that is not finished.
+    An export of an earlier visit to the case is used again, and its seconds are None. A folder gets its final name only
+    once it is complete.
     """
     shared_folder = os.environ.get(scratch.EXPORTS)
     keeper = None if shared_folder else _Folder()
@@ -76,7 +78,7 @@ def _export(subject: Subject, engine: Engine, call: Example, any_batch: bool) ->
 
 
 def _forward(engine: Engine, model: LoadedModel, call: Example) -> Callable[..., Any]:
-    """The model as PyTorch calls it: tensors are made the runtime's arrays and its arrays tensors, at every call."""
+    """Return the model as PyTorch calls it: every call converts tensors to the runtime's arrays and its arrays back."""
     shapes, rebuild = structure.shapes(call.tensors), structure.rebuild(call.output, "the output")
     fill_state = state_filler(call)
 
@@ -99,7 +101,7 @@ def _output(model: LoadedModel, call: Example) -> Callable[[Sequence[Any]], Any]
 
 
 def _program(subject: Subject, engine: Engine, model: LoadedModel, call: Example) -> Callable[[], Sequence[Any]]:
-    """The scenario's calls, one at a time, with nothing in them that a short program of a user's would not do."""
+    """Return a function that makes the scenario's next call, with no more work than in a user's short program."""
     rows = [model.arrays(row) for row in call_cycle(subject, call)]
     input_count, output_count = len(call.names) - call.carried, len(call.outputs) - call.carried
     input_cycle = cycle([row[:input_count] for row in rows])
@@ -118,8 +120,8 @@ def _program(subject: Subject, engine: Engine, model: LoadedModel, call: Example
 
 
 def _run_error(engine: Engine, error: Exception) -> CaseFailed:
-    """What a call fails with where the runtime raises, whatever that is."""
-    message = f"{engine.name} has loaded the exported model and cannot run it: {reason(error)}"
+    """Return the error of a call in which the runtime raised, whatever the runtime's error is."""
+    message = f"{engine.name} has loaded the exported model but cannot run it: {reason(error)}"
     return CaseFailed("out of memory" if is_out_of_memory(error) else "error", message)
 
 
@@ -129,6 +131,6 @@ def _shape_error(exported_shapes: list[torch.Size], actual_shapes: list[torch.Si
 
     return CaseFailed(
         "error",
-        f"was exported for {text(exported_shapes)} and is given {text(actual_shapes)}: shapes are fixed "
+        f"was exported for {text(exported_shapes)} but is given {text(actual_shapes)}: shapes are fixed "
         "when a model is exported; export it for that clip",
     )

@@ -1,7 +1,7 @@
-"""What a model is exported with: the arguments of a call as the case's scenario makes it, and the model as tensors.
+"""Prepare the export of a model: record a call as the case's scenario makes it, and wrap the model to take tensors.
 
-In a scenario that carries state from call to call, the arguments are those of the second call, whose state is real; the
-first call's None becomes zeros, or what None means to the model (``first_state``).
+If the scenario carries state from call to call, the second call is recorded, because its state is real. The None of the
+first call becomes zeros, or what None means to the model (``first_state``).
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from convbench.models.subject import Subject
 
 
 class FlatModel(nn.Module):
-    """A model with tensors in and tensors out. ``forward(*tensors)`` returns a tuple of them."""
+    """A model with tensors as inputs and outputs. ``forward(*tensors)`` returns a tuple of tensors."""
 
     def __init__(self, subject: Subject, example: Example) -> None:
         super().__init__()
         self.model = subject.model
-        self._calls = (subject.forward,)  # in a tuple: a module that is an attribute would be registered twice
-        self._rebuild = structure.rebuild(example.call, "what the model is given")
+        self._calls = (subject.forward,)  # in a tuple, because a module as an attribute would be registered twice
+        self._rebuild = structure.rebuild(example.call, "the model's input")
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         args, kwargs = self._rebuild(iter(tensors))
@@ -40,11 +40,11 @@ class FlatModel(nn.Module):
 
 
 def example(subject: Subject) -> Example:
-    """The call that the scenario makes of a subject. Raises CaseFailed where it cannot be handed to a runtime."""
+    """Return the call that the scenario makes of a subject. Raises CaseFailed if a runtime cannot take its values."""
     calls: list[tuple[Call, Any]] = []
 
     def record_call(*args: Any, **kwargs: Any) -> Any:
-        arguments = values.map_leaves(torch.clone, (args, kwargs))  # a model may write into the state that it is given
+        arguments = values.map_leaves(torch.clone, (args, kwargs))  # a model may write into its state
         output = subject.forward(*args, **kwargs)
         calls.append((arguments, values.map_leaves(torch.clone, output)))
         return output
@@ -55,13 +55,16 @@ def example(subject: Subject) -> Example:
     call, output = _clone(second_call), _clone(output)
     first_args = _first_args(subject, first_call, call, (first_output, output))
     carries_state = first_args is not None
-    has_state = carries_state or isinstance(subject.case.architecture, Parts)  # another's second output may be anything
-    structure.rebuild(output, "what the model returns")
+    has_state = carries_state or isinstance(subject.case.architecture, Parts)  # a user's second output may be anything
+    structure.rebuild(output, "the model's output")
     return Example(call, output, first_args, _names(call, carries_state), _output_names(output, has_state))
 
 
 def _first_args(subject: Subject, first: Call, second: Call, outputs: tuple[Any, Any]) -> tuple[Any, ...] | None:
-    """The arguments of a first call with tensors where it had None and the next one state."""
+    """Return the arguments of the first call, with tensors for the None where the second call has state.
+
+    Returns None if calls carry no state. Raises CaseFailed if the initial state is not found.
+    """
     first_count, second_count = len(structure.row(first)), len(structure.row(second))
     if first_count == second_count:
         return None
@@ -78,14 +81,14 @@ def _first_args(subject: Subject, first: Call, second: Call, outputs: tuple[Any,
         return args
     raise CaseFailed(
         "error",
-        "the state of the first frame is not zeros, and no module of the model is given it as it is, from which it "
-        "would be known; a runtime is given tensors at every call, never None: let the model add what it begins with "
-        "to a state that begins with zeros",
+        "the state of the first frame is not zeros, and cannot be found because no module of the model takes it "
+        "unchanged as an argument; a runtime takes tensors at every call, never None: let the model start with a state "
+        "of zeros and add its initial values to it",
     )
 
 
 def _returns(subject: Subject, call: Call, expected: Any) -> bool:
-    """Whether a call returns what is expected."""
+    """Whether a call returns the expected output."""
     args, kwargs = values.map_leaves(torch.clone, call)
     try:
         output = structure.row(subject.without_gradients(*args, **kwargs))
@@ -96,13 +99,13 @@ def _returns(subject: Subject, call: Call, expected: Any) -> bool:
 
 
 def _refuse_change(state: Any, next_state: Any) -> None:
-    """Raises CaseFailed for a state that holds other values, shapes or numbers after a call than before it."""
+    """Raise CaseFailed if the leaves of the state, their shapes or its numbers change in a call."""
     before, after = dict(values.leaves(state)), dict(values.leaves(next_state))
     if before.keys() != after.keys():
         raise CaseFailed(
             "error",
-            f"the state holds other values after a call than before it ({len(before)} before, {len(after)} after), and "
-            "what goes in and out is fixed when a model is exported: let it hold the same from the first frame on",
+            f"the state holds other values after a call than before it ({len(before)} before, {len(after)} after), but "
+            "an exported model has fixed inputs and outputs: let it hold the same values from the first frame on",
         )
     for path, old in before.items():
         new = after[path]
@@ -110,22 +113,23 @@ def _refuse_change(state: Any, next_state: Any) -> None:
             if isinstance(old, int | float) and isinstance(new, int | float) and old != new:
                 raise CaseFailed(
                     "error",
-                    f"the state holds a number that changes, state{path} from {old} to {new}, and an exported model "
-                    "takes it for a constant: let it be a tensor",
+                    f"the state holds a number that changes, state{path} from {old} to {new}, but an exported model "
+                    "takes it for a constant: make it a tensor",
                 )
         elif old.shape != new.shape:
             sizes = " to ".join("x".join(map(str, tensor.shape)) for tensor in (old, new))
             raise CaseFailed(
                 "error",
-                f"the state changes its shape, state{path} from {sizes}, and shapes are fixed when a model is "
-                "exported: let it be of one length from the first frame on",
+                f"the state changes its shape, state{path} from {sizes}, but shapes are fixed when a model is "
+                "exported: give it the same shape from the first frame on",
             )
 
 
 def any_batch_example(subject: Subject, call: Example) -> Example:
-    """The call with a clip more, and which axes of its tensors have grown by it. Raises CaseFailed where none has.
+    """Return the call with one more clip in its batch, and its batch axes: those that grow with the batch.
 
-    It is what a model for any batch is exported with, whatever its own: exporters take a batch of one for a constant.
+    A model for any batch is exported with this call, because exporters take a batch of one for a constant. Raises
+    CaseFailed if no axis grows.
     """
     case = subject.case
     wider_case = replace(case, clip=replace(case.clip, batch=case.clip.batch + 1))
@@ -134,17 +138,17 @@ def any_batch_example(subject: Subject, call: Example) -> Example:
     pairs = zip(structure.shapes(call.tensors), structure.shapes(wider_call.tensors), strict=True)
     axes = tuple(_batch_axis(before, after) for before, after in pairs)
     if all(axis is None for axis in axes):
-        raise CaseFailed("error", "cannot be exported for any batch: none of its inputs has more clips in a larger one")
+        raise CaseFailed("error", "cannot be exported for any batch: none of its inputs grows with the batch")
     return replace(wider_call, batch_axes=axes)
 
 
 def _batch_axis(before: torch.Size, after: torch.Size) -> int | None:
-    """The first axis that is longer."""
+    """Return the first axis that is longer after than before, or None."""
     return next((axis for axis, sizes in enumerate(zip(before, after, strict=True)) if sizes[1] > sizes[0]), None)
 
 
 def _names(call: Call, carries_state: bool) -> tuple[str, ...]:
-    """Those of the inputs, and ``state_0``, ``state_1`` behind them."""
+    """Return the names of the inputs, followed by ``state_0``, ``state_1`` and so on."""
     args, kwargs = call
     state_count = len(structure.row(args[-1])) if carries_state else 0
     args = args[:-1] if carries_state else args
@@ -153,14 +157,14 @@ def _names(call: Call, carries_state: bool) -> tuple[str, ...]:
 
 
 def _output_names(output: Any, has_state: bool) -> tuple[str, ...]:
-    """Those of the outputs, and ``next_state_0`` behind them where the second of two is the state."""
+    """Return the names of the outputs, followed by ``next_state_0`` and so on if the second output is the state."""
     next_state = structure.row(output[1]) if has_state else []
     names = _tensor_names("output", output[0] if has_state else output)
     return (*names, *(f"next_state_{number}" for number in range(len(next_state))))
 
 
 def _tensor_names(kind: str, value: Any) -> tuple[str, ...]:
-    """``input``; of several tensors each by its keywords, keys, fields and numbers: ``input_mask``, ``output_1_0``."""
+    """Return ``kind`` for one tensor. For several, add each one's path to it: ``input_mask``, ``output_1_0``."""
     paths = [path for path, leaf in values.leaves(value) if isinstance(leaf, torch.Tensor)]
     if len(paths) == 1:
         return (kind,)
@@ -169,13 +173,13 @@ def _tensor_names(kind: str, value: Any) -> tuple[str, ...]:
 
 
 def _clone(value: Any) -> Any:
-    """The value with tensors that autograd may see: exporters trace outside of inference mode."""
+    """Return the value with copies that are no inference tensors, because exporters trace outside of inference mode."""
     with torch.no_grad():
         return values.map_leaves(torch.clone, value)
 
 
 def state_filler(example: Example) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
-    """What puts the first state where a call has None."""
+    """Return a function that replaces the None of a call's arguments by the initial state."""
     first = example.first
     if first is None:
         return lambda args: args
@@ -184,9 +188,9 @@ def state_filler(example: Example) -> Callable[[tuple[Any, ...]], tuple[Any, ...
 
 
 def call_cycle(subject: Subject, example: Example) -> list[list[torch.Tensor]]:
-    """The tensors of the calls that the scenario makes until it begins again with the same ones; at most a clip's.
+    """Return the tensors of the scenario's calls until their inputs repeat, at most as many calls as a clip has frames.
 
-    The model is not run: whatever a call is given, it returns the example's output.
+    The model is not run: every call returns the example's output.
     """
     rows: list[list[torch.Tensor]] = []
     fill_state, input_count = state_filler(example), len(example.names) - example.carried
@@ -205,7 +209,10 @@ def call_cycle(subject: Subject, example: Example) -> list[list[torch.Tensor]]:
 
 
 def record_calls(subject: Subject, calls: int) -> list[list[torch.Tensor]]:
-    """The tensors of so many calls as the scenario makes them, for ranges; calls without a state are left out."""
+    """Return the tensors of the scenario's first ``calls`` calls, from which ranges are found.
+
+    Calls without state are left out if others have one.
+    """
     rows: list[list[torch.Tensor]] = []
 
     def record_call(*args: Any, **kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Why a model cannot be exported, quantised or run by a runtime, from the chain of errors that it ended in."""
+"""Explain why a model cannot be exported, quantised or run by a runtime, from the chain of errors."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections.abc import Iterator
 from convbench.core.code import place_of
 
 _OPERATOR = re.compile(r"OpOverload\(op='([\w.:]+)'|(?:operator|Operator) '?([\w.]+::[\w.]+)'?|\b([a-z]\w*::\w+)")
-"""How messages name an operator."""
+"""The ways in which messages name an operator."""
 OPENVINO_PREFIX = "Exception from src/"
-"""How OpenVINO's messages begin: lines that end with a colon tell where in its sources, the others what."""
+"""The start of OpenVINO's messages. Lines that end with a colon are places in its sources, the others are reasons."""
 BRANCH_PREFIX = "Could not guard on data-dependent expression"
-"""How torch's message begins where an ``if`` asks for the value of a tensor; the rest are symbols of its own."""
+"""The start of torch's message if an ``if`` reads the value of a tensor. It continues with torch's own symbols."""
 BRANCH_REASON = (
-    "what is computed depends on the values of tensors, as by an if, and an exported model computes the same for all: "
-    "let torch.where choose, or decide before the call"
+    "what the model computes depends on the values of a tensor, such as with an if, but an exported model always "
+    "computes the same: let torch.where choose, or decide before the call"
 )
 LONGEST = 300
 
 
 def reason(error: BaseException) -> str:
-    """The operator that is not known, where an error names one, the innermost reason, and the user's line, if known."""
+    """Return the innermost reason of an error, the operator if a message names one, and the user's line if known."""
     chain = list(_chain(error))
     if str(error).startswith(OPENVINO_PREFIX):
         return _openvino_reason(str(error))
@@ -41,7 +41,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _openvino_reason(text: str) -> str:
-    """What is wrong, and of what: the first and the last line that say it."""
+    """Return the first and the last line that state a reason."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     reasons = [line.removeprefix("-- ") for line in lines if not line.endswith(":")] or lines
     return " ".join(dict.fromkeys((reasons[0], reasons[-1])))[:LONGEST]
@@ -53,7 +53,7 @@ def _operator(text: str) -> str | None:
 
 
 def _first_line(error: BaseException) -> str:
-    """The first line that says something, with the next one where it ends with a colon."""
+    """Return the first line with words, and the next one too if it ends with a colon."""
     all_lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", str(error)).splitlines()]
     lines = [line for line in all_lines if line and not set(line) <= set("=-#* ")]
     return " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1])[:LONGEST]

@@ -1,4 +1,4 @@
-"""What a model begins with where its state is None, such as a learned state: as its modules are seen to take it."""
+"""Find the initial state that a model uses for None, such as a learned state, by watching what its modules receive."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from convbench.models.runtimes import structure
 from convbench.models.subject import Subject
 
 Place = tuple[str, int, str]
-"""The name of a module, which of its calls, and where in the arguments."""
+"""A place of a tensor: the name of a module, the number of its call, and the path in the arguments."""
 ModuleInputs = dict[Place, torch.Tensor]
 
 
 def first_state(subject: Subject, first_call: Call, second_call: Call) -> Any:
-    """What the first call has in place of the second's state; None where its modules are not given all of it."""
+    """Return what the first call has in place of the second call's state, or None if not all of it reaches modules."""
     first_inputs, second_inputs = _module_inputs(subject, first_call), _module_inputs(subject, second_call)
     state = second_call[0][-1]
     tensors = [_counterpart(tensor, first_inputs, second_inputs) for tensor in structure.row(state)]
@@ -32,7 +32,7 @@ def first_state(subject: Subject, first_call: Call, second_call: Call) -> Any:
 
 
 def _counterpart(state: torch.Tensor, inputs: ModuleInputs, later_inputs: ModuleInputs) -> torch.Tensor | None:
-    """What the first call has at a place where the second has this tensor of the state."""
+    """Return the first call's tensor at a place where the second call has this tensor of its state."""
     places = (
         place for place, tensor in later_inputs.items() if tensor.shape == state.shape and torch.equal(tensor, state)
     )
@@ -40,7 +40,7 @@ def _counterpart(state: torch.Tensor, inputs: ModuleInputs, later_inputs: Module
 
 
 def _module_inputs(subject: Subject, call: Call) -> ModuleInputs:
-    """Every tensor that a module is given in a call."""
+    """Return every tensor that modules receive in a call, by its place."""
     args, kwargs = values.map_leaves(torch.clone, call)
     with _watch_modules(subject.model) as inputs:
         subject.without_gradients(*args, **kwargs)

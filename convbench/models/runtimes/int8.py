@@ -1,4 +1,4 @@
-"""Numbers of eight bits: with which clips ranges are found, and how torch quantises with them."""
+"""Quantise to eight bits: choose the clips from which ranges are found, and let torch quantise with fixed ranges."""
 
 from __future__ import annotations
 
@@ -19,18 +19,20 @@ from convbench.models.stages import called_parts, stage_roots
 from convbench.models.subject import Subject
 
 FEWEST = 4
+"""The smallest number of calibration clips that is accepted."""
 FRAMES = 4
-"""Frames of each calibration clip that are streamed to find the ranges of a model that takes one at a time."""
+"""Frames of each calibration clip that are streamed to find the ranges of a model that takes one frame a call."""
 CALIBRATION_SEED = 10_000
-"""Calibration clips are of other seeds than what is measured."""
+"""Added to the seed of a subject for its calibration clips, so that they differ from the measured inputs."""
 
 
 def calibration_clips(subject: Subject, clips: int, source: str | None) -> tuple[Inputs, ...]:
-    """So many clips by which ranges are found: the case's own inputs of other seeds than what is measured, or the
-    task's own where the model is tried on one.
+    """Return up to ``clips`` clips from which ranges are found.
 
-    ``source`` is ``package.module:function`` instead, given the clip's shape and their number; it yields tensors
-    (B, T, C, H, W). Raises CaseFailed where there are fewer than four or one is not finite.
+    ``source`` is a ``package.module:function`` that takes the clip's shape and the number of clips and yields tensors
+    (B, T, C, H, W). Without it, the clips are the task's own if the model is tried on a task, else the case's inputs of
+    other seeds than the measured ones. Raises CaseFailed if there are fewer than four or one has values that are not
+    finite.
     """
     case = subject.case
     if subject.samples and source is None:
@@ -44,7 +46,7 @@ def calibration_clips(subject: Subject, clips: int, source: str | None) -> tuple
         samples = [Inputs((clip,)) for clip in _source_clips(case, source, clips)]
     if len(samples) < FEWEST:
         raise CaseFailed(
-            "error", f"{len(samples)} calibration clips are too few to find ranges with: give at least {FEWEST}"
+            "error", f"{len(samples)} calibration clips are too few to find ranges: give at least {FEWEST}"
         )
     for number, sample in enumerate(samples):
         if not all(bool(torch.isfinite(tensor).all()) for tensor in sample.tensors):
@@ -55,16 +57,16 @@ def calibration_clips(subject: Subject, clips: int, source: str | None) -> tuple
 
 
 def rows_of(subject: Subject, clips: Sequence[Inputs]) -> tuple[list[torch.Tensor], ...]:
-    """The tensors of every call that the subject's scenario makes on these clips."""
+    """Return the tensors of every calibration call: those that the subject's scenario makes on these clips."""
     calls = FRAMES if subject.case.streams else 1
     return tuple(row for clip in clips for row in record_calls(replace(subject, inputs=clip), calls))
 
 
 def quantise_with_ranges(subject: Subject, clips: Sequence[Inputs]) -> None:
-    """Exchange backbone and reducer for modules of fixed ranges, found by calling the model on these clips.
+    """Replace backbone and reducer by modules with fixed ranges, which are found by calling the model on these clips.
 
-    Raises CaseFailed where the model names no such stages, calls a module of them by its parts only, or torch cannot
-    trace one.
+    Raises CaseFailed if the model does not name these stages, only calls the parts of one of their modules, or has a
+    module in them that torch cannot trace.
     """
     from torch.ao import quantization
     from torch.ao.quantization import quantize_fx
@@ -83,8 +85,8 @@ def quantise_with_ranges(subject: Subject, clips: Sequence[Inputs]) -> None:
     if uncalled_names := [name for name in names if name not in examples]:
         raise CaseFailed(
             "error",
-            f"{uncalled_names[0]} is not called in a forward pass, so that torch cannot find its ranges: name "
-            "under stages the modules that are, or use int8(method=static)+onnxruntime",
+            f"{uncalled_names[0]} is not called in a forward pass, so torch cannot find its ranges: under "
+            "stages, name modules that are called, or use int8(method=static)+onnxruntime",
         )
     for name in names:
         try:
@@ -98,7 +100,7 @@ def quantise_with_ranges(subject: Subject, clips: Sequence[Inputs]) -> None:
 
 
 def _first_inputs(subject: Subject, names: Sequence[str]) -> dict[str, tuple[Any, ...]]:
-    """What each of the modules is given in a call."""
+    """Return the positional arguments of each module's first call during one call of the model."""
     arguments: dict[str, tuple[Any, ...]] = {}
     hooks = [
         subject.model.get_submodule(name).register_forward_pre_hook(

@@ -1,4 +1,4 @@
-"""An ONNX file in eight bits, by ONNX Runtime's quantiser."""
+"""Quantise an ONNX file to eight bits with ONNX Runtime's quantiser."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ QUANTISED_OPERATORS = frozenset({
 
 
 def quantise(path: Path, quantisation: Quantisation, names: Sequence[str]) -> None:
-    """Exchange a file for its quantised form: dynamic (LSTM and matrices), or static (convolutions, with ranges).
+    """Replace a file by its quantised form: dynamic (LSTM, matrices), or static with ranges (convolutions, matrices).
 
-    Raises CaseFailed where nothing in it could be quantised, so that nobody takes float32 for int8.
+    Raises CaseFailed if nothing in it could be quantised, so that nobody takes float32 for int8.
     """
     import onnx
 
@@ -38,7 +38,10 @@ def quantise(path: Path, quantisation: Quantisation, names: Sequence[str]) -> No
 
 
 def _fold_constants(path: Path, target: str) -> Any:
-    """The model with weights that exporters left as results of nodes made constants: only those are quantised."""
+    """Return the model with constants in place of weights that exporters left as results of nodes.
+
+    The quantiser only quantises constant weights.
+    """
     import onnx
     import onnxruntime
 
@@ -61,7 +64,7 @@ def _static(model: Any, path: Path, quantisation: Quantisation, names: Sequence[
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
-        """The calibration calls one after another, as the quantiser asks for them."""
+        """An iterator over the calibration calls in the form that the quantiser expects."""
 
         def __init__(self) -> None:
             self.feeds: Iterator[Mapping[str, Any]] = (

@@ -1,4 +1,4 @@
-"""The model as an ONNX file, by either of torch's exporters; which stage each of its nodes is of."""
+"""Write a model as an ONNX file with one of torch's exporters, and map the nodes of the file to stages."""
 
 from __future__ import annotations
 
@@ -26,21 +26,19 @@ Exporter = Literal["dynamo", "torchscript"]
 FILE = "model.onnx"
 OPSET = 20
 BATCH = "batch"
-"""What an axis is called in a file that takes any batch."""
+"""The name of the batch axis in a file that takes any batch."""
 SCOPES = "pkg.torch.onnx.name_scopes"
 RECURRENT = ("LSTM", "GRU", "RNN")
 
 
 def write(flat_model: nn.Module, example: Example, folder: Path, exporter: Exporter, opset: int) -> Path:
-    """Write ``model.onnx``, large weights beside it. Raises CaseFailed: which operator cannot be exported, and why."""
+    """Write ``model.onnx`` and large weights beside it. Raises CaseFailed with the operator that cannot be exported."""
     import onnx
 
     path = folder / FILE
     axes = tuple({} if axis is None else {axis: BATCH} for axis in example.batch_axes)
     if any(tensor.is_complex() for tensor in (*example.tensors, *structure.row(example.output))):
-        raise CaseFailed(
-            "error", "takes or returns complex numbers, which ONNX has not: let it be those of torch.view_as_real"
-        )
+        raise CaseFailed("error", "takes or returns complex numbers, which ONNX does not have: use torch.view_as_real")
     try:
         with quiet(), unchecked():
             torch.onnx.export(
@@ -65,7 +63,7 @@ def write(flat_model: nn.Module, example: Example, folder: Path, exporter: Expor
 
 
 def stage_of_nodes(folder: Path, case: Case) -> dict[str, str]:
-    """By the name of every node and of every value that it makes, the stage of the case's model that it is of."""
+    """Return the stage of every node and every value of the exported model, by name, if it is in one."""
     scopes = json.loads((folder / ASIDE).read_text())
     stages = {
         name: _stage(scope, case) or (_rnn_stage(case) if kind else None) for name, (scope, kind) in scopes.items()
@@ -74,9 +72,9 @@ def stage_of_nodes(folder: Path, case: Case) -> dict[str, str]:
 
 
 def by_stage(nodes: list[tuple[str, str, float]], stages: Mapping[str, str], case: Case) -> dict[str, float]:
-    """Seconds by stage of what a runtime's profile lists in order: name, kind and seconds of every node.
+    """Return the seconds by stage of the nodes in a runtime's profile: name, kind and seconds of each, in order.
 
-    Runtimes fuse nodes and name the results after them. What they put in between counts to the stage before it.
+    Runtimes fuse nodes and name the fused node after them. A node that a runtime inserts counts to the stage before it.
     """
     name_pattern = re.compile("|".join(map(re.escape, sorted(stages, key=len, reverse=True))) or r"(?!)")
     stage_seconds: dict[str, float] = {}
@@ -92,9 +90,9 @@ def by_stage(nodes: list[tuple[str, str, float]], stages: Mapping[str, str], cas
 
 
 def _scopes_of_nodes(model: Any) -> dict[str, tuple[list[str], bool]]:
-    """By the name of every node and of every value that it makes: the modules around it, and whether it is recurrent.
+    """Return the modules around every node and every value, by name, and whether the node is recurrent.
 
-    Taken before a quantiser rewrites the file, which keeps names and drops what exporters note beside them.
+    This runs before a quantiser rewrites the file, because quantisers keep names but drop the exporter's metadata.
     """
     return {
         name: (_scope(node), node.op_type in RECURRENT)
@@ -105,35 +103,38 @@ def _scopes_of_nodes(model: Any) -> dict[str, tuple[list[str], bool]]:
 
 
 def _refuse_constants(model: Any, example: Example, exporter: Exporter) -> None:
-    """An input that is gone from the file was taken for a constant: the model would answer the same whatever it saw."""
+    """Raise CaseFailed if the exporter took an input for a constant and left it out of the file.
+
+    The output of the exported model would not depend on that input.
+    """
     inputs = {value.name for value in model.graph.input}
     if constants := [name for name in example.names if name not in inputs]:
         raise CaseFailed(
             "error",
             f"cannot be exported to ONNX by {exporter}: the output does not depend on {', '.join(constants)} in the "
-            "exported model; the model turns it into a number or leaves it out",
+            "exported model; the model turns it into a number or does not use it",
         )
 
 
 def _refuse_other_opset(model: Any, opset: int) -> None:
-    """dynamo writes the version that it knows best and leaves it at that where it cannot be changed to another."""
+    """Raise CaseFailed if the file has another opset: dynamo keeps its own if it cannot convert the file."""
     version = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     if version != opset:
         raise CaseFailed(
-            "error", f"cannot be exported to ONNX in opset {opset}: the exporter can write this model in {version} only"
+            "error", f"cannot be exported to ONNX in opset {opset}: the exporter can write this model only in {version}"
         )
 
 
 def _refuse_projections(flat_model: nn.Module, model: Any) -> None:
-    """An exporter writes them away, and runtimes find shapes that do not fit."""
+    """Raise CaseFailed if an LSTM has projections: exporters drop them, and runtimes find shapes that do not fit."""
     if has_projection(flat_model) and any(node.op_type == "LSTM" for node in model.graph.node):
         raise CaseFailed(
-            "error", "has an LSTM with projections (proj_size), which that of ONNX has not: aot-inductor runs them"
+            "error", "has an LSTM with projections (proj_size), which ONNX does not have: use aot-inductor"
         )
 
 
 def _scope(node: object) -> list[str]:
-    """The dotted names of the modules around a node, outermost first."""
+    """Return the dotted names of the modules around a node, outermost first."""
     for entry in node.metadata_props:  # type: ignore[attr-defined]
         if entry.key == SCOPES:
             return [name.removeprefix("model.") for name in ast.literal_eval(entry.value)]
@@ -142,7 +143,7 @@ def _scope(node: object) -> list[str]:
 
 
 def _dotted_name(parts: list[str]) -> str:
-    """torchscript repeats a module's own name before the numbers in it: ``backbone/backbone.0`` is ``backbone.0``."""
+    """Join a module's name from torchscript's parts, which repeat it: ``backbone/backbone.0`` is ``backbone.0``."""
     name = ""
     for part in parts[1:-1]:
         head = name.rpartition(".")[2]
@@ -151,7 +152,7 @@ def _dotted_name(parts: list[str]) -> str:
 
 
 def _stage(scopes: list[str], case: Case) -> str | None:
-    """The stage whose submodule's name is the longest that a scope lies in."""
+    """Return the stage with the longest submodule name that contains one of the scopes, or None."""
     pairs = [(stage, stage) for stage in STAGES]
     if not isinstance(case.architecture, Parts):
         pairs = [(stage, name) for stage, name in case.architecture.stages if name not in ("", ".")]

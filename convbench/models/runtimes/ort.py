@@ -1,4 +1,4 @@
-"""ONNX Runtime: its session, its threads in its own terms, and its own profile by node."""
+"""The engine of ONNX Runtime: make its session, set its threads, read its profile by node."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KERNEL = "_kernel_time"
 
 @dataclass(frozen=True)
 class OnnxRuntime:
-    """A session on one of ONNX Runtime's providers, with that provider's own ``options``."""
+    """A model that ONNX Runtime runs on one of its providers, with that provider's ``options``."""
 
     case: Case
     exporter: Exporter
@@ -80,17 +80,17 @@ class OnnxRuntime:
         except Exception as error:
             raise CaseFailed("error", f"ONNX Runtime cannot load the exported model: {reason(error)}") from error
         if session.get_providers()[0] != self.provider:
-            raise Unavailable(f"ONNX Runtime could not start its {self.provider} here and would run elsewhere")
+            raise Unavailable(f"ONNX Runtime could not start its {self.provider} and would run on another provider")
         return session
 
     def _provider_options(self) -> dict[str, Any]:
-        """Those of the engine, and which of several GPUs it is: a provider takes the first unless it is told."""
+        """Return the engine's options and the number of the case's GPU. By default, a provider takes the first GPU."""
         number = torch.device(self.case.device).index
         return dict(self.options) | ({} if number is None else {"device_id": number})
 
 
 def _runner(session: Any, example: Example) -> Callable[[list[Any]], Sequence[Any]]:
-    """A plain ``session.run`` of numpy arrays by name, as most programs have it."""
+    """Return a function that calls ``session.run`` with numpy arrays by name, as most programs do."""
     names = example.names
 
     def run(arrays: list[Any]) -> Sequence[Any]:
@@ -101,7 +101,7 @@ def _runner(session: Any, example: Example) -> Callable[[list[Any]], Sequence[An
 
 
 def _calls(events: list[dict[str, Any]]) -> list[list[tuple[str, str, float]]]:
-    """The nodes of each call in order; the event of the whole call follows those of its nodes."""
+    """Return the nodes of each call in order. The event of a whole call follows those of its nodes."""
     calls: list[list[tuple[str, str, float]]] = [[]]
     for event in events:
         if event.get("cat") == "Node" and event["name"].endswith(KERNEL):
@@ -113,7 +113,7 @@ def _calls(events: list[dict[str, Any]]) -> list[list[tuple[str, str, float]]]:
 
 
 def device_model(session: Any, example: Example) -> LoadedModel:
-    """Tensors stay where they are: the session reads and writes torch's memory, once torch has done with it."""
+    """Return a model whose tensors stay on the device. The session uses torch's memory once torch is done with it."""
     from onnxruntime import OrtValue
     from torch.utils.dlpack import from_dlpack
 

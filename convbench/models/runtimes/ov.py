@@ -1,4 +1,4 @@
-"""OpenVINO: its compiled model, its threads in its own terms, and its own profile by node."""
+"""The engine of OpenVINO: compile the model, set its threads, read its profile by node."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CAPABILITY = {"bf16": "BF16", "f16": "FP16"}
 
 @dataclass(frozen=True)
 class OpenVino:
-    """A model that OpenVINO reads from ONNX and compiles for the CPU, one stream of calls at a time."""
+    """A model that OpenVINO reads from ONNX and compiles for the CPU, with a single stream of calls."""
 
     case: Case
     exporter: Exporter
@@ -35,7 +35,7 @@ class OpenVino:
         if any(tensor.dtype == torch.bfloat16 for tensor in (*example.tensors, *structure.row(example.output))):
             raise Impossible(
                 "OpenVINO takes and returns numpy's arrays, which have no bfloat16: let the model take and return "
-                "float32, or measure one in float32 by openvino(precision=bf16)"
+                "float32, or measure a float32 model with openvino(precision=bf16)"
             )
         path = onnx_file.write(flat_model, example, folder, self.exporter, OPSET)
         if self.quantisation:
@@ -77,7 +77,7 @@ class OpenVino:
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
             "PERFORMANCE_HINT": "LATENCY",
-            "ENABLE_CPU_PINNING": False,  # the process is pinned, or not, by who measures it
+            "ENABLE_CPU_PINNING": False,  # whoever measures the process decides about pinning
             "INFERENCE_PRECISION_HINT": self.precision,
             "PERF_COUNT": profile,
         }
@@ -87,7 +87,10 @@ class OpenVino:
             raise CaseFailed("error", f"OpenVINO cannot load the exported model: {reason(error)}") from error
 
     def _refuse_missing(self, core: Any) -> None:
-        """A CPU without the instructions would be given float32 silently, or be many times slower."""
+        """Raise Unavailable if the CPU has no instructions for ``precision``.
+
+        It would silently compute in float32 or be many times slower.
+        """
         capability = CAPABILITY.get(self.precision)
         capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if capability and capability not in capabilities:

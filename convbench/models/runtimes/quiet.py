@@ -1,4 +1,4 @@
-"""Exporters and quantisers print progress and warn of what does not concern the model."""
+"""Silence exporters and quantisers, which print progress and give warnings that do not concern the model."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from contextlib import contextmanager, redirect_stdout
 
 import torch
 
-ASKED = "_jit_is_onnx_log_enabled"
-"""What torch means to ask before it prints the whole graph of a model that its older exporter cannot write.
+LOG_CHECK = "_jit_is_onnx_log_enabled"
+"""The function that torch checks before it prints the whole graph of a model that its older exporter cannot write.
 
-It looks only whether there is such a function.
+torch only checks that the function exists and does not call it.
 """
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without their warnings and prints for a while; errors are raised as ever."""
-    level, function = logging.root.manager.disable, getattr(torch._C, ASKED, None)
+    """Suppress warnings, log messages and prints in the block. Errors are still raised."""
+    level, function = logging.root.manager.disable, getattr(torch._C, LOG_CHECK, None)
     logging.disable(logging.WARNING)
-    setattr(torch._C, ASKED, None)
+    setattr(torch._C, LOG_CHECK, None)
     try:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        setattr(torch._C, ASKED, function)
+        setattr(torch._C, LOG_CHECK, function)
         logging.disable(level)

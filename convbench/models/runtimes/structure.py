@@ -1,4 +1,4 @@
-"""Arguments and outputs of a model as a plain row of tensors and back, quickly enough to stand inside a timed call."""
+"""Convert arguments and outputs of a model to a row of tensors and back, fast enough to run inside a timed call."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ Rebuild = Callable[[Iterator[torch.Tensor]], Any]
 
 
 def row(value: Any) -> list[torch.Tensor]:
-    """Every tensor of a value, in order."""
+    """Return every tensor of a value, in order."""
     tensors: list[torch.Tensor] = []
     _gather(value, tensors)
     return tensors
 
 
 def rebuild(example: Any, label: str) -> Rebuild:
-    """What makes a value like the example of as many tensors as it has.
+    """Return a function that makes a value like the example from as many tensors as it has.
 
-    Raises CaseFailed where the example hides tensors where they cannot be put back; ``label`` names it in the message.
+    Raises CaseFailed if the example hides tensors where they cannot be put back. ``label`` names it in the message.
     """
     build = _rebuilder(example)
     tensors = row(example)
@@ -43,12 +43,12 @@ def shapes(tensors: list[torch.Tensor]) -> list[torch.Size]:
 
 
 def arrays(tensors: Sequence[torch.Tensor]) -> list[Any]:
-    """Tensors of a CPU as numpy arrays on the same memory, copied only where it is not contiguous."""
+    """Return CPU tensors as numpy arrays on the same memory. Tensors that are not contiguous are copied."""
     return [tensor.contiguous().numpy() for tensor in tensors]
 
 
 def from_arrays(arrays: Sequence[Any]) -> list[torch.Tensor]:
-    """Numpy arrays as tensors on the same memory."""
+    """Return numpy arrays as tensors on the same memory."""
     return [torch.from_numpy(array) for array in arrays]
 
 
@@ -63,7 +63,7 @@ def _gather(value: Any, tensors: list[torch.Tensor]) -> None:
 
 
 def _rebuilder(example: Any) -> Rebuild:
-    """Closures instead of a walk at every call: a streamed frame may take 100 microseconds in all."""
+    """Return nested closures. They save a walk at every call, which may take only 100 microseconds for a frame."""
     if isinstance(example, torch.Tensor):
         return next
     if type(example) in (tuple, list):
