@@ -307,7 +307,7 @@ def test_an_agent_that_draws_its_action_is_run_by_a_runtime() -> None:
 def test_an_input_that_cannot_be_rebuilt_from_tensors_names_its_type() -> None:
     """It was "the model's input is tuple, ...: use tensors, tuples, ...": the arguments themselves are one."""
     call = (torch.zeros(2), {"mask": SimpleNamespace(tensor=torch.zeros(1))}), {}
-    with pytest.raises(CaseFailed, match="^the model's input has a SimpleNamespace, whose tensors cannot be handed to"):
+    with pytest.raises(CaseFailed, match=r"^the model's input has a SimpleNamespace, whose tensors cannot be"):
         structure.rebuild(call, "the model's input")
 
 
