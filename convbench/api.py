@@ -1,7 +1,7 @@
-"""What ``import convbench`` offers: the verbs of the command line as functions, and live modules counted and compared.
+"""The Python API: the verbs of the command line as functions, and functions to count, measure and compare live modules.
 
-Everything raises ConvbenchError, with the sentence that the command line would print. It works from a script without a
-``__main__`` guard, from a notebook and from an interactive session. Threads of a process measure in turns.
+A user's mistake raises ConvbenchError with the message that the command line would print. The functions work in a
+script without a ``__main__`` guard, in a notebook and in an interactive session. Threads of a process measure in turns.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 WATCHES = ("begins", "ended")
-"""What a watcher has to have."""
+"""The methods that a watcher must have."""
 
 
 def load(suite: str | Path | Mapping[str, Any] | Suite, overrides: str | Sequence[str] = ()) -> Suite:
-    """A suite from a YAML file, by the name of one that ships, or from plain data, with ``key=value`` overrides.
+    """Load a suite from a YAML file, by the name of a shipped suite, or from plain data, with ``key=value`` overrides.
 
     Examples:
         >>> import convbench
@@ -58,12 +58,12 @@ def load(suite: str | Path | Mapping[str, Any] | Suite, overrides: str | Sequenc
     """
     if isinstance(suite, Suite):
         if overrides:
-            raise ConvbenchError("a suite that is loaded takes no overrides, metrics or budget: load it with overrides")
+            raise ConvbenchError("a loaded suite takes no overrides, metrics or budget: load it with overrides")
         return suite
     if isinstance(suite, Mapping):
         return from_data(suite, texts("overrides", overrides))
     if not isinstance(suite, (str, Path)):
-        raise ConvbenchError(f"suite: {shown(suite)} is no suite: name a file or one that ships, or give plain data")
+        raise ConvbenchError(f"suite: {shown(suite)} is no suite: name a file or a shipped suite, or give plain data")
     imports.add_suite_folder(Path(suite))
     return load_suite(str(suite), texts("overrides", overrides))
 
@@ -87,12 +87,12 @@ def run(
 ) -> Run:
     """Measure a suite, as ``convbench run`` does, into the directory ``out`` (default ``reports/NAME``).
 
-    ``only`` and ``skip`` are globs over case ids or their parts; ``overrides``, as ``variant=eager``, change the suite,
-    and so do ``metrics``, the names of the probes to run, which leave quality out unless overrides speak of it, and
-    ``budget``, the seconds that the run may take.
-    ``executor`` is a name, with its ``executor_options``, or an object that measures; ``progress`` is True for a
-    bar on standard error, or a ``Watcher`` of your own. ``until_sure`` goes on until the answer is settled. A run that
-    is already in the directory is set aside, or with ``resume`` gone on with. A case that fails is a failed record.
+    ``only`` and ``skip`` are globs over case ids or their parts. ``overrides`` such as ``variant=eager`` change the
+    suite. ``metrics`` names the probes to run; quality is then left out unless the overrides mention it. ``budget`` is
+    the number of seconds that the run may take.
+    ``executor`` is a name, with its ``executor_options``, or an executor object. ``progress`` is True for a bar on
+    standard error, or your own ``Watcher``. ``until_sure`` measures until the answer is settled. A run that is already
+    in the directory is set aside, or continued with ``resume``. A case that fails becomes a failed record.
 
     Examples:
         >>> import convbench
@@ -137,7 +137,7 @@ def run(
 
 
 def open_run(path: str | Path) -> Run:
-    """A run from its directory, or from any file in it; needs no torch."""
+    """Open a run by its directory or by any file in it. Needs no torch."""
     path = files.named("path", path)
     description, records = store.load(path)
     return Run(path if path.is_dir() else path.parent, description, tuple(records))
@@ -146,7 +146,7 @@ def open_run(path: str | Path) -> Run:
 def report(*runs: Run | str | Path, out: str | Path | None = None) -> Path:
     """Write the page of a run, or of several side by side, and return its path.
 
-    ``out`` is a folder (default: beside the first), or a file ``.html``.
+    ``out`` is a folder (default: the directory of the first run) or an ``.html`` file.
     """
     from convbench.report.page import compare as side_by_side
 
@@ -176,8 +176,9 @@ def check(
 ) -> Check:
     """Measure base (a git ref, a wheel or a directory) and the working tree side by side, as ``convbench check`` does.
 
-    ``threads`` are those of both sides, ``detect`` is the relative slowdown that is to be seen, ``budget`` the seconds,
-    from now on, after which what is undecided is inconclusive, ``build`` a command that builds base in its tree.
+    ``threads`` is the number of threads on each side, ``detect`` the relative slowdown to detect, ``build`` a command
+    that builds base in its tree. ``budget`` is the number of seconds from now after which undecided cases end as
+    inconclusive.
     """
     from convbench.check import against_base
     from convbench.check.gate import SilentAnnouncer
@@ -213,12 +214,12 @@ def bisect(
     out: str | Path = f"{BISECT}/search.json",
     resume: bool = False,
 ) -> Bisected:
-    """The first commit after ``good`` that is slower, by paired checks along the history, as ``convbench bisect`` does.
+    """Find the first slower commit after ``good`` by paired checks along the history, as ``convbench bisect`` does.
 
-    ``budget`` is the seconds after which the search ends with what it knows, ``build`` a command that builds each
-    commit in its tree. What is measured is kept in the file ``out``, by default ``reports/bisect/search.json``; with
-    ``resume`` the search that is there goes on.
-    Raises ConvbenchError where bad is not surely slower than good.
+    ``budget`` is the number of seconds after which the search ends with the answer so far, ``build`` a command that
+    builds each commit in its tree. The measurements are kept in the file ``out``, by default
+    ``reports/bisect/search.json``; ``resume`` continues the search in that file.
+    Raises ConvbenchError if bad is not surely slower than good.
     """
     from convbench.check import bisect as search
     from convbench.check.gate import SilentAnnouncer
@@ -245,11 +246,11 @@ def history(
     only: str | Sequence[str] = (),
     since: str = "",
 ) -> History:
-    """When stored runs changed: each series of a metric with its steps, drift and what was confirmed.
+    """Find when a metric changed over stored runs: each of its series with steps, drift and confirmed changes.
 
-    ``runs`` are runs, their directories or folders that hold those; a ``store`` is a folder that keeps what
-    ``convbench history --confirm`` measured. Its ``exit_code`` is that of the command, its ``changes`` are pairs of a
-    course and a change.
+    ``runs`` are runs, their directories, or folders that hold such directories. ``store`` is such a folder in which
+    ``convbench history --confirm`` also keeps its checks. The result's ``exit_code`` is that of the command, and its
+    ``changes`` are pairs of a course and a change.
     """
     from convbench.analysis.history import overview
     from convbench.check import confirm
@@ -265,7 +266,9 @@ def history(
 
 @in_turn
 def count(model: nn.Module, /, *args: Any, **kwargs: Any) -> Count:
-    """Parameters and MACs of one call of a live module on these inputs, in all and by module; LSTMs are counted right.
+    """Count the parameters and MACs of one call of a live module on these inputs, in total and by module.
+
+    LSTMs are counted correctly.
 
     Examples:
         >>> import convbench, torch
@@ -281,10 +284,10 @@ def count(model: nn.Module, /, *args: Any, **kwargs: Any) -> Count:
 
 @in_turn
 def measure(model: nn.Module, /, *args: Any, protocol: Protocol | None = None, **kwargs: Any) -> Measurement:
-    """Latency with its interval, peak memory and findings of a live module on these inputs, measured in this process.
+    """Measure latency with its interval, peak memory and findings of a live module on these inputs, in this process.
 
-    Of the protocol ``max_warmup``, ``max_time``, ``min_samples`` and ``target`` count: it is a single visit. Whatever
-    else this process does is in the numbers; ``run`` isolates every case.
+    The module is measured in a single visit, for which the protocol's ``max_warmup``, ``max_time``, ``min_samples`` and
+    ``target`` apply. Other work of this process affects the numbers; ``run`` isolates every case.
 
     Examples:
         >>> import convbench, torch
@@ -303,10 +306,10 @@ def measure(model: nn.Module, /, *args: Any, protocol: Protocol | None = None, *
 def compare(
     first: Callable[..., Any], second: Callable[..., Any], /, *args: Any, detect: float = 0.05, **kwargs: Any
 ) -> Comparison:
-    """Whether the second of two live callables is slower or faster on these inputs: the gate's pairs, in this process.
+    """Test whether the second of two live callables is slower or faster on these inputs, by pairs in this process.
 
-    ``detect`` is the relative difference that is to be seen. Takes seconds to minutes: pairs are measured until the
-    gate's rule decides in both directions. What the two compute is not compared.
+    ``detect`` is the relative difference to detect. Takes seconds to minutes: pairs are measured until the gate's rule
+    decides in both directions. The outputs of the two are not compared.
     """
     from convbench.check import live
     from convbench.check.rule import Rule
@@ -322,7 +325,7 @@ def compare(
 
 
 def executor(name: str, device: str = "auto", **options: Any) -> Executor:
-    """An executor by its name with options of its own, for ``run(..., executor=...)``; close it, or use ``with``.
+    """Make an executor by its name and options, for ``run(..., executor=...)``. Close it, or use ``with``.
 
     Examples:
         >>> import convbench
@@ -337,7 +340,7 @@ def executor(name: str, device: str = "auto", **options: Any) -> Executor:
 
 
 def register(kind: str, name: str) -> Callable[[F], F]:
-    """Decorator: put a plug-in of your own on a shelf; ``kind`` is reducer, variant, probe, figure and so on.
+    """Decorator: register your own plug-in. ``kind`` is reducer, variant, probe, figure and so on.
 
     Examples:
         >>> import convbench
@@ -356,7 +359,7 @@ def register(kind: str, name: str) -> Callable[[F], F]:
 def _executor(
     suite: Suite, device: str, executor: str | Executor | None, options: Mapping[str, Any], probes: Sequence[Probe]
 ) -> AbstractContextManager[Executor]:
-    """The executor to measure with; one that the caller brought stays open."""
+    """Return the executor to measure with. An executor object from the caller stays open."""
     from convbench.runs import executor_options, preparation
 
     if options and not isinstance(executor, str):
@@ -364,17 +367,17 @@ def _executor(
             "executor_options go with the name of an executor: an object gets its options when it is made"
         )
     if not isinstance(options, Mapping):
-        raise ConvbenchError(f"executor_options={shown(options)}: give a mapping, as {{'workers': 8}}")
+        raise ConvbenchError(f"executor_options={shown(options)}: give a mapping, such as {{'workers': 8}}")
     if executor is None or isinstance(executor, str):
         checked_options = executor_options.executor_options(executor, [options])
         return preparation.executor_of(suite, device, executor, probes, checked_options)
     if isinstance(executor, type) or not all(callable(getattr(executor, part, None)) for part in ("run", "call")):
-        raise ConvbenchError(f"executor: {shown(executor)} measures nothing: name one, or give what executor() makes")
+        raise ConvbenchError(f"executor: {shown(executor)} is no executor: name one, or give what executor() returns")
     return nullcontext(executor)
 
 
 def _name_of(executor: Executor) -> str:
-    """The name of the plug-in that made an executor, or of its class where none did."""
+    """Return the name of the plug-in that made an executor, or the name of its class if none did."""
     from convbench.core.registry import executors
 
     names = (plugin.name for plugin in executors.registered() if plugin.build is type(executor))
@@ -384,11 +387,11 @@ def _name_of(executor: Executor) -> str:
 def _request(
     suite: str | Path, overrides: str | Sequence[str], only: str | Sequence[str], skip: str | Sequence[str]
 ) -> Request:
-    """What both sides of a check measure: a suite that a worker of either can read."""
+    """Return what both sides of a check measure. The suite must be a file or a name, so that workers can read it."""
     from convbench.check.inspection import Request
 
     if not isinstance(suite, (str, Path)):
-        raise ConvbenchError(f"suite: {shown(suite)} is none that both sides can read: name a file or one that ships")
+        raise ConvbenchError(f"suite: {shown(suite)} cannot be read by both sides: name a file or a shipped suite")
     return Request(str(suite), texts("overrides", overrides), texts("only", only), texts("skip", skip))
 
 

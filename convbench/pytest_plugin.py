@@ -1,12 +1,12 @@
-"""pytest: suite cases as benchmarks of pytest-benchmark, in a user's own ``tests/test_speed.py``.
+"""The pytest plug-in: a suite's cases as benchmarks of pytest-benchmark, in a user's own ``tests/test_speed.py``.
 
     @pytest.mark.convbench("suites/smoke.yaml", only=["gap"])
     def test_speed(case_benchmark):
         case_benchmark()
 
-Run with ``pytest --benchmark-only``. A round is one call of the case, on a GPU until the device is done with it. With
-``--benchmark-disable`` a case is called, its output checked, and nothing timed. Torch is imported when such a test is
-collected, not before.
+Run with ``pytest --benchmark-only``. A round is one call of the case; on a GPU it lasts until the device has finished.
+With ``--benchmark-disable`` each case is called and its output checked, but nothing is timed. Torch is imported when
+such a test is collected, not before.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from convbench.core.record import Case, Protocol
 
 Mistake = pytest.Collector.CollectError
-"""What pytest shows of a mistake in a marker: its sentence, without a traceback."""
+"""The error for a mistake in a marker: pytest shows its message without a traceback."""
 MARKER = "convbench(suite, only=(), skip=(), device='auto'): run a test for every case of a suite"
 BENCHMARK = "pytest-benchmark: pip install 'convbench[pytest]', or leave out -p no:benchmark"
 COUNTS = ("params", "macs")
-"""What stands beside a case's times, where it can be counted."""
+"""The metrics that are stored beside a case's times, if they can be counted."""
 EXPORTED = "convbench"
-"""The key that an export of ours has beside pytest-benchmark's."""
+"""The key that convbench's exports have in addition to pytest-benchmark's keys."""
 SHARED = (("machine",), ("python_version",), ("python_implementation",), ("cpu", "brand_raw"))
 
 
@@ -38,7 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test for each case of the marker's suite: a path from the test file or the root, a shipped name, or data."""
+    """Make a test per case of the marker's suite: a path from the test file or the root, a shipped name, or data."""
     if "case_benchmark" not in metafunc.fixturenames:
         return
     if not metafunc.config.pluginmanager.hasplugin("benchmark"):
@@ -58,7 +58,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def case_benchmark(request: pytest.FixtureRequest, benchmark: Any) -> Callable[[], Any]:
-    """Calls the case under ``benchmark`` and returns its output; a wrong output fails the test before it is timed."""
+    """Call the case under ``benchmark`` and return its output. A wrong output fails the test before it is timed."""
     case, protocol = request.param
 
     def run() -> Any:
@@ -76,7 +76,7 @@ def case_benchmark(request: pytest.FixtureRequest, benchmark: Any) -> Callable[[
 
 
 def _measure(case: Case, protocol: Protocol, benchmark: Any) -> Any:
-    """The output of the case, called under ``benchmark``. Raises Unavailable for what this machine lacks."""
+    """Call the case under ``benchmark`` and return its output. Raises Unavailable if the machine cannot run it."""
     from convbench.measure import harness
     from convbench.measure.first_call import open_case
     from convbench.measure.machine import malloc
@@ -96,9 +96,9 @@ def _measure(case: Case, protocol: Protocol, benchmark: Any) -> Any:
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_benchmark_compare_machine_info(machine_info: dict[str, Any], compared_benchmark: dict[str, Any]) -> None:
-    """An export of ours has fewer facts of its machine than pytest-benchmark: where those agree, it is the same one.
+    """Treat the machine of a convbench export as this one if the facts that both name agree.
 
-    Otherwise pytest-benchmark warns, as it should.
+    An export has fewer facts about its machine than pytest-benchmark. If they differ, pytest-benchmark rightly warns.
     """
     info = compared_benchmark["machine_info"]
     if EXPORTED in compared_benchmark and all(_fact(info, *keys) == _fact(machine_info, *keys) for keys in SHARED):
@@ -139,13 +139,13 @@ def _cases(
     timed_cases = [case for case in case_plan.cases if not case.trial]
     if not timed_cases:
         raise Mistake(
-            f"{loaded_suite.source}: its cases are trainings, which are not timed: `convbench run` makes them"
+            f"{loaded_suite.source}: its cases are trainings, which are not timed: use `convbench run` for them"
         )
     return [(case, loaded_suite.protocol) for case in timed_cases]
 
 
 def _until_done(run: Callable[[], Any], device: str) -> Callable[[], Any]:
-    """One call, and on a GPU the wait for it: without that only its launch would be timed."""
+    """Return ``run``, on a GPU followed by a wait for the device: otherwise only the launch would be timed."""
     if device == "cpu":
         return run
     import torch
@@ -159,7 +159,7 @@ def _until_done(run: Callable[[], Any], device: str) -> Callable[[], Any]:
 
 
 def _rounds(subject: Any, protocol: Protocol) -> dict[str, int]:
-    """Warm up as a suite does, then as many rounds as fill the protocol's time."""
+    """Warm up as a suite does, and return how many rounds fill the protocol's time."""
     from convbench.measure.timing import clock_for, warm_up
 
     run = _until_done(subject.run, subject.device)

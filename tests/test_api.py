@@ -230,9 +230,9 @@ def test_mistakes_are_the_sentences_of_the_command_line(tmp_path: Path) -> None:
         ),
         (
             lambda: convbench.run(SUITE, executor=5),
-            "executor: 5 measures nothing: name one, or give what executor.. makes",
+            "executor: 5 is no executor: name one, or give what executor.. returns",
         ),
-        (lambda: convbench.run(SUITE, executor=convbench.Executor), "executor: <class .* measures nothing"),
+        (lambda: convbench.run(SUITE, executor=convbench.Executor), "executor: <class .* is no executor"),
         (
             lambda: convbench.run(SUITE, executor="fake", executor_options=["machines=2"]),
             r"executor_options=\['machines=2'\]: give a mapping",
@@ -250,7 +250,7 @@ def test_mistakes_are_the_sentences_of_the_command_line(tmp_path: Path) -> None:
         ),
         (
             lambda: convbench.check(SUITE, "main"),
-            "suite: .* is none that both sides can read: name a file or one that ships",
+            "suite: .* cannot be read by both sides: name a file or a shipped suite",
         ),
         (lambda: convbench.run(SUITE, metrics=5), "metrics=5: give a text, or a list of texts"),
         (lambda: convbench.run(SUITE, budget=-1), "override 'protocol.budget=-1': protocol.budget: -1 is too small"),
@@ -258,9 +258,9 @@ def test_mistakes_are_the_sentences_of_the_command_line(tmp_path: Path) -> None:
         (lambda: convbench.bisect("smoke", "main", threads="2"), "threads='2': give a whole number from 1"),
         (lambda: convbench.check("smoke", "main", build=5), "build=5: give a text"),
         (lambda: convbench.compare("reports/a", "reports/b"), r"compare takes two callables; lay two stored runs side"),
-        (lambda: convbench.check("smoke", "main", budget="3m"), "budget '3m': seconds, more than 0"),
+        (lambda: convbench.check("smoke", "main", budget="3m"), "budget '3m': give seconds, more than 0"),
         (lambda: convbench.bisect("smoke", ""), "name what to search: give good, a commit that is fast"),
-        (lambda: convbench.bisect("smoke", "main", budget=-1), "budget -1: seconds, more than 0"),
+        (lambda: convbench.bisect("smoke", "main", budget=-1), "budget -1: give seconds, more than 0"),
         (lambda: convbench.bisect("smoke", "main", out=""), "out is empty"),
         (lambda: convbench.history(), "name the runs: "),
         (lambda: convbench.history("runs", metric=5), "metric=5: give a text"),
@@ -271,7 +271,10 @@ def test_mistakes_are_the_sentences_of_the_command_line(tmp_path: Path) -> None:
         (lambda: convbench.register(3, "mine"), "kind=3: give a text"),
         (lambda: convbench.run(SUITE, progress=5), "progress=5: give True for a bar, or a watcher"),
         (lambda: convbench.history(store=""), "store is empty"),
-        (lambda: convbench.compare(len, len, [], detect="5"), "detect '5': a share from 0.005 to 0.5, as 0.05 for 5 %"),
+        (
+            lambda: convbench.compare(len, len, [], detect="5"),
+            "detect '5': give a share from 0.005 to 0.5, such as 0.05",
+        ),
         (lambda: convbench.register("reducer", ""), "no reducer can be called '': use letters, digits, -, _ and ."),
         (lambda: convbench.register("reducer", "my/own"), "no reducer can be called 'my/own'"),
     ],
@@ -467,7 +470,7 @@ def test_a_small_module_is_shown_in_units_that_fit() -> None:
 
 
 def test_what_is_no_suite_is_one_sentence() -> None:
-    with pytest.raises(convbench.ConvbenchError, match="suite: None is no suite: name a file or one that ships"):
+    with pytest.raises(convbench.ConvbenchError, match="suite: None is no suite: name a file or a shipped suite"):
         convbench.run(None)
 
 
@@ -558,12 +561,14 @@ def test_a_slowdown_to_be_seen_is_a_share(share: float) -> None:
         lambda: convbench.check("smoke", "main", detect=share),
         lambda: convbench.bisect("smoke", "main", detect=share),
     ):
-        with pytest.raises(convbench.ConvbenchError, match=r"detect .*: a share from 0.005 to 0.5, as 0.05 for 5 %"):
+        with pytest.raises(
+            convbench.ConvbenchError, match=r"detect .*: give a share from 0.005 to 0.5, such as 0.05 for 5 %"
+        ):
             ask()
 
 
 def test_a_budget_is_more_than_nothing() -> None:
-    with pytest.raises(convbench.ConvbenchError, match="budget 0: seconds, more than 0"):
+    with pytest.raises(convbench.ConvbenchError, match="budget 0: give seconds, more than 0"):
         convbench.check("smoke", "main", budget=0)
 
 

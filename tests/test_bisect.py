@@ -147,7 +147,7 @@ def test_the_first_slower_commit_is_named_and_a_broken_one_passed_over(whole_sea
     assert done.returncode == 0, done.stderr
     first, sure, bad, state = done.stdout.splitlines()
     assert first == f"first slower: {git(here, 'rev-parse', 'main~2')[:12]} number 4"
-    assert sure.endswith("and again in a check against the one before it")
+    assert sure.endswith("and confirmed in a check against the one before it")
     assert float(bad.removeprefix("fc: bad over good ").split()[0]) == pytest.approx(1.1, abs=0.03)
     assert state == "kept in reports/bisect/fake.json"
     assert "pair 1: " in done.stderr
@@ -173,13 +173,13 @@ def test_an_interrupted_search_goes_on_with_what_it_has(whole_search):
     assert 3 not in bisected.read(path).skipped
     refused = convbench(here, *SEARCH[:-2], "--bad", "main~1", "--resume")
     assert refused.returncode == 4
-    assert "it was a search of another suite, or among other places" in refused.stderr
+    assert "the stored search was of another suite, or among other commits or versions" in refused.stderr
     refused = convbench(here, *SEARCH, "--resume", "--threads", "2")
     assert refused.returncode == 4
-    assert "--resume: it was begun with another --threads: run without" in refused.stderr
+    assert "--resume: the stored search was made with a different --threads: run without" in refused.stderr
     refused = convbench(here, *SEARCH, "--resume", "--only", "gap")
     assert refused.returncode == 4
-    assert "--resume: it was begun with another --only: run without" in refused.stderr
+    assert "--resume: the stored search was made with a different --only: run without" in refused.stderr
 
 
 def interrupt_third_visit(monkeypatch, tmp_path: Path) -> tuple[list[str], gate.Method]:
@@ -276,8 +276,8 @@ def test_only_a_check_that_came_to_a_verdict_proves_anything(timed, proven, monk
 @pytest.mark.parametrize(
     ("proven", "words"),
     [
-        (None, "most likely b, without a verdict on it and the one before it: --resume seeks one"),
-        (False, "most likely b, but beside the one before it, it was not seen to be slower again"),
+        (None, "most likely b, but no check against the one before it has a verdict yet: continue with --resume"),
+        (False, "most likely b, but a check against the one before it did not confirm that"),
         (True, "first slower: b"),
     ],
 )
@@ -293,7 +293,7 @@ def test_a_check_that_was_not_made_is_not_said_to_have_seen_nothing(proven, word
 @pytest.mark.parametrize(
     ("state", "words"),
     [
-        (replace(SURE, proven=True), "99.7% sure after 2 pairs, and again in a check against the one before it"),
+        (replace(SURE, proven=True), "99.7% sure after 2 pairs, and confirmed in a check against the one before it"),
         (replace(SURE, logs={1: [0.1]}), "more than 99.9% sure after 1 pair"),
         (replace(SURE, places=["a", "b"], logs={}), "known from the check of good and bad"),
     ],
@@ -308,12 +308,12 @@ def test_what_is_asked_otherwise_is_said_by_the_option_for_it():
     before = bisected.State("suite.yaml", ["a", "b"], asked)
     bisected.refuse_another(before, before)
     for changed, words in (
-        ({"threads": 2}, "another --threads"),
-        ({"tolerance": 0.01, "guard": 0.02}, "another --detect"),
-        ({"slice_s": 0.004}, "another convbench"),
-        ({"new": 1, "threads": 2}, "another --threads, convbench"),
+        ({"threads": 2}, "a different --threads"),
+        ({"tolerance": 0.01, "guard": 0.02}, "a different --detect"),
+        ({"slice_s": 0.004}, "a different convbench"),
+        ({"new": 1, "threads": 2}, "a different --threads, convbench"),
     ):
-        with pytest.raises(Refused, match=f"it was begun with {words}: run without"):
+        with pytest.raises(Refused, match=f"the stored search was made with {words}: run without"):
             bisected.refuse_another(before, replace(before, asked=asked | changed))
 
 
@@ -355,14 +355,14 @@ def test_a_commit_that_computes_something_else_says_nothing_of_the_slowdown(here
 def test_a_budget_that_is_over_before_there_is_a_search_is_no_mistake(here):
     done = convbench(here, *SEARCH, "--budget", "0.001s")
     assert (done.returncode, done.stdout) == (3, "")
-    assert "the time was over before good and bad were told apart, and --resume goes on: gap " in done.stderr
+    assert "the time ran out before good and bad were told apart; continue with --resume: gap " in done.stderr
     assert "first slower: " in convbench(here, *SEARCH, "--resume").stdout
 
 
 def test_a_bad_that_is_not_slower_is_one_sentence(here):
     done = convbench(here, "bisect", "fake.json", "--good", "main~6", "--bad", "main~3")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "bad is not surely slower than good, so that there is nothing to search for: gap ok, ratio " in done.stderr
+    assert "bad is not surely slower than good, so there is nothing to search for: gap ok, ratio " in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -373,7 +373,7 @@ def test_a_bad_that_is_not_slower_is_one_sentence(here):
         (("--good", "nowhere"), "--good 'nowhere' is no commit of this repository: `git fetch` it"),
         (("--good", "main", "--bad", "HEAD"), "are the same commit"),
         (("--good", "main", "--bad", "main~3"), "--bad main~3 is older than --good main, which came from it"),
-        (("--package", "torch", "new"), "--package torch new: two versions, as in 2.11..2.13"),
+        (("--package", "torch", "new"), "--package torch new: name two versions, as in 2.11..2.13"),
         (("--package", "torch", "2.13..2.11"), "--package torch 2.13..2.11: 2.13 is later than 2.11"),
         (("--package", "torch", "1..2", "--bad", "main"), "--bad and --build are for commits"),
         (("--package", "torch", "1..2", "--build", "make"), "--bad and --build are for commits"),
@@ -406,7 +406,7 @@ def test_versions_are_those_that_pip_offers_in_the_span(monkeypatch):
     assert places.Versions.between(here, "torch", "2.11..2.13").places == ("2.11.0", "2.11.2", "2.13.0", "2.13.1")
     assert places.Versions.between(here, "torch", "2.11.1..2.13.0").places == ("2.11.2", "2.13.0")
     assert places.Versions.between(here, "torch", "2.11.0..2.11").places == ("2.11.0", "2.11.2")
-    with pytest.raises(ConvbenchError, match=r"pip finds 2\.10\.0 there, and two versions are needed"):
+    with pytest.raises(ConvbenchError, match=r"pip finds 2\.10\.0 there, but two versions are needed"):
         places.Versions.between(here, "torch", "2.10..2.10")
 
 
@@ -444,10 +444,10 @@ def test_versions_are_not_gone_on_with_in_another_tree(here, in_process, monkeyp
     state = bisected.State(str(here / "fake.json"), ["1.0", "2.0"], code=git(here, "rev-parse", "main~1"))
     bisected.write(path, state)
     another = in_process(*words, cwd=here)
-    assert (another.returncode, "the code of the working tree was another" in another.stderr) == (4, True)
+    assert (another.returncode, "the code of the working tree has changed" in another.stderr) == (4, True)
     (here / "nets.py").write_text("")
     changed = in_process(*words, cwd=here)
-    assert (changed.returncode, "changes that are not committed" in changed.stderr) == (4, True)
+    assert (changed.returncode, "has uncommitted changes" in changed.stderr) == (4, True)
     versions = places.Versions.between(Here.at(here, "fake.json", (here / "nets.py",)), "torch", "1..2")
     assert versions.code == git(here, "rev-parse", "main")
 
@@ -468,5 +468,5 @@ def test_a_state_is_read_as_it_was_written_or_said_to_be_none(tmp_path, changed)
     bisected.write(path, state)
     assert bisected.read(path) == state
     path.write_text(json.dumps(json.loads(path.read_text()) | changed) if changed else "")
-    with pytest.raises(StoreError, match=r"x\.json: no state of a bisection"):
+    with pytest.raises(StoreError, match=r"x\.json: not the state of a bisection"):
         bisected.read(path)

@@ -118,7 +118,7 @@ def test_a_budget_ends_it_with_what_could_have_been_seen(run, monkeypatch):
     monkeypatch.setattr(gate.time, "monotonic", lambda: float(next(clock)))
     result = run(SAME, {"seconds": {"gap": 0.010, "fc": 0.0203}}, budget=26)
     assert verdict.exit_code(result) == 3
-    assert "its budget of 26 s ended it: with more time, more is decided" in words.footing(result)
+    assert "the budget of 26 s ended the check: with more time, it decides more" in words.footing(result)
     judged = verdicts(result)
     assert {case.word for case in judged.values()} <= {"ok", "inconclusive"}
     for case in (case for case in judged.values() if case.word == "inconclusive"):
@@ -202,7 +202,7 @@ def test_a_base_whose_own_suite_cannot_be_asked_for_its_cases_is_said(run, tmp_p
         (base.root / "fake.json").write_text(json.dumps(SAME))
         method = gate.Method(Settings(slice_s=0.001), Rule(), folder, Told())
         result = gate.check(replace(base, suite=base.root / "speed.yaml"), head, Request("fake"), method)
-    assert result.notes == ("base has no speed.yaml: a case that head has dropped would not be missed",)
+    assert result.notes == ("base has no speed.yaml: if head dropped a case, it would not be noticed",)
 
 
 def test_other_outputs_are_invalid_unless_they_are_wanted(run):
@@ -210,7 +210,7 @@ def test_other_outputs_are_invalid_unless_they_are_wanted(run):
     result = run(SAME, other)
     assert verdicts(result)["fc"].reason == (
         "outputs differ: tensor 0 of the output differs by up to 0.1; "
-        "`check` and `bisect` time it all the same with --different-outputs"
+        "`check` and `bisect` time it anyway with --different-outputs"
     )
     assert verdict.exit_code(result) == 5
     (row,) = [row for row in words.rows(result) if row.name == "fc"]
@@ -338,7 +338,7 @@ def test_the_limits_of_valgrind_are_told_where_it_counted():
         case = outcome.CaseOutcome("gap", facts=(outcome.Fact(name, 1.0, 1.0),))
         return " ".join(words.footing(replace(judged(), cases=(case,))))
 
-    assert "instructions repeat to some 0.2 % beside any load and decide nothing: valgrind has" in footing(
+    assert "instruction counts repeat within about 0.2 % under any load and decide nothing: valgrind has" in footing(
         f"{outcome.INSTRUCTIONS}, by valgrind"
     )
     assert "valgrind" not in footing(f"{outcome.INSTRUCTIONS}, by counters")
@@ -348,7 +348,7 @@ def test_the_limits_of_valgrind_are_told_where_it_counted():
 def test_a_budget_that_is_over_leaves_instructions_uncounted_and_says_so(run):
     """The latency, which decides, comes first."""
     result = run(SAME | {"instructions": {}}, SAME, instructions=True, budget=0.001)
-    assert words.rows(result)[0].details[-1] == "instructions a call: not counted (the time was over)"
+    assert words.rows(result)[0].details[-1] == "instructions a call: not counted (the time ran out)"
     assert verdict.exit_code(result) == 3
 
 
@@ -372,7 +372,7 @@ def test_cases_that_name_their_threads_are_not_said_to_have_those_of_all(run):
     result = run(SAME, SAME)
     threaded = replace(result, cases=(replace(result.cases[0], id="gap/threads=4"), *result.cases[1:]))
     assert any("1 thread, allocator" in line for line in words.footing(result))
-    assert any("1 thread where a case names no other, allocator" in line for line in words.footing(threaded))
+    assert any("1 thread unless a case names another number, allocator" in line for line in words.footing(threaded))
 
 
 def test_a_side_that_cannot_be_imported_is_a_failed_build(run):
@@ -420,7 +420,7 @@ def test_other_environments_are_noted(run):
             [1.0, 2.0],
             "tensor 0 of the output is NaN or infinite in base at 2 places of 2, where the other side is not",
         ),
-        ([math.inf], [-math.inf], "tensor 0 of the output is NaN or infinite in both sides, and not alike"),
+        ([math.inf], [-math.inf], "tensor 0 of the output is NaN or infinite in both sides, but not in the same way"),
         ([3e38], [-3e38], "tensor 0 of the output differs by up to 6e+38"),
         ([1 + 2j], [1 + 2j], ""),
         ([1 + 2j], [1 - 2j], "tensor 0 of the output differs by up to 4"),
@@ -446,7 +446,7 @@ def test_an_output_without_numbers_is_said_not_to_be_compared(run):
     result = run(silent, silent)
     assert verdict.exit_code(result) == 0
     details = {row.name: row.details for row in words.rows(result)}
-    assert details == {"gap": (), "fc": ("output: no numbers in it, so that it was not compared",)}
+    assert details == {"gap": (), "fc": ("output: no numbers in it, so it was not compared",)}
 
 
 def test_a_process_that_cannot_be_started_is_a_failed_build(run, monkeypatch):
@@ -557,7 +557,7 @@ def test_markdown_is_a_table_whatever_the_names_hold():
     assert "| slow | 1.00 ms | 1.20 ms | 1.200 | 1.091 to 1.320 | 2 + 3 | regression |" in text
     assert "- a&#124;b: params: 1 before, 2 now" in text
     assert "&lt;no such reducer&gt;" in text
-    assert "the selftest of this machine saw slowdowns from 3.0% on" in text
+    assert "the selftest of this machine saw slowdowns of 3.0% or more" in text
 
 
 def test_a_suite_that_head_cannot_read_is_the_users_mistake(run):

@@ -242,7 +242,7 @@ def test_a_check_goes_on_though_its_own_files_lie_in_the_tree(here):
     (here / "new.py").write_text("")
     refused = convbench(here, *words, "--resume")
     assert refused.returncode == 4
-    assert "--resume: head has changes that are not committed (new.py)" in refused.stderr
+    assert "--resume: head has uncommitted changes (new.py)" in refused.stderr
 
 
 def test_a_check_that_waits_goes_on_with_what_the_one_before_it_kept_last(here):
@@ -263,7 +263,7 @@ def test_a_check_that_waits_goes_on_with_what_the_one_before_it_kept_last(here):
 def test_a_budget_that_building_base_used_up_leaves_nothing_to_time_and_says_so(here):
     done = convbench(here, "check", "fake.json", "--base", "main", "--build", "sleep 1", "--budget", "1s")
     assert done.returncode == 3, done.stderr
-    assert "ended it: with more time, more is decided" in done.stdout
+    assert "ended the check: with more time, it decides more" in done.stdout
     assert not any(case.pairs for case in outcome.read(here / "reports" / "check" / "fake.json").cases)
 
 
@@ -271,7 +271,7 @@ def test_the_working_tree_is_no_base_of_itself(here):
     for itself in (".", "./", str(here)):
         done = convbench(here, "check", "fake.json", "--base", itself)
         assert done.returncode == 4, done.stderr
-        assert f"base {itself!r} is the working tree, as head is" in done.stderr
+        assert f"base {itself!r} is the working tree, like head: " in done.stderr
 
 
 def test_the_commit_of_a_stored_baseline_is_the_base(here):
@@ -395,8 +395,8 @@ def test_a_base_whose_convbench_is_too_old_is_exit_4(here):
     done = convbench(here, "check", "smoke", "--base", "../old", fake=False)
     assert (done.returncode, done.stdout) == (4, "")
     assert done.stderr.splitlines()[-1] == (
-        "convbench: the convbench of ../old is too old for this one: of the protocol between them convbench 0.0.1 "
-        "knows none, this one number 1: choose a later one"
+        "convbench: the convbench of ../old is too old for this one: in a check, convbench 0.0.1 "
+        "speaks no protocol, this one protocol 1: choose a later version"
     )
 
 
@@ -405,7 +405,7 @@ def test_a_base_of_another_protocol_is_exit_4(here):
     done = convbench(here, "check", "smoke", "--base", "main")
     assert done.returncode == 4
     assert " is too new for this one: " in done.stderr
-    assert "speaks number 2, this one number 1: choose an earlier one" in done.stderr
+    assert "speaks protocol 2, this one protocol 1: choose an earlier version" in done.stderr
 
 
 def test_the_floor_is_kept_by_machine_setting_and_rule(tmp_path, monkeypatch):

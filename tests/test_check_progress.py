@@ -111,7 +111,7 @@ def test_counters_that_see_one_thread_of_several_are_not_asked(monkeypatch):
     monkeypatch.setattr(instructions.shutil, "which", lambda _: None)
     assert instructions.counted(lambda: None, "", None, 0, None)["by"] == "counters"
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
-    with pytest.raises(RuntimeError, match="counters count one thread of several, and valgrind is not installed"):
+    with pytest.raises(RuntimeError, match="counters count only one of several threads, and valgrind is not installed"):
         instructions.counted(lambda: None, "", None, 0, None)
 
 

@@ -87,7 +87,7 @@ def test_a_change_is_confirmed_whatever_is_computed_and_by_the_plug_ins_of_then(
 @pytest.mark.parametrize(
     ("slower", "word", "reason"),
     [
-        ((1.9, 2.5, 3.0, 3.2, 3.5, 3.8), "inconclusive", "the code is slower, by less than the runs say"),
+        ((1.9, 2.5, 3.0, 3.2, 3.5, 3.8), "inconclusive", "the code is slower, but by less than the runs say"),
         ((1.8, 1.8, 1.8, 1.8), "refuted", ""),
         ((0.0, 0.1, -0.1, 0.0), "refuted", ""),
         ((0.0, 20.0), "inconclusive", "undecided after 2 pairs, which is too few to show any slowdown"),
@@ -123,7 +123,7 @@ def test_what_cannot_be_confirmed_here_is_said_and_stays_suspected(here):
     fill(here / "store" / "dirty", names, dirty=True)
     dirty = convbench(here, "history", "--store", "store/dirty", "--confirm")
     assert dirty.returncode == 3
-    assert "with changes that were not committed" in dirty.stderr
+    assert "with uncommitted changes" in dirty.stderr
     assert not list((here / "store").rglob(f"{confirm.CONFIRMED}/*"))
 
 
@@ -155,7 +155,7 @@ def test_a_suite_is_found_under_its_name_of_then_and_the_directory_of_the_runs_i
 
     monkeypatch.setattr(confirm.gate, "check", check)
     confirm.confirm(suspect, here, gate.SilentAnnouncer())
-    with pytest.raises(SuiteError, match=r"^No module named 'net'; bench/x\.yaml does not lie here in .*: call"):
+    with pytest.raises(SuiteError, match=r"^No module named 'net'; .* has no bench/x\.yaml here: run this"):
         confirm.confirm(suspect, here / "speed", gate.SilentAnnouncer())
 
 

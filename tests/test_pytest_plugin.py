@@ -104,7 +104,7 @@ MISTAKES = {
     '@pytest.mark.convbench("tiny.yaml", only=["fc"])': "none of its 2 cases is selected",
     "@pytest.mark.convbench()": "missing a required argument: 'suite': write it as @pytest.mark.convbench(suite, ",
     '@pytest.mark.convbench("quality", only="*seed=0*")': "its cases are trainings, which are not timed",
-    '@pytest.mark.convbench(["tiny.yaml"])': "is no suite: name a file or one that ships, or give plain data",
+    '@pytest.mark.convbench(["tiny.yaml"])': "is no suite: name a file or a shipped suite, or give plain data",
     '@pytest.mark.convbench("tiny.yaml", onyl="gap")': "got an unexpected keyword argument 'onyl': write it as",
 }
 

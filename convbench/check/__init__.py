@@ -1,8 +1,9 @@
-"""The latency gate: base and head measured side by side now, and one verdict for each case.
+"""The latency gate: measure base and head side by side, and give a verdict for each case.
 
-``sides`` makes the trees, ``link`` starts ``worker`` in each, ``pairs`` times them in alternation, ``decision`` judges
-the pairs' log ratios by a ``rule``, ``gate`` leads through it and ``outcome`` holds what comes out. Nothing here
-imports torch but the worker, which runs in processes of its own and imports the code of its side.
+``sides`` prepares both trees, ``link`` starts a ``worker`` in each, ``pairs`` times them in alternation and
+``decision`` judges the pairs' log ratios by a ``rule``. ``gate`` runs these steps and ``outcome`` stores their results.
+The worker and its programs run in processes of their own and import the code of their side. Nothing else here imports
+torch, except ``live``, which compares callables of this process.
 """
 
 import sys

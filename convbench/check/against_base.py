@@ -1,4 +1,4 @@
-"""The working tree checked against a base: both are made ready to import, measured, and what comes of it is judged."""
+"""Check the working tree against a base: prepare both for import, measure them and judge the outcome."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from convbench.core.errors import Refused
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Check:
-    """What the gate says of head against base. ``outcome`` holds the raw timings, all else is derived from them."""
+    """The gate's result for head against base. ``outcome`` holds the raw timings, from which the rest is derived."""
 
     outcome: Outcome
 
     @property
     def verdicts(self) -> list[CaseVerdict]:
-        """One for each case: its word (ok, regression, inconclusive, invalid), its ratio and why it is not ok."""
+        """A verdict for each case: its word (ok, regression, inconclusive, invalid), its ratio and why it is not ok."""
         return verdicts(self.outcome)
 
     @property
     def exit_code(self) -> int:
-        """That of the command: 0 fine, 1 a confirmed regression, 3 inconclusive, 5 a case without a verdict."""
+        """The command's exit code: 0 fine, 1 a confirmed regression, 3 inconclusive, 5 a case without a verdict."""
         return exit_code(self.outcome)
 
     def __repr__(self) -> str:
@@ -46,11 +46,11 @@ def check(
     watcher: gate.Announcer,
     budget: float | None = None,
 ) -> Check:
-    """The check of the working tree against a base; the caller holds the machine's lock.
+    """Check the working tree against a base. The caller holds the machine's lock.
 
-    The budget is the seconds after which nothing more is timed; what goes before, as a build, is within them.
+    After ``budget`` seconds nothing more is timed; preparations, such as a build, count towards them.
 
-    Raises ConvbenchError for a budget that is none, Refused where base is the working tree itself.
+    Raises ConvbenchError if the budget is not a positive number, Refused if base is the working tree itself.
     """
     deadline = gate.deadline_of(budget)
     here = sides.Here.at(imports.here(), request.suite, request.ledger.written)
@@ -58,7 +58,7 @@ def check(
         folder = stack.enter_context(sides.scratch_folder())
         head = stack.enter_context(sides.materialise(".", here, folder))
         if sides.is_working_tree(base.name, here) and not base.python:
-            raise Refused(f"base {base.name!r} is the working tree, as head is: name a commit, a wheel or another tree")
+            raise Refused(f"base {base.name!r} is the working tree, like head: name a commit, a wheel or another tree")
         base_side = stack.enter_context(sides.materialise(base.name, here, folder, base.build))
         base_side = sides.with_python(base_side, base.python, folder) if base.python else base_side
         outcome = gate.check(base_side, head, request, gate.Method(settings, rule, folder, watcher, deadline), budget)

@@ -1,4 +1,4 @@
-"""Asks both sides of a case at once, in processes that may be spoilt by it: facts and outputs, by case."""
+"""Ask both sides about a case at once, in processes that the case may spoil: facts and outputs, by case."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from convbench.core.text import digest
 
 @dataclass
 class Inspection:
-    """What can be timed, what cannot and why, exact differences by case, and what to know of all of them."""
+    """The cases of a check, those that cannot be timed and why, exact differences by case, and notes on all of them."""
 
     suite: str
     cases: list[CheckedCase]
@@ -33,7 +33,7 @@ class Inspection:
     notes: list[str] = field(default_factory=list)
 
     def with_limit(self, settings: Settings) -> Settings:
-        """The settings with the suite's time limit."""
+        """Return the settings with the suite's time limit."""
         return replace(settings, timeout=self.timeout)
 
     @property
@@ -48,7 +48,7 @@ class Inspection:
 def start_workers(
     sides: Mapping[str, Side], settings: Settings, folder: Path, variables: Variables = ()
 ) -> dict[str, SideWorker]:
-    """A worker a side, which import their sides at the same time. Raises BuildFailed for one that cannot."""
+    """Start a worker per side; they import at the same time. Raises BuildFailed if a side cannot be imported."""
     workers: dict[str, SideWorker] = {}
     try:
         for name, side in sides.items():
@@ -76,7 +76,7 @@ def _importing(name: str, side: Side) -> Iterator[None]:
 
 
 def keep_worker(stack: ExitStack, worker: SideWorker, variables: Variables, stock: Stock) -> None:
-    """At the end put a worker into the stock; one that answered itself, not by a copy, is ended."""
+    """At the end put a worker into the stock, or close it if it answered itself, without copies."""
     if worker.forks:
         stack.callback(stock.put, worker, variables)
     else:
@@ -84,13 +84,13 @@ def keep_worker(stack: ExitStack, worker: SideWorker, variables: Variables, stoc
 
 
 def fresh_copy(stack: ExitStack, worker: SideWorker, folder: Path) -> Link:
-    """A copy of a worker to ask, so that the worker itself stays as it was started; itself where it has no copies."""
+    """Return a copy of a worker to ask, so that the worker stays fresh; the worker itself if it cannot be copied."""
     return stack.enter_context(Copy(worker, folder)) if worker.forks else worker
 
 
 @dataclass
 class Answers:
-    """What each side says of cases that may share a process; a case that fails takes its process along."""
+    """The answers of both sides about cases that may share a process. A case that fails ends its process."""
 
     sides: Mapping[str, Side]
     settings: Settings
@@ -99,7 +99,7 @@ class Answers:
     stock: Stock
 
     def of(self, group: Sequence[CheckedCase]) -> dict[str, dict[str, dict[str, Any]]]:
-        """By case and side. One that fails is invalid."""
+        """Return the answers by case and side. A case that fails is marked as invalid."""
         answers: dict[str, dict[str, dict[str, Any]]] = {case.id: {} for case in group}
         with ExitStack() as stack:
             links: dict[str, Link] = {}
@@ -111,7 +111,7 @@ class Answers:
                 for name, link in list(links.items()):
                     try:
                         answers[case.id][name] = link.receive() | {"path": paths[name]}
-                        _refuse_leak(link, name, self.sides, self.inspection)  # of each: the next may end its process
+                        _refuse_leak(link, name, self.sides, self.inspection)  # each time: the next may end the process
                     except CaseFailed as error:
                         hint = self.sides[name].hint(str(error))
                         self.inspection.invalid.setdefault(case.id, f"{error.kind} in {name}: {error}{hint}")
@@ -119,7 +119,7 @@ class Answers:
         return answers
 
     def _open(self, stack: ExitStack, names: Sequence[str], case: CheckedCase) -> dict[str, Link]:
-        """A process of each of these sides, in which nothing was inspected yet."""
+        """Return a process for each of these sides in which nothing has been inspected yet."""
         settings = case.settings(self.settings)
         links: dict[str, Link] = {}
         missing_sides: dict[str, Side] = {}
@@ -137,7 +137,7 @@ class Answers:
 
 
 def _refuse_leak(worker: Link, name: str, sides: Mapping[str, Side], inspection: Inspection) -> None:
-    """Raises Refused for code of the head's tree in a base worker: compared with itself it would always pass."""
+    """Raise Refused if a base worker has imported code of head's tree: compared with itself it would always pass."""
     base, head = sides["base"], sides["head"]
     files = worker.ask("modules")["files"]
     inspection.files.setdefault(name, {}).update(files)

@@ -1,8 +1,8 @@
-"""The first place of a history that is slower: paired checks of good and others, led by a posterior over the places.
+"""Find the first slower place of a history by pairs of good and other places, guided by a posterior over the places.
 
-1. Good and bad are checked as ``check`` does: no search without a confirmed regression between them.
-2. ``search`` says which place to pair with good next, until one place, or a run that nothing tells apart, is sure.
-3. That place is checked against the one before it, anew: the answer rests on a regression between neighbours.
+1. Good and bad are checked as ``check`` does: without a confirmed regression between them there is no search.
+2. ``search`` says which place to pair with good next, until one place, or a group that cannot be told apart, is sure.
+3. A single place is checked against the place before it, so that the answer rests on a regression between neighbours.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from convbench.report.words.numbers import likely
 
 MOST_PAIRS = 80
 ATTEMPTS = 2
-"""How often a place that fails is tried: it may have been the machine."""
+"""How often a place that fails is tried: the machine may have been the reason."""
 GOOD, MOST_OPEN = 0, 4
-"""The place that every pair needs, and how many others are open at a time; one that was closed is built again."""
+"""The place that every pair needs, and how many others stay open at a time. A closed place is built again if needed."""
 
 
 @dataclass(frozen=True)
 class BisectRequest:
-    """What to search, from which directory, and the file that keeps it; ``resume`` goes on with what is there."""
+    """What to search, from which directory, and the file ``place`` that keeps it; ``resume`` continues from it."""
 
     request: Request
     span: Span
@@ -55,7 +55,7 @@ class BisectRequest:
 
 
 def find(question: BisectRequest, settings: Settings, rule: Rule, watcher: gate.Announcer) -> Bisected:
-    """The first slower place. The caller holds the machine's lock. Raises ConvbenchError where bad is not slower."""
+    """Find the first slower place. The caller holds the machine's lock. Raises ConvbenchError if bad is not slower."""
     deadline = gate.deadline_of(question.budget)
     here = Here.at(question.cwd, question.request.suite, (question.place,))
     line = question.span.line(here)
@@ -75,7 +75,7 @@ def find(question: BisectRequest, settings: Settings, rule: Rule, watcher: gate.
 
 
 class Bisection:
-    """A search along a line of places, of the cases that a request names, from a state on, which it keeps."""
+    """A search along a line of places with the cases of a request. It continues a state, and saves it as it goes."""
 
     def __init__(
         self, line: Line, request: Request, method: gate.Method, keep: Callable[[State], object], state: State
@@ -85,27 +85,27 @@ class Bisection:
         self.stack = ExitStack()
 
     def run(self) -> Bisected:
-        """The answer, sure or as far as it came within its time. Raises ConvbenchError where bad is not slower."""
+        """Return the answer, as sure as the time allowed. Raises ConvbenchError if bad is not slower."""
         with self.stack:
             inspection = self._inspect()
             self.method = replace(self.method, settings=inspection.with_limit(self.method.settings))
             machine = fingerprint(inspection.environments.get("head", {}))
             if self.state.machine not in ("", machine):
-                raise no_resume("it was begun on another machine, or with other software")
+                raise no_resume("the stored search was made on another machine, or with other software")
             self.state.machine = machine
-            self.keep(self.state)  # in the place of another search's, which --resume would ask for
+            self.keep(self.state)  # replaces the state of any earlier search, which --resume would read
             if not self.state.case:
                 self._compare_ends(inspection)
             case = next((case for case in inspection.valid if case.id == self.state.case), None)
             if case is None:
-                raise no_resume(f"{self.state.case} is no case of this suite now")
+                raise no_resume(f"the suite no longer has the case {self.state.case}")
             self._search(case)
             self._prove(case)
             names = tuple(self.line.name(place) for place in range(len(self.line.places)))
             return Bisected(self.state, names, self.state.search.answer())
 
     def _side(self, place: int) -> Side:
-        """The code of a place. Only good and the places asked for last stay open: one may take gigabytes of disk."""
+        """Return the code of a place. Only good and the latest places stay open: each may take gigabytes of disk."""
         if place not in self.open_sides:
             other_places = [other for other in self.open_sides if other != GOOD]
             if len(other_places) == MOST_OPEN:
@@ -113,7 +113,7 @@ class Bisection:
                 old_stack.close()
             stack = self.stack.enter_context(ExitStack())
             self.open_sides[place] = stack.enter_context(self.line.side(place)), stack
-        self.open_sides[place] = self.open_sides.pop(place)  # the one asked for last is the last to be closed
+        self.open_sides[place] = self.open_sides.pop(place)  # the latest place is the last to be closed
         return self.open_sides[place][0]
 
     def _inspect(self) -> Inspection:
@@ -126,17 +126,17 @@ class Bisection:
         return inspection
 
     def _compare_ends(self, inspection: Inspection) -> None:
-        """Whether bad is slower than good, and in which case the most."""
+        """Check bad against good, and store the case that is most surely slower as the one to search."""
         timings = Timings.of(self.state.ends, self._keep_ends)
         timings = self._check(GOOD, self.state.search.last, inspection.valid, inspection.ids, timings)
         verdicts = [self._verdict(case.id, timings, len(inspection.ids)) for case in inspection.valid]
         regressions = [verdict for verdict in verdicts if verdict.word == "regression" and verdict.ratio]
         if not regressions and timings.open_cases(inspection.valid, self.method.rule, len(inspection.ids)):
             ratios = _ratios(verdicts)
-            raise OutOfTime(f"the time was over before good and bad were told apart, and --resume goes on: {ratios}")
+            raise OutOfTime(f"the time ran out before good and bad were told apart; continue with --resume: {ratios}")
         if not regressions:
             raise ConvbenchError(
-                f"bad is not surely slower than good, so that there is nothing to search for: {_ratios(verdicts)}"
+                f"bad is not surely slower than good, so there is nothing to search for: {_ratios(verdicts)}"
             )
         regression = max(regressions, key=lambda verdict: verdict.ratio.low if verdict.ratio else 0.0)
         model = Model.of(regression.case.triples)
@@ -149,7 +149,7 @@ class Bisection:
         self.keep(self.state)
 
     def _check(self, base: int, head: int, cases: list[CheckedCase], ids: list[str], timings: Timings) -> Timings:
-        """``timings`` with what a check of two places needs beyond it."""
+        """Check two places and return ``timings``, to which the pairs that it lacked are added."""
         arms = (Arm("base", self._side(base)), Arm("head", self._side(head)))
         return gate.decide(arms, cases, ids, self.method, timings)
 
@@ -161,7 +161,7 @@ class Bisection:
             self.method.watcher.says(self._line(place))
             try:
                 log = self._pair(case, place)
-            except StoreError:  # this machine's, not the place's
+            except StoreError:  # the fault is this machine's, not the place's
                 raise
             except ConvbenchError as error:
                 self.state.logs.pop(place, None)
@@ -171,7 +171,7 @@ class Bisection:
             self.keep(self.state)
 
     def _pair(self, case: CheckedCase, place: int) -> float:
-        """A pair of good and a place. Raises ConvbenchError where it failed twice: it cannot be measured."""
+        """Return the log ratio of a pair of good and a place. Raises ConvbenchError if it fails ``ATTEMPTS`` times."""
         arms = (Arm("base", self._side(GOOD)), Arm("head", self._side(place)))
         reason = ""
         with Stock() as stock:
@@ -187,9 +187,9 @@ class Bisection:
         raise CaseFailed("error", reason)
 
     def _look_at(self, case: CheckedCase, place: int, stock: Stock) -> None:
-        """What a check looks at before it times: a place that computes something else says nothing of the slowdown.
+        """Inspect a place as a check does before timing: one that computes something else says nothing of the slowdown.
 
-        Raises ConvbenchError with what it is that cannot be compared; what was imported for it is left in the stock.
+        Raises ConvbenchError with the reason if the place cannot be compared. Its idle workers are left in the stock.
         """
         request = replace(self.request, only=(glob.escape(case.id),), skip=())
         good, side = self._side(GOOD), self._side(place)
@@ -198,7 +198,7 @@ class Bisection:
             raise BuildFailed(reason)
 
     def _prove(self, case: CheckedCase) -> None:
-        """A check of the place found against the one before it, where there is one of each and time for it."""
+        """Check the place found against the place before it, if a single place was found and there is time left."""
         answer = self.state.search.answer()
         if answer.first != answer.last or self.method.is_over() or self.state.proven is not None:
             return
@@ -208,11 +208,11 @@ class Bisection:
         timings = Timings.of(stored, partial(self._keep_proof, place))
         try:
             timings = self._check(place - 1, place, [case], [case.id], timings)
-        except BuildFailed as error:  # of a place that was closed meanwhile
+        except BuildFailed as error:  # when a place that was closed meanwhile is built again
             timings = Timings(failures={case.id: str(error)})
         verdict = self._verdict(case.id, timings, 1)
-        if verdict.word in ("invalid", "inconclusive"):  # not seen is not "not slower"
-            reason = "the time was over" if timings.open_cases([case], self.method.rule, 1) else verdict.reason
+        if verdict.word in ("invalid", "inconclusive"):  # no verdict does not mean "not slower"
+            reason = "the time ran out" if timings.open_cases([case], self.method.rule, 1) else verdict.reason
             self.method.watcher.says(f"no verdict: {reason}")
             return
         self.state.proven = verdict.word == "regression"
@@ -225,11 +225,11 @@ class Bisection:
     def _line(self, place: int) -> str:
         answer = self.state.search.answer()
         size = answer.last - answer.first + 1
-        return f"pair {self.state.pairs + 1}: {self.line.name(place)}; it is among {size}, {likely(answer.chance)} sure"
+        return f"pair {self.state.pairs + 1}: {self.line.name(place)}; narrowed to {size}, {likely(answer.chance)} sure"
 
 
 def _ratios(verdicts: list[CaseVerdict]) -> str:
-    """What a check of good and bad said of each case."""
+    """Return in words what a check of good and bad found for each case."""
     return "; ".join(
         f"{verdict.case.id} {verdict.word}" + (f", ratio {units.ratio(verdict.ratio)}" if verdict.ratio else "")
         for verdict in verdicts

@@ -1,4 +1,4 @@
-"""What a bisection has measured so far, in its file, and the answer that follows from it, in words."""
+"""The measurements of a bisection in their file, and the answer that follows from them, in words."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from convbench.report.words import units
 
 SCHEMA_VERSION = 2
 CERTAIN = 0.999
-"""No answer is called surer than this, however many pairs there are."""
+"""The largest certainty that an answer states, however many pairs there are."""
 OPTIONS = {
     "threads": "--threads", "allocator": "--allocator", "device": "--device", "build": "--build",
     "tolerance": "--detect", "guard": "--detect", "same_outputs": "--different-outputs", "overrides": "override",
     "only": "--only", "skip": "--skip",
 }  # fmt: skip
-"""The option of the command line behind each setting; settings without one are convbench's own."""
+"""The command-line option behind each setting. Settings without an option are convbench's own."""
 
 
 @dataclass
 class State:
-    """What a search has measured so far: enough to go on with it, and to answer from.
+    """What a search has measured so far: enough to resume it and to answer from it.
 
-    ``asked`` is how it measures and judges, ``code`` what besides the places is measured, as a ``Line`` says it, and
-    ``machine`` the fingerprint of where: with others it does not go on.
-    ``ends`` are the pairs of good and bad, of all cases; ``slowdown`` and ``spread`` follow from those of the ``case``
-    that is searched for. ``logs`` are log ratios of its pairs over good and ``skipped`` why a place cannot be measured,
-    by place; ``proven`` is whether it is slower than the place before it in a check of its own, None where none came to
-    a verdict. ``proofs`` holds the pairs of such a check, by place.
+    ``asked`` is how it measures and judges, ``code`` the code that it measures at every place, as ``Line.code`` gives
+    it, and ``machine`` the fingerprint of the machine: a search with other values cannot resume it.
+    ``ends`` are the pairs of good and bad for all cases. ``slowdown`` and ``spread`` follow from the pairs of ``case``,
+    which is the one that is searched. By place, ``logs`` are the log ratios of its pairs over good, and ``skipped``
+    says why a place cannot be measured. ``proven`` is whether a separate check found the answer slower than the place
+    before it; None if no check came to a verdict. ``proofs`` holds the pairs of such checks, by place.
     """
 
     suite: str
@@ -68,16 +68,16 @@ class State:
         return sum(map(len, self.logs.values()))
 
     def try_again(self) -> None:
-        """Forget that places failed which may hold the answer: the reason may have passed, as a full disk has."""
+        """Forget the failures of places that may be the answer: their reason, such as a full disk, may have passed."""
         first, last, _ = self.search.answer()
         self.skipped = {place: reason for place, reason in self.skipped.items() if not first <= place <= last}
 
 
 @dataclass(frozen=True, repr=False)
 class Bisected:
-    """The answer: the slowdown began at one of the places ``first`` to ``last`` of its range, with so great a chance.
+    """The answer: the slowdown began at one of the places in ``range``, with the probability that it gives.
 
-    ``names`` are those of all places, ``state`` holds what was measured.
+    ``names`` are the names of all places, ``state`` holds the measurements.
     """
 
     state: State
@@ -86,7 +86,7 @@ class Bisected:
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether a single place is named, and its slowdown was seen again beside the place before it."""
+        """Whether the answer is a single place, and a check against the place before it confirmed the slowdown."""
         return self.range.first == self.range.last and self.state.proven is True
 
     def __repr__(self) -> str:
@@ -98,7 +98,7 @@ def write(path: Path, state: State) -> Path:
 
 
 def read(path: Path) -> State:
-    """Raises StoreError where there is no state of a search."""
+    """Read the state of a search. Raises StoreError if the file holds none."""
     try:
         state = _states().validate_json(path.read_bytes())
         if state.schema_version != SCHEMA_VERSION:
@@ -108,7 +108,7 @@ def read(path: Path) -> State:
         return state
     except (OSError, ValueError) as error:
         reason = json_form.reason(error) if isinstance(error, ValidationError) else error
-        raise StoreError(f"{path}: no state of a bisection ({reason}): run it without --resume") from error
+        raise StoreError(f"{path}: not the state of a bisection ({reason}): run without --resume") from error
 
 
 @cache
@@ -117,36 +117,39 @@ def _states() -> TypeAdapter[State]:
 
 
 def refuse_another(before: State, state: State) -> None:
-    """Raises Refused where what was kept is of other places, code or settings than what is searched now."""
+    """Raise Refused if the stored state is of another suite, other places, code or settings than this search."""
     if (before.suite, before.places) != (state.suite, state.places):
-        raise no_resume("it was a search of another suite, or among other places")
+        raise no_resume("the stored search was of another suite, or among other commits or versions")
     if None in (before.code, state.code):
         raise no_resume(
-            "the working tree is no commit, or has changes that are not committed, so that it cannot be told whether "
-            "it is the same"
+            "the working tree has no commit, or has uncommitted changes, so there is no telling whether it is still "
+            "the same"
         )
     if before.code != state.code:
-        raise no_resume("the code of the working tree was another")
+        raise no_resume("the code of the working tree has changed")
     options = {OPTIONS.get(name, "convbench") for name in state.asked if before.asked.get(name) != state.asked[name]}
     if options:
-        raise no_resume(f"it was begun with another {', '.join(sorted(options))}")
+        raise no_resume(f"the stored search was made with a different {', '.join(sorted(options))}")
 
 
 def sentences(bisected: Bisected) -> Iterator[str]:
-    """The answer in words, the first sentence what was found."""
+    """Yield the answer in sentences, the result first."""
     state, (first, last, chance) = bisected.state, bisected.range
     if bisected.is_confirmed:
         yield f"first slower: {bisected.names[last]}"
     elif first == last and state.proven is None:
-        yield f"most likely {bisected.names[last]}, without a verdict on it and the one before it: --resume seeks one"
+        yield (
+            f"most likely {bisected.names[last]}, but no check against the one before it has a verdict yet: "
+            "continue with --resume"
+        )
     elif first == last:
-        yield f"most likely {bisected.names[last]}, but beside the one before it, it was not seen to be slower again"
+        yield f"most likely {bisected.names[last]}, but a check against the one before it did not confirm that"
     else:
         yield f"the slowdown began at one of {last - first + 1}, {bisected.names[first]} to {bisected.names[last]}"
     for place, reason in sorted(state.skipped.items()):
         if first <= place <= last:
             yield f"not measured: {bisected.names[place]}: {reason}"
-    proof = ", and again in a check against the one before it" if bisected.is_confirmed else ""
+    proof = ", and confirmed in a check against the one before it" if bisected.is_confirmed else ""
     if state.pairs:
         certainty = f"{chance:.1%}" if chance < CERTAIN else f"more than {CERTAIN:.1%}"
         yield f"{certainty} sure after {counted(state.pairs, 'pair')}{proof}"

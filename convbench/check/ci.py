@@ -1,4 +1,4 @@
-"""An outcome as the files that CI shows: JUnit XML and a Markdown summary."""
+"""Write an outcome in the formats that CI shows: JUnit XML and a Markdown summary."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from convbench.core.text import one_line
 from convbench.report.words import units
 
 LONGEST = 400
-"""Characters of a cell or sentence."""
+"""Most characters of a table cell or sentence; longer ones are cut."""
 JUNIT = {"regression": "failure", "invalid": "error", "inconclusive": "skipped"}
 
 
 def junit(outcome: Outcome) -> str:
-    """A test a case: a regression is a failure, an invalid case an error, an inconclusive one is skipped.
+    """Return JUnit XML with a test per case: regression is a failure, invalid an error, inconclusive skipped.
 
-    Of an unfinished check all three are: what it has so far makes no test red, as it makes no exit code red.
+    In an unfinished check all three are skipped: what it has so far fails no test, as its exit code is never 1 or 5.
     """
     tags = dict.fromkeys(JUNIT, "skipped") if outcome.unfinished else JUNIT
     pairs = list(zip(verdicts(outcome), words.rows(outcome), strict=True))
@@ -45,7 +45,7 @@ def junit(outcome: Outcome) -> str:
 
 
 def markdown(outcome: Outcome) -> str:
-    """The table and what stands around it, for a step summary or a pull request."""
+    """Return the table with its heading, details and footing as Markdown, for a step summary or a pull request."""
     rows = words.rows(outcome)
     table = ["| " + " | ".join(words.HEADINGS) + " |", "|---|--:|--:|--:|--:|--:|---|"]
     table += ["| " + " | ".join(map(_cell, row.cells)) + " |" for row in rows]

@@ -1,6 +1,6 @@
-"""A change in a history is proven: a paired check of the commits before and after it, kept in the store.
+"""Confirm a change in a history by a paired check of the commits before and after it, kept in the store.
 
-What is kept is the JSON of a check, raw timings and all, which ``convbench replay`` judges again.
+The store keeps the JSON of the check with its raw timings, which ``convbench replay`` judges again.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from convbench.runs.process_start import process_variables
 WORDS: dict[str, Decision] = {"regression": "confirmed", "ok": "refuted"}
 REMEDY = "name a --store that can be written"
 LEAST, MOST = 0.01, 0.05
-"""The slowdown that the check is to see: that of the change, within these."""
+"""Limits of the slowdown that the check is asked to detect, which is otherwise that of the change."""
 
 
 @dataclass(frozen=True)
 class Suspect:
-    """Cases that became slower between two commits, the run that says of which suite they are, and the least change."""
+    """Cases that became slower between two commits, the run that describes their suite, and the smallest change."""
 
     before: str
     after: str
@@ -48,7 +48,7 @@ class Suspect:
 
     @property
     def suite(self) -> str:
-        """The suite's file or name, as it was called then."""
+        """The suite's file or name at the time of the run."""
         return Command.of(self.run).source
 
     @property
@@ -57,7 +57,7 @@ class Suspect:
 
     @property
     def plugins(self) -> str:
-        """The modules that bring the plug-ins of then, and those of this process, as the environment names them."""
+        """The plug-in modules of this process and of the run, as the environment variable lists them."""
         return ",".join(dict.fromkeys((*installed.of_environment(), *Command.of(self.run).plugins)))
 
     @property
@@ -66,7 +66,7 @@ class Suspect:
 
 
 def suspects(history: History) -> tuple[list[Suspect], list[str]]:
-    """What a paired check can be asked of a history, and why it cannot be asked of other changes for the worse."""
+    """Return the suspects that a paired check can decide, and why it cannot decide other changes for the worse."""
     suspect_by_key: dict[tuple[str, ...], Suspect] = {}
     reasons: dict[str, None] = {}
     for course, change in history.changes:
@@ -77,7 +77,7 @@ def suspects(history: History) -> tuple[list[Suspect], list[str]]:
             continue
         try:
             run = store.read_description(Path(change.after.run))
-        except StoreError as error:  # it has gone, or its path is one that the index cannot hold
+        except StoreError as error:  # the run is gone, or the index cannot hold its path
             reasons[f"{course.series.case}: {error}"] = None
             continue
         suspect = Suspect(
@@ -90,12 +90,12 @@ def suspects(history: History) -> tuple[list[Suspect], list[str]]:
 
 
 def confirm(suspect: Suspect, cwd: Path, watcher: gate.Announcer, build: str = "") -> Outcome:
-    """The check of the two commits, on this machine; the caller holds its lock.
+    """Check the two commits of a suspect on this machine, whose lock the caller holds.
 
-    Raises ConvbenchError where the commits cannot be had or measured here.
+    Raises ConvbenchError if the commits are not available or cannot be measured here.
     """
     here = Here.at(cwd, suspect.suite)
-    if Path(suspect.suite).suffix:  # also one that has another name by now: beside it lay modules
+    if Path(suspect.suite).suffix:  # even if the file has been renamed since: modules lay beside it
         here = replace(here, suite=(here.cwd / suspect.suite).resolve())
     for commit in (suspect.before, suspect.after):
         if git.commit(here.top, commit) is None:
@@ -107,7 +107,7 @@ def confirm(suspect: Suspect, cwd: Path, watcher: gate.Announcer, build: str = "
             stack.enter_context(sides.materialise(commit, here, stack.enter_context(sides.scratch_folder()), build))
             for commit in (suspect.before, suspect.after)
         )
-        # What is computed may be another thing: it is asked whether the code is slower, whatever the reason.
+        # The outputs may differ: the question is whether the code is slower, for whatever reason.
         cases = tuple(map(glob.escape, suspect.cases))
         request = Request(str(suite), suspect.overrides, cases, same_outputs=False)
         rule = Rule.detecting(min(max(suspect.size, LEAST), MOST))
@@ -121,19 +121,19 @@ def confirm(suspect: Suspect, cwd: Path, watcher: gate.Announcer, build: str = "
 
 
 def refuse_unwritable(folder: Path) -> None:
-    """Raises StoreError where a store surely cannot keep what takes minutes to measure."""
+    """Raise StoreError if a store surely cannot keep a check, before minutes are spent on measuring it."""
     files.refuse_unwritable(folder / CONFIRMED / "check.json", REMEDY)
 
 
 def keep(folder: Path, result: Outcome) -> Path:
-    """Put a check into a store, under a name that no other has. Raises StoreError where it cannot be written."""
+    """Put a check into a store under a unique name. Raises StoreError if it cannot be written."""
     commits = "-".join((side.commit or "")[:12] for side in (result.base, result.head))
     number = digest(repr((result.started, result.cases)))[:8]
     return outcome.write(result, folder / CONFIRMED / f"{commits}-{number}.json", REMEDY)
 
 
 def stored(folder: Path) -> tuple[list[Confirmation], list[str]]:
-    """What the checks of a store say of its changes, the oldest first; and why a file there cannot be read."""
+    """Return the confirmations by a store's checks, the oldest first, and the reasons why files cannot be read."""
     results: list[tuple[str, Outcome]] = []
     errors: list[str] = []
     for path in sorted((folder / CONFIRMED).glob("*.json")):
@@ -155,27 +155,27 @@ def _confirmations(result: Outcome, name: str) -> Iterator[Confirmation]:
 
 
 def _decision(verdict: CaseVerdict) -> tuple[Decision, str]:
-    """What a verdict says of a change, and why: ok means less slow than suspected, which need not mean as fast."""
+    """Return what a verdict means for a change, and why: ok means less slow than suspected, but not always as fast."""
     word: Decision = WORDS.get(verdict.word, "inconclusive")
     if word == "refuted" and verdict.ratio and verdict.ratio.low > 1:
-        return "inconclusive", "the code is slower, by less than the runs say"
+        return "inconclusive", "the code is slower, but by less than the runs say"
     return word, verdict.reason
 
 
 def _hint(suspect: Suspect, side: Side) -> str:
-    """Why the suite may not be readable now: the run was started in another folder of the repository."""
+    """Return a hint if the suite is missing: the run may have been started in another folder of the repository."""
     if side.suite is None or side.suite.is_file():
         return ""
-    return f"; {suspect.suite} does not lie here in {side.label}: call it in the directory that the runs were made in"
+    return f"; {side.label} has no {suspect.suite} here: run this in the directory in which the runs were made"
 
 
 def _without_code(change: Change) -> str:
-    """Why there are no two commits to be checked; empty where there are."""
+    """Return why there are no two commits to check; empty if there are."""
     for point in (change.before, change.after):
         if not point.commit:
-            return f"the run of {point.day} does not say of which commit it is"
+            return f"the run of {point.day} does not name its commit"
         if point.dirty:
-            return f"the run of {point.day} is of {point.commit} with changes that were not committed"
+            return f"the run of {point.day} measured {point.commit} with uncommitted changes"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""The instructions that a call executes on each side, counted by valgrind or the processor: more facts of a case."""
+"""Count the instructions of a call on each side, by valgrind or the processor's counters: more facts of a case."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ from convbench.check.sides import Side
 from convbench.core.errors import BuildFailed, CaseFailed
 
 COUNTING_TIMEOUT = 1800.0
-"""Valgrind takes minutes for what takes seconds."""
+"""Seconds to wait for a count: valgrind takes minutes for a case that otherwise takes seconds."""
 SIDES = ("base", "head")
 
 
 def count_instructions(
     sides: Mapping[str, Side], settings: Settings, folder: Path, inspection: Inspection, deadline: float
 ) -> None:
-    """Lay the instructions of a call side by side, case by case, until the time is over; both sides count at once."""
+    """Add the instructions of a call on both sides to the facts of each case, until the time runs out.
+
+    Both sides count at once.
+    """
     for case in inspection.valid:
         try:
             counts = _instructions(sides, case.settings(settings), folder, case, deadline)
@@ -38,7 +41,7 @@ def count_instructions(
 def _instructions(
     sides: Mapping[str, Side], settings: Settings, folder: Path, case: CheckedCase, deadline: float
 ) -> dict[str, dict[str, Any]]:
-    """What each side counts. Raises CaseFailed where one cannot, or the time is over."""
+    """Return what each side counts. Raises CaseFailed if a side cannot count or the time has run out."""
     with ExitStack() as stack:
         _refuse_after(deadline)
         workers = start_workers(sides, settings, folder, case.variables)
@@ -56,6 +59,6 @@ def _count(worker: SideWorker, deadline: float) -> dict[str, Any]:
 
 
 def _refuse_after(deadline: float) -> None:
-    """Raises CaseFailed where the time is over."""
+    """Raise CaseFailed if the time has run out."""
     if time.monotonic() >= deadline:
-        raise CaseFailed("timeout", "the time was over")
+        raise CaseFailed("timeout", "the time ran out")

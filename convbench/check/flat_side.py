@@ -1,7 +1,7 @@
-"""``convbench.measure.side`` for a side whose convbench is older than it: all modules flat in the package.
+"""Replace ``convbench.measure.side`` on a side whose convbench is older, with all modules flat in the package.
 
-It maps the names of that layout, as released before the rooms, and is never changed again. Like the worker, which loads
-it by its path, it runs in the side's tree and imports that side's convbench.
+It maps the names of that layout, as it was released before the sub-packages, and never changes again. Like the worker,
+which loads it by its path, it runs in the side's tree and imports that side's convbench.
 """
 
 # mypy: ignore-errors
@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 
 def _flat(name):
-    """A module of the flat package, which the convbench that this file belongs to does not have."""
+    """Import a module of the flat package. The convbench that this file belongs to has no such module."""
     return importlib.import_module(f"convbench.{name}")
 
 

@@ -14,15 +14,15 @@ KIND = "floor"
 
 
 def known(environment: Mapping[str, Scalar], settings: Settings, rule: Rule) -> float | None:
-    """The relative slowdown that the rule saw in a selftest of such a machine and software; None where none was run."""
+    """Return the smallest slowdown that a selftest of this machine and software saw; None if none was run."""
     return cache.number(KIND, environment, *_method(settings, rule))
 
 
 def keep(environment: Mapping[str, Scalar], settings: Settings, rule: Rule, slowdown: float) -> Path:
-    """Keep what a selftest has seen. Raises StoreError where the cache cannot be written."""
+    """Keep the slowdown that a selftest saw. Raises StoreError if the cache cannot be written."""
     return cache.keep(KIND, environment, slowdown, *_method(settings, rule))
 
 
 def _method(settings: Settings, rule: Rule) -> tuple[str, ...]:
-    """What else the number depends on."""
+    """Return the parts of the method on which the number depends."""
     return f"{settings.threads} threads", settings.allocator, f"over {rule.tolerance:g}"

@@ -1,4 +1,4 @@
-"""A check from suite to outcome: inspect both sides, measure pairs until all is decided, confirm what is suspect."""
+"""Run a check from suite to outcome: inspect both sides, measure pairs until all is decided, confirm suspects."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from convbench.core.package import __version__
 from convbench.core.record import timestamp
 from convbench.core.text import some
 
-UNFINISHED = "unfinished: it was interrupted, and --resume goes on with it"
+UNFINISHED = "unfinished: it was interrupted; continue it with --resume"
 
 
 class Announcer(Protocol):
-    """Is told how far the check is."""
+    """Receives messages about the progress of a check."""
 
     def says(self, message: str) -> None: ...
 
@@ -40,14 +40,14 @@ class SilentAnnouncer:
     """An announcer for a caller who does not watch."""
 
     def says(self, message: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """How a check measures and judges, the folder for what it writes meanwhile, and who is told how far it is.
+    """How a check measures and judges, its scratch folder, and who receives its progress.
 
-    ``deadline`` is of ``time.monotonic``; ``stock`` is where workers are started before their pair.
+    ``deadline`` is a time of ``time.monotonic``; ``stock`` holds the workers that are started before their pair.
     """
 
     settings: Settings
@@ -62,18 +62,18 @@ class Method:
 
 
 def deadline_of(budget: float | None) -> float:
-    """When the time is over that a caller gives, from now on. Raises ConvbenchError for seconds that are none."""
+    """Return the deadline of a budget that starts now. Raises ConvbenchError if it is not a positive number."""
     if budget is None:
         return math.inf
     if not (isinstance(budget, (int, float)) and budget > 0):
-        raise ConvbenchError(f"budget {budget!r}: seconds, more than 0")
+        raise ConvbenchError(f"budget {budget!r}: give seconds, more than 0")
     return time.monotonic() + budget
 
 
 def check(base: Side, head: Side, request: Request, method: Method, budget: float | None = None) -> Outcome:
-    """Inspect, measure and confirm, until the method's time is over, which was ``budget`` seconds.
+    """Inspect, measure and confirm until every case is decided or the method's deadline, after ``budget`` seconds.
 
-    Raises ConvbenchError for what makes the whole comparison impossible.
+    Raises ConvbenchError if the whole comparison is impossible.
     """
     start, date = time.monotonic(), timestamp("seconds")
     method.watcher.says(f"base {base.label}, head {head.label}: inspecting both")
@@ -115,9 +115,9 @@ def check(base: Side, head: Side, request: Request, method: Method, budget: floa
 def decide(
     arms: tuple[Arm, Arm], cases: Sequence[CheckedCase], ids: Sequence[str], method: Method, timings: Timings
 ) -> Timings:
-    """Visits of all undecided cases until there is none left or the time is over: pairs, and triples of suspects.
+    """Visit all undecided cases until none is left or the time is over: a pair each, or a triple of a suspect.
 
-    The rule's error is shared by all that are named; ``timings`` holds the pairs that there are already.
+    The cases of ``ids`` share the rule's error. ``timings`` holds earlier pairs, and the new ones are added to it.
     """
     count, rule = len(ids), method.rule
     base, head = arms
@@ -137,7 +137,7 @@ def decide(
                         timings.add(visit, result)
                         if method.is_over():
                             break
-            finally:  # of an interrupted visit too: a suite of slow cases takes minutes for one
+            finally:  # also if the visit is interrupted: with slow cases it takes minutes
                 timings.visit_seconds.append(time.monotonic() - start)
                 timings.keep(timings)
     return timings
@@ -154,7 +154,7 @@ def _side(side: Side, environment: Mapping[str, object]) -> SideOutcome:
 
 
 def _notes(base: Side, head: Side, inspection: Inspection) -> tuple[str, ...]:
-    """What a reader must know of the comparison as a whole."""
+    """Return what a reader must know about the comparison as a whole."""
     differences = differing(*(inspection.environments.get(name, {}) for name in ("base", "head")))
     is_clean = base.commit is not None and not (base.dirty or head.dirty)
     is_same = is_clean and (base.commit, base.python) == (head.commit, head.python)

@@ -1,6 +1,6 @@
-"""Real work put into a case's forward pass, so that a gate can be tried on a slowdown that is known.
+"""Put real work into a case's forward pass, so that the gate can be tested on a known slowdown.
 
-A program of the head's that every side runs, loaded by its path.
+This program belongs to head. The workers of both sides load it by its path.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import torch
 MATMUL_SIZES = (128, 96, 64, 48, 32, 16)
 LARGE, MOST_MATMULS = 0.4, 100_000
 Work = tuple[int, int]
-"""A number of matmuls, and their size."""
+"""The number of matmuls and their size."""
 
 
 def inject(subject: Any, work: Work) -> Any:
-    """``subject`` with matmuls in every forward pass whose result is thrown away."""
+    """Return ``subject`` with matmuls added to every forward pass, whose results are discarded."""
     count, size = work
     multiply, forward = _matmul(size, subject.device), subject.forward
 
@@ -36,10 +36,10 @@ def inject(subject: Any, work: Work) -> Any:
 
 
 def calibrated(server: Any, subject: Any, slowdown: float) -> dict[str, Any]:
-    """How many matmuls of which size make a call slower by ``slowdown``, found by timing both in alternation.
+    """Return the count and size of matmuls that make a call slower by ``slowdown``, found by timing in alternation.
 
-    The server has ``subject`` prepared, and what was injected afterwards. The count comes from a slowdown so large that
-    the alternation's noise is small beside it.
+    The server must have ``subject`` prepared, and keeps it with the work injected. The count is scaled down from a
+    slowdown so large that the noise of the alternation is small in comparison.
     """
     size, count, excess = _size(server, subject, slowdown), 1, 0.0
     while excess < LARGE and count < MOST_MATMULS:
@@ -57,7 +57,7 @@ def _matmul(size: int, device: str) -> Callable[[], Any]:
 
 
 def _size(server: Any, subject: Any, slowdown: float) -> int:
-    """The largest matmul that is no more than 3 % of the work to inject, or the smallest."""
+    """Return the largest size of matmul that takes at most 3 % of the work to inject, or else the smallest size."""
     call = min(server.timed() for _ in range(20))
     for size in MATMUL_SIZES:
         server.run = _matmul(size, subject.device)
@@ -67,7 +67,7 @@ def _size(server: Any, subject: Any, slowdown: float) -> int:
 
 
 def _ratio(server: Any, other_run: Callable[[], Any], seconds: float) -> float:
-    """How many times as long the prepared call takes as another; the fastest of slices in alternation."""
+    """Return the prepared call's time over another call's: the median ratio of the fastest calls of paired slices."""
     prepared_run, start = server.run, time.perf_counter()
     ratios: list[float] = []
     while len(ratios) < 5 or time.perf_counter() - start < seconds:

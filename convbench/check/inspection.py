@@ -1,4 +1,4 @@
-"""Before anything is timed: which cases both sides have, what is exact of them, and whether they compute the same."""
+"""Inspect both sides before anything is timed: which cases both have, their exact facts, and whether outputs agree."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from convbench.core.record import Scalar
 from convbench.core.text import counted, cut
 
 LONGEST = 200
-"""Characters of a reason."""
-REMEDY = "`check` and `bisect` time it all the same with --different-outputs"
-NO_NUMBERS = "no numbers in it, so that it was not compared"
+"""Most characters of a reason."""
+REMEDY = "`check` and `bisect` time it anyway with --different-outputs"
+NO_NUMBERS = "no numbers in it, so it was not compared"
 
 
 @dataclass(frozen=True)
 class Request:
-    """Which cases of which suite, as the command line has it."""
+    """Which cases of which suite to check, as the command line names them."""
 
     suite: str
     overrides: Sequence[str] = ()
@@ -42,10 +42,10 @@ class Request:
 
 
 def inspect(base: Side, head: Side, request: Request, settings: Settings, folder: Path, stock: Stock) -> Inspection:
-    """Head says which cases there are; both build each, and their facts and outputs are laid side by side.
+    """Let head name the cases and both sides build each, and compare their facts and outputs.
 
-    What was imported for it and not used otherwise is put into ``stock``. Raises SuiteError for the head's suite,
-    BuildFailed where a side cannot be imported, Refused where base is head.
+    Workers that are still fresh afterwards are put into ``stock``. Raises SuiteError if head's suite cannot be used,
+    BuildFailed if a side cannot be imported, Refused if both sides run the same code.
     """
     sides = {"head": head, "base": base}
     with ExitStack() as stack:
@@ -68,7 +68,7 @@ def inspect(base: Side, head: Side, request: Request, settings: Settings, folder
 
 
 def _plan(worker: Link, request: Request, settings: Settings, suite: str) -> dict[str, Any]:
-    """What a side plans, without what no check times: the ``trials``, of which it says how many there are."""
+    """Return a side's plan without its trials, which no check times; ``trials`` is how many there are."""
     selected = {"only": list(request.only), "skip": list(request.skip)}
     plan = worker.ask("plan", suite=suite, overrides=list(request.overrides), device=settings.device, **selected)
     cases = [case for case in plan["cases"] if not case["case"].get("trial")]
@@ -98,15 +98,15 @@ def _environment(worker: Link, settings: Settings) -> Mapping[str, Scalar]:
 
 
 def _refuse_only_in_base(base: Link, request: Request, settings: Settings, inspection: Inspection) -> None:
-    """A case that only base's own suite still has is invalid: dropping it must not go unnoticed."""
+    """Mark a case that only base's own suite has as invalid: dropping it must not go unnoticed."""
     base_suite = base.side.suite
     if base_suite is None:
         return
     if not base_suite.is_file():
-        inspection.notes.append(f"base has no {base_suite.name}: a case that head has dropped would not be missed")
+        inspection.notes.append(f"base has no {base_suite.name}: if head dropped a case, it would not be noticed")
         return
     head_ids = {case.id for case in inspection.cases}
-    for only in [[pattern] for pattern in request.only] or [[]]:  # of several, base may have no case yet for one
+    for only in [[pattern] for pattern in request.only] or [[]]:  # one by one: base may lack cases of some
         try:
             plan = _plan(base, replace(request, only=only), settings, str(base_suite))
         except CaseFailed as error:

@@ -1,8 +1,8 @@
-"""Instructions of a call, which no busy machine changes: by the processor's counters, or else by valgrind.
+"""Count the instructions of a call, which a busy machine does not change: by the processor's counters, or by valgrind.
 
-A program of the head's that every side runs, loaded by its path: standard library and torch. The counters are of one
-thread, so that what computes on several is counted by valgrind, on one. Valgrind runs a processor of its own, which has
-no AVX-512 and no AMX: other kernels run than in reality.
+This program belongs to head. The workers of both sides load it by its path; it uses the standard library and torch. The
+counters cover one thread, so calls on several threads are counted by valgrind, which runs them on one. Valgrind
+emulates a processor without AVX-512 and AMX, so other kernels run than on the real one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PERF_EVENT_OPEN = 298
 """The number of the system call on x86-64; elsewhere valgrind counts."""
 HARDWARE, INSTRUCTIONS, SIZE = 0, 1, 128
 USER_ONLY = 1 << 5 | 1 << 6
-"""``exclude_kernel`` and ``exclude_hv``: what the kernel does for a call changes from one to the next."""
+"""``exclude_kernel`` and ``exclude_hv``: the kernel's work for a call varies from one call to the next."""
 SETUP = """
 import importlib.util, json
 spec = importlib.util.spec_from_file_location("convbench_worker", {worker!r})
@@ -37,9 +37,9 @@ for _ in range({warm}):
 
 
 def counted(run: Callable[[], Any], worker: str, case: Any, seed: int, injected: Any) -> dict[str, Any]:
-    """Instructions of a call of ``run``, and ``by`` what they were counted.
+    """Return the instructions of a call of ``run`` as ``count``, and ``by``, what counted them.
 
-    Where the processor has no counters for us, valgrind counts the same case, built anew by the program ``worker``.
+    If the processor's counters are not available, valgrind counts the same case, built anew by the program ``worker``.
     """
     import torch
 
@@ -48,11 +48,11 @@ def counted(run: Callable[[], Any], worker: str, case: Any, seed: int, injected:
     if count is not None:
         return {"count": count, "by": "counters"}
     if shutil.which("valgrind") is None:
-        reason = "are not to be had here" if threads == 1 else "count one thread of several"
+        reason = "are not available here" if threads == 1 else "count only one of several threads"
         raise RuntimeError(f"the processor's counters {reason}, and valgrind is not installed: apt install valgrind")
     from torch.utils.benchmark import Timer
 
-    # torch starts valgrind with the "python" that it finds first: that has to be this one.
+    # torch starts valgrind with the first "python" on the path, which must be this one.
     os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ.get("PATH", "")  # noqa: PTH120
     setup = SETUP.format(worker=worker, case=json.dumps(case), seed=seed, injected=injected, warm=WARM)
     timer: Any = Timer("subject.run()", setup=setup)
@@ -61,7 +61,7 @@ def counted(run: Callable[[], Any], worker: str, case: Any, seed: int, injected:
 
 
 def _count_by_counters(run: Callable[[], Any]) -> float | None:
-    """By ``perf_event_open``, of this thread outside of the kernel; None where the system does not let us."""
+    """Count this thread's instructions outside the kernel by ``perf_event_open``; None if the system forbids it."""
     descriptor = _open_counter()
     if descriptor is None:
         return None

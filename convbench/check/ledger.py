@@ -1,6 +1,6 @@
-"""A check that is kept as it goes: a pair of every case is on disk before the next, so that --resume goes on with it.
+"""Save a check as it runs: after every visit to the undecided cases its pairs are on disk, for --resume to continue.
 
-What is kept of an unfinished check is an ``Outcome`` that says so: it is never a regression, and never fine.
+An unfinished check is stored as an ``Outcome`` that is marked as such: it is never a regression and never fine.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ def _keep_nothing(_: Outcome) -> None:
 
 @dataclass(frozen=True)
 class Ledger:
-    """``keep`` is given the outcome so far after a pair of every case.
+    """Where a check saves itself: ``keep`` receives the outcome so far after every visit to the undecided cases.
 
-    ``before`` is what an interrupted check had kept. ``written`` are the files that the check writes, whose being there
-    is no change of the code.
+    ``before`` is the stored outcome of an interrupted check. ``written`` are the files that the check itself writes:
+    they do not count as changes of the code.
     """
 
     keep: Callable[[Outcome], None] = _keep_nothing
@@ -33,34 +33,34 @@ class Ledger:
     written: tuple[Path, ...] = ()
 
     def refuse_another(self, outcome: Outcome, changes: Mapping[str, Sequence[str]] = MappingProxyType({})) -> None:
-        """Raises Refused where what was kept is of other code, cases, settings or machine than what is measured now.
+        """Raise Refused if the stored outcome is of other code, cases, settings or machine than this check.
 
-        ``changes`` are by side the files that are not as its commit has them.
+        ``changes`` holds by side the files that differ from its commit.
         """
         if self.before is None:
             return
         for name, earlier, side in (("base", self.before.base, outcome.base), ("head", self.before.head, outcome.head)):
             if None in (earlier.commit, side.commit):
-                raise no_resume(f"{name} is no commit, so that it cannot be told whether it is the same")
+                raise no_resume(f"{name} is not a commit, so there is no telling whether it is still the same")
             if earlier.dirty or side.dirty:
                 files = f" ({some(changes[name])})" if changes.get(name) else ""
-                reason = "so that it cannot be told whether they are the same"
-                raise no_resume(f"{name} has changes that are not committed{files}, {reason}")
+                reason = "so there is no telling whether they are still the same"
+                raise no_resume(f"{name} has uncommitted changes{files}, {reason}")
         for name, before, after in _identity(self.before, outcome):
             if before != after:
-                raise no_resume(f"the {name} was another")
+                raise no_resume(f"not the same {name} as before")
 
 
 def no_resume(reason: str) -> Refused:
-    """The refusal to go on with what was kept, and what to do."""
-    return Refused(f"--resume: {reason}: run without --resume, all is measured again")
+    """Return the error that refuses to resume, with the reason and what to do."""
+    return Refused(f"--resume: {reason}: run without --resume to measure everything again")
 
 
 def _identity(before: Outcome, outcome: Outcome) -> Iterator[tuple[str, object, object]]:
     yield "suite", before.suite, outcome.suite
     yield "selection of cases", {case.id for case in before.cases}, {case.id for case in outcome.cases}
     yield "rule", before.rule, outcome.rule
-    # The limit of seconds is the suite's, which is known once the cases are.
+    # The time limit is not compared: it is the suite's, and known only once the cases are planned.
     yield "settings", before.settings, replace(outcome.settings, timeout=before.settings.timeout)
     for name, earlier, side in (("base", before.base, outcome.base), ("head", before.head, outcome.head)):
         yield f"code of {name}", earlier.commit, side.commit
@@ -68,5 +68,8 @@ def _identity(before: Outcome, outcome: Outcome) -> Iterator[tuple[str, object, 
 
 
 def _machine(side: SideOutcome) -> dict[str, object]:
-    """What decides whether numbers may be compared, and what measured them; not the kernel's patch level."""
+    """Return the facts that decide whether numbers are comparable, and the version of convbench.
+
+    The patch level of the kernel is not among them.
+    """
     return {**identity(side.environment), "convbench": side.environment.get("convbench")}

@@ -1,4 +1,4 @@
-"""The driver's end of a worker: start it in its side, ask it, and end it with all that it started."""
+"""The driver's end of a worker: start it in its side, send it commands, and end it with all processes it started."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from convbench.runs.process_start import DISCIPLINE
 PROGRAM = Path(__file__).with_name("worker.py")
 START_TIMEOUT = 120.0
 PROTOCOL = 1
-"""The ``convbench.measure.side.PROTOCOL`` that a side has to speak."""
+"""The ``convbench.measure.side.PROTOCOL`` that a side must speak."""
 ALLOCATORS = {"glibc": malloc.variables(malloc.GLIBC), "glibc-arena": malloc.variables(malloc.GLIBC_ARENA)}
-"""The variables that fix the C allocator of every worker, whatever this process was started with."""
+"""By allocator, the variables that set it for every worker, whatever this process was started with."""
 FREED = ("PYTHONPATH", "LD_PRELOAD", "MALLOC_ARENA_MAX", *malloc.NUMBERS)
 
 
 class Link:
-    """A channel to a process of a side, fresh or a copy. Raises CaseFailed where it dies, hangs or refuses."""
+    """A channel to a process of a side, fresh or a copy. Raises CaseFailed if it dies, hangs or reports an error."""
 
     channel: Any
     output: Path
@@ -46,7 +46,7 @@ class Link:
         self.close()
 
     def send(self, do: str, **arguments: Any) -> None:
-        """Ask without waiting, so that two workers can work on it at once; ``receive`` waits."""
+        """Send a command without waiting, so that two workers can run at once; ``receive`` waits for the answer."""
         try:
             self.channel.write(json.dumps({"do": do, **arguments}).encode() + b"\n")
             self.channel.flush()
@@ -76,13 +76,13 @@ class Link:
         return self.receive()
 
     def close(self) -> None:
-        """End the process and all that it started."""
-        with suppress(OSError):  # of one that has died: closing sends what it never read once more
+        """Close the channel. Subclasses also end the process and all processes that it started."""
+        with suppress(OSError):  # the process has died: closing tries to send what it never read
             self.channel.close()
         self.socket.close()
 
     def _open(self, folder: Path) -> socket.socket:
-        """Make a folder and both ends of a channel; returns the other end, which the process gets."""
+        """Make a folder and both ends of a channel. Returns the end that the process gets."""
         self.folder = folder / f"worker-{random.getrandbits(64):016x}"
         self.folder.mkdir()
         self.output = self.folder / "output"
@@ -91,13 +91,13 @@ class Link:
         return other_end
 
     def _code(self) -> int | None:
-        """The return code of the process, once it has closed its channel; None where it goes on."""
+        """Return the return code of the process, which has closed its channel; None if it keeps running."""
         raise NotImplementedError
 
     def _death(self) -> CaseFailed:
         code = self._code()
         if code is None:
-            return CaseFailed("crash", "the process closed its channel and went on")
+            return CaseFailed("crash", "the process closed its channel but kept running")
         return explain_death(code, self.output)
 
 
@@ -115,7 +115,7 @@ class SideWorker(Link):
         self._hello_sent, self._versions = False, dict[str, Any]()
         try:
             self._start(folder, variables or {})
-        except OSError as error:  # such as no room on the disk, or for another process
+        except OSError as error:  # for example no space on the disk, or too many processes
             raise CaseFailed("error", f"no process of {side.label} can be started ({error})") from error
 
     def _start(self, folder: Path, variables: Mapping[str, str]) -> None:
@@ -134,13 +134,13 @@ class SideWorker(Link):
             )
 
     def greet(self, case: dict[str, Any] | None = None) -> None:
-        """Let the process import its side, and what building a case needs besides; ``await_greeting`` waits."""
+        """Let the process import its side and what building the case needs; ``await_greeting`` waits for it."""
         if not self._hello_sent:
             self.send("hello", threads=self.settings.threads, device=self.settings.device, case=case)
         self._hello_sent = True
 
     def await_greeting(self) -> dict[str, Any]:
-        """The versions of the side. Raises Refused where its convbench speaks another protocol."""
+        """Return the versions of the side. Raises Refused if its convbench speaks another protocol."""
         if not self._versions:
             answer = self.receive(max(START_TIMEOUT, self.settings.timeout))
             if answer["protocol"] != PROTOCOL:
@@ -150,22 +150,22 @@ class SideWorker(Link):
         return self._versions
 
     def confine(self, cores: Sequence[int]) -> None:
-        """Let its import use these cores only, until it is waited for."""
+        """Restrict its import to these cores, until ``hurry``."""
         self._is_confined = True
         self._allow(cores)
 
     def hurry(self) -> None:
-        """Let its import go on on every core that there is, now that it is waited for, if it was confined."""
+        """Lift the restriction of ``confine``, if any: something waits for the import now."""
         if self._is_confined:
             self._is_confined = False
             self._allow(os.sched_getaffinity(0))
 
     def _allow(self, cores: Iterable[int]) -> None:
-        with suppress(OSError):  # of one that has died: what waits for it says how
+        with suppress(OSError):  # the process has died: whoever waits for it reports how
             os.sched_setaffinity(self.process.pid, cores)
 
     def pin(self, cores: Sequence[int]) -> None:
-        """Let it run on these cores only, from now on."""
+        """Restrict the process to these cores from now on."""
         self.ask("pin", cores=list(cores))
         self.cores = cores
 
@@ -184,12 +184,12 @@ class SideWorker(Link):
 
 
 class Copy(Link):
-    """A process that is forked from a worker: fresh, with all that its original has imported."""
+    """A process forked from a worker: fresh, but with all that its original has imported."""
 
     def __init__(self, original: SideWorker, folder: Path) -> None:
         self.original, self.side, self.settings = original, original.side, original.settings
         with self._open(folder) as other_end:
-            with suppress(OSError):  # of one that has died: the question after it says how
+            with suppress(OSError):  # the original has died: the command below reports how
                 socket.send_fds(original.line, [b"+"], [other_end.fileno()])
             variables = dict(scratch.mark(self.folder))
             self.pid: int = original.ask("fork", output=str(self.output), variables=variables)["pid"]
@@ -213,15 +213,18 @@ class Copy(Link):
 
 def _other_protocol(protocol: int, version: str, label: str) -> str:
     age, choice = ("new", "an earlier") if protocol > PROTOCOL else ("old", "a later")
-    speaks = f"speaks number {protocol}" if protocol else "knows none"
+    speaks = f"speaks protocol {protocol}" if protocol else "speaks no protocol"
     return (
-        f"the convbench of {label} is too {age} for this one: of the protocol between them convbench {version} "
-        f"{speaks}, this one number {PROTOCOL}: choose {choice} one"
+        f"the convbench of {label} is too {age} for this one: in a check, convbench {version} {speaks}, "
+        f"this one protocol {PROTOCOL}: choose {choice} version"
     )
 
 
 def _environment(side: Side, settings: Settings, folder: Path) -> dict[str, str]:
-    """The same for both sides but for what is random on purpose: hash seed and size of the environment."""
+    """Return a worker's environment: alike on both sides, apart from their paths and two variables.
+
+    The hash seed and the size of the environment are random on purpose, so that they vary between processes.
+    """
     variables = {name: value for name, value in os.environ.items() if name not in FREED}
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(settings.threads))
     cache = folder / f"inductor-{zlib.crc32(repr((side.python, side.paths)).encode()):x}"

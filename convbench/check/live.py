@@ -1,7 +1,7 @@
-"""The gate's pairs on two live callables: its slices, rule and confirmation, in this process.
+"""Compare two live callables in this process by the gate's slices, pairs, rule and confirmation.
 
-What differs between fresh processes (1-2 %) is not seen here, and whatever this process does besides is in the numbers:
-``check`` is the gate, this is its quick sister.
+This is quicker and less reliable than ``check``: it does not see how fresh processes differ (1-2 %), and other work of
+this process affects the numbers.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ LiveVerdict = Literal["slower", "faster", "same", "cannot tell"]
 THIS_PROCESS = Side("this process", None, Path(), ())
 CASE = CheckedCase("live", {}, 0)
 DIRECTIONS = 2
-"""Slower and faster are two questions, which share the rule's error."""
+"""Slower and faster are two tests, which share the rule's error."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Comparison:
-    """What pairs of two live callables say: ``ratio`` is the second's time over the first's, with its 95 % interval.
+    """The result for two live callables: ``ratio`` is the second's time over the first's, with its 95 % interval.
 
-    ``verdict`` is that of the second. ``slower`` and ``faster`` were seen beyond the rule's tolerance and again in new
-    pairs, ``same`` means surely no change of the rule's guard or more, either way. ``seconds`` are typical calls of
-    both; ``pairs`` holds the raw timings. All of it was measured in one process.
+    ``verdict`` is about the second. ``slower`` and ``faster`` mean a change beyond the rule's tolerance that new pairs
+    confirmed; ``same`` means surely a smaller change than the rule's guard in either direction. ``seconds`` are typical
+    calls of both; ``pairs`` holds the raw timings. Everything was measured in one process.
     """
 
     verdict: LiveVerdict
@@ -66,14 +66,14 @@ class Comparison:
 
 
 class Live(Server):
-    """A worker that is no other process: the gate's slices of a callable that is here."""
+    """A worker within this process, which times the gate's slices of a live callable."""
 
     def __init__(self, call: Callable[[], Any], device: str) -> None:
         super().__init__()
         self.call, self.device = call, device
 
     def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
-        """What a worker's link answers to the same question."""
+        """Answer a command as the link to a worker does."""
         answer: dict[str, Any] = getattr(self, do)(**arguments)
         return answer
 
@@ -89,9 +89,9 @@ Calls = Mapping[str, Live]
 
 
 def compare(first: Callable[..., Any], second: Callable[..., Any], inputs: Inputs, rule: Rule) -> Comparison:
-    """The second of two callables beside the first, on the same inputs and without gradients.
+    """Compare the second of two callables with the first, on the same inputs and without gradients.
 
-    Raises ConvbenchError where one of them does not run on these, or is where it cannot be timed.
+    Raises ConvbenchError if one of them does not run on these inputs, or is on a device that cannot be timed.
     """
     device, modes = device_of_all((first, second), inputs), WithoutGradients.TRAINABLE
     base, head = (partial(WithoutGradients(call, modes), *inputs.args, **inputs.kwargs) for call in (first, second))
@@ -102,7 +102,7 @@ def compare(first: Callable[..., Any], second: Callable[..., Any], inputs: Input
 
 
 def compare_calls(first: Callable[[], Any], second: Callable[[], Any], device: str, rule: Rule) -> Comparison:
-    """Pairs until both directions are decided, and the confirmation of what is suspect."""
+    """Measure pairs until one direction is suspect or both are decided, and confirm a suspect by new pairs."""
     calls = {"first": Live(first, device), "second": Live(second, device)}
     timings: list[Timing] = []
     while len(timings) < SLOWER.max_pairs:
@@ -128,13 +128,13 @@ def _verdict(calls: Calls, timings: list[Timing], rule: Rule) -> tuple[LiveVerdi
 
 
 def _calls_of(timings: list[Timing], rule: Rule) -> tuple[decision.Call, decision.Call]:
-    """Whether the second is slower, and whether it is faster, by the pairs so far."""
+    """Return the calls of both tests by the pairs so far: whether the second is slower, and whether it is faster."""
     logs = [timing.log_ratio() for timing in timings]
     return decision.decide(logs, rule), decision.decide([-log for log in logs], rule)
 
 
 def _confirm(calls: Calls, names: tuple[str, str], timings: list[Timing], rule: Rule) -> CaseVerdict:
-    """The gate's verdict on a suspect, from new pairs with its base in them twice."""
+    """Return the gate's verdict on a suspect, from new pairs that time its base twice."""
     base, head = names
     confirmation: list[Timing] = []
     while len(confirmation) < CONFIRM_AT_MOST:
@@ -150,7 +150,7 @@ def _word(verdict: CaseVerdict, suspicion: LiveVerdict) -> LiveVerdict:
 
 
 def _time(calls: Calls, names: tuple[str, ...]) -> Timing:
-    """One pair, or one triple with the first of them in it twice."""
+    """Time one pair, or one triple that contains its first callable twice."""
     workers: dict[str, Any] = {name: calls[name.partition(" ")[0]] for name in names}
     return pairs.time_case([Arm(name, THIS_PROCESS) for name in names], workers, CASE, Settings())
 

@@ -1,10 +1,10 @@
-"""Base and head must import code of their own: one file measured on both sides would always be as fast as itself.
+"""Check that base and head import their own code: one file measured on both sides would always be as fast as itself.
 
-1. A module that the suite names comes from another file in base than in head, unless it is an installed package of
-   others, which is the same for both on purpose.
-2. What differs between the sides is not measured from a copy: no module that both import from one file is that of a
-   file that differs, whether it was copied into the environment by hand or by ``pip install ./packages/x``.
-3. Something of the base is imported. Of a wheel that is all: what lies beside the suite is the same for both.
+1. Base and head import a module that the suite names from different files, unless it is an installed third-party
+   package, which is meant to be the same for both.
+2. A file that differs between the sides is not measured from a copy: no module that both sides import from one file
+   belongs to such a file, whether it was copied into the environment by hand or by ``pip install ./packages/x``.
+3. Some code of the base is imported. For a wheel this is the only rule: files beside the suite are the same for both.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ REMEDY = (
 )
 Files = Mapping[str, str]
 NATIVE = frozenset({".c", ".cc", ".cpp", ".cu", ".cuh", ".h", ".hpp", ".pyx", ".rs"})
-"""Sources of which no module bears the name: that of their package may be built from any of them."""
+"""Suffixes of native sources. No module is named after them: any of them may be part of their package's extension."""
 
 
 def refuse_same_code(base: Side, head: Side, cases: Sequence[Mapping[str, Any]], files: Mapping[str, Files]) -> None:
-    """``files`` are those of the modules that each side, ``base`` and ``head``, has imported for the cases.
+    """Raise Refused if both sides measure the same code; the message names the module, its file and what to do.
 
-    Raises Refused with the module, its file and what to do.
+    ``files`` holds by side, ``base`` and ``head``, the files of the modules that it has imported for the cases.
     """
     if base.root == head.root or base.python != head.python:
         return
@@ -57,17 +57,17 @@ def refuse_same_code(base: Side, head: Side, cases: Sequence[Mapping[str, Any]],
 
 
 def _refuse_unused(base: Side, files: Files, cases: Sequence[Mapping[str, Any]]) -> None:
-    """A base that no case imports anything of: its tree, or what a wheel holds, which is found first there."""
+    """Raise Refused if no case imports anything from base: its tree, or its unpacked wheel, which is the first path."""
     folder = base.root or base.paths[0]
     if cases and not any(Path(file).is_relative_to(folder) for file in files.values()):
         raise Refused(
-            f"no case imports anything of {base.label}, so head would be compared with itself: check a suite that "
-            "names a module of it, as model: package.module:function"
+            f"no case imports anything from {base.label}, so head would be compared with itself: check a suite that "
+            "names one of its modules, such as model: package.module:function"
         )
 
 
 def _may_differ(module: str, file: Path, root: Path) -> bool:
-    """Whether a module that both sides import from a file may be code of the tree: not an installed one of others."""
+    """Whether a module that both sides import from one file may be code of the tree, not a third-party package."""
     if not is_installed(file) or _installed_from(module.partition(".")[0]):
         return True
     paths = (path for path in root.rglob(file.name) if not is_installed(path))  # an environment may lie in the tree
@@ -75,7 +75,7 @@ def _may_differ(module: str, file: Path, root: Path) -> bool:
 
 
 def module_names(cases: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The modules that cases name by import paths."""
+    """Return the modules that the cases name by import paths."""
     modules = (match[1] for case in cases for text in _texts(case) if (match := IMPORT_PATH.fullmatch(text)))
     return list(dict.fromkeys(modules))
 
@@ -93,7 +93,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _find_copy(changed_path: Path, root: Path, files: Files) -> tuple[str, str] | None:
-    """The module and its file that is a copy of a changed file."""
+    """Return a module and its file if that file is a copy of the changed file, or was built from it; else None."""
     for name, file in files.items():
         path = Path(file)
         if path == root / changed_path or name.startswith("convbench."):
@@ -108,20 +108,20 @@ def _find_copy(changed_path: Path, root: Path, files: Files) -> tuple[str, str] 
 
 
 def _relative(module: str, file: Path) -> str:
-    """``/x/net.py`` of the module ``x.net``: how its file lies in whatever folder holds the package."""
+    """Return a file's path from the folder that holds its package: ``/x/net.py`` for the module ``x.net``."""
     depth = module.count(".") + (2 if file.name == "__init__.py" else 1)
     return "/" + "/".join(file.parts[-depth:])
 
 
 @cache
 def _distributions() -> Mapping[str, list[str]]:
-    """By package the distributions that bring it: whole seconds, since every file of every one is looked at."""
+    """Return the distributions that provide each package. Takes seconds, since it looks at all files of all of them."""
     return metadata.packages_distributions()
 
 
 @cache
 def _installed_from(package: str) -> Path | None:
-    """The folder that a package was installed from as a copy, as pip notes it; None for any other."""
+    """Return the folder that pip copied a package from, by pip's own record; None for any other package."""
     with suppress(Exception):
         for distribution in _distributions().get(package, ()):
             source = json.loads(metadata.distribution(distribution).read_text("direct_url.json") or "{}")

@@ -1,6 +1,6 @@
-"""What a check leaves behind: raw timings, exact facts, what was invalid. Verdicts are derived from it, never stored.
+"""The stored result of a check: raw timings, exact facts, invalid cases. Verdicts are derived from it, never stored.
 
-``replay`` reads it back and comes to the same verdicts. Seconds and bytes; standard library types only.
+``replay`` reads it back and comes to the same verdicts. Values are in seconds and bytes, in standard library types.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from convbench.core.record import Scalar
 
 SCHEMA_VERSION = 1
 INSTRUCTIONS = "instructions a call"
-"""How the name of such a fact begins."""
+"""The beginning of the name of a fact about instructions."""
 OUTPUT = "output"
-"""The name of the fact that the outputs differ, or cannot be compared; head's value is the sentence that says so."""
+"""The name of the fact that the outputs differ or cannot be compared. Head's value is a sentence about it."""
 Seconds = tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """One pair of processes on one case: of each round the fastest call of every arm, base first.
+    """One pair of processes on one case: by round, the fastest call of every arm in seconds, base first.
 
     ``device`` is the same on the device's own clock, empty on a CPU.
     """
@@ -44,7 +44,7 @@ class Timing:
         return median(math.log(times[arm] / times[0]) for times in self.rounds)
 
     def triple(self) -> Triple:
-        """What a pair of a confirmation says (base, base again, head)."""
+        """Return the log ratios of a confirmation's pair (base, base again, head)."""
         return Triple(self.log_ratio(1), self.log_ratio(2))
 
     def best(self, arm: int) -> float:
@@ -53,7 +53,7 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """Something exact of which the two sides differ, or of both sides where that is the same sentence."""
+    """An exact value in which the two sides differ, or a sentence that is the same for both."""
 
     name: str
     base: Scalar
@@ -62,7 +62,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class CaseOutcome:
-    """A case with its pairs (base, head), its confirmation (base, base again, head), or why there is no verdict."""
+    """A case with its pairs (base, head), its confirmation (base, base again, head), or why it is ``invalid``."""
 
     id: str
     pairs: tuple[Timing, ...] = ()
@@ -81,7 +81,7 @@ class CaseOutcome:
 
 @dataclass(frozen=True, slots=True)
 class SideOutcome:
-    """Which code and which machine and software a side was."""
+    """The code, the machine and the software of a side."""
 
     label: str
     commit: str | None
@@ -91,10 +91,10 @@ class SideOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One check, whole or ``unfinished``.
+    """One check, complete or ``unfinished``.
 
-    ``floor`` is the smallest slowdown that this machine's selftest saw, where one was run; ``budget`` are the seconds
-    that ended it, where they did.
+    ``floor`` is the smallest slowdown that this machine's selftest saw, None if none was run. ``budget`` is the number
+    of seconds after which the check ended with undecided cases, None if it did not.
     """
 
     suite: str
@@ -119,12 +119,12 @@ def _outcomes() -> TypeAdapter[Outcome]:
 
 
 def write(outcome: Outcome, path: Path, remedy: str = "choose another place with --json") -> Path:
-    """The outcome as JSON. Raises StoreError, which ends with ``remedy``, where it cannot be written."""
+    """Write the outcome as JSON. Raises StoreError, whose message ends with ``remedy``, if it cannot be written."""
     return files.write(path, json_form.as_json(_outcomes(), outcome), remedy)
 
 
 def read(path: Path) -> Outcome:
-    """An outcome from its file. Raises StoreError where it is none."""
+    """Read an outcome from its file. Raises StoreError if the file holds none."""
     try:
         outcome = _outcomes().validate_json(path.read_bytes())
     except OSError as error:
@@ -139,17 +139,18 @@ def read(path: Path) -> Outcome:
 
 
 def without_times(cases: Iterable[CaseOutcome]) -> str:
-    """Which case has timings that say nothing, as those of a file that was written by hand; empty where none has."""
+    """Return which case has invalid timings, such as those of a file written by hand; empty if none has."""
     for case in cases:
         if not (_are_times(case.pairs, 2) and _are_times(case.confirmation, 3)):
-            return f"some times of {case.id} are missing, or are no times"
+            return f"some times of {case.id} are missing or not positive"
     return ""
 
 
 def _are_times(timings: tuple[Timing, ...], arms: int) -> bool:
-    """Whether each timing has rounds, each of them a time above 0 for every arm; on a device as many or none."""
+    """Whether each timing has rounds with a time above 0 for every arm, and as many on the device if that was timed."""
     return all(
         timing.rounds
+        and len(timing.device) in (0, len(timing.rounds))
         and all(len(times) == arms and all(0 < time < math.inf for time in times) for times in timing.rounds)
         and all(len(times) == arms and all(0 < time < math.inf for time in times) for times in timing.device)
         for timing in timings

@@ -1,4 +1,4 @@
-"""Whether two sides compute the same: outputs written by workers, compared within the tolerance of their type."""
+"""Compare the outputs that the workers of two sides wrote, within the tolerance of their type."""
 
 from __future__ import annotations
 
@@ -11,15 +11,19 @@ import numpy as np
 from convbench.core.text import counted
 
 Parts = list[tuple[str, np.ndarray]]
-"""The numbers of an output, each with the name of its place in it, as in ``['logits']``."""
+"""The arrays of an output, each with the name of its place in the output, such as ``['logits']``."""
 NEXT_TO_NOTHING = 1e-2
-"""As ``measure.parity`` has it, which imports torch; here nothing does. A test holds the two equal."""
+"""A gradient's norm counts as at least this share of that of all gradients.
+
+A copy of the constant of ``measure.parity``, which imports torch while this module must not; a test compares the two.
+"""
 
 
 def difference(base: Path, head: Path, tolerance: float, by_norm: bool) -> str:
-    """How the outputs in two files differ, empty where they agree; gradients by the norm of what differs.
+    """Return how the outputs in two files differ; empty if they agree.
 
-    Whole numbers, such as classes and tokens, have to be equal: of a thousand the next one is another.
+    ``by_norm`` compares gradients by the norm of their difference. Whole numbers, such as classes and tokens, have to
+    be equal: one class is not close to the next.
     """
     base_parts, head_parts = _side_by_side(_parts(base), _parts(head))
     if [array.shape for _, array in base_parts] != [array.shape for _, array in head_parts]:
@@ -50,7 +54,7 @@ def are_empty(*files: Path) -> bool:
 
 
 def _side_by_side(base_parts: Parts, head_parts: Parts) -> tuple[Parts, Parts]:
-    """Both by their names, where they have the same, else as they were returned: a side may have renamed some."""
+    """Return both in the order of their names if these agree, else as returned: a side may have renamed some."""
     base, head = (sorted(parts, key=itemgetter(0)) for parts in (base_parts, head_parts))
     return (base, head) if [name for name, _ in base] == [name for name, _ in head] else (base_parts, head_parts)
 
@@ -60,22 +64,22 @@ def _is_whole(array: np.ndarray) -> bool:
 
 
 def _norm(*arrays: np.ndarray) -> float:
-    """Of all values that are finite."""
+    """Return the Euclidean norm of all finite values."""
     return math.sqrt(sum(float(np.square(np.abs(array[np.isfinite(array)]), dtype=float).sum()) for array in arrays))
 
 
 def _not_finite_alike(base: np.ndarray, head: np.ndarray) -> str:
-    """In which side values are not finite that are in the other; empty where they are the same in both."""
+    """Return how the values that are not finite differ between the sides; empty if they are the same."""
     base_finite, head_finite = np.isfinite(base), np.isfinite(head)
     for name, mask in (("head", base_finite & ~head_finite), ("base", head_finite & ~base_finite)):
         if count := int(mask.sum()):
             return f"in {name} at {counted(count, 'place')} of {base.size:,}, where the other side is not"
     is_alike = np.array_equal(base[~base_finite], head[~base_finite], equal_nan=True)
-    return "" if is_alike else "in both sides, and not alike"
+    return "" if is_alike else "in both sides, but not in the same way"
 
 
 def _parts(path: Path) -> Parts:
-    """What a worker wrote, in its order: a name is that of the place behind its number."""
+    """Read the arrays that a worker wrote, in its order. Each entry is named by a number and the place."""
     with np.load(path) as archive:
         return [(name.partition(" ")[2], archive[name]) for name in archive.files]
 

@@ -1,4 +1,4 @@
-"""One pair of fresh processes on one core: every case timed in short slices, in turns, in balanced random order."""
+"""Time cases in pairs of fresh processes on one core: in short slices, in turns, in balanced random order."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from convbench.core.errors import CaseFailed
 
 MIN_ROUNDS, MAX_ROUNDS = 6, 24
 BALANCED = 6
-"""Every order of two or of three arms comes equally often in so many rounds."""
+"""In this many rounds, every order of two or of three arms comes equally often."""
 RESOLVED = 0.01
-"""Standard error of a pair's log ratio from which on a new pair tells more than further rounds of this one.
+"""The standard error of a pair's log ratio at which a new pair tells more than further rounds of this one.
 
 Fresh processes differ by 1-2 % (reports/gate), which rounds cannot reduce.
 """
 PLAIN = 0.1
-"""Standard error over the log ratio from which on that is not needed: what is far from equal is known well enough."""
+"""The standard error, as a share of the largest log ratio of two arms, that suffices if they are far from equal."""
 WARM_SECONDS, MIN_WARM, MAX_WARM = 0.05, 3, 100
 MEDIAN_ERROR = math.sqrt(math.pi / 2)
-"""Standard error of a median over that of a mean, of normal values."""
+"""The standard error of a median over that of a mean, for normal values."""
 
 
 @dataclass(frozen=True)
 class CheckedCase:
-    """A case as workers are told of it.
+    """A case as workers receive it.
 
-    Those of the same ``variables`` and threads share a process, unless one ``is_alone``.
+    Cases with the same ``variables`` and threads share a process, except for a case that ``is_alone``.
     """
 
     id: str
@@ -53,17 +53,17 @@ class CheckedCase:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What a worker is told of the case."""
+        """The arguments of a worker's commands that describe the case."""
         return {"case": self.case, "seed": self.seed}
 
     def settings(self, common: Settings) -> Settings:
-        """Those of its processes: the common ones, with as many threads as the case asks for where it does."""
+        """Return the settings of the case's processes: the common ones, with the case's own threads if it names any."""
         return replace(common, threads=self.case.get("threads") or common.threads)
 
 
 @dataclass(frozen=True)
 class Arm:
-    """A side in a pair; ``injections`` puts (count, size) of matmuls into the forward pass of the cases named."""
+    """A side in a pair. ``injections`` puts (count, size) of matmuls into the forward passes of cases, by their ids."""
 
     name: str
     side: Side
@@ -79,7 +79,7 @@ class PairRequest(NamedTuple):
 
 @dataclass(frozen=True)
 class FailedCase:
-    """A case that an arm could not measure."""
+    """The result of a case that an arm could not measure."""
 
     reason: str
 
@@ -94,11 +94,11 @@ def measure(
     stock: Stock | None = None,
     next_visits: Sequence[PairRequest] = (),
 ) -> Generator[tuple[PairRequest, PairResult], None, None]:
-    """Every case once, in random order, in as few sets of fresh processes as cases may share.
+    """Time every case once, in random order, in as few sets of fresh processes as the cases can share.
 
-    A worker that dies or hangs fails its case only, or the first where it dies at its start: the others go on in new
-    processes. Those in ``stock`` are used first; while a group is timed, it gets those of the next one; while the last
-    is timed, those of the first group of ``next_visits``, which are likely to follow.
+    A worker that dies or hangs fails only its case, or the first case if it dies at its start. The others go on in new
+    processes. Workers in ``stock`` are used first. While a group is timed, workers for the next group are put into it;
+    while the last group is timed, workers for the first group of ``next_visits``, which are likely to follow.
     """
     following_group = (_groups_of(next_visits) or [[]])[0]
     for group, next_group in pairwise([*_groups_of(visits), following_group]):
@@ -123,7 +123,7 @@ def _arms(visits: Sequence[PairRequest]) -> tuple[Arm, ...]:
 def _order(
     visits: Sequence[PairRequest], workers: dict[str, SideWorker], settings: Settings, folder: Path, stock: Stock
 ) -> None:
-    """Let what the visits need be imported on cores that the timing workers leave free, if there are as many."""
+    """Start workers for the visits on cores that the timing workers leave free, if there are enough of them."""
     busy_cores = {core for worker in workers.values() for core in worker.cores}
     free_cores = os.sched_getaffinity(0) - busy_cores if busy_cores else set()
     if len(free_cores) >= settings.threads:
@@ -134,7 +134,7 @@ def _order(
 def _time_until_one_fails(
     workers: dict[str, SideWorker], queue: list[PairRequest], settings: Settings
 ) -> Iterator[tuple[PairRequest, PairResult]]:
-    """The cases in order, taken from ``queue``, up to one that fails: it may have taken its worker along."""
+    """Time the cases of ``queue`` in order, up to one that fails: its worker may have ended with it."""
     while queue:
         visit = queue.pop(0)
         try:
@@ -145,7 +145,7 @@ def _time_until_one_fails(
 
 
 def groups(cases: Sequence[CheckedCase]) -> list[list[CheckedCase]]:
-    """Cases that may share a process: started with the same variables, and none that changes the process itself."""
+    """Group the cases that may share a process: with the same variables and threads, and none that must be alone."""
     cases_by_key: dict[object, list[CheckedCase]] = {}
     for case in cases:
         key = (case.variables, case.case.get("threads"), case.id if case.is_alone else "")
@@ -166,7 +166,7 @@ def open_workers(
     case: CheckedCase,
     stock: Stock | None = None,
 ) -> Iterator[dict[str, SideWorker]]:
-    """A worker an arm, started at once in random order, all importing what ``case`` needs, then moved to one core."""
+    """Start a worker per arm in random order, let all import what ``case`` needs at once, and pin them to one core."""
     with ExitStack() as stack:
         workers = {}
         for arm in _shuffle(arms):
@@ -186,7 +186,7 @@ def open_workers(
 
 
 def quietest_cores(threads: int) -> list[int]:
-    """As many cores as threads, those with the least to do, ties at random; none where processes cannot be pinned."""
+    """Return the least busy cores, as many as threads, ties at random; none if processes cannot be pinned."""
     if not hasattr(os, "sched_getaffinity"):
         return []
     loads = psutil.cpu_percent(0.05, percpu=True)
@@ -196,7 +196,7 @@ def quietest_cores(threads: int) -> list[int]:
 
 
 def time_case(arms: Sequence[Arm], workers: dict[str, SideWorker], case: CheckedCase, settings: Settings) -> Timing:
-    """Prepare and warm every arm alike, then rounds of slices. Raises CaseFailed naming the arm that could not."""
+    """Prepare and warm up all arms alike, then time rounds of slices. Raises CaseFailed with the arm that failed."""
     answers = [_ask(workers, arm.name, "prepare", **_arguments(arm, case)) for arm in _shuffle(arms)]
     seconds = max(answer["seconds"] for answer in answers)
     for arm in arms:
@@ -229,7 +229,7 @@ def _ask(workers: dict[str, SideWorker], arm: str, do: str, **arguments: Any) ->
 
 @contextmanager
 def _naming(arm: str) -> Iterator[None]:
-    """Whatever fails inside says in which arm."""
+    """Add the arm to the message of a CaseFailed that is raised inside."""
     try:
         yield
     except CaseFailed as error:
@@ -241,33 +241,33 @@ def _shuffle(arms: Sequence[Arm]) -> list[Arm]:
 
 
 def _rounds(round_seconds: float, settings: Settings) -> int:
-    """As many rounds of so many seconds as the case's time allows, balanced."""
+    """Return how many rounds of this length the case's time allows, as a balanced number."""
     return int(max(MIN_ROUNDS, min(MAX_ROUNDS, settings.case_s / round_seconds // BALANCED * BALANCED)))
 
 
 def _is_leading(seconds: float, device: str, settings: Settings) -> bool:
-    """Whether a call that is not recorded leads each slice, to find its caches again, which the other side has used.
+    """Whether a call that is not recorded leads each slice, to fill the caches that the other side has used.
 
-    A call that fills a slice loses 1-2 % of its time to that, alike on both sides, and of the same length as three such
-    rounds one with a leading call and two recorded ones tells less: a machine changes its speed meanwhile. On a GPU one
-    always leads: whether it could be left out there was not looked at.
+    A call that fills a slice loses 1-2 % of its time to cold caches, alike on both sides. Three such rounds tell more
+    than one round of the same length with a leading call and two recorded ones: the machine changes its speed
+    meanwhile. On a GPU there is always a leading call; whether it could be left out has not been studied.
     """
     return seconds < settings.slice_s or device != "cpu"
 
 
 def _is_resolved(rounds: Sequence[tuple[float, ...]]) -> bool:
-    """Whether the median log ratio of every arm is known well enough, at a number of rounds that is balanced."""
+    """Whether the median log ratio of every arm is known well enough, after a balanced number of rounds."""
     if len(rounds) < MIN_ROUNDS or len(rounds) % BALANCED:
         return False
     logs = np.log(np.array(rounds))
     ratios = logs[:, 1:] - logs[:, :1]
     error = MEDIAN_ERROR * median_abs_deviation(ratios, axis=0, scale="normal") / math.sqrt(len(rounds))
-    gap = np.ptp([0.0, *np.median(ratios, axis=0)])  # of any two arms: whichever is the slower one, it ends as early
+    gap = np.ptp([0.0, *np.median(ratios, axis=0)])  # the largest of any two arms: it does not matter which is slower
     return bool(np.all(error <= max(RESOLVED, PLAIN * gap)))
 
 
 def _orders(names: Sequence[str], rounds: int) -> Iterator[tuple[str, ...]]:
-    """Every order of the arms equally often, shuffled within each ``BALANCED`` rounds."""
+    """Yield every order of the arms equally often, shuffled within each ``BALANCED`` rounds."""
     orders = list(permutations(names))
     for _ in range(rounds // BALANCED):
         yield from random.sample(orders * (BALANCED // len(orders)), BALANCED)

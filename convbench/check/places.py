@@ -1,4 +1,4 @@
-"""The places that a bisection searches: the commits between two of one line, or the versions of a package."""
+"""The places that a bisection searches: the commits of one line of history, or the versions of a package."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Span(NamedTuple):
     build: str = ""
 
     def line(self, here: Here) -> Line:
-        """Raises ConvbenchError where there is no such line."""
+        """Return the line of these places. Raises ConvbenchError if there is none."""
         if self.package:
             return Versions.between(here, self.package, self.versions)
         return Commits.between(here, self.good, self.bad, self.build)
@@ -43,21 +43,21 @@ class Line(Protocol):
 
     @property
     def build(self) -> str:
-        """The command that a place's code is built by; empty without."""
+        """The command that builds the code of a place; empty if there is none."""
         ...
 
     @property
     def code(self) -> str | None:
-        """The commit of what is measured at every place besides; empty for nothing, None where no commit says it."""
+        """The commit of other code that every place is measured with; empty without any, None if no commit has it."""
         ...
 
     def name(self, place: int) -> str:
-        """As people know it."""
+        """Return the name by which people know a place."""
         ...
 
     @contextmanager
     def side(self, place: int) -> Iterator[Side]:
-        """The code of a place, ready to import. Raises BuildFailed where there is none."""
+        """Yield the code of a place, ready to import. Raises BuildFailed if it cannot be made."""
         ...
 
 
@@ -73,7 +73,7 @@ class Commits:
 
     @classmethod
     def between(cls, here: Here, good: str, bad: str, build: str) -> Commits:
-        """Raises ConvbenchError where no line of history leads from good to bad."""
+        """Return the commits from good to bad. Raises ConvbenchError if no line of history leads there."""
         commits = []
         for name, ref in (("--good", good), ("--bad", bad)):
             commit = git.commit(here.top, ref)
@@ -101,7 +101,7 @@ class Commits:
 
 @dataclass(frozen=True)
 class Versions:
-    """The versions of a package, each laid over this environment, with the working tree as it stands."""
+    """The versions of a package, each put before this environment's own, with the working tree as it stands."""
 
     here: Here
     package: str
@@ -110,12 +110,12 @@ class Versions:
 
     @classmethod
     def between(cls, here: Here, package: str, span: str) -> Versions:
-        """``span`` is such as ``2.11..2.13``. Raises ConvbenchError where there are no two versions in it."""
+        """Return the versions in a span such as ``2.11..2.13``. Raises ConvbenchError if it has fewer than two."""
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", package):
-            raise ConvbenchError(f"--package {package!r}: the name of a package, as in --package torch 2.11..2.13")
+            raise ConvbenchError(f"--package {package!r}: give the name of a package, as in --package torch 2.11..2.13")
         first, _, last = span.partition("..")
         if not (RELEASE.fullmatch(first) and RELEASE.fullmatch(last)):
-            raise ConvbenchError(f"--package {package} {span}: two versions, as in 2.11..2.13")
+            raise ConvbenchError(f"--package {package} {span}: name two versions, as in 2.11..2.13")
         good, bad = _numbers(first), _numbers(last)
         if good[: len(bad)] > bad:
             raise ConvbenchError(f"--package {package} {span}: {first} is later than {last}")
@@ -126,7 +126,7 @@ class Versions:
         ]
         if len(versions) < 2:
             names = ", ".join(versions) or "none"
-            raise ConvbenchError(f"--package {package} {span}: pip finds {names} there, and two versions are needed")
+            raise ConvbenchError(f"--package {package} {span}: pip finds {names} there, but two versions are needed")
         return cls(here, package, tuple(versions))
 
     @property
@@ -145,7 +145,7 @@ class Versions:
 
 
 def _versions(package: str) -> list[str]:
-    """The versions that pip could install here, the oldest first."""
+    """Return the versions that pip could install here, the oldest first."""
     match = re.search(r"Available versions: (.*)", _pip("index", "versions", package))
     versions = (version.partition("+")[0] for version in match[1].split(", ")) if match else ()
     return sorted(dict.fromkeys(filter(RELEASE.fullmatch, versions)), key=_numbers)
@@ -165,5 +165,5 @@ def _pip(*words: str) -> str:
         raise BuildFailed(f"pip {words[0]} {words[-1]}: {error}") from error
     if result.returncode:
         lines = [line for line in result.stderr.splitlines() if "ERROR" in line] or result.stderr.splitlines()[-1:]
-        raise BuildFailed(f"{words[-1]} cannot be had here: pip {words[0]} said {' '.join(lines[-1:]).strip()!r}")
+        raise BuildFailed(f"{words[-1]} is not available here: pip {words[0]} said {' '.join(lines[-1:]).strip()!r}")
     return result.stdout

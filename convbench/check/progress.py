@@ -1,4 +1,4 @@
-"""The live line: which cases are undecided, what will decide each, and when."""
+"""The live line of a check: which cases are undecided, what will decide each, and when."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from convbench.report.words import names, units
 
 MOST_NAMES = 3
 RECENT_VISITS = 3
-"""Visits whose mean tells how long the next will take."""
+"""How many of the last visits are averaged to estimate the duration of the next."""
 
 
 def line(timings: Timings, open_cases: Sequence[tuple[CheckedCase, Stage]], rule: Rule, cases: Sequence[str]) -> str:
-    """``2 of 10 undecided: gap (+0.1%, ok if 2 more pairs agree), fc (+9.0%, suspect if ...); 12 s if all agree``
+    """Write the line: ``2 of 10 undecided: gap (+0.1%, ok if 2 more pairs agree), fc (...); 12 s if all agree``.
 
-    ``cases`` are the names of all, which tell each from the others.
+    ``cases`` are the ids of all cases, which decide how short the names can be.
     """
     count, short_names = len(cases), dict(zip(cases, names.brief(cases), strict=True))
     prospects = [prospect(timings, case.id, stage, rule, count) for case, stage in open_cases]
@@ -31,7 +31,7 @@ def line(timings: Timings, open_cases: Sequence[tuple[CheckedCase, Stage]], rule
 
 
 def prospect(timings: Timings, case: str, stage: Stage, rule: Rule, count: int) -> tuple[str, int]:
-    """What will decide about a case if further pairs are like those so far, and the number of visits it takes."""
+    """Return what will decide a case if further pairs are like those so far, and how many visits that takes."""
     if stage == "confirm":
         triples = timings.triples(case)
         pairs = decision.pairs_to_confirm(triples, rule, count)

@@ -8,22 +8,24 @@ from typing import Self
 from convbench.core.errors import ConvbenchError
 
 SMALLEST, LARGEST = 0.005, 0.5
-"""Slowdowns that a rule can be asked to see."""
+"""The range of slowdowns that a rule can be asked to detect."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Relative slowdowns: up to ``tolerance`` is no regression, from ``guard`` on is no pass."""
+    """Limits of relative slowdowns: up to ``tolerance`` is no regression, ``guard`` or more is not ok."""
 
     tolerance: float = 0.02
     guard: float = 0.04
 
     @classmethod
     def detecting(cls, slowdown: float) -> Self:
-        """The rule that is meant to see a slowdown, such as 0.05 (which is the default rule).
+        """Return the rule that detects a slowdown such as 0.05, which gives the default rule.
 
-        Raises ConvbenchError for one that no rule could see, or that is no share.
+        Raises ConvbenchError if it is not a number from SMALLEST to LARGEST.
         """
         if not (isinstance(slowdown, (int, float)) and SMALLEST <= slowdown <= LARGEST):
-            raise ConvbenchError(f"detect {slowdown!r}: a share from {SMALLEST:g} to {LARGEST:g}, as 0.05 for 5 %")
+            raise ConvbenchError(
+                f"detect {slowdown!r}: give a share from {SMALLEST:g} to {LARGEST:g}, such as 0.05 for 5 %"
+            )
         return cls(0.4 * slowdown, 0.8 * slowdown)

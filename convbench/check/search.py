@@ -1,7 +1,7 @@
-"""Where along a history a slowdown began, from noisy pairs: a posterior over its places, and what to measure next.
+"""Find where along a history a slowdown began, from noisy pairs: a posterior over its places, and what to measure next.
 
-Place 0 is good and the last is bad. Of each pair of good and another place it is asked whether that place is slow yet;
-what a pair says is weighed and never trusted (a noisy binary search, or probabilistic bisection). Pure functions.
+Place 0 is good and the last is bad. Each pair of good and another place tells whether that place is slow yet. Its
+evidence is weighed and never trusted (a noisy binary search, or probabilistic bisection). Pure functions.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from convbench.check.decision import Triple
 from convbench.core.statistics import MAD
 
 LIAR = 0.05
-"""The chance that a pair tells of a process that was slow by luck, however far off it is."""
+"""The probability that a pair is off by any amount, since a process was slow by chance. It limits a pair's evidence."""
 TAIL = 4
 LEAST_SPREAD = 0.01
 
 
 class Model(NamedTuple):
-    """How much slower bad is than good, and how far a pair is off by luck (a standard deviation), as log ratios."""
+    """How much slower bad is than good, and the standard deviation of a pair, both as log ratios."""
 
     slowdown: float
     spread: float
 
     @classmethod
     def of(cls, triples: Sequence[Triple]) -> Model:
-        """From new pairs of good and bad that chance has not picked."""
+        """Estimate the model from new pairs of good and bad, which are free of selection bias."""
         middles = np.array([triple.middle for triple in triples])
         centre = float(np.median(middles))
         return cls(centre, max(LEAST_SPREAD, MAD * float(np.median(np.abs(middles - centre)))))
 
     def weight(self, log: float) -> float:
-        """The evidence of a pair that its place is slow: the log of the likelihoods' ratio, as far as a liar allows."""
+        """Return a pair's evidence that its place is slow: the log of the likelihood ratio, limited by ``LIAR``."""
         slow, fast = (t.logpdf((log - centre) / self.spread, TAIL) for centre in (self.slowdown, 0.0))
         limit = math.log((1 - LIAR) / LIAR)
         return float(np.clip(slow - fast, -limit, limit))
@@ -53,7 +53,10 @@ class Range(NamedTuple):
 
 @dataclass(frozen=True)
 class Search:
-    """``logs`` are the pairs' log ratios by place, ``skipped`` the places that cannot be measured."""
+    """A search for the first slow place, until the answer's probability is ``sure``.
+
+    ``logs`` are the pairs' log ratios by place, ``skipped`` the places that cannot be measured.
+    """
 
     last: int
     model: Model
@@ -62,15 +65,15 @@ class Search:
     sure: float = 0.99
 
     def posterior(self) -> np.ndarray:
-        """The probability of each place 1 to ``last`` to be the first slow one."""
+        """Return the probability that each place from 1 to ``last`` is the first slow one."""
         weights = np.zeros(self.last)
         for place, logs in self.logs.items():
-            weights[:place] += sum(map(self.model.weight, logs))  # slow already, if it began there or earlier
+            weights[:place] += sum(map(self.model.weight, logs))  # slow if the slowdown began there or earlier
         chances = np.exp(weights - weights.max())
         return np.asarray(chances / chances.sum())
 
     def next(self) -> int | None:
-        """The place whose pair tells most: as many chances before it as after it. None where the answer is sure."""
+        """Return the place whose pair tells most: half the probability lies before it. None if the answer is sure."""
         answer = self.answer()
         if (answer.first, answer.last) in self._groups():
             return None
@@ -79,7 +82,7 @@ class Search:
         return min(open_places, key=lambda place: abs(totals[place - 1] - 0.5), default=None)
 
     def answer(self) -> Range:
-        """The fewest neighbouring places that are sure to hold the first slow one, in groups that nothing divides."""
+        """Return the shortest range of places that surely holds the first slow one, made of whole groups."""
         chances, groups = self.posterior(), self._groups()
         totals = np.concatenate([[0.0], np.cumsum(chances)])
         ranges = [
@@ -91,6 +94,6 @@ class Search:
         return min(candidates, key=lambda interval: (interval.last - interval.first, -interval.chance))
 
     def _groups(self) -> list[tuple[int, int]]:
-        """Runs of places that nothing tells apart: those that cannot be measured, with the next that can."""
+        """Return the groups of places that cannot be told apart: skipped places with the next measurable place."""
         ends = [place for place in range(1, self.last + 1) if place == self.last or place not in self.skipped]
         return [(previous_end + 1, end) for previous_end, end in zip([0, *ends], ends, strict=False)]

@@ -1,7 +1,7 @@
-"""The gate judged by itself on this machine: how often the same code is called slower, and which slowdowns it sees.
+"""Test the gate itself on this machine: how often it calls the same code slower, and which slowdowns it sees.
 
-An experiment is a whole check of a tree against itself with real work put into head's forward pass, or none. Every
-verdict is a line of a file that later runs go on with, so that figures come from all that was measured, and only that.
+An experiment is a whole check of a tree against itself, with or without real work put into head's forward pass. Every
+verdict is a line of a file to which later selftests append, so that the figures rest on all verdicts, and only those.
 """
 
 from __future__ import annotations
@@ -36,12 +36,16 @@ from convbench.core.record import Scalar
 from convbench.core.text import digest
 
 ENOUGH_POWER, FEWEST = 0.9, 10
-"""The share of red verdicts from which on a slowdown counts as seen, and the verdicts that it takes."""
+"""A slowdown counts as seen if at least this share of its verdicts is red, of at least this many verdicts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """The verdict on one case with a slowdown put in: as asked, as timed when put in, and as the pairs saw it."""
+    """The verdict on one case with work put in.
+
+    ``slowdown`` is what was asked for, ``achieved`` what was timed when the work was put in, and ``seen`` the estimate
+    of the check's pairs.
+    """
 
     slowdown: float
     achieved: float
@@ -55,7 +59,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What became of the attempts at one slowdown: shares with exact 95 % bounds."""
+    """The verdicts on one slowdown as shares, that of red ones with exact 95 % bounds, and the median of ``seen``."""
 
     slowdown: float
     trials: int
@@ -68,7 +72,7 @@ class Figure:
 
 
 class Selftest:
-    """A tree ready to be checked against itself. Raises Refused where a case cannot be."""
+    """A tree that is ready to be checked against itself. Raises Refused if a case cannot be checked."""
 
     def __init__(self, side: Side, request: Request, settings: Settings, rule: Rule, folder: Path) -> None:
         self.side, self.folder = side, folder
@@ -91,7 +95,10 @@ class Selftest:
         self._injections: dict[tuple[str, float], tuple[tuple[int, int], float]] = {}
 
     def experiments(self, slowdowns: Sequence[float], seconds: float, watcher: gate.Announcer) -> Iterator[Attempt]:
-        """Whole checks in rounds of every slowdown in random order, the first round whole, until the time is up."""
+        """Yield the verdicts of whole checks until the time is up.
+
+        Each round tries every slowdown once, in random order. The first round is always completed.
+        """
         start, queue, is_first_round = time.monotonic(), random.sample(list(slowdowns), len(slowdowns)), True
         while queue and (is_first_round or time.monotonic() - start < seconds):
             slowdown = queue.pop()
@@ -101,7 +108,7 @@ class Selftest:
             yield from self.experiment(slowdown, watcher)
 
     def experiment(self, slowdown: float, watcher: gate.Announcer) -> list[Attempt]:
-        """One check of all cases with this slowdown put into head."""
+        """Run one check of all cases with this slowdown put into head."""
         injections = {case.id: self._injection(case, slowdown, watcher) for case in self.cases} if slowdown else {}
         head = Arm("head", self.side, {case: work for case, (work, _) in injections.items()})
         start, method = time.monotonic(), gate.Method(self.settings, self.rule, self.folder, watcher)
@@ -119,7 +126,7 @@ class Selftest:
         return Attempt(slowdown, excess, case, case_verdict.word, estimate, count, seconds, self.conditions)
 
     def _injection(self, case: CheckedCase, slowdown: float, watcher: gate.Announcer) -> tuple[tuple[int, int], float]:
-        """The work that slows a case down, measured on this machine once."""
+        """Return the work that slows a case down and the slowdown that it achieves, calibrated once per case."""
         if (case.id, slowdown) not in self._injections:
             watcher.says(f"measuring which work slows {case.id} by {percent(slowdown)}")
             with SideWorker(self.side, case.settings(self.settings), self.folder, dict(case.variables)) as worker:
@@ -132,7 +139,7 @@ class Selftest:
 
 
 def figures(attempts: Iterable[Attempt]) -> list[Figure]:
-    """Shares by slowdown, the same code (0) first. Invalid attempts count: they are no success of anything."""
+    """Return a figure per slowdown, the same code (0) first. Invalid attempts count, as neither red nor passed."""
     all_attempts = list(attempts)
     return [
         _figure(slowdown, [attempt for attempt in all_attempts if attempt.slowdown == slowdown])
@@ -141,18 +148,18 @@ def figures(attempts: Iterable[Attempt]) -> list[Figure]:
 
 
 def smallest_seen(figures: Iterable[Figure]) -> float | None:
-    """The smallest slowdown of which at least nine in ten were red, of ten or more; None where there was none."""
+    """Return the smallest slowdown with at least nine in ten verdicts red, of ten or more; None if there is none."""
     candidates = (figure for figure in figures if figure.trials >= FEWEST and figure.red >= ENOUGH_POWER)
     return min((figure.slowdown for figure in candidates if figure.slowdown), default=None)
 
 
 def is_too_short(figures: Iterable[Figure]) -> bool:
-    """Whether a slowdown is seen as often as it takes, in fewer verdicts than it takes."""
+    """Whether a slowdown has a large enough share of red verdicts, but too few verdicts."""
     return any(f.slowdown and f.red >= ENOUGH_POWER and f.trials < FEWEST for f in figures)
 
 
 def sentences(figures: Iterable[Figure]) -> Iterator[str]:
-    """A line a slowdown, with what ran and the exact 95 % bounds of its share of red."""
+    """Yield a line per slowdown: its verdicts, its share of red ones with exact 95 % bounds, and its other shares."""
     for figure in figures:
         details = f"{figure.passed:.1%} ok, {figure.inconclusive:.1%} inconclusive, seen as {figure.seen:+.1%}"
         bounds = f"{figure.red:.1%} red ({figure.red_low:.1%} to {figure.red_high:.1%})"
@@ -161,26 +168,28 @@ def sentences(figures: Iterable[Figure]) -> Iterator[str]:
 
 
 def percent(slowdown: float) -> str:
-    """``2.5%``, as it was asked for."""
+    """Write a slowdown as it was asked for: ``2.5%``."""
     return f"{100 * slowdown:.4g}%"
 
 
 def append(attempts: Iterable[Attempt], path: Path) -> Iterator[Attempt]:
-    """Pass attempts on, each written down as it comes."""
+    """Yield the attempts, each after it has been appended to the file."""
     for attempt in attempts:
         files.append(path, json.dumps(asdict(attempt)) + "\n", "choose another place with --out")
         yield attempt
 
 
 def stored(path: Path, conditions: Mapping[str, Scalar]) -> list[Attempt]:
-    """The attempts in a file that were made under these conditions: settings, rule, machine, cases and convbench."""
+    """Return a file's attempts under these conditions: settings, rule, machine, cases and convbench."""
     if not path.exists():
         return []
     try:
         attempts = [_adapter().validate_json(line) for line in path.read_bytes().splitlines()]
     except (OSError, ValidationError) as error:
         reason = json_form.reason(error) if isinstance(error, ValidationError) else error
-        raise StoreError(f"{path}: no trials of a selftest ({reason}): remove it, or choose another --out") from error
+        raise StoreError(
+            f"{path}: not the trials of a selftest ({reason}): remove it or choose another --out"
+        ) from error
     return [attempt for attempt in attempts if attempt.settings == conditions]
 
 

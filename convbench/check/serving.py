@@ -1,8 +1,8 @@
-"""How a worker answers: a JSON object a line, in the process that was started or in copies of it (``fork``).
+"""Answer a worker's commands, one JSON object per line, in the process that was started or in copies of it (``fork``).
 
-A program of the head's that every side runs, loaded by its path: standard library only. A copy has what its original
-has imported, so that it costs milliseconds; it has a channel, a log and a session of its own. Copies look at cases and
-are never timed: what luck gave to their original, such as the addresses of its memory, they would all share.
+This program belongs to head. The workers of both sides load it by its path; it uses the standard library alone. A copy
+has all that its original has imported, so it costs milliseconds; it has its own channel, log and session. Copies
+inspect cases and are never timed: they would all share what is random in their original, such as memory addresses.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from typing import Any
 Answer = dict[str, Any]
 PR_SET_PDEATHSIG = 1
 PATIENCE = 10.0
-"""Seconds in which a copy that closed its channel has to end."""
+"""Seconds to wait for the end of a copy that has closed its channel."""
 TASKS = "/proc/self/task"
 
 
 def main(make: Callable[[], Any]) -> None:
-    """Serve what ``make`` builds on the channel that the command line names first; its second is the line of copies."""
+    """Serve what ``make`` builds on the channel, the command line's first socket; the second brings copies theirs."""
     channel, *line = map(int, sys.argv[1:3])
     del sys.argv[1:]  # a user's module that parses arguments would take them for its own
     _serve(make(), socket.socket(fileno=channel), socket.socket(fileno=line[0]) if line else None)
 
 
 def can_fork() -> bool:
-    """Whether a copy of this process would be whole: threads are not copied, and other systems have no such numbers."""
+    """Whether a copy of this process would be whole: threads are not copied. False on systems without ``/proc``."""
     with contextlib.suppress(OSError):
         return len(os.listdir(TASKS)) == 1  # noqa: PTH208
     return False
 
 
 def _serve(worker: Any, connection: socket.socket, line: socket.socket | None) -> None:
-    """Until the channel closes; dies with the process that started it."""
+    """Answer commands until the channel closes. On Linux this process dies with the one that started it."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     with connection, connection.makefile("rwb") as channel:
@@ -65,7 +65,7 @@ def _answer(worker: Any, request: dict[str, Any]) -> Answer:
 
 
 def _fork(worker: Any, channel: int, request: Mapping[str, Any], *descriptors: int) -> Answer:
-    """A copy of this process that serves on ``channel``; in the copy this does not return."""
+    """Fork a copy of this process that serves on ``channel``. In the copy this does not return."""
     number = os.fork()
     if number:
         os.close(channel)
@@ -80,7 +80,7 @@ def _fork(worker: Any, channel: int, request: Mapping[str, Any], *descriptors: i
 
 
 def _begin_anew(output: str, variables: Mapping[str, str], descriptors: tuple[int, ...]) -> None:
-    """What tells a copy from its original: its session, its log and its variables."""
+    """Give a copy its own session, log and variables."""
     os.setsid()
     for descriptor in descriptors:
         os.close(descriptor)
@@ -92,7 +92,7 @@ def _begin_anew(output: str, variables: Mapping[str, str], descriptors: tuple[in
 
 
 def _reap(pid: int) -> Answer:
-    """The return code of a copy that has ended, as ``subprocess`` has it; None of one that goes on."""
+    """Return the return code of a copy, as ``subprocess`` counts it; None if the copy keeps running."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         number, status = os.waitpid(pid, os.WNOHANG)

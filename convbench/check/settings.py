@@ -1,4 +1,4 @@
-"""How both sides of a check are run, alike: what its outcome keeps, so that two checks can be told apart."""
+"""How a check runs both of its sides. Its outcome stores this, so that two checks can be told apart."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What both sides share: threads, C allocator, device, seconds of a slice and most seconds of a case in a pair."""
+    """What both sides share: threads, C allocator, device, seconds per slice and most seconds per case in a pair.
+
+    ``timeout`` is the most seconds to wait for a worker's answer.
+    """
 
     threads: int = 1
     allocator: str = "glibc"

@@ -1,7 +1,7 @@
-"""Base and head as what can be measured: a git ref, a wheel, a directory or the working tree, made ready to import.
+"""Make base and head ready to import: a git ref, a wheel, a directory or the working tree.
 
-A ref becomes a git worktree in a scratch folder and is gone afterwards, however the check ends; one that a killed check
-left behind is removed by the next.
+A ref becomes a git worktree in a scratch folder, which is removed at the end of the check, however it ends. What a
+killed check leaves behind is removed by the next check.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ NO_SHELL = "no shell runs it: write --build \"sh -c '...'\""
 class Side:
     """Code that workers import: ``root`` is its tree (None for a wheel), ``cwd`` and ``paths`` where modules are found.
 
-    ``suite`` is the file that stands in this tree where the head's suite stands in its own; ``empty`` are submodules
-    that could not be filled; ``checkout_of`` is the working tree beside which a commit was checked out; ``changes`` are
-    the files of the tree that are not as its commit has them.
+    ``suite`` is the file in this tree at the place of head's suite in its own; ``empty`` are submodules that could not
+    be filled; ``checkout_of`` is the working tree of the repository of which this is a commit; ``changes`` are the
+    files of the tree that differ from its commit.
     """
 
     label: str
@@ -55,19 +55,19 @@ class Side:
         return bool(self.changes)
 
     def hint(self, reason: str) -> str:
-        """Words that follow why it fails: of a checkout what it lacks, and what to do; empty where that is not why."""
+        """Return what a checkout lacks and what to do, to follow a failure's reason; empty if that is not the cause."""
         if not re.search("No module named|No such file|cannot be imported", reason):
             return ""
         if self.empty:
             names = ", ".join(self.empty)
-            return f"; its submodules {names} are empty: git submodule update --init, with their history"
+            return f"; its submodules {names} are empty: fetch them with their history (git submodule update --init)"
         for text in re.findall(r"'([^']{1,200})'", reason):
             if path := self._ignored_path(text):
-                return f"; git ignores {path}, so that no checkout has it: make it, or copy it there, by --build"
+                return f"; git ignores {path}, so no checkout has it: make it or copy it there with --build"
         return ""
 
     def _ignored_path(self, text: str) -> str:
-        """The file or module of that name which only the working tree has, and git ignores; empty for none."""
+        """Return the path of a file or module that only the working tree has, since git ignores it; empty if none."""
         if not (self.root and self.checkout_of):
             return ""
         modules = (folder / text.replace(".", "/") for folder in self.paths)
@@ -81,7 +81,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Base:
-    """What to compare with, as one asks for it: a ref, wheel or directory, its interpreter and its build command."""
+    """The base as it was asked for: a ref, wheel or directory, its interpreter and its build command."""
 
     name: str
     python: str = ""
@@ -90,9 +90,9 @@ class Base:
 
 @dataclass(frozen=True)
 class Here:
-    """Where the check was called: the tree that is the head, the suite's file and the working directory in it.
+    """Where the check was called: head's tree, the working directory in it and the suite's file.
 
-    ``written_files`` are those that the check itself writes: they do not change the code.
+    ``written_files`` are files that the check itself writes: they do not count as changes of the code.
     """
 
     top: Path
@@ -102,7 +102,7 @@ class Here:
 
     @classmethod
     def at(cls, cwd: Path, suite: str, written_files: tuple[Path, ...] = ()) -> Here:
-        """Raises ConvbenchError for a folder that no list of folders can hold, by which a worker finds modules."""
+        """Return where a check is called. Raises ConvbenchError if ``cwd`` holds the separator of lists of folders."""
         cwd, path = cwd.resolve(), Path(suite)
         if os.pathsep in str(cwd):
             raise ConvbenchError(f"{cwd}: its path holds {os.pathsep!r}, which separates folders: move or rename it")
@@ -110,38 +110,38 @@ class Here:
         return cls(top or cwd, cwd, path.resolve() if path.is_file() else None, written_files)
 
     def paths(self, root: Path) -> tuple[Path, ...]:
-        """Where modules are looked for with ``root`` in the place of the tree: as ``convbench run`` does, and src/."""
+        """Return where to find modules with ``root`` in the place of the tree: as ``convbench run`` does, and src/."""
         search_path = [Path(entry).resolve() for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
         roots = [self.cwd, *([self.suite.parent] if self.suite else []), self.top, self.cwd / "src", self.top / "src"]
         folders = [*roots, *search_path, *self._editable_folders()]
         return tuple(dict.fromkeys(self.path_in(path, root) for path in folders))
 
     def _editable_folders(self) -> list[Path]:
-        """The folders of the tree that ``pip install -e`` has put on the path: both sides would import them of head."""
+        """Return the tree's folders that ``pip install -e`` put on the path: base must not import those of head."""
         library = sysconfig.get_path("stdlib")  # an environment may lie in the tree
         entries = [Path(entry) for entry in sys.path if entry and not Path(entry).is_relative_to(library)]
         return [path for path in entries if path.is_relative_to(self.top) and not code.is_installed(path)]
 
     def path_in(self, path: Path, root: Path) -> Path:
-        """The same place in another tree, for what lies in this one."""
+        """Return the same place in another tree if the path lies in this one, else the path."""
         return root / path.relative_to(self.top) if path.is_relative_to(self.top) else path
 
     def cwd_in(self, root: Path) -> Path:
-        """The working directory in another tree; its root where that has no such folder."""
+        """Return the working directory in another tree, or its root if it has no such folder."""
         cwd = self.path_in(self.cwd, root)
         return cwd if cwd.is_dir() else root
 
 
 def scratch_folder() -> AbstractContextManager[Path]:
-    """A scratch folder, by whose name git's worktrees of killed checks are known."""
+    """Make a scratch folder. By its name, the worktrees of killed checks are found."""
     return scratch.folder(scratch.PREFIX_OF_CHECK)
 
 
 @contextmanager
 def materialise(name: str, here: Here, folder: Path, build: str = "") -> Iterator[Side]:
-    """The side that ``name`` names, ready to import: ``.`` is the tree as it stands, else a ref, wheel or directory.
+    """Yield the named side, ready to import: ``.`` is the tree as it stands, anything else a ref, wheel or directory.
 
-    Raises ConvbenchError where there is no such thing, BuildFailed where it cannot be made.
+    Raises ConvbenchError if it does not exist, BuildFailed if it cannot be made.
     """
     path = _path(name)
     if build and (name == "." or name.endswith(".whl")):
@@ -156,7 +156,7 @@ def materialise(name: str, here: Here, folder: Path, build: str = "") -> Iterato
             empty = worktrees.fill_submodules(here.top, commit, folder / "base")
             _build(build, folder / "base", here, folder)
             label = f"{name} ({commit[:12]})" if not commit.startswith(name) else commit[:12]
-            # What its build leaves there is no change: a commit and a command say what it is.
+            # Files that the build leaves are no changes: the commit and the command fully describe the side.
             yield replace(_tree(label, folder / "base", here), empty=empty, changes=(), checkout_of=here.top)
     elif path.is_dir():
         _build(build, path.resolve(), here, folder)
@@ -166,12 +166,12 @@ def materialise(name: str, here: Here, folder: Path, build: str = "") -> Iterato
 
 
 def is_working_tree(name: str, here: Here) -> bool:
-    """Whether that names the tree that head is, by ``.`` or by its path."""
+    """Whether a name, either ``.`` or a path, means head's tree."""
     return name == "." or (git.commit(here.top, name) is None and _path(name).resolve() == here.top)
 
 
 def with_python(side: Side, python: str, folder: Path) -> Side:
-    """The side run by another interpreter, which needs torch and what convbench needs, and is lent this convbench."""
+    """Return the side for another interpreter. It needs torch and convbench's dependencies, and gets this convbench."""
     program = shutil.which(python)
     if program is None:
         raise ConvbenchError(f"--base-python {python!r}: no such program")
@@ -179,13 +179,14 @@ def with_python(side: Side, python: str, folder: Path) -> Side:
     (folder / "lent").mkdir()
     (folder / "lent" / package.name).symlink_to(package)
     label = f"{side.label}, {python}"
-    program = str(Path(program).absolute())  # a worker starts in its tree; not resolved: a venv's python is a link
+    # Absolute, since a worker starts in its tree, but not resolved, since a venv's python is a link.
+    program = str(Path(program).absolute())
     return replace(side, python=program, paths=(*side.paths, folder / "lent"), label=label)
 
 
 def _tree(label: str, root: Path, here: Here) -> Side:
     suite = here.path_in(here.suite, root) if here.suite else None
-    is_own = git.top(root) == root.resolve()  # a folder within a repository holds whatever was put there, and no commit
+    is_own = git.top(root) == root.resolve()  # a folder within a repository is no commit: anything may be in it
     commit, changes = (git.commit(root, "HEAD"), git.uncommitted(root, here.written_files)) if is_own else (None, ())
     return Side(label, root, here.cwd_in(root), here.paths(root), commit=commit, changes=changes, suite=suite)
 
@@ -197,14 +198,14 @@ def _wheel(wheel: Path, here: Here, folder: Path) -> Side:
 
 
 def _build(command: str, root: Path, here: Here, folder: Path) -> None:
-    """Run a command in a tree, where one stands in it; what it leaves running ends with the scratch folder."""
+    """Run the build command, if any, in a tree. Processes that it leaves behind end with the scratch folder."""
     if command:
         environment = {**git.environment(), **scratch.mark(folder)}
         _run(_words(command), here.cwd_in(root), environment, f"--build {command!r} failed in {root.name}")
 
 
 def _words(command: str) -> list[str]:
-    """A command's words. Raises ConvbenchError where it has none, or one of a shell's, which would be an argument."""
+    """Split a command. Raises ConvbenchError if it is empty or has a shell's operator, which would be an argument."""
     try:
         words = shlex.split(command)
     except ValueError as error:
@@ -212,12 +213,12 @@ def _words(command: str) -> list[str]:
     if not words:
         raise ConvbenchError(f"--build {command!r}: there is no command in it")
     if shell_words := SHELL.intersection(words):
-        raise ConvbenchError(f"--build {command!r}: {min(shell_words)} is a shell's, and {NO_SHELL}")
+        raise ConvbenchError(f"--build {command!r}: {min(shell_words)} needs a shell, and {NO_SHELL}")
     return words
 
 
 def _path(name: str) -> Path:
-    """Raises ConvbenchError for what no path can be, such as the home of nobody, or a name of thousands of letters."""
+    """Return a name as a path. Raises ConvbenchError if it cannot be one: an unknown user's home, or far too long."""
     try:
         path = Path(name).expanduser()
         path.exists()
@@ -235,9 +236,9 @@ def _run(command: list[str], cwd: Path, environment: dict[str, str], failure: st
             try:
                 output, errors = process.communicate(timeout=BUILD_TIMEOUT)
             except BaseException:
-                scratch.kill_group(process)  # with its compilers
+                scratch.kill_group(process)  # also the compilers that it started
                 raise
-    except FileNotFoundError as error:  # cd, or a variable's assignment
+    except FileNotFoundError as error:  # for example cd, or the assignment of a variable
         raise BuildFailed(f"{failure}: there is no program {command[0]!r}, and {NO_SHELL}") from error
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BuildFailed(f"{failure}: {error}") from error

@@ -1,4 +1,4 @@
-"""Workers that are started before a pair needs them: importing takes longer than timing."""
+"""Start workers before a pair needs them: importing takes longer than timing."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from convbench.check.sides import Side
 from convbench.core.errors import CaseFailed
 
 Variables = tuple[tuple[str, str], ...]
-"""What a worker's environment has besides."""
+"""Variables added to a worker's environment, as pairs of name and value."""
 MOST = 4
-"""Idle workers at a time, each of hundreds of megabytes."""
+"""Most idle workers at a time: each takes hundreds of megabytes."""
 
 
 class Stock:
-    """Workers that import their side, or have, and do nothing else until a pair takes them; closes what is left."""
+    """Idle workers that import their side and then wait for a pair to take them. It closes those that are left."""
 
     def __init__(self) -> None:
         self._idle_workers: list[tuple[Variables, SideWorker]] = []
@@ -33,14 +33,14 @@ class Stock:
         self._idle_workers.clear()
 
     def put(self, worker: SideWorker, variables: Variables) -> None:
-        """Keep a worker, or end it where there are enough already."""
+        """Keep a worker, or close it if there are enough already."""
         if len(self._idle_workers) < MOST:
             self._idle_workers.append((variables, worker))
         else:
             worker.close()
 
     def take(self, side: Side, variables: Variables, settings: Settings) -> SideWorker | None:
-        """One that imported this side with these variables and threads; its time limit is from now on that of these."""
+        """Return a worker of this side with these variables and threads, which gets ``settings``; None without one."""
         for _, worker in self._idle_workers:
             worker.hurry()
         for worker in self._workers_with(variables, settings):
@@ -49,7 +49,7 @@ class Stock:
                 worker.settings = settings
                 try:
                     worker.await_greeting()
-                except CaseFailed:  # what it was started for is not what it is taken for: a new one says more
+                except CaseFailed:  # it was started for another case: the failure of a new worker tells more
                     worker.close()
                 else:
                     return worker
@@ -64,19 +64,19 @@ class Stock:
         case: dict[str, Any],
         cores: Sequence[int],
     ) -> None:
-        """Start a worker a side, those that are here already left out, and let them import meanwhile on some cores."""
+        """Start a worker for each side that has no idle one, and let it import on ``cores`` meanwhile."""
         idle_sides = [worker.side for worker in self._workers_with(variables, settings)]
         for side in sides:
             if side in idle_sides:
                 idle_sides.remove(side)
             elif len(self._idle_workers) < MOST:
-                with suppress(CaseFailed):  # what needs it will start another, or say why it cannot
+                with suppress(CaseFailed):  # the pair that needs it will start another, or say why it cannot
                     worker = SideWorker(side, settings, folder, dict(variables))
                     self._idle_workers.append((variables, worker))
                     worker.confine(cores)
                     worker.greet(case)
 
     def _workers_with(self, variables: Variables, settings: Settings) -> list[SideWorker]:
-        """Those whose environment and threads are what is asked for."""
+        """Return the idle workers with these variables and this number of threads."""
         workers = (worker for worker_variables, worker in self._idle_workers if worker_variables == variables)
         return [worker for worker in workers if worker.settings.threads == settings.threads]

@@ -18,7 +18,7 @@ PAIR = 2
 
 @dataclass
 class Timings:
-    """What has been measured so far, by case; ``visit_seconds`` are those of each visit of all undecided cases."""
+    """Timings and failures so far, by case; ``visit_seconds`` are the durations of visits to all undecided cases."""
 
     pairs: dict[str, list[Timing]] = field(default_factory=dict)
     confirmation: dict[str, list[Timing]] = field(default_factory=dict)
@@ -28,12 +28,12 @@ class Timings:
 
     @classmethod
     def of(cls, cases: Sequence[CaseOutcome], keep: Callable[[Timings], None]) -> Timings:
-        """What an interrupted check had measured of these; those that failed are tried again."""
+        """Return what an interrupted check measured of these cases. Failed cases are tried again."""
         pairs = {case.id: list(case.pairs) for case in cases if case.pairs}
         return cls(pairs, {case.id: list(case.confirmation) for case in cases if case.confirmation}, keep=keep)
 
     def add(self, visit: PairRequest, result: PairResult) -> None:
-        """A pair or triple of a case, or why there is none."""
+        """Add a pair or triple of a case, or the reason why it failed."""
         if isinstance(result, FailedCase):
             self.failures[visit.case.id] = result.reason
         else:
@@ -41,12 +41,12 @@ class Timings:
             timings.setdefault(visit.case.id, []).append(result)
 
     def open_cases(self, cases: Sequence[CheckedCase], rule: Rule, count: int) -> list[tuple[CheckedCase, Stage]]:
-        """The cases that need more measuring, and what."""
+        """Return the cases that need more measuring, each with what it needs."""
         stages = ((case, self.stage(case.id, rule, count)) for case in cases if case.id not in self.failures)
         return [(case, stage) for case, stage in stages if stage is not None]
 
     def stage(self, case: str, rule: Rule, count: int) -> Stage | None:
-        """Whether a case needs another pair, or as a suspect another triple; None where it has its verdict."""
+        """Return whether a case needs another pair or, as a suspect, another triple; None if it needs no more."""
         logs = self.logs(case)
         match decision.decide(logs, rule):
             case "undecided":
@@ -58,7 +58,7 @@ class Timings:
         return None
 
     def next_stage(self, case: str, stage: Stage, rule: Rule, count: int) -> Stage | None:
-        """What a case will need after its next visit, if that is like those before; None if that decides."""
+        """Return what a case needs after a next visit that is like those before; None if that visit decides."""
         if stage == "confirm":
             return None if decision.pairs_to_confirm(self.triples(case), rule, count) == 1 else stage
         match decision.forecast(self.logs(case), rule):
@@ -69,7 +69,7 @@ class Timings:
         return stage
 
     def outcome(self, case: str, facts: tuple[Fact, ...] = ()) -> CaseOutcome:
-        """A case as it is stored and judged."""
+        """Return the outcome of a case, in the form that is stored and judged."""
         pairs, confirmation = (tuple(timings.get(case, ())) for timings in (self.pairs, self.confirmation))
         return CaseOutcome(case, pairs, confirmation, facts, self.failures.get(case, ""))
 

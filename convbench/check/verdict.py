@@ -1,4 +1,4 @@
-"""What an outcome says: a verdict a case, and the exit code of them all. Derived from raw timings alone."""
+"""Judge an outcome: a verdict per case, and the exit code of them all, derived from raw timings alone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GRAVEST = (REGRESSION, INVALID, INCONCLUSIVE, FINE)
 
 @dataclass(frozen=True, slots=True, repr=False)
 class CaseVerdict:
-    """A case's word, its ratio where it was timed, and why it is not ok."""
+    """A case's word, its ratio if it was timed, and the reason if it is not ok."""
 
     case: CaseOutcome
     word: VerdictName
@@ -43,7 +43,7 @@ def verdicts(outcome: Outcome) -> list[CaseVerdict]:
 
 
 def exit_code(outcome: Outcome) -> int:
-    """0 fine, 1 a confirmed regression and nothing else, 3 inconclusive or unfinished, 5 a case without a verdict."""
+    """Return 0 for fine, 1 only for a confirmed regression, 3 for inconclusive or unfinished, 5 for an invalid case."""
     if outcome.unfinished:
         return INCONCLUSIVE
     codes = {CODES[case_verdict.word] for case_verdict in verdicts(outcome)}
@@ -51,7 +51,7 @@ def exit_code(outcome: Outcome) -> int:
 
 
 def verdict(case: CaseOutcome, rule: Rule, cases: int) -> CaseVerdict:
-    """The word of one case of as many."""
+    """Judge one case of a check of ``cases`` cases."""
     if case.invalid:
         return CaseVerdict(case, "invalid", None, case.invalid)
     logs = case.logs
@@ -67,7 +67,7 @@ def verdict(case: CaseOutcome, rule: Rule, cases: int) -> CaseVerdict:
 def _confirmation(
     suspect: CaseOutcome, rule: Rule, cases: int, pair_ratio: Ratio | None
 ) -> tuple[VerdictName, Ratio | None, str]:
-    """What the new pairs make of a suspect; the ratio shown is theirs, which chance has not picked."""
+    """Judge a suspect by its new pairs. The ratio shown is theirs, which is free of selection bias."""
     triples = suspect.triples
     if not triples:
         return "inconclusive", pair_ratio, "suspected and not confirmed: no new pairs were measured"
@@ -81,7 +81,7 @@ def _confirmation(
     if count:
         evidence = f"in {count} of {len(triples)} new pairs base differs from itself by more than {MOST_NULL:.0%}"
         return "inconclusive", ratio, f"suspected, but {evidence}: {BUSY}"
-    return "inconclusive", ratio, f"suspected, and not surely slower in {len(triples)} new pairs"
+    return "inconclusive", ratio, f"suspected, but not surely slower in {len(triples)} new pairs"
 
 
 def _reason(logs: list[float], rule: Rule) -> str:

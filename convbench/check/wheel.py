@@ -1,4 +1,4 @@
-"""A wheel made ready to import without an installer: it is a zip archive of what is to lie on the path."""
+"""Make a wheel importable without an installer: it is a zip archive of files to put on the path."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path, PurePosixPath
 from convbench.core.errors import BuildFailed, ConvbenchError
 
 MOST_BYTES = 2**32
-"""Of a wheel, unpacked."""
+"""Most bytes of a wheel, unpacked."""
 DATA = (".data/purelib/", ".data/platlib/")
 
 
 def unpack(wheel: Path, target: Path) -> None:
     """Put the packages of a wheel into a folder.
 
-    Raises ConvbenchError where there is no such wheel, BuildFailed where it cannot be unpacked.
+    Raises ConvbenchError if there is no such wheel, BuildFailed if it cannot be unpacked.
     """
     if not wheel.is_file():
         raise ConvbenchError(f"base {str(wheel)!r}: no such wheel")
@@ -24,14 +24,14 @@ def unpack(wheel: Path, target: Path) -> None:
         with zipfile.ZipFile(wheel) as archive:
             if sum(member.file_size for member in archive.infolist()) > MOST_BYTES:
                 raise BuildFailed(f"{wheel.name} unpacks to more than {MOST_BYTES / 2**30:g} GiB: this is no package")
-            archive.extractall(target)  # which leaves out what would lead out of the folder
+            archive.extractall(target)  # no file can leave the folder: ``..`` and leading slashes are dropped
     except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
         raise BuildFailed(f"{wheel.name} cannot be installed: {error}") from error
     _lift(target)
 
 
 def _lift(target: Path) -> None:
-    """Move what a wheel keeps for the site folder to where that is."""
+    """Move the files that a wheel keeps for the site folder to the top of the target."""
     for place in [folder for part in DATA for folder in target.glob(f"*{part}")]:
         for path in sorted(place.rglob("*")):
             if path.is_file():

@@ -16,7 +16,7 @@ HEADINGS = ("case", "base", "head", "ratio", "95 % interval", "pairs", "verdict"
 
 
 class Row(NamedTuple):
-    """One case as people read it: ``name`` tells it from the others, ``details`` are exact facts and reasons."""
+    """One case as people read it: a short ``name`` that is unique in the table; ``details`` are facts and reasons."""
 
     case: str
     name: str
@@ -34,14 +34,14 @@ class Row(NamedTuple):
 
 
 def rows(outcome: Outcome) -> list[Row]:
-    """The table: a row a case, its name short where the cases have much in common."""
+    """Return the table, a row per case. Its name leaves out the parts that all cases share."""
     case_verdicts = verdicts(outcome)
     short_names, _ = names.apart([verdict.case.id for verdict in case_verdicts])
     return [_row(verdict, name) for verdict, name in zip(case_verdicts, short_names, strict=True)]
 
 
 def headline(outcome: Outcome) -> str:
-    """How many cases of each verdict, the gravest first; of an unfinished check, so far."""
+    """Return how many cases have each verdict, the gravest first; for an unfinished check, so far."""
     words = [verdict.word for verdict in verdicts(outcome)]
     numbers = {word: words.count(word) for word in ("regression", "invalid", "inconclusive", "ok") if word in words}
     counts = ", ".join(f"{count} {word}" for word, count in numbers.items()) or "no cases"
@@ -53,42 +53,42 @@ def heading(outcome: Outcome) -> str:
 
 
 def side(outcome: SideOutcome) -> str:
-    """``main at 0123abc with uncommitted changes``"""
+    """Describe the code of a side: ``main at 0123abc with uncommitted changes``."""
     commit = f" at {outcome.commit[:12]}" if outcome.commit and outcome.commit[:7] not in outcome.label else ""
     return f"{outcome.label}{commit}{' with uncommitted changes' if outcome.dirty else ''}"
 
 
 def footing(outcome: Outcome) -> list[str]:
-    """How it was measured and what counts as a regression."""
+    """Return the sentences below the table: how the check measured, and what counts as a regression."""
     settings, rule = outcome.settings, outcome.rule
     threads = counted(settings.threads, "thread")
-    threads += " where a case names no other" if any("/threads=" in case.id for case in outcome.cases) else ""
+    threads += " unless a case names another number" if any("/threads=" in case.id for case in outcome.cases) else ""
     _, common_parts = names.apart([case.id for case in outcome.cases])
     lines = [
         *([f"in every case: {', '.join(common_parts)}"] if common_parts else []),
         (
-            f"slower than {rule.tolerance:.1%} in pairs of fresh processes, and again in new pairs, is a regression; "
-            f"ok means less than {rule.guard:.1%} slower; {threads}, allocator {settings.allocator}, "
+            f"a regression is more than {rule.tolerance:.1%} slower in pairs of fresh processes, and again in new "
+            f"pairs; ok means less than {rule.guard:.1%} slower; {threads}, allocator {settings.allocator}, "
             f"{units.seconds(outcome.seconds)}"
         ),
         *outcome.notes,
     ]
     facts = {entry.name for case in outcome.cases for entry in case.facts}
     if counts := [name for name in facts if name.startswith(f"{INSTRUCTIONS}, by ")]:
-        limits = "valgrind has no AVX-512 and no AMX, so that other kernels may run than in reality"
+        limits = "valgrind has no AVX-512 and no AMX, so other kernels may run than on the real processor"
         reason = f": {limits}" if any(name.endswith("by valgrind") for name in counts) else ""
-        lines.append(f"instructions repeat to some 0.2 % beside any load and decide nothing{reason}")
+        lines.append(f"instruction counts repeat within about 0.2 % under any load and decide nothing{reason}")
     if outcome.budget is not None:
-        lines.append(f"its budget of {units.seconds(outcome.budget)} ended it: with more time, more is decided")
+        lines.append(f"the budget of {units.seconds(outcome.budget)} ended the check: with more time, it decides more")
     if outcome.floor is not None:
-        lines.append(f"the selftest of this machine saw slowdowns from {outcome.floor:.1%} on")
+        lines.append(f"the selftest of this machine saw slowdowns of {outcome.floor:.1%} or more")
     return lines
 
 
 def fact(entry: Fact) -> str:
-    """``params: 83,840 before, 83,841 now``; of instructions also by how much, since they are never quite the same.
+    """Describe a fact: ``params: 83,840 before, 83,841 now``. Instructions also get their relative change.
 
-    How outputs differ, and why instructions were not counted, are sentences already.
+    Instruction counts are never quite the same. Facts about different outputs and missing counts are sentences already.
     """
     if entry.name == OUTPUT or (isinstance(entry.base, str) and entry.base == entry.head):
         return f"{entry.name}: {entry.head}"
@@ -130,7 +130,7 @@ def _details(verdict: CaseVerdict) -> Iterator[str]:
 
 
 def _is_reason(entry: Fact, reason: str) -> bool:
-    """Whether how outputs differ is why there is no verdict, which has been said."""
+    """Whether a fact only repeats the reason why there is no verdict: how the outputs differ."""
     return entry.name == OUTPUT and str(entry.head) in reason
 
 

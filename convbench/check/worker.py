@@ -1,9 +1,9 @@
-"""The measuring end of a check: a program that runs in one side's tree and answers commands, a JSON object a line.
+"""The measuring end of a check: a program that runs in one side's tree and answers commands, one JSON object per line.
 
-It is started by path, never imported: ``convbench`` and the user's modules are those of its side, found on the
-CONVBENCH_PATH it was given, behind the standard library. Of that convbench it knows ``convbench.measure.side`` alone,
-and nothing else of ``convbench.check`` is used here. An answer is an object; ``error`` in it says what went wrong. What
-the models print goes to a log, not into the channel.
+It is started by its path: ``convbench`` and the user's modules are those of its side, found on CONVBENCH_PATH, behind
+the standard library. Of that convbench it uses only ``convbench.measure.side``; of ``convbench.check`` it imports
+nothing, and loads a few programs by their paths. An answer is an object, whose ``error`` says what went wrong. What the
+models print goes to a log, not into the channel. ``convbench.check.live`` imports ``Server`` to time in one process.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ SERVING = os.path.join(HERE, "serving.py")  # noqa: PTH118
 INJECTION = os.path.join(HERE, "injection.py")  # noqa: PTH118
 INSTRUCTIONS = os.path.join(HERE, "instructions.py")  # noqa: PTH118
 CLOCK = os.path.join(os.path.dirname(HERE), "measure", "running_clock.py")  # noqa: PTH118, PTH120
-"""The clock of ``convbench run``: both sides are timed by the same."""
+"""The clock of ``convbench run``, by which both sides are timed."""
 VALUES = os.path.join(os.path.dirname(HERE), "models", "values.py")  # noqa: PTH118, PTH120
-"""What finds the numbers in an output, of whatever kind: the same on both sides."""
+"""The program that finds the numbers in an output of any kind, the same on both sides."""
 PROGRAMS = (__file__, FLAT_SIDE, SERVING, INJECTION, INSTRUCTIONS, CLOCK, VALUES)
-"""Programs of the head that every side runs."""
+"""The programs of head that the workers of both sides run."""
 
 
 class Server:
-    """What a side can be asked to do; one case is prepared at a time."""
+    """The commands of a worker, a method each. One case is prepared at a time."""
 
     def __init__(self) -> None:
         self.side: Any = None
@@ -44,20 +44,20 @@ class Server:
         self.clock = _program("convbench_clock", CLOCK).RunningClock()
 
     def hello(self, threads: int, device: str = "cpu", case: Any = None) -> Answer:
-        """Import what measuring needs, and what building the case imports (without one, inspecting); says versions.
+        """Import what measuring and the case need, or what inspecting needs if there is no case; return the versions.
 
-        The ``protocol`` is 0 where this side's convbench has none; ``forks`` is whether copies of this process can look
-        at cases of the device: what CUDA has begun is not copied. What is alive then stays, so that the garbage
-        collections around each case need not walk it.
+        ``protocol`` is 0 if this side's convbench has none. ``forks`` says whether copies of this process can inspect
+        cases on the device: CUDA's state is not copied. All objects are frozen at the end, so that the garbage
+        collections around each case need not walk them.
         """
-        gc.disable()  # a tenth of the import would be looking for garbage that there is none of
+        gc.disable()  # the collector would take a tenth of the import and find no garbage
         import torch
 
         self.side = _side()
         if self.side is None:
             return {"protocol": 0, "convbench": _version()}
         torch.set_num_threads(threads)
-        if case is None:  # what looking at cases on meta imports: here once, not in every copy
+        if case is None:  # inspecting cases on meta imports it: here once, not in every copy
             import torch._dynamo
         else:
             with contextlib.suppress(Exception):
@@ -73,17 +73,17 @@ class Server:
         return dict(self.side.describe(device))
 
     def plan(self, **words: Any) -> Answer:
-        """The suite's cases on a device, resolved, each once, and the protocol."""
+        """Return the suite's cases on a device, resolved and without duplicates, and the protocol."""
         return dict(self.side.plan(**words))
 
     def resolve(self, case: Any, name: str) -> Answer:
-        """Whether this side can build the case, and with which variables its process must be started."""
+        """Return the variables with which the case's process must be started. Raises if this side has no such case."""
         return {"variables": self.side.variables(self._case(case, name))}
 
     def inspect(self, case: Any, name: str, seed: int, outputs: str) -> Answer:
-        """Everything exact of a case: counts, predicted memory, and what a call returns, written to a file.
+        """Return the exact facts of a case, such as counts and predicted memory, and write a call's output to a file.
 
-        Raises CaseFailed where a variant's output is not eager's.
+        Raises CaseFailed if a variant's output differs from eager's.
         """
         side_case = self._case(case, name)
         counts = self.side.counts(side_case, seed)
@@ -92,13 +92,13 @@ class Server:
         return {"facts": counts | {"dtype": str(subject.dtype)}, "tolerance": tolerance, "by_norm": by_norm}
 
     def instructions(self, case: Any, seed: int, injected: tuple[int, int] | None = None) -> Answer:
-        """Instructions of a call of the case, as ``count``, and ``by`` what they were counted."""
+        """Return the instructions of a call of the case as ``count``, and ``by``, what counted them."""
         run = self._subject(case, seed, injected).run
         answer: Answer = _program("convbench_instructions", INSTRUCTIONS).counted(run, __file__, case, seed, injected)
         return answer
 
     def modules(self) -> Answer:
-        """Where the code of each imported module lies; this program, which is lent to the side, is none of its own."""
+        """Return the file of each imported module, without the programs that head lends to this side."""
         files = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
         return {"files": {name: file for name, file in files.items() if file and file not in PROGRAMS}}
 
@@ -107,9 +107,9 @@ class Server:
         return {}
 
     def prepare(self, case: Any, seed: int, injected: tuple[int, int] | None = None) -> Answer:
-        """Build the case, with a number of matmuls of a size put into its forward pass if asked.
+        """Build the case, with (count, size) of matmuls put into its forward pass if ``injected`` says so.
 
-        Says the device and the seconds of a call.
+        Returns the device and the seconds of a call.
         """
         subject = self._subject(case, seed, injected)
         self.device, self.run = subject.device, subject.run
@@ -119,7 +119,7 @@ class Server:
         return {"device": self.device, "seconds": min(self.timed() for _ in range(3))}
 
     def calibrate(self, case: Any, seed: int, slowdown: float) -> Answer:
-        """How many matmuls of which size make a call slower by ``slowdown``, and what they achieve."""
+        """Return the count and size of matmuls that make a call slower by ``slowdown``, and what they achieve."""
         subject = self._subject(case, seed, None)
         self.device, self.run = subject.device, subject.run
         _trim_heap()
@@ -131,7 +131,10 @@ class Server:
         return {}
 
     def slice(self, seconds: float, leading: bool) -> Answer:
-        """Calls of ``seconds`` together: the fastest on host and device. ``leading``: one before them, not recorded."""
+        """Time calls for ``seconds`` and return the fastest on host and device.
+
+        ``leading`` puts a call that is not recorded before them.
+        """
         if leading:
             self.timed()
         best, device, total = float("inf"), float("inf"), 0.0
@@ -147,7 +150,7 @@ class Server:
         return {}
 
     def _case(self, description: Any, name: str) -> Any:
-        """The case as this side's convbench reads it, which must be the one that was meant."""
+        """Return the case as this side's convbench reads it. Raises RuntimeError if its id is not ``name``."""
         case = self.side.resolved(description)
         if case.id != name:
             message = f"this side's convbench reads the case as {case.id}: it is older than the suite's format"
@@ -159,11 +162,11 @@ class Server:
         return _injection().inject(subject, injected) if injected else subject
 
     def _throttling(self) -> str | None:
-        """Why the GPU's clocks are held back at this moment; None on a CPU."""
+        """Return why the GPU's clocks are throttled at this moment; None on a CPU."""
         return None if self.device == "cpu" else str(self.side.throttling(self.device))
 
     def explain(self, error: BaseException) -> Answer:
-        """What went wrong, as data; by the side's own words where it has been imported."""
+        """Return the kind and the message of an error, in the side's own words if the side has been imported."""
         try:
             kind, message = self.side.explain(error)
         except Exception:
@@ -171,7 +174,7 @@ class Server:
         return {"kind": kind, "message": message}
 
     def timed(self) -> float:
-        """Seconds of a call of the prepared case, on the host."""
+        """Call the prepared case once and return the seconds on the host."""
         return self._time_both()[0]
 
     def _time_both(self) -> tuple[float, float]:
@@ -181,17 +184,17 @@ class Server:
 
 
 def _trim_heap() -> None:
-    """Give the free end of the heap back to the system, as far as the C library can.
+    """Give the free end of the heap back to the system, if the C library can.
 
-    A map that fits into what earlier cases left there comes from it; one that does not is mapped anew by every call, at
-    up to five times the seconds. Which of the two a case met depended on the order of the cases.
+    Memory that fits into what earlier cases left there is taken from it; anything larger is mapped anew in every call,
+    which takes up to five times as long. Without this, the order of the cases decided which of the two happened.
     """
     with contextlib.suppress(AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def _side() -> Any:
-    """How this side's convbench is asked: by its facade, or by that of the flat layout; None where it is neither."""
+    """Return the facade of this side's convbench, or the one for the flat layout; None if it has neither layout."""
     if _has("convbench.measure.side"):
         return importlib.import_module("convbench.measure.side")
     if not (_has("convbench.opening") and _has("convbench.preflight")):
@@ -210,7 +213,7 @@ def _injection() -> Any:
 
 
 def _program(name: str, path: str) -> Any:
-    """A program of the head's, whatever side this is."""
+    """Load a program of head by its path, on whichever side this is."""
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
@@ -231,7 +234,7 @@ def _version() -> str:
 
 
 def _write_outputs(output: Any, path: str) -> bool:
-    """Write every number of an output, by its place and name; says whether they are gradients, compared by norm."""
+    """Write all numbers of an output, by place and name. Returns whether they are gradients, compared by norm."""
     import numpy as np
     import torch
 
@@ -244,9 +247,9 @@ def _write_outputs(output: Any, path: str) -> bool:
 
 
 def _array(number: Any) -> Any:
-    """A tensor, array or number as an array: whole numbers as they are, all others in double precision.
+    """Convert a tensor, array or number to an array: whole numbers keep their type, others get double precision.
 
-    None of an array of something else, such as texts.
+    Returns None for an array of anything else, such as texts.
     """
     import numpy as np
     import torch
@@ -257,7 +260,7 @@ def _array(number: Any) -> Any:
             return tensor.to(torch.complex128).resolve_conj().resolve_neg().numpy()
         return (tensor.to(torch.float64).resolve_neg() if tensor.is_floating_point() else tensor).numpy()
     array = np.asarray(number)
-    if array.dtype == object and isinstance(number, int):  # more than 64 bits: its digits
+    if array.dtype == object and isinstance(number, int):  # more than 64 bits: its digits are compared
         return np.frombuffer(hex(number).encode(), np.uint8)
     double = {"f": np.float64, "c": np.complex128}
     return array.astype(double.get(array.dtype.kind, array.dtype)) if array.dtype.kind in "biufc" else None
@@ -277,9 +280,9 @@ def _time_on_gpu(run: Callable[[], Any], device: str) -> tuple[float, float]:
 
 
 def find_side() -> None:
-    """Put what the variable CONVBENCH_PATH lists behind the standard library and before installed packages.
+    """Put the folders of the variable CONVBENCH_PATH behind the standard library and before installed packages.
 
-    A file of the user's that is named like a module of the standard library must not take its place.
+    A user's file that is named like a module of the standard library must not replace that module.
     """
     folders = [entry for entry in os.environ.get("CONVBENCH_PATH", "").split(os.pathsep) if entry]
     places = [index for index, entry in enumerate(sys.path) if entry.rstrip(os.sep).endswith("-packages")]

@@ -1,4 +1,4 @@
-"""The trees of commits, checked out for as long as a check needs them."""
+"""Check out the trees of commits for as long as a check needs them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from convbench.core.scratch import LOCK, PREFIX_OF_CHECK
 
 @contextmanager
 def checkout(repository: Path, commit: str, folder: Path) -> Iterator[None]:
-    """The tree of a commit at ``folder/base``; removed afterwards, as are those that killed checks left behind."""
+    """Check out the tree of a commit at ``folder/base`` until the end, after removing those left by killed checks."""
     remove_leftovers(repository)
     tree = folder / "base"
     try:
@@ -28,7 +28,7 @@ def checkout(repository: Path, commit: str, folder: Path) -> Iterator[None]:
 
 
 def fill_submodules(repository: Path, commit: str, tree: Path) -> tuple[str, ...]:
-    """Put the submodules of a commit, and theirs, into its tree as far as they are here; returns the missing ones."""
+    """Put a commit's submodules, nested ones too, into its tree. Returns the paths of those that are not available."""
     listing = git.ask(repository, "ls-tree", "-r", "-z", "--full-tree", commit) or ""
     missing_paths: list[str] = []
     for entry in (entry for entry in listing.split("\0") if entry.startswith("160000 ")):
@@ -40,9 +40,9 @@ def fill_submodules(repository: Path, commit: str, tree: Path) -> tuple[str, ...
 
 
 def _fill(module: Path, commit: str, place: Path) -> bool:
-    """The tree of a commit of a submodule, put at a place. False where there is no such commit here.
+    """Put the tree of a submodule's commit at a place. Returns False if the commit is not available.
 
-    Checked out as a worktree is: an archive would leave out what releases do without, and rewrite versions.
+    The tree is checked out as a worktree is. ``git archive`` would omit files that releases omit, and rewrite versions.
     """
     if not (module / ".git").exists():
         return False
@@ -57,7 +57,7 @@ def _fill(module: Path, commit: str, place: Path) -> bool:
 
 
 def _check_out(repository: Path, commit: str, tree: Path) -> None:
-    """Make a worktree. Raises BuildFailed; not for a hook that fails after all is there, as one of git-lfs does."""
+    """Make a worktree. Raises BuildFailed, but not if only a hook failed after the checkout, as git-lfs's can."""
     try:
         git.run(repository, "worktree", "add", "--detach", "--force", str(tree), commit)
     except subprocess.SubprocessError as error:
@@ -72,7 +72,7 @@ def _is_whole(tree: Path, commit: str) -> bool:
 
 
 def remove_leftovers(repository: Path) -> None:
-    """Remove the worktrees of checks that were killed: those in a folder that no process holds."""
+    """Remove the worktrees of killed checks: those in a folder that no process holds."""
     listing = git.ask(repository, "worktree", "list", "--porcelain") or ""
     for line in listing.splitlines():
         path = Path(line.removeprefix("worktree "))
@@ -83,9 +83,9 @@ def remove_leftovers(repository: Path) -> None:
 
 
 def _remove(repository: Path, tree: Path) -> None:
-    """Remove a worktree of ours, also where its folder is gone.
+    """Remove one of our worktrees, even if its folder is gone.
 
-    Never by ``prune``: it forgets those of others too whose folders are not mounted at the moment.
+    Never use ``git worktree prune``: it also forgets a user's worktrees whose folders are not mounted at the moment.
     """
     git.ask(repository, "worktree", "remove", "--force", "--force", str(tree))
     shutil.rmtree(tree, ignore_errors=True)
