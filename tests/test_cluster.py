@@ -568,7 +568,7 @@ def test_what_ray_tells_of_a_lost_worker_is_not_among_the_results(monkeypatch: p
 
 def test_an_address_is_refused_where_there_is_a_session_of_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = ray_engine(monkeypatch, begun=True, address="auto")
-    with pytest.raises(ConvbenchError, match="has a Ray session already"):
+    with pytest.raises(ConvbenchError, match="already has a Ray session"):
         engine.start()
     engine.close()
     assert not engine.ray.shutdown.called
@@ -779,7 +779,7 @@ def test_while_the_shared_folder_is_away_no_other_is_proposed(tmp_path: Path, ca
     engine._replace()
     (said,) = caplog.messages
     assert said.endswith(
-        f"in place of a lost one yet: {tmp_path / 'away'} cannot be written (No such file or directory)"
+        f"a lost worker is not replaced yet: {tmp_path / 'away'} cannot be written (No such file or directory)"
     )
     engine.close()
 
@@ -983,7 +983,7 @@ def test_a_shared_folder_that_is_gone_for_good_ends_the_run(tmp_path: Path, monk
     monkeypatch.setattr(slurm, "wait_for_word", lambda *_: [])
     monkeypatch.setattr(mailbox, "ORPHANED", -1.0)
     shutil.rmtree(tmp_path / "mail")
-    with pytest.raises(ConvbenchError, match=r"it is gone.*--resume"):
+    with pytest.raises(ConvbenchError, match=r"is gone.*--resume"):
         list(engine.events(0))
     engine.close()
 

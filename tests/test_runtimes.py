@@ -525,7 +525,7 @@ def test_a_runtime_of_anybodys_names_what_it_combines_with_alone(monkeypatch: py
     refuse_misplaced(case(Choice("half"), Choice("shop")))
     with pytest.raises(Impossible, match=r"half and int8 .*: half combines with allocator, .*shop"):
         refuse_misplaced(case(Choice("half"), Choice("int8"), Choice("shop")))
-    with pytest.raises(Impossible, match="torchao quantises for torch alone"):
+    with pytest.raises(Impossible, match="torchao quantises for torch only"):
         transform(assemble(case(Choice("int8", (("method", "torchao"),)), Choice("shop")), 0))
 
 
@@ -867,7 +867,7 @@ def one_clip(_: Clip) -> torch.Tensor:
 
 def test_the_exporter_that_fixes_the_batch_is_refused_for_any() -> None:
     skip_without_extra(CASES["onnxruntime"])
-    with pytest.raises(Impossible, match="any_batch needs the exporter dynamo"):
+    with pytest.raises(Impossible, match="any_batch needs exporter=dynamo"):
         transform(assemble(case(Choice("onnxruntime", (("any_batch", True), *TORCHSCRIPT))), 0))
 
 

@@ -239,7 +239,7 @@ def test_options_change_what_they_name() -> None:
         (lambda: reducers.get("conv1x1-avg-k").build(Features(8, 6, 6), 50, k=3), "use 45 or 54"),
         (lambda: reducers.get("fc").build(Features(8, 6, 6), None), "give it an lstm_input"),
         (lambda: reducers.get("fc").build(Features(8, 6, 6), 8, hidden="a-b"), "write it as 16-32-64"),
-        (lambda: backbones.get("stack").build(3, layers="c8-x2"), "'x2' of 'c8-x2' is no layer"),
+        (lambda: backbones.get("stack").build(3, layers="c8-x2"), "'x2' in 'c8-x2' is not a layer"),
         (lambda: backbones.get("strided").build(3, widths="8-16", kernels="3-3-3"), "3 kernels for 2 widths"),
     ],
 )

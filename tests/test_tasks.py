@@ -754,7 +754,7 @@ def test_npz_files_as_people_have_them(tmp_path: Path) -> None:
     assert same(splits, npz(tmp_path))
     assert [[which % 2 for which in firsts(split)] == split.labels.tolist() for split in parts(splits)] == [True] * 3
     np.savez(tmp_path / "a.npz", clips=clips, labels=np.eye(2)[np.arange(14) % 2])
-    assert "labels or groups of shape (14, 2): save one of each a clip (of one-hot labels" in npz_message(tmp_path)
+    assert "labels or groups of shape (14, 2): save one of each per clip (for one-hot labels" in npz_message(tmp_path)
     for i in range(14):
         np.savez(tmp_path / f"{i}.npz", clip=clips[i], label=i % 2, group=i // 4)
     (tmp_path / "a.npz").unlink()
@@ -797,14 +797,14 @@ def test_a_file_that_is_no_npz_is_named(tmp_path: Path, content: bytes) -> None:
     save_one_each(tmp_path)
     (tmp_path / "bad.npz").write_bytes(content)
     sentence = npz_message(tmp_path)
-    assert f"{tmp_path / 'bad.npz'} is no readable .npz file: " in sentence
+    assert f"{tmp_path / 'bad.npz'} is not a readable .npz file: " in sentence
     assert "write it with numpy.savez" in sentence
 
 
 def test_a_npy_file_called_npz_is_named(tmp_path: Path) -> None:
     with (tmp_path / "bad.npz").open("wb") as file:
         np.save(file, np.zeros(3))
-    assert "bad.npz is no readable .npz file: " in npz_message(tmp_path)
+    assert "bad.npz is not a readable .npz file: " in npz_message(tmp_path)
 
 
 # --- The user's own clips, from videos --------------------------------------------------------------------------------
@@ -906,8 +906,11 @@ def test_videos_of_a_recording_are_all_in_one_split(videos: Path, groups: str, m
 @pytest.mark.parametrize(
     ("groups", "sentence"),
     [
-        ("(", "video-folder: groups=( is no regular expression: missing ), unterminated subpattern"),
-        ("session", "0.mp4: groups=session finds nothing in its name: write a regular expression that does in all"),
+        ("(", "video-folder: groups=( is not a regular expression: missing ), unterminated subpattern"),
+        (
+            "session",
+            "0.mp4: groups=session matches nothing in its name: write an expression that matches all names",
+        ),
     ],
 )
 def test_groups_that_names_do_not_tell_are_said(videos: Path, groups: str, sentence: str) -> None:
@@ -933,10 +936,10 @@ def test_a_video_that_does_not_decode_is_named(videos: Path) -> None:
     bad.write_bytes(b"no video at all, no video at all")
     sentence = video_message(videos)
     assert (
-        f"{bad} does not decode: Invalid data found when processing input; convert the video or take it out" in sentence
+        f"{bad} cannot be decoded: Invalid data found when processing input; convert the video or remove it" in sentence
     )
     bad.write_bytes((videos / "green" / "4.mp4").read_bytes()[:700])
-    assert f"{bad} does not decode: " in video_message(videos)
+    assert f"{bad} cannot be decoded: " in video_message(videos)
 
 
 def test_a_file_with_sound_only_is_named(videos: Path) -> None:
@@ -948,11 +951,11 @@ def test_a_file_with_sound_only_is_named(videos: Path) -> None:
         frame.sample_rate = 8000
         container.mux(stream.encode(frame))
     (videos / "green" / "5.mp4").unlink()
-    assert f"{bad} does not decode: it has no video in it" in video_message(videos)
+    assert f"{bad} cannot be decoded: it contains no video" in video_message(videos)
 
 
 def test_videos_that_cannot_be_clips_are_said(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    assert "clip 2x4x2x8x8 has 2 channels and a video has 1 (grey) or 3 (RGB)" in video_message(
+    assert "clip 2x4x2x8x8 has 2 channels, but a video has 1 (grey) or 3 (RGB)" in video_message(
         videos, Clip(2, 4, 2, 8, 8)
     )
     (videos / "green" / "5.mp4").unlink()

@@ -78,7 +78,7 @@ def test_a_single_case_that_is_not_shown_is_said_in_the_singular():
     odd = [timed(1, 1e-3, 1e-3, 1e-3, name="fc"), timed(2, 1e-3, 1e-3, 1e-3, waited=0.05, name="fc")]
     shown = [timed(threads, 1e-3 / threads, 1e-3 / threads, 1e-3 / threads) for threads in (1, 2)]
     (drawing,) = figures.get("threads").build(results(join_visits([*shown, *odd])))
-    assert drawing.caption.endswith(" 1 case was never measured undisturbed, and not shown.")
+    assert drawing.caption.endswith(" 1 case was never measured undisturbed and left out.")
 
 
 def test_the_reference_workload_is_slower_on_fewer_threads_and_the_machine_is_not():

@@ -1,7 +1,8 @@
-"""What one adds to, a file each: found by name and imported by nobody.
+"""convbench's own plug-ins, one per file: the registry finds them by name, and no other code imports them.
 
-Every module of a shelf here is imported when the shelf is first asked for something, and registers what it holds with
-``convbench.core.registry``. A package of one's own does the same: its modules, named by an entry point in the group
-``convbench.plugins`` (or ``convbench --plugins MODULE``), register themselves; a suite may also name a plug-in as
-``package.module:attribute``. Keyword-only parameters are options, the docstring's first line is the summary.
+Each sub-package is the shelf of one kind. The first lookup on a shelf imports all its modules, and each registers its
+plug-in with ``convbench.core.registry``. Your own package does the same: it names its modules by an entry point in the
+group ``convbench.plugins``, or you name them with ``convbench --plugins MODULE``. A suite may also name a plug-in as
+``package.module:attribute``. A plug-in's options are its keyword-only parameters; the first line of its docstring is
+its summary.
 """

@@ -1,4 +1,4 @@
-"""The shelf of backbones: in_channels -> module, (N, C, H, W) -> (N, C', H', W'). One file per backbone.
+"""Backbones, one per file: each is a factory (in_channels) -> module, (N, C, H, W) -> (N, C', H', W').
 
-Keyword-only parameters of a factory are its options.
+The keyword-only parameters of a factory are its options.
 """

@@ -10,7 +10,7 @@ from convbench.core.registry import backbones
 
 @backbones.register("conv")
 def conv(in_channels: int, *, channels: Count = 32, padding_mode: PaddingMode = "zeros") -> nn.Module:
-    """One 3x3 convolution and ReLU, the map as large as the frame: the article's backbone.
+    """One 3x3 convolution with ReLU, which keeps the frame's size: the article's backbone.
 
     With ``padding_mode=circular`` it commutes exactly with whole-pixel shifts of a frame that wraps around.
     """

@@ -12,7 +12,7 @@ from convbench.core.registry import backbones
 
 
 class PreActivationBlock(nn.Module):
-    """ReLU, conv, ReLU, conv, and the input added: (N, C, H, W) -> (N, C, H, W)."""
+    """A residual block of ReLU, convolution, ReLU and convolution: (N, C, H, W) -> (N, C, H, W)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class PreActivationBlock(nn.Module):
 
 @backbones.register("impala")
 def impala(in_channels: int, *, widths: str = "16-32-32") -> nn.Module:
-    """Per width a convolution, a 3x3/2 max pool and two residual blocks (Espeholt 2018); 4x84x84 gives 32x11x11."""
+    """For each width a convolution, 3x3/2 max pool and two residual blocks (Espeholt 2018); 4x84x84 gives 32x11x11."""
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise((in_channels, *size_list(widths))):
         layers += [

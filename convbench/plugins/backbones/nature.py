@@ -9,7 +9,7 @@ from convbench.core.registry import backbones
 
 @backbones.register("nature")
 def nature(in_channels: int) -> nn.Module:
-    """Three convolutions, 32x8/4, 64x4/2, 64x3/1, with ReLU (Mnih 2015); 4x84x84 gives 64x7x7."""
+    """Convolutions with ReLU, channels x kernel/stride 32x8/4, 64x4/2, 64x3/1 (Mnih 2015); 4x84x84 gives 64x7x7."""
     return nn.Sequential(
         nn.Conv2d(in_channels, 32, kernel_size=8, stride=4),
         nn.ReLU(),

@@ -12,7 +12,7 @@ from convbench.core.registry import backbones
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions with batch norm and a shortcut, 1x1 where the shape changes (He 2015)."""
+    """Two 3x3 convolutions with batch norm and a shortcut, itself a 1x1 convolution if the shape changes (He 2015)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -38,10 +38,10 @@ class BasicBlock(nn.Module):
 def resnet(
     in_channels: int, *, widths: str = "32-64-128", blocks: Count = 2, stem: Count = 3, pool: bool = False
 ) -> nn.Module:
-    """A strided stem and ``blocks`` basic blocks per width, each width after the first at half the size (He 2015).
+    """A strided stem, then ``blocks`` basic blocks per width; each width after the first halves the map (He 2015).
 
-    ``stem`` is the stem's kernel size and ``pool`` a 3x3/2 max pool after it: widths=64-128-256-512, stem=7, pool=true
-    is the trunk of ResNet-18.
+    ``stem`` is the stem's kernel size; ``pool`` adds a 3x3/2 max pool after it. The trunk of ResNet-18 is
+    widths=64-128-256-512, stem=7, pool=true.
     """
     sizes = size_list(widths)
     stem_layers: list[nn.Module] = [

@@ -1,4 +1,4 @@
-"""Any plain stack of convolutions and max pools, spelled out."""
+"""A plain stack of convolutions and max pools, spelled out layer by layer."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _LAYER = re.compile(
 def stack(in_channels: int, *, layers: str = "c32k3p1-k2-c64k3p1-k2") -> nn.Module:
     """Layers joined by ``-``: c32k5s2p1 is a convolution (channels, kernel, stride, padding) and ReLU, k2x1 a max pool.
 
-    A kernel, stride or padding is one number or height x width; a convolution's defaults are k3, s1, p0, and a pool's
-    stride is its kernel.
+    A kernel, stride or padding is one number or height x width. A convolution defaults to k3, s1 and p0; a pool's
+    stride defaults to its kernel.
     """
     modules: list[nn.Module] = []
     for text in layers.split("-"):
         match = _LAYER.fullmatch(text)
         if not match or not (match["channels"] or match["k"]):
             raise ConvbenchError(
-                f"{text!r} of {layers!r} is no layer: write c32k3s2p1 for a convolution, k2 for a pool"
+                f"{text!r} in {layers!r} is not a layer: write c32k3s2p1 for a convolution, k2 for a pool"
             )
         kernel, padding = _pair(match["k"] or "3"), _pair(match["p"] or "0")
         if match["channels"] is None:

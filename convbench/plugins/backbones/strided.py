@@ -20,14 +20,14 @@ def strided(
     padding: NonNegative = 1,
     batch_norm: bool = False,
 ) -> nn.Module:
-    """Convolutions of stride 2 with ReLU, one per width; ``kernels`` is one size or one per width.
+    """Stride-2 convolutions with ReLU, one per width; ``kernels`` is one size for all or one per width.
 
-    With ``batch_norm`` each convolution is followed by a BatchNorm2d, and has no bias of its own.
+    With ``batch_norm`` each convolution has no bias and is followed by a BatchNorm2d.
     """
     sizes = size_list(widths)
     kernel_sizes = size_list(kernels) if "-" in kernels else size_list(kernels) * len(sizes)
     if len(kernel_sizes) != len(sizes):
-        raise ConvbenchError(f"{len(kernel_sizes)} kernels for {len(sizes)} widths: give one for all or one for each")
+        raise ConvbenchError(f"{len(kernel_sizes)} kernels for {len(sizes)} widths: give one for all or one per width")
     layers: list[nn.Module] = []
     for (inputs, outputs), size in zip(pairwise((in_channels, *sizes)), kernel_sizes, strict=True):
         layers.append(nn.Conv2d(inputs, outputs, size, stride=2, padding=padding, bias=not batch_norm))

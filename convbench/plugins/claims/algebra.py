@@ -1,4 +1,4 @@
-"""Claims on LSTM and FC layers that algebra decides: shown on real layers, seeded, in milliseconds."""
+"""Claims about LSTM and FC layers that algebra decides, shown on real, seeded layers in milliseconds."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def retention(_: Evidence) -> Judgement:
 
 
 def judge_vectors_only(takes: dict[int, bool]) -> Judgement:
-    """Supported where three dimensions are taken and none of more; by the number of dimensions."""
+    """Supported if nn.LSTM takes three dimensions and no more; ``takes`` is by the number of dimensions."""
     numbers = tuple(
         Number(f"Input of {dims} dimensions taken (1 yes, 0 no)", float(took)) for dims, took in takes.items()
     )
@@ -74,7 +74,7 @@ def judge_vectors_only(takes: dict[int, bool]) -> Judgement:
 
 
 def judge_parameters(counts: dict[int, int], hidden_size: int) -> Judgement:
-    """Supported where each further value costs exactly 4H parameters and the largest has many times the smallest's."""
+    """Supported if each further value costs exactly 4H parameters and the largest has LARGE times the smallest's."""
     sizes = sorted(counts)
     low, high = sizes[0], sizes[-1]
     slopes = {(counts[b] - counts[a]) / (b - a) for a, b in pairwise(sizes)}
@@ -93,7 +93,7 @@ def judge_parameters(counts: dict[int, int], hidden_size: int) -> Judgement:
 
 
 def judge_retention(inputs: int, rank: int, output_difference: float, input_difference: float) -> Judgement:
-    """Refuted where two inputs that differ clearly have one output; differences relative, by their norms."""
+    """Refuted if two clearly different inputs have the same output; differences are relative, by norm."""
     numbers = (
         Number("Values that go in", inputs),
         Number("Rank of the weight", rank),
@@ -124,7 +124,7 @@ def _relative_difference(reference: torch.Tensor, other: torch.Tensor) -> float:
 
 @cache
 def _twin_inputs() -> tuple[int, int, float, float]:
-    """A pair of inputs that the article's FC layer cannot tell apart, in the terms of ``judge_retention``."""
+    """Return the arguments of ``judge_retention`` for two inputs that the article's FC layer cannot tell apart."""
     generator = torch.Generator().manual_seed(SEED)
     inputs, units = 131_072, 128
     weight = (2 * torch.rand(units, inputs, generator=generator, dtype=torch.float64) - 1) / inputs**0.5

@@ -1,4 +1,4 @@
-"""Sizes that follow from arithmetic, found by building the layers rather than by multiplying."""
+"""Claims about sizes that follow from arithmetic, found by building the layers instead of multiplying."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from convbench.models import network
 CONV = Choice("conv")
 FLATTENED, POOLED, UNITS = 131_072, 32, 128
 DESCRIBES = 10
-"""“Less than half” describes what is less than half by no more than this factor."""
+"""“Less than half” is a fair description if a share is less than half by no more than this factor."""
 
 
 def article_map() -> Features:
-    """The feature map of the article's convolution on its 64 x 64 frames."""
+    """Return the shape of the feature map of the article's convolution on its 64 x 64 frames."""
     return network.feature_shape(CONV, 3, 64, 64)
 
 
@@ -56,7 +56,7 @@ def half(_: Evidence) -> Judgement:
 
 
 def judge_size(reducer: str, length: int, expected: int) -> Judgement:
-    """Supported where the size is the one the article names."""
+    """Supported if the size is the one that the article names."""
     numbers = (Number(f"Size of the vector after {reducer}", length), Number("Size in the article", expected))
     if length == expected:
         return Judgement("supported", f"The vector after {reducer} has exactly {length:,} values.", numbers)
@@ -64,7 +64,7 @@ def judge_size(reducer: str, length: int, expected: int) -> Judgement:
 
 
 def judge_half(units: int, inputs: int) -> Judgement:
-    """Whether “less than half” is true, and whether it describes the layer."""
+    """Refuted if the layer keeps half or more; else supported, and the text says if “less than half” describes it."""
     share, parameters = units / inputs, (inputs + 1) * (inputs // 2)
     numbers = (
         Number("Share of the flattened vector that the article's FC layer keeps", share, "share"),

@@ -38,7 +38,7 @@ def no_magic(evidence: Evidence) -> Judgement:
 
 
 def _advice(answer: Recommendation, ground: Collection[tuple[Parts, Clip]]) -> str:
-    """The pick and its grade; where it stands elsewhere than what is judged, also where."""
+    """Return the pick and its grade, with its setting if that is not among the judged ones."""
     if not answer.pick:
         return f"none ({answer.reason})"
     quality = answer.pick.quality
@@ -47,7 +47,7 @@ def _advice(answer: Recommendation, ground: Collection[tuple[Parts, Clip]]) -> s
 
 
 def judge(tasks: Standings, advice: Mapping[str, str], exclusions: tuple[Number, ...] = ()) -> Judgement:
-    """Refuted where one configuration suffices on all tasks, supported where each falls short, else undecided."""
+    """Refuted if one configuration suffices on all tasks, supported if each falls short on some, else undecided."""
     names = set.intersection(*({standing.name for standing in group} for group in tasks.values()))
     winners = sorted(name for name in names if all(_standing(group, name).suffices for group in tasks.values()))
     open_names = [name for name in names if not any(_standing(group, name).falls_short for group in tasks.values())]

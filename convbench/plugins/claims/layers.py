@@ -1,4 +1,4 @@
-"""The FC layer before the LSTM: without an activation it is part of the LSTM; with one, does it learn more?"""
+"""The FC layer before the LSTM: without an activation it folds into the LSTM; with one, does it learn more?"""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ def activation_gain(evidence: Evidence) -> Judgement:
 
 
 def judge_hybrid(plain_error: float, active_error: float, inputs: int, outputs: int) -> Judgement:
-    """Refuted where the layer folds away and expands, supported where neither; differences relative.
+    """Refuted if the layer folds away and expands, supported if neither, else "depends"; errors are relative.
 
-    Raises Lacking where the check with an activation shows no difference either, as then nothing could be seen.
+    Raises Lacking if the check with an activation shows no difference either: the test could then see none.
     """
     savings = (inputs + 1) * outputs + 512 * (outputs - inputs)
     numbers = (
@@ -83,7 +83,7 @@ def judge_hybrid(plain_error: float, active_error: float, inputs: int, outputs: 
 
 @cache
 def _fold_error(activation: bool) -> float:
-    """How far GAP with the folded LSTM is from the hybrid, relative to the hybrid's largest output."""
+    """Return the largest difference of GAP with the folded LSTM from the hybrid, over the hybrid's largest output."""
     options = (("activation", True),) if activation else ()
     model = network.build(Case(Parts(Choice("conv"), Choice("hybrid", options), UNITS), Clip(frames=4)), SEED, "cpu")
     assert isinstance(model, network.ConvReducerRNN)
@@ -97,7 +97,7 @@ def _fold_error(activation: bool) -> float:
 
 
 def _fold(lstm: nn.RNNBase, fc: nn.Linear) -> nn.LSTM:
-    """An LSTM that does the linear layer's work itself."""
+    """Return an LSTM that computes what the linear layer and the LSTM compute together."""
     layer = nn.LSTM(fc.in_features, lstm.hidden_size, batch_first=True)
     weights = {key: value.detach() for key, value in lstm.named_parameters()}
     weights["bias_ih_l0"] = weights["bias_ih_l0"] + weights["weight_ih_l0"] @ fc.bias

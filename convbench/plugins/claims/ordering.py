@@ -1,4 +1,4 @@
-"""Whether parameters stand for cost: how alike they order configurations."""
+"""Whether parameters stand for cost: whether they order configurations as latency does."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from convbench.core.statistics import TAIL, Interval
 
 STANDS_FOR = 0.8
 UPSET = 1.5
-"""Times as long with no more parameters: one such pair is a counterexample."""
+"""A pair is a counterexample if one takes this many times as long with no more parameters."""
 
 SEEN = 1.05
-"""Times as many parameters: with less one has about as many."""
+"""Below this ratio, two configurations have about as many parameters."""
 
 DRAWS, SEED = 2000, 0
 
@@ -50,8 +50,10 @@ def stand_in(evidence: Evidence) -> Judgement:
 
 
 def judge(taus: dict[str, Interval], n: int, upset: Number | None = None) -> Judgement:
-    """Supported where τ of parameters and latency is surely high, refuted where it surely is not, or where one pair by
-    itself breaks the order by half again as much latency for no more parameters."""
+    """Supported if τ of parameters and latency is shown to be high, refuted if shown not to be or if a pair refutes it.
+
+    Such a pair is shown to take ``UPSET`` times as long with no more parameters.
+    """
     interval = taus["parameters"]
     is_broken = upset is not None and (upset.low or 0.0) >= UPSET
     is_refuted = is_broken or interval.high < STANDS_FOR
@@ -71,7 +73,7 @@ def judge(taus: dict[str, Interval], n: int, upset: Number | None = None) -> Jud
 
 
 def tau(values: Sequence[float], latency: Sequence[float]) -> Interval:
-    """Kendall's τ-b with a percentile bootstrap interval over configurations."""
+    """Return Kendall's τ-b with a percentile bootstrap interval over configurations."""
     signs = [np.sign(np.subtract.outer(column, column)) for column in (values, latency)]
     n = len(values)
     draws = np.random.default_rng(SEED).integers(n, size=(DRAWS, n))
@@ -80,7 +82,7 @@ def tau(values: Sequence[float], latency: Sequence[float]) -> Interval:
 
 
 def _tau_b(signs: Sequence[NDArray[np.float64]], draws: NDArray[np.int64]) -> NDArray[np.float64]:
-    """One τ-b for each draw (D, n) of configurations, given the signs of their differences; NaN where all tie."""
+    """Return τ-b for each draw (D, n) of configurations, from the signs of their differences; NaN if all tie."""
     x, y = (sign[draws[:, :, None], draws[:, None, :]] for sign in signs)
     with np.errstate(invalid="ignore"):
         taus: NDArray[np.float64] = (x * y).sum((1, 2)) / np.sqrt((x * x).sum((1, 2)) * (y * y).sum((1, 2)))
@@ -88,7 +90,7 @@ def _tau_b(signs: Sequence[NDArray[np.float64]], draws: NDArray[np.int64]) -> ND
 
 
 def _upset(results: Sequence[Result]) -> Number | None:
-    """The pair that breaks the order most: a counterexample where there is one, and that of the fewest parameters."""
+    """Return the pair that breaks the order most: counterexamples first, then the largest ratio of parameters."""
     worst_rank, number = (False, 1.0), None
     for result, other_result in permutations(results, 2):
         times = (other_result.params or 1) / (result.params or 1)
@@ -103,5 +105,5 @@ def _upset(results: Sequence[Result]) -> Number | None:
 
 
 def _fewer_words(times: float) -> str:
-    """``3.2 times fewer``, and of about as many ``no more``."""
+    """Return ``3.2 times fewer``, or ``no more`` for about as many."""
     return f"{times:.1f} times fewer" if times >= SEEN else "no more"

@@ -1,4 +1,4 @@
-"""Whether a large LSTM input overfits: the gap between training and test accuracy, by how many clips there are."""
+"""Whether a large LSTM input overfits: the gap between training and test accuracy, by the number of clips."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from convbench.core.text import joined
 
 DIAL = re.compile(r"(\w+)\(train_clips=(\d+)\)")
 Cell = tuple[str, int, str]
-"""What a cell is called, its training clips, and its task as the run names it."""
+"""A cell's label, its number of training clips, and its task as the run names it."""
 
 
 @claim(
@@ -40,7 +40,7 @@ def overfits(evidence: Evidence) -> Judgement:
 def judge(
     gaps: list[Difference], accuracy: list[Difference], exclusions: tuple[Number, ...] = (), plot: Plot | None = None
 ) -> Judgement:
-    """Whether flatten's gap is larger in some, most and all; the claim's own word, often, is taken for most."""
+    """Judge whether flatten's gap is larger in some, most and all cells; the claim's "often" is read as most."""
     numbers = [difference.number(f"{difference.where}: train-test gap, flatten less GAP") for difference in gaps]
     numbers += [difference.number(f"{difference.where}: test accuracy, flatten less GAP") for difference in accuracy]
     better_tasks = [difference.where for difference in accuracy if difference.shown]
@@ -52,7 +52,7 @@ def judge(
 
 
 def _cells(evidence: Evidence) -> list[Cell]:
-    """Tasks as they are and with fewer clips, where both reducers have two sound runs."""
+    """Return the tasks, also those with fewer clips, on which both reducers have two sound runs."""
     cells = []
     for task in dict.fromkeys(quality.task for quality in evidence.qualities):
         dial = DIAL.fullmatch(task)
@@ -82,7 +82,7 @@ def _pair(evidence: Evidence, task: str) -> tuple[Quality, Quality]:
 
 
 def _gaps(evidence: Evidence, quality: Quality) -> dict[int, float]:
-    """Training less test accuracy at the end, by seed, of the sound runs at the chosen rate."""
+    """Return training less test accuracy at the end, by seed, of the sound runs at the chosen learning rate."""
     key = (quality.architecture, quality.clip, quality.task, quality.learning_rate)
     return {
         lesson.seed: lesson.train - lesson.curve[-1].test
@@ -94,7 +94,7 @@ def _gaps(evidence: Evidence, quality: Quality) -> dict[int, float]:
 
 
 def _plot(gaps: dict[Cell, tuple[dict[int, float], ...]]) -> Plot | None:
-    """The dial of identity, where there is one."""
+    """Return the gaps on identity by the number of clips; None if there are fewer than two numbers."""
     dial = {cell: pair for cell, pair in gaps.items() if cell[2].startswith("identity")}
     if len(dial) < 2:
         return None

@@ -1,4 +1,4 @@
-"""Why a large LSTM input may hurt: torch draws the weights from the same range whatever the size, so gates saturate."""
+"""Why a large LSTM input may hurt: torch draws the weights from the same range for every size, so gates saturate."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from convbench.core.text import joined
 HIDDEN, SEED, SAMPLES = 128, 0, 16
 SIZES = (32, 128, 512, 4096, 32_768, 131_072)
 EDGE = math.log(99)
-"""A gate is saturated where its sigmoid is within 1 % of 0 or 1."""
+"""A gate is saturated if its absolute input exceeds this: its sigmoid is then within 1 % of 0 or 1."""
 
 MOST, FEW = 0.5, 0.05
 
 
 @dataclass(frozen=True)
 class Gates:
-    """The gates' inputs at one LSTM input size before any training: their spread and the share that is saturated."""
+    """The gates' inputs before training at one LSTM input size: their spread, and the share that is saturated."""
 
     std: float
     saturation: float
@@ -55,9 +55,11 @@ def detriment(evidence: Evidence) -> Judgement:
 def judge(
     inits: Inits, losses: list[Difference], gains: list[Difference], exclusions: tuple[Number, ...] = (), size: int = 0
 ) -> Judgement:
-    """Supported where gates saturate however they are drawn or flatten loses more than the margin in some task; refuted
-    where neither the default saturates nor such a loss is possible. Where the gates do not decide, it takes trainings.
-    ``size`` is that of the map that was trained."""
+    """Supported if most gates saturate with both initialisations; else trainings decide, or it is "not tested".
+
+    Trainings support it if flatten loses more than the margin in some task, and refute it if no such loss is possible.
+    ``size`` is that of the map that was trained.
+    """
     largest = max(inits["torch's default"])
     default, fan_in = inits["torch's default"][largest].saturation, inits["fan-in"][largest].saturation
     verdicts = (
@@ -121,8 +123,10 @@ def _gates(values: torch.Tensor) -> Gates:
 
 
 def _differences(evidence: Evidence) -> tuple[list[Difference], list[Difference], tuple[Number, ...], int]:
-    """Best smaller input less flatten and flatten with LayerNorm less without, by task; what was left out; the size of
-    the map, which is one on one backbone and clip."""
+    """Return, by task, the best smaller input less flatten, and flatten with LayerNorm less flatten without.
+
+    Also return what was left out, and the size of the map, which is the same for all: they share backbone and clip.
+    """
     losses, gains, sources, largest = [], [], [], 0
     for task in evidence.tasks:
         qualities = evidence.on(task)

@@ -1,4 +1,4 @@
-"""What GAP throws away: a shift of the frame, shown on its features and on a task that is nothing but a shift."""
+"""What GAP loses: shifts of the frame, shown on its features and on a task that is nothing but a shift."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def position_loss(evidence: Evidence) -> Judgement:
 
 
 def judge(gap: float, averages: float, wrapped_lessons: list[Lesson], other_lessons: list[Lesson]) -> Judgement:
-    """Supported where a shift changes nothing and trainings, if given, are at chance; refuted where neither.
+    """Supported if a shift changes nothing and trainings, if given, are at chance; refuted if neither holds.
 
-    Undecided where trainings are neither shown to be at chance nor above it. ``averages`` is the change of a reducer
-    that keeps positions, ``other_lessons`` trainings of GAP on the other backbone.
+    Undecided if trainings are shown neither to be at chance nor above it. ``averages`` is the change of a reducer that
+    keeps positions; ``other_lessons`` are trainings of GAP on the other backbone.
     """
     numbers = [
         Number("Change of GAP's features by the shift, relative", gap, "share"),
@@ -85,7 +85,7 @@ def _lessons(evidence: Evidence) -> tuple[list[Lesson], list[Lesson]]:
 
 @cache
 def _change(reducer: str) -> float:
-    """How far a shift moves the features, relative to their norm."""
+    """Return how much a shift changes a reducer's features, relative to their norm."""
     backbone = Choice("conv", (("padding_mode", "circular"),))
     model = network.build(Case(Parts(backbone, Choice(reducer)), Clip()), SEED, "cpu")
     assert isinstance(model, network.ConvReducerRNN)

@@ -31,8 +31,10 @@ def smaller_input(evidence: Evidence) -> Judgement:
 
 
 def judge(tasks: Standings, map_size: int, exclusions: tuple[Number, ...] = (), plot: Plot | None = None) -> Judgement:
-    """Whether a size of raw / 8 or less suffices in some, most and all tasks; excluded where only larger ones do, or
-    where every small one is shown to fall short."""
+    """Judge whether an eighth of the map or less suffices in some, most and all tasks.
+
+    A task excludes it if every configuration of such a size is shown to fall short.
+    """
     sizes = {
         task: min((standing.size for standing in group if standing.suffices), default=None)
         for task, group in tasks.items()
@@ -60,7 +62,7 @@ def judge(tasks: Standings, map_size: int, exclusions: tuple[Number, ...] = (), 
 
 
 def _plot(evidence: Evidence, tasks: Standings) -> Plot:
-    """The best accuracy at each size, a curve a task."""
+    """Return the best accuracy at each size, one curve per task."""
     curves = []
     for task in tasks:
         best_by_size: dict[int, Quality] = {}

@@ -1,4 +1,4 @@
-"""GAP against FC where position matters, and where it varies less: differences paired by seed."""
+"""GAP against FC on tasks in which positions matter, and as positions vary less: differences paired by seed."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def intricate_features(evidence: Evidence) -> Judgement:
 def judge_intricate(
     differences: list[Difference], cheap_names: list[str] | None = None, numbers: tuple[Number, ...] = ()
 ) -> Judgement:
-    """Whether FC learns more in some, most and all of the tasks; the claim's own word, often, is taken for most."""
+    """Judge whether FC learns more in some, most and all of the tasks; the claim's "often" is read as most."""
     why = f"A gain of FC over GAP is {by_verdict(differences)}."
     if cheap_names:
         why += f" Less will do: with fewer parameters no more than 2 points below it on each are {joined(cheap_names)}."
@@ -90,7 +90,7 @@ def variability(evidence: Evidence) -> Judgement:
 def judge_variability(
     change: Difference, leads: Mapping[float, Difference], exclusions: tuple[Number, ...] = (), plot: Plot | None = None
 ) -> Judgement:
-    """Supported where GAP's lead is surely larger at the least variability, refuted where it surely is not."""
+    """Supported if GAP's lead is shown larger at the least variability, refuted if a gain of MARGIN is excluded."""
     verdict: Verdict = "supported" if change.shown else "refuted" if change.high < MARGIN else "undecided"
     first_lead, last_lead = leads[min(leads)], leads[max(leads)]
     first, last = first_lead.mean, last_lead.mean
@@ -111,7 +111,7 @@ def judge_variability(
 
 
 def _matches(evidence: Evidence, task: str, fc: Quality) -> dict[str, Difference]:
-    """Reducers with fewer parameters than FC's that are shown to be less than 2 points below it."""
+    """Return the reducers with fewer parameters than FC that are shown to be less than 2 points below it."""
     params, matches = _params(evidence), {}
     limit = params.get(name(fc.architecture))
     for label, quality in evidence.on(task).items():
@@ -124,7 +124,7 @@ def _matches(evidence: Evidence, task: str, fc: Quality) -> dict[str, Difference
 
 
 def _params(evidence: Evidence) -> dict[str, float]:
-    """Parameters of the configurations of the backbone that was trained, where they were counted."""
+    """Return the parameters of the trained configurations, if they were counted."""
     architectures = {quality.architecture for quality in evidence.qualities}
     params = {result.case.architecture: typical(result.record, "params") for result in evidence.costs}
     return {name(parts): params[parts] for parts in architectures if params.get(parts)}  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""What the LSTM input size costs in time, on one backbone, from measured latencies."""
+"""What the LSTM input size costs in time on one backbone, from measured latencies."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from convbench.analysis.costs.crossover import crossover
 from convbench.analysis.results import Result
 
 SIZE_ONLY = {"gap", "avg-k", "flatten"}
-"""Reducers that have no weights and differ in the size of their output alone."""
+"""Reducers that have no weights and differ only in the size of their output."""
 
 FLAT = 1.5
-"""Below this many times the step at the smallest size, a step is about as fast."""
+"""A step below this many times the step at the smallest size counts as about as fast."""
 
 
 @claim(
@@ -39,7 +39,10 @@ def training_time(evidence: Evidence) -> Judgement:
 
 
 def judge(steps: Sequence[Result], inference: Sequence[Result] = ()) -> Judgement:
-    """Supported where the largest input takes longer for sure, refuted where it surely does not; by rising size."""
+    """Supported if the largest input is shown to take LONGER times as long as the smallest, refuted if shown not to.
+
+    The results are in the order of their sizes.
+    """
     ratio = ratio_of(steps[-1], steps[0])
     verdict: Verdict = "supported" if ratio.low > LONGER else "refuted" if ratio.high < LONGER else "undecided"
     crossover_size = crossover(inference[0]) if inference else None
@@ -62,7 +65,7 @@ def judge(steps: Sequence[Result], inference: Sequence[Result] = ()) -> Judgemen
 
 
 def bend_of_macs(steps: Sequence[Result]) -> float | None:
-    """The size at which the MACs that grow with D equal all others; None where they do not grow."""
+    """Return the size at which the MACs that grow with D equal all others; None if none grow."""
     first_step, last_step = steps[0], steps[-1]
     if first_step.macs is None or last_step.macs is None or not (first_step.lstm_input and last_step.lstm_input):
         return None
@@ -71,7 +74,7 @@ def bend_of_macs(steps: Sequence[Result]) -> float | None:
 
 
 def bend(steps: Sequence[Result]) -> float | None:
-    """a / b of t = a + bD, fitted by relative error with a and b not negative; None where nothing rises."""
+    """Return a / b of t = a + bD, fitted by relative error with a and b not negative; None if a or b is zero."""
     size = np.array([step.lstm_input for step in steps], dtype=float)
     time = np.array([step.cost("latency") for step in steps], dtype=float)
     (a, b), _ = nnls(np.stack([1 / time, size / time], axis=1), np.ones_like(time))
@@ -79,7 +82,7 @@ def bend(steps: Sequence[Result]) -> float | None:
 
 
 def _results_by_size(costs: Sequence[Result], scenario: str) -> list[Result]:
-    """Of the group with the largest LSTM input the reducers without weights, one result a size, by rising size."""
+    """Return the reducers without weights in the group of the largest input, one result per size, by rising size."""
     candidates = [result for result in costs if result.case.scenario == scenario and result.latency]
     group = group_of_largest_input([result for result in candidates if result.series in SIZE_ONLY])
     sizes = {result.lstm_input: result for result in group if result.lstm_input}
@@ -87,7 +90,7 @@ def _results_by_size(costs: Sequence[Result], scenario: str) -> list[Result]:
 
 
 def _last_flat_size(steps: Sequence[Result]) -> int:
-    """The last size of the unbroken stretch from the smallest on which a step is below FLAT times the smallest's."""
+    """Return the last size up to which every step is below FLAT times the smallest size's."""
     flat_step = steps[0]
     for step in steps[1:]:
         if ratio_of(step, steps[0]).median >= FLAT:

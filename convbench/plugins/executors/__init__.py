@@ -1,5 +1,5 @@
-"""The shelf of executors: who measures a sweep's jobs, and where. One file per executor.
+"""Executors, one per file: each determines where a sweep's jobs are measured, and measures them.
 
-To add one, register a class that is a ``runs.executor.Executor``: it says which hosts there are, measures the jobs it
-is handed and gives each back with its record.
+To add one, register a class derived from ``runs.executor.Executor``: it describes its hosts, measures the jobs that it
+is handed and yields each with its record.
 """

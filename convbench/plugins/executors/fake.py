@@ -1,4 +1,4 @@
-"""fake: invents records in no time, for tests of schedulers, reports and programs that use an executor."""
+"""The executor ``fake``: invents records at once, to test schedulers, reports and programs that use an executor."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SAMPLES = 30
 
 
 def invented(job: Job, host: Host) -> Record:
-    """A record of latencies that depend on the case's name alone, a little noise on every sample and visit."""
+    """Return a record of latencies that depend on the case's name, with a little noise on every visit and sample."""
     case = job.case
     typical = 1e-3 * (1 + crc32(case.id.encode()) % 1000 / 100)
     noise = random.Random(f"{case.id} {job.visit} {job.protocol.seed}")
@@ -35,9 +35,9 @@ def invented(job: Job, host: Host) -> Record:
 class Fake(Executor):
     """Invented records under a fake clock; nothing is measured. For tests: never believe its numbers.
 
-    ``answer`` makes the record of a job on a host, and may raise as a measurement does; its ``seconds`` are what the
-    visit takes on the fake clock. ``machines`` is how many hosts work at once. ``now`` is the clock in seconds since
-    the start, and ``started`` lists every visit's job, host and time.
+    ``answer`` makes the record of a job on a host, and may raise like a measurement; the record's ``seconds`` are the
+    visit's duration on the fake clock. ``machines`` is the number of hosts, which work at the same time. ``now`` is the
+    clock in seconds since the start, and ``started`` lists every visit's job, host and time.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Fake(Executor):
         return self._hosts
 
     def run(self, jobs: Iterable[Job]) -> Iterator[JobRecord]:
-        """Visits in the order they end by the fake clock; of those that end together, in the order they began."""
+        """Yield jobs in the order in which their visits end on the fake clock; ties in the order of their start."""
         queue, free_hosts = iter(jobs), list(self.hosts)
         visits: list[tuple[float, int, Host, Job, Record]] = []
         next_job: Job | None = None
@@ -92,5 +92,5 @@ def _host(number: int, device: str, memory_bytes: int) -> Host:
 
 
 def _taker(free_hosts: Sequence[Host], job: Job) -> Host | None:
-    """The free host that takes a job: the one it names, or else the first; None while the one it names is busy."""
+    """Return the free host for a job: the host it names, or else the first; None while the named host is busy."""
     return next((host for host in free_hosts if job.host in ("", host.name)), None)

@@ -1,4 +1,4 @@
-"""in-process: what ``convbench run`` takes where no model is run, as for parameters and MACs alone."""
+"""The executor ``in-process``: the default of ``convbench run`` if no model runs, as for parameters and MACs alone."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from convbench.runs.executor import Job, JobRecord, OnThisMachine, measure_here,
 
 @executors.register("in-process")
 class InProcess(OnThisMachine):
-    """This very process, as a debugger or a notebook wants it: no time limit, and a crash of a case ends everything."""
+    """This very process, for debuggers and notebooks: no time limit, and a case that crashes ends everything."""
 
     def run(self, jobs: Iterable[Job]) -> Iterator[JobRecord]:
         return one_by_one(jobs, self.hosts[0], measure)
 
 
 def measure(job: Job) -> Record:
-    """``measure_here``. Raises Unavailable for a case that has to have a process of its own."""
+    """Measure a job in this process. Raises Unavailable for a case that needs a process of its own."""
     from convbench.measure import harness
 
     if harness.needs_isolation(job.metrics):
@@ -30,7 +30,7 @@ def measure(job: Job) -> Record:
 
 
 def _refuse_process_needs(case: Case) -> None:
-    """Raises Unavailable for a case that this process was not started for, or would not be the same after."""
+    """Raise Unavailable for a case that needs other environment variables, or changes its process for good."""
     if variables := process_environment(case):
         raise Unavailable(
             f"needs a process that is started with {', '.join(sorted(variables))}: run it with --executor isolated"

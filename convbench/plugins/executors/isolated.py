@@ -1,4 +1,4 @@
-"""isolated: what ``convbench run`` takes for whatever runs a model."""
+"""The executor ``isolated``: the default of ``convbench run`` if a model runs."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from convbench.runs.script import user_imports
 
 T = TypeVar("T")
 ON_ONE_GPU = 4
-"""Processes at once on a GPU, while they compile and count: each has a context and a model there."""
+"""Maximum number of processes at once on a GPU while they compile and count: each has a CUDA context and a model."""
 
 
 @executors.register("isolated")
 class Isolated(OnThisMachine):
-    """A fresh process a visit on this machine, one after another if timed: nothing a case does ends the sweep."""
+    """A fresh process per visit on this machine, one at a time if timed: no case can end the sweep."""
 
     def __init__(self, device: str, cases: Sequence[Case] = ()) -> None:
         self.needs = AllNeeds()
@@ -55,14 +55,14 @@ class Isolated(OnThisMachine):
 
     @cached_property
     def hosts(self) -> Sequence[Host]:
-        """This machine, described in a process of its own: the caller's never touches the device."""
+        """This machine, described by a separate process: the caller's process never touches the device."""
         try:
             return (self.processes.run(Call(here, (self.device, self.packages))),)
         except CaseFailed as error:
             raise ConvbenchError(str(error)) from error
 
     def run(self, jobs: Iterable[Job]) -> Iterator[JobRecord]:
-        """Jobs that take times one after another, the others side by side, each on a core of its own."""
+        """Measure timed jobs one after another, and other jobs side by side, each on its own core."""
         if any(case.trial and case.variant for case in self.cases):
             (self.processes.scratch / TRAINED).mkdir(exist_ok=True)
         pool = _JobPool(self)
@@ -79,7 +79,7 @@ class Isolated(OnThisMachine):
             pool.end()
 
     def start(self, job: Job) -> Running[Record]:
-        """Begin a job in a fresh process under its protocol's time limit. Raises Unavailable where that cannot be."""
+        """Start a job in a fresh process under its protocol's time limit. Raises Unavailable if it cannot run here."""
         needs, limit = self.needs.of(job.case), job.protocol.timeout
         if needs.missing:
             raise Unavailable(needs.missing)
@@ -91,18 +91,18 @@ class Isolated(OnThisMachine):
         return self.processes.start(call)
 
     def measure(self, job: Job) -> Record:
-        """The job in a fresh process. Raises CaseFailed, or Unavailable."""
+        """Measure a job in a fresh process. Raises CaseFailed or Unavailable."""
         return self.start(job).final_result()
 
     def call(self, work: Callable[..., T], *args: Any) -> T:
         return user_code.call_safely(self.processes, work, args, "checking the suite's cases", self.cases)
 
     def _cores(self, job: Job) -> tuple[int, ...]:
-        """What jobs that take no times may be spread over: each on a GPU needs memory of it for itself."""
+        """Return the cores for jobs without timing; few on a GPU, as each job needs its own memory there."""
         return self.hosts[0].cores if job.case.device == "cpu" else self.hosts[0].cores[:ON_ONE_GPU]
 
     def _preloads(self) -> list[str]:
-        """What the forkserver should import for these cases, besides what every case needs."""
+        """Return the modules that the forkserver should import for these cases, besides those that every case needs."""
         compiler = [early_server.COMPILER] if any(self.needs.of(case).builds for case in self.cases) else []
         return compiler + ([early_server.DIGITS] if any(case.trial for case in self.cases) else [])
 
@@ -111,7 +111,7 @@ class Isolated(OnThisMachine):
 
 
 def measure(job: Job) -> Record:
-    """``measure_here``, in a process that is the job's own."""
+    """Measure a job in its own process."""
     if job.case.trial:
         _keep_memory()
     return measure_here(job)
@@ -124,10 +124,10 @@ class _JobPool:
         self.executor = executor
         self.running: list[tuple[Job, Running[Record]]] = []
         self.crowded_runs: set[Running[Record]] = set()
-        """Those that shared the memory with another for a while."""
+        """Jobs that shared the memory with another job for a while."""
 
     def start(self, job: Job) -> Iterator[JobRecord]:
-        """Begin a job; its record where it cannot even begin."""
+        """Start a job; if it cannot start, yield it with its record."""
         busy_cores = {core for other_job, _ in self.running for core in other_job.cores}
         free_core = next((core for core in self.executor.hosts[0].cores if core not in busy_cores), None)
         pinned_job = replace(job, cores=() if free_core is None else (free_core,))
@@ -139,7 +139,7 @@ class _JobPool:
             self.crowded_runs.update(running for _, running in self.running)
 
     def collect(self, room_for: int) -> Iterator[JobRecord]:
-        """The jobs that end until fewer than so many run."""
+        """Yield jobs as they end, until fewer than ``room_for`` are running."""
         while len(self.running) >= room_for:
             seconds_left = min(running.seconds_left for _, running in self.running)
             signs = [sign for _, running in self.running for sign in running.signs]
@@ -157,7 +157,7 @@ class _JobPool:
             running.end()
 
     def _visit(self, job: Job, running: Running[Record]) -> JobRecord:
-        """The job with its record. What ran out of memory beside others is tried again when they have ended."""
+        """Return the job with its record. A job that ran out of memory beside others is tried again after they end."""
         host = self.executor.hosts[0]
         record = attempts.attempt(job.case, lambda _: running.final_result())
         if record.failure and record.failure.kind == "out of memory" and running in self.crowded_runs:
@@ -171,6 +171,6 @@ class _JobPool:
 
 
 def _keep_memory() -> None:
-    """For a case whose latency is no result: nothing is mapped anew for every batch, which takes twice as long."""
+    """Keep freed memory, as mapping it anew for every batch takes twice as long. Only for cases that are not timed."""
     with suppress(Unavailable):
         malloc.apply(malloc.GLIBC_ARENA)

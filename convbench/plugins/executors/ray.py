@@ -1,4 +1,7 @@
-"""ray: a worker on every host of a Ray cluster, one that runs or one that is started here; ``convbench[ray]``."""
+"""The executor ``ray``: workers on every host of a Ray cluster, which runs already or starts here.
+
+It needs ``convbench[ray]``.
+"""
 
 from __future__ import annotations
 
@@ -23,25 +26,25 @@ from convbench.runs.cluster.executor import Cluster
 from convbench.runs.cluster.worker import Spec, Worker, is_last, message_of, spec
 
 SECONDS_BETWEEN_LOOKS = 5.0
-"""How often the cluster is asked for new hosts."""
+"""Seconds between two looks for new hosts of the cluster."""
 RESTARTS = 20
-"""How often a lost worker of a host is replaced."""
+"""How many times a lost worker of a host is replaced."""
 FALSE_STARTS = 3
-"""How many of them may end before their first word, as where an image cannot be had."""
+"""A host gets no more workers if this many in a row end before their first message, as without an image."""
 SECONDS_TO_START = 60.0
-"""After so long a worker that was not started is said to be missing; it is still taken when it comes."""
+"""A worker that has not started after this many seconds is reported missing; it is still used when it comes."""
 VARIABLE = "RAY_ADDRESS"
-"""Where Ray looks for a cluster that is not named."""
+"""The environment variable in which Ray looks for a cluster if none is named."""
 REACHABLE = 5.0
 """Seconds to wait for the cluster's port."""
 LEAVE = 5.0
-"""Seconds that workers get to end by themselves."""
+"""Seconds that workers have to end by themselves."""
 EXIT_DETAIL = "Worker exit detail: "
-"""What Ray writes before its words on a process that ended."""
+"""Ray's words before its explanation of why a process ended."""
 CAUSE_LENGTH = 320
-"""So much of these words has all that they take to be possible."""
+"""Characters of this explanation that are kept: enough for all the causes that it lists."""
 AS_ANY_PROCESS = {"env_vars": {"RAY_worker_niceness": "0"}}
-"""Ray gives its workers niceness 15: what else runs on a host would go before all that is measured there."""
+"""Ray gives its workers niceness 15, with which anything else on a host would run before the measured models."""
 
 
 @executors.register("ray")
@@ -49,9 +52,10 @@ AS_ANY_PROCESS = {"env_vars": {"RAY_worker_niceness": "0"}}
 class Ray(Cluster):
     """The hosts of a Ray cluster: the one at ``address`` (``auto``, ``host:port``), one that runs here, or a new one.
 
-    Every host gets ``workers`` of ``cores`` each (0: all its cores), or of one GPU each where the device is one.
-    ``start`` is the seconds that workers may take to come, ``silence`` those after which a silent one is lost.
-    ``working_dir`` is a folder that Ray copies to the hosts, ``image`` a container image that it starts workers in.
+    Every host gets ``workers`` workers, each with ``cores`` cores (0: an equal share of the host's), and with a GPU if
+    the device is one. ``start`` is the seconds that workers may take to start; after ``silence`` seconds a silent
+    worker is lost.
+    ``working_dir`` is a folder that Ray copies to the hosts, ``image`` a container image in which it starts workers.
     """
 
     def __init__(
@@ -74,7 +78,7 @@ class Ray(Cluster):
 
 @dataclass
 class _Remote:
-    """A worker, the host that it is bound to, and what it has said so far."""
+    """A worker, the host that it is bound to, and the parts of its message so far."""
 
     name: str
     node: str
@@ -88,7 +92,7 @@ class _Remote:
 
 
 class _Engine:
-    """Workers are actors, each bound to its host; their messages come as a stream that ends with the piece."""
+    """Starts workers as actors, each bound to its host; their messages come as a stream that ends with the piece."""
 
     def __init__(self, spec: Spec, address: str, environment: dict[str, str]) -> None:
         self.spec, self.address, self.environment = spec, address, environment
@@ -165,11 +169,11 @@ class _Engine:
     # --- The cluster --------------------------------------------------------------------------------------------------
 
     def _connect(self) -> None:
-        """Join the cluster, or start one. Ray's own handlers of signals and lines on standard error are not wanted."""
+        """Join the cluster, or start one, without Ray's own signal handlers and its lines on standard error."""
         if self.ray.is_initialized():
             if not self._owns_session and (self.address or self.environment):
                 raise ConvbenchError(
-                    "this process has a Ray session already, which address, working_dir and image cannot change: leave "
+                    "this process already has a Ray session, which address, working_dir and image cannot change: leave "
                     "them out to use it, or end it first with ray.shutdown()"
                 )
             return
@@ -189,18 +193,18 @@ class _Engine:
             place = f"at {self.address}" if self.address else "that could be joined or started here"
             raise ConvbenchError(
                 f"no Ray cluster {place}: {line_of(error)}; start one with 'ray start --head', "
-                "or name it as in --executor-options address=HOST:6379"
+                "or name one with --executor-options address=HOST:6379"
             ) from error
 
     def _print_messages(self, is_enabled: bool) -> None:
-        """Whether Ray prints what it knows of a lost worker: pages of it, to standard output, among our results.
+        """Set whether Ray prints reports on lost workers: pages of text on standard output, among our results.
 
-        No option of its ``init`` stops that; this is what its own debugger does.
+        No option of ``ray.init`` stops them, so this does what Ray's own debugger does.
         """
         self.ray._private.worker._worker_logs_enabled = is_enabled
 
     def _look(self) -> None:
-        """Start what workers are missing on the hosts that live."""
+        """Start the workers that are missing on live hosts."""
         self._look_time = time.monotonic()
         keys = {(remote.node, remote.slot) for remote in self.remotes.values()}
         for node in self.ray.nodes():
@@ -215,7 +219,7 @@ class _Engine:
         key = (node["NodeID"], slot)
         share, lack = self._share(node["Resources"])
         if lack:
-            if key not in self._starts and node["Resources"].get("CPU"):  # a head without any is not meant to work
+            if key not in self._starts and node["Resources"].get("CPU"):  # a head node without CPUs does no work
                 self._absences.append(Absent(node.get("NodeName") or node["NodeID"][:8], lack))
             self._starts[key] = RESTARTS + 1
             return
@@ -229,12 +233,12 @@ class _Engine:
         self.remotes[name] = _Remote(name, node["NodeID"], slot, actor, time.monotonic(), actor.describe.remote())
 
     def _share(self, resources: dict[str, float]) -> tuple[dict[str, float], str]:
-        """What of a host a worker reserves, and what the host lacks for it."""
+        """Return the resources of a host that a worker reserves, and what the host lacks for it, or an empty text."""
         cpus, gpus, slots = resources.get("CPU", 0.0), resources.get("GPU", 0.0), self.spec.slots
         if self.spec.device.startswith("cuda") and gpus < slots:
-            return {}, f"it has {gpus:g} GPUs, and {slots} are wanted"
+            return {}, f"it has {gpus:g} GPUs and needs {slots}"
         if cpus < max(1, self.spec.cores * slots):
-            return {}, f"it has {cpus:g} CPUs for Ray, and {max(1, self.spec.cores * slots)} are wanted"
+            return {}, f"it has {cpus:g} CPUs for Ray and needs {max(1, self.spec.cores * slots)}"
         share = self.spec.cores or (int(cpus // slots) or cpus / slots)
         wants_gpu = self.spec.device.startswith("cuda") or (self.spec.device == "auto" and gpus >= slots)
         return {"num_cpus": share, **({"num_gpus": 1} if wants_gpu else {})}, ""
@@ -242,7 +246,7 @@ class _Engine:
     # --- What workers say ---------------------------------------------------------------------------------------------
 
     def _next_events(self, remote: _Remote) -> list[Event]:
-        """The next that a worker has said: a message, or that it is gone."""
+        """Return a worker's next message, or the event of its end."""
         try:
             if remote.piece < 0:
                 description = self.ray.get(remote.reference)
@@ -251,7 +255,7 @@ class _Engine:
                 return [description]
             return list(self._message(remote, self.ray.get(next(remote.reference))))
         except StopIteration:
-            return self._give_up(remote, "it ended without a word")
+            return self._give_up(remote, "it ended without a message")
         except self.ray.exceptions.RayTaskError as error:
             return self._give_up(remote, line_of(error.cause or error))
         except Exception as error:
@@ -264,7 +268,7 @@ class _Engine:
             return [Lost(remote.name, _cause(error))]
 
     def _another_false_start(self, remote: _Remote) -> bool:
-        """Count a host's workers in a row that end before their first word; whether they are too many now."""
+        """Count a worker that ended before its first message; return whether its host has had too many in a row."""
         self._false_starts[remote.node, remote.slot] += remote.piece < 0
         return remote.piece < 0 and self._false_starts[remote.node, remote.slot] >= FALSE_STARTS
 
@@ -279,7 +283,7 @@ class _Engine:
         yield message
 
     def _give_up(self, remote: _Remote, reason: str) -> list[Event]:
-        """A worker that lives but could not go on with its piece; one that never came up is absent."""
+        """Return ``Done`` for the piece of a failed worker; if it never started, leave it out and return ``Absent``."""
         remote.reference = None
         if remote.piece >= 0:
             return [Done(remote.name, remote.piece, reason)]
@@ -287,21 +291,21 @@ class _Engine:
         return [Absent(remote.node[:8], reason)]
 
     def _late_workers(self) -> Iterator[Event]:
-        """Workers that are waited for too long, each said once. Ray does not tell one without room from a slow one."""
+        """Yield each late worker once. Ray does not tell whether it waits for resources or is slow to start."""
         for remote in self.remotes.values():
             is_late = remote.piece < 0 and remote.reference is not None
             if is_late and not remote.is_reported and time.monotonic() - remote.request_time > SECONDS_TO_START:
                 remote.is_reported = True
                 yield Lost(
                     remote.name,
-                    "it has not started: its CPUs or GPUs are taken by other work of the cluster, or the host is too "
-                    "busy (the option start says how long to wait)",
+                    "it has not started: other work of the cluster has its CPUs or GPUs, or the host is too busy (the "
+                    "option start sets how long to wait)",
                 )
 
 
 @contextlib.contextmanager
 def _keep_handlers() -> Iterator[None]:
-    """Whoever handles signals now does so afterwards, also the one that made Ray's own handler exit meanwhile."""
+    """Restore the earlier signal handlers; if Ray's own turned SIGTERM into an exit, call the earlier one too."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
@@ -311,20 +315,20 @@ def _keep_handlers() -> Iterator[None]:
             handler(signal.SIGTERM, None)
         raise
     finally:
-        with contextlib.suppress(ValueError):  # not the main thread
+        with contextlib.suppress(ValueError):  # outside the main thread
             for number, handler in handlers.items():
                 signal.signal(number, handler)
 
 
 def _cause(error: Exception) -> str:
-    """Why a worker was lost: Ray says so below a first line that is always the same, and indented facts of it."""
+    """Return why a worker was lost: the first line of Ray's text after its fixed first line and indented facts."""
     _, *lines = str(error).splitlines() or [""]
     causes = [line for line in lines if line.strip() and not line[0].isspace()]
     return cut(causes[0].rpartition(EXIT_DETAIL)[2], CAUSE_LENGTH) if causes else line_of(error)
 
 
 def _library() -> Any:
-    # Its usage statistics would be sent elsewhere, and its accelerator rule would hide GPUs from a worker without one.
+    # Else Ray sends usage statistics to its makers, and hides GPUs from workers that reserve none.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
@@ -338,7 +342,7 @@ def _library() -> Any:
 
 
 def _refuse_unreachable(address: str, remedy: str = "leave the address out to start one here") -> None:
-    """Ray itself would try for minutes."""
+    """Raise ConvbenchError if nothing listens at an address: Ray itself would try for minutes."""
     is_client = address.startswith("ray://")
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():

@@ -1,4 +1,7 @@
-"""slurm: workers as a job array of a Slurm cluster, by submitit; ``convbench[slurm]``."""
+"""The executor ``slurm``: workers as a job array of a Slurm cluster, submitted by submitit.
+
+It needs ``convbench[slurm]``.
+"""
 
 from __future__ import annotations
 
@@ -26,34 +29,34 @@ from convbench.runs.cluster.roll import log
 from convbench.runs.cluster.worker import Spec, spec
 
 SECONDS_BETWEEN_LOOKS = 10.0
-"""How often the scheduler is asked what became of the jobs; what workers say is read at once."""
+"""Seconds between two queries for the states of jobs; messages of workers are read at once."""
 SECONDS_TO_END = 10.0
-"""How long jobs that were asked to end may take, before their run is left to them."""
+"""Seconds to wait for jobs that were asked to end."""
 SECONDS_BETWEEN_TRIES = 60.0
 """Seconds between two requests for replacements that Slurm refused."""
 REPLACEMENTS = 3
-"""How many workers, over those asked for first, may be asked for in place of ones that a fault ended."""
+"""Maximum number of replacements for workers that a fault ended, per worker asked for at first."""
 MAIL = "mail"
-"""The folder of a run's own in which the driver and its workers leave each other word."""
+"""Name of the folder, within a run's folder, in which the driver and its workers leave messages."""
 ABANDONED = 3600.0
-"""Seconds without a sign of its driver after which a run's folder is taken away: its workers ended long before."""
+"""Seconds without a sign of its driver after which a run's folder is removed: its workers ended long before."""
 ENDED = (
     "FAILED", "NODE_FAIL", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE", "PREEMPTED", "COMPLETED",
     "REVOKED", "FINISHED", "INTERRUPTED", "NO PROCESS AND NO RESULT",
 )  # fmt: skip
 REQUEUED = ("PENDING", "REQUEUED")
-"""States of a job that Slurm is to run again: the worker that it was is lost."""
+"""States of a job that Slurm will run again: its worker so far is lost."""
 FAULTLESS = (*REQUEUED, "TIMEOUT", "PREEMPTED", "CANCELLED", "COMPLETED")
-"""Ends of a job whose worker had joined that say nothing against what it did."""
+"""States of an ended job that do not suggest a fault in its work, if its worker had joined."""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""What the folder says, and not Slurm, where a job's description cannot be written into it."""
+"""Errors of the folder, not of Slurm, that keep a job's description from being written."""
 NEAR_LIMIT = 180.0
-"""So many seconds before its time limit a job may end for it: submitit ends it 90 s before."""
+"""A job that ends within this many seconds of its time limit ended because of it: submitit ends jobs 90 s before."""
 
 
 @dataclass(frozen=True)
 class _JobOptions:
-    """What the jobs are asked for: ``minutes`` is their time limit, ``cores`` and ``gpus`` are 0 for Slurm's own."""
+    """Options of the jobs: ``minutes`` is their time limit; ``cores`` and ``gpus`` are 0 for Slurm's defaults."""
 
     cluster: str
     workers: int
@@ -68,13 +71,14 @@ class _JobOptions:
 @executors.register("slurm")
 @declares(ExecutorTraits(modules=("submitit",), extra="slurm"))
 class Slurm(Cluster):
-    """A job array of ``workers`` (2), each a host, or one GPU where ``gpus`` is 1; it starts with those that come.
+    """A Slurm job array of ``workers`` (2), each a host, or a GPU if ``gpus`` is 1; work starts when the first join.
 
-    ``folder`` is on a disk that all hosts share. ``minutes`` is the jobs' time limit; work of a job that ends goes on
-    in another. ``cluster`` is ``slurm``, or to try it ``local`` (processes of this machine) or ``debug`` (one worker in
-    this very process). ``cores``, ``memory`` (as 16GB), ``partition``, ``account``, ``constraint``, ``qos`` and
-    ``exclusive`` are Slurm's, the last as by default but for workers of one GPU; ``setup`` is a line of shell to run
-    first, ``start`` the seconds that the first workers may queue, ``silence`` those after which a silent one is lost.
+    ``folder`` is on a disk that all hosts share. ``minutes`` is the time limit of a job; when it ends, its work goes on
+    in another. ``cluster`` is ``slurm``, or for a trial ``local`` (processes of this machine) or ``debug`` (one worker
+    in this very process). ``cores``, ``memory`` (such as 16GB), ``partition``, ``account``, ``constraint``, ``qos`` and
+    ``exclusive`` are Slurm's options; ``exclusive`` is the default unless ``gpus`` is given. ``setup`` is a line of
+    shell to run first. ``start`` is the seconds that the first workers may queue; after ``silence`` seconds a silent
+    worker is lost.
     """
 
     def __init__(
@@ -106,13 +110,13 @@ class Slurm(Cluster):
             _warn_unused(cluster, slurm_options | {"exclusive": exclusive})
         if cluster == "debug" and workers not in (None, 1):
             raise ConvbenchError(
-                f"--executor slurm: cluster=debug measures in this very process, so that there cannot be {workers} "
+                f"--executor slurm: cluster=debug measures in this very process, so there cannot be {workers} "
                 "workers: give workers=1, or cluster=local for several"
             )
         workers = workers or (1 if cluster == "debug" else 2)
         is_exclusive = not gpus if exclusive is None else exclusive
         options = _JobOptions(cluster, workers, cores, gpus, minutes, folder, slurm_options, is_exclusive)
-        # A worker has the cores that Slurm gives it; only processes of one machine have to be told theirs.
+        # Slurm gives each worker its cores; only processes of one machine must be assigned theirs.
         worker_spec = spec(
             device, cases, cores if cluster == "local" else 0, workers if cluster == "local" and cores else 1
         )
@@ -121,7 +125,7 @@ class Slurm(Cluster):
 
 @dataclass
 class _Submission:
-    """A job, when its worker joined, and whether it was seen to run."""
+    """A job, the time when its worker joined, and whether it was seen running."""
 
     job: Any
     join_time: float = math.inf
@@ -130,7 +134,7 @@ class _Submission:
 
 @dataclass
 class _Engine:
-    """Jobs that read and write a shared folder; the scheduler is asked only what became of them."""
+    """Submits jobs that read and write a shared folder; the scheduler is only asked for their states."""
 
     options: _JobOptions
     spec: Spec
@@ -144,7 +148,7 @@ class _Engine:
 
     @property
     def awaits_workers(self) -> bool:
-        """Whether a job has yet to give its worker, or is to be asked for in place of another."""
+        """Whether a worker has yet to join, or a replacement has yet to be submitted."""
         return self._owed_count > 0 or any(math.isinf(submission.join_time) for submission in self.submissions.values())
 
     def expect(self, cases: Sequence[Case]) -> None:
@@ -174,7 +178,7 @@ class _Engine:
     def events(self, seconds: float) -> Iterable[Event]:
         if self.mailboxes.gone:
             raise ConvbenchError(
-                f"{self.run_folder}: it is gone, and with it the workers that shared it: what is finished is kept, add "
+                f"{self.run_folder} is gone, and with it the workers that shared it: finished cases are kept; add "
                 "--resume to go on"
             )
         errors, self._write_errors = self._write_errors, {}
@@ -216,7 +220,7 @@ class _Engine:
     # --- Jobs ---------------------------------------------------------------------------------------------------------
 
     def _submit(self, workers: int) -> None:
-        """Ask for so many more. Raises ConvbenchError with what Slurm says against it, OSError as the folder does."""
+        """Submit more workers. Raises ConvbenchError if Slurm refuses, OSError if the folder cannot be written."""
         names = [f"worker-{self._worker_count + number}" for number in range(workers)]
         for name in names:
             self.mailboxes.open(name)
@@ -236,7 +240,7 @@ class _Engine:
                 threading.Thread(target=job.exception, daemon=True).start()
 
     def _replace(self) -> None:
-        """Ask for the workers that are owed; those that are left go on meanwhile where Slurm does not want to."""
+        """Submit the replacements that are owed. If Slurm refuses, the remaining workers go on meanwhile."""
         if not self._owed_count or time.monotonic() - self._refusal_time < SECONDS_BETWEEN_TRIES:
             return
         try:
@@ -245,7 +249,7 @@ class _Engine:
         except (ConvbenchError, OSError) as error:
             self._refusal_time = time.monotonic()
             problem = isinstance(error, OSError) and f"{self.run_folder} cannot be written ({error.strerror})"
-            log.warning("convbench: no worker in place of a lost one yet: %s", problem or error)
+            log.warning("convbench: a lost worker is not replaced yet: %s", problem or error)
 
     def _arguments(self, name: str) -> tuple[str, str, str, int]:
         number = int(name.rpartition("-")[2])
@@ -265,7 +269,7 @@ class _Engine:
         return parameters
 
     def _losses(self) -> Iterator[Event]:
-        """The workers whose job is over, as the scheduler says."""
+        """Yield the workers whose jobs have ended, according to the scheduler."""
         self._replace()
         self._refresh()
         for worker, submission in list(self.submissions.items()):
@@ -282,26 +286,26 @@ class _Engine:
                 )
 
     def _refresh(self) -> None:
-        """Ask the scheduler now: submitit asks ever less often, also where it knows the jobs."""
+        """Query the scheduler now: submitit queries it less and less often, even about jobs that it knows."""
         jobs = [submission.job for submission in self.submissions.values() if _state(submission.job) != "UNKNOWN"]
         if jobs and self.options.cluster == "slurm":
             with suppress(Exception):
                 jobs[0].watcher.update()
 
     def _note_joins(self, events: Iterable[Event]) -> Iterator[Event]:
-        """What workers say, with note of when they joined."""
+        """Yield the events of workers, and note when each worker joins."""
         for event in events:
             if isinstance(event, Joined) and event.worker in self.submissions:
                 self.submissions[event.worker].join_time = time.monotonic()
             yield event
 
     def _faultless_end(self, submission: _Submission, state: str) -> bool:
-        """Whether a job that had joined ended for its time limit, or for what others want of the cluster."""
+        """Whether a job whose worker had joined ended for its time limit or other demands of the cluster."""
         limit, seconds = 60.0 * self.options.minutes, time.monotonic() - submission.join_time
         return seconds > max(limit / 2, limit - NEAR_LIMIT) or (seconds >= 0 and state.startswith(FAULTLESS))
 
     def _wait_for_ends(self) -> None:
-        """Wait a while for processes of this machine."""
+        """Wait up to ``SECONDS_TO_END`` for processes of this machine."""
         deadline = time.monotonic() + SECONDS_TO_END
         for submission in self.submissions.values():
             while (
@@ -313,7 +317,7 @@ class _Engine:
 
 
 def _warn_unused(cluster: str, slurm_options: Mapping[str, Any]) -> None:
-    """A file of options for the cluster is also what it is tried with, so that nothing in it is refused."""
+    """Warn of Slurm's options without Slurm. A trial may use the cluster's file of options, so none is refused."""
     names = [name.removeprefix("slurm_").replace("mem", "memory") for name, value in slurm_options.items() if value]
     if names:
         log.warning("convbench: not used with cluster=%s: %s", cluster, ", ".join(names))
@@ -322,12 +326,12 @@ def _warn_unused(cluster: str, slurm_options: Mapping[str, Any]) -> None:
 def _state(job: Any) -> str:
     try:
         return str(job.state)
-    except Exception:  # the accounting of a cluster may be broken: then what workers say has to do
+    except Exception:  # a cluster's accounting may be broken: then the workers' messages must do
         return "UNKNOWN"
 
 
 def _last_line(job: Any) -> str:
-    """The last line that a job wrote before it ended."""
+    """Return ``: `` and the last line of a job's standard error; empty if it wrote nothing."""
     with suppress(Exception):
         lines = (job.stderr() or "").strip().splitlines()
         return f": {lines[-1][:200]}" if lines else ""
@@ -335,9 +339,9 @@ def _last_line(job: Any) -> str:
 
 
 def _run_folder(folder: Path) -> Path:
-    """A folder of this run's own in the one that the hosts share. Raises ConvbenchError.
+    """Make a folder for this run in the shared folder. Raises ConvbenchError if it cannot be written.
 
-    Git ignores what is in it: the run would be said to be of code with changes that were not committed.
+    Git ignores its content; otherwise the run would be recorded as one of code with uncommitted changes.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -350,19 +354,19 @@ def _run_folder(folder: Path) -> Path:
 
 
 def _remove_abandoned(folder: Path, disk_time: float) -> None:
-    """Take away what drivers that were killed have left; ``disk_time`` is by the disk's clock, as are all times here.
+    """Remove the folders of killed drivers; ``disk_time`` is by the disk's clock, like all times here.
 
-    Folders of ours alone: one that a user has named so may lie beside them.
+    It removes only folders with our files: a user's folder of a similar name may lie beside them.
     """
     for path in folder.glob(f"run-*/{MAIL}/{SPEC}"):
         with suppress(OSError):
-            # A driver that lives renames a file in the mail every few seconds, which dates the folder.
+            # A live driver renames a file in this folder every few seconds, which updates the time of the folder.
             if disk_time - path.parent.stat().st_mtime > ABANDONED:
                 shutil.rmtree(path.parents[1], ignore_errors=True)
 
 
 def _remove(folder: Path) -> None:
-    """Take a folder away, again while it is there: a job that was cancelled writes into it until it ends."""
+    """Remove a folder, again and again while it is there: a cancelled job writes into it until it ends."""
     deadline = time.monotonic() + SECONDS_TO_END
     shutil.rmtree(folder, ignore_errors=True)
     while folder.exists() and time.monotonic() < deadline:
@@ -373,7 +377,7 @@ def _remove(folder: Path) -> None:
 def _unwritable(folder: Path, error: OSError) -> ConvbenchError:
     return ConvbenchError(
         f"{folder}: cannot be written ({error.strerror}): choose a folder that all hosts share with "
-        "--executor-options folder=PATH; to go on with a run that had begun, add --resume"
+        "--executor-options folder=PATH; to go on with a run that has begun, add --resume"
     )
 
 

@@ -19,7 +19,7 @@ from convbench.report.drawing.style import ACCENT, look
 
 @figures.register("by-size")
 def by_size(results: Sequence[Result]) -> Iterator[Drawing]:
-    """A cost against the LSTM input size, a curve per reducer and variant, with the crossover size."""
+    """Each cost against the LSTM input size, one curve per reducer and variant, with the crossover size."""
     crossover = headline_of(results).crossover
     view = in_view(results)
     size = metrics.LSTM_INPUT
@@ -42,10 +42,10 @@ def _draw(points: Points, choice: Axes, crossover: float | None) -> Drawing:
         name=f"by-size-{choice.y.option}",
         title=f"{choice.y.title} against LSTM input size",
         caption=(
-            "How to read this: each mark is a case (hollow: eager), a line joins the sizes of one reducer in one "
+            "How to read this: each mark is a case (hollow: eager). A line joins the sizes of one reducer in one "
             "variant on one backbone; where it is flat, a larger LSTM input is free. Bars are 95 % intervals."
             + (
-                " At the dashed size D the LSTM takes as many FLOPs as the convolution, left of it fewer."
+                " At the dashed size D the LSTM takes as many FLOPs as the convolution; left of it, fewer."
                 if line_size
                 else ""
             )
@@ -69,7 +69,7 @@ def _curves(axes: MplAxes, points: Points) -> None:
 
 
 def _mark_crossover(axes: MplAxes, size: float) -> None:
-    """The line and what it is, written on the side that has more room."""
+    """Draw the line of the crossover, with its label on the side that has more room."""
     axes.axvline(size, color=ACCENT, linewidth=1.1, linestyle=(0, (4, 3)), gid="crossover")
     is_left = axes.transData.transform((size, 1))[0] > axes.bbox.x0 + axes.bbox.width / 2
     axes.annotate(

@@ -20,16 +20,16 @@ from convbench.report.drawing.style import canvas, look, short
 from convbench.report.words.names import labels, threads_of
 
 NEAR = 14.0
-"""Points of the page: single sizes as near as this share a label."""
+"""Distance in points of the page below which single marks share a label."""
 LISTED = 3
 PLACE = ("backbone", "variant", "scenario")
 MANY = 120
-"""Marks above which names would hide what they name."""
+"""With more marks than this there is no drawing: names would hide the marks."""
 
 
 @figures.register("curve")
 def curve(results: Sequence[Result]) -> Iterator[Drawing]:
-    """Latency by size of what the headline compares; nothing where no reducer was measured at two sizes."""
+    """Latency by LSTM input size of the cases shown first; nothing if no reducer was measured at two sizes."""
     points = Points(results, in_view(results), metrics.LSTM_INPUT, metrics.LATENCY)
     curve_numbers = curves(results)
     rows_by_curve: dict[int, list[int]] = defaultdict(list)
@@ -67,9 +67,9 @@ def _draw(points: Points, curve_rows: Sequence[Sequence[int]]) -> Drawing:
         name="curve",
         title=f"Latency by LSTM input size: {', '.join(short(name) for name in place_names)}{threads}",
         caption=(
-            "How to read this: a line is one reducer at several sizes, its name at its end; marks without a line have "
-            "one size on this backbone, or reach another by other options. Where a line is flat, a larger LSTM input "
-            "is free. Bars are 95 % intervals."
+            "How to read this: a line is one reducer at several sizes, with its name at the end. Marks without a line "
+            "have one size on this backbone, or other sizes only with other options. Where a line is flat, a larger "
+            "LSTM input is free. Bars are 95 % intervals."
         ),
         figure=axes.figure,  # type: ignore[arg-type]
         marks=indices_by_mark,
@@ -79,7 +79,7 @@ def _draw(points: Points, curve_rows: Sequence[Sequence[int]]) -> Drawing:
 
 
 def _name_singles(axes: MplAxes, places: Mapping[str, Place], marks: Sequence[Place]) -> None:
-    """Names beside single marks and over no others; marks that lie on each other share one."""
+    """Write names beside single marks without covering others; marks that lie on each other share a label."""
     clusters: list[list[str]] = []
     spots: list[Place] = []
     for name, place in sorted(places.items(), key=lambda item: item[1]):

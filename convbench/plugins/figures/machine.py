@@ -1,4 +1,4 @@
-"""How fast the machine was while it measured: the reference workload over the run's time, disturbed visits marked."""
+"""How fast the machine was during the run: the reference workload over time, with disturbed visits marked."""
 
 from __future__ import annotations
 
@@ -17,43 +17,43 @@ from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.style import HUES, MUTED, TEXT, canvas
 
 LEAST = 3
-"""Moments that make a drawing."""
+"""Minimum number of moments for a drawing."""
 
 
 class Moment(NamedTuple):
-    """When the reference workload was taken (POSIX seconds), its time over that of better moments, and how it went."""
+    """A run of the reference workload: when (POSIX seconds), its time over that of better moments, if disturbed."""
 
     time: float
     ratio: float
-    disturbed: bool
+    is_disturbed: bool
 
 
 @figures.register("machine")
 def machine(results: Sequence[Result]) -> Iterator[Drawing]:
-    """The reference workload over time; nothing where too few cases had it beside them."""
+    """The reference workload over time; nothing if it was timed beside too few cases."""
     moments = sorted(_moments(result.record for result in measured(results)))
     if len(moments) >= LEAST:
         yield _draw(moments)
 
 
 def _moments(records: Iterable[Record]) -> Iterator[Moment]:
-    """A moment for each visit of a record; of a record without visits, the one at which it was measured."""
+    """Yield a moment for each visit of a record; for a record without visits, the one at which it was measured."""
     for members in grouped(records, scope).values():
         references = [reference for record in members for reference in _references(record)]
         level = at_better_moments(seconds for _, seconds, _ in references)
-        yield from (Moment(time, seconds / level, disturbed) for time, seconds, disturbed in references)
+        yield from (Moment(time, seconds / level, is_disturbed) for time, seconds, is_disturbed in references)
 
 
 def _references(record: Record) -> Iterator[tuple[float, float, bool]]:
-    """When each visit was, its seconds of the reference workload, and whether it was disturbed."""
+    """Yield the time of each visit, its seconds of the reference workload, and whether it was disturbed."""
     reading = record.reading(metrics.REFERENCE)
     if reading is None:
         return
     starts = [(visit.started, not visit.sound) for visit in record.visits] or [(record.started, False)]
-    for samples, (start, disturbed) in zip(reading.by_visit(), starts, strict=False):
+    for samples, (start, is_disturbed) in zip(reading.by_visit(), starts, strict=False):
         time = _seconds(start)
         if samples and time is not None and median(samples) > 0:
-            yield time, median(samples), disturbed
+            yield time, median(samples), is_disturbed
 
 
 def _seconds(start: str) -> float | None:
@@ -70,14 +70,14 @@ def _draw(moments: Sequence[Moment]) -> Drawing:
     axes.set_xlim(-0.02 * max(minutes[-1], 0.1), 1.02 * max(minutes[-1], 0.1))
     scales.log_axis(axes, "y", scales.limits([*ratios, 1.0, SLOW_MACHINE]), "×")
     axes.axhline(SLOW_MACHINE, color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
-    flags = [moment.disturbed or ratio > SLOW_MACHINE for moment, ratio in zip(moments, ratios, strict=True)]
-    for disturbed, colour, marker, gid in ((False, HUES[0], "o", "quiet-0"), (True, HUES[6], "x", "disturbed-0")):
-        places = [(x, y) for x, y, flag in zip(minutes, ratios, flags, strict=True) if flag is disturbed]
+    flags = [moment.is_disturbed or ratio > SLOW_MACHINE for moment, ratio in zip(moments, ratios, strict=True)]
+    for is_disturbed, colour, marker, gid in ((False, HUES[0], "o", "quiet-0"), (True, HUES[6], "x", "disturbed-0")):
+        places = [(x, y) for x, y, flag in zip(minutes, ratios, flags, strict=True) if flag is is_disturbed]
         if places:
             xs, ys = zip(*places, strict=True)
             axes.scatter(xs, ys, s=14, marker=marker, color=colour, zorder=3, gid=gid)
     axes.tick_params(length=0)
-    axes.set_xlabel("Minutes since the first of them", color=TEXT)
+    axes.set_xlabel("Minutes since the first mark", color=TEXT)
     axes.set_title("Time of the reference workload over its better moments", loc="left", fontsize=10, color=TEXT)
     count = f"{sum(flags)} of {len(flags)} disturbed" if sum(flags) else "none disturbed"
     return Drawing(

@@ -1,4 +1,4 @@
-"""What stood at the peak of memory, by kind, and the prediction beside it."""
+"""What was alive at the peak of memory, by kind, with the prediction beside it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _HUES = {
     "weights": 0, "inputs": 7, "activations": 1, "workspace": 2, "gradients": 3, "optimizer": 4, "temporaries": 5,
 }  # fmt: skip
 KINDS = {kind: (kind, HUES[number]) for kind, number in _HUES.items()}
-"""Each kind, its words and its colour."""
+"""The label and colour of each kind."""
 
 PEAKS = (metrics.CPU_PEAK, metrics.CUDA_PEAK)
 
 
 @figures.register("memory-by-kind")
 def memory_by_kind(results: Sequence[Result]) -> Iterator[Drawing]:
-    """The peak by kind, a bar per case of the eager models; one drawing a scenario and device."""
+    """Peak memory by kind, one bar per eager case; one drawing per scenario and device."""
     eager_results = [result for result in measured(results) if result.case.variant_name == EAGER]
     for scenario, device in dict.fromkeys((result.case.scenario, result.case.device) for result in eager_results):
         group = [result for result in eager_results if (result.case.scenario, result.case.device) == (scenario, device)]
@@ -39,7 +39,7 @@ def memory_by_kind(results: Sequence[Result]) -> Iterator[Drawing]:
 
 
 def _select(shares: Shares, pick: Result | None) -> Shares:
-    """The headline's case and the largest others, the smallest first."""
+    """Return the headline's case and the largest others, smallest first."""
     results = sorted(shares, key=lambda result: (sum(shares[result].values()), result.case.id))
     other_results = [result for result in results if not pick or result.case.architecture != pick.case.architecture]
     omissions = set(other_results[: max(0, len(results) - ROWS)])
@@ -47,7 +47,7 @@ def _select(shares: Shares, pick: Result | None) -> Shares:
 
 
 def by_kind(result: Result) -> dict[str, float]:
-    """Bytes at the peak by kind, empty where they were not measured."""
+    """Return the bytes at the peak by kind; empty if they were not measured."""
     for peak in PEAKS:
         sizes = {kind: value for kind in KINDS if (value := typical(result.record, peak.part(kind))) is not None}
         if sum(sizes.values()) > 0:
@@ -56,7 +56,7 @@ def by_kind(result: Result) -> dict[str, float]:
 
 
 def error_of_prediction(result: Result) -> float | None:
-    """Predicted over measured peak, less one; None where one of them is missing."""
+    """Return predicted over measured peak, less one; None if one of them is missing."""
     prediction, peak = typical(result.record, metrics.PREDICTED), result.memory
     return prediction / peak - 1 if prediction and peak else None
 
@@ -73,7 +73,7 @@ def _draw(shares: Shares, scenario: str, device: str) -> Drawing:
         caption=(
             "How to read this: what was alive at the moment of the peak of one eager call. Right: the peak and how "
             "far the prediction from shapes alone is off. Shorter is better."
-            + (" A bar with an arrow is longer than the scale and cut." if is_cut(shares) else "")
+            + (" A bar with an arrow is cut off: it is longer than the scale." if is_cut(shares) else "")
         ),
         figure=axes.figure,  # type: ignore[arg-type]
     )

@@ -1,4 +1,4 @@
-"""Quality against LSTM input size, task by task, and below it what the size costs: the curve's two sides."""
+"""Quality against LSTM input size for each task, and below it the cost of each size."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from convbench.report.drawing.style import AREA, PAPER, TEXT, WEIGHT, look, shor
 from convbench.report.words.names import threads_of
 
 SETTINGS = 4
-"""Drawings at most; the numbers of further backbones and clips are in the table."""
+"""Maximum number of drawings; the table has the numbers of further backbones and clips."""
 APART = 0.022
-"""Share of the axis by which reducers of one size are drawn apart, so that their intervals can be seen."""
+"""Share of the axis between reducers of the same size, so that their intervals can be seen."""
 
 
 class Point(NamedTuple):
-    """A place on a panel with its interval; hollow where some of its runs were left out."""
+    """A place on a panel with its interval; hollow if some of its runs were left out."""
 
     x: float
     y: float
@@ -41,7 +41,7 @@ class Point(NamedTuple):
 
 @figures.register("quality-by-size")
 def quality_by_size(results: Sequence[Result]) -> Iterator[Drawing]:
-    """Test accuracy of each task against the LSTM input size above a cost; a drawing a backbone and clip."""
+    """Test accuracy of each task against LSTM input size, with a cost below; one drawing per backbone and clip."""
     settings: dict[object, list[Quality]] = defaultdict(list)
     for quality in qualities_of([result.record for result in results]):
         parts = quality.architecture
@@ -88,13 +88,13 @@ def _draw(qualities: Sequence[Quality], results: Sequence[Result], number: int, 
 
 
 def _group_words(costs: Mapping[Parts, Result]) -> str:
-    """``, on clip 1x8x1x32x32, 1 thread``: what the costs are of, which may be no clip that was learnt from."""
+    """Return ``, on clip 1x8x1x32x32, 1 thread``: how the costs were measured, maybe on other clips than training's."""
     group = next((cost.group for cost in costs.values()), None)
     return f", on clip {group.clip}{threads_of(group)}" if group else ""
 
 
 def _costs(qualities: Sequence[Quality], results: Sequence[Result]) -> dict[Parts, Result]:
-    """The eager cost of each architecture, all alike, on clips as long as those of the quality where there are any."""
+    """Return each architecture's eager cost, all measured alike, if possible on clips as long as the training clips."""
     costs = [[cost for cost in costs_of(quality, results) if not cost.case.variant] for quality in qualities]
     group = common_group(qualities, costs)
     return {

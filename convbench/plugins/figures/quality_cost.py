@@ -1,4 +1,4 @@
-"""Accuracy against latency and memory, task by task, with the front of all three drawn as surely as it is known."""
+"""Accuracy against latency and memory for each task; marks show how likely they are on the Pareto front."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ from convbench.report.words.numbers import likely
 
 FAINT = 0.3
 TASKS = 8
-"""Drawings at most; the numbers of further tasks are in the table."""
+"""Maximum number of drawings; the table has the numbers of further tasks."""
 
 PLAIN, SMALLEST, LARGEST = 1.4, 0.8, 4.0
-"""Areas of marks, in those of other figures: where memory is not told, and of the least and the most of it."""
+"""Areas of marks relative to other figures: without memory, and for the least and the most memory."""
 
 CROWD, UNLIKELY = 8, 0.2
-"""Of more configurations than this, those that are less likely on the front have no name beside their faint mark."""
+"""Of more than CROWD configurations, those with less than this probability of being on the front are not named."""
 
 SAME = 1.05
-"""Peaks of memory that differ by less are drawn alike."""
+"""If the largest peak of memory is less than this many times the smallest, all marks have one size."""
 
 
 @figures.register("quality-cost")
 def quality_cost(results: Sequence[Result]) -> Iterator[Drawing]:
-    """Test accuracy against latency (parameters where nothing was timed), marks by memory; a drawing a task."""
+    """Test accuracy against latency (parameters if nothing was timed), marks sized by memory; one drawing per task."""
     tasks = by_task(qualities_of([result.record for result in results], in_variants=True))
     clips = Counter(task for task, _ in tasks)
     for number, ((task, clip), members) in enumerate(list(tasks.items())[:TASKS]):
@@ -88,18 +88,18 @@ def _caption(column: Metric, has_sizes: bool) -> str:
     return (
         "How to read this: upper left is better"
         + (", and a smaller mark takes less memory" if has_sizes else "")
-        + "; each configuration in its cheapest variant, bars are 95 % intervals. The percentage at a mark, and its "
-        "depth of colour, is how likely it is on the front: the share of what seeds and timings allow in which nothing "
-        f"else is as good in all of {goals} and better in one, as advise weighs them. The stair joins the means that "
+        + ". Each configuration is in its cheapest variant; bars are 95 % intervals. The percentage at a mark, and its "
+        "depth of colour, is how likely it is on the front, given the spread of seeds and timings (as in advise): "
+        f"nothing else is as good in all of {goals} and better in one. The stair joins the means that "
         f"nothing beats in accuracy and {costs}"
         + (": a mark below it can be on the front for its memory. " if has_sizes else ". ")
-        + f"Of more than {CROWD} configurations those below {100 * UNLIKELY:.0f} % are not named. "
+        + f"Of more than {CROWD} configurations, those below {100 * UNLIKELY:.0f} % are not named. "
         + "Configurations with fewer than 2 sound seeds are left out."
     )
 
 
 def _areas(pool: Sequence[Candidate]) -> list[float]:
-    """The area of each mark by the logarithm of its peak memory; empty where that is not known of all, or the same."""
+    """Return areas by the logarithm of peak memory; empty if a peak is unknown or all are about the same."""
     sizes = [candidate.cost(metrics.MEMORY.option) for candidate in pool]
     if not all(0 < size < math.inf for size in sizes) or max(sizes) < SAME * min(sizes):
         return []

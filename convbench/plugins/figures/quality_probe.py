@@ -1,4 +1,4 @@
-"""Where against what: how much of position and of class a linear read-out finds in untrained features."""
+"""How much of position (where) and of class (what) a linear read-out finds in untrained features."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from convbench.report.drawing.shares import share_axis
 from convbench.report.drawing.style import AREA, GRID, WEIGHT, canvas, look, short
 
 SETTINGS = 4
-"""Drawings at most; the numbers of further backbones and clips are in the table."""
+"""Maximum number of drawings; the table has the numbers of further backbones and clips."""
 LEAST = -0.2
-"""Where R² is drawn that is lower."""
+"""Lower values of R² are drawn at this one."""
 
 
 @figures.register("quality-probe")
 def quality_probe(results: Sequence[Result]) -> Iterator[Drawing]:
-    """R² of position against accuracy of class; a drawing for each backbone and clip."""
+    """R² of position against accuracy of class, read from untrained features; one drawing per backbone and clip."""
     all_probes = linear_probes([result.record for result in results])
     complete_probes = (probe for probe in all_probes if probe.where and probe.what)
     settings = grouped(complete_probes, lambda probe: (probe.architecture.backbone, probe.clip))
@@ -45,7 +45,7 @@ def _draw(probes: Sequence[LinearProbe], number: int, has_siblings: bool) -> Dra
         axes.scatter([x], [y], s=1.4 * AREA * WEIGHT.get(marker, 1.0), marker=marker, color=colour, zorder=3)
     label(axes, [(x, y) for _, x, y in places], [_words(probe) for probe in probes])
     place = f", {short(str(probes[0].architecture.backbone))}" if has_siblings else ""
-    note = f" R² below {LEAST} is drawn there." if min(_mean(probe.where) for probe in probes) < LEAST else ""
+    note = f" R² below {LEAST} is drawn at {LEAST}." if min(_mean(probe.where) for probe in probes) < LEAST else ""
     return Drawing(
         name=f"quality-probe-{number}",
         title=f"What untrained features keep: where against what{place}",

@@ -1,4 +1,4 @@
-"""The decision at a glance: every reducer at one size, all alike, with the band of what is tied."""
+"""The decision at a glance: the latency of every reducer, all else alike, with a band of ties."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BAND = (
 
 @figures.register("reducers")
 def reducers(results: Sequence[Result]) -> Iterator[Drawing]:
-    """Latency by reducer, a row each, with intervals and a grey band of ties; nothing where nothing was timed."""
+    """Latency by reducer, one row each, with intervals and a grey band of ties; nothing if nothing was timed."""
     headline = headline_of(results)
     if headline.timed:
         index = {id(result): number for number, result in enumerate(results)}
@@ -70,7 +70,7 @@ def _draw(rows: Sequence[Contender], headline: Headline, index: Mapping[int, int
         title=f"Latency by {word}: {same(rows[0].result)}",
         caption=(
             f"How to read this: {_rows_are(word, headline, len(rows))}, all else alike. Bars are 95 % "
-            f"intervals over fresh processes where there were several, n of them{_BAND if len(rows) > 1 else '.'}"
+            f"intervals, over n fresh processes if there were several{_BAND if len(rows) > 1 else '.'}"
         ),
         figure=axes.figure,  # type: ignore[arg-type]
         marks={f"marks-{row}": [index[id(contender.result)]] for row, contender in enumerate(rows)},
@@ -80,21 +80,21 @@ def _draw(rows: Sequence[Contender], headline: Headline, index: Mapping[int, int
 
 
 def _rows_are(word: str, headline: Headline, row_count: int) -> str:
-    """What has a row, and how many have none for want of room."""
-    rows = "each reducer at its fastest, and what the headline names"
+    """Return what the rows are, and how many were left out for lack of room."""
+    rows = "a row is a reducer at its fastest, or what the headline names"
     rows = "a row is a model" if word == "model" else "a row is a size" if headline.of_one else rows
     omission_count = len(headline.by_series) - row_count
     return f"{rows} ({omission_count:,} more in the table)" if omission_count else rows
 
 
 def _names(rows: Sequence[Contender]) -> list[str]:
-    """``fc 64``; a LayerNorm, which all rows have or none, stands in the title."""
+    """Return names such as ``fc 64``, without LayerNorm: all rows have it or none, and the title says so."""
     models = [row.result.case.architecture for row in rows]
     return labels([replace(model, layer_norm=False) if isinstance(model, Parts) else model for model in models])
 
 
 def _end(result: Result, ties: Sequence[Result]) -> str:
-    """``1.58 ms (n=4) tied``: the median, the sound visits behind it, and whether it is one of those that tie."""
+    """Return ``1.58 ms (n=4) tied``: the median, the number of sound visits, and whether the result is tied."""
     visits = sum(visit.timed and visit.sound for visit in result.record.visits)
     latency = units.seconds(result.latency.median if result.latency else None)
     return " ".join(filter(None, (latency, f"(n={visits})" if visits else "", "tied" if result in ties else "")))

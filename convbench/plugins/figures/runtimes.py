@@ -1,4 +1,4 @@
-"""Where it will run: the latency of every model in every runtime; lines that cross are rankings that turn round."""
+"""Where it will run: the latency of every model in every runtime; where lines cross, the ranking changes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from convbench.report.words.names import around_reducer, model, threads_of
 
 @figures.register("runtimes")
 def by_runtime(results: Sequence[Result]) -> Iterator[Drawing]:
-    """Latency by runtime, a line a model (reducer and LSTM input size), the fastest runtime of the base model first."""
+    """Latency by runtime, one line per model (reducer and LSTM input size), the base model's fastest runtime first."""
     index = {id(result): number for number, result in enumerate(results)}
     views = runtimes(results)
     for number, view in enumerate(views):
@@ -31,7 +31,7 @@ def _place(view: Runtimes) -> tuple[str, str]:
 
 
 def _draw(view: Runtimes, index: Mapping[int, int], number: int, has_twins: bool) -> Drawing:
-    """The figure of a view, the ``number``-th of its scenario and device; ``has_twins`` where there are several."""
+    """Return the figure of a view, the ``number``-th of its scenario and device; ``has_twins`` if there are several."""
     base = view.base
     setting = f", {around_reducer(base)}, clip {base.case.clip}{threads_of(base.group)}" if has_twins else ""
     models = {model(price.result): price.result for price in view.prices}
@@ -54,8 +54,8 @@ def _draw(view: Runtimes, index: Mapping[int, int], number: int, has_twins: bool
         title=f"Where it will run: {view.scenario}, {view.device}{setting}",
         caption=(
             f"{words.sentence(view)} How to read this: each line is a model, from runtime to runtime; where two lines "
-            "cross, the ranking turns round. Bars are 95 % intervals. Every mark gave eager's output within the "
-            "tolerance of its number type; a random one as nearly as eager itself does with other random numbers."
+            "cross, the ranking changes. Bars are 95 % intervals. Every mark gave eager's output within the tolerance "
+            "of its number type; a random output, as closely as eager itself with other random numbers."
         ),
         figure=axes.figure,  # type: ignore[arg-type]
         marks={
@@ -66,7 +66,7 @@ def _draw(view: Runtimes, index: Mapping[int, int], number: int, has_twins: bool
 
 
 def _line(axes: MplAxes, number: int, prices: Sequence[RelativeLatency | None]) -> None:
-    """A model's latencies from left to right."""
+    """Draw a model's latencies from left to right."""
     place_results = [(place, price.result) for place, price in enumerate(prices) if price]
     colour, marker = look(place_results[0][1].series)
     places = [place for place, _ in place_results]
@@ -80,7 +80,7 @@ def _line(axes: MplAxes, number: int, prices: Sequence[RelativeLatency | None]) 
 
 
 def _name_ends(axes: MplAxes, lines: Mapping[str, Sequence[RelativeLatency | None]]) -> None:
-    """The models' names at the ends of their lines, none over another."""
+    """Write the models' names at the ends of their lines, without overlap."""
     tips = {name: [(place, price) for place, price in enumerate(prices) if price][-1] for name, prices in lines.items()}
     ends = {name: (place, price.result.latency.median) for name, (place, price) in tips.items() if price.result.latency}
     heights = [float(axes.transData.transform(end)[1]) for end in ends.values()]

@@ -1,4 +1,4 @@
-"""Where the cost sits: each cost split over backbone, reducer, LSTM and head, the reducers side by side."""
+"""Where the cost sits: each cost split into backbone, reducer, LSTM and head, with the reducers side by side."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from convbench.report.words.names import kind, same
 ROWS = 14
 WORDS = {"lstm": "LSTM", "graphs": "compiler's graphs"}
 PARTS = (*STAGES, metrics.GRAPHS, metrics.OPTIMIZER, metrics.OTHER)
-"""The stages, what stands for them in compiled cases, training's last phase, and the rest."""
+"""The stages, the compiler's graphs that stand for them in compiled cases, training's optimizer, and the rest."""
 
 LOOKS = {part: (WORDS.get(part, part), STAGE_HUES[part]) for part in PARTS}
 
 
 SUMS = 0.05
-"""Share of a call by which its stages may miss it before the figure says so."""
+"""Share of a call by which the sum of its stages may differ from it before the figure says so."""
 
 SIZED = "reducer with its LSTM input size (of several sizes, the one nearest to 128)"
 
 NOT_THE_CALL = (
-    " Where the stages do not sum to the call within 5 %, both times are given, stages “of” the call: what is left is "
-    "launching and waiting on a GPU, whose stages are timed by its own clock, and elsewhere what runs between stages, "
-    "or what timing them costs."
+    " If the stages do not sum to the call within 5 %, both times are given, stages “of” the call. On a GPU, whose "
+    "stages are timed by its own clock, the difference is launching and waiting; elsewhere it is what runs between "
+    "stages, or what timing them costs."
 )
 
 
 class Split(NamedTuple):
-    """A metric that is measured by stage, and what the figure calls it."""
+    """A metric that is measured by stage, and the figure's words for it."""
 
     metric: Metric
     words: str
@@ -62,7 +62,7 @@ SPLITS = (
 
 @figures.register("stages")
 def stages(results: Sequence[Result]) -> Iterator[Drawing]:
-    """Parameters, MACs, time and memory by stage, a bar per reducer or own model."""
+    """Parameters, MACs, time and memory by stage, one bar per reducer or model of your own."""
     rows = _representatives(results)
     for split in SPLITS:
         shares = {result: share for result in rows if (share := by_stage(result, split.metric))}
@@ -72,7 +72,7 @@ def stages(results: Sequence[Result]) -> Iterator[Drawing]:
 
 
 def _other_stages(main_rows: Sequence[Result], results: Sequence[Result]) -> Iterator[Drawing]:
-    """The time by stage where stages are other ones than those drawn: of compiled cases, and of training in eager."""
+    """Yield the time by stage of cases with other stages than those drawn: compiled cases, and training in eager."""
     groups = {
         stage: [result for result in results if _has(result, stage)] for stage in (metrics.GRAPHS, metrics.OPTIMIZER)
     }
@@ -95,14 +95,14 @@ def _has(result: Result, stage: str) -> bool:
 
 
 def by_stage(result: Result, metric: Metric) -> dict[str, float]:
-    """A cost of each stage that was measured, empty where the whole is zero or no stage was."""
+    """Return a cost by measured stage; empty if no stage was measured or the whole is zero."""
     cost = partial(part_of_call, result) if metric is metrics.LATENCY else partial(typical, result.record)
     costs = {stage: value for stage in PARTS if (value := cost(metric.part(stage)))}
     return costs if sum(costs.values()) > 0 else {}
 
 
 def _representatives(results: Sequence[Result]) -> list[Result]:
-    """One case a row (eager where there is one, of the size nearest to 128), those with most parameters last."""
+    """Return one case per row (eager if there is one, the size nearest to 128), those with most parameters last."""
     cases = measured(results)
     nearest_by_row: dict[str | Whole, Result] = {}
     for contender in rank(largest_group([result for result in cases if not result.case.variant] or cases)):
@@ -130,14 +130,14 @@ def _draw(split: Split, shares: Shares) -> Drawing:
             f"How to read this: each bar is one {bar}, split by where the cost sits; the whole is at its right end. "
             f"Shorter is better. All alike: {same(next(iter(shares)))}."
             + (NOT_THE_CALL if is_off else "")
-            + (" A bar with an arrow is longer than the scale and cut." if is_cut(shares) else "")
+            + (" A bar with an arrow is cut off: it is longer than the scale." if is_cut(shares) else "")
         ),
         figure=axes.figure,  # type: ignore[arg-type]
     )
 
 
 def _call_seconds(result: Result, metric: Metric, share: Mapping[str, float]) -> float | None:
-    """Seconds of the call itself where its stages do not sum to them; of other costs they always do."""
+    """Return the seconds of the call if its stages do not sum to them, else None; other costs always sum."""
     if metric is not metrics.LATENCY or not result.latency:
         return None
     call = result.latency.median
@@ -145,6 +145,6 @@ def _call_seconds(result: Result, metric: Metric, share: Mapping[str, float]) ->
 
 
 def _end(total: float, call_seconds: float | None, unit: str) -> str:
-    """``458 µs``, or ``458 µs of 1.25 ms`` where the stages are not the whole call."""
+    """Return ``458 µs``, or ``458 µs of 1.25 ms`` if the stages are not the whole call."""
     words = scales.label(total, unit, 3)
     return f"{words} of {scales.label(call_seconds, unit, 3)}" if call_seconds else words

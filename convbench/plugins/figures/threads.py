@@ -1,4 +1,4 @@
-"""How many threads to use: the speed-up of more of them over the fewest, reducer by reducer."""
+"""How many threads to use: the speed-up of more threads over the fewest, by reducer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from convbench.report.drawing import Drawing, ratios
 
 @figures.register("threads")
 def threads(results: Sequence[Result]) -> Iterator[Drawing]:
-    """The speed-up of so many threads over the fewest that were measured, a row per reducer."""
+    """The speed-up of each number of threads over the fewest measured, one row per reducer."""
     gains = thread_gains(results)
     ends = ratios.ends(gain.speedup for gain in gains)
     sorted_gains = sorted(gains, key=lambda gain: (gain.threads, gain.result.series))
@@ -38,14 +38,14 @@ def _draw(
     axes = ratios.draw(speedups, ends, median, f"Speed-up over {fewest} · higher is better")
     missing_count = len(withheld(results))
     cases = counted(missing_count, "case was", "cases were")
-    note = f" {cases} never measured undisturbed, and not shown." if missing_count else ""
+    note = f" {cases} never measured undisturbed and left out." if missing_count else ""
     return Drawing(
         name=f"threads-{count}-{scenario}",
         title=f"{count} threads over {fewest}, {scenario}",
         caption=(
-            f"How to read this: right of 1×, {count} threads are faster than {fewest}; left of it slower. An operator "
-            "is split among the threads and waits for the last: where operators are short, or memory is what "
-            "they wait for, that costs more than it saves. Bars are 95 % intervals of the ratio of visits in the same "
+            f"How to read this: right of 1×, {count} threads are faster than {fewest}; left of it, slower. An operator "
+            "is split among the threads and waits for the last: if operators are short, or wait for memory, that costs "
+            "more than it saves. Bars are 95 % intervals of the ratio of visits in the same "
             f"rounds; the dotted line is the median, {median:.3g}×.{ratios.BAND}{note}"
         ),
         figure=axes.figure,  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Cost against cost, with the front of each comparable group: what is not beaten in both."""
+"""One cost against another, with the Pareto front of each comparable group: the cases that none beats in both."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from convbench.report.drawing.scatter import Points, corner, empty_axes, in_view
 
 @figures.register("trade-off")
 def trade_off(results: Sequence[Result]) -> Iterator[Drawing]:
-    """One cost against another; ringed cases on the stair are beaten by no comparable case in both."""
+    """One cost against another; a stair joins the ringed cases, which no comparable case beats in both."""
     view = in_view(results)
     axes = shown_metrics(results, "axes")
     columns = tuple(metric for metric in axes if any(value(results[i], metric) for i in view))
@@ -28,7 +28,7 @@ def trade_off(results: Sequence[Result]) -> Iterator[Drawing]:
 
 
 def _pairs(columns: Sequence[Metric]) -> list[tuple[Metric, Metric]]:
-    """Every pair of metrics, latency upwards and memory across first."""
+    """Return every pair of metrics (x, y), first those of memory across and latency upwards."""
     sorted_columns = sorted(columns, key=lambda metric: (metric is not metrics.LATENCY, metric is not metrics.MEMORY))
     return [(x, y) for y, x in combinations(sorted_columns, 2)]
 
@@ -45,8 +45,8 @@ def _draw(points: Points, choice: Axes) -> Drawing:
         title=f"{choice.y.title} against {inside(choice.x.title)}",
         caption=(
             f"How to read this: {_better_corner(choice)}hollow marks are eager. Ringed cases form the Pareto front: no "
-            "case alike (backbone, LSTM, clip, scenario, device, number type, threads, variant) is at least as good in "
-            "both and better in one."
+            "case with the same backbone, LSTM, clip, scenario, device, number type, threads and variant is at least "
+            "as good in both and better in one."
         ),
         figure=axes.figure,  # type: ignore[arg-type]
         marks=indices_by_mark,

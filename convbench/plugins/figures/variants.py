@@ -1,4 +1,4 @@
-"""What the variants gain: the speed-up of each over eager, reducer by reducer."""
+"""What the variants gain: the speed-up of each over eager, by reducer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PANELS = 6
 
 @figures.register("variants")
 def variants(results: Sequence[Result]) -> Iterator[Drawing]:
-    """The speed-up of each variant over eager, a row per reducer."""
+    """The speed-up of each variant over eager, one row per reducer."""
     panels = by_variant(gains(results))[:PANELS]
     ends = ratios.ends(gain.speedup for panel in panels for gain in panel.gains)
     place_names = places([panel.group for panel in panels])
@@ -35,7 +35,7 @@ def _draw(panel: VariantGain, place: str, ends: tuple[float, float], results: Se
         title=f"{short(panel.variant)} over eager, {place}",
         caption=(
             "How to read this: right of 1× the variant is faster than eager. Bars are 95 % intervals of the ratio "
-            f"(above {ratios.FEW} cases a reducer: their extremes); the dotted line is the median over all models, "
+            f"(above {ratios.FEW} cases per reducer: their extremes); the dotted line is the median over all models, "
             f"{panel.speedup.median:.3g}×.{ratios.BAND}"
         ),
         figure=axes.figure,  # type: ignore[arg-type]

@@ -1,6 +1,6 @@
-"""The shelf of probes: (Subject, Protocol) -> readings and findings. One file per probe.
+"""Probes, one per file: each is a function (Subject, Protocol) -> readings and findings.
 
-To add one, register a function that yields readings of metrics it declares beside itself (``core.metric``), and mark it
-``@declares(ProbeTraits(...))`` (``measure.probes``) with its order and what else it is. CSV, tables, page and budgets
-then have it.
+To add one, register a function that yields readings of metrics, which it declares in the same file (``core.metric``).
+Mark it ``@declares(ProbeTraits(...))`` (``measure.probes``) with its order and its other traits. CSV, tables, page and
+budgets then include its metrics.
 """

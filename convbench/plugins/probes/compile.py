@@ -1,4 +1,4 @@
-"""What torch.compile captured: graphs, breaks with their reasons, and the share of the FLOPs inside graphs."""
+"""What torch.compile captures: graphs, graph breaks with their reasons, and the share of the FLOPs inside graphs."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ from convbench.models.subject import Subject
 @probes.register("compile")
 @declares(ProbeTraits(exact=True, order=90))
 def compile_capture(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
-    """Compiles a twin on the meta device with a backend that only counts; nothing for a case that is not compiled.
+    """Graphs, graph breaks and captured FLOPs, from a twin compiled on the meta device; only for compiled cases.
 
-    Of training the forward pass is counted: what is captured of it is what autograd differentiates as a graph.
+    The backend only counts. Of a training step it counts the forward pass: autograd differentiates the captured part of
+    that pass as a graph.
     """
     if not compiles(subject.case):
         return
@@ -52,9 +53,10 @@ def compile_capture(subject: Subject, protocol: Protocol) -> Iterator[Reading | 
 
 
 def _needs_default_device(twin: Subject) -> bool:
-    """Whether a twin makes tensors without a device, so that it runs on ``meta`` only where that is the default one.
+    """Whether a twin makes tensors without naming a device, so that it runs on ``meta`` only as the default device.
 
-    While it is, dynamo sees graph breaks that are none elsewhere, as at ``Tensor.unflatten``.
+    A default device is set only for such twins, because with it dynamo sees graph breaks that do not occur otherwise,
+    such as at ``Tensor.unflatten``.
     """
     try:
         twin.run()
@@ -64,7 +66,7 @@ def _needs_default_device(twin: Subject) -> bool:
 
 
 def _capture(twin: Subject, needs_device: bool) -> tuple[int, int]:
-    """Number of graphs and FLOPs inside them over one call of a subject."""
+    """Compile and call a twin; return the number of graphs and the FLOPs inside them."""
     graphs: list[torch.fx.GraphModule] = []
     flops = 0
 
@@ -88,7 +90,7 @@ def _capture(twin: Subject, needs_device: bool) -> tuple[int, int]:
 
 
 def _summary(reason: str) -> str:
-    """Dynamo's explanation of a break in one line: what it met, and where."""
+    """Return dynamo's explanation of a break in one line: its cause and its place."""
     cause, *details = reason.splitlines()
     place = next((line.partition(":")[2] for line in details if "debug context" in line), "")
     return f"{cause}:{place}" if place else cause

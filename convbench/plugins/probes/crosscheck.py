@@ -1,4 +1,4 @@
-"""The second, independent count of MACs: where it differs from the first, and where chance decides what is counted."""
+"""Count MACs a second, independent way: find where the counts differ and where the MACs depend on random numbers."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from convbench.models import network
 from convbench.models.subject import Subject, assemble_forward
 
 DRAWS, SECONDS = 4, 2.0
-"""Calls with other random numbers that show whether those decide what is computed; none is begun after the seconds."""
+"""Calls with other random numbers, to see whether the MACs depend on them; no call starts after this many seconds."""
 
 
 @probes.register("crosscheck")
 @declares(ProbeTraits(exact=True, order=80))
 def crosscheck(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
-    """Traces a model that is not timed and says where its MACs by stage differ from those of the first count.
+    """Additions of a call, and a second count of MACs by stage, from a trace: reports where the counts differ.
 
-    Of training the forward pass: a trace does not know the backward one.
+    The traced model is not timed. Of a training step only the forward pass is traced.
     """
     try:
         counts = count_forward(subject.case, protocol.seed)
     except NotCounted:
-        return  # the probe ``macs`` has said so
+        return  # the probe ``macs`` reports this
     if is_counted_as_called(subject.case):
         yield from _random_work(subject.case, protocol.seed, counts.total)
     try:
@@ -56,7 +56,7 @@ def crosscheck(subject: Subject, protocol: Protocol) -> Iterator[Reading | Findi
 
 
 def _random_work(case: Case, seed: int, macs: int) -> Iterator[Finding]:
-    """Says where a forward pass takes other MACs than were counted, with other random numbers."""
+    """Report that a forward pass takes a different number of MACs with other random numbers."""
     with suppress(NotCounted):
         other_macs = next((recount for recount in _recounts(case, seed) if recount != macs), None)
         if other_macs is not None:
@@ -64,7 +64,7 @@ def _random_work(case: Case, seed: int, macs: int) -> Iterator[Finding]:
 
 
 def _recounts(case: Case, seed: int) -> Iterator[int]:
-    """MACs of the same call of the same model on the same clip, each time with other random numbers."""
+    """Yield the MACs of the same call of the same model on the same clip, each time with other random numbers."""
     end = time.monotonic() + SECONDS
     for draw in range(1, DRAWS + 1):
         if time.monotonic() > end:
@@ -73,5 +73,5 @@ def _recounts(case: Case, seed: int) -> Iterator[int]:
             twin = after_call(forward_twin(case, seed))
             network.seed_all(seed + draw)
             counts = dispatched.count(twin)
-        del twin  # before there is another beside the case's own
+        del twin  # never two twins beside the case's own model
         yield counts.total

@@ -1,4 +1,4 @@
-"""Latency of a call, with its raw samples, what disturbed them, and the page faults that may be most of it."""
+"""Latency of a call: its raw samples, what disturbed them, and page faults, which may take most of the time."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ from convbench.models.subject import Subject
 from convbench.models.values import held_bytes, tensors
 
 MANY_FAULTS = 256
-"""Page faults a call from which on a warning is given, where the kernel took ``SYSTEM_SHARE`` of the time."""
+"""Page faults per call from which a warning is given, if the kernel took ``SYSTEM_SHARE`` of the CPU time."""
 SYSTEM_SHARE = 0.25
 BLOCK_SECONDS = 0.04
-"""Samples between two looks at the reference workload."""
+"""Seconds of sampling between two runs of the reference workload."""
 SHORT, SHORT_BLOCK_SECONDS, SETTLE_SECONDS = 0.01, 0.08, 0.03
-"""Right after the reference workload a call below SHORT seconds takes up to 1.6 times as long, and a tenth longer for
-ten calls more: what it works on has left the caches. So calls are made for SETTLE_SECONDS without being timed, and
-blocks are longer. Longer calls were seen to take what they always take."""
+"""Right after the reference workload, a call of less than SHORT seconds takes up to 1.6 times as long, and the next ten
+calls take a tenth longer, because their data has left the caches. So for SETTLE_SECONDS such calls are not timed, and
+their blocks are longer (SHORT_BLOCK_SECONDS). Longer calls were seen to take no longer than usual."""
 LONGER_FOR_PERCENTILES = 4
-"""What a streaming case may take of the protocol's time, so that its 99th percentile can be stated."""
+"""A streaming case may sample for this many times the protocol's time, so that its 99th percentile can be stated."""
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What this process used of the machine: minor page faults, and seconds in user and system mode."""
+    """Resources that this process used: minor page faults, and CPU seconds in user and system mode."""
 
     faults: int = 0
     user: float = 0.0
@@ -72,7 +72,7 @@ class Usage:
 @probes.register("latency")
 @declares(ProbeTraits(order=30, includes=("reference",)))
 def latency(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
-    """Seconds per call: warm-up until steady, then samples in turns with the reference workload until they suffice."""
+    """Seconds per call: warm-up until steady, then enough samples, alternated with the reference workload."""
     clock = clock_for(subject.device, subject.timed)
     reference = Reference(subject.device)
     warmup = warm_up(subject.timed, clock, protocol.max_warmup)
@@ -103,7 +103,7 @@ def latency(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]
 
 
 def _state_bytes(subject: Subject) -> int:
-    """Bytes of the state that a streamed case carries on from one more call; of another runtime's nothing is known."""
+    """Return the bytes of a streamed case's state after one more call; 0 for other cases and for other runtimes."""
     if not subject.case.streams or subject.deployment:
         return 0
     _, state = subject.run()
@@ -117,7 +117,7 @@ def _settle(call: Call, clock: Clock, seconds: float) -> None:
 
 
 def _rule(subject: Subject, protocol: Protocol) -> StoppingRule:
-    """That of the protocol; frame by frame the slow end counts, which needs more samples, if they are short."""
+    """Return the protocol's stopping rule; for streaming, with enough samples and time for the 99th percentile."""
     if not subject.case.streams:
         return StoppingRule(protocol.target, protocol.min_samples, protocol.max_time)
     samples = max(protocol.min_samples, math.ceil(SAMPLES_FOR_PERCENTILE[99] / protocol.visits))
@@ -125,7 +125,7 @@ def _rule(subject: Subject, protocol: Protocol) -> StoppingRule:
 
 
 def _within_one_process(warmup: WarmUp, sampling: Sampling, protocol: Protocol) -> Iterator[Finding]:
-    """What is amiss with the only visit; of several the spread between them tells more."""
+    """Report problems of the only visit; of several visits, the spread between them tells more."""
     if not warmup.steady:
         yield Finding(NOT_STEADY, data={"change": warmup.change})
     if sampling.verdict == "time is up":
@@ -156,9 +156,9 @@ def _page_faults(usage: Usage, calls: int) -> Iterator[Reading | Finding]:
 
 
 def _busy_machine(run_delay: float) -> Iterator[Finding]:
-    """Several threads wait for each other at every operator: with a core taken, for one that is not running.
+    """Report that other work took cores from the threads, which wait for each other at every operator.
 
-    Where they are more than the cores, those are noted: it is they who take them from each other.
+    If there are more threads than cores, the number of cores is noted: the threads take them from each other.
     """
     threads, cores = torch.get_num_threads(), cgroup.available_cores()
     if run_delay > WAITING_TOGETHER and threads > 1:
@@ -167,7 +167,7 @@ def _busy_machine(run_delay: float) -> Iterator[Finding]:
 
 
 def _disturbances(device: torch.device) -> Iterator[Finding]:
-    """What held a GPU back while it was timed, as far as the driver tells."""
+    """Report what held a GPU back while it was timed, as far as the driver tells."""
     if reasons := nvml.state(device).get("throttle_reasons"):
         yield Finding(THROTTLED, data={"reasons": str(reasons)})
     if pids := nvml.foreign_processes(device, os.getpid()):

@@ -1,4 +1,4 @@
-"""MACs and FLOPs of one call, in all and by stage, and what of the model they leave out."""
+"""MACs and FLOPs of one call, in total and by stage, and the parts of the model that they leave out."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from convbench.models.stages import WRAPPERS
 from convbench.models.subject import Subject
 
 MUCH = 0.2
-"""From this share of the MACs in no stage on it is worth naming the stages."""
+"""If more than this share of the MACs is in no stage, a finding suggests naming the stages."""
 
 
 @probes.register("macs")
 @declares(ProbeTraits(static=True, order=20))
 def macs(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
-    """Multiply-accumulates by stage, exact, of the call that is timed; FLOPs are twice as many.
+    """Multiply-accumulates of the timed call by stage, exact; FLOPs are twice as many.
 
-    Counted on the meta device, or on the real one where the model does not run there.
+    They are counted on the meta device, or on the real device if the model does not run on meta.
     """
     try:
         count = count_subject(subject)
@@ -54,7 +54,7 @@ def _doubts(subject: Subject, count: StageCounts) -> Iterator[Finding]:
 
 
 def _inner_children(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """The children of a model, or of the one that it wraps."""
+    """Return the children of a model, or of the model that it wraps."""
     children = list(model.named_children())
     wraps = len(children) == 1 and children[0][0] in WRAPPERS
     return _inner_children(children[0][1]) if wraps else children

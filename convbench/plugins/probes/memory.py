@@ -1,4 +1,4 @@
-"""Peak memory of one warmed call, under names that say which memory it is, and what stood at the peak."""
+"""Peak memory of one warmed-up call, a metric for each kind of memory, and what was alive at the peak."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from convbench.models.subject import Subject
 def memory(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     """CUDA: peak allocated, peak reserved, the process's use; CPU: peak tensor bytes and the process's peak RSS.
 
-    Another runtime's buffers are no tensors: of it, what a process of its own grew by, and on CUDA this process's use.
+    The buffers of another runtime are not tensors: for it the probe reads how much a separate process grows, and on
+    CUDA this process's use.
     """
     gc.collect()
     if torch.device(subject.device).type == "cuda":
@@ -64,7 +65,7 @@ def _cpu(subject: Subject) -> Iterator[Reading | Finding]:
 
 
 def _parts(peak: Metric, timeline: allocations.Timeline) -> Iterator[Reading]:
-    """What stood at the peak, by kind and by the stage that made it; either sums to the peak."""
+    """Yield the bytes alive at the peak, by kind and then by the stage that made them; each split sums to the peak."""
     bytes_by_holder = timeline.at_peak()
     for place, parts in enumerate((metrics.KINDS, (*STAGES, metrics.OTHER))):
         for part in parts:

@@ -1,4 +1,4 @@
-"""Parameters, in all and by stage, and the bytes of the weights."""
+"""Parameters, in total and by stage, and the bytes of the weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from convbench.models.weights import weights_bytes
 @probes.register("params")
 @declares(ProbeTraits(static=True, passive=True, order=10))
 def params(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
-    """Parameters by stage, exact; buffers (a frozen projection) weigh in weights_bytes but are not parameters."""
+    """Parameters by stage, exact; buffers (a frozen projection) count in weights_bytes but are not parameters."""
     model = subject.model
     stages = params_by(model, stage_roots(subject.case, model))
     yield Reading(metrics.PARAMS, (sum(stages.values()),))

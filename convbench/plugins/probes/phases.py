@@ -18,15 +18,15 @@ from convbench.models.subject import Subject
 from convbench.models.training_step import TrainingStep
 
 MAX_NAMES = 5
-"""Parameters without a gradient that are named; further ones are counted."""
+"""How many parameters without a gradient are named at most; the others are counted."""
 
 
 @probes.register("phases")
 @declares(ProbeTraits(order=50))
 def phases(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
-    """Training's seconds forward, backward and in the optimizer; nothing for other scenarios.
+    """Seconds of a training step in forward, backward and optimizer; nothing for other scenarios.
 
-    Says which parameters the loss gives no gradient.
+    Reports the parameters that get no gradient from the loss.
     """
     if not isinstance(subject.run, TrainingStep):
         return
@@ -40,7 +40,7 @@ def phases(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
 
 
 def _split(subject: Subject) -> Split:
-    """One step; on a GPU a second one, of which the device's own time is taken, as it is of the stages."""
+    """Time one step by phase; on a GPU time a second step, with the device's own clock, as for stages."""
     stopwatch, start = Stopwatch(subject), time.perf_counter()
     call(subject, stopwatch.phase)
     if stopwatch.on_gpu:

@@ -1,4 +1,4 @@
-"""The peak memory that the shapes alone predict, beside the measured one."""
+"""The peak memory that shapes alone predict, to compare with the measured peak."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from convbench.measure.probes import ProbeTraits
 from convbench.models.subject import Subject
 
 SHARE = 0.25
-"""Of the time that a case may take, what a prediction may: it is worth least."""
+"""Share of a case's time limit that its prediction may take: it is the least important result."""
 
 
 @probes.register("prediction")
 @declares(ProbeTraits(static=True, late=True, order=100))
 def prediction(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
-    """Predicted peak of tensor bytes, exact up to what libraries keep to themselves; nothing for a compiled case."""
+    """Predicted peak of tensor bytes, exact except for libraries' internal memory; nothing for a compiled case."""
     if opaque(subject.case):
         return
-    predict.cache_clear()  # code of the same name may be other code by now
+    predict.cache_clear()  # the code behind a name may have changed
     try:
         yield Reading(metrics.PREDICTED, (predict(subject.case, SHARE * protocol.timeout).peak,))
     except CaseFailed as error:

@@ -1,4 +1,4 @@
-"""The reference workload by itself, for suites without the latency, which takes it in turns with its samples."""
+"""The reference workload by itself, for suites without ``latency``, which alternates it with its own samples."""
 
 from __future__ import annotations
 

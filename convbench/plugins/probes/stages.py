@@ -1,4 +1,4 @@
-"""Seconds of a call by stage, from passes of their own between plain ones, apart from the samples of the latency."""
+"""Seconds of a call by stage, from passes that alternate with plain ones, apart from the samples of the latency."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TOLERANCE = 0.05
 MOST_DISTORTION = 1.5
 """Largest ratio of split to plain passes, either way; beyond it the shares are mostly the profiler's own cost."""
 MARKS = 1e-4
-"""Seconds that the marks of a call may take: of tiny calls a large share that says nothing of the stages."""
+"""Seconds that the marks of a call may take: a large share of a tiny call, which says nothing about its stages."""
 RUNTIME_PASSES = 10
 Splitter = Callable[[Subject], Split]
 
@@ -34,10 +34,10 @@ Splitter = Callable[[Subject], Split]
 @probes.register("stages")
 @declares(ProbeTraits(order=40))
 def stages(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
-    """Time of backbone, reducer, LSTM, head and training's optimizer; of compiled cases what their trace can attribute.
+    """Time of backbone, reducer, LSTM, head and training's optimizer; for compiled cases what their trace attributes.
 
-    Plain and split passes alternate. A warning says where the passes with marks differ from the plain ones by more than
-    5 % and the marks' own cost.
+    Plain and split passes alternate. A warning reports that passes with marks differ from plain ones by more than 5 %
+    and by more than marks may cost.
     """
     if subject.deployment:
         yield from _runtime_readings(subject, subject.deployment)
@@ -53,7 +53,7 @@ def stages(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
 
 
 def _runtime_readings(subject: Subject, deployment: Deployment) -> Iterator[Reading | Finding]:
-    """Stages as the runtime's own profile tells them, of calls of a second session of it; not where it has none."""
+    """Yield the stages from the runtime's own profile of further calls, or a finding if it makes no profile."""
     clock, plain_seconds = clock_for(subject.device, subject.timed), list[float]()
     splits = deployment.profile(RUNTIME_PASSES, lambda: plain_seconds.append(_pass_seconds(clock.time, subject.timed)))
     if splits is None:
@@ -66,7 +66,7 @@ def _runtime_readings(subject: Subject, deployment: Deployment) -> Iterator[Read
 def _readings(
     names: Sequence[str], splits: Sequence[Mapping[str, float]], plain_seconds: list[float]
 ) -> Iterator[Reading | Finding]:
-    """Yield the seconds of each stage, and a warning if they do not sum to those of the plain passes.
+    """Yield the seconds of each stage, and a warning if they do not add up to those of the plain passes.
 
     Stages whose sum is more than ``MOST_DISTORTION`` off are withheld.
     """
@@ -82,17 +82,17 @@ def _readings(
 
 
 def adds_up(sums: list[float], plain_seconds: list[float]) -> bool:
-    """Whether passes with marks in them take what plain ones take, within 5 % and what the marks may cost."""
+    """Whether passes with marks take as long as plain ones, within 5 % or what the marks may cost."""
     difference = median_interval([total - seconds for total, seconds in zip(sums, plain_seconds, strict=True)])
     tolerance = max(TOLERANCE * median(plain_seconds), MARKS)
     return difference.low <= tolerance and difference.high >= -tolerance
 
 
 def alternate(subject: Subject, splitter: Splitter, protocol: Protocol) -> tuple[list[float], list[Split]]:
-    """Seconds of plain passes, and of as many split ones taken right after each."""
+    """Return the seconds of plain passes, and the splits of as many passes with marks, one right after each."""
     clock, plain_seconds, splits = clock_for(subject.device, subject.run), list[float](), list[Split]()
     splitter(subject)
-    gc.collect()  # or what was imported meanwhile is looked through in a pass with marks, as those leave garbage
+    gc.collect()  # else garbage of the marks starts a collection during a pass, which scans new imports too
     for _ in passes(protocol):
         plain_seconds.append(_pass_seconds(clock.time, subject.run))
         splits.append(splitter(subject))

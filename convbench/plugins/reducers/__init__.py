@@ -1,9 +1,10 @@
-"""The shelf of reducers: (feature shape, LSTM input size) -> module, (N, C, H, W) -> (N, D). One file per reducer.
+"""Reducers, one per file: each is a factory (feature shape, LSTM input size) -> module, (N, C, H, W) -> (N, D).
 
-A reducer whose D is free builds for ``lstm_input``; one whose D follows from the feature map ignores it. Keyword-only
-parameters are options; a combination that cannot exist raises Impossible with the reason. A reducer that is exactly
-another in disguise (a pool to as many cells as the map has is flatten) builds the other's layers: that is how equal
-configurations are recognised. A linear module of one's own may say so with a class attribute ``affine = True``.
+If D is free, the module is built for ``lstm_input``; if D follows from the feature map, ``lstm_input`` is ignored.
+Keyword-only parameters are options; an impossible combination raises Impossible with the reason. If a reducer equals
+another one (averaging to as many cells as the map has is flatten), it builds that reducer's layers: convbench
+recognises equal configurations by their layers. A linear module of your own may declare itself with a class attribute
+``affine = True``.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ from convbench.core.record import Features
 
 
 def free_size(reducer: str, lstm_input: int | None) -> int:
-    """The LSTM input size that a reducer with a free output must be given."""
+    """Return ``lstm_input``. Raises Impossible if it is None: a reducer with a free output size needs it."""
     if lstm_input is None:
         raise Impossible(f"{reducer} has a free output size: give it an lstm_input")
     return lstm_input
 
 
 def average_cells(features: Features, k: int) -> list[nn.Module]:
-    """Layers that average a map to k x k cells and flatten them, gap for k=1 and flatten for k = the map's side.
+    """Return layers that average a map to k x k cells and flatten them: k=1 is gap, k = the map's side is flatten.
 
-    Raises Impossible for k larger than the map.
+    Raises Impossible if the map is smaller than k x k.
     """
     if not 1 <= k <= min(features.height, features.width):
         raise Impossible(
@@ -39,5 +40,5 @@ def average_cells(features: Features, k: int) -> list[nn.Module]:
 
 
 def in_sequence(layers: Sequence[nn.Module]) -> nn.Module:
-    """``layers`` one after another; a single layer as it is."""
+    """Return ``layers`` as one module that calls them in order."""
     return layers[0] if len(layers) == 1 else nn.Sequential(*layers)

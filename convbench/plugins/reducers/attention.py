@@ -1,4 +1,4 @@
-"""Attention pool: content at learned places."""
+"""Attention pool: content of learned places."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from convbench.core.traits import ReducerTraits
 
 
 class AttentionPool(nn.Module):
-    """Weighted mean of the cells for each head, weights a softmax of a 1x1 conv: (N, C, H, W) -> (N, heads*C)."""
+    """Mean of the cells for each head, weighted by the softmax of a 1x1 convolution: (N, C, H, W) -> (N, heads*C)."""
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
@@ -26,5 +26,5 @@ class AttentionPool(nn.Module):
 @reducers.register("attention")
 @declares(ReducerTraits(position="lost"))
 def attention(features: Features, lstm_input: int | None, *, heads: Count = 4) -> nn.Module:
-    """Softmax-weighted mean of the cells, one per head: D = heads*C; order-free content at learned places."""
+    """One softmax-weighted mean of the cells per head: D = heads*C; content of learned places, without positions."""
     return AttentionPool(features.channels, heads)

@@ -1,4 +1,4 @@
-"""Adaptive average pool to k x k cells: coarse layout, k is the dial."""
+"""Adaptive average pool to k x k cells: keeps a coarse layout; k sets how coarse."""
 
 from __future__ import annotations
 

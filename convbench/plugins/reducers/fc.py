@@ -17,7 +17,7 @@ from convbench.plugins.reducers import free_size, in_sequence
 @reducers.register("fc")
 @declares(ReducerTraits(position="kept"))
 def fc(features: Features, lstm_input: int | None, *, activation: bool = False, hidden: str | None = None) -> nn.Module:
-    """Flatten and a fully connected layer: D is free; ``hidden`` (1024-768) puts ReLU layers before it."""
+    """Flatten, then a fully connected layer: D is free; ``hidden`` (1024-768) adds layers with ReLU before it."""
     hidden_sizes = size_list(hidden) if hidden else ()
     sizes = (prod(features), *hidden_sizes, free_size("fc", lstm_input))
     layers: list[nn.Module] = [nn.Flatten()]

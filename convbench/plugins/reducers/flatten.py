@@ -12,5 +12,5 @@ from convbench.core.traits import ReducerTraits
 @reducers.register("flatten")
 @declares(ReducerTraits(position="kept"))
 def flatten(features: Features, lstm_input: int | None) -> nn.Module:
-    """Every value of the feature map: D = C*H*W, nothing lost, position-specific LSTM weights."""
+    """Every value of the feature map: D = C*H*W; nothing is lost, and every position has its own LSTM weights."""
     return nn.Flatten()

@@ -1,4 +1,4 @@
-"""Global average pool: how much of each channel."""
+"""Global average pool: the mean of each channel."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ from convbench.plugins.reducers import average_cells, in_sequence
 @reducers.register("gap")
 @declares(ReducerTraits(position="lost"))
 def gap(features: Features, lstm_input: int | None) -> nn.Module:
-    """Mean of each channel: D = C; translation-invariant, so where is lost (Lin 2013)."""
+    """Mean of each channel: D = C; translation-invariant, so positions are lost (Lin 2013)."""
     return in_sequence(average_cells(features, 1))

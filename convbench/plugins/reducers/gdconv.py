@@ -13,7 +13,7 @@ from convbench.plugins.reducers import in_sequence
 @reducers.register("gdconv")
 @declares(ReducerTraits(position="kept"))
 def gdconv(features: Features, lstm_input: int | None, *, activation: bool = False) -> nn.Module:
-    """Learned spatial weights for each channel: D = C (MobileFaceNet 2018)."""
+    """Sum of each channel over its positions, with learned weights: D = C (MobileFaceNet 2018)."""
     channels, height, width = features
     convolution = nn.Conv2d(channels, channels, kernel_size=(height, width), groups=channels)
     return in_sequence([convolution, nn.Flatten(), *([nn.ReLU()] if activation else [])])

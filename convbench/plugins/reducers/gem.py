@@ -12,7 +12,7 @@ from convbench.core.traits import ReducerTraits
 
 
 class GeM(nn.Module):
-    """(mean x^p)^(1/p) of each channel, p learned, clamped and computed in fp32: (N, C, H, W) -> (N, C)."""
+    """(mean x^p)^(1/p) of each channel, with p learned and x clamped, computed in fp32: (N, C, H, W) -> (N, C)."""
 
     def __init__(self, p: float, eps: float = 1e-6) -> None:
         super().__init__()
@@ -27,5 +27,5 @@ class GeM(nn.Module):
 @reducers.register("gem")
 @declares(ReducerTraits(position="lost"))
 def gem(features: Features, lstm_input: int | None, *, p: Exponent = 3.0) -> nn.Module:
-    """Generalised mean of each channel, exponent learned: D = C; between GAP (p=1) and GMP (Radenovic 2017)."""
+    """Generalised mean of each channel with a learned exponent: D = C; between GAP (p=1) and GMP (Radenovic 2017)."""
     return GeM(p)

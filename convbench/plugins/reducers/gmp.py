@@ -12,7 +12,7 @@ from convbench.core.traits import ReducerTraits
 @reducers.register("gmp")
 @declares(ReducerTraits(position="lost"))
 def gmp(features: Features, lstm_input: int | None) -> nn.Module:
-    """Maximum of each channel: D = C; whether a pattern is there, not where."""
+    """Maximum of each channel: D = C; tells whether a pattern is there, not where."""
     if (features.height, features.width) == (1, 1):
         return nn.Flatten()
     return nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten())

@@ -13,6 +13,6 @@ from convbench.plugins.reducers import free_size, in_sequence
 @reducers.register("hybrid")
 @declares(ReducerTraits(position="lost"))
 def hybrid(features: Features, lstm_input: int | None, *, activation: bool = False) -> nn.Module:
-    """GAP and a fully connected layer: D is free; without the activation it folds into the LSTM."""
+    """GAP, then a fully connected layer: D is free; without the activation that layer folds into the LSTM."""
     linear = nn.Linear(features.channels, free_size("hybrid", lstm_input))
     return in_sequence([nn.AdaptiveAvgPool2d(1), nn.Flatten(), linear, *([nn.ReLU()] if activation else [])])

@@ -1,4 +1,4 @@
-"""Frozen random projection: the control that separates the size D from learning."""
+"""Frozen random projection: the control that separates the effect of the size D from learning."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ class RandomProjection(nn.Module):
 @reducers.register("random-projection")
 @declares(ReducerTraits(control=True))
 def random_projection(features: Features, lstm_input: int | None) -> nn.Module:
-    """A frozen Gaussian matrix: D is free, no parameters to learn; the control for every learned reducer."""
+    """A frozen Gaussian matrix: D is free and nothing is learned; the control for every learned reducer."""
     return RandomProjection(prod(features), free_size("random-projection", lstm_input))

@@ -1,4 +1,4 @@
-"""Spatial softmax: where each channel peaks."""
+"""Spatial softmax: the position of each channel's peak."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class SpatialSoftmax(nn.Module):
 def spatial_softmax(
     features: Features, lstm_input: int | None, *, keypoints: Count | None = None, linear: bool = False
 ) -> nn.Module:
-    """Expected position of each channel's peak: D = 2C, or 2*keypoints after a 1x1 conv (Finn 2015).
+    """Expected position of each channel's peak: D = 2C, or 2*keypoints after a 1x1 convolution (Finn 2015).
 
-    ``linear`` puts a fully connected layer to ``lstm_input`` after it, as robomimic does.
+    ``linear`` appends a fully connected layer with ``lstm_input`` outputs, as robomimic does.
     """
     softmax = SpatialSoftmax(features.height, features.width)
     channels = keypoints or features.channels

@@ -1,4 +1,4 @@
-"""The shelf of scenarios: (Subject) -> the one call that is timed. One file per scenario.
+"""Scenarios, one per file: each is a function (Subject) -> the call that is timed.
 
-To add one, register a function that returns a callable without arguments; what that returns is the model's output.
+To add one, register a function that returns a callable without arguments. This callable returns the model's output.
 """

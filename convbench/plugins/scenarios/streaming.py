@@ -1,4 +1,4 @@
-"""Streaming: one frame a call, the recurrent state carried from call to call."""
+"""Streaming: one frame per call, with the recurrent state carried from call to call."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from convbench.models.subject import Subject
 from convbench.models.values import map_leaves, tensors
 
 NOT_STATEFUL = (
-    "streaming needs a model that takes (frame, state) and returns (output, state): give another one's way under step: "
-    "package.module:function, called as step(model, frame, state) and returning (output, state)"
+    "streaming needs a model that takes (frame, state) and returns (output, state); for other models, name a function "
+    "under step: package.module:function, which is called as step(model, frame, state) and returns (output, state)"
 )
 
 
 @scenarios.register("streaming")
 def streaming(subject: Subject) -> Callable[[], Any]:
-    """One frame a call with carried state, as from a camera: per-frame latency and sustainable frames per second.
+    """One frame per call with carried state, as from a camera: per-frame latency and sustainable frames per second.
 
-    The model is called as ``model(frame, state)`` with frame (B, 1, C, H, W) and must return ``(output, state)``; a
-    model with a ``step`` of the user's as ``step(model, frame, state)``, the frame being what ``inputs`` makes, cut at
-    one moment. The first state is None.
+    The model is called as ``model(frame, state)`` with frame (B, 1, C, H, W) and must return ``(output, state)``. If
+    the user gives a ``step``, it is called as ``step(model, frame, state)``, and the frame is one moment of the inputs
+    that ``inputs`` makes. The first state is None.
     """
     if _has_step(subject):
         frames = cycle(_moments(subject))
@@ -60,16 +60,16 @@ def _frames(subject: Subject) -> Iterator[torch.Tensor]:
         case (torch.Tensor() as clip,) if clip.dim() == 5 and not subject.inputs.kwargs:
             return iter([clip[:, t : t + 1] for t in range(clip.shape[1])])
     raise ConvbenchError(
-        "streaming needs a model whose input is one clip (B, T, C, H, W), or a step: of your own; use scenario: "
+        "streaming needs a model whose only input is a clip (B, T, C, H, W), or a step: of your own; use scenario: "
         "inference for other models"
     )
 
 
 def _moments(subject: Subject) -> Iterator[Any]:
-    """The inputs at each moment: tensors (B, T, ...) cut to (B, 1, ...), or (T, B, ...) to (1, B, ...); others whole.
+    """Return the inputs at each moment: (B, T, ...) cut to (B, 1, ...), or (T, B, ...) to (1, B, ...); others whole.
 
-    T is that of the clip; where no input has as many frames, that of the input of most axes, such as a video of every
-    second frame beside a goal. Raises ConvbenchError where no input has the clip's batch.
+    T is the clip's number of frames. If no input has that many, T is the length of the input with the most axes, such
+    as a video of every second frame beside a goal. Raises ConvbenchError if no input has the clip's batch.
     """
     clip = subject.case.clip
     step_input = _step_input(subject.inputs)
@@ -77,8 +77,8 @@ def _moments(subject: Subject) -> Iterator[Any]:
     series = [tensor for tensor in tensors(step_input) if _is_series(tensor, clip, axis)]
     if not series:
         raise ConvbenchError(
-            f"streaming: no input is a tensor (B, T, ...) of the clip's batch of {clip.batch}, or (T, B, ...) of its "
-            f"{clip.frames} frames too, so that none can be cut at a moment: let inputs make such"
+            f"streaming: no input is a tensor (B, T, ...) of the clip's batch of {clip.batch}, or (T, B, ...) with its "
+            f"{clip.frames} frames too, so none can be cut into moments: let inputs make such a tensor"
         )
     lengths = {tensor.shape[axis] for tensor in series}
     frames = clip.frames if clip.frames in lengths else max(series, key=torch.Tensor.dim).shape[axis]
@@ -91,11 +91,11 @@ def _moments(subject: Subject) -> Iterator[Any]:
 
 
 def _time_axis(subject: Subject) -> int:
-    """0 where the input of most axes is (T, B, ...) of the clip, as LSTMs read it by default; else 1."""
+    """Return 0 if the input with the most axes is (T, B, ...) of the clip, as LSTMs read it by default; else 1."""
     clip, model_inputs = subject.case.clip, subject.inputs
-    if clip.batch == clip.frames:  # which of the two is which is seen in those of a longer clip
+    if clip.batch == clip.frames:  # a longer clip tells the two axes apart
         clip = replace(clip, frames=clip.frames + 1)
-        with suppress(Exception):  # of a factory that makes no others
+        with suppress(Exception):  # the factory may make no other clip
             model_inputs = inputs(replace(subject.case, clip=clip), subject.seed, subject.device, subject.model)
     largest = max(model_inputs.tensors, key=torch.Tensor.dim, default=None)
     return 0 if largest is not None and largest.shape[:2] == (clip.frames, clip.batch) else 1
@@ -106,7 +106,7 @@ def _is_series(tensor: torch.Tensor, clip: Clip, axis: int) -> bool:
 
 
 def _step_input(inputs: Inputs) -> Any:
-    """What the step is given as its frame: the one input, or all of them as they were made."""
+    """Return the frame argument of a step: the only input, or all inputs as they were made."""
     if inputs.kwargs:
         return inputs.kwargs
     return inputs.args[0] if len(inputs.args) == 1 else inputs.args

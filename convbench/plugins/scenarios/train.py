@@ -1,4 +1,4 @@
-"""Training: forward, loss, backward and the optimizer's step on one clip, over and over."""
+"""Training: forward, loss, backward and the optimizer's step, repeated on one clip."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from convbench.models.training_step import TrainingStep
 
 @scenarios.register("train")
 def train(subject: Subject) -> TrainingStep:
-    """A training step: forward, mean-square loss, backward, Adam (another with the variant ``optimizer``)."""
+    """A training step: forward, mean-square loss, backward, Adam (the variant ``optimizer`` takes another)."""
     return TrainingStep(subject)

@@ -1,7 +1,7 @@
-"""Two digits of two sizes, next to each other: where the larger is. What and where, bound together.
+"""A large and a small digit lie side by side, and the label is the side of the large one: it binds what to where.
 
-The pair is moved as a whole and stays inside the canvas. What a padded convolution makes of the borders tells a
-pooled map some of it, more than the axis alone, which would be worth one half.
+The pair is placed as a whole at random inside the canvas. A padded convolution sees the borders, so even a pooled map
+tells part of the label: more than the axis alone, with which one half of the guesses would be right.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from convbench.measure.quality.splitting import balanced
 
 SIDES = ("left", "right", "above", "below")
 OFFSETS = np.array([(0, 1), (0, -1), (1, 0), (-1, 0)])
-"""From the larger digit to the smaller, (y, x), by the side that the larger is on."""
+"""Direction from the larger digit to the smaller, (y, x), for each of ``SIDES``."""
 
 LARGER, SMALLER, FURTHEST = BOX, 0.3, 0.125
-"""Shares of the canvas's shorter side: the digits' boxes, and the most there is between them."""
+"""Shares of the canvas's shorter side: the boxes of the larger and the smaller digit, and the largest gap between."""
 
 
 @tasks.register("binding")
 def binding(clip: Clip, training: Training, seed: int) -> Splits:
-    """On which of 4 sides of the smaller digit the larger one is; nothing moves."""
+    """Which of 4 sides of the smaller digit the larger digit is on; nothing moves."""
     return draw_splits(partial(_draw, clip), SIDES, training, seed)
 
 

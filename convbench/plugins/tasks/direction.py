@@ -1,7 +1,8 @@
-"""One digit drifts over a torus: which way. What a pooled map tells of position is what it can tell of motion.
+"""One digit drifts over a torus, and the label is its direction. A pooled map that loses position loses motion too.
 
-Frames in any order still show the axis of the motion: the places that a digit passes are the same the other way round,
-so the best reader of shuffled frames names one of two directions, right in half of the clips. One frame shows none."""
+Shuffled frames still show the axis of the motion, but not which of its two directions: a digit passes the same places
+either way. So the best reader of shuffled frames is right in half of the clips. A single frame shows no motion.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +23,8 @@ from convbench.measure.quality.splitting import balanced
 @tasks.register("direction")
 @declares(Without({"frame-shuffle": 1 / 2, "single-frame": 1 / 8}))
 def direction(clip: Clip, training: Training, seed: int) -> Splits:
-    """Which of 8 ways a digit drifts over a torus; where it starts tells nothing."""
-    at_least(2, clip, "direction needs two to tell a motion")
+    """Which of 8 directions a digit drifts in, over a torus; where it starts tells nothing."""
+    at_least(2, clip, "direction needs two to show a motion")
     return draw_splits(partial(_draw, clip), DIRECTIONS, training, seed)
 
 

@@ -1,4 +1,4 @@
-"""One digit drifts over a torus: which digit. Its position tells nothing, so pooling it away loses nothing."""
+"""One digit drifts over a torus, and the label is the digit. Pooling its position away loses nothing."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ Share = Annotated[float, Field(ge=0, le=1)]
 def identity(
     clip: Clip, training: Training, seed: int, *, jitter: Share = 1.0, train_clips: Count | None = None
 ) -> Splits:
-    """Which of 10 digits drifts over a torus; jitter: how much of the canvas it may start in (0: the centre).
+    """Which of 10 digits drifts over a torus; ``jitter`` is the share of the canvas it starts in (0: the centre).
 
-    ``train_clips`` is how many there are to learn from, where that is not what the suite's training says.
+    ``train_clips`` is the number of training clips, if it is to differ from that of the suite's ``training``.
     """
     training = replace(training, train_clips=train_clips or training.train_clips)
     return draw_splits(partial(_draw, clip, jitter), CLASSES, training, seed)

@@ -1,5 +1,7 @@
-"""The user's clips in a folder of .npz files: ``clip`` and ``label`` in each, or ``clips`` and ``labels``; with a
-``group``, or ``groups``, where clips share a recording."""
+"""The user's clips in a folder of .npz files: each holds ``clip`` and ``label``, or ``clips`` and ``labels``.
+
+A ``group``, or ``groups``, tells which clips share a recording.
+"""
 
 from __future__ import annotations
 
@@ -32,13 +34,13 @@ UNREADABLE = (
     zlib.error,
     lzma.LZMAError,
 )
-"""What numpy and zipfile raise for files that are damaged, encrypted or packed by a method they lack."""
+"""Errors of numpy and zipfile for files that are damaged, encrypted or packed by a method they do not support."""
 
 
 @tasks.register("npz-folder")
 @cached
 def npz_folder(clip: Clip, training: Training, seed: int, *, path: str) -> Splits:
-    """Your clips in the .npz files of a folder, or in one file: clip and label in each, or clips and labels."""
+    """Your clips in one .npz file or a folder of them: each holds clip and label, or clips and labels."""
     root = folder(path, "npz-folder", or_file=".npz")
     files = [entry for entry in ([root] if root.is_file() else entries(root)) if entry.suffix == ".npz"]
     if not files:
@@ -62,7 +64,7 @@ def _samples(file: Path, clip: Clip) -> Iterator[Sample]:
         if clips.ndim < 1 or array.shape not in {(len(clips),), (len(clips), 1)}:
             raise ConvbenchError(
                 f"{file} has clips of shape {clips.shape} and labels or groups of shape {array.shape}: save one of "
-                "each a clip (of one-hot labels their argmax)"
+                "each per clip (for one-hot labels, their argmax)"
             )
     for i, item in enumerate(zip(clips, *label_arrays, strict=True)):
         yield sample_of(item, clip, f"{file}, clip {i}")
@@ -73,7 +75,7 @@ def _arrays(file: Path) -> dict[str, np.ndarray[Any, Any]]:
         with np.load(file, allow_pickle=False) as archive:
             return {key: _array(archive, key, file) for key in archive.files}
     except UNREADABLE as error:
-        raise ConvbenchError(f"{file} is no readable .npz file: {error}; write it with numpy.savez") from error
+        raise ConvbenchError(f"{file} is not a readable .npz file: {error}; write it with numpy.savez") from error
 
 
 def _array(archive: Any, key: str, file: Path) -> np.ndarray[Any, Any]:

@@ -1,7 +1,7 @@
-"""Three digits flash one after another: which came first. Needs memory, not space: the LSTM's size, not its input's.
+"""Three digits flash one after another, and the label is the first: a task for memory, not for space.
 
-Shuffled frames leave three digits of which each may have been the first. The middle frame shows the second digit, so
-the first is one of nine others.
+It needs a large LSTM rather than a large LSTM input. In shuffled frames each of the three digits may have been the
+first. A single frame, the middle one, shows the second digit, so the first is one of the nine others.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FLASHES = 3
 @tasks.register("order")
 @declares(Without({"frame-shuffle": 1 / FLASHES, "single-frame": 1 / 9}))
 def order(clip: Clip, training: Training, seed: int) -> Splits:
-    """Which of 10 digits flashes first of three different ones, near the centre, blanks between."""
+    """Which of 10 digits flashes first: three different digits flash near the centre, with blanks between."""
     at_least(FLASHES, clip, f"order flashes {FLASHES} digits")
     return draw_splits(partial(_draw, clip), CLASSES, training, seed)
 
@@ -41,13 +41,13 @@ def _draw(clip: Clip, digits: Digits, count: int, rng: np.random.Generator) -> L
 
 
 def flashes(frames: int) -> list[slice]:
-    """Which frames show each digit: the frames in thirds, the last of a third blank where it has more than one."""
+    """Return the frames that show each digit: a third of the frames each, less its last if it has more than one."""
     thirds = np.array_split(np.arange(frames), FLASHES)
     return [slice(int(third[0]), int(third[0]) + max(1, len(third) - 1)) for third in thirds]
 
 
 def _distinct_classes(first_classes: Indices, rng: np.random.Generator) -> list[Indices]:
-    """The classes of the digits in turn, no two of a clip alike."""
+    """Return the classes of the first, second and third digits; those of a clip differ."""
     offsets = rng.permuted(np.tile(np.arange(1, len(CLASSES)), (len(first_classes), 1)), axis=1)[:, : FLASHES - 1]
     return [first_classes, *((first_classes + offsets[:, i]) % len(CLASSES) for i in range(FLASHES - 1))]
 

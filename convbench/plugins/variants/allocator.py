@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 @variants.register("allocator")
 @declares(VariantTraits(own_process=True, environment=preload, same_tensors=True))
 def allocator(subject: Subject, *, malloc: Name = "glibc-arena") -> Subject:
-    """glibc, glibc-arena (keeps freed memory instead of returning it to the system), jemalloc or tcmalloc."""
+    """The C allocator: glibc, glibc-arena (does not return freed memory to the system), jemalloc or tcmalloc."""
     if malloc == "glibc-arena":
         glibc.apply(glibc.GLIBC_ARENA)
     elif malloc in PACKAGES and PACKAGES[malloc][0] not in Path("/proc/self/maps").read_text():
-        raise Unavailable(f"{malloc} is not in this process: run it isolated, so that it can be preloaded")
+        raise Unavailable(f"{malloc} is not loaded in this process: run it isolated, so that it can be preloaded")
     return subject

@@ -1,4 +1,4 @@
-"""AOTInductor: torch.export, compiled to a shared library and packaged; Python runs nothing of the model any more."""
+"""AOTInductor: torch.export, compiled to a shared library and packaged; the model then runs without Python."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     )
 )
 def aot_inductor(subject: Subject, *, freeze: bool = True) -> Subject:
-    """torch.export and aoti_compile_and_package: compiled ahead of time; ``freeze`` packs the weights then."""
+    """Compiled ahead of time by torch.export and aoti_compile_and_package; ``freeze`` packs the weights in advance."""
     from convbench.models.runtimes.aoti import AotInductor
     from convbench.models.runtimes.deploy import deploy
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @variants.register("channels_last")
 @declares(VariantTraits(same_tensors=True, channels_last=True))
 def channels_last(subject: Subject) -> Subject:
-    """Convolution weights and frames in NHWC order; the clip is stored so once, outside what is timed."""
+    """Convolution weights and frames in NHWC order; the clip is converted once, before timing."""
     from convbench.models import weights
 
     inputs = subject.inputs.channels_last(subject.case.clip)

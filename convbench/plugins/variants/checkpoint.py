@@ -1,4 +1,4 @@
-"""Activation checkpointing: feature maps are computed again in the backward pass instead of being kept."""
+"""Activation checkpointing: feature maps are recomputed in the backward pass instead of kept."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @variants.register("checkpoint")
 @declares(VariantTraits(scenarios=("train",)))
 def checkpoint_stage(subject: Subject, *, stage: str = "backbone") -> Subject:
-    """Training with torch.utils.checkpoint around a stage (backbone): less memory for one more forward pass of it."""
+    """Training with a stage recomputed by torch.utils.checkpoint: less memory for one more forward pass of it."""
     from convbench.models.stages import called_parts, stage_roots
 
     modules = stage_roots(subject.case, subject.model).get(stage, ())
@@ -31,7 +31,7 @@ def checkpoint_stage(subject: Subject, *, stage: str = "backbone") -> Subject:
 
 
 def _checkpoint(module: nn.Module, stage: str, called_stages: set[str]) -> None:
-    """Wrap a module's forward in place, so that its name, its parameters and its hooks stay what they were."""
+    """Wrap a module's forward in place, so that its name, parameters and hooks stay the same."""
     from torch.utils.checkpoint import checkpoint
 
     forward = module.forward
@@ -44,15 +44,15 @@ def _checkpoint(module: nn.Module, stage: str, called_stages: set[str]) -> None:
 
 
 def _refuse_uncalled(subject: Subject, stage: str, called_stages: set[str]) -> Subject:
-    """Raises CaseFailed where a forward pass has called nothing that is checkpointed: its numbers would be eager's."""
+    """Make a forward pass raise CaseFailed if it calls no checkpointed module: its numbers would be eager's."""
 
     def forward(*args: object, **kwargs: Any) -> object:
         output = subject.forward(*args, **kwargs)
         if stage not in called_stages:
             raise CaseFailed(
                 "error",
-                f"stage {stage!r} is used and never called itself, so that nothing is checkpointed: name under stages "
-                "the modules that are called",
+                f"the modules of stage {stage!r} are used but never called, so nothing is checkpointed: name "
+                "under stages the modules that are called",
             )
         return output
 

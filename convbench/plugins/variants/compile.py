@@ -1,4 +1,4 @@
-"""torch.compile in its modes, with the LSTM captured or not."""
+"""torch.compile in its modes, with or without capturing the LSTM."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def compile_forward(
     mode: Literal["default", "reduce-overhead", "max-autotune"] = "default",
     rnn: bool = False,
 ) -> Subject:
-    """torch.compile; by default dynamo leaves the LSTM out, ``rnn=true`` captures it at the price of compile time."""
+    """torch.compile: dynamo leaves the LSTM out by default; ``rnn=true`` captures it, which takes longer to compile."""
     import torch
 
     _need_compiler(subject.device)
@@ -38,8 +38,8 @@ def compile_forward(
 
 
 def _copy_state(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """``forward`` of a frame and a copy of the state: a CUDA graph writes its next outputs over those before, and torch
-    raises where those are read.
+    """Return ``forward`` on a copy of the state: a CUDA graph overwrites its previous outputs, and torch raises if they
+    are read.
     """
     import torch
 
@@ -59,7 +59,7 @@ def _need_compiler(device: str) -> None:
 
 
 def allow_rnn(is_allowed: bool) -> None:
-    """Whether dynamo traces into LSTM and GRU in this process."""
+    """Set whether dynamo traces into LSTM and GRU in this process."""
     import torch
 
     torch._dynamo.config.allow_rnn = is_allowed

@@ -14,5 +14,5 @@ if TYPE_CHECKING:
 @variants.register("eager")
 @declares(VariantTraits(same_tensors=True))
 def eager(subject: Subject) -> Subject:
-    """PyTorch as it comes, nothing changed: what every other variant is compared with."""
+    """PyTorch as it comes, unchanged: the baseline of every other variant."""
     return subject

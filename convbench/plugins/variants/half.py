@@ -1,4 +1,4 @@
-"""Weights and arithmetic in half as many bits, where autocast leaves the weights as they are."""
+"""Weights and arithmetic in half as many bits; autocast, in contrast, leaves the weights as they are."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     )
 )
 def half(subject: Subject, *, dtype: Literal["fp16", "bf16"] = "fp16") -> Subject:
-    """Weights, clip and state in float16 or bfloat16: half the bytes to read at every call."""
+    """Weights, clip and state in float16 or bfloat16: half the bytes to read in every call."""
     import torch
 
     lower_type = {"fp16": torch.float16, "bf16": torch.bfloat16}[dtype]

@@ -1,4 +1,4 @@
-"""Weights of eight bits: by torch itself, or noted for the runtime that follows (``int8+onnxruntime``)."""
+"""Weights in int8, quantised by torch itself or by the runtime that follows (``int8+onnxruntime``)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ def int8(
 ) -> Subject:
     """Weights in int8: dynamic (LSTM, Linear), static (convolutions too, ranges from calibration clips), or torchao.
 
-    ``calibration`` clips of the case's own kind, or of ``clips``, ``package.module:function`` of a shape and a number.
+    ``calibration`` is the number of calibration clips. They are like the case's own, or made by ``clips``:
+    ``package.module:function``, called with the clip's shape and that number.
     """
     import torch
 
@@ -44,9 +45,7 @@ def int8(
     ranges = calibration_clips(subject, calibration, clips) if method == "static" else ()
     if takes_quantisation(subject.case):
         if method == "torchao":
-            raise Impossible(
-                "torchao quantises for torch alone: use int8 or int8(method=static) before another runtime"
-            )
+            raise Impossible("torchao quantises for torch only: use int8 or int8(method=static) before another runtime")
         return replace(subject, quantisation=Quantisation(method, rows_of(subject, ranges)), dtype=torch.int8)
     if torch.device(subject.device).type != "cpu" and method != "torchao":
         raise Unavailable(f"torch's {method} int8 runs on CPUs only: use int8(method=torchao) on a GPU")
@@ -59,7 +58,7 @@ def int8(
 
 
 def _dynamic(subject: Subject, _: Sequence[Inputs]) -> None:
-    """Exchange the recurrent and linear layers of the model where they stand; ranges are found at every call."""
+    """Replace recurrent and linear layers in place by quantised layers, which find their ranges in every call."""
     import torch
     from torch import nn
     from torch.ao import quantization
@@ -72,7 +71,7 @@ def _dynamic(subject: Subject, _: Sequence[Inputs]) -> None:
         raise CaseFailed("error", "has no LSTM, GRU or Linear layer that torch could quantise dynamically")
     if type(subject.model) in kinds:
         raise CaseFailed(
-            "error", "is a layer itself, and torch exchanges those inside of a module only: put it into one"
+            "error", "is a layer itself, but torch quantises only layers inside a module: put it into a module"
         )
     if has_projection(subject.model):
         raise CaseFailed("error", "has an LSTM with projections (proj_size), which torch cannot quantise")
@@ -83,7 +82,7 @@ def _dynamic(subject: Subject, _: Sequence[Inputs]) -> None:
 
 
 def _static(subject: Subject, clips: Sequence[Inputs]) -> None:
-    """Convolutions and what follows them in the backbone and the reducer, ranges fixed; the rest dynamically."""
+    """Quantise backbone and reducer, convolutions too, with fixed ranges, and the other layers dynamically."""
     from convbench.models.runtimes.int8 import quantise_with_ranges
     from convbench.models.runtimes.quiet import quiet
 
@@ -93,7 +92,7 @@ def _static(subject: Subject, clips: Sequence[Inputs]) -> None:
 
 
 def _torchao(subject: Subject, _: Sequence[Inputs]) -> None:
-    """Linear layers only: made to be compiled (``int8(method=torchao)+compile``)."""
+    """Quantise linear layers only; torchao is made to be compiled (``int8(method=torchao)+compile``)."""
     from torch import nn
 
     from convbench.models.runtimes.quiet import quiet
@@ -101,7 +100,7 @@ def _torchao(subject: Subject, _: Sequence[Inputs]) -> None:
 
     need("int8", ("torchao",))
     if not any(type(module) is nn.Linear for module in subject.model.modules()):
-        raise CaseFailed("error", "has no Linear layer, and torchao quantises no other: use int8 instead")
+        raise CaseFailed("error", "has no Linear layer, and torchao quantises no other kind: use int8 instead")
     with quiet():
         from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
 

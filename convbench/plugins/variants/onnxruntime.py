@@ -1,4 +1,4 @@
-"""ONNX Runtime: the model exported to ONNX and run by a session of it, on a CPU or by its CUDA provider."""
+"""ONNX Runtime: the model is exported to ONNX and runs in a session, on a CPU or by the CUDA provider."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def onnxruntime(
     opset: int = 20,
     any_batch: bool = False,
 ) -> Subject:
-    """Exported to ONNX and run by ONNX Runtime; state goes in and out of the session, threads are its intra-op ones.
+    """Exported to ONNX and run by ONNX Runtime; the state is an input and an output; threads are intra-op threads.
 
-    The shapes of the file are the case's own, but with ``any_batch``.
+    The exported file has the shapes of the case; ``any_batch`` leaves its batch free.
     """
     import torch
 
@@ -48,7 +48,7 @@ def onnxruntime(
     if subject.dtype == torch.bfloat16:
         raise Impossible("ONNX Runtime has no bfloat16 for this model's layers: use half(dtype=fp16)+onnxruntime")
     if any_batch and exporter == "torchscript":
-        raise Impossible("torchscript fixes the batch of recurrent layers: any_batch needs the exporter dynamo")
+        raise Impossible("torchscript fixes the batch of recurrent layers: any_batch needs exporter=dynamo")
     on_gpu = torch.device(subject.device).type == "cuda"
     provider = "CUDAExecutionProvider" if on_gpu else "CPUExecutionProvider"
     engine = OnnxRuntime(subject.case, exporter, opset, provider, subject.quantisation)

@@ -1,4 +1,4 @@
-"""OpenVINO: the model exported to ONNX, read and compiled by it, in the precision that it is hinted at."""
+"""OpenVINO: the model is exported to ONNX, then compiled by OpenVINO with a hint of its precision."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def number_type(*, precision: str, exporter: str) -> str:
-    """The arithmetic is done in what the option hints at."""
+    """Return the number type of the arithmetic: the one that ``precision`` hints at."""
     return {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}[precision]
 
 
@@ -40,7 +40,7 @@ def openvino(
     precision: Literal["f32", "bf16", "f16"] = "f32",
     exporter: Literal["dynamo", "torchscript"] = "dynamo",
 ) -> Subject:
-    """Run by OpenVINO on the CPU, in float32 or as hinted in bf16 or f16, where the CPU has such arithmetic."""
+    """Exported to ONNX and run by OpenVINO on the CPU, in float32 or, if the CPU supports it, in bf16 or f16."""
     import torch
 
     from convbench.models.runtimes.deploy import deploy
@@ -48,10 +48,10 @@ def openvino(
     from convbench.models.variants import need
 
     if torch.device(subject.device).type != "cpu":
-        raise Unavailable("OpenVINO runs on CPUs: it has no use for a CUDA device")
+        raise Unavailable("OpenVINO runs on CPUs only: it cannot use a CUDA device")
     need("openvino")
     if subject.quantisation and subject.quantisation.method != "static":
-        raise Impossible("OpenVINO runs no dynamically quantised model: use int8(method=static)+openvino")
+        raise Impossible("OpenVINO cannot run a dynamically quantised model: use int8(method=static)+openvino")
     dtype = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}[precision]
     deployed_subject = deploy(subject, OpenVino(subject.case, exporter, precision, subject.quantisation))
     return deployed_subject if subject.quantisation else replace(deployed_subject, dtype=dtype)

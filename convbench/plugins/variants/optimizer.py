@@ -1,4 +1,4 @@
-"""The optimizer of a training step, and which of torch's implementations of it runs."""
+"""The optimizer of a training step, and torch's implementation of it that runs."""
 
 from __future__ import annotations
 

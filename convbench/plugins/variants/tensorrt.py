@@ -1,4 +1,4 @@
-"""TensorRT, by the execution provider that ONNX Runtime has for it: NVIDIA GPUs only."""
+"""TensorRT through ONNX Runtime's execution provider: NVIDIA GPUs only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def number_type(*, precision: str) -> str:
-    """The arithmetic is done in what the option allows."""
+    """Return the number type of the arithmetic: the one that ``precision`` allows."""
     return {"f32": "fp32", "f16": "fp16"}[precision]
 
 
