@@ -495,7 +495,7 @@ def test_inputs_that_do_not_fit_are_one_sentence(function) -> None:
 @pytest.mark.parametrize("function", [convbench.count, convbench.measure])
 @pytest.mark.parametrize(("model", "name"), [(Net, "Net"), (torch.relu, "relu"), (object(), "object")])
 def test_what_is_no_module_is_one_sentence(function, model, name) -> None:
-    with pytest.raises(convbench.ConvbenchError, match=f"^{name} is no torch.nn.Module: give a model, made and"):
+    with pytest.raises(convbench.ConvbenchError, match=f"^{name} is not a torch.nn.Module: give a model instance"):
         function(model, CLIP)
 
 

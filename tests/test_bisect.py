@@ -182,20 +182,26 @@ def test_an_interrupted_search_goes_on_with_what_it_has(whole_search):
     assert "--resume: the stored search was made with a different --only: run without" in refused.stderr
 
 
-def test_an_interrupted_check_of_good_and_bad_keeps_its_pairs(monkeypatch, tmp_path):
-    """All of them were measured again: minutes, of a suite of slow cases."""
+def interrupt_third_visit(monkeypatch, tmp_path: Path) -> tuple[list[str], gate.Method]:
+    """Return the visits made so far, all 1.3 times slower, and a method whose third visit is interrupted."""
     visited: list[str] = []
 
-    def measured(visits: list[pairs.PairRequest], *_: object) -> Iterator[tuple[pairs.PairRequest, Timing]]:
+    def measure(visits: list[pairs.PairRequest], *_: object) -> Iterator[tuple[pairs.PairRequest, Timing]]:
         for visit in visits:
             visited.append(visit.case.id)
             yield visit, Timing((((1.0, 1.3) if len(visit.arms) == 2 else (1.0, 1.0, 1.3)),))
             if len(visited) == 3:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(pairs, "measure", measured)
+    monkeypatch.setattr(pairs, "measure", measure)
     monkeypatch.setattr(bisect.Bisection, "_side", lambda *_: Side("s", None, Path(), ()))
     method = gate.Method(Settings(), Rule(), tmp_path, gate.SilentAnnouncer())
+    return visited, method
+
+
+def test_an_interrupted_check_of_good_and_bad_keeps_its_pairs(monkeypatch, tmp_path):
+    """All of them were measured again: minutes, of a suite of slow cases."""
+    visited, method = interrupt_third_visit(monkeypatch, tmp_path)
     line = places.Commits(Here(tmp_path, tmp_path, None), "", ("a", "b", "c"), ("", "", ""))
     inspected = Inspection("s", [CheckedCase("gap", {}, 0)], 9.0)
     path = tmp_path / "s.json"
@@ -210,6 +216,23 @@ def test_an_interrupted_check_of_good_and_bad_keeps_its_pairs(monkeypatch, tmp_p
     (whole,) = bisected.read(path).ends
     assert len(whole.pairs) + len(whole.confirmation) == len(visited)
     assert bisected.read(path).case == "gap"
+
+
+def test_an_interrupted_proof_keeps_its_pairs(monkeypatch, tmp_path):
+    visited, method = interrupt_third_visit(monkeypatch, tmp_path)
+    line = places.Commits(Here(tmp_path, tmp_path, None), "", ("a", "b"), ("", ""))
+    path = tmp_path / "s.json"
+    keep = partial(bisected.write, path)
+    state = bisected.State("s", ["a", "b"], case="gap", slowdown=0.3, spread=0.01)
+    case = CheckedCase("gap", {}, 0)
+    with pytest.raises(KeyboardInterrupt):
+        bisect.Bisection(line, Request("s"), method, keep, state)._prove(case)
+    stored = bisected.read(path)
+    assert len(stored.proofs[1].pairs) + len(stored.proofs[1].confirmation) == 3
+    bisect.Bisection(line, Request("s"), method, keep, stored)._prove(case)
+    proof = bisected.read(path).proofs[1]
+    assert len(proof.pairs) + len(proof.confirmation) == len(visited)
+    assert bisected.read(path).proven is True
 
 
 def test_a_full_disk_ends_a_search_and_is_no_trait_of_a_place(monkeypatch, tmp_path):

@@ -11,7 +11,7 @@ import records
 from rich.console import Console
 
 from convbench.core.progress import RunState
-from convbench.report.terminal.progress import Bar, Lines, stage_text, watcher
+from convbench.report.terminal.progress import OVER_BUDGET, Bar, Lines, stage_text, watcher
 
 
 def starts_of(seconds: Iterable[float], state: RunState, total: int) -> list[str]:
@@ -40,6 +40,31 @@ def test_a_line_tells_what_is_left_of_the_rounds() -> None:
 def test_trainings_side_by_side_take_the_time_that_passes() -> None:
     starts = starts_of((60.0, 0.0, 60.0, 0.0), RunState(0, 1, trainings=8, visits=8), total=8)
     assert starts == ["8 trainings", "[1/8, 7 min left", "[2/8, 3 min left", "[3/8, 3 min left", "[4/8, 2 min left"]
+
+
+def test_with_a_budget_later_rounds_take_no_more_than_it_leaves() -> None:
+    """``--budget 2m`` promised 51 minutes of three rounds, of which it makes one."""
+    state = RunState(0, 3, visits=12, following=24, budget_left=120.0)
+    assert starts_of((300.0, 300.0, 0.0), state, total=12) == [
+        "round 1 of 3",
+        "[1/12, 55 min left",
+        OVER_BUDGET,
+        "[2/12, 50 min left",
+        "[3/12, 30 min left",
+    ]
+    enough = replace(state, budget_left=1000.0)
+    assert starts_of((30.0,), enough, total=12) == ["round 1 of 3", "[1/12, 16 min left"]
+    trainings = RunState(0, 1, trainings=8, visits=8, budget_left=120.0)
+    assert starts_of((20.0,), trainings, total=8) == ["8 trainings", "[1/8, 2 min left"]
+
+
+def test_a_bar_says_once_that_the_first_round_exceeds_the_budget() -> None:
+    screen, record = Console(file=StringIO(), width=300, force_terminal=True), records.record()
+    with Bar(screen, {}, count=0, total=2) as bar:
+        for _ in range(2):
+            bar.begins(record.case, RunState(0, 1, visits=2, budget_left=0.0))
+            bar.ended(record)
+    assert screen.file.getvalue().count("takes longer than the budget") == 1  # type: ignore[attr-defined]
 
 
 def test_seconds_are_not_worth_telling() -> None:

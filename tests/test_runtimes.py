@@ -37,7 +37,7 @@ from convbench.measure.quality import in_variant
 from convbench.measure.quality.data import Labelled
 from convbench.measure.quality.in_variant import names_of, scores_of
 from convbench.models.network import build
-from convbench.models.runtimes import export_error, onnx_file, ort
+from convbench.models.runtimes import export_error, onnx_file, ort, structure
 from convbench.models.runtimes.deploy import _Folder
 from convbench.models.runtimes.example import _tensor_names, any_batch_example, example
 from convbench.models.runtimes.int8 import calibration_clips
@@ -302,6 +302,13 @@ def test_an_agent_that_draws_its_action_is_run_by_a_runtime() -> None:
     """Of torch's distributions an export wants no values, by which their arguments are checked."""
     subject, _ = open_case(Case(Whole(Choice("field:Acts")), CLIP, (Choice("onnxruntime"),)), seed=0)
     assert len(subject.output(subject.timed())) == 2
+
+
+def test_an_input_that_cannot_be_rebuilt_from_tensors_names_its_type() -> None:
+    """It was "the model's input is tuple, ...: use tensors, tuples, ...": the arguments themselves are one."""
+    call = (torch.zeros(2), {"mask": SimpleNamespace(tensor=torch.zeros(1))}), {}
+    with pytest.raises(CaseFailed, match=r"^the model's input has a SimpleNamespace, whose tensors cannot be"):
+        structure.rebuild(call, "the model's input")
 
 
 def test_names_that_would_be_alike_are_numbers() -> None:

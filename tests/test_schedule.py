@@ -390,10 +390,13 @@ def test_a_spent_budget_ends_the_trainings_too():
     """They went on for hours after ``--budget 5m``."""
     lessons = {record.case: record for record in (lesson(0.8, seed=seed) for seed in range(4))}
     made: list = []
+    seconds_left = []
     for planned in (planning := Schedule([*lessons], replace(PROTOCOL, budget=2.0), False, lambda: float(len(made)))):
+        seconds_left.append(planning.state.budget_left)
         planning.log.add(lessons[planned.case])
         made.append(planned.case)
     assert made == [*lessons][:2]
+    assert [*seconds_left, planning.state.budget_left] == [2.0, 1.0, 0.0]
 
 
 def test_a_stage_knows_how_many_visits_it_makes():

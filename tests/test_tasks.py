@@ -318,7 +318,7 @@ def test_without_scikit_learn_it_says_what_to_install(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("splits", "words"),
     [
-        (None, "returned NoneType: it has to return Splits"),
+        (None, "returned NoneType: it must return Splits"),
         (Splits(*3 * [Labelled(torch.rand(4, 4, 1, 5, 5), torch.arange(4) % 2)], ("a", "b")),
          "clips of train are (4, 1, 5, 5), not (4, 1, 8, 8)"),
         (Splits(*3 * [Labelled(torch.rand(4, 4, 1, 8, 8), torch.arange(4))], ("a", "b")),

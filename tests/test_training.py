@@ -258,7 +258,7 @@ def hardly_off(case_subject):
 )
 def test_what_neither_chance_nor_rounding_explains_is_wrong_however_random_eager_is(model, variant, scenario):
     broken = Case(Whole(Choice(f"{__name__}:{model}")), SMALL, (Choice(f"{__name__}:{variant}"),), scenario)
-    with pytest.raises(CaseFailed, match="(differs from|compared with) eager's output"):
+    with pytest.raises(CaseFailed, match=r"(differs from|compared with) eager's output"):
         first_call.open_case(broken, seed=0)
 
 

@@ -202,9 +202,12 @@ class Bisection:
         answer = self.state.search.answer()
         if answer.first != answer.last or self.method.is_over() or self.state.proven is not None:
             return
-        self.method.watcher.says(f"checking {self.line.name(answer.last)} against the one before it")
+        place = answer.last
+        self.method.watcher.says(f"checking {self.line.name(place)} against the one before it")
+        stored = [self.state.proofs[place]] if place in self.state.proofs else []
+        timings = Timings.of(stored, partial(self._keep_proof, place))
         try:
-            timings = self._check(answer.last - 1, answer.last, [case], [case.id], Timings())
+            timings = self._check(place - 1, place, [case], [case.id], timings)
         except BuildFailed as error:  # when a place that was closed meanwhile is built again
             timings = Timings(failures={case.id: str(error)})
         verdict = self._verdict(case.id, timings, 1)
@@ -213,6 +216,10 @@ class Bisection:
             self.method.watcher.says(f"no verdict: {reason}")
             return
         self.state.proven = verdict.word == "regression"
+        self.keep(self.state)
+
+    def _keep_proof(self, place: int, timings: Timings) -> None:
+        self.state.proofs[place] = timings.outcome(self.state.case)
         self.keep(self.state)
 
     def _line(self, place: int) -> str:

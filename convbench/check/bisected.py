@@ -40,7 +40,7 @@ class State:
     ``ends`` are the pairs of good and bad for all cases. ``slowdown`` and ``spread`` follow from the pairs of ``case``,
     which is the one that is searched. By place, ``logs`` are the log ratios of its pairs over good, and ``skipped``
     says why a place cannot be measured. ``proven`` is whether a separate check found the answer slower than the place
-    before it; None if no check came to a verdict.
+    before it; None if no check came to a verdict. ``proofs`` holds the pairs of such checks, by place.
     """
 
     suite: str
@@ -56,6 +56,7 @@ class State:
     logs: dict[int, list[FiniteFloat]] = field(default_factory=dict)
     skipped: dict[int, str] = field(default_factory=dict)
     proven: bool | None = None
+    proofs: dict[int, CaseOutcome] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -102,7 +103,7 @@ def read(path: Path) -> State:
         state = _states().validate_json(path.read_bytes())
         if state.schema_version != SCHEMA_VERSION:
             raise ValueError(f"its format is {state.schema_version}, not {SCHEMA_VERSION}")
-        if problem := without_times(state.ends):
+        if problem := without_times([*state.ends, *state.proofs.values()]):
             raise ValueError(problem)
         return state
     except (OSError, ValueError) as error:

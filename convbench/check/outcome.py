@@ -147,9 +147,10 @@ def without_times(cases: Iterable[CaseOutcome]) -> str:
 
 
 def _are_times(timings: tuple[Timing, ...], arms: int) -> bool:
-    """Whether each timing has rounds with a time above 0 for every arm, also on the device if that was timed."""
+    """Whether each timing has rounds with a time above 0 for every arm, and as many on the device if that was timed."""
     return all(
         timing.rounds
+        and len(timing.device) in (0, len(timing.rounds))
         and all(len(times) == arms and all(0 < time < math.inf for time in times) for times in timing.rounds)
         and all(len(times) == arms and all(0 < time < math.inf for time in times) for times in timing.device)
         for timing in timings

@@ -83,7 +83,10 @@ def run(
     out: Out = None,
     budget: Annotated[
         str,
-        typer.Option(metavar="TIME", help="Time limit of the run, as 5m; spare time goes to undecided cases."),
+        typer.Option(
+            metavar="TIME",
+            help="Time limit, such as 5m; the first round is always completed, and spare time goes to undecided cases.",
+        ),
     ] = "",
     until_sure: Annotated[bool, typer.Option("--until-sure", help="Go on until the answer is settled.")] = False,
     resume: Resume = "",

@@ -12,6 +12,7 @@ class RunState:
     ``hosts`` is the number of hosts that measure. ``trainings`` is the number of trainings at this stage, 0 before they
     begin; from the second ``look`` on they have further seeds. ``visits`` is the number of visits at this stage,
     ``following`` the number in the rounds after it; ``unplanned`` visits depend on what was measured.
+    ``budget_left`` is in seconds, None without a budget.
     """
 
     round: int
@@ -23,3 +24,4 @@ class RunState:
     visits: int = 0
     following: int = 0
     unplanned: bool = False
+    budget_left: float | None = None

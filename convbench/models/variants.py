@@ -8,6 +8,7 @@ from convbench.core import traits
 from convbench.core.errors import Impossible, Unavailable
 from convbench.core.record import EAGER, Case
 from convbench.core.registry import variants
+from convbench.core.text import joined
 
 
 def refuse_misplaced(case: Case) -> None:
@@ -72,5 +73,7 @@ def need(variant: str, modules: Sequence[str] = ()) -> None:
     declaration = traits.of_variant(variant)
     if missing_modules := traits.missing_modules(modules or declaration.modules):
         remedy = f"pip install 'convbench[{declaration.extra}]'" if declaration.extra else "install it"
-        names = ", ".join(missing_modules)
-        raise Unavailable(f"the variant {variant} needs {names}, which is not installed: {remedy}")
+        verb = "is" if len(missing_modules) == 1 else "are"
+        raise Unavailable(
+            f"the variant {variant} needs {joined(missing_modules)}, which {verb} not installed: {remedy}"
+        )

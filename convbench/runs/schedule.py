@@ -75,7 +75,9 @@ class Schedule:
 
     @property
     def state(self) -> RunState:
-        return replace(self._state, hosts=max(1, len(self.hosts())))
+        budget = self.protocol.budget
+        budget_left = None if budget is None else max(0.0, budget - self.clock())
+        return replace(self._state, hosts=max(1, len(self.hosts())), budget_left=budget_left)
 
     def __iter__(self) -> Iterator[PlannedVisit]:
         timed_cases = [case for case in self.cases if not case.trial]

@@ -55,7 +55,7 @@ def variant(raw: Any, at: Location, mistakes: Mistakes) -> Chain | None:
     if choices is None or [plug.name for plug in choices] == [EAGER]:
         return Chain(()) if choices else None
     if not choices or any(plug.name == EAGER for plug in choices):
-        mistakes.add(at, "eager is the model without variants: it stands alone")
+        mistakes.add(at, "eager is the model without variants: it combines with no other")
     return Chain(choices)
 
 

@@ -61,8 +61,8 @@ def refuse_no_module(model: object) -> None:
     """Raise ConvbenchError for an object without parameters to count and without a mode to be called in."""
     if not isinstance(model, nn.Module):
         raise ConvbenchError(
-            f"{_name(model)} is no torch.nn.Module: give a model, made and not its class; of an exported program its "
-            ".module()"
+            f"{_name(model)} is not a torch.nn.Module: give a model instance, not its class; for an exported program, "
+            "its .module()"
         )
 
 

@@ -47,7 +47,7 @@ def examine() -> Iterator[Examination]:
     yield _compiler()
     yield _allocator_in_use()
     yield from _allocators()
-    yield _page_faults()
+    yield _peak_rss()
     yield _load()
     yield from _niceness()
     yield from _container()
@@ -93,7 +93,7 @@ def _allocators() -> Iterator[Examination]:
             yield Examination(name, False, str(error))
 
 
-def _page_faults() -> Examination:
+def _peak_rss() -> Examination:
     is_usable = sys.platform == "linux" and Path("/proc/self/clear_refs").exists()
     message = "measured per call" if is_usable else "/proc/self/clear_refs is missing: not measured"
     return Examination("peak rss", is_usable, message)

@@ -20,6 +20,7 @@ from convbench.core import git
 from convbench.core.errors import ConvbenchError
 from convbench.core.package import __version__
 from convbench.core.record import Scalar
+from convbench.core.text import counted
 from convbench.measure.machine import cgroup, malloc, nvml, precision
 
 VARIABLES = (
@@ -129,7 +130,9 @@ def _resolve(device: str) -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     refuse_unknown(device)
     if device != "cpu" and (torch.device(device).index or 0) >= torch.cuda.device_count():
-        raise ConvbenchError(f"no device {device!r} here: torch sees {torch.cuda.device_count()} CUDA devices")
+        raise ConvbenchError(
+            f"no device {device!r} here: torch sees {counted(torch.cuda.device_count(), 'CUDA device')}"
+        )
     return device
 
 

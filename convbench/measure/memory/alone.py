@@ -30,7 +30,7 @@ def peak_rss_of(call: Callable[[], Any]) -> int | None:
     try:
         CLEAR_REFS.write_text("5")
         call()
-        return _kilobytes("VmHWM")
+        return _status_bytes("VmHWM")
     except OSError:
         return None
 
@@ -65,14 +65,14 @@ def tell(path: str) -> None:
     torch.set_num_threads(threads)
     tensors = example.tensors
     gc.collect()
-    baseline = _kilobytes("VmRSS")
+    baseline = _status_bytes("VmRSS")
     model = engine.load(folder, example, threads)
     arrays = model.arrays(tensors)
     model.run(arrays)
     sys.stdout.write(f"{(peak_rss_of(lambda: model.run(arrays)) or 0) - baseline}\n")
 
 
-def _kilobytes(name: str) -> int:
+def _status_bytes(name: str) -> int:
     """A value of the process's status, converted to bytes; 0 if it is missing."""
     match = re.search(rf"{name}:\s+(\d+) kB", STATUS.read_text())
     return int(match.group(1)) * 1024 if match else 0

@@ -37,7 +37,7 @@ def _check(splits: object, choice: Choice, clip: Clip) -> Splits:
     from convbench.measure.quality.data import Splits
 
     if not isinstance(splits, Splits):
-        raise ConvbenchError(f"the task {choice} returned {type(splits).__name__}: it has to return Splits")
+        raise ConvbenchError(f"the task {choice} returned {type(splits).__name__}: it must return Splits")
     shape, numbers = (clip.frames, clip.channels, clip.height, clip.width), range(len(splits.classes))
     for part, (clips, labels) in zip(splits._fields, splits[:3], strict=False):
         if clips.shape[1:] != shape:

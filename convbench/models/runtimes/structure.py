@@ -25,17 +25,13 @@ def rebuild(example: Any, label: str) -> Rebuild:
 
     Raises CaseFailed if the example hides tensors where they cannot be put back. ``label`` names it in the message.
     """
-    build = _rebuilder(example)
-    tensors = row(example)
-    marks = [tensor.clone() for tensor in tensors]
-    result = row(build(iter(marks)))
-    if [id(tensor) for tensor in result] != [id(tensor) for tensor in marks]:
+    if not _can_rebuild(example):
         raise CaseFailed(
             "error",
-            f"{label} is {type(example).__name__}, whose tensors cannot be handed to another runtime: use tensors, "
-            "tuples, lists, dicts or dataclasses of them",
+            f"{label} has a {type(_opaque_part(example)).__name__}, whose tensors cannot be handed to another runtime: "
+            "use tensors, tuples, lists, dicts or dataclasses of them",
         )
-    return build
+    return _rebuilder(example)
 
 
 def shapes(tensors: list[torch.Tensor]) -> list[torch.Size]:
@@ -60,6 +56,18 @@ def _gather(value: Any, tensors: list[torch.Tensor]) -> None:
             _gather(item, tensors)
     elif value is not None:
         tensors += values.tensors(value)
+
+
+def _can_rebuild(example: Any) -> bool:
+    marks = [tensor.clone() for tensor in row(example)]
+    result = row(_rebuilder(example)(iter(marks)))
+    return [id(tensor) for tensor in result] == [id(tensor) for tensor in marks]
+
+
+def _opaque_part(value: Any) -> Any:
+    """Return the innermost part of a value that cannot be rebuilt."""
+    parts = value if type(value) in (tuple, list) else value.values() if type(value) is dict else ()
+    return next((_opaque_part(part) for part in parts if not _can_rebuild(part)), value)
 
 
 def _rebuilder(example: Any) -> Rebuild:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from convbench.core.progress import RunState
     from convbench.core.record import Case, Record
 
+OVER_BUDGET = (
+    "the first round takes longer than the budget and is completed anyway, so that every case has a result: --only or "
+    "--skip measures fewer cases"
+)
 STYLES = {"ok": "", "failed": "red", "skipped": "yellow"}
 
 
@@ -38,6 +43,26 @@ def stage_text(state: RunState) -> str:
 def is_first_of_case(record: Record) -> bool:
     """Whether a record is the first of its case to show: its first times, or its failure."""
     return not record.visits or record.status != "ok" or record.visits[-1].round == 0
+
+
+def seconds_left(state: RunState, visit_count: int, elapsed: float) -> float:
+    """Estimate the seconds left in a stage, including the rounds that follow, from its ``elapsed`` seconds so far.
+
+    ``state`` is that of the stage's first visit. A budget ends trainings and skips later rounds, but cuts no round.
+    """
+    pace = elapsed / visit_count
+    seconds, later_seconds = (state.visits - visit_count) * pace, state.following * pace
+    budget = math.inf if state.budget_left is None else max(0.0, state.budget_left - elapsed)
+    if state.trainings:
+        return min(seconds, budget)
+    return seconds + min(later_seconds, max(0.0, budget - seconds))
+
+
+def exceeds_budget(state: RunState, visit_count: int, elapsed: float) -> bool:
+    """Whether the first round, at its pace so far, takes longer than the budget. Arguments as in ``seconds_left``."""
+    if state.round != 0 or state.trainings or state.budget_left is None:
+        return False
+    return state.visits * elapsed / visit_count > state.budget_left
 
 
 class Silent:
@@ -67,13 +92,13 @@ class Lines(Silent):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self.console, self.common, self.count, self.total, self.clock = console, common, count, total, clock
-        self.stage, self.start, self.visit_count, self.visits = "", clock(), 0, 0
+        self.stage, self.start, self.visit_count, self.has_warned = "", clock(), 0, False
 
     def begins(self, case: Case, state: RunState) -> None:  # noqa: ARG002
         if self.stage != stage_text(state):
             self.stage, self.start, self.visit_count = stage_text(state), self.clock(), 0
-            self.visits = state.visits + state.following
             self.total += state.trainings if state.unplanned else 0
+            self.first_state = state
             self._print(self.stage)
 
     def ended(self, record: Record) -> None:
@@ -81,16 +106,16 @@ class Lines(Silent):
         if not is_first_of_case(record):
             return
         self.count += 1
-        self._print(f"[{self.count}/{self.total}{self.time_left}] {_line(record, self.common)}")
+        elapsed = self.clock() - self.start
+        minutes = seconds_left(self.first_state, self.visit_count, elapsed) / 60
+        time_left = f", {minutes:.0f} min left" if minutes >= 1.5 else ""
+        self._print(f"[{self.count}/{self.total}{time_left}] {_line(record, self.common)}")
+        if not self.has_warned and exceeds_budget(self.first_state, self.visit_count, elapsed):
+            self.has_warned = True
+            self._print(OVER_BUDGET)
 
     def _print(self, line: str) -> None:
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-    @property
-    def time_left(self) -> str:
-        """Return the estimated time left in the stage, such as ``, 3 min left``; empty below 1.5 min."""
-        minutes = (self.visits - self.visit_count) * (self.clock() - self.start) / self.visit_count / 60
-        return f", {minutes:.0f} min left" if minutes >= 1.5 else ""
 
 
 class Bar(Silent):
@@ -112,7 +137,7 @@ class Bar(Silent):
             speed_estimate_period=300,
         )
         self.task = self.bar.add_task("", completed=count, total=total, case="", stage="")
-        self.common, self.stage = common, ""
+        self.common, self.stage, self.has_warned = common, "", False
 
     def __enter__(self) -> Bar:
         self.bar.start()
@@ -125,7 +150,7 @@ class Bar(Silent):
         """Show the case; each new stage resets the bar to its own number of visits."""
         name = case.short_id(self.common)
         if self.stage != stage_text(state):
-            self.stage = stage_text(state)
+            self.stage, self.first_state = stage_text(state), state
             self.bar.reset(self.task, total=state.visits, stage=self.stage, case=name)
         self.bar.update(self.task, case=name)
 
@@ -135,6 +160,10 @@ class Bar(Silent):
                 _line(record, self.common), style=STYLES[record.status], markup=False, highlight=False, soft_wrap=True
             )
         self.bar.advance(self.task)
+        (task,) = self.bar.tasks
+        if not self.has_warned and exceeds_budget(self.first_state, int(task.completed), task.elapsed or 0.0):
+            self.has_warned = True
+            self.bar.console.print(OVER_BUDGET, markup=False, highlight=False, soft_wrap=True)
 
 
 def watcher(console: Console, quiet: bool, cases: Sequence[Case], count: int, total: int) -> Silent:

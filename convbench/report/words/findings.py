@@ -215,7 +215,11 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
     ),
     codes.STAGES_DO_NOT_ADD_UP: lambda d: (
         f"The stages' times sum to {units.seconds(d['stages'])}, but a plain call takes {units.seconds(d['whole'])}: "
-        "read them as shares."
+        + (
+            "timing the stages distorts this call too much, so they are withheld."
+            if d.get("withheld")
+            else "read them as shares."
+        )
     ),
     codes.OPAQUE_ENGINE: lambda d: (
         f"{d['engine']} does not show what it does inside: only the whole call was timed, not its stages."
@@ -228,7 +232,9 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
         f"Frame by frame, eager itself differs by {units.digits(d['largest'], 2)} from the whole clip: this model "
         "needs later frames, so its streamed output is compared with eager's streamed output only."
     ),
-    codes.NOT_PREDICTED: lambda d: f"Peak memory was not predicted from the shapes: {d['reason']}.",
+    codes.NOT_PREDICTED: lambda d: (
+        f"Peak memory was not predicted from the shapes: {d['reason'].removeprefix('not predicted: ')}."
+    ),
     codes.NOT_PROFILED: lambda d: f"There is no profile of this case: {d['reason']}.",
     codes.TRACE_BOUNDED: lambda d: (
         f"The trace holds {d['steps']} of {d['wanted']} calls: each call takes {units.size(d['bytes_per_step'])}."
