@@ -201,7 +201,7 @@ def _disturbance(samples: dict[str, tuple[float, ...]], record: Record, level: f
         data = next((finding.data for finding in record.findings if finding.code == BUSY_MACHINE), {})
         if "waited" in data and isinstance(cores := data.get("cores"), int):  # its own threads competed for the cores
             return f"its {threads} threads shared {counted(cores, 'core')}"
-        return f"other processes had a core for {_percent(delay)} of the time"
+        return f"other processes had a core for {_percent(min(delay, 1.0))} of the time"  # delays of threads add up
     if steal > STOLEN:
         return f"the host took {_percent(steal)} of the time"
     if level and reference and median(reference) > SLOW_MACHINE * level:
