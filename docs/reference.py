@@ -200,7 +200,7 @@ def findings() -> Iterator[str]:
 
 
 def exit_codes() -> Iterator[str]:
-    """What each verb ends with."""
+    """Yield the table of exit codes by verb, and the table of exceptions."""
     from convbench.analysis.history import overview
     from convbench.check import verdict
     from convbench.cli import ending
@@ -212,35 +212,47 @@ def exit_codes() -> Iterator[str]:
 
     rows = (
         (MEASURED, "all", "done; for `check`: no regression"),
-        (verdict.REGRESSION, "`check`, `replay`", "a confirmed regression, and nothing else of a check ends so"),
+        (verdict.REGRESSION, "`check`, `replay`", "a confirmed regression; no other outcome of a check has this code"),
         (errors.ConvbenchError.exit_code, "all", "a mistake in the call, the suite or a file: the message says which"),
-        (verdict.INCONCLUSIVE, "`check`, `replay`", "too noisy to tell (it says what it could see), or unfinished"),
+        (
+            verdict.INCONCLUSIVE,
+            "`check`, `replay`",
+            "too noisy to decide (the message says which slowdown would be seen), or unfinished",
+        ),
         (
             LOOKS_SLOWER,
             "`check --baseline`",
-            "the run's commit is gone, or it had uncommitted changes; head looks slower, nothing is decided",
+            "head looks slower, but nothing is decided: the run's commit is gone, or the run had uncommitted changes",
         ),
-        (overview.NOTHING, "`history`", "no change for the worse that code may be the reason of"),
+        (overview.NOTHING, "`history`", "no change for the worse that code may have caused"),
         (overview.CONFIRMED, "`history`", "a change for the worse that a paired check confirmed"),
         (overview.SUSPECTED, "`history`", "a change for the worse is suspected: `--confirm` checks its commits"),
-        (A_RANGE, "`bisect`", "a range of commits with its probability, not one commit; or the time was over before"),
-        (ABSTAINED, "`advise`", "an answer below the grade that was required, or none; it says why"),
+        (
+            A_RANGE,
+            "`bisect`",
+            "a range of commits with its probability instead of one commit; or the time ran out before the search",
+        ),
+        (ABSTAINED, "`advise`", "no answer, or one below the required grade; the message says why"),
         (
             errors.Refused.exit_code,
             "`check`, `compare`, `history`, `bisect`, `selftest`",
             "refused: a comparison that would mean nothing",
         ),
-        (INCOMPLETE, "`run`, `profile`", "some case failed; the others are measured"),
-        (INCOMPLETE, "`merge`", "a shard, or the result of a case, is missing; what is there is joined"),
+        (
+            INCOMPLETE,
+            "`run`, `profile`",
+            "a case failed or is missing (`--budget` ended its training, or its hosts were lost); the others are measured",
+        ),
+        (INCOMPLETE, "`merge`", "a shard or the result of a case is missing; all others are merged"),
         (
             verdict.INVALID,
             "`check`, `replay`",
-            "a case without a verdict: lacking or failing on one side, other outputs",
+            "a case without a verdict: it is missing or fails on one side, or its outputs differ",
         ),
         (errors.BuildFailed.exit_code, "`check`, `bisect`, `selftest`", "a side that cannot be built or imported"),
         (ending.INTERNAL, "all", "a fault of convbench, or of a plug-in that it names"),
-        (ending.UNWRITTEN, "all", "what was printed could not be written, as on a full disk"),
-        (errors.Interrupted.exit_code, "all", "Ctrl-C (another signal N: 128 + N); what was finished is on disk"),
+        (ending.UNWRITTEN, "all", "the output could not be written, for example to a full disk"),
+        (errors.Interrupted.exit_code, "all", "Ctrl-C (another signal N: 128 + N); all finished work is on disk"),
     )
     ordered = sorted(rows, key=lambda row: row[0])
     yield from _table(("code", "verbs", "meaning"), ((str(code), verbs, meaning) for code, verbs, meaning in ordered))
