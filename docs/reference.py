@@ -1,4 +1,4 @@
-"""Copy the pages to build/docs/, and write the reference and pages of real runs beside them: the code says what is so.
+"""Copy the pages to build/docs/, and write beside them the reference from the code, and the pages of real runs.
 
 ``make docs`` runs it before it builds the site. Nothing that it writes is committed, so nothing can be out of date.
 """
@@ -24,11 +24,11 @@ EXAMPLES = {
     "claims.html": "reports/claims/claims.html",
     "report.png": "reports/example/report.png",
 }
-"""Pages of real runs that the documentation links to where they lie, by the name that they get in the site."""
+"""Pages of real runs in the repository that the documentation links to, by their name in the site."""
 
 
 def main() -> None:
-    """Write every page anew."""
+    """Write every page."""
     shutil.rmtree(BUILT, ignore_errors=True)
     shutil.copytree(DOCS, BUILT)
     for page in BUILT.rglob("*.md"):
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def suites() -> Iterator[str]:
-    """Every key of a suite with its type, default and meaning; the suites that ship."""
+    """Yield every key of a suite with its type, default and meaning, and the suites that ship."""
     from convbench.suite import load, schema, shipped
 
     layout = schema()
@@ -65,10 +65,10 @@ def suites() -> Iterator[str]:
 
 
 AXES = """\
-Each key takes one value or a list, and the lists multiply. An `include` entry that agrees with combinations of the
-matrix extends them: its other keys, such as another scenario, are set there, so that a case is replaced and none added.
-To have both, give the key a list. One that agrees with none adds combinations. An `exclude` entry removes the
-combinations that agree with all of its keys. The [plug-ins](plugins.md) page lists the names."""
+Each key takes one value or a list, and the lists multiply. If an `include` entry matches combinations of the matrix, its
+other keys, such as another scenario, replace theirs, and no case is added; to have both, give the key a list. If it
+matches none, it adds combinations. An `exclude` entry removes the combinations that match all of its keys. The
+[plug-ins](plugins.md) page lists the names."""
 RNN = "Text or a mapping: `lstm128`, `bilstm256x2` (both ways, two layers), `gru64`, `lstm512p128` (`proj_size`)."
 SECTIONS = (
     ("`matrix`, `include`, `exclude`", "AxesLayout", AXES),
@@ -88,7 +88,7 @@ ANCHORS = {
 
 
 def _properties(definition: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of a definition, which may also be written as text."""
+    """Return the keys of a definition that may also be written as text."""
     forms = definition.get("anyOf", [definition])
     return next(form["properties"] for form in forms if "properties" in form)
 
@@ -102,7 +102,7 @@ def _keys(schema: Mapping[str, Any], properties: Mapping[str, Any]) -> Iterator[
 
 
 def _described(schema: Mapping[str, Any], value: Mapping[str, Any]) -> str:
-    """What the definition says of itself that a key refers to."""
+    """Return the description of the definition that a key refers to."""
     return str(schema["$defs"].get(value.get("$ref", "").rpartition("/")[2], {}).get("description", ""))
 
 
@@ -113,7 +113,7 @@ def _default(value: Mapping[str, Any]) -> str:
 
 
 def _type(schema: Mapping[str, Any], value: Mapping[str, Any]) -> str:
-    """The type of a key in words, without repeating that a list of it may stand there."""
+    """Return the type of a key in words, without repeating that a list is allowed."""
     if "enum" in value:
         return " or ".join(_code(json.dumps(each)) for each in value["enum"])
     if "$ref" in value:
@@ -152,7 +152,7 @@ def _simple(value: Mapping[str, Any]) -> str:
 
 
 def plugins() -> Iterator[str]:
-    """Every plug-in of every shelf with its options."""
+    """Yield every plug-in of every shelf with its options."""
     from convbench.core import registry
 
     for shelf in registry.SHELVES:
@@ -179,7 +179,7 @@ def _options(shelf: Any, plugin: Any) -> Iterator[str]:
 
 
 def columns() -> Iterator[str]:
-    """The columns of results.csv and of --json."""
+    """Yield the columns of results.csv and of --json."""
     from convbench.analysis import table
 
     rows = ((_code(name), unit, _text(meaning)) for name, unit, meaning in table.columns())
@@ -187,7 +187,7 @@ def columns() -> Iterator[str]:
 
 
 def findings() -> Iterator[str]:
-    """Every finding, as it reads with an example's data."""
+    """Yield every finding in words, with the data of an example."""
     sys.path.insert(0, str(ROOT / "tests"))
     from test_report_words import FINDINGS
 
@@ -241,7 +241,7 @@ def exit_codes() -> Iterator[str]:
         (
             INCOMPLETE,
             "`run`, `profile`",
-            "a case failed or is missing (`--budget` ended its training, or its hosts were lost); the others are measured",
+            "a case failed or is missing (the budget ended its training, or hosts were lost); all others are measured",
         ),
         (INCOMPLETE, "`merge`", "a shard or the result of a case is missing; all others are merged"),
         (
@@ -256,7 +256,7 @@ def exit_codes() -> Iterator[str]:
     )
     ordered = sorted(rows, key=lambda row: row[0])
     yield from _table(("code", "verbs", "meaning"), ((str(code), verbs, meaning) for code, verbs, meaning in ordered))
-    yield from ("", "From Python the same mistakes are exceptions, with the same sentences:", "")
+    yield from ("", "In Python the same mistakes are exceptions with the same messages:", "")
     yield from _table(("exception", "code", "meaning"), map(_exception, _subclasses(errors.ConvbenchError)))
 
 
@@ -275,7 +275,7 @@ def _exception(kind: Any) -> tuple[str, str, str]:
 
 
 def command_line() -> Iterator[str]:
-    """Every verb with its arguments and options: its --help."""
+    """Yield every verb with its arguments and options, as in --help."""
     import typer
     from typer.testing import CliRunner
 
@@ -290,7 +290,7 @@ def command_line() -> Iterator[str]:
 
 
 def python() -> Iterator[str]:
-    """What ``import convbench`` offers and the nouns it hands out, rendered by mkdocstrings from their docstrings."""
+    """Yield the names that ``import convbench`` offers and their types, for mkdocstrings to render."""
     import convbench
 
     offered = [getattr(convbench, name) for name in convbench.__all__]
@@ -327,7 +327,7 @@ OF_PLUGINS = (
 
 
 def modules() -> Iterator[str]:
-    """Every module with the first sentence of its docstring."""
+    """Yield every module with the first sentence of its docstring."""
     package = ROOT / "convbench"
     for room in sorted(path for path in package.iterdir() if (path / "__init__.py").is_file()):
         yield from ("", f"## {room.name}", "")
@@ -354,7 +354,7 @@ def _code(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    """One line of Markdown from a docstring: ``x`` is code, and nothing else in it formats."""
+    """Return one line of Markdown from a docstring: ``x`` becomes code, and all other markup is escaped."""
     pieces = " ".join(text.split()).split("``")
     plain = (html.escape(piece, quote=False).replace("*", "\\*").replace("[", "\\[") for piece in pieces[::2])
     coded = (_code(piece) for piece in pieces[1::2])
@@ -363,23 +363,23 @@ def _text(text: str) -> str:
 
 PAGES: dict[str, tuple[Callable[[], Iterator[str]], str, str]] = {
     "suites": (suites, "Suites", """\
-A suite is a YAML file that says which models are measured, and how. `convbench schema` prints the JSON Schema that this
-page is made of; editors complete from it."""),
+A suite is a YAML file that says which models are measured, and how. This page is made from the JSON Schema that
+`convbench schema` prints, which editors use for completion."""),
     "plugins": (plugins, "Plug-ins", """\
-What can be named in a suite or on the command line. `convbench list` prints the same, with what your packages bring and
-where it comes from. An option is written `{name: avg-k, k: 2}` or `avg-k(k=2)`."""),
+The names that a suite or the command line can use. `convbench list` prints them too, with the plug-ins of your packages
+and their source. An option is written `{name: avg-k, k: 2}` or `avg-k(k=2)`."""),
     "columns": (columns, "Columns", """\
 `results.csv` has one row per case; `convbench run --json` prints the same, one object per line. Values are in base
 units, and empty where nothing was measured. Metrics of your own probes follow in columns of their own."""),
     "findings": (findings, "Findings", """\
-A finding is something that a reader must know of a result. The page and the terminal say it in words, the column
-`findings` holds its code, and `results.jsonl` its data. These are the words, with the data of an example."""),
+A finding is something that a reader must know about a result. The page and the terminal state it in words, the column
+`findings` holds its code, and `results.jsonl` its data. These are the words, with example data."""),
     "exit-codes": (exit_codes, "Exit codes", """\
-A user's mistake ends in one sentence on standard error, never in a traceback."""),
+A mistake in a call ends with one message on standard error, never with a traceback."""),
     "command-line": (command_line, "Command line", "`convbench VERB --help` prints the same."),
     "python": (python, "Python", "Everything is typed. Values are in base units (s, B, FLOP)."),
     "modules": (modules, "Modules", """\
-Room by room, each file with the first sentence of its docstring: where to look, and where a line goes."""),
+Every file, room by room, with the first sentence of its docstring: where to look, and where new code belongs."""),
 }  # fmt: skip
 """By file: what writes the page, its title, and what to know first."""
 
