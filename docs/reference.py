@@ -65,8 +65,8 @@ def suites() -> Iterator[str]:
 
 
 AXES = """\
-Each key takes one value or a list, and the lists multiply. If an `include` entry matches combinations of the matrix, its
-other keys, such as another scenario, replace theirs, and no case is added; to have both, give the key a list. If it
+Each key takes one value or a list, and the lists multiply. If an `include` entry matches combinations of the matrix,
+its other keys, such as another scenario, replace theirs, and no case is added; to have both, give the key a list. If it
 matches none, it adds combinations. An `exclude` entry removes the combinations that match all of its keys. The
 [plug-ins](plugins.md) page lists the names."""
 RNN = "Text or a mapping: `lstm128`, `bilstm256x2` (both ways, two layers), `gru64`, `lstm512p128` (`proj_size`)."

@@ -34,13 +34,13 @@ from convbench.measure.machine.environment import describe
 
 OUT, TABLE = Path("reports/gate"), Path("docs/method/gate-table.md")
 HEADER = """\
-Made by `tests/bench/gate.py` from `reports/gate/trials.jsonl`. A verdict is one case; red is
-`regression` or the tool's word for it, passed is `ok`, which is wrong where work was put in; spread is of a pair's
-ratio; a check has six cases. What stands behind a comma in the column `allocator` are earlier versions of `check`:
-before it held glibc (`its threshold moving`), trimmed the heap (`its top left over`), looked twice at a suspect
-(`twelve to confirm`), stopped its clock while another process has the core (`waits counted`), measured slices by that
-clock (`short slices`), decided by order statistics after any pair (`five looks`), and timed a call that fills a slice
-alone (`a call before each slice`)."""
+Made by `tests/bench/gate.py` from `reports/gate/trials.jsonl`. A verdict is one case. *Red* is `regression` or the
+tool's word for it. *Passed* is `ok`, which is wrong if work was put in. *Spread* is that of a pair's ratio. A check has
+six cases. In the column `allocator`, the words behind a comma name earlier versions of `check`: before it fixed glibc's
+settings (`its threshold moving`), trimmed the heap (`its top left over`), looked twice at a suspect
+(`twelve to confirm`), stopped its clock while another process has the core (`waits counted`), measured slices by that clock (`short slices`),
+decided by order statistics after any pair (`five looks`), and timed a call that fills a slice alone
+(`a call before each slice`)."""
 HEADINGS = (
     "tool", "allocator", "hogs a core", "beside", "rule", "put in", "timed as", "seen as", "spread", "verdicts", "red",
     "95 % bounds", "passed", "undecided", "s a case",
