@@ -231,7 +231,7 @@ def test_resume_refuses_another_suite(here, in_process):
     assert in_process(*PARAMS, cwd=here).returncode == 0
     other = in_process(*PARAMS, "--resume", "reducer=gap", cwd=here)
     assert other.returncode == 2
-    assert "cannot be resumed, its list of cases was another" in other.stderr
+    assert "cannot be resumed: its list of cases differs" in other.stderr
 
 
 def test_resume_says_that_the_description_of_the_run_is_lost(here, in_process):
@@ -242,7 +242,7 @@ def test_resume_says_that_the_description_of_the_run_is_lost(here, in_process):
     (here / "reports" / "tiny" / "run.json").unlink()
     done = in_process(*words, "--resume", cwd=here)
     assert (done.returncode, lines(here / "reports" / "tiny")) == (2, before)
-    assert "cannot be resumed, its run.json is lost: put it back, or run without --resume" in done.stderr
+    assert "cannot be resumed: its run.json is lost; put it back, or run without --resume" in done.stderr
 
 
 def test_resume_says_that_the_results_of_the_run_are_lost(here, in_process):
