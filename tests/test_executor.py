@@ -373,7 +373,7 @@ def test_a_run_whose_all_threads_were_others_says_so(tmp_path: Path) -> None:
             sweep.begin(preparation.prepare(suite, fake, Selection(), ""), tmp_path, resume=True)
 
     begin(64)
-    with pytest.raises(StoreError, match=r"its list of cases \(`threads: all` are 32 here and were 64: write the numb"):
+    with pytest.raises(StoreError, match=r"its list of cases \(`threads: all` means 32 here and meant 64: write"):
         begin(32)
     with pytest.raises(StoreError, match="its list of cases differs"):
         begin(64, rnn="lstm8")

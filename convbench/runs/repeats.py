@@ -42,15 +42,15 @@ class Repeats:
 
 
 def agreements(measure: Callable[[], list[Record]], seconds: float) -> Iterator[Agreement]:
-    """Yield the agreement of each run with the run before it. Makes at least two runs, and none after ``seconds``."""
-    start, before = time.monotonic(), results(measure())
+    """Yield the agreement of each run with the run before: of two runs at least, of no further one after ``seconds``."""
+    start, old_results = time.monotonic(), results(measure())
     while True:
-        after = results(measure())
-        if comparison := agreement(before, after):
+        new_results = results(measure())
+        if comparison := agreement(old_results, new_results):
             yield comparison
         if time.monotonic() - start >= seconds:
             return
-        before = after
+        old_results = new_results
 
 
 def sum_up(comparisons: Iterable[Agreement]) -> Repeats | None:
@@ -59,10 +59,10 @@ def sum_up(comparisons: Iterable[Agreement]) -> Repeats | None:
     cases = sum(comparison.cases for comparison in agreements)
     if not cases:
         return None
-    met = round(sum(comparison.meet * comparison.cases for comparison in agreements))
+    met_count = round(sum(comparison.meet * comparison.cases for comparison in agreements))
     return Repeats(
         cases,
-        met,
+        met_count,
         sum(comparison.apart for comparison in agreements),
         sum(comparison.contradicted for comparison in agreements),
     )

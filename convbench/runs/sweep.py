@@ -120,15 +120,15 @@ def _stale_ids(directory: Path, records: Sequence[Record], resume: Resume) -> se
     return {*changes}
 
 
-def _complete(before: RunDescription, run: RunDescription) -> RunDescription:
+def _complete(old_run: RunDescription, run: RunDescription) -> RunDescription:
     """Return the stored description, extended to all cases planned now if the run was merged from shards.
 
     Shards may each have planned one of two equal cases, because only the whole suite shows that they are equal.
     """
-    planned_ids, known_ids = set(before.planned), set(run.planned).union(*run.equal.values())
-    if not planned_ids <= known_ids or not (before.shards or set(run.planned) <= planned_ids):
-        return replace(before, later=run.later)
-    return replace(before, planned=run.planned, equal=run.equal, shards=(), later=run.later)
+    planned_ids, known_ids = set(old_run.planned), set(run.planned).union(*run.equal.values())
+    if not planned_ids <= known_ids or not (old_run.shards or set(run.planned) <= planned_ids):
+        return replace(old_run, later=run.later)
+    return replace(old_run, planned=run.planned, equal=run.equal, shards=(), later=run.later)
 
 
 def measure(
@@ -218,30 +218,30 @@ def _announce(jobs: Iterable[Job], schedule: Schedule, watcher: Watcher) -> Iter
         yield job
 
 
-def _differences(before: RunDescription, run: RunDescription, awaits_hosts: bool) -> Iterator[str]:
-    if (before.name, before.planned) != (run.name, run.planned):
-        yield f"list of cases{_thread_difference(before, run)}"
-    yield from _protocol_difference(before, run)
+def _differences(old_run: RunDescription, run: RunDescription, awaits_hosts: bool) -> Iterator[str]:
+    if (old_run.name, old_run.planned) != (run.name, run.planned):
+        yield f"list of cases{_thread_difference(old_run, run)}"
+    yield from _protocol_difference(old_run, run)
     # In a cluster any kind of host may join first, even one that the earlier run did not have.
-    kinds = {before.fingerprint: before.environment, **before.environments}
+    kinds = {old_run.fingerprint: old_run.environment, **old_run.environments}
     if not kinds.keys() & {run.fingerprint, *run.environments}:
         if awaits_hosts and all(other_hardware(kind, run.environment) for kind in kinds.values()):
             return
-        names = differing(before.environment, run.environment) or ["in a way that only an earlier convbench compared"]
+        names = differing(old_run.environment, run.environment) or ["in a way that only an earlier convbench compared"]
         yield f"environment ({', '.join(names)})"
 
 
-def _protocol_difference(before: RunDescription, target: RunDescription | Suite) -> Iterator[str]:
+def _protocol_difference(old_run: RunDescription, target: RunDescription | Suite) -> Iterator[str]:
     """Yield ``protocol`` if anything but the budget differs: a budget changes no number, so resuming may change it."""
-    if (replace(before.protocol, budget=target.protocol.budget), before.metrics) != (target.protocol, target.metrics):
+    if (replace(old_run.protocol, budget=target.protocol.budget), old_run.metrics) != (target.protocol, target.metrics):
         yield "protocol"
 
 
-def _thread_difference(before: RunDescription, run: RunDescription) -> str:
+def _thread_difference(old_run: RunDescription, run: RunDescription) -> str:
     """A remark in brackets if two lists of cases differ only by what ``threads: all`` means; else empty."""
-    pairs = list(zip(before.planned, run.planned, strict=False))
-    alike = len(before.planned) == len(run.planned) and all(THREADS.sub("", a) == THREADS.sub("", b) for a, b in pairs)
-    if before.name != run.name or not alike:
+    pairs = list(zip(old_run.planned, run.planned, strict=False))
+    alike = len(old_run.planned) == len(run.planned) and all(THREADS.sub("", a) == THREADS.sub("", b) for a, b in pairs)
+    if old_run.name != run.name or not alike:
         return ""
     old, new = ((THREADS.search(case) or ["", "1"])[1] for case in next(pair for pair in pairs if pair[0] != pair[1]))
-    return f" (`threads: all` are {new} here and were {old}: write the number)"
+    return f" (`threads: all` means {new} here and meant {old}: write the number)"

@@ -115,9 +115,9 @@ class Groups:
             (sum(not self.lack(job.case, host) for job in jobs), _has_cores(host, jobs[0].case))
             for host in self._living_hosts
         ]
-        best = max(capacities, default=(0, False))
+        best_capacity = max(capacities, default=(0, False))
         places = zip(self._living_hosts, capacities, strict=True)
-        sizes = Counter(host.fingerprint for host, capacity in places if capacity == best and best[0] > 0)
+        sizes = Counter(host.fingerprint for host, capacity in places if capacity == best_capacity and capacity[0] > 0)
         return min(sizes, key=lambda name: ((self._load[name] + seconds) / sizes[name], name), default="")
 
     def lack(self, case: Case, host: Host) -> str:
