@@ -894,7 +894,7 @@ def test_a_plan_is_shown_without_a_host_being_started(name, in_process, tmp_path
     done = in_process(*words, "--device", "cuda", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert all(line.endswith("/cuda") for line in done.stdout.splitlines())
-    assert f"{name} was not asked for hosts: these are taken to be cuda" in done.stderr
+    assert f"{name} was not asked for hosts: they are assumed to be cuda" in done.stderr
     assert "unknown device 'gpu'" in in_process(*words, "--device", "gpu", cwd=tmp_path).stderr
 
 
