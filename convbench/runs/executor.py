@@ -136,7 +136,7 @@ class Executor(ABC):
 
 
 def job_records(executor: Executor, jobs: Iterable[Job]) -> Iterator[JobRecord]:
-    """Yield what an executor's ``run`` yields. Raises ConvbenchError, naming it, for anything but job and record."""
+    """Yield what an executor's ``run`` yields. Raises ConvbenchError that names it for anything but job and record."""
     name, requirement = type(executor).__name__, "its run() must yield each job with its record"
     output: object = executor.run(jobs)
     if not isinstance(output, Iterable):

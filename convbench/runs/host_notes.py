@@ -61,7 +61,7 @@ def _host_kinds(records: Iterable[Record]) -> dict[str, str]:
 def refuse_other_kinds(directory: Path, records: Iterable[Record], hosts: Sequence[Host]) -> None:
     """Refuse to resume a run without all kinds of hosts that measured part of it.
 
-    A case that was begun on one kind of host cannot go on on another. Raises StoreError if a kind is missing.
+    A case that was begun on one kind of host cannot be continued on another. Raises StoreError if a kind is missing.
     """
     available_kinds = {host.fingerprint for host in hosts}
     measured_kinds = {record.environment for record in records if record.visits and record.environment}

@@ -1,4 +1,4 @@
-"""Which probes run at which visit: exact ones once, timed ones at every visit."""
+"""Which probes run at which visit: exact ones once, timed ones in the first round, the latency in every round."""
 
 from __future__ import annotations
 

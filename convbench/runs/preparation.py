@@ -130,7 +130,7 @@ def prepare(
 def _plan(
     suite: Suite, device: str, free_bytes: int, selection: Selection, cores: int
 ) -> tuple[Plan, Menu] | ConvbenchError:
-    """Return what to measure of a suite, or the error that prevents it. Runs where torch is imported anyway."""
+    """Return what to measure of a suite, or the error that prevents it, in a process that imports torch anyway."""
     from convbench.measure.selection import plan
 
     try:

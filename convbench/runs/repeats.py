@@ -42,7 +42,7 @@ class Repeats:
 
 
 def agreements(measure: Callable[[], list[Record]], seconds: float) -> Iterator[Agreement]:
-    """Yield the agreement of each run with the run before: of two runs at least, of no further one after ``seconds``."""
+    """Yield the agreement of each run with the one before: of two runs at least, then of more until ``seconds``."""
     start, old_results = time.monotonic(), results(measure())
     while True:
         new_results = results(measure())

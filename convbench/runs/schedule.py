@@ -31,7 +31,7 @@ from convbench.runs.executor import Host
 from convbench.runs.visit_log import VisitLog
 
 ATTEMPTS = 2
-"""How many times the number of planned visits may be tried until as many are undisturbed."""
+"""A case is tried at most this many times its planned visits, until as many visits are undisturbed."""
 MOST_EXTRA = 0.5
 """Extra visits, as a share of those in the planned rounds, if there is neither a budget nor ``until_sure``."""
 MOST_VISITS = 40

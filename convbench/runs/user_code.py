@@ -25,9 +25,9 @@ OWN = re.compile(r"[\w./-]+:[A-Za-z_]\w*")
 """An import path, or text that may be one."""
 COMMENT = re.compile("#.*")
 SECONDS = 120.0
-"""The time limit for importing the user's modules."""
+"""The time limit, in seconds, for importing the user's modules."""
 SECONDS_A_CASE, SECONDS_A_TASK = 0.2, 300.0
-"""Added to the limit when cases are checked. A task loads the user's clips, for which a training has as long."""
+"""Seconds more to check each case and task. A task loads the user's clips, for which a training has as long."""
 
 
 def load(source: str, overrides: Sequence[str] = (), processes: Processes | None = None) -> Suite:

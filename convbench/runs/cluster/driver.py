@@ -30,7 +30,7 @@ from convbench.runs.executor import Host, Job, JobRecord
 
 
 class Driver:
-    """The driver of one run; ``close`` ends all that the engine started. ``clock`` returns seconds, never fewer."""
+    """The driver of one run. ``close`` ends what the engine started; ``clock`` returns seconds and never goes back."""
 
     def __init__(self, engine: Engine, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         self.engine, self.limits, self.clock = engine, limits, clock
@@ -181,7 +181,7 @@ class Driver:
                 self.backlog.withdraw(entry.job.case.id)
         for ticket, entry in list(self.ledger.jobs.items()):
             if entry.job.host and not self.roll.has_host(entry.job.host):
-                self.ledger.settle(ticket)  # its visit was to tell something about a host that is lost
+                self.ledger.settle(ticket)  # a visit to an anchor is of no use once its host is lost
         self.backlog.requeue(tickets, suspects)
 
     def _release(self, member: Member) -> list[int]:

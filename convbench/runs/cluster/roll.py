@@ -49,7 +49,7 @@ class Roll:
         return any(member.host.name == host for member in self.members.values())
 
     def join(self, event: Joined) -> str:
-        """Enter a worker and return an empty text, or the reason why not: another convbench measures differently."""
+        """Enter a worker and return an empty text, or why not: another convbench version would make other records."""
         if event.version and event.version != __version__:
             reason = f"it has convbench {event.version}, and this machine has {__version__}"
             self.leave_out(Absent(event.host.name, reason))
