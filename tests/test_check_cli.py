@@ -201,7 +201,7 @@ def test_two_checks_at_once_take_turns(here):
         (("--base-python", "python", "--build", "make"), 2, "it builds a ref or a directory, and base is the working"),
         (("--base", "main", "--build", "false"), 5, "--build 'false' failed in base"),
         (("--baseline", "nowhere"), 2, "nowhere: there is no such run: name a run directory, or a file in it"),
-        (("--base", "main", "--baseline", "nowhere"), 2, "--base main and --baseline nowhere: name one"),
+        (("--base", "main", "--baseline", "nowhere"), 2, "--base main and --baseline nowhere: give only one of them"),
         (("--base", "main", "--junit", "fake.json/check.xml"), 2, "check.xml: cannot be written (Not a directory)"),
         (("--base", "main", "--json", "."), 2, ".: cannot be written (Is a directory): choose another place"),
     ],

@@ -220,7 +220,7 @@ def test_a_case_that_an_executor_gives_no_record_of_is_told(here, in_process, mo
     monkeypatch.setattr(Fake, "run", lambda *args: (pair for pair in run(*args) if not pair[0].case.variant))
     done = in_process("run", "smoke", "--only", "fc", "--metrics", "latency", "--executor", "fake", cwd=here)
     assert done.returncode == 5, done.stderr
-    assert "convbench: the executor gave no record of 1 case: --resume" in done.stderr
+    assert "convbench: the executor gave no record of 1 case: add --resume to try again" in done.stderr
 
 
 def test_profile_with_resume_says_what_gets_no_trace(here, in_process):
@@ -378,7 +378,7 @@ def test_the_version_is_told_without_torch(here, in_process, monkeypatch):
     ("verb", "whose"),
     [
         (lambda: {}["gain"], r"came from your test_cli.py:\d+: fix it"),
-        (partial(int, "x"), "fault of convbench: please report"),
+        (partial(int, "x"), "this is a bug in convbench: please report"),
     ],
 )
 def test_what_nobody_foresaw_is_traced_to_the_users_own_line(verb, whose, capsys, monkeypatch):

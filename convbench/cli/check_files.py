@@ -36,7 +36,10 @@ class CheckFiles:
             files.refuse_unwritable(path)
 
     def ledger(self, resume: bool) -> Ledger:
-        """Return the ledger that stores the check, with the check to resume. Raises ConvbenchError if there is none."""
+        """Return the ledger that stores the check; with ``resume``, with the check so far.
+
+        Raises ConvbenchError if there is none to resume.
+        """
         from convbench.check import outcome
         from convbench.check.ledger import Ledger
 

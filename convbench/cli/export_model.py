@@ -57,7 +57,7 @@ def export_model(
     else:
         print("as far from eager as eager is from itself with other random numbers")
     if omissions := left_out(record.case):
-        print(f"without {', '.join(omissions)}: the file computes with the model's own numbers")
+        print(f"without {', '.join(omissions)}: the file computes in the model's own number type")
 
 
 def _find_record(name: str, records: list[Record], run: Path) -> Record:

@@ -266,7 +266,7 @@ def _remainder_sentences(resumed_records: Sequence[Record], prepared: Prepared) 
 
 
 def _count_missing(directory: Path, records: Sequence[Record], prepared: Prepared) -> int:
-    """Count and report cases without a record: trainings that the budget left out, or cases that the executor lost."""
+    """Count and report cases without a record: trainings that the budget left out, or cases without an answer."""
     from convbench.core import planned, store
 
     run = store.read_description(directory)
