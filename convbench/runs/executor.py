@@ -107,7 +107,7 @@ class Executor(ABC):
         return False
 
     def expect(self, cases: Sequence[Case]) -> None:  # noqa: B027 (most executors need nothing)
-        """Learn which cases will be measured, as the constructor may not know. Called before anything else.
+        """Learn which cases will be measured; the constructor need not know them. Called before anything else.
 
         Raises ConvbenchError for cases that its hosts cannot build.
         """

@@ -34,8 +34,9 @@ class Call(Generic[T]):
     """A function and its arguments, all of which can be pickled, and how its process starts.
 
     ``variables`` are added to its environment. ``timeout`` is in seconds, and ``limited_by`` names the setting that it
-    comes from. A call that ``compiles`` finds a ready toolchain, and what calls with the same ``cache`` have compiled.
-    ``imports`` are made first. A call that never ``forks`` from the server starts without torch.
+    comes from. A call that ``compiles`` finds a ready toolchain, and what calls with the same ``cache`` have compiled;
+    without a ``cache``, its compile cache is empty. ``imports`` are made first. A call that never ``forks`` from the
+    server starts without torch.
     """
 
     work: Callable[..., T]

@@ -82,7 +82,7 @@ class Groups:
         return self._is_home(host, job) and not self.lack(job.case, host)
 
     def has_room(self, job: Job) -> bool:
-        """Whether the host that a job names is still there and fits its case, which others of its group may fit."""
+        """Whether the host that a job names is still there and fits its case, which was chosen for the whole group."""
         return any(host.name == job.host and not self.lack(job.case, host) for host in self._living_hosts)
 
     def can_measure(self, job: Job) -> bool:
