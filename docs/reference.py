@@ -250,7 +250,7 @@ def exit_codes() -> Iterator[str]:
             "a case without a verdict: it is missing or fails on one side, or its outputs differ",
         ),
         (errors.BuildFailed.exit_code, "`check`, `bisect`, `selftest`", "a side that cannot be built or imported"),
-        (ending.INTERNAL, "all", "a fault of convbench, or of a plug-in that it names"),
+        (ending.INTERNAL, "all", "a bug in convbench, or in a plug-in that the message names"),
         (ending.UNWRITTEN, "all", "the output could not be written, for example to a full disk"),
         (errors.Interrupted.exit_code, "all", "Ctrl-C (another signal N: 128 + N); all finished work is on disk"),
     )

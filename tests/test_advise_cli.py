@@ -260,10 +260,10 @@ def test_what_was_evaluated_at_the_end_only_is_not_called_unsound(tmp_path):
 
 def test_cheap_in_what_is_no_cost_is_refused(run):
     assert str(advise(run, "--cheapest", "latncy")[2]) == (
-        "--cheapest latncy: no cost that is weighed here; did you mean 'latency'?"
+        "--cheapest latncy: not a cost that advise weighs; did you mean 'latency'?"
     )
     assert str(advise(run, "--cheapest", "frames_per_s")[2]) == (
-        "--cheapest frames_per_s: less of it is not better: choose a cost, of params, flops, latency, memory"
+        "--cheapest frames_per_s: less of it is not better: choose one of the costs params, flops, latency, memory"
     )
 
 
@@ -331,7 +331,7 @@ def test_without_trainings_it_is_said_which_options_choose_nothing(tmp_path, opt
     directory = records.stored(tmp_path / "run", [records.record()])
     code, out, _ = advise(directory, *options)
     assert code == 3
-    assert f"-quality-train`. {said} among trainings, of which there are none. By cost alone: 1 of 1" in out
+    assert f"-quality-train`. {said} among trainings, but there are none. By cost alone: 1 of 1" in out
 
 
 def test_by_cost_alone_it_is_said_which_cases_were_never_measured_undisturbed(tmp_path):
@@ -410,8 +410,11 @@ def test_a_run_that_was_stopped_before_its_first_training_is_gone_on_with(tmp_pa
         (("--memory", "64"), "--memory 64: write it as 64MB, 64MiB, 500KB or 1GB"),
         (("--flops", "0"), "--flops 0: write an amount that is more than 0, as 1G or 250M"),
         (("--within", "2"), "--within 2: not a margin of accuracy: write 2% or 0.02"),
-        (("--task", "chess"), "it has direction, identity"),
-        (("--equal", "flops", "--budget", "seconds"), "by an equal budget of one: seconds and flops are named"),
+        (("--task", "chess"), "which has direction, identity"),
+        (
+            ("--equal", "flops", "--budget", "seconds"),
+            "equal budget: name only one of seconds and flops",
+        ),
     ],
 )
 def test_a_mistake_is_told_in_one_message(run, arguments, message):

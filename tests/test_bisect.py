@@ -378,7 +378,7 @@ def test_a_bad_that_is_not_slower_is_one_sentence(here):
         (("--package", "torch", "1..2", "--bad", "main"), "--bad and --build are for commits"),
         (("--package", "torch", "1..2", "--build", "make"), "--bad and --build are for commits"),
         (("--package", "-r x", "1..2"), "the name of a package"),
-        (("--good", "main~1", "--resume"), "--resume: reports/bisect/fake.json is not there"),
+        (("--good", "main~1", "--resume"), "--resume: reports/bisect/fake.json does not exist"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

@@ -143,7 +143,7 @@ def test_a_step_of_ci_whose_summary_cannot_be_written_keeps_its_verdict(here, su
     done = convbench(here, "check", "fake.json", "--base", "main", GITHUB_STEP_SUMMARY=summary)
     assert done.returncode == 0, done.stderr
     assert "2 ok" in done.stdout
-    assert ("no summary of the step: /dev/null/step.md: cannot be written" in done.stderr) == bool(summary)
+    assert ("no step summary: /dev/null/step.md: cannot be written" in done.stderr) == bool(summary)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -190,7 +190,7 @@ def test_two_checks_at_once_take_turns(here):
         (("--base", "...HEAD"), 2, "base '...HEAD' has nothing before its dots, as if a variable were not set"),
         (("--base", "main", "--allocator", "jemaloc"), 2, "--allocator 'jemaloc'"),
         (("--base", "main", "--budget", "3 weeks"), 2, "--budget 3 weeks: not a time: write 90s, 5m or 1h"),
-        (("--base", "main", "--detect", "0"), 2, "--detect 0: a percentage from 0.5 to 50"),
+        (("--base", "main", "--detect", "0"), 2, "--detect 0: give a percentage from 0.5 to 50"),
         (("--base", "main", "--base-python", "nowhere/python"), 2, "no such program"),
         (("--base", "missing.whl"), 2, "no such wheel"),
         (
@@ -201,7 +201,7 @@ def test_two_checks_at_once_take_turns(here):
         (("--base-python", "python", "--build", "make"), 2, "it builds a ref or a directory, and base is the working"),
         (("--base", "main", "--build", "false"), 5, "--build 'false' failed in base"),
         (("--baseline", "nowhere"), 2, "nowhere: there is no such run: name a run directory, or a file in it"),
-        (("--base", "main", "--baseline", "nowhere"), 2, "--base main and --baseline nowhere: name one"),
+        (("--base", "main", "--baseline", "nowhere"), 2, "--base main and --baseline nowhere: give only one of them"),
         (("--base", "main", "--junit", "fake.json/check.xml"), 2, "check.xml: cannot be written (Not a directory)"),
         (("--base", "main", "--json", "."), 2, ".: cannot be written (Is a directory): choose another place"),
     ],
@@ -302,11 +302,11 @@ def test_a_baseline_of_this_machine_whose_commit_is_gone_is_advisory_and_refused
     done = convbench(here, *words, "gap", "--junit", "x.xml", fake=False)
     assert "not used, since nothing is decided without a base: --junit" in done.stderr
     assert "Advisory: the baseline's code cannot be measured beside head" in done.stdout, done.stderr
-    assert "Ratios are over that of the reference workload, " in done.stdout
+    assert "Ratios are divided by that of the reference workload, " in done.stdout
     assert done.returncode in (0, 3)
     done = convbench(here, *words, "gmp", fake=False)
     assert done.returncode == 4, done.stdout
-    assert "reports/old has a latency of no case that tiny.yaml measures: nothing is compared" in done.stderr
+    assert "reports/old has no latency for any case that tiny.yaml measures: nothing can be compared" in done.stderr
     assert "Advisory" not in done.stdout
 
 

@@ -89,7 +89,7 @@ def test_the_verb_runs_checks_prints_figures_and_keeps_the_floor(here):  # noqa:
     assert slower.startswith("+10%: ")
     assert "100.0% red" in slower
     assert re.search(r"seen as \+(9\.|10\.)", slower)
-    assert smallest.startswith("smallest slowdown seen in nine of ten: 10%, kept in ")
+    assert smallest.startswith("smallest slowdown seen nine times in ten: 10%, kept in ")
     floors = json.loads((here.parent / "cache" / "convbench" / "floor.json").read_text())
     assert list(floors.values()) == [0.1]
     tell(here, SAME)

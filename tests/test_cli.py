@@ -155,7 +155,10 @@ def test_resume_says_that_what_failed_is_not_measured_again(here, in_process):
     of_others = [line for line in others if json.loads(line)["case"] != json.loads(first)["case"]]
     results.write_text("".join([first.replace('"status":"ok"', '"status":"failed"'), *of_others]))
     done = in_process(*words, "--resume", cwd=here)
-    assert "convbench: 1 case that failed before was not measured again: without --resume all are" in done.stderr
+    assert (
+        "convbench: 1 case that failed before was not measured again: run without --resume to measure all cases"
+        in done.stderr
+    )
     assert done.returncode == 5
 
 
@@ -217,21 +220,21 @@ def test_a_case_that_an_executor_gives_no_record_of_is_told(here, in_process, mo
     monkeypatch.setattr(Fake, "run", lambda *args: (pair for pair in run(*args) if not pair[0].case.variant))
     done = in_process("run", "smoke", "--only", "fc", "--metrics", "latency", "--executor", "fake", cwd=here)
     assert done.returncode == 5, done.stderr
-    assert "convbench: the executor gave no record of 1 case: --resume" in done.stderr
+    assert "convbench: the executor gave no record of 1 case: add --resume to try again" in done.stderr
 
 
 def test_profile_with_resume_says_what_gets_no_trace(here, in_process):
     words = ("run", "tiny.yaml", "--executor", "fake", "--quiet")
     assert in_process(*words, cwd=here).returncode == 0
     done = in_process(*words, "profile=true", "--resume", cwd=here)
-    assert "convbench: 4 cases measured before got no trace: without --resume all do" in done.stderr
+    assert "convbench: 4 cases measured before got no trace: run without --resume to trace all cases" in done.stderr
 
 
 def test_resume_refuses_another_suite(here, in_process):
     assert in_process(*PARAMS, cwd=here).returncode == 0
     other = in_process(*PARAMS, "--resume", "reducer=gap", cwd=here)
     assert other.returncode == 2
-    assert "cannot be resumed, its list of cases was another" in other.stderr
+    assert "cannot be resumed: its list of cases differs" in other.stderr
 
 
 def test_resume_says_that_the_description_of_the_run_is_lost(here, in_process):
@@ -242,7 +245,7 @@ def test_resume_says_that_the_description_of_the_run_is_lost(here, in_process):
     (here / "reports" / "tiny" / "run.json").unlink()
     done = in_process(*words, "--resume", cwd=here)
     assert (done.returncode, lines(here / "reports" / "tiny")) == (2, before)
-    assert "cannot be resumed, its run.json is lost: put it back, or run without --resume" in done.stderr
+    assert "cannot be resumed: its run.json is lost; put it back, or run without --resume" in done.stderr
 
 
 def test_resume_says_that_the_results_of_the_run_are_lost(here, in_process):
@@ -290,7 +293,7 @@ def test_a_merge_of_some_shards_says_which_are_missing_and_is_gone_on_with(here,
         assert in_process(*PARAMS, "--shard", f"{index}/3", "--out", f"shard{index}", cwd=here).returncode == 0
     done = in_process("merge", "shard1", "shard3", "shard1", "--out", "part", cwd=here)
     assert done.stderr.splitlines() == [
-        "convbench: shard 2/3 missing: merge part with what is left",
+        "convbench: shard 2/3 missing: merge part with the missing runs",
         "convbench: a run is named twice, which adds nothing",
     ]
     assert done.returncode == 5
@@ -326,7 +329,7 @@ def test_shards_of_different_commits_are_said(here, in_process):
         records.stored(here / name, [records.record(records.case(name))], environment=facts)
     done = in_process("merge", "gap", "gmp", "--out", "whole", cwd=here)
     assert done.returncode == 0, done.stderr
-    assert "the shards are of different commits (0123abc and 4567def): the joined run names the first" in done.stderr
+    assert "the shards measured different commits (0123abc and 4567def): the joined run names the first" in done.stderr
 
 
 def test_list_shows_every_shelf():
@@ -368,14 +371,14 @@ def test_the_version_is_told_without_torch(here, in_process, monkeypatch):
     monkeypatch.setattr(metadata, "version", version)
     done = in_process("--version", cwd=here)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith(", without torch: reports can be read and written, nothing measured\n")
+    assert done.stdout.endswith(", without torch: reports can be read and written, but nothing can be measured\n")
 
 
 @pytest.mark.parametrize(
     ("verb", "whose"),
     [
-        (lambda: {}["gain"], r"came from your test_cli.py:\d+: mend it"),
-        (partial(int, "x"), "fault of convbench: please report"),
+        (lambda: {}["gain"], r"came from your test_cli.py:\d+: fix it"),
+        (partial(int, "x"), "this is a bug in convbench: please report"),
     ],
 )
 def test_what_nobody_foresaw_is_traced_to_the_users_own_line(verb, whose, capsys, monkeypatch):
@@ -427,7 +430,7 @@ def test_doctor_tells_what_is_missing():
         (("pull", "file://", "store"), "PLACE is empty: name a file or a directory"),
         (
             ("run", "tiny.yaml", "--dry-run", "--json"),
-            "--dry-run measures nothing, so that --json has nothing to print",
+            "--dry-run measures nothing, so --json has nothing to print",
         ),
         (("run", "tiny.yaml", "--dry-run", "--resume=all"), "--resume=all: write --resume, or --resume=stale"),
         (("merge", "nowhere"), "there is no such run"),

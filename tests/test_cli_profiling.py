@@ -104,7 +104,7 @@ def test_fits_takes_what_is_free_here_unless_told(here, in_process, monkeypatch)
     done = in_process("fits", "tiny.yaml", "--only", "*gap*inference*", cwd=here)
     assert done.returncode == 0, done.stderr
     first, *lines = done.stdout.splitlines()
-    assert first == "within 256 MiB, what is free here"
+    assert first == "within 256 MiB, the free memory here"
     limited = in_process("fits", "tiny.yaml", "--only", "*gap*inference*", "--memory", "256MiB", cwd=here)
     assert limited.stdout.splitlines() == lines
 

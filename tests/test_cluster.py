@@ -418,18 +418,18 @@ def test_a_host_with_another_convbench_is_left_out_and_not_tried_again() -> None
 
 def test_hosts_that_all_have_another_convbench_are_said_at_once() -> None:
     sweep = Sweep(suite(), machines(2, version="0.0.1"))
-    with pytest.raises(ConvbenchError, match=r"within 0 s: it has convbench 0\.0\.1, and this is"):
+    with pytest.raises(ConvbenchError, match=r"within 0 s: it has convbench 0\.0\.1, and this machine has"):
         sweep.run()
 
 
 def test_no_host_at_all_is_one_sentence() -> None:
-    with pytest.raises(ConvbenchError, match="no host gave a worker within"):
+    with pytest.raises(ConvbenchError, match="no worker joined within"):
         Sweep(suite(), [Machine("never", joins=math.inf)], limits=Limits(start=30)).run()
 
 
 def test_a_long_wait_for_the_first_worker_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     Sweep(suite(), [Machine("queued", joins=90.0)], limits=Limits(start=3600)).run()
-    assert caplog.text.count("no worker has come yet: the first is waited for up to 3600 s") == 1
+    assert caplog.text.count("no worker has joined yet: waiting up to 3600 s for the first") == 1
 
 
 def test_when_every_host_is_lost_the_sweep_ends_and_what_is_finished_is_there() -> None:
@@ -448,7 +448,7 @@ def test_no_host_is_waited_for_where_none_is_to_come() -> None:
     sweep = Sweep(suite(), machines(2, dies=20.0), limits=Limits(start=3600))
     assert len(sweep.driver.hosts) == 2
     sweep.engine.awaits_workers = False
-    with pytest.raises(ConvbenchError, match=r"every host was lost, and no other is to come.*--resume"):
+    with pytest.raises(ConvbenchError, match=r"every host was lost, and no others are expected.*--resume"):
         list(sweep.driver.run(jobs(sweep.schedule, MENU, (0, 1))))
     assert sweep.engine.now < 30
 
@@ -821,7 +821,7 @@ def test_workers_that_never_start_end_the_wait_once_none_is_asked_for(
     monkeypatch.setattr(slurm, "wait_for_word", lambda *_: [])
     with pytest.raises(ConvbenchError, match=r"within \d s: its job ended \(failed\): ModuleNotFoundError"):
         Roll(engine, Limits(start=60), count().__next__).hosts  # noqa: B018 (waits for them)
-    assert "worker-0 is not there: its job ended (failed): ModuleNotFoundError" in caplog.text
+    assert "worker-0 is missing: its job ended (failed): ModuleNotFoundError" in caplog.text
     engine.close()
 
 
@@ -852,7 +852,7 @@ def test_a_cluster_refuses_what_its_hosts_cannot_know(monkeypatch: pytest.Monkey
     cluster.expect([case(variant="int8")])
     assert cluster.hosts
     cluster.expect([case(variant="int8"), *suite()])
-    with pytest.raises(ConvbenchError, match="began without onnx, onnxruntime and onnxscript, which these need: make"):
+    with pytest.raises(ConvbenchError, match="began without onnx, onnxruntime and onnxscript, which these cases need"):
         cluster.expect([case(variant="onnxruntime")])
 
 
@@ -882,7 +882,8 @@ def test_a_host_with_another_version_of_the_user_s_code_is_said(tmp_path: Path, 
     cluster = Cluster(Invented(machines(1), answer=answer), cases, Limits())
     assert len(list(cluster.run(Job(planned_case, PROTOCOL) for planned_case in cases))) > 1
     (said,) = (message for message in caplog.messages if "own_net.py" in message)
-    assert said.endswith(" than here: bring the copies up to date")
+    assert said.startswith("convbench: own_net.py differs between this machine and a host that measured ")
+    assert said.endswith(": bring the copies up to date")
 
 
 @pytest.mark.parametrize("name", ["ray", "slurm"])
@@ -893,7 +894,7 @@ def test_a_plan_is_shown_without_a_host_being_started(name, in_process, tmp_path
     done = in_process(*words, "--device", "cuda", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert all(line.endswith("/cuda") for line in done.stdout.splitlines())
-    assert f"{name} was not asked for hosts: these are taken to be cuda" in done.stderr
+    assert f"{name} was not asked for hosts: they are assumed to be cuda" in done.stderr
     assert "unknown device 'gpu'" in in_process(*words, "--device", "gpu", cwd=tmp_path).stderr
 
 

@@ -243,10 +243,10 @@ def test_a_run_of_two_kinds_goes_on_with_one_where_the_other_may_still_come(
         if awaits:
             assert len(sweep.begin(prepared, tmp_path, resume=True)) == len(done)
         else:
-            with pytest.raises(StoreError, match="measured on hosts of a kind that is not here"):
+            with pytest.raises(StoreError, match="measured on a kind of host that is missing now"):
                 sweep.begin(prepared, tmp_path, resume=True)
         fake._hosts[0] = replace(fake.hosts[0], fingerprint="upgraded")
-        with pytest.raises(StoreError, match=r"its environment .* was another"):
+        with pytest.raises(StoreError, match=r"its environment .* differs"):
             sweep.begin(prepared, tmp_path, resume=True)
 
 
@@ -310,14 +310,14 @@ def test_a_cluster_s_run_goes_on_with_a_kind_that_it_never_saw_but_not_with_host
         prepared = preparation.prepare(suite, fake, Selection(), "")
         done = sweep.measure(prepared, tmp_path, sweep.begin(prepared, tmp_path, resume=False), Quiet())
         fake._hosts[0] = another(fake.hosts[0], **facts)
-        with pytest.raises(StoreError, match=f"its environment \\({next(iter(facts))}\\) was another"):
+        with pytest.raises(StoreError, match=f"its environment \\({next(iter(facts))}\\) differs"):
             sweep.begin(prepared, tmp_path, resume=True)
         monkeypatch.setattr(type(fake), "awaits_hosts", True)
         if goes_on:
             assert len(sweep.begin(prepared, tmp_path, resume=True)) == len(done)
             assert set(store.read_description(tmp_path).environments) == {done[0].environment, "other"}
         else:
-            with pytest.raises(StoreError, match=r"its environment \(torch\) was another"):
+            with pytest.raises(StoreError, match=r"its environment \(torch\) differs"):
                 sweep.begin(prepared, tmp_path, resume=True)
 
 
@@ -340,9 +340,9 @@ def test_a_directory_that_is_measured_into_or_a_resume_that_does_not_fit_is_said
     monkeypatch.setattr(type(fake("cpu")), "awaits_hosts", True)
     run()
     monkeypatch.setattr(type(fake("cpu")), "hosts", property(lambda _: pytest.fail("hosts were asked for")))
-    with pytest.raises(StoreError, match="its protocol was another"):
+    with pytest.raises(StoreError, match="its protocol differs"):
         run("protocol.max_time=9", resume=True)
-    with pytest.raises(StoreError, match="its list of cases was another"):
+    with pytest.raises(StoreError, match="its list of cases differs"):
         run("name=b", resume=True)
     with store.locked(tmp_path), pytest.raises(StoreError, match="another convbench"):
         run()
@@ -361,7 +361,7 @@ def test_a_run_that_its_budget_ended_goes_on_with_another(tmp_path: Path) -> Non
     begin("protocol.budget=1200")
     begin()
     assert not (tmp_path / "previous").exists()
-    with pytest.raises(StoreError, match="its protocol was another"):
+    with pytest.raises(StoreError, match="its protocol differs"):
         begin("protocol.max_time=9")
 
 
@@ -373,9 +373,9 @@ def test_a_run_whose_all_threads_were_others_says_so(tmp_path: Path) -> None:
             sweep.begin(preparation.prepare(suite, fake, Selection(), ""), tmp_path, resume=True)
 
     begin(64)
-    with pytest.raises(StoreError, match=r"its list of cases \(`threads: all` are 32 here and were 64: write the numb"):
+    with pytest.raises(StoreError, match=r"its list of cases \(`threads: all` means 32 here and meant 64: write"):
         begin(32)
-    with pytest.raises(StoreError, match="its list of cases was another"):
+    with pytest.raises(StoreError, match="its list of cases differs"):
         begin(64, rnn="lstm8")
 
 
@@ -453,9 +453,9 @@ class Yields(WithoutHosts):
 @pytest.mark.parametrize(
     ("yielded", "words"),
     [
-        (None, "the executor Yields returned None: its run() has to yield each job with its record"),
-        ([3], "the executor Yields yielded 3: its run() has to yield each job with its record"),
-        ([(Job(case(), Protocol()), None)], "its run() has to yield each job with its record"),
+        (None, "the executor Yields returned None: its run() must yield each job with its record"),
+        ([3], "the executor Yields yielded 3: its run() must yield each job with its record"),
+        ([(Job(case(), Protocol()), None)], "its run() must yield each job with its record"),
     ],
 )
 def test_an_executor_that_yields_something_else_is_told(yielded: Any, words: str) -> None:

@@ -29,7 +29,7 @@ def test_options_come_from_a_file_and_from_the_command_line_which_wins(tmp_path:
         ("ray", "workers=0", "--executor-options workers=0: 0 is too small: at least 1"),
         ("ray", "workers=two", "'two' is not a whole number"),
         ("slurm", "cluster=pbs", "unknown 'pbs'; known: 'slurm', 'local' or 'debug'"),
-        ("slurm", "nothing.yaml", "no key=value, and as a file it cannot be read (No such file or directory)"),
+        ("slurm", "nothing.yaml", "neither key=value nor a file that can be read (No such file or directory)"),
         ("slurm", "workers=[1", "not YAML"),
         ("slurm", f"workers={'[' * 3000}", "not YAML (it is nested too deeply)"),
         ("rya", "workers=1", "unknown executor 'rya'; did you mean 'ray'"),

@@ -80,7 +80,7 @@ def test_an_export_that_would_be_empty_is_a_mistake_and_what_is_left_out_is_said
     counts = replace(record(case("gap")), readings=(reading("params", 1),))
     done = in_process("export", str(put(tmp_path / "counts", [counts])), "--format", name, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert f"no case has a latency, or anything else that --format {name} is made of" in done.stderr
+    assert f"no case has a latency, or anything else that --format {name} can hold" in done.stderr
 
 
 def test_a_case_without_a_latency_beside_others_is_said(tmp_path, in_process):

@@ -51,7 +51,7 @@ def test_a_case_is_known_by_what_only_would_pick_it_by(name):
 @pytest.mark.parametrize(("name", "message"), [
     ("gpa", "run: no measured case is called 'gpa'; did you mean 'gap'?"),
     ("winter", "run: no measured case is called 'winter': `convbench report run` shows their names"),
-    ("eager", "run: 2 cases match 'eager', as conv/gap/"),
+    ("eager", "run: 2 cases match 'eager', such as conv/gap/"),
 ])  # fmt: skip
 def test_what_names_no_case_or_several_is_told(name, message):
     with pytest.raises(ConvbenchError) as told:

@@ -75,7 +75,7 @@ def kill_the_server(place: str, times: int) -> str:
 def test_a_worker_of_a_pool_says_that_it_may_start_no_process(monkeypatch):
     """It was "AssertionError: daemonic processes are not allowed to have children"."""
     monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
-    with pytest.raises(ConvbenchError, match=r"may start no process.*or measure with the executor in-process"):
+    with pytest.raises(ConvbenchError, match=r"cannot start processes.*or measure with the executor in-process"):
         Processes()
 
 

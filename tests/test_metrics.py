@@ -171,10 +171,10 @@ def test_equal_trainings_are_asked_for_by_either_word(quality):
     ("arguments", "message"),
     [
         (("--budget", "latency"), "--budget latency: write it as name=value, such as latency=5ms"),
-        (("--budget", "latencie=5ms"), "--budget latencie: no metric that is weighed here; did you mean 'latency'?"),
+        (("--budget", "latencie=5ms"), "--budget latencie: not a metric that advise weighs; did you mean 'latency'?"),
         (("--budget", "frames_per_j=5ms"), "write it as 12, 1.5k or 12frames/J"),
         (("--budget", "latency=5ms", "--latency", "4ms"), "latency has a limit already: give it once"),
-        (("--budget", "steps=5"), "--budget steps: no metric that is weighed here"),
+        (("--budget", "steps=5"), "--budget steps: not a metric that advise weighs"),
     ],
 )
 def test_a_budget_that_is_none_is_told(quality, arguments, message):

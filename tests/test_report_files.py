@@ -216,9 +216,9 @@ def test_the_figures_of_runs_of_one_name_lie_beside_their_own_run(tmp_path, in_p
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["a", "b", "--format", "svg", "--out", "figures"], "--out holds the figures of one run"),
+    (["a", "b", "--format", "svg", "--out", "figures"], "--out can hold one run's figures only"),
     (["a", "--format", "svg", "--out", "fig.svg"], "--out fig.svg: a run has more than one figure: name a directory"),
-    (["a", "--format", "md", "--open"], "--open shows the page of --format html; of --format md there is none"),
+    (["a", "--format", "md", "--open"], "--open shows the page of --format html; --format md has none"),
 ])  # fmt: skip
 def test_what_a_report_cannot_do_is_said_and_nothing_is_written(arguments, message, tmp_path, in_process):
     for name in "ab":
@@ -273,6 +273,6 @@ def test_a_summary_says_what_its_machine_is_and_not_bare_values():
 def test_a_run_that_is_named_twice_is_said(tmp_path, in_process):
     records.stored(tmp_path / "a", [records.record()])
     done = in_process("report", "a", "a", cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "convbench: a run is named twice: it stands beside itself\n")
+    assert (done.returncode, done.stderr) == (0, "convbench: a run is named twice, so it appears twice\n")
     done = in_process("claims", "a", "a", "--out", "claims", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "convbench: a run is named twice, which adds nothing\n")

@@ -137,7 +137,7 @@ def test_metrics_on_the_command_line_leave_out_trainings_that_it_does_not_name(
     done = CliRunner().invoke(app, ["run", str(tmp_path / "trains.yaml"), *words, "--dry-run", *more])
     assert done.exit_code == 0, done.stderr
     assert ("/learn/" in done.stdout) is trains
-    assert ("convbench: metrics leave out " in done.stderr) is not trains
+    assert ("convbench: the metrics leave out " in done.stderr) is not trains
 
 
 def test_metrics_of_a_call_leave_out_trainings_and_those_of_a_suite_do_not(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
-"""The command line: one file per group of verbs, the only place that prints to the terminal and exits.
+"""The command line: one file per group of verbs, and the only place that prints to the terminal and exits.
 
-1. Every module here is imported, and so is every module that a package names in the entry points ``convbench.verbs``,
-   or the user by ``--plugins``: importing one registers its verbs with ``cli.app.app``. To add a verb is to add a file.
-2. A verb imports what is slow inside its function, so that ``convbench --help`` is instant.
+1. Every module here is imported, as is every module that a package names in the entry points ``convbench.verbs`` or the
+   user by ``--plugins``. Importing a module registers its verbs with ``cli.app.app``: to add a verb, add a file.
+2. A verb imports slow modules inside its function, so that ``convbench --help`` is instant.
 3. ``main`` turns a user's mistake into one message and an exit code.
 """
 
@@ -15,7 +15,7 @@ from convbench.cli.app import app, main, refuse_taken_names, verb_name
 from convbench.core import installed
 
 VERBS = ("run", "report", "advise", "check", "bisect", "history", "compare", "profile", "fits", "list", "doctor")
-"""Help begins with these; the others follow in the order of their files."""
+"""The verbs that help lists first. The others follow in the order of their files."""
 
 
 def _place(command: CommandInfo) -> int:

@@ -1,4 +1,4 @@
-"""The verb that answers: which configuration, task by task, or why none can be named."""
+"""The verb that recommends a configuration for each task, or says why it cannot: advise."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ ADVISED, ABSTAINED = 0, 3
 @app.command()
 def advise(
     run: Annotated[Path, typer.Argument(help="A run directory, or a file in it.")],
-    latency: Annotated[str | None, typer.Option(help="The median of a call at most, as in 5ms or 300us.")] = None,
-    params: Annotated[str | None, typer.Option(help="Parameters at most, as in 1M or 250k.")] = None,
-    memory: Annotated[str | None, typer.Option(help="Peak memory at most, as in 64MB or 64MiB.")] = None,
-    flops: Annotated[str | None, typer.Option(help="FLOPs of a call at most, as in 1G.")] = None,
+    latency: Annotated[str | None, typer.Option(help="Maximum median time of a call, as in 5ms or 300us.")] = None,
+    params: Annotated[str | None, typer.Option(help="Maximum number of parameters, as in 1M or 250k.")] = None,
+    memory: Annotated[str | None, typer.Option(help="Maximum peak memory, as in 64MB or 64MiB.")] = None,
+    flops: Annotated[str | None, typer.Option(help="Maximum FLOPs of a call, as in 1G.")] = None,
     within: Annotated[str, typer.Option(help="How far below the best accuracy is good enough, as in 2%.")] = "2%",
     cheapest: Annotated[
         str,
         typer.Option(
             metavar="METRIC",
-            help="What to be cheap in: latency, params, memory, flops or another cost that was measured.",
+            help="The cost to keep low: latency, params, memory, flops or another measured cost.",
         ),
     ] = "latency",
     task: Annotated[list[str] | None, typer.Option(help="Only this task; may be repeated.")] = None,
@@ -45,23 +45,24 @@ def advise(
         list[str] | None,
         typer.Option(
             metavar="NAME=VALUE",
-            help="A limit of a metric, as in latency=5ms, also of your own probe: a maximum, or a minimum where more "
-            "is better; may be repeated. steps, flops or seconds alone is --equal.",
+            help="A limit on any metric, also one of your own probes, as in latency=5ms: a maximum, or a minimum if "
+            "more is better; may be repeated. A bare steps, flops or seconds means --equal.",
         ),
     ] = None,
     equal: Annotated[
-        Literal["steps", "flops", "seconds"], typer.Option(help="Compare trainings of an equal budget of these.")
+        Literal["steps", "flops", "seconds"],
+        typer.Option(help="Compare trainings at an equal budget of steps, FLOPs or seconds."),
     ] = "steps",
     per_ms: Annotated[
         str | None,
-        typer.Option(help="What a millisecond a call is worth in accuracy, as in 0.2pt: pick the best of both."),
+        typer.Option(help="Accuracy that a millisecond per call is worth, as in 0.2pt: pick the best trade-off."),
     ] = None,
     require: Annotated[
-        Literal["open", "provisional", "sure"], typer.Option(help="Exit 3 where an answer's grade is below this.")
+        Literal["open", "provisional", "sure"], typer.Option(help="Exit 3 if an answer's grade is below this.")
     ] = "provisional",
-    as_json: Annotated[bool, typer.Option("--json", help="The answers as JSON, in base units.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the answers as JSON, in base units.")] = False,
 ) -> None:
-    """The cheapest configuration within a margin of the best, task by task, with how sure that is.
+    """Name the cheapest configuration within a margin of the best, task by task, and say how sure that is.
 
     Exit 3 if an answer is less sure than --require.
     """
@@ -99,22 +100,22 @@ def advise(
 
 
 def _equal_budget(budget_names: Sequence[str], equal: Budget) -> Budget:
-    """What trainings are compared by an equal budget of. Raises ConvbenchError where two are named."""
+    """Return the kind of budget at which trainings are compared. Raises ConvbenchError if two kinds are named."""
     budgets: list[Any] = list(dict.fromkeys([*budget_names, *([equal] if equal != "steps" else [])]))
     if len(budgets) > 1:
-        raise ConvbenchError(f"trainings are compared by an equal budget of one: {joined(budgets)} are named")
+        raise ConvbenchError(f"trainings are compared at one kind of equal budget: name only one of {joined(budgets)}")
     return budgets[0] if budgets else equal
 
 
 def _exit_code(grades: Sequence[Grade], minimum: Grade) -> int:
-    """The exit code: whether every answer has at least this grade."""
+    """Return the exit code: whether every answer has at least this grade."""
     from convbench.analysis.choice.recommendation import GRADES
 
     return ADVISED if all(GRADES.index(grade) >= GRADES.index(minimum) for grade in grades) else ABSTAINED
 
 
 def _price(text: str | None) -> float | None:
-    """Accuracy a second, from points or per cent a millisecond. Raises ConvbenchError for what is neither."""
+    """Convert points or percent per millisecond to accuracy per second. Raises ConvbenchError for anything else."""
     if text is None:
         return None
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:pt|points?|%)", text.strip())
@@ -124,7 +125,7 @@ def _price(text: str | None) -> float | None:
 
 
 def _parse_limit(text: str) -> tuple[str, str, str]:
-    """The option as written, the metric's name and its limit. Raises ConvbenchError for what is no name=value."""
+    """Return the option as written, the metric's name and its limit. Raises ConvbenchError if not name=value."""
     name, equals, value = (part.strip() for part in text.partition("="))
     if not (name and equals and value):
         raise ConvbenchError(f"--budget {text}: write it as name=value, such as latency=5ms")
@@ -132,14 +133,14 @@ def _parse_limit(text: str) -> tuple[str, str, str]:
 
 
 def _limits(texts: Sequence[tuple[str, str, str]], metrics: Mapping[str, Metric]) -> Constraints:
-    """Limits in base units. Raises ConvbenchError for a name or amount that is none, and for one given twice."""
+    """Return limits in base units. Raises ConvbenchError for an unknown name, a bad amount or a repeated limit."""
     from convbench.core.quantities import amount, option_text
     from convbench.core.registry import did_you_mean
 
     limits: dict[str, float] = {}
     for option, name, text in texts:
         if name not in metrics:
-            raise ConvbenchError(f"--budget {name}: no metric that is weighed here{did_you_mean(name, metrics)}")
+            raise ConvbenchError(f"--budget {name}: not a metric that advise weighs{did_you_mean(name, metrics)}")
         if name in limits:
             raise ConvbenchError(f"{option_text(option, text)}: {name} has a limit already: give it once")
         limits[name] = amount(option, text, metrics[name].unit)
@@ -147,18 +148,18 @@ def _limits(texts: Sequence[tuple[str, str, str]], metrics: Mapping[str, Metric]
 
 
 def _refuse_no_cost(name: str, metrics: Mapping[str, Metric]) -> None:
-    """Raises ConvbenchError for a metric that advice does not weigh, or that is not better when lower."""
+    """Raises ConvbenchError for a metric that advice does not weigh, or that is not better if lower."""
     from convbench.core.registry import did_you_mean
 
     if name not in metrics:
-        raise ConvbenchError(f"--cheapest {name}: no cost that is weighed here{did_you_mean(name, metrics)}")
+        raise ConvbenchError(f"--cheapest {name}: not a cost that advise weighs{did_you_mean(name, metrics)}")
     if metrics[name].better != "lower":
         costs = ", ".join(option for option, metric in metrics.items() if metric.better == "lower")
-        raise ConvbenchError(f"--cheapest {name}: less of it is not better: choose a cost, of {costs}")
+        raise ConvbenchError(f"--cheapest {name}: less of it is not better: choose one of the costs {costs}")
 
 
 def _check_tasks(tasks: Sequence[str], records: Sequence[Record], run: Path) -> Sequence[str]:
-    """The tasks asked for. Raises ConvbenchError for one that the run does not know, without trainings nobody does."""
+    """Return the tasks. Raises ConvbenchError for one that the run lacks, or that is unknown if it trained none."""
     from convbench.core import registry
 
     trials = (record.case.trial for record in records if record.case.trains)
@@ -169,14 +170,14 @@ def _check_tasks(tasks: Sequence[str], records: Sequence[Record], run: Path) -> 
             registry.tasks.get(name.partition("(")[0])
         return tasks
     if unknown_tasks := [task for task in tasks if task not in names]:
-        raise ConvbenchError(f"--task {unknown_tasks[0]}: not a task of {run}: it has {', '.join(run_tasks)}")
+        raise ConvbenchError(f"--task {unknown_tasks[0]}: not a task of {run}, which has {', '.join(run_tasks)}")
     return tasks
 
 
 def _cost_answer(results: Sequence[Result], ask: Ask) -> str:
-    """What cost alone says within the limits, as the page's sliders do, and the cases that it says nothing of.
+    """Say which configurations fit the limits by cost alone, as the page's sliders do, and which cases are left out.
 
-    Empty where nothing was measured.
+    The text is empty if nothing was measured.
     """
     from convbench.analysis.choice.by_budget import within
     from convbench.report.words.answer import never_undisturbed
@@ -187,7 +188,7 @@ def _cost_answer(results: Sequence[Result], ask: Ask) -> str:
 
 
 def _idle_options(ask: Ask, equal_budget: Budget) -> str:
-    """Which options that were given choose among trainings, and so choose nothing; empty without any."""
+    """Say which of the given options choose among trainings and so have no effect; empty if none does."""
     from convbench.analysis.choice.recommendation import Ask
 
     default = Ask()
@@ -197,7 +198,7 @@ def _idle_options(ask: Ask, equal_budget: Budget) -> str:
     }  # fmt: skip
     options = [option for option, differs in differences.items() if differs]
     verb = "chooses" if len(options) == 1 else "choose"
-    return f"{joined(options)} {verb} among trainings, of which there are none" if options else ""
+    return f"{joined(options)} {verb} among trainings, but there are none" if options else ""
 
 
 def _print_not_run(

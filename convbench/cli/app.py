@@ -1,4 +1,4 @@
-"""The application that the verbs register with, its entry point and what they share."""
+"""The application that the verbs register with, its entry point, and the options that they share."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Verbs(typer.Typer):
-    """The verbs. None takes an empty text for a path, which a shell's variable that is not set is."""
+    """The verbs. None accepts an empty text as a path, since an unset variable of the shell gives one."""
 
     def command(self, *names: Any, **options: Any) -> Callable[[F], F]:
         register = super().command(*names, **options)
 
         def put(verb: F) -> F:
-            verb.__annotations__ = get_type_hints(verb, include_extras=True)  # of text, each look makes them anew
+            verb.__annotations__ = get_type_hints(verb, include_extras=True)  # as text, they are made anew at each use
             for name, hint in verb.__annotations__.items():
                 for info in getattr(hint, "__metadata__", ()):
                     if isinstance(info, ParameterInfo) and info.parser is None and _is_path(get_args(hint)[0]):
@@ -40,15 +40,15 @@ class Verbs(typer.Typer):
 
 
 def _is_path(annotation: Any) -> bool:
-    """``Path``, ``Path | None`` or ``list[Path]``."""
+    """Whether an annotation is ``Path``, ``Path | None`` or ``list[Path]``."""
     return annotation is Path or any(map(_is_path, get_args(annotation)))
 
 
 def _name(info: ParameterInfo, parameter: str) -> None:
-    """Let what a parameter is given be read as a path, by the name that a user knows it by."""
+    """Parse a parameter's text as a path; errors call the parameter by the name that the user knows."""
     label = parameter.upper()
     if isinstance(info, OptionInfo):
-        words = (info.default, *(info.param_decls or ()))  # typer takes the first word of an annotation for the default
+        words = (info.default, *(info.param_decls or ()))  # typer stores an annotation's first word as the default
         names = (word for word in words if isinstance(word, str) and word.startswith("--"))
         label = next(names, f"--{parameter.replace('_', '-')}")
         info.metavar = info.metavar or "PATH"
@@ -67,12 +67,12 @@ app = Verbs(
     help="Which reducer and which LSTM input size for a Conv2D -> reducer -> LSTM model: measured, on your machine.",
 )
 
-Source = Annotated[str, typer.Argument(help="A suite: a YAML file, or the name of one that ships (see `list suites`).")]
+Source = Annotated[str, typer.Argument(help="A suite: a YAML file, or the name of a shipped one (see `list suites`).")]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=VALUE", help="Change the suite, as in variant=eager or protocol.max_time=0.2."),
 ]
-Device = Annotated[str, typer.Option(help="auto (the GPU where there is one), cpu, cuda or cuda:N.")]
+Device = Annotated[str, typer.Option(help="auto (the GPU if there is one), cpu, cuda or cuda:N.")]
 Only = Annotated[
     list[str] | None,
     typer.Option(metavar="GLOB", help="Only cases whose id, or a part of it, matches; may be repeated."),
@@ -84,30 +84,35 @@ Skip = Annotated[
 Shard = Annotated[str, typer.Option(metavar="I/N", help="The I-th of N parts of the suite; `merge` joins their runs.")]
 Metrics = Annotated[
     str,
-    typer.Option(help="Only these, comma-separated, and no quality, as params,macs (names: `convbench list probes`)."),
+    typer.Option(
+        help="Only these metrics, comma-separated, and no quality, as in params,macs (names: `convbench list probes`)."
+    ),
 ]
 Executor = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Who measures (see `list executors`) [default: a fresh process for each case]."),
+    typer.Option(
+        metavar="NAME", help="The executor that measures (see `list executors`) [default: a fresh process per case]."
+    ),
 ]
 ExecutorOptions = Annotated[
     list[str] | None,
     typer.Option(
         metavar="KEY=VALUE|FILE",
-        help="An option of the executor, as workers=8, or a YAML file of them (see `list executors`); may be repeated.",
+        help="An option of the executor, as in workers=8, or a YAML file of options (see `list executors`); may be "
+        "repeated.",
     ),
 ]
 Out = Annotated[Path | None, typer.Option(help="The run's directory [default: reports/SUITE].")]
-Port = Annotated[int, typer.Option(min=0, max=65535, help="On this port of the loopback address; 0: any free one.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="The port on the loopback address; 0 is any free port.")]
 Runs = Annotated[list[Path], typer.Argument(help="Run directories.")]
 
 
 def main() -> None:
-    """Entry point: a user's mistake ends in one message and its exit code, never in a traceback."""
+    """Run the command line. A user's mistake ends in one message and an exit code, never in a traceback."""
     from convbench.cli import ending, terminal
 
     argv = sys.argv[1:]
-    del sys.argv[1:]  # processes inherit them, and a user's module that parses arguments would take them for its own
+    del sys.argv[1:]  # else processes inherit them, and a user's module that parses arguments takes them for its own
     with terminal.guard() as stream:
         code = ending.code_of(partial(app, argv, standalone_mode=False))
         stream.flush()
@@ -118,7 +123,7 @@ def main() -> None:
 
 
 def _plugins(context: typer.Context, modules: list[str] | None) -> None:
-    """Bring the user's plug-ins before the verb is looked up: it may be one of them."""
+    """Import the user's plug-ins before the verb is looked up, since one of them may bring it."""
     if modules:
         bring(modules)
         group: Any = context.command
@@ -129,11 +134,11 @@ def _plugins(context: typer.Context, modules: list[str] | None) -> None:
 @app.callback(invoke_without_command=True)
 def top(
     version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
-    plugins: Annotated[  # noqa: ARG001 (its callback has done all)
+    plugins: Annotated[  # noqa: ARG001 (its callback does everything)
         list[str] | None,
         typer.Option(
             metavar="MODULE",
-            help="Import this first: it registers plug-ins or verbs of your own; may be repeated.",
+            help="Import this module first: it registers plug-ins or verbs of your own; may be repeated.",
             is_eager=True,
             callback=_plugins,
             expose_value=False,
@@ -147,13 +152,13 @@ def top(
         try:
             torch = f"torch {installed('torch')}"
         except PackageNotFoundError:
-            torch = "without torch: reports can be read and written, nothing measured"
+            torch = "without torch: reports can be read and written, but nothing can be measured"
         print(f"convbench {__version__}, {torch}")
         raise typer.Exit
 
 
 def bring(modules: Sequence[str]) -> None:
-    """Name modules that register plug-ins to this process and to those it starts."""
+    """Import modules that register plug-ins, in this process and in those that it starts."""
     from convbench.core import imports
 
     imports.add_to_path(filter(None, [imports.working_directory()]))
@@ -165,13 +170,13 @@ def bring(modules: Sequence[str]) -> None:
         if entry.module in names:
             raise ConvbenchError(entry.sentence)
     if names and not _has_plugins_of_others():
-        remedy = "name the module that does, as shop.reducers"
+        remedy = "name the module that does, as in shop.reducers"
         print(f"convbench: --plugins {','.join(names)} registers nothing: {remedy}", file=sys.stderr)
 
 
 @contextmanager
 def refuse_taken_names(origin: str) -> Iterator[None]:
-    """Verbs of ``origin`` that are registered in here take no name that is taken; one that does is noted as lacking."""
+    """Remove verbs that ``origin`` registers inside the block under a taken name, and note them as missing."""
     commands = list(app.registered_commands)
     yield
     names = set(map(verb_name, commands))
@@ -183,7 +188,7 @@ def refuse_taken_names(origin: str) -> Iterator[None]:
 
 
 def verb_name(command: CommandInfo) -> str:
-    """What a verb is called on the command line."""
+    """Return the name of a verb on the command line."""
     return command.name or get_command_name(getattr(command.callback, "__name__", ""))
 
 
@@ -197,7 +202,7 @@ def _has_plugins_of_others() -> bool:
 
 
 def import_from_here(suite: str) -> None:
-    """A suite may name the user's own modules: those beside it and in the working directory can be imported."""
+    """Let a suite import the user's own modules from its folder and from the working directory."""
     from convbench.core import imports
 
     imports.add_suite_folder(Path(suite))

@@ -1,4 +1,4 @@
-"""The verb that finds where a history became slower: bisect."""
+"""The verb that finds the commit at which a history became slower: bisect."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ NAMED, A_RANGE = 0, 3
 def bisect(
     suite: Source,
     overrides: Overrides = None,
-    good: Annotated[str, typer.Option(help="A fast commit that bad descends from.")] = "",
-    bad: Annotated[str, typer.Option(help="A commit that is slow.")] = "HEAD",
+    good: Annotated[str, typer.Option(help="A fast commit, an ancestor of bad.")] = "",
+    bad: Annotated[str, typer.Option(help="A slow commit.")] = "HEAD",
     package: Annotated[
         tuple[str, str], typer.Option(metavar="NAME FROM..TO", help="Search these versions of a package instead.")
     ] = ("", ""),
@@ -35,19 +35,22 @@ def bisect(
     allocator: Allocator = "glibc",
     detect: Detect = 5.0,
     budget: Annotated[
-        str, typer.Option(metavar="TIME", help="What it may take, building included, as in 10m: then a range.")
+        str,
+        typer.Option(metavar="TIME", help="Time limit, builds included, as in 10m; when it is up, a range is named."),
     ] = "",
-    different_outputs: Annotated[bool, typer.Option("--different-outputs", help="Time models that differ.")] = False,
+    different_outputs: Annotated[
+        bool, typer.Option("--different-outputs", help="Time models even if their outputs differ.")
+    ] = False,
     as_json: Annotated[
         Path | None,
         typer.Option("--json", help="The JSON file to write [default: reports/bisect/SUITE.json]."),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a search that was interrupted.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume a search that was interrupted.")] = False,
 ) -> None:
-    """Find the first commit that is slower, by paired checks along the history: exit 0 names one, exit 3 a range.
+    """Find the first slower commit by paired checks along the history: exit 0 names one commit, exit 3 a range.
 
-    Good and bad are checked first: where bad is not surely slower, that is said (exit 2). Commits that do not build are
-    passed over. With --package, versions that pip can install are laid over this environment.
+    Good and bad are checked first: if bad is not certainly slower, the search ends with exit 2. Commits that do not
+    build are passed over. With --package, versions that pip can install are laid over this environment.
     """
     from convbench.check import bisect as search
     from convbench.check.inspection import Request
@@ -60,7 +63,7 @@ def bisect(
         raise ConvbenchError("--bad and --build are for commits, and --package searches versions: leave them out")
     place = as_json or BISECT / f"{Path(suite).stem}.json"
     if resume and not place.exists():
-        raise ConvbenchError(f"--resume: {place} is not there: name with --json what the interrupted search wrote")
+        raise ConvbenchError(f"--resume: {place} does not exist: name the interrupted search's file with --json")
     files.refuse_unwritable(place)
     request = Request(suite, overrides or (), only or (), skip or (), not different_outputs)
     span, limit = Span(good, bad, *package, build), seconds_of(budget)
@@ -72,7 +75,7 @@ def bisect(
 
 
 def _show(answer: Bisected, place: Path) -> int:
-    """Print the answer; returns the exit code."""
+    """Print the answer and return the exit code."""
     from convbench.check.bisected import sentences
 
     print("\n".join(sentences(answer)))

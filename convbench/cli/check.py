@@ -1,4 +1,4 @@
-"""The verbs that compare code: check, and replay for what a check left behind."""
+"""The verbs that compare code: check, and replay for the file that a check writes."""
 
 from __future__ import annotations
 
@@ -47,12 +47,14 @@ def check(
         str,
         typer.Option(
             metavar="TIME",
-            help="What it may take, building included, as in 90s, 3m or 1h: then undecided cases end.",
+            help="Time limit, builds included, as in 90s, 3m or 1h; undecided cases end when it is up.",
         ),
     ] = "",
-    different_outputs: Annotated[bool, typer.Option("--different-outputs", help="Time models that differ.")] = False,
+    different_outputs: Annotated[
+        bool, typer.Option("--different-outputs", help="Time models even if their outputs differ.")
+    ] = False,
     instructions: Annotated[
-        bool, typer.Option("--instructions", help="Count the instructions of a call too: minutes per case by valgrind.")
+        bool, typer.Option("--instructions", help="Also count a call's instructions with valgrind: minutes per case.")
     ] = False,
     as_json: Annotated[
         Path | None,
@@ -60,13 +62,13 @@ def check(
     ] = None,
     junit: Annotated[Path | None, typer.Option(help="The JUnit XML file to write.")] = None,
     summary: Annotated[Path | None, typer.Option(help="Markdown to append to [default: $GITHUB_STEP_SUMMARY].")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a check that was interrupted.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume a check that was interrupted.")] = False,
 ) -> None:
     """Measure base and head side by side, now: exit 1 means a confirmed regression and nothing else."""
     from convbench.check.inspection import Request
 
     if base and baseline:
-        raise ConvbenchError(f"--base {base} and --baseline {baseline}: name one, the other is not looked at")
+        raise ConvbenchError(f"--base {base} and --baseline {baseline}: give only one of them")
     settings, rule, limit = settings_of(threads, allocator, device), rule_of(detect), seconds_of(budget)
     if baseline is not None:
         from convbench.cli.compare import base_of, lay_beside_baseline
@@ -93,7 +95,7 @@ def check(
         from convbench.check import against_base
         from convbench.check.sides import Base
 
-        ledger = files.ledger(resume)  # the check that was waited for may be the one to go on with
+        ledger = files.ledger(resume)  # read only now: the check that held the machine may be the one to resume
         request = Request(suite, overrides or (), only or (), skip or (), not different_outputs, instructions, ledger)
         side = Base(base or ".", base_python, build)
         outcome = against_base.check(request, side, settings, rule, Announcer(), limit).outcome
@@ -102,15 +104,15 @@ def check(
 
 
 @app.command()
-def replay(file: Annotated[Path, typer.Argument(help="The JSON of a check.")]) -> None:
-    """Come to the verdicts of a check again, from the timings it stored."""
+def replay(file: Annotated[Path, typer.Argument(help="The JSON file of a check.")]) -> None:
+    """Work out the verdicts of a check again, from the timings that it stored."""
     from convbench.check import outcome
 
     raise typer.Exit(_show(outcome.read(file)))
 
 
 def _show(outcome: Outcome) -> int:
-    """Print the table and what it means; returns the exit code."""
+    """Print the table and what it means, and return the exit code."""
     from convbench.check import words
     from convbench.check.verdict import exit_code
 

@@ -1,4 +1,4 @@
-"""The files of a check: its JSON, kept as it goes on, and at its end, also an early one, JUnit XML and Markdown."""
+"""The files of a check: its JSON, updated as it goes on, and JUnit XML and Markdown at its end, even if interrupted."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ SUMMARY = "GITHUB_STEP_SUMMARY"
 
 
 class CheckFiles:
-    """Where an outcome is written: the JSON, which has a default place, what else was asked for, and CI's own summary.
+    """Where to write an outcome: the JSON, at a default path if none is given, other requested files, and CI's summary.
 
-    Raises StoreError where a file that was asked for cannot be written, before anything is measured.
+    Raises StoreError if a requested file cannot be written, before anything is measured.
     """
 
     def __init__(self, suite: str, as_json: Path | None, junit: Path | None, summary: Path | None) -> None:
@@ -36,20 +36,23 @@ class CheckFiles:
             files.refuse_unwritable(path)
 
     def ledger(self, resume: bool) -> Ledger:
-        """Where a check keeps what it has, and what it goes on with. Raises ConvbenchError where there is nothing."""
+        """Return the ledger that stores the check; with ``resume``, with the check so far.
+
+        Raises ConvbenchError if there is none to resume.
+        """
         from convbench.check import outcome
         from convbench.check.ledger import Ledger
 
         if resume and not self._json.exists():
             raise ConvbenchError(
-                f"--resume: {self._json} is not there: name with --json what the interrupted check has written"
+                f"--resume: {self._json} does not exist: name the interrupted check's file with --json"
             )
         paths = tuple(path for path in (self._json, self._junit, self._summary, self._step_summary) if path)
         return Ledger(self._keep, outcome.read(self._json) if resume else None, paths)
 
     @contextmanager
     def write_when_interrupted(self) -> Iterator[None]:
-        """What a CI system ends at its limit leaves the same files as a whole check."""
+        """Write the same files as a whole check if a CI system ends this one at its time limit."""
         try:
             yield
         except KeyboardInterrupt:
@@ -58,7 +61,7 @@ class CheckFiles:
             raise
 
     def write(self, outcome: Outcome) -> None:
-        """Write all files, and say how to come to the verdicts again."""
+        """Write all files, and print how to work out the verdicts again."""
         from convbench.check import ci
         from convbench.core import files
 
@@ -70,8 +73,8 @@ class CheckFiles:
         if self._step_summary:
             try:
                 files.append(self._step_summary, ci.markdown(outcome))
-            except StoreError as error:  # nobody asked for it: as in a container that has the variable and not the file
-                print(f"no summary of the step: {error}", file=sys.stderr)
+            except StoreError as error:  # nobody asked for it: a container may have the variable but not the file
+                print(f"no step summary: {error}", file=sys.stderr)
         print(f"replay with: convbench replay {shlex.quote(str(self._json))}", file=sys.stderr)
 
     def _keep(self, outcome: Outcome) -> None:

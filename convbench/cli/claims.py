@@ -1,4 +1,4 @@
-"""The verb that tests the article's claims on what runs measured."""
+"""The verb that tests the article's claims against measured runs: claims."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 @app.command()
 def claims(
     runs: Annotated[
-        list[Path] | None, typer.Argument(help="Run directories [default: only arithmetic, algebra].")
+        list[Path] | None, typer.Argument(help="Run directories [default: none, only arithmetic and algebra].")
     ] = None,
-    out: Annotated[Path, typer.Option(help="A directory, or a file: the page, and beside it claims.json.")] = Path(
+    out: Annotated[Path, typer.Option(help="The page, or its directory; claims.json is written beside it.")] = Path(
         "reports/claims"
     ),
 ) -> None:
@@ -57,7 +57,7 @@ def claims(
 
 
 def _page(out: Path) -> Path:
-    """The file that is meant, or ``index.html`` in the directory; ``claims.html`` beside a run, whose page that is."""
+    """Return the file, or ``index.html`` in the directory; ``claims.html`` in a run's, whose page is ``index.html``."""
     from convbench.core import store
 
     return destination(out, "claims.html" if store.exists(out) else "index.html")

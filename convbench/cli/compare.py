@@ -1,4 +1,4 @@
-"""The verb that describes two stored runs, and what a stored baseline is good for in a check."""
+"""The verb that describes two stored runs, and the comparison of a check with a stored baseline."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ Give --base a git ref, a wheel or a directory for a verdict."""
 @app.command()
 def compare(
     run_a: Annotated[Path, typer.Argument(help="A run directory.")],
-    run_b: Annotated[Path, typer.Argument(help="Another, described as ratios to the first.")],
+    run_b: Annotated[Path, typer.Argument(help="Another run directory, described as ratios to the first.")],
 ) -> None:
-    """Describe two stored runs; exit 4 where they have nothing that can be compared. `check` is what decides."""
+    """Describe two stored runs; exit 4 if nothing in them can be compared. To decide, use `check`."""
     from convbench.analysis import stored_runs
     from convbench.core import store
 
@@ -52,15 +52,16 @@ def compare(
     if not comparison.comparable:
         raise Refused(f"the milliseconds are not comparable: {'; '.join(comparison.differing)}")
     if factor := stored_runs.machine_slowdown(comparison.matches):
-        text = f"The reference workload, the same in every run, took {factor:.3f} times as long in the second"
-        print(f"{text}, at the speeds that are stated.")
+        text = f"The reference workload, the same in every run, took {factor:.3f} times as long in the second run"
+        print(f"{text}, at the speeds for which latencies are stated.")
     print(
-        "Two recordings of two moments: other processes and other hours differ too. To decide, use `convbench check`."
+        "The runs were recorded at different times: other processes and the hour differ too. To decide, use "
+        "`convbench check`."
     )
 
 
 def base_of(baseline: Path) -> str | None:
-    """The commit that a stored run measured, where it can be had here and was clean."""
+    """Return the commit that a stored run measured, if it is in this repository and was clean; else None."""
     from convbench.core import git, store
 
     environment = store.load(baseline)[0].environment
@@ -71,11 +72,11 @@ def base_of(baseline: Path) -> str | None:
 
 
 def lay_beside_baseline(baseline: Path, suite: str, overrides: Sequence[str], device: str, selection: Selection) -> int:
-    """Measure head alone and lay it beside the stored run: a hint, never red. The caller holds the machine's lock.
+    """Measure head alone and compare it with the stored run: a hint, never a verdict. The caller holds the lock.
 
-    Returns the exit code: 5 where a case that the stored run has measured fails now, 3 where head looks slower, else 0.
-    Raises Refused with the differing keys where the run is of another machine, software or protocol, and where it has a
-    latency of none of the cases.
+    Returns the exit code: 5 if a case that the stored run has measured fails now, 3 if head looks slower, else 0.
+    Raises Refused with the differing keys if the run's machine, software or protocol differs, and if it has a latency
+    for none of the cases.
     """
     from convbench.analysis import stored_runs
     from convbench.check.verdict import INVALID
@@ -96,15 +97,15 @@ def lay_beside_baseline(baseline: Path, suite: str, overrides: Sequence[str], de
     comparison = stored_runs.lay_side_by_side(base_run, head_run)
     failures = [record for record in head_run[1] if record.status != "ok" and record.case.id in comparison.alone[0]]
     if not comparison.timed and not failures:
-        raise Refused(f"{baseline} has a latency of no case that {suite} measures: nothing is compared")
+        raise Refused(f"{baseline} has no latency for any case that {suite} measures: nothing can be compared")
     factor = stored_runs.machine_slowdown(comparison.matches)
     ratios = stored_runs.normalised(comparison.matches, factor or 1.0)
     _print(comparison, ratios)
     if factor is None and comparison.timed:
-        print("The baseline has no reference workload: ratios hold what the machine was slower or faster by.")
+        print("The baseline has no reference workload: ratios include any change in the machine's speed.")
     elif factor:
-        remark = "how much slower the machine was, as far as that was not taken off before"
-        print(f"Ratios are over that of the reference workload, {factor:.3f}: {remark}.")
+        remark = "how much slower the machine was, as far as latencies were not corrected for it already"
+        print(f"Ratios are divided by that of the reference workload, {factor:.3f}: {remark}.")
     _print_failures("now", failures)
     print(ADVISORY)
     if failures:
@@ -113,7 +114,7 @@ def lay_beside_baseline(baseline: Path, suite: str, overrides: Sequence[str], de
 
 
 def _print_run_failures(runs: tuple[Stored, Stored], comparison: StoredComparison) -> None:
-    """Each case that failed in a run, or was skipped there and measured in the other, with the reason."""
+    """Print each case that failed in a run, or was skipped there and measured in the other run, with the reason."""
     places = ("in the first run", "in the second run")
     for place, (_, records), ids in zip(places, runs, reversed(comparison.alone), strict=True):
         failures = (record for record in records if record.status != "ok")
@@ -146,7 +147,7 @@ def _print(comparison: StoredComparison, ratios: Sequence[Interval | None]) -> N
 
 
 def _print_failures(place: str, records: Sequence[Record]) -> None:
-    """A line for each case without a result there: which, and why."""
+    """Print a line for each case without a result in this place, with the reason."""
     from convbench.report.words.findings import failure
 
     for record in records:

@@ -1,7 +1,7 @@
-"""How a command ends: its exit code by construction, and the signals that end it as Ctrl-C does.
+"""How a command ends: its exit code, and the signals that end it as Ctrl-C does.
 
-Exit 1 is a confirmed regression and nothing else: only a verb's own verdict can give it. Whatever nobody foresaw, an
-exception or an ``exit`` from anywhere, is ``INTERNAL``.
+Exit 1 is a confirmed regression and nothing else: only a verb's own verdict can return it. Anything unforeseen, be it
+an exception or an ``exit`` from anywhere, ends with ``INTERNAL``.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from convbench.core.errors import ConvbenchError, Interrupted
 from convbench.core.text import cut
 
 INTERNAL = 70
-"""What ``sysexits.h`` calls an internal software error."""
+"""An internal software error, as ``sysexits.h`` has it."""
 UNWRITTEN = 74
-"""An input or output error, by the same list: the answer was printed to where it cannot be."""
+"""An input or output error, by the same list: the answer could not be written to standard output."""
 ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 PATIENCE = 3.0
-"""Seconds in which a second signal does not interrupt the cleaning up after the first."""
+"""Seconds in which a second signal does not interrupt the clean-up after the first."""
 
 _OF_TYPER: Any = typer.BadParameter.__mro__[2]
-"""Every mistake in how a command is written; typer brings its own copy of click and does not name this class."""
+"""The base class of all mistakes on the command line. Typer has its own copy of click and does not export it."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -46,9 +46,9 @@ class Terminated(KeyboardInterrupt):
 
 @contextmanager
 def signals() -> Iterator[list[int]]:
-    """What asks the command to end raises ``Terminated`` and is put into the list.
+    """Let signals that ask the command to end raise ``Terminated``, and yield the list of their numbers.
 
-    One that the parent has chosen to ignore (nohup) stays so; a second one does not interrupt the cleaning up.
+    A signal that the parent process ignores (nohup) stays ignored. A second signal does not interrupt the clean-up.
     """
     numbers: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -75,9 +75,9 @@ def signals() -> Iterator[list[int]]:
 
 
 def code_of(command: Callable[[], Any]) -> int:
-    """The exit code of a command that returns one, having said why where it raises.
+    """Run a command and return its exit code, after printing the reason if it raises.
 
-    After a signal it is the signal's, as a shell has it: 128 and its number.
+    After a signal the exit code is 128 plus the signal's number, as in a shell.
     """
     numbers: list[int] = []
     try:
@@ -100,21 +100,21 @@ def code_of(command: Callable[[], Any]) -> int:
 
 
 def _remedy(error: BaseException) -> str:
-    """Where to go with what nobody foresaw: to the user's code, or a package with plug-ins, where that led to it."""
+    """Say where to report an unforeseen error: in the user's code or a plug-in package if that raised it."""
     modules = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__))
     packages = filter(None, map(installed.brought_by, modules))
     if place := place_of(error):
-        return f"the error above came from your {place}: mend it there, or report it where the fault is convbench's"
+        return f"the error above came from your {place}: fix it there, or report it if convbench is at fault"
     if package := next(packages, ""):
-        return f"the error above came from {package}: report it there, or where the fault is convbench's"
-    return "this is a fault of convbench: please report it with the lines above"
+        return f"the error above came from {package}: report it there, or to convbench if that is at fault"
+    return "this is a bug in convbench: please report it with the lines above"
 
 
 def _path_problem(error: BaseException) -> str:
-    """A sentence where the user named what can be no path on any disk, which every question about it raises."""
+    """Explain an error for a text that cannot be a path on any disk; empty for other errors."""
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         return f"{cut(os.fsdecode(error.filename or 'a path'), 80)}: {error.strerror}"
-    return "a path holds a null character" if isinstance(error, ValueError) and "null byte" in str(error) else ""
+    return "a path contains a null character" if isinstance(error, ValueError) and "null byte" in str(error) else ""
 
 
 def _report(message: str, code: int) -> int:

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 @app.command()
 def push(
     source: Annotated[Path, typer.Argument(help="A run directory, or a folder that holds runs.")],
-    place: Annotated[str, typer.Argument(help="A folder that is shared, or s3://BUCKET/PATH and the like.")],
+    place: Annotated[str, typer.Argument(help="A shared folder, or a URL such as s3://BUCKET/PATH.")],
 ) -> None:
-    """Copy runs to a shared place: whole or not at all, and never over another's.
+    """Copy runs to a shared place: each whole or not at all, and never over another run.
 
-    What cannot be read is passed over and said; where that is the run that is named, or all of them, it is a mistake.
+    Runs that cannot be read are passed over and named. It is an error if the given run, or every run, is one of them.
     """
     from convbench.core import exchange
 
@@ -36,13 +36,13 @@ def push(
 
 @app.command()
 def pull(
-    place: Annotated[str, typer.Argument(help="A folder that is shared, or s3://BUCKET/PATH and the like.")],
-    store: Annotated[Path, typer.Argument(help="The folder of runs to fill; what it has stays.")],
+    place: Annotated[str, typer.Argument(help="A shared folder, or a URL such as s3://BUCKET/PATH.")],
+    store: Annotated[Path, typer.Argument(help="The folder of runs to fill; runs that it has stay.")],
 ) -> None:
     """Copy the runs that a shared place has and a store lacks: `convbench history --store` reads them.
 
-    What is not there whole yet, and what does not hold what its name says, is passed over and said; where that is all
-    that is there, it is a mistake.
+    Runs that are not complete yet, or do not match their name, are passed over and named. It is an error if there are
+    no others.
     """
     from convbench.core import exchange
 

@@ -1,4 +1,4 @@
-"""The verb that writes a run for other tools."""
+"""The verb that writes a run for other tools: export."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def export(
 ) -> None:
     """Write a run as JSON that pytest-benchmark, github-action-benchmark or Bencher reads.
 
-    Cases that failed, and those without a latency, are said; a run that would leave the file empty is a mistake.
+    Failed cases and cases without a latency are named. It is an error if the file would be empty.
     """
     from convbench.core import files, metrics, store
     from convbench.core.registry import did_you_mean
@@ -41,7 +41,7 @@ def export(
             print(one_line(f"without a latency: {record.case.id}"), file=sys.stderr)
     document = FORMATS[file_format](*stored_run)
     if is_empty(document):
-        raise ConvbenchError(f"{run}: no case has a latency, or anything else that --format {file_format} is made of")
+        raise ConvbenchError(f"{run}: no case has a latency, or anything else that --format {file_format} can hold")
     text = json.dumps(document, indent=1)
     if out is None:
         print(text)

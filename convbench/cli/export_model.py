@@ -1,4 +1,4 @@
-"""The verb that hands a measured model over: as an ONNX file with a program that runs it."""
+"""The verb that exports a measured model as an ONNX file, with a program that runs it: export-model."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ WINNER = "winner"
 @app.command("export-model")
 def export_model(
     case: Annotated[
-        str, typer.Argument(help="A measured case: a GLOB of its id or a part; `winner` is what the run says to take.")
+        str,
+        typer.Argument(help="A measured case: a GLOB for its id or a part of it; `winner` is what the run recommends."),
     ],
     to: Annotated[Path, typer.Option(help="The file to write, as in model.onnx.")],
-    run: Annotated[Path, typer.Option(help="The run that measured it.")] = Path("reports/default"),
+    run: Annotated[Path, typer.Option(help="The run that measured the case.")] = Path("reports/default"),
     weights: Annotated[
         Path | None, typer.Option(help="A state_dict of the model [default: seeded, untrained].")
     ] = None,
     exporter: Annotated[
         Literal["dynamo", "torchscript"] | None,
-        typer.Option(help="Which of torch's exporters [default: the one that was measured, else dynamo]."),
+        typer.Option(help="The exporter of torch to use [default: the measured one, else dynamo]."),
     ] = None,
     any_batch: Annotated[
-        bool, typer.Option("--any-batch", help="The file takes any number of clips, and not the measured one alone.")
+        bool, typer.Option("--any-batch", help="Let the file take any number of clips, not only the measured one.")
     ] = False,
 ) -> None:
     """Write a measured model as ONNX, checked against eager, with a short program beside it that runs it."""
@@ -41,7 +42,7 @@ def export_model(
     from convbench.report.words import units
 
     if to.suffix != ".onnx" or not to.parent.is_dir():
-        raise ConvbenchError(f"--to {to}: name a file that ends in .onnx, in a directory that is there")
+        raise ConvbenchError(f"--to {to}: name a file that ends in .onnx, in a directory that exists")
     description, records = store.load(run)
     command = Command.of(description)
     import_from_here(command.source)
@@ -54,13 +55,13 @@ def export_model(
     if parity:
         print(f"largest difference from eager {parity.largest:.2g}, relative error {parity.relative:.2g}")
     else:
-        print("as far from eager as other random numbers take eager itself")
+        print("as far from eager as eager is from itself with other random numbers")
     if omissions := left_out(record.case):
-        print(f"without {', '.join(omissions)}: the file computes with the model's own numbers")
+        print(f"without {', '.join(omissions)}: the file computes in the model's own number type")
 
 
 def _find_record(name: str, records: list[Record], run: Path) -> Record:
-    """The one measured case of that name. Raises ConvbenchError where there is none, or more than one."""
+    """Return the measured case of that name. Raises ConvbenchError if there is none, or more than one."""
     from convbench.analysis.choice.by_task import recommendations
     from convbench.analysis.choice.recommendation import Ask
     from convbench.analysis.costs.headlines import headline_of
@@ -73,7 +74,7 @@ def _find_record(name: str, records: list[Record], run: Path) -> Record:
         picks = {answer.pick.result.record.case.id: answer for answer in recommendations(records, Ask()) if answer.pick}
         if len(picks) > 1:
             choices = "; ".join(f"{case_id} for {answer.task}" for case_id, answer in picks.items())
-            raise ConvbenchError(f"{run}: its tasks want different configurations: name one of them: {choices}")
+            raise ConvbenchError(f"{run}: its tasks need different configurations; name one of them: {choices}")
         cheapest = headline_of(results(measured_records)).pick
         ids = list(picks) or ([cheapest.case.id] if cheapest else [])
         matches = [record for record in measured_records if record.case.id in ids]
@@ -86,7 +87,8 @@ def _find_record(name: str, records: list[Record], run: Path) -> Record:
         raise ConvbenchError(f"{run}: no measured case is called {name!r}{hint}")
     if len(matches) > 1:
         raise ConvbenchError(
-            f"{run}: {len(matches)} cases match {name!r}, as {matches[0].case.id} and {matches[1].case.id}: name one"
+            f"{run}: {len(matches)} cases match {name!r}, such as {matches[0].case.id} and {matches[1].case.id}: name "
+            "one"
         )
     return matches[0]
 

@@ -1,4 +1,4 @@
-"""What the verbs of the gate share: their options, one at a time on a machine, and how far they are."""
+"""What the verbs of the gate share: options, the lock that lets one at a time measure on a machine, and progress."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 Threads = Annotated[int, typer.Option(min=1, help="Threads of both sides; more than one is noisier.")]
 Allocator = Annotated[str, typer.Option(help="C allocator of both sides: glibc or glibc-arena.")]
-Detect = Annotated[float, typer.Option(metavar="PERCENT", help="The slowdown to be seen: 3 takes longer than 5.")]
+Detect = Annotated[float, typer.Option(metavar="PERCENT", help="The slowdown to detect: 3 takes longer than 5.")]
 
 
 def settings_of(threads: int, allocator: str, device: str) -> Settings:
-    """What both sides share. Raises ConvbenchError for an allocator that cannot be fixed in every worker."""
+    """Return both sides' settings. Raises ConvbenchError for an allocator that cannot be fixed in every worker."""
     from convbench.check.link import ALLOCATORS
     from convbench.check.settings import Settings
     from convbench.core.registry import did_you_mean
@@ -36,28 +36,28 @@ def settings_of(threads: int, allocator: str, device: str) -> Settings:
 
 
 def rule_of(detect: float) -> Rule:
-    """The rule that is meant to see a slowdown, in percent. Raises ConvbenchError for one that no rule could."""
+    """Return the rule that detects a slowdown in percent. Raises ConvbenchError for a slowdown that no rule could."""
     from convbench.check.rule import LARGEST, SMALLEST, Rule
 
     if not 100 * SMALLEST <= detect <= 100 * LARGEST:
-        raise ConvbenchError(f"--detect {detect:g}: a percentage from {100 * SMALLEST:g} to {100 * LARGEST:g}")
+        raise ConvbenchError(f"--detect {detect:g}: give a percentage from {100 * SMALLEST:g} to {100 * LARGEST:g}")
     return Rule.detecting(detect / 100)
 
 
 def seconds_of(budget: str) -> float | None:
-    """The seconds of ``90s``, ``3m`` or ``1.5h``; None for none. Raises ConvbenchError for anything else."""
+    """Return the seconds of ``90s``, ``3m`` or ``1.5h``; None if empty. Raises ConvbenchError for anything else."""
     return duration("--budget", budget) if budget else None
 
 
 def say_unused(reason: str, options: Mapping[str, object]) -> None:
-    """Say which of the options that are given have no meaning, and why."""
+    """Print which of the given options have no effect, and why."""
     if unused_options := [option for option, value in options.items() if value]:
         print(f"not used, since {reason}: {', '.join(unused_options)}", file=sys.stderr)
 
 
 @contextmanager
 def hold_machine() -> Iterator[None]:
-    """One check at a time on this machine."""
+    """Hold the lock that lets one check at a time measure on this machine."""
     from convbench.core import lock
 
     def announce(pid: str) -> None:
@@ -72,7 +72,7 @@ def hold_machine() -> Iterator[None]:
 
 
 class Announcer:
-    """A line with the seconds so far for everything that is said, on standard error; on a terminal always the same."""
+    """Prints messages on standard error, each after the seconds so far; on a terminal all on the same line."""
 
     def __init__(self) -> None:
         self.start, self.screen = time.monotonic(), console(wide=False, stderr=True)

@@ -1,4 +1,4 @@
-"""The verb that looks back: history."""
+"""The verb that finds changes over stored runs: history."""
 
 from __future__ import annotations
 
@@ -27,15 +27,17 @@ def history(
     ] = None,
     store: Annotated[
         Path | None,
-        typer.Option(help="A folder of runs that keeps what is confirmed."),
+        typer.Option(help="A folder of runs, which also keeps confirmations."),
     ] = None,
-    metric: Annotated[str, typer.Option(metavar="NAME", help="By its short name, such as memory.")] = "latency",
+    metric: Annotated[str, typer.Option(metavar="NAME", help="The metric's short name, such as memory.")] = "latency",
     only: Only = None,
-    since: Annotated[str, typer.Option(metavar="DATE", help="Ignore changes before this date, as 2026-11-01.")] = "",
-    confirm: Annotated[bool, typer.Option("--confirm", help="Check the commits of suspected changes, paired.")] = False,
+    since: Annotated[str, typer.Option(metavar="DATE", help="Ignore changes before this date, as in 2026-11-01.")] = "",
+    confirm: Annotated[
+        bool, typer.Option("--confirm", help="Check the commits of suspected changes side by side.")
+    ] = False,
     build: Annotated[str, typer.Option(help="With --confirm: a command that builds each commit in its tree.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="The answer as JSON, in base units.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Where to write a page.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON, in base units.")] = False,
+    out: Annotated[Path | None, typer.Option(help="A page to write, or its directory.")] = None,
 ) -> None:
     """Say when stored runs became slower: exit 1 means confirmed by a paired check, 3 suspected, 4 incomparable.
 
@@ -49,7 +51,7 @@ def history(
     answer = _answer(question, store)
     if confirm:
         if store is None or metric != "latency":
-            raise ConvbenchError("--confirm measures latency and keeps it in a store: name one with --store")
+            raise ConvbenchError("--confirm measures latency and keeps it in a store: name the store with --store")
         suspects, reasons = confirmation.suspects(answer)
         for reason in reasons:
             print(f"cannot be confirmed: {reason}", file=sys.stderr)
@@ -60,7 +62,7 @@ def history(
 
 
 def _question(runs: list[Path], store: Path | None, metric: str, only: tuple[str, ...], since: str) -> HistoryQuery:
-    """Raises ConvbenchError for a call that names no runs, or both runs and a store, or no date."""
+    """Return the query. Raises ConvbenchError unless either runs or a store are named, and for an invalid date."""
     from convbench.analysis.history.overview import HistoryQuery
     from convbench.core import git, imports
 
@@ -79,7 +81,7 @@ def _answer(question: HistoryQuery, store: Path | None) -> History:
 
 
 def _confirm(suspects: list[Suspect], store: Path, build: str) -> None:
-    """Check each pair of commits and keep it; one that cannot be is said, and the others go on."""
+    """Check each pair of commits and keep the result. A pair that cannot be checked is reported, the others go on."""
     from convbench.check import confirm
     from convbench.core import imports
 
@@ -114,7 +116,7 @@ def _show(answer: History, store: Path | None, as_json: bool, out: Path | None) 
 
 
 def _command_of(run: str) -> Command:
-    """The command that a stored run was made with."""
+    """Return the command that made a stored run."""
     from convbench.core import store
 
     return Command.of(store.read_description(Path(run)))

@@ -1,4 +1,4 @@
-"""The verbs that tell what there is: list, schema and doctor."""
+"""The verbs that show what is available: list, schema and doctor."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def list_shelves(
         ),
     ] = "",
 ) -> None:
-    """What each shelf holds, one line each."""
+    """List what each shelf holds, one line per entry."""
     from convbench.core import installed, registry
     from convbench.suite import load, shipped
 
@@ -49,7 +49,7 @@ def schema() -> None:
 
 @app.command()
 def doctor() -> None:
-    """What this machine can measure and what not."""
+    """Show what this machine can and cannot measure."""
     from convbench.measure.machine import doctor
 
     screen = console(wide=False)
@@ -59,7 +59,7 @@ def doctor() -> None:
 
 
 def _print_columns() -> None:
-    """The columns of results.csv and ``run --json`` with their base units; those of a user's own probes come after."""
+    """Print the columns of results.csv and ``run --json`` with base units. Those of a user's own probes come after."""
     from convbench.analysis.table import columns
 
     _print_shelf("columns", {f"{name:<42} {unit:<9}".rstrip(): meaning for name, unit, meaning in columns()})
@@ -71,7 +71,7 @@ def _print_shelf(name: str, entries: dict[str, str]) -> None:
 
 
 def _signature(plugin: Any) -> str:
-    """``avg-k(k=4)``; an option that must be given stands without a default: ``npz-folder(path)``."""
+    """Return ``avg-k(k=4)``; a required option has no default: ``npz-folder(path)``."""
     from convbench.core.registry import default_text
 
     options = ", ".join(
@@ -82,7 +82,7 @@ def _signature(plugin: Any) -> str:
 
 
 def _description(plugin: Any) -> str:
-    """Its summary, where it comes from unless it is convbench's own, and the extra that it lacks here."""
+    """Return a plug-in's summary, its origin unless it is convbench's own, and the extra that it lacks here."""
     from convbench.core.traits import VariantTraits, missing_modules
 
     marks = [] if plugin.origin == "convbench" else [plugin.origin]

@@ -1,4 +1,4 @@
-"""The verbs for where time and memory go: profile, trace and tensorboard, and fits for what memory admits."""
+"""The verbs that show where time and memory go: profile, trace and tensorboard, and fits for sizes that fit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from convbench.core.errors import ConvbenchError
 if TYPE_CHECKING:
     from convbench.measure.memory.largest import Fit
 
-RunDirectory = Annotated[Path, typer.Argument(help="A run's directory, with the profiles of its cases.")]
+RunDirectory = Annotated[Path, typer.Argument(help="A run directory with profiles of its cases.")]
 Open = Annotated[bool, typer.Option("--open", help="Open it in the browser.")]
 
 
@@ -44,7 +44,7 @@ def profile(
 def trace(
     case: Annotated[str, typer.Argument(help="A trace file, or a profiled case: its id, a part of it, or a GLOB.")],
     runs: Annotated[
-        list[Path] | None, typer.Option("--run", help="Where to look [default: all under reports].")
+        list[Path] | None, typer.Option("--run", help="A run to search; may be repeated [default: all under reports].")
     ] = None,
     port: Port = 0,
     open_it: Open = False,
@@ -74,7 +74,7 @@ def tensorboard(run: RunDirectory, port: Port = 6006, open_it: Open = False) -> 
         if open_it:
             webbrowser.open(address)
         code = process.wait()
-    finally:  # also where this process is told to end
+    finally:  # also if a signal ends this process
         process.terminate()
         process.wait()
     if code:
@@ -86,12 +86,12 @@ def fits(
     suite: Source,
     overrides: Overrides = None,
     memory: Annotated[
-        str, typer.Option(help="The limit, as in 8GB or 500MiB [default: what is free here, in a container too].")
+        str, typer.Option(help="The memory limit, as in 8GB or 500MiB [default: free memory, also in a container].")
     ] = "",
     only: Only = None,
     skip: Skip = None,
 ) -> None:
-    """The largest batch, clip length or LSTM input that fits into memory, predicted from shapes alone."""
+    """Predict the largest batch, clip length or LSTM input that fits into memory, from shapes alone."""
     import_from_here(suite)
     from convbench.core.quantities import amount
     from convbench.measure.machine import environment
@@ -107,9 +107,9 @@ def fits(
     with user_code.UserCode(cases) as calls:
         selected_cases = calls.run(selected, (cases, selection))
         if not selected_cases:
-            raise ConvbenchError(f"{suite}: no case is selected: `convbench run {suite} --dry-run` shows their names")
+            raise ConvbenchError(f"{suite}: no case is selected: `convbench run {suite} --dry-run` shows the names")
         if not memory:
-            print(f"within {units.size(limit)}, what is free here")
+            print(f"within {units.size(limit)}, the free memory here")
         for case in selected_cases:
             try:
                 peak, results = calls.run(largest.peak_and_fits, (case, limit))

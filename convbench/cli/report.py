@@ -1,4 +1,4 @@
-"""The verb that turns runs into reports, and what every run ends with."""
+"""The verb that turns runs into reports, and the report at the end of every run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from convbench.core.files import destination, is_special, means_file
 def report(
     runs: Runs,
     out: Annotated[
-        Path | None, typer.Option(help="A directory, or of html and md a file [default: beside the run].")
+        Path | None, typer.Option(help="A directory, or a file for html or md [default: beside the run].")
     ] = None,
     file_format: Annotated[str, typer.Option("--format", help="html, md, or png, svg, pdf for the figures.")] = "html",
     open_it: Annotated[bool, typer.Option("--open", help="Open the html in the browser.")] = False,
@@ -38,10 +38,10 @@ def report(
         raise ConvbenchError(f"--format {file_format!r}{did_you_mean(file_format, formats)}")
     stored_runs = [store.load(path) for path in runs]
     if merging.repeats(stored_runs):
-        print("convbench: a run is named twice: it stands beside itself", file=sys.stderr)
+        print("convbench: a run is named twice, so it appears twice", file=sys.stderr)
     directories = [path if path.is_dir() else path.parent for path in runs]
     if open_it and file_format != "html":
-        raise ConvbenchError(f"--open shows the page of --format html; of --format {file_format} there is none")
+        raise ConvbenchError(f"--open shows the page of --format html; --format {file_format} has none")
     if file_format == "md":
         text = "\n\n".join(summary.markdown(*run) for run in stored_runs)
         if out:
@@ -51,7 +51,7 @@ def report(
         return
     if file_format != "html":
         if out and len(stored_runs) > 1:
-            raise ConvbenchError("--out holds the figures of one run; without it those of each run lie beside the run")
+            raise ConvbenchError("--out can hold one run's figures only: leave it out to write them beside each run")
         if out and means_file(out, f".{file_format}"):
             raise ConvbenchError(f"--out {out}: a run has more than one figure: name a directory")
         for run, directory in zip(stored_runs, directories, strict=True):
@@ -72,12 +72,12 @@ def report(
 
 
 def _print_place(place: Path) -> None:
-    if not is_special(place):  # whoever reads it there has it, and no line after it
+    if not is_special(place):  # a pipe's reader has the report already, and must get no line after it
         print(place)
 
 
 def print_missing_plugins() -> None:
-    """The plug-ins that could not be loaded, and figures and claims that raised."""
+    """Print which plug-ins could not be loaded, and which figures and claims raised."""
     from convbench.core import installed
 
     for entry in installed.broken():
@@ -85,7 +85,7 @@ def print_missing_plugins() -> None:
 
 
 def conclude(directory: Path, show: bool) -> None:
-    """The table and the answer, and always the report and its path."""
+    """Write the report of a run. If ``show``, also print the table, the answer and the report's path."""
     from convbench.core import store
     from convbench.report.page import run as page
     from convbench.report.terminal.table import Results

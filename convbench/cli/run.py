@@ -51,15 +51,15 @@ Resume = Annotated[
     typer.Option(
         "--resume",
         metavar="[=stale]",
-        help="Continue the run in the directory; --resume=stale also measures again the cases whose own code (yours) "
-        "has changed.",
+        help="Resume the run in the directory; --resume=stale also remeasures cases for which your own code has "
+        "changed.",
     ),
 ]
 RESUME: dict[str, sweep.Resume] = {"": False, "yes": True, "stale": "stale"}
 
 
 class Resumable(TyperCommand):
-    """A command whose option ``--resume`` may stand alone or have a value, which typer does not know."""
+    """A command whose option ``--resume`` may stand alone or have a value, which typer does not support."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         end = args.index("--") if "--" in args else len(args)
@@ -92,14 +92,14 @@ def run(
     resume: Resume = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the cases and stop.")] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="At the end print one JSON object per finished case.")
+        bool, typer.Option("--json", help="At the end, print one JSON object per finished case.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no table.")] = False,
 ) -> None:
     """Measure a suite and write its report."""
     resume_mode = _resume(resume)
     if dry_run and as_json:
-        raise ConvbenchError("--dry-run measures nothing, so that --json has nothing to print: leave one out")
+        raise ConvbenchError("--dry-run measures nothing, so --json has nothing to print: leave one of them out")
     import_from_here(suite)
     from convbench.runs import early_server
 
@@ -118,7 +118,7 @@ def run(
     if loaded_suite.left_out:
         count = counted(len(loaded_suite.left_out), "case")
         quality = "train" if loaded_suite.left_out[0].trains else "probe"
-        print(f"convbench: metrics leave out {count} of quality: add quality={quality} for them", file=sys.stderr)
+        print(f"convbench: the metrics leave out {count} of quality: add quality={quality} for them", file=sys.stderr)
     for sentence in idle_sentences(loaded_suite.overrides, (*loaded_suite.cases, *loaded_suite.left_out)):
         print(f"convbench: {sentence}", file=sys.stderr)
     directory = out or REPORTS / loaded_suite.name
@@ -142,9 +142,9 @@ def run(
         host = to_come(device) if dry_run and runner.awaits_hosts else None
         prepared = preparation.prepare(loaded_suite, runner, selection, str(command), probes, host)
         if pattern := prepared.plan.idle_skip:
-            print(f"convbench: --skip {pattern} leaves no case out: --dry-run shows their names", file=sys.stderr)
+            print(f"convbench: --skip {pattern} leaves no case out: --dry-run shows the names", file=sys.stderr)
         sizes, reducers = prepared.plan.idle_sizes
-        if sizes and (selection == Selection() or "lstm_input" in bare_axes_of(changes)):  # else others may have them
+        if sizes and (selection == Selection() or "lstm_input" in bare_axes_of(changes)):  # else other cases may
             size_text = cut(" or ".join(map(str, sizes)), 60)
             reason = f"{joined(reducers)} {'makes its' if len(reducers) == 1 else 'make their'} own"
             print(f"convbench: no case has the LSTM input size {size_text}: {reason}", file=sys.stderr)
@@ -152,8 +152,8 @@ def run(
             _show_plan(prepared)
             if host:
                 print(
-                    f"convbench: {executor} was not asked for hosts: these are taken to be {host.device}, with as "
-                    "many cores as this machine and memory for all",
+                    f"convbench: {executor} was not asked for hosts: they are assumed to be {host.device}, with as "
+                    "many cores as this machine and memory for every case",
                     file=sys.stderr,
                 )
             return
@@ -172,20 +172,20 @@ def merge(
     runs: Runs,
     out: Annotated[Path, typer.Option(help="The directory of the joined run.")] = Path("reports/merged"),
 ) -> None:
-    """Join the runs of the shards of one suite into one; exit 5 where a shard or a result is missing."""
+    """Join the runs of one suite's shards into one run; exit 5 if a shard or a result is missing."""
     from convbench.analysis.table import write_csv
     from convbench.core import merging, planned, shards, store
 
     stored_runs = [store.load(path) for path in runs]
     run, records = merging.merge(stored_runs)
     if missing_shards := shards.missing_names(run):
-        print(f"convbench: {missing_shards} missing: merge {out} with what is left", file=sys.stderr)
+        print(f"convbench: {missing_shards} missing: merge {out} with the missing runs", file=sys.stderr)
     if merging.repeats(stored_runs):
         print("convbench: a run is named twice, which adds nothing", file=sys.stderr)
     if len(commits := dict.fromkeys(_commit(shard) for shard, _ in stored_runs)) > 1:
         ids = joined([*commits])
         print(
-            f"convbench: the shards are of different commits ({ids}): the joined run names the first", file=sys.stderr
+            f"convbench: the shards measured different commits ({ids}): the joined run names the first", file=sys.stderr
         )
     with store.locked(out):
         store.start(out, run, records)
@@ -193,18 +193,18 @@ def merge(
     conclude(out, show=True)
     if unfinished_count := len(planned.unmeasured(run, records)):
         cases = counted(unfinished_count, "planned case has", "planned cases have")
-        print(f"convbench: {cases} no result: go on with the shard by --resume, and merge again", file=sys.stderr)
+        print(f"convbench: {cases} no result: run the shard again with --resume, then merge again", file=sys.stderr)
     raise typer.Exit(INCOMPLETE if missing_shards or unfinished_count else _exit_code(records))
 
 
 def _commit(run: RunDescription) -> str:
-    """The commit that a run was measured at, as its machine said."""
+    """Return the commit that a run measured, as stored in it."""
     commit, dirty = run.environment.get("commit"), run.environment.get("dirty")
-    return f"{commit}{' with changes' if dirty else ''}" if commit else "one that is not known"
+    return f"{commit}{' with changes' if dirty else ''}" if commit else "an unknown one"
 
 
 def _exit_code(records: Sequence[Record]) -> int:
-    """The exit code of a run: whether each of its cases has a result, or is skipped."""
+    """Return the exit code of a run: whether each of its cases has a result or is skipped."""
     return INCOMPLETE if any(record.status == "failed" for record in records) else MEASURED
 
 
@@ -218,7 +218,7 @@ def _measure(
     until_sure: bool,
     is_locked: bool,
 ) -> list[Record]:
-    """Measure into ``directory``; Ctrl-C says how to go on."""
+    """Measure into ``directory``. Ctrl-C prints how to resume."""
     from convbench.check import floor
     from convbench.check.rule import Rule
     from convbench.check.settings import Settings
@@ -239,7 +239,7 @@ def _measure(
         if as_json:
             _print_rows(records)
         total = len(prepared.planned)
-        prefix = f"{len(records):,} of " if len(records) <= total else ""  # further seeds are in no plan
+        prefix = f"{len(records):,} of " if len(records) <= total else ""  # further seeds are not planned
         cases = counted(total if prefix else len(records), "case is", "cases are")
         raise Interrupted(f"interrupted; {prefix}{cases} kept in {directory}: add --resume to go on") from error
     except ConvbenchError:
@@ -255,37 +255,37 @@ def _measure(
 
 
 def _remainder_sentences(resumed_records: Sequence[Record], prepared: Prepared) -> Iterator[str]:
-    """What a run that is gone on with does not make up for, a sentence each."""
+    """Yield a sentence for each thing that a resumed run does not make up for."""
     from convbench.core.metrics import TRACE_BYTES
     from convbench.core.visits import in_table
 
     if failure_count := sum(record.status == "failed" for record in resumed_records):
         cases = counted(failure_count, "case that failed before was", "cases that failed before were")
-        yield f"{cases} not measured again: without --resume all are"
+        yield f"{cases} not measured again: run without --resume to measure all cases"
     measured_records = [record for record in resumed_records if record.status == "ok" and in_table(record)]
     untraced_count = sum(record.reading(TRACE_BYTES) is None for record in measured_records)
     if untraced_count and prepared.menu.probes:
-        yield f"{counted(untraced_count, 'case')} measured before got no trace: without --resume all do"
+        yield f"{counted(untraced_count, 'case')} measured before got no trace: run without --resume to trace all cases"
 
 
 def _count_missing(directory: Path, records: Sequence[Record], prepared: Prepared) -> int:
-    """How many cases have no record, which is said: trainings that the budget left, or what an executor kept back."""
+    """Count and report cases without a record: trainings that the budget left out, or cases without an answer."""
     from convbench.core import planned, store
 
     run = store.read_description(directory)
     if prepared.suite.protocol.budget:
         count = len(planned.unmeasured(run, records))
-        reason = f"{counted(count, 'training')} not made: the budget is spent. --resume with more of it goes on"
+        reason = f"{counted(count, 'training')} not made: the budget is spent. To go on, add --resume with a new budget"
     else:
         count = len(set(run.planned).difference(record.case.id for record in records))
-        reason = f"the executor gave no record of {counted(count, 'case')}: --resume asks for it again"
+        reason = f"the executor gave no record of {counted(count, 'case')}: add --resume to try again"
     if count:
         print(f"convbench: {reason}", file=sys.stderr)
     return count
 
 
 def _print_rows(records: list[Record]) -> None:
-    """Each case as one JSON object a line, with all its visits."""
+    """Print each case, with all its visits, as one line of JSON."""
     from convbench.analysis import table
 
     for row in table.rows(records):

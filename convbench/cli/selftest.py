@@ -1,4 +1,4 @@
-"""The verb that judges the gate, and run, on this machine: selftest."""
+"""The verb that tests how reliable the gate, or `run`, is on this machine: selftest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from convbench.core.text import counted
 from convbench.suite.selection import Selection
 
 LONGEST = 7 * 24 * 60
-"""Minutes of a selftest."""
+"""The longest selftest, in minutes: a week."""
 SLOWDOWNS, TRIALS = "0,3,5,10", SELFTEST / "trials.jsonl"
 
 
@@ -31,10 +31,10 @@ def selftest(
     suite: Annotated[str, typer.Argument(help="A suite whose cases are checked against themselves.")] = "smoke",
     overrides: Overrides = None,
     minutes: Annotated[
-        float, typer.Option(help="No new experiment after this long, once every slowdown was tried.")
+        float, typer.Option(help="Start no new experiment after this time, once every slowdown was tried.")
     ] = 10.0,
     slowdowns: Annotated[
-        str, typer.Option(metavar="PERCENTS", help="Slowdowns to inject, in per cent; 0 is unchanged code.")
+        str, typer.Option(metavar="PERCENTS", help="Slowdowns to inject, in percent; 0 is unchanged code.")
     ] = SLOWDOWNS,
     device: Device = "auto",
     only: Only = None,
@@ -43,19 +43,19 @@ def selftest(
     allocator: Allocator = "glibc",
     detect: Detect = 5.0,
     run: Annotated[
-        bool, typer.Option("--run", help="Judge `run` instead: the suite again and again, each against the last.")
+        bool, typer.Option("--run", help="Test `run` instead: repeat the suite and compare each run with the last.")
     ] = False,
     out: Annotated[
-        Path, typer.Option(help="Trials are appended here; figures come from all under the same conditions.")
+        Path, typer.Option(help="The file to append trials to; figures use all its trials under the same conditions.")
     ] = TRIALS,
-    as_json: Annotated[bool, typer.Option("--json", help="The figures as JSON, in base units.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON, in base units.")] = False,
 ) -> None:
-    """How often `check` raises a false alarm here, and which slowdowns it sees: real checks, real extra work.
+    """Test how often `check` raises a false alarm here and which slowdowns it sees: real checks, real extra work.
 
-    With --run: how often the intervals of two runs of the suite meet.
+    With --run, test how often the intervals of two runs of the suite meet.
     """
     if not 0 <= minutes <= LONGEST:
-        raise ConvbenchError(f"--minutes {minutes:g}: from 0 to {LONGEST:,}")
+        raise ConvbenchError(f"--minutes {minutes:g}: give a number from 0 to {LONGEST:,}")
     if run:
         say_unused(
             "--run measures the suite itself",
@@ -82,13 +82,13 @@ def selftest(
     figures = test.figures(test.stored(out, self_test.conditions))
     lines, smallest = list(test.sentences(figures)), test.smallest_seen(figures)
     if not smallest and test.is_too_short(figures):
-        lines.append("too few verdicts to say which slowdown is seen: go on with the same command")
+        lines.append("too few verdicts to say which slowdown is seen: run the same command again")
     if smallest:
         try:
             note = f"kept in {floor.keep(self_test.environment, settings, rule, smallest)}"
         except StoreError as error:
             note = f"not kept: {error}"
-        lines.append(f"smallest slowdown seen in nine of ten: {test.percent(smallest)}, {note}")
+        lines.append(f"smallest slowdown seen nine times in ten: {test.percent(smallest)}, {note}")
     _show({"figures": list(map(asdict, figures)), "smallest_seen": smallest}, lines, as_json)
 
 
@@ -100,7 +100,7 @@ def _show(figures: Mapping[str, Any], lines: Sequence[str], as_json: bool) -> No
 def _repeats(
     suite: str, overrides: list[str] | None, device: str, selection: Selection, seconds: float
 ) -> tuple[dict[str, float], list[str]]:
-    """Runs in a row, a line each on standard error: what they come to, in figures and in sentences."""
+    """Run the suite repeatedly, print a line per run on standard error, and return figures and sentences."""
     from convbench.report.words.units import percent
     from convbench.runs import preparation, sweep
     from convbench.runs import repeats as test
@@ -114,10 +114,10 @@ def _repeats(
             print(f"  {percent(agreement.meet)} of {counted(agreement.cases, 'interval')} meet", file=sys.stderr)
     repeats = test.sum_up(agreements)
     if repeats is None:
-        raise ConvbenchError(f"{suite}: no case had a latency in two runs, so that nothing can be said")
+        raise ConvbenchError(f"{suite}: no case had a latency in two runs, so nothing can be said")
     sentence = (
         f"{repeats.met} of {repeats.comparisons} intervals of two runs met ({repeats.share:.1%}); "
-        f"{repeats.contradicted} of {repeats.apart} pairs told apart were told the other way round"
+        f"{repeats.contradicted} of {repeats.apart} pairs told apart by one run were contradicted by the next"
     )
     note = f"kept in {test.keep(prepared.facts, repeats)}"
     return {**asdict(repeats), "share": repeats.share}, [sentence, note]
@@ -129,5 +129,5 @@ def _percents(text: str) -> list[float]:
     except ValueError:
         percents = []
     if not percents or not all(0 <= percent <= 1000 for percent in percents):
-        raise ConvbenchError(f"--slowdowns {text}: percentages from 0 to 1000 separated by commas, as in 0,3,5,10")
+        raise ConvbenchError(f"--slowdowns {text}: give percentages from 0 to 1000, separated by commas, as in 0,3,10")
     return [percent / 100 for percent in percents]

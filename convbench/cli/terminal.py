@@ -1,7 +1,7 @@
-"""The two streams that people and programs read: safe for a terminal, and no reason to stop when nobody reads on.
+"""Standard output and standard error, made safe for a terminal and for the loss of their reader.
 
-A reader that closes the pipe, or a disk that is full, loses what is printed and nothing else: a run goes on and writes
-its report. What a terminal would act on, such as an escape sequence in the name of a case, is shown as a mark.
+If a reader closes the pipe, or the disk is full, only the printed text is lost: a run goes on and writes its report.
+Characters that a terminal would act on, such as an escape sequence in a case's name, are shown as a mark.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LOG_WIDTH = 160
 IN_ASCII = {"×": "x", "–": "-", "—": "-", "…": "...", "µ": "u", "²": "^2", "±": "+-", "→": "->", "·": "*", "≤": "<="}
 SPELLED = "convbench-spelled"
 LEAST = 12
-"""Columns of the screen that a cell of words needs to be read."""
+"""Columns of the screen that a cell of words needs to be readable."""
 
 
 class Stream:
@@ -51,7 +51,7 @@ class Stream:
             self._lose(error)
 
     def _lose(self, error: OSError) -> None:
-        """Go on without a reader: what is still to be written, also by the interpreter's end, goes nowhere."""
+        """Go on without a reader: discard whatever is still written, also when the interpreter ends."""
         self.loss = self.loss or error
         with suppress(OSError, ValueError):
             descriptor = os.open(os.devnull, os.O_WRONLY)
@@ -63,7 +63,7 @@ class Stream:
 
 
 class CleanStream:
-    """A ``Stream`` that shows no control characters; ``raw`` is for what draws with them and cleans names by itself."""
+    """A ``Stream`` without control characters. ``raw`` is for output that draws with them and cleans names itself."""
 
     def __init__(self, raw: Stream) -> None:
         self.raw = raw
@@ -81,7 +81,7 @@ class CleanStream:
 
 @contextmanager
 def guard() -> Iterator[Stream]:
-    """Standard output and standard error are of ``CleanStream`` while the command runs; the stream of the output."""
+    """Let standard output and standard error be ``CleanStream`` inside the block. Yield the stream of the output."""
     streams = sys.stdout, sys.stderr
     output, errors = (Stream(stream or Path(os.devnull).open("w")) for stream in streams)  # noqa: SIM115
     sys.stdout, sys.stderr = CleanStream(output), CleanStream(errors)
@@ -94,16 +94,16 @@ def guard() -> Iterator[Stream]:
 
 
 def write_problem(stream: Stream) -> str:
-    """Why what was printed is not where it should be; empty where it is, or where its reader has gone on purpose."""
+    """Why printed text was lost; empty if it was not, or if its reader closed the pipe."""
     if stream.loss is None or stream.loss.errno == errno.EPIPE:
         return ""
     return f"standard output cannot be written: {stream.loss.strerror}"
 
 
 def console(wide: bool = True, stderr: bool = False, **options: Any) -> Console:
-    """A stream for rich, which shows no control character but its own.
+    """Return a console of rich that shows no control characters except rich's own.
 
-    ``wide`` gives room for a table where it goes to a file or the log of a CI system.
+    ``wide`` makes room for a table if the output goes to a file or the log of a CI system.
     """
     from rich.console import Console
     from rich.segment import Segment
@@ -129,9 +129,9 @@ def print_table(
     title: str = "",
     wrapping: Sequence[str] = (),
 ) -> None:
-    """A table whose numbers are never broken: only the columns named by ``wrapping`` wrap.
+    """Print a table whose numbers are never broken: only the columns named by ``wrapping`` wrap.
 
-    Where the screen is too narrow for that, a value a line under the first cell of its row.
+    If the screen is too narrow for that, each row is its first cell with one line per further value below.
     """
     from rich.cells import cell_len
     from rich.table import Table
@@ -158,7 +158,7 @@ def print_table(
 
 
 def _spell(error: UnicodeError) -> tuple[str, int]:
-    """For an encoding that lacks a character: its nearest letters, or a question mark."""
+    """Replace characters that an encoding lacks by the nearest letters, or by a question mark."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     characters = error.object[error.start : error.end]

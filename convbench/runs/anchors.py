@@ -1,6 +1,6 @@
-"""Anchors: the few cases that every host of a group visits, from which the hosts' own effects are estimated.
+"""Anchors: a few cases that every host of a group visits, so that the hosts' own effects can be estimated.
 
-Hosts with one fingerprint are a group: what they measure is in one ranking.
+Hosts with one fingerprint form a group. Their measurements share a ranking.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from convbench.runs.executor import Host
 from convbench.runs.visit_log import VisitLog
 
 MOST = 3
-"""Anchors of a group."""
+"""The largest number of anchors of a group."""
 FIRST_ROUND = 1000
-"""Rounds from here on are visits to anchors, each host's a round of its own."""
+"""Rounds from this number on are visits to anchors. Each host has a round of its own."""
 
 
 class Anchors:
@@ -29,7 +29,7 @@ class Anchors:
         self._by_group: dict[str, list[Case]] = {}
 
     def missing(self, cases: Sequence[Case], hosts: Sequence[Host]) -> Iterator[tuple[Case, int, Host]]:
-        """The visits that the hosts have not made to their group's anchors, which are among these cases."""
+        """Yield the visits to their group's anchors, chosen from these cases, that the hosts have not made yet."""
         for fingerprint, members in grouped(hosts, lambda host: host.fingerprint).items():
             anchors = self._group_anchors(fingerprint, cases) if len(members) > 1 else ()
             for host in members:
@@ -50,7 +50,7 @@ class Anchors:
         return self._by_group[fingerprint]
 
     def _seconds(self, case: Case, fingerprint: str) -> float | None:
-        """What a call took in the first timed visit there; None where there was none."""
+        """Median seconds of a call in the group's first timed visit; None if there was none."""
         records = (record for record in self._log.visits_of(case) if record.environment == fingerprint)
         samples = (record.samples(metrics.LATENCY) for record in records)
         return next((median(latencies) for latencies in samples if latencies), None)

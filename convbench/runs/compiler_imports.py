@@ -1,10 +1,10 @@
-"""What the forkserver imports once for cases that are compiled, besides what every case needs; a module of effects.
+"""What the forkserver imports once for compiled cases, besides what every case needs. Importing this module does it.
 
-Which vector instructions the compiler may use is asked by building and loading a library in a process of its own, which
-costs more than a compile that is cached: asked here, every child knows it.
+To learn which vector instructions the compiler may use, torch builds and loads a library in a separate process. That
+takes longer than a cached compile. Done here, every child inherits the answer.
 
-Where there may be a GPU nothing is imported: the compiler then asks CUDA about it, and no child of a process that did
-so can use the device.
+If there may be a GPU, nothing is imported: the compiler would ask CUDA about it, and no child of a process that has
+asked can use the device.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from convbench.core import code
 from convbench.measure.machine import nvml
 
 ANY_COMPILE = ("torch.distributed.tensor.experimental._func_map", "sympy.physics.units", "sympy.tensor.tensor")
-"""What any graph makes the compiler import besides: a fifth of a second."""
+"""Modules that the compiler imports for any graph, which takes a fifth of a second."""
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # as in forkserver_imports
@@ -28,9 +28,9 @@ with warnings.catch_warnings():
         from torch._inductor import cpu_vec_isa
 
         for name in ANY_COMPILE:
-            with suppress(ImportError):  # of this version of torch
+            with suppress(ImportError):  # not every version of torch has it
                 import_module(name)
-        with suppress(Exception):  # without a compiler: its absence is each case's own finding
+        with suppress(Exception):  # a missing compiler is reported by each case
             cpu_vec_isa.pick_vec_isa()
 
 code.files()  # as in forkserver_imports

@@ -1,4 +1,4 @@
-"""The server of the cases, started before their suite is read: the command and it import at the same time."""
+"""The server of the cases, started before their suite is read, so that it imports while the command does."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from convbench.runs import user_code
 from convbench.runs.processes import Processes
 
 COMPILER, DIGITS = "convbench.runs.compiler_imports", "sklearn.datasets"
-"""What cases that compile, and those that train, would each import for themselves."""
+"""Modules that each compiled case, and each case that trains, would otherwise import for itself."""
 COMPILES, TRAINS = re.compile("compile|inductor"), re.compile("quality")
 _servers: list[Processes] = []
 
 
 @contextmanager
 def begun(source: str, overrides: Sequence[str]) -> Iterator[Processes]:
-    """Start it, with what the suite's words make one expect; ``take`` hands it to the executor, or it ends here."""
+    """Start the server with the modules that the suite's text suggests. It ends here unless ``take`` hands it over."""
     words = " ".join((*overrides, *user_code.texts(source, overrides)))
     modules = [name for name, word in ((COMPILER, COMPILES), (DIGITS, TRAINS)) if word.search(words)]
     processes = Processes(modules)
@@ -30,7 +30,7 @@ def begun(source: str, overrides: Sequence[str]) -> Iterator[Processes]:
 
 
 def take(preload: Sequence[str]) -> Processes:
-    """That server where it imports all of this, else a new one."""
+    """Return the early server if it imports all of these modules, else a new one."""
     if _servers and set(preload) <= set(_servers[0].preload):
         return _servers.pop()
     _end()

@@ -1,7 +1,7 @@
-"""The seam between what is to be measured and who measures it: hosts, jobs, and the executor that brings them together.
+"""The interface between a sweep and the machines that measure: hosts, jobs, and the executor that joins them.
 
-A sweep hands over jobs and gets records back; it never starts a process, looks at a device or asks for free memory. All
-that belongs to the machine comes from the ``Host`` that measures, which may be another one. An executor is a plug-in in
+A sweep hands over jobs and receives records. It never starts a process, looks at a device or asks for free memory: all
+facts about the machine come from the ``Host`` that measures, which may be another machine. An executor is a plug-in in
 ``convbench.plugins.executors``: a factory ``(device, cases, *, options)`` that returns an ``Executor``.
 """
 
@@ -32,11 +32,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A machine and a device of it that measure.
+    """A machine that measures, with one of its devices.
 
-    ``name`` is for people; runs on several hosts store it. ``facts`` are those of ``environment.describe`` taken
-    there, with the device that was chosen; ``fingerprint`` says whose numbers may be compared. ``available_bytes`` is
-    what a model may take, ``cores`` the processors that jobs may be pinned to.
+    ``name`` is for people; runs on several hosts store it. ``facts`` are those of ``environment.describe`` on that
+    machine, with the chosen device. Numbers of hosts with the same ``fingerprint`` may be compared. ``available_bytes``
+    is the memory that a model may take, ``cores`` the processors that jobs may be pinned to.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Host:
 
     @property
     def device(self) -> str:
-        """``cpu`` or ``cuda[:n]``: the device of the host that its cases are measured on."""
+        """``cpu`` or ``cuda[:n]``: the device that measures the cases."""
         return str(self.facts["device"])
 
 
@@ -55,11 +55,11 @@ class Host:
 class Job:
     """One visit to one case.
 
-    ``metrics`` names probes, empty for all of them; ``probes`` are further ones, run after these. ``visit`` is the
-    round that it belongs to, from 0; a job of round ``FACTS`` takes no times and may run beside others. ``cores`` are
-    what to pin the process to, empty for all that the host has; ``host`` is the name of the host that must measure it,
-    empty for any. A case that is ``checked`` was compared with eager, and compiled, by an earlier job. What comes next
-    depends on a job that ``decides``: an executor that runs several at once takes no further one until all have ended.
+    ``metrics`` names probes; empty means all. ``probes`` are further probes, run after these. ``visit`` is the round of
+    the job, from 0; a job of round ``FACTS`` takes no times and may run beside others. ``cores`` are the cores to pin
+    the process to; empty means all cores of the host. ``host`` is the name of the host that must measure the job; empty
+    means any. ``checked`` means that an earlier job compared the case with eager, and compiled it. The jobs after one
+    that ``decides`` depend on results: an executor that runs several jobs at once takes no more until all have ended.
     """
 
     case: Case
@@ -74,7 +74,7 @@ class Job:
 
     @property
     def takes_times(self) -> bool:
-        """Whether nothing else may run on the host meanwhile: of a training on a CPU accuracy is what counts."""
+        """Whether nothing else may run on the host meanwhile. Of a trial on a CPU only the accuracy counts."""
         return self.visit != FACTS and not (self.case.trial and self.case.device == "cpu")
 
 
@@ -85,42 +85,42 @@ class Executor(ABC):
     """Measures jobs on its hosts. Derive from it and write ``hosts`` and ``run``; the rest may stay as it is.
 
     ``run`` yields each job with its record as soon as it ends, in whatever order the hosts finish. It takes the next
-    job only when a host is free to start it, so that what hands them over may choose it by what came back; where many
-    hosts share the work, a round of them. Whatever happens to a case is its record (``attempts.attempt``), stamped with
-    the fingerprint of the host that measured it; ``run`` itself raises ConvbenchError only where no job could be
+    job only when a host is free to start it, so that the sweep can choose it by the results so far. If many hosts share
+    the work, it takes a round at a time. Whatever happens to a case becomes its record (``attempts.attempt``), stamped
+    with the fingerprint of the host that measured it. ``run`` itself raises ConvbenchError only if no job can be
     measured any more. It may be called again.
     """
 
     @property
     @abstractmethod
     def hosts(self) -> Sequence[Host]:
-        """The hosts, at least one. Raises ConvbenchError where one cannot be described, as for a missing device."""
+        """The hosts, at least one. Raises ConvbenchError if one cannot be described, such as for a missing device."""
 
     @property
     def lost(self) -> Collection[str]:
-        """The ids of cases that only lost hosts could measure: they have no record and are not asked for again."""
+        """The ids of cases that only lost hosts could measure: they have no record and are not handed over again."""
         return ()
 
     @property
     def awaits_hosts(self) -> bool:
-        """Whether hosts may come later: then a case whose kind of host is not here yet waits for it in ``run``."""
+        """Whether hosts may join later. If so, a case whose kind of host is missing waits for it in ``run``."""
         return False
 
-    def expect(self, cases: Sequence[Case]) -> None:  # noqa: B027 (nothing to do for most)
-        """Learn which cases will come, which the constructor need not know; called before anything else.
+    def expect(self, cases: Sequence[Case]) -> None:  # noqa: B027 (most executors need nothing)
+        """Learn which cases will be measured; the constructor need not know them. Called before anything else.
 
-        Raises ConvbenchError for cases that its hosts cannot know.
+        Raises ConvbenchError for cases that its hosts cannot build.
         """
 
     @abstractmethod
     def run(self, jobs: Iterable[Job]) -> Iterator[JobRecord]:
-        """Each job with its record, as they end."""
+        """Yield each job with its record as it ends."""
 
     def know(self, records: Sequence[Record]) -> None:  # noqa: B027
-        """Learn what an earlier run left, before anything is run. Only an executor of several hosts needs it."""
+        """Learn what an earlier run has measured, before anything runs. Only executors of several hosts need it."""
 
     def call(self, work: Callable[..., T], *args: Any) -> T:
-        """``work(*args)``, which may build the user's models: here, or where that cannot harm the caller."""
+        """Return ``work(*args)``, which may build the user's models: in this process, or where it cannot harm it."""
         return work(*args)
 
     def close(self) -> None:  # noqa: B027
@@ -136,8 +136,8 @@ class Executor(ABC):
 
 
 def job_records(executor: Executor, jobs: Iterable[Job]) -> Iterator[JobRecord]:
-    """What an executor's ``run`` yields. Raises ConvbenchError, in its name, for what is no job with its record."""
-    name, requirement = type(executor).__name__, "its run() has to yield each job with its record"
+    """Yield what an executor's ``run`` yields. Raises ConvbenchError that names it for anything but job and record."""
+    name, requirement = type(executor).__name__, "its run() must yield each job with its record"
     output: object = executor.run(jobs)
     if not isinstance(output, Iterable):
         raise ConvbenchError(f"the executor {name} returned {shown(output)}: {requirement}")
@@ -150,7 +150,7 @@ def job_records(executor: Executor, jobs: Iterable[Job]) -> Iterator[JobRecord]:
 
 
 class OnThisMachine(Executor):
-    """An executor of one host, which is described with the versions of what runs the cases."""
+    """An executor of one host, this machine, described with the versions of the packages that run the cases."""
 
     def __init__(self, device: str, cases: Sequence[Case] = ()) -> None:
         self.device = device
@@ -163,7 +163,7 @@ class OnThisMachine(Executor):
             vars(self).pop("hosts", None)
 
     def versions(self, cases: Sequence[Case]) -> tuple[str, ...]:
-        """The packages whose versions belong to the description of the host."""
+        """Return the packages whose versions belong to the description of the host."""
         return packages(cases)
 
     @cached_property
@@ -172,7 +172,7 @@ class OnThisMachine(Executor):
 
 
 def here(device: str, packages: Sequence[str] = ()) -> Host:
-    """This machine as a host, as this process sees it; ``packages`` are those whose versions decide too.
+    """Describe this machine as a host, as this process sees it, with the versions of these packages.
 
     Raises ConvbenchError for a device that it lacks.
     """
@@ -184,9 +184,9 @@ def here(device: str, packages: Sequence[str] = ()) -> Host:
 
 
 def to_come(device: str) -> Host:
-    """A host in the place of those that are started to measure only: its device as it is named, with memory for all.
+    """Return a host that stands for hosts not started yet: on the device of this name, with memory for every case.
 
-    Raises ConvbenchError for a device that there is not.
+    Raises ConvbenchError for an unknown device.
     """
     from convbench.measure.machine import environment
 
@@ -195,14 +195,14 @@ def to_come(device: str) -> Host:
 
 
 def one_by_one(jobs: Iterable[Job], host: Host, measure: Callable[[Job], Record]) -> Iterator[JobRecord]:
-    """What ``Executor.run`` is where a host measures one job at a time; ``measure`` may raise."""
+    """Run ``Executor.run`` for a host that measures one job at a time; ``measure`` may raise."""
     for job in jobs:
         record = attempts.attempt(job.case, lambda _, job=job: measure(job))  # type: ignore[misc]
         yield job, replace(record, environment=host.fingerprint)
 
 
 def measure_here(job: Job) -> Record:
-    """The job in this process, on its cores; the record says which code of the user's it is of."""
+    """Measure a job in this process, on its cores. The record notes the user's modules that it imported."""
     from convbench.measure import harness
 
     with pin(job.cores):
@@ -212,7 +212,7 @@ def measure_here(job: Job) -> Record:
 
 @contextmanager
 def pin(cores: Sequence[int]) -> Iterator[None]:
-    """This process and its torch threads on these cores only, where any are given; as before afterwards."""
+    """Keep this process and its torch threads on these cores, if any are given, until the end of the block."""
     if not cores or not hasattr(os, "sched_setaffinity"):
         yield
         return
@@ -229,7 +229,7 @@ def pin(cores: Sequence[int]) -> Iterator[None]:
 
 
 def _cores() -> tuple[int, ...]:
-    """The numbers of the cores to pin to, as many as may be used at once."""
+    """Return the numbers of the cores to pin to, as many as may be used at once."""
     count = cgroup.available_cores()
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(count)
     return tuple(cores)[:count]

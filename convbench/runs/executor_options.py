@@ -19,7 +19,7 @@ OPTION = "--executor-options"
 
 
 def executor_options(name: str | None, entries: Iterable[str | Mapping[str, Any]]) -> dict[str, Scalar]:
-    """The options that are given for an executor, later ones winning.
+    """Return the options given for an executor; later entries win.
 
     Raises ConvbenchError for a file that cannot be read, an option that the executor does not have, or a wrong value.
     """
@@ -29,7 +29,7 @@ def executor_options(name: str | None, entries: Iterable[str | Mapping[str, Any]
     if not options:
         return {}
     if name is None:
-        raise ConvbenchError(f"{OPTION} needs --executor NAME: which one are they of?")
+        raise ConvbenchError(f"{OPTION} needs --executor NAME: name the executor that they are for")
     option_signature = signature(executors, name)
     return {key: _check(name, key, value, option_signature) for key, value in options.items()}
 
@@ -43,10 +43,10 @@ def _read(text: str) -> dict[str, Any]:
         content = path.read_text()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ConvbenchError(f"{OPTION} {text}: no key=value, and as a file it cannot be read ({reason})") from error
+        raise ConvbenchError(f"{OPTION} {text}: neither key=value nor a file that can be read ({reason})") from error
     data = _parse(content, text)
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
-        raise ConvbenchError(f"{OPTION} {text}: the file is no mapping of options, as in 'workers: 8'")
+        raise ConvbenchError(f"{OPTION} {text}: the file is not a mapping of options, such as 'workers: 8'")
     return data
 
 

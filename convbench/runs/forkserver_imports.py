@@ -1,6 +1,6 @@
 """What the forkserver imports once, so that no case has to: torch, the shelves and what a first count on meta loads.
 
-Importing this module is its effect. It touches no device and starts no thread, so that forking afterwards is safe.
+Importing this module does it. It touches no device and starts no thread, so that forking afterwards is safe.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ def _import() -> None:
     for shelf in SHELVES:
         if shelf.kind not in ("figure", "claim", "executor"):
             list(shelf)
-    executors.get("isolated")  # whose module is the first that a case's process asks for
+    executors.get("isolated")  # its module is the first that a case's process needs
     macs_by_stage(Case(Parts(Choice("conv"), Choice("gap")), clip=Clip(1, 1, 1, 8, 8)))
-    code.files()  # asks of each module whose it is, which every case would
+    code.files()  # remembers which modules are the user's, or every case would find that out for all of them
 
 
-os.environ.pop("TORCHINDUCTOR_CACHE_DIR", None)  # torch makes it as it is imported; each case gets one of its own
-gc.disable()  # a tenth of the imports would be looking for garbage that there is none of
-with warnings.catch_warnings():  # of torch about itself, which would end the server under ``-W error``
+os.environ.pop("TORCHINDUCTOR_CACHE_DIR", None)  # torch sets it when imported; each case gets one of its own
+gc.disable()  # a tenth of the import time would go to collections that find no garbage
+with warnings.catch_warnings():  # torch's warnings about itself would end the server under ``-W error``
     warnings.simplefilter("ignore")
     _import()
 scratch.adopt()
 gc.collect()
-gc.freeze()  # else each collection around a case would walk all that was imported: a quarter of a second
+gc.freeze()  # else each collection around a case would walk all imported objects, for a quarter of a second
 gc.enable()

@@ -1,4 +1,4 @@
-"""What a run on several hosts says of them: who they are, their kinds, and by how much they differ."""
+"""What a run on several hosts stores about them: their names, their kinds, and by how much they differ."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from convbench.runs.executor import Executor, Host
 
 
 def with_hosts(run: RunDescription, hosts: Iterable[Host]) -> RunDescription:
-    """The description with these hosts beside those that it names, each kind of them spelled out."""
+    """Return the description with these hosts added, and with the facts of each of their kinds."""
     hosts = tuple(hosts)
     return replace(
         run,
@@ -24,9 +24,9 @@ def with_hosts(run: RunDescription, hosts: Iterable[Host]) -> RunDescription:
 
 
 def note(directory: Path, hosts: Sequence[Host], records: Sequence[Record] | None = None) -> None:
-    """Add hosts that came later to the run's description, and what its ``records``, where given, say of all of them.
+    """Add hosts that joined later to the run's description, and what ``records``, if given, say about all hosts.
 
-    A single host is named where it is of another kind than the one that stands for the run, which may be gone.
+    A single host is named only if its kind differs from that of the host that stands for the run, which may be gone.
     """
     run = store.read_description(directory)
     full_run = replace(
@@ -43,7 +43,7 @@ def note(directory: Path, hosts: Sequence[Host], records: Sequence[Record] | Non
 
 
 def note_hosts(records: Iterable[Record], directory: Path, executor: Executor) -> Iterator[Record]:
-    """The records as they come, each once all hosts that are there are noted: its own may be gone at the end."""
+    """Yield the records as they come, each after all present hosts are noted: its own may be gone at the end."""
     noted_names: set[str] = set()
     for record in records:
         if not noted_names.issuperset(host.name for host in executor.hosts):
@@ -53,21 +53,21 @@ def note_hosts(records: Iterable[Record], directory: Path, executor: Executor) -
 
 
 def _host_kinds(records: Iterable[Record]) -> dict[str, str]:
-    """The hosts of visits, with their kinds; those of a merged run, which numbers its parts, are not told apart."""
+    """Return the hosts of visits with their kinds, without those of a merged run: it numbers its parts instead."""
     hosts = ((visit.host, record.environment) for record in records for visit in record.visits)
     return {host: kind for host, kind in hosts if host and not host.startswith(merging.SHARD)}
 
 
 def refuse_other_kinds(directory: Path, records: Iterable[Record], hosts: Sequence[Host]) -> None:
-    """A case that was begun on one kind of host cannot be gone on with on another.
+    """Refuse to resume a run without all kinds of hosts that measured part of it.
 
-    Raises StoreError where a kind is missing that has measured part of a run.
+    A case that was begun on one kind of host cannot be continued on another. Raises StoreError if a kind is missing.
     """
     available_kinds = {host.fingerprint for host in hosts}
     measured_kinds = {record.environment for record in records if record.visits and record.environment}
     missing_kinds = sorted(measured_kinds - available_kinds)
     if missing_kinds:
         raise StoreError(
-            f"{directory}: cannot be resumed, part of it was measured on hosts of a kind that is not here "
-            f"({', '.join(missing_kinds)}, spelled out in its run.json): bring one, or choose another --out"
+            f"{directory}: cannot be resumed: part of it was measured on a kind of host that is missing now "
+            f"({', '.join(missing_kinds)}, described in its run.json); bring one, or choose another --out"
         )

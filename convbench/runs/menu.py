@@ -1,4 +1,4 @@
-"""What is measured at which visit: the exact metrics once, the times visit by visit."""
+"""Which probes run at which visit: exact ones once, timed ones in the first round, the latency in every round."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from convbench.runs.schedule import PlannedVisit, Schedule, cores_of
 
 @dataclass(frozen=True)
 class Menu:
-    """The probes of a run by what they need: ``exact`` ones are told beside other work, ``timed`` ones want quiet."""
+    """The probes of a run: ``exact`` ones may run beside other work, ``timed`` ones need a quiet host."""
 
     exact: tuple[str, ...]
     timed: tuple[str, ...]
@@ -23,7 +23,7 @@ class Menu:
 
     @classmethod
     def of(cls, names: Sequence[str]) -> Menu:
-        """The probes of these names, or import paths, which are imported; all of them where none is named."""
+        """Return the menu of the probes with these names, or import paths, which are imported; no name means all."""
         from convbench.measure import harness
 
         plugins = harness.select(names)
@@ -32,16 +32,16 @@ class Menu:
 
     @property
     def repeats(self) -> tuple[str, ...]:
-        """What is measured again at every visit: the latency, which takes the reference along."""
+        """The probes that run again at every visit: the latency, which also runs the reference workload."""
         return ("latency",) if "latency" in self.timed else ()
 
     def protocol(self, protocol: Protocol) -> Protocol:
-        """The protocol with one visit where nothing is worth another."""
+        """Return the protocol, reduced to one visit if no probe runs again at further visits."""
         return protocol if self.repeats else replace(protocol, visits=1)
 
 
 def jobs(schedule: Schedule, menu: Menu, cores: Sequence[int]) -> Iterator[Job]:
-    """A job for each visit of the schedule, pinned to some of the host's ``cores``."""
+    """Yield a job for each visit of the schedule, pinned to some of the host's ``cores``."""
     return (_job(visit, schedule, menu, cores) for visit in schedule)
 
 
@@ -60,9 +60,9 @@ def _job(visit: PlannedVisit, schedule: Schedule, menu: Menu, cores: Sequence[in
 
 
 def visit_record(job: Job, record: Record, quiet_reference: float | None = None) -> Record:
-    """The record of a job as it is stored: one visit, without what it took in circumstances that it is not for.
+    """Return the record of a job as it is stored: with its visit, and without a cold call timed beside other work.
 
-    It notes what the last quiet run on the machine had for the reference workload, where that is known.
+    Timed visits also note the seconds of the reference workload in the last quiet runs on the machine, if known.
     """
     if job.case.trial:
         return record

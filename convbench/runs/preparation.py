@@ -24,7 +24,7 @@ from convbench.suite.selection import Plan, Selection
 
 @dataclass(frozen=True)
 class Prepared:
-    """A suite checked against the hosts that will measure it, and the executor that brings its jobs to them."""
+    """A suite checked against the hosts that will measure it, with the executor that brings its jobs to them."""
 
     suite: Suite
     plan: Plan
@@ -34,32 +34,32 @@ class Prepared:
 
     @property
     def facts(self) -> Mapping[str, Scalar]:
-        """Those of the first host, which stand for the run."""
+        """The facts of the first host, which stand for the run."""
         return self.executor.hosts[0].facts
 
     @property
     def kinds(self) -> dict[str, Mapping[str, Scalar]]:
-        """The facts of each kind of host, by the fingerprint that its records are stamped with."""
+        """The facts of each kind of host, by the fingerprint in its records."""
         return {host.fingerprint: host.facts for host in self.executor.hosts}
 
     @property
     def planned(self) -> list[Case]:
-        """The cases that are measured whatever comes of it: of later seeds only the best learning rate is trained."""
+        """The cases that are measured in any event, without those that wait for the best learning rate (``later``)."""
         later = {case.id for case in self._at_best_rate}
         return [case for case in self.plan.cases if case.id not in later]
 
     @property
     def later(self) -> tuple[str, ...]:
-        """The trainings that follow, each at the best learning rate of its model, by their ids without one."""
+        """The ids, without a learning rate, of trainings that follow, each at the best learning rate of its model."""
         return tuple(dict.fromkeys(case.at_any_rate.id for case in self._at_best_rate))
 
     @cached_property
     def _at_best_rate(self) -> list[Case]:
-        """Trainings, at every learning rate, of which only those at the best are made."""
+        """Trainings at every learning rate, of which only those at the best one are made."""
         return trials_of(self.plan.cases, self.suite.protocol.training)[1]
 
     def schedule(self, records: Sequence[Record] = (), until_sure: bool = False) -> Schedule:
-        """The visits to make; those of ``records`` are made."""
+        """Return the schedule of visits to make. Those in ``records`` are made already."""
         start, protocol = time.monotonic(), self.menu.protocol(self.suite.protocol)
         schedule = Schedule(
             self.plan.cases,
@@ -75,7 +75,10 @@ class Prepared:
         return schedule
 
     def run(self, visible_slowdown: float | None = None) -> RunDescription:
-        """The description of a new run, begun now; ``visible_slowdown`` is what the gate's selftest saw here."""
+        """Return the description of a new run that begins now.
+
+        ``visible_slowdown`` is the smallest slowdown that the gate's selftest saw on such a machine.
+        """
         hosts = self.executor.hosts
         host = hosts[0]
         description = RunDescription(
@@ -105,12 +108,12 @@ def prepare(
     probes: Sequence[Probe] = (),
     host: Host | None = None,
 ) -> Prepared:
-    """Learn what the hosts are and check every case on ``meta``; nothing is measured yet.
+    """Ask for the hosts and check every case on ``meta``, without measuring anything.
 
-    A case has to fit into the memory of one of the hosts. ``probes`` run after those of the suite. Where a ``host`` is
-    given it is taken for the executor's, which is not asked for its own, so that none is started.
+    A case must fit into the memory of one of the hosts. ``probes`` run after those of the suite. If a ``host`` is
+    given, it stands for the executor's hosts, which are then not asked for, so that none is started.
 
-    Raises ConvbenchError for all that is wrong with the call, the suite or the hosts.
+    Raises ConvbenchError for any mistake in the call, the suite or the hosts.
     """
     executor.expect(suite.cases)
     hosts = [host] if host else executor.hosts
@@ -127,7 +130,7 @@ def prepare(
 def _plan(
     suite: Suite, device: str, free_bytes: int, selection: Selection, cores: int
 ) -> tuple[Plan, Menu] | ConvbenchError:
-    """What is to be measured of a suite, or why nothing can be: for a process that has imported torch anyway."""
+    """Return what to measure of a suite, or the error that prevents it, in a process that imports torch anyway."""
     from convbench.measure.selection import plan
 
     try:
@@ -137,7 +140,7 @@ def _plan(
 
 
 def profiler(suite: Suite, directory: Path) -> list[Probe]:
-    """The probe that takes traces into the run's directory, where the suite asks for them."""
+    """Return the probe that writes traces into the run's directory, if the suite asks for them."""
     if not suite.profile:
         return []
     from convbench.measure.traces.capture import Capture
@@ -152,9 +155,9 @@ def executor_of(
     probes: Sequence[Probe] = (),
     options: Mapping[str, Scalar] | None = None,
 ) -> Executor:
-    """The executor of that name for a suite; where none is named, fresh processes for whatever runs a model.
+    """Build the executor of that name for a suite. Without a name, anything that runs a model gets fresh processes.
 
-    ``device`` is ``auto`` (the GPU where there is one), ``cpu`` or ``cuda[:n]``; ``options`` are those of the executor,
+    ``device`` is ``auto`` (the GPU if there is one), ``cpu`` or ``cuda[:n]``. ``options`` are those of the executor,
     checked already (``executor_options``). Raises ConvbenchError for an unknown name.
     """
     runs_models = probes or any(case.trial for case in suite.cases) or _run_models(suite.metrics)
@@ -163,7 +166,7 @@ def executor_of(
 
 
 def named_executor(name: str, device: str, cases: Sequence[Case], options: Mapping[str, Scalar]) -> Executor:
-    """The executor of that name. Raises ConvbenchError for an unknown name, and where one of others makes none."""
+    """Build the executor of that name. Raises ConvbenchError for an unknown name, or a plug-in that builds none."""
     plugin = executors.get(name)
     with plugin.refused("executor"):
         executor = plugin.build(device, cases, **options)
@@ -173,7 +176,7 @@ def named_executor(name: str, device: str, cases: Sequence[Case], options: Mappi
 
 
 def _run_models(metrics: Sequence[str]) -> bool:
-    """Whether any of these metrics needs more than a look at the model; of the user's own, that is not known here."""
+    """Whether any of these metrics runs the model. The user's own probes count, since they are not imported here."""
     if not metrics or any(":" in name for name in metrics):
         return True
     from convbench.measure import harness

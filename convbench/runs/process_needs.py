@@ -1,6 +1,6 @@
-"""What the variants of a case want of the process that measures it, in plain data.
+"""What the variants of a case need from the process that measures it, as plain data.
 
-To ask a variant means to import it. One of the user's own is asked in a process of its own, since importing it may
+Asking a variant means importing it. A variant of the user's own is asked in a separate process, since importing it may
 print, start threads or end the process.
 """
 
@@ -18,9 +18,9 @@ from convbench.models.variants import process_environment
 
 @dataclass(frozen=True, slots=True)
 class ProcessNeeds:
-    """The packages whose versions count, whether torch's compiler is needed, and the variables to start with.
+    """What a case needs: packages whose versions count, torch's compiler (``builds``), and environment variables.
 
-    ``missing`` is why those variables cannot be had; empty where they can.
+    ``missing`` is why those variables cannot be provided; empty if they can.
     """
 
     packages: tuple[str, ...] = ()
@@ -30,13 +30,13 @@ class ProcessNeeds:
 
 
 class AllNeeds:
-    """The needs of cases; those of the user's own variants are asked once, by ``learn``."""
+    """The needs of cases. The user's own variants are asked once, by ``learn``."""
 
     def __init__(self) -> None:
         self._needs: dict[tuple[Choice, ...], ProcessNeeds] = {}
 
     def learn(self, cases: Sequence[Case], call: Callable[..., Any]) -> None:
-        """Ask for what is not known yet; ``call`` calls a function in another process."""
+        """Ask the user's variants that have not been asked yet; ``call`` calls a function in another process."""
         own_cases = {case.variant: case for case in cases if has_own_variant(case) and case.variant not in self._needs}
         if own_cases:
             self._needs |= dict(zip(own_cases, call(_needs, tuple(own_cases.values())), strict=True))
@@ -45,12 +45,12 @@ class AllNeeds:
         return self._needs[case.variant] if case.variant in self._needs else _needs_of(case)
 
     def packages(self, cases: Sequence[Case]) -> tuple[str, ...]:
-        """Those of all of the cases; sorted, each once."""
+        """Return the packages of all cases, sorted, each once."""
         return tuple(sorted({package for case in cases for package in self.of(case).packages}))
 
 
 def has_own_variant(case: Case) -> bool:
-    """Whether one of its variants is named by an import path."""
+    """Whether an import path names one of the case's variants."""
     return any(choice.is_imported for choice in case.variant)
 
 

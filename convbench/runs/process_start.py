@@ -1,7 +1,7 @@
-"""What surrounds the start of a process that measures: its environment, signals and forkserver, and what it runs first.
+"""The start of a measuring process: its environment, signals and forkserver, and what it runs first.
 
-Threads that wait for one another sleep: one that spins for a thread without a core takes the time of those that have
-one.
+Threads that wait for each other sleep. If they spun while a thread waits for a core, they would take time from the
+threads that have one.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from convbench.runs.script import UserImports
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
 PR_SET_PDEATHSIG = 1
 SAFE_START = {} if "PYTHONSAFEPATH" in os.environ else {"PYTHONSAFEPATH": "1"}
-"""For the start of a process: a file of the working directory must not take the standard library's place."""
+"""Variables for starting a process: no file in the working directory may take the place of a standard module."""
 DISCIPLINE = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
-"""What every process that measures starts with, unless the user has set it: no spinning, compiling on its own core."""
+"""Variables of every measuring process, unless the user has set them: no spinning, compiling on its own core."""
 TRAINED = "trained"
-"""The folder for models that several trials evaluate, in the scratch folder where there are such trials."""
+"""The folder in the scratch folder for models that several trials evaluate. It exists only with such trials."""
 LONGEST = 80
-"""Bytes of a folder's path that leave room for a socket's name: an address is at most 107, on macOS 103."""
+"""Largest bytes of a folder's path that leave room for a socket's name: an address has at most 107, on macOS 103."""
 
 
 def discipline() -> dict[str, str]:
@@ -49,7 +49,7 @@ def discipline() -> dict[str, str]:
 def run_child(
     sender: Connection, imports: UserImports, work: Any, args: tuple[Any, ...], folder: str, cache: str
 ) -> None:
-    """What the new process runs: ``work``, whose answer or failure it sends, with ``folder`` for its files."""
+    """Run ``work`` in the new process and send its answer or failure; ``folder`` is for its files."""
     os.setsid()
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL) if sys.platform == "linux" else None
     _let_forkserver_end()
@@ -63,7 +63,7 @@ def run_child(
     os.environ[scratch.CLIPS] = str(Path(folder).parent / "clips")
     if (trained_folder := Path(folder).parent / TRAINED).is_dir():
         os.environ[scratch.TRAINED] = str(trained_folder)
-    if any(action == "error" for action, *_ in warnings.filters):  # by -W: torch's own would fail what it compiles
+    if any(action == "error" for action, *_ in warnings.filters):  # set by -W: torch's warnings would fail a compile
         warnings.simplefilter("default")
     malloc.hold()
     progress.listen(sender.send)
@@ -80,17 +80,17 @@ def run_child(
 
 
 def own_configuration() -> dict[str, Any]:
-    """What multiprocessing keeps of this process, such as where it makes its sockets; children inherit it."""
+    """Return what multiprocessing stores about this process, such as where to make sockets; children inherit it."""
     configuration: dict[str, Any] = multiprocessing.current_process()._config  # type: ignore[attr-defined]
     return configuration
 
 
 @contextmanager
 def short_path(folder: Path) -> Iterator[str]:
-    """A path of the folder that a socket's address has room for, wherever the user's temporary folder is.
+    """Yield a path of the folder that fits into a socket's address, wherever the user's temporary folder is.
 
-    Where its own is too long, it is named by this process's descriptor, which leaves nothing behind if this is killed;
-    a system without those gets another, short folder.
+    If its own path is too long, the path leads through a file descriptor of this process, which leaves nothing behind
+    if the process is killed. A system without such paths gets another, short folder.
     """
     if len(os.fsencode(folder)) <= LONGEST:
         yield str(folder)
@@ -106,19 +106,19 @@ def short_path(folder: Path) -> Iterator[str]:
 
 
 def forkserver_pid() -> int | None:
-    """The process of the server; None where there is none."""
+    """Return the process id of the forkserver; None if there is none."""
     return getattr(forkserver._forkserver, "_forkserver_pid", None)
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and was not waited for yet does not."""
+    """Whether a process runs. A zombie, which has ended but was not waited for, does not."""
     with suppress(psutil.NoSuchProcess):
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     return False
 
 
 def forget_forkserver() -> None:
-    """Reap the server, which has been killed with its scratch folder, so that the next gets one of its own."""
+    """Reap the server, which was killed, so that the next start begins a new one."""
     with suppress(OSError):
         forkserver._forkserver._stop()  # type: ignore[attr-defined]
     for name in ("_forkserver_address", "_forkserver_alive_fd", "_forkserver_pid"):
@@ -126,7 +126,7 @@ def forget_forkserver() -> None:
 
 
 def _let_forkserver_end() -> None:
-    """Close the end of the pipe that keeps the server alive: it is to live as long as the command, not as its cases."""
+    """Close the pipe end that keeps the server alive: it must live as long as the command, not as long as a case."""
     server: Any = forkserver._forkserver
     if server._forkserver_alive_fd is not None:
         with suppress(OSError):
@@ -136,11 +136,11 @@ def _let_forkserver_end() -> None:
 
 @contextmanager
 def hold_interrupts() -> Iterator[None]:
-    """Ctrl-C waits for the end of the block, and processes started inside never see it: this one is to end them.
+    """Hold Ctrl-C back until the end of the block. Processes started inside never see it: this process ends them.
 
-    A mask is inherited but covers one thread only, so the handler is held back too. Starting the resource tracker
-    unblocks SIGINT, and starting any process starts it: so it is started before. Ctrl-C never comes to another thread
-    than the main one.
+    A signal mask is inherited but covers only one thread, so the handler is replaced too. Starting the resource tracker
+    unblocks SIGINT, and starting any process starts the tracker, so it is started first. Ctrl-C reaches only the main
+    thread; in any other, nothing is held back.
     """
     resource_tracker.ensure_running()
     if threading.current_thread() is not threading.main_thread():
@@ -160,7 +160,7 @@ def hold_interrupts() -> Iterator[None]:
 
 @contextmanager
 def process_variables(variables: Mapping[str, str]) -> Iterator[None]:
-    """With these variables set inside the block."""
+    """Set these environment variables until the end of the block."""
     old_values = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

@@ -1,9 +1,9 @@
-"""Functions called in fresh processes of this machine: nothing carries over, and nothing they do ends the caller.
+"""Call functions in fresh processes on this machine: nothing carries over, and nothing they do ends the caller.
 
-A forkserver that has torch preloaded starts a process in a fraction of a second; a case that needs another C allocator
-is started fresh with it preloaded. A compiled case gets an empty compile cache next to a ready toolchain (precompiled
-headers, instruction-set checks), so that its compile seconds depend neither on earlier runs nor on the cases' order;
-later visits to it find the cache filled.
+A forkserver that has preloaded torch starts a process in a fraction of a second. A case that needs another C allocator
+starts without the server, with that allocator preloaded. A compiled case gets an empty compile cache next to a ready
+toolchain (precompiled headers, instruction-set checks), so that its compile seconds depend neither on earlier runs nor
+on the order of the cases. Later visits to it find the cache filled.
 """
 
 from __future__ import annotations
@@ -41,17 +41,20 @@ from convbench.runs.script import hide_script
 T = TypeVar("T")
 PRELOAD = ["convbench.runs.forkserver_imports"]
 SERVER_KILLED = (EOFError, ConnectionError, FileNotFoundError)
-"""What a start raises where there is no server; other errors, as of too many open files, are the system's."""
+"""Errors of a start without a server. Other errors, such as too many open files, are the system's."""
 
 
 class Processes:
-    """Calls functions in fresh processes, each under a time limit, in a scratch folder. ``close`` ends all of it."""
+    """Calls functions in fresh processes, each under a time limit, in a scratch folder.
+
+    ``close`` ends the processes and removes the folder.
+    """
 
     def __init__(self, preload: Sequence[str] = ()) -> None:
-        """Raises ConvbenchError in a process that may start none."""
+        """Raises ConvbenchError in a process that may not start others."""
         if multiprocessing.current_process().daemon:
             raise ConvbenchError(
-                "a worker of multiprocessing.Pool may start no process to measure in: call it from "
+                "a worker of multiprocessing.Pool cannot start processes to measure in: call convbench from "
                 "concurrent.futures.ProcessPoolExecutor, or measure with the executor in-process"
             )
         self.preload = preload
@@ -62,7 +65,7 @@ class Processes:
             self._resources.enter_context(lock.hold(self.scratch / scratch.LOCK))
             self.forkserver = multiprocessing.get_context("forkserver")
             self.forkserver.set_forkserver_preload([*PRELOAD, *preload])
-            # The tracker belongs to the caller, not to the scratch folder; the server and its socket belong to that.
+            # The resource tracker belongs to the caller. The server and its socket belong to the scratch folder.
             with process_variables(SAFE_START):
                 resource_tracker.ensure_running()
             own_configuration()["tempdir"] = self._resources.enter_context(short_path(self.scratch))
@@ -72,7 +75,7 @@ class Processes:
             raise
 
     def warm(self) -> None:
-        """Let the server begin to import now, and not with the first call."""
+        """Let the server begin its imports now instead of at the first call."""
         with hide_script(), process_variables(self._variables()), hold_interrupts():
             forkserver.ensure_running()
 
@@ -84,11 +87,11 @@ class Processes:
         self._resources.close()
 
     def run(self, call: Call[T]) -> T:
-        """What the call returns. Raises CaseFailed with how its process ended where it did not return."""
+        """Return what the call returns. If it does not return, raises CaseFailed with how its process ended."""
         return self.start(call).final_result()
 
     def start(self, call: Call[T]) -> Running[T]:
-        """Begin a call; the one who does ends it."""
+        """Begin a call. The caller must ``end`` it."""
         folder = Path(tempfile.mkdtemp(dir=self.scratch))
         cache = self.scratch / f"inductor-{call.cache}" if call.cache else folder / "inductor"
         if call.compiles and missing_tool() is None and not cache.exists():
@@ -101,7 +104,7 @@ class Processes:
         begin = partial(self._begin, running, call, cache)
         begin()
         if call.is_forked:
-            restart = None if call.compiles else begin  # what it has compiled would be found by the next
+            restart = None if call.compiles else begin  # the second process would find what the first compiled
             self._survives_server(running, restart)
         return running
 
@@ -114,7 +117,7 @@ class Processes:
             with hide_script(), process_variables({**self._variables(), **call.variables}), hold_interrupts():
                 try:
                     running.process.start()
-                except SERVER_KILLED:  # the next start begins another
+                except SERVER_KILLED:  # the next start begins a new server
                     if not call.is_forked:
                         raise
                     forget_forkserver()
@@ -127,7 +130,7 @@ class Processes:
         sender.close()
 
     def _survives_server(self, running: Running[Any], begin: Callable[[], None] | None) -> None:
-        """Let the call begin again, once, if the server is killed, which its process does not outlive."""
+        """Let the call begin again, once, if the server is killed: its process does not outlive the server."""
         server = forkserver_pid()
 
         def begin_again() -> bool:
@@ -147,20 +150,20 @@ class Processes:
         return {**SAFE_START, **discipline(), **scratch.mark(self.scratch)}
 
     def _forget(self, running: Running[Any]) -> None:
-        """Kill what a call left behind, in whatever session; whose it is can be told only when nothing else runs."""
+        """Kill what calls left behind, in any session, once no call runs: only then is it clear what is left over."""
         self._pids.discard(running.process.pid or 0)
         if not self._pids:
             scratch.end_processes(self.scratch, but=[pid for pid in [forkserver_pid()] if pid])
 
     def _toolchain(self, cache: Path) -> None:
-        """Fills ``cache`` with what compiling anything leaves behind; made once, then linked."""
+        """Fill ``cache`` with what compiling anything leaves behind, which is made once and then linked."""
         toolchain = self.scratch / "toolchain"
         if not toolchain.exists():
             folder = Path(tempfile.mkdtemp(dir=self.scratch))
             running = self._spawn(Call(_compile_something), folder, folder / "inductor")
             try:
                 running.result()
-                shutil.move(folder / "inductor", toolchain)  # before its end, which removes the folder
+                shutil.move(folder / "inductor", toolchain)  # before ``end``, which removes the folder
             finally:
                 running.end()
         shutil.copytree(toolchain, cache, copy_function=os.link)

@@ -1,6 +1,6 @@
-"""What runs on this machine tell of the machine: how often the intervals of two of them meet, how fast quiet ones are.
+"""What runs tell about this machine: how often the intervals of two runs meet, and how fast quiet runs are.
 
-Both are kept per machine and software, where later runs find them and their reports say it.
+Both are kept per machine and software. Later runs find them there, and their reports state them.
 """
 
 from __future__ import annotations
@@ -19,14 +19,17 @@ from convbench.core.errors import ConvbenchError
 from convbench.core.record import Record, Scalar
 
 SHARE, REFERENCE = "repeats", "reference"
-"""Under these names they are kept."""
+"""The names under which the two are kept."""
 QUIET_RUNS = 5
-"""So many quiet runs tell what a machine can do: it is not slow in all of them, and what was long ago is forgotten."""
+"""Quiet runs that are kept: the machine is not slow in all of them, and older ones are forgotten."""
 
 
 @dataclass(frozen=True)
 class Repeats:
-    """Of so many comparisons of a case between two runs, how many had intervals that met; and pairs told apart."""
+    """Comparisons of a case between two runs, how many had intervals that ``met``, and pairs of cases told ``apart``.
+
+    Of these pairs, ``contradicted`` are told apart the other way round by the second run.
+    """
 
     comparisons: int
     met: int
@@ -39,44 +42,44 @@ class Repeats:
 
 
 def agreements(measure: Callable[[], list[Record]], seconds: float) -> Iterator[Agreement]:
-    """Each run against the one before it, two runs at least, no further one after so long."""
-    start, before = time.monotonic(), results(measure())
+    """Yield the agreement of each run with the one before: of two runs at least, then of more until ``seconds``."""
+    start, old_results = time.monotonic(), results(measure())
     while True:
-        after = results(measure())
-        if comparison := agreement(before, after):
+        new_results = results(measure())
+        if comparison := agreement(old_results, new_results):
             yield comparison
         if time.monotonic() - start >= seconds:
             return
-        before = after
+        old_results = new_results
 
 
 def sum_up(comparisons: Iterable[Agreement]) -> Repeats | None:
-    """All comparisons together; None where no case had a latency in two runs."""
+    """Sum up all comparisons; None if no case had a latency in two runs."""
     agreements = list(comparisons)
     cases = sum(comparison.cases for comparison in agreements)
     if not cases:
         return None
-    met = round(sum(comparison.meet * comparison.cases for comparison in agreements))
+    met_count = round(sum(comparison.meet * comparison.cases for comparison in agreements))
     return Repeats(
         cases,
-        met,
+        met_count,
         sum(comparison.apart for comparison in agreements),
         sum(comparison.contradicted for comparison in agreements),
     )
 
 
 def keep(environment: Mapping[str, Scalar], repeats: Repeats) -> Path:
-    """Keep the share for machines and software like this."""
+    """Keep the share for machines and software like this one. Return the file."""
     return cache.keep(SHARE, environment, repeats.share)
 
 
 def known_share(environment: Mapping[str, Scalar]) -> float | None:
-    """The share of intervals that met in a selftest of such a machine and software; None where none was run."""
+    """Return the share of intervals that met in a selftest on such a machine and software; None if none was run."""
     return cache.number(SHARE, environment)
 
 
 def keep_speed(environment: Mapping[str, Scalar], records: Sequence[Record]) -> None:
-    """Keep how fast the reference workload was where the run was quiet: what a later, slower run is told by."""
+    """Keep the speed of the reference workload if the run was quiet, so that a later, slower run is recognised."""
     for scope, seconds in quiet_references(records).items():
         with suppress(ConvbenchError):
             cache.keep(REFERENCE, environment, seconds, *scope.setting, last=QUIET_RUNS)
@@ -85,6 +88,6 @@ def keep_speed(environment: Mapping[str, Scalar], records: Sequence[Record]) -> 
 def known_speed(environment: Mapping[str, Scalar], device: str, threads: Scalar) -> float | None:
     """Seconds of the reference workload in the fastest of the last quiet runs on such a machine; None without any.
 
-    It is of runs on that device, by as many threads.
+    Only runs on this device with this number of threads count.
     """
     return min(cache.numbers(REFERENCE, environment, device, threads), default=None)

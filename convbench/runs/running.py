@@ -1,4 +1,4 @@
-"""A function to be called in a process of its own, and that call while its process runs."""
+"""A function to call in a process of its own, and the call while its process runs."""
 
 from __future__ import annotations
 
@@ -22,20 +22,21 @@ from convbench.runs.script import UserImports
 T = TypeVar("T")
 NOTHING = UserImports()
 SECONDS_TO_LEAVE = 2.0
-"""What a process that has answered gets to end by itself and clean up, before it is killed."""
+"""Seconds that a process has after its answer to clean up and end by itself, before it is killed."""
 
 SECONDS_TO_CLOSE = 1.0
 SECONDS_BETWEEN_LOOKS = 1.0
-"""How soon the end of a process is noticed that nothing tells of: what it started may hold its pipes open."""
+"""Seconds until a silent end of a process is noticed: processes that it started may hold its pipes open."""
 
 
 @dataclass(frozen=True)
 class Call(Generic[T]):
-    """A function and its arguments, all of which can be pickled, and how its process is started.
+    """A function and its arguments, all of which can be pickled, and how its process starts.
 
-    ``variables`` are of its environment, ``timeout`` is in seconds and ``limited_by`` the setting that it is of. A call
-    that ``compiles`` finds what calls with the same ``cache`` have compiled, or without one an empty cache, next
-    to a ready toolchain. ``imports`` are made first. One that never ``forks`` from the server starts without torch.
+    ``variables`` are added to its environment. ``timeout`` is in seconds, and ``limited_by`` names the setting that it
+    comes from. A call that ``compiles`` finds a ready toolchain, and what calls with the same ``cache`` have compiled;
+    without a ``cache``, its compile cache is empty. ``imports`` are made first. A call that never ``forks`` from the
+    server starts without torch.
     """
 
     work: Callable[..., T]
@@ -50,22 +51,22 @@ class Call(Generic[T]):
 
     @property
     def is_forked(self) -> bool:
-        """Whether its process comes from the server, whose variables and allocator are those of all others."""
+        """Whether its process is forked from the server, whose variables and allocator all such processes share."""
         return self.forks and not self.variables
 
 
 class Running(Generic[T]):
-    """A call in its process; ``end`` it, whatever comes of it."""
+    """A call in its process. The caller must ``end`` it, whatever its result."""
 
     def __init__(self, call: Call[T], folder: Path) -> None:
         self.timeout, self.limited_by, self.folder = call.timeout, call.limited_by, folder
         self.at_end: Callable[[Running[T]], None] = lambda _: None
         self.begin_again: Callable[[], bool] = lambda: False
-        """Starts it anew where its process was killed with the server that forked it; whether that was so."""
+        """Begins the call again if its process was killed with the server that forked it. Returns whether it did."""
         self._answers = deque[Any]()
 
     def begins(self, process: BaseProcess, receiver: Connection) -> None:
-        """Its process is this one, which is about to start."""
+        """Note the process of the call, which is about to start."""
         self.process, self.receiver = process, receiver
         self._progress, self._deadline = Progress(), time.monotonic() + self.timeout
 
@@ -79,7 +80,7 @@ class Running(Generic[T]):
         return self.receiver, self.process.sentinel
 
     def ready(self) -> bool:
-        """Whether ``result`` has not to wait: there is an answer, its process ended, or its time is up."""
+        """Whether ``result`` need not wait: there is an answer, the process ended, or its time is up."""
         while not self._answers and self._hears():
             pass
         return bool(self._answers) or not self.seconds_left
@@ -90,7 +91,7 @@ class Running(Generic[T]):
             wait(self.signs, min(self.seconds_left, SECONDS_BETWEEN_LOOKS))
 
     def result(self) -> T:
-        """What the call returns, waited for. Raises CaseFailed with how its process ended where it did not return."""
+        """Wait for what the call returns. If it does not return, raises CaseFailed with how its process ended."""
         self.wait()
         progress = self._progress
         if not self._answers:
@@ -106,23 +107,26 @@ class Running(Generic[T]):
         return value
 
     def final_result(self) -> T:
-        """``result``, and then ``end``."""
+        """Return ``result``, and ``end`` the call."""
         try:
             return self.result()
         finally:
             self.end()
 
     def end(self) -> None:
-        """Leave nothing of it: no process, no file but a compile cache that others share."""
+        """End the process and remove the call's files, except a compile cache that other calls share."""
         _kill(self.process)
         self.at_end(self)
         self.receiver.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _hears(self) -> bool:
-        """Take the next message, where there is one, or note that the process ended without an answer."""
-        has_ended = not self.process.is_alive()  # asked first: all that it sent is there by then
-        # The pipe of one that has ended closes at once, unless what it started holds the other end.
+        """Take the next message, if there is one, or note that the process ended without an answer.
+
+        Returns whether there was either.
+        """
+        has_ended = not self.process.is_alive()  # asked first: everything that it sent is there by then
+        # The pipe of a process that has ended closes at once, unless a process that it started holds the other end.
         if not self.receiver.poll(SECONDS_TO_CLOSE if has_ended else 0):
             if has_ended:
                 self._ends()
@@ -139,7 +143,7 @@ class Running(Generic[T]):
         return True
 
     def _ends(self) -> None:
-        """The process ended without an answer: it begins again, or how it ended is the answer."""
+        """Begin the call again after its process ended without an answer, or take how it ended as the answer."""
         self.process.join(5)
         try:
             if not self.begin_again():
@@ -149,7 +153,7 @@ class Running(Generic[T]):
 
 
 def _kill(process: BaseProcess) -> None:
-    """End the process, if it was started, and all that it started."""
+    """Kill the process, if it was started, and the processes that it started."""
     if process.pid is None:
         return
     scratch.kill_group(process)

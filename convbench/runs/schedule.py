@@ -1,14 +1,14 @@
-"""Which case is visited next: facts first, then rounds over every case, then whatever leaves the answer open.
+"""Which case is visited next: facts first, then rounds over every case, then cases that leave the answer open.
 
 1. *Facts*: each case is built, checked, compiled and counted once, several at a time, since none is timed.
 2. *Rounds*: each case in a fresh process, in random order, the variants of one model side by side, on a core that
-   changes from round to round. The first round is the complete table; it is finished whatever the budget.
+   changes from round to round. The first round fills the whole table. It is finished whatever the budget.
 3. *Again*: cases whose visits were disturbed, and then the contenders that cannot yet be told from the fastest, round
-   by round, until the answer is settled, the budget is spent, or more visits would not pay.
-4. *Trainings*, once each within the budget; until sure, further seeds of what leaves the recommendations open.
+   by round, until the answer is settled, the budget is spent, or more visits would not pay off.
+4. *Trainings*: once each, within the budget. With ``until_sure``, further seeds where recommendations are open.
 
-Of several hosts each visits a few of the cases (anchors) besides, which ties them together; the trainings are handed
-out first there, to fill the gaps.
+With several hosts, each also visits a few common cases (anchors), which tie the hosts together. Trainings are handed
+out right after the facts then, to fill the gaps.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from convbench.runs.executor import Host
 from convbench.runs.visit_log import VisitLog
 
 ATTEMPTS = 2
-"""How many times the visits asked for are tried until as many were undisturbed."""
+"""A case is tried at most this many times its planned visits, until as many visits are undisturbed."""
 MOST_EXTRA = 0.5
-"""Visits beyond the rounds asked for, over those of the rounds, where neither a budget nor certainty is asked for."""
+"""Extra visits, as a share of those in the planned rounds, if there is neither a budget nor ``until_sure``."""
 MOST_VISITS = 40
 BATCH = 10
-"""Contenders that are visited between two looks at the answer."""
+"""Contenders that are visited before the answer is worked out again."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedVisit:
-    """A visit to make: a case and the round it belongs to. ``decides`` and ``host`` are those of the ``Job``."""
+    """A visit to make: a case and its round. ``decides`` and ``host`` are those of the ``Job``."""
 
     case: Case
     round: int
@@ -51,11 +51,11 @@ class PlannedVisit:
 
 @dataclass
 class Schedule:
-    """Visits to make, one after another; what comes next depends on the records in its ``log``.
+    """Visits to make, one after another. What comes next depends on the records in its ``log``.
 
-    With ``has_facts`` something can be told of the cases without timing them. ``clock`` is in seconds from
-    the run's start. With ``until_sure`` it goes on until the answer is settled. ``hosts`` are those there are by now;
-    ``lost`` are the ids of cases that none of them can measure any more, which it leaves to a resumed run.
+    ``has_facts`` is whether any metric can be measured without timing. ``clock`` returns the seconds since the run's
+    start. With ``until_sure`` the schedule goes on until the answer is settled. ``hosts`` returns the present hosts,
+    ``lost`` the ids of cases that none of them can measure any more. These are left to a resumed run.
     """
 
     cases: Sequence[Case]
@@ -81,12 +81,12 @@ class Schedule:
 
     def __iter__(self) -> Iterator[PlannedVisit]:
         timed_cases = [case for case in self.cases if not case.trial]
-        if self.until_sure:  # what an earlier run never had undisturbed is tried anew
+        if self.until_sure:  # cases that had too few undisturbed visits in an earlier run are tried again
             self._earlier_tries = Counter({record.case.id: len(_tries(record)) for record in self.log.records()})
         yield from self._facts(timed_cases)
         if len(self.hosts()) > 1:
             yield from self._trials()
-            self._enter(trainings=0)  # what follows is timed beside them
+            self._enter(trainings=0)  # the timed visits that follow run beside the trainings
         for number in range(self.protocol.visits):
             if number and self._is_spent():
                 break
@@ -100,7 +100,7 @@ class Schedule:
             yield from self._seeds()
 
     def _enter(self, **changes: Any) -> None:
-        """Go on to another state, which differs in this from the one before."""
+        """Enter the next state of the run, with these changes."""
         self._state = replace(self._state, **changes)
 
     # --- Facts, rounds and what is visited again ----------------------------------------------------------------------
@@ -109,12 +109,12 @@ class Schedule:
         if self.has_facts and self.protocol.visits > 1:
             cases = [case for case in timed_cases if not self.log.rounds(case)]
             self._enter(round=FACTS, visits=len(cases))
-            # The last lets all others end, so that nothing is timed of which they tell that it is wrong. Where many
-            # hosts share the work, none has to wait for that: a cluster withdraws what failed.
+            # The last one lets all others end first, so that no case is timed whose facts failed. Many hosts that share
+            # the work need not wait: a cluster withdraws cases that failed.
             yield from (PlannedVisit(case, FACTS, case is cases[-1] and len(self.hosts()) < 2) for case in cases)
 
     def _round(self, cases: Sequence[Case], number: int, *, decides: bool = False) -> Iterator[PlannedVisit]:
-        """Every case that goes on and has not been visited in this round."""
+        """Yield visits to the cases that go on and have not been visited in this round."""
         ordered_cases = side_by_side(cases, random.Random(f"{self.protocol.seed} {number}"))
         round_cases = [case for case in ordered_cases if self._goes_on(case) and number not in self.log.rounds(case)]
         following = max(0, self.protocol.visits - 1 - number) * len(round_cases)
@@ -126,7 +126,7 @@ class Schedule:
             yield PlannedVisit(case, number, host=host.name)
 
     def _extra_rounds(self, timed_cases: Sequence[Case]) -> Iterator[PlannedVisit]:
-        """Rounds over what is disturbed or undecided, as long as it is worth it; none where a visit has all at once."""
+        """Yield rounds over disturbed or undecided cases while they pay off; none if a single visit measures all."""
         if self.protocol.visits == 1:
             return
         number, extra_visits = self.protocol.visits, 0
@@ -141,7 +141,7 @@ class Schedule:
             number, extra_visits = number + 1, extra_visits + len(round_cases)
 
     def _open_ids(self) -> list[str]:
-        """Cases to visit again: those disturbed first, and where none is, those that leave the answer open."""
+        """Return the cases to visit again: disturbed ones, or without any, those that leave the answer open."""
         records = self.log.records()
         ids = [record.case.id for record in records if self._wants_more(record) and self._goes_on(record.case)]
         return ids or self._contenders(records)[:BATCH]
@@ -164,14 +164,14 @@ class Schedule:
         return self.protocol.budget is not None and self.clock() >= self.protocol.budget
 
     def _goes_on(self, case: Case) -> bool:
-        """Whether a case is visited again: not one that failed, is lost or was visited often enough."""
+        """Whether a case may be visited again: it has not failed, is not lost and has fewer than ``MOST_VISITS``."""
         rounds = sum(number < anchors.FIRST_ROUND for number in self.log.rounds(case))
         return not self.log.has_failed(case) and case.id not in self.lost() and rounds < MOST_VISITS
 
     # --- Trainings ----------------------------------------------------------------------------------------------------
 
     def _trials(self) -> Iterator[PlannedVisit]:
-        """The trials that are neither made nor handed out, then the later ones at the best learning rate."""
+        """Yield the trials that are neither made nor handed out yet, then the later ones at the best learning rate."""
         trials, later = trials_of(self.cases, self.protocol.training)
         yield from self._new_trials(trials, decides=bool(later) or self.until_sure)
         if later:
@@ -189,7 +189,7 @@ class Schedule:
             yield PlannedVisit(case, 0, decides and case is new_trials[-1])
 
     def _seeds(self) -> Iterator[PlannedVisit]:
-        """Trainings from further seeds where the answer is open; the error of looking again is that of ``looks``."""
+        """Yield trainings from further seeds while the answer is open. ``looks`` bounds the error of looking again."""
         while not self._is_spent():
             records = self.log.records()
             look, further_cases = look_of(records), further_trials(records)
@@ -201,12 +201,12 @@ class Schedule:
 
 
 def _tries(record: Record) -> list[Visit]:
-    """The visits that took a time, disturbed or not."""
+    """Return the timed visits that did not fail, disturbed or not."""
     return [visit for visit in record.visits if visit.timed and not visit.failure]
 
 
 def trials_of(cases: Iterable[Case], training: Training) -> tuple[list[Case], list[Case]]:
-    """The trials that are made, and those of which only the ones at the best learning rate are made after them."""
+    """Split the trials: those to make, and later ones, of which only those at the best learning rate are made."""
     trials: tuple[list[Case], list[Case]] = ([], [])
     for case in cases:
         if case.trial:
@@ -215,16 +215,17 @@ def trials_of(cases: Iterable[Case], training: Training) -> tuple[list[Case], li
 
 
 def side_by_side(cases: Iterable[Case], shuffle: random.Random) -> list[Case]:
-    """The cases in random order, but the variants of one model, also in random order, one after another."""
+    """Shuffle the cases, with the variants of one model next to each other, also in random order."""
     models = grouped(cases, lambda case: case.eager)
     blocks = [shuffle.sample(block, len(block)) for block in models.values()]
     return [case for block in shuffle.sample(blocks, len(blocks)) for case in block]
 
 
 def cores_of(case: Case, number: int, cores: Sequence[int]) -> tuple[int, ...]:
-    """The cores that a visit is pinned to: as many as threads, others from round to round; none on a GPU.
+    """Return the cores that a visit is pinned to: one per thread, others in each round.
 
-    ``cores`` are those of the host, in order; none are named where it does not tell.
+    ``cores`` are those of the host, in order; empty if it does not list them. The result is empty if the visit is not
+    pinned: on a GPU, for a trial, or if it may use all cores.
     """
     count = case.threads if isinstance(case.threads, int) else 1
     if not cores or case.device != "cpu" or count >= len(cores) or case.trial:

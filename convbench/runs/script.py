@@ -1,8 +1,8 @@
-"""The user's script and modules in a measuring process: plug-ins that they registered have to be there as well.
+"""The user's script and modules in a measuring process, which needs the plug-ins that they register.
 
-``multiprocessing`` would run the whole script again in every process it starts, and so asks for a ``__main__`` guard.
-Here a script is run again only where a case needs something that is defined in it, and only as far as its first call of
-convbench: what stands before that has been defined by then.
+``multiprocessing`` would run the whole script again in every process that it starts, and so asks for a ``__main__``
+guard. Here a script is run again only if a case needs something that is defined in it, and only up to its first call of
+convbench: everything above that call is defined by then.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from convbench.core.record import Case
 from convbench.core.registry import SHELVES
 
 MAIN, AGAIN = "__main__", "__mp_main__"
-"""The script as it is run by the user, and by the name that ``multiprocessing`` gives it in further processes."""
+"""The script's name as the user runs it, and the name that ``multiprocessing`` gives it in further processes."""
 _BY_A_CALL = (
-    "by a call that importing does not make: register it at the top of its module, or measure with the executor "
+    "by a call that is not made on import: register it at the top of its module, or measure with the executor "
     "in-process"
 )
 _running_scripts: list[str] = []
@@ -32,9 +32,9 @@ _running_scripts: list[str] = []
 
 @dataclass(frozen=True)
 class UserImports:
-    """What a measuring process imports before its work: modules, and the path of the script where that is needed.
+    """What a measuring process imports before its work: modules, and the path of the script if it is needed.
 
-    ``plugins`` are kind, name and module of the plug-ins that are on the user's shelves then.
+    ``plugins`` are the kind, name and module of each plug-in that must be registered afterwards.
     """
 
     modules: tuple[str, ...] = ()
@@ -42,14 +42,14 @@ class UserImports:
     plugins: tuple[tuple[str, str, str], ...] = ()
 
     def load(self) -> None:
-        """Import it in this process."""
+        """Import all of it in this process. A plug-in that is still missing is noted."""
         for module in self.modules:
             importlib.import_module(module)
         if self.script:
             _run_again(self.script)
         present_plugins = {(shelf.kind, plugin.name) for shelf in SHELVES for plugin in shelf.registered()}
         for kind, name, module in self.plugins:
-            if (kind, name) not in present_plugins:  # told where it is asked for
+            if (kind, name) not in present_plugins:  # reported when something asks for it
                 installed.note(module, f"the {kind} {name!r} is registered {_BY_A_CALL}")
 
 
@@ -58,9 +58,9 @@ class _EndOfDefinitions(BaseException):
 
 
 def user_imports(cases: Sequence[Case]) -> UserImports:
-    """The modules of registered plug-ins that are not convbench's own, and the script where the cases need it.
+    """Return the modules of registered plug-ins that are not convbench's own, and the script if the cases need it.
 
-    Raises ConvbenchError where they need what was typed into an interactive session, which no other process can see.
+    Raises ConvbenchError if they need code typed into an interactive session, which no other process can see.
     """
     all_plugins = ((shelf.kind, plugin.name, plugin.module) for shelf in SHELVES for plugin in shelf.registered())
     plugins = tuple(entry for entry in all_plugins if not _is_ours(entry[2]))
@@ -78,7 +78,7 @@ def user_imports(cases: Sequence[Case]) -> UserImports:
 
 
 def _references(cases: Sequence[Case]) -> Iterator[str]:
-    """Names by which the cases, or what is measured of them, refer to the script."""
+    """Yield the names by which the cases, or the probes that measure them, refer to the script."""
     plugins = [(shelf.kind, plugin.name) for shelf in SHELVES for plugin in shelf.registered() if plugin.module == MAIN]
     for kind, name in plugins:
         if kind == "probe" or any(name in case.id for case in cases):
@@ -87,14 +87,14 @@ def _references(cases: Sequence[Case]) -> Iterator[str]:
 
 
 def refuse_again() -> None:
-    """Ends a script that is run again for its definitions; every function that measures calls it first."""
+    """End a script that is run again for its definitions. Every function that measures calls this first."""
     if _running_scripts:
         raise _EndOfDefinitions
 
 
 @contextmanager
 def hide_script() -> Iterator[None]:
-    """``multiprocessing`` finds no script to run again in the processes that are started inside."""
+    """Hide the script, so that ``multiprocessing`` does not run it again in processes started inside the block."""
     main = sys.modules[MAIN]
     namespace = vars(main)
     old_values: dict[str, Any] = {name: namespace.pop(name) for name in ("__spec__", "__file__") if name in namespace}

@@ -1,6 +1,6 @@
-"""One run from suite to files: which cases, into which directory, each visit stored before the next one starts.
+"""Make one run from suite to files: start or resume it in a directory, and store each visit before the next starts.
 
-Prints nothing: the command line shows what happens through the ``Watcher`` it hands over.
+Nothing is printed here: the command line shows the progress through the ``Watcher`` that it hands over.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from convbench.suite import Suite
 
 
 class Watcher(Interface):
-    """Is told what happens, visit by visit; the state says which round it is and what is still open."""
+    """Receives the progress of a run, visit by visit. The state names the round and the open cases."""
 
     def begins(self, case: Case, state: RunState) -> None: ...
 
@@ -39,18 +39,18 @@ class Watcher(Interface):
 
 
 THREADS = re.compile(r"/threads=(\d+)")
-"""What the id of a case has of its threads, where they are more than one."""
+"""The part of a case's id that names its threads, if there is more than one."""
 Resume = bool | Literal["stale"]
-"""Whether to go on with a run; ``stale`` measures again what was measured of other code of the user's."""
+"""Whether to resume a run. ``stale`` also measures again the cases whose user code has changed."""
 
 
 def begin(prepared: Prepared, directory: Path, resume: Resume, visible_slowdown: float | None = None) -> list[Record]:
-    """Start a run in ``directory``, or go on with the one that is there; returns what it has measured already.
+    """Start a run in ``directory``, or resume the run there. Return the records that it keeps.
 
-    What was skipped there is tried again; what failed is not, since that may take its whole time limit each time.
+    Skipped cases are tried again. Failed cases are not: each retry may take its whole time limit.
 
-    Raises StoreError where the run there has lost its description, or was of another suite, protocol or environment, or
-    of other code of the user's.
+    Raises StoreError if the run there has lost its description, or if its suite, protocol, environment or user code
+    differs.
     """
     run = prepared.run(visible_slowdown)
     if not _goes_on(directory, resume):
@@ -65,18 +65,18 @@ def begin(prepared: Prepared, directory: Path, resume: Resume, visible_slowdown:
         host_notes.refuse_other_kinds(directory, records, prepared.executor.hosts)
     host_notes.note(directory, prepared.executor.hosts, records)
     stale_ids = _stale_ids(directory, records, resume)
-    # What was missing, as a compiler, may be there by now; to find that out takes no time.
+    # What a skipped case lacked, such as a compiler, may be there by now. Finding out takes no time.
     case_ids = {*stale_ids, *(record.case.id for record in records if record.status == "skipped")}
     return store.leave_out(directory, case_ids) if case_ids else records
 
 
 @contextmanager
 def reserved(directory: Path, suite: Suite, executor: Executor, resume: Resume) -> Iterator[bool]:
-    """Whether the directory is locked: it is before hosts are asked for, which may wait in a queue for hours.
+    """Lock the directory before hosts are asked for, which may wait in a queue for hours. Yield whether it is locked.
 
-    Nothing is done where the hosts are there already: ``run_into`` does all of it then.
+    If the hosts are there already, nothing is done here: ``run_into`` locks and checks the directory then.
 
-    Raises StoreError where another process measures there, and for a run that whatever hosts come cannot go on with.
+    Raises StoreError if another process measures there, or if the run there cannot be resumed on any hosts.
     """
     if not executor.awaits_hosts:
         yield False
@@ -91,10 +91,10 @@ def reserved(directory: Path, suite: Suite, executor: Executor, resume: Resume) 
 
 
 def _goes_on(directory: Path, resume: Resume) -> bool:
-    """Whether a run is there to go on with. Raises StoreError where it has lost its description."""
+    """Whether there is a run to resume. Raises StoreError if it has lost its description."""
     if resume and not store.exists(directory) and store.has_results(directory):
         raise StoreError(
-            f"{directory}: cannot be resumed, its {store.RUN} is lost: put it back, or run without --resume (what "
+            f"{directory}: cannot be resumed: its {store.RUN} is lost; put it back, or run without --resume (what "
             f"lies there is kept in its {store.PREVIOUS})"
         )
     return bool(resume) and store.exists(directory)
@@ -103,38 +103,38 @@ def _goes_on(directory: Path, resume: Resume) -> bool:
 def _refuse_other(directory: Path, differences: Iterator[str]) -> None:
     if difference := next(differences, None):
         raise StoreError(
-            f"{directory}: cannot be resumed, its {difference} was another: run without --resume (the old run is kept "
+            f"{directory}: cannot be resumed: its {difference} differs; run without --resume (the old run is kept "
             "beside the new one), or choose another --out"
         )
 
 
 def _stale_ids(directory: Path, records: Sequence[Record], resume: Resume) -> set[str]:
-    """The cases that were measured of other code of the user's. Raises StoreError unless they are to be again."""
+    """Return the cases whose user code has changed since. Raises StoreError if there are any, unless ``stale``."""
     changes = {record.case.id: names for record in records if (names := code.changed(record.code))}
     if changes and resume != "stale":
         case, names = next(iter(changes.items()))
         raise StoreError(
-            f"{directory}: {', '.join(names)} changed since {len(changes)} of its cases were measured, as {case}: "
-            "--resume=stale measures those again; without --resume all are"
+            f"{directory}: {', '.join(names)} changed since {len(changes)} of its cases were measured, such as {case}: "
+            "--resume=stale measures these again; without --resume, all are measured again"
         )
     return {*changes}
 
 
-def _complete(before: RunDescription, run: RunDescription) -> RunDescription:
-    """A run that was merged with all that is planned now, in the suite's order; any other as it is, but for ``later``.
+def _complete(old_run: RunDescription, run: RunDescription) -> RunDescription:
+    """Return the stored description, extended to all cases planned now if the run was merged from shards.
 
-    Cases that only together are seen to be equal were planned by the shards of each.
+    Shards may each have planned one of two equal cases, because only the whole suite shows that they are equal.
     """
-    planned_ids, known_ids = set(before.planned), set(run.planned).union(*run.equal.values())
-    if not planned_ids <= known_ids or not (before.shards or set(run.planned) <= planned_ids):
-        return replace(before, later=run.later)
-    return replace(before, planned=run.planned, equal=run.equal, shards=(), later=run.later)
+    planned_ids, known_ids = set(old_run.planned), set(run.planned).union(*run.equal.values())
+    if not planned_ids <= known_ids or not (old_run.shards or set(run.planned) <= planned_ids):
+        return replace(old_run, later=run.later)
+    return replace(old_run, planned=run.planned, equal=run.equal, shards=(), later=run.later)
 
 
 def measure(
     prepared: Prepared, directory: Path, old_records: Sequence[Record], watcher: Watcher, *, until_sure: bool = False
 ) -> list[Record]:
-    """Make the visits not in ``old_records``, each stored as it comes; writes ``results.csv``, if interrupted too."""
+    """Make and store the visits not in ``old_records``. Writes ``results.csv`` at the end, even if interrupted."""
     schedule = prepared.schedule(old_records, until_sure)
     prepared.executor.know(old_records)
     try:
@@ -142,7 +142,7 @@ def measure(
             store.append(directory, record)
             watcher.ended(schedule.log.record(record.case))
     except BaseException:
-        with suppress(StoreError):  # what ended the run is what matters
+        with suppress(StoreError):  # the error that ended the run matters more
             _conclude(prepared, directory)
         raise
     records = _conclude(prepared, directory)
@@ -152,7 +152,10 @@ def measure(
 
 
 def _conclude(prepared: Prepared, directory: Path) -> list[Record]:
-    """What the run has by now, as a table and with what it says of its hosts. Raises StoreError."""
+    """Write the table of the records stored so far and the notes on their hosts. Return the records.
+
+    Raises StoreError.
+    """
     records = store.load(directory)[1]
     write_csv(directory, records)
     host_notes.note(directory, prepared.executor.hosts, records)
@@ -170,9 +173,10 @@ def run_into(
     resumed: Callable[[list[Record]], object] = lambda _: None,
     locked: bool = False,
 ) -> list[Record]:
-    """``begin`` and ``measure`` under the directory's lock, by a watcher of (cases done before, cases in all).
+    """``begin`` and ``measure`` under the directory's lock.
 
-    It is ``locked`` already where ``reserved`` says so. ``resumed`` is given what was measured before and stays.
+    ``watcher_of`` builds the watcher from (cases done before, planned cases). ``resumed`` receives the records that an
+    earlier run leaves. ``locked`` is whether ``reserved`` holds the lock already.
     """
     with nullcontext() if locked else store.locked(directory):
         records = begin(prepared, directory, resume, visible_slowdown)
@@ -182,7 +186,7 @@ def run_into(
 
 
 def measure_unstored(prepared: Prepared) -> list[Record]:
-    """A Record a case, in the order of the plan, stored nowhere."""
+    """Measure one Record per case, in the order of the plan, and store nothing."""
     schedule = prepared.schedule()
     for _ in _visits(prepared, schedule, None):
         pass
@@ -191,7 +195,7 @@ def measure_unstored(prepared: Prepared) -> list[Record]:
 
 
 def _visits(prepared: Prepared, schedule: Schedule, watcher: Watcher | None) -> Iterator[Record]:
-    """The record of each visit, which the schedule is told of before anything else is."""
+    """Yield the record of each visit, after adding it to the schedule's log."""
     jobs = menu.jobs(schedule, prepared.menu, prepared.executor.hosts[0].cores)
     announced_jobs = _announce(jobs, schedule, watcher) if watcher else jobs
     known_speed = cache(partial(_known_speed, prepared))
@@ -214,30 +218,30 @@ def _announce(jobs: Iterable[Job], schedule: Schedule, watcher: Watcher) -> Iter
         yield job
 
 
-def _differences(before: RunDescription, run: RunDescription, awaits_hosts: bool) -> Iterator[str]:
-    if (before.name, before.planned) != (run.name, run.planned):
-        yield f"list of cases{_thread_difference(before, run)}"
-    yield from _protocol_difference(before, run)
-    # Of a cluster any kind of host may be the first to be there, also one that was not there before.
-    kinds = {before.fingerprint: before.environment, **before.environments}
+def _differences(old_run: RunDescription, run: RunDescription, awaits_hosts: bool) -> Iterator[str]:
+    if (old_run.name, old_run.planned) != (run.name, run.planned):
+        yield f"list of cases{_thread_difference(old_run, run)}"
+    yield from _protocol_difference(old_run, run)
+    # In a cluster any kind of host may join first, even one that the earlier run did not have.
+    kinds = {old_run.fingerprint: old_run.environment, **old_run.environments}
     if not kinds.keys() & {run.fingerprint, *run.environments}:
         if awaits_hosts and all(other_hardware(kind, run.environment) for kind in kinds.values()):
             return
-        names = differing(before.environment, run.environment) or ["in a way that only an earlier convbench minded"]
+        names = differing(old_run.environment, run.environment) or ["in a way that only an earlier convbench compared"]
         yield f"environment ({', '.join(names)})"
 
 
-def _protocol_difference(before: RunDescription, target: RunDescription | Suite) -> Iterator[str]:
-    """A budget is the command's own, and changes no number: a run that it ended goes on with another."""
-    if (replace(before.protocol, budget=target.protocol.budget), before.metrics) != (target.protocol, target.metrics):
+def _protocol_difference(old_run: RunDescription, target: RunDescription | Suite) -> Iterator[str]:
+    """Yield ``protocol`` if anything but the budget differs: a budget changes no number, so resuming may change it."""
+    if (replace(old_run.protocol, budget=target.protocol.budget), old_run.metrics) != (target.protocol, target.metrics):
         yield "protocol"
 
 
-def _thread_difference(before: RunDescription, run: RunDescription) -> str:
-    """That lists of cases differ by what ``threads: all`` is alone, in brackets; empty where they do not."""
-    pairs = list(zip(before.planned, run.planned, strict=False))
-    alike = len(before.planned) == len(run.planned) and all(THREADS.sub("", a) == THREADS.sub("", b) for a, b in pairs)
-    if before.name != run.name or not alike:
+def _thread_difference(old_run: RunDescription, run: RunDescription) -> str:
+    """A remark in brackets if two lists of cases differ only by what ``threads: all`` means; else empty."""
+    pairs = list(zip(old_run.planned, run.planned, strict=False))
+    alike = len(old_run.planned) == len(run.planned) and all(THREADS.sub("", a) == THREADS.sub("", b) for a, b in pairs)
+    if old_run.name != run.name or not alike:
         return ""
     old, new = ((THREADS.search(case) or ["", "1"])[1] for case in next(pair for pair in pairs if pair[0] != pair[1]))
-    return f" (`threads: all` are {new} here and were {old}: write the number)"
+    return f" (`threads: all` means {new} here and meant {old}: write the number)"

@@ -1,7 +1,7 @@
-"""Suites that name code of the user's own are read in a process of their own, under a time limit.
+"""Read suites that name the user's own code in a separate process, under a time limit.
 
-Reading a suite imports what it names, to check its options. Whatever a module does then, such as print, parse
-arguments, end the process, hang, start threads, is one sentence here and nothing else.
+Reading a suite imports the code that it names, to check its options. Whatever a module does then (print, parse
+arguments, end the process, hang, start threads), it has no effect here but at most one error message.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from convbench.suite import Suite
 
 T = TypeVar("T")
 OWN = re.compile(r"[\w./-]+:[A-Za-z_]\w*")
-"""An import path, or what might be one."""
+"""An import path, or text that may be one."""
 COMMENT = re.compile("#.*")
 SECONDS = 120.0
-"""What importing the user's modules may take."""
+"""The time limit, in seconds, for importing the user's modules."""
 SECONDS_A_CASE, SECONDS_A_TASK = 0.2, 300.0
-"""What is added where cases are checked: of a task the user's clips are loaded, for which a training has as long."""
+"""Seconds more to check each case and task. A task loads the user's clips, for which a training has as long."""
 
 
 def load(source: str, overrides: Sequence[str] = (), processes: Processes | None = None) -> Suite:
-    """``suite.load``, by one of the ``processes`` if there are any where the suite names code of the user's own.
+    """Return ``suite.load``, run in a separate process (of ``processes``, if given) if the suite names the user's code.
 
     Raises SuiteError, also for what the user's modules do when they are imported.
     """
@@ -44,23 +44,23 @@ def load(source: str, overrides: Sequence[str] = (), processes: Processes | None
         with closing(Processes()) as new_processes:
             return new_processes.run(call)
     except CaseFailed as error:
-        raise SuiteError(explain(error, f"{source}: importing what it names")) from error
+        raise SuiteError(explain(error, f"{source}: importing the code that it names")) from error
 
 
 def names_own_code(cases: Sequence[Case]) -> bool:
-    """Whether building or running any of the cases runs code of the user's own."""
+    """Whether building or running any of the cases runs the user's own code."""
     return any(isinstance(case.architecture, Whole) or ":" in case.id.removesuffix(case.device) for case in cases)
 
 
 def explain(error: CaseFailed, activity: str) -> str:
-    """A sentence on a process that ended without an answer while it did something, or what it had to say."""
+    """Explain why a process ended without a result during an activity, or return the error that it reported."""
     if error.kind in ("error", "unavailable"):
         return str(error)
     return f"{activity} ended without a result: {error}"
 
 
 class UserCode:
-    """Calls functions that may run the user's code: in processes of their own where any of the cases names some."""
+    """Calls functions that may run the user's code, in separate processes if any of the cases names such code."""
 
     def __init__(self, cases: Sequence[Case]) -> None:
         self.cases = cases
@@ -74,16 +74,16 @@ class UserCode:
             self.processes.close()
 
     def run(self, work: Callable[..., T], args: tuple[Any, ...]) -> T:
-        """``work(*args)``. Raises what it raises, or ConvbenchError for how its process ended."""
+        """Return ``work(*args)``. Raises what it raises, or ConvbenchError if it failed in a separate process."""
         return call_safely(self.processes, work, args, "the user's code", self.cases) if self.processes else work(*args)
 
 
 def call_safely(
     processes: Processes, work: Callable[..., T], args: tuple[Any, ...], activity: str, cases: Sequence[Case]
 ) -> T:
-    """``work(*args)`` in a process of its own that knows what the user's script brings for the cases.
+    """Return ``work(*args)``, run in a separate process that imports what the cases need of the user's code.
 
-    Raises ConvbenchError where that ended without a result.
+    Raises ConvbenchError if the process ended without a result.
     """
     try:
         tasks = {case.trial.task for case in cases if case.trial}
@@ -94,7 +94,7 @@ def call_safely(
 
 
 def texts(source: str, overrides: Sequence[str]) -> Iterator[str]:
-    """What the suite and the overrides say, without comments; nothing of a suite that cannot be read."""
+    """Yield the values of the overrides, and the suite's text without comments if it can be read."""
     yield from (override.partition("=")[2] for override in overrides)
     with suppress(ConvbenchError):
         path = suites.find(source)

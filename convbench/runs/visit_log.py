@@ -1,4 +1,4 @@
-"""What a run has visited so far, case by case: its own visits, and those that an earlier run left."""
+"""What a run has visited so far, case by case: its own visits, and those of the run that it resumes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from convbench.core.record import Case, Record
 
 
 class VisitLog:
-    """The records of visits in the order in which they were made, and the rounds that they belong to."""
+    """The records of visits in the order in which they were made, and their rounds."""
 
     def __init__(self) -> None:
         self._lines: defaultdict[str, list[Record]] = defaultdict(list)
@@ -19,29 +19,29 @@ class VisitLog:
         self._failed_ids: set[str] = set()
 
     def add(self, record: Record) -> None:
-        """Take note of a record: of a visit just made, or of a case that an earlier run left."""
+        """Add a record: of a visit just made, or of a case that an earlier run measured."""
         self._lines[record.case.id].append(record)
         self._rounds[record.case.id] |= {visit.round for visit in record.visits} or {0}
         if record.status != "ok":
             self._failed_ids.add(record.case.id)
 
     def hand_out(self, case: Case, number: int) -> None:
-        """Take note that a case is about to be visited in that round."""
+        """Note that a case is about to be visited in that round."""
         self._rounds[case.id].add(number)
 
     def visits_of(self, case: Case) -> Sequence[Record]:
         return self._lines[case.id]
 
     def record(self, case: Case) -> Record:
-        """What the visits to a case have come to so far."""
+        """Join the visits to a case so far to its record."""
         return visits.join_visits(self._lines[case.id])[0]
 
     def records(self) -> list[Record]:
-        """What all visits have come to so far, case by case."""
+        """Join all visits so far to one record per case."""
         return visits.join_visits(chain.from_iterable(self._lines.values()))
 
     def rounds(self, case: Case) -> set[int]:
-        """The rounds in which a case was visited; of one that is measured once round 0."""
+        """Return the rounds in which a case was or is being visited; round 0 for a case that is measured once."""
         return self._rounds[case.id]
 
     def has_failed(self, case: Case) -> bool:

@@ -38,9 +38,9 @@ Made by `tests/bench/gate.py` from `reports/gate/trials.jsonl`. A verdict is one
 tool's word for it. *Passed* is `ok`, which is wrong if work was put in. *Spread* is that of a pair's ratio. A check has
 six cases. In the column `allocator`, the words behind a comma name earlier versions of `check`: before it fixed glibc's
 settings (`its threshold moving`), trimmed the heap (`its top left over`), looked twice at a suspect
-(`twelve to confirm`), stopped its clock while another process has the core (`waits counted`), measured slices by that clock (`short slices`),
-decided by order statistics after any pair (`five looks`), and timed a call that fills a slice alone
-(`a call before each slice`)."""
+(`twelve to confirm`), stopped its clock while another process has the core (`waits counted`), measured slices by that
+clock (`short slices`), decided by order statistics after any pair (`five looks`), and timed a call that fills a slice
+alone (`a call before each slice`)."""
 HEADINGS = (
     "tool", "allocator", "hogs a core", "beside", "rule", "put in", "timed as", "seen as", "spread", "verdicts", "red",
     "95 % bounds", "passed", "undecided", "s a case",

@@ -1,8 +1,8 @@
-"""Many hosts: one driver hands out pieces of work and takes the records back; engines (Ray, Slurm) only carry them.
+"""Many hosts: one driver hands out pieces of work and collects the records; engines (Ray, Slurm) only carry them.
 
-1. ``engine`` is the contract: workers join, take pieces, and say what became of each job.
-2. ``pieces`` cuts a round into pieces, so that what is compared is visited on the same host.
-3. ``driver`` hands pieces out, issues lost and late ones again and gives up on what takes its hosts down. It keeps a
-   ``roll`` of workers, a ``backlog`` of pieces and a ``ledger`` of every job.
-4. ``worker`` is what runs on a host; ``mailbox`` carries pieces and messages where a shared folder is all there is.
+1. ``engine`` is the contract: workers join, take pieces and report the end of each job.
+2. ``pieces`` cuts a round into pieces and keeps cases that are compared with each other on the same host.
+3. ``driver`` hands out pieces, issues lost and late ones again, and gives up cases that keep taking their hosts down.
+   It keeps a ``roll`` of workers, a ``backlog`` of waiting pieces and a ``ledger`` of open jobs.
+4. ``worker`` runs on a host. ``mailbox`` carries pieces and messages if the hosts share nothing but a folder.
 """

@@ -1,4 +1,4 @@
-"""What waits for a worker: pieces, and which of them a worker takes next."""
+"""The pieces that wait for a worker, and the choice of the piece that a worker takes next."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from convbench.runs.process_needs import has_own_variant
 
 @dataclass
 class WaitingPiece:
-    """A piece that nobody has: tickets, what it should take, and the worker that has its compiled code.
+    """A piece that no worker has, with its expected seconds.
 
-    ``prerequisites`` are cases whose facts have to be known first.
+    ``preferred_worker`` has compiled code of its cases; empty if none has. ``prerequisites`` are the ids of cases whose
+    facts must be known first.
     """
 
     tickets: list[int]
@@ -30,7 +31,7 @@ class WaitingPiece:
 
 
 class Backlog:
-    """The pieces that wait. ``ledger`` holds every open job, waiting or not."""
+    """The waiting pieces. ``ledger`` holds every open job, whether it waits or runs."""
 
     def __init__(self, groups: Groups) -> None:
         self.ledger, self.groups = OpenJobs(), groups
@@ -44,16 +45,16 @@ class Backlog:
 
     @property
     def timed_count(self) -> int:
-        """How many pieces that need a quiet host wait, of those that some host can take."""
+        """How many waiting pieces are neither trials nor bound to one host, without those that no host can take."""
         return sum(piece.is_timed and not self._stranded_tickets.issuperset(piece.tickets) for piece in self.pieces)
 
     def add(self, jobs: Sequence[Job], hosts: int) -> None:
-        """A round, cut for so many hosts."""
+        """Cut a round into pieces for this many hosts and queue them."""
         for members in pieces.cut(jobs, max(1, hosts), self.ledger.expected_seconds):
             self.queue([self.ledger.enter(job) for job in members])
 
     def queue(self, tickets: Iterable[int]) -> None:
-        """A piece of these tickets."""
+        """Queue these tickets as one piece."""
         tickets = list(tickets)
         jobs = [self.ledger.jobs[ticket].job for ticket in tickets]
         homes = [home for job in jobs if (home := self._worker_by_case.get(job.case.id))]
@@ -63,9 +64,9 @@ class Backlog:
         self.pieces.append(WaitingPiece(tickets, jobs, total(self.ledger, jobs), is_timed, favourite, prerequisites))
 
     def next(self, member: Member, workers: Collection[str]) -> list[int]:
-        """The tickets that a worker takes now; empty where nothing is for it.
+        """Return the tickets that a worker takes now; empty if no piece is ready for it.
 
-        Timed pieces come before trials, those whose compiled code it has before others, then the longest.
+        Timed pieces come before trials, then pieces whose compiled code the worker has, then the longest.
         """
         candidates = [piece for piece in self.pieces if self._is_ready(piece, member)]
         if not candidates:
@@ -76,19 +77,19 @@ class Backlog:
         return [ticket for ticket in piece.tickets if ticket in self.ledger.jobs]
 
     def note_compiled(self, job: Job, worker: str) -> None:
-        """Take note of who has a case's compiled code, or may have it."""
-        if has_own_variant(job.case) or builds(job.case):  # to ask the user's own would import it here
+        """Remember which worker has a case's compiled code, or may have it."""
+        if has_own_variant(job.case) or builds(job.case):  # asking a variant of the user's would import it here
             self._worker_by_case[job.case.id] = worker
 
     def withdraw(self, case: str) -> None:
-        """A case that failed is not visited again; a visit that a worker has is not taken from it."""
+        """Close the tickets of a failed case, so that it is not visited again, except those that a worker holds."""
         self.withdrawn_cases.add(case)
         for ticket in self.ledger.of_case(case):
             if not self.ledger.jobs[ticket].holders:
                 self.ledger.settle(ticket)
 
     def requeue(self, tickets: Sequence[int], suspects: Collection[int]) -> None:
-        """Tickets that wait again, some of them each in a piece of its own."""
+        """Queue open tickets again: each suspect in a piece of its own, the others in one piece."""
         open_tickets = [ticket for ticket in tickets if ticket in self.ledger.jobs]
         for ticket in open_tickets:
             if ticket in suspects:
@@ -97,16 +98,16 @@ class Backlog:
             self.queue(other_tickets)
 
     def purge(self) -> None:
-        """Forget what is not open any more: a job that was given up must not keep back those beside it."""
+        """Drop closed tickets: a job that was given up must not hold back the others in its piece."""
         for piece in self.pieces:
             piece.tickets = [ticket for ticket in piece.tickets if ticket in self.ledger.jobs]
             piece.jobs = [self.ledger.jobs[ticket].job for ticket in piece.tickets]
         self.pieces = [piece for piece in self.pieces if piece.tickets]
 
     def strand(self, tickets: Iterable[int]) -> None:
-        """Let jobs that no host can take now wait apart.
+        """Queue jobs that no host can take now in pieces of their own.
 
-        They must keep back neither those beside them nor further rounds.
+        They must hold back neither the other jobs of their pieces nor further rounds.
         """
         self._stranded_tickets = frozenset(tickets)
         for piece in list(self.pieces):
@@ -118,9 +119,9 @@ class Backlog:
                 self.queue(ticket for ticket in open_tickets if ticket not in self._stranded_tickets)
 
     def _is_ready(self, piece: WaitingPiece, member: Member) -> bool:
-        """Whether a worker may take a piece now; all of it has one home, so that one job is asked for it.
+        """Whether a worker may take a piece now. All its jobs have one home, so that only the first is asked for it.
 
-        What names its host was asked for when it came: it has no other to wait for.
+        Jobs that name their host were checked for room when they arrived: they cannot wait for another host.
         """
         if any(map(self.ledger.facts_missing, piece.prerequisites)):
             return False

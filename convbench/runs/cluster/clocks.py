@@ -1,4 +1,4 @@
-"""Records of hosts whose clock is off are dated by the driver's own."""
+"""Date records by the driver's clock if the clock of the host that measured is wrong."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from convbench.core.record import Record
 from convbench.runs.executor import Job
 
 TOLERANCE = 2.0
-"""Seconds that a host's clock may differ, or its first message take, before its dates are corrected."""
+"""Seconds by which a host's clock may differ, or its first message be late, before its dates are corrected."""
 
 
 def correct_record(record: Record, job: Job, host: str, skew: float) -> Record:
-    """A record as the driver hands it on: dated by its own clock, and a trial's with the host that it ran on."""
+    """Return a record dated by the driver's clock; the record of a trial also names the host that ran it.
+
+    ``skew`` is by how many seconds the host's clock is ahead of the driver's.
+    """
     if job.case.trial and host:
         record = replace(record, conditions={**record.conditions, "host": host})
     if abs(skew) <= TOLERANCE or not record.started:

@@ -1,13 +1,14 @@
-"""Hands jobs out to the workers of many hosts and gives each back with its one record, whatever becomes of the hosts.
+"""Hand jobs to the workers of many hosts and return each with exactly one record, whatever happens to the hosts.
 
-1. A round is taken from the sweep when fewer pieces wait than workers; trials wait for hosts that nothing timed wants.
-2. A worker that is lost, silent or stuck has its jobs issued again; what was running goes alone, so that a case which
-   takes its hosts down is told from those beside it, and is a failed record after the third.
-3. Where a host is idle and a piece is late, it is issued a second time; the first record of a job stands.
-4. What no host can take is a failed record at once. What only lost hosts could take has none: the sweep is told, and a
-   run that has done all else says so; another goes on with it.
+1. A round is taken from the sweep when fewer timed pieces wait than there are workers. Trials go to workers for which
+   no timed piece is ready.
+2. The jobs of a worker that is lost, silent or stuck are issued again. Those that were running go alone, which tells a
+   case that takes its hosts down from the cases beside it. After its third lost worker it gets a failed record.
+3. If a host is idle and a piece is late, the piece is issued a second time. The first record of a job counts.
+4. A job that no host can take gets a skipped record at once. A case that only lost hosts could measure gets none: the
+   sweep is told, and the run ends with an error after all other cases. Resuming the run tries such cases again.
 
-Nothing is stored here: records are yielded to the one who writes, so that a driver that dies is resumed by a sweep.
+Nothing is stored here: the sweep writes the records that are yielded, so that it can resume a run whose driver died.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from convbench.runs.executor import Host, Job, JobRecord
 
 
 class Driver:
-    """One for a run; ``close`` ends everything that the engine started. ``clock`` is in seconds and never goes back."""
+    """The driver of one run. ``close`` ends what the engine started; ``clock`` returns seconds and never goes back."""
 
     def __init__(self, engine: Engine, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         self.engine, self.limits, self.clock = engine, limits, clock
@@ -46,16 +47,19 @@ class Driver:
 
     @property
     def hosts(self) -> Sequence[Host]:
-        """Those that joined, the one that stands for the run first. Waits for the first. Raises ConvbenchError."""
+        """The hosts that joined, first the one that stands for the run. Waits for workers before any has joined.
+
+        Raises ConvbenchError if none joins in time.
+        """
         return self.roll.hosts
 
     @property
     def has_begun(self) -> bool:
-        """Whether a worker has come."""
+        """Whether a worker has joined."""
         return bool(self.groups.hosts)
 
     def run(self, jobs: Iterable[Job]) -> Iterator[JobRecord]:
-        """Each job with its record, as they end. Raises ConvbenchError where hosts are lost for good."""
+        """Yield each job with its record as it ends. Raises ConvbenchError if hosts are lost for good."""
         _, self._intake = self.hosts, Intake(jobs)
         while True:
             self.backlog.purge()
@@ -71,13 +75,13 @@ class Driver:
             raise self._loss(f"the hosts that could measure {len(self.lost)} of the cases were lost")
 
     def close(self) -> None:
-        """Cancel what runs."""
+        """Cancel everything that runs."""
         self.engine.close()
 
     # --- Out ----------------------------------------------------------------------------------------------------------
 
     def _take(self) -> Iterator[JobRecord]:
-        """Rounds, until enough waits for the workers there are."""
+        """Take rounds until enough pieces wait for the workers. Yield the jobs that no host can measure, as skipped."""
         while not self._intake.has_ended and self._wants_more():
             jobs, feasible_jobs = self._next_round(), []
             self.groups.place(jobs, self.ledger.expected_seconds)
@@ -92,7 +96,7 @@ class Driver:
             self._is_in_doubt = True
 
     def _next_round(self) -> list[Job]:
-        """A round, without the cases that failed or were lost after they had been asked for."""
+        """Return the jobs of the next round, without the cases that failed or were lost after it was planned."""
         return [job for job in self._intake.round() if job.case.id not in self.backlog.withdrawn_cases]
 
     def _wants_more(self) -> bool:
@@ -134,7 +138,7 @@ class Driver:
                 yield from self._issue_again(tickets, tickets[:1] if failure else [], member.host.name, failure)
 
     def _end(self, event: Ended, member: Member | None) -> Iterator[JobRecord]:
-        """The record of a job, unless another worker was faster."""
+        """Yield the record of a job, unless another worker was faster."""
         if member is not None:
             member.start_by_ticket.pop(event.ticket, None)
             member.is_fruitful = True
@@ -151,10 +155,10 @@ class Driver:
     # --- Again --------------------------------------------------------------------------------------------------------
 
     def _lose(self, worker: str, reason: str, fault: bool = True) -> Iterator[JobRecord]:
-        """A worker is gone: those of its jobs that were running are suspects, if it was for a fault.
+        """Issue the jobs of a lost worker again. If a fault ended it, the jobs that were running are suspects.
 
-        Without a fault they are if it gave no record: a case that takes as long as a worker may live would be tried for
-        ever.
+        Without a fault, they are suspects only if the worker gave no record at all: otherwise a case that takes as long
+        as a worker may live would be tried forever.
         """
         member, self._is_in_doubt = self.roll.leave(worker), True
         running_tickets = [ticket for ticket in member.start_by_ticket if ticket in self.ledger.jobs]
@@ -165,7 +169,7 @@ class Driver:
     def _issue_again(
         self, tickets: Sequence[int], suspects: Sequence[int], host: str, reason: str
     ) -> Iterator[JobRecord]:
-        """Jobs that nobody has any more wait again. A suspect that took down its third worker is a failed record."""
+        """Queue jobs that no worker has any more. A suspect whose third worker is lost gets a failed record."""
         for ticket in suspects:
             entry = self.ledger.jobs[ticket]
             entry.deaths.append(host)
@@ -177,11 +181,11 @@ class Driver:
                 self.backlog.withdraw(entry.job.case.id)
         for ticket, entry in list(self.ledger.jobs.items()):
             if entry.job.host and not self.roll.has_host(entry.job.host):
-                self.ledger.settle(ticket)  # what is about a lost host is about nothing now
+                self.ledger.settle(ticket)  # a visit to an anchor is of no use once its host is lost
         self.backlog.requeue(tickets, suspects)
 
     def _release(self, member: Member) -> list[int]:
-        """The open tickets of a worker's piece that no other worker has; the piece is taken from it."""
+        """Take a worker's piece away and return those of its open tickets that no other worker has."""
         tickets = [ticket for ticket, _ in member.piece.jobs] if member.piece else []
         member.piece, member.start_by_ticket = None, {}
         open_tickets = [ticket for ticket in tickets if ticket in self.ledger.jobs]
@@ -190,7 +194,7 @@ class Driver:
         return [ticket for ticket in open_tickets if not self.ledger.jobs[ticket].holders]
 
     def _check_members(self) -> Iterator[JobRecord]:
-        """What is late, looked at once in a while."""
+        """Give up silent and stuck workers and help late ones, at most once every ``WAIT`` seconds."""
         if self.clock() - self._last_look < WAIT:
             return
         self._last_look = self.clock()
@@ -205,7 +209,10 @@ class Driver:
             self._help_the_late()
 
     def _give_up_cases(self) -> None:
-        """Give up the cases that no host that is left can take, once replacements had time to come or none will."""
+        """Give up cases that no remaining host can take, once replacements had time to join or none can.
+
+        Raises ConvbenchError if no host remains.
+        """
         if self.roll.members and not self._is_in_doubt:
             return
         tickets = [ticket for ticket, entry in self.ledger.jobs.items() if not self.groups.can_measure(entry.job)]
@@ -227,11 +234,11 @@ class Driver:
 
     def _loss(self, reason: str) -> ConvbenchError:
         delay = f"none came back within {self.limits.start:.0f} s"
-        hope = delay if self.engine.awaits_workers else "no other is to come"
-        return ConvbenchError(f"{reason}, and {hope}: what is finished is kept, add --resume to go on")
+        hope = delay if self.engine.awaits_workers else "no others are expected"
+        return ConvbenchError(f"{reason}, and {hope}: finished cases are kept; add --resume to go on")
 
     def _help_the_late(self) -> None:
-        """Issue what late workers have left to the idle ones as well; what is about a late host is left out."""
+        """Issue the open jobs of late workers to idle ones as well. Jobs that name a late host are dropped."""
         late_members = [member for member in self.roll.members.values() if self.roll.lateness(member, self.ledger) > 0]
         for member in late_members:
             for ticket, job in member.piece.jobs if member.piece else ():
@@ -244,7 +251,7 @@ class Driver:
                 self._hand(helper, self._open_tickets(latest_member, helper))
 
     def _open_tickets(self, member: Member, helper: Member) -> list[int]:
-        """What only this worker has to do yet and the idle one could do."""
+        """Return the open tickets that only this worker has and that the idle one may take."""
         tickets = [ticket for ticket, _ in member.piece.jobs] if member.piece else []
         entries = [(ticket, self.ledger.jobs[ticket]) for ticket in tickets if ticket in self.ledger.jobs]
         return [ticket for ticket, entry in entries if entry.holders == 1 and self.groups.may(entry.job, helper.host)]

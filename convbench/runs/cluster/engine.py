@@ -1,7 +1,8 @@
-"""The seam between the driver and what carries its work to other machines, and the words they speak.
+"""The interface between the driver and the engine that carries its work to other machines, and their messages.
 
-An engine starts workers, hands them pieces and passes on what they say. It decides nothing: which host measures what,
-what is late, lost or poisoned is the driver's. An engine never raises for a worker that is lost: it says ``Lost``.
+An engine starts workers, hands them pieces and passes on their messages. It decides nothing: the driver decides which
+host measures a job, and which worker or job is late, lost or poisoned. An engine never raises for a lost worker: it
+reports ``Lost``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from convbench.runs.executor import Host, Job
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Jobs that one worker measures one after another, each with the driver's ticket for it."""
+    """Jobs that one worker measures one after another, each with the driver's ticket."""
 
     number: int
     jobs: tuple[tuple[int, Job], ...]
@@ -24,9 +25,9 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """A worker is ready on a host; ``clock`` is what its clock shows, in seconds since the epoch.
+    """A worker is ready on a host.
 
-    ``version`` is that of its convbench.
+    ``clock`` is the time on the host's clock, in seconds since the epoch. ``version`` is that of its convbench.
     """
 
     worker: str
@@ -45,7 +46,7 @@ class Began:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A job has its record; the job is as it was run there, with the cores it had."""
+    """A job has its record. ``job`` is the job as the worker ran it, with the cores that it had."""
 
     worker: str
     ticket: int
@@ -55,7 +56,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A worker has nothing left to do of a piece. ``failure`` says why, where it gave the piece up."""
+    """A worker has ended a piece. ``failure`` says why if it gave the piece up; else it is empty."""
 
     worker: str
     piece: int
@@ -64,14 +65,14 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """A worker lives."""
+    """A worker is alive."""
 
     worker: str
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A worker is gone, with whatever it was doing; ``fault`` is whether that may have been the reason."""
+    """A worker is gone, and its work with it. ``fault`` is whether that work may be the reason."""
 
     worker: str
     reason: str
@@ -80,7 +81,7 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """A host that should give a worker and does not, with the reason: the user is told, nobody waits for it."""
+    """A host gives no worker although it should, for this reason. The user is told, and nobody waits for it."""
 
     host: str
     reason: str
@@ -95,41 +96,41 @@ class Engine(Interface):
 
     @property
     def awaits_workers(self) -> bool:
-        """Whether further workers may still join: where none may, none is waited for."""
+        """Whether further workers may still join; if not, the driver waits for none."""
 
     def expect(self, cases: Sequence[Case]) -> None:
-        """Learn which cases its workers must know; called before it starts."""
+        """Learn which cases the workers must know; called before ``start``."""
 
     def start(self) -> int:
-        """Ask for workers, and return how many will come at most.
+        """Ask for workers and return how many will join at most.
 
-        Raises ConvbenchError where none can: no cluster, a partition that does not exist, a package that is missing.
+        Raises ConvbenchError if none can: no cluster, a partition that does not exist, a missing package.
         """
 
     def hand(self, worker: str, piece: Piece) -> None:
-        """Give a worker that has nothing to do a piece."""
+        """Give a piece to an idle worker."""
 
     def events(self, seconds: float) -> Iterable[Event]:
-        """What happened since, workers that joined late included; waits for it, but at most so long."""
+        """Return what happened since the last call, late joins included. Waits at most ``seconds`` for something."""
 
     def drop(self, worker: str) -> None:
-        """End a worker that the driver has given up, wherever it may be, and start another in its place if it can."""
+        """End a worker that the driver has given up, wherever it is, and start another in its place if possible."""
 
     def leave_out(self, worker: str) -> None:
-        """End a worker that is of no use, without a replacement, which would be of no use either."""
+        """End a worker that is of no use. It is not replaced, since its replacement would be of no use either."""
 
     def close(self) -> None:
-        """Cancel whatever runs anywhere, and leave nothing behind."""
+        """Cancel everything that runs anywhere, and leave nothing behind."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When the driver stops waiting. Seconds, by the driver's own clock; those of the hosts may be wrong.
+    """When the driver stops waiting. Times are seconds by the driver's own clock; those of the hosts may be wrong.
 
-    A worker that was silent for ``silence`` is lost. ``start`` is what the first workers may take to join, and
-    replacements where all are lost; no further ones are waited for when none came for ``settle``. A case that
-    ``deaths`` workers were lost with is a failed record. A piece that takes ``late`` times what it should is issued
-    again where a host is idle, but not before ``patience``.
+    A worker that is silent for ``silence`` is lost. ``start`` is how long the first workers may take to join, and
+    replacements if all are lost; after the first, the driver stops waiting when none has joined for ``settle``. A case
+    gets a failed record when ``deaths`` workers were lost while measuring it. A piece that takes ``late`` times its
+    expected seconds, and at least ``patience``, is issued again to an idle host.
     """
 
     silence: float = 60.0

@@ -1,4 +1,4 @@
-"""An executor of many hosts: the driver on one side, an engine on the other. An engine's plug-in derives from it."""
+"""An executor of many hosts: the driver on one side, an engine on the other. Plug-ins for engines derive from it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class Cluster(Executor):
-    """Many hosts behind an engine. Raises ConvbenchError for cases that other hosts cannot know."""
+    """Measures on many hosts behind an engine. Raises ConvbenchError for cases that other hosts cannot build."""
 
     def __init__(self, engine: Engine, cases: Sequence[Case], limits: Limits) -> None:
         self.driver = Driver(engine, limits)
@@ -53,16 +53,16 @@ class Cluster(Executor):
     def expect(self, cases: Sequence[Case]) -> None:
         if user_imports(cases).script:
             raise ConvbenchError(
-                "the cases need what is defined in the script that runs, which other hosts do not have: put it into a "
-                "module that they can import"
+                "the cases use definitions in the running script, which other hosts do not have: put them into a "
+                "module that the hosts can import"
             )
         self.cases = cases
         self.needs.learn(cases, self.call)
         names = {*modules_of(cases), *self.needs.packages(cases)}
         if self.driver.has_begun and names - self._names:
             raise ConvbenchError(
-                f"the hosts of this executor began without {joined(sorted(names - self._names))}, which these need: "
-                "make another executor for these cases"
+                f"the hosts of this executor began without {joined(sorted(names - self._names))}, which these cases "
+                "need: make another executor for them"
             )
         self._names = names
         self.driver.engine.expect(cases)
@@ -75,11 +75,11 @@ class Cluster(Executor):
             return user_code.run(work, args)
 
     def _warn_of_other_code(self, record: Record) -> None:
-        """Say once of each file of the user's that a host has another version of it than this machine."""
+        """Warn once for each of the user's files that differs between a host and this machine."""
         for name in set(code.changed(record.code)) - self._differing_files:
             self._differing_files.add(name)
             log.warning(
-                "convbench: %s is another on a host that measured %s than here: bring the copies up to date",
+                "convbench: %s differs between this machine and a host that measured %s: bring the copies up to date",
                 name,
                 record.case.id,
             )
@@ -89,7 +89,7 @@ class Cluster(Executor):
 
 
 def _note_missing_trace(job: Job, record: Record) -> Record:
-    """A record that says where its trace is not here: it was written on the host, which may share no disk with us."""
+    """Add a finding if the record's trace is missing here: the host that wrote it may share no disk with us."""
     if not job.probes or record.reading(metrics.TRACE_BYTES) is None:
         return record
     from convbench.measure.traces.capture import Capture

@@ -1,8 +1,8 @@
-"""Which host may measure what: groups of hosts of one fingerprint, and where each ranking is at home.
+"""Which host may measure which job: groups of hosts with one fingerprint, and the group that measures each ranking.
 
-What is timed and compared stays within one group, so that no ranking mixes machines of two kinds; a situation (all
-cases but for reducer, size and variant) has its home where the load is least. Trials may go anywhere: they are not
-timed.
+Timed cases that are compared stay within one group, their home, so that no ranking mixes two kinds of machines. A
+situation (cases that differ only in reducer, LSTM input size and variant) gets the group with the least load as its
+home. Trials may go anywhere: they are not timed.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from convbench.runs.executor import Host, Job
 from convbench.runs.user_code import names_own_code
 
 ROOMY = 0.9
-"""A host with this share of the largest one's memory is taken to have room for every case."""
+"""A host with at least this share of the largest host's memory is assumed to have room for every case."""
 
 
 def needs_home(job: Job) -> bool:
-    """Whether it matters which host measures a job: not for a trial, nor for one that names its host."""
+    """Whether a job must be measured in the home of its ranking: not a trial, nor a job that names its host."""
     return not job.case.trial and not job.host
 
 
 class Groups:
-    """The hosts there are, in the order they joined but for the first, which stands for the run."""
+    """The hosts of a run, grouped by fingerprint. The first one stands for the run."""
 
     def __init__(self) -> None:
         self.hosts: list[Host] = []
@@ -38,7 +38,7 @@ class Groups:
         self._largest_bytes = 0
 
     def settle(self, hosts: Iterable[Host]) -> None:
-        """Put one of the largest group first, of those with a GPU where there are any."""
+        """Sort the hosts: those with a GPU first, then by the size of their group, then by name."""
         sizes = Counter(host.fingerprint for host in hosts)
         self.hosts.sort(key=lambda host: (not host.device.startswith("cuda"), -sizes[host.fingerprint], host.name))
 
@@ -50,19 +50,19 @@ class Groups:
             self.hosts.append(host)
 
     def leave(self, host: Host) -> None:
-        """A lost host is none of the run's hosts any more, unless it stands for it or has another worker."""
+        """Remove a lost host from the run's hosts, unless it stands for the run or has another worker."""
         self._living_hosts.remove(host)
         if all(other.name != host.name for other in self._living_hosts):
             self.hosts = [self.hosts[0], *(other for other in self.hosts[1:] if other.name != host.name)]
 
     def know(self, records: Iterable[Record]) -> None:
-        """What an earlier run measured somewhere goes on there."""
+        """Let situations stay in the group that measured them in an earlier run."""
         for record in records:
             if record.visits and record.environment:
                 self._homes[record.case.situation] = record.environment
 
     def place(self, jobs: Sequence[Job], cost: Callable[[Job], float]) -> None:
-        """Give each situation without a home one: the largest first, to the group with the least to do for its size."""
+        """Give each situation without a home one: the longest first, to the group with the least load for its size."""
         situations = grouped(filter(needs_home, jobs), lambda job: job.case.situation)
         seconds_by_key = {key: sum(map(cost, members)) for key, members in situations.items()}
         for key in sorted(situations, key=lambda key: -seconds_by_key[key]):
@@ -71,18 +71,18 @@ class Groups:
                 self._load[home] += seconds_by_key[key]
 
     def claim(self, jobs: Iterable[Job], host: Host) -> None:
-        """A situation that no host could take when it came is at home where it is measured first."""
+        """Make the host's group the home of situations that no host could take when they arrived."""
         for job in filter(needs_home, jobs):
             self._homes.setdefault(job.case.situation, host.fingerprint)
 
     def may(self, job: Job, host: Host) -> bool:
-        """Whether a host is the one for a job, or one of them."""
+        """Whether a host may measure a job."""
         if job.host:
             return host.name == job.host
         return self._is_home(host, job) and not self.lack(job.case, host)
 
     def has_room(self, job: Job) -> bool:
-        """Whether the host that a job names is there and can measure it: one of the others had room for its case."""
+        """Whether the host that a job names is still there and fits its case, which was chosen for the whole group."""
         return any(host.name == job.host and not self.lack(job.case, host) for host in self._living_hosts)
 
     def can_measure(self, job: Job) -> bool:
@@ -90,9 +90,9 @@ class Groups:
         return any(self.may(job, host) for host in self._living_hosts)
 
     def infeasibility(self, job: Job) -> str:
-        """Why none of the hosts, lost ones too, can measure a job; empty where one can.
+        """Why no host, lost ones included, can measure a job; empty if one can.
 
-        Only hosts of its home are asked; where none of them was there yet, one that comes may be able.
+        Only hosts of the job's home are asked. If none of them has joined yet, the answer is empty: one still may.
         """
         reasons = [self.lack(job.case, host) for host in self._host_by_name.values() if self._is_home(host, job)]
         if not reasons or not all(reasons):
@@ -102,25 +102,26 @@ class Groups:
         return f"none of the {len(reasons)} hosts{kind} can measure it: {words}"
 
     def _is_home(self, host: Host, job: Job) -> bool:
-        """Whether a host is of the kind where a job's ranking is made, or there is none yet, or it does not matter."""
+        """Whether a host belongs to the home of a job's ranking; true if it has no home yet, or the job needs none."""
         return not needs_home(job) or self._homes.get(job.case.situation, host.fingerprint) == host.fingerprint
 
     def _lightest(self, jobs: Sequence[Job], seconds: float) -> str:
-        """The kind of hosts with the least to do, of those that can take all of the jobs, or else most of them.
+        """Return the fingerprint of the group with the least load among those that can take the most of the jobs.
 
-        Of these it is one with a core for each thread where there is one; a suite may ask for more than any has.
+        Hosts with a core for each thread are preferred; a suite may ask for more threads than any host has cores. The
+        result is empty if no host can take any of the jobs.
         """
         capacities = [
             (sum(not self.lack(job.case, host) for job in jobs), _has_cores(host, jobs[0].case))
             for host in self._living_hosts
         ]
-        best = max(capacities, default=(0, False))
+        best_capacity = max(capacities, default=(0, False))
         places = zip(self._living_hosts, capacities, strict=True)
-        sizes = Counter(host.fingerprint for host, capacity in places if capacity == best and best[0] > 0)
+        sizes = Counter(host.fingerprint for host, capacity in places if capacity == best_capacity and capacity[0] > 0)
         return min(sizes, key=lambda name: ((self._load[name] + seconds) / sizes[name], name), default="")
 
     def lack(self, case: Case, host: Host) -> str:
-        """What a host lacks for a case; empty where nothing is known to be missing."""
+        """What a host lacks for a case; empty if nothing is known to be missing."""
         if case.device != host.device and case.device.partition(":")[0] != host.device.partition(":")[0]:
             return f"they have no {case.device}"
         if host.available_bytes >= ROOMY * self._largest_bytes:
@@ -131,7 +132,7 @@ class Groups:
         return f"it needs at least {gib(case_bytes)}, and {gib(host.available_bytes)} are free"
 
     def _needs(self, case: Case) -> int:
-        """Bytes that a case needs at least; 0 where that cannot be told without running code of the user's."""
+        """Bytes that a case needs at least; 0 if finding that out would run the user's code."""
         from convbench.measure.preflight import needed_bytes
 
         if case not in self._bytes_by_case:

@@ -1,4 +1,4 @@
-"""What the driver takes from a sweep: a round at a time, and nothing more where what comes next is not decided yet."""
+"""The driver's input from a sweep: one round at a time, and no further one while its jobs depend on open results."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Barrier = Literal["", "timed", "all"]
 
 
 class Intake:
-    """The jobs of a sweep, round by round. ``barrier`` says which of those taken must end before more may be taken."""
+    """The jobs of a sweep, round by round. ``barrier`` says which jobs must end before more may be taken."""
 
     def __init__(self, jobs: Iterable[Job]) -> None:
         self.has_ended = False
@@ -20,7 +20,7 @@ class Intake:
         self._next: Job | None = None
 
     def round(self) -> Iterator[Job]:
-        """The jobs up to the next round, or up to one that decides what is next."""
+        """Yield the jobs up to the next round, or up to a job whose result decides what comes next."""
         self.barrier, round_key = "", None
         while (job := self._take()) is not None:
             if round_key is not None and _round_key(job) != round_key:

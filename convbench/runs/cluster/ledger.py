@@ -1,6 +1,6 @@
-"""Every job that the driver was handed: who has it, which workers were lost with it, what it should take.
+"""The driver's open jobs: how many workers have each, which hosts were lost with it, and how long it should take.
 
-A ticket is settled once, by whoever answers first, so that a job that was issued again leaves one record.
+A ticket is settled once, by the first answer, so that a job that was issued again leaves one record.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from convbench.core.record import FACTS, Record
 from convbench.runs.executor import Job
 
 GUESS = {"trial": 30.0, "facts": 1.0, "timed": 1.0}
-"""Seconds of a job of a kind before any was seen; only their ratio matters then."""
+"""Expected seconds of a job before any of its kind has ended; only their ratio matters then."""
 
 
 @dataclass
 class OpenJob:
-    """A job that has no record yet: the hosts that were lost while they had it, and how many workers have it now."""
+    """A job without a record yet, the hosts that were lost while they had it, and how many workers have it now."""
 
     job: Job
     deaths: list[str] = field(default_factory=list)
@@ -28,7 +28,7 @@ class OpenJob:
 
 
 class OpenJobs:
-    """The open tickets, and what was learned of how long jobs take."""
+    """The open tickets, and how long earlier jobs took."""
 
     def __init__(self) -> None:
         self.jobs: dict[int, OpenJob] = {}
@@ -38,35 +38,35 @@ class OpenJobs:
         self._facts: Counter[str] = Counter()
 
     def enter(self, job: Job) -> int:
-        """A ticket for a job."""
+        """Open a ticket for a job and return its number."""
         ticket = next(self._numbers)
         self.jobs[ticket] = OpenJob(job)
         self._facts[job.case.id] += job.visit == FACTS
         return ticket
 
     def settle(self, ticket: int) -> OpenJob | None:
-        """Close a ticket; None where it is closed already."""
+        """Close a ticket and return its job; None if it is closed already."""
         entry = self.jobs.pop(ticket, None)
         if entry is not None:
             self._facts[entry.job.case.id] -= entry.job.visit == FACTS
         return entry
 
     def waits(self, job: Job) -> bool:
-        """Whether a job has to wait until the facts of its case are known."""
+        """Whether a job must wait for the facts of its case."""
         return job.visit != FACTS and self.facts_missing(job.case.id)
 
     def facts_missing(self, case: str) -> bool:
-        """Whether the facts of a case are still to come."""
+        """Whether a job for the facts of a case is still open."""
         return self._facts[case] > 0
 
     def learn(self, job: Job, record: Record) -> None:
-        """Take note of how long a job took."""
+        """Remember how long a job took, if it succeeded."""
         if record.status == "ok":
             self._seconds_by_case[job.case.id, kind(job)] = record.seconds
             self._seconds_by_kind[kind(job)].append(record.seconds)
 
     def expected_seconds(self, job: Job) -> float:
-        """Seconds that a job should take: as the last visit to its case, or as the mean of its kind."""
+        """Seconds that a job should take: those of the last such visit to its case, else the mean of its kind."""
         seconds = self._seconds_by_case.get((job.case.id, kind(job)))
         return seconds if seconds is not None else self._typical_seconds(kind(job))
 
@@ -84,10 +84,10 @@ class OpenJobs:
 
 
 def kind(job: Job) -> str:
-    """What a job is like: ``trial``, ``facts`` or ``timed``."""
+    """Return the kind of a job: ``trial``, ``facts`` or ``timed``."""
     return "trial" if job.case.trial else "facts" if job.visit == FACTS else "timed"
 
 
 def total(ledger: OpenJobs, jobs: Iterable[Job]) -> float:
-    """Seconds that jobs should take together."""
+    """Seconds that these jobs should take together."""
     return sum(map(ledger.expected_seconds, jobs))

@@ -1,8 +1,8 @@
-"""Pieces and messages as files of a shared folder, where a job scheduler gives processes and nothing else.
+"""Pieces and messages as files in a shared folder, for a job scheduler that provides processes and nothing else.
 
-A file is written beside and renamed, so that it is read whole or not at all, and read once. Every file has a number,
-so that nothing depends on clocks or on the order in which a network file system shows names. The driver shows that it
-lives by a count that goes on; a worker that does not see it change for a while ends, so that nothing outlives the
+A file is written under another name and renamed, so that it is read whole or not at all. It is read once. Files are
+numbered, so that nothing depends on clocks or on the order in which a network file system lists names. The driver shows
+that it is alive by counting up in a file. A worker that sees no change for a while ends, so that no worker outlives the
 driver.
 """
 
@@ -25,16 +25,16 @@ from convbench.runs.cluster.worker import SECONDS_A_BEAT, Spec, Worker
 SPEC, DRIVER, STOP, SERVED = "spec.pickle", "driver", "stop", "served"
 SECONDS_BETWEEN_LOOKS = 0.2
 ORPHANED = 120.0
-"""Seconds without a sign of the driver after which a worker ends."""
+"""Seconds without a sign of life from the driver after which a worker ends."""
 ATTEMPTS = 30
-"""How often a file is tried to be written, a second apart: a full disk may have room again."""
+"""How many times an action on a file is tried, a second apart: a full disk may have room again."""
 UNREAD = (OSError, EOFError, pickle.UnpicklingError)
-"""What reading a message raises that is not there, cannot be had now, or was cut when the worker's host went down."""
+"""Errors of reading a message that is missing, cannot be read now, or was cut off when the worker's host went down."""
 T = TypeVar("T")
 
 
 class Mailboxes:
-    """The driver's side of a folder: it shows that it lives, posts pieces and collects what the workers say."""
+    """The driver's side of a folder: shows that the driver is alive, posts pieces and collects workers' messages."""
 
     def __init__(self, folder: Path, spec: Spec) -> None:
         self.folder = folder
@@ -49,7 +49,7 @@ class Mailboxes:
 
     @property
     def gone(self) -> bool:
-        """Whether the folder has been away for so long that every worker has ended."""
+        """Whether the folder has been missing for so long that every worker has ended."""
         if _is_there(self.folder) is not False:
             self._presence_time = time.monotonic()
         return time.monotonic() - self._presence_time > ORPHANED
@@ -60,12 +60,12 @@ class Mailboxes:
         self._post_counts[worker] = self._read_counts[worker] = 0
 
     def post(self, worker: str, piece: Piece) -> None:
-        """Give a worker its next piece. Raises OSError where the folder cannot be written for long."""
+        """Give a worker its next piece. Raises OSError if the folder cannot be written after ``ATTEMPTS`` attempts."""
         _write(self.folder / worker / f"in-{self._post_counts[worker]}", piece)
         self._post_counts[worker] += 1
 
     def collect(self) -> list[Event]:
-        """What the workers have said since; what cannot be read now is left for the next look."""
+        """Return the workers' messages since the last call; those that cannot be read now are left for the next."""
         events: list[Event] = []
         for worker in self._read_counts:
             with suppress(*UNREAD):  # most often there is no further file
@@ -75,15 +75,15 @@ class Mailboxes:
         return events
 
     def stop(self, worker: str) -> None:
-        """Ask a worker to end, and read nothing more of it."""
+        """Ask a worker to end, and read no more of its messages."""
         self._read_counts.pop(worker, None)
         with suppress(OSError):
             (self.folder / worker / STOP).touch()
 
     def close(self) -> None:
-        """Show no longer that the driver lives, so that workers end."""
+        """Stop showing that the driver is alive, so that workers end."""
         self._end.set()
-        self._sign.join(SECONDS_A_BEAT)  # it may be in the middle of a file
+        self._sign.join(SECONDS_A_BEAT)  # it may be writing a file
 
     def _live(self) -> None:
         count = 0
@@ -94,7 +94,7 @@ class Mailboxes:
 
 
 class Mailbox:
-    """A worker's side."""
+    """A worker's side of a folder."""
 
     def __init__(self, folder: Path, worker: str) -> None:
         self.folder, self.path, self.worker = folder, folder / worker, worker
@@ -103,7 +103,7 @@ class Mailbox:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the driver has asked to end, or is gone."""
+        """Whether the driver has asked the worker to end, or is gone."""
         if _is_there(self.path / STOP) is True or _is_there(self.path) is False:
             return True
         count = ""
@@ -114,12 +114,12 @@ class Mailbox:
         return time.monotonic() - self._count_time > ORPHANED
 
     def say(self, message: Event) -> None:
-        """Tell the driver. Raises OSError where the folder cannot be written for long."""
+        """Send the driver a message. Raises OSError if the folder cannot be written after ``ATTEMPTS`` attempts."""
         _write(self.path / f"out-{self._next_out}", message)
         self._next_out += 1
 
     def pieces(self) -> Iterator[Piece]:
-        """The pieces that come, until the driver wants no more."""
+        """Yield pieces as they arrive, until the driver asks the worker to end or is gone."""
         last_beat = time.monotonic()
         while not self.has_ended:
             piece = None
@@ -135,9 +135,9 @@ class Mailbox:
 
 
 def serve(folder: str, name: str, place: str, slot: int = 0) -> None:
-    """Be a worker, until the driver wants no more or is gone: what a scheduler's job runs.
+    """Run a worker until the driver asks it to end or is gone. The scheduler's job calls this.
 
-    A job that the scheduler runs a second time ends at once: what its first worker had read and said is not known.
+    A job that the scheduler runs a second time ends at once: it cannot know what its first worker had read and sent.
     """
     try:
         _persist(partial((Path(folder) / name / SERVED).touch, exist_ok=False))
@@ -157,7 +157,7 @@ def serve(folder: str, name: str, place: str, slot: int = 0) -> None:
 
 
 def wait_for_word(mailboxes: Mailboxes, seconds: float) -> Iterable[Event]:
-    """What the workers say; waits for the first word, but at most so long."""
+    """Return the workers' messages. Waits at most ``seconds`` for the first."""
     deadline = time.monotonic() + seconds
     while not (events := mailboxes.collect()) and time.monotonic() < deadline:
         time.sleep(SECONDS_BETWEEN_LOOKS)
@@ -165,7 +165,7 @@ def wait_for_word(mailboxes: Mailboxes, seconds: float) -> Iterable[Event]:
 
 
 def _is_there(path: Path) -> bool | None:
-    """Whether a file is there; None where a network file system cannot tell at the moment."""
+    """Whether a file is there; None if a network file system cannot tell at the moment."""
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -180,7 +180,10 @@ def _write(path: Path, value: Any) -> None:
 
 
 def _persist(action: Callable[[], T]) -> T:
-    """What an action on a file gives, tried for a while. Raises its OSError, at once where that is an answer."""
+    """Return the result of an action on a file, tried ``ATTEMPTS`` times. Raises the OSError of the last attempt.
+
+    FileNotFoundError and FileExistsError are raised at once, since they are answers.
+    """
     for _ in range(ATTEMPTS - 1):
         try:
             return action()

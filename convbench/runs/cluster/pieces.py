@@ -1,7 +1,7 @@
-"""A round cut into pieces: what is compared is visited on the same host, and there are pieces enough for all hosts.
+"""Cut a round into pieces: cases that are compared stay on one host, and there are enough pieces for all hosts.
 
-Variants of one model always share a piece. Reducers at one LSTM input size do as long as a piece holds them, and whole
-models of one backbone and clip where few hosts are there. Each training is a piece of its own.
+Variants of one model always share a piece. Reducers at one LSTM input size share one unless it would be too long. With
+few hosts, all models of one backbone and clip may share one. Each trial is a piece of its own.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from convbench.core.record import Case, Parts
 from convbench.runs.executor import Job
 
 PIECES_A_HOST = 6
-"""Into how many pieces a host's share of a round is cut: many waste start-up, few leave hosts idle at the end."""
+"""Pieces that each host's share of a round is cut into: more waste start-up time, fewer leave hosts idle at the end."""
 Cost = Callable[[Job], float]
 
 
 def cut(jobs: Sequence[Job], hosts: int, cost: Cost) -> Iterator[list[Job]]:
-    """The jobs of one round as pieces for so many hosts, in the order in which each first comes."""
+    """Yield the pieces of one round for this many hosts: timed jobs, then jobs that name their host, then trials."""
     timed_jobs = [job for job in jobs if not job.case.trial and not job.host]
     limit = sum(map(cost, timed_jobs)) / max(1, hosts) / PIECES_A_HOST
     for members in grouped(timed_jobs, lambda job: job.case.situation).values():
@@ -29,7 +29,7 @@ def cut(jobs: Sequence[Job], hosts: int, cost: Cost) -> Iterator[list[Job]]:
 
 
 def _situation_pieces(jobs: Sequence[Job], limit: float, cost: Cost) -> Iterator[list[Job]]:
-    """A situation in one piece where it is small enough, else its LSTM input sizes, else models, packed together."""
+    """Pack the LSTM input sizes of a situation into pieces up to the limit; those that exceed it are split by model."""
     sizes = grouped(jobs, lambda job: _size(job.case))
     atoms = (_split(members, limit, cost) for members in sizes.values())
     yield from _pack(chain.from_iterable(atoms), limit, cost)

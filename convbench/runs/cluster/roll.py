@@ -1,4 +1,4 @@
-"""The workers that are there: who joins, who is left out, who is silent, stuck or late."""
+"""The roll of workers: which join, which are left out, and which are silent, stuck or late."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from convbench.runs.executor import Host
 
 log = logging.getLogger("convbench")
 BEYOND = 60.0
-"""Seconds that a job may take beyond one and a half times its limit before its worker is taken to be stuck."""
+"""Seconds beyond one and a half times its time limit that a job may take before its worker counts as stuck."""
 WAIT = 1.0
-"""Seconds between two looks at what is late."""
+"""Seconds to wait for events, and between two checks for late workers."""
 SECONDS_OF_SILENCE = 30.0
-"""After so long without a first worker it is said that one is waited for."""
+"""Seconds without a first worker before the user is told that the run waits for one."""
 
 
 class Roll:
-    """Members by the name of their worker, and the groups of their hosts."""
+    """The members by the names of their workers, and the groups of their hosts."""
 
     def __init__(self, engine: Engine, limits: Limits, clock: Callable[[], float]) -> None:
         self.engine, self.limits, self.clock = engine, limits, clock
@@ -32,7 +32,10 @@ class Roll:
 
     @property
     def hosts(self) -> Sequence[Host]:
-        """Those that joined, the one that stands for the run first. Waits for the first. Raises ConvbenchError."""
+        """The hosts that joined, first the one that stands for the run. Waits for workers before any has joined.
+
+        Raises ConvbenchError if none joins in time.
+        """
         if not self.groups.hosts:
             self._gather()
         return self.groups.hosts
@@ -46,9 +49,9 @@ class Roll:
         return any(member.host.name == host for member in self.members.values())
 
     def join(self, event: Joined) -> str:
-        """Take a worker in, or say why not: one with another convbench would make other records."""
+        """Enter a worker and return an empty text, or why not: another convbench version would make other records."""
         if event.version and event.version != __version__:
-            reason = f"it has convbench {event.version}, and this is {__version__}"
+            reason = f"it has convbench {event.version}, and this machine has {__version__}"
             self.leave_out(Absent(event.host.name, reason))
             self.engine.leave_out(event.worker)
             return reason
@@ -58,24 +61,24 @@ class Roll:
         return ""
 
     def leave_out(self, event: Absent) -> None:
-        """Say that a host gives no worker, and why."""
+        """Warn that a host gives no worker, and why."""
         log.warning("convbench: host %s is left out: %s", event.host, event.reason)
 
     def miss(self, event: Lost) -> None:
-        """Say that a worker is missing, and why; it may still come, or another in its place."""
-        log.warning("convbench: %s is not there: %s", event.worker, event.reason)
+        """Warn that a worker is missing, and why. It may still join, or another in its place."""
+        log.warning("convbench: %s is missing: %s", event.worker, event.reason)
 
     def leave(self, worker: str) -> Member:
-        """Take a lost worker off the roll."""
+        """Take a lost worker off the roll and return it."""
         member = self.members.pop(worker)
         self.groups.leave(member.host)
         return member
 
     def loss_reason(self, member: Member, ledger: OpenJobs) -> str:
-        """Why a worker is taken for lost; empty where it is not."""
+        """Why a worker counts as lost; empty if it does not."""
         now = self.clock()
         if member.piece and now - member.last_sign > self.limits.silence:
-            return f"nothing was heard of it for {now - member.last_sign:.0f} s"
+            return f"nothing was heard from it for {now - member.last_sign:.0f} s"
         for ticket, start in member.start_by_ticket.items():
             entry = ledger.jobs.get(ticket)
             if entry and now - start > 1.5 * entry.job.protocol.timeout + BEYOND:
@@ -83,14 +86,17 @@ class Roll:
         return ""
 
     def lateness(self, member: Member, ledger: OpenJobs) -> float:
-        """Seconds by which a worker's piece takes longer than it may."""
+        """Seconds by which a worker's piece takes longer than it may; 0 if it is not late."""
         if member.piece is None:
             return 0.0
         seconds = total(ledger, (job for _, job in member.piece.jobs))
         return max(0.0, self.clock() - member.start - max(self.limits.patience, self.limits.late * seconds))
 
     def _gather(self) -> None:
-        """Wait until all workers have come, or until some have and no further one came for a while."""
+        """Wait until all workers have joined, or until some have and no other joined for a while.
+
+        Raises ConvbenchError if none joins in time.
+        """
         count, start = self.engine.start(), self.clock()
         last_arrival, cause, is_announced = start, "", False
         while len(self.members) < count and self.engine.awaits_workers:
@@ -103,19 +109,19 @@ class Roll:
             if not (self.members or is_announced) and now - start > SECONDS_OF_SILENCE:
                 is_announced = True
                 log.warning(
-                    "convbench: no worker has come yet: the first is waited for up to %.0f s (option start); is the "
+                    "convbench: no worker has joined yet: waiting up to %.0f s for the first (option start); is the "
                     "cluster full, or its queue long?",
                     self.limits.start,
                 )
             if (self.members and now - last_arrival > self.limits.settle) or now - start > self.limits.start:
                 break
         if not self.members:
-            cause = cause or "is the cluster full, or its queue long? The option start says how long to wait"
-            raise ConvbenchError(f"no host gave a worker within {self.clock() - start:.0f} s: {cause}")
+            cause = cause or "is the cluster full, or its queue long? The option start sets how long to wait"
+            raise ConvbenchError(f"no worker joined within {self.clock() - start:.0f} s: {cause}")
         self.groups.settle([member.host for member in self.members.values()])
 
     def _arrival(self, event: Event) -> str:
-        """Take in a worker that joins before there is any work; why one does not, else empty."""
+        """Handle an event before there is any work. Return why a worker did not join; empty if one did."""
         match event:
             case Joined():
                 return self.join(event)

@@ -1,7 +1,7 @@
-"""What runs on a host: pieces of work measured as on one machine, a fresh process a visit, and said job by job.
+"""The worker on a host: measures pieces as one machine would, each visit in a fresh process, and reports every job.
 
-A worker keeps to its share of the host: its cores or its GPU. What is timed holds their locks, so that no worker of
-another cluster times anything on them meanwhile; runs without a cluster take no such locks.
+A worker keeps to its share of the host: its cores or its GPU. A timed job holds the locks of that share, so that no
+worker of another cluster times anything on it meanwhile. Runs without a cluster take no such locks.
 """
 
 from __future__ import annotations
@@ -31,19 +31,18 @@ from convbench.runs.script import UserImports, user_imports
 
 SECONDS_A_BEAT = 3.0
 CHUNK = 60_000
-"""Bytes of a message that travel at once: less than what Ray puts into its object store, which may be full."""
+"""Bytes of a message that are sent at once: fewer than Ray puts into its object store, which may be full."""
 SET_BY_ENGINES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-"""Variables that an engine sets for its workers and that would make other numbers of theirs than of a shell's."""
+"""Variables that engines set for their workers. They are reset, or workers would measure other numbers than a shell."""
 
 
 @dataclass(frozen=True)
 class Spec:
-    """What a worker must know to measure as the driver would: the suite's cases, where modules are, its share.
+    """What a worker must know to measure as the driver would: cases, import paths, variables, its share of the host.
 
-    ``modules`` are those that the driver has imported plug-ins of, besides what installed packages and the environment
-    name: a host that lacks one is of no use.
-    ``place`` tells workers of one machine apart from those of another where the host's own name does not. A worker is
-    the ``slot``-th of so many ``slots`` on its machine and takes ``cores`` of it, all where that is 0.
+    ``modules`` are those from which the driver imported plug-ins, besides the ones that installed packages and the
+    environment name: a host that lacks one is of no use. A worker is number ``slot``, from 0, of ``slots`` on its
+    machine. It takes ``cores`` cores of it; 0 means an equal share of them all.
     """
 
     device: str
@@ -57,12 +56,12 @@ class Spec:
     modules: tuple[str, ...] = ()
 
     def of(self, cases: Sequence[Case]) -> Spec:
-        """The same for these cases. Raises ConvbenchError where they need what no host can know."""
+        """Return the same spec for these cases. Raises ConvbenchError if they need what no host can import."""
         return replace(self, cases=tuple(cases), modules=modules_of(cases))
 
 
 def spec(device: str, cases: Sequence[Case], cores: int, slots: int) -> Spec:
-    """What this process gives its workers of itself."""
+    """Return the spec that workers of this process measure by."""
     names = (*SET_BY_ENGINES, installed.VARIABLE)
     variables = {name: os.environ[name] for name in names if name in os.environ}
     paths = tuple(os.path.abspath(entry or ".") for entry in sys.path)  # noqa: PTH100
@@ -77,7 +76,10 @@ def modules_of(cases: Sequence[Case]) -> tuple[str, ...]:
 
 
 class Worker:
-    """One on a host, or one for each of its GPUs or sets of cores. ``close`` ends what it started."""
+    """A worker for a host, or for one of its GPUs or sets of cores. ``close`` ends the processes that it started.
+
+    ``place`` tells machines apart that have the same host name.
+    """
 
     def __init__(self, name: str, place: str, spec: Spec) -> None:
         _become(spec)
@@ -88,11 +90,11 @@ class Worker:
         self.host: Host = replace(host, name=_host_name(spec, place, self.gpu))
 
     def describe(self) -> Joined:
-        """The host, and what its clock shows."""
+        """Describe the host, with the time on its clock."""
         return Joined(self.name, self.host, time.time(), __version__)
 
     def messages(self, piece: Piece) -> Iterator[Message]:
-        """What becomes of a piece, as it happens; a sign of life where nothing happens for a while."""
+        """Measure a piece and yield its messages as they come; a ``Beat`` after ``SECONDS_A_BEAT`` without one."""
         queue: SimpleQueue[Message] = SimpleQueue()
         Thread(target=self._measure, args=(piece, queue.put), daemon=True).start()
         while True:
@@ -105,7 +107,7 @@ class Worker:
                 return
 
     def chunks(self, piece: Piece) -> Iterator[bytes]:
-        """The messages in parts small enough for any engine; the first byte says whether a message goes on."""
+        """Measure a piece and yield its messages in parts small enough for any engine (``split``)."""
         for message in self.messages(piece):
             yield from split(message)
 
@@ -123,7 +125,7 @@ class Worker:
         say(Done(self.name, piece.number, failure))
 
     def _pinned_jobs(self, piece: Piece, say: Callable[[Message], None]) -> Iterator[Job]:
-        """The jobs, pinned to cores of this host; one that is timed has them for itself until its record is there."""
+        """Yield the jobs, pinned to cores of this host. A timed job holds the locks until its record is there."""
         for ticket, job in piece.jobs:
             cores = cores_of(job.case, max(0, job.visit), self.host.cores) if job.cores else ()
             with ExitStack() as locks:
@@ -134,7 +136,7 @@ class Worker:
                 yield replace(job, cores=cores)
 
     def _locks(self) -> list[Path]:
-        """A file for the device, or for each core, always in the same order."""
+        """The lock files of the GPU, or of each core, always in the same order."""
         folder = Path(tempfile.gettempdir())
         if self.host.device != "cpu":
             return [folder / f"convbench-gpu-{zlib.crc32(self.gpu.encode()):08x}.lock"]
@@ -142,7 +144,7 @@ class Worker:
 
 
 def split(message: Message | Joined) -> Iterator[bytes]:
-    """A message as parts of at most ``CHUNK`` bytes."""
+    """Yield a message in parts of at most ``CHUNK`` bytes, each after a byte that says whether the message goes on."""
     data = zlib.compress(pickle.dumps(message), 1)
     for start in range(0, len(data), CHUNK):
         part = data[start : start + CHUNK]
@@ -155,13 +157,13 @@ def is_last(part: bytes) -> bool:
 
 
 def message_of(parts: Sequence[bytes]) -> Message | Joined:
-    """The message whose parts these are."""
+    """Put a message together from its parts."""
     message: Message | Joined = pickle.loads(zlib.decompress(b"".join(part[1:] for part in parts)))
     return message
 
 
 def _become(spec: Spec) -> None:
-    """Take on the driver's folder, paths, variables and plug-ins, and keep to one's cores."""
+    """Take on the driver's folder, paths, variables and plug-ins, and keep to the worker's cores."""
     for name in SET_BY_ENGINES:
         os.environ.pop(name, None)
     os.environ.update(spec.variables)
@@ -175,9 +177,9 @@ def _become(spec: Spec) -> None:
 
 
 def _host_name(spec: Spec, place: str, gpu: str) -> str:
-    """A name that tells nothing else of the host: of a machine, or of the GPU or cores of it that a worker may use.
+    """Return a name that reveals nothing about the host: one for each machine, or each GPU or set of cores in use.
 
-    Workers that a scheduler starts on one machine know nothing of each other; those of one call are numbered.
+    Workers that a scheduler starts on one machine know nothing of each other. Those of one call are numbered.
     """
     part = "" if spec.slots > 1 else gpu or _part()
     machine = zlib.crc32(f"{socket.gethostname()} {place}{part}".encode())
@@ -186,13 +188,13 @@ def _host_name(spec: Spec, place: str, gpu: str) -> str:
 
 
 def _part() -> str:
-    """The cores that this process is kept to; empty where it has all of the machine."""
+    """The cores that this process is restricted to; empty if it has all cores of the machine."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     return "" if len(cores) in (0, os.cpu_count()) else str(cores)
 
 
 def _gpu(device: str) -> str:
-    """What tells a GPU from all others; by its number, which a scheduler may give to several, where it does not say."""
+    """Return the UUID of a GPU; if torch does not report it, its number, which a scheduler may give to several GPUs."""
     import torch
 
     uuid = getattr(torch.cuda.get_device_properties(torch.device(device)), "uuid", None)
@@ -200,7 +202,7 @@ def _gpu(device: str) -> str:
 
 
 def _share(spec: Spec) -> set[int]:
-    """The cores of this worker; empty for all that the host has."""
+    """The cores of this worker; empty for all cores of the host."""
     if not hasattr(os, "sched_getaffinity"):
         return set()
     available = sorted(os.sched_getaffinity(0))
