@@ -138,7 +138,7 @@ def test_a_runs_own_report_is_not_overwritten(tmp_path):
     assert claims._page(tmp_path).name == "index.html"
     store.start(tmp_path, records.run_of([]))
     assert claims._page(tmp_path).name == "claims.html"
-    assert claims._page(tmp_path / "mine.html") == tmp_path / "mine.html"  # it became a directory
+    assert claims._page(tmp_path / "mine.html") == tmp_path / "mine.html"  # this used to become a directory
 
 
 def test_a_folder_without_a_run_is_refused_in_one_message(tmp_path):

@@ -133,7 +133,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _searches() -> list[dict[str, Any]]:
-    """Return the searches by code that looks at each commit's outputs before timing; earlier lines say ``looks: false``."""
+    """Return the searches whose code looks at outputs before timing; older ones are marked ``looks: false``."""
     return [line for line in _lines(SEARCHES) if line.get("looks", True)]
 
 
