@@ -160,7 +160,7 @@ def test_an_interruption_leaves_no_worktree_and_no_process(here, number):
     assert not list(here.parent.glob("convbench-check-*/"))
 
 
-def test_after_kill_9_the_workers_end_and_the_next_check_cleans_up(here):
+def test_after_kill_9_workers_end_and_a_check_cleans_up(here):
     process = start(here, "check", "fake.json", "--base", "main")
     until(process, "if all agree")
     family = children(process)
@@ -373,8 +373,8 @@ def test_compare_with_a_run_of_counts_shows_the_counts(here, in_process):
     assert "no case has a latency or a count both in" in done.stderr
 
 
-def test_a_check_of_a_users_model_with_torch(here):
-    """Base fails to build one case and another differs, so nothing is timed; ``test_check_worker`` tests timing."""
+def test_a_check_with_torch_says_why_cases_are_invalid(here):
+    """Base fails to build one case, and another's outputs differ: nothing is timed. ``test_check_worker`` times."""
     (here / "mine.yaml").write_text(SUITE)
     (here / "nets.py").write_text(NETS + "\nKINDS, SCALE = ('scaled',), 1.0\n")
     commit(here, "nets")

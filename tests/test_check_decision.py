@@ -61,7 +61,7 @@ def test_a_slowdown_is_red(slowdown, spread, least):
     assert red(slowdown, spread, 150) >= least
 
 
-def test_three_per_cent_is_red_for_the_rule_that_detects_it():
+def test_three_per_cent_is_red_for_a_rule_detecting_it():
     assert red(0.03, 0.007, 150, Rule.detecting(0.03)) >= 0.99
 
 

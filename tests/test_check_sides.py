@@ -88,7 +88,7 @@ def test_the_working_tree_is_known_by_any_of_its_names(repository, monkeypatch, 
     assert not any(sides.is_working_tree(other, here) for other in ("HEAD", "speed", "x.whl"))
 
 
-def test_stored_runs_and_compiled_modules_do_not_make_a_run_dirty(repository, monkeypatch):
+def test_stored_runs_and_compiled_modules_make_no_run_dirty(repository, monkeypatch):
     """A second nightly run in a repository could never be confirmed, because of the first run's stored files."""
     monkeypatch.chdir(repository / "speed")
     (repository / "speed" / "reports" / "check").mkdir(parents=True)

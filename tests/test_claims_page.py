@@ -59,7 +59,7 @@ def written(pilot, tmp_path_factory):
     return page.write(pilot, MADE, tmp_path_factory.mktemp("claims") / "index.html")
 
 
-def test_the_table_at_80_columns(pilot):
+def test_the_table_fits_80_columns(pilot):
     out = io.StringIO()
     Console(file=out, width=80, color_system=None).print(table(pilot))
     assert [line.rstrip() for line in out.getvalue().splitlines()] == TERMINAL.splitlines()
@@ -82,11 +82,11 @@ def test_the_table_at_80_columns(pilot):
         (Number("", 2.0, "×", float("-inf"), float("inf")), "2.0×"),
     ],
 )
-def test_a_claims_number_is_written_in_its_unit_with_its_interval(number, text):
+def test_a_claims_number_has_its_unit_and_interval(number, text):
     assert words.number(number) == text
 
 
-def test_the_tally_in_words():
+def test_the_tally_is_written_in_words():
     assert words.tally({"supported": 2, "depends": 1}) == "3 claims: 2 supported, 1 depends"
     assert words.tally({"depends": 2, "not tested": 1}) == "3 claims: 2 depend, 1 not tested"
 
@@ -125,7 +125,7 @@ def test_the_json_has_plain_finite_numbers(pilot, tmp_path):
     assert (number["unit"], number["n"]) == ("points", 5)
 
 
-def test_the_verb_writes_the_page_and_says_where(tmp_path):
+def test_the_command_writes_the_page_and_prints_its_path(tmp_path):
     run_records = given.by_size(lambda size: 0.02 + 4e-6 * size)
     records.stored(tmp_path / "run", run_records)
     done = CliRunner().invoke(app, ["claims", str(tmp_path / "run"), "--out", str(tmp_path / "out")])
@@ -152,7 +152,7 @@ def test_a_folder_without_a_run_is_refused_in_one_message(tmp_path):
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [1400, 400])
-def test_nothing_scrolls_sideways_and_nothing_is_logged(browser, written, width):
+def test_the_page_neither_scrolls_sideways_nor_logs_anything(browser, written, width):
     browser_page = browser.new_page(viewport={"width": width, "height": 900})
     messages = []
     browser_page.on("console", lambda message: messages.append(message.text))

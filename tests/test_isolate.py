@@ -260,7 +260,10 @@ def test_scratch_files_are_removed_afterwards():
         only(gap(), executor, metrics=("latency",))
         scratch = executor.processes.scratch
         assert scratch.exists()
-        assert {entry.name.partition("-")[0] for entry in scratch.iterdir()} <= {"lock", "listener"}  # of the server
+        assert {entry.name.partition("-")[0] for entry in scratch.iterdir()} <= {
+            "lock",
+            "listener",
+        }  # the server's files
     assert not scratch.exists()
 
 

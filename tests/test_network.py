@@ -125,7 +125,7 @@ def test_a_narrow_fc_is_a_factorisation():
         ("fc", (("hidden", "64-32"),), "low_rank"),
     ],
 )
-def test_a_reducer_ending_in_a_linear_layer_is_not_called_linear(reducer, options, code):
+def test_a_reducer_ending_in_a_linear_layer_says_so(reducer, options, code):
     finding = folding(model(case(reducer, 137 if code == "folds_into_lstm" else 16, options=options)), MAP)
     assert finding is not None
     assert (finding.code, finding.data["whole"]) == (code, False)

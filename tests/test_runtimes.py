@@ -146,7 +146,7 @@ def test_a_runtime_gives_eagers_output_and_reports_its_costs(name: str, scenario
 
 @pytest.mark.skipif(missing_tool() is not None, reason="AOTInductor needs a C++ compiler")
 def test_a_model_compiled_ahead_of_time_streams_with_carried_state() -> None:
-    """An unoptimised wrapper with its headers compiled into it takes a third of the time for a single model."""
+    """An unoptimised wrapper without precompiled headers takes a third of the time for a single model."""
     quickly = {"aot_inductor.compile_wrapper_opt_level": "O0", "aot_inductor.precompile_headers": False}
     with torch._inductor.config.patch(quickly):
         readings = opened(case(Choice("aot-inductor"), scenario="streaming"))
@@ -918,7 +918,7 @@ def test_a_model_that_loads_but_cannot_run_is_one_message(
 
 
 class Scaled(torch.nn.Module):
-    """Multiplies frames by an input of integers."""
+    """A model that multiplies frames by an input of integers."""
 
     def forward(self, clip: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         return clip.mean((3, 4)) * lengths[:, None, None]

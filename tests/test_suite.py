@@ -205,7 +205,7 @@ matrix:
     assert large.architecture.model == Choice("needs_option:model", (("size", 8),))
 
 
-def test_an_id_names_all_options_of_a_users_code(cases: Any) -> None:
+def test_an_id_names_the_stated_defaults_of_a_users_code(cases: Any) -> None:
     """A default may differ between commits, and a check used to compare the two models under one name."""
     pooled, own = cases("matrix: {reducer: [avg-k(k=4), 'needs_option:columns(scale=1.0)']}")
     assert [str(case.architecture.reducer) for case in (pooled, own)] == ["avg-k", "needs_option:columns(scale=1.0)"]
@@ -254,7 +254,7 @@ def test_a_factory_with_keywords_takes_any_option(cases: Any) -> None:
     assert parts(case).backbone.options == (("channels", 5), ("note", "x"))
 
 
-def test_protocol_metrics_and_names(tmp_path: Path) -> None:
+def test_protocol_metrics_and_names_are_read(tmp_path: Path) -> None:
     path = tmp_path / "my suite.yaml"
     path.write_text("matrix: {reducer: gap}\nprotocol: {max_time: 2, seed: 7}\nmetrics: [macs, params, macs]\n")
     loaded = suite.load(str(path), ["protocol.seed=8"])
@@ -617,7 +617,7 @@ def test_any_tree_of_known_words_loads_or_reports_a_mistake(tree: Any) -> None:
 # --- What ships -------------------------------------------------------------------------------------------------------
 
 
-def test_these_suites_ship() -> None:
+def test_the_expected_suites_are_shipped() -> None:
     assert set(suite.shipped()) == {
         "article",
         "claims",
@@ -635,7 +635,7 @@ def test_these_suites_ship() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(suite.shipped()))
-def test_a_shipped_suite_loads_fits_the_schema_and_carries_its_line(name: str) -> None:
+def test_a_shipped_suite_fits_the_schema_and_carries_its_line(name: str) -> None:
     path = suite.shipped()[name]
     loaded = suite.load(name)
     assert (loaded.name, loaded.text) == (name, path.read_text())
