@@ -260,10 +260,7 @@ def test_scratch_files_are_removed_afterwards():
         only(gap(), executor, metrics=("latency",))
         scratch = executor.processes.scratch
         assert scratch.exists()
-        assert {entry.name.partition("-")[0] for entry in scratch.iterdir()} <= {
-            "lock",
-            "listener",
-        }  # the server's files
+        assert {entry.name.partition("-")[0] for entry in scratch.iterdir()} <= {"lock", "listener"}  # of the server
     assert not scratch.exists()
 
 
