@@ -1,4 +1,4 @@
-"""The rule of the answer: the lightest of those that cannot be told from the fastest, and honest abstentions."""
+"""The advice: the lightest of the cases that tie with the fastest, and no answer if the data allow none."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ def timed(reducer, milliseconds, size=None, **more):
     return records.record(records.case(reducer, size, **more), latency=milliseconds * 1e-3)
 
 
-def test_the_lightest_of_the_tied_is_picked():
+def test_the_lightest_of_the_tied_cases_is_picked():
     case_results = results([timed("avg-k(k=4)", 2.0), timed("gap", 2.1), timed("fc", 9.0, 128)])
     headline = headline_of(case_results)
     assert headline.ranking[0].result.series == "avg-k"
@@ -22,8 +22,8 @@ def test_the_lightest_of_the_tied_is_picked():
     assert [contender.tied for contender in headline.ranking] == [True, True, False]
 
 
-def test_of_equally_light_ones_that_tie_the_fastest_is_picked():
-    """The first of the alphabet was: of two models of 12 parameters the slower, whose output was NaN."""
+def test_the_fastest_of_equally_light_tied_cases_is_picked():
+    """The first in the alphabet used to win: of two models of 12 parameters the slower, whose output was NaN."""
     assert headline_of(results([timed("gmp", 2.0), timed("gap", 2.1)])).pick.series == "gmp"
     named = [records.record(Case(Whole(Choice(name))), latency=time) for name, time in (("a:b", 2.1e-3), ("c:d", 2e-3))]
     assert headline_of(results(named)).pick.series == "c:d"
@@ -42,29 +42,29 @@ def test_a_lighter_but_slower_model_is_not_picked():
     assert headline.pick.series == "avg-k"
 
 
-def test_where_the_pick_drops_positions_the_cheapest_that_keeps_them_is_named():
+def test_the_cheapest_reducer_that_keeps_positions_is_named_too():
     run_records = [timed("gap", 2.0), timed("spatial-softmax", 2.6), timed("avg-k(k=4)", 2.6), timed("flatten", 50)]
     assert headline_of(results(run_records)).placed.series == "spatial-softmax"
     assert headline_of(results([timed("spatial-softmax", 2.0), timed("gap", 2.6)])).placed is None
 
 
-def test_the_frozen_control_is_not_advised():
+def test_the_frozen_control_is_advised_only_if_it_is_alone():
     run_records = [timed("gap", 2.0), timed("random-projection", 2.1, 8), timed("avg-k(k=4)", 2.2)]
     assert headline_of(results(run_records)).pick.series == "gap"
     assert headline_of(results(run_records)).placed.series == "avg-k"
     assert headline_of(results(run_records[1:2])).pick.series == "random-projection"
 
 
-def test_without_times_a_model_stands_as_eager():
+def test_without_times_a_model_is_ranked_as_eager():
     run_records = [records.record(records.case("gap", variant=how), samples=0) for how in ("compile", "eager")]
     assert rank(results(run_records))[0].result.case.variant == ()
 
 
-def test_a_reducer_of_the_users_own_is_not_said_to_drop_anything():
+def test_a_users_own_reducer_is_not_said_to_drop_positions():
     assert headline_of(results([timed("mypkg.pool", 2.0), timed("spatial-softmax", 2.6)])).placed is None
 
 
-def test_each_model_stands_with_its_fastest_variant():
+def test_each_model_is_ranked_with_its_fastest_variant():
     case_results = results([timed("gap", 8.0), timed("gap", 2.0, variant="compile"), timed("gmp", 3.0)])
     assert [(contender.result.series, contender.result.case.variant_name) for contender in rank(case_results)] == [
         ("gap", "compile"), ("gmp", "eager"),
@@ -79,8 +79,8 @@ def test_only_one_backbone_clip_and_scenario_is_ranked():
     assert [other.result.case.scenario for other in headline.others] == ["inference", "streaming"]
 
 
-def test_the_fastest_elsewhere_is_that_of_all_variants():
-    """A page said "fastest" of int8 by torch, at 950 us, where int8 by ONNX Runtime took 129."""
+def test_the_fastest_in_other_scenarios_includes_all_variants():
+    """A page used to call int8 by torch "fastest" at 950 us, although int8 by ONNX Runtime took 129 us."""
     here = [timed("gap", 2.0), timed("gmp", 2.1)]
     elsewhere = [
         timed(name, milliseconds, scenario="streaming", variant=variant)
@@ -90,18 +90,18 @@ def test_the_fastest_elsewhere_is_that_of_all_variants():
     assert [(other.result.series, other.result.case.variant_name) for other in fastest] == [("gmp", "compile")]
 
 
-def test_static_metrics_alone_still_answer():
+def test_counts_alone_still_give_an_answer():
     headline = headline_of(results([records.record(records.case(name), samples=0) for name in ("flatten", "gap")]))
     assert (headline.pick.series, headline.timed) == ("gap", False)
     assert headline.dearest.series == "flatten"
 
 
-def test_nothing_measured_is_no_advice():
+def test_without_measurements_there_is_no_advice():
     assert headline_of(results([records.failed(records.case())])).pick is None
     assert headline_of([]).pick is None
 
 
-def test_whole_models_are_ranked_among_themselves():
+def test_whole_models_are_ranked_with_each_other():
     run_records = [
         records.record(Case(Whole(Choice(name))), latency=time) for name, time in (("a:b", 2e-3), ("c:d", 1e-3))
     ]

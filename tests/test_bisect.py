@@ -1,4 +1,4 @@
-"""The search along a history: the posterior on invented pairs, and real repositories with workers without torch."""
+"""Bisection: the posterior on invented pairs, and whole searches in real repositories with workers without torch."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ COMMITS = 7
 def searched(
     rng: np.random.Generator, first: int, last: int, slowdown: float, spread: float, bad: float, skipped: set[int]
 ) -> tuple[Range, int]:
-    """A whole search where the slowdown begins at ``first`` and a share ``bad`` of pairs is off by 40 %."""
+    """Run a search where the slowdown begins at ``first`` and a share ``bad`` of pairs is off by 40 %."""
     logs: dict[int, list[float]] = {}
     model = Model(math.log1p(slowdown) * rng.uniform(0.9, 1.1), max(0.01, spread * rng.uniform(0.7, 1.3)))
     while sum(map(len, logs.values())) < bisect.MOST_PAIRS:
@@ -55,7 +55,7 @@ def searched(
     [(0.05, 0.015, 0.01, 12), (0.25, 0.02, 0.1, 12), (0.05, 0.03, 0.02, 30)],
     ids=["usual", "a tenth of the pairs is off by 40 %", "noisy"],
 )
-def test_the_place_is_found_whatever_the_noise(slowdown, spread, bad, most):
+def test_the_first_slow_place_is_found_despite_the_noise(slowdown, spread, bad, most):
     rng = np.random.default_rng(0)
     counts, right = [], 0
     for trial in range(60):
@@ -67,14 +67,14 @@ def test_the_place_is_found_whatever_the_noise(slowdown, spread, bad, most):
     assert np.mean(counts) <= most
 
 
-def test_a_hundred_places_take_few_more_pairs():
+def test_a_hundred_places_take_only_a_few_more_pairs():
     rng = np.random.default_rng(1)
     answer, pairs = searched(rng, 71, 100, 0.05, 0.01, 0.0, set())
     assert (answer.first, answer.last) == (71, 71)
     assert pairs <= 20
 
 
-def test_what_cannot_be_measured_is_a_range_with_the_next_that_can():
+def test_unmeasurable_places_become_a_range_up_to_the_next():
     rng = np.random.default_rng(2)
     answer, _ = searched(rng, 6, 10, 0.1, 0.01, 0.0, {4, 5, 6})
     assert (answer.first, answer.last) == (4, 7)
@@ -82,15 +82,15 @@ def test_what_cannot_be_measured_is_a_range_with_the_next_that_can():
     assert (answer.first, answer.last) == (8, 8)
 
 
-def test_without_pairs_all_places_are_alike():
+def test_without_pairs_all_places_are_equally_likely():
     assert Search(4, Model(0.05, 0.01), {}).posterior().tolist() == [0.25] * 4
     assert Search(4, Model(0.05, 0.01), {}).answer() == Range(1, 4, 1.0)
     assert Search(4, Model(0.05, 0.01), {}).next() == 2
     assert Search(1, Model(0.05, 0.01), {}).next() is None
 
 
-def test_two_steps_are_told_apart_from_neither_for_long():
-    """Where the slowdown came in halves, no single place is sure early: the range holds one of the steps at least."""
+def test_with_two_steps_the_range_holds_at_least_one():
+    """If the slowdown comes in halves, no single place is certain early."""
     rng = np.random.default_rng(3)
     model, logs = Model(math.log1p(0.1), 0.015), {}
     for _ in range(40):
@@ -104,7 +104,7 @@ def test_two_steps_are_told_apart_from_neither_for_long():
     assert answer.last >= 5
 
 
-def test_the_model_is_that_of_pairs_that_chance_has_not_picked():
+def test_the_model_is_fitted_to_the_confirming_triples():
     model = Model.of([Triple(0.0, log) for log in (0.05, 0.05, 0.06, 0.9)])
     assert model.slowdown == pytest.approx(0.055)
     assert model.spread == 0.01
@@ -112,7 +112,7 @@ def test_the_model_is_that_of_pairs_that_chance_has_not_picked():
 
 @pytest.fixture(scope="module")
 def history(tmp_path_factory):
-    """Seven commits: the third does not start, from the fifth on ``fc`` is a tenth slower."""
+    """A repository of seven commits: the third does not start, and from the fifth on ``fc`` is a tenth slower."""
     project = tmp_path_factory.mktemp("history") / "project"
     project.mkdir()
     git(project, "init", "-q")
@@ -137,12 +137,12 @@ SEARCH = ("bisect", "fake.json", "--good", "main~6", "--bad", "main")
 
 @pytest.fixture(scope="module")
 def whole_search(history, tmp_path_factory):
-    """A project of its own where the search has come to its end, and what it said."""
+    """A project in which a search has ended, and the finished command."""
     project = shutil.copytree(history, tmp_path_factory.mktemp("found") / "project")
     return project, convbench(project, *SEARCH)
 
 
-def test_the_first_slower_commit_is_named_and_a_broken_one_passed_over(whole_search):
+def test_the_first_slower_commit_is_named_past_a_broken_one(whole_search):
     here, done = whole_search
     assert done.returncode == 0, done.stderr
     first, sure, bad, state = done.stdout.splitlines()
@@ -157,7 +157,7 @@ def test_the_first_slower_commit_is_named_and_a_broken_one_passed_over(whole_sea
     assert "pair " not in again.stderr
 
 
-def test_an_interrupted_search_goes_on_with_what_it_has(whole_search):
+def test_an_interrupted_search_resumes_with_its_stored_pairs(whole_search):
     here, _ = whole_search
     path = here / "reports" / "bisect" / "fake.json"
     whole = bisected.read(path)
@@ -200,7 +200,7 @@ def interrupt_third_visit(monkeypatch, tmp_path: Path) -> tuple[list[str], gate.
 
 
 def test_an_interrupted_check_of_good_and_bad_keeps_its_pairs(monkeypatch, tmp_path):
-    """All of them were measured again: minutes, of a suite of slow cases."""
+    """All of its pairs used to be measured again, which takes minutes in a suite of slow cases."""
     visited, method = interrupt_third_visit(monkeypatch, tmp_path)
     line = places.Commits(Here(tmp_path, tmp_path, None), "", ("a", "b", "c"), ("", "", ""))
     inspected = Inspection("s", [CheckedCase("gap", {}, 0)], 9.0)
@@ -235,7 +235,7 @@ def test_an_interrupted_proof_keeps_its_pairs(monkeypatch, tmp_path):
     assert bisected.read(path).proven is True
 
 
-def test_a_full_disk_ends_a_search_and_is_no_trait_of_a_place(monkeypatch, tmp_path):
+def test_a_full_disk_ends_the_search_without_blaming_the_commit(monkeypatch, tmp_path):
     def full(*_: object) -> float:
         raise StoreError("no scratch folder can be made")
 
@@ -249,7 +249,7 @@ def test_a_full_disk_ends_a_search_and_is_no_trait_of_a_place(monkeypatch, tmp_p
 
 
 SURE = bisected.State("s", ["a", "b", "c"], case="gap", slowdown=0.1, spread=0.01, logs={1: [0.1, 0.1]})
-"""Of a search that has come to ``b``, before the check that proves it."""
+"""The state of a search that has reached ``b``, before the check that proves it."""
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ SURE = bisected.State("s", ["a", "b", "c"], case="gap", slowdown=0.1, spread=0.0
     ],
     ids=["its time was over", "it failed", "too noisy", "base differs from itself", "not slower", "slower"],
 )
-def test_only_a_check_that_came_to_a_verdict_proves_anything(timed, proven, monkeypatch, tmp_path):
+def test_only_a_check_with_a_verdict_proves_a_result(timed, proven, monkeypatch, tmp_path):
     monkeypatch.setattr(bisect.Bisection, "_check", lambda *_: timed)
     method = gate.Method(Settings(), Rule(), tmp_path, gate.SilentAnnouncer())
     line = places.Commits(Here(tmp_path, tmp_path, None), "", ("a", "b", "c"), ("", "", ""))
@@ -281,7 +281,7 @@ def test_only_a_check_that_came_to_a_verdict_proves_anything(timed, proven, monk
         (True, "first slower: b"),
     ],
 )
-def test_a_check_that_was_not_made_is_not_said_to_have_seen_nothing(proven, words):
+def test_a_missing_check_is_not_reported_as_a_negative_check(proven, words):
     answer = bisected.Bisected(replace(SURE, proven=proven), ("a", "b", "c"), SURE.search.answer())
     first, *_, last = bisected.sentences(answer)
     assert first == words
@@ -298,12 +298,12 @@ def test_a_check_that_was_not_made_is_not_said_to_have_seen_nothing(proven, word
         (replace(SURE, places=["a", "b"], logs={}), "known from the check of good and bad"),
     ],
 )
-def test_how_sure_a_search_is(state, words):
+def test_a_search_says_how_sure_it_is(state, words):
     answer = bisected.Bisected(state, tuple(state.places), state.search.answer())
     assert words in list(bisected.sentences(answer))
 
 
-def test_what_is_asked_otherwise_is_said_by_the_option_for_it():
+def test_a_changed_request_is_named_by_its_option():
     asked = {"threads": 1, "slice_s": 0.006, "tolerance": 0.02, "guard": 0.04}
     before = bisected.State("suite.yaml", ["a", "b"], asked)
     bisected.refuse_another(before, before)
@@ -317,7 +317,7 @@ def test_what_is_asked_otherwise_is_said_by_the_option_for_it():
             bisected.refuse_another(before, replace(before, asked=asked | changed))
 
 
-def test_a_slowdown_beside_commits_that_do_not_start_is_a_range(here):
+def test_a_slowdown_beside_broken_commits_is_a_range(here):
     done = convbench(here, "bisect", "fake.json", "--good", "main~5", "--bad", "main", "--only", "*", "--budget", "1h")
     assert done.returncode == 0, done.stderr
     settings = json.loads((here / "fake.json").read_text())
@@ -333,10 +333,10 @@ def test_a_slowdown_beside_commits_that_do_not_start_is_a_range(here):
     assert done.stdout.count("no nets") == 2
 
 
-def test_a_commit_that_computes_something_else_says_nothing_of_the_slowdown(here):
-    """It is fast and computes nothing that could be compared: passed over, though its pair would be believed.
+def test_a_commit_with_different_outputs_is_passed_over(here):
+    """This commit is fast, so its pair would look believable, but its outputs cannot be compared.
 
-    It lies where the search asks first, behind the commit that is slower.
+    It lies where the search looks first, after the slower commit.
     """
     git(here, "checkout", "-qb", "other", "main~2")
     settings = json.loads((here / "fake.json").read_text())
@@ -352,14 +352,14 @@ def test_a_commit_that_computes_something_else_says_nothing_of_the_slowdown(here
     assert "differ" in why
 
 
-def test_a_budget_that_is_over_before_there_is_a_search_is_no_mistake(here):
+def test_a_budget_that_ends_before_the_search_is_no_mistake(here):
     done = convbench(here, *SEARCH, "--budget", "0.001s")
     assert (done.returncode, done.stdout) == (3, "")
     assert "the time ran out before good and bad were told apart; continue with --resume: gap " in done.stderr
     assert "first slower: " in convbench(here, *SEARCH, "--resume").stdout
 
 
-def test_a_bad_that_is_not_slower_is_one_sentence(here):
+def test_a_bad_commit_that_is_not_slower_is_one_message(here):
     done = convbench(here, "bisect", "fake.json", "--good", "main~6", "--bad", "main~3")
     assert (done.returncode, done.stdout) == (2, "")
     assert "bad is not surely slower than good, so there is nothing to search for: gap ok, ratio " in done.stderr
@@ -382,13 +382,13 @@ def test_a_bad_that_is_not_slower_is_one_sentence(here):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_a_mistake_is_one_sentence(history, in_process, words, message):
+def test_a_usage_mistake_is_one_message(history, in_process, words, message):
     done = in_process("bisect", "fake.json", *words, cwd=history)
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr
 
 
-def test_a_shallow_and_a_rewritten_history_are_said(here, tmp_path):
+def test_a_shallow_or_rewritten_history_is_reported(here, tmp_path):
     git(tmp_path, "clone", "-q", "--depth", "2", f"file://{here}", "shallow")
     shallow = Here.at(tmp_path / "shallow", "fake.json")
     with pytest.raises(ConvbenchError, match="shallow"):
@@ -399,7 +399,7 @@ def test_a_shallow_and_a_rewritten_history_are_said(here, tmp_path):
         places.Commits.between(Here.at(here, "fake.json"), "main", "new", "")
 
 
-def test_versions_are_those_that_pip_offers_in_the_span(monkeypatch):
+def test_versions_are_those_that_pip_offers_in_the_range(monkeypatch):
     output = "torch (2.13.0)\nAvailable versions: 2.13.1, 2.13.0+cpu, 2.12.0rc1, 2.11.2, 2.11.0, 2.10.0\n  INSTALLED: 2"
     monkeypatch.setattr(places, "_pip", lambda *_: output)
     here = Here(Path(), Path(), None)
@@ -411,7 +411,7 @@ def test_versions_are_those_that_pip_offers_in_the_span(monkeypatch):
 
 
 class Shelf(places.Commits):
-    """Places of which it is known which are open."""
+    """Places that record which of them are open."""
 
     is_open: ClassVar[set[int]] = set()
 
@@ -422,7 +422,7 @@ class Shelf(places.Commits):
         self.is_open.remove(place)
 
 
-def test_only_good_and_the_places_in_hand_are_kept(tmp_path):
+def test_only_good_and_the_latest_places_are_kept_open(tmp_path):
     """A version of torch takes gigabytes of disk."""
     line = Shelf(Here(tmp_path, tmp_path, None), "", tuple("abcdefgh"), ("",) * 8)
     method = gate.Method(Settings(), Rule(), tmp_path, gate.SilentAnnouncer())
@@ -437,8 +437,8 @@ def test_only_good_and_the_places_in_hand_are_kept(tmp_path):
     assert line.is_open == set()
 
 
-def test_versions_are_not_gone_on_with_in_another_tree(here, in_process, monkeypatch):
-    """What is measured with them is the working tree as it stands."""
+def test_a_search_over_versions_does_not_resume_in_changed_code(here, in_process, monkeypatch):
+    """Every version is measured with the working tree as it stands."""
     monkeypatch.setattr(places, "_pip", lambda *_: "Available versions: 2.0, 1.0")
     words, path = ("bisect", "fake.json", "--package", "torch", "1..2", "--resume"), here / "reports/bisect/fake.json"
     state = bisected.State(str(here / "fake.json"), ["1.0", "2.0"], code=git(here, "rev-parse", "main~1"))
@@ -461,7 +461,7 @@ def test_versions_are_not_gone_on_with_in_another_tree(here, in_process, monkeyp
     ],
     ids=repr,
 )
-def test_a_state_is_read_as_it_was_written_or_said_to_be_none(tmp_path, changed):
+def test_a_stored_state_is_read_back_or_refused(tmp_path, changed):
     path = tmp_path / "x.json"
     state = replace(SURE, skipped={2: "no nets"}, proven=False)
     assert math.isinf(state.ratio[2])

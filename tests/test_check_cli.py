@@ -1,4 +1,4 @@
-"""``convbench check`` as CI calls it: exit codes, files, signals, real git; most with workers that need no torch."""
+"""``convbench check`` as CI calls it: exit codes, files, signals and real git. Most tests use workers without torch."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def environment(tmp: Path) -> dict[str, str]:
 
 
 def start(here: Path, *words: str) -> subprocess.Popen:
-    """In a new process, which can be killed with all of its group."""
+    """Start convbench in a new process group, which can be killed as a whole."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     command = [sys.executable, "-c", WITH_FAKE, *words]
     return subprocess.Popen(command, cwd=here, env=environment(here.parent), start_new_session=True, **pipes)
@@ -102,7 +102,7 @@ def gone(processes: list[psutil.Process], seconds: float = 10) -> bool:
 
 
 def until(process: subprocess.Popen, text: str) -> str:
-    """Read what a process says until it says that."""
+    """Read what a process writes to stderr until a line holds ``text``."""
     lines = []
     for line in process.stderr:
         lines.append(line)
@@ -111,7 +111,7 @@ def until(process: subprocess.Popen, text: str) -> str:
     raise AssertionError("".join(lines))
 
 
-def test_fine_is_exit_0_and_leaves_no_worktree(here):
+def test_a_passed_check_exits_with_0_and_leaves_no_worktree(here):
     done = convbench(here, "check", "fake.json", "--base", "main")
     assert done.returncode == 0, done.stderr
     assert "base and head are the same commit, without changes: the same code is compared" in done.stdout
@@ -122,7 +122,7 @@ def test_fine_is_exit_0_and_leaves_no_worktree(here):
     assert not list(here.parent.glob("convbench-check-*/"))
 
 
-def test_a_regression_is_exit_1_in_every_file_and_again_in_replay(here):
+def test_a_regression_is_exit_1_in_all_outputs_and_replay(here):
     tell(here, {"seconds": {"gap": 0.010, "fc": 0.022}})
     words = ("--junit", "out/junit.xml", "--json", "out/check.json")
     done = convbench(here, "check", "fake.json", "--base", "main", *words, GITHUB_STEP_SUMMARY=str(here / "step.md"))
@@ -138,8 +138,8 @@ def test_a_regression_is_exit_1_in_every_file_and_again_in_replay(here):
 
 
 @pytest.mark.parametrize("summary", ["", "/dev/null/step.md"])
-def test_a_step_of_ci_whose_summary_cannot_be_written_keeps_its_verdict(here, summary):
-    """As in a container that was given the variable and not the file."""
+def test_an_unwritable_step_summary_does_not_change_the_verdict(here, summary):
+    """A container may get the variable but not the file."""
     done = convbench(here, "check", "fake.json", "--base", "main", GITHUB_STEP_SUMMARY=summary)
     assert done.returncode == 0, done.stderr
     assert "2 ok" in done.stdout
@@ -160,7 +160,7 @@ def test_an_interruption_leaves_no_worktree_and_no_process(here, number):
     assert not list(here.parent.glob("convbench-check-*/"))
 
 
-def test_after_kill_9_the_workers_end_and_the_next_check_cleans_up(here):
+def test_after_kill_9_workers_end_and_a_check_cleans_up(here):
     process = start(here, "check", "fake.json", "--base", "main")
     until(process, "if all agree")
     family = children(process)
@@ -173,7 +173,7 @@ def test_after_kill_9_the_workers_end_and_the_next_check_cleans_up(here):
     assert not list(here.parent.glob("convbench-check-*/"))
 
 
-def test_two_checks_at_once_take_turns(here):
+def test_the_second_check_on_a_machine_waits(here):
     place = Path(environment(here.parent)["TMPDIR"]) / lock.machine_lock().name
     with lock.hold(place):
         second = start(here, "check", "fake.json", "--base", "main", "--json", "second.json")
@@ -215,7 +215,7 @@ def test_a_mistake_has_its_message_and_exit_code(here, in_process, monkeypatch, 
     assert message in done.stderr
 
 
-def test_a_side_that_does_not_import_is_exit_5(here):
+def test_a_side_that_cannot_be_imported_is_exit_5(here):
     tell(here, SAME | {"broken": "no module named nets"})
     done = convbench(here, "check", "fake.json", "--base", "main")
     assert done.returncode == 5
@@ -226,8 +226,8 @@ def stored(path: Path, measured: list, **environment) -> Path:
     return records.stored(path, measured, environment={**records.ENVIRONMENT, **environment})
 
 
-def test_a_check_goes_on_though_its_own_files_lie_in_the_tree(here):
-    """They are no change of the code, wherever they are; one is, and then nobody can tell whether it is the same."""
+def test_a_checks_own_files_do_not_stop_its_resume(here):
+    """Files of a check are no change of the code. Any other new file is, and the code may then differ."""
     words = ("check", "fake.json", "--base", "main", "--json", "check.json", "--junit", "out/check.xml")
     assert convbench(here, *words).returncode == 0
     before = outcome.read(here / "check.json")
@@ -245,7 +245,7 @@ def test_a_check_goes_on_though_its_own_files_lie_in_the_tree(here):
     assert "--resume: head has uncommitted changes (new.py)" in refused.stderr
 
 
-def test_a_check_that_waits_goes_on_with_what_the_one_before_it_kept_last(here):
+def test_a_waiting_check_resumes_from_what_the_earlier_check_stored(here):
     words, path = ("check", "fake.json", "--base", "main"), here / "reports" / "check" / "fake.json"
     assert convbench(here, *words).returncode == 0
     content, last = path.read_bytes(), outcome.read(path)
@@ -260,14 +260,14 @@ def test_a_check_that_waits_goes_on_with_what_the_one_before_it_kept_last(here):
     assert outcome.read(path).cases == last.cases
 
 
-def test_a_budget_that_building_base_used_up_leaves_nothing_to_time_and_says_so(here):
+def test_a_budget_spent_on_the_build_leaves_no_pairs(here):
     done = convbench(here, "check", "fake.json", "--base", "main", "--build", "sleep 1", "--budget", "1s")
     assert done.returncode == 3, done.stderr
     assert "ended the check: with more time, it decides more" in done.stdout
     assert not any(case.pairs for case in outcome.read(here / "reports" / "check" / "fake.json").cases)
 
 
-def test_the_working_tree_is_no_base_of_itself(here):
+def test_the_working_tree_is_refused_as_its_own_base(here):
     for itself in (".", "./", str(here)):
         done = convbench(here, "check", "fake.json", "--base", itself)
         assert done.returncode == 4, done.stderr
@@ -282,7 +282,7 @@ def test_the_commit_of_a_stored_baseline_is_the_base(here):
     assert f"base {commit}" in done.stderr
 
 
-def test_a_baseline_of_another_machine_is_refused_with_what_differs(here):
+def test_another_machines_baseline_is_refused_with_the_differences(here):
     stored(here / "reports" / "old", [record()], commit="0123abc", cpu="another cpu")
     done = convbench(here, "check", "smoke", "--baseline", "reports/old", "reducer=gap", "exclude=[]", fake=False)
     assert done.returncode == 4, done.stderr
@@ -290,8 +290,8 @@ def test_a_baseline_of_another_machine_is_refused_with_what_differs(here):
     assert "cpu (another cpu, " in done.stderr
 
 
-def test_a_baseline_of_this_machine_whose_commit_is_gone_is_advisory_and_refused_without_a_case_of_the_suite(here):
-    """Where no case was in both nothing was compared, and the check was green."""
+def test_a_baseline_without_its_commit_is_advisory(here):
+    """If no case was in both, nothing was compared, yet the check used to pass."""
     (here / "tiny.yaml").write_text(
         "matrix: {reducer: [gap, gmp], clip: 1x2x3x8x8, rnn: lstm8}\n"
         "protocol: {max_warmup: 0.02, max_time: 0.05, target: 0.5, min_samples: 6, visits: 1}\n"
@@ -310,7 +310,7 @@ def test_a_baseline_of_this_machine_whose_commit_is_gone_is_advisory_and_refused
     assert "Advisory" not in done.stdout
 
 
-def test_a_case_of_the_baseline_that_fails_now_has_no_verdict(here):
+def test_a_baseline_case_that_fails_now_has_no_verdict(here):
     (here / "mine.yaml").write_text(SUITE.replace("{timeout: 60}", "{max_warmup: 0.02, max_time: 0.05, visits: 1}"))
     (here / "nets.py").write_text(NETS + "\nKINDS, SCALE = ('scaled', 'new'), 1.0\n")
     assert convbench(here, "run", "mine.yaml", "--out", "reports/old", fake=False).returncode == 0
@@ -324,7 +324,7 @@ def test_a_case_of_the_baseline_that_fails_now_has_no_verdict(here):
     assert "only in the second run" not in done.stdout
 
 
-def test_compare_describes_and_never_decides(here, in_process):
+def test_compare_describes_without_a_verdict(here, in_process):
     first = stored(here / "a", [record(case("gap"), latency=2e-3), record(case("gmp"))])
     second = stored(here / "b", [record(case("gap"), latency=4e-3), record(case("gem"))])
     done = in_process("compare", str(first), str(second), cwd=here)
@@ -335,7 +335,7 @@ def test_compare_describes_and_never_decides(here, in_process):
     assert "To decide, use `convbench check`" in done.stdout
 
 
-def test_compare_of_two_machines_shows_no_ratio_and_says_why(here, in_process):
+def test_compare_of_two_machines_shows_no_ratio(here, in_process):
     first = stored(here / "a", [record(case("gap"))])
     second = stored(here / "b", [record(case("gap"), latency=1.0)], cpu="another", commit="other")
     done = in_process("compare", str(first), str(second), cwd=here)
@@ -345,7 +345,7 @@ def test_compare_of_two_machines_shows_no_ratio_and_says_why(here, in_process):
     assert "×" not in done.stdout
 
 
-def test_compare_of_runs_without_a_common_case_is_refused_and_says_what_failed(here, in_process):
+def test_compare_of_runs_without_a_common_case_is_refused(here, in_process):
     first = stored(here / "a", [record(case("gap")), records.failed(case("fc", 8), "no such layer", "error")])
     second = stored(here / "b", [record(case("gem")), records.failed(case("gap"), "killed by signal 9", "crash")])
     done = in_process("compare", str(first), str(second), cwd=here)
@@ -360,7 +360,7 @@ def test_compare_of_runs_without_a_common_case_is_refused_and_says_what_failed(h
     assert "exact changes" not in done.stdout
 
 
-def test_compare_with_a_run_of_counts_tells_the_counts_whatever_else_differs(here, in_process):
+def test_compare_with_a_run_of_counts_shows_the_counts(here, in_process):
     first = stored(here / "a", [record(case("gap"))], OMP_WAIT_POLICY="PASSIVE")
     fewer = replace(record(case("gap")), readings=(records.reading("params", 1), records.reading("macs", 2)))
     done = in_process("compare", str(first), str(stored(here / "b", [fewer])), cwd=here)
@@ -373,8 +373,8 @@ def test_compare_with_a_run_of_counts_tells_the_counts_whatever_else_differs(her
     assert "no case has a latency or a count both in" in done.stderr
 
 
-def test_a_check_with_torch_of_a_users_models(here):
-    """Base fails to build one case and computes another differently: nothing is timed. ``test_check_worker`` times."""
+def test_a_check_with_torch_says_why_cases_are_invalid(here):
+    """Base fails to build one case, and another's outputs differ: nothing is timed. ``test_check_worker`` times."""
     (here / "mine.yaml").write_text(SUITE)
     (here / "nets.py").write_text(NETS + "\nKINDS, SCALE = ('scaled',), 1.0\n")
     commit(here, "nets")
@@ -389,7 +389,7 @@ def test_a_check_with_torch_of_a_users_models(here):
     assert check_outcome.base.environment["threads"] == 1
 
 
-def test_a_base_whose_convbench_is_too_old_is_exit_4(here):
+def test_a_base_with_too_old_a_convbench_is_exit_4(here):
     (here.parent / "old" / "convbench").mkdir(parents=True)
     (here.parent / "old" / "convbench" / "__init__.py").write_text("__version__ = '0.0.1'\n")
     done = convbench(here, "check", "smoke", "--base", "../old", fake=False)
@@ -408,7 +408,7 @@ def test_a_base_of_another_protocol_is_exit_4(here):
     assert "speaks protocol 2, this one protocol 1: choose an earlier version" in done.stderr
 
 
-def test_the_floor_is_kept_by_machine_setting_and_rule(tmp_path, monkeypatch):
+def test_the_floor_is_stored_by_machine_setting_and_rule(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     machine, settings, rule = {"cpu": "a", "torch": "2.13"}, Settings(), Rule()
     assert floor.known(machine, settings, rule) is None
@@ -419,7 +419,7 @@ def test_the_floor_is_kept_by_machine_setting_and_rule(tmp_path, monkeypatch):
     assert floor.known(machine, settings, Rule.detecting(0.03)) is None
 
 
-def test_help_of_a_check_needs_no_torch():
+def test_the_help_of_a_check_needs_no_torch():
     script = "import sys, convbench.cli.check, convbench.check.gate, convbench.check.ci; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     assert "torch" not in loaded

@@ -1,4 +1,4 @@
-"""The decision rule on invented pairs: what it calls, how often it is wrong, and how it confirms."""
+"""The decision rule on invented pairs: its calls, its error rates, and how it confirms."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def pairs(slowdown: float, spread: float, count: int, rng: np.random.Generator) 
 
 
 def triples(slowdown: float, spread: float, count: int, rng: np.random.Generator) -> list[Triple]:
-    """As many new pairs whose arms each have their share of the spread of a pair."""
+    """Draw ``count`` new pairs with base twice, in which each arm has its share of a pair's spread."""
     arms = spread / math.sqrt(2) * rng.standard_normal((3, count)) + [[0], [0], [math.log1p(slowdown)]]
     return [Triple(again - first, head - first) for first, again, head in arms.T]
 
@@ -31,7 +31,7 @@ def calls(slowdown: float, spread: float, trials: int, rule: Rule = RULE) -> dic
 
 
 def red(slowdown: float, spread: float, trials: int, rule: Rule = RULE) -> float:
-    """Share of cases that end red: suspect, then confirmed by new pairs with base in them twice."""
+    """Return the share of cases that end red: suspect, then confirmed by new pairs with base in them twice."""
     rng = np.random.default_rng(11)
     ended = 0
     for _ in range(trials):
@@ -46,11 +46,11 @@ def test_the_same_code_is_never_red(spread):
 
 
 @pytest.mark.parametrize("spread", [0.005, 0.01, 0.02])
-def test_the_same_code_is_passed_at_the_usual_spread(spread):
+def test_the_same_code_passes_at_the_usual_spread(spread):
     assert calls(0.0, spread, 150)["ok"] == 1
 
 
-def test_noise_costs_inconclusive_and_not_a_wrong_colour():
+def test_noise_gives_undecided_and_seldom_a_suspect():
     noisy = calls(0.0, 0.3, 150)
     assert noisy["undecided"] > 0.5
     assert noisy["suspect"] <= 0.15
@@ -61,12 +61,12 @@ def test_a_slowdown_is_red(slowdown, spread, least):
     assert red(slowdown, spread, 150) >= least
 
 
-def test_three_per_cent_is_red_for_the_rule_that_detects_it():
+def test_three_per_cent_is_red_for_a_rule_detecting_it():
     assert red(0.03, 0.007, 150, Rule.detecting(0.03)) >= 0.99
 
 
 @pytest.mark.parametrize("spread", [0.007, 0.015, 0.03])
-def test_five_per_cent_is_hardly_ever_passed(spread):
+def test_five_per_cent_hardly_ever_passes(spread):
     assert calls(0.05, spread, 500)["ok"] <= 0.01
 
 
@@ -74,8 +74,8 @@ def test_a_slowdown_within_the_tolerance_is_no_regression():
     assert red(0.01, 0.007, 100) == 0
 
 
-def test_large_effects_need_few_pairs_and_small_ones_more():
-    """Beyond what luck makes of a process, two pairs and three triples; the more, the nearer to the tolerance."""
+def test_large_slowdowns_need_few_pairs_and_small_slowdowns_more():
+    """Two pairs and three triples suffice far beyond a process's luck; near the tolerance it takes more."""
     rng = np.random.default_rng(4)
     counts = {}
     for slowdown in (0.25, 0.10, 0.05):
@@ -86,15 +86,15 @@ def test_large_effects_need_few_pairs_and_small_ones_more():
     assert counts == {0.25: (2, 3), 0.10: (3, 4), 0.05: (6, 5)}
 
 
-def test_four_pairs_pass_where_they_agree_well_below_the_guard():
+def test_four_pairs_pass_if_they_agree_well_below_the_guard():
     quiet = [0.004, -0.006, 0.002, 0.001]
     assert [decision.call(quiet[:count], RULE) for count in range(1, 5)] == ["undecided"] * 3 + ["ok"]
     assert decision.call([0.004, -0.026, 0.002, 0.001], RULE) == "undecided"
     assert decision.call([0.024, 0.014, 0.022, 0.021], RULE) == "undecided"
 
 
-def test_a_bad_pair_counts_as_one_pair_however_bad_it_is():
-    """Three bad ones of twenty: the exact signed-rank test, which weighs them by size, missed its level for them."""
+def test_a_bad_pair_counts_once_however_bad_it_is():
+    """With three bad pairs of twenty, the exact signed-rank test, which weighs pairs by size, missed its level."""
     rng = np.random.default_rng(3)
     for wild in (-0.05, -0.3, -3.0):
         logs = pairs(0.044, 0.006, 20, rng)
@@ -104,8 +104,8 @@ def test_a_bad_pair_counts_as_one_pair_however_bad_it_is():
     assert decision.decide([0.3, *pairs(0, 0.006, 20, rng)], RULE) == "ok"
 
 
-def test_what_is_shown_is_what_decides():
-    """Suspect where the interval lies above the tolerance, ok where it lies below the guard, and nowhere else."""
+def test_the_interval_shown_makes_the_decision():
+    """Suspect if the interval lies above the tolerance, ok if it lies below the guard, and undecided otherwise."""
     rng = np.random.default_rng(9)
     for slowdown in rng.uniform(-0.1, 0.3, 200):
         logs = pairs(slowdown, rng.uniform(0.001, 0.05), int(rng.integers(1, 33)), rng)
@@ -117,8 +117,8 @@ def test_what_is_shown_is_what_decides():
 @pytest.mark.parametrize(
     "test", [decision.SLOWER, decision.PASS, decision.suspect_test(10), decision.suspect_test(200)]
 )
-def test_all_looks_together_are_wrong_with_the_level_at_most_and_nearly(test):
-    """By walking through every path of strays, which the table was not made with."""
+def test_all_looks_together_err_at_nearly_the_level(test):
+    """This walks through every path of strays, a method independent of the one that made the table."""
     wrong, paths = 0.0, {0: 1.0}
     for number in range(1, test.max_pairs + 1):
         after: dict[int, float] = {}
@@ -132,7 +132,7 @@ def test_all_looks_together_are_wrong_with_the_level_at_most_and_nearly(test):
     assert 0.8 * test.level < wrong <= test.level * (1 + 1e-9)
 
 
-def test_the_interval_covers_at_its_level_wherever_one_stops():
+def test_the_interval_covers_at_its_level_at_any_stop():
     rng = np.random.default_rng(1)
     missed = 0
     for _ in range(400):
@@ -142,8 +142,8 @@ def test_the_interval_covers_at_its_level_wherever_one_stops():
     assert missed / 400 <= 0.07
 
 
-def test_the_error_of_a_run_is_one_per_cent_whatever_the_number_of_cases():
-    """What a test lets through, and each slack besides, on a machine on which one process in ten is slower by 10 %."""
+def test_a_runs_error_is_one_per_cent_at_any_size():
+    """Adds up a test's error and each slack's, on a machine where one process in ten is 10 % slower."""
     for cases in (1, 10, 100, 1000):
         test = decision.suspect_test(cases)
         slacks = [slack.chance ** decision.enough(slack, test) for slack in decision.SLACKS]
@@ -156,7 +156,7 @@ def test_the_error_of_a_run_is_one_per_cent_whatever_the_number_of_cases():
         assert cases * decision.OF_SUSPECT * (test.level + sum(slacks)) <= decision.OF_RUN * 1.0001
 
 
-def test_no_red_where_base_differs_from_itself_as_much():
+def test_no_red_if_base_differs_from_itself_as_much():
     rng = np.random.default_rng(5)
     slow = triples(0.1, 0.005, 24, rng)
     assert decision.confirmation(slow, RULE, 1) == "regression"
@@ -165,7 +165,7 @@ def test_no_red_where_base_differs_from_itself_as_much():
     assert decision.confirmation(triples(0.0, 0.005, 24, rng), RULE, 10) == "ok"
 
 
-def test_a_machine_whose_base_is_off_is_said_to_be_busy():
+def test_a_machine_whose_base_varies_is_called_busy():
     pairs_of_suspect = tuple(outcome.Timing(((1.0, 1.06 + 0.001 * i),)) for i in range(6))
     off = (outcome.Timing(((1.0, 2.0, 1.06),)), outcome.Timing(((1.0, 1.0, 1.06),)))
     busy = verdict.verdict(outcome.CaseOutcome("gap", pairs_of_suspect, off * 6), RULE, 1)
@@ -176,14 +176,14 @@ def test_a_machine_whose_base_is_off_is_said_to_be_busy():
     assert repr(busy).startswith("CaseVerdict('gap', inconclusive, 0.891 (0.530 to 1.060), suspected, ")
 
 
-def test_one_bad_base_among_the_new_pairs_does_not_undo_a_regression():
+def test_one_bad_base_does_not_undo_a_regression():
     pairs_of_suspect = tuple(outcome.Timing(((1.0, 1.06 + 0.001 * i),)) for i in range(6))
     new = tuple(outcome.Timing(((1.0, 1.0 + 0.001 * i, 1.06 + 0.002 * i),)) for i in range(11))
     suspect = outcome.CaseOutcome("gap", pairs_of_suspect, (outcome.Timing(((2.0, 1.0, 1.06),)), *new))
     assert verdict.verdict(suspect, RULE, 10).word == "regression"
 
 
-def test_the_default_rule_is_the_one_that_detects_five_per_cent():
+def test_the_default_rule_detects_five_per_cent():
     assert Rule.detecting(0.05) == Rule(pytest.approx(0.02), pytest.approx(0.04))
 
 
@@ -191,8 +191,8 @@ def test_one_pair_has_no_interval():
     assert decision.ratio([0.1]) == (pytest.approx(math.exp(0.1)), 0, math.inf)
 
 
-def test_what_could_have_been_seen_would_have_been():
-    """Pairs of the same spread around the smallest visible slowdown are just called."""
+def test_the_smallest_visible_slowdown_is_just_called():
+    """Pairs with the same spread around it are suspect, and slightly smaller ones are undecided."""
     logs = pairs(0.0, 0.03, 20, np.random.default_rng(2))
     visible = decision.smallest_visible(logs, RULE)
     moved = math.log1p(visible) - float(np.median(logs))
@@ -201,7 +201,7 @@ def test_what_could_have_been_seen_would_have_been():
     assert decision.smallest_visible(logs[:1], RULE) == math.inf
 
 
-def test_what_is_needed_is_what_comes():
+def test_the_forecast_names_the_call_and_the_pairs_needed():
     assert decision.forecast([], RULE) == ("ok", 4)
     assert decision.forecast([0.05, 0.051], RULE) == ("suspect", 4)
     assert decision.forecast([0.3], RULE) == ("suspect", 1)

@@ -1,4 +1,4 @@
-"""What can be compared and what it becomes: real repositories, worktrees, wheels and locks; no torch."""
+"""The sides of a check, made from real repositories, worktrees, wheels and locks; none of them needs torch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from convbench.measure.machine import environment
 
 @pytest.fixture
 def repository(tmp_path):
-    """Two commits: ``main~1`` says one, ``main`` says two; a suite in a folder of it."""
+    """A repository in which ``nets`` says one in ``main~1`` and two in ``main``, and a folder holds a suite."""
     project = tmp_path / "project"
     (project / "speed").mkdir(parents=True)
     run(project, "init", "-q")
@@ -42,7 +42,7 @@ def folder():
 
 
 def number(side: sides.Side) -> str:
-    """What ``nets`` says in a process that finds modules as a worker of this side does."""
+    """Return the number in ``nets``, read in a process that finds modules as a worker of this side does."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, side.paths))}
     words = [side.python, "-P", "-c", "import nets; print(nets.NUMBER)"]
     return subprocess.run(
@@ -50,7 +50,7 @@ def number(side: sides.Side) -> str:
     ).stdout.strip()
 
 
-def test_a_ref_is_a_worktree_that_is_gone_afterwards(repository, folder):
+def test_the_worktree_of_a_ref_is_removed_afterwards(repository, folder):
     here = sides.Here.at(repository, str(repository / "speed" / "suite.yaml"))
     with sides.materialise("main~1", here, folder) as base, sides.materialise(".", here, folder) as head:
         assert (number(base), number(head)) == ("one", "two")
@@ -62,15 +62,15 @@ def test_a_ref_is_a_worktree_that_is_gone_afterwards(repository, folder):
     assert not base.root.exists()
 
 
-def test_what_a_build_leaves_is_no_change_of_a_ref(repository, folder):
+def test_files_left_by_a_build_make_no_ref_dirty(repository, folder):
     here = sides.Here.at(repository, "smoke")
     with sides.materialise("HEAD", here, folder, "touch built.txt") as base:
         assert (base.root / "built.txt").exists()
         assert not base.dirty
 
 
-def test_a_build_stands_where_the_command_was_called(repository, folder, tmp_path):
-    """In the package of a monorepo, not at the top; at the top of a base that lacks the folder."""
+def test_a_build_runs_in_the_folder_of_the_command(repository, folder, tmp_path):
+    """In a monorepo that is the package and not the top. A base that lacks the folder is built at its top."""
     other = shutil.copytree(repository, tmp_path / "other")
     (repository / "new").mkdir()
     for cwd, place in ((repository / "speed", "speed/built.txt"), (repository / "new", "built.txt")):
@@ -88,8 +88,8 @@ def test_the_working_tree_is_known_by_any_of_its_names(repository, monkeypatch, 
     assert not any(sides.is_working_tree(other, here) for other in ("HEAD", "speed", "x.whl"))
 
 
-def test_stored_runs_and_compiled_modules_do_not_make_a_run_dirty(repository, monkeypatch):
-    """Else the second night's run in a repository could never be confirmed: it has runs, pages and confirmations."""
+def test_stored_runs_and_compiled_modules_make_no_run_dirty(repository, monkeypatch):
+    """A second nightly run in a repository could never be confirmed, because of the first run's stored files."""
     monkeypatch.chdir(repository / "speed")
     (repository / "speed" / "reports" / "check").mkdir(parents=True)
     (repository / "speed" / "reports" / "check" / "smoke.json").write_text("{}")
@@ -114,7 +114,7 @@ def test_stored_runs_and_compiled_modules_do_not_make_a_run_dirty(repository, mo
         (repository / code).unlink()
 
 
-def test_the_working_tree_counts_as_it_stands_and_says_so(repository, folder):
+def test_the_working_tree_is_compared_as_it_stands(repository, folder):
     (repository / "nets.py").write_text("NUMBER = 'three'\n")
     here = sides.Here.at(repository, "smoke")
     with sides.materialise(".", here, folder) as head, sides.materialise("HEAD", here, folder) as base:
@@ -122,28 +122,28 @@ def test_the_working_tree_counts_as_it_stands_and_says_so(repository, folder):
         assert (number(base), base.dirty) == ("two", False)
 
 
-def test_a_subfolder_is_the_working_directory_in_both_trees(repository, folder):
+def test_a_subfolder_is_the_working_directory_on_both_sides(repository, folder):
     here = sides.Here.at(repository / "speed", "suite.yaml")
     with sides.materialise("main~1", here, folder) as base:
         assert base.cwd == base.root / "speed"
         assert number(base) == "one"
 
 
-def test_pythonpath_into_the_tree_moves_with_it(repository, folder, monkeypatch):
+def test_pythonpath_entries_inside_the_tree_move_with_it(repository, folder, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", f"{repository / 'lib'}{os.pathsep}/elsewhere")
     with sides.materialise("main~1", sides.Here.at(repository, "smoke"), folder) as base:
         assert base.root / "lib" in base.paths
         assert Path("/elsewhere") in base.paths
 
 
-def test_a_branch_that_only_origin_has_is_found(repository, folder, tmp_path):
+def test_a_branch_that_exists_only_on_origin_is_found(repository, folder, tmp_path):
     run(repository, "branch", "release", "main~1")
     run(tmp_path, "clone", "-q", str(repository), "clone")
     with sides.materialise("release", sides.Here.at(tmp_path / "clone", "smoke"), folder) as base:
         assert number(base) == "one"
 
 
-def test_three_dots_are_where_the_branch_left_and_not_what_main_did_since(repository, folder):
+def test_three_dots_mean_the_commit_where_the_branch_left_main(repository, folder):
     run(repository, "checkout", "-qb", "feature", "main~1")
     (repository / "nets.py").write_text("NUMBER = 'mine'\n")
     run(repository, "commit", "-qam", "mine")
@@ -153,8 +153,8 @@ def test_three_dots_are_where_the_branch_left_and_not_what_main_did_since(reposi
         assert base.commit == run(repository, "rev-parse", "main~1")
 
 
-def test_submodules_of_a_base_are_filled_or_named(repository, folder, tmp_path):
-    """Also those of submodules, whatever they are called; and all of their files, also what no archive would have."""
+def test_submodules_of_a_base_are_checked_out_or_named(repository, folder, tmp_path):
+    """This includes nested submodules, odd names, and files that `git archive` would leave out."""
     modules = {}
     for name in ("deep", "part"):
         module = modules[name] = tmp_path / name
@@ -183,8 +183,8 @@ def test_submodules_of_a_base_are_filled_or_named(repository, folder, tmp_path):
         assert "its submodules libs/pärt 1 are empty: fetch them" in base.hint("cannot be imported")
 
 
-def test_what_git_ignores_and_a_checkout_lacks_is_named_with_what_to_do(repository, folder):
-    """It was "No module named 'nets._version'", though that lies there in the working tree."""
+def test_an_ignored_file_that_a_checkout_lacks_is_named(repository, folder):
+    """The message used to be "No module named 'nets._version'", although the working tree had that file."""
     (repository / "src" / "shop").mkdir(parents=True)
     for name in ("src/shop/_version.py", "speed/w.pt", "new.txt"):
         (repository / name).touch()
@@ -207,8 +207,8 @@ def test_what_git_ignores_and_a_checkout_lacks_is_named_with_what_to_do(reposito
         assert head.hint("No module named 'shop._version'") == ""
 
 
-def test_a_copy_of_what_differs_is_not_measured_on_both_sides(repository, folder, tmp_path):
-    """A package of a monorepo that ``pip install ./packages/x`` has copied: both sides would import the copy."""
+def test_an_installed_copy_of_changed_code_is_refused(repository, folder, tmp_path):
+    """Both sides would import the copy if ``pip install ./packages/x`` has copied a package of a monorepo."""
     net = repository / "packages" / "x" / "src" / "x" / "net.py"
     net.parent.mkdir(parents=True)
     for text in ("WORK = 1\n", "WORK = 2\n"):
@@ -230,7 +230,7 @@ def test_a_copy_of_what_differs_is_not_measured_on_both_sides(repository, folder
 
 @pytest.fixture
 def both_sides(repository, folder):
-    """``main~1`` and the working tree, and the files of ``nets`` in each."""
+    """Yield ``main~1``, the working tree, and the path of each side's ``nets``."""
     here = sides.Here.at(repository, "smoke")
     with sides.materialise("main~1", here, folder) as base, sides.materialise(".", here, folder) as head:
         yield base, head, {"base": {"nets": str(base.root / "nets.py")}, "head": {"nets": str(head.root / "nets.py")}}
@@ -241,11 +241,11 @@ def naming(module: str) -> list[dict]:
 
 
 def with_both(own: dict, **shared: Path) -> dict:
-    """Files of both sides that besides their own modules have imported some from one file."""
+    """Return the imported files of both sides, with shared modules that both import from one file."""
     return {side: files | {name: str(path) for name, path in shared.items()} for side, files in own.items()}
 
 
-def test_an_installed_package_of_others_is_the_same_for_both_on_purpose(both_sides, repository, tmp_path):
+def test_both_sides_may_import_an_installed_third_party_package(both_sides, repository, tmp_path):
     base, head, own = both_sides
     vision = tmp_path / "site-packages" / "vision" / "__init__.py"
     files = with_both(own, vision=vision)
@@ -261,14 +261,14 @@ def test_an_installed_package_of_others_is_the_same_for_both_on_purpose(both_sid
         origin.refuse_same_code(base, head, naming("vision"), files)
 
 
-def test_a_named_module_that_a_folder_was_installed_as_may_differ(both_sides, tmp_path, monkeypatch):
+def test_one_copy_of_a_module_from_a_folder_is_refused(both_sides, tmp_path, monkeypatch):
     base, head, own = both_sides
     monkeypatch.setattr(origin, "_installed_from", {"ops": tmp_path}.get)
     with pytest.raises(Refused, match="base and head both import ops from"):
         origin.refuse_same_code(base, head, naming("ops"), with_both(own, ops=tmp_path / "site-packages" / "ops.so"))
 
 
-def test_a_ref_that_no_case_imports_anything_of_is_refused(both_sides, tmp_path):
+def test_a_ref_that_no_case_imports_from_is_refused(both_sides, tmp_path):
     base, head, own = both_sides
     shared = {"convbench": str(tmp_path / "site-packages" / "convbench" / "__init__.py")}
     with pytest.raises(
@@ -279,9 +279,7 @@ def test_a_ref_that_no_case_imports_anything_of_is_refused(both_sides, tmp_path)
 
 
 @pytest.mark.parametrize("changed", ["ops/csrc/fast.cu", "ops/csrc/fast.h", "ops/lib.rs"])
-def test_native_code_that_differs_is_not_measured_from_one_installed_copy(
-    both_sides, repository, tmp_path, monkeypatch, changed
-):
+def test_one_installed_copy_of_changed_native_code_is_refused(both_sides, repository, tmp_path, monkeypatch, changed):
     base, head, own = both_sides
     (repository / changed).parent.mkdir(parents=True)
     (repository / changed).touch()
@@ -293,7 +291,7 @@ def test_native_code_that_differs_is_not_measured_from_one_installed_copy(
         origin.refuse_same_code(base, head, [{}], with_both(own, ops=installed / "ops.so"))
 
 
-def test_a_directory_is_taken_as_it_is(repository, folder, tmp_path):
+def test_a_directory_is_used_as_it_is(repository, folder, tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "nets.py").write_text("NUMBER = 'other'\n")
     with sides.materialise(str(tmp_path / "other"), sides.Here.at(repository, "smoke"), folder) as base:
@@ -301,8 +299,8 @@ def test_a_directory_is_taken_as_it_is(repository, folder, tmp_path):
 
 
 @pytest.mark.parametrize("ignored", [True, False])
-def test_a_directory_within_the_repository_is_none_of_its_commits(repository, folder, monkeypatch, ignored):
-    """What was unpacked there was said to be at HEAD, so that `--resume` went on with other content of it."""
+def test_a_directory_inside_the_repository_has_no_commit(repository, folder, monkeypatch, ignored):
+    """It used to be recorded as HEAD, so that `--resume` went on after its content had changed."""
     monkeypatch.chdir(repository)
     (repository / ".gitignore").write_text("release/\n" if ignored else "")
     (repository / "release").mkdir()
@@ -321,12 +319,12 @@ def wheel(folder: Path) -> Path:
     return path
 
 
-def test_a_wheel_goes_before_the_tree(repository, folder, tmp_path):
+def test_a_wheel_comes_before_the_tree_on_the_path(repository, folder, tmp_path):
     with sides.materialise(str(wheel(tmp_path)), sides.Here.at(repository, "smoke"), folder) as base:
         assert number(base) == "wheel"
 
 
-def test_a_wheel_that_no_case_imports_anything_of_is_refused(repository, folder, tmp_path):
+def test_a_wheel_that_no_case_imports_from_is_refused(repository, folder, tmp_path):
     here, cases = sides.Here.at(repository, "smoke"), [{"architecture": {"reducer": {"name": "gap"}}}]
     with (
         sides.materialise(str(wheel(tmp_path)), here, folder) as base,
@@ -339,11 +337,11 @@ def test_a_wheel_that_no_case_imports_anything_of_is_refused(repository, folder,
             origin.refuse_same_code(base, head, cases, {"base": both, "head": both})
         used = {"base": both | {"nets": str(base.paths[0] / "nets.py")}, "head": both}
         origin.refuse_same_code(base, head, cases, used)
-        origin.refuse_same_code(base, head, naming("shop.models"), used)  # beside the suite, it is for both
+        origin.refuse_same_code(base, head, naming("shop.models"), used)  # beside the suite, so meant for both
         origin.refuse_same_code(base, head, [], {})
 
 
-def test_a_wheel_that_is_none_is_a_failed_build(repository, folder, tmp_path):
+def test_a_broken_wheel_is_a_failed_build(repository, folder, tmp_path):
     (tmp_path / "bad-1.0-py3-none-any.whl").write_text("no zip")
     here = sides.Here.at(repository, "smoke")
     with (
@@ -353,7 +351,7 @@ def test_a_wheel_that_is_none_is_a_failed_build(repository, folder, tmp_path):
         pass
 
 
-def test_a_base_that_does_not_build_is_a_failed_build_and_leaves_nothing(repository, folder):
+def test_a_base_that_does_not_build_leaves_no_worktree(repository, folder):
     here = sides.Here.at(repository, "smoke")
     command = f"{sys.executable} -c 'import sys; sys.exit(\"no compiler\")'"
     with (
@@ -374,8 +372,8 @@ def test_a_base_that_does_not_build_is_a_failed_build_and_leaves_nothing(reposit
         ("false", "(exit code 1): it printed nothing", 5),
     ],
 )
-def test_a_build_that_no_shell_runs_is_told_so(repository, folder, command, message, code):
-    """It was an argument of the first program, which may have ended well."""
+def test_a_build_that_needs_a_shell_is_refused(repository, folder, command, message, code):
+    """Shell syntax used to be an argument of the first program, which could succeed."""
     here = sides.Here.at(repository, "smoke")
     with (
         pytest.raises(ConvbenchError, match=re.escape(message)) as error,
@@ -385,7 +383,7 @@ def test_a_build_that_no_shell_runs_is_told_so(repository, folder, command, mess
     assert error.value.exit_code == code
 
 
-def test_a_build_that_is_over_its_time_is_ended_with_what_it_has_started(repository, folder, monkeypatch):
+def test_a_build_that_times_out_ends_with_its_children(repository, folder, monkeypatch):
     monkeypatch.setattr(sides, "BUILD_TIMEOUT", 0.5)
     here = sides.Here.at(repository, "smoke")
     with (
@@ -396,7 +394,7 @@ def test_a_build_that_is_over_its_time_is_ended_with_what_it_has_started(reposit
     assert any(not list(scratch.processes(folder)) for _ in range(1000))
 
 
-def test_what_a_build_leaves_running_ends_with_the_check(repository):
+def test_processes_that_a_build_left_end_with_the_check(repository):
     with (
         sides.scratch_folder() as folder,
         sides.materialise(
@@ -408,8 +406,8 @@ def test_what_a_build_leaves_running_ends_with_the_check(repository):
 
 
 @pytest.mark.parametrize("where", [".", "part"])
-def test_an_editable_install_of_a_subfolder_is_that_of_each_side(repository, folder, monkeypatch, where):
-    """From the subfolder by its ``src``, from elsewhere by what the install has put on the path of modules."""
+def test_an_editable_install_of_a_subfolder_differs_by_side(repository, folder, monkeypatch, where):
+    """The package is found in ``src`` from the subfolder, and elsewhere on the path that the install extended."""
     (repository / "part" / "src").mkdir(parents=True)
     (repository / "nets.py").rename(repository / "part" / "src" / "nets.py")
     for text in ("NUMBER = 'three'\n", "NUMBER = 'four'\n"):
@@ -422,13 +420,13 @@ def test_an_editable_install_of_a_subfolder_is_that_of_each_side(repository, fol
         assert (number(base), number(head)) == ("three", "four")
 
 
-def test_packages_of_an_environment_in_the_tree_stay_behind_those_of_the_sides(repository, monkeypatch):
+def test_an_environment_inside_the_tree_is_not_on_the_path(repository, monkeypatch):
     environment = repository / ".venv" / "lib" / "site-packages"
     monkeypatch.setattr(sys, "path", [*sys.path, "", str(environment)])
     assert environment not in sides.Here.at(repository, "smoke").paths(repository)
 
 
-def test_a_build_may_print_anything(repository, folder):
+def test_a_build_may_print_bytes_that_are_not_utf8(repository, folder):
     here = sides.Here.at(repository, "smoke")
     with sides.materialise("main~1", here, folder, r"printf '\351t\351'"):
         pass
@@ -439,15 +437,15 @@ def test_a_build_may_print_anything(repository, folder):
         pass
 
 
-def test_a_build_that_asks_git_is_told_of_its_own_tree_also_in_a_hook(repository, folder, monkeypatch):
+def test_git_in_a_build_sees_the_tree_of_its_side(repository, folder, monkeypatch):
     monkeypatch.setenv("GIT_DIR", str(repository / ".git"))
     with sides.materialise("main~1", sides.Here.at(repository, "smoke"), folder, "git rm -q nets.py"):
         pass
     assert "nets.py" in run(repository, "ls-files")
 
 
-def test_a_hook_that_fails_after_a_checkout_takes_no_base_along(repository, folder):
-    """As those of git-lfs do where it is not installed."""
+def test_a_failing_hook_after_checkout_does_not_stop_a_check(repository, folder):
+    """git-lfs installs such hooks, which fail if git-lfs itself is missing."""
     hook = repository / ".git" / "hooks" / "post-checkout"
     hook.write_text("#!/bin/sh\nexit 2\n")
     hook.chmod(0o755)
@@ -455,7 +453,7 @@ def test_a_hook_that_fails_after_a_checkout_takes_no_base_along(repository, fold
         assert number(base) == "one"
 
 
-def test_a_checkout_that_fails_is_said_and_leaves_nothing(repository, folder):
+def test_a_failed_checkout_is_reported_and_leaves_no_worktree(repository, folder):
     (repository / ".gitattributes").write_text("*.bin filter=away\n")
     (repository / "weights.bin").write_text("1")
     commit(repository, "weights")
@@ -493,14 +491,14 @@ def test_a_base_is_built_in_its_own_tree(repository, folder):
     ],
     ids=["unknown", "no repository", "shallow", "bare"],
 )
-def test_what_cannot_be_had_is_said_with_what_to_do(repository, folder, tmp_path, prepare, message):
+def test_a_base_that_is_not_found_says_what_to_do(repository, folder, tmp_path, prepare, message):
     here = sides.Here.at(prepare(repository, tmp_path), "smoke")
     with pytest.raises(ConvbenchError, match=message) as error, sides.materialise("nowhere", here, folder):
         pass
     assert error.value.exit_code == 2
 
 
-def test_two_histories_have_no_commit_at_which_one_left_the_other(repository):
+def test_unrelated_histories_are_reported_as_having_no_common_commit(repository):
     run(repository, "checkout", "-q", "--orphan", "new")
     run(repository, "commit", "-qm", "new")
     said = git.why_not(repository, "base 'main...new'", "main...new")
@@ -508,7 +506,7 @@ def test_two_histories_have_no_commit_at_which_one_left_the_other(repository):
     assert "`git fetch` it" in git.why_not(repository, "base", "main...nowhere")
 
 
-def test_a_branch_is_no_line_of_history_and_what_to_name_instead_is_said(repository):
+def test_a_branch_off_the_first_parents_is_refused_with_advice(repository):
     run(repository, "checkout", "-qb", "side", "main~1")
     run(repository, "commit", "-q", "--allow-empty", "-m", "side")
     assert git.first_parent_commits(repository, run(repository, "rev-parse", "side"), "main") is None
@@ -518,7 +516,7 @@ def test_a_branch_is_no_line_of_history_and_what_to_name_instead_is_said(reposit
     assert git.why_no_first_parents(repository, "main", "main~1").startswith("--bad main~1 is older than --good main")
 
 
-def test_where_only_a_commit_will_do_no_wheel_is_advised_nor_a_fetch_that_brings_one_commit(repository, tmp_path):
+def test_where_a_commit_is_required_the_advice_fits(repository, tmp_path):
     run(tmp_path, "clone", "-q", "--depth", "1", repository.as_uri(), "shallow")
     assert git.why_not(tmp_path / "shallow", "--good 'v9'", "v9", only_commits=True) == (
         "--good 'v9' is not a commit of this clone, which is shallow: `git fetch --unshallow`, or --deepen by as many "
@@ -532,8 +530,8 @@ def test_where_only_a_commit_will_do_no_wheel_is_advised_nor_a_fetch_that_brings
     )
 
 
-def test_what_git_says_against_a_directory_is_said(repository, folder, monkeypatch):
-    """Such as that another user owns it: then it is no wheel that is needed."""
+def test_gits_complaint_about_a_directory_is_repeated(repository, folder, monkeypatch):
+    """If another user owns the directory, for example, advice to name a wheel would not help."""
     monkeypatch.setattr(sides.git, "top", lambda _: None)
     monkeypatch.setattr(sides.git, "_complaint", lambda _: "detected dubious ownership in repository")
     here = sides.Here(repository, repository, None)
@@ -544,25 +542,25 @@ def test_what_git_says_against_a_directory_is_said(repository, folder, monkeypat
         pass
 
 
-def test_names_of_another_encoding_are_no_fault(repository):
+def test_file_names_of_another_encoding_are_listed(repository):
     (repository / os.fsdecode(b"caf\xe9.txt")).write_text("")
     assert sides.git.changed(repository, "main") == [os.fsdecode(b"caf\xe9.txt")]
 
 
-def test_a_repository_may_be_called_anything(repository, folder, tmp_path):
+def test_a_repositorys_path_may_have_any_name(repository, folder, tmp_path):
     odd = repository.rename(tmp_path / os.fsdecode(b"caf\xe9 & \xc3\xa9t\xc3\xa9 "))
     with sides.materialise("main~1", sides.Here.at(odd, "smoke"), folder) as base:
         assert number(base) == "one"
     assert git.top(odd / "speed") == odd
 
 
-def test_a_folder_that_is_called_like_two_is_refused(repository, tmp_path):
-    """A worker would look for modules in both of them, and find none."""
+def test_a_path_with_a_separator_in_it_is_refused(repository, tmp_path):
+    """A worker would look for modules in two folders and find none."""
     with pytest.raises(ConvbenchError, match="its path holds ':', which separates folders: move or rename it"):
         sides.Here.at(repository.rename(tmp_path / "a:b"), "smoke")
 
 
-def test_what_a_check_writes_does_not_change_the_code(repository, folder):
+def test_files_that_a_check_writes_do_not_make_it_dirty(repository, folder):
     written = (repository / "out" / "check.json",)
     (repository / "out").mkdir()
     written[0].write_text("{}")
@@ -571,7 +569,7 @@ def test_what_a_check_writes_does_not_change_the_code(repository, folder):
             assert side.dirty is dirty
 
 
-def test_without_git_a_ref_is_refused_and_a_directory_works(repository, folder, tmp_path, monkeypatch):
+def test_without_git_a_directory_works_and_a_ref_is_refused(repository, folder, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     here = sides.Here.at(repository, "smoke")
     with pytest.raises(ConvbenchError, match="git is not installed"), sides.materialise("main", here, folder):
@@ -580,11 +578,11 @@ def test_without_git_a_ref_is_refused_and_a_directory_works(repository, folder, 
         assert number(base) == "two"
 
 
-def test_a_ref_that_looks_like_an_option_is_no_ref(repository):
+def test_an_option_is_not_read_as_a_ref(repository):
     assert git.commit(repository, "--help") is None
 
 
-def test_the_worktree_of_a_killed_check_is_removed_by_the_next_and_a_living_one_is_kept(repository, folder, tmp_path):
+def test_only_the_worktree_of_a_dead_check_is_removed(repository, folder, tmp_path):
     dead, living = tmp_path / "convbench-check-dead", tmp_path / "convbench-check-living"
     users = tmp_path / "mine"
     for left_behind in (dead, living):
@@ -600,8 +598,8 @@ def test_the_worktree_of_a_killed_check_is_removed_by_the_next_and_a_living_one_
     assert str(users) in left
 
 
-def test_a_check_forgets_no_worktree_of_others_that_is_not_mounted_now(repository, folder, tmp_path):
-    """Such as one of the host's, from a container in which only the main repository is mounted."""
+def test_a_check_keeps_another_worktree_that_is_not_mounted(repository, folder, tmp_path):
+    """This is the host's worktree, seen from a container that mounts only the main repository."""
     mine, gone = tmp_path / "mine", tmp_path / "convbench-check-gone" / "base"
     for tree in (mine, gone):
         run(repository, "worktree", "add", "-q", "--detach", str(tree), "main")
@@ -614,8 +612,8 @@ def test_a_check_forgets_no_worktree_of_others_that_is_not_mounted_now(repositor
     assert run(mine, "rev-parse", "HEAD") == run(repository, "rev-parse", "main")
 
 
-def test_another_interpreter_may_be_named_from_here(repository, folder, monkeypatch):
-    """A worker starts in the tree of its side, where the environment of this one is not."""
+def test_an_interpreter_path_is_relative_to_the_callers_folder(repository, folder, monkeypatch):
+    """A worker starts in the tree of its side, which lacks the caller's environment."""
     monkeypatch.chdir(repository)
     (repository / "venv").mkdir()
     (repository / "venv" / "python").symlink_to(sys.executable)
@@ -625,7 +623,7 @@ def test_another_interpreter_may_be_named_from_here(repository, folder, monkeypa
     assert other.python == str(repository / "venv" / "python")
 
 
-def test_another_interpreter_is_lent_this_convbench(repository, folder):
+def test_another_interpreter_gets_this_convbench_on_its_path(repository, folder):
     with sides.materialise(".", sides.Here.at(repository, "smoke"), folder) as head:
         other = sides.with_python(head, sys.executable, folder)
     assert (other.paths[-1] / "convbench" / "__init__.py").is_file()
@@ -652,8 +650,8 @@ def test_the_second_check_waits_for_the_first_and_says_so(tmp_path):
     assert not lock.is_held(tmp_path / "lock")
 
 
-def test_a_lock_is_given_back_though_a_forked_process_has_its_file_open(tmp_path, monkeypatch):
-    """As a loader's workers do; a copy of the descriptor is what they have."""
+def test_a_lock_is_released_while_a_fork_holds_its_file(tmp_path, monkeypatch):
+    """The workers of a data loader are forked processes, and hold a copy of the lock's descriptor."""
     copies, open_ = [], lock._open
     monkeypatch.setattr(lock, "_open", lambda *args: copies.append(os.dup(file := open_(*args))) or file)
     with lock.hold(tmp_path / "lock"):
@@ -662,7 +660,7 @@ def test_a_lock_is_given_back_though_a_forked_process_has_its_file_open(tmp_path
     os.close(*copies)
 
 
-def test_the_scratch_folder_is_gone_whatever_happened():
+def test_the_scratch_folder_is_removed_after_an_error():
     with pytest.raises(RuntimeError), sides.scratch_folder() as scratch:
         (scratch / "base").mkdir()
         raise RuntimeError
@@ -670,7 +668,7 @@ def test_the_scratch_folder_is_gone_whatever_happened():
 
 
 @pytest.mark.parametrize("subject", ["use\x0cfast path", "use\rfast path", "use\x1b[2Jfast path"])
-def test_a_subject_with_a_page_break_is_one_commit(repository, subject):
+def test_a_subject_with_control_characters_is_one_commit(repository, subject):
     run(repository, "commit", "-q", "--allow-empty", "-m", subject)
     good, bad = run(repository, "rev-parse", "main~2"), run(repository, "rev-parse", "main")
     line = git.first_parent_commits(repository, good, bad)
@@ -678,7 +676,7 @@ def test_a_subject_with_a_page_break_is_one_commit(repository, subject):
     assert line[-1][1].isprintable()
 
 
-def test_a_signature_that_is_shown_with_every_commit_is_none_of_the_line(repository, tmp_path):
+def test_signatures_in_the_log_are_not_read_as_commits(repository, tmp_path):
     signer = tmp_path / "signer"
     signer.write_text(
         '#!/bin/sh\ncat > /dev/null\necho "gpg: Good signature" >&2\necho "[GNUPG:] SIG_CREATED x" >&2\n'
@@ -694,7 +692,7 @@ def test_a_signature_that_is_shown_with_every_commit_is_none_of_the_line(reposit
     assert git.commits(repository)[-1] == bad
 
 
-def test_a_folder_below_a_repository_that_git_does_not_trust_is_told_so(repository, monkeypatch):
+def test_an_untrusted_repository_above_a_folder_is_reported(repository, monkeypatch):
     def distrust(*words, **more):
         raise subprocess.CalledProcessError(128, "git", stderr=b"fatal: detected dubious ownership in repository")
 
@@ -702,7 +700,7 @@ def test_a_folder_below_a_repository_that_git_does_not_trust_is_told_so(reposito
     assert "git says: detected dubious ownership" in git.why_not(repository / "speed", "base", "main")
 
 
-def test_a_lock_of_another_user_is_neither_held_nor_free(tmp_path, monkeypatch):
+def test_another_users_lock_is_neither_held_nor_free(tmp_path, monkeypatch):
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
@@ -717,8 +715,8 @@ def test_a_lock_of_another_user_is_neither_held_nor_free(tmp_path, monkeypatch):
         pass
 
 
-def test_the_files_that_are_not_as_committed_are_named(tmp_path):
-    """Of a file that was renamed the name it has now; what a check writes itself is no change."""
+def test_uncommitted_files_are_named(tmp_path):
+    """A renamed file has its new name. A file that a check writes itself is no change."""
     for words in (("init", "-q"), ("config", "user.email", "a@b.c"), ("config", "user.name", "n")):
         run(tmp_path, *words)
     (tmp_path / "net.py").write_text("a line that both names have\n" * 20)

@@ -1,4 +1,4 @@
-"""The claims as a page, as data, in a terminal and as a verb; the page also in Chromium."""
+"""The claims as a page, as data, in a terminal and as a command. The page is also tested in Chromium."""
 
 import io
 import json
@@ -59,7 +59,7 @@ def written(pilot, tmp_path_factory):
     return page.write(pilot, MADE, tmp_path_factory.mktemp("claims") / "index.html")
 
 
-def test_the_table_at_80_columns(pilot):
+def test_the_table_fits_80_columns(pilot):
     out = io.StringIO()
     Console(file=out, width=80, color_system=None).print(table(pilot))
     assert [line.rstrip() for line in out.getvalue().splitlines()] == TERMINAL.splitlines()
@@ -82,16 +82,16 @@ def test_the_table_at_80_columns(pilot):
         (Number("", 2.0, "×", float("-inf"), float("inf")), "2.0×"),
     ],
 )
-def test_a_claims_number_is_written_in_its_unit_with_its_interval(number, text):
+def test_a_claims_number_has_its_unit_and_interval(number, text):
     assert words.number(number) == text
 
 
-def test_the_tally_in_words():
+def test_the_tally_is_written_in_words():
     assert words.tally({"supported": 2, "depends": 1}) == "3 claims: 2 supported, 1 depends"
     assert words.tally({"depends": 2, "not tested": 1}) == "3 claims: 2 depend, 1 not tested"
 
 
-def test_the_page_says_everything(pilot, written):
+def test_the_page_shows_claims_figures_and_provenance(pilot, written):
     text = written.read_text("utf-8")
     assert "<h1>17 claims: 12 supported, 5 refuted</h1>" in text
     for claim in pilot:
@@ -108,14 +108,14 @@ def test_the_page_is_self_contained_and_small(written):
     assert len(text) < 200_000
 
 
-def test_hostile_words_stay_words(tmp_path):
+def test_markup_in_a_claim_is_escaped(tmp_path):
     bad = "</script><img src=x onerror=alert(1)>"
     claim = Claim("C1", bad, bad, bad, bad, "depends", bad, (Number(bad, 1.0),))
     text = page.write([claim], words.Provenance(here={bad: bad}), tmp_path / "index.html").read_text("utf-8")
     assert "<img" not in text
 
 
-def test_the_data_are_plain_and_finite(pilot, tmp_path):
+def test_the_json_has_plain_finite_numbers(pilot, tmp_path):
     data = json.loads(claims_json.write(pilot, MADE, tmp_path / "claims.json").read_text("utf-8"))
     assert data["tally"] == {"supported": 12, "refuted": 5}
     assert [claim["number"] for claim in data["claims"]] == [claim.number for claim in pilot]
@@ -125,7 +125,7 @@ def test_the_data_are_plain_and_finite(pilot, tmp_path):
     assert (number["unit"], number["n"]) == ("points", 5)
 
 
-def test_the_verb_writes_the_page_and_says_where(tmp_path):
+def test_the_command_writes_the_page_and_prints_its_path(tmp_path):
     run_records = given.by_size(lambda size: 0.02 + 4e-6 * size)
     records.stored(tmp_path / "run", run_records)
     done = CliRunner().invoke(app, ["claims", str(tmp_path / "run"), "--out", str(tmp_path / "out")])
@@ -134,14 +134,14 @@ def test_the_verb_writes_the_page_and_says_where(tmp_path):
     assert "7 supported, 2 refuted, 8 not tested" in done.stdout
 
 
-def test_a_runs_own_report_is_not_written_over(tmp_path):
+def test_a_runs_own_report_is_not_overwritten(tmp_path):
     assert claims._page(tmp_path).name == "index.html"
     store.start(tmp_path, records.run_of([]))
     assert claims._page(tmp_path).name == "claims.html"
-    assert claims._page(tmp_path / "mine.html") == tmp_path / "mine.html"  # it became a directory
+    assert claims._page(tmp_path / "mine.html") == tmp_path / "mine.html"  # this used to become a directory
 
 
-def test_what_is_no_run_is_told_in_one_message(tmp_path):
+def test_a_folder_without_a_run_is_refused_in_one_message(tmp_path):
     done = CliRunner().invoke(app, ["claims", str(tmp_path)])
     assert isinstance(done.exception, StoreError)
     assert str(done.exception) == f"{tmp_path}: not a run: there is no run.json in {tmp_path}"
@@ -152,7 +152,7 @@ def test_what_is_no_run_is_told_in_one_message(tmp_path):
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [1400, 400])
-def test_nothing_scrolls_sideways_and_nothing_is_logged(browser, written, width):
+def test_the_page_neither_scrolls_sideways_nor_logs_anything(browser, written, width):
     browser_page = browser.new_page(viewport={"width": width, "height": 900})
     messages = []
     browser_page.on("console", lambda message: messages.append(message.text))
@@ -177,7 +177,7 @@ def test_axe_finds_no_violation_of_any_rule(browser, written, scheme, media):
 
 
 @pytest.mark.browser
-def test_each_verdict_has_a_colour_of_its_own(browser, written):
+def test_each_verdict_has_its_own_look(browser, written):
     browser_page = browser.new_page()
     browser_page.goto(written.as_uri())
     look = """verdict => {

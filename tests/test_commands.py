@@ -19,11 +19,11 @@ CALL = (
 
 
 @pytest.mark.parametrize("text", [LINE, CALL, "convbench run default", "convbench.run('article')"])
-def test_a_command_is_read_as_it_was_written(text):
+def test_a_command_is_written_as_it_was_read(text):
     assert str(Command.of(records.run_of([], command=text))) == text
 
 
-def test_what_is_read_has_its_parts():
+def test_a_command_is_read_into_its_parts():
     command = Command.of(records.run_of([], command=LINE))
     assert (command.source, command.overrides) == ("my suites/a.yaml", ("variant=eager", "reducer=[gap,gmp]"))
     assert (command.only, command.skip, command.plugins) == (("*/gap/*", "b"), ("c",), ("shop.state",))
@@ -40,29 +40,29 @@ def test_what_is_read_has_its_parts():
         "convbench.run(" + "(" * 5000,
     ],
 )  # fmt: skip
-def test_of_what_cannot_be_read_the_suite_is_run_by_its_name(text):
+def test_an_unreadable_command_becomes_a_run_of_the_suites_name(text):
     assert str(Command.of(records.run_of([], command=text, name="my suite"))) == "convbench run 'my suite'"
 
 
-def test_options_of_an_executor_are_read_by_the_command_line_as_they_were():
+def test_executor_options_are_written_as_the_command_line_reads_them():
     command = Command("a", executor="slurm", executor_options={"exclusive": False, "memory": "16GB", "start": 60.0})
     assert str(command).endswith(
         "--executor-options exclusive=false --executor-options memory=16GB --executor-options start=60.0"
     )
 
 
-def test_a_case_of_its_own_replaces_what_selected_the_run():
+def test_a_command_for_one_case_drops_the_runs_selection():
     command = Command("a", only=("gap",), skip=("gmp",), shard="1/2", device="cpu")
     assert str(command.of_one_case()) == "convbench run a --device cpu"
 
 
-def test_a_directory_follows_as_it_stands_on_a_line_and_as_text_in_a_call():
+def test_an_output_directory_is_written_for_shell_and_python():
     command = Command("a", resume=True)
     assert command.into("'my run'") == "convbench run a --resume --out 'my run'"
     assert replace(command, python=True).into("my run") == "convbench.run('a', resume=True, out='my run')"
 
 
-def test_a_training_is_known_by_its_id_and_not_by_a_path_in_it():
+def test_a_training_is_recognised_by_its_ids_form():
     assert is_training("conv/gap/32/lstm64/32x8x1x32x32/eager/learn/cpu/identity/lr=0.002/seed=0")
     assert is_training("conv/gap/32/lstm64/32x8x1x32x32/eager/learn/cuda:1/identity/lr=0.002/seed=0")
     assert not is_training("conv(weights=/data/learn/w.pt)/gap/32/lstm64/1x16x3x64x64/eager/inference/cpu")

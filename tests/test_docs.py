@@ -1,4 +1,4 @@
-"""The documentation: every page says what works, the site builds without a broken link and reads without a network."""
+"""The documentation: every page works as it says, the site's links lead somewhere, and it reads without a network."""
 
 import ast
 import dataclasses
@@ -35,8 +35,8 @@ def name(page: Path) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", RUN, ids=name)
-def test_a_page_works_as_it_says(page, tmp_path):
-    """Its files, suites and commands, in a process of their own: some register plug-ins."""
+def test_everything_on_a_page_works(page, tmp_path):
+    """Each page's files, suites and commands run in a separate process, because some register plug-ins."""
     done = forked.python(
         Path(__file__).with_name("docs_page.py"), page, cwd=tmp_path, env=os.environ | {"COLUMNS": "120"}
     )
@@ -44,15 +44,15 @@ def test_a_page_works_as_it_says(page, tmp_path):
 
 
 @pytest.mark.parametrize("page", READ, ids=name)
-def test_what_a_page_names_exists(page, tmp_path, monkeypatch):
+def test_everything_that_a_page_names_exists(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     follow(page)
 
 
 @pytest.mark.parametrize("page", [*RUN, *READ], ids=name)
-def test_the_links_of_a_page_lead_somewhere_in_the_repository_too(page):
-    """All but those to the reference, which is written when the site is built."""
+def test_a_pages_links_also_work_in_the_repository(page):
+    """Links to the reference are left out, because it is written when the site is built."""
     links = re.findall(r"\]\(([^)#\s]+)[^)\s]*\)", page.read_text())
     assert [link for link in links if "reference/" not in link and not (page.parent / link).exists()] == []
 
@@ -67,14 +67,14 @@ def test_the_links_of_a_page_lead_somewhere_in_the_repository_too(page):
         ("```yaml\nprotocol: {max_tim: 1}\n```\n", "max_tim"),
     ],
 )
-def test_a_page_that_says_what_is_not_so_is_found(text, fault, tmp_path):
+def test_a_page_that_names_what_does_not_exist_fails(text, fault, tmp_path):
     page = tmp_path / "page.md"
     page.write_text(text)
     with pytest.raises(Exception, match=re.escape(fault)):
         follow(page)
 
 
-def test_the_architecture_draws_the_rule_that_is_held():
+def test_the_architecture_page_draws_the_import_rule_that_is_tested():
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
     drawn = next(block.text for block in blocks(DOCS / "architecture.md") if "models, suite" in block.text)
@@ -83,8 +83,8 @@ def test_the_architecture_draws_the_rule_that_is_held():
     assert rooms == {path.parent.name for path in (ROOT / "convbench").glob("*/__init__.py")}
 
 
-def test_no_module_imports_itself_by_way_of_others():
-    """Nor for its types alone: import-linter's rule is of rooms. What a function imports is not asked."""
+def test_modules_do_not_import_each_other_in_a_circle():
+    """import-linter checks rooms only. Imports for types count here, and imports inside functions do not."""
     files = {".".join(path.with_suffix("").relative_to(ROOT).parts): path for path in PACKAGE.rglob("*.py")}
     names = {name.removesuffix(".__init__"): path for name, path in files.items()}
     graph = {name: set(_imports(ast.parse(path.read_text()).body, names)) for name, path in names.items()}
@@ -101,7 +101,7 @@ def _imports(body, names):
 
 
 @pytest.mark.parametrize("rnn", ["lstm8", "bilstm8x2", "gru8", "lstm8p3"])
-def test_the_recipe_of_a_metric_tells_the_bytes_that_torch_carries(rnn):
+def test_the_metric_recipe_counts_the_bytes_that_torch_carries(rnn):
     from convbench.core.record import Case, Choice, Clip, Parts, Protocol
     from convbench.models.subject import assemble
     from convbench.models.values import tensors
@@ -115,14 +115,14 @@ def test_the_recipe_of_a_metric_tells_the_bytes_that_torch_carries(rnn):
     assert reading.samples == (sum(tensor.nbytes for tensor in tensors(subject.run()[1])),)
 
 
-def test_the_recipe_of_a_variant_names_all_it_can_declare():
+def test_the_variant_recipe_names_every_field_of_its_traits():
     from convbench.core.traits import VariantTraits
 
     text = (DOCS / "recipes" / "variant.md").read_text()
     assert all(f"| `{field.name}` |" in text for field in dataclasses.fields(VariantTraits))
 
 
-def test_the_run_that_a_model_is_exported_from_is_the_whole_one():
+def test_a_model_is_exported_from_the_whole_suites_run():
     """A second run of a suite into the same directory sets the first one aside."""
     page = [words for block in blocks(DOCS / "how-to" / "deploy.md") for words in commands(block.text)]
     (exported,) = (words for words in page if words[0] == "export-model")
@@ -144,15 +144,15 @@ def history_of_gitlab() -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize(("code", "ends"), [(0, 0), (5, 0), (2, 2)])
 @pytest.mark.parametrize("script", [history_of_workflow, history_of_gitlab])
-def test_a_run_of_which_a_case_failed_is_kept_by_the_recipes(script, code, ends):
-    """A run of an invented convbench, by a shell that ends at the first command that fails, as in CI."""
+def test_the_ci_recipes_keep_a_run_with_a_failed_case(script, code, ends):
+    """An invented convbench runs in a shell that ends at the first failed command, as in CI."""
     invented = f"convbench() {{ case $1 in run) return {code} ;; esac; }}"
     done = subprocess.run(["bash", "-e", "-c", "\n".join([invented, *script()])], check=False)
     assert done.returncode == ends
 
 
-def test_the_recipes_compare_with_where_a_branch_left_its_target():
-    """Else what others merged since is taken for this change's: a re-run of an old one was red for their speed-up."""
+def test_the_ci_recipes_compare_with_the_branch_point():
+    """Otherwise others' later merges count as this change: a re-run of an old branch was red for their speed-up."""
     workflow = YAML(typ="safe").load(ROOT / ".github" / "workflows" / "latency.yml")["jobs"]["check"]["steps"]
     recipe = next(block for block in blocks(DOCS / "how-to" / "ci-gate.md") if block.title == ".gitlab-ci.yml")
     scripts = "\n".join(step.get("run", "") for step in workflow), recipe.text
@@ -160,7 +160,7 @@ def test_the_recipes_compare_with_where_a_branch_left_its_target():
 
 
 @pytest.mark.slow
-def test_a_check_without_a_table_is_said_where_the_table_of_an_earlier_one_stood(tmp_path):
+def test_a_check_without_a_table_replaces_the_earlier_table(tmp_path):
     workflow = YAML(typ="safe").load(ROOT / ".github" / "workflows" / "latency.yml")["jobs"]["check"]["steps"]
     (script,) = (step["run"] for step in workflow if step.get("name") == "Compare with base")
     variables = {"SUITE": "s", "BASE": "main", "GITHUB_STEP_SUMMARY": str(tmp_path / "step.md")}
@@ -174,7 +174,7 @@ def test_a_check_without_a_table_is_said_where_the_table_of_an_earlier_one_stood
 
 
 class Page(HTMLParser):
-    """The places that a page links to or loads, and those in it that can be linked to."""
+    """A parsed page: the addresses that it links to or loads, and the anchors that it offers."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -191,7 +191,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """The site, built from a copy of the pages so that no other test sees half of it."""
+    """The site, built from a copy of the pages so that no other test sees it half built."""
     root = tmp_path_factory.mktemp("docs")
     for part in ("docs", "convbench", "tests", "suites", "reports"):
         shutil.copytree(
@@ -210,7 +210,7 @@ def site(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_every_link_leads_somewhere_and_nothing_is_loaded_from_elsewhere(site):
+def test_every_link_works_and_nothing_is_loaded_from_another_site(site):
     pages = {path: Page(path) for path in site.rglob("*.html") if path.name != "404.html"}
     examples = site / "examples"
     own = {path: page for path, page in pages.items() if examples not in path.parents}
@@ -261,7 +261,7 @@ def test_the_reference_is_complete(site):
 
 @pytest.fixture
 def reader(browser, request):
-    """A page in a browser that is offline; at the end only files were asked for and nothing was logged."""
+    """A page in an offline browser; at the end it must have requested only files and logged nothing."""
     context = browser.new_context(viewport={"width": request.param, "height": 900})
     context.set_offline(True)
     page, events = context.new_page(), []
@@ -277,7 +277,7 @@ IN_BROWSER = [pytest.mark.browser, pytest.mark.slow]
 
 
 @pytest.mark.parametrize("reader", [pytest.param(420, marks=IN_BROWSER)], indirect=True)
-def test_every_page_reads_on_a_phone_without_a_network(site, reader):
+def test_every_page_fits_a_phone_without_a_network(site, reader):
     pages = [path for path in site.rglob("*.html") if "examples" not in path.parts and path.name != "404.html"]
     assert len(pages) > 20
     for path in pages:

@@ -1,4 +1,4 @@
-"""The seam of execution: what every executor keeps, what the fake invents, and that a sweep knows nothing else."""
+"""Executors: what each must keep, what the fake invents, and that a sweep relies on nothing else."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def jobs(*sizes: int, **more) -> Iterator[Job]:
 
 
 ELSEWHERE = ("ray", "slurm")
-"""They need a cluster and take a round at once: ``test_ray``, ``test_slurm`` and ``test_cluster`` hold them to it."""
+"""These need a cluster and take a whole round at once. ``test_ray``, ``test_slurm`` and ``test_cluster`` test them."""
 
 
 @pytest.mark.parametrize("name", [plugin.name for plugin in executors if plugin.name not in ELSEWHERE])
@@ -68,7 +68,7 @@ def test_an_executor_describes_its_hosts_and_stamps_their_records(name: str) -> 
 
 
 @pytest.mark.parametrize("name", ["in-process", "isolated"])
-def test_a_case_that_cannot_be_measured_is_a_record_and_the_next_is_measured(name: str) -> None:
+def test_a_failed_case_is_recorded_before_the_next_is_measured(name: str) -> None:
     wrong = Job(Case(Parts(Choice("conv"), Choice("fc"), 32), Clip(1, 2, 3, 1, 1)), QUICK, ("latency",))
     broken = replace(wrong, case=replace(wrong.case, variant=(Choice("wild:no_such_variant"),)))
     with executors.get(name).build("cpu", []) as executor:
@@ -78,7 +78,7 @@ def test_a_case_that_cannot_be_measured_is_a_record_and_the_next_is_measured(nam
 
 
 @pytest.mark.parametrize("name", ["in-process", "isolated"])
-def test_a_job_is_pinned_to_its_cores_and_the_next_is_not(name: str) -> None:
+def test_pinning_to_cores_ends_with_its_job(name: str) -> None:
     core = min(os.sched_getaffinity(0))
     with executors.get(name).build("cpu", []) as executor:
         pinned_job, all_ = (Job(case(8), QUICK, ("latency",), cores=cores) for cores in ((core,), ()))
@@ -89,8 +89,8 @@ def test_a_job_is_pinned_to_its_cores_and_the_next_is_not(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["in-process", "isolated"])
-def test_a_record_knows_which_code_of_the_user_s_it_is_of(name: str) -> None:
-    """In-process it had none, so that --resume mixed it with what newer code gave."""
+def test_a_record_names_the_users_code(name: str) -> None:
+    """In-process records used to name no code, so --resume mixed them with records of newer code."""
     own = Case(Whole(Choice("wild:Article")), Clip(1, 2, 3, 8, 8))
     with executors.get(name).build("cpu", [own]) as executor:
         ((_, record),) = executor.run([Job(own, QUICK, ("params",))])
@@ -99,8 +99,8 @@ def test_a_record_knows_which_code_of_the_user_s_it_is_of(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["in-process", "isolated"])
-def test_an_executor_that_is_told_of_its_cases_later_describes_the_runtimes_that_they_need(name: str) -> None:
-    """Runs before and after an upgrade of ONNX Runtime had one fingerprint."""
+def test_cases_announced_later_add_their_runtimes_to_a_host(name: str) -> None:
+    """Runs before and after an upgrade of ONNX Runtime used to have the same fingerprint."""
     with executors.get(name).build("cpu", []) as executor:
         before = executor.hosts[0]
         executor.expect([case(8, Choice("onnxruntime"))])
@@ -116,7 +116,7 @@ def test_pinning_ends_with_its_block() -> None:
     assert os.sched_getaffinity(0) == before
 
 
-def test_a_case_that_needs_its_own_process_is_skipped_in_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_case_that_needs_another_process_is_skipped_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("convbench.measure.machine.allocators.find_library", lambda name: f"lib{name}.so")
     variant = Choice("allocator", (("malloc", "jemalloc"),))
     with executors.get("in-process").build("cpu", []) as executor:
@@ -126,8 +126,8 @@ def test_a_case_that_needs_its_own_process_is_skipped_in_this_one(monkeypatch: p
     assert skipped.failure.message.endswith("LD_PRELOAD: run it with --executor isolated")
 
 
-def test_a_case_that_changes_its_process_is_skipped_in_this_one() -> None:
-    """glibc's settings stayed for all cases after it, which were called eager."""
+def test_a_case_that_changes_its_process_is_skipped_in_process() -> None:
+    """glibc's settings used to stay for all later cases, which were recorded as eager."""
     before = os.environ.get("MALLOC_TOP_PAD_")
     arena = Choice("allocator", (("malloc", "glibc-arena"),))
     with executors.get("in-process").build("cpu", []) as executor:
@@ -138,12 +138,12 @@ def test_a_case_that_changes_its_process_is_skipped_in_this_one() -> None:
 
 @declares(VariantTraits(engine="elsewhere", modules=("no_such_engine.runtime",)))
 def elsewhere(subject):
-    """Run by what is not here."""
+    """Run the model in an engine that is not installed."""
     return import_module("no_such_engine.runtime").run(subject)
 
 
-def test_a_variant_whose_engine_is_not_installed_is_skipped_whoevers_it_is() -> None:
-    """``modules`` was asked for of convbench's own variants only, and without the parent `list` ended."""
+def test_any_variant_without_its_installed_engine_is_skipped() -> None:
+    """Only convbench's own variants used to have ``modules`` checked, and `list` crashed if the parent was missing."""
     path = f"{elsewhere.__module__}:{elsewhere.__name__}"
     with executors.get("in-process").build("cpu", []) as executor:
         (skipped,) = (record for _, record in executor.run([Job(case(8, Choice(path)), QUICK, ("latency",))]))
@@ -157,7 +157,7 @@ def test_a_variant_whose_engine_is_not_installed_is_skipped_whoevers_it_is() -> 
 # --- The fake ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_fake_has_several_hosts_and_answers_in_the_order_they_finish() -> None:
+def test_the_fake_answers_in_the_order_its_hosts_finish() -> None:
     seconds = {8: 5.0, 16: 1.0, 24: 1.0, 32: 9.0}
 
     def answer(job: Job, host: Host) -> Record:
@@ -172,7 +172,7 @@ def test_the_fake_has_several_hosts_and_answers_in_the_order_they_finish() -> No
     assert fake.now == 11.0
 
 
-def test_the_fake_measures_a_job_on_the_host_it_names_and_turns_errors_into_records() -> None:
+def test_the_fake_uses_the_named_host_and_records_errors() -> None:
     def answer(job: Job, host: Host) -> Record:
         raise CaseFailed("crash", f"{host.name} burnt down")
 
@@ -181,14 +181,14 @@ def test_the_fake_measures_a_job_on_the_host_it_names_and_turns_errors_into_reco
     assert (record.failure.kind, record.failure.message) == ("crash", "fake-3 burnt down")
 
 
-def test_the_fake_invents_the_same_again_and_other_samples_for_another_visit() -> None:
+def test_the_fake_repeats_its_samples_and_varies_them_by_visit() -> None:
     first, again, later = (
         next(executors.get("fake").build("cpu", []).run([Job(case(8), QUICK, visit=visit)]))[1] for visit in (0, 0, 1)
     )
     assert first == again != later
 
 
-# --- The sweep over the seam ------------------------------------------------------------------------------------------
+# --- The sweep on top of an executor ----------------------------------------------------------------------------------
 
 
 class Quiet:
@@ -197,7 +197,7 @@ class Quiet:
     def ended(self, record: Record) -> None: ...
 
 
-def test_a_sweep_takes_facts_memory_and_records_from_the_executor_alone(tmp_path: Path) -> None:
+def test_a_sweep_takes_facts_and_records_from_the_executor_alone(tmp_path: Path) -> None:
     suite = load("smoke")
     with executors.get("fake").build("cuda:3", suite.cases, machines=2) as fake:
         prepared = preparation.prepare(suite, fake, Selection(), "")
@@ -210,7 +210,7 @@ def test_a_sweep_takes_facts_memory_and_records_from_the_executor_alone(tmp_path
     assert len({host.name for _, host, _ in fake.started}) == 2
 
 
-def test_each_kind_of_host_is_told_its_own_quiet_speed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_kind_of_host_has_its_own_quiet_speed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     suite = load("smoke")
     with executors.get("fake").build("cpu", suite.cases, machines=2) as fake:
@@ -225,10 +225,10 @@ def test_each_kind_of_host_is_told_its_own_quiet_speed(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize("awaits", [True, False])
-def test_a_run_of_two_kinds_goes_on_with_one_where_the_other_may_still_come(
+def test_a_run_of_two_kinds_resumes_while_one_may_come(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, awaits: bool
 ) -> None:
-    """The kind that stood for the run is the one that a queue gives later this time."""
+    """The queue gives the kind that stood for the run later this time."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     suite = load("smoke")
     with executors.get("fake").build("cpu", suite.cases, machines=2) as fake:
@@ -250,8 +250,8 @@ def test_a_run_of_two_kinds_goes_on_with_one_where_the_other_may_still_come(
             sweep.begin(prepared, tmp_path, resume=True)
 
 
-def test_what_was_skipped_is_tried_again_by_resume_and_what_failed_is_not(tmp_path: Path) -> None:
-    """After the compiler that was missing had been installed, nothing was measured again."""
+def test_resume_repeats_skipped_cases_and_not_failed_ones(tmp_path: Path) -> None:
+    """Installing the missing compiler used to change nothing: no case was measured again."""
     suite = load("smoke")
     with executors.get("fake").build("cpu", suite.cases) as fake:
         first, second, *_ = (case.id for case in preparation.prepare(suite, fake, Selection(), "").planned)
@@ -276,8 +276,8 @@ def another(host: Host, **facts: object) -> Host:
     return replace(host, name="other", facts={**host.facts, **facts}, fingerprint="other")
 
 
-def test_a_kind_of_host_that_joins_later_and_is_gone_at_the_end_is_written_down(tmp_path: Path) -> None:
-    """Its records had a fingerprint that was spelled out nowhere, also where the command was killed."""
+def test_a_kind_of_host_that_joins_and_leaves_is_recorded(tmp_path: Path) -> None:
+    """No file used to describe the fingerprint of its records, even if the command was killed."""
 
     class Joining(Quiet):
         def __init__(self, hosts: list[Host]) -> None:
@@ -301,10 +301,10 @@ def test_a_kind_of_host_that_joins_later_and_is_gone_at_the_end_is_written_down(
 
 
 @pytest.mark.parametrize(("facts", "goes_on"), [({"cpu": "other"}, True), ({"torch": "9"}, False)])
-def test_a_cluster_s_run_goes_on_with_a_kind_that_it_never_saw_but_not_with_hosts_that_were_upgraded(
+def test_a_cluster_run_accepts_new_kinds_but_no_upgraded_hosts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, facts: dict, goes_on: bool
 ) -> None:
-    """A queue that gave another kind first was taken for an environment that had changed."""
+    """If a queue gave another kind first, the environment used to count as changed."""
     suite = load("smoke")
     with executors.get("fake").build("cpu", suite.cases) as fake:
         prepared = preparation.prepare(suite, fake, Selection(), "")
@@ -322,10 +322,10 @@ def test_a_cluster_s_run_goes_on_with_a_kind_that_it_never_saw_but_not_with_host
 
 
 @pytest.mark.parametrize("by_command", [True, False])
-def test_a_directory_that_is_measured_into_or_a_resume_that_does_not_fit_is_said_before_hosts_are_asked_for(
+def test_a_bad_output_directory_is_refused_before_hosts_are_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_command: bool
 ) -> None:
-    """A job array was submitted, and waited for in the queue, only to be told so."""
+    """This used to be reported only after a job array was submitted and had waited in the queue."""
 
     def run(*overrides: str, resume: bool = False) -> None:
         if by_command:
@@ -351,7 +351,7 @@ def test_a_directory_that_is_measured_into_or_a_resume_that_does_not_fit_is_said
         run(resume=True)
 
 
-def test_a_run_that_its_budget_ended_goes_on_with_another(tmp_path: Path) -> None:
+def test_a_run_whose_budget_ended_resumes_with_another_budget(tmp_path: Path) -> None:
     def begin(*overrides: str) -> None:
         suite = load("smoke", overrides)
         with executors.get("fake").build("cpu", suite.cases) as fake:
@@ -365,7 +365,7 @@ def test_a_run_that_its_budget_ended_goes_on_with_another(tmp_path: Path) -> Non
         begin("protocol.max_time=9")
 
 
-def test_a_run_whose_all_threads_were_others_says_so(tmp_path: Path) -> None:
+def test_a_changed_meaning_of_all_threads_is_named(tmp_path: Path) -> None:
     def begin(cores: int, **more: object) -> None:
         suite = from_data({"name": "t", "matrix": {"reducer": ["gap", "gmp"], "threads": [1, "all"], **more}}, ())
         with executors.get("fake").build("cpu", suite.cases) as fake:
@@ -379,7 +379,7 @@ def test_a_run_whose_all_threads_were_others_says_so(tmp_path: Path) -> None:
         begin(64, rnn="lstm8")
 
 
-def test_what_ends_a_run_is_told_where_its_table_cannot_be_written(
+def test_an_interruption_is_raised_although_the_table_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Interrupting(Quiet):
@@ -397,7 +397,7 @@ def test_what_ends_a_run_is_told_where_its_table_cannot_be_written(
             sweep.measure(prepared, tmp_path, sweep.begin(prepared, tmp_path, resume=False), Interrupting())
 
 
-def test_a_case_must_fit_into_the_memory_of_the_host_that_measures() -> None:
+def test_a_case_must_fit_into_its_hosts_memory() -> None:
     suite = load("smoke")
     with (
         executors.get("fake").build("cpu", suite.cases, memory_bytes=2**10) as small,
@@ -406,13 +406,13 @@ def test_a_case_must_fit_into_the_memory_of_the_host_that_measures() -> None:
         preparation.prepare(suite, small, Selection(), "")
 
 
-def test_an_executor_that_nobody_knows_is_one_sentence() -> None:
+def test_an_unknown_executor_is_refused_in_one_message() -> None:
     with pytest.raises(ConvbenchError, match="unknown executor 'isolatd'; did you mean 'isolated'"):
         preparation.executor_of(load("smoke"), "cpu", "isolatd")
 
 
 class Silent(Executor):
-    """Says neither where nor how it measures."""
+    """An executor that implements neither ``hosts`` nor ``run``."""
 
     def __init__(self, device: str, cases: Sequence[Case] = ()) -> None: ...
 
@@ -424,7 +424,7 @@ class WithoutHosts(Silent):
         yield from ()
 
 
-def test_an_executor_of_somebody_s_own_that_cannot_be_made_is_one_sentence_in_its_name(
+def test_a_broken_third_party_executor_is_named_in_one_message(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(executors, "_plugins", {plugin.name: plugin for plugin in executors})
@@ -441,7 +441,7 @@ def test_an_executor_of_somebody_s_own_that_cannot_be_made_is_one_sentence_in_it
 
 
 class Yields(WithoutHosts):
-    """Yields what it is made of."""
+    """An executor whose ``run`` returns a given value."""
 
     def __init__(self, yielded: Any) -> None:
         self.yielded = yielded
@@ -458,14 +458,14 @@ class Yields(WithoutHosts):
         ([(Job(case(), Protocol()), None)], "its run() must yield each job with its record"),
     ],
 )
-def test_an_executor_that_yields_something_else_is_told(yielded: Any, words: str) -> None:
-    """It ended as a fault of convbench."""
+def test_an_executor_that_yields_something_else_is_named(yielded: Any, words: str) -> None:
+    """This used to end as an internal error."""
     with pytest.raises(ConvbenchError, match=re.escape(words)):
         list(job_records(Yields(yielded), ()))
 
 
-def test_trainings_on_a_cpu_run_side_by_side_and_the_one_that_decides_is_waited_for() -> None:
-    """A look at the answer needs every training before it."""
+def test_cpu_trainings_run_side_by_side_until_a_deciding_job() -> None:
+    """A look at the answer needs every earlier training."""
     training = Training(steps=2, checkpoints=1, train_clips=40, val_clips=20, test_clips=20)
     learns = Case(Parts(Choice("strided"), Choice("gap"), None, rnn=case().architecture.rnn), Clip(8, 2, 1, 16, 16))
     learns = replace(learns, scenario="learn", trial=Trial(Choice("direction"), 0, 1e-3))

@@ -1,4 +1,4 @@
-"""Options of an executor: where they come from, and one sentence for each that is wrong."""
+"""Options of an executor: where they come from, and one message for each mistake."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from convbench.core.errors import ConvbenchError
 from convbench.runs.executor_options import executor_options
 
 
-def test_options_come_from_a_file_and_from_the_command_line_which_wins(tmp_path: Path) -> None:
+def test_the_command_line_overrides_options_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "cluster.yaml"
     file.write_text("workers: 8\npartition: gpu\nexclusive: false\n")
     assert executor_options("slurm", [str(file), "workers=2"]) == {
@@ -37,20 +37,20 @@ def test_options_come_from_a_file_and_from_the_command_line_which_wins(tmp_path:
         ("in-process", "workers=1", "the executor in-process has no option 'workers'"),
     ],
 )
-def test_a_wrong_option_is_one_sentence(name: str | None, option: str, words: str) -> None:
+def test_a_wrong_option_is_refused_in_one_message(name: str | None, option: str, words: str) -> None:
     with pytest.raises(ConvbenchError) as raised:
         executor_options(name, [option])
     assert words in str(raised.value)
 
 
-def test_the_help_says_that_the_option_takes_one_and_may_be_repeated() -> None:
+def test_the_help_says_that_the_option_may_be_repeated() -> None:
     shown = CliRunner(env={"COLUMNS": "200", "TERM": "dumb"}).invoke(app, ["run", "--help"]).output
     assert "An option of the executor" in shown
     assert "(see `list executors`); may be repeated." in " ".join(shown.replace("│", " ").split())
 
 
 @pytest.mark.parametrize("content", ["- 1\n", "1: 2\n", "workers: 1\nworkers: 2\n", "\x00", "a: [\n"])
-def test_a_file_that_is_no_mapping_is_one_sentence(tmp_path: Path, content: str) -> None:
+def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, content: str) -> None:
     file = tmp_path / "options.yaml"
     file.write_text(content)
     with pytest.raises(ConvbenchError, match="--executor-options"):

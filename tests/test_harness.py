@@ -1,4 +1,4 @@
-"""Measuring in this process: what a Record holds for every variant and scenario, and what becomes of failures."""
+"""Measuring in this process: what a Record holds for each variant and scenario, and what a failure becomes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def gap() -> Record:
     return quick(case())
 
 
-def test_everything_of_an_eager_case_is_measured(gap):
+def test_an_eager_case_has_every_metric(gap):
     assert gap.status == "ok"
     assert value(gap, "params") == 83_840
     assert value(gap, "flops") == 2 * value(gap, "macs") == 2 * (2 * 64 * 864 + 2 * 512 * 160)
@@ -55,7 +55,7 @@ def test_everything_of_an_eager_case_is_measured(gap):
     assert not gap.samples("graphs")
 
 
-def test_peak_tensor_bytes_are_weights_clip_and_the_two_maps_around_the_activation():
+def test_peak_tensor_bytes_are_weights_clip_and_two_feature_maps():
     record = harness.measure(case(clip=Clip()), QUICK, ["memory"])
     weights, clip, feature_map = 83_840 * 4, 16 * 3 * 64 * 64 * 4, 16 * 131_072 * 4
     assert value(record, "cpu_peak_tensor_bytes") == weights + clip + 2 * feature_map
@@ -93,7 +93,7 @@ def test_streaming_carries_the_state():
 
 
 class OverTime(torch.nn.Module):
-    """Convolves over time beside its images, with a layer that knows its size at the first call."""
+    """A 3-D convolution over clips with a learned offset, and a layer that learns its size at the first call."""
 
     def __init__(self):
         super().__init__()
@@ -109,7 +109,7 @@ def channels_before_frames(clip):
     return torch.randn(clip.batch, clip.channels, clip.frames, clip.height, clip.width)
 
 
-def test_channels_last_of_a_convolution_over_time_is_that_of_three_axes():
+def test_channels_last_also_covers_3d_convolutions():
     over_time = Whole(Choice(f"{__name__}:OverTime"), f"{__name__}:channels_before_frames")
     record = quick(Case(over_time, Clip(2, 4, 3, 8, 8), (Choice("channels_last"),)))
     assert record.status == "ok", record.failure
@@ -119,8 +119,8 @@ def test_channels_last_of_a_convolution_over_time_is_that_of_three_axes():
 
 
 @pytest.mark.parametrize(("device", "number"), [("cuda:1", 1), ("cuda", None), ("cpu", None)])
-def test_a_gpu_named_by_its_number_is_the_current_one_while_its_case_is_measured(monkeypatch, device, number):
-    """Else its calls would be timed by events of the first GPU."""
+def test_a_cases_numbered_gpu_is_current_while_it_is_measured(monkeypatch, device, number):
+    """Otherwise events of the first GPU would time its calls."""
     entered = []
 
     class Current:
@@ -140,8 +140,8 @@ def test_a_gpu_named_by_its_number_is_the_current_one_while_its_case_is_measured
 
 
 @pytest.mark.parametrize("mode", ["reduce-overhead", "max-autotune"])
-def test_cuda_graphs_are_given_a_copy_of_the_state_that_they_write_over(monkeypatch, mode):
-    """torch refuses to read what the call before has returned, as soon as the next one has begun."""
+def test_cuda_graphs_get_a_copy_of_the_state_they_overwrite(monkeypatch, mode):
+    """torch refuses to read the result of a call once the next call has begun."""
     written_over = []
 
     def as_graph(forward, mode):
@@ -155,21 +155,21 @@ def test_cuda_graphs_are_given_a_copy_of_the_state_that_they_write_over(monkeypa
 
     monkeypatch.setattr(torch, "compile", as_graph)
     eager = subject.assemble(case(scenario="streaming"), 0)
-    with torch._dynamo.config.patch(allow_rnn=False):  # which the variant sets for good
+    with torch._dynamo.config.patch(allow_rnn=False):  # The variant sets this for good.
         graphs = variants.get("compile").build(replace(eager, device="cuda"), mode=mode, rnn=True)
     for _ in range(3):
         torch.testing.assert_close(graphs.run(), eager.run())
 
 
-def test_a_variant_with_another_output_is_a_failure_not_a_result():
+def test_a_variant_with_different_output_is_a_failure():
     wrong = Case(Whole(Choice("wild:Unsteady")), SMALL, (Choice("channels_last"),))
     with pytest.raises(CaseFailed, match="differs from eager's output") as failed:
         quick(wrong)
     assert attempts.explain(failed.value).kind == "wrong output"
 
 
-def test_a_compiled_case_says_what_was_captured():
-    """The LSTM stays out of the graph: conv and reducer are captured, and the break says why."""
+def test_a_compiled_case_reports_its_captured_graph():
+    """Convolution and reducer are captured, the LSTM stays out of the graph, and the break says why."""
     record = harness.measure(case(Choice("compile")), QUICK, ["compile"])
     backbone, lstm = 2 * 64 * 864, 2 * 512 * 160
     assert value(record, "graphs") == 1
@@ -180,22 +180,22 @@ def test_a_compiled_case_says_what_was_captured():
     assert "LSTM(32, 128" in finding.data["reasons"][0]
 
 
-def test_static_metrics_build_nothing():
-    """flatten of a huge map: its weights would not fit this machine, its numbers do."""
+def test_static_metrics_build_no_model():
+    """Weights for flatten of a huge map would not fit into memory, but its counts can be computed."""
     huge = Case(Parts(Choice("conv"), Choice("flatten")), Clip(1, 2, 3, 4096, 4096))
     record = harness.measure(huge, QUICK, ["params", "macs"])
     assert value(record, "params_lstm") == 512 * (32 * 4096 * 4096 + 128) + 1024
     assert not record.samples("latency_s")
 
 
-def test_metrics_choose_probes_in_running_order():
+def test_metrics_select_probes_in_running_order():
     assert [plugin.name for plugin in harness.select(["latency", "params"])] == ["params", "latency"]
     assert not harness.needs_isolation(["params", "macs"])
     assert harness.needs_isolation(["memory"])
 
 
-def test_a_probe_says_itself_when_it_runs_and_what_it_includes(monkeypatch):
-    """Names of convbench's own were known to the harness, so that a probe of anybody's could say neither."""
+def test_a_probe_declares_its_order_and_what_it_includes(monkeypatch):
+    """The harness used to know convbench's own probes by name, so a third-party probe could declare neither."""
 
     @declares(ProbeTraits(order=15, includes=("params",)))
     def totals(_subject, _protocol):
@@ -206,7 +206,7 @@ def test_a_probe_says_itself_when_it_runs_and_what_it_includes(monkeypatch):
     assert [plugin.name for plugin in harness.select(["latency", "reference"])] == ["latency"]
 
 
-def test_a_trait_of_a_probe_leaves_those_before_it():
+def test_a_probe_trait_keeps_the_traits_declared_before_it():
     @static
     @declares(ProbeTraits(order=15))
     def totals(_subject, _protocol):
@@ -228,8 +228,8 @@ def test_a_trait_of_a_probe_leaves_those_before_it():
         ([Reading(BYTES, ("a",))], "the probe odd: the samples of odd_bytes, ('a',), are not a tuple of numbers"),
     ],
 )
-def test_a_probe_that_yields_no_result_is_told(yielded, words):
-    """Samples that are no tuple ended the run with a traceback, and what is no reading was dropped without a word."""
+def test_a_probe_that_yields_something_else_is_named(yielded, words):
+    """Samples that were no tuple ended the run in a traceback, and other values were dropped silently."""
 
     def odd(_subject, _protocol):
         return yielded
@@ -238,14 +238,14 @@ def test_a_probe_that_yields_no_result_is_told(yielded, words):
         results_of(odd, None, QUICK)
 
 
-def test_the_samples_of_a_probe_are_stored_as_floats():
+def test_a_probes_samples_are_stored_as_floats():
     (reading,) = results_of(lambda *_: [Reading(BYTES, [3, torch.tensor(4)])], None, QUICK)
     assert reading.samples == (3.0, 4.0)
     assert {type(sample) for sample in reading.samples} == {float}
 
 
-def test_a_scenario_and_a_variant_that_return_something_else_are_told(monkeypatch):
-    """It was an AttributeError or a TypeError that named neither."""
+def test_a_scenario_or_variant_with_a_wrong_result_is_named(monkeypatch):
+    """This used to be an AttributeError or TypeError that named neither."""
     for shelf in (scenarios, variants):
         monkeypatch.setitem(shelf._plugins, "odd", Plugin("odd", lambda _: None, "", {}))
     with pytest.raises(ConvbenchError, match="the scenario odd returned NoneType: it must return the call to time"):
@@ -254,8 +254,8 @@ def test_a_scenario_and_a_variant_that_return_something_else_are_told(monkeypatc
         subject.transform(subject.assemble(case(Choice("odd")), 0))
 
 
-def test_a_late_probe_of_anybodys_runs_when_all_else_is_known(monkeypatch):
-    """Only convbench's own prediction could, which the harness knew by its name."""
+def test_a_third_party_late_probe_runs_last(monkeypatch):
+    """Only convbench's own prediction used to run last, because the harness knew it by name."""
     order: list[str] = []
 
     @late
@@ -274,7 +274,7 @@ def test_a_late_probe_of_anybodys_runs_when_all_else_is_known(monkeypatch):
     assert order == ["timely", "tardy"]
 
 
-def test_the_reference_workload_knows_the_device_only():
+def test_the_reference_workload_needs_only_the_device():
     case_subject = subject.assemble(case(), seed=0)
     without_a_model = replace(case_subject, model=None, forward=None, inputs=None)
     (reading,) = probes.get("reference").build(without_a_model, QUICK)
@@ -314,15 +314,15 @@ def test_any_error_becomes_a_record_and_the_sweep_goes_on(error, kind, status):
     assert (failed.status, failed.failure.kind, fine.status) == (status, kind, "ok")
 
 
-def test_findings_tell_of_a_clock_that_does_not_settle(monkeypatch):
-    """interval_wide where the samples spread, with the width it had."""
+def test_widely_spread_samples_give_a_finding(monkeypatch):
+    """The finding interval_wide holds the interval's relative width."""
     record = harness.measure(case(), Protocol(max_warmup=0.01, max_time=0.02, min_samples=6, target=1e-9), ["latency"])
     (wide,) = (finding for finding in record.findings if finding.code == "interval_wide")
     assert 0 < wide.data["relative"] < math.inf
 
 
-def test_where_page_faults_dominate_it_is_said_with_the_allocator():
-    """docs/method/measuring.md: with glibc as it comes an 8 MiB feature map is mapped anew at every call."""
+def test_the_article_case_page_faults_with_glibcs_defaults():
+    """docs/method/measuring.md: with default glibc, an 8 MiB feature map is mapped anew at every call."""
     article = Case(Parts(Choice("conv"), Choice("gap")), Clip())
     record = harness.measure(article, Protocol(max_warmup=0.1, max_time=0.3), ["latency"])
     if value(record, "faults_per_call") < 256:

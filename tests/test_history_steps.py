@@ -1,4 +1,4 @@
-"""Steps, spikes, drift and noise of invented series whose truth is known."""
+"""Steps, spikes, drift and noise in invented series whose truth is known."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_step_without_noise_is_found_at_its_place():
 
 
 @pytest.mark.parametrize("count", range(LEAST_POINTS))
-def test_too_few_values_have_a_level_and_no_step(count):
+def test_too_few_values_have_a_level_but_no_step(count):
     values = [0.0, 1.0, 0.0, 5.0, 5.0][:count]
     series_shape = shape(values)
     assert series_shape.steps == ()
@@ -40,16 +40,16 @@ def test_too_few_values_have_a_level_and_no_step(count):
     assert list(series_shape.levels) == ([np.median(values)] * count if values else [])
 
 
-def test_noise_alone_is_no_step():
+def test_noise_alone_is_rarely_a_step():
     assert sum(bool(shape(series(seed)).steps) for seed in range(200)) <= 4
 
 
 @pytest.mark.parametrize("count", [6, 7, 8, 10, 15, 30])
-def test_few_runs_of_noise_alone_are_seldom_a_step(count):
+def test_noise_alone_is_seldom_a_step_in_short_series(count):
     assert sum(bool(shape(series(seed, count)).steps) for seed in range(200)) <= 14
 
 
-def test_a_step_in_noise_is_found_and_its_interval_and_range_hold_the_truth():
+def test_a_steps_interval_and_range_hold_the_truth_despite_noise():
     shapes = [shape(stepped(seed, size=0.03)) for seed in range(100)]
     steps = [series_shape.steps[0] for series_shape in shapes if len(series_shape.steps) == 1]
     assert len(steps) >= 98
@@ -58,7 +58,7 @@ def test_a_step_in_noise_is_found_and_its_interval_and_range_hold_the_truth():
 
 
 @pytest.mark.parametrize("spikes", [(20,), (20, 21), (59,), (58, 59), (0,), (10, 25, 40)])
-def test_single_spikes_and_two_in_a_row_are_no_step(spikes):
+def test_one_or_two_spikes_in_a_row_are_no_step(spikes):
     values = series(1)
     values[list(spikes)] += 0.5
     series_shape = shape(values)
@@ -74,41 +74,41 @@ def test_a_spike_beside_a_step_does_not_hide_it():
     assert abs(step.place - 30) <= 2
 
 
-def test_a_change_is_told_at_its_third_run_and_not_before():
+def test_a_change_is_reported_from_its_third_run_on():
     for after in range(1, 5):
         values = np.concatenate([series(3, 30), STEP * 2 + series(4, after)])
         assert bool(shape(values).steps) == (after >= LEAST_RUNS)
 
 
 @pytest.mark.parametrize("total", [0.05, -0.08])
-def test_drift_is_a_slope_and_no_step(total):
+def test_drift_is_a_slope_and_not_a_step(total):
     shapes = [shape(series(seed, 120) + np.linspace(0, total, 120)) for seed in range(50)]
     assert sum(bool(series_shape.steps) for series_shape in shapes) <= 1
     slopes = [series_shape.slope * 119 for series_shape in shapes]
     assert np.median(slopes) == pytest.approx(total, rel=0.1)
 
 
-def test_a_step_on_a_slope_is_both():
+def test_a_step_on_a_slope_gives_both():
     values = stepped(5, 60, count=120) + np.linspace(0, 0.06, 120)
     series_shape = shape(values)
     assert [step.place for step in series_shape.steps] == [60]
     assert series_shape.slope * 119 == pytest.approx(0.06, rel=0.25)
 
 
-def test_up_and_down_again_are_two_steps():
+def test_a_step_up_and_a_step_down_are_two_steps():
     values = stepped(6) - np.where(np.arange(60) >= 45, STEP, 0)
     up, down = shape(values).steps
     assert (up.place, down.place) == (30, 45)
     assert up.log > 0 > down.log
 
 
-def test_a_step_that_is_too_small_to_tell_of_is_left_out_however_sure():
+def test_a_step_below_the_least_size_is_left_out():
     assert shape([0.0] * 100 + [0.009] * 100).steps == ()
     assert len(shape([0.0] * 100 + [0.011] * 100).steps) == 1
 
 
-def test_noise_that_lasts_from_run_to_run_has_to_be_exceeded():
-    """Values that wander are taken for steps by a rule that believes their neighbours' differences."""
+def test_noise_correlated_between_runs_is_rarely_a_step():
+    """A rule that trusts the differences of neighbours takes values that wander for steps."""
     count = 0
     for seed in range(100):
         rng, values = np.random.default_rng(seed), np.zeros(120)
@@ -118,7 +118,7 @@ def test_noise_that_lasts_from_run_to_run_has_to_be_exceeded():
     assert count <= 12
 
 
-def test_what_is_visible_is_seen_in_nine_of_ten():
+def test_a_visible_step_is_found_in_nine_of_ten_series():
     visible = float(np.median([shape(series(seed)).visible for seed in range(100)]))
     hits = sum(bool(shape(stepped(seed, size=math.log1p(visible))).steps) for seed in range(100))
     assert 80 <= hits <= 99

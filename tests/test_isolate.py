@@ -1,4 +1,4 @@
-"""Real processes: what a case does to its own process is a Record, and nothing of it stays."""
+"""Real processes: whatever a case does to its process becomes a Record and affects no other case."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def only(case: Case, executor, protocol: Protocol = QUICK, metrics: tuple[str, .
 
 
 def kill_the_server(place: str, times: int) -> str:
-    """Kills the server that forked this process, until it has been done so many times."""
+    """Kill the server that forked this process, until ``times`` calls have done so."""
     before = Path(place).read_text()
     if len(before) < times:
         Path(place).write_text(before + "x")
@@ -72,15 +72,15 @@ def kill_the_server(place: str, times: int) -> str:
     return "returned"
 
 
-def test_a_worker_of_a_pool_says_that_it_may_start_no_process(monkeypatch):
-    """It was "AssertionError: daemonic processes are not allowed to have children"."""
+def test_a_daemonic_process_is_told_to_measure_in_process(monkeypatch):
+    """This used to end in "AssertionError: daemonic processes are not allowed to have children"."""
     monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
     with pytest.raises(ConvbenchError, match=r"cannot start processes.*or measure with the executor in-process"):
         Processes()
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_a_call_whose_server_is_killed_is_made_again_once(tmp_path, times):
+def test_a_call_is_repeated_once_after_its_server_is_killed(tmp_path, times):
     place = tmp_path / "calls"
     place.write_text("")
     with closing(Processes()) as processes:
@@ -98,14 +98,14 @@ def wrong_by_far() -> None:
     raise CaseFailed("wrong output", "differs from eager's", [Reading(metrics.PARITY_LARGEST, (math.inf,))])
 
 
-def test_what_a_call_knew_when_it_failed_is_kept(isolated):
+def test_readings_known_before_a_failure_are_kept(isolated):
     with pytest.raises(CaseFailed, match="differs from eager's") as failed:
         isolated.processes.run(Call(wrong_by_far))
     assert failed.value.known == (Reading(metrics.PARITY_LARGEST, (math.inf,)),)
 
 
 def fails_and_cleans_up(place: str) -> None:
-    """Fails; as with the semaphore of a lock, what it has made is put away when its process ends."""
+    """Fail, and leave a cleanup for the end of the process, as the semaphore of a lock does."""
     Finalize(None, put_away, (place,), exitpriority=0)
     raise ValueError("not this one")
 
@@ -115,27 +115,27 @@ def put_away(place: str) -> None:
     Path(place).write_text("put away")
 
 
-def test_a_call_that_fails_may_clean_up_as_its_process_ends(tmp_path, isolated):
+def test_a_failed_call_can_clean_up_as_its_process_ends(tmp_path, isolated):
     with pytest.raises(CaseFailed, match=r"^ValueError: not this one \(test_isolate.py:\d+\)$"):
         isolated.processes.run(Call(fails_and_cleans_up, (str(tmp_path / "place"),)))
     assert (tmp_path / "place").read_text() == "put away"
 
 
 def falls_over_beside_a_child() -> None:
-    """Crashes; a child, which holds the pipe of its answer, lives on."""
+    """Crash while a child, which holds the pipe for the answer, lives on."""
     if not os.fork():
         threading.Event().wait(600)
     os.kill(os.getpid(), signal.SIGSEGV)
 
 
 @pytest.mark.parametrize("forks", [True, False])
-def test_a_crash_is_told_although_a_child_of_the_process_lives_on(isolated, forks):
-    """It was waited out, and named a timeout."""
+def test_a_crash_is_reported_although_a_child_lives_on(isolated, forks):
+    """The call used to wait for its time limit and report a timeout."""
     with pytest.raises(CaseFailed, match=r"^killed by SIGSEGV"):
         isolated.processes.run(Call(falls_over_beside_a_child, forks=forks, timeout=30))
 
 
-def test_a_start_that_the_system_refuses_says_so_and_leaves_the_server_alone(monkeypatch):
+def test_a_refused_process_start_is_reported_and_spares_the_server(monkeypatch):
     def refused(_process):
         raise OSError(24, "Too many open files")
 
@@ -152,8 +152,8 @@ def test_a_start_that_the_system_refuses_says_so_and_leaves_the_server_alone(mon
 VISITS = Protocol(max_warmup=0.02, max_time=0.05, min_samples=6, target=0.5, timeout=60, visits=3)
 
 
-def test_facts_of_several_cases_are_told_side_by_side_and_each_has_its_record(isolated):
-    """What fails or cannot begin is a record of its own; a visit that takes times waits for all of them."""
+def test_facts_of_several_cases_are_measured_side_by_side(isolated):
+    """Each failed case has a record of its own, and a timed visit waits for all of them."""
     facts = [gap(), ending("raise"), gap(Choice("nosuch"))]
     jobs = [Job(case, VISITS, ("params", "memory"), FACTS) for case in facts]
     jobs.append(Job(gap(), VISITS, ("latency",), 0, (min(os.sched_getaffinity(0)),), checked=True))
@@ -167,8 +167,8 @@ def test_facts_of_several_cases_are_told_side_by_side_and_each_has_its_record(is
     assert {"latency_s", "reference_s", "run_delay_share"} <= {reading.metric.name for reading in record.readings}
 
 
-def test_a_case_whose_facts_are_wrong_is_not_timed(isolated, monkeypatch):
-    """Facts are told side by side: those of the last were not there yet when the first round began."""
+def test_a_case_with_wrong_facts_is_not_timed(isolated, monkeypatch):
+    """Facts are measured side by side. The last case's facts used to be missing when the first round began."""
     monkeypatch.setattr(Isolated, "_cores", lambda *_: (0,) * 8)
     wrong = Case(Whole(Choice("wild:Unsteady")), SMALL, (Choice("channels_last"),))
     planning = Schedule([wrong], VISITS, True, float, hosts=lambda: isolated.hosts)
@@ -179,8 +179,8 @@ def test_a_case_whose_facts_are_wrong_is_not_timed(isolated, monkeypatch):
     assert rounds == [(FACTS, "failed")]
 
 
-def test_what_ran_out_of_memory_beside_others_is_measured_again_alone(isolated, monkeypatch):
-    """The last to end was not, although the others had taken its memory."""
+def test_a_case_out_of_memory_beside_others_is_measured_alone(isolated, monkeypatch):
+    """The last case to end used not to be repeated, although the other cases had taken its memory."""
     monkeypatch.setattr(Isolated, "_cores", lambda *_: (0,) * 8)
     cases = [Case(ending("killed").architecture, replace(SMALL, batch=batch)) for batch in (1, 2)]
     again = []
@@ -204,13 +204,13 @@ def test_what_ran_out_of_memory_beside_others_is_measured_again_alone(isolated, 
         ("raise", "error", "ValueError: the user's own mistake (wild.py:"),
     ],
 )
-def test_however_a_case_ends_it_is_a_failed_record(isolated, how, kind, message):
+def test_every_kind_of_failure_is_a_failed_record(isolated, how, kind, message):
     record = only(ending(how), isolated)
     assert (record.status, record.failure.kind) == ("failed", kind)
     assert message in record.failure.message
 
 
-def test_a_hang_ends_with_its_time_limit_and_leaves_no_process(isolated):
+def test_a_hang_ends_at_its_time_limit_without_leftover_processes(isolated):
     record = only(ending("hang"), isolated, Protocol(timeout=3))
     assert record.failure.kind == "timeout"
     doing = "(the probe [a-z]+|building the model and its first call)"
@@ -219,19 +219,19 @@ def test_a_hang_ends_with_its_time_limit_and_leaves_no_process(isolated):
     assert not [process for process in ours if process.status() != "zombie" and "sleep" in str(process.cmdline())]
 
 
-def test_a_good_case_after_bad_ones_is_measured(isolated):
+def test_a_good_case_is_measured_after_bad_cases(isolated):
     record = only(gap(), isolated)
     assert record.status == "ok", record.failure
     assert record.samples("latency_s")
 
 
-def test_each_case_has_a_process_of_its_own(isolated):
+def test_each_case_has_its_own_process(isolated):
     pids = {isolated.processes.run(Call(os.getpid)) for _ in range(3)}
     assert len(pids) == 3
     assert os.getpid() not in pids
 
 
-def test_an_allocator_that_is_missing_skips_its_case(isolated, monkeypatch):
+def test_a_missing_allocator_skips_its_case(isolated, monkeypatch):
     monkeypatch.setattr("convbench.measure.machine.allocators.find_library", lambda _: None)
     record = only(gap(Choice("allocator", (("malloc", "jemalloc"),))), isolated)
     assert record.status == "skipped"
@@ -239,7 +239,7 @@ def test_an_allocator_that_is_missing_skips_its_case(isolated, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["jemalloc", "tcmalloc"])
-def test_an_installed_allocator_is_the_one_in_use(isolated, name):
+def test_an_installed_allocator_is_used(isolated, name):
     try:
         preload(malloc=name)
     except Exception as missing:
@@ -249,13 +249,13 @@ def test_an_installed_allocator_is_the_one_in_use(isolated, name):
     assert record.conditions["allocator"] == name
 
 
-def test_the_arena_allocator_takes_the_page_faults_away(isolated):
+def test_the_arena_allocator_avoids_page_faults(isolated):
     article = Case(Parts(Choice("conv"), Choice("gap"), 32), Clip(), (Choice("allocator"),))
     record = only(article, isolated)
     assert record.samples("faults_per_call")[0] < 256
 
 
-def test_scratch_files_are_gone_afterwards():
+def test_scratch_files_are_removed_afterwards():
     with isolation() as executor:
         only(gap(), executor, metrics=("latency",))
         scratch = executor.processes.scratch
@@ -264,10 +264,10 @@ def test_scratch_files_are_gone_afterwards():
     assert not scratch.exists()
 
 
-def test_a_visit_finds_all_of_convbench_imported_by_the_server():
-    """Otherwise every visit imports it once more: a twelfth of a second, for hundreds of visits.
+def test_a_visit_imports_nothing_that_the_server_has_not_imported():
+    """Otherwise each of hundreds of visits would import convbench again, which takes a twelfth of a second.
 
-    The server is not in want of the folder that a user names for the compiler, which may not be made here.
+    The server does not need the compiler's folder that a user names. Here that folder cannot be made.
     """
     work = pickle.dumps((measure, Job(gap(), VISITS, ("latency",), checked=True))).hex()
     script = (
@@ -280,8 +280,8 @@ def test_a_visit_finds_all_of_convbench_imported_by_the_server():
     assert done.stdout == "set()\n"
 
 
-def test_the_server_and_its_children_bear_that_warnings_are_errors(monkeypatch):
-    """torch warns as its compiler is imported, and as it compiles: the server ended, and each compiled case failed."""
+def test_processes_start_although_warnings_are_errors(monkeypatch):
+    """torch warns on importing its compiler and on compiling. The server died, and every compiled case failed."""
     monkeypatch.setattr(sys, "warnoptions", ["error"])
     with closing(Processes([COMPILER])) as started:
         assert started.run(Call(warns)) == "went on"
@@ -293,7 +293,7 @@ def warns() -> str:
 
 
 def compiled_in() -> tuple[int, set[str]]:
-    """How often a process that compiles finds the graph in its cache, and what lies there before it does."""
+    """Return how often torch.compile finds the graph in its cache, and what the cache folder held before."""
     import torch
     from torch._dynamo.utils import counters
 
@@ -302,8 +302,8 @@ def compiled_in() -> tuple[int, set[str]]:
     return counters["inductor"]["fxgraph_cache_hit"], before
 
 
-def test_a_compiled_case_starts_with_an_empty_graph_cache_and_a_ready_toolchain():
-    """The same graph again: found by a later visit of its case; no other process shares what it compiled."""
+def test_only_visits_of_one_case_share_a_graph_cache():
+    """A later visit of the same case finds its graph, and no other process does. The toolchain is ready in advance."""
     with closing(Processes((COMPILER,))) as processes:
         calls = [Call(compiled_in, compiles=True, cache=cache) for cache in ("some", "some", "")]
         hits, before = zip(*map(processes.run, calls), strict=True)
@@ -312,7 +312,7 @@ def test_a_compiled_case_starts_with_an_empty_graph_cache_and_a_ready_toolchain(
 
 
 def test_a_case_never_sees_ctrl_c():
-    """In a fresh interpreter: the first process started is the one that once came without the mask."""
+    """The process that started first in an interpreter used to lack the signal mask, so a fresh one is used here."""
     script = (
         "import signal\nfrom contextlib import closing\n"
         "from convbench.runs.processes import Processes\nfrom convbench.runs.running import Call\n"
@@ -325,8 +325,8 @@ def test_a_case_never_sees_ctrl_c():
     assert done.stdout.splitlines() == ["{<Signals.SIGINT: 2>}", "{<Signals.SIGINT: 2>}", "set()"], done.stderr
 
 
-def test_ctrl_c_waits_until_a_process_has_started():
-    """Another thread may receive the signal, whatever this one blocks: the handler runs here all the same."""
+def test_ctrl_c_waits_for_a_process_to_start():
+    """Another thread may receive the signal in spite of this thread's mask, and the handler still runs here."""
     began, sent = threading.Event(), threading.Event()
 
     def interrupts() -> None:
@@ -344,13 +344,13 @@ def test_ctrl_c_waits_until_a_process_has_started():
 
 
 @pytest.mark.parametrize(("number", "name"), [(signal.SIGABRT, "SIGABRT"), (35, "signal 35")])
-def test_every_signal_that_kills_is_named(number, name, tmp_path):
+def test_every_deadly_signal_is_named(number, name, tmp_path):
     assert str(explain_death(-number, tmp_path / "none")) == f"killed by {name}"
 
 
 @pytest.mark.parametrize("variant", [(), (Choice("int8"),)])
-def test_trained_models_are_kept_only_where_a_variant_will_evaluate_them(variant: tuple[Choice, ...]) -> None:
-    """All of a run's were, to its end: a hundred trainings of a large LSTM are gigabytes."""
+def test_trained_models_are_kept_only_for_variants_that_evaluate_them(variant: tuple[Choice, ...]) -> None:
+    """Every trained model used to be kept until the run ended: a hundred trainings of a large LSTM are gigabytes."""
     with isolation(replace(gap(*variant), trial=Trial(Choice("identity"), 0, 0.01))) as executor:
         assert list(executor.run([])) == []
         assert (executor.processes.scratch / TRAINED).is_dir() is bool(variant)

@@ -1,4 +1,4 @@
-"""The model that is assembled: the article's own code agrees, stages are independent, linear reducers fold exactly."""
+"""The assembled model: it agrees with the article's code, stages are independent, and linear reducers fold exactly."""
 
 from __future__ import annotations
 
@@ -43,22 +43,22 @@ def test_gap_is_the_articles_gap_model():
     torch.testing.assert_close(ours(clip)[0], theirs(clip))
 
 
-def test_a_clip_that_is_not_contiguous_works():
+def test_a_clip_that_is_not_contiguous_gives_the_same_output():
     clip = torch.randn(2, 3, 3, 8, 10).transpose(0, 1)
     reducing = model(case())
     torch.testing.assert_close(reducing(clip), reducing(clip.contiguous()))
 
 
 @pytest.mark.parametrize("name", [plugin.name for plugin in reducers])
-def test_a_reducer_gives_the_lstm_the_number_type_of_its_maps(name):
+def test_a_reducer_keeps_the_number_type_of_its_maps(name):
     """GeM, which computes in float32, failed in every ``half``: "RNN input dtype does not match weight dtype"."""
     lowered = model(case(name, 16)).bfloat16()
     output, _ = lowered(torch.randn(2, 3, 3, 8, 10, dtype=torch.bfloat16))
     assert output.dtype == torch.bfloat16
 
 
-def test_stages_are_seeded_apart():
-    """The same seed gives the same backbone and LSTM whatever reducer stands between them."""
+def test_each_stage_has_its_own_seed():
+    """The same seed gives the same backbone and LSTM with any reducer between them."""
     first, other = model(case("fc", 32)), model(case("gap"))
     torch.testing.assert_close(first.backbone.state_dict(), other.backbone.state_dict())
     torch.testing.assert_close(first.lstm.state_dict(), other.lstm.state_dict())
@@ -71,7 +71,7 @@ def test_the_seed_decides_the_weights():
 
 
 MAP = 32 * 80
-"""The feature map of ``case``, flattened."""
+"""Values in the flattened feature map of ``case``."""
 
 
 @pytest.mark.parametrize("rnn", [Recurrent("gru", 8), Recurrent("lstm", 8, 2, True, 3), Recurrent(hidden=8, layers=2)])
@@ -125,7 +125,7 @@ def test_a_narrow_fc_is_a_factorisation():
         ("fc", (("hidden", "64-32"),), "low_rank"),
     ],
 )
-def test_a_reducer_that_ends_in_a_linear_layer_is_not_said_to_be_linear(reducer, options, code):
+def test_a_reducer_ending_in_a_linear_layer_says_so(reducer, options, code):
     finding = folding(model(case(reducer, 137 if code == "folds_into_lstm" else 16, options=options)), MAP)
     assert finding is not None
     assert (finding.code, finding.data["whole"]) == (code, False)
@@ -152,27 +152,27 @@ def skip(features, lstm_input):
 
 
 @pytest.mark.parametrize("reducer", ["squash", "skip"])
-def test_what_is_derived_from_a_linear_layer_or_a_sequence_of_them_is_not_taken_for_one(reducer):
+def test_a_subclass_of_linear_or_sequential_is_not_called_linear(reducer):
     of = model(case(f"{__name__}:{reducer}"))
     assert folding(of, MAP) is None
     assert not is_affine(of.reducer)
 
 
 @pytest.mark.parametrize(("reducer", "size", "rank"), [("gdconv", None, 32), ("random-projection", 16, 16)])
-def test_a_linear_reducer_without_a_linear_layer_is_a_factorisation_too(reducer, size, rank):
+def test_a_linear_reducer_of_other_layers_is_a_factorisation_too(reducer, size, rank):
     finding = folding(model(case(reducer, size)), MAP)
     assert finding is not None
     assert (finding.code, dict(finding.data)) == ("low_rank", {"rank": rank, "lstm_input": MAP, "whole": True})
 
 
 @pytest.mark.parametrize("reducer", ["gap", "flatten", "gmp", "attention"])
-def test_a_pool_or_what_is_not_linear_is_no_factorisation(reducer):
+def test_a_pooling_or_nonlinear_reducer_is_no_factorisation(reducer):
     assert folding(model(case(reducer)), MAP) is None
 
 
 @pytest.mark.parametrize("name", [plugin.name for plugin in reducers])
-def test_is_affine_never_says_yes_wrongly(name):
-    """f(ax + (1-a)y) = a f(x) + (1-a) f(y) holds for every reducer that is called affine."""
+def test_is_affine_has_no_false_positives(name):
+    """f(ax + (1-a)y) = a f(x) + (1-a) f(y) must hold for every reducer that is called affine."""
     reducer = reducers.get(name).build(Features(4, 8, 8), 32)
     x, y = torch.randn(3, 4, 8, 8), torch.randn(3, 4, 8, 8)
     mixed = reducer(0.3 * x + 0.7 * y)
@@ -190,13 +190,13 @@ def test_a_classifiers_trunk_is_a_backbone():
     assert trunk(torch.randn(1, 3, 20, 20)).shape == (1, 6, 4, 4)
 
 
-def test_what_has_no_trunk_says_so():
+def test_a_model_without_a_convolutional_trunk_says_so():
     with pytest.raises(ConvbenchError, match="no convolutional part"):
         convolutional_trunk(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)))
 
 
 @pytest.mark.parametrize("backbone", ["nature", "vgg"])
-def test_a_frame_too_small_for_a_backbone_is_impossible(backbone):
+def test_a_frame_too_small_for_a_backbone_is_refused(backbone):
     with pytest.raises(Impossible, match=f"backbone {backbone} does not take a 3x4x4 frame"):
         feature_shape(Choice(backbone), 3, 4, 4)
 
@@ -226,13 +226,13 @@ MADE = nn.Sequential(nn.Flatten(2), nn.Linear(240, 4))
     ],
     ids=["model", "backbone", "reducer"],
 )
-def test_a_module_in_the_place_of_its_factory_is_refused(architecture):
+def test_a_module_in_place_of_its_factory_is_refused(architecture):
     with pytest.raises(ConvbenchError, match=f"{__name__}:MADE is a module: name a function or class that makes"):
         build(Case(architecture, clip=SMALL), 0, "cpu")
 
 
 class Ensemble(nn.Module):
-    """Layers side by side, called through a skeleton of one of them that has no values."""
+    """Layers side by side, called through a skeleton of one layer whose weights are on ``meta``."""
 
     def __init__(self):
         super().__init__()
@@ -248,13 +248,13 @@ class Ensemble(nn.Module):
         return torch.vmap(called)(dict(self.weights))
 
 
-def test_a_skeleton_on_meta_stays_there():
+def test_a_skeleton_on_meta_stays_on_meta():
     ensemble = build(Case(Whole(Choice(f"{__name__}:Ensemble")), clip=SMALL), 0, "cpu")
     assert ensemble.skeleton.weight.is_meta
     assert ensemble(torch.ones(2, 3, 3, 8, 10)).shape == (3, 2, 3, 4)
 
 
-def test_inputs_behind_a_packed_sequence_keep_the_types_that_they_have_elsewhere():
+def test_inputs_after_a_packed_sequence_get_the_right_types():
     packed, mask = pack_sequence([torch.zeros(4, 3), torch.zeros(2, 3)]), torch.ones(2, 4)
     lowered = Inputs((packed, mask), {"steps": torch.ones(2)}).typed_as(
         Inputs((packed.to(torch.float16), mask.half()), {"steps": torch.ones(2, dtype=torch.int32)})
@@ -263,7 +263,7 @@ def test_inputs_behind_a_packed_sequence_keep_the_types_that_they_have_elsewhere
     assert types == (torch.float16, torch.float16, torch.int32)
 
 
-def test_all_of_a_packed_sequence_moves_but_its_lengths():
+def test_a_packed_sequence_moves_except_for_its_lengths():
     rows = [torch.zeros(2, 3), torch.zeros(4, 3)]
     packed = values.map_leaves(lambda tensor: tensor.to("meta"), pack_sequence(rows, enforce_sorted=False))
     assert {packed.data.is_meta, packed.sorted_indices.is_meta, packed.unsorted_indices.is_meta} == {True}
@@ -272,7 +272,7 @@ def test_all_of_a_packed_sequence_moves_but_its_lengths():
 
 @dataclass
 class ModelOutput(OrderedDict):
-    """As in transformers and diffusers: a dictionary and its attributes, which is set an item at a time and only so."""
+    """A dictionary with attributes, as in transformers and diffusers, which can only be set one item at a time."""
 
     hidden: torch.Tensor
     pooled: torch.Tensor | None = None
@@ -294,7 +294,7 @@ class ModelOutput(OrderedDict):
         return type(self), tuple(getattr(self, field.name) for field in fields(self)), *remaining
 
 
-def test_an_output_of_transformers_has_its_tensors_changed_by_item_and_by_attribute():
+def test_tensors_of_a_transformers_output_change_by_item_and_attribute():
     output = ModelOutput(torch.zeros(2))
     changed = values.map_leaves(lambda tensor: tensor + 1, output)
     assert type(changed) is ModelOutput and list(changed) == ["hidden"]

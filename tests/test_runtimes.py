@@ -1,4 +1,4 @@
-"""Other runtimes: every variant gives eager's output, whole clips and frame by frame, or says in a sentence why not."""
+"""Runtimes: each variant gives eager's output, for whole clips and frame by frame, or one message says why not."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ QUICKLY = {
     "int8 in onnxruntime": (Choice("int8"), Choice("onnxruntime", TORCHSCRIPT)),
     "int8 static in onnxruntime": (Choice("int8", STATIC), Choice("onnxruntime", TORCHSCRIPT)),
 }
-"""By the exporter that takes a tenth of the time, for what does not depend on the exporter."""
+"""The variants exported by TorchScript, in a tenth of the time, for tests that do not depend on the exporter."""
 
 
 def case(*variant: Choice, scenario: str = "inference", architecture: Parts | Whole = FC, clip: Clip = CLIP) -> Case:
@@ -94,19 +94,19 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where models that several tests need are exported, each once."""
+    """The folder of exported models that several tests share, so that each is exported once."""
     return tmp_path_factory.mktemp("exports")
 
 
 def shared(runtime_case: Case, exports: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
-    """The case, whose export the tests of this file share from here on; a skip without the extra."""
+    """Return the case after pointing its export at the shared folder. Skip the test if the extra is missing."""
     skip_without_extra(runtime_case.variant)
     monkeypatch.setenv(scratch.EXPORTS, str(exports / sha256(runtime_case.id.encode()).hexdigest()[:16]))
     return runtime_case
 
 
 def skip_without_extra(variant: tuple[Choice, ...]) -> None:
-    """Skip, naming the extra, where a runtime is not installed or this CPU lacks the instructions."""
+    """Skip the test, naming the extra, if a runtime is not installed or this CPU lacks the instructions."""
     for choice in variant:
         declared = traits.of_variant(choice.name)
         modules = (*declared.modules, *(("torchao",) if dict(choice.options).get("method") == "torchao" else ()))
@@ -115,7 +115,7 @@ def skip_without_extra(variant: tuple[Choice, ...]) -> None:
 
 
 def opened(runtime_case: Case) -> dict[str, float]:
-    """The readings of a case's opening by name; a skip where this machine lacks what it needs."""
+    """Return the readings from opening a case, by name. Skip the test if this machine lacks what the case needs."""
     skip_without_extra(runtime_case.variant)
     try:
         _, opening = open_case(runtime_case, 0)
@@ -129,7 +129,7 @@ def opened(runtime_case: Case) -> dict[str, float]:
 
 @pytest.mark.parametrize("scenario", ["inference", "streaming"])
 @pytest.mark.parametrize("name", CASES)
-def test_a_runtime_gives_eagers_output_and_says_what_it_cost(name: str, scenario: str) -> None:
+def test_a_runtime_gives_eagers_output_and_reports_its_costs(name: str, scenario: str) -> None:
     runtime_case = case(*CASES[name], scenario=scenario)
     readings = opened(runtime_case)
     exact = traits.dtype(runtime_case) == "fp32"
@@ -146,7 +146,7 @@ def test_a_runtime_gives_eagers_output_and_says_what_it_cost(name: str, scenario
 
 @pytest.mark.skipif(missing_tool() is not None, reason="AOTInductor needs a C++ compiler")
 def test_a_model_compiled_ahead_of_time_streams_with_carried_state() -> None:
-    """Its wrapper unoptimised and its headers compiled with it: for a single model that takes a third of the time."""
+    """An unoptimised wrapper without precompiled headers takes a third of the time for a single model."""
     quickly = {"aot_inductor.compile_wrapper_opt_level": "O0", "aot_inductor.precompile_headers": False}
     with torch._inductor.config.patch(quickly):
         readings = opened(case(Choice("aot-inductor"), scenario="streaming"))
@@ -156,22 +156,24 @@ def test_a_model_compiled_ahead_of_time_streams_with_carried_state() -> None:
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino", "onnxruntime by torchscript"])
-def test_stages_are_the_runtimes_own_profile(name: str, exports: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stage_times_come_from_the_runtimes_own_profile(
+    name: str, exports: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     record = harness.measure(shared(case(*CASES[name]), exports, monkeypatch), QUICK, ("latency", "stages"))
     assert {finding.code for finding in record.findings} >= {"stages_by_runtime"}
     assert all(record.samples(metrics.LATENCY.part(stage)) for stage in ("backbone", "reducer", "lstm"))
     assert sum(sum(record.samples(metrics.LATENCY.part(stage))) for stage in ("backbone", "lstm")) > 0
 
 
-def test_memory_is_what_a_process_of_its_own_grows_by(exports: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_the_growth_of_a_separate_process(exports: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runtime_case = shared(case(*QUICKLY["int8 static in onnxruntime"]), exports, monkeypatch)
     record = harness.measure(runtime_case, QUICK, ("memory",))
     assert not record.samples(metrics.CPU_PEAK), "another runtime's buffers are no tensors"
     assert record.samples(metrics.RUNTIME_PEAK)[0] > 2**20
 
 
-def test_on_cuda_torchs_allocator_is_not_asked_for_the_memory_of_another_runtime(monkeypatch) -> None:
-    """It would tell of the eager model's weights alone, and the runtime would seem to need next to nothing."""
+def test_another_runtimes_memory_on_cuda_is_not_read_from_torch(monkeypatch) -> None:
+    """torch's allocator knows the eager model's weights alone, so a runtime would seem to need almost no memory."""
     for name in ("synchronize", "reset_peak_memory_stats"):
         monkeypatch.setattr(torch.cuda, name, lambda _: None)
     monkeypatch.setattr(nvml, "process_bytes", lambda _device, _pid: 700 << 20)
@@ -181,7 +183,7 @@ def test_on_cuda_torchs_allocator_is_not_asked_for_the_memory_of_another_runtime
 
 
 @pytest.mark.parametrize(("device", "options"), [("cuda", {}), ("cuda:1", {"device_id": 1}), ("cpu", {})])
-def test_a_provider_is_told_which_of_several_gpus_it_is_to_use(device: str, options: dict[str, int]) -> None:
+def test_a_provider_receives_the_index_of_its_gpu(device: str, options: dict[str, int]) -> None:
     runtime_case = replace(case(), device=device)
     assert ort.OnnxRuntime(runtime_case, "dynamo", 20, "CUDAExecutionProvider")._provider_options() == options
     engine = ort.OnnxRuntime(runtime_case, "dynamo", 20, "Tensorrt", options=(("trt_fp16_enable", True),))
@@ -190,10 +192,10 @@ def test_a_provider_is_told_which_of_several_gpus_it_is_to_use(device: str, opti
 
 @pytest.mark.parametrize("scenario", ["inference", "streaming"])
 @pytest.mark.parametrize("name", QUICKLY)
-def test_what_is_timed_is_the_runtimes_call_alone_and_gives_eagers_outputs(
+def test_only_the_runtimes_call_is_timed_and_outputs_match_eager(
     name: str, scenario: str, exports: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Over more calls than a clip has frames: its frames come round again, the state goes on. Nothing is converted."""
+    """Makes more calls than a clip has frames: the frames repeat and the state carries on. Nothing is converted."""
     runtime_case = shared(case(*QUICKLY[name], scenario=scenario), exports, monkeypatch)
     subject, eager = transform(assemble(runtime_case, 0)), assemble(runtime_case.eager, 0)
 
@@ -212,10 +214,8 @@ def test_what_is_timed_is_the_runtimes_call_alone_and_gives_eagers_outputs(
         torch.testing.assert_close(tuple(state), tuple(expected_state), rtol=allowed, atol=allowed)
 
 
-def test_tensors_that_stay_on_their_device_are_given_and_returned_without_numpy(
-    exports: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What ONNX Runtime's GPU providers are given, rehearsed on a CPU."""
+def test_tensors_bound_to_their_device_skip_numpy(exports: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests on a CPU how ONNX Runtime's GPU providers are called."""
     import onnxruntime
 
     runtime_case = shared(case(*QUICKLY["onnxruntime"], scenario="streaming"), exports, monkeypatch)
@@ -232,8 +232,8 @@ def test_tensors_that_stay_on_their_device_are_given_and_returned_without_numpy(
 
 @pytest.mark.parametrize(("variant", "provider"), [("tensorrt", "TensorrtExecutionProvider"),
                                                    ("onnxruntime", "CUDAExecutionProvider")])  # fmt: skip
-def test_a_gpus_provider_that_the_build_lacks_names_the_build(variant: str, provider: str) -> None:
-    """Of the engine alone: a machine without a GPU refuses the variant before."""
+def test_a_missing_gpu_provider_names_the_build_to_install(variant: str, provider: str) -> None:
+    """Tests the engine alone, because a machine without a GPU refuses the variant earlier."""
     onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnxruntime")
     if provider in onnxruntime.get_available_providers():
         pytest.skip(f"this build has {provider}")
@@ -242,13 +242,13 @@ def test_a_gpus_provider_that_the_build_lacks_names_the_build(variant: str, prov
 
 
 @pytest.mark.parametrize("name", [name for name, variant in CASES.items() if variant[-1].name in ENGINES])
-def test_versions_of_a_runtime_are_in_the_fingerprint(name: str) -> None:
+def test_the_fingerprint_includes_a_runtimes_versions(name: str) -> None:
     packages = traits.packages([case(*CASES[name])])
     assert {"onnx", CASES[name][-1].name} <= set(packages)
 
 
-def test_the_folder_of_an_export_goes_with_its_model_and_without_a_warning() -> None:
-    """Where warnings are errors, as in many a project's tests, each case of a runtime failed."""
+def test_an_export_folder_vanishes_with_its_model_without_a_warning() -> None:
+    """Every case of a runtime used to fail where warnings are errors, as in many projects' tests."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         folder = _Folder()
@@ -258,7 +258,7 @@ def test_the_folder_of_an_export_goes_with_its_model_and_without_a_warning() -> 
     assert (path.exists(), caught) == (False, [])
 
 
-def test_another_visit_finds_what_one_has_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_later_visit_reuses_the_exported_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     skip_without_extra(CASES["onnxruntime"])
     monkeypatch.setenv(scratch.EXPORTS, str(tmp_path / "exports"))
     first, again = (open_case(case(*QUICKLY["onnxruntime"]), 0, checked=checked)[1] for checked in (False, True))
@@ -275,7 +275,7 @@ def test_another_visit_finds_what_one_has_exported(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "onnxruntime by torchscript", "openvino"])
-def test_a_users_model_with_keyword_inputs_and_a_dict_of_outputs_is_run_by_a_runtime(name: str) -> None:
+def test_a_model_with_keyword_inputs_and_dict_outputs_runs(name: str) -> None:
     readings = opened(case(*CASES[name], architecture=own("Keyed", "keyed_inputs"), clip=SMALL))
     assert readings["parity_largest"] < 1e-5
 
@@ -290,32 +290,32 @@ def test_a_users_model_with_keyword_inputs_and_a_dict_of_outputs_is_run_by_a_run
     ],
     ids=["ours", "two tensors", "keywords"],
 )  # fmt: skip
-def test_what_a_runtime_is_given_and_returns_has_the_models_own_names(
+def test_a_runtimes_inputs_and_outputs_keep_the_models_names(
     named: Parts | Whole, inputs: tuple[str, ...], outputs: tuple[str, ...]
 ) -> None:
-    """The value of an actor and critic was called next_state_0; of two keywords nobody could tell which is which."""
+    """An actor-critic's value used to be called next_state_0, and two keyword inputs could not be told apart."""
     call = example(assemble(case(architecture=named, clip=SMALL), 0))
     assert (call.names, call.outputs) == (inputs, outputs)
 
 
-def test_an_agent_that_draws_its_action_is_run_by_a_runtime() -> None:
-    """Of torch's distributions an export wants no values, by which their arguments are checked."""
+def test_a_runtime_runs_an_agent_that_samples_its_action() -> None:
+    """torch's distributions check the values of their arguments, and an export has no values."""
     subject, _ = open_case(Case(Whole(Choice("field:Acts")), CLIP, (Choice("onnxruntime"),)), seed=0)
     assert len(subject.output(subject.timed())) == 2
 
 
-def test_an_input_that_cannot_be_rebuilt_from_tensors_names_its_type() -> None:
-    """It was "the model's input is tuple, ...: use tensors, tuples, ...": the arguments themselves are one."""
+def test_an_input_that_tensors_cannot_rebuild_names_its_type() -> None:
+    """The message used to be "the model's input is tuple, ...: use tensors, tuples, ...": the arguments are a tuple."""
     call = (torch.zeros(2), {"mask": SimpleNamespace(tensor=torch.zeros(1))}), {}
     with pytest.raises(CaseFailed, match=r"^the model's input has a SimpleNamespace, whose tensors cannot be"):
         structure.rebuild(call, "the model's input")
 
 
-def test_names_that_would_be_alike_are_numbers() -> None:
+def test_names_that_would_clash_become_numbers() -> None:
     assert _tensor_names("input", {"a b": torch.zeros(1), "a-b": torch.zeros(1)}) == ("input_0", "input_1")
 
 
-def test_what_needs_later_frames_is_compared_with_eagers_stream_only() -> None:
+def test_a_bidirectional_model_is_compared_with_eagers_stream_only() -> None:
     skip_without_extra(CASES["onnxruntime"])
     runtime_case = case(Choice("onnxruntime"), scenario="streaming", architecture=own("Bidirectional"), clip=SMALL)
     _, opening = open_case(runtime_case, 0)
@@ -323,7 +323,7 @@ def test_what_needs_later_frames_is_compared_with_eagers_stream_only() -> None:
     assert "parity_frames" not in {reading.metric.name for reading in opening if isinstance(reading, Reading)}
 
 
-def test_the_last_answer_of_a_stream_is_the_clips_where_a_model_answers_once_a_clip() -> None:
+def test_a_clips_single_answer_equals_the_streams_last_answer() -> None:
     runtime_case = case(*QUICKLY["onnxruntime"], scenario="streaming", architecture=own("Answering"), clip=SMALL)
     assert opened(runtime_case)["parity_frames"] < 1e-5
 
@@ -411,18 +411,18 @@ def test_the_last_answer_of_a_stream_is_the_clips_where_a_model_answers_once_a_c
         (case(Choice("tensorrt")), "NVIDIA GPUs only"),
     ],
 )
-def test_what_a_runtime_cannot_be_given_says_why(
+def test_a_model_that_a_runtime_cannot_take_says_why(
     runtime_case: Case, reason: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Nothing else is said: torch printed the whole graph."""
+    """torch used to print the whole graph as well."""
     skip_without_extra(() if runtime_case.variant[0].name == "tensorrt" else runtime_case.variant)
     with pytest.raises(ConvbenchError, match=reason):
         open_case(runtime_case, 0)
     assert "graph(" not in "".join(capfd.readouterr())
 
 
-def test_a_branch_that_a_trace_has_frozen_is_a_wrong_output_not_a_fast_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the clip that was exported the trace is right; on another one it is not."""
+def test_a_branch_that_tracing_froze_is_a_wrong_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trace is right on the clip that was exported and wrong on another."""
     skip_without_extra(CASES["onnxruntime"])
     import exported_models
 
@@ -435,9 +435,7 @@ def test_a_branch_that_a_trace_has_frozen_is_a_wrong_output_not_a_fast_one(monke
     assert {reading.metric.name for reading in failed.value.known} == {"parity_largest", "parity_relative"}
 
 
-def test_a_file_named_like_the_standard_library_does_not_keep_a_runtime_from_telling_its_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_named_random_does_not_break_the_memory_probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     skip_without_extra(CASES["onnxruntime"])
     (tmp_path / "random.py").write_text("raise SystemExit('the wrong random')")
     monkeypatch.chdir(tmp_path)
@@ -445,15 +443,13 @@ def test_a_file_named_like_the_standard_library_does_not_keep_a_runtime_from_tel
     assert record.status == "ok"
 
 
-def test_another_clip_than_the_exported_one_is_refused_with_both_shapes(
-    exports: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_clip_of_another_shape_is_refused_with_both_shapes(exports: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     subject = transform(assemble(shared(case(*QUICKLY["onnxruntime"]), exports, monkeypatch), 0))
     with pytest.raises(CaseFailed, match="exported for 2x3x3x8x8 but is given 1x3x3x8x8: shapes are fixed"):
         subject.forward(torch.zeros(1, 3, 3, 8, 8))
 
 
-# --- What is not there, and what cannot be combined -------------------------------------------------------------------
+# --- Missing runtimes, and combinations that are refused --------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino", "int8 torchao"])
@@ -467,7 +463,7 @@ def test_a_runtime_that_is_not_installed_names_its_extra(name: str, monkeypatch:
     assert f"pip install 'convbench[{extra}]'" in record.failure.message
 
 
-def test_a_cpu_without_the_instructions_skips_a_precision() -> None:
+def test_a_precision_is_skipped_on_a_cpu_without_its_instructions() -> None:
     class Core:
         def get_property(self, *_: str) -> list[str]:
             return ["FP32", "INT8", "BIN"]
@@ -478,7 +474,7 @@ def test_a_cpu_without_the_instructions_skips_a_precision() -> None:
 
 
 @pytest.mark.parametrize("name", ["int8", "int8 static"])
-def test_a_cpu_that_torch_has_no_int8_engine_for_skips_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_int8_is_skipped_on_a_cpu_without_an_engine(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch._C, "_supported_qengines", lambda: [0])
     record = attempts.attempt(
         case(*CASES[name]), lambda runtime_case: harness.measure(runtime_case, QUICK, ("latency",))
@@ -505,7 +501,7 @@ def test_a_cpu_that_torch_has_no_int8_engine_for_skips_it(name: str, monkeypatch
         ("channels_last+onnxruntime", "cannot be combined"),
     ],
 )
-def test_a_combination_without_sense_is_refused_in_a_sentence(written: str, reason: str, tmp_path: Path) -> None:
+def test_a_meaningless_combination_is_refused_in_one_message(written: str, reason: str, tmp_path: Path) -> None:
     path = tmp_path / "combined.yaml"
     path.write_text(f"matrix: {{reducer: gap, clip: 1x2x3x8x8, variant: {written}}}")
     (combination,) = suite.load(str(path)).cases
@@ -513,8 +509,8 @@ def test_a_combination_without_sense_is_refused_in_a_sentence(written: str, reas
         refuse_misplaced(combination)
 
 
-def test_a_runtime_of_anybodys_names_what_it_combines_with_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``int8`` and ``half`` had to name each runtime too, and ``int8`` knew by name which quantise by themselves."""
+def test_a_third_party_runtime_alone_declares_its_combinations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``int8`` and ``half`` used to list the runtimes, and ``int8`` those that quantise by themselves."""
 
     @declares(VariantTraits(combines=("int8", "half"), last=True, takes_quantisation=True))
     def shop(subject: Subject) -> Subject:
@@ -530,17 +526,17 @@ def test_a_runtime_of_anybodys_names_what_it_combines_with_alone(monkeypatch: py
 
 
 @pytest.mark.parametrize("name", [*ENGINES, "int8", "half"])
-def test_training_is_no_scenario_of_a_runtime(name: str) -> None:
+def test_a_runtime_refuses_the_train_scenario(name: str) -> None:
     with pytest.raises(Impossible, match="use scenario: inference or streaming"):
         refuse_misplaced(case(Choice(name), scenario="train"))
 
 
 @pytest.mark.parametrize("written", ["int8+onnxruntime", "int8+compile", "half+aot-inductor", "allocator+openvino"])
-def test_a_combination_with_sense_is_taken(written: str) -> None:
+def test_a_meaningful_combination_is_accepted(written: str) -> None:
     refuse_misplaced(case(*(Choice(name) for name in written.split("+"))))
 
 
-def test_the_deploy_suite_is_the_articles_models_in_every_runtime() -> None:
+def test_the_deploy_suite_has_every_runtime_in_both_scenarios() -> None:
     cases = suite.load("deploy").cases
     runtimes = {case.variant_name for case in cases}
     expected = {
@@ -562,7 +558,7 @@ def test_the_deploy_suite_is_the_articles_models_in_every_runtime() -> None:
 # --- Parity, in closed form -------------------------------------------------------------------------------------------
 
 
-def test_parity_is_the_largest_difference_and_the_norm_of_what_differs() -> None:
+def test_parity_is_the_largest_and_the_relative_difference() -> None:
     expected = {"": torch.tensor([3.0, 4.0])}
     assert compare({"": torch.tensor([3.0, 4.0005])}, expected, TOLERANCE[torch.float32]) == pytest.approx(
         (5e-4, 1e-4), rel=1e-3
@@ -570,8 +566,8 @@ def test_parity_is_the_largest_difference_and_the_norm_of_what_differs() -> None
     assert compare({"": torch.tensor([3.0, 4.0])}, expected, TOLERANCE[torch.float32]) == Parity(0.0, 0.0)
 
 
-def test_complex_numbers_of_another_phase_differ() -> None:
-    """By their magnitudes alone they would not."""
+def test_complex_numbers_of_different_phase_differ() -> None:
+    """Their magnitudes alone are equal."""
     expected = torch.tensor([3.0 + 4.0j, complex(math.nan, 1.0)])
     assert parity_of([(expected * 1j, expected)]) == pytest.approx((5 * math.sqrt(2), math.sqrt(2)))
     assert parity_of([(expected, expected)]) == Parity(0.0, 0.0)
@@ -589,13 +585,13 @@ def test_complex_numbers_of_another_phase_differ() -> None:
         ([3.0], torch.int8),
     ],
 )
-def test_what_differs_by_more_than_its_kind_may_is_a_wrong_output(values: list[float], dtype: torch.dtype) -> None:
+def test_a_difference_beyond_the_tolerance_is_a_wrong_output(values: list[float], dtype: torch.dtype) -> None:
     with pytest.raises(CaseFailed, match="differs from eager's output") as failed:
         compare({"": torch.tensor(values)}, {"": torch.tensor([3.0, 4.0])}, TOLERANCE[dtype])
     assert failed.value.kind == "wrong output"
 
 
-def test_int8_is_judged_by_the_whole_not_by_one_value() -> None:
+def test_int8_is_judged_by_the_norm_not_by_one_value() -> None:
     expected = torch.ones(1000)
     output = expected.clone()
     output[0] = 1.5
@@ -608,7 +604,7 @@ def test_int8_is_judged_by_the_whole_not_by_one_value() -> None:
 # --- The profile of a runtime, by stage -------------------------------------------------------------------------------
 
 
-def test_nodes_of_a_profile_go_to_the_stage_in_their_name_and_what_lies_between_to_the_one_before() -> None:
+def test_a_profile_node_without_a_stage_joins_the_previous_stage() -> None:
     stages = {"node_conv2d": "backbone", "relu": "backbone", "node_linear": "reducer", "node_linear_1": "head"}
     nodes = [
         ("node_view", "Reshape", 1.0),
@@ -633,8 +629,8 @@ def test_an_exporters_reason_is_one_line_with_the_operator() -> None:
     )
 
 
-def test_a_branch_that_cannot_be_exported_is_told_in_words_with_its_line() -> None:
-    """torch's own were "Could not guard on data-dependent expression Eq(u0, 1) (unhinted: Eq(u0, 1))"."""
+def test_a_branch_that_cannot_be_exported_names_its_line() -> None:
+    """torch's message was "Could not guard on data-dependent expression Eq(u0, 1) (unhinted: Eq(u0, 1))"."""
     import exported_models
 
     with pytest.raises(Exception) as failed:
@@ -658,15 +654,15 @@ Summary:
     ("Exception from src/core.cpp:84:\nUnable to read the model.\n\n", "Unable to read the model."),
     ("Exception from src/core.cpp:84:\n", "Exception from src/core.cpp:84:"),
 ])  # fmt: skip
-def test_openvinos_reason_is_what_it_says_and_not_where_in_its_sources(message: str, reason: str) -> None:
-    """All that it refused was told as "Exception from src/inference/src/cpp/core.cpp:84:"."""
+def test_openvinos_reason_leaves_out_its_source_lines(message: str, reason: str) -> None:
+    """Every refusal used to read "Exception from src/inference/src/cpp/core.cpp:84:"."""
     assert export_error.reason(RuntimeError(message)) == reason
 
 
 # --- A trained model in each runtime, and handed over -----------------------------------------------------------------
 
 
-def test_a_training_is_evaluated_as_each_variant_of_other_numbers_runs_it_and_trained_once(
+def test_a_training_is_evaluated_in_each_variant_but_trained_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(scratch.TRAINED, str(tmp_path / "trained"))
@@ -695,7 +691,7 @@ matrix: {reducer: gap, backbone: {name: conv, channels: 4}, rnn: lstm8, clip: 1x
     assert len(qualities([eager, eighth])) == 1
 
 
-def test_a_probe_reads_the_features_that_each_variant_computes(tmp_path: Path) -> None:
+def test_a_probe_reads_each_variants_own_features(tmp_path: Path) -> None:
     skip_without_extra(CASES["int8 in onnxruntime"])
     path = tmp_path / "probed.yaml"
     path.write_text("""
@@ -725,8 +721,8 @@ include: [{reducer: gap, variant: [eager, int8]}]
     assert [probe.variant for probe in linear_probes(probed, in_variants=True)].count("int8") == 1
 
 
-def test_accuracy_in_int8_is_that_of_the_quantised_file_in_its_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Were the scores eager's, changing what the session returns would change nothing."""
+def test_int8_accuracy_is_that_of_the_quantised_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the scores were eager's, changing the session's output would change nothing."""
     skip_without_extra(CASES["int8 in onnxruntime"])
     import onnx
     import onnxruntime
@@ -734,7 +730,7 @@ def test_accuracy_in_int8_is_that_of_the_quantised_file_in_its_runtime(monkeypat
     files, real = list[Path](), onnxruntime.InferenceSession
 
     class Session:
-        """A session whose first output names a class of the test's choosing."""
+        """A session whose output always names class 1."""
 
         def __init__(self, path: str, *args: object, **more: object) -> None:
             files.append(Path(path))
@@ -762,7 +758,7 @@ def test_accuracy_in_int8_is_that_of_the_quantised_file_in_its_runtime(monkeypat
     assert 0 < float((plain - eager).abs().max()) < 0.1, "eight bits round"
 
 
-def test_a_clip_that_fills_no_batch_is_named_as_by_the_model_itself() -> None:
+def test_clips_that_fill_no_batch_get_the_models_own_scores() -> None:
     runtime_case = replace(case(Choice("int8")), clip=Clip(4, 3, 3, 8, 8))
     runtime_case = replace(runtime_case, architecture=replace(FC, head=3))
     model = build(runtime_case, 0, "cpu")
@@ -775,10 +771,8 @@ def test_a_clip_that_fills_no_batch_is_named_as_by_the_model_itself() -> None:
 
 
 @pytest.mark.parametrize("count", [3, 10])
-def test_ranges_are_found_with_a_tasks_own_clips_however_few_they_are(
-    count: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """They fill less than four batches of four, or not even one. Each clip is its number all over."""
+def test_calibration_uses_a_tasks_own_clips_however_few(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three or ten clips fill less than four batches of four. Each clip holds its own number everywhere."""
     subjects = []
     monkeypatch.setattr(in_variant, "transform", lambda subject: subjects.append(subject) or subject)
     static = replace(case(Choice("int8", STATIC)), clip=Clip(4, 3, 3, 8, 8))
@@ -791,7 +785,7 @@ def test_ranges_are_found_with_a_tasks_own_clips_however_few_they_are(
 
 
 @pytest.mark.parametrize(("variant", "scenario"), [("eager", "inference"), ("eager", "train"), ("int8", "streaming")])
-def test_a_model_that_is_handed_over_runs_by_the_program_beside_it(variant: str, scenario: str, tmp_path: Path) -> None:
+def test_a_handed_over_model_runs_by_the_program_beside_it(variant: str, scenario: str, tmp_path: Path) -> None:
     skip_without_extra(CASES["onnxruntime"])
     import onnx
 
@@ -812,8 +806,8 @@ def test_a_model_that_is_handed_over_runs_by_the_program_beside_it(variant: str,
     assert ("(2, 1, 5)" if scenario == "streaming" else "(2, 3, 5)") in done.stdout
 
 
-def test_a_model_is_handed_over_for_any_batch_and_as_it_was_measured(tmp_path: Path) -> None:
-    """Of a batch of one, which exporters take for a constant; the opset of the measured case was left out."""
+def test_a_model_is_handed_over_for_any_batch_as_measured(tmp_path: Path) -> None:
+    """Exporters take a batch of one for a constant. The opset of the measured case used to be left out."""
     skip_without_extra(CASES["onnxruntime"])
     import onnx
     import onnxruntime
@@ -832,14 +826,14 @@ def test_a_model_is_handed_over_for_any_batch_and_as_it_was_measured(tmp_path: P
 
 
 @pytest.mark.parametrize("variant", [CASES["onnxruntime"], QUICKLY["onnxruntime"]])
-def test_a_state_that_the_model_writes_into_begins_with_zeros(variant: tuple[Choice, ...]) -> None:
-    """What was recorded of the first call was overwritten by the second, and no zeros."""
+def test_a_state_that_the_model_overwrites_starts_with_zeros(variant: tuple[Choice, ...]) -> None:
+    """The second call used to overwrite the recorded state of the first, which was then no longer zeros."""
     skip_without_extra(variant)
     open_case(case(*variant, scenario="streaming", architecture=own("Overwriting"), clip=SMALL), 0)
 
 
-def test_a_learned_first_state_goes_into_a_runtime_and_into_the_program_beside_it(tmp_path: Path) -> None:
-    """It was refused. The program calls with zeros for frames, and with this state for the first."""
+def test_a_learned_first_state_reaches_the_runtime_and_the_program(tmp_path: Path) -> None:
+    """Such a model used to be refused. The program calls with zeros for frames and this state for the first call."""
     learned = case(*QUICKLY["onnxruntime"], scenario="streaming", architecture=own("Learned"), clip=SMALL)
     assert opened(learned)["parity_largest"] < 1e-5
     to = tmp_path / "model.onnx"
@@ -852,7 +846,7 @@ def test_a_learned_first_state_goes_into_a_runtime_and_into_the_program_beside_i
         assert torch.equal(torch.from_numpy(told["given"][name]), state)
 
 
-def test_the_axes_of_a_batch_are_those_that_grow_with_it() -> None:
+def test_batch_axes_are_the_axes_that_grow_with_it() -> None:
     streamed = assemble(case(scenario="streaming"), 0)
     wide = any_batch_example(streamed, example(streamed))
     assert (wide.batch_axes, wide.tensors[0].shape[0]) == ((0, 1, 1), CLIP.batch + 1)
@@ -865,23 +859,21 @@ def one_clip(_: Clip) -> torch.Tensor:
     return torch.rand(1, 3)
 
 
-def test_the_exporter_that_fixes_the_batch_is_refused_for_any() -> None:
+def test_any_batch_is_refused_for_the_exporter_that_fixes_it() -> None:
     skip_without_extra(CASES["onnxruntime"])
     with pytest.raises(Impossible, match="any_batch needs exporter=dynamo"):
         transform(assemble(case(Choice("onnxruntime", (("any_batch", True), *TORCHSCRIPT))), 0))
 
 
-def test_a_model_that_torchs_inference_mode_refuses_is_handed_over(tmp_path: Path) -> None:
+def test_a_model_that_inference_mode_refuses_is_handed_over(tmp_path: Path) -> None:
     skip_without_extra(CASES["onnxruntime"])
     versioned = case(architecture=own("Versioned"), clip=SMALL)
     _, parity = hand_over(versioned, 0, tmp_path / "model.onnx", None, {}, exporter="torchscript")
     assert parity.largest == 0
 
 
-def test_a_model_that_is_handed_over_is_checked_on_another_clip_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A branch that the exporter has frozen was handed over as no different from eager."""
+def test_a_handed_over_model_is_checked_on_another_clip_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A branch that the exporter froze used to be handed over as identical to eager."""
     skip_without_extra(CASES["onnxruntime"])
     import exported_models
 
@@ -894,8 +886,8 @@ def test_a_model_that_is_handed_over_is_checked_on_another_clip_too(
 
 
 @pytest.mark.parametrize("trained", [False, True])
-def test_a_model_that_is_random_in_eager_too_is_handed_over_without_a_parity(trained: bool, tmp_path: Path) -> None:
-    """It was measured, and then refused as another model."""
+def test_a_model_that_is_random_in_eager_has_no_parity(trained: bool, tmp_path: Path) -> None:
+    """It used to be measured, then refused as another model."""
     skip_without_extra(CASES["onnxruntime"])
     noisy, weights = case(architecture=own("Noisy"), clip=SMALL), tmp_path / "trained.pt"
     torch.save({"scale": torch.tensor(3.0)}, weights)
@@ -908,7 +900,7 @@ def test_a_model_that_is_random_in_eager_too_is_handed_over_without_a_parity(tra
 @pytest.mark.parametrize(
     ("error", "kind"), [(ValueError("\nno kernel"), "error"), (MemoryError("no kernel"), "out of memory")]
 )
-def test_a_model_that_its_runtime_loads_and_cannot_run_is_one_sentence(
+def test_a_model_that_loads_but_cannot_run_is_one_message(
     error: Exception, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     skip_without_extra(CASES["onnxruntime"])
@@ -926,7 +918,7 @@ def test_a_model_that_its_runtime_loads_and_cannot_run_is_one_sentence(
 
 
 class Scaled(torch.nn.Module):
-    """Frames times the numbers beside them, which are no floats."""
+    """A model that multiplies frames by an input of integers."""
 
     def forward(self, clip: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         return clip.mean((3, 4)) * lengths[:, None, None]
@@ -936,7 +928,7 @@ def clip_and_lengths(clip: Clip) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.rand(clip.batch, clip.frames, clip.channels, clip.height, clip.width), torch.full((clip.batch,), 3)
 
 
-def test_the_program_beside_a_model_gives_each_input_its_own_type(tmp_path: Path) -> None:
+def test_the_program_gives_each_input_its_own_type(tmp_path: Path) -> None:
     skip_without_extra(CASES["onnxruntime"])
     whole = Whole(Choice(f"{__name__}:Scaled"), f"{__name__}:clip_and_lengths")
     hand_over(Case(whole, SMALL), 0, tmp_path / "model.onnx", None, {})
@@ -971,8 +963,8 @@ def test_weights_of_another_model_are_refused(
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "_orig_mod.module."])
-def test_weights_of_a_model_that_was_wrapped_are_its_own(prefix: str, tmp_path: Path) -> None:
-    """Those of a compiled model, and of one trained on several GPUs, were those of another."""
+def test_weights_of_a_wrapped_model_load_into_the_plain_model(prefix: str, tmp_path: Path) -> None:
+    """Weights of a compiled model, or of one trained on several GPUs, used to be refused as another model's."""
     judging = case(architecture=own("Judging"), clip=SMALL)
     trained, other = build(judging, 7, "cpu"), build(judging, 0, "cpu")
     torch.save({prefix + name: weight for name, weight in trained.state_dict().items()}, tmp_path / "weights.pt")

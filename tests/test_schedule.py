@@ -1,4 +1,4 @@
-"""Which case is visited when, on invented machines with a clock of their own."""
+"""The schedule: which case is visited when, on invented machines with their own clock."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CASES = [case("fc", size, variant=variant) for size in (8, 32, 128, 512) for var
 
 
 class Machine:
-    """Cases of known seconds, visits that spread, and what others do to them."""
+    """A machine on which each case takes a known time; visits vary, and other programs may disturb them."""
 
     def __init__(self, seconds, spread=0.05, seed=0, disturbed=lambda _visit, _number: False, seconds_a_visit=1.0):
         self.seconds, self.spread, self.disturbed = seconds, spread, disturbed
@@ -38,7 +38,7 @@ class Machine:
         return self.clock
 
     def visit(self, planned):
-        """The record of a visit, as the sweep stores it."""
+        """Return the record of a visit, as the sweep stores it."""
         self.clock += self.seconds_a_visit
         self.made.append(planned)
         params = Reading(metrics.PARAMS, (float(planned.case.architecture.lstm_input),))
@@ -68,7 +68,7 @@ class Machine:
 
 
 def apart(step=0.5):
-    """Models of which each is slower than the one before by far."""
+    """Return seconds by case id; each model is far slower than the one before."""
     return {model_case.id: 1e-3 * math.exp(step * i) for i, model_case in enumerate(CASES)}
 
 
@@ -85,7 +85,7 @@ def test_facts_come_first_then_whole_rounds():
         assert {p.case.id for p in machine.made if p.round == number} == {model_case.id for model_case in CASES}
 
 
-def test_rounds_have_orders_of_their_own_and_variants_stand_side_by_side():
+def test_each_round_has_its_own_order_with_variants_together():
     machine = Machine(apart(), spread=0.01)
     machine.run(schedule(machine))
     orders = [[p.case for p in machine.made if p.round == number] for number in range(3)]
@@ -94,14 +94,14 @@ def test_rounds_have_orders_of_their_own_and_variants_stand_side_by_side():
         assert all(order[i].architecture == order[i + 1].architecture for i in range(0, len(order), 2))
 
 
-def test_where_the_answer_is_settled_nothing_is_visited_again():
+def test_no_case_is_visited_again_once_the_answer_is_settled():
     machine = Machine(apart(), spread=0.005)
     records = machine.run(schedule(machine))
     assert len(machine.made) == 4 * len(CASES)
     assert undecided(results(records)) == []
 
 
-def test_visits_go_where_the_answer_is_open():
+def test_further_visits_go_to_the_contenders():
     close = apart()
     first, second = CASES[0].id, CASES[2].id
     close[second] = close[first] * 1.12
@@ -112,42 +112,42 @@ def test_visits_go_where_the_answer_is_open():
     assert CASES[-1].id not in again
 
 
-def test_until_sure_ends_with_an_answer_or_at_the_most_visits():
+def test_until_sure_ends_with_an_answer_or_at_the_limit():
     close = dict.fromkeys((model_case.id for model_case in CASES), 1e-3)
     machine = Machine(close, spread=0.1)
     records = machine.run(schedule(machine, until_sure=True))
     assert undecided(results(records)) == [] or len(machine.made) <= 40 * len(CASES)
 
 
-def test_a_run_of_single_visits_is_not_visited_again_until_sure():
-    """It was, without end: each further visit was round 0 as well."""
+def test_until_sure_adds_no_visits_to_single_visits():
+    """It used to add visits without end, because each further visit was round 0 as well."""
     machine = Machine(dict.fromkeys((model_case.id for model_case in CASES), 1e-3), spread=0.1)
     machine.run(schedule(machine, replace(PROTOCOL, visits=1), until_sure=True))
     assert len(machine.made) == len(CASES)
 
 
-def test_without_budget_or_certainty_half_as_many_visits_again_at_most():
+def test_without_a_budget_at_most_half_as_many_visits_follow():
     close = dict.fromkeys((model_case.id for model_case in CASES), 1e-3)
     machine = Machine(close, spread=0.5)
     machine.run(schedule(machine))
     assert len(machine.made) <= (1 + 3 + 1.5) * len(CASES) + len(CASES)
 
 
-def test_a_budget_ends_the_run_but_not_before_the_first_table():
+def test_a_budget_ends_the_run_after_its_first_round():
     machine = Machine(apart(), spread=0.3)
     machine.run(schedule(machine, replace(PROTOCOL, budget=5.0)))
     assert [planned.round for planned in machine.made].count(0) == len(CASES)
     assert max(planned.round for planned in machine.made) == 0
 
 
-def test_a_budget_is_used_where_the_answer_is_open():
+def test_a_budget_is_spent_while_the_answer_is_open():
     close = dict.fromkeys((model_case.id for model_case in CASES), 1e-3)
     machine = Machine(close, spread=0.3)
     machine.run(schedule(machine, replace(PROTOCOL, budget=100.0)))
     assert 100 <= machine.clock <= 100 + len(CASES)
 
 
-def test_disturbed_visits_are_made_again():
+def test_disturbed_visits_are_repeated():
     bad = CASES[3].id
     machine = Machine(apart(), spread=0.01, disturbed=lambda p, _: p.case.id == bad and p.round == 1)
     records = {record.case.id: record for record in machine.run(schedule(machine))}
@@ -156,7 +156,7 @@ def test_disturbed_visits_are_made_again():
 
 
 @pytest.mark.parametrize("fails", [True, False])
-def test_a_disturbed_case_that_failed_or_is_lost_leaves_the_contenders_to_be_visited(fails):
+def test_a_failed_or_lost_case_does_not_block_the_contenders(fails):
     bad, close = CASES[-1].id, apart()
     close[CASES[2].id] = close[CASES[0].id] * 1.12
 
@@ -177,7 +177,7 @@ def test_a_disturbed_case_that_failed_or_is_lost_leaves_the_contenders_to_be_vis
     assert again.count(bad) == fails
 
 
-def test_contenders_that_are_lost_take_no_other_s_place():
+def test_lost_contenders_take_no_place_among_the_contenders():
     cases = [case("fc", 8 * size) for size in range(1, 13)]
     lost = [model_case.id for model_case in cases[:10]]
     close = {model_case.id: 1e-3 if model_case.id in lost else 1.1e-3 for model_case in cases}
@@ -189,7 +189,7 @@ def test_contenders_that_are_lost_take_no_other_s_place():
     assert again <= {model_case.id for model_case in cases[10:]}
 
 
-def test_what_is_never_undisturbed_is_withheld():
+def test_a_case_that_was_always_disturbed_is_withheld():
     bad = CASES[0].id
     machine = Machine(apart(), spread=0.01, disturbed=lambda p, _: p.case.id == bad)
     records = machine.run(schedule(machine))
@@ -203,8 +203,8 @@ def test_what_is_never_undisturbed_is_withheld():
 
 
 @pytest.mark.parametrize(("until_sure", "again"), [(False, 0), (True, 3)])
-def test_what_was_never_undisturbed_is_tried_anew_by_who_wants_to_be_sure(until_sure, again):
-    """The page's next command for such a case made no visit."""
+def test_until_sure_retries_a_case_that_was_always_disturbed(until_sure, again):
+    """The command that the page suggests for such a case used to make no visit."""
     bad = CASES[0].id
     busy, quiet = Machine(apart(), 0.01, disturbed=lambda p, _: p.case.id == bad), Machine(apart(), 0.01)
     following = schedule(quiet, until_sure=until_sure)
@@ -218,7 +218,7 @@ def test_what_was_never_undisturbed_is_tried_anew_by_who_wants_to_be_sure(until_
 
 
 def test_one_bad_minute_changes_no_answer():
-    """Twelve visits in a row take twenty times as long, in whatever round they fall."""
+    """Twelve visits in a row take twenty times as long, in any round."""
     for start in range(8, 30, 7):
         machine = Machine(apart(0.3), 0.02, disturbed=lambda _, n, s=start: s <= n < s + 12)
         records = machine.run(schedule(machine))
@@ -229,7 +229,7 @@ def test_one_bad_minute_changes_no_answer():
 
 
 @pytest.mark.parametrize("stop", [9, 12, 17, 23, 31])
-def test_interrupted_at_any_time_the_intervals_are_honest(stop):
+def test_an_interrupted_run_has_intervals_that_hold(stop):
     covered = []
     for seed in range(20):
         machine = Machine(apart(0.1), spread=0.1, seed=seed)
@@ -239,7 +239,7 @@ def test_interrupted_at_any_time_the_intervals_are_honest(stop):
     assert np.mean(covered) >= 0.92
 
 
-def test_a_resumed_run_makes_the_visits_that_are_missing():
+def test_a_resumed_run_makes_only_the_missing_visits():
     machine = Machine(apart(), spread=0.01)
     done = machine.run(schedule(machine), stop=13)
     again = schedule(machine)
@@ -250,7 +250,7 @@ def test_a_resumed_run_makes_the_visits_that_are_missing():
     assert len(visit_keys) == len(set(visit_keys)) == 4 * len(CASES)
 
 
-def test_a_resumed_run_does_not_repeat_what_is_measured_once():
+def test_a_resumed_run_does_not_repeat_metrics_measured_once():
     machine = Machine(apart(), spread=0.01)
     again = schedule(machine)
     for record in machine.run(schedule(machine), stop=2 * len(CASES)):
@@ -259,7 +259,7 @@ def test_a_resumed_run_does_not_repeat_what_is_measured_once():
     assert (job.visit, job.metrics) == (1, ("latency",))
 
 
-def test_anchors_are_chosen_again_until_there_are_three():
+def test_anchors_are_reselected_until_there_are_three():
     log, machine, found = VisitLog(), Machine(apart()), []
     anchors, hosts = Anchors(log), [Host(name, {}, "here", 0) for name in ("a", "b")]
     for eager in CASES[::2]:
@@ -268,7 +268,7 @@ def test_anchors_are_chosen_again_until_there_are_three():
     assert found == [1, 1, 1, 0]
 
 
-def test_a_failed_case_is_left_alone():
+def test_a_failed_case_is_not_visited_again():
     class Failing(Machine):
         def visit(self, planned):
             record = super().visit(planned)
@@ -279,14 +279,14 @@ def test_a_failed_case_is_left_alone():
     assert [planned.round for planned in machine.made if planned.case.id == CASES[1].id] == [FACTS]
 
 
-def test_of_several_facts_told_at_once_the_last_lets_the_others_end():
-    """A case whose facts were still being told had its place in the first round already, whatever they said."""
+def test_the_last_facts_visit_waits_for_the_others():
+    """A case used to get its place in the first round while its facts were still being measured."""
     planning = schedule(Machine(apart()))
     facts = [planned.decides for planned in itertools.islice(planning, len(CASES))]
     assert facts == [False] * (len(CASES) - 1) + [True]
 
 
-def test_facts_that_failed_stand_for_the_case_whatever_was_timed_beside_them():
+def test_failed_facts_overrule_the_timings_of_a_case():
     machine = Machine(apart())
     lines = [machine.visit(PlannedVisit(CASES[0], number)) for number in (FACTS, 0, 1)]
     wrong = replace(
@@ -296,7 +296,7 @@ def test_facts_that_failed_stand_for_the_case_whatever_was_timed_beside_them():
     assert (record.status, record.failure, record.readings) == ("failed", wrong.failure, ())
 
 
-def test_a_visit_that_failed_after_others_went_well_is_told():
+def test_a_failed_visit_after_good_visits_is_a_finding():
     machine = Machine(apart())
     first, second = (machine.visit(PlannedVisit(CASES[0], number)) for number in (0, 1))
     crash = Visit(1, failure="crash: killed by SIGSEGV")
@@ -308,7 +308,7 @@ def test_a_visit_that_failed_after_others_went_well_is_told():
     assert visits.join_visits([record]) == [record]
 
 
-def test_two_runs_give_the_same_pick_or_say_that_they_cannot_tell():
+def test_ten_runs_nearly_always_give_the_same_pick():
     picks = []
     for seed in range(10):
         machine = Machine(apart(0.25), spread=0.08, seed=seed)
@@ -316,7 +316,7 @@ def test_two_runs_give_the_same_pick_or_say_that_they_cannot_tell():
     assert max(picks.count(pick) for pick in picks) >= 9
 
 
-def test_variants_of_one_model_are_visited_next_to_one_another():
+def test_variants_of_one_model_are_visited_together():
     import random
 
     order = side_by_side([case("gap"), case("fc", 8), case("gap", variant="compile")], random.Random(1))
@@ -328,21 +328,21 @@ def test_cores_alternate_by_round():
     assert [cores_of(CASES[0], number, (0, 1)) for number in range(3)] == [(0,), (1,), (0,)]
 
 
-def test_threads_get_as_many_cores():
+def test_a_case_gets_one_core_per_thread():
     two = replace(CASES[0], threads=2)
     assert cores_of(two, 1, (0, 1, 2, 3)) == (1, 2)
     assert cores_of(two, 3, (0, 1, 2, 3)) == (3, 0)
     assert cores_of(replace(two, threads=4), 1, (0, 1, 2, 3)) == ()
 
 
-def test_choices_are_of_a_trial_only_once():
+def test_a_case_without_a_trial_is_visited_in_every_round():
     trial = replace(CASES[0], scenario="learn", trial=None, variant=(Choice("x"),))
     machine = Machine(apart() | {trial.id: 1e-3}, spread=0.01)
     machine.run(schedule(machine, cases=[trial], facts=False))
     assert [planned.round for planned in machine.made][:3] == [0, 1, 2]
 
 
-def test_until_sure_trains_from_further_seeds_where_the_recommendation_is_open():
+def test_until_sure_trains_more_seeds_while_the_recommendation_is_open():
     rng, models = np.random.default_rng(2), [case("fc", size) for size in (8, 16)]
 
     def train(of, seed, look=1):
@@ -367,7 +367,7 @@ def test_until_sure_trains_from_further_seeds_where_the_recommendation_is_open()
     assert Schedule([record.case for record in first], PROTOCOL, False, lambda: 0.0).state.look == 1
 
 
-def test_later_seeds_are_planned_at_the_best_rate_once_all_others_have_ended():
+def test_later_seeds_use_the_best_rate_of_the_finished_trainings():
     models, rates = [case("fc", size) for size in (8, 16)], (5e-4, 2e-3)
     best = {8: 5e-4, 16: 2e-3}
     trials = [lesson(0.8, seed=seed, rate=rate, of=of).case for seed in range(4) for of in models for rate in rates]
@@ -386,8 +386,8 @@ def test_later_seeds_are_planned_at_the_best_rate_once_all_others_have_ended():
     assert [visit[4] for visit in visit_rows] == [False] * 8 + [True] * 4
 
 
-def test_a_spent_budget_ends_the_trainings_too():
-    """They went on for hours after ``--budget 5m``."""
+def test_a_spent_budget_ends_trainings_too():
+    """Trainings used to go on for hours after ``--budget 5m``."""
     lessons = {record.case: record for record in (lesson(0.8, seed=seed) for seed in range(4))}
     made: list = []
     seconds_left = []
@@ -399,7 +399,7 @@ def test_a_spent_budget_ends_the_trainings_too():
     assert [*seconds_left, planning.state.budget_left] == [2.0, 1.0, 0.0]
 
 
-def test_a_stage_knows_how_many_visits_it_makes():
+def test_a_stage_knows_its_number_of_visits():
     machine = Machine(apart(), spread=0.01)
     planning = schedule(machine)
     expected = {FACTS: (8, 0), 0: (8, 16), 1: (8, 8), 2: (8, 0)}

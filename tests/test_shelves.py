@@ -310,7 +310,7 @@ print(resolve(case).id, sum(p.numel() for p in build(case, 0, "cpu").parameters(
 entries = suite.schema()["$defs"]["reducer"]["anyOf"]
 print([entry["description"] for entry in entries if entry.get("const") == "mean-max"])
 here = ["{Path(__file__)}", "-k", "mean-max", "-p", "no:cacheprovider"]
-schema = ["{TESTS / "test_suite.py"}::test_the_committed_schema_is_the_one_that_convbench_prints"]
+schema = ["{TESTS / "test_suite.py"}::test_the_committed_schema_is_the_printed_schema"]
 sys.exit(pytest.main(here) or pytest.main([*schema, "-p", "no:cacheprovider"]))
 """
 

@@ -1,4 +1,4 @@
-"""The script that checks first screens against the next run: it contradicts what is wrong, and only that."""
+"""The script that checks first screens against the next run: it contradicts wrong statements and nothing else."""
 
 import sys
 from pathlib import Path
@@ -13,14 +13,14 @@ def shares(truth, later):
     return {statement.words: wrong for statement, wrong in judged}
 
 
-def test_the_next_run_of_the_same_machine_contradicts_next_to_nothing():
+def test_the_next_run_of_one_machine_contradicts_almost_nothing():
     truth = statements.machine(3)
     judged = shares(truth, truth)
     assert len(judged) == 18
     assert sum(judged.values()) <= 1
 
 
-def test_another_truth_is_contradicted():
+def test_a_machine_with_other_times_contradicts_the_statements():
     truth = statements.machine(3)
     slower = {case: seconds * (3 if "/gap/" in case else 1) for case, seconds in truth.items()}
     judged = shares(truth, slower)

@@ -1,4 +1,4 @@
-"""Runs on disk: nothing is lost, torn lines are dropped, damage is named with its place."""
+"""Runs on disk: no record is lost, torn lines are dropped, and damage is reported with its place."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def directory(tmp_path, measured):
     return tmp_path / "run"
 
 
-def test_what_is_stored_is_what_is_read(directory, measured):
+def test_a_stored_run_is_read_back_unchanged(directory, measured):
     assert store.load(directory) == (RUN, measured)
 
 
-def test_a_whole_users_model_survives_the_round_trip(tmp_path, measured):
+def test_a_users_whole_model_survives_the_round_trip(tmp_path, measured):
     whole = Whole(Choice("mypkg.net:build", (("width", 3),)), "mypkg.net:inputs", (("lstm", "rnn"),))
     record = replace(measured[0], case=replace(measured[0].case, architecture=whole))
     store.start(tmp_path / "run", RUN)
@@ -47,13 +47,13 @@ def test_a_whole_users_model_survives_the_round_trip(tmp_path, measured):
     assert store.load(tmp_path / "run")[1] == [record]
 
 
-def test_any_file_of_a_run_names_it(directory):
+def test_a_run_can_be_named_by_any_of_its_files(directory):
     assert store.load(directory / "results.jsonl") == store.load(directory)
     with pytest.raises(StoreError, match=r"result\.jsonl: no such file"):
         store.load(directory / "result.jsonl")
 
 
-def test_samples_that_json_has_no_number_for_are_read_again_and_tabled(directory, measured):
+def test_infinite_and_nan_samples_are_stored_but_absent_from_csv(directory, measured):
     odd = replace(measured[0], readings=(Reading(metrics.PARITY_RELATIVE, (math.inf,)), made.reading("own", math.nan)))
     store.append(directory, replace(odd, case=made.case("gem")))
     json.loads(
@@ -66,7 +66,7 @@ def test_samples_that_json_has_no_number_for_are_read_again_and_tabled(directory
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_line_torn_at_any_byte_is_dropped_and_appending_goes_on(directory, measured, seed):
+def test_a_line_torn_at_any_byte_is_dropped_before_appending(directory, measured, seed):
     results = directory / "results.jsonl"
     whole = results.read_bytes()
     last = whole[:-1].rfind(b"\n") + 1
@@ -83,16 +83,16 @@ def test_nothing_is_dropped_from_a_whole_file(directory):
     assert (directory / "results.jsonl").read_bytes() == before
 
 
-def test_results_that_cannot_be_read_are_no_fault_of_ours_when_a_run_goes_on(directory):
-    """``--resume`` of another user's run ended in a traceback; a folder in its place is what also root cannot read."""
+def test_unreadable_results_are_reported_when_a_run_resumes(directory):
+    """``--resume`` of another user's run used to end in a traceback. Even root cannot read a folder as a file."""
     (directory / "results.jsonl").unlink()
     (directory / "results.jsonl").mkdir()
     with pytest.raises(StoreError, match=r"results\.jsonl: cannot be written"):
         store.drop_unfinished_line(directory)
 
 
-def test_a_run_whose_results_are_lost_is_not_read_as_one_that_measured_nothing(directory):
-    """``report`` wrote an empty page and table over those that were there, the last of what was measured."""
+def test_a_run_without_its_results_file_is_refused(directory):
+    """``report`` used to replace the page and table, the last copy of the measurements, by empty ones."""
     (directory / "results.jsonl").unlink()
     with pytest.raises(StoreError, match=r"there is no results\.jsonl, which holds all measurements"):
         store.load(directory)
@@ -100,8 +100,8 @@ def test_a_run_whose_results_are_lost_is_not_read_as_one_that_measured_nothing(d
     assert not (directory / "results.jsonl").exists()
 
 
-def test_a_run_that_is_moved_while_it_is_measured_takes_no_further_lines(directory, measured):
-    """They came into a new folder of the old name, without a description, so that they could not be read."""
+def test_a_run_that_was_moved_takes_no_more_records(directory, measured):
+    """Records used to go into a new folder of the old name, which had no description and could not be read."""
     directory.rename(directory.with_name("moved"))
     with pytest.raises(StoreError, match="the run was moved or removed while it was measured"):
         store.append(directory, measured[0])
@@ -109,7 +109,7 @@ def test_a_run_that_is_moved_while_it_is_measured_takes_no_further_lines(directo
     assert store.load(directory.with_name("moved"))[1] == measured
 
 
-def test_a_stray_carriage_return_hides_no_record(directory):
+def test_a_stray_carriage_return_is_reported_as_damage(directory):
     path = directory / "results.jsonl"
     first, *others = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(first.replace(b'"status"', b'"sta\rtus"', 1) + b"".join(others))
@@ -117,7 +117,7 @@ def test_a_stray_carriage_return_hides_no_record(directory):
         store.load(directory)
 
 
-def test_damage_inside_is_named_with_its_line(directory):
+def test_damage_inside_the_results_is_reported_with_its_line(directory):
     lines = (directory / "results.jsonl").read_bytes().splitlines(keepends=True)
     (directory / "results.jsonl").write_bytes(lines[0] + b'{"half": \n' + lines[2])
     with pytest.raises(StoreError, match=r"results\.jsonl:2: not a record: .*without this line all others"):
@@ -126,16 +126,16 @@ def test_damage_inside_is_named_with_its_line(directory):
 
 @pytest.mark.parametrize("name", ["latency_s", "reference_s"])
 @pytest.mark.parametrize("seconds", [0.0, -1e-3, math.nan, math.inf, 1e308])
-def test_a_time_that_no_call_can_take_is_damage(directory, measured, name, seconds):
-    """A single such run of a store ended ``history`` of all of them in a traceback."""
+def test_an_impossible_time_is_damage(directory, measured, name, seconds):
+    """One such run in a store used to end ``history`` of all runs in a traceback."""
     store.append(directory, replace(measured[0], readings=(made.reading(name, 1e-3, seconds),)))
     with pytest.raises(StoreError, match=rf"results\.jsonl:4: not a record: a sample of {name} is not a time"):
         store.load(directory)
 
 
 @pytest.mark.parametrize("sizes", [(2, 1, 1), (3, 2), (5, -1)])
-def test_samples_that_are_not_those_of_the_visits_are_damage(directory, measured, sizes):
-    """Of two visits with four samples."""
+def test_samples_that_do_not_match_the_visits_are_damage(directory, measured, sizes):
+    """The record has two visits with two samples each."""
     taken = Reading(metrics.LATENCY, (1e-3,) * 4, (2, 2))
     record = replace(measured[0], visits=(Visit(0), Visit(1)), readings=(taken,))
     store.append(directory, record)
@@ -145,7 +145,7 @@ def test_samples_that_are_not_those_of_the_visits_are_damage(directory, measured
         store.load(directory)
 
 
-def test_leaving_cases_out_keeps_the_visits_of_the_others_as_they_were_and_a_whole_run_aside(directory, measured):
+def test_leaving_out_a_case_keeps_the_others_and_a_backup(directory, measured):
     visits = [replace(measured[1], visits=(Visit(number),)) for number in range(3)]
     store.start(directory.parent / "visited", RUN, [measured[0], *visits])
     visited = directory.parent / "visited"
@@ -157,7 +157,7 @@ def test_leaving_cases_out_keeps_the_visits_of_the_others_as_they_were_and_a_who
     assert [record.case for record in store.load(aside)[1]] == [measured[0].case, measured[1].case]
 
 
-def test_a_line_without_visits_among_those_with_some_is_none_of_them(directory, measured):
+def test_a_line_without_visits_is_not_joined_to_the_others(directory, measured):
     taken = replace(measured[0], visits=(Visit(0),), readings=(Reading(metrics.LATENCY, (1e-3,) * 4),))
     store.start(directory.parent / "mixed", RUN, [taken, replace(taken, visits=()), replace(taken, visits=(Visit(1),))])
     (joined,) = store.load(directory.parent / "mixed")[1]
@@ -166,7 +166,7 @@ def test_a_line_without_visits_among_those_with_some_is_none_of_them(directory, 
 
 
 @pytest.mark.parametrize("share", ["1e400", "-0.5", "7.0"])
-def test_a_share_that_is_none_is_damage(directory, share):
+def test_an_impossible_share_is_damage(directory, share):
     store.describe(directory, replace(RUN, intervals_meet=0.98))
     described = (directory / "run.json").read_text()
     (directory / "run.json").write_text(described.replace("0.98", share))
@@ -178,7 +178,7 @@ def test_a_share_that_is_none_is_damage(directory, share):
     ("content", "reason"),
     [("", "not written by convbench, or damaged"), ("{}", "name: Field required"), (None, "not a run")],
 )
-def test_what_is_not_a_run_says_so(tmp_path, content, reason):
+def test_a_file_that_is_not_a_run_is_refused(tmp_path, content, reason):
     if content is not None:
         (tmp_path / "run.json").write_text(content)
     with pytest.raises(StoreError, match=reason):
@@ -218,7 +218,7 @@ def test_shards_merge_to_the_whole(measured):
     assert run.parts == tuple(merging.identity(shard) for shard, _ in (first, second))
 
 
-def test_later_trainings_are_missed_once_and_not_of_a_model_that_this_machine_skips():
+def test_missing_later_trainings_are_named_once_without_skipped_models():
     trained, later = made.lesson(seed=0), [made.lesson(seed=seed, rate=5e-4) for seed in (1, 2)]
     names = tuple(record.case.at_any_rate.id for record in later)
     of_shard = replace(RUN, planned=(trained.case.id,), later=names)
@@ -247,7 +247,7 @@ def test_a_result_wins_over_a_failure_in_a_merge(measured):
         (["1/3", "x"], ""),
     ],
 )
-def test_what_a_merged_run_lacks_is_known(measured, held, lacking):
+def test_the_missing_shards_of_a_merged_run_are_named(measured, held, lacking):
     of = [replace(RUN, command=f"convbench run tiny.yaml --shard {shard}" if shard else RUN.command) for shard in held]
     run, _ = merging.merge([(shard, measured) for shard in of])
     assert shards.missing_names(run) == lacking
@@ -275,15 +275,15 @@ def test_shards_of_another_sweep_do_not_merge(measured, more):
         merging.merge([(first, measured[:1]), (second, measured[1:])])
 
 
-def test_shards_may_have_budgets_and_numbers_of_the_protocol_by_overrides(measured):
-    """Whether these agree is asked of what they come to."""
+def test_shards_may_differ_in_protocol_overrides(measured):
+    """The resulting protocols are compared, not the overrides."""
     commands = (SHARD_COMMAND.format(*of) for of in (("protocol.budget=60 protocol.visits=1", 1), ("", 2)))
     first, second = (replace(RUN, command=command) for command in commands)
     assert merging.merge([(first, measured[:1]), (second, measured[1:])])[1] == measured
 
 
 def test_shards_of_other_code_do_not_merge(measured):
-    """Two packages may bring modules of one name; those of one package may not have changed."""
+    """Two packages may each have a module of the same name, but a module of one package may not have changed."""
     cases = [replace(measured[0].case, architecture=Whole(Choice(name))) for name in ("net:a", "net.deep:b", "other:c")]
     of_code = [
         replace(record, case=case, code={"utils": content})
@@ -294,7 +294,7 @@ def test_shards_of_other_code_do_not_merge(measured):
     assert merging.merge([(RUN, of_code[:1]), (RUN, of_code[2:])])[1] == [of_code[0], of_code[2]]
 
 
-def test_a_merged_run_spells_out_every_environment_and_host(measured):
+def test_a_merged_run_describes_every_environment_and_host(measured):
     here = replace(RUN, fingerprint="e1", environment={"cpu": "A"})
     there = replace(RUN, fingerprint="e2", environment={"cpu": "B"})
     assert merging.merge([(here, measured), (here, [])])[0].hosts == {}
@@ -311,7 +311,7 @@ def test_a_merged_run_spells_out_every_environment_and_host(measured):
 
 
 def test_two_writers_of_the_cache_keep_both_numbers(tmp_path, monkeypatch):
-    """The one waits, at the other's lock, before it reads what is there."""
+    """The second writer waits for the first's lock before it reads the stored numbers."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     cache.keep("kind", {}, 1.0, "first")
     with lock.hold(cache.folder() / "kind.lock"):
@@ -325,7 +325,7 @@ def test_two_writers_of_the_cache_keep_both_numbers(tmp_path, monkeypatch):
     assert [cache.number("kind", {}, of) for of in ("first", "second")] == [3.0, 2.0]
 
 
-def test_the_csv_has_a_row_a_case_and_plain_columns(directory, measured):
+def test_the_csv_has_a_row_per_case_and_plain_columns(directory, measured):
     table = pd.read_csv(write_csv(directory, measured))
     assert list(table["case"]) == [record.case.id for record in measured]
     plain = "case backbone reducer lstm_input variant scenario device params macs flops macs_backbone macs_reducer"

@@ -1,4 +1,4 @@
-"""Suites: what YAML becomes, and that every mistake is told at its place, all at once."""
+"""Suites: what YAML text becomes, and that all mistakes are reported at once, each at its place."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def cases(tmp_path: Path) -> Any:
-    """Loads YAML text and gives its cases."""
+    """Return a function that loads YAML text and returns its cases."""
 
     def load(text: str, *overrides: str) -> tuple[Case, ...]:
         path = tmp_path / "suite.yaml"
@@ -98,12 +98,12 @@ matrix:
     assert (last.clip, last.scenario) == (Clip(batch=3), "streaming")
 
 
-def test_ways_to_write_the_same_plugin_are_one_case(cases: Any) -> None:
+def test_all_spellings_of_a_plugin_are_one_case(cases: Any) -> None:
     text = "[gap, {name: gap}, avg-k, avg-k(k=4), {name: avg-k, k: 4}, 'avg-k( k = 4 )']"
     assert reducers(cases(f"matrix: {{reducer: {text}}}")) == ["gap", "avg-k"]
 
 
-def test_default_options_leave_no_trace(cases: Any) -> None:
+def test_default_options_are_left_out_of_an_id(cases: Any) -> None:
     (case,) = cases(
         "matrix: {reducer: gem(p=3), backbone: {name: conv, channels: 32}, variant: allocator(malloc=glibc-arena)}"
     )
@@ -117,8 +117,8 @@ def test_a_text_option_takes_a_bare_number(cases: Any) -> None:
 
 
 @pytest.mark.parametrize("sizes", ["1024-64-32", "1024-12-10", "2026-11-24"])
-def test_what_looks_like_a_date_is_text(tmp_path: Path, sizes: str) -> None:
-    """As are sizes of layers and the name of a nightly run."""
+def test_a_value_that_looks_like_a_date_is_text(tmp_path: Path, sizes: str) -> None:
+    """Layer sizes and the name of a nightly run can look like dates."""
     path = tmp_path / "suite.yaml"
     path.write_text(f"name: {sizes}\nmatrix: {{reducer: [{{name: fc, hidden: {sizes}}}, gap], lstm_input: 8}}\n")
     fc = Choice("fc", (("hidden", sizes),))
@@ -132,26 +132,26 @@ def test_what_looks_like_a_date_is_text(tmp_path: Path, sizes: str) -> None:
     assert suite.from_data(data).source == data
 
 
-def test_a_mapping_where_a_word_is_wanted_is_told_in_english(cases: Any) -> None:
-    """It was "quality: unknown a mapping; known: 'none', 'probe' or 'train'"."""
+def test_a_mapping_in_place_of_a_word_is_refused(cases: Any) -> None:
+    """The message used to be "quality: unknown a mapping; known: 'none', 'probe' or 'train'"."""
     with pytest.raises(SuiteError, match="quality: a mapping is none of 'none', 'probe' or 'train'"):
         cases("quality: {mode: train}")
 
 
 def test_a_whole_number_may_be_written_with_an_exponent(cases: Any) -> None:
-    """1e3 was "1000.0 is not a whole number"."""
+    """1e3 used to be refused: "1000.0 is not a whole number"."""
     (case,) = cases("matrix: {reducer: avg-k(k=1e0), clip: {frames: 1e1}, lstm_input: null}", "clip.batch=2e0")
     assert (case.clip, parts(case).reducer) == (Clip(2, 10), Choice("avg-k", (("k", 1),)))
 
 
-def test_a_section_of_which_all_is_commented_out_is_as_one_that_is_left_out(cases: Any) -> None:
+def test_a_section_with_only_comments_counts_as_absent(cases: Any) -> None:
     text = "matrix: {reducer: gap}\n"
     empty = "".join(f"{key}:\n" for key in ("include", "exclude", "protocol", "training", "metrics", "description"))
     assert cases(text + empty) == cases(text)
     jsonschema.validate(YAML(typ="safe").load(text + empty), suite.schema())
 
 
-def test_variants_are_applied_in_the_order_they_are_written(cases: Any) -> None:
+def test_variants_are_applied_in_the_order_of_writing(cases: Any) -> None:
     text = "[channels_last+compile(mode=max-autotune), [compile(mode=max-autotune), channels_last]]"
     tuned, last = Choice("compile", (("mode", "max-autotune"),)), Choice("channels_last")
     assert [case.variant for case in cases(f"matrix: {{reducer: gap, variant: {text}}}")] == [
@@ -184,16 +184,16 @@ def test_option_lists_inside_a_chain_of_variants_multiply(cases: Any) -> None:
         st.integers(0, 8),
     )
 )
-def test_the_text_of_a_recurrent_stage_means_it(rnn: Recurrent) -> None:
+def test_the_text_of_a_recurrent_stage_is_read_back_unchanged(rnn: Recurrent) -> None:
     assert list(RecurrentLayout.model_validate(str(rnn)).shape()) == [rnn]
 
 
 @given(st.builds(Clip, *[st.integers(1, 999)] * 5))
-def test_the_text_of_a_clip_means_it(clip: Clip) -> None:
+def test_the_text_of_a_clip_is_read_back_unchanged(clip: Clip) -> None:
     assert list(ClipLayout.model_validate(str(clip)).shape()) == [clip]
 
 
-def test_a_model_of_the_users_own(cases: Any) -> None:
+def test_a_users_own_model_is_a_case_per_option(cases: Any) -> None:
     (small, large) = cases("""
 matrix:
   model: {name: needs_option:model, size: [4, 8], inputs: needs_option:build, stages: {lstm: rnn, backbone: cnn}}
@@ -205,14 +205,14 @@ matrix:
     assert large.architecture.model == Choice("needs_option:model", (("size", 8),))
 
 
-def test_what_is_said_of_ones_own_code_is_in_its_name_though_it_is_the_default(cases: Any) -> None:
-    """With the default of another commit the case of that name would be another model: a check compared the two."""
+def test_an_id_names_the_stated_defaults_of_a_users_code(cases: Any) -> None:
+    """A default may differ between commits, and a check used to compare the two models under one name."""
     pooled, own = cases("matrix: {reducer: [avg-k(k=4), 'needs_option:columns(scale=1.0)']}")
     assert [str(case.architecture.reducer) for case in (pooled, own)] == ["avg-k", "needs_option:columns(scale=1.0)"]
 
 
 @pytest.mark.parametrize("key", ["loss: 'math:prod'", "step: 'math:prod'", "flops: {'shop::proj': 'math:prod'}"])
-def test_what_holds_for_ones_own_models_needs_one(cases: Any, key: str) -> None:
+def test_keys_for_a_users_model_need_a_model(cases: Any, key: str) -> None:
     assert cases(f"{{{key}, matrix: {{reducer: gap}}, include: [{{model: needs_option:model}}]}}")
     name = key.partition(":")[0]
     with pytest.raises(SuiteError, match=f"suite.yaml:1:2: {name} is for the model: of a suite, and this suite has"):
@@ -220,10 +220,10 @@ def test_what_holds_for_ones_own_models_needs_one(cases: Any, key: str) -> None:
 
 
 def layered(*, sizes: list[int] | None = None, kernel: int | tuple[int, int] = 3) -> None:
-    """A factory with an option that only a list can be, and one that a number may be as well."""
+    """A factory with one option that must be a list and another that may be a number."""
 
 
-def test_an_option_that_only_a_list_can_be_is_refused_as_a_list_is_a_sweep(cases: Any) -> None:
+def test_an_option_that_must_be_a_list_is_refused(cases: Any) -> None:
     sweep = cases(f"matrix: {{model: {{name: '{__name__}:layered', kernel: [3, 5], sizes: null}}}}")
     assert [dict(case.architecture.model.options) for case in sweep] == [
         {"kernel": 3, "sizes": None},
@@ -234,7 +234,7 @@ def test_an_option_that_only_a_list_can_be_is_refused_as_a_list_is_a_sweep(cases
             cases(f"matrix: {{model: {{name: '{__name__}:layered', sizes: {sizes}}}}}")
 
 
-def test_a_file_names_a_scenario_and_a_probe_as_it_names_a_model(tmp_path: Path) -> None:
+def test_a_file_can_name_a_scenario_and_a_probe(tmp_path: Path) -> None:
     path = tmp_path / "suite.yaml"
     path.write_text("{metrics: ./needs_option.py:build, matrix: {reducer: gap, scenario: ./needs_option.py:build}}")
     loaded = suite.load(str(path))
@@ -254,7 +254,7 @@ def test_a_factory_with_keywords_takes_any_option(cases: Any) -> None:
     assert parts(case).backbone.options == (("channels", 5), ("note", "x"))
 
 
-def test_protocol_metrics_and_names(tmp_path: Path) -> None:
+def test_protocol_metrics_and_names_are_read(tmp_path: Path) -> None:
     path = tmp_path / "my suite.yaml"
     path.write_text("matrix: {reducer: gap}\nprotocol: {max_time: 2, seed: 7}\nmetrics: [macs, params, macs]\n")
     loaded = suite.load(str(path), ["protocol.seed=8"])
@@ -283,7 +283,7 @@ def sizes(sweep: Sequence[Case]) -> list[tuple[str, int | None]]:
     return [(str(parts(case).reducer), parts(case).lstm_input) for case in sweep]
 
 
-def test_include_extends_what_it_agrees_with_and_adds_what_it_does_not(cases: Any) -> None:
+def test_include_extends_matching_cases_and_adds_the_others(cases: Any) -> None:
     sweep = cases("""
 matrix: {reducer: [gap, fc], variant: [eager, compile]}
 include:
@@ -303,7 +303,7 @@ include:
 
 
 def test_include_follows_the_documented_example_of_ci_matrices(cases: Any) -> None:
-    """The example of GitHub's documentation, with animal = rnn, fruit = reducer, color = head, shape = layer_norm."""
+    """GitHub's documentation has this example: animal = rnn, fruit = reducer, color = head, shape = layer_norm."""
     sweep = cases("""
 matrix: {reducer: [gap, gmp], rnn: [lstm1, lstm2]}
 include:
@@ -330,7 +330,7 @@ def test_include_values_are_values_and_exclude_values_are_patterns(cases: Any) -
     assert reducers(cases(matrix + "exclude: [{reducer: {name: avg-k, k: [4, 8]}}]")) == ["avg-k(k=2)", "gap"]
 
 
-def test_exclude_needs_every_key_and_knows_defaults(cases: Any) -> None:
+def test_exclude_must_match_every_key_and_knows_defaults(cases: Any) -> None:
     matrix = """
 matrix: {reducer: [gap, avg-k], rnn: {hidden: [8, 16], bidirectional: [false, true]}, variant: [eager, compile]}
 """
@@ -342,7 +342,7 @@ matrix: {reducer: [gap, avg-k], rnn: {hidden: [8, 16], bidirectional: [false, tr
     assert len(cases(matrix + "exclude: [{clip: {frames: 4}}]")) == 16
 
 
-def test_exclude_asks_only_for_what_it_names_and_nothing_of_the_parts_of_a_model(cases: Any) -> None:
+def test_exclude_compares_only_its_keys_and_skips_whole_models(cases: Any) -> None:
     projected = "matrix: {reducer: gap, rnn: {hidden: 512, proj_size: [0, 256]}}\nexclude: [{rnn: {proj_size: 256}}]"
     assert [str(parts(case).rnn) for case in cases(projected)] == ["lstm512"]
     text = "matrix: {model: needs_option:model, variant: [eager, compile]}\nexclude: [{rnn: lstm128, variant: compile}]"
@@ -360,8 +360,8 @@ def test_exclude_asks_only_for_what_it_names_and_nothing_of_the_parts_of_a_model
         ("layer_norm", "matrix: {reducer: gap}\ninclude: [{layer_norm: true}]\nexclude: [{layer_norm: false}]"),
     ],
 )
-def test_exclude_of_what_only_include_sets_is_a_mistake(cases: Any, axis: str, text: str) -> None:
-    """It would remove nothing, or by the axis's default everything."""
+def test_exclude_of_an_axis_that_only_include_sets_is_refused(cases: Any, axis: str, text: str) -> None:
+    """It would remove nothing or, through the axis's default, everything."""
     with pytest.raises(SuiteError, match=f"exclude: the matrix has no {axis}, and include comes after exclude: leave"):
         cases(text)
 
@@ -371,7 +371,7 @@ def test_include_brings_back_what_was_excluded(cases: Any) -> None:
     assert sizes(cases(text)) == [("gap", None), ("fc", 8)]
 
 
-def test_a_matrix_without_reducer_is_a_frame_for_each_entry(cases: Any) -> None:
+def test_a_matrix_without_reducer_applies_to_every_entry(cases: Any) -> None:
     sweep = cases("""
 matrix: {variant: [eager, compile], rnn: lstm8}
 include:
@@ -416,34 +416,34 @@ include: [{reducer: fc, lstm_input: 8, variant: channels_last}]
 """
 
 
-def test_a_bare_axis_is_set_wherever_it_is_named(cases: Any) -> None:
+def test_a_bare_axis_is_set_wherever_it_appears(cases: Any) -> None:
     assert {case.variant_name for case in cases(OVERRIDABLE, "variant=eager")} == {"eager"}
     assert {case.clip.batch for case in cases(OVERRIDABLE, "clip.batch=[2, 3]")} == {2, 3}
     assert sizes(cases(OVERRIDABLE, "lstm_input=5", "variant=eager", "clip=1x1x1x1x1"))[-1] == ("fc", 5)
     assert {parts(case).head for case in cases(OVERRIDABLE, "head=3")} == {3}
 
 
-def test_a_dotted_key_is_set_in_the_matrix_alone(cases: Any) -> None:
+def test_a_dotted_key_is_set_in_the_matrix_only(cases: Any) -> None:
     sweep = cases(OVERRIDABLE, "matrix.variant=[eager]", "matrix.reducer=gap")
     assert {case.variant_name for case in sweep} == {"eager", "channels_last"}
     assert cases(OVERRIDABLE, "include=[]", "matrix.clip.frames=2")[-1].clip.frames == 2
 
 
-def test_an_option_of_a_plugin_is_set_where_it_is_text(cases: Any) -> None:
+def test_an_override_sets_an_option_inside_a_plugins_text(cases: Any) -> None:
     text = "matrix: {reducer: avg-k(k=2), backbone: [conv, conv(channels=8)]}"
     assert reducers(cases(text, "reducer.k=[3, 5]", "backbone=conv")) == ["avg-k(k=3)", "avg-k(k=5)"]
     assert [str(parts(case).backbone) for case in cases(text, "backbone.channels=16")] == ["conv(channels=16)"]
 
 
-def test_a_parameter_that_is_no_option_says_why(cases: Any) -> None:
-    """It was "no option 'k': it takes none" of ``def plain(features, lstm_input, k=3)``."""
+def test_a_positional_parameter_is_refused_as_an_option(cases: Any) -> None:
+    """The message for ``def plain(features, lstm_input, k=3)`` used to be "no option 'k': it takes none"."""
     message = r"no option 'k': options are keyword-only parameters, so write \*, before its k"
     with pytest.raises(SuiteError, match=message):
         cases("matrix: {reducer: plugins.needs_option:plain(k=2)}")
 
 
-def test_a_list_in_parentheses_multiplies_as_that_of_a_mapping(cases: Any) -> None:
-    """It was cut at its commas: conv had no option '16]'."""
+def test_a_list_in_parentheses_multiplies_like_one_in_a_mapping(cases: Any) -> None:
+    """The list used to be cut at its commas, and the message said that conv had no option '16]'."""
     sweep = cases("matrix: {reducer: gap}", "variant=compile(rnn=[true, false], mode=reduce-overhead)+channels_last")
     assert [case.variant_name for case in sweep] == [
         "compile(mode=reduce-overhead,rnn=true)+channels_last",
@@ -486,24 +486,24 @@ def test_a_list_in_parentheses_multiplies_as_that_of_a_mapping(cases: Any) -> No
         ("training.steps=5", "training: 5 steps are fewer than 7 checkpoints"),
     ],
 )
-def test_a_bad_override_is_told_by_itself(override: str, message: str) -> None:
+def test_a_bad_override_has_its_own_message(override: str, message: str) -> None:
     assert mistakes("article", [override]) == f"override {override!r}: {message}"
 
 
-def test_a_bare_axis_is_set_for_entries_that_do_not_name_it_too(cases: Any) -> None:
+def test_a_bare_axis_is_set_in_entries_that_lack_it(cases: Any) -> None:
     assert {case.scenario for case in suite.load("default", ["scenario=train"]).cases} == {"train"}
     text = "matrix: {reducer: gap}\ninclude: [{reducer: fc, lstm_input: 8}]\n"
     assert [case.clip.frames for case in cases(text, "clip.frames=[2,4]")] == [2, 4, 2, 4]
 
 
-def test_entries_alone_under_an_override_are_counted_before_they_are_made(cases: Any) -> None:
+def test_cases_added_by_include_are_counted_before_they_are_made(cases: Any) -> None:
     text = "matrix: {reducer: gap}\ninclude: [{reducer: fc, lstm_input: [%s]}]\n"
     heads = ",".join(map(str, range(1, 3001)))
     with pytest.raises(SuiteError, match="15,000 cases are more than 10,000"):
         cases(text % "1,2,3,4", f"head=[{heads}]")
 
 
-def test_mistakes_of_file_and_overrides_come_together(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mistakes_of_file_and_overrides_are_reported_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(BAD)
     lines = mistakes("tag.yaml", ["head=0", "varient=eager"]).splitlines()
     assert len(lines) == len((BAD / "tag.txt").read_text().splitlines()) + 2
@@ -514,12 +514,12 @@ def test_mistakes_of_file_and_overrides_come_together(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("path", sorted(BAD.glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_mistake_is_told_at_its_place(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_mistake_is_reported_at_its_place(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(BAD)
     assert mistakes(path.name) + "\n" == path.with_suffix(".txt").read_text()
 
 
-def test_a_sweep_of_a_million_cases_takes_no_memory() -> None:
+def test_counting_a_million_cases_takes_little_memory() -> None:
     mistakes(str(BAD / "names.yaml"))
     tracemalloc.start()
     assert "1,000,000 cases" in mistakes(str(BAD / "million.yaml"))
@@ -528,13 +528,13 @@ def test_a_sweep_of_a_million_cases_takes_no_memory() -> None:
     assert peak < 5e6
 
 
-def test_sweeps_too_large_for_any_number_are_counted(cases: Any) -> None:
+def test_sweeps_of_more_cases_than_len_allows_are_counted(cases: Any) -> None:
     many = list(range(1, 7001))
     with pytest.raises(SuiteError, match="16,807,000,000,000,000,000 cases"):
         cases(json.dumps({"matrix": {"reducer": "gap", "clip": dict.fromkeys(ClipLayout.model_fields, many)}}) + "\n")
 
 
-def test_ten_thousand_cases_are_swept_and_one_more_is_not(cases: Any) -> None:
+def test_ten_thousand_cases_are_accepted_and_more_are_refused(cases: Any) -> None:
     text = "matrix: {{reducer: [gap, fc], lstm_input: {}}}\ninclude: [{{reducer: [gap, fc], lstm_input: {}, head: {}}}]"
     half = list(range(1, 5001))
     assert len(cases(text.format(half, half, 7))) == 10_000
@@ -544,7 +544,7 @@ def test_ten_thousand_cases_are_swept_and_one_more_is_not(cases: Any) -> None:
         cases(text.format(half, 5001, 7).replace("[gap, fc], lstm_input: 5001", "fc, lstm_input: 5001"))
 
 
-def test_files_that_are_no_suite(tmp_path: Path) -> None:
+def test_a_file_that_is_no_suite_says_why(tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes(b"matrix:\n  reducer: caf\xe9\n")
     (tmp_path / "large.yaml").write_bytes(b"# " + b"x" * 2**20)
     (tmp_path / "deep.yaml").write_text("[" * 5000)
@@ -566,7 +566,7 @@ def test_files_that_are_no_suite(tmp_path: Path) -> None:
     assert "special characters are not allowed" in mistakes(str(tmp_path / "nul.yaml"))
 
 
-def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_without_read_permission_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "secret.yaml"
     path.write_text("matrix: {reducer: gap}")
     denied = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
@@ -579,14 +579,14 @@ def test_a_shipped_suite_is_suggested_by_name() -> None:
     assert mistakes("defualt").startswith("no suite 'defualt'; did you mean 'default'? (shipped: article, claims, ")
 
 
-def test_a_windows_file_with_a_byte_order_mark(tmp_path: Path) -> None:
+def test_a_windows_file_with_a_byte_order_mark_loads(tmp_path: Path) -> None:
     path = tmp_path / "suite.yaml"
     path.write_bytes("matrix:\r\n  reducer: gap\r\n".encode("utf-8-sig"))
     assert len(suite.load(str(path)).cases) == 1
 
 
 @given(st.text(max_size=300) | st.binary(max_size=300))
-def test_any_text_is_a_suite_or_one_clear_error(text: str | bytes) -> None:
+def test_any_text_is_a_suite_or_a_reported_mistake(text: str | bytes) -> None:
     path = TESTS.parent / ".pytest_cache" / "any.yaml"
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(text.encode("utf-8", "replace") if isinstance(text, str) else text)
@@ -604,7 +604,7 @@ TREES = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(SECTIONS), TREES, max_size=4))
-def test_any_tree_of_known_words_is_a_suite_or_one_clear_error(tree: Any) -> None:
+def test_any_tree_of_known_words_loads_or_reports_a_mistake(tree: Any) -> None:
     path = TESTS.parent / ".pytest_cache" / "tree.yaml"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(tree).replace("NaN", ".nan").replace("Infinity", ".inf"))
@@ -617,7 +617,7 @@ def test_any_tree_of_known_words_is_a_suite_or_one_clear_error(tree: Any) -> Non
 # --- What ships -------------------------------------------------------------------------------------------------------
 
 
-def test_these_suites_ship() -> None:
+def test_the_expected_suites_are_shipped() -> None:
     assert set(suite.shipped()) == {
         "article",
         "claims",
@@ -635,7 +635,7 @@ def test_these_suites_ship() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(suite.shipped()))
-def test_a_shipped_suite_loads_fits_the_schema_and_carries_its_line(name: str) -> None:
+def test_a_shipped_suite_fits_the_schema_and_carries_its_line(name: str) -> None:
     path = suite.shipped()[name]
     loaded = suite.load(name)
     assert (loaded.name, loaded.text) == (name, path.read_text())
@@ -644,11 +644,11 @@ def test_a_shipped_suite_loads_fits_the_schema_and_carries_its_line(name: str) -
     jsonschema.validate(YAML(typ="safe").load(path), suite.schema())
 
 
-def test_default_asks_the_articles_question_of_every_reducer() -> None:
+def test_the_default_suite_asks_the_articles_question_of_every_reducer() -> None:
     from convbench.core.registry import reducers as shelf
 
     sweep = suite.load("default").cases
-    ours = Path(suite.__file__).parents[1]  # another test of this worker may have registered more
+    ours = Path(suite.__file__).parents[1]  # Another test of this worker may have registered more.
     own = [plugin.name for plugin in shelf if ours in Path(inspect.getfile(plugin.build)).parents]
     assert len(own) == 12
     for reducer in own:
@@ -659,7 +659,7 @@ def test_default_asks_the_articles_question_of_every_reducer() -> None:
     assert {case.scenario for case in sweep} == {"inference", "streaming"}
 
 
-def test_the_presets_have_the_lstm_input_and_maps_of_the_models_they_are_named_after() -> None:
+def test_the_presets_have_their_models_lstm_input_and_maps() -> None:
     from convbench.measure.preflight import resolve
     from convbench.models.network import feature_shape
 
@@ -693,8 +693,8 @@ def test_the_presets_have_the_lstm_input_and_maps_of_the_models_they_are_named_a
 # --- The JSON Schema --------------------------------------------------------------------------------------------------
 
 
-def test_the_committed_schema_is_the_one_that_convbench_prints() -> None:
-    """A plug-in that is new on a shelf only warns: adding one is one file."""
+def test_the_committed_schema_is_the_printed_schema() -> None:
+    """A new plug-in on a shelf only warns, because adding a plug-in adds one file."""
     committed, schema = json.loads((SUITES / "convbench.schema.json").read_text()), suite.schema()
     shelves = ("backbone", "reducer", "variant", "scenario", "probe", "task")
     for shelf in shelves:
@@ -706,14 +706,14 @@ def test_the_committed_schema_is_the_one_that_convbench_prints() -> None:
     assert committed == schema
 
 
-def test_shelves_that_cannot_be_imported_are_no_mistakes_of_the_suite(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where TORCH_LOGS names nothing: torch's own words stood in the last of many lines, each of another plug-in."""
+def test_a_failed_import_of_a_shelf_is_no_suite_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a wrong TORCH_LOGS, torch's message used to stand in the last of many lines, one for each plug-in."""
     monkeypatch.setattr(registry.reducers, "get", Mock(side_effect=ValueError("Invalid log settings: nonsense")))
     with pytest.raises(Unavailable, match="the reducers cannot be imported: ValueError: Invalid log settings"):
         suite.load("article")
 
 
-def test_the_schema_refuses_options_that_a_reducer_written_as_text_has_not() -> None:
+def test_the_schema_refuses_unknown_options_in_a_reducers_text() -> None:
     validator = jsonschema.Draft202012Validator(suite.schema())
     texts = ("gap(k=2)", "avg-k(2)", "avg-k(z=1)", "fc(activation=true, z=1)", "avg-k(k=2")
     assert not [text for text in texts if validator.is_valid({"matrix": {"reducer": text}})]
@@ -745,13 +745,13 @@ def test_the_schema_accepts_every_way_of_writing(matrix: str) -> None:
     jsonschema.validate({"matrix": YAML(typ="safe").load(matrix)}, suite.schema())
 
 
-def test_the_schema_accepts_a_budget_with_its_unit_and_refuses_what_loading_refuses() -> None:
+def test_the_schema_accepts_a_budget_only_with_a_known_unit() -> None:
     validator = jsonschema.Draft202012Validator(suite.schema())
     budgets = {budget: validator.is_valid({"protocol": {"budget": budget}}) for budget in (300, "5m", "1.5 h", "5x", 0)}
     assert budgets == {300: True, "5m": True, "1.5 h": True, "5x": False, 0: False}
 
 
-def test_a_plugin_that_is_registered_anew_is_judged_by_its_new_options() -> None:
+def test_a_reregistered_plugin_is_judged_by_its_new_options() -> None:
     from convbench.core.registry import Registry
     from convbench.suite.options import signature
 
@@ -762,7 +762,7 @@ def test_a_plugin_that_is_registered_anew_is_judged_by_its_new_options() -> None
         assert set(signature(shelf, "cell").options) == {name}
 
 
-def test_the_schema_completes_a_reducer_with_its_options_and_says_what_it_is() -> None:
+def test_the_schema_completes_and_describes_a_reducer() -> None:
     entries = suite.schema()["$defs"]["reducer"]["anyOf"]
     assert any(entry.get("const") == "gap" and "Mean of each channel" in entry["description"] for entry in entries)
     (avg_k,) = [e for e in entries if e.get("properties", {}).get("name", {}).get("const") == "avg-k"]
@@ -770,7 +770,7 @@ def test_the_schema_completes_a_reducer_with_its_options_and_says_what_it_is() -
     assert avg_k["additionalProperties"] is False
 
 
-def test_the_schema_refuses_a_task_that_there_is_not() -> None:
+def test_the_schema_refuses_an_unknown_task() -> None:
     validator = jsonschema.Draft202012Validator(suite.schema())
     tasks = [
         "identity",

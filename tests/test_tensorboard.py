@@ -37,7 +37,7 @@ def ask(address: str, **query: str) -> bytes:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    """The plug-in's address and the names of its runs by variant, once it has read them."""
+    """Yield the plug-in's address and the name of each variant's run, once it has read the runs."""
     run = tmp_path_factory.mktemp("run")
     known = {}
     for variant, case in CASES.items():
@@ -79,26 +79,26 @@ def viewed(served, variant: str, view: str, **query: str) -> str:
 
 
 @pytest.mark.parametrize("variant", CASES)
-def test_the_overview_tells_the_steps(served, variant):
+def test_the_overview_shows_the_steps(served, variant):
     overview = json.loads(viewed(served, variant, "overview"))
     assert len(overview["steps"]["rows"]) == capture.STEPS
 
 
 @pytest.mark.parametrize("variant", CASES)
-def test_the_operators_are_those_of_the_model(served, variant):
+def test_the_operator_view_shows_the_models_operators(served, variant):
     table = viewed(served, variant, "operation/table", group_by="Operation")
     assert "aten::convolution" in table
     assert "aten::lstm" in table
 
 
 @pytest.mark.parametrize("variant", CASES)
-def test_the_memory_view_has_events(served, variant):
+def test_the_memory_view_shows_the_models_operators(served, variant):
     memory = json.loads(viewed(served, variant, "memory"))
     assert "aten::convolution" in {row[0] for row in memory["rows"]["CPU"]}
 
 
 @pytest.mark.parametrize("variant", CASES)
-def test_the_module_view_names_the_modules(served, variant):
+def test_the_module_view_shows_the_modules(served, variant):
     modules = viewed(served, variant, "module")
     assert "LSTM" in modules
     if variant == "eager":

@@ -1,4 +1,4 @@
-"""What int8 or another runtime loses and gains of one and the same training: closed forms on invented records."""
+"""What a trained model loses and gains in int8 or another runtime: closed forms on invented records."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LOSSES = (0.002, 0.004, 0.003)
 
 
 def tried(variants=(("eager", 40e-3, (0.0, 0.0, 0.0)), ("int8", 5e-3, LOSSES)), reducer="flatten"):
-    """A model's records in variants of those seconds that lose so much a seed."""
+    """Return a model's records: each variant has its seconds and its loss of accuracy for each seed."""
     run_records = []
     for variant, seconds, losses in variants:
         of = records.case(reducer, variant=variant)
@@ -37,7 +37,7 @@ def answered(run_records, **how):
     return answer
 
 
-def test_int8_flatten_loses_points_and_is_so_many_times_as_fast() -> None:
+def test_int8_flatten_reports_its_lost_points_and_its_speedup() -> None:
     answer = answered(tried())
     (variant_trade,) = answer.trades
     assert variant_trade.gain.median == pytest.approx(-0.003)
@@ -53,8 +53,8 @@ def test_int8_flatten_loses_points_and_is_so_many_times_as_fast() -> None:
     assert answer.pick.result.case.variant_name == "int8"
 
 
-def test_the_page_says_the_same_at_no_limit_as_in_its_title() -> None:
-    """The budget did not know variants: it said eager where the title said int8."""
+def test_the_page_without_a_limit_agrees_with_its_title() -> None:
+    """The budget used to ignore variants: it said eager although the title said int8."""
     case_results = results(tried())
     answers = quality.recommend(case_results)
     at_no_limit = by_quality(case_results).answers[-1][-1]
@@ -64,8 +64,8 @@ def test_the_page_says_the_same_at_no_limit_as_in_its_title() -> None:
     )
 
 
-def test_each_answer_within_a_budget_has_the_row_of_its_pick_and_tasks_beyond_are_counted():
-    """Where quality was run none had: no button, no ring; of a fifth task nothing was said."""
+def test_every_answer_within_a_budget_has_its_row():
+    """With quality, no answer had a row, and so no button and no ring. A fifth task was left out silently."""
     run_records = tried()
     lessons = [record for record in run_records if record.case.trial]
     for number in range(4):
@@ -79,20 +79,20 @@ def test_each_answer_within_a_budget_has_the_row_of_its_pick_and_tasks_beyond_ar
     assert at_no_limit[-1][0] == "1 more task is answered by convbench advise."
 
 
-def test_the_difference_is_paired_by_seed_not_between_means() -> None:
-    """Seeds are a point apart; what int8 loses of each is a tenth of that."""
+def test_the_difference_is_paired_by_seed() -> None:
+    """Seeds are a point apart, and int8 loses 0.2 to 0.4 points on each."""
     (variant_trade,) = answered(tried()).trades
     assert variant_trade.gain.high < 0
 
 
-def test_what_is_slower_or_loses_nothing_says_so() -> None:
+def test_a_slower_variant_without_a_loss_says_so() -> None:
     level = (0.0, 0.0, 0.0)
     answer = answered(tried((("eager", 5e-3, level), ("int8", 10e-3, level))))
     assert "in int8 loses no accuracy and takes 1.98×" in trade.sentence(answer)
     assert "eager's time" in trade.sentence(answer)
 
 
-def test_without_a_variant_that_was_evaluated_itself_there_is_no_trade() -> None:
+def test_a_variant_without_its_own_evaluation_has_no_trade() -> None:
     of = records.case("flatten", variant="compile")
     only = [record for record in tried() if record.case.variant_name == "eager"]
     answer = answered([*only, records.record(of, latency=1e-3)])
@@ -100,7 +100,7 @@ def test_without_a_variant_that_was_evaluated_itself_there_is_no_trade() -> None
     assert trade.sentence(answer) == ""
 
 
-def test_a_trade_is_told_of_what_is_over_the_budget_too() -> None:
+def test_a_trade_over_the_budget_is_still_shown() -> None:
     answer = answered(tried(), constraints={"latency": 10e-3})
     assert [variant_trade.there.quality.variant for variant_trade in answer.trades] == ["int8"]
 
@@ -112,7 +112,7 @@ def test_a_trade_is_told_of_what_is_over_the_budget_too() -> None:
         ((0.003, 0.001, 0.001, 0.001, 0.0), "-0.1 [-0.3, +0.0]", "loses 0.1 points [0.0, 0.3]"),
     ],
 )
-def test_a_difference_that_rounds_to_nothing_has_no_minus(losses, cell, words) -> None:
+def test_a_difference_that_rounds_to_zero_has_no_minus(losses, cell, words) -> None:
     run_records = tried((("eager", 5e-3, (0.0,) * 5), ("int8", 4e-3, losses)))
     answer = answered(run_records)
     assert section(results(run_records), [answer])["tasks"][0]["trades"][0]["gain"] == cell

@@ -1,7 +1,7 @@
-"""The figures table of the gate, a cell at a time: ``python tests/bench/gate.py --figures --minutes 60``.
+"""The table of the gate's figures, made cell by cell: ``python tests/bench/gate.py --figures --minutes 60``.
 
-A cell is a tool, a slowdown and a load, with as many verdicts as it needs. What is there already is
-counted, so that it can be stopped at any time and run again. Peers take their turns between the gate's cells.
+A cell is a tool, a slowdown and a load, with the number of verdicts that it needs. Stored verdicts count,
+so the script can be stopped at any time and run again. The cell with the smallest share of its verdicts is next.
 Searches by ``bisect`` and checks of the smoke suite are cells too, in ``searches.jsonl`` and ``smoke.jsonl``.
 """
 
@@ -28,13 +28,13 @@ from scipy.stats import binomtest
 SEARCHES, SMOKE, TRIALS = OUT / "searches.jsonl", OUT / "smoke.jsonl", OUT / "trials.jsonl"
 COMMITS = 16
 PEERS = ("pytest-benchmark min", "pyperf", "asv", "tango's rule")
-"""One rule of each: another of pytest-benchmark's would take as many runs again."""
+"""One rule of each peer, because a second rule of pytest-benchmark's would take as many runs again."""
 GATE, ALONE = "convbench", "convbench, one case"
 SLOWDOWNS = (0.0, 0.05, 0.10, 0.25)
 
 
 class Cell(NamedTuple):
-    """So many verdicts of a tool, with a slowdown put in, beside a busy process on each core or none."""
+    """A number of verdicts of a tool with a given slowdown, beside no busy process or one on each core."""
 
     tool: str
     slowdown: float
@@ -47,7 +47,7 @@ class Cell(NamedTuple):
 
 
 def cells() -> list[Cell]:
-    """Those of the issue: 1,000 verdicts on the same code in all, 100 on slowdowns, 20 of each peer."""
+    """Return the cells: 1,000 verdicts on the same code, 30 to 100 per slowdown, 20 of one case, 24 per peer."""
     return [
         Cell(GATE, 0.0, 0, 600), Cell(GATE, 0.0, 1, 400), Cell(GATE, 0.05, 0, 100), Cell(GATE, 0.05, 1, 100),
         Cell(GATE, 0.10, 0, 30), Cell(GATE, 0.25, 0, 30), *(Cell(ALONE, slowdown, 0, 20) for slowdown in SLOWDOWNS),
@@ -56,7 +56,7 @@ def cells() -> list[Cell]:
 
 
 def measure(args: argparse.Namespace) -> None:
-    """Trials of the cells that lack verdicts, those that lack most of theirs first, until the time is up."""
+    """Run trials of incomplete cells, the least complete first, until the time is up."""
     end = time.monotonic() + 60 * args.minutes
     missing = set(TOOLS) - set(args.tools)
     args.commit = subprocess.run(
@@ -78,7 +78,7 @@ def measure(args: argparse.Namespace) -> None:
 
 
 def _lacking(missing: set[str]) -> list[Cell | Callable[[], None]]:
-    """What is to be measured next, the least complete first."""
+    """Return the cells, searches and smoke checks to measure next, the least complete first."""
     trials = _lines(TRIALS)
     shares: list[tuple[float, Cell | Callable[[], None]]] = [
         (sum(map(cell.holds, trials)) / cell.verdicts, cell) for cell in cells() if cell.tool not in missing
@@ -89,12 +89,12 @@ def _lacking(missing: set[str]) -> list[Cell | Callable[[], None]]:
 
 @cache
 def _put_in(slowdown: float) -> tuple[Work, dict[str, float]]:
-    """What is put in for a slowdown, found once: it takes longer than a search."""
+    """Return the work that makes a slowdown. It is found once, because that takes longer than a search."""
     return calibrated(slowdown, Settings())
 
 
 def _smoke() -> None:
-    """The ten smoke cases on the same code."""
+    """Check the ten smoke cases on the same code."""
     start = time.monotonic()
     command = [sys.executable, "-m", "convbench", "check", "smoke", "--base", "HEAD", "--json", str(OUT / "smoke.json")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -103,7 +103,7 @@ def _smoke() -> None:
 
 
 def _search() -> None:
-    """A bisection over sixteen commits after good, one of which puts 5 % of work into a case of some 5 ms."""
+    """Bisect sixteen commits after good, one of which adds 5 % of work to a case of some 5 ms."""
     work, _ = _put_in(0.05)
     first = random.randint(1, COMMITS)
     with tempfile.TemporaryDirectory() as name:
@@ -133,7 +133,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _searches() -> list[dict[str, Any]]:
-    """Those by code that looks at the outputs of every commit before it times it; earlier ones say that they do not."""
+    """Return the searches whose code looks at outputs before timing; older ones are marked ``looks: false``."""
     return [line for line in _lines(SEARCHES) if line.get("looks", True)]
 
 
@@ -144,7 +144,7 @@ def _append(path: Path, lines: list[dict[str, Any]]) -> None:
 
 
 def table() -> str:
-    """Every cell with what was measured of it."""
+    """Return the table of all measured cells, as Markdown."""
     trials = _lines(TRIALS)
     rows = [
         "| tool | put in | hogs a core | verdicts | red | 95 % bounds | passed | undecided | s a case, median |",

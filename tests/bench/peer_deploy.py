@@ -1,9 +1,9 @@
 """The ten lines that a user of a runtime would write: ``python peer_deploy.py RUNTIME SCENARIO REDUCER SIZE FOLDER``.
 
-The model is exported into the folder where it does not lie there yet; one thread runs it. What a user has lies ready in
-the runtime's own arrays: numpy's for ONNX Runtime (a plain ``session.run``) and OpenVINO, tensors for PyTorch's. Prints
-the median seconds of a call, by the clock that stops while another process has the core, as ours does: on a shared
-machine the two would not be compared otherwise.
+The model is exported into the folder unless it is there already, and one thread runs it. Inputs are the runtime's own
+arrays: numpy's for ONNX Runtime (a plain ``session.run``) and OpenVINO, tensors for PyTorch's. Prints the median
+seconds of a call. Its clock stops while another process has the core, as ours does: otherwise the two could not be
+compared on a shared machine.
 """
 
 from __future__ import annotations

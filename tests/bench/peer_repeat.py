@@ -1,9 +1,9 @@
-"""The peers of ``repeat.py``: the article's model timed the way of another tool, in this fresh process. Prints seconds.
+"""The peers of ``repeat.py``: time the article's model as another tool does, in a fresh process, and print seconds.
 
-Arguments: the method, the reducer and the LSTM input size. ``timer`` is torch.utils.benchmark's adaptive_autorange as
-it comes; ``script`` is what one gives to hyperfine, which starts it ten times: a few calls to warm up, then the mean
-of fifty; ``optimum`` is optimum-benchmark's inference scenario as it comes: 10 calls to warm up, then calls for 10
-seconds, 10 at least, and their mean.
+Arguments: the method, the reducer and the LSTM input size. ``timer`` is torch.utils.benchmark's adaptive_autorange
+with its defaults. ``script`` is a script as a user gives it to hyperfine, which starts it ten times: 3 warm-up calls,
+then the mean of fifty. ``optimum`` is optimum-benchmark's inference scenario with its defaults: 10 warm-up calls, then
+the mean of calls for 10 seconds, at least 10 calls.
 """
 
 import json
@@ -18,7 +18,7 @@ method, reducer, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
 
 
 def calls(number: int, seconds: float = 0.0) -> float:
-    """The mean of at least so many calls for at least so many seconds."""
+    """Return the mean seconds of a call over at least ``number`` calls and at least ``seconds``."""
     start, count = time.perf_counter(), 0
     while count < number or time.perf_counter() - start < seconds:
         model(clip)

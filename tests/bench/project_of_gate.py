@@ -1,4 +1,4 @@
-"""The project that every gate of the bench is given: article models, and a head commit that does real extra work."""
+"""The project that the bench gives every gate: the article's models, and a head commit that does real extra work."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ print(json.dumps([mean(pair["base"] for pair in pairs), [pair["head"] - pair["ba
 
 
 def make(folder: Path, work: dict[str, tuple[int, int]]) -> Path:
-    """A repository whose tag ``base`` does no extra work and whose ``head`` does ``work``; both trees lie beside it."""
+    """Make a repository whose ``head`` does ``work`` and whose ``base`` does none, and a worktree of each beside it."""
     project = folder / "project"
     (project / "benchmarks").mkdir(parents=True)
     _git(project, "init", "-q", "-b", "main")

@@ -1,7 +1,8 @@
-"""The table of the gate's decision on invented noise: ``python tests/bench/simulated_gate.py`` prints it, in a minute.
+"""Print the table of the gate's decision on invented noise, in a minute: ``python tests/bench/simulated_gate.py``.
 
-Every case is drawn pair by pair, decided as ``convbench.check.decision`` does, and confirmed with three arms; red of
-100,000 on the same code, and shares at slowdowns. The ends of the intervals are computed for all cases at once.
+Every case is drawn pair by pair, decided as ``convbench.check.decision`` does, and confirmed with three arms. The
+table has the red cases of 100,000 on the same code, and shares at each slowdown. The ends of the intervals are computed
+for all cases at once.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from convbench.check.decision import PASS, SLOWER, Test
 from convbench.check.rule import Rule
 
 Arms = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
-"""What luck makes of one process, as a log ratio; the noise of a pair is the difference of two."""
+"""A function that draws each process's luck, as a log ratio. The noise of a pair is the difference of two draws."""
 CASES, SAME, SLOWED = 10, 100_000, 20_000
 SLOWDOWNS = (0.0, 0.05, 0.10, 0.25)
 RULE = Rule()
@@ -27,7 +28,7 @@ TRIALS = Path("reports/gate/trials.jsonl")
 
 
 class Result(NamedTuple):
-    """Shares of cases, and the mean numbers of pairs and of confirming triples."""
+    """Shares of red and ok cases, and the mean numbers of pairs and of confirming triples."""
 
     red: float
     ok: float
@@ -36,7 +37,7 @@ class Result(NamedTuple):
 
 
 def normal(spread: float) -> Arms:
-    """``spread`` is that of a pair."""
+    """Return normal luck, in which ``spread`` is that of a pair."""
     return lambda rng, shape: spread / math.sqrt(2) * rng.standard_normal(shape)
 
 
@@ -45,30 +46,30 @@ def tailed(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
 
 
 def slow_processes(share: float, size: float) -> Arms:
-    """A share of the processes is slower for as long as it lives."""
+    """Return normal luck with a share of processes that are slower for their whole life."""
     quiet = normal(0.015)
     return lambda rng, shape: quiet(rng, shape) + size * (rng.random(shape) < share)
 
 
 def neighbours(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-    """One pair in twenty is off by 15 % either way."""
+    """Draw normal luck in which one process in twenty is off by 15 % either way."""
     return normal(0.015)(rng, shape) + 0.15 * rng.choice([-1, 1], shape) * (rng.random(shape) < 0.05)
 
 
 def drifting(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-    """The longer it takes, the noisier: from 1 % to 4 % over 32 pairs."""
+    """Draw luck that gets noisier with time, from 1 % to 4 % over 32 pairs."""
     return np.linspace(0.01, 0.04, shape[1]) / math.sqrt(2) * rng.standard_normal(shape)
 
 
 def recorded() -> Arms:
-    """Halves of what real pairs of the same code were off by."""
+    """Return luck drawn from the log ratios of real pairs of the same code, each divided by the root of two."""
     lines = map(json.loads, TRIALS.read_text().splitlines())
     logs = np.concatenate([line["logs"] for line in lines if "logs" in line and line["slowdown"] == 0])
     return lambda rng, shape: rng.choice(logs, shape) / math.sqrt(2)
 
 
 def simulate(slowdown: float, luck: Arms, count: int, rng: np.random.Generator) -> Result:
-    """So many cases, from the first pair to the verdict."""
+    """Simulate ``count`` cases, from the first pair to the verdict."""
     most, test = SLOWER.max_pairs, decision.suspect_test(CASES)
     logs = math.log1p(slowdown) + luck(rng, (count, most)) - luck(rng, (count, most))
     called, pairs = _called(logs, logs, SLOWER, PASS)
@@ -81,7 +82,7 @@ def simulate(slowdown: float, luck: Arms, count: int, rng: np.random.Generator) 
 
 
 def _called(lows: np.ndarray, highs: np.ndarray, lower: Test, upper: Test) -> tuple[np.ndarray, np.ndarray]:
-    """1 slower, -1 ok, 0 undecided of every case, and after how many pairs."""
+    """Return each case's call (1 slower, -1 ok, 0 undecided) and the number of pairs it took."""
     called, after = np.zeros(len(lows), int), np.full(len(lows), lower.max_pairs)
     for pairs in range(1, lower.max_pairs + 1):
         open_cases = np.flatnonzero(called == 0)
@@ -95,7 +96,7 @@ def _called(lows: np.ndarray, highs: np.ndarray, lower: Test, upper: Test) -> tu
 
 
 def _ends(values: np.ndarray, test: Test) -> np.ndarray:
-    """``decision._end`` of each row."""
+    """Return ``decision._end`` of each row."""
     ordered, pairs = np.sort(values, axis=1), values.shape[1]
     strays = test.strays(pairs)
     ends = np.full(len(ordered), -math.inf) if strays is None else ordered[:, strays]

@@ -1,8 +1,8 @@
-"""Kills commands at random moments and counts what that loses: records, processes, folders. ``kills.py COUNT [SEED]``.
+"""Kill commands at random moments and count lost records, processes and folders: ``kills.py COUNT [SEED]``.
 
-A run of a small suite is started, killed (the command, its group, a case or the server that forks them; by SIGKILL,
-SIGTERM, SIGHUP or SIGINT) and resumed, over and over; in between, merge, report and check are killed too. Every
-experiment has a temporary folder of its own, in which nothing may be left once the next command has ended.
+A run of a small suite is started, killed and resumed, over and over. The victim is the command, its group, a case or
+the server that forks the cases; the signal is SIGKILL, SIGTERM, SIGHUP or SIGINT. In between, merge, report and check
+are killed too. Every experiment has its own temporary folder, which must be empty once the next command has ended.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal
 TARGETS = ("command", "command", "group", "case", "forkserver")
 SECONDS = 240.0
 LONGEST = 12.0
-"""Seconds after which a command is killed at the latest: about what a whole run takes, the imports included."""
+"""Seconds after which a command is killed at the latest: about the time of a whole run with its imports."""
 
 
 class Place:
-    """A folder with a suite, a temporary folder of its own, and the commands that are started there."""
+    """A folder with a suite, its own temporary folder, and the commands that are started there."""
 
     def __init__(self, root: Path) -> None:
         self.root, self.temporary = root, root / "tmp"
@@ -70,7 +70,7 @@ class Place:
         )
 
     def left(self) -> list[str]:
-        """Folders of commands, and processes that work for them; torch's own cache, which every user has, is none."""
+        """Return leftover folders and processes of commands, except torch's own cache, which every user has."""
         rooms_left = (entry.name for entry in self.temporary.iterdir() if entry.is_dir())
         folders = [name for name in rooms_left if not name.startswith("torchinductor_")]
         return [*folders, *(f"process {number}" for number in self.processes())]
@@ -81,23 +81,23 @@ class Place:
         ]
 
     def records(self, out: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The whole lines of a run, each with the case that it is of."""
+        """Yield the complete records of a run, each after its case."""
         path = self.root / out / "results.jsonl"
         lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
         for record in (json.loads(line) for line in lines if line.endswith(b"\n")):
             yield json.dumps(record["case"], sort_keys=True), record
 
     def stored(self, out: str) -> Counter[tuple[str, int]]:
-        """How often each visit to each case is there: of a case and one of its rounds."""
+        """Count the stored records of each visit, by case and round."""
         return Counter((case, visit["round"]) for case, record in self.records(out) for visit in record["visits"])
 
     def failed(self, out: str) -> set[str]:
-        """Cases whose process we killed while the command lived: it says so of them, and nothing is lost."""
+        """Return the cases whose process we killed while the command lived: they are recorded as failed, not lost."""
         return {case for case, record in self.records(out) if "killed by" in str(record.get("failure"))}
 
 
 def kill(place: Place, words: tuple[str, ...], chance: random.Random, longest: float) -> str:
-    """Start a command and kill it, or a part of it, at a random moment; says what was done."""
+    """Start a command, kill it or a part of it at a random moment, and return what was done."""
     command = place.start(*words)
     time.sleep(chance.uniform(0, longest))
     target, number = chance.choice(TARGETS), chance.choice(SIGNALS)
@@ -124,7 +124,7 @@ def wait(command: subprocess.Popen[bytes]) -> int:
 
 
 def campaign(root: Path, kills: int, chance: random.Random) -> list[str]:
-    """That many kills of one run and of what is made of it; the faults that were found."""
+    """Kill a run, or a merge, report or check after it, ``kills`` times, and return the faults found."""
     place, faults = Place(root), []
     run = ("run", "suite.yaml", "--out", "out", "--resume", "-q")
     for number in range(kills):

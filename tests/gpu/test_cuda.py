@@ -1,4 +1,4 @@
-"""The truths that only a GPU can show; skipped where torch sees none."""
+"""Tests that only a GPU can run; skipped if torch sees none."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def case(reducer: str = "gap", size: int | None = None, *variant: Choice, scenar
 
 @pytest.fixture(scope="module")
 def executor():
-    """One for all: its forkserver imports torch once, and the compiler, as a run with compiled cases has it."""
+    """One executor for all tests: its forkserver imports torch and the compiler once, as in a run that compiles."""
     with executors.get("isolated").build("cuda", [case("gap", None, Choice("compile"))]) as isolated:
         yield isolated
 
 
 def test_a_sample_waits_for_the_device():
-    """Launching is not finishing: without synchronisation a long kernel seems to take microseconds."""
+    """A launch returns before its kernel ends: without synchronisation a long kernel seems to take microseconds."""
     big = torch.randn(8192, 8192, device="cuda")
     big @ big
     sample = CudaClock("cuda").time(lambda: big @ big)
@@ -48,8 +48,8 @@ def test_a_sample_waits_for_the_device():
     assert sample.device == pytest.approx(sample.host, rel=0.2)
 
 
-def test_what_the_host_takes_to_launch_is_none_of_the_device_s_time():
-    """Fifty kernels of next to nothing: launching them takes the host longer than the device."""
+def test_the_hosts_launch_time_is_not_device_time():
+    """Launching fifty almost empty kernels takes the host longer than it takes the device to run them."""
     small = torch.zeros(8, device="cuda")
 
     def launches():
@@ -62,7 +62,7 @@ def test_what_the_host_takes_to_launch_is_none_of_the_device_s_time():
 
 
 def test_latency_agrees_with_do_bench():
-    """Within 2 %, on a call whose data exceed the L2, which do_bench flushes."""
+    """They must agree within 2 % on a call whose data exceed the L2 cache, which do_bench flushes."""
     testing = pytest.importorskip("triton.testing")
     case_subject = subject.assemble(replace(case("fc", 128), clip=Clip(batch=64)), 0)
     clock = clock_for("cuda", case_subject.run)
@@ -73,7 +73,7 @@ def test_latency_agrees_with_do_bench():
     assert ours == pytest.approx(theirs, rel=0.02)
 
 
-def test_peak_memory_is_torchs_own():
+def test_peak_memory_is_within_twice_torchs_own():
     case_subject = subject.assemble(case("flatten"), 0)
     case_subject.run()
     torch.cuda.synchronize()
@@ -90,7 +90,7 @@ def test_peak_memory_is_torchs_own():
 
 @pytest.mark.parametrize(("reducer", "size"), ARTICLE)
 def test_the_lstm_is_counted_although_cudnn_runs_it(reducer, size):
-    """_cudnn_rnn is one operator that no counter knows; the count on meta and the traced one both know the LSTM."""
+    """No counter knows the operator _cudnn_rnn. The count on meta and the traced count both must include the LSTM."""
     article_case = case(reducer, size)
     assert traced.trace(subject.assemble(article_case, 0)).macs == macs_by_stage(article_case)
 
@@ -128,8 +128,8 @@ def test_onnx_runtime_runs_on_the_gpu_with_eagers_output(variant, provider, scen
     assert record.samples("parity_relative")[0] < 2e-2
 
 
-def test_the_host_is_described_without_the_caller_touching_its_device():
-    """A caller with a CUDA context would be a foreign process on its own device; this one has one already."""
+def test_describing_the_host_opens_no_context_on_its_device():
+    """The caller would be a foreign process on its own device. This test's process has a context already."""
     script = (
         "import torch; from convbench.core.registry import executors\n"
         "with executors.get('isolated').build('auto', []) as executor: facts = executor.hosts[0].facts\n"
@@ -141,7 +141,7 @@ def test_the_host_is_described_without_the_caller_touching_its_device():
     assert facts["gpu"]
 
 
-def test_clocks_and_throttle_reasons_are_recorded_where_nvml_is():
+def test_clocks_and_throttle_reasons_are_recorded_with_nvml():
     pytest.importorskip("pynvml")
     if nvml.driver_version(torch.device("cuda")) is None:
         pytest.skip("no NVML here")

@@ -1,3 +1,3 @@
-"""A module of the user's that fails while it is imported."""
+"""A user's module that fails while it is imported."""
 
 raise ValueError("no weights here")
