@@ -335,13 +335,6 @@ def test_a_case_gets_one_core_per_thread():
     assert cores_of(replace(two, threads=4), 1, (0, 1, 2, 3)) == ()
 
 
-def test_a_case_without_a_trial_is_visited_in_every_round():
-    trial = replace(CASES[0], scenario="learn", trial=None, variant=(Choice("x"),))
-    machine = Machine(apart() | {trial.id: 1e-3}, spread=0.01)
-    machine.run(schedule(machine, cases=[trial], facts=False))
-    assert [planned.round for planned in machine.made][:3] == [0, 1, 2]
-
-
 def test_until_sure_trains_more_seeds_while_the_recommendation_is_open():
     rng, models = np.random.default_rng(2), [case("fc", size) for size in (8, 16)]
 
