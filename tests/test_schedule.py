@@ -13,7 +13,7 @@ import pytest
 from convbench.analysis.costs.headlines import headline_of, undecided
 from convbench.analysis.results import results
 from convbench.core import metrics, visits
-from convbench.core.record import FACTS, Choice, Failure, Protocol, Reading, Record, Training, Visit
+from convbench.core.record import FACTS, Failure, Protocol, Reading, Record, Training, Visit
 from convbench.runs.anchors import Anchors
 from convbench.runs.executor import Host
 from convbench.runs.menu import Menu, jobs
