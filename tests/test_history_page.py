@@ -1,4 +1,4 @@
-"""The page of a history in a real browser: everything is there, nothing is fetched, logged or cut off."""
+"""Test the history page in a real browser: it is complete, and nothing is fetched, logged or cut off."""
 
 from __future__ import annotations
 
