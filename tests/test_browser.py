@@ -163,7 +163,7 @@ HIDDEN = """selector => [...document.querySelectorAll(selector)].filter(one => {
 
 
 @pytest.mark.parametrize("name", ["default", "tried", "own", "places", "three"])
-def test_no_column_is_cut_off_on_a_desktop_or_on_paper(show, name):
+def test_no_column_is_cut_off_on_desktop_or_paper(show, name):
     page = show(name, **WIDE)
     settle(page)
     assert page.evaluate(HIDDEN, "#table thead th, .ranking thead th") == []
@@ -633,7 +633,7 @@ def test_an_export_holds_the_shown_rows_in_their_order(show):
     assert not re.search(r"(?<!\\)[_%#]|×|µ", "".join(body))
 
 
-def test_copy_copies_the_rows_command(show):
+def test_the_copy_button_copies_the_rows_command(show):
     page = show(permissions=["clipboard-read", "clipboard-write"])
     page.get_by_label("Search").fill("flatten compile channels_last+compile")
     settle(page)

@@ -25,19 +25,19 @@ OWN = "schema_version: 1\nname: own\nmatrix: {model: 'net:Net', clip: 1x2x3x8x8}
 
 
 @pytest.fixture
-def begun():
+def begin_server():
     with ExitStack() as resources:
         yield lambda *call: resources.enter_context(early_server.begun(*call))
     assert not early_server._servers
 
 
-def preloads(begun, source: str, *overrides: str) -> list[str]:
-    begun(source, overrides)
+def preloads(begin_server, source: str, *overrides: str) -> list[str]:
+    begin_server(source, overrides)
     return [name for processes in early_server._servers for name in processes.preload]
 
 
-def test_cases_run_on_the_early_server(begun):
-    begun("smoke", [])
+def test_cases_run_on_the_early_server(begin_server):
+    begin_server("smoke", [])
     server = forkserver_pid()
     processes = early_server.take([])
     try:
@@ -47,8 +47,8 @@ def test_cases_run_on_the_early_server(begun):
     assert not psutil.pid_exists(server)
 
 
-def test_a_server_without_the_needed_imports_is_replaced(begun):
-    begun("smoke", [])
+def test_a_server_without_the_needed_imports_is_replaced(begin_server):
+    begin_server("smoke", [])
     server, folder = forkserver_pid(), early_server._servers[0].scratch
     processes = early_server.take([DIGITS])
     try:
@@ -63,16 +63,16 @@ def test_a_server_without_the_needed_imports_is_replaced(begun):
     ("smoke", (), []), ("smoke", ("variant=compile",), [COMPILER]), ("smoke", ("quality=probe",), [DIGITS]),
     ("default", (), [COMPILER]),
 ])  # fmt: skip
-def test_the_servers_imports_are_guessed_from_the_suites_text(begun, source, overrides, expected):
-    assert preloads(begun, source, *overrides) == expected
+def test_the_servers_imports_are_guessed_from_the_suites_text(begin_server, source, overrides, expected):
+    assert preloads(begin_server, source, *overrides) == expected
 
 
-def test_a_suite_with_user_code_is_read_in_its_process(begun, tmp_path, monkeypatch):
+def test_a_suite_with_user_code_is_read_in_its_process(begin_server, tmp_path, monkeypatch):
     (tmp_path / "net.py").write_text(NET)
     (tmp_path / "own.yaml").write_text(OWN)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    processes = begun("own.yaml", [])
+    processes = begin_server("own.yaml", [])
     server = forkserver_pid()
     assert len(user_code.load("own.yaml", [], processes).cases) == 1
     assert (tmp_path / "parent").read_text() == str(server)

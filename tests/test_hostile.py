@@ -1,4 +1,4 @@
-"""Test hostile and mistaken inputs. Each test is named after a fault that such an input once caused."""
+"""Test inputs from careless users and from attackers. Each input once caused a fault."""
 
 from __future__ import annotations
 
@@ -117,8 +117,8 @@ def test_the_users_modules_do_not_shadow_the_standard_library(tmp_path, monkeypa
     assert code.changed({"mymodel": "0" * 12}) == ["mymodel.py"]
 
 
-def test_modules_that_cannot_be_found_again_are_not_changed(tmp_path, monkeypatch):
-    """An example are the modules of a model that puts ``third_party/RAFT`` on the path when it is imported."""
+def test_modules_only_user_code_finds_are_not_reported_as_changed(tmp_path, monkeypatch):
+    """A model that puts ``third_party/RAFT`` on the path when it is imported has such modules, for example."""
     (tmp_path / "mypackage").mkdir()
     (tmp_path / "mypackage" / "__init__.py").touch()
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -386,7 +386,7 @@ def test_a_users_module_affects_only_its_own_process(tmp_path, in_process):
     (line,) = done.stdout.splitlines()
     assert json.loads(line)["params"] == 144
     assert list(store.load(tmp_path / "out")[1][0].code) == ["noisy"]
-    (tmp_path / "noisy.py").write_text(NOISY.replace(STAYS, ""))  # saves 2 s, which each process gets to exit
+    (tmp_path / "noisy.py").write_text(NOISY.replace(STAYS, ""))  # without the thread, no process uses its 2 s to exit
     refused = in_process("run", "suite.yaml", "--out", "out", "--resume", cwd=tmp_path)
     assert refused.returncode == 2
     assert "noisy.py changed" in refused.stderr

@@ -68,7 +68,7 @@ def test_each_variants_answer_to_a_pooled_clip_is_kept(variant: tuple[Choice, ..
 
 @pytest.mark.parametrize("name", ["lazy_reducer", "reducer_with_positions"])
 def test_models_with_lazy_or_reordered_weights_are_trained(name: str) -> None:
-    """Lazy layers have no weights before the first call. A weight of five axes is stored unlike weights of four."""
+    """Lazy layers have no weights before the first call. Weights of five axes are ordered unlike those of four."""
     record = harness.measure(replace(LEARN, architecture=replace(PARTS, reducer=Choice(f"field:{name}"))), PROTOCOL)
     assert len(record.samples("test_accuracy")) == 3
 

@@ -38,7 +38,7 @@ def isolated():
 
 @pytest.fixture
 def fresh(isolated):
-    """Return a function that calls its argument in a fresh process, started with given environment variables."""
+    """Return a function that calls another function in a fresh process, started with given environment variables."""
     return lambda work, args=(), variables=None: isolated.processes.run(Call(work, args, variables or {}, 60))
 
 
@@ -56,7 +56,7 @@ def test_a_measuring_process_maps_only_large_blocks_anew(fresh):
 
 
 def faults_after_smaller_blocks(trim: bool) -> int:
-    """Return the page faults of blocks of 5 MiB after more blocks of 3 MiB were freed and, if ``trim``, trimmed."""
+    """Return the page faults of blocks of 5 MiB after many of 3 MiB were freed. Trim the heap between if ``trim``."""
     blocks = [bytearray(3 * MIB) for _ in range(16)]
     del blocks
     if trim:

@@ -118,7 +118,7 @@ def test_the_peaks_of_other_copying_operators_are_predicted(operator, call):
 
 
 @pytest.mark.parametrize("centres", [12, 300])
-def test_the_peak_of_distances_by_products_is_predicted(centres):
+def test_the_peak_of_distances_by_matrix_products_is_predicted(centres):
     vectors, others = torch.randn(80, 64), torch.randn(centres, 64)
     measured, result = peak(lambda: torch.cdist(vectors, others))
     extra, _ = extra_bytes(torch.ops.aten._euclidean_dist.default, (vectors, others), result)

@@ -304,7 +304,7 @@ def test_an_unknown_or_ambiguous_case_is_refused_with_all_names(run, name, messa
 
 
 @pytest.fixture
-def served(run):
+def trace_server(run):
     path = place(run, EAGER).trace
     with perfetto.server(path, 0) as (server, address):
         thread = threading.Thread(target=server.serve_forever)
@@ -314,8 +314,8 @@ def served(run):
         thread.join()
 
 
-def test_only_the_page_and_trace_are_served_on_loopback(served):
-    path, address = served
+def test_only_the_page_and_trace_are_served_on_loopback(trace_server):
+    path, address = trace_server
     assert address.startswith("http://127.0.0.1:")
     with urllib.request.urlopen(address, timeout=10) as answer:
         text = answer.read().decode()
@@ -334,11 +334,11 @@ def test_a_hostile_name_is_text_on_the_page():
     assert text.count("</script>") == 1
 
 
-def test_a_port_in_use_is_reported(served):
-    port = int(served[1].rstrip("/").rsplit(":", 1)[1])
+def test_a_port_in_use_is_reported(trace_server):
+    port = int(trace_server[1].rstrip("/").rsplit(":", 1)[1])
     with pytest.raises(ConvbenchError, match=f"port {port} is in use: choose another with --port"):
         free_port(port)
-    with pytest.raises(ConvbenchError, match="is in use"), perfetto.server(served[0], port):
+    with pytest.raises(ConvbenchError, match="is in use"), perfetto.server(trace_server[0], port):
         pass
     assert free_port(0) > 0
 

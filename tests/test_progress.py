@@ -58,7 +58,7 @@ def test_a_budget_limits_the_estimate_of_later_rounds() -> None:
     assert starts_of((20.0,), trainings, total=8) == ["8 trainings", "[1/8, 2 min left"]
 
 
-def test_a_bar_says_once_that_the_first_round_exceeds_the_budget() -> None:
+def test_a_bar_reports_once_that_round_one_exceeds_the_budget() -> None:
     screen, record = Console(file=StringIO(), width=300, force_terminal=True), records.record()
     with Bar(screen, {}, count=0, total=2) as bar:
         for _ in range(2):

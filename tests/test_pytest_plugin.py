@@ -78,7 +78,7 @@ def test_a_case_is_called_untimed_if_benchmarks_are_disabled(user, pytester):
 
 
 @pytest.mark.parametrize(("cpu", "warns"), [("A 1", False), ("B  2", True)])
-def test_an_export_of_the_same_machine_is_compared_without_a_warning(user, pytester, cpu, warns):
+def test_comparing_an_export_warns_only_about_another_machine(user, pytester, cpu, warns):
     """Only the processor that pytest-benchmark sees is invented here. The other facts are this machine's."""
     facts = {"machine": platform.machine(), "cpu": cpu, "python": platform.python_version()}
     record = records.record(records.case("gap"), latency=2e-3)

@@ -3,9 +3,10 @@
 ``cluster.py [scaling] [effects]`` prints its assumptions, writes ``reports/cluster/scaling.json`` and ``hosts.json``,
 and exits with 1 if a goal is missed:
 
-1. *Scaling*: 10,000 cases of three rounds on 1 to 256 hosts. The durations of a visit and of a worker's start are drawn
-   from measurements that ``cluster.py measure`` made here (``reports/cluster/costs.json``). Utilisation is the time in
-   visits, divided by the hosts and the wall-clock time from the first host's joining to the last record.
+1. *Scaling*: 10,000 cases of three rounds on 1 to 256 hosts. The durations of a visit, of a worker's start and of the
+   overhead between visits come from ``cluster.py measure``, which ran here (``reports/cluster/costs.json``).
+   Utilisation is the time in visits, divided by the number of hosts and the wall-clock time from the first host that
+   joined to the last record.
 2. *Host effects*: 20 hosts whose speeds are within 15 % and drift. The report says how near the estimated effects are
    to the true effects, and how many of the pairs of cases that differ are ranked right.
 

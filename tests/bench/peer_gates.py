@@ -23,7 +23,7 @@ Words = dict[str, str]
 Said = dict[str, dict[str, str | float | list[float]]]
 """By case: ``word``, the verdict. For convbench also ``seen``, the estimated slowdown, and the log ratios of pairs."""
 TANGO_SECONDS = 1.0
-"""Seconds after which tango promises to find one per cent, nine times in ten."""
+"""Seconds in which tango promises to find one per cent, nine times in ten."""
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
