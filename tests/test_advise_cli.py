@@ -369,7 +369,7 @@ def skipped(record):
 
 
 def test_there_is_no_pick_if_every_training_was_skipped(tmp_path):
-    """This used to print one line, as if every task had a pick."""
+    """This used to print one line, and every task counted as having a pick."""
     lessons = [skipped(records.lesson(seed=seed)) for seed in range(3)]
     directory = records.stored(tmp_path / "run", [records.record(), *lessons])
     code, out, _ = advise(directory)

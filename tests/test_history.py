@@ -533,7 +533,7 @@ def test_different_protocols_and_suites_are_noted(tmp_path):
     assert {"protocols", "suites", "short"} <= codes
 
 
-# --- The verb ---------------------------------------------------------------------------------------------------------
+# --- The command ------------------------------------------------------------------------------------------------------
 
 
 def test_the_printed_history_matches_the_golden_file(tmp_path):

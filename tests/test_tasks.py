@@ -234,7 +234,7 @@ def unevenness(jitter: float) -> float:
 
 def test_jitter_sets_how_far_from_the_centre_a_digit_starts() -> None:
     still, some = middles(splits_of("identity", jitter=0.0)), middles(splits_of("identity", jitter=0.25))
-    assert (still - 15.5).abs().max() < 5  # a digit is not in the middle of its own box
+    assert (still - 15.5).abs().max() < 5  # a digit is not centred in its box
     assert still.std(0).max() < 2 < some.std(0).min()
     assert unevenness(1.0) < 0.2 < 0.3 < unevenness(0.8)
     assert same(splits_of("identity"), splits_of("identity", jitter=1.0))
@@ -610,7 +610,7 @@ def test_duplicate_clips_are_reported() -> None:
 
 
 def test_trainings_of_a_run_share_the_clips_of_a_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each process used to load its own: int8 was tested on clips that another process had trained its model on."""
+    """Each process used to load its own: int8 was tested on clips that its model had learned in another process."""
     assert not same(own("unseeded"), own("unseeded"))
     monkeypatch.setenv(scratch.CLIPS, str(tmp_path))
     first = own("unseeded")

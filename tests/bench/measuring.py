@@ -1,7 +1,7 @@
 """Compare the speed of measuring with a script that uses torch.utils.benchmark in a fresh process for each case.
 
-``python tests/bench/measuring.py`` prints and writes ``reports/bench/measuring.json``. Both sides of a ratio are measured
-in the same run.
+``python tests/bench/measuring.py`` prints and writes ``reports/bench/measuring.json``. Both sides of a ratio are
+measured in the same run.
 """
 
 from __future__ import annotations
