@@ -1,4 +1,4 @@
-"""`convbench advise` as a person uses it: its words in full, its exits, its mistakes."""
+"""Test the command `convbench advise`: its full text, its exit codes and its error messages."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def advise(*arguments):
     return done.exit_code, " ".join(done.output.split()), done.exception
 
 
-def test_a_limit_of_what_more_is_better_of_is_a_minimum(run):
+def test_a_limit_is_a_minimum_if_higher_is_better(run):
     code, said, _ = advise(run, "--task", "direction", "--budget", "frames_per_s=3500")
     assert code == 0
     assert "direction: spatial-softmax" in said
@@ -52,7 +52,7 @@ def test_a_limit_of_what_more_is_better_of_is_a_minimum(run):
 
 
 def of(values, **more):
-    """Costs and lessons of reducers by their accuracies, each dearer than the one before."""
+    """Return costs and lessons of reducers, given their accuracies. Each reducer is slower than the one before."""
     run_records = []
     for i, (name, reached) in enumerate(values.items()):
         case = records.case(*((name, more["sizes"][i]) if "sizes" in more else (name,)))
@@ -76,7 +76,7 @@ def edge():
 
 
 def at_the_highest_rate():
-    """Two whose best rate is the highest of three, and one in the middle."""
+    """Return three reducers' lessons at three learning rates. The best is the highest, the middle and the lowest."""
     run_records = []
     for i, (name, best) in enumerate((("gap", 8e-3), ("gmp", 2e-3), ("gem", 5e-4))):
         case = records.case(name)
@@ -89,7 +89,7 @@ def at_the_highest_rate():
 
 
 def counted():
-    """As a suite of ``metrics: [params, macs]`` leaves it."""
+    """Return the records that a suite with ``metrics: [params, macs]`` leaves."""
     return [only_counts(record) for record in records.quality_records()]
 
 
@@ -119,14 +119,14 @@ SAID = {
 }  # fmt: skip
 
 
-def test_the_words_of_every_kind_of_answer():
-    """Against ``golden/advice.txt``; where the words are to change, look at the difference and store the new ones."""
+def test_every_kind_of_answer_matches_the_golden_file():
+    """The file is ``golden/advice.txt``. To change the words, look at the difference and store the new text."""
     answers = {name: words(make_records(), ask) for name, (make_records, ask) in SAID.items()}
     text = "\n".join(f"== {name}\n{answer}\n" for name, answer in answers.items())
     assert text == GOLDEN.read_text("utf-8")
 
 
-def test_where_nothing_learnt_it_says_what_a_constant_answer_reaches():
+def test_an_answer_without_learning_states_the_chance_level():
     text = words(of({"gap": (0.13, 0.12, 0.125), "gmp": (0.12, 0.13, 0.125)}), Ask())
     assert "no configuration learnt the task: train longer, or try other learning rates (chance 12.5 %)." in text
 
@@ -134,7 +134,7 @@ def test_where_nothing_learnt_it_says_what_a_constant_answer_reaches():
 @pytest.mark.parametrize(
     ("probability", "phrase"), [(1.0, "over 99 %"), (0.99, "99 %"), (0.5, "50 %"), (0.01, "1 %"), (0.0, "under 1 %")]
 )
-def test_a_likelihood_that_was_drawn_is_never_certain(probability, phrase):
+def test_an_estimated_likelihood_is_never_certain(probability, phrase):
     assert likely(probability) == phrase
 
 
@@ -145,7 +145,7 @@ def test_binding_limits_are_named():
     assert "No limit binds: each could be lifted without changing this." in text
 
 
-def test_tasks_that_want_different_configurations_are_said_to():
+def test_tasks_that_need_different_configurations_are_reported():
     assert differences(recommendations(records.quality_records(), Ask())) == (
         "Different tasks want different configurations, and none is shown to be within 2.0 points of the best in all: "
         "direction: conv1x1-avg-k(k=4), LSTM input 128, eager; identity: gap, LSTM input 32, eager."
@@ -153,8 +153,8 @@ def test_tasks_that_want_different_configurations_are_said_to():
     assert differences(recommendations(records.quality_records(tasks=["identity"]), Ask())) == ""
 
 
-def test_a_configuration_that_is_good_enough_for_all_tasks_is_named_beside_the_picks():
-    """Only the picks were compared: there was "no one best", though a dearer one is as good in both."""
+def test_a_configuration_good_enough_for_all_tasks_is_named():
+    """Only the picks used to be compared: there was "no one best", though a slower configuration is as good in both."""
     reached = {"gap": (0.3, 0.9), "gmp": (0.9, 0.3), "flatten": (0.9, 0.9)}
     run_records = [records.record(records.case(reducer), latency=1e-3 * (i + 1)) for i, reducer in enumerate(reached)]
     run_records += [
@@ -180,17 +180,17 @@ def test_a_pick_for_every_task_exits_0(run):
     assert "Different tasks want different configurations" in out
 
 
-def test_a_file_of_the_run_will_do(run):
+def test_advise_accepts_a_file_of_the_run(run):
     assert advise(run / "results.jsonl", "--task", "identity")[0] == 0
 
 
-def test_without_a_pick_for_any_it_exits_3(run):
+def test_advise_exits_3_if_no_task_has_a_pick(run):
     code, out, _ = advise(run, "--latency", "1ms")
     assert code == 3
     assert out.count("nothing meets the budget") == 2
 
 
-def test_every_limit_reaches_the_rule(run):
+def test_every_limit_is_applied(run):
     limits = ("--latency", "4.5ms", "--params", "1M", "--memory", "64MB", "--flops", "1G", "--within", "2%")
     code, out, _ = advise(run, *limits, "--task", "direction", "--budget", "flops", "--cheapest", "params")
     assert code == 0
@@ -199,8 +199,8 @@ def test_every_limit_reaches_the_rule(run):
     assert "identity" not in out
 
 
-def test_cheap_in_a_metric_of_a_probe_of_one_s_own(tmp_path):
-    """The dearest in latency takes the least energy here, and all learn nearly the same."""
+def test_the_cheapest_may_be_chosen_by_a_users_metric(tmp_path):
+    """The slowest reducer takes the least energy here, and all are nearly equally accurate."""
     run_records = of({"gap": (0.9, 0.91, 0.9), "gmp": (0.901, 0.909, 0.9), "gem": (0.9, 0.908, 0.901)})
     joules = Metric("energy_j", "J", title="Energy of a call")
     for i, record in enumerate(run_records):
@@ -217,7 +217,7 @@ def test_cheap_in_a_metric_of_a_probe_of_one_s_own(tmp_path):
     assert "direction: gap" in advise(directory)[1]
 
 
-def test_nothing_that_was_not_timed_is_called_fastest(tmp_path, monkeypatch):
+def test_a_model_without_latency_is_not_called_fastest(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     noisy = of({"gap": (0.61, 0.52, 0.6), "gmp": (0.59, 0.6, 0.51), "gem": (0.5, 0.62, 0.58)})
     code, out, _ = advise(records.stored(tmp_path / "counted", [only_counts(record) for record in noisy]))
@@ -228,7 +228,7 @@ def test_nothing_that_was_not_timed_is_called_fastest(tmp_path, monkeypatch):
     assert "fastest" not in out
 
 
-def test_json_has_every_number_that_a_limit_may_be_of_and_is_json(tmp_path):
+def test_json_is_valid_and_has_every_cost(tmp_path):
     run_records = of(dict.fromkeys(("gap", "gmp"), (0.9, 0.91, 0.9)))
     energy = Reading(Metric("energy_j", "J"), (math.inf,))
     timed = [replace(r, readings=(*r.readings, energy)) if r.case.trial is None else r for r in run_records]
@@ -242,8 +242,8 @@ def test_json_has_every_number_that_a_limit_may_be_of_and_is_json(tmp_path):
     assert answer["pick"]["frames_per_s"] > 0
 
 
-def test_what_was_evaluated_at_the_end_only_is_not_called_unsound(tmp_path):
-    """The dearer model's evaluation in a variant lies beyond the FLOPs that the cheaper one was trained with."""
+def test_a_run_evaluated_only_at_its_end_is_sound(tmp_path):
+    """The costlier model's only evaluation lies beyond the FLOPs that the cheaper model was trained with."""
     run_records = of({"gap": (0.9, 0.91, 0.9), "fc": (0.9, 0.92, 0.9)})
     last = [r for r in run_records if r.case.trial and "fc" in r.case.id]
     cut = [replace(x, samples=x.samples[-1:]) for r in last for x in r.readings]
@@ -258,7 +258,7 @@ def test_what_was_evaluated_at_the_end_only_is_not_called_unsound(tmp_path):
     assert "accuracy at the equal budget not known" in out
 
 
-def test_cheap_in_what_is_no_cost_is_refused(run):
+def test_a_wrong_metric_for_cheapest_is_refused(run):
     assert str(advise(run, "--cheapest", "latncy")[2]) == (
         "--cheapest latncy: not a cost that advise weighs; did you mean 'latency'?"
     )
@@ -267,7 +267,7 @@ def test_cheap_in_what_is_no_cost_is_refused(run):
     )
 
 
-def test_json_holds_the_same_answer(run):
+def test_json_holds_the_same_answer_as_the_text(run):
     done = CliRunner().invoke(app, ["advise", str(run), "--json", "--within", "8%"])
     direction, identity = json.loads(done.output)
     assert done.exit_code == 0
@@ -277,14 +277,14 @@ def test_json_holds_the_same_answer(run):
     assert identity["words"].startswith("identity: gap")
 
 
-def test_the_grade_that_is_required_decides_the_exit(tmp_path):
+def test_the_required_grade_decides_the_exit_code(tmp_path):
     directory = records.stored(tmp_path / "two", of({"gap": (0.3, 0.31), "gmp": (0.9, 0.91), "gem": (0.5, 0.52)}))
     codes = [advise(directory, *more)[0] for more in ((), ("--require", "provisional"), ("--require", "sure"))]
     assert codes == [0, 0, 3]
     assert advise(directory, "--latency", "1us", "--require", "open")[0] == 0
 
 
-def test_json_holds_the_grade_and_what_would_settle_it(tmp_path):
+def test_json_holds_the_grade_and_how_to_settle_it(tmp_path):
     noisy = of({"gap": (0.3, 0.31, 0.29), "gmp": (0.9, 0.8, 0.95), "gem": (0.85, 0.93, 0.84)})
     done = CliRunner().invoke(app, ["advise", str(records.stored(tmp_path / "noisy", noisy)), "--json"])
     (answer,) = json.loads(done.output)
@@ -295,13 +295,13 @@ def test_json_holds_the_grade_and_what_would_settle_it(tmp_path):
     assert answer["pick"]["collapse_rate"] == pytest.approx([0, 0.7076], abs=1e-4)
 
 
-def test_a_price_for_a_millisecond(run):
+def test_a_price_per_millisecond_changes_the_rule(run):
     assert "accuracy less 10.0 points a millisecond has the highest lower bound" in advise(run, "--per-ms", "10pt")[1]
     message = "--per-ms cheap: not a price: write 0.2pt, which is 0.2 points of accuracy"
     assert str(advise(run, "--per-ms", "cheap")[2]) == message
 
 
-def test_json_of_an_abstention_has_its_reason(run):
+def test_json_without_a_pick_has_the_reason(run):
     done = CliRunner().invoke(app, ["advise", str(run), "--json", "--latency", "1ms"])
     assert done.exit_code == 3
     assert [(answer["pick"], answer["reason"]) for answer in json.loads(done.output)] == [(None, "over-budget")] * 2
@@ -311,7 +311,7 @@ def test_json_of_an_abstention_has_its_reason(run):
     ("convbench run a.yaml variant=eager --only gap", "convbench run a.yaml variant=eager quality=train --only gap"),
     ("merged", "convbench run default quality=train"),
 ])  # fmt: skip
-def test_a_run_without_trials_says_how_to_get_them(tmp_path, command, training):
+def test_a_run_without_trainings_names_the_command_to_train(tmp_path, command, training):
     directory = records.stored(tmp_path / "run", [records.record()], command=command)
     code, out, _ = advise(directory)
     sentence = f"quality was not run in {directory}: run `{training} --out {directory}-quality-train`"
@@ -326,16 +326,16 @@ def test_a_run_without_trials_says_how_to_get_them(tmp_path, command, training):
     (("--cheapest", "memory"), "--cheapest chooses"),
     (("--per-ms", "0.2pt", "--within", "1%", "--equal", "flops"), "--within, --per-ms and --equal choose"),
 ])  # fmt: skip
-def test_without_trainings_it_is_said_which_options_choose_nothing(tmp_path, options, said):
-    """The fastest was named, whatever was to be cheap."""
+def test_options_that_need_trainings_are_named_if_there_are_none(tmp_path, options, said):
+    """The fastest used to be named, whichever cost ``--cheapest`` named."""
     directory = records.stored(tmp_path / "run", [records.record()])
     code, out, _ = advise(directory, *options)
     assert code == 3
     assert f"-quality-train`. {said} among trainings, but there are none. By cost alone: 1 of 1" in out
 
 
-def test_by_cost_alone_it_is_said_which_cases_were_never_measured_undisturbed(tmp_path):
-    """ "1 of 1 model fits" of a run of two, as if the other were not there."""
+def test_advice_by_cost_names_cases_never_measured_undisturbed(tmp_path):
+    """A run of two models used to say "1 of 1 model fits", as if the other model did not exist."""
     never = Finding("withheld", data={"reason": "busy", "visits": 3, "threads": 1})
     disturbed = replace(records.record(records.case("flatten"), samples=0), findings=(never,))
     out = advise(records.stored(tmp_path / "run", [records.record(), disturbed]))[1]
@@ -349,15 +349,15 @@ def test_by_cost_alone_it_is_said_which_cases_were_never_measured_undisturbed(tm
     (("--params", "1k"), "None of 2 models fits. Nearest: parameters 83.8 k (the limit is 1.00 k)."),
     (("--latency", "5ms"), "None of 2 models fits. None has a measured value for every limit."),
 ])  # fmt: skip
-def test_without_latencies_the_smallest_that_fits_is_named(tmp_path, limits, said):
-    """It said nothing but that quality was not run, whatever limit was asked for."""
+def test_without_latencies_the_smallest_fitting_model_is_named(tmp_path, limits, said):
+    """The only answer used to be that quality was not run, whatever the limit."""
     run_records = [records.record(records.case(name), samples=0) for name in ("flatten", "gap")]
     code, out, _ = advise(records.stored(tmp_path / "run", run_records), *limits)
     assert code == 3
     assert out.endswith(f". By cost alone: {said}")
 
 
-def test_a_task_that_does_not_exist_is_refused_without_trainings_too(tmp_path):
+def test_an_unknown_task_is_refused_without_trainings_too(tmp_path):
     directory = records.stored(tmp_path / "run", [records.record()])
     assert "unknown task 'direktion'; did you mean 'direction'?" in str(advise(directory, "--task", "direktion")[2])
     assert advise(directory, "--task", "direction")[0] == 3
@@ -368,8 +368,8 @@ def skipped(record):
     return replace(record, status="skipped", readings=(), findings=(), failure=cause)
 
 
-def test_where_every_training_was_skipped_there_is_no_answer(tmp_path):
-    """It printed one line and every task had a pick."""
+def test_there_is_no_pick_if_every_training_was_skipped(tmp_path):
+    """This used to print one line, and every task counted as having a pick."""
     lessons = [skipped(records.lesson(seed=seed)) for seed in range(3)]
     directory = records.stored(tmp_path / "run", [records.record(), *lessons])
     code, out, _ = advise(directory)
@@ -378,7 +378,7 @@ def test_where_every_training_was_skipped_there_is_no_answer(tmp_path):
     assert out.startswith(f"{said} By cost alone: 1 of 1 model fits.")
 
 
-def test_a_task_of_which_every_training_was_skipped_is_open(tmp_path):
+def test_a_task_whose_trainings_were_all_skipped_is_open(tmp_path):
     run_records = [skipped(r) if "/identity/" in r.case.id else r for r in records.quality_records()]
     code, out, _ = advise(records.stored(tmp_path / "run", run_records))
     assert code == 3
@@ -386,8 +386,8 @@ def test_a_task_of_which_every_training_was_skipped_is_open(tmp_path):
     assert "identity: open, no pick: quality was not run for it." in out
 
 
-def test_a_run_that_was_stopped_before_its_first_training_is_gone_on_with(tmp_path):
-    """Its suite was to be run anew, without its overrides, into the folder in which it lies."""
+def test_a_run_stopped_before_its_first_training_is_resumed(tmp_path):
+    """The advice used to be to run the suite again, without its overrides, into its own folder."""
     plan = [record.case.id for record in (records.record(), records.lesson())]
     made = "convbench run quality variant=eager"
     directory = records.stored(tmp_path / "my run", [records.record()], command=made, planned=tuple(plan))
@@ -417,14 +417,14 @@ def test_a_run_that_was_stopped_before_its_first_training_is_gone_on_with(tmp_pa
         ),
     ],
 )
-def test_a_mistake_is_told_in_one_message(run, arguments, message):
+def test_a_mistake_is_refused_in_one_message(run, arguments, message):
     code, _, error = advise(run, *arguments)
     assert code == 1 and isinstance(error, ConvbenchError)
     assert str(error).endswith(message)
     assert error.exit_code == 2
 
 
-def test_a_mistake_ends_a_process_without_traceback(run):
+def test_a_mistake_ends_the_process_without_a_traceback(run):
     command = [sys.executable, "-m", "convbench", "advise", str(run), "--within", "120%"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
@@ -447,7 +447,7 @@ def test_amounts_are_read_into_base_units(unit, text, value):
 
 
 @pytest.mark.parametrize("text", ["", "ms", "-5ms", "5 m s", "5Ms", "1e3ms", "nan", "5ms ms", "0ms"])
-def test_what_is_no_amount_is_refused(text):
+def test_an_invalid_amount_is_refused(text):
     with pytest.raises(ConvbenchError, match="as 5ms"):
         amount("--latency", text, "s")
 
@@ -455,7 +455,7 @@ def test_what_is_no_amount_is_refused(text):
 @pytest.mark.parametrize(
     "text", ["", "much", "8 elephants", "-1GB", "8gb ", "64", "0B", "1e9B", "9" * 400 + "B", "8GBB"]
 )
-def test_what_is_no_amount_of_memory_is_refused_by_every_verb(text):
+def test_an_invalid_amount_of_memory_is_refused(text):
     with pytest.raises(ConvbenchError, match="as 64MB"):
         amount("--memory", text, "B")
 
@@ -466,17 +466,17 @@ def test_a_margin_is_a_percentage_or_a_share(text, value):
 
 
 @pytest.mark.parametrize("text", ["2", "0", "0%", "100%", "two", "-1%", "2ms"])
-def test_what_is_no_margin_is_refused(text):
+def test_an_invalid_margin_is_refused(text):
     with pytest.raises(ConvbenchError, match=r"write 2% or 0\.02"):
         share("--within", text)
 
 
 @pytest.mark.parametrize(("text", "value"), [("90s", 90), ("5m", 300), ("1.5h", 5400), ("0.5 m", 30)])
-def test_a_time_that_people_wait_is_told_in_seconds(text, value):
+def test_a_duration_is_converted_to_seconds(text, value):
     assert duration("--budget", text) == value
 
 
 @pytest.mark.parametrize("text", ["", "0s", "-5m", "5 days", "5M", "soon"])
-def test_what_is_no_time_is_refused(text):
+def test_an_invalid_duration_is_refused(text):
     with pytest.raises(ConvbenchError, match="not a time: write 90s, 5m or 1h"):
         duration("--budget", text)

@@ -1,4 +1,4 @@
-"""Two runs side by side."""
+"""Test the agreement of two runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from convbench.report.words.comparison import notes
 
 
 def run(seconds, spread=0.0):
-    """Results of cases of given seconds; old records, whose interval is that of their samples."""
+    """Return results of cases with the given seconds, as old records, whose interval is that of their samples."""
     cases = [records.case("fc", size) for size in (8, 16, 32)]
     run_records = []
     for case, value in zip(cases, seconds, strict=True):
@@ -32,7 +32,7 @@ def test_a_run_agrees_with_itself():
     assert result.same_pick
 
 
-def test_the_opposite_is_a_contradiction():
+def test_a_reversed_order_is_a_contradiction():
     result = agreement(run([1.0, 2.0, 3.0]), run([2.0, 1.0, 3.0]))
     assert (result.apart, result.contradicted) == (3, 1)
     assert result.factors[2] == 2.0
@@ -44,20 +44,20 @@ def test_wide_intervals_contradict_nothing():
     assert (result.apart, result.contradicted, result.meet) == (0, 0, 1.0)
 
 
-def test_what_one_run_withholds_is_counted_and_not_compared():
+def test_a_withheld_case_is_counted_and_not_compared():
     second = run([1.0, 2.0, 3.0])
     lacking = [r for r in second if r.lstm_input != 16]
     result = agreement(run([1.0, 2.0, 3.0]), lacking)
     assert (result.cases, result.withheld) == (2, 1)
 
 
-def test_picks_are_among_the_cases_that_both_have():
+def test_picks_are_chosen_among_the_shared_cases():
     second = [*run([1.0, 2.0, 3.0]), *results([records.record(records.case("gap"), latency=0.1)])]
     assert agreement(run([1.0, 2.0, 3.0]), second).same_pick
     assert not agreement(run([1.0, 2.0, 3.0]), run([2.0, 1.0, 3.0])).same_pick
 
 
-def test_a_run_that_is_sure_of_no_order_says_so():
+def test_a_run_that_is_sure_of_no_order_is_reported():
     def said(spread):
         runs = [run([1.0, 1.1, 1.2], spread)] * 2
         return notes(match(runs), runs, 1, "B")[-1]

@@ -1,6 +1,6 @@
-"""The report in a real browser: what a reader sees, does by mouse, touch and keyboard, prints and downloads.
+"""Test the report in a real browser: layout, mouse, touch, keyboard, printing and downloads.
 
-Needs Debian's Chromium; the accessibility tests also axe-core, installed by ``npm ci --prefix tests/browser``.
+Needs Debian's Chromium. The accessibility tests also need axe-core, installed by ``npm ci --prefix tests/browser``.
 """
 
 import ast
@@ -37,7 +37,7 @@ ODD, CALLED = "convbench run RUN.yaml", "convbench.run('RUN.yaml')"
 
 
 def places_records():
-    """fc at three sizes on clips of two shapes, on one thread and on two."""
+    """Return records of fc at three sizes, for clips of two shapes, on one and on two threads."""
     found = []
     for clip, threads in itertools.product((Clip(), Clip(height=128, width=128)), (1, 2)):
         for size in (32, 512, 2048):
@@ -52,7 +52,7 @@ def places_records():
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory):
-    """Pages by name: a default run, hostile names, many cases, odd paths, two runs side by side."""
+    """Write pages and return their paths by name: default run, hostile names, many cases, odd paths, compared runs."""
     at = tmp_path_factory.mktemp("reports")
     tried, own = records.tried_records(), records.own_records()
     odd = [records.record(records.case(name), latency=seconds) for name, seconds in (("a|b", 1e-3), ("a", 2e-3))]
@@ -88,7 +88,7 @@ def reports(tmp_path_factory):
 
 @pytest.fixture
 def show(browser, reports):
-    """Open a page in a context of its own; at the end nothing was fetched, logged or thrown."""
+    """Yield a function that opens a page in its own context. Fail if a page fetched, logged or threw anything."""
     opened, faults = [], []
 
     def open_page(name="default", **options):
@@ -115,7 +115,7 @@ def show(browser, reports):
 
 
 def marks(chart):
-    """The places of all marks of a chart, by mouse coordinates of its SVG."""
+    """Return the sorted (x, y) of a chart's marks, in the coordinates of its SVG."""
     points = chart.locator("polyline.marks").evaluate_all(
         "all => all.filter(one => !one.matches('[data-part=rings]') && !one.style.marker.includes('ring'))"
         ".map(one => one.getAttribute('points'))"
@@ -125,7 +125,7 @@ def marks(chart):
 
 
 def settle(page):
-    """Bring the table, which is drawn when it is nearly in view, up to date."""
+    """Scroll to the table, which is drawn only near the view, and wait until it is up to date."""
     page.locator("#table, #compared").scroll_into_view_if_needed()
     page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
@@ -135,7 +135,7 @@ def texts(chart):
 
 
 def how(page, chart):
-    """How to read a chart: in its section's one text, that opens."""
+    """Return a chart's text on how to read it, in lower case."""
     return page.locator(f"#{chart.get_attribute('id')}-how").text_content().lower()
 
 
@@ -163,7 +163,7 @@ HIDDEN = """selector => [...document.querySelectorAll(selector)].filter(one => {
 
 
 @pytest.mark.parametrize("name", ["default", "tried", "own", "places", "three"])
-def test_no_column_is_cut_off_on_a_desktop_or_on_paper(show, name):
+def test_no_column_is_cut_off_on_desktop_or_paper(show, name):
     page = show(name, **WIDE)
     settle(page)
     assert page.evaluate(HIDDEN, "#table thead th, .ranking thead th") == []
@@ -177,21 +177,21 @@ CUT = """() => [...document.querySelectorAll('th, td, .name')].filter(cell =>
 
 
 @pytest.mark.parametrize(("name", "options"), [("long", "WIDE"), ("long", "PHONE"), ("tried", "PHONE")])
-def test_no_name_is_cut_where_it_differs_from_others(show, name, options):
-    """Own models of one package were the same letters in every row, and sizes were cut off on a phone."""
+def test_no_name_is_cut_off(show, name, options):
+    """Own models of one package used to look the same in every row, and sizes were cut off on a phone."""
     page = show(name, **{"WIDE": WIDE, "PHONE": PHONE}[options])
     settle(page)
     assert page.evaluate(CUT) == []
 
 
-def test_a_phone_shows_whose_ratio_it_is(show):
-    """A case stood in five letters a line."""
+def test_a_phone_shows_each_case_beside_its_ratio(show):
+    """A case's name used to be wrapped at five letters a line."""
     page = show("compare", **PHONE)
     assert page.evaluate(HIDDEN, "#compared td") == []
     assert page.locator("#compared tbody th").first.evaluate("cell => cell.clientWidth > 70")
 
 
-def test_a_head_stands_above_its_numbers(show):
+def test_a_column_head_is_aligned_with_its_numbers(show):
     page = show("default", **WIDE)
     settle(page)
     right = """cell => {
@@ -207,8 +207,8 @@ def test_a_head_stands_above_its_numbers(show):
         )
 
 
-def test_a_long_name_on_a_narrow_screen_is_no_column_of_letters(show):
-    """An own model's name stood in seven letters a line, and "tied" was cut off."""
+def test_a_long_name_stays_readable_on_a_narrow_screen(show):
+    """An own model's name used to be wrapped at seven letters a line, and "tied" was cut off."""
     page = show("default", viewport={"width": 700, "height": 900})
     settle(page)
     page.evaluate("document.querySelector('.ranking tbody th').append('x'.repeat(80))")
@@ -222,8 +222,8 @@ SMALLEST = (
 )
 
 
-def test_letters_of_a_figure_can_be_read_on_a_phone_which_scrolls_it_alone(show):
-    """They were 7 pixels high, of long names 5."""
+def test_a_phone_scrolls_a_figure_whose_letters_are_readable(show):
+    """The letters used to be 7 pixels high, and those of long names 5."""
     phone, desktop = show(**PHONE), show(**DESKTOP)
     box = "#stages0 .plot"
     assert phone.locator(f"{box} svg text").evaluate_all(SMALLEST) > 8
@@ -254,7 +254,7 @@ def test_axe_finds_no_violation_of_any_rule(show, name, scheme):
     assert [(violation["id"], violation["nodes"][0]["html"][:200]) for violation in violations] == []
 
 
-def test_quality_is_on_the_page_and_costs_stay_costs(show):
+def test_quality_has_a_section_and_stays_out_of_the_table(show):
     page = show("tried")
     quality = page.locator("section[aria-labelledby=quality]")
     assert quality.locator("figure.chart").count() == 4
@@ -283,7 +283,7 @@ def test_hostile_names_are_shown_as_text(show):
     assert page.locator("#pin h3").is_visible()
 
 
-def test_a_script_that_is_not_ours_does_not_run(browser, reports):
+def test_an_injected_script_does_not_run(browser, reports):
     page = browser.new_page()
     page.goto(reports["default"].as_uri())
     page.evaluate("document.body.append(Object.assign(document.createElement('script'), {text: 'window.ran = 1'}))")
@@ -291,7 +291,7 @@ def test_a_script_that_is_not_ours_does_not_run(browser, reports):
     page.close()
 
 
-def test_what_the_script_draws_is_what_matplotlib_drew(show):
+def test_the_script_draws_the_same_charts_as_matplotlib(show):
     page = show()
     for chart in (size_chart(page), trade_off(page)):
         before, words = marks(chart), texts(chart)
@@ -312,7 +312,7 @@ def test_what_the_script_draws_is_what_matplotlib_drew(show):
     [("latency", "params"), ("memory", "flops"), ("flops", "cold"), ("latency", "frames_per_j"),
      ("frames_per_j", "params"), ("frames_per_j", "answers"), ("latency", "spins")],
 )  # fmt: skip
-def test_the_scripts_fronts_are_those_of_the_analysis(show, y, x):
+def test_the_scripts_fronts_match_the_analysis(show, y, x):
     case_results = results(records.own_records())
     first = opening(case_results)
     across, up = case_results[0].metric(x), case_results[0].metric(y)
@@ -330,7 +330,7 @@ def test_the_scripts_fronts_are_those_of_the_analysis(show, y, x):
     assert len(marks(chart)) == len(able)
 
 
-def test_axes_say_which_direction_is_better_and_the_caption_which_corner(show):
+def test_axes_and_help_say_which_direction_is_better(show):
     page = show("own")
     chart = trade_off(page)
     assert "lower left is better" in how(page, chart)
@@ -350,7 +350,7 @@ def test_axes_say_which_direction_is_better_and_the_caption_which_corner(show):
     assert "upper right is better, hollow" in how(page, chart)
 
 
-def test_a_users_own_metric_is_a_column_that_sorts_and_a_fact_of_the_card(show):
+def test_a_users_metric_is_a_sortable_column_and_card_entry(show):
     page = show("own")
     head = page.locator("th[data-key=frames_per_j]")
     head.get_by_role("button").click()
@@ -369,7 +369,7 @@ def test_choosing_another_cost_renames_the_chart(show):
     assert "Parameters · lower is better" in texts(size_chart(page))
 
 
-def test_a_chip_takes_its_reducer_out_of_charts_and_table(show):
+def test_a_chip_removes_its_reducer_from_charts_and_table(show):
     page = show()
     before = len(marks(size_chart(page)))
     gap = page.locator(".chip", has_text=re.compile(r"^\s*gap\s*$"))
@@ -402,14 +402,14 @@ def test_selects_filter_by_variant_backbone_and_scenario(show):
 
 
 def test_layer_norm_is_chosen_by_words(show):
-    """It was 0 or 1."""
+    """The choice used to be between 0 and 1."""
     page = show("normed")
     choice = page.locator("[data-filter=layer_norm]")
     assert choice.locator("option").all_inner_texts() == ["all", "without", "with"]
     assert choice.input_value() == "0"
 
 
-def test_all_variants_at_once_are_a_panel_each_on_the_same_scales(show):
+def test_all_variants_are_panels_with_the_same_scales(show):
     page = show()
     page.locator("select[data-filter=variant]").select_option("")
     page.locator("select[data-filter=scenario]").select_option("inference")
@@ -491,7 +491,7 @@ STOPS = """() => [...document.querySelectorAll('a[href], button, input, select, 
 
 
 @pytest.mark.parametrize("name", ["default", "own", "tried"])
-def test_the_table_is_at_most_25_stops_away(show, name):
+def test_the_table_is_at_most_25_tab_stops_away(show, name):
     stops = show(name).evaluate(STOPS)
     assert len(stops) <= 25, stops
 
@@ -525,7 +525,7 @@ def test_dragging_zooms_and_double_click_resets(show):
     assert len(marks(chart)) == everything
 
 
-def test_a_finger_on_a_mark_pins_it_and_the_page_still_scrolls(show):
+def test_a_tap_pins_a_mark_and_the_page_still_scrolls(show):
     page = show(**PHONE)
     chart = size_chart(page)
     chart.scroll_into_view_if_needed()
@@ -537,7 +537,7 @@ def test_a_finger_on_a_mark_pins_it_and_the_page_still_scrolls(show):
     assert chart.locator(".plot").evaluate("one => getComputedStyle(one).touchAction") != "none"
 
 
-def test_the_table_without_script_is_the_table_with_it(show, browser, reports):
+def test_the_table_is_the_same_without_script(show, browser, reports):
     context = browser.new_context(java_script_enabled=False)
     plain = context.new_page()
     plain.goto(reports["default"].as_uri())
@@ -558,14 +558,14 @@ def test_the_table_without_script_is_the_table_with_it(show, browser, reports):
     ]
 
 
-def test_a_page_that_was_written_elsewhere_does_not_say_that_the_run_is_beside_it(show):
+def test_a_page_outside_the_run_names_no_run_folder(show):
     page = show("elsewhere")
     step = page.locator(".next li").first
     assert "--out RUN-visits-3 Copy (RUN is where this run is stored)" in " ".join(step.inner_text().split())
     assert page.locator("#budget code").inner_text() == "convbench advise RUN"
 
 
-def test_the_table_is_sorted_by_its_heads_and_searched_by_words(show):
+def test_the_table_sorts_by_column_and_searches_by_word(show):
     page = show()
     head = page.locator("th[data-key=params]")
     head.get_by_role("button").click()
@@ -579,7 +579,7 @@ def test_the_table_is_sorted_by_its_heads_and_searched_by_words(show):
     assert set(page.locator("#table tbody button.name").all_inner_texts()) == {"gap"}
 
 
-def test_downloads_hold_what_the_run_holds(show):
+def test_downloads_hold_the_runs_figures(show):
     page = show()
     run_records = records.default_records()
     table_rows = [table.row_of(result(record)) for record in run_records]
@@ -604,11 +604,11 @@ def downloaded(page, kind):
         page.locator(f"[data-export={kind}]").click()
     assert caught.value.suggested_filename == f"default-shown.{kind}"
     text = Path(caught.value.path()).read_text("utf-8")
-    assert text.startswith("\ufeff") == (kind == "csv")  # by which Excel knows how µ and × are written
+    assert text.startswith("\ufeff") == (kind == "csv")  # with this mark, Excel decodes µ and ×
     return text.removeprefix("\ufeff")
 
 
-def test_what_the_table_shows_is_exported_in_its_order(show):
+def test_an_export_holds_the_shown_rows_in_their_order(show):
     page = show()
     page.get_by_label("Search").fill("compile")
     page.locator("th[data-key=params]").get_by_role("button").click()
@@ -633,7 +633,7 @@ def test_what_the_table_shows_is_exported_in_its_order(show):
     assert not re.search(r"(?<!\\)[_%#]|×|µ", "".join(body))
 
 
-def test_copy_gives_the_command_of_the_row(show):
+def test_the_copy_button_copies_the_rows_command(show):
     page = show(permissions=["clipboard-read", "clipboard-write"])
     page.get_by_label("Search").fill("flatten compile channels_last+compile")
     settle(page)
@@ -645,7 +645,7 @@ def test_copy_gives_the_command_of_the_row(show):
     assert page.evaluate("navigator.clipboard.readText()") == command
 
 
-def test_paper_is_white_whatever_the_screen_is(show):
+def test_a_print_is_white_even_from_a_dark_screen(show):
     page = show(color_scheme="dark")
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
     page.emulate_media(media="print", color_scheme="dark")
@@ -655,7 +655,7 @@ def test_paper_is_white_whatever_the_screen_is(show):
     assert len(page.pdf(format="A4")) > 10_000
 
 
-def test_paper_has_every_row_and_what_is_folded_on_the_screen(show):
+def test_a_print_has_every_row_and_the_folded_text(show):
     page = show("many")
     settle(page)
     rows = page.locator("#table tbody tr")
@@ -671,7 +671,7 @@ def test_paper_has_every_row_and_what_is_folded_on_the_screen(show):
     assert not page.locator("#budget").is_visible()
 
 
-def test_paper_says_which_cases_it_shows_and_wastes_no_half_of_a_sheet(show):
+def test_a_print_says_which_cases_it_shows_at_full_width(show):
     page = show("default")
     settle(page)
     page.emulate_media(media="print")
@@ -683,7 +683,7 @@ def test_paper_says_which_cases_it_shows_and_wastes_no_half_of_a_sheet(show):
     assert page.locator(".facts dt").first.bounding_box()["width"] > 160  # as wide as OPENBLAS_NUM_THREADS
 
 
-def test_what_is_only_counted_on_paper_is_listed_on_a_screen(show):
+def test_some_parts_show_only_on_paper_or_only_on_screen(show):
     page = show("default")
     drawn = """['paper', 'unprinted'].map(name => {
         const made = document.body.appendChild(document.createElement('p'));
@@ -706,7 +706,7 @@ def test_axe_finds_nothing_in_print(show, name):
 
 
 @pytest.mark.parametrize("width", [1400, 768, 420])
-def test_three_runs_are_columns_that_are_all_in_view_on_a_desktop(show, width):
+def test_three_runs_are_columns_that_fit_a_desktop(show, width):
     page = show("three", viewport={"width": width, "height": 900})
     heads = page.locator("#compared thead th").all_inner_texts()
     assert heads == ["Case", "Backbone, clip, scenario", "A", "B", "B over A", "C", "C over A"]
@@ -715,7 +715,7 @@ def test_three_runs_are_columns_that_are_all_in_view_on_a_desktop(show, width):
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
-def test_thousands_of_marks_are_a_bitmap_on_screen_and_marks_on_paper(show):
+def test_thousands_of_marks_are_a_bitmap_only_on_screen(show):
     page = show("many")
     chart = size_chart(page)
     assert len(marks(chart)) == 1600
@@ -737,7 +737,7 @@ def test_the_compared_table_sorts_and_searches(show):
     ratios = [float(text) for text in rows.evaluate_all("all => all.map(row => row.cells[4].dataset.v)")]
     assert ratios == sorted(ratios)
     page.evaluate("document.querySelector('#compared tbody tr').cells[4].dataset.v = ''")
-    for _ in range(2):  # what is missing stands last, whichever way is up
+    for _ in range(2):  # a missing ratio comes last in both directions
         page.locator("#compared th", has_text="B over A").get_by_role("button").click()
         assert rows.last.evaluate("row => row.cells[4].dataset.v") == ""
     count = page.locator("[data-count=compared]")
@@ -762,7 +762,7 @@ def saved(page, button):
     return caught.value.suggested_filename, Path(caught.value.path()).read_text("utf-8-sig")
 
 
-def test_what_is_compared_is_exported_as_it_is_searched_and_sorted(show):
+def test_an_exported_comparison_keeps_its_search_and_order(show):
     page = show("three")
     page.get_by_label("Search").fill("compile HYBRID")
     page.locator("#compared th", has_text="C over A").get_by_role("button").click()
@@ -800,7 +800,7 @@ def test_a_link_keeps_the_order_of_the_table(show, browser):
     assert "sort=" not in page.url
 
 
-def test_the_first_screen_holds_decision_confidence_next_command_and_both_figures(show):
+def test_the_first_screen_holds_decision_confidence_command_and_figures(show):
     page = show("tried")
     assert page.locator("h1").inner_text().startswith("Identity: take gmp at LSTM input 32")
     low = page.locator("h1").evaluate(
@@ -812,7 +812,7 @@ def test_the_first_screen_holds_decision_confidence_next_command_and_both_figure
         assert page.locator(part).evaluate("one => one.getBoundingClientRect().top < innerHeight - 200"), part
 
 
-def test_a_next_command_names_the_place_of_the_run_and_is_copied(show, reports):
+def test_a_next_command_names_the_run_folder_and_is_copied(show, reports):
     page = show(permissions=["clipboard-read", "clipboard-write"])
     step = page.locator(".next li").first
     place = reports["default"].parent
@@ -824,7 +824,7 @@ def test_a_next_command_names_the_place_of_the_run_and_is_copied(show, reports):
     assert "{RUN}" not in "".join(page.locator("button.copy").evaluate_all("all => all.map(one => one.ariaLabel)"))
 
 
-def test_a_next_command_can_be_run_whatever_the_place_is_called(show, reports):
+def test_a_next_command_quotes_a_folder_with_odd_characters(show, reports):
     place = f"{reports['odd'].parent}-visits-3"
     words = shlex.split(show("odd").locator(".next code").first.inner_text())
     assert words == ["convbench", "run", "RUN.yaml", "protocol.visits=3", "--out", place]
@@ -835,7 +835,7 @@ def test_a_next_command_can_be_run_whatever_the_place_is_called(show, reports):
     assert budget == ["convbench", "advise", str(reports["odd"].parent)]
 
 
-def test_a_link_hides_the_reducers_that_were_hidden_whatever_they_are_called(show):
+def test_a_link_keeps_reducers_with_odd_names_hidden(show):
     page = show("odd")
     page.locator(".chip", has_text="a|b").click()
     settle(page)
@@ -851,7 +851,7 @@ def limit(page, name, at):
     )
 
 
-def test_the_budget_answers_what_advise_answers_and_draws_its_limits(show, reports):
+def test_the_budget_answers_like_advise_and_draws_its_limits(show, reports):
     from convbench.analysis.choice.by_task import recommendations
     from convbench.analysis.choice.recommendation import Ask
     from convbench.core.quantities import amount
@@ -878,7 +878,7 @@ def test_the_budget_answers_what_advise_answers_and_draws_its_limits(show, repor
     assert page.locator("#curve0 path.limit, #reducers0 path.limit").count() == 2
 
 
-def test_without_quality_the_budget_answers_by_cost_as_advise_does(show):
+def test_without_quality_the_budget_answers_by_cost_like_advise(show):
     from convbench.analysis.choice.by_budget import within
     from convbench.report.words.budget import fitting
 
@@ -894,8 +894,8 @@ def test_without_quality_the_budget_answers_by_cost_as_advise_does(show):
         assert sentence == fitting(within(case_results, bounds))
 
 
-def test_cases_on_several_threads_are_told_apart_wherever_they_stand(show):
-    """Every row, mark and tip stood there twice in the same words, with other milliseconds."""
+def test_cases_on_several_threads_can_be_told_apart(show):
+    """Every row, mark and tip used to appear twice in the same words, with different milliseconds."""
     page = show("places")
     settle(page)
     select = page.locator("select[data-filter=threads]")
@@ -918,8 +918,8 @@ def test_cases_on_several_threads_are_told_apart_wherever_they_stand(show):
     assert "threads=all" in page.url
 
 
-def test_the_size_at_which_lstm_and_convolution_are_equal_is_that_of_the_first_view(show):
-    """It stayed where it was when another clip was chosen, of which it is another."""
+def test_the_crossover_size_is_shown_only_for_its_clip(show):
+    """The size used to stay when another clip was chosen, although that clip's size differs."""
     page = show("places")
 
     def is_said():
@@ -938,8 +938,8 @@ def test_the_size_at_which_lstm_and_convolution_are_equal_is_that_of_the_first_v
     assert is_said()
 
 
-def test_models_of_the_users_own_are_rows_beside_the_reducers(show):
-    """They have no backbone, which the first view asked of them: they were in no chart and no row."""
+def test_a_users_models_are_rows_beside_the_reducers(show):
+    """The first view used to filter by backbone. These models have none, so they were in no chart and no row."""
     page = show("beside")
     assert page.locator("#table tbody tr").count() == 4
     page.locator("select[data-filter=model]").select_option("net:other")
@@ -975,7 +975,7 @@ def test_a_link_opens_the_page_as_it_was(show, reports, browser):
     other.close()
 
 
-def test_a_link_to_nothing_opens_the_page_as_ever(browser, reports):
+def test_a_link_with_invalid_values_opens_the_default_page(browser, reports):
     page = browser.new_page()
     faults = []
     page.on("pageerror", lambda error: faults.append(str(error)))
@@ -1000,7 +1000,7 @@ def test_the_pinned_card_shows_samples_by_visit_and_percentiles(show):
     assert card.locator("svg.visits").get_attribute("aria-label") == "Latency by visit: 60 samples in 1 visit"
 
 
-def test_a_link_to_another_case_or_none_lets_the_pinned_one_go(show):
+def test_a_link_without_the_pinned_case_unpins_it(show):
     page = show()
     page.locator("#table .name").first.click()
     assert page.locator("#pin").is_visible()
@@ -1011,7 +1011,7 @@ def test_a_link_to_another_case_or_none_lets_the_pinned_one_go(show):
     page.locator("#pin").wait_for(state="hidden")
 
 
-def test_a_copied_table_has_no_word_that_is_not_seen(show):
+def test_a_copied_table_has_no_hidden_words(show):
     page = show()
     copied = page.evaluate(
         "getSelection().selectAllChildren(document.querySelector('.ranking')) ?? `${getSelection()}`"

@@ -1,4 +1,4 @@
-"""The selftest with workers that need no torch: what it counts, keeps and says."""
+"""Test the selftest with workers that need no torch: its counts, its stored trials and its output."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def trials(slowdown: float, **words: int) -> list[Attempt]:
     return [replace(ONE, slowdown=slowdown, word=word) for word, count in words.items() for _ in range(count)]
 
 
-def test_the_rate_of_false_alarms_has_its_exact_bound():
+def test_the_false_alarm_rate_has_its_exact_bound():
     """No red in 300 bounds the rate at 1.2 %: 1 - 0.025^(1/300)."""
     (figure,) = selftest.figures(trials(0.0, ok=297, inconclusive=3))
     assert (figure.red, figure.red_low) == (0, 0)
@@ -29,12 +29,12 @@ def test_the_rate_of_false_alarms_has_its_exact_bound():
     assert figure.inconclusive == pytest.approx(0.01)
 
 
-def test_an_invalid_trial_is_no_success():
+def test_an_invalid_trial_does_not_count_as_red():
     (figure,) = selftest.figures(trials(0.05, regression=9, invalid=1))
     assert (figure.trials, figure.red) == (10, 0.9)
 
 
-def test_the_floor_is_the_smallest_slowdown_mostly_seen():
+def test_the_floor_is_the_smallest_reliably_detected_slowdown():
     figures = selftest.figures(
         [
             *trials(0.0, ok=10),
@@ -49,7 +49,7 @@ def test_the_floor_is_the_smallest_slowdown_mostly_seen():
     assert selftest.smallest_seen(selftest.figures(trials(0.05, regression=9))) is None
 
 
-def test_trials_are_appended_and_only_those_of_the_same_setting_are_counted(tmp_path):
+def test_only_stored_trials_of_the_same_setting_are_counted(tmp_path):
     path = tmp_path / "trials.jsonl"
     other = replace(ONE, settings=ONE.settings | {"allocator": "glibc-arena"})
     for _ in range(2):
@@ -62,14 +62,14 @@ def test_trials_are_appended_and_only_those_of_the_same_setting_are_counted(tmp_
 
 
 @pytest.mark.parametrize("changed", [{"word": None}, {"settings": 3}, {"seen": "much"}])
-def test_a_line_that_is_no_trial_is_said(tmp_path, changed):
+def test_an_invalid_line_of_trials_is_refused(tmp_path, changed):
     path = tmp_path / "trials.jsonl"
     path.write_text(f"{json.dumps(asdict(ONE))}\n{json.dumps(asdict(ONE) | changed)}\n")
     with pytest.raises(StoreError, match=f"trials.jsonl: not the trials of a selftest \\({next(iter(changed))}"):
         selftest.stored(path, SETTINGS)
 
 
-def test_the_verb_runs_checks_prints_figures_and_keeps_the_floor(here):  # noqa: F811
+def test_selftest_runs_checks_prints_figures_and_stores_the_floor(here):  # noqa: F811
     words = ("fake.json", "--minutes", "0", "--slowdowns", "0,10", "--out", "trials.jsonl")
     few = convbench(here, "selftest", *words)
     assert "measuring which work slows gap by 10%\n" in few.stderr  # takes as long as several pairs
@@ -109,14 +109,14 @@ def test_the_verb_runs_checks_prints_figures_and_keeps_the_floor(here):  # noqa:
 @pytest.mark.parametrize(
     ("slowdown", "name"), [(0.005, "+0.5%"), (0.015, "+1.5%"), (0.025, "+2.5%"), (0.07, "+7%"), (10.0, "+1000%")]
 )
-def test_a_slowdown_is_called_as_it_was_asked_for(slowdown, name):
-    """2.5 % and 1.5 % were both "+2%"."""
+def test_a_slowdown_is_printed_as_it_was_given(slowdown, name):
+    """2.5 % and 1.5 % used to be printed as "+2%"."""
     (line,) = selftest.sentences(selftest.figures(trials(slowdown, ok=1)))
     assert line.startswith(f"{name}: 1 verdicts, ")
 
 
 @pytest.mark.parametrize("words", [("--slowdowns", "3,x"), ("--allocator", "x"), ("--detect", "0")])
-def test_a_mistake_is_one_message(here, in_process, words):  # noqa: F811
+def test_a_mistake_is_reported_in_one_message(here, in_process, words):  # noqa: F811
     done = in_process("selftest", "fake.json", *words, cwd=here)
     assert done.returncode == 2
     assert words[0] in done.stderr

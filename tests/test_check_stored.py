@@ -1,4 +1,4 @@
-"""Stored runs side by side: what of their ratios is the machine's, and what is left of a model that became slower."""
+"""Test comparisons of stored runs: how their ratios separate a slower machine from a slower model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CASES = [records.case("gap"), records.case("fc", 128), records.case("flatten")]
 
 
 def measured(model: float, machine: float, reference: bool = True) -> list[Record]:
-    """Every model takes ``model`` times as long as in the first run, and all that runs ``machine`` times."""
+    """Return records of models slowed by a factor ``model``, on a machine slowed by a factor ``machine``."""
     run_records = []
     for number, case in enumerate(CASES):
         record = records.record(case, latency=model * machine * (number + 1) * 1e-3)
@@ -32,7 +32,7 @@ def side_by_side(first: list[Record], second: list[Record]) -> stored_runs.Store
     return stored_runs.lay_side_by_side((records.run_of(first), first), (records.run_of(second), second))
 
 
-def test_a_model_that_is_slower_everywhere_is_told_from_a_slower_machine():
+def test_slower_models_are_distinguished_from_a_slower_machine():
     comparison = side_by_side(measured(1, 1), measured(1.2, 1.1))
     factor = stored_runs.machine_slowdown(comparison.matches)
     assert factor == pytest.approx(1.1)
@@ -42,7 +42,7 @@ def test_a_model_that_is_slower_everywhere_is_told_from_a_slower_machine():
 
 
 def visited(model: float, machine: float) -> list[Record]:
-    """As ``measured``, in six visits to each case, on a machine whose speed in a quiet run is known."""
+    """Like ``measured``, with six visits to each case, on a machine whose speed in a quiet run is known."""
     rounds = [(number, speed * machine) for number, speed in enumerate((1.0, 1.02, 1.05, 1.0, 1.03, 1.01))]
     visits = tuple(Visit(number, f"2026-11-22T{10 + number}:00:00Z") for number, _ in rounds)
     run_records = []
@@ -58,8 +58,8 @@ def visited(model: float, machine: float) -> list[Record]:
     return run_records
 
 
-def test_what_was_taken_off_visits_is_not_taken_off_again():
-    """Visits were stated at the quiet speed and their ratio was divided by 1.17 besides: 15 % slower was 2 % faster."""
+def test_a_correction_of_visits_is_not_applied_twice():
+    """Visits were corrected to the quiet speed and their ratio also divided by 1.17: 15 % slower looked 2 % faster."""
     comparison = side_by_side(visited(1, 1), visited(1.15, 1.17))
     factor = stored_runs.machine_slowdown(comparison.matches)
     assert factor == pytest.approx(1, abs=0.005)
@@ -69,7 +69,7 @@ def test_what_was_taken_off_visits_is_not_taken_off_again():
     assert not any("reference workload" in note for note in notes(comparison.matches, of_each, 1, "B"))
 
 
-def test_a_case_that_failed_in_one_run_is_only_in_the_other():
+def test_a_case_that_failed_in_one_run_has_no_match():
     first, second = measured(1, 1), measured(1, 1)
     failed = [records.failed(CASES[0]), *second[1:]]
     assert side_by_side(first, failed).alone == ((CASES[0].id,), ())
@@ -77,20 +77,20 @@ def test_a_case_that_failed_in_one_run_is_only_in_the_other():
     assert side_by_side(failed, failed).alone == ((), ())
 
 
-def test_a_process_that_was_disturbed_does_not_stand_for_the_machine():
+def test_one_disturbed_process_does_not_change_the_machines_factor():
     first, second = measured(1, 1), measured(1, 1)
     disturbed = replace(second[0], readings=(*second[0].readings[:-1], records.reading("reference_s", 1.0)))
     assert stored_runs.machine_slowdown(side_by_side(first, [disturbed, *second[1:]]).matches) == pytest.approx(1)
 
 
-def test_without_the_reference_in_both_runs_nothing_is_known_of_the_machine():
+def test_the_machines_factor_needs_the_reference_in_both_runs():
     comparison = side_by_side(measured(1, 1, reference=False), measured(1, 1.1))
     assert stored_runs.machine_slowdown(comparison.matches) is None
     assert stored_runs.normalised(comparison.matches, 1.0)[0].median == pytest.approx(1.1, rel=1e-6)
 
 
 def test_compare_says_why_a_case_has_no_ratio(tmp_path: Path) -> None:
-    """There was a dash in the place of its latency, and nothing more."""
+    """It used to show only a dash in place of the latency."""
     never = Finding("withheld", data={"reason": "busy", "visits": 3, "threads": 1})
     quiet = [records.record(records.case(name)) for name in ("gap", "flatten")]
     busy = [quiet[0], replace(records.record(records.case("flatten"), samples=0), findings=(never,))]

@@ -1,4 +1,4 @@
-"""Parameters and MACs: closed forms, the count on meta and the traced count agree, exactly."""
+"""Test parameters and MACs: closed forms, the count on meta and the traced count agree exactly."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_the_articles_models_are_counted_exactly(model, expected):
     assert (params(model_case), sum(macs_by_stage(model_case).values())) == expected
 
 
-def test_the_articles_split_by_stage():
+def test_the_articles_macs_are_split_by_stage():
     assert macs_by_stage(case("fc", 128)) == {
         "backbone": 56_623_104,
         "reducer": 268_435_456,
@@ -57,7 +57,7 @@ def test_the_articles_split_by_stage():
     }
 
 
-def test_closed_forms_over_random_recurrent_shapes():
+def test_counts_match_closed_forms_for_random_recurrent_shapes():
     rng = random.Random(0)
     for _ in range(60):
         cell = rng.choice(("lstm", "gru"))
@@ -82,8 +82,8 @@ def test_the_two_counts_agree_for_every_plugin(backbone, reducer):
 
 
 @pytest.mark.parametrize("reducer", [plugin.name for plugin in reducers])
-def test_one_frame_times_frames_is_the_full_count(reducer):
-    """count_meta counts one frame and multiplies; torch's own counter over the whole clip must say the same."""
+def test_one_frames_count_times_the_frames_is_the_full_count(reducer):
+    """count_meta counts one frame and multiplies. torch's own counter over the whole clip must give the same count."""
     model_case = case(reducer, 64, clip=Clip(3, 5, 3, 12, 12), rnn=Recurrent(bidirectional=True, layers=2))
     case_subject = subject.assemble(model_case, 0, "meta")
     with FlopCounterMode(display=False) as counter:
@@ -91,13 +91,13 @@ def test_one_frame_times_frames_is_the_full_count(reducer):
     assert 2 * sum(macs_by_stage(model_case).values()) == counter.get_total_flops()
 
 
-def test_streaming_counts_one_frame():
+def test_streaming_counts_a_single_frame():
     whole, frame = case("gap"), case("gap", scenario="streaming")
     assert sum(macs_by_stage(whole).values()) == 16 * sum(macs_by_stage(frame).values())
 
 
-def test_a_disagreement_is_seen():
-    """A model that multiplies outside torch's matrix operators is counted differently by the two counters."""
+def test_the_two_counts_can_disagree():
+    """The traced model's LSTM is replaced, so the two counts differ."""
     model_case = case("gap", clip=Clip(1, 2, 3, 8, 8))
     case_subject = subject.assemble(model_case, 0)
     case_subject.model.lstm = torch.nn.LSTM(32, 64, batch_first=True)
@@ -113,13 +113,13 @@ def test_a_disagreement_is_seen():
         ("wild:KeepsState", None, 5 * 32 * (3 + 8)),
     ],
 )
-def test_models_of_the_wild_have_their_lstm_counted_twice_alike(model, inputs, lstm):
+def test_both_counts_agree_for_the_lstms_of_wild_models(model, inputs, lstm):
     model_case = Case(Whole(Choice(model), inputs), clip=Clip(1, 5, 3, 16, 16))
     assert macs_by_stage(model_case)["lstm"] == lstm
     assert traced.trace(subject.assemble(model_case, 0)).macs == macs_by_stage(model_case)
 
 
-def test_a_hand_written_cell_is_counted_where_its_stages_say():
+def test_a_hand_written_cell_is_counted_in_its_named_stage():
     stages = (("backbone", "cnn"), ("lstm", "x"))
     model_case = Case(Whole(Choice("wild:HandWrittenCell"), "wild:channels_first", stages), clip=Clip(2, 5, 3, 16, 16))
     counted = macs_by_stage(model_case)
@@ -127,8 +127,8 @@ def test_a_hand_written_cell_is_counted_where_its_stages_say():
     assert (counted["lstm"], counted["other"]) == (10 * 4 * 64, 10 * 16 * 64)
 
 
-def test_size_does_not_cost_memory():
-    """flatten of a 512x512 map of 256 channels would be 137 GB of LSTM weights; on meta it is a number."""
+def test_counting_a_large_model_takes_no_memory():
+    """flatten of a 512x512 map of 256 channels would need 137 GB of LSTM weights. The meta device stores none."""
     model_case = Case(Parts(Choice("conv", (("channels", 256),)), Choice("flatten")), clip=Clip(1, 4, 3, 512, 512))
     assert macs_by_stage(model_case)["lstm"] == 4 * 512 * (256 * 512 * 512 + 128)
 
@@ -140,7 +140,7 @@ def test_variants_do_not_change_the_count():
 
 
 def equations(chance: random.Random, count: int):
-    """Einstein sums of one to four operands with their shapes: diagonals, dots, axes of one, an arrow or none."""
+    """Yield Einstein sums of one to four operands with their shapes: some with diagonals, dots, unit axes, no arrow."""
     sizes = {letter: chance.choice((1, 2, 3, 5)) for letter in "abcdef"}
     for _ in range(count):
         terms = ["".join(chance.sample("abcdef", chance.randint(0, 4))) for _ in range(chance.randint(1, 4))]
@@ -155,21 +155,21 @@ def equations(chance: random.Random, count: int):
         yield ",".join(terms) + (f"->{output}" if chance.random() < 0.8 else ""), shapes
 
 
-def test_the_letters_of_an_einstein_sum_tell_its_macs():
+def test_einstein_sums_are_counted_like_torchs_counter():
     for equation, shapes in equations(random.Random(0), 300):
         with FlopCounterMode(display=False) as counter:
             torch.einsum(equation, *(torch.empty(shape, device="meta") for shape in shapes))
         assert 2 * contraction_macs(equation, shapes) == counter.get_total_flops(), (equation, shapes)
 
 
-def test_a_path_orders_the_contractions():
+def test_a_path_sets_the_order_of_contractions():
     shapes = [(2, 3), (3, 5), (5, 7)]
     assert contraction_macs("ab,bc,cd->ad", shapes) == 2 * 3 * 5 + 2 * 5 * 7
     assert contraction_macs("ab,bc,cd->ad", shapes, (1, 2, 0, 1)) == 3 * 5 * 7 + 2 * 3 * 7
 
 
 class Queries(torch.nn.Module):
-    """Weighs channels by learned queries, which are mixed once a call."""
+    """A reducer that weighs channels by learned queries, which it mixes once a call."""
 
     def __init__(self, channels):
         super().__init__()
@@ -184,18 +184,18 @@ def queries(features, lstm_input):
     return Queries(features.channels)
 
 
-def test_what_a_stage_computes_once_a_call_is_counted_once():
+def test_work_done_once_a_call_is_counted_once():
     model_case = case(f"{__name__}:queries", clip=Clip(2, 5, 3, 8, 8))
     assert macs_by_stage(model_case)["reducer"] == 4 * 32 * 32 + 2 * 5 * 32 * 4
 
 
 @pytest.mark.parametrize("name", ["linalg_qr", "linalg_householder_product", "_linalg_solve_ex", "_cslt_sparse_mm"])
-def test_an_operator_whose_work_nobody_counts_is_told(name):
+def test_an_operator_without_a_formula_is_reported(name):
     assert formulas.is_unknown(f"aten::{name}")
 
 
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
-def test_layers_in_the_layout_of_onednn_are_counted():
+def test_layers_in_onednns_layout_are_counted():
     frames, weight = torch.ones(1, 4, 5, 5).to_mkldnn(), torch.ones(6, 2, 3, 3).to_mkldnn()
     with FlopCounterMode(display=False, custom_mapping=formulas.formulas(case())) as counter:
         torch.mkldnn_convolution(frames, weight, None, (1, 1), (1, 1), (1, 1), 2)
@@ -204,7 +204,7 @@ def test_layers_in_the_layout_of_onednn_are_counted():
 
 
 class Applied(torch.nn.Module):
-    """A function of one tensor."""
+    """A module that applies a function of one tensor."""
 
     def __init__(self, function):
         super().__init__()
@@ -236,12 +236,12 @@ def applied(function, *shape):
         ("sparse_sampled_addmm", lambda a: torch.sparse.sampled_addmm(a.to_sparse_csr(), a, a).to_dense()),
     ],
 )
-def test_decompositions_and_what_solves_with_them_are_told_as_not_counted(name, function):
+def test_decompositions_and_their_solvers_are_reported_as_uncounted(name, function):
     assert f"aten::{name}" in applied(function, 4).uncounted
 
 
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
-def test_of_layers_in_the_layout_of_onednn_there_is_one_count_and_it_says_so():
+def test_layers_in_onednns_layout_have_one_count_and_a_reason():
     def linear(rows):
         return torch._C._nn.mkldnn_linear(rows.to_mkldnn(), torch.ones(5, 4).to_mkldnn()).to_dense()
 
@@ -273,7 +273,7 @@ def test_of_layers_in_the_layout_of_onednn_there_is_one_count_and_it_says_so():
         (lambda a: torch.nn.functional.affine_grid(a[:3, :4][None], (1, 1, 4, 7, 2), False), 4 * 7 * 2 * 12),
     ],
 )
-def test_a_product_is_counted_twice_alike_however_it_is_written(function, macs):
+def test_both_counts_agree_for_every_way_to_write_a_product(function, macs):
     counted = applied(function, 5)
     assert (counted.macs, counted.second, counted.uncounted) == (macs, macs, ())
 
@@ -286,7 +286,7 @@ def test_a_product_is_counted_twice_alike_however_it_is_written(function, macs):
         (torch.cov, 4**3),
     ],
 )
-def test_of_products_that_a_trace_shows_as_one_operator_there_is_one_count(function, macs):
+def test_products_traced_as_one_operator_have_one_count(function, macs):
     counted = applied(function, 4)
     assert (counted.macs, counted.second) == (macs, None)
     assert counted.counted_once.endswith("consists of products that a trace does not record")
@@ -303,17 +303,17 @@ def test_of_products_that_a_trace_shows_as_one_operator_there_is_one_count(funct
         (lambda a: a.to_sparse() @ torch.ones(6), 6),
     ],
 )
-def test_of_a_sparse_matrix_what_is_stored_is_multiplied(function, macs):
+def test_only_stored_elements_of_a_sparse_matrix_are_counted(function, macs):
     counted = applied(function, 6)
     assert (counted.macs, counted.uncounted) == (macs, ())
 
 
-def test_what_two_sparse_matrices_multiply_is_told_as_not_counted():
+def test_a_product_of_two_sparse_matrices_is_uncounted():
     assert applied(lambda a: (a.to_sparse() @ a.to_sparse()).to_dense(), 6).uncounted
 
 
 class Normalised(torch.nn.Module):
-    """A layer whose weight is divided by its norm along two of its vectors, found by one of torch's ways to say so."""
+    """A convolution whose weight is divided by its norm along two vectors. A given torch product computes the norm."""
 
     def __init__(self, product):
         super().__init__()
@@ -335,7 +335,7 @@ class Normalised(torch.nn.Module):
     ],
     ids=lambda layer: type(layer).__name__,
 )
-def test_what_a_norm_multiplies_of_weights_alone_is_in_neither_count(layer):
+def test_a_weights_normalisation_is_in_neither_count(layer):
     counted = live.count(layer, Inputs((torch.ones(2, 3, 8, 8),)))
     assert (counted.macs, counted.second) == (7776, 7776)
 
@@ -349,7 +349,7 @@ def test_what_a_norm_multiplies_of_weights_alone_is_in_neither_count(layer):
         ((2, 4, 5, 8), (2, 2, 7, 8), (2, 2, 7, 8), {"enable_gqa": True}),
     ],
 )
-def test_attention_of_a_broadcast_query_is_counted_twice_alike(query, key, value, options):
+def test_both_counts_agree_for_attention_with_broadcasting(query, key, value, options):
     def attend(a):
         return torch.nn.functional.scaled_dot_product_attention(
             a.new_ones(query), a.new_ones(key), a.new_ones(value), **options
@@ -378,19 +378,19 @@ def flops(call, device: str = "cpu") -> int:
     ],
     ids=str,
 )
-def test_either_gradient_of_a_convolution_is_as_much_work_as_the_convolution(layer):
-    """torch's own formula forgets the groups of the weight's gradient: a depthwise layer was as many times too dear."""
+def test_each_gradient_of_a_convolution_costs_a_forward_pass(layer):
+    """torch's formula ignores the groups in the weight's gradient: it was too large by a factor of the groups."""
     clip = torch.randn(2, 8, *[9] * (layer.weight.dim() - 2))
     forward = flops(lambda: layer(clip))
     assert flops(lambda: layer(clip).sum().backward()) == 2 * forward
     assert flops(lambda: layer(clip.clone().requires_grad_()).sum().backward()) == 3 * forward
 
 
-def test_a_depthwise_reducer_is_trained_by_three_times_its_forward_pass():
+def test_training_a_depthwise_reducer_costs_three_forward_passes():
     assert macs_by_stage(case("gdconv", clip=Clip(2, 3, 3, 8, 8), scenario="train"))["reducer"] == 3 * 6 * 32 * 64
 
 
-def test_the_gradients_of_a_bilinear_layer_are_the_products_that_torch_makes():
+def test_a_bilinear_layers_gradients_are_counted_as_torch_computes_them():
     def train():
         first, second = torch.zeros(4, 5, requires_grad=True), torch.zeros(4, 7, requires_grad=True)
         torch.nn.Bilinear(5, 7, 3)(first, second).sum().backward()
@@ -399,13 +399,13 @@ def test_the_gradients_of_a_bilinear_layer_are_the_products_that_torch_makes():
     assert flops(train) == flops(train, "meta") == 2 * (every + 4 * 3 * 7 + 3 * every)
 
 
-def test_of_jagged_tensors_what_is_stored_is_multiplied():
+def test_only_stored_rows_of_a_jagged_tensor_are_counted():
     rows = torch.nested.nested_tensor([torch.ones(5, 4), torch.ones(3, 4)], layout=torch.jagged)
     counted = live.count(torch.nn.Linear(4, 6), Inputs((rows,)))
     assert (counted.macs, counted.uncounted) == ((5 + 3) * 4 * 6, ())
 
 
-def test_attention_is_trained_by_as_much_work_on_meta_as_on_the_device():
+def test_training_attention_counts_the_same_on_meta_and_cpu():
     def train():
         query, key, value = (torch.zeros(2, 4, size, 8, requires_grad=True) for size in (5, 7, 7))
         torch.nn.functional.scaled_dot_product_attention(query, key, value).sum().backward()
@@ -413,8 +413,8 @@ def test_attention_is_trained_by_as_much_work_on_meta_as_on_the_device():
     assert flops(train) == flops(train, "meta") == 3 * 2 * (2 * 4 * 5 * 7 * (8 + 8))
 
 
-def test_an_operator_of_higher_order_that_has_a_formula_is_counted():
-    from torch.nn.attention.flex_attention import flex_attention  # which imports the compiler
+def test_a_higher_order_operator_with_a_formula_is_counted():
+    from torch.nn.attention.flex_attention import flex_attention  # imports the compiler
 
     counted = applied(lambda a: flex_attention(a[None, None], a[None, None], a[None, None]), 16)
     assert (counted.macs, counted.second, counted.how) == (2 * 16**3, None, "call")
@@ -430,10 +430,10 @@ NO_PRODUCT = frozenset({
     "_thnn_fused_lstm_cell_backward_impl", "dist", "linalg__powsum", "linalg_cross", "linalg_vector_norm",
     "mkldnn_reorder_conv2d_weight", "mkldnn_reorder_conv3d_weight", "upsample_linear1d", "upsample_linear1d_backward",
 })  # fmt: skip
-"""Operators of torch whose names say product, and that make none."""
+"""Operators of torch that compute no product, although their names match ``PRODUCT``."""
 
 
-def test_every_operator_of_torch_that_may_be_a_product_is_counted_taken_apart_or_told():
+def test_every_product_operator_of_torch_is_counted_or_reported():
     counter = FlopCounterMode(display=False, custom_mapping=formulas.formulas(case()))
     known = {formulas.operator(packet).removeprefix("aten::") for packet in counter.flop_registry} | NO_PRODUCT
     silent, composed = set(), set()
@@ -460,7 +460,7 @@ def test_every_operator_of_torch_that_may_be_a_product_is_counted_taken_apart_or
         ("int4mm_packed_weight_cpu", True),
     ],
 )
-def test_of_quantised_operators_the_products_alone_may_be_uncounted(name, unknown):
+def test_only_products_among_quantised_operators_are_reported_as_uncounted(name, unknown):
     assert formulas.is_unknown(f"quantized::{name}") == unknown
 
 
@@ -484,15 +484,15 @@ class Halves(torch.nn.Module):
         return torch.ops.counts.halves(clip.flatten(1), times=3)
 
 
-def test_a_formula_of_ones_own_is_given_what_torch_gives_it_in_either_count():
+def test_a_users_formula_gets_torchs_arguments_in_both_counts():
     flops = (("counts::halves", f"{__name__}:halves_flops"),)
     own = Case(Whole(Choice(f"{__name__}:Halves"), flops=flops), clip=Clip(4, 2, 1, 3, 3))
     assert macs_by_stage(own)["other"] == 3 * 4 * 18
     assert traced.trace(subject.assemble(own, 0)).macs["other"] == 3 * 4 * 18
 
 
-def test_counting_is_there_for_who_makes_warnings_errors(monkeypatch):
-    """fvcore warns as it is imported: with pytest's ``filterwarnings = error`` there was no metric."""
+def test_counting_works_if_warnings_are_errors(monkeypatch):
+    """fvcore warns when it is imported: with pytest's ``filterwarnings = error`` the metric used to be missing."""
     for name in [name for name in sys.modules if name.partition(".")[0] == "fvcore"]:
         monkeypatch.delitem(sys.modules, name)
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""The server of the cases that starts before their suite is read."""
+"""Test the cases' process server, which starts before the suite is read."""
 
 import os
 import tempfile
@@ -25,19 +25,19 @@ OWN = "schema_version: 1\nname: own\nmatrix: {model: 'net:Net', clip: 1x2x3x8x8}
 
 
 @pytest.fixture
-def begun():
+def begin_server():
     with ExitStack() as resources:
         yield lambda *call: resources.enter_context(early_server.begun(*call))
     assert not early_server._servers
 
 
-def preloads(begun, source: str, *overrides: str) -> list[str]:
-    begun(source, overrides)
+def preloads(begin_server, source: str, *overrides: str) -> list[str]:
+    begin_server(source, overrides)
     return [name for processes in early_server._servers for name in processes.preload]
 
 
-def test_cases_start_from_the_server_that_began_early(begun):
-    begun("smoke", [])
+def test_cases_run_on_the_early_server(begin_server):
+    begin_server("smoke", [])
     server = forkserver_pid()
     processes = early_server.take([])
     try:
@@ -47,8 +47,8 @@ def test_cases_start_from_the_server_that_began_early(begun):
     assert not psutil.pid_exists(server)
 
 
-def test_one_that_lacks_what_the_cases_need_makes_way_for_another(begun):
-    begun("smoke", [])
+def test_a_server_without_the_needed_imports_is_replaced(begin_server):
+    begin_server("smoke", [])
     server, folder = forkserver_pid(), early_server._servers[0].scratch
     processes = early_server.take([DIGITS])
     try:
@@ -63,16 +63,16 @@ def test_one_that_lacks_what_the_cases_need_makes_way_for_another(begun):
     ("smoke", (), []), ("smoke", ("variant=compile",), [COMPILER]), ("smoke", ("quality=probe",), [DIGITS]),
     ("default", (), [COMPILER]),
 ])  # fmt: skip
-def test_what_it_imports_is_guessed_from_the_words_of_the_suite(begun, source, overrides, expected):
-    assert preloads(begun, source, *overrides) == expected
+def test_the_servers_imports_are_guessed_from_the_suites_text(begin_server, source, overrides, expected):
+    assert preloads(begin_server, source, *overrides) == expected
 
 
-def test_a_suite_that_names_code_of_the_users_own_is_read_by_a_process_of_it(begun, tmp_path, monkeypatch):
+def test_a_suite_with_user_code_is_read_in_its_process(begin_server, tmp_path, monkeypatch):
     (tmp_path / "net.py").write_text(NET)
     (tmp_path / "own.yaml").write_text(OWN)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    processes = begun("own.yaml", [])
+    processes = begin_server("own.yaml", [])
     server = forkserver_pid()
     assert len(user_code.load("own.yaml", [], processes).cases) == 1
     assert (tmp_path / "parent").read_text() == str(server)
@@ -81,15 +81,15 @@ def test_a_suite_that_names_code_of_the_users_own_is_read_by_a_process_of_it(beg
     processes.close()
 
 
-def test_a_command_has_ended_its_server_when_it_returns(tmp_path, in_process):
-    """Later a second Ctrl-C would come into the middle of that, with a traceback."""
+def test_a_command_ends_its_server_before_it_returns(tmp_path, in_process):
+    """If it ended later, a second Ctrl-C could interrupt that, with a traceback."""
     done = in_process("run", "no-such-suite", cwd=tmp_path)
     assert done.returncode == 2
     assert not early_server._servers
     assert forkserver_pid() is None
 
 
-def test_one_that_is_interrupted_while_it_begins_leaves_no_folder(tmp_path, monkeypatch):
+def test_a_server_interrupted_at_its_start_leaves_no_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr("convbench.runs.processes.resource_tracker.ensure_running", Mock(side_effect=KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt), early_server.begun("smoke", []):

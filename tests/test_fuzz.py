@@ -1,4 +1,4 @@
-"""A quick, seeded part of the fuzzers and of the kills; the whole is ``make fuzz`` and ``make kills``."""
+"""Run a quick, seeded part of the fuzzers and kills. ``make fuzz`` and ``make kills`` run all of them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 FUZZ = Path(__file__).parent / "fuzz"
 
 
-def test_mutated_inputs_end_in_a_sentence():
-    """Fifteen of each kind; one process imports torch for all of them."""
+def test_mutated_inputs_end_in_a_message():
+    """Fifteen inputs of each kind share one process, which imports torch once."""
     command = [sys.executable, str(FUZZ / "fuzz.py"), "quick", "15", "7"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
 
 
-def test_kills_lose_nothing():
+def test_killed_runs_lose_nothing():
     command = [sys.executable, str(FUZZ / "kills.py"), "2", "3"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]

@@ -1,4 +1,4 @@
-"""The kit that proves the GPU's figures, rehearsed on a GPU of paper: that it runs to its end, whatever a step does."""
+"""Rehearse the kit that checks the GPU's figures on a simulated GPU: it runs to its end, whatever a step does."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def kit(out: Path, *words: str, code: int = 0) -> dict:
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    """``kit.py``, which is no module of a package."""
+    """Import ``kit.py``, which is not a module of a package."""
     spec = importlib.util.spec_from_file_location("gpu_kit", GPU / "kit.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
@@ -41,26 +41,26 @@ def script() -> ModuleType:
     return module
 
 
-def test_the_kit_runs_on_a_gpu_of_paper(tmp_path):
+def test_the_kit_runs_on_a_simulated_gpu(tmp_path):
     summary = kit(tmp_path, "--only", "doctor")
     assert [(step["step"], step["ended"]) for step in summary["steps"]] == [("doctor", 0)]
     assert {path.name for path in tmp_path.iterdir()} >= {"summary.md", "checks.json", "log.txt", "runs.tar.gz"}
     assert "gpu: paper" in (tmp_path / "log.txt").read_text()
 
 
-def test_a_step_that_takes_too_long_costs_the_others_nothing(tmp_path):
+def test_steps_without_enough_time_are_not_begun(tmp_path):
     summary = kit(tmp_path, "--only", "doctor,timing", "--seconds", "12", code=1)
     assert [step["ended"] for step in summary["steps"]] == ["not begun: no time was left"] * 2
     assert "doctor (not begun: no time was left); timing" in (tmp_path / "summary.md").read_text()
 
 
-def test_the_steps_of_each_part_have_time_to_their_limits(script):
+def test_the_limits_of_each_parts_steps_fit_its_time(script):
     for number, steps in script.PARTS.items():
         assert sum(step.limit for step in steps) + script.PATIENCE <= script.SECONDS, number
         assert len({step.name for step in steps}) == len(steps)
 
 
-def test_what_disagrees_is_named_below_the_table_and_is_no_success(script):
+def test_failed_steps_and_checks_are_named_below_the_table(script):
     steps = [{"step": "timing", "ended": 0, "seconds": 1.0}, {"step": "gate", "ended": "over 5 s", "seconds": 5.0}]
     checks = [{"check": "peak", "case": case, "ours": 1, "theirs": 2, "within": 0.0, "agrees": case == "a"}
               for case in "ab"]  # fmt: skip
@@ -69,22 +69,22 @@ def test_what_disagrees_is_named_below_the_table_and_is_no_success(script):
     assert script.summary(steps, checks).endswith("1 of 2 checks agree. Not well: gate (over 5 s); peak of b.\n")
 
 
-def test_every_verb_of_the_kit_knows_its_words(script):
-    """None would cost a run by an option that the command no longer has."""
+def test_every_command_of_the_kit_has_valid_options(script):
+    """An option that a command no longer has would cost a run on a GPU."""
     for step in itertools.chain(*script.PARTS.values()):
         if step.words[:3] == tuple(script.COMMAND):
             verb, *words = step.words[3:]
             get_command(app).commands[verb].make_context(verb, list(words))
 
 
-def test_an_answer_about_memory_is_given_by_a_process_of_its_own_on_paper():
+def test_a_separate_process_measures_memory_on_a_simulated_gpu():
     words = [sys.executable, str(GPU / "proofs.py"), "theirs_of", "1", "gap", "0", "inference", "cuda"]
     done = subprocess.run(words, env=PAPER, capture_output=True, text=True, timeout=120, check=True)
     assert json.loads(done.stdout.splitlines()[-1])["allocated"] == 2 << 20
 
 
-def test_every_proof_is_made_to_its_end_on_paper(tmp_path):
-    """Whether anything agrees is another matter: its numbers mean nothing."""
+def test_every_proof_finishes_on_a_simulated_gpu(tmp_path):
+    """Agreement is not checked: the simulated GPU's numbers mean nothing."""
     words = [sys.executable, str(GPU / "rehearsal/small.py"), str(tmp_path)]
     done = subprocess.run(words, env=PAPER, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -101,17 +101,17 @@ def test_every_proof_is_made_to_its_end_on_paper(tmp_path):
 PEAKS = json.loads((GPU.parent / "golden/gpu/peaks.json").read_text())
 
 
-def test_peaks_recorded_on_a_gpu_are_those_predicted_there():
+def test_recorded_gpu_peaks_match_their_predictions():
     assert len(PEAKS) == 20
     for case, bytes_of in PEAKS.items():
         assert bytes_of["predicted"] == pytest.approx(bytes_of["peak"], rel=0.01), case
 
 
-def test_what_is_predicted_of_a_gpu_today_is_what_was_there(monkeypatch):
-    """To the byte, of inference on a GPU that is not here: torch for CPUs cannot train on such, nor cut a clip."""
+def test_todays_predictions_for_a_gpu_match_the_recorded_predictions(monkeypatch):
+    """Exactly, and only for inference on an absent GPU: torch for CPUs can neither train there nor cut a clip."""
     for name in ("kaiming_uniform_", "uniform_"):
         monkeypatch.setattr(torch.nn.init, name, lambda tensor, *_, **__: tensor)
-    monkeypatch.setattr(torch, "randn", torch.empty)  # CUDA's random numbers are asked for even if none is drawn
+    monkeypatch.setattr(torch, "randn", torch.empty)  # torch asks for CUDA's random numbers even if none is drawn
     monkeypatch.setattr(torch.cuda, "manual_seed", lambda _: None)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
     predicted = {}

@@ -1,4 +1,4 @@
-"""Many stored runs: the index, series and courses of invented stores, and the verb: words, JSON, exit codes."""
+"""Test the history of stored runs: index, series and courses of invented stores, and the command's output."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def invoke(*words: object):
 # --- Series and courses -----------------------------------------------------------------------------------------------
 
 
-def test_what_the_reference_explains_is_the_machine():
+def test_a_change_that_the_reference_shares_is_the_machines():
     speeds = np.exp(0.2 * np.sin(np.arange(40)))
     points = [point(n, 2e-3 * speed, reference=3e-4 * speed) for n, speed in enumerate(speeds)]
     case_course = course(of(*points), metrics.LATENCY)
@@ -73,18 +73,18 @@ def test_what_the_reference_explains_is_the_machine():
     assert np.ptp(logs_and_shape(points)[0]) == pytest.approx(0, abs=1e-9)
 
 
-def test_a_case_that_does_not_follow_the_reference_is_left_as_it_is():
+def test_a_case_independent_of_the_reference_is_not_corrected():
     rng = np.random.default_rng(0)
     points = [point(n, 2e-3, reference=3e-4 * math.exp(0.1 * rng.standard_normal())) for n in range(40)]
     assert np.ptp(logs_and_shape(points)[0]) == pytest.approx(0, abs=1e-9)
 
 
-def test_few_runs_are_taken_to_follow_the_reference():
+def test_few_runs_are_assumed_to_follow_the_reference():
     points = [point(n, 2e-3 * (2 if n == 2 else 1), reference=3e-4 * (2 if n == 2 else 1)) for n in range(4)]
     assert np.ptp(logs_and_shape(points)[0]) == pytest.approx(0, abs=1e-9)
 
 
-def test_without_a_reference_in_every_run_values_are_as_measured():
+def test_values_are_not_corrected_if_a_run_lacks_the_reference():
     points = [point(n, 2e-3 * (n + 1), reference=None if n else 3e-4) for n in range(3)]
     assert np.exp(logs_and_shape(points)[0]) == pytest.approx([2e-3, 4e-3, 6e-3])
 
@@ -99,13 +99,13 @@ def test_a_change_names_the_commits_around_it_and_its_ratio():
     assert case_course.standing == [change]
 
 
-def test_of_a_metric_of_which_more_is_better_less_is_worse():
+def test_a_decrease_is_worse_if_higher_is_better():
     better = replace(metrics.LATENCY, name="fps", better="higher")
     (change,) = course(of(*(point(n, 90.0 if n >= 10 else 100.0) for n in range(20))), better).changes
     assert change.worse
 
 
-def test_a_change_between_runs_of_one_commit_is_not_the_codes():
+def test_a_change_between_runs_of_one_commit_is_same_code():
     points = [point(n, 2.2e-3 if n >= 10 else 2e-3, commit="abc") for n in range(20)]
     case_course = course(of(*points), metrics.LATENCY)
     assert case_course.changes[0].word == "same code"
@@ -115,7 +115,7 @@ def test_a_change_between_runs_of_one_commit_is_not_the_codes():
 
 
 @pytest.mark.parametrize(("word", "stands"), [("confirmed", True), ("refuted", False), ("inconclusive", True)])
-def test_what_a_paired_check_said_is_shown(word, stands):
+def test_a_change_shows_the_verdict_of_a_paired_check(word, stands):
     points = [point(n, 2.2e-3 if n >= 10 else 2e-3) for n in range(20)]
     confirmation = Confirmation(
         "case", commit(9), commit(10), word, Interval(1.1, 1.08, 1.12), "", "here", "confirmed/x.json"
@@ -126,15 +126,15 @@ def test_what_a_paired_check_said_is_shown(word, stands):
     assert bool(case_course.standing) == stands
 
 
-def test_a_later_check_that_decides_nothing_does_not_undo_one_that_did():
+def test_a_later_inconclusive_check_does_not_undo_a_confirmation():
     points = [point(n, 2.2e-3 if n >= 10 else 2e-3) for n in range(20)]
     confirmation = Confirmation("case", commit(9), commit(10), "confirmed", None, "", "", "x")
     case_course = course(of(*points), metrics.LATENCY, [confirmation, confirmation._replace(word="inconclusive")])
     assert case_course.changes[0].word == "confirmed"
 
 
-def test_a_check_of_a_wider_range_is_of_its_only_step():
-    """Further runs narrow a range: what was confirmed of the wider one stays so, where no other step is in it."""
+def test_a_check_of_a_wider_range_confirms_its_only_step():
+    """Further runs narrow a range. A confirmation of the wider range stays valid if it contains no other step."""
     points = [point(n, 2.2e-3 if n >= 10 else 2e-3) for n in range(20)]
     wider = Confirmation("case", commit(7), commit(12), "confirmed", None, "", "", "x")
     assert course(of(*points), metrics.LATENCY, [wider]).changes[0].word == "confirmed"
@@ -146,13 +146,13 @@ def test_a_check_of_a_wider_range_is_of_its_only_step():
 
 
 def test_a_spike_is_not_the_last_run_before_a_change():
-    """The first run of the slower code met other work: it is left out, and is still no run of the faster code."""
+    """Other work slowed the first run of the slower code. It is left out, and does not count as the faster code."""
     values = [2e-3] * 10 + [2.8e-3] + [2.2e-3] * 9
     (change,) = course(of(*(point(n, value) for n, value in enumerate(values))), metrics.LATENCY).changes
     assert (change.before.commit, change.after.commit) == (commit(9), commit(11))
 
 
-def test_a_paired_check_says_nothing_of_memory(tmp_path):
+def test_a_paired_check_does_not_refute_a_memory_change(tmp_path):
     for n in range(12):
         memory = 2e6 if n >= 6 else 1e6
         kept = replace(records.record(records.case("gap")), readings=(Reading(metrics.CPU_PEAK, (memory,)),))
@@ -167,12 +167,12 @@ def test_a_paired_check_says_nothing_of_memory(tmp_path):
     ("question", "message"),
     [({"since": "last week"}, "since 'last week' is not a date, such as 2026-11-01"), ({"roots": ()}, "name the runs")],
 )
-def test_a_question_without_an_answer_is_said(question, message):
+def test_an_invalid_query_is_refused(question, message):
     with pytest.raises(ConvbenchError, match=message):
         HistoryQuery(**{"roots": (Path(),), **question})
 
 
-def test_a_count_changes_at_once_and_exactly():
+def test_a_changed_count_is_reported_at_once_as_exact():
     points = [point(n, value) for n, value in enumerate([100, 100, 101, 100])]
     up, down = course(of(*points), metrics.PARAMS).changes
     assert (up.place, up.word, up.worse, up.ratio.median) == (2, "exact", True, 1.01)
@@ -183,7 +183,7 @@ def entry(number: int, **more) -> Entry:
     return Entry(f"{number:03}", "default", **({"started": day(number), "commit": commit(number)} | more))
 
 
-def test_runs_stand_by_their_commits_where_all_are_known_else_by_date():
+def test_runs_are_sorted_by_commit_or_else_by_date():
     entries = {0: entry(0), 1: entry(1, started=day(9)), 2: entry(2, started=day(2))}
     rows = [(number, "case", "e1", "p", 1.0, None) for number in entries]
     line = [f"{commit(number)}{'0' * 28}" for number in range(3)]
@@ -194,7 +194,7 @@ def test_runs_stand_by_their_commits_where_all_are_known_else_by_date():
     assert [run_point.run for run_point in strange.points] == ["000", "002", "001"]
 
 
-def test_dates_are_moments_whatever_zone_they_are_written_in():
+def test_dates_of_different_time_zones_are_sorted_by_moment():
     entries = {0: entry(0, started="2026-09-01T12:00:00+02:00"), 1: entry(1, started="2026-09-01T10:30:00Z"),
                2: entry(2, started="yesterday")}  # fmt: skip
     (case_series,) = series([(number, "case", "e1", "p", 1.0, None) for number in entries], entries)
@@ -202,16 +202,16 @@ def test_dates_are_moments_whatever_zone_they_are_written_in():
     assert case_series.points[0].day == "no date"
 
 
-def test_a_day_is_that_of_the_minute_and_of_since():
-    """East of Greenwich a run of the night was said to be of the day after, which --since then left out."""
+def test_a_points_day_is_its_day_in_utc():
+    """East of Greenwich, a run at night used to show the next day's date, and --since left it out."""
     early = Point("run", "2026-09-02T01:30:00+13:00", "", False, 1.0)
     assert early.day == "2026-09-01" == minute(early.started)[:10]
 
 
-# --- The index and what it is made of ---------------------------------------------------------------------------------
+# --- The index and its runs -------------------------------------------------------------------------------------------
 
 
-def test_a_machine_change_splits_a_series_and_is_no_alarm(tmp_path):
+def test_a_machine_change_splits_a_series_without_an_alarm(tmp_path):
     for number in range(20):
         other = number >= 10
         invented.write(tmp_path / "s" / f"{number}", number, {GAP: 3e-3 if other else 2e-3},
@@ -227,14 +227,14 @@ def test_a_machine_change_splits_a_series_and_is_no_alarm(tmp_path):
     assert repr(history.courses[0]) == f"Course({GAP.id!r}, 10 runs, 0 changes)"
 
 
-def test_each_kind_of_machine_of_a_run_has_its_name(tmp_path):
-    """As of one that was merged of shards from two machines."""
+def test_every_kind_of_machine_in_a_run_has_a_name(tmp_path):
+    """A run merged from shards of two machines has several."""
     kinds = {"e1": {"cpu": "A"}, "e2": {"cpu": "B", "cores": 2}}
     place = invented.write(tmp_path / "a", 0, {GAP: 1e-3}, environments=kinds)
     assert numbers.read(place).machines == {"e1": "A", "e2": "B, 2 cores"}
 
 
-def test_the_answer_is_the_same_from_the_index_as_from_the_files_and_nothing_is_read_twice(tmp_path, monkeypatch):
+def test_the_index_gives_the_same_answer_without_reading_again(tmp_path, monkeypatch):
     folder = invented.many(tmp_path / "s")
     first = history_of(folder)
     monkeypatch.setattr(numbers, "read", None)
@@ -246,7 +246,7 @@ def test_the_answer_is_the_same_from_the_index_as_from_the_files_and_nothing_is_
     assert change.after.commit >= commit(12)
 
 
-def test_the_index_follows_runs_that_come_change_and_go(tmp_path):
+def test_the_index_follows_added_changed_and_removed_runs(tmp_path):
     folder = tmp_path / "s"
     invented.write(folder / "a", 0, {GAP: 1e-3})
     invented.write(folder / "b", 1, {GAP: 2e-3})
@@ -260,17 +260,17 @@ def test_the_index_follows_runs_that_come_change_and_go(tmp_path):
     assert values() == pytest.approx([2e-3, 3e-3])
     shutil.rmtree(folder / "b")
     invented.write(folder / "b", 1, {GAP: 4e-3, FC: 1.0})
-    os.utime(folder / "b" / "run.json", (1, 1))  # a clock that went back
+    os.utime(folder / "b" / "run.json", (1, 1))  # the clock went back
     assert values() == pytest.approx([3e-3, 4e-3])
 
 
-def test_runs_that_were_set_aside_are_a_part_of_the_history(tmp_path):
+def test_runs_that_were_set_aside_count_in_the_history(tmp_path):
     for number in range(3):
         invented.write(tmp_path / "reports" / "default", number, {GAP: 1e-3})
     assert len(history_of(tmp_path / "reports").courses[0].series.points) == 3
 
 
-def test_of_copies_of_a_run_as_late_the_fullest_counts_once(tmp_path):
+def test_only_the_fullest_copy_of_a_run_counts(tmp_path):
     folder = tmp_path / "s"
     invented.write(folder / "a", 0, {GAP: 1e-3})
     invented.write(folder / "b", 1, {GAP: 1e-3, FC: 2e-3})
@@ -282,14 +282,14 @@ def test_of_copies_of_a_run_as_late_the_fullest_counts_once(tmp_path):
     assert {Path(run_point.run).name for run_point in history.courses[0].series.points} == {"a", "b"}
 
 
-def test_shards_that_began_in_the_same_second_both_count(tmp_path):
-    """A job array starts them at once, on equal machines; before 0.2 their commands were the same too."""
+def test_shards_that_started_in_the_same_second_both_count(tmp_path):
+    """A job array starts shards at once, on equal machines. Before 0.2 their commands were the same too."""
     for name, seconds in (("shard-1", {GAP: 1e-3}), ("shard-2", {FC: 2e-3})):
         invented.write(tmp_path / "s" / name, 0, seconds)
     assert {Path(entry).name for entry in shown(tmp_path / "s")} == {"shard-1", "shard-2"}
 
 
-def test_what_a_merged_run_was_joined_from_is_not_counted_beside_it(tmp_path):
+def test_shards_are_not_counted_beside_their_merged_run(tmp_path):
     folder = tmp_path / "s"
     shards = [
         invented.write(folder / f"shard-{number}", 0, seconds, command=f"convbench run default --shard {number}/3")
@@ -303,21 +303,21 @@ def test_what_a_merged_run_was_joined_from_is_not_counted_beside_it(tmp_path):
     assert {Path(entry).name for entry in shown(folder)} == {"two", "shard-3"}
 
 
-def test_of_two_runs_of_the_same_cases_the_one_that_a_merge_leaves_out_still_counts(tmp_path):
+def test_a_run_that_a_merge_leaves_out_still_counts(tmp_path):
     nights = [invented.write(tmp_path / "s" / f"night-{number}", number, {GAP: 1e-3}) for number in range(2)]
     store.start(tmp_path / "s" / "merged", *merging.merge(list(map(store.load, nights))))
     assert len(history_of(tmp_path / "s").courses[0].series.points) == len(nights)
 
 
-def test_a_run_that_was_merged_alone_counts_once(tmp_path):
+def test_a_merge_of_a_single_run_counts_once(tmp_path):
     run = invented.write(tmp_path / "s" / "a", 0, {GAP: 1e-3})
     store.start(tmp_path / "s" / "b", *merging.merge([store.load(run)]))
     assert len(shown(tmp_path / "s")) == 1
 
 
 @pytest.mark.parametrize("left", [2, 1])
-def test_of_what_was_measured_again_the_new_counts_wherever_the_copies_lie(tmp_path, left):
-    """Also before all of it is: what ``--resume=stale`` set aside is of other code, and fuller then."""
+def test_a_repeated_measurement_replaces_the_old_one_in_any_folder(tmp_path, left):
+    """It does so even while incomplete: the run that ``--resume=stale`` set aside is of other code, and fuller then."""
     folder = tmp_path / "s"
     run, before = store.load(invented.write(folder / "a-set-aside", 0, {GAP: 1e-3, FC: 2e-3}))
     again = replace(invented.record_of(GAP, 3e-3), started="2026-11-23T12:00:00Z")
@@ -329,7 +329,7 @@ def shown(folder: Path) -> list[str]:
     return index.ask([folder], numbers.read, lambda runs: [entry.path for entry in runs.entries().values()])
 
 
-def test_a_half_copied_store_is_read_as_far_as_it_is_there(tmp_path):
+def test_the_complete_part_of_a_half_copied_store_is_read(tmp_path):
     folder = invented.many(tmp_path / "s", count=7)
     (folder / "run000" / "results.jsonl").unlink()
     (folder / "run001" / "results.jsonl").write_bytes(b"")
@@ -349,7 +349,7 @@ def test_a_half_copied_store_is_read_as_far_as_it_is_there(tmp_path):
     assert empty.example == str(folder / "run001")
 
 
-def test_a_series_too_short_to_show_a_change_is_not_said_to_have_none():
+def test_a_short_series_is_not_reported_as_unchanged():
     calm = course(of(point(1, 1.0)), metrics.LATENCY)
     quiet = [overview.History(metrics.LATENCY, tuple(replace(calm, visible=size) for size in sizes), 3, {})
              for sizes in ([0.02, 0.04], [0.02, math.inf], [math.inf] * 2)]  # fmt: skip
@@ -362,7 +362,7 @@ def test_a_series_too_short_to_show_a_change_is_not_said_to_have_none():
     assert [(row["noise"][0], row["course"]) for row in rows] == [("0.0 %", "no change"), ("–", "too few runs to tell")]
 
 
-def test_what_is_to_know_of_a_single_run_is_said_in_the_singular():
+def test_notes_on_a_single_run_use_the_singular():
     notes = [
         overview.Note(code, 1, "example") for code in words.NOTES if code not in ("suites", "machines", "protocols")
     ]
@@ -372,7 +372,7 @@ def test_what_is_to_know_of_a_single_run_is_said_in_the_singular():
     assert words.notes([overview.Note("dirty", 1_200)]) == ["1,200 runs of code with uncommitted changes"]
 
 
-def test_an_index_that_is_damaged_of_another_version_or_cannot_be_kept_is_made_anew(tmp_path, cache, monkeypatch):
+def test_a_damaged_outdated_or_unwritable_index_is_rebuilt(tmp_path, cache, monkeypatch):
     folder = invented.many(tmp_path / "s", count=4)
     first = history_of(folder)
     (file,) = (cache / "convbench" / "history").glob("*.sqlite")
@@ -390,8 +390,8 @@ def _refresh(folder: Path, barrier) -> None:
     assert index.ask([folder], numbers.read, lambda runs: len(list(runs.rows("latency")))) == 40
 
 
-def test_an_index_that_nobody_asks_any_more_is_removed(tmp_path, cache):
-    """Each night ``history runs/*`` names one run more, and had one index more."""
+def test_an_unused_index_is_removed(tmp_path, cache):
+    """Each night ``history runs/*`` names one more run, and used to leave one more index."""
     folder = invented.many(tmp_path / "s", count=3)
     places = set()
     for roots in ([folder], [folder / "run000", folder / "run001"]):
@@ -402,8 +402,8 @@ def test_an_index_that_nobody_asks_any_more_is_removed(tmp_path, cache):
     assert len(list((cache / "convbench" / "history").glob("*.sqlite"))) == 1
 
 
-def test_a_folder_that_may_not_be_looked_into_is_said(tmp_path, monkeypatch):
-    """Such as a colleague's in a shared store: what is in it was missing without a word."""
+def test_a_folder_without_read_permission_is_reported(tmp_path, monkeypatch):
+    """A colleague's folder in a shared store, for example, used to be left out without a message."""
     folder = invented.many(tmp_path / "s", count=4)
     (folder / "theirs").mkdir()
     scandir = os.scandir
@@ -419,15 +419,15 @@ def test_a_folder_that_may_not_be_looked_into_is_said(tmp_path, monkeypatch):
     assert str(folder / "theirs") in notes["unreadable"].example
 
 
-def test_a_run_that_cannot_be_read_in_a_folder_whose_name_is_no_utf8_is_said(tmp_path):
+def test_an_unreadable_run_in_a_non_utf8_folder_is_reported(tmp_path):
     folder = invented.many(tmp_path / os.fsdecode(b"caf\xe9"), count=6)
     (folder / "run003" / store.RUN).write_text("{")
     (unread,) = (note for note in history_of(folder).notes if note.code == "unreadable")
     assert (unread.count, "caf\\udce9/run003/run.json: not written by convbench" in unread.example) == (1, True)
 
 
-def test_an_index_that_is_damaged_where_it_is_first_asked_is_made_anew(tmp_path, cache):
-    """The list of runs is whole there, the pages of the numbers are not, as after a disk that was full."""
+def test_an_index_with_damaged_number_pages_is_rebuilt(tmp_path, cache):
+    """The list of runs is intact but the pages of the numbers are not, for example after the disk was full."""
     folder = invented.many(tmp_path / "s", count=30)
     first = history_of(folder)
     (file,) = (cache / "convbench" / "history").glob("*.sqlite")
@@ -441,7 +441,7 @@ def test_an_index_that_is_damaged_where_it_is_first_asked_is_made_anew(tmp_path,
     assert history_of(folder) == first
 
 
-def test_what_another_process_reads_meanwhile_is_for_the_next_question(tmp_path):
+def test_a_concurrent_update_does_not_change_a_running_query(tmp_path):
     folder = invented.many(tmp_path / "s", count=4)
     others = []
 
@@ -459,7 +459,7 @@ def test_what_another_process_reads_meanwhile_is_for_the_next_question(tmp_path)
     assert len(shown(folder)) == 5
 
 
-def test_two_processes_fill_an_index_at_once(tmp_path):
+def test_several_processes_can_fill_an_index_at_once(tmp_path):
     folder = invented.many(tmp_path / "s", count=20)
     context = multiprocessing.get_context("fork")
     barrier = context.Barrier(3)
@@ -472,7 +472,7 @@ def test_two_processes_fill_an_index_at_once(tmp_path):
     assert len(history_of(folder).courses) == 2
 
 
-def test_metrics_other_than_time_are_not_taken_relative_to_the_reference(tmp_path):
+def test_metrics_other_than_time_are_not_corrected_by_the_reference(tmp_path):
     for number in range(4):
         invented.write(tmp_path / "s" / f"{number}", number, {GAP: 1e-3}, reference=3e-4 * (number + 1))
     history = history_of(tmp_path / "s", metric="memory")
@@ -481,7 +481,7 @@ def test_metrics_other_than_time_are_not_taken_relative_to_the_reference(tmp_pat
     assert history_of(tmp_path / "s", metric="params").courses[0].changes == ()
 
 
-def test_what_is_asked_wrongly_is_one_sentence(tmp_path):
+def test_a_query_without_results_is_refused_with_the_reason(tmp_path):
     folder = invented.many(tmp_path / "s", count=3)
     with pytest.raises(ConvbenchError, match="--metric 'latencies': no run has it; did you mean 'latency'"):
         history_of(folder, metric="latencies")
@@ -494,15 +494,15 @@ def test_what_is_asked_wrongly_is_one_sentence(tmp_path):
         history_of(tmp_path / "empty")
 
 
-def test_runs_none_of_which_can_be_compared_are_refused(tmp_path):
+def test_runs_without_a_comparable_pair_are_refused(tmp_path):
     for number in range(3):
         invented.write(tmp_path / "s" / f"{number}", number, {GAP: 1e-3}, fingerprint=f"e{number}")
     with pytest.raises(Refused, match=r"no two of these runs can be compared in latency.* one of the machines$"):
         history_of(tmp_path / "s")
 
 
-def test_runs_that_cannot_be_compared_are_refused_with_those_left_out(tmp_path):
-    """It was said of two runs, one of them damaged, that each case was measured once."""
+def test_the_refusal_of_incomparable_runs_names_the_runs_left_out(tmp_path):
+    """With two runs of which one was damaged, the message used to be that each case was measured once."""
     folder = invented.many(tmp_path / "s", count=2)
     (folder / "run001" / "run.json").write_text("{")
     with pytest.raises(Refused, match=r"\(1 run left out, such as /.*/run001/run\.json: not written by convbench"):
@@ -510,7 +510,7 @@ def test_runs_that_cannot_be_compared_are_refused_with_those_left_out(tmp_path):
 
 
 @pytest.mark.parametrize("metric", ["params", "macs", "flops"])
-def test_counts_are_one_series_whatever_the_machine_and_the_protocol(tmp_path, metric):
+def test_counts_are_one_series_across_machines_and_protocols(tmp_path, metric):
     for number in range(4):
         channels = 32 if number < 3 else 16
         run_records = [replace(records.record(GAP), readings=(records.reading(metric, channels),))]
@@ -524,7 +524,7 @@ def test_counts_are_one_series_whatever_the_machine_and_the_protocol(tmp_path, m
     assert " on " not in told.partition(": ")[0]
 
 
-def test_protocols_and_suites_are_said(tmp_path):
+def test_different_protocols_and_suites_are_noted(tmp_path):
     for number in range(8):
         short = records.Protocol(max_time=0.1)
         invented.write(tmp_path / "s" / f"{number}", number, {GAP: 1e-3}, name=f"suite{number % 2}",
@@ -533,10 +533,10 @@ def test_protocols_and_suites_are_said(tmp_path):
     assert {"protocols", "suites", "short"} <= codes
 
 
-# --- The verb ---------------------------------------------------------------------------------------------------------
+# --- The command ------------------------------------------------------------------------------------------------------
 
 
-def test_the_words_of_a_history(tmp_path):
+def test_the_printed_history_matches_the_golden_file(tmp_path):
     folder = invented.many(Path("store"))
     rng = np.random.default_rng(1)
     drifting = records.case("gmp")
@@ -548,7 +548,7 @@ def test_the_words_of_a_history(tmp_path):
     assert done.output == GOLDEN.read_text()
 
 
-def test_json_and_page_say_the_same(tmp_path):
+def test_json_and_page_report_the_same_change(tmp_path):
     folder = invented.many(tmp_path / "s")
     done = invoke(folder, "--json", "--only", "gap", "--out", tmp_path / "page.html")
     assert done.exit_code == 3, done.output
@@ -564,10 +564,10 @@ def test_json_and_page_say_the_same(tmp_path):
     assert len(text) < 200_000
 
 
-def test_a_page_opens_with_what_changed_and_what_to_do_next(tmp_path):
-    """It opened with how many runs and series there were; "suspected" was all that was known of what is suspected."""
+def test_a_page_opens_with_the_change_and_the_next_command(tmp_path):
+    """It used to open with the numbers of runs and series, and to explain a suspicion only by the word "suspected"."""
     folder = invented.many(Path("store"), count=16)
-    assert invoke("--store", folder, "--out", folder).exit_code == 3  # a folder is a place for a page too
+    assert invoke("--store", folder, "--out", folder).exit_code == 3  # --out may be a folder
     text = (folder / "history.html").read_text()
     head, _, rest = text.partition("<main>")
     assert "<h1>gap/32: slower by " in head
@@ -578,7 +578,7 @@ def test_a_page_opens_with_what_changed_and_what_to_do_next(tmp_path):
     assert "<b>The figures.</b> A point is a run" in rest
 
 
-def test_the_answer_of_a_history_counts_what_is_more_than_one_story(tmp_path):
+def test_the_answer_counts_several_changes_instead_of_listing_them(tmp_path):
     history = history_of(invented.many(tmp_path / "s", count=16))
     assert words.answer(history) == words.stories(history)[0]
     twice = replace(history, courses=history.courses * 2)
@@ -591,7 +591,7 @@ def test_the_answer_of_a_history_counts_what_is_more_than_one_story(tmp_path):
     )
 
 
-def test_old_news_does_not_alarm(tmp_path):
+def test_a_change_before_since_does_not_alarm(tmp_path):
     folder = invented.many(tmp_path / "s")
     assert invoke(folder, "--since", "2026-09-05").exit_code == 3
     done = invoke(folder, "--since", "2026-09-20")
@@ -599,10 +599,12 @@ def test_old_news_does_not_alarm(tmp_path):
     assert "slower" not in done.output
     assert "; 1 series changed before 2026-09-20, and not since\n" in done.output
     alone = invoke(folder, "--since", "2026-09-20", "--only", "gap").output
-    assert "\nno news; 1 series changed before 2026-09-20, and not since\n" in alone  # "every series changed or drifts"
+    assert (
+        "\nno news; 1 series changed before 2026-09-20, and not since\n" in alone
+    )  # this used to say "every series changed or drifts"
 
 
-def test_nothing_is_exit_0(tmp_path):
+def test_a_history_without_changes_exits_0(tmp_path):
     done = invoke(invented.many(tmp_path / "s", slower=1.0))
     assert done.exit_code == 0
     assert "no change in 2 series" in done.output
@@ -610,11 +612,11 @@ def test_nothing_is_exit_0(tmp_path):
 
 
 def unasked(run: str) -> Command:
-    """Only where a change is confirmed its run is asked for its command."""
+    """Fail if called: a run's command is needed only if a change is confirmed."""
     raise AssertionError(run)
 
 
-def test_what_no_paired_check_measures_is_not_said_to_be_proved_by_one():
+def test_a_paired_check_is_suggested_only_for_latency():
     latency = history_of(invented.many(Path("store")))
     assert words.next_command(latency, "s", unasked) == "to prove it: convbench history --store s --confirm"
     assert (
@@ -633,14 +635,14 @@ def test_what_no_paired_check_measures_is_not_said_to_be_proved_by_one():
         (("--store", "s", "--confirm", "--metric", "memory"), "--confirm measures latency"),
     ],
 )
-def test_a_mistake_in_the_call_is_one_sentence(arguments, sentence):
+def test_a_wrong_call_is_refused_in_one_message(arguments, sentence):
     invented.many(Path("s"), count=3)
     done = invoke(*arguments)
     assert isinstance(done.exception, ConvbenchError)
     assert sentence in str(done.exception)
 
 
-def test_a_history_from_python_has_the_exit_code_and_changes_of_the_verb(tmp_path):
+def test_a_history_from_python_equals_the_commands_history(tmp_path):
     folder = invented.many(tmp_path / "s")
     history = convbench.history(folder, only=["gap"])
     assert history.exit_code == 3
@@ -649,7 +651,7 @@ def test_a_history_from_python_has_the_exit_code_and_changes_of_the_verb(tmp_pat
     assert repr(convbench.history(*runs, only=["gap"])) == repr(history)
 
 
-def test_hostile_names_are_shown_and_not_acted_on(tmp_path):
+def test_hostile_names_are_escaped_on_the_page(tmp_path):
     for number in range(8):
         invented.write(tmp_path / "s" / f"{number}", number, {GAP: 1e-3}, name="<script>\x1b[31m{count}")
         invented.write(tmp_path / "s" / f"x{number}", number, {GAP: 1e-3}, name="other", command="it's")
@@ -658,8 +660,8 @@ def test_hostile_names_are_shown_and_not_acted_on(tmp_path):
     assert "<script>\x1b" not in (tmp_path / "x.html").read_text()
 
 
-def test_stored_formats_of_old_runs_are_read(tmp_path):
-    """Records without visits, without a reference and of a run without a commit."""
+def test_old_runs_with_missing_fields_are_read(tmp_path):
+    """Their records have no visits and no reference, and the runs have no commit."""
     for number in range(8):
         run_records = [records.record(GAP, latency=1e-3)]
         store.start(

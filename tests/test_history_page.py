@@ -1,4 +1,4 @@
-"""The page of a history in a real browser: everything is there, nothing is fetched, logged or cut off."""
+"""Test the history page in a real browser: it is complete, and nothing is fetched, logged or cut off."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory):
+def page_path(tmp_path_factory):
     at = tmp_path_factory.mktemp("history")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(at / "cache"))
         return page.write(overview.history(HistoryQuery((invented.many(at / "store"),))), at / "page.html")
 
 
-def test_a_reader_sees_the_change_sorts_and_searches(browser, written):
+def test_a_reader_sees_the_change_sorts_and_searches(browser, page_path):
     for width in (1400, 390):
         events: list[str] = []
         browser_page = browser.new_page(viewport={"width": width, "height": 900}, bypass_csp=True)
@@ -32,7 +32,7 @@ def test_a_reader_sees_the_change_sorts_and_searches(browser, written):
         browser_page.on(
             "request", lambda request, events=events: events.append(request.url) if "http" in request.url else None
         )
-        browser_page.goto(written.as_uri())
+        browser_page.goto(page_path.as_uri())
         browser_page.locator("html[data-ready]").wait_for(state="attached")
         assert browser_page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
         assert browser_page.locator("section:has(#changes) .tag").all_text_contents() == ["suspected"]

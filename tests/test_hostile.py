@@ -1,4 +1,4 @@
-"""What people and attackers throw at it: each input is named after the fault that it once was."""
+"""Test inputs from careless users and from attackers. Each input once caused a fault."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def make(model):
 """
 
 
-def test_a_variant_that_prints_and_starts_a_thread_does_so_in_no_process_of_ours(tmp_path):
-    """The command imported it to ask for its packages, and never ended."""
+def test_a_variants_import_does_not_affect_the_main_process(tmp_path):
+    """The command used to import the variant to find its packages, and never ended."""
     (tmp_path / "fast.py").write_text(OWN_VARIANT)
     (tmp_path / "suite.yaml").write_text("matrix: {reducer: gap, clip: 1x2x3x8x8, variant: 'fast:make'}")
     options = ("--metrics", "params,latency", "protocol.visits=1", "protocol.max_time=0.05", "--json", "--quiet")
@@ -76,21 +76,21 @@ def test_a_variant_that_prints_and_starts_a_thread_does_so_in_no_process_of_ours
     ],
     ids=["escape", "empty int", "empty float", "no bool", "date", "large number", "dots", "version"],
 )
-def test_yaml_that_once_ended_in_a_traceback(tmp_path, yaml):
+def test_invalid_yaml_is_refused_without_a_traceback(tmp_path, yaml):
     (tmp_path / "suite.yaml").write_text(yaml)
     with pytest.raises(SuiteError, match=r"suite\.yaml:"):
         load(str(tmp_path / "suite.yaml"))
 
 
 @pytest.mark.parametrize("override", ["protocol.seed=!!int ''", "layer_norm=!!bool foo", "reducer=gap(k=2001-99-99)"])
-def test_overrides_that_once_ended_in_a_traceback(tmp_path, override):
+def test_invalid_overrides_are_refused_without_a_traceback(tmp_path, override):
     (tmp_path / "suite.yaml").write_text("matrix: {reducer: gap}\n")
     with pytest.raises(SuiteError, match="override"):
         load(str(tmp_path / "suite.yaml"), [override])
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
-def test_a_suite_in_any_encoding_of_yaml_with_parked_anchors_is_read(tmp_path, encoding):
+def test_a_suite_with_anchors_is_read_in_any_yaml_encoding(tmp_path, encoding):
     yaml = "x-common: &c {channels: 4}\nname: ä\nmatrix: {reducer: gap, backbone: {name: conv, <<: *c}}\n"
     (tmp_path / "suite.yaml").write_bytes(yaml.encode(encoding))
     assert [str(case.architecture.backbone) for case in load(str(tmp_path / "suite.yaml")).cases] == [
@@ -98,12 +98,12 @@ def test_a_suite_in_any_encoding_of_yaml_with_parked_anchors_is_read(tmp_path, e
     ]
 
 
-def test_a_name_of_thousands_of_letters_is_no_file():
+def test_a_suite_name_of_thousands_of_letters_is_refused():
     with pytest.raises(SuiteError, match="File name too long"):
         load("a" * 5000)
 
 
-def test_modules_of_the_user_come_behind_the_standard_library(tmp_path, monkeypatch):
+def test_the_users_modules_do_not_shadow_the_standard_library(tmp_path, monkeypatch):
     (tmp_path / "statistics.py").write_text("raise SystemExit('the wrong one')")
     (tmp_path / "mymodel.py").write_text("import statistics\nbuild = statistics.fmean\n")
     monkeypatch.setattr(sys, "path", list(sys.path))
@@ -117,8 +117,8 @@ def test_modules_of_the_user_come_behind_the_standard_library(tmp_path, monkeypa
     assert code.changed({"mymodel": "0" * 12}) == ["mymodel.py"]
 
 
-def test_of_modules_that_only_the_code_itself_finds_nothing_is_known(tmp_path, monkeypatch):
-    """As of those beside a model that puts ``third_party/RAFT`` on the path when it is imported."""
+def test_modules_only_user_code_finds_are_not_reported_as_changed(tmp_path, monkeypatch):
+    """A model that puts ``third_party/RAFT`` on the path when it is imported has such modules, for example."""
     (tmp_path / "mypackage").mkdir()
     (tmp_path / "mypackage" / "__init__.py").touch()
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -126,7 +126,7 @@ def test_of_modules_that_only_the_code_itself_finds_nothing_is_known(tmp_path, m
     assert code.changed({**elsewhere, "mypackage.gone": "0" * 12}) == ["mypackage.gone"]
 
 
-def test_a_source_folder_is_named_where_a_module_is_not_found(tmp_path, monkeypatch):
+def test_the_hint_for_a_missing_module_names_its_source_folder(tmp_path, monkeypatch):
     package = tmp_path / "src" / "mynet"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
@@ -135,10 +135,10 @@ def test_a_source_folder_is_named_where_a_module_is_not_found(tmp_path, monkeypa
     assert "it lies in src" in hint
     assert "PYTHONPATH=src" in hint
     in_a_circle = ImportError("cannot import name 'Net' from partially initialized module 'mynet'", name="mynet")
-    assert not imports.hint("mynet:build", in_a_circle)  # it was found, and was said not to be on the path
+    assert not imports.hint("mynet:build", in_a_circle)  # the hint used to say that it is not on the path
 
 
-def test_a_full_disk_takes_a_whole_record_or_nothing(tmp_path, monkeypatch):
+def test_a_full_disk_stores_a_whole_record_or_nothing(tmp_path, monkeypatch):
     store.start(tmp_path, RUN)
     store.append(tmp_path, made.record(made.case("gap")))
     before = (tmp_path / "results.jsonl").read_bytes()
@@ -162,7 +162,7 @@ def test_a_full_disk_takes_a_whole_record_or_nothing(tmp_path, monkeypatch):
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_lone_surrogates_are_stored_as_their_escapes(tmp_path):
+def test_lone_surrogates_are_stored_as_escapes(tmp_path):
     store.start(tmp_path, RUN)
     failed = made.record(made.case("gap"))
     from dataclasses import replace
@@ -172,7 +172,7 @@ def test_lone_surrogates_are_stored_as_their_escapes(tmp_path):
     assert store.load(tmp_path)[1][0].failure.message == "caf\\udce9"
 
 
-def test_what_was_there_is_never_overwritten(tmp_path):
+def test_an_earlier_run_is_never_overwritten(tmp_path):
     for _ in range(3):
         store.start(tmp_path, RUN, [made.record(made.case("gap"))])
     assert len(list((tmp_path / "previous").iterdir())) == 2
@@ -182,7 +182,7 @@ def test_what_was_there_is_never_overwritten(tmp_path):
     assert store.load(tmp_path)[1] == []
 
 
-def test_a_lock_follows_no_link(tmp_path):
+def test_a_lock_does_not_follow_a_link(tmp_path):
     (tmp_path / "precious").write_text("kept")
     (tmp_path / "lock").symlink_to(tmp_path / "precious")
     with pytest.raises(StoreError, match="cannot be used as a lock"), lock.hold(tmp_path / "lock"):
@@ -198,20 +198,20 @@ def failing(code):
 
 
 @pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
-def test_a_file_system_without_locks_holds_nothing_and_is_not_collected(tmp_path, monkeypatch, code):
+def test_on_a_file_system_without_locks_nothing_is_collected(tmp_path, monkeypatch, code):
     monkeypatch.setattr(lock.fcntl, "flock", failing(code))
     with lock.hold_or_raise(tmp_path / "lock"):
         assert not lock.is_held(tmp_path / "lock")
         assert not lock.is_free(tmp_path / "lock")
 
 
-def test_a_place_that_cannot_be_written_is_not_blamed_on_its_lock(tmp_path, monkeypatch):
+def test_an_unwritable_folder_is_not_blamed_on_its_lock(tmp_path, monkeypatch):
     monkeypatch.setattr(lock.os, "open", failing(errno.EROFS))
     with pytest.raises(StoreError, match=r"cannot be written \(Read-only file system\): choose another place"):
         lock.hold(tmp_path / "lock").__enter__()
 
 
-def test_whether_a_lock_is_held_is_asked_without_writing(tmp_path):
+def test_a_lock_is_queried_without_writing(tmp_path):
     assert not lock.is_held(tmp_path / "absent" / "lock")
     with lock.hold(tmp_path / "lock"):
         (tmp_path / "lock").chmod(0o444)
@@ -219,8 +219,8 @@ def test_whether_a_lock_is_held_is_asked_without_writing(tmp_path):
     assert list(tmp_path.iterdir()) == [tmp_path / "lock"]
 
 
-def test_without_a_home_nothing_is_kept_and_all_else_works(tmp_path, monkeypatch):
-    """As in a container for a user that it does not know."""
+def test_without_a_home_only_the_cache_is_missing(tmp_path, monkeypatch):
+    """This happens in a container that does not know the user."""
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(Path, "home", Mock(side_effect=RuntimeError("Could not determine home directory.")))
     assert cache.numbers("floor", {}) == []
@@ -230,13 +230,13 @@ def test_without_a_home_nothing_is_kept_and_all_else_works(tmp_path, monkeypatch
         overview.history(overview.HistoryQuery((tmp_path,)))
 
 
-def test_a_disk_without_room_for_a_scratch_folder_is_one_sentence(monkeypatch):
+def test_a_full_disk_for_scratch_is_one_message(monkeypatch):
     monkeypatch.setattr("tempfile.mkdtemp", failing(errno.ENOSPC))
     with pytest.raises(StoreError, match=r"no scratch folder can be made .*: set TMPDIR to a folder"):
         scratch.open_folder()
 
 
-def test_a_scratch_folder_that_is_just_being_made_is_not_collected(tmp_path, monkeypatch):
+def test_a_new_scratch_folder_is_not_collected(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     made = scratch.open_folder()
     (made / scratch.LOCK).touch()
@@ -247,7 +247,7 @@ def test_a_scratch_folder_that_is_just_being_made_is_not_collected(tmp_path, mon
     assert not made.exists()
 
 
-def test_a_bomb_is_not_unpacked(tmp_path):
+def test_a_gzip_bomb_is_not_unpacked(tmp_path):
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     bomb = b"".join(packer.compress(bytes(2**20)) for _ in range(20)) + packer.flush()
     (tmp_path / "bomb.gz").write_bytes(bomb)
@@ -257,7 +257,7 @@ def test_a_bomb_is_not_unpacked(tmp_path):
         pass
 
 
-def test_the_trace_server_answers_its_own_name_only(tmp_path):
+def test_the_trace_server_answers_only_to_its_own_name(tmp_path):
     (tmp_path / "t.gz").write_bytes(gzip.compress(b'{"traceEvents": []}'))
     with perfetto.server(tmp_path / "t.gz", 0) as (server, _):
         thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -288,7 +288,7 @@ def test_ci_files_are_safe_with_any_name():
     assert "@x" not in markdown
 
 
-def test_no_cell_of_the_csv_is_a_formula(tmp_path):
+def test_no_cell_of_a_csv_file_is_a_formula(tmp_path):
     from dataclasses import replace
 
     record = replace(made.record(made.case("gap")), status="failed", failure=Failure("error", "x"))
@@ -298,7 +298,7 @@ def test_no_cell_of_the_csv_is_a_formula(tmp_path):
     assert pd.read_csv(tmp_path / "results.csv").case[0] == record.case.id
 
 
-def test_a_scratch_folder_collects_what_a_killed_process_left(tmp_path, monkeypatch):
+def test_a_new_scratch_folder_collects_a_killed_processs_leftovers(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     script = (
         "import os, subprocess, sys, time\nfrom convbench.core import scratch\n"
@@ -331,13 +331,13 @@ def test_a_scratch_folder_collects_what_a_killed_process_left(tmp_path, monkeypa
     ],
     ids=["shard", "minutes", "home", "replay"],
 )
-def test_arguments_end_in_a_sentence_and_never_in_exit_1(tmp_path, in_process, words, code, message):
+def test_invalid_arguments_exit_2_with_a_message(tmp_path, in_process, words, code, message):
     done = in_process(*words, cwd=tmp_path)
     assert done.returncode == code, done.stderr
     assert message in done.stderr
 
 
-def test_a_full_or_closed_output_loses_nothing_but_what_is_printed(tmp_path):
+def test_a_full_or_closed_output_loses_only_printed_text(tmp_path):
     command = [sys.executable, "-m", "convbench", "run", "smoke", "--executor", "fake", "--json", "-q", "--out", "out"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert process.stdout is not None
@@ -374,7 +374,7 @@ def inputs(clip):
 """
 
 
-def test_what_a_users_module_does_stays_in_its_process(tmp_path, in_process):
+def test_a_users_module_affects_only_its_own_process(tmp_path, in_process):
     import json
 
     (tmp_path / "noisy.py").write_text(NOISY)
@@ -386,7 +386,7 @@ def test_what_a_users_module_does_stays_in_its_process(tmp_path, in_process):
     (line,) = done.stdout.splitlines()
     assert json.loads(line)["params"] == 144
     assert list(store.load(tmp_path / "out")[1][0].code) == ["noisy"]
-    (tmp_path / "noisy.py").write_text(NOISY.replace(STAYS, ""))  # each process is given 2 s to leave by itself
+    (tmp_path / "noisy.py").write_text(NOISY.replace(STAYS, ""))  # without the thread, no process uses its 2 s to exit
     refused = in_process("run", "suite.yaml", "--out", "out", "--resume", cwd=tmp_path)
     assert refused.returncode == 2
     assert "noisy.py changed" in refused.stderr
@@ -395,7 +395,7 @@ def test_what_a_users_module_does_stays_in_its_process(tmp_path, in_process):
     assert len(store.load(tmp_path / "out")[1]) == 1
 
 
-def test_an_unfinished_check_is_neither_red_nor_fine():
+def test_an_unfinished_check_neither_fails_nor_passes():
     from dataclasses import replace
 
     from convbench.check.outcome import Timing
@@ -409,7 +409,7 @@ def test_an_unfinished_check_is_neither_red_nor_fine():
     assert exit_code(replace(outcome, unfinished=True)) == 3
 
 
-def test_what_was_kept_of_another_check_is_refused():
+def test_the_stored_results_of_another_check_are_refused():
     from dataclasses import replace
 
     from convbench.check.ledger import Ledger
@@ -448,7 +448,7 @@ def test_what_was_kept_of_another_check_is_refused():
         ("", ""),
     ],
 )
-def test_a_model_named_by_its_file_is_imported_by_its_module(written, path):
+def test_a_model_named_by_file_is_imported_as_a_module(written, path):
     assert imports.of_file(written) == path
 
 
@@ -461,7 +461,7 @@ def test_a_model_named_by_its_file_is_imported_by_its_module(written, path):
     ],
     ids=["trace", "push", "null"],
 )
-def test_what_can_be_no_path_is_a_sentence_for_every_verb(tmp_path, in_process, words, message):
+def test_an_impossible_path_is_refused_in_one_message(tmp_path, in_process, words, message):
     done = in_process(*words, cwd=tmp_path)
     assert done.returncode == 2
     assert message in done.stderr

@@ -1,4 +1,4 @@
-"""Training and linear read-outs: the curve, what it costs, exact repetition, and runs that may not be averaged."""
+"""Test training and linear read-outs: the curve, its cost, exact repetition, and runs that may not be averaged."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def reducer(name: str, size: int | None = None, **options: int) -> Case:
     return replace(PROBE, architecture=parts)
 
 
-def test_a_run_is_a_curve_over_steps_flops_and_seconds() -> None:
+def test_a_training_is_a_curve_over_steps_flops_and_seconds() -> None:
     record = harness.measure(LEARN, PROTOCOL)
     assert record.samples("steps") == (4, 8, 12)
     headed = replace(LEARN, architecture=replace(PARTS, head=10), scenario="train", trial=None)
@@ -54,7 +54,7 @@ def test_a_run_is_a_curve_over_steps_flops_and_seconds() -> None:
 
 
 @pytest.mark.parametrize("variant", [(), (Choice("channels_last"),)])
-def test_of_clips_of_a_pool_each_answer_is_kept_as_the_variant_gives_it(variant: tuple[Choice, ...]) -> None:
+def test_each_variants_answer_to_a_pooled_clip_is_kept(variant: tuple[Choice, ...]) -> None:
     trial = Trial(Choice("plugins.own_clips:clips", (("count", 60),)), 1, 0.01)
     own = replace(LEARN, clip=Clip(2, 4, 1, 8, 8), trial=trial, variant=variant)
     record = harness.measure(own, PROTOCOL)
@@ -67,13 +67,13 @@ def test_of_clips_of_a_pool_each_answer_is_kept_as_the_variant_gives_it(variant:
 
 
 @pytest.mark.parametrize("name", ["lazy_reducer", "reducer_with_positions"])
-def test_a_model_is_trained_whatever_its_weights_are(name: str) -> None:
-    """Lazy layers have none before the first call; one of five axes is stored in another order than those of four."""
+def test_models_with_lazy_or_reordered_weights_are_trained(name: str) -> None:
+    """Lazy layers have no weights before the first call. Weights of five axes are ordered unlike those of four."""
     record = harness.measure(replace(LEARN, architecture=replace(PARTS, reducer=Choice(f"field:{name}"))), PROTOCOL)
     assert len(record.samples("test_accuracy")) == 3
 
 
-def test_the_same_seed_is_the_same_run_to_the_last_digit_and_another_is_not() -> None:
+def test_the_same_seed_repeats_a_training_exactly() -> None:
     def learned(case: Case) -> list[tuple[float, ...]]:
         record = harness.measure(case, PROTOCOL)
         return [reading.samples for reading in record.readings if reading.metric.name != "train_seconds"]
@@ -84,10 +84,8 @@ def test_the_same_seed_is_the_same_run_to_the_last_digit_and_another_is_not() ->
 
 
 @pytest.mark.parametrize("own", [None, ":16:8"])
-def test_cublas_is_told_to_be_deterministic_while_a_trial_lasts(
-    monkeypatch: pytest.MonkeyPatch, own: str | None
-) -> None:
-    """torch's word on recurrent layers on CUDA; what the user has set stays."""
+def test_cublas_is_set_deterministic_during_a_trial(monkeypatch: pytest.MonkeyPatch, own: str | None) -> None:
+    """torch's documentation asks for this for recurrent layers on CUDA. A value that the user has set stays."""
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     if own:
         monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", own)
@@ -107,8 +105,8 @@ class OneLayer(nn.Module):
         return self.out(clip.flatten(2)), None
 
 
-def test_a_model_that_variants_evaluate_is_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whichever of its trials comes first. Where no variant is tried no weights are kept: they filled the disk."""
+def test_a_model_evaluated_in_variants_is_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any of its trials may come first. Without variants no weights are kept: they used to fill the disk."""
     monkeypatch.setenv(scratch.TRAINED, str(tmp_path))
     trainings = []
     for case in (replace(LEARN, variant=(Choice("int8"),)), LEARN):
@@ -122,7 +120,7 @@ def test_a_model_that_variants_evaluate_is_trained_once(tmp_path: Path, monkeypa
         assert [model.weight.tolist()] == trainings
 
 
-def test_seconds_are_those_of_training_without_what_checkpoints_cost() -> None:
+def test_training_seconds_exclude_the_checkpoints() -> None:
     ticks = iter(range(1000))
     recipe = fit.Recipe(Training(steps=6, checkpoints=3), 2, 0.1)
     curve = fit.fit(OneLayer(), TWO_CLASSES, recipe, 0, clock=lambda: next(ticks))
@@ -130,8 +128,8 @@ def test_seconds_are_those_of_training_without_what_checkpoints_cost() -> None:
     assert curve.seconds == [2, 4, 6]
 
 
-def test_seconds_up_to_a_checkpoint_hold_the_wait_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else what it has not done yet would be left out: its steps are launched only."""
+def test_training_seconds_include_the_wait_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the wait, steps that are launched but not finished would be left out."""
     done: list[str] = []
     monkeypatch.setattr(fit, "wait_for", lambda device: done.append(device.type))
     ticks = iter(range(1000))
@@ -144,8 +142,8 @@ def test_seconds_up_to_a_checkpoint_hold_the_wait_for_a_gpu(monkeypatch: pytest.
     assert done == ["clock", "clock", "clock", "cpu", "clock"]
 
 
-def test_a_model_is_in_training_mode_from_the_first_step_on() -> None:
-    """It was in evaluation mode, in which models are built, up to the first checkpoint."""
+def test_a_model_is_in_training_mode_from_the_first_step() -> None:
+    """It used to be in evaluation mode, in which models are built, up to the first checkpoint."""
 
     class Normed(nn.Module):
         def __init__(self) -> None:
@@ -162,21 +160,21 @@ def test_a_model_is_in_training_mode_from_the_first_step_on() -> None:
     assert model.norm.num_batches_tracked == 6
 
 
-def test_a_loss_that_is_not_finite_says_when_and_at_which_rate() -> None:
+def test_a_non_finite_loss_is_reported_with_step_and_rate() -> None:
     assert LEARN.trial
     case = replace(LEARN, trial=replace(LEARN.trial, learning_rate=3e37))
     with pytest.raises(CaseFailed, match=r"loss was (nan|inf) at step [2-9] of 12 at learning rate 3e\+37: try"):
         harness.measure(case, PROTOCOL)
 
 
-def test_a_loss_that_was_never_finite_is_not_the_learning_rates_fault() -> None:
-    """It said "by step 4 ... try a smaller one" of a reducer that divides by nought."""
+def test_a_never_finite_loss_is_not_blamed_on_the_rate() -> None:
+    """The message used to be "by step 4 ... try a smaller one" for a reducer that divides by nought."""
     case = replace(LEARN, architecture=replace(PARTS, reducer=Choice("field:divides_by_nought"), lstm_input=None))
     with pytest.raises(CaseFailed, match=r"loss was nan at step 1 of 12, before anything was learned: look for clips"):
         harness.measure(case, PROTOCOL)
 
 
-def test_every_batch_is_full_and_every_clip_is_seen_once_before_any_twice() -> None:
+def test_batches_are_full_and_no_clip_repeats_early() -> None:
     data = Labelled(torch.arange(10.0), torch.arange(10))
     batches = fit._batches(data, 4, seed=3)
     first = torch.cat([next(batches).labels, next(batches).labels])
@@ -196,7 +194,7 @@ def test_every_batch_is_full_and_every_clip_is_seen_once_before_any_twice() -> N
         ([0, 1] * 10, [0.5, 0.52, 0.54], None),
     ],
 )
-def test_which_runs_died_or_were_still_learning(named: list[int], val: list[float], code: str | None) -> None:
+def test_dead_and_unconverged_trainings_are_found(named: list[int], val: list[float], code: str | None) -> None:
     curve = fit.Curve(steps=[100, 200, 300], val=val, loss=[2.0, 1.0, 0.5])
     labels = [i % 10 for i in range(len(named))]
     codes = [finding.code for finding in verdict.findings(named, labels, curve, 0.6)]
@@ -206,10 +204,8 @@ def test_which_runs_died_or_were_still_learning(named: list[int], val: list[floa
 @pytest.mark.parametrize(
     ("wrong", "missed", "dead"), [(0, 0, False), (0, 15, False), (5, 10, False), (0, 39, True), (0, 40, True)]
 )
-def test_where_nearly_all_clips_are_of_one_class_naming_it_nearly_always_is_no_constant_answer(
-    wrong: int, missed: int, dead: bool
-) -> None:
-    """Of 1,000 clips 960 are of one class: ``wrong`` of them are named otherwise, and ``missed`` of the other 40."""
+def test_naming_a_dominant_class_often_is_not_a_constant_answer(wrong: int, missed: int, dead: bool) -> None:
+    """960 of 1,000 clips are of one class. ``wrong`` of these and ``missed`` of the other 40 are misclassified."""
     labels = [0] * 960 + [1] * 40
     named = [1] * wrong + [0] * (960 - wrong + missed) + [1] * (40 - missed)
     assert (verdict.constant_share(named, labels) is not None) is dead
@@ -218,31 +214,29 @@ def test_where_nearly_all_clips_are_of_one_class_naming_it_nearly_always_is_no_c
 @pytest.mark.parametrize(
     ("loss", "train", "val", "fell"),
     [
-        # fc 64 on identity, seed 0: its accuracy is flat at the end, because the schedule is; it had learnt nothing yet
+        # fc 64 on identity, seed 0: accuracy is flat only because the schedule is, and it had learnt nothing yet
         ([2.31, 2.31, 2.30, 2.15, 1.81, 1.66, 1.60], 0.36, 0.31, True),
-        # gap on binding: half way up
+        # gap on binding: still half way up
         ([1.05, 0.77, 0.68, 0.61, 0.54, 0.49, 0.44], 0.84, 0.81, True),
-        # gap with LayerNorm on direction, a seed that stays on a plateau
+        # gap with LayerNorm on direction: a seed that stays on a plateau
         ([2.09, 1.49, 1.02, 1.01, 0.99, 0.98, 0.97], 0.50, 0.41, False),
-        # learnt, and overfit
+        # learnt and overfitted
         ([2.08, 0.77, 0.27, 0.07, 0.03, 0.02, 0.02], 1.00, 1.00, False),
         ([2.32, 2.28, 2.15, 1.79, 1.46, 1.23, 1.13], 0.74, 0.56, False),
         ([2.0, 1.0, 0.5], 0.5, 0.5, False),
     ],
 )
-def test_a_schedule_that_ended_in_mid_learning_is_seen_despite_its_flat_end(
-    loss: list[float], train: float, val: float, fell: bool
-) -> None:
+def test_a_schedule_that_ended_too_early_is_found(loss: list[float], train: float, val: float, fell: bool) -> None:
     assert (convergence.cut_short(loss, train, val) is not None) == fell
 
 
-def test_the_rise_is_per_hundred_steps_and_of_the_last_third() -> None:
+def test_the_rise_is_per_hundred_steps_over_the_last_third() -> None:
     steps = list(range(100, 1000, 100))
     assert convergence.rising(steps, [0.1] * 6 + [0.2, 0.3, 0.4], 10_000) == pytest.approx(0.1)
     assert convergence.rising(steps, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.7, 0.7], 10_000) is None
 
 
-def test_the_read_out_is_ridge_regression_with_the_penalty_that_validation_chose() -> None:
+def test_the_read_out_is_ridge_regression_with_a_validated_penalty() -> None:
     generator = torch.Generator().manual_seed(0)
     weights = torch.randn(6, 2, generator=generator, dtype=torch.float64)
 
@@ -262,7 +256,7 @@ def test_the_read_out_is_ridge_regression_with_the_penalty_that_validation_chose
     assert linear.r2(test_targets.mean(0).expand_as(test_targets), test_targets) == pytest.approx(0)
 
 
-def test_an_untrained_map_tells_the_place_until_it_is_pooled_away() -> None:
+def test_an_untrained_map_holds_the_position_until_pooling() -> None:
     def probe_scores(case: Case) -> tuple[float, float]:
         record = harness.measure(case, PROTOCOL)
         return record.samples("where_r2")[0], record.samples("what_accuracy")[0]
@@ -284,19 +278,19 @@ def test_trials_are_refused_before_anything_runs() -> None:
         preflight([small], 2**33)
 
 
-def test_a_task_is_checked_by_a_few_clips_however_many_are_asked_for() -> None:
+def test_a_task_is_checked_with_only_a_few_clips() -> None:
     asked = Choice("identity", (("train_clips", 10**9),))
     assert preflight([replace(LEARN, trial=replace(LEARN.trial, task=asked))], 2**33).cases
 
 
-def test_a_task_may_have_more_classes_than_it_is_checked_by_clips() -> None:
+def test_a_task_may_have_more_classes_than_checked_clips() -> None:
     many = Choice("plugins.own_clips:many_classes", (("classes", FEW + 1),))
     case = replace(LEARN, clip=Clip(8, 4, 1, 8, 8), trial=replace(LEARN.trial, task=many))
     assert preflight([case], 2**33).cases
 
 
-def test_clips_that_no_memory_has_room_for_are_refused_before_anything_runs() -> None:
-    """The default 5,500 of a video's size took 16 GiB and more in each training."""
+def test_clips_that_exceed_the_memory_are_refused_at_once() -> None:
+    """The default 5,500 clips of a video's size used to take 16 GiB and more in each training."""
     large = replace(LEARN, clip=replace(LEARN.clip, batch=1, frames=16, height=224, width=224))
     sentence = r"needs at least 16\.4 GiB for 5,500 clips of identity, and 8\.0 GiB are available: use a smaller clip"
     with pytest.raises(Impossible, match=sentence):
@@ -304,7 +298,7 @@ def test_clips_that_no_memory_has_room_for_are_refused_before_anything_runs() ->
     assert preflight([large], 2**33, Training(train_clips=500)).cases
 
 
-def test_a_trial_is_resolved_and_equal_ones_are_found() -> None:
+def test_equal_trials_are_found_after_resolving() -> None:
     assert LEARN.trial
     other = replace(LEARN, architecture=replace(PARTS, reducer=Choice("avg-k", (("k", 1),)), lstm_input=None))
     later = replace(LEARN, trial=replace(LEARN.trial, seed=9))
@@ -313,7 +307,7 @@ def test_a_trial_is_resolved_and_equal_ones_are_found() -> None:
     assert len(plan.equal[LEARN.id]) == 1
 
 
-def test_a_step_costs_what_its_clips_cost_where_they_are_fewer_than_a_batch() -> None:
+def test_a_step_of_fewer_clips_costs_fewer_flops() -> None:
     record = harness.measure(replace(LEARN, clip=replace(LEARN.clip, batch=64)), PROTOCOL)
     full = replace(LEARN, clip=replace(LEARN.clip, batch=40), scenario="train", trial=None)
     headed = replace(full, architecture=replace(PARTS, head=10))

@@ -1,4 +1,4 @@
-"""What glibc does with freed memory in a fresh process: counted in page faults, which do not depend on the clock."""
+"""Test what glibc does with freed memory in a fresh process, by page faults, which do not depend on the clock."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MIB = 1 << 20
 
 
 def faults(size: int) -> int:
-    """Pages that a written block takes from the system, after such blocks were freed."""
+    """Return the page faults of writing a block of ``size`` bytes, after equal blocks were freed."""
     count = 0
     for _ in range(20):
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -38,7 +38,7 @@ def isolated():
 
 @pytest.fixture
 def fresh(isolated):
-    """Calls a function in a fresh process that is started with these variables."""
+    """Return a function that calls another function in a fresh process, started with given environment variables."""
     return lambda work, args=(), variables=None: isolated.processes.run(Call(work, args, variables or {}, 60))
 
 
@@ -47,7 +47,7 @@ def named_with_faults(*sizes: int) -> tuple[str, list[int]]:
 
 
 @glibc
-def test_in_a_measuring_process_large_blocks_are_mapped_anew_every_time_and_others_never(fresh):
+def test_a_measuring_process_maps_only_large_blocks_anew(fresh):
     for _ in range(3):
         name, (small, large, small_again, large_again) = fresh(named_with_faults, (2 * MIB, 8 * MIB) * 2)
         assert name == "glibc"
@@ -56,7 +56,7 @@ def test_in_a_measuring_process_large_blocks_are_mapped_anew_every_time_and_othe
 
 
 def faults_after_smaller_blocks(trim: bool) -> int:
-    """Pages that blocks of 5 MiB take where more of 3 MiB were freed before, with the heap trimmed between or not."""
+    """Return the page faults of blocks of 5 MiB after many of 3 MiB were freed. Trim the heap between if ``trim``."""
     blocks = [bytearray(3 * MIB) for _ in range(16)]
     del blocks
     if trim:
@@ -65,27 +65,27 @@ def faults_after_smaller_blocks(trim: bool) -> int:
 
 
 @glibc
-def test_trimming_the_heap_takes_away_what_earlier_cases_left_in_it(fresh):
+def test_trimming_the_heap_releases_earlier_cases_memory(fresh):
     assert fresh(faults_after_smaller_blocks, (False,)) < 10
     assert fresh(faults_after_smaller_blocks, (True,)) >= 5 * MIB // os.sysconf("SC_PAGE_SIZE")
 
 
 @glibc
-def test_what_the_user_has_set_stays(fresh):
+def test_the_users_malloc_settings_stay(fresh):
     name, (large,) = fresh(named_with_faults, (8 * MIB,), malloc.variables(malloc.GLIBC_ARENA))
     assert (name, large < 10) == ("glibc-arena", True)
     assert fresh(malloc.name, (), {"MALLOC_TOP_PAD_": "1"}) == "glibc (MALLOC_TOP_PAD_=1)"
 
 
 @glibc
-def test_a_probe_that_is_not_timed_keeps_its_memory(isolated):
+def test_an_untimed_probe_keeps_its_memory(isolated):
     case = Case(Parts(Choice("strided"), Choice("gap")), clip=Clip(1, 2, 3, 32, 32))
     probe = replace(case, scenario="probe", trial=Trial(Choice("placed-digit"), 0))
     records = [record for _, record in isolated.run(Job(job_case, Protocol(timeout=60)) for job_case in (case, probe))]
     assert [record.conditions["allocator"] for record in records] == ["glibc", "glibc-arena"]
 
 
-def test_another_process_says_that_nobody_holds_it(monkeypatch):
+def test_another_process_reports_glibcs_moving_threshold(monkeypatch):
     for name in ("MALLOC_ARENA_MAX", *malloc.NUMBERS):
         monkeypatch.delenv(name, raising=False)
     assert malloc.name() == "glibc (its threshold moving)"

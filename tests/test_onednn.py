@@ -1,4 +1,4 @@
-"""What convolutions allocate on a CPU beside their outputs, against what the profiler sees of real ones."""
+"""Test the predicted extra memory of CPU operators against the profiler's measurements."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ CASES = [  # frames, inputs, outputs, kernel, stride, groups, dimensions
 
 
 def peak(call) -> tuple[int, torch.Tensor]:
-    """The most bytes at once of a warmed call, its output too."""
+    """Return the peak bytes of a warmed-up call, including its output, and the output."""
     with torch.no_grad():
         call()
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
@@ -45,8 +45,8 @@ def one_thread():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_a_convolution_takes_what_is_predicted(case, dtype):
-    """Of numbers of fewer bits those too whose channels fill no block; whether oneDNN has them depends on the CPU."""
+def test_a_convolutions_peak_is_predicted(case, dtype):
+    """Of 16-bit types, also test channels that do not fill a block. oneDNN's support depends on the CPU."""
     frames, inputs, outputs, kernel, stride, groups, dimensions = case
     kind = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dimensions - 1]
     module = kind(inputs, outputs, kernel, stride, kernel // 2, groups=groups).to(dtype)
@@ -60,7 +60,7 @@ def test_a_convolution_takes_what_is_predicted(case, dtype):
 
 
 @pytest.mark.parametrize("straight", [True, False])
-def test_a_softmax_copies_what_is_not_contiguous(straight):
+def test_a_softmax_copies_a_non_contiguous_input(straight):
     maps = torch.randn(2, 8, 16, 16).contiguous(
         memory_format=torch.contiguous_format if straight else torch.channels_last
     )
@@ -78,7 +78,7 @@ TRANSPOSED = [  # frames, inputs, outputs, kernel, stride, groups, number type
 
 
 @pytest.mark.parametrize("case", TRANSPOSED, ids=str)
-def test_a_transposed_convolution_takes_what_is_predicted(case):
+def test_a_transposed_convolutions_peak_is_predicted(case):
     frames, inputs, outputs, kernel, stride, groups, dtype = case
     module = nn.ConvTranspose2d(inputs, outputs, kernel, stride, groups=groups).to(dtype)
     clip = torch.randn(frames, inputs, 16, 16).to(dtype)
@@ -107,7 +107,7 @@ def test_a_transposed_convolution_takes_what_is_predicted(case):
         ),
     ],
 )
-def test_what_else_copies_takes_what_is_predicted(operator, call):
+def test_the_peaks_of_other_copying_operators_are_predicted(operator, call):
     maps = torch.randn(4, 8, 16, 16)
     measured, output = peak(lambda: call(maps))
     given = maps.bfloat16() if operator.startswith("mean") else maps[:, : output.shape[1]]
@@ -118,7 +118,7 @@ def test_what_else_copies_takes_what_is_predicted(operator, call):
 
 
 @pytest.mark.parametrize("centres", [12, 300])
-def test_distances_that_are_multiplied_take_what_is_predicted(centres):
+def test_the_peak_of_distances_by_matrix_products_is_predicted(centres):
     vectors, others = torch.randn(80, 64), torch.randn(centres, 64)
     measured, result = peak(lambda: torch.cdist(vectors, others))
     extra, _ = extra_bytes(torch.ops.aten._euclidean_dist.default, (vectors, others), result)
@@ -133,7 +133,7 @@ BACKWARD = [  # inputs, outputs, stride, groups, transposed
 
 @pytest.mark.parametrize("of_input", [True, False])
 @pytest.mark.parametrize("case", BACKWARD, ids=str)
-def test_the_gradients_of_a_convolution_take_what_is_predicted(case, of_input):
+def test_the_peak_of_a_convolutions_gradients_is_predicted(case, of_input):
     inputs, outputs, stride, groups, transposed = case
     kind = nn.ConvTranspose2d if transposed else nn.Conv2d
     module = kind(inputs, outputs, 3, stride, 1, groups=groups)
@@ -160,8 +160,8 @@ OTHER_BACKWARD = [  # dimensions, inputs, outputs, kernel, stride, dilation, gro
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("of_input", [True, False])
 @pytest.mark.parametrize("case", OTHER_BACKWARD, ids=str)
-def test_the_gradients_of_convolutions_of_all_kinds_take_what_is_predicted(case, of_input, dtype):
-    """Of bfloat16 a tenth: what oneDNN transposes of an image has edges that depend on its sizes."""
+def test_the_peaks_of_all_convolutions_gradients_are_predicted(case, of_input, dtype):
+    """bfloat16 has a tolerance of a tenth: the edges of oneDNN's transposed images depend on their sizes."""
     dimensions, inputs, outputs, kernel, stride, dilation, groups = case
     kind = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dimensions - 1]
     module = kind(inputs, outputs, kernel, stride, kernel // 2 * dilation, dilation, groups).to(dtype)
@@ -178,8 +178,8 @@ def test_the_gradients_of_convolutions_of_all_kinds_take_what_is_predicted(case,
 
 @pytest.mark.parametrize("of_input", [True, False])
 @pytest.mark.parametrize("kind", [nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d], ids=lambda kind: kind.__name__)
-def test_the_gradients_of_a_convolution_of_one_image_take_its_patches(kind, of_input):
-    """Small ones are not given to oneDNN: nothing was predicted of what their backward pass takes beside results."""
+def test_the_gradients_of_one_images_convolution_take_its_patches(kind, of_input):
+    """Small convolutions do not go to oneDNN. Their backward pass used to be predicted to need only its results."""
     module = kind(4, 8, 3, 1, 1)
     dimensions = module.weight.dim() - 2
     clip = torch.randn(1, 4, *[8] * dimensions)
@@ -196,7 +196,7 @@ def test_the_gradients_of_a_convolution_of_one_image_take_its_patches(kind, of_i
 @pytest.mark.parametrize(
     "case", [(16, 16, 1, 32), (64, 64, 1, 8), (16, 16, 16, 32), (16, 16, 4, 32), (3, 16, 1, 32)], ids=str
 )
-def test_the_gradients_of_a_dilated_convolution_with_a_stride_take_what_is_predicted(case, of_input, threads):
+def test_the_peak_of_strided_dilated_convolutions_gradients_is_predicted(case, of_input, threads):
     inputs, outputs, groups, size = case
     torch.set_num_threads(threads)
     module = nn.Conv2d(inputs, outputs, 3, 2, 2, dilation=2, groups=groups)
@@ -211,8 +211,8 @@ def test_the_gradients_of_a_dilated_convolution_with_a_stride_take_what_is_predi
 
 
 @pytest.mark.parametrize("gradient", [torch.randn(8, 8, 32, 32), torch.ones(()).expand(8, 8, 32, 32)])
-def test_the_gradient_of_the_input_alone_takes_no_copies_for_those_of_frozen_weights(gradient):
-    """One that a sum has expanded is written out first."""
+def test_the_input_gradient_alone_takes_no_copies_for_weights(gradient):
+    """A gradient that a sum has expanded is copied first."""
     module, clip = nn.Conv2d(16, 8, 3, padding=1), torch.randn(8, 16, 32, 32)
     args = (gradient, clip, module.weight.detach(), [8], (1, 1), (1, 1), (1, 1), False, (0, 0), 1,
             [True, False, False])  # fmt: skip
@@ -222,7 +222,7 @@ def test_the_gradient_of_the_input_alone_takes_no_copies_for_those_of_frozen_wei
 
 
 @pytest.mark.parametrize("orders", [("nchw", "nchw"), ("nhwc", "nhwc"), ("nchw", "nhwc")], ids=str)
-def test_the_gradient_of_a_batch_norm_is_made_twice_where_all_is_in_one_order(orders):
+def test_the_peak_of_a_batch_norms_gradient_is_predicted(orders):
     formats = {"nchw": torch.contiguous_format, "nhwc": torch.channels_last}
     gradient, maps = (torch.randn(4, 8, 16, 16).contiguous(memory_format=formats[order]) for order in orders)
     ones = torch.ones(8)
@@ -232,7 +232,7 @@ def test_the_gradient_of_a_batch_norm_is_made_twice_where_all_is_in_one_order(or
     assert sum(result.nbytes for result in results) + extra == pytest.approx(measured, abs=64)
 
 
-def test_what_is_folded_keeps_the_room_of_its_patches():
+def test_a_fold_keeps_the_memory_of_its_patches():
     patches = torch.randn(2, 36, 256).transpose(1, 2).contiguous().transpose(1, 2)
     measured, image = peak(lambda: nn.functional.fold(patches, 16, 3, padding=1))
     scratch, workspace = extra_bytes(torch.ops.aten.col2im.default, (patches,), image)
@@ -245,8 +245,8 @@ IN_NHWC = [  # frames, inputs, outputs, kernel, groups
 
 
 @pytest.mark.parametrize("case", IN_NHWC, ids=str)
-def test_a_convolution_of_frames_in_nhwc_order_takes_its_weights_in_blocks_or_patches(case):
-    """Nothing was predicted beside its results: of frame by frame a tenth of what is taken."""
+def test_the_peak_of_a_convolution_in_nhwc_is_predicted(case):
+    """Only its results used to be predicted: frame by frame, a tenth of the real peak."""
     frames, inputs, outputs, kernel, groups = case
     module = nn.Conv2d(inputs, outputs, kernel, groups=groups).to(memory_format=torch.channels_last)
     clip = torch.randn(frames, inputs, 24, 24).contiguous(memory_format=torch.channels_last)

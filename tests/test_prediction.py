@@ -1,4 +1,4 @@
-"""Predicted against measured peak memory, and what fits: searched on invented and on predicted peaks."""
+"""Test predicted against measured peak memory, and the search for the largest size that fits."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def measured(of: Case) -> int:
 
 @pytest.mark.parametrize(("scenario", "tolerance"), [("inference", 0.05), ("train", 0.10)])
 @pytest.mark.parametrize(("reducer", "size"), ARTICLE)
-def test_the_article_s_peaks_are_predicted(reducer, size, scenario, tolerance):
+def test_the_articles_peaks_are_predicted(reducer, size, scenario, tolerance):
     of = case(reducer, size, scenario=scenario, clip=Clip())
     assert predict(of).peak == pytest.approx(measured(of), rel=tolerance)
 
@@ -94,8 +94,8 @@ STEPS = {
 
 @pytest.mark.parametrize("is_trained", [False, True])
 @pytest.mark.parametrize("computed", STEPS.values(), ids=STEPS)
-def test_a_step_takes_what_is_predicted(computed, is_trained):
-    """What it was off: by half to three of the tensors that it works on."""
+def test_the_peak_of_a_step_is_predicted(computed, is_trained):
+    """The prediction used to be off by half to three of the tensors that the step works on."""
 
     def step(maps):
         output = computed(maps.detach().requires_grad_(is_trained))
@@ -128,7 +128,7 @@ CLOSE = {
 
 
 @pytest.mark.parametrize("of", CLOSE.values(), ids=CLOSE)
-def test_what_is_cast_and_what_adam_keeps_is_predicted_closely(of):
+def test_casts_and_adams_state_are_predicted_closely(of):
     assert predict(of).peak == pytest.approx(measured(of), rel=0.03)
 
 
@@ -147,15 +147,17 @@ def test_fused_self_attention_is_predicted_with_its_scores(how):
         *(("train", how) for how in ("silu", "mish", "gather", "attention")),
     ],
 )
-def test_an_operator_of_a_device_is_predicted_as_its_kernel_and_not_as_what_a_compiler_makes_of_it(scenario, how):
+def test_an_operator_is_predicted_by_its_kernel_not_its_decomposition(scenario, how):
     of = Case(Whole(Choice("field:Computes", (("how", how),))), Clip(2, 60, 3, 8, 8), scenario=scenario)
     assert predict(of).peak == pytest.approx(measured(of), rel=0.02)
 
 
 @pytest.mark.parametrize("scenario", ["inference", "train"])
-def test_an_agent_that_draws_from_a_distribution_runs_without_values(scenario, monkeypatch):
-    """It had no prediction and was counted on its device, though nothing but its validation reads values."""
-    monkeypatch.setattr(torch.distributions.Distribution, "_validate_args", True)  # the compiler ends it for a process
+def test_an_agent_that_samples_a_distribution_is_predicted(scenario, monkeypatch):
+    """It used to have no prediction and was counted on its device, although only its validation reads values."""
+    monkeypatch.setattr(
+        torch.distributions.Distribution, "_validate_args", True
+    )  # the compiler disables it in a process
     of = Case(Whole(Choice("field:Acts")), Clip(2, 8, 3, 32, 32), scenario=scenario)
     assert not isinstance(on_meta_or_reason(of.eager, 0), str)
     assert predict(of).peak == pytest.approx(measured(of), rel=0.05)
@@ -163,22 +165,22 @@ def test_an_agent_that_draws_from_a_distribution_runs_without_values(scenario, m
         torch.distributions.Categorical(logits=torch.tensor([math.nan]))
 
 
-def test_what_a_call_that_inference_mode_refused_has_left_is_not_predicted():
+def test_leftovers_of_a_refused_inference_mode_call_are_not_predicted():
     of = Case(Whole(Choice("field:Works", (("how", "gradient of maps"),))), Clip(2, 8, 3, 32, 32))
     assert predict(of).peak == pytest.approx(measured(of), rel=0.01)
 
 
-def test_a_recurrent_layer_in_evaluation_mode_is_trained_with_a_workspace():
+def test_training_a_recurrent_layer_in_evaluation_mode_takes_a_workspace():
     of = Case(Whole(Choice("field:Evaluated", (("hidden", 64),))), Clip(2, 40, 3, 8, 8), scenario="train")
     assert predict(of).peak == pytest.approx(measured(of), rel=0.05)
 
 
-def test_a_compiled_peak_is_not_told():
+def test_a_compiled_models_peak_is_refused():
     with pytest.raises(CaseFailed, match="compiled model cannot be told"):
         predict(case("gap", None, Choice("compile")))
 
 
-def test_the_workspace_of_an_lstm_layer_is_laid_out_as_onednn_does():
+def test_an_lstm_layers_workspace_is_laid_out_like_onednns():
     """16 steps, 32 inputs, 128 hidden: 3 buffers of states, 2 of hidden states, gates and outputs, in whole pages."""
     layer = Layer((16, 1), 32, 128, 4)
     states = 5 * 4096
@@ -204,7 +206,7 @@ def test_the_search_finds_the_largest_size_that_fits(slope, base, steps, limit):
     assert size == 10_000 or peak(size + 1) > limit
 
 
-def test_the_search_asks_little_of_an_almost_straight_line():
+def test_the_search_needs_few_predictions_for_a_linear_peak():
     sizes = []
 
     def peak(size):
@@ -215,7 +217,7 @@ def test_the_search_asks_little_of_an_almost_straight_line():
     assert len(sizes) < 30
 
 
-def test_what_fits_is_the_largest_by_each_axis():
+def test_the_largest_size_that_fits_is_found_for_each_axis():
     of = resolve(case("fc", 64))
     limit = 50_000_000
     fits = {fit.axis: fit for fit in largest.fits(of, limit)}
@@ -224,7 +226,7 @@ def test_what_fits_is_the_largest_by_each_axis():
         assert fit.peak <= limit < predict(largest.of_size(of, axis, fit.size + 1)).peak
 
 
-def test_a_search_ends_where_a_prediction_takes_too_long(monkeypatch):
+def test_a_search_ends_if_a_prediction_takes_too_long(monkeypatch):
     def limited(case, seconds=math.inf):
         if case.clip.frames > 40 and seconds < math.inf:
             raise TakesTooLong("error", "not predicted: it takes too long")
@@ -239,22 +241,22 @@ def test_a_search_ends_where_a_prediction_takes_too_long(monkeypatch):
     assert (long["frames"].size, long["frames"].unknown) == (32, "")
 
 
-def test_a_size_that_the_inputs_do_not_look_at_changes_nothing():
+def test_an_axis_that_the_inputs_ignore_is_flat():
     fits = largest.fits(Case(Whole(Choice("field:Base"), "field:fixed"), SMALL), 10**9)
     assert [(fit.axis, fit.flat) for fit in fits] == [("batch", True), ("frames", True)]
 
 
-def test_axes_are_those_that_are_free():
+def test_only_free_axes_are_searched():
     assert largest.axes(resolve(case("gap"))) == ["batch", "frames"]
     assert largest.axes(resolve(case("gap", scenario="streaming"))) == ["batch"]
     assert largest.axes(resolve(case("hybrid", 8))) == ["batch", "frames", "lstm_input"]
 
 
-def test_nothing_fits_into_nothing():
+def test_no_size_fits_into_a_tiny_limit():
     assert {fit.size for fit in largest.fits(resolve(case("fc", 64)), 1000)} == {0}
 
 
-def test_a_long_clip_of_a_gru_follows_the_line(monkeypatch):
+def test_a_long_clip_of_a_gru_is_extrapolated(monkeypatch):
     monkeypatch.setattr(largest, "LONG_CLIP", 32)
     of = resolve(case("gap", rnn=Recurrent("gru", 16), clip=Clip(1, 40, 3, 8, 8), scenario="train"))
     assert largest.peak_of(of) == pytest.approx(predict(of).peak, rel=0.001)
@@ -267,8 +269,8 @@ def loaded():
     return torch.jit.load(io.BytesIO(SCRIPT.getvalue()))
 
 
-def test_a_model_that_cannot_be_predicted_is_told_in_a_sentence_alone(monkeypatch):
-    """Torch printed a traceback to the terminal of whoever measures a loaded script in their own process."""
+def test_an_unpredictable_model_is_refused_without_a_traceback(monkeypatch):
+    """Torch used to print a traceback to the terminal of a user who measured a loaded script in their own process."""
     torch.jit.save(torch.jit.script(torch.nn.Linear(16, 2)), SCRIPT)
     printed = io.StringIO()
     logger = logging.getLogger("torch._subclasses.fake_tensor")
@@ -278,6 +280,6 @@ def test_a_model_that_cannot_be_predicted_is_told_in_a_sentence_alone(monkeypatc
     assert not printed.getvalue()
 
 
-def test_a_prediction_that_takes_too_long_is_not_made():
+def test_a_prediction_that_takes_too_long_is_refused():
     with pytest.raises(CaseFailed, match="not predicted: it takes too long"):
         predict(Case(Parts(Choice("conv"), Choice("gap")), Clip(1, 2, 1, 8, 8)), 0.0)

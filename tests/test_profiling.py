@@ -1,4 +1,4 @@
-"""Traces: taken, bounded, read, summed up and served; and what becomes of those that cannot be."""
+"""Test traces: how they are taken, limited, read, summarised and served, and how failures are reported."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def profiled(case: Case, run: Path) -> list[Reading | Finding]:
 
 @pytest.fixture(scope="module")
 def profiled_run(tmp_path_factory) -> tuple[Path, dict[str, list[Reading | Finding]]]:
-    """A run whose two cases are profiled, and what taking each profile came to."""
+    """Return a run's folder with profiles of two cases, and the readings and findings of each case."""
     directory = tmp_path_factory.mktemp("run")
     return directory, {case.id: profiled(case, directory) for case in (EAGER, TRAIN)}
 
@@ -66,7 +66,7 @@ def names(run: Path, case: Case) -> list[str]:
     return [event.name for event in trace.events(trace.read(place(run, case).trace))]
 
 
-def test_a_trace_is_where_every_viewer_looks_for_it(run):
+def test_a_trace_has_the_name_that_viewers_expect(run):
     path = place(run, EAGER).trace
     worker, nanoseconds, rest = path.name.split(".", 2)
     assert (worker, rest) == ("cpu", "pt.trace.json.gz")
@@ -82,14 +82,14 @@ def test_a_trace_holds_ten_steps_the_stages_and_the_modules(run):
     assert {"aten::convolution", "aten::lstm", "nn.Module: Conv2d_0", "nn.Module: LSTM_0"} <= set(event_names)
 
 
-def test_a_trace_of_training_has_the_backward_passes_of_the_stages(run):
+def test_a_training_trace_has_the_stages_backward_passes(run):
     event_names = names(run, TRAIN)
     for name in ("convbench::backward", "convbench::lstm backward", "convbench::backbone backward"):
         assert event_names.count(name) == 10
     assert event_names.count("convbench::optimizer") == 20
 
 
-def test_a_trace_names_no_file_and_no_host_of_the_machine(run):
+def test_a_trace_names_no_file_or_host(run):
     text = gzip.decompress(place(run, TRAIN).trace.read_bytes()).decode()
     assert str(Path(torch.__file__).parent.parent) not in text
     assert str(Path(__file__).parent.parent) not in text
@@ -97,7 +97,7 @@ def test_a_trace_names_no_file_and_no_host_of_the_machine(run):
     assert ".py(" not in text
 
 
-def test_the_size_is_said_beforehand_and_kept(run, profiled_run):
+def test_a_traces_size_stays_within_its_estimate(run, profiled_run):
     sizes = {result.metric.name: result.samples[0] for result in profiled_run[1][EAGER.id]}
     assert sizes["trace_steps"] == 10
     assert sizes["trace_bytes"] == place(run, EAGER).trace.stat().st_size < 1_000_000
@@ -105,7 +105,7 @@ def test_the_size_is_said_beforehand_and_kept(run, profiled_run):
     assert len(list(profiles.profiles_of(run))) == 2
 
 
-def test_the_summary_adds_up(run):
+def test_the_sums_of_a_summary_are_consistent(run):
     summary = profiles.summary(place(run, TRAIN).directory)
     assert summary["steps"] == len(summary["step_s"]) == 10
     by_name = {(row["name"], row["phase"]): row for row in summary["operators"]}
@@ -119,7 +119,7 @@ def test_the_summary_adds_up(run):
     assert max(size for _, size in memory["timeline"]) == memory["peak_bytes"]
 
 
-def test_a_profile_is_taken_again_in_place_of_the_old_one(run, tmp_path):
+def test_a_new_profile_replaces_the_old_profile(run, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     first = place(copy, EAGER).trace
@@ -128,7 +128,7 @@ def test_a_profile_is_taken_again_in_place_of_the_old_one(run, tmp_path):
     assert place(copy, EAGER).trace.exists()
 
 
-def test_few_steps_where_calls_are_long(tmp_path, monkeypatch):
+def test_a_trace_of_long_calls_has_fewer_steps(tmp_path, monkeypatch):
     monkeypatch.setattr(capture, "SECONDS", 0.0)
     results = profiled(EAGER, tmp_path)
     (note,) = (result for result in results if isinstance(result, Finding))
@@ -136,7 +136,7 @@ def test_few_steps_where_calls_are_long(tmp_path, monkeypatch):
     assert names(tmp_path, EAGER).count("convbench::forward") == 1
 
 
-def test_a_trace_that_would_be_too_large_is_not_taken(tmp_path, monkeypatch):
+def test_a_trace_that_is_too_large_is_not_stored(tmp_path, monkeypatch):
     monkeypatch.setattr(capture, "BYTES", 1000)
     (finding,) = profiled(EAGER, tmp_path)
     assert finding.code == "not_profiled"
@@ -150,7 +150,7 @@ def test_a_trace_that_would_be_too_large_is_not_taken(tmp_path, monkeypatch):
     [RuntimeError("CUPTI: insufficient privileges"), PermissionError(13, "denied"), KeyError("Python id")],
     ids=lambda error: type(error).__name__,
 )
-def test_a_profile_that_cannot_be_taken_is_a_finding_on_the_record(tmp_path, monkeypatch, error):
+def test_a_failed_profile_is_a_finding_on_the_record(tmp_path, monkeypatch, error):
     def refuse(*_):
         raise error
 
@@ -162,8 +162,8 @@ def test_a_profile_that_cannot_be_taken_is_a_finding_on_the_record(tmp_path, mon
     assert str(error) in finding.data["reason"]
 
 
-def test_what_another_runtime_runs_has_no_profile_and_says_so(tmp_path):
-    """It had one of ten microseconds in ``aten::detach``, and a peak of its inputs' bytes, beside eager's."""
+def test_a_model_in_another_runtime_is_not_profiled(tmp_path):
+    """It used to have a profile of ten microseconds in ``aten::detach``, with its inputs' bytes as its peak."""
     elsewhere = SimpleNamespace(engine=SimpleNamespace(name="shop"))
     subject = replace(assemble(EAGER, 0), deployment=elsewhere)
     (finding,) = capture.Capture(tmp_path)(subject, Protocol())
@@ -171,7 +171,7 @@ def test_what_another_runtime_runs_has_no_profile_and_says_so(tmp_path):
     assert finding.data["reason"] == "shop runs the model, and torch's profiler sees nothing of it"
 
 
-def test_a_trace_without_a_step_of_ours_is_a_finding_and_leaves_no_file(tmp_path, monkeypatch):
+def test_a_trace_without_steps_is_a_finding_without_a_file(tmp_path, monkeypatch):
     monkeypatch.setattr(capture, "_step_seconds", lambda _recording: [])
     (finding,) = profiled(EAGER, tmp_path)
     assert (finding.code, finding.data["reason"]) == ("not_profiled", "IndexError: list index out of range")
@@ -182,7 +182,7 @@ def event(name, begin, end, category=trace.OPERATOR, **args):
     return trace.Event(name, category, begin, end, (1, 1), args)
 
 
-def test_operators_in_closed_form():
+def test_operator_times_match_closed_forms():
     events = [
         event("outer", 0, 100),
         event("inner", 10, 40, **{"External id": 7}),
@@ -203,18 +203,18 @@ def test_operators_in_closed_form():
     assert rows["outer", "other"].calls == 1
 
 
-def test_an_operator_inside_itself_counts_once_as_a_whole():
+def test_an_operator_inside_itself_counts_once_in_the_total():
     (row,) = operators([event("again", 0, 100), event("again", 10, 40)], Spans([]))
     assert (row.calls, row.self_s, row.total_s) == (2, pytest.approx(1e-4), pytest.approx(1e-4))
 
 
-def test_threads_do_not_nest():
+def test_operators_of_different_threads_do_not_nest():
     other = trace.Event("b", trace.OPERATOR, 10, 40, (1, 2), {})
     self_times = {row.name: row.self_s for row in operators([event("a", 0, 100), other], Spans([]))}
     assert self_times == {"a": pytest.approx(1e-4), "b": pytest.approx(3e-5)}
 
 
-def test_python_frames_go_and_modules_keep_the_module_around_them():
+def test_python_frames_are_removed_and_modules_keep_their_parents():
     def python(name, number, parent):
         return {"cat": "python_function", "name": name, "args": {"Python id": number, "Python parent id": parent}}
 
@@ -252,7 +252,7 @@ def test_a_thinned_timeline_keeps_its_peak():
     ],
     ids=["empty", "cut gzip", "cut JSON", "no text", "a list", "no events"],
 )
-def test_a_damaged_trace_says_so(tmp_path, content, message):
+def test_a_damaged_trace_is_refused(tmp_path, content, message):
     path = tmp_path / "cpu.1.pt.trace.json.gz"
     path.write_bytes(content)
     with pytest.raises(ConvbenchError, match=message):
@@ -261,12 +261,12 @@ def test_a_damaged_trace_says_so(tmp_path, content, message):
         pass
 
 
-def test_a_missing_trace_says_so(tmp_path):
+def test_a_missing_trace_is_refused(tmp_path):
     with pytest.raises(ConvbenchError, match="No such file"):
         trace.read(tmp_path / "none.gz")
 
 
-def test_a_damaged_summary_says_what_to_do(tmp_path):
+def test_a_damaged_summary_is_refused_with_a_remedy(tmp_path):
     directory = tmp_path / profiles.PROFILES / "one"
     directory.mkdir(parents=True)
     (directory / profiles.SUMMARY).write_text('{"case": ')
@@ -275,7 +275,7 @@ def test_a_damaged_summary_says_what_to_do(tmp_path):
         profile_section.read(tmp_path)
 
 
-def test_names_of_directories_are_plain_and_apart():
+def test_directory_names_are_short_plain_and_distinct():
     first, second = (profiles.directory_of(Path(), f"conv/avg-k(k={k})/{'é' * 300}/../eager").name for k in (4, 5))
     assert first != second
     assert len(first) < 100
@@ -289,14 +289,14 @@ def test_a_trace_is_found_by_its_case(run):
     assert profiles.find_trace(f"{path.parent}/", []) == path
 
 
-def test_a_run_that_is_named_in_a_cases_place_is_asked(run):
-    """It was said to have no profile of that name."""
+def test_a_run_may_be_named_in_place_of_a_case(run):
+    """This used to end in the message that no profile has that name."""
     with pytest.raises(ConvbenchError, match="names 2 profiles"):
         profiles.find_trace(str(run), [])
 
 
 @pytest.mark.parametrize(("name", "message"), [("nothing", "no profile of 'nothing'"), ("conv", "names 2 profiles")])
-def test_a_case_that_is_none_or_several_is_said_with_the_names(run, name, message):
+def test_an_unknown_or_ambiguous_case_is_refused_with_all_names(run, name, message):
     with pytest.raises(ConvbenchError, match=message) as error:
         profiles.find_trace(name, [run])
     assert EAGER.id in str(error.value)
@@ -304,7 +304,7 @@ def test_a_case_that_is_none_or_several_is_said_with_the_names(run, name, messag
 
 
 @pytest.fixture
-def served(run):
+def trace_server(run):
     path = place(run, EAGER).trace
     with perfetto.server(path, 0) as (server, address):
         thread = threading.Thread(target=server.serve_forever)
@@ -314,8 +314,8 @@ def served(run):
         thread.join()
 
 
-def test_the_page_and_the_trace_are_served_on_loopback_and_nothing_else(served):
-    path, address = served
+def test_only_the_page_and_trace_are_served_on_loopback(trace_server):
+    path, address = trace_server
     assert address.startswith("http://127.0.0.1:")
     with urllib.request.urlopen(address, timeout=10) as answer:
         text = answer.read().decode()
@@ -334,16 +334,16 @@ def test_a_hostile_name_is_text_on_the_page():
     assert text.count("</script>") == 1
 
 
-def test_a_port_in_use_is_said(served):
-    port = int(served[1].rstrip("/").rsplit(":", 1)[1])
+def test_a_port_in_use_is_reported(trace_server):
+    port = int(trace_server[1].rstrip("/").rsplit(":", 1)[1])
     with pytest.raises(ConvbenchError, match=f"port {port} is in use: choose another with --port"):
         free_port(port)
-    with pytest.raises(ConvbenchError, match="is in use"), perfetto.server(served[0], port):
+    with pytest.raises(ConvbenchError, match="is in use"), perfetto.server(trace_server[0], port):
         pass
     assert free_port(0) > 0
 
 
-def test_tensorboard_says_what_is_missing(run, tmp_path, monkeypatch):
+def test_tensorboard_reports_what_is_missing(run, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(viewer, "find_spec", lambda name: None if name == "torch_tb_profiler" else object())
         with pytest.raises(ConvbenchError, match=r"torch_tb_profiler not installed: pip install 'convbench\[tensorb"):
@@ -359,8 +359,8 @@ def test_tensorboard_says_what_is_missing(run, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("folder", ["", profiles.PROFILES])
-def test_a_tensorboard_that_does_not_start_says_what_it_said(run, folder, tmp_path, monkeypatch):
-    """An address was printed that nobody served. TensorBoard's own users name the folder of the traces."""
+def test_a_failed_tensorboard_start_reports_its_output(run, folder, tmp_path, monkeypatch):
+    """An address that nobody served used to be printed. Users of TensorBoard itself name the folder of the traces."""
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\necho 'ImportError: no builder' >&2\nexit 1\n")
     python.chmod(0o755)
@@ -370,14 +370,14 @@ def test_a_tensorboard_that_does_not_start_says_what_it_said(run, folder, tmp_pa
         viewer.start(run / folder, 0)
 
 
-def test_the_report_lays_a_model_s_variants_side_by_side(run, tmp_path):
+def test_the_report_shows_a_models_variants_side_by_side(run, tmp_path):
     summary = profiles.summary(place(run, EAGER).directory)
     variant = json.loads(json.dumps(summary)) | {"case": summary["case"].replace("/eager/", "/channels_last/")}
     variant["operators"] = [row for row in variant["operators"] if row["name"] != "aten::lstm"]
     (group,) = profile_section.groups([variant, summary])
     assert group["variants"] == ["eager", "channels_last"]
     third = variant | {"case": summary["case"].replace("/eager/", "/compile/")}
-    tables = profile_section.groups([third, variant, summary])  # three were wider than a sheet
+    tables = profile_section.groups([third, variant, summary])  # a table of three was wider than a sheet
     assert [table["variants"] for table in tables] == [["eager", "channels_last"], ["eager", "compile"]]
     assert [table["variants"] for table in profile_section.groups([third])] == [["compile"]]
     lstm = next(row for row in group["operators"] if row["name"] == "aten::lstm")
@@ -388,7 +388,7 @@ def test_the_report_lays_a_model_s_variants_side_by_side(run, tmp_path):
     assert group["peaks"][0]["kinds"].split()[0] in ("weights", "activations", "workspace", "temporaries")
 
 
-def test_memory_over_a_call_is_drawn_in_the_order_of_the_tables_and_in_the_unit_of_its_peak(run):
+def test_memory_figures_follow_the_tables_order_and_the_peaks_unit(run):
     summary = profiles.summary(place(run, EAGER).directory)
     variant = summary | {"case": summary["case"].replace("/eager/", "/channels_last/")}
     drawn = profile_section.timelines([variant, summary])

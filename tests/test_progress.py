@@ -1,4 +1,4 @@
-"""The lines that a log gets: a number each, and the time that is left where it is minutes."""
+"""Test the progress lines in a log: each has a count, and the remaining time if it is minutes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from convbench.report.terminal.progress import OVER_BUDGET, Bar, Lines, stage_te
 
 
 def starts_of(seconds: Iterable[float], state: RunState, total: int) -> list[str]:
-    """How the lines of visits begin that take so many seconds each."""
+    """Return the starts of the log's lines for visits that take the given seconds."""
     written, clock, record = StringIO(), [0.0], records.record()
     lines = Lines(Console(file=written, width=200), {}, count=0, total=total, clock=lambda: clock[0])
     for duration in seconds:
@@ -25,8 +25,8 @@ def starts_of(seconds: Iterable[float], state: RunState, total: int) -> list[str
     return [line.partition("]")[0] for line in written.getvalue().splitlines()]
 
 
-def test_a_line_tells_what_is_left_of_the_rounds() -> None:
-    """Not of trainings that follow: they take other times. A first case of 660 said 8 minutes, the fifth 181."""
+def test_a_line_tells_the_remaining_time_of_the_rounds() -> None:
+    """Later trainings, which take other times, do not count. The first of 660 cases said 8 minutes, the fifth 181."""
     starts = starts_of((20.0, 40.0, 0.0, 0.0), RunState(0, 2, visits=12, following=12), total=660)
     assert starts == [
         "round 1 of 2",
@@ -37,13 +37,13 @@ def test_a_line_tells_what_is_left_of_the_rounds() -> None:
     ]
 
 
-def test_trainings_side_by_side_take_the_time_that_passes() -> None:
+def test_parallel_trainings_are_estimated_by_elapsed_time() -> None:
     starts = starts_of((60.0, 0.0, 60.0, 0.0), RunState(0, 1, trainings=8, visits=8), total=8)
     assert starts == ["8 trainings", "[1/8, 7 min left", "[2/8, 3 min left", "[3/8, 3 min left", "[4/8, 2 min left"]
 
 
-def test_with_a_budget_later_rounds_take_no_more_than_it_leaves() -> None:
-    """``--budget 2m`` promised 51 minutes of three rounds, of which it makes one."""
+def test_a_budget_limits_the_estimate_of_later_rounds() -> None:
+    """``--budget 2m`` used to promise 51 minutes for three rounds, although it makes only one."""
     state = RunState(0, 3, visits=12, following=24, budget_left=120.0)
     assert starts_of((300.0, 300.0, 0.0), state, total=12) == [
         "round 1 of 3",
@@ -58,7 +58,7 @@ def test_with_a_budget_later_rounds_take_no_more_than_it_leaves() -> None:
     assert starts_of((20.0,), trainings, total=8) == ["8 trainings", "[1/8, 2 min left"]
 
 
-def test_a_bar_says_once_that_the_first_round_exceeds_the_budget() -> None:
+def test_a_bar_reports_once_that_round_one_exceeds_the_budget() -> None:
     screen, record = Console(file=StringIO(), width=300, force_terminal=True), records.record()
     with Bar(screen, {}, count=0, total=2) as bar:
         for _ in range(2):
@@ -67,12 +67,12 @@ def test_a_bar_says_once_that_the_first_round_exceeds_the_budget() -> None:
     assert screen.file.getvalue().count("takes longer than the budget") == 1  # type: ignore[attr-defined]
 
 
-def test_seconds_are_not_worth_telling() -> None:
+def test_a_remaining_time_of_seconds_is_not_shown() -> None:
     assert starts_of((9.0,), RunState(0, 1, visits=2), total=5) == ["measuring", "[1/5"]
 
 
-def test_further_seeds_are_said_and_counted() -> None:
-    """A run until sure made [84/6] of them under the word measuring."""
+def test_further_seeds_are_announced_and_counted() -> None:
+    """A run until sure used to show [84/6] under the word "measuring"."""
     output = StringIO()
     lines, record = Lines(Console(file=output, width=200), {}, count=5, total=6), records.record()
     for state in (RunState(0, 1, trainings=1), RunState(0, 1, trainings=2, look=2, unplanned=True)):
@@ -86,8 +86,8 @@ def test_further_seeds_are_said_and_counted() -> None:
     assert stage_text(later) == "9 more trainings, each at its best learning rate"
 
 
-def test_nothing_is_drawn_over_in_a_log_that_shall_have_colours(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``FORCE_COLOR`` is set for whole workflows: their logs had a bar a line, and the lines of cases no counts."""
+def test_a_log_with_forced_colours_gets_lines_and_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``FORCE_COLOR`` is set for whole workflows. Their logs used to have a bar per line, and cases without counts."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
     log = Console(file=StringIO())

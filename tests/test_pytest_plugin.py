@@ -1,4 +1,4 @@
-"""The pytest plugin as a user has it: a test file, a suite beside it, ``pytest --benchmark-only``."""
+"""Test the pytest plugin in a user's project: a test file, a suite beside it, ``pytest --benchmark-only``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_other():
 
 @pytest.fixture
 def user(pytester, monkeypatch):
-    """A user's project; the plugin comes by its entry point, or by name where convbench was installed before."""
+    """Return a function that runs pytest in a user's project. An install without the entry point loads it by name."""
     for name in ("PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER"):
         monkeypatch.delenv(name, raising=False)
     installed = any(point.name == "convbench" for point in entry_points(group="pytest11"))
@@ -43,8 +43,8 @@ def user(pytester, monkeypatch):
     )
 
 
-def test_cases_are_benchmarked_and_nothing_else_is_run(user, pytester):
-    """Where warnings are errors, as in many a project, importing fvcore failed each case."""
+def test_only_cases_are_benchmarked(user, pytester):
+    """If warnings are errors, as in many projects, importing fvcore used to fail each case."""
     pytester.makepyfile(test_speed=SPEED)
     done = user("--benchmark-only", "--benchmark-json=out.json", "--strict-markers", "-W", "error")
     done.assert_outcomes(passed=1, skipped=1)
@@ -55,8 +55,8 @@ def test_cases_are_benchmarked_and_nothing_else_is_run(user, pytester):
     assert benchmark["group"] == "inference"
 
 
-def test_what_changes_the_process_or_cannot_run_here_is_skipped(user, pytester, monkeypatch):
-    """glibc-arena stayed for the cases after it; what the machine lacks was a failing test."""
+def test_cases_that_change_the_process_or_cannot_run_are_skipped(user, pytester, monkeypatch):
+    """glibc-arena used to stay on for the next cases, and a missing package failed the test."""
     variants = "{name: allocator, malloc: [glibc-arena, jemalloc]}, {name: openvino}, eager"
     pytester.makefile(".yaml", tiny=SUITE.replace("clip:", f"variant: [{variants}], clip:"))
     pytester.makefile(".py", sitecustomize="import sys\nsys.modules['openvino'] = None\n")
@@ -69,8 +69,8 @@ def test_what_changes_the_process_or_cannot_run_here_is_skipped(user, pytester, 
     assert "the variant openvino needs openvino, which is not installed: pip install 'convbench[openvino]'" in text
 
 
-def test_a_case_is_called_and_not_timed_where_benchmarks_are_disabled(user, pytester):
-    """A suite of plain data, as ``convbench.run`` takes it, was a traceback of pathlib."""
+def test_a_case_is_called_untimed_if_benchmarks_are_disabled(user, pytester):
+    """A suite of plain data, as ``convbench.run`` takes it, used to end in a traceback of pathlib."""
     data = {"matrix": {"reducer": ["gap", "gmp"], "clip": "1x2x3x8x8", "rnn": "lstm8"}, "protocol": {"max_time": 300}}
     pytester.makepyfile(test_speed=SPEED.replace('"tiny.yaml"', repr(data)))
     done = user("--benchmark-disable", "-k", "not other")
@@ -78,8 +78,8 @@ def test_a_case_is_called_and_not_timed_where_benchmarks_are_disabled(user, pyte
 
 
 @pytest.mark.parametrize(("cpu", "warns"), [("A 1", False), ("B  2", True)])
-def test_an_export_of_the_same_machine_is_compared_without_a_warning(user, pytester, cpu, warns):
-    """The processor that pytest-benchmark sees is invented here; all else is this machine's."""
+def test_comparing_an_export_warns_only_about_another_machine(user, pytester, cpu, warns):
+    """Only the processor that pytest-benchmark sees is invented here. The other facts are this machine's."""
     facts = {"machine": platform.machine(), "cpu": cpu, "python": platform.python_version()}
     record = records.record(records.case("gap"), latency=2e-3)
     run = replace(records.run_of([record]), environment=facts)
@@ -109,7 +109,7 @@ MISTAKES = {
 }
 
 
-def test_a_mistake_is_one_message(user, pytester):
+def test_a_mistake_is_reported_in_one_message(user, pytester):
     files = {
         f"test_{number}": f"import pytest\n{mark}\ndef test_speed(case_benchmark): case_benchmark()"
         for number, mark in enumerate(MISTAKES)
@@ -120,17 +120,17 @@ def test_a_mistake_is_one_message(user, pytester):
     for number, message in enumerate(MISTAKES.values()):
         (section,) = re.findall(rf"^_+ ERROR .*test_{number}\b.*_+$\n((?:(?!_+ ERROR|=====).*\n)*)", text, re.M)
         assert message in section
-    assert "pytest_plugin.py" not in text  # as in a traceback
+    assert "pytest_plugin.py" not in text  # a traceback would name it
 
 
-def test_without_pytest_benchmark_its_extra_is_named(user, pytester):
-    """It was "fixture 'benchmark' not found", of a file of ours."""
+def test_missing_pytest_benchmark_is_reported_with_its_extra(user, pytester):
+    """The message used to be "fixture 'benchmark' not found", in a file of convbench."""
     pytester.makepyfile(test_speed=SPEED)
     done = user("-p", "no:benchmark")
     assert "case_benchmark needs pytest-benchmark: pip install 'convbench[pytest]'" in done.stdout.str()
 
 
-def test_on_a_gpu_a_call_lasts_until_the_device_is_done(monkeypatch):
+def test_a_gpu_call_lasts_until_the_device_is_done(monkeypatch):
     import torch
 
     from convbench.pytest_plugin import _until_done

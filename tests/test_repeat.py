@@ -1,4 +1,4 @@
-"""Latencies from visits: quiet and beside other work they must agree, or say by how much they may not."""
+"""Test latencies from visits: runs with and without other work agree within their intervals."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SECONDS = {case.id: 1e-3 * 1.1**i for i, case in enumerate(CASES)}
 
 
 def run(seed, slowed=1.0, waited=0.0, moments=0.15, known=None, slope=1.0, threads=1):
-    """A run of three visits a case on a machine of changing speed, whose cases follow the reference by a power."""
+    """Return records of three visits a case on a machine of changing speed. Cases follow a power of the reference."""
     rng, run_records = np.random.default_rng(seed), []
     for case in CASES:
         speed = slowed * np.exp(np.abs(rng.normal(0, moments, 3)))
@@ -41,15 +41,15 @@ def run(seed, slowed=1.0, waited=0.0, moments=0.15, known=None, slope=1.0, threa
     return run_records
 
 
-def test_slow_moments_are_taken_off_by_the_reference():
-    """The machine's speed changes by 15 % from visit to visit, yet the intervals are those of 2 %."""
+def test_the_reference_corrects_slow_moments():
+    """The machine's speed changes by 15 % between visits, but the intervals are as narrow as for 2 %."""
     case_results = results(run(1))
     assert np.median([result.latency.relative_half_width for result in case_results]) < 0.05
     near = [abs(math.log(result.latency.median / SECONDS[result.case.id])) for result in case_results]
     assert max(near) < 0.15
 
 
-def test_quiet_and_beside_other_work_agree_where_a_quiet_run_is_known():
+def test_quiet_and_busy_runs_agree_given_a_quiet_run():
     quiet = run(1)
     (known,) = latencies.quiet_references(quiet).values()
     comparison = agreement(results(quiet), results(run(2, slowed=1.5, waited=0.5, known=known)))
@@ -58,8 +58,8 @@ def test_quiet_and_beside_other_work_agree_where_a_quiet_run_is_known():
     assert comparison.contradicted == 0
 
 
-def test_a_machine_that_is_slower_for_a_while_is_stated_at_its_speed_in_the_last_quiet_runs():
-    """By a fifth for the whole run, as a virtual machine is by its neighbours; by far more it is another machine."""
+def test_a_temporary_slowdown_is_corrected_to_the_last_quiet_runs():
+    """Neighbours slow a virtual machine by a fifth for a whole run. If it is far slower, it is another machine."""
     quiet = run(1)
     (known,) = latencies.quiet_references(quiet).values()
     slower = run(2, slowed=1.2)
@@ -71,14 +71,14 @@ def test_a_machine_that_is_slower_for_a_while_is_stated_at_its_speed_in_the_last
     assert far == [result.latency.median for result in results(run(2, slowed=2.0))]
 
 
-def test_beside_other_work_and_without_a_quiet_run_the_low_end_says_so():
+def test_without_a_quiet_run_a_busy_runs_interval_reaches_lower():
     case_results = results(run(2, slowed=1.5, waited=0.5))
     assert all(result.latency.low <= SECONDS[result.case.id] for result in case_results)
     assert agreement(results(run(1)), case_results).meet >= 0.9
 
 
-def test_an_interval_is_that_of_any_run_and_not_of_this_one():
-    """A run in which all takes 2 % longer, and each case a little more or less, unseen by the reference workload."""
+def test_an_interval_covers_differences_between_runs():
+    """A whole run takes 2 % longer, and each case a little more or less, unseen by the reference workload."""
     rng, covered = np.random.default_rng(5), []
     for seed in range(20):
         run_records, common = run(seed, moments=0.0), rng.normal(0, 0.012)
@@ -88,18 +88,18 @@ def test_an_interval_is_that_of_any_run_and_not_of_this_one():
 
 
 @pytest.mark.parametrize("samples", [(226e-6, 234e-6, 256e-6, 261e-6, 278e-6, 895e-6), (1e-3, 3e-3)])
-def test_the_interval_of_one_visit_holds_that_of_its_samples(samples):
+def test_the_interval_of_one_visit_contains_its_samples(samples):
     plain = records.record(CASES[0], samples=0)
     others = [reading for reading in plain.readings if reading.metric.name != metrics.LATENCY.name]
     latency = Reading(metrics.LATENCY, samples, (len(samples),))
     single = replace(plain, readings=(*others, latency), visits=(Visit(0),))
     (result,) = results([single])
     assert result.latency.low <= min(samples) and max(samples) <= result.latency.high
-    assert result.latency.high / result.latency.median > 1.3  # what processes differ by
+    assert result.latency.high / result.latency.median > 1.3  # the spread between processes
 
 
-def test_cases_that_slow_down_unlike_the_others_are_known_so_much_less_well():
-    """One power is learned of all: what it takes off of a third too much of one case is too little of another."""
+def test_cases_that_slow_down_differently_have_wider_intervals():
+    """One power is fitted to all cases: it removes too much of a slowdown by a third here and too little there."""
     rng, covered = np.random.default_rng(6), []
     for seed in range(20):
         run_records = run(seed, slowed=1.35, waited=0.5, moments=0.03, known=1e-3)
@@ -109,8 +109,8 @@ def test_cases_that_slow_down_unlike_the_others_are_known_so_much_less_well():
     assert np.mean(covered) >= 0.93
 
 
-def test_a_run_that_a_slow_machine_leaves_in_doubt_is_not_visited_until_its_visits_are_many():
-    """More visits do not make known what none of them tells."""
+def test_uncertainty_of_a_slow_machine_asks_for_no_more_visits():
+    """More visits cannot reduce it."""
     case_results = results(run(7, slowed=1.5, waited=0.5, moments=0.0, known=1e-3))
     fastest = min(case_results, key=lambda result: result.latency.median)
     assert fastest.latency.relative_half_width > VAGUE_WIDTH > fastest.timing.by_visits.relative_half_width
@@ -118,7 +118,7 @@ def test_a_run_that_a_slow_machine_leaves_in_doubt_is_not_visited_until_its_visi
 
 
 def _times(record, factor):
-    """The record of a model that took so many times as long at every call."""
+    """Return the record with all latencies multiplied by ``factor``."""
     readings = (
         replace(reading, samples=tuple(factor * sample for sample in reading.samples))
         if reading.metric == metrics.LATENCY
@@ -128,14 +128,14 @@ def _times(record, factor):
     return replace(record, readings=tuple(readings))
 
 
-def test_ratios_do_not_suffer_from_other_work():
+def test_ratios_are_precise_beside_other_work():
     first, second = results(run(2, slowed=1.5, waited=0.5))[:2]
     ratio = latencies.ratio(second.timing, first.timing)
     assert ratio.low < 1.1 < ratio.high
     assert ratio.relative_half_width < 0.1
 
 
-def test_the_speed_of_a_quiet_run_is_kept_and_that_of_a_busy_one_is_not(tmp_path, monkeypatch):
+def test_only_the_speeds_of_quiet_runs_are_stored(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     facts, setting = {"cpu": "a", "cores": 2}, ("cpu", 1)
     repeats.keep_speed(facts, run(3, waited=0.5))
@@ -150,8 +150,8 @@ def test_the_speed_of_a_quiet_run_is_kept_and_that_of_a_busy_one_is_not(tmp_path
     assert repeats.known_speed(facts, *setting) == pytest.approx(1.5e-3, rel=0.1), "which are five"
 
 
-def test_the_speed_of_a_quiet_run_is_that_of_its_threads(tmp_path, monkeypatch):
-    """Two threads do the reference workload faster, which says nothing of how fast one is on a quiet machine."""
+def test_a_quiet_runs_speed_is_stored_by_thread_count(tmp_path, monkeypatch):
+    """Two threads run the reference workload faster, which does not tell the speed of one thread."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     facts = {"cpu": "a", "cores": 2}
     repeats.keep_speed(facts, [*run(3), *run(4, slowed=0.6, threads=2)])
@@ -159,7 +159,7 @@ def test_the_speed_of_a_quiet_run_is_that_of_its_threads(tmp_path, monkeypatch):
     assert known == [pytest.approx(1e-3, rel=0.1), pytest.approx(0.6e-3, rel=0.1), None]
 
 
-def test_what_a_selftest_found_is_kept(tmp_path, monkeypatch):
+def test_the_result_of_a_selftest_is_stored(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     runs = iter([run(1), run(2), run(3)])
     comparisons = list(repeats.agreements(lambda: next(runs), 0.0))
@@ -169,7 +169,7 @@ def test_what_a_selftest_found_is_kept(tmp_path, monkeypatch):
     assert repeats.known_share({"cpu": "a"}) == counted.share >= 0.9
 
 
-def test_a_selftest_of_run_is_told_as_json(tmp_path, monkeypatch, in_process):
+def test_a_selftest_of_run_is_printed_as_json(tmp_path, monkeypatch, in_process):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(preparation, "executor_of", lambda *_: executors.get("fake").build("cpu"))
     words = ("--minutes", "0", "--json", "--slowdowns", "5", "--detect", "3")

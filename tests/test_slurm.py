@@ -1,4 +1,4 @@
-"""Slurm by submitit: its local cluster, a Slurm of our own, and what a user gets wrong."""
+"""Test Slurm through submitit: its local cluster, a fake Slurm, and users' mistakes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class KillsAWorker:
-    """Kills the first job's processes after the first record, as a node that goes down does."""
+    """A progress watcher that kills the first job's processes after the first record, like a node that goes down."""
 
     def __init__(self, state: Path) -> None:
         self.state, self.killed = state, 0
@@ -64,7 +64,7 @@ def session(leader: int) -> list[int]:
 
 
 def ended(leaders: list[int], seconds: float = 60.0) -> bool:
-    """Whether all processes of these sessions end; a moment is granted for that."""
+    """Whether all processes of these sessions end within ``seconds``."""
     until = time.monotonic() + seconds
     while any(session(leader) for leader in leaders) and time.monotonic() < until:
         time.sleep(0.2)
@@ -78,7 +78,7 @@ def whole(directory: Path) -> bool:
     return expected <= set(visits) and len(visits) == len(set(visits))
 
 
-def test_a_job_that_dies_is_replaced_and_the_jobs_end_with_the_run(slurm: Path, tmp_path: Path) -> None:
+def test_a_dead_job_is_replaced_and_none_outlives_the_run(slurm: Path, tmp_path: Path) -> None:
     watcher = KillsAWorker(slurm)
     folder = tmp_path / "shared"
     with convbench.executor("slurm", "cpu", workers=1, folder=str(folder), partition="short", silence=30.0) as jobs:
@@ -99,17 +99,15 @@ def test_a_job_that_dies_is_replaced_and_the_jobs_end_with_the_run(slurm: Path, 
     ("options", "alone"),
     [({}, True), ({"exclusive": False}, False), ({"gpus": 1}, False), ({"gpus": 1, "exclusive": True}, True)],
 )
-def test_a_job_has_its_host_alone_unless_it_is_one_of_a_gpu(options: dict, alone: bool) -> None:
-    """With ``gpus`` what was asked for was dropped."""
+def test_a_job_has_an_exclusive_host_unless_it_has_gpus(options: dict, alone: bool) -> None:
+    """With ``gpus``, the option ``exclusive`` used to be dropped."""
     with convbench.executor("slurm", "cpu", **options) as jobs:
         parameters = jobs.driver.engine._parameters()
     assert parameters.get("slurm_additional_parameters") == ({"exclusive": True} if alone else None)
 
 
-def test_what_a_job_writes_until_it_has_ended_is_taken_away_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The scheduler ends a cancelled job a moment later; until then its log came back into a folder being removed."""
+def test_the_last_output_of_a_cancelled_job_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scheduler ends a cancelled job a moment later. Its log used to reappear in the folder being removed."""
     log, remove = tmp_path / "run-1" / "logs" / "1_log.out", shutil.rmtree
     log.parent.mkdir(parents=True)
 
@@ -131,7 +129,7 @@ def test_what_a_job_writes_until_it_has_ended_is_taken_away_too(
 
 
 @pytest.mark.parametrize("cluster", ["local", "debug"])
-def test_without_slurm_it_measures_too(cluster: str, tmp_path: Path) -> None:
+def test_local_clusters_measure_without_slurm(cluster: str, tmp_path: Path) -> None:
     with convbench.executor("slurm", "cpu", cluster=cluster, workers=1, folder=str(tmp_path / "shared")) as jobs:
         run = convbench.run(SUITE, executor=jobs, out=tmp_path / "run")
     assert {record.status for record in run.records} == {"ok"}
@@ -150,8 +148,8 @@ def corner(features, lstm_input):
 
 
 @pytest.mark.parametrize("brought", [False, True])
-def test_a_plugin_of_an_imported_module_is_known_to_the_workers(brought: bool, tmp_path: Path) -> None:
-    """Its cases failed on all hosts as of an unknown reducer."""
+def test_workers_know_the_plugins_of_imported_modules(brought: bool, tmp_path: Path) -> None:
+    """Its cases used to fail on all hosts with an unknown reducer."""
     suite = SUITE | {"matrix": SUITE["matrix"] | {"reducer": ["gap", "corner"]}}
     options = {"cluster": "local", "workers": 1, "folder": str(tmp_path / "shared")}
     named = f"convbench.run({suite}, executor='slurm', executor_options={options}, device='cpu', out='run')\n"
@@ -163,7 +161,7 @@ def test_a_plugin_of_an_imported_module_is_known_to_the_workers(brought: bool, t
     assert {record.status for record in convbench.open_run(tmp_path / "run").records} == {"ok"}, done.stderr
 
 
-def test_a_partition_that_does_not_exist_is_what_slurm_says(slurm: Path, tmp_path: Path) -> None:
+def test_an_unknown_partition_is_reported_in_slurms_words(slurm: Path, tmp_path: Path) -> None:
     with (
         convbench.executor("slurm", "cpu", partition="nonsense", folder=str(tmp_path / "shared")) as jobs,
         pytest.raises(ConvbenchError, match=r"Slurm refuses the workers: .*Invalid partition name specified"),
@@ -171,7 +169,7 @@ def test_a_partition_that_does_not_exist_is_what_slurm_says(slurm: Path, tmp_pat
         _ = jobs.hosts
 
 
-def test_without_sbatch_the_user_is_told_where_to_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_sbatch_is_reported_with_the_alternatives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with (
         convbench.executor("slurm", "cpu", folder=str(tmp_path)) as jobs,
@@ -180,7 +178,7 @@ def test_without_sbatch_the_user_is_told_where_to_go(tmp_path: Path, monkeypatch
         _ = jobs.hosts
 
 
-def test_without_submitit_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_submitit_is_reported_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "submitit", None)
     with convbench.executor("slurm", "cpu") as jobs, pytest.raises(ConvbenchError, match=r"'convbench\[slurm\]'"):
         _ = jobs.hosts

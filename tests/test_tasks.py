@@ -1,4 +1,4 @@
-"""What every task keeps, what its labels mean in pixels, what controls take away, and a user's own clips."""
+"""Test the tasks: their clips, the meaning of their labels, the controls, and a user's own clips."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def same(splits: Splits, other: Splits) -> bool:
 # --- Every task of digits ---------------------------------------------------------------------------------------------
 
 
-def test_the_shelf_is_complete_and_says_what_each_task_is() -> None:
+def test_every_task_is_registered_with_a_summary() -> None:
     shelf = {plugin.name: plugin for plugin in tasks}
     assert set(shelf) == {*CLASSES, "npz-folder", "video-folder"}
     assert all(len(plugin.summary) > 20 for plugin in shelf.values())
@@ -77,7 +77,7 @@ def test_the_shelf_is_complete_and_says_what_each_task_is() -> None:
 
 @pytest.mark.parametrize("clip", [CLIP, Clip(4, 5, 3, 40, 24), Clip(1, 3, 2, 16, 17)], ids=str)
 @pytest.mark.parametrize("task", CLASSES)
-def test_clips_are_as_the_suite_asks_and_labels_are_balanced(task: str, clip: Clip) -> None:
+def test_clips_have_the_suites_shape_and_labels_are_balanced(task: str, clip: Clip) -> None:
     splits = splits_of(task, clip)
     assert len(splits.classes) == len(set(splits.classes)) == CLASSES[task]
     for split, count in zip(parts(splits), (120, 40, 41), strict=True):
@@ -93,7 +93,7 @@ def test_clips_are_as_the_suite_asks_and_labels_are_balanced(task: str, clip: Cl
 
 
 @pytest.mark.parametrize("task", CLASSES)
-def test_a_seed_gives_the_same_clips_and_leaves_other_random_numbers_alone(task: str) -> None:
+def test_a_seed_fixes_the_clips_without_reseeding_other_random_numbers(task: str) -> None:
     torch.manual_seed(3)
     np.random.seed(3)
     expected = torch.rand(3).tolist(), np.random.random(3).tolist()
@@ -106,32 +106,32 @@ def test_a_seed_gives_the_same_clips_and_leaves_other_random_numbers_alone(task:
 
 
 @pytest.mark.parametrize("task", CLASSES)
-def test_more_clips_to_train_on_leave_the_others_as_they_are(task: str) -> None:
+def test_more_training_clips_do_not_change_validation_and_test_clips(task: str) -> None:
     few, more = splits_of(task), splits_of(task, training=Training(train_clips=300, val_clips=40, test_clips=41))
     assert torch.equal(few.val.clips, more.val.clips)
     assert torch.equal(few.test.clips, more.test.clips)
 
 
 def source_of(digit: torch.Tensor) -> bytes:
-    """The pixels of a digit wherever it stands: what is left of it is their values in order."""
+    """Return the sorted values of a digit's pixels, which do not depend on its position."""
     return digit[digit > 0].sort().values.numpy().tobytes()
 
 
 def in_squares(clip: Clip, training: Training) -> Splits:
-    """Binding's clips with every digit a full square where it stood."""
+    """Return binding's clips with every digit replaced by a full square."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(digits.Digits, "scaled", lambda self, size: torch.ones(len(self.images), size, size))
         return splits_of("binding", clip, training)
 
 
 def larger_at(frame: torch.Tensor, size: int) -> tuple[int, int]:
-    """(y, x) of the one full square of that size."""
+    """Return (y, x) of the only full square of this size."""
     (corner,) = (torch.nn.functional.avg_pool2d(frame[None, None], size, 1)[0, 0] > 0.999).nonzero().tolist()
     return corner[0], corner[1]
 
 
 def sources_by_pixels(task: str, which: int, splits: Splits, training: Training) -> set[bytes]:
-    """The source digits seen in a split's first frames; in binding, those of the larger digits."""
+    """Return the source digits in a split's first frames; for binding, only the larger digits."""
     frames = parts(splits)[which].clips[:, 0, 0]
     if task != "binding":
         return set(map(source_of, frames))
@@ -153,7 +153,7 @@ def test_no_source_digit_is_in_two_splits(task: str) -> None:
         assert sources <= known
 
 
-def test_sources_are_the_whole_set_split_by_class() -> None:
+def test_sources_split_the_whole_data_set_by_class() -> None:
     sources = digits.sources(4)
     rows = np.concatenate([source.rows for source in sources])
     assert sorted(rows) == list(range(1797))
@@ -164,7 +164,7 @@ def test_sources_are_the_whole_set_split_by_class() -> None:
     assert set(sources.test.rows) != set(digits.sources(5).test.rows)
 
 
-def test_a_digit_asked_for_is_of_its_class() -> None:
+def test_a_digit_chosen_by_class_has_that_class() -> None:
     source, classes = digits.sources(0).val, np.arange(1000) % 10
     chosen = source.of_classes(classes, random(0))
     assert (source.labels[chosen] == classes).all()
@@ -175,7 +175,7 @@ def test_a_digit_asked_for_is_of_its_class() -> None:
 
 
 def shift(before: torch.Tensor, after: torch.Tensor) -> tuple[int, int]:
-    """How far (y, x) a frame was rolled to become the next one: the peak of their circular cross-correlation."""
+    """Return by how many pixels (y, x) the second frame is rolled: the peak of their circular cross-correlation."""
     spectrum = torch.fft.fft2(after) * torch.fft.fft2(before).conj()
     peak = int(torch.fft.ifft2(spectrum).real.argmax())
     height, width = before.shape
@@ -192,20 +192,20 @@ def test_direction_is_the_shift_between_frames(clip: Clip) -> None:
         assert torch.equal(frames[0].flatten().sort().values, frames[-1].flatten().sort().values)
 
 
-def test_directions_are_named_as_they_look() -> None:
+def test_direction_names_match_their_steps() -> None:
     vertical, horizontal = {-1: "up", 0: "", 1: "down"}, {-1: "left", 0: "", 1: "right"}
     looks = ["-".join(filter(None, (vertical[y], horizontal[x]))) for y, x in STEPS]
     assert list(DIRECTIONS) == looks
 
 
-def test_where_a_digit_starts_tells_nothing_of_its_direction() -> None:
+def test_a_digits_start_does_not_reveal_its_direction() -> None:
     split = splits_of("direction", training=Training(train_clips=4000, val_clips=8, test_clips=8)).train
     mass = split.clips[:, 0, 0]
     middles = torch.stack([mass[split.labels == label].mean(0) for label in range(8)])
     assert (middles - middles.mean(0)).abs().max() < 0.1
 
 
-def test_identity_is_the_class_of_the_digit_seen() -> None:
+def test_an_identity_label_is_the_class_of_the_digit() -> None:
     split, source = splits_of("identity").test, digits.sources(0).test
     images = source.scaled(digits.box(CLIP))
     label_of = {source_of(image): label for image, label in zip(images, source.labels, strict=True)}
@@ -216,7 +216,7 @@ def test_identity_is_the_class_of_the_digit_seen() -> None:
 
 
 def middles(splits: Splits) -> torch.Tensor:
-    """The middle of the lit box of each first frame (not on a torus: for digits that stay off the edges)."""
+    """Return the centre of each first frame's lit box, if no digit wraps around an edge."""
     lit = splits.train.clips[:, 0, 0] > 0
     centres = []
     for frame in lit:
@@ -226,22 +226,22 @@ def middles(splits: Splits) -> torch.Tensor:
 
 
 def unevenness(jitter: float) -> float:
-    """How much more some pixels of the first frames are lit than others, against their mean."""
+    """Return the standard deviation of the first frames' mean pixels, divided by their mean."""
     splits = splits_of("identity", training=Training(train_clips=4000, val_clips=10, test_clips=10), jitter=jitter)
     lit = splits.train.clips[:, 0, 0].mean(0)
     return float(lit.std() / lit.mean())
 
 
-def test_jitter_is_how_far_from_the_centre_a_digit_starts() -> None:
+def test_jitter_sets_how_far_from_the_centre_a_digit_starts() -> None:
     still, some = middles(splits_of("identity", jitter=0.0)), middles(splits_of("identity", jitter=0.25))
-    assert (still - 15.5).abs().max() < 5  # a digit is not in the middle of its own box
+    assert (still - 15.5).abs().max() < 5  # a digit is not centred in its box
     assert still.std(0).max() < 2 < some.std(0).min()
     assert unevenness(1.0) < 0.2 < 0.3 < unevenness(0.8)
     assert same(splits_of("identity"), splits_of("identity", jitter=1.0))
 
 
 @pytest.mark.parametrize("clip", [CLIP, Clip(1, 2, 1, 48, 31), Clip(1, 1, 1, 16, 16)], ids=str)
-def test_binding_is_the_side_of_the_larger_digit_and_the_pair_is_whole(clip: Clip) -> None:
+def test_a_binding_label_is_the_side_of_the_larger_digit(clip: Clip) -> None:
     size, small = digits.box(clip), digits.box(clip, 0.3)
     split = in_squares(clip, FEW).test
     for frames, label in zip(split.clips[:, :, 0], split.labels, strict=True):
@@ -257,7 +257,7 @@ def test_binding_is_the_side_of_the_larger_digit_and_the_pair_is_whole(clip: Cli
         assert min(abs(down), abs(right)) <= 1
 
 
-def test_order_is_the_class_of_the_digit_shown_first_of_three() -> None:
+def test_an_order_label_is_the_class_of_the_first_digit() -> None:
     split, source = splits_of("order").test, digits.sources(0).test
     images = source.scaled(digits.box(CLIP))
     label_of = {source_of(image): int(label) for image, label in zip(images, source.labels, strict=True)}
@@ -279,7 +279,7 @@ def test_three_digits_fill_any_number_of_frames(frames: int, timeline: str) -> N
     assert "".join(letters) == timeline
 
 
-def test_a_placed_digit_is_whole_and_where_it_is_said_to_be() -> None:
+def test_a_placed_digit_is_whole_and_around_its_stated_centre() -> None:
     clip = Clip(1, 1, 3, 32, 48)
     placement = digits.place_digits(digits.sources(0).train, clip, 300, random(0, 1))
     assert placement.frames.shape == (300, 3, 32, 48)
@@ -294,12 +294,12 @@ def test_a_placed_digit_is_whole_and_where_it_is_said_to_be() -> None:
 
 
 @pytest.mark.parametrize("task", CLASSES)
-def test_a_canvas_too_small_says_which_and_the_least(task: str) -> None:
+def test_a_too_small_clip_is_refused_with_the_smallest_size(task: str) -> None:
     with pytest.raises(Impossible, match=r"clip 1x8x1x12x40 are too small for a digit .* at least 16x40"):
         splits_of(task, Clip(1, 8, 1, 12, 40))
 
 
-def test_too_few_frames_say_how_many_are_needed() -> None:
+def test_too_few_frames_are_refused_with_the_number_needed() -> None:
     with pytest.raises(
         Impossible, match="clip 1x2x1x32x32 has 2 frames and order flashes 3 digits: give it at least 3"
     ):
@@ -308,7 +308,7 @@ def test_too_few_frames_say_how_many_are_needed() -> None:
         splits_of("direction", Clip(1, 1, 1, 32, 32))
 
 
-def test_without_scikit_learn_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_scikit_learn_is_reported_with_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     digits._all_digits.cache_clear()
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     with pytest.raises(Unavailable, match=r"need scikit-learn: pip install scikit-learn"):
@@ -327,19 +327,19 @@ def test_without_scikit_learn_it_says_what_to_install(monkeypatch: pytest.Monkey
          "labels of train are not the number of each clip's class, int64 from 0 to 1"),
     ],
 )  # fmt: skip
-def test_a_task_that_draws_something_else_is_told(splits: Any, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clips of another size were learned from without a word; the others failed in torch's words, one after another."""
+def test_a_task_that_returns_wrong_data_is_refused(splits: Any, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clips of a wrong size used to be trained on without a message. The other cases ended in torch's errors."""
     monkeypatch.setitem(tasks._plugins, "odd", Plugin("odd", lambda *_: splits, "", {}))
     with pytest.raises(ConvbenchError, match=re.escape(f"the task odd{'' if splits is None else ':'} {words}")):
         splits_of("odd", OWN)
 
 
-def test_an_unknown_task_names_the_nearest() -> None:
+def test_an_unknown_task_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(ConvbenchError, match="unknown task 'direktion'; did you mean 'direction'"):
         splits_of("direktion")
 
 
-def test_the_shelf_itself_does_not_import_torch() -> None:
+def test_importing_the_tasks_does_not_import_torch() -> None:
     program = "import sys, convbench.measure.quality.tasks; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
@@ -348,17 +348,17 @@ def test_the_shelf_itself_does_not_import_torch() -> None:
 
 
 def ordered(frames: torch.Tensor) -> torch.Tensor:
-    """The frames of each clip sorted by their pixels, so that only their order is gone."""
+    """Sort the frames of each clip by their pixels, to compare clips regardless of frame order."""
     rows = [sorted(map(bytes, clip.numpy().reshape(len(clip), -1).view(np.uint8))) for clip in frames]
     return torch.tensor([[list(frame) for frame in clip] for clip in rows])
 
 
-def test_no_control_leaves_all_as_it_is() -> None:
+def test_no_control_leaves_the_splits_unchanged() -> None:
     splits = splits_of("direction")
     assert controls.apply(None, splits, 0) is splits
 
 
-def test_frame_shuffle_takes_the_order_of_frames_only() -> None:
+def test_frame_shuffle_changes_only_the_order_of_frames() -> None:
     splits = splits_of("direction")
     before = [split.clips.clone() for split in parts(splits)]
     shuffled = controls.apply("frame-shuffle", splits, 0)
@@ -383,7 +383,7 @@ def test_single_frame_repeats_the_middle_frame() -> None:
         assert torch.equal(split.labels, new.labels)
 
 
-def test_label_permutation_takes_the_meaning_of_the_labels_learnt_from_only() -> None:
+def test_label_permutation_changes_only_the_training_labels() -> None:
     splits = splits_of("identity", training=Training(train_clips=2000, val_clips=40, test_clips=40))
     permuted = controls.apply("label-permutation", splits, 0)
     assert torch.equal(splits.train.clips, permuted.train.clips)
@@ -395,7 +395,7 @@ def test_label_permutation_takes_the_meaning_of_the_labels_learnt_from_only() ->
 
 
 def ways_that_explain(clip: torch.Tensor) -> list[int]:
-    """The directions in which every frame of a clip (T, H, W) is its first one moved by whole steps, either way."""
+    """Return the directions that explain most frames of a clip (T, H, W) as its first frame moved by whole steps."""
     pixels, frames = speed(CLIP), len(clip)
     counts = []
     for step in STEPS:
@@ -407,9 +407,9 @@ def ways_that_explain(clip: torch.Tensor) -> list[int]:
     return [way for way, count in enumerate(counts) if count == max(counts)]
 
 
-def test_the_best_reader_of_shuffled_frames_knows_the_axis_and_so_half() -> None:
-    """A reader by construction: it sees on which line the frames lie, which is the same for two directions, and says
-    the first. Chance, an eighth, was what was expected of the control."""
+def test_the_best_reader_of_shuffled_frames_is_half_right() -> None:
+    """The expected accuracy of the control used to be chance, an eighth. The reader in this test sees on which line the
+    frames lie. Two directions share a line, and the reader answers the first."""
     splits = controls.apply("frame-shuffle", splits_of("direction"), 0)
     clips, labels = splits.test.clips[:, :, 0], splits.test.labels.tolist()
     explanations = [ways_that_explain(clip) for clip in clips]
@@ -420,19 +420,19 @@ def test_the_best_reader_of_shuffled_frames_knows_the_axis_and_so_half() -> None
     assert abs(right - expected) < 3 * (0.25 / len(labels)) ** 0.5
 
 
-def test_the_best_reader_of_an_orders_middle_frame_sees_the_second_digit() -> None:
+def test_the_middle_frame_of_order_shows_the_second_digit() -> None:
     assert flashes(CLIP.frames)[1].start <= CLIP.frames // 2 < flashes(CLIP.frames)[1].stop
     assert controls.expected_accuracy("single-frame", Choice("order"), 10) == 1 / 9
     assert controls.expected_accuracy("frame-shuffle", Choice("order"), 10) == 1 / 3
 
 
-def test_labels_without_meaning_leave_chance_and_what_takes_nothing_says_nothing() -> None:
+def test_permuted_labels_expect_chance_and_harmless_controls_expect_nothing() -> None:
     assert controls.expected_accuracy("label-permutation", Choice("identity"), 10) == 0.1
     assert controls.expected_accuracy("frame-shuffle", Choice("identity"), 10) is None
     assert controls.expected_accuracy(None, Choice("direction"), 8) is None
 
 
-def test_controls_are_named_and_others_refused() -> None:
+def test_an_unknown_control_is_refused_with_the_nearest_name() -> None:
     assert get_args(ControlName) == controls.CONTROLS
     with pytest.raises(ConvbenchError, match="unknown control 'frame-shufle'; did you mean 'frame-shuffle'"):
         controls.apply("frame-shufle", splits_of("identity"), 0)
@@ -449,11 +449,11 @@ def test_a_control_leaves_other_random_numbers_alone(control: str) -> None:
 
 
 def firsts(split: Labelled) -> list[int]:
-    """Which clips of ``own_clips.clips`` a split holds."""
+    """Return the numbers of the clips of ``own_clips.clips`` in a split."""
     return [round(float(clip.flatten()[0]) * 255) for clip in split.clips]
 
 
-def test_own_clips_are_split_by_class_and_shared_by_no_two() -> None:
+def test_own_clips_are_split_by_class_without_overlap() -> None:
     splits = own("clips")
     assert splits.classes == ("cat", "dog", "eel")
     indices = list(map(firsts, parts(splits)))
@@ -469,7 +469,7 @@ def test_own_clips_are_split_by_class_and_shared_by_no_two() -> None:
     assert not same(splits, own("clips", seed=1))
 
 
-def test_own_clips_are_no_more_than_training_asks_for() -> None:
+def test_own_clips_are_limited_to_the_numbers_in_training() -> None:
     splits = own("clips", training=Training(train_clips=9, val_clips=3, test_clips=4), count=200)
     assert [len(split.labels) for split in parts(splits)] == [9, 3, 4]
     assert [sorted(Counter(split.labels.tolist()).values()) for split in parts(splits)] == [
@@ -479,7 +479,7 @@ def test_own_clips_are_no_more_than_training_asks_for() -> None:
     ]
 
 
-def test_a_rare_class_is_in_every_split_and_the_others_in_proportion() -> None:
+def test_every_split_holds_a_rare_class_and_keeps_proportions() -> None:
     labels = np.array([0] * 900 + [1] * 90 + [2] * 6)
     chosen = stratify(labels, 0.15, random(0), (100, 20, 20))
     assert [np.bincount(labels[some]).tolist() for some in chosen[:1]] == [[90, 9, 1]]
@@ -492,7 +492,7 @@ def test_a_rare_class_is_in_every_split_and_the_others_in_proportion() -> None:
     [("uint8", 0.2), ("without-channel", 0.2), ("beyond-one", -7.5)]
     + [(form, 0.5) for form in ("float64", "big-endian", "half", "gradient", "lists")],
 )
-def test_own_clips_come_in_any_form_of_numbers(form: str, value: float) -> None:
+def test_own_clips_may_have_any_numeric_form(form: str, value: float) -> None:
     splits = own("forms", form=form)
     assert splits.classes == ("0", "1")
     for split in parts(splits):
@@ -502,7 +502,7 @@ def test_own_clips_come_in_any_form_of_numbers(form: str, value: float) -> None:
 
 
 @pytest.mark.parametrize(("dtype", "unit"), [("float32", 1), ("uint8", 255)])
-def test_a_buffer_used_again_does_not_change_the_clips_before(dtype: str, unit: int) -> None:
+def test_a_reused_buffer_does_not_change_earlier_clips(dtype: str, unit: int) -> None:
     splits = own("reused", dtype=dtype)
     values = [float(clip.mean()) * unit for split in parts(splits) for clip in split.clips]
     assert sorted(values) == pytest.approx(list(range(20)), abs=1e-4)
@@ -534,7 +534,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("how", WRONG)
-def test_a_wrong_clip_is_named_with_what_to_do(how: str) -> None:
+def test_a_wrong_clip_is_named_with_a_remedy(how: str) -> None:
     sentence = message("wrong", how=how)
     assert sentence.startswith("plugins.own_clips:wrong")
     for part in WRONG[how].split("|"):
@@ -558,7 +558,7 @@ def test_a_wrong_clip_is_named_with_what_to_do(how: str) -> None:
         ("nowhere", "'plugins.own_clips' has no 'nowhere'"),
     ],
 )
-def test_wrong_clips_together_are_named_with_what_to_do(function: str, sentence: str) -> None:
+def test_a_wrong_set_of_clips_is_refused_with_the_reason(function: str, sentence: str) -> None:
     assert sentence in message(function)
 
 
@@ -569,14 +569,14 @@ def test_wrong_clips_together_are_named_with_what_to_do(function: str, sentence:
         *(("numpy-bytes", ("cat", "dog")), ("whole", ("0", "1")), ("rows", ("0", "1"))),
     ],
 )
-def test_labels_come_as_people_have_them(form: str, classes: tuple[str, ...]) -> None:
+def test_labels_may_be_booleans_bytes_whole_floats_or_rows(form: str, classes: tuple[str, ...]) -> None:
     assert own("labels", form=form).classes == classes
 
 
 @pytest.mark.parametrize("mixed", [0, 12])
 @pytest.mark.parametrize("seed", range(5))
 def test_clips_of_a_recording_are_all_in_one_split(seed: int, mixed: int) -> None:
-    """Three clips of four of a recording were learned from, and the others told how well that went."""
+    """Three of four clips of a recording used to be trained on, and the fourth measured the accuracy."""
     splits = own("Recordings", seed=seed, mixed=mixed)
     recordings = [set(firsts(split)) for split in parts(splits)]
     assert sorted(which for some in recordings for which in some) == list(range(12))
@@ -590,13 +590,13 @@ def test_clips_of_a_recording_are_all_in_one_split(seed: int, mixed: int) -> Non
     assert set(firsts(few.test)) <= recordings[2]
 
 
-def test_recordings_that_cannot_be_split_are_said() -> None:
+def test_recordings_that_cannot_be_split_are_refused() -> None:
     assert "its 4 groups cannot be split so that every class is in all three" in message("Recordings", recordings=4)
     assert "clip 3 has no group, but other clips have one: give every clip a group" in message("Recordings", lacks=True)
 
 
-def test_clips_that_are_there_twice_are_said() -> None:
-    """On both sides of the split, or under two labels: nothing told of it, and accuracy was too good."""
+def test_duplicate_clips_are_reported() -> None:
+    """Duplicates on both sides of the split or under two labels used to go unreported, and accuracy was too high."""
     assert list(repeats.findings(own("clips"))) == list(repeats.findings(splits_of("identity"))) == []
     twice = own("clips", count=80, repeats=2)
     learned = {*firsts(twice.train), *firsts(twice.val)}
@@ -609,8 +609,8 @@ def test_clips_that_are_there_twice_are_said() -> None:
     assert codes["clips_of_two_labels"] == {"clips": 20}
 
 
-def test_the_trainings_of_a_run_share_the_clips_of_a_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each loaded its own: int8 was tested on clips that its model's training, in another process, had learned from."""
+def test_trainings_of_a_run_share_the_clips_of_a_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each process used to load its own: int8 was tested on clips that its model had learned in another process."""
     assert not same(own("unseeded"), own("unseeded"))
     monkeypatch.setenv(scratch.CLIPS, str(tmp_path))
     first = own("unseeded")
@@ -620,8 +620,8 @@ def test_the_trainings_of_a_run_share_the_clips_of_a_seed(tmp_path: Path, monkey
     assert len(own("unseeded", training=Training(train_clips=9)).train.labels) == 9
 
 
-def test_what_a_function_shuffles_is_the_same_in_every_process() -> None:
-    """Python seeds itself anew in each; and what comes after draws as if nothing had been seeded."""
+def test_a_functions_shuffle_is_the_same_in_every_process() -> None:
+    """Python seeds ``random`` anew in each process. Loading clips must not change the numbers drawn afterwards."""
     random_numbers.seed(1)
     first, drawn = own("shuffled"), random_numbers.random()
     random_numbers.seed(2)
@@ -631,8 +631,8 @@ def test_what_a_function_shuffles_is_the_same_in_every_process() -> None:
     assert sorted(which for split in parts(first) for which in firsts(split)) == list(range(40))
 
 
-def test_clips_without_end_are_refused_where_memory_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They were loaded until a time limit told of a result that did not come, or the memory was full."""
+def test_endless_clips_are_refused_before_they_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They used to be loaded until a time limit reported a missing result, or until the memory was full."""
     monkeypatch.setattr(user_clips, "available_memory", lambda: 2 * 256 * 3000)
     signs: list[str] = []
     monkeypatch.setattr(progress, "tell", lambda doing, _: signs.append(doing))
@@ -642,8 +642,8 @@ def test_clips_without_end_are_refused_where_memory_ends(monkeypatch: pytest.Mon
     assert signs[200] == "loading clip 2,000 of plugins.own_clips:endless"
 
 
-def test_who_waits_for_the_clips_of_another_process_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A time limit that ended it named nothing."""
+def test_waiting_for_clips_of_another_process_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A time limit that ended the wait used to name no cause."""
     monkeypatch.setenv(scratch.CLIPS, str(tmp_path))
     own("unseeded")
     (file,) = tmp_path.glob("*.lock")
@@ -660,9 +660,7 @@ def test_who_waits_for_the_clips_of_another_process_says_so(tmp_path: Path, monk
     assert signs == ["waiting for another process of the run, which loads or trains the same"]
 
 
-def test_clips_that_a_disk_has_no_room_for_are_loaded_each_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_clips_that_do_not_fit_the_disk_are_loaded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(scratch.CLIPS, str(tmp_path))
 
     def full(content: object, file: IO[bytes]) -> None:
@@ -678,25 +676,25 @@ def test_clips_that_a_disk_has_no_room_for_are_loaded_each_time(
     assert [file.suffix for file in tmp_path.iterdir()] == [".lock"]
 
 
-def test_floats_that_nobody_scaled_are_said() -> None:
-    """From 0 to 255 as floats another reducer was ahead than from 0 to 1."""
+def test_unscaled_floats_are_reported() -> None:
+    """With floats from 0 to 255, a different reducer led than with floats from 0 to 1."""
     assert list(scale.findings(own("clips"))) == list(scale.findings(own("forms", form="beyond-one"))) == []
     assert [dict(finding.data) for finding in scale.findings(own("reused", dtype="float32", highest=-255))] == [
         {"largest": -255.0}
     ]
 
 
-def test_a_registered_task_by_its_import_path_is_that_task() -> None:
-    """It was called as a function that yields pairs, without the arguments that a task takes."""
+def test_a_registered_task_can_be_named_by_import_path() -> None:
+    """The task used to be called as a function that yields pairs, without a task's arguments."""
     by_path = splits_of("convbench.plugins.tasks.direction:direction")
     assert torch.equal(by_path.test.clips, splits_of("direction").test.clips)
 
 
-def test_an_option_that_the_function_does_not_take_is_said() -> None:
+def test_an_option_unknown_to_the_function_is_refused() -> None:
     assert "raised TypeError: clips() got an unexpected keyword argument 'size'" in message("clips", size=3)
 
 
-def test_every_split_holds_every_class_however_few_clips_are_asked_for() -> None:
+def test_every_split_holds_every_class_even_with_few_clips() -> None:
     splits = own("many_classes", training=Training(train_clips=100, val_clips=20, test_clips=40))
     assert [len(split.labels) for split in parts(splits)] == [100, 30, 30]
     assert [len(set(split.labels.tolist())) for split in parts(splits)] == [30, 30, 30]
@@ -723,7 +721,7 @@ def npz_message(folder: Path) -> str:
     return str(caught.value)
 
 
-def test_npz_files_of_one_clip_each(tmp_path: Path) -> None:
+def test_npz_files_may_hold_one_clip_each(tmp_path: Path) -> None:
     save_one_each(tmp_path)
     (tmp_path / "notes.txt").write_text("not a clip")
     (tmp_path / ".hidden.npz").write_text("not a clip")
@@ -734,7 +732,7 @@ def test_npz_files_of_one_clip_each(tmp_path: Path) -> None:
         assert [which % 2 for which in firsts(split)] == split.labels.tolist()
 
 
-def test_npz_files_of_many_clips(tmp_path: Path) -> None:
+def test_npz_files_may_hold_many_clips(tmp_path: Path) -> None:
     values = np.arange(14, dtype=np.float32)[:, None, None, None, None]
     np.savez_compressed(
         tmp_path / "a.npz", clips=np.zeros((14, 4, 1, 8, 8), np.float32) + values, labels=np.arange(14) % 2
@@ -744,8 +742,8 @@ def test_npz_files_of_many_clips(tmp_path: Path) -> None:
         assert [int(clip.mean()) % 2 for clip in split.clips] == split.labels.tolist()
 
 
-def test_npz_files_as_people_have_them(tmp_path: Path) -> None:
-    """Columns of labels, bytes of text, groups, and one file instead of a folder."""
+def test_npz_files_may_hold_label_columns_bytes_and_groups(tmp_path: Path) -> None:
+    """Also check a single file instead of a folder."""
     values = np.arange(14, dtype=np.uint8)[:, None, None, None, None]
     labels, clips = np.array([b"cat", b"dog"])[np.arange(14) % 2, None], np.zeros((14, 4, 1, 8, 8), np.uint8) + values
     np.savez(tmp_path / "a.npz", clips=clips, labels=labels, groups=np.arange(14) // 2 * 2 + np.arange(14) % 2)
@@ -762,7 +760,7 @@ def test_npz_files_as_people_have_them(tmp_path: Path) -> None:
     assert sorted(group for side in sides for group in side) == [0, 1, 2, 3]
 
 
-def test_a_folder_without_clips_is_said(tmp_path: Path) -> None:
+def test_a_folder_without_npz_files_is_refused(tmp_path: Path) -> None:
     assert f"{tmp_path} has no .npz file: save clips there with numpy.savez" in npz_message(tmp_path)
     assert "npz-folder:" in npz_message(tmp_path / "none")
     assert "does not exist" in npz_message(tmp_path / "none")
@@ -793,7 +791,7 @@ def test_a_wrong_npz_file_is_named(tmp_path: Path, arrays: dict[str, Any], sente
 
 
 @pytest.mark.parametrize("content", [b"", b"not an archive", b"PK\x03\x04 cut off"])
-def test_a_file_that_is_no_npz_is_named(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_npz_is_named(tmp_path: Path, content: bytes) -> None:
     save_one_each(tmp_path)
     (tmp_path / "bad.npz").write_bytes(content)
     sentence = npz_message(tmp_path)
@@ -811,7 +809,7 @@ def test_a_npy_file_called_npz_is_named(tmp_path: Path) -> None:
 
 
 def write_video(path: Path, colour: tuple[int, int, int], frames: int = 8) -> None:
-    """A video that fades from black to a colour."""
+    """Write a video that fades from black to a colour."""
     av = pytest.importorskip("av")
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=10)
@@ -860,7 +858,7 @@ def test_videos_are_sampled_evenly_and_scaled_to_the_clip(videos: Path) -> None:
 
 
 def test_a_video_may_be_a_folder_of_its_frames(tmp_path: Path) -> None:
-    """In the order of their numbers, whatever else lies there."""
+    """Frames are taken in the order of their numbers, and other files are ignored."""
     av = pytest.importorskip("av")
     for name in ("blue", "green"):
         for i in range(6):
@@ -879,7 +877,7 @@ def test_a_video_may_be_a_folder_of_its_frames(tmp_path: Path) -> None:
 
 
 def test_only_the_frames_of_a_clip_are_scaled(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All were, which took nine tenths of the time."""
+    """All frames used to be scaled, which took nine tenths of the time."""
     scaled: list[Any] = []
     frame = np.zeros((1, 8, 8), dtype=np.uint8)
     monkeypatch.setattr(video_folder, "_scale", lambda *args: scaled.append(args) or frame)
@@ -913,7 +911,7 @@ def test_videos_of_a_recording_are_all_in_one_split(videos: Path, groups: str, m
         ),
     ],
 )
-def test_groups_that_names_do_not_tell_are_said(videos: Path, groups: str, sentence: str) -> None:
+def test_a_wrong_groups_expression_is_refused(videos: Path, groups: str, sentence: str) -> None:
     with pytest.raises(ConvbenchError, match=re.escape(sentence)):
         splits_of("video-folder", OWN, path=str(videos), groups=groups)
 
@@ -954,7 +952,7 @@ def test_a_file_with_sound_only_is_named(videos: Path) -> None:
     assert f"{bad} cannot be decoded: it contains no video" in video_message(videos)
 
 
-def test_videos_that_cannot_be_clips_are_said(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_unusable_videos_are_refused_with_the_reason(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     assert "clip 2x4x2x8x8 has 2 channels, but a video has 1 (grey) or 3 (RGB)" in video_message(
         videos, Clip(2, 4, 2, 8, 8)
     )
@@ -964,7 +962,7 @@ def test_videos_that_cannot_be_clips_are_said(videos: Path, tmp_path_factory: py
     assert "video-folder:" in video_message(videos / "none")
 
 
-def test_without_pyav_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_pyav_is_reported_with_the_install_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(Unavailable, match=r"decoded by PyAV: pip install 'convbench\[video\]'"):
         watched(tmp_path, OWN)

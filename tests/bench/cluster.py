@@ -1,15 +1,16 @@
-"""Many hosts without having them: the driver's own code on invented ones, by a clock that costs nothing.
+"""Simulate many hosts: run the driver's own code on invented hosts with a simulated clock.
 
-``cluster.py [scaling] [effects]`` prints what it assumes, writes ``reports/cluster/scaling.json`` and ``hosts.json``,
-and exits 1 where a goal is missed:
+``cluster.py [scaling] [effects]`` prints its assumptions, writes ``reports/cluster/scaling.json`` and ``hosts.json``,
+and exits with 1 if a goal is missed:
 
-1. *Scaling*: 10,000 cases of three rounds on 1 to 256 hosts. What a visit takes, and a worker's start and a piece's
-   way, are drawn from what ``cluster.py measure`` measured here (``reports/cluster/costs.json``). Utilisation is the
-   time in visits over hosts and wall-clock time, from the first host that joined to the last record.
-2. *Host effects*: 20 hosts of speeds within 15 %, drifting; how near the estimate is to the truth, and how many of the
-   pairs of cases that differ are ranked right.
+1. *Scaling*: 10,000 cases of three rounds on 1 to 256 hosts. The durations of a visit, of a worker's start and of the
+   overhead between visits come from ``cluster.py measure``, which ran here (``reports/cluster/costs.json``).
+   Utilisation is the time in visits, divided by the number of hosts and the wall-clock time from the first host that
+   joined to the last record.
+2. *Host effects*: 20 hosts whose speeds are within 15 % and drift. The report says how near the estimated effects are
+   to the true effects, and how many of the pairs of cases that differ are ranked right.
 
-``cluster.py trials`` runs trainings on a Ray of 1, 2 and 4 workers here and writes ``trials.json``.
+``cluster.py trials`` runs trainings on a Ray cluster of 1, 2 and 4 workers here and writes ``trials.json``.
 """
 
 from __future__ import annotations
@@ -48,11 +49,11 @@ GOAL, WITHIN, RIGHT, RUNS = 0.9, 0.01, 0.95, 4
 MENU = Menu(("params",), ("latency",))
 
 
-# --- What is measured -------------------------------------------------------------------------------------------------
+# --- Measurements -----------------------------------------------------------------------------------------------------
 
 
 def measure() -> None:
-    """What visits, the start of a worker and the way of a piece cost here, on a Ray of one worker."""
+    """Measure the seconds of visits, between visits and of a worker's start here, on a Ray of one worker."""
     import convbench
 
     out = Path("build/cluster/costs")
@@ -89,7 +90,7 @@ def measure() -> None:
 
 
 def trials() -> None:
-    """Seconds of 12 trainings on Rays of 1, 2 and 4 workers of one core each, against one after another."""
+    """Measure the seconds of 12 trainings on Rays of 1, 2 and 4 workers of one core each, and the speed-up."""
     from ray.cluster_utils import Cluster
 
     import convbench
@@ -128,7 +129,7 @@ def trials() -> None:
 
 
 def suite(number: int) -> list[Case]:
-    """So many cases: 10 reducers at 10 sizes in 2 variants, around as many recurrent stages as it takes."""
+    """Return ``number`` cases: 10 reducers at 10 sizes in 2 variants, with as many recurrent stages as needed."""
     reducers = [
         Choice(name) for name in ("gap", "gmp", "gem", "fc", "hybrid", "attention", "flatten", "gdconv", "a", "b")
     ]
@@ -142,7 +143,7 @@ def suite(number: int) -> list[Case]:
 
 
 class Sweep:
-    """A sweep by the real schedule and the real driver, on invented hosts."""
+    """A sweep by the real schedule and driver on invented hosts."""
 
     def __init__(self, cases: list[Case], machines: list[Machine], costs: Costs, protocol: Protocol) -> None:
         self.engine = Invented(machines, costs)
@@ -168,7 +169,7 @@ def plain(job: Job, host: Host) -> Record:
 
 
 def scaling(costs: dict[str, Any]) -> dict[str, Any]:
-    """Utilisation by the number of hosts."""
+    """Return utilisation, hours, visits and the driver's seconds by the number of hosts."""
     chance = random.Random(0)
     cases = suite(CASES)
     seconds = {case.id: chance.choice(costs["visit_s"]) * chance.lognormvariate(0, 0.1) for case in cases}
@@ -207,7 +208,7 @@ def scaling(costs: dict[str, Any]) -> dict[str, Any]:
 
 
 def host_effects(seed: int) -> dict[str, float]:
-    """One simulated run of 20 hosts: errors of the effects, and the share of pairs that are ranked right."""
+    """Simulate one run of 20 hosts: return the errors of the effects and the share of pairs ranked right."""
     chance = random.Random(seed)
     cases = suite(200)
     truth = {case.id: 1e-3 * chance.lognormvariate(0, 0.7) for case in cases}
@@ -261,14 +262,14 @@ the measured overhead passes; nothing fails; writing a record costs the driver n
 
 
 def visits_of(directory: Path) -> dict[str, list[float]]:
-    """What the visits of a stored run took: those for facts, and those that were timed."""
+    """Return the sorted seconds of a stored run's visits: ``facts_s`` for facts, ``visit_s`` for timed visits."""
     visits = [visit for line in (directory / "results.jsonl").open() for visit in json.loads(line)["visits"]]
     facts, timed = ([v["seconds"] for v in visits if (v["round"] == FACTS) == is_fact] for is_fact in (True, False))
     return {"facts_s": sorted(facts), "visit_s": sorted(timed)}
 
 
 def write_scaling() -> list[str]:
-    """``scaling.json``, and where the goal is missed: for cases like the smoke suite's, and for the default suite's."""
+    """Write ``scaling.json`` for visits like the smoke suite's and the default suite's. Return the missed goals."""
     print(ASSUMED)
     costs = json.loads((REPORTS / "costs.json").read_text())
     if DEFAULT_RUN.is_dir():
@@ -291,7 +292,7 @@ def write_scaling() -> list[str]:
 
 
 def write_effects() -> list[str]:
-    """``hosts.json``, and where a goal is missed."""
+    """Write ``hosts.json`` and return the missed goals."""
     effects = many_effects()
     report = {
         "command": "python tests/bench/cluster.py effects",

@@ -1,13 +1,13 @@
-"""Each runtime as convbench runs it, beside a ten-line script that uses it directly: within 3 %.
+"""Compare each runtime in convbench with a ten-line script that uses the runtime directly. The goal is within 3 %.
 
-``python tests/bench/deploy.py [visits [part of a case's name]]`` takes turns between the two, each in a fresh process
-on the same core with one thread, prints the ratios and writes ``reports/deploy/bench.json``. Either side exports a
-model once.
+``python tests/bench/deploy.py [visits [part of a case's name]]`` alternates between the two, each in a fresh process on
+the same core with one thread, prints the ratios and writes ``reports/deploy/bench.json``. Each side exports a model
+once.
 
-The script runs with glibc held, as every process of convbench that measures holds it; that of int8, whose blocks are
-PyTorch's, also as a process comes by itself, whose glibc moves the size from which it maps blocks anew. Beside them,
-what a call would cost more whose inputs are tensors and whose outputs are made tensors (``convert_s``): that is in no
-side's time.
+The script runs with glibc's settings held, as in every measuring process of convbench. The script of int8, whose blocks
+are PyTorch's, also runs with glibc's defaults, where glibc moves the size from which it maps blocks anew.
+``convert_s`` is the extra cost of a call that converts its inputs from tensors and its outputs to tensors. Neither
+side's time includes it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
 
 
 def ours(executor: Executor, case: Case, core: int, visit: int) -> float:
-    """Median seconds of a call, as a run measures it; the first visit exports."""
+    """Return the median seconds of a call, as a run measures it. The first visit exports the model."""
     job = Job(case, PROTOCOL, ("latency",), visit, cores=(core,), checked=visit > 0)
     ((_, record),) = executor.run([job])
     if record.status != "ok":
@@ -55,7 +55,7 @@ def ours(executor: Executor, case: Case, core: int, visit: int) -> float:
 
 
 def theirs(case: Case, core: int, folder: str, variables: Mapping[str, str]) -> float:
-    """The same by the script, started with these variables."""
+    """Return the seconds of a call in the script, which is started with ``variables``."""
     parts = case.architecture
     assert isinstance(parts, Parts)
     words = (case.variant_name, case.scenario, parts.reducer.name, str(parts.lstm_input), folder)
@@ -67,7 +67,7 @@ def theirs(case: Case, core: int, folder: str, variables: Mapping[str, str]) -> 
 
 
 def converting(subject: Subject) -> float:
-    """Seconds that making arrays of a call's tensors, and tensors of its arrays, takes; 0 where nothing is made."""
+    """Return the seconds to convert a call's tensors to arrays and its arrays to tensors; 0 without a conversion."""
     if subject.deployment is None:
         return 0.0
     model, tensors = subject.deployment.model, subject.deployment.example.tensors
@@ -76,9 +76,9 @@ def converting(subject: Subject) -> float:
 
 
 def compared(executor: Executor, case: Case, visits: int) -> Row:
-    """The ratio of ours over the script's, visit by visit, the one first that was last before.
+    """Return the ratio of convbench's time over the script's, visit by visit. The order alternates.
 
-    Of int8 the script runs twice: with glibc held as every process that measures holds it, and as a process comes.
+    For int8 the script runs twice: with glibc's settings held, as in every measuring process, and with its defaults.
     """
     cores, seconds = sorted(os.sched_getaffinity(0)), defaultdict[str, list[float]](list)
     with tempfile.TemporaryDirectory() as folder:
@@ -122,13 +122,13 @@ def main(visits: int, only: str) -> None:
 
 
 def mean(rows: list[Row], name: str) -> float | None:
-    """The geometric mean of the ratios, of as many rows as have one."""
+    """Return the geometric mean of the ratios of the rows that have this ratio, or None."""
     logs = [math.log(row[name]) for row in rows if name in row]
     return math.exp(sum(logs) / len(logs)) if logs else None
 
 
 def write(rows: list[Row]) -> None:
-    """All rows, beside how many of them are within the goal and on what machine they were measured."""
+    """Write all rows, the number within the goal, and the machine."""
     OUT.parent.mkdir(parents=True, exist_ok=True)
     names = ("ratio_held", "least_held", "ratio_free", "least_free")
     table = {

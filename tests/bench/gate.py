@@ -1,9 +1,9 @@
-"""False alarms and power of the latency gate, next to its peers, from real checks of real commits.
+"""Measure false alarms and power of the latency gate and its peers, with real checks of real commits.
 
-``python tests/bench/gate.py --minutes 30`` appends a line a verdict to ``reports/gate/trials.jsonl`` and writes the
-table of all that ever ran, ``docs/method/gate-table.md``: run it in pieces, quiet and with ``--hogs``, with each
-``--allocator``. ``--figures`` measures the cells of the figures table instead (``figures_of_gate.py``), goes on with
-those that lack verdicts and writes ``reports/gate/figures.md``.
+``python tests/bench/gate.py --minutes 30`` appends a line per verdict to ``reports/gate/trials.jsonl`` and writes a
+table of all stored verdicts to ``docs/method/gate-table.md``. Run it several times: on a quiet machine and with
+``--hogs``, and with each ``--allocator``. ``--figures`` instead measures the cells of the figures table
+(``figures_of_gate.py``) that still lack verdicts, and writes ``reports/gate/figures.md``.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ Work = dict[str, tuple[int, int]]
 
 
 def calibrated(slowdown: float, settings: Settings) -> tuple[Work, dict[str, float]]:
-    """The work that makes each case slower by ``slowdown`` in this setting, and how much slower it was timed to be.
+    """Return the work that slows each case by ``slowdown`` with these settings, and the slowdown that was timed.
 
-    The middle one of what three processes find.
+    Three processes calibrate, and the middle result is used.
     """
     if not slowdown:
         return dict.fromkeys(KINDS, (0, 16)), dict.fromkeys(KINDS, 0.0)
@@ -85,7 +85,7 @@ def _flops(calibration: dict[str, Any]) -> int:
 def trial(
     tool: str, slowdown: float, put_in: tuple[Work, dict[str, float]], arguments: argparse.Namespace
 ) -> list[dict[str, object]]:
-    """One decision of one tool on a fresh project, a line a case."""
+    """Let one tool decide on a fresh project, and return a line per case."""
     work, achieved = put_in
     with tempfile.TemporaryDirectory() as name:
         project, load = make(Path(name) / "trial", work), os.getloadavg()[0]
@@ -102,7 +102,7 @@ def trial(
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Decisions in random order of tools and slowdowns until the time is up, each stored as it comes."""
+    """Make decisions in random order of tools and slowdowns until the time is up, and store each at once."""
     OUT.mkdir(parents=True, exist_ok=True)
     facts = describe("cpu")
     (OUT / "environment.json").write_text(json.dumps(facts, indent=1) + "\n")
@@ -128,7 +128,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def table() -> str:
-    """All trials that ever ran, by setting: red of how many, with exact 95 % bounds."""
+    """Return a table of all stored trials by setting: the share of red verdicts with exact 95 % bounds."""
     groups: dict[tuple[object, ...], list[dict[str, object]]] = defaultdict(list)
     for line in (OUT / "trials.jsonl").read_text().splitlines():
         entry = json.loads(line)
@@ -167,7 +167,7 @@ def _row(key: tuple[object, ...], trials: list[dict[str, object]]) -> str:
 
 
 def _spread(logs: list[float]) -> float:
-    """Standard deviation of a pair's log ratio, from the median distance to the median."""
+    """Return the standard deviation of a pair's log ratio, estimated from the median absolute deviation."""
     return float(median_abs_deviation(logs, scale="normal"))
 
 

@@ -1,6 +1,7 @@
-"""Speed of the measuring side, next to what it replaces: a script with torch.utils.benchmark in a fresh process a case.
+"""Compare the speed of measuring with a script that uses torch.utils.benchmark in a fresh process for each case.
 
-``python tests/bench/measuring.py`` prints and writes ``reports/bench/measuring.json``. Ratios are taken within one run.
+``python tests/bench/measuring.py`` prints and writes ``reports/bench/measuring.json``. Both sides of a ratio are
+measured in the same run.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ OUT = Path("reports/bench/measuring.json")
 
 
 def static_pass(count: int = 300) -> dict[str, float]:
-    """Architectures a second, built on meta with their parameters and MACs by stage; flatten to 131,072 among them."""
+    """Measure architectures a second, built on meta, with parameters and MACs by stage; one flattens to 131,072."""
     shelf = [("gap", None), ("fc", 128), ("hybrid", 64), ("flatten", None), ("attention", None), ("gdconv", None)]
     cases = [
         Case(Parts(Choice("conv", (("channels", 32 - n // len(shelf) % 4),)), Choice(name), size), Clip(frames=16))
@@ -51,7 +52,7 @@ def help_seconds() -> dict[str, float]:
 
 
 def isolated(cases: list[Case], metrics: tuple[str, ...]) -> tuple[list[Record], list[float], float]:
-    """Records, wall seconds of each case as the parent sees them, and wall seconds in all, the forkserver included."""
+    """Return records, wall seconds of each case in the parent, and total wall seconds including the forkserver."""
     begin = time.perf_counter()
     records, walls = [], []
     with executors.get("isolated").build("cpu", cases) as executor:
@@ -63,14 +64,14 @@ def isolated(cases: list[Case], metrics: tuple[str, ...]) -> tuple[list[Record],
 
 
 def overhead(cases: list[Case]) -> dict[str, float]:
-    """Seconds that an isolated case costs beyond its samples and its warm-up, all probes on."""
+    """Measure the seconds of an isolated case beyond its samples and its warm-up, with all probes on."""
     records, walls, _ = isolated(cases * 3, ())
     beyond = [wall - _own(record) for record, wall in zip(records, walls, strict=True)]
     return {"median_s": median(beyond[1:]), "goal": 1.0, "first_s": beyond[0]}
 
 
 def side_by_side(cases: list[Case]) -> dict[str, object]:
-    """Seconds to the same interval of the median, ours isolated against the peer; alternating, three times each."""
+    """Compare the time to the same interval of the median: convbench isolated and the peer, three times in turns."""
     ours, theirs, rows = [], [], {}
     for _ in range(3):
         records, _, seconds = isolated(cases, ("latency",))

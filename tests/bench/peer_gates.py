@@ -1,7 +1,7 @@
-"""The gates side by side: each is given the project and says, by case, whether it calls head slower than base.
+"""Run convbench's gate and its peers on a project: each says by case whether head is slower than base.
 
-``seconds`` is about what a side of a case may be measured for. Every tool decides by its own rule, with a threshold
-where it takes one; a tool that is not installed raises ``Missing``.
+``seconds`` is roughly how long one side of a case may be measured. Every tool decides by its own rule, with a threshold
+if it has one. A tool that is not installed raises ``Missing``.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from project_of_gate import KINDS
 
 Words = dict[str, str]
 Said = dict[str, dict[str, str | float | list[float]]]
-"""By case: ``word``, the verdict; of convbench also ``seen``, the slowdown estimated, and the log ratios of pairs."""
+"""By case: ``word``, the verdict. For convbench also ``seen``, the estimated slowdown, and the log ratios of pairs."""
 TANGO_SECONDS = 1.0
-"""What it promises: one per cent in one second, nine times in ten."""
+"""Seconds in which tango promises to find one per cent, nine times in ten."""
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
 class Missing(Exception):
-    """A tool that is not installed here."""
+    """Raised for a tool that is not installed here."""
 
 
 def convbench(project: Path, _: float, detect: float, environment: Words, *more: str) -> Said:
-    """``convbench check --base base``, which takes the time it needs; ``more`` are options of the command."""
+    """Run ``convbench check --base base``, which takes the time it needs; ``more`` are options of the command."""
     allocator = "glibc-arena" if "MALLOC_MMAP_MAX_" in environment else "glibc"
     words = ["-m", "convbench", "check", "suite.yaml", "--base", "base", "--json", "reports/check.json"]
     _run(
@@ -56,7 +56,7 @@ def convbench(project: Path, _: float, detect: float, environment: Words, *more:
 
 
 def pytest_benchmark(project: Path, seconds: float, detect: float, environment: Words, statistic: str = "min") -> Said:
-    """Base saved, head compared with ``--benchmark-compare-fail=STATISTIC:DETECT%``."""
+    """Save base and compare head with ``--benchmark-compare-fail=STATISTIC:DETECT%``."""
     _need("pytest_benchmark")
     store = f"--benchmark-storage=file://{project}/.benchmarks"
     common = ["-p", "no:cacheprovider", "-q", "--benchmark-only", f"--benchmark-max-time={seconds}", store]
@@ -70,7 +70,7 @@ def pytest_benchmark(project: Path, seconds: float, detect: float, environment: 
 
 
 def pyperf(project: Path, seconds: float, detect: float, environment: Words) -> Said:
-    """``pyperf compare_to --min-speed DETECT``: significant by its t-test and slower by that much."""
+    """Run ``pyperf compare_to --min-speed DETECT``: red is significant by its t-test and slower by DETECT."""
     _need("pyperf")
     for side in ("base", "head"):
         (project / f"{side}.json").unlink(missing_ok=True)
@@ -85,7 +85,7 @@ def pyperf(project: Path, seconds: float, detect: float, environment: Words) -> 
 
 
 def asv(project: Path, seconds: float, detect: float, environment: Words) -> Said:
-    """``asv continuous --factor 1+DETECT`` in environments of its own, which see this interpreter's torch."""
+    """Run ``asv continuous --factor 1+DETECT`` in its own environments, which see this interpreter's torch."""
     _need("asv")
     _need("virtualenv")
     site = Path(importlib.util.find_spec("torch").origin).parents[1]
@@ -115,10 +115,10 @@ def asv(project: Path, seconds: float, detect: float, environment: Words) -> Sai
 
 
 def tango(project: Path, seconds: float, detect: float, environment: Words) -> Said:
-    """tango-bench's method: both in one process, in turns; its rule, and head slower by DETECT as by its threshold.
+    """Apply tango-bench's method and rule, with DETECT as its threshold: both sides run in one process, in turns.
 
-    A pair is a call of each. Pairs beyond 1.5 interquartile ranges are cut, as many on either side; red is a mean
-    difference 2.6 standard errors from 0, more than half a per cent, and over the threshold.
+    A pair is a call of each side. Pairs beyond 1.5 interquartile ranges are cut, equally many on either side. Red is a
+    mean difference of at least 2.6 standard errors, of more than half a per cent, and over the threshold.
     """
     red = set()
     for kind in KINDS:

@@ -1,7 +1,7 @@
-"""The peer: what one writes without convbench, in a process of its own. Prints [median, low, high] in seconds.
+"""The peer: what a user would write without convbench, in its own process. Prints [median, low, high] in seconds.
 
 The article's model with a given reducer and LSTM input size, timed by torch.utils.benchmark.Timer.adaptive_autorange
-until the 95 % interval of the median is as narrow as asked (arguments: reducer, size, target, limit in seconds).
+until the 95 % interval of the median is within the target (arguments: reducer, size, target, limit in seconds).
 """
 
 import json

@@ -1,6 +1,6 @@
-"""The report's figures to reach: its size, how fast it is made, drawn and filtered in headless Chromium.
+"""Measure the report's size and how fast it is made, drawn and filtered in headless Chromium.
 
-``python tests/bench/report.py`` prints a line a figure with its goal and writes ``reports/bench/report.json``.
+``python tests/bench/report.py`` prints a line per figure with its goal and writes ``reports/bench/report.json``.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ SELECT = """(value) => new Promise(done => {
 
 
 def make(expression: str, path: Path) -> float:
-    """Seconds to make a report in a fresh process, imports of the report included."""
+    """Return the seconds to make a report in a fresh process, including the report's imports."""
     code = MAKE.format(tests=str(Path(__file__).parents[1]), expression=expression, path=str(path))
     return float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
 
 
 def drawn(browser: Browser, path: Path) -> float:
-    """Milliseconds from the start of navigation to the first frame with everything in it, median of several loads."""
+    """Return the median milliseconds, over several loads, from the start of navigation to the first full frame."""
     times = []
     for _ in range(REPEATS):
         page = browser.new_page(viewport={"width": 1400, "height": 900})
@@ -67,7 +67,7 @@ def drawn(browser: Browser, path: Path) -> float:
 
 
 def toggled(browser: Browser, path: Path) -> list[float]:
-    """Milliseconds from a click on a chip to the frame that shows it, each reducer off and on, all points in view."""
+    """Return the milliseconds from a click on a chip to the next frame: each reducer off and on, all points in view."""
     page = browser.new_page(viewport={"width": 1400, "height": 900})
     page.goto(path.as_uri())
     page.evaluate(DRAWN)
@@ -81,7 +81,7 @@ def toggled(browser: Browser, path: Path) -> list[float]:
 
 
 def figures(browser: Browser, expression: str, path: Path) -> dict[str, float]:
-    """Everything that is measured of one report."""
+    """Return all figures of one report."""
     took = make(expression, path)
     times = toggled(browser, path)
     return {

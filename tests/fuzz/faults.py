@@ -1,9 +1,9 @@
-"""Breaks a real Ray cluster under a run and counts what that loses. ``faults.py COUNT [SEED]``.
+"""Break a real Ray cluster during a run and count the lost results. ``faults.py COUNT [SEED]``.
 
-Three nodes on this machine, each with a temporary folder of its own, measure one suite; nodes, workers and the driver
-are killed, nodes are stopped and go on later (what a partition looks like from the driver), the object store is filled,
-one case hangs and one node's clock is two hours off. The driver is resumed until the run has ended. At the end every
-case has every visit once, but for the one that hangs, which is a failed record.
+Three nodes on this machine, each with its own temporary folder, measure one suite. Nodes, workers and the driver are
+killed. Nodes are stopped and continue later, which looks like a network partition to the driver. The object store is
+filled, one case hangs and one node's clock is two hours off. The driver is resumed until the run has ended. At the end
+every case must have every visit once. Only the hanging case is a failed record.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ KINDS = ("node", "node", "worker", "driver", "driver", "Ctrl-C", "stopped node",
 
 
 class Site:
-    """A cluster, a folder with the suite, and the driver that is started there again and again."""
+    """A cluster, a folder with the suite, and the driver, which is started there repeatedly."""
 
     def __init__(self, root: Path) -> None:
         from ray.cluster_utils import Cluster
@@ -139,7 +139,7 @@ class Site:
         return (json.loads(line) for line in lines if line.endswith(b"\n"))
 
     def made(self) -> Counter[tuple[str, int]]:
-        """How often each visit to each case is stored; a trial's is round 0."""
+        """Count the stored records of each visit to each case, by (case, round). A trial has round 0."""
         counted: Counter[tuple[str, int]] = Counter()
         for record in self.records():
             case = json.dumps(record["case"], sort_keys=True)
@@ -147,7 +147,7 @@ class Site:
         return counted
 
     def progress(self, seconds: float) -> None:
-        """Wait until another record is stored, the driver has ended, or so long."""
+        """Wait until another record is stored or the driver has ended, for at most ``seconds``."""
         before, until = self.made().total(), time.monotonic() + seconds
         while self.running() and self.made().total() == before and time.monotonic() < until:
             time.sleep(0.3)
@@ -180,7 +180,7 @@ def fault(site: Site, kind: str, chance: random.Random) -> None:
 
 
 def _fill(site: Site) -> None:
-    """Hold objects until no node has room for another, for a while, as another user of the cluster would."""
+    """Fill the object store of every node for a while, as another user of the cluster would."""
     code = (
         "import sys, time, ray\n"
         "ray.init(address=sys.argv[1], log_to_driver=False, logging_level='ERROR')\n"
@@ -205,7 +205,7 @@ def _processes(words: str) -> list[int]:
 
 
 def _of_node(node: Any) -> list[int]:
-    """The processes of a node: its raylet and everything below."""
+    """Return the processes of a node: its raylet and all descendants."""
     raylets = [info.process.pid for kinds in node.all_processes.values() for info in kinds]
     children: dict[int, list[int]] = {}
     for pid in _pids():
@@ -231,7 +231,7 @@ def _read(pid: int, name: str) -> str:
 
 
 def campaign(site: Site, count: int, chance: random.Random) -> list[str]:
-    """So many faults, then what is wrong with what is stored."""
+    """Cause ``count`` faults, let the run end, and return the problems in the stored runs."""
     began = datetime.now(UTC)
     kinds = [KINDS[number % len(KINDS)] for number in range(count)]
     chance.shuffle(kinds)
@@ -253,7 +253,7 @@ def campaign(site: Site, count: int, chance: random.Random) -> list[str]:
 
 
 def end(site: Site) -> None:
-    """Let the run end, resumed where the driver was killed."""
+    """Wait until the run ends, and resume it if the driver was killed."""
     until = time.monotonic() + SECONDS
     while time.monotonic() < until:
         if not site.running():
@@ -266,7 +266,7 @@ def end(site: Site) -> None:
 
 
 def judged(out: Path, began: datetime) -> Iterator[str]:
-    """What is lost, twice, wrongly failed or misdated in a run that has ended."""
+    """Yield the problems of a run that has ended: lost, repeated, wrongly failed or misdated records."""
     records = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
     planned = json.loads((out / "run.json").read_text())["planned"]
     counted: Counter[tuple[str, int]] = Counter()

@@ -1,4 +1,4 @@
-"""The user's own plug-ins: one option without a default, one of no known type, one factory that takes any option."""
+"""A user's plug-ins: with an option without a default, an option of unknown type, and a factory of any option."""
 
 from __future__ import annotations
 
