@@ -1,4 +1,4 @@
-"""The verbs profile, trace, tensorboard and fits as a person uses them."""
+"""The verbs profile, trace, tensorboard and fits, from the command line."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def here(tmp_path_factory):
     return directory
 
 
-def test_profile_measures_the_chosen_cases_and_takes_their_traces(here):
+def test_profile_measures_and_traces_the_selected_cases(here):
     run = here / "reports" / "tiny-profile"
     _, records = store.load(run)
     profiled = {place.case for place in profiles.profiles_of(run)}
@@ -42,7 +42,7 @@ def test_profile_measures_the_chosen_cases_and_takes_their_traces(here):
     assert all(record.samples("params") for record in records)
 
 
-def test_trace_serves_one_of_them(here):
+def test_trace_serves_one_profile(here):
     process = start("trace", "*gap*/train/*", cwd=here)
     try:
         address = process.stdout.readline().strip()
@@ -88,8 +88,8 @@ def test_fits_says_the_largest_sizes(here):
     assert all(re.fullmatch(line_of_fit, line) for line in fits)
 
 
-def test_fits_asks_nothing_of_trainings(here, in_process):
-    """Each was "not predicted: ... unknown scenario 'learn'", a line for every seed and rate."""
+def test_fits_ignores_trainings(here, in_process):
+    """Each gave a line for every seed and rate: "not predicted: ... unknown scenario 'learn'"."""
     words = ("fits", "tiny.yaml", "--memory", "100MB", "--only", "*gap*")
     trained = in_process(*words, "quality=train", cwd=here)
     assert trained.returncode == 0, trained.stderr
@@ -97,7 +97,7 @@ def test_fits_asks_nothing_of_trainings(here, in_process):
     assert trained.stdout == in_process(*words, cwd=here).stdout
 
 
-def test_fits_takes_what_is_free_here_unless_told(here, in_process, monkeypatch):
+def test_fits_defaults_to_the_free_memory(here, in_process, monkeypatch):
     from convbench.measure.machine import cgroup
 
     monkeypatch.setattr(cgroup, "memory_free", lambda: 2**28)
@@ -109,7 +109,7 @@ def test_fits_takes_what_is_free_here_unless_told(here, in_process, monkeypatch)
     assert limited.stdout.splitlines() == lines
 
 
-def test_tensorboard_is_ended_with_the_command(here, in_process, monkeypatch):
+def test_tensorboard_ends_with_the_command(here, in_process, monkeypatch):
     from convbench.report.viewers import tensorboard
 
     calls = []
@@ -128,8 +128,8 @@ def test_tensorboard_is_ended_with_the_command(here, in_process, monkeypatch):
     assert calls == ["wait", "terminate", "wait"]
 
 
-def test_a_tensorboard_that_ends_by_itself_is_no_regression(here, in_process, monkeypatch):
-    """Its exit code 1 was passed on, which is that of a confirmed regression."""
+def test_a_failing_tensorboard_is_not_reported_as_a_regression(here, in_process, monkeypatch):
+    """Its exit code 1 was passed on, which means a confirmed regression."""
     from convbench.report.viewers import tensorboard
 
     ended = SimpleNamespace(wait=lambda: 1, terminate=lambda: None)

@@ -1,4 +1,4 @@
-"""Exports are what the other tools read: pytest-benchmark itself compares ours, and its own statistics agree."""
+"""Exports are what other tools read: pytest-benchmark compares ours, and its statistics agree."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def stored():
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 7, 8])
-def test_statistics_are_pytest_benchmarks_own(count):
+def test_statistics_match_pytest_benchmarks(count):
     samples = [0.0031, 0.0030, 0.0035, 0.0029, 0.0090, 0.0032, 0.0033, 0.0030][:count]
     theirs = Stats()
     for sample in samples:
@@ -34,7 +34,7 @@ def test_statistics_are_pytest_benchmarks_own(count):
     assert ours["rounds"] == theirs.rounds
 
 
-def test_pytest_benchmark_compares_two_of_our_runs(stored, tmp_path):
+def test_pytest_benchmark_compares_two_exported_runs(stored, tmp_path):
     for name in ("0001_a.json", "0002_b.json"):
         (tmp_path / name).write_text(json.dumps(pytest_benchmark.document(*stored)))
     words = [sys.executable, "-m", "pytest_benchmark", "compare", "0001_a.json", "0002_b.json", "--csv=out.csv"]
@@ -64,12 +64,12 @@ def test_bencher_gets_nanoseconds_with_bounds(stored):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_run_without_results_is_exported_all_the_same(name):
+def test_a_run_without_results_is_exported_without_error(name):
     json.dumps(FORMATS[name](run_of([failed(case())]), [failed(case())]), allow_nan=False)
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_an_export_that_would_be_empty_is_a_mistake_and_what_is_left_out_is_said(name, tmp_path, in_process):
+def test_an_empty_export_fails_and_omitted_cases_are_named(name, tmp_path, in_process):
     lost = failed(case("gem"), "no such layer", "error")
     for folder, of_run in (("bad", [lost]), ("good", [record(case("gap")), lost])):
         directory = put(tmp_path / folder, of_run)
@@ -83,8 +83,8 @@ def test_an_export_that_would_be_empty_is_a_mistake_and_what_is_left_out_is_said
     assert f"no case has a latency, or anything else that --format {name} can hold" in done.stderr
 
 
-def test_a_case_without_a_latency_beside_others_is_said(tmp_path, in_process):
-    """One that was withheld was missing in what CI keeps, without a word."""
+def test_a_case_left_out_for_lack_of_latency_is_named(tmp_path, in_process):
+    """A withheld case was silently missing from the export that CI keeps."""
     untimed = replace(record(case("gmp")), readings=(reading("params", 1),))
     directory = put(tmp_path / "run", [record(case("gap")), untimed])
     done = in_process("export", str(directory), "--format", "pytest-benchmark", "--out", "out.json", cwd=tmp_path)

@@ -50,9 +50,7 @@ PIECES = {
     "threads-quiet": (False, [*THREADS, "matrix.threads=2"]),
     "threads-hogs": (True, [*THREADS, "matrix.threads=2"]),
 }
-"""Runs by name: whether hogs run beside it, and the command's extra words. There may be more ``quiet-N`` and
-``hogs-N``.
-"""
+"""Runs by name: whether hogs run beside it, and extra words of the command. Others: ``quiet-N`` and ``hogs-N``."""
 PAIRS = {
     "quiet, twice": ("quiet-1", "quiet-2"),
     "quiet, and one busy process a core": ("quiet-1", "hogs-1"),
