@@ -55,7 +55,7 @@ def test_one_seed_has_a_mean_and_no_interval():
     assert quality.interval is None
 
 
-def test_the_rate_is_chosen_by_validation_accuracy():
+def test_the_rate_is_chosen_by_validation_not_test_accuracy():
     run_records = [records.lesson(0.6, seed=s, rate=5e-4, val=0.9) for s in range(3)]
     run_records += [records.lesson(0.95, seed=s, rate=2e-3, val=0.7) for s in range(3)]
     quality = only(run_records)

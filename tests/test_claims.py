@@ -581,7 +581,7 @@ def test_a_case_in_several_runs_counts_once():
 
 def test_visits_of_different_runs_are_not_paired():
     """Rounds of two runs were paired, so disturbances of either run were taken to be shared."""
-    seconds = ((1e-3, 2e-3, 8e-3), (8e-3, 1e-3, 2e-3))  # one median, and other ratios by round
+    seconds = ((1e-3, 2e-3, 8e-3), (8e-3, 1e-3, 2e-3))  # equal medians, but other ratios by round
     cases = [
         replace(record, visits=tuple(Visit(number) for number in range(3)),
                 readings=(Reading(metrics.LATENCY, samples, (1, 1, 1)),))

@@ -16,7 +16,7 @@ from convbench.report.export import FORMATS, bencher, github_action, pytest_benc
 
 
 @pytest.fixture
-def stored():
+def stored_run():
     records = [record(case("gap"), latency=2e-3), record(case("fc", 128), latency=5e-3), failed(case("gem"))]
     return run_of(records), records
 
@@ -34,9 +34,9 @@ def test_statistics_match_pytest_benchmarks(count):
     assert ours["rounds"] == theirs.rounds
 
 
-def test_pytest_benchmark_compares_two_exported_runs(stored, tmp_path):
+def test_pytest_benchmark_compares_two_exported_runs(stored_run, tmp_path):
     for name in ("0001_a.json", "0002_b.json"):
-        (tmp_path / name).write_text(json.dumps(pytest_benchmark.document(*stored)))
+        (tmp_path / name).write_text(json.dumps(pytest_benchmark.document(*stored_run)))
     words = [sys.executable, "-m", "pytest_benchmark", "compare", "0001_a.json", "0002_b.json", "--csv=out.csv"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
@@ -46,8 +46,8 @@ def test_pytest_benchmark_compares_two_exported_runs(stored, tmp_path):
     assert "gem" not in table
 
 
-def test_github_action_benchmark_gets_a_name_unit_and_value(stored):
-    entries = {entry["name"]: entry for entry in github_action.document(*stored)}
+def test_github_action_benchmark_gets_a_name_unit_and_value(stored_run):
+    entries = {entry["name"]: entry for entry in github_action.document(*stored_run)}
     latency = entries["conv/gap/32/lstm128/1x16x3x64x64/eager/inference/cpu/latency"]
     assert (latency["unit"], latency["value"]) == ("ms", pytest.approx(2.0, rel=0.02))
     low, _, high = latency["range"].partition(" to ")
@@ -55,8 +55,8 @@ def test_github_action_benchmark_gets_a_name_unit_and_value(stored):
     assert len(entries) == 4
 
 
-def test_bencher_gets_nanoseconds_with_bounds(stored):
-    metrics = bencher.document(*stored)
+def test_bencher_gets_nanoseconds_with_bounds(stored_run):
+    metrics = bencher.document(*stored_run)
     assert len(metrics) == 2
     latency = metrics["conv/gap/32/lstm128/1x16x3x64x64/eager/inference/cpu"]["latency"]
     assert latency["value"] == pytest.approx(2e6, rel=0.02)

@@ -46,7 +46,7 @@ print(json.dumps({
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """This environment's packages without those of the extras, as in another installation."""
     site = tmp_path_factory.mktemp("site")
     for entry in Path(torch.__file__).parents[1].iterdir():
@@ -55,17 +55,17 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return site
 
 
-def python(installed: Path, *words: str) -> str:
+def python(site_packages: Path, *words: str) -> str:
     """Return what a plain interpreter prints there. Its path has no compiler either."""
-    paths = {"PYTHONPATH": f"{installed}:{ROOT}", "PATH": str(installed)}
+    paths = {"PYTHONPATH": f"{site_packages}:{ROOT}", "PATH": str(site_packages)}
     environment = {name: value for name, value in os.environ.items() if name not in ("CXX", "PYTHONHOME")} | paths
     words = (sys._base_executable, "-S", *words)
     return subprocess.run(words, env=environment, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.fixture(scope="module")
-def answers(installed: Path) -> dict[str, dict[str, list]]:
-    return json.loads(python(installed, "-c", PROGRAM).splitlines()[-1])
+def answers(site_packages: Path) -> dict[str, dict[str, list]]:
+    return json.loads(python(site_packages, "-c", PROGRAM).splitlines()[-1])
 
 
 @pytest.mark.parametrize("name", ["eager", "half", "int8"])
@@ -181,7 +181,7 @@ def test_doctor_reports_installed_packages_that_fail_to_import(monkeypatch: pyte
     assert doctor._import_error(["json"]) is None
 
 
-def test_list_marks_variants_whose_extra_is_missing(installed: Path) -> None:
-    lines = python(installed, "-m", "convbench", "list", "variants").splitlines()
+def test_list_marks_variants_whose_extra_is_missing(site_packages: Path) -> None:
+    lines = python(site_packages, "-m", "convbench", "list", "variants").splitlines()
     lacking = {line.split("(")[0].strip() for line in lines if "[not installed: pip install 'convbench[" in line}
     assert lacking == {"onnxruntime", "openvino", "tensorrt"}

@@ -73,7 +73,7 @@ def test_the_pick_is_the_cheapest_shown_to_be_within_the_margin():
 
 
 def test_perfect_accuracy_on_few_clips_is_not_sure():
-    """Runs right on 8 of 8 clips counted as exact as runs of a thousand: surely within 2 points."""
+    """Runs with 8 of 8 clips right were taken to be as exact as runs of a thousand: sure to be within 2 points."""
     cases = [records.case(FC, size) for size in (8, 16, 32)]
     costs = [records.record(of, latency=1e-3 * (i + 1)) for i, of in enumerate(cases)]
     for clips, grade in ((8, "open"), (1000, "provisional")):
@@ -157,7 +157,7 @@ def test_nothing_within_the_budget_names_each_miss():
 
 
 def test_colliding_limits_name_those_the_nearest_candidate_misses():
-    """Both of two limits were named, as if both had to give way; of three none was, and no measurement was reported."""
+    """Of two limits both were named, as if both had to give way. Of three none was, as if nothing were measured."""
     fast_and_large = records.record(records.case(FC, 512), latency=1e-3)
     slow_and_small = records.record(records.case("gap"), latency=9e-3)
     lessons = [

@@ -205,33 +205,35 @@ def test_a_single_case_is_not_called_tied(tmp_path):
     assert " tied" in written([records.record(records.case(name)) for name in ("gap", "gmp")], tmp_path)
 
 
-def test_the_pick_is_labelled_as_well_as_tinted(default, tried):
-    for text, word in ((default, "the pick"), (tried, "the best")):
+def test_the_pick_is_labelled_as_well_as_tinted(default, tried_page):
+    for text, word in ((default, "the pick"), (tried_page, "the best")):
         rows = re.findall(r'<tr class="pick">.*?</th>', text, re.S)
         named = [row for row in rows if f'<span class="hidden">{word}</span>' in row]
         assert named
         assert text.count(f">{word}</span>") == len(named)
-    assert not [row for row in re.findall(r'<tr class="pick">.*?</th>', tried, re.S) if 'class="hidden"' not in row]
+    assert not [
+        row for row in re.findall(r'<tr class="pick">.*?</th>', tried_page, re.S) if 'class="hidden"' not in row
+    ]
 
 
 @pytest.fixture(scope="module")
-def tried(tmp_path_factory):
+def tried_page(tmp_path_factory):
     return written(records.tried_records(), tmp_path_factory.mktemp("page"))
 
 
-def test_the_quality_section_follows_the_ranking_if_quality_ran(default, tried, tmp_path):
-    assert re.findall(r'<h2 id="([\w-]+)"', tried)[:4] == ["glance", "ranking", "quality", "trade-offs"]
+def test_the_quality_section_follows_the_ranking_if_quality_ran(default, tried_page, tmp_path):
+    assert re.findall(r'<h2 id="([\w-]+)"', tried_page)[:4] == ["glance", "ranking", "quality", "trade-offs"]
     assert "Quality" not in re.findall(r"<h2[^>]*>([^<]+)", default)
     probed = written([records.record(), records.probed(0.9, 0.5)], tmp_path)
     assert 'id="quality-probes"' in probed
     assert "Test accuracy" not in probed
 
 
-def test_trials_are_not_rows_of_the_cost_table(tried):
-    data = json.loads(tried.partition('id="data">')[2].partition("</script>")[0])
+def test_trials_are_not_rows_of_the_cost_table(tried_page):
+    data = json.loads(tried_page.partition('id="data">')[2].partition("</script>")[0])
     assert data["size"] == 13
     assert not {"learn", "probe"} & set(data["columns"]["scenario"]["v"])
-    assert "13 of 13 shown" in tried
+    assert "13 of 13 shown" in tried_page
 
 
 def test_the_quality_section_holds_all_facts_of_a_task():

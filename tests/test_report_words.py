@@ -74,8 +74,8 @@ def test_digits_keep_three_significant_figures(value):
     assert float(text.replace(",", "")) == pytest.approx(value, rel=5.1e-3)
 
 
-def test_the_answer_of_a_default_run():
-    """Compare with a golden text, whose numbers all follow from the factory's closed forms and fixed latencies."""
+def test_the_answer_of_a_default_run_matches_the_golden_text():
+    """Every number of the text follows from the factory's closed forms and fixed latencies."""
     cases = {
         "gap": (records.case("gap", variant="compile"), 2.0e-3), "eager": (records.case("gap"), 6e-3),
         "soft": (records.case("spatial-softmax", variant="compile"), 2.1e-3),
@@ -883,4 +883,4 @@ def test_models_with_few_shared_seeds_show_no_infinite_points():
     narrow = Console(width=40, file=io.StringIO())
     narrow.print(Advised([told]))
     text = narrow.file.getvalue()
-    assert "    accuracy: " in text and "runner-up" not in text  # a table would break its words between their letters
+    assert "    accuracy: " in text and "runner-up" not in text  # a table this narrow would break words between letters

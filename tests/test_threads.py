@@ -82,7 +82,7 @@ def test_a_single_omitted_case_is_worded_in_the_singular():
 
 
 def test_reference_times_are_compared_at_equal_threads():
-    """Four threads run it in less time than one, which is no disturbance. Runs are compared at equal threads."""
+    """Here four threads need a quarter of the time, which is no disturbance. Runs are compared at equal threads."""
     records_of = [timed(threads, 1e-3, 1e-3, 1e-3, reference=3e-3 / threads) for threads in (1, 4)]
     case_results = results(join_visits(records_of))
     assert all(visit.sound for result in case_results for visit in result.record.visits)

@@ -237,7 +237,7 @@ def points_of(places: Sequence[int]) -> list[Said]:
 
 
 def jump_detected(noise: float) -> Count:
-    """Count the best attainable result: a reader who knows that there is one jump, and the machine's speed."""
+    """Count the best attainable result, by a reader who knows that there is one jump, and the machine's speed."""
     rng = np.random.default_rng(round(1e4 * noise))
     total = Count()
     for _ in range(SERIES):
