@@ -1,4 +1,4 @@
-"""Runs side by side: matched cases, ratios, what differs."""
+"""Comparisons of runs: matched cases, ratios, differences."""
 
 from dataclasses import replace
 
@@ -29,44 +29,44 @@ def measured(scale, cases=CASES, **more):
     return results([records.record(case, latency=scale * (i + 1) * 1e-3, **more) for i, case in enumerate(cases)])
 
 
-def test_ratios_are_over_the_first_run():
+def test_ratios_are_relative_to_the_first_run():
     matches = match([measured(2), measured(1), measured(4)])
     assert overall(matches, 1).median == pytest.approx(0.5, rel=0.02)
     assert overall(matches, 2).median == pytest.approx(2, rel=0.02)
     assert all(matched_case.ratios[0] is None for matched_case in matches)
 
 
-def test_cases_of_one_run_only_are_not_matched():
+def test_cases_missing_from_one_run_are_not_matched():
     assert [
         matched_case.case.architecture.reducer.name for matched_case in match([measured(1), measured(1, CASES[:1])])
     ] == ["gap"]
 
 
-def test_failed_cases_are_no_match():
+def test_failed_cases_are_not_matched():
     assert match([measured(1), results([records.failed(case) for case in CASES])]) == []
 
 
-def test_runs_on_different_devices_are_matched_by_all_else():
+def test_runs_on_different_devices_match_by_their_other_axes():
     gpu = [replace(case, device="cuda:0") for case in CASES]
     assert len(match([measured(1), measured(1, gpu)])) == 3
     assert len(match([measured(1), measured(1, [*gpu, CASES[0]])])) == 1
 
 
-def test_exact_counts_that_differ_are_noticed():
+def test_differing_exact_counts_are_detected():
     other = results([replace(records.record(CASES[0]), readings=(records.reading("params", 1),))])
     (matched_case,) = match([measured(1), other])
     assert matched_case.counts_differ
     assert not match([measured(1), measured(2)])[0].counts_differ
 
 
-def test_counts_that_one_run_lacks_do_not_differ():
+def test_counts_missing_from_one_run_do_not_differ():
     untold = [records.record(case, latency=1e-3) for case in CASES]
     untold = [replace(r, readings=tuple(x for x in r.readings if x.metric.name == "latency_s")) for r in untold]
     assert not any(matched_case.counts_differ for matched_case in match([measured(1), results(untold)]))
 
 
-def test_a_case_that_was_measured_on_another_machine_has_no_ratio():
-    """Of a run of two machines beside one of the first; of runs of one machine each it is said of the runs."""
+def test_a_case_measured_on_another_machine_has_no_ratio():
+    """A run of two machines beside one of the first. With one machine per run, the runs themselves differ instead."""
     merged = [*measured(1, CASES[:1], environment="e1"), *measured(1, CASES[1:], environment="e2")]
     matches = match([merged, measured(2, environment="e1")])
     assert [(m.elsewhere, m.ratios[1] is None) for m in matches] == [(False, False), (True, True), (True, True)]
@@ -76,7 +76,7 @@ def test_a_case_that_was_measured_on_another_machine_has_no_ratio():
     assert not any(matched_case.elsewhere for matched_case in plain)
 
 
-def test_a_single_difference_is_said_in_the_singular():
+def test_a_single_difference_is_worded_in_the_singular():
     counts = (records.reading("params", 1), records.reading("latency_s", 1e-3))
     other = results([replace(records.record(CASES[0]), readings=counts)])
     run = records.run_of([])
@@ -88,8 +88,8 @@ def test_a_single_difference_is_said_in_the_singular():
     assert "conditions: PyTorch and python differ. " in warnings(match([measured(1), other]), both)[0]
 
 
-def test_conditions_are_no_caution_where_nothing_was_timed():
-    """A run of counts is measured in the command's own process, whose settings of times are others."""
+def test_differing_conditions_do_not_matter_without_timings():
+    """A run of counts is measured in the command's own process, whose settings for timing differ."""
     run = records.run_of([])
     both = differences([run, replace(run, environment={**run.environment, "OMP_WAIT_POLICY": "PASSIVE"})])
     untimed = [replace(records.record(case), readings=(records.reading("params", 7),)) for case in CASES]
@@ -102,8 +102,8 @@ def test_matches_are_grouped_by_the_values_of_a_column():
     assert {name: len(members) for name, members in groups.items()} == {"fc": 1, "gap": 2}
 
 
-def test_own_models_are_no_backbones_and_are_called_by_what_differs():
-    """Each stood with all of its options among the backbones, and so among the reducers of a run that has none."""
+def test_own_models_are_named_by_options_and_not_as_backbones():
+    """Own models appeared with all options among the backbones, and so among the reducers of a run without any."""
     models = [Case(Whole(Choice("net:build", (("classes", 37), ("hidden", size))))) for size in (64, 256)]
     own = [measured(scale, models) for scale in (1, 2)]
     assert [*by_axis(match(own), "backbone")] == ["whole models"]
@@ -113,8 +113,8 @@ def test_own_models_are_no_backbones_and_are_called_by_what_differs():
     assert {row[0] for row in table} == {"net:build(hidden=64)", "net:build(hidden=256)"}
 
 
-def test_some_kib_that_another_kernel_takes_make_no_other_machine():
-    """Else each update of it splits a history, refuses ``--resume`` and makes equal hosts of a cluster unlike."""
+def test_memory_differing_by_a_few_kib_is_the_same_machine():
+    """Else each kernel update splits a history, refuses ``--resume`` and makes equal hosts of a cluster differ."""
     run = records.run_of(measured(1))
     before, after = ({**run.environment, "memory_bytes": size} for size in (25_276_510_208, 25_276_502_016))
     (row,) = differences([replace(run, environment=before), replace(run, environment=after)])
@@ -126,7 +126,7 @@ def test_some_kib_that_another_kernel_takes_make_no_other_machine():
     assert differing(half, before) == ["memory_bytes"]
 
 
-def test_grave_differences_come_first():
+def test_serious_differences_come_first():
     run = records.run_of([])
     other = replace(
         run, environment={**run.environment, "commit": "f", "torch": "2.6.0"}, protocol=Protocol(target=0.02)
@@ -138,7 +138,7 @@ def test_grave_differences_come_first():
 
 
 def visited(case, rounds, minute):
-    """A record of a visit a round: its seconds, begun so many minutes after the hour of its round."""
+    """Return a record with one visit per round, each begun at ``minute`` after the hour of its round."""
     times = next(reading for reading in records.record(case).readings if reading.metric.name == "latency_s")
     samples = tuple(value for value in rounds for _ in range(5))
     visits = tuple(Visit(at, f"2026-11-22T{10 + at}:{minute:02}:00Z") for at in range(len(rounds)))
@@ -147,7 +147,7 @@ def visited(case, rounds, minute):
 
 SIZES = [records.case("fc", size) for size in (8, 16, 32, 64, 128, 256)]
 SPEEDS = (1.0, 3.0, 1.4)
-"""Of the machine by round: what both runs met, where they took turns."""
+"""Slowness of the machine by round, which both runs experience if they take turns."""
 
 
 def sized(scale, minute, speeds=SPEEDS):
@@ -170,7 +170,7 @@ def test_runs_that_took_turns_are_paired_visit_by_visit():
 
 
 @pytest.mark.parametrize("starts", [((), ()), (("a", "b"), ("", "")), (("a", "c"), ("b", "")), (("a",), ("b",))])
-def test_visits_without_times_or_of_one_round_are_no_turns(starts):
+def test_visits_without_times_or_in_one_round_are_not_turns(starts):
     first, second = (
         replace(records.record(), visits=tuple(Visit(at, began) for at, began in enumerate(moments)))
         for moments in starts
@@ -178,7 +178,7 @@ def test_visits_without_times_or_of_one_round_are_no_turns(starts):
     assert not in_turns(first, second)
 
 
-def test_a_disturbed_visit_is_no_turn():
+def test_a_disturbed_visit_does_not_count_as_a_turn():
     first, second = sized(1.0, 0)[0], sized(1.1, 20)[0]
     spoilt = replace(
         second, visits=tuple(replace(visit, disturbed="busy" if visit.round else "") for visit in second.visits)
@@ -186,7 +186,7 @@ def test_a_disturbed_visit_is_no_turn():
     assert not in_turns(first, spoilt)
 
 
-def test_groups_have_the_paired_ratio_with_its_interval_over_cases():
+def test_groups_have_a_paired_ratio_and_interval_over_cases():
     scales = {"gap": (1.0, 1.0, 1.0), "fc": (1.18, 1.2, 1.22)}
     cases = [records.case(name, 8 * 2**i) for name in scales for i in range(3)]
     first = [records.record(case, latency=1e-3) for case in cases]
@@ -208,7 +208,7 @@ def test_a_group_of_one_case_has_its_own_interval():
     )
 
 
-def test_what_one_run_lacks_has_no_ratio():
+def test_a_case_missing_from_one_run_has_no_ratio():
     matches = match([measured(1), measured(2), measured(2, CASES[:1])])
     (_, gap) = summaries(matches, "reducer")
     assert gap.ratios[1] is not None
@@ -217,13 +217,13 @@ def test_what_one_run_lacks_has_no_ratio():
     assert noise([], 1) is None
 
 
-def test_beyond_noise_is_beyond_ten_percent_by_the_whole_interval():
+def test_beyond_noise_means_the_whole_interval_exceeds_ten_percent():
     slower, same = match([measured(1), measured(1.5)]), match([measured(1), measured(1.02)])
     assert all(apart(matched_case, 1) > 0 for matched_case in slower)
     assert not any(apart(matched_case, 1) for matched_case in same)
 
 
-def test_the_machine_is_told_at_the_speed_that_is_stated():
+def test_the_machines_slowdown_follows_the_stated_median():
     def beside(reference):
         seconds = (reference, 3 * reference, 1.1 * reference)
         reading = replace(records.reading("reference_s", *seconds), visits=(1, 1, 1))
@@ -233,7 +233,7 @@ def test_the_machine_is_told_at_the_speed_that_is_stated():
     assert machine_slowdown(match([measured(1), measured(2)])) is None
 
 
-def test_another_machine_of_one_run_takes_no_ratio_from_the_others():
+def test_a_foreign_machine_costs_only_its_own_ratio():
     """The second of three runs measured a case elsewhere; the third's ratio over the first stands."""
     second = [*measured(1, CASES[:1], environment="e2"), *measured(1, CASES[1:], environment="e1")]
     matches = match([measured(1, environment="e1"), second, measured(3, environment="e1")])
@@ -242,8 +242,8 @@ def test_another_machine_of_one_run_takes_no_ratio_from_the_others():
     assert matches[0].elsewhere
 
 
-def test_runs_of_several_machines_that_share_none_are_compared_as_a_whole():
-    """As the same hosts before and after an upgrade: ``differences`` says what changed of all of them."""
+def test_runs_on_disjoint_machines_are_compared_as_a_whole():
+    """The same hosts before and after an upgrade: ``differences`` says what changed for all of them."""
     before, after = (
         [*measured(1, CASES[:1], environment=first), *measured(1, CASES[1:], environment=other)]
         for first, other in (("e1", "e2"), ("e3", "e4"))
@@ -251,8 +251,8 @@ def test_runs_of_several_machines_that_share_none_are_compared_as_a_whole():
     assert all(matched_case.ratios[1] for matched_case in match([before, after]))
 
 
-def test_a_run_whose_cases_were_all_timed_elsewhere_is_said_to_be_so():
-    """Of the machines one is shared, but not case by case."""
+def test_a_run_timed_entirely_elsewhere_is_reported():
+    """The runs share their machines, but no case was timed on the same machine in both."""
     first = [*measured(1, CASES[:1], environment="e1"), *measured(1, CASES[1:], environment="e2")]
     second = [*measured(1, CASES[:1], environment="e2"), *measured(1, CASES[1:], environment="e1")]
     matches = match([first, second])
@@ -260,8 +260,8 @@ def test_a_run_whose_cases_were_all_timed_elsewhere_is_said_to_be_so():
     assert notes(matches, [first, second], 1, "B") == []
 
 
-def test_what_the_machine_was_slower_by_is_told_of_the_one_that_both_met():
-    """Of two cases the first run measured one on another machine, which was slower and is in no ratio."""
+def test_the_slowdown_counts_only_shared_machines():
+    """The first run measured one of two cases on another, slower machine, which is in no ratio."""
 
     def beside(*places):
         measured = []
@@ -274,8 +274,8 @@ def test_what_the_machine_was_slower_by_is_told_of_the_one_that_both_met():
     assert machine_slowdown(match([first, second])) == pytest.approx(1)
 
 
-def test_runs_of_counts_alone_are_said_to_agree_in_them_or_not():
-    """The page said that no timed case was shared, and nothing else."""
+def test_runs_of_counts_alone_are_compared_by_counts():
+    """The page said only that no timed case was shared."""
 
     def untimed(**counts):
         readings = tuple(Reading(metric(name), (value,)) for name, value in counts.items())
@@ -293,8 +293,8 @@ def test_runs_of_counts_alone_are_said_to_agree_in_them_or_not():
     assert "A. Parameters are the same in all 2 shared cases." in sentence(match([small, small]), 1, "B")
 
 
-def test_what_was_withheld_or_trained_is_said_to_be_compared_nowhere():
-    """Of a run that was disturbed, and of two of trainings, only "B shares no timed case with A" was said."""
+def test_withheld_and_trained_cases_are_reported_as_not_compared():
+    """A disturbed run, or two runs of trainings, only gave "B shares no timed case with A"."""
     quiet = [records.record(case, latency=1e-3) for case in CASES[:2]]
     never = Finding("withheld", data={"reason": "busy", "visits": 3, "threads": 1})
     busy = [

@@ -1,4 +1,4 @@
-"""The crossover size against the published closed form and against the balance it claims."""
+"""The crossover size, against the published closed form and the balance that it claims."""
 
 import pytest
 import records
@@ -8,11 +8,11 @@ from convbench.analysis.results import result
 from convbench.core.record import Recurrent
 
 
-def test_the_article_crosses_at_6784():
+def test_the_articles_crossover_is_6784():
     assert crossover(result(records.record(records.case("gap")))) == 6_784
 
 
-def test_streaming_counts_a_frame_as_a_clip_does():
+def test_streaming_has_the_same_crossover_as_a_clip():
     assert crossover(result(records.record(records.case("gap", scenario="streaming")))) == 6_784
 
 
@@ -39,5 +39,5 @@ def test_recurrent_macs_of_known_shapes(rnn, macs):
     assert recurrent_macs(rnn) == macs
 
 
-def test_training_counts_the_backward_pass_too_which_the_closed_form_does_not():
+def test_training_has_no_closed_form_crossover():
     assert crossover(result(records.record(records.case("gap", scenario="train")))) is None

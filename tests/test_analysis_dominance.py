@@ -1,4 +1,4 @@
-"""The front against two other libraries, and its probability against closed forms."""
+"""The Pareto front against two other libraries, and its probability against closed forms."""
 
 import moocore
 import numpy as np
@@ -32,7 +32,7 @@ def kept(points, which):
 @BOTH
 @settings(deadline=None)
 @given(points=st.one_of(TIED, RANDOM))
-def test_the_front_is_that_of_moocore(which, points):
+def test_the_front_matches_moocore(which, points):
     if points.shape[1] > 1:
         assert (kept(points, which) == moocore.is_nondominated(points, keep_weakly=True)).all()
 
@@ -40,33 +40,33 @@ def test_the_front_is_that_of_moocore(which, points):
 @BOTH
 @settings(deadline=None)
 @given(points=st.one_of(TIED, RANDOM))
-def test_the_front_is_that_of_paretoset(which, points):
+def test_the_front_matches_paretoset(which, points):
     assert (kept(points, which) == paretoset.paretoset(points, distinct=False, use_numba=False)).all()
 
 
-def test_exact_duplicates_all_stay():
+def test_exact_duplicates_all_stay_on_the_front():
     points = [(1.0, 2.0, 3.0)] * 3 + [(1.0, 2.0, 3.5)]
     assert front(points) == [0, 1, 2]
     assert on_front(points).tolist() == [True, True, True, False]
 
 
-def test_nothing_has_an_empty_front():
+def test_no_points_have_an_empty_front():
     assert front([]) == []
 
 
-def test_who_beats_all_beats_them_in_every_draw():
+def test_a_dominating_point_dominates_in_every_draw():
     rng = np.random.default_rng(0)
     noise = rng.normal(0, 0.01, (500, 3))
     assert probability([np.array([1.0, 2.0, 3.0]) + noise, np.array([0.1, 0.2, 0.3]) + noise]).tolist() == [1, 0, 0]
 
 
-def test_of_two_equals_each_is_beaten_in_half_of_the_draws():
+def test_each_of_two_equals_is_dominated_half_the_time():
     rng = np.random.default_rng(0)
     cost = np.ones((20_000, 2))
     assert probability([cost, rng.normal(size=(20_000, 2))]) == pytest.approx([0.5, 0.5], abs=0.01)
 
 
-def test_membership_of_three_objectives_is_the_share_of_moocores_fronts():
+def test_membership_matches_moocore_for_three_objectives():
     rng = np.random.default_rng(1)
     latency, memory, error = (rng.normal(mean, 0.2, (300, 6)) for mean in (rng.random(6), rng.random(6), rng.random(6)))
     points = np.stack([latency, memory, error], axis=-1)
@@ -74,8 +74,8 @@ def test_membership_of_three_objectives_is_the_share_of_moocores_fronts():
     assert probability([latency, memory, error]) == pytest.approx(shares)
 
 
-def test_what_is_shared_by_seeds_is_drawn_jointly():
-    """A lead of a tenth of a point that every seed shows, under seeds that differ by ten."""
+def test_seed_effects_are_drawn_jointly_for_all_candidates():
+    """Every seed shows a lead of one point, while seeds differ by ten points."""
     rng = np.random.default_rng(0)
     shared = rng.normal(0.7, 0.1, (5, 1))
     leads = np.array([0.0, 0.01, -0.1, -0.2])

@@ -20,7 +20,7 @@ def only(run_records, **cut):
     return quality
 
 
-def test_a_lesson_is_read_whole():
+def test_a_lesson_is_read_completely():
     (lesson,) = lessons([records.lesson(0.8, seed=3), records.record()])
     assert (lesson.task, lesson.seed, lesson.learning_rate, lesson.flag) == ("direction", 3, 2e-3, None)
     assert lesson.architecture.head is None
@@ -30,7 +30,7 @@ def test_a_lesson_is_read_whole():
     assert lesson.at("steps", 69) is None
 
 
-def test_a_limit_that_a_checkpoint_meets_exactly_takes_it_in():
+def test_a_checkpoint_exactly_at_the_limit_counts():
     (lesson,) = lessons([records.lesson()])
     assert lesson.at("flops", lesson.curve[3].flops) == lesson.curve[3]
 
@@ -45,7 +45,7 @@ def test_quality_is_the_mean_over_seeds_with_its_t_interval():
     assert quality.train == pytest.approx(quality.mean + 0.05)
 
 
-def test_an_interval_stays_within_what_accuracy_can_be():
+def test_an_interval_stays_within_the_range_of_accuracy():
     assert only([records.lesson(a, seed=i) for i, a in enumerate((0.99, 1.0, 0.8))]).interval.high == 1.0
 
 
@@ -55,7 +55,7 @@ def test_one_seed_has_a_mean_and_no_interval():
     assert quality.interval is None
 
 
-def test_the_rate_is_chosen_on_validation_never_on_test():
+def test_the_rate_is_chosen_by_validation_not_test_accuracy():
     run_records = [records.lesson(0.6, seed=s, rate=5e-4, val=0.9) for s in range(3)]
     run_records += [records.lesson(0.95, seed=s, rate=2e-3, val=0.7) for s in range(3)]
     quality = only(run_records)
@@ -65,8 +65,8 @@ def test_the_rate_is_chosen_on_validation_never_on_test():
     assert quality.spread == pytest.approx(0.2)
 
 
-def test_later_seeds_do_not_turn_the_choice_of_the_rate():
-    """Two seeds tried both rates; a third one, of the chosen rate, goes badly."""
+def test_later_seeds_do_not_change_the_chosen_rate():
+    """Two seeds tried both rates; a third, at the chosen rate, goes badly."""
     run_records = [
         records.lesson(0.9, seed=s, rate=rate, val=val) for s in (0, 1) for rate, val in ((5e-4, 0.9), (2e-3, 0.8))
     ]
@@ -75,8 +75,8 @@ def test_later_seeds_do_not_turn_the_choice_of_the_rate():
     assert quality.by_rate == pytest.approx({5e-4: 0.9, 2e-3: 0.8})
 
 
-def test_a_variant_has_the_rate_that_was_chosen_in_eager():
-    """Its own validation accuracies would choose the other, at which later seeds are not trained."""
+def test_a_variant_uses_the_rate_chosen_in_eager():
+    """Its own validation accuracies would choose the other rate, at which later seeds are not trained."""
     run_records = []
     for variant, vals in (("eager", (0.9, 0.8)), ("int8", (0.7, 0.75))):
         of = records.case(variant=variant)
@@ -103,8 +103,8 @@ def test_dead_runs_are_counted_and_never_averaged_in():
     assert (sorted(quality.by_seed), quality.dead, quality.collapsed, quality.ended) == ([0, 1], 1, 1, 3)
 
 
-def test_a_run_that_was_still_learning_is_in_the_mean_and_named():
-    """One at 90.9 % was dropped as unconverged, which left the worse ones."""
+def test_a_run_still_learning_is_averaged_in_and_counted():
+    """A run at 90.9 % was dropped as unconverged, which left the worse runs."""
     run_records = [
         records.lesson(a, seed=s, flag="unconverged" if s == 1 else None) for s, a in enumerate((0.7, 0.909, 0.8))
     ]
@@ -114,20 +114,20 @@ def test_a_run_that_was_still_learning_is_in_the_mean_and_named():
 
 
 @pytest.mark.parametrize(("reached", "fallen"), [(0.126, 1), (0.15, 1), (0.4, 1), (0.6, 0)])
-def test_a_run_at_chance_or_far_below_the_others_collapsed_without_a_flag(reached, fallen):
-    """A run at 12.6 % of eight classes was sound."""
+def test_a_run_far_below_the_others_counts_as_collapsed(reached, fallen):
+    """A run at 12.6 % of eight classes used to count as sound."""
     quality = only([records.lesson(a, seed=s) for s, a in enumerate((0.9, 0.91, 0.89, 0.9, reached))])
     assert (quality.fallen, len(quality.by_seed)) == (fallen, 5 - fallen)
 
 
-def test_a_run_on_few_clips_learnt_where_it_is_more_than_halfway_to_all_of_them():
-    """Every run with 8 of 8 clips right had learnt nothing, as no number of so few tells it from chance at 99.9 %."""
+def test_on_few_clips_a_run_learnt_if_beyond_halfway():
+    """Runs with 8 of 8 clips right had learnt nothing: so few never differ from chance at 99.9 %."""
     reached = (1.0, 0.625, 0.875, 0.5, 0.125)
     quality = only([records.lesson(a, "sides", s, clips=8) for s, a in enumerate(reached)])
     assert sorted(quality.by_seed) == [0, 2]
 
 
-def test_luck_with_few_clips_is_no_collapse():
+def test_bad_luck_on_few_clips_is_no_collapse():
     accuracies = (0.9, 0.9, 0.5, 0.9, 0.5)
     few, many = ([records.lesson(a, seed=s, clips=n) for s, a in enumerate(accuracies)] for n in (20, 1000))
     assert (only(few).collapsed, only(many).collapsed) == (0, 2)
@@ -138,7 +138,7 @@ def test_noise_is_no_collapse():
     assert quality.fallen == 0
 
 
-def test_a_rate_at_the_end_of_the_grid_is_named():
+def test_a_best_rate_at_the_grids_end_is_noted():
     run_records = [
         records.lesson(0.6 + i / 10, seed=s, rate=rate) for i, rate in enumerate((5e-4, 2e-3, 8e-3)) for s in (0, 1)
     ]
@@ -149,14 +149,14 @@ def test_a_rate_at_the_end_of_the_grid_is_named():
     assert only(perfect).rate_edge is None
 
 
-def test_of_unequal_classes_more_than_chance_is_told():
-    """99 % where 98 % of the clips are of one class was "99.0 % (chance 50.0 %)"."""
+def test_the_majority_share_is_given_for_unequal_classes():
+    """With 98 % of the clips in one class, 99 % read "99.0 % (chance 50.0 %)"."""
     quality = only([records.lesson(0.99, "sides", seed) for seed in range(3)])
     assert chance(quality) == " (chance 50.0 %)"
     assert chance(replace(quality, majority=0.98)) == " (chance 50.0 %, the commonest class alone 98.0 %)"
 
 
-def test_where_every_run_is_dead_there_is_no_quality():
+def test_there_is_no_quality_if_every_run_died():
     quality = only([records.lesson(0.125, seed=s, flag="dead_run") for s in range(3)])
     assert (dict(quality.by_seed), quality.mean, quality.interval, quality.train, quality.dead) == (
         {},
@@ -167,7 +167,7 @@ def test_where_every_run_is_dead_there_is_no_quality():
     )
 
 
-def test_a_rate_that_kills_runs_does_not_win_by_its_survivor():
+def test_a_rate_with_dead_runs_does_not_win():
     run_records = [records.lesson(0.9, seed=s, rate=2e-3) for s in range(3)]
     run_records += [records.lesson(0.95, seed=0, rate=8e-3)]
     run_records += [records.lesson(0.125, seed=s, rate=8e-3, flag="dead_run") for s in (1, 2)]
@@ -183,18 +183,18 @@ def test_failed_runs_are_counted_at_their_rate():
     assert (gone.failed, dict(gone.by_seed), gone.chance, gone.majority) == (1, {}, None, None)
 
 
-def test_what_a_machine_skipped_is_no_run():
+def test_a_skipped_training_does_not_count_as_a_run():
     skipped = replace(records.lesson(), status="skipped", readings=())
     assert qualities([skipped]) == []
 
 
-def test_tasks_architectures_and_clips_are_own_floor():
+def test_tasks_architectures_and_clips_have_separate_qualities():
     run_records = [records.lesson(0.9), records.lesson(0.8, "identity"), records.lesson(0.7, of=FC)]
     longer = replace(records.case(), clip=replace(records.case().clip, frames=32))
     assert len(qualities([*run_records, records.lesson(0.6, of=longer)])) == 4
 
 
-def test_an_equal_budget_is_what_every_run_of_the_task_reached():
+def test_every_run_of_a_task_reaches_its_equal_budget():
     cheap, dear = records.lesson(0.8), records.lesson(0.9, of=FC)
     limits = equal_limits([cheap, dear], "flops")
     assert limits == {("direction", records.case().clip): cheap.samples("train_flops")[-1]}
@@ -204,7 +204,7 @@ def test_an_equal_budget_is_what_every_run_of_the_task_reached():
     assert [quality.mean for quality in qualities([cheap, dear], "steps", 700)] == pytest.approx([0.8, 0.9])
 
 
-def test_an_equal_budget_is_one_for_each_clip():
+def test_each_clip_has_its_own_equal_budget():
     longer = replace(records.case(), clip=replace(records.case().clip, frames=32))
     short, long = records.lesson(0.8), records.lesson(0.8, of=longer)
     long = replace(long, readings=tuple(replace(r, samples=r.samples[:5]) for r in long.readings))
@@ -213,7 +213,7 @@ def test_an_equal_budget_is_one_for_each_clip():
     assert second.mean < 0.8
 
 
-def test_controls_stand_apart_and_keep_their_dead_runs():
+def test_controls_are_separate_and_keep_their_dead_runs():
     permuted = [records.lesson(0.12 + s / 100, seed=s, control="label-permutation", flag="dead_run") for s in (1, 0)]
     run_records = [records.lesson(0.9), *permuted]
     (control,) = controls(run_records)
@@ -223,12 +223,12 @@ def test_controls_stand_apart_and_keep_their_dead_runs():
     assert equal_limits(permuted, "steps") == {}
 
 
-def test_linear_probes_by_seed():
+def test_linear_probes_are_grouped_by_seed():
     (probe,) = linear_probes([records.probed(0.98, 0.7, 1), records.probed(0.97, 0.6), records.record()])
     assert (dict(probe.where), dict(probe.what)) == ({0: 0.97, 1: 0.98}, {0: 0.6, 1: 0.7})
 
 
-def test_costs_are_of_the_same_model_on_the_same_frames():
+def test_costs_match_by_model_and_clip():
     quality = only([records.lesson()])
     headed = records.case(parts={"head": 8}, variant="compile")
     smaller = replace(records.case(), clip=replace(records.case().clip, height=32))
@@ -237,7 +237,7 @@ def test_costs_are_of_the_same_model_on_the_same_frames():
     assert [result.case.variant_name for result in costs_of(quality, case_results)] == ["eager", "compile"]
 
 
-def test_whether_quality_was_run_at_all():
+def test_trainings_count_as_quality_unless_skipped():
     assert not tried([records.record(), records.probed(0.9, 0.9)])
     assert tried([replace(records.lesson(), status="failed", readings=())])
     assert not tried([replace(records.lesson(), status="skipped", readings=())])

@@ -1,4 +1,4 @@
-"""Rows of --json and results.csv: the agreed columns first, exact numbers whole, nothing that was not measured."""
+"""Rows of --json and results.csv: agreed columns first, exact numbers in full, nothing unmeasured."""
 
 import json
 import math
@@ -28,7 +28,7 @@ def test_frames_per_second_follow_from_the_median():
     assert row["latency_s_low"] < row["latency_s_median"] < row["latency_s_high"]
 
 
-def test_too_few_samples_have_a_median_but_no_bounds():
+def test_too_few_samples_give_a_median_without_bounds():
     row = table.row_of(result(records.record(samples=3)))
     assert row["latency_s_median"] > 0
     assert row["latency_s_low"] is row["latency_s_high"] is None
@@ -46,7 +46,7 @@ def test_a_failed_case_has_its_reason_and_no_numbers():
     assert row["params"] is row["latency_s_median"] is None
 
 
-def test_a_training_has_the_end_of_its_curves():
+def test_a_trainings_row_has_the_end_of_its_curves():
     row = table.row_of(result(records.lesson(0.8, "identity", 3, 2e-3, val=0.75, control="frame-shuffle")))
     assert (row["task"], row["seed"], row["learning_rate"], row["control"]) == ("identity", 3, 2e-3, "frame-shuffle")
     assert (row["test_accuracy"], row["val_accuracy"]) == (pytest.approx(0.8), pytest.approx(0.75))
@@ -54,12 +54,12 @@ def test_a_training_has_the_end_of_its_curves():
     assert row["latency_s_median"] is row["params"] is None
 
 
-def test_a_probe_has_both_answers():
+def test_a_probes_row_has_both_results():
     row = table.row_of(result(records.probed(0.98, 0.5)))
     assert (row["where_r2"], row["what_accuracy"], row["learning_rate"]) == (0.98, 0.5, None)
 
 
-def test_trials_are_no_costs_and_stand_last():
+def test_trials_are_not_costs_and_come_last():
     case_results = results(
         [records.lesson(), records.record(), records.probed(0.1, 0.2), records.record(records.case("gmp"))]
     )
@@ -78,7 +78,7 @@ def test_a_whole_model_has_no_reducer():
     assert (row["reducer"], row["lstm_input"], row["model"]) == (None, None, "mypkg.net:build")
 
 
-def test_the_frame_has_a_row_a_case_and_keeps_whole_numbers_beside_gaps():
+def test_the_frame_keeps_integers_beside_missing_values():
     run_records = records.default_records()
     frame = table.frame(run_records)
     assert list(frame.columns[: len(table.COLUMNS)]) == list(table.COLUMNS)
@@ -93,7 +93,7 @@ def test_an_empty_run_still_has_its_columns():
     assert tuple(table.frame([]).columns) == table.COLUMNS
 
 
-def test_memory_is_that_of_the_device():
+def test_memory_is_taken_from_the_cases_device():
     readings = (records.reading("cpu_peak_tensor_bytes", 1), records.reading("cuda_peak_allocated_bytes", 2))
     both = replace(records.record(), readings=readings)
     assert result(both).memory == 1

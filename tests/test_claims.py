@@ -1,4 +1,4 @@
-"""The article's claims: algebra and arithmetic for real, and every rule both ways on synthetic evidence."""
+"""The article's claims: algebra and arithmetic on real models, and each rule's verdicts on synthetic evidence."""
 
 import random
 from dataclasses import replace
@@ -67,25 +67,25 @@ def pilot():
 # --- The list ---------------------------------------------------------------------------------------------------------
 
 
-def test_all_seventeen_are_there_in_order(without_runs):
+def test_all_seventeen_claims_are_listed_in_order(without_runs):
     assert list(without_runs) == [f"C{i}" for i in range(1, 18)]
     for answer in without_runs.values():
         assert all((answer.claim, answer.quote, answer.prediction, answer.experiment, answer.why))
         assert answer.verdict in VERDICTS
 
 
-def test_without_runs_only_what_needs_none_is_tested(without_runs):
+def test_without_runs_only_claims_without_experiments_are_tested(without_runs):
     tested = {number for number, claim in without_runs.items() if claim.verdict != "not tested"}
     assert tested == {"C1", "C2", "C3", "C4", "C8", "C9", "C12", "C14"}
     assert all("run the suite" in claim.why for number, claim in without_runs.items() if number not in tested)
 
 
-def test_a_part_of_the_evidence_never_says_the_opposite_of_all_of_it(without_runs, pilot):
+def test_partial_evidence_never_contradicts_the_full_verdict(without_runs, pilot):
     pairs = [(without_runs[number].verdict, pilot[number].verdict) for number in pilot]
     assert not {("refuted", "supported"), ("supported", "refuted")} & set(pairs)
 
 
-def test_as_the_pilot_found_it(pilot):
+def test_verdicts_match_the_pilot(pilot):
     assert {number: claim.verdict for number, claim in pilot.items()} == {
         "C1": "supported", "C2": "supported", "C3": "supported", "C4": "supported", "C5": "supported", "C6": "refuted",
         "C7": "supported", "C8": "supported", "C9": "refuted", "C10": "supported", "C11": "refuted", "C12": "refuted",
@@ -98,13 +98,13 @@ def test_as_the_pilot_found_it(pilot):
 # --- Arithmetic and algebra -------------------------------------------------------------------------------------------
 
 
-def test_a_size_that_the_article_states_is_refuted_where_it_is_off_by_one():
+def test_a_stated_size_off_by_one_is_refuted():
     assert arithmetic.judge_size("flatten", 131_072, 131_072).verdict == "supported"
     assert arithmetic.judge_size("flatten", 131_071, 131_072).verdict == "refuted"
 
 
 @pytest.mark.parametrize(("units", "verdict"), [(128, "supported"), (40_000, "supported"), (65_536, "refuted")])
-def test_an_fc_layer_of_half_the_map_or_more_refutes_less_than_half(units, verdict):
+def test_an_fc_layer_of_half_the_map_refutes_the_claim(units, verdict):
     assert arithmetic.judge_half(units, 131_072).verdict == verdict
 
 
@@ -117,7 +117,7 @@ def test_the_articles_fc_keeps_a_thousandth(without_runs):
     [({3: True, 4: False, 5: False}, "supported"), ({3: True, 4: True, 5: False}, "refuted"),
      ({3: False, 4: False, 5: False}, "refuted")],
 )  # fmt: skip
-def test_an_lstm_that_takes_maps_or_no_vectors_refutes_that_it_takes_vectors_alone(takes, verdict):
+def test_an_lstm_accepting_maps_or_rejecting_vectors_refutes_vectors_only(takes, verdict):
     assert algebra.judge_vectors_only(takes).verdict == verdict
 
 
@@ -131,11 +131,11 @@ def test_parameters_are_linear_in_the_input(without_runs):
 @pytest.mark.parametrize(
     "counts", [{32: 82_944, 64: 99_328, 128: 132_097}, {32: 82_944, 64: 99_328}], ids=["bent", "small"]
 )
-def test_parameters_that_are_not_linear_or_not_many_refute(counts):
+def test_nonlinear_or_few_parameters_refute_the_claim(counts):
     assert algebra.judge_parameters(counts, 128).verdict == "refuted"
 
 
-def test_a_pair_that_fc_cannot_tell_apart(without_runs):
+def test_fc_maps_two_different_inputs_to_one_output(without_runs):
     claim = without_runs["C9"]
     assert value(claim, "Rank") == 128
     assert value(claim, "of the two inputs") > 0.1
@@ -145,7 +145,7 @@ def test_a_pair_that_fc_cannot_tell_apart(without_runs):
 @pytest.mark.parametrize(
     ("rank", "outputs", "inputs"), [(64, 0.0, 0.2), (32, 0.1, 0.2), (32, 0.0, 0.0)], ids=["full", "seen", "same"]
 )
-def test_fc_would_retain_all_with_full_rank_or_no_such_pair(rank, outputs, inputs):
+def test_full_rank_or_no_colliding_pair_supports_retention(rank, outputs, inputs):
     assert algebra.judge_retention(64, rank, outputs, inputs).verdict == "supported"
     assert algebra.judge_retention(64, 32, 0.0, 0.2).verdict == "refuted"
 
@@ -161,11 +161,11 @@ def test_the_hybrid_folds_into_gap_exactly(without_runs):
     ("plain", "outputs", "verdict"),
     [(1e-7, 64, "refuted"), (1e-7, 16, "depends"), (0.3, 64, "depends"), (0.3, 16, "supported")],
 )
-def test_a_hybrid_that_folds_or_does_not_reduce_speaks_against_the_claim(plain, outputs, verdict):
+def test_a_folding_or_non_reducing_hybrid_weakens_the_claim(plain, outputs, verdict):
     assert layers.judge_hybrid(plain, 0.3, 32, outputs).verdict == verdict
 
 
-def test_a_fold_whose_check_sees_nothing_tests_nothing():
+def test_a_folding_check_without_power_tests_nothing():
     with pytest.raises(Lacking):
         layers.judge_hybrid(1e-7, 1e-7, 32, 64)
 
@@ -173,7 +173,7 @@ def test_a_fold_whose_check_sees_nothing_tests_nothing():
 # --- GAP and shifts ---------------------------------------------------------------------------------------------------
 
 
-def test_a_shift_leaves_gap_as_it_is_and_not_what_keeps_positions(without_runs):
+def test_a_shift_changes_position_features_but_not_gap(without_runs):
     claim = without_runs["C8"]
     assert value(claim, "GAP's features") < 1e-6
     assert value(claim, "4×4 cells") > 0.01
@@ -189,13 +189,13 @@ def runs_of_gap(mean, sd=0.0):
     [(1e-8, 0.125, "supported"), (1e-8, 0.6, "depends"), (0.1, 0.125, "depends"), (0.1, 0.6, "refuted"),
      (1e-8, None, "supported"), (0.1, None, "refuted")],
 )  # fmt: skip
-def test_gap_discards_positions_where_neither_its_features_nor_trainings_tell_them(change, accuracy, verdict):
+def test_gap_discards_positions_unless_features_or_trainings_reveal_them(change, accuracy, verdict):
     wrapped = runs_of_gap(accuracy) if accuracy else []
     assert shifting.judge(change, 0.1, wrapped, []).verdict == verdict
 
 
-def test_few_seeds_that_scatter_about_chance_tell_nothing_of_gap():
-    """Three of them at chance, as a thousand clips have it, were "better than chance", and the claim depended."""
+def test_few_seeds_near_chance_leave_gap_undecided():
+    """Three seeds at chance, scattered as a thousand clips scatter them, were "better than chance"."""
     wrapped = [
         lesson
         for seed, less in enumerate((-0.010, 0.003, 0.013))
@@ -208,7 +208,7 @@ def test_few_seeds_that_scatter_about_chance_tell_nothing_of_gap():
     assert found.why.endswith("but whether direction is learnt better than chance these seeds do not tell.")
 
 
-def test_dead_runs_count_as_what_they_reached_where_chance_is_the_prediction(pilot):
+def test_dead_runs_keep_their_accuracy_if_chance_is_predicted(pilot):
     assert value(pilot["C8"], "wraps around: accuracy less chance") == pytest.approx(0, abs=1e-6)
     assert "leak" in pilot["C8"].why
 
@@ -228,11 +228,11 @@ def inits(default, fan_in):
      (0.7, 0.0, [UP], "supported"), (0.7, 0.0, [UP, NONE], "supported"), (0.0, 0.0, [UNSURE], "undecided"),
      (0.7, 0.3, [], "not tested"), (0.7, 0.0, [NONE], "refuted")],
 )  # fmt: skip
-def test_the_whole_map_is_detrimental_where_every_init_saturates_or_trainings_lose(default, fan_in, worse, verdict):
+def test_the_whole_map_harms_if_inits_saturate_or_trainings_lose(default, fan_in, worse, verdict):
     assert saturation.judge(inits(default, fan_in), worse, []).verdict == verdict
 
 
-def test_the_map_that_was_trained_has_its_own_size(pilot):
+def test_the_trained_map_is_named_with_its_own_size(pilot):
     assert "Trained (a map of 1,024), flatten is shown" in pilot["C17"].why
     larger = [
         replace(lesson, case=replace(lesson.case, architecture=replace(lesson.case.architecture, lstm_input=4096)))
@@ -241,7 +241,7 @@ def test_the_map_that_was_trained_has_its_own_size(pilot):
     assert "Trained (a map of 4,096), flatten is shown" in of(17, larger, synthetic.lessons("fc8", "identity", 0.9)).why
 
 
-def test_gates_of_a_large_input_saturate_by_torchs_initialisation(without_runs):
+def test_torchs_initialisation_saturates_gates_of_large_inputs(without_runs):
     claim = without_runs["C17"]
     spread = value(claim, "torch's default, D = 131,072: standard")
     assert spread == pytest.approx((131_072 * 0.5 / (3 * 128)) ** 0.5, rel=0.1)
@@ -258,11 +258,11 @@ def test_gates_of_a_large_input_saturate_by_torchs_initialisation(without_runs):
     [(lambda size: 0.02 + 4e-6 * size, "supported"), (lambda _: 0.02, "refuted")],
     ids=["rising", "flat"],
 )
-def test_training_takes_longer_where_latency_rises_with_the_size(latency, verdict):
+def test_latency_rising_with_size_supports_longer_training(latency, verdict):
     assert of(5, synthetic.by_size(latency)).verdict == verdict
 
 
-def test_training_times_that_cannot_be_told_apart():
+def test_indistinguishable_training_times_are_undecided():
     few = [
         records.record(record.case, samples=3, latency=record.samples("latency_s")[0])
         for record in synthetic.by_size(lambda _: 0.02)
@@ -281,27 +281,27 @@ def test_the_size_from_which_time_grows_is_fitted_beside_the_closed_form(pilot):
 @pytest.mark.parametrize(
     ("low", "high", "verdict"), [(0.85, 1, "supported"), (0.2, 0.7, "refuted"), (0.5, 0.9, "undecided")]
 )
-def test_whether_parameters_stand_for_cost(low, high, verdict):
+def test_rank_correlation_decides_whether_parameters_predict_cost(low, high, verdict):
     assert ordering.judge({"parameters": Interval((low + high) / 2, low, high)}, 9).verdict == verdict
 
 
 @pytest.mark.parametrize(("low", "verdict"), [(2.2, "refuted"), (1.2, "undecided")])
-def test_one_pair_of_equal_parameters_and_twice_the_latency_is_a_counterexample(low, verdict):
+def test_equal_parameters_at_twice_the_latency_are_a_counterexample(low, verdict):
     label = f"one has {ordering._fewer_words(1.003)} parameters than the other, and its latency is"
     assert label == "one has no more parameters than the other, and its latency is"
     upset = Number(label, low + 0.1, "×", low, low + 0.2)
     assert ordering.judge({"parameters": Interval(0.72, 0.25, 1.0)}, 9, upset).verdict == verdict
 
 
-def test_a_pair_of_far_fewer_parameters_and_a_little_slower_hides_no_counterexample():
-    """The first was shown alone, and decided nothing."""
+def test_a_weak_pair_does_not_hide_a_counterexample():
+    """Only the pair of far fewer parameters and slightly higher latency was shown, which decides nothing."""
     seconds = {32: 1.2e-3, 512: 0.9e-3, 2048: 0.95e-3, 32_768: 2e-3, 131_072: 1e-3}
     claim = of(16, synthetic.by_size(lambda size: seconds[size], "inference"))
     assert claim.verdict == "refuted"
     assert 1.5 < claim.numbers[-1].value < 2.5
 
 
-def test_parameters_that_order_nothing_refute():
+def test_parameters_that_reverse_the_order_refute_the_claim():
     backwards = synthetic.by_size(lambda size: 1 / size, "inference")
     claim = of(16, backwards)
     assert claim.verdict == "refuted"
@@ -312,8 +312,8 @@ def test_parameters_that_order_nothing_refute():
 # --- Trainings --------------------------------------------------------------------------------------------------------
 
 
-def test_that_the_best_was_selected_by_the_same_seeds_is_allowed_for():
-    """Of eight that are equal in truth the luckiest is the best; the bounds below it hold for all but few of them."""
+def test_bounds_allow_for_selecting_the_best_by_its_seeds():
+    """Of eight equal models the luckiest is best; the bounds below it hold for all but few of the others."""
     generator, missed, naive, rounds = np.random.default_rng(0), 0, 0, 200
     for _ in range(rounds):
         pool = [
@@ -328,7 +328,7 @@ def test_that_the_best_was_selected_by_the_same_seeds_is_allowed_for():
     assert missed <= 0.05 * 7 * rounds < naive
 
 
-def test_below_the_best_one_sound_seed_tells_nothing():
+def test_one_sound_seed_gives_no_gap_below_the_best():
     accuracies = {0: 0.9, 1: 0.8, 2: 0.85}, {0: 0.7}, {0: 0.8, 1: 0.7, 2: 0.7}
     pool = [SimpleNamespace(by_seed=values, clips=1000, floor=0.0, answers={}) for values in accuracies]
     first, second, third = standings.below("identity", pool)
@@ -337,7 +337,7 @@ def test_below_the_best_one_sound_seed_tells_nothing():
     assert third.mean == pytest.approx(0.35 / 3)
 
 
-def test_a_paired_difference_is_that_of_scipy():
+def test_a_paired_difference_matches_scipy():
     from scipy import stats
 
     a, b = {0: 0.9, 1: 0.8, 2: 0.85, 7: 1.0}, {0: 0.7, 1: 0.75, 2: 0.6}
@@ -355,15 +355,15 @@ def test_a_paired_difference_is_that_of_scipy():
      ([UP, UP, UNSURE], ("supported", "supported", "undecided")),
      ([UNSURE], ("undecided",) * 3), ([UP, UNSURE], ("supported", "undecided", "undecided"))],
 )  # fmt: skip
-def test_gains_in_some_in_most_and_in_all(differences, verdicts):
+def test_gains_are_judged_for_some_most_and_all_tasks(differences, verdicts):
     assert gains(differences) == tuple(zip((SOME, MOST, ALL), verdicts, strict=True))
 
 
-def test_what_is_undecided_says_what_would_have_been_seen():
+def test_an_undecided_gain_names_the_detectable_difference():
     assert by_verdict([UNSURE]) == "undecided on binding (gains below 20.1 points are mostly missed)"
 
 
-def test_with_other_seeds_the_difference_is_that_of_welch():
+def test_different_seeds_are_compared_by_welchs_test():
     """GAP's lead over FC by jitter rested on the two seeds that all four trainings had in common."""
     from scipy import stats
 
@@ -378,12 +378,12 @@ def test_with_other_seeds_the_difference_is_that_of_welch():
 @pytest.mark.parametrize(
     ("flat", "verdict"), [((0.6, 0.9), "supported"), ((0.85, 0.88), "refuted")], ids=["overfits", "does not"]
 )
-def test_a_wider_gap_to_training_accuracy_is_overfitting(flat, verdict):
+def test_a_wider_train_test_gap_counts_as_overfitting(flat, verdict):
     gap = synthetic.lessons("gap", "identity", 0.86, train=0.93)
     assert of(6, gap, synthetic.lessons("flatten", "identity", flat[0], train=flat[1])).verdict == verdict
 
 
-def test_overfitting_of_few_clips_is_a_dial():
+def test_overfitting_is_plotted_against_the_number_of_clips():
     trainings = []
     for task in ("identity", "identity(train_clips=250)"):
         trainings += synthetic.lessons("gap", task, 0.8, train=0.9) + synthetic.lessons("flatten", task, 0.6, train=0.9)
@@ -395,7 +395,7 @@ def test_overfitting_of_few_clips_is_a_dial():
     assert [[point.x for point in curve.points] for curve in claim.plot.curves] == [[250, 4000], [250, 4000]]
 
 
-def test_where_flatten_is_better_all_the_same_is_a_list_with_an_and():
+def test_conditions_where_flatten_still_wins_are_joined_with_and():
     cells = [UP._replace(where=f"identity ({number} clips)") for number in ("250", "1,000", "4,000")]
     why = overfitting.judge([NONE] * 3, cells).why
     assert why.endswith("accuracy on identity (250 clips), identity (1,000 clips) and identity (4,000 clips).")
@@ -410,19 +410,19 @@ def sizes(**means):
     [({"gap": 0.4, "fc64": 0.95, "flatten": 0.95}, "supported"),
      ({"gap": 0.4, "fc64": 0.5, "flatten": 0.95}, "refuted")],
 )  # fmt: skip
-def test_the_smallest_size_that_suffices(means, verdict):
+def test_only_the_smallest_sufficient_size_supports_the_claim(means, verdict):
     assert of(7, sizes(**means)).verdict == verdict
 
 
-def test_a_whole_map_that_collapses_is_not_said_to_be_below_the_best():
-    """Its collapses counted as points that it lost: the seeds that learnt are as good as the best."""
+def test_a_collapsing_whole_map_is_not_called_below_the_best():
+    """Its collapses counted as lost points, although the seeds that learnt are as good as the best."""
     learnt = sizes(gap=0.4, fc64=0.95)
     bad = synthetic.lessons("flatten", "direction", 0.2, seeds=3, sd=0.0)
     claim = of(7, learnt, bad, synthetic.lessons("flatten", "direction", 0.95)[3:])
     assert "below the best on none. Collapsing too often: flatten 1024 on direction (3 of 5 seeds)." in claim.why
 
 
-def test_noise_shows_no_size_to_suffice():
+def test_noise_shows_no_sufficient_size():
     noisy = [
         record for name in ("gap", "fc64", "flatten") for record in synthetic.lessons(name, "direction", 0.6, sd=0.1)
     ]
@@ -443,15 +443,15 @@ def tasks(first, second):
     ],
     ids=["none", "a size", "a configuration"],
 )  # fmt: skip
-def test_a_size_is_magic_only_where_one_configuration_suffices_on_all_tasks(first, second, verdict):
+def test_a_size_is_magic_only_if_it_suffices_everywhere(first, second, verdict):
     claim = of(15, tasks(first, second))
     assert claim.verdict == verdict
     size = "fc64" in first and verdict == "supported"
     assert ("an LSTM input of 64 suffices on all" in claim.why) == size
 
 
-def test_what_collapses_in_many_seeds_falls_short():
-    """A bimodal interval excluded nothing: three of five seeds that learn nothing do."""
+def test_a_configuration_collapsing_in_many_seeds_falls_short():
+    """Its bimodal interval excluded nothing, but three of five seeds that learn nothing are enough to decide."""
     first = {"gap": 0.9, "fc64": 0.5, "flatten": 0.6}
     bad = synthetic.lessons("gap", "direction", 0.2, seeds=3, sd=0.0) + synthetic.lessons("gap", "direction", 0.9)[3:]
     others = list(synthetic.trained({"direction": {"fc64": 0.9, "flatten": 0.6}}))
@@ -460,13 +460,13 @@ def test_what_collapses_in_many_seeds_falls_short():
     assert "Collapsing too often: gap 64 on direction (3 of 5 seeds)" in claim.why
 
 
-def test_the_claim_of_no_magic_number_names_the_recommendations(pilot):
+def test_the_magic_number_claim_names_the_recommendations(pilot):
     assert "gmp 64 (sure) on identity" in pilot["C15"].why
     assert choice.no_magic is claims.get("C15").build
 
 
-def test_what_is_advised_has_its_options_and_its_layer_norm_in_its_name():
-    """They were dropped, so that the plain ones, tried too, seemed to be advised."""
+def test_advised_models_are_named_with_options_and_layernorm():
+    """They were dropped, so the plain reducers, which were tried too, seemed to be advised."""
     plain = tasks({"gap": 0.5, "fc64+relu": 0.5, "flatten": 0.6}, {"gap": 0.3, "fc64+relu": 0.95, "flatten": 0.6})
     layered = [
         *synthetic.lessons("gap", "identity", 0.9, layer_norm=True),
@@ -477,7 +477,7 @@ def test_what_is_advised_has_its_options_and_its_layer_norm_in_its_name():
     assert advised in of(15, plain, layered, synthetic.small_costs()).why
 
 
-def test_what_is_advised_on_another_backbone_is_said_to_stand_there():
+def test_advice_on_another_backbone_names_that_backbone():
     plain = tasks({"gap": 0.9, "fc64": 0.5, "flatten": 0.6}, {"gap": 0.3, "fc64": 0.95, "flatten": 0.6})
     elsewhere = synthetic.lessons("gap", "direction", 0.95, backbone=synthetic.CIRCULAR)
     cost = records.record(replace(synthetic.case("gap", synthetic.CIRCULAR), scenario="inference"), latency=1e-4)
@@ -488,21 +488,21 @@ def test_what_is_advised_on_another_backbone_is_said_to_stand_there():
 @pytest.mark.parametrize(
     ("fc", "verdict"), [((0.99, 0.9), "supported"), ((0.36, 0.5), "refuted"), ((0.99, 0.5), "refuted")]
 )
-def test_fc_works_well_where_it_beats_gap_on_most_spatial_tasks(fc, verdict):
+def test_fc_must_beat_gap_on_most_spatial_tasks(fc, verdict):
     trainings = []
     for task, mean, gap in (("direction", fc[0], 0.36), ("binding", fc[1], 0.5)):
         trainings += synthetic.lessons("fc64", task, mean) + synthetic.lessons("gap", task, gap)
     assert of(10, trainings).verdict == verdict
 
 
-def test_what_matches_fc_with_fewer_parameters_is_named(pilot):
+def test_a_smaller_reducer_that_matches_fc_is_named(pilot):
     assert "conv1x1-avg-k 128" in pilot["C10"].why
 
 
 @pytest.mark.parametrize(
     ("centred", "verdict"), [((0.9, 0.5), "supported"), ((0.5, 0.9), "refuted")], ids=["gains", "loses"]
 )
-def test_gap_suits_little_variability_where_its_lead_grows_as_positions_vary_less(centred, verdict):
+def test_gaps_lead_must_grow_as_positions_vary_less(centred, verdict):
     still = synthetic.lessons("gap", "identity(jitter=0.0)", centred[0]) + synthetic.lessons(
         "fc64", "identity(jitter=0.0)", centred[1]
     )
@@ -510,8 +510,8 @@ def test_gap_suits_little_variability_where_its_lead_grows_as_positions_vary_les
     assert of(11, still, anywhere).verdict == verdict
 
 
-def test_the_figures_that_were_published_as_undecided_refute():
-    """Leads of GAP of +0.0 (sd 0.03, three seeds) and +48.2 points (sd 0.11, four), two seeds in common."""
+def test_published_undecided_figures_refute_the_claim():
+    """GAP's leads were +0.0 (sd 0.03, three seeds) and +48.2 points (sd 0.11, four), two seeds in common."""
     least, most = np.array([-1.0, 0.0, 1.0]), np.array([-1.0, -1.0, 1.0, 1.0]) * 3**0.5 / 2
     change = welch("identity", 0.0003 + 0.0298 * least, 0.4815 + 0.1102 * most)
     assert (change.mean, change.n) == (pytest.approx(-0.48, abs=0.005), 3)
@@ -521,8 +521,8 @@ def test_the_figures_that_were_published_as_undecided_refute():
     assert "less, it loses (it helps where positions vary and do not matter): its lead is " in refuted.why
 
 
-def test_two_leads_cross_only_where_both_are_shown():
-    """Means of opposite signs were "they cross", whatever was known of them."""
+def test_leads_cross_only_if_both_signs_are_shown():
+    """Means of opposite signs gave "they cross", however uncertain they were."""
     lead, loss = (Difference("identity", mean, mean - 0.05, mean + 0.05, 5) for mean in (0.1, -0.1))
     unknown = Difference("identity", -0.01, -0.06, 0.04, 5)
     change = Difference("identity", 0.2, 0.1, 0.3, 5)
@@ -530,14 +530,14 @@ def test_two_leads_cross_only_where_both_are_shown():
     assert "(they are not shown to cross)" in spatial.judge_variability(change, {0.0: lead, 1.0: unknown}).why
 
 
-def test_noise_does_not_decide_variability():
+def test_noisy_leads_leave_variability_undecided():
     task = "identity(jitter=0.0)"
     still = synthetic.lessons("gap", task, 0.8, sd=0.1) + synthetic.lessons("fc64", task, 0.7, sd=0.1)
     anywhere = synthetic.lessons("gap", "identity", 0.8, sd=0.1) + synthetic.lessons("fc64", "identity", 0.7, sd=0.1)
     assert of(11, still, anywhere).verdict == "undecided"
 
 
-def test_the_rank_correlation_is_that_of_scipy():
+def test_the_rank_correlation_matches_scipy():
     from scipy import stats
 
     x, y = [1.0, 2.0, 2.0, 5.0, 4.0, 9.0], [2.0, 1.0, 3.0, 3.0, 5.0, 4.0]
@@ -552,12 +552,12 @@ def test_the_rank_correlation_is_that_of_scipy():
 @pytest.mark.parametrize(
     ("active", "verdict"), [(0.9, "supported"), (0.8, "refuted"), (0.7, "refuted")], ids=["helps", "same", "hurts"]
 )
-def test_the_activation_belongs_to_fc_where_it_adds_accuracy(active, verdict):
+def test_the_activation_claim_holds_if_accuracy_rises(active, verdict):
     trainings = synthetic.lessons("fc64", "direction", 0.8) + synthetic.lessons("fc64+relu", "direction", active)
     assert of(13, trainings).verdict == verdict
 
 
-def test_what_is_left_out_of_means_is_said():
+def test_runs_left_out_of_means_are_counted():
     trainings = synthetic.lessons("fc64", "direction", 0.8) + synthetic.lessons("fc64+relu", "direction", 0.9)
     trainings[0] = next(iter(synthetic.lessons("fc64", "direction", 0.1, seeds=1, flag="dead_run")))
     last = next(number for number in of(13, trainings).numbers if "left out" in number.label)
@@ -571,7 +571,7 @@ def test_one_sound_seed_is_no_evidence():
     assert of(13, trainings).verdict == "not tested"
 
 
-def test_of_several_runs_each_case_counts_once():
+def test_a_case_in_several_runs_counts_once():
     trainings = synthetic.trained()
     run = records.run_of(trainings)
     twice = Evidence(((run, trainings[:40]), (run, trainings)))
@@ -579,9 +579,9 @@ def test_of_several_runs_each_case_counts_once():
     assert standings.standings(twice) == standings.standings(Evidence(((run, trainings),)))
 
 
-def test_visits_of_two_runs_are_of_no_common_moment():
-    """The rounds of one run were paired with those of another, so that what either met was taken to be shared."""
-    seconds = ((1e-3, 2e-3, 8e-3), (8e-3, 1e-3, 2e-3))  # one median, and other ratios by round
+def test_visits_of_different_runs_are_not_paired():
+    """Rounds of two runs were paired, so disturbances of either run were taken to be shared."""
+    seconds = ((1e-3, 2e-3, 8e-3), (8e-3, 1e-3, 2e-3))  # equal medians, but other ratios by round
     cases = [
         replace(record, visits=tuple(Visit(number) for number in range(3)),
                 readings=(Reading(metrics.LATENCY, samples, (1, 1, 1)),))
@@ -593,7 +593,7 @@ def test_visits_of_two_runs_are_of_no_common_moment():
     assert (by_round, by_median) == pytest.approx((2, 1))
 
 
-def test_evaluations_in_other_variants_are_no_further_seeds():
+def test_evaluations_in_other_variants_do_not_count_as_seeds():
     trainings = synthetic.trained()
     quantised = [replace(record, case=replace(record.case, variant=(Choice("int8"),))) for record in trainings]
     run = records.run_of(trainings)
@@ -601,15 +601,15 @@ def test_evaluations_in_other_variants_are_no_further_seeds():
     assert both.lessons == Evidence(((run, trainings),)).lessons
 
 
-def test_where_every_run_died_that_is_said():
+def test_a_claim_reports_that_every_run_died():
     trainings = synthetic.lessons("fc64", "direction", 0.9) + synthetic.lessons("fc64", "binding", 0.9)
     trainings += synthetic.lessons("gap", "direction", 0.12, flag="dead_run") + synthetic.lessons("gap", "binding", 0.5)
     assert of(10, trainings).verdict == "not tested"
     assert "left out of every mean: 5 collapsed; train them longer" in of(10, trainings).why
 
 
-def test_what_is_registered_and_no_claim_is_left_out_and_said(monkeypatch):
-    """By ``convbench.register`` a function gets onto the shelf that is no claim; it ended the command."""
+def test_a_registered_non_claim_is_reported_as_missing(monkeypatch):
+    """``convbench.register`` accepts functions that are no claims, and such a function ended the command."""
     monkeypatch.setitem(claims._plugins, "wild-2", Plugin("wild-2", lambda _: 3, "", {}))
     monkeypatch.setattr(installed, "_missing_plugins", {})
     assert "wild-2" not in [claim.number for claim in all_claims(NOTHING)]
@@ -624,8 +624,8 @@ def test_what_is_registered_and_no_claim_is_left_out_and_said(monkeypatch):
         (lambda: Judgement("yes", "why"), "ValueError: unknown verdict 'yes'; known: supported, refuted,"),
     ],
 )
-def test_what_a_claim_returns_and_is_no_judgement_is_said(returned, words, monkeypatch):
-    """A verdict that there is not ended the command as a fault of convbench."""
+def test_a_claim_must_return_a_valid_judgement(returned, words, monkeypatch):
+    """An unknown verdict used to end the command as an internal error."""
     monkeypatch.setattr(claims, "_plugins", {plugin.name: plugin for plugin in claims})
     claim("odd", "odd", quote="", prediction="", experiment="")(lambda _: returned())
     monkeypatch.setattr(installed, "_missing_plugins", {})
@@ -634,8 +634,8 @@ def test_what_a_claim_returns_and_is_no_judgement_is_said(returned, words, monke
     assert f"the claim 'odd' raised {words}" in lacking.reason
 
 
-def test_a_claim_of_another_package_that_raises_is_left_out_and_said(monkeypatch):
-    """It took the article's claims along."""
+def test_a_raising_claim_of_another_package_is_reported_as_missing(monkeypatch):
+    """The article's claims were lost together with the plug-in's claim."""
 
     def wild(evidence):
         raise IndexError("no such number")

@@ -1,4 +1,4 @@
-"""The verbs profile, trace, tensorboard and fits as a person uses them."""
+"""The verbs profile, trace, tensorboard and fits, from the command line."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ metrics: [params]
 
 
 @pytest.fixture(scope="module")
-def here(tmp_path_factory):
+def run_directory(tmp_path_factory):
     directory = tmp_path_factory.mktemp("here")
     (directory / "tiny.yaml").write_text(TINY)
     done = convbench("profile", "tiny.yaml", "--only", "*gap*", "--quiet", cwd=directory)
@@ -32,8 +32,8 @@ def here(tmp_path_factory):
     return directory
 
 
-def test_profile_measures_the_chosen_cases_and_takes_their_traces(here):
-    run = here / "reports" / "tiny-profile"
+def test_profile_measures_and_traces_the_selected_cases(run_directory):
+    run = run_directory / "reports" / "tiny-profile"
     _, records = store.load(run)
     profiled = {place.case for place in profiles.profiles_of(run)}
     assert profiled == {record.case.id for record in records}
@@ -42,8 +42,8 @@ def test_profile_measures_the_chosen_cases_and_takes_their_traces(here):
     assert all(record.samples("params") for record in records)
 
 
-def test_trace_serves_one_of_them(here):
-    process = start("trace", "*gap*/train/*", cwd=here)
+def test_trace_serves_one_profile(run_directory):
+    process = start("trace", "*gap*/train/*", cwd=run_directory)
     try:
         address = process.stdout.readline().strip()
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", address)
@@ -72,14 +72,14 @@ def test_trace_serves_one_of_them(here):
         (("run", "tiny.yaml", "profile=maybe"), "profile: "),
     ],
 )
-def test_a_mistake_is_one_message_and_exit_2(here, in_process, words, message):
-    done = in_process(*words, cwd=here)
+def test_a_mistake_is_one_message_and_exit_2(run_directory, in_process, words, message):
+    done = in_process(*words, cwd=run_directory)
     assert done.returncode == 2
     assert message in done.stderr
 
 
-def test_fits_says_the_largest_sizes(here):
-    done = convbench("fits", "tiny.yaml", "--memory", "100MB", "--only", "*hybrid*inference*", cwd=here)
+def test_fits_says_the_largest_sizes(run_directory):
+    done = convbench("fits", "tiny.yaml", "--memory", "100MB", "--only", "*hybrid*inference*", cwd=run_directory)
     assert done.returncode == 0
     first, *fits = done.stdout.splitlines()
     assert first.startswith("conv/hybrid/16/lstm128/1x2x3x8x8/eager/inference/cpu: predicted peak ")
@@ -88,28 +88,28 @@ def test_fits_says_the_largest_sizes(here):
     assert all(re.fullmatch(line_of_fit, line) for line in fits)
 
 
-def test_fits_asks_nothing_of_trainings(here, in_process):
-    """Each was "not predicted: ... unknown scenario 'learn'", a line for every seed and rate."""
+def test_fits_ignores_trainings(run_directory, in_process):
+    """Each gave a line for every seed and rate: "not predicted: ... unknown scenario 'learn'"."""
     words = ("fits", "tiny.yaml", "--memory", "100MB", "--only", "*gap*")
-    trained = in_process(*words, "quality=train", cwd=here)
+    trained = in_process(*words, "quality=train", cwd=run_directory)
     assert trained.returncode == 0, trained.stderr
     assert "learn" not in trained.stdout
-    assert trained.stdout == in_process(*words, cwd=here).stdout
+    assert trained.stdout == in_process(*words, cwd=run_directory).stdout
 
 
-def test_fits_takes_what_is_free_here_unless_told(here, in_process, monkeypatch):
+def test_fits_defaults_to_the_free_memory(run_directory, in_process, monkeypatch):
     from convbench.measure.machine import cgroup
 
     monkeypatch.setattr(cgroup, "memory_free", lambda: 2**28)
-    done = in_process("fits", "tiny.yaml", "--only", "*gap*inference*", cwd=here)
+    done = in_process("fits", "tiny.yaml", "--only", "*gap*inference*", cwd=run_directory)
     assert done.returncode == 0, done.stderr
     first, *lines = done.stdout.splitlines()
     assert first == "within 256 MiB, the free memory here"
-    limited = in_process("fits", "tiny.yaml", "--only", "*gap*inference*", "--memory", "256MiB", cwd=here)
+    limited = in_process("fits", "tiny.yaml", "--only", "*gap*inference*", "--memory", "256MiB", cwd=run_directory)
     assert limited.stdout.splitlines() == lines
 
 
-def test_tensorboard_is_ended_with_the_command(here, in_process, monkeypatch):
+def test_tensorboard_ends_with_the_command(run_directory, in_process, monkeypatch):
     from convbench.report.viewers import tensorboard
 
     calls = []
@@ -124,15 +124,15 @@ def test_tensorboard_is_ended_with_the_command(here, in_process, monkeypatch):
             calls.append("terminate")
 
     monkeypatch.setattr(tensorboard, "start", lambda *_: ("an address", Served()))
-    assert in_process("tensorboard", "run", cwd=here).returncode == 128 + signal.SIGTERM
+    assert in_process("tensorboard", "run", cwd=run_directory).returncode == 128 + signal.SIGTERM
     assert calls == ["wait", "terminate", "wait"]
 
 
-def test_a_tensorboard_that_ends_by_itself_is_no_regression(here, in_process, monkeypatch):
-    """Its exit code 1 was passed on, which is that of a confirmed regression."""
+def test_a_failing_tensorboard_is_not_reported_as_a_regression(run_directory, in_process, monkeypatch):
+    """Its exit code 1 was passed on, which means a confirmed regression."""
     from convbench.report.viewers import tensorboard
 
     ended = SimpleNamespace(wait=lambda: 1, terminate=lambda: None)
     monkeypatch.setattr(tensorboard, "start", lambda *_: ("an address", ended))
-    done = in_process("tensorboard", "run", cwd=here)
+    done = in_process("tensorboard", "run", cwd=run_directory)
     assert (done.returncode, done.stderr) == (2, "convbench: TensorBoard has ended with exit code 1\n")

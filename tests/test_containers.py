@@ -1,4 +1,4 @@
-"""Limits of a container: invented trees of control groups, of both versions, read as the kernel's own."""
+"""Limits of a container: synthetic trees of control groups, of both versions, in the kernel's format."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from convbench.measure.machine import cgroup, doctor, environment
 
 GIB = 2**30
 V1_NONE = "9223372036854771712"
-"""What version 1 says where there is no limit."""
+"""Version 1's value for no limit."""
 
 
 def tree(root: Path, groups: str, **files: str) -> Path:
-    """A root with ``/proc/self/cgroup`` and files below ``/sys/fs/cgroup``."""
+    """Create a root with ``/proc/self/cgroup`` and files below ``/sys/fs/cgroup``."""
     (root / "proc/self").mkdir(parents=True)
     (root / "proc/self/cgroup").write_text(groups)
     for name, text in files.items():
@@ -44,18 +44,18 @@ def v1(root: Path, cpu: str = "cpu,cpuacct", **files: str) -> Path:
     ],
     ids=["own root", "none", "above", "tightest", "empty", "no files"],
 )
-def test_the_quota_of_version_2_is_the_tightest_of_the_groups(tmp_path, files, quota):
+def test_the_cgroup_v2_quota_is_the_tightest_of_all_groups(tmp_path, files, quota):
     assert cgroup.cpu_quota(tree(tmp_path, "0::/slice/pod\n", **files)) == quota
 
 
 @pytest.mark.parametrize("cpu", ["cpu,cpuacct", "cpu"])
 @pytest.mark.parametrize(("written", "quota"), [("250000", 2.5), ("-1", None)])
-def test_the_quota_of_version_1(tmp_path, cpu, written, quota):
+def test_the_cgroup_v1_quota_is_read(tmp_path, cpu, written, quota):
     files = {"cpu.cfs_quota_us": written, "cpu.cfs_period_us": "100000"}
     assert cgroup.cpu_quota(v1(tmp_path, cpu, **files)) == quota
 
 
-def test_memory_of_version_2_counts_caches_as_free(tmp_path):
+def test_cgroup_v2_memory_counts_inactive_file_cache_as_free(tmp_path):
     stat = f"anon {GIB}\ninactive_file {GIB}\nactive_file 5"
     files = {"memory.max": str(4 * GIB), "memory.current": str(3 * GIB), "memory.stat": stat}
     root = tree(tmp_path, "0::/\n", **files)
@@ -63,7 +63,7 @@ def test_memory_of_version_2_counts_caches_as_free(tmp_path):
     assert cgroup.memory_free(root) == 2 * GIB
 
 
-def test_memory_of_a_group_above_binds_too(tmp_path):
+def test_a_parent_groups_memory_limit_also_binds(tmp_path):
     outer = {"a/memory.max": str(3 * GIB), "a/memory.current": str(2 * GIB)}
     inner = {"a/b/memory.max": str(8 * GIB), "a/b/memory.current": str(GIB)}
     root = tree(tmp_path, "0::/a/b\n", **outer, **inner)
@@ -71,23 +71,23 @@ def test_memory_of_a_group_above_binds_too(tmp_path):
 
 
 @pytest.mark.parametrize(("limit", "bound"), [(str(2 * GIB), 2 * GIB), (V1_NONE, None)])
-def test_memory_of_version_1(tmp_path, limit, bound):
+def test_the_cgroup_v1_memory_limit_is_read(tmp_path, limit, bound):
     files = {"memory.limit_in_bytes": limit, "memory.usage_in_bytes": "100", "memory.stat": "total_inactive_file 40"}
     root = v1(tmp_path, **files)
     assert cgroup.memory_limit(root) == bound
     assert cgroup.memory_free(root) == (bound and bound - 60)
 
 
-def test_what_is_full_has_nothing_left(tmp_path):
+def test_a_full_group_has_no_free_memory(tmp_path):
     root = tree(tmp_path, "0::/\n", **{"memory.max": "100", "memory.current": "200"})
     assert cgroup.memory_free(root) == 0
 
 
-def test_no_control_groups_limit_nothing(tmp_path):
+def test_there_is_no_limit_without_control_groups(tmp_path):
     assert (cgroup.cpu_quota(tmp_path), cgroup.memory_limit(tmp_path), cgroup.memory_free(tmp_path)) == (None,) * 3
 
 
-def test_cores_memory_and_the_fingerprint_know_the_container(tmp_path, monkeypatch):
+def test_cores_memory_and_fingerprint_reflect_the_container(tmp_path, monkeypatch):
     free = environment.available_bytes({})
     bare = environment.describe("cpu")
     files = {"cpu.max": "50000 100000", "memory.max": "3000000", "memory.current": "1000000"}
@@ -103,7 +103,7 @@ def test_cores_memory_and_the_fingerprint_know_the_container(tmp_path, monkeypat
     assert "memory limit" in named
 
 
-def test_a_process_that_lets_others_go_first_is_told(monkeypatch):
+def test_a_positive_niceness_is_reported(monkeypatch):
     monkeypatch.setattr("psutil.Process.nice", lambda _: 0)
     assert not list(doctor._niceness())
     monkeypatch.setattr("psutil.Process.nice", lambda _: 10)

@@ -1,4 +1,4 @@
-"""Runs shared through a folder or what fsspec opens: whole or not at all, never over another's, by several at once."""
+"""Share runs through a folder or fsspec: complete or not at all, never overwriting another's, several at once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from convbench.core.errors import ConvbenchError, StoreError
 
 @pytest.fixture(scope="module")
 def bucket():
-    """The URL of a bucket on an S3 server of this process."""
+    """URL of a bucket on an S3 server in this process."""
     server = pytest.importorskip("moto.server").ThreadedMotoServer(port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -33,7 +33,7 @@ def bucket():
 
 @pytest.fixture(params=["folder", "file", "memory", "s3"])
 def place(request, tmp_path):
-    """A shared place that is empty: a folder, the same as a URL, an object store in memory, and a bucket."""
+    """An empty shared place: a folder, the same as a URL, an in-memory object store, and a bucket."""
     if request.param == "s3":
         return f"{request.getfixturevalue('bucket')}/{uuid.uuid4().hex}"
     if request.param == "memory":
@@ -46,7 +46,7 @@ def contents(folder: Path) -> set[bytes]:
     return {path.read_bytes() for name in shared_place.FILES for path in folder.rglob(name)}
 
 
-def test_what_is_pushed_and_pulled_is_the_same(tmp_path, place):
+def test_runs_are_unchanged_by_push_and_pull(tmp_path, place):
     mine = invented.many(tmp_path / "mine", count=5)
     (mine / "confirmed").mkdir()
     (mine / "confirmed" / "a-b.json").write_text("{}")
@@ -59,14 +59,14 @@ def test_what_is_pushed_and_pulled_is_the_same(tmp_path, place):
     assert not list((tmp_path / "theirs").glob(".*"))
 
 
-def test_a_single_run_is_pushed_and_what_one_has_is_not_pulled_again(tmp_path, place):
+def test_a_single_run_is_pushed_and_never_pulled_back(tmp_path, place):
     mine = invented.many(tmp_path / "mine", count=2)
     assert exchange.push(mine / "run000", place).runs == 1
     assert exchange.pull(place, mine) == (0, 0, 1, ())
     assert len(list(mine.iterdir())) == 2
 
 
-def test_a_run_that_grew_is_another_and_overwrites_nothing(tmp_path, place):
+def test_a_run_that_grew_is_pushed_beside_the_old(tmp_path, place):
     run = invented.write(tmp_path / "mine" / "a", 0, {GAP: 1e-3})
     exchange.push(run, place)
     store.append(run, store.load(run)[1][0])
@@ -74,7 +74,7 @@ def test_a_run_that_grew_is_another_and_overwrites_nothing(tmp_path, place):
     assert len(shared_place.open_place(place).names()) == 2
 
 
-def test_half_of_a_run_is_none(tmp_path, place):
+def test_an_incomplete_run_does_not_count(tmp_path, place):
     run = invented.write(tmp_path / "mine" / "a", 0, {GAP: 1e-3})
     shared = shared_place.open_place(place)
     shared.write("half", {store.RESULTS: b"{}\n"})
@@ -83,7 +83,7 @@ def test_half_of_a_run_is_none(tmp_path, place):
     assert exchange.push(tmp_path / "mine", place).passed_over == (f"{run}: it has no results yet",)
 
 
-def test_a_run_of_another_content_is_another_whatever_its_folder_is_called(tmp_path):
+def test_runs_are_told_apart_by_content_not_folder_name(tmp_path):
     theirs, mine = invented.many(tmp_path / "theirs", count=2), tmp_path / "mine"
     invented.write(mine / "run000", 9, {GAP: 2e-3})
     assert exchange.pull(str(theirs), mine) == (2, 0, 0, ())
@@ -92,7 +92,7 @@ def test_a_run_of_another_content_is_another_whatever_its_folder_is_called(tmp_p
 
 
 @pytest.mark.parametrize("by_hand", [False, True])
-def test_a_run_that_is_not_there_whole_yet_is_pulled_when_it_is(tmp_path, by_hand):
+def test_an_incomplete_run_is_pulled_once_complete(tmp_path, by_hand):
     exchange.push(invented.many(tmp_path / "theirs", count=1), str(tmp_path / "shared"))
     (run,) = (tmp_path / "shared").iterdir()
     run = run.rename(run.with_name("night")) if by_hand else run
@@ -105,7 +105,7 @@ def test_a_run_that_is_not_there_whole_yet_is_pulled_when_it_is(tmp_path, by_han
     assert exchange.pull(str(tmp_path / "shared"), tmp_path / "mine") == (1, 0, 0, ())
 
 
-def test_keys_that_lead_out_of_a_store_or_are_none_of_ours_are_passed_over():
+def test_foreign_or_escaping_keys_are_passed_over():
     ours = ["confirmed/a.json", "a/run.json", "a/b/run.json"]
     others = ["confirmed/../../x.json", "confirmed/README.txt", "confirmed/a/b.json", "confirmed/.b.json"]
     others += ["../run.json", "./run.json", ".part/run.json", "run.json", "a\\b/run.json", "a/../b/run.json"]
@@ -113,14 +113,14 @@ def test_keys_that_lead_out_of_a_store_or_are_none_of_ours_are_passed_over():
     assert shared_place.names_in([*ours, *others]) == {"confirmed/a.json", "a", "a/b"}
 
 
-def test_a_run_that_is_being_measured_is_passed_over(tmp_path):
+def test_push_passes_over_a_run_being_measured(tmp_path):
     run = invented.write(tmp_path / "mine" / "a", 0, {GAP: 1e-3})
     with lock.hold(run / store.LOCK):
         moved = exchange.push(run, str(tmp_path / "shared"))
     assert (moved.runs, moved.passed_over) == (0, (f"{run}: it is being measured: push it again when it has finished",))
 
 
-def test_a_run_that_is_being_measured_is_pulled_when_that_has_ended(tmp_path):
+def test_a_run_being_measured_is_pulled_after_it_ends(tmp_path):
     run = invented.write(tmp_path / "theirs" / "night", 0, {GAP: 1e-3})
     with lock.hold(run / store.LOCK):
         moved = exchange.pull(str(tmp_path / "theirs"), tmp_path / "mine")
@@ -129,7 +129,7 @@ def test_a_run_that_is_being_measured_is_pulled_when_that_has_ended(tmp_path):
 
 
 @pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), FileNotFoundError(2, "No such file")])
-def test_what_cannot_be_read_does_not_keep_back_the_others(tmp_path, monkeypatch, error):
+def test_an_unreadable_run_does_not_block_the_others(tmp_path, monkeypatch, error):
     exchange.push(invented.many(tmp_path / "theirs", count=3), str(tmp_path / "shared"))
     first = min(path.name for path in (tmp_path / "shared").iterdir())
     read = shared_place.Folder.read
@@ -144,7 +144,7 @@ def test_what_cannot_be_read_does_not_keep_back_the_others(tmp_path, monkeypatch
     assert moved == (2, 0, 0, (f"{first}: it cannot be read ({error})",))
 
 
-def test_what_a_killed_writer_left_is_no_run_and_the_next_one_makes_it_whole(tmp_path, monkeypatch):
+def test_the_next_push_completes_a_killed_writers_run(tmp_path, monkeypatch):
     mine, shared = invented.many(tmp_path / "mine", count=1), tmp_path / "shared"
     write = files.write
 
@@ -167,7 +167,7 @@ def _push(folder: Path, place: str, barrier) -> None:
     exchange.push(folder, place)
 
 
-def test_two_who_push_at_once_leave_every_run_whole(tmp_path):
+def test_concurrent_pushes_leave_every_run_complete(tmp_path):
     mine, place = invented.many(tmp_path / "mine", count=12), tmp_path / "shared"
     context = multiprocessing.get_context("fork")
     barrier = context.Barrier(3)
@@ -190,7 +190,7 @@ def test_two_who_push_at_once_leave_every_run_whole(tmp_path):
         ("ftp://localhost:1/x", "ftp://localhost:1/x: cannot be used"),
     ],
 )
-def test_a_place_that_cannot_be_used_is_one_sentence(tmp_path, where, message):
+def test_an_unusable_place_is_reported_in_one_sentence(tmp_path, where, message):
     mine = invented.many(tmp_path / "mine", count=1)
     with pytest.raises(ConvbenchError) as error:
         exchange.push(mine, where)
@@ -199,8 +199,8 @@ def test_a_place_that_cannot_be_used_is_one_sentence(tmp_path, where, message):
 
 
 @pytest.mark.parametrize("where", ["folder", "memory", "bucket"])
-def test_nothing_is_pulled_from_a_place_that_is_not_there(tmp_path, request, where):
-    """A folder that is not mounted is no empty one: what comes next would go on with old runs."""
+def test_pulling_from_a_missing_place_is_an_error(tmp_path, request, where):
+    """An unmounted folder is not an empty one: later steps would continue with old runs."""
     if where == "memory":
         pytest.importorskip("fsspec")
     if where == "bucket":
@@ -212,8 +212,8 @@ def test_nothing_is_pulled_from_a_place_that_is_not_there(tmp_path, request, whe
     assert exchange.pull(str(tmp_path / "empty"), tmp_path / "mine") == (0, 0, 0, ())
 
 
-def test_a_place_without_a_name_is_a_variable_that_is_not_set(tmp_path, in_process):
-    """The run was copied into the working directory, and CI was green."""
+def test_an_empty_place_name_is_refused(tmp_path, in_process):
+    """With an unset variable as the place, the run was copied into the working directory and CI passed."""
     mine = invented.many(tmp_path / "mine", count=1)
     for words in (("push", str(mine), ""), ("push", "", str(mine)), ("pull", "", "mine"), ("pull", str(mine), " ")):
         done = in_process(*words, cwd=tmp_path)
@@ -224,7 +224,7 @@ def test_a_place_without_a_name_is_a_variable_that_is_not_set(tmp_path, in_proce
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
-def test_a_run_that_was_half_synchronised_is_made_whole_by_the_next_push(tmp_path):
+def test_the_next_push_completes_a_half_synchronised_run(tmp_path):
     mine, shared = invented.many(tmp_path / "mine", count=1), tmp_path / "shared"
     exchange.push(mine, str(shared))
     (run,) = shared.iterdir()
@@ -235,8 +235,8 @@ def test_a_run_that_was_half_synchronised_is_made_whole_by_the_next_push(tmp_pat
     assert contents(shared) == contents(mine)
 
 
-def test_what_a_killed_writer_left_of_a_file_behind_a_url_is_made_whole_by_the_next_push(tmp_path):
-    """It was said to be there already, and no pull took it."""
+def test_the_next_push_completes_a_partial_file_behind_a_url(tmp_path):
+    """The partial file of a killed writer was reported as present, but no pull accepted it."""
     fsspec = pytest.importorskip("fsspec")
     mine, place = invented.many(tmp_path / "mine", count=2), f"memory://{uuid.uuid4().hex}"
     exchange.push(mine, place)
@@ -251,8 +251,8 @@ def test_what_a_killed_writer_left_of_a_file_behind_a_url_is_made_whole_by_the_n
     assert system.cat_file(longer).endswith(b" ")
 
 
-def test_a_run_that_was_half_synchronised_is_made_whole_by_the_next_pull(tmp_path, place):
-    """And one that was gone on with since stays as it is."""
+def test_the_next_pull_completes_a_half_synchronised_run(tmp_path, place):
+    """A run that has been continued since stays unchanged."""
     theirs, mine = invented.many(tmp_path / "theirs", count=2), tmp_path / "mine"
     exchange.push(theirs, place)
     exchange.pull(place, mine)
@@ -266,8 +266,8 @@ def test_a_run_that_was_half_synchronised_is_made_whole_by_the_next_pull(tmp_pat
     assert (longer / store.RESULTS).read_bytes() == before
 
 
-def test_the_part_of_a_run_or_confirmation_that_was_synchronised_is_made_whole(tmp_path, place):
-    """Whoever has the part: it was taken for all of it wherever a first record was there."""
+def test_a_partly_synchronised_run_or_confirmation_is_completed(tmp_path, place):
+    """A partial copy with a first record was taken for complete."""
     theirs, mine = invented.many(tmp_path / "theirs", count=1), tmp_path / "mine"
     (theirs / "confirmed").mkdir()
     (theirs / "confirmed" / "a-b.json").write_text("{}\n")
@@ -283,7 +283,7 @@ def test_the_part_of_a_run_or_confirmation_that_was_synchronised_is_made_whole(t
     assert exchange.pull(place, mine) == (0, 0, 2, ())
 
 
-def test_a_part_of_a_confirmation_is_made_whole_by_the_next_push_and_is_not_pulled_before(tmp_path):
+def test_a_partial_confirmation_is_pulled_only_after_completion(tmp_path):
     mine, shared = invented.many(tmp_path / "mine", count=1), tmp_path / "shared"
     for folder, text in ((mine, "{}\n"), (shared, "{")):
         (folder / "confirmed").mkdir(parents=True)
@@ -296,7 +296,7 @@ def test_a_part_of_a_confirmation_is_made_whole_by_the_next_push_and_is_not_pull
     assert exchange.pull(str(shared), tmp_path / "theirs") == (1, 1, 0, ())
 
 
-def test_a_shared_run_that_was_gone_on_with_in_its_place_is_not_pushed_over(tmp_path):
+def test_push_does_not_overwrite_a_continued_shared_run(tmp_path):
     mine, shared = invented.many(tmp_path / "mine", count=1), tmp_path / "shared"
     exchange.push(mine, str(shared))
     (run,) = shared.iterdir()
@@ -307,8 +307,8 @@ def test_a_shared_run_that_was_gone_on_with_in_its_place_is_not_pushed_over(tmp_
 
 
 @pytest.mark.parametrize("kind", ["folder", "memory"])
-def test_runs_that_were_put_deeper_into_a_place_are_pulled(tmp_path, kind):
-    """They were passed over without a word, and the exit code was 0."""
+def test_runs_in_subfolders_of_a_place_are_pulled(tmp_path, kind):
+    """They were skipped silently, with exit code 0."""
     theirs = invented.many(tmp_path / "theirs" / "2026" / "november", count=2).parents[1]
     place = str(theirs)
     if kind == "memory":
@@ -320,14 +320,14 @@ def test_runs_that_were_put_deeper_into_a_place_are_pulled(tmp_path, kind):
     assert contents(tmp_path / "mine") == contents(theirs)
 
 
-def test_a_run_is_no_place_to_pull_from(tmp_path, place):
+def test_pulling_from_a_run_itself_is_refused(tmp_path, place):
     exchange.push(invented.many(tmp_path / "theirs", count=1), place)
     (name,) = shared_place.open_place(place).names()
     with pytest.raises(StoreError, match=f"{name}: it is a run itself: name the folder that it lies in"):
         exchange.pull(f"{place}/{name}", tmp_path / "mine")
 
 
-def test_a_missing_package_is_named(tmp_path, monkeypatch):
+def test_a_missing_fsspec_backend_names_the_extra(tmp_path, monkeypatch):
     def lacks(name: str):
         raise ImportError("Install s3fs to access S3")
 
@@ -336,13 +336,13 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch):
         exchange.pull("s3://bucket/perf", tmp_path)
 
 
-def test_a_bucket_mistyped_is_said_and_not_made(tmp_path, bucket):
+def test_a_mistyped_bucket_is_reported_and_not_created(tmp_path, bucket):
     with pytest.raises(StoreError, match=r"^s3://teem/perf: cannot be used .*bucket does not exist.* another place$"):
         exchange.push(invented.many(tmp_path / "mine", count=1), "s3://teem/perf")
     assert not shared_place.open_place(bucket).system.exists("teem")
 
 
-def test_the_verbs_say_what_they_did(tmp_path):
+def test_push_and_pull_report_their_counts(tmp_path):
     mine, place = invented.many(tmp_path / "mine", count=2), str(tmp_path / "shared")
     pushed = CliRunner().invoke(app, ["push", str(mine), place])
     assert pushed.output == f"2 runs copied to {place}, 0 there already\n"
@@ -352,8 +352,8 @@ def test_the_verbs_say_what_they_did(tmp_path):
         exchange.push(tmp_path / "not", place)
 
 
-def test_what_was_named_and_not_copied_is_a_mistake(tmp_path, in_process):
-    """A run of several that cannot be read keeps back none of the others."""
+def test_a_named_run_that_is_not_copied_is_an_error(tmp_path, in_process):
+    """One unreadable run of several does not block the others."""
     mine, place = invented.many(tmp_path / "mine", count=2), str(tmp_path / "shared")
     damaged = mine / "run000"
     (damaged / store.RUN).write_text("{")

@@ -1,4 +1,4 @@
-"""Exports are what the other tools read: pytest-benchmark itself compares ours, and its own statistics agree."""
+"""Exports are what other tools read: pytest-benchmark compares ours, and its statistics agree."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from convbench.report.export import FORMATS, bencher, github_action, pytest_benc
 
 
 @pytest.fixture
-def stored():
+def stored_run():
     records = [record(case("gap"), latency=2e-3), record(case("fc", 128), latency=5e-3), failed(case("gem"))]
     return run_of(records), records
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 7, 8])
-def test_statistics_are_pytest_benchmarks_own(count):
+def test_statistics_match_pytest_benchmarks(count):
     samples = [0.0031, 0.0030, 0.0035, 0.0029, 0.0090, 0.0032, 0.0033, 0.0030][:count]
     theirs = Stats()
     for sample in samples:
@@ -34,9 +34,9 @@ def test_statistics_are_pytest_benchmarks_own(count):
     assert ours["rounds"] == theirs.rounds
 
 
-def test_pytest_benchmark_compares_two_of_our_runs(stored, tmp_path):
+def test_pytest_benchmark_compares_two_exported_runs(stored_run, tmp_path):
     for name in ("0001_a.json", "0002_b.json"):
-        (tmp_path / name).write_text(json.dumps(pytest_benchmark.document(*stored)))
+        (tmp_path / name).write_text(json.dumps(pytest_benchmark.document(*stored_run)))
     words = [sys.executable, "-m", "pytest_benchmark", "compare", "0001_a.json", "0002_b.json", "--csv=out.csv"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
@@ -46,8 +46,8 @@ def test_pytest_benchmark_compares_two_of_our_runs(stored, tmp_path):
     assert "gem" not in table
 
 
-def test_github_action_benchmark_gets_a_name_unit_and_value(stored):
-    entries = {entry["name"]: entry for entry in github_action.document(*stored)}
+def test_github_action_benchmark_gets_a_name_unit_and_value(stored_run):
+    entries = {entry["name"]: entry for entry in github_action.document(*stored_run)}
     latency = entries["conv/gap/32/lstm128/1x16x3x64x64/eager/inference/cpu/latency"]
     assert (latency["unit"], latency["value"]) == ("ms", pytest.approx(2.0, rel=0.02))
     low, _, high = latency["range"].partition(" to ")
@@ -55,8 +55,8 @@ def test_github_action_benchmark_gets_a_name_unit_and_value(stored):
     assert len(entries) == 4
 
 
-def test_bencher_gets_nanoseconds_with_bounds(stored):
-    metrics = bencher.document(*stored)
+def test_bencher_gets_nanoseconds_with_bounds(stored_run):
+    metrics = bencher.document(*stored_run)
     assert len(metrics) == 2
     latency = metrics["conv/gap/32/lstm128/1x16x3x64x64/eager/inference/cpu"]["latency"]
     assert latency["value"] == pytest.approx(2e6, rel=0.02)
@@ -64,12 +64,12 @@ def test_bencher_gets_nanoseconds_with_bounds(stored):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_run_without_results_is_exported_all_the_same(name):
+def test_a_run_without_results_is_exported_without_error(name):
     json.dumps(FORMATS[name](run_of([failed(case())]), [failed(case())]), allow_nan=False)
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_an_export_that_would_be_empty_is_a_mistake_and_what_is_left_out_is_said(name, tmp_path, in_process):
+def test_an_empty_export_fails_and_omitted_cases_are_named(name, tmp_path, in_process):
     lost = failed(case("gem"), "no such layer", "error")
     for folder, of_run in (("bad", [lost]), ("good", [record(case("gap")), lost])):
         directory = put(tmp_path / folder, of_run)
@@ -83,8 +83,8 @@ def test_an_export_that_would_be_empty_is_a_mistake_and_what_is_left_out_is_said
     assert f"no case has a latency, or anything else that --format {name} can hold" in done.stderr
 
 
-def test_a_case_without_a_latency_beside_others_is_said(tmp_path, in_process):
-    """One that was withheld was missing in what CI keeps, without a word."""
+def test_a_case_left_out_for_lack_of_latency_is_named(tmp_path, in_process):
+    """A withheld case was silently missing from the export that CI keeps."""
     untimed = replace(record(case("gmp")), readings=(reading("params", 1),))
     directory = put(tmp_path / "run", [record(case("gap")), untimed])
     done = in_process("export", str(directory), "--format", "pytest-benchmark", "--out", "out.json", cwd=tmp_path)

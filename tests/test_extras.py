@@ -1,4 +1,4 @@
-"""A fresh install without extras: everything of ours runs, and what needs an extra says which in one sentence."""
+"""A fresh install without extras: everything of convbench's own runs, and the rest names its extra in one sentence."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ print(json.dumps({
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The packages of this environment but for those of the extras, as another installation has them."""
+def site_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This environment's packages without those of the extras, as in another installation."""
     site = tmp_path_factory.mktemp("site")
     for entry in Path(torch.__file__).parents[1].iterdir():
         if entry.name.partition("-")[0].partition(".")[0] not in EXTRAS:
@@ -55,21 +55,21 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return site
 
 
-def python(installed: Path, *words: str) -> str:
-    """What a plain interpreter prints there; on its path is no compiler either."""
-    paths = {"PYTHONPATH": f"{installed}:{ROOT}", "PATH": str(installed)}
+def python(site_packages: Path, *words: str) -> str:
+    """Return what a plain interpreter prints there. Its path has no compiler either."""
+    paths = {"PYTHONPATH": f"{site_packages}:{ROOT}", "PATH": str(site_packages)}
     environment = {name: value for name, value in os.environ.items() if name not in ("CXX", "PYTHONHOME")} | paths
     words = (sys._base_executable, "-S", *words)
     return subprocess.run(words, env=environment, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.fixture(scope="module")
-def answers(installed: Path) -> dict[str, dict[str, list]]:
-    return json.loads(python(installed, "-c", PROGRAM).splitlines()[-1])
+def answers(site_packages: Path) -> dict[str, dict[str, list]]:
+    return json.loads(python(site_packages, "-c", PROGRAM).splitlines()[-1])
 
 
 @pytest.mark.parametrize("name", ["eager", "half", "int8"])
-def test_what_needs_no_extra_runs_without_any(answers: dict[str, dict[str, list]], name: str) -> None:
+def test_variants_without_an_extra_run_in_a_plain_install(answers: dict[str, dict[str, list]], name: str) -> None:
     assert answers["records"][name] == ["ok", ""]
 
 
@@ -84,7 +84,7 @@ def test_what_needs_no_extra_runs_without_any(answers: dict[str, dict[str, list]
         ("tensorrt", "TensorRT runs on NVIDIA GPUs only"),
     ],
 )
-def test_what_needs_an_extra_is_skipped_and_names_it(
+def test_a_variant_whose_extra_is_missing_is_skipped_naming_it(
     answers: dict[str, dict[str, list]], name: str, sentence: str
 ) -> None:
     status, message = answers["records"][name]
@@ -93,7 +93,7 @@ def test_what_needs_an_extra_is_skipped_and_names_it(
     assert "\n" not in message
 
 
-def test_doctor_says_which_runtimes_are_lacking(answers: dict[str, dict[str, list]]) -> None:
+def test_doctor_lists_the_missing_runtimes(answers: dict[str, dict[str, list]]) -> None:
     for extra, variants in (("onnxruntime", "onnxruntime and tensorrt"), ("openvino", "openvino"), ("int8", "int8")):
         good, message = answers["doctor"][f"[{extra}]"]
         assert not good
@@ -108,10 +108,10 @@ def test_doctor_says_which_runtimes_are_lacking(answers: dict[str, dict[str, lis
     ("clang++", "clang++", None),
     ("ccache g++", "g++", "CXX=ccache g++ is not a program that torch can start"),
 ])  # fmt: skip
-def test_the_compiler_that_is_asked_for_is_the_only_one_that_torch_tries(
+def test_only_the_compiler_that_torch_tries_is_checked(
     named: str | None, there: str, message: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Another one made doctor say "ok", and each compiled case fail with "No working C++ compiler found"."""
+    """Another compiler made doctor say "ok", but each compiled case failed with "No working C++ compiler found"."""
     (tmp_path / there).touch(mode=0o755)
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -125,8 +125,8 @@ def test_the_compiler_that_is_asked_for_is_the_only_one_that_torch_tries(
 
 
 @pytest.mark.parametrize("name", toolchain.SWITCHES)
-def test_torch_compile_that_is_switched_off_is_no_variant(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As it stays in a shell after debugging: eager's numbers stood under compile, and doctor said "ok"."""
+def test_compile_is_unavailable_if_a_variable_disables_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Left set after debugging, it gave eager's numbers under compile, and doctor said "ok"."""
     monkeypatch.setenv(name, "1")
     assert doctor._compiler().message == f"{name}=1 switches torch.compile off, so that it would run eager: unset it"
     with pytest.raises(Unavailable, match=f"{name}=1 switches torch.compile off"):
@@ -136,10 +136,10 @@ def test_torch_compile_that_is_switched_off_is_no_variant(name: str, monkeypatch
 
 
 @pytest.mark.parametrize(("name", "builds"), [("tmp-1.x~(ü)", True), ("my tmp", False), ("it's", False)])
-def test_a_temporary_folder_that_torch_cannot_build_in_is_told(
+def test_a_temporary_folder_unusable_for_torch_builds_is_reported(
     name: str, builds: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every compiled case failed with "C++ compile error", and doctor said "ok"."""
+    """Every compiled case failed with "C++ compile error", while doctor said "ok"."""
     monkeypatch.setattr(toolchain.shutil, "which", lambda _: "/usr/bin/g++")
     monkeypatch.setattr(toolchain.Path, "exists", lambda _: True)
     monkeypatch.setattr(toolchain.tempfile, "gettempdir", lambda: f"/scratch/{name}")
@@ -148,14 +148,14 @@ def test_a_temporary_folder_that_torch_cannot_build_in_is_told(
     assert builds or f"torch cannot build in /scratch/{name}" in str(missing)
 
 
-def test_doctor_tells_the_load_where_the_system_has_no_call_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on Windows."""
+def test_doctor_shows_the_load_without_getloadavg(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows has no such call."""
     monkeypatch.delattr(os, "getloadavg")
     assert " on " in doctor._load().message
 
 
-def test_doctor_names_the_extra_of_any_executor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of convbench's own were in a list of it, by their names."""
+def test_doctor_names_the_extra_of_any_executor_plug_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Doctor used to have a fixed list with the names of convbench's own executors."""
 
     @declares(ExecutorTraits(modules=("no_such_module",), extra="shop"))
     class Shop:
@@ -170,8 +170,8 @@ def test_doctor_names_the_extra_of_any_executor(monkeypatch: pytest.MonkeyPatch)
     )
 
 
-def test_doctor_says_what_is_installed_and_cannot_be_imported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """It said "ok", and each case failed."""
+def test_doctor_reports_installed_packages_that_fail_to_import(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Doctor used to say "ok", and each case failed."""
     (tmp_path / "no_such_runtime.py").write_text("raise ImportError('libcudart.so.12: cannot open shared object file')")
     monkeypatch.syspath_prepend(tmp_path)
     assert doctor._import_error(["json", "no_such_runtime"]) == (
@@ -181,7 +181,7 @@ def test_doctor_says_what_is_installed_and_cannot_be_imported(monkeypatch: pytes
     assert doctor._import_error(["json"]) is None
 
 
-def test_the_list_of_variants_says_so_too(installed: Path) -> None:
-    lines = python(installed, "-m", "convbench", "list", "variants").splitlines()
+def test_list_marks_variants_whose_extra_is_missing(site_packages: Path) -> None:
+    lines = python(site_packages, "-m", "convbench", "list", "variants").splitlines()
     lacking = {line.split("(")[0].strip() for line in lines if "[not installed: pip install 'convbench[" in line}
     assert lacking == {"onnxruntime", "openvino", "tensorrt"}

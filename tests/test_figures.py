@@ -1,4 +1,4 @@
-"""Every figure of the shelf: draws any run, keeps its marks, repeats its bytes; and the scales in closed form."""
+"""Every registered figure: draws any run, keeps its marks, repeats its bytes; and the scales in closed form."""
 
 import io
 import math
@@ -70,14 +70,14 @@ def test_any_run_can_be_drawn(name, run):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_default_run_gives_figures_with_names_of_their_own(name, default):
+def test_figures_of_a_default_run_have_unique_names(name, default):
     drawings = default[1][name]
     assert drawings or name in ("machine", "threads", "runtimes")
     assert len({drawing.name for drawing in drawings}) == len(drawings)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_as_many_marks_are_drawn_as_named(name, default):
+def test_each_listed_mark_is_drawn_once(name, default):
     drawing = next(iter(default[1][name]), None)
     text = svg(drawing) if drawing else ""
     for part, rows in (drawing.marks if drawing else {}).items():
@@ -91,19 +91,19 @@ def test_the_same_results_give_the_same_bytes(name, default):
     assert list(map(svg, once)) == list(map(svg, again))
 
 
-def test_each_cost_is_drawn_against_size_and_each_pair_against_each_other(default):
+def test_costs_are_drawn_against_size_and_pairwise(default):
     assert len(default[1]["by-size"]) == 5
     assert len(default[1]["trade-off"]) == 10
 
 
-def test_trials_are_no_points_of_costs(default):
+def test_trials_are_not_drawn_in_cost_figures(default):
     plain = results(records.default_records())
     for name in ("by-size", "trade-off", "stages", "variants"):
         before = [(drawing.name, drawing.marks) for drawing in figures.get(name).build(plain)]
         assert before == [(drawing.name, drawing.marks) for drawing in default[1][name]]
 
 
-def test_each_task_has_a_panel_above_the_cost_and_a_chart_of_its_own(default):
+def test_each_task_has_a_panel_and_its_own_chart(default):
     (by_size,) = default[1]["quality-by-size"]
     text = svg(by_size)
     for words in ("identity: test accuracy", "direction: test accuracy", "Latency of a call", "chance"):
@@ -111,14 +111,14 @@ def test_each_task_has_a_panel_above_the_cost_and_a_chart_of_its_own(default):
     assert [drawing.title.partition(":")[0] for drawing in default[1]["quality-cost"]] == ["identity", "direction"]
 
 
-def test_a_configuration_on_the_front_says_how_surely(default):
+def test_each_configuration_shows_its_probability_on_the_front(default):
     identity = svg(default[1]["quality-cost"][0])
     assert re.search(r"gmp 32, front over 99 %", identity)
     assert re.search(r"fc 8, front under 1 %", identity)
     assert "flatten" not in identity
 
 
-def test_memory_is_the_size_of_a_mark_and_part_of_the_front():
+def test_memory_sets_mark_sizes_and_counts_for_the_front():
     def identity(run_records):
         drawings = figures.get("quality-cost").build(results(run_records))
         return next(drawing for drawing in drawings if drawing.title.startswith("identity"))
@@ -143,7 +143,7 @@ def test_memory_is_the_size_of_a_mark_and_part_of_the_front():
     assert "smaller mark" not in identity(unknown).caption
 
 
-def test_an_architecture_without_a_sound_run_is_no_point():
+def test_an_architecture_without_a_sound_run_has_no_point():
     def drawn(flag):
         tried = [records.lesson(0.9, of=records.case("fc", size), flag=flag) for size in (32, 64)]
         return svg(next(figures.get("quality-by-size").build(results(tried))))
@@ -152,8 +152,8 @@ def test_an_architecture_without_a_sound_run_is_no_point():
     assert "PathCollection" not in drawn("dead_run")
 
 
-def test_each_length_of_clip_has_its_own_costs_below_its_quality():
-    """Below what was learnt from longer clips stood the latencies of the shorter."""
+def test_quality_by_size_uses_costs_of_the_same_clip():
+    """Quality on longer clips was drawn above the latencies of the shorter clips."""
     tried = []
     for frames in (8, 16):
         for size in (32, 64):
@@ -164,18 +164,18 @@ def test_each_length_of_clip_has_its_own_costs_below_its_quality():
         assert f"cost, without variants, on clip 1x{frames}x3x64x64." in caption
 
 
-def test_quality_without_costs_is_not_called_cost():
+def test_quality_without_costs_does_not_mention_cost():
     tried = [records.lesson(0.9, seed=seed, of=records.case("fc", size)) for size in (32, 64) for seed in range(2)]
     [drawing] = figures.get("quality-by-size").build(results(tried))
     assert drawing.title == "Quality against LSTM input size"
     assert "cost" not in drawing.caption
 
 
-def test_what_has_one_size_is_not_drawn_against_sizes():
+def test_a_single_size_is_not_drawn_against_sizes():
     assert not [*figures.get("quality-by-size").build(results([records.lesson(0.9), records.lesson(0.8, seed=1)]))]
 
 
-def test_what_training_and_the_compiler_add_has_its_own_times():
+def test_optimizer_and_compiler_graphs_have_their_own_times():
     step = replace(
         records.record(records.case(scenario="train")), readings=(records.reading("latency_s_optimizer", 1e-3),)
     )
@@ -188,8 +188,8 @@ def test_what_training_and_the_compiler_add_has_its_own_times():
     assert ">compiler's graphs<" in pictures["stages-latency_s-graphs"].replace("&apos;", "'")
 
 
-def test_no_time_by_stage_is_drawn_twice():
-    """Of a run of trainings alone, the first figure has them all; compiled ones have the optimizer's time too."""
+def test_no_stage_time_is_drawn_twice():
+    """For trainings alone, the first figure has all stage times; compiled cases have the optimizer's time too."""
 
     def timed(variant, *stages):
         case = records.case(scenario="train", variant=variant)
@@ -209,7 +209,7 @@ def test_no_time_by_stage_is_drawn_twice():
 @pytest.mark.parametrize(
     ("stages", "end"), [(0.4e-3, "400 µs of 1 ms"), (0.97e-3, "970 µs"), (1.4e-3, "1.4 ms of 1 ms")]
 )
-def test_stages_that_do_not_sum_to_the_call_say_so(stages, end):
+def test_stages_that_do_not_sum_to_the_call_are_noted(stages, end):
     record = records.record(latency=1e-3, samples=0)
     timed = replace(
         record, readings=(records.reading("latency_s", *[1e-3] * 9), records.reading("latency_s_lstm", stages))
@@ -220,8 +220,8 @@ def test_stages_that_do_not_sum_to_the_call_say_so(stages, end):
     assert ("do not sum to the call" in drawing.caption) == (" of " in end)
 
 
-def test_the_time_by_stage_is_its_share_of_the_latency_that_is_stated():
-    """Taken in one visit, in which the machine was twice as slow as in the others."""
+def test_a_stages_time_is_its_share_of_the_stated_latency():
+    """The stage was timed in one visit, during which the machine was twice as slow as in the others."""
     whole, lstm = (
         records.reading("latency_s", *[1e-3] * 8, *[2e-3] * 4),
         records.reading("latency_s_lstm", *[1.5e-3] * 4),
@@ -236,7 +236,7 @@ def test_the_time_by_stage_is_its_share_of_the_latency_that_is_stated():
     assert result.latency.median == pytest.approx(1e-3)
 
 
-def test_the_crossover_is_drawn_where_it_is(default):
+def test_the_crossover_is_drawn_at_its_size(default):
     assert "LSTM = conv FLOPs at D = 6,784" in svg(default[1]["by-size"][0])
 
 
@@ -250,18 +250,18 @@ def test_static_metrics_alone_leave_no_empty_latency_chart():
     ]
 
 
-def test_every_axis_says_its_direction(default):
+def test_every_axis_states_its_better_direction(default):
     for drawing in default[1]["trade-off"]:
         assert svg(drawing).count("lower is better") == 2
 
 
-def test_every_built_in_reducer_has_a_look_of_its_own():
+def test_every_built_in_reducer_has_a_unique_look():
     looks = [style.look(name) for name in style.BUILT_IN]
     assert len(set(looks)) == len(looks)
     assert {marker for _, marker in looks}.isdisjoint(style.FREE_MARKERS)
 
 
-def test_a_users_reducer_keeps_its_look_from_process_to_process():
+def test_a_users_reducer_looks_the_same_in_every_process():
     assert style.look("mypkg.pool:build") == ("#0f5a87", "d")
     assert style.look("mypkg.pool:other") == ("#4b1e1e", "8")
 
@@ -271,7 +271,7 @@ SIGHTS = {
     "no red": ((0.152, 1.053, -0.205), (0.115, 0.786, 0.099), (-0.004, -0.048, 1.052)),
     "no green": ((0.367, 0.861, -0.228), (0.280, 0.673, 0.047), (-0.012, 0.043, 0.969)),
 }
-"""What is left of linear red, green and blue to readers without one kind of cone (Machado 2009)."""
+"""Linear red, green and blue as seen by readers without one kind of cone (Machado 2009)."""
 
 
 def linear(colour):
@@ -293,14 +293,14 @@ def palettes():
 
 
 @pytest.mark.parametrize("sight", SIGHTS)
-def test_twelve_colours_are_told_apart_on_light_and_dark_also_without_red_or_green(sight):
+def test_twelve_colours_stay_distinct_for_colour_blind_readers(sight):
     for _, hues in palettes():
         colours = np.array([oklab(np.clip(np.array(SIGHTS[sight]) @ linear(hue), 0, 1)) for hue in hues])
         apart = np.linalg.norm(colours[:, None] - colours[None], axis=-1) + np.eye(len(hues))
         assert apart.min() > 0.08, sight
 
 
-def test_hues_stand_out_on_their_paper():
+def test_hues_contrast_with_their_background():
     def luminance(colour):
         return float(np.array((0.2126, 0.7152, 0.0722)) @ linear(colour)) + 0.05
 
@@ -317,7 +317,7 @@ def test_the_mark_of_many_ratios_is_their_median():
     assert fc == pytest.approx([1.0, 1.1])
 
 
-def test_bars_are_on_one_scale_and_one_that_is_too_long_is_cut():
+def test_bars_share_one_scale_and_an_overlong_bar_is_cut():
     names = ("gap", "gmp", "gem", "spatial-softmax", "flatten")
     drawing = next(figures.get("stages").build(results([records.record(records.case(name)) for name in names])))
     axes = drawing.figure.axes[0]
@@ -331,7 +331,7 @@ def test_bars_are_on_one_scale_and_one_that_is_too_long_is_cut():
 
 
 @given(st.floats(1e-9, 1e12), st.floats(1.0001, 1e9), st.sampled_from(["s", "B", "1", "size"]))
-def test_ticks_are_few_and_inside(low, stretch, unit):
+def test_ticks_are_few_and_within_the_axis(low, stretch, unit):
     high = low * stretch
     ticks = scales.ticks(low, high, unit)
     assert all(low * (1 - 1e-9) <= tick <= high * (1 + 1e-9) for tick in ticks)
@@ -340,8 +340,8 @@ def test_ticks_are_few_and_inside(low, stretch, unit):
 
 
 @given(st.floats(1e-9, 1e9), st.floats(0.3, 0.9), st.sampled_from([3, 5]))
-def test_where_few_ticks_are_wanted_they_stand_apart(low, decades, most):
-    """100 µs and 150 µs of an axis to 460 µs were printed into each other, and nothing stood right of them."""
+def test_a_small_number_of_ticks_is_well_spaced(low, decades, most):
+    """On an axis to 460 µs, 100 µs and 150 µs were printed over each other, and there was no tick to their right."""
     ticks = scales.ticks(low, low * 10**decades, "s", most)
     assert 2 <= len(ticks) <= most + 1
     gaps = [math.log10(after / before) for before, after in pairwise(ticks)]
@@ -353,7 +353,7 @@ def test_the_dot_plot_of_a_short_span_has_round_ticks():
 
 
 @given(st.lists(st.floats(1e-9, 1e15), min_size=1))
-def test_limits_of_an_axis_lie_beyond_all_values(values):
+def test_axis_limits_lie_beyond_all_values(values):
     low, high = scales.limits(values)
     assert low < min(values) <= max(values) < high
 
@@ -371,12 +371,12 @@ def test_a_marker_keeps_its_area():
     assert max(numbers) - min(numbers) == pytest.approx(math.sqrt(36), abs=0.1)
 
 
-def test_the_shelf_needs_neither_torch_nor_matplotlib_to_be_named():
+def test_importing_the_figure_registry_loads_neither_torch_nor_matplotlib():
     code = "import sys, convbench.report.drawing; print({'torch', 'matplotlib'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
 
 
-def test_drawing_never_imports_torch_nor_pyplot():
+def test_drawing_imports_neither_torch_nor_pyplot():
     code = (
         "import sys; from convbench.core.registry import figures; list(figures); import convbench.report.page.run; "
         "print({'torch', 'matplotlib.pyplot'} & set(sys.modules))"
@@ -384,7 +384,7 @@ def test_drawing_never_imports_torch_nor_pyplot():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
 
 
-def test_a_disturbed_minute_is_seen_on_the_machines_strip():
+def test_a_disturbed_minute_appears_in_the_machine_figure():
     def at(minute, reference):
         readings = (*records.record().readings, records.reading("reference_s", *[reference] * 5))
         return replace(records.record(records.case("fc", 8 + minute)), readings=readings,
@@ -398,7 +398,7 @@ def test_a_disturbed_minute_is_seen_on_the_machines_strip():
     assert quiet.title == "The machine during the run: none disturbed"
 
 
-def test_each_reducer_has_one_row_and_says_whether_it_is_tied():
+def test_each_reducer_has_one_row_that_marks_ties():
     cases = [records.record(records.case("gap"), latency=1e-3), records.record(records.case("gem"), latency=1.01e-3),
              records.record(records.case("fc", 8), latency=3e-3), records.record(records.case("fc", 32), latency=4e-3),
              records.record(records.case("fc", 8, variant="compile"), latency=1e-4)]  # fmt: skip
@@ -407,8 +407,8 @@ def test_each_reducer_has_one_row_and_says_whether_it_is_tied():
     assert svg(drawing).count(" tied<") == 2
 
 
-def test_the_pick_stands_beside_the_fastest_of_its_reducer_in_the_plot_and_in_the_table():
-    """Of three tied sizes the smallest was advised, and only the fastest shown."""
+def test_plot_and_table_show_pick_and_fastest_of_a_reducer():
+    """Of three tied sizes the smallest was advised, but only the fastest was shown."""
     seconds = {8: 1.02e-3, 32: 1e-3, 128: 1.01e-3}
     run_records = [records.record(records.case("fc", size), latency=time) for size, time in seconds.items()]
     run_records.append(records.record(records.case("gap"), latency=3e-3))
@@ -430,12 +430,12 @@ def test_the_pick_stands_beside_the_fastest_of_its_reducer_in_the_plot_and_in_th
         pytest.param("n" * 100_000, id="long"),
     ],
 )
-def test_a_name_goes_into_its_width(name):
+def test_a_long_name_is_shortened_to_its_width(name):
     shown = style.fitted(name, 114, 10)
     assert TextPath((0, 0), shown.replace("$", "S"), size=10).get_extents().width <= 114
     assert shown.endswith(name[-12:]) if ":" in name else shown[:6] == name[:6]
 
 
-def test_ticks_of_bytes_in_a_narrow_span_are_round_in_what_they_are_written_in():
+def test_byte_ticks_in_a_narrow_span_are_round_in_mib():
     places = scales.ticks(15 * 2**20, 21 * 2**20, "B")
     assert [scales.label(place, "B") for place in places] == ["16 MiB", "18 MiB", "20 MiB"]

@@ -1,4 +1,4 @@
-"""How exactly float32 is computed with is told whichever switch of torch's has set it."""
+"""The precision of float32 is reported correctly whichever of torch's switches set it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NEWER = pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="th
 
 @pytest.fixture
 def set_to() -> Iterator[Callable[[Any, str], None]]:
-    """Sets a newer switch until the end of the test."""
+    """Yield a function that sets a newer switch until the end of the test."""
     before: list[tuple[Any, str]] = []
 
     def put(switch: Any, word: str) -> None:
@@ -32,14 +32,14 @@ def set_to() -> Iterator[Callable[[Any, str], None]]:
 
 
 @NEWER
-def test_a_module_is_counted_whichever_switch_has_set_tf32(set_to) -> None:
+def test_a_module_is_counted_whichever_switch_sets_tf32(set_to) -> None:
     set_to(torch.backends.cudnn.conv, "ieee")
     with pytest.raises(RuntimeError, match="mix of the legacy and new APIs"):
         assert torch.backends.cudnn.allow_tf32
     assert live.count(nn.LSTM(3, 4), Inputs((torch.zeros(5, 1, 3),))).macs == 5 * 4 * 4 * (3 + 4)
 
 
-def test_counting_warns_of_nothing_and_leaves_the_fused_operators_on() -> None:
+def test_counting_gives_no_warnings_and_keeps_fused_operators_enabled() -> None:
     before = torch.backends.mkldnn.enabled, torch.backends.cudnn.enabled
     with warnings.catch_warnings(action="error"):
         live.count(nn.LSTM(3, 4), Inputs((torch.zeros(5, 1, 3),)))
@@ -47,7 +47,7 @@ def test_counting_warns_of_nothing_and_leaves_the_fused_operators_on() -> None:
 
 
 @NEWER
-def test_cudnn_may_use_tf32_where_any_of_its_operators_may(set_to) -> None:
+def test_cudnn_counts_as_tf32_if_any_operator_may_use_it(set_to) -> None:
     assert precision.tf32_in_cudnn()
     set_to(torch.backends.cudnn.conv, "ieee")
     assert precision.tf32_in_cudnn()
@@ -58,7 +58,7 @@ def test_cudnn_may_use_tf32_where_any_of_its_operators_may(set_to) -> None:
 
 
 @NEWER
-def test_the_precision_of_products_is_a_fact_whichever_switch_has_set_it(set_to) -> None:
+def test_matmul_precision_is_recorded_whichever_switch_sets_it(set_to) -> None:
     assert environment.describe("cpu")["matmul_precision"] == torch.get_float32_matmul_precision() == "highest"
     set_to(torch.backends.cuda.matmul, "tf32")
     with pytest.raises(RuntimeError, match="mix of the legacy and new APIs"):
@@ -67,7 +67,7 @@ def test_the_precision_of_products_is_a_fact_whichever_switch_has_set_it(set_to)
     assert environment.describe("cpu")["matmul_precision"] in precision.EXACT
 
 
-def test_variables_that_limit_instructions_are_facts_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_that_limit_instruction_sets_are_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run under them passed for one of the same machine, and was stated at the speed of the others."""
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
     assert environment.describe("cpu")["ONEDNN_MAX_CPU_ISA"] == "SSE41"

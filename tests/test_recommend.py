@@ -1,4 +1,6 @@
-"""The rule on sweeps whose truth is known: what it picks, what binds, when it abstains, and how often it is right."""
+"""The recommendation rule on sweeps of known truth: its pick, the binding limits, when it abstains, how often it is
+right.
+"""
 
 from dataclasses import replace
 
@@ -48,7 +50,7 @@ def name(candidate):
 
 
 def sweep(means, sizes, *, noise=0.002, seeds=5, reducer=FC, task="direction"):
-    """Costs and lessons of one reducer over LSTM input sizes; seeds differ by the same small steps everywhere."""
+    """Costs and lessons of one reducer over LSTM input sizes. Seeds differ by the same small steps everywhere."""
     run_records, rng = [], np.random.default_rng(1)
     for i, (mean, size) in enumerate(zip(means, sizes, strict=True)):
         of = records.case(reducer, size)
@@ -70,8 +72,8 @@ def test_the_pick_is_the_cheapest_shown_to_be_within_the_margin():
     assert [name(candidate) for candidate in answer.ruled_out] == [("fc", 8), ("fc", 16)]
 
 
-def test_nothing_is_sure_where_all_are_right_on_few_clips():
-    """Runs that all name 8 of 8 clips were as exact as those of a thousand: sure, to be within 2 points."""
+def test_perfect_accuracy_on_few_clips_is_not_sure():
+    """Runs with 8 of 8 clips right were taken to be as exact as runs of a thousand: sure to be within 2 points."""
     cases = [records.case(FC, size) for size in (8, 16, 32)]
     costs = [records.record(of, latency=1e-3 * (i + 1)) for i, of in enumerate(cases)]
     for clips, grade in ((8, "open"), (1000, "provisional")):
@@ -82,7 +84,7 @@ def test_nothing_is_sure_where_all_are_right_on_few_clips():
         assert ("each run is tested on 8" in " ".join(sentences(answer))) == (clips == 8)
 
 
-def test_what_is_tested_on_clips_that_it_has_learned_from_is_not_sure():
+def test_a_pick_tested_on_training_clips_is_not_sure():
     known = Finding(TEST_CLIPS_KNOWN, "warning", {"known": 3, "clips": 9})
     answer = answer_of([replace(record, findings=(known,)) if record.case.trains else record for record in CURVE])
     assert (name(answer.pick), answer.grade, answer.doubts) == (("fc", 32), "provisional", ("known-clips",))
@@ -95,20 +97,20 @@ def test_a_tighter_margin_costs_more():
     assert name(answer_of(sweep((0.30, 0.945, 0.96), (8, 16, 32)), Ask(within=0.015)).pick) == ("fc", 32)
 
 
-def test_adding_what_is_worse_does_not_move_the_pick():
+def test_adding_worse_configurations_does_not_change_the_pick():
     worse = sweep((0.2, 0.25), (4, 6))
     assert name(answer_of([*CURVE, *worse]).pick) == name(answer_of(CURVE).pick)
 
 
-def test_the_price_of_the_next_point_is_that_of_the_front():
+def test_the_price_of_the_next_point_follows_the_front():
     price = answer_of(sweep((0.90, 0.905, 0.95), (8, 16, 32), noise=0.001), Ask(within=0.08)).price
     assert name(price.candidate) == ("fc", 16)
     assert price.gain == pytest.approx(0.005, abs=0.002)
     assert answer_of(sweep((0.95, 0.90), (8, 16))).price is None
 
 
-def test_the_price_names_no_latency_that_the_timings_do_not_tell_apart():
-    """Of two calls of 580 ± 20 µs it was "676 ns a call more"."""
+def test_the_price_names_no_indistinguishable_latency():
+    """For two calls of 580 ± 20 µs the price was "676 ns a call more"."""
     for second, price in ((1.6e-3, "for 60"), (1.01e-3, "for 1.0")):
         run_records = [
             records.record(record.case, latency=second) if record.case.id == records.case(FC, 16).id else record
@@ -121,8 +123,8 @@ def test_the_price_names_no_latency_that_the_timings_do_not_tell_apart():
         assert text.endswith("; its latency cannot be told from this one's.") == (second < 1.1e-3), text
 
 
-def test_what_lost_its_worst_seed_is_no_better_point_for_that():
-    """Its mean is higher and it is worse in every seed that both have: "gains 1.0 points", it was said."""
+def test_losing_the_worst_seed_makes_no_better_point():
+    """A configuration with a higher mean that is worse in every shared seed used to be said to gain 1.0 points."""
     seeds = (0.921, 0.920, 0.922, 0.919, 0.80)
     cheap, dear = records.case(FC, 8), records.case(FC, 16)
     run_records = [records.record(cheap, latency=1e-3), records.record(dear, latency=2e-3)]
@@ -133,15 +135,15 @@ def test_what_lost_its_worst_seed_is_no_better_point_for_that():
     assert answer.price is None
 
 
-def test_a_constraint_binds_where_its_relaxation_alone_changes_the_answer():
+def test_a_constraint_binds_if_relaxing_it_changes_the_answer():
     answer = answer_of(CURVE, Ask({"latency": 2.5e-3, "params": 1e12, "memory": 1e12}))
     assert name(answer.pick) == ("fc", 16)
     assert answer.binding == ("latency",)
     assert answer_of(CURVE, Ask({"latency": 1.0})).binding == ()
 
 
-def test_limits_that_exclude_the_same_ones_bind_together():
-    """Either could be lifted, and "no limit binds" was said of what both keep the better ones out by."""
+def test_limits_that_exclude_the_same_candidates_bind_together():
+    """Either limit could be lifted alone, so the answer said "no limit binds", but together they bind."""
     answer = answer_of(CURVE, Ask({"latency": 2.5e-3, "params": records.counts(records.case(FC, 16))["params"]}))
     assert (name(answer.pick), answer.binding) == (("fc", 16), ("latency", "params"))
     assert "without them the answer would change" in " ".join(sentences(answer))
@@ -154,8 +156,8 @@ def test_nothing_within_the_budget_names_each_miss():
     assert answer.numbers == pytest.approx({"latency": 1e-3, "params": least}, rel=0.05)
 
 
-def test_of_limits_that_only_collide_those_are_named_that_the_nearest_misses():
-    """Each of two was named, as if both had to give way; of three none was, and nothing was said to be measured."""
+def test_colliding_limits_name_those_the_nearest_candidate_misses():
+    """Of two limits both were named, as if both had to give way. Of three none was, as if nothing were measured."""
     fast_and_large = records.record(records.case(FC, 512), latency=1e-3)
     slow_and_small = records.record(records.case("gap"), latency=9e-3)
     lessons = [
@@ -171,18 +173,18 @@ def test_of_limits_that_only_collide_those_are_named_that_the_nearest_misses():
 
 
 def with_costs(values, reducer):
-    """A record of these readings alone."""
+    """Return a record with these readings alone."""
     readings = tuple(records.reading(name, value) for name, value in values.items())
     return replace(records.record(records.case(reducer)), readings=readings)
 
 
-def test_what_was_not_measured_meets_no_limit():
+def test_an_unmeasured_cost_meets_no_limit():
     untimed = [records.record(r.case, samples=0) if not r.case.trial else r for r in CURVE]
     assert answer_of(untimed, Ask({"latency": 1.0})).reason == "over-budget"
     assert name(answer_of(untimed, Ask(cheapest="params")).pick) == ("fc", 32)
 
 
-def test_what_was_measured_of_none_decides_nothing():
+def test_a_cost_measured_for_no_candidate_decides_nothing():
     """A run of parameters and MACs alone had the fastest as its pick, on the front of latency and memory."""
     untimed = [records.record(r.case, samples=0) if not r.case.trial else r for r in CURVE]
     for ask, missing in ((Ask(), "latency"), (Ask(cheapest="params"), None), (Ask(per_second=2.0), "latency")):
@@ -220,15 +222,15 @@ def test_the_fastest_variant_stands_for_its_architecture():
     assert answer_of([*base, *quick]).pick.result.case.variant_name == "compile"
 
 
-def test_variants_have_the_quality_of_an_eager_model_in_their_own_numbers():
-    """Of parts that are float64 themselves every variant is, and none is set aside for that."""
+def test_variants_share_the_quality_of_eager_models_of_their_dtype():
+    """Every variant of float64 parts is float64 itself, and none is set aside for that."""
     base = [*sweep((0.9,), (None,), reducer="gap"), *sweep((0.3,), (32,))]
     quick = records.record(records.case("gap", variant="compile"), latency=1e-4)
     costs = [r if r.case.trial else replace(r, conditions=r.conditions | {"dtype": "fp64"}) for r in [*base, quick]]
     assert answer_of(costs).pick.result.case.variant_name == "compile"
 
 
-def test_what_is_the_same_function_is_one_candidate():
+def test_reducers_that_compute_the_same_are_one_candidate():
     quality, *_ = qualities(CURVE)
     twin = replace(quality, architecture=records.parts("flatten"))
     measured = [result(records.record(records.case(FC, 8), latency=t)) for t in (2e-3, 1e-3)]
@@ -237,7 +239,7 @@ def test_what_is_the_same_function_is_one_candidate():
     assert candidate.equal == (measured[0],)
 
 
-def test_where_nothing_is_ruled_out_it_is_open_and_names_the_cheapest_and_what_would_settle_it():
+def test_an_open_answer_names_the_cheapest_and_how_to_settle():
     rng = np.random.default_rng(3)
     answer = answer_of(sweep(0.6 + rng.normal(0, 1e-4, 6), (8, 16, 32, 64, 128, 256), noise=0.05))
     assert (answer.grade, answer.pick, answer.reason, name(answer.leading)) == ("open", None, "no-effect", ("fc", 8))
@@ -246,15 +248,15 @@ def test_where_nothing_is_ruled_out_it_is_open_and_names_the_cheapest_and_what_w
     assert answer.settle.seeds > 5
 
 
-def test_where_nothing_differs_and_all_are_close_the_cheapest_is_provisional():
+def test_the_cheapest_of_close_equals_is_provisional():
     answer = answer_of(sweep([0.6] * 5, (8, 16, 32, 64, 128), noise=0.002))
     assert (answer.grade, name(answer.pick)) == ("provisional", ("fc", 8))
     assert "no-effect" in answer.doubts
     assert answer.shortfall < 0.02
 
 
-def test_the_edge_of_a_sweep_is_looked_for_among_sizes_in_the_same_variant():
-    """Saturated in eager; that int8 is worse at every size says nothing of a larger one."""
+def test_the_edge_of_a_sweep_compares_sizes_of_one_variant():
+    """The eager sizes are saturated. That int8 is worse at every size tells nothing about a larger size."""
     saturated = sweep((0.3, 0.8, 0.801), (8, 16, 32))
     quantised = [
         replace(record, case=replace(record.case, variant=(records.choice("int8"),)))
@@ -273,14 +275,14 @@ def test_the_edge_of_a_sweep_that_still_rises_is_never_sure():
 
 
 @pytest.mark.parametrize(("top", "noise"), [(0.815, 0.001), (0.84, 0.15)], ids=["within the margin", "in the noise"])
-def test_a_rise_that_is_small_or_may_be_chance_is_no_edge(top, noise):
+def test_a_small_or_chance_rise_is_no_edge(top, noise):
     answer = answer_of(sweep((0.3, 0.8, top), (8, 16, 32), noise=noise))
     assert "edge" not in answer.doubts
 
 
 @pytest.mark.parametrize("collapses", [True, False])
-def test_a_larger_size_that_learnt_nothing_was_tried_all_the_same(collapses):
-    """ "No larger size was tried: extend lstm_input to 64", of a sweep that tried 64 and saw it collapse."""
+def test_a_larger_size_that_learnt_nothing_counts_as_tried(collapses):
+    """The answer was "No larger size was tried: extend lstm_input to 64", but the sweep's size 64 had collapsed."""
     larger = [records.lesson(0.125, seed=seed, of=records.case(FC, 64), flag="dead_run") for seed in range(5)]
     larger = larger if collapses else [records.failed(record.case, "loss is not finite", "error") for record in larger]
     answer = answer_of([*sweep((0.3, 0.5, 0.8), (8, 16, 32)), *larger])
@@ -290,7 +292,7 @@ def test_a_larger_size_that_learnt_nothing_was_tried_all_the_same(collapses):
     ]
 
 
-def test_two_seeds_answer_and_are_never_sure():
+def test_two_seeds_give_an_answer_that_is_never_sure():
     answer = answer_of(sweep((0.3, 0.9, 0.5), (8, 16, 12), seeds=2))
     assert (answer.grade, name(answer.pick)) == ("provisional", ("fc", 16))
     assert "few-seeds" in answer.doubts
@@ -298,8 +300,8 @@ def test_two_seeds_answer_and_are_never_sure():
     assert list(seeds_needed([answer]).values()) == [1]
 
 
-def test_whatever_keeps_a_pick_from_being_shown_has_what_would_settle_it():
-    """A pair that is decided by itself, at 2.5 %, and not among many at once was none that more seeds were asked of."""
+def test_every_unshown_pick_says_what_would_settle_it():
+    """No further seeds were requested for a pair that is decided alone, at 2.5 %, but not among many at once."""
     unsettled = 0
     for noise in np.geomspace(0.003, 0.03, 12):
         answer = answer_of(sweep((0.9, *[0.9] * 5, 0.3), (8, 16, 17, 18, 19, 20, 21), noise=noise))
@@ -309,13 +311,16 @@ def test_whatever_keeps_a_pick_from_being_shown_has_what_would_settle_it():
     assert unsettled >= 3
 
 
-def test_one_seed_is_no_ground_for_advice():
+def test_one_seed_gives_no_advice():
     answer = answer_of(sweep((0.3, 0.9), (8, 16), seeds=1))
     assert (answer.grade, answer.reason, {e.why for e in answer.excluded}) == ("open", "few-seeds", {"few-seeds"})
 
 
-def test_a_bound_within_the_margin_of_what_is_not_shown_says_what_it_is_of():
-    """None was shown to be within 2 points, and the best was at most 1 point above (95 %): said of all, and of one."""
+def test_a_bound_says_whether_it_holds_for_one_or_all():
+    """None was shown to be within 2 points, yet the best was at most 1 point above (95 %).
+
+    One bound held for all candidates at once, the other for one alone.
+    """
     answer = answer_of(sweep((0.2, 0.9, 0.91), (8, 16, 16 + 1), noise=0.03))
     assert answer.shortfall > answer.ask.within
     assert any("above this pick (95 %)" in sentence for sentence in sentences(answer))
@@ -323,7 +328,7 @@ def test_a_bound_within_the_margin_of_what_is_not_shown_says_what_it_is_of():
     assert any(alone in sentence for sentence in sentences(replace(answer, shortfall=0.01)))
 
 
-def test_too_much_noise_has_a_provisional_pick_and_says_what_would_settle_it():
+def test_much_noise_gives_a_provisional_pick_and_how_to_settle():
     noisy = sweep((0.2, 0.9, 0.91), (8, 16, 16 + 1), noise=0.03)
     answer = answer_of(noisy)
     assert (answer.grade, answer.doubts) == ("provisional", ("not-shown",))
@@ -335,8 +340,8 @@ def test_too_much_noise_has_a_provisional_pick_and_says_what_would_settle_it():
     assert answer_of(noisy, Ask(within=0.15)).grade == "sure"
 
 
-def test_each_configuration_may_lose_another_seed():
-    """The false "no difference": p went from 1e-20 to 1 where no two seeds were complete."""
+def test_each_configuration_may_lose_a_different_seed():
+    """If no two seeds were complete, p went from 1e-20 to 1, which was a false "no difference"."""
     run_records = sweep((0.5, 0.9, 0.7, 0.8, 0.6), (8, 16, 32, 64, 65), noise=0.01)
     lessons = [r for r in run_records if r.case.trial]
     lost = [r for i, r in enumerate(lessons) if r.case.trial.seed != i // 5]
@@ -346,7 +351,7 @@ def test_each_configuration_may_lose_another_seed():
 
 
 def collapsing(count, of=5, flag=None):
-    """Two that are as good, the cheaper collapsing so often, and a third that is worse."""
+    """Records of two equally good reducers, the cheaper collapsing ``count`` times, and of two worse reducers."""
     run_records, rng = [], np.random.default_rng(4)
     for i, (reducer, mean) in enumerate((("gap", 0.9), ("gmp", 0.9), ("gem", 0.4), ("flatten", 0.35))):
         of_ = records.case(reducer)
@@ -359,7 +364,7 @@ def collapsing(count, of=5, flag=None):
 
 
 @pytest.mark.parametrize("flag", [None, "dead_run"])
-def test_what_collapses_more_often_is_counted_and_passed_over(flag):
+def test_a_frequently_collapsing_reducer_is_passed_over_and_counted(flag):
     answer = answer_of(collapsing(2, flag=flag))
     assert name(answer.pick)[0] == "gmp"
     (over,) = answer.passed_over
@@ -369,12 +374,12 @@ def test_what_collapses_more_often_is_counted_and_passed_over(flag):
     assert (low, high) == pytest.approx((0.0527, 0.8534), abs=1e-4)
 
 
-def test_what_is_passed_over_is_no_right_answer_either():
-    """The pick was said to be the cheapest within the margin in 0 % of draws, as what was passed over is cheaper."""
+def test_a_passed_over_candidate_does_not_lower_stability():
+    """The pick was the cheapest within the margin in 0 % of draws, because the passed-over candidate is cheaper."""
     assert answer_of(collapsing(2)).stability > 0.95
 
 
-def test_what_alone_is_good_is_picked_although_it_collapses_and_is_not_sure():
+def test_the_only_good_candidate_is_picked_despite_collapses():
     alone = [r for r in collapsing(2) if "gmp" not in r.case.id]
     answer = answer_of(alone)
     assert (name(answer.pick)[0], answer.grade, answer.doubts) == ("gap", "provisional", ("collapses",))
@@ -401,18 +406,18 @@ def test_dead_runs_and_missing_costs_are_listed():
     assert answer_of(uncosted).reason == "no-cost"
 
 
-def test_where_every_training_failed_more_steps_are_not_advised():
+def test_more_steps_are_not_advised_if_every_training_failed():
     lost = [records.failed(records.lesson(0.9, seed=s).case, "out of memory", "oom") for s in range(5)]
     answer = answer_of([*CURVE[:1], *lost])
     assert answer.reason == "no-sound-run"
     assert "every training failed: the run says why" in " ".join(sentences(answer))
 
 
-def test_a_task_that_was_not_run_is_said_so():
+def test_a_task_that_was_not_run_is_reported():
     assert answer_of(CURVE, tasks=["order"]).reason == "not-run"
 
 
-def test_one_run_of_several_tasks_has_an_answer_each():
+def test_each_task_of_a_run_has_an_answer():
     answers = recommendations(records.quality_records(), Ask())
     assert [(a.task, name(a.pick)[0]) for a in answers] == [("direction", "conv1x1-avg-k"), ("identity", "gap")]
     assert [a.task for a in recommendations(records.quality_records(), Ask(), ["identity"])] == ["identity"]
@@ -440,7 +445,7 @@ def test_two_configurations_are_compared_by_the_paired_t_test():
     assert p_value(table) == pytest.approx(stats.ttest_rel(table[:, 1], table[:, 0]).pvalue)
 
 
-def test_a_seed_without_a_sound_run_is_left_out_of_its_pairs_only():
+def test_a_lost_seed_is_left_out_of_its_pairs_only():
     table = np.random.default_rng(0).normal(0.6, 0.02, (6, 3))
     holed = table.copy()
     holed[2, 1] = np.nan
@@ -449,8 +454,8 @@ def test_a_seed_without_a_sound_run_is_left_out_of_its_pairs_only():
     assert comparison.gap[0, 1] == pytest.approx(np.delete(table[:, 1] - table[:, 0], 2).mean())
 
 
-def test_a_lost_seed_takes_only_itself_away():
-    """Against least squares on dummies of configurations and seeds, weighted as the fit says."""
+def test_a_lost_seed_loses_no_other_data():
+    """Compare with least squares on dummies of configurations and seeds, weighted as the fit says."""
     table = np.random.default_rng(0).normal(0.6, 0.02, (6, 5)) + np.linspace(0, 0.5, 6)[:, None]
     table[range(5), range(5)] = np.nan
     estimate = fit(SeedTable.of(table))
@@ -464,7 +469,7 @@ def test_a_lost_seed_takes_only_itself_away():
     assert contrast @ estimate.covariance @ contrast.T == pytest.approx(contrast @ inverse @ contrast.T)
 
 
-def test_without_a_seed_in_common_seeds_are_noise():
+def test_without_shared_seeds_the_seed_effect_is_noise():
     table = np.full((6, 2), np.nan)
     table[:3, 0], table[3:, 1] = (0.5, 0.52, 0.51), (0.9, 0.92, 0.91)
     assert not is_connected(~np.isnan(table))
@@ -474,7 +479,7 @@ def test_without_a_seed_in_common_seeds_are_noise():
     assert p_value(table) == pytest.approx(stats.f_oneway(table[:3, 0], table[3:, 1]).pvalue)
 
 
-def test_moderated_variances_have_the_common_value_where_they_agree_and_their_own_where_not():
+def test_only_variances_that_agree_are_moderated_to_a_common_value():
     df = np.full(8, 4.0)
     alike, freedom = moderate(np.full(8, 4 * 2e-4), df)
     assert alike == pytest.approx(np.full(8, alike[0]))
@@ -486,15 +491,21 @@ def test_moderated_variances_have_the_common_value_where_they_agree_and_their_ow
 
 
 def test_variances_that_differ_by_no_more_than_chance_are_pooled():
-    """Not averaged by their logarithms: those tell little of less than a degree of freedom each, as two seeds leave."""
+    """They are not averaged by their logarithms.
+
+    Logarithms tell little at less than one degree of freedom each, as two seeds leave.
+    """
     own, df = 1e-4 * np.array((0.2, 0.4, 0.8, 1.0, 1.2, 1.6, 1.8)), np.full(7, 6 / 7)
     variance, _ = moderate(own * df, df)
     assert variance[3] == pytest.approx(1e-4)
     assert (np.diff(variance) > 0).all()
 
 
-def test_seeds_that_agree_on_few_clips_agree_by_luck():
-    """7 of 10 clips from each of three seeds, and 8 of 10: of two and three configurations bounds held in 85 %."""
+def test_agreement_of_seeds_on_few_clips_may_be_luck():
+    """With 7 of 10 clips right in each of three seeds, against 8 of 10, bounds held in only 85 %.
+
+    This was measured with two and three configurations.
+    """
     few, many = (compared([[0.7, 0.8]] * 3, clips).error[0, 1] for clips in (10, 1000))
     assert few == pytest.approx(np.sqrt((0.21 + 0.16) / 10 / 3))
     assert many < 0.002
@@ -502,7 +513,7 @@ def test_seeds_that_agree_on_few_clips_agree_by_luck():
     assert (tally.sure_and_wrong, np.mean(tally.gains) > 0.95) == (0, True)
 
 
-def test_pairs_of_two_seeds_have_bounds_that_hold():
+def test_bounds_of_pairs_with_two_seeds_hold():
     rng, coverage = np.random.default_rng(1), []
     for _ in range(300):
         comparison = compared(0.6 + rng.normal(0, 0.02, (2, 6)) + rng.normal(0, 0.05, (2, 1)))
@@ -511,7 +522,7 @@ def test_pairs_of_two_seeds_have_bounds_that_hold():
     assert 0.93 < np.mean(coverage) < 0.975
 
 
-def test_the_one_noisy_configuration_keeps_its_noise():
+def test_a_single_noisy_configuration_keeps_its_noise():
     noise = np.full(8, 1e-4)
     noise[3] = 6.4e-3
     variances, freedom = moderate(2 * noise, np.full(8, 2.0))
@@ -519,7 +530,7 @@ def test_the_one_noisy_configuration_keeps_its_noise():
     assert freedom[3] < 3
 
 
-def test_one_seed_compares_nothing_and_warns_of_nothing(recwarn):
+def test_one_seed_compares_nothing_without_a_warning(recwarn):
     comparison = compared(np.array([[0.9, 0.8, 0.7]]))
     assert np.isinf(comparison.error[0, 1])
     assert not recwarn.list
@@ -533,15 +544,15 @@ def test_shortfalls_bound_the_distance_to_the_best():
     assert count / 400 >= 0.95
 
 
-def test_what_reaches_the_ceiling_is_shown_however_noisy_others_are():
+def test_a_perfect_configuration_is_shown_despite_noisy_others():
     noisy = np.array([0.39, 1.0, 0.53, 0.999, 0.95])
     table = np.stack([np.full(5, 1.0), noisy, noisy[::-1]], axis=1)
     assert shown_within(compared(table), 0.02).tolist() == [True, False, False]
     assert not shown_within(compared(table - 0.2), 0.02).any()
 
 
-def test_nobody_exceeds_a_pick_by_more_than_is_left_to_1():
-    """The bound, the gains of others and the probability say the same of a pick near the ceiling as the grade does."""
+def test_no_gain_over_a_pick_exceeds_the_ceiling():
+    """Near the ceiling, the bound, the gains of the others and the probability agree with the grade of the pick."""
     noisy = [0.39, 1.0, 0.53, 0.999, 0.95]
     table = np.stack([[0.998, 0.999, 1.0, 0.999, 0.999], noisy, noisy[::-1]], axis=1)
     contrasts = compared(table)
@@ -552,7 +563,7 @@ def test_nobody_exceeds_a_pick_by_more_than_is_left_to_1():
     assert (high[1:] > 0.001).all()
 
 
-def test_what_is_far_worse_costs_the_others_nothing():
+def test_far_worse_configurations_do_not_widen_the_other_bounds():
     rng = np.random.default_rng(0)
     best = 0.9 + rng.normal(0, 0.02, (5, 2)) - [0.06, 0.0]
     poor = rng.normal(0.4, 0.02, (5, 20))
@@ -560,8 +571,8 @@ def test_what_is_far_worse_costs_the_others_nothing():
     assert alone.tolist() == among[:2].tolist() == [False, True]
 
 
-def test_all_that_are_shown_are_within_the_margin_at_once():
-    """Seven are exactly at the margin, so that showing any of them is an error."""
+def test_all_shown_configurations_are_within_the_margin_together():
+    """Five configurations are exactly at the margin, so showing any of them is an error."""
     rng = np.random.default_rng(0)
     means, sds = np.array((0.93,) * 5 + (0.95,)), np.array((0.004, 0.02, 0.01, 0.02, 0.015, 0.01))
     for noise in (0.012, sds):
@@ -572,26 +583,29 @@ def test_all_that_are_shown_are_within_the_margin_at_once():
 
 
 @pytest.mark.parametrize("kind", ["clear winner", "each lost another seed", "ties at the top", "25 % bad runs"])
-def test_it_answers_and_is_right_on_kinds_of_truth(kind):
+def test_the_rule_answers_rightly_on_known_truths(kind):
     tally = invented.tally(invented.KINDS[kind], 40)
     assert tally.right >= 0.93
     assert tally.wrong <= 1
 
 
 @pytest.mark.parametrize("kind", invented.UNSURE)
-def test_it_is_never_sure_where_nothing_can_be(kind):
+def test_the_rule_is_hardly_ever_sure_on_undecidable_truths(kind):
     tally = invented.tally(invented.ALL[kind], 30)
     assert tally.sure <= 2
 
 
-def test_a_mean_of_nothing_but_hits_has_a_binomial_bound():
+def test_a_perfect_mean_has_a_binomial_bound():
     low = accuracy_interval([1.0] * 5, 1000).low
     assert low == pytest.approx(stats.binomtest(5000, 5000).proportion_ci(0.95, "exact").low)
     assert accuracy_interval([0.5, 0.52, 0.48], 1000).low == pytest.approx(mean_interval([0.5, 0.52, 0.48]).low)
 
 
-def test_where_runs_vary_more_than_their_clips_fewer_clips_are_left():
-    """Two misses of 150 in one run of three: twice the variance of the draw, and 4.8 times for not knowing it."""
+def test_overdispersed_runs_count_as_fewer_clips():
+    """Two misses of 150, both in one of three runs, double the variance of the draw.
+
+    Not knowing that variance exactly costs a further factor of 4.8.
+    """
     values, clips = [0.96, 1.0, 1.0], 50
     mean = sum(values) / 3
     excess = np.var(values, ddof=1) / (mean * (1 - mean) / clips) * (stats.t.ppf(0.975, 2) / stats.norm.ppf(0.975)) ** 2
@@ -602,12 +616,12 @@ def test_where_runs_vary_more_than_their_clips_fewer_clips_are_left():
     assert low < mean_interval(values).low
 
 
-def test_looking_again_spends_the_error_once():
+def test_repeated_looks_share_one_error_budget():
     assert sum(error_at(look) for look in range(1, 10_000)) <= 0.05
     assert at_look(Ask(), 2).error == pytest.approx(0.05 / 6)
 
 
-def test_further_seeds_are_asked_for_where_the_answer_is_open():
+def test_further_seeds_are_requested_if_the_answer_is_not_sure():
     noisy = sweep((0.2, 0.9, 0.91), (8, 16, 16 + 1), noise=0.03)
     answers = recommendations(noisy, Ask())
     further_seeds = seeds_needed(answers)
@@ -616,11 +630,11 @@ def test_further_seeds_are_asked_for_where_the_answer_is_open():
     assert seeds_needed(recommendations(CURVE, Ask())) == {}
 
 
-def test_nothing_to_choose_from_is_not_run():
+def test_a_task_without_candidates_counts_as_not_run():
     assert recommend("order", None, (), (), False, Ask()).reason == "not-run"
 
 
-def test_the_effect_test_is_that_of_a_randomised_block_design():
+def test_the_effect_test_matches_a_randomised_block_design():
     """Montgomery, Design and Analysis of Experiments, table 4.3: six batches of resin as blocks, four pressures."""
     table = np.array(
         [[90.3, 92.5, 85.5, 82.5], [89.2, 89.5, 90.8, 89.5], [98.2, 90.6, 89.6, 85.6],
@@ -629,8 +643,8 @@ def test_the_effect_test_is_that_of_a_randomised_block_design():
     assert p_value(table) == pytest.approx(0.0019, abs=5e-5)
 
 
-def test_until_sure_adds_seeds_at_the_best_rate_until_it_is_sure():
-    """Two that differ by five points under noise of three: three seeds leave it open."""
+def test_until_sure_adds_seeds_at_the_best_rate():
+    """Two configurations differ by five points under noise of three: three seeds leave the answer open."""
     rng, cases = np.random.default_rng(2), [records.case(FC, size) for size in (8, 16)]
     means = dict(zip(cases, (0.85, 0.9), strict=True))
     run_records = [records.record(case, latency=1e-3 * (i + 1)) for i, case in enumerate(cases)]
@@ -655,8 +669,8 @@ def test_until_sure_adds_seeds_at_the_best_rate_until_it_is_sure():
     assert looks == 8 or answer.grade == "sure" or "edge" in answer.doubts
 
 
-def test_a_gain_over_one_that_was_selected_among_equals_allows_for_its_luck():
-    """Six that are the same, the highest mean taken: one in ten t-intervals of what the others gain fails."""
+def test_a_gain_over_the_luckiest_equal_allows_for_selection():
+    """Of six equal configurations the highest mean is taken: one in ten t-intervals of the others' gains fails."""
     rng, plain, allowing = np.random.default_rng(4), [], []
     for _ in range(400):
         comparison = compared(0.6 + 0.02 * rng.standard_normal((5, 6)))
@@ -668,7 +682,7 @@ def test_a_gain_over_one_that_was_selected_among_equals_allows_for_its_luck():
     assert np.mean(plain) < 0.91 < 0.93 < np.mean(allowing) < 0.99
 
 
-def test_a_gain_over_one_that_stands_alone_has_its_t_interval():
+def test_a_gain_over_a_clear_best_has_its_t_interval():
     comparison = compared(np.array([0.9, 0.5, 0.3, 0.2]) + 0.01 * np.random.default_rng(0).standard_normal((5, 4)))
     low, high = differences(comparison, 0)
     below, above = (
@@ -678,7 +692,7 @@ def test_a_gain_over_one_that_stands_alone_has_its_t_interval():
     assert np.allclose([low, high], [comparison.gap[0] - below, comparison.gap[0] + above])
 
 
-def test_an_open_answer_says_what_the_others_may_gain_over_the_cheapest():
+def test_an_open_answer_bounds_gains_over_the_cheapest():
     rng, cases = np.random.default_rng(1), [records.case(FC, size) for size in (8, 16, 32, 64)]
     run_records = [records.record(case, latency=1e-3 * (i + 1)) for i, case in enumerate(cases)]
     run_records += [
@@ -690,7 +704,7 @@ def test_an_open_answer_says_what_the_others_may_gain_over_the_cheapest():
 
 
 def three_seeds_of(*reached):
-    """Costs and lessons of configurations by rising cost, given what three seeds reached."""
+    """Return costs and lessons of configurations by rising cost, given the accuracies of three seeds."""
     cases = [records.case(FC, size) for size in (8, 16, 32, 64)]
     run_records = [records.record(case, latency=1e-3 * (i + 1)) for i, case in enumerate(cases)]
     return run_records + [
@@ -702,16 +716,16 @@ def three_seeds_of(*reached):
 POOR = ((0.6, 0.605, 0.595), (0.5, 0.495, 0.505))
 
 
-def test_a_provisional_pick_is_not_ahead_by_noise():
-    """One mean is a point higher and ten times noisier."""
+def test_a_provisional_pick_does_not_lead_by_noise():
+    """One configuration's mean is a point higher and ten times noisier."""
     steady, noisy = (0.900, 0.905, 0.895), (0.80, 0.99, 0.94)
     answer = answer_of(three_seeds_of(noisy, steady, *POOR))
     assert answer.grade == "provisional"
     assert answer.pick.result.lstm_input == 16
 
 
-def test_half_of_the_margin_may_be_given_up_for_what_is_cheaper():
-    """Two as noisy as each other, the dearer half a point ahead: who wants the last of it names a price."""
+def test_half_of_the_margin_may_buy_a_cheaper_pick():
+    """Two configurations are equally noisy, the dearer half a point ahead. A user who wants it names a price."""
     cheaper, dearer = (0.88, 0.93, 0.905), (0.935, 0.885, 0.91)
     answers = [answer_of(three_seeds_of(cheaper, dearer, *POOR), ask) for ask in (Ask(), Ask(per_second=0.1))]
     assert [(answer.grade, answer.pick.result.lstm_input) for answer in answers] == [
@@ -719,8 +733,8 @@ def test_half_of_the_margin_may_be_given_up_for_what_is_cheaper():
     ]  # fmt: skip
 
 
-def test_until_sure_adds_seeds_where_too_few_are_sound_for_any_answer():
-    """The answer was to run more seeds, and the run that goes on until it is sure ran none."""
+def test_until_sure_adds_seeds_if_too_few_are_sound():
+    """The answer asked for more seeds, but a run with --until-sure trained none."""
     cases = [records.case(FC, size) for size in (8, 16)]
     run_records = [records.record(case, latency=1e-3) for case in cases]
     run_records += [records.lesson(0.6, seed=0, of=cases[0]), records.lesson(0.1, seed=0, of=cases[1], flag="dead_run")]

@@ -1,4 +1,4 @@
-"""The protocol in words: what is said only where it applies."""
+"""The protocol in words: each fact is given only where it applies."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from convbench.suite import load
 from convbench.suite.selection import Selection
 
 
-def test_the_gates_floor_is_told_where_a_selftest_found_it() -> None:
+def test_the_gates_floor_is_given_after_a_selftest() -> None:
     run = records.run_of([records.record()])
     assert "The gate sees" not in protocol(run)
     text = protocol(replace(run, visible_slowdown=0.05))["The gate sees"]
     assert text == "slowdowns of 5.0 % or more, by its selftest on this machine (1 thread)"
 
 
-def test_training_is_told_where_there_was_any() -> None:
+def test_training_is_described_only_if_the_run_trains() -> None:
     run = records.run_of([records.record()])
     assert "Training" not in protocol(run)
     trained = replace(run, planned=("a/gap/32/lstm128/8x4x1x32x32/eager/learn/cpu/identity/lr=0.002/seed=0",))
@@ -31,7 +31,7 @@ def test_training_is_told_where_there_was_any() -> None:
     )
 
 
-def test_a_run_remembers_the_floor_of_its_machine(tmp_path: Path) -> None:
+def test_a_run_stores_the_gates_floor_of_its_machine(tmp_path: Path) -> None:
     suite = load("smoke", ["metrics=[params]"])
     with preparation.executor_of(suite, "cpu") as executor:
         prepared = preparation.prepare(suite, executor, Selection(), "")
@@ -52,12 +52,12 @@ def test_a_fact_has_a_title_and_its_unit(key: str, value: object, words: str, te
     assert fact(key, value) == text
 
 
-def test_what_was_not_found_is_no_fact() -> None:
+def test_an_unknown_value_is_not_listed_as_a_fact() -> None:
     run = records.run_of([], environment={"cpu": "x", "governor": None, "dirty": False})
     assert environment(run) == {"Processor": "x", "Uncommitted changes": "no"}
 
 
-def test_threads_of_the_host_are_not_told_where_a_gpu_computed() -> None:
+def test_host_threads_are_not_mentioned_for_gpu_runs() -> None:
     facts = {"cores": 16, "threads": 16, "cpu": "Xeon"}
     assert "16 threads" in place(records.run_of([], environment={**facts, "device": "cpu"}))
     assert "threads" not in place(records.run_of([], environment={**facts, "device": "cuda:0", "gpu": "H200"}))

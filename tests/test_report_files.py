@@ -1,4 +1,4 @@
-"""Figures as files and the summary for a pull request."""
+"""Figures as files, and the summary for a pull request."""
 
 import html
 import json
@@ -30,7 +30,7 @@ HOSTILE = "</details><script>x</script> @someone |cell| [a](b) `tick` \n# head\x
 
 
 @pytest.mark.parametrize("kind", figure_files.FORMATS)
-def test_every_figure_is_written_and_repeats_its_bytes(kind, tmp_path):
+def test_every_figure_is_written_with_reproducible_bytes(kind, tmp_path):
     run_records = [records.record(records.case(name, size)) for name, size in (("gap", None), ("fc", 8), ("fc", 32))]
     first, again = (
         figure_files.write(records.run_of(run_records), run_records, tmp_path / name, kind) for name in "ab"
@@ -43,7 +43,7 @@ def test_every_figure_is_written_and_repeats_its_bytes(kind, tmp_path):
         assert path.read_bytes() == other.read_bytes()
 
 
-def test_a_file_explains_its_marks(tmp_path):
+def test_a_figure_file_labels_its_marks(tmp_path):
     run_records = [records.record(records.case("gap")), records.record(records.case("gdconv"))]
     path = next(
         p
@@ -53,8 +53,8 @@ def test_a_file_explains_its_marks(tmp_path):
     assert ">gdconv<" in path.read_text()
 
 
-def test_figures_of_one_name_are_files_of_their_own(tmp_path, monkeypatch):
-    """The second overwrote the first, and a slash in a name made a folder."""
+def test_figures_with_one_name_become_separate_files(tmp_path, monkeypatch):
+    """The second file overwrote the first, and a slash in a name made a folder."""
 
     def twins(_results):
         for name in ("twin", "twin", "a b/c", "runtimes-cuda:1"):
@@ -66,7 +66,7 @@ def test_figures_of_one_name_are_files_of_their_own(tmp_path, monkeypatch):
     assert {path.name for path in paths} == {path.name for path in tmp_path.iterdir()}
 
 
-def test_unknown_formats_and_places_are_said(tmp_path):
+def test_unknown_formats_and_unwritable_places_are_reported(tmp_path):
     with pytest.raises(ConvbenchError, match="unknown figure format 'bmp'; known: png, svg, pdf"):
         figure_files.write(records.run_of([]), [], tmp_path, "bmp")
     (tmp_path / "file").write_text("")
@@ -76,8 +76,8 @@ def test_unknown_formats_and_places_are_said(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["index.html", "results.csv"])
-def test_where_a_page_or_table_finds_no_room_the_records_are_said_to_be_whole(tmp_path, name):
-    """It said "choose another place", as if all had to be measured again."""
+def test_an_unwritable_page_or_table_error_says_results_are_stored(tmp_path, name):
+    """It said "choose another place", as if everything had to be measured again."""
     measured = records.default_records()
     store.start(tmp_path, records.run_of(measured), measured)
     (tmp_path / name).mkdir()
@@ -87,7 +87,7 @@ def test_where_a_page_or_table_finds_no_room_the_records_are_said_to_be_whole(tm
 
 @pytest.mark.parametrize("options", [(), ("--format", "md")])
 def test_a_report_may_be_written_to_a_device(tmp_path, options):
-    """/dev/stdout was a folder that "cannot be written (File exists)"; nothing follows the report there."""
+    """/dev/stdout was a folder that "cannot be written (File exists)"; there, nothing follows the report."""
     measured = records.default_records()
     store.start(tmp_path, records.run_of(measured), measured)
     done = CliRunner().invoke(app, ["report", str(tmp_path), "--out", os.devnull, *options])
@@ -109,7 +109,7 @@ def _draws_text(results):
         (_draws_text, "TypeError: it draws str, not a convbench.report.drawing.Drawing"),
     ],
 )
-def test_a_figure_of_the_users_that_raises_ends_no_page(build, said, tmp_path, monkeypatch):
+def test_a_failing_plug_in_figure_does_not_prevent_the_page(build, said, tmp_path, monkeypatch):
     monkeypatch.setattr(installed, "_missing_plugins", {})
     monkeypatch.setitem(figures._plugins, "mine", Plugin("mine", build, "", {}))
     run_records = records.default_records()
@@ -122,11 +122,11 @@ def test_a_figure_of_the_users_that_raises_ends_no_page(build, said, tmp_path, m
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "con:\\x", "\n", "ü" * 300, ""])
-def test_no_name_of_a_run_leaves_the_directory(name):
+def test_a_runs_name_never_escapes_the_directory(name):
     assert re.fullmatch(r"[\w-]{0,40}", file_stem(name), re.ASCII)
 
 
-def test_the_summary_holds_answer_tables_and_failures():
+def test_the_summary_contains_answer_tables_and_failures():
     run_records = records.default_records()
     text = summary.markdown(records.run_of(run_records), run_records)
     assert text.startswith(
@@ -138,7 +138,7 @@ def test_the_summary_holds_answer_tables_and_failures():
     assert all(line.count(" | ") in (0, 5, 6) for line in text.splitlines() if line.startswith("| "))
 
 
-def test_the_summary_holds_the_quality_of_each_task():
+def test_the_summary_contains_the_quality_of_each_task():
     run_records = records.tried_records()
     text = summary.markdown(records.run_of(run_records), run_records)
     assert "### Quality: identity" in text
@@ -146,7 +146,7 @@ def test_the_summary_holds_the_quality_of_each_task():
     assert "\n| flatten | 131,072 | – | 0 of 5 | 5 collapsed |" in text
 
 
-def test_the_summary_is_bounded():
+def test_the_summary_stays_within_its_size_limit():
     run_records = [replace(record, failure=Failure("error", "x" * 5_000)) for record in map(records.failed, many(400))]
     assert len(summary.markdown(records.run_of(run_records, name="n" * 10**5), run_records)) <= summary.BUDGET
 
@@ -155,7 +155,7 @@ def many(n):
     return [Case(records.parts(Choice("n" * 3_000 + str(i)), 8)) for i in range(n)]
 
 
-def test_hostile_names_stay_text():
+def test_hostile_names_are_escaped_in_the_summary():
     run_records = [
         records.record(Case(records.parts(Choice(HOSTILE), 8)), latency=1e-3),
         records.failed(records.case(), HOSTILE),
@@ -169,7 +169,7 @@ def test_hostile_names_stay_text():
     assert "\n# head" not in text
 
 
-def test_what_is_written_goes_into_a_directory_or_to_a_file_by_its_extension(tmp_path):
+def test_an_output_path_is_a_file_if_its_extension_matches(tmp_path):
     page = tmp_path / "mine.html"
     assert destination(tmp_path / "new", "compare.html") == tmp_path / "new" / "compare.html"
     assert destination(tmp_path, "compare.html") == tmp_path / "compare.html"
@@ -179,8 +179,8 @@ def test_what_is_written_goes_into_a_directory_or_to_a_file_by_its_extension(tmp
     assert destination(tmp_path / "v1.2", "summary.md") == tmp_path / "v1.2" / "summary.md"
 
 
-def test_a_tilde_is_the_home(monkeypatch, tmp_path):
-    """A shell leaves that of ``--out=~/runs`` as it is, and a folder ``~`` was made."""
+def test_a_tilde_means_the_home_directory(monkeypatch, tmp_path):
+    """A shell does not expand the tilde in ``--out=~/runs``, so a folder named ``~`` was made."""
     monkeypatch.setenv("HOME", str(tmp_path))
     assert named("out", "~/runs") == tmp_path / "runs"
     assert named("out", "./~") == Path("~")
@@ -191,7 +191,7 @@ def test_a_tilde_is_the_home(monkeypatch, tmp_path):
     (["--out", "two.html"], "two.html", 2), (["--format", "md", "--out", "new"], "new/summary.md", 2),
     (["--format", "md", "--out", "mine.md"], "mine.md", 1),
 ])  # fmt: skip
-def test_the_verb_writes_where_it_was_told_and_says_so(arguments, place, runs, tmp_path, monkeypatch):
+def test_report_writes_to_the_given_place_and_prints_it(arguments, place, runs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run_records = [records.record()]
     for name in "ab":
@@ -202,7 +202,7 @@ def test_the_verb_writes_where_it_was_told_and_says_so(arguments, place, runs, t
     assert start == ("<!doctype html>" if place.endswith("html") else "## convbench: d")
 
 
-def test_the_figures_of_runs_of_one_name_lie_beside_their_own_run(tmp_path, in_process):
+def test_figures_of_equally_named_runs_stay_beside_their_run(tmp_path, in_process):
     for name in "ab":
         run_records = [records.record(latency=1e-3 if name == "a" else 2e-3)]
         store.start(tmp_path / name, records.run_of(run_records), run_records)
@@ -220,7 +220,7 @@ def test_the_figures_of_runs_of_one_name_lie_beside_their_own_run(tmp_path, in_p
     (["a", "--format", "svg", "--out", "fig.svg"], "--out fig.svg: a run has more than one figure: name a directory"),
     (["a", "--format", "md", "--open"], "--open shows the page of --format html; --format md has none"),
 ])  # fmt: skip
-def test_what_a_report_cannot_do_is_said_and_nothing_is_written(arguments, message, tmp_path, in_process):
+def test_impossible_report_options_are_refused_without_writing_anything(arguments, message, tmp_path, in_process):
     for name in "ab":
         store.start(tmp_path / name, records.run_of([records.record()]), [records.record()])
     before = sorted(tmp_path.rglob("*"))
@@ -230,8 +230,8 @@ def test_what_a_report_cannot_do_is_said_and_nothing_is_written(arguments, messa
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_page_elsewhere_leaves_the_run_as_it_is(tmp_path, in_process):
-    """Its folder may be read-only, or somebody else's."""
+def test_a_page_elsewhere_does_not_change_the_run(tmp_path, in_process):
+    """The run's folder may be read-only, or somebody else's."""
     store.start(tmp_path / "a", records.run_of([records.record()]), [records.record()])
     before = sorted(tmp_path.rglob("*"))
     done = in_process("report", "a", "--out", "page.html", cwd=tmp_path)
@@ -240,7 +240,7 @@ def test_a_page_elsewhere_leaves_the_run_as_it_is(tmp_path, in_process):
 
 
 def test_a_page_elsewhere_has_the_profiles_of_its_run(tmp_path, in_process):
-    """It had those of the folder that it lay in: another run's, or none."""
+    """The page showed the profiles of the folder that it was written to: another run's, or none."""
     run_records = [records.record()]
     for name in ("a", "b"):
         records.stored(tmp_path / name, run_records)
@@ -261,8 +261,8 @@ def test_a_page_elsewhere_has_the_profiles_of_its_run(tmp_path, in_process):
         assert shown == ["a"]
 
 
-def test_a_summary_says_what_its_machine_is_and_not_bare_values():
-    """It was "2 · 2 · glibc · PASSIVE · 0 · highest · no"."""
+def test_a_summary_describes_its_machine_in_words():
+    """It used to read "2 · 2 · glibc · PASSIVE · 0 · highest · no"."""
     run_records = [records.record()]
     run = records.run_of(run_records, environment={**records.ENVIRONMENT, "OMP_WAIT_POLICY": "PASSIVE", "dirty": False})
     *_, last = summary.markdown(run, run_records).splitlines()
@@ -270,7 +270,7 @@ def test_a_summary_says_what_its_machine_is_and_not_bare_values():
     assert last == f"<sub>{place}</sub>"
 
 
-def test_a_run_that_is_named_twice_is_said(tmp_path, in_process):
+def test_naming_a_run_twice_gives_a_note(tmp_path, in_process):
     records.stored(tmp_path / "a", [records.record()])
     done = in_process("report", "a", "a", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "convbench: a run is named twice, so it appears twice\n")

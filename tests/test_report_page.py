@@ -1,4 +1,4 @@
-"""The page as a file: self-contained, safe whatever names hold, the same bytes twice, its data complete."""
+"""The page as a file: self-contained, safe for any name, byte-identical when repeated, its data complete."""
 
 import base64
 import hashlib
@@ -38,7 +38,7 @@ HOSTILE = "</script><img src=x onerror=alert(1)>\"'&{{7*7}}\u202egnp.exe\U0001f9
 
 
 class Parsed(HTMLParser):
-    """Every tag with its attributes, and the text of every element by tag."""
+    """Collects every tag with its attributes, and the text of every element by tag."""
 
     def __init__(self, text):
         super().__init__()
@@ -80,7 +80,10 @@ def hostile(tmp_path_factory):
 
 
 def hostile_records():
-    """Hostile text wherever a user's words can stand; long names, a lone surrogate, control characters."""
+    """Return records with hostile text wherever a user's words can appear.
+
+    Includes long names, a lone surrogate and control characters.
+    """
     names = [HOSTILE, "n" * 10_000, "\ud800\x00\x1b\n\r\t", "مرحبا", "🧨" * 50]
     cases = [Case(records.parts(Choice(name), 8 + i)) for i, name in enumerate(names)]
     cases += [replace(case, variant=(Choice(HOSTILE),)) for case in cases]
@@ -92,7 +95,7 @@ def hostile_records():
     return [*run_records, records.record(Case(Whole(Choice(HOSTILE))))]
 
 
-def test_nothing_is_fetched(default):
+def test_the_page_fetches_nothing(default):
     parsed = Parsed(default)
     links = [*parsed.attributes("src"), *parsed.attributes("href"), *parsed.attributes("data")]
     assert all(link.startswith(("#", "data:,")) for link in links)
@@ -100,7 +103,7 @@ def test_nothing_is_fetched(default):
     assert not re.search(r"url\((?!#)", default)
 
 
-def test_the_policy_names_this_script_by_its_hash(default):
+def test_the_content_policy_allows_the_script_by_its_hash(default):
     (policy,) = re.findall(r'Content-Security-Policy" content="([^"]+)"', default)
     policy = policy.replace("&#39;", "'")
     script = default[default.rindex("<script>") + 8 : default.rindex("</script>")]
@@ -111,7 +114,7 @@ def test_the_policy_names_this_script_by_its_hash(default):
     assert "unsafe-inline" not in policy.partition("style-src")[0]
 
 
-def test_no_element_carries_a_handler(default, hostile):
+def test_no_element_has_an_event_handler(default, hostile):
     for text in (default, hostile):
         assert not [name for _, values in Parsed(text).tags for name in values if name.startswith("on")]
 
@@ -136,7 +139,7 @@ def test_a_default_report_is_small(default):
     assert len(default.encode()) <= 300 * 1024
 
 
-def test_the_order_is_answer_trade_offs_stages_variants_table_environment(default):
+def test_sections_follow_a_fixed_order(default):
     heads = re.findall(r'<h2 id="([\w-]+)"', default)
     assert heads == [
         "glance", "ranking", "trade-offs", "stages", "variants", "cases", "failures", "findings", "method",
@@ -144,8 +147,8 @@ def test_the_order_is_answer_trade_offs_stages_variants_table_environment(defaul
     assert default.index("<h1>Ten reducers tie on conv at") < default.index("<h2")
 
 
-def test_a_page_of_counts_has_no_room_for_what_was_not_measured(tmp_path):
-    """It had a heading over nothing, three columns of dashes, and told how latencies were measured."""
+def test_a_page_of_counts_leaves_out_unmeasured_parts(tmp_path):
+    """It had a heading over nothing and three columns of dashes, and explained how latencies were measured."""
     kept = ("params", "macs", "flops", "adds")
     run_records = [
         replace(record, readings=tuple(r for r in record.readings if r.metric.name.partition("_")[0] in kept))
@@ -168,8 +171,8 @@ def test_a_page_of_counts_has_no_room_for_what_was_not_measured(tmp_path):
     assert "× is the latency" not in page and "limits of your budget" not in page
 
 
-def test_findings_are_counted_on_paper_and_those_of_every_case_are_not_listed(tmp_path):
-    """A sheet cannot be folded: cautions of one kind, a sentence and an id for each case, took four of fourteen."""
+def test_printed_findings_are_counted_and_shared_ones_not_listed(tmp_path):
+    """Paper cannot fold: one kind of caution, listed with a sentence and an id per case, took four of 14 sheets."""
 
     def made(*shares):
         faults = {"faults_per_call": 6112.0, "allocator": "glibc"}
@@ -185,15 +188,15 @@ def test_findings_are_counted_on_paper_and_those_of_every_case_are_not_listed(tm
     assert "Every case of this run." in alike and "<li>" not in alike and "more; results.csv" not in alike
 
 
-def test_the_run_is_repeated_beside_itself(tmp_path):
-    """Without --out the command set another run of the suite aside."""
+def test_the_repeat_command_writes_beside_the_run(tmp_path):
+    """Without --out, the command set another run of the suite aside."""
     page = written([records.record()], tmp_path)
     assert "Repeat the run: <code>convbench run suites/default.yaml --out {RUN}-again</code>" in " ".join(
         page.replace("\n", "").split()
     )
 
 
-def test_a_case_alone_is_tied_with_nothing(tmp_path):
+def test_a_single_case_is_not_called_tied(tmp_path):
     page = written([records.record()], tmp_path)
     assert ">tied<" not in page.partition('<table class="ranking">')[2].partition("</table>")[0]
     assert not re.search(r"ms( \(n=\d+\))? tied", page)
@@ -202,36 +205,38 @@ def test_a_case_alone_is_tied_with_nothing(tmp_path):
     assert " tied" in written([records.record(records.case(name)) for name in ("gap", "gmp")], tmp_path)
 
 
-def test_the_pick_is_named_and_not_only_tinted(default, tried):
-    for text, word in ((default, "the pick"), (tried, "the best")):
+def test_the_pick_is_labelled_as_well_as_tinted(default, tried_page):
+    for text, word in ((default, "the pick"), (tried_page, "the best")):
         rows = re.findall(r'<tr class="pick">.*?</th>', text, re.S)
         named = [row for row in rows if f'<span class="hidden">{word}</span>' in row]
         assert named
         assert text.count(f">{word}</span>") == len(named)
-    assert not [row for row in re.findall(r'<tr class="pick">.*?</th>', tried, re.S) if 'class="hidden"' not in row]
+    assert not [
+        row for row in re.findall(r'<tr class="pick">.*?</th>', tried_page, re.S) if 'class="hidden"' not in row
+    ]
 
 
 @pytest.fixture(scope="module")
-def tried(tmp_path_factory):
+def tried_page(tmp_path_factory):
     return written(records.tried_records(), tmp_path_factory.mktemp("page"))
 
 
-def test_quality_stands_after_the_ranking_where_it_was_run(default, tried, tmp_path):
-    assert re.findall(r'<h2 id="([\w-]+)"', tried)[:4] == ["glance", "ranking", "quality", "trade-offs"]
+def test_the_quality_section_follows_the_ranking_if_quality_ran(default, tried_page, tmp_path):
+    assert re.findall(r'<h2 id="([\w-]+)"', tried_page)[:4] == ["glance", "ranking", "quality", "trade-offs"]
     assert "Quality" not in re.findall(r"<h2[^>]*>([^<]+)", default)
     probed = written([records.record(), records.probed(0.9, 0.5)], tmp_path)
     assert 'id="quality-probes"' in probed
     assert "Test accuracy" not in probed
 
 
-def test_trials_are_neither_rows_nor_marks_of_costs(tried):
-    data = json.loads(tried.partition('id="data">')[2].partition("</script>")[0])
+def test_trials_are_not_rows_of_the_cost_table(tried_page):
+    data = json.loads(tried_page.partition('id="data">')[2].partition("</script>")[0])
     assert data["size"] == 13
     assert not {"learn", "probe"} & set(data["columns"]["scenario"]["v"])
-    assert "13 of 13 shown" in tried
+    assert "13 of 13 shown" in tried_page
 
 
-def test_the_quality_of_a_task_is_told_in_full():
+def test_the_quality_section_holds_all_facts_of_a_task():
     case_results = results(records.tried_records())
     identity, direction = section(case_results, recommend(case_results))["tasks"]
     best, *_, last = identity["rows"]
@@ -246,8 +251,8 @@ def test_the_quality_of_a_task_is_told_in_full():
     assert gmp["spread"] == "10.0"
 
 
-def test_equal_budgets_cut_the_same_curves():
-    """fc does a quarter more work a step: at equal FLOPs it has seen fewer steps, at equal seconds as many."""
+def test_equal_budgets_cut_each_learning_curve():
+    """fc does a quarter more work a step: it takes fewer steps at equal FLOPs, and as many at equal seconds."""
     run_records = [records.lesson(0.8, "identity", seed, of=records.case(*model))
              for model in (("gap",), ("fc", 8)) for seed in range(3)]  # fmt: skip
     (task,) = section(results(run_records), recommend(results(run_records)))["tasks"]
@@ -257,7 +262,7 @@ def test_equal_budgets_cut_the_same_curves():
     assert task["seconds"] == "14 s"
 
 
-def test_controls_say_what_was_expected_and_found():
+def test_controls_show_their_expected_and_measured_accuracy():
     shuffled, permuted = sorted(
         section(results(records.tried_records()), [])["controls"], key=lambda row: row["control"]
     )
@@ -266,8 +271,8 @@ def test_controls_say_what_was_expected_and_found():
     assert (permuted["found"], permuted["verdict"]) == ("13.0 % (3 seeds)", "as expected")
 
 
-def test_controls_of_several_lstms_and_clips_have_names_of_their_own():
-    """Rows of two LSTMs, and of two clips, were called alike."""
+def test_controls_of_several_lstms_and_clips_have_different_names():
+    """Rows of two LSTMs, or of two clips, had the same name."""
     plain = records.case("gap")
     others = records.case("gap", parts={"rnn": Recurrent(hidden=64)}), replace(plain, clip=Clip(1, 8, 3, 32, 32))
     shuffled = [[records.lesson(0.3, of=of, control="frame-shuffle") for of in (plain, other)] for other in others]
@@ -276,16 +281,16 @@ def test_controls_of_several_lstms_and_clips_have_names_of_their_own():
     assert [row["task"] for row in by_clip] == ["direction on 1x16x3x64x64", "direction on 1x8x3x32x32"]
 
 
-def test_a_reducer_without_a_result_is_no_choice(tmp_path):
-    """A chip stood for each, which hid and showed nothing."""
+def test_a_reducer_without_a_result_has_no_filter_chip(tmp_path):
+    """Each such reducer had a chip that hid and showed nothing."""
     run_records = [records.record(), records.record(records.case("fc", 64)), records.failed(records.case("gem"))]
     text = written(run_records, tmp_path)
     chips = re.findall(r'<button type="button" class="chip"[^>]*data-series="(\d)".*?</svg>\s*([\w-]+)', text, re.S)
     assert chips == [("0", "fc"), ("1", "gap")]
 
 
-def test_figures_have_their_colours_where_styles_are_forbidden(tmp_path):
-    """Viewers of CI artefacts forbid styles and scripts: figures were black, signs of reducers as wide as the page."""
+def test_figures_keep_their_colours_if_styles_are_forbidden(tmp_path):
+    """Viewers of CI artefacts forbid styles and scripts: figures were black, and swatches as wide as the page."""
     text = written(records.default_records(), tmp_path)
     drawn = re.findall(r"<svg viewBox=.*?</svg>", text, re.S)
     assert len(drawn) == 11
@@ -297,19 +302,19 @@ def test_figures_have_their_colours_where_styles_are_forbidden(tmp_path):
     assert signs and all('width="13"' in sign and ' fill="#' in sign for sign in signs)
 
 
-def test_letters_of_figures_have_8_pixels_and_more_on_a_phone(tmp_path):
-    """A figure that is wider than a phone is drawn there at nine tenths of its size."""
+def test_figure_text_is_at_least_8_pixels_on_a_phone(tmp_path):
+    """A figure wider than a phone's screen is drawn there at nine tenths of its size."""
     text = written(records.tried_records(), tmp_path)
     assert min(float(size) for size in re.findall(r'font-size="([\d.]+)px"', text)) >= 9
 
 
-def test_a_name_that_reads_like_a_style_stays_as_it_is_in_a_figure(tmp_path):
+def test_a_name_that_resembles_a_style_is_unchanged_in_figures(tmp_path):
     name = 'a style="fill:#1c2128" b'
     assert f">{name} 32<" in written([records.record(records.case(name))], tmp_path)
 
 
-def test_a_run_without_a_result_has_no_empty_parts(tmp_path):
-    """It had filters and hints for charts that were not there, and a fold with nothing in it."""
+def test_a_page_without_results_has_no_empty_parts(tmp_path):
+    """The page had filters and hints for missing charts, and a fold with nothing in it."""
     text = written([records.failed(records.case()), records.failed(records.case("fc", 64))], tmp_path)
     assert "Nothing was measured" in text
     assert 'id="trade-offs"' not in text
@@ -325,8 +330,8 @@ def test_a_run_without_a_result_has_no_empty_parts(tmp_path):
         (("inference", "train", "own"), "A call: in inference the whole clip; in train a training step: "),
     ],
 )
-def test_what_a_call_is_stands_above_the_ranking(scenarios, said, tmp_path):
-    """401 µs of a frame stood beside 6.35 ms of a clip, each called a call."""
+def test_the_ranking_is_headed_by_what_a_call_is(scenarios, said, tmp_path):
+    """401 µs of a frame stood beside 6.35 ms of a clip, both labelled "a call"."""
     run_records = [records.record(records.case(name, scenario=scenario), latency=1e-3)
                    for name in ("gap", "gmp") for scenario in scenarios]  # fmt: skip
     text = " ".join(written(run_records, tmp_path).split())
@@ -334,7 +339,7 @@ def test_what_a_call_is_stands_above_the_ranking(scenarios, said, tmp_path):
     assert ("A call: " in text) is bool(said)
 
 
-def test_a_caption_under_its_head_does_not_say_that_again():
+def test_a_caption_does_not_repeat_its_heading():
     caption = "In fc it pays. How to read this: each line is a model."
     assert figure_of_page._caption(caption) == "In fc it pays. Each line is a model."
     assert figure_of_page._caption("How to read this: a mark is a case.") == "A mark is a case."
@@ -346,8 +351,8 @@ def test_every_figure_says_how_to_read_it(default):
     assert default.count("How to read this") == len(re.findall(r'<details class="reading">', default)) < 11
 
 
-def test_what_pays_is_said_of_what_was_exported_too():
-    """Only what was compiled had a number there; what has nothing to pay has none."""
+def test_break_even_calls_are_shown_for_exported_models_too():
+    """Only compiled models had a number of calls. A variant without a setup cost has none."""
     seconds = {"gap": (10e-3, 2e-3, 2e-3), "fc": (10e-3, 11e-3, 2e-3)}
     run_records = [
         records.record(records.case(name, 8, variant=how), latency=time)
@@ -364,7 +369,7 @@ def test_what_pays_is_said_of_what_was_exported_too():
     assert re.search(r"\| onnxruntime \| .* calls never for 1 \|", summary.markdown(records.run_of(made), made))
 
 
-def test_hostile_names_are_text(hostile):
+def test_hostile_names_are_rendered_as_text(hostile):
     parsed = Parsed(hostile)
     assert not [values for tag, values in parsed.tags if tag == "img"]
     assert [tag for tag, _ in parsed.tags].count("script") == 2
@@ -372,13 +377,13 @@ def test_hostile_names_are_text(hostile):
     assert "49" not in "".join(parsed.texts["title"])
 
 
-def test_hostile_names_come_back_from_the_data_as_they_were(hostile):
+def test_hostile_names_survive_the_embedded_data_unchanged(hostile):
     data = json.loads(hostile.partition('id="data">')[2].partition("</script>")[0])
     assert data["name"] == HOSTILE
     assert HOSTILE in data["columns"]["reducer"]["v"]
 
 
-def test_the_data_holds_every_row_as_the_table_does():
+def test_the_embedded_data_equals_the_table():
     run_records = records.default_records()
     data = payload(records.run_of(run_records), results(run_records))
     for index, record in enumerate(run_records):
@@ -411,22 +416,22 @@ def test_any_run_has_a_page(run_records, tmp_path):
 
 
 def repeated(run, quoted: str) -> str:
-    """What measures the first case again, joined as the page's script does, which quotes the case's id."""
+    """Return the command that repeats the first case, joined as the page's script does, which quotes the case's id."""
     parts = payload(run, [])["repeat"]
     return f"{parts['before']}{quoted}{parts['between']}1{parts['after']}"
 
 
-def test_a_case_is_repeated_beside_the_run():
+def test_repeating_a_case_writes_beside_the_run():
     expected = "convbench run suites/default.yaml --only conv/gap/32 --out reports/again/default-1"
     assert repeated(records.run_of([]), "conv/gap/32") == expected
 
 
-def test_a_case_of_a_run_of_the_api_is_repeated_by_the_api():
+def test_a_case_of_an_api_run_is_repeated_through_it():
     run = records.run_of([], command="convbench.run('mine.yaml')", name='"; rm -rf /')
     assert repeated(run, '"gap"') == """convbench.run('mine.yaml', only=["gap"], out="reports/again/rm-rf-1")"""
 
 
-def test_what_was_not_measured_has_no_column():
+def test_an_unmeasured_metric_has_no_column():
     static = results([records.record(samples=0)])
     keys = [column.key for column in columns(static)]
     assert "params" in keys
@@ -434,13 +439,13 @@ def test_what_was_not_measured_has_no_column():
     assert "latency" in [column.key for column in columns(results([records.record()]))]
 
 
-def test_a_path_that_cannot_be_written_is_said(tmp_path):
+def test_an_unwritable_path_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match=r"file/index\.html: cannot be written .*choose another place"):
         page.write(records.run_of([]), [], tmp_path / "file" / "index.html")
 
 
-def test_figures_of_other_plug_ins_get_a_section(tmp_path, monkeypatch):
+def test_figures_of_other_plug_ins_have_a_section(tmp_path, monkeypatch):
     from convbench.core.registry import Plugin, figures
 
     case_results = results([records.record()])
@@ -457,7 +462,7 @@ def compared(tmp_path, *runs):
     ).read_text()
 
 
-def test_comparing_a_run_with_itself_is_quiet(tmp_path):
+def test_comparing_a_run_with_itself_shows_no_warning(tmp_path):
     run_records = records.default_records()
     text = compared(tmp_path, (run_records, {}), (run_records, {}))
     assert (
@@ -468,7 +473,7 @@ def test_comparing_a_run_with_itself_is_quiet(tmp_path):
     assert "What differs" not in text
 
 
-def test_a_few_cases_that_went_wrong_neither_move_the_headline_nor_hide(tmp_path):
+def test_a_few_slow_cases_are_listed_without_moving_the_headline(tmp_path):
     run_records = records.default_records()
     spoilt = [
         records.record(record.case, latency=0.3) if 9 <= i < 16 else record for i, record in enumerate(run_records)
@@ -481,7 +486,7 @@ def test_a_few_cases_that_went_wrong_neither_move_the_headline_nor_hide(tmp_path
     assert all(any(name in row for name in names) for row in rows)
 
 
-def test_a_factor_refers_to_the_fastest_case_that_is_alike():
+def test_a_factor_refers_to_the_fastest_comparable_case():
     case_results = results(records.default_records())
     against = references(case_results)
     for i, case_result in enumerate(case_results):
@@ -491,15 +496,15 @@ def test_a_factor_refers_to_the_fastest_case_that_is_alike():
 
 
 def visited_case(name, seconds):
-    """A record of a visit for each of these seconds."""
+    """Return a record with a visit for each of these seconds."""
     record = records.record(records.case(name))
     readings = [reading for reading in record.readings if reading.metric.name != metrics.LATENCY.name]
     latency = Reading(metrics.LATENCY, seconds, (1,) * len(seconds))
     return replace(record, readings=(*readings, latency), visits=tuple(map(Visit, range(len(seconds)))))
 
 
-def test_the_factor_of_a_row_is_that_of_the_ranking():
-    """It was a ratio of two medians, beside one of visits taken in pairs."""
+def test_a_rows_factor_equals_the_rankings():
+    """The row had a ratio of two medians, beside the ranking's ratio of paired visits."""
     times = {"gap": (1e-3, 2e-3, 1e-3), "flatten": (2e-3, 6e-3, 3.5e-3)}
     run_records = [visited_case(name, seconds) for name, seconds in times.items()]
     case_results = results(run_records)
@@ -511,7 +516,7 @@ def test_the_factor_of_a_row_is_that_of_the_ranking():
     assert f" {units.factor(ratio)} " in out.getvalue()
 
 
-def test_environments_that_differ_are_warned_of(tmp_path):
+def test_different_environments_give_a_warning(tmp_path):
     run_records = [records.record()]
     text = compared(
         tmp_path, (run_records, {}), (run_records, {"environment": {**records.ENVIRONMENT, "torch": "2.6.0"}})
@@ -520,7 +525,7 @@ def test_environments_that_differ_are_warned_of(tmp_path):
     assert text.index("Careful.") < text.index("<main>")
 
 
-def test_a_comparison_says_what_is_the_machines_and_whether_the_runs_agree(tmp_path):
+def test_a_comparison_corrects_for_the_machine_and_reports_agreement(tmp_path):
     def run(scale, reference):
         return [
             replace(record, readings=(*record.readings, records.reading("reference_s", *[reference] * 5)))
@@ -537,7 +542,7 @@ def test_a_comparison_says_what_is_the_machines_and_whether_the_runs_agree(tmp_p
     assert text.count('<td class="wide">fc, LSTM input 32, ') == 2
 
 
-def test_ratios_beyond_a_tie_are_bold_in_the_tables_of_a_comparison(tmp_path):
+def test_ratios_beyond_a_tie_are_bold_in_comparison_tables(tmp_path):
     first = {"fc": 2e-3, "gap": 2e-3, "gmp": 2e-3}
     second = {"fc": 2.1e-3, "gap": 2.5e-3, "gmp": 1.6e-3}
     runs = [[records.record(records.case(name, 64), latency=time) for name, time in run.items()]
@@ -560,13 +565,13 @@ def test_a_comparison_holds_every_shared_case_in_base_units(tmp_path):
     assert sum(row["C_over_A_median"] is not None for row in rows) == 5
 
 
-def test_runs_without_a_shared_case_say_so(tmp_path):
+def test_runs_without_a_shared_case_are_reported(tmp_path):
     text = compared(tmp_path, ([records.record()], {}), ([records.record(records.case("gmp"))], {}))
     assert "B shares no timed case with A." in text
 
 
-def test_many_runs_open_with_a_sentence_and_have_columns_where_they_have_ratios(tmp_path):
-    """Fourteen sentences stood above six runs, the first of them "B shares no timed case with A"."""
+def test_many_runs_share_a_headline_and_columns_need_ratios(tmp_path):
+    """Six runs were headed by 14 sentences, beginning with "B shares no timed case with A"."""
 
     def of(names, scale=1.0):
         return [records.record(records.case(name, 64), latency=2e-3 * scale) for name in names]
@@ -588,7 +593,7 @@ def test_many_runs_open_with_a_sentence_and_have_columns_where_they_have_ratios(
     assert '<td class="wide">64.0 GiB</td>' in text
 
 
-def test_of_many_runs_the_ends_are_named(tmp_path):
+def test_many_runs_are_headed_by_their_extreme_ratios(tmp_path):
     runs = [([records.record(records.case("fc", 64), latency=1e-3 * factor)], {}) for factor in range(1, 10)]
     text = compared(tmp_path, *runs)
     assert "<h1>8 runs take 2.0× to 9.0× the time of A. Cases that differ by" in text
@@ -611,7 +616,7 @@ def test_one_run_cannot_be_compared(tmp_path):
 
 
 def visited(*samples, disturbed=""):
-    """A record of several visits, the last of them disturbed where a reason is given."""
+    """Return a record of several visits, the last of them disturbed if a reason is given."""
     rounds = [
         Visit(number, disturbed=disturbed if number == len(samples) - 1 else "") for number in range(len(samples))
     ]
@@ -619,7 +624,7 @@ def visited(*samples, disturbed=""):
     return replace(records.record(), readings=(times,), visits=tuple(rounds))
 
 
-def test_the_samples_of_a_case_are_heights_by_visit():
+def test_samples_are_encoded_as_heights_by_visit():
     first, second = [i * 1e-3 for i in range(1, 25)], [12.5e-3] * 10
     chart = distribution(visited(first, second, disturbed="other processes had the core"))
     assert chart["ends"] == [1e-3, 24e-3]
@@ -637,12 +642,12 @@ def test_the_samples_of_a_case_are_heights_by_visit():
     (100, r"p90 [\d.]+ ms \(at most [\d.]+ ms\), p99 not claimable from 100 samples"),
     (2000, r"p90 [\d.]+ ms \(at most [\d.]+ ms\), p99 [\d.]+ ms \(at most [\d.]+ ms\)"),
 ])  # fmt: skip
-def test_a_percentile_is_said_only_where_the_samples_allow_it(samples, pattern):
+def test_a_percentile_is_given_only_with_enough_samples(samples, pattern):
     (result,) = results([records.record(samples=samples)])
     assert percentiles(result) is None if pattern is None else re.fullmatch(pattern, percentiles(result))
 
 
-def test_large_data_are_deflated_and_come_back_whole(tmp_path):
+def test_large_data_is_compressed_and_restored_completely(tmp_path):
     run_records = records.many(1500)
     text = written(run_records, tmp_path)
     packed = re.search(r'<script type="text/plain" id="data">([^<]+)</script>', text)[1]
@@ -659,12 +664,12 @@ def test_large_data_are_deflated_and_come_back_whole(tmp_path):
         ([1e-3, 1e-3, 10e-3], "median 1.00 ms, mean 4.00 ms (3 calls)"),
     ],
 )
-def test_a_profile_says_its_median_call_and_the_mean_that_slow_ones_lift(seconds, words):
+def test_a_profile_gives_the_mean_if_slow_calls_raise_it(seconds, words):
     assert profile_section._calls({"step_s": seconds, "steps": len(seconds)}) == words
 
 
 @pytest.mark.parametrize("threads", [None, 2])
 @pytest.mark.parametrize("variant", ["eager", "channels_last+compile(rnn=true)"])
-def test_a_profile_is_called_by_its_variant(threads, variant):
+def test_a_profile_is_named_by_its_variant(threads, variant):
     of = replace(records.case("gap", variant=variant), threads=threads)
     assert profile_section._variant(of.id, of.eager.id) == variant

@@ -1,4 +1,4 @@
-"""Human units and sentences."""
+"""Units for people and the sentences of reports."""
 
 import ast
 import io
@@ -68,14 +68,14 @@ def test_a_title_inside_a_sentence_keeps_its_abbreviations(title, inside):
 
 
 @given(st.floats(1e-12, 1e15))
-def test_digits_keep_three_significant_ones(value):
+def test_digits_keep_three_significant_figures(value):
     text = units.digits(value)
     assert "e" not in text
     assert float(text.replace(",", "")) == pytest.approx(value, rel=5.1e-3)
 
 
-def test_the_answer_of_a_default_run():
-    """Golden text: every number follows from the factory's closed forms and fixed latencies."""
+def test_the_answer_of_a_default_run_matches_the_golden_text():
+    """Every number of the text follows from the factory's closed forms and fixed latencies."""
     cases = {
         "gap": (records.case("gap", variant="compile"), 2.0e-3), "eager": (records.case("gap"), 6e-3),
         "soft": (records.case("spatial-softmax", variant="compile"), 2.1e-3),
@@ -104,7 +104,7 @@ def test_the_answer_abstains_without_results():
     assert answer(records.run_of([]), []) == "Nothing was measured: 0 of 0 cases measured."
 
 
-def test_the_answer_without_latency_says_so():
+def test_the_answer_says_that_latency_was_not_measured():
     run_records = [records.record(records.case(name), samples=0) for name in ("gap", "flatten")]
     text = answer(records.run_of(run_records), run_records)
     assert text.startswith("Smallest on the conv backbone: gap, LSTM input 32, eager, with 83.8 k parameters")
@@ -117,7 +117,7 @@ def test_an_unfinished_run_says_what_is_missing():
     assert "1 of 3 cases measured, 2 not run yet." in answer(run, run_records)
 
 
-def test_trainings_of_later_seeds_hide_nothing_that_was_not_run():
+def test_later_seeds_do_not_hide_cases_not_yet_run():
     trained = [records.lesson(seed=seed, rate=rate) for seed in (0, 1) for rate in (5e-4, 2e-3)]
     later = [records.lesson(seed=seed) for seed in (2, 3)]
     run_records = [records.record(), *trained, *later]
@@ -128,8 +128,8 @@ def test_trainings_of_later_seeds_hide_nothing_that_was_not_run():
     assert "1 case measured, 5 trainings, 2 not run yet." in answer(run, run_records[:-1])
 
 
-def test_another_situation_is_named_by_what_is_not_as_in_the_answer():
-    """A page of int8 and fp16 said three times which was fastest in "inference, cpu, clip 1x8x1x32x32"."""
+def test_another_situation_is_named_by_its_differences_from_the_answer():
+    """A page of int8 and fp16 called three cases the fastest in "inference, cpu, clip 1x8x1x32x32"."""
     latencies = (("gap", "eager", 3e-3, "fp32"), ("flatten", "eager", 5e-3, "fp32"), ("gmp", "int8", 1e-3, "int8"))
     run_records = [
         replace(record, conditions=record.conditions | {"dtype": dtype})
@@ -144,8 +144,8 @@ def test_another_situation_is_named_by_what_is_not_as_in_the_answer():
     assert "and 1.66× the time" in text
 
 
-def test_another_machine_of_a_merged_run_is_named_wherever_its_times_stand():
-    """It was "fastest in clip 1x8x3x64x64", without a word of the machine; a table had the heading of one here."""
+def test_times_from_another_machine_of_a_merged_run_name_it():
+    """The answer said "fastest in clip 1x8x3x64x64" without the machine, under a table headed as this machine's."""
     here = [records.record(records.case(name), latency=3e-3) for name in ("gap", "gmp", "gem")]
     clip = records.case("gap", clip=Clip(frames=8))
     run_records = [*here, records.record(clip, latency=1e-3, environment="e2")]
@@ -158,8 +158,8 @@ def test_another_machine_of_a_merged_run_is_named_wherever_its_times_stand():
     assert "clip 1x8x3x64x64, fp32, environment e2" in out.getvalue()
 
 
-def test_what_stands_otherwise_around_the_reducer_is_another_situation_and_is_named():
-    """gap with another LSTM, three times as fast, was in no sentence, and "fastest" was said of every LSTM."""
+def test_another_lstm_or_own_model_is_a_separate_situation():
+    """gap with another LSTM, three times as fast, was in no sentence, and "fastest" was claimed for every LSTM."""
     small = {"rnn": Recurrent(hidden=64)}
     run_records = [records.record(records.case(name), latency=6e-3 * factor)
                    for name, factor in (("gap", 1), ("gmp", 2), ("flatten", 3))]  # fmt: skip
@@ -177,8 +177,8 @@ def test_what_stands_otherwise_around_the_reducer_is_another_situation_and_is_na
     ({}, {"clip": Clip(frames=8)}, " on clip 1x16x3x64x64"),
     ({"scenario": "training"}, {"clip": Clip(frames=8)}, " in training on clip 1x16x3x64x64"),
 ])  # fmt: skip
-def test_the_decision_says_where_it_holds(how, also, where):
-    """The step of a training, and the time on one device, clip or backbone of several, stood there as "a call"."""
+def test_the_decision_names_its_scenario_device_and_clip(how, also, where):
+    """A training step, or the time on one of several devices, clips or backbones, used to be called just "a call"."""
     cases = [records.case("gap", **{"scenario": "inference", **how}), records.case("fc", 128, **how)]
     cases += [records.case("gap", **{**how, **also})] if also else []
     run_records = [records.record(of, latency=3e-3 * (1 + i)) for i, of in enumerate(cases)]
@@ -187,7 +187,7 @@ def test_the_decision_says_where_it_holds(how, also, where):
     assert where.replace(" on conv", " on the conv backbone") in answer(records.run_of(run_records), run_records)
 
 
-def test_the_decision_says_on_how_many_threads():
+def test_the_decision_names_its_number_of_threads():
     def timed(name, threads, seconds):
         of = replace(records.case(name), threads=threads)
         return replace(records.record(of, latency=seconds), conditions={"threads": threads})
@@ -199,7 +199,7 @@ def test_the_decision_says_on_how_many_threads():
     assert "Fastest with 4 threads: gap" in answer(records.run_of(run_records), run_records)
 
 
-def test_situations_that_have_no_sentence_are_counted():
+def test_situations_without_a_sentence_are_counted():
     sizes = (128, 256, 64, 32, 16, 8)
     run_records = [records.record(records.case("gap", parts={"rnn": Recurrent(hidden=size)})) for size in sizes]
     text = answer(records.run_of(run_records), run_records)
@@ -207,14 +207,14 @@ def test_situations_that_have_no_sentence_are_counted():
     assert "The table of cases has 2 more situations." in text
 
 
-def test_a_pick_that_is_hardly_known_says_why_confidence_is_low():
-    """It read "low (at least 3 processes a case, each contender tied or told apart)"."""
+def test_low_confidence_names_the_uncertainty_of_the_pick():
+    """This used to read "low (at least 3 processes a case, each contender tied or told apart)"."""
     run_records = [visited("gap", 1e-3, 2e-3, 0.5e-3), visited("flatten", 90e-3, 91e-3, 89e-3)]
     text = answer(records.run_of(run_records), run_records)
     assert re.search(r"Confidence: low \(.*, the pick known to ±\d+ %\)", text)
 
 
-def test_cautions_are_counted_in_one_line_that_opens():
+def test_cautions_are_counted_in_one_line_with_details():
     shaky = [records.record(records.case(name), findings=(Finding("not_steady", data={"change": 0.1}),))
              for name in ("gap", "gmp")]  # fmt: skip
     text = answer(records.run_of(shaky), shaky)
@@ -229,7 +229,7 @@ def test_cautions_are_counted_in_one_line_that_opens():
 
 
 def visited(name, *seconds, disturbed="", **more):
-    """A record of a visit for each of these seconds, on one thread."""
+    """Return a record with a visit on one thread for each of these seconds."""
     record = records.record(records.case(name, **more), samples=0)
     latency = Reading(metrics.LATENCY, seconds, (1,) * len(seconds))
     rounds = tuple(Visit(number, disturbed=disturbed) for number in range(len(seconds)))
@@ -238,7 +238,7 @@ def visited(name, *seconds, disturbed="", **more):
     return replace(record, readings=readings, visits=rounds, findings=notes, conditions={"threads": 1})
 
 
-def test_what_is_told_apart_in_several_processes_is_said_with_high_confidence():
+def test_differences_over_several_processes_give_high_confidence():
     run_records = [visited("gap", 1e-3, 1.01e-3, 0.99e-3), visited("flatten", 2e-3, 2.02e-3, 1.99e-3)]
     text = answer(records.run_of(run_records), run_records)
     assert text.startswith("Fastest on the conv backbone on this machine: gap, LSTM input 32, eager, with 1.00 ms [")
@@ -247,8 +247,8 @@ def test_what_is_told_apart_in_several_processes_is_said_with_high_confidence():
     assert "takes 2.00× [1." in text
 
 
-def test_the_sizes_of_one_reducer_are_rows():
-    """The table and the figure of a suite of sizes had one row, tied with none that was shown."""
+def test_each_size_of_one_reducer_has_a_row():
+    """For a suite of sizes, the table and the figure had a single row, tied with rows that were not shown."""
     sizes = [records.record(records.case("fc", size), latency=1e-3 * (1 + i)) for i, size in enumerate((8, 32, 128))]
     shown = view(records.run_of(sizes), results(sizes))
     assert (shown["ranked"], [row["lstm_input"] for row in shown["ranking"]]) == (
@@ -259,8 +259,8 @@ def test_the_sizes_of_one_reducer_are_rows():
     assert "a row is a size" in drawing.caption
 
 
-def test_where_quality_was_run_what_it_takes_is_marked_and_what_cost_would_take_is_called_so():
-    """Beside "take gap after LayerNorm" stood "Take gap", and that one's row was the pick."""
+def test_the_quality_pick_is_marked_and_the_cost_pick_labelled():
+    """Beside "take gap after LayerNorm" the page said "Take gap", and marked that row as the pick."""
     run_records = records.quality_records(tasks=("direction",))
     case_results, run = results(run_records), records.run_of(run_records)
     (pick,) = [answer.pick.result for answer in quality.recommend(case_results)]
@@ -274,8 +274,8 @@ def test_where_quality_was_run_what_it_takes_is_marked_and_what_cost_would_take_
     assert "Fastest on" not in text
 
 
-def test_what_is_tied_is_not_called_dearer_in_time_nor_for_a_count_that_is_the_same():
-    """Of two that tie one "costs 1.00× the FLOPs, 1.20× the parameters and 0.989× the time"."""
+def test_ties_are_not_called_dearer_in_time_or_equal_counts():
+    """A tied reducer used to be said to cost "1.00× the FLOPs, 1.20× the parameters and 0.989× the time"."""
     tied = [visited("gap", 2e-3, 2e-3, 2e-3), visited("spatial-softmax", 2e-3, 2.01e-3, 1.99e-3)]
     text = answer(records.run_of(tied), tied)
     assert "spatial-softmax, LSTM input 64 costs 1.20× the parameters. " in text
@@ -283,7 +283,7 @@ def test_what_is_tied_is_not_called_dearer_in_time_nor_for_a_count_that_is_the_s
     assert "costs 1.20× the parameters and 2.0× the time. " in answer(records.run_of(dear), dear)
 
 
-def test_what_was_never_undisturbed_is_withheld_with_its_reason():
+def test_a_case_never_measured_undisturbed_is_withheld_with_its_reason():
     run_records = [visited("gap", 1e-3, 1.01e-3, 0.99e-3), visited("flatten", 1e-5, 1e-5, 1e-5, disturbed="busy")]
     text = answer(records.run_of(run_records), run_records)
     assert text.startswith("Fastest on the conv backbone on this machine: gap")
@@ -291,8 +291,8 @@ def test_what_was_never_undisturbed_is_withheld_with_its_reason():
     assert "Confidence: medium" in text
 
 
-def test_a_run_that_was_disturbed_all_along_says_so_and_what_to_do():
-    """It said that latency was not measured, and to train."""
+def test_a_fully_disturbed_run_reports_it_and_the_remedy():
+    """The report used to claim that latency was not measured, and to advise training."""
     run_records = [visited(name, 1e-3, 1e-3, 1e-3, disturbed="busy") for name in ("gap", "flatten")]
     case_results, run = results(run_records), records.run_of(run_records, protocol=Protocol(visits=3))
     headline = headline_of(case_results)
@@ -314,7 +314,7 @@ def test_a_trained_run_answers_task_by_task():
     assert lines[-1] == "13 cases measured, 196 trainings, 6 linear read-outs, 1 failed."
 
 
-def test_what_differs_only_in_options_or_normalisation_has_names_of_its_own():
+def test_options_and_normalisation_are_part_of_the_name():
     normed = records.record(records.case("gap", parts={"layer_norm": True}))
     assert decision(headline_of(results([normed])), []).startswith("Fastest: gap at LSTM input 32 after LayerNorm")
     activated = records.choice("fc(activation=true)")
@@ -326,7 +326,7 @@ def test_what_differs_only_in_options_or_normalisation_has_names_of_its_own():
     assert texts == {"gap", "gap + LayerNorm"}
 
 
-def test_what_stands_around_every_tasks_pick_is_said_once():
+def test_a_backbone_and_lstm_shared_by_all_picks_appear_once():
     models = {hidden: records.case("gap", parts={"rnn": Recurrent(hidden=hidden)}) for hidden in (64, 256)}
     run_records = [records.record(of, latency=hidden * 1e-5) for hidden, of in models.items()]
     run_records += [
@@ -340,8 +340,8 @@ def test_what_stands_around_every_tasks_pick_is_said_once():
     assert text.endswith("(sure); all on conv with lstm64.")
 
 
-def test_what_differs_only_in_what_stands_around_the_reducer_has_names_of_its_own_too():
-    """One of two LSTMs was advised, "gap, LSTM input 32, eager", and tasks that want different ones to want one."""
+def test_the_lstm_is_named_if_models_differ_only_in_it():
+    """One of two LSTMs was advised as "gap, LSTM input 32, eager", and tasks with different picks seemed to agree."""
     reached = {("identity", 64): 0.9, ("identity", 256): 0.8, ("direction", 64): 0.3, ("direction", 256): 0.8}
     models = {hidden: records.case("gap", parts={"rnn": Recurrent(hidden=hidden)}) for hidden in (64, 256)}
     run_records = [records.record(of, latency=hidden * 1e-5) for hidden, of in models.items()]
@@ -369,8 +369,8 @@ def test_what_differs_only_in_what_stands_around_the_reducer_has_names_of_its_ow
     assert task_row in summary.markdown(records.run_of(run_records), run_records)
 
 
-def test_a_task_on_two_clips_has_two_names_and_each_its_own_costs():
-    """Both were headed "identity", and the longer clips were judged by the latencies of the shorter."""
+def test_a_task_on_two_clips_has_two_names_and_costs():
+    """Both were headed "identity", and the longer clips were judged by the latencies of the shorter clips."""
     run_records = []
     for frames in (8, 16):
         for number, name in enumerate(("gap", "gmp")):
@@ -406,7 +406,7 @@ def test_a_probed_run_claims_no_optimum():
     assert "Quality was probed, not trained, so no optimum is claimed" in text
 
 
-def test_the_words_of_a_task_are_honest_about_seeds():
+def test_a_tasks_sentences_claim_only_what_its_seeds_show():
     def of(name, *accuracies):
         return [
             records.lesson(accuracy, "identity", seed, of=records.case(name))
@@ -430,7 +430,7 @@ def test_the_words_of_a_task_are_honest_about_seeds():
     assert dead == "No run was sound: every one collapsed or failed."
 
 
-def test_of_equally_small_ones_it_is_said_that_they_are():
+def test_equally_small_models_are_counted_in_the_decision():
     counts = [records.record(records.case(name), samples=0) for name in ("gap", "gmp")]
     case_results = results(counts)
     said = decision(headline_of(case_results), ())
@@ -477,8 +477,8 @@ def test_every_finding_of_the_catalogue_has_a_sentence():
     assert set(findings._SENTENCES) == codes.CATALOGUE
 
 
-def test_every_finding_that_is_made_anywhere_is_named_by_the_catalogue():
-    """A code that is written out may be mistyped, and would be shown without its sentence."""
+def test_every_finding_in_the_code_uses_a_catalogue_constant():
+    """A code written as a literal may be mistyped, and its finding would be shown without a sentence."""
     arguments = [
         (path.name, node.args[0])
         for path in Path(findings.__file__).parents[2].rglob("*.py")
@@ -491,8 +491,8 @@ def test_every_finding_that_is_made_anywhere_is_named_by_the_catalogue():
 
 
 @pytest.mark.parametrize("change", [math.inf, None])
-def test_a_warm_up_of_one_window_is_said_to_be_that(change):
-    """It read "not_steady (change=None)", or percent of infinity raised OverflowError."""
+def test_a_warm_up_of_one_window_has_its_own_sentence(change):
+    """This used to read "not_steady (change=None)", and an infinite percentage raised OverflowError."""
     said = findings.sentence(Finding("not_steady", data={"change": change}))
     assert said == "Warm-up ended before two windows of calls could be compared."
 
@@ -502,7 +502,7 @@ def test_every_sentence_is_tested():
 
 
 @pytest.mark.parametrize("code", ["withheld", "busy_machine"])
-def test_the_hosts_threads_are_not_told_of_a_case_on_a_gpu(code):
+def test_sentences_about_gpu_cases_do_not_mention_host_threads(code):
     finding = Finding(code, data=FINDINGS[code])
     assert "2 threads" in findings.sentence(finding)
     text = findings.sentence(finding, "cuda:0")
@@ -512,8 +512,8 @@ def test_the_hosts_threads_are_not_told_of_a_case_on_a_gpu(code):
 
 
 @pytest.mark.parametrize("code", ["folds_into_lstm", "low_rank"])
-def test_only_what_is_linear_as_a_whole_is_said_to_be(code):
-    """A record of before does not tell."""
+def test_only_a_wholly_linear_reducer_is_called_linear(code):
+    """Records of earlier versions do not say whether the whole reducer is linear."""
     texts = [findings.sentence(Finding(code, data={**FINDINGS[code], "whole": whole})) for whole in (True, False)]
     assert texts[0].startswith("The reducer is linear")
     assert texts[1].startswith("The reducer ends in a linear layer")
@@ -534,7 +534,7 @@ def test_a_failure_is_its_kind_and_its_message():
     assert findings.failure(None) == "no reason was recorded"
 
 
-def test_the_decision_is_one_sentence_with_what_ties_and_what_keeps_position():
+def test_the_decision_names_ties_and_a_position_preserving_reducer():
     models = {"gap": 2.0e-3, "spatial-softmax": 2.1e-3, "flatten": 9e-3}
     case_results = results(
         [records.record(records.case(name), samples=201, latency=time) for name, time in models.items()]
@@ -561,8 +561,8 @@ def test_the_decision_is_one_sentence_with_what_ties_and_what_keeps_position():
     ({"gap": 2.0e-3, "spatial-softmax": 2.1e-3, "random-projection": 2.0e-3},
      "take gap at LSTM input 32 for the fewest parameters (frozen controls aside)"),
 ])  # fmt: skip
-def test_why_it_is_taken_of_those_that_tie_is_true(seconds, why):
-    """It was "for the fewest parameters" where each had as many, and where a control had fewer."""
+def test_the_stated_reason_for_picking_among_ties_is_true(seconds, why):
+    """The reason was "for the fewest parameters" even if all had equally many, or if a control had fewer."""
     sizes = {"random-projection": 8}
     run_records = [
         records.record(records.case(name, sizes.get(name)), samples=201, latency=time) for name, time in seconds.items()
@@ -575,8 +575,8 @@ def test_why_it_is_taken_of_those_that_tie_is_true(seconds, why):
     assert f"{why.partition(' at ')[0]}, LSTM input 32{why.partition('32')[2]} (" in fitting(within(case_results, {}))
 
 
-def test_the_decision_names_the_variant_that_makes_the_pick_fastest():
-    """Where one gains more than processes differ by: here the compiled twin, by three; by a twentieth it would not."""
+def test_the_decision_names_the_variant_that_speeds_up_the_pick():
+    """Only a gain above the spread of processes counts: the compiled twin's factor of three, not a twentieth."""
     seconds = {"gap": 6.0e-3, "fc": 9.0e-3}
     run_records = [records.record(records.case(name), samples=201, latency=time) for name, time in seconds.items()]
     compiled = records.case("gap", variant="compile")
@@ -592,8 +592,8 @@ def test_the_decision_names_the_variant_that_makes_the_pick_fastest():
     assert headline_of(hardly).quickest is None
 
 
-def test_the_decision_names_another_model_that_a_variant_makes_faster_than_the_pick():
-    """The pick itself was not measured in it: the fastest of all was then said nowhere on the first screen."""
+def test_the_decision_names_another_model_that_a_variant_makes_fastest():
+    """If the pick was not measured in that variant, the first screen did not mention the fastest case at all."""
     eager = {"gap": 6.0e-3, "fc": 9.0e-3, "spatial-softmax": 8e-3}
     run_records = [records.record(records.case(name), samples=201, latency=time) for name, time in eager.items()]
     compiled = [
@@ -611,8 +611,8 @@ def test_the_decision_names_another_model_that_a_variant_makes_faster_than_the_p
     )
 
 
-def test_where_nothing_alike_fits_other_variants_are_asked_and_then_what_comes_nearest():
-    """Where no eager model fits "None of 3 models fits" was all, though two compiled ones did."""
+def test_budgets_fall_back_to_other_variants_then_the_nearest_miss():
+    """If no eager model fitted, the answer was only "None of 3 models fits", although two compiled models did."""
     eager = {"gap": 6.0e-3, "fc": 9.0e-3, "spatial-softmax": 8e-3}
     run_records = [records.record(records.case(name), samples=201, latency=time) for name, time in eager.items()]
     compiled = [
@@ -634,8 +634,8 @@ def test_where_nothing_alike_fits_other_variants_are_asked_and_then_what_comes_n
     )
 
 
-def test_the_sliders_answer_at_every_limit_what_advise_answers():
-    """Where nothing fits all cells named the limits of the first: without any of memory, "the limit is 7.00 MiB"."""
+def test_the_sliders_agree_with_advise_at_every_limit():
+    """If nothing fitted, all cells named the first cell's limits: "the limit is 7.00 MiB" without a limit of memory."""
     seconds = {"gap": 6.0e-3, "fc": 9.0e-3, "spatial-softmax": 8e-3, "flatten": 20e-3}
     case_results = results([records.record(records.case(name), latency=time) for name, time in seconds.items()])
     grid = by_cost(case_results)
@@ -649,8 +649,8 @@ def test_the_sliders_answer_at_every_limit_what_advise_answers():
     assert nothing_fits > len(grid.answers)
 
 
-def test_what_a_variant_gains_is_said_of_the_scenario_of_the_headline():
-    """It was said of whichever scenario had the greatest gain, and not of which."""
+def test_a_variants_gain_refers_to_the_headlines_scenario():
+    """The sentence took the scenario with the greatest gain and did not name it."""
     seconds = {"inference": (10e-3, 8e-3), "streaming": (1e-3, 0.25e-3)}
     run_records = [
         records.record(records.case("gap", variant=how, scenario=scenario), samples=201, latency=time)
@@ -665,8 +665,8 @@ def test_what_a_variant_gains_is_said_of_the_scenario_of_the_headline():
     assert "No variant was faster than eager." in answer(records.run_of(slower), slower)
 
 
-def test_what_a_variant_gains_is_counted_in_models_and_of_the_threads_of_the_headline():
-    """Two models on one thread and on two were "median of 4 models", after a headline of one thread."""
+def test_a_variants_gain_counts_models_at_the_headlines_threads():
+    """Two models on one thread and on two gave "median of 4 models" below a headline for one thread."""
     seconds = {1: (10e-3, 5e-3), 2: (6e-3, 1e-3)}
     run_records = [
         replace(
@@ -687,7 +687,7 @@ def test_what_a_variant_gains_is_counted_in_models_and_of_the_threads_of_the_hea
     assert names == ["variant-compile-inference-cpu-2-threads", "variant-compile-inference-cpu-1-thread"]
 
 
-def test_what_is_missing_open_or_unasked_is_the_next_command():
+def test_missing_open_or_unrequested_results_become_next_commands():
     run_records = [records.record(records.case(name)) for name in ("gap", "gmp")]
     run = records.run_of(run_records, planned=("a", "b", "c"))
     steps = next_steps(run, results(run_records), headline_of(results(run_records)))
@@ -730,10 +730,10 @@ def test_whole_models_are_called_models_and_not_reducers():
     assert decision(headline_of(four), []).startswith("Four models tie at "), "not two, as there are names"
 
 
-def test_own_models_that_differ_in_options_have_a_row_each_and_are_called_by_what_differs():
-    """Of two there was one row, and its name was cut to the paths of its inputs; the mark of a second was not drawn.
+def test_own_models_have_rows_and_names_by_differing_options():
+    """Two own models shared one row, its name was cut to the paths of its inputs, and the second mark was not drawn.
 
-    Sentences and tables called either by all of its options, and of two one had a bar by stage.
+    Sentences and tables named each model with all its options, and only one of the two had a bar by stage.
     """
     shared = {"inputs": "net:inputs", "stages": (("backbone", "cnn"), ("lstm", "rnn"))}
     models = [Whole(Choice("net:build", (("classes", 37), ("hidden", size))), **shared) for size in (64, 256)]
@@ -755,8 +755,8 @@ def test_own_models_that_differ_in_options_have_a_row_each_and_are_called_by_wha
         assert f'data-part="marks-{row}" class="marks" points="' in drawn
 
 
-def test_what_the_headline_names_for_positions_stands_in_figure_and_table():
-    """It named avg-k at one size, and the figure and the table below it showed avg-k only at another, its fastest."""
+def test_the_headlines_position_pick_is_in_figure_and_table():
+    """The headline named avg-k at one size, but the figure and the table showed avg-k only at its fastest size."""
     cases = {records.case("gap"): 2e-3, records.case("fc", 8): 2.01e-3, records.case("fc", 512): 2e-3}
     case_results = results([records.record(of, samples=201, latency=time) for of, time in cases.items()])
     headline = headline_of(case_results)
@@ -764,7 +764,7 @@ def test_what_the_headline_names_for_positions_stands_in_figure_and_table():
     assert {contender.result.lstm_input for contender in headline.by_series} == {32, 8, 512}
 
 
-def test_of_more_models_than_have_room_the_pick_is_drawn_and_the_others_are_counted():
+def test_a_crowded_figure_draws_the_pick_and_counts_hidden_models():
     alike = [records.record(Case(Whole(Choice("net:build", (("k", k),)))), latency=2e-3) for k in range(25)]
     light = replace(alike[-1], readings=(records.reading("params", 1), records.reading("latency_s", *[2.1e-3] * 9)))
     many = results([*alike[:-1], light])
@@ -774,8 +774,8 @@ def test_of_more_models_than_have_room_the_pick_is_drawn_and_the_others_are_coun
     assert [24] in drawing.marks.values(), "the pick, the slowest of those tied"
 
 
-def test_those_that_may_be_slower_are_of_those_that_tie():
-    """Three that tied were followed by "3 more may be tied or not": the same three."""
+def test_possibly_slower_models_are_counted_within_the_tie():
+    """Three tied models were followed by "3 more may be tied or not", which meant the same three."""
     alike = {"gap": (2.0e-3, 2.2e-3), "gmp": (2.1e-3, 2.4e-3), "gem": (2.0e-3, 2.5e-3)}
     case_results = results([visited(name, *times) for name, times in alike.items()])
     headline = headline_of(case_results)
@@ -783,8 +783,8 @@ def test_those_that_may_be_slower_are_of_those_that_tie():
     assert f", {headline.confidence.open} of those tied may be slower" in confidence(headline, [])
 
 
-def test_a_run_of_whole_models_is_told_of_no_training():
-    """Its page said to run it again with quality=train, which is a mistake in such a suite."""
+def test_a_run_of_whole_models_is_not_advised_to_train():
+    """The page advised quality=train, which such a suite refuses."""
     models = [records.record(Case(Whole(Choice(name)))) for name in ("shop:net", "shop:slim")]
     run, whole = records.run_of(models), results(models)
     assert "quality=train" not in {step.overrides for step in next_steps(run, whole, headline_of(whole))}
@@ -796,8 +796,8 @@ def test_a_run_of_whole_models_is_told_of_no_training():
     assert "quality=train runs it" in answer(run, both)
 
 
-def test_where_one_visit_was_asked_for_more_visits_are_the_next_command():
-    """A run of single visits makes no more of them when it is resumed."""
+def test_a_single_visit_run_suggests_more_visits_next():
+    """Resuming a run of single visits does not add visits."""
     case_results = results([visited("gap", 1e-3), visited("gmp", 1e-3)])
     run = records.run_of([result.record for result in case_results])
     assert next_steps(run, case_results, headline_of(case_results))[0].overrides == "protocol.visits=3"
@@ -807,8 +807,8 @@ def test_where_one_visit_was_asked_for_more_visits_are_the_next_command():
     assert (page["visited"], page["assumed"]) == (True, "15 %")
 
 
-def test_a_case_whose_only_visit_was_disturbed_is_in_no_ranking():
-    """As a suite of single visits leaves it on disk: there a reading does not say which samples are of which visit."""
+def test_a_case_with_one_disturbed_visit_is_not_ranked():
+    """On disk, readings of a suite of single visits do not say which samples belong to which visit."""
 
     def single(name, seconds, stolen):
         of = visited(name, seconds)
@@ -820,7 +820,7 @@ def test_a_case_whose_only_visit_was_disturbed_is_in_no_ranking():
     assert headline_of(results(stored)).pick.series == "gap"
 
 
-def test_without_parameters_the_fastest_of_those_tied_is_taken():
+def test_without_parameters_the_fastest_tied_model_is_picked():
     models = {"spatial-softmax": 1e-3, "gap": 1.01e-3}
     timed = [visited(name, seconds, seconds, seconds) for name, seconds in models.items()]
     uncounted = [replace(r, readings=tuple(x for x in r.readings if x.metric.name == "latency_s")) for r in timed]
@@ -842,7 +842,7 @@ def test_without_latency_nothing_is_tied():
     assert "Tied" not in text
 
 
-def test_without_latency_and_parameters_nothing_is_smallest():
+def test_without_latency_and_parameters_nothing_is_called_smallest():
     kept = [records.record(records.case(name)) for name in ("gap", "fc")]
     weighed = [replace(r, readings=(records.reading("cpu_peak_bytes", 1e6),), visits=()) for r in kept]
     headline = headline_of(results(weighed))
@@ -852,18 +852,18 @@ def test_without_latency_and_parameters_nothing_is_smallest():
     assert "mallest" not in text
 
 
-def test_units_that_differ_are_both_said():
+def test_a_range_across_two_units_names_both():
     timed = [visited("gap", 0.98, 0.98, 0.98), visited("gmp", 1.02, 1.02, 1.02)]
     assert decision(headline_of(results(timed)), []).startswith("Two reducers tie at 980 ms to 1.02 s; ")
 
 
-def test_trainings_alone_measured_no_cost():
+def test_a_run_of_trainings_alone_reports_no_cost():
     lesson = records.lesson(0.9)
     text = answer(records.run_of([lesson]), [lesson])
     assert text.endswith("No cost was measured: 0 cases measured, 1 training.")
 
 
-def test_the_commonest_reason_is_said_and_unknown_threads_are_not():
+def test_the_commonest_reason_is_named_and_unknown_threads_are_not():
     spoilt = [visited(name, 1e-5, disturbed=why) for name, why in (("fc", "once"), ("gem", "busy"), ("gmp", "busy"))]
     streamed = records.record(records.case("gap", scenario="streaming"))
     text = answer(records.run_of(spoilt), [visited("gap", 1e-3, 1e-3, 1e-3), *spoilt, streamed])
@@ -872,7 +872,7 @@ def test_the_commonest_reason_is_said_and_unknown_threads_are_not():
     assert "None" not in text
 
 
-def test_two_that_lost_their_seeds_are_not_told_apart_by_infinite_points():
+def test_models_with_few_shared_seeds_show_no_infinite_points():
     cases = records.case("gap"), records.case("gmp")
     seeds = dict(zip(cases, ((0, 1), (1, 2)), strict=True))
     few = [records.lesson(0.8 + seed / 100, seed=seed, of=of) for of in cases for seed in seeds[of]]
@@ -883,4 +883,4 @@ def test_two_that_lost_their_seeds_are_not_told_apart_by_infinite_points():
     narrow = Console(width=40, file=io.StringIO())
     narrow.print(Advised([told]))
     text = narrow.file.getvalue()
-    assert "    accuracy: " in text and "runner-up" not in text  # a table would break its words between their letters
+    assert "    accuracy: " in text and "runner-up" not in text  # a table this narrow would break words between letters

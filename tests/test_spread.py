@@ -1,4 +1,4 @@
-"""Intervals from visits, on invented machines: they must cover what they say, whatever the machine does."""
+"""Intervals from visits, on synthetic machines: they must reach their coverage, whatever the machine does."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def drifting(rng, cases, visits):
 
 
 def bimodal(rng, cases, visits):
-    """A quarter of the processes is half as slow again."""
+    """A quarter of the processes takes half as long again."""
     return 0.4 * (rng.random((cases, visits)) < 0.25) + rng.normal(0, 0.03, (cases, visits))
 
 
@@ -42,7 +42,7 @@ def some_bimodal(rng, cases, visits):
 
 
 def bad_neighbour(rng, cases, visits):
-    """A tenth of the run's time everything takes twice as long."""
+    """For a tenth of the run's time everything takes twice as long."""
     return 0.7 * (rng.random((cases, visits)) < 0.1) + rng.normal(0, 0.05, (cases, visits))
 
 
@@ -54,7 +54,7 @@ MACHINES = [even, quiet, unlike, drifting, bimodal, some_bimodal, bad_neighbour,
 
 
 def truth(machine):
-    """The median over processes, which the interval is for; of a machine whose cases differ that of each case."""
+    """Return the median over processes, which the interval estimates. If the cases differ, each case's median."""
     if machine is some_bimodal:
         return 0.0
     return float(np.median(machine(np.random.default_rng(5), 20_000, 8)))
@@ -79,7 +79,7 @@ def test_intervals_cover_the_machines_median(machine, visits):
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_two_runs_of_one_machine_agree(machine):
-    """Nine in ten intervals of two runs meet, and what one run tells apart the other does not tell apart otherwise."""
+    """Nine in ten intervals of two runs overlap, and the second run hardly ever reverses an order of the first."""
     rng = np.random.default_rng(3)
     speeds = rng.normal(0, 0.5, CASES)
     meet, against, apart = [], 0, 0
@@ -95,15 +95,15 @@ def test_two_runs_of_one_machine_agree(machine):
     assert against <= 0.005 * apart
 
 
-def test_an_interval_is_not_bought_by_width():
-    """Where processes differ by 2 %, three visits know the median to 5 %; a lone t-interval of three has 5.7 %."""
+def test_coverage_does_not_come_from_wide_intervals():
+    """If processes differ by 2 %, three visits give the median to 5 %; a lone t-interval of three gives 5.7 %."""
     logs = quiet(np.random.default_rng(1), CASES, 3)
     assert np.median([interval.relative_half_width for interval in intervals(logs)]) < 0.035
 
 
 @pytest.mark.parametrize("cases", [2, 4])
-def test_intervals_of_few_cases_cover_too(cases):
-    """Of two cases 88 % did: what both vary by was taken for known."""
+def test_intervals_of_few_cases_reach_their_coverage(cases):
+    """For two cases 88 % covered, because the spread that both share was taken as known."""
     rng = np.random.default_rng(11)
     runs = [rng.normal(0, 0.03, (cases, 3)) for _ in range(1500 // cases)]
     intervals = [estimate(logs, prior(run)) for run in runs for logs in run]
@@ -116,22 +116,22 @@ def test_the_median_is_the_estimate():
     assert interval.low < 3.0 < interval.high
 
 
-def test_one_visit_has_the_spread_of_the_other_cases():
+def test_a_single_visit_uses_the_spread_of_other_cases():
     common = prior([[0.0, 0.1, -0.1]] * 20)
     interval = estimate([0.0], common)
     assert interval.high == pytest.approx(math.exp(1.96 * 0.1), rel=0.02)
 
 
-def test_without_a_second_visit_anywhere_the_spread_is_assumed():
+def test_the_spread_is_assumed_if_no_case_has_two_visits():
     assert prior([[1.0], [2.0]]) is ASSUMED
     assert estimate([0.0], ASSUMED).relative_half_width > 0.4
 
 
-def test_one_case_has_its_own_spread_only():
+def test_a_single_case_has_only_its_own_spread():
     assert prior([[0.0, 0.2]]) == Prior(1.0, pytest.approx(0.02))
 
 
-def test_equal_visits_are_no_division_by_zero():
+def test_equal_visits_do_not_divide_by_zero():
     interval = estimate([0.0, 0.0, 0.0], prior([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]))
     assert interval.low <= 1.0 <= interval.high
 
@@ -142,20 +142,20 @@ def test_two_speeds_need_two_visits_at_each():
     assert not at_two_speeds([0.0, 0.1, 0.2, 0.3])
 
 
-def test_at_two_speeds_the_interval_holds_both():
+def test_the_interval_of_two_speeds_contains_both():
     interval = estimate([0.0, 0.01, 0.4, 0.41], Prior(1e4, 1e-4))
     assert interval.low == pytest.approx(1.0)
     assert interval.high == pytest.approx(math.exp(0.41))
 
 
-def test_a_slow_hour_is_seen_in_the_reference():
+def test_the_reference_reveals_a_slow_hour():
     rng = np.random.default_rng(2)
     hours = rng.normal(0, 0.2, (30, 3))
     cases = 0.6 * hours + rng.normal(0, 0.02, (30, 3))
     assert elasticity(zip(cases, hours, strict=True)) == pytest.approx(0.6, abs=0.05)
 
 
-def test_a_reference_that_tells_nothing_corrects_nothing():
+def test_an_uncorrelated_reference_corrects_nothing():
     rng = np.random.default_rng(2)
     hours, cases = rng.normal(0, 0.2, (30, 3)), rng.normal(0, 0.1, (30, 3))
     assert elasticity(zip(cases, hours, strict=True)) == 0.0

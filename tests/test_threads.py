@@ -1,4 +1,4 @@
-"""Threads: how many is part of the measurement, and what more of them gain is told from visits in the same rounds."""
+"""Threads: their number is part of the measurement, and their gain is estimated from visits in the same rounds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from convbench.report.words.findings import sentence
 
 
 def timed(threads, *seconds, waited=0.0, name="gap", reference=None):
-    """A record whose visits took these seconds each, on so many threads, and the reference workload beside them."""
+    """Return a record whose visits took these seconds on this number of threads, beside the reference workload."""
     case = replace(records.case(name), threads=None if threads == 1 else threads)
     plain = records.record(case, samples=0)
     ones = (1,) * len(seconds)
@@ -31,22 +31,22 @@ def timed(threads, *seconds, waited=0.0, name="gap", reference=None):
     return replace(plain, readings=tuple(readings), visits=visits, conditions={"threads": threads})
 
 
-def test_threads_are_part_of_a_cases_name_and_of_what_may_be_compared():
+def test_threads_are_part_of_a_cases_id_and_group():
     single, double = timed(1, 1e-3), timed(2, 1e-3)
     assert double.case.id == f"{single.case.id}/threads=2"
     groups = {result.group.threads for result in results([single, double])}
     assert groups == {1, 2}
 
 
-def test_a_speedup_comes_from_the_rounds_that_both_were_visited_in():
-    """The machine is twice as slow in the second round: neither the ratio nor its interval knows of it."""
+def test_a_speedup_comes_from_shared_rounds():
+    """The machine is half as fast in the second round, which must affect neither the ratio nor its interval."""
     case_results = results([timed(1, 1e-3, 2e-3, 1e-3), timed(2, 0.5e-3, 1.01e-3, 0.5e-3)])
     (gain,) = thread_gains(case_results)
     assert (gain.threads, gain.fewest) == (2, 1)
     assert gain.speedup.median == pytest.approx(2.0)
 
 
-def test_several_threads_that_waited_for_a_core_are_withheld():
+def test_a_multithreaded_case_that_waited_for_a_core_is_withheld():
     run_records = join_visits([timed(1, 1e-3, 1e-3, 1e-3, waited=0.5), timed(2, 1e-3, 1e-3, 1e-3, waited=0.05)])
     single, pair = results(run_records)
     assert single.latency is not None
@@ -55,8 +55,8 @@ def test_several_threads_that_waited_for_a_core_are_withheld():
     assert thread_gains([single, pair]) == []
 
 
-def test_more_threads_than_cores_are_no_other_processes():
-    """A case of two threads, pinned to one core, was to be measured again when the machine is quiet."""
+def test_more_threads_than_cores_are_not_blamed_on_other_processes():
+    """For two threads pinned to one core, the advice was to measure again when the machine is quiet."""
     busy = Finding("busy_machine", data={"waited": 1.2, "threads": 2, "cores": 1})
     (record,) = join_visits([replace(timed(2, 1e-3, waited=1.2), findings=(busy,))])
     withheld = next(finding for finding in record.findings if finding.code == "withheld")
@@ -66,7 +66,7 @@ def test_more_threads_than_cores_are_no_other_processes():
 
 
 @pytest.mark.parametrize(("cores", "noted"), [(1, {"cores": 1}), (4, {})])
-def test_a_case_notes_that_it_has_fewer_cores_than_threads(cores, noted, monkeypatch):
+def test_a_case_with_fewer_cores_than_threads_notes_it(cores, noted, monkeypatch):
     latency = importlib.import_module("convbench.plugins.probes.latency")
     monkeypatch.setattr(latency.cgroup, "available_cores", lambda: cores)
     monkeypatch.setattr(latency.torch, "get_num_threads", lambda: 2)
@@ -74,15 +74,15 @@ def test_a_case_notes_that_it_has_fewer_cores_than_threads(cores, noted, monkeyp
     assert busy.data == {"waited": 1.2, "threads": 2, **noted}
 
 
-def test_a_single_case_that_is_not_shown_is_said_in_the_singular():
+def test_a_single_omitted_case_is_worded_in_the_singular():
     odd = [timed(1, 1e-3, 1e-3, 1e-3, name="fc"), timed(2, 1e-3, 1e-3, 1e-3, waited=0.05, name="fc")]
     shown = [timed(threads, 1e-3 / threads, 1e-3 / threads, 1e-3 / threads) for threads in (1, 2)]
     (drawing,) = figures.get("threads").build(results(join_visits([*shown, *odd])))
     assert drawing.caption.endswith(" 1 case was never measured undisturbed and left out.")
 
 
-def test_the_reference_workload_is_slower_on_fewer_threads_and_the_machine_is_not():
-    """Four threads do it in a third of the time: nothing was disturbed, and only what is on as many tells of a run."""
+def test_reference_times_are_compared_at_equal_threads():
+    """Here four threads need a quarter of the time, which is no disturbance. Runs are compared at equal threads."""
     records_of = [timed(threads, 1e-3, 1e-3, 1e-3, reference=3e-3 / threads) for threads in (1, 4)]
     case_results = results(join_visits(records_of))
     assert all(visit.sound for result in case_results for visit in result.record.visits)
@@ -94,25 +94,25 @@ def test_the_reference_workload_is_slower_on_fewer_threads_and_the_machine_is_no
     assert machine_slowdown(match([case_results[:1], later])) == pytest.approx(1.1)
 
 
-def test_a_run_on_other_threads_says_nothing_of_the_machine():
-    """Where the suite leaves threads open they are no part of a case's name: two runs may differ in them."""
+def test_a_run_on_other_threads_gives_no_machine_slowdown():
+    """Threads that the suite leaves open are not part of a case's id, so two runs may differ in them."""
     runs = [[replace(timed(1, 1e-3, 1e-3, reference=3e-3 / threads), conditions={"threads": threads})]
             for threads in (1, 4)]  # fmt: skip
     comparison = lay_side_by_side(*((records.run_of(run), join_visits(run)) for run in runs))
     assert machine_slowdown(comparison.matches) is None
 
 
-def test_the_figure_shows_a_panel_a_number_of_threads():
+def test_the_figure_has_a_panel_per_number_of_threads():
     case_results = results([timed(n, 1e-3 / n, 1e-3 / n, name=name) for n in (1, 2, 4) for name in ("gap", "gmp")])
     drawings = list(figures.get("threads").build(case_results))
     assert [drawing.title for drawing in drawings] == ["2 threads over 1, inference", "4 threads over 1, inference"]
     assert [len(drawing.marks) for drawing in drawings] == [2, 2]
 
 
-def test_a_run_on_one_number_of_threads_has_no_such_figure():
+def test_a_run_on_one_number_of_threads_has_no_figure():
     assert list(figures.get("threads").build(results([timed(1, 1e-3, 1e-3)]))) == []
 
 
-def test_a_finding_of_old_runs_stays():
+def test_an_existing_finding_is_kept_when_visits_are_joined():
     noted = replace(timed(1, 1e-3), findings=(Finding("folds_into_lstm"),))
     assert [finding.code for finding in join_visits([noted])[0].findings] == ["folds_into_lstm"]

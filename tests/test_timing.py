@@ -1,4 +1,4 @@
-"""Warm-up, sampling and the stopping rule, on invented times."""
+"""Warm-up, sampling and the stopping rule, on synthetic times."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from convbench.measure.timing import Sample, StoppingRule, sample, warm_up
 
 
 class FakeClock:
-    """Every call takes the next of the given seconds; nothing sleeps."""
+    """Returns the next of the given seconds for every call; nothing sleeps."""
 
     def __init__(self, seconds):
         self.seconds = iter(seconds)
@@ -41,7 +41,7 @@ def test_warm_up_ends_when_two_windows_agree():
     assert warm.seconds == pytest.approx(6.5)
 
 
-def test_warm_up_gives_up_in_time_and_says_that_it_is_not_steady():
+def test_warm_up_stops_at_its_limit_without_steady_state():
     clock = FakeClock(0.01 * 1.1**n for n in itertools.count())
     warm = warm_up(nothing, clock, max_seconds=2.0)
     assert not warm.steady
@@ -67,7 +67,7 @@ def test_sampling_stops_when_time_is_up():
     assert 5.0 <= sum(timing.host for timing in samples) < 5.4
 
 
-def test_a_slow_call_still_gets_as_many_samples_as_an_interval_needs():
+def test_a_slow_call_still_gets_enough_samples_for_an_interval():
     samples, verdict = sample(
         nothing, FakeClock(itertools.repeat(60.0)), StoppingRule(0.01, min_samples=20, max_time=1.0)
     )

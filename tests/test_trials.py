@@ -1,4 +1,4 @@
-"""Quality in a suite: which trials a suite means, and a whole run of them from the command line."""
+"""Quality in a suite: the trials that a suite expands to, and a whole run of them from the command line."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ def suite(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_nothing_is_tried_unless_it_is_asked_for(suite: str) -> None:
+def test_a_suite_has_no_trials_by_default(suite: str) -> None:
     assert all(case.trial is None for case in load(suite).cases)
 
 
-def test_every_architecture_is_probed_once_however_it_is_run(suite: str) -> None:
+def test_every_architecture_is_probed_once_across_variants(suite: str) -> None:
     cases = [case for case in load(suite, ["quality=probe"]).cases if case.trial]
     assert [case.id for case in cases] == [
         f"conv(channels=4)/{reducer}/map/lstm8/8x3x1x16x16/eager/probe/cpu/placed-digit/seed=0"
@@ -64,7 +64,7 @@ def test_every_architecture_is_probed_once_however_it_is_run(suite: str) -> None
     ]
 
 
-def test_training_multiplies_seeds_tasks_controls_rates_and_architectures_in_this_order(suite: str) -> None:
+def test_trainings_cover_all_combinations_in_a_fixed_order(suite: str) -> None:
     loaded = load(suite, ["quality=train"])
     cases = [case for case in loaded.cases if case.trial]
     assert len(cases) == 2 * 3 * 2 * 2 * 2 == len({case.id for case in cases})
@@ -79,13 +79,13 @@ def test_training_multiplies_seeds_tasks_controls_rates_and_architectures_in_thi
     assert loaded.protocol.training == Training(6, 3, 40, 20, 20)
 
 
-def test_more_trainings_than_a_sweep_may_have_cases_are_counted_and_none_is_listed(suite: str) -> None:
+def test_too_many_trainings_are_counted_without_listing_them(suite: str) -> None:
     with pytest.raises(SuiteError, match=r"training: 24,000,000,000 trainings \(2 models x 2 controls x 3 tasks"):
         load(suite, ["quality=train", f"training.seeds={10**9}"])
 
 
-def test_variants_that_are_evaluated_have_no_controls_and_count_once(suite: str) -> None:
-    """Two models with a control and their two variants without: 6 trainings a task, rate and seed."""
+def test_evaluated_variants_have_no_controls_and_count_once(suite: str) -> None:
+    """Two models with a control, and their two variants without, give 6 trainings per task, rate and seed."""
     names = ["quality=train", "matrix.variant=[eager, int8]", "training.tasks=[identity]", "training.seeds=2000"]
     with pytest.raises(
         SuiteError, match=r"24,000 trainings \(\(2 models x 2 controls \+ 2 evaluated in variants\) x 1 "
@@ -93,14 +93,14 @@ def test_variants_that_are_evaluated_have_no_controls_and_count_once(suite: str)
         load(suite, names)
 
 
-def test_three_learning_rates_are_tried_unless_others_are_named(tmp_path: Path) -> None:
+def test_three_learning_rates_are_the_default(tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text(SUITE.replace("  learning_rates: [0.01, 0.1]\n", ""))
     trials = [case.trial for case in load(str(tmp_path / "small.yaml"), ["quality=train"]).cases]
     assert {trial.learning_rate for trial in trials if trial} == {0.0005, 0.002, 0.008}
 
 
-def test_later_seeds_are_trained_at_the_rate_that_the_first_ones_choose(suite: str, tmp_path: Path) -> None:
-    """Two models, two rates from two seeds, then the best of them from the third: 8 and 2 trainings, not 12."""
+def test_later_seeds_use_the_rate_chosen_by_the_first(suite: str, tmp_path: Path) -> None:
+    """Two models, two rates for two seeds, then the best rate from the third: 8 and 2 trainings, not 12."""
     out = tmp_path / "out"
     words = ["run", suite, "quality=train", "training.seeds=3", "training.tasks=[identity]", "matrix.variant=eager"]
     words += ["training.controls=null", "protocol.visits=1", "metrics=params", "head=null"]
@@ -129,10 +129,10 @@ def test_seeds_that_were_not_selected_are_not_trained_later(suite: str, tmp_path
 
 @pytest.mark.parametrize(("more", "trains"), [([], False), (["quality=train"], True), (["training.seeds=1"], True)])
 @pytest.mark.parametrize("words", [["--metrics", "params"], ["metrics=params"]])
-def test_metrics_on_the_command_line_leave_out_trainings_that_it_does_not_name(
+def test_command_line_metrics_exclude_trainings_not_requested_there(
     words: list[str], more: list[str], trains: bool, tmp_path: Path
 ) -> None:
-    """``run quality --metrics params``, a matter of seconds, trained for ten minutes."""
+    """``run quality --metrics params``, a matter of seconds, used to train for ten minutes."""
     (tmp_path / "trains.yaml").write_text(f"{SUITE}quality: train\n")
     done = CliRunner().invoke(app, ["run", str(tmp_path / "trains.yaml"), *words, "--dry-run", *more])
     assert done.exit_code == 0, done.stderr
@@ -140,8 +140,8 @@ def test_metrics_on_the_command_line_leave_out_trainings_that_it_does_not_name(
     assert ("convbench: the metrics leave out " in done.stderr) is not trains
 
 
-def test_metrics_of_a_call_leave_out_trainings_and_those_of_a_suite_do_not(tmp_path: Path) -> None:
-    """``convbench.run("quality", metrics="params")`` trained for ten minutes."""
+def test_metrics_of_a_call_exclude_trainings_unlike_a_suites(tmp_path: Path) -> None:
+    """``convbench.run("quality", metrics="params")`` used to train for ten minutes."""
     (tmp_path / "trains.yaml").write_text(f"{SUITE}quality: train\n")
     written = load(str(tmp_path / "trains.yaml"))
     assert any(case.trial for case in written.cases)
@@ -154,15 +154,15 @@ def test_metrics_of_a_call_leave_out_trainings_and_those_of_a_suite_do_not(tmp_p
 
 
 @pytest.mark.parametrize("quality", ["probe", "train"])
-def test_the_quality_that_metrics_leave_out_is_asked_for_as_the_suite_does(quality: str, tmp_path: Path) -> None:
-    """A suite that probes was told to train."""
+def test_the_hint_for_excluded_trials_names_the_suites_quality(quality: str, tmp_path: Path) -> None:
+    """For a suite that probes, the hint used to be to train."""
     (tmp_path / "own.yaml").write_text(f"{SUITE}quality: {quality}\n")
     done = CliRunner().invoke(app, ["run", str(tmp_path / "own.yaml"), "--metrics", "params", "--dry-run"])
     assert f"of quality: add quality={quality} for them" in done.stderr
 
 
 def test_the_trainings_of_a_model_on_a_task_share_a_shard(suite: str) -> None:
-    """Among which the learning rate is chosen; both halves are whole."""
+    """The learning rate is chosen among them. Together, the two shards hold every case."""
     cases = [case for case in load(suite, ["quality=train", "training.seeds=3"]).cases if case.trial]
     shards = [Selection(shard=(index, 2)).part(cases) for index in (1, 2)]
     assert sorted(case.id for shard in shards for case in shard) == sorted(case.id for case in cases)
@@ -184,7 +184,7 @@ def test_every_published_profile_trains_at_three_rates_or_more(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", ["quality", "quality-full", "claims"])
-def test_layer_norm_is_a_factor_of_the_profiles(name: str) -> None:
+def test_quality_profiles_train_with_and_without_layer_norm(name: str) -> None:
     models = [case.architecture for case in load(f"suites/{name}.yaml").cases if case.trial]
     pooled = {model for model in models if isinstance(model, Parts) and model.reducer.name == "gap"}
     assert {model.layer_norm for model in pooled} == {False, True}
@@ -202,14 +202,14 @@ def test_layer_norm_is_a_factor_of_the_profiles(name: str) -> None:
         ("training.lr=1", "lr"),
     ],
 )
-def test_mistakes_in_the_training_section_are_told(suite: str, override: str, words: str) -> None:
+def test_mistakes_in_the_training_section_are_reported(suite: str, override: str, words: str) -> None:
     with pytest.raises(SuiteError) as error:
         load(suite, ["quality=train", override])
     assert words in str(error.value)
 
 
-def test_every_parameter_of_a_function_of_own_clips_is_an_option(suite: str) -> None:
-    """``def clips(count=40)`` had "no option 'count': it takes none"."""
+def test_every_parameter_of_an_own_clips_function_is_an_option(suite: str) -> None:
+    """``def clips(count=40)`` used to have "no option 'count': it takes none"."""
     at = "training.tasks=plugins.own_clips:plainly"
     cases = load(suite, ["quality=train", f"{at}(count=60)"]).cases
     assert {str(case.trial.task) for case in cases if case.trial} == {"plugins.own_clips:plainly(count=60)"}
@@ -219,13 +219,13 @@ def test_every_parameter_of_a_function_of_own_clips_is_an_option(suite: str) -> 
         load(suite, ["quality=train", "training.tasks=convbench.plugins.tasks.direction:direction(seed=1)"])
 
 
-def test_only_the_architectures_that_a_glob_names_are_tried(suite: str) -> None:
+def test_a_glob_selects_the_architectures_to_train(suite: str) -> None:
     cases = load(suite, ["quality=train", "training.only=[gmp]"]).cases
     assert {str(case.architecture).split("/")[1] for case in cases if case.trial} == {"gmp"}
 
 
-def test_a_glob_that_names_no_architecture_is_a_mistake(suite: str) -> None:
-    """A typo beside a good one, or an id of a report, where sizes are resolved."""
+def test_a_glob_that_matches_no_architecture_is_an_error(suite: str) -> None:
+    """A typo beside a good pattern, or an id from a report, in which sizes are resolved."""
     resolved = "conv(channels=4)/gap/4/lstm8/1x3x1x16x16/eager/inference/cpu"
     for pattern in ("gem", resolved):
         said = rf"training.only: '{re.escape(pattern[:40])}.* matches no case: ids are matched as .*/map/"
@@ -233,7 +233,7 @@ def test_a_glob_that_names_no_architecture_is_a_mistake(suite: str) -> None:
             load(suite, ["quality=train", f"training.only=[gmp, '{pattern}']"])
 
 
-def test_quality_of_nothing_is_a_mistake(suite: str) -> None:
+def test_quality_without_any_architecture_is_an_error(suite: str) -> None:
     with pytest.raises(SuiteError, match="no architecture to try"):
         load(suite, ["matrix={model: plugins.needs_option:model}", "quality=train"])
 
@@ -261,7 +261,7 @@ def _accuracies(record: dict[str, object]) -> list[object]:
     return [reading["samples"] for reading in readings if reading["metric"]["name"] != "train_seconds"]  # type: ignore[index]
 
 
-def test_a_task_that_cannot_be_drawn_is_refused_before_anything_runs(suite: str, tmp_path: Path) -> None:
+def test_an_impossible_task_is_refused_before_anything_runs(suite: str, tmp_path: Path) -> None:
     words = ["run", suite, "--out", str(tmp_path / "out"), "quality=train", "clip=1x3x1x8x8"]
     ended = CliRunner().invoke(app, words)
     assert isinstance(ended.exception, Impossible)
@@ -271,8 +271,8 @@ def test_a_task_that_cannot_be_drawn_is_refused_before_anything_runs(suite: str,
     assert not (tmp_path / "out").exists()
 
 
-def test_checking_cases_may_take_as_long_as_loading_the_clips_of_their_tasks(suite: str) -> None:
-    """Own clips that took more than two minutes to load were "no result", whatever protocol.timeout was."""
+def test_checking_cases_allows_time_to_load_their_clips(suite: str) -> None:
+    """Own clips that took over two minutes to load gave "no result", whatever protocol.timeout was."""
     limits: list[float] = []
 
     class Answering(Processes):

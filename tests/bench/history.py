@@ -1,8 +1,8 @@
-"""Precision and recall of change points on invented histories: ``python tests/bench/history.py``, two minutes.
+"""Measure precision and recall of change points on synthetic histories: ``python tests/bench/history.py``, two minutes.
 
-``convbench history`` beside Apache Otava's algorithm on the same series: E-Divisive in windows of 50, Student's t-test
-in place of permutations, weak points merged away (Fleming et al. 2023, "Hunter"), with the defaults that it ships with.
-Writes ``reports/history/changes.md`` and the time of answers from an index of 200,000 results.
+Compares ``convbench history`` with Apache Otava's algorithm on the same series: E-Divisive in windows of 50, Student's
+t-test instead of permutations, weak points merged (Fleming et al. 2023, "Hunter"), with its default settings. Writes
+``reports/history/changes.md``, with the time of answers from an index of 200,000 results.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ RUNS, SERIES = 120, 200
 NOISES = (0.01, 0.015, 0.02, 0.03)
 JUMP = 0.03
 NEAR = 5
-"""A change that is said so many runs from the true one is the true one."""
+"""A reported change counts as true if it is at most this many runs from the true change."""
 EDGE = 25
 OUT = Path("reports/history")
 Random = np.random.Generator
 
 
 class Truth(NamedTuple):
-    """A history without noise: logs of the values, where they jump, and from which run on it is another machine."""
+    """A history without noise: logs of the values, the jumps, and the first run on another machine."""
 
     logs: np.ndarray
     jumps: tuple[int, ...] = ()
@@ -43,7 +43,7 @@ class Truth(NamedTuple):
 
 
 def jumping(rng: Random, count: int) -> Truth:
-    """``count`` jumps of 3 % either way, 25 runs or more from one another and from the ends."""
+    """Return a history with ``count`` jumps of 3 % either way, at least 25 runs from one another and from the ends."""
     free = RUNS - EDGE * (count + 1)
     gaps = np.sort(rng.integers(0, free + 1, count))
     places = tuple(int(gap + EDGE * (number + 1)) for number, gap in enumerate(gaps))
@@ -54,18 +54,18 @@ def jumping(rng: Random, count: int) -> Truth:
 
 
 def spiked(rng: Random, truth: Truth) -> Truth:
-    """One run in twenty is slower by 5 to 50 %."""
+    """Make one run in twenty slower by 5 to 50 %."""
     return truth._replace(spikes=np.log1p(rng.uniform(0.05, 0.5, RUNS)) * (rng.random(RUNS) < 0.05))
 
 
 def drifting(rng: Random, truth: Truth) -> Truth:
-    """By 3 to 8 % in all, either way."""
+    """Add a drift of 3 to 8 % in all, either way."""
     total = rng.choice([-1, 1]) * rng.uniform(0.03, 0.08)
     return truth._replace(logs=truth.logs + np.linspace(0, total, RUNS))
 
 
 def moved(rng: Random, truth: Truth) -> Truth:
-    """On another machine from some run on, faster or slower by 10 to 40 %, and 30 runs from a jump."""
+    """Move to another machine at some run, 10 to 40 % faster or slower, and 30 runs from a jump."""
     jump = truth.jumps[0] if truth.jumps else 0
     place = int(rng.integers(70, 90)) if jump < 45 else int(rng.integers(30, max(31, jump - 30)))
     logs = truth.logs.copy()
@@ -87,7 +87,7 @@ KINDS: dict[str, Callable[[Random], Truth]] = {
 
 
 def points(truth: Truth, noise: float, rng: Random) -> list[Point]:
-    """The runs: the machine's speed wanders by 2 %, and the reference workload shows it to 0.5 %."""
+    """Return the runs. The machine's speed wanders by 2 %, and the reference workload shows it to 0.5 %."""
     speed = np.zeros(RUNS)
     for run in range(1, RUNS):
         speed[run] = 0.8 * speed[run - 1] + 0.012 * rng.standard_normal()
@@ -102,11 +102,11 @@ def points(truth: Truth, noise: float, rng: Random) -> list[Point]:
 
 
 Said = tuple[int, int, int]
-"""A change by its likeliest place, and the first and last that it may have begun at."""
+"""A change: its likeliest place, and the first and last run that it may have begun at."""
 
 
 def ours(runs: Sequence[Point], truth: Truth) -> list[Said]:
-    """As ``convbench history`` has it: a series a machine."""
+    """Return the changes that ``convbench history`` reports, with one series per machine."""
     split = truth.other_machine
     parts = [(0, runs[:split]), (split, runs[split:])]
     courses = [(at, course(Series("case", "m", "p", tuple(part)), metrics.LATENCY)) for at, part in parts if part]
@@ -121,9 +121,9 @@ def ours(runs: Sequence[Point], truth: Truth) -> list[Said]:
 
 
 def otava(values: np.ndarray, window: int = 50, level: float = 0.001) -> tuple[list[int], list[int]]:
-    """Weak points of overlapping windows at ten times the level, and those merged away that do not hold.
+    """Find weak points in overlapping windows at ten times the level, and merge those that do not hold.
 
-    Twice: with every size of change, its default, and with changes of 1 % at least.
+    Returns two results: with changes of every size (the default), and with changes of at least 1 %.
     """
     weak: set[int] = set()
     start = 0
@@ -136,7 +136,7 @@ def otava(values: np.ndarray, window: int = 50, level: float = 0.001) -> tuple[l
 
 
 def _divided(values: np.ndarray, level: float) -> list[int]:
-    """Split where the divergence is the largest, for as long as the t-test says so."""
+    """Split at the largest divergence, as long as the t-test is significant."""
     if len(values) < 2:
         return []
     distances = np.abs(values[:, None] - values[None, :])
@@ -154,7 +154,7 @@ def _divided(values: np.ndarray, level: float) -> list[int]:
 
 
 def _candidate(sums: np.ndarray, begin: int, end: int) -> tuple[float, int]:
-    """The largest divergence of two neighbouring pieces, the first beginning with the interval, and their border."""
+    """Return the largest divergence of two adjacent pieces and their border. The first begins with the interval."""
     if end - begin < 2:
         return 0.0, 0
     place, to = np.arange(begin + 1, end)[:, None], np.arange(begin + 2, end + 1)[None, :]
@@ -205,7 +205,7 @@ def _merged(values: np.ndarray, places: list[int], level: float, least: float) -
 
 
 class Count(NamedTuple):
-    """Changes that are true, that were said, and that are both."""
+    """Numbers of true changes, of reported changes, and of reported changes that are true."""
 
     true: int = 0
     said: int = 0
@@ -237,7 +237,7 @@ def points_of(places: Sequence[int]) -> list[Said]:
 
 
 def jump_detected(noise: float) -> Count:
-    """What can be had: the best place of all, by a reader who knows of a single jump and the machine's speed."""
+    """Count the best attainable result, by a reader who knows that there is one jump, and the machine's speed."""
     rng = np.random.default_rng(round(1e4 * noise))
     total = Count()
     for _ in range(SERIES):
@@ -263,7 +263,7 @@ def trial(kind: str, noise: float, rng: Random) -> tuple[Count, ...]:
 
 
 def table() -> list[str]:
-    """Precision and recall by kind and noise; where nothing jumps, how many changes were said."""
+    """Return precision and recall by kind and noise. Without true jumps, the number of reported changes."""
     cells: dict[tuple[str, float], list[Count]] = {}
     for kind in KINDS:
         for noise in NOISES:
@@ -290,7 +290,7 @@ def table() -> list[str]:
 
 
 def invented(directory: Path) -> Contents:
-    """A run of 200 cases without a file of results: what reading one makes of it."""
+    """Return what reading a run of 200 cases gives, without a file of results."""
     number = int(directory.name)
     rng = np.random.default_rng(number)
     entry = Entry(str(directory), "suite", f"2026-01-01T00:00:{number % 60:02}+00:00", f"{number:012x}", False, 200)
@@ -300,7 +300,7 @@ def invented(directory: Path) -> Contents:
 
 
 def timed(folder: Path) -> list[str]:
-    """Seconds of answers from 1,000 runs of 200 cases, all files looked at for changes first."""
+    """Return the seconds of answers from 1,000 runs of 200 cases, including the check of all files for changes."""
     for number in range(1000):
         place = folder / "store" / f"{number:04}"
         place.mkdir(parents=True)

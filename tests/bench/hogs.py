@@ -1,4 +1,4 @@
-"""A busy machine for the benches: one process on every core that computes without end."""
+"""Keep the machine busy for the benches: one process per core that computes endlessly."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# A program of its own, which runs nothing of the bench's again, and ends with the bench, however that ends.
+# A separate program, so that it does not run the bench's code again and ends with the bench, however that ends.
 BUSY = """
 import os, sys
 core, parent = map(int, sys.argv[1:])
@@ -21,7 +21,7 @@ while os.getppid() == parent:
 
 @contextmanager
 def hogs() -> Iterator[None]:
-    """Every core that this process may use is taken whole by another."""
+    """Occupy every core that this process may use with another process."""
     cores = sorted(os.sched_getaffinity(0))
     started = [subprocess.Popen([sys.executable, "-c", BUSY, str(core), str(os.getpid())]) for core in cores]
     try:

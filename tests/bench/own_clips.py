@@ -1,8 +1,8 @@
-"""Whether intervals hold where all seeds draw of the same few clips: pools of real pictures, against those outside.
+"""Check whether intervals hold if all seeds share the same few clips: pools of real pictures, against the others.
 
-``python tests/bench/own_clips.py [pools]`` prints a line a size and writes ``reports/bench/own_clips.json``. Three
-classifiers of scikit-learn learn its digits from 70 % of a pool and are tested on 15 %, with another split each seed.
-What they are worth is what they reach on the pictures outside, over all pools. Nothing is timed.
+``python tests/bench/own_clips.py [pools]`` prints a line per size and writes ``reports/bench/own_clips.json``. Three
+scikit-learn classifiers learn its digits from 70 % of a pool and are tested on 15 %, with a different split per seed.
+Their true accuracy is what they reach on the pictures outside the pool, over all pools. Nothing is timed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PICTURES, LABELS = load_digits(return_X_y=True)
 
 
 def run(rng: np.random.Generator, size: int, seeds: int) -> tuple[list[dict[int, Answers]], list[float]]:
-    """For each classifier its answers by seed on one pool, and what the first seed's reaches outside it."""
+    """Return each classifier's answers by seed on one pool, and its first seed's accuracy outside the pool."""
     pool = rng.choice(len(LABELS), size, replace=False)
     outside, count = np.setdiff1d(np.arange(len(LABELS)), pool), round(HELD_OUT * size)
     answers: list[dict[int, Answers]] = [{} for _ in MODELS]
@@ -52,7 +52,7 @@ def holds(interval: Interval, truth: float) -> bool:
 
 
 def row(size: int, seeds: int, pools: int) -> dict[str, Any]:
-    """The shares of 95 % intervals that hold, with and without what the pool keeps."""
+    """Return the shares of 95 % intervals that hold, with and without the floor that a shared pool sets."""
     rng = np.random.default_rng(START)
     runs = [run(rng, size, seeds) for _ in range(pools)]
     truth = np.mean([worth for _, worth in runs], axis=0)

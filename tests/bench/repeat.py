@@ -1,11 +1,11 @@
-"""Do two runs of the default suite agree? Quiet, beside one busy process a core, and next to what others offer.
+"""Measure whether two runs of the default suite agree: quiet, with one busy process a core, and next to peers.
 
-    python tests/bench/repeat.py --part quiet-1     # one piece, under nine minutes; pieces go on where they were left
+    python tests/bench/repeat.py --part quiet-1     # one piece, under nine minutes; an unfinished piece is continued
     python tests/bench/repeat.py --part quiet-7     # one more run, quiet or ``hogs-``: the table compares every two
-    python tests/bench/repeat.py                    # all pieces that are not there yet, then the table
+    python tests/bench/repeat.py                    # all missing pieces, then the table
 
-The runs are kept under ``build/repeat``; ``reports/repeat/repeat.json`` and ``table.md`` are made from them. Nothing
-else may run meanwhile, except the hogs that a piece starts itself.
+The runs are kept in ``build/repeat``; ``reports/repeat/repeat.json`` and ``table.md`` are made from them. Nothing else
+may run meanwhile, except the hogs that a piece starts itself.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ PIECES = {
     "threads-quiet": (False, [*THREADS, "matrix.threads=2"]),
     "threads-hogs": (True, [*THREADS, "matrix.threads=2"]),
 }
-"""Runs by name: whether beside hogs, and what is added to the command. There may be more ``quiet-N`` and ``hogs-N``."""
+"""Runs by name: whether hogs run beside it, and extra words of the command. Others: ``quiet-N`` and ``hogs-N``."""
 PAIRS = {
     "quiet, twice": ("quiet-1", "quiet-2"),
     "quiet, and one busy process a core": ("quiet-1", "hogs-1"),
@@ -58,14 +58,14 @@ PAIRS = {
     "two threads asked for, quiet and beside hogs": ("threads-quiet", "threads-hogs"),
 }
 METHODS = {"timer": 6, "script": 10, "optimum": 4}
-"""Processes of each peer's method, each case."""
+"""Processes per case for each peer's method."""
 PEER_CASES = {"gap": 32, "fc": 128, "hybrid": 64}
 PRECISION = 0.05
-"""Relative half width of the interval between processes that seconds are stated for."""
+"""Target relative half width of the interval between processes, at which the methods' seconds are compared."""
 
 
 def run(name: str) -> None:
-    """One run of the suite, gone on with where it was left; how long it took is kept beside it."""
+    """Run the suite once, or continue its unfinished run, and store beside it how long it took."""
     busy, words = PIECES.get(name, (name.startswith("hogs"), []))
     directory, clock = RUNS / name, RUNS / f"{name}.json"
     seconds = json.loads(clock.read_text())["seconds"] if clock.exists() else 0.0
@@ -88,7 +88,7 @@ def run(name: str) -> None:
 
 
 def peers(method: str) -> None:
-    """Seconds of a call as a method has them, in fresh processes one after another, and what each process took."""
+    """Time calls by a peer's method in fresh processes, one after another, and store each process's wall time."""
     path = RUNS / f"peer-{method}.json"
     processes = json.loads(path.read_text()) if path.exists() else []
     variables = os.environ | {"OMP_NUM_THREADS": "1"} | malloc.variables(malloc.GLIBC)
@@ -112,7 +112,7 @@ def compared(first: str, second: str) -> Agreement | None:
 
 
 def every_two() -> dict[str, object]:
-    """How far all runs of the whole suite agree, two by two, whenever each was made; empty of fewer than two."""
+    """Return how far all runs of the whole suite agree, two by two. Empty for fewer than two runs."""
     paths = [*RUNS.glob("quiet-*/run.json"), *RUNS.glob("hogs-*/run.json")]
     stored = [results(store.load(path.parent)[1]) for path in paths]
     agreements = [agreed for pair in combinations(stored, 2) if (agreed := agreement(*pair))]
@@ -131,7 +131,7 @@ def every_two() -> dict[str, object]:
 
 
 def side_by_side() -> dict[str, object]:
-    """For each peer's method and ours: the spread between processes, a process's cost, seconds to one precision."""
+    """Return, for each method, the spread between processes, seconds a process, and seconds to one precision."""
     rows: dict[str, object] = {}
     if (RUNS / "quiet-1" / "run.json").exists():
         rows["convbench"] = _ours(store.load(RUNS / "quiet-1")[1])
@@ -143,7 +143,7 @@ def side_by_side() -> dict[str, object]:
 
 
 def _ours(records: Sequence[Record]) -> dict[str, object]:
-    """A visit's seconds and the spread between visits that is left, over all cases of the run; and the medians."""
+    """Return the spread between visits over all cases of the run, the seconds of a visit, and the medians."""
     eager = [record for record in records if not record.case.variant and record.case.scenario == "inference"]
     walls = [visit.seconds for record in eager for visit in record.visits if visit.timed]
     (machine,) = machines(eager).values()
@@ -168,7 +168,7 @@ def _theirs(processes: Sequence[dict[str, float]]) -> dict[str, object]:
 
 
 def _row(spread: float, wall: float, medians: dict[str, object]) -> dict[str, object]:
-    """Processes that bring the median to the precision asked for, three at least, and the seconds that they take."""
+    """Return the number of processes (at least three) that reach ``PRECISION`` for the median, and their seconds."""
     processes = max(3, math.ceil((1.96 * LIMIT_OF_MEDIAN * spread / PRECISION) ** 2))
     return {
         "spread": spread,
@@ -229,7 +229,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--part", default="all", help=", ".join([*parts, "quiet-N", "hogs-N"]))
     choice = parser.parse_args().part
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that hogs and runs are ended on the way out
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that hogs and runs end too
     RUNS.mkdir(parents=True, exist_ok=True)
     for part in parts if choice == "all" else [choice]:
         if part == "table":

@@ -1,13 +1,13 @@
-"""Whether what first screens say survives the next run of the same suite, on invented machines or stored runs.
+"""Check whether statements of first screens survive the next run of a suite, on synthetic machines or stored runs.
 
-``python tests/bench/statements.py`` draws ten statements at random from the first screens of 20 invented runs, every
-second one disturbed, and checks each against another run of the same machine; it prints them, the share that is
-contradicted of all statements, and writes ``reports/bench/statements.json``. ``python tests/bench/statements.py A B``
-does so for two stored runs of one suite.
+``python tests/bench/statements.py`` draws ten random statements from the first screens of 20 synthetic runs, every
+second of them disturbed, and checks each against another run of the same machine. It prints them and the share of all
+statements that is contradicted, and writes ``reports/bench/statements.json``. ``python tests/bench/statements.py A B``
+does the same for two stored runs of one suite.
 
-A statement is an interval: of a latency, or of a reducer's time over the fastest's. The next run contradicts it where
-its own interval for the same thing does not meet it. A tie is contradicted where the next run's whole ratio is above 10
-%, more than the first one allowed; a decision where its pick is. Nothing is timed.
+A statement is an interval: of a latency, or of a reducer's time over the fastest's. The next run contradicts it if its
+own interval for the same quantity does not overlap. A tie is contradicted if the next run's whole ratio is above 10 %,
+more than the first run allowed. A decision is contradicted if its pick is. Nothing is timed.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SIZES = {"gap": (None,), "gmp": (None,), "spatial-softmax": (None,), "attention(
 
 
 class Statement(NamedTuple):
-    """What is said, of which case (over which other, None for its latency), and between which values."""
+    """A statement's words, its case, the case it is relative to (None for a latency), and its interval."""
 
     words: str
     case: str
@@ -52,14 +52,17 @@ class Statement(NamedTuple):
 
 
 def machine(seed: int) -> dict[str, float]:
-    """An invented machine: the true seconds of every case, several of them tied."""
+    """Return a synthetic machine: the true seconds of every case, several of them tied."""
     rng = random.Random(seed)
     cases = [records.case(name, size) for name, sizes in SIZES.items() for size in sizes]
     return {of.id: records.seconds(of, rng) * rng.lognormvariate(0, 0.12) for of in cases}
 
 
 def run(truth: dict[str, float], seed: int, disturbed: bool) -> list[Record]:
-    """A run of that machine, a record a case: processes differ by 3 %, bad minutes slow cases and reference alike."""
+    """Return a run of that machine, a record per case.
+
+    Processes differ by 3 %, and bad minutes slow the cases and the reference alike.
+    """
     rng = random.Random(seed)
     cases = [records.case(name, size) for name, sizes in SIZES.items() for size in sizes]
     lines = []
@@ -82,7 +85,7 @@ def _visit(of: records.Case, center: float, reference: float, round_: int, rng: 
 
 
 def statements(case_results: Sequence[Result]) -> Iterator[Statement]:
-    """Everything that the first screen says of latencies: the decision, each row's latency, each row's ratio."""
+    """Yield the first screen's statements of latencies: the decision, each row's latency, each row's ratio."""
     headline = headline_of(case_results)
     if not headline.ranking or not headline.pick:
         return
@@ -105,12 +108,12 @@ def statements(case_results: Sequence[Result]) -> Iterator[Statement]:
 
 
 def _tie(factor: Interval) -> Interval:
-    """What “tied” allows: less than the margin, or as much as the noise leaves open."""
+    """Return what “tied” allows: less than the margin, or as much as the noise leaves open."""
     return Interval(1.0, 0.0, max(MARGIN, factor.high))
 
 
 def contradicted(statement: Statement, case_results: Sequence[Result]) -> bool:
-    """Whether these results say otherwise, by intervals that do not meet."""
+    """Whether these results contradict the statement, by intervals that do not overlap."""
     known = {result.case.id: result for result in case_results}
     case_result, other = known.get(statement.case), known.get(statement.over or "")
     if case_result is None or case_result.timing is None:
@@ -126,7 +129,7 @@ def contradicted(statement: Statement, case_results: Sequence[Result]) -> bool:
 
 
 def judged(first: Sequence[Record], following: Sequence[Record]) -> list[tuple[Statement, bool]]:
-    """Each statement of the first run's page, and whether the next run contradicts it."""
+    """Return each statement of the first run's page, and whether the next run contradicts it."""
     again = results(following)
     return [(statement, contradicted(statement, again)) for statement in statements(results(first))]
 

@@ -1,12 +1,12 @@
 """Proves convbench on a GPU, in one command and within a time limit: ``python tests/gpu/kit.py PART --out DIR``.
 
-A part is a list of steps, each in a process of its own with a time limit of its own, so that one that fails or hangs
-costs the others nothing. In DIR then lie ``summary.md`` (what agreed and what not), ``checks.json``, ``log.txt``, and
-``runs.tar.gz`` with the runs and whatever else a step wrote: four files, whatever happened. It ends with 1 where a
-check does not agree or a step did not end well.
+A part is a list of steps. Each step has its own process and time limit, so a failing or hanging step does not affect
+the others. DIR then holds four files, whatever happened: ``summary.md`` (which checks agree), ``checks.json``,
+``log.txt``, and ``runs.tar.gz`` with the runs and everything else that the steps wrote. The exit code is 1 if a check
+does not agree or a step did not end well.
 
-The parts stand in the order of their worth: figures, the gate, the suite for GPUs, and what else is to run there.
-Beside torch with CUDA they need what ``pyproject.toml`` depends on, ``nvidia-ml-py`` and pytest.
+The parts are ordered by importance: figures, the gate, the suite for GPUs, and the remaining runs. Besides torch with
+CUDA, they need the dependencies in ``pyproject.toml``, ``nvidia-ml-py`` and pytest.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ PROOFS = [sys.executable, str(HERE / "proofs.py")]
 COMMAND = [sys.executable, "-m", "convbench"]
 KEPT = 16 << 20
 PATIENCE = 10
-"""Seconds in which a step that was interrupted writes what it has."""
+"""Seconds that an interrupted step has to write its results."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """A command with its time limit in seconds; ``{out}`` in it is the folder it may write to."""
+    """A command with its time limit in seconds. ``{out}`` in it stands for the folder that it may write to."""
 
     name: str
     limit: float
@@ -54,7 +54,7 @@ GPU = ("--device", "cuda")
 TESTS = (sys.executable, "-m", "pytest", str(HERE), "-o", "addopts=-q", "-p", "no:cacheprovider",
          "--junitxml", "{out}/tests.xml", "-rs")  # fmt: skip
 SECONDS = 540.0
-"""Of a part; the limits of its steps fit into it."""
+"""Seconds for a part, which the limits of its steps fit into."""
 PARTS = {
     "1": (
         verb("doctor", 25, "doctor"),
@@ -83,7 +83,7 @@ PARTS = {
 
 
 def run(step: Step, out: Path, log: Path, device: str) -> dict[str, object]:
-    """Run a step under its limit; its output goes to the log. What ends is its whole group of processes."""
+    """Run a step under its limit, with its output in the log. At the limit its whole process group is stopped."""
     words = [word.replace("{out}", str(out)) for word in step.words]
     words = [device if word == "cuda" else word for word in words]
     if words[1] == PROOFS[1]:
@@ -109,13 +109,13 @@ def run(step: Step, out: Path, log: Path, device: str) -> dict[str, object]:
 
 
 def checks(out: Path) -> Iterator[dict[str, object]]:
-    """What the proofs wrote, a line of JSON each."""
+    """Yield the checks that the proofs wrote, each a line of JSON."""
     for path in sorted(out.glob("checks-*.jsonl")):
         yield from map(json.loads, path.read_text().splitlines())
 
 
 def failures(steps: list[dict[str, object]], comparisons: list[dict[str, object]]) -> list[str]:
-    """What did not end well, and what does not agree."""
+    """Return the steps that did not end well and the checks that do not agree."""
     ended = [f"{step['step']} ({step['ended']})" for step in steps if step["ended"] != 0]
     return ended + [f"{row['check']} of {row['case']}" for row in comparisons if not row["agrees"]]
 
@@ -135,7 +135,7 @@ def summary(steps: list[dict[str, object]], comparisons: list[dict[str, object]]
 
 
 def pack(room: Path, out: Path) -> None:
-    """All that the steps wrote in one archive; what would make it too large is left out, and named in the log."""
+    """Pack all files of the steps into one archive. Files that would make it too large are named in the log instead."""
     left_out = []
     with tarfile.open(out / "runs.tar.gz", "w:gz") as archive:
         for path in sorted(room.rglob("*"), key=lambda path: path.stat().st_size):
@@ -164,7 +164,7 @@ def main() -> int:
 
 
 def prove(args: argparse.Namespace, room: Path) -> list[str]:
-    """The steps of a part in turn, what is known written down after each; says what did not go well."""
+    """Run the steps of a part in turn, write the results so far after each, and return the failures."""
     start, steps, comparisons = time.monotonic(), list[dict[str, object]](), list[dict[str, object]]()
     for step in PARTS[args.part]:
         if args.only and step.name not in args.only.split(","):

@@ -1,7 +1,7 @@
-"""The kit's own measurements, each against somebody else's: ``python tests/gpu/proofs.py NAME --out DIR``.
+"""Check the kit's measurements against independent ones: ``python tests/gpu/proofs.py NAME --out DIR``.
 
-A check is a line of JSON in ``DIR/checks-NAME.jsonl``: what convbench says, what another says of the same, how far
-apart they may be, and whether they agree. What is written beside it (``NAME.json``) is for whoever looks why.
+A check is a line of JSON in ``DIR/checks-NAME.jsonl``: convbench's value, the independent value, the tolerance, and
+whether the two agree. Details for investigating a disagreement are in ``NAME.json`` beside it.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ from convbench.models import subject
 
 ARTICLE = (("gap", None), ("hybrid", 64), ("fc", 128), ("flatten", None))
 DO_BENCH = os.environ.get("CONVBENCH_DO_BENCH", "triton.testing")
-"""The rehearsal has another."""
+"""Module with ``do_bench``. The rehearsal without a GPU sets another."""
 PROTOCOL = Protocol(max_warmup=0.5, max_time=0.3)
 TURNS, CALLS = 5, 20
-"""Of our clock, do_bench and plain events; and how many samples or calls of each."""
+"""Turns of convbench's clock, do_bench and plain events, and samples or calls in each turn."""
 
 
 class Findings:
-    """Writes checks as they are made, so that a step that is stopped has said what it knew."""
+    """Writes each check immediately, so that an interrupted step keeps its results."""
 
     def __init__(self, name: str, out: Path) -> None:
         self.path, self.facts_path, self.facts = out / f"checks-{name}.jsonl", out / f"{name}.json", {}
 
     def check(self, name: str, case: Case | str, ours: float, theirs: float, within: float) -> None:
-        """``within`` is relative to theirs; 0 asks for equality."""
+        """``within`` is relative to ``theirs``; 0 requires equality."""
         agrees = abs(ours - theirs) <= within * abs(theirs)
         row = {"check": name, "case": str(getattr(case, "id", case)), "ours": ours, "theirs": theirs}
         with self.path.open("a") as lines:
@@ -67,7 +67,7 @@ def article(device: str, batch: int = 8, scenario: str = "inference", *variant: 
 
 
 def timing(device: str, findings: Findings) -> None:
-    """Our clock of the device against triton's do_bench and a plain loop of events, in turns, in one process."""
+    """Compare the device clock with triton's do_bench and a plain loop of events, in turns, in one process."""
     triton = importlib.import_module(DO_BENCH)
     for batch in (8, 64):
         for case in article(device, batch):
@@ -112,7 +112,7 @@ def _or_reason(work: Callable[[], Any]) -> Any:
 
 
 def memory(device: str, findings: Findings) -> None:
-    """Peaks as stored against torch's own of the same call in another process; predictions; what stood at the peak."""
+    """Check stored peaks against torch's for the same call in another process, predictions, and memory by kind."""
     cases = [
         case
         for scenario, batches in (("inference", (1, 32)), ("train", (1, 32)), ("streaming", (1,)))
@@ -144,11 +144,14 @@ def _sum_of_kinds(stored: dict[str, Any]) -> float:
 
 
 APART = 8
-"""Processes at once: peaks of memory are a process's own."""
+"""Processes at once. Each has its own memory peaks."""
 
 
 def _apart(what: str) -> Callable[[Case], dict[str, Any]]:
-    """The answer of another process of this file: a context, an allocator and handles of its own."""
+    """Return a function that gets its answer from another process of this file.
+
+    That process has a context, an allocator and handles of its own.
+    """
 
     def answer(case: Case) -> dict[str, Any]:
         parts = case.architecture
@@ -162,14 +165,14 @@ def _apart(what: str) -> Callable[[Case], dict[str, Any]]:
 
 
 def ours_of(case: Case) -> dict[str, Any]:
-    """What convbench stores of a case: the readings of its memory, by name."""
+    """Return what convbench stores for a case: the readings of its memory, by name."""
     record = harness.measure(case, PROTOCOL, ["memory", "prediction"])
     stored = {reading.metric.name: reading.samples[0] for reading in record.readings}
     return stored | {"findings": [str(finding) for finding in record.findings]}
 
 
 def theirs_of(case: Case) -> dict[str, Any]:
-    """Torch's own peaks of a warmed call, and every change of memory of one more, for whoever asks why."""
+    """Return torch's own peaks of a warm call, and each memory change of one more call, to explain differences."""
     case_subject = subject.assemble(case, 0)
     before = torch.cuda.memory_allocated()
     for _ in range(3):
@@ -200,7 +203,7 @@ def theirs_of(case: Case) -> dict[str, Any]:
 
 
 def stages_sum(device: str, findings: Findings) -> None:
-    """Seconds by stage against the device's whole, in all scenarios; and how much of a call the device works."""
+    """Check that the seconds by stage sum to the device's total, and note how long the device works in a call."""
     for scenario in ("inference", "train", "streaming"):
         for batch in (1, 32):
             if scenario == "streaming" and batch > 1:
@@ -230,7 +233,7 @@ def _stage_samples(record: Any) -> list[Any]:
 
 
 def _busy(case: Case) -> Any:
-    """Seconds of kernels of one call by torch's profiler, over ten calls."""
+    """Seconds of kernels per call by torch's profiler, over ten calls."""
     case_subject = subject.assemble(case, 0)
     for _ in range(3):
         case_subject.run()
@@ -255,11 +258,11 @@ WAYS: tuple[tuple[Choice, ...], ...] = (
     (Choice("compile", (("mode", "reduce-overhead"),)),),
 )
 GRAPHS_OF_STATE = (Choice("compile", (("mode", "reduce-overhead"), ("rnn", True))),)
-"""CUDA graphs that also compute the state which a stream carries on."""
+"""Variants whose CUDA graphs also compute the state that a stream carries on."""
 
 
 def variants(device: str, findings: Findings) -> None:
-    """Each way to run faster is measured, its stages sum to the device's whole, and its kinds of memory to the peak."""
+    """Check that each variant runs, its stages sum to the device's total, and its kinds of memory to the peak."""
     cases = [case for way in WAYS for case in article(device, 8, "inference", *way)[:1]]
     cases += article(device, 1, "streaming", *GRAPHS_OF_STATE)[:1]
     cases += article(device, 8, "train", Choice("compile"))[:1]
@@ -281,7 +284,7 @@ def variants(device: str, findings: Findings) -> None:
 
 
 def traces(device: str, findings: Findings) -> None:
-    """What a profile says of the device's time and of memory, against the clock's and torch's."""
+    """Check a profile's device time and memory against the clock's and torch's."""
     case = article(device, 32)[0]
     folder = findings.path.parent / "traces"
     record = harness.measure(case, PROTOCOL, ["latency", "memory"], last_probes=[Capture(folder)])
@@ -295,7 +298,7 @@ def traces(device: str, findings: Findings) -> None:
 
 
 GRID = ((32, 128, 512, 4096), (64, 128, 512), (1, 16, 64), (1, 8, 64), (False, True))
-"""Inputs, hidden units, steps, batches and whether it trains, of the recurrent layers whose buffers are recorded."""
+"""Inputs, hidden units, steps, batches and training or not, for the recurrent layers whose buffers are recorded."""
 LAYERS: tuple[dict[str, Any], ...] = (
     {"inputs": 360}, {"inputs": 376}, {"hidden": 256}, {"hidden": 1024}, {"hidden": 100}, {"batch": 3}, {"steps": 7},
     {"layers": 2}, {"layers": 3}, {"bidirectional": True}, {"layers": 2, "bidirectional": True}, {"cell": "GRU"},
@@ -303,7 +306,7 @@ LAYERS: tuple[dict[str, Any], ...] = (
     {"bias": False}, {"cell": "GRU", "inputs": 4096}, {"dtype": "float16", "inputs": 4096}, {"inputs": 4096},
     {"layers": 2, "inputs": 4096}, {"bidirectional": True, "inputs": 4096}, {"hidden": 1024, "inputs": 4096},
 )  # fmt: skip
-"""Of layers that are none of the grid's, what is other than usual."""
+"""Layers outside the grid, by what differs from the defaults."""
 CONVOLUTIONS = ((3, 32, 3, 1, 64, 128), (32, 64, 3, 2, 32, 16), (64, 64, 3, 1, 56, 16), (64, 128, 3, 2, 56, 256),
                 (3, 64, 7, 2, 224, 16), (256, 512, 3, 2, 14, 256), (4, 32, 8, 4, 84, 64))  # fmt: skip
 """Channels, maps, kernel, stride, side and frames."""
@@ -311,7 +314,7 @@ GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 
 def cudnn(device: str, findings: Findings) -> None:
-    """Every allocation of cuDNN's recurrent operators and of convolutions, over shapes; predictions beside."""
+    """Record all allocations of cuDNN's recurrent operators and of convolutions by shape, beside predictions."""
     grid = itertools.product(*GRID)
     shapes = [dict(zip(("inputs", "hidden", "steps", "batch", "train"), sizes, strict=True)) for sizes in grid]
     shapes += [shape | {"train": train} for shape in LAYERS for train in (False, True)]
@@ -324,7 +327,7 @@ def cudnn(device: str, findings: Findings) -> None:
 
 
 def _compare_workspaces(findings: Findings, shapes: list[dict[str, Any]]) -> None:
-    """Of each kind of layer the shape whose predicted workspace is farthest from any allocation that was made."""
+    """Check, for each kind of layer, the shape whose predicted workspace is farthest from any real allocation."""
     farthest: dict[str, tuple[float, float, float]] = {}
     for shape in shapes:
         if "proj_size" in shape or not isinstance(shape["sizes"], list) or not shape["sizes"]:
@@ -381,7 +384,7 @@ def _conv_sizes(device: str, channels: int, maps: int, kernel: int, stride: int,
 
 
 def _allocations(call: Callable[[], None]) -> list[int]:
-    """Bytes asked of torch's allocator by a warmed call, in order."""
+    """Bytes requested from torch's allocator by a warm call, in order."""
     call()
     torch.cuda.synchronize()
     torch.cuda.memory._record_memory_history(max_entries=2000, context=None)
@@ -396,7 +399,7 @@ MEASURING = [sys.executable, "-m", "convbench", "run", "suites/smoke.yaml", "--o
 
 
 def contexts(device: str, findings: Findings) -> None:
-    """While a run measures, whose processes compute on the device? Never the command's own."""
+    """Check which processes compute on the device while a run measures: never the command's own."""
     counts: dict[int, int] = {}
     out = findings.path.parent / "contexts-run"
     process = subprocess.Popen([*MEASURING, "--device", device, "--out", str(out)], stdout=subprocess.DEVNULL)

@@ -1,4 +1,4 @@
-"""Users' models that another runtime can, or cannot, be given."""
+"""Users' models that another runtime can, or cannot, run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import nn
 
 
 class Keyed(nn.Module):
-    """Takes a dict's items and returns a dict; the lengths are not of the clip's type."""
+    """Takes the items of a dict and returns a dict. The shape of the scale is not the clip's."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ def keyed_inputs(clip):
 
 
 class Judging(nn.Module):
-    """An actor and its critic: what it would do, and what that is worth."""
+    """An actor and its critic: the scores of actions, and the value of the state."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Judging(nn.Module):
 
 
 class Lowered(Judging):
-    """Computes in bfloat16, as its inputs are."""
+    """Computes in bfloat16, like its inputs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class Turning(nn.Module):
 
 
 class Noisy(nn.Module):
-    """Adds what nobody can foresee."""
+    """Adds random numbers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class Noisy(nn.Module):
 
 
 class Branching(nn.Module):
-    """Decides in Python by what it sees: a trace keeps the branch that was taken."""
+    """Branches in Python on its input, so a trace keeps only the branch taken."""
 
     def forward(self, clip):
         if float(clip.flatten()[0]) > SEEN:
@@ -77,7 +77,7 @@ SEEN = 0.0
 
 
 class Apart(nn.Module):
-    """Calls the parts of its encoder and never the encoder."""
+    """Calls the layers of its encoder, but never the encoder itself."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class Apart(nn.Module):
 
 
 class Solving(nn.Module):
-    """Uses an operator that ONNX has not."""
+    """Uses an operator that ONNX lacks."""
 
     def forward(self, clip):
         square = clip[:, 0, 0] @ clip[:, 0, 0].transpose(1, 2)
@@ -100,7 +100,7 @@ class Solving(nn.Module):
 
 
 class Counting(nn.Module):
-    """Counts its calls, and answers by the count: exporting it is a call too."""
+    """Counts its calls and answers by the count. Exporting it is also a call."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class Counting(nn.Module):
 
 
 class Keeping(nn.Module):
-    """Streams by a state that it keeps to itself."""
+    """Streams with a state that it keeps in an attribute."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -124,7 +124,7 @@ class Keeping(nn.Module):
 
 
 class Remembering(nn.Module):
-    """Keeps every frame that it has seen."""
+    """Keeps every frame in its state."""
 
     def forward(self, clip, state=None):
         seen = clip.mean((3, 4))
@@ -150,7 +150,7 @@ class Numbering(nn.Module):
 
 
 class LateStart(nn.Module):
-    """Begins with ones where it is given no state."""
+    """Begins with ones if it is given no state."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -163,7 +163,7 @@ class LateStart(nn.Module):
 
 
 class Learned(nn.Module):
-    """Begins with a state that is learned, in two cells of its own and torch's."""
+    """Begins with a learned state, in an nn.LSTM and a GRUCell."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -180,7 +180,7 @@ class Learned(nn.Module):
 
 
 class Resetting(nn.Module):
-    """Asks for the value of a tensor, as agents that begin again after an episode do."""
+    """Reads the value of a tensor, like agents that reset their state after an episode."""
 
     def forward(self, starts):
         if torch.all(starts == 0):
@@ -189,7 +189,7 @@ class Resetting(nn.Module):
 
 
 class Overwriting(nn.Module):
-    """Writes into the cache that it is given, as streamed convolutions do."""
+    """Writes into the cache that it is given, like streamed convolutions."""
 
     def forward(self, clip, state=None):
         cache = torch.zeros(2, clip.shape[0], 3) if state is None else state
@@ -199,7 +199,7 @@ class Overwriting(nn.Module):
 
 
 class Bidirectional(nn.Module):
-    """Needs later frames, so that frame by frame is not the whole clip."""
+    """Needs later frames, so frame by frame gives other results than the whole clip."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -210,7 +210,7 @@ class Bidirectional(nn.Module):
 
 
 class Answering(nn.Module):
-    """Answers once a clip, or once a frame where it is given one at a time."""
+    """Answers once per clip, or once per frame if it gets frames one at a time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -222,7 +222,7 @@ class Answering(nn.Module):
 
 
 class Versioned(nn.Module):
-    """Asks for versions, which tensors that are made in torch's inference mode do not have."""
+    """Reads tensor versions, which tensors made in torch's inference mode lack."""
 
     def forward(self, clip):
         rows = clip.flatten(2)
