@@ -124,7 +124,7 @@ def test_a_package_named_like_a_function_is_also_callable(name: str) -> None:
     assert getattr(convbench, name).__doc__ == function.__doc__
 
 
-def test_the_examples_of_the_docstrings_run(tmp_path: Path) -> None:
+def test_docstring_examples_run(tmp_path: Path) -> None:
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     failed, tried = doctest.testmod(api, extraglobs={"folder": tmp_path / "run"}, optionflags=flags)
     assert (failed, tried > 12) == (0, True)
@@ -155,10 +155,10 @@ def test_a_suite_given_as_data_makes_a_stored_run(tmp_path: Path) -> None:
     assert (run.frame().latency_s_median.dtype, run.frame().error.dtype) == ("Int64", "string")
     assert run.answer().startswith("Smallest on the conv backbone: gap")
     assert run.report(tmp_path / "page").read_text().startswith("<!doctype html>")
-    assert run.report(tmp_path / "a.html") == tmp_path / "a.html"  # as --out, and no folder of that name
+    assert run.report(tmp_path / "a.html") == tmp_path / "a.html"  # a file, as with --out, not a folder of that name
     assert convbench.report(run, run, out=tmp_path / "b.html") == tmp_path / "b.html"
     again = convbench.open_run(tmp_path / "results.jsonl")
-    assert {again, run} == {run}  # as a cache of a web page needs it
+    assert {again, run} == {run}  # hashable, as the cache of a web page needs it
     assert convbench.load({"matrix": SUITE["matrix"]}).text in again.description.suite
     assert "<table" in run._repr_html_()
     assert repr(run) == f"Run('suite', 1 ok, in {str(tmp_path)!r})"
@@ -167,7 +167,7 @@ def test_a_suite_given_as_data_makes_a_stored_run(tmp_path: Path) -> None:
     assert repr(run.records[0].case) == f"Case({run.records[0].case.id!r})"
 
 
-def test_a_run_takes_metrics_and_a_budget_as_the_command_does(tmp_path: Path) -> None:
+def test_a_run_takes_metrics_and_a_budget_like_the_command(tmp_path: Path) -> None:
     run = convbench.run({"matrix": SUITE["matrix"]}, metrics=["params", "macs"], budget=90, device="cpu", out=tmp_path)
     assert {reading.metric.name for reading in run.records[0].readings} >= {"params", "macs"}
     assert run.records[0].reading("latency_s") is None
@@ -379,7 +379,7 @@ CLIP = torch.zeros(2, 5, 3, 10, 10)
 CONV, LSTM = 2 * 5 * 100 * 27 * 8, 2 * 5 * 4 * 16 * (8 + 16)
 
 
-def test_a_count_is_exact_by_module_and_leaves_the_model_alone() -> None:
+def test_a_count_is_exact_by_module_without_changing_the_model() -> None:
     model = Net().train()
     before = [parameter.clone() for parameter in model.parameters()]
     counted = convbench.count(model, CLIP, scale=2.0)

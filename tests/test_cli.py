@@ -258,7 +258,7 @@ def test_resume_refuses_a_run_without_its_results(here, in_process):
     assert "there is no results.jsonl, which holds all measurements: copy the whole run, or measure" in done.stderr
 
 
-def test_failed_cases_end_in_exit_5_and_stay_in_the_files(here, in_process):
+def test_failed_cases_give_exit_5_and_stay_in_files(here, in_process):
     (here / "wild.yaml").write_text(
         "matrix:\n  model:\n"
         "    - {name: 'wild:Ending', how: [raise, crash]}\n"
@@ -335,7 +335,7 @@ def test_shards_of_different_commits_are_reported(here, in_process):
 def test_list_shows_every_shelf():
     output = convbench("list", cwd=TESTS).stdout
     assert "avg-k(k=4)" in output
-    assert "fake(answer=invented, machines=1, " in output  # a default that no suite writes: it was an address
+    assert "fake(answer=invented, machines=1, " in output  # such a default used to be shown as an address
     assert "streaming" in output
     assert all(f"\n{shelf}:" in f"\n{output}" for shelf in ("suites", "backbones", "reducers", "variants", "probes"))
 

@@ -236,7 +236,7 @@ def test_a_case_that_no_host_can_measure_is_reported(monkeypatch: pytest.MonkeyP
     assert sweep.engine.visits
 
 
-def test_a_host_with_too_little_memory_does_not_get_the_case(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_case_goes_only_to_hosts_with_enough_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     large = case("flatten", None)
     monkeypatch.setattr("convbench.measure.preflight.needed_bytes", lambda case: 2**32 if case == large else 2**20)
     sweep = Sweep([large, *suite(hidden=(16,))], [Machine("small", memory=2**31), Machine("large", memory=2**33)]).run()
@@ -670,7 +670,7 @@ def test_a_signal_while_ray_connects_ends_the_command_as_usual(monkeypatch: pyte
         signal.raise_signal(signal.SIGTERM)
 
     monkeypatch.setattr(ray._library(), "init", init)
-    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as in a process of its own: Ray may have left one here
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Ray may have left a handler in this process
     try:
         assert code_of(engine.start) == 128 + signal.SIGTERM
     finally:
@@ -978,7 +978,7 @@ def test_the_shared_slurm_folder_does_not_make_the_repository_dirty(tmp_path: Pa
     assert not git.dirty(tmp_path)
 
 
-def test_a_shared_folder_that_is_gone_for_good_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_permanently_lost_shared_folder_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = slurm_engine(tmp_path, "worker-0")
     engine.run_folder = tmp_path
     monkeypatch.setattr(slurm, "wait_for_word", lambda *_: [])

@@ -304,7 +304,7 @@ def test_a_custom_operator_is_named_and_counted_by_its_formula():
     assert doubt["operators"] == ("field::proj",)
     assert doubt["share"] == 64 * 768 / value(record, "params")
     trained = measured(case("Own", clip, "train"), ["macs"])
-    assert finding(trained, "uncounted_operators").data == doubt  # its gradient is made with products that are counted
+    assert finding(trained, "uncounted_operators").data == doubt  # its gradient uses products that are counted
     known = measured(case("Own", clip, flops=(("field::proj", "field:proj_flops"),)), COUNTS)
     assert value(known, "macs") == 8 * (4 * 8 * (64 + 8) + 64 * 768)
     assert codes(known) == {"name_stages"}
@@ -517,7 +517,7 @@ PARTS = (("backbone", "cnn"), ("lstm", "core"))
         ("Used/method", (("backbone", "."), ("lstm", "core.rnn"))),
     ],
 )
-def test_macs_and_time_land_in_the_stage_however_it_is_used(model, stages):
+def test_a_stage_gets_its_macs_and_time_however_used(model, stages):
     record = measured(case(model, SMALL, stages=stages), ["params", "macs", "crosscheck", "stages"])
     assert [value(record, f"macs_{stage}") for stage in ("backbone", "lstm", "other")] == [145_800, 174_336, 0]
     assert [value(record, f"params_{stage}") for stage in ("backbone", "lstm", "other")] == [112, 29_120, 0]
@@ -707,7 +707,7 @@ def test_a_state_that_grows_while_timed_is_reported(step, grows):
 
 
 def test_the_body_of_a_torch_loop_is_counted():
-    """``scan``, ``while_loop`` and ``map`` had no MACs: "no implementation found for 'torch.ops.higher_order.scan'"."""
+    """``scan``, ``while_loop`` and ``map`` lacked MACs: "no implementation found for 'torch.ops.higher_order.scan'"."""
     record = measured(case("Scans", SMALL), COUNTS)
     recurrent = 2 * 3 * 80 * 20
     assert value(record, "macs") == value(measured(case("Base", SMALL), COUNTS), "macs") - recurrent
@@ -773,6 +773,6 @@ def test_a_coroutine_is_awaited_inside_a_running_loop():
     async def notebook():
         return values.settle([forward()])
 
-    with ThreadPoolExecutor(1) as thread:  # in this one the loop of a browser may run
+    with ThreadPoolExecutor(1) as thread:  # a browser's event loop may run in this thread
         (output,) = thread.submit(asyncio.run, notebook()).result()
     assert torch.equal(output, torch.ones(2))

@@ -135,7 +135,7 @@ def test_control_characters_do_not_reach_the_terminal():
     assert "\n" not in line(hostile)
 
 
-def test_thousands_of_cases_do_not_flood_the_terminal():
+def test_many_cases_do_not_flood_the_terminal():
     text = printed(records.many(120), 100)
     assert len(text.splitlines()) == 103
     assert "and 20 more in the report and in results.csv" in text

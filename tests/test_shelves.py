@@ -200,7 +200,7 @@ KNOWN: list[tuple[str, dict[str, Scalar], tuple[int, ...], tuple[int, ...], int,
         {"widths": "32-64-128-256", "kernels": "5-3-3-3", "padding": 0},
         (3, 256, 342),
         (256, 14, 20),
-        390_912 - 960,  # there with batch norm after every convolution
+        390_912 - 960,  # the published model has batch norm after every convolution
         320_360_256,
     ),
     ("stack", {"layers": "c16k2-k2-c32k2-c64k2"}, (3, 7, 7), (64, 1, 1), 10_544, 23_296),

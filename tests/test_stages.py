@@ -155,7 +155,7 @@ def test_stages_distorted_by_timing_are_withheld(monkeypatch, lstm, is_withheld)
     assert any(isinstance(result, Reading) for result in results) is not is_withheld
 
 
-def test_a_training_step_is_split_into_all_stages_and_the_optimizer():
+def test_a_training_step_splits_into_all_stages_and_optimizer():
     case_subject = subject.assemble(parts("fc", 64, clip=Clip(1, 4, 3, 32, 32), scenario="train"), seed=0)
     case_subject.run()
     split = split_by_hooks(case_subject)

@@ -1,8 +1,9 @@
 """Run the command line on mutated suites, arguments, stored files and traces. ``fuzz.py KIND|quick COUNT [SEED]``.
 
 A COUNT of 0 runs the number in ``WHOLE``; ``quick`` runs COUNT inputs of every kind. The script reports tracebacks
-(exit code 70), inputs that take more than 10 s of processor time, the peak of memory in MiB with the input that raised it
-most, and control characters in the output. Commands run in forked processes, each under an alarm; nothing is measured.
+(exit code 70), inputs that take more than 10 s of processor time, the peak of memory in MiB with the input that raised
+it most, and control characters in the output. Commands run in forked processes, each under an alarm. Nothing is
+measured.
 """
 
 from __future__ import annotations
