@@ -338,7 +338,7 @@ def test_a_model_that_is_defined_in_the_script_is_measured(tmp_path: Path) -> No
 def test_an_interactive_session_measures_plugins_of_imported_modules(tmp_path: Path) -> None:
     """Standard input acts as an interactive session; the backbone is convbench's own, the reducer the module's.
 
-    A plug-in that was typed there but that no case uses does no harm.
+    Code that was typed there but that no case uses does no harm.
     """
     plugin, _, rest = SCRIPT.partition("run = ")
     (tmp_path / "shop.py").write_text(plugin)
