@@ -1,4 +1,4 @@
-"""Fronts against brute force, and never across groups."""
+"""Test fronts against brute force, and that no front spans groups."""
 
 import records
 from hypothesis import given
@@ -16,12 +16,12 @@ def dominated(point, points):
 
 
 @given(POINTS)
-def test_a_front_is_all_that_nothing_dominates(points):
+def test_a_front_holds_every_undominated_point(points):
     assert sorted(front(points)) == [i for i, point in enumerate(points) if not dominated(point, points)]
 
 
 @given(POINTS)
-def test_a_front_is_a_stair_downwards(points):
+def test_a_front_descends_like_a_staircase(points):
     stair = [points[i] for i in front(points)]
     assert stair == sorted(stair)
     assert [y for _, y in stair] == sorted((y for _, y in stair), reverse=True)
@@ -35,7 +35,7 @@ def test_fronts_are_drawn_within_groups():
     assert all(len(members) == 1 for members in fronts_by_group.values())
 
 
-def test_what_lacks_a_cost_is_left_out():
+def test_a_result_without_a_cost_is_left_out():
     static = records.record(samples=0)
     assert fronts(results([static]), metrics.PARAMS, metrics.LATENCY) == {}
 

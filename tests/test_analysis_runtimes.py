@@ -1,4 +1,4 @@
-"""Where it will run, on invented runs: what turns round from eager to a runtime, what crosses, when export has paid."""
+"""Test the view of runtimes on invented runs: changed prices, crossed rankings, and when an export has paid off."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MILLISECONDS = {
 
 
 def timed_results(times=MILLISECONDS, export: float = 7.0, load: float = 1.0) -> list[Result]:
-    """Records of those medians; those of a runtime with what it took to export and to load."""
+    """Return results with these medians; results of a runtime also have the seconds of export and loading."""
     run_records = []
     for (reducer, size, variant), milliseconds in times.items():
         record = records.record(records.case(reducer, size, variant=variant), latency=milliseconds * 1e-3)
@@ -37,7 +37,7 @@ def timed_results(times=MILLISECONDS, export: float = 7.0, load: float = 1.0) ->
     return results(run_records)
 
 
-def test_a_price_is_the_latency_over_that_of_the_model_that_is_fastest_in_eager() -> None:
+def test_a_price_is_relative_to_the_fastest_eager_model() -> None:
     (view,) = runtimes(timed_results())
     assert view.base.case.architecture.reducer.name == "gap"
     assert view.runtimes == ("eager", "onnxruntime")
@@ -48,7 +48,7 @@ def test_a_price_is_the_latency_over_that_of_the_model_that_is_fastest_in_eager(
 
 
 def test_the_base_is_a_model_that_another_runtime_ran() -> None:
-    """Where the fastest in eager had been exported nowhere, the figure had one runtime, eager."""
+    """If the fastest model in eager had not been exported, the figure used to have one runtime, eager."""
     times = {key: value for key, value in MILLISECONDS.items() if key != ("gap", None, "onnxruntime")}
     (view,) = runtimes(timed_results(times))
     assert view.base.case.architecture.reducer.name == "hybrid"
@@ -58,7 +58,7 @@ def test_the_base_is_a_model_that_another_runtime_ran() -> None:
     assert runtimes(timed_results(only_elsewhere)) == []
 
 
-def test_what_turns_most_is_the_sentence() -> None:
+def test_the_sentence_names_the_largest_change_of_price() -> None:
     (view,) = runtimes(timed_results())
     eager, there = turn(view)
     assert (eager.result.series, there.runtime) == ("fc", "onnxruntime")
@@ -68,7 +68,7 @@ def test_what_turns_most_is_the_sentence() -> None:
 
 
 @pytest.mark.parametrize("times", [MILLISECONDS, dict(reversed(MILLISECONDS.items()))], ids=["faster first", "last"])
-def test_a_pair_whose_order_turns_round_beyond_doubt_crosses(times) -> None:
+def test_a_pair_whose_order_surely_reverses_crosses(times) -> None:
     (view,) = runtimes(timed_results(times))
     (crossing,) = view.crossings
     assert (crossing.faster.series, crossing.slower.series, crossing.runtime) == ("gap", "hybrid", "onnxruntime")
@@ -76,7 +76,7 @@ def test_a_pair_whose_order_turns_round_beyond_doubt_crosses(times) -> None:
     assert "gap, LSTM input 32 is faster than hybrid, LSTM input 64 in eager" in words.crossings(view)
 
 
-def test_what_is_as_fast_in_both_crosses_nowhere() -> None:
+def test_models_equally_fast_in_a_runtime_do_not_cross() -> None:
     level = {**MILLISECONDS, ("hybrid", 64, "onnxruntime"): 2.01}
     (view,) = runtimes(timed_results(level))
     assert view.crossings == ()
@@ -84,8 +84,8 @@ def test_what_is_as_fast_in_both_crosses_nowhere() -> None:
 
 
 @pytest.mark.parametrize(("most", "words_of_it"), [(None, "The ranking crosses: gap, "), (24, "")])
-def test_of_many_models_the_order_is_not_said_to_be_the_same(monkeypatch, most, words_of_it) -> None:
-    """Of more than 24 it was, though nobody had looked."""
+def test_with_many_models_no_equal_order_is_claimed(monkeypatch, most, words_of_it) -> None:
+    """With more than 24 models an equal order used to be claimed without a comparison."""
     if most:
         monkeypatch.setattr("convbench.analysis.costs.runtimes.MOST_MODELS", most)
     slow = {("fc", size, "eager"): 40.0 + size for size in range(1, 25)}
@@ -95,7 +95,7 @@ def test_of_many_models_the_order_is_not_said_to_be_the_same(monkeypatch, most, 
     assert "order of the models" not in words.sentence(view)
 
 
-def test_export_and_loading_have_paid_after_their_seconds_over_what_a_call_saves() -> None:
+def test_payback_is_export_and_load_time_over_savings_per_call() -> None:
     (view,) = runtimes(timed_results())
     assert view.paid_after["onnxruntime"] == pytest.approx((8 / 0.0374, 8 / 0.011, 8 / 0.008), rel=0.05)
     slower = {**MILLISECONDS, ("gap", None, "onnxruntime"): 11.0}
@@ -106,7 +106,7 @@ def test_export_and_loading_have_paid_after_their_seconds_over_what_a_call_saves
     )
 
 
-def test_where_export_never_pays_it_is_said() -> None:
+def test_an_export_that_never_pays_off_is_reported() -> None:
     slower = {**MILLISECONDS, **{key: 50.0 for key in MILLISECONDS if key[2] == "onnxruntime"}}
     (view,) = runtimes(timed_results(slower))
     assert words.payback(view) == "Exporting and loading never pay off in onnxruntime."
@@ -118,7 +118,7 @@ def test_where_export_never_pays_it_is_said() -> None:
     )
 
 
-def test_without_another_runtime_or_with_one_model_there_is_nothing_to_say() -> None:
+def test_one_runtime_or_one_model_gives_no_view() -> None:
     eager = {key: value for key, value in MILLISECONDS.items() if key[2] == "eager"}
     assert runtimes(timed_results(eager)) == []
     assert runtimes(timed_results({key: value for key, value in MILLISECONDS.items() if key[0] == "gap"})) == []
@@ -131,14 +131,14 @@ def test_situations_are_never_mixed() -> None:
     assert all(price.result.case.scenario == "inference" for price in view.prices)
 
 
-def test_the_figure_is_a_line_a_model_and_its_caption_the_answer() -> None:
+def test_the_figure_has_a_line_per_model_and_a_caption() -> None:
     (drawing,) = figures.get("runtimes").build(timed_results())
     assert drawing.name == "runtimes-inference-cpu"
     assert drawing.caption.startswith("In onnxruntime fc")
     assert sorted(map(len, drawing.marks.values())) == [2, 2, 2]
 
 
-def test_names_at_the_ends_of_lines_are_moved_apart_and_no_further() -> None:
+def test_overlapping_labels_are_moved_apart_as_little_as_needed() -> None:
     assert spread([50.0, 10.0, 10.0, 12.0], gap=10.0) == pytest.approx(
         [50.0, 10 + 2 / 3 - 10, 10 + 2 / 3, 10 + 2 / 3 + 10]
     )
@@ -146,7 +146,7 @@ def test_names_at_the_ends_of_lines_are_moved_apart_and_no_further() -> None:
     assert spread([], gap=10.0) == []
 
 
-def test_names_stay_beside_the_plot_where_there_is_room_for_them() -> None:
+def test_labels_stay_beside_the_plot_if_they_fit() -> None:
     assert spread([1.0, 1.0, 60.0], gap=10.0, ends=(0.0, 100.0)) == [0.0, 10.0, 60.0]
     assert spread([99.0, 98.0, 5.0], gap=10.0, ends=(0.0, 100.0)) == [100.0, 90.0, 5.0]
     assert spread([5.0, 5.0, 5.0], gap=10.0, ends=(0.0, 15.0)) == [0.0, 10.0, 20.0]

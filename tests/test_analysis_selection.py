@@ -1,4 +1,4 @@
-"""What is shown first, and which points make a curve."""
+"""Test which results are shown first and which points form a curve."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ def test_sizes_of_a_free_reducer_make_a_curve():
     assert joined(records.case("fc", 8), records.case("fc", 32), records.case("hybrid", 8)) == [0, 0, None]
 
 
-def test_where_the_map_sets_the_size_another_size_is_another_backbone_and_no_curve():
+def test_sizes_set_by_the_feature_map_form_no_curve():
     assert joined(records.case("gap", channels=8), records.case("gap"), records.case("gmp")) == [None, None, None]
 
 
@@ -31,12 +31,12 @@ def test_a_free_reducer_has_a_curve_for_each_backbone():
     assert joined(*cases) == [0, 0, 1, 1]
 
 
-def test_variants_are_curves_of_their_own():
+def test_each_variant_has_its_own_curve():
     cases = [records.case("fc", size, variant=how) for how in ("eager", "compile") for size in (16, 64)]
     assert joined(*cases) == [0, 0, 1, 1]
 
 
-def test_the_first_view_is_alike_in_all_but_reducer_and_size():
+def test_the_first_view_varies_only_reducer_and_size():
     case_results = results(records.default_records())
     first = opening(case_results)
     assert first.values == {
@@ -47,8 +47,8 @@ def test_the_first_view_is_alike_in_all_but_reducer_and_size():
     assert len({result.series for result in case_results if result in first}) == 12
 
 
-def test_the_first_view_is_of_one_number_of_threads_and_its_figure_says_which():
-    """Either number was in it: two lines a reducer, of the same name."""
+def test_the_first_view_has_one_stated_number_of_threads():
+    """The view used to have both numbers of threads: two lines of the same name for each reducer."""
     found = [
         replace(records.record(replace(records.case("fc", size), threads=threads)), conditions={"threads": threads})
         for threads in (2, 1)
@@ -63,8 +63,8 @@ def test_the_first_view_is_of_one_number_of_threads_and_its_figure_says_which():
     assert [len(rows) for rows in drawing.marks.values()] == [2]
 
 
-def test_the_first_view_of_a_merged_run_is_of_one_machine():
-    """Times of two machines stood in one figure, a line each, of the same name and colour."""
+def test_the_first_view_of_a_merge_shows_one_machine():
+    """One figure used to show times of two machines, in two lines of the same name and colour."""
     case_results = results(
         [
             records.record(records.case("fc", size), environment=machine)
@@ -80,14 +80,14 @@ def test_the_first_view_of_a_merged_run_is_of_one_machine():
     assert data["opening"]["environment"] == "e1"
 
 
-def test_without_a_size_beside_it_that_was_timed_a_size_is_no_line():
+def test_a_single_timed_size_gives_no_line():
     timed, untimed = records.record(records.case("fc", 16)), records.record(records.case("fc", 64))
     untimed = replace(untimed, readings=tuple(r for r in untimed.readings if r.metric.name != "latency_s"))
     assert list(figures.get("curve").build(results([timed, untimed]))) == []
 
 
-def test_variants_of_a_model_are_not_ranked_against_other_models_of_another_variant():
-    """Only one size of fc is compiled: eager is compared with eager, or 512 would be set against a compiled 8."""
+def test_models_are_ranked_within_one_variant():
+    """Only one size of fc is compiled. Across variants, fc 512 in eager would be ranked against a compiled fc 8."""
     cases = [records.case(name, size) for name, size in (("gap", None), ("fc", 8), ("fc", 512))]
     compiled = [records.case("gap", variant="compile"), records.case("fc", 8, variant="compile")]
     answer = headline_of(results([records.record(case) for case in (*cases, *compiled)]))
@@ -102,25 +102,25 @@ def test_the_variant_that_most_reducers_have_is_compared():
     assert one_variant([]) == []
 
 
-def test_nothing_measured_has_no_first_view():
+def test_a_run_without_measurements_has_no_first_view():
     assert opening(results([records.failed(records.case())])) is None
 
 
 def test_a_users_own_model_is_in_view_beside_the_reducers():
-    """It has no backbone, which the view asked of it: it was in no chart."""
+    """The view used to require a backbone, which such a model lacks, so the model was in no chart."""
     own = records.record(Case(Whole(Choice("net:build"))))
     case_results = results([*(records.record(records.case(name)) for name in ("gap", "fc")), own])
     assert [result in opening(case_results) for result in case_results] == [True, True, True]
 
 
-def test_with_and_without_layer_norm_are_not_two_lines_of_one_name():
+def test_layer_norm_does_not_give_two_lines_one_name():
     cases = [records.case("fc", size, parts={"layer_norm": norm}) for norm in (False, True) for size in (16, 64)]
     case_results = results([records.record(case) for case in cases])
     (drawing,) = figures.get("curve").build(case_results)
     assert [len(rows) for rows in drawing.marks.values()] == [2]
 
 
-def test_lines_of_a_reducer_with_other_options_have_names_of_their_own():
+def test_a_reducer_with_other_options_has_its_own_label():
     cases = [records.case(name, size) for name in ("fc", "fc(activation=true)") for size in (16, 64)]
     (drawing,) = figures.get("curve").build(results([records.record(case) for case in cases]))
     said = {text.get_text() for text in drawing.figure.findobj(Text)}

@@ -1,4 +1,4 @@
-"""Medians, their intervals, percentiles and ratios: closed forms, and coverage by simulation."""
+"""Test medians, their intervals, percentiles and ratios against closed forms, and their coverage by simulation."""
 
 import math
 
@@ -12,7 +12,7 @@ from convbench.core.statistics import Interval, _lower_rank, median_interval, pe
 
 
 @pytest.mark.parametrize(("n", "rank"), [(5, 0), (6, 1), (8, 1), (9, 2), (20, 6), (100, 40)])
-def test_ranks_are_those_of_the_published_tables(n, rank):
+def test_ranks_match_the_published_tables(n, rank):
     assert _lower_rank(n) == rank
 
 
@@ -26,7 +26,7 @@ def test_interval_of_known_samples():
     assert median_interval(range(1, 21)) == Interval(10.5, 6, 15)
 
 
-def test_five_samples_bound_nothing():
+def test_five_samples_give_no_bounded_interval():
     interval = median_interval([1, 2, 3, 4, 5])
     assert interval.median == 3
     assert not interval.bounded
@@ -42,7 +42,7 @@ def test_no_samples_is_an_error():
         median_interval([])
 
 
-def test_percentiles_only_with_enough_samples():
+def test_percentiles_need_enough_samples():
     assert percentile([1.0] * 63, 90) is None
     assert percentile(range(100), 90) == 90
     assert percentile([1.0] * 659, 99) is None
@@ -81,7 +81,7 @@ def test_ratio_of_too_few_samples_is_unbounded():
     assert not ratio_interval(few, many).bounded
 
 
-def test_ratio_turned_around_is_the_inverse():
+def test_a_reversed_ratio_is_the_inverse():
     a, b = Interval(3.0, 2.5, 4.0), Interval(1.0, 0.9, 1.3)
     there, back = ratio_interval(a, b), ratio_interval(b, a)
     assert there.low == pytest.approx(1 / back.high)

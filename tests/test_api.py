@@ -1,4 +1,4 @@
-"""The Python API: its table of contents, its examples, and that it works wherever Python is typed."""
+"""Test the Python API: its names, its examples, and calls from scripts, modules and interactive sessions."""
 
 from __future__ import annotations
 
@@ -78,10 +78,10 @@ def python(*words: str, cwd: Path, **more) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, *words], cwd=cwd, capture_output=True, text=True, timeout=300, **more)
 
 
-# --- The table of contents --------------------------------------------------------------------------------------------
+# --- Exported names ---------------------------------------------------------------------------------------------------
 
 
-def test_everything_in_the_table_of_contents_is_there() -> None:
+def test_every_exported_name_exists() -> None:
     assert sorted(convbench.__all__) == convbench.__all__
     assert all(callable(getattr(convbench, name)) for name in convbench.__all__)
     assert set(convbench.__all__) <= set(dir(convbench))
@@ -89,7 +89,7 @@ def test_everything_in_the_table_of_contents_is_there() -> None:
         convbench.messure  # noqa: B018
 
 
-def test_importing_it_imports_nothing_that_is_slow(tmp_path: Path) -> None:
+def test_importing_convbench_imports_no_slow_package(tmp_path: Path) -> None:
     script = "import sys, convbench; convbench.__version__; print(*sys.modules)"
     loaded = python("-c", script, cwd=tmp_path).stdout.split()
     assert not {"torch", "numpy", "pandas", "pydantic", "typer", "convbench.api"} & set(loaded)
@@ -97,8 +97,8 @@ def test_importing_it_imports_nothing_that_is_slow(tmp_path: Path) -> None:
     assert "torch" not in python("-c", asked, cwd=tmp_path).stdout.split()
 
 
-def test_a_run_is_opened_and_reported_without_torch_and_without_fcntl(tmp_path: Path) -> None:
-    """As on a machine that only reads reports, Windows among them."""
+def test_a_run_is_opened_and_reported_without_torch_and_fcntl(tmp_path: Path) -> None:
+    """A machine that only reads reports may lack both, for example with Windows."""
     measured = records.default_records()[:6]
     records.stored(tmp_path, measured)
     script = f"""
@@ -115,7 +115,7 @@ print(run.report(), len(run.frame()), bool(run.answer()))
 
 
 @pytest.mark.parametrize("name", ["check", "measure", "report"])
-def test_a_room_that_is_called_like_a_function_is_both(name: str) -> None:
+def test_a_package_named_like_a_function_is_also_callable(name: str) -> None:
     assert getattr(convbench, name).__path__
     with pytest.raises(TypeError, match=r"missing|unexpected"):
         getattr(convbench, name)(**({} if name != "report" else {"unknown": 1}))
@@ -124,7 +124,7 @@ def test_a_room_that_is_called_like_a_function_is_both(name: str) -> None:
     assert getattr(convbench, name).__doc__ == function.__doc__
 
 
-def test_the_examples_of_the_docstrings_run(tmp_path: Path) -> None:
+def test_docstring_examples_run(tmp_path: Path) -> None:
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     failed, tried = doctest.testmod(api, extraglobs={"folder": tmp_path / "run"}, optionflags=flags)
     assert (failed, tried > 12) == (0, True)
@@ -133,8 +133,8 @@ def test_the_examples_of_the_docstrings_run(tmp_path: Path) -> None:
 # --- Runs -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_page_is_not_written_beside_a_run_that_is_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After ``os.chdir`` it lay in a new folder of the run's name."""
+def test_no_page_is_written_where_the_run_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After ``os.chdir`` the page used to be written to a new folder with the run's name."""
     monkeypatch.chdir(tmp_path)
     run = convbench.run(SUITE, only=["gap"], device="cpu", out="here")
     (tmp_path / "below").mkdir()
@@ -145,7 +145,7 @@ def test_a_page_is_not_written_beside_a_run_that_is_elsewhere(tmp_path: Path, mo
     assert not Path("here").exists()
 
 
-def test_a_run_from_data_is_a_run_on_disk(tmp_path: Path) -> None:
+def test_a_suite_given_as_data_makes_a_stored_run(tmp_path: Path) -> None:
     run = convbench.run(SUITE, only=["gap"], device="cpu", out=tmp_path)
     assert Command.of(run.description) == Command(SUITE, only=("gap",), device="cpu", python=True)
     assert [record.case.architecture.reducer.name for record in run.records] == ["gap"]
@@ -155,10 +155,10 @@ def test_a_run_from_data_is_a_run_on_disk(tmp_path: Path) -> None:
     assert (run.frame().latency_s_median.dtype, run.frame().error.dtype) == ("Int64", "string")
     assert run.answer().startswith("Smallest on the conv backbone: gap")
     assert run.report(tmp_path / "page").read_text().startswith("<!doctype html>")
-    assert run.report(tmp_path / "a.html") == tmp_path / "a.html"  # as --out, and no folder of that name
+    assert run.report(tmp_path / "a.html") == tmp_path / "a.html"  # a file, as with --out, not a folder of that name
     assert convbench.report(run, run, out=tmp_path / "b.html") == tmp_path / "b.html"
     again = convbench.open_run(tmp_path / "results.jsonl")
-    assert {again, run} == {run}  # as a cache of a web page needs it
+    assert {again, run} == {run}  # hashable, as the cache of a web page needs it
     assert convbench.load({"matrix": SUITE["matrix"]}).text in again.description.suite
     assert "<table" in run._repr_html_()
     assert repr(run) == f"Run('suite', 1 ok, in {str(tmp_path)!r})"
@@ -167,14 +167,14 @@ def test_a_run_from_data_is_a_run_on_disk(tmp_path: Path) -> None:
     assert repr(run.records[0].case) == f"Case({run.records[0].case.id!r})"
 
 
-def test_a_run_takes_metrics_and_a_budget_as_the_command_does(tmp_path: Path) -> None:
+def test_a_run_takes_metrics_and_a_budget_like_the_command(tmp_path: Path) -> None:
     run = convbench.run({"matrix": SUITE["matrix"]}, metrics=["params", "macs"], budget=90, device="cpu", out=tmp_path)
     assert {reading.metric.name for reading in run.records[0].readings} >= {"params", "macs"}
     assert run.records[0].reading("latency_s") is None
     assert Command.of(run.description).overrides == ("metrics=[params,macs]", "protocol.budget=90")
 
 
-def test_a_check_and_a_search_take_threads_a_build_and_what_is_there(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_and_bisect_take_threads_build_and_resume(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     from convbench.check import against_base, bisect
 
     monkeypatch.setattr(against_base, "check", lambda _request, base, settings, *_: (base.build, settings.threads))
@@ -184,7 +184,7 @@ def test_a_check_and_a_search_take_threads_a_build_and_what_is_there(tmp_path, m
     assert searched == ("make", True, 2)
 
 
-def test_a_run_may_be_measured_by_an_executor_that_stays_open(tmp_path: Path) -> None:
+def test_a_run_does_not_close_the_given_executor(tmp_path: Path) -> None:
     begun: list[str] = []
 
     class Watcher:
@@ -202,7 +202,7 @@ def test_a_run_may_be_measured_by_an_executor_that_stays_open(tmp_path: Path) ->
     assert len(set(begun)) == len(run.records) == 2
 
 
-def test_mistakes_are_the_sentences_of_the_command_line(tmp_path: Path) -> None:
+def test_mistakes_get_the_messages_of_the_command_line(tmp_path: Path) -> None:
     with pytest.raises(convbench.ConvbenchError, match=r"suite:\d+:\d+: .*gapp.*did you mean 'gap'"):
         convbench.load({"matrix": {"reducer": "gapp"}})
     with pytest.raises(convbench.ConvbenchError, match="a suite is plain data"):
@@ -279,12 +279,12 @@ def test_mistakes_are_the_sentences_of_the_command_line(tmp_path: Path) -> None:
         (lambda: convbench.register("reducer", "my/own"), "no reducer can be called 'my/own'"),
     ],
 )
-def test_what_no_call_can_mean_is_refused_in_a_sentence(call, message: str) -> None:
+def test_an_invalid_argument_is_refused_in_one_message(call, message: str) -> None:
     with pytest.raises(convbench.ConvbenchError, match=f"^{message}"):
         call()
 
 
-def test_a_suite_of_data_takes_what_numpy_and_python_have_for_lists_and_numbers() -> None:
+def test_a_suite_takes_numpy_and_python_sequences_and_numbers() -> None:
     sizes = convbench.load({"matrix": {"reducer": ["fc"], "lstm_input": [16, 32]}})
     for value in (np.arange(16, 33, 16), range(16, 33, 16), (np.int64(16), np.int32(32))):
         data = MappingProxyType({"matrix": MappingProxyType({"reducer": ["fc"], "lstm_input": value})})
@@ -292,7 +292,7 @@ def test_a_suite_of_data_takes_what_numpy_and_python_have_for_lists_and_numbers(
 
 
 def test_threads_of_a_process_measure_in_turns() -> None:
-    """Two counts at once saw each other's threads, two measurements at once crashed."""
+    """Two concurrent counts used to see each other's threads, and two concurrent measurements crashed."""
     assert all(hasattr(getattr(api, name), "__wrapped__") for name in MEASURING)
     lstm, vectors = nn.LSTM(8, 4), torch.zeros(3, 1, 8)
     with ThreadPoolExecutor(4) as threads:
@@ -300,17 +300,17 @@ def test_threads_of_a_process_measure_in_turns() -> None:
     assert set(counts) == {3 * 4 * 4 * (8 + 4)}
 
 
-# --- Scripts, and what is no script -----------------------------------------------------------------------------------
+# --- Scripts and interactive sessions ---------------------------------------------------------------------------------
 
 
-def test_a_script_without_a_main_guard_measures_what_it_registers(tmp_path: Path) -> None:
+def test_a_script_without_a_main_guard_measures_its_own_plugin(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(SCRIPT % QUICK)
     done = python("mine.py", cwd=tmp_path)
     assert done.stdout.splitlines() == ["this line runs once a process", "['ok'] [None]"], done.stderr
 
 
-def test_a_plugin_that_a_function_registers_is_told_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Under a main guard, or in a test, it was an "unknown reducer" that stood on the shelf."""
+def test_a_plugin_registered_in_a_function_is_reported_as_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under a main guard or in a test, this used to be an "unknown reducer", although it was on the shelf."""
     monkeypatch.setattr(installed, "_missing_plugins", {})
     imports = script.UserImports(("records",), plugins=(("reducer", "inner", "records"), ("reducer", "gap", "records")))
     list(reducers)
@@ -320,8 +320,8 @@ def test_a_plugin_that_a_function_registers_is_told_where_it_is_missing(monkeypa
     assert len(installed.broken()) == 1
 
 
-def test_an_executor_that_a_script_brings_knows_what_the_script_registers(tmp_path: Path) -> None:
-    """It was made without cases, and its processes did not find the reducer."""
+def test_an_executor_made_by_a_script_knows_its_plugins(tmp_path: Path) -> None:
+    """The executor used to be made without cases, and its processes did not find the reducer."""
     brought = SCRIPT.replace("run = ", 'with convbench.executor("isolated") as measuring:\n    run = ')
     (tmp_path / "mine.py").write_text(brought.replace('out="out"', 'executor=measuring, out="out"') % QUICK)
     done = forked.python("mine.py", cwd=tmp_path)
@@ -335,10 +335,10 @@ def test_a_model_that_is_defined_in_the_script_is_measured(tmp_path: Path) -> No
     assert done.stdout.splitlines() == ["this line runs once a process", "['ok'] [None]"], done.stderr
 
 
-def test_a_session_without_a_file_measures_and_a_plugin_of_an_imported_module_is_found(tmp_path: Path) -> None:
-    """Standard input, as for an interactive session: the backbone is convbench's own, the reducer the module's.
+def test_an_interactive_session_measures_plugins_of_imported_modules(tmp_path: Path) -> None:
+    """Standard input acts as an interactive session; the backbone is convbench's own, the reducer the module's.
 
-    What was typed there and is not asked for does no harm.
+    Code that was typed there but that no case uses does no harm.
     """
     plugin, _, rest = SCRIPT.partition("run = ")
     (tmp_path / "shop.py").write_text(plugin)
@@ -347,8 +347,8 @@ def test_a_session_without_a_file_measures_and_a_plugin_of_an_imported_module_is
     assert done.stdout.splitlines()[-1] == "['ok'] [None]", done.stderr
 
 
-def test_a_session_without_a_file_says_what_it_cannot_measure(tmp_path: Path) -> None:
-    """What was typed there has no module."""
+def test_an_interactive_session_cannot_measure_its_own_plugins(tmp_path: Path) -> None:
+    """Code that was typed there has no module."""
     done = python("-", cwd=tmp_path, input=SCRIPT % QUICK)
     assert done.stderr.splitlines()[-1].startswith(
         "convbench.core.errors.ConvbenchError: 'corner' is defined in an interactive session"
@@ -379,7 +379,7 @@ CLIP = torch.zeros(2, 5, 3, 10, 10)
 CONV, LSTM = 2 * 5 * 100 * 27 * 8, 2 * 5 * 4 * 16 * (8 + 16)
 
 
-def test_a_count_is_exact_by_module_and_leaves_the_model_alone() -> None:
+def test_a_count_is_exact_by_module_without_changing_the_model() -> None:
     model = Net().train()
     before = [parameter.clone() for parameter in model.parameters()]
     counted = convbench.count(model, CLIP, scale=2.0)
@@ -394,7 +394,7 @@ def test_a_count_is_exact_by_module_and_leaves_the_model_alone() -> None:
 
 
 class Projected(Net):
-    """With a weight and a product of its own, outside of its submodules."""
+    """A model with a weight and a product outside its submodules."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -404,27 +404,27 @@ class Projected(Net):
         return super().forward(clip) @ self.weight
 
 
-def test_a_count_shows_what_is_outside_of_the_submodules() -> None:
-    """The parts that it showed did not sum to the whole, and a scripted model seemed to compute nothing."""
+def test_a_count_shows_the_work_outside_the_submodules() -> None:
+    """The parts shown used not to add up to the whole, and a scripted model seemed to compute nothing."""
     assert ", outside of these 64 / 640)" in repr(convbench.count(Projected(), CLIP))
     scripted = convbench.count(torch.jit.script(nn.Sequential(nn.Linear(8, 4))), torch.zeros(1, 8))
     assert "0 36 / 0, outside of these 0 / 32;" in repr(scripted)
 
 
-def test_inputs_that_take_a_gradient_are_counted_twice() -> None:
+def test_inputs_that_require_gradients_are_counted_twice() -> None:
     clip = CLIP.clone().requires_grad_()
     counted = convbench.count(Net(), clip)
     assert (counted.second, counted.counted_once) == (counted.macs, None)
     assert clip.requires_grad
 
 
-def test_a_model_that_does_not_run_on_meta_is_counted_by_a_real_call() -> None:
+def test_a_real_call_counts_a_model_that_fails_on_meta() -> None:
     counted = convbench.count(Numpy(), CLIP)
     assert (counted.macs, counted.how, counted.module("lstm").macs) == (CONV + LSTM, "call", LSTM)
     assert counted.second == CONV + LSTM
 
 
-def test_a_live_module_is_measured_in_this_process_and_it_says_so() -> None:
+def test_a_live_module_is_measured_in_this_process() -> None:
     measurement = convbench.measure(Net().eval(), CLIP, protocol=convbench.Protocol(**QUICK))
     assert measurement.latency.low <= measurement.latency.median <= measurement.latency.high
     assert len(measurement.samples) >= 6
@@ -432,19 +432,19 @@ def test_a_live_module_is_measured_in_this_process_and_it_says_so() -> None:
     assert "in this process on cpu, 1 thread, eval mode" in repr(measurement)
 
 
-def test_measuring_a_live_module_writes_nothing(capfd: pytest.CaptureFixture[str]) -> None:
-    """torch's profiler wrote two lines of its own at each call."""
+def test_measuring_a_live_module_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    """torch's profiler used to print two lines at each call."""
     convbench.measure(Net().eval(), CLIP, protocol=convbench.Protocol(**QUICK))
     assert capfd.readouterr() == ("", "")
 
 
-def test_no_time_of_a_measurement_is_a_power_of_ten() -> None:
+def test_times_are_shown_without_exponents() -> None:
     shown = repr(measurement.Measurement(Interval(1.5e-4, 1e-4, 0.04817), (1e-4,), 96, (), "cpu", 1, training=False))
     assert "latency 150 µs a call (100 to 48,170, 1 call)" in shown
 
 
 def test_a_live_module_is_visited_once_whatever_its_protocol_says() -> None:
-    """Of three visits a single one said nothing of its own interval."""
+    """With three visits in the protocol, the single visit used to report nothing about its own interval."""
     protocol = convbench.Protocol(**{**QUICK, "visits": 3, "target": 1e-9})
     assert "interval_wide" in repr(convbench.measure(Net().eval(), CLIP, protocol=protocol))
 
@@ -456,7 +456,7 @@ def test_a_live_module_is_visited_once_whatever_its_protocol_says() -> None:
     ("quick", "protocol: 'quick' is not a convbench.Protocol"),
 ])  # fmt: skip
 def test_a_protocol_that_a_suite_would_refuse_is_refused(protocol: convbench.Protocol, message: str) -> None:
-    """It measured without a word, or ended with a TypeError."""
+    """Such a protocol used to be accepted without a message, or to end with a TypeError."""
     with pytest.raises(convbench.ConvbenchError, match=re.escape(message)):
         convbench.measure(Net(), CLIP, protocol=protocol)
 
@@ -469,12 +469,12 @@ def test_a_small_module_is_shown_in_units_that_fit() -> None:
     assert "typical calls 9.20 µs and 9.30 µs; " in repr(compared)
 
 
-def test_what_is_no_suite_is_one_sentence() -> None:
+def test_none_as_a_suite_is_refused_in_one_message() -> None:
     with pytest.raises(convbench.ConvbenchError, match="suite: None is no suite: name a file or a shipped suite"):
         convbench.run(None)
 
 
-def test_an_input_may_be_called_as_a_parameter_of_ours_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_input_may_share_a_name_with_our_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
     class Mixing(nn.Module):
         def forward(self, model: torch.Tensor, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
             return model @ first + second
@@ -487,24 +487,24 @@ def test_an_input_may_be_called_as_a_parameter_of_ours_is(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("function", [convbench.count, convbench.measure, partial(convbench.compare, nn.Flatten())])
-def test_inputs_that_do_not_fit_are_one_sentence(function) -> None:
+def test_inputs_that_do_not_fit_are_refused_in_one_message(function) -> None:
     with pytest.raises(convbench.ConvbenchError, match="Net does not run on these inputs: RuntimeError: "):
         function(Net(), torch.zeros(2, 5, 7, 10, 10))
 
 
 @pytest.mark.parametrize("function", [convbench.count, convbench.measure])
 @pytest.mark.parametrize(("model", "name"), [(Net, "Net"), (torch.relu, "relu"), (object(), "object")])
-def test_what_is_no_module_is_one_sentence(function, model, name) -> None:
+def test_a_non_module_is_refused_in_one_message(function, model, name) -> None:
     with pytest.raises(convbench.ConvbenchError, match=f"^{name} is not a torch.nn.Module: give a model instance"):
         function(model, CLIP)
 
 
-# --- Pairs of live callables, their times invented --------------------------------------------------------------------
+# --- Pairs of live callables, with invented times ---------------------------------------------------------------------
 
 
 @pytest.fixture
 def timed(monkeypatch: pytest.MonkeyPatch):
-    """Every pair takes what is told of its arms by name, with a noise of its own."""
+    """Return a function that sets the seconds of each arm by name, with noise."""
 
     def set_seconds(seconds: dict[str, float], noise: float = 0.002) -> None:
         import random
@@ -529,7 +529,7 @@ def timed(monkeypatch: pytest.MonkeyPatch):
         (1.0, 1.0, 0.3, "cannot tell"),
     ],
 )
-def test_two_callables_are_told_apart_by_the_gates_rule(timed, first, second, noise, word) -> None:
+def test_the_gates_rule_tells_two_callables_apart(timed, first, second, noise, word) -> None:
     timed({"first": first, "second": second}, noise)
     comparison = pairs.compare_calls(lambda: None, lambda: None, "cpu", Rule())
     assert comparison.verdict == word
@@ -539,8 +539,8 @@ def test_two_callables_are_told_apart_by_the_gates_rule(timed, first, second, no
     assert "this process" in repr(comparison)
 
 
-def test_a_callable_with_much_more_to_do_is_slower_really(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So much more that a tenth of the usual seconds a pair are enough."""
+def test_a_callable_with_much_more_work_is_slower(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The difference is so large that a tenth of the usual seconds per pair is enough."""
     monkeypatch.setattr(pairs, "Settings", partial(Settings, case_s=0.3))
     little, much = torch.nn.Linear(64, 64), torch.nn.Sequential(*(torch.nn.Linear(64, 64) for _ in range(60)))
     comparison = convbench.compare(little, much, torch.zeros(8, 64))
@@ -554,8 +554,8 @@ def test_the_device_is_that_of_the_parameters() -> None:
 
 
 @pytest.mark.parametrize("share", [5, 0, -0.05, 0.6])
-def test_a_slowdown_to_be_seen_is_a_share(share: float) -> None:
-    """The number that ``--detect 5`` takes would be 500 %, which everything passes."""
+def test_detect_must_be_a_share_up_to_one_half(share: float) -> None:
+    """The 5 of ``--detect 5`` would mean 500 % here, which everything passes."""
     for ask in (
         lambda: convbench.compare(len, len, [], detect=share),
         lambda: convbench.check("smoke", "main", detect=share),
@@ -567,12 +567,12 @@ def test_a_slowdown_to_be_seen_is_a_share(share: float) -> None:
             ask()
 
 
-def test_a_budget_is_more_than_nothing() -> None:
+def test_a_budget_must_be_above_zero() -> None:
     with pytest.raises(convbench.ConvbenchError, match="budget 0: give seconds, more than 0"):
         convbench.check("smoke", "main", budget=0)
 
 
-def test_one_text_is_a_list_of_one_and_not_of_its_letters(tmp_path: Path) -> None:
+def test_a_single_text_counts_as_a_list_of_one(tmp_path: Path) -> None:
     suite = {"matrix": {"reducer": ["gap", "fc"]}, "metrics": ["params"]}
     run = convbench.run(suite, only="gap", overrides="lstm_input=[16]", out=tmp_path / "only")
     assert [record.case.architecture.reducer.name for record in run.records] == ["gap"]
@@ -580,7 +580,7 @@ def test_one_text_is_a_list_of_one_and_not_of_its_letters(tmp_path: Path) -> Non
     assert [record.case.architecture.reducer.name for record in run.records] == ["gap"]
 
 
-def test_a_model_on_two_devices_is_on_its_gpu_and_other_devices_are_refused() -> None:
+def test_a_model_on_two_devices_counts_as_on_its_gpu() -> None:
     with FakeTensorMode():
         on_gpu = torch.empty(1, device="cuda:1")
     assert live.device_of(Net(), Inputs((CLIP, on_gpu))) == "cuda:1"
@@ -606,7 +606,7 @@ def test_pairs_wait_for_the_gpu_that_either_callable_is_on(monkeypatch: pytest.M
         convbench.compare(on_gpu(0), on_gpu(1), CLIP)
 
 
-def test_a_real_call_that_is_counted_changes_nothing_of_the_model() -> None:
+def test_counting_a_real_call_does_not_change_the_model() -> None:
     class Normed(Numpy):
         def __init__(self) -> None:
             super().__init__()
@@ -629,7 +629,7 @@ class Fixed(dict):
 
 
 class Changing(nn.Module):
-    """Changes all that a call can: its input, random numbers, buffers, tensors and containers of its own."""
+    """A model whose call changes its input, random numbers, buffers, and its own tensors and containers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -656,7 +656,7 @@ class Changing(nn.Module):
         return frames
 
 
-def test_counting_by_real_calls_changes_neither_the_model_nor_its_inputs_nor_random_numbers() -> None:
+def test_counting_by_real_calls_has_no_side_effects() -> None:
     model, frames = Changing().train(), torch.ones(2, 3, 5, 5)
     numbers, blocks, codes = torch.get_rng_state(), model.blocks, model.codebook.weight
     rows = codes.clone()
@@ -673,7 +673,7 @@ def test_counting_by_real_calls_changes_neither_the_model_nor_its_inputs_nor_ran
 
 
 class Draws(nn.Module):
-    """Runs as often as Python and numpy draw, as stochastic depth does; on meta too, or only really."""
+    """A layer repeated as often as Python and numpy draw, like stochastic depth; runs on meta or only in real calls."""
 
     def __init__(self, where: str) -> None:
         super().__init__()
@@ -693,14 +693,14 @@ def drawn_so_far() -> tuple:
 
 
 @pytest.mark.parametrize("where", ["meta", "call"])
-def test_both_counts_are_of_one_draw_and_python_and_numpy_draw_on_as_before(where: str) -> None:
+def test_both_counts_share_one_draw_and_restore_random_states(where: str) -> None:
     before = drawn_so_far()
     counted = convbench.count(Draws(where), torch.zeros(1, 4))
     assert (counted.how, counted.second) == (where, counted.macs)
     assert drawn_so_far() == before
 
 
-def test_a_model_with_frozen_recurrent_weights_is_counted_with_what_it_shares() -> None:
+def test_frozen_and_shared_recurrent_weights_are_counted_and_kept() -> None:
     class Frozen(Numpy):
         def __init__(self) -> None:
             super().__init__()
@@ -716,12 +716,12 @@ def test_a_model_with_frozen_recurrent_weights_is_counted_with_what_it_shares() 
     assert all(now is before for now, before in zip(model.lstm._flat_weights, weights, strict=True))
 
 
-def test_layers_that_a_function_of_the_models_reaches_are_counted_as_themselves() -> None:
+def test_layers_called_through_a_function_count_as_themselves() -> None:
     counted = convbench.count(Changing(), torch.ones(2, 3, 5, 5))
     assert (counted.macs, counted.module("conv").macs) == (2 * 9 * 27 * 8, 2 * 9 * 27 * 8)
 
 
-def test_what_a_live_model_keeps_can_be_trained_with() -> None:
+def test_a_tensor_kept_by_a_live_model_stays_trainable() -> None:
     class Keeps(nn.Linear):
         def forward(self, rows: torch.Tensor) -> torch.Tensor:
             self.kept = super().forward(rows)
@@ -732,7 +732,7 @@ def test_what_a_live_model_keeps_can_be_trained_with() -> None:
     assert not model.kept.is_inference()
 
 
-def test_what_two_modules_share_counts_for_the_first_of_them() -> None:
+def test_a_shared_module_counts_for_its_first_parent() -> None:
     class Towers(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -758,7 +758,7 @@ def test_a_child_may_be_called_other() -> None:
     assert (counted.macs, counted.module("other").macs, counted.module("other").params) == (30, 30, 9)
 
 
-def test_products_with_a_mask_or_of_a_broadcast_matrix_are_counted_twice_alike() -> None:
+def test_both_counters_agree_on_masked_and_broadcast_products() -> None:
     class Broadcast(nn.Module):
         def forward(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
             return left @ right

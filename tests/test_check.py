@@ -1,4 +1,4 @@
-"""A check from suite to verdict: real processes, a worker that needs no torch, and everything that can go wrong."""
+"""Test a check from suite to verdict, with real processes, a worker without torch, and every kind of fault."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Told:
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """Check one fake tree against another; returns the outcome."""
+    """Return a function that checks one fake tree against another and returns the outcome."""
     monkeypatch.setattr(link, "PROGRAM", FAKE)
     monkeypatch.setattr("convbench.check.pairs.quietest_cores", lambda _: [])
 
@@ -90,7 +90,7 @@ def test_the_same_code_is_ok_at_once(run, forks):
     assert no_child_is_left()
 
 
-def test_a_slowdown_is_confirmed_and_only_it_gets_more_pairs(run):
+def test_only_a_slowdown_gets_more_pairs_and_a_confirmation(run):
     listener = Told()
     result = run(SAME, {"seconds": {"gap": 0.010, "fc": 0.021}}, listener=listener)
     assert verdict.exit_code(result) == 1
@@ -107,13 +107,13 @@ def test_a_slowdown_is_confirmed_and_only_it_gets_more_pairs(run):
     assert len(listener.messages) == 12
 
 
-def test_a_large_slowdown_is_red_after_two_pairs_and_three_new_ones(run):
+def test_a_large_slowdown_needs_two_pairs_and_three_new_pairs(run):
     fc = verdicts(run(SAME, {"seconds": {"gap": 0.010, "fc": 0.025}}))["fc"]
     assert (fc.word, len(fc.case.pairs), len(fc.case.confirmation)) == ("regression", 2, 3)
 
 
-def test_a_budget_ends_it_with_what_could_have_been_seen(run, monkeypatch):
-    """The clock is ours: each look at it takes a second, and the budget ends in the middle of a visit."""
+def test_a_spent_budget_reports_the_detectable_slowdown(run, monkeypatch):
+    """The clock is fake: each reading advances it by a second, and the budget ends in the middle of a visit."""
     clock = itertools.count()
     monkeypatch.setattr(gate.time, "monotonic", lambda: float(next(clock)))
     result = run(SAME, {"seconds": {"gap": 0.010, "fc": 0.0203}}, budget=26)
@@ -128,14 +128,14 @@ def test_a_budget_ends_it_with_what_could_have_been_seen(run, monkeypatch):
         assert would_have in case.reason
 
 
-def test_a_budget_that_is_over_at_once_measures_nothing_and_says_so(run):
+def test_a_budget_that_ends_at_once_measures_nothing(run):
     result = run(SAME, SAME, budget=1e-9)
     assert {case.reason for case in verdicts(result).values()} == {"not measured"}
     assert verdict.exit_code(result) == 3
 
 
-def test_a_visit_that_is_interrupted_keeps_the_pairs_that_it_has(run, monkeypatch):
-    """Only whole visits were kept: of a suite of slow cases that CI ended, the minutes of one were lost."""
+def test_an_interrupted_visit_keeps_its_pairs(run, monkeypatch):
+    """Only whole visits used to be kept: if CI ended a suite of slow cases, the minutes of a visit were lost."""
     kept: list[outcome.Outcome] = []
     add = Timings.add
 
@@ -151,14 +151,14 @@ def test_a_visit_that_is_interrupted_keeps_the_pairs_that_it_has(run, monkeypatc
     assert no_child_is_left()
 
 
-def test_faster_is_ok_and_said(run):
+def test_a_faster_case_is_ok_and_marked_as_faster(run):
     result = run(SAME, {"seconds": {"gap": 0.010, "fc": 0.015}})
     assert verdict.exit_code(result) == 0
     assert [row.verdict for row in words.rows(result)] == ["ok", "ok (faster)"]
 
 
-def test_a_wobbling_machine_is_inconclusive_and_says_what_it_could_have_seen(run, monkeypatch):
-    """Whole pairs are off, as on a core with a busy neighbour: no spread within a pair shows it."""
+def test_a_noisy_machine_is_inconclusive_and_names_its_limit(run, monkeypatch):
+    """Whole pairs are off, as on a core with a busy neighbour; the spread within a pair does not show it."""
     import random
 
     true = outcome.Timing.log_ratio
@@ -174,7 +174,7 @@ def test_a_wobbling_machine_is_inconclusive_and_says_what_it_could_have_seen(run
     assert case_verdict.reason.startswith("too noisy after 32 pairs to see a slowdown below")
 
 
-def test_a_case_that_one_side_lacks_is_invalid_and_never_slower(run):
+def test_a_case_missing_on_one_side_is_invalid(run):
     result = run({"seconds": {"gap": 0.010, "old": 0.01}}, {"seconds": {"gap": 0.010, "new": 0.05}})
     judged = verdicts(result)
     assert verdict.exit_code(result) == 5
@@ -183,7 +183,7 @@ def test_a_case_that_one_side_lacks_is_invalid_and_never_slower(run):
     assert judged["gap"].word == "ok"
 
 
-def test_a_case_that_base_does_not_have_yet_hides_none_that_head_has_dropped(run):
+def test_a_new_case_does_not_hide_a_dropped_case(run):
     seconds = {"gap": 0.010, "flat": 0.01}
     result = run({"seconds": seconds}, {"seconds": {"gap": 0.010, "new": 0.01}}, only=("*a*", "new"))
     judged = verdicts(result)
@@ -194,7 +194,7 @@ def test_a_case_that_base_does_not_have_yet_hides_none_that_head_has_dropped(run
         run({"seconds": seconds}, {"seconds": seconds}, only=("gap", "nwe"))
 
 
-def test_a_base_whose_own_suite_cannot_be_asked_for_its_cases_is_said(run, tmp_path):
+def test_a_base_suite_that_gives_no_cases_is_noted(run, tmp_path):
     result = run(SAME | {"unplanned": f"{tmp_path / 'base' / 'fake.json'}:3:1: no such reducer"}, SAME)
     assert result.notes == ("base's own suite gives no case: fake.json:3:1: no such reducer",)
     with scratch_folder() as folder:
@@ -205,7 +205,7 @@ def test_a_base_whose_own_suite_cannot_be_asked_for_its_cases_is_said(run, tmp_p
     assert result.notes == ("base has no speed.yaml: if head dropped a case, it would not be noticed",)
 
 
-def test_other_outputs_are_invalid_unless_they_are_wanted(run):
+def test_different_outputs_are_invalid_unless_allowed(run):
     other = SAME | {"outputs": {"fc": 0.6}}
     result = run(SAME, other)
     assert verdicts(result)["fc"].reason == (
@@ -221,7 +221,7 @@ def test_other_outputs_are_invalid_unless_they_are_wanted(run):
     assert row.details == ("output: tensor 0 of the output differs by up to 0.1",)
 
 
-def test_the_cases_of_a_check_need_no_further_pair_where_the_next_one_decides():
+def test_no_further_pair_is_planned_if_the_next_decides():
     nearly = Timings({"gap": [outcome.Timing(((1.0, 1.0),))] * 3})
     assert decision.forecast(nearly.logs("gap"), Rule()) == ("ok", 1)
     assert decision.forecast(Timings().logs("gap"), Rule()) == ("ok", 4)
@@ -233,12 +233,12 @@ def test_the_cases_of_a_check_need_no_further_pair_where_the_next_one_decides():
     ("ratios", "following"),
     [([], "pair"), ([1.0] * 3, None), ([1.25], "confirm"), ([1.05] * 2, "pair"), ([1.05] * 5, "confirm")],
 )
-def test_what_follows_a_pair_is_known_while_it_is_timed(ratios, following):
+def test_the_next_stage_is_known_while_a_pair_is_timed(ratios, following):
     timed = Timings({"gap": [outcome.Timing(((1.0, ratio),)) for ratio in ratios]})
     assert timed.next_stage("gap", "pair", Rule(), 1) == following
 
 
-def test_triples_follow_until_the_last_one():
+def test_confirmation_continues_until_its_last_triple():
     timed = Timings(confirmation={"gap": [outcome.Timing(((1.0, 1.0, 1.25),))]})
     assert timed.next_stage("gap", "confirm", Rule(), 1) == "confirm"
     timed.confirmation["gap"] *= 2
@@ -246,8 +246,8 @@ def test_triples_follow_until_the_last_one():
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="no core is free beside a pair")
-def test_workers_of_the_next_pair_are_started_while_a_pair_is_timed(run, monkeypatch):
-    """On a core that the pair leaves free, and then taken: two a pair in all, none more and none left."""
+def test_the_next_pairs_workers_start_during_the_current_pair(run, monkeypatch):
+    """They start on a core that the pair leaves free and are then used: two for each pair, and none is left over."""
     timed = min(os.sched_getaffinity(0))
     monkeypatch.setattr("convbench.check.pairs.quietest_cores", lambda _: [timed])
     started, waited = [], []
@@ -272,7 +272,7 @@ def test_workers_of_the_next_pair_are_started_while_a_pair_is_timed(run, monkeyp
 
 
 def test_a_worker_that_died_before_its_pair_is_replaced(run, monkeypatch):
-    """Whatever it was started for: the case that would take it is not to blame."""
+    """The case that would have used the worker is not to blame for its death."""
     monkeypatch.setattr("convbench.check.pairs.quietest_cores", lambda _: sorted(os.sched_getaffinity(0))[:1])
     order = stock.Stock.order
 
@@ -286,7 +286,7 @@ def test_a_worker_that_died_before_its_pair_is_replaced(run, monkeypatch):
 
 
 @pytest.mark.parametrize("side", ["base", "head"])
-def test_a_worker_that_dies_takes_only_its_case_with_it(run, side):
+def test_a_dying_worker_fails_only_its_own_case(run, side):
     dies = SAME | {"ends": {"fc": "die"}}
     result = run(*((dies, SAME) if side == "base" else (SAME, dies)))
     judged = verdicts(result)
@@ -295,7 +295,7 @@ def test_a_worker_that_dies_takes_only_its_case_with_it(run, side):
     assert verdict.exit_code(result) == 5
 
 
-def test_a_worker_that_dies_while_it_is_started_for_a_case_fails_that_case_only(run, monkeypatch):
+def test_a_worker_that_dies_at_start_fails_only_its_case(run, monkeypatch):
     monkeypatch.setattr(pairs.random, "sample", lambda population, _: sorted(population, key=str))
     result = run(SAME, SAME | {"ends": {"fc": "die at start"}})
     assert verdicts(result)["fc"].reason.startswith("crash in head: killed by SIGABRT")
@@ -303,7 +303,7 @@ def test_a_worker_that_dies_while_it_is_started_for_a_case_fails_that_case_only(
     assert no_child_is_left()
 
 
-def test_a_worker_that_hangs_is_ended_by_the_suites_time_limit(run):
+def test_the_suites_time_limit_ends_a_hanging_worker(run):
     result = run(SAME, SAME | {"ends": {"fc": "hang"}, "timeout": 3.0})
     judged = verdicts(result)
     assert judged["gap"].word == "ok"
@@ -312,7 +312,7 @@ def test_a_worker_that_hangs_is_ended_by_the_suites_time_limit(run):
     assert no_child_is_left()
 
 
-def test_exact_facts_are_told_without_statistics(run):
+def test_exact_facts_are_reported_without_statistics(run):
     base, head = {"params": 10, "macs": 5, "gone": 1, "not counted": "nothing"}, {"params": 11, "macs": 5}
     result = run(SAME | {"facts": base}, SAME | {"facts": head | {"not counted": "shop::proj"}})
     (facts, _) = (case.facts for case in result.cases)
@@ -323,7 +323,7 @@ def test_exact_facts_are_told_without_statistics(run):
     assert verdict.exit_code(result) == 0
 
 
-def test_instructions_are_told_with_their_limits_and_decide_nothing(run):
+def test_instruction_counts_come_with_their_limits_and_decide_nothing(run):
     counts = {"gap": 1e6, "fc": 2e6}
     result = run(SAME | {"instructions": counts}, SAME | {"instructions": counts | {"fc": 2.5e6}}, instructions=True)
     details = {row.name: row.details for row in words.rows(result)}
@@ -333,7 +333,7 @@ def test_instructions_are_told_with_their_limits_and_decide_nothing(run):
     assert verdict.exit_code(result) == 0
 
 
-def test_the_limits_of_valgrind_are_told_where_it_counted():
+def test_valgrinds_limits_are_stated_only_where_it_counted():
     def footing(name: str) -> str:
         case = outcome.CaseOutcome("gap", facts=(outcome.Fact(name, 1.0, 1.0),))
         return " ".join(words.footing(replace(judged(), cases=(case,))))
@@ -345,20 +345,20 @@ def test_the_limits_of_valgrind_are_told_where_it_counted():
     assert "instructions repeat" not in footing(outcome.INSTRUCTIONS)
 
 
-def test_a_budget_that_is_over_leaves_instructions_uncounted_and_says_so(run):
+def test_a_spent_budget_leaves_instructions_uncounted(run):
     """The latency, which decides, comes first."""
     result = run(SAME | {"instructions": {}}, SAME, instructions=True, budget=0.001)
     assert words.rows(result)[0].details[-1] == "instructions a call: not counted (the time ran out)"
     assert verdict.exit_code(result) == 3
 
 
-def test_where_instructions_cannot_be_counted_the_latency_is_judged_all_the_same(run):
+def test_latency_is_judged_even_if_instructions_cannot_be_counted(run):
     result = run(SAME, SAME, instructions=True)
     assert words.rows(result)[0].details == ("instructions a call: not counted (valgrind is not installed)",)
     assert verdict.exit_code(result) == 0
 
 
-def test_a_worker_that_cannot_start_to_count_takes_no_verdict_along(run, monkeypatch):
+def test_a_failed_counting_worker_costs_no_verdict(run, monkeypatch):
     def fail(*_):
         raise BuildFailed("head (working tree) cannot be imported: invalid syntax")
 
@@ -368,7 +368,7 @@ def test_a_worker_that_cannot_start_to_count_takes_no_verdict_along(run, monkeyp
     assert verdict.exit_code(result) == 0
 
 
-def test_cases_that_name_their_threads_are_not_said_to_have_those_of_all(run):
+def test_the_footing_excepts_cases_with_their_own_threads(run):
     result = run(SAME, SAME)
     threaded = replace(result, cases=(replace(result.cases[0], id="gap/threads=4"), *result.cases[1:]))
     assert any("1 thread, allocator" in line for line in words.footing(result))
@@ -389,14 +389,14 @@ def test_heads_code_in_base_is_refused(run, tmp_path):
     assert refused.value.exit_code == 4
 
 
-def test_heads_code_in_base_is_refused_also_where_base_fails_the_last_case(run, tmp_path):
-    """What the process had imported for the cases before was asked before that one took it along."""
+def test_heads_code_is_refused_even_if_bases_last_case_fails(run, tmp_path):
+    """The imports of the earlier cases must be read before the failing case ends their process."""
     leak = {"files": {"nets": str(tmp_path / "head" / "nets.py")}, "inspection fails": "fc"}
     with pytest.raises(Refused, match="base imports nets from the head's tree"):
         run(SAME | leak, SAME)
 
 
-def test_other_environments_are_noted(run):
+def test_different_environments_are_noted(run):
     result = run({"seconds": {"gap": 0.01}, "torch": "2.12"}, {"seconds": {"gap": 0.01}})
     assert result.notes == ("the sides' environments differ: torch",)
 
@@ -435,13 +435,13 @@ def test_other_environments_are_noted(run):
 )
 @pytest.mark.filterwarnings("error")
 def test_outputs_that_are_not_finite_are_compared_like_others(tmp_path, base, head, words, by_norm):
-    """A head that had become NaN was said to differ by up to 0."""
+    """A head whose output had become NaN used to be reported as differing by up to 0."""
     for name, values in (("base", base), ("head", head)):
         np.savez(tmp_path / f"{name}.npz", np.array(values))
     assert outputs.difference(tmp_path / "base.npz", tmp_path / "head.npz", 1e-4, by_norm) == words
 
 
-def test_an_output_without_numbers_is_said_not_to_be_compared(run):
+def test_an_output_without_numbers_is_noted_as_not_compared(run):
     silent = SAME | {"outputs": {"fc": None}}
     result = run(silent, silent)
     assert verdict.exit_code(result) == 0
@@ -458,13 +458,13 @@ def test_a_process_that_cannot_be_started_is_a_failed_build(run, monkeypatch):
         run(SAME, SAME)
 
 
-def test_what_a_newer_convbench_wrote_is_not_judged(tmp_path):
+def test_the_file_of_a_newer_convbench_is_refused(tmp_path):
     path = outcome.write(replace(judged(), schema_version=outcome.SCHEMA_VERSION + 1), tmp_path / "x.json")
     with pytest.raises(StoreError, match=r"x\.json: written by a newer convbench \(schema 2\): upgrade"):
         outcome.read(path)
 
 
-def test_an_outcome_comes_back_from_its_file_with_the_same_verdicts(run, tmp_path):
+def test_an_outcome_keeps_its_verdicts_when_stored_and_read(run, tmp_path):
     result = run(SAME, {"seconds": {"gap": 0.010, "fc": 0.024}})
     back = outcome.read(outcome.write(result, tmp_path / "check.json"))
     assert back == result
@@ -472,7 +472,7 @@ def test_an_outcome_comes_back_from_its_file_with_the_same_verdicts(run, tmp_pat
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"suite": 1}', "[1, 2]"])
-def test_a_file_that_is_no_outcome_is_said(tmp_path, text):
+def test_a_file_that_is_no_outcome_is_refused(tmp_path, text):
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(StoreError, match=r"x\.json"):
         outcome.read(tmp_path / "x.json")
@@ -486,7 +486,7 @@ def test_a_file_that_is_no_outcome_is_said(tmp_path, text):
      (((1.0, 1.2), (1.0,)), ((1.0, 1.0, 1.2),)), (((1.0, float("inf")),), ((1.0, 1.0, 1.2),))],
     ids=["no round", "an arm of three", "zero", "ragged", "infinite"],
 )  # fmt: skip
-def test_a_file_whose_times_are_damaged_is_no_outcome(tmp_path, rounds, again):
+def test_a_file_with_damaged_times_is_refused(tmp_path, rounds, again):
     case = outcome.CaseOutcome("gap", (outcome.Timing(rounds),), (outcome.Timing(again),))
     path = outcome.write(replace(judged(), cases=(case,)), tmp_path / "x.json")
     with pytest.raises(StoreError, match=r"x\.json: not the JSON of a check"):
@@ -494,7 +494,7 @@ def test_a_file_whose_times_are_damaged_is_no_outcome(tmp_path, rounds, again):
 
 
 def judged() -> outcome.Outcome:
-    """One case of each verdict, by hand."""
+    """Return an outcome with one case of each verdict, written by hand."""
     steady = tuple(outcome.Timing(((1e-3, 1e-3 * (1 + i / 1e5)),)) for i in range(7))
     slow = tuple(outcome.Timing(((1e-3, 1.2e-3 * (1 + i / 1e5)),)) for i in range(2))
     again = tuple(outcome.Timing(((1e-3, 1e-3, 1.2e-3 * (1 + i / 1e5)),)) for i in range(3))
@@ -509,7 +509,7 @@ def judged() -> outcome.Outcome:
     return outcome.Outcome("smoke", side, side, cases, Rule(), Settings(), "2026-11-22", 60.0, "0.1.0", floor=0.03)
 
 
-def test_a_regression_outranks_an_invalid_case_and_that_an_inconclusive_one():
+def test_exit_codes_rank_regression_above_invalid_above_inconclusive():
     whole = judged()
     assert verdict.exit_code(whole) == 1
     assert verdict.exit_code(replace(whole, cases=(whole.cases[0], *whole.cases[2:]))) == 5
@@ -518,7 +518,7 @@ def test_a_regression_outranks_an_invalid_case_and_that_an_inconclusive_one():
     assert words.headline(whole) == "1 regression, 1 invalid, 1 inconclusive, 1 ok"
 
 
-def test_base_that_differs_from_itself_is_never_red():
+def test_a_base_that_differs_from_itself_is_never_red():
     busy = verdict.verdicts(judged())[2]
     assert (busy.word, busy.reason) == (
         "inconclusive",
@@ -540,7 +540,7 @@ def test_junit_shows_each_verdict_as_ci_systems_do():
     assert suite[0][0].get("message").startswith("inconclusive: ratio 1.000; undecided after 2 pairs")
 
 
-def test_what_an_unfinished_check_has_so_far_is_red_nowhere():
+def test_an_unfinished_check_is_never_red():
     unfinished = replace(judged(), unfinished=True)
     suite = ElementTree.fromstring(ci.junit(unfinished))
     assert [suite.get(key) for key in ("failures", "errors", "skipped")] == ["0", "0", "3"]
@@ -550,7 +550,7 @@ def test_what_an_unfinished_check_has_so_far_is_red_nowhere():
     assert verdict.exit_code(unfinished) == 3
 
 
-def test_markdown_is_a_table_whatever_the_names_hold():
+def test_markdown_is_a_table_whatever_the_names_contain():
     text = ci.markdown(judged())
     assert "### convbench check: 1 regression, 1 invalid, 1 inconclusive, 1 ok" in text
     assert "| a&#124;b | 1.00 ms | 1.00 ms | 1.000 | 1.000 to 1.000 | 7 | ok |" in text
@@ -565,8 +565,8 @@ def test_a_suite_that_head_cannot_read_is_the_users_mistake(run):
         run(SAME, {"no seconds": 1})
 
 
-def test_trainings_are_left_out_and_said(run):
-    """They were trained to their end, on both sides, before anything was timed, and were invalid then."""
+def test_trainings_are_left_out_with_a_note(run):
+    """Both sides used to train them to the end before anything was timed, and then they were invalid."""
     quality = SAME | {"seconds": {"gap": 0.010, "digits": 9.0, "order": 9.0}}
     quality |= {"trials": {"digits": {"task": "digits"}, "order": {"task": "order"}}}
     result = run(quality, quality)
@@ -577,5 +577,5 @@ def test_trainings_are_left_out_and_said(run):
         run(alone, alone)
 
 
-def test_a_check_and_a_run_take_the_same_for_next_to_nothing():
+def test_check_and_run_share_the_same_negligible_difference():
     assert outputs.NEXT_TO_NOTHING == parity.NEXT_TO_NOTHING

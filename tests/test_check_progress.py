@@ -1,4 +1,4 @@
-"""The live line, word for word, and what instructions are counted by; no process, no clock."""
+"""Test the exact text of the live line and how instructions are counted, without a process or a clock."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def waiting(timed: Timings) -> list[tuple[CheckedCase, str]]:
     return timed.open_cases([CheckedCase(case, {}, 0) for case in CASES], RULE, len(CASES))
 
 
-def test_before_the_first_pair():
+def test_the_line_before_the_first_pair():
     assert progress.line(Timings(), waiting(Timings()), RULE, CASES) == (
         "5 of 5 undecided: gap/8 (ok if 4 more pairs agree), fc/16 (ok if 4 more pairs agree), "
         "fc/32 (ok if 4 more pairs agree), 2 more"
     )
 
 
-def test_each_case_has_what_will_decide_it_and_all_of_them_a_time():
+def test_the_line_shows_what_decides_each_case_and_when():
     timed = Timings(
         {
             CASES[0]: pairs(1.001, 1.0),
@@ -54,8 +54,8 @@ def test_each_case_has_what_will_decide_it_and_all_of_them_a_time():
     )
 
 
-def test_a_model_of_a_deep_package_leaves_room_for_what_will_decide():
-    """On a terminal the line was cut within the name of its first case."""
+def test_a_long_model_name_leaves_room_for_the_prospect():
+    """On a terminal the line used to be cut within the name of its first case."""
     deep = "company.vision.encoder:build"
     cases = [f"{deep}(hidden={hidden},stages=a:b+c:d)/1x2/eager" for hidden in (32, 64)]
     asked = [(CheckedCase(case, {}, 0), "pair") for case in cases]
@@ -76,22 +76,22 @@ def test_a_model_of_a_deep_package_leaves_room_for_what_will_decide():
     ],
     ids=["alone", "of two packages", "of two variants", "shared options", "of other shapes"],
 )
-def test_the_brief_names_of_cases_tell_them_apart(cases, short):
+def test_brief_names_distinguish_the_cases(cases, short):
     assert names.brief(cases) == short
 
 
-def test_what_no_number_of_pairs_can_decide_is_too_noisy():
+def test_a_case_that_no_pairs_can_decide_is_too_noisy():
     noisy = pairs(*[1.3, 0.8] * 14)
     timed = Timings({CASES[0]: noisy})
     assert progress.prospect(timed, CASES[0], "pair", RULE, 1) == ("too noisy so far", 4)
 
 
-def test_one_that_has_failed_is_waited_for_no_more():
+def test_a_failed_case_is_not_waited_for():
     assert len(waiting(Timings(failures={CASES[0]: "crash"}))) == len(CASES) - 1
 
 
 def test_the_processors_counters_are_read_around_the_calls(monkeypatch):
-    """Each call adds a hundred to a counter of ours."""
+    """Each call adds a hundred to a fake counter."""
     counter = [0]
     reader, writer = os.pipe()
 
@@ -106,7 +106,7 @@ def test_the_processors_counters_are_read_around_the_calls(monkeypatch):
     os.close(writer)
 
 
-def test_counters_that_see_one_thread_of_several_are_not_asked(monkeypatch):
+def test_counters_are_not_used_with_several_threads(monkeypatch):
     monkeypatch.setattr(instructions, "_count_by_counters", lambda _: 100.0)
     monkeypatch.setattr(instructions.shutil, "which", lambda _: None)
     assert instructions.counted(lambda: None, "", None, 0, None)["by"] == "counters"
@@ -115,7 +115,7 @@ def test_counters_that_see_one_thread_of_several_are_not_asked(monkeypatch):
         instructions.counted(lambda: None, "", None, 0, None)
 
 
-def test_without_counters_and_valgrind_it_says_what_to_install(monkeypatch):
+def test_without_counters_and_valgrind_the_error_names_the_package(monkeypatch):
     monkeypatch.setattr(instructions, "_open_counter", lambda: None)
     monkeypatch.setattr(instructions.shutil, "which", lambda _: None)
     with pytest.raises(RuntimeError, match="apt install valgrind"):
@@ -123,7 +123,7 @@ def test_without_counters_and_valgrind_it_says_what_to_install(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["serving", "injection", "instructions"])
-def test_what_is_lent_to_a_side_imports_nothing_of_convbench(name):
-    """A side of another version runs these programs of the head's by their path."""
+def test_a_program_lent_to_a_side_imports_no_convbench(name):
+    """A side of another version runs these programs of the head by their path."""
     path = Path(importlib.util.find_spec(f"convbench.check.{name}").origin)
     assert "convbench" not in path.read_text().replace("convbench_worker", "").replace("convbench check", "")

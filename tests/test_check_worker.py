@@ -1,4 +1,4 @@
-"""The real worker, with torch: what it tells of a case, and pairs in which one side does more."""
+"""Test the real worker, with torch: its answers about a case, and pairs in which one side does more work."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def planned(real):
     return [CheckedCase(entry["id"], entry["case"], 3) for entry in plan["cases"]]
 
 
-def test_without_a_gpu_the_default_device_is_looked_at_in_copies_too(side, here):
+def test_without_a_gpu_the_worker_forks_on_device_auto(side, here):
     with SideWorker(side, replace(QUICK, device="auto"), here) as started:
         started.greet()
         started.await_greeting()
@@ -74,7 +74,7 @@ def test_a_plan_has_every_case_with_its_resolved_id(planned):
     assert [case.id.split("/")[1:3] for case in planned] == [["gap", "32"], ["avg-k(k=2)", "128"], ["avg-k", "512"]]
 
 
-def test_inspection_tells_exact_counts_and_writes_the_output(real, planned, here):
+def test_inspection_returns_exact_counts_and_writes_the_output(real, planned, here):
     answer = real.ask("inspect", **planned[0].arguments, name=planned[0].id, outputs=str(here / "out.npz"))
     assert answer["facts"]["params"] == 28 * 32 + 4 * 8 * (32 + 8 + 2)
     assert answer["facts"]["dtype"] == "torch.float32"
@@ -85,7 +85,7 @@ def test_inspection_tells_exact_counts_and_writes_the_output(real, planned, here
 
 @dataclass
 class Encoded:
-    """What many models return: no tuple and no dictionary, and more than 32-bit floats."""
+    """An output as many models return it: neither a tuple nor a dictionary, and with more than 32-bit floats."""
 
     spectrum: torch.Tensor
     counts: dict[str, torch.Tensor]
@@ -93,8 +93,8 @@ class Encoded:
     name: str = "encoded"
 
 
-def test_every_number_of_an_output_is_written_as_it_is(tmp_path):
-    """Of a dataclass nothing was compared, of complex numbers the real part, and integers were rounded."""
+def test_every_number_of_an_output_is_written_exactly(tmp_path):
+    """Dataclasses used not to be compared, complex numbers only by their real part, and integers were rounded."""
     output = Encoded(torch.tensor([1 + 2j]).conj(), {"a": torch.tensor([2**24 + 1])}, 0.1)
     assert worker._write_outputs([output, torch.eye(2).to_sparse()], str(tmp_path / "out.npz")) is False
     with np.load(tmp_path / "out.npz") as stored:
@@ -126,16 +126,16 @@ def test_every_number_of_an_output_is_written_as_it_is(tmp_path):
     ],
     ids=str,
 )
-def test_numbers_of_numpy_and_of_python_are_written_without_a_loss(tmp_path, number, kind, stored):
-    """Arrays were not compared at all, and Python's numbers were rounded to 32 bits, or ended the case."""
+def test_numpy_and_python_numbers_are_written_without_loss(tmp_path, number, kind, stored):
+    """Arrays used not to be compared at all, and Python's numbers were rounded to 32 bits or ended the case."""
     worker._write_outputs([number, np.array(["cat"]), np.str_("dog")], str(tmp_path / "out.npz"))
     with np.load(tmp_path / "out.npz") as file:
         (array,) = file.values()
     assert (array.dtype, array.tolist()) == (np.dtype(kind), stored)
 
 
-def test_outputs_are_compared_by_their_names_where_both_sides_have_the_same(tmp_path):
-    """One that was built in another order was another output, and one that swapped two names was the same."""
+def test_outputs_with_the_same_names_are_compared_by_name(tmp_path):
+    """An output built in another order used to count as different, and an output with two names swapped as equal."""
     base, head = tmp_path / "base.npz", tmp_path / "head.npz"
     worker._write_outputs({"aux": torch.zeros(2), "logits": torch.ones(2)}, str(base))
     for output, words in (
@@ -148,19 +148,19 @@ def test_outputs_are_compared_by_their_names_where_both_sides_have_the_same(tmp_
         assert outputs.difference(base, head, 1e-4, by_norm=False) == words
 
 
-def test_a_case_that_reads_otherwise_is_told_to_be_of_another_format(real, planned):
+def test_a_case_that_resolves_to_another_id_is_refused(real, planned):
     with pytest.raises(CaseFailed, match="it is older than the suite's format"):
         real.ask("resolve", case=planned[0].case, name=planned[0].id + "+new")
 
 
-def test_a_mistake_in_a_case_is_its_message(real, planned):
+def test_a_mistake_in_a_case_is_named_in_the_message(real, planned):
     broken = json.loads(json.dumps(planned[0].case))
     broken["architecture"]["reducer"]["name"] = "gpa"
     with pytest.raises(CaseFailed, match="unknown reducer 'gpa'; did you mean 'gap'"):
         real.ask("resolve", case=broken, name="x")
 
 
-def test_modules_say_where_code_lies(real):
+def test_the_modules_request_names_the_files_of_code(real):
     files = real.ask("modules")["files"]
     assert Path(files["convbench.measure.first_call"]).parent == Path(worker.__file__).parents[1] / "measure"
     assert worker.__file__ not in files.values()
@@ -230,8 +230,8 @@ open_case = lambda case, seed: (subject.assemble(case, seed), [])
 }
 
 
-def test_a_side_whose_convbench_is_flat_is_asked_all_the_same(tmp_path):
-    """The layout before the rooms, in an invented package: every question of a check is answered from it."""
+def test_a_side_with_the_old_flat_layout_can_be_asked(tmp_path):
+    """An invented package has the layout from before the rooms, and answers every question of a check."""
     (tmp_path / "convbench").mkdir()
     for name, text in FLAT.items():
         (tmp_path / "convbench" / f"{name}.py").write_text(text)
@@ -256,11 +256,11 @@ def test_a_side_whose_convbench_is_flat_is_asked_all_the_same(tmp_path):
         assert not [file for file in flat_worker.ask("modules")["files"].values() if file in worker.PROGRAMS]
 
 
-def test_the_facade_speaks_the_protocol_that_workers_are_greeted_with():
+def test_the_facade_and_the_workers_share_a_protocol_version():
     assert side_of_head.PROTOCOL == link.PROTOCOL
 
 
-def test_what_a_model_prints_stays_out_of_the_channel(real, here):
+def test_prints_of_a_model_stay_out_of_the_channel(real, here):
     described = {
         "architecture": {"model": {"name": "wild:Ending", "options": [["how", "raise"]]}, "inputs": None, "stages": []},
         "clip": {"batch": 1, "frames": 2, "channels": 3, "height": 8, "width": 8},
@@ -270,8 +270,8 @@ def test_what_a_model_prints_stays_out_of_the_channel(real, here):
         real.ask("prepare", case=described, seed=0)
 
 
-def test_work_that_is_put_in_is_as_much_as_was_asked_and_is_seen_by_a_pair(side, real, planned, here):
-    """Twice the work: the ratio is near two, far from what load on this machine can do to a pair on one core."""
+def test_injected_work_has_the_requested_size_and_is_detected(side, real, planned, here):
+    """With twice the work the ratio is near two, far beyond what load on this machine does to a pair on one core."""
     case = planned[2]
     injected = real.ask("calibrate", **case.arguments, slowdown=1.0)["injected"]
     real.ask("release")
@@ -295,8 +295,8 @@ def test_work_that_is_put_in_is_as_much_as_was_asked_and_is_seen_by_a_pair(side,
     ],
     ids=["nothing", "another process", "partly its own threads", "its own threads", "before or after the call"],
 )
-def test_only_waits_that_other_processes_caused_are_taken_off(monkeypatch, waited, others, around, seconds):
-    """A call of 9 ms as the clock on the wall has it."""
+def test_only_waits_caused_by_other_processes_are_subtracted(monkeypatch, waited, others, around, seconds):
+    """The call takes 9 ms of wall-clock time."""
     clock = running_clock.RunningClock()
     monkeypatch.setattr(clock, "_waiting_ns", iter([50, 50 + waited]).__next__)
     monkeypatch.setattr(clock, "_other_threads_ns", iter([70, 70 + others]).__next__)
@@ -305,7 +305,7 @@ def test_only_waits_that_other_processes_caused_are_taken_off(monkeypatch, waite
     assert clock.timed(lambda: None) == pytest.approx(seconds)
 
 
-def test_without_linuxs_statistics_nothing_is_taken_off(monkeypatch):
+def test_without_linuxs_statistics_nothing_is_subtracted(monkeypatch):
     def lacks(*_: object) -> int:
         raise FileNotFoundError
 
@@ -314,7 +314,7 @@ def test_without_linuxs_statistics_nothing_is_taken_off(monkeypatch):
 
 
 @pytest.mark.skipif(not Path("/proc/thread-self/schedstat").exists(), reason="the kernel does not tell")
-def test_a_call_beside_a_busy_process_takes_little_more_than_it_runs():
+def test_a_busy_neighbour_adds_little_to_a_calls_time():
     def spin():
         start = time.thread_time_ns()
         while time.thread_time_ns() - start < 100_000_000:
@@ -339,7 +339,7 @@ def test_a_call_beside_a_busy_process_takes_little_more_than_it_runs():
 
 @pytest.mark.parametrize(("call", "device", "calls"), [(0.001, "cpu", 7), (0.02, "cpu", 1), (0.02, "cuda", 2)])
 def test_a_call_that_fills_a_slice_is_timed_alone(monkeypatch, call, device, calls):
-    """Shorter ones have one before them that is not recorded, and so has every call on a GPU."""
+    """An unrecorded call precedes shorter calls and every call on a GPU."""
     server, made = worker.Server(), []
     server.device, server.side = device, SimpleNamespace(throttling=lambda _: "none")
     monkeypatch.setattr(server, "_time_both", lambda: (made.append(call) or call, call))
@@ -373,7 +373,7 @@ def test_orders_are_balanced_wherever_a_case_may_stop(arms):
         assert {orders[:stop].count(order) for order in orders} == {stop // math.factorial(len(arms))}
 
 
-def test_rounds_go_on_only_where_they_scatter():
+def test_rounds_continue_only_while_they_scatter():
     precise = [(1.0, 1.03 + 0.001 * (-1) ** number) for number in range(24)]
     quiet = [(1.0, 1.03 + 0.02 * (-1) ** number) for number in range(24)]
     noisy = [(1.0, 1.03 + 0.15 * (-1) ** number) for number in range(24)]
@@ -382,8 +382,8 @@ def test_rounds_go_on_only_where_they_scatter():
 
 
 @pytest.mark.parametrize("ratio", [1.25, 1 / 1.25])
-def test_a_plain_difference_need_not_be_known_so_well(ratio):
-    """Whichever arm is the slower one, or of which of the bases it is told."""
+def test_a_clear_difference_needs_less_precision(ratio):
+    """This holds whichever arm is slower, and in any order of the arms."""
     rounds = [(1.0, 1.02**sign, ratio * 1.02**sign) for sign in (1, -1) * 3]
     assert pairs._is_resolved([(base, head) for base, _, head in rounds])
     for order in itertools.permutations(range(3)):
@@ -391,7 +391,7 @@ def test_a_plain_difference_need_not_be_known_so_well(ratio):
     assert not pairs._is_resolved([(base, again) for base, again, _ in rounds])
 
 
-def test_cases_that_change_their_process_have_one_of_their_own():
+def test_cases_that_change_their_process_run_separately():
     plain = [CheckedCase(name, {}, 0) for name in "abc"]
     loaded = [CheckedCase(name, {}, 0, (("LD_PRELOAD", "x"),)) for name in "de"]
     alone = [CheckedCase(name, {}, 0, is_alone=True) for name in "fg"]
@@ -400,8 +400,8 @@ def test_cases_that_change_their_process_have_one_of_their_own():
     assert ["".join(case.id for case in group) for group in grouped] == ["abc", "de", "f", "g", "hi"]
 
 
-def test_a_case_is_timed_on_as_many_threads_as_it_asks_for(monkeypatch, side, here):
-    """Whatever the others have, and never in a process that was started for another number of threads."""
+def test_a_case_is_timed_on_its_own_number_of_threads(monkeypatch, side, here):
+    """Other cases' threads do not matter, and a process started for another number of threads is not reused."""
     started, cases = (
         [],
         [CheckedCase("a", {"threads": 2}, 0), CheckedCase("b", {"threads": None}, 0), CheckedCase("c", {}, 0)],
@@ -420,13 +420,13 @@ def test_a_case_is_timed_on_as_many_threads_as_it_asks_for(monkeypatch, side, he
     assert kept.take(side, (), Settings(threads=2)) is None
 
 
-def test_a_pair_is_pinned_to_as_many_cores_as_it_has_threads():
+def test_a_pair_is_pinned_to_one_core_per_thread():
     allowed = os.sched_getaffinity(0)
     assert len(pairs.quietest_cores(1)) == 1
     assert set(pairs.quietest_cores(len(allowed))) == allowed
 
 
-def test_a_worker_that_was_killed_while_nobody_asked_it_is_closed_all_the_same(side, here):
+def test_a_worker_killed_while_idle_is_still_closed(side, here):
     with SideWorker(side, QUICK, here) as worker:
         worker.process.kill()
         worker.process.wait()
@@ -434,14 +434,14 @@ def test_a_worker_that_was_killed_while_nobody_asked_it_is_closed_all_the_same(s
     assert worker.socket.fileno() == -1
 
 
-def test_a_case_that_takes_long_to_build_is_waited_for_as_long_as_its_suite_says(side, here, monkeypatch):
+def test_a_slow_start_gets_the_suites_time_limit(side, here, monkeypatch):
     monkeypatch.setattr(link, "START_TIMEOUT", 1e-6)
     with SideWorker(side, QUICK, here) as worker:
         worker.greet()
         assert worker.await_greeting()["protocol"] == link.PROTOCOL
 
 
-def test_workers_are_alike_but_for_what_is_random_on_purpose(side, here):
+def test_workers_differ_only_in_deliberately_random_variables(side, here):
     from convbench.check.link import _environment
 
     first, other = (_environment(side, Settings(allocator="glibc-arena", threads=2), here) for _ in range(2))
@@ -451,7 +451,7 @@ def test_workers_are_alike_but_for_what_is_random_on_purpose(side, here):
     assert (first["OMP_NUM_THREADS"], first["OMP_WAIT_POLICY"], first["MALLOC_MMAP_MAX_"]) == ("2", "PASSIVE", "0")
 
 
-def test_the_allocator_of_the_user_is_not_that_of_the_workers(side, here, monkeypatch):
+def test_workers_do_not_inherit_the_users_allocator(side, here, monkeypatch):
     from convbench.check.link import _environment
 
     monkeypatch.setenv("MALLOC_TOP_PAD_", "1")
@@ -463,7 +463,7 @@ def test_the_allocator_of_the_user_is_not_that_of_the_workers(side, here, monkey
     assert "MALLOC_MMAP_THRESHOLD_" not in _environment(side, Settings(allocator="glibc-arena"), here)
 
 
-def test_a_base_of_another_interpreter_runs_with_it(here, tmp_path):
+def test_a_base_runs_with_its_own_interpreter(here, tmp_path):
     lent = sides.with_python(Side("here", here, here, ()), sys.executable, tmp_path)
     with SideWorker(lent, QUICK, tmp_path) as other:
         assert other.ask("hello", threads=1)["python"] == sys.version.split()[0]

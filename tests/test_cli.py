@@ -1,4 +1,4 @@
-"""The command line as a person uses it: real processes, real files, real kills."""
+"""Test the command line as a person uses it, with real processes, files and kills."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ protocol: {max_warmup: 0.02, max_time: 0.05, target: 0.5, min_samples: 6}
 """
 TWO = ("reducer=[gap, gmp]", "protocol.visits=2")
 PARAMS = ("run", "tiny.yaml", "--metrics", "params")
-"""What runs no model, so that no server of processes is started for what is only said."""
+"""A command that runs no model, so that tests of messages start no server of processes."""
 LONG = (*TWO, "protocol.min_samples=400")
-"""Two cases in two rounds are enough to measure; and visits that are long enough to be interrupted."""
+"""Two cases in two rounds, with visits that are long enough to be interrupted."""
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def wait_for(condition, seconds: float = 60.0) -> None:
 
 
 def test_help_and_version_need_no_torch():
-    """Nor does a command that measures in other processes: loading the shelf of executors brings none of it."""
+    """Commands that measure in other processes need none either: loading the shelf of executors imports no torch."""
     modules = "convbench.cli, convbench.suite, convbench.core.store, convbench.report.page.run"
     shelf = "from convbench.core.registry import executors; list(executors)"
     script = f"import sys, {modules}; {shelf}; print(*sys.modules)"
@@ -70,7 +70,7 @@ def test_help_and_version_need_no_torch():
     assert "convbench.cli.run" in loaded
 
 
-def test_a_run_leaves_its_files_and_says_where(here):
+def test_a_run_writes_its_files_and_reports_where(here):
     done = convbench("run", "tiny.yaml", *TWO, cwd=here)
     assert done.returncode == 0, done.stderr
     run = here / "reports" / "tiny"
@@ -87,7 +87,7 @@ def test_a_run_leaves_its_files_and_says_where(here):
     assert (run / "index.html").read_text().startswith("<!doctype html>")
 
 
-def test_json_prints_an_object_a_case_and_nothing_else(here):
+def test_json_prints_only_one_object_per_case(here):
     done = convbench("run", "tiny.yaml", "--json", "--metrics", "params,macs", "--out", "elsewhere", cwd=here)
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["reducer"] for row in rows] == ["gap", "gmp", "hybrid", "gdconv"]
@@ -98,7 +98,7 @@ def test_json_prints_an_object_a_case_and_nothing_else(here):
     assert store.exists(here / "elsewhere")
 
 
-def test_quiet_says_nothing(here):
+def test_quiet_prints_nothing(here):
     done = convbench("run", "tiny.yaml", "--quiet", "--metrics", "params", cwd=here)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -112,7 +112,7 @@ def test_dry_run_shows_the_cases_and_writes_nothing(here):
     assert not (here / "reports").exists()
 
 
-def test_after_kill_9_resume_measures_the_rest_once(here):
+def test_resume_after_kill_9_measures_the_remaining_visits_once(here):
     run = here / "reports" / "tiny"
     process = start("run", "tiny.yaml", *LONG, cwd=here)
     wait_for(lambda: len(lines(run)) >= 3)  # the facts of both, and a first visit to one
@@ -135,7 +135,7 @@ def test_after_kill_9_resume_measures_the_rest_once(here):
     wait_for(lambda: not any(member.is_running() and member.status() != "zombie" for member in family), 10)
 
 
-def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(here):
+def test_ctrl_c_keeps_finished_cases_and_explains_how_to_resume(here):
     run = here / "reports" / "tiny"
     process = start("run", "tiny.yaml", *LONG, cwd=here, start_new_session=True)
     wait_for(lambda: len(lines(run)) >= 1)
@@ -147,7 +147,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(here):
     assert 1 <= len(pd.read_csv(run / "results.csv")) <= len(lines(run))
 
 
-def test_resume_says_that_what_failed_is_not_measured_again(here, in_process):
+def test_resume_reports_that_failed_cases_are_not_measured_again(here, in_process):
     words = ("run", "tiny.yaml", "--executor", "fake", "--quiet")
     assert in_process(*words, cwd=here).returncode == 0
     results = here / "reports" / "tiny" / "results.jsonl"
@@ -162,15 +162,15 @@ def test_resume_says_that_what_failed_is_not_measured_again(here, in_process):
     assert done.returncode == 5
 
 
-def test_a_skip_that_leaves_nothing_out_is_told(here, in_process):
+def test_a_skip_that_matches_no_case_is_reported(here, in_process):
     words = (*PARAMS, "--dry-run", "--skip")
     assert "convbench: --skip *gpa* leaves no case out" in in_process(*words, "*gpa*", cwd=here).stderr
     assert "--skip" not in in_process(*words, "*gap*", cwd=here).stderr
 
 
 @pytest.mark.parametrize("option", ["--only", "--skip"])
-def test_a_filter_of_a_variable_that_is_not_set_is_refused(option, here, in_process):
-    """All was measured, or nothing was, for no reason that was told."""
+def test_an_empty_filter_is_refused(option, here, in_process):
+    """A filter from an unset variable used to select everything or nothing, without a reason."""
     done = in_process(*PARAMS, "--dry-run", option, "", cwd=here)
     assert (done.returncode, done.stderr.strip()) == (
         2,
@@ -178,7 +178,7 @@ def test_a_filter_of_a_variable_that_is_not_set_is_refused(option, here, in_proc
     )
 
 
-def test_settings_that_nothing_takes_are_told(here, in_process):
+def test_settings_that_no_case_uses_are_reported(here, in_process):
     words = (*PARAMS, "--dry-run")
     asked = in_process(*words, "--only", "gap", "lstm_input=[24,48]", "training.seeds=5", cwd=here).stderr
     assert "convbench: no case has the LSTM input size 24 or 48: gap makes its own\n" in asked
@@ -194,8 +194,8 @@ def test_settings_that_nothing_takes_are_told(here, in_process):
     assert "convbench: lstm_input=8 does nothing, because lstm_input=24 comes later: write several values as" in twice
 
 
-def test_a_run_in_a_repository_that_git_tells_nothing_of_says_so(here, in_process, monkeypatch):
-    """Another user owns a repository that is mounted into a container: runs were kept without their commit, unsaid."""
+def test_a_run_reports_that_git_refuses_its_repository(here, in_process, monkeypatch):
+    """Another user owns a repository mounted into a container; its runs used to lack their commit without a word."""
     words = ("run", "tiny.yaml", "--executor", "fake", "--quiet")
     subprocess.run(["git", "init", "-q"], cwd=here, check=True)
     assert in_process(*words, cwd=here).stderr == ""
@@ -207,15 +207,15 @@ def test_a_run_in_a_repository_that_git_tells_nothing_of_says_so(here, in_proces
     assert "runs are kept without their commit" in examination.message
 
 
-def test_a_budget_that_ends_the_trainings_is_told(here, in_process):
+def test_a_budget_that_ends_the_trainings_is_reported(here, in_process):
     words = ("run", "quality", "--executor", "fake", "--quiet", "--out", "out")
     done = in_process(*words, "--budget", "0.000001s", cwd=here)
     assert done.returncode == 5, done.stderr
     assert re.search(r"convbench: \d+ trainings not made: the budget is spent", done.stderr)
 
 
-def test_a_case_that_an_executor_gives_no_record_of_is_told(here, in_process, monkeypatch):
-    """It ended in exit code 0."""
+def test_a_case_without_a_record_is_reported(here, in_process, monkeypatch):
+    """Such a run used to end with exit code 0."""
     run = Fake.run
     monkeypatch.setattr(Fake, "run", lambda *args: (pair for pair in run(*args) if not pair[0].case.variant))
     done = in_process("run", "smoke", "--only", "fc", "--metrics", "latency", "--executor", "fake", cwd=here)
@@ -223,7 +223,7 @@ def test_a_case_that_an_executor_gives_no_record_of_is_told(here, in_process, mo
     assert "convbench: the executor gave no record of 1 case: add --resume to try again" in done.stderr
 
 
-def test_profile_with_resume_says_what_gets_no_trace(here, in_process):
+def test_profile_with_resume_reports_cases_without_a_trace(here, in_process):
     words = ("run", "tiny.yaml", "--executor", "fake", "--quiet")
     assert in_process(*words, cwd=here).returncode == 0
     done = in_process(*words, "profile=true", "--resume", cwd=here)
@@ -237,8 +237,8 @@ def test_resume_refuses_another_suite(here, in_process):
     assert "cannot be resumed: its list of cases differs" in other.stderr
 
 
-def test_resume_says_that_the_description_of_the_run_is_lost(here, in_process):
-    """It began anew, without a word."""
+def test_resume_refuses_a_run_without_its_description(here, in_process):
+    """It used to start again from the beginning, without a message."""
     words = ("run", "tiny.yaml", "--executor", "fake", "--quiet")
     assert in_process(*words, cwd=here).returncode == 0
     before = lines(here / "reports" / "tiny")
@@ -248,8 +248,8 @@ def test_resume_says_that_the_description_of_the_run_is_lost(here, in_process):
     assert "cannot be resumed: its run.json is lost; put it back, or run without --resume" in done.stderr
 
 
-def test_resume_says_that_the_results_of_the_run_are_lost(here, in_process):
-    """It measured all of it again, without a word."""
+def test_resume_refuses_a_run_without_its_results(here, in_process):
+    """It used to measure everything again, without a message."""
     words = ("run", "tiny.yaml", "--executor", "fake", "--quiet")
     assert in_process(*words, cwd=here).returncode == 0
     (here / "reports" / "tiny" / "results.jsonl").unlink()
@@ -258,7 +258,7 @@ def test_resume_says_that_the_results_of_the_run_are_lost(here, in_process):
     assert "there is no results.jsonl, which holds all measurements: copy the whole run, or measure" in done.stderr
 
 
-def test_failed_cases_end_in_exit_5_and_stay_in_the_files(here, in_process):
+def test_failed_cases_give_exit_5_and_stay_in_files(here, in_process):
     (here / "wild.yaml").write_text(
         "matrix:\n  model:\n"
         "    - {name: 'wild:Ending', how: [raise, crash]}\n"
@@ -288,7 +288,7 @@ def test_shards_are_disjoint_complete_and_merge(here, in_process):
     assert (done.stderr, run.shards) == ("", ())
 
 
-def test_a_merge_of_some_shards_says_which_are_missing_and_is_gone_on_with(here, in_process):
+def test_a_merge_names_missing_shards_and_can_be_resumed(here, in_process):
     for index in (1, 3):
         assert in_process(*PARAMS, "--shard", f"{index}/3", "--out", f"shard{index}", cwd=here).returncode == 0
     done = in_process("merge", "shard1", "shard3", "shard1", "--out", "part", cwd=here)
@@ -309,8 +309,8 @@ def test_a_merge_of_some_shards_says_which_are_missing_and_is_gone_on_with(here,
     assert (len(run_records), run.planned, run.shards) == (4, tuple(r.case.id for r in run_records), ())
 
 
-def test_a_merge_of_all_shards_is_gone_on_with(here, in_process):
-    """Whatever their order, and where only the whole suite shows that two cases are equal."""
+def test_a_merge_of_all_shards_can_be_resumed(here, in_process):
+    """This holds in any order, and also if only the whole suite shows that two cases are equal."""
     words = ("run", "tiny.yaml", "reducer=[hybrid, gap, {name: avg-k, k: 1}]", "--metrics", "params")
     for index in (1, 2):
         assert in_process(*words, "--shard", f"{index}/2", "--out", f"shard{index}", cwd=here).returncode == 0
@@ -323,7 +323,7 @@ def test_a_merge_of_all_shards_is_gone_on_with(here, in_process):
     assert len(run_records) == 3
 
 
-def test_shards_of_different_commits_are_said(here, in_process):
+def test_shards_of_different_commits_are_reported(here, in_process):
     for name, commit in (("gap", "0123abc"), ("gmp", "4567def")):
         facts = {**records.ENVIRONMENT, "commit": commit}
         records.stored(here / name, [records.record(records.case(name))], environment=facts)
@@ -335,7 +335,7 @@ def test_shards_of_different_commits_are_said(here, in_process):
 def test_list_shows_every_shelf():
     output = convbench("list", cwd=TESTS).stdout
     assert "avg-k(k=4)" in output
-    assert "fake(answer=invented, machines=1, " in output  # a default that no suite writes: it was an address
+    assert "fake(answer=invented, machines=1, " in output  # such a default used to be shown as an address
     assert "streaming" in output
     assert all(f"\n{shelf}:" in f"\n{output}" for shelf in ("suites", "backbones", "reducers", "variants", "probes"))
 
@@ -348,13 +348,13 @@ def test_list_shows_every_shelf():
         ("history", "history [OPTIONS] [runs]..."),
     ],
 )
-def test_help_says_how_a_verb_is_written(here, in_process, verb, line):
-    """It was ``[[KEY=VALUE]...]...``, and the directory of ``run`` for that of ``profile``."""
+def test_help_shows_the_usage_of_a_verb(here, in_process, verb, line):
+    """Help used to show ``[[KEY=VALUE]...]...``, and for ``profile`` the directory of ``run``."""
     assert line in in_process(verb, "--help", cwd=here).stdout
 
 
-def test_no_verb_takes_an_empty_text_for_a_path():
-    """Of a shell's variable that is not set it would take the working directory."""
+def test_no_verb_accepts_an_empty_path():
+    """With an unset shell variable the verb would use the working directory."""
     for command in app.registered_commands:
         for name, hint in get_type_hints(command.callback, include_extras=True).items():
             annotation, *infos = get_args(hint) or (hint,)
@@ -364,7 +364,7 @@ def test_no_verb_takes_an_empty_text_for_a_path():
                     infos[0].parser(" ")
 
 
-def test_the_version_is_told_without_torch(here, in_process, monkeypatch):
+def test_the_version_is_shown_without_torch(here, in_process, monkeypatch):
     def version(name):
         raise metadata.PackageNotFoundError(name)
 
@@ -381,7 +381,7 @@ def test_the_version_is_told_without_torch(here, in_process, monkeypatch):
         (partial(int, "x"), "this is a bug in convbench: please report"),
     ],
 )
-def test_what_nobody_foresaw_is_traced_to_the_users_own_line(verb, whose, capsys, monkeypatch):
+def test_an_unexpected_error_is_traced_to_the_users_line(verb, whose, capsys, monkeypatch):
     assert ending.code_of(verb) == ending.INTERNAL
     assert re.search(whose, capsys.readouterr().err)
     monkeypatch.setattr(installed, "_origins", {"shutil": "shop-plugins 1.2"})
@@ -389,12 +389,12 @@ def test_what_nobody_foresaw_is_traced_to_the_users_own_line(verb, whose, capsys
     assert "came from shop-plugins 1.2: report it there" in capsys.readouterr().err
 
 
-def test_a_plan_of_one_case_is_told_in_the_singular(here, in_process):
+def test_a_plan_of_one_case_is_worded_in_the_singular(here, in_process):
     done = in_process(*PARAMS, "--dry-run", "--device", "cpu", "reducer=fc", cwd=here)
     assert done.stderr == "1 case to measure, of 1 combination in the suite\n"
 
 
-def test_doctor_tells_what_is_missing():
+def test_doctor_reports_on_torch_and_the_gpu():
     process = convbench("doctor", cwd=TESTS)
     assert process.returncode == 0
     assert "torch" in process.stdout

@@ -1,4 +1,4 @@
-"""The driver of many hosts, on invented ones: nothing is lost or made twice, the sweep ends, like stays with like."""
+"""Test the driver on invented hosts: no visit is lost or repeated, sweeps end, and variants of a model share a host."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def trials(number: int) -> list[Case]:
 
 
 class Sweep:
-    """A sweep over invented machines, as ``runs.sweep`` makes it, and what came of it."""
+    """A sweep over invented machines, set up as in ``runs.sweep``, and the records that it made."""
 
     def __init__(self, cases, machines, *, costs=None, limits=None, answer=None, protocol=PROTOCOL, done=()):
         self.cases, self.protocol = cases, protocol
@@ -96,7 +96,7 @@ class Sweep:
         return Counter((job.case.id, job.visit) for job, _ in self.records)
 
     def whole(self, *, but=()) -> bool:
-        """Whether every case has its facts and rounds, once each, but for those cases."""
+        """Whether every case, except those in ``but``, has its facts and all its rounds exactly once."""
         rounds = [FACTS, *range(self.protocol.visits)]
         expected = {
             (planned_case.id, number)
@@ -117,7 +117,7 @@ def machines(number: int, **more) -> list[Machine]:
 # --- Pieces -----------------------------------------------------------------------------------------------------------
 
 
-def test_variants_and_reducers_of_a_size_share_a_piece_and_every_job_is_in_one() -> None:
+def test_each_job_is_in_one_piece_beside_its_variants() -> None:
     all_jobs = [Job(planned_case, PROTOCOL, visit=1) for planned_case in suite()]
     for hosts in (1, 2, 4, 64):
         cut = list(pieces.cut(all_jobs, hosts, lambda _: 1.0))
@@ -136,7 +136,7 @@ def test_each_trial_is_a_piece_of_its_own() -> None:
     ] * 5
 
 
-# --- The plain course -------------------------------------------------------------------------------------------------
+# --- Sweeps without faults --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("number", [1, 2, 7])
@@ -148,7 +148,7 @@ def test_every_visit_is_made_once_on_any_number_of_hosts(number: int) -> None:
     }
 
 
-def test_one_case_at_a_time_on_a_host_and_facts_before_times() -> None:
+def test_a_host_measures_one_case_at_a_time_facts_first() -> None:
     sweep = Sweep(suite(), machines(3)).run()
     facts = {job.case.id: number for number, (job, _) in enumerate(sweep.records) if job.visit == FACTS}
     for number, (job, _) in enumerate(sweep.records):
@@ -159,7 +159,7 @@ def test_one_case_at_a_time_on_a_host_and_facts_before_times() -> None:
     assert all(later - earlier >= 1.0 - 1e-9 for times in by_host.values() for earlier, later in pairwise(times))
 
 
-def test_what_is_compared_is_visited_on_the_same_host_in_each_round() -> None:
+def test_variants_of_a_model_share_a_host_in_each_round() -> None:
     sweep = Sweep(suite(), machines(4)).run()
     homes = defaultdict(set)
     for job, record in sweep.records:
@@ -168,7 +168,7 @@ def test_what_is_compared_is_visited_on_the_same_host_in_each_round() -> None:
     assert all(len(hosts) == 1 for hosts in homes.values())
 
 
-def test_trials_wait_for_what_is_timed_and_fill_the_gaps() -> None:
+def test_trials_wait_for_timed_cases_and_fill_the_gaps() -> None:
     sweep = Sweep([*suite(hidden=(32,)), *trials(20)], machines(4)).run()
     assert sweep.whole()
     order = [job.case.trial is not None for _, job, _ in sweep.engine.visits]
@@ -204,15 +204,15 @@ def test_a_ranking_never_mixes_two_kinds_of_hosts() -> None:
     assert len(set.union(*environments.values())) == 2, "both kinds work"
 
 
-def test_a_single_ranking_is_measured_by_the_larger_group_and_trials_by_all() -> None:
+def test_the_larger_group_measures_the_ranking_and_all_hosts_train() -> None:
     odd = Machine("odd", kind="b")
     sweep = Sweep([*suite(hidden=(16,)), *trials(12)], [*machines(3), odd]).run()
     assert sweep.whole()
     assert {job.case.trial is not None for name, job, _ in sweep.engine.visits if name == "odd"} == {True}
 
 
-def test_threads_are_measured_where_there_is_a_core_for_each() -> None:
-    """They were measured on either kind, on one by twice as many threads as it has cores."""
+def test_a_threaded_case_runs_on_hosts_with_enough_cores() -> None:
+    """These cases used to run on both kinds of hosts, on one of them with twice as many threads as cores."""
     threads = [replace(planned_case, threads=4) for planned_case in suite(hidden=(16,))]
     sweep = Sweep(threads, [*machines(3), Machine("many", kind="b", cores=4)]).run()
     assert sweep.whole()
@@ -220,7 +220,7 @@ def test_threads_are_measured_where_there_is_a_core_for_each() -> None:
     assert Sweep(threads, machines(2)).run().whole(), "more than any has, as on one machine"
 
 
-def test_what_no_host_can_measure_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_case_that_no_host_can_measure_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     large = case("flatten", None)
     monkeypatch.setattr("convbench.measure.preflight.needed_bytes", lambda case: 2**40 if case == large else 2**20)
     small = [Machine("small-1", memory=2**31), Machine("small-2", memory=2**31)]
@@ -236,7 +236,7 @@ def test_what_no_host_can_measure_is_said_at_once(monkeypatch: pytest.MonkeyPatc
     assert sweep.engine.visits
 
 
-def test_a_host_with_too_little_memory_does_not_get_the_case(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_case_goes_only_to_hosts_with_enough_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     large = case("flatten", None)
     monkeypatch.setattr("convbench.measure.preflight.needed_bytes", lambda case: 2**32 if case == large else 2**20)
     sweep = Sweep([large, *suite(hidden=(16,))], [Machine("small", memory=2**31), Machine("large", memory=2**33)]).run()
@@ -244,10 +244,10 @@ def test_a_host_with_too_little_memory_does_not_get_the_case(monkeypatch: pytest
     assert {name for name, job, _ in sweep.engine.visits if job.case == large} == {"large"}
 
 
-def test_a_case_of_a_frame_that_only_one_kind_has_room_for_takes_the_frame_there(
+def test_the_largest_case_decides_where_its_ranking_is_measured(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its home was chosen by its first case, and the run ended as if hosts had been lost."""
+    """The first case used to decide where the ranking was measured, and the run ended as if hosts had been lost."""
     large = case("flatten", None)
     monkeypatch.setattr("convbench.measure.preflight.needed_bytes", lambda case: 2**32 if case == large else 2**20)
     hosts = [*(Machine(f"small-{at}", memory=2**31) for at in range(3)), Machine("b", kind="large", memory=2**33)]
@@ -257,8 +257,8 @@ def test_a_case_of_a_frame_that_only_one_kind_has_room_for_takes_the_frame_there
     assert timed == {"b"}
 
 
-def test_a_case_that_was_given_up_keeps_back_none_of_its_piece(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In one situation of many models: hosts of one kind, of which the only one with room for it is lost."""
+def test_a_case_given_up_does_not_hold_back_its_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many models of one situation run on hosts of one kind; the only host with room for the largest model is lost."""
     large = case("flatten", None)
     monkeypatch.setattr("convbench.measure.preflight.needed_bytes", lambda case: 2**32 if case == large else 2**20)
     hosts = [Machine("large", memory=2**33, dies=0.5), *(Machine(f"small-{at}", memory=2**31) for at in range(2))]
@@ -268,7 +268,7 @@ def test_a_case_that_was_given_up_keeps_back_none_of_its_piece(monkeypatch: pyte
     assert sweep.whole(but={large.id})
 
 
-def test_what_only_a_lost_host_could_take_keeps_nothing_back_while_the_host_is_waited_for(
+def test_waiting_for_a_lost_host_holds_up_no_other_case(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     large = case("flatten", None)
@@ -281,10 +281,10 @@ def test_what_only_a_lost_host_could_take_keeps_nothing_back_while_the_host_is_w
     assert max(at for _, job, at in sweep.engine.visits if job.visit < PROTOCOL.visits) < 1000
 
 
-def test_a_case_too_large_for_all_hosts_where_its_ranking_is_at_home_is_skipped_and_the_run_is_complete(
+def test_a_case_too_large_for_its_rankings_hosts_is_skipped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where an earlier run had measured the others: it ended as if hosts had been lost, at each --resume."""
+    """If an earlier run had measured the other cases, each --resume used to end as if hosts had been lost."""
     large = case("flatten", None)
     monkeypatch.setattr("convbench.measure.preflight.needed_bytes", lambda case: 2**32 if case == large else 2**20)
     small = [Machine(f"small-{at}", memory=2**31) for at in range(2)]
@@ -297,7 +297,7 @@ def test_a_case_too_large_for_all_hosts_where_its_ranking_is_at_home_is_skipped_
     assert not again.driver.lost
 
 
-def test_a_frame_whose_hosts_come_back_is_measured_by_the_first_kind_that_can() -> None:
+def test_the_first_kind_of_host_to_return_measures_the_ranking() -> None:
     """The only hosts with a GPU are lost while workers are gathered."""
     gpus = [Machine(kind, kind=kind, device="cuda", dies=0.5, returns=30.0 + at) for at, kind in enumerate("ab")]
     cases = [case(reducer, size, device="cuda") for reducer in ("gap", "fc") for size in (8, 16, 32)]
@@ -306,7 +306,7 @@ def test_a_frame_whose_hosts_come_back_is_measured_by_the_first_kind_that_can() 
     assert {name for name, _, _ in sweep.engine.visits} == {"a"}
 
 
-def test_single_visits_have_anchors_of_the_latency_alone_and_make_nothing_twice() -> None:
+def test_with_single_visits_anchors_measure_only_latency_and_nothing_repeats() -> None:
     sweep = Sweep(suite(), machines(2), protocol=replace(PROTOCOL, visits=1)).run()
     assert max(sweep.made.values()) == 1
     assert {job.metrics for job, _ in sweep.records if job.visit >= FIRST_ROUND} == {("latency",)}
@@ -314,8 +314,8 @@ def test_single_visits_have_anchors_of_the_latency_alone_and_make_nothing_twice(
     assert again.records == []
 
 
-def test_an_anchor_that_a_host_has_no_room_for_is_left_out_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The host took none of its anchors, no other could, and the run never ended."""
+def test_a_host_skips_an_anchor_too_large_for_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host used to take none of its anchors, no other host could take them, and the run never ended."""
     large = case("flatten", None)
     monkeypatch.setattr("convbench.measure.preflight.needed_bytes", lambda case: 2**32 if case == large else 2**20)
     cases = [*suite(hidden=(64,)), large]
@@ -338,7 +338,7 @@ def test_an_anchor_that_a_host_has_no_room_for_is_left_out_there(monkeypatch: py
 # --- Faults -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_lost_host_s_work_is_made_elsewhere() -> None:
+def test_other_hosts_do_the_work_of_a_lost_host() -> None:
     sweep = Sweep([*suite(), *trials(4)], [Machine("host-0"), Machine("doomed", dies=7.3), Machine("host-2")]).run()
     assert sweep.whole()
 
@@ -350,7 +350,7 @@ def test_a_silent_host_is_given_up_after_a_while() -> None:
     assert any(worker.startswith("silent") for worker in sweep.engine.dropped)
 
 
-def test_a_case_that_takes_its_hosts_down_is_a_failed_record_and_costs_nothing_else() -> None:
+def test_a_case_that_kills_its_hosts_fails_alone() -> None:
     cases = suite()
     poison = cases[5]
     hosts = machines(5, deadly=frozenset({poison.id}), returns=10.0)
@@ -361,7 +361,7 @@ def test_a_case_that_takes_its_hosts_down_is_a_failed_record_and_costs_nothing_e
     assert sweep.whole(but=(poison.id,))
 
 
-def test_a_case_that_hangs_its_worker_is_given_up_and_another_host_tries() -> None:
+def test_another_host_tries_a_case_that_hangs_its_worker() -> None:
     cases = suite()
     hosts = [Machine("bad", stuck=frozenset({cases[3].id})), Machine("good")]
     sweep = Sweep(cases, hosts, protocol=replace(PROTOCOL, timeout=5)).run()
@@ -369,7 +369,7 @@ def test_a_case_that_hangs_its_worker_is_given_up_and_another_host_tries() -> No
     assert sweep.engine.now < 2000
 
 
-def test_a_straggler_s_work_is_issued_again_and_counts_once() -> None:
+def test_a_slow_hosts_work_is_reissued_and_counts_once() -> None:
     slow = Machine("slow", slowness=lambda now: 40.0 if now > 20 else 1.0)
     sweep = Sweep(suite(), [*machines(3), slow]).run()
     assert sweep.whole()
@@ -377,24 +377,24 @@ def test_a_straggler_s_work_is_issued_again_and_counts_once() -> None:
     assert sweep.engine.now < 2.5 * alone.engine.now
 
 
-def test_hosts_that_come_late_help() -> None:
+def test_hosts_that_join_late_take_part() -> None:
     sweep = Sweep(suite(), [Machine("first"), Machine("second", joins=25.0)], limits=Limits(settle=1)).run()
     assert sweep.whole()
     assert {name for name, _, _ in sweep.engine.visits} == {"first", "second"}
 
 
-def test_a_case_is_not_blamed_for_a_host_that_the_scheduler_takes_away() -> None:
+def test_a_case_is_not_blamed_for_a_preempted_host() -> None:
     hosts = [Machine("host-0"), Machine("taken", dies=7.3, preempted=True)]
     assert Sweep(suite(), hosts, limits=Limits(deaths=1)).run().whole()
 
 
-def test_a_case_that_takes_longer_than_any_worker_may_live_is_a_failed_record() -> None:
+def test_a_case_that_outlives_every_worker_fails() -> None:
     cases = suite()
     hosts = machines(3, deadly=frozenset({cases[5].id}), returns=10.0, preempted=True)
     assert Sweep(cases, hosts).run().whole(but=(cases[5].id,))
 
 
-def test_a_case_is_not_blamed_for_a_piece_that_could_not_be_written() -> None:
+def test_a_case_is_not_blamed_for_an_unwritable_piece() -> None:
     sweep = Sweep(suite(), machines(2, preempted=True, returns=5.0), limits=Limits(deaths=1))
     hand, reason = sweep.engine.hand, "its work cannot be written"
 
@@ -409,30 +409,30 @@ def test_a_case_is_not_blamed_for_a_piece_that_could_not_be_written() -> None:
     assert {record.status for _, record in sweep.records} == {"ok"}
 
 
-def test_a_host_with_another_convbench_is_left_out_and_not_tried_again() -> None:
+def test_a_host_of_another_version_is_left_out_for_good() -> None:
     sweep = Sweep(suite(), [Machine("host-0"), Machine("old", version="0.0.1")]).run()
     assert sweep.whole()
     assert sweep.engine.dropped == ["old/1"]
     assert {name for name, _, _ in sweep.engine.visits} == {"host-0"}
 
 
-def test_hosts_that_all_have_another_convbench_are_said_at_once() -> None:
+def test_the_run_ends_at_once_if_all_versions_differ() -> None:
     sweep = Sweep(suite(), machines(2, version="0.0.1"))
     with pytest.raises(ConvbenchError, match=r"within 0 s: it has convbench 0\.0\.1, and this machine has"):
         sweep.run()
 
 
-def test_no_host_at_all_is_one_sentence() -> None:
+def test_a_run_without_any_host_ends_with_one_message() -> None:
     with pytest.raises(ConvbenchError, match="no worker joined within"):
         Sweep(suite(), [Machine("never", joins=math.inf)], limits=Limits(start=30)).run()
 
 
-def test_a_long_wait_for_the_first_worker_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_long_wait_for_the_first_worker_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     Sweep(suite(), [Machine("queued", joins=90.0)], limits=Limits(start=3600)).run()
     assert caplog.text.count("no worker has joined yet: waiting up to 3600 s for the first") == 1
 
 
-def test_when_every_host_is_lost_the_sweep_ends_and_what_is_finished_is_there() -> None:
+def test_finished_records_survive_the_loss_of_every_host() -> None:
     sweep = Sweep(suite(), machines(2, dies=20.0), limits=Limits(start=60))
     with pytest.raises(ConvbenchError, match=r"every host was lost.*--resume"):
         sweep.run()
@@ -444,7 +444,7 @@ def test_when_every_host_is_lost_the_sweep_ends_and_what_is_finished_is_there() 
     assert again.whole()
 
 
-def test_no_host_is_waited_for_where_none_is_to_come() -> None:
+def test_the_run_ends_at_once_if_no_hosts_are_expected() -> None:
     sweep = Sweep(suite(), machines(2, dies=20.0), limits=Limits(start=3600))
     assert len(sweep.driver.hosts) == 2
     sweep.engine.awaits_workers = False
@@ -453,8 +453,8 @@ def test_no_host_is_waited_for_where_none_is_to_come() -> None:
     assert sweep.engine.now < 30
 
 
-def test_trainings_are_made_where_all_that_is_timed_was_lost() -> None:
-    """The hosts that it was at home on were lost before its second round, which had nothing else in it."""
+def test_trainings_run_although_all_hosts_for_timing_were_lost() -> None:
+    """The hosts that time the ranking are lost before its second round, which contains no other work."""
     hosts = [Machine("a", dies=5.0), Machine("b", kind="b", joins=4.0)]
     sweep = Sweep([*suite(hidden=(16,)), *trials(4)], hosts, limits=Limits(start=30, settle=1))
     with pytest.raises(ConvbenchError, match=r"could measure 24 of the cases were lost.*--resume"):
@@ -462,7 +462,7 @@ def test_trainings_are_made_where_all_that_is_timed_was_lost() -> None:
     assert {job.case for job, _ in sweep.records if job.case.trial} == set(trials(4))
 
 
-def test_what_only_lost_hosts_could_measure_is_left_to_a_resumed_run() -> None:
+def test_a_resumed_run_measures_the_cases_of_lost_hosts() -> None:
     cases = suite(hidden=(16, 32))
     sweep = Sweep(cases, [Machine("a"), Machine("b", kind="b", dies=10.0)], limits=Limits(start=30))
     with pytest.raises(ConvbenchError, match=r"of the cases were lost.*--resume"):
@@ -475,7 +475,7 @@ def test_what_only_lost_hosts_could_measure_is_left_to_a_resumed_run() -> None:
     assert again.whole()
 
 
-def test_a_kind_of_hosts_that_comes_late_to_a_resumed_run_is_waited_for() -> None:
+def test_a_resumed_run_waits_for_a_late_kind_of_host() -> None:
     cases = suite(hidden=(16, 32))
     first = Sweep(cases, [Machine("a"), Machine("b", kind="b")])
     visits: Iterator = iter(first)
@@ -489,7 +489,7 @@ def test_a_kind_of_hosts_that_comes_late_to_a_resumed_run_is_waited_for() -> Non
     assert again.whole()
 
 
-def test_what_a_failed_case_leaves_waiting_for_a_lost_host_does_not_hold_up_the_others() -> None:
+def test_the_remaining_visits_of_a_failed_case_block_no_others() -> None:
     cases = [case(hidden=16), case(hidden=32)]
     deadly = Machine("b", kind="b", deadly=frozenset(planned.id for planned in cases))
     sweep = Sweep(cases, [Machine("a"), deadly], limits=Limits(deaths=1)).run()
@@ -497,7 +497,7 @@ def test_what_a_failed_case_leaves_waiting_for_a_lost_host_does_not_hold_up_the_
     assert sweep.whole(but=(failed,))
 
 
-def test_a_driver_that_dies_is_resumed_and_nothing_is_made_twice() -> None:
+def test_resuming_after_the_driver_died_repeats_nothing() -> None:
     first = Sweep([*suite(), *trials(5)], machines(3))
     visits: Iterator = iter(first)
     for _ in range(40):
@@ -510,7 +510,7 @@ def test_a_driver_that_dies_is_resumed_and_nothing_is_made_twice() -> None:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_any_mixture_of_faults_loses_nothing_and_makes_nothing_twice(seed: int) -> None:
+def test_any_mixture_of_faults_loses_and_repeats_nothing(seed: int) -> None:
     chance = random.Random(seed)
     cases = [*suite(hidden=(16, 32)), *trials(chance.randrange(8))]
     poison = frozenset({chance.choice(cases).id} if chance.random() < 0.4 else ())
@@ -537,7 +537,7 @@ def test_any_mixture_of_faults_loses_nothing_and_makes_nothing_twice(seed: int) 
 
 
 def ray_engine(monkeypatch, *, begun: bool, address: str = "", nodes=({"CPU": 2.0},)) -> ray._Engine:
-    """The engine on a library that only pretends; ``begun`` is whether the user has a session already."""
+    """Return the engine on a mocked Ray library; ``begun`` is whether the user already has a session."""
     library = MagicMock()
     library.is_initialized.return_value = begun
     library.nodes.return_value = [
@@ -550,15 +550,15 @@ def ray_engine(monkeypatch, *, begun: bool, address: str = "", nodes=({"CPU": 2.
 
 
 @pytest.mark.parametrize("begun", [True, False])
-def test_a_session_of_ray_that_the_user_began_is_left_to_the_user(monkeypatch: pytest.MonkeyPatch, begun: bool) -> None:
+def test_the_users_own_ray_session_is_not_shut_down(monkeypatch: pytest.MonkeyPatch, begun: bool) -> None:
     engine = ray_engine(monkeypatch, begun=begun)
     assert engine.start() == 1
     engine.close()
     assert engine.ray.shutdown.called is not begun
 
 
-def test_what_ray_tells_of_a_lost_worker_is_not_among_the_results(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It printed 45 lines to standard output, where ``--json`` prints objects."""
+def test_rays_message_on_a_lost_worker_stays_off_stdout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray used to print 45 lines to standard output, where ``--json`` prints objects."""
     engine = ray_engine(monkeypatch, begun=False)
     engine.start()
     assert engine.ray._private.worker._worker_logs_enabled is False
@@ -566,7 +566,7 @@ def test_what_ray_tells_of_a_lost_worker_is_not_among_the_results(monkeypatch: p
     assert engine.ray._private.worker._worker_logs_enabled is True
 
 
-def test_an_address_is_refused_where_there_is_a_session_of_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_is_refused_beside_an_open_ray_session(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = ray_engine(monkeypatch, begun=True, address="auto")
     with pytest.raises(ConvbenchError, match="already has a Ray session"):
         engine.start()
@@ -575,8 +575,8 @@ def test_an_address_is_refused_where_there_is_a_session_of_ray(monkeypatch: pyte
 
 
 @pytest.mark.parametrize("address", ["", "auto"])
-def test_a_cluster_of_ray_that_a_variable_names_is_refused_where_it_is_gone(monkeypatch, address) -> None:
-    """Ray tried for more than two minutes, in silence."""
+def test_a_ray_address_is_refused_if_its_cluster_is_gone(monkeypatch, address) -> None:
+    """Ray used to try for more than two minutes without a message."""
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     engine = ray_engine(monkeypatch, begun=False, address=address)
     with pytest.raises(ConvbenchError, match=r"no Ray cluster at 127\.0\.0\.1:1: .* unset RAY_ADDRESS"):
@@ -584,13 +584,13 @@ def test_a_cluster_of_ray_that_a_variable_names_is_refused_where_it_is_gone(monk
     assert not engine.ray.init.called
 
 
-def test_a_host_of_ray_without_room_does_not_end_the_wait_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ray_node_without_a_core_does_not_end_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = ray_engine(monkeypatch, begun=False, nodes=({"CPU": 2.0}, {"CPU": 0.5}))
     assert engine.start() == 2, "the one that is absent is counted, as it is said to be missing afterwards"
     assert [type(event) for event in engine.events(0)] == [Absent]
 
 
-def test_a_worker_of_ray_that_cannot_begin_is_not_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ray_worker_that_cannot_start_is_not_restarted(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = ray_engine(monkeypatch, begun=False)
     engine.start()
     (remote,) = engine.remotes.values()
@@ -606,7 +606,7 @@ def test_a_worker_of_ray_that_cannot_begin_is_not_started_again(monkeypatch: pyt
     assert engine.remotes == {}
 
 
-def test_a_host_of_ray_whose_workers_end_before_their_first_word_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ray_node_is_left_out_after_repeated_false_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = ray_engine(monkeypatch, begun=False)
     engine.start()
     engine.ray.exceptions.RayTaskError = ValueError
@@ -621,7 +621,7 @@ def test_a_host_of_ray_whose_workers_end_before_their_first_word_is_left_out(mon
     assert engine.remotes == {}
 
 
-def test_only_false_starts_in_a_row_leave_a_host_of_ray_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_false_starts_in_a_row_exclude_a_ray_node(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = ray_engine(monkeypatch, begun=False)
     engine.start()
     engine.ray.exceptions.RayTaskError = ValueError
@@ -648,10 +648,8 @@ def test_only_false_starts_in_a_row_leave_a_host_of_ray_out(monkeypatch: pytest.
         ("", "The actor died unexpectedly before finishing this task."),
     ],
 )
-def test_a_worker_that_ray_lost_is_told_with_what_ray_knows_of_it(
-    monkeypatch: pytest.MonkeyPatch, told: str, cause: str
-) -> None:
-    """It was Ray's first line, which is the same whatever happened."""
+def test_rays_own_reason_for_a_lost_worker_is_reported(monkeypatch: pytest.MonkeyPatch, told: str, cause: str) -> None:
+    """The message used to be Ray's first line, which is the same whatever happened."""
     engine = ray_engine(monkeypatch, begun=False)
     engine.start()
     (remote,) = engine.remotes.values()
@@ -663,8 +661,8 @@ def test_a_worker_that_ray_lost_is_told_with_what_ray_knows_of_it(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
-def test_a_signal_while_ray_connects_ends_the_command_as_at_any_other_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ray's handler exits: the command ended in a traceback that blamed convbench, or the user's code."""
+def test_a_signal_while_ray_connects_ends_the_command_as_usual(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's handler exits. The command used to end with a traceback that blamed convbench or the user's code."""
     engine = ray_engine(monkeypatch, begun=False)
 
     def init(**_: object) -> None:
@@ -672,28 +670,28 @@ def test_a_signal_while_ray_connects_ends_the_command_as_at_any_other_time(monke
         signal.raise_signal(signal.SIGTERM)
 
     monkeypatch.setattr(ray._library(), "init", init)
-    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as in a process of its own: Ray may have left one here
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Ray may have left a handler in this process
     try:
         assert code_of(engine.start) == 128 + signal.SIGTERM
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
-def test_slurm_in_this_process_has_one_worker_and_refuses_more() -> None:
-    """Two forked one server each in this process, and ended each other's cases."""
+def test_slurm_in_the_drivers_process_allows_only_one_worker() -> None:
+    """Two workers used to fork one server each in this process and to end each other's cases."""
     with slurm.Slurm("cpu", cluster="debug") as jobs:
         assert jobs.driver.engine.options.workers == 1
     with pytest.raises(ConvbenchError, match=r"cluster=debug .* there cannot be 3 workers: give workers=1"):
         slurm.Slurm("cpu", cluster="debug", workers=3)
 
 
-def test_what_only_slurm_knows_is_said_not_to_be_used_without_it(caplog: pytest.LogCaptureFixture) -> None:
+def test_options_that_only_slurm_understands_are_reported_as_unused(caplog: pytest.LogCaptureFixture) -> None:
     with slurm.Slurm("cpu", cluster="local", setup="module load cuda", memory="16GB"):
         assert caplog.messages == ["convbench: not used with cluster=local: memory, setup"]
 
 
 def slurm_engine(folder: Path, *workers: str) -> slurm._Engine:
-    """The engine with workers that no scheduler knows, and none in place of lost ones."""
+    """Return the engine with workers that no scheduler knows and that are not replaced if they are lost."""
     options = slurm._JobOptions("slurm", 0, 0, 0, 60, str(folder), {}, exclusive=True)
     engine = slurm._Engine(options, spec("cpu", (), 0, 1))
     engine.run_folder, engine.mailboxes = folder, mailbox.Mailboxes(folder / "mail", engine.spec)
@@ -719,7 +717,7 @@ def test_a_message_that_cannot_be_read_now_is_read_later(tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x04\x95"])
-def test_a_message_that_was_cut_when_its_host_went_down_ends_nothing(tmp_path: Path, content: bytes) -> None:
+def test_a_message_cut_by_a_crashing_host_is_ignored(tmp_path: Path, content: bytes) -> None:
     engine = slurm_engine(tmp_path, "down", "there")
     (tmp_path / "mail" / "down" / "out-0").write_bytes(content)
     mailbox.Mailbox(tmp_path / "mail", "there").say(Beat("there"))
@@ -727,7 +725,7 @@ def test_a_message_that_was_cut_when_its_host_went_down_ends_nothing(tmp_path: P
     engine.close()
 
 
-def test_a_folder_that_cannot_be_looked_at_now_ends_no_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_briefly_unreadable_folder_does_not_end_a_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "worker").mkdir()
     box = mailbox.Mailbox(tmp_path, "worker")
     assert not box.has_ended
@@ -738,7 +736,7 @@ def test_a_folder_that_cannot_be_looked_at_now_ends_no_worker(tmp_path: Path, mo
     assert box.has_ended
 
 
-def test_a_worker_begins_once_the_folder_can_be_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_starts_once_the_folder_is_writable_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = slurm_engine(tmp_path, "worker-0")
     (tmp_path / "mail" / "worker-0" / mailbox.STOP).touch()
     made = MagicMock()
@@ -759,7 +757,7 @@ def test_a_worker_begins_once_the_folder_can_be_written_again(tmp_path: Path, mo
     engine.close()
 
 
-def test_a_worker_whose_work_cannot_be_written_is_lost_and_no_other(tmp_path: Path) -> None:
+def test_only_the_worker_with_an_unwritable_mailbox_is_lost(tmp_path: Path) -> None:
     engine = slurm_engine(tmp_path, "gone", "there")
     (tmp_path / "mail" / "gone").rmdir()
     for worker in ("gone", "there"):
@@ -772,7 +770,9 @@ def test_a_worker_whose_work_cannot_be_written_is_lost_and_no_other(tmp_path: Pa
     engine.close()
 
 
-def test_while_the_shared_folder_is_away_no_other_is_proposed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_worker_is_replaced_while_the_shared_folder_is_missing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     engine = slurm_engine(tmp_path / "away", "worker-0")
     (tmp_path / "away").rename(tmp_path / "elsewhere")
     engine._owed_count = 1
@@ -798,7 +798,7 @@ def test_while_the_shared_folder_is_away_no_other_is_proposed(tmp_path: Path, ca
         ("TIMEOUT", -math.inf, True),
     ],
 )
-def test_a_job_that_ends_for_its_time_limit_or_for_others_costs_nothing(tmp_path, state, hours, fault) -> None:
+def test_only_unexpected_ends_of_a_job_count_as_faults(tmp_path, state, hours, fault) -> None:
     engine = slurm_engine(tmp_path, "worker-0")
     sent = engine.submissions["worker-0"]
     assert list(engine._losses()) == [], "it runs"
@@ -811,7 +811,7 @@ def test_a_job_that_ends_for_its_time_limit_or_for_others_costs_nothing(tmp_path
     engine.close()
 
 
-def test_workers_that_never_start_end_the_wait_once_none_is_asked_for(
+def test_the_wait_ends_once_no_pending_worker_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine = slurm_engine(tmp_path, "worker-0")
@@ -825,7 +825,7 @@ def test_workers_that_never_start_end_the_wait_once_none_is_asked_for(
     engine.close()
 
 
-def test_slurm_awaits_a_worker_until_it_joined_or_is_replaced_by_none(tmp_path: Path) -> None:
+def test_slurm_awaits_workers_that_are_pending_or_owed(tmp_path: Path) -> None:
     engine = slurm_engine(tmp_path, "worker-0")
     assert engine.awaits_workers
     engine.submissions["worker-0"].join_time = time.monotonic()
@@ -835,7 +835,7 @@ def test_slurm_awaits_a_worker_until_it_joined_or_is_replaced_by_none(tmp_path: 
     engine.close()
 
 
-def test_a_cluster_without_accounting_is_not_asked_at_every_look(tmp_path: Path) -> None:
+def test_a_cluster_without_accounting_is_not_polled_each_time(tmp_path: Path) -> None:
     engine = slurm_engine(tmp_path, "worker-0")
     job = engine.submissions["worker-0"].job
     job.state = "UNKNOWN"
@@ -844,8 +844,8 @@ def test_a_cluster_without_accounting_is_not_asked_at_every_look(tmp_path: Path)
     engine.close()
 
 
-def test_a_cluster_refuses_what_its_hosts_cannot_know(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["__main__"], "__file__", __file__, raising=False)  # a script, which xdist is none
+def test_a_cluster_refuses_cases_that_its_hosts_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", __file__, raising=False)  # a script, unlike xdist
     cluster = Cluster(Invented(machines(1)), (), Limits())
     with pytest.raises(ConvbenchError, match="which other hosts do not have"):
         cluster.expect([Case(Whole(Choice("__main__:Net")), Clip(1, 2, 3, 8, 8))])
@@ -856,8 +856,8 @@ def test_a_cluster_refuses_what_its_hosts_cannot_know(monkeypatch: pytest.Monkey
         cluster.expect([case(variant="onnxruntime")])
 
 
-def test_a_variant_of_the_user_s_is_not_imported_by_the_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it prints came before the command's JSON, what it starts kept the command from ending."""
+def test_the_driver_does_not_import_the_users_variant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its output used to precede the command's JSON, and whatever it started kept the command from ending."""
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "own_variant.py").write_text(
         "from convbench.core.registry import declares\nfrom convbench.core.traits import VariantTraits\n"
@@ -870,8 +870,8 @@ def test_a_variant_of_the_user_s_is_not_imported_by_the_driver(tmp_path: Path, m
     assert "own_variant" not in sys.modules
 
 
-def test_a_host_with_another_version_of_the_user_s_code_is_said(tmp_path: Path, monkeypatch, caplog) -> None:
-    """The first word of it was that --resume refused the run."""
+def test_a_host_with_another_version_of_user_code_is_reported(tmp_path: Path, monkeypatch, caplog) -> None:
+    """The user used to learn of it only when --resume refused the run."""
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "own_net.py").write_text("new = True\n")
 
@@ -887,8 +887,8 @@ def test_a_host_with_another_version_of_the_user_s_code_is_said(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("name", ["ray", "slurm"])
-def test_a_plan_is_shown_without_a_host_being_started(name, in_process, tmp_path, monkeypatch) -> None:
-    """A job array was submitted and waited for, up to an hour."""
+def test_a_plan_is_shown_without_starting_a_host(name, in_process, tmp_path, monkeypatch) -> None:
+    """A dry run used to submit a job array and to wait for it, up to an hour."""
     monkeypatch.setattr({"ray": ray, "slurm": slurm}[name]._Engine, "start", Mock(side_effect=AssertionError))
     words = ("run", "smoke", "--only", "gap", "--dry-run", "--executor", name)
     done = in_process(*words, "--device", "cuda", cwd=tmp_path)
@@ -898,8 +898,8 @@ def test_a_plan_is_shown_without_a_host_being_started(name, in_process, tmp_path
     assert "unknown device 'gpu'" in in_process(*words, "--device", "gpu", cwd=tmp_path).stderr
 
 
-def test_a_trace_that_stays_on_its_host_is_said(tmp_path: Path) -> None:
-    """Time was spent on profiles that nobody could open, and nothing was said."""
+def test_a_trace_that_stays_on_its_host_is_reported(tmp_path: Path) -> None:
+    """Time used to be spent on profiles that nobody could open, without a message."""
 
     def answer(job: Job, host: Host) -> Record:
         return replace(invented(job, host), readings=(Reading(metrics.TRACE_BYTES, (1e6,)),))
@@ -914,8 +914,8 @@ def test_a_trace_that_stays_on_its_host_is_said(tmp_path: Path) -> None:
     assert codes == {shared: [], lost: ["not_profiled"]}
 
 
-def test_a_host_that_lacks_a_module_of_plugins_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its cases failed as of an unknown reducer, whichever host measured them."""
+def test_a_host_without_a_plugin_module_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cases with such a plug-in used to fail with an unknown reducer, whichever host measured them."""
     monkeypatch.setattr(reducers, "_plugins", dict(reducers._plugins))
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     (tmp_path / "brought_here.py").write_text(
@@ -934,8 +934,8 @@ def test_a_host_that_lacks_a_module_of_plugins_is_left_out(tmp_path: Path, monke
         _become(replace(known, modules=("brought_here",)))
 
 
-def test_workers_that_a_scheduler_puts_on_one_machine_are_hosts_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two cards of a node had one name: one effect for both, and anchors for the first that came."""
+def test_workers_on_one_machine_count_as_separate_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two GPUs of a node used to share a name: they had one host effect, and only the first to join had anchors."""
     one, machine = spec("cpu", (), 0, 1), set(range(os.cpu_count() or 1))
     names = {}
     for affinity in (machine, {4096}, {4097, 4098, 4099}):
@@ -970,7 +970,7 @@ def test_a_job_that_runs_a_second_time_ends_at_once(tmp_path: Path, monkeypatch:
     engine.close()
 
 
-def test_what_slurm_s_workers_share_is_no_change_of_the_code(tmp_path: Path) -> None:
+def test_the_shared_slurm_folder_does_not_make_the_repository_dirty(tmp_path: Path) -> None:
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     place = slurm._run_folder(tmp_path / ".convbench-slurm")
     (place / "mail").mkdir()
@@ -978,7 +978,7 @@ def test_what_slurm_s_workers_share_is_no_change_of_the_code(tmp_path: Path) -> 
     assert not git.dirty(tmp_path)
 
 
-def test_a_shared_folder_that_is_gone_for_good_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_permanently_lost_shared_folder_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = slurm_engine(tmp_path, "worker-0")
     engine.run_folder = tmp_path
     monkeypatch.setattr(slurm, "wait_for_word", lambda *_: [])
@@ -989,7 +989,7 @@ def test_a_shared_folder_that_is_gone_for_good_ends_the_run(tmp_path: Path, monk
     engine.close()
 
 
-def test_a_shared_folder_that_comes_back_in_time_ends_nothing(tmp_path: Path) -> None:
+def test_the_run_goes_on_if_the_shared_folder_returns(tmp_path: Path) -> None:
     engine = slurm_engine(tmp_path)
     shutil.rmtree(tmp_path / "mail")
     assert not engine.mailboxes.gone
@@ -1000,7 +1000,7 @@ def test_a_shared_folder_that_comes_back_in_time_ends_nothing(tmp_path: Path) ->
     engine.close()
 
 
-def test_what_a_killed_driver_left_in_the_shared_folder_is_taken_away_later(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_driver_are_removed_later(tmp_path: Path) -> None:
     mail, own = tmp_path / "run-other" / "mail", tmp_path / "run-2024" / "mail"
     for folder in (mail, own):
         folder.mkdir(parents=True)
@@ -1017,7 +1017,7 @@ def test_what_a_killed_driver_left_in_the_shared_folder_is_taken_away_later(tmp_
 
 
 @pytest.mark.parametrize("in_mail", [True, False])
-def test_a_shared_folder_that_takes_nothing_is_one_sentence(
+def test_an_unwritable_shared_folder_is_refused_in_one_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_mail: bool
 ) -> None:
     engine = slurm_engine(tmp_path)

@@ -1,4 +1,4 @@
-"""What cuDNN takes, by formula and as ``tests/gpu/proofs.py`` recorded it on a GPU (``tests/golden/gpu``)."""
+"""Test formulas for cuDNN's memory against what ``tests/gpu/proofs.py`` recorded on a GPU (``tests/golden/gpu``)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from convbench.measure.memory.cudnn import MIB, Recurrence
 RECORDED = json.loads(Path(__file__, "../golden/gpu/recurrent.json").resolve().read_text())
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 ODD = {"bfloat16": 0.06, "GRU": 0.03, "RNN": 0.03}
-"""How far off the formula may be where cuDNN takes another algorithm than for an LSTM in float32."""
+"""Relative error that the formula may have if cuDNN uses another algorithm than for an LSTM in float32."""
 
 
 def recurrence(
@@ -45,7 +45,7 @@ def test_the_reserve_is_as_recorded(shape):
     (":4096:2:16:8", (9, 0), 8 * MIB + 128 * 1024),
     (":16:8", (9, 0), 128 * 1024),
 ])  # fmt: skip
-def test_cublas_keeps_a_workspace_a_thread(monkeypatch, environment, capability, size):
+def test_cublas_keeps_a_workspace_per_thread(monkeypatch, environment, capability, size):
     if environment:
         monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", environment)
     device, product = torch.device("cuda"), torch.ops.aten.mm.default

@@ -1,4 +1,4 @@
-"""``export-model``: which measured case it hands over, and what it says where it cannot."""
+"""Test ``export-model``: which measured case it exports, and its messages if it cannot."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from convbench.models.subject import assemble
 RECORDS = [records.record(records.case(name)) for name in ("gap", "gmp")]
 
 
-def test_what_run_imported_is_found_again(tmp_path, monkeypatch, in_process):
-    """The modules beside the suite, and those that --plugins named."""
+def test_modules_imported_by_run_are_found_again(tmp_path, monkeypatch, in_process):
+    """These are the modules beside the suite and the modules that --plugins names."""
     (tmp_path / "bench").mkdir()
     (tmp_path / "bench" / "beside_suite.py").write_text("build = None\n")
     (tmp_path / "bench" / "whole.yaml").write_text("model: beside_suite:build\n")
@@ -44,7 +44,7 @@ def test_what_run_imported_is_found_again(tmp_path, monkeypatch, in_process):
 
 
 @pytest.mark.parametrize("name", ["gap", "*/gap/*", RECORDS[0].case.id])
-def test_a_case_is_known_by_what_only_would_pick_it_by(name):
+def test_a_case_is_named_as_with_the_option_only(name):
     assert _find_record(name, RECORDS, Path("run")) is RECORDS[0]
 
 
@@ -53,14 +53,14 @@ def test_a_case_is_known_by_what_only_would_pick_it_by(name):
     ("winter", "run: no measured case is called 'winter': `convbench report run` shows their names"),
     ("eager", "run: 2 cases match 'eager', such as conv/gap/"),
 ])  # fmt: skip
-def test_what_names_no_case_or_several_is_told(name, message):
+def test_a_name_of_no_case_or_several_is_refused(name, message):
     with pytest.raises(ConvbenchError) as told:
         _find_record(name, RECORDS, Path("run"))
     assert str(told.value).startswith(message)
 
 
-def test_a_file_of_somebodys_is_not_written_over_by_the_program(tmp_path):
-    """The model's own source is often called as its file is."""
+def test_the_program_does_not_overwrite_a_users_file(tmp_path):
+    """The model's own source often has the name of the exported file."""
     (tmp_path / "net.py").write_text("class Net: ...\n")
     with pytest.raises(ConvbenchError, match=r"net\.py: is not a program of convbench, .*: choose another --to$"):
         _program_path(tmp_path / "net.onnx")
@@ -69,14 +69,14 @@ def test_a_file_of_somebodys_is_not_written_over_by_the_program(tmp_path):
 
 
 @pytest.mark.parametrize("file", ['a "quoted" one.onnx', "back\\slash.onnx", "übung 😀.onnx", "{braced}.onnx"])
-def test_the_program_names_its_file_whatever_that_is_called(file):
+def test_the_program_quotes_any_file_name_correctly(file):
     example = Example(((torch.zeros(1, 2),), {}), torch.zeros(1), None, ("clip",), ("output",))
     tree = ast.parse(_program(file, RECORDS[0].case, example))
     assert file in [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
 
 
-def test_a_model_that_raises_is_one_sentence():
-    """It was a traceback, and "a fault of convbench"."""
+def test_a_model_that_raises_fails_with_one_message():
+    """This used to end with a traceback, as an internal error."""
     broken = Case(Whole(Choice("wild:Ending", (("how", "raise"),))), Clip(1, 2, 3, 8, 8))
     with pytest.raises(CaseFailed, match="does not run: ValueError: the user's own mistake"):
         _eager_output(broken, lambda: assemble(broken, 0))
@@ -88,6 +88,6 @@ def test_a_model_that_raises_is_one_sentence():
     (Choice("half"), []),
     (Choice("openvino", (("precision", "bf16"),)), ["openvino(precision=bf16)"]),
 ])  # fmt: skip
-def test_a_number_type_that_the_file_has_not_is_told(variant, lacking):
-    """The winner in autocast was written as float32, under its id and its latency, without a word."""
+def test_a_number_type_missing_from_the_file_is_reported(variant, lacking):
+    """The winner in autocast used to be written as float32 under its id and its latency, without a message."""
     assert left_out(Case(Whole(Choice("wild:Ending")), Clip(1, 2, 3, 8, 8), (variant,))) == lacking

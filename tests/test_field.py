@@ -1,4 +1,4 @@
-"""Any model that plain torch runs is measured, with the numbers of closed forms worked by hand."""
+"""Test that any model that plain torch runs is measured; expected numbers are closed forms worked by hand."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ PROTOCOL = Protocol(max_warmup=0.0, max_time=0.001, min_samples=2)
 COUNTS = ["params", "macs", "crosscheck"]
 CLIP = Clip(3, 8, 3, 32, 32)
 CONV = 24 * 6 * 15 * 15 * 27
-"""The convolution of ``field.Base`` on 24 frames."""
+"""MACs of the convolution of ``field.Base`` on 24 frames."""
 LSTM = 24 * 4 * 20 * (6 + 20)
 OF_CLOCKS = {"interval_wide", "not_steady", "page_faults", "busy_machine"}
-"""What is found of few and short samples, whatever the model."""
+"""Findings that few and short samples cause, whatever the model."""
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
@@ -81,7 +81,7 @@ def finding(record: Record, code: str) -> Finding:
 )
 @pytest.mark.parametrize("metrics", [["params"], ["latency"]])
 def test_a_model_is_grouped_by_its_own_number_type(kind, variant, expected, metrics):
-    """Whether it is called or not; a variant that lowers it has the word."""
+    """This holds whether or not the model is called; a variant that lowers the type decides."""
     record = measured(case(f"Typed/{kind}", SMALL, variant=variant), metrics)
     assert results.group(record).dtype == expected
     assert results.dtype(replace(record, conditions={})) == ("fp16" if variant and expected == "fp16" else "fp32")
@@ -96,8 +96,8 @@ def test_the_number_type_is_that_of_most_bytes():
 
 
 @pytest.mark.parametrize("variant", [(), (Choice("autocast", (("dtype", "fp16"),)),)])
-def test_a_model_whose_weights_are_float16_is_trained_as_it_is(variant):
-    """torch scales no gradient back that is float16 itself."""
+def test_a_float16_model_is_trained_in_float16(variant):
+    """torch does not unscale gradients that are float16 themselves."""
     record = measured(case("Typed/float16", SMALL, "train", variant), ["latency"])
     assert results.group(record).dtype == "fp16"
 
@@ -146,15 +146,15 @@ ONCE = {"counted_once"}
         ("FrozenTrunk", 2408, CONV + LSTM, set()),
     ],
 )
-def test_what_runs_is_counted(model, params, macs, doubts):
+def test_every_model_that_runs_is_counted(model, params, macs, doubts):
     record = measured(case(model), COUNTS)
     assert (value(record, "params"), value(record, "macs")) == (params, macs)
     assert codes(record) - {"name_stages"} == doubts
 
 
 @pytest.mark.parametrize(("how", "scenario"), [("depth", "inference"), ("depth", "train"), ("training", "train")])
-def test_where_chance_decides_what_is_computed_it_is_said(how, scenario):
-    """The MACs of stochastic depth are of what was drawn."""
+def test_random_work_is_reported(how, scenario):
+    """The MACs of stochastic depth are those of the layers that were drawn."""
     record = measured(case(f"ByChance/{how}", scenario=scenario), COUNTS)
     assert record.samples("adds") and not codes(record) & {"counted_once", "counts_disagree"}
     drawn = finding(record, "random_work").data
@@ -165,8 +165,8 @@ def test_where_chance_decides_what_is_computed_it_is_said(how, scenario):
     assert "random_work" not in codes(measured(case("ByChance/numbers", scenario=scenario), COUNTS))
 
 
-def test_a_trunk_that_draws_its_depth_trains_by_the_macs_of_one_draw():
-    """Of one frame and of two another depth was drawn; the line through both gave any number, also a negative one."""
+def test_training_macs_of_a_random_depth_come_from_one_draw():
+    """One frame and two frames used to draw different depths; a line through both gave any number, even negative."""
     drawn = Case(Parts(Choice("field:deep"), Choice("gap")), SMALL, scenario="train")
     stem, block = 6 * 32 * 32 * 4 * 27, 6 * 32 * 32 * 4 * 36
     counted = set()
@@ -197,7 +197,7 @@ def test_a_packed_sequence_costs_its_own_steps(cell, a_step, inputs):
     assert codes(record) - {"name_stages"} == OFF_META
 
 
-def test_a_model_off_meta_has_everything_but_a_prediction():
+def test_a_model_that_fails_on_meta_lacks_only_a_prediction():
     record = measured(case("reads/if"), [])
     assert all(record.samples(name) for name in ("latency_s", "cpu_peak_tensor_bytes", "latency_s_lstm", "macs_lstm"))
     assert not record.samples("predicted_peak_bytes")
@@ -213,7 +213,7 @@ def test_a_model_off_meta_has_everything_but_a_prediction():
         ("Works/nested", "its nested tensors"),
     ],
 )
-def test_why_a_peak_is_not_predicted_is_said_in_words(model, why):
+def test_the_reason_for_a_missing_prediction_is_given(model, why):
     with pytest.raises(CaseFailed, match=f"not predicted: .*{why}"):
         predict(case(model))
 
@@ -235,7 +235,7 @@ def test_why_a_peak_is_not_predicted_is_said_in_words(model, why):
         ("wrapped/exported", set()),
     ],
 )
-def test_what_runs_has_its_time_and_memory(model, doubts):
+def test_every_model_that_runs_has_time_and_memory(model, doubts):
     record = measured(case(model, SMALL if "wrapped" not in model else CLIP), ["latency", "memory", "prediction"])
     peak = value(record, "cpu_peak_tensor_bytes")
     assert record.samples("latency_s")
@@ -245,7 +245,7 @@ def test_what_runs_has_its_time_and_memory(model, doubts):
         assert value(record, "predicted_peak_bytes") == pytest.approx(peak, rel=0.05)
 
 
-def test_a_list_is_the_arguments_or_the_one_argument_of_a_model():
+def test_a_list_is_all_arguments_or_the_only_argument():
     record = measured(case("Paths", inputs="field:views"), COUNTS)
     assert value(record, "macs") == CONV * 10 // 8 + LSTM
     assert measured(case("Packed", inputs="field:listed_clips"), ["params"]).status == "ok"
@@ -253,14 +253,14 @@ def test_a_list_is_the_arguments_or_the_one_argument_of_a_model():
 
 @pytest.mark.parametrize("how", ["compiled", "parallel", "averaged", "traced"])
 @pytest.mark.parametrize(("kind", "inputs"), [("dict", "observed"), ("list", "listed_clips")])
-def test_what_torch_puts_around_a_model_takes_what_the_model_takes(kind, inputs, how):
+def test_a_torch_wrapper_takes_its_models_inputs(kind, inputs, how):
     enclosed = Whole(Choice("field:enclosed", (("how", how), ("kind", kind))), f"field:{inputs}")
     arguments = subject.assemble(Case(enclosed, SMALL), 0).inputs
     assert len(arguments.args) == 1
     assert arguments.kwargs == {}
 
 
-def test_a_mapping_without_a_truth_is_the_one_argument_or_the_keywords():
+def test_a_mapping_without_a_truth_value_can_be_the_inputs():
     taken = [
         subject.assemble(Case(Whole(Choice(f"field:{name}"), "field:undecided"), SMALL), 0).inputs
         for name in ("ReadsFirst", "ReadsBoth")
@@ -269,7 +269,7 @@ def test_a_mapping_without_a_truth_is_the_one_argument_or_the_keywords():
 
 
 @pytest.mark.parametrize("inputs", ["observed", "named_observation", "observation"])
-def test_a_dictionary_or_a_tuple_is_the_one_argument_of_a_model_that_takes_it(inputs):
+def test_a_dictionary_or_tuple_can_be_the_only_argument(inputs):
     assert value(measured(case("Observes", inputs=f"field:{inputs}"), COUNTS), "macs") == CONV + LSTM
     if inputs == "observed":
         with pytest.raises(TypeError, match="unexpected keyword argument 'image'"):
@@ -290,13 +290,13 @@ def test_a_dictionary_or_a_tuple_is_the_one_argument_of_a_model_that_takes_it(in
         ("few codes", 4 * 16),
     ],
 )
-def test_attention_and_what_is_not_returned_are_counted_twice_alike(how, macs):
+def test_both_counters_agree_on_attention_and_unreturned_results(how, macs):
     record = measured(case(f"Attention/{how}"), COUNTS)
     assert value(record, "macs") == CONV + 24 * (4 * 16 * (6 + 16) + macs)
     assert codes(record) == {"name_stages"}
 
 
-def test_an_operator_of_ones_own_is_named_with_its_share_and_counted_by_a_formula():
+def test_a_custom_operator_is_named_and_counted_by_its_formula():
     clip = Clip(2, 4, 3, 16, 16)
     record = measured(case("Own", clip), COUNTS)
     assert value(record, "macs") == 8 * 4 * 8 * (64 + 8)
@@ -304,14 +304,14 @@ def test_an_operator_of_ones_own_is_named_with_its_share_and_counted_by_a_formul
     assert doubt["operators"] == ("field::proj",)
     assert doubt["share"] == 64 * 768 / value(record, "params")
     trained = measured(case("Own", clip, "train"), ["macs"])
-    assert finding(trained, "uncounted_operators").data == doubt  # its gradient is made with products that are counted
+    assert finding(trained, "uncounted_operators").data == doubt  # its gradient uses products that are counted
     known = measured(case("Own", clip, flops=(("field::proj", "field:proj_flops"),)), COUNTS)
     assert value(known, "macs") == 8 * (4 * 8 * (64 + 8) + 64 * 768)
     assert codes(known) == {"name_stages"}
 
 
-def test_a_check_is_told_what_the_macs_leave_out():
-    """Three quarters that no counter knew looked like three quarters that were saved."""
+def test_a_check_reports_which_operators_the_macs_omit():
+    """Three quarters of the work, unknown to any counter, used to look like a saving of three quarters."""
     told = {name: side.counts(case(name, Clip(2, 4, 3, 16, 16)), 0)["not counted"] for name in ("Own", "Heavy")}
     assert told == {"Own": "field::proj", "Heavy": "nothing"}
 
@@ -327,21 +327,21 @@ def test_no_headline_calls_a_partly_counted_model_smallest():
     assert alone.startswith("Fewest parameters: field:Own, eager, with 51.5 k parameters and at least ")
 
 
-def test_a_live_module_is_counted_by_the_same_means():
+def test_a_live_module_is_counted_the_same_way():
     counted = convbench.count(field.Packed(inside=True), torch.randn(3, 8, 3, 32, 32))
     assert counted.second == counted.macs
     assert counted.module("rnn").macs == 15 * 4 * 20 * (6 + 20 + 20 + 20)
     assert counted.module("cnn").macs == CONV
 
 
-def test_a_lazy_layer_that_no_call_reaches_is_no_parameter_yet():
+def test_an_uncalled_lazy_layer_has_no_parameters_yet():
     counted = convbench.count(field.Unreached().eval(), torch.randn(3, 8, 3, 32, 32))
     assert (counted.params, counted.macs, counted.second) == (2408, CONV + LSTM, CONV + LSTM)
     record = measured(case("Unreached", scenario="train"), [*COUNTS, "phases"])
     assert (value(record, "params"), codes(record) & {"no_gradient", "not_counted"}) == (2408 + 210, set())
 
 
-def test_what_a_live_count_cannot_know_is_in_it():
+def test_a_live_count_states_its_gaps():
     partly = convbench.count(field.Own(), torch.randn(2, 4, 3, 16, 16))
     assert partly.uncounted == ("field::proj",)
     assert f"not counted: field::proj; they alone read {partly.uncounted_share:.0%} of the parameters" in repr(partly)
@@ -350,7 +350,7 @@ def test_what_a_live_count_cannot_know_is_in_it():
     assert "counted once: " in repr(once)
 
 
-def test_a_call_that_is_slow_on_meta_is_counted_really_and_once(monkeypatch):
+def test_a_call_slow_on_meta_is_counted_once_for_real(monkeypatch):
     devices = []
     monkeypatch.setattr(crosscheck, "DRAWS", 0)
 
@@ -369,8 +369,8 @@ def test_a_call_that_is_slow_on_meta_is_counted_really_and_once(monkeypatch):
         assert value(slow, name) == value(usual, name)
 
 
-def test_a_tensor_that_a_models_code_keeps_is_a_real_one():
-    """It was kept of the call on meta, and met real ones in the next."""
+def test_a_tensor_kept_by_model_code_is_a_real_one():
+    """The tensor used to be kept from the call on meta, and met real tensors in the next call."""
     field.ramp.cache_clear()
     record = measured(case("Keeps"), [*COUNTS, "latency", "prediction"])
     assert (value(record, "params"), value(record, "macs")) == (2408, CONV + LSTM)
@@ -380,7 +380,7 @@ def test_a_tensor_that_a_models_code_keeps_is_a_real_one():
     assert side.compared(case("Keeps"), 0)[0].device == "cpu"
 
 
-def test_what_is_known_of_shapes_is_told_where_the_first_call_fails(monkeypatch):
+def test_shape_metrics_are_reported_even_if_the_first_call_fails(monkeypatch):
     told = []
     monkeypatch.setattr(progress, "_listeners", [lambda known: told.extend(known.known)])
     with pytest.raises(CaseFailed, match="differs from eager's output"):
@@ -388,7 +388,7 @@ def test_what_is_known_of_shapes_is_told_where_the_first_call_fails(monkeypatch)
     assert "params" in {result.metric.name for result in told if isinstance(result, Reading)}
 
 
-def test_a_part_that_keeps_a_tensor_of_meta_says_what_to_do():
+def test_a_kept_meta_tensor_fails_with_advice():
     field.ramp.cache_clear()
     kept = Case(Parts(Choice("conv"), Choice("field:keeps_reducer")), SMALL)
     record = attempts.attempt(kept, lambda kept: measured(kept, ["latency"]))
@@ -400,32 +400,32 @@ def test_a_part_that_keeps_a_tensor_of_meta_says_what_to_do():
     ("layer", "shape"),
     [(nn.Linear(2, 2), (1, 2)), (nn.Conv1d(1, 1, 1), (1, 1, 1)), (nn.LayerNorm(2), (2,)), (nn.LSTMCell(2, 2), (1, 2))],
 )
-def test_a_float_that_meets_weights_in_fewer_bits_says_what_to_do(layer, shape, dtype):
-    """As a first state that the model makes of torch.zeros, in variant half."""
+def test_mixed_number_types_fail_with_advice(layer, shape, dtype):
+    """One example is a first state that the model makes with torch.zeros, in the variant half."""
     with pytest.raises(RuntimeError) as failed:
         layer.to(dtype)(torch.zeros(shape))
     assert attempts.explain(failed.value).message.endswith(attempts.TWO_TYPES)
 
 
 @pytest.mark.parametrize("inputs", ["numpy_clips", "python_clips"])
-def test_a_variant_is_compared_on_the_clip_that_eager_had_whoever_draws_it(inputs):
-    """On another one it was as far off as eager by chance, zeros as well."""
+def test_a_variant_is_compared_on_the_clip_of_eager(inputs):
+    """On another clip every output, even zeros, was no further off than eager by chance."""
     wrong = case("Vanishing", SMALL, variant=(Choice("channels_last"),), inputs=f"field:{inputs}")
     with pytest.raises(CaseFailed, match="differs from eager's output"):
         measured(wrong, ["latency"])
 
 
-def test_numbers_that_numpy_and_python_draw_for_a_model_are_those_of_its_seed():
+def test_a_models_seed_also_seeds_numpy_and_python():
     first, again, other = (network.build(case("Drawn"), seed, "cpu").scale for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
-# --- What is amiss ----------------------------------------------------------------------------------------------------
+# --- Suspicious models and outputs ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("variant", [(), (Choice("channels_last"),)])
-def test_a_model_that_writes_into_its_inputs_is_said(variant):
+def test_a_model_that_writes_into_its_inputs_is_reported(variant):
     assert "inputs_changed" in codes(measured(case("Writes", SMALL, variant=variant), ["latency"]))
     assert "inputs_changed" not in codes(measured(case("Base", SMALL, variant=variant), ["latency"]))
     live = convbench.measure(field.Writes(), torch.ones(1, 2, 3, 8, 8), protocol=PROTOCOL)
@@ -433,7 +433,7 @@ def test_a_model_that_writes_into_its_inputs_is_said(variant):
 
 
 @pytest.mark.parametrize("variant", ["eager", "channels_last", "autocast"])
-def test_nan_in_an_output_is_said_and_agrees_with_nan(variant):
+def test_nan_in_an_output_is_reported_and_equals_nan(variant):
     chosen = () if variant == "eager" else (Choice(variant),)
     some = replace(
         case("NoNumber", SMALL, variant=chosen), architecture=Whole(Choice("field:NoNumber", (("frames", 1),)))
@@ -442,7 +442,7 @@ def test_nan_in_an_output_is_said_and_agrees_with_nan(variant):
     assert finding(record, "not_a_number").data == {"share": 1 / 3, "part": "output"}
 
 
-def test_where_all_is_nan_nothing_can_be_compared():
+def test_outputs_of_only_nan_cannot_be_compared():
     whole = Whole(Choice("field:NoNumber", (("frames", 3),)))
     with pytest.raises(CaseFailed, match="cannot be compared with eager's output: all its numbers are NaN"):
         measured(replace(case("NoNumber", SMALL, variant=(Choice("channels_last"),)), architecture=whole), ["latency"])
@@ -452,13 +452,13 @@ def test_where_all_is_nan_nothing_can_be_compared():
         measured(replace(training, variant=(Choice("channels_last"),)), ["latency"])
 
 
-def test_arrays_of_numpy_are_compared_as_tensors_are():
+def test_numpy_arrays_are_compared_like_tensors():
     with pytest.raises(CaseFailed, match="differs from eager's output"):
         measured(case("VanishingArrays", SMALL, variant=(Choice("channels_last"),)), ["latency"])
 
 
 @pytest.mark.parametrize("variant", [(), (Choice("channels_last"),)])
-def test_a_quantised_output_is_compared_by_the_numbers_it_stands_for(variant):
+def test_a_quantised_output_is_compared_by_its_real_values(variant):
     assert measured(case("Quantised", SMALL, variant=variant), ["latency"]).status == "ok"
 
 
@@ -467,14 +467,14 @@ def test_a_live_model_with_a_quantised_output_is_measured():
 
 
 @pytest.mark.parametrize("kind", [nnq.Embedding, nnq.EmbeddingBag])
-def test_the_weight_of_a_quantised_embedding_is_one(kind):
+def test_the_weight_of_a_quantised_embedding_is_counted(kind):
     embedding = kind(10, 4)
     offsets = [torch.tensor([0])] if kind is nnq.EmbeddingBag else []
     assert weights.weights_bytes(embedding) == 10 * 4
     assert convbench.count(embedding, torch.tensor([1, 2]), *offsets).params == 10 * 4
 
 
-def test_what_tensors_share_is_held_once():
+def test_shared_storage_counts_once():
     base, wide = (weights.weights_bytes(model) for model in (field.Base(), field.Wide()))
     assert wide == base + 4
     assert measured(case("Wide", SMALL), ["latency"]).status == "ok"
@@ -483,7 +483,7 @@ def test_what_tensors_share_is_held_once():
     assert views.inputs.bytes == 4 * 2 * 3 * 3 * 32 * 32
 
 
-def test_any_mapping_is_the_keywords():
+def test_any_mapping_can_be_the_keyword_arguments():
     assert value(measured(case("Base", inputs="field:mapped_observation"), COUNTS), "macs") == CONV + LSTM
 
 
@@ -517,7 +517,7 @@ PARTS = (("backbone", "cnn"), ("lstm", "core"))
         ("Used/method", (("backbone", "."), ("lstm", "core.rnn"))),
     ],
 )
-def test_macs_and_time_land_in_the_stage_however_it_is_used(model, stages):
+def test_a_stage_gets_its_macs_and_time_however_used(model, stages):
     record = measured(case(model, SMALL, stages=stages), ["params", "macs", "crosscheck", "stages"])
     assert [value(record, f"macs_{stage}") for stage in ("backbone", "lstm", "other")] == [145_800, 174_336, 0]
     assert [value(record, f"params_{stage}") for stage in ("backbone", "lstm", "other")] == [112, 29_120, 0]
@@ -532,13 +532,13 @@ def test_macs_of_threads_land_in_their_stage():
 
 
 @pytest.mark.parametrize("stages", [(), (("lstm", ""),), (("lstm", "."),)])
-def test_the_model_itself_is_a_stage(stages):
+def test_the_whole_model_can_be_a_stage(stages):
     record = measured(case("root", SMALL, stages=stages), COUNTS)
     assert value(record, "macs_lstm") == 591_360
     assert codes(record) == set()
 
 
-def test_a_stage_is_several_modules_and_a_shared_weight_counts_once():
+def test_a_shared_weight_counts_once_in_stages_of_several_modules():
     stages = (("backbone", "conv1"), ("backbone", "conv2"), ("lstm", "up"), ("lstm", "down"), ("head", "head"))
     record = measured(case("Two", Clip(1, 2, 3, 8, 8), stages=stages), COUNTS)
     assert value(record, "macs_backbone") == 2 * (36 * 4 * 27 + 16 * 4 * 36)
@@ -548,13 +548,13 @@ def test_a_stage_is_several_modules_and_a_shared_weight_counts_once():
     assert codes(record) == set()
 
 
-def test_training_macs_of_a_loop_of_cells_are_those_of_their_stage():
+def test_training_macs_of_looped_cells_belong_to_their_stage():
     stages = (("backbone", "cnn"), ("head", "head"), ("lstm", "cell"))
     counted = macs_by_stage(case("Cells", SMALL, "train", stages=stages))
     assert counted == {"backbone": 291_600, "reducer": 0, "lstm": 522_496, "head": 288, "other": 0}
 
 
-def test_hooks_of_stages_do_not_compile_a_models_own_compiled_parts_anew():
+def test_stage_hooks_do_not_recompile_a_models_compiled_parts():
     compilations = []
 
     def backend(graph, _inputs):
@@ -570,7 +570,7 @@ def test_hooks_of_stages_do_not_compile_a_models_own_compiled_parts_anew():
     assert len(compilations) == before > 0
 
 
-def test_a_stage_that_is_never_entered_is_said():
+def test_entered_stages_are_seen_and_an_unknown_one_is_refused():
     record = measured(case("Used/inner", SMALL, stages=(("lstm", "core"), ("head", "cnn.0"))), ["macs"])
     assert "stages_unseen" not in codes(record)
     unused = measured(case("Late", SMALL, stages=(("lstm", "rnn"), ("backbone", "cnn"))), ["macs"])
@@ -607,21 +607,21 @@ def test_outputs_of_any_kind_are_compared_and_trained(kind):
 
 
 @pytest.mark.parametrize("model", ["FrozenTrunk", "Yields", "Works/threads"])
-def test_models_with_ways_of_their_own_are_trained(model):
+def test_unusual_models_are_trained(model):
     record = measured(case(model, SMALL, "train"), ["latency", "phases"])
     assert record.samples("latency_s")
     assert codes(record) - OF_CLOCKS == set()
 
 
-def test_a_model_that_only_trains_is_counted_twice_and_captured_as_it_trains():
+def test_a_model_without_inference_is_counted_and_captured_in_training():
     record = measured(case("TrainsOnly", SMALL, "train", (Choice("compile"),)), [*COUNTS, "compile"])
     assert codes(record) - OF_CLOCKS == {"name_stages"}
     conv, lstm = 2 * CONV // 4, LSTM // 4  # of 6 frames instead of 24
     assert value(record, "flops_captured") == conv / (conv + lstm)  # torch.compile leaves an LSTM as it is
 
 
-def test_a_graph_breaks_on_meta_where_it_breaks_elsewhere():
-    """With torch's meta device as the default one dynamo breaks at Tensor.unflatten as well."""
+def test_a_graph_breaks_on_meta_as_it_does_elsewhere():
+    """With torch's meta device as the default, dynamo also breaks at Tensor.unflatten."""
     compiled = case("Base", SMALL, variant=(Choice("compile"),))
     torch._dynamo.reset()
     found = list(probes.get("compile").build(subject.assemble(compiled, 0), PROTOCOL))
@@ -636,20 +636,20 @@ def test_a_graph_breaks_on_meta_where_it_breaks_elsewhere():
         Parts(Choice("conv"), Choice("field:reads_in_training"), 32),
     ],
 )
-def test_what_cannot_be_captured_fails_no_case(architecture):
-    """It ended with torch's word on meta tensors, of which the user has none."""
+def test_a_failed_capture_does_not_fail_the_case(architecture):
+    """The case used to fail with torch's message about meta tensors, although the user has none."""
     compiled = Case(architecture, SMALL, (Choice("compile"),), "train")
     found = list(probes.get("compile").build(subject.assemble(compiled, 0), PROTOCOL))
     known = {getattr(result, "code", None) or result.metric.name for result in found}
     assert known >= ({"graphs"} if isinstance(architecture, Whole) else {"not_captured"})
 
 
-def test_a_loss_of_ones_own_is_minimised_and_what_it_leaves_is_said():
+def test_a_custom_loss_is_minimised_and_unused_parameters_are_reported():
     record = measured(case("heads", SMALL, "train", loss="field:action_loss"), ["phases"])
     assert finding(record, "no_gradient").data["names"] == ("value.weight", "value.bias")
 
 
-def test_a_model_with_a_state_of_its_own_streams_by_a_step():
+def test_a_model_with_its_own_state_streams_by_step():
     streaming = case("OwnState", SMALL, "streaming", step="field:step")
     record = measured(streaming, [*COUNTS, "latency"])
     assert value(record, "macs") == 2 * (6 * 15 * 15 * 27 + 4 * 20 * 26)
@@ -661,8 +661,8 @@ def shapes(model, frame, state):
     return {name: tuple(tensor.shape) for name, tensor in frame.items()}, state
 
 
-def test_a_step_is_given_a_moment_of_what_has_moments():
-    """The goal was cut, which is longest, and the video was whole at every call."""
+def test_a_step_gets_one_frame_of_each_temporal_input():
+    """The goal, which is the longest input, used to be cut, and every call got the whole video."""
     streaming = case("Base", Clip(2, 16, 3, 32, 32), "streaming", inputs="field:guided", step=f"{__name__}:shapes")
     run = subject.assemble(streaming, 0).run
     for _ in range(9):
@@ -670,10 +670,10 @@ def test_a_step_is_given_a_moment_of_what_has_moments():
 
 
 @pytest.mark.parametrize("batch", [2, 16])
-def test_a_step_is_given_a_moment_of_what_has_time_first(batch):
-    """As torch's recurrent layers read it by default; it was refused, or the state was cut for a clip.
+def test_a_step_gets_one_frame_of_time_first_inputs(batch):
+    """torch's recurrent layers expect time first by default. It used to be refused, or the state was cut like a clip.
 
-    Of as many clips as frames each clip was taken for a moment.
+    If there were as many clips as frames, each clip was taken for a frame.
     """
     clip = Clip(batch, 16, 3, 32, 32)
     streaming = case("Base", clip, "streaming", inputs="field:time_first", step=f"{__name__}:shapes")
@@ -682,8 +682,8 @@ def test_a_step_is_given_a_moment_of_what_has_time_first(batch):
         assert run()[0] == {"video": (1, batch, 3, 32, 32), "done": (1, batch), "state": (2, batch, 8)}
 
 
-def test_a_step_without_a_moment_is_refused():
-    """A frame was the whole clip, and latency a frame that of a clip."""
+def test_a_step_without_a_temporal_input_is_refused():
+    """Each step used to get the whole clip, so the latency per frame was that of a clip."""
     streaming = case("OwnState", SMALL, "streaming", inputs="field:two_cameras", step="field:step")
     with pytest.raises(ConvbenchError, match=r"no input is a tensor .* of the clip's batch of 2"):
         subject.assemble(streaming, 0).run()
@@ -695,26 +695,26 @@ def remember(model, frame, state):
 
 
 def recall(model, frame, state):
-    """A window of two frames."""
+    """Keep a window of two frames."""
     output, seen = remember(model, frame, state)
     return output, seen[:, -2:].clone()
 
 
 @pytest.mark.parametrize(("step", "grows"), [("remember", True), ("recall", False)])
-def test_a_state_that_grows_while_it_is_timed_is_said(step, grows):
+def test_a_state_that_grows_while_timed_is_reported(step, grows):
     record = measured(case("Base", SMALL, "streaming", step=f"{__name__}:{step}"), ["latency"])
     assert ("state_grows" in codes(record)) is grows
 
 
-def test_what_a_loop_of_torch_s_calls_is_counted():
-    """``scan``, ``while_loop`` and ``map`` had no MACs: "no implementation found for 'torch.ops.higher_order.scan'"."""
+def test_the_body_of_a_torch_loop_is_counted():
+    """``scan``, ``while_loop`` and ``map`` lacked MACs: "no implementation found for 'torch.ops.higher_order.scan'"."""
     record = measured(case("Scans", SMALL), COUNTS)
     recurrent = 2 * 3 * 80 * 20
     assert value(record, "macs") == value(measured(case("Base", SMALL), COUNTS), "macs") - recurrent
     assert not {"not_counted", "uncounted"} & codes(record)
 
 
-def test_what_cannot_be_counted_is_measured_all_the_same():
+def test_a_model_that_cannot_be_counted_is_still_measured():
     record = measured(case("Asserts", SMALL), [*COUNTS, "latency"])
     assert record.samples("latency_s") and value(record, "params") == 2408
     assert not record.samples("macs")
@@ -722,8 +722,8 @@ def test_what_cannot_be_counted_is_measured_all_the_same():
     assert "counted_once" not in codes(record)
 
 
-def test_why_a_model_with_a_state_fails_is_its_own_error():
-    """Not that of a second attempt on the state which the first one has left in it."""
+def test_a_failing_model_with_state_reports_its_first_error():
+    """It must not be the error of a second attempt, which meets the state that the first attempt left."""
     with pytest.raises(TypeError, match="unsupported ScalarType BFloat16"):
         measured(case("Remembers", SMALL, variant=(Choice("autocast"),)), ["latency"])
 
@@ -750,7 +750,7 @@ def test_why_a_model_with_a_state_fails_is_its_own_error():
         "Beside",
     ],
 )
-def test_the_peak_of_ones_own_model_is_predicted(model, scenario):
+def test_the_peak_of_a_users_model_is_predicted(model, scenario):
     model_case = case(model, CLIP, scenario, inputs="field:frames" if model == "Bytes" else None)
     case_subject = subject.assemble(model_case, 0)
     case_subject.call(), case_subject.call()
@@ -758,7 +758,7 @@ def test_the_peak_of_ones_own_model_is_predicted(model, scenario):
     assert abs(share - 1) < (0.05 if scenario == "inference" else 0.1)
 
 
-def test_cases_that_differ_in_anything_have_ids_of_their_own():
+def test_cases_that_differ_in_anything_have_different_ids():
     plain = case("Base")
     others = [{"inputs": "field:clips"}, {"stages": (("lstm", "rnn"),)}, {"loss": "field:action_loss"},
               {"step": "field:step"}, {"flops": (("field::proj", "field:proj_flops"),)}]  # fmt: skip
@@ -766,13 +766,13 @@ def test_cases_that_differ_in_anything_have_ids_of_their_own():
     assert len({plain.id, *(case("Base", **other).id for other in others)}) == 6
 
 
-def test_a_coroutine_is_worked_out_where_a_loop_runs():
+def test_a_coroutine_is_awaited_inside_a_running_loop():
     async def forward():
         return torch.ones(2)
 
     async def notebook():
         return values.settle([forward()])
 
-    with ThreadPoolExecutor(1) as thread:  # in this one the loop of a browser may run
+    with ThreadPoolExecutor(1) as thread:  # a browser's event loop may run in this thread
         (output,) = thread.submit(asyncio.run, notebook()).result()
     assert torch.equal(output, torch.ones(2))

@@ -1,4 +1,4 @@
-"""A history that proves itself: the paired check of a change's two commits, with real git and workers without torch."""
+"""Test ``history --confirm``: the paired check of a change's two commits, with real git and workers without torch."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COUNT, AT = 16, 8
 
 
 def commits(here: Path, slower: float, since: dict | None = None, **more: object) -> list[str]:
-    """A commit a run; from ``AT`` on the code of ``gap`` takes ``slower`` times as long, and ``since`` is told."""
+    """Make a commit per run; from ``AT`` on, ``gap`` takes ``slower`` times as long and ``since`` is in the config."""
     hashes = []
     for number in range(COUNT):
         seconds = {GAP.id: 0.010 * (slower if number >= AT else 1.0), FC.id: 0.020}
@@ -48,7 +48,7 @@ def here(tmp_path):
 
 
 def fill(store: Path, names: list[str], command: str = "convbench run fake.json", **more) -> None:
-    """Runs that became slower at ``AT``, of these commits."""
+    """Store runs of these commits that become slower at ``AT``."""
     for number, name in enumerate(names):
         seconds = {GAP: 2e-3 * (1.1 if number >= AT else 1.0), FC: 9e-3}
         environment = {"commit": name, **more}
@@ -73,8 +73,8 @@ def test_a_change_of_the_code_is_confirmed_and_kept(here):
     assert "kept in" not in again.stderr
 
 
-def test_a_change_is_confirmed_whatever_is_computed_and_by_the_plug_ins_of_then(here):
-    """Other outputs, the commonest reason of a slowdown, and a reducer of a plug-in were inconclusive every night."""
+def test_changed_outputs_and_plugins_do_not_prevent_confirmation(here):
+    """Changed outputs, the commonest cause of a slowdown, and plug-in reducers used to be inconclusive every night."""
     names = commits(here, slower=1.1, since={"outputs": {GAP.id: 0.6}}, plugins=["shop", "tools"])
     fill(here / "store", names, "convbench --plugins shop run fake.json")
     done = convbench(here, "history", "--store", "store", "--confirm", CONVBENCH_PLUGINS="tools")
@@ -93,8 +93,8 @@ def test_a_change_is_confirmed_whatever_is_computed_and_by_the_plug_ins_of_then(
         ((0.0, 20.0), "inconclusive", "undecided after 2 pairs, which is too few to show any slowdown"),
     ],
 )
-def test_code_that_is_surely_slower_is_not_refuted(tmp_path, slower, word, reason):
-    """Slower by less than was suspected was "not the code", though the interval lay above 1, and never asked again."""
+def test_code_that_is_certainly_slower_is_not_refuted(tmp_path, slower, word, reason):
+    """A smaller slowdown than suspected used to be "not the code" despite an interval above 1, and never rechecked."""
     timings = tuple(outcome.Timing(((1.0, 1 + percent / 100),)) for percent in slower)
     measured = replace(judged(), cases=(outcome.CaseOutcome("gap", timings),), rule=Rule.detecting(0.05))
     confirm.keep(tmp_path, measured)
@@ -102,7 +102,7 @@ def test_code_that_is_surely_slower_is_not_refuted(tmp_path, slower, word, reaso
     assert (said.word, said.reason) == (word, reason)
 
 
-def test_a_change_that_is_not_the_codes_is_refuted(here):
+def test_a_change_not_caused_by_the_code_is_refuted(here):
     fill(here / "store", commits(here, slower=1.0))
     done = convbench(here, "history", "--store", "store", "--confirm", "--out", "page.html")
     assert done.returncode == 0, done.stderr
@@ -112,7 +112,7 @@ def test_a_change_that_is_not_the_codes_is_refuted(here):
     assert convbench(here, "history", "--store", "store").returncode == 0
 
 
-def test_what_cannot_be_confirmed_here_is_said_and_stays_suspected(here):
+def test_a_change_that_cannot_be_confirmed_stays_suspected(here):
     names = commits(here, slower=1.1)
     fill(here / "store", [f"{number:012x}" for number in range(COUNT)])
     lost = convbench(here, "history", "--store", "store", "--confirm")
@@ -127,15 +127,15 @@ def test_what_cannot_be_confirmed_here_is_said_and_stays_suspected(here):
     assert not list((here / "store").rglob(f"{confirm.CONFIRMED}/*"))
 
 
-def test_a_commit_that_does_not_start_is_said(here):
+def test_a_commit_that_does_not_start_is_reported(here):
     fill(here / "store", commits(here, slower=1.1, broken="no nets"))
     done = convbench(here, "history", "--store", "store", "--confirm")
     assert done.returncode == 3
     assert "no nets" in done.stderr
 
 
-def test_a_suite_is_found_under_its_name_of_then_and_the_directory_of_the_runs_is_asked_for(here, monkeypatch):
-    """Of a suite that was renamed since, the modules beside it were not found; nor was it said that they lie below."""
+def test_a_renamed_suite_is_found_under_its_old_name(here, monkeypatch):
+    """Modules beside a suite renamed since used not to be found, and no message said to run in the runs' directory."""
     names = []
     for folder in ("bench", "speed"):
         (here / folder).mkdir()
@@ -159,7 +159,7 @@ def test_a_suite_is_found_under_its_name_of_then_and_the_directory_of_the_runs_i
         confirm.confirm(suspect, here / "speed", gate.SilentAnnouncer())
 
 
-def test_a_store_that_cannot_be_written_is_said_before_anything_is_measured(here):
+def test_an_unwritable_store_is_reported_before_measuring(here):
     fill(here / "store", commits(here, slower=1.1))
     (here / "store" / confirm.CONFIRMED).write_text("no folder")
     done = convbench(here, "history", "--store", "store", "--confirm")
@@ -169,7 +169,7 @@ def test_a_store_that_cannot_be_written_is_said_before_anything_is_measured(here
     assert "suspected" in done.stdout
 
 
-def test_a_check_that_cannot_be_kept_does_not_keep_back_the_others(tmp_path, monkeypatch, capsys):
+def test_a_check_that_cannot_be_stored_holds_up_no_others(tmp_path, monkeypatch, capsys):
     suspects = [confirm.Suspect("a", after, None, (), 0.1) for after in ("b", "c")]
     (tmp_path / confirm.CONFIRMED).write_text("no folder")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -182,8 +182,8 @@ def test_a_check_that_cannot_be_kept_does_not_keep_back_the_others(tmp_path, mon
     assert said.count(": name a --store that can be written") == len(suspects)
 
 
-def test_a_confirmation_that_cannot_be_read_is_passed_over_and_said(tmp_path, monkeypatch):
-    """What was confirmed became suspected again, without a word."""
+def test_an_unreadable_confirmation_is_skipped_with_a_note(tmp_path, monkeypatch):
+    """A confirmed change used to become suspected again, without a message."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     invented.many(tmp_path / "store")
     damaged = tmp_path / "store" / confirm.CONFIRMED / "half.json"
@@ -195,7 +195,7 @@ def test_a_confirmation_that_cannot_be_read_is_passed_over_and_said(tmp_path, mo
 
 
 @pytest.mark.parametrize("kind", ["gone", "no UTF-8"])
-def test_a_run_that_is_not_where_the_index_says_cannot_be_confirmed(tmp_path, monkeypatch, kind):
+def test_a_run_missing_from_its_indexed_place_cannot_be_confirmed(tmp_path, monkeypatch, kind):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     folder = invented.many(tmp_path / os.fsdecode(b"store" if kind == "gone" else b"caf\xe9"))
     answer = api.history(folder, only="gap")

@@ -1,4 +1,4 @@
-"""What hosts do to times: told from the cases they share, with an interval, and taken off."""
+"""Test the effects of hosts on times: they are estimated from shared cases, with an interval, and removed."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def cells(effects: dict[str, float], cases: int, spread: float, seed: int = 0, p
     ]
 
 
-def test_effects_are_exact_without_noise_and_sum_to_nothing() -> None:
+def test_effects_are_exact_without_noise_and_sum_to_zero() -> None:
     truth = {"a": 0.1, "b": -0.05, "c": 0.0, "d": -0.05}
     effects = host_effects(cells(truth, 30, 0.0))
     assert {host: effect.log for host, effect in effects.items()} == pytest.approx(truth, abs=1e-9)
     assert sum(effect.log for effect in effects.values()) == pytest.approx(0, abs=1e-12)
 
 
-def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
+def test_the_interval_covers_the_truth_at_its_level() -> None:
     truth = {f"host-{number}": 0.02 * (number - 4.5) for number in range(10)}
     covered = [
         abs(effect.log - truth[host]) <= effect.half
@@ -46,41 +46,41 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
     assert 0.92 < sum(covered) / len(covered) < 0.98
 
 
-def test_spoilt_visits_sway_nothing() -> None:
+def test_outlying_visits_do_not_shift_the_effects() -> None:
     truth = {"a": 0.1, "b": -0.1}
     plain = cells(truth, 80, 0.02, per_case=2)
     spoilt = [cell._replace(log=cell.log + 3.0) if number % 20 == 0 else cell for number, cell in enumerate(plain)]
     assert host_effects(spoilt)["a"].log == pytest.approx(0.1, abs=0.01)
 
 
-def test_one_host_or_hosts_that_share_no_case_have_no_effects() -> None:
+def test_hosts_that_share_no_case_have_no_effects() -> None:
     assert host_effects([]) == {}
     assert host_effects([Cell("x", "a", 0.0), Cell("y", "a", 1.0)]) == {}
     assert host_effects([Cell("x", "a", 0.0), Cell("y", "b", 1.0)]) == {}
 
 
-def test_what_few_visits_tell_is_drawn_towards_nothing() -> None:
+def test_effects_from_few_visits_shrink_towards_zero() -> None:
     effects = host_effects(cells({f"h{number}": 0.0 for number in range(6)}, 12, 0.2, seed=3))
     assert all(abs(effect.drawn) < 0.5 * abs(effect.log) + 1e-9 for effect in effects.values())
 
 
-def test_how_far_two_hosts_are_apart_is_as_sure_as_it_says() -> None:
-    """Their effects are one number and its opposite, and were taken for two: the interval held the truth in 83 %."""
+def test_the_gap_between_two_hosts_has_a_correct_interval() -> None:
+    """The effects are one number and its opposite, but used to count as two: the interval held the truth in 83 %."""
     truth = {"a": 0.1, "b": -0.1}
     apart = [hosts._greatest_gap(host_effects(cells(truth, 100, 0.05, seed, per_case=2))) for seed in range(200)]
     covered = [abs(log - 0.2) <= half for log, half in apart]
     assert 0.92 < sum(covered) / len(covered) < 0.98
 
 
-def test_of_two_equal_hosts_a_third_of_the_noise_is_taken_off() -> None:
-    """A normal error in doubt of itself leaves a third of it; a half was left."""
+def test_equal_hosts_are_corrected_by_a_third_of_the_noise() -> None:
+    """A normal error of uncertain size leaves a third of the noise; half of it used to be left."""
     equal = [host_effects(cells({"a": 0.0, "b": 0.0}, 100, 0.05, seed, per_case=2))["a"] for seed in range(200)]
     taken = sum(abs(effect.drawn) for effect in equal) / sum(abs(effect.log) for effect in equal)
     assert 0.26 < taken < 0.4
 
 
 def measured(name: str, seconds: float, on: dict[int, str], factors: dict[str, float], seed: int = 0) -> Record:
-    """A case visited once a round, on the host that the round names."""
+    """Return a record of a case visited once per round, on the host that ``on`` gives for the round."""
     chance = random.Random(f"{name} {seed}")
     samples = [seconds * factors[host] * chance.lognormvariate(0, 0.01) for host in on.values()]
     return Record(
@@ -109,7 +109,7 @@ def run_on_hosts() -> list[Record]:
     ] + [measured("fc", 1e-3 * 1.05, {0: "slow", 1: "slow"}, factors)]
 
 
-def test_a_case_that_only_the_slow_host_visited_is_ranked_where_it_belongs() -> None:
+def test_a_case_visited_only_by_the_slow_host_ranks_correctly() -> None:
     records = visits.join_visits(run_on_hosts())
     latencies = {result.series: result.latency.median for result in results(records)}
     assert latencies["gap"] < latencies["fc"] < latencies["gmp"]
@@ -128,8 +128,8 @@ def test_ratios_are_formed_on_one_host_only() -> None:
     )
 
 
-def test_a_round_of_two_shards_is_not_one_moment() -> None:
-    """Of reducers in two shards, measured in two hours of which one was slower, the ratio said that it was sure."""
+def test_equal_rounds_of_two_shards_are_not_paired() -> None:
+    """If one of two shards was measured in a slower hour, the ratio of their reducers used to claim to be sure."""
     moments = {0: "quiet", 1: "quiet", 2: "quiet"}, {0: "slow", 1: "slow", 2: "slow"}
     factors = {"quiet": 1.0, "slow": 1.05}
     runs = [
@@ -149,7 +149,7 @@ def test_a_round_of_two_shards_is_not_one_moment() -> None:
     assert [record.visits for record in twice] == [record.visits for record in merged]
 
 
-def test_the_page_and_the_run_say_how_much_hosts_differ() -> None:
+def test_the_page_and_the_run_state_how_much_hosts_differ() -> None:
     records = visits.join_visits(run_on_hosts())
     words = hosts.sentence(hosts.effects(records))
     assert words.startswith("2 hosts with one fingerprint, the slowest 3")
@@ -167,5 +167,5 @@ def test_the_page_and_the_run_say_how_much_hosts_differ() -> None:
     assert "Hosts" not in facts.protocol(replace(run, hosts={}))
 
 
-def test_a_run_on_one_host_says_nothing_of_hosts() -> None:
+def test_a_run_on_one_host_mentions_no_hosts() -> None:
     assert hosts.effects([replace(run_on_hosts()[0], visits=(Visit(0), Visit(1)))]) == {}

@@ -1,4 +1,4 @@
-"""Metrics say of themselves what everything else asks: one file adds one, from the probe to the budget of advise."""
+"""Test that a metric describes itself: one file adds a metric everywhere, from the probe to the budget of advise."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
-    """A run of a suite that names a probe in a package of the user's own, by another process."""
+    """Directory and output of a run, in another process, whose suite names a probe in the user's own package."""
     at = tmp_path_factory.mktemp("shop")
     (at / "shop").mkdir()
     (at / "shop" / "__init__.py").touch()
@@ -78,7 +78,7 @@ def shop(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_a_probe_in_a_users_own_file_reaches_the_csv_and_the_terminal(shop):
+def test_a_users_probe_reaches_the_csv_and_the_terminal(shop):
     directory, printed = shop
     with (directory / "results.csv").open() as file:
         values = {row["reducer"]: float(row["frames_per_j"]) for row in csv.DictReader(file)}
@@ -90,7 +90,7 @@ def test_a_probe_in_a_users_own_file_reaches_the_csv_and_the_terminal(shop):
 
 
 @pytest.mark.slow
-def test_its_words_are_stored_so_that_a_machine_without_the_package_reports_it(shop):
+def test_a_machine_without_the_package_reports_a_users_metric(shop):
     """This process cannot import the package: everything it knows of the metric comes from the record."""
     directory, _ = shop
     assert "shop" not in sys.modules
@@ -117,7 +117,7 @@ def drawn(drawing):
     return " ".join(label.get_text() for label in drawing.figure.axes[0].texts)
 
 
-def test_a_run_of_static_metrics_alone_shows_their_columns_however_narrow():
+def test_a_narrow_terminal_shows_the_columns_of_static_metrics():
     static = [replace(records.record(records.case(name), samples=0)) for name in ("gap", "flatten")]
     static_readings = [tuple(r for r in record.readings if r.metric.name in ("params", "macs")) for record in static]
     run_records = [replace(record, readings=readings) for record, readings in zip(static, static_readings, strict=True)]
@@ -146,7 +146,7 @@ def advise(*arguments):
     return done.exit_code, " ".join(done.output.split()), done.exception
 
 
-def test_a_budget_of_what_is_better_higher_is_a_minimum(quality):
+def test_a_budget_is_a_minimum_if_higher_is_better(quality):
     task_options = ("--task", "direction", "--within", "8%")
     assert "direction: spatial-softmax" in advise(quality, *task_options)[1]
     code, out, _ = advise(quality, *task_options, "--budget", "frames_per_j=20frames/J")
@@ -157,13 +157,13 @@ def test_a_budget_of_what_is_better_higher_is_a_minimum(quality):
     assert "Nearest: frames a joule 100 frames/J (the limit is 1.00 k frames/J)" in out
 
 
-def test_a_generic_budget_is_the_named_option(quality):
+def test_a_generic_budget_works_like_the_named_option(quality):
     named = advise(quality, "--latency", "4.5ms", "--memory", "64MB", "--json")
     assert named[1] == advise(quality, "--budget", "latency=4.5ms", "--budget", "memory=64MB", "--json")[1]
     assert '"frames_per_j": 50.0' in named[1]
 
 
-def test_equal_trainings_are_asked_for_by_either_word(quality):
+def test_budget_flops_means_the_same_as_equal_flops(quality):
     assert advise(quality, "--budget", "flops") == advise(quality, "--equal", "flops")
 
 
@@ -177,7 +177,7 @@ def test_equal_trainings_are_asked_for_by_either_word(quality):
         (("--budget", "steps=5"), "--budget steps: not a metric that advise weighs"),
     ],
 )
-def test_a_budget_that_is_none_is_told(quality, arguments, message):
+def test_an_invalid_budget_is_refused_in_one_message(quality, arguments, message):
     code, _, error = advise(quality, *arguments)
     assert code == 1 and isinstance(error, ConvbenchError)
     assert message in str(error)
@@ -195,7 +195,7 @@ def test_a_front_respects_the_direction():
     assert fronts(case_results, metrics.LATENCY, metrics.LSTM_INPUT) == {}
 
 
-def test_the_exports_have_it_as_far_as_they_know_its_direction():
+def test_exports_include_a_users_metric_if_they_support_its_direction():
     run_records = records.own_records()[:1]
     run = records.run_of(run_records)
     name = run_records[0].case.id
@@ -208,7 +208,7 @@ def test_the_exports_have_it_as_far_as_they_know_its_direction():
 
 
 @pytest.mark.parametrize("odd", [float("nan"), float("inf"), -float("inf"), 0.0, -3.5, 1e300, 1e-300])
-def test_any_number_of_a_users_own_can_be_shown(odd, tmp_path):
+def test_any_value_of_a_users_metric_can_be_shown(odd, tmp_path):
     readings = tuple(Reading(replace(metric, unit=unit), (odd,)) for metric, unit in zip(
         records.OWN, ("<b>&\"'", "%", "J"), strict=True))  # fmt: skip
     run_records = [replace(records.record(), readings=(*records.record().readings, *readings))]
@@ -228,12 +228,12 @@ def test_any_number_of_a_users_own_can_be_shown(odd, tmp_path):
         (Metric("Energy (J)", "J"), "lower-case letters"),
     ],
 )
-def test_a_name_that_is_taken_is_refused_before_it_is_stored(metric, message):
+def test_a_metrics_name_that_is_taken_is_refused(metric, message):
     with pytest.raises(ConvbenchError, match=message.replace("(", r"\(")):
         metrics.refuse_clash(metric)
 
 
-def test_a_declaration_with_a_word_that_is_none_is_refused():
+def test_a_metric_declared_with_an_unknown_word_is_refused():
     with pytest.raises(ConvbenchError, match="known: lower, higher, neither"):
         Metric("energy", "J", "up")
     with pytest.raises(ConvbenchError, match="shown: unknown 'tabel'; known: table, page, axes, pin, advise"):
@@ -241,7 +241,7 @@ def test_a_declaration_with_a_word_that_is_none_is_refused():
 
 
 @pytest.mark.parametrize("name", ["lower", "higher"])
-def test_what_is_read_back_is_what_was_declared(name, tmp_path):
+def test_a_stored_metric_is_read_back_as_declared(name, tmp_path):
     metric = Metric("energy_j", "J", name, "Energy", "What a call takes.", "E", "last", 4, ("axes",), "energy")
     of = replace(records.record(), readings=(*records.record().readings, Reading(metric, (1.0, 2.0))))
     records.stored(tmp_path / "run", [of])
@@ -251,11 +251,11 @@ def test_what_is_read_back_is_what_was_declared(name, tmp_path):
     assert again.samples("params") == of.samples("params")
 
 
-# --- Every metric of ours -------------------------------------------------------------------------------------------
+# --- Every metric that ships ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("metric", metrics.CATALOGUE.values(), ids=lambda metric: metric.name)
-def test_a_metric_of_ours_has_words_a_unit_and_places(metric):
+def test_every_shipped_metric_has_words_a_unit_and_places(metric):
     assert metric.title
     assert metric.description.endswith(".")
     assert metric.unit in {*units.COUNTED, "s", "B", "frames/s"}
@@ -266,13 +266,13 @@ def test_a_metric_of_ours_has_words_a_unit_and_places(metric):
     metrics.refuse_clash(metric) if metric not in metrics.DERIVED else None
 
 
-def test_short_names_are_told_apart():
+def test_short_names_of_metrics_are_unique():
     options = [metric.option for metric in metrics.ALL if metric.shown]
     assert len(options) == len(set(options))
     assert len({metric.name for metric in metrics.ALL}) == len(metrics.ALL)
 
 
-def test_what_our_probes_yield_is_in_the_catalogue():
+def test_every_reading_of_our_probes_is_in_the_catalogue():
     case = records.case("gap", variant="compile", scenario="train", clip=records.Clip(1, 2, 3, 16, 16))
     static = harness.select(["params", "macs", "prediction"])
     names = {reading.metric for reading in harness.measure(replace(case, variant=()), records.Protocol(
@@ -283,7 +283,7 @@ def test_what_our_probes_yield_is_in_the_catalogue():
 
 
 def test_every_column_of_a_run_is_documented():
-    """But for codes of axes: whatever stands in a CSV has its meaning and unit in ``convbench list columns``."""
+    """Every column of a CSV, except the codes of axes, has its meaning and unit in ``convbench list columns``."""
     documented = {column.name for column in table.columns()}
     runs = [*records.default_records(), *records.tried_records(), records.record(records.case(scenario="streaming"))]
     assert set(table.frame(runs).columns) <= documented
@@ -293,13 +293,13 @@ def test_every_column_of_a_run_is_documented():
     assert "frames_per_j" in {column.name for column in table.columns(records.OWN)}
 
 
-def test_columns_that_are_no_metrics_cannot_be_a_metrics_name():
+def test_a_metric_cannot_take_the_name_of_another_column():
     assert set(table.COLUMN_MEANINGS) <= metrics.RESERVED
 
 
-def test_no_metric_is_known_by_its_name_elsewhere():
-    """Names are in ``core.metrics``; those that are no words of their own stand elsewhere only as data of findings and
-    in what a side tells ``check``."""
+def test_names_of_metrics_appear_only_in_core_metrics():
+    """Names with an underscore appear outside ``core.metrics`` only as data of findings and in what a side reports to
+    ``check``."""
     names = {metric.name for metric in metrics.CATALOGUE.values() if "_" in metric.name}
     literals = {}
     for path in ROOMS.rglob("*.py"):
@@ -335,8 +335,8 @@ def test_places_decide_where_a_metric_is_shown():
 # --- A stored run -----------------------------------------------------------------------------------------------------
 
 
-def test_a_stored_run_gives_the_same_csv_and_lines_as_ever(tmp_path):
-    """The golden files were written by the code before metrics said anything of themselves."""
+def test_a_stored_run_gives_unchanged_csv_and_lines(tmp_path):
+    """The golden files were written by the code from before metrics described themselves."""
     run, run_records = store.load(GOLDEN / "smoke")
     table.write_csv(tmp_path, run_records)
     assert (tmp_path / "results.csv").read_bytes() == (GOLDEN / "smoke" / "results.csv").read_bytes()
@@ -347,7 +347,7 @@ def test_a_stored_run_gives_the_same_csv_and_lines_as_ever(tmp_path):
     assert payload(run, results(run_records))["size"] == len(run_records)
 
 
-def test_probes_by_import_path_are_refused_where_they_cannot_be_imported():
+def test_a_probe_that_cannot_be_imported_is_refused():
     with pytest.raises(ConvbenchError, match="cannot import 'nowhere"):
         harness.select(["nowhere:probe"])
     with pytest.raises(ConvbenchError, match="unknown metric 'latencie'; did you mean 'latency'"):

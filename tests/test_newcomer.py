@@ -1,4 +1,4 @@
-"""A plug-in of each kind is one file of somebody's own package, by entry point or import path, from list to report."""
+"""Test a plug-in of each kind as one file of a user's package, by entry point or import path, from list to report."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def convbench(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 def names_of_readings(record):
-    """What was measured of it, whether or not the machine was quiet then."""
+    """Names of the record's readings, which do not depend on how quiet the machine was."""
     return {reading.metric.name for reading in record.readings}
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
-    """A folder with the installed package, its suite run and reported once."""
+    """A folder with the installed package, whose suite was run and reported once."""
     folder = newcomer.install(tmp_path_factory.mktemp("shop"))
     done = convbench("run", "shop.yaml", cwd=folder)
     assert done.returncode == 0, done.stderr + done.stdout
@@ -49,12 +49,12 @@ def listed(tmp_path_factory):
         "shop-1",
     ],
 )
-def test_list_shows_each_with_its_origin(listed, line):
+def test_list_shows_each_plugin_with_its_origin(listed, line):
     (entry,) = [text for text in listed.splitlines() if text.startswith(f"  {line} ")]
     assert entry.endswith(OWN)
 
 
-def test_list_says_what_is_lacking_and_shows_required_options_bare(listed):
+def test_list_shows_missing_plugins_and_required_options_without_defaults(listed):
     (closed,) = [line for line in listed.splitlines() if "shop.broken" in line]
     assert closed.startswith("lacking: plug-ins of shop-plugins 1.2 are missing: cannot import 'shop.broken': ")
     assert closed.endswith("RuntimeError: the shop is closed (broken.py:1)")
@@ -64,7 +64,7 @@ def test_list_says_what_is_lacking_and_shows_required_options_bare(listed):
     assert "Mean of each channel" in next(line for line in listed.splitlines() if line.startswith("  gap "))
 
 
-def test_the_reducer_runs_and_its_declaration_is_noted(shop):
+def test_the_reducer_runs_and_its_declaration_is_recorded(shop):
     records = [record for record in store.load(shop / "reports" / "shop")[1] if "mean-std" in record.case.id]
     plain = next(record for record in records if not record.case.variant and record.case.trial is None)
     assert plain.case.architecture.lstm_input == 64
@@ -72,7 +72,7 @@ def test_the_reducer_runs_and_its_declaration_is_noted(shop):
     assert {"predicted_peak_bytes", "latency_s_reducer"} <= names_of_readings(plain)
 
 
-def test_the_variant_has_what_it_declares(shop):
+def test_the_variant_has_its_declared_traits(shop):
     run, records = store.load(shop / "reports" / "shop")
     traced = [record for record in records if record.case.variant_name == "traced" and record.case.trial is None]
     assert [record.status for record in traced] == ["ok", "ok"]
@@ -93,7 +93,7 @@ def test_the_task_is_learned(shop):
         assert record.samples("classes") == (2,)
 
 
-def test_the_figure_is_on_the_page_and_a_file(shop):
+def test_the_figure_is_on_the_page_and_in_a_file(shop):
     assert "Cases in the shop" in (shop / "reports" / "shop" / "index.html").read_text()
     done = convbench("report", "reports/shop", "--format", "svg", "--out", "figures", cwd=shop)
     assert done.returncode == 0, done.stderr
@@ -106,7 +106,7 @@ def test_the_verb_is_in_help_and_runs(shop):
     assert "never called" not in convbench("fits", "--help", cwd=shop).stdout
 
 
-def test_the_claim_is_tested_after_the_articles(shop):
+def test_the_claim_is_tested_after_the_articles_claims(shop):
     done = convbench("claims", "reports/shop", "--out", "judged", cwd=shop)
     assert done.returncode == 0, done.stderr
     claims = json.loads((shop / "judged" / "claims.json").read_text())["claims"]
@@ -114,14 +114,14 @@ def test_the_claim_is_tested_after_the_articles(shop):
     assert (claims[-1]["verdict"], claims[-1]["why"]) == ("supported", "It is 2 times as long.")
 
 
-def test_a_missing_plugin_is_an_error_only_where_it_is_asked_for(shop):
+def test_a_missing_plugin_is_an_error_only_if_used(shop):
     done = convbench("run", "shop.yaml", "reducer=closed", "--dry-run", cwd=shop)
     assert done.returncode == 2
     assert "unknown 'closed'" in done.stderr
     assert "plug-ins of shop-plugins 1.2 are missing" in done.stderr
 
 
-def test_the_variant_is_refused_where_it_says_it_cannot_run(shop):
+def test_the_variant_is_refused_in_scenarios_that_it_excludes(shop):
     done = convbench("run", "shop.yaml", "scenario=train", "variant=traced", "--dry-run", cwd=shop)
     assert done.returncode == 2
     assert "variant traced cannot be used in scenario train: use scenario: inference" in done.stderr
@@ -133,7 +133,7 @@ def loose(tmp_path_factory):
     return newcomer.package(tmp_path_factory.mktemp("loose"))
 
 
-def test_by_import_path_nothing_is_registered(loose):
+def test_plugins_by_import_path_need_no_registration(loose):
     words = ("reducer=shop.reducer:mean_std", "variant=shop.variant:traced")
     done = convbench("run", "loose.yaml", *words, "--metrics", "params", "--json", cwd=loose)
     assert done.returncode == 0, done.stderr
@@ -164,7 +164,7 @@ def test_a_module_named_on_the_command_line_brings_its_plugins(loose):
     assert "Cases in the shop" in (loose / "reports" / "loose" / "index.html").read_text()
 
 
-def test_a_verb_is_brought_by_name_too_and_takes_no_name_that_is_taken(shop, loose):
+def test_a_named_module_adds_verbs_but_replaces_none(shop, loose):
     done = convbench("--plugins", "shop.verb", "shop-count", str(shop / "reports" / "shop"), cwd=loose)
     assert (done.stdout, done.stderr) == ("6 records in the shop\n", "")
     shown = convbench("--plugins", "shop.verb", "list", "scenarios", cwd=loose).stdout
@@ -185,7 +185,7 @@ print(traits.dtype(case), traits.engine(case), traits.opaque(case), traits.own_p
 """
 
 
-def test_what_a_variant_is_can_be_asked_without_torch():
+def test_traits_of_a_variant_are_known_without_torch():
     ran = subprocess.run([sys.executable, "-c", WITHOUT_TORCH], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     known, declared = ran.stdout.splitlines()

@@ -1,4 +1,4 @@
-"""What the NVIDIA driver tells, by a driver of paper: a card, a part of one, and one that keeps something to itself."""
+"""Test readings of a fake NVIDIA driver: of a GPU, of a part of a GPU, and with values that the driver withholds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class NVMLError(Exception):
 
 
 def driver(monkeypatch: pytest.MonkeyPatch, name: str, memory: dict[int, int | None]) -> None:
-    """A driver of one device of that name, whose processes use so many bytes; None where it does not say."""
+    """Install a fake driver with one device; ``memory`` has the bytes of its processes, None if it withholds them."""
 
     def handle(asked: bytes) -> str:
         if asked.decode() != name:
@@ -43,7 +43,7 @@ def driver(monkeypatch: pytest.MonkeyPatch, name: str, memory: dict[int, int | N
 
 
 @pytest.mark.parametrize("kind", ["GPU", "MIG"])
-def test_a_card_and_a_part_of_one_are_asked_by_their_names(monkeypatch, kind):
+def test_a_gpu_and_a_mig_part_are_found_by_name(monkeypatch, kind):
     driver(monkeypatch, f"{kind}-12ab", {7: 650 << 20, 8: 1 << 20})
     assert nvml.driver_version(CUDA) == "580.1"
     assert nvml.process_bytes(CUDA, 7) == 650 << 20
@@ -54,14 +54,14 @@ def test_a_card_and_a_part_of_one_are_asked_by_their_names(monkeypatch, kind):
     }
 
 
-def test_memory_that_the_driver_keeps_to_itself_is_none_and_not_nothing(monkeypatch):
+def test_memory_that_the_driver_withholds_is_none_not_zero(monkeypatch):
     driver(monkeypatch, "GPU-12ab", {7: None})
     assert nvml.process_bytes(CUDA, 7) is None
     assert nvml.process_bytes(CUDA, 9) is None
     assert nvml.foreign_processes(CUDA, 9) == (7,)
 
 
-def test_another_card_s_driver_tells_nothing(monkeypatch):
+def test_the_driver_of_another_gpu_gives_no_readings(monkeypatch):
     driver(monkeypatch, "GPU-other", {7: 1})
     assert nvml.driver_version(CUDA) is None
     assert nvml.state(CUDA) == {}
@@ -75,8 +75,8 @@ def test_another_card_s_driver_tells_nothing(monkeypatch):
     ("13.0", -1, True, False),
     ("13.0", -1, False, True),
 ])  # fmt: skip
-def test_where_nvml_does_not_tell_there_may_be_a_gpu(monkeypatch, cuda, count, has_driver, without):
-    """As where CUDA_VISIBLE_DEVICES names a part of a card: the compiler is then each case's own to import."""
+def test_without_an_answer_from_nvml_there_may_be_a_gpu(monkeypatch, cuda, count, has_driver, without):
+    """One reason is a CUDA_VISIBLE_DEVICES that names a part of a GPU. Each case then imports the compiler itself."""
     monkeypatch.setattr(torch.version, "cuda", cuda)
     monkeypatch.setattr(torch.cuda, "_device_count_nvml", lambda: count)
     monkeypatch.setattr(nvml, "_has_driver", lambda: has_driver)

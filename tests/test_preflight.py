@@ -1,4 +1,4 @@
-"""The plan: sizes resolved, equal configurations found, impossible ones refused at once, before anything is built."""
+"""Test the plan: it resolves sizes, finds equal configurations and refuses impossible cases before it builds any."""
 
 from __future__ import annotations
 
@@ -53,18 +53,18 @@ def test_map_bound_sizes_collapse_to_one_case():
     assert plan.equal == {}
 
 
-def test_sizes_that_no_case_has_are_kept_with_who_did_not_take_them():
+def test_unused_sizes_are_listed_with_their_reducers():
     assert preflight([case("gap", 16), case("gmp", 64), case("fc", 16)], GIB).idle_sizes == ((64,), ("gmp",))
     assert preflight([case("gap"), case("gap", 32)], GIB).idle_sizes == ((), ())
 
 
-def test_of_very_many_refusals_the_first_are_told():
+def test_only_the_first_of_many_refusals_are_listed():
     with pytest.raises(Impossible) as caught:
         preflight([case("conv1x1-avg-k", size) for size in range(1, 200) if size % 16], GIB)
     assert len(str(caught.value).splitlines()) == 32 and str(caught.value).endswith("... and 157 more")
 
 
-def test_a_pool_to_the_whole_map_is_flatten_and_to_one_cell_is_gap():
+def test_extreme_pooling_sizes_equal_flatten_and_gap():
     plan = preflight([case("flatten"), case("avg-k", k=64), case("gap"), case("avg-k", k=1)], 8 * GIB)
     assert [planned_case.architecture.reducer.name for planned_case in plan.cases] == ["flatten", "gap"]
     assert [len(others) for others in plan.equal.values()] == [1, 1]
@@ -75,7 +75,7 @@ def test_different_models_of_the_same_size_stay_apart():
     assert len(preflight(cases, GIB).cases) == len(cases)
 
 
-def test_all_that_is_impossible_is_said_at_once():
+def test_all_impossible_cases_are_reported_together():
     with pytest.raises(Impossible) as refused:
         preflight([case("avg-k", k=100), case("fc"), case("conv1x1-avg-k", 100), case("gap")], GIB)
     message = str(refused.value)
@@ -90,7 +90,7 @@ def lacks_a_size(*_):
 
 
 @pytest.mark.parametrize("broken", [case("mine"), replace(case(), trial=Trial(Choice("mine"), 0, 0.1))])
-def test_what_a_plugin_of_the_users_raises_is_told_with_its_line(broken, monkeypatch):
+def test_an_error_in_a_users_plugin_names_its_line(broken, monkeypatch):
     for shelf in (reducers, tasks):
         monkeypatch.setattr(shelf, "_plugins", {plugin.name: plugin for plugin in shelf})
         shelf.register("mine")(lacks_a_size)
@@ -103,7 +103,7 @@ class AddsUnlike(nn.Module):
         return maps.flatten(1) + maps.new_zeros(2, 3)
 
 
-def test_what_a_part_of_the_users_does_not_take_is_told_with_its_line():
+def test_a_users_part_that_rejects_its_input_names_the_line():
     with pytest.raises(Impossible, match=r"does not take a 32x64x64 feature map: .* \(test_preflight.py:\d+\)$"):
         preflight([case("test_preflight:adds_unlike")], GIB)
 
@@ -112,7 +112,7 @@ def adds_unlike(features, lstm_input):
     return AddsUnlike()
 
 
-def test_a_part_that_is_no_module_says_what_it_must_be():
+def test_a_part_that_is_no_module_is_refused():
     with pytest.raises(Impossible, match=r"test_preflight:a_number returned int: it must return a torch\.nn\.Module"):
         preflight([case("test_preflight:a_number")], GIB)
 
@@ -121,7 +121,7 @@ def a_number(features, lstm_input):
     return 3
 
 
-def test_a_model_that_does_not_fit_is_refused_before_it_is_built():
+def test_a_model_too_large_for_memory_is_refused_before_building():
     with pytest.raises(Impossible, match=r"needs at least 1[67]\.\d GiB .* 1\.0 GiB are available"):
         preflight([case("flatten", clip=Clip(1, 4, 3, 512, 512))], GIB)
 
@@ -141,7 +141,7 @@ def test_needed_bytes_of_the_articles_flatten_model():
         ("wyld:Article", None, "No module named 'wyld'"),
     ],
 )
-def test_a_users_model_that_cannot_be_called_fails_alone_with_the_reason(model, inputs, reason):
+def test_a_users_broken_model_fails_alone_with_the_reason(model, inputs, reason):
     broken = Case(Whole(Choice(model), inputs), clip=Clip(1, 2, 3, 16, 16))
     sound = Case(Whole(Choice("wild:Article")), clip=Clip(1, 2, 3, 16, 16))
     plan = preflight([broken, sound], GIB)
@@ -158,8 +158,8 @@ def test_streaming_needs_state():
         harness.measure(case, Protocol(), ["params"])
 
 
-def test_shards_on_hosts_of_unlike_cores_leave_nothing_out(tmp_path):
-    """``all`` threads are two on the one, as another case of it is, and eight on the other."""
+def test_shards_on_hosts_with_different_cores_omit_no_case(tmp_path):
+    """``all`` means two threads on one host, where another case also has two, and eight threads on the other host."""
     path = tmp_path / "threads.yaml"
     path.write_text("matrix: {reducer: [fc, gap], lstm_input: 64, threads: [1, 2, all]}\n")
     suite = load(str(path))
@@ -172,7 +172,7 @@ def test_shards_on_hosts_of_unlike_cores_leave_nothing_out(tmp_path):
 
 @pytest.mark.parametrize(("selection", "models"), [(Selection(), 10), (Selection(only=["*gap*"]), 13)])
 def test_a_model_is_built_once_to_plan_it(monkeypatch, selection, models):
-    """Ten thousand took three times as long, a minute, before their names were shown. By their names all are asked."""
+    """The names of ten thousand used to take a minute to appear, three times as long. A filter by name builds more."""
     built = Mock(side_effect=subject.assemble)
     monkeypatch.setattr(subject, "assemble", built)
     plan(load("smoke"), "cpu", 2**33, selection)
@@ -190,7 +190,7 @@ def frozen(features, lstm_input):
     return nn.Sequential(nn.Flatten(), linear)
 
 
-def test_a_reducer_of_a_users_is_never_taken_for_ours():
+def test_a_users_reducer_is_never_merged_with_ours():
     clip = Clip(1, 2, 3, 8, 8)
     assert len(preflight([case("fc", 8, clip), case(f"{__name__}:frozen", 8, clip)], GIB).cases) == 2
 
@@ -203,7 +203,7 @@ def cells(features, lstm_input):
 
 @pytest.fixture
 def run_cell(monkeypatch: pytest.MonkeyPatch):
-    """Runs the cell of a notebook that registers a reducer, of another size and with other linear layers each time."""
+    """Return a function that runs a notebook cell, which registers a reducer with this size and these linear layers."""
     monkeypatch.setattr(reducers, "_plugins", {plugin.name: plugin for plugin in reducers})
 
     def run(side: int, *layers: tuple[int, int]) -> Case:
@@ -215,8 +215,8 @@ def run_cell(monkeypatch: pytest.MonkeyPatch):
     return run
 
 
-def test_a_reducer_that_is_registered_anew_has_its_new_size(run_cell):
-    """It was built, and counted, behind an LSTM of the old one's size."""
+def test_a_reregistered_reducer_has_its_new_size(run_cell):
+    """It used to be built and counted with an LSTM of the old reducer's size."""
     sizes, counted = [], []
     for side in (4, 2):
         planned = run_cell(side)
@@ -226,7 +226,7 @@ def test_a_reducer_that_is_registered_anew_has_its_new_size(run_cell):
     assert counted == [2 * 512 * (size + 128) for size in sizes]
 
 
-def test_a_reducer_that_is_registered_anew_is_predicted_anew(run_cell):
+def test_a_reregistered_reducer_gets_a_new_prediction(run_cell):
     plain, wide = (
         harness.measure(run_cell(1, *layers), Protocol(), ["prediction"]).samples("predicted_peak_bytes")[0]
         for layers in ((), ((32, 4096), (4096, 32)))
@@ -235,7 +235,7 @@ def test_a_reducer_that_is_registered_anew_is_predicted_anew(run_cell):
 
 
 def loaded(channels):
-    """As torch.load gives it: on the CPU, whatever device is asked for."""
+    """Return a backbone as torch.load does: on the CPU, whatever the default device is."""
     return nn.Sequential(nn.Conv2d(channels, 4, 3, device="cpu"), nn.BatchNorm2d(4, device="cpu"))
 
 
@@ -243,8 +243,8 @@ def loaded_reducer(features, lstm_input):
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(features.channels, 5, device="cpu"))
 
 
-def test_parts_that_are_loaded_whole_are_moved_to_where_they_are_built():
-    """The backbone was said not to take a frame, since its weights lay on the CPU and the frame on meta."""
+def test_parts_loaded_whole_are_moved_to_the_right_device():
+    """The backbone used to be refused as unable to take a frame: its weights were on the CPU, the frame on meta."""
     parts = Parts(Choice(f"{__name__}:loaded"), Choice(f"{__name__}:loaded_reducer"))
     (planned,) = preflight([Case(parts, clip=Clip(1, 2, 3, 8, 8))], GIB).cases
     record = harness.measure(planned, Protocol(), ["params", "macs", "crosscheck"])
@@ -270,8 +270,8 @@ def kept_without_weights(features, lstm_input):
     return FLATTEN
 
 
-def test_a_factory_that_keeps_its_module_says_so():
-    """The first call moves it to meta, and its weights were gone in the next, for reasons that were none."""
+def test_a_factory_that_returns_its_module_twice_is_refused():
+    """The first call moves the module to meta. In the next its weights used to be gone, with a misleading reason."""
     whole = Case(Whole(Choice(f"{__name__}:kept")), clip=Clip(1, 2, 3, 16, 16))
     record = attempts.attempt(whole, partial(harness.measure, protocol=Protocol(), metrics=["params", "reference"]))
     assert record.failure.message.startswith(f"{__name__}:kept returned the same module twice: make a new one at each")

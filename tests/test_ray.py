@@ -1,4 +1,4 @@
-"""A real Ray cluster of several nodes on this machine: the same records as on one host, and a node that is killed."""
+"""Test a real Ray cluster of several nodes on this machine: it gives one host's records, and survives a lost node."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ TWO = SUITE | {"matrix": SUITE["matrix"] | {"reducer": ["gap", "fc"]}}
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
-    """Two nodes that work and a head that does not; a temporary folder each, as two machines have."""
+    """A cluster of an idle head and two working nodes, each with a temporary folder like a separate machine."""
     from ray.cluster_utils import Cluster
 
     ray_cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
@@ -54,7 +54,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
 
 
 class Killing:
-    """A watcher that kills a node when so many visits have ended."""
+    """A watcher that kills a node when ``after`` visits have ended."""
 
     def __init__(self, cluster, after: int) -> None:
         self.cluster, self.after, self.ended_visits = cluster, after, 0
@@ -91,7 +91,7 @@ def curves(run: convbench.Run) -> dict:
     }
 
 
-def test_a_suite_on_two_hosts_has_every_visit_once_and_trains_bit_for_bit_as_on_one(cluster, tmp_path: Path) -> None:
+def test_two_hosts_visit_once_and_train_exactly_as_one(cluster, tmp_path: Path) -> None:
     with convbench.executor("ray", "cpu", address=cluster.address, silence=30.0) as ray:
         run = convbench.run(TWO, executor=ray, out=tmp_path / "ray")
         workers = [
@@ -112,7 +112,7 @@ def test_a_suite_on_two_hosts_has_every_visit_once_and_trains_bit_for_bit_as_on_
     assert {record.environment for record in run.records} == {alone.description.fingerprint}
 
 
-def test_a_node_that_is_killed_loses_nothing_and_the_run_ends(cluster, tmp_path: Path) -> None:
+def test_a_killed_node_loses_nothing_and_the_run_ends(cluster, tmp_path: Path) -> None:
     watcher = Killing(cluster, after=5)
     with convbench.executor("ray", "cpu", address=cluster.address, silence=30.0) as ray:
         run = convbench.run(SUITE, executor=ray, out=tmp_path / "run", progress=watcher)
@@ -125,14 +125,14 @@ def test_a_node_that_is_killed_loses_nothing_and_the_run_ends(cluster, tmp_path:
     assert watcher.stages[0].hosts == 2
 
 
-def test_ray_has_what_stops_its_messages() -> None:
-    """It is no part of what Ray promises."""
+def test_ray_still_has_the_switch_for_its_messages() -> None:
+    """The switch is not part of what Ray guarantees."""
     import ray
 
     assert ray._private.worker._worker_logs_enabled is True
 
 
-def test_an_address_where_nothing_listens_is_one_sentence() -> None:
+def test_an_address_without_a_cluster_is_refused_in_one_message() -> None:
     with (
         convbench.executor("ray", "cpu", address="127.0.0.1:1") as ray,
         pytest.raises(ConvbenchError, match=r"no Ray cluster at 127\.0\.0\.1:1: .*ray start --head"),

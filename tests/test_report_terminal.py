@@ -1,4 +1,4 @@
-"""The terminal's table and line: golden text, narrow terminals, hostile names."""
+"""Test the terminal's table and lines: golden text, narrow terminals, hostile names."""
 
 import io
 from dataclasses import replace
@@ -44,15 +44,15 @@ def test_the_articles_models_at_120_columns():
     assert {"too", "few", "samples"} <= set(lines[2])
 
 
-def test_groups_that_are_not_comparable_have_tables_of_their_own():
+def test_groups_that_are_not_comparable_have_separate_tables():
     text = printed([records.record(), records.record(records.case(scenario="streaming"))], 100)
     assert text.count("1.00×") == 2
     assert "streaming, cpu, clip 1x16x3x64x64, fp32" in text
 
 
 @pytest.mark.parametrize("width", [80, 90, 100])
-def test_a_column_is_shown_where_there_is_room_and_in_every_table_or_in_none(width):
-    """Below 96 columns params were shown in a table of counts alone, beside which those with latencies had none."""
+def test_a_column_is_shown_in_all_tables_or_none(width):
+    """Below 96 columns a table of counts alone used to show params, and the tables with latencies did not."""
     train = records.record(records.case(scenario="train"))
     counted = replace(train, readings=tuple(reading for reading in train.readings if reading.metric.unit == "1"))
     long = records.record(records.case("spatial-softmax", 64, scenario="streaming"))
@@ -65,7 +65,7 @@ def test_a_column_is_shown_where_there_is_room_and_in_every_table_or_in_none(wid
     assert max(map(len, beside.splitlines())) <= width
 
 
-def test_the_column_of_whole_models_is_called_so():
+def test_the_column_of_whole_models_is_called_model():
     models = [replace(record, case=replace(record.case, architecture=Whole(Choice(f"shop:{name}"))))
               for name, record in zip("abc", article(), strict=True)]  # fmt: skip
     assert printed(models, 120).splitlines()[1].split()[0] == "model"
@@ -73,7 +73,7 @@ def test_the_column_of_whole_models_is_called_so():
 
 
 def test_a_long_name_is_folded_and_not_cut():
-    """What told one model from another, its options, was cut away."""
+    """The options, which distinguish one model from another, used to be cut off."""
     models = [replace(records.record(), case=Case(Whole(Choice("a.package:and_a_long_name", (("hidden", size),)))))
               for size in (4_096, 8_192)]  # fmt: skip
     column = "".join(text.split()[0] for text in printed(models, 60).splitlines()[2:])
@@ -86,7 +86,7 @@ def test_failed_and_skipped_cases_are_listed_with_their_reason():
     assert "unavailable: no jemalloc here" in text
 
 
-def test_a_line_a_case():
+def test_a_case_takes_one_line():
     few = records.record(records.case("fc", 128), samples=2, latency=3e-3)
     assert line(few).startswith("ok      conv/fc/128/lstm128/1x16x3x64x64/eager/inference/cpu  ")
     assert line(few).endswith("16.9 M params, 327 M MACs")
@@ -96,8 +96,8 @@ def test_a_line_a_case():
     assert line(gem) == f"failed  {gem.case.id}  wrong output: output differs from eager: max 0.3"
 
 
-def test_a_line_leaves_out_what_all_models_of_a_name_have_in_common():
-    """With inputs, stages and a step the ids of documented suites were 180 characters, most of them the same."""
+def test_a_line_omits_what_models_of_a_name_share():
+    """With inputs, stages and a step, ids of documented suites used to have 180 characters, most of them the same."""
     stages = (("backbone", "cnn"), ("lstm", "rnn"))
     models = [Whole(Choice("net:build", (("hidden", size),)), "net:inputs", stages) for size in (32, 64)]
     cases = [Case(model) for model in models]
@@ -113,7 +113,7 @@ def test_a_line_leaves_out_what_all_models_of_a_name_have_in_common():
     assert f"failed  {name}" in written.getvalue()
 
 
-def test_a_line_a_trial():
+def test_a_trial_takes_one_line():
     trained = records.lesson(0.856, "identity", 3, 2e-3, flag="dead_run")
     assert line(trained) == (
         "ok      conv/gap/32/lstm128/1x16x3x64x64/eager/learn/cpu/identity/lr=0.002/seed=3  "
@@ -122,7 +122,7 @@ def test_a_line_a_trial():
     assert line(records.probed(0.98, 0.5)).endswith("placed-digit/seed=0  where R² 0.98, what accuracy 50.0 %")
 
 
-def test_trials_are_no_rows_of_costs():
+def test_trials_add_no_rows_to_the_table_of_costs():
     costs = [records.record(), records.record(records.case("gmp"))]
     assert printed([records.lesson(), *costs, records.probed(0.1, 0.2)], 120) == printed(costs, 120)
 
@@ -135,17 +135,17 @@ def test_control_characters_do_not_reach_the_terminal():
     assert "\n" not in line(hostile)
 
 
-def test_thousands_of_cases_do_not_flood_the_terminal():
+def test_many_cases_do_not_flood_the_terminal():
     text = printed(records.many(120), 100)
     assert len(text.splitlines()) == 103
     assert "and 20 more in the report and in results.csv" in text
 
 
-def test_nothing_is_printed_for_nothing():
+def test_without_records_nothing_is_printed():
     assert printed([], 80).strip() == ""
 
 
-def test_a_table_of_cases_leaves_out_what_all_of_them_share():
+def test_a_table_of_cases_omits_what_all_share():
     ids = [records.case(name, size).id for name, size in (("gap", None), ("fc", 128))]
     assert apart(ids) == (["gap/32", "fc/128"], ["conv", "lstm128", "1x16x3x64x64", "eager", "inference", "cpu"])
     assert apart(ids[:1]) == (ids[:1], [])
@@ -153,7 +153,7 @@ def test_a_table_of_cases_leaves_out_what_all_of_them_share():
 
 
 @pytest.mark.parametrize("width", [40, 80, 160])
-def test_no_number_of_a_table_is_broken_however_narrow(width):
+def test_a_narrow_table_breaks_no_number(width):
     from convbench.cli.terminal import print_table
 
     rows = [("conv/spatial-softmax/64", "1.234 ms", "0.991 to 1.012", "ok"), ("gap", "–", "–", "regression")]

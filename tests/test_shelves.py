@@ -1,4 +1,4 @@
-"""What every reducer and every backbone keeps, exact counts of those that ship, and how one is added."""
+"""Test the rules for every reducer and backbone, exact counts of the shipped plug-ins, and how to add one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FRAMES = [(3, 64, 64), (1, 50, 71), (4, 84, 84)]
 
 
 def reducer(name: str, features: Features, lstm_input: int | None = SIZE, **options: Scalar) -> nn.Module:
-    """The reducer, or a skip where it says that it cannot exist for this map."""
+    """Return the reducer, or skip the test if it reports that it cannot exist for this map."""
     try:
         return reducers.get(name).build(features, lstm_input, **options)
     except Impossible as reason:
@@ -44,7 +44,7 @@ def maps(features: Features, count: int = 2) -> torch.Tensor:
 
 
 def counts(module: Callable[[], nn.Module], shape: tuple[int, ...]) -> tuple[torch.Size, int, int]:
-    """Shape of the output, parameters and MACs for one input of a shape, found on meta."""
+    """Return the output's shape, the parameters and the MACs for one input of this shape, counted on meta."""
     with torch.device("meta"), torch.inference_mode(), FlopCounterMode(display=False) as counter:
         built = module()
         output = built(torch.empty(1, *shape))
@@ -56,7 +56,7 @@ def counts(module: Callable[[], nn.Module], shape: tuple[int, ...]) -> tuple[tor
 
 @pytest.mark.parametrize("features", MAPS, ids=str)
 @pytest.mark.parametrize("name", REDUCERS)
-def test_a_reducer_makes_vectors_alike_on_meta_and_cpu(name: str, features: Features) -> None:
+def test_a_reducer_gives_the_same_shape_on_meta_and_cpu(name: str, features: Features) -> None:
     module = reducer(name, features)
     vectors = module(maps(features))
     assert (vectors.dim(), len(vectors)) == (2, 2)
@@ -66,7 +66,7 @@ def test_a_reducer_makes_vectors_alike_on_meta_and_cpu(name: str, features: Feat
 
 
 @pytest.mark.parametrize("name", REDUCERS)
-def test_a_reducer_is_free_in_its_size_or_follows_the_map(name: str) -> None:
+def test_a_reducer_has_a_free_size_or_follows_the_map(name: str) -> None:
     features = Features(6, 12, 12)
     sizes = [reducer(name, features, size)(maps(features)).shape[1] for size in (16, 32, 480)]
     try:
@@ -80,7 +80,7 @@ def test_a_reducer_is_free_in_its_size_or_follows_the_map(name: str) -> None:
 
 @pytest.mark.parametrize("features", MAPS, ids=str)
 @pytest.mark.parametrize("name", REDUCERS)
-def test_a_reducer_does_not_mind_memory_format_or_batch(name: str, features: Features) -> None:
+def test_memory_format_and_batch_do_not_change_a_reducers_output(name: str, features: Features) -> None:
     module, frames = reducer(name, features).eval(), maps(features, 3)
     expected = module(frames)
     last = frames.contiguous(memory_format=torch.channels_last)
@@ -112,7 +112,7 @@ def test_a_reducer_works_in_bfloat16(name: str) -> None:
 
 @pytest.mark.parametrize("frame", FRAMES, ids=str)
 @pytest.mark.parametrize("name", BACKBONES)
-def test_a_backbone_makes_maps_alike_on_meta_and_cpu_in_any_memory_format(name: str, frame: tuple[int, ...]) -> None:
+def test_a_backbone_gives_equal_maps_in_any_memory_format(name: str, frame: tuple[int, ...]) -> None:
     module, frames = backbones.get(name).build(frame[0]).eval(), maps(Features(*frame))
     with torch.inference_mode():
         expected = module(frames)
@@ -134,11 +134,11 @@ def test_a_backbone_learns_and_works_in_bfloat16(name: str) -> None:
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in module.parameters())
 
 
-# --- What a plug-in tells of itself -----------------------------------------------------------------------------------
+# --- How a plug-in describes itself -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("plugin", [*reducers, *backbones], ids=lambda plugin: plugin.name)
-def test_a_plugin_says_what_it_is_in_a_line_and_every_option_has_a_default(plugin) -> None:
+def test_a_plugin_has_a_summary_line_and_defaults_for_options(plugin) -> None:
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", plugin.name)
     assert re.fullmatch(r"\S.{10,150}[.:;)\w]", plugin.summary)
     shelf = reducers if plugin.name in REDUCERS else backbones
@@ -183,7 +183,7 @@ TABLE: list[tuple[str, dict[str, Scalar], int | None, Features, int, int, int]] 
 
 @pytest.mark.parametrize(("name", "options", "lstm_input", "features", "size", "params", "macs"), TABLE)
 def test_a_reducer_costs_what_its_closed_form_says(name, options, lstm_input, features, size, params, macs) -> None:
-    """C, N = H*W and D in closed form: gdconv has CN+C parameters and CN MACs, attention hC+h and 2hCN, ..."""
+    """Closed forms in C, N = H*W and D: gdconv has CN+C parameters and CN MACs, attention hC+h and 2hCN, ..."""
     cost = counts(lambda: reducers.get(name).build(features, lstm_input, **options), features)
     assert cost == ((size,), params, macs)
 
@@ -200,7 +200,7 @@ KNOWN: list[tuple[str, dict[str, Scalar], tuple[int, ...], tuple[int, ...], int,
         {"widths": "32-64-128-256", "kernels": "5-3-3-3", "padding": 0},
         (3, 256, 342),
         (256, 14, 20),
-        390_912 - 960,  # there with batch norm after every convolution
+        390_912 - 960,  # the published model has batch norm after every convolution
         320_360_256,
     ),
     ("stack", {"layers": "c16k2-k2-c32k2-c64k2"}, (3, 7, 7), (64, 1, 1), 10_544, 23_296),
@@ -210,8 +210,8 @@ KNOWN: list[tuple[str, dict[str, Scalar], tuple[int, ...], tuple[int, ...], int,
 
 
 @pytest.mark.parametrize(("name", "options", "frame", "shape", "params", "macs"), KNOWN)
-def test_a_backbone_is_the_published_one(name, options, frame, shape, params, macs) -> None:
-    """Counted on the published code; torchvision's ResNet-18 has 512,000 MACs more, its classifier's."""
+def test_a_backbone_matches_its_published_counts(name, options, frame, shape, params, macs) -> None:
+    """The counts are those of the published code; torchvision's ResNet-18 has 512,000 MACs more in its classifier."""
     cost = counts(lambda: backbones.get(name).build(frame[0], **options).eval(), frame)
     assert cost[:2] == (shape, params)
     assert macs in (None, cost[2])
@@ -243,12 +243,12 @@ def test_options_change_what_they_name() -> None:
         (lambda: backbones.get("strided").build(3, widths="8-16", kernels="3-3-3"), "3 kernels for 2 widths"),
     ],
 )
-def test_what_cannot_exist_says_why(build_it, reason) -> None:
+def test_an_impossible_plugin_gives_the_reason(build_it, reason) -> None:
     with pytest.raises(ConvbenchError, match=re.escape(reason)):
         build_it()
 
 
-# --- The user's own, and new ones -------------------------------------------------------------------------------------
+# --- Plug-ins of a user and new plug-ins ------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -315,8 +315,8 @@ sys.exit(pytest.main(here) or pytest.main([*schema, "-p", "no:cacheprovider"]))
 """
 
 
-def test_adding_a_reducer_is_one_file(tmp_path: Path) -> None:
-    """One file on the shelf: it is listed, runs in a suite, is completed by editors and held to these tests."""
+def test_adding_a_reducer_takes_one_file(tmp_path: Path) -> None:
+    """A reducer of one file is listed, runs in a suite, is completed by editors and must pass these tests."""
     (tmp_path / "mean_max.py").write_text(NEW)
     (tmp_path / "new.yaml").write_text("matrix: {reducer: mean-max, clip: 1x2x3x8x8}")
     environment = os.environ | {"PYTHONPATH": str(TESTS.parent), "PYTHONDONTWRITEBYTECODE": "1"}

@@ -1,4 +1,4 @@
-"""Stages and kinds: told in order, timed on an invented clock, and memory at the peak in closed form."""
+"""Test stages and kinds of memory: their order, times on an invented clock, and the peak in closed form."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def parts(reducer: str = "gap", size: int | None = None, head: int | None = None
 
 
 class Heard:
-    """A listener that writes down what it is told."""
+    """A listener that records its events."""
 
     def __init__(self):
         self.said = []
@@ -73,7 +73,7 @@ def test_inference_goes_through_the_stages_in_order():
 
 
 @pytest.mark.parametrize("reducer", ["gap", "flatten", "fc"])
-def test_training_comes_back_through_the_stages(reducer):
+def test_training_goes_back_through_the_stages_in_reverse(reducer):
     marks = heard(parts(reducer, 8, head=3, scenario="train"))
     back = [word for word in marks if word.startswith("<") and word != "<other"]
     assert marks[: len(FORWARD) + 2] == ["optimizer", "forward", *FORWARD]
@@ -81,25 +81,25 @@ def test_training_comes_back_through_the_stages(reducer):
     assert marks[-1] == "optimizer"
 
 
-def test_a_head_that_hands_on_its_input_has_no_backward_pass():
+def test_an_identity_head_has_no_backward_pass():
     back = [word for word in heard(parts(scenario="train")) if word.startswith("<") and word != "<other"]
     assert back == ["<lstm", "<reducer", "<backbone"]
 
 
-def test_a_user_s_model_tells_the_stages_it_names():
+def test_a_users_model_reports_the_stages_it_names():
     model = Whole(Choice("wild:Article"), stages=(("backbone", "conv1"), ("lstm", "lstm")))
     assert heard(Case(model, SMALL)) == ["forward", "+backbone", "-backbone", "+lstm", "-lstm"]
 
 
 def test_each_moment_of_a_call_belongs_to_one_stage(monkeypatch):
-    """The invented clock goes on by one second a mark: what a stage gets is the number of marks in it."""
+    """The invented clock advances by one second a mark, so a stage's time is the number of marks in it."""
     ticks = itertools.count(0, 1_000_000_000)
     monkeypatch.setattr(RunningClock, "moment", lambda _: Moment(next(ticks), 0, 0))
     split = split_by_hooks(subject.assemble(parts(), seed=0))
     assert split == {"backbone": 1, "reducer": 1, "lstm": 1, "head": 1, "other": 2}
 
 
-def test_between_the_stages_of_a_user_s_model_is_other(monkeypatch):
+def test_time_between_a_users_stages_is_other(monkeypatch):
     ticks = itertools.count(0, 1_000_000_000)
     monkeypatch.setattr(RunningClock, "moment", lambda _: Moment(next(ticks), 0, 0))
     model = Whole(Choice("wild:Article"), stages=(("backbone", "conv1"), ("lstm", "lstm")))
@@ -107,8 +107,8 @@ def test_between_the_stages_of_a_user_s_model_is_other(monkeypatch):
     assert split == {"backbone": 1, "lstm": 1, "other": 3}
 
 
-def test_what_other_processes_took_is_in_no_stage(monkeypatch):
-    """Every mark comes a second after the last; in half of each another process had the core."""
+def test_time_of_other_processes_belongs_to_no_stage(monkeypatch):
+    """Each mark comes a second after the previous mark; another process has the core for half of it."""
     moments = (Moment(tick * 1_000_000_000, tick * 500_000_000, 0) for tick in itertools.count())
     monkeypatch.setattr(RunningClock, "moment", lambda _: next(moments))
     split = split_by_hooks(subject.assemble(parts(), seed=0))
@@ -126,7 +126,7 @@ def stage_results(monkeypatch, split, plain):
     return list(stages.stages(case_subject, Protocol(max_time=0.01)))
 
 
-def test_stages_that_add_up_are_not_remarked_on(monkeypatch):
+def test_stages_that_add_up_cause_no_finding(monkeypatch):
     results = stage_results(
         monkeypatch, {"backbone": 0.5, "reducer": 0.1, "lstm": 0.36, "head": 0.0, "other": 0.04}, 1.0
     )
@@ -136,7 +136,7 @@ def test_stages_that_add_up_are_not_remarked_on(monkeypatch):
 
 
 @pytest.mark.parametrize("lstm", [0.0, 0.6])
-def test_stages_that_do_not_add_up_are_a_warning(monkeypatch, lstm):
+def test_stages_that_do_not_add_up_cause_a_warning(monkeypatch, lstm):
     (finding,) = (
         result
         for result in stage_results(monkeypatch, {"backbone": 0.5, "reducer": 0.0, "lstm": lstm}, 1.0)
@@ -148,14 +148,14 @@ def test_stages_that_do_not_add_up_are_a_warning(monkeypatch, lstm):
 
 
 @pytest.mark.parametrize(("lstm", "is_withheld"), [(0.9, False), (1.1, True), (0.2, False), (0.1, True)])
-def test_stages_that_timing_distorts_are_withheld(monkeypatch, lstm, is_withheld):
+def test_stages_distorted_by_timing_are_withheld(monkeypatch, lstm, is_withheld):
     """A compiled call of 11 ms took 59 ms under the profiler, and was drawn with these shares."""
     results = stage_results(monkeypatch, {"backbone": 0.5, "lstm": lstm}, 1.0)
     assert [isinstance(result, Finding) for result in results].count(True) == 1
     assert any(isinstance(result, Reading) for result in results) is not is_withheld
 
 
-def test_a_training_step_is_split_into_all_stages_and_the_optimizer():
+def test_a_training_step_splits_into_all_stages_and_optimizer():
     case_subject = subject.assemble(parts("fc", 64, clip=Clip(1, 4, 3, 32, 32), scenario="train"), seed=0)
     case_subject.run()
     split = split_by_hooks(case_subject)
@@ -188,11 +188,11 @@ def test_a_moment_lies_in_a_stage_and_a_phase(moment, stage, phase):
     assert (spans.stage(moment), spans.phase(moment)) == (stage, phase)
 
 
-def test_ranges_of_the_backward_pass_end_where_the_next_begins_or_the_phase_ends():
+def test_a_backward_range_ends_with_the_next_or_the_phase():
     assert Spans(MARKS).backward() == [("lstm", 12, 15), ("backbone", 16, 30)]
 
 
-def test_a_compiled_call_is_split_into_graphs_lstm_and_the_rest():
+def test_a_compiled_call_is_split_into_graphs_lstm_and_other():
     events = [
         ("convbench::forward", 0, 100),
         ("Torch-Compiled Region: 0/0", 5, 80),
@@ -208,7 +208,7 @@ def test_a_compiled_call_is_split_into_graphs_lstm_and_the_rest():
 @given(
     st.lists(st.tuples(st.integers(1, 100), st.integers(0, 50), st.integers(1, 50), st.sampled_from("ab")), max_size=30)
 )
-def test_the_peak_is_the_most_that_was_alive(raw):
+def test_the_peak_is_the_largest_sum_of_live_bytes(raw):
     lives = [Life(size, (kind, "lstm"), begin, begin + length) for size, begin, length, kind in raw]
     timeline = allocations.timeline([*lives, Life(7, ("weights", "head"))])
     alive = [7 + sum(life.bytes for life in lives if life.begin <= t < life.end) for t in range(101)]
@@ -261,14 +261,14 @@ def test_gradients_of_the_last_step_are_not_counted_twice():
     assert allocations.timeline_of(case_subject).peak == first[2]
 
 
-def test_a_gru_that_runs_step_by_step_has_its_workspace_too():
+def test_a_gru_run_step_by_step_has_a_workspace():
     case = Case(Parts(Choice("conv"), Choice("gap"), rnn=Recurrent("gru", 256)), Clip(1, 8, 3, 4, 4))
     kinds, _, _ = kinds_and_stages(case)
     assert kinds["workspace"] > 0
 
 
 class Event:
-    """An event as the profiler lists it: on the host with the kernels that it launched, or on the device."""
+    """An event of the profiler: on the host with the kernels that it launched, or on the device."""
 
     def __init__(self, name, begin, end, kernels=(), device="CPU"):
         self.name, self.device_type = name, getattr(torch.autograd.DeviceType, device)
@@ -277,7 +277,7 @@ class Event:
 
 
 def test_kernels_of_a_compiled_call_belong_where_they_were_launched():
-    """Microseconds: 30 of the LSTM, 5 of the optimizer, 40 that no operator launched, and a mark's shadow of 99."""
+    """In microseconds: 30 of the LSTM, 5 of the optimizer, 40 launched by no operator, and a mark's shadow of 99."""
     forward, optimizer = "convbench::forward", "convbench::optimizer"
     events = [
         Event(forward, 0, 100, [(forward, 99)]),
@@ -302,11 +302,11 @@ class LearnedState(torch.nn.Module):
         return self.lstm(clip.mean((3, 4)), (self.first, self.first))[0]
 
 
-def test_a_learned_first_state_tells_nothing_once_nobody_listens():
+def test_a_learned_first_state_is_silent_without_a_listener():
     assert "<lstm" in heard(Case(Whole(Choice(f"{__name__}:LearnedState")), SMALL, scenario="train"))
 
 
-def test_another_branch_of_a_model_that_was_heard_before_is_heard_too():
+def test_a_second_branch_of_a_model_is_heard_too():
     class Either(torch.nn.Module):
         def __init__(self):
             super().__init__()
@@ -325,7 +325,7 @@ def test_another_branch_of_a_model_that_was_heard_before_is_heard_too():
 
 @dataclass
 class OwnCall:
-    """A call as a user's scenario may return it: equal to another one by what is in it, and so without a hash."""
+    """A call that a user's scenario may return: it is compared by its content, so it has no hash."""
 
     of: subject.Subject
 
@@ -337,7 +337,7 @@ def own_call(of):
     return OwnCall(of)
 
 
-def test_the_call_of_a_users_scenario_need_not_have_a_hash():
+def test_the_call_of_a_users_scenario_needs_no_hash():
     case_subject, listener = subject.assemble(parts(scenario=f"{__name__}:own_call"), seed=0), Heard()
     for _ in range(2):
         with listen(case_subject, listener):

@@ -1,4 +1,4 @@
-"""The training scenario: exact MACs forward and backward, gradients compared with eager, models that do not train."""
+"""Test the training scenario: exact forward and backward MACs, gradients against eager, untrainable models."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_forward_and_backward_flops_of_the_article_are_exact(reducer, size):
     ],
     ids=str,
 )
-def test_two_frames_tell_the_count_of_all(rnn, frames):
+def test_counts_of_all_frames_follow_from_two_frames(rnn, frames):
     case = train("fc", 24, clip=Clip(2, frames, 3, 8, 8), rnn=rnn, head=5)
     counted = dispatched.count(subject.assemble(case, seed=0, device="meta")).macs
     assert macs_by_stage(case) == counted
@@ -69,13 +69,13 @@ def test_two_frames_tell_the_count_of_all(rnn, frames):
 
 
 @pytest.mark.parametrize(("batch", "frames", "size", "hidden"), [(1, 16, 32, 128), (3, 5, 40, 24), (2, 1, 8, 8)])
-def test_the_lstm_is_three_times_its_forward_pass_less_what_has_no_state_before_it(batch, frames, size, hidden):
+def test_the_macs_of_a_trained_lstm_match_the_closed_form(batch, frames, size, hidden):
     case = train("fc", size, clip=Clip(batch, frames, 3, 8, 8), rnn=Recurrent(hidden=hidden))
     forward = frames * batch * 4 * hidden * (size + hidden)
     assert macs_by_stage(case)["lstm"] == 3 * forward - batch * 4 * hidden * hidden
 
 
-def test_everything_of_a_training_case_is_measured():
+def test_a_training_case_has_every_metric():
     record = harness.measure(train(clip=Clip(1, 4, 3, 16, 16)), QUICK)
     assert record.status == "ok"
     assert record.case.frames_per_call == 4
@@ -178,7 +178,7 @@ def test_a_variant_that_trains_differently_is_refused(variant, message):
 
 
 class Dropped(nn.Module):
-    """A layer that dropout thins in training."""
+    """A linear layer with dropout in training."""
 
     def __init__(self):
         super().__init__()
@@ -189,7 +189,7 @@ class Dropped(nn.Module):
 
 
 def other_draws(case_subject):
-    """As a compiler does, whose dropout draws numbers of its own."""
+    """Draw other random numbers, as the dropout of a compiler does."""
     plain = case_subject.forward
 
     def forward(*args):
@@ -205,7 +205,7 @@ def not_a_number(case_subject):
 
 
 class Noisy(Dropped):
-    """Noise beyond the tolerance of float32 on every number."""
+    """A model that adds noise beyond the tolerance of float32 to every number."""
 
     def forward(self, clip):
         output = self.linear(clip.flatten(2))
@@ -213,21 +213,21 @@ class Noisy(Dropped):
 
 
 class NotFinite(Dropped):
-    """A number that is none, of eager's own."""
+    """A model whose output is already not finite in eager."""
 
     def forward(self, clip):
         return self.linear(clip.flatten(2)) / torch.zeros(8) * 0
 
 
 class Steep(Dropped):
-    """Ill-conditioned: what rounding does to a weight is amplified by 100,000."""
+    """An ill-conditioned model, which amplifies the rounding of a weight by 100,000."""
 
     def forward(self, clip):
         return torch.sin(1e5 * self.linear(clip.flatten(2)))
 
 
 def rounded_otherwise(case_subject):
-    """As other kernels sum: each weight next to what it was."""
+    """Change each weight slightly, as if other kernels had summed in another order."""
     with torch.no_grad():
         for weight in case_subject.model.parameters():
             weight.mul_(1 + 5e-7)
@@ -256,7 +256,7 @@ def hardly_off(case_subject):
         ("Steep", "not_a_number", "inference"),
     ],
 )
-def test_what_neither_chance_nor_rounding_explains_is_wrong_however_random_eager_is(model, variant, scenario):
+def test_differences_beyond_chance_and_rounding_are_wrong(model, variant, scenario):
     broken = Case(Whole(Choice(f"{__name__}:{model}")), SMALL, (Choice(f"{__name__}:{variant}"),), scenario)
     with pytest.raises(CaseFailed, match=r"(differs from|compared with) eager's output"):
         first_call.open_case(broken, seed=0)
@@ -266,7 +266,7 @@ def test_what_neither_chance_nor_rounding_explains_is_wrong_however_random_eager
     ("model", "scenario", "random"),
     [("Dropped", "train", True), ("Dropped", "inference", False), ("Noisy", "inference", True)],
 )
-def test_what_is_random_in_eager_may_be_as_far_from_it_as_chance_takes_eager_and_says_so(model, scenario, random):
+def test_a_random_output_may_differ_as_much_as_eagers(model, scenario, random):
     variant = Choice(f"{__name__}:other_draws")
     case = Case(Whole(Choice(f"{__name__}:{model}")), SMALL, (variant,), scenario=scenario)
     _, opening = first_call.open_case(case, seed=0)
@@ -275,16 +275,14 @@ def test_what_is_random_in_eager_may_be_as_far_from_it_as_chance_takes_eager_and
 
 @pytest.mark.parametrize(("model", "ill_conditioned"), [("Steep", True), ("Dropped", False)])
 @pytest.mark.parametrize("scenario", ["inference", "train"])
-def test_what_rounding_moves_may_be_as_far_from_eager_as_rounding_takes_eager_and_says_so(
-    model, ill_conditioned, scenario
-):
+def test_an_ill_conditioned_output_may_differ_as_much_as_rounding(model, ill_conditioned, scenario):
     case = Case(Whole(Choice(f"{__name__}:{model}")), SMALL, (Choice(f"{__name__}:rounded_otherwise"),), scenario)
     _, opening = first_call.open_case(case, seed=0)
     assert ("ill_conditioned" in {getattr(result, "code", "") for result in opening}) is ill_conditioned
 
 
 class Plain(nn.Module):
-    """Frames to their means; no parameters."""
+    """A model that returns the means of frames and has no parameters."""
 
     def forward(self, clip):
         return clip.mean((3, 4))
@@ -334,7 +332,7 @@ class KeepsState(nn.Module):
         ("KeepsState", "keeps state between calls with its autograd history; detach"),
     ],
 )
-def test_a_model_that_does_not_train_fails_with_the_reason_and_the_run_goes_on(model, message):
+def test_an_untrainable_model_fails_alone_with_the_reason(model, message):
     plan = preflight([whole(model), train()], 10**10)
     records = [
         attempts.attempt(case, lambda case: harness.measure(case, QUICK, ["latency", "params"])) for case in plan.cases
@@ -344,13 +342,13 @@ def test_a_model_that_does_not_train_fails_with_the_reason_and_the_run_goes_on(m
 
 
 @pytest.mark.parametrize("variant", ["optimizer", "checkpoint"])
-def test_a_variant_of_training_is_refused_elsewhere(variant):
+def test_a_training_variant_is_refused_in_other_scenarios(variant):
     case = replace(train("gap", None, Choice(variant)), scenario="inference")
     with pytest.raises(Impossible, match=f"{variant} cannot be used in scenario inference: use scenario: train"):
         preflight([case], 10**10)
 
 
-def test_what_cannot_be_checkpointed_says_so():
+def test_a_model_without_the_stage_cannot_be_checkpointed():
     case = Case(Whole(Choice(f"{__name__}:Labels")), SMALL, (Choice("checkpoint"),), "train")
     with pytest.raises(CaseFailed, match="no stage 'backbone' to checkpoint"):
         first_call.open_case(
@@ -372,7 +370,7 @@ def test_a_checkpointed_stage_may_be_called_with_keywords():
 
 @pytest.mark.parametrize(("how", "parts"), [("method", "core"), ("method", "core.rnn"), ("inner", "core.rnn")])
 def test_a_stage_that_is_never_called_itself_cannot_be_checkpointed(how, parts):
-    """It was trained as in eager, and said to save nothing."""
+    """It used to be trained as in eager and reported to save nothing."""
     used = Whole(Choice("field:Used", (("how", how),)), stages=(("lstm", parts),))
     case = Case(used, Clip(2, 3, 3, 32, 32), (Choice("checkpoint", (("stage", "lstm"),)),), "train")
     if parts == "core":
@@ -383,20 +381,20 @@ def test_a_stage_that_is_never_called_itself_cannot_be_checkpointed(how, parts):
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
-def test_a_users_model_of_half_numbers_is_compared_as_such(kind):
+def test_a_half_precision_model_has_its_own_tolerance(kind):
     case_subject = subject.assemble(train(), seed=0)
     assert agreement.tolerance(case_subject) == TOLERANCE[torch.float32]
     assert agreement.tolerance(replace(case_subject, model=case_subject.model.to(kind))) == TOLERANCE[kind]
 
 
-def test_a_layer_that_is_the_whole_model_is_not_said_to_be_int8():
+def test_int8_refuses_a_model_that_is_one_layer():
     case_subject = replace(subject.assemble(train(), seed=0), model=nn.Linear(2, 2))
     with pytest.raises(CaseFailed, match="is a layer itself"):
         _dynamic(case_subject, ())
 
 
-def test_phases_on_a_gpu_are_those_of_a_step_that_waits_for_no_launch(monkeypatch):
-    """By a GPU's clock that goes on by a millisecond a mark, of the second step of each pass alone."""
+def test_gpu_phases_are_timed_without_waiting_for_launches(monkeypatch):
+    """The fake GPU clock advances by a millisecond a mark, and only the second step of each pass is timed."""
     ticks, busy = itertools.count(), []
 
     class Event:

@@ -1,8 +1,8 @@
-"""The advice's figures to reach, on invented runs whose truth is known: right, wrong, sure, and whether bounds hold.
+"""Test the advice on invented runs whose truth is known: right, wrong and sure answers, and whether bounds hold.
 
-``python tests/bench/advice.py [runs [kind, ...]]`` prints a line a kind and writes ``reports/bench/advice.json``; where
-kinds are named only those are run, and the others stay as they were written. Nothing is timed.
-The kinds that are ``blind`` were written before the last changes to the method and run once, after them.
+``python tests/bench/advice.py [runs [kind, ...]]`` prints a line per kind and writes ``reports/bench/advice.json``. If
+kinds are named, only these are run, and the stored results of the other kinds stay. Nothing is timed.
+The ``blind`` kinds were written before the last changes to the method and run once, after these changes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import invented
 
 RUNS = 400
 START = 2026
-"""Of the random numbers: none that anything was developed with."""
+"""Start of the random numbers, which was not used in development."""
 
 OUT = Path("reports/bench/advice.json")
 KNOWN = [name for name in invented.ALL if name not in invented.BLIND]
@@ -34,7 +34,7 @@ def share(values: Sequence[float]) -> float | None:
 
 
 def row(tally: invented.Tally) -> dict[str, float | None]:
-    """Shares of the answers, and of the stated 95 % bounds that hold."""
+    """Return the share of each kind of answer, and the shares of the stated 95 % bounds that hold."""
     counts = {name: value for name, value in asdict(tally).items() if isinstance(value, int) and name != "runs"}
     shares = {name: round(value / tally.runs, 4) for name, value in counts.items()}
     return {**shares, **{name: share(getattr(tally, name)) for name in ("means", "gains", "bounds", "rates")}}
@@ -46,7 +46,7 @@ def line(name: str, of: dict[str, float | None]) -> str:
 
 
 def overall(rows: Rows) -> dict[str, float | None]:
-    """The issue's figures: over kinds in which a valid pick exists and five seeds were run, and over all."""
+    """Return the issue's figures, over the kinds with a valid pick and five seeds, and over all kinds."""
     able = [of for name, of in rows.items() if name not in (*invented.NO_ANSWER, *invented.FEW_SEEDS)]
     wrong = [of["wrong"] or 0.0 for of in rows.values()]
     figures = {

@@ -1,4 +1,4 @@
-"""The article's model with a reducer and an LSTM input size, as one writes it without convbench."""
+"""The article's model with a reducer and an LSTM input size, written without convbench."""
 
 import torch
 from torch import nn

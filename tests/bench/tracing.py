@@ -1,8 +1,8 @@
-"""What the breakdown and the traces cost and how exact they are, on the article's models, eager, CPU.
+"""Measure the cost and accuracy of the breakdown and the traces on the article's models, eager, on the CPU.
 
-``python tests/bench/tracing.py`` prints and writes ``reports/bench/tracing.json``. Comparisons are made within one run:
-one thread, since two on a busy machine tell nothing; latency without and with the breakdown alternates, a fresh process
-each.
+``python tests/bench/tracing.py`` prints its results and writes ``reports/bench/tracing.json``. All comparisons are made
+within one run, with one thread, because two threads on a busy machine show nothing. Latency without and with the
+breakdown alternates, each time in a fresh process.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def value_of(record: Record, metric: str) -> float:
 
 
 def stages_against_whole(case: Case) -> dict[str, Any]:
-    """Stages over the plain pass right before, and the whole split pass over it: medians with 95 % intervals."""
+    """Return medians with 95 % intervals: the stages' sum, and the whole split pass, over the plain pass before it."""
     subject, _ = first_call.open_case(case, seed=0)
     plain, splits = stages.alternate(subject, split_by_hooks, PROTOCOL)
     named = [sum(seconds for stage, seconds in split.items() if stage != OTHER) for split in splits]
@@ -66,7 +66,7 @@ def stages_against_whole(case: Case) -> dict[str, Any]:
 
 
 def breakdown_on_latency(case: Case) -> dict[str, Any]:
-    """Ratio of the median with the breakdown over that without, and whether 1 lies in each interval."""
+    """Return ratios of the median with the breakdown to the median without, and whether each interval contains 1."""
     ratios = []
     for _ in range(ROUNDS):
         plain = median_interval(measured(case, ("latency",)).samples("latency_s"))

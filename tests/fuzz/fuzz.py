@@ -1,8 +1,9 @@
-"""Throws mutated suites, arguments, stored files and traces at the command line. ``fuzz.py KIND|quick COUNT [SEED]``.
+"""Run the command line on mutated suites, arguments, stored files and traces. ``fuzz.py KIND|quick COUNT [SEED]``.
 
-A COUNT of 0 is the whole of a kind; ``quick`` is a COUNT of every kind, in one process. Counted are tracebacks (their
-exit code is 70), inputs above 10 s of processor time, the peak of memory with the input that added most to it, in MiB,
-and control characters that reach the output. Commands run in this process, each under an alarm; nothing is measured.
+A COUNT of 0 runs the number in ``WHOLE``; ``quick`` runs COUNT inputs of every kind. The script reports tracebacks
+(exit code 70), inputs that take more than 10 s of processor time, the peak of memory in MiB with the input that raised
+it most, and control characters in the output. Commands run in forked processes, each under an alarm. Nothing is
+measured.
 """
 
 from __future__ import annotations
@@ -74,11 +75,11 @@ HOSTILE = (
 
 
 class TooLong(BaseException):
-    """More than the seconds that one input may take."""
+    """Raised if an input takes longer than its alarm allows."""
 
 
 def command(*words: str) -> tuple[int, str]:
-    """The exit code of a command and all that it printed."""
+    """Return the exit code of a command and everything that it printed."""
     output = io.StringIO()
     clean = CleanStream(Stream(output))
     with contextlib.redirect_stdout(clean), contextlib.redirect_stderr(clean):
@@ -92,7 +93,7 @@ def timed(work: Callable[[], tuple[int, str]]) -> tuple[int, str, float]:
 
     signal.signal(signal.SIGALRM, ring)
     start = time.process_time()
-    signal.setitimer(signal.ITIMER_REAL, 12 * SECONDS)  # for what waits; the machine may be busy
+    signal.setitimer(signal.ITIMER_REAL, 12 * SECONDS)  # for inputs that wait; the machine may be busy
     try:
         code, output = work()
     except TooLong:
@@ -241,7 +242,7 @@ def traces(chance: random.Random, room: Path) -> Iterator[tuple[str, ...]]:
 
 
 def _opens(packed: bytes) -> bool:
-    """Whether it is a whole trace, which would be served until somebody interrupts it."""
+    """Whether ``packed`` is a whole trace, which the command would serve until somebody interrupts it."""
     try:
         return isinstance(json.loads(gzip.decompress(packed))["traceEvents"], list)
     except Exception:
@@ -249,7 +250,7 @@ def _opens(packed: bytes) -> bool:
 
 
 def _bomb() -> bytes:
-    """A gigabyte of zeros in a megabyte."""
+    """A gigabyte of zeros, compressed to a megabyte."""
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     chunk = bytes(2**20)
     return b"".join(packer.compress(chunk) for _ in range(1024)) + packer.flush()
@@ -289,7 +290,7 @@ KINDS = {"suites": suites, "arguments": arguments, "stored": stored, "traces": t
 
 
 def fuzz(kind: str, count: int, seed: int) -> dict[str, object]:
-    """So many inputs of a kind: what went wrong with which, the slowest, the peak and what raised it."""
+    """Run ``count`` inputs of a kind and return the faults, the slowest time, the peak and the input that raised it."""
     faults, slowest, heaviest = [], 0.0, (0.0, "")
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
@@ -314,7 +315,7 @@ def fuzz(kind: str, count: int, seed: int) -> dict[str, object]:
 
 
 def _bad(code: int, output: str, seconds: float) -> list[str]:
-    """What is wrong with the end of a command."""
+    """Names of what is wrong with the result of a command."""
     is_so = {
         "traceback": code == ending.INTERNAL,
         "slow": seconds > SECONDS,
@@ -324,16 +325,16 @@ def _bad(code: int, output: str, seconds: float) -> list[str]:
 
 
 def peak() -> float:
-    """MiB that this process has taken at most."""
+    """Peak memory of this process in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 CHUNK = 20
-"""Inputs of one process: memory is that of an input, not of all that came before it."""
+"""Inputs per process. It is small, so that the peak shows one input's memory and not that of all earlier inputs."""
 
 
 def in_child(work: Callable[[], dict[str, object]]) -> dict[str, object]:
-    """What the work returns in a forked process, which has imported what this one has."""
+    """Return the result of the work in a forked process, which inherits the imports of this process."""
     reader, writer = os.pipe()
     if (child := os.fork()) == 0:
         try:
@@ -352,9 +353,9 @@ def in_child(work: Callable[[], dict[str, object]]) -> dict[str, object]:
 
 @cache
 def warm() -> None:
-    """Import here and once what the commands import, scikit-learn and matplotlib among it.
+    """Import once, in this process, what the commands import, including scikit-learn and matplotlib.
 
-    By one thread: processes that are forked from one with threads of OpenMP's wait for them for ever.
+    One thread only: a process that is forked from one with OpenMP threads waits for these threads for ever.
     """
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
@@ -362,11 +363,11 @@ def warm() -> None:
         command("run", "quality", "--dry-run", "--executor", "fake", "--only", "nothing-of-this-name")
         command("run", "smoke", "--executor", "fake", "--out", f"{folder}/run", "-q")
         command("compare", f"{folder}/run", f"{folder}/run")
-    gc.freeze()  # what is imported is no garbage that each process would look through
+    gc.freeze()  # so that no forked process searches imports for garbage
 
 
 def whole(kind: str, count: int, seed: int) -> dict[str, object]:
-    """So many inputs, ``CHUNK`` to a process."""
+    """Run ``count`` inputs, ``CHUNK`` to a process."""
     warm()
     sizes = [min(CHUNK, count - start) for start in range(0, count, CHUNK)]
     parts = [in_child(partial(fuzz, kind, size, 1000 * seed + at)) for at, size in enumerate(sizes)]
@@ -376,7 +377,7 @@ def whole(kind: str, count: int, seed: int) -> dict[str, object]:
 
 
 def main(kind: str, count: int, seed: int) -> int:
-    """A line for each kind, after the first twenty of its faults."""
+    """Print a line for each kind, after its first twenty faults. Return 1 if there are faults."""
     ended = 0
     for input_kind in KINDS if kind == "quick" else [kind]:
         result = whole(input_kind, count or WHOLE[input_kind], seed)

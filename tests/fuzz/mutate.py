@@ -1,4 +1,4 @@
-"""Hostile and clumsy inputs: texts, arguments and stored files changed at random, from a seed."""
+"""Make hostile and clumsy inputs: texts, arguments and stored files, changed at random from a seed."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ VALUES: tuple[Any, ...] = (
 
 
 def text(source: str, others: list[str], chance: random.Random) -> str:
-    """A text with some of its characters, words or lines changed, doubled, moved or taken from another."""
+    """Return the text with some characters, words or lines changed, doubled, deleted or taken from other texts."""
     for _ in range(chance.randint(1, 4)):
         lines = source.splitlines(keepends=True) or [""]
         at = chance.randrange(len(lines))
@@ -106,14 +106,14 @@ def text(source: str, others: list[str], chance: random.Random) -> str:
 
 
 def encoded(source: str, chance: random.Random) -> bytes:
-    """The text in one of the encodings that editors write, or damaged."""
+    """Return the text in an encoding that editors write; sometimes the bytes are damaged."""
     encoding = chance.choices(("utf-8", "utf-16", "utf-8-sig", "latin-1", "utf-32"), (90, 4, 2, 2, 2))[0]
     data = source.encode(encoding, "replace")
     return data if chance.random() < 0.97 else damaged(data, chance)
 
 
 def damaged(data: bytes, chance: random.Random) -> bytes:
-    """Bytes flipped, cut off or put in."""
+    """Return the data with bytes changed, cut off, inserted or deleted."""
     changed = bytearray(data)
     for _ in range(chance.randint(1, 5)):
         at = chance.randrange(len(changed) + 1)
@@ -130,7 +130,7 @@ def damaged(data: bytes, chance: random.Random) -> bytes:
 
 
 def json_text(source: str, chance: random.Random) -> bytes:
-    """JSON, each line of its own, with values exchanged for others of any type, or keys taken out; or damaged bytes."""
+    """Return JSON lines with values exchanged for any other type or keys removed; sometimes only damaged bytes."""
     if chance.random() < 0.25:
         return damaged(source.encode(), chance)
     try:
@@ -143,7 +143,7 @@ def json_text(source: str, chance: random.Random) -> bytes:
 
 
 def _exchange(value: Any, chance: random.Random) -> None:
-    """Go down to a random place and put another value there."""
+    """Go down to a random place, and exchange the value there or delete its key."""
     while True:
         keys = list(value) if isinstance(value, dict) else list(range(len(value))) if isinstance(value, list) else []
         if not keys:

@@ -1,4 +1,4 @@
-"""The user's own labelled clips: one good function, and one that is wrong in every way it is told to be."""
+"""A user's own labelled clips: good functions, and functions that are wrong in a chosen way."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ SHAPE = (4, 1, 8, 8)
 
 
 def clips(*, count: int = 40, colour: bool = False, repeats: int = 1) -> Iterator[tuple[Any, str]]:
-    """Clips of three classes; the first pixel of clip i is i, so that it can be told from any other but its repeats.
+    """Yield clips of three classes. The first pixel of a clip is its number, shared only with its repeats.
 
-    Two of these are of one class, of four some are not.
+    Two repeats are of one class; of four repeats, some are of another class.
     """
     shape = (4, 3, 8, 8) if colour else SHAPE
     for i in range(count):
@@ -27,7 +27,7 @@ def clips(*, count: int = 40, colour: bool = False, repeats: int = 1) -> Iterato
 
 
 def forms(*, form: str) -> Iterator[tuple[Any, int]]:
-    """Clips of a half, or 51/255, in a form that a user may have them in."""
+    """Return clips of one value, such as 0.5 or 51/255, in a form that a user may have."""
     arrays: dict[str, Any] = {
         "uint8": np.full(SHAPE, 51, dtype=np.uint8),
         "float64": np.full(SHAPE, 0.5),
@@ -42,7 +42,7 @@ def forms(*, form: str) -> Iterator[tuple[Any, int]]:
 
 
 def reused(*, dtype: str, highest: float = 19) -> Iterator[tuple[Any, Any]]:
-    """One buffer, filled anew for every clip, as readers of video do."""
+    """Yield one buffer, refilled for every clip, as readers of video do."""
     buffer = np.zeros(SHAPE, dtype=dtype)
     for i in range(20):
         buffer[:] = i * highest / 19
@@ -50,9 +50,9 @@ def reused(*, dtype: str, highest: float = 19) -> Iterator[tuple[Any, Any]]:
 
 
 class Recordings:
-    """A dataset in torch's way, of ten clips each of 12 recordings, which the first pixel tells.
+    """A dataset like torch's, with ten clips of each of 12 recordings; the first pixel is the recording's number.
 
-    The recordings are of one class each; the first ``mixed`` of them have a clip in ten of the other.
+    Each recording is of one class, but in the first ``mixed`` recordings one clip in ten is of the other class.
     """
 
     def __init__(self, *, recordings: int = 12, mixed: int = 0, lacks: bool = False) -> None:
@@ -69,12 +69,12 @@ class Recordings:
 
 
 def unseeded() -> Iterator[tuple[Any, int]]:
-    """Other clips at each call."""
+    """Return different clips at each call."""
     return ((np.random.default_rng().random(SHAPE, dtype=np.float32), i % 2) for i in range(20))
 
 
 def shuffled() -> Iterator[tuple[Any, str]]:
-    """``clips`` in an order that Python, numpy and torch draw, from random numbers that nobody has seeded."""
+    """Return ``clips`` in an order that Python, numpy and torch draw without a seed."""
     items = list(clips())
     random.shuffle(items)
     return (items[i] for i in np.random.permutation(40)[torch.randperm(40).numpy()])
@@ -85,12 +85,12 @@ def endless() -> Iterator[tuple[Any, int]]:
 
 
 def plainly(count: int = 40, colour: bool = False) -> Iterator[tuple[Any, str]]:
-    """``clips`` with parameters as most functions have theirs."""
+    """Return ``clips``, but take positional parameters as most functions do."""
     return clips(count=count, colour=colour)
 
 
 def labels(*, form: str) -> Iterator[tuple[Any, Any]]:
-    """Labels in a form that a user may have them in."""
+    """Return clips with labels in a form that a user may have."""
     pairs: dict[str, tuple[Any, Any]] = {
         "truth": (False, True), "numpy-truth": (np.False_, np.True_), "bytes": (b"cat", b"dog"),
         "numpy-bytes": (np.bytes_("cat"), np.bytes_("dog")), "whole": (0.0, np.float32(1)),
@@ -100,7 +100,7 @@ def labels(*, form: str) -> Iterator[tuple[Any, Any]]:
 
 
 def wrong(*, how: str) -> Iterator[Any]:
-    """Clip 3 is wrong, all others are right."""
+    """Yield clips of which only clip 3 is wrong."""
     for i in range(20):
         clip: Any = np.zeros(SHAPE, dtype=np.float32)
         label: Any = i % 2
