@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from convbench.core.case import common_options
+from convbench.core.progress import RunState
 from convbench.core.text import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from convbench.core.case import Options
-    from convbench.core.progress import RunState
     from convbench.core.record import Case, Record
 
 OVER_BUDGET = (
@@ -93,6 +93,7 @@ class Lines(Silent):
     ) -> None:  # fmt: skip
         self.console, self.common, self.count, self.total, self.clock = console, common, count, total, clock
         self.stage, self.start, self.visit_count, self.has_warned = "", clock(), 0, False
+        self.first_state = RunState(0, 1)
 
     def begins(self, case: Case, state: RunState) -> None:  # noqa: ARG002
         if self.stage != stage_text(state):
@@ -137,7 +138,7 @@ class Bar(Silent):
             speed_estimate_period=300,
         )
         self.task = self.bar.add_task("", completed=count, total=total, case="", stage="")
-        self.common, self.stage, self.has_warned = common, "", False
+        self.common, self.stage, self.has_warned, self.first_state = common, "", False, RunState(0, 1)
 
     def __enter__(self) -> Bar:
         self.bar.start()
