@@ -317,7 +317,7 @@ def test_a_plugin_that_a_function_registers_is_told_where_it_is_missing(monkeypa
     imports.load()
     with pytest.raises(convbench.ConvbenchError, match=r"unknown reducer 'inner'.* at the top of its module"):
         reducers.get("inner")
-    assert len(installed.broken()) == 1
+    assert len(installed.missing_plugins()) == 1
 
 
 def test_an_executor_that_a_script_brings_knows_what_the_script_registers(tmp_path: Path) -> None:

@@ -613,7 +613,7 @@ def test_what_is_registered_and_no_claim_is_left_out_and_said(monkeypatch):
     monkeypatch.setitem(claims._plugins, "wild-2", Plugin("wild-2", lambda _: 3, "", {}))
     monkeypatch.setattr(installed, "_missing_plugins", {})
     assert "wild-2" not in [claim.number for claim in all_claims(NOTHING)]
-    (lacking,) = installed.broken()
+    (lacking,) = installed.missing_plugins()
     assert "the claim 'wild-2' raised TypeError: it returns int: register it with" in lacking.reason
 
 
@@ -630,7 +630,7 @@ def test_what_a_claim_returns_and_is_no_judgement_is_said(returned, words, monke
     claim("odd", "odd", quote="", prediction="", experiment="")(lambda _: returned())
     monkeypatch.setattr(installed, "_missing_plugins", {})
     assert "odd" not in [answer.number for answer in all_claims(NOTHING)]
-    (lacking,) = installed.broken()
+    (lacking,) = installed.missing_plugins()
     assert f"the claim 'odd' raised {words}" in lacking.reason
 
 
@@ -644,6 +644,6 @@ def test_a_claim_of_another_package_that_raises_is_left_out_and_said(monkeypatch
     monkeypatch.setitem(claims._plugins, "wild-1", Plugin("wild-1", wild, "", {}))
     monkeypatch.setattr(installed, "_missing_plugins", {})
     assert [claim.number for claim in all_claims(NOTHING)] == own
-    assert [lacking.reason for lacking in installed.broken()] == [
+    assert [lacking.reason for lacking in installed.missing_plugins()] == [
         f"the claim 'wild-1' raised IndexError: no such number (test_claims.py:{wild.__code__.co_firstlineno + 1})"
     ]

@@ -974,7 +974,7 @@ def test_what_slurm_s_workers_share_is_no_change_of_the_code(tmp_path: Path) -> 
     place = slurm._run_folder(tmp_path / ".convbench-slurm")
     (place / "mail").mkdir()
     (place / "mail" / "spec.pickle").touch()
-    assert not git.dirty(tmp_path)
+    assert not git.is_dirty(tmp_path)
 
 
 def test_a_shared_folder_that_is_gone_for_good_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

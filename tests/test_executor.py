@@ -344,7 +344,7 @@ def test_a_directory_that_is_measured_into_or_a_resume_that_does_not_fit_is_said
         run("protocol.max_time=9", resume=True)
     with pytest.raises(StoreError, match="its list of cases was another"):
         run("name=b", resume=True)
-    with store.locked(tmp_path), pytest.raises(StoreError, match="another convbench"):
+    with store.hold_directory(tmp_path), pytest.raises(StoreError, match="another convbench"):
         run()
     (tmp_path / store.RUN).unlink()
     with pytest.raises(StoreError, match=r"its run\.json is lost"):

@@ -112,9 +112,9 @@ def test_modules_of_the_user_come_behind_the_standard_library(tmp_path, monkeypa
     import mymodel  # type: ignore[import-not-found]
 
     assert mymodel.build([1.0, 3.0]) == 2.0
-    assert code.imported()["mymodel"] == code.imported()["mymodel"] != ""
+    assert code.module_digests()["mymodel"] == code.module_digests()["mymodel"] != ""
     (tmp_path / "mymodel.py").write_text("changed = True\n")
-    assert code.changed({"mymodel": "0" * 12}) == ["mymodel.py"]
+    assert code.changed_files({"mymodel": "0" * 12}) == ["mymodel.py"]
 
 
 def test_of_modules_that_only_the_code_itself_finds_nothing_is_known(tmp_path, monkeypatch):
@@ -123,7 +123,7 @@ def test_of_modules_that_only_the_code_itself_finds_nothing_is_known(tmp_path, m
     (tmp_path / "mypackage" / "__init__.py").touch()
     monkeypatch.syspath_prepend(str(tmp_path))
     elsewhere = {"core_raft": "0" * 12, "core_raft.update": "0" * 12}
-    assert code.changed({**elsewhere, "mypackage.gone": "0" * 12}) == ["mypackage.gone"]
+    assert code.changed_files({**elsewhere, "mypackage.gone": "0" * 12}) == ["mypackage.gone"]
 
 
 def test_a_source_folder_is_named_where_a_module_is_not_found(tmp_path, monkeypatch):

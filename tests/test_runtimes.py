@@ -51,7 +51,7 @@ SMALL = Clip(2, 3, 3, 4, 4)
 QUICK = Protocol(max_warmup=0.0, max_time=0.0, min_samples=1)
 FC = Parts(Choice("conv", (("channels", 4),)), Choice("fc"), 6, Recurrent(hidden=5))
 PROJECTED = replace(FC, rnn=Recurrent(hidden=5, proj_size=2))
-ENGINES = [plugin.name for plugin in variants if plugin.declared and plugin.declared.last]
+ENGINES = [plugin.name for plugin in variants if plugin.declaration and plugin.declaration.last]
 TORCHSCRIPT, STATIC = (("exporter", "torchscript"),), (("method", "static"),)
 CASES = {
     "onnxruntime": (Choice("onnxruntime"),),
@@ -432,7 +432,7 @@ def test_a_branch_that_a_trace_has_frozen_is_a_wrong_output_not_a_fast_one(monke
     with pytest.raises(CaseFailed, match="on another clip") as failed:
         open_case(runtime_case, 0)
     assert failed.value.kind == "wrong output"
-    assert {reading.metric.name for reading in failed.value.known} == {"parity_largest", "parity_relative"}
+    assert {reading.metric.name for reading in failed.value.results} == {"parity_largest", "parity_relative"}
 
 
 def test_a_file_named_like_the_standard_library_does_not_keep_a_runtime_from_telling_its_memory(

@@ -151,7 +151,7 @@ def test_disturbed_visits_are_made_again():
     bad = CASES[3].id
     machine = Machine(apart(), spread=0.01, disturbed=lambda p, _: p.case.id == bad and p.round == 1)
     records = {record.case.id: record for record in machine.run(schedule(machine))}
-    assert [visit.sound for visit in records[bad].visits if visit.timed] == [True, False, True, True]
+    assert [visit.is_sound for visit in records[bad].visits if visit.is_timed] == [True, False, True, True]
     assert results([records[bad]])[0].latency.median == pytest.approx(apart()[bad], rel=0.05)
 
 

@@ -85,7 +85,7 @@ def test_the_reference_workload_is_slower_on_fewer_threads_and_the_machine_is_no
     """Four threads do it in a third of the time: nothing was disturbed, and only what is on as many tells of a run."""
     records_of = [timed(threads, 1e-3, 1e-3, 1e-3, reference=3e-3 / threads) for threads in (1, 4)]
     case_results = results(join_visits(records_of))
-    assert all(visit.sound for result in case_results for visit in result.record.visits)
+    assert all(visit.is_sound for result in case_results for visit in result.record.visits)
     assert all(result.latency for result in case_results)
     (drawing,) = figures.get("machine").build(case_results)
     assert drawing.title == "The machine during the run: none disturbed"

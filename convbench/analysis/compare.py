@@ -133,7 +133,7 @@ def in_turns(first: Record, second: Record) -> bool:
 
     Only the starts of undisturbed visits are compared, and at least two rounds have to be shared.
     """
-    starts = [{visit.round: visit.started for visit in record.visits if visit.timed and visit.sound}
+    starts = [{visit.round: visit.started for visit in record.visits if visit.is_timed and visit.is_sound}
               for record in (first, second)]  # fmt: skip
     rounds = [(starts[0][number], starts[1][number]) for number in sorted(starts[0].keys() & starts[1].keys())]
     return len(rounds) > 1 and all(max(pair) < min(next_pair) for pair, next_pair in pairwise(rounds))

@@ -90,7 +90,7 @@ class Result:
 
     def metric(self, option: str) -> Metric | None:
         """Return the shown metric with this short name, built-in or declared by this record; None if there is none."""
-        candidates = chain(metrics.ALL, metrics.own(self.record.readings))
+        candidates = chain(metrics.ALL, metrics.foreign_metrics(self.record.readings))
         return next((metric for metric in candidates if metric.shown and metric.option == option), None)
 
     def meets(self, limits: Mapping[str, float]) -> bool:
@@ -168,11 +168,11 @@ def part_of_call(result: Result, part: Metric) -> float | None:
 
 def number(reading: Reading) -> float | None:
     """Reduce a reading to one number, as its metric says; None without samples, or if each is a number by itself."""
-    if metrics.known(reading.metric).number == "each":
+    if metrics.with_words(reading.metric).number == "each":
         return None
     if len(reading.samples) < 2:
         return next(iter(reading.samples), None)
-    return reading.samples[-1] if metrics.known(reading.metric).number == "last" else median(reading.samples)
+    return reading.samples[-1] if metrics.with_words(reading.metric).number == "last" else median(reading.samples)
 
 
 def result(
@@ -230,7 +230,11 @@ def triable(results: Sequence[Result]) -> bool:
 
 def own_metrics(results: Iterable[Result]) -> list[Metric]:
     """Return the metrics that users' own probes declare, each once, as the records hold them."""
-    return list({metric.name: metric for result in results for metric in metrics.own(result.record.readings)}.values())
+    return list(
+        {
+            metric.name: metric for result in results for metric in metrics.foreign_metrics(result.record.readings)
+        }.values()
+    )
 
 
 def shown_metrics(results: Iterable[Result], place: Place) -> list[Metric]:

@@ -131,7 +131,7 @@ def write_csv(directory: Path, records: Iterable[Record]) -> Path:
 
 
 def _exact(record: Record) -> dict[str, Scalar]:
-    kinds = {reading.metric.name: metrics.known(reading.metric).number for reading in record.readings}
+    kinds = {reading.metric.name: metrics.with_words(reading.metric).number for reading in record.readings}
     names = [name for name, number in kinds.items() if name != metrics.LATENCY.name and number != "each"]
     return {name: _number(typical(record, name)) for name in names}
 
@@ -160,8 +160,8 @@ def _visits(record: Record) -> dict[str, Scalar]:
     samples = record.samples(metrics.LATENCY)
     return {
         metrics.THREADS.name: threads(record),
-        metrics.VISITS.name: sum(visit.timed for visit in record.visits),
-        metrics.VISITS_SOUND.name: sum(visit.timed and visit.sound for visit in record.visits),
+        metrics.VISITS.name: sum(visit.is_timed for visit in record.visits),
+        metrics.VISITS_SOUND.name: sum(visit.is_timed and visit.is_sound for visit in record.visits),
         metrics.LATENCY_P90_HIGH.name: percentile_bound(samples, 90),
         metrics.LATENCY_P99_HIGH.name: percentile_bound(samples, 99),
     }

@@ -53,7 +53,7 @@ def check(
     Raises ConvbenchError if the budget is not a positive number, Refused if base is the working tree itself.
     """
     deadline = gate.deadline_of(budget)
-    here = sides.Here.at(imports.here(), request.suite, request.ledger.written)
+    here = sides.Here.at(imports.require_working_directory(), request.suite, request.ledger.written)
     with ExitStack() as stack:
         folder = stack.enter_context(sides.scratch_folder())
         head = stack.enter_context(sides.materialise(".", here, folder))

@@ -67,7 +67,7 @@ def base_of(baseline: Path) -> str | None:
     commit = environment.get("commit")
     if not commit or environment.get("dirty"):
         return None
-    return git.commit(imports.here(), str(commit))
+    return git.commit(imports.require_working_directory(), str(commit))
 
 
 def lay_beside_baseline(baseline: Path, suite: str, overrides: Sequence[str], device: str, selection: Selection) -> int:

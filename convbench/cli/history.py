@@ -87,7 +87,9 @@ def _confirm(suspects: list[Suspect], store: Path, build: str) -> None:
         with hold_machine():
             try:
                 confirm.refuse_unwritable(store)
-                place = confirm.keep(store, confirm.confirm(suspect, imports.here(), Announcer(), build))
+                place = confirm.keep(
+                    store, confirm.confirm(suspect, imports.require_working_directory(), Announcer(), build)
+                )
             except ConvbenchError as error:
                 print(f"cannot be confirmed: {suspect.before} to {suspect.after}: {error}", file=sys.stderr)
                 continue

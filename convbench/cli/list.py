@@ -35,7 +35,7 @@ def list_shelves(
     for name, plugins in shelves.items():
         if shelf in ("", name):
             _print_shelf(name, {_signature(plugin): _description(plugin) for plugin in plugins})
-    for entry in installed.broken():
+    for entry in installed.missing_plugins():
         print(f"lacking: {entry.sentence}")
 
 
@@ -86,7 +86,7 @@ def _description(plugin: Any) -> str:
     from convbench.core.traits import VariantTraits, missing_modules
 
     marks = [] if plugin.origin == "convbench" else [plugin.origin]
-    declaration = plugin.declared
+    declaration = plugin.declaration
     if isinstance(declaration, VariantTraits) and (names := missing_modules(declaration.modules)):
         remedy = f"pip install 'convbench[{declaration.extra}]'" if declaration.extra else ", ".join(names)
         marks.append(f"not installed: {remedy}")

@@ -187,11 +187,11 @@ def merge(
         print(
             f"convbench: the shards are of different commits ({ids}): the joined run names the first", file=sys.stderr
         )
-    with store.locked(out):
+    with store.hold_directory(out):
         store.start(out, run, records)
         write_csv(out, records)
     conclude(out, show=True)
-    if unfinished_count := len(planned.unmeasured(run, records)):
+    if unfinished_count := len(planned.open_ids(run, records)):
         cases = counted(unfinished_count, "planned case has", "planned cases have")
         print(f"convbench: {cases} no result: go on with the shard by --resume, and merge again", file=sys.stderr)
     raise typer.Exit(INCOMPLETE if missing_shards or unfinished_count else _exit_code(records))
@@ -274,7 +274,7 @@ def _count_missing(directory: Path, records: Sequence[Record], prepared: Prepare
 
     run = store.read_description(directory)
     if prepared.suite.protocol.budget:
-        count = len(planned.unmeasured(run, records))
+        count = len(planned.open_ids(run, records))
         reason = f"{counted(count, 'training')} not made: the budget is spent. --resume with more of it goes on"
     else:
         count = len(set(run.planned).difference(record.case.id for record in records))

@@ -72,7 +72,7 @@ def selftest(
 
     files.refuse_unwritable(out, "choose another place with --out")
     settings, rule, percents = settings_of(threads, allocator, device), rule_of(detect), _percents(slowdowns)
-    location = sides.Here.at(imports.here(), suite)
+    location = sides.Here.at(imports.require_working_directory(), suite)
     with hold_machine(), ExitStack() as stack:
         folder = stack.enter_context(sides.scratch_folder())
         side = stack.enter_context(sides.materialise(".", location, folder))

@@ -165,7 +165,7 @@ def executor_of(
 def named_executor(name: str, device: str, cases: Sequence[Case], options: Mapping[str, Scalar]) -> Executor:
     """The executor of that name. Raises ConvbenchError for an unknown name, and where one of others makes none."""
     plugin = executors.get(name)
-    with plugin.refused("executor"):
+    with plugin.refuse_errors("executor"):
         executor = plugin.build(device, cases, **options)
     if not isinstance(executor, Executor):
         raise ConvbenchError(f"the executor {name} made {type(executor).__name__}: derive it from convbench.Executor")

@@ -153,7 +153,7 @@ class Schedule:
     def _wants_more(self, record: Record) -> bool:
         tries = _tries(record)
         limit = ATTEMPTS * self.protocol.visits + self._earlier_tries[record.case.id]
-        return bool(tries) and sum(visit.sound for visit in tries) < self.protocol.visits <= len(tries) < limit
+        return bool(tries) and sum(visit.is_sound for visit in tries) < self.protocol.visits <= len(tries) < limit
 
     def _is_worth_it(self, extra_visits: int, cases: int) -> bool:
         if self.until_sure or self.protocol.budget:
@@ -202,7 +202,7 @@ class Schedule:
 
 def _tries(record: Record) -> list[Visit]:
     """The visits that took a time, disturbed or not."""
-    return [visit for visit in record.visits if visit.timed and not visit.failure]
+    return [visit for visit in record.visits if visit.is_timed and not visit.failure]
 
 
 def trials_of(cases: Iterable[Case], training: Training) -> tuple[list[Case], list[Case]]:

@@ -81,7 +81,7 @@ def reserved(directory: Path, suite: Suite, executor: Executor, resume: Resume) 
     if not executor.awaits_hosts:
         yield False
         return
-    with store.locked(directory):
+    with store.hold_directory(directory):
         if _goes_on(directory, resume):
             earlier_run, records = store.load(directory)
             name_difference = ["list of cases"] if earlier_run.name != suite.name else []
@@ -110,7 +110,7 @@ def _refuse_other(directory: Path, differences: Iterator[str]) -> None:
 
 def _stale_ids(directory: Path, records: Sequence[Record], resume: Resume) -> set[str]:
     """The cases that were measured of other code of the user's. Raises StoreError unless they are to be again."""
-    changes = {record.case.id: names for record in records if (names := code.changed(record.code))}
+    changes = {record.case.id: names for record in records if (names := code.changed_files(record.code))}
     if changes and resume != "stale":
         case, names = next(iter(changes.items()))
         raise StoreError(
@@ -174,7 +174,7 @@ def run_into(
 
     It is ``locked`` already where ``reserved`` says so. ``resumed`` is given what was measured before and stays.
     """
-    with nullcontext() if locked else store.locked(directory):
+    with nullcontext() if locked else store.hold_directory(directory):
         records = begin(prepared, directory, resume, visible_slowdown)
         resumed(records)
         with watcher_of(sum(map(in_table, records)), len(prepared.planned)) as watcher:

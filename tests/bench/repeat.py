@@ -145,7 +145,7 @@ def side_by_side() -> dict[str, object]:
 def _ours(records: Sequence[Record]) -> dict[str, object]:
     """A visit's seconds and the spread between visits that is left, over all cases of the run; and the medians."""
     eager = [record for record in records if not record.case.variant and record.case.scenario == "inference"]
-    walls = [visit.seconds for record in eager for visit in record.visits if visit.timed]
+    walls = [visit.seconds for record in eager for visit in record.visits if visit.is_timed]
     (machine,) = machines(eager).values()
     medians = {
         result.case.architecture.reducer.name: result.latency

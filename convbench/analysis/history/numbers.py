@@ -30,7 +30,7 @@ def read(directory: Path) -> Contents:
         return Contents(Entry(str(directory), problem=str(error)), str(directory))
     measurements = measured(results(records))
     commit, dirty = run.environment.get("commit"), bool(run.environment.get("dirty"))
-    missing_count = len(planned.unmeasured(run, records))
+    missing_count = len(planned.open_ids(run, records))
     problem = NO_RESULTS if run.planned and not records else ""
     entry = Entry(str(directory), run.name, run.started, str(commit or ""), dirty, len(records), missing_count, problem)
     tracked_metrics = _tracked_metrics(measurements)

@@ -49,7 +49,7 @@ def _references(record: Record) -> Iterator[tuple[float, float, bool]]:
     reading = record.reading(metrics.REFERENCE)
     if reading is None:
         return
-    starts = [(visit.started, not visit.sound) for visit in record.visits] or [(record.started, False)]
+    starts = [(visit.started, not visit.is_sound) for visit in record.visits] or [(record.started, False)]
     for samples, (start, is_disturbed) in zip(reading.by_visit(), starts, strict=False):
         time = _seconds(start)
         if samples and time is not None and median(samples) > 0:

@@ -55,7 +55,7 @@ def _figures(results: Sequence[Result]) -> dict[str, Any]:
     for plugin in sorted(figures, key=lambda plugin: (order.get(plugin.name, len(order)), plugin.name)):
         choices = _page_drawings(drawings(plugin, results))
         entries[plugin.name] = [figure(drawing, f"{plugin.name}{number}") for number, drawing in enumerate(choices)]
-    missing = [plugins.sentence for plugins in installed.broken()]
+    missing = [plugins.sentence for plugins in installed.missing_plugins()]
     return {"figures": entries, "known": list(order), "missing": missing}
 
 

@@ -111,7 +111,7 @@ def cautions(results: Sequence[Result]) -> tuple[str, list[str]]:
 def outcome(run: RunDescription, results: Sequence[Result]) -> str:
     """Return ``78 of 80 cases measured, 1 failed, 1 skipped``, with trials ``18 cases measured, 30 trainings``."""
     states = Counter(result.record.status for result in results)
-    missing = len(planned.unmeasured(run, [result.record for result in results]))
+    missing = len(planned.open_ids(run, [result.record for result in results]))
     case_counts = [f"{states['ok']:,} of {counted(len(results) + missing, 'case')} measured"]
     parts = _trial_counts(results) if len(costs(results)) < len(results) else case_counts
     parts += [f"{states[state]:,} {state}" for state in ("failed", "skipped") if states[state]]

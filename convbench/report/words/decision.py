@@ -112,15 +112,15 @@ def _quickest(headline: Headline) -> str:
 def next_steps(run: RunDescription, results: Sequence[Result], headline: Headline) -> list[Step]:
     """Return what to run next, most needed first: missing cases, then open questions, then quality."""
     steps = []
-    if missing := len(planned.unmeasured(run, [result.record for result in results])):
+    if missing := len(planned.open_ids(run, [result.record for result in results])):
         steps.append(Step(f"{counted(missing, 'planned case was', 'planned cases were')} not run yet", resume=True))
     if shard_names := shards.missing_names(run):
         steps.append(Step(f"{shard_names} missing", resume=True))
-    certainty, withheld_results = headline.confidence, withheld(results)
+    certainty, withheld_cases = headline.confidence, withheld(results)
     open_count = certainty.open if certainty else 0
-    if (certainty and certainty.visits is None) or ((certainty or withheld_results) and run.protocol.visits == 1):
+    if (certainty and certainty.visits is None) or ((certainty or withheld_cases) and run.protocol.visits == 1):
         steps.append(Step("one process a case does not show how much processes differ", "protocol.visits=3"))
-    elif open_count or withheld_results or (certainty and (certainty.visits or 0) < 2):
+    elif open_count or withheld_cases or (certainty and (certainty.visits or 0) < 2):
         reason = f"{open_count:,} of those tied may be slower" if open_count else "some cases lack undisturbed visits"
         steps.append(Step(reason, resume=True, until_sure=True))
     if measured(results) and len(costs(results)) == len(results) and triable(results):

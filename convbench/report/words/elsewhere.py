@@ -63,8 +63,8 @@ def _situation(result: Result, leaders: Sequence[Elsewhere]) -> dict[str, str]:
 def _sentence(leader: Elsewhere, pick: Result) -> str:
     result = leader.result
     assert result.latency
-    sustained_rate = sustained(result.record)
-    rate = f", {units.count(sustained_rate[0])} frames/s sustained at p{sustained_rate[1]}" if sustained_rate else ""
+    frame_rate = sustained(result.record)
+    rate = f", {units.count(frame_rate[0])} frames/s sustained at p{frame_rate[1]}" if frame_rate else ""
     tie = f", tied with {counted(leader.tied, 'other')}" if leader.tied else ""
     seconds = units.seconds(result.latency.median)
     return f"Fastest {_place(result, pick)}: {setup(result)} ({seconds} a call{rate}){tie}."

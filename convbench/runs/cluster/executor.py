@@ -76,7 +76,7 @@ class Cluster(Executor):
 
     def _warn_of_other_code(self, record: Record) -> None:
         """Say once of each file of the user's that a host has another version of it than this machine."""
-        for name in set(code.changed(record.code)) - self._differing_files:
+        for name in set(code.changed_files(record.code)) - self._differing_files:
             self._differing_files.add(name)
             log.warning(
                 "convbench: %s is another on a host that measured %s than here: bring the copies up to date",
