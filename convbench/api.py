@@ -25,7 +25,7 @@ from convbench.core.turns import in_turn
 from convbench.report.run import Run
 from convbench.suite import Suite, from_data
 from convbench.suite import load as load_suite
-from convbench.suite.layout import checked
+from convbench.suite.layout import check_protocol
 from convbench.suite.selection import Selection
 
 if TYPE_CHECKING:
@@ -303,7 +303,7 @@ def measure(model: nn.Module, /, *args: Any, protocol: Protocol | None = None, *
     from convbench.runs import script
 
     script.refuse_again()
-    return measurement.measure(model, Inputs(args, kwargs), replace(checked(protocol or Protocol()), visits=1))
+    return measurement.measure(model, Inputs(args, kwargs), replace(check_protocol(protocol or Protocol()), visits=1))
 
 
 @in_turn
