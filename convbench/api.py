@@ -131,7 +131,7 @@ def run(
             executor_options=executor_options or {},
             python=True,
         )
-        with sweep.reserved(directory, suite, run_executor, resume) as is_locked:
+        with sweep.reserve(directory, suite, run_executor, resume) as is_locked:
             prepared_run = preparation.prepare(
                 suite, run_executor, Selection(only_globs, skip_globs), str(command), probes
             )

@@ -991,11 +991,11 @@ def test_a_shared_folder_that_is_gone_for_good_ends_the_run(tmp_path: Path, monk
 def test_a_shared_folder_that_comes_back_in_time_ends_nothing(tmp_path: Path) -> None:
     engine = slurm_engine(tmp_path)
     shutil.rmtree(tmp_path / "mail")
-    assert not engine.mailboxes.gone
+    assert not engine.mailboxes.is_gone
     engine.mailboxes._presence_time -= 2 * mailbox.ORPHANED
-    assert engine.mailboxes.gone
+    assert engine.mailboxes.is_gone
     (tmp_path / "mail").mkdir()
-    assert not engine.mailboxes.gone
+    assert not engine.mailboxes.is_gone
     engine.close()
 
 

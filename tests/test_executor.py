@@ -254,7 +254,7 @@ def test_what_was_skipped_is_tried_again_by_resume_and_what_failed_is_not(tmp_pa
     """After the compiler that was missing had been installed, nothing was measured again."""
     suite = load("smoke")
     with executors.get("fake").build("cpu", suite.cases) as fake:
-        first, second, *_ = (case.id for case in preparation.prepare(suite, fake, Selection(), "").planned)
+        first, second, *_ = (case.id for case in preparation.prepare(suite, fake, Selection(), "").planned_cases)
 
     def lacking(job: Job, host: Host) -> Record:
         if job.case.id in (first, second):

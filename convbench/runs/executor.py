@@ -168,10 +168,10 @@ class OnThisMachine(Executor):
 
     @cached_property
     def hosts(self) -> Sequence[Host]:
-        return (here(self.device, self.packages),)
+        return (this_machine(self.device, self.packages),)
 
 
-def here(device: str, packages: Sequence[str] = ()) -> Host:
+def this_machine(device: str, packages: Sequence[str] = ()) -> Host:
     """This machine as a host, as this process sees it; ``packages`` are those whose versions decide too.
 
     Raises ConvbenchError for a device that it lacks.

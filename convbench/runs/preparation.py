@@ -23,7 +23,7 @@ from convbench.suite.selection import Plan, Selection
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedRun:
     """A suite checked against the hosts that will measure it, and the executor that brings its jobs to them."""
 
     suite: Suite
@@ -43,7 +43,7 @@ class Prepared:
         return {host.fingerprint: host.facts for host in self.executor.hosts}
 
     @property
-    def planned(self) -> list[Case]:
+    def planned_cases(self) -> list[Case]:
         """The cases that are measured whatever comes of it: of later seeds only the best learning rate is trained."""
         later = {case.id for case in self._at_best_rate}
         return [case for case in self.plan.cases if case.id not in later]
@@ -84,7 +84,7 @@ class Prepared:
             suite=self.suite.text,
             protocol=self.suite.protocol,
             metrics=self.suite.metrics,
-            planned=tuple(case.id for case in self.planned),
+            planned=tuple(case.id for case in self.planned_cases),
             equal=self.plan.equal,
             later=self.later,
             environment=host.facts,
@@ -104,7 +104,7 @@ def prepare(
     command: str,
     probes: Sequence[Probe] = (),
     host: Host | None = None,
-) -> Prepared:
+) -> PreparedRun:
     """Learn what the hosts are and check every case on ``meta``; nothing is measured yet.
 
     A case has to fit into the memory of one of the hosts. ``probes`` run after those of the suite. Where a ``host`` is
@@ -121,7 +121,7 @@ def prepare(
     if isinstance(answer, ConvbenchError):
         raise answer
     plan, menu = answer
-    return Prepared(suite, plan, replace(menu, probes=tuple(probes)), command, executor)
+    return PreparedRun(suite, plan, replace(menu, probes=tuple(probes)), command, executor)
 
 
 def _plan(

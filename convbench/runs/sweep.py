@@ -25,7 +25,7 @@ from convbench.core.record import Case, Record, RunDescription
 from convbench.core.visits import Scope, in_table, scope
 from convbench.runs import host_notes, menu, repeats
 from convbench.runs.executor import Executor, Job, job_records
-from convbench.runs.preparation import Prepared
+from convbench.runs.preparation import PreparedRun
 from convbench.runs.schedule import Schedule
 from convbench.suite import Suite
 
@@ -44,7 +44,9 @@ Resume = bool | Literal["stale"]
 """Whether to go on with a run; ``stale`` measures again what was measured of other code of the user's."""
 
 
-def begin(prepared: Prepared, directory: Path, resume: Resume, visible_slowdown: float | None = None) -> list[Record]:
+def begin(
+    prepared: PreparedRun, directory: Path, resume: Resume, visible_slowdown: float | None = None
+) -> list[Record]:
     """Start a run in ``directory``, or go on with the one that is there; returns what it has measured already.
 
     What was skipped there is tried again; what failed is not, since that may take its whole time limit each time.
@@ -71,7 +73,7 @@ def begin(prepared: Prepared, directory: Path, resume: Resume, visible_slowdown:
 
 
 @contextmanager
-def reserved(directory: Path, suite: Suite, executor: Executor, resume: Resume) -> Iterator[bool]:
+def reserve(directory: Path, suite: Suite, executor: Executor, resume: Resume) -> Iterator[bool]:
     """Whether the directory is locked: it is before hosts are asked for, which may wait in a queue for hours.
 
     Nothing is done where the hosts are there already: ``run_into`` does all of it then.
@@ -132,7 +134,7 @@ def _complete(before: RunDescription, run: RunDescription) -> RunDescription:
 
 
 def measure(
-    prepared: Prepared, directory: Path, old_records: Sequence[Record], watcher: Watcher, *, until_sure: bool = False
+    prepared: PreparedRun, directory: Path, old_records: Sequence[Record], watcher: Watcher, *, until_sure: bool = False
 ) -> list[Record]:
     """Make the visits not in ``old_records``, each stored as it comes; writes ``results.csv``, if interrupted too."""
     schedule = prepared.schedule(old_records, until_sure)
@@ -151,7 +153,7 @@ def measure(
     return records
 
 
-def _conclude(prepared: Prepared, directory: Path) -> list[Record]:
+def _conclude(prepared: PreparedRun, directory: Path) -> list[Record]:
     """What the run has by now, as a table and with what it says of its hosts. Raises StoreError."""
     records = store.load(directory)[1]
     write_csv(directory, records)
@@ -161,7 +163,7 @@ def _conclude(prepared: Prepared, directory: Path) -> list[Record]:
 
 def run_into(
     directory: Path,
-    prepared: Prepared,
+    prepared: PreparedRun,
     watcher_of: Callable[[int, int], AbstractContextManager[Watcher]],
     *,
     resume: Resume,
@@ -177,11 +179,11 @@ def run_into(
     with nullcontext() if locked else store.hold_directory(directory):
         records = begin(prepared, directory, resume, visible_slowdown)
         resumed(records)
-        with watcher_of(sum(map(in_table, records)), len(prepared.planned)) as watcher:
+        with watcher_of(sum(map(in_table, records)), len(prepared.planned_cases)) as watcher:
             return measure(prepared, directory, records, watcher, until_sure=until_sure)
 
 
-def measure_unstored(prepared: Prepared) -> list[Record]:
+def measure_unstored(prepared: PreparedRun) -> list[Record]:
     """A Record a case, in the order of the plan, stored nowhere."""
     schedule = prepared.schedule()
     for _ in _visits(prepared, schedule, None):
@@ -190,7 +192,7 @@ def measure_unstored(prepared: Prepared) -> list[Record]:
     return [records[case.id] for case in prepared.plan.cases if case.id in records]
 
 
-def _visits(prepared: Prepared, schedule: Schedule, watcher: Watcher | None) -> Iterator[Record]:
+def _visits(prepared: PreparedRun, schedule: Schedule, watcher: Watcher | None) -> Iterator[Record]:
     """The record of each visit, which the schedule is told of before anything else is."""
     jobs = menu.jobs(schedule, prepared.menu, prepared.executor.hosts[0].cores)
     announced_jobs = _announce(jobs, schedule, watcher) if watcher else jobs
@@ -203,7 +205,7 @@ def _visits(prepared: Prepared, schedule: Schedule, watcher: Watcher | None) -> 
         yield record
 
 
-def _known_speed(prepared: Prepared, scope: Scope) -> float | None:
+def _known_speed(prepared: PreparedRun, scope: Scope) -> float | None:
     facts = prepared.kinds.get(scope.environment)
     return repeats.known_speed(facts, *scope.setting) if facts else None
 
