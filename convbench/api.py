@@ -265,7 +265,7 @@ def history(
     cwd = imports.working_directory()
     criteria = text("metric", metric), texts("only", only), text("since", since)
     question = overview.HistoryQuery(folders, *criteria, git.commits(cwd) if cwd else ())
-    return overview.history(question, *(confirm.stored(store_folder) if store_folder else ()))
+    return overview.history(question, *(confirm.confirmations(store_folder) if store_folder else ()))
 
 
 @in_turn

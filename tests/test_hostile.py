@@ -417,7 +417,7 @@ def test_what_was_kept_of_another_check_is_refused():
 
     side = SideOutcome("main", "1" * 40, False, {"cpu": "a"})
     before = Outcome("s", side, side, (), Rule(), Settings(), "", 1.0, "0")
-    Ledger(before=before).refuse_another(replace(before, seconds=2.0))
+    Ledger(earlier_outcome=before).refuse_another(replace(before, seconds=2.0))
     for now in (
         replace(before, cases=(CaseOutcome("a", (), ()),)),
         replace(before, head=replace(side, commit="2" * 40)),
@@ -425,13 +425,13 @@ def test_what_was_kept_of_another_check_is_refused():
         replace(before, settings=Settings(threads=2)),
     ):
         with pytest.raises(Refused, match=r"not the same .* as before"):
-            Ledger(before=before).refuse_another(now)
+            Ledger(earlier_outcome=before).refuse_another(now)
     untold = replace(before, base=replace(side, commit=None))
     with pytest.raises(Refused, match="base is not a commit, so there is no telling"):
-        Ledger(before=untold).refuse_another(untold)
+        Ledger(earlier_outcome=untold).refuse_another(untold)
     changed = replace(before, head=replace(side, dirty=True))
     with pytest.raises(Refused, match="head has uncommitted changes, so"):
-        Ledger(before=before).refuse_another(changed)
+        Ledger(earlier_outcome=before).refuse_another(changed)
 
 
 @pytest.mark.parametrize(

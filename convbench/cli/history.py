@@ -75,7 +75,7 @@ def _answer(question: HistoryQuery, store: Path | None) -> History:
     from convbench.analysis.history import overview
     from convbench.check import confirm
 
-    return overview.history(question, *(confirm.stored(store) if store else ()))
+    return overview.history(question, *(confirm.confirmations(store) if store else ()))
 
 
 def _confirm(suspects: list[Suspect], store: Path, build: str) -> None:

@@ -228,7 +228,7 @@ def _measure(
 
     resumed_records: list[Record] = []
     watcher = partial(progress.watcher, console(wide=False, stderr=True), quiet, prepared.plan.cases)
-    slowdown = floor.known(prepared.facts, Settings(), Rule())
+    slowdown = floor.seen_slowdown(prepared.facts, Settings(), Rule())
     try:
         records = sweep.run_into(
             directory, prepared, watcher, resume=resume, until_sure=until_sure, visible_slowdown=slowdown,
