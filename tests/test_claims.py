@@ -21,7 +21,7 @@ from convbench.analysis.claims.paired import (
     by_verdict,
     gains,
     mean_difference,
-    paired,
+    pair_difference,
     welch,
 )
 from convbench.core import installed, metrics
@@ -323,7 +323,9 @@ def test_that_the_best_was_selected_by_the_same_seeds_is_allowed_for():
         best = max(range(8), key=lambda at: np.mean(list(pool[at].by_seed.values())))
         gaps = [gap for at, gap in enumerate(standings.below("identity", pool)) if at != best]
         missed += sum(not gap.low <= 0 <= gap.high for gap in gaps)
-        plain = [paired("identity", pool[best].by_seed, other.by_seed) for other in pool if other is not pool[best]]
+        plain = [
+            pair_difference("identity", pool[best].by_seed, other.by_seed) for other in pool if other is not pool[best]
+        ]
         naive += sum(not gap.low <= 0 <= gap.high for gap in plain)
     assert missed <= 0.05 * 7 * rounds < naive
 
@@ -341,11 +343,11 @@ def test_a_paired_difference_is_that_of_scipy():
     from scipy import stats
 
     a, b = {0: 0.9, 1: 0.8, 2: 0.85, 7: 1.0}, {0: 0.7, 1: 0.75, 2: 0.6}
-    difference = paired("direction", a, b)
+    difference = pair_difference("direction", a, b)
     interval = stats.ttest_rel([0.9, 0.8, 0.85], [0.7, 0.75, 0.6]).confidence_interval(0.95)
     assert (difference.low, difference.high, difference.n) == pytest.approx((interval.low, interval.high, 3))
     with pytest.raises(Lacking):
-        paired("direction", {0: 1.0}, {0: 1.0})
+        pair_difference("direction", {0: 1.0}, {0: 1.0})
 
 
 @pytest.mark.parametrize(
@@ -372,7 +374,7 @@ def test_with_other_seeds_the_difference_is_that_of_welch():
     expected = stats.ttest_ind(a, b, equal_var=False)
     interval = expected.confidence_interval(0.95)
     assert (difference.low, difference.high, difference.n) == pytest.approx((interval.low, interval.high, 3))
-    assert paired("identity", dict(enumerate(a)), dict(enumerate(b, start=2))) == difference
+    assert pair_difference("identity", dict(enumerate(a)), dict(enumerate(b, start=2))) == difference
 
 
 @pytest.mark.parametrize(

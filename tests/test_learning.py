@@ -233,13 +233,13 @@ def test_where_nearly_all_clips_are_of_one_class_naming_it_nearly_always_is_no_c
 def test_a_schedule_that_ended_in_mid_learning_is_seen_despite_its_flat_end(
     loss: list[float], train: float, val: float, fell: bool
 ) -> None:
-    assert (convergence.cut_short(loss, train, val) is not None) == fell
+    assert (convergence.late_fall(loss, train, val) is not None) == fell
 
 
 def test_the_rise_is_per_hundred_steps_and_of_the_last_third() -> None:
     steps = list(range(100, 1000, 100))
-    assert convergence.rising(steps, [0.1] * 6 + [0.2, 0.3, 0.4], 10_000) == pytest.approx(0.1)
-    assert convergence.rising(steps, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.7, 0.7], 10_000) is None
+    assert convergence.late_rise(steps, [0.1] * 6 + [0.2, 0.3, 0.4], 10_000) == pytest.approx(0.1)
+    assert convergence.late_rise(steps, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.7, 0.7], 10_000) is None
 
 
 def test_the_read_out_is_ridge_regression_with_the_penalty_that_validation_chose() -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from convbench.analysis.choice.by_budget import by_cost, within
+from convbench.analysis.choice.by_budget import by_cost, answer_within
 from convbench.analysis.choice.by_task import recommendations
 from convbench.analysis.choice.recommendation import Ask
 from convbench.analysis.costs.headlines import headline_of
@@ -298,7 +298,7 @@ def test_a_run_that_was_disturbed_all_along_says_so_and_what_to_do():
     headline = headline_of(case_results)
     assert decision(headline, ()) == "Smallest of 2: gap at LSTM input 32; no latency was measured undisturbed."
     assert "latency was not measured" not in answer(run, run_records)
-    assert "no latency was measured undisturbed" in fitting(within(case_results, {}))
+    assert "no latency was measured undisturbed" in fitting(answer_within(case_results, {}))
     steps = next_steps(run, case_results, headline)
     assert (steps[0].why, steps[0].until_sure) == ("some cases lack undisturbed visits", True)
 
@@ -572,7 +572,9 @@ def test_why_it_is_taken_of_those_that_tie_is_true(seconds, why):
     merit = why.partition("32, ")[2] or why.partition(" for ")[2]
     answered = answer(records.run_of(run_records), run_records)
     assert f", {merit} among {len(seconds)} whose latency on this machine is statistically tied" in answered
-    assert f"{why.partition(' at ')[0]}, LSTM input 32{why.partition('32')[2]} (" in fitting(within(case_results, {}))
+    assert f"{why.partition(' at ')[0]}, LSTM input 32{why.partition('32')[2]} (" in fitting(
+        answer_within(case_results, {})
+    )
 
 
 def test_the_decision_names_the_variant_that_makes_the_pick_fastest():
@@ -620,13 +622,13 @@ def test_where_nothing_alike_fits_other_variants_are_asked_and_then_what_comes_n
         for name, variant, time in (("fc", "compile", 3e-3), ("fc", "channels_last", 7e-3), ("gap", "compile", 2e-3))
     ]
     case_results = results([*run_records, *compiled])
-    assert fitting(within(case_results, {"latency": 5e-3})).startswith(
+    assert fitting(answer_within(case_results, {"latency": 5e-3})).startswith(
         "None of 3 models fits in eager; in other variants 2 of 2 fit. Fastest: gap, LSTM input 32, compile ("
     )
-    assert fitting(within(case_results, {"latency": 7e-3})).startswith(
+    assert fitting(answer_within(case_results, {"latency": 7e-3})).startswith(
         "1 of 3 models fits. Fastest: gap, LSTM input 32 ("
     )
-    nothing = within(case_results, {"latency": 1e-3})
+    nothing = answer_within(case_results, {"latency": 1e-3})
     assert (nothing.pick, nothing.number) == (None, 0)
     assert re.fullmatch(
         r"None of 3 models fits\. Nearest: latency (2\.0\d|1\.9\d) ms \(the limit is 1\.00 ms\)\.",
@@ -644,7 +646,7 @@ def test_the_sliders_answer_at_every_limit_what_advise_answers():
         for memory, cell in zip(grid.limits["memory"], row, strict=True):
             limits = {"latency": latency, "memory": memory}
             limits = {name: limit for name, limit in limits.items() if math.isfinite(limit)}
-            assert cell == within(case_results, limits)
+            assert cell == answer_within(case_results, limits)
             nothing_fits += not cell.pick
     assert nothing_fits > len(grid.answers)
 
@@ -831,7 +833,7 @@ def test_without_parameters_the_fastest_of_those_tied_is_taken():
     said = answer(records.run_of(uncounted), uncounted)
     assert ", the fastest among 2 whose latency" in said
     assert "–" not in said
-    assert "take spatial-softmax, LSTM input 64 (" in fitting(within(case_results, {}))
+    assert "take spatial-softmax, LSTM input 64 (" in fitting(answer_within(case_results, {}))
 
 
 def test_without_latency_nothing_is_tied():

@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from convbench.analysis.costs.headlines import headline_of, undecided
+from convbench.analysis.costs.headlines import headline_of, undecided_results
 from convbench.analysis.results import results
 from convbench.core import metrics, visits
 from convbench.core.record import FACTS, Choice, Failure, Protocol, Reading, Record, Training, Visit
@@ -98,7 +98,7 @@ def test_where_the_answer_is_settled_nothing_is_visited_again():
     machine = Machine(apart(), spread=0.005)
     records = machine.run(schedule(machine))
     assert len(machine.made) == 4 * len(CASES)
-    assert undecided(results(records)) == []
+    assert undecided_results(results(records)) == []
 
 
 def test_visits_go_where_the_answer_is_open():
@@ -116,7 +116,7 @@ def test_until_sure_ends_with_an_answer_or_at_the_most_visits():
     close = dict.fromkeys((model_case.id for model_case in CASES), 1e-3)
     machine = Machine(close, spread=0.1)
     records = machine.run(schedule(machine, until_sure=True))
-    assert undecided(results(records)) == [] or len(machine.made) <= 40 * len(CASES)
+    assert undecided_results(results(records)) == [] or len(machine.made) <= 40 * len(CASES)
 
 
 def test_a_run_of_single_visits_is_not_visited_again_until_sure():

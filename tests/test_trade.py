@@ -102,7 +102,7 @@ def test_without_a_variant_that_was_evaluated_itself_there_is_no_trade() -> None
 
 def test_a_trade_is_told_of_what_is_over_the_budget_too() -> None:
     answer = answered(tried(), constraints={"latency": 10e-3})
-    assert [variant_trade.there.quality.variant for variant_trade in answer.trades] == ["int8"]
+    assert [variant_trade.variant.quality.variant for variant_trade in answer.trades] == ["int8"]
 
 
 @pytest.mark.parametrize(

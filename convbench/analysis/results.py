@@ -218,12 +218,12 @@ def costs(results: Iterable[Result]) -> list[Result]:
     return [result for result in results if result.case.trial is None]
 
 
-def measured(results: Iterable[Result]) -> list[Result]:
+def measured_results(results: Iterable[Result]) -> list[Result]:
     """Return the results that measure costs and whose status is ok."""
     return [result for result in costs(results) if result.record.status == "ok"]
 
 
-def triable(results: Sequence[Result]) -> bool:
+def is_triable(results: Sequence[Result]) -> bool:
     """Whether any of these models can be tried on a task. A whole model cannot: it has no head to exchange."""
     return not results or any(isinstance(result.case.architecture, Parts) for result in results)
 
@@ -243,7 +243,7 @@ def shown_metrics(results: Iterable[Result], place: Place) -> list[Metric]:
     return sorted(candidates, key=lambda metric: metric is not metrics.LATENCY) if place == "axes" else candidates
 
 
-def sustained(record: Record) -> tuple[float, int] | None:
+def sustained_rate(record: Record) -> tuple[float, int] | None:
     """Return the frames per second that a streaming case sustains, and the percentile of the latency behind it.
 
     The 99th percentile with enough samples, else the 90th; None with too few, or if the case does not stream.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from convbench.analysis import latencies
-from convbench.analysis.results import Result, sustained, typical
+from convbench.analysis.results import Result, sustained_rate, typical
 from convbench.analysis.results import result as result_of
 from convbench.core import files, metrics
 from convbench.core.metric import Metric
@@ -140,7 +140,7 @@ def _latency(result: Result) -> dict[str, Scalar]:
     interval, samples = result.latency, result.record.samples(metrics.LATENCY)
     if interval is None:
         return {}
-    keeps_up = sustained(result.record)
+    keeps_up = sustained_rate(result.record)
     return {
         metrics.LATENCY_MEDIAN.name: interval.median,
         metrics.LATENCY_LOW.name: _number(interval.low),

@@ -67,7 +67,7 @@ def advise(
     """
     from convbench.analysis.choice.by_task import recommendations
     from convbench.analysis.choice.recommendation import Ask, budgets
-    from convbench.analysis.quality.qualities import tried
+    from convbench.analysis.quality.qualities import has_training
     from convbench.analysis.results import results
     from convbench.core import store
     from convbench.core.quantities import share
@@ -83,7 +83,7 @@ def advise(
     ask = Ask(_limits(limits, metrics), margin, cheapest, per_second=_price(per_ms), metrics=metrics)
     tasks = _check_tasks(task or (), records, run)
     equal_budget = _equal_budget(budget_names, equal)
-    if not tried(records):
+    if not has_training(records):
         _print_not_run(run, description, results(records), ask, equal_budget, as_json)
         raise typer.Exit(_exit_code(["open"], require))
     answers = recommendations(records, ask, tasks, equal_budget)
@@ -178,11 +178,11 @@ def _cost_answer(results: Sequence[Result], ask: Ask) -> str:
 
     Empty where nothing was measured.
     """
-    from convbench.analysis.choice.by_budget import within
+    from convbench.analysis.choice.by_budget import answer_within
     from convbench.report.words.answer import never_undisturbed
     from convbench.report.words.budget import fitting
 
-    answer = within(results, ask.constraints)
+    answer = answer_within(results, ask.constraints)
     return f"By cost alone: {fitting(answer)} {never_undisturbed(results)}".strip() if answer.models else ""
 
 

@@ -61,7 +61,7 @@ def sum_up(comparisons: Iterable[Agreement]) -> Repeats | None:
         cases,
         met,
         sum(comparison.apart for comparison in agreements),
-        sum(comparison.contradicted for comparison in agreements),
+        sum(comparison.contradictions for comparison in agreements),
     )
 
 

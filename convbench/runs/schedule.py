@@ -21,7 +21,7 @@ from typing import Any
 
 from convbench.analysis.choice.further import at_best_rate, further_trials
 from convbench.analysis.choice.looks import look_of
-from convbench.analysis.costs.headlines import undecided
+from convbench.analysis.costs.headlines import undecided_results
 from convbench.analysis.results import results
 from convbench.core.grouping import grouped
 from convbench.core.progress import RunState
@@ -148,7 +148,7 @@ class Schedule:
 
     def _contenders(self, records: Sequence[Record]) -> list[str]:
         lost_ids = self.lost()
-        return [result.case.id for result in undecided(results(records)) if result.case.id not in lost_ids]
+        return [result.case.id for result in undecided_results(results(records)) if result.case.id not in lost_ids]
 
     def _wants_more(self, record: Record) -> bool:
         tries = _tries(record)

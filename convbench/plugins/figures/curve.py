@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from matplotlib.axes import Axes as MplAxes
 
-from convbench.analysis.costs.selection import curves, opening
+from convbench.analysis.costs.selection import curves, initial_view
 from convbench.analysis.results import Result
 from convbench.core import metrics
 from convbench.core.record import Parts
@@ -59,7 +59,7 @@ def _draw(points: Points, curve_rows: Sequence[Sequence[int]]) -> Drawing:
         if name not in {model.series for model in models}
     }
     _name_singles(axes, single_places, list(points.places.values()))
-    view = opening(points.results)
+    view = initial_view(points.results)
     threads_vary = len({result.group.threads for result in points.results}) > 1
     threads = threads_of(points.results[next(iter(points.places))].group) if threads_vary else ""
     place_names = [view.values[name] for name in PLACE if name in view.values] if view else []

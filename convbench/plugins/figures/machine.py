@@ -7,7 +7,7 @@ from datetime import datetime
 from statistics import median
 from typing import NamedTuple
 
-from convbench.analysis.results import Result, measured
+from convbench.analysis.results import Result, measured_results
 from convbench.core import metrics
 from convbench.core.grouping import grouped
 from convbench.core.record import Record
@@ -31,7 +31,7 @@ class Moment(NamedTuple):
 @figures.register("machine")
 def machine(results: Sequence[Result]) -> Iterator[Drawing]:
     """The reference workload over time; nothing if it was timed beside too few cases."""
-    moments = sorted(_moments(result.record for result in measured(results)))
+    moments = sorted(_moments(result.record for result in measured_results(results)))
     if len(moments) >= LEAST:
         yield _draw(moments)
 

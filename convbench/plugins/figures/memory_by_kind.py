@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from convbench.analysis.costs.headlines import headline_of
 from convbench.analysis.costs.ranking import largest_group
-from convbench.analysis.results import Result, measured, typical
+from convbench.analysis.results import Result, measured_results, typical
 from convbench.core import metrics
 from convbench.core.record import EAGER, Parts
 from convbench.core.registry import figures
@@ -29,7 +29,7 @@ PEAKS = (metrics.CPU_PEAK, metrics.CUDA_PEAK)
 @figures.register("memory-by-kind")
 def memory_by_kind(results: Sequence[Result]) -> Iterator[Drawing]:
     """Peak memory by kind, one bar per eager case; one drawing per scenario and device."""
-    eager_results = [result for result in measured(results) if result.case.variant_name == EAGER]
+    eager_results = [result for result in measured_results(results) if result.case.variant_name == EAGER]
     for scenario, device in dict.fromkeys((result.case.scenario, result.case.device) for result in eager_results):
         group = [result for result in eager_results if (result.case.scenario, result.case.device) == (scenario, device)]
         cases = largest_group([result for result in group if by_kind(result)])

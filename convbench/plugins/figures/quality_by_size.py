@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from matplotlib.axes import Axes as MplAxes
 
-from convbench.analysis.choice.candidates import any_number, common_group
+from convbench.analysis.choice.candidates import without_dtype, common_group
 from convbench.analysis.quality.qualities import Quality, costs_of
 from convbench.analysis.quality.qualities import qualities as qualities_of
 from convbench.analysis.results import Result
@@ -101,7 +101,7 @@ def _costs(qualities: Sequence[Quality], results: Sequence[Result]) -> dict[Part
         quality.architecture: cost
         for quality, members in zip(qualities, costs, strict=True)
         for cost in members
-        if any_number(cost.group) == group
+        if without_dtype(cost.group) == group
     }
 
 

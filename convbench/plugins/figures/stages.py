@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from convbench.analysis.costs.likeness import one_variant
 from convbench.analysis.costs.ranking import largest_group, rank
-from convbench.analysis.results import Result, measured, part_of_call, typical
+from convbench.analysis.results import Result, measured_results, part_of_call, typical
 from convbench.core import metrics
 from convbench.core.metric import Metric
 from convbench.core.record import STAGES, Whole
@@ -68,7 +68,7 @@ def stages(results: Sequence[Result]) -> Iterator[Drawing]:
         shares = {result: share for result in rows if (share := by_stage(result, split.metric))}
         if shares:
             yield _draw(split, shares)
-    yield from _other_stages(rows, measured(results))
+    yield from _other_stages(rows, measured_results(results))
 
 
 def _other_stages(main_rows: Sequence[Result], results: Sequence[Result]) -> Iterator[Drawing]:
@@ -103,7 +103,7 @@ def by_stage(result: Result, metric: Metric) -> dict[str, float]:
 
 def _representatives(results: Sequence[Result]) -> list[Result]:
     """Return one case per row (eager if there is one, the size nearest to 128), those with most parameters last."""
-    cases = measured(results)
+    cases = measured_results(results)
     nearest_by_row: dict[str | Whole, Result] = {}
     for contender in rank(largest_group([result for result in cases if not result.case.variant] or cases)):
         result = contender.result

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from matplotlib.axes import Axes as MplAxes
 
-from convbench.analysis.costs.selection import opening
+from convbench.analysis.costs.selection import initial_view
 from convbench.analysis.results import Result
 from convbench.core import metrics
 from convbench.core.grouping import grouped
@@ -46,7 +46,7 @@ def in_view(results: Sequence[Result]) -> tuple[int, ...]:
 
 @lru_cache(maxsize=2)
 def _in_view(results: tuple[Result, ...]) -> tuple[int, ...]:
-    view = opening(results)
+    view = initial_view(results)
     return tuple(i for i, result in enumerate(results) if view and result.record.status == "ok" and result in view)
 
 
