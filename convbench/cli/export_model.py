@@ -37,7 +37,7 @@ def export_model(
     """Write a measured model as ONNX, checked against eager, with a short program beside it that runs it."""
     from convbench.core import store
     from convbench.core.commands import Command
-    from convbench.measure.handover import hand_over, left_out
+    from convbench.measure.handover import hand_over, foreign_variants
     from convbench.report.words import units
 
     if to.suffix != ".onnx" or not to.parent.is_dir():
@@ -55,7 +55,7 @@ def export_model(
         print(f"largest difference from eager {parity.largest:.2g}, relative error {parity.relative:.2g}")
     else:
         print("as far from eager as other random numbers take eager itself")
-    if omissions := left_out(record.case):
+    if omissions := foreign_variants(record.case):
         print(f"without {', '.join(omissions)}: the file computes with the model's own numbers")
 
 

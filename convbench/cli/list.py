@@ -54,7 +54,7 @@ def doctor() -> None:
 
     screen = console(wide=False)
     for check in doctor.examine():
-        screen.print("ok  " if check.good else "lack", style="green" if check.good else "yellow", end=" ")
+        screen.print("ok  " if check.is_good else "lack", style="green" if check.is_good else "yellow", end=" ")
         screen.print(f"{check.name}: {check.message}", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -38,16 +38,16 @@ WHOLE = "Global"
 
 @dataclass(frozen=True)
 class StageCounts:
-    """MACs of one call by stage, including ``other``. ``uncounted`` names the operators without a formula.
+    """MACs of one call by stage, including ``other``. ``unknown_operators`` names the operators without a formula.
 
-    ``uncounted_share`` is the share of the parameters that only those operators read; ``unseen`` are the stages that
+    ``unknown_share`` is the share of the parameters that only those operators read; ``missing_stages`` are the stages that
     the call never entered.
     """
 
     macs: dict[str, int]
-    uncounted: tuple[str, ...] = ()
-    uncounted_share: float = 0.0
-    unseen: tuple[str, ...] = field(default=())
+    unknown_operators: tuple[str, ...] = ()
+    unknown_share: float = 0.0
+    missing_stages: tuple[str, ...] = field(default=())
 
     @property
     def total(self) -> int:
@@ -79,7 +79,7 @@ def _count_macs(subject: Subject, roots: Roots) -> tuple[dict[str, int], _Counte
     with ExitStack() as stack:
         entered_stages = stack.enter_context(observe(roots, tracker.enter, tracker.leave))
         stack.enter_context(as_written(subject.model))
-        stack.enter_context(decomposing())
+        stack.enter_context(decompose())
         stack.enter_context(counter)
         stack.enter_context(in_threads(counter.in_this_thread))
         subject.call()
@@ -117,7 +117,7 @@ def _without_compiling(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def decomposing() -> Iterator[None]:
+def decompose() -> Iterator[None]:
     """While entered, fused recurrent operators are off, because torch's counter does not know them.
 
     Only these two switches are set: ``flags()`` of torch's backends also reads and sets TF32, which raises if TF32 was

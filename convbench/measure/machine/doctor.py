@@ -32,7 +32,7 @@ class Examination:
     """One check: its name, whether it passed, and what follows."""
 
     name: str
-    good: bool
+    is_good: bool
     message: str
 
 

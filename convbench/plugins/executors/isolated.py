@@ -134,7 +134,7 @@ class _JobPool:
         try:
             self.running.append((pinned_job, self.executor.start(pinned_job)))
         except Exception as error:
-            yield job, replace(attempts.failed(job.case, error), environment=self.executor.hosts[0].fingerprint)
+            yield job, replace(attempts.failed_record(job.case, error), environment=self.executor.hosts[0].fingerprint)
         if len(self.running) > 1:
             self.crowded_runs.update(running for _, running in self.running)
 

@@ -126,7 +126,7 @@ def _rule(subject: Subject, protocol: Protocol) -> StoppingRule:
 
 def _within_one_process(warmup: WarmUp, sampling: Sampling, protocol: Protocol) -> Iterator[Finding]:
     """Report problems of the only visit; of several visits, the spread between them tells more."""
-    if not warmup.steady:
+    if not warmup.is_steady:
         yield Finding(NOT_STEADY, data={"change": warmup.change})
     if sampling.verdict == "time is up":
         width = median_interval([sample.host for sample in sampling.samples]).relative_half_width
