@@ -256,7 +256,7 @@ def test_a_skeleton_on_meta_stays_there():
 
 def test_inputs_behind_a_packed_sequence_keep_the_types_that_they_have_elsewhere():
     packed, mask = pack_sequence([torch.zeros(4, 3), torch.zeros(2, 3)]), torch.ones(2, 4)
-    lowered = Inputs((packed, mask), {"steps": torch.ones(2)}).typed_as(
+    lowered = Inputs((packed, mask), {"steps": torch.ones(2)}).with_types_of(
         Inputs((packed.to(torch.float16), mask.half()), {"steps": torch.ones(2, dtype=torch.int32)})
     )
     types = (lowered.args[0].data.dtype, lowered.args[1].dtype, lowered.kwargs["steps"].dtype)

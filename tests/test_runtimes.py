@@ -204,7 +204,7 @@ def test_what_is_timed_is_the_runtimes_call_alone_and_gives_eagers_outputs(
         with monkeypatch.context() as patched:
             patched.setattr(torch, "from_numpy", never)
             patched.setattr(torch.Tensor, "numpy", never)
-            returned = subject.timed()
+            returned = subject.timed_call()
         output, state = subject.output(returned)
         expected, expected_state = eager.run()
         allowed = 1e-5 if traits.dtype(runtime_case) == "fp32" else 0.1
@@ -301,7 +301,7 @@ def test_what_a_runtime_is_given_and_returns_has_the_models_own_names(
 def test_an_agent_that_draws_its_action_is_run_by_a_runtime() -> None:
     """Of torch's distributions an export wants no values, by which their arguments are checked."""
     subject, _ = open_case(Case(Whole(Choice("field:Acts")), CLIP, (Choice("onnxruntime"),)), seed=0)
-    assert len(subject.output(subject.timed())) == 2
+    assert len(subject.output(subject.timed_call())) == 2
 
 
 def test_an_input_that_cannot_be_rebuilt_from_tensors_names_its_type() -> None:

@@ -22,7 +22,7 @@ from convbench.measure.counts.dispatched import StageCounts, as_written
 from convbench.models import subject
 from convbench.models.stages import Roots, stage_by_module, stage_by_parameter
 from convbench.models.subject import Subject
-from convbench.models.weights import materialized, quantised_weights
+from convbench.models.weights import shaped_tensors, quantised_weights
 
 SECONDS_ON_META = 3.0
 """CPU time of this thread that a call on ``meta`` may take: an operator takes up to a millisecond there, whatever its
@@ -231,7 +231,7 @@ def params_by(model: nn.Module, roots: Roots) -> dict[str, int]:
     """Parameters by the names of ``roots``, ``other`` outside of them; a shared one counts once, for the first name."""
     owners, modules = stage_by_parameter(roots), stage_by_module(roots)
     sizes = dict.fromkeys((*roots, OTHER), 0)
-    for parameter in materialized(model.parameters()):
+    for parameter in shaped_tensors(model.parameters()):
         sizes[owners.get(parameter, OTHER)] += parameter.numel()
     for module in model.modules():
         for weight in quantised_weights(module):

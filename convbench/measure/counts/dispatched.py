@@ -30,7 +30,7 @@ from convbench.measure.stages.entries import in_threads, observe
 from convbench.models.stages import Roots, is_compiled, stage_roots
 from convbench.models.subject import Subject
 from convbench.models.values import is_sparse, tensors
-from convbench.models.weights import materialized, nodes
+from convbench.models.weights import shaped_tensors, nodes
 
 WHOLE = "Global"
 """The name under which FlopCounterMode keeps its total."""
@@ -241,7 +241,7 @@ class _Counter(Flops):
         super().__init__(subject.case)
         self.mod_tracker = stages  # type: ignore[assignment]
         self.unknown_names = Counter(_direct_calls(subject.model))
-        self.weight_storages = _storages(materialized((*subject.model.parameters(), *subject.model.buffers())))
+        self.weight_storages = _storages(shaped_tensors((*subject.model.parameters(), *subject.model.buffers())))
         self._outputs: list[Any] = []
         self.known_storages: set[int] = set()
         self.unknown_storages: set[int] = set()
@@ -278,7 +278,7 @@ class _Counter(Flops):
 
     def unknown_share(self, model: nn.Module) -> float:
         """The share of the parameters that only uncounted operators read."""
-        sizes = {_storage(parameter): parameter.numel() for parameter in materialized(model.parameters())}
+        sizes = {_storage(parameter): parameter.numel() for parameter in shaped_tensors(model.parameters())}
         total = sum(size for storage, size in sizes.items() if storage in self.unknown_storages - self.known_storages)
         return total / max(1, sum(sizes.values()))
 

@@ -56,7 +56,7 @@ def from_function(choice: Choice, clip: Clip, training: Training, seed: int) -> 
         raise ConvbenchError(
             f"{choice.name} is of type {type(function).__name__}: make it a function that yields {_PAIRS}"
         )
-    with network.python_as_before(), torch.random.fork_rng(devices=[]):
+    with network.preserve_random_state(), torch.random.fork_rng(devices=[]):
         network.seed_all(0)  # the function draws the same in every process, whatever the split's seed
         samples = list(_limit_memory(_samples(function, choice, clip), choice.name))
     return split(samples, clip, training, seed, choice.name)
