@@ -349,7 +349,7 @@ def test_where_few_ticks_are_wanted_they_stand_apart(low, decades, most):
 
 
 def test_the_dot_plot_of_a_short_span_has_round_ticks():
-    assert scales.ticks(71e-6, 460e-6, "s", most=3) == pytest.approx([1e-4, 2e-4])
+    assert scales.ticks(71e-6, 460e-6, "s", max_ticks=3) == pytest.approx([1e-4, 2e-4])
 
 
 @given(st.lists(st.floats(1e-9, 1e15), min_size=1))
@@ -431,7 +431,7 @@ def test_the_pick_stands_beside_the_fastest_of_its_reducer_in_the_plot_and_in_th
     ],
 )
 def test_a_name_goes_into_its_width(name):
-    shown = style.fitted(name, 114, 10)
+    shown = style.fit(name, 114, 10)
     assert TextPath((0, 0), shown.replace("$", "S"), size=10).get_extents().width <= 114
     assert shown.endswith(name[-12:]) if ":" in name else shown[:6] == name[:6]
 

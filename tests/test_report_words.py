@@ -29,7 +29,7 @@ from convbench.core.text import inside as inside_sentence
 from convbench.report.export import summary
 from convbench.report.page import rows, svg
 from convbench.report.page.view import view
-from convbench.report.terminal.advice import Advised, basis
+from convbench.report.terminal.advice import Advice, basis
 from convbench.report.terminal.table import Results
 from convbench.report.words import advice, findings, names, quality, units
 from convbench.report.words.answer import answer, cautions, confidence, sentences
@@ -360,7 +360,7 @@ def test_what_differs_only_in_what_stands_around_the_reducer_has_names_of_its_ow
     of_task = next(iter(by_task(qualities(run_records)).values()))
     assert quality.task(of_task)[0].startswith(f"Highest mean test accuracy: {first}, ")
     screen = Console(file=io.StringIO(), width=200)
-    screen.print(Advised(answers))
+    screen.print(Advice(answers))
     assert f"{second}, eager  " in screen.file.getvalue()
     assert names.labels([of.architecture for of in models.values()]) == [
         "gap 32 on conv with lstm64", "gap 32 on conv with lstm256"
@@ -880,9 +880,9 @@ def test_two_that_lost_their_seeds_are_not_told_apart_by_infinite_points():
     few = [records.lesson(0.8 + seed / 100, seed=seed, of=of) for of in cases for seed in seeds[of]]
     (told,) = quality.recommend(results([*few, *(records.record(of) for of in cases)]))
     screen = Console(width=160, record=True, file=io.StringIO())
-    screen.print(Advised([told]))
+    screen.print(Advice([told]))
     assert "inf" not in screen.export_text()
     narrow = Console(width=40, file=io.StringIO())
-    narrow.print(Advised([told]))
+    narrow.print(Advice([told]))
     text = narrow.file.getvalue()
     assert "    accuracy: " in text and "runner-up" not in text  # a table would break its words between their letters

@@ -92,9 +92,9 @@ def advise(
 
         print(json.dumps([plain(answer) for answer in answers], indent=1, allow_nan=False))
     else:
-        from convbench.report.terminal.advice import Advised
+        from convbench.report.terminal.advice import Advice
 
-        console(wide=False, highlight=False).print(Advised(answers, equal_budget))
+        console(wide=False, highlight=False).print(Advice(answers, equal_budget))
     raise typer.Exit(_exit_code([answer.grade for answer in answers], require))
 
 
@@ -179,11 +179,11 @@ def _cost_answer(results: Sequence[Result], ask: Ask) -> str:
     Empty where nothing was measured.
     """
     from convbench.analysis.choice.by_budget import answer_within
-    from convbench.report.words.answer import never_undisturbed
+    from convbench.report.words.answer import withheld_sentence
     from convbench.report.words.budget import fitting
 
     answer = answer_within(results, ask.constraints)
-    return f"By cost alone: {fitting(answer)} {never_undisturbed(results)}".strip() if answer.models else ""
+    return f"By cost alone: {fitting(answer)} {withheld_sentence(results)}".strip() if answer.models else ""
 
 
 def _idle_options(ask: Ask, equal_budget: Budget) -> str:
@@ -203,9 +203,9 @@ def _idle_options(ask: Ask, equal_budget: Budget) -> str:
 def _print_not_run(
     path: Path, run: RunDescription, results: Sequence[Result], ask: Ask, equal_budget: Budget, as_json: bool
 ) -> None:
-    from convbench.report.words.advice import not_run
+    from convbench.report.words.advice import missing_quality
 
-    reason = not_run(run, results, str(path if path.is_dir() else path.parent))
+    reason = missing_quality(run, results, str(path if path.is_dir() else path.parent))
     text = ". ".join(filter(None, (reason, _idle_options(ask, equal_budget), _cost_answer(results, ask))))
     answer = {"task": None, "grade": "open", "pick": None, "reason": "not-run", "words": text}
     print(json.dumps([answer], indent=1) if as_json else text)

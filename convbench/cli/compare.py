@@ -140,7 +140,7 @@ def _print(comparison: StoredComparison, ratios: Sequence[Interval | None]) -> N
         )
     if common_parts:
         screen.print(f"in every case: {', '.join(common_parts)}", markup=False, highlight=False)
-    if sentence := words.without_ratio(comparison.matches, 1):
+    if sentence := words.missing_ratios(comparison.matches, 1):
         screen.print(f"{sentence}, without a ratio.", markup=False, highlight=False)
     for name, cases in zip(("first", "second"), comparison.lone_cases, strict=True):
         for case in cases:

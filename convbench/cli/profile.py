@@ -78,7 +78,7 @@ def tensorboard(run: RunDirectory, port: Port = 6006, open_it: Open = False) -> 
         process.terminate()
         process.wait()
     if code:
-        raise viewer.ended(code)
+        raise viewer.exit_error(code)
 
 
 @app.command()

@@ -12,7 +12,7 @@ from convbench.core.record import EAGER, Parts
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.bars import Margins, Shares, bars, is_cut
-from convbench.report.drawing.style import HUES, short
+from convbench.report.drawing.style import HUES, short_name
 from convbench.report.words.numbers import signed
 
 ROWS = 16
@@ -81,7 +81,7 @@ def _draw(shares: Shares, scenario: str, device: str) -> Drawing:
 
 def _backbone(shares: Shares) -> str:
     architecture = next(iter(shares)).case.architecture
-    return short(str(architecture.backbone)) if isinstance(architecture, Parts) else ""
+    return short_name(str(architecture.backbone)) if isinstance(architecture, Parts) else ""
 
 
 def _words(error: float | None) -> str:

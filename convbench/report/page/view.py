@@ -24,7 +24,7 @@ from convbench.report.words.answer import cautions, confidence, outcome, sentenc
 from convbench.report.words.decision import AGAIN, Step, command, decision, next_steps
 from convbench.report.words.facts import calls, conditions, environment, place, protocol
 from convbench.report.words.findings import failure, sentence
-from convbench.report.words.names import kind, places, reducer, same
+from convbench.report.words.names import kind, places, reducer, shared_setup
 from convbench.report.words.numbers import TIE
 from convbench.report.words.quality import recommend
 
@@ -71,7 +71,7 @@ def view(run: RunDescription, results: Sequence[Result]) -> dict[str, Any]:
         "visited": any(result.record.visits for result in results),
         "assumed": units.percent(math.sqrt(ASSUMED.variance)),
         "calls": calls(results),
-        "alike": same(headline.pick) if headline.pick else "",
+        "alike": shared_setup(headline.pick) if headline.pick else "",
         "variants": _variants(headline),
         "columns": rows.columns(results),
         "rows": rows.first_rows(results),

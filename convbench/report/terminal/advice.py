@@ -25,7 +25,7 @@ RUNNERS = 5
 BUDGETS = {"steps": "equal steps", "flops": "equal training FLOPs", "seconds": "equal training seconds"}
 
 
-class Advised:
+class Advice:
     """A rich renderable of a run's recommendations."""
 
     def __init__(self, answers: Sequence[Recommendation], budget: Budget = "steps") -> None:

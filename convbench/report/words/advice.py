@@ -94,7 +94,7 @@ def differences(answers: Sequence[Recommendation]) -> str:
     )
 
 
-def not_run(run: RunDescription, results: Sequence[Result], directory: str) -> str:
+def missing_quality(run: RunDescription, results: Sequence[Result], directory: str) -> str:
     """Return that a run has trained nothing so far, and the command that trains: the run's own, or its resumption.
 
     If no command trains anything, return the reason: whole models, or skipped trainings.

@@ -73,7 +73,7 @@ def sentences(run: RunDescription, results: Sequence[Result], answers: Sequence[
     if not headline.pick:
         subject = "No cost" if len(costs(results)) < len(results) else "Nothing"
         ending = f"{subject} was measured: {outcome(run, results)}."
-        return [*filter(None, (*quality.sentences(results, answers), never_undisturbed(results))), ending]
+        return [*filter(None, (*quality.sentences(results, answers), withheld_sentence(results))), ending]
     opening = _pick(headline)
     by_task = quality.sentences(results, answers)
     texts = [
@@ -82,7 +82,7 @@ def sentences(run: RunDescription, results: Sequence[Result], answers: Sequence[
         _quickest(headline),
         _flops_bound(results),
         _runner_up(headline),
-        never_undisturbed(results),
+        withheld_sentence(results),
         "" if has_training(result.record for result in results) else _position(headline),
         _dearest(headline),
         _crossover(headline),
@@ -219,7 +219,7 @@ def _runner_up(headline: Headline) -> str:
     return f"The next, {setup(runner_up.result)}, takes {units.speedup(runner_up.factor)} its time."
 
 
-def never_undisturbed(results: Sequence[Result]) -> str:
+def withheld_sentence(results: Sequence[Result]) -> str:
     """Count the cases whose latency is withheld, and give the commonest reason."""
     cases = withheld_results(results)
     if not cases:

@@ -29,7 +29,7 @@ def sentence(matches: Sequence[Match], run: int, letter: str) -> str:
     if ratio is None:
         if any(match.elsewhere and match.results[run] for match in matches):
             return f"{letter} has no case that was timed on the same machine and software as in A."
-        reason = without_ratio(matches, run)
+        reason = missing_ratios(matches, run)
         return f"{letter} shares no timed case with A{reason and f': {reason}'}.{_counts(matches, run)}"
     number = sum(match.ratios[run] is not None for match in matches)
     cases = "the one shared case" if number == 1 else f"{number:,} shared cases"
@@ -95,7 +95,7 @@ def _has_both(match: Match, run: int, name: str) -> bool:
     return all(result is not None and getattr(result, name) is not None for result in pair)
 
 
-def without_ratio(matches: Sequence[Match], run: int) -> str:
+def missing_ratios(matches: Sequence[Match], run: int) -> str:
     """Return how many shared cases one of the two runs never measured undisturbed; empty if there are none."""
     pairs = [[result for at in (0, run) if (result := match.results[at])] for match in matches]
     number = sum(len(pair) > 1 and bool(withheld_results(pair)) for pair in pairs)
@@ -120,7 +120,7 @@ def notes(matches: Sequence[Match], run_results: Sequence[Sequence[Result]], run
         texts.append(
             f"{letter} over A: the ratio of a single case is known to ±{units.percent(margin)} (median of the cases)."
         )
-    if ratio and (reason := without_ratio(matches, run)):
+    if ratio and (reason := missing_ratios(matches, run)):
         texts.append(f"{letter} over A: {reason}, without a ratio.")
     if ratio:
         texts += _machine(
