@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import records
 
-from convbench.analysis.costs.headlines import headline_of, count_noisy
+from convbench.analysis.costs.headlines import count_noisy, headline_of
 from convbench.analysis.costs.ranking import rank
 from convbench.analysis.results import results
 from convbench.core.record import Case, Choice, Finding, Whole

@@ -6,14 +6,14 @@ import pytest
 import records
 
 from convbench.analysis.compare import (
-    distance,
     by_axis,
     differences,
-    took_turns,
+    distance,
     match,
     noise,
     overall,
     summaries,
+    took_turns,
 )
 from convbench.analysis.results import results
 from convbench.analysis.stored_runs import machine_slowdown

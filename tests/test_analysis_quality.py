@@ -8,7 +8,7 @@ from scipy import stats
 
 from convbench.analysis.quality.controls import controls, linear_probes
 from convbench.analysis.quality.lessons import equal_limits, lessons
-from convbench.analysis.quality.qualities import costs_of, qualities, has_training
+from convbench.analysis.quality.qualities import costs_of, has_training, qualities
 from convbench.analysis.results import results
 from convbench.report.words.numbers import chance
 

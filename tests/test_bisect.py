@@ -26,7 +26,7 @@ from convbench.check.pairs import CheckedCase
 from convbench.check.rule import Rule
 from convbench.check.search import Model, Range, Search
 from convbench.check.settings import Settings
-from convbench.check.sides import WorkingTree, Side
+from convbench.check.sides import Side, WorkingTree
 from convbench.check.timings import Timings
 from convbench.core.errors import ConvbenchError, Refused, StoreError
 

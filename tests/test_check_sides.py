@@ -549,7 +549,7 @@ def test_what_git_says_against_a_directory_is_said(repository, folder, monkeypat
 
 def test_names_of_another_encoding_are_no_fault(repository):
     (repository / os.fsdecode(b"caf\xe9.txt")).write_text("")
-    assert sides.git.changed(repository, "main") == [os.fsdecode(b"caf\xe9.txt")]
+    assert sides.git.changed_files(repository, "main") == [os.fsdecode(b"caf\xe9.txt")]
 
 
 def test_a_repository_may_be_called_anything(repository, folder, tmp_path):

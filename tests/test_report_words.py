@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from convbench.analysis.choice.by_budget import by_cost, answer_within
+from convbench.analysis.choice.by_budget import answer_within, by_cost
 from convbench.analysis.choice.by_task import recommendations
 from convbench.analysis.choice.recommendation import Ask
 from convbench.analysis.costs.headlines import headline_of

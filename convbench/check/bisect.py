@@ -26,7 +26,7 @@ from convbench.check.places import Line, Span
 from convbench.check.rule import Rule
 from convbench.check.search import Model
 from convbench.check.settings import Settings
-from convbench.check.sides import WorkingTree, Side, scratch_folder
+from convbench.check.sides import Side, WorkingTree, scratch_folder
 from convbench.check.stock import Stock
 from convbench.check.timings import Timings
 from convbench.check.verdict import CaseVerdict, verdict

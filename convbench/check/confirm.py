@@ -19,7 +19,7 @@ from convbench.check.inspection import Request
 from convbench.check.outcome import Outcome
 from convbench.check.rule import Rule
 from convbench.check.settings import Settings
-from convbench.check.sides import WorkingTree, Side
+from convbench.check.sides import Side, WorkingTree
 from convbench.check.verdict import CaseVerdict, verdicts
 from convbench.core import files, git, installed, store
 from convbench.core.commands import Command

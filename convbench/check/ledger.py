@@ -24,8 +24,8 @@ def _keep_nothing(_: Outcome) -> None:
 class Ledger:
     """Where a check saves itself: ``keep`` receives the outcome so far after every visit to the undecided cases.
 
-    ``earlier_outcome`` is the stored outcome of an interrupted check. ``written_files`` are the files that the check itself writes:
-    they do not count as changes of the code.
+    ``earlier_outcome`` is the stored outcome of an interrupted check. ``written_files`` are the files that the
+    check itself writes: they do not count as changes of the code.
     """
 
     keep: Callable[[Outcome], None] = _keep_nothing

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 from convbench.check import sides
-from convbench.check.sides import WorkingTree, Side
+from convbench.check.sides import Side, WorkingTree
 from convbench.core import git
 from convbench.core.errors import BuildFailed, ConvbenchError
 

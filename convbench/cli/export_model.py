@@ -37,7 +37,7 @@ def export_model(
     """Write a measured model as ONNX, checked against eager, with a short program beside it that runs it."""
     from convbench.core import store
     from convbench.core.commands import Command
-    from convbench.measure.handover import hand_over, foreign_variants
+    from convbench.measure.handover import foreign_variants, hand_over
     from convbench.report.words import units
 
     if to.suffix != ".onnx" or not to.parent.is_dir():

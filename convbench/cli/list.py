@@ -23,7 +23,7 @@ def list_shelves(
 ) -> None:
     """What each shelf holds, one line each."""
     from convbench.core import installed, registry
-    from convbench.suite import load, shipped
+    from convbench.suite import load, shipped_suites
 
     shelves = {f"{plugins.kind}s": plugins for plugins in registry.SHELVES}
     if shelf and shelf not in (*shelves, "suites", "columns"):
@@ -31,7 +31,7 @@ def list_shelves(
     if shelf == "columns":
         _print_columns()
     if shelf in ("", "suites"):
-        _print_shelf("suites", {name: load(name).description for name in shipped()})
+        _print_shelf("suites", {name: load(name).description for name in shipped_suites()})
     for name, plugins in shelves.items():
         if shelf in ("", name):
             _print_shelf(name, {_signature(plugin): _description(plugin) for plugin in plugins})

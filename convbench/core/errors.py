@@ -27,7 +27,7 @@ class Unavailable(ConvbenchError):
 
 
 class CaseFailed(ConvbenchError):
-    """One case has no result; the sweep goes on. ``kind`` is the reason in a word, ``results`` what was found before."""
+    """One case has no result; the sweep goes on. ``kind`` is the reason in a word, ``results`` those found before."""
 
     def __init__(self, kind: FailureKind, message: str, results: Iterable[Any] = ()) -> None:
         super().__init__(message)

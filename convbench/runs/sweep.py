@@ -174,7 +174,7 @@ def run_into(
 ) -> list[Record]:
     """``begin`` and ``measure`` under the directory's lock, by a watcher of (cases done before, cases in all).
 
-    It is ``locked`` already where ``reserved`` says so. ``resumed`` is given what was measured before and stays.
+    It is ``locked`` already where ``reserve`` says so. ``resumed`` is given what was measured before and stays.
     """
     with nullcontext() if locked else store.hold_directory(directory):
         records = begin(prepared, directory, resume, visible_slowdown)

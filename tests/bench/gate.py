@@ -29,7 +29,7 @@ from scipy.stats import binomtest, median_abs_deviation
 from convbench.check import sides
 from convbench.check.link import ALLOCATORS, SideWorker
 from convbench.check.settings import Settings
-from convbench.check.sides import WorkingTree, Side
+from convbench.check.sides import Side, WorkingTree
 from convbench.measure.machine.environment import describe
 
 OUT, TABLE = Path("reports/gate"), Path("docs/method/gate-table.md")

@@ -71,7 +71,7 @@ class Runner:
     high: float
 
     @property
-    def tied(self) -> bool:
+    def is_tied(self) -> bool:
         """Whether the candidate cannot be told from the other one as better or as worse."""
         return self.low <= 0 <= self.high
 

@@ -50,7 +50,7 @@ class Confidence(NamedTuple):
 
     visits: int | None
     open: int
-    withheld_results: int
+    withheld: int
     half_width: float
 
     @property
@@ -72,12 +72,12 @@ class Leader(NamedTuple):
 class Headline:
     """The answer as data. ``ranking`` holds contenders that are alike (``costs.likeness``), fastest first.
 
-    ``pick`` is the tied contender with the fewest parameters, of equal ones the fastest. ``position_pick`` is the same among
-    reducers that keep positions; None if the pick keeps them or may, or if none does. ``dearest`` is the contender with
-    the most parameters, then FLOPs. ``crossover`` is the LSTM input size at which the LSTM's MACs equal the backbone's.
-    ``leaders`` are the fastest of every other situation, the one with most cases first. ``quickest`` is a model that is
-    faster than the pick in another variant, preferably the pick's own. ``confidence`` is that of the ranking, None if
-    nothing was timed.
+    ``pick`` is the tied contender with the fewest parameters, of equal ones the fastest. ``position_pick`` is the same
+    among reducers that keep positions; None if the pick keeps them or may, or if none does. ``dearest`` is the
+    contender with the most parameters, then FLOPs. ``crossover`` is the LSTM input size at which the LSTM's MACs equal
+    the backbone's. ``leaders`` are the fastest of every other situation, the one with most cases first. ``quickest`` is
+    a model that is faster than the pick in another variant, preferably the pick's own. ``confidence`` is that of the
+    ranking, None if nothing was timed.
     """
 
     ranking: tuple[Contender, ...] = ()

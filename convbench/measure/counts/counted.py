@@ -22,7 +22,7 @@ from convbench.measure.counts.dispatched import StageCounts, as_written
 from convbench.models import subject
 from convbench.models.stages import Roots, stage_by_module, stage_by_parameter
 from convbench.models.subject import Subject
-from convbench.models.weights import shaped_tensors, quantised_weights
+from convbench.models.weights import quantised_weights, shaped_tensors
 
 SECONDS_ON_META = 3.0
 """CPU time of this thread that a call on ``meta`` may take: an operator takes up to a millisecond there, whatever its

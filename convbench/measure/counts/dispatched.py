@@ -30,7 +30,7 @@ from convbench.measure.stages.entries import in_threads, observe
 from convbench.models.stages import Roots, is_compiled, stage_roots
 from convbench.models.subject import Subject
 from convbench.models.values import is_sparse, tensors
-from convbench.models.weights import shaped_tensors, nodes
+from convbench.models.weights import nodes, shaped_tensors
 
 WHOLE = "Global"
 """The name under which FlopCounterMode keeps its total."""
@@ -40,8 +40,8 @@ WHOLE = "Global"
 class StageCounts:
     """MACs of one call by stage, including ``other``. ``unknown_operators`` names the operators without a formula.
 
-    ``unknown_share`` is the share of the parameters that only those operators read; ``missing_stages`` are the stages that
-    the call never entered.
+    ``unknown_share`` is the share of the parameters that only those operators read; ``missing_stages`` are the stages
+    that the call never entered.
     """
 
     macs: dict[str, int]

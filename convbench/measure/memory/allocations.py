@@ -33,7 +33,7 @@ from convbench.models.stages import stage_by_module, stage_by_parameter, stage_r
 from convbench.models.subject import Subject
 from convbench.models.training_step import TrainingStep
 from convbench.models.values import storage_tensors
-from convbench.models.weights import shaped_tensors, quantised_weights
+from convbench.models.weights import quantised_weights, shaped_tensors
 
 os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # otherwise torch's profiler writes two lines per call to stderr
 

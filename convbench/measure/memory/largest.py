@@ -23,8 +23,8 @@ class Fit:
     """The largest size of one axis whose predicted peak (B) is within the limit; the case's other sizes are unchanged.
 
     ``size`` is 0 if not even 1 fits. ``has_more``: the search ended below the limit, at ``LARGEST[axis]`` or because a
-    prediction took more than ``SECONDS``. ``is_flat``: the size does not change the peak, as when inputs ignore the clip.
-    ``reason``: why other sizes cannot be predicted.
+    prediction took more than ``SECONDS``. ``is_flat``: the size does not change the peak, as when inputs ignore the
+    clip. ``reason``: why other sizes cannot be predicted.
     """
 
     case: Case

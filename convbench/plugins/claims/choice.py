@@ -8,7 +8,7 @@ from convbench.analysis.choice.by_task import recommendations
 from convbench.analysis.choice.recommendation import Ask, Recommendation
 from convbench.analysis.claims.claim import Judgement, Lacking, Number, Verdict, claim
 from convbench.analysis.claims.evidence import TRAIN, Evidence, left_out, name
-from convbench.analysis.claims.standings import Shortfall, Standings, collapse_list, standings, qualities_on
+from convbench.analysis.claims.standings import Shortfall, Standings, collapse_list, qualities_on, standings
 from convbench.core.record import Clip, Parts
 from convbench.core.text import joined
 from convbench.report.words.names import around

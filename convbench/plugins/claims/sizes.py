@@ -5,7 +5,7 @@ from __future__ import annotations
 from convbench.analysis.claims.claim import Curve, Judgement, Number, Plot, Point, claim
 from convbench.analysis.claims.evidence import Evidence, left_out
 from convbench.analysis.claims.paired import MARGIN, MOST, quantify, verdict_of
-from convbench.analysis.claims.standings import Standings, collapse_list, standings, qualities_on
+from convbench.analysis.claims.standings import Standings, collapse_list, qualities_on, standings
 from convbench.analysis.quality.qualities import Quality
 from convbench.core.text import joined
 

@@ -16,7 +16,7 @@ from convbench.core.registry import executors
 from convbench.measure import attempts
 from convbench.measure.machine import malloc
 from convbench.runs import early_server, user_code
-from convbench.runs.executor import Host, Job, JobRecord, OnThisMachine, this_machine, measure_here, one_by_one
+from convbench.runs.executor import Host, Job, JobRecord, OnThisMachine, measure_here, one_by_one, this_machine
 from convbench.runs.process_needs import AllNeeds
 from convbench.runs.process_start import TRAINED
 from convbench.runs.processes import Processes

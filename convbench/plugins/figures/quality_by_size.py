@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from matplotlib.axes import Axes as MplAxes
 
-from convbench.analysis.choice.candidates import without_dtype, common_group
+from convbench.analysis.choice.candidates import common_group, without_dtype
 from convbench.analysis.quality.qualities import Quality, costs_of
 from convbench.analysis.quality.qualities import qualities as qualities_of
 from convbench.analysis.results import Result

@@ -31,8 +31,8 @@ def limits(values: Iterable[float]) -> tuple[float, float]:
 def ticks(low: float, high: float, unit: str, max_ticks: int = 8) -> list[float]:
     """Return round values between the ends, at most ``max_ticks`` for sizes and bytes.
 
-    Sizes and bytes get powers of two; other units get decades, with values between if few decades fit. If ``max_ticks`` is
-    below 8, neighbours are at least 1/``max_ticks`` of the axis apart.
+    Sizes and bytes get powers of two; other units get decades, with values between if few decades fit. If ``max_ticks``
+    is below 8, neighbours are at least 1/``max_ticks`` of the axis apart.
     """
     if unit in BINARY:
         first_power, last_power = math.ceil(math.log2(low)), math.floor(math.log2(high))

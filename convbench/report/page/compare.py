@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from convbench.analysis.compare import Difference, Match, Summary, distance, differences, took_turns, overall, summaries
+from convbench.analysis.compare import Difference, Match, Summary, differences, distance, overall, summaries, took_turns
 from convbench.analysis.compare import match as matches_of
 from convbench.analysis.costs.headlines import headline_of
 from convbench.analysis.costs.ranking import MARGIN

@@ -10,15 +10,15 @@ from convbench.analysis.costs.gains import VariantGain
 from convbench.analysis.costs.headlines import (
     UNSURE_WIDTH,
     Headline,
-    headline_of,
     count_noisy,
+    headline_of,
     uncounted_operators,
     uncounted_share,
     withheld_results,
 )
 from convbench.analysis.costs.runtimes import runtimes as runtimes_of
 from convbench.analysis.quality.qualities import has_training
-from convbench.analysis.results import Result, costs, measured_results, is_triable
+from convbench.analysis.results import Result, costs, is_triable, measured_results
 from convbench.analysis.results import results as results_of
 from convbench.core import planned, shards
 from convbench.core.findings import (

@@ -20,7 +20,7 @@ TINY = 1e-4
 
 @dataclass(frozen=True)
 class Provenance:
-    """The sources of the numbers: the runs, the seeds of their trainings, and in ``machine_facts`` where algebra was run."""
+    """The sources of the numbers: runs, seeds of their trainings, and in ``machine_facts`` where algebra was run."""
 
     runs: Sequence[RunDescription] = ()
     seeds: Sequence[int] = ()

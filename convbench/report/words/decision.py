@@ -10,7 +10,7 @@ from convbench.analysis.choice.candidates import Candidate
 from convbench.analysis.choice.recommendation import Recommendation
 from convbench.analysis.costs.headlines import Headline, withheld_results
 from convbench.analysis.costs.ranking import as_light, exclude_controls
-from convbench.analysis.results import Result, costs, measured_results, is_triable
+from convbench.analysis.results import Result, costs, is_triable, measured_results
 from convbench.core import planned, shards
 from convbench.core.commands import Command
 from convbench.core.merging import SHARD
