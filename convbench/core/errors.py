@@ -68,7 +68,7 @@ OUT_OF_MEMORY = ("allocate memory", "out of memory", "STATUS_ALLOC_FAILED")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, by Python's error, torch's (results by name, without importing torch), or the message."""
+    """Whether memory ran out, by Python's error, torch's (known by name, without importing torch), or the message."""
     if isinstance(error, RuntimeError):
         return type(error).__name__ == "OutOfMemoryError" or any(sign in str(error) for sign in OUT_OF_MEMORY)
     return isinstance(error, MemoryError)

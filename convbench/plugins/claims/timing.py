@@ -39,7 +39,7 @@ def training_time(evidence: Evidence) -> Judgement:
 
 
 def judge(steps: Sequence[Result], inference: Sequence[Result] = ()) -> Judgement:
-    """Supported if the largest input is shown to take LONGER times as long as the smallest, refuted if shown not to.
+    """Supported if the largest input is shown to take LEAST_RATIO times as long as the smallest, refuted if not.
 
     The results are in the order of their sizes.
     """
