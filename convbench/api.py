@@ -20,12 +20,12 @@ from convbench.core.errors import ConvbenchError
 from convbench.core.parameters import text, texts, thread_count
 from convbench.core.record import Case, Protocol
 from convbench.core.registry import SHELVES, Registry, did_you_mean
-from convbench.core.text import shown
+from convbench.core.text import value_text
 from convbench.core.turns import in_turn
 from convbench.report.run import Run
 from convbench.suite import Suite, from_data
 from convbench.suite import load as load_suite
-from convbench.suite.layout import checked
+from convbench.suite.layout import check_protocol
 from convbench.suite.selection import Selection
 
 if TYPE_CHECKING:
@@ -63,7 +63,9 @@ def load(suite: str | Path | Mapping[str, Any] | Suite, overrides: str | Sequenc
     if isinstance(suite, Mapping):
         return from_data(suite, texts("overrides", overrides))
     if not isinstance(suite, (str, Path)):
-        raise ConvbenchError(f"suite: {shown(suite)} is no suite: name a file or a shipped suite, or give plain data")
+        raise ConvbenchError(
+            f"suite: {value_text(suite)} is no suite: name a file or a shipped suite, or give plain data"
+        )
     imports.add_suite_folder(Path(suite))
     return load_suite(str(suite), texts("overrides", overrides))
 
@@ -106,14 +108,16 @@ def run(
 
     script.refuse_again()
     if resume not in (True, False, "stale"):
-        raise ConvbenchError(f"resume={shown(resume)}: write True, or 'stale'")
+        raise ConvbenchError(f"resume={value_text(resume)}: write True, or 'stale'")
     if not isinstance(progress, bool) and not all(callable(getattr(progress, part, None)) for part in WATCHES):
-        raise ConvbenchError(f"progress={shown(progress)}: give True for a bar, or a watcher with begins() and ended()")
+        raise ConvbenchError(
+            f"progress={value_text(progress)}: give True for a bar, or a watcher with begins() and ended()"
+        )
     changes = [*texts("overrides", overrides)]
     changes += [f"metrics=[{','.join(metric_names)}]"] if (metric_names := texts("metrics", metrics)) else []
     changes += [f"protocol.budget={budget}"] if budget is not None else []
     suite = load(suite, changes)
-    directory = files.named("out", out) if out is not None else REPORTS / suite.name
+    directory = files.path_of("out", out) if out is not None else REPORTS / suite.name
     only_globs, skip_globs = texts("only", only), texts("skip", skip)
     probes = preparation.profiler(suite, directory)
     with _executor(suite, device, executor, executor_options or {}, probes) as run_executor:
@@ -127,7 +131,7 @@ def run(
             executor_options=executor_options or {},
             python=True,
         )
-        with sweep.reserved(directory, suite, run_executor, resume) as is_locked:
+        with sweep.reserve(directory, suite, run_executor, resume) as is_locked:
             prepared_run = preparation.prepare(
                 suite, run_executor, Selection(only_globs, skip_globs), str(command), probes
             )
@@ -138,7 +142,7 @@ def run(
 
 def open_run(path: str | Path) -> Run:
     """Open a run by its directory or by any file in it. Needs no torch."""
-    path = files.named("path", path)
+    path = files.path_of("path", path)
     description, records = store.load(path)
     return Run(path if path.is_dir() else path.parent, description, tuple(records))
 
@@ -155,7 +159,7 @@ def report(*runs: Run | str | Path, out: str | Path | None = None) -> Path:
     opened_runs = [run if isinstance(run, Run) else open_run(run) for run in runs]
     if len(opened_runs) == 1:
         return opened_runs[0].report(out)
-    folder = opened_runs[0].directory if out is None else files.named("out", out)
+    folder = opened_runs[0].directory if out is None else files.path_of("out", out)
     place = files.destination(folder, "compare.html")
     return side_by_side.write([(run.description, list(run.records)) for run in opened_runs], place)
 
@@ -231,9 +235,9 @@ def bisect(
     script.refuse_again()
     if not text("good", good):
         raise ConvbenchError("name what to search: give good, a commit that is fast")
-    request, place = _request(suite, overrides, only, skip), files.named("out", out)
+    request, place = _request(suite, overrides, only, skip), files.path_of("out", out)
     span = Span(good, bad, build=text("build", build))
-    question = search.BisectRequest(request, span, imports.here(), place, resume, budget)
+    question = search.BisectRequest(request, span, imports.require_working_directory(), place, resume, budget)
     settings, rule = Settings(thread_count(threads), device=device), Rule.detecting(detect)
     with lock.hold(lock.machine_lock(), remedy=lock.REMEDY):
         return search.find(question, settings, rule, SilentAnnouncer())
@@ -255,13 +259,13 @@ def history(
     from convbench.analysis.history import overview
     from convbench.check import confirm
 
-    store_folder = files.named("store", store) if store is not None else None
-    directories = (run.directory if isinstance(run, Run) else files.named("runs", run) for run in runs)
+    store_folder = files.path_of("store", store) if store is not None else None
+    directories = (run.directory if isinstance(run, Run) else files.path_of("runs", run) for run in runs)
     folders = (*directories, *([store_folder] if store_folder else []))
     cwd = imports.working_directory()
     criteria = text("metric", metric), texts("only", only), text("since", since)
     question = overview.HistoryQuery(folders, *criteria, git.commits(cwd) if cwd else ())
-    return overview.history(question, *(confirm.stored(store_folder) if store_folder else ()))
+    return overview.history(question, *(confirm.confirmations(store_folder) if store_folder else ()))
 
 
 @in_turn
@@ -299,7 +303,7 @@ def measure(model: nn.Module, /, *args: Any, protocol: Protocol | None = None, *
     from convbench.runs import script
 
     script.refuse_again()
-    return measurement.measure(model, Inputs(args, kwargs), replace(checked(protocol or Protocol()), visits=1))
+    return measurement.measure(model, Inputs(args, kwargs), replace(check_protocol(protocol or Protocol()), visits=1))
 
 
 @in_turn
@@ -367,12 +371,14 @@ def _executor(
             "executor_options go with the name of an executor: an object gets its options when it is made"
         )
     if not isinstance(options, Mapping):
-        raise ConvbenchError(f"executor_options={shown(options)}: give a mapping, such as {{'workers': 8}}")
+        raise ConvbenchError(f"executor_options={value_text(options)}: give a mapping, such as {{'workers': 8}}")
     if executor is None or isinstance(executor, str):
         checked_options = executor_options.executor_options(executor, [options])
         return preparation.executor_of(suite, device, executor, probes, checked_options)
     if isinstance(executor, type) or not all(callable(getattr(executor, part, None)) for part in ("run", "call")):
-        raise ConvbenchError(f"executor: {shown(executor)} is no executor: name one, or give what executor() returns")
+        raise ConvbenchError(
+            f"executor: {value_text(executor)} is no executor: name one, or give what executor() returns"
+        )
     return nullcontext(executor)
 
 
@@ -391,7 +397,7 @@ def _request(
     from convbench.check.inspection import Request
 
     if not isinstance(suite, (str, Path)):
-        raise ConvbenchError(f"suite: {shown(suite)} cannot be read by both sides: name a file or a shipped suite")
+        raise ConvbenchError(f"suite: {value_text(suite)} cannot be read by both sides: name a file or a shipped suite")
     return Request(str(suite), texts("overrides", overrides), texts("only", only), texts("skip", skip))
 
 

@@ -28,20 +28,20 @@ def run(seconds, spread=0.0):
 
 def test_a_run_agrees_with_itself():
     result = agreement(run([1.0, 2.0, 3.0]), run([1.0, 2.0, 3.0]))
-    assert (result.meet, result.factors, result.contradicted, result.apart) == (1.0, (1.0, 1.0, 1.0), 0, 3)
+    assert (result.meet, result.factors, result.contradictions, result.apart) == (1.0, (1.0, 1.0, 1.0), 0, 3)
     assert result.same_pick
 
 
 def test_a_reversed_order_is_a_contradiction():
     result = agreement(run([1.0, 2.0, 3.0]), run([2.0, 1.0, 3.0]))
-    assert (result.apart, result.contradicted) == (3, 1)
+    assert (result.apart, result.contradictions) == (3, 1)
     assert result.factors[2] == 2.0
     assert result.meet == 1 / 3
 
 
 def test_wide_intervals_contradict_nothing():
     result = agreement(run([1.0, 2.0, 3.0], spread=3), run([2.0, 1.0, 3.0], spread=3))
-    assert (result.apart, result.contradicted, result.meet) == (0, 0, 1.0)
+    assert (result.apart, result.contradictions, result.meet) == (0, 0, 1.0)
 
 
 def test_a_withheld_case_is_counted_and_not_compared():

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import records
 
-from convbench.analysis.costs.headlines import headline_of, noisy
+from convbench.analysis.costs.headlines import count_noisy, headline_of
 from convbench.analysis.costs.ranking import rank
 from convbench.analysis.results import results
 from convbench.core.record import Case, Choice, Finding, Whole
@@ -44,14 +44,14 @@ def test_a_lighter_but_slower_model_is_not_picked():
 
 def test_the_cheapest_reducer_that_keeps_positions_is_named_too():
     run_records = [timed("gap", 2.0), timed("spatial-softmax", 2.6), timed("avg-k(k=4)", 2.6), timed("flatten", 50)]
-    assert headline_of(results(run_records)).placed.series == "spatial-softmax"
-    assert headline_of(results([timed("spatial-softmax", 2.0), timed("gap", 2.6)])).placed is None
+    assert headline_of(results(run_records)).position_pick.series == "spatial-softmax"
+    assert headline_of(results([timed("spatial-softmax", 2.0), timed("gap", 2.6)])).position_pick is None
 
 
 def test_the_frozen_control_is_advised_only_if_it_is_alone():
     run_records = [timed("gap", 2.0), timed("random-projection", 2.1, 8), timed("avg-k(k=4)", 2.2)]
     assert headline_of(results(run_records)).pick.series == "gap"
-    assert headline_of(results(run_records)).placed.series == "avg-k"
+    assert headline_of(results(run_records)).position_pick.series == "avg-k"
     assert headline_of(results(run_records[1:2])).pick.series == "random-projection"
 
 
@@ -61,7 +61,7 @@ def test_without_times_a_model_is_ranked_as_eager():
 
 
 def test_a_users_own_reducer_is_not_said_to_drop_positions():
-    assert headline_of(results([timed("mypkg.pool", 2.0), timed("spatial-softmax", 2.6)])).placed is None
+    assert headline_of(results([timed("mypkg.pool", 2.0), timed("spatial-softmax", 2.6)])).position_pick is None
 
 
 def test_each_model_is_ranked_with_its_fastest_variant():
@@ -76,7 +76,7 @@ def test_only_one_backbone_clip_and_scenario_is_ranked():
     elsewhere = [timed("gap", 0.5, channels=8), timed("gap", 0.1, scenario="streaming")]
     headline = headline_of(results([*elsewhere, *here]))
     assert {contender.result.series for contender in headline.ranking} == {"gap", "gmp"}
-    assert [other.result.case.scenario for other in headline.others] == ["inference", "streaming"]
+    assert [other.result.case.scenario for other in headline.leaders] == ["inference", "streaming"]
 
 
 def test_the_fastest_in_other_scenarios_includes_all_variants():
@@ -86,7 +86,7 @@ def test_the_fastest_in_other_scenarios_includes_all_variants():
         timed(name, milliseconds, scenario="streaming", variant=variant)
         for name, milliseconds, variant in (("gap", 1.0, "eager"), ("gmp", 1.1, "eager"), ("gmp", 0.1, "compile"))
     ]
-    fastest = headline_of(results([*here, *elsewhere])).others
+    fastest = headline_of(results([*here, *elsewhere])).leaders
     assert [(other.result.series, other.result.case.variant_name) for other in fastest] == [("gmp", "compile")]
 
 
@@ -110,4 +110,4 @@ def test_whole_models_are_ranked_with_each_other():
 
 def test_noise_counts_cases_by_finding():
     shaky = replace(records.record(), findings=(Finding("not_steady"), Finding("graph_breaks", "note")))
-    assert noisy(results([shaky, shaky, records.record()]), {"not_steady", "throttled"}) == {"not_steady": 2}
+    assert count_noisy(results([shaky, shaky, records.record()]), {"not_steady", "throttled"}) == {"not_steady": 2}

@@ -6,14 +6,14 @@ import pytest
 import records
 
 from convbench.analysis.compare import (
-    apart,
     by_axis,
     differences,
-    in_turns,
+    distance,
     match,
     noise,
     overall,
     summaries,
+    took_turns,
 )
 from convbench.analysis.results import results
 from convbench.analysis.stored_runs import machine_slowdown
@@ -160,12 +160,12 @@ def a_day_later(visit):
 
 def test_runs_that_took_turns_are_paired_visit_by_visit():
     first, second = sized(1.0, 0), sized(1.1, 20)
-    assert in_turns(first[0], second[0])
+    assert took_turns(first[0], second[0])
     matches = match([results(first), results(second)])
     assert all(matched_case.ratios[1].median == pytest.approx(1.1, rel=1e-3) for matched_case in matches)
     assert noise(matches, 1) < 0.02
     later = [replace(record, visits=tuple(map(a_day_later, record.visits))) for record in second]
-    assert not in_turns(first[0], later[0])
+    assert not took_turns(first[0], later[0])
     assert noise(match([results(first), results(later)]), 1) > 0.3
 
 
@@ -175,7 +175,7 @@ def test_visits_without_times_or_in_one_round_are_not_turns(starts):
         replace(records.record(), visits=tuple(Visit(at, began) for at, began in enumerate(moments)))
         for moments in starts
     )
-    assert not in_turns(first, second)
+    assert not took_turns(first, second)
 
 
 def test_a_disturbed_visit_does_not_count_as_a_turn():
@@ -183,7 +183,7 @@ def test_a_disturbed_visit_does_not_count_as_a_turn():
     spoilt = replace(
         second, visits=tuple(replace(visit, disturbed="busy" if visit.round else "") for visit in second.visits)
     )
-    assert not in_turns(first, spoilt)
+    assert not took_turns(first, spoilt)
 
 
 def test_groups_have_a_paired_ratio_and_interval_over_cases():
@@ -219,8 +219,8 @@ def test_a_case_missing_from_one_run_has_no_ratio():
 
 def test_beyond_noise_means_the_whole_interval_exceeds_ten_percent():
     slower, same = match([measured(1), measured(1.5)]), match([measured(1), measured(1.02)])
-    assert all(apart(matched_case, 1) > 0 for matched_case in slower)
-    assert not any(apart(matched_case, 1) for matched_case in same)
+    assert all(distance(matched_case, 1) > 0 for matched_case in slower)
+    assert not any(distance(matched_case, 1) for matched_case in same)
 
 
 def test_the_machines_slowdown_follows_the_stated_median():

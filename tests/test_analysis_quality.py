@@ -8,7 +8,7 @@ from scipy import stats
 
 from convbench.analysis.quality.controls import controls, linear_probes
 from convbench.analysis.quality.lessons import equal_limits, lessons
-from convbench.analysis.quality.qualities import costs_of, qualities, tried
+from convbench.analysis.quality.qualities import costs_of, has_training, qualities
 from convbench.analysis.results import results
 from convbench.report.words.numbers import chance
 
@@ -238,6 +238,6 @@ def test_costs_match_by_model_and_clip():
 
 
 def test_trainings_count_as_quality_unless_skipped():
-    assert not tried([records.record(), records.probed(0.9, 0.9)])
-    assert tried([replace(records.lesson(), status="failed", readings=())])
-    assert not tried([replace(records.lesson(), status="skipped", readings=())])
+    assert not has_training([records.record(), records.probed(0.9, 0.9)])
+    assert has_training([replace(records.lesson(), status="failed", readings=())])
+    assert not has_training([replace(records.lesson(), status="skipped", readings=())])

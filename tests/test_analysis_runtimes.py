@@ -72,7 +72,7 @@ def test_a_pair_whose_order_surely_reverses_crosses(times) -> None:
     (view,) = runtimes(timed_results(times))
     (crossing,) = view.crossings
     assert (crossing.faster.series, crossing.slower.series, crossing.runtime) == ("gap", "hybrid", "onnxruntime")
-    assert crossing.in_eager.high < 1 < crossing.there.low
+    assert crossing.in_eager.high < 1 < crossing.ratio.low
     assert "gap, LSTM input 32 is faster than hybrid, LSTM input 64 in eager" in words.crossings(view)
 
 

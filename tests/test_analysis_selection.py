@@ -6,8 +6,8 @@ import records
 from matplotlib.text import Text
 
 from convbench.analysis.costs.headlines import headline_of
-from convbench.analysis.costs.likeness import alike, one_variant
-from convbench.analysis.costs.selection import curves, opening
+from convbench.analysis.costs.likeness import likeness, one_variant
+from convbench.analysis.costs.selection import curves, initial_view
 from convbench.analysis.results import results
 from convbench.core.record import Case, Choice, Whole
 from convbench.core.registry import figures
@@ -38,12 +38,12 @@ def test_each_variant_has_its_own_curve():
 
 def test_the_first_view_varies_only_reducer_and_size():
     case_results = results(records.default_records())
-    first = opening(case_results)
+    first = initial_view(case_results)
     assert first.values == {
         "device": "cpu", "clip": "1x16x3x64x64", "scenario": "inference", "variant": "eager", "backbone": "conv",
         "rnn": "lstm128", "layer_norm": "0", "environment": "e1",
     }  # fmt: skip
-    assert len({alike(result) for result in case_results if result in first}) == 1
+    assert len({likeness(result) for result in case_results if result in first}) == 1
     assert len({result.series for result in case_results if result in first}) == 12
 
 
@@ -55,7 +55,7 @@ def test_the_first_view_has_one_stated_number_of_threads():
         for size in (16, 64)
     ]
     case_results = results(found)
-    first = opening(case_results)
+    first = initial_view(case_results)
     assert first.values["threads"] == "2"
     assert [result.group.threads for result in case_results if result in first] == [2, 2]
     (drawing,) = figures.get("curve").build(case_results)
@@ -72,7 +72,7 @@ def test_the_first_view_of_a_merge_shows_one_machine():
             for size in sizes
         ]
     )
-    assert [result in opening(case_results) for result in case_results] == [True] * 3 + [False] * 2
+    assert [result in initial_view(case_results) for result in case_results] == [True] * 3 + [False] * 2
     (drawing,) = figures.get("curve").build(case_results)
     assert [len(rows) for rows in drawing.marks.values()] == [3]
     data = payload(records.run_of([]), case_results)
@@ -103,14 +103,14 @@ def test_the_variant_that_most_reducers_have_is_compared():
 
 
 def test_a_run_without_measurements_has_no_first_view():
-    assert opening(results([records.failed(records.case())])) is None
+    assert initial_view(results([records.failed(records.case())])) is None
 
 
 def test_a_users_own_model_is_in_view_beside_the_reducers():
     """The view used to require a backbone, which such a model lacks, so the model was in no chart."""
     own = records.record(Case(Whole(Choice("net:build"))))
     case_results = results([*(records.record(records.case(name)) for name in ("gap", "fc")), own])
-    assert [result in opening(case_results) for result in case_results] == [True, True, True]
+    assert [result in initial_view(case_results) for result in case_results] == [True, True, True]
 
 
 def test_layer_norm_does_not_give_two_lines_one_name():

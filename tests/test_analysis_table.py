@@ -8,7 +8,7 @@ import pytest
 import records
 
 from convbench.analysis import table
-from convbench.analysis.results import Group, costs, dtype, measured, result, results, sustained
+from convbench.analysis.results import Group, costs, dtype, measured_results, result, results, sustained_rate
 from convbench.core.record import Case, Choice, Record, Whole
 
 
@@ -64,7 +64,7 @@ def test_trials_are_not_costs_and_come_last():
         [records.lesson(), records.record(), records.probed(0.1, 0.2), records.record(records.case("gmp"))]
     )
     assert [case_result.case.trial is None for case_result in case_results] == [True, True, False, False]
-    assert measured(case_results) == costs(case_results) == case_results[:2]
+    assert measured_results(case_results) == costs(case_results) == case_results[:2]
 
 
 def test_every_row_is_json():
@@ -102,9 +102,9 @@ def test_memory_is_taken_from_the_cases_device():
 
 @pytest.mark.parametrize(("samples", "percentile"), [(63, None), (64, 90), (660, 99)])
 def test_sustained_rate_needs_samples_for_its_percentile(samples, percentile):
-    rate = sustained(records.record(records.case(scenario="streaming"), samples=samples))
+    rate = sustained_rate(records.record(records.case(scenario="streaming"), samples=samples))
     assert (rate and rate[1]) == percentile
-    assert sustained(records.record(samples=samples)) is None
+    assert sustained_rate(records.record(samples=samples)) is None
 
 
 def test_a_group_never_spans_machine_device_clip_scenario_or_dtype():

@@ -317,7 +317,7 @@ def test_a_plugin_registered_in_a_function_is_reported_as_missing(monkeypatch: p
     imports.load()
     with pytest.raises(convbench.ConvbenchError, match=r"unknown reducer 'inner'.* at the top of its module"):
         reducers.get("inner")
-    assert len(installed.broken()) == 1
+    assert len(installed.missing_plugins()) == 1
 
 
 def test_an_executor_made_by_a_script_knows_its_plugins(tmp_path: Path) -> None:
@@ -597,7 +597,7 @@ def on_gpu(number: int) -> nn.Module:
 
 def test_pairs_wait_for_the_gpu_that_either_callable_is_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pairs, "compare_calls", lambda _first, _second, device, _rule: device)
-    monkeypatch.setattr(pairs, "on", lambda _device: nullcontext())
+    monkeypatch.setattr(pairs, "current_device", lambda _device: nullcontext())
     assert convbench.compare(Net(), on_gpu(1), CLIP) == "cuda:1"
     assert convbench.compare(Net(), Net(), CLIP) == "cpu"
     with pytest.raises(convbench.ConvbenchError, match="Net is on meta: only what is on cpu or cuda"):

@@ -26,7 +26,7 @@ from convbench.check.pairs import CheckedCase
 from convbench.check.rule import Rule
 from convbench.check.search import Model, Range, Search
 from convbench.check.settings import Settings
-from convbench.check.sides import Here, Side
+from convbench.check.sides import Side, WorkingTree
 from convbench.check.timings import Timings
 from convbench.core.errors import ConvbenchError, Refused, StoreError
 
@@ -202,7 +202,7 @@ def interrupt_third_visit(monkeypatch, tmp_path: Path) -> tuple[list[str], gate.
 def test_an_interrupted_check_of_good_and_bad_keeps_its_pairs(monkeypatch, tmp_path):
     """All of its pairs used to be measured again, which takes minutes in a suite of slow cases."""
     visited, method = interrupt_third_visit(monkeypatch, tmp_path)
-    line = places.Commits(Here(tmp_path, tmp_path, None), "", ("a", "b", "c"), ("", "", ""))
+    line = places.Commits(WorkingTree(tmp_path, tmp_path, None), "", ("a", "b", "c"), ("", "", ""))
     inspected = Inspection("s", [CheckedCase("gap", {}, 0)], 9.0)
     path = tmp_path / "s.json"
     keep = partial(bisected.write, path)
@@ -220,7 +220,7 @@ def test_an_interrupted_check_of_good_and_bad_keeps_its_pairs(monkeypatch, tmp_p
 
 def test_an_interrupted_proof_keeps_its_pairs(monkeypatch, tmp_path):
     visited, method = interrupt_third_visit(monkeypatch, tmp_path)
-    line = places.Commits(Here(tmp_path, tmp_path, None), "", ("a", "b"), ("", ""))
+    line = places.Commits(WorkingTree(tmp_path, tmp_path, None), "", ("a", "b"), ("", ""))
     path = tmp_path / "s.json"
     keep = partial(bisected.write, path)
     state = bisected.State("s", ["a", "b"], case="gap", slowdown=0.3, spread=0.01)
@@ -241,7 +241,7 @@ def test_a_full_disk_ends_the_search_without_blaming_the_commit(monkeypatch, tmp
 
     monkeypatch.setattr(bisect.Bisection, "_pair", full)
     method = gate.Method(Settings(), Rule(), tmp_path, gate.SilentAnnouncer())
-    line = places.Commits(Here(tmp_path, tmp_path, None), "", ("a", "b", "c"), ("", "", ""))
+    line = places.Commits(WorkingTree(tmp_path, tmp_path, None), "", ("a", "b", "c"), ("", "", ""))
     search = bisect.Bisection(line, Request("s"), method, lambda _: None, replace(SURE, logs={}))
     with pytest.raises(StoreError):
         search._search(CheckedCase("gap", {}, 0))
@@ -267,7 +267,7 @@ SURE = bisected.State("s", ["a", "b", "c"], case="gap", slowdown=0.1, spread=0.0
 def test_only_a_check_with_a_verdict_proves_a_result(timed, proven, monkeypatch, tmp_path):
     monkeypatch.setattr(bisect.Bisection, "_check", lambda *_: timed)
     method = gate.Method(Settings(), Rule(), tmp_path, gate.SilentAnnouncer())
-    line = places.Commits(Here(tmp_path, tmp_path, None), "", ("a", "b", "c"), ("", "", ""))
+    line = places.Commits(WorkingTree(tmp_path, tmp_path, None), "", ("a", "b", "c"), ("", "", ""))
     search = bisect.Bisection(line, Request("s"), method, lambda _: None, replace(SURE))
     search._prove(CheckedCase("gap", {}, 0))
     assert search.state.proven is proven
@@ -390,19 +390,19 @@ def test_a_usage_mistake_is_one_message(history, in_process, words, message):
 
 def test_a_shallow_or_rewritten_history_is_reported(here, tmp_path):
     git(tmp_path, "clone", "-q", "--depth", "2", f"file://{here}", "shallow")
-    shallow = Here.at(tmp_path / "shallow", "fake.json")
+    shallow = WorkingTree.at(tmp_path / "shallow", "fake.json")
     with pytest.raises(ConvbenchError, match="shallow"):
         places.Commits.between(shallow, git(here, "rev-parse", "main~5"), "HEAD", "")
     git(here, "checkout", "-q", "--orphan", "new")
     git(here, "commit", "-qm", "anew")
     with pytest.raises(ConvbenchError, match="have no commit in common: the history was rewritten"):
-        places.Commits.between(Here.at(here, "fake.json"), "main", "new", "")
+        places.Commits.between(WorkingTree.at(here, "fake.json"), "main", "new", "")
 
 
 def test_versions_are_those_that_pip_offers_in_the_range(monkeypatch):
     output = "torch (2.13.0)\nAvailable versions: 2.13.1, 2.13.0+cpu, 2.12.0rc1, 2.11.2, 2.11.0, 2.10.0\n  INSTALLED: 2"
     monkeypatch.setattr(places, "_pip", lambda *_: output)
-    here = Here(Path(), Path(), None)
+    here = WorkingTree(Path(), Path(), None)
     assert places.Versions.between(here, "torch", "2.11..2.13").places == ("2.11.0", "2.11.2", "2.13.0", "2.13.1")
     assert places.Versions.between(here, "torch", "2.11.1..2.13.0").places == ("2.11.2", "2.13.0")
     assert places.Versions.between(here, "torch", "2.11.0..2.11").places == ("2.11.0", "2.11.2")
@@ -424,7 +424,7 @@ class Shelf(places.Commits):
 
 def test_only_good_and_the_latest_places_are_kept_open(tmp_path):
     """A version of torch takes gigabytes of disk."""
-    line = Shelf(Here(tmp_path, tmp_path, None), "", tuple("abcdefgh"), ("",) * 8)
+    line = Shelf(WorkingTree(tmp_path, tmp_path, None), "", tuple("abcdefgh"), ("",) * 8)
     method = gate.Method(Settings(), Rule(), tmp_path, gate.SilentAnnouncer())
     search = bisect.Bisection(line, Request("s"), method, lambda _: None, SURE)
     with search.stack:
@@ -448,7 +448,7 @@ def test_a_search_over_versions_does_not_resume_in_changed_code(here, in_process
     (here / "nets.py").write_text("")
     changed = in_process(*words, cwd=here)
     assert (changed.returncode, "has uncommitted changes" in changed.stderr) == (4, True)
-    versions = places.Versions.between(Here.at(here, "fake.json", (here / "nets.py",)), "torch", "1..2")
+    versions = places.Versions.between(WorkingTree.at(here, "fake.json", (here / "nets.py",)), "torch", "1..2")
     assert versions.code == git(here, "rev-parse", "main")
 
 

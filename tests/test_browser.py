@@ -19,7 +19,7 @@ from test_report_page import HOSTILE, hostile_records
 
 from convbench.analysis import table
 from convbench.analysis.costs.pareto import fronts
-from convbench.analysis.costs.selection import opening
+from convbench.analysis.costs.selection import initial_view
 from convbench.analysis.results import result, results
 from convbench.core.record import Case, Choice, Clip, Visit, Whole
 from convbench.report.drawing.scatter import value
@@ -314,7 +314,7 @@ def test_the_script_draws_the_same_charts_as_matplotlib(show):
 )  # fmt: skip
 def test_the_scripts_fronts_match_the_analysis(show, y, x):
     case_results = results(records.own_records())
-    first = opening(case_results)
+    first = initial_view(case_results)
     across, up = case_results[0].metric(x), case_results[0].metric(y)
     able = [result for result in case_results if result in first and result.record.status == "ok"]
     able = [result for result in able if value(result, across) and value(result, up)]
@@ -879,7 +879,7 @@ def test_the_budget_answers_like_advise_and_draws_its_limits(show, reports):
 
 
 def test_without_quality_the_budget_answers_by_cost_like_advise(show):
-    from convbench.analysis.choice.by_budget import within
+    from convbench.analysis.choice.by_budget import answer_within
     from convbench.report.words.budget import fitting
 
     page = show("default")
@@ -891,7 +891,7 @@ def test_without_quality_the_budget_answers_by_cost_like_advise(show):
         bounds = {name: limits[name][at][0] for name, at in (("latency", latency), ("memory", memory))
                  if at < len(limits[name])}  # fmt: skip
         sentence = page.locator("#budget-answer p").evaluate("one => one.firstChild.textContent")
-        assert sentence == fitting(within(case_results, bounds))
+        assert sentence == fitting(answer_within(case_results, bounds))
 
 
 def test_cases_on_several_threads_can_be_told_apart(show):

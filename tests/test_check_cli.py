@@ -411,12 +411,12 @@ def test_a_base_of_another_protocol_is_exit_4(here):
 def test_the_floor_is_stored_by_machine_setting_and_rule(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     machine, settings, rule = {"cpu": "a", "torch": "2.13"}, Settings(), Rule()
-    assert floor.known(machine, settings, rule) is None
+    assert floor.seen_slowdown(machine, settings, rule) is None
     floor.keep(machine, settings, rule, 0.03)
-    assert floor.known(machine, settings, rule) == 0.03
-    assert floor.known(machine | {"cpu": "b"}, settings, rule) is None
-    assert floor.known(machine, Settings(allocator="glibc-arena"), rule) is None
-    assert floor.known(machine, settings, Rule.detecting(0.03)) is None
+    assert floor.seen_slowdown(machine, settings, rule) == 0.03
+    assert floor.seen_slowdown(machine | {"cpu": "b"}, settings, rule) is None
+    assert floor.seen_slowdown(machine, Settings(allocator="glibc-arena"), rule) is None
+    assert floor.seen_slowdown(machine, settings, Rule.detecting(0.03)) is None
 
 
 def test_the_help_of_a_check_needs_no_torch():

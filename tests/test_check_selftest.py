@@ -54,11 +54,11 @@ def test_only_stored_trials_of_the_same_setting_are_counted(tmp_path):
     other = replace(ONE, settings=ONE.settings | {"allocator": "glibc-arena"})
     for _ in range(2):
         assert len(list(selftest.append([ONE, other], path))) == 2
-    assert selftest.stored(path, ONE.settings) == [ONE, ONE]
-    assert selftest.stored(path, other.settings) == [other, other]
+    assert selftest.stored_attempts(path, ONE.settings) == [ONE, ONE]
+    assert selftest.stored_attempts(path, other.settings) == [other, other]
     for differs in ({"device": "cuda"}, {"tolerance": 0.012}, {"machine": "another"}, {"cases": "x"}):
-        assert selftest.stored(path, ONE.settings | differs) == []
-    assert selftest.stored(tmp_path / "none", ONE.settings) == []
+        assert selftest.stored_attempts(path, ONE.settings | differs) == []
+    assert selftest.stored_attempts(tmp_path / "none", ONE.settings) == []
 
 
 @pytest.mark.parametrize("changed", [{"word": None}, {"settings": 3}, {"seen": "much"}])
@@ -66,7 +66,7 @@ def test_an_invalid_line_of_trials_is_refused(tmp_path, changed):
     path = tmp_path / "trials.jsonl"
     path.write_text(f"{json.dumps(asdict(ONE))}\n{json.dumps(asdict(ONE) | changed)}\n")
     with pytest.raises(StoreError, match=f"trials.jsonl: not the trials of a selftest \\({next(iter(changed))}"):
-        selftest.stored(path, SETTINGS)
+        selftest.stored_attempts(path, SETTINGS)
 
 
 def test_selftest_runs_checks_prints_figures_and_stores_the_floor(here):  # noqa: F811

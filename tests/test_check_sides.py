@@ -51,7 +51,7 @@ def number(side: sides.Side) -> str:
 
 
 def test_the_worktree_of_a_ref_is_removed_afterwards(repository, folder):
-    here = sides.Here.at(repository, str(repository / "speed" / "suite.yaml"))
+    here = sides.WorkingTree.at(repository, str(repository / "speed" / "suite.yaml"))
     with sides.materialise("main~1", here, folder) as base, sides.materialise(".", here, folder) as head:
         assert (number(base), number(head)) == ("one", "two")
         assert base.label == f"main~1 ({base.commit[:12]})"
@@ -63,7 +63,7 @@ def test_the_worktree_of_a_ref_is_removed_afterwards(repository, folder):
 
 
 def test_files_left_by_a_build_make_no_ref_dirty(repository, folder):
-    here = sides.Here.at(repository, "smoke")
+    here = sides.WorkingTree.at(repository, "smoke")
     with sides.materialise("HEAD", here, folder, "touch built.txt") as base:
         assert (base.root / "built.txt").exists()
         assert not base.dirty
@@ -74,7 +74,7 @@ def test_a_build_runs_in_the_folder_of_the_command(repository, folder, tmp_path)
     other = shutil.copytree(repository, tmp_path / "other")
     (repository / "new").mkdir()
     for cwd, place in ((repository / "speed", "speed/built.txt"), (repository / "new", "built.txt")):
-        here = sides.Here.at(cwd, "smoke")
+        here = sides.WorkingTree.at(cwd, "smoke")
         for what in ("HEAD", str(other)):
             with sides.materialise(what, here, folder, "touch built.txt") as base:
                 assert (base.root / place).exists()
@@ -83,7 +83,7 @@ def test_a_build_runs_in_the_folder_of_the_command(repository, folder, tmp_path)
 @pytest.mark.parametrize("itself", [".", "./", "../project"])
 def test_the_working_tree_is_known_by_any_of_its_names(repository, monkeypatch, itself):
     monkeypatch.chdir(repository)
-    here = sides.Here.at(repository, "smoke")
+    here = sides.WorkingTree.at(repository, "smoke")
     assert sides.is_working_tree(itself, here)
     assert not any(sides.is_working_tree(other, here) for other in ("HEAD", "speed", "x.whl"))
 
@@ -116,14 +116,14 @@ def test_stored_runs_and_compiled_modules_make_no_run_dirty(repository, monkeypa
 
 def test_the_working_tree_is_compared_as_it_stands(repository, folder):
     (repository / "nets.py").write_text("NUMBER = 'three'\n")
-    here = sides.Here.at(repository, "smoke")
+    here = sides.WorkingTree.at(repository, "smoke")
     with sides.materialise(".", here, folder) as head, sides.materialise("HEAD", here, folder) as base:
         assert (number(head), head.dirty) == ("three", True)
         assert (number(base), base.dirty) == ("two", False)
 
 
 def test_a_subfolder_is_the_working_directory_on_both_sides(repository, folder):
-    here = sides.Here.at(repository / "speed", "suite.yaml")
+    here = sides.WorkingTree.at(repository / "speed", "suite.yaml")
     with sides.materialise("main~1", here, folder) as base:
         assert base.cwd == base.root / "speed"
         assert number(base) == "one"
@@ -131,7 +131,7 @@ def test_a_subfolder_is_the_working_directory_on_both_sides(repository, folder):
 
 def test_pythonpath_entries_inside_the_tree_move_with_it(repository, folder, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", f"{repository / 'lib'}{os.pathsep}/elsewhere")
-    with sides.materialise("main~1", sides.Here.at(repository, "smoke"), folder) as base:
+    with sides.materialise("main~1", sides.WorkingTree.at(repository, "smoke"), folder) as base:
         assert base.root / "lib" in base.paths
         assert Path("/elsewhere") in base.paths
 
@@ -139,7 +139,7 @@ def test_pythonpath_entries_inside_the_tree_move_with_it(repository, folder, mon
 def test_a_branch_that_exists_only_on_origin_is_found(repository, folder, tmp_path):
     run(repository, "branch", "release", "main~1")
     run(tmp_path, "clone", "-q", str(repository), "clone")
-    with sides.materialise("release", sides.Here.at(tmp_path / "clone", "smoke"), folder) as base:
+    with sides.materialise("release", sides.WorkingTree.at(tmp_path / "clone", "smoke"), folder) as base:
         assert number(base) == "one"
 
 
@@ -147,7 +147,7 @@ def test_three_dots_mean_the_commit_where_the_branch_left_main(repository, folde
     run(repository, "checkout", "-qb", "feature", "main~1")
     (repository / "nets.py").write_text("NUMBER = 'mine'\n")
     run(repository, "commit", "-qam", "mine")
-    here = sides.Here.at(repository, "smoke")
+    here = sides.WorkingTree.at(repository, "smoke")
     with sides.materialise("main...HEAD", here, folder) as base:
         assert number(base) == "one"
         assert base.commit == run(repository, "rev-parse", "main~1")
@@ -168,7 +168,7 @@ def test_submodules_of_a_base_are_checked_out_or_named(repository, folder, tmp_p
     run(modules["part"], "commit", "-qm", "with one more")
     run(repository, *add, "add", str(modules["part"]), "libs/pärt 1")
     run(repository, "commit", "-qam", "with a part")
-    here, place = sides.Here.at(repository, "smoke"), Path("libs/pärt 1")
+    here, place = sides.WorkingTree.at(repository, "smoke"), Path("libs/pärt 1")
     with sides.materialise("main", here, folder) as base:
         assert (base.root / place / "inner.py").read_text() == "NUMBER = 'part'  # $Format:%H$\n"
         hint = base.hint("cannot be imported")
@@ -189,7 +189,7 @@ def test_an_ignored_file_that_a_checkout_lacks_is_named(repository, folder):
     for name in ("src/shop/_version.py", "speed/w.pt", "new.txt"):
         (repository / name).touch()
     (repository / ".git" / "info" / "exclude").write_text("_version.py\n*.pt\n")
-    here = sides.Here.at(repository / "speed", "suite.yaml")
+    here = sides.WorkingTree.at(repository / "speed", "suite.yaml")
     with sides.materialise("main", here, folder) as base:
         said = {
             "cannot import 'shop.net:build': No module named 'shop._version'": "git ignores src/shop/_version.py",
@@ -215,7 +215,10 @@ def test_an_installed_copy_of_changed_code_is_refused(repository, folder, tmp_pa
         net.write_text(text)
         commit(repository, text)
     copy = {"x.net": str(tmp_path / "site-packages" / "x" / "net.py")}
-    here, named = sides.Here.at(repository, "smoke"), [{"architecture": {"model": {"name": "shop.models:build"}}}]
+    here, named = (
+        sides.WorkingTree.at(repository, "smoke"),
+        [{"architecture": {"model": {"name": "shop.models:build"}}}],
+    )
     with sides.materialise("main~1", here, folder) as base, sides.materialise(".", here, folder) as head:
         with pytest.raises(Refused, match=r"packages/x/src/x/net.py differs between base and head, but both") as error:
             origin.refuse_same_code(base, head, named, {"base": copy, "head": copy})
@@ -231,7 +234,7 @@ def test_an_installed_copy_of_changed_code_is_refused(repository, folder, tmp_pa
 @pytest.fixture
 def both_sides(repository, folder):
     """Yield ``main~1``, the working tree, and the path of each side's ``nets``."""
-    here = sides.Here.at(repository, "smoke")
+    here = sides.WorkingTree.at(repository, "smoke")
     with sides.materialise("main~1", here, folder) as base, sides.materialise(".", here, folder) as head:
         yield base, head, {"base": {"nets": str(base.root / "nets.py")}, "head": {"nets": str(head.root / "nets.py")}}
 
@@ -294,7 +297,7 @@ def test_one_installed_copy_of_changed_native_code_is_refused(both_sides, reposi
 def test_a_directory_is_used_as_it_is(repository, folder, tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "nets.py").write_text("NUMBER = 'other'\n")
-    with sides.materialise(str(tmp_path / "other"), sides.Here.at(repository, "smoke"), folder) as base:
+    with sides.materialise(str(tmp_path / "other"), sides.WorkingTree.at(repository, "smoke"), folder) as base:
         assert number(base) == "other"
 
 
@@ -305,7 +308,7 @@ def test_a_directory_inside_the_repository_has_no_commit(repository, folder, mon
     (repository / ".gitignore").write_text("release/\n" if ignored else "")
     (repository / "release").mkdir()
     (repository / "release" / "nets.py").write_text("NUMBER = 'released'\n")
-    with sides.materialise("release", sides.Here.at(repository, "smoke"), folder) as base:
+    with sides.materialise("release", sides.WorkingTree.at(repository, "smoke"), folder) as base:
         assert (number(base), base.commit, base.dirty) == ("released", None, False)
 
 
@@ -320,12 +323,12 @@ def wheel(folder: Path) -> Path:
 
 
 def test_a_wheel_comes_before_the_tree_on_the_path(repository, folder, tmp_path):
-    with sides.materialise(str(wheel(tmp_path)), sides.Here.at(repository, "smoke"), folder) as base:
+    with sides.materialise(str(wheel(tmp_path)), sides.WorkingTree.at(repository, "smoke"), folder) as base:
         assert number(base) == "wheel"
 
 
 def test_a_wheel_that_no_case_imports_from_is_refused(repository, folder, tmp_path):
-    here, cases = sides.Here.at(repository, "smoke"), [{"architecture": {"reducer": {"name": "gap"}}}]
+    here, cases = sides.WorkingTree.at(repository, "smoke"), [{"architecture": {"reducer": {"name": "gap"}}}]
     with (
         sides.materialise(str(wheel(tmp_path)), here, folder) as base,
         sides.materialise(".", here, folder) as head,
@@ -343,7 +346,7 @@ def test_a_wheel_that_no_case_imports_from_is_refused(repository, folder, tmp_pa
 
 def test_a_broken_wheel_is_a_failed_build(repository, folder, tmp_path):
     (tmp_path / "bad-1.0-py3-none-any.whl").write_text("no zip")
-    here = sides.Here.at(repository, "smoke")
+    here = sides.WorkingTree.at(repository, "smoke")
     with (
         pytest.raises(BuildFailed, match="cannot be installed"),
         sides.materialise(str(tmp_path / "bad-1.0-py3-none-any.whl"), here, folder),
@@ -352,7 +355,7 @@ def test_a_broken_wheel_is_a_failed_build(repository, folder, tmp_path):
 
 
 def test_a_base_that_does_not_build_leaves_no_worktree(repository, folder):
-    here = sides.Here.at(repository, "smoke")
+    here = sides.WorkingTree.at(repository, "smoke")
     command = f"{sys.executable} -c 'import sys; sys.exit(\"no compiler\")'"
     with (
         pytest.raises(BuildFailed, match=r"failed in base \(exit code 1\): no compiler"),
@@ -374,7 +377,7 @@ def test_a_base_that_does_not_build_leaves_no_worktree(repository, folder):
 )
 def test_a_build_that_needs_a_shell_is_refused(repository, folder, command, message, code):
     """Shell syntax used to be an argument of the first program, which could succeed."""
-    here = sides.Here.at(repository, "smoke")
+    here = sides.WorkingTree.at(repository, "smoke")
     with (
         pytest.raises(ConvbenchError, match=re.escape(message)) as error,
         sides.materialise("main~1", here, folder, command),
@@ -385,7 +388,7 @@ def test_a_build_that_needs_a_shell_is_refused(repository, folder, command, mess
 
 def test_a_build_that_times_out_ends_with_its_children(repository, folder, monkeypatch):
     monkeypatch.setattr(sides, "BUILD_TIMEOUT", 0.5)
-    here = sides.Here.at(repository, "smoke")
+    here = sides.WorkingTree.at(repository, "smoke")
     with (
         pytest.raises(BuildFailed, match="timed out"),
         sides.materialise("main~1", here, folder, "sh -c 'sleep 60 & wait'"),
@@ -398,7 +401,7 @@ def test_processes_that_a_build_left_end_with_the_check(repository):
     with (
         sides.scratch_folder() as folder,
         sides.materialise(
-            "main~1", sides.Here.at(repository, "smoke"), folder, "sh -c 'setsid sleep 60 > /dev/null 2>&1 &'"
+            "main~1", sides.WorkingTree.at(repository, "smoke"), folder, "sh -c 'setsid sleep 60 > /dev/null 2>&1 &'"
         ),
     ):
         assert list(scratch.processes(folder))
@@ -415,7 +418,7 @@ def test_an_editable_install_of_a_subfolder_differs_by_side(repository, folder, 
         commit(repository, text)
     if where == ".":
         monkeypatch.setattr(sys, "path", [*sys.path, str(repository / "part" / "src")])
-    here = sides.Here.at(repository / where, "smoke")
+    here = sides.WorkingTree.at(repository / where, "smoke")
     with sides.materialise("main~1", here, folder) as base, sides.materialise(".", here, folder) as head:
         assert (number(base), number(head)) == ("three", "four")
 
@@ -423,11 +426,11 @@ def test_an_editable_install_of_a_subfolder_differs_by_side(repository, folder, 
 def test_an_environment_inside_the_tree_is_not_on_the_path(repository, monkeypatch):
     environment = repository / ".venv" / "lib" / "site-packages"
     monkeypatch.setattr(sys, "path", [*sys.path, "", str(environment)])
-    assert environment not in sides.Here.at(repository, "smoke").paths(repository)
+    assert environment not in sides.WorkingTree.at(repository, "smoke").paths(repository)
 
 
 def test_a_build_may_print_bytes_that_are_not_utf8(repository, folder):
-    here = sides.Here.at(repository, "smoke")
+    here = sides.WorkingTree.at(repository, "smoke")
     with sides.materialise("main~1", here, folder, r"printf '\351t\351'"):
         pass
     with (
@@ -439,7 +442,7 @@ def test_a_build_may_print_bytes_that_are_not_utf8(repository, folder):
 
 def test_git_in_a_build_sees_the_tree_of_its_side(repository, folder, monkeypatch):
     monkeypatch.setenv("GIT_DIR", str(repository / ".git"))
-    with sides.materialise("main~1", sides.Here.at(repository, "smoke"), folder, "git rm -q nets.py"):
+    with sides.materialise("main~1", sides.WorkingTree.at(repository, "smoke"), folder, "git rm -q nets.py"):
         pass
     assert "nets.py" in run(repository, "ls-files")
 
@@ -449,7 +452,7 @@ def test_a_failing_hook_after_checkout_does_not_stop_a_check(repository, folder)
     hook = repository / ".git" / "hooks" / "post-checkout"
     hook.write_text("#!/bin/sh\nexit 2\n")
     hook.chmod(0o755)
-    with sides.materialise("main~1", sides.Here.at(repository, "smoke"), folder) as base:
+    with sides.materialise("main~1", sides.WorkingTree.at(repository, "smoke"), folder) as base:
         assert number(base) == "one"
 
 
@@ -461,14 +464,14 @@ def test_a_failed_checkout_is_reported_and_leaves_no_worktree(repository, folder
         run(repository, "config", f"filter.away.{name}", value)
     with (
         pytest.raises(BuildFailed, match=r"git cannot check out .*: fatal: weights\.bin: smudge filter away failed"),
-        sides.materialise("main", sides.Here.at(repository, "smoke"), folder),
+        sides.materialise("main", sides.WorkingTree.at(repository, "smoke"), folder),
     ):
         pass
     assert run(repository, "worktree", "list").count("\n") == 0
 
 
 def test_a_base_is_built_in_its_own_tree(repository, folder):
-    here = sides.Here.at(repository, "smoke")
+    here = sides.WorkingTree.at(repository, "smoke")
     command = f'{sys.executable} -c \'open("nets.py", "w").write("NUMBER = 5")\''
     with sides.materialise("main~1", here, folder, command) as base:
         assert number(base) == "5"
@@ -492,7 +495,7 @@ def test_a_base_is_built_in_its_own_tree(repository, folder):
     ids=["unknown", "no repository", "shallow", "bare"],
 )
 def test_a_base_that_is_not_found_says_what_to_do(repository, folder, tmp_path, prepare, message):
-    here = sides.Here.at(prepare(repository, tmp_path), "smoke")
+    here = sides.WorkingTree.at(prepare(repository, tmp_path), "smoke")
     with pytest.raises(ConvbenchError, match=message) as error, sides.materialise("nowhere", here, folder):
         pass
     assert error.value.exit_code == 2
@@ -534,7 +537,7 @@ def test_gits_complaint_about_a_directory_is_repeated(repository, folder, monkey
     """If another user owns the directory, for example, advice to name a wheel would not help."""
     monkeypatch.setattr(sides.git, "top", lambda _: None)
     monkeypatch.setattr(sides.git, "_complaint", lambda _: "detected dubious ownership in repository")
-    here = sides.Here(repository, repository, None)
+    here = sides.WorkingTree(repository, repository, None)
     with (
         pytest.raises(ConvbenchError, match="base 'main' cannot be looked up as a ref: git says: detected dubious"),
         sides.materialise("main", here, folder),
@@ -544,12 +547,12 @@ def test_gits_complaint_about_a_directory_is_repeated(repository, folder, monkey
 
 def test_file_names_of_another_encoding_are_listed(repository):
     (repository / os.fsdecode(b"caf\xe9.txt")).write_text("")
-    assert sides.git.changed(repository, "main") == [os.fsdecode(b"caf\xe9.txt")]
+    assert sides.git.changed_files(repository, "main") == [os.fsdecode(b"caf\xe9.txt")]
 
 
 def test_a_repositorys_path_may_have_any_name(repository, folder, tmp_path):
     odd = repository.rename(tmp_path / os.fsdecode(b"caf\xe9 & \xc3\xa9t\xc3\xa9 "))
-    with sides.materialise("main~1", sides.Here.at(odd, "smoke"), folder) as base:
+    with sides.materialise("main~1", sides.WorkingTree.at(odd, "smoke"), folder) as base:
         assert number(base) == "one"
     assert git.top(odd / "speed") == odd
 
@@ -557,7 +560,7 @@ def test_a_repositorys_path_may_have_any_name(repository, folder, tmp_path):
 def test_a_path_with_a_separator_in_it_is_refused(repository, tmp_path):
     """A worker would look for modules in two folders and find none."""
     with pytest.raises(ConvbenchError, match="its path holds ':', which separates folders: move or rename it"):
-        sides.Here.at(repository.rename(tmp_path / "a:b"), "smoke")
+        sides.WorkingTree.at(repository.rename(tmp_path / "a:b"), "smoke")
 
 
 def test_files_that_a_check_writes_do_not_make_it_dirty(repository, folder):
@@ -565,13 +568,13 @@ def test_files_that_a_check_writes_do_not_make_it_dirty(repository, folder):
     (repository / "out").mkdir()
     written[0].write_text("{}")
     for but, dirty in ((written, False), ((), True)):
-        with sides.materialise(".", sides.Here.at(repository, "smoke", but), folder) as side:
+        with sides.materialise(".", sides.WorkingTree.at(repository, "smoke", but), folder) as side:
             assert side.dirty is dirty
 
 
 def test_without_git_a_directory_works_and_a_ref_is_refused(repository, folder, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    here = sides.Here.at(repository, "smoke")
+    here = sides.WorkingTree.at(repository, "smoke")
     with pytest.raises(ConvbenchError, match="git is not installed"), sides.materialise("main", here, folder):
         pass
     with sides.materialise(str(repository), here, folder) as base:
@@ -590,7 +593,7 @@ def test_only_the_worktree_of_a_dead_check_is_removed(repository, folder, tmp_pa
         (left_behind / "lock").write_text("1")
         run(repository, "worktree", "add", "-q", "--detach", str(left_behind / "base"), "main")
     run(repository, "worktree", "add", "-q", "--detach", str(users), "main")
-    with lock.hold(living / "lock"), sides.materialise("main~1", sides.Here.at(repository, "smoke"), folder):
+    with lock.hold(living / "lock"), sides.materialise("main~1", sides.WorkingTree.at(repository, "smoke"), folder):
         pass
     left = run(repository, "worktree", "list")
     assert not dead.exists()
@@ -605,7 +608,7 @@ def test_a_check_keeps_another_worktree_that_is_not_mounted(repository, folder, 
         run(repository, "worktree", "add", "-q", "--detach", str(tree), "main")
     shutil.rmtree(gone.parent)
     mine.rename(tmp_path / "elsewhere")
-    with sides.materialise("main~1", sides.Here.at(repository, "smoke"), folder):
+    with sides.materialise("main~1", sides.WorkingTree.at(repository, "smoke"), folder):
         pass
     assert str(gone) not in run(repository, "worktree", "list")
     (tmp_path / "elsewhere").rename(mine)
@@ -617,14 +620,14 @@ def test_an_interpreter_path_is_relative_to_the_callers_folder(repository, folde
     monkeypatch.chdir(repository)
     (repository / "venv").mkdir()
     (repository / "venv" / "python").symlink_to(sys.executable)
-    with sides.materialise("main", sides.Here.at(repository, "smoke"), folder) as base:
+    with sides.materialise("main", sides.WorkingTree.at(repository, "smoke"), folder) as base:
         other = sides.with_python(base, "venv/python", folder)
         assert number(other) == "two"
     assert other.python == str(repository / "venv" / "python")
 
 
 def test_another_interpreter_gets_this_convbench_on_its_path(repository, folder):
-    with sides.materialise(".", sides.Here.at(repository, "smoke"), folder) as head:
+    with sides.materialise(".", sides.WorkingTree.at(repository, "smoke"), folder) as head:
         other = sides.with_python(head, sys.executable, folder)
     assert (other.paths[-1] / "convbench" / "__init__.py").is_file()
     with pytest.raises(ConvbenchError, match="no such program"):

@@ -36,7 +36,7 @@ def test_slower_models_are_distinguished_from_a_slower_machine():
     comparison = side_by_side(measured(1, 1), measured(1.2, 1.1))
     factor = stored_runs.machine_slowdown(comparison.matches)
     assert factor == pytest.approx(1.1)
-    for ratio in stored_runs.normalised(comparison.matches, factor):
+    for ratio in stored_runs.normalise(comparison.matches, factor):
         assert ratio.median == pytest.approx(1.2, rel=1e-6)
         assert ratio.low < ratio.median < ratio.high
 
@@ -63,7 +63,7 @@ def test_a_correction_of_visits_is_not_applied_twice():
     comparison = side_by_side(visited(1, 1), visited(1.15, 1.17))
     factor = stored_runs.machine_slowdown(comparison.matches)
     assert factor == pytest.approx(1, abs=0.005)
-    for ratio in stored_runs.normalised(comparison.matches, factor):
+    for ratio in stored_runs.normalise(comparison.matches, factor):
         assert ratio.median == pytest.approx(1.15, rel=0.01)
     of_each = [[match.results[run] for match in comparison.matches] for run in (0, 1)]
     assert not any("reference workload" in note for note in notes(comparison.matches, of_each, 1, "B"))
@@ -72,9 +72,9 @@ def test_a_correction_of_visits_is_not_applied_twice():
 def test_a_case_that_failed_in_one_run_has_no_match():
     first, second = measured(1, 1), measured(1, 1)
     failed = [records.failed(CASES[0]), *second[1:]]
-    assert side_by_side(first, failed).alone == ((CASES[0].id,), ())
-    assert side_by_side(failed, second).alone == ((), (CASES[0].id,))
-    assert side_by_side(failed, failed).alone == ((), ())
+    assert side_by_side(first, failed).lone_cases == ((CASES[0].id,), ())
+    assert side_by_side(failed, second).lone_cases == ((), (CASES[0].id,))
+    assert side_by_side(failed, failed).lone_cases == ((), ())
 
 
 def test_one_disturbed_process_does_not_change_the_machines_factor():
@@ -86,7 +86,7 @@ def test_one_disturbed_process_does_not_change_the_machines_factor():
 def test_the_machines_factor_needs_the_reference_in_both_runs():
     comparison = side_by_side(measured(1, 1, reference=False), measured(1, 1.1))
     assert stored_runs.machine_slowdown(comparison.matches) is None
-    assert stored_runs.normalised(comparison.matches, 1.0)[0].median == pytest.approx(1.1, rel=1e-6)
+    assert stored_runs.normalise(comparison.matches, 1.0)[0].median == pytest.approx(1.1, rel=1e-6)
 
 
 def test_compare_says_why_a_case_has_no_ratio(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from convbench.analysis.claims.paired import (
     by_verdict,
     gains,
     mean_difference,
-    paired,
+    pair_difference,
     welch,
 )
 from convbench.core import installed, metrics
@@ -323,7 +323,9 @@ def test_bounds_allow_for_selecting_the_best_by_its_seeds():
         best = max(range(8), key=lambda at: np.mean(list(pool[at].by_seed.values())))
         gaps = [gap for at, gap in enumerate(standings.below("identity", pool)) if at != best]
         missed += sum(not gap.low <= 0 <= gap.high for gap in gaps)
-        plain = [paired("identity", pool[best].by_seed, other.by_seed) for other in pool if other is not pool[best]]
+        plain = [
+            pair_difference("identity", pool[best].by_seed, other.by_seed) for other in pool if other is not pool[best]
+        ]
         naive += sum(not gap.low <= 0 <= gap.high for gap in plain)
     assert missed <= 0.05 * 7 * rounds < naive
 
@@ -341,11 +343,11 @@ def test_a_paired_difference_matches_scipy():
     from scipy import stats
 
     a, b = {0: 0.9, 1: 0.8, 2: 0.85, 7: 1.0}, {0: 0.7, 1: 0.75, 2: 0.6}
-    difference = paired("direction", a, b)
+    difference = pair_difference("direction", a, b)
     interval = stats.ttest_rel([0.9, 0.8, 0.85], [0.7, 0.75, 0.6]).confidence_interval(0.95)
     assert (difference.low, difference.high, difference.n) == pytest.approx((interval.low, interval.high, 3))
     with pytest.raises(Lacking):
-        paired("direction", {0: 1.0}, {0: 1.0})
+        pair_difference("direction", {0: 1.0}, {0: 1.0})
 
 
 @pytest.mark.parametrize(
@@ -372,7 +374,7 @@ def test_different_seeds_are_compared_by_welchs_test():
     expected = stats.ttest_ind(a, b, equal_var=False)
     interval = expected.confidence_interval(0.95)
     assert (difference.low, difference.high, difference.n) == pytest.approx((interval.low, interval.high, 3))
-    assert paired("identity", dict(enumerate(a)), dict(enumerate(b, start=2))) == difference
+    assert pair_difference("identity", dict(enumerate(a)), dict(enumerate(b, start=2))) == difference
 
 
 @pytest.mark.parametrize(
@@ -613,7 +615,7 @@ def test_a_registered_non_claim_is_reported_as_missing(monkeypatch):
     monkeypatch.setitem(claims._plugins, "wild-2", Plugin("wild-2", lambda _: 3, "", {}))
     monkeypatch.setattr(installed, "_missing_plugins", {})
     assert "wild-2" not in [claim.number for claim in all_claims(NOTHING)]
-    (lacking,) = installed.broken()
+    (lacking,) = installed.missing_plugins()
     assert "the claim 'wild-2' raised TypeError: it returns int: register it with" in lacking.reason
 
 
@@ -630,7 +632,7 @@ def test_a_claim_must_return_a_valid_judgement(returned, words, monkeypatch):
     claim("odd", "odd", quote="", prediction="", experiment="")(lambda _: returned())
     monkeypatch.setattr(installed, "_missing_plugins", {})
     assert "odd" not in [answer.number for answer in all_claims(NOTHING)]
-    (lacking,) = installed.broken()
+    (lacking,) = installed.missing_plugins()
     assert f"the claim 'odd' raised {words}" in lacking.reason
 
 
@@ -644,6 +646,6 @@ def test_a_raising_claim_of_another_package_is_reported_as_missing(monkeypatch):
     monkeypatch.setitem(claims._plugins, "wild-1", Plugin("wild-1", wild, "", {}))
     monkeypatch.setattr(installed, "_missing_plugins", {})
     assert [claim.number for claim in all_claims(NOTHING)] == own
-    assert [lacking.reason for lacking in installed.broken()] == [
+    assert [lacking.reason for lacking in installed.missing_plugins()] == [
         f"the claim 'wild-1' raised IndexError: no such number (test_claims.py:{wild.__code__.co_firstlineno + 1})"
     ]

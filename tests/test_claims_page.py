@@ -111,7 +111,7 @@ def test_the_page_is_self_contained_and_small(written):
 def test_markup_in_a_claim_is_escaped(tmp_path):
     bad = "</script><img src=x onerror=alert(1)>"
     claim = Claim("C1", bad, bad, bad, bad, "depends", bad, (Number(bad, 1.0),))
-    text = page.write([claim], words.Provenance(here={bad: bad}), tmp_path / "index.html").read_text("utf-8")
+    text = page.write([claim], words.Provenance(machine_facts={bad: bad}), tmp_path / "index.html").read_text("utf-8")
     assert "<img" not in text
 
 

@@ -975,7 +975,7 @@ def test_the_shared_slurm_folder_does_not_make_the_repository_dirty(tmp_path: Pa
     place = slurm._run_folder(tmp_path / ".convbench-slurm")
     (place / "mail").mkdir()
     (place / "mail" / "spec.pickle").touch()
-    assert not git.dirty(tmp_path)
+    assert not git.is_dirty(tmp_path)
 
 
 def test_a_permanently_lost_shared_folder_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -992,11 +992,11 @@ def test_a_permanently_lost_shared_folder_ends_the_run(tmp_path: Path, monkeypat
 def test_the_run_goes_on_if_the_shared_folder_returns(tmp_path: Path) -> None:
     engine = slurm_engine(tmp_path)
     shutil.rmtree(tmp_path / "mail")
-    assert not engine.mailboxes.gone
+    assert not engine.mailboxes.is_gone
     engine.mailboxes._presence_time -= 2 * mailbox.ORPHANED
-    assert engine.mailboxes.gone
+    assert engine.mailboxes.is_gone
     (tmp_path / "mail").mkdir()
-    assert not engine.mailboxes.gone
+    assert not engine.mailboxes.is_gone
     engine.close()
 
 

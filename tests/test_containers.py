@@ -98,7 +98,7 @@ def test_cores_memory_and_fingerprint_reflect_the_container(tmp_path, monkeypatc
     assert environment.available_bytes({}) == 2_000_000 < free
     assert fingerprint(facts) != fingerprint(bare)
     named = {check.name: check for check in doctor._container()}
-    assert not named["cpu quota"].good
+    assert not named["cpu quota"].is_good
     assert "0.5 processors" in named["cpu quota"].message
     assert "memory limit" in named
 
@@ -108,5 +108,5 @@ def test_a_positive_niceness_is_reported(monkeypatch):
     assert not list(doctor._niceness())
     monkeypatch.setattr("psutil.Process.nice", lambda _: 10)
     (check,) = doctor._niceness()
-    assert not check.good
+    assert not check.is_good
     assert check.message.startswith("10: other processes run first")

@@ -78,7 +78,7 @@ def test_the_two_counts_agree_for_every_plugin(backbone, reducer):
     model_case = case(reducer, 64, backbone, clip=Clip(2, 2, 3, 84, 92), head=3, layer_norm=True)
     trace = traced.trace(subject.assemble(model_case, 0))
     assert macs_by_stage(model_case) == trace.macs
-    assert trace.uncounted == ()
+    assert trace.unknown_operators == ()
 
 
 @pytest.mark.parametrize("reducer", [plugin.name for plugin in reducers])

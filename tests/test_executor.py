@@ -254,7 +254,7 @@ def test_resume_repeats_skipped_cases_and_not_failed_ones(tmp_path: Path) -> Non
     """Installing the missing compiler used to change nothing: no case was measured again."""
     suite = load("smoke")
     with executors.get("fake").build("cpu", suite.cases) as fake:
-        first, second, *_ = (case.id for case in preparation.prepare(suite, fake, Selection(), "").planned)
+        first, second, *_ = (case.id for case in preparation.prepare(suite, fake, Selection(), "").planned_cases)
 
     def lacking(job: Job, host: Host) -> Record:
         if job.case.id in (first, second):
@@ -344,7 +344,7 @@ def test_a_bad_output_directory_is_refused_before_hosts_are_asked(
         run("protocol.max_time=9", resume=True)
     with pytest.raises(StoreError, match="its list of cases differs"):
         run("name=b", resume=True)
-    with store.locked(tmp_path), pytest.raises(StoreError, match="another convbench"):
+    with store.hold_directory(tmp_path), pytest.raises(StoreError, match="another convbench"):
         run()
     (tmp_path / store.RUN).unlink()
     with pytest.raises(StoreError, match=r"its run\.json is lost"):

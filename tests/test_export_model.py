@@ -15,7 +15,7 @@ from convbench.core.errors import CaseFailed, ConvbenchError
 from convbench.core.imports import import_path
 from convbench.core.record import Case, Choice, Clip, Whole
 from convbench.measure import handover
-from convbench.measure.handover import HEAD, _eager_output, _program, _program_path, left_out
+from convbench.measure.handover import HEAD, _eager_output, _program, _program_path, foreign_variants
 from convbench.measure.parity import Parity
 from convbench.models.deployment import Example
 from convbench.models.subject import assemble
@@ -90,4 +90,4 @@ def test_a_model_that_raises_fails_with_one_message():
 ])  # fmt: skip
 def test_a_number_type_missing_from_the_file_is_reported(variant, lacking):
     """The winner in autocast used to be written as float32 under its id and its latency, without a message."""
-    assert left_out(Case(Whole(Choice("wild:Ending")), Clip(1, 2, 3, 8, 8), (variant,))) == lacking
+    assert foreign_variants(Case(Whole(Choice("wild:Ending")), Clip(1, 2, 3, 8, 8), (variant,))) == lacking

@@ -40,7 +40,7 @@ records = {
 }
 print(json.dumps({
     "records": {name: [each.status, each.failure.message if each.failure else ""] for name, each in records.items()},
-    "doctor": {each.name: [each.good, each.message] for each in doctor.examine()},
+    "doctor": {each.name: [each.is_good, each.message] for each in doctor.examine()},
 }))
 """
 
@@ -164,7 +164,7 @@ def test_doctor_names_the_extra_of_any_executor_plug_in(monkeypatch: pytest.Monk
     monkeypatch.setitem(executors._plugins, "shop", Plugin("shop", Shop, "", {}))
     rows = {row.name: row for row in doctor._extras()}
     assert {"[ray]", "[slurm]"} <= set(rows)
-    assert (rows["[shop]"].good, rows["[shop]"].message) == (
+    assert (rows["[shop]"].is_good, rows["[shop]"].message) == (
         False,
         "pip install 'convbench[shop]' for the executor shop",
     )

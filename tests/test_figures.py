@@ -349,7 +349,7 @@ def test_a_small_number_of_ticks_is_well_spaced(low, decades, most):
 
 
 def test_the_dot_plot_of_a_short_span_has_round_ticks():
-    assert scales.ticks(71e-6, 460e-6, "s", most=3) == pytest.approx([1e-4, 2e-4])
+    assert scales.ticks(71e-6, 460e-6, "s", max_ticks=3) == pytest.approx([1e-4, 2e-4])
 
 
 @given(st.lists(st.floats(1e-9, 1e15), min_size=1))
@@ -431,7 +431,7 @@ def test_plot_and_table_show_pick_and_fastest_of_a_reducer():
     ],
 )
 def test_a_long_name_is_shortened_to_its_width(name):
-    shown = style.fitted(name, 114, 10)
+    shown = style.fit(name, 114, 10)
     assert TextPath((0, 0), shown.replace("$", "S"), size=10).get_extents().width <= 114
     assert shown.endswith(name[-12:]) if ":" in name else shown[:6] == name[:6]
 

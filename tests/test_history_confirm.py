@@ -98,7 +98,7 @@ def test_code_that_is_certainly_slower_is_not_refuted(tmp_path, slower, word, re
     timings = tuple(outcome.Timing(((1.0, 1 + percent / 100),)) for percent in slower)
     measured = replace(judged(), cases=(outcome.CaseOutcome("gap", timings),), rule=Rule.detecting(0.05))
     confirm.keep(tmp_path, measured)
-    (said,), _ = confirm.stored(tmp_path)
+    (said,), _ = confirm.confirmations(tmp_path)
     assert (said.word, said.reason) == (word, reason)
 
 

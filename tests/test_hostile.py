@@ -112,9 +112,9 @@ def test_the_users_modules_do_not_shadow_the_standard_library(tmp_path, monkeypa
     import mymodel  # type: ignore[import-not-found]
 
     assert mymodel.build([1.0, 3.0]) == 2.0
-    assert code.imported()["mymodel"] == code.imported()["mymodel"] != ""
+    assert code.module_digests()["mymodel"] == code.module_digests()["mymodel"] != ""
     (tmp_path / "mymodel.py").write_text("changed = True\n")
-    assert code.changed({"mymodel": "0" * 12}) == ["mymodel.py"]
+    assert code.changed_files({"mymodel": "0" * 12}) == ["mymodel.py"]
 
 
 def test_modules_only_user_code_finds_are_not_reported_as_changed(tmp_path, monkeypatch):
@@ -123,7 +123,7 @@ def test_modules_only_user_code_finds_are_not_reported_as_changed(tmp_path, monk
     (tmp_path / "mypackage" / "__init__.py").touch()
     monkeypatch.syspath_prepend(str(tmp_path))
     elsewhere = {"core_raft": "0" * 12, "core_raft.update": "0" * 12}
-    assert code.changed({**elsewhere, "mypackage.gone": "0" * 12}) == ["mypackage.gone"]
+    assert code.changed_files({**elsewhere, "mypackage.gone": "0" * 12}) == ["mypackage.gone"]
 
 
 def test_the_hint_for_a_missing_module_names_its_source_folder(tmp_path, monkeypatch):
@@ -417,7 +417,7 @@ def test_the_stored_results_of_another_check_are_refused():
 
     side = SideOutcome("main", "1" * 40, False, {"cpu": "a"})
     before = Outcome("s", side, side, (), Rule(), Settings(), "", 1.0, "0")
-    Ledger(before=before).refuse_another(replace(before, seconds=2.0))
+    Ledger(earlier_outcome=before).refuse_another(replace(before, seconds=2.0))
     for now in (
         replace(before, cases=(CaseOutcome("a", (), ()),)),
         replace(before, head=replace(side, commit="2" * 40)),
@@ -425,13 +425,13 @@ def test_the_stored_results_of_another_check_are_refused():
         replace(before, settings=Settings(threads=2)),
     ):
         with pytest.raises(Refused, match=r"not the same .* as before"):
-            Ledger(before=before).refuse_another(now)
+            Ledger(earlier_outcome=before).refuse_another(now)
     untold = replace(before, base=replace(side, commit=None))
     with pytest.raises(Refused, match="base is not a commit, so there is no telling"):
-        Ledger(before=untold).refuse_another(untold)
+        Ledger(earlier_outcome=untold).refuse_another(untold)
     changed = replace(before, head=replace(side, dirty=True))
     with pytest.raises(Refused, match="head has uncommitted changes, so"):
-        Ledger(before=before).refuse_another(changed)
+        Ledger(earlier_outcome=before).refuse_another(changed)
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def wrong_by_far() -> None:
 def test_readings_known_before_a_failure_are_kept(isolated):
     with pytest.raises(CaseFailed, match="differs from eager's") as failed:
         isolated.processes.run(Call(wrong_by_far))
-    assert failed.value.known == (Reading(metrics.PARITY_LARGEST, (math.inf,)),)
+    assert failed.value.results == (Reading(metrics.PARITY_LARGEST, (math.inf,)),)
 
 
 def fails_and_cleans_up(place: str) -> None:

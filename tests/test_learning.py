@@ -227,13 +227,13 @@ def test_naming_a_dominant_class_often_is_not_a_constant_answer(wrong: int, miss
     ],
 )
 def test_a_schedule_that_ended_too_early_is_found(loss: list[float], train: float, val: float, fell: bool) -> None:
-    assert (convergence.cut_short(loss, train, val) is not None) == fell
+    assert (convergence.late_fall(loss, train, val) is not None) == fell
 
 
 def test_the_rise_is_per_hundred_steps_over_the_last_third() -> None:
     steps = list(range(100, 1000, 100))
-    assert convergence.rising(steps, [0.1] * 6 + [0.2, 0.3, 0.4], 10_000) == pytest.approx(0.1)
-    assert convergence.rising(steps, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.7, 0.7], 10_000) is None
+    assert convergence.late_rise(steps, [0.1] * 6 + [0.2, 0.3, 0.4], 10_000) == pytest.approx(0.1)
+    assert convergence.late_rise(steps, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.7, 0.7], 10_000) is None
 
 
 def test_the_read_out_is_ridge_regression_with_a_validated_penalty() -> None:

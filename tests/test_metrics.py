@@ -95,7 +95,7 @@ def test_a_machine_without_the_package_reports_a_users_metric(shop):
     directory, _ = shop
     assert "shop" not in sys.modules
     run, run_records = store.load(directory)
-    (metric,) = metrics.own(run_records[0].readings)
+    (metric,) = metrics.foreign_metrics(run_records[0].readings)
     assert (metric.title, metric.unit, metric.better) == ("Frames a joule", "frames/J", "higher")
     data = payload(run, results(run_records))
     axis = next(entry for entry in data["axes"] if entry["name"] == "frames_per_j")

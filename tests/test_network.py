@@ -15,7 +15,7 @@ from wild import Article
 from convbench.core.errors import ConvbenchError, Impossible
 from convbench.core.record import Case, Choice, Clip, Features, Parts, Recurrent, Whole
 from convbench.core.registry import reducers
-from convbench.measure.counts.affine import folding, is_affine
+from convbench.measure.counts.affine import folding_finding, is_affine
 from convbench.models import subject, values
 from convbench.models.inputs import Inputs
 from convbench.models.network import ConvReducerRNN, build, convolutional_trunk, feature_shape
@@ -97,7 +97,7 @@ def test_the_hybrid_folds_into_gap():
         gap.lstm.bias_ih_l0.copy_(hybrid.lstm.bias_ih_l0 + hybrid.lstm.weight_ih_l0 @ fc.bias)
     clip = torch.randn(2, 3, 3, 8, 10)
     torch.testing.assert_close(hybrid(clip)[0], gap(clip)[0], rtol=0, atol=1e-6)
-    finding = folding(hybrid, MAP)
+    finding = folding_finding(hybrid, MAP)
     saved = sum(p.numel() for p in hybrid.parameters()) - sum(p.numel() for p in gap.parameters())
     assert finding is not None
     assert (finding.code, dict(finding.data)) == (
@@ -108,12 +108,12 @@ def test_the_hybrid_folds_into_gap():
 
 
 def test_an_activation_or_a_norm_does_not_fold():
-    assert folding(model(case("hybrid", 64, options=(("activation", True),))), MAP) is None
-    assert folding(model(case("hybrid", 64, layer_norm=True)), MAP) is None
+    assert folding_finding(model(case("hybrid", 64, options=(("activation", True),))), MAP) is None
+    assert folding_finding(model(case("hybrid", 64, layer_norm=True)), MAP) is None
 
 
 def test_a_narrow_fc_is_a_factorisation():
-    finding = folding(model(case("fc", 16)), MAP)
+    finding = folding_finding(model(case("fc", 16)), MAP)
     assert finding is not None
     assert (finding.code, dict(finding.data)) == ("low_rank", {"rank": 16, "lstm_input": 32 * 80, "whole": True})
 
@@ -126,7 +126,7 @@ def test_a_narrow_fc_is_a_factorisation():
     ],
 )
 def test_a_reducer_ending_in_a_linear_layer_says_so(reducer, options, code):
-    finding = folding(model(case(reducer, 137 if code == "folds_into_lstm" else 16, options=options)), MAP)
+    finding = folding_finding(model(case(reducer, 137 if code == "folds_into_lstm" else 16, options=options)), MAP)
     assert finding is not None
     assert (finding.code, finding.data["whole"]) == (code, False)
     assert sentence(finding).startswith("The reducer ends in a linear layer")
@@ -154,20 +154,20 @@ def skip(features, lstm_input):
 @pytest.mark.parametrize("reducer", ["squash", "skip"])
 def test_a_subclass_of_linear_or_sequential_is_not_called_linear(reducer):
     of = model(case(f"{__name__}:{reducer}"))
-    assert folding(of, MAP) is None
+    assert folding_finding(of, MAP) is None
     assert not is_affine(of.reducer)
 
 
 @pytest.mark.parametrize(("reducer", "size", "rank"), [("gdconv", None, 32), ("random-projection", 16, 16)])
 def test_a_linear_reducer_of_other_layers_is_a_factorisation_too(reducer, size, rank):
-    finding = folding(model(case(reducer, size)), MAP)
+    finding = folding_finding(model(case(reducer, size)), MAP)
     assert finding is not None
     assert (finding.code, dict(finding.data)) == ("low_rank", {"rank": rank, "lstm_input": MAP, "whole": True})
 
 
 @pytest.mark.parametrize("reducer", ["gap", "flatten", "gmp", "attention"])
 def test_a_pooling_or_nonlinear_reducer_is_no_factorisation(reducer):
-    assert folding(model(case(reducer)), MAP) is None
+    assert folding_finding(model(case(reducer)), MAP) is None
 
 
 @pytest.mark.parametrize("name", [plugin.name for plugin in reducers])
@@ -256,7 +256,7 @@ def test_a_skeleton_on_meta_stays_on_meta():
 
 def test_inputs_after_a_packed_sequence_get_the_right_types():
     packed, mask = pack_sequence([torch.zeros(4, 3), torch.zeros(2, 3)]), torch.ones(2, 4)
-    lowered = Inputs((packed, mask), {"steps": torch.ones(2)}).typed_as(
+    lowered = Inputs((packed, mask), {"steps": torch.ones(2)}).with_types_of(
         Inputs((packed.to(torch.float16), mask.half()), {"steps": torch.ones(2, dtype=torch.int32)})
     )
     types = (lowered.args[0].data.dtype, lowered.args[1].dtype, lowered.kwargs["steps"].dtype)

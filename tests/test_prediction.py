@@ -234,16 +234,16 @@ def test_a_search_ends_if_a_prediction_takes_too_long(monkeypatch):
 
     monkeypatch.setattr(largest, "predict", limited)
     fits = {fit.axis: fit for fit in largest.fits(resolve(case("gap", clip=Clip(1, 4, 3, 8, 8))), 10**9)}
-    assert (fits["frames"].size, fits["frames"].more) == (32, True)
+    assert (fits["frames"].size, fits["frames"].has_more) == (32, True)
     assert fits["frames"].peak == predict(resolve(case("gap", clip=Clip(1, 32, 3, 8, 8)))).peak
     long = {fit.axis: fit for fit in largest.fits(resolve(case("gap", clip=Clip(1, 64, 3, 8, 8))), 10**9)}
-    assert long["batch"].unknown == "not predicted: it takes too long"
-    assert (long["frames"].size, long["frames"].unknown) == (32, "")
+    assert long["batch"].reason == "not predicted: it takes too long"
+    assert (long["frames"].size, long["frames"].reason) == (32, "")
 
 
 def test_an_axis_that_the_inputs_ignore_is_flat():
     fits = largest.fits(Case(Whole(Choice("field:Base"), "field:fixed"), SMALL), 10**9)
-    assert [(fit.axis, fit.flat) for fit in fits] == [("batch", True), ("frames", True)]
+    assert [(fit.axis, fit.is_flat) for fit in fits] == [("batch", True), ("frames", True)]
 
 
 def test_only_free_axes_are_searched():

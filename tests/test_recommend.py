@@ -68,7 +68,7 @@ def test_the_pick_is_the_cheapest_shown_to_be_within_the_margin():
     assert 0.003 < answer.shortfall < 0.02
     assert answer.stability > 0.9
     assert (answer.front, answer.grade, answer.doubts) == (1.0, "sure", ())
-    assert [runner.shown for runner in answer.runners] == [True, True, False, False]
+    assert [runner.is_shown for runner in answer.runners] == [True, True, False, False]
     assert [name(candidate) for candidate in answer.ruled_out] == [("fc", 8), ("fc", 16)]
 
 
@@ -80,7 +80,7 @@ def test_perfect_accuracy_on_few_clips_is_not_sure():
         trained = [records.lesson(1.0, seed=seed, of=of, clips=clips) for of in cases for seed in range(3)]
         answer = answer_of([*costs, *trained])
         assert answer.grade == grade
-        assert any(runner.shown for runner in answer.runners) == (clips == 1000)
+        assert any(runner.is_shown for runner in answer.runners) == (clips == 1000)
         assert ("each run is tested on 8" in " ".join(sentences(answer))) == (clips == 8)
 
 

@@ -18,7 +18,7 @@ from convbench.cli.app import app
 from convbench.cli.report import conclude
 from convbench.core import installed, store
 from convbench.core.errors import ConvbenchError, StoreError
-from convbench.core.files import destination, named
+from convbench.core.files import destination, path_of
 from convbench.core.record import Case, Choice, Failure
 from convbench.core.registry import Plugin, figures
 from convbench.core.text import file_stem
@@ -182,8 +182,8 @@ def test_an_output_path_is_a_file_if_its_extension_matches(tmp_path):
 def test_a_tilde_means_the_home_directory(monkeypatch, tmp_path):
     """A shell does not expand the tilde in ``--out=~/runs``, so a folder named ``~`` was made."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert named("out", "~/runs") == tmp_path / "runs"
-    assert named("out", "./~") == Path("~")
+    assert path_of("out", "~/runs") == tmp_path / "runs"
+    assert path_of("out", "./~") == Path("~")
 
 
 @pytest.mark.parametrize(("arguments", "place", "runs"), [

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from convbench.analysis import table
 from convbench.analysis.costs.headlines import headline_of
-from convbench.analysis.costs.likeness import alike
+from convbench.analysis.costs.likeness import likeness
 from convbench.analysis.results import result, results
 from convbench.core import metrics
 from convbench.core.errors import ConvbenchError, StoreError
@@ -491,7 +491,7 @@ def test_a_factor_refers_to_the_fastest_comparable_case():
     against = references(case_results)
     for i, case_result in enumerate(case_results):
         if against[i] is not None:
-            assert alike(case_results[against[i]]) == alike(case_result)
+            assert likeness(case_results[against[i]]) == likeness(case_result)
     assert len({index for index in against if index is not None}) == 7
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from convbench.analysis.choice.by_budget import by_cost, within
+from convbench.analysis.choice.by_budget import answer_within, by_cost
 from convbench.analysis.choice.by_task import recommendations
 from convbench.analysis.choice.recommendation import Ask
 from convbench.analysis.costs.headlines import headline_of
@@ -29,7 +29,7 @@ from convbench.core.text import inside as inside_sentence
 from convbench.report.export import summary
 from convbench.report.page import rows, svg
 from convbench.report.page.view import view
-from convbench.report.terminal.advice import Advised, basis
+from convbench.report.terminal.advice import Advice, basis
 from convbench.report.terminal.table import Results
 from convbench.report.words import advice, findings, names, quality, units
 from convbench.report.words.answer import answer, cautions, confidence, sentences
@@ -298,7 +298,7 @@ def test_a_fully_disturbed_run_reports_it_and_the_remedy():
     headline = headline_of(case_results)
     assert decision(headline, ()) == "Smallest of 2: gap at LSTM input 32; no latency was measured undisturbed."
     assert "latency was not measured" not in answer(run, run_records)
-    assert "no latency was measured undisturbed" in fitting(within(case_results, {}))
+    assert "no latency was measured undisturbed" in fitting(answer_within(case_results, {}))
     steps = next_steps(run, case_results, headline)
     assert (steps[0].why, steps[0].until_sure) == ("some cases lack undisturbed visits", True)
 
@@ -360,7 +360,7 @@ def test_the_lstm_is_named_if_models_differ_only_in_it():
     of_task = next(iter(by_task(qualities(run_records)).values()))
     assert quality.task(of_task)[0].startswith(f"Highest mean test accuracy: {first}, ")
     screen = Console(file=io.StringIO(), width=200)
-    screen.print(Advised(answers))
+    screen.print(Advice(answers))
     assert f"{second}, eager  " in screen.file.getvalue()
     assert names.labels([of.architecture for of in models.values()]) == [
         "gap 32 on conv with lstm64", "gap 32 on conv with lstm256"
@@ -572,7 +572,9 @@ def test_the_stated_reason_for_picking_among_ties_is_true(seconds, why):
     merit = why.partition("32, ")[2] or why.partition(" for ")[2]
     answered = answer(records.run_of(run_records), run_records)
     assert f", {merit} among {len(seconds)} whose latency on this machine is statistically tied" in answered
-    assert f"{why.partition(' at ')[0]}, LSTM input 32{why.partition('32')[2]} (" in fitting(within(case_results, {}))
+    assert f"{why.partition(' at ')[0]}, LSTM input 32{why.partition('32')[2]} (" in fitting(
+        answer_within(case_results, {})
+    )
 
 
 def test_the_decision_names_the_variant_that_speeds_up_the_pick():
@@ -620,13 +622,13 @@ def test_budgets_fall_back_to_other_variants_then_the_nearest_miss():
         for name, variant, time in (("fc", "compile", 3e-3), ("fc", "channels_last", 7e-3), ("gap", "compile", 2e-3))
     ]
     case_results = results([*run_records, *compiled])
-    assert fitting(within(case_results, {"latency": 5e-3})).startswith(
+    assert fitting(answer_within(case_results, {"latency": 5e-3})).startswith(
         "None of 3 models fits in eager; in other variants 2 of 2 fit. Fastest: gap, LSTM input 32, compile ("
     )
-    assert fitting(within(case_results, {"latency": 7e-3})).startswith(
+    assert fitting(answer_within(case_results, {"latency": 7e-3})).startswith(
         "1 of 3 models fits. Fastest: gap, LSTM input 32 ("
     )
-    nothing = within(case_results, {"latency": 1e-3})
+    nothing = answer_within(case_results, {"latency": 1e-3})
     assert (nothing.pick, nothing.number) == (None, 0)
     assert re.fullmatch(
         r"None of 3 models fits\. Nearest: latency (2\.0\d|1\.9\d) ms \(the limit is 1\.00 ms\)\.",
@@ -644,7 +646,7 @@ def test_the_sliders_agree_with_advise_at_every_limit():
         for memory, cell in zip(grid.limits["memory"], row, strict=True):
             limits = {"latency": latency, "memory": memory}
             limits = {name: limit for name, limit in limits.items() if math.isfinite(limit)}
-            assert cell == within(case_results, limits)
+            assert cell == answer_within(case_results, limits)
             nothing_fits += not cell.pick
     assert nothing_fits > len(grid.answers)
 
@@ -831,7 +833,7 @@ def test_without_parameters_the_fastest_tied_model_is_picked():
     said = answer(records.run_of(uncounted), uncounted)
     assert ", the fastest among 2 whose latency" in said
     assert "–" not in said
-    assert "take spatial-softmax, LSTM input 64 (" in fitting(within(case_results, {}))
+    assert "take spatial-softmax, LSTM input 64 (" in fitting(answer_within(case_results, {}))
 
 
 def test_without_latency_nothing_is_tied():
@@ -878,9 +880,9 @@ def test_models_with_few_shared_seeds_show_no_infinite_points():
     few = [records.lesson(0.8 + seed / 100, seed=seed, of=of) for of in cases for seed in seeds[of]]
     (told,) = quality.recommend(results([*few, *(records.record(of) for of in cases)]))
     screen = Console(width=160, record=True, file=io.StringIO())
-    screen.print(Advised([told]))
+    screen.print(Advice([told]))
     assert "inf" not in screen.export_text()
     narrow = Console(width=40, file=io.StringIO())
-    narrow.print(Advised([told]))
+    narrow.print(Advice([told]))
     text = narrow.file.getvalue()
     assert "    accuracy: " in text and "runner-up" not in text  # a table this narrow would break words between letters

@@ -51,7 +51,7 @@ SMALL = Clip(2, 3, 3, 4, 4)
 QUICK = Protocol(max_warmup=0.0, max_time=0.0, min_samples=1)
 FC = Parts(Choice("conv", (("channels", 4),)), Choice("fc"), 6, Recurrent(hidden=5))
 PROJECTED = replace(FC, rnn=Recurrent(hidden=5, proj_size=2))
-ENGINES = [plugin.name for plugin in variants if plugin.declared and plugin.declared.last]
+ENGINES = [plugin.name for plugin in variants if plugin.declaration and plugin.declaration.last]
 TORCHSCRIPT, STATIC = (("exporter", "torchscript"),), (("method", "static"),)
 CASES = {
     "onnxruntime": (Choice("onnxruntime"),),
@@ -206,7 +206,7 @@ def test_only_the_runtimes_call_is_timed_and_outputs_match_eager(
         with monkeypatch.context() as patched:
             patched.setattr(torch, "from_numpy", never)
             patched.setattr(torch.Tensor, "numpy", never)
-            returned = subject.timed()
+            returned = subject.timed_call()
         output, state = subject.output(returned)
         expected, expected_state = eager.run()
         allowed = 1e-5 if traits.dtype(runtime_case) == "fp32" else 0.1
@@ -301,7 +301,7 @@ def test_a_runtimes_inputs_and_outputs_keep_the_models_names(
 def test_a_runtime_runs_an_agent_that_samples_its_action() -> None:
     """torch's distributions check the values of their arguments, and an export has no values."""
     subject, _ = open_case(Case(Whole(Choice("field:Acts")), CLIP, (Choice("onnxruntime"),)), seed=0)
-    assert len(subject.output(subject.timed())) == 2
+    assert len(subject.output(subject.timed_call())) == 2
 
 
 def test_an_input_that_tensors_cannot_rebuild_names_its_type() -> None:
@@ -432,7 +432,7 @@ def test_a_branch_that_tracing_froze_is_a_wrong_output(monkeypatch: pytest.Monke
     with pytest.raises(CaseFailed, match="on another clip") as failed:
         open_case(runtime_case, 0)
     assert failed.value.kind == "wrong output"
-    assert {reading.metric.name for reading in failed.value.known} == {"parity_largest", "parity_relative"}
+    assert {reading.metric.name for reading in failed.value.results} == {"parity_largest", "parity_relative"}
 
 
 def test_a_file_named_random_does_not_break_the_memory_probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

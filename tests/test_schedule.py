@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from convbench.analysis.costs.headlines import headline_of, undecided
+from convbench.analysis.costs.headlines import headline_of, undecided_results
 from convbench.analysis.results import results
 from convbench.core import metrics, visits
 from convbench.core.record import FACTS, Failure, Protocol, Reading, Record, Training, Visit
@@ -98,7 +98,7 @@ def test_no_case_is_visited_again_once_the_answer_is_settled():
     machine = Machine(apart(), spread=0.005)
     records = machine.run(schedule(machine))
     assert len(machine.made) == 4 * len(CASES)
-    assert undecided(results(records)) == []
+    assert undecided_results(results(records)) == []
 
 
 def test_further_visits_go_to_the_contenders():
@@ -116,7 +116,7 @@ def test_until_sure_ends_with_an_answer_or_at_the_limit():
     close = dict.fromkeys((model_case.id for model_case in CASES), 1e-3)
     machine = Machine(close, spread=0.1)
     records = machine.run(schedule(machine, until_sure=True))
-    assert undecided(results(records)) == [] or len(machine.made) <= 40 * len(CASES)
+    assert undecided_results(results(records)) == [] or len(machine.made) <= 40 * len(CASES)
 
 
 def test_until_sure_adds_no_visits_to_single_visits():
@@ -151,7 +151,7 @@ def test_disturbed_visits_are_repeated():
     bad = CASES[3].id
     machine = Machine(apart(), spread=0.01, disturbed=lambda p, _: p.case.id == bad and p.round == 1)
     records = {record.case.id: record for record in machine.run(schedule(machine))}
-    assert [visit.sound for visit in records[bad].visits if visit.timed] == [True, False, True, True]
+    assert [visit.is_sound for visit in records[bad].visits if visit.is_timed] == [True, False, True, True]
     assert results([records[bad]])[0].latency.median == pytest.approx(apart()[bad], rel=0.05)
 
 

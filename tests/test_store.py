@@ -205,7 +205,11 @@ def test_a_directory_that_cannot_be_written_says_what_to_do(tmp_path):
 
 
 def test_two_processes_cannot_measure_into_one_directory(tmp_path):
-    with store.locked(tmp_path), pytest.raises(StoreError, match="another convbench"), store.locked(tmp_path):
+    with (
+        store.hold_directory(tmp_path),
+        pytest.raises(StoreError, match="another convbench"),
+        store.hold_directory(tmp_path),
+    ):
         pass
 
 
@@ -224,9 +228,9 @@ def test_missing_later_trainings_are_named_once_without_skipped_models():
     of_shard = replace(RUN, planned=(trained.case.id,), later=names)
     run, _ = merging.merge([(of_shard, [trained]), (replace(RUN, planned=("a",), later=()), []), (of_shard, [trained])])
     assert run.later == names
-    assert planned.unmeasured(run, [trained, later[1]]) == ["a", names[0]]
-    assert planned.unmeasured(run, [replace(trained, status="failed")]) == ["a", *names]
-    assert planned.unmeasured(run, [replace(trained, status="skipped")]) == ["a"]
+    assert planned.open_ids(run, [trained, later[1]]) == ["a", names[0]]
+    assert planned.open_ids(run, [replace(trained, status="failed")]) == ["a", *names]
+    assert planned.open_ids(run, [replace(trained, status="skipped")]) == ["a"]
 
 
 def test_a_result_wins_over_a_failure_in_a_merge(measured):

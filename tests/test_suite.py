@@ -618,7 +618,7 @@ def test_any_tree_of_known_words_loads_or_reports_a_mistake(tree: Any) -> None:
 
 
 def test_the_expected_suites_are_shipped() -> None:
-    assert set(suite.shipped()) == {
+    assert set(suite.shipped_suites()) == {
         "article",
         "claims",
         "claims-dials",
@@ -634,9 +634,9 @@ def test_the_expected_suites_are_shipped() -> None:
     }
 
 
-@pytest.mark.parametrize("name", sorted(suite.shipped()))
+@pytest.mark.parametrize("name", sorted(suite.shipped_suites()))
 def test_a_shipped_suite_fits_the_schema_and_carries_its_line(name: str) -> None:
-    path = suite.shipped()[name]
+    path = suite.shipped_suites()[name]
     loaded = suite.load(name)
     assert (loaded.name, loaded.text) == (name, path.read_text())
     assert loaded.description
@@ -663,7 +663,7 @@ def test_the_presets_have_their_models_lstm_input_and_maps() -> None:
     from convbench.measure.preflight import resolve
     from convbench.models.network import feature_shape
 
-    text = suite.shipped()["presets"].read_text()
+    text = suite.shipped_suites()["presets"].read_text()
     names = [
         line.split()[1].rstrip(":") for line in text.splitlines() if line.startswith("  # ") and line[4:].find(": ") > 0
     ]

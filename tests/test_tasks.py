@@ -120,7 +120,7 @@ def source_of(digit: torch.Tensor) -> bytes:
 def in_squares(clip: Clip, training: Training) -> Splits:
     """Return binding's clips with every digit replaced by a full square."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(digits.Digits, "scaled", lambda self, size: torch.ones(len(self.images), size, size))
+        patch.setattr(digits.Digits, "resize", lambda self, size: torch.ones(len(self.images), size, size))
         return splits_of("binding", clip, training)
 
 
@@ -146,7 +146,7 @@ def test_no_source_digit_is_in_two_splits(task: str) -> None:
     splits = splits_of(task, training=training)
     size = digits.box(CLIP)
     for which, source in enumerate(digits.sources(0)):
-        known = set(map(source_of, source.scaled(size)))
+        known = set(map(source_of, source.resize(size)))
         assert len(known) == len(source.rows)
         sources = sources_by_pixels(task, which, splits, training)
         assert len(sources) > 100
@@ -207,7 +207,7 @@ def test_a_digits_start_does_not_reveal_its_direction() -> None:
 
 def test_an_identity_label_is_the_class_of_the_digit() -> None:
     split, source = splits_of("identity").test, digits.sources(0).test
-    images = source.scaled(digits.box(CLIP))
+    images = source.resize(digits.box(CLIP))
     label_of = {source_of(image): label for image, label in zip(images, source.labels, strict=True)}
     for frames, label in zip(split.clips[:, :, 0], split.labels, strict=True):
         assert {label_of[source_of(frame)] for frame in frames} == {int(label)}
@@ -259,7 +259,7 @@ def test_a_binding_label_is_the_side_of_the_larger_digit(clip: Clip) -> None:
 
 def test_an_order_label_is_the_class_of_the_first_digit() -> None:
     split, source = splits_of("order").test, digits.sources(0).test
-    images = source.scaled(digits.box(CLIP))
+    images = source.resize(digits.box(CLIP))
     label_of = {source_of(image): int(label) for image, label in zip(images, source.labels, strict=True)}
     for frames, label in zip(split.clips[:, :, 0], split.labels, strict=True):
         classes = [label_of[source_of(frame)] if frame.any() else None for frame in frames]

@@ -85,7 +85,7 @@ def test_reference_times_are_compared_at_equal_threads():
     """Here four threads need a quarter of the time, which is no disturbance. Runs are compared at equal threads."""
     records_of = [timed(threads, 1e-3, 1e-3, 1e-3, reference=3e-3 / threads) for threads in (1, 4)]
     case_results = results(join_visits(records_of))
-    assert all(visit.sound for result in case_results for visit in result.record.visits)
+    assert all(visit.is_sound for result in case_results for visit in result.record.visits)
     assert all(result.latency for result in case_results)
     (drawing,) = figures.get("machine").build(case_results)
     assert drawing.title == "The machine during the run: none disturbed"

@@ -36,7 +36,7 @@ def test_warm_up_ends_when_two_windows_agree():
     falling = [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]
     clock = FakeClock([*falling, *itertools.repeat(0.1, 1000)])
     warm = warm_up(nothing, clock, max_seconds=100)
-    assert warm.steady
+    assert warm.is_steady
     assert warm.calls == 20
     assert warm.seconds == pytest.approx(6.5)
 
@@ -44,7 +44,7 @@ def test_warm_up_ends_when_two_windows_agree():
 def test_warm_up_stops_at_its_limit_without_steady_state():
     clock = FakeClock(0.01 * 1.1**n for n in itertools.count())
     warm = warm_up(nothing, clock, max_seconds=2.0)
-    assert not warm.steady
+    assert not warm.is_steady
     assert 2.0 <= warm.seconds < 2.5
 
 

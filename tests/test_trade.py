@@ -102,7 +102,7 @@ def test_a_variant_without_its_own_evaluation_has_no_trade() -> None:
 
 def test_a_trade_over_the_budget_is_still_shown() -> None:
     answer = answered(tried(), constraints={"latency": 10e-3})
-    assert [variant_trade.there.quality.variant for variant_trade in answer.trades] == ["int8"]
+    assert [variant_trade.variant.quality.variant for variant_trade in answer.trades] == ["int8"]
 
 
 @pytest.mark.parametrize(

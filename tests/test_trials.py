@@ -111,7 +111,7 @@ def test_later_seeds_use_the_rate_chosen_by_the_first(suite: str, tmp_path: Path
     run, records = store.load(out)
     assert len(run.planned) == 10
     assert [name.rpartition("/")[2] for name in run.later] == ["seed=2"] * 2
-    assert planned.unmeasured(run, records) == []
+    assert planned.open_ids(run, records) == []
     trained = [record.case for record in records if record.case.trial]
     trained_qualities = qualities(records)
     assert [(quality.ended, len(quality.by_rate)) for quality in trained_qualities] == [(3, 2), (3, 2)]

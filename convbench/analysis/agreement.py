@@ -20,7 +20,7 @@ class Agreement:
 
     ``meet`` is the share of cases whose 95 % intervals overlap. ``factors`` are the median, the 90th percentile and the
     maximum of the ratios of the two medians (the greater over the smaller). The first run tells ``apart`` pairs of
-    cases apart by disjoint intervals; the second tells ``contradicted`` of them apart in the opposite order.
+    cases apart by disjoint intervals; the second tells ``contradictions`` of them apart in the opposite order.
     ``half_width`` is the median relative half width of the first run's intervals. ``withheld`` counts the cases that
     only one run has a latency of.
     """
@@ -29,7 +29,7 @@ class Agreement:
     meet: float
     factors: tuple[float, float, float]
     apart: int
-    contradicted: int
+    contradictions: int
     half_width: float
     withheld: int
     same_pick: bool
@@ -49,7 +49,7 @@ def agreement(first: Sequence[Result], second: Sequence[Result]) -> Agreement | 
         meet=sum(_overlap(a, b) for a, b in pairs) / len(pairs),
         factors=(median(factors), factors[math.ceil(0.9 * len(factors)) - 1], factors[-1]),
         apart=apart_pairs,
-        contradicted=contradictions,
+        contradictions=contradictions,
         half_width=median(a.relative_half_width for a, _ in pairs),
         withheld=len(table.keys() ^ other.keys()),
         same_pick=_same_pick(

@@ -19,7 +19,7 @@ import numpy as np
 
 from convbench.analysis import latencies
 from convbench.analysis.costs.ranking import MARGIN
-from convbench.analysis.results import Result, measured
+from convbench.analysis.results import Result, measured_results
 from convbench.core import spread
 from convbench.core.comparability import decides
 from convbench.core.record import Case, Record, RunDescription, Scalar
@@ -65,7 +65,9 @@ def match(runs: Sequence[Sequence[Result]]) -> list[Match]:
     """Match by id the cases that at least two runs measured; ignore the device if no device is in all runs."""
     devices = [{result.case.device for result in results} for results in runs]
     has_shared_device = bool(set.intersection(*devices)) if devices else False
-    tables = [{_key(result.case, has_shared_device): result for result in measured(results)} for results in runs]
+    tables = [
+        {_key(result.case, has_shared_device): result for result in measured_results(results)} for results in runs
+    ]
     keys = dict.fromkeys(key for table in tables for key in table)
     candidates: list[Row] = [tuple(table.get(key) for table in tables) for key in keys]
     rows = [row for row in candidates if sum(result is not None for result in row) > 1]
@@ -88,7 +90,7 @@ def overall(matches: Sequence[Match], run: int) -> Interval | None:
     return Interval(statistics.median(ratios), float(low), float(high))
 
 
-def apart(match: Match, run: int) -> float:
+def distance(match: Match, run: int) -> float:
     """Return how far the ratio's interval lies beyond a tie, as a logarithm; 0 if the difference may be noise."""
     ratio = match.ratios[run]
     if ratio is None or not ratio.bounded or ratio.low <= 0:
@@ -128,12 +130,12 @@ def noise(matches: Sequence[Match], run: int) -> float | None:
     return statistics.median(half_widths) if half_widths else None
 
 
-def in_turns(first: Record, second: Record) -> bool:
+def took_turns(first: Record, second: Record) -> bool:
     """Whether two records of a case took turns: in every shared round both started before either started the next.
 
     Only the starts of undisturbed visits are compared, and at least two rounds have to be shared.
     """
-    starts = [{visit.round: visit.started for visit in record.visits if visit.timed and visit.sound}
+    starts = [{visit.round: visit.started for visit in record.visits if visit.is_timed and visit.is_sound}
               for record in (first, second)]  # fmt: skip
     rounds = [(starts[0][number], starts[1][number]) for number in sorted(starts[0].keys() & starts[1].keys())]
     return len(rounds) > 1 and all(max(pair) < min(next_pair) for pair, next_pair in pairwise(rounds))
@@ -189,7 +191,7 @@ def _base_ratios(rows: Sequence[Row], run: int) -> list[Interval | None]:
 
 
 def _took_turns(result: Result | None, base: Result | None) -> bool:
-    return bool(result and base and in_turns(result.record, base.record))
+    return bool(result and base and took_turns(result.record, base.record))
 
 
 def _finite_ratio(ratio: Interval | None) -> Interval | None:

@@ -69,5 +69,5 @@ def _greatest_gap(hosts: Mapping[str, Effect]) -> tuple[float, float]:
     of two independent estimates.
     """
     fastest, *_, slowest = sorted(hosts.values(), key=lambda effect: effect.log)
-    half = math.hypot(slowest.half, fastest.half) * math.sqrt(len(hosts) / (len(hosts) - 1))
+    half = math.hypot(slowest.half_width, fastest.half_width) * math.sqrt(len(hosts) / (len(hosts) - 1))
     return slowest.log - fastest.log, half

@@ -167,7 +167,7 @@ def _ratio(pair: tuple[Latency, Latency], differences: Sequence[float], prior: P
         return Interval(1.0, 1.0, 1.0)
     if not differences:
         return ratio_interval(first.interval, second.interval)
-    return spread.estimate(differences, prior or first.prior.scaled(2.0))
+    return spread.estimate(differences, prior or first.prior.scale(2.0))
 
 
 def _differences(first: Latency, second: Latency) -> list[float]:
@@ -191,7 +191,7 @@ def _machine(records: Sequence[Record]) -> Machine:
 def _host_logs(records: Sequence[Record], machine: Machine) -> dict[str, float]:
     """Estimate the effect of each host on all of its times, after they are corrected by the reference."""
     cells = [cell for record in records for cell in hosts.cells(record, _reference_offsets(record, machine))]
-    return {host: effect.drawn for host, effect in host_effects(cells).items()}
+    return {host: effect.shrunk for host, effect in host_effects(cells).items()}
 
 
 def _speed(records: Sequence[Record], usual_level: float, slope: float) -> tuple[float, tuple[float, float]]:

@@ -90,7 +90,7 @@ class Result:
 
     def metric(self, option: str) -> Metric | None:
         """Return the shown metric with this short name, built-in or declared by this record; None if there is none."""
-        candidates = chain(metrics.ALL, metrics.own(self.record.readings))
+        candidates = chain(metrics.ALL, metrics.foreign_metrics(self.record.readings))
         return next((metric for metric in candidates if metric.shown and metric.option == option), None)
 
     def meets(self, limits: Mapping[str, float]) -> bool:
@@ -168,11 +168,11 @@ def part_of_call(result: Result, part: Metric) -> float | None:
 
 def number(reading: Reading) -> float | None:
     """Reduce a reading to one number, as its metric says; None without samples, or if each is a number by itself."""
-    if metrics.known(reading.metric).number == "each":
+    if metrics.with_words(reading.metric).number == "each":
         return None
     if len(reading.samples) < 2:
         return next(iter(reading.samples), None)
-    return reading.samples[-1] if metrics.known(reading.metric).number == "last" else median(reading.samples)
+    return reading.samples[-1] if metrics.with_words(reading.metric).number == "last" else median(reading.samples)
 
 
 def result(
@@ -218,19 +218,23 @@ def costs(results: Iterable[Result]) -> list[Result]:
     return [result for result in results if result.case.trial is None]
 
 
-def measured(results: Iterable[Result]) -> list[Result]:
+def measured_results(results: Iterable[Result]) -> list[Result]:
     """Return the results that measure costs and whose status is ok."""
     return [result for result in costs(results) if result.record.status == "ok"]
 
 
-def triable(results: Sequence[Result]) -> bool:
+def is_triable(results: Sequence[Result]) -> bool:
     """Whether any of these models can be tried on a task. A whole model cannot: it has no head to exchange."""
     return not results or any(isinstance(result.case.architecture, Parts) for result in results)
 
 
 def own_metrics(results: Iterable[Result]) -> list[Metric]:
     """Return the metrics that users' own probes declare, each once, as the records hold them."""
-    return list({metric.name: metric for result in results for metric in metrics.own(result.record.readings)}.values())
+    return list(
+        {
+            metric.name: metric for result in results for metric in metrics.foreign_metrics(result.record.readings)
+        }.values()
+    )
 
 
 def shown_metrics(results: Iterable[Result], place: Place) -> list[Metric]:
@@ -239,7 +243,7 @@ def shown_metrics(results: Iterable[Result], place: Place) -> list[Metric]:
     return sorted(candidates, key=lambda metric: metric is not metrics.LATENCY) if place == "axes" else candidates
 
 
-def sustained(record: Record) -> tuple[float, int] | None:
+def sustained_rate(record: Record) -> tuple[float, int] | None:
     """Return the frames per second that a streaming case sustains, and the percentile of the latency behind it.
 
     The 99th percentile with enough samples, else the 90th; None with too few, or if the case does not stream.

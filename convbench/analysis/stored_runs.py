@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from convbench.analysis import compare
 from convbench.analysis.compare import Match
-from convbench.analysis.results import measured, results, typical
+from convbench.analysis.results import measured_results, results, typical
 from convbench.core import metrics, store
 from convbench.core.record import RunDescription
 from convbench.core.statistics import Interval
@@ -26,20 +26,20 @@ class StoredComparison(NamedTuple):
     """Two runs compared: their shared cases, every key that makes their times incomparable, and unshared cases."""
 
     matches: list[Match]
-    differing: tuple[str, ...]
-    alone: tuple[tuple[str, ...], tuple[str, ...]]
+    differences: tuple[str, ...]
+    lone_cases: tuple[tuple[str, ...], tuple[str, ...]]
 
     @property
     def comparable(self) -> bool:
-        return not self.differing
+        return not self.differences
 
     @property
-    def timed(self) -> bool:
+    def has_times(self) -> bool:
         """Whether any case has a latency in both runs."""
         return any(all(result and result.latency for result in match.results) for match in self.matches)
 
     @property
-    def counted(self) -> bool:
+    def has_counts(self) -> bool:
         """Whether any case has an exact count in both runs."""
         return any(None not in values for match in self.matches for _, *values in _counts(match))
 
@@ -49,7 +49,9 @@ def lay_side_by_side(first: store.Stored, second: store.Stored) -> StoredCompari
     runs = [results(records) for _, records in (first, second)]
     matches = compare.match(runs)
     shared_ids = {result.case.id for match in matches for result in match.results if result}
-    lone_ids = [tuple(result.case.id for result in measured(run) if result.case.id not in shared_ids) for run in runs]
+    lone_ids = [
+        tuple(result.case.id for result in measured_results(run) if result.case.id not in shared_ids) for run in runs
+    ]
     return StoredComparison(matches, grave_differences((first[0], second[0])), (lone_ids[0], lone_ids[1]))
 
 
@@ -78,7 +80,7 @@ def machine_slowdown(matches: Sequence[Match]) -> float | None:
     return median(slowdowns) if slowdowns else None
 
 
-def normalised(matches: Sequence[Match], factor: float) -> list[Interval | None]:
+def normalise(matches: Sequence[Match], factor: float) -> list[Interval | None]:
     """Divide the ratios by the machine's slow-down ``factor``; None for a missing ratio."""
     ratios = (match.ratios[1] for match in matches)
     return [Interval(*(value / factor for value in ratio)) if ratio else None for ratio in ratios]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from convbench.analysis import latencies
-from convbench.analysis.results import Result, sustained, typical
+from convbench.analysis.results import Result, sustained_rate, typical
 from convbench.analysis.results import result as result_of
 from convbench.core import files, metrics
 from convbench.core.metric import Metric
@@ -131,7 +131,7 @@ def write_csv(directory: Path, records: Iterable[Record]) -> Path:
 
 
 def _exact(record: Record) -> dict[str, Scalar]:
-    kinds = {reading.metric.name: metrics.known(reading.metric).number for reading in record.readings}
+    kinds = {reading.metric.name: metrics.with_words(reading.metric).number for reading in record.readings}
     names = [name for name, number in kinds.items() if name != metrics.LATENCY.name and number != "each"]
     return {name: _number(typical(record, name)) for name in names}
 
@@ -140,7 +140,7 @@ def _latency(result: Result) -> dict[str, Scalar]:
     interval, samples = result.latency, result.record.samples(metrics.LATENCY)
     if interval is None:
         return {}
-    keeps_up = sustained(result.record)
+    keeps_up = sustained_rate(result.record)
     return {
         metrics.LATENCY_MEDIAN.name: interval.median,
         metrics.LATENCY_LOW.name: _number(interval.low),
@@ -160,8 +160,8 @@ def _visits(record: Record) -> dict[str, Scalar]:
     samples = record.samples(metrics.LATENCY)
     return {
         metrics.THREADS.name: threads(record),
-        metrics.VISITS.name: sum(visit.timed for visit in record.visits),
-        metrics.VISITS_SOUND.name: sum(visit.timed and visit.sound for visit in record.visits),
+        metrics.VISITS.name: sum(visit.is_timed for visit in record.visits),
+        metrics.VISITS_SOUND.name: sum(visit.is_timed and visit.is_sound for visit in record.visits),
         metrics.LATENCY_P90_HIGH.name: percentile_bound(samples, 90),
         metrics.LATENCY_P99_HIGH.name: percentile_bound(samples, 99),
     }

@@ -53,7 +53,7 @@ def check(
     Raises ConvbenchError if the budget is not a positive number, Refused if base is the working tree itself.
     """
     deadline = gate.deadline_of(budget)
-    here = sides.Here.at(imports.here(), request.suite, request.ledger.written)
+    here = sides.WorkingTree.at(imports.require_working_directory(), request.suite, request.ledger.written_files)
     with ExitStack() as stack:
         folder = stack.enter_context(sides.scratch_folder())
         head = stack.enter_context(sides.materialise(".", here, folder))
@@ -62,4 +62,4 @@ def check(
         base_side = stack.enter_context(sides.materialise(base.name, here, folder, base.build))
         base_side = sides.with_python(base_side, base.python, folder) if base.python else base_side
         outcome = gate.check(base_side, head, request, gate.Method(settings, rule, folder, watcher, deadline), budget)
-    return Check(replace(outcome, floor=floor.known(outcome.head.environment, settings, rule)))
+    return Check(replace(outcome, floor=floor.seen_slowdown(outcome.head.environment, settings, rule)))

@@ -26,7 +26,7 @@ from convbench.check.places import Line, Span
 from convbench.check.rule import Rule
 from convbench.check.search import Model
 from convbench.check.settings import Settings
-from convbench.check.sides import Here, Side, scratch_folder
+from convbench.check.sides import Side, WorkingTree, scratch_folder
 from convbench.check.stock import Stock
 from convbench.check.timings import Timings
 from convbench.check.verdict import CaseVerdict, verdict
@@ -57,7 +57,7 @@ class BisectRequest:
 def find(question: BisectRequest, settings: Settings, rule: Rule, watcher: gate.Announcer) -> Bisected:
     """Find the first slower place. The caller holds the machine's lock. Raises ConvbenchError if bad is not slower."""
     deadline = gate.deadline_of(question.budget)
-    here = Here.at(question.cwd, question.request.suite, (question.place,))
+    here = WorkingTree.at(question.cwd, question.request.suite, (question.place,))
     line = question.span.line(here)
     request = replace(question.request, suite=str(here.suite or question.request.suite))
     options = {**asdict(settings), **asdict(rule), "overrides": list(request.overrides)}

@@ -19,7 +19,7 @@ from convbench.check.inspection import Request
 from convbench.check.outcome import Outcome
 from convbench.check.rule import Rule
 from convbench.check.settings import Settings
-from convbench.check.sides import Here, Side
+from convbench.check.sides import Side, WorkingTree
 from convbench.check.verdict import CaseVerdict, verdicts
 from convbench.core import files, git, installed, store
 from convbench.core.commands import Command
@@ -94,7 +94,7 @@ def confirm(suspect: Suspect, cwd: Path, watcher: gate.Announcer, build: str = "
 
     Raises ConvbenchError if the commits are not available or cannot be measured here.
     """
-    here = Here.at(cwd, suspect.suite)
+    here = WorkingTree.at(cwd, suspect.suite)
     if Path(suspect.suite).suffix:  # even if the file has been renamed since: modules lay beside it
         here = replace(here, suite=(here.cwd / suspect.suite).resolve())
     for commit in (suspect.before, suspect.after):
@@ -132,7 +132,7 @@ def keep(folder: Path, result: Outcome) -> Path:
     return outcome.write(result, folder / CONFIRMED / f"{commits}-{number}.json", REMEDY)
 
 
-def stored(folder: Path) -> tuple[list[Confirmation], list[str]]:
+def confirmations(folder: Path) -> tuple[list[Confirmation], list[str]]:
     """Return the confirmations by a store's checks, the oldest first, and the reasons why files cannot be read."""
     results: list[tuple[str, Outcome]] = []
     errors: list[str] = []

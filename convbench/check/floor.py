@@ -13,7 +13,7 @@ from convbench.core.record import Scalar
 KIND = "floor"
 
 
-def known(environment: Mapping[str, Scalar], settings: Settings, rule: Rule) -> float | None:
+def seen_slowdown(environment: Mapping[str, Scalar], settings: Settings, rule: Rule) -> float | None:
     """Return the smallest slowdown that a selftest of this machine and software saw; None if none was run."""
     return cache.number(KIND, environment, *_method(settings, rule))
 

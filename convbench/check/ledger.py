@@ -24,29 +24,32 @@ def _keep_nothing(_: Outcome) -> None:
 class Ledger:
     """Where a check saves itself: ``keep`` receives the outcome so far after every visit to the undecided cases.
 
-    ``before`` is the stored outcome of an interrupted check. ``written`` are the files that the check itself writes:
-    they do not count as changes of the code.
+    ``earlier_outcome`` is the stored outcome of an interrupted check. ``written_files`` are the files that the
+    check itself writes: they do not count as changes of the code.
     """
 
     keep: Callable[[Outcome], None] = _keep_nothing
-    before: Outcome | None = None
-    written: tuple[Path, ...] = ()
+    earlier_outcome: Outcome | None = None
+    written_files: tuple[Path, ...] = ()
 
     def refuse_another(self, outcome: Outcome, changes: Mapping[str, Sequence[str]] = MappingProxyType({})) -> None:
         """Raise Refused if the stored outcome is of other code, cases, settings or machine than this check.
 
         ``changes`` holds by side the files that differ from its commit.
         """
-        if self.before is None:
+        if self.earlier_outcome is None:
             return
-        for name, earlier, side in (("base", self.before.base, outcome.base), ("head", self.before.head, outcome.head)):
+        for name, earlier, side in (
+            ("base", self.earlier_outcome.base, outcome.base),
+            ("head", self.earlier_outcome.head, outcome.head),
+        ):
             if None in (earlier.commit, side.commit):
                 raise no_resume(f"{name} is not a commit, so there is no telling whether it is still the same")
             if earlier.dirty or side.dirty:
                 files = f" ({some(changes[name])})" if changes.get(name) else ""
                 reason = "so there is no telling whether they are still the same"
                 raise no_resume(f"{name} has uncommitted changes{files}, {reason}")
-        for name, before, after in _identity(self.before, outcome):
+        for name, before, after in _identity(self.earlier_outcome, outcome):
             if before != after:
                 raise no_resume(f"not the same {name} as before")
 

@@ -24,7 +24,7 @@ from convbench.check.worker import Server
 from convbench.core import showing
 from convbench.measure.live.module import device_of_all, first_call
 from convbench.models.inputs import Inputs
-from convbench.models.subject import WithoutGradients, on
+from convbench.models.subject import WithoutGradients, current_device
 from convbench.report.words import units
 
 LiveVerdict = Literal["slower", "faster", "same", "cannot tell"]
@@ -95,7 +95,7 @@ def compare(first: Callable[..., Any], second: Callable[..., Any], inputs: Input
     """
     device, modes = device_of_all((first, second), inputs), WithoutGradients.TRAINABLE
     base, head = (partial(WithoutGradients(call, modes), *inputs.args, **inputs.kwargs) for call in (first, second))
-    with on(device):
+    with current_device(device):
         first_call(first, base)
         first_call(second, head)
         return compare_calls(base, head, device, rule)

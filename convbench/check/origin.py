@@ -47,7 +47,7 @@ def refuse_same_code(base: Side, head: Side, cases: Sequence[Mapping[str, Any]],
         for module in module_names(cases):
             if module in shared_files and _may_differ(module, Path(shared_files[module]), head.root):
                 raise Refused(f"base and head both import {module} from {shared_files[module]}: {REMEDY}")
-        changed_paths = [Path(name) for name in git.changed(head.root, base.commit)] if base.commit else []
+        changed_paths = [Path(name) for name in git.changed_files(head.root, base.commit)] if base.commit else []
         for file in (path for path in changed_paths if path.suffix in {".py", *NATIVE}):
             if copy := _find_copy(file, head.root, shared_files):
                 raise Refused(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 from convbench.check import sides
-from convbench.check.sides import Here, Side
+from convbench.check.sides import Side, WorkingTree
 from convbench.core import git
 from convbench.core.errors import BuildFailed, ConvbenchError
 
@@ -28,7 +28,7 @@ class Span(NamedTuple):
     versions: str = ""
     build: str = ""
 
-    def line(self, here: Here) -> Line:
+    def line(self, here: WorkingTree) -> Line:
         """Return the line of these places. Raises ConvbenchError if there is none."""
         if self.package:
             return Versions.between(here, self.package, self.versions)
@@ -65,14 +65,14 @@ class Line(Protocol):
 class Commits:
     """The commits from good to bad, by first parents, each with its subject."""
 
-    here: Here
+    here: WorkingTree
     build: str
     places: tuple[str, ...]
     subjects: tuple[str, ...]
     code: str | None = ""
 
     @classmethod
-    def between(cls, here: Here, good: str, bad: str, build: str) -> Commits:
+    def between(cls, here: WorkingTree, good: str, bad: str, build: str) -> Commits:
         """Return the commits from good to bad. Raises ConvbenchError if no line of history leads there."""
         commits = []
         for name, ref in (("--good", good), ("--bad", bad)):
@@ -103,13 +103,13 @@ class Commits:
 class Versions:
     """The versions of a package, each put before this environment's own, with the working tree as it stands."""
 
-    here: Here
+    here: WorkingTree
     package: str
     places: tuple[str, ...]
     build: str = ""
 
     @classmethod
-    def between(cls, here: Here, package: str, span: str) -> Versions:
+    def between(cls, here: WorkingTree, package: str, span: str) -> Versions:
         """Return the versions in a span such as ``2.11..2.13``. Raises ConvbenchError if it has fewer than two."""
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", package):
             raise ConvbenchError(f"--package {package!r}: give the name of a package, as in --package torch 2.11..2.13")

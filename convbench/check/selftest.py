@@ -179,7 +179,7 @@ def append(attempts: Iterable[Attempt], path: Path) -> Iterator[Attempt]:
         yield attempt
 
 
-def stored(path: Path, conditions: Mapping[str, Scalar]) -> list[Attempt]:
+def stored_attempts(path: Path, conditions: Mapping[str, Scalar]) -> list[Attempt]:
     """Return a file's attempts under these conditions: settings, rule, machine, cases and convbench."""
     if not path.exists():
         return []

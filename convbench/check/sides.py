@@ -89,7 +89,7 @@ class Base:
 
 
 @dataclass(frozen=True)
-class Here:
+class WorkingTree:
     """Where the check was called: head's tree, the working directory in it and the suite's file.
 
     ``written_files`` are files that the check itself writes: they do not count as changes of the code.
@@ -101,7 +101,7 @@ class Here:
     written_files: tuple[Path, ...] = ()
 
     @classmethod
-    def at(cls, cwd: Path, suite: str, written_files: tuple[Path, ...] = ()) -> Here:
+    def at(cls, cwd: Path, suite: str, written_files: tuple[Path, ...] = ()) -> WorkingTree:
         """Return where a check is called. Raises ConvbenchError if ``cwd`` holds the separator of lists of folders."""
         cwd, path = cwd.resolve(), Path(suite)
         if os.pathsep in str(cwd):
@@ -138,7 +138,7 @@ def scratch_folder() -> AbstractContextManager[Path]:
 
 
 @contextmanager
-def materialise(name: str, here: Here, folder: Path, build: str = "") -> Iterator[Side]:
+def materialise(name: str, here: WorkingTree, folder: Path, build: str = "") -> Iterator[Side]:
     """Yield the named side, ready to import: ``.`` is the tree as it stands, anything else a ref, wheel or directory.
 
     Raises ConvbenchError if it does not exist, BuildFailed if it cannot be made.
@@ -165,7 +165,7 @@ def materialise(name: str, here: Here, folder: Path, build: str = "") -> Iterato
         raise ConvbenchError(git.why_not(here.top, f"base {name!r}", name))
 
 
-def is_working_tree(name: str, here: Here) -> bool:
+def is_working_tree(name: str, here: WorkingTree) -> bool:
     """Whether a name, either ``.`` or a path, means head's tree."""
     return name == "." or (git.commit(here.top, name) is None and _path(name).resolve() == here.top)
 
@@ -184,20 +184,20 @@ def with_python(side: Side, python: str, folder: Path) -> Side:
     return replace(side, python=program, paths=(*side.paths, folder / "lent"), label=label)
 
 
-def _tree(label: str, root: Path, here: Here) -> Side:
+def _tree(label: str, root: Path, here: WorkingTree) -> Side:
     suite = here.path_in(here.suite, root) if here.suite else None
     is_own = git.top(root) == root.resolve()  # a folder within a repository is no commit: anything may be in it
     commit, changes = (git.commit(root, "HEAD"), git.uncommitted(root, here.written_files)) if is_own else (None, ())
     return Side(label, root, here.cwd_in(root), here.paths(root), commit=commit, changes=changes, suite=suite)
 
 
-def _wheel(wheel: Path, here: Here, folder: Path) -> Side:
+def _wheel(wheel: Path, here: WorkingTree, folder: Path) -> Side:
     target = folder / "wheel"
     unpack(wheel, target)
     return Side(wheel.name, None, here.cwd, (target, *here.paths(here.top)))
 
 
-def _build(command: str, root: Path, here: Here, folder: Path) -> None:
+def _build(command: str, root: Path, here: WorkingTree, folder: Path) -> None:
     """Run the build command, if any, in a tree. Processes that it leaves behind end with the scratch folder."""
     if command:
         environment = {**git.environment(), **scratch.mark(folder)}

@@ -240,7 +240,7 @@ def _write_outputs(output: Any, path: str) -> bool:
 
     kinds = (torch.Tensor, np.ndarray, np.generic, int, float, complex)
     values = _program("convbench_values", VALUES)
-    parts = [(name, _array(values.dense(leaf))) for name, leaf in values.leaves(output) if isinstance(leaf, kinds)]
+    parts = [(name, _array(values.densify(leaf))) for name, leaf in values.leaves(output) if isinstance(leaf, kinds)]
     numbers = [(name, array) for name, array in parts if array is not None]
     np.savez(path, **{f"{place} {name}": array for place, (name, array) in enumerate(numbers)})
     return hasattr(output, "gradients")

@@ -68,7 +68,7 @@ def advise(
     """
     from convbench.analysis.choice.by_task import recommendations
     from convbench.analysis.choice.recommendation import Ask, budgets
-    from convbench.analysis.quality.qualities import tried
+    from convbench.analysis.quality.qualities import has_training
     from convbench.analysis.results import results
     from convbench.core import store
     from convbench.core.quantities import share
@@ -84,7 +84,7 @@ def advise(
     ask = Ask(_limits(limits, metrics), margin, cheapest, per_second=_price(per_ms), metrics=metrics)
     tasks = _check_tasks(task or (), records, run)
     equal_budget = _equal_budget(budget_names, equal)
-    if not tried(records):
+    if not has_training(records):
         _print_not_run(run, description, results(records), ask, equal_budget, as_json)
         raise typer.Exit(_exit_code(["open"], require))
     answers = recommendations(records, ask, tasks, equal_budget)
@@ -93,9 +93,9 @@ def advise(
 
         print(json.dumps([plain(answer) for answer in answers], indent=1, allow_nan=False))
     else:
-        from convbench.report.terminal.advice import Advised
+        from convbench.report.terminal.advice import Advice
 
-        console(wide=False, highlight=False).print(Advised(answers, equal_budget))
+        console(wide=False, highlight=False).print(Advice(answers, equal_budget))
     raise typer.Exit(_exit_code([answer.grade for answer in answers], require))
 
 
@@ -179,12 +179,12 @@ def _cost_answer(results: Sequence[Result], ask: Ask) -> str:
 
     The text is empty if nothing was measured.
     """
-    from convbench.analysis.choice.by_budget import within
-    from convbench.report.words.answer import never_undisturbed
+    from convbench.analysis.choice.by_budget import answer_within
+    from convbench.report.words.answer import withheld_sentence
     from convbench.report.words.budget import fitting
 
-    answer = within(results, ask.constraints)
-    return f"By cost alone: {fitting(answer)} {never_undisturbed(results)}".strip() if answer.models else ""
+    answer = answer_within(results, ask.constraints)
+    return f"By cost alone: {fitting(answer)} {withheld_sentence(results)}".strip() if answer.models else ""
 
 
 def _idle_options(ask: Ask, equal_budget: Budget) -> str:
@@ -204,9 +204,9 @@ def _idle_options(ask: Ask, equal_budget: Budget) -> str:
 def _print_not_run(
     path: Path, run: RunDescription, results: Sequence[Result], ask: Ask, equal_budget: Budget, as_json: bool
 ) -> None:
-    from convbench.report.words.advice import not_run
+    from convbench.report.words.advice import missing_quality
 
-    reason = not_run(run, results, str(path if path.is_dir() else path.parent))
+    reason = missing_quality(run, results, str(path if path.is_dir() else path.parent))
     text = ". ".join(filter(None, (reason, _idle_options(ask, equal_budget), _cost_answer(results, ask))))
     answer = {"task": None, "grade": "open", "pick": None, "reason": "not-run", "words": text}
     print(json.dumps([answer], indent=1) if as_json else text)

@@ -54,7 +54,7 @@ def _name(info: ParameterInfo, parameter: str) -> None:
         info.metavar = info.metavar or "PATH"
 
     def path(text: str | Path) -> Path:
-        return files.named(label, text)
+        return files.path_of(label, text)
 
     info.parser = path
 
@@ -166,7 +166,7 @@ def bring(modules: Sequence[str]) -> None:
     os.environ[installed.VARIABLE] = ",".join(dict.fromkeys((*installed.of_environment(), *names)))
     with refuse_taken_names(", ".join(names)):
         installed.load()
-    for entry in installed.broken():
+    for entry in installed.missing_plugins():
         if entry.module in names:
             raise ConvbenchError(entry.sentence)
     if names and not _has_plugins_of_others():

@@ -67,7 +67,7 @@ def bisect(
     files.refuse_unwritable(place)
     request = Request(suite, overrides or (), only or (), skip or (), not different_outputs)
     span, limit = Span(good, bad, *package, build), seconds_of(budget)
-    question = search.BisectRequest(request, span, imports.here(), place, resume, limit)
+    question = search.BisectRequest(request, span, imports.require_working_directory(), place, resume, limit)
     settings, rule = settings_of(threads, allocator, device), rule_of(detect)
     with hold_machine():
         answer = search.find(question, settings, rule, Announcer())

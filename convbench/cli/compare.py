@@ -44,13 +44,13 @@ def compare(
     _print_run_failures(runs, comparison)
     if not comparison.matches:
         raise Refused(f"no case was measured both in {run_a} and in {run_b}: there is nothing to compare")
-    if not comparison.timed:
-        if not comparison.counted:
+    if not comparison.has_times:
+        if not comparison.has_counts:
             raise Refused(f"no case has a latency or a count both in {run_a} and in {run_b}: nothing can be compared")
         print("No case has a latency in both runs: only counts are compared, which are exact on any machine.")
         return
     if not comparison.comparable:
-        raise Refused(f"the milliseconds are not comparable: {'; '.join(comparison.differing)}")
+        raise Refused(f"the milliseconds are not comparable: {'; '.join(comparison.differences)}")
     if factor := stored_runs.machine_slowdown(comparison.matches):
         text = f"The reference workload, the same in every run, took {factor:.3f} times as long in the second run"
         print(f"{text}, at the speeds for which latencies are stated.")
@@ -68,7 +68,7 @@ def base_of(baseline: Path) -> str | None:
     commit = environment.get("commit")
     if not commit or environment.get("dirty"):
         return None
-    return git.commit(imports.here(), str(commit))
+    return git.commit(imports.require_working_directory(), str(commit))
 
 
 def lay_beside_baseline(baseline: Path, suite: str, overrides: Sequence[str], device: str, selection: Selection) -> int:
@@ -95,13 +95,15 @@ def lay_beside_baseline(baseline: Path, suite: str, overrides: Sequence[str], de
             raise Refused(f"{baseline} cannot be compared with what is measured here: {'; '.join(differences)}")
         head_run: Stored = (head_description, sweep.measure_unstored(prepared))
     comparison = stored_runs.lay_side_by_side(base_run, head_run)
-    failures = [record for record in head_run[1] if record.status != "ok" and record.case.id in comparison.alone[0]]
-    if not comparison.timed and not failures:
+    failures = [
+        record for record in head_run[1] if record.status != "ok" and record.case.id in comparison.lone_cases[0]
+    ]
+    if not comparison.has_times and not failures:
         raise Refused(f"{baseline} has no latency for any case that {suite} measures: nothing can be compared")
     factor = stored_runs.machine_slowdown(comparison.matches)
-    ratios = stored_runs.normalised(comparison.matches, factor or 1.0)
+    ratios = stored_runs.normalise(comparison.matches, factor or 1.0)
     _print(comparison, ratios)
-    if factor is None and comparison.timed:
+    if factor is None and comparison.has_times:
         print("The baseline has no reference workload: ratios include any change in the machine's speed.")
     elif factor:
         remark = "how much slower the machine was, as far as latencies were not corrected for it already"
@@ -116,7 +118,7 @@ def lay_beside_baseline(baseline: Path, suite: str, overrides: Sequence[str], de
 def _print_run_failures(runs: tuple[Stored, Stored], comparison: StoredComparison) -> None:
     """Print each case that failed in a run, or was skipped there and measured in the other run, with the reason."""
     places = ("in the first run", "in the second run")
-    for place, (_, records), ids in zip(places, runs, reversed(comparison.alone), strict=True):
+    for place, (_, records), ids in zip(places, runs, reversed(comparison.lone_cases), strict=True):
         failures = (record for record in records if record.status != "ok")
         _print_failures(place, [record for record in failures if record.status == "failed" or record.case.id in ids])
 
@@ -139,9 +141,9 @@ def _print(comparison: StoredComparison, ratios: Sequence[Interval | None]) -> N
         )
     if common_parts:
         screen.print(f"in every case: {', '.join(common_parts)}", markup=False, highlight=False)
-    if sentence := words.without_ratio(comparison.matches, 1):
+    if sentence := words.missing_ratios(comparison.matches, 1):
         screen.print(f"{sentence}, without a ratio.", markup=False, highlight=False)
-    for name, cases in zip(("first", "second"), comparison.alone, strict=True):
+    for name, cases in zip(("first", "second"), comparison.lone_cases, strict=True):
         for case in cases:
             screen.print(f"only in the {name} run: {case}", markup=False, highlight=False, soft_wrap=True)
 

@@ -38,7 +38,7 @@ def export_model(
     """Write a measured model as ONNX, checked against eager, with a short program beside it that runs it."""
     from convbench.core import store
     from convbench.core.commands import Command
-    from convbench.measure.handover import hand_over, left_out
+    from convbench.measure.handover import foreign_variants, hand_over
     from convbench.report.words import units
 
     if to.suffix != ".onnx" or not to.parent.is_dir():
@@ -56,7 +56,7 @@ def export_model(
         print(f"largest difference from eager {parity.largest:.2g}, relative error {parity.relative:.2g}")
     else:
         print("as far from eager as eager is from itself with other random numbers")
-    if omissions := left_out(record.case):
+    if omissions := foreign_variants(record.case):
         print(f"without {', '.join(omissions)}: the file computes in the model's own number type")
 
 

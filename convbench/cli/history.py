@@ -77,7 +77,7 @@ def _answer(question: HistoryQuery, store: Path | None) -> History:
     from convbench.analysis.history import overview
     from convbench.check import confirm
 
-    return overview.history(question, *(confirm.stored(store) if store else ()))
+    return overview.history(question, *(confirm.confirmations(store) if store else ()))
 
 
 def _confirm(suspects: list[Suspect], store: Path, build: str) -> None:
@@ -89,7 +89,9 @@ def _confirm(suspects: list[Suspect], store: Path, build: str) -> None:
         with hold_machine():
             try:
                 confirm.refuse_unwritable(store)
-                place = confirm.keep(store, confirm.confirm(suspect, imports.here(), Announcer(), build))
+                place = confirm.keep(
+                    store, confirm.confirm(suspect, imports.require_working_directory(), Announcer(), build)
+                )
             except ConvbenchError as error:
                 print(f"cannot be confirmed: {suspect.before} to {suspect.after}: {error}", file=sys.stderr)
                 continue

@@ -23,7 +23,7 @@ def list_shelves(
 ) -> None:
     """List what each shelf holds, one line per entry."""
     from convbench.core import installed, registry
-    from convbench.suite import load, shipped
+    from convbench.suite import load, shipped_suites
 
     shelves = {f"{plugins.kind}s": plugins for plugins in registry.SHELVES}
     if shelf and shelf not in (*shelves, "suites", "columns"):
@@ -31,11 +31,11 @@ def list_shelves(
     if shelf == "columns":
         _print_columns()
     if shelf in ("", "suites"):
-        _print_shelf("suites", {name: load(name).description for name in shipped()})
+        _print_shelf("suites", {name: load(name).description for name in shipped_suites()})
     for name, plugins in shelves.items():
         if shelf in ("", name):
             _print_shelf(name, {_signature(plugin): _description(plugin) for plugin in plugins})
-    for entry in installed.broken():
+    for entry in installed.missing_plugins():
         print(f"lacking: {entry.sentence}")
 
 
@@ -54,7 +54,7 @@ def doctor() -> None:
 
     screen = console(wide=False)
     for check in doctor.examine():
-        screen.print("ok  " if check.good else "lack", style="green" if check.good else "yellow", end=" ")
+        screen.print("ok  " if check.is_good else "lack", style="green" if check.is_good else "yellow", end=" ")
         screen.print(f"{check.name}: {check.message}", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -86,7 +86,7 @@ def _description(plugin: Any) -> str:
     from convbench.core.traits import VariantTraits, missing_modules
 
     marks = [] if plugin.origin == "convbench" else [plugin.origin]
-    declaration = plugin.declared
+    declaration = plugin.declaration
     if isinstance(declaration, VariantTraits) and (names := missing_modules(declaration.modules)):
         remedy = f"pip install 'convbench[{declaration.extra}]'" if declaration.extra else ", ".join(names)
         marks.append(f"not installed: {remedy}")

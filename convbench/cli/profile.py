@@ -78,7 +78,7 @@ def tensorboard(run: RunDirectory, port: Port = 6006, open_it: Open = False) -> 
         process.terminate()
         process.wait()
     if code:
-        raise viewer.ended(code)
+        raise viewer.exit_error(code)
 
 
 @app.command()
@@ -96,7 +96,7 @@ def fits(
     from convbench.core.quantities import amount
     from convbench.measure.machine import environment
     from convbench.measure.memory import largest
-    from convbench.measure.selection import selected
+    from convbench.measure.selection import select
     from convbench.report.words import units
     from convbench.runs import user_code
     from convbench.suite.selection import Selection
@@ -105,7 +105,7 @@ def fits(
     selection = Selection(only or (), skip or ())
     cases = [case for case in user_code.load(suite, overrides or []).cases if not case.trial]
     with user_code.UserCode(cases) as calls:
-        selected_cases = calls.run(selected, (cases, selection))
+        selected_cases = calls.run(select, (cases, selection))
         if not selected_cases:
             raise ConvbenchError(f"{suite}: no case is selected: `convbench run {suite} --dry-run` shows the names")
         if not memory:
@@ -118,14 +118,14 @@ def fits(
                 continue
             print(f"{case.id}: predicted peak {units.size(peak)}")
             for fit in results:
-                print(f"  {_words(fit)}" + ("" if fit.unknown else f", predicted peak {units.size(fit.peak)}"))
+                print(f"  {_words(fit)}" + ("" if fit.reason else f", predicted peak {units.size(fit.peak)}"))
 
 
 def _words(fit: Fit) -> str:
-    if fit.unknown:
-        return f"{fit.axis}: {fit.unknown}"
-    if fit.flat:
+    if fit.reason:
+        return f"{fit.axis}: {fit.reason}"
+    if fit.is_flat:
         return f"{fit.axis}: changes nothing"
     if fit.size == 0:
         return f"{fit.axis}: not even 1 fits"
-    return f"{fit.axis} up to {fit.size:,}{' or more (not searched further)' if fit.more else ''}"
+    return f"{fit.axis} up to {fit.size:,}{' or more (not searched further)' if fit.has_more else ''}"

@@ -80,7 +80,7 @@ def print_missing_plugins() -> None:
     """Print which plug-ins could not be loaded, and which figures and claims raised."""
     from convbench.core import installed
 
-    for entry in installed.broken():
+    for entry in installed.missing_plugins():
         print(f"convbench: {entry.sentence}", file=sys.stderr)
 
 

@@ -43,7 +43,7 @@ from convbench.core.text import counted, cut, joined
 if TYPE_CHECKING:
     from convbench.core.record import Record, RunDescription
     from convbench.runs import sweep
-    from convbench.runs.preparation import Prepared
+    from convbench.runs.preparation import PreparedRun
 
 
 Resume = Annotated[
@@ -138,7 +138,7 @@ def run(
     )
     with ExitStack() as stack:
         runner = stack.enter_context(preparation.executor_of(loaded_suite, device, executor, probes, options))
-        is_locked = not dry_run and stack.enter_context(sweep.reserved(directory, loaded_suite, runner, resume_mode))
+        is_locked = not dry_run and stack.enter_context(sweep.reserve(directory, loaded_suite, runner, resume_mode))
         host = to_come(device) if dry_run and runner.awaits_hosts else None
         prepared = preparation.prepare(loaded_suite, runner, selection, str(command), probes, host)
         if pattern := prepared.plan.idle_skip:
@@ -187,11 +187,11 @@ def merge(
         print(
             f"convbench: the shards measured different commits ({ids}): the joined run names the first", file=sys.stderr
         )
-    with store.locked(out):
+    with store.hold_directory(out):
         store.start(out, run, records)
         write_csv(out, records)
     conclude(out, show=True)
-    if unfinished_count := len(planned.unmeasured(run, records)):
+    if unfinished_count := len(planned.open_ids(run, records)):
         cases = counted(unfinished_count, "planned case has", "planned cases have")
         print(f"convbench: {cases} no result: run the shard again with --resume, then merge again", file=sys.stderr)
     raise typer.Exit(INCOMPLETE if missing_shards or unfinished_count else _exit_code(records))
@@ -209,7 +209,7 @@ def _exit_code(records: Sequence[Record]) -> int:
 
 
 def _measure(
-    prepared: Prepared,
+    prepared: PreparedRun,
     directory: Path,
     resume: sweep.Resume,
     *,
@@ -228,7 +228,7 @@ def _measure(
 
     resumed_records: list[Record] = []
     watcher = partial(progress.watcher, console(wide=False, stderr=True), quiet, prepared.plan.cases)
-    slowdown = floor.known(prepared.facts, Settings(), Rule())
+    slowdown = floor.seen_slowdown(prepared.facts, Settings(), Rule())
     try:
         records = sweep.run_into(
             directory, prepared, watcher, resume=resume, until_sure=until_sure, visible_slowdown=slowdown,
@@ -238,7 +238,7 @@ def _measure(
         records = store.load(directory)[1]
         if as_json:
             _print_rows(records)
-        total = len(prepared.planned)
+        total = len(prepared.planned_cases)
         prefix = f"{len(records):,} of " if len(records) <= total else ""  # further seeds are not planned
         cases = counted(total if prefix else len(records), "case is", "cases are")
         raise Interrupted(f"interrupted; {prefix}{cases} kept in {directory}: add --resume to go on") from error
@@ -254,7 +254,7 @@ def _measure(
     return records
 
 
-def _remainder_sentences(resumed_records: Sequence[Record], prepared: Prepared) -> Iterator[str]:
+def _remainder_sentences(resumed_records: Sequence[Record], prepared: PreparedRun) -> Iterator[str]:
     """Yield a sentence for each thing that a resumed run does not make up for."""
     from convbench.core.metrics import TRACE_BYTES
     from convbench.core.visits import in_table
@@ -268,13 +268,13 @@ def _remainder_sentences(resumed_records: Sequence[Record], prepared: Prepared) 
         yield f"{counted(untraced_count, 'case')} measured before got no trace: run without --resume to trace all cases"
 
 
-def _count_missing(directory: Path, records: Sequence[Record], prepared: Prepared) -> int:
+def _count_missing(directory: Path, records: Sequence[Record], prepared: PreparedRun) -> int:
     """Count and report cases without a record: trainings that the budget left out, or cases without an answer."""
     from convbench.core import planned, store
 
     run = store.read_description(directory)
     if prepared.suite.protocol.budget:
-        count = len(planned.unmeasured(run, records))
+        count = len(planned.open_ids(run, records))
         reason = f"{counted(count, 'training')} not made: the budget is spent. To go on, add --resume with a new budget"
     else:
         count = len(set(run.planned).difference(record.case.id for record in records))
@@ -298,11 +298,11 @@ def _resume(text: str) -> sweep.Resume:
     return RESUME[text]
 
 
-def _show_plan(prepared: Prepared) -> None:
-    for case in prepared.planned:
+def _show_plan(prepared: PreparedRun) -> None:
+    for case in prepared.planned_cases:
         equal = prepared.plan.equal.get(case.id)
         print(f"{case.id}  (also {', '.join(equal)})" if equal else case.id)
-    combinations, planned_count = len(prepared.suite.cases), len(prepared.planned)
+    combinations, planned_count = len(prepared.suite.cases), len(prepared.planned_cases)
     suffix = f", and {counted(len(prepared.later), 'training')} more, each at its model's best learning rate"
     head = f"{counted(planned_count, 'case')} to measure, of {counted(combinations, 'combination')} in the suite"
     print(f"{head}{suffix if prepared.later else ''}", file=sys.stderr)

@@ -72,14 +72,14 @@ def selftest(
 
     files.refuse_unwritable(out, "choose another place with --out")
     settings, rule, percents = settings_of(threads, allocator, device), rule_of(detect), _percents(slowdowns)
-    location = sides.Here.at(imports.here(), suite)
+    location = sides.WorkingTree.at(imports.require_working_directory(), suite)
     with hold_machine(), ExitStack() as stack:
         folder = stack.enter_context(sides.scratch_folder())
         side = stack.enter_context(sides.materialise(".", location, folder))
         self_test = test.Selftest(side, Request(suite, overrides or (), only or (), skip or ()), settings, rule, folder)
         for trial in test.append(self_test.experiments(percents, 60 * minutes, Announcer()), out):
             print(f"  {trial.word}: {trial.case}, {trial.seen:+.1%} seen", file=sys.stderr)
-    figures = test.figures(test.stored(out, self_test.conditions))
+    figures = test.figures(test.stored_attempts(out, self_test.conditions))
     lines, smallest = list(test.sentences(figures)), test.smallest_seen(figures)
     if not smallest and test.is_too_short(figures):
         lines.append("too few verdicts to say which slowdown is seen: run the same command again")

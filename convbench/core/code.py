@@ -25,7 +25,7 @@ INSTALLED = {"site-packages", "dist-packages"}
 MAIN = {"__main__", "__mp_main__"}
 
 
-def imported() -> dict[str, str]:
+def module_digests() -> dict[str, str]:
     """Return the user's modules that this process has imported by now, and the hash of each."""
     return {name: digest for name, file in sorted(files().items()) if (digest := _file_hash(file))}
 
@@ -36,7 +36,7 @@ def files() -> dict[str, str]:
     return {name: file for name, file in paths.items() if file and name not in MAIN and is_users(file)}
 
 
-def changed(digests: Mapping[str, str]) -> list[str]:
+def changed_files(digests: Mapping[str, str]) -> list[str]:
     """Return the names of these modules' files that have changed or are gone. Nothing is imported.
 
     Modules that are only found on a path that the code itself adds (``sys.path.insert``) are left out.

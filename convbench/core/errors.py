@@ -27,12 +27,12 @@ class Unavailable(ConvbenchError):
 
 
 class CaseFailed(ConvbenchError):
-    """One case has no result; the sweep goes on. ``kind`` is the reason in a word, ``known`` what was found before."""
+    """One case has no result; the sweep goes on. ``kind`` is the reason in a word, ``results`` those found before."""
 
-    def __init__(self, kind: FailureKind, message: str, known: Iterable[Any] = ()) -> None:
+    def __init__(self, kind: FailureKind, message: str, results: Iterable[Any] = ()) -> None:
         super().__init__(message)
         self.kind = kind
-        self.known = tuple(known)
+        self.results = tuple(results)
 
 
 class Impossible(ConvbenchError):

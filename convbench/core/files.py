@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from convbench.core.errors import ConvbenchError, StoreError
-from convbench.core.text import cut, shown
+from convbench.core.text import cut, value_text
 
 ELSEWHERE = "choose another place"
 MOST_BYTES = 2**28
@@ -29,7 +29,7 @@ CHUNK = 2**20
 GZIP = b"\x1f\x8b"
 
 
-def named(name: str, path: object) -> Path:
+def path_of(name: str, path: object) -> Path:
     """Return the path that an option, an argument or a parameter gives.
 
     Raises ConvbenchError for an empty one, as of a shell variable that is not set: it would mean the working directory;
@@ -37,7 +37,7 @@ def named(name: str, path: object) -> Path:
     ``--out=~/runs``, and so does Python.
     """
     if not isinstance(path, (str, os.PathLike)) or not isinstance(text := os.fspath(path), str):
-        raise ConvbenchError(f"{name}: {shown(path)} is not a path: name a file or a directory")
+        raise ConvbenchError(f"{name}: {value_text(path)} is not a path: name a file or a directory")
     if not text.strip():
         raise ConvbenchError(f"{name} is empty: name a file or a directory")
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):

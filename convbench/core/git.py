@@ -80,7 +80,7 @@ def why_no_first_parents(cwd: Path, good: str, bad: str) -> str:
     )
 
 
-def changed(repository: Path, base: str) -> list[str]:
+def changed_files(repository: Path, base: str) -> list[str]:
     """Return the files of the working tree that differ from a commit, new ones too, as paths from the tree's root."""
     modified = ask(repository, "diff", "--name-only", "--no-renames", "-z", base) or ""
     untracked = ask(repository, "ls-files", "--others", "--exclude-standard", "-z") or ""
@@ -92,7 +92,7 @@ def ignores(top: Path, file: Path) -> bool:
     return ask(top, "check-ignore", "--quiet", "--", str(file)) is not None
 
 
-def dirty(top: Path) -> bool:
+def is_dirty(top: Path) -> bool:
     return bool(uncommitted(top))
 
 

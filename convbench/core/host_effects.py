@@ -22,14 +22,14 @@ HUBER = 1.5
 
 
 class Effect(NamedTuple):
-    """How much slower a host is than the typical host of its group, as a log; ``half`` is half the 95 % interval.
+    """How much slower a host is than the typical host of its group, as a log; ``half_width`` is half the 95 % interval.
 
-    ``drawn`` is the effect shrunk towards 0; it corrects the host's times.
+    ``shrunk`` is the effect drawn towards 0; it corrects the host's times.
     """
 
     log: float
-    half: float
-    drawn: float
+    half_width: float
+    shrunk: float
 
     @property
     def factor(self) -> float:

@@ -46,7 +46,7 @@ def working_directory() -> Path | None:
         return None
 
 
-def here() -> Path:
+def require_working_directory() -> Path:
     """Return the working directory. Raises ConvbenchError if it has been deleted."""
     folder = working_directory()
     if folder is None:

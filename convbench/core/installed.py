@@ -80,7 +80,7 @@ def verbs() -> tuple[PluginModule, ...]:
     return _entries(VERBS)
 
 
-def broken() -> tuple[MissingPlugins, ...]:
+def missing_plugins() -> tuple[MissingPlugins, ...]:
     """Return the plug-ins that could not be loaded so far."""
     return tuple(_missing_plugins.values())
 

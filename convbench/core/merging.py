@@ -50,7 +50,7 @@ def merge(runs: Sequence[Stored]) -> Stored:
                 f"{run.name!r} of {run.started} and {first_run.name!r} of {first_run.started} have different suites or "
                 f"protocols ({', '.join(fields)}): they cannot be merged"
             )
-    runs = placed(runs)
+    runs = mark_runs(runs)
     case_ids = tuple(dict.fromkeys(case for run, _ in runs for case in run.planned))
     equal = {case: ids for run, _ in runs for case, ids in run.equal.items()}
     command = str(replace(Command.of(first_run), shard=""))
@@ -64,7 +64,7 @@ def merge(runs: Sequence[Stored]) -> Stored:
     return replace(merged_run, parts=_parts(merged_run, runs, records)), records
 
 
-def placed(runs: Sequence[tuple[RunDescription, Sequence[Record]]]) -> list[Stored]:
+def mark_runs(runs: Sequence[tuple[RunDescription, Sequence[Record]]]) -> list[Stored]:
     """Return the runs, each visit marked by its run if there are several, so that no ratio is formed of two moments."""
     return [(run, _mark_visits(run, records) if len(runs) > 1 else list(records)) for run, records in runs]
 

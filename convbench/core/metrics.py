@@ -250,7 +250,7 @@ _OPTIONS = frozenset({metric.option for metric in ALL if metric.shown} | {LSTM_I
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
-def known(metric: Metric) -> Metric:
+def with_words(metric: Metric) -> Metric:
     """Return a record's metric with its words: from the catalogue if it is built in, else as it was declared."""
     return CATALOGUE.get(metric.name) or with_title(metric)
 
@@ -260,7 +260,7 @@ def is_ours(metric: Metric) -> bool:
     return metric.name in CATALOGUE
 
 
-def own(readings: Iterable[Reading]) -> list[Metric]:
+def foreign_metrics(readings: Iterable[Reading]) -> list[Metric]:
     """Return the metrics among these readings that are not built in, each once, in order."""
     metrics = [reading.metric for reading in readings if reading.metric.name not in CATALOGUE]
     return list({metric.name: with_title(metric) for metric in metrics}.values())

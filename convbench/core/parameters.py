@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from convbench.core.errors import ConvbenchError
-from convbench.core.text import listed, shown
+from convbench.core.text import listed, value_text
 
 
 def text(name: str, value: object) -> str:
     """Return the value of a parameter that must be a text."""
     if not isinstance(value, str):
-        raise ConvbenchError(f"{name}={shown(value)}: give a text")
+        raise ConvbenchError(f"{name}={value_text(value)}: give a text")
     return value
 
 
@@ -19,12 +19,12 @@ def texts(name: str, value: object) -> tuple[str, ...]:
     """Return the value of a parameter that must be texts; a single text is a list of one."""
     entries = listed(value) if isinstance(value, Iterable) else ()
     if not isinstance(value, Iterable) or not all(isinstance(entry, str) for entry in entries):
-        raise ConvbenchError(f"{name}={shown(value)}: give a text, or a list of texts")
+        raise ConvbenchError(f"{name}={value_text(value)}: give a text, or a list of texts")
     return entries
 
 
 def thread_count(value: object) -> int:
     """Return the number of threads that both sides of a comparison use."""
     if not isinstance(value, int) or value < 1:
-        raise ConvbenchError(f"threads={shown(value)}: give a whole number from 1")
+        raise ConvbenchError(f"threads={value_text(value)}: give a whole number from 1")
     return value

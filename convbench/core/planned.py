@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from convbench.core.record import Record, RunDescription
 
 
-def unmeasured(run: RunDescription, records: Sequence[Record]) -> list[str]:
+def open_ids(run: RunDescription, records: Sequence[Record]) -> list[str]:
     """Return the ids of planned cases without a record, and of later trainings, planned without a learning rate.
 
     If this machine skipped every training of a model, its later trainings are not made and not returned.

@@ -121,12 +121,12 @@ class Visit:
     host: str = ""
 
     @property
-    def timed(self) -> bool:
+    def is_timed(self) -> bool:
         """Whether the visit's purpose was to take times."""
         return self.round != FACTS
 
     @property
-    def sound(self) -> bool:
+    def is_sound(self) -> bool:
         return not (self.disturbed or self.failure)
 
 
@@ -172,7 +172,7 @@ class Record:
         if not reading.visits:
             return {0: reading.samples}
         pairs = zip(self.visits, reading.by_visit(), strict=True)
-        return {visit.round: samples for visit, samples in pairs if samples and visit.sound}
+        return {visit.round: samples for visit, samples in pairs if samples and visit.is_sound}
 
     def reading(self, metric: str | Metric) -> Reading | None:
         """Return the reading of a metric, or of that name, with its disturbed visits; None if it was not measured."""

@@ -36,7 +36,7 @@ DECLARED = "__convbench__"
 
 
 def declares(declaration: Any) -> Callable[[F], F]:
-    """Decorator: attach a declaration to a factory, on a shelf or imported; it is read as ``Plugin.declared``."""
+    """Decorator: attach a declaration to a factory, on a shelf or imported; it is read as ``Plugin.declaration``."""
 
     def mark(build: F) -> F:
         setattr(build, DECLARED, declaration)
@@ -65,12 +65,12 @@ class Plugin(Generic[T]):
         return installed.origin(self.module)
 
     @property
-    def declared(self) -> Any:
+    def declaration(self) -> Any:
         """The declaration that ``declares`` attached to the factory; None without one."""
         return getattr(self.build, DECLARED, None)
 
     @contextmanager
-    def noted(self, kind: str) -> Iterator[None]:
+    def note_errors(self, kind: str) -> Iterator[None]:
         """Note an error that a plug-in of another package raises in here, as if the plug-in could not be loaded.
 
         An error of convbench's own plug-ins is passed on.
@@ -83,7 +83,7 @@ class Plugin(Generic[T]):
             installed.note(self.origin, self._error_text(kind, error))
 
     @contextmanager
-    def refused(self, kind: str) -> Iterator[None]:
+    def refuse_errors(self, kind: str) -> Iterator[None]:
         """Turn an error that a plug-in of another package raises in here into a ConvbenchError that names the plug-in.
 
         An error of convbench's own plug-ins is passed on.
@@ -146,7 +146,7 @@ class Registry(Generic[T]):
             return _plugin(name, imports.import_path(name))
         self._load()
         if name not in self._plugins:
-            causes = "".join(f"; {entry.sentence}" for entry in installed.broken())
+            causes = "".join(f"; {entry.sentence}" for entry in installed.missing_plugins())
             raise ConvbenchError(f"unknown {self.kind} {short_name(name)!r}{did_you_mean(name, self._plugins)}{causes}")
         return self._plugins[name]
 

@@ -65,7 +65,7 @@ def open_place(name: str) -> SharedPlace:
     scheme, separator, path = name.partition("://")
     if separator and scheme != "file":
         return Remote.at(name)
-    return Folder(files.named("PLACE", path if separator else name))
+    return Folder(files.path_of("PLACE", path if separator else name))
 
 
 @dataclass(frozen=True)

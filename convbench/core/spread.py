@@ -38,7 +38,7 @@ class Prior(NamedTuple):
     degrees: float
     variance: float
 
-    def scaled(self, factor: float) -> Prior:
+    def scale(self, factor: float) -> Prior:
         """Return the prior of a quantity whose variance is ``factor`` times this one's."""
         return self._replace(variance=self.variance * factor)
 

@@ -150,7 +150,7 @@ def drop_unfinished_line(directory: Path) -> bool:
 
 
 @contextmanager
-def locked(directory: Path) -> Iterator[None]:
+def hold_directory(directory: Path) -> Iterator[None]:
     """Lock the run directory for this process, and make it if it is missing.
 
     Raises StoreError if it cannot be written, or if another process measures into it.

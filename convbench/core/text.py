@@ -62,7 +62,7 @@ def first_lines(lines: Sequence[str]) -> str:
     return "\n".join([*lines[:MOST_LINES], *([f"... and {excess:,} more"] if excess > 0 else [])])
 
 
-def shown(value: object) -> str:
+def value_text(value: object) -> str:
     """Return a Python value as messages show it."""
     return cut(repr(value), LONGEST_NAME)
 

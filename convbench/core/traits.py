@@ -91,7 +91,7 @@ def dtype_option(*, dtype: str) -> str:
 
 def of_variant(name: str) -> VariantTraits:
     """Return the traits that a variant declares, or the default ones. Raises ConvbenchError if it cannot be found."""
-    declaration = variants.get(name).declared
+    declaration = variants.get(name).declaration
     return declaration if isinstance(declaration, VariantTraits) else VariantTraits()
 
 
@@ -173,7 +173,7 @@ def notes_of(case: Case) -> dict[str, Scalar]:
         notes["dtype"] = number
     if isinstance(case.architecture, Parts):
         with suppress(ConvbenchError):
-            declaration = reducers.get(case.architecture.reducer.name).declared
+            declaration = reducers.get(case.architecture.reducer.name).declaration
             if isinstance(declaration, ReducerTraits):
                 notes |= {"position": declaration.position} if declaration.position else {}
                 notes |= {"control": True} if declaration.control else {}

@@ -71,7 +71,7 @@ def threads(record: Record) -> Scalar:
 
 def in_table(record: Record) -> bool:
     """Whether a case belongs in the first table: it was timed, has no result, or is measured only once."""
-    return not record.visits or record.status != "ok" or any(visit.timed for visit in record.visits)
+    return not record.visits or record.status != "ok" or any(visit.is_timed for visit in record.visits)
 
 
 def join_visits(lines: Iterable[Record]) -> list[Record]:
@@ -130,7 +130,7 @@ def _is_refused(record: Record) -> bool:
 
 def _representative(records: Sequence[Record]) -> Record:
     """Return the visit whose state stands for the case: a timed one if there is any, preferably one that succeeded."""
-    candidates = [record for record in records if any(visit.timed for visit in record.visits)] or list(records)
+    candidates = [record for record in records if any(visit.is_timed for visit in record.visits)] or list(records)
     return next((record for record in candidates if record.status == "ok"), candidates[0])
 
 
@@ -181,7 +181,7 @@ def _judge(record: Record, level: float | None) -> Record:
     findings = tuple(finding for finding in record.findings if finding.code not in OF_VISITS)
     latencies = split_by_name.get(metrics.LATENCY.name, [])
     timed_visits = [visit for i, visit in enumerate(visits) if _at(latencies, i)]
-    if timed_visits and not any(visit.sound for visit in timed_visits):
+    if timed_visits and not any(visit.is_sound for visit in timed_visits):
         findings += (_withheld_finding(timed_visits, record),)
     if record.status == "ok" and (failures := [visit.failure for visit in visits if visit.failure]):
         findings += (Finding(VISIT_FAILED, data={"reason": failures[0]}),)
@@ -212,7 +212,7 @@ def _disturbance(samples: dict[str, tuple[float, ...]], record: Record, level: f
 def _speeds(latencies: Sequence[tuple[float, ...]], visits: Sequence[Visit]) -> Finding | None:
     """Return the finding that fresh processes ran at two speeds; None if they did not."""
     medians = sorted(
-        median(samples) for samples, visit in zip(latencies, visits, strict=False) if samples and visit.sound
+        median(samples) for samples, visit in zip(latencies, visits, strict=False) if samples and visit.is_sound
     )
     if not at_two_speeds([math.log(seconds) for seconds in medians]):
         return None

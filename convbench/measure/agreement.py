@@ -40,7 +40,7 @@ def _export_parity(subject: Subject, eager: Subject, parity: Parity) -> Iterator
         yield from _stream_parity(subject, eager, parity)
         return
     other_inputs = inputs(subject.case, subject.seed + 1, subject.device, subject.model)
-    typed_inputs = other_inputs.typed_as(subject.inputs)
+    typed_inputs = other_inputs.with_types_of(subject.inputs)
     expected = clone(_run(eager, other_inputs))
     parity = parity.merge(compare(clone(_run(subject, typed_inputs)), expected, tolerance(subject), " on another clip"))
     yield from parity.readings()

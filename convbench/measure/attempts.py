@@ -33,14 +33,14 @@ def attempt(case: Case, measure: Measure) -> Record:
     try:
         return measure(case)
     except Exception as error:
-        return replace(failed(case, error), started=date, seconds=time.perf_counter() - start)
+        return replace(failed_record(case, error), started=date, seconds=time.perf_counter() - start)
 
 
-def failed(case: Case, error: Exception) -> Record:
+def failed_record(case: Case, error: Exception) -> Record:
     """Return the record of why a case has no result, with the results known before."""
     failure = explain(error)
     status: Literal["failed", "skipped"] = "skipped" if failure.kind == "unavailable" else "failed"
-    results = error.known if isinstance(error, CaseFailed) else ()
+    results = error.results if isinstance(error, CaseFailed) else ()
     readings = tuple(result for result in results if isinstance(result, Reading))
     findings = tuple(result for result in results if isinstance(result, Finding))
     return Record(case, status, readings, findings, failure, started=timestamp())

@@ -35,7 +35,7 @@ def explanation(error: CaseFailed, eager: Subject) -> CaseFailed:
         reason = (
             f"the model's output depends on what earlier calls left in {place}, which an export takes for a constant"
         )
-        return CaseFailed(error.kind, f"{reason}: pass it in and out like a stream's state; {error}", error.known)
+        return CaseFailed(error.kind, f"{reason}: pass it in and out like a stream's state; {error}", error.results)
     return error
 
 

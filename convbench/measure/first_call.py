@@ -84,9 +84,9 @@ def faults(inputs: Inputs, initial_versions: list[int], output: Any) -> Iterator
 def _mode_finding(subject: Subject) -> Iterator[Finding]:
     """Report that a model is not called in inference mode, and why."""
     call = subject.without_gradients
-    if call.refused:
+    if call.refusal:
         mode = "without gradients" if call.mode is torch.no_grad else "with gradients"
-        yield Finding(NOT_IN_INFERENCE_MODE, "note", {"mode": mode, "reason": reason_of(call.refused)})
+        yield Finding(NOT_IN_INFERENCE_MODE, "note", {"mode": mode, "reason": reason_of(call.refusal)})
 
 
 def _costs(deployment: Deployment | None) -> Iterator[Reading]:

@@ -94,7 +94,7 @@ def _runtime_options(case: Case) -> dict[str, Scalar]:
     return next((dict(choice.options) for choice in case.variant if choice.name == RUNTIME), {})
 
 
-def left_out(case: Case) -> list[str]:
+def foreign_variants(case: Case) -> list[str]:
     """Variants of a case whose number type the file lacks, because they belong to another runtime or to torch alone."""
     choices = (choice for choice in case.variant if not _is_kept(choice.name))
     return [str(choice) for choice in choices if dtype(replace(case, variant=(choice,))) != FP32]

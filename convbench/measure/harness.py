@@ -22,14 +22,14 @@ from convbench.measure.first_call import Opening, open_case
 from convbench.measure.machine import environment
 from convbench.measure.probes import Probe, probe_name, results_of, traits_of
 from convbench.measure.quality.trial import trial
-from convbench.models.network import python_as_before
-from convbench.models.subject import Subject, assemble, on
+from convbench.models.network import preserve_random_state
+from convbench.models.subject import Subject, assemble, current_device
 from convbench.models.weights import weights_bytes
 
 Results = tuple[list[Reading | Finding], dict[str, Scalar]]
 
 
-@python_as_before()
+@preserve_random_state()
 def measure(
     case: Case,
     protocol: Protocol,
@@ -48,7 +48,7 @@ def measure(
     start, date = time.perf_counter(), timestamp()
     forget_counts()
     if case.trial:
-        with on(case.device):
+        with current_device(case.device):
             results, state = _trial_results(case, protocol)
     else:
         with computing_with(case):
@@ -139,7 +139,7 @@ def computing_with(case: Case) -> Iterator[None]:
     if case.device == "cpu":
         torch.set_num_threads(case.threads if isinstance(case.threads, int) else 1)
     try:
-        with on(case.device):
+        with current_device(case.device):
             yield
     finally:
         torch.set_num_threads(threads)

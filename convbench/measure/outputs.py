@@ -18,7 +18,7 @@ from convbench.models.training_step import Step
 def time_call(subject: Subject) -> tuple[Any, float]:
     """Return the output of one call, and its seconds."""
     start = time.perf_counter()
-    result = subject.timed()
+    result = subject.timed_call()
     wait_for(torch.device(subject.device))
     seconds = time.perf_counter() - start
     output = subject.output(result)
@@ -42,4 +42,4 @@ def _copy(leaf: Any) -> Any:
 def numbers(output: Any) -> dict[str, Any]:
     """The comparable numbers of an output by their paths; for a training step, its loss and gradients."""
     parts = {"": output.loss, **output.gradients} if isinstance(output, Step) else output
-    return {path: values.dense(leaf) for path, leaf in parts.items() if isinstance(leaf, NUMBERS)}
+    return {path: values.densify(leaf) for path, leaf in parts.items() if isinstance(leaf, NUMBERS)}

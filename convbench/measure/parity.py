@@ -17,7 +17,7 @@ from torch.testing import assert_close
 from convbench.core import metrics
 from convbench.core.errors import CaseFailed
 from convbench.core.record import Reading
-from convbench.models.values import dense
+from convbench.models.values import densify
 
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 5e-2, torch.int8: 1e-1}
 """Relative and absolute tolerance by number type; outputs of an LSTM lie in [-1, 1]. For gradients and int8, of the
@@ -59,7 +59,7 @@ def compare(output: Output, expected: Output, limit: float, place: str = "") -> 
             "wrong output", f"does not return what eager returns: only one of them has {paths or 'an output'}"
         )
     pairs = [
-        (dense(output[path]), dense(reference))
+        (densify(output[path]), densify(reference))
         for path, reference in expected.items()
         if isinstance(reference, NUMBERS)
     ]

@@ -18,7 +18,7 @@ from convbench.core.scales import gib
 from convbench.core.text import first_lines
 from convbench.measure.quality.trial import refuse_unlearnable
 from convbench.models import subject
-from convbench.models.network import build_reducer, feature_shape, forget_shapes, python_as_before, vector_size
+from convbench.models.network import build_reducer, feature_shape, forget_shapes, preserve_random_state, vector_size
 from convbench.models.variants import refuse_misplaced
 from convbench.models.weights import weights_bytes
 from convbench.suite.selection import Plan
@@ -26,7 +26,7 @@ from convbench.suite.selection import Plan
 FLOAT_BYTES = 4
 
 
-@python_as_before()
+@preserve_random_state()
 def preflight(cases: Iterable[Case], available_bytes: int, training: Training | None = None) -> Plan:
     """Resolve every case and drop repetitions, keeping the order.
 

@@ -17,7 +17,7 @@ from convbench.core.errors import ConvbenchError
 from convbench.core.metrics import refuse_clash
 from convbench.core.record import Finding, Protocol, Reading
 from convbench.core.registry import DECLARED, declares
-from convbench.core.text import shown
+from convbench.core.text import value_text
 
 if TYPE_CHECKING:
     from convbench.models.subject import Subject
@@ -81,7 +81,7 @@ def results_of(probe: Probe, subject: Subject, protocol: Protocol) -> list[Readi
     """Return a probe's results, with samples as floats. Raises ConvbenchError, naming the probe, for others."""
     name, results = probe_name(probe), probe(subject, protocol)
     if not isinstance(results, Iterable):
-        raise ConvbenchError(f"the probe {name} returned {shown(results)}: {CONTRACT}")
+        raise ConvbenchError(f"the probe {name} returned {value_text(results)}: {CONTRACT}")
     return [_check(name, result) for result in results]
 
 
@@ -89,12 +89,12 @@ def _check(name: str, result: object) -> Reading | Finding:
     if isinstance(result, Finding):
         return result
     if not isinstance(result, Reading):
-        raise ConvbenchError(f"the probe {name} yielded {shown(result)}: {CONTRACT}")
+        raise ConvbenchError(f"the probe {name} yielded {value_text(result)}: {CONTRACT}")
     refuse_clash(result.metric)
     try:
         return replace(result, samples=tuple(map(float, result.samples)))
     except (TypeError, ValueError) as error:
-        samples = f"the samples of {result.metric.name}, {shown(result.samples)},"
+        samples = f"the samples of {result.metric.name}, {value_text(result.samples)},"
         raise ConvbenchError(f"the probe {name}: {samples} are not a tuple of numbers, such as (3.0,)") from error
 
 

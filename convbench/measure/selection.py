@@ -41,7 +41,7 @@ def plan(suite: Suite, device: str, available_bytes: int, selection: Selection, 
     return replace(result, idle_skip=selection.idle_skip(ids.values()))
 
 
-def selected(cases: Sequence[Case], selection: Selection) -> list[Case]:
+def select(cases: Sequence[Case], selection: Selection) -> list[Case]:
     """Return the selected cases, resolved, each once. Raises ConvbenchError for an ``only`` pattern without a case."""
     ids = {case: _ids(case, selection) for case in cases}
     selected_cases = list(dict.fromkeys(resolve(case) for case in cases if selection.keeps(ids[case])))

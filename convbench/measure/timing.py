@@ -169,7 +169,7 @@ class WarmUp:
         return self.seconds / self.calls
 
     @property
-    def steady(self) -> bool:
+    def is_steady(self) -> bool:
         return self.change <= STEADY
 
 

@@ -34,11 +34,11 @@ class Inputs:
     def bytes(self) -> int:
         return values.held_bytes(self.tensors)
 
-    def changed(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Inputs:
+    def map_tensors(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Inputs:
         """The same arguments with their tensors changed."""
         return Inputs(*values.map_leaves(change, (self.args, self.kwargs)))
 
-    def typed_as(self, other: Inputs) -> Inputs:
+    def with_types_of(self, other: Inputs) -> Inputs:
         """The same arguments, each tensor in the number type that it has in ``other``."""
         types: list[torch.dtype] = []
 
@@ -46,9 +46,9 @@ class Inputs:
             types.append(tensor.dtype)
             return tensor
 
-        other.changed(note_type)  # not ``tensors``, which also has the lengths in a packed sequence
+        other.map_tensors(note_type)  # not ``tensors``, which also has the lengths in a packed sequence
         type_iterator = iter(types)
-        return self.changed(lambda tensor: tensor.to(next(type_iterator)))
+        return self.map_tensors(lambda tensor: tensor.to(next(type_iterator)))
 
     def channels_last(self, clip: Clip) -> Inputs:
         """The same arguments in NHWC order. Clips are stored so that flatten(0, 1) is channels_last without a copy.
@@ -56,7 +56,7 @@ class Inputs:
         A clip whose channels come before its frames, as for convolutions over time, becomes channels_last_3d. ``clip``
         tells the number of channels.
         """
-        return self.changed(partial(_channels_last, clip))
+        return self.map_tensors(partial(_channels_last, clip))
 
 
 def inputs(case: Case, seed: int, device: str, model: nn.Module) -> Inputs:

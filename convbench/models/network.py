@@ -93,7 +93,7 @@ def _seed_python(seed: int) -> None:
 
 
 @contextmanager
-def python_as_before() -> Iterator[None]:
+def preserve_random_state() -> Iterator[None]:
     """Save the random states of Python and numpy, and restore them at the end of the block."""
     python_state, numpy_state = random.getstate(), np.random.get_state()
     try:

@@ -21,7 +21,7 @@ from convbench.models.deployment import Deployment, Quantisation
 from convbench.models.inputs import Inputs, inputs
 from convbench.models.variants import need
 from convbench.models.weights import number_type
-from convbench.models.without_values import unchecked
+from convbench.models.without_values import without_checks
 
 OF_INFERENCE_MODE = "Inference tensors cannot be saved for backward"
 
@@ -29,7 +29,7 @@ OF_INFERENCE_MODE = "Inference tensors cannot be saved for backward"
 class WithoutGradients:
     """A callable that runs a model with as few gradients as it allows: in the first of ``modes`` in which it succeeds.
 
-    The first call finds ``mode``, in which all calls run. ``refused`` is the error of the first mode if that failed.
+    The first call finds ``mode``, in which all calls run. ``refusal`` is the error of the first mode if that failed.
     ``settles`` says whether the output has pending values (``values.settle``).
     """
 
@@ -41,7 +41,7 @@ class WithoutGradients:
         self.forward, self.modes = forward, modes
         self.mode: Callable[[], Any] | None = None
         self.settles = False
-        self.refused: Exception | None = None
+        self.refusal: Exception | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.mode is None:
@@ -60,13 +60,13 @@ class WithoutGradients:
             except Exception as error:
                 if is_out_of_memory(error):
                     raise
-                self.refused = self.refused or error
+                self.refusal = self.refusal or error
         try:
             return self._try(last_mode, args, kwargs)
         except RuntimeError as error:
-            if self.refused is None or OF_INFERENCE_MODE not in str(error):
+            if self.refusal is None or OF_INFERENCE_MODE not in str(error):
                 raise
-            raise self.refused from error  # ``error`` only comes from state that the first attempt left in the model
+            raise self.refusal from error  # ``error`` only comes from state that the first attempt left in the model
 
     def _try(self, mode: Callable[[], Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         with mode():
@@ -126,7 +126,7 @@ class Subject:
         return set()
 
     @property
-    def timed(self) -> Callable[[], Any]:
+    def timed_call(self) -> Callable[[], Any]:
         """The call that is timed: ``run``, or in another runtime the same call without conversion from or to tensors.
 
         ``output`` turns its result into the model's output.
@@ -134,18 +134,18 @@ class Subject:
         return self.deployment.call if self.deployment else self.run
 
     def output(self, result: Any) -> Any:
-        """Return the model's output, given the result of ``timed``."""
+        """Return the model's output, given the result of ``timed_call``."""
         return self.deployment.output(result) if self.deployment else result
 
     def call(self) -> Any:
         """Return ``run()``. On ``meta``, tensors without a device are made there too, and no values are checked."""
         if self.device != "meta":
             return self.run()
-        with torch.device("meta"), unchecked():
+        with torch.device("meta"), without_checks():
             return self.run()
 
 
-def on(device: str) -> AbstractContextManager[object]:
+def current_device(device: str) -> AbstractContextManager[object]:
     """Return a context that makes a GPU with a number the one whose events, waits and random numbers torch uses."""
     place = torch.device(device)
     return torch.cuda.device(place) if place.type == "cuda" and place.index is not None else nullcontext()

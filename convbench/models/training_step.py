@@ -16,7 +16,7 @@ from convbench.core.imports import import_path
 from convbench.core.record import Whole
 from convbench.models.network import in_mode
 from convbench.models.subject import Subject
-from convbench.models.values import dense, settle, tensors
+from convbench.models.values import densify, settle, tensors
 
 LEARNING_RATE = 1e-4
 LOSS_SCALE = 2.0**12
@@ -144,7 +144,7 @@ def mean_squares(output: Any, *_args: Any, **_kwargs: Any) -> torch.Tensor:
 
 
 def _mean_square(tensor: torch.Tensor) -> torch.Tensor:
-    numbers: torch.Tensor = dense(tensor)
+    numbers: torch.Tensor = densify(tensor)
     return (numbers.abs() if numbers.is_complex() else numbers).float().square().mean()
 
 

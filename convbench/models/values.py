@@ -53,16 +53,16 @@ def settle(output: Any) -> Any:
     return output
 
 
-def stored(tensor: Any) -> Iterator[torch.Tensor]:
+def storage_tensors(tensor: Any) -> Iterator[torch.Tensor]:
     """Yield the tensors with storages that make up a tensor: indices and values if it is sparse, parts if a wrapper.
 
     Yields nothing for an opaque tensor, whose storage torch does not show.
     """
     if is_functorch_wrapped_tensor(tensor):  # inside vmap, grad or jvp
-        yield from stored(get_unwrapped(tensor))
+        yield from storage_tensors(get_unwrapped(tensor))
     elif is_traceable_wrapper_subclass(tensor):
         for name in tensor.__tensor_flatten__()[0]:
-            yield from stored(getattr(tensor, name))
+            yield from storage_tensors(getattr(tensor, name))
     elif tensor.layout is torch.strided:
         yield tensor
     elif tensor.layout is torch.sparse_coo:
@@ -73,7 +73,7 @@ def stored(tensor: Any) -> Iterator[torch.Tensor]:
 
 def stored_bytes(tensor: torch.Tensor) -> int:
     """Return the bytes of a tensor's elements; if it is sparse, of the stored elements and their indices."""
-    return tensor.nbytes if tensor.is_mkldnn else sum(part.nbytes for part in stored(tensor))
+    return tensor.nbytes if tensor.is_mkldnn else sum(part.nbytes for part in storage_tensors(tensor))
 
 
 def is_sparse(value: Any) -> bool:
@@ -92,13 +92,13 @@ def held_bytes(views: Iterable[torch.Tensor]) -> int:
     for tensor in tensors:
         if tensor.is_mkldnn:
             sizes[id(tensor)] = tensor.nbytes
-        for part in stored(tensor):
+        for part in storage_tensors(tensor):
             storage = part.untyped_storage()
             sizes[storage._cdata] = storage.nbytes()
     return sum(sizes.values())
 
 
-def dense(value: Any) -> Any:
+def densify(value: Any) -> Any:
     """Return a tensor in dense form: sparse tensors and the rows of nested ones are filled up with zeros.
 
     Quantised tensors are dequantised, because torch cannot compare quantised ones. Other values stay as they are.

@@ -42,10 +42,10 @@ def channels_last(model: nn.Module) -> nn.Module:
 def weights_bytes(model: nn.Module) -> int:
     """Return the bytes of parameters, buffers, and quantised weights, which are neither."""
     weights = (*_all_parameters(model), *model.buffers())
-    return held_bytes(materialized(weights))
+    return held_bytes(shaped_tensors(weights))
 
 
-def materialized(weights: Iterable[torch.Tensor]) -> list[torch.Tensor]:
+def shaped_tensors(weights: Iterable[torch.Tensor]) -> list[torch.Tensor]:
     """Return the parameters and buffers that have a shape. A lazy layer's have none until it is called."""
     return [tensor for tensor in weights if not is_lazy(tensor)]
 
@@ -53,7 +53,7 @@ def materialized(weights: Iterable[torch.Tensor]) -> list[torch.Tensor]:
 def number_type(model: nn.Module) -> torch.dtype:
     """Return the floating-point type of most bytes of the weights, or float32 if there are none."""
     sizes: Counter[torch.dtype] = Counter()
-    for tensor in materialized(_all_parameters(model)):
+    for tensor in shaped_tensors(_all_parameters(model)):
         if tensor.is_floating_point():
             sizes[tensor.dtype] += stored_bytes(tensor)
     return max(sizes, key=sizes.__getitem__, default=torch.float32)

@@ -9,7 +9,7 @@ from torch.distributions import Distribution
 
 
 @contextmanager
-def unchecked() -> Iterator[None]:
+def without_checks() -> Iterator[None]:
     """Turn off validation in torch's distributions for the block, because validation reads values."""
     default = Distribution._validate_args
     Distribution.set_default_validate_args(False)

@@ -57,7 +57,7 @@ class Run:
                 f"{self.directory}: no run is there; if the path is relative, the working directory may have changed: "
                 "name another place, as in report(out)"
             )
-        folder = self.directory if out is None else files.named("out", out)
+        folder = self.directory if out is None else files.path_of("out", out)
         return run.write(self.description, self.records, files.destination(folder, "index.html"), self.directory)
 
     def __repr__(self) -> str:

@@ -21,7 +21,7 @@ from convbench.core import code
 from convbench.core.comparability import fingerprint
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import FACTS, Case, Protocol, Record, Scalar
-from convbench.core.text import shown
+from convbench.core.text import value_text
 from convbench.core.traits import packages
 from convbench.measure import attempts
 from convbench.measure.machine import cgroup
@@ -140,13 +140,13 @@ def job_records(executor: Executor, jobs: Iterable[Job]) -> Iterator[JobRecord]:
     name, requirement = type(executor).__name__, "its run() must yield each job with its record"
     output: object = executor.run(jobs)
     if not isinstance(output, Iterable):
-        raise ConvbenchError(f"the executor {name} returned {shown(output)}: {requirement}")
+        raise ConvbenchError(f"the executor {name} returned {value_text(output)}: {requirement}")
     for entry in output:
         match entry:
             case (Job() as job, Record() as record):
                 yield job, record
             case _:
-                raise ConvbenchError(f"the executor {name} yielded {shown(entry)}: {requirement}")
+                raise ConvbenchError(f"the executor {name} yielded {value_text(entry)}: {requirement}")
 
 
 class OnThisMachine(Executor):
@@ -168,10 +168,10 @@ class OnThisMachine(Executor):
 
     @cached_property
     def hosts(self) -> Sequence[Host]:
-        return (here(self.device, self.packages),)
+        return (this_machine(self.device, self.packages),)
 
 
-def here(device: str, packages: Sequence[str] = ()) -> Host:
+def this_machine(device: str, packages: Sequence[str] = ()) -> Host:
     """Describe this machine as a host, as this process sees it, with the versions of these packages.
 
     Raises ConvbenchError for a device that it lacks.
@@ -207,7 +207,7 @@ def measure_here(job: Job) -> Record:
 
     with pin(job.cores):
         record = harness.measure(job.case, job.protocol, job.metrics, job.probes, checked=job.checked)
-    return replace(record, code=code.imported())
+    return replace(record, code=code.module_digests())
 
 
 @contextmanager

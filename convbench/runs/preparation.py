@@ -23,7 +23,7 @@ from convbench.suite.selection import Plan, Selection
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedRun:
     """A suite checked against the hosts that will measure it, with the executor that brings its jobs to them."""
 
     suite: Suite
@@ -43,7 +43,7 @@ class Prepared:
         return {host.fingerprint: host.facts for host in self.executor.hosts}
 
     @property
-    def planned(self) -> list[Case]:
+    def planned_cases(self) -> list[Case]:
         """The cases that are measured in any event, without those that wait for the best learning rate (``later``)."""
         later = {case.id for case in self._at_best_rate}
         return [case for case in self.plan.cases if case.id not in later]
@@ -87,7 +87,7 @@ class Prepared:
             suite=self.suite.text,
             protocol=self.suite.protocol,
             metrics=self.suite.metrics,
-            planned=tuple(case.id for case in self.planned),
+            planned=tuple(case.id for case in self.planned_cases),
             equal=self.plan.equal,
             later=self.later,
             environment=host.facts,
@@ -107,7 +107,7 @@ def prepare(
     command: str,
     probes: Sequence[Probe] = (),
     host: Host | None = None,
-) -> Prepared:
+) -> PreparedRun:
     """Ask for the hosts and check every case on ``meta``, without measuring anything.
 
     A case must fit into the memory of one of the hosts. ``probes`` run after those of the suite. If a ``host`` is
@@ -124,7 +124,7 @@ def prepare(
     if isinstance(answer, ConvbenchError):
         raise answer
     plan, menu = answer
-    return Prepared(suite, plan, replace(menu, probes=tuple(probes)), command, executor)
+    return PreparedRun(suite, plan, replace(menu, probes=tuple(probes)), command, executor)
 
 
 def _plan(
@@ -168,7 +168,7 @@ def executor_of(
 def named_executor(name: str, device: str, cases: Sequence[Case], options: Mapping[str, Scalar]) -> Executor:
     """Build the executor of that name. Raises ConvbenchError for an unknown name, or a plug-in that builds none."""
     plugin = executors.get(name)
-    with plugin.refused("executor"):
+    with plugin.refuse_errors("executor"):
         executor = plugin.build(device, cases, **options)
     if not isinstance(executor, Executor):
         raise ConvbenchError(f"the executor {name} made {type(executor).__name__}: derive it from convbench.Executor")

@@ -72,7 +72,7 @@ def run_child(
         answer = work(*args)
     except BaseException as error:
         if isinstance(error, CaseFailed):
-            progress.tell("", list(error.known))
+            progress.tell("", list(error.results))
         answer = attempts.explain(error)
     progress.listen(lambda _: None)
     sender.send(answer)

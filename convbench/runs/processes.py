@@ -35,7 +35,7 @@ from convbench.runs.process_start import (
     run_child,
     short_path,
 )
-from convbench.runs.running import Call, Running
+from convbench.runs.running import Call, RunningCall
 from convbench.runs.script import hide_script
 
 T = TypeVar("T")
@@ -90,7 +90,7 @@ class Processes:
         """Return what the call returns. If it does not return, raises CaseFailed with how its process ended."""
         return self.start(call).final_result()
 
-    def start(self, call: Call[T]) -> Running[T]:
+    def start(self, call: Call[T]) -> RunningCall[T]:
         """Begin a call. The caller must ``end`` it."""
         folder = Path(tempfile.mkdtemp(dir=self.scratch))
         cache = self.scratch / f"inductor-{call.cache}" if call.cache else folder / "inductor"
@@ -98,8 +98,8 @@ class Processes:
             self._toolchain(cache)
         return self._spawn(call, folder, cache)
 
-    def _spawn(self, call: Call[T], folder: Path, cache: Path) -> Running[T]:
-        running: Running[T] = Running(call, folder)
+    def _spawn(self, call: Call[T], folder: Path, cache: Path) -> RunningCall[T]:
+        running: RunningCall[T] = RunningCall(call, folder)
         running.at_end = self._forget
         begin = partial(self._begin, running, call, cache)
         begin()
@@ -108,7 +108,7 @@ class Processes:
             self._survives_server(running, restart)
         return running
 
-    def _begin(self, running: Running[Any], call: Call[Any], cache: Path) -> None:
+    def _begin(self, running: RunningCall[Any], call: Call[Any], cache: Path) -> None:
         receiver, sender = multiprocessing.Pipe(duplex=False)
         context = self.forkserver if call.is_forked else multiprocessing.get_context("spawn")
         args = (sender, call.imports, call.work, call.args, str(running.folder), str(cache))
@@ -129,7 +129,7 @@ class Processes:
             raise
         sender.close()
 
-    def _survives_server(self, running: Running[Any], begin: Callable[[], None] | None) -> None:
+    def _survives_server(self, running: RunningCall[Any], begin: Callable[[], None] | None) -> None:
         """Let the call begin again, once, if the server is killed: its process does not outlive the server."""
         server = forkserver_pid()
 
@@ -149,7 +149,7 @@ class Processes:
     def _variables(self) -> dict[str, str]:
         return {**SAFE_START, **discipline(), **scratch.mark(self.scratch)}
 
-    def _forget(self, running: Running[Any]) -> None:
+    def _forget(self, running: RunningCall[Any]) -> None:
         """Kill what calls left behind, in any session, once no call runs: only then is it clear what is left over."""
         self._pids.discard(running.process.pid or 0)
         if not self._pids:

@@ -64,7 +64,7 @@ def sum_up(comparisons: Iterable[Agreement]) -> Repeats | None:
         cases,
         met_count,
         sum(comparison.apart for comparison in agreements),
-        sum(comparison.contradicted for comparison in agreements),
+        sum(comparison.contradictions for comparison in agreements),
     )
 
 

@@ -55,12 +55,12 @@ class Call(Generic[T]):
         return self.forks and not self.variables
 
 
-class Running(Generic[T]):
+class RunningCall(Generic[T]):
     """A call in its process. The caller must ``end`` it, whatever its result."""
 
     def __init__(self, call: Call[T], folder: Path) -> None:
         self.timeout, self.limited_by, self.folder = call.timeout, call.limited_by, folder
-        self.at_end: Callable[[Running[T]], None] = lambda _: None
+        self.at_end: Callable[[RunningCall[T]], None] = lambda _: None
         self.begin_again: Callable[[], bool] = lambda: False
         """Begins the call again if its process was killed with the server that forked it. Returns whether it did."""
         self._answers = deque[Any]()
@@ -76,18 +76,18 @@ class Running(Generic[T]):
 
     @property
     def signs(self) -> tuple[Connection, int]:
-        """What to wait for, up to ``SECONDS_BETWEEN_LOOKS`` at a time, before asking whether it is ``ready``."""
+        """What to wait for, up to ``SECONDS_BETWEEN_LOOKS`` at a time, before asking whether it is ``is_ready``."""
         return self.receiver, self.process.sentinel
 
-    def ready(self) -> bool:
+    def is_ready(self) -> bool:
         """Whether ``result`` need not wait: there is an answer, the process ended, or its time is up."""
         while not self._answers and self._hears():
             pass
         return bool(self._answers) or not self.seconds_left
 
     def wait(self) -> None:
-        """Wait until ``ready``."""
-        while not self.ready():
+        """Wait until ``is_ready``."""
+        while not self.is_ready():
             wait(self.signs, min(self.seconds_left, SECONDS_BETWEEN_LOOKS))
 
     def result(self) -> T:

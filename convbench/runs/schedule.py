@@ -21,7 +21,7 @@ from typing import Any
 
 from convbench.analysis.choice.further import at_best_rate, further_trials
 from convbench.analysis.choice.looks import look_of
-from convbench.analysis.costs.headlines import undecided
+from convbench.analysis.costs.headlines import undecided_results
 from convbench.analysis.results import results
 from convbench.core.grouping import grouped
 from convbench.core.progress import RunState
@@ -148,12 +148,12 @@ class Schedule:
 
     def _contenders(self, records: Sequence[Record]) -> list[str]:
         lost_ids = self.lost()
-        return [result.case.id for result in undecided(results(records)) if result.case.id not in lost_ids]
+        return [result.case.id for result in undecided_results(results(records)) if result.case.id not in lost_ids]
 
     def _wants_more(self, record: Record) -> bool:
         tries = _tries(record)
         limit = ATTEMPTS * self.protocol.visits + self._earlier_tries[record.case.id]
-        return bool(tries) and sum(visit.sound for visit in tries) < self.protocol.visits <= len(tries) < limit
+        return bool(tries) and sum(visit.is_sound for visit in tries) < self.protocol.visits <= len(tries) < limit
 
     def _is_worth_it(self, extra_visits: int, cases: int) -> bool:
         if self.until_sure or self.protocol.budget:
@@ -202,7 +202,7 @@ class Schedule:
 
 def _tries(record: Record) -> list[Visit]:
     """Return the timed visits that did not fail, disturbed or not."""
-    return [visit for visit in record.visits if visit.timed and not visit.failure]
+    return [visit for visit in record.visits if visit.is_timed and not visit.failure]
 
 
 def trials_of(cases: Iterable[Case], training: Training) -> tuple[list[Case], list[Case]]:

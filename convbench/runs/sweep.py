@@ -25,7 +25,7 @@ from convbench.core.record import Case, Record, RunDescription
 from convbench.core.visits import Scope, in_table, scope
 from convbench.runs import host_notes, menu, repeats
 from convbench.runs.executor import Executor, Job, job_records
-from convbench.runs.preparation import Prepared
+from convbench.runs.preparation import PreparedRun
 from convbench.runs.schedule import Schedule
 from convbench.suite import Suite
 
@@ -44,7 +44,9 @@ Resume = bool | Literal["stale"]
 """Whether to resume a run. ``stale`` also measures again the cases whose user code has changed."""
 
 
-def begin(prepared: Prepared, directory: Path, resume: Resume, visible_slowdown: float | None = None) -> list[Record]:
+def begin(
+    prepared: PreparedRun, directory: Path, resume: Resume, visible_slowdown: float | None = None
+) -> list[Record]:
     """Start a run in ``directory``, or resume the run there. Return the records that it keeps.
 
     Skipped cases are tried again. Failed cases are not: each retry may take its whole time limit.
@@ -71,7 +73,7 @@ def begin(prepared: Prepared, directory: Path, resume: Resume, visible_slowdown:
 
 
 @contextmanager
-def reserved(directory: Path, suite: Suite, executor: Executor, resume: Resume) -> Iterator[bool]:
+def reserve(directory: Path, suite: Suite, executor: Executor, resume: Resume) -> Iterator[bool]:
     """Lock the directory before hosts are asked for, which may wait in a queue for hours. Yield whether it is locked.
 
     If the hosts are there already, nothing is done here: ``run_into`` locks and checks the directory then.
@@ -81,7 +83,7 @@ def reserved(directory: Path, suite: Suite, executor: Executor, resume: Resume) 
     if not executor.awaits_hosts:
         yield False
         return
-    with store.locked(directory):
+    with store.hold_directory(directory):
         if _goes_on(directory, resume):
             earlier_run, records = store.load(directory)
             name_difference = ["list of cases"] if earlier_run.name != suite.name else []
@@ -110,7 +112,7 @@ def _refuse_other(directory: Path, differences: Iterator[str]) -> None:
 
 def _stale_ids(directory: Path, records: Sequence[Record], resume: Resume) -> set[str]:
     """Return the cases whose user code has changed since. Raises StoreError if there are any, unless ``stale``."""
-    changes = {record.case.id: names for record in records if (names := code.changed(record.code))}
+    changes = {record.case.id: names for record in records if (names := code.changed_files(record.code))}
     if changes and resume != "stale":
         case, names = next(iter(changes.items()))
         raise StoreError(
@@ -132,7 +134,7 @@ def _complete(old_run: RunDescription, run: RunDescription) -> RunDescription:
 
 
 def measure(
-    prepared: Prepared, directory: Path, old_records: Sequence[Record], watcher: Watcher, *, until_sure: bool = False
+    prepared: PreparedRun, directory: Path, old_records: Sequence[Record], watcher: Watcher, *, until_sure: bool = False
 ) -> list[Record]:
     """Make and store the visits not in ``old_records``. Writes ``results.csv`` at the end, even if interrupted."""
     schedule = prepared.schedule(old_records, until_sure)
@@ -151,7 +153,7 @@ def measure(
     return records
 
 
-def _conclude(prepared: Prepared, directory: Path) -> list[Record]:
+def _conclude(prepared: PreparedRun, directory: Path) -> list[Record]:
     """Write the table of the records stored so far and the notes on their hosts. Return the records.
 
     Raises StoreError.
@@ -164,7 +166,7 @@ def _conclude(prepared: Prepared, directory: Path) -> list[Record]:
 
 def run_into(
     directory: Path,
-    prepared: Prepared,
+    prepared: PreparedRun,
     watcher_of: Callable[[int, int], AbstractContextManager[Watcher]],
     *,
     resume: Resume,
@@ -176,16 +178,16 @@ def run_into(
     """``begin`` and ``measure`` under the directory's lock.
 
     ``watcher_of`` builds the watcher from (cases done before, planned cases). ``resumed`` receives the records that an
-    earlier run leaves. ``locked`` is whether ``reserved`` holds the lock already.
+    earlier run leaves. ``locked`` is whether ``reserve`` holds the lock already.
     """
-    with nullcontext() if locked else store.locked(directory):
+    with nullcontext() if locked else store.hold_directory(directory):
         records = begin(prepared, directory, resume, visible_slowdown)
         resumed(records)
-        with watcher_of(sum(map(in_table, records)), len(prepared.planned)) as watcher:
+        with watcher_of(sum(map(in_table, records)), len(prepared.planned_cases)) as watcher:
             return measure(prepared, directory, records, watcher, until_sure=until_sure)
 
 
-def measure_unstored(prepared: Prepared) -> list[Record]:
+def measure_unstored(prepared: PreparedRun) -> list[Record]:
     """Measure one Record per case, in the order of the plan, and store nothing."""
     schedule = prepared.schedule()
     for _ in _visits(prepared, schedule, None):
@@ -194,7 +196,7 @@ def measure_unstored(prepared: Prepared) -> list[Record]:
     return [records[case.id] for case in prepared.plan.cases if case.id in records]
 
 
-def _visits(prepared: Prepared, schedule: Schedule, watcher: Watcher | None) -> Iterator[Record]:
+def _visits(prepared: PreparedRun, schedule: Schedule, watcher: Watcher | None) -> Iterator[Record]:
     """Yield the record of each visit, after adding it to the schedule's log."""
     jobs = menu.jobs(schedule, prepared.menu, prepared.executor.hosts[0].cores)
     announced_jobs = _announce(jobs, schedule, watcher) if watcher else jobs
@@ -207,7 +209,7 @@ def _visits(prepared: Prepared, schedule: Schedule, watcher: Watcher | None) -> 
         yield record
 
 
-def _known_speed(prepared: Prepared, scope: Scope) -> float | None:
+def _known_speed(prepared: PreparedRun, scope: Scope) -> float | None:
     facts = prepared.kinds.get(scope.environment)
     return repeats.known_speed(facts, *scope.setting) if facts else None
 

@@ -7,6 +7,6 @@ written.
 
 from convbench.suite.json_schema import schema
 from convbench.suite.loading import Suite, from_data, load
-from convbench.suite.source import MAX_BYTES, find, shipped
+from convbench.suite.source import MAX_BYTES, find, shipped_suites
 
-__all__ = ["MAX_BYTES", "Suite", "find", "from_data", "load", "schema", "shipped"]
+__all__ = ["MAX_BYTES", "Suite", "find", "from_data", "load", "schema", "shipped_suites"]

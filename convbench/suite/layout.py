@@ -65,7 +65,7 @@ class ProtocolLayout(Strict):
         return Protocol(**self.model_dump(), training=training.build())
 
 
-def checked(protocol: Protocol) -> Protocol:
+def check_protocol(protocol: Protocol) -> Protocol:
     """Return the protocol after a check of its settings.
 
     Raises ConvbenchError if it is no Protocol, or has a setting that a suite could not have.

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from convbench.core.errors import SuiteError
 from convbench.core.record import Case, Choice, Protocol, Whole
-from convbench.core.text import counted, shown
+from convbench.core.text import counted, value_text
 from convbench.suite import plugs
 from convbench.suite.axes import AXES, OF_PARTS, AxesLayout, ClipLayout, PatternLayout, RecurrentLayout
 from convbench.suite.layout import KEYS, SuiteLayout, TrainingLayout, sections
@@ -99,7 +99,7 @@ def _plain_data(value: object) -> Any:
     if callable(to_list := getattr(value, "tolist", None)):  # numbers and arrays of numpy
         return to_list()
     remedy = ": register it, or name it as module:name" if callable(value) else ""
-    raise TypeError(f"{shown(value)} is not plain data{remedy}")
+    raise TypeError(f"{value_text(value)} is not plain data{remedy}")
 
 
 def _build(text: str, source: str, stem: str, overrides: Sequence[str]) -> Suite:

@@ -29,7 +29,7 @@ ENCODINGS = (
 _MERGE = "tag:yaml.org,2002:merge"
 
 
-def shipped() -> dict[str, Path]:
+def shipped_suites() -> dict[str, Path]:
     """Return the suites that are shipped with convbench, by name: from the wheel, or from a checkout's ``suites/``."""
     package = Path(__file__).parents[1]
     folders = (package / "_suites", package.parent / "suites")
@@ -38,7 +38,7 @@ def shipped() -> dict[str, Path]:
 
 def find(source: str) -> Path:
     """Return the file that ``source`` means: a path, or the name of a shipped suite. Raises SuiteError for neither."""
-    path, suites = Path(source), shipped()
+    path, suites = Path(source), shipped_suites()
     if not source.strip():
         raise SuiteError(f"no suite is named: name a YAML file, or one that is shipped ({', '.join(sorted(suites))})")
     try:

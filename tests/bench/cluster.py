@@ -233,7 +233,7 @@ def host_effects(seed: int) -> dict[str, float]:
     latencies = {result.case.id: result.latency.median for result in results(joined) if result.latency}
     pairs = [pair for pair in combinations(cases, 2) if abs(math.log(truth[pair[0].id] / truth[pair[1].id])) > 0.05]
     right = sum((latencies[a.id] < latencies[b.id]) == (truth[a.id] < truth[b.id]) for a, b in pairs)
-    covered = sum(abs(estimated[name].log - (true[name] - middle)) <= estimated[name].half for name in estimated)
+    covered = sum(abs(estimated[name].log - (true[name] - middle)) <= estimated[name].half_width for name in estimated)
     return {
         "error_median": statistics.median(errors),
         "error_worst": max(errors),

@@ -29,7 +29,7 @@ from scipy.stats import binomtest, median_abs_deviation
 from convbench.check import sides
 from convbench.check.link import ALLOCATORS, SideWorker
 from convbench.check.settings import Settings
-from convbench.check.sides import Here, Side
+from convbench.check.sides import Side, WorkingTree
 from convbench.measure.machine.environment import describe
 
 OUT, TABLE = Path("reports/gate"), Path("docs/method/gate-table.md")
@@ -58,7 +58,7 @@ def calibrated(slowdown: float, settings: Settings) -> tuple[Work, dict[str, flo
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         project = make(folder / "calibration", dict.fromkeys(KINDS, (0, 16)))
-        with sides.materialise(".", Here.at(project, str(project / "suite.yaml")), folder) as side:
+        with sides.materialise(".", WorkingTree.at(project, str(project / "suite.yaml")), folder) as side:
             calibrations = [_calibrated_once(side, slowdown, settings, folder) for _ in range(3)]
     middle = {kind: sorted((calibration[kind] for calibration in calibrations), key=_flops)[1] for kind in KINDS}
     work = {kind: tuple(calibration["injected"]) for kind, calibration in middle.items()}

@@ -124,7 +124,7 @@ def every_two() -> dict[str, object]:
         "meet": median(agreed.meet for agreed in agreements),
         "least_meet": min(agreed.meet for agreed in agreements),
         "worst_factor": max(agreed.factors[2] for agreed in agreements),
-        "contradicted": sum(agreed.contradicted for agreed in agreements),
+        "contradicted": sum(agreed.contradictions for agreed in agreements),
         "apart": sum(agreed.apart for agreed in agreements),
         "same_pick": sum(agreed.same_pick for agreed in agreements),
     }
@@ -145,7 +145,7 @@ def side_by_side() -> dict[str, object]:
 def _ours(records: Sequence[Record]) -> dict[str, object]:
     """Return the spread between visits over all cases of the run, the seconds of a visit, and the medians."""
     eager = [record for record in records if not record.case.variant and record.case.scenario == "inference"]
-    walls = [visit.seconds for record in eager for visit in record.visits if visit.timed]
+    walls = [visit.seconds for record in eager for visit in record.visits if visit.is_timed]
     (machine,) = machines(eager).values()
     medians = {
         result.case.architecture.reducer.name: result.latency
@@ -201,7 +201,7 @@ def _lines(agreements: dict[str, Agreement | None], figures: dict) -> Iterator[s
     for title, comparison in agreements.items():
         if comparison:
             factors = ", ".join(f"{factor:.2f}" for factor in comparison.factors)
-            contradictions = f"{comparison.contradicted} of {comparison.apart}"
+            contradictions = f"{comparison.contradictions} of {comparison.apart}"
             withheld = f" ({comparison.withheld} withheld by one)" if comparison.withheld else ""
             cases, half_width = f"{comparison.cases}{withheld}", f"{comparison.half_width:.1%}"
             yield f"| {title} | {cases} | {comparison.meet:.0%} | {factors} | {contradictions} | {half_width} |"

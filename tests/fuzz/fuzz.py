@@ -36,7 +36,7 @@ from convbench.cli import ending
 from convbench.cli.app import app
 from convbench.cli.terminal import CleanStream, Stream
 from convbench.core import profiles
-from convbench.suite import shipped
+from convbench.suite import shipped_suites
 
 SECONDS, MEBIBYTES = 10.0, 500
 WHOLE = {"suites": 2000, "arguments": 1000, "stored": 1500, "traces": 500}
@@ -104,7 +104,7 @@ def timed(work: Callable[[], tuple[int, str]]) -> tuple[int, str, float]:
 
 
 def suites(chance: random.Random, room: Path) -> Iterator[tuple[str, ...]]:
-    texts = [path.read_text() for path in shipped().values()]
+    texts = [path.read_text() for path in shipped_suites().values()]
     while True:
         path = room / "suite.yaml"
         path.write_bytes(mutate.encoded(mutate.text(chance.choice(texts), texts, chance), chance))

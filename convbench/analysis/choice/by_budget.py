@@ -23,7 +23,7 @@ from convbench.analysis.choice.recommendation import Ask, Constraints, Recommend
 from convbench.analysis.costs.headlines import smallest
 from convbench.analysis.costs.likeness import one_variant
 from convbench.analysis.costs.ranking import largest_group, lightest, rank
-from convbench.analysis.results import Result, measured
+from convbench.analysis.results import Result, measured_results
 from convbench.core.metric import Metric
 
 NAMES: tuple[CostName, ...] = ("latency", "memory")
@@ -84,7 +84,7 @@ def by_cost(results: Sequence[Result]) -> Grid[Affordable]:
     return _grid(situation, _cost, lambda limits, candidates: _affordable(blank, situation, candidates, limits, ties))
 
 
-def within(results: Sequence[Result], limits: Constraints) -> Affordable:
+def answer_within(results: Sequence[Result], limits: Constraints) -> Affordable:
     """Return the answer of ``by_cost`` at these limits, in base units, of any metrics of the run."""
     situation = _situation(results)
     candidates = [result for result in situation if result.meets(limits)]
@@ -93,7 +93,7 @@ def within(results: Sequence[Result], limits: Constraints) -> Affordable:
 
 def _situation(results: Sequence[Result]) -> list[Result]:
     """Return the models that the headline compares, in all of their variants."""
-    cases = measured(results)
+    cases = measured_results(results)
     return largest_group([result for result in cases if result.latency] or cases)
 
 

@@ -50,7 +50,7 @@ def recommendations(
     ]
 
 
-def common(answers: Sequence[Recommendation]) -> Candidate | None:
+def common_pick(answers: Sequence[Recommendation]) -> Candidate | None:
     """Return the cheapest candidate that all of these answers show to be within the margin; None without any.
 
     A candidate that collapses more often than the others of an answer does not count.
@@ -63,7 +63,7 @@ def common(answers: Sequence[Recommendation]) -> Candidate | None:
 
 def _shown_candidates(answer: Recommendation) -> list[Candidate]:
     pick = [answer.pick] if answer.pick and "not-shown" not in answer.doubts else []
-    ids = {id(candidate) for candidate in (*pick, *(r.candidate for r in answer.runners if r.shown))}
+    ids = {id(candidate) for candidate in (*pick, *(r.candidate for r in answer.runners if r.is_shown))}
     is_reliable = [not fails for fails in flag_fallible(answer.pool)]
     return [candidate for candidate in compress(answer.pool, is_reliable) if id(candidate) in ids]
 

@@ -70,7 +70,7 @@ def gather(qualities: Sequence[Quality], results: Iterable[Result]) -> tuple[lis
     group = common_group(qualities, [costs[id(quality)] for quality in qualities])
     candidates, excluded = [], []
     for quality in qualities:
-        group_costs = [cost for cost in costs[id(quality)] if any_number(cost.group) == group]
+        group_costs = [cost for cost in costs[id(quality)] if without_dtype(cost.group) == group]
         why = _reason(quality, group_costs)
         candidates += [Candidate(quality, cost) for cost in group_costs] if why is None else []
         excluded += [Excluded(quality, why)] if why else []
@@ -85,7 +85,7 @@ def _own_costs(quality: Quality, costs: Sequence[Result], own_variants: Collecti
     return [cost for cost in costs if cost.group.dtype in numbers and cost.case.variant_name not in own_variants]
 
 
-def any_number(group: Group) -> Group:
+def without_dtype(group: Group) -> Group:
     """Return the group without its type of numbers, for costs whose accuracy was measured anyway."""
     return group._replace(dtype="")
 
@@ -142,7 +142,7 @@ def common_group(qualities: Sequence[Quality], costs: Sequence[Sequence[Result]]
     is_as_long: dict[Group, bool] = {}
     for i, (quality, results) in enumerate(zip(qualities, costs, strict=True)):
         for result in results:
-            is_as_long[any_number(result.group)] = result.case.clip.frames == quality.clip.frames
-            members[any_number(result.group)].add(i)
-            is_timed[any_number(result.group)] |= result.latency is not None
+            is_as_long[without_dtype(result.group)] = result.case.clip.frames == quality.clip.frames
+            members[without_dtype(result.group)].add(i)
+            is_timed[without_dtype(result.group)] |= result.latency is not None
     return max(members, key=lambda group: (is_timed[group], is_as_long[group], len(members[group])), default=None)

@@ -277,7 +277,7 @@ def _runners(comparison: PoolComparison, fronts: Sequence[float], place: int) ->
         )
         for i in range(len(pool)) if i != place
     ]  # fmt: skip
-    return tuple(sorted(runners, key=lambda runner: (not runner.shown, -runner.front, -runner.gain)))
+    return tuple(sorted(runners, key=lambda runner: (not runner.is_shown, -runner.front, -runner.gain)))
 
 
 def _price(comparison: PoolComparison, place: int) -> NextBetter | None:

@@ -58,20 +58,20 @@ class Runner:
     """A candidate beside the pick, or, without a pick, beside the leading one.
 
     ``front`` is its probability of being on the front. ``gain`` is its quality less the other's, and ``low`` to
-    ``high`` is the 95 % interval, which allows for the selection. ``shown`` says that it, too, is within the margin,
+    ``high`` is the 95 % interval, which allows for the selection. ``is_shown`` says that it, too, is within the margin,
     and ``ruled_out`` that it is not.
     """
 
     candidate: Candidate
     front: float
-    shown: bool
+    is_shown: bool
     ruled_out: bool
     gain: float
     low: float
     high: float
 
     @property
-    def tied(self) -> bool:
+    def is_tied(self) -> bool:
         """Whether the candidate cannot be told from the other one as better or as worse."""
         return self.low <= 0 <= self.high
 

@@ -22,7 +22,7 @@ class Trade:
     """
 
     eager: Candidate
-    there: Candidate
+    variant: Candidate
     gain: Interval
     speedup: Interval | None
 

@@ -79,7 +79,7 @@ def all_claims(evidence: Evidence) -> list[Claim]:
     """
     answers = []
     for plugin in sorted(claims, key=lambda plugin: plugin.origin != installed.OWN):
-        with plugin.noted("claim"):
+        with plugin.note_errors("claim"):
             answer = plugin.build(evidence)
             if not isinstance(answer, Claim):
                 raise TypeError(f"it returns {type(answer).__name__}: register it with analysis.claims.claim.claim")

@@ -10,7 +10,7 @@ from convbench.analysis.results import Group, Result
 from convbench.core.record import Parts
 from convbench.core.statistics import Interval
 
-LONGER = 1.1
+LEAST_RATIO = 1.1
 """Ratio of two latencies below which the first is not longer in a way that matters."""
 
 

@@ -27,7 +27,7 @@ class Evidence:
 
     @cached_property
     def records(self) -> list[Record]:
-        return merging.union(records for _, records in merging.placed(self.runs))
+        return merging.union(records for _, records in merging.mark_runs(self.runs))
 
     @cached_property
     def costs(self) -> list[Result]:

@@ -32,17 +32,17 @@ class Difference(NamedTuple):
     n: int
 
     @property
-    def shown(self) -> bool:
+    def is_shown(self) -> bool:
         """Whether the difference is shown to be above zero."""
         return self.low > 0
 
     @property
-    def excluded(self) -> bool:
+    def is_excluded(self) -> bool:
         """Whether a gain of ``MARGIN`` or more is excluded, and none is shown."""
-        return not self.shown and self.high < MARGIN
+        return not self.is_shown and self.high < MARGIN
 
     @property
-    def seen(self) -> float:
+    def visible(self) -> float:
         """The difference that ``n`` seeds detect in four of five cases."""
         df = max(1, self.n - 1)
         return (self.high - self.low) / 2 * (1 + float(stdtrit(df, POWER)) / float(stdtrit(df, 1 - TAIL)))
@@ -51,7 +51,7 @@ class Difference(NamedTuple):
         return Number(label, self.mean, "points", self.low, self.high, self.n)
 
 
-def paired(where: str, first: Mapping[int, float], second: Mapping[int, float]) -> Difference:
+def pair_difference(where: str, first: Mapping[int, float], second: Mapping[int, float]) -> Difference:
     """Subtract ``second`` from ``first``, paired by shared seeds, or as two means (Welch) if too few seeds are shared.
 
     A seed that one of them lost removes its partner too, and two remaining pairs would tell next to nothing. Raises
@@ -89,7 +89,7 @@ def mean_difference(where: str, values: Sequence[float]) -> Difference:
     return Difference(where, *mean_interval(values), n)
 
 
-def quantified(is_shown: Sequence[bool], is_excluded: Sequence[bool]) -> Quantified:
+def quantify(is_shown: Sequence[bool], is_excluded: Sequence[bool]) -> Quantified:
     """Return a verdict for each quantifier, given in which tasks the claim is shown and in which it is excluded."""
     count, shown_count, excluded_count = len(is_shown), sum(is_shown), sum(is_excluded)
     return (
@@ -101,8 +101,8 @@ def quantified(is_shown: Sequence[bool], is_excluded: Sequence[bool]) -> Quantif
 
 def gains(differences: Sequence[Difference]) -> Quantified:
     """Judge whether there is a gain in some, most and all tasks, as each ``Difference`` is shown or excluded."""
-    return quantified(
-        [difference.shown for difference in differences], [difference.excluded for difference in differences]
+    return quantify(
+        [difference.is_shown for difference in differences], [difference.is_excluded for difference in differences]
     )
 
 
@@ -120,14 +120,14 @@ def by_verdict(differences: Sequence[Difference]) -> str:
 
     Each undecided one names the gain that its seeds would mostly miss.
     """
-    undecided = [difference for difference in differences if not (difference.shown or difference.excluded)]
+    undecided = [difference for difference in differences if not (difference.is_shown or difference.is_excluded)]
     groups = {
-        "shown": [difference.where for difference in differences if difference.shown],
+        "shown": [difference.where for difference in differences if difference.is_shown],
         f"excluded beyond {100 * MARGIN:.0f} points": [
-            difference.where for difference in differences if difference.excluded
+            difference.where for difference in differences if difference.is_excluded
         ],
         "undecided": [
-            f"{difference.where} (gains below {100 * difference.seen:.1f} points are mostly missed)"
+            f"{difference.where} (gains below {100 * difference.visible:.1f} points are mostly missed)"
             for difference in undecided
         ],
     }

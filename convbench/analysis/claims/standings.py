@@ -80,7 +80,7 @@ def standings(evidence: Evidence) -> dict[str, list[Shortfall]]:
     return by_task
 
 
-def collapsing(tasks: Standings) -> str:
+def collapse_list(tasks: Standings) -> str:
     """List the configurations that collapse too often to suffice, whatever their mean; empty without any.
 
     For example ``gap 64 on direction (3 of 5 seeds)``.
@@ -94,7 +94,7 @@ def collapsing(tasks: Standings) -> str:
     return joined(texts) if texts else ""
 
 
-def tried_on(evidence: Evidence, tasks: Standings) -> list[Quality]:
+def qualities_on(evidence: Evidence, tasks: Standings) -> list[Quality]:
     return [quality for quality in evidence.qualities if quality.task in tasks]
 
 

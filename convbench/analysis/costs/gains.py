@@ -6,12 +6,12 @@ import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from convbench.analysis.results import Group, Result, latency_ratios, measured, typical
+from convbench.analysis.results import Group, Result, latency_ratios, measured_results, typical
 from convbench.core import metrics
 from convbench.core.grouping import grouped
 from convbench.core.statistics import Interval
 
-MAKING = (metrics.COMPILE, metrics.EXPORT, metrics.LOAD)
+MAKING_METRICS = (metrics.COMPILE, metrics.EXPORT, metrics.LOAD)
 """What a variant spends before its first fast call, and has to pay back."""
 
 
@@ -48,7 +48,7 @@ def gains(results: Sequence[Result]) -> list[Gain]:
 
     Latencies are compared visit by visit.
     """
-    timed_results = [result for result in measured(results) if result.timing]
+    timed_results = [result for result in measured_results(results) if result.timing]
     eager = {(result.record.environment, result.case): result for result in timed_results if not result.case.variant}
     twins = [(result, eager.get((result.record.environment, result.case.eager))) for result in timed_results]
     pairs = [(result, twin) for result, twin in twins if twin and twin is not result]
@@ -79,7 +79,7 @@ def _pays_after(result: Result, eager: Result, speedup: Interval) -> float | Non
 
     The speed-up compares visits in pairs; the two medians by themselves may disagree with it.
     """
-    seconds = [time for metric in MAKING if (time := typical(result.record, metric)) is not None]
+    seconds = [time for metric in MAKING_METRICS if (time := typical(result.record, metric)) is not None]
     assert eager.latency
     saving = eager.latency.median * (1 - 1 / speedup.median)
     return sum(seconds) / saving if seconds and speedup.low > 1 else None

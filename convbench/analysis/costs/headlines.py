@@ -29,12 +29,12 @@ from convbench.analysis.costs.ranking import (
     quickest,
     rank,
 )
-from convbench.analysis.results import Result, measured
+from convbench.analysis.results import Result, measured_results
 from convbench.core.findings import UNCOUNTED_OPERATORS, WITHHELD
 from convbench.core.grouping import grouped
 from convbench.core.record import Whole
 
-UNSURE = 0.2
+UNSURE_WIDTH = 0.2
 """Relative half width of the pick's latency above which confidence in the answer is low."""
 VAGUE_WIDTH = 0.05
 """Relative half width of the fastest's latency, by its visits alone, above which it is worth another visit."""
@@ -56,37 +56,37 @@ class Confidence(NamedTuple):
     @property
     def level(self) -> str:
         """The confidence in words: ``high``, ``medium`` or ``low``."""
-        if self.visits is None or self.visits < 2 or self.half_width > UNSURE:
+        if self.visits is None or self.visits < 2 or self.half_width > UNSURE_WIDTH:
             return "low"
         return "medium" if self.open or self.withheld else "high"
 
 
-class Elsewhere(NamedTuple):
+class Leader(NamedTuple):
     """The fastest of another situation than the pick's, and how many others there cannot be told from it."""
 
     result: Result
-    tied: int
+    tie_count: int
 
 
 @dataclass(frozen=True)
 class Headline:
     """The answer as data. ``ranking`` holds contenders that are alike (``costs.likeness``), fastest first.
 
-    ``pick`` is the tied contender with the fewest parameters, of equal ones the fastest. ``placed`` is the same among
-    reducers that keep positions; None if the pick keeps them or may, or if none does. ``dearest`` is the contender with
-    the most parameters, then FLOPs. ``crossover`` is the LSTM input size at which the LSTM's MACs equal the backbone's.
-    ``others`` are the fastest of every other situation, the one with most cases first. ``quickest`` is a model that is
-    faster than the pick in another variant, preferably the pick's own. ``confidence`` is that of the ranking, None if
-    nothing was timed.
+    ``pick`` is the tied contender with the fewest parameters, of equal ones the fastest. ``position_pick`` is the same
+    among reducers that keep positions; None if the pick keeps them or may, or if none does. ``dearest`` is the
+    contender with the most parameters, then FLOPs. ``crossover`` is the LSTM input size at which the LSTM's MACs equal
+    the backbone's. ``leaders`` are the fastest of every other situation, the one with most cases first. ``quickest`` is
+    a model that is faster than the pick in another variant, preferably the pick's own. ``confidence`` is that of the
+    ranking, None if nothing was timed.
     """
 
     ranking: tuple[Contender, ...] = ()
     pick: Result | None = None
-    placed: Result | None = None
+    position_pick: Result | None = None
     dearest: Result | None = None
     crossover: float | None = None
     variants: tuple[VariantGain, ...] = ()
-    others: tuple[Elsewhere, ...] = ()
+    leaders: tuple[Leader, ...] = ()
     timed: bool = False
     confidence: Confidence | None = None
     quickest: Quicker | None = None
@@ -125,10 +125,10 @@ class Headline:
 
     def names(self, result: Result) -> bool:
         """Whether the result is the headline's pick, or its pick if position matters."""
-        return result is self.pick or result is self.placed
+        return result is self.pick or result is self.position_pick
 
     @property
-    def ordered(self) -> bool:
+    def is_ordered(self) -> bool:
         """Whether a measurement orders the contenders: their latency, or else their parameters."""
         return self.timed or bool(self.pick and self.pick.params is not None)
 
@@ -141,7 +141,7 @@ def headline_of(results: Sequence[Result]) -> Headline:
 @lru_cache(maxsize=2)
 def _headline(results: tuple[Result, ...]) -> Headline:
     """Cached because the words, tables and figures of a page ask for the same headline. Results never change."""
-    cases = measured(results)
+    cases = measured_results(results)
     timed_results = [result for result in cases if result.latency]
     members = largest_group(timed_results or cases)
     group = one_variant(members)
@@ -153,27 +153,27 @@ def _headline(results: tuple[Result, ...]) -> Headline:
     return Headline(
         ranking=tuple(ranking),
         pick=pick,
-        placed=_position_pick(ranking, pick, bool(timed_results)),
+        position_pick=_position_pick(ranking, pick, bool(timed_results)),
         dearest=max(
             (contender.result for contender in ranking), key=lambda result: (result.params or 0, result.flops or 0)
         ),
         crossover=crossover(group[0]),
         variants=tuple(by_variant(gains(timed_results))),
-        others=tuple(_elsewhere(timed_results, group[0])),
+        leaders=tuple(_elsewhere(timed_results, group[0])),
         timed=bool(timed_results),
-        confidence=_confidence(ranking, pick, withheld(results)) if timed_results else None,
+        confidence=_confidence(ranking, pick, withheld_results(results)) if timed_results else None,
         quickest=quickest(pick, members),
     )
 
 
 def smallest(results: Sequence[Result]) -> Result:
     """Return the lightest of results that are not timed; one with partly counted FLOPs only if there is no other."""
-    return lightest([result for result in results if not uncounted(result)] or results)
+    return lightest([result for result in results if not uncounted_operators(result)] or results)
 
 
-def withheld(results: Sequence[Result]) -> list[Result]:
+def withheld_results(results: Sequence[Result]) -> list[Result]:
     """Return the cases whose times were never taken undisturbed: they are in no ranking, front or gain."""
-    return [result for result in measured(results) if any(f.code == WITHHELD for f in result.record.findings)]
+    return [result for result in measured_results(results) if any(f.code == WITHHELD for f in result.record.findings)]
 
 
 def _confidence(ranking: Sequence[Contender], pick: Result, withheld_results: Sequence[Result]) -> Confidence:
@@ -183,13 +183,13 @@ def _confidence(ranking: Sequence[Contender], pick: Result, withheld_results: Se
     return Confidence(min(visits, default=0) or None, count, len(withheld_results), half_width)
 
 
-def undecided(results: Sequence[Result]) -> list[Result]:
+def undecided_results(results: Sequence[Result]) -> list[Result]:
     """Return the results to visit again, fastest first: the fastest, and those that may or may not be as good.
 
     Empty if the answer is settled: the fastest's interval is narrow, and every contender is tied or slower by its whole
     interval, or its ratio is known to 3 %.
     """
-    timed_results = [result for result in measured(results) if result.timing and result.timing.logs]
+    timed_results = [result for result in measured_results(results) if result.timing and result.timing.logs]
     ranking = rank(one_variant(largest_group(timed_results)))
     open_contenders = [contender.result for contender in ranking[1:] if contender.open]
     if not ranking or not (open_contenders or _is_vague(ranking[0].result)):
@@ -202,12 +202,12 @@ def _is_vague(result: Result) -> bool:
     return timing is not None and bool(timing.logs) and timing.by_visits.relative_half_width > VAGUE_WIDTH
 
 
-def noisy(results: Sequence[Result], codes: Container[str]) -> Counter[str]:
+def count_noisy(results: Sequence[Result], codes: Container[str]) -> Counter[str]:
     """Count the measured cases that carry each of these findings, which make a latency doubtful."""
-    return Counter(f.code for result in measured(results) for f in result.record.findings if f.code in codes)
+    return Counter(f.code for result in measured_results(results) for f in result.record.findings if f.code in codes)
 
 
-def uncounted(result: Result) -> tuple[str, ...]:
+def uncounted_operators(result: Result) -> tuple[str, ...]:
     """Return the operators that are missing in a model's MACs and FLOPs, usually none.
 
     With any, these counts are lower bounds.
@@ -234,8 +234,8 @@ def _position_pick(ranking: Sequence[Contender], pick: Result, is_timed: bool) -
     return lightest(ties)
 
 
-def _elsewhere(timed_results: Sequence[Result], member: Result) -> list[Elsewhere]:
+def _elsewhere(timed_results: Sequence[Result], member: Result) -> list[Leader]:
     situations = grouped(timed_results, situation)
     situations.pop(situation(member), None)
     rankings = [rank(members) for members in sorted(situations.values(), key=len, reverse=True)]
-    return [Elsewhere(ranking[0].result, sum(contender.tied for contender in ranking) - 1) for ranking in rankings]
+    return [Leader(ranking[0].result, sum(contender.tied for contender in ranking) - 1) for ranking in rankings]

@@ -28,7 +28,7 @@ def situation(result: Result) -> Situation:
     return Situation(result.group, result.case.surroundings)
 
 
-def alike(result: Result) -> Alike:
+def likeness(result: Result) -> Alike:
     """Return what reducers and sizes must share to be compared."""
     return Alike(situation(result), result.case.variant_name)
 

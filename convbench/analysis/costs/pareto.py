@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from convbench.analysis.costs.likeness import Alike, alike
+from convbench.analysis.costs.likeness import Alike, likeness
 from convbench.analysis.results import Result
 from convbench.core.metric import Metric
 
@@ -42,7 +42,7 @@ def fronts(results: Sequence[Result], x: Metric, y: Metric) -> dict[Alike, list[
     for result in results:
         x_value, y_value = result.value(x), result.value(y)
         if x_value is not None and y_value is not None:
-            groups[alike(result)].append((x.sign * x_value, y.sign * y_value, result))
+            groups[likeness(result)].append((x.sign * x_value, y.sign * y_value, result))
     return {
         group: [members[i][2] for i in front([member[:2] for member in members])] for group, members in groups.items()
     }

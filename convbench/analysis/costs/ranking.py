@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from convbench.analysis.costs.likeness import alike, situation
+from convbench.analysis.costs.likeness import likeness, situation
 from convbench.analysis.results import Result, latency_ratios
 from convbench.core.grouping import grouped
 from convbench.core.statistics import Interval
@@ -40,19 +40,19 @@ class Contender:
 class Factor(NamedTuple):
     """A case's latency over that of the fastest case alike, and the index of that fastest case."""
 
-    over: Interval
+    ratio: Interval
     fastest: int
 
 
 class Quicker(NamedTuple):
-    """A model in another variant than a pick's; ``own`` says that it is the pick's own model.
+    """A model in another variant than a pick's; ``is_own`` says that it is the pick's own model.
 
     ``speedup`` is the pick's latency over the model's: above 1 the model is faster.
     """
 
     result: Result
     speedup: Interval
-    own: bool
+    is_own: bool
 
 
 def rank(group: Iterable[Result]) -> list[Contender]:
@@ -99,7 +99,7 @@ def factors(results: Sequence[Result]) -> dict[int, Factor]:
     """Return each timed case's latency over that of the fastest case alike, by index, as in the ranking."""
     indices = (i for i, result in enumerate(results) if result.latency and result.record.status == "ok")
     factor_by_index: dict[int, Factor] = {}
-    for members in grouped(indices, lambda i: alike(results[i])).values():
+    for members in grouped(indices, lambda i: likeness(results[i])).values():
         fastest = min(members, key=lambda i: _speed(results[i]))
         ratios = factors_over([results[i] for i in members], results[fastest])
         factor_by_index |= {i: Factor(interval, fastest) for i, interval in zip(members, ratios, strict=True)}
@@ -117,21 +117,21 @@ def quickest(pick: Result, members: Sequence[Result]) -> Quicker | None:
     for group in (own_results, rivals):
         tied_results = [contender.result for contender in rank(group) if contender.tied]
         if tied_results and (speedup := factors_over([pick], winner := lightest(tied_results))[0]).low > MARGIN:
-            return Quicker(winner, speedup, own=group is own_results)
+            return Quicker(winner, speedup, is_own=group is own_results)
     return None
 
 
 def lightest(results: Sequence[Result]) -> Result:
     """Return the result with the fewest parameters, of equal ones the fastest; a control only among controls."""
-    return min(learned(results), key=lambda result: (_size(result), *_speed(result)))
+    return min(exclude_controls(results), key=lambda result: (_size(result), *_speed(result)))
 
 
 def as_light(pick: Result, results: Sequence[Result]) -> list[Result]:
     """Return the advisable results with no more parameters than the pick, which is one of them."""
-    return [result for result in learned(results) if _size(result) <= _size(pick)]
+    return [result for result in exclude_controls(results) if _size(result) <= _size(pick)]
 
 
-def learned(results: Sequence[Result]) -> list[Result]:
+def exclude_controls(results: Sequence[Result]) -> list[Result]:
     """Return the results that may be advised: all but controls, or all if there are only controls."""
     return [result for result in results if position(result) != "control"] or list(results)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from convbench.analysis.costs.gains import gains
-from convbench.analysis.results import Result, latency_ratios, measured
+from convbench.analysis.results import Result, latency_ratios, measured_results
 from convbench.core import metrics
 from convbench.core.grouping import grouped
 from convbench.core.record import EAGER, Case, Parts
@@ -44,7 +44,7 @@ class Crossing:
     faster: Result
     slower: Result
     in_eager: Interval
-    there: Interval
+    ratio: Interval
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,9 @@ class Runtimes:
 
 def runtimes(results: Sequence[Result]) -> list[Runtimes]:
     """Return every situation in which several models ran in eager and at least one of them in an exported runtime."""
-    models = [result for result in measured(results) if result.timing and isinstance(result.case.architecture, Parts)]
+    models = [
+        result for result in measured_results(results) if result.timing and isinstance(result.case.architecture, Parts)
+    ]
     situations = grouped(models, lambda result: (result.record.environment, result.case.situation))
     views = (_view(members) for members in situations.values())
     return [view for view in views if view is not None]

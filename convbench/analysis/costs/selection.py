@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
-from convbench.analysis.costs.likeness import alike, one_variant
+from convbench.analysis.costs.likeness import likeness, one_variant
 from convbench.analysis.costs.ranking import largest_group
-from convbench.analysis.results import Result, measured
+from convbench.analysis.results import Result, measured_results
 from convbench.core.grouping import grouped
 from convbench.core.record import Parts
 
@@ -28,9 +28,9 @@ class InitialView:
         return all(columns.get(name, value) == value for name, value in self.values.items())
 
 
-def opening(results: Sequence[Result]) -> InitialView | None:
+def initial_view(results: Sequence[Result]) -> InitialView | None:
     """Return the view to begin with, which is what the headline is about; None if nothing was measured."""
-    cases = measured(results)
+    cases = measured_results(results)
     group = one_variant(largest_group([result for result in cases if result.latency] or cases))
     return InitialView(_columns(group[0])) if group else None
 
@@ -67,4 +67,4 @@ def curves(results: Sequence[Result]) -> list[int | None]:
 def _same_model(result: Result) -> Hashable:
     parts = result.case.architecture
     assert isinstance(parts, Parts)
-    return (alike(result), parts.reducer)
+    return (likeness(result), parts.reducer)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from convbench.analysis import latencies
-from convbench.analysis.results import Result, measured
+from convbench.analysis.results import Result, measured_results
 from convbench.core.record import Case
 from convbench.core.statistics import Interval
 
@@ -25,7 +25,7 @@ class ThreadGain(NamedTuple):
 def thread_gains(results: Sequence[Result]) -> list[ThreadGain]:
     """Return a gain for every timed case that was also timed on fewer threads, by threads; none for withheld cases."""
     cells: dict[tuple[str, Case], dict[int, Result]] = defaultdict(dict)
-    for result in measured(results):
+    for result in measured_results(results):
         threads = result.group.threads
         if result.timing and isinstance(threads, int):
             cells[result.record.environment, replace(result.case, threads=None)][threads] = result

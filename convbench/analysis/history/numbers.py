@@ -9,7 +9,7 @@ from pathlib import Path
 
 from convbench.analysis import latencies
 from convbench.analysis.compare import protocol_facts
-from convbench.analysis.results import Result, measured, own_metrics, results
+from convbench.analysis.results import Result, measured_results, own_metrics, results
 from convbench.core import merging, metrics, planned, store
 from convbench.core.errors import StoreError
 from convbench.core.index import Contents, Entry, IndexedValue
@@ -28,9 +28,9 @@ def read(directory: Path) -> Contents:
         run, records = store.load(directory)
     except StoreError as error:
         return Contents(Entry(str(directory), problem=str(error)), str(directory))
-    measurements = measured(results(records))
+    measurements = measured_results(results(records))
     commit, dirty = run.environment.get("commit"), bool(run.environment.get("dirty"))
-    missing_count = len(planned.unmeasured(run, records))
+    missing_count = len(planned.open_ids(run, records))
     problem = NO_RESULTS if run.planned and not records else ""
     entry = Entry(str(directory), run.name, run.started, str(commit or ""), dirty, len(records), missing_count, problem)
     tracked_metrics = _tracked_metrics(measurements)

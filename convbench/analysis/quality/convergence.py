@@ -17,7 +17,7 @@ LEARNT_ACCURACY, OVERFIT_LEAD = 0.95, 0.10
 """Training accuracy from which little is left to learn, and lead over validation from which more steps do not help."""
 
 
-def rising(steps: Sequence[float], val: Sequence[float], clips: int) -> float | None:
+def late_rise(steps: Sequence[float], val: Sequence[float], clips: int) -> float | None:
     """Return how fast accuracy still rose, per 100 steps over the last third of the checkpoints (at least three).
 
     None if that is not shown to exceed ``LEAST_SLOPE`` at 95 %, or with only one checkpoint. Accuracies are treated as
@@ -35,7 +35,7 @@ def rising(steps: Sequence[float], val: Sequence[float], clips: int) -> float | 
     return slope if slope - SURE_ERRORS * error > LEAST_SLOPE else None
 
 
-def cut_short(loss: Sequence[float], train: float, val: float) -> float | None:
+def late_fall(loss: Sequence[float], train: float, val: float) -> float | None:
     """Return how far the loss still fell between two checkpoints in mid-schedule, relative to the first of them.
 
     A cosine schedule flattens every curve at its end, so only the middle is informative, where steps are still large.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from convbench.analysis.inference.pool import Answers
-from convbench.analysis.quality.convergence import cut_short
+from convbench.analysis.quality.convergence import late_fall
 from convbench.analysis.results import typical
 from convbench.core import metrics
 from convbench.core.findings import DEAD_RUN, TEST_CLIPS_KNOWN, UNCONVERGED
@@ -146,7 +146,7 @@ def _answers(record: Record) -> Answers | None:
 
 def _was_cut_short(record: Record, curve: Sequence[Checkpoint], train: float) -> bool:
     """Whether a run without that finding, such as one of an earlier version, ended in the middle of learning."""
-    return bool(curve) and cut_short(record.samples(metrics.TRAIN_LOSS), train, curve[-1].val) is not None
+    return bool(curve) and late_fall(record.samples(metrics.TRAIN_LOSS), train, curve[-1].val) is not None
 
 
 def _flag(record: Record) -> Flag | None:

@@ -124,7 +124,7 @@ class Quality:
         return "lowest" if self.learning_rate == rates[0] else "highest"
 
 
-def tried(records: Iterable[Record]) -> bool:
+def has_training(records: Iterable[Record]) -> bool:
     """Whether any record is of a training run, whatever its result; runs that the machine had to skip do not count."""
     return any(record.status != "skipped" and training_of(record) for record in records)
 

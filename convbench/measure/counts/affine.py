@@ -25,7 +25,7 @@ def is_affine(reducer: nn.Module) -> bool:
     return type(reducer) in AFFINE or getattr(type(reducer), "affine", False) is True
 
 
-def folding(model: ConvReducerRNN, map_size: int) -> Finding | None:
+def folding_finding(model: ConvReducerRNN, map_size: int) -> Finding | None:
     """Return a finding on a reducer that is linear or ends in a linear layer; None for any other.
 
     ``map_size`` is C x H x W of the feature map. ``folds_into_lstm``: a smaller LSTM with fewer parameters is the same

@@ -22,7 +22,7 @@ from convbench.measure.counts.dispatched import StageCounts, as_written
 from convbench.models import subject
 from convbench.models.stages import Roots, stage_by_module, stage_by_parameter
 from convbench.models.subject import Subject
-from convbench.models.weights import materialized, quantised_weights
+from convbench.models.weights import quantised_weights, shaped_tensors
 
 SECONDS_ON_META = 3.0
 """CPU time of this thread that a call on ``meta`` may take: an operator takes up to a millisecond there, whatever its
@@ -95,7 +95,7 @@ def forget_counts() -> None:
 
 
 @contextmanager
-def raising_not_counted() -> Iterator[None]:
+def raise_not_counted() -> Iterator[None]:
     """Raise an error of the counter as NotCounted with a sentence; ConvbenchError and MemoryError pass unchanged."""
     try:
         yield
@@ -127,7 +127,7 @@ def count_forward(case: Case, seed: int) -> StageCounts:
         return count_case(case.forward_only, seed)
     if (key := (case.eager, seed)) not in _FORWARD_COUNTS:
         twin = forward_twin(case, seed)
-        with raising_not_counted(), as_written(twin.model):
+        with raise_not_counted(), as_written(twin.model):
             _FORWARD_COUNTS[key] = dispatched.count(after_call(twin))
     return _FORWARD_COUNTS[key]
 
@@ -165,7 +165,7 @@ def count_subject(subject: Subject) -> StageCounts:
     if key not in _COUNTS:
         if len(_COUNTS) >= MOST_COUNTS:
             forget_counts()
-        with raising_not_counted():
+        with raise_not_counted():
             _COUNTS[key] = _count(subject)
     return _COUNTS[key]
 
@@ -211,7 +211,7 @@ class ModuleCounts:
 def count_by_module(subject: Subject) -> ModuleCounts:
     """Return the first count of a subject that was called once, by each of its model's submodules."""
     roots = {f".{name}": (module,) for name, module in subject.model.named_modules() if name}
-    with raising_not_counted():
+    with raise_not_counted():
         macs, operators, share = dispatched.count_by(subject, roots)
     params = params_by(subject.model, roots)
     return ModuleCounts(_totals(macs), _totals(params), operators, share)
@@ -231,7 +231,7 @@ def params_by(model: nn.Module, roots: Roots) -> dict[str, int]:
     """Parameters by the names of ``roots``, ``other`` outside of them; a shared one counts once, for the first name."""
     owners, modules = stage_by_parameter(roots), stage_by_module(roots)
     sizes = dict.fromkeys((*roots, OTHER), 0)
-    for parameter in materialized(model.parameters()):
+    for parameter in shaped_tensors(model.parameters()):
         sizes[owners.get(parameter, OTHER)] += parameter.numel()
     for module in model.modules():
         for weight in quantised_weights(module):

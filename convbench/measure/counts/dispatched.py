@@ -30,7 +30,7 @@ from convbench.measure.stages.entries import in_threads, observe
 from convbench.models.stages import Roots, is_compiled, stage_roots
 from convbench.models.subject import Subject
 from convbench.models.values import is_sparse, tensors
-from convbench.models.weights import materialized, nodes
+from convbench.models.weights import nodes, shaped_tensors
 
 WHOLE = "Global"
 """The name under which FlopCounterMode keeps its total."""
@@ -38,16 +38,16 @@ WHOLE = "Global"
 
 @dataclass(frozen=True)
 class StageCounts:
-    """MACs of one call by stage, including ``other``. ``uncounted`` names the operators without a formula.
+    """MACs of one call by stage, including ``other``. ``unknown_operators`` names the operators without a formula.
 
-    ``uncounted_share`` is the share of the parameters that only those operators read; ``unseen`` are the stages that
-    the call never entered.
+    ``unknown_share`` is the share of the parameters that only those operators read; ``missing_stages`` are the stages
+    that the call never entered.
     """
 
     macs: dict[str, int]
-    uncounted: tuple[str, ...] = ()
-    uncounted_share: float = 0.0
-    unseen: tuple[str, ...] = field(default=())
+    unknown_operators: tuple[str, ...] = ()
+    unknown_share: float = 0.0
+    missing_stages: tuple[str, ...] = field(default=())
 
     @property
     def total(self) -> int:
@@ -79,7 +79,7 @@ def _count_macs(subject: Subject, roots: Roots) -> tuple[dict[str, int], _Counte
     with ExitStack() as stack:
         entered_stages = stack.enter_context(observe(roots, tracker.enter, tracker.leave))
         stack.enter_context(as_written(subject.model))
-        stack.enter_context(decomposing())
+        stack.enter_context(decompose())
         stack.enter_context(counter)
         stack.enter_context(in_threads(counter.in_this_thread))
         subject.call()
@@ -117,7 +117,7 @@ def _without_compiling(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def decomposing() -> Iterator[None]:
+def decompose() -> Iterator[None]:
     """While entered, fused recurrent operators are off, because torch's counter does not know them.
 
     Only these two switches are set: ``flags()`` of torch's backends also reads and sets TF32, which raises if TF32 was
@@ -241,7 +241,7 @@ class _Counter(Flops):
         super().__init__(subject.case)
         self.mod_tracker = stages  # type: ignore[assignment]
         self.unknown_names = Counter(_direct_calls(subject.model))
-        self.weight_storages = _storages(materialized((*subject.model.parameters(), *subject.model.buffers())))
+        self.weight_storages = _storages(shaped_tensors((*subject.model.parameters(), *subject.model.buffers())))
         self._outputs: list[Any] = []
         self.known_storages: set[int] = set()
         self.unknown_storages: set[int] = set()
@@ -278,7 +278,7 @@ class _Counter(Flops):
 
     def unknown_share(self, model: nn.Module) -> float:
         """The share of the parameters that only uncounted operators read."""
-        sizes = {_storage(parameter): parameter.numel() for parameter in materialized(model.parameters())}
+        sizes = {_storage(parameter): parameter.numel() for parameter in shaped_tensors(model.parameters())}
         total = sum(size for storage, size in sizes.items() if storage in self.unknown_storages - self.known_storages)
         return total / max(1, sum(sizes.values()))
 

@@ -65,7 +65,7 @@ class Trace:
 
     macs: dict[str, int]
     adds: int
-    uncounted: tuple[str, ...]
+    unknown_operators: tuple[str, ...]
 
 
 def trace(subject: Subject, roots: Roots | None = None) -> Trace:

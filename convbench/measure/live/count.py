@@ -17,7 +17,7 @@ from convbench.measure.counts.traced import trace
 from convbench.measure.live.module import device_of, first_call, refuse_no_module, subject
 from convbench.measure.restored import changes_for_good, is_frozen, restore
 from convbench.models.inputs import Inputs
-from convbench.models.network import python_as_before
+from convbench.models.network import preserve_random_state
 from convbench.models.subject import Subject
 
 
@@ -125,7 +125,7 @@ def count(model: nn.Module, inputs: Inputs) -> Count:
 def _sandbox(model: nn.Module, inputs: Inputs) -> Iterator[None]:
     device = torch.device(device_of(model, inputs))
     on_gpu = [device.index or 0] if device.type == "cuda" else []
-    with python_as_before(), torch.random.fork_rng(on_gpu), restore(model):
+    with preserve_random_state(), torch.random.fork_rng(on_gpu), restore(model):
         yield
 
 
@@ -133,7 +133,7 @@ def _second_count(model: nn.Module, inputs: Inputs) -> tuple[int | None, str | N
     """Return the MACs from the trace of a real call of a copy, or the reason why there are none."""
     clones = {id(parameter): parameter for parameter in model.parameters() if is_frozen(parameter)}  # not copied
     try:
-        twin = subject(copy.deepcopy(model, clones), inputs.changed(_without_gradient))
+        twin = subject(copy.deepcopy(model, clones), inputs.map_tensors(_without_gradient))
         return sum(trace(after_call(twin)).macs.values()), None
     except Exception as error:
         return None, reason_of(error)
@@ -152,7 +152,7 @@ def _on_meta(model: nn.Module, inputs: Inputs) -> Subject | None:
             twins[id(parameter)] = nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
         for buffer in model.buffers():
             twins[id(buffer)] = buffer.detach().to("meta")
-        twin = subject(copy.deepcopy(model, twins), inputs.changed(lambda tensor: tensor.to("meta")))
+        twin = subject(copy.deepcopy(model, twins), inputs.map_tensors(lambda tensor: tensor.to("meta")))
         return after_call(replace(twin, device="meta"))
     except Exception:
         return None
@@ -163,4 +163,4 @@ def _call_once(model: nn.Module, inputs: Inputs) -> Subject:
     if any(map(changes_for_good, model.modules())):
         with suppress(Exception):
             model = copy.deepcopy(model)
-    return first_call(model, lambda: after_call(subject(model, inputs.changed(torch.clone))))
+    return first_call(model, lambda: after_call(subject(model, inputs.map_tensors(torch.clone))))

@@ -15,7 +15,7 @@ from convbench.core.text import counted
 from convbench.measure.first_call import faults, versions
 from convbench.measure.live.module import first_call, refuse_no_module, refuse_other_devices, subject
 from convbench.models.inputs import Inputs
-from convbench.models.subject import on
+from convbench.models.subject import current_device
 from convbench.models.values import leaves
 
 
@@ -62,7 +62,7 @@ def measure(model: nn.Module, inputs: Inputs, protocol: Protocol) -> Measurement
     refuse_no_module(model)
     live = subject(model, inputs)
     refuse_other_devices(model, live.device)
-    with on(live.device):
+    with current_device(live.device):
         initial_versions = versions(inputs)
         output = first_call(model, live.run)
         results: list[Reading | Finding] = [*faults(inputs, initial_versions, dict(leaves(output)))]

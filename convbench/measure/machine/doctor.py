@@ -32,7 +32,7 @@ class Examination:
     """One check: its name, whether it passed, and what follows."""
 
     name: str
-    good: bool
+    is_good: bool
     message: str
 
 
@@ -135,7 +135,7 @@ def _git() -> Iterator[Examination]:
 
 def _extras() -> Iterator[Examination]:
     """Check the extras that convbench itself uses, and those that executors declare."""
-    declarations = ((plugin.name, plugin.declared) for plugin in executors)
+    declarations = ((plugin.name, plugin.declaration) for plugin in executors)
     of_executors = [
         (traits.modules, traits.extra, f"the executor {name}")
         for name, traits in declarations
@@ -187,8 +187,8 @@ def _import_error(modules: Iterable[str]) -> str | None:
 def _variants_of_extras() -> dict[str, list[str]]:
     names_by_extra: dict[str, list[str]] = defaultdict(list)
     for plugin in variants:
-        if isinstance(plugin.declared, VariantTraits) and plugin.declared.extra:
-            names_by_extra[plugin.declared.extra].append(plugin.name)
+        if isinstance(plugin.declaration, VariantTraits) and plugin.declaration.extra:
+            names_by_extra[plugin.declaration.extra].append(plugin.name)
     return names_by_extra
 
 
@@ -196,5 +196,5 @@ def _plugins() -> Iterator[Examination]:
     """Report packages whose plug-ins could not be loaded."""
     for shelf in SHELVES:
         list(shelf)
-    for package in installed.broken():
+    for package in installed.missing_plugins():
         yield Examination("plug-ins", False, package.sentence)

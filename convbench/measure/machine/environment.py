@@ -173,7 +173,7 @@ def _commit() -> dict[str, Scalar]:
     """The commit of the git tree that the working directory is in, and whether it is dirty; empty outside of a tree."""
     top = git.top(Path())
     commit = git.commit(top, "HEAD") if top else None
-    return {"commit": commit[:12], "dirty": git.dirty(top)} if top and commit else {}
+    return {"commit": commit[:12], "dirty": git.is_dirty(top)} if top and commit else {}
 
 
 def package_version(package: str) -> str | None:

@@ -32,8 +32,8 @@ from convbench.measure.stages.spans import PREFIX, Spans, is_recurrent
 from convbench.models.stages import stage_by_module, stage_by_parameter, stage_roots
 from convbench.models.subject import Subject
 from convbench.models.training_step import TrainingStep
-from convbench.models.values import stored
-from convbench.models.weights import materialized, quantised_weights
+from convbench.models.values import storage_tensors
+from convbench.models.weights import quantised_weights, shaped_tensors
 
 os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # otherwise torch's profiler writes two lines per call to stderr
 
@@ -132,12 +132,12 @@ def holdings(subject: Subject) -> dict[int, Life]:
     lives: dict[int, Life] = {}
 
     def hold(tensor: Any, kind: str, stage: str) -> None:
-        for part in stored(tensor) if isinstance(tensor, torch.Tensor) else ():
+        for part in storage_tensors(tensor) if isinstance(tensor, torch.Tensor) else ():
             if part.device.type == torch.device(subject.device).type:
                 storage = part.untyped_storage()
                 lives.setdefault(storage.data_ptr(), Life(storage.nbytes(), (kind, stage)))
 
-    for tensor in materialized((*subject.model.parameters(), *subject.model.buffers())):
+    for tensor in shaped_tensors((*subject.model.parameters(), *subject.model.buffers())):
         hold(tensor, "weights", stage_of(tensor))
     lives |= _packed_weights(subject)
     for tensor in subject.inputs.tensors:
@@ -181,7 +181,7 @@ class _Kinds:
             part.untyped_storage().data_ptr(): stage_of(parameter)
             for parameter in subject.model.parameters()
             if parameter.grad is not None
-            for part in stored(parameter.grad)
+            for part in storage_tensors(parameter.grad)
         }
 
     def of(self, birth: Change, release: Change | None) -> Holder:

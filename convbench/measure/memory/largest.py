@@ -22,18 +22,18 @@ SECONDS = 5.0
 class Fit:
     """The largest size of one axis whose predicted peak (B) is within the limit; the case's other sizes are unchanged.
 
-    ``size`` is 0 if not even 1 fits. ``more``: the search ended below the limit, at ``LARGEST[axis]`` or because a
-    prediction took more than ``SECONDS``. ``flat``: the size does not change the peak, as when inputs ignore the clip.
-    ``unknown``: why other sizes cannot be predicted.
+    ``size`` is 0 if not even 1 fits. ``has_more``: the search ended below the limit, at ``LARGEST[axis]`` or because a
+    prediction took more than ``SECONDS``. ``is_flat``: the size does not change the peak, as when inputs ignore the
+    clip. ``reason``: why other sizes cannot be predicted.
     """
 
     case: Case
     axis: str
     size: int
     peak: int
-    more: bool = False
-    flat: bool = False
-    unknown: str = ""
+    has_more: bool = False
+    is_flat: bool = False
+    reason: str = ""
 
 
 def fits(case: Case, limit: int) -> Iterator[Fit]:
@@ -50,10 +50,12 @@ def fits(case: Case, limit: int) -> Iterator[Fit]:
             has_more = size == LARGEST[axis]
         except CaseFailed as error:
             if not (peaks and isinstance(error, TakesTooLong)):
-                yield Fit(case, axis, 0, 0, unknown=line_of(error))
+                yield Fit(case, axis, 0, 0, reason=line_of(error))
                 continue
             size, has_more = max((size for size in peaks if peaks[size] <= limit), default=0), True
-        yield Fit(case, axis, size, peaks[size or 1], has_more, flat=size == LARGEST[axis] and peaks[size] == peaks[1])
+        yield Fit(
+            case, axis, size, peaks[size or 1], has_more, is_flat=size == LARGEST[axis] and peaks[size] == peaks[1]
+        )
 
 
 def peak_and_fits(case: Case, limit: int) -> tuple[int, list[Fit]]:

@@ -36,7 +36,7 @@ from convbench.models import network, subject
 from convbench.models.subject import Subject
 from convbench.models.training_step import TrainingStep
 from convbench.models.weights import weights_bytes
-from convbench.models.without_values import unchecked
+from convbench.models.without_values import without_checks
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def _prediction(case: Case, until: float) -> Prediction:
     if isinstance(case.architecture, Parts):
         network.build(case, 0, "meta")
     try:
-        with _convert_anew(), FakeTensorMode(), unchecked():
+        with _convert_anew(), FakeTensorMode(), without_checks():
             return _predict(_assemble(case), until)
     except CaseFailed:
         raise
@@ -102,7 +102,7 @@ def _prediction(case: Case, until: float) -> Prediction:
         on_meta = on_meta_or_reason(case.eager, 0)
         if isinstance(case.architecture, Parts) or isinstance(on_meta, str):
             raise
-    with FakeTensorMode(), unchecked():
+    with FakeTensorMode(), without_checks():
         return _predict(_assemble(case, _exchange_weights(on_meta.model, case.device)), until)
 
 
@@ -181,7 +181,7 @@ def _predict(subject: Subject, until: float) -> Prediction:
     if not isinstance(step, TrainingStep):
         with peak.follow(), in_threads(_refuse_threads):
             step()
-        if subject.without_gradients.refused:  # this peak includes the refused call, which later ones skip
+        if subject.without_gradients.refusal:  # this peak includes the refused call, which later ones skip
             peak = Peak(torch.device(subject.device), until)
             with peak.follow(), in_threads(_refuse_threads):
                 step()

@@ -19,7 +19,7 @@ from convbench.measure.quality.run_files import Content, read_or_make
 P = ParamSpec("P")
 
 
-def cached(load: Callable[P, Splits]) -> Callable[P, Splits]:
+def cache_clips(load: Callable[P, Splits]) -> Callable[P, Splits]:
     """Decorator: further processes of the run that ask for the same clips get those of the first."""
 
     @wraps(load)

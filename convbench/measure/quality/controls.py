@@ -54,7 +54,7 @@ def expected_accuracy(control: str | None, task: Choice, classes: int) -> float 
         return None
     if _CONTROLS[control].leaves_chance:
         return 1 / classes
-    declaration = tasks.get(task.name).declared
+    declaration = tasks.get(task.name).declaration
     return declaration.best.get(control) if isinstance(declaration, Without) else None
 
 

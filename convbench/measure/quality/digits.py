@@ -32,7 +32,7 @@ class Digits(NamedTuple):
     labels: Indices
     rows: Indices
 
-    def scaled(self, size: int) -> torch.Tensor:
+    def resize(self, size: int) -> torch.Tensor:
         """The images resized to (N, size, size)."""
         resize = partial(F.interpolate, mode="bilinear", align_corners=False, antialias=size < self.images.shape[-1])
         return resize(self.images[:, None], (size, size))[:, 0]
@@ -88,7 +88,7 @@ def place_digits(digits: Digits, clip: Clip, count: int, rng: np.random.Generato
     indices = rng.integers(len(digits.labels), size=count)
     corners = rng.integers((clip.height - size + 1, clip.width - size + 1), size=(count, 1, 2))
     canvas = torch.zeros(count, 1, clip.height, clip.width)
-    stamp(canvas, digits.scaled(size)[indices], corners)
+    stamp(canvas, digits.resize(size)[indices], corners)
     centres = (corners[:, 0] + size / 2) / (clip.height, clip.width)
     labels = torch.from_numpy(digits.labels[indices])
     return PlacedDigits(in_channels(canvas, clip)[:, 0], labels, torch.from_numpy(centres).float())

@@ -30,5 +30,5 @@ def drift(clip: Clip, digits: Digits, indices: Indices, starts: Indices, steps: 
     size = box(clip)
     corners = (starts - size // 2)[:, None] + speed(clip) * np.arange(clip.frames)[:, None] * steps[:, None]
     canvas = torch.zeros(len(indices), clip.frames, clip.height, clip.width)
-    stamp(canvas, digits.scaled(size)[indices], corners)
+    stamp(canvas, digits.resize(size)[indices], corners)
     return in_channels(canvas, clip)

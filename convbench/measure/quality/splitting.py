@@ -55,7 +55,7 @@ def stratify_groups(
     return None
 
 
-def balanced(count: int, classes: int, rng: np.random.Generator) -> Indices:
+def balanced_labels(count: int, classes: int, rng: np.random.Generator) -> Indices:
     """``count`` labels in random order, in which the counts of any two classes differ by at most one."""
     return rng.permutation(np.arange(count) % classes)
 

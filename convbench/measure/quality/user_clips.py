@@ -17,7 +17,7 @@ from convbench.core.record import Choice, Clip, Scalar, Training
 from convbench.core.scales import gib
 from convbench.measure import progress
 from convbench.measure.machine.environment import available_memory
-from convbench.measure.quality.clip_files import cached
+from convbench.measure.quality.clip_files import cache_clips
 from convbench.measure.quality.data import Labelled, Pool, Splits
 from convbench.measure.quality.splitting import SOURCES, Indices, random, stratify, stratify_groups
 from convbench.measure.quality.user_clip_checks import Label, Pixels, as_floats, check_frames, group_of, label_of
@@ -45,7 +45,7 @@ class Sample(NamedTuple):
     group: str | None = None
 
 
-@cached
+@cache_clips
 def from_function(choice: Choice, clip: Clip, training: Training, seed: int) -> Splits:
     """Load the (clip, label) pairs that the user's ``package.module:function`` yields when called with the options.
 
@@ -56,7 +56,7 @@ def from_function(choice: Choice, clip: Clip, training: Training, seed: int) -> 
         raise ConvbenchError(
             f"{choice.name} is of type {type(function).__name__}: make it a function that yields {_PAIRS}"
         )
-    with network.python_as_before(), torch.random.fork_rng(devices=[]):
+    with network.preserve_random_state(), torch.random.fork_rng(devices=[]):
         network.seed_all(0)  # the function draws the same in every process, whatever the split's seed
         samples = list(_limit_memory(_samples(function, choice, clip), choice.name))
     return split(samples, clip, training, seed, choice.name)

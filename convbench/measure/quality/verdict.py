@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from convbench.analysis.quality.convergence import cut_short, rising
+from convbench.analysis.quality.convergence import late_fall, late_rise
 from convbench.core.findings import DEAD_RUN, UNCONVERGED
 from convbench.core.record import Finding
 from convbench.measure.quality.fit import Curve
@@ -22,9 +22,9 @@ def findings(answers: Sequence[int], labels: Sequence[int], curve: Curve, train:
     share = constant_share(answers, labels)
     if share is not None:
         yield Finding(DEAD_RUN, data={"share": share})
-    elif (rise := rising(curve.steps, curve.val, len(answers))) is not None:
+    elif (rise := late_rise(curve.steps, curve.val, len(answers))) is not None:
         yield Finding(UNCONVERGED, data={"rise": rise})
-    elif (fall := cut_short(curve.loss, train, curve.val[-1])) is not None:
+    elif (fall := late_fall(curve.loss, train, curve.val[-1])) is not None:
         yield Finding(UNCONVERGED, data={"fall": fall})
 
 

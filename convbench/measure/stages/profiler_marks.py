@@ -10,7 +10,7 @@ import torch
 from torch.profiler import record_function
 
 from convbench.measure.stages.spans import BACKWARD, PREFIX
-from convbench.models.values import stored
+from convbench.models.values import storage_tensors
 
 
 class Marks:
@@ -27,7 +27,7 @@ class Marks:
 
     def leaves(self, _stage: str, outputs: list[torch.Tensor]) -> None:
         self._threads.open.pop().__exit__(None, None, None)
-        self.outputs |= {part.untyped_storage().data_ptr() for output in outputs for part in stored(output)}
+        self.outputs |= {part.untyped_storage().data_ptr() for output in outputs for part in storage_tensors(output)}
 
     def reverses(self, stage: str) -> None:
         with record_function(BACKWARD + stage):

@@ -12,7 +12,7 @@ from torch import nn
 from convbench.core.errors import CaseFailed
 from convbench.models.deployment import BeforeCall, Example, LoadedModel, Times
 from convbench.models.runtimes.export_error import reason
-from convbench.models.without_values import unchecked
+from convbench.models.without_values import without_checks
 
 PACKAGE = "model.pt2"
 
@@ -26,7 +26,7 @@ class AotInductor:
 
     def export(self, flat_model: nn.Module, example: Example, folder: Path) -> None:
         try:
-            with unchecked():
+            with without_checks():
                 program = torch.export.export(flat_model, tuple(example.tensors), strict=False)
             torch._inductor.aoti_compile_and_package(
                 program,

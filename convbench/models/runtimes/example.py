@@ -133,7 +133,7 @@ def any_batch_example(subject: Subject, call: Example) -> Example:
     """
     case = subject.case
     wider_case = replace(case, clip=replace(case.clip, batch=case.clip.batch + 1))
-    wider_inputs = inputs(wider_case, subject.seed, subject.device, subject.model).typed_as(subject.inputs)
+    wider_inputs = inputs(wider_case, subject.seed, subject.device, subject.model).with_types_of(subject.inputs)
     wider_call = example(replace(subject, case=wider_case, inputs=wider_inputs))
     pairs = zip(structure.shapes(call.tensors), structure.shapes(wider_call.tensors), strict=True)
     axes = tuple(_batch_axis(before, after) for before, after in pairs)

@@ -20,7 +20,7 @@ from convbench.models.runtimes import structure
 from convbench.models.runtimes.export_error import reason
 from convbench.models.runtimes.quiet import quiet
 from convbench.models.weights import has_projection
-from convbench.models.without_values import unchecked
+from convbench.models.without_values import without_checks
 
 Exporter = Literal["dynamo", "torchscript"]
 FILE = "model.onnx"
@@ -40,7 +40,7 @@ def write(flat_model: nn.Module, example: Example, folder: Path, exporter: Expor
     if any(tensor.is_complex() for tensor in (*example.tensors, *structure.row(example.output))):
         raise CaseFailed("error", "takes or returns complex numbers, which ONNX does not have: use torch.view_as_real")
     try:
-        with quiet(), unchecked():
+        with quiet(), without_checks():
             torch.onnx.export(
                 flat_model,
                 tuple(example.tensors),

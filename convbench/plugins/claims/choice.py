@@ -8,7 +8,7 @@ from convbench.analysis.choice.by_task import recommendations
 from convbench.analysis.choice.recommendation import Ask, Recommendation
 from convbench.analysis.claims.claim import Judgement, Lacking, Number, Verdict, claim
 from convbench.analysis.claims.evidence import TRAIN, Evidence, left_out, name
-from convbench.analysis.claims.standings import Shortfall, Standings, collapsing, standings, tried_on
+from convbench.analysis.claims.standings import Shortfall, Standings, collapse_list, qualities_on, standings
 from convbench.core.record import Clip, Parts
 from convbench.core.text import joined
 from convbench.report.words.names import around
@@ -34,7 +34,7 @@ def no_magic(evidence: Evidence) -> Judgement:
     for answer in recommendations(evidence.records, Ask(), list(tasks)):
         if answer.task in tasks and any(answer.clip == clip for _, clip in ground):
             advice[answer.task] = _advice(answer, ground)
-    return judge(tasks, advice, left_out(tried_on(evidence, tasks)))
+    return judge(tasks, advice, left_out(qualities_on(evidence, tasks)))
 
 
 def _advice(answer: Recommendation, ground: Collection[tuple[Parts, Clip]]) -> str:
@@ -62,7 +62,7 @@ def judge(tasks: Standings, advice: Mapping[str, str], exclusions: tuple[Number,
     if sizes and not winners:
         sizes_text = joined([f"{size:,}" for size in sorted(sizes)])
         why += f" Yet an LSTM input of {sizes_text} suffices on all, with a reducer for each task."
-    if collapses := collapsing(tasks):
+    if collapses := collapse_list(tasks):
         why += f" Collapsing too often: {collapses}."
     if advice:
         why += f" Advised: {joined([f'{pick} on {task}' for task, pick in advice.items()])}."

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convbench.analysis.claims.claim import Judgement, Lacking, Number, Verdict, claim
-from convbench.analysis.claims.costs import LONGER, group_of_largest_input, ratio_of
+from convbench.analysis.claims.costs import LEAST_RATIO, group_of_largest_input, ratio_of
 from convbench.analysis.claims.evidence import COSTS, Evidence
 from convbench.analysis.results import Result
 from convbench.core.statistics import TAIL, Interval
@@ -94,7 +94,7 @@ def _upset(results: Sequence[Result]) -> Number | None:
     worst_rank, number = (False, 1.0), None
     for result, other_result in permutations(results, 2):
         times = (other_result.params or 1) / (result.params or 1)
-        if times <= 1.0 or (ratio := ratio_of(result, other_result)).low <= LONGER:
+        if times <= 1.0 or (ratio := ratio_of(result, other_result)).low <= LEAST_RATIO:
             continue
         rank = (ratio.low >= UPSET, times)
         if rank > worst_rank:

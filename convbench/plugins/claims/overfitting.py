@@ -6,7 +6,15 @@ import re
 
 from convbench.analysis.claims.claim import Curve, Judgement, Lacking, Number, Plot, Point, claim
 from convbench.analysis.claims.evidence import TRAIN, Evidence, left_out
-from convbench.analysis.claims.paired import MOST, Difference, by_verdict, gains, mean_difference, paired, verdict_of
+from convbench.analysis.claims.paired import (
+    MOST,
+    Difference,
+    by_verdict,
+    gains,
+    mean_difference,
+    pair_difference,
+    verdict_of,
+)
 from convbench.analysis.quality.qualities import Quality
 from convbench.core.text import joined
 
@@ -31,8 +39,8 @@ def overfits(evidence: Evidence) -> Judgement:
         raise Lacking(f"Trainings of flatten and GAP are needed: {TRAIN}.")
     pairs = {cell: _pair(evidence, cell[2]) for cell in cells}
     gaps = {cell: tuple(_gaps(evidence, quality) for quality in pair) for cell, pair in pairs.items()}
-    differences = [paired(cell[0], flatten, gap) for cell, (flatten, gap) in gaps.items()]
-    accuracy = [paired(cell[0], flatten.by_seed, gap.by_seed) for cell, (flatten, gap) in pairs.items()]
+    differences = [pair_difference(cell[0], flatten, gap) for cell, (flatten, gap) in gaps.items()]
+    accuracy = [pair_difference(cell[0], flatten.by_seed, gap.by_seed) for cell, (flatten, gap) in pairs.items()]
     exclusions = left_out(quality for pair in pairs.values() for quality in pair)
     return judge(differences, accuracy, exclusions, _plot(gaps))
 
@@ -43,7 +51,7 @@ def judge(
     """Judge whether flatten's gap is larger in some, most and all cells; the claim's "often" is read as most."""
     numbers = [difference.number(f"{difference.where}: train-test gap, flatten less GAP") for difference in gaps]
     numbers += [difference.number(f"{difference.where}: test accuracy, flatten less GAP") for difference in accuracy]
-    better_tasks = [difference.where for difference in accuracy if difference.shown]
+    better_tasks = [difference.where for difference in accuracy if difference.is_shown]
     why = f"A larger gap with flatten is {by_verdict(gaps)}."
     if better_tasks:
         why += f" Overfitting is not all: flatten has the higher test accuracy on {joined(better_tasks)}."

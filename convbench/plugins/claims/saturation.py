@@ -12,7 +12,7 @@ from torch import nn
 
 from convbench.analysis.claims.claim import Curve, Judgement, Lacking, Number, Plot, Point, claim
 from convbench.analysis.claims.evidence import TRAIN, Evidence, left_out
-from convbench.analysis.claims.paired import MARGIN, SOME, Difference, paired, quantified, verdict_of
+from convbench.analysis.claims.paired import MARGIN, SOME, Difference, pair_difference, quantify, verdict_of
 from convbench.analysis.claims.standings import below
 from convbench.core.text import joined
 
@@ -63,7 +63,7 @@ def judge(
     largest = max(inits["torch's default"])
     default, fan_in = inits["torch's default"][largest].saturation, inits["fan-in"][largest].saturation
     verdicts = (
-        quantified([loss.low > MARGIN for loss in losses], [loss.high < MARGIN for loss in losses]) if losses else ()
+        quantify([loss.low > MARGIN for loss in losses], [loss.high < MARGIN for loss in losses]) if losses else ()
     )
     trained_verdict = verdict_of(SOME, verdicts) if verdicts else "not tested"
     verdict = "supported" if default > MOST and fan_in > MOST else trained_verdict
@@ -90,7 +90,7 @@ def _training_words(losses: list[Difference], gains: list[Difference], size: int
         return f"What flatten learns decides then, which takes trainings: {TRAIN}."
     lost_tasks = [loss.where for loss in losses if loss.low > MARGIN]
     close_tasks = [loss.where for loss in losses if loss.high < MARGIN]
-    helped_tasks = [gain.where for gain in gains if gain.shown]
+    helped_tasks = [gain.where for gain in gains if gain.is_shown]
     return (
         f"Trained{f' (a map of {size:,})' if size else ''}, flatten is shown to be more than 2 points below the best "
         f"smaller input on {joined(lost_tasks)}, and to be less than 2 points below it on {joined(close_tasks)}; "
@@ -143,7 +143,7 @@ def _differences(evidence: Evidence) -> tuple[list[Difference], list[Difference]
                 loss = below(task, [*rivals, flatten], among=len(rivals))[-1]
                 losses += [loss] if loss else []
                 sources += [*rivals, flatten]
-            gains += [paired(task, quality.by_seed, flatten.by_seed) for quality in norm_candidates]
+            gains += [pair_difference(task, quality.by_seed, flatten.by_seed) for quality in norm_candidates]
             sources += norm_candidates
         except Lacking:
             continue

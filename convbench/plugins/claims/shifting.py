@@ -49,7 +49,7 @@ def judge(gap: float, averages: float, wrapped_lessons: list[Lesson], other_less
     verdict: Verdict = "supported" if is_invariant else "refuted"
     if gain:
         is_at_chance = gain.high <= NEAR
-        is_decided = is_at_chance or gain.shown
+        is_decided = is_at_chance or gain.is_shown
         verdict = "undecided" if not is_decided else verdict if is_at_chance == is_invariant else "depends"
         numbers.append(gain.number(f"{TASK}, GAP after a convolution that wraps around: accuracy less chance"))
         phrase = f"{TASK} is learnt {'no ' if is_at_chance else ''}better than chance"
@@ -57,7 +57,7 @@ def judge(gap: float, averages: float, wrapped_lessons: list[Lesson], other_less
     why += "." if gain else "; no trainings on direction were given."
     if leak := _above_chance(other_lessons):
         numbers.append(leak.number(f"{TASK}, GAP after the strided backbone padded with zeros: accuracy less chance"))
-        if leak.shown:
+        if leak.is_shown:
             why += " Borders and strides of a backbone leak positions into its channels, which GAP then keeps."
     return Judgement(verdict, why, tuple(numbers))
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from convbench.analysis.claims.claim import Curve, Judgement, Number, Plot, Point, claim
 from convbench.analysis.claims.evidence import Evidence, left_out
-from convbench.analysis.claims.paired import MARGIN, MOST, quantified, verdict_of
-from convbench.analysis.claims.standings import Standings, collapsing, standings, tried_on
+from convbench.analysis.claims.paired import MARGIN, MOST, quantify, verdict_of
+from convbench.analysis.claims.standings import Standings, collapse_list, qualities_on, standings
 from convbench.analysis.quality.qualities import Quality
 from convbench.core.text import joined
 
@@ -27,7 +27,7 @@ SMALLER = 8
 def smaller_input(evidence: Evidence) -> Judgement:
     tasks = standings(evidence)
     map_size = max(standing.size for group in tasks.values() for standing in group)
-    return judge(tasks, map_size, left_out(tried_on(evidence, tasks)), _plot(evidence, tasks))
+    return judge(tasks, map_size, left_out(qualities_on(evidence, tasks)), _plot(evidence, tasks))
 
 
 def judge(tasks: Standings, map_size: int, exclusions: tuple[Number, ...] = (), plot: Plot | None = None) -> Judgement:
@@ -44,7 +44,7 @@ def judge(tasks: Standings, map_size: int, exclusions: tuple[Number, ...] = (), 
         not suffices and all(standing.falls_short for standing in group if standing.size * SMALLER <= map_size)
         for suffices, group in zip(suffices_small, tasks.values(), strict=True)
     ]
-    verdicts = quantified(suffices_small, excluded_small)
+    verdicts = quantify(suffices_small, excluded_small)
     numbers = [Number(f"{task}: smallest LSTM input that suffices", size) for task, size in sizes.items() if size]
     numbers.append(Number("The flattened map", map_size))
     map_by_task = {
@@ -56,7 +56,7 @@ def judge(tasks: Standings, map_size: int, exclusions: tuple[Number, ...] = (), 
     hurt_tasks = joined([task for task, standing in map_by_task.items() if standing.is_below])
     why = f"Of {map_size:,} values of the map these suffice: {shares}. "
     why += f"The whole map is shown to be more than 2 points below the best on {hurt_tasks}."
-    if collapses := collapsing(tasks):
+    if collapses := collapse_list(tasks):
         why += f" Collapsing too often: {collapses}."
     return Judgement(verdict_of(MOST, verdicts), why, (*numbers, *exclusions), plot, verdicts)
 

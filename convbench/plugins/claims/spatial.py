@@ -14,7 +14,7 @@ from convbench.analysis.claims.paired import (
     accuracy,
     by_verdict,
     gains,
-    paired,
+    pair_difference,
     verdict_of,
     welch,
 )
@@ -39,7 +39,7 @@ DIAL = re.compile(r"identity\(jitter=([\d.]+)\)")
 )
 def intricate_features(evidence: Evidence) -> Judgement:
     cells = {task: evidence.pair(task, FC, GAP) for task in SPATIAL}
-    differences = [paired(task, fc.by_seed, gap.by_seed) for task, (fc, gap) in cells.items()]
+    differences = [pair_difference(task, fc.by_seed, gap.by_seed) for task, (fc, gap) in cells.items()]
     numbers = []
     for difference, (task, (fc, gap)) in zip(differences, cells.items(), strict=True):
         numbers += [accuracy(f"{task}: FC", fc), accuracy(f"{task}: GAP", gap)]
@@ -82,7 +82,9 @@ def variability(evidence: Evidence) -> Judgement:
     lead_by_jitter = {jitter: _lead_by_seed(*pair) for jitter, pair in pairs.items()}
     least_jitter, most_jitter = min(lead_by_jitter), max(lead_by_jitter)
     change = welch("identity", list(lead_by_jitter[least_jitter].values()), list(lead_by_jitter[most_jitter].values()))
-    leads = {jitter: paired("identity", *(quality.by_seed for quality in pair)) for jitter, pair in pairs.items()}
+    leads = {
+        jitter: pair_difference("identity", *(quality.by_seed for quality in pair)) for jitter, pair in pairs.items()
+    }
     exclusions = left_out(quality for pair in pairs.values() for quality in pair)
     return judge_variability(change, leads, exclusions, _plot(pairs))
 
@@ -91,7 +93,7 @@ def judge_variability(
     change: Difference, leads: Mapping[float, Difference], exclusions: tuple[Number, ...] = (), plot: Plot | None = None
 ) -> Judgement:
     """Supported if GAP's lead is shown larger at the least variability, refuted if a gain of MARGIN is excluded."""
-    verdict: Verdict = "supported" if change.shown else "refuted" if change.high < MARGIN else "undecided"
+    verdict: Verdict = "supported" if change.is_shown else "refuted" if change.high < MARGIN else "undecided"
     first_lead, last_lead = leads[min(leads)], leads[max(leads)]
     first, last = first_lead.mean, last_lead.mean
     head = {
@@ -117,7 +119,7 @@ def _matches(evidence: Evidence, task: str, fc: Quality) -> dict[str, Difference
     for label, quality in evidence.on(task).items():
         has_fewer = limit is not None and params.get(label, limit) < limit
         if has_fewer and min(len(quality.by_seed), len(fc.by_seed)) > 1:
-            difference = paired(task, quality.by_seed, fc.by_seed)
+            difference = pair_difference(task, quality.by_seed, fc.by_seed)
             if difference.low > -MARGIN:
                 matches[label] = difference
     return matches

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from convbench.analysis.claims.claim import Curve, Judgement, Lacking, Number, Plot, Point, Verdict, claim
-from convbench.analysis.claims.costs import LONGER, group_of_largest_input, ratio_of
+from convbench.analysis.claims.costs import LEAST_RATIO, group_of_largest_input, ratio_of
 from convbench.analysis.claims.evidence import COSTS, Evidence
 from convbench.analysis.costs.crossover import crossover
 from convbench.analysis.results import Result
@@ -26,7 +26,7 @@ FLAT = 1.5
     "So large an input extends training times",
     quote="The sheer number of parameters within the LSTM required to handle such a high-dimensional input often leads "
     "to overfitting and extended training times.",
-    prediction=f"On one backbone a training step takes longer with the whole map than with GAP (by {LONGER:g}× or "
+    prediction=f"On one backbone a training step takes longer with the whole map than with GAP (by {LEAST_RATIO:g}× or "
     "more); it is flat up to about D×, where LSTM and convolution cost equal MACs, and linear beyond.",
     experiment="The article's backbone, reduced by averages of k×k cells alone (k = 1 is GAP, k = 64 flatten): latency "
     "of a training step (forward, backward, Adam) and of inference by LSTM input size.",
@@ -39,12 +39,14 @@ def training_time(evidence: Evidence) -> Judgement:
 
 
 def judge(steps: Sequence[Result], inference: Sequence[Result] = ()) -> Judgement:
-    """Supported if the largest input is shown to take LONGER times as long as the smallest, refuted if shown not to.
+    """Supported if the largest input is shown to take LEAST_RATIO times as long as the smallest, refuted if not.
 
     The results are in the order of their sizes.
     """
     ratio = ratio_of(steps[-1], steps[0])
-    verdict: Verdict = "supported" if ratio.low > LONGER else "refuted" if ratio.high < LONGER else "undecided"
+    verdict: Verdict = (
+        "supported" if ratio.low > LEAST_RATIO else "refuted" if ratio.high < LEAST_RATIO else "undecided"
+    )
     crossover_size = crossover(inference[0]) if inference else None
     first_size, last_size, flat_size = steps[0].lstm_input or 0, steps[-1].lstm_input or 0, _last_flat_size(steps)
     numbers = [_latency("Training step", step) for step in steps]

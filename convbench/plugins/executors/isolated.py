@@ -16,11 +16,11 @@ from convbench.core.registry import executors
 from convbench.measure import attempts
 from convbench.measure.machine import malloc
 from convbench.runs import early_server, user_code
-from convbench.runs.executor import Host, Job, JobRecord, OnThisMachine, here, measure_here, one_by_one
+from convbench.runs.executor import Host, Job, JobRecord, OnThisMachine, measure_here, one_by_one, this_machine
 from convbench.runs.process_needs import AllNeeds
 from convbench.runs.process_start import TRAINED
 from convbench.runs.processes import Processes
-from convbench.runs.running import SECONDS_BETWEEN_LOOKS, Call, Running
+from convbench.runs.running import SECONDS_BETWEEN_LOOKS, Call, RunningCall
 from convbench.runs.script import user_imports
 
 T = TypeVar("T")
@@ -57,7 +57,7 @@ class Isolated(OnThisMachine):
     def hosts(self) -> Sequence[Host]:
         """This machine, described by a separate process: the caller's process never touches the device."""
         try:
-            return (self.processes.run(Call(here, (self.device, self.packages))),)
+            return (self.processes.run(Call(this_machine, (self.device, self.packages))),)
         except CaseFailed as error:
             raise ConvbenchError(str(error)) from error
 
@@ -78,7 +78,7 @@ class Isolated(OnThisMachine):
         finally:
             pool.end()
 
-    def start(self, job: Job) -> Running[Record]:
+    def start(self, job: Job) -> RunningCall[Record]:
         """Start a job in a fresh process under its protocol's time limit. Raises Unavailable if it cannot run here."""
         needs, limit = self.needs.of(job.case), job.protocol.timeout
         if needs.missing:
@@ -122,8 +122,8 @@ class _JobPool:
 
     def __init__(self, executor: Isolated) -> None:
         self.executor = executor
-        self.running: list[tuple[Job, Running[Record]]] = []
-        self.crowded_runs: set[Running[Record]] = set()
+        self.running: list[tuple[Job, RunningCall[Record]]] = []
+        self.crowded_runs: set[RunningCall[Record]] = set()
         """Jobs that shared the memory with another job for a while."""
 
     def start(self, job: Job) -> Iterator[JobRecord]:
@@ -134,7 +134,7 @@ class _JobPool:
         try:
             self.running.append((pinned_job, self.executor.start(pinned_job)))
         except Exception as error:
-            yield job, replace(attempts.failed(job.case, error), environment=self.executor.hosts[0].fingerprint)
+            yield job, replace(attempts.failed_record(job.case, error), environment=self.executor.hosts[0].fingerprint)
         if len(self.running) > 1:
             self.crowded_runs.update(running for _, running in self.running)
 
@@ -144,7 +144,7 @@ class _JobPool:
             seconds_left = min(running.seconds_left for _, running in self.running)
             signs = [sign for _, running in self.running for sign in running.signs]
             wait(signs, min(seconds_left, SECONDS_BETWEEN_LOOKS))
-            ready_entries = [entry for entry in self.running if entry[1].ready()]
+            ready_entries = [entry for entry in self.running if entry[1].is_ready()]
             for job, running in ready_entries:
                 self.running.remove((job, running))
                 yield self._visit(job, running)
@@ -156,7 +156,7 @@ class _JobPool:
         for _, running in self.running:
             running.end()
 
-    def _visit(self, job: Job, running: Running[Record]) -> JobRecord:
+    def _visit(self, job: Job, running: RunningCall[Record]) -> JobRecord:
         """Return the job with its record. A job that ran out of memory beside others is tried again after they end."""
         host = self.executor.hosts[0]
         record = attempts.attempt(job.case, lambda _: running.final_result())
@@ -166,7 +166,7 @@ class _JobPool:
         return job, replace(record, environment=host.fingerprint)
 
     @staticmethod
-    def _wait_for(entry: tuple[Job, Running[Record]]) -> None:
+    def _wait_for(entry: tuple[Job, RunningCall[Record]]) -> None:
         entry[1].wait()
 
 

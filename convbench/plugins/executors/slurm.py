@@ -176,7 +176,7 @@ class _Engine:
             self._write_errors[worker] = f"its work cannot be written: {line_of(error)}"
 
     def events(self, seconds: float) -> Iterable[Event]:
-        if self.mailboxes.gone:
+        if self.mailboxes.is_gone:
             raise ConvbenchError(
                 f"{self.run_folder} is gone, and with it the workers that shared it: finished cases are kept; add "
                 "--resume to go on"

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from matplotlib.axes import Axes as MplAxes
 
-from convbench.analysis.costs.selection import curves, opening
+from convbench.analysis.costs.selection import curves, initial_view
 from convbench.analysis.results import Result
 from convbench.core import metrics
 from convbench.core.record import Parts
@@ -16,7 +16,7 @@ from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.labels import Place, at_ends, label
 from convbench.report.drawing.scatter import Points, empty_axes, in_view, lines, marks
-from convbench.report.drawing.style import canvas, look, short
+from convbench.report.drawing.style import canvas, look, short_name
 from convbench.report.words.names import labels, threads_of
 
 NEAR = 14.0
@@ -52,20 +52,20 @@ def _draw(points: Points, curve_rows: Sequence[Sequence[int]]) -> Drawing:
     for number, (piece, colour) in enumerate(zip(pieces, colours, strict=True)):
         lines(axes, [piece], colour, width=1.6, gid=f"lines-{number}")
     indices_by_mark = marks(axes, points)
-    at_ends(axes, [piece[-1] for piece in pieces], [short(name, 20) for name in names], colours)
+    at_ends(axes, [piece[-1] for piece in pieces], [short_name(name, 20) for name in names], colours)
     single_places = {
         name: max(points.places[i] for i in rows)
         for name, rows in points.by_series().items()
         if name not in {model.series for model in models}
     }
     _name_singles(axes, single_places, list(points.places.values()))
-    view = opening(points.results)
+    view = initial_view(points.results)
     threads_vary = len({result.group.threads for result in points.results}) > 1
     threads = threads_of(points.results[next(iter(points.places))].group) if threads_vary else ""
     place_names = [view.values[name] for name in PLACE if name in view.values] if view else []
     return Drawing(
         name="curve",
-        title=f"Latency by LSTM input size: {', '.join(short(name) for name in place_names)}{threads}",
+        title=f"Latency by LSTM input size: {', '.join(short_name(name) for name in place_names)}{threads}",
         caption=(
             "How to read this: a line is one reducer at several sizes, with its name at the end. Marks without a line "
             "have one size on this backbone, or other sizes only with other options. Where a line is flat, a larger "
@@ -96,5 +96,5 @@ def _name_singles(axes: MplAxes, places: Mapping[str, Place], marks: Sequence[Pl
 
 
 def _listing(names: Sequence[str]) -> str:
-    text = ", ".join(short(name, 18) for name in names[:LISTED])
+    text = ", ".join(short_name(name, 18) for name in names[:LISTED])
     return f"{text} +{len(names) - LISTED}" if len(names) > LISTED else text

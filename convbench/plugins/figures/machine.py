@@ -7,7 +7,7 @@ from datetime import datetime
 from statistics import median
 from typing import NamedTuple
 
-from convbench.analysis.results import Result, measured
+from convbench.analysis.results import Result, measured_results
 from convbench.core import metrics
 from convbench.core.grouping import grouped
 from convbench.core.record import Record
@@ -31,7 +31,7 @@ class Moment(NamedTuple):
 @figures.register("machine")
 def machine(results: Sequence[Result]) -> Iterator[Drawing]:
     """The reference workload over time; nothing if it was timed beside too few cases."""
-    moments = sorted(_moments(result.record for result in measured(results)))
+    moments = sorted(_moments(result.record for result in measured_results(results)))
     if len(moments) >= LEAST:
         yield _draw(moments)
 
@@ -49,7 +49,7 @@ def _references(record: Record) -> Iterator[tuple[float, float, bool]]:
     reading = record.reading(metrics.REFERENCE)
     if reading is None:
         return
-    starts = [(visit.started, not visit.sound) for visit in record.visits] or [(record.started, False)]
+    starts = [(visit.started, not visit.is_sound) for visit in record.visits] or [(record.started, False)]
     for samples, (start, is_disturbed) in zip(reading.by_visit(), starts, strict=False):
         time = _seconds(start)
         if samples and time is not None and median(samples) > 0:

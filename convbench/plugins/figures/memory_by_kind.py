@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 
 from convbench.analysis.costs.headlines import headline_of
 from convbench.analysis.costs.ranking import largest_group
-from convbench.analysis.results import Result, measured, typical
+from convbench.analysis.results import Result, measured_results, typical
 from convbench.core import metrics
 from convbench.core.record import EAGER, Parts
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.bars import Margins, Shares, bars, is_cut
-from convbench.report.drawing.style import HUES, short
+from convbench.report.drawing.style import HUES, short_name
 from convbench.report.words.numbers import signed
 
 ROWS = 16
@@ -29,7 +29,7 @@ PEAKS = (metrics.CPU_PEAK, metrics.CUDA_PEAK)
 @figures.register("memory-by-kind")
 def memory_by_kind(results: Sequence[Result]) -> Iterator[Drawing]:
     """Peak memory by kind, one bar per eager case; one drawing per scenario and device."""
-    eager_results = [result for result in measured(results) if result.case.variant_name == EAGER]
+    eager_results = [result for result in measured_results(results) if result.case.variant_name == EAGER]
     for scenario, device in dict.fromkeys((result.case.scenario, result.case.device) for result in eager_results):
         group = [result for result in eager_results if (result.case.scenario, result.case.device) == (scenario, device)]
         cases = largest_group([result for result in group if by_kind(result)])
@@ -81,7 +81,7 @@ def _draw(shares: Shares, scenario: str, device: str) -> Drawing:
 
 def _backbone(shares: Shares) -> str:
     architecture = next(iter(shares)).case.architecture
-    return short(str(architecture.backbone)) if isinstance(architecture, Parts) else ""
+    return short_name(str(architecture.backbone)) if isinstance(architecture, Parts) else ""
 
 
 def _words(error: float | None) -> str:

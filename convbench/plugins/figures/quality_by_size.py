@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from matplotlib.axes import Axes as MplAxes
 
-from convbench.analysis.choice.candidates import any_number, common_group
+from convbench.analysis.choice.candidates import common_group, without_dtype
 from convbench.analysis.quality.qualities import Quality, costs_of
 from convbench.analysis.quality.qualities import qualities as qualities_of
 from convbench.analysis.results import Result
@@ -21,7 +21,7 @@ from convbench.core.statistics import Interval
 from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.scatter import heading
 from convbench.report.drawing.shares import baselines, share_axis
-from convbench.report.drawing.style import AREA, PAPER, TEXT, WEIGHT, look, short, stacked
+from convbench.report.drawing.style import AREA, PAPER, TEXT, WEIGHT, look, short_name, stack
 from convbench.report.words.names import threads_of
 
 SETTINGS = 4
@@ -56,12 +56,12 @@ def _draw(qualities: Sequence[Quality], results: Sequence[Result], number: int, 
     tasks = grouped(qualities, lambda quality: quality.task)
     costs = _costs(qualities, results)
     column = metrics.LATENCY if any(cost.latency for cost in costs.values()) else metrics.PARAMS
-    panels = stacked([128] * (len(tasks) + bool(costs)))
+    panels = stack([128] * (len(tasks) + bool(costs)))
     dodge = _dodge(qualities)
     ends = scales.limits([_size(quality) * dodge[quality.architecture] for quality in qualities])
     for axes, (task, members) in zip(panels, tasks.items(), strict=False):
         scales.log_axis(axes, "x", ends, "size")
-        share_axis(axes, f"{short(task)}: test accuracy · higher is better")
+        share_axis(axes, f"{short_name(task)}: test accuracy · higher is better")
         baselines(axes, members)
         _draw_accuracy(axes, members, dodge)
     for axes in panels[:-1]:
@@ -72,7 +72,7 @@ def _draw(qualities: Sequence[Quality], results: Sequence[Result], number: int, 
     bottom.set_xlabel(metrics.LSTM_INPUT.title, fontsize=10)
     parts = qualities[0].architecture
     norm = " with LayerNorm" if parts.layer_norm else ""
-    place = f", {short(str(parts.backbone))}, {parts.rnn}{norm}, clip {qualities[0].clip}" if has_siblings else ""
+    place = f", {short_name(str(parts.backbone))}, {parts.rnn}{norm}, clip {qualities[0].clip}" if has_siblings else ""
     return Drawing(
         name=f"quality-by-size-{number}",
         title=f"Quality{' and cost' if costs else ''} against LSTM input size{place}",
@@ -101,7 +101,7 @@ def _costs(qualities: Sequence[Quality], results: Sequence[Result]) -> dict[Part
         quality.architecture: cost
         for quality, members in zip(qualities, costs, strict=True)
         for cost in members
-        if any_number(cost.group) == group
+        if without_dtype(cost.group) == group
     }
 
 

@@ -22,7 +22,7 @@ from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.labels import label
 from convbench.report.drawing.scatter import heading, lines, stairs
 from convbench.report.drawing.shares import baselines, share_axis
-from convbench.report.drawing.style import AREA, MUTED, WEIGHT, canvas, look, short
+from convbench.report.drawing.style import AREA, MUTED, WEIGHT, canvas, look, short_name
 from convbench.report.words import units
 from convbench.report.words.names import labels
 from convbench.report.words.numbers import likely
@@ -52,7 +52,7 @@ def quality_cost(results: Sequence[Result]) -> Iterator[Drawing]:
         cheapest_candidates = cheapest_each(candidates, column.option)
         pool = [candidate for candidate in cheapest_candidates if 0 < candidate.cost(column.option) < math.inf]
         if pool:
-            yield _draw(pool, members, task_name(short(task), clip, clips[task] > 1), column, number)
+            yield _draw(pool, members, task_name(short_name(task), clip, clips[task] > 1), column, number)
 
 
 def _draw(pool: Sequence[Candidate], qualities: Sequence[Quality], name: str, column: Metric, number: int) -> Drawing:

@@ -12,7 +12,7 @@ from convbench.core.registry import figures
 from convbench.report.drawing import Drawing
 from convbench.report.drawing.labels import label
 from convbench.report.drawing.shares import share_axis
-from convbench.report.drawing.style import AREA, GRID, WEIGHT, canvas, look, short
+from convbench.report.drawing.style import AREA, GRID, WEIGHT, canvas, look, short_name
 
 SETTINGS = 4
 """Maximum number of drawings; the table has the numbers of further backbones and clips."""
@@ -44,7 +44,7 @@ def _draw(probes: Sequence[LinearProbe], number: int, has_siblings: bool) -> Dra
         colour, marker = look(probe.architecture.reducer.name)
         axes.scatter([x], [y], s=1.4 * AREA * WEIGHT.get(marker, 1.0), marker=marker, color=colour, zorder=3)
     label(axes, [(x, y) for _, x, y in places], [_words(probe) for probe in probes])
-    place = f", {short(str(probes[0].architecture.backbone))}" if has_siblings else ""
+    place = f", {short_name(str(probes[0].architecture.backbone))}" if has_siblings else ""
     note = f" R² below {LEAST} is drawn at {LEAST}." if min(_mean(probe.where) for probe in probes) < LEAST else ""
     return Drawing(
         name=f"quality-probe-{number}",
@@ -61,7 +61,7 @@ def _draw(probes: Sequence[LinearProbe], number: int, has_siblings: bool) -> Dra
 
 def _words(probe: LinearProbe) -> str:
     parts = probe.architecture
-    return short(parts.reducer.name, 18) + (f" {parts.lstm_input:,}" if parts.lstm_input else "")
+    return short_name(parts.reducer.name, 18) + (f" {parts.lstm_input:,}" if parts.lstm_input else "")
 
 
 def _mean(value_by_seed: Mapping[int, float]) -> float:

@@ -12,9 +12,9 @@ from convbench.core import metrics
 from convbench.core.record import Parts
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, scales
-from convbench.report.drawing.style import AREA, GRID, LEFT, TEXT, WEIGHT, canvas, fitted, left_of, look
+from convbench.report.drawing.style import AREA, GRID, LEFT, TEXT, WEIGHT, canvas, fit, left_margin, look
 from convbench.report.words import units
-from convbench.report.words.names import kind, labels, same
+from convbench.report.words.names import kind, labels, shared_setup
 from convbench.report.words.numbers import TIE
 
 ROWS = 20
@@ -36,13 +36,13 @@ def reducers(results: Sequence[Result]) -> Iterator[Drawing]:
 
 def _draw(rows: Sequence[Contender], headline: Headline, index: Mapping[int, int]) -> Drawing:
     names = _names(rows)
-    inset = left_of(names, 10)
+    inset = left_margin(names, 10)
     axes = canvas(height=66 + 21 * len(rows), left=inset, right=118, top=8, bottom=42, width=380 - LEFT + inset)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     latencies = [latency for row in rows if (latency := row.result.latency)]
     ends = [end for latency in latencies for end in (latency if latency.bounded else (latency.median,)) if end > 0]
     fastest = min(latency.median for contender in headline.ranking if (latency := contender.result.latency))
-    scales.log_axis(axes, "x", scales.limits([*ends, fastest, fastest * MARGIN]), "s", most=3)
+    scales.log_axis(axes, "x", scales.limits([*ends, fastest, fastest * MARGIN]), "s", max_ticks=3)
     if len(rows) > 1:
         axes.axvspan(fastest, fastest * MARGIN, color=GRID, gid="ties", zorder=0)
     for row, (contender, latency) in enumerate(zip(rows, latencies, strict=True)):
@@ -60,14 +60,14 @@ def _draw(rows: Sequence[Contender], headline: Headline, index: Mapping[int, int
             fontsize=10,
             color=TEXT,
         )
-    axes.set_yticks(range(len(rows)), [fitted(name, inset - 8, 10) for name in names], fontsize=10)
+    axes.set_yticks(range(len(rows)), [fit(name, inset - 8, 10) for name in names], fontsize=10)
     axes.tick_params(length=0)
     axes.spines["left"].set_visible(False)
     axes.set_xlabel("Latency of a call · lower is better", color=TEXT)
     word = kind(row.result for row in rows)
     return Drawing(
         name="reducers",
-        title=f"Latency by {word}: {same(rows[0].result)}",
+        title=f"Latency by {word}: {shared_setup(rows[0].result)}",
         caption=(
             f"How to read this: {_rows_are(word, headline, len(rows))}, all else alike. Bars are 95 % "
             f"intervals, over n fresh processes if there were several{_BAND if len(rows) > 1 else '.'}"
@@ -95,6 +95,6 @@ def _names(rows: Sequence[Contender]) -> list[str]:
 
 def _end(result: Result, ties: Sequence[Result]) -> str:
     """Return ``1.58 ms (n=4) tied``: the median, the number of sound visits, and whether the result is tied."""
-    visits = sum(visit.timed and visit.sound for visit in result.record.visits)
+    visits = sum(visit.is_timed and visit.is_sound for visit in result.record.visits)
     latency = units.seconds(result.latency.median if result.latency else None)
     return " ".join(filter(None, (latency, f"(n={visits})" if visits else "", "tied" if result in ties else "")))

@@ -11,7 +11,7 @@ from convbench.analysis.results import Result
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.labels import spread
-from convbench.report.drawing.style import AREA, MUTED, TEXT, WEIGHT, canvas, look, short
+from convbench.report.drawing.style import AREA, MUTED, TEXT, WEIGHT, canvas, look, short_name
 from convbench.report.words import runtimes as words
 from convbench.report.words.names import around_reducer, model, threads_of
 
@@ -43,8 +43,8 @@ def _draw(view: Runtimes, index: Mapping[int, int], number: int, has_twins: bool
     )
     scales.log_axis(axes, "y", limits, "s")
     axes.set_xlim(-0.35, len(view.runtimes) - 0.65)
-    axes.set_xticks(range(len(view.runtimes)), [short(name, 24) for name in view.runtimes], rotation=40, ha="right",
-                    fontsize=9.5)  # fmt: skip
+    axes.set_xticks(range(len(view.runtimes)), [short_name(name, 24) for name in view.runtimes],
+                    rotation=40, ha="right", fontsize=9.5)  # fmt: skip
     axes.set_ylabel("Latency of a call · lower is better", color=TEXT)
     for line_number, prices in enumerate(lines.values()):
         _line(axes, line_number, prices)
@@ -86,5 +86,5 @@ def _name_ends(axes: MplAxes, lines: Mapping[str, Sequence[RelativeLatency | Non
     heights = [float(axes.transData.transform(end)[1]) for end in ends.values()]
     positions = spread(heights, ends=(axes.bbox.y0, axes.bbox.y1))
     for (name, end), height, position in zip(ends.items(), heights, positions, strict=True):
-        axes.annotate(short(name.replace("LSTM input ", ""), 26), end, xytext=(8, position - height - 3), color=MUTED,
-                      textcoords="offset points", fontsize=9, annotation_clip=False)  # fmt: skip
+        axes.annotate(short_name(name.replace("LSTM input ", ""), 26), end, xytext=(8, position - height - 3),
+                      color=MUTED, textcoords="offset points", fontsize=9, annotation_clip=False)  # fmt: skip

@@ -8,15 +8,15 @@ from typing import NamedTuple
 
 from convbench.analysis.costs.likeness import one_variant
 from convbench.analysis.costs.ranking import largest_group, rank
-from convbench.analysis.results import Result, measured, part_of_call, typical
+from convbench.analysis.results import Result, measured_results, part_of_call, typical
 from convbench.core import metrics
 from convbench.core.metric import Metric
 from convbench.core.record import STAGES, Whole
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.bars import Margins, Shares, bars, is_cut
-from convbench.report.drawing.style import STAGE_HUES, short
-from convbench.report.words.names import kind, same
+from convbench.report.drawing.style import STAGE_HUES, short_name
+from convbench.report.words.names import kind, shared_setup
 
 ROWS = 14
 WORDS = {"lstm": "LSTM", "graphs": "compiler's graphs"}
@@ -68,7 +68,7 @@ def stages(results: Sequence[Result]) -> Iterator[Drawing]:
         shares = {result: share for result in rows if (share := by_stage(result, split.metric))}
         if shares:
             yield _draw(split, shares)
-    yield from _other_stages(rows, measured(results))
+    yield from _other_stages(rows, measured_results(results))
 
 
 def _other_stages(main_rows: Sequence[Result], results: Sequence[Result]) -> Iterator[Drawing]:
@@ -86,7 +86,7 @@ def _other_stages(main_rows: Sequence[Result], results: Sequence[Result]) -> Ite
         if shares:
             sorted_shares = dict(sorted(shares.items(), key=lambda row: (row[0].params or 0, row[0].case.id))[:ROWS])
             case = members[0].case
-            place = f"{case.scenario}, {short(case.variant_name)}"
+            place = f"{case.scenario}, {short_name(case.variant_name)}"
             yield _draw(Split(metrics.LATENCY, f"Time of a call ({place})", stage), sorted_shares)
 
 
@@ -103,7 +103,7 @@ def by_stage(result: Result, metric: Metric) -> dict[str, float]:
 
 def _representatives(results: Sequence[Result]) -> list[Result]:
     """Return one case per row (eager if there is one, the size nearest to 128), those with most parameters last."""
-    cases = measured(results)
+    cases = measured_results(results)
     nearest_by_row: dict[str | Whole, Result] = {}
     for contender in rank(largest_group([result for result in cases if not result.case.variant] or cases)):
         result = contender.result
@@ -128,7 +128,7 @@ def _draw(split: Split, shares: Shares) -> Drawing:
         title=f"{split.words} by stage",
         caption=(
             f"How to read this: each bar is one {bar}, split by where the cost sits; the whole is at its right end. "
-            f"Shorter is better. All alike: {same(next(iter(shares)))}."
+            f"Shorter is better. All alike: {shared_setup(next(iter(shares)))}."
             + (NOT_THE_CALL if is_off else "")
             + (" A bar with an arrow is cut off: it is longer than the scale." if is_cut(shares) else "")
         ),

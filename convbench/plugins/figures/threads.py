@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Sequence
 
-from convbench.analysis.costs.headlines import withheld
+from convbench.analysis.costs.headlines import withheld_results
 from convbench.analysis.costs.threads import ThreadGain, thread_gains
 from convbench.analysis.results import Result
 from convbench.core.grouping import grouped
@@ -36,7 +36,7 @@ def _draw(
     speedups = {name: [gain.speedup for gain in members] for name, members in rows.items()}
     median = statistics.median(gain.speedup.median for gain in gains)
     axes = ratios.draw(speedups, ends, median, f"Speed-up over {fewest} · higher is better")
-    missing_count = len(withheld(results))
+    missing_count = len(withheld_results(results))
     cases = counted(missing_count, "case was", "cases were")
     note = f" {cases} never measured undisturbed and left out." if missing_count else ""
     return Drawing(

@@ -9,7 +9,7 @@ from convbench.analysis.results import Result
 from convbench.core.grouping import grouped
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, ratios
-from convbench.report.drawing.style import short
+from convbench.report.drawing.style import short_name
 from convbench.report.words.names import places
 
 PANELS = 6
@@ -32,7 +32,7 @@ def _draw(panel: VariantGain, place: str, ends: tuple[float, float], results: Se
     axes = ratios.draw(speedups, ends, panel.speedup.median, "Speed-up over eager · higher is better")
     return Drawing(
         name=f"variant-{_stem(panel, place)}",
-        title=f"{short(panel.variant)} over eager, {place}",
+        title=f"{short_name(panel.variant)} over eager, {place}",
         caption=(
             "How to read this: right of 1× the variant is faster than eager. Bars are 95 % intervals of the ratio "
             f"(above {ratios.FEW} cases per reducer: their extremes); the dotted line is the median over all models, "

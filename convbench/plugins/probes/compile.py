@@ -16,7 +16,7 @@ from convbench.core.record import Finding, Protocol, Reading
 from convbench.core.registry import declares, probes
 from convbench.core.traits import compiles
 from convbench.measure.counts.counted import NotCounted, count_forward, forward_twin, reason_of
-from convbench.measure.counts.dispatched import Flops, decomposing
+from convbench.measure.counts.dispatched import Flops, decompose
 from convbench.measure.probes import ProbeTraits
 from convbench.models.subject import Subject
 
@@ -76,7 +76,7 @@ def _capture(twin: Subject, needs_device: bool) -> tuple[int, int]:
         def call(*args: Any) -> Any:
             nonlocal flops
             arguments = pytree.tree_map_only(torch.Tensor, torch.Tensor.detach, args)
-            with decomposing(), Flops(twin.case) as counter:
+            with decompose(), Flops(twin.case) as counter:
                 result = graph(*arguments)
             flops += counter.get_total_flops()
             return result

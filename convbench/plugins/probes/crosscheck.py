@@ -17,7 +17,7 @@ from convbench.measure.counts.counted import (
     count_forward,
     forward_twin,
     is_counted_as_called,
-    raising_not_counted,
+    raise_not_counted,
     reason_of,
 )
 from convbench.measure.counts.traced import trace as traced_counts
@@ -50,8 +50,8 @@ def crosscheck(subject: Subject, protocol: Protocol) -> Iterator[Reading | Findi
     for stage, macs in counts.macs.items():
         if macs != trace.macs[stage]:
             yield Finding(COUNTS_DISAGREE, data={"stage": stage, "meta": macs, "traced": trace.macs[stage]})
-    if trace.uncounted and not counts.uncounted:
-        yield Finding(UNCOUNTED_OPERATORS, data={"operators": trace.uncounted, "share": 0.0})
+    if trace.unknown_operators and not counts.unknown_operators:
+        yield Finding(UNCOUNTED_OPERATORS, data={"operators": trace.unknown_operators, "share": 0.0})
     yield Reading(metrics.ADDS, (trace.adds,))
 
 
@@ -69,7 +69,7 @@ def _recounts(case: Case, seed: int) -> Iterator[int]:
     for draw in range(1, DRAWS + 1):
         if time.monotonic() > end:
             return
-        with raising_not_counted():
+        with raise_not_counted():
             twin = after_call(forward_twin(case, seed))
             network.seed_all(seed + draw)
             counts = dispatched.count(twin)

@@ -73,16 +73,16 @@ class Usage:
 @declares(ProbeTraits(order=30, includes=("reference",)))
 def latency(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     """Seconds per call: warm-up until steady, then enough samples, alternated with the reference workload."""
-    clock = clock_for(subject.device, subject.timed)
+    clock = clock_for(subject.device, subject.timed_call)
     reference = Reference(subject.device)
-    warmup = warm_up(subject.timed, clock, protocol.max_warmup)
+    warmup = warm_up(subject.timed_call, clock, protocol.max_warmup)
     bytes_before = _state_bytes(subject)
-    sampling = Sampling(subject.timed, clock, _rule(subject, protocol))
+    sampling = Sampling(subject.timed_call, clock, _rule(subject, protocol))
     settle_seconds, seconds = (SETTLE_SECONDS, SHORT_BLOCK_SECONDS) if warmup.call < SHORT else (0.0, BLOCK_SECONDS)
     usage, waiting = Usage(), Waiting.now()
     while sampling.verdict == "go on":
         reference.block()
-        _settle(subject.timed, clock, settle_seconds)
+        _settle(subject.timed_call, clock, settle_seconds)
         start = Usage.now()
         sampling.block(seconds)
         usage += Usage.now().since(start)
@@ -126,7 +126,7 @@ def _rule(subject: Subject, protocol: Protocol) -> StoppingRule:
 
 def _within_one_process(warmup: WarmUp, sampling: Sampling, protocol: Protocol) -> Iterator[Finding]:
     """Report problems of the only visit; of several visits, the spread between them tells more."""
-    if not warmup.steady:
+    if not warmup.is_steady:
         yield Finding(NOT_STEADY, data={"change": warmup.change})
     if sampling.verdict == "time is up":
         width = median_interval([sample.host for sample in sampling.samples]).relative_half_width

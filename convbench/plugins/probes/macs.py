@@ -41,10 +41,10 @@ def macs(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
 
 
 def _doubts(subject: Subject, count: StageCounts) -> Iterator[Finding]:
-    if count.uncounted:
-        yield Finding(UNCOUNTED_OPERATORS, data={"operators": count.uncounted, "share": count.uncounted_share})
-    if count.unseen:
-        yield Finding(STAGES_UNSEEN, data={"stages": count.unseen})
+    if count.unknown_operators:
+        yield Finding(UNCOUNTED_OPERATORS, data={"operators": count.unknown_operators, "share": count.unknown_share})
+    if count.missing_stages:
+        yield Finding(STAGES_UNSEEN, data={"stages": count.missing_stages})
     architecture = subject.case.architecture
     if isinstance(architecture, Parts) or count.macs[metrics.OTHER] <= MUCH * count.total:
         return

@@ -8,7 +8,7 @@ from math import prod
 from convbench.core import metrics
 from convbench.core.record import STAGES, Case, Features, Finding, Parts, Protocol, Reading
 from convbench.core.registry import declares, probes
-from convbench.measure.counts.affine import folding
+from convbench.measure.counts.affine import folding_finding
 from convbench.measure.counts.counted import params_by
 from convbench.measure.probes import ProbeTraits
 from convbench.models.network import ConvReducerRNN, feature_shape
@@ -27,7 +27,7 @@ def params(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     for stage in (*STAGES, metrics.OTHER):
         yield Reading(metrics.PARAMS.part(stage), (stages.get(stage, 0),))
     yield Reading(metrics.WEIGHTS, (weights_bytes(model),))
-    if isinstance(model, ConvReducerRNN) and (finding := folding(model, prod(_features(subject.case)))):
+    if isinstance(model, ConvReducerRNN) and (finding := folding_finding(model, prod(_features(subject.case)))):
         yield finding
 
 

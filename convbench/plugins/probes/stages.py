@@ -54,8 +54,10 @@ def stages(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
 
 def _runtime_readings(subject: Subject, deployment: Deployment) -> Iterator[Reading | Finding]:
     """Yield the stages from the runtime's own profile of further calls, or a finding if it makes no profile."""
-    clock, plain_seconds = clock_for(subject.device, subject.timed), list[float]()
-    splits = deployment.profile(RUNTIME_PASSES, lambda: plain_seconds.append(_pass_seconds(clock.time, subject.timed)))
+    clock, plain_seconds = clock_for(subject.device, subject.timed_call), list[float]()
+    splits = deployment.profile(
+        RUNTIME_PASSES, lambda: plain_seconds.append(_pass_seconds(clock.time, subject.timed_call))
+    )
     if splits is None:
         yield Finding(OPAQUE_ENGINE, "note", {"engine": deployment.engine.name})
         return

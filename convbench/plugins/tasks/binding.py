@@ -15,7 +15,7 @@ from convbench.core.record import Clip, Training
 from convbench.core.registry import tasks
 from convbench.measure.quality.data import Labelled, Splits
 from convbench.measure.quality.digits import BOX, Digits, box, draw_splits, in_channels, stamp
-from convbench.measure.quality.splitting import balanced
+from convbench.measure.quality.splitting import balanced_labels
 
 SIDES = ("left", "right", "above", "below")
 OFFSETS = np.array([(0, 1), (0, -1), (1, 0), (-1, 0)])
@@ -32,7 +32,7 @@ def binding(clip: Clip, training: Training, seed: int) -> Splits:
 
 
 def _draw(clip: Clip, digits: Digits, count: int, rng: np.random.Generator) -> Labelled:
-    labels = balanced(count, len(SIDES), rng)
+    labels = balanced_labels(count, len(SIDES), rng)
     larger, smaller = box(clip, LARGER), box(clip, SMALLER)
     gaps = rng.integers(1 + _largest_gap(clip), size=count)
     displacements = ((larger + smaller + 1) // 2 + gaps)[:, None] * OFFSETS[labels] + larger // 2 - smaller // 2
@@ -42,7 +42,7 @@ def _draw(clip: Clip, digits: Digits, count: int, rng: np.random.Generator) -> L
     canvas = torch.zeros(count, clip.frames, clip.height, clip.width)
     for size, places in ((larger, corners), (smaller, corners + displacements)):
         indices = rng.integers(len(digits.labels), size=count)
-        stamp(canvas, digits.scaled(size)[indices], places[:, None])
+        stamp(canvas, digits.resize(size)[indices], places[:, None])
     return Labelled(in_channels(canvas, clip), torch.from_numpy(labels))
 
 

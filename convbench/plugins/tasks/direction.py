@@ -17,7 +17,7 @@ from convbench.measure.quality.controls import Without
 from convbench.measure.quality.data import Labelled, Splits
 from convbench.measure.quality.digits import Digits, at_least, draw_splits
 from convbench.measure.quality.drift import DIRECTIONS, STEPS, drift, start
-from convbench.measure.quality.splitting import balanced
+from convbench.measure.quality.splitting import balanced_labels
 
 
 @tasks.register("direction")
@@ -29,6 +29,6 @@ def direction(clip: Clip, training: Training, seed: int) -> Splits:
 
 
 def _draw(clip: Clip, digits: Digits, count: int, rng: np.random.Generator) -> Labelled:
-    labels = balanced(count, len(DIRECTIONS), rng)
+    labels = balanced_labels(count, len(DIRECTIONS), rng)
     indices = rng.integers(len(digits.labels), size=count)
     return Labelled(drift(clip, digits, indices, start(clip, count, 1.0, rng), STEPS[labels]), torch.from_numpy(labels))

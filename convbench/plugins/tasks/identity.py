@@ -16,7 +16,7 @@ from convbench.core.registry import tasks
 from convbench.measure.quality.data import Labelled, Splits
 from convbench.measure.quality.digits import CLASSES, Digits, draw_splits
 from convbench.measure.quality.drift import STEPS, drift, start
-from convbench.measure.quality.splitting import balanced
+from convbench.measure.quality.splitting import balanced_labels
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -34,7 +34,7 @@ def identity(
 
 
 def _draw(clip: Clip, jitter: float, digits: Digits, count: int, rng: np.random.Generator) -> Labelled:
-    labels = balanced(count, len(CLASSES), rng)
+    labels = balanced_labels(count, len(CLASSES), rng)
     indices = digits.of_classes(labels, rng)
     steps = STEPS[rng.integers(len(STEPS), size=count)]
     return Labelled(drift(clip, digits, indices, start(clip, count, jitter, rng), steps), torch.from_numpy(labels))

@@ -17,7 +17,7 @@ import numpy as np
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Clip, Training
 from convbench.core.registry import tasks
-from convbench.measure.quality.clip_files import cached
+from convbench.measure.quality.clip_files import cache_clips
 from convbench.measure.quality.clip_folders import entries, folder
 from convbench.measure.quality.data import Splits
 from convbench.measure.quality.user_clips import Sample, sample_of, split
@@ -38,7 +38,7 @@ UNREADABLE = (
 
 
 @tasks.register("npz-folder")
-@cached
+@cache_clips
 def npz_folder(clip: Clip, training: Training, seed: int, *, path: str) -> Splits:
     """Your clips in one .npz file or a folder of them: each holds clip and label, or clips and labels."""
     root = folder(path, "npz-folder", or_file=".npz")

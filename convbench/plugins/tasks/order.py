@@ -16,7 +16,7 @@ from convbench.core.registry import declares, tasks
 from convbench.measure.quality.controls import Without
 from convbench.measure.quality.data import Labelled, Splits
 from convbench.measure.quality.digits import CLASSES, Digits, at_least, box, draw_splits, in_channels, stamp
-from convbench.measure.quality.splitting import Indices, balanced
+from convbench.measure.quality.splitting import Indices, balanced_labels
 
 FLASHES = 3
 
@@ -30,9 +30,9 @@ def order(clip: Clip, training: Training, seed: int) -> Splits:
 
 
 def _draw(clip: Clip, digits: Digits, count: int, rng: np.random.Generator) -> Labelled:
-    labels = balanced(count, len(CLASSES), rng)
+    labels = balanced_labels(count, len(CLASSES), rng)
     size = box(clip)
-    images = digits.scaled(size)
+    images = digits.resize(size)
     canvas = torch.zeros(count, clip.frames, clip.height, clip.width)
     for classes, times in zip(_distinct_classes(labels, rng), flashes(clip.frames), strict=True):
         corners = _centre_corners(clip, size, count, rng)

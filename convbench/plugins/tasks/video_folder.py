@@ -19,7 +19,7 @@ from convbench.core.errors import ConvbenchError, Impossible, Unavailable
 from convbench.core.record import Clip, Training
 from convbench.core.registry import tasks
 from convbench.measure import progress
-from convbench.measure.quality.clip_files import cached
+from convbench.measure.quality.clip_files import cache_clips
 from convbench.measure.quality.clip_folders import entries, folder
 from convbench.measure.quality.data import Splits
 from convbench.measure.quality.user_clip_checks import Pixels
@@ -33,7 +33,7 @@ FORMATS = {1: "gray", 3: "rgb24"}
 
 
 @tasks.register("video-folder")
-@cached
+@cache_clips
 def video_folder(clip: Clip, training: Training, seed: int, *, path: str, groups: str | None = None) -> Splits:
     """Your videos, one folder per class: frames sampled evenly and scaled to the clip, grey or RGB by its channels.
 

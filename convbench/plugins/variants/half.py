@@ -25,5 +25,5 @@ def half(subject: Subject, *, dtype: Literal["fp16", "bf16"] = "fp16") -> Subjec
     import torch
 
     lower_type = {"fp16": torch.float16, "bf16": torch.bfloat16}[dtype]
-    inputs = subject.inputs.changed(lambda tensor: tensor.to(lower_type) if tensor.is_floating_point() else tensor)
+    inputs = subject.inputs.map_tensors(lambda tensor: tensor.to(lower_type) if tensor.is_floating_point() else tensor)
     return replace(subject, model=subject.model.to(lower_type), inputs=inputs, dtype=lower_type)

@@ -50,7 +50,7 @@ class Drawing:
 
 def drawings(figure: Plugin[Any], results: Sequence[Result]) -> Iterator[Drawing]:
     """Yield a figure's drawings. If a user's figure raises, this is noted and ends them; built-in figures raise."""
-    with figure.noted("figure"):
+    with figure.note_errors("figure"):
         for drawing in figure.build(results):
             if not isinstance(drawing, Drawing):
                 raise TypeError(f"it draws {type(drawing).__name__}, not a convbench.report.drawing.Drawing")

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from convbench.analysis.results import Result
 from convbench.report.drawing import scales
-from convbench.report.drawing.style import GRID, LEFT, MUTED, PAPER, TEXT, canvas, fitted, left_of
+from convbench.report.drawing.style import GRID, LEFT, MUTED, PAPER, TEXT, canvas, fit, left_margin
 from convbench.report.words.names import labels
 
 Shares = Mapping[Result, Mapping[str, float]]
@@ -34,7 +34,7 @@ def bars(
 ) -> MplAxes:  # fmt: skip
     """Draw a bar per result. ``looks`` has each part's words and colour in order, ``texts`` those right of the bars."""
     names = labels([result.case.architecture for result in parts])
-    left = left_of(names, 9)
+    left = left_margin(names, 9)
     axes = canvas(
         height=margins.top + 24 + 21 * len(parts), left=left, right=margins.right, top=margins.top, bottom=24,
         width=400 - LEFT + left,
@@ -46,7 +46,7 @@ def bars(
         is_long = total > longest * 1.0001
         axes.text(1.015, row, f"{CUT} {text}" if is_long else text, transform=axes.get_yaxis_transform(), va="center",
                   fontsize=9, color=TEXT)  # fmt: skip
-    axes.set_yticks(range(len(parts)), [fitted(name, left - 8, 9) for name in names], fontsize=9)
+    axes.set_yticks(range(len(parts)), [fit(name, left - 8, 9) for name in names], fontsize=9)
     axes.set_ylim(len(parts) - 0.45, -0.55)
     axes.set_xlim(0, longest)
     places = _ticks(longest, unit)

@@ -13,7 +13,7 @@ from convbench.analysis.history.series import Point, minute
 from convbench.core.metric import Metric, with_title
 from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.scatter import heading
-from convbench.report.drawing.style import GRID, HUES, MUTED, TEXT, canvas, short
+from convbench.report.drawing.style import GRID, HUES, MUTED, TEXT, canvas, short_name
 
 COLOURS = {"confirmed": HUES[6], "suspected": HUES[1], "inconclusive": HUES[1], "exact": HUES[1]}
 """Colours of changes for the worse by state; all other changes are muted."""
@@ -58,7 +58,7 @@ def _levels(axes: Axes, course: Course) -> None:
 def _change(axes: Axes, change: Change) -> None:
     colour = COLOURS.get(change.word, MUTED) if change.worse else MUTED
     axes.axvline(change.place - 0.5, color=colour, linewidth=1.1, linestyle=(0, (4, 3)))
-    label = short(f"{change.at.commit[:7] or change.at.day} {change.word}")
+    label = short_name(f"{change.at.commit[:7] or change.at.day} {change.word}")
     axes.annotate(label, (change.place - 0.5, 1), xycoords=("data", "axes fraction"), xytext=(3, -2),
                   textcoords="offset points", ha="left", va="top", color=colour, fontsize=9)  # fmt: skip
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from convbench.core.scales import BYTES, fitting_unit
 from convbench.core.text import digest
 from convbench.report.drawing import Drawing, scales
-from convbench.report.drawing.style import HUES, MUTED, TEXT, canvas, short
+from convbench.report.drawing.style import HUES, MUTED, TEXT, canvas, short_name
 
 
 def memory_timeline(case: str, points: Sequence[Sequence[float]], peak: float) -> Drawing:
@@ -26,7 +26,7 @@ def memory_timeline(case: str, points: Sequence[Sequence[float]], peak: float) -
     axes.set_ylabel(f"{unit} alive · lower is better", fontsize=9)
     return Drawing(
         name=f"memory-{digest(case)}",
-        title=f"Memory of {short(case, 70)}",
+        title=f"Memory of {short_name(case, 70)}",
         caption=(
             "How to read this: bytes of tensors alive after each allocation and release of one call. It starts with "
             "the memory held between calls (weights, inputs, the optimizer's state). Profiled calls take longer."

@@ -12,7 +12,7 @@ from convbench.analysis.costs.ranking import MARGIN
 from convbench.analysis.results import Result
 from convbench.core.statistics import Interval
 from convbench.report.drawing import scales
-from convbench.report.drawing.style import AREA, GRID, MUTED, TEXT, WEIGHT, canvas, look, short
+from convbench.report.drawing.style import AREA, GRID, MUTED, TEXT, WEIGHT, canvas, look, short_name
 from convbench.report.words.numbers import TIE
 
 BAND = f" The grey band shows by how much two processes of the same code may differ: {TIE}."
@@ -36,7 +36,7 @@ def draw(rows: Mapping[str, Sequence[Interval]], limits: tuple[float, float], mi
     axes.axvline(middle, color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
     for row, (name, ratios) in enumerate(rows.items()):
         _row(axes, row, name, ratios)
-    axes.set_yticks(range(len(rows)), [short(name, 20) for name in rows], fontsize=9)
+    axes.set_yticks(range(len(rows)), [short_name(name, 20) for name in rows], fontsize=9)
     axes.tick_params(length=0)
     axes.spines["left"].set_visible(False)
     axes.set_xlabel(label, color=TEXT)

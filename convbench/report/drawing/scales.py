@@ -28,26 +28,26 @@ def limits(values: Iterable[float]) -> tuple[float, float]:
     return (math.exp(low - margin), math.exp(high + margin))
 
 
-def ticks(low: float, high: float, unit: str, most: int = 8) -> list[float]:
-    """Return round values between the ends, at most ``most`` for sizes and bytes.
+def ticks(low: float, high: float, unit: str, max_ticks: int = 8) -> list[float]:
+    """Return round values between the ends, at most ``max_ticks`` for sizes and bytes.
 
-    Sizes and bytes get powers of two; other units get decades, with values between if few decades fit. If ``most`` is
-    below 8, neighbours are at least 1/``most`` of the axis apart.
+    Sizes and bytes get powers of two; other units get decades, with values between if few decades fit. If ``max_ticks``
+    is below 8, neighbours are at least 1/``max_ticks`` of the axis apart.
     """
     if unit in BINARY:
         first_power, last_power = math.ceil(math.log2(low)), math.floor(math.log2(high))
-        step = max(1, math.ceil((last_power - first_power + 1) / most))
+        step = max(1, math.ceil((last_power - first_power + 1) / max_ticks))
         start = math.ceil(first_power / step) * step
         places = [2.0**power for power in range(start, last_power + 1, step)]
     else:
         span = math.log10(high / low)
         mantissas = (1, 1.5, 2, 3, 5, 7) if span < 0.9 else (1, 2, 5) if span < 2.7 else (1,)
-        places = _thin(_round_values(low, high, mantissas), low, high, most)
-        if len(places) < 2 and most < 8:
-            places = _thin(sorted(_round_values(low, high, ROUNDEST)), low, high, most)
+        places = _thin(_round_values(low, high, mantissas), low, high, max_ticks)
+        if len(places) < 2 and max_ticks < 8:
+            places = _thin(sorted(_round_values(low, high, ROUNDEST)), low, high, max_ticks)
     base = next((factor for factor in reversed(POWERS) if factor <= high), 1.0) if unit == "B" else 1.0
     values = [base * place for place in _even_values(low / base, high / base)]
-    return next((choice for choice in (places, _thin(values, low, high, most)) if len(choice) >= 2), values)
+    return next((choice for choice in (places, _thin(values, low, high, max_ticks)) if len(choice) >= 2), values)
 
 
 def _round_values(low: float, high: float, mantissas: Iterable[float]) -> list[float]:
@@ -57,11 +57,11 @@ def _round_values(low: float, high: float, mantissas: Iterable[float]) -> list[f
     return [value for value in places if low <= value <= high]
 
 
-def _thin(places: Sequence[float], low: float, high: float, most: int) -> list[float]:
-    """Return the places in order; if ``most`` is below 8, without those too close to an earlier one."""
+def _thin(places: Sequence[float], low: float, high: float, max_ticks: int) -> list[float]:
+    """Return the places in order; if ``max_ticks`` is below 8, without those too close to an earlier one."""
     ticks: list[float] = []
     for place in places:
-        if most >= 8 or all(abs(math.log(place / tick)) * most >= math.log(high / low) for tick in ticks):
+        if max_ticks >= 8 or all(abs(math.log(place / tick)) * max_ticks >= math.log(high / low) for tick in ticks):
             ticks.append(place)
     return sorted(ticks)
 
@@ -76,12 +76,12 @@ def label(value: float, unit: str, significant: int = 4) -> str:
     return f"{value / factor:.{significant}g} {words}".rstrip()
 
 
-def log_axis(axes: MplAxes, axis_name: str, ends: tuple[float, float], unit: str, most: int = 8) -> None:
+def log_axis(axes: MplAxes, axis_name: str, ends: tuple[float, float], unit: str, max_ticks: int = 8) -> None:
     """Make the x or y axis logarithmic between the ends, with these ticks and a faint grid."""
     axis = axes.xaxis if axis_name == "x" else axes.yaxis
     (axes.set_xscale if axis_name == "x" else axes.set_yscale)("log")
     (axes.set_xlim if axis_name == "x" else axes.set_ylim)(*ends)
-    places = ticks(*ends, unit, most)
+    places = ticks(*ends, unit, max_ticks)
     axis.set_ticks(places, [label(place, unit) for place in places])
     axis.set_ticks([], minor=True)
     axis.grid(True, color=GRID, linewidth=0.8)

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from matplotlib.axes import Axes as MplAxes
 
-from convbench.analysis.costs.selection import opening
+from convbench.analysis.costs.selection import initial_view
 from convbench.analysis.results import Result
 from convbench.core import metrics
 from convbench.core.grouping import grouped
@@ -46,7 +46,7 @@ def in_view(results: Sequence[Result]) -> tuple[int, ...]:
 
 @lru_cache(maxsize=2)
 def _in_view(results: tuple[Result, ...]) -> tuple[int, ...]:
-    view = opening(results)
+    view = initial_view(results)
     return tuple(i for i, result in enumerate(results) if view and result.record.status == "ok" and result in view)
 
 
@@ -60,7 +60,7 @@ def empty_axes(points: Points, x_ends: tuple[float, float], axes: MplAxes | None
     """Return log axes with titles and better directions, on the given axes or on a canvas of the usual size."""
     is_narrow = axes is not None
     axes = axes or canvas()
-    scales.log_axis(axes, "x", x_ends, points.x.unit, most=5 if is_narrow else 8)
+    scales.log_axis(axes, "x", x_ends, points.x.unit, max_ticks=5 if is_narrow else 8)
     scales.log_axis(axes, "y", scales.limits(points.column(1)), points.y.unit)
     axes.set_xlabel(heading(points.x), fontsize=10, gid="xlabel")
     axes.text(-0.12, 1.03, heading(points.y), transform=axes.transAxes, fontsize=10, color=TEXT, gid="ylabel")

@@ -85,7 +85,7 @@ def canvas(
         )
 
 
-def stacked(heights: Sequence[float]) -> list[Axes]:
+def stack(heights: Sequence[float]) -> list[Axes]:
     """Return axes with these heights in points, one below the other on a new figure."""
     gap, left, right, top = 34.0, 58.0, 12.0, 24.0
     total_height = top + sum(heights) + gap * (len(heights) - 1) + 42
@@ -119,7 +119,9 @@ def add_legend(figure: Figure, series: Iterable[str]) -> None:
     handles = []
     for name in series:
         colour, marker = look(name)
-        handles.append(Line2D([], [], color=colour, marker=marker, linestyle="none", label=short(name), markersize=5))
+        handles.append(
+            Line2D([], [], color=colour, marker=marker, linestyle="none", label=short_name(name), markersize=5)
+        )
     figure.legend(
         handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8, labelcolor=TEXT
     )
@@ -137,7 +139,7 @@ def marker_path(marker: str, area: float) -> str:
     )
 
 
-def short(name: str, length: int = 28) -> str:
+def short_name(name: str, length: int = 28) -> str:
     """Return a name that fits a figure: printable, on one line, at most ``length`` characters."""
     return cut_name(one_line(name), length)
 
@@ -148,13 +150,13 @@ LEFT, FURTHEST_LEFT = 122.0, 250.0
 """Points left of a plot for the names of its rows and the gap to it: the usual and the greatest."""
 
 
-def left_of(names: Iterable[str], size: float) -> float:
+def left_margin(names: Iterable[str], size: float) -> float:
     """Return the points that names of that font size need left of a plot."""
     widths = [_width(cut_name(one_line(name), WIDEST), size) + 8 for name in names]
     return min(max([LEFT, *widths]), FURTHEST_LEFT)
 
 
-def fitted(name: str, width: float, size: float) -> str:
+def fit(name: str, width: float, size: float) -> str:
     """Return as much of a name as fits a width in points at that font size."""
     line = one_line(name)
     candidates = (cut_name(line, length) for length in range(min(len(line), WIDEST), 1, -1))

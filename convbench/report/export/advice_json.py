@@ -31,7 +31,7 @@ def plain(answer: Recommendation) -> Mapping[str, Plain]:
         "shortfall": answer.shortfall,
         "probability": answer.probability,
         "ruled_out": [candidate.result.case.id for candidate in answer.ruled_out],
-        "tied": [runner.candidate.result.case.id for runner in answer.runners if runner.tied],
+        "tied": [runner.candidate.result.case.id for runner in answer.runners if runner.is_tied],
         "passed_over": [candidate.result.case.id for candidate in answer.passed_over],
         "settle": _settle(answer.settle),
         "binding": list(answer.binding),
@@ -39,7 +39,7 @@ def plain(answer: Recommendation) -> Mapping[str, Plain]:
         "stability": answer.stability,
         "price": {"next": _candidate(price.candidate), "gain": price.gain, "p": price.p} if price else None,
         "runners": [
-            {"candidate": _candidate(r.candidate), "on_front": r.front, "shown": int(r.shown),
+            {"candidate": _candidate(r.candidate), "on_front": r.front, "shown": int(r.is_shown),
              "ruled_out": int(r.ruled_out), "gain": r.gain, "gain_low": finite(r.low), "gain_high": finite(r.high)}
             for r in answer.runners
         ],
@@ -78,8 +78,8 @@ def _settle(settle: Settle | None) -> Plain:
 
 def _trade(trade: Trade) -> Plain:
     return {
-        "case": trade.there.result.case.id,
-        "accuracy": trade.there.mean,
+        "case": trade.variant.result.case.id,
+        "accuracy": trade.variant.mean,
         "gain": trade.gain.median,
         "gain_low": trade.gain.low,
         "gain_high": trade.gain.high,

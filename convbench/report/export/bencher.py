@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from convbench.analysis.results import Result, measured, own_metrics, results
+from convbench.analysis.results import Result, measured_results, own_metrics, results
 from convbench.core.record import Record, RunDescription
 
 NS = 1e-9
@@ -17,7 +17,7 @@ Metrics = dict[str, dict[str, float]]
 
 def document(run: RunDescription, records: Sequence[Record]) -> dict[str, Metrics]:  # noqa: ARG001
     """Return the measures of all measured cases; unknown bounds are left out, as the format requires."""
-    return {result.case.id: metrics for result in measured(results(records)) if (metrics := _metrics(result))}
+    return {result.case.id: metrics for result in measured_results(results(records)) if (metrics := _metrics(result))}
 
 
 def _metrics(result: Result) -> Metrics:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from convbench.analysis.results import measured, own_metrics, results
+from convbench.analysis.results import measured_results, own_metrics, results
 from convbench.core.record import Record, RunDescription
 
 MS, MIB = 1e-3, 2.0**20
@@ -20,7 +20,7 @@ def document(run: RunDescription, records: Sequence[Record]) -> list[dict[str, s
 
 
 def _entries(run: RunDescription, records: Sequence[Record]) -> Iterator[dict[str, str | float]]:
-    for result in measured(results(records)):
+    for result in measured_results(results(records)):
         extra = f"{run.name}, environment {result.record.environment}"
         if result.latency:
             entry: dict[str, str | float] = {"name": f"{result.case.id}/latency", "unit": "ms", "extra": extra}

@@ -72,7 +72,7 @@ def stats(samples: Sequence[float]) -> dict[str, Any]:
 
 def _benchmark(run: RunDescription, record: Record) -> dict[str, Any]:
     case = record.case
-    extra_metrics = (metrics.PARAMS, metrics.MACS, *metrics.own(record.readings))
+    extra_metrics = (metrics.PARAMS, metrics.MACS, *metrics.foreign_metrics(record.readings))
     extra: Mapping[str, Any] = {metric.name: typical(record, metric) for metric in extra_metrics}
     return {
         "group": case.scenario,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from convbench.analysis.choice.by_budget import NAMES, Grid, by_cost, by_quality
-from convbench.analysis.quality.qualities import tried
+from convbench.analysis.quality.qualities import has_training
 from convbench.analysis.results import Result, costs
 from convbench.report.words import budget as words
 
@@ -22,7 +22,7 @@ def budget(results: Sequence[Result]) -> dict[str, Any] | None:
     if not any(result.latency for result in costs(results)):
         return None
     row_by_record = {id(result.record): row for row, result in enumerate(costs(results))}
-    if tried(result.record for result in results):
+    if has_training(result.record for result in results):
         tasks = by_quality(results)
         texts = [[_answers(answers, tasks.more) for answers in row] for row in tasks.answers]
         return _plain(tasks, texts, row_by_record)

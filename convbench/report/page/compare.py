@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from convbench.analysis.compare import Difference, Match, Summary, apart, differences, in_turns, overall, summaries
+from convbench.analysis.compare import Difference, Match, Summary, differences, distance, overall, summaries, took_turns
 from convbench.analysis.compare import match as matches_of
 from convbench.analysis.costs.headlines import headline_of
 from convbench.analysis.costs.ranking import MARGIN
-from convbench.analysis.results import Result, costs, measured
+from convbench.analysis.results import Result, costs, measured_results
 from convbench.analysis.results import results as results_of
 from convbench.core import files, metrics
 from convbench.core.errors import ConvbenchError
@@ -75,7 +75,9 @@ def view(
         "total": len(matches),
         "tie": TIE,
         "paired": sum(_took_turns(match) for match in matches),
-        "alone": [len(measured(results)) - _shared_count(matches, run) for run, results in enumerate(run_results)],
+        "alone": [
+            len(measured_results(results)) - _shared_count(matches, run) for run, results in enumerate(run_results)
+        ],
         "looks": looks([result for results in run_results for result in costs(results)]),
     }
 
@@ -168,7 +170,7 @@ def _place(case: Case) -> str:
 def _direction(match: Match, run: int) -> str:
     """Return ``slower`` or ``faster`` if the whole interval of a ratio is beyond a tie, else nothing."""
     ratio = match.ratios[run]
-    if ratio is None or not apart(match, run):
+    if ratio is None or not distance(match, run):
         return ""
     return "slower" if ratio.median > 1 else "faster"
 
@@ -220,7 +222,7 @@ def _figure(matches: Sequence[Match], run: int, letter: str) -> dict[str, Any] |
 
 def _rank(match: Match) -> tuple[float, float]:
     """Return the sort key of a case: how far it is beyond noise, then how far its ratio is from 1."""
-    excess = max(apart(match, run) for run in range(1, len(match.ratios)))
+    excess = max(distance(match, run) for run in range(1, len(match.ratios)))
     return excess, max(
         (abs(math.log(ratio.median)) for ratio in match.ratios if ratio and ratio.median > 0), default=0.0
     )
@@ -229,7 +231,7 @@ def _rank(match: Match) -> tuple[float, float]:
 def _took_turns(match: Match) -> bool:
     """Whether any run took turns with the first in this case."""
     first, *others = match.results
-    return first is not None and any(other and in_turns(first.record, other.record) for other in others)
+    return first is not None and any(other and took_turns(first.record, other.record) for other in others)
 
 
 def _shared_count(matches: Sequence[Match], run: int) -> int:

@@ -8,8 +8,8 @@ from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 from convbench.analysis.costs.headlines import headline_of
-from convbench.analysis.costs.likeness import alike
-from convbench.analysis.costs.selection import curves, opening
+from convbench.analysis.costs.likeness import likeness
+from convbench.analysis.costs.selection import curves, initial_view
 from convbench.analysis.results import Result, shown_metrics
 from convbench.analysis.table import column, row_of
 from convbench.core import metrics
@@ -35,7 +35,7 @@ def payload(run: RunDescription, results: Sequence[Result]) -> dict[str, Any]:
     names = dict.fromkeys(name for line in lines for name in line if name != "case")
     series = sorted({result.series for result in results})
     words: dict[str, int] = {}
-    view = opening(results)
+    view = initial_view(results)
     return {
         "name": run.name,
         "repeat": _repeat(run),
@@ -45,7 +45,7 @@ def payload(run: RunDescription, results: Sequence[Result]) -> dict[str, Any]:
         "columns": {name: encode([plain(line.get(name)) for line in lines]) for name in names},
         "series": looks(results),
         "of": [series.index(result.series) for result in results],
-        "group": key_numbers(alike(result) for result in results),
+        "group": key_numbers(likeness(result) for result in results),
         "curve": encode(curves(results)),
         "against": encode(rows.references(results)),
         "axes": [_axis(metric) for metric in (metrics.LSTM_INPUT, *shown_metrics(results, "axes"))],

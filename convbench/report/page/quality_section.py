@@ -128,13 +128,13 @@ def _grid(quality: Quality, rates: Sequence[float]) -> dict[str, Any]:
 
 
 def _trade(trade: Trade) -> dict[str, str]:
-    latency = trade.there.result.latency
+    latency = trade.variant.result.latency
     gain, low, high = map(signed, trade.gain)
     return {
-        "series": trade.there.quality.architecture.reducer.name,
-        "name": configuration(trade.there.quality),
-        "variant": trade.there.quality.variant,
-        "accuracy": mean(trade.there.quality),
+        "series": trade.variant.quality.architecture.reducer.name,
+        "name": configuration(trade.variant.quality),
+        "variant": trade.variant.quality.variant,
+        "accuracy": mean(trade.variant.quality),
         "gain": f"{gain} [{low}, {high}]",
         "latency": units.seconds(latency.median if latency else None),
         "speedup": units.speedup(trade.speedup) if trade.speedup else units.MISSING,

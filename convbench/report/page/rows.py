@@ -12,7 +12,7 @@ from itertools import chain
 from typing import Any
 
 from convbench.analysis.costs.ranking import factors
-from convbench.analysis.results import Result, costs, measured, shown_metrics
+from convbench.analysis.results import Result, costs, measured_results, shown_metrics
 from convbench.analysis.table import column as csv_column
 from convbench.core import metrics
 from convbench.core.metric import Metric
@@ -60,7 +60,7 @@ def columns(results: Sequence[Result]) -> list[Column]:
 
     Other axes, such as the clip, have a column only if the cases differ in them.
     """
-    cases = measured(results)
+    cases = measured_results(results)
     page_metrics = [
         metric for metric in shown_metrics(results, "page") if any(result.value(metric) is not None for result in cases)
     ]
@@ -76,7 +76,7 @@ def entries(results: Sequence[Result]) -> list[Entry]:
     cases = costs(results)
     factor_by_index = factors(cases)
     rows = [
-        Entry(i, result, factor_by_index[i].over.median if i in factor_by_index else None)
+        Entry(i, result, factor_by_index[i].ratio.median if i in factor_by_index else None)
         for i, result in enumerate(cases)
         if result.record.status == "ok"
     ]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from convbench.analysis.results import Result, costs, measured
+from convbench.analysis.results import Result, costs, measured_results
 from convbench.analysis.results import results as results_of
 from convbench.core import files, installed
 from convbench.core.record import Record, RunDescription
@@ -43,7 +43,7 @@ def write(
     data = payload(run, costs(results)) | {"budget": budget(results), "elsewhere": is_elsewhere}
     trials = [result for result in results if result.case.trial]
     values = {**view(run, results), **_figures(results), **_profiles(directory or path.parent)}
-    legend = {result.series for result in measured(costs(results))}
+    legend = {result.series for result in measured_results(costs(results))}
     text = render("run.html", data, **values, looks=looks(costs(results)), legend=legend, quality_looks=looks(trials))
     return files.write(path, text, remedy)
 
@@ -55,7 +55,7 @@ def _figures(results: Sequence[Result]) -> dict[str, Any]:
     for plugin in sorted(figures, key=lambda plugin: (order.get(plugin.name, len(order)), plugin.name)):
         choices = _page_drawings(drawings(plugin, results))
         entries[plugin.name] = [figure(drawing, f"{plugin.name}{number}") for number, drawing in enumerate(choices)]
-    missing = [plugins.sentence for plugins in installed.broken()]
+    missing = [plugins.sentence for plugins in installed.missing_plugins()]
     return {"figures": entries, "known": list(order), "missing": missing}
 
 

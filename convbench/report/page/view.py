@@ -9,10 +9,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from convbench.analysis.choice.recommendation import Recommendation
-from convbench.analysis.costs.gains import MAKING, VariantGain
-from convbench.analysis.costs.headlines import Headline, headline_of, uncounted
+from convbench.analysis.costs.gains import MAKING_METRICS, VariantGain
+from convbench.analysis.costs.headlines import Headline, headline_of, uncounted_operators
 from convbench.analysis.costs.ranking import Contender
-from convbench.analysis.results import Result, measured, typical
+from convbench.analysis.results import Result, measured_results, typical
 from convbench.core import metrics
 from convbench.core.metric import Metric
 from convbench.core.record import RunDescription
@@ -24,7 +24,7 @@ from convbench.report.words.answer import cautions, confidence, outcome, sentenc
 from convbench.report.words.decision import AGAIN, Step, command, decision, next_steps
 from convbench.report.words.facts import calls, conditions, environment, place, protocol
 from convbench.report.words.findings import failure, sentence
-from convbench.report.words.names import kind, places, reducer, same
+from convbench.report.words.names import kind, places, reducer, shared_setup
 from convbench.report.words.numbers import TIE
 from convbench.report.words.quality import recommend
 
@@ -60,7 +60,7 @@ def view(run: RunDescription, results: Sequence[Result]) -> dict[str, Any]:
         "caution": caution,
         "cautions": kinds,
         "outcome": outcome(run, results),
-        "ranking": _ranking(headline, answers) if headline.ordered else [],
+        "ranking": _ranking(headline, answers) if headline.is_ordered else [],
         "kind": (word := kind(contender.result for contender in headline.ranking)),
         "ranked": _ranking_heading(word, "fastest" if headline.timed else "smallest", headline.of_one),
         "sized": any(contender.result.lstm_input for contender in headline.ranking),
@@ -71,11 +71,11 @@ def view(run: RunDescription, results: Sequence[Result]) -> dict[str, Any]:
         "visited": any(result.record.visits for result in results),
         "assumed": units.percent(math.sqrt(ASSUMED.variance)),
         "calls": calls(results),
-        "alike": same(headline.pick) if headline.pick else "",
+        "alike": shared_setup(headline.pick) if headline.pick else "",
         "variants": _variants(headline),
         "columns": rows.columns(results),
         "rows": rows.first_rows(results),
-        "total": len(measured(results)),
+        "total": len(measured_results(results)),
         "failures": _failures(results, "failed"),
         "skipped": _failures(results, "skipped"),
         "findings": _findings(results),
@@ -118,7 +118,7 @@ def _rank(contender: Contender, headline: Headline, is_pick: bool) -> dict[str, 
         "tied": "tied" if result in headline.ties else "",
         "pick": "pick" if is_pick else "",
         "params": units.count(result.params),
-        "flops": f"{'≥ ' if uncounted(result) else ''}{units.flops(result.flops)}",
+        "flops": f"{'≥ ' if uncounted_operators(result) else ''}{units.flops(result.flops)}",
         "memory": units.size(result.memory),
     }
 
@@ -132,7 +132,7 @@ def _variant(variant: VariantGain, place: str) -> dict[str, str]:
     """Return a row of the table of variants, with medians over its cases."""
     counts = variant.paid_after
     never_count = len(variant.gains) - len(counts)
-    is_known = any(_median(variant, metric) is not None for metric in MAKING)
+    is_known = any(_median(variant, metric) is not None for metric in MAKING_METRICS)
     allocators = sorted({" against ".join(gain.allocators) for gain in variant.gains if gain.allocators})
     captured_share = _median(variant, metrics.CAPTURED)
     return {

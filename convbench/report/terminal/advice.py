@@ -25,7 +25,7 @@ RUNNERS = 5
 BUDGETS = {"steps": "equal steps", "flops": "equal training FLOPs", "seconds": "equal training seconds"}
 
 
-class Advised:
+class Advice:
     """A rich renderable of a run's recommendations."""
 
     def __init__(self, answers: Sequence[Recommendation], budget: Budget = "steps") -> None:
@@ -89,5 +89,5 @@ def _cells(runner: Runner, costs: Sequence[Metric]) -> list[str]:
     low, high = (signed(end) if math.isfinite(end) else units.MISSING for end in (runner.low, runner.high))
     gain = f"{signed(runner.gain)} [{low}, {high}]"
     amounts = [units.human(result.value(metric), metric.unit, metric.digits) for metric in costs]
-    front, verdict = likely(runner.front), "yes" if runner.shown else "no" if runner.ruled_out else "open"
+    front, verdict = likely(runner.front), "yes" if runner.is_shown else "no" if runner.ruled_out else "open"
     return [advisable(runner.candidate), percent(runner.candidate.mean), gain, *amounts, front, verdict]

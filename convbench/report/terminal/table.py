@@ -15,7 +15,7 @@ from convbench.analysis.costs.likeness import situation
 from convbench.analysis.costs.ranking import factors
 from convbench.analysis.results import (
     Result,
-    measured,
+    measured_results,
     own_metrics,
     shown_metrics,
     typical,
@@ -87,7 +87,7 @@ class Results:
         self.common = common_options(record.case.architecture for record in records)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        machines_differ = len({result.group.environment for result in measured(self.results)}) > 1
+        machines_differ = len({result.group.environment for result in measured_results(self.results)}) > 1
         situations = _by_situation(self.results)
         tables = [_cells(members) for members in situations]
         headings = _headings(tables, options.max_width)
@@ -139,7 +139,7 @@ def _share(value: float | None, scale: int = 100) -> str:
 
 def _by_situation(results: Sequence[Result]) -> list[list[Result]]:
     """Return the cases by comparable group, the largest group first."""
-    return sorted(grouped(measured(results), situation).values(), key=len, reverse=True)
+    return sorted(grouped(measured_results(results), situation).values(), key=len, reverse=True)
 
 
 def _title(result: Result, machines_differ: bool) -> str:
@@ -157,7 +157,7 @@ def _cells(members: Sequence[Result]) -> Cells:
     """
     results = sorted(members, key=lambda result: (result.latency is None, result.latency or (0,), result.params or 0))
     factor_by_index = factors(results)
-    ratios = [factor_by_index[i].over.median if i in factor_by_index else None for i in range(len(results[:ROWS]))]
+    ratios = [factor_by_index[i].ratio.median if i in factor_by_index else None for i in range(len(results[:ROWS]))]
     cells = {
         column: [one_line(column.text(result, factor)) for result, factor in zip(results, ratios, strict=False)]
         for column in _columns(members)

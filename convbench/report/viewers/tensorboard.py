@@ -46,7 +46,7 @@ def start(run: Path, port: int) -> tuple[str, subprocess.Popen[bytes]]:
             while not _answers(port):
                 if process.poll() is not None:
                     messages.seek(0)
-                    raise ended(process.returncode, messages.read().decode(errors="replace"))
+                    raise exit_error(process.returncode, messages.read().decode(errors="replace"))
                 time.sleep(POLL)
         except BaseException:
             process.terminate()
@@ -55,7 +55,7 @@ def start(run: Path, port: int) -> tuple[str, subprocess.Popen[bytes]]:
     return f"http://{LOOPBACK}:{port}/#{PLUGIN}", process
 
 
-def ended(code: int, messages: str = "") -> ConvbenchError:
+def exit_error(code: int, messages: str = "") -> ConvbenchError:
     """Return an error that TensorBoard ended by itself, with the last line of its messages."""
     last_line = next((line.strip() for line in reversed(messages.splitlines()) if line.strip()), "")
     return ConvbenchError(f"TensorBoard has ended with exit code {code}{last_line and f': {last_line}'}")

@@ -6,12 +6,12 @@ import shlex
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from convbench.analysis.choice.by_task import common
+from convbench.analysis.choice.by_task import common_pick
 from convbench.analysis.choice.candidates import Candidate, Excluded, Why
 from convbench.analysis.choice.recommendation import Doubt, NextBetter, Recommendation
 from convbench.analysis.costs.ranking import factors_over
 from convbench.analysis.quality.qualities import Quality
-from convbench.analysis.results import Result, triable
+from convbench.analysis.results import Result, is_triable
 from convbench.core import metrics
 from convbench.core.case import is_training
 from convbench.core.commands import Command
@@ -85,7 +85,7 @@ def differences(answers: Sequence[Recommendation]) -> str:
     if len(picks) < 2:
         return ""
     choices = "; ".join(f"{', '.join(tasks)}: {pick}" for pick, tasks in picks.items())
-    ask, candidate = pick_answers[0].ask, common(pick_answers)
+    ask, candidate = pick_answers[0].ask, common_pick(pick_answers)
     margin = f"within {points(ask.within)} of the best{'' if ask.per_second is None else ', price included,'} in all"
     if not candidate:
         return f"Different tasks want different configurations, and none is shown to be {margin}: {choices}."
@@ -94,7 +94,7 @@ def differences(answers: Sequence[Recommendation]) -> str:
     )
 
 
-def not_run(run: RunDescription, results: Sequence[Result], directory: str) -> str:
+def missing_quality(run: RunDescription, results: Sequence[Result], directory: str) -> str:
     """Return that a run has trained nothing so far, and the command that trains: the run's own, or its resumption.
 
     If no command trains anything, return the reason: whole models, or skipped trainings.
@@ -103,7 +103,7 @@ def not_run(run: RunDescription, results: Sequence[Result], directory: str) -> s
     place = directory if Command.of(run).python else shlex.quote(directory)
     if any(is_training(case) and case not in case_ids for case in run.planned):
         return f"{text} yet: go on with `{command(run, Step('', resume=True), place)}`"
-    if not triable(results):
+    if not is_triable(results):
         return f"{text}: {NO_HEAD}"
     if records := [result.record for result in results if result.case.trains]:
         number = counted(len(records), "training was", "trainings were")
@@ -141,12 +141,12 @@ def _rule(answer: Recommendation) -> str:
     if (
         {"not-shown", "no-effect"} <= set(answer.doubts)
         and not answer.ruled_out
-        and not any(runner.shown for runner in answer.runners)
+        and not any(runner.is_shown for runner in answer.runners)
     ):
         return f"it is the {superlative} that is likely (90 %) within {margin} of the best"
     if "not-shown" in answer.doubts:
         rule = f"it is the {superlative} whose lower bound (95 %) is within {points(ask.within / 2)} of the highest one"
-        if any(runner.shown for runner in answer.runners):
+        if any(runner.is_shown for runner in answer.runners):
             return f"{rule}, of those that do not collapse more often than others"
         return f"none is shown to be within {margin} of the best; {rule}"
     reliability = " and does not collapse more often than others" if answer.passed_over else ""
@@ -174,7 +174,7 @@ def _ruled_out(answer: Recommendation) -> str:
     """Name the candidates ruled out and those tied with the pick; empty for a sure answer."""
     if answer.grade == "sure":
         return ""
-    tied_candidates = [runner.candidate for runner in answer.runners if runner.tied]
+    tied_candidates = [runner.candidate for runner in answer.runners if runner.is_tied]
     texts = {"Ruled out": _models(answer.ruled_out), "Tied with it": _models(tied_candidates)}
     return " ".join(f"{head}: {names}." for head, names in texts.items() if names)
 

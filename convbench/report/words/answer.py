@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from convbench.analysis.choice.recommendation import Recommendation
 from convbench.analysis.costs.gains import VariantGain
 from convbench.analysis.costs.headlines import (
-    UNSURE,
+    UNSURE_WIDTH,
     Headline,
+    count_noisy,
     headline_of,
-    noisy,
-    uncounted,
+    uncounted_operators,
     uncounted_share,
-    withheld,
+    withheld_results,
 )
 from convbench.analysis.costs.runtimes import runtimes as runtimes_of
-from convbench.analysis.quality.qualities import tried
-from convbench.analysis.results import Result, costs, measured, triable
+from convbench.analysis.quality.qualities import has_training
+from convbench.analysis.results import Result, costs, is_triable, measured_results
 from convbench.analysis.results import results as results_of
 from convbench.core import planned, shards
 from convbench.core.findings import (
@@ -73,7 +73,7 @@ def sentences(run: RunDescription, results: Sequence[Result], answers: Sequence[
     if not headline.pick:
         subject = "No cost" if len(costs(results)) < len(results) else "Nothing"
         ending = f"{subject} was measured: {outcome(run, results)}."
-        return [*filter(None, (*quality.sentences(results, answers), never_undisturbed(results))), ending]
+        return [*filter(None, (*quality.sentences(results, answers), withheld_sentence(results))), ending]
     opening = _pick(headline)
     by_task = quality.sentences(results, answers)
     texts = [
@@ -82,36 +82,38 @@ def sentences(run: RunDescription, results: Sequence[Result], answers: Sequence[
         _quickest(headline),
         _flops_bound(results),
         _runner_up(headline),
-        never_undisturbed(results),
-        "" if tried(result.record for result in results) else _position(headline),
+        withheld_sentence(results),
+        "" if has_training(result.record for result in results) else _position(headline),
         _dearest(headline),
         _crossover(headline),
         _variants(headline),
         *map(runtimes.sentence, runtimes_of(results)),
     ]
-    texts += elsewhere.sentences(headline.others, headline.pick)
-    cure = RUNS_IT if triable(results) else NO_HEAD
+    texts += elsewhere.sentences(headline.leaders, headline.pick)
+    cure = RUNS_IT if is_triable(results) else NO_HEAD
     cost_only = "" if len(costs(results)) < len(results) else COST_ONLY.format(cure)
     return [*dict.fromkeys(filter(None, [*texts, cost_only])), _missing(run, results)]
 
 
 def cautions(results: Sequence[Result]) -> tuple[str, list[str]]:
     """Return the number of doubtful cases as one line, and the kinds of doubt if there are several."""
-    doubtful = noisy(results, NOISE)
+    doubtful = count_noisy(results, NOISE)
     if not doubtful:
         return "", []
     kinds = [f"{counted(number, 'case')} with {NOISE[code]}" for code, number in doubtful.items()]
     if len(kinds) == 1:
         return f"Read with care: {kinds[0]}.", []
     codes = doubtful.keys()
-    cases = sum(any(finding.code in codes for finding in result.record.findings) for result in measured(results))
+    cases = sum(
+        any(finding.code in codes for finding in result.record.findings) for result in measured_results(results)
+    )
     return f"Read with care: {counted(cases, 'case has', 'cases have')} a caution.", kinds
 
 
 def outcome(run: RunDescription, results: Sequence[Result]) -> str:
     """Return ``78 of 80 cases measured, 1 failed, 1 skipped``, with trials ``18 cases measured, 30 trainings``."""
     states = Counter(result.record.status for result in results)
-    missing = len(planned.unmeasured(run, [result.record for result in results]))
+    missing = len(planned.open_ids(run, [result.record for result in results]))
     case_counts = [f"{states['ok']:,} of {counted(len(results) + missing, 'case')} measured"]
     parts = _trial_counts(results) if len(costs(results)) < len(results) else case_counts
     parts += [f"{states[state]:,} {state}" for state in ("failed", "skipped") if states[state]]
@@ -126,19 +128,19 @@ def _trial_counts(results: Sequence[Result]) -> list[str]:
     counter = Counter(result.case.trains for result in results if result.case.trial and result.record.status == "ok")
     kinds = ((True, "training"), (False, "linear read-out"))
     texts = [counted(counter[trains], word) for trains, word in kinds if counter[trains]]
-    return [f"{counted(len(measured(results)), 'case')} measured", *texts]
+    return [f"{counted(len(measured_results(results)), 'case')} measured", *texts]
 
 
 def _pick(headline: Headline) -> str:
     pick = headline.pick
     assert pick
-    if not headline.ordered:
+    if not headline.is_ordered:
         return UNORDERED
-    is_partial = bool(uncounted(pick))
+    is_partial = bool(uncounted_operators(pick))
     params = f"{units.count(pick.params)} parameters" if pick.params is not None else ""
     flops = f"{'at least ' if is_partial else ''}{units.flops(pick.flops)}" if pick.flops is not None else ""
     cost = " and ".join(filter(None, (params, flops)))
-    place = elsewhere.surroundings(pick, headline.others)
+    place = elsewhere.surroundings(pick, headline.leaders)
     if not headline.timed or not pick.latency:
         word = "Fewest parameters" if is_partial else "Smallest"
         return f"{word}{place}: {setup(pick)}{cost and f', with {cost}'}; {untimed([pick])}."
@@ -158,7 +160,7 @@ def _quickest(headline: Headline) -> str:
     if not quickest or not quickest.result.latency:
         return ""
     latency = units.interval(quickest.result.latency)
-    if quickest.own:
+    if quickest.is_own:
         return f"In {quickest.result.case.variant_name} it takes {latency}: {units.speedup(quickest.speedup)} as fast."
     return f"Faster: {setup(quickest.result)}, with {latency}: {units.speedup(quickest.speedup)} as fast as the pick."
 
@@ -174,10 +176,10 @@ def _ties(headline: Headline) -> str:
 
 def _flops_bound(results: Sequence[Result]) -> str:
     """Name the cases whose FLOPs are a lower bound, the uncounted operators, and their share of the parameters."""
-    cases = [result for result in measured(results) if uncounted(result)]
+    cases = [result for result in measured_results(results) if uncounted_operators(result)]
     if not cases:
         return ""
-    operators = sorted({operator for result in cases for operator in uncounted(result)})
+    operators = sorted({operator for result in cases for operator in uncounted_operators(result)})
     share = max(map(uncounted_share, cases))
     clause = f" (up to {units.digits(100 * share, 2)} % of the parameters are read only by these)" if share else ""
     names = [setup(result) for result in cases[:3]] + ([f"{len(cases) - 3} more"] if len(cases) > 3 else [])
@@ -204,7 +206,7 @@ def confidence(headline: Headline, answers: Sequence[Recommendation]) -> str:
         reasons.append(f"{certainty.withheld} withheld")
     if not certainty.open and not certainty.withheld and len(headline.ranking) > 1:
         reasons.append("each contender tied or told apart")
-    if certainty.half_width > UNSURE:
+    if certainty.half_width > UNSURE_WIDTH:
         reasons.append(f"the pick known to ±{units.percent(certainty.half_width)}")
     return f"{head}: {certainty.level} ({', '.join(reasons)})."
 
@@ -217,9 +219,9 @@ def _runner_up(headline: Headline) -> str:
     return f"The next, {setup(runner_up.result)}, takes {units.speedup(runner_up.factor)} its time."
 
 
-def never_undisturbed(results: Sequence[Result]) -> str:
+def withheld_sentence(results: Sequence[Result]) -> str:
     """Count the cases whose latency is withheld, and give the commonest reason."""
-    cases = withheld(results)
+    cases = withheld_results(results)
     if not cases:
         return ""
     reasons = Counter(str(f.data["reason"]) for result in cases for f in result.record.findings if f.code == WITHHELD)
@@ -229,8 +231,8 @@ def never_undisturbed(results: Sequence[Result]) -> str:
 
 
 def _position(headline: Headline) -> str:
-    pick, keeper = headline.pick, headline.placed
-    if not keeper or not pick or not headline.ordered:
+    pick, keeper = headline.pick, headline.position_pick
+    if not keeper or not pick or not headline.is_ordered:
         return ""
     latency = units.seconds(keeper.latency.median) if keeper.latency else ""
     params = f"{units.count(keeper.params)} parameters" if keeper.params is not None else ""
@@ -242,9 +244,9 @@ def _position(headline: Headline) -> str:
 
 def _dearest(headline: Headline) -> str:
     pick, dearest = headline.pick, headline.dearest
-    if not pick or not dearest or dearest is pick or not headline.ordered:
+    if not pick or not dearest or dearest is pick or not headline.is_ordered:
         return ""
-    flops = () if uncounted(dearest) or uncounted(pick) else (("FLOPs", dearest.flops, pick.flops),)
+    flops = () if uncounted_operators(dearest) or uncounted_operators(pick) else (("FLOPs", dearest.flops, pick.flops),)
     pairs = (*flops, ("parameters", dearest.params, pick.params))
     times = [
         f"{units.factor(cost / base)} the {name}" for name, cost, base in pairs if cost and base and cost > SLACK * base

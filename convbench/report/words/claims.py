@@ -20,18 +20,18 @@ TINY = 1e-4
 
 @dataclass(frozen=True)
 class Provenance:
-    """The sources of the numbers: the runs, the seeds of their trainings, and in ``here`` where algebra was run."""
+    """The sources of the numbers: runs, seeds of their trainings, and in ``machine_facts`` where algebra was run."""
 
     runs: Sequence[RunDescription] = ()
     seeds: Sequence[int] = ()
-    here: Mapping[str, str] = field(default_factory=dict)
+    machine_facts: Mapping[str, str] = field(default_factory=dict)
 
     def facts(self) -> dict[str, str]:
         """Return the facts by heading."""
         facts = {f"Run {i}, {run.name}": f"{place(run)}; {run.command}" for i, run in enumerate(self.runs, start=1)}
         if self.seeds:
             facts["Seeds of the trainings"] = ", ".join(map(str, self.seeds))
-        return {**facts, **self.here}
+        return {**facts, **self.machine_facts}
 
 
 def tally(counts: Mapping[Verdict, int]) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from convbench.analysis.agreement import agreement
-from convbench.analysis.compare import Difference, Match, apart, noise, overall
-from convbench.analysis.costs.headlines import withheld
+from convbench.analysis.compare import Difference, Match, distance, noise, overall
+from convbench.analysis.costs.headlines import withheld_results
 from convbench.analysis.results import Result
 from convbench.analysis.stored_runs import machine_slowdown
 from convbench.core.statistics import Interval
@@ -29,7 +29,7 @@ def sentence(matches: Sequence[Match], run: int, letter: str) -> str:
     if ratio is None:
         if any(match.elsewhere and match.results[run] for match in matches):
             return f"{letter} has no case that was timed on the same machine and software as in A."
-        reason = without_ratio(matches, run)
+        reason = missing_ratios(matches, run)
         return f"{letter} shares no timed case with A{reason and f': {reason}'}.{_counts(matches, run)}"
     number = sum(match.ratios[run] is not None for match in matches)
     cases = "the one shared case" if number == 1 else f"{number:,} shared cases"
@@ -64,7 +64,7 @@ def headline(matches: Sequence[Match], letters: str) -> str:
 
 def _outlier_count(matches: Sequence[Match], run: int) -> int:
     """Return how many cases of a run differ from A beyond noise."""
-    return sum(apart(match, run) > 0 for match in matches)
+    return sum(distance(match, run) > 0 for match in matches)
 
 
 def _outliers(matches: Sequence[Match], letters: Mapping[int, str]) -> str:
@@ -95,10 +95,10 @@ def _has_both(match: Match, run: int, name: str) -> bool:
     return all(result is not None and getattr(result, name) is not None for result in pair)
 
 
-def without_ratio(matches: Sequence[Match], run: int) -> str:
+def missing_ratios(matches: Sequence[Match], run: int) -> str:
     """Return how many shared cases one of the two runs never measured undisturbed; empty if there are none."""
     pairs = [[result for at in (0, run) if (result := match.results[at])] for match in matches]
-    number = sum(len(pair) > 1 and bool(withheld(pair)) for pair in pairs)
+    number = sum(len(pair) > 1 and bool(withheld_results(pair)) for pair in pairs)
     cases = counted(number, "shared case was", "shared cases were")
     return f"{cases} never measured undisturbed in one of them" if number else ""
 
@@ -120,7 +120,7 @@ def notes(matches: Sequence[Match], run_results: Sequence[Sequence[Result]], run
         texts.append(
             f"{letter} over A: the ratio of a single case is known to ±{units.percent(margin)} (median of the cases)."
         )
-    if ratio and (reason := without_ratio(matches, run)):
+    if ratio and (reason := missing_ratios(matches, run)):
         texts.append(f"{letter} over A: {reason}, without a ratio.")
     if ratio:
         texts += _machine(
@@ -151,7 +151,9 @@ def _agreement(first_results: Sequence[Result], other_results: Sequence[Result],
     overlap = agreement(first_results, other_results)
     if not overlap or overlap.cases < 2:
         return []
-    turns = f"{overlap.contradicted:,} are" if overlap.contradicted > 1 else f"{overlap.contradicted or 'none'} is"
+    turns = (
+        f"{overlap.contradictions:,} are" if overlap.contradictions > 1 else f"{overlap.contradictions or 'none'} is"
+    )
     order_text = f"of {counted(overlap.apart, 'order')} that A is sure of, {turns} reversed in {letter}"
     order_text = order_text if overlap.apart else "A is not sure of the order of any two"
     pick = "A’s pick is tied or first there too" if overlap.same_pick else "the pick differs"

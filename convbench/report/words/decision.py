@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from convbench.analysis.choice.candidates import Candidate
 from convbench.analysis.choice.recommendation import Recommendation
-from convbench.analysis.costs.headlines import Headline, withheld
-from convbench.analysis.costs.ranking import as_light, learned
-from convbench.analysis.results import Result, costs, measured, triable
+from convbench.analysis.costs.headlines import Headline, withheld_results
+from convbench.analysis.costs.ranking import as_light, exclude_controls
+from convbench.analysis.results import Result, costs, is_triable, measured_results
 from convbench.core import planned, shards
 from convbench.core.commands import Command
 from convbench.core.merging import SHARD
@@ -54,9 +54,9 @@ def decision(headline: Headline, answers: Sequence[Recommendation]) -> str:
     pick = headline.pick
     if not pick:
         return ""
-    if not headline.ordered:
+    if not headline.is_ordered:
         return UNORDERED
-    place = whereabouts(pick, headline.others)
+    place = whereabouts(pick, headline.leaders)
     if not headline.timed or not pick.latency:
         equal_count = len(as_light(pick, [contender.result for contender in headline.ranking])) - 1
         equals = f" ({counted(equal_count, 'other is', 'others are')} as small)" if equal_count else ""
@@ -84,7 +84,7 @@ def reason(pick: Result, ties: Sequence[Result]) -> str:
 
 def merit(pick: Result, ties: Sequence[Result]) -> str:
     """Return what distinguishes the pick from the models tied with it, such as ``the fewest parameters``."""
-    learners, lightest = learned(ties), as_light(pick, ties)
+    learners, lightest = exclude_controls(ties), as_light(pick, ties)
     if pick.params is None:
         text = "the fastest"
     elif len(lightest) < 2:
@@ -103,7 +103,7 @@ def _quickest(headline: Headline) -> str:
         return ""
     result, latency = quickest.result, units.seconds(quickest.result.latency.median)
     variant = _short(result.case.variant_name)
-    if quickest.own:
+    if quickest.is_own:
         name = result.series if isinstance(result.case.architecture, Parts) else reducer(result)
         return f" In {variant}, {_short(name)} takes {latency}."
     return f" Faster in {variant}: {_name(result, headline)}, {latency}."
@@ -112,18 +112,18 @@ def _quickest(headline: Headline) -> str:
 def next_steps(run: RunDescription, results: Sequence[Result], headline: Headline) -> list[Step]:
     """Return what to run next, most needed first: missing cases, then open questions, then quality."""
     steps = []
-    if missing := len(planned.unmeasured(run, [result.record for result in results])):
+    if missing := len(planned.open_ids(run, [result.record for result in results])):
         steps.append(Step(f"{counted(missing, 'planned case was', 'planned cases were')} not run yet", resume=True))
     if shard_names := shards.missing_names(run):
         steps.append(Step(f"{shard_names} missing", resume=True))
-    certainty, withheld_results = headline.confidence, withheld(results)
+    certainty, withheld_cases = headline.confidence, withheld_results(results)
     open_count = certainty.open if certainty else 0
-    if (certainty and certainty.visits is None) or ((certainty or withheld_results) and run.protocol.visits == 1):
+    if (certainty and certainty.visits is None) or ((certainty or withheld_cases) and run.protocol.visits == 1):
         steps.append(Step("one process a case does not show how much processes differ", "protocol.visits=3"))
-    elif open_count or withheld_results or (certainty and (certainty.visits or 0) < 2):
+    elif open_count or withheld_cases or (certainty and (certainty.visits or 0) < 2):
         reason = f"{open_count:,} of those tied may be slower" if open_count else "some cases lack undisturbed visits"
         steps.append(Step(reason, resume=True, until_sure=True))
-    if measured(results) and len(costs(results)) == len(results) and triable(results):
+    if measured_results(results) and len(costs(results)) == len(results) and is_triable(results):
         steps.append(Step("cost alone does not show the best: train each, then run advise", "quality=train"))
     return [step for step in steps if not step.resume or _goes_on(run)]
 
@@ -185,7 +185,9 @@ def _tie(ties: Sequence[Result], place: str) -> str:
 
 
 def _position(headline: Headline, conjunction: str) -> str:
-    return f"{conjunction}{_name(headline.placed, headline)} if position matters" if headline.placed else ""
+    return (
+        f"{conjunction}{_name(headline.position_pick, headline)} if position matters" if headline.position_pick else ""
+    )
 
 
 def _name(result: Result, headline: Headline) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from convbench.analysis.costs.headlines import Elsewhere
-from convbench.analysis.results import Result, sustained
+from convbench.analysis.costs.headlines import Leader
+from convbench.analysis.results import Result, sustained_rate
 from convbench.core.record import Parts
 from convbench.core.text import counted
 from convbench.report.words import units
@@ -16,14 +16,14 @@ SITUATIONS = 3
 """Situations that get a sentence each; the others are counted."""
 
 
-def sentences(leaders: Sequence[Elsewhere], pick: Result) -> list[str]:
+def sentences(leaders: Sequence[Leader], pick: Result) -> list[str]:
     """Return the fastest of each other situation, each described by its differences from the pick's."""
     texts = [_sentence(leader, pick) for leader in leaders[:SITUATIONS]]
     count = len(leaders) - SITUATIONS
     return [*texts, f"The table of cases has {counted(count, 'more situation')}."] if count > 0 else texts
 
 
-def surroundings(result: Result, leaders: Sequence[Elsewhere]) -> str:
+def surroundings(result: Result, leaders: Sequence[Leader]) -> str:
     """Return `` on the conv backbone with lstm64 in training``: the backbone, and whatever differs from the leaders'.
 
     The threads are left out: they stand beside the latency.
@@ -37,18 +37,18 @@ def surroundings(result: Result, leaders: Sequence[Elsewhere]) -> str:
     return " ".join((f" on the {parts.backbone} backbone", *_particulars(parts, other_parts), *situation.values()))
 
 
-def whereabouts(result: Result, leaders: Sequence[Elsewhere]) -> str:
+def whereabouts(result: Result, leaders: Sequence[Leader]) -> str:
     """Return `` on conv in training with 1 thread``: whatever differs from the leaders'; empty if nothing does."""
     parts = result.case.architecture
     texts = _particulars(parts, _parts(leaders)) if isinstance(parts, Parts) else []
     return "".join(f" {text}" for text in (*texts, *_situation(result, leaders).values()))
 
 
-def _parts(leaders: Sequence[Elsewhere]) -> list[Parts]:
+def _parts(leaders: Sequence[Leader]) -> list[Parts]:
     return [parts for leader in leaders if isinstance(parts := leader.result.case.architecture, Parts)]
 
 
-def _situation(result: Result, leaders: Sequence[Elsewhere]) -> dict[str, str]:
+def _situation(result: Result, leaders: Sequence[Leader]) -> dict[str, str]:
     """Return the parts of the situation that differ from the leaders', and the scenario if it is not inference.
 
     The number type is left out: it belongs to the variant and is named with it.
@@ -60,12 +60,12 @@ def _situation(result: Result, leaders: Sequence[Elsewhere]) -> dict[str, str]:
     return {name: text for name, text in words.items() if name in names and text}
 
 
-def _sentence(leader: Elsewhere, pick: Result) -> str:
+def _sentence(leader: Leader, pick: Result) -> str:
     result = leader.result
     assert result.latency
-    sustained_rate = sustained(result.record)
-    rate = f", {units.count(sustained_rate[0])} frames/s sustained at p{sustained_rate[1]}" if sustained_rate else ""
-    tie = f", tied with {counted(leader.tied, 'other')}" if leader.tied else ""
+    frame_rate = sustained_rate(result.record)
+    rate = f", {units.count(frame_rate[0])} frames/s sustained at p{frame_rate[1]}" if frame_rate else ""
+    tie = f", tied with {counted(leader.tie_count, 'other')}" if leader.tie_count else ""
     seconds = units.seconds(result.latency.median)
     return f"Fastest {_place(result, pick)}: {setup(result)} ({seconds} a call{rate}){tie}."
 

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from convbench.analysis.history.series import minute
-from convbench.analysis.results import Result, measured
+from convbench.analysis.results import Result, measured_results
 from convbench.core.case import is_training
 from convbench.core.comparability import differing
 from convbench.core.merging import SHARD
@@ -150,7 +150,7 @@ CALLS = {
 
 def calls(results: Sequence[Result]) -> str:
     """Return ``A call: in streaming one frame, ...``; empty if inference is the only built-in scenario."""
-    scenarios = {result.case.scenario for result in measured(results) if result.case.trial is None}
+    scenarios = {result.case.scenario for result in measured_results(results) if result.case.trial is None}
     names = [name for name in CALLS if name in scenarios]
     return "" if names in ([], ["inference"]) else f"A call: {'; '.join(f'in {name} {CALLS[name]}' for name in names)}."
 
@@ -158,7 +158,7 @@ def calls(results: Sequence[Result]) -> str:
 def conditions(results: Sequence[Result]) -> dict[str, str]:
     """Return what was recorded per case, by title: the shared value, or the values that occur."""
     values_by_key: dict[str, set[Scalar]] = defaultdict(set)
-    for result in measured(results):
+    for result in measured_results(results):
         for key, value in result.record.conditions.items():
             if key not in OF_PLUGINS and (key != "threads" or result.group.threads is not None):
                 values_by_key[key].add(value)

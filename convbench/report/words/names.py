@@ -149,7 +149,7 @@ def around_reducer(result: Result) -> str:
     return f"{parts.backbone}, {parts.rnn}{after_norm(parts)}{head}"
 
 
-def same(result: Result) -> str:
+def shared_setup(result: Result) -> str:
     """Return what a case shares with all compared cases: ``conv, lstm128, clip 1x16x3x64x64, eager, ...``."""
     case = result.case
     place = (f"clip {case.clip}", case.variant_name, case.scenario, case.device)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from convbench.analysis.choice.candidates import Candidate, CostName
 from convbench.analysis.choice.recommendation import Ask, Recommendation
-from convbench.analysis.costs.headlines import withheld
+from convbench.analysis.costs.headlines import withheld_results
 from convbench.analysis.costs.ranking import MARGIN
 from convbench.analysis.quality.qualities import Quality
 from convbench.analysis.results import Result
@@ -89,7 +89,7 @@ def accuracy(candidate: Candidate) -> str:
 
 def untimed(results: Iterable[Result]) -> str:
     """Return why these results have no latency: never measured undisturbed, or not measured at all."""
-    return "no latency was measured undisturbed" if withheld(list(results)) else "latency was not measured"
+    return "no latency was measured undisturbed" if withheld_results(list(results)) else "latency was not measured"
 
 
 def costs(result: Result, answer: Recommendation | None = None) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from convbench.analysis.choice.by_task import recommendations
 from convbench.analysis.choice.recommendation import Ask, Recommendation
 from convbench.analysis.quality.controls import LinearProbe, linear_probes
-from convbench.analysis.quality.qualities import Quality, tried
+from convbench.analysis.quality.qualities import Quality, has_training
 from convbench.analysis.quality.standing import standings, visible
 from convbench.analysis.results import Result
 from convbench.core.text import counted
@@ -32,7 +32,7 @@ def recommend(results: Sequence[Result]) -> list[Recommendation]:
 def sentences(results: Sequence[Result], answers: Sequence[Recommendation]) -> list[str]:
     """Return up to two sentences for each task's recommendation, or what the probes show; empty without quality."""
     records = [result.record for result in results if result.case.trial]
-    if tried(records):
+    if has_training(records):
         texts = [" ".join(advice.sentences(answer)[:2]) for answer in answers]
         return [*texts, *filter(None, [advice.differences(answers)])]
     probes = linear_probes(records)

@@ -34,12 +34,12 @@ def crossings(view: Runtimes) -> str:
         return ""
     if not view.crossings:
         return "The models keep eager's order in every runtime, as far as this run can tell."
-    widest = max(view.crossings, key=lambda crossing: crossing.there.median / crossing.in_eager.median)
+    widest = max(view.crossings, key=lambda crossing: crossing.ratio.median / crossing.in_eager.median)
     other_count = len({(crossing.faster.case.id, crossing.slower.case.id) for crossing in view.crossings}) - 1
     remainder = f" ({counted(other_count, 'more pair crosses', 'more pairs cross')})" if other_count else ""
     return (
         f"The ranking crosses: {model(widest.faster)} is faster than {model(widest.slower)} in eager and takes "
-        f"{units.factor(widest.there.median)} its time in {widest.runtime}{remainder}."
+        f"{units.factor(widest.ratio.median)} its time in {widest.runtime}{remainder}."
     )
 
 

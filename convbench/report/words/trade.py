@@ -16,7 +16,7 @@ OF_THE_PICK, OF_OTHERS = 3, 3
 def sentence(answer: Recommendation) -> str:
     """Return ``The same trained models run otherwise: flatten in int8 loses 0.3 points [0.1, 0.5] and is 8.0× ...``."""
     words = "; ".join(
-        f"{configuration(trade.there.quality)} in {trade.there.quality.variant} {_effect(trade)}"
+        f"{configuration(trade.variant.quality)} in {trade.variant.quality.variant} {_effect(trade)}"
         for trade in _highlights(answer)
     )
     return f"The same trained models run otherwise: {words}." if words else ""
@@ -43,10 +43,10 @@ def _effect(trade: Trade) -> str:
 def _highlights(answer: Recommendation) -> Iterator[Trade]:
     """Yield the pick's fastest trades, then the fastest of each of a few other architectures."""
     pick_architecture = answer.pick.quality.architecture if answer.pick else None
-    pick_trades = [trade for trade in answer.trades if trade.there.quality.architecture == pick_architecture]
+    pick_trades = [trade for trade in answer.trades if trade.variant.quality.architecture == pick_architecture]
     trade_by_architecture: dict[object, Trade] = {}
     for trade in answer.trades:
         if trade not in pick_trades:
-            trade_by_architecture.setdefault(trade.there.quality.architecture, trade)
+            trade_by_architecture.setdefault(trade.variant.quality.architecture, trade)
     yield from pick_trades[:OF_THE_PICK]
     yield from list(trade_by_architecture.values())[:OF_OTHERS]

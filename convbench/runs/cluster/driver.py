@@ -89,7 +89,7 @@ class Driver:
                 reason = self.groups.infeasibility(job)
                 if reason:
                     self.backlog.withdraw(job.case.id)
-                    yield job, attempts.failed(job.case, Unavailable(reason))
+                    yield job, attempts.failed_record(job.case, Unavailable(reason))
                 elif not job.host or self.groups.has_room(job):
                     feasible_jobs.append(job)
             self.backlog.add(feasible_jobs, len(self.roll.members))
@@ -177,7 +177,7 @@ class Driver:
                 self.ledger.settle(ticket)
                 names = ", ".join(entry.deaths)
                 words = f"{len(entry.deaths)} workers were lost while they measured it ({names}): {reason}"
-                yield entry.job, attempts.failed(entry.job.case, CaseFailed("crash", words))
+                yield entry.job, attempts.failed_record(entry.job.case, CaseFailed("crash", words))
                 self.backlog.withdraw(entry.job.case.id)
         for ticket, entry in list(self.ledger.jobs.items()):
             if entry.job.host and not self.roll.has_host(entry.job.host):

@@ -76,7 +76,7 @@ class Cluster(Executor):
 
     def _warn_of_other_code(self, record: Record) -> None:
         """Warn once for each of the user's files that differs between a host and this machine."""
-        for name in set(code.changed(record.code)) - self._differing_files:
+        for name in set(code.changed_files(record.code)) - self._differing_files:
             self._differing_files.add(name)
             log.warning(
                 "convbench: %s differs between this machine and a host that measured %s: bring the copies up to date",

@@ -48,7 +48,7 @@ class Mailboxes:
         self._sign.start()
 
     @property
-    def gone(self) -> bool:
+    def is_gone(self) -> bool:
         """Whether the folder has been missing for so long that every worker has ended."""
         if _is_there(self.folder) is not False:
             self._presence_time = time.monotonic()
