@@ -53,13 +53,15 @@ def check(
     Raises ConvbenchError if the budget is not a positive number, Refused if base is the working tree itself.
     """
     deadline = gate.deadline_of(budget)
-    here = sides.WorkingTree.at(imports.require_working_directory(), request.suite, request.ledger.written_files)
+    working_tree = sides.WorkingTree.at(
+        imports.require_working_directory(), request.suite, request.ledger.written_files
+    )
     with ExitStack() as stack:
         folder = stack.enter_context(sides.scratch_folder())
-        head = stack.enter_context(sides.materialise(".", here, folder))
-        if sides.is_working_tree(base.name, here) and not base.python:
+        head = stack.enter_context(sides.materialise(".", working_tree, folder))
+        if sides.is_working_tree(base.name, working_tree) and not base.python:
             raise Refused(f"base {base.name!r} is the working tree, like head: name a commit, a wheel or another tree")
-        base_side = stack.enter_context(sides.materialise(base.name, here, folder, base.build))
+        base_side = stack.enter_context(sides.materialise(base.name, working_tree, folder, base.build))
         base_side = sides.with_python(base_side, base.python, folder) if base.python else base_side
         outcome = gate.check(base_side, head, request, gate.Method(settings, rule, folder, watcher, deadline), budget)
     return Check(replace(outcome, floor=floor.seen_slowdown(outcome.head.environment, settings, rule)))

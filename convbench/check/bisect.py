@@ -57,9 +57,9 @@ class BisectRequest:
 def find(question: BisectRequest, settings: Settings, rule: Rule, watcher: gate.Announcer) -> Bisected:
     """Find the first slower place. The caller holds the machine's lock. Raises ConvbenchError if bad is not slower."""
     deadline = gate.deadline_of(question.budget)
-    here = WorkingTree.at(question.cwd, question.request.suite, (question.place,))
-    line = question.span.line(here)
-    request = replace(question.request, suite=str(here.suite or question.request.suite))
+    working_tree = WorkingTree.at(question.cwd, question.request.suite, (question.place,))
+    line = question.span.line(working_tree)
+    request = replace(question.request, suite=str(working_tree.suite or question.request.suite))
     options = {**asdict(settings), **asdict(rule), "overrides": list(request.overrides)}
     options |= {"same_outputs": request.same_outputs, "build": line.build}
     options |= {"only": list(request.only), "skip": list(request.skip)}

@@ -94,17 +94,19 @@ def confirm(suspect: Suspect, cwd: Path, watcher: gate.Announcer, build: str = "
 
     Raises ConvbenchError if the commits are not available or cannot be measured here.
     """
-    here = WorkingTree.at(cwd, suspect.suite)
+    working_tree = WorkingTree.at(cwd, suspect.suite)
     if Path(suspect.suite).suffix:  # even if the file has been renamed since: modules lay beside it
-        here = replace(here, suite=(here.cwd / suspect.suite).resolve())
+        working_tree = replace(working_tree, suite=(working_tree.cwd / suspect.suite).resolve())
     for commit in (suspect.before, suspect.after):
-        if git.commit(here.top, commit) is None:
-            raise ConvbenchError(git.why_not(here.top, commit, commit, only_commits=True))
+        if git.commit(working_tree.top, commit) is None:
+            raise ConvbenchError(git.why_not(working_tree.top, commit, commit, only_commits=True))
     with ExitStack() as stack:
         folder = stack.enter_context(sides.scratch_folder())
         suite = files.write(folder / "suite.yaml", suspect.run.suite)
         base, head = (
-            stack.enter_context(sides.materialise(commit, here, stack.enter_context(sides.scratch_folder()), build))
+            stack.enter_context(
+                sides.materialise(commit, working_tree, stack.enter_context(sides.scratch_folder()), build)
+            )
             for commit in (suspect.before, suspect.after)
         )
         # The outputs may differ: the question is whether the code is slower, for whatever reason.

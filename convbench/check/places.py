@@ -28,11 +28,11 @@ class Span(NamedTuple):
     versions: str = ""
     build: str = ""
 
-    def line(self, here: WorkingTree) -> Line:
+    def line(self, working_tree: WorkingTree) -> Line:
         """Return the line of these places. Raises ConvbenchError if there is none."""
         if self.package:
-            return Versions.between(here, self.package, self.versions)
-        return Commits.between(here, self.good, self.bad, self.build)
+            return Versions.between(working_tree, self.package, self.versions)
+        return Commits.between(working_tree, self.good, self.bad, self.build)
 
 
 class Line(Protocol):
@@ -65,27 +65,29 @@ class Line(Protocol):
 class Commits:
     """The commits from good to bad, by first parents, each with its subject."""
 
-    here: WorkingTree
+    working_tree: WorkingTree
     build: str
     places: tuple[str, ...]
     subjects: tuple[str, ...]
     code: str | None = ""
 
     @classmethod
-    def between(cls, here: WorkingTree, good: str, bad: str, build: str) -> Commits:
+    def between(cls, working_tree: WorkingTree, good: str, bad: str, build: str) -> Commits:
         """Return the commits from good to bad. Raises ConvbenchError if no line of history leads there."""
         commits = []
         for name, ref in (("--good", good), ("--bad", bad)):
-            commit = git.commit(here.top, ref)
+            commit = git.commit(working_tree.top, ref)
             if commit is None:
-                raise ConvbenchError(git.why_not(here.top, f"{name} {ref!r}", ref, only_commits=True))
+                raise ConvbenchError(git.why_not(working_tree.top, f"{name} {ref!r}", ref, only_commits=True))
             commits.append(commit)
         if commits[0] == commits[1]:
             raise ConvbenchError(f"--good {good} and --bad {bad} are the same commit {commits[0][:12]}: name two")
-        history = git.first_parent_commits(here.top, commits[0], commits[1])
+        history = git.first_parent_commits(working_tree.top, commits[0], commits[1])
         if history is None:
-            raise ConvbenchError(git.why_no_first_parents(here.top, good, bad))
-        return cls(here, build, tuple(commit for commit, _ in history), tuple(subject for _, subject in history))
+            raise ConvbenchError(git.why_no_first_parents(working_tree.top, good, bad))
+        return cls(
+            working_tree, build, tuple(commit for commit, _ in history), tuple(subject for _, subject in history)
+        )
 
     def name(self, place: int) -> str:
         return f"{self.places[place][:12]} {self.subjects[place]}".strip()
@@ -94,7 +96,7 @@ class Commits:
     def side(self, place: int) -> Iterator[Side]:
         with (
             sides.scratch_folder() as folder,
-            sides.materialise(self.places[place], self.here, folder, self.build) as side,
+            sides.materialise(self.places[place], self.working_tree, folder, self.build) as side,
         ):
             yield side
 
@@ -103,13 +105,13 @@ class Commits:
 class Versions:
     """The versions of a package, each put before this environment's own, with the working tree as it stands."""
 
-    here: WorkingTree
+    working_tree: WorkingTree
     package: str
     places: tuple[str, ...]
     build: str = ""
 
     @classmethod
-    def between(cls, here: WorkingTree, package: str, span: str) -> Versions:
+    def between(cls, working_tree: WorkingTree, package: str, span: str) -> Versions:
         """Return the versions in a span such as ``2.11..2.13``. Raises ConvbenchError if it has fewer than two."""
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", package):
             raise ConvbenchError(f"--package {package!r}: give the name of a package, as in --package torch 2.11..2.13")
@@ -127,11 +129,15 @@ class Versions:
         if len(versions) < 2:
             names = ", ".join(versions) or "none"
             raise ConvbenchError(f"--package {package} {span}: pip finds {names} there, but two versions are needed")
-        return cls(here, package, tuple(versions))
+        return cls(working_tree, package, tuple(versions))
 
     @property
     def code(self) -> str | None:
-        return None if git.uncommitted(self.here.top, self.here.written_files) else git.commit(self.here.top, "HEAD")
+        return (
+            None
+            if git.uncommitted(self.working_tree.top, self.working_tree.written_files)
+            else git.commit(self.working_tree.top, "HEAD")
+        )
 
     def name(self, place: int) -> str:
         return f"{self.package} {self.places[place]}"
@@ -139,7 +145,7 @@ class Versions:
     @contextmanager
     def side(self, place: int) -> Iterator[Side]:
         requirement = f"{self.package}=={self.places[place]}"
-        with sides.scratch_folder() as folder, sides.materialise(".", self.here, folder) as side:
+        with sides.scratch_folder() as folder, sides.materialise(".", self.working_tree, folder) as side:
             _pip("install", "--no-deps", "--only-binary", ":all:", "--target", str(folder / "over"), requirement)
             yield replace(side, paths=(folder / "over", *side.paths), label=self.name(place))
 

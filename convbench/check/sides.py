@@ -138,7 +138,7 @@ def scratch_folder() -> AbstractContextManager[Path]:
 
 
 @contextmanager
-def materialise(name: str, here: WorkingTree, folder: Path, build: str = "") -> Iterator[Side]:
+def materialise(name: str, working_tree: WorkingTree, folder: Path, build: str = "") -> Iterator[Side]:
     """Yield the named side, ready to import: ``.`` is the tree as it stands, anything else a ref, wheel or directory.
 
     Raises ConvbenchError if it does not exist, BuildFailed if it cannot be made.
@@ -148,26 +148,28 @@ def materialise(name: str, here: WorkingTree, folder: Path, build: str = "") -> 
         base = "the working tree" if name == "." else name
         raise ConvbenchError(f"--build {build!r}: it builds a ref or a directory, and base is {base}")
     if name.endswith(".whl"):
-        yield _wheel(path, here, folder)
+        yield _wheel(path, working_tree, folder)
     elif name == ".":
-        yield _tree("working tree", here.top, here)
-    elif commit := git.commit(here.top, name):
-        with worktrees.checkout(here.top, commit, folder):
-            empty = worktrees.fill_submodules(here.top, commit, folder / "base")
-            _build(build, folder / "base", here, folder)
+        yield _tree("working tree", working_tree.top, working_tree)
+    elif commit := git.commit(working_tree.top, name):
+        with worktrees.checkout(working_tree.top, commit, folder):
+            empty = worktrees.fill_submodules(working_tree.top, commit, folder / "base")
+            _build(build, folder / "base", working_tree, folder)
             label = f"{name} ({commit[:12]})" if not commit.startswith(name) else commit[:12]
             # Files that the build leaves are no changes: the commit and the command fully describe the side.
-            yield replace(_tree(label, folder / "base", here), empty=empty, changes=(), checkout_of=here.top)
+            yield replace(
+                _tree(label, folder / "base", working_tree), empty=empty, changes=(), checkout_of=working_tree.top
+            )
     elif path.is_dir():
-        _build(build, path.resolve(), here, folder)
-        yield _tree(name, path.resolve(), here)
+        _build(build, path.resolve(), working_tree, folder)
+        yield _tree(name, path.resolve(), working_tree)
     else:
-        raise ConvbenchError(git.why_not(here.top, f"base {name!r}", name))
+        raise ConvbenchError(git.why_not(working_tree.top, f"base {name!r}", name))
 
 
-def is_working_tree(name: str, here: WorkingTree) -> bool:
+def is_working_tree(name: str, working_tree: WorkingTree) -> bool:
     """Whether a name, either ``.`` or a path, means head's tree."""
-    return name == "." or (git.commit(here.top, name) is None and _path(name).resolve() == here.top)
+    return name == "." or (git.commit(working_tree.top, name) is None and _path(name).resolve() == working_tree.top)
 
 
 def with_python(side: Side, python: str, folder: Path) -> Side:
@@ -184,24 +186,28 @@ def with_python(side: Side, python: str, folder: Path) -> Side:
     return replace(side, python=program, paths=(*side.paths, folder / "lent"), label=label)
 
 
-def _tree(label: str, root: Path, here: WorkingTree) -> Side:
-    suite = here.path_in(here.suite, root) if here.suite else None
+def _tree(label: str, root: Path, working_tree: WorkingTree) -> Side:
+    suite = working_tree.path_in(working_tree.suite, root) if working_tree.suite else None
     is_own = git.top(root) == root.resolve()  # a folder within a repository is no commit: anything may be in it
-    commit, changes = (git.commit(root, "HEAD"), git.uncommitted(root, here.written_files)) if is_own else (None, ())
-    return Side(label, root, here.cwd_in(root), here.paths(root), commit=commit, changes=changes, suite=suite)
+    commit, changes = (
+        (git.commit(root, "HEAD"), git.uncommitted(root, working_tree.written_files)) if is_own else (None, ())
+    )
+    return Side(
+        label, root, working_tree.cwd_in(root), working_tree.paths(root), commit=commit, changes=changes, suite=suite
+    )
 
 
-def _wheel(wheel: Path, here: WorkingTree, folder: Path) -> Side:
+def _wheel(wheel: Path, working_tree: WorkingTree, folder: Path) -> Side:
     target = folder / "wheel"
     unpack(wheel, target)
-    return Side(wheel.name, None, here.cwd, (target, *here.paths(here.top)))
+    return Side(wheel.name, None, working_tree.cwd, (target, *working_tree.paths(working_tree.top)))
 
 
-def _build(command: str, root: Path, here: WorkingTree, folder: Path) -> None:
+def _build(command: str, root: Path, working_tree: WorkingTree, folder: Path) -> None:
     """Run the build command, if any, in a tree. Processes that it leaves behind end with the scratch folder."""
     if command:
         environment = {**git.environment(), **scratch.mark(folder)}
-        _run(_words(command), here.cwd_in(root), environment, f"--build {command!r} failed in {root.name}")
+        _run(_words(command), working_tree.cwd_in(root), environment, f"--build {command!r} failed in {root.name}")
 
 
 def _words(command: str) -> list[str]:
