@@ -52,14 +52,14 @@ def main() -> None:
 
 def suites() -> Iterator[str]:
     """Yield every key of a suite with its type, default and meaning, and the suites that ship."""
-    from convbench.suite import load, schema, shipped
+    from convbench.suite import load, schema, shipped_suites
 
     layout = schema()
     yield from ("## Top level", "", *_keys(layout, layout["properties"]))
     for title, definition, note in SECTIONS:
         yield from ("", f"## {title}", "", note, "", *_keys(layout, _properties(layout["$defs"][definition])))
     yield from ("", "## Suites that ship", "", "Run one by its name: `convbench run smoke`.", "")
-    by_name = {name: load(name) for name in shipped()}
+    by_name = {name: load(name) for name in shipped_suites()}
     rows = ((_code(name), suite.description, str(len(suite.cases))) for name, suite in by_name.items())
     yield from _table(("suite", "what it asks", "combinations"), rows)
 

@@ -76,10 +76,10 @@ def test_variants_without_an_extra_run_in_a_plain_install(answers: dict[str, dic
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("onnxruntime", "variant onnxruntime needs: pip install 'convbench[onnxruntime]'"),
-        ("openvino", "variant openvino needs: pip install 'convbench[openvino]'"),
-        ("int8+onnxruntime", "variant onnxruntime needs: pip install 'convbench[onnxruntime]'"),
-        ("torchao", "variant int8 needs: pip install 'convbench[int8]'"),
+        ("onnxruntime", "onnx and onnxscript, which are not installed: pip install 'convbench[onnxruntime]'"),
+        ("openvino", "onnx and onnxscript, which are not installed: pip install 'convbench[openvino]'"),
+        ("int8+onnxruntime", "onnx and onnxscript, which are not installed: pip install 'convbench[onnxruntime]'"),
+        ("torchao", "int8 needs torchao, which is not installed: pip install 'convbench[int8]'"),
         ("aot-inductor", "AOTInductor cannot build here: "),
         ("tensorrt", "TensorRT runs on NVIDIA GPUs only"),
     ],

@@ -176,7 +176,7 @@ def test_training_a_recurrent_layer_in_evaluation_mode_takes_a_workspace():
 
 
 def test_a_compiled_models_peak_is_refused():
-    with pytest.raises(CaseFailed, match="compiled model cannot be told"):
+    with pytest.raises(CaseFailed, match="compiled model cannot be predicted"):
         predict(case("gap", None, Choice("compile")))
 
 

@@ -159,6 +159,9 @@ def test_a_model_compiled_ahead_of_time_streams_with_carried_state() -> None:
 def test_stage_times_come_from_the_runtimes_own_profile(
     name: str, exports: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(
+        "convbench.plugins.probes.stages.adds_up", lambda *_: True
+    )  # on a busy machine they may not, and are withheld
     record = harness.measure(shared(case(*CASES[name]), exports, monkeypatch), QUICK, ("latency", "stages"))
     assert {finding.code for finding in record.findings} >= {"stages_by_runtime"}
     assert all(record.samples(metrics.LATENCY.part(stage)) for stage in ("backbone", "reducer", "lstm"))
