@@ -13,7 +13,7 @@ import pytest
 from convbench.analysis.costs.headlines import headline_of, undecided_results
 from convbench.analysis.results import results
 from convbench.core import metrics, visits
-from convbench.core.record import FACTS, Failure, Protocol, Reading, Record, Training, Visit
+from convbench.core.record import FACTS, Choice, Failure, Protocol, Reading, Record, Training, Visit
 from convbench.runs.anchors import Anchors
 from convbench.runs.executor import Host
 from convbench.runs.menu import Menu, jobs
@@ -333,6 +333,13 @@ def test_a_case_gets_one_core_per_thread():
     assert cores_of(two, 1, (0, 1, 2, 3)) == (1, 2)
     assert cores_of(two, 3, (0, 1, 2, 3)) == (3, 0)
     assert cores_of(replace(two, threads=4), 1, (0, 1, 2, 3)) == ()
+
+
+def test_a_case_without_a_trial_is_visited_in_every_round():
+    untried = replace(CASES[0], scenario="learn", trial=None, variant=(Choice("x"),))
+    machine = Machine(apart() | {untried.id: 1e-3}, spread=0.01)
+    machine.run(schedule(machine, cases=[untried], facts=False))
+    assert [planned.round for planned in machine.made][:3] == [0, 1, 2]
 
 
 def test_until_sure_trains_more_seeds_while_the_recommendation_is_open():

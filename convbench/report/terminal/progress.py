@@ -45,24 +45,37 @@ def is_first_of_case(record: Record) -> bool:
     return not record.visits or record.status != "ok" or record.visits[-1].round == 0
 
 
-def seconds_left(state: RunState, visit_count: int, elapsed: float) -> float:
-    """Estimate the seconds left in a stage, including the rounds that follow, from its ``elapsed`` seconds so far.
+class Stage:
+    """The current stage of a run: its ``text``, and the ``state`` of its first visit."""
 
-    ``state`` is that of the stage's first visit. A budget ends trainings and skips later rounds, but cuts no round.
-    """
-    pace = elapsed / visit_count
-    seconds, later_seconds = (state.visits - visit_count) * pace, state.following * pace
-    budget = math.inf if state.budget_left is None else max(0.0, state.budget_left - elapsed)
-    if state.trainings:
-        return min(seconds, budget)
-    return seconds + min(later_seconds, max(0.0, budget - seconds))
+    def __init__(self) -> None:
+        self.text, self.state, self.has_warned = "", RunState(0, 1), False
 
+    def enter(self, state: RunState) -> bool:
+        """Make the stage of this state the current one. Return whether it is a new one."""
+        if self.text == stage_text(state):
+            return False
+        self.text, self.state = stage_text(state), state
+        return True
 
-def exceeds_budget(state: RunState, visit_count: int, elapsed: float) -> bool:
-    """Whether the first round, at its pace so far, takes longer than the budget. Arguments as in ``seconds_left``."""
-    if state.round != 0 or state.trainings or state.budget_left is None:
-        return False
-    return state.visits * elapsed / visit_count > state.budget_left
+    def seconds_left(self, visit_count: int, elapsed: float) -> float:
+        """Estimate the seconds left, including the rounds that follow, from the visits and ``elapsed`` seconds so far.
+
+        A budget ends trainings and skips later rounds, but cuts no round.
+        """
+        pace = elapsed / visit_count
+        seconds, later_seconds = (self.state.visits - visit_count) * pace, self.state.following * pace
+        budget = math.inf if self.state.budget_left is None else max(0.0, self.state.budget_left - elapsed)
+        if self.state.trainings:
+            return min(seconds, budget)
+        return seconds + min(later_seconds, max(0.0, budget - seconds))
+
+    def budget_warning(self, visit_count: int, elapsed: float) -> str:
+        """Return once that the first round, at its pace so far, takes longer than the budget; else an empty text."""
+        if self.has_warned or self.state.round != 0 or self.state.trainings or self.state.budget_left is None:
+            return ""
+        self.has_warned = self.state.visits * elapsed / visit_count > self.state.budget_left
+        return OVER_BUDGET if self.has_warned else ""
 
 
 class Silent:
@@ -92,15 +105,13 @@ class Lines(Silent):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self.console, self.common, self.count, self.total, self.clock = console, common, count, total, clock
-        self.stage, self.start, self.visit_count, self.has_warned = "", clock(), 0, False
-        self.first_state = RunState(0, 1)
+        self.stage, self.start, self.visit_count = Stage(), clock(), 0
 
     def begins(self, case: Case, state: RunState) -> None:  # noqa: ARG002
-        if self.stage != stage_text(state):
-            self.stage, self.start, self.visit_count = stage_text(state), self.clock(), 0
+        if self.stage.enter(state):
+            self.start, self.visit_count = self.clock(), 0
             self.total += state.trainings if state.unplanned else 0
-            self.first_state = state
-            self._print(self.stage)
+            self._print(self.stage.text)
 
     def ended(self, record: Record) -> None:
         self.visit_count += 1
@@ -108,12 +119,11 @@ class Lines(Silent):
             return
         self.count += 1
         elapsed = self.clock() - self.start
-        minutes = seconds_left(self.first_state, self.visit_count, elapsed) / 60
+        minutes = self.stage.seconds_left(self.visit_count, elapsed) / 60
         time_left = f", {minutes:.0f} min left" if minutes >= 1.5 else ""
         self._print(f"[{self.count}/{self.total}{time_left}] {_line(record, self.common)}")
-        if not self.has_warned and exceeds_budget(self.first_state, self.visit_count, elapsed):
-            self.has_warned = True
-            self._print(OVER_BUDGET)
+        if warning := self.stage.budget_warning(self.visit_count, elapsed):
+            self._print(warning)
 
     def _print(self, line: str) -> None:
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -138,7 +148,7 @@ class Bar(Silent):
             speed_estimate_period=300,
         )
         self.task = self.bar.add_task("", completed=count, total=total, case="", stage="")
-        self.common, self.stage, self.has_warned, self.first_state = common, "", False, RunState(0, 1)
+        self.common, self.stage = common, Stage()
 
     def __enter__(self) -> Bar:
         self.bar.start()
@@ -150,9 +160,8 @@ class Bar(Silent):
     def begins(self, case: Case, state: RunState) -> None:
         """Show the case; each new stage resets the bar to its own number of visits."""
         name = case.short_id(self.common)
-        if self.stage != stage_text(state):
-            self.stage, self.first_state = stage_text(state), state
-            self.bar.reset(self.task, total=state.visits, stage=self.stage, case=name)
+        if self.stage.enter(state):
+            self.bar.reset(self.task, total=state.visits, stage=self.stage.text, case=name)
         self.bar.update(self.task, case=name)
 
     def ended(self, record: Record) -> None:
@@ -162,9 +171,8 @@ class Bar(Silent):
             )
         self.bar.advance(self.task)
         (task,) = self.bar.tasks
-        if not self.has_warned and exceeds_budget(self.first_state, int(task.completed), task.elapsed or 0.0):
-            self.has_warned = True
-            self.bar.console.print(OVER_BUDGET, markup=False, highlight=False, soft_wrap=True)
+        if warning := self.stage.budget_warning(int(task.completed), task.elapsed or 0.0):
+            self.bar.console.print(warning, markup=False, highlight=False, soft_wrap=True)
 
 
 def watcher(console: Console, quiet: bool, cases: Sequence[Case], count: int, total: int) -> Silent:
