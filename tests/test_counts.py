@@ -14,7 +14,7 @@ import torch
 from closed_forms import conv_macs, rnn_macs, rnn_params
 from torch.utils.flop_counter import FlopCounterMode
 
-from convbench.core.record import Case, Choice, Clip, Parts, Recurrent, Whole
+from convbench.core.record import Case, Choice, Clip, Finding, Parts, Protocol, Recurrent, Whole
 from convbench.core.registry import backbones, reducers
 from convbench.measure.counts import formulas, traced
 from convbench.measure.counts.counted import macs_by_stage
@@ -23,6 +23,7 @@ from convbench.measure.live import count as live
 from convbench.models import subject
 from convbench.models.inputs import Inputs
 from convbench.models.network import build
+from convbench.plugins.probes import crosscheck
 
 ARTICLE = {
     ("gap", None): (83_840, 57_933_824),
@@ -96,12 +97,15 @@ def test_streaming_counts_a_single_frame():
     assert sum(macs_by_stage(whole).values()) == 16 * sum(macs_by_stage(frame).values())
 
 
-def test_the_two_counts_can_disagree():
-    """The traced model's LSTM is replaced, so the two counts differ."""
-    model_case = case("gap", clip=Clip(1, 2, 3, 8, 8))
+def test_two_counts_that_disagree_are_reported_by_stage(monkeypatch):
+    """The traced model's LSTM is replaced, so the two counts differ in this stage alone."""
+    model_case = case("gap", clip=Clip(1, 2, 3, 8, 8), rnn=Recurrent("lstm", 128))
     case_subject = subject.assemble(model_case, 0)
     case_subject.model.lstm = torch.nn.LSTM(32, 64, batch_first=True)
-    assert traced.trace(case_subject).macs["lstm"] != macs_by_stage(model_case)["lstm"]
+    monkeypatch.setattr(crosscheck, "assemble_forward", lambda *_: case_subject)
+    findings = [item for item in crosscheck.crosscheck(case_subject, Protocol()) if isinstance(item, Finding)]
+    counts = {"meta": 2 * 4 * 128 * (32 + 128), "traced": 2 * 4 * 64 * (32 + 64)}
+    assert findings == [Finding("counts_disagree", data={"stage": "lstm", **counts})]
 
 
 @pytest.mark.parametrize(

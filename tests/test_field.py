@@ -579,6 +579,12 @@ def test_entered_stages_are_seen_and_an_unknown_one_is_refused():
         measured(case("Late", SMALL, stages=(("lstm", "rn"),)), ["macs"])
 
 
+def test_a_stage_that_the_call_never_enters_is_reported():
+    record = measured(case("Beside", SMALL, stages=(("backbone", "cnn"), ("head", "decoder"))), ["macs"])
+    assert finding(record, "stages_unseen").data == {"stages": ("head",)}
+    assert (value(record, "macs_backbone"), value(record, "macs_head")) == (6 * 6 * 15 * 15 * 27, 0)
+
+
 # --- Outputs, training, streaming -------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from importlib import resources
-from itertools import islice, pairwise
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from matplotlib.textpath import TextPath
 from convbench.analysis.costs.headlines import headline_of
 from convbench.analysis.results import part_of_call, results
 from convbench.core import metrics
-from convbench.core.record import Case, Choice, Clip, Visit, Whole
+from convbench.core.record import Case, Choice, Clip, Reading, Visit, Whole
 from convbench.core.registry import figures
 from convbench.core.statistics import Interval
 from convbench.report.drawing import ratios, scales, style
@@ -40,8 +40,33 @@ RUNS = {
     "cuda": lambda: [records.record(records.case(name, device="cuda:0")) for name in ("gap", "gmp")],
     "zero latency": lambda: [records.record(latency=1e-300)],
     "hostile": lambda: [records.record(Case(records.parts(Choice("$x^</svg>\x00\n" + "é" * 500))), latency=1e-3)],
-}
+    "threads": lambda: [
+        replace(records.record(replace(records.case(name), threads=count)), conditions={"threads": count})
+        for name in ("gap", "gmp") for count in (1, 2)
+    ],
+    "runtimes": lambda: [
+        replace(record, readings=(*record.readings, *([Reading(metrics.LOAD, (1.0,))] if record.case.variant else [])))
+        for name in ("gap", "gmp") for variant in ("eager", "onnxruntime", "openvino")
+        for record in [records.record(records.case(name, variant=variant))]
+    ],
+    "reference": lambda: [
+        replace(record, readings=(*record.readings, Reading(metrics.REFERENCE, (1e-3,))))
+        for record in map(records.record, map(records.case, ("gap", "gmp", "gem")))
+    ],
+}  # fmt: skip
 NAMES = [plugin.name for plugin in figures]
+COSTS = {"by-size", "memory-by-kind", "reducers", "stages", "trade-off"}
+SIZES = {"curve", "variants"}
+QUALITY = {"quality-by-size", "quality-probe"}
+DRAWN = {
+    "default": COSTS | SIZES, "tried": COSTS | SIZES | QUALITY | {"quality-cost"}, "trials alone": QUALITY,
+    "empty": set(), "failed": set(), "static": COSTS - {"reducers"}, "whole": COSTS - {"by-size"},
+    "threads": COSTS | {"threads"}, "runtimes": COSTS | {"runtimes", "variants"}, "reference": COSTS | {"machine"},
+}  # fmt: skip
+"""The figures that a run has; ``COSTS`` if nothing is listed."""
+MARKED = dict.fromkeys(("by-size", "curve", "reducers", "trade-off", "variants"), "default")
+MARKED |= {"threads": "threads", "runtimes": "runtimes"}
+"""The figures whose marks a page links to its rows, each with a run that has it."""
 
 
 @pytest.fixture(scope="module")
@@ -62,33 +87,39 @@ def svg(drawing):
 @pytest.mark.parametrize("run", RUNS)
 def test_any_run_can_be_drawn(name, run):
     case_results = results(RUNS[run]())
-    for drawing in figures.get(name).build(case_results):
+    drawings = list(figures.get(name).build(case_results))
+    assert bool(drawings) == (name in DRAWN.get(run, COSTS))
+    assert any(drawing.marks for drawing in drawings) == bool(drawings and name in MARKED)
+    for drawing in drawings:
         assert drawing.title
         assert "How to read this" in drawing.caption
         assert re.fullmatch(r"[\w-]+", drawing.name)
         assert all(0 <= i < len(case_results) for rows in drawing.marks.values() for i in rows)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_figures_of_a_default_run_have_unique_names(name, default):
-    drawings = default[1][name]
-    assert drawings or name in ("machine", "threads", "runtimes")
-    assert len({drawing.name for drawing in drawings}) == len(drawings)
+def test_figures_of_a_default_run_have_unique_names(default):
+    assert {name for name, drawings in default[1].items() if not drawings} == {"machine", "threads", "runtimes"}
+    names = [drawing.name for drawings in default[1].values() for drawing in drawings]
+    assert len(set(names)) == len(names)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", MARKED)
 def test_each_listed_mark_is_drawn_once(name, default):
-    drawing = next(iter(default[1][name]), None)
-    text = svg(drawing) if drawing else ""
-    for part, rows in (drawing.marks if drawing else {}).items():
+    run = MARKED[name]
+    drawing = default[1][name][0] if run == "default" else next(figures.get(name).build(results(RUNS[run]())))
+    text = svg(drawing)
+    assert all(drawing.marks.values())
+    for part, rows in drawing.marks.items():
         group = text[text.index(f'<g id="{part}"') :]
         assert group[: group.index("\n   </g>")].count("<use ") == len(rows)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_same_results_give_the_same_bytes(name, default):
-    once, again = (list(islice(figures.get(name).build(default[0]), 1)) for _ in range(2))
-    assert list(map(svg, once)) == list(map(svg, again))
+    run = {"machine": "reference", "threads": "threads", "runtimes": "runtimes"}.get(name)
+    case_results = results(RUNS[run]()) if run else default[0]
+    first, second = (next(figures.get(name).build(case_results)) for _ in range(2))
+    assert svg(first) == svg(second)
 
 
 def test_costs_are_drawn_against_size_and_pairwise(default):

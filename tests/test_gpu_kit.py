@@ -71,10 +71,13 @@ def test_failed_steps_and_checks_are_named_below_the_table(script):
 
 def test_every_command_of_the_kit_has_valid_options(script):
     """An option that a command no longer has would cost a run on a GPU."""
-    for step in itertools.chain(*script.PARTS.values()):
-        if step.words[:3] == tuple(script.COMMAND):
-            verb, *words = step.words[3:]
-            get_command(app).commands[verb].make_context(verb, list(words))
+    steps = itertools.chain(*script.PARTS.values())
+    commands = [step for step in steps if step.words[:3] == tuple(script.COMMAND)]
+    assert {step.name for step in commands} == {"doctor", "profile", "gate", "gpu", "smoke", "article"}
+    for step in commands:
+        verb, *words = step.words[3:]
+        get_command(app).commands[verb].make_context(verb, list(words))
+        assert all((script.ROOT / word).is_file() for word in words if word.endswith(".yaml")), words
 
 
 def test_a_separate_process_measures_memory_on_a_simulated_gpu():

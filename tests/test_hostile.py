@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import gzip
+import hashlib
 import http.client
 import json
 import os
@@ -16,7 +18,6 @@ from unittest.mock import Mock
 from xml.etree import ElementTree
 
 import forked
-import pandas as pd
 import pytest
 import records as made
 
@@ -112,9 +113,14 @@ def test_the_users_modules_do_not_shadow_the_standard_library(tmp_path, monkeypa
     import mymodel  # type: ignore[import-not-found]
 
     assert mymodel.build([1.0, 3.0]) == 2.0
-    assert code.module_digests()["mymodel"] == code.module_digests()["mymodel"] != ""
+    digests = {"mymodel": hashlib.sha256((tmp_path / "mymodel.py").read_bytes()).hexdigest()[:12]}
+    assert {name: code.module_digests().get(name) for name in ("mymodel", "statistics")} == {
+        **digests,
+        "statistics": None,
+    }
+    assert code.changed_files(digests) == []
     (tmp_path / "mymodel.py").write_text("changed = True\n")
-    assert code.changed_files({"mymodel": "0" * 12}) == ["mymodel.py"]
+    assert code.changed_files(digests) == ["mymodel.py"]
 
 
 def test_modules_only_user_code_finds_are_not_reported_as_changed(tmp_path, monkeypatch):
@@ -291,11 +297,17 @@ def test_ci_files_are_safe_with_any_name():
 def test_no_cell_of_a_csv_file_is_a_formula(tmp_path):
     from dataclasses import replace
 
-    record = replace(made.record(made.case("gap")), status="failed", failure=Failure("error", "x"))
-    write_csv(tmp_path, [record])
-    assert text.cell("=1+1") == "'=1+1"
-    assert text.cell("-1.5") == "-1.5"
-    assert pd.read_csv(tmp_path / "results.csv").case[0] == record.case.id
+    case = replace(made.case(made.choice("=1+1")), variant=(made.choice("-x:make"),))
+    failure = Failure("@SUM(1)", "x")
+    record = replace(made.record(case), environment="\t=1+1", status="failed", failure=failure)
+    with write_csv(tmp_path, [record, made.record(latency=0.1)]).open(newline="") as file:
+        (hostile, plain) = csv.DictReader(file)
+    assert {name: hostile[name] for name in ("reducer", "variant", "error", "environment")} == {
+        "reducer": "'=1+1", "variant": "'-x:make", "error": "'@SUM(1): x", "environment": "'\t=1+1",
+    }  # fmt: skip
+    assert not [cell for row in (hostile, plain) for cell in row.values() if text.FORMULA.match(cell)]
+    assert float(plain["latency_s_median"]) == pytest.approx(0.1, rel=0.01)
+    assert [text.cell(value) for value in ("-1.5", "+x", "\rx", -1.5)] == ["-1.5", "'+x", "'\rx", -1.5]
 
 
 def test_a_new_scratch_folder_collects_a_killed_processs_leftovers(tmp_path, monkeypatch):

@@ -489,9 +489,12 @@ def test_a_few_slow_cases_are_listed_without_moving_the_headline(tmp_path):
 def test_a_factor_refers_to_the_fastest_comparable_case():
     case_results = results(records.default_records())
     against = references(case_results)
-    for i, case_result in enumerate(case_results):
-        if against[i] is not None:
-            assert likeness(case_results[against[i]]) == likeness(case_result)
+    assert [index is None for index in against] == [case_result.latency is None for case_result in case_results]
+    for case_result, index in zip(case_results, against, strict=True):
+        alike = [other.latency for other in case_results if other.latency and likeness(other) == likeness(case_result)]
+        assert index is None or (likeness(case_results[index]), case_results[index].latency) == (
+            likeness(case_result), min(alike),
+        )  # fmt: skip
     assert len({index for index in against if index is not None}) == 7
 
 

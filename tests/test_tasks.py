@@ -409,15 +409,17 @@ def ways_that_explain(clip: torch.Tensor) -> list[int]:
 
 def test_the_best_reader_of_shuffled_frames_is_half_right() -> None:
     """The expected accuracy of the control used to be chance, an eighth. The reader in this test sees on which line the
-    frames lie. Two directions share a line, and the reader answers the first."""
+    frames lie. Two directions share a line, and the reader answers the one that is more frequent on it."""
     splits = controls.apply("frame-shuffle", splits_of("direction"), 0)
     clips, labels = splits.test.clips[:, :, 0], splits.test.labels.tolist()
     explanations = [ways_that_explain(clip) for clip in clips]
     assert all(label in ways and len(ways) == 2 for ways, label in zip(explanations, labels, strict=True))
-    right = sum(ways[0] == label for ways, label in zip(explanations, labels, strict=True)) / len(labels)
+    answers = Counter(zip(map(tuple, explanations), labels, strict=True))
+    lines = {ways for ways, _ in answers}
+    right = sum(max(answers[ways, way] for way in ways) for ways in lines) / len(labels)
     expected = controls.expected_accuracy("frame-shuffle", Choice("direction"), 8)
-    assert expected == 0.5
-    assert abs(right - expected) < 3 * (0.25 / len(labels)) ** 0.5
+    assert len(lines) == 4
+    assert expected == 0.5 <= right <= 0.5 + 1 / len(labels)
 
 
 def test_the_middle_frame_of_order_shows_the_second_digit() -> None:
