@@ -46,6 +46,15 @@ def test_the_interval_covers_the_truth_at_its_level() -> None:
     assert 0.92 < sum(covered) / len(covered) < 0.98
 
 
+def test_the_interval_of_two_hosts_has_a_closed_form() -> None:
+    """The hosts differ by 2 % in each of ten cases, in half of them the other way: all residuals are 1 %."""
+    signs = [(i, host, sign * (-1) ** i) for i in range(10) for host, sign in (("a", 1), ("b", -1))]
+    both = [Cell(str(i), host, i + 0.01 * sign) for i, host, sign in signs]
+    effect = host_effects(both)["a"]
+    assert effect.log == pytest.approx(0.0, abs=1e-12)
+    assert effect.half_width == pytest.approx(1.96 * 1.4826 * 0.01 / math.sqrt(10 - 1))
+
+
 def test_outlying_visits_do_not_shift_the_effects() -> None:
     truth = {"a": 0.1, "b": -0.1}
     plain = cells(truth, 80, 0.02, per_case=2)

@@ -82,7 +82,6 @@ def _fit(rows: np.ndarray, columns: np.ndarray, logs: np.ndarray) -> tuple[np.nd
         means = np.bincount(rows, weights * logs, cases) / totals
         inverse = np.linalg.pinv(matrix, hermitian=True)
         effects = inverse @ np.bincount(columns, weights * (logs - means[rows]), hosts)
-        effects -= effects.mean()
         residuals = logs - effects[columns]
         residuals -= (np.bincount(rows, weights * residuals, cases) / totals)[rows]
         degrees = max(1, len(logs) - cases - hosts + 1)
