@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +12,14 @@ from typer.testing import CliRunner
 
 from convbench.analysis import stored_runs
 from convbench.cli.app import app
+from convbench.cli.compare import COMPARABLE, LOOKS_SLOWER, lay_beside_baseline
+from convbench.core import store
 from convbench.core.record import Finding, Record, Visit
+from convbench.core.registry import executors
 from convbench.report.words.comparison import notes
+from convbench.runs import preparation, sweep
+from convbench.suite import load
+from convbench.suite.selection import Selection
 
 CASES = [records.case("gap"), records.case("fc", 128), records.case("flatten")]
 
@@ -98,3 +105,25 @@ def test_compare_says_why_a_case_has_no_ratio(tmp_path: Path) -> None:
     for call in (runs, reversed(runs)):
         out = CliRunner().invoke(app, ["compare", *call]).output
         assert "1 shared case was never measured undisturbed in one of them, without a ratio." in out
+
+
+@pytest.mark.parametrize(("slower", "code"), [(1.0, COMPARABLE), (1.5, LOOKS_SLOWER)])
+def test_a_hint_against_a_baseline_looks_slower_by_its_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], slower: float, code: int
+) -> None:
+    suite = load("smoke")
+    monkeypatch.setattr(preparation, "executor_of", lambda *_: executors.get("fake").build("cpu", suite.cases))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    with preparation.executor_of(suite, "cpu") as fake:
+        prepared = preparation.prepare(suite, fake, Selection(), "")
+        store.start(tmp_path, prepared.run(), [quicker(record, slower) for record in sweep.measure_unstored(prepared)])
+    assert lay_beside_baseline(tmp_path, "smoke", (), "cpu", Selection()) == code
+    assert "Advisory: the baseline's code cannot be measured beside head" in capsys.readouterr().out
+
+
+def quicker(record: Record, factor: float) -> Record:
+    """Return the record with times that are shorter by this factor."""
+    readings = [
+        replace(reading, samples=tuple(value / factor for value in reading.samples)) for reading in record.readings
+    ]
+    return replace(record, readings=tuple(readings))
