@@ -33,6 +33,12 @@ def test_five_samples_give_no_bounded_interval():
     assert interval.relative_half_width == math.inf
 
 
+def test_a_width_is_relative_to_the_size_of_the_median():
+    assert Interval(-2.0, -3.0, -1.0).relative_half_width == 0.5
+    assert Interval(0.0, -1.0, 1.0).relative_half_width == math.inf
+    assert [Interval(1.0, 0.5, high).bounded for high in (2.0, math.inf)] == [True, False]
+
+
 def test_equal_samples_have_no_width():
     assert median_interval([0.0] * 9).relative_half_width == 0
 

@@ -599,7 +599,25 @@ def test_the_rule_is_hardly_ever_sure_on_undecidable_truths(kind):
 def test_a_perfect_mean_has_a_binomial_bound():
     low = accuracy_interval([1.0] * 5, 1000).low
     assert low == pytest.approx(stats.binomtest(5000, 5000).proportion_ci(0.95, "exact").low)
-    assert accuracy_interval([0.5, 0.52, 0.48], 1000).low == pytest.approx(mean_interval([0.5, 0.52, 0.48]).low)
+    assert accuracy_interval([0.5, 0.52, 0.48], 1000) == pytest.approx(mean_interval([0.5, 0.52, 0.48]))
+    shared = accuracy_interval([1.0] * 5, 1000, union=1500).low
+    assert shared == pytest.approx(stats.binomtest(1500, 1500).proportion_ci(0.95, "exact").low)
+
+
+@pytest.mark.parametrize("values", [[1.0] * 3, [0.97, 0.99, 1.0], [0.999, 1.0, 1.0], [0.9, 0.9, 0.95]])
+def test_an_interval_of_accuracies_mirrors_that_of_error_rates(values):
+    """Neither end is narrower than the t-interval's, except at 0 and 1."""
+    interval, errors = accuracy_interval(values, 100), accuracy_interval([1 - value for value in values], 100)
+    assert errors == pytest.approx((1 - interval.median, 1 - interval.high, 1 - interval.low))
+    student = mean_interval(values)
+    assert 0 <= interval.low <= student.low <= min(student.high, 1.0) <= interval.high <= 1
+
+
+def test_a_floor_widens_the_interval_of_a_mean_by_quadrature():
+    half_width = stats.t.ppf(0.975, 2) * (1 / 3 + 0.5) ** 0.5
+    assert mean_interval([1.0, 2.0, 3.0], 0.5) == pytest.approx((2.0, 2.0 - half_width, 2.0 + half_width))
+    with pytest.raises(ValueError, match="fewer than two values"):
+        mean_interval([1.0])
 
 
 def test_overdispersed_runs_count_as_fewer_clips():

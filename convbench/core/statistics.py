@@ -92,11 +92,9 @@ def accuracy_interval(values: Sequence[float], clips: int, union: int | None = N
     """
     mean, low, high = mean_interval(values, floor)
     total = union or clips * len(values)
-    successes = round(mean * total)
     if min(mean, 1 - mean) * total <= NEAR_THE_END:
         total = round(total / _excess(values, mean, clips))
-        successes = round(mean * total)
-        exact_interval = rate_interval(successes, total)
+        exact_interval = rate_interval(round(mean * total), total)
         low, high = min(low, exact_interval[0]), max(high, exact_interval[1])
     return Interval(mean, max(0.0, low), min(1.0, high))
 
