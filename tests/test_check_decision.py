@@ -191,6 +191,12 @@ def test_one_pair_has_no_interval():
     assert decision.ratio([0.1]) == (pytest.approx(math.exp(0.1)), 0, math.inf)
 
 
+def test_the_slack_of_pairs_that_agree_is_taken_off_the_least_and_added_to_the_greatest():
+    assert decision.ratio([0.35, 0.3]).low == pytest.approx(math.exp(0.3) / 1.10)
+    assert decision.ratio([0.001, 0.002, -0.006, 0.0]).high == pytest.approx(math.exp(0.002) * 1.02)
+    assert decision.ratio([0.401, 0.3]).low == 0  # they differ by more than the slack
+
+
 def test_the_smallest_visible_slowdown_is_just_called():
     """Pairs with the same spread around it are suspect, and slightly smaller ones are undecided."""
     logs = pairs(0.0, 0.03, 20, np.random.default_rng(2))
@@ -205,5 +211,13 @@ def test_the_forecast_names_the_call_and_the_pairs_needed():
     assert decision.forecast([], RULE) == ("ok", 4)
     assert decision.forecast([0.05, 0.051], RULE) == ("suspect", 4)
     assert decision.forecast([0.3], RULE) == ("suspect", 1)
+    noise = [0.3, -0.3] * 16
+    assert decision.forecast(noise, RULE) is None
+    assert decision.forecast(noise[:30], RULE) is None
     steady = Triple(0.001, 0.06)
     assert decision.pairs_to_confirm([steady] * 3, RULE, 10) == 2
+    assert decision.pairs_to_confirm([Triple(0.0, log) for log in noise[:20]], RULE, 10) is None
+    unsorted = [Triple(0.0, 0.06), Triple(0.0, 0.0), Triple(0.0, 0.061)]
+    assert decision.pairs_to_confirm(unsorted, RULE, 10) == 7
+    assert decision.confirmation([*unsorted, *unsorted[:1] * 6], RULE, 10) == "undecided"
+    assert decision.confirmation([*unsorted, *unsorted[:1] * 7], RULE, 10) == "regression"

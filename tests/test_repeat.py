@@ -17,6 +17,8 @@ from convbench.analysis.results import results
 from convbench.core import metrics
 from convbench.core.record import Reading, Visit
 from convbench.core.registry import executors
+from convbench.core.spread import ASSUMED, Prior, estimate, prior
+from convbench.core.statistics import Interval, median_interval
 from convbench.core.visits import scope
 from convbench.runs import preparation, repeats
 
@@ -81,6 +83,51 @@ def test_without_a_quiet_run_a_busy_runs_interval_reaches_lower():
     assert agreement(results(run(1)), case_results).meet >= 0.9
 
 
+def machine_of(run_records):
+    """Return what the visits of a run on one machine have in common."""
+    (machine,) = latencies.machines(run_records).values()
+    return machine
+
+
+def test_the_doubt_is_a_share_of_the_distance_to_the_quiet_speed():
+    usual = machine_of(run(2, slowed=1.2)).level
+    restated = machine_of(run(2, slowed=1.2, known=1e-3))
+    assert restated.level == math.log(1e-3)
+    assert restated.doubt == pytest.approx([0.15 * (usual - math.log(1e-3))] * 2)
+
+
+def test_a_busy_run_faster_than_the_quiet_ones_keeps_its_own_speed():
+    plain, beside_work = machine_of(run(2)), machine_of(run(2, waited=0.5, known=2e-3))
+    assert (beside_work.level, beside_work.doubt) == (plain.level, (0.0, 0.0))
+
+
+def test_a_run_is_beside_other_work_above_a_tenth_of_waiting():
+    assert machine_of(run(2, waited=0.09)).doubt == (0.0, 0.0)
+    assert machine_of(run(2, waited=0.11)).doubt == pytest.approx((math.log(1.6), 0.0))
+
+
+def test_twenty_visits_tell_a_quiet_machines_speed():
+    assert latencies.quiet_references(run(1)[:6]) == {}
+    (seconds,) = latencies.quiet_references(run(1)[:7]).values()
+    assert 1e-3 <= seconds < 1.15e-3
+
+
+def visited(*logs):
+    return latencies.Latency(Interval(1.0, 0.9, 1.1), dict(enumerate(logs)), Prior(4.0, 0.01**2))
+
+
+def test_few_ratios_assume_twice_the_variance_of_a_visit():
+    """Five ratios of several rounds tell their own spread."""
+    rng = np.random.default_rng(1)
+    pairs = [(visited(*rng.normal(0, 0.1, 3)), visited(*rng.normal(0, 0.1, 4))) for _ in range(5)]
+    differences = [[first.logs[i] - second.logs[i] for i in range(3)] for first, second in pairs]
+    assumed = [estimate(logs, Prior(4.0, 2 * 0.01**2)) for logs in differences]
+    single = (visited(0.5), visited(0.25))
+    assert latencies.ratios([*pairs[:4], single])[:4] == assumed[:4]
+    assert latencies.ratios([*pairs, single]) == [estimate(logs, prior(differences)) for logs in (*differences, [0.25])]
+    assert latencies.ratios([(pairs[0][0], pairs[0][0])]) == [(1.0, 1.0, 1.0)]
+
+
 def test_an_interval_covers_differences_between_runs():
     """A whole run is off by about 1.2 %, and each case by about 0.9 % more, unseen by the reference workload."""
     rng, covered = np.random.default_rng(5), []
@@ -100,6 +147,12 @@ def test_the_interval_of_one_visit_contains_its_samples(samples):
     (result,) = results([single])
     assert result.latency.low <= min(samples) and max(samples) <= result.latency.high
     assert result.latency.high / result.latency.median > 1.3  # the spread between processes
+    middle, *ends = median_interval(samples)
+    low, high = ends if math.isfinite(ends[1]) else (min(samples), max(samples))
+    processes = estimate([math.log(middle)], ASSUMED, latencies.RUN_SD)
+    below = math.hypot(math.log(processes.low / middle), math.log(low / middle))
+    above = math.hypot(math.log(processes.high / middle), math.log(high / middle))
+    assert result.latency == pytest.approx((middle, middle * math.exp(-below), middle * math.exp(above)))
 
 
 def test_cases_that_slow_down_differently_have_wider_intervals():
