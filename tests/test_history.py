@@ -189,9 +189,9 @@ def test_runs_are_sorted_by_commit_or_else_by_date():
     line = [f"{commit(number)}{'0' * 28}" for number in range(3)]
     (known,) = series(rows, entries, line)
     assert [run_point.run for run_point in known.points] == ["000", "001", "002"]
-    assert (known.by_commit, known.backward) == (True, 1)
     (strange,) = series(rows, entries, line[:2])
     assert [run_point.run for run_point in strange.points] == ["000", "002", "001"]
+    assert (known.backward, strange.backward) == (1, 0)
 
 
 def test_dates_of_different_time_zones_are_sorted_by_moment():
