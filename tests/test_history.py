@@ -330,7 +330,7 @@ def shown(folder: Path) -> list[str]:
 
 
 def test_the_complete_part_of_a_half_copied_store_is_read(tmp_path):
-    folder = invented.many(tmp_path / "s", count=7)
+    folder = invented.many(tmp_path / "of a newer convbench", count=7)  # a path that reads like the reason of another
     (folder / "run000" / "results.jsonl").unlink()
     (folder / "run001" / "results.jsonl").write_bytes(b"")
     results = folder / "run002" / "results.jsonl"

@@ -18,7 +18,7 @@ from convbench.check.decision import Triple
 from convbench.check.rule import Rule
 from convbench.check.settings import Settings
 from convbench.core import files, json_form
-from convbench.core.errors import StoreError
+from convbench.core.errors import NewerFormat, StoreError
 from convbench.core.record import Scalar
 
 SCHEMA_VERSION = 1
@@ -132,7 +132,7 @@ def read(path: Path) -> Outcome:
     except ValidationError as error:
         raise StoreError(f"{path}: not the JSON of a check: {json_form.reason(error)}") from error
     if outcome.schema_version > SCHEMA_VERSION:
-        raise StoreError(f"{path}: written by a newer convbench (schema {outcome.schema_version}): upgrade")
+        raise NewerFormat(path, outcome.schema_version)
     if problem := without_times(outcome.cases):
         raise StoreError(f"{path}: not the JSON of a check: {problem}")
     return outcome
