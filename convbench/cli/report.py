@@ -19,7 +19,8 @@ from convbench.core.files import destination, is_special, means_file
 def report(
     runs: Runs,
     out: Annotated[
-        Path | None, typer.Option(help="A directory, or a file for html or md [default: beside the run].")
+        Path | None,
+        typer.Option(help="A directory, or a file for html or md [default: beside the run; md is printed]."),
     ] = None,
     file_format: Annotated[str, typer.Option("--format", help="html, md, or png, svg, pdf for the figures.")] = "html",
     open_it: Annotated[bool, typer.Option("--open", help="Open the html in the browser.")] = False,
