@@ -44,7 +44,8 @@ def report(
     if open_it and file_format != "html":
         raise ConvbenchError(f"--open shows the page of --format html; --format {file_format} has none")
     if file_format == "md":
-        text = "\n\n".join(summary.markdown(*run) for run in stored_runs)
+        budget = summary.BUDGET // len(stored_runs)
+        text = "\n\n".join(summary.markdown(*run, budget) for run in stored_runs)
         if out:
             _print_place(write(destination(out, "summary.md"), f"{text}\n"))
         else:
