@@ -24,6 +24,7 @@ from convbench.check.timings import Timings
 from convbench.core.comparability import differing
 from convbench.core.errors import ConvbenchError
 from convbench.core.package import __version__
+from convbench.core.parameters import is_number
 from convbench.core.record import timestamp
 from convbench.core.text import some
 
@@ -65,7 +66,7 @@ def deadline_of(budget: float | None) -> float:
     """Return the deadline of a budget that starts now. Raises ConvbenchError if it is not a positive number."""
     if budget is None:
         return math.inf
-    if not (isinstance(budget, (int, float)) and budget > 0):
+    if not (is_number(budget) and budget > 0):
         raise ConvbenchError(f"budget {budget!r}: give seconds, more than 0")
     return time.monotonic() + budget
 

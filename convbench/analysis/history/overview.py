@@ -154,7 +154,9 @@ def _matching_cases(runs: Index, only: Sequence[str]) -> list[str] | None:
     cases = runs.cases()
     matches = [case for case in cases if id_matches(case, only)]
     if not matches:
-        raise ConvbenchError(f"--only {' '.join(only)}: none of {len(cases)} cases matches (the first is {cases[0]})")
+        raise ConvbenchError(
+            f"--only {' '.join(only)}: none of {counted(len(cases), 'case')} matches (the first is {cases[0]})"
+        )
     return matches
 
 
