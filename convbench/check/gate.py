@@ -98,6 +98,7 @@ def check(base: Side, head: Side, request: Request, method: Method, budget: floa
                 notes=(*_notes(base, head, inspection), *([UNFINISHED] if unfinished else [])),
                 unfinished=unfinished,
                 budget=budget if is_stopped and not unfinished else None,
+                seed=inspection.seed,
             )
 
         ledger = request.ledger
@@ -151,7 +152,7 @@ def _cases(inspection: Inspection, timings: Timings) -> tuple[CaseOutcome, ...]:
 
 def _side(side: Side, environment: Mapping[str, object]) -> SideOutcome:
     facts = {key: value for key, value in environment.items() if isinstance(value, str | int | float | bool | None)}
-    return SideOutcome(side.label, side.commit, side.dirty, facts)
+    return SideOutcome(side.label, side.commit, side.dirty, facts, side.build)
 
 
 def _notes(base: Side, head: Side, inspection: Inspection) -> tuple[str, ...]:

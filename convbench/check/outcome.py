@@ -81,12 +81,13 @@ class CaseOutcome:
 
 @dataclass(frozen=True, slots=True)
 class SideOutcome:
-    """The code, the machine and the software of a side."""
+    """The code, the machine and the software of a side, and the command that built it."""
 
     label: str
     commit: str | None
     dirty: bool
     environment: Mapping[str, Scalar] = field(hash=False)
+    build: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,8 @@ class Outcome:
     """One check, complete or ``unfinished``.
 
     ``floor`` is the smallest slowdown that this machine's selftest saw, None if none was run. ``budget`` is the number
-    of seconds after which the check ended with undecided cases, None if it did not.
+    of seconds after which the check ended with undecided cases, None if it did not. ``seed`` is that of weights and
+    inputs; None in older files.
     """
 
     suite: str
@@ -110,6 +112,7 @@ class Outcome:
     floor: float | None = None
     unfinished: bool = False
     budget: float | None = None
+    seed: int | None = None
     schema_version: int = SCHEMA_VERSION
 
 
