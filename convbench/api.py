@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from convbench.core import files, git, imports, lock, store
+from convbench.core.arguments import names_arguments
 from convbench.core.commands import Command
 from convbench.core.default_folders import BISECT, REPORTS
 from convbench.core.errors import ConvbenchError
@@ -47,6 +48,7 @@ WATCHES = ("begins", "ended")
 """The methods that a watcher must have."""
 
 
+@names_arguments
 def load(suite: str | Path | Mapping[str, Any] | Suite, overrides: str | Sequence[str] = ()) -> Suite:
     """Load a suite from a YAML file, by the name of a shipped suite, or from plain data, with ``key=value`` overrides.
 
@@ -71,6 +73,7 @@ def load(suite: str | Path | Mapping[str, Any] | Suite, overrides: str | Sequenc
 
 
 @in_turn
+@names_arguments
 def run(
     suite: str | Path | Mapping[str, Any] | Suite,
     *,
@@ -140,6 +143,7 @@ def run(
     return open_run(directory)
 
 
+@names_arguments
 def open_run(path: str | Path) -> Run:
     """Open a run by its directory or by any file in it. Needs no torch."""
     path = files.path_of("path", path)
@@ -147,6 +151,7 @@ def open_run(path: str | Path) -> Run:
     return Run(path if path.is_dir() else path.parent, description, tuple(records))
 
 
+@names_arguments
 def report(*runs: Run | str | Path, out: str | Path | None = None) -> Path:
     """Write the page of a run, or of several side by side, and return its path.
 
@@ -165,6 +170,7 @@ def report(*runs: Run | str | Path, out: str | Path | None = None) -> Path:
 
 
 @in_turn
+@names_arguments
 def check(
     suite: str | Path,
     base: str | Path,
@@ -202,6 +208,7 @@ def check(
 
 
 @in_turn
+@names_arguments
 def bisect(
     suite: str | Path,
     good: str,
@@ -243,6 +250,7 @@ def bisect(
         return search.find(question, settings, rule, SilentAnnouncer())
 
 
+@names_arguments
 def history(
     *runs: Run | str | Path,
     store: str | Path | None = None,
@@ -269,6 +277,7 @@ def history(
 
 
 @in_turn
+@names_arguments
 def count(model: nn.Module, /, *args: Any, **kwargs: Any) -> Count:
     """Count the parameters and MACs of one call of a live module on these inputs, in total and by module.
 
@@ -287,6 +296,7 @@ def count(model: nn.Module, /, *args: Any, **kwargs: Any) -> Count:
 
 
 @in_turn
+@names_arguments
 def measure(model: nn.Module, /, *args: Any, protocol: Protocol | None = None, **kwargs: Any) -> Measurement:
     """Measure latency with its interval, peak memory and findings of a live module on these inputs, in this process.
 
@@ -307,6 +317,7 @@ def measure(model: nn.Module, /, *args: Any, protocol: Protocol | None = None, *
 
 
 @in_turn
+@names_arguments
 def compare(
     first: Callable[..., Any], second: Callable[..., Any], /, *args: Any, detect: float = 0.05, **kwargs: Any
 ) -> Comparison:
@@ -328,6 +339,7 @@ def compare(
     return live.compare(first, second, Inputs(args, kwargs), Rule.detecting(detect))
 
 
+@names_arguments
 def executor(name: str, device: str = "auto", **options: Any) -> Executor:
     """Make an executor by its name and options, for ``run(..., executor=...)``. Close it, or use ``with``.
 
@@ -343,6 +355,7 @@ def executor(name: str, device: str = "auto", **options: Any) -> Executor:
     return preparation.named_executor(name, device, (), checked_options)
 
 
+@names_arguments
 def register(kind: str, name: str) -> Callable[[F], F]:
     """Decorator: register your own plug-in. ``kind`` is reducer, variant, probe, figure and so on.
 

@@ -9,7 +9,7 @@ import records
 from convbench.analysis.agreement import agreement
 from convbench.analysis.compare import match
 from convbench.analysis.results import results
-from convbench.core.record import Reading
+from convbench.core.record import Finding, Reading
 from convbench.report.words.comparison import notes
 
 
@@ -45,10 +45,19 @@ def test_wide_intervals_contradict_nothing():
 
 
 def test_a_withheld_case_is_counted_and_not_compared():
-    second = run([1.0, 2.0, 3.0])
-    lacking = [r for r in second if r.lstm_input != 16]
-    result = agreement(run([1.0, 2.0, 3.0]), lacking)
-    assert (result.cases, result.withheld) == (2, 1)
+    """A case that the other run never had in its plan, or that failed there, is not withheld."""
+    runs = [run([1.0, 2.0, 3.0]) for _ in range(2)]
+    remaining = [result for result in runs[1] if result.lstm_input != 16]
+    never = replace(
+        records.record(records.case("fc", 16), samples=0),
+        findings=(Finding("withheld", data={"reason": "busy", "visits": 3, "threads": 1}),),
+        readings=(),
+    )
+    withheld, failed = (results([record]) for record in (never, records.failed(never.case)))
+    for second, count in ((remaining + withheld, 1), (remaining, 0), (remaining + failed, 0)):
+        for pair in ((runs[0], second), (second, runs[0])):
+            result = agreement(*pair)
+            assert (result.cases, result.withheld) == (2, count)
 
 
 def test_picks_are_chosen_among_the_shared_cases():

@@ -30,7 +30,7 @@ from convbench.check import live as pairs
 from convbench.check.outcome import Timing
 from convbench.check.rule import Rule
 from convbench.check.settings import Settings
-from convbench.core import installed
+from convbench.core import arguments, installed, store
 from convbench.core.commands import Command
 from convbench.core.registry import reducers
 from convbench.core.statistics import Interval
@@ -254,6 +254,14 @@ def test_mistakes_get_the_messages_of_the_command_line(tmp_path: Path) -> None:
         ),
         (lambda: convbench.run(SUITE, metrics=5), "metrics=5: give a text, or a list of texts"),
         (lambda: convbench.run(SUITE, budget=-1), "override 'protocol.budget=-1': protocol.budget: -1 is too small"),
+        (lambda: convbench.run(SUITE, budget=True), ".*: protocol.budget: true is not a number"),
+        (lambda: convbench.check("smoke", "main", budget=True), "budget True: give seconds, more than 0"),
+        (lambda: convbench.bisect("smoke", "main", threads=True), "threads=True: give a whole number from 1"),
+        (lambda: convbench.check("smoke", "main", detect=False), "detect False: give a share from 0.005 to 0.5"),
+        (
+            lambda: convbench.measure(nn.Flatten(), torch.zeros(1), protocol=convbench.Protocol(max_time=True)),
+            "protocol.max_time: true is not a number",
+        ),
         (lambda: convbench.check("smoke", "main", threads=0), "threads=0: give a whole number from 1"),
         (lambda: convbench.bisect("smoke", "main", threads="2"), "threads='2': give a whole number from 1"),
         (lambda: convbench.check("smoke", "main", build=5), "build=5: give a text"),
@@ -267,7 +275,8 @@ def test_mistakes_get_the_messages_of_the_command_line(tmp_path: Path) -> None:
         (lambda: convbench.history("runs", since=2026), "since=2026: give a text"),
         (lambda: convbench.check("smoke", Path("/nowhere")), "base '/nowhere' is not a ref of this repository"),
         (lambda: convbench.executor("fake", nope=1), "the executor fake has no option 'nope'"),
-        (lambda: convbench.executor("fake", machines="x"), "--executor-options machines=x: 'x' is not a whole number"),
+        (lambda: convbench.executor("fake", machines="x"), "machines=x: 'x' is not a whole number"),
+        (lambda: convbench.executor("fake", machines=True), "machines=True: true is not a whole number"),
         (lambda: convbench.register(3, "mine"), "kind=3: give a text"),
         (lambda: convbench.run(SUITE, progress=5), "progress=5: give True for a bar, or a watcher"),
         (lambda: convbench.history(store=""), "store is empty"),
@@ -280,8 +289,46 @@ def test_mistakes_get_the_messages_of_the_command_line(tmp_path: Path) -> None:
     ],
 )
 def test_an_invalid_argument_is_refused_in_one_message(call, message: str) -> None:
+    with pytest.raises(convbench.ConvbenchError, match=f"^{message}") as raised:
+        call()
+    assert "--" not in str(raised.value), "an option of the command line"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: convbench.run(SUITE, only="gap,fc", metrics="params", device="cpu"),
+         ".* by `only` gap,fc: name each alone, as in `only=..gap', 'fc'.`: `convbench.load.suite..cases` shows"),
+        (lambda: convbench.load({"device": "cuda"}), ".*unknown key 'device': give it as `device` cuda"),
+        (lambda: convbench.run(SUITE, metrics="params", device="cpu", out="file/run"),
+         "file/run: cannot be written .Not a directory.: choose another place with `out`"),
+        (lambda: convbench.open_run("run").report("file/page.html"), "file/page.html: cannot be written .*"),
+        (lambda: convbench.run(SUITE, device="cpu", out="run", resume=True),
+         "run: cannot be resumed: its list of cases differs; run without `resume=True` .*, or choose another `out`"),
+        (lambda: convbench.history("run", only="nosuch", metric="params"), "`only` nosuch: none of 1 case matches"),
+        (lambda: convbench.history("run", metric="nosuch"), "`metric` 'nosuch': no run has it"),
+        (lambda: convbench.bisect("smoke", "nosuch"), "`good` 'nosuch' is not a commit"),
+        (lambda: convbench.check("smoke", "a.whl", build="sh --only x"), "`build` 'sh --only x': it builds a ref or a"),
+    ],
+)  # fmt: skip
+def test_messages_name_arguments_and_not_options_of_the_command(call, message: str, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    run_records = [records.record()]
+    store.start(Path("run"), records.run_of(run_records), run_records)
     with pytest.raises(convbench.ConvbenchError, match=f"^{message}"):
         call()
+
+
+def test_every_argument_that_a_message_names_exists() -> None:
+    names = {
+        name
+        for function in convbench.__all__
+        if function.islower()
+        for name in inspect.signature(getattr(api, function)).parameters
+    }
+    texts = {text.partition("=")[0] for text in arguments.ARGUMENTS.values()} - {"convbench.load(suite).cases"}
+    assert texts <= names
 
 
 def test_a_suite_takes_numpy_and_python_sequences_and_numbers() -> None:

@@ -49,7 +49,7 @@ def run(tmp_path, monkeypatch):
         root = tmp_path / name
         root.mkdir(exist_ok=True)
         (root / "fake.json").write_text(json.dumps(config))
-        return Side(name, root, root, (), suite=root / "fake.json")
+        return Side(name, root, root, (), commit=config.get("commit"), suite=root / "fake.json")
 
     def check(
         base: dict,
@@ -60,10 +60,11 @@ def run(tmp_path, monkeypatch):
         instructions: bool = False,
         only: tuple[str, ...] = (),
         keep: Callable[[outcome.Outcome], None] = lambda _: None,
+        earlier: outcome.Outcome | None = None,
     ) -> outcome.Outcome:
         with scratch_folder() as folder:
             request = Request(
-                "fake", only=only, same_outputs=same_outputs, instructions=instructions, ledger=Ledger(keep)
+                "fake", only=only, same_outputs=same_outputs, instructions=instructions, ledger=Ledger(keep, earlier)
             )
             ends = math.inf if budget is None else time.monotonic() + budget
             method = gate.Method(Settings(slice_s=0.001), Rule(), folder, listener or Told(), ends)
@@ -304,12 +305,16 @@ def test_a_worker_that_dies_at_start_fails_only_its_case(run, monkeypatch):
 
 
 def test_the_suites_time_limit_ends_a_hanging_worker(run):
-    result = run(SAME, SAME | {"ends": {"fc": "hang"}, "timeout": 3.0})
+    base, head = SAME | {"commit": "1" * 40}, SAME | {"commit": "2" * 40}
+    result = run(base, head | {"ends": {"fc": "hang"}, "timeout": 3.0})
     judged = verdicts(result)
     assert judged["gap"].word == "ok"
     assert judged["fc"].reason == "timeout in head: no answer after 3 s (protocol.timeout)"
     assert verdict.exit_code(result) == 5
     assert no_child_is_left()
+    resumed = run(base, head | {"timeout": 50.0}, earlier=result)  # a longer limit applies, and the case is tried again
+    assert (resumed.settings.timeout, verdict.exit_code(resumed)) == (50.0, 0)
+    assert verdicts(resumed)["gap"].case.pairs == judged["gap"].case.pairs
 
 
 def test_exact_facts_are_reported_without_statistics(run):

@@ -351,6 +351,23 @@ def test_a_bad_output_directory_is_refused_before_hosts_are_asked(
         run(resume=True)
 
 
+@pytest.mark.parametrize(
+    ("only", "refusal"),
+    [(("gpa",), "none of its .* is selected by --only gpa, which may mean gap"),
+     (("gap", "gpa"), "--only gpa matches none of the cases"),
+     (("cuda:1",), ""), (("threads=7",), ""), (("gap",), "")],
+)  # fmt: skip
+def test_a_pattern_without_a_case_is_refused_before_hosts_are_asked(only, refusal, monkeypatch) -> None:
+    """A typo was refused after a job array had waited in the queue; a device or number of cores may still come."""
+    suite = from_data({"matrix": {"reducer": "gap", "threads": [1, "all"]}})
+    fake = executors.get("fake").build("cpu", suite.cases)
+    monkeypatch.setattr(type(fake), "call", Executor.call)
+    monkeypatch.setattr(type(fake), "awaits_hosts", True)
+    monkeypatch.setattr(type(fake), "hosts", property(lambda _: []))
+    with pytest.raises(ConvbenchError, match=refusal or "the executor has no host"):
+        preparation.prepare(suite, fake, Selection(only), "")
+
+
 def test_a_run_whose_budget_ended_resumes_with_another_budget(tmp_path: Path) -> None:
     def begin(*overrides: str) -> None:
         suite = load("smoke", overrides)

@@ -189,9 +189,9 @@ def test_runs_are_sorted_by_commit_or_else_by_date():
     line = [f"{commit(number)}{'0' * 28}" for number in range(3)]
     (known,) = series(rows, entries, line)
     assert [run_point.run for run_point in known.points] == ["000", "001", "002"]
-    assert (known.by_commit, known.backward) == (True, 1)
     (strange,) = series(rows, entries, line[:2])
     assert [run_point.run for run_point in strange.points] == ["000", "002", "001"]
+    assert (known.backward, strange.backward) == (1, 0)
 
 
 def test_dates_of_different_time_zones_are_sorted_by_moment():
@@ -330,7 +330,7 @@ def shown(folder: Path) -> list[str]:
 
 
 def test_the_complete_part_of_a_half_copied_store_is_read(tmp_path):
-    folder = invented.many(tmp_path / "s", count=7)
+    folder = invented.many(tmp_path / "of a newer convbench", count=7)  # a path that reads like the reason of another
     (folder / "run000" / "results.jsonl").unlink()
     (folder / "run001" / "results.jsonl").write_bytes(b"")
     results = folder / "run002" / "results.jsonl"

@@ -70,7 +70,7 @@ def test_hosts_that_share_no_case_have_no_effects() -> None:
 
 def test_effects_from_few_visits_shrink_towards_zero() -> None:
     effects = host_effects(cells({f"h{number}": 0.0 for number in range(6)}, 12, 0.2, seed=3))
-    assert all(abs(effect.shrunk) < 0.5 * abs(effect.log) + 1e-9 for effect in effects.values())
+    assert all(abs(effect.correction) < 0.5 * abs(effect.log) + 1e-9 for effect in effects.values())
 
 
 def test_the_gap_between_two_hosts_has_a_correct_interval() -> None:
@@ -84,7 +84,7 @@ def test_the_gap_between_two_hosts_has_a_correct_interval() -> None:
 def test_equal_hosts_are_corrected_by_a_third_of_the_noise() -> None:
     """A normal error of uncertain size leaves a third of the noise; half of it used to be left."""
     equal = [host_effects(cells({"a": 0.0, "b": 0.0}, 100, 0.05, seed, per_case=2))["a"] for seed in range(200)]
-    taken = sum(abs(effect.shrunk) for effect in equal) / sum(abs(effect.log) for effect in equal)
+    taken = sum(abs(effect.correction) for effect in equal) / sum(abs(effect.log) for effect in equal)
     assert 0.26 < taken < 0.4
 
 

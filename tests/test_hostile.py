@@ -428,9 +428,13 @@ def test_the_stored_results_of_another_check_are_refused():
     from convbench.core.errors import Refused
 
     side = SideOutcome("main", "1" * 40, False, {"cpu": "a"})
-    before = Outcome("s", side, side, (), Rule(), Settings(), "", 1.0, "0")
+    before = Outcome("s", side, side, (), Rule(), Settings(), "", 1.0, "0", seed=0)
     Ledger(earlier_outcome=before).refuse_another(replace(before, seconds=2.0))
+    Ledger(earlier_outcome=replace(before, seed=None)).refuse_another(before)  # an older file does not tell its seed
+    Ledger(earlier_outcome=before).refuse_another(replace(before, settings=Settings(timeout=5.0)))  # it applies
     for now in (
+        replace(before, seed=1),
+        replace(before, base=replace(side, build="make fast")),
         replace(before, cases=(CaseOutcome("a", (), ()),)),
         replace(before, head=replace(side, commit="2" * 40)),
         replace(before, base=replace(side, environment={"cpu": "b"})),

@@ -15,11 +15,11 @@ from convbench.analysis.agreement import agreement
 from convbench.analysis.costs.headlines import VAGUE_WIDTH, undecided_results
 from convbench.analysis.results import results
 from convbench.core import metrics
-from convbench.core.record import Reading, Visit
+from convbench.core.record import Finding, Reading, Visit
 from convbench.core.registry import executors
 from convbench.core.spread import ASSUMED, Prior, estimate, prior
 from convbench.core.statistics import Interval, median_interval
-from convbench.core.visits import scope
+from convbench.core.visits import join_visits, scope
 from convbench.runs import preparation, repeats
 
 CASES = [records.case("fc", size) for size in range(8, 8 + 8 * 30, 8)]
@@ -126,6 +126,39 @@ def test_few_ratios_assume_twice_the_variance_of_a_visit():
     assert latencies.ratios([*pairs[:4], single])[:4] == assumed[:4]
     assert latencies.ratios([*pairs, single]) == [estimate(logs, prior(differences)) for logs in (*differences, [0.25])]
     assert latencies.ratios([(pairs[0][0], pairs[0][0])]) == [(1.0, 1.0, 1.0)]
+
+
+def waiting(threads, *waits, finding=None):
+    """Return records of three visits a case that waited for a core by these seconds per second, on some threads."""
+    visits = run(2, moments=0.05, waited=waits, threads=threads)
+    return join_visits(replace(record, findings=(finding,) if finding else ()) for record in visits)
+
+
+@pytest.mark.parametrize(("threads", "waits"), [(1, (0.3, 0.3, 0.3)), (2, (0.0, 0.6, 0.6)), (16, (0.0, 4.8, 4.8))])
+def test_a_run_that_waited_is_busy_on_any_number_of_threads(threads, waits):
+    """With several threads, a visit that waited is disturbed, and its wait was not counted."""
+    busy, quiet = waiting(threads, *waits), waiting(threads, 0.0, 0.0, 0.0)
+    assert latencies.busy(busy) and not latencies.busy(quiet)
+    assert latencies.quiet_references(busy) == {} != latencies.quiet_references(quiet)
+    (machine,) = latencies.machines(busy).values()
+    assert machine.doubt == (math.log(latencies.MOST_SLOWDOWN), 0.0)
+
+
+OWN_THREADS = Finding("busy_machine", data={"waited": 1.9, "threads": 2, "cores": 1})
+
+
+@pytest.mark.parametrize(
+    ("threads", "waits", "finding"),
+    [(1, (0.02, 0.0, 0.05), None), (2, (0.0, 0.0, 0.6), None), (16, (0.0, 0.15, 0.15), None),
+     (2, (0.0, 1.9, 1.9), OWN_THREADS)],
+)  # fmt: skip
+def test_a_quiet_run_is_never_busy_and_keeps_its_intervals(threads, waits, finding, monkeypatch):
+    """One visit beside other work, the short waits of many threads, and own threads that share a core."""
+    quiet = waiting(threads, *waits, finding=finding)
+    intervals = [result.latency for result in results(quiet)]
+    assert not latencies.busy(quiet) and all(intervals)
+    monkeypatch.setattr(latencies, "busy", lambda _: False)
+    assert [result.latency for result in results(quiet)] == intervals
 
 
 def test_an_interval_covers_differences_between_runs():

@@ -151,6 +151,26 @@ def test_the_summary_stays_within_its_size_limit():
     assert len(summary.markdown(records.run_of(run_records, name="n" * 10**5), run_records)) <= summary.BUDGET
 
 
+def test_a_long_summary_is_cut_between_rows_and_says_what_is_left_out():
+    """It was cut at a character, in the middle of a row or of the list that the page folds."""
+    run_records = [*records.tried_records(), *map(records.failed, many(60))]
+    run = records.run_of(run_records)
+    lines = summary.markdown(run, run_records).splitlines()
+    texts = {budget: summary.markdown(run, run_records, budget) for budget in range(1_500, 40_000, 500)}
+    assert len(set(texts.values())) > 10
+    for budget, text in texts.items():
+        assert len(text) <= budget
+        cut_lines = text.splitlines()
+        assert cut_lines[-1] == lines[-1], "the machine is always named"
+        assert text.count("<details>") == text.count("</details>")
+        assert [line for line in cut_lines if line.startswith(("|", "- ")) and line not in lines] == []
+        left_out = [line for line in cut_lines if line.startswith("Left out, as a summary has at most")]
+        assert len(left_out) == (len(cut_lines) < len(lines))
+        for count in re.findall(r"([0-9]+) cases? of those without", text):
+            assert sum(line.startswith("- conv/n") for line in cut_lines) + int(count) == 50
+    assert "cases of those without a result." in texts[12_000]
+
+
 def many(n):
     return [Case(records.parts(Choice("n" * 3_000 + str(i)), 8)) for i in range(n)]
 

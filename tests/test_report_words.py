@@ -473,6 +473,43 @@ def test_every_finding_has_a_sentence_with_its_data(code):
     assert "{" not in text
 
 
+SINGULARS = {
+    "test_clips_known": ({"known": 1, "clips": 5}, "1 of 5 test clips equals, pixel"),
+    "clips_of_two_labels": ({"clips": 1}, "1 clip of its task occurs under"),
+    "no_gradient": ({"params": 1, "names": ("scale",)}, "1 parameter got"),
+    "foreign_process": ({"pids": ("12",)}, "Another process used the device meanwhile: 12."),
+    "stages_unseen": ({"stages": ("lstm", "head")}, "the stages lstm, head: their time"),
+    "folds_into_lstm": ({"lstm_input": 32, "params_saved": 1}, "1 fewer parameter."),
+    "withheld": ({"threads": 2, "visits": 1, "reason": "busy"}, "with 2 threads its only visit was disturbed (busy)."),
+    "busy_machine": ({"load": 4.2, "cores": 1, "threads": 2}, "load 4.2 on 1 core)"),
+}
+
+
+@pytest.mark.parametrize("code", SINGULARS)
+def test_nouns_and_verbs_of_findings_agree_with_their_number(code):
+    data, part = SINGULARS[code]
+    assert part in findings.sentence(Finding(code, data=data))
+
+
+def test_a_quantity_of_one_is_in_the_singular():
+    texts = [units.quantity(value, "parameter") for value in (0, 1, 1.0, 2, 83_840, None)]
+    assert [text.removesuffix(" parameters") for text in texts] == [
+        "0",
+        "1 parameter",
+        "1 parameter",
+        "2",
+        "83.8 k",
+        "–",
+    ]
+
+
+@pytest.mark.parametrize(("cell", "start"), [("lstm", "Below an LSTM input of 6,784"), ("gru", "Below a GRU input of")])
+def test_the_crossover_names_the_cell(cell, start):
+    cases = [records.case(*model, parts={"rnn": Recurrent(cell)}) for model in (("gap",), ("fc", 128))]
+    run_records = [records.record(case) for case in cases]
+    assert start in answer(records.run_of(run_records), run_records)
+
+
 def test_every_finding_of_the_catalogue_has_a_sentence():
     assert set(findings._SENTENCES) == codes.CATALOGUE
 

@@ -9,7 +9,7 @@ from statistics import median
 
 import numpy as np
 
-from convbench.analysis.costs.headlines import headline_of
+from convbench.analysis.costs.headlines import headline_of, withheld_results
 from convbench.analysis.results import Result
 from convbench.core.statistics import Interval
 
@@ -22,7 +22,7 @@ class Agreement:
     maximum of the ratios of the two medians (the greater over the smaller). The first run tells ``apart`` pairs of
     cases apart by disjoint intervals; the second tells ``contradictions`` of them apart in the opposite order.
     ``half_width`` is the median relative half width of the first run's intervals. ``withheld`` counts the cases that
-    only one run has a latency of.
+    one run has a latency of and the other never measured undisturbed.
     """
 
     cases: int
@@ -44,6 +44,7 @@ def agreement(first: Sequence[Result], second: Sequence[Result]) -> Agreement | 
     pairs = [(table[case], other[case]) for case in cases]
     factors = sorted(math.exp(abs(math.log(a.median / b.median))) for a, b in pairs)
     apart_pairs, contradictions = _count_contradictions(pairs)
+    withheld_cases = {result.case.id for result in withheld_results([*first, *second])}
     return Agreement(
         cases=len(cases),
         meet=sum(_overlap(a, b) for a, b in pairs) / len(pairs),
@@ -51,7 +52,7 @@ def agreement(first: Sequence[Result], second: Sequence[Result]) -> Agreement | 
         apart=apart_pairs,
         contradictions=contradictions,
         half_width=median(a.relative_half_width for a, _ in pairs),
-        withheld=len(table.keys() ^ other.keys()),
+        withheld=len(withheld_cases & (table.keys() ^ other.keys())),
         same_pick=_same_pick(
             *([result for result in run if result.case.id in table.keys() & other.keys()] for run in (first, second))
         ),

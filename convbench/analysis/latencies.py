@@ -24,10 +24,10 @@ from convbench.core.metric import Metric
 from convbench.core.record import Record
 from convbench.core.spread import Prior
 from convbench.core.statistics import Interval, median_interval, ratio_interval
-from convbench.core.visits import Scope, at_better_moments, scope
+from convbench.core.visits import Scope, at_better_moments, scope, shared_cores, torch_threads
 
 BUSY_SHARE = 0.1
-"""Share of its time that the median visit waits for a core, above which the whole run counts as beside other work."""
+"""Share of its time that a thread of the median visit waits for a core, above which a run counts as busy."""
 MOST_SLOWDOWN = 1.6
 """The most by which other work slows a core down besides taking its time.
 
@@ -191,7 +191,7 @@ def _machine(records: Sequence[Record]) -> Machine:
 def _host_logs(records: Sequence[Record], machine: Machine) -> dict[str, float]:
     """Estimate the effect of each host on all of its times, after they are corrected by the reference."""
     cells = [cell for record in records for cell in hosts.cells(record, _reference_offsets(record, machine))]
-    return {host: effect.shrunk for host, effect in host_effects(cells).items()}
+    return {host: effect.correction for host, effect in host_effects(cells).items()}
 
 
 def _speed(records: Sequence[Record], usual_level: float, slope: float) -> tuple[float, tuple[float, float]]:
@@ -208,9 +208,18 @@ def _speed(records: Sequence[Record], usual_level: float, slope: float) -> tuple
 
 
 def busy(records: Iterable[Record]) -> bool:
-    """Whether the run was measured beside other work, by the scheduler's own statistics."""
-    delays = [share for record in records for share in record.samples(metrics.RUN_DELAY)]
-    return bool(delays) and median(delays) > BUSY_SHARE
+    """Whether the run was measured beside other work, by the scheduler's own statistics.
+
+    Disturbed visits count too: with several threads, a visit that waited is always disturbed. Cases with more threads
+    than cores tell nothing, since their own threads wait for each other.
+    """
+    readings = [
+        (reading, torch_threads(record))
+        for record in records
+        if (reading := record.reading(metrics.RUN_DELAY)) and not shared_cores(record)
+    ]
+    shares = [delay / count for reading, count in readings for delay in reading.samples]  # delays of threads add up
+    return bool(shares) and median(shares) > BUSY_SHARE
 
 
 def quiet_references(records: Iterable[Record]) -> dict[Scope, float]:

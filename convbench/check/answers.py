@@ -26,6 +26,7 @@ class Inspection:
     suite: str
     cases: list[CheckedCase]
     timeout: float
+    seed: int | None = None
     invalid: dict[str, str] = field(default_factory=dict)
     facts: dict[str, tuple[Fact, ...]] = field(default_factory=dict)
     environments: dict[str, Mapping[str, Scalar]] = field(default_factory=dict)

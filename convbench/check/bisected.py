@@ -16,6 +16,7 @@ from convbench.check.ledger import no_resume
 from convbench.check.outcome import CaseOutcome, without_times
 from convbench.check.search import Model, Range, Search
 from convbench.core import files, json_form
+from convbench.core.arguments import in_python
 from convbench.core.errors import StoreError
 from convbench.core.text import counted
 from convbench.report.words import units
@@ -90,7 +91,7 @@ class Bisected:
         return self.range.first == self.range.last and self.state.proven is True
 
     def __repr__(self) -> str:
-        return f"Bisected({'; '.join(sentences(self))})"
+        return f"Bisected({in_python('; '.join(sentences(self)))})"
 
 
 def write(path: Path, state: State) -> Path:

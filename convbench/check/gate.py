@@ -24,6 +24,7 @@ from convbench.check.timings import Timings
 from convbench.core.comparability import differing
 from convbench.core.errors import ConvbenchError
 from convbench.core.package import __version__
+from convbench.core.parameters import is_number
 from convbench.core.record import timestamp
 from convbench.core.text import some
 
@@ -65,7 +66,7 @@ def deadline_of(budget: float | None) -> float:
     """Return the deadline of a budget that starts now. Raises ConvbenchError if it is not a positive number."""
     if budget is None:
         return math.inf
-    if not (isinstance(budget, (int, float)) and budget > 0):
+    if not (is_number(budget) and budget > 0):
         raise ConvbenchError(f"budget {budget!r}: give seconds, more than 0")
     return time.monotonic() + budget
 
@@ -97,6 +98,7 @@ def check(base: Side, head: Side, request: Request, method: Method, budget: floa
                 notes=(*_notes(base, head, inspection), *([UNFINISHED] if unfinished else [])),
                 unfinished=unfinished,
                 budget=budget if is_stopped and not unfinished else None,
+                seed=inspection.seed,
             )
 
         ledger = request.ledger
@@ -150,7 +152,7 @@ def _cases(inspection: Inspection, timings: Timings) -> tuple[CaseOutcome, ...]:
 
 def _side(side: Side, environment: Mapping[str, object]) -> SideOutcome:
     facts = {key: value for key, value in environment.items() if isinstance(value, str | int | float | bool | None)}
-    return SideOutcome(side.label, side.commit, side.dirty, facts)
+    return SideOutcome(side.label, side.commit, side.dirty, facts, side.build)
 
 
 def _notes(base: Side, head: Side, inspection: Inspection) -> tuple[str, ...]:

@@ -86,7 +86,7 @@ def _inspection(head: Link, request: Request, settings: Settings) -> Inspection:
         raise SuiteError(f"{request.suite}: {reason}: select other cases")
     cases = [CheckedCase(case["id"], case["case"], protocol["seed"], is_alone=case["alone"]) for case in plan["cases"]]
     note = f"{counted(trials, 'training or read-out', 'trainings and read-outs')} left out: a check times calls"
-    return Inspection(plan["name"], cases, protocol["timeout"], notes=[note] if trials else [])
+    return Inspection(plan["name"], cases, protocol["timeout"], seed=protocol["seed"], notes=[note] if trials else [])
 
 
 def _environment(worker: Link, settings: Settings) -> Mapping[str, Scalar]:

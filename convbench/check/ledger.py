@@ -62,11 +62,13 @@ def no_resume(reason: str) -> Refused:
 def _identity(before: Outcome, outcome: Outcome) -> Iterator[tuple[str, object, object]]:
     yield "suite", before.suite, outcome.suite
     yield "selection of cases", {case.id for case in before.cases}, {case.id for case in outcome.cases}
+    yield "protocol.seed", before.seed, outcome.seed if before.seed is not None else None
     yield "rule", before.rule, outcome.rule
-    # The time limit is not compared: it is the suite's, and known only once the cases are planned.
+    # A new time limit applies from here on: no pair depends on it, and a case that exceeded the old one is tried again.
     yield "settings", before.settings, replace(outcome.settings, timeout=before.settings.timeout)
     for name, earlier, side in (("base", before.base, outcome.base), ("head", before.head, outcome.head)):
         yield f"code of {name}", earlier.commit, side.commit
+        yield f"build command of {name}", earlier.build, side.build
         yield f"machine or software of {name}", _machine(earlier), _machine(side)
 
 

@@ -18,7 +18,7 @@ from convbench.check.decision import Triple
 from convbench.check.rule import Rule
 from convbench.check.settings import Settings
 from convbench.core import files, json_form
-from convbench.core.errors import StoreError
+from convbench.core.errors import NewerFormat, StoreError
 from convbench.core.record import Scalar
 
 SCHEMA_VERSION = 1
@@ -81,12 +81,13 @@ class CaseOutcome:
 
 @dataclass(frozen=True, slots=True)
 class SideOutcome:
-    """The code, the machine and the software of a side."""
+    """The code, the machine and the software of a side, and the command that built it."""
 
     label: str
     commit: str | None
     dirty: bool
     environment: Mapping[str, Scalar] = field(hash=False)
+    build: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,8 @@ class Outcome:
     """One check, complete or ``unfinished``.
 
     ``floor`` is the smallest slowdown that this machine's selftest saw, None if none was run. ``budget`` is the number
-    of seconds after which the check ended with undecided cases, None if it did not.
+    of seconds after which the check ended with undecided cases, None if it did not. ``seed`` is that of weights and
+    inputs; None in older files.
     """
 
     suite: str
@@ -110,6 +112,7 @@ class Outcome:
     floor: float | None = None
     unfinished: bool = False
     budget: float | None = None
+    seed: int | None = None
     schema_version: int = SCHEMA_VERSION
 
 
@@ -132,7 +135,7 @@ def read(path: Path) -> Outcome:
     except ValidationError as error:
         raise StoreError(f"{path}: not the JSON of a check: {json_form.reason(error)}") from error
     if outcome.schema_version > SCHEMA_VERSION:
-        raise StoreError(f"{path}: written by a newer convbench (schema {outcome.schema_version}): upgrade")
+        raise NewerFormat(path, outcome.schema_version)
     if problem := without_times(outcome.cases):
         raise StoreError(f"{path}: not the JSON of a check: {problem}")
     return outcome

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from convbench.core.errors import ConvbenchError
+from convbench.core.parameters import is_number
 
 SMALLEST, LARGEST = 0.005, 0.5
 """The range of slowdowns that a rule can be asked to detect."""
@@ -24,7 +25,7 @@ class Rule:
 
         Raises ConvbenchError if it is not a number from SMALLEST to LARGEST.
         """
-        if not (isinstance(slowdown, (int, float)) and SMALLEST <= slowdown <= LARGEST):
+        if not (is_number(slowdown) and SMALLEST <= slowdown <= LARGEST):
             raise ConvbenchError(
                 f"detect {slowdown!r}: give a share from {SMALLEST:g} to {LARGEST:g}, such as 0.05 for 5 %"
             )

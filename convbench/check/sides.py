@@ -36,7 +36,7 @@ class Side:
 
     ``suite`` is the file in this tree at the place of head's suite in its own; ``empty`` are submodules that could not
     be filled; ``checkout_of`` is the working tree of the repository of which this is a commit; ``changes`` are the
-    files of the tree that differ from its commit.
+    files of the tree that differ from its commit; ``build`` is the command that built the tree.
     """
 
     label: str
@@ -49,6 +49,7 @@ class Side:
     suite: Path | None = None
     empty: tuple[str, ...] = ()
     checkout_of: Path | None = None
+    build: str = ""
 
     @property
     def dirty(self) -> bool:
@@ -157,12 +158,11 @@ def materialise(name: str, working_tree: WorkingTree, folder: Path, build: str =
             _build(build, folder / "base", working_tree, folder)
             label = f"{name} ({commit[:12]})" if not commit.startswith(name) else commit[:12]
             # Files that the build leaves are no changes: the commit and the command fully describe the side.
-            yield replace(
-                _tree(label, folder / "base", working_tree), empty=empty, changes=(), checkout_of=working_tree.top
-            )
+            side = replace(_tree(label, folder / "base", working_tree), empty=empty, changes=(), build=build)
+            yield replace(side, checkout_of=working_tree.top)
     elif path.is_dir():
         _build(build, path.resolve(), working_tree, folder)
-        yield _tree(name, path.resolve(), working_tree)
+        yield replace(_tree(name, path.resolve(), working_tree), build=build)
     else:
         raise ConvbenchError(git.why_not(working_tree.top, f"base {name!r}", name))
 

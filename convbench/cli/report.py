@@ -19,7 +19,8 @@ from convbench.core.files import destination, is_special, means_file
 def report(
     runs: Runs,
     out: Annotated[
-        Path | None, typer.Option(help="A directory, or a file for html or md [default: beside the run].")
+        Path | None,
+        typer.Option(help="A directory, or a file for html or md [default: beside the run; md is printed]."),
     ] = None,
     file_format: Annotated[str, typer.Option("--format", help="html, md, or png, svg, pdf for the figures.")] = "html",
     open_it: Annotated[bool, typer.Option("--open", help="Open the html in the browser.")] = False,
@@ -43,7 +44,8 @@ def report(
     if open_it and file_format != "html":
         raise ConvbenchError(f"--open shows the page of --format html; --format {file_format} has none")
     if file_format == "md":
-        text = "\n\n".join(summary.markdown(*run) for run in stored_runs)
+        budget = summary.BUDGET // len(stored_runs)
+        text = "\n\n".join(summary.markdown(*run, budget) for run in stored_runs)
         if out:
             _print_place(write(destination(out, "summary.md"), f"{text}\n"))
         else:

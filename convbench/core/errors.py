@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Literal
 
 FailureKind = Literal["error", "wrong output", "crash", "out of memory", "timeout", "unavailable"]
@@ -20,6 +21,13 @@ class SuiteError(ConvbenchError):
 
 class StoreError(ConvbenchError):
     """A run directory that cannot be read or written."""
+
+
+class NewerFormat(StoreError):
+    """A stored file of a newer convbench, which this one cannot read."""
+
+    def __init__(self, place: Path, schema_version: int) -> None:
+        super().__init__(f"{place}: written by a newer convbench (schema {schema_version}): upgrade")
 
 
 class Unavailable(ConvbenchError):

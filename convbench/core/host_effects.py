@@ -24,12 +24,12 @@ HUBER = 1.5
 class Effect(NamedTuple):
     """How much slower a host is than the typical host of its group, as a log; ``half_width`` is half the 95 % interval.
 
-    ``shrunk`` is the effect drawn towards 0; it corrects the host's times.
+    ``correction`` is the effect drawn towards 0; it is subtracted from the logs of the host's times.
     """
 
     log: float
     half_width: float
-    shrunk: float
+    correction: float
 
     @property
     def factor(self) -> float:

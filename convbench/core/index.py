@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Self, TypeVar
+from typing import Literal, NamedTuple, Self, TypeVar
 
 from convbench.core import cache
 from convbench.core.errors import StoreError
@@ -24,7 +24,7 @@ from convbench.core.run_folders import as_text, run_stamps
 from convbench.core.text import digest
 
 T = TypeVar("T")
-VERSION = f"3 {__version__}"
+VERSION = f"4 {__version__}"
 """The version of the index; it includes convbench's, because another convbench may compute other numbers."""
 MEMORY = ":memory:"
 UNUSED = 7 * 86400.0
@@ -33,7 +33,7 @@ PATIENCE = 900.0
 """Seconds that a process waits for another one that fills the same index."""
 TABLES = """
 CREATE TABLE run (id INTEGER PRIMARY KEY, path TEXT UNIQUE, stamp TEXT, identity TEXT, name TEXT, started TEXT,
-    commit_id TEXT, dirty INTEGER, results INTEGER, missing INTEGER, problem TEXT, latest TEXT,
+    commit_id TEXT, dirty INTEGER, results INTEGER, missing INTEGER, problem TEXT, kind TEXT, latest TEXT,
     shown INTEGER DEFAULT 1);
 CREATE INDEX run_identity ON run (identity);
 CREATE TABLE part (run INTEGER, identity TEXT);
@@ -43,6 +43,10 @@ CREATE TABLE metric (short TEXT PRIMARY KEY, name TEXT, unit TEXT, better TEXT, 
 CREATE TABLE number (metric INTEGER, case_id INTEGER, run INTEGER, machine INTEGER, protocol INTEGER, value REAL,
     reference REAL, PRIMARY KEY (metric, case_id, run)) WITHOUT ROWID;
 """
+
+
+Problem = Literal["newer", "unreadable", "no results"]
+"""Why a run is left out: a newer format, a damaged file, or nothing measured yet."""
 
 
 class IndexedValue(NamedTuple):
@@ -60,9 +64,9 @@ class IndexedValue(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A run as the index lists it: where it is, the commit of its code, and the ``problem`` if it cannot be read.
+    """A run as the index lists it: where it is, the commit of its code, and the ``problem`` if it is left out.
 
-    ``missing`` is the number of planned cases that it does not have.
+    ``missing`` is the number of planned cases that it does not have, ``kind`` the kind of the problem.
     """
 
     path: str
@@ -73,6 +77,7 @@ class Entry(NamedTuple):
     results: int = 0
     missing: int = 0
     problem: str = ""
+    kind: Problem | Literal[""] = ""
 
 
 @dataclass(frozen=True)
@@ -159,7 +164,7 @@ class Index:
 
     def entries(self) -> dict[int, Entry]:
         """Return the runs that are shown, by number."""
-        columns = "id, path, name, started, commit_id, dirty, results, missing, problem"
+        columns = "id, path, name, started, commit_id, dirty, results, missing, problem, kind"
         rows = self._db.execute(f"SELECT {columns} FROM run WHERE shown")
         return {number: Entry._make((*row[:4], bool(row[4]), *row[5:])) for number, *row in rows}
 
@@ -242,7 +247,7 @@ class Index:
         identity, problem = map(as_text, (contents.identity, entry.problem))
         values = (path, stamp, identity, *entry._replace(problem=problem)[1:], contents.latest)
         placeholders = ",".join("?" * len(values))
-        columns = "path, stamp, identity, name, started, commit_id, dirty, results, missing, problem, latest"
+        columns = "path, stamp, identity, name, started, commit_id, dirty, results, missing, problem, kind, latest"
         run = self._db.execute(f"INSERT INTO run ({columns}) VALUES ({placeholders})", values).lastrowid
         self._db.executemany("INSERT INTO part VALUES (?, ?)", ((run, identity) for identity in contents.parts))
         self._db.executemany("INSERT OR REPLACE INTO machine VALUES (?, ?)", contents.machines.items())

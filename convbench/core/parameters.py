@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeGuard
 
 from convbench.core.errors import ConvbenchError
 from convbench.core.text import listed, value_text
@@ -23,8 +24,13 @@ def texts(name: str, value: object) -> tuple[str, ...]:
     return entries
 
 
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value is a number; True and False, which Python counts as 1 and 0, are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def thread_count(value: object) -> int:
     """Return the number of threads that both sides of a comparison use."""
-    if not isinstance(value, int) or value < 1:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ConvbenchError(f"threads={value_text(value)}: give a whole number from 1")
     return value

@@ -18,7 +18,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from convbench.core import files, lock, visits
-from convbench.core.errors import StoreError
+from convbench.core.errors import NewerFormat, StoreError
 from convbench.core.json_form import description_text, parse_description, parse_record, reason, record_line
 from convbench.core.record import SCHEMA_VERSION, Record, RunDescription
 
@@ -128,7 +128,7 @@ def read_description(directory: Path) -> RunDescription:
     except ValidationError as error:
         raise StoreError(f"{directory / RUN}: not written by convbench, or damaged: {reason(error)}") from error
     if run.schema_version > SCHEMA_VERSION:
-        raise StoreError(f"{directory / RUN}: written by a newer convbench (schema {run.schema_version}): upgrade")
+        raise NewerFormat(directory / RUN, run.schema_version)
     return run
 
 

@@ -197,9 +197,8 @@ def _disturbance(samples: dict[str, tuple[float, ...]], record: Record, level: f
     """Return what disturbed a visit's times, in words; empty if nothing did."""
     delay, steal = (max(samples.get(metric.name, ()), default=0.0) for metric in (metrics.RUN_DELAY, metrics.STEAL))
     reference = samples.get(metrics.REFERENCE.name, ())
-    if delay > WAITING_TOGETHER and (threads := _torch_threads(record)) > 1:
-        data = next((finding.data for finding in record.findings if finding.code == BUSY_MACHINE), {})
-        if "waited" in data and isinstance(cores := data.get("cores"), int):  # its own threads competed for the cores
+    if delay > WAITING_TOGETHER and (threads := torch_threads(record)) > 1:
+        if cores := shared_cores(record):
             return f"its {threads} threads shared {counted(cores, 'core')}"
         return f"other processes had a core for {_percent(min(delay, 1.0))} of the time"  # delays of threads add up
     if steal > STOLEN:
@@ -223,11 +222,18 @@ def _withheld_finding(visits: Sequence[Visit], record: Record) -> Finding:
     reasons = [visit.disturbed or visit.failure for visit in visits]
     return Finding(
         WITHHELD,
-        data={"visits": len(visits), "threads": _torch_threads(record), "reason": max(set(reasons), key=reasons.count)},
+        data={"visits": len(visits), "threads": torch_threads(record), "reason": max(set(reasons), key=reasons.count)},
     )
 
 
-def _torch_threads(record: Record) -> int:
+def shared_cores(record: Record) -> int | None:
+    """Return the number of cores for which a case's own threads competed, being more; None if they did not."""
+    data = next((finding.data for finding in record.findings if finding.code == BUSY_MACHINE), {})
+    cores = data.get("cores") if "waited" in data else None
+    return cores if isinstance(cores, int) else None
+
+
+def torch_threads(record: Record) -> int:
     """Return the number of torch's threads on the CPU, whatever device computed; 1 if it was not noted."""
     threads = record.conditions.get("threads")
     return threads if isinstance(threads, int) else 1

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import product
 
 from convbench.core.errors import ConvbenchError, SuiteError
 from convbench.core.record import Case
@@ -15,6 +16,9 @@ from convbench.suite import Suite
 from convbench.suite.selection import Plan, Selection
 
 _IDLE = "--only {} matches none of the cases"
+DEVICES = ("cpu", "cuda", *(f"cuda:{number}" for number in range(16)))
+MOST_CORES = 1024
+"""The devices and most cores that hosts to come may have."""
 
 
 def plan(suite: Suite, device: str, available_bytes: int, selection: Selection, host_cores: int = 0) -> Plan:
@@ -33,12 +37,28 @@ def plan(suite: Suite, device: str, available_bytes: int, selection: Selection, 
     ids = {case: _ids(local_cases[case], selection) for case in suite.cases}
     cases = [case for case in suite.cases if selection.keeps(ids[case])]
     if not cases:
-        reason = f"none of its {counted(len(suite.cases), 'case')} is selected{selection.hint(ids.values())}"
-        raise SuiteError(f"{suite.path}: {reason}: `convbench run --dry-run` shows their names")
+        raise _no_case(suite, selection, ids.values())
     if pattern := selection.idle(ids.values()):
-        raise SuiteError(f"{suite.path}: {_IDLE.format(pattern)}: `convbench run --dry-run` without it shows them")
+        raise _idle(suite, pattern)
     result = preflight([local_cases[case] for case in selection.part(cases)], available_bytes, suite.protocol.training)
     return replace(result, idle_skip=selection.idle_skip(ids.values()))
+
+
+def refuse_idle(suite: Suite, selection: Selection) -> None:
+    """Raise SuiteError if a pattern of ``only`` matches no case, whatever device and cores hosts to come may have."""
+    ids = [_ids(case, selection) for case in suite.cases]
+    if selection.idle(ids) and (pattern := selection.idle([_ids_anywhere(case) for case in suite.cases])):
+        is_only = not any(selection.keeps(names) for names in ids)
+        raise _no_case(suite, selection, ids) if is_only else _idle(suite, pattern)
+
+
+def _no_case(suite: Suite, selection: Selection, ids: Collection[Collection[str]]) -> SuiteError:
+    reason = f"none of its {counted(len(suite.cases), 'case')} is selected{selection.hint(ids)}"
+    return SuiteError(f"{suite.path}: {reason}: `convbench run --dry-run` shows their names")
+
+
+def _idle(suite: Suite, pattern: str) -> SuiteError:
+    return SuiteError(f"{suite.path}: {_IDLE.format(pattern)}: `convbench run --dry-run` without it shows them")
 
 
 def select(cases: Sequence[Case], selection: Selection) -> list[Case]:
@@ -58,3 +78,13 @@ def _ids(case: Case, selection: Selection) -> set[str]:
     with suppress(ConvbenchError):
         ids.add(resolve(case).id)
     return ids
+
+
+def _ids_anywhere(case: Case) -> set[str]:
+    """Return the ids of a case, as written and as resolved, on every device, with the cores of every host."""
+    forms = [case]
+    with suppress(ConvbenchError):
+        forms.append(resolve(replace(case, threads=None)))
+    counts = (None, *range(2, MOST_CORES + 1)) if case.threads == "all" else (case.threads,)
+    places = [*product(DEVICES[:2], counts), *product(DEVICES, counts[:1])]
+    return {replace(form, device=device, threads=threads).id for form in forms for device, threads in places}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from convbench.analysis import table
 from convbench.core import files, metrics, showing, store
+from convbench.core.arguments import names_arguments
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Record, RunDescription
 
@@ -45,6 +46,7 @@ class Run:
 
         return answer.answer(self.description, self.records)
 
+    @names_arguments
     def report(self, out: str | Path | None = None) -> Path:
         """Write the page to the file ``out.html``, or as ``index.html`` in the folder ``out`` or beside the run.
 

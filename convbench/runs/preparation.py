@@ -116,6 +116,8 @@ def prepare(
     Raises ConvbenchError for any mistake in the call, the suite or the hosts.
     """
     executor.expect(suite.cases)
+    if not host and executor.awaits_hosts:
+        _refuse_idle(suite, executor, selection)
     hosts = [host] if host else executor.hosts
     if not hosts:
         raise ConvbenchError("the executor has no host: nothing can be measured")
@@ -137,6 +139,26 @@ def _plan(
         return plan(suite, device, free_bytes, selection, cores), Menu.of(suite.metrics)
     except ConvbenchError as error:
         return error
+
+
+def _refuse_idle(suite: Suite, executor: Executor, selection: Selection) -> None:
+    """Raise SuiteError for a pattern that matches no case on any host, before hosts are asked for: they may take hours.
+
+    The cases are resolved only if a pattern matches none as they are written.
+    """
+    if selection.idle([{case.id} for case in suite.cases]) and (error := executor.call(_idle_error, suite, selection)):
+        raise error
+
+
+def _idle_error(suite: Suite, selection: Selection) -> ConvbenchError | None:
+    """Return the error for a pattern that matches no case on any host, in a process that imports torch anyway."""
+    from convbench.measure.selection import refuse_idle
+
+    try:
+        refuse_idle(suite, selection)
+    except ConvbenchError as error:
+        return error
+    return None
 
 
 def profiler(suite: Suite, directory: Path) -> list[Probe]:

@@ -73,7 +73,7 @@ class Selection:
         """Return what a pattern that matches none of the cases, each given by its ids, may have been meant as."""
         pattern_list = next((pattern for pattern in self.only if "," in pattern), "")
         if pattern_list:
-            return f" by --only {pattern_list}: give --only once for each, as in " + " ".join(
+            return f" by --only {pattern_list}: name each alone, as in " + " ".join(
                 f"--only {part}" for part in pattern_list.split(",") if part
             )
         word = next((pattern for pattern in self.only if not set("*?[") & set(pattern)), "")

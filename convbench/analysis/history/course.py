@@ -86,6 +86,11 @@ class Course:
         return [change for change in self.changes if change.worse and change.word not in ("same code", "refuted")]
 
 
+def is_short(course: Course, metric: Metric) -> bool:
+    """Whether a course has too few runs to show a change. Counts are never short: they show any change."""
+    return not math.isfinite(course.visible) and metric not in COUNTS
+
+
 def course(series: Series, metric: Metric, confirmations: Sequence[Confirmation] = ()) -> Course:
     """Find what happened along a series. Values must be positive, except exact counts."""
     points = series.points

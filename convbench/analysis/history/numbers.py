@@ -11,15 +11,14 @@ from convbench.analysis import latencies
 from convbench.analysis.compare import protocol_facts
 from convbench.analysis.results import Result, measured_results, own_metrics, results
 from convbench.core import merging, metrics, planned, store
-from convbench.core.errors import StoreError
-from convbench.core.index import Contents, Entry, IndexedValue
+from convbench.core.errors import NewerFormat, StoreError
+from convbench.core.index import Contents, Entry, IndexedValue, Problem
 from convbench.core.metric import Metric
 from convbench.core.record import Record, Scalar
 from convbench.core.text import counted, digest
 
 DERIVED = (metrics.FRAMES_PER_S, metrics.LAUNCH_SHARE)
 """Metrics that follow from the latency and have no history of their own."""
-NO_RESULTS = "it has no results yet"
 
 
 def read(directory: Path) -> Contents:
@@ -27,12 +26,14 @@ def read(directory: Path) -> Contents:
     try:
         run, records = store.load(directory)
     except StoreError as error:
-        return Contents(Entry(str(directory), problem=str(error)), str(directory))
+        kind: Problem = "newer" if isinstance(error, NewerFormat) else "unreadable"
+        return Contents(Entry(str(directory), problem=str(error), kind=kind), str(directory))
     measurements = measured_results(results(records))
     commit, dirty = run.environment.get("commit"), bool(run.environment.get("dirty"))
     missing_count = len(planned.open_ids(run, records))
-    problem = NO_RESULTS if run.planned and not records else ""
-    entry = Entry(str(directory), run.name, run.started, str(commit or ""), dirty, len(records), missing_count, problem)
+    entry = Entry(str(directory), run.name, run.started, str(commit or ""), dirty, len(records), missing_count)
+    if run.planned and not records:
+        entry = entry._replace(problem="it has no results yet", kind="no results")
     tracked_metrics = _tracked_metrics(measurements)
     numbers = tuple(_numbers(measurements, tracked_metrics, digest(*map(str, protocol_facts(run).items()))))
     environments = {run.fingerprint: run.environment, **run.environments}

@@ -6,16 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 from convbench.analysis.history import numbers
-from convbench.analysis.history.course import Change, Confirmation, Course, course
+from convbench.analysis.history.course import Change, Confirmation, Course, course, is_short
 from convbench.analysis.history.series import UNDATED, Series, moment, series
 from convbench.analysis.history.steps import LEAST_POINTS
 from convbench.analysis.stored_runs import CONSTANTS, COUNTS
 from convbench.core import index, metrics
 from convbench.core.case import id_matches
 from convbench.core.errors import ConvbenchError, Refused, StoreError
-from convbench.core.index import Entry, Index
+from convbench.core.index import Entry, Index, Problem
 from convbench.core.metric import Metric, with_title
 from convbench.core.registry import did_you_mean
 from convbench.core.text import counted
@@ -98,7 +99,7 @@ def history(question: HistoryQuery, confirmations: Sequence[Confirmation] = (), 
     usable, unusable = _split(all_series, metric, [entry for entry in entries if entry.problem])
     courses = tuple(course(case_series, metric, latency_checks) for case_series in usable)
     damage_notes = [Note("confirmations", len(unread), unread[0])] if unread else []
-    notes = (*_run_notes(entries), *damage_notes, *_series_notes(metric, usable, unusable, question.line))
+    notes = (*_run_notes(entries), *damage_notes, *_series_notes(metric, courses, unusable, question.line))
     readable_count = sum(not entry.problem for entry in entries)
     return History(metric, courses, readable_count, machines, notes, question.since)
 
@@ -153,7 +154,9 @@ def _matching_cases(runs: Index, only: Sequence[str]) -> list[str] | None:
     cases = runs.cases()
     matches = [case for case in cases if id_matches(case, only)]
     if not matches:
-        raise ConvbenchError(f"--only {' '.join(only)}: none of {len(cases)} cases matches (the first is {cases[0]})")
+        raise ConvbenchError(
+            f"--only {' '.join(only)}: none of {counted(len(cases), 'case')} matches (the first is {cases[0]})"
+        )
     return matches
 
 
@@ -170,11 +173,8 @@ def _reason(entry: Entry) -> str:
 
 
 def _run_notes(entries: Sequence[Entry]) -> list[Note]:
-    unread_entries = [entry for entry in entries if entry.problem and entry.problem != numbers.NO_RESULTS]
     kinds = {
-        "newer": [entry for entry in unread_entries if "newer convbench" in entry.problem],
-        "unreadable": [entry for entry in unread_entries if "newer convbench" not in entry.problem],
-        "no results": [entry for entry in entries if entry.problem == numbers.NO_RESULTS],
+        **{kind: [entry for entry in entries if entry.kind == kind] for kind in get_args(Problem)},
         "incomplete": [entry for entry in entries if entry.missing and not entry.problem],
         "undated": [entry for entry in entries if not entry.problem and moment(entry.started) == moment("")],
     }
@@ -185,23 +185,23 @@ def _run_notes(entries: Sequence[Entry]) -> list[Note]:
 
 def _example(entry: Entry) -> str:
     """Return what is wrong with a run, which includes its path, or the path alone of a run that can be read."""
-    return entry.path if entry.problem in ("", numbers.NO_RESULTS) else entry.problem
+    return entry.path if entry.kind in ("", "no results") else entry.problem
 
 
 def _series_notes(
-    metric: Metric, usable: Sequence[Series], unusable: Sequence[Series], line: Sequence[str]
+    metric: Metric, courses: Sequence[Course], unusable: Sequence[Series], line: Sequence[str]
 ) -> list[Note]:
+    usable = [course.series for course in courses]
     machines, protocols = ({getattr(case_series, name) for case_series in usable} for name in ("machine", "protocol"))
     line_commits = {commit[:12] for commit in line}
     commits = {point.commit[:12] for case_series in usable for point in case_series.points if point.commit}
     strange_commits = sorted(commits - line_commits) if line else []
-    short_count = 0 if metric in COUNTS else sum(len(case_series.points) < LEAST_POINTS for case_series in usable)
     kinds = {
         "machines": (len(machines) if len(machines) > 1 else 0, ""),
         "protocols": (len(protocols) if len(protocols) > 1 else 0, ""),
         "strange commits": (len(strange_commits), ", ".join(strange_commits[:3])),
         "backward": (max((case_series.backward for case_series in usable), default=0), ""),
-        "short": (short_count, str(LEAST_POINTS)),
+        "short": (sum(is_short(course, metric) for course in courses), str(LEAST_POINTS)),
         "dirty": (len({point.run for case_series in usable for point in case_series.points if point.dirty}), ""),
         "left out": (len(unusable), next((case_series.case for case_series in unusable), "")),
     }

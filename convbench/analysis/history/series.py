@@ -36,15 +36,14 @@ class Point(NamedTuple):
 class Series:
     """The points of a case on one machine (a fingerprint) by one protocol (a digest), in order.
 
-    Machine and protocol are empty for a metric that is the same on all. ``by_commit`` says that points are ordered by
-    commit. Then ``backward`` counts the points that are dated before their predecessor.
+    Machine and protocol are empty for a metric that is the same on all. ``backward`` counts the points that are dated
+    before their predecessor, as may happen if points are ordered by commit.
     """
 
     case: str
     machine: str
     protocol: str
     points: tuple[Point, ...]
-    by_commit: bool = False
     backward: int = 0
 
 
@@ -88,4 +87,4 @@ def _series(case: str, machine: str, protocol: str, points: list[Point], places:
         return Series(case, machine, protocol, tuple(points_by_date))
     points_by_commit = sorted(points, key=lambda point: (places[point.commit[:12]], dates[point.run], point.run))
     backward = sum(dates[later.run] < dates[earlier.run] for earlier, later in pairwise(points_by_commit))
-    return Series(case, machine, protocol, tuple(points_by_commit), True, backward)
+    return Series(case, machine, protocol, tuple(points_by_commit), backward)

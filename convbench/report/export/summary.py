@@ -3,25 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from itertools import accumulate
+from typing import Any, NamedTuple
 
 from convbench.analysis.results import results as results_of
 from convbench.core.record import Record, RunDescription
+from convbench.core.text import counted, some
 from convbench.core.text import markdown as escaped
 from convbench.report.page.view import view
 
 BUDGET = 60_000
 """Characters of a summary: below the 65,536 that GitHub allows in a comment on a pull request."""
+NOTE = 2_000
+"""Characters that are kept free for the note on what a summary leaves out."""
 
 
-def markdown(run: RunDescription, records: Sequence[Record]) -> str:
-    """Return the answer, ranking, variants and failures in GitHub's markdown, with at most ``BUDGET`` characters."""
+class Section(NamedTuple):
+    """A part of a summary, which may lose its last lines but is never cut inside a line; ``noun`` names a line."""
+
+    title: str
+    noun: str
+    lines: Sequence[str]
+    head: str = ""
+    tail: str = ""
+    separator: str = "\n"
+
+    def text(self, count: int) -> str:
+        """Return the section with its first ``count`` lines; empty without lines."""
+        return f"{self.head}{self.separator.join(self.lines[:count])}{self.tail}" if count else ""
+
+    def fitting(self, room: int) -> int:
+        """Return how many lines fit into ``room`` characters."""
+        ends = accumulate(len(line) + len(self.separator) for line in self.lines)
+        return sum(len(self.head) + end + len(self.tail) <= room for end in ends)
+
+
+def markdown(run: RunDescription, records: Sequence[Record], budget: int = BUDGET) -> str:
+    """Return the answer, ranking, variants and failures in GitHub's markdown, with at most ``budget`` characters.
+
+    Lines that do not fit are left out, whole, and counted at the end.
+    """
     values = view(run, results_of(records))
-    text = "\n\n".join(filter(None, (
-        f"## convbench: {escaped(run.name)}",
-        f"**{escaped(values['lead'], 400)}** " + " ".join(
-            escaped(text, 400) for text in (values["confidence"], *values["sentences"], values["caution"]) if text
-        ),
+    heading, ending = f"## convbench: {escaped(run.name)}", f"<sub>{escaped(values['place'], 300)}</sub>"
+    sections = [
+        _answer(values),
         _table(values["ranked"],
                (values["kind"].capitalize(), "LSTM input", "Variant", "Latency [95 %]", "×", "Parameters", "FLOPs"),
                ([row[key] for key in ("reducer", "lstm_input", "variant", "latency", "factor", "params", "flops")]
@@ -31,12 +56,33 @@ def markdown(run: RunDescription, records: Sequence[Record]) -> str:
                ([*(row[key] for key in ("variant", "place", "cases", "speedup", "range")),
                  f"{row['pays']} {row['never']}".strip()] for row in values["variants"][:20])),
         _failures([*values["failures"], *values["skipped"]]),
-        f"<sub>{escaped(values['place'], 300)}</sub>",
-    )))  # fmt: skip
-    return text if len(text) <= BUDGET else f"{text[: BUDGET - 40]}\n\n… cut at {BUDGET:,} characters\n"
+    ]  # fmt: skip
+    text = "\n\n".join(filter(None, (heading, *(section.text(len(section.lines)) for section in sections), ending)))
+    return text if len(text) <= budget else _cut(heading, sections, ending, budget)
 
 
-def _quality(task: dict[str, Any]) -> str:
+def _cut(heading: str, sections: Sequence[Section], ending: str, budget: int) -> str:
+    """Return a summary that leaves out the lines that exceed the budget, and says how many of what."""
+    texts, omissions = [heading], []
+    room = budget - NOTE - len(heading) - len(ending)
+    for section in sections:
+        count = section.fitting(room)
+        if text := section.text(count):
+            texts.append(text)
+            room -= len(text) + 2
+        if omitted_count := len(section.lines) - count:
+            omissions.append(f"{counted(omitted_count, section.noun)} of {section.title}")
+    note = f"Left out, as a summary has at most {budget:,} characters: {escaped(some(omissions), 300)}."
+    return "\n\n".join((*texts, note, ending))
+
+
+def _answer(values: dict[str, Any]) -> Section:
+    texts = (values["confidence"], *values["sentences"], values["caution"])
+    lines = [f"**{escaped(values['lead'], 400)}**", *(escaped(text, 400) for text in texts if text)]
+    return Section("the answer", "sentence", lines, separator=" ")
+
+
+def _quality(task: dict[str, Any]) -> Section:
     place = {"Backbone, LSTM": "place"} if task["several_places"] else {}
     columns = {"Reducer": "reducer", **place, "LSTM input": "lstm_input", "Test accuracy [95 %]": "accuracy",
                "Sound runs": "seeds", "Lost": "lost"}  # fmt: skip
@@ -44,16 +90,14 @@ def _quality(task: dict[str, Any]) -> str:
     return _table(f"Quality: {task['title']}", tuple(columns), rows)
 
 
-def _table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def _table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Section:
     lines = [f"| {' | '.join(escaped(cell) for cell in row)} |" for row in rows]
     rule = f"|{'---|' * len(heads)}"
-    return "\n".join((f"### {title}", "", f"| {' | '.join(heads)} |", rule, *lines)) if lines else ""
+    return Section(title, "row", lines, f"### {escaped(title)}\n\n| {' | '.join(heads)} |\n{rule}\n")
 
 
-def _failures(failures: Sequence[dict[str, str]]) -> str:
-    if not failures:
-        return ""
+def _failures(failures: Sequence[dict[str, str]]) -> Section:
     lines = [f"- {escaped(failure['case'], 200)}: {escaped(failure['reason'], 300)}" for failure in failures[:50]]
     remainder = f"\n- and {len(failures) - 50:,} more" if len(failures) > 50 else ""
     head = f"<details><summary>{len(failures):,} without a result</summary>\n\n"
-    return f"{head}{chr(10).join(lines)}{remainder}\n\n</details>"
+    return Section("those without a result", "case", lines, head, f"{remainder}\n\n</details>")

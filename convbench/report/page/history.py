@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from convbench.analysis.history.course import Change, Course
+from convbench.analysis.history.course import Change, Course, is_short
 from convbench.analysis.history.overview import History
 from convbench.core import files
 from convbench.core.text import counted
@@ -76,15 +76,15 @@ def _change(history: History, name: str, change: Change) -> dict[str, Any]:
 
 def _row(history: History, course: Course, name: str) -> dict[str, Any]:
     points = course.series.points
-    unit, level, is_short = history.metric.unit, float(course.levels[-1]), words.is_short(history, course)
+    unit, level, has_few_runs = history.metric.unit, float(course.levels[-1]), is_short(course, history.metric)
     return {
         "name": name,
         "runs": len(points),
         "span": f"{points[0].day} to {points[-1].day}",
         "now": (units.human(level, unit), level),
-        "noise": (units.MISSING, "") if is_short else (percent(course.noise), course.noise),
+        "noise": (units.MISSING, "") if has_few_runs else (percent(course.noise), course.noise),
         "visible": (percent(course.visible) if course.visible < 10 else units.MISSING, min(course.visible, 1e9)),
-        "course": words.drift(course) if course.drift else "too few runs to tell" if is_short else _changes(course),
+        "course": words.drift(course) if course.drift else "too few runs to tell" if has_few_runs else _changes(course),
     }
 
 

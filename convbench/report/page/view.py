@@ -17,6 +17,7 @@ from convbench.core import metrics
 from convbench.core.metric import Metric
 from convbench.core.record import RunDescription
 from convbench.core.spread import ASSUMED
+from convbench.core.text import counted
 from convbench.report.page import rows
 from convbench.report.page.quality_section import section
 from convbench.report.words import units
@@ -145,7 +146,9 @@ def _variant(variant: VariantGain, place: str) -> dict[str, str]:
         "graphs": units.count(_median(variant, metrics.GRAPH_COUNT)),
         "breaks": units.count(_median(variant, metrics.GRAPH_BREAKS)),
         "captured": units.percent(captured_share) if captured_share is not None else units.MISSING,
-        "pays": (f"{statistics.median(counts):,.0f} calls" if counts else "never") if is_known else units.MISSING,
+        "pays": (counted(round(statistics.median(counts)), "call") if counts else "never")
+        if is_known
+        else units.MISSING,
         "never": f"never for {never_count}" if is_known and counts and never_count else "",
         "allocators": ", ".join(allocators),
     }

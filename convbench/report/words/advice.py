@@ -312,4 +312,4 @@ def _fails(quality: Quality, inside: bool = False) -> str:
     """Return ``Fails in 2 of 10 seeds (95 %: 3 to 56 %)``; uncapitalized if ``inside`` a sentence."""
     interval = quality.collapse_interval
     bounds = f" (95 %: {percent(interval[0])} to {percent(interval[1])})" if interval else ""
-    return f"{'fails' if inside else 'Fails'} in {quality.collapsed} of {quality.ended} seeds{bounds}"
+    return f"{'fails' if inside else 'Fails'} in {quality.collapsed} of {counted(quality.ended, 'seed')}{bounds}"

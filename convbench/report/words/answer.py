@@ -137,7 +137,7 @@ def _pick(headline: Headline) -> str:
     if not headline.is_ordered:
         return UNORDERED
     is_partial = bool(uncounted_operators(pick))
-    params = f"{units.count(pick.params)} parameters" if pick.params is not None else ""
+    params = units.quantity(pick.params, "parameter") if pick.params is not None else ""
     flops = f"{'at least ' if is_partial else ''}{units.flops(pick.flops)}" if pick.flops is not None else ""
     cost = " and ".join(filter(None, (params, flops)))
     place = elsewhere.surroundings(pick, headline.leaders)
@@ -235,7 +235,7 @@ def _position(headline: Headline) -> str:
     if not keeper or not pick or not headline.is_ordered:
         return ""
     latency = units.seconds(keeper.latency.median) if keeper.latency else ""
-    params = f"{units.count(keeper.params)} parameters" if keeper.params is not None else ""
+    params = units.quantity(keeper.params, "parameter") if keeper.params is not None else ""
     return (
         f"{pick.series} discards where things are; if position matters, the cheapest that keeps it is {setup(keeper)} "
         f"({', '.join(filter(None, (latency, params)))})."
@@ -260,10 +260,10 @@ def _dearest(headline: Headline) -> str:
 def _crossover(headline: Headline) -> str:
     if not headline.crossover or not headline.pick or not isinstance(headline.pick.case.architecture, Parts):
         return ""
-    stage = headline.pick.case.architecture.rnn.cell.upper()
+    cell = headline.pick.case.architecture.rnn.cell.upper()
     return (
-        f"Below an LSTM input of {headline.crossover:,.0f} the convolution dominates the FLOPs, "
-        f"so a smaller input to the {stage} saves little compute there."
+        f"Below {'an' if cell == 'LSTM' else 'a'} {cell} input of {headline.crossover:,.0f} the convolution dominates "
+        f"the FLOPs, so a smaller input to the {cell} saves little compute there."
     )
 
 
@@ -279,7 +279,9 @@ def _variants(headline: Headline) -> str:
         return f"No variant was faster than eager{scenario}." if variants else ""
     calls = best.paid_after
     payback = (
-        f"; making it pays off after at most {max(calls):,.0f} calls" if calls and len(calls) == len(best.gains) else ""
+        f"; making it pays off after at most {counted(round(max(calls)), 'call')}"
+        if calls and len(calls) == len(best.gains)
+        else ""
     )
     return f"{best.variant}{scenario} is {_range(best)} eager{payback}.{_allocators(best)}"
 

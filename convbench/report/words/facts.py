@@ -50,7 +50,7 @@ def protocol(run: RunDescription) -> dict[str, str]:
         "Seed": str(settings.seed),
         "Warm-up": f"until two windows agree, at most {units.seconds(settings.max_warmup)}",
         "Sampling": f"until the interval is within ±{percent(settings.target)} of the median, "
-        f"at least {settings.min_samples} samples, at most {units.seconds(settings.max_time)}",
+        f"at least {counted(settings.min_samples, 'sample')}, at most {units.seconds(settings.max_time)}",
         "Time limit": f"{units.seconds(settings.timeout)} a {'visit' if settings.visits > 1 else 'case'}",
         "Metrics": ", ".join(run.metrics) or "all",
     }
@@ -91,8 +91,9 @@ def inner_title(key: str) -> str:
 
 def _training(training: Training) -> str:
     return (
-        f"{training.steps:,} steps of Adam with a cosine schedule; {training.train_clips:,} clips to learn from, "
-        f"{training.val_clips:,} to choose by, {training.test_clips:,} to report on"
+        f"{counted(training.steps, 'step')} of Adam with a cosine schedule; "
+        f"{counted(training.train_clips, 'clip')} to learn from, {training.val_clips:,} to choose by, "
+        f"{training.test_clips:,} to report on"
     )
 
 

@@ -34,9 +34,10 @@ def _withheld(data: Data) -> str:
     threads, visits = data["threads"], data["visits"]
     threads_text = f"with {counted(threads, 'thread')} " if threads else ""
     remedy = ", or with fewer threads" if threads else ""
+    state = "its only visit was disturbed" if visits == 1 else f"none of {counted(visits, 'visit')} was undisturbed"
     return (
-        f"Its latency is unknown: {threads_text}none of {counted(visits, 'visit')} was undisturbed "
-        f"({data['reason']}). Its times are in no ranking; measure again when the machine is quiet{remedy}."
+        f"Its latency is unknown: {threads_text}{state} ({data['reason']}). Its times are in no ranking; measure again "
+        f"when the machine is quiet{remedy}."
     )
 
 
@@ -54,8 +55,8 @@ def _not_steady(data: Data) -> str:
 
 def _page_faults(data: Data) -> str:
     return (
-        f"{units.count(data['faults_per_call'])} page faults a call, {percent(data['system_share'])} of the time in "
-        f"the kernel: with the {data['allocator']} allocator much of this latency is spent mapping memory anew. "
+        f"{units.quantity(data['faults_per_call'], 'page fault')} a call, {percent(data['system_share'])} of the time "
+        f"in the kernel: with the {data['allocator']} allocator much of this latency is spent mapping memory anew. "
         "The variant allocator(malloc=glibc-arena) keeps it mapped."
     )
 
@@ -88,7 +89,7 @@ def _folds(data: Data) -> str:
     head = "is linear and" if data.get("whole") else "ends in a linear layer, which"
     return (
         f"The reducer {head} folds into the LSTM: the same function exists with LSTM input "
-        f"{data['lstm_input']:,} and {data['params_saved']:,} fewer parameters."
+        f"{data['lstm_input']:,} and {counted(data['params_saved'], 'fewer parameter')}."
     )
 
 
@@ -125,13 +126,36 @@ def _busy_machine(data: Data) -> str:
     if "waited" in data:
         busyness = f"other processes had a core for {percent(data['waited'])} of the time"
     else:
-        busyness = f"load {units.digits(data['load'], 2)} on {data['cores']} cores"
+        busyness = f"load {units.digits(data['load'], 2)} on {counted(data['cores'], 'core')}"
     if threads:
         return (
             f"The machine was busy ({busyness}), its {threads} threads waiting for each other: measure again when "
             "it is quiet, or with one thread."
         )
     return f"The machine was busy ({busyness}): measure again when it is quiet."
+
+
+def _test_clips_known(data: Data) -> str:
+    verb = "equals" if data["known"] == 1 else "equal"
+    return (
+        f"{data['known']:,} of {counted(data['clips'], 'test clip')} {verb}, pixel by pixel, a clip that it learned "
+        "from or was chosen by: its accuracy is too high. Leave out repeats, or name the recording of each clip."
+    )
+
+
+def _stages_unseen(data: Data) -> str:
+    is_single = isinstance(data["stages"], str) or len(data["stages"]) == 1
+    stages, pronoun = ("stage", "its") if is_single else ("stages", "their")
+    return (
+        f"The call never enters the {stages} {_list(data['stages'])}: {pronoun} time, memory and MACs are counted "
+        "under other. Under stages:, name the modules that are really called."
+    )
+
+
+def _foreign_process(data: Data) -> str:
+    is_single = isinstance(data["pids"], str) or len(data["pids"]) == 1
+    processes = "Another process" if is_single else "Other processes"
+    return f"{processes} used the device meanwhile: {_list(data['pids'])}."
 
 
 def _integer(data: Data, key: str) -> str:
@@ -188,18 +212,15 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
         "It calls modules in threads of its own: what they allocate is not in the peak of tensors, only in the "
         "process's peak, and the times of its stages are those of threads running side by side."
     ),
-    codes.STAGES_UNSEEN: lambda d: (
-        f"The call never enters the stage {_list(d['stages'])}: its time, memory and MACs are counted under other. "
-        "Under stages:, name the modules that are really called."
-    ),
+    codes.STAGES_UNSEEN: _stages_unseen,
     codes.NO_GRADIENT: lambda d: (
-        f"{units.count(d['params'])} parameters got no gradient from the loss: {_list(d['names'])}. Give the loss that "
-        "trains them: loss: package.module:function."
+        f"{units.quantity(d['params'], 'parameter')} got no gradient from the loss: {_list(d['names'])}. Give the loss "
+        "that trains them: loss: package.module:function."
     ),
     codes.NOT_CAPTURED: lambda d: f"What torch.compile captured is unknown: {d['reason']}.",
     codes.NOTHING_COMPILED: lambda _: "torch.compile captured no graph: this ran eager, whatever the variant says.",
     codes.THROTTLED: lambda d: f"The device throttled while it was measured: {_list(d['reasons'])}.",
-    codes.FOREIGN_PROCESS: lambda d: f"Other processes used the device meanwhile: {_list(d['pids'])}.",
+    codes.FOREIGN_PROCESS: _foreign_process,
     codes.BUSY_MACHINE: _busy_machine,
     codes.WITHHELD: _withheld,
     codes.VISIT_FAILED: lambda d: (
@@ -241,13 +262,10 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
     ),
     codes.DEAD_RUN: _dead,
     codes.UNCONVERGED: _unconverged,
-    codes.TEST_CLIPS_KNOWN: lambda d: (
-        f"{d['known']:,} of {counted(d['clips'], 'test clip')} equal, pixel by pixel, a clip that it learned from or "
-        "was chosen by: its accuracy is too high. Leave out repeats, or name the recording of each clip."
-    ),
+    codes.TEST_CLIPS_KNOWN: _test_clips_known,
     codes.CLIPS_OF_TWO_LABELS: lambda d: (
-        f"{counted(d['clips'], 'clip')} of its task, the same pixel by pixel, have several labels: no model can tell "
-        "which label is asked for. Check the labels."
+        f"{counted(d['clips'], 'clip of its task occurs', 'clips of its task occur')} under several labels, the same "
+        "pixel by pixel: no model can tell which label is asked for. Check the labels."
     ),
     codes.CLIPS_UNSCALED: lambda d: (
         f"Its clips have values as far from 0 as {d['largest']:.4g}: floats are not rescaled, and a network learns "

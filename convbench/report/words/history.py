@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from statistics import median_high
 
-from convbench.analysis.history.course import Change, Course
+from convbench.analysis.history.course import Change, Course, is_short
 from convbench.analysis.history.overview import History, Note
-from convbench.analysis.stored_runs import COUNTS
 from convbench.core import metrics
 from convbench.core.commands import Command
 from convbench.core.text import counted, joined
@@ -154,11 +153,11 @@ def drift(course: Course) -> str:
 
 def quiet(history: History) -> str:
     """Count the series without a change, with the change that could have been seen, and the older changes."""
-    steady_courses = [course for course in history.courses if not course.drift and not is_short(history, course)]
+    steady_courses = [course for course in history.courses if not course.drift and not is_short(course, history.metric)]
     calm_courses = [course for course in steady_courses if not course.changes]
     past = [course for course in steady_courses if course.changes and not any(map(history.is_news, course.changes))]
     remark = f"; {counted(len(past), 'series', 'series')} changed before {history.since}, and not since" if past else ""
-    short_count = sum(is_short(history, course) for course in history.courses)
+    short_count = sum(is_short(course, history.metric) for course in history.courses)
     remark += f"; {counted(short_count, 'series', 'series')} with too few runs" if short_count else ""
     spikes = sum(len(course.spikes) for course in history.courses)
     kind = "a single spike" if spikes == 1 else "single spikes"
@@ -172,11 +171,6 @@ def quiet(history: History) -> str:
     change = median_high(course.visible for course in calm_courses)  # infinite for counts, which show any change
     visible = f": a change of {percent(change)} would have been seen in {half}" if math.isfinite(change) else ""
     return f"no change in {counted(len(calm_courses), 'series', 'series')}{visible}{remark}{spike_text}"
-
-
-def is_short(history: History, course: Course) -> bool:
-    """Whether a course has too few runs to show a change. Counts are never short: they show any change."""
-    return not math.isfinite(course.visible) and history.metric not in COUNTS
 
 
 def notes(run_notes: Sequence[Note]) -> list[str]:

@@ -102,7 +102,7 @@ def costs(result: Result, answer: Recommendation | None = None) -> str:
     value = result.cost(name) if name else None
     texts = [
         f"{units.seconds(result.latency.median)} a call" if result.latency else "",
-        f"{units.count(result.params)} parameters" if result.params is not None else "",
+        units.quantity(result.params, "parameter") if result.params is not None else "",
         units.size(result.memory) if result.memory is not None else "",
         units.flops(result.flops) if result.flops is not None else "",
         f"{inside(ask.metrics[name].title)} {amount(ask.metrics[name], value)}" if ask and value is not None else "",

@@ -55,8 +55,8 @@ def payback(view: Runtimes) -> str:
 
 def _calls(calls: Sequence[float]) -> str:
     numbers = _payers(calls)
-    low, high = f"{numbers[0]:,.0f}", f"{numbers[-1]:,.0f}"
-    return f"{high} calls" if low == high else f"{low} to {high} calls"
+    low, high = round(numbers[0]), round(numbers[-1])
+    return f"{f'{low:,} to ' if low < high else ''}{counted(high, 'call')}"
 
 
 def _note(calls: Sequence[float]) -> str:

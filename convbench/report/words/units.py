@@ -58,6 +58,12 @@ def count(value: float | None) -> str:
     return digits(value, 3) if value is not None and value < 1000 and value % 1 else _with_unit(value, _COUNTS)
 
 
+def quantity(value: float | None, noun: str) -> str:
+    """Return ``84.0 k parameters``, or ``1 parameter``."""
+    text = count(value)
+    return f"{text} {noun if text == '1' else f'{noun}s'}"
+
+
 def integer(value: int | None) -> str:
     """Return ``131,072``, such as an LSTM input size; a dash for None or 0."""
     return f"{value:,}" if value else MISSING
