@@ -10,10 +10,12 @@ from torch import nn
 from convbench.analysis.claims.claim import Judgement, Lacking, Number, claim
 from convbench.analysis.claims.evidence import TRAIN, Evidence, left_out
 from convbench.analysis.claims.paired import MOST, accuracy, by_verdict, gains, pair_difference, verdict_of
-from convbench.core.record import Case, Choice, Clip, Parts
+from convbench.core.record import Case, Choice, Clip, Parts, Recurrent
 from convbench.models import network
 
 SEED, SAME, OTHER = 0, 1e-5, 1e-3
+GATE_UNITS = 4 * Recurrent().hidden
+"""Rows of the LSTM's input weights: four gates."""
 CHANNELS, UNITS = 32, 64
 PLAIN, ACTIVE = "fc 64", "fc(activation=true) 64"
 
@@ -63,7 +65,7 @@ def judge_hybrid(plain_error: float, active_error: float, inputs: int, outputs: 
 
     Raises Lacking if the check with an activation shows no difference either: the test could then see none.
     """
-    savings = (inputs + 1) * outputs + 512 * (outputs - inputs)
+    savings = (inputs + 1) * outputs + GATE_UNITS * (outputs - inputs)
     numbers = (
         Number("Hybrid less GAP with the folded LSTM, largest difference, relative", plain_error, "share"),
         Number("The same fold with a ReLU in between", active_error, "share"),
