@@ -41,7 +41,6 @@ class Result:
     macs: float | None
     flops: float | None
     memory: float | None
-    cold: float | None
     common: Options = frozenset()
     """The options shared by all of the run's own models of the same name; the other options tell this one apart."""
 
@@ -188,13 +187,13 @@ def result(
     """
     memory = metrics.CPU_PEAK if record.case.device.startswith("cpu") else metrics.CUDA_PEAK
     memory = metrics.RUNTIME_PEAK if record.samples(metrics.RUNTIME_PEAK) else memory
-    fields = (metrics.PARAMS, metrics.MACS, metrics.FLOPS, memory, metrics.COLD_CALL)
-    params, macs, flops, peak, cold = (typical(record, metric) for metric in fields)
+    fields = (metrics.PARAMS, metrics.MACS, metrics.FLOPS, memory)
+    params, macs, flops, peak = (typical(record, metric) for metric in fields)
     machine_by_scope = latencies.machines([record]) if machines is None else machines
     architecture = record.case.architecture
     options = common.get(architecture.model.name, frozenset()) if isinstance(architecture, Whole) else frozenset()
     latency = latencies.latency_of(record, machine_by_scope)
-    return Result(record, group(record), latency, params, macs, flops, peak, cold, options)
+    return Result(record, group(record), latency, params, macs, flops, peak, options)
 
 
 def results(records: Iterable[Record]) -> list[Result]:
