@@ -52,6 +52,14 @@ def case(reducer="gap", size=32, *, variant="", hidden=64, **more) -> Case:
     )
 
 
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> Case:
+    """A case that needs 4 GiB; all others need 1 MiB."""
+    large = case("flatten", None)
+    monkeypatch.setattr("convbench.measure.preflight.needed_bytes", lambda case: 2**32 if case == large else 2**20)
+    return large
+
+
 def suite(*, reducers=("gap", "fc", "gmp"), sizes=(8, 16, 32, 64), hidden=(32, 64)) -> list[Case]:
     return [
         case(reducer, size, variant=variant, hidden=width)
@@ -236,20 +244,14 @@ def test_a_case_that_no_host_can_measure_is_reported(monkeypatch: pytest.MonkeyP
     assert sweep.engine.visits
 
 
-def test_a_case_goes_only_to_hosts_with_enough_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    large = case("flatten", None)
-    monkeypatch.setattr("convbench.measure.preflight.needed_bytes", lambda case: 2**32 if case == large else 2**20)
+def test_a_case_goes_only_to_hosts_with_enough_memory(large: Case) -> None:
     sweep = Sweep([large, *suite(hidden=(16,))], [Machine("small", memory=2**31), Machine("large", memory=2**33)]).run()
     assert sweep.whole()
     assert {name for name, job, _ in sweep.engine.visits if job.case == large} == {"large"}
 
 
-def test_the_largest_case_decides_where_its_ranking_is_measured(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_largest_case_decides_where_its_ranking_is_measured(large: Case) -> None:
     """The first case used to decide where the ranking was measured, and the run ended as if hosts had been lost."""
-    large = case("flatten", None)
-    monkeypatch.setattr("convbench.measure.preflight.needed_bytes", lambda case: 2**32 if case == large else 2**20)
     hosts = [*(Machine(f"small-{at}", memory=2**31) for at in range(3)), Machine("b", kind="large", memory=2**33)]
     sweep = Sweep([*suite(hidden=(64,)), large], hosts).run()
     assert sweep.whole()
@@ -257,36 +259,19 @@ def test_the_largest_case_decides_where_its_ranking_is_measured(
     assert timed == {"b"}
 
 
-def test_a_case_given_up_does_not_hold_back_its_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("start", [30, 3000])
+def test_a_case_that_only_a_lost_host_could_measure_holds_up_no_other_case(large: Case, start: int) -> None:
     """Many models of one situation run on hosts of one kind; the only host with room for the largest model is lost."""
-    large = case("flatten", None)
-    monkeypatch.setattr("convbench.measure.preflight.needed_bytes", lambda case: 2**32 if case == large else 2**20)
     hosts = [Machine("large", memory=2**33, dies=0.5), *(Machine(f"small-{at}", memory=2**31) for at in range(2))]
-    sweep = Sweep([*suite(sizes=tuple(range(8, 24)), hidden=(64,)), large], hosts, limits=Limits(start=30))
-    with pytest.raises(ConvbenchError, match=r"could measure 1 of the cases were lost.*--resume"):
-        sweep.run()
-    assert sweep.whole(but={large.id})
-
-
-def test_waiting_for_a_lost_host_holds_up_no_other_case(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    large = case("flatten", None)
-    monkeypatch.setattr("convbench.measure.preflight.needed_bytes", lambda case: 2**32 if case == large else 2**20)
-    hosts = [Machine("large", memory=2**33, dies=0.5), *(Machine(f"small-{at}", memory=2**31) for at in range(2))]
-    sweep = Sweep([*suite(sizes=tuple(range(8, 24)), hidden=(64,)), large], hosts, limits=Limits(start=3000))
+    sweep = Sweep([*suite(sizes=tuple(range(8, 24)), hidden=(64,)), large], hosts, limits=Limits(start=start))
     with pytest.raises(ConvbenchError, match=r"could measure 1 of the cases were lost.*--resume"):
         sweep.run()
     assert sweep.whole(but={large.id})
     assert max(at for _, job, at in sweep.engine.visits if job.visit < PROTOCOL.visits) < 1000
 
 
-def test_a_case_too_large_for_its_rankings_hosts_is_skipped(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_case_too_large_for_its_rankings_hosts_is_skipped(large: Case) -> None:
     """If an earlier run had measured the other cases, each --resume used to end as if hosts had been lost."""
-    large = case("flatten", None)
-    monkeypatch.setattr("convbench.measure.preflight.needed_bytes", lambda case: 2**32 if case == large else 2**20)
     small = [Machine(f"small-{at}", memory=2**31) for at in range(2)]
     others = suite(hidden=(64,))
     done = [record for _, record in Sweep(others, small).run().records]
@@ -314,10 +299,8 @@ def test_with_single_visits_anchors_measure_only_latency_and_nothing_repeats() -
     assert again.records == []
 
 
-def test_a_host_skips_an_anchor_too_large_for_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_skips_an_anchor_too_large_for_its_memory(large: Case) -> None:
     """The host used to take none of its anchors, no other host could take them, and the run never ended."""
-    large = case("flatten", None)
-    monkeypatch.setattr("convbench.measure.preflight.needed_bytes", lambda case: 2**32 if case == large else 2**20)
     cases = [*suite(hidden=(64,)), large]
     truth = {planned_case.id: 0.001 * (number + 1) for number, planned_case in enumerate(cases)} | {large.id: 1.0}
 

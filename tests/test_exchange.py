@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import uuid
 from pathlib import Path
 
+import forked
 import invented_runs as invented
 import pytest
 from invented_runs import GAP
@@ -169,14 +169,7 @@ def _push(folder: Path, place: str, barrier) -> None:
 
 def test_concurrent_pushes_leave_every_run_complete(tmp_path):
     mine, place = invented.many(tmp_path / "mine", count=12), tmp_path / "shared"
-    context = multiprocessing.get_context("fork")
-    barrier = context.Barrier(3)
-    processes = [context.Process(target=_push, args=(mine, str(place), barrier)) for _ in range(3)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
-    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert forked.at_once(_push, mine, str(place)) == [0, 0, 0]
     assert contents(place) == contents(mine)
     assert len(shared_place.open_place(str(place)).names()) == 12
     assert not list(place.glob(".*"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import multiprocessing
 import os
 import re
 import shutil
@@ -13,6 +12,7 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+import forked
 import invented_runs as invented
 import numpy as np
 import pytest
@@ -461,14 +461,7 @@ def test_a_concurrent_update_does_not_change_a_running_query(tmp_path):
 
 def test_several_processes_can_fill_an_index_at_once(tmp_path):
     folder = invented.many(tmp_path / "s", count=20)
-    context = multiprocessing.get_context("fork")
-    barrier = context.Barrier(3)
-    processes = [context.Process(target=_refresh, args=(folder, barrier)) for _ in range(3)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
-    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert forked.at_once(_refresh, folder) == [0, 0, 0]
     assert len(history_of(folder).courses) == 2
 
 

@@ -22,7 +22,7 @@ from convbench.core.errors import ConvbenchError
 from convbench.core.record import Case, Choice, Clip, Finding, Parts, Protocol, Reading
 from convbench.measure import first_call, harness
 from convbench.measure.stages.spans import Spans
-from convbench.measure.traces import capture, modules, trace
+from convbench.measure.traces import capture, trace
 from convbench.measure.traces.operators import operators
 from convbench.models.subject import assemble
 from convbench.report.page import figure, profile_section
@@ -218,7 +218,7 @@ def test_python_frames_are_removed_and_modules_keep_their_parents():
     def python(name, number, parent):
         return {"cat": "python_function", "name": name, "args": {"Python id": number, "Python parent id": parent}}
 
-    events = modules.only_modules(
+    events = trace.only_modules(
         [
             python("nn.Module: Net_0", 1, None),
             python("/home/somebody/net.py(7): forward", 2, 1),

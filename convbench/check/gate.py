@@ -127,22 +127,25 @@ def decide(
     with method.stock:
         while not method.is_over() and (open_cases := timings.open_cases(cases, rule, count)):
             method.watcher.says(progress.line(timings, open_cases, rule, ids))
-            start = time.monotonic()
             visits = [PairRequest(case, stages[stage]) for case, stage in open_cases]
             next_stages = ((case, timings.next_stage(case.id, stage, rule, count)) for case, stage in open_cases)
             next_visits = [PairRequest(case, stages[stage]) for case, stage in next_stages if stage]
-            try:
-                with closing(
-                    pairs.measure(visits, method.settings, method.folder, method.stock, next_visits)
-                ) as results:
-                    for visit, result in results:
-                        timings.add(visit, result)
-                        if method.is_over():
-                            break
-            finally:  # also if the visit is interrupted: with slow cases it takes minutes
-                timings.visit_seconds.append(time.monotonic() - start)
-                timings.keep(timings)
+            _visit(visits, next_visits, method, timings)
     return timings
+
+
+def _visit(visits: Sequence[PairRequest], next_visits: Sequence[PairRequest], method: Method, timings: Timings) -> None:
+    """Make the visits, or as many as the time allows, and add their results to ``timings``."""
+    start = time.monotonic()
+    try:
+        with closing(pairs.measure(visits, method.settings, method.folder, method.stock, next_visits)) as results:
+            for visit, result in results:
+                timings.add(visit, result)
+                if method.is_over():
+                    return
+    finally:  # also if the visit is interrupted: with slow cases it takes minutes
+        timings.visit_seconds.append(time.monotonic() - start)
+        timings.keep(timings)
 
 
 def _cases(inspection: Inspection, timings: Timings) -> tuple[CaseOutcome, ...]:

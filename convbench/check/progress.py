@@ -9,10 +9,9 @@ from convbench.check import decision
 from convbench.check.pairs import CheckedCase
 from convbench.check.rule import Rule
 from convbench.check.timings import Stage, Timings
-from convbench.core.text import counted
+from convbench.core.text import counted, first_names
 from convbench.report.words import names, units
 
-MOST_NAMES = 3
 RECENT_VISITS = 3
 """How many of the last visits are averaged to estimate the duration of the next."""
 
@@ -25,9 +24,8 @@ def line(timings: Timings, open_cases: Sequence[tuple[CheckedCase, Stage]], rule
     count, short_names = len(cases), dict(zip(cases, names.brief(cases), strict=True))
     prospects = [prospect(timings, case.id, stage, rule, count) for case, stage in open_cases]
     parts = [f"{short_names[case.id]} ({words})" for (case, _), (words, _) in zip(open_cases, prospects, strict=True)]
-    remainder = [f"{len(parts) - MOST_NAMES} more"] if len(parts) > MOST_NAMES else []
     end = _end(timings, max(visits for _, visits in prospects))
-    return f"{len(open_cases)} of {count} undecided: {', '.join([*parts[:MOST_NAMES], *remainder])}{end}"
+    return f"{len(open_cases)} of {count} undecided: {', '.join(first_names(parts))}{end}"
 
 
 def prospect(timings: Timings, case: str, stage: Stage, rule: Rule, count: int) -> tuple[str, int]:

@@ -74,7 +74,7 @@ class Timings:
         return CaseOutcome(case, pairs, confirmation, facts, self.failures.get(case, ""))
 
     def logs(self, case: str) -> list[float]:
-        return [timing.log_ratio() for timing in self.pairs.get(case, [])]
+        return self.outcome(case).logs
 
     def triples(self, case: str) -> list[Triple]:
-        return [timing.triple() for timing in self.confirmation.get(case, [])]
+        return self.outcome(case).triples

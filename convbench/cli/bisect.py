@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convbench.cli.app import Device, Only, Overrides, Skip, Source, app
-from convbench.cli.gate import Allocator, Announcer, Detect, Threads, hold_machine, rule_of, seconds_of, settings_of
+from convbench.cli.gate import (
+    Allocator,
+    Announcer,
+    Detect,
+    DifferentOutputs,
+    Threads,
+    hold_machine,
+    rule_of,
+    seconds_of,
+    settings_of,
+)
 from convbench.core.default_folders import BISECT
 from convbench.core.errors import ConvbenchError
 
@@ -38,9 +48,7 @@ def bisect(
         str,
         typer.Option(metavar="TIME", help="Time limit, builds included, as in 10m; when it is up, a range is named."),
     ] = "",
-    different_outputs: Annotated[
-        bool, typer.Option("--different-outputs", help="Time models even if their outputs differ.")
-    ] = False,
+    different_outputs: DifferentOutputs = False,
     as_json: Annotated[
         Path | None,
         typer.Option("--json", help="The JSON file to write [default: reports/bisect/SUITE.json]."),

@@ -13,6 +13,7 @@ from convbench.cli.gate import (
     Allocator,
     Announcer,
     Detect,
+    DifferentOutputs,
     Threads,
     hold_machine,
     rule_of,
@@ -50,9 +51,7 @@ def check(
             help="Time limit, builds included, as in 90s, 3m or 1h; undecided cases end when it is up.",
         ),
     ] = "",
-    different_outputs: Annotated[
-        bool, typer.Option("--different-outputs", help="Time models even if their outputs differ.")
-    ] = False,
+    different_outputs: DifferentOutputs = False,
     instructions: Annotated[
         bool, typer.Option("--instructions", help="Also count a call's instructions with valgrind: minutes per case.")
     ] = False,

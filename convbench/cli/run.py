@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from convbench.core.record import Record, RunDescription
     from convbench.runs import sweep
     from convbench.runs.preparation import PreparedRun
+    from convbench.suite import Suite
+    from convbench.suite.selection import Plan
 
 
 Resume = Annotated[
@@ -109,18 +111,13 @@ def run(
     from convbench.runs import preparation, sweep
     from convbench.runs.executor import to_come
     from convbench.runs.user_code import load
-    from convbench.suite.overrides import bare_axes_of, idle_sentences
+    from convbench.suite.overrides import bare_axes_of
     from convbench.suite.selection import Selection
 
     changes = [*(overrides or []), *([f"metrics=[{metrics}]"] if metrics else [])]
     changes += [f"protocol.budget={duration('--budget', budget):g}"] if budget else []
     loaded_suite = load(suite, changes, server)
-    if loaded_suite.left_out:
-        count = counted(len(loaded_suite.left_out), "case")
-        quality = "train" if loaded_suite.left_out[0].trains else "probe"
-        print(f"convbench: the metrics leave out {count} of quality: add quality={quality} for them", file=sys.stderr)
-    for sentence in idle_sentences(loaded_suite.overrides, (*loaded_suite.cases, *loaded_suite.left_out)):
-        print(f"convbench: {sentence}", file=sys.stderr)
+    _say(_suite_sentences(loaded_suite))
     directory = out or REPORTS / loaded_suite.name
     selection = Selection(only or (), skip or (), _shard(shard))
     probes = preparation.profiler(loaded_suite, directory)
@@ -141,30 +138,48 @@ def run(
         is_locked = not dry_run and stack.enter_context(sweep.reserve(directory, loaded_suite, runner, resume_mode))
         host = to_come(device) if dry_run and runner.awaits_hosts else None
         prepared = preparation.prepare(loaded_suite, runner, selection, str(command), probes, host)
-        if pattern := prepared.plan.idle_skip:
-            print(f"convbench: --skip {pattern} leaves no case out: --dry-run shows the names", file=sys.stderr)
-        sizes, reducers = prepared.plan.idle_sizes
-        if sizes and (selection == Selection() or "lstm_input" in bare_axes_of(changes)):  # else other cases may
-            size_text = cut(" or ".join(map(str, sizes)), 60)
-            reason = f"{joined(reducers)} {'makes its' if len(reducers) == 1 else 'make their'} own"
-            print(f"convbench: no case has the LSTM input size {size_text}: {reason}", file=sys.stderr)
+        may_name_sizes = selection == Selection() or "lstm_input" in bare_axes_of(changes)  # else other cases have them
+        _say(_plan_sentences(prepared.plan, may_name_sizes))
         if dry_run:
             _show_plan(prepared)
             if host:
-                print(
-                    f"convbench: {executor} was not asked for hosts: they are assumed to be {host.device}, with as "
-                    "many cores as this machine and memory for every case",
-                    file=sys.stderr,
-                )
+                assumption = f"{host.device}, with as many cores as this machine and memory for every case"
+                _say([f"{executor} was not asked for hosts: they are assumed to be {assumption}"])
             return
         if "commit" not in prepared.facts and (refusal := git.refusal(Path())):
-            warning = f"the run is kept without its commit, which history --confirm needs: {refusal}"
-            print(f"convbench: {warning}", file=sys.stderr)
+            _say([f"the run is kept without its commit, which history --confirm needs: {refusal}"])
         records = _measure(
             prepared, directory, resume_mode, as_json=as_json, quiet=quiet, until_sure=until_sure, is_locked=is_locked
         )
     conclude(directory, show=not (as_json or quiet))
     raise typer.Exit(INCOMPLETE if _count_missing(directory, records, prepared) else _exit_code(records))
+
+
+def _say(sentences: Iterable[str]) -> None:
+    """Print each sentence on standard error."""
+    for sentence in sentences:
+        print(f"convbench: {sentence}", file=sys.stderr)
+
+
+def _suite_sentences(suite: Suite) -> Iterator[str]:
+    """Yield a sentence for the cases that the metrics leave out, and for each override that does nothing."""
+    from convbench.suite.overrides import idle_sentences
+
+    if suite.left_out:
+        count, quality = counted(len(suite.left_out), "case"), "train" if suite.left_out[0].trains else "probe"
+        yield f"the metrics leave out {count} of quality: add quality={quality} for them"
+    yield from idle_sentences(suite.overrides, (*suite.cases, *suite.left_out))
+
+
+def _plan_sentences(plan: Plan, may_name_sizes: bool) -> Iterator[str]:
+    """Yield a sentence for a ``--skip`` that skips nothing, and for LSTM input sizes that no case has."""
+    if plan.idle_skip:
+        yield f"--skip {plan.idle_skip} leaves no case out: --dry-run shows the names"
+    sizes, reducers = plan.idle_sizes
+    if sizes and may_name_sizes:
+        size_text = cut(" or ".join(map(str, sizes)), 60)
+        reason = f"{joined(reducers)} {'makes its' if len(reducers) == 1 else 'make their'} own"
+        yield f"no case has the LSTM input size {size_text}: {reason}"
 
 
 @app.command()
@@ -179,21 +194,18 @@ def merge(
     stored_runs = [store.load(path) for path in runs]
     run, records = merging.merge(stored_runs)
     if missing_shards := shards.missing_names(run):
-        print(f"convbench: {missing_shards} missing: merge {out} with the missing runs", file=sys.stderr)
+        _say([f"{missing_shards} missing: merge {out} with the missing runs"])
     if merging.repeats(stored_runs):
-        print("convbench: a run is named twice, which adds nothing", file=sys.stderr)
+        _say(["a run is named twice, which adds nothing"])
     if len(commits := dict.fromkeys(_commit(shard) for shard, _ in stored_runs)) > 1:
-        ids = joined([*commits])
-        print(
-            f"convbench: the shards measured different commits ({ids}): the joined run names the first", file=sys.stderr
-        )
+        _say([f"the shards measured different commits ({joined([*commits])}): the joined run names the first"])
     with store.hold_directory(out):
         store.start(out, run, records)
         write_csv(out, records)
     conclude(out, show=True)
     if unfinished_count := len(planned.open_ids(run, records)):
         cases = counted(unfinished_count, "planned case has", "planned cases have")
-        print(f"convbench: {cases} no result: run the shard again with --resume, then merge again", file=sys.stderr)
+        _say([f"{cases} no result: run the shard again with --resume, then merge again"])
     raise typer.Exit(INCOMPLETE if missing_shards or unfinished_count else _exit_code(records))
 
 
@@ -247,8 +259,7 @@ def _measure(
             with suppress(ConvbenchError):
                 _print_rows(store.load(directory)[1])
         raise
-    for sentence in _remainder_sentences(resumed_records, prepared):
-        print(f"convbench: {sentence}", file=sys.stderr)
+    _say(_remainder_sentences(resumed_records, prepared))
     if as_json:
         _print_rows(records)
     return records
@@ -280,7 +291,7 @@ def _count_missing(directory: Path, records: Sequence[Record], prepared: Prepare
         count = len(set(run.planned).difference(record.case.id for record in records))
         reason = f"the executor gave no record of {counted(count, 'case')}: add --resume to try again"
     if count:
-        print(f"convbench: {reason}", file=sys.stderr)
+        _say([reason])
     return count
 
 

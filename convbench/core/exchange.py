@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,45 +49,17 @@ def push(source: Path, target: str) -> Transfer:
     with explain(target):
         place = open_place(target)
         remote_names = place.names()
-        runs, omissions = _push_runs(source, place, remote_names)
-        confirmations, reasons = _push_confirmations(source, place, remote_names)
-        omissions += reasons
-        if not (runs or omissions or confirmations):
+        copied, omissions = dict[str, bool](), []
+        for name, content in chain(_runs(source), _confirmations(source)):
+            if isinstance(content, str):
+                omissions.append(f"{name}: {content}")
+            elif name not in copied:
+                copied[name] = name not in remote_names or not place.holds(name, content)
+                if copied[name]:
+                    place.write(name, content)
+        if not (copied or omissions):
             raise StoreError(f"{source}: there is no run: `convbench run` writes one")
-    new_runs, new_confirmations = sum(runs.values()), sum(confirmations.values())
-    return Transfer(
-        new_runs, new_confirmations, len(runs) - new_runs + len(confirmations) - new_confirmations, omissions
-    )
-
-
-def _push_runs(source: Path, place: SharedPlace, names: set[str]) -> tuple[dict[str, bool], tuple[str, ...]]:
-    """Copy runs; return their names, each with whether it was copied, and omissions, with the reason."""
-    runs: dict[str, bool] = {}
-    omissions = []
-    for directory in runs_below(source):
-        content = _content(directory)
-        if isinstance(content, str):
-            omissions.append(f"{directory}: {content}")
-        elif (name := _name(content)) not in runs:
-            runs[name] = name not in names or not place.holds(name, content)
-            if runs[name]:
-                place.write(name, content)
-    return runs, tuple(omissions)
-
-
-def _push_confirmations(source: Path, place: SharedPlace, names: set[str]) -> tuple[dict[str, bool], tuple[str, ...]]:
-    """Copy confirmations; return their names, each with whether it was copied, and omissions, with the reason."""
-    confirmations: dict[str, bool] = {}
-    omissions = []
-    for name in sorted(name for name in Folder(source).names() if _is_confirmation(name)):
-        content = Folder(source).read(name)
-        if not _is_json(content):
-            omissions.append(f"{source / name}: {NOT_WHOLE}")
-            continue
-        confirmations[name] = name not in names or not place.holds(name, content)
-        if confirmations[name]:
-            place.write(name, content)
-    return confirmations, tuple(omissions)
+    return _transfer([name for name, is_new in copied.items() if is_new], len(copied), omissions)
 
 
 def pull(source: str, target: Path) -> Transfer:
@@ -101,7 +74,7 @@ def pull(source: str, target: Path) -> Transfer:
             raise StoreError(f"{source}: it is a run itself: name the folder that it lies in")
         local_names = {name for name in folder.names() if _OF_CONTENT.fullmatch(name) and _is_whole(folder, name)}
         if remote_names - local_names:
-            local_names |= set(_names_of_own(target))
+            local_names |= {name for name, content in _runs(target) if not isinstance(content, str)}
         for name in sorted(remote_names - local_names):
             content = _read(place, name)
             if isinstance(content, str):
@@ -111,9 +84,13 @@ def pull(source: str, target: Path) -> Transfer:
             if own_name not in local_names | new_names and _lacks(target / own_name, content):
                 folder.write(own_name, content)
                 new_names.add(own_name)
+    return _transfer(new_names, len(remote_names) - len(omissions), omissions)
+
+
+def _transfer(new_names: Collection[str], count: int, omissions: Sequence[str]) -> Transfer:
+    """Return the transfer of the new ones of ``count`` runs and confirmations; the others were there already."""
     confirmations = sum(map(_is_confirmation, new_names))
-    present_count = len(remote_names) - len(new_names) - len(omissions)
-    return Transfer(len(new_names) - confirmations, confirmations, present_count, tuple(omissions))
+    return Transfer(len(new_names) - confirmations, confirmations, count - len(new_names), tuple(omissions))
 
 
 def _read(place: SharedPlace, name: str) -> Content | str:
@@ -162,12 +139,19 @@ def _lacks(directory: Path, content: Content) -> bool:
     return not lock.is_held(directory / store.LOCK) and is_part(Folder(directory.parent).read(directory.name), content)
 
 
-def _names_of_own(target: Path) -> Iterator[str]:
-    """Yield the shared names of the runs below a folder, whatever their folders are called."""
-    for directory in runs_below(target):
+def _runs(source: Path) -> Iterator[tuple[str, Content | str]]:
+    """Yield the runs below a folder by their shared names; one that is not shared now by its path, with the reason."""
+    for directory in runs_below(source):
         content = _content(directory)
-        if not isinstance(content, str):
-            yield _name(content)
+        yield str(directory) if isinstance(content, str) else _name(content), content
+
+
+def _confirmations(source: Path) -> Iterator[tuple[str, Content | str]]:
+    """Yield a folder's confirmations by their names; one that is not whole by its path, with the reason."""
+    folder = Folder(source)
+    for name in sorted(filter(_is_confirmation, folder.names())):
+        content = folder.read(name)
+        yield (name, content) if _is_json(content) else (str(source / name), NOT_WHOLE)
 
 
 def _content(directory: Path) -> Content | str:

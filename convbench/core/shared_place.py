@@ -158,9 +158,7 @@ class Remote:
             return False
 
     def write(self, name: str, content: Content) -> None:
-        if self.root.startswith(
-            "/"
-        ):  # any other root begins with a bucket: it has no folders, and a typo would make one
+        if self.root.startswith("/"):  # else it begins with a bucket, which has no folders, and a typo would make one
             folder = CONFIRMED if "" in content else name
             self.system.makedirs(f"{self.root}/{folder}", exist_ok=True)
         for file, data in content.items():

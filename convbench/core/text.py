@@ -82,10 +82,19 @@ def joined(words: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1]))) if words else "none"
 
 
+def first_names(names: Sequence[str], most: int = MOST_NAMES) -> list[str]:
+    """Return the names; of more than ``most``, the first ones and ``4 more``."""
+    return [*names[:most], *([f"{len(names) - most:,} more"] if len(names) > most else [])]
+
+
 def some(names: Sequence[str]) -> str:
-    """Return ``a, b, c and 4 more``: the first names and the number of the others."""
-    remainder = [f"{len(names) - MOST_NAMES:,} more"] if len(names) > MOST_NAMES else []
-    return joined([*(short_name(one_line(name)) for name in names[:MOST_NAMES]), *remainder])
+    """Return ``a, b, c and 4 more``: the first names, cut to one line each, and the number of the others."""
+    return joined([short_name(one_line(name)) for name in first_names(names)])
+
+
+def some_long(names: Sequence[str], most: int) -> str:
+    """Return ``a; b and 4 more``, for names that hold commas; without an "and" if all are named."""
+    return " and ".join(["; ".join(names[:most]), *first_names(names, most)[most:]])
 
 
 def file_stem(name: str) -> str:

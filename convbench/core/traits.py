@@ -89,6 +89,11 @@ def dtype_option(*, dtype: str) -> str:
     return dtype
 
 
+def precision_option(*, precision: str, **_: Scalar) -> str:
+    """Return the number type of a runtime that takes it as its option ``precision``, by the runtime's own name."""
+    return {"f32": FP32, "bf16": "bf16", "f16": "fp16"}[precision]
+
+
 def of_variant(name: str) -> VariantTraits:
     """Return the traits that a variant declares, or the default ones. Raises ConvbenchError if it cannot be found."""
     declaration = variants.get(name).declaration

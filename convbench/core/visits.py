@@ -108,9 +108,7 @@ def _join(records: Sequence[Record]) -> Record:
     first_record = records[0]
     if not first_record.visits:
         return next((record for record in records if record.status == "ok"), first_record)
-    records = [
-        record for record in records if record.visits
-    ]  # a record without visits has no part in the others' visits
+    records = [record for record in records if record.visits]  # the others have no part in these visits
     records = [record for record in records if _is_refused(record)] or records  # times of a refused case mean nothing
     names = dict.fromkeys(reading.metric.name for record in records for reading in record.readings)
     return replace(

@@ -43,7 +43,7 @@ def apply(data: dict[str, Any], override: str, mistakes: Mistakes) -> None:
         return
     if path[0] not in AXES and path[0] not in KEYS[""]:
         suggestions = [repr(f"{section}.{path[0]}") for section in sections_of(path[0], KEYS)]
-        words = unknown_key(path[0], {*AXES, *KEYS[""], *_dotted_keys("protocol")})
+        words = unknown_key(path[0], {*AXES, *KEYS[""], *(f"protocol.{name}" for name in KEYS["protocol"])})
         if suggestions:
             words = f"unknown key {path[0]!r}; did you mean {' or '.join(suggestions)}?"
         mistakes.add_override(override, words)
@@ -85,10 +85,6 @@ def _key(override: str) -> str:
 
 def _first_key(override: str) -> str:
     return _key(override).split(".")[0].strip()
-
-
-def _dotted_keys(section: str) -> Iterable[str]:
-    return (f"{section}.{name}" for name in KEYS[section])
 
 
 def _places(data: dict[str, Any], path: tuple[str, ...]) -> list[Location]:

@@ -63,6 +63,19 @@ def pair_difference(where: str, first: Mapping[int, float], second: Mapping[int,
     return welch(where, list(first.values()), list(second.values()))
 
 
+def compare(
+    pairs: Mapping[str, tuple[Quality, Quality]], first_name: str, second_name: str, difference_name: str
+) -> tuple[list[Difference], list[Number]]:
+    """Subtract on each task the second configuration's accuracy from the first's; return also the numbers behind it."""
+    differences, numbers = [], []
+    for task, (first, second) in pairs.items():
+        difference = pair_difference(task, first.by_seed, second.by_seed)
+        differences.append(difference)
+        numbers += [accuracy(f"{task}: {first_name}", first), accuracy(f"{task}: {second_name}", second)]
+        numbers.append(difference.number(f"{task}: {difference_name}"))
+    return differences, numbers
+
+
 def welch(where: str, first: Sequence[float], second: Sequence[float]) -> Difference:
     """Return the difference of two means of unequal spread, its interval with Satterthwaite's degrees of freedom.
 

@@ -27,7 +27,7 @@ from convbench.measure.memory import allocations
 from convbench.measure.stages.hooks import call, listen
 from convbench.measure.stages.profiler_marks import Marks
 from convbench.measure.stages.spans import BACKWARD, PREFIX, Spans, compiled_marks
-from convbench.measure.traces import modules, trace
+from convbench.measure.traces import trace
 from convbench.measure.traces.operators import operators
 from convbench.models.subject import Subject
 
@@ -117,7 +117,7 @@ def _trace(subject: Subject, steps: int) -> dict[str, Any]:
         recording = trace.read(Path(path))
     for name in ("traceName", "host_name"):
         recording.pop(name, None)
-    recording["traceEvents"] = modules.only_modules(recording["traceEvents"])
+    recording["traceEvents"] = trace.only_modules(recording["traceEvents"])
     recording["traceEvents"] += _backward_ranges(trace.events(recording))
     return recording
 

@@ -18,6 +18,8 @@ SMALL = 2**24
 MOST_BYTES = 2**31
 """The largest trace that is passed on, unpacked."""
 KERNELS = ("kernel", "gpu_memcpy", "gpu_memset")
+PYTHON, MODULE = "python_function", "nn.Module: "
+ID, PARENT = "Python id", "Python parent id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,3 +100,20 @@ def _event(entry: dict[str, Any]) -> Event:
     thread = (entry.get("pid"), entry.get("tid"))
     end = begin + float(entry.get("dur", 0))
     return Event(str(entry.get("name", "")), str(entry.get("cat", "")), begin, end, thread, entry.get("args") or {})
+
+
+def only_modules(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return ``events`` without Python functions other than module calls; a module's parent is the module around it.
+
+    So no file of the machine is named, and the module view still works.
+    """
+    python = {event["args"][ID]: event for event in events if event.get("cat") == PYTHON}
+    calls = [event for event in events if event.get("cat") != PYTHON or event["name"].startswith(MODULE)]
+    return [_with_parent(event, python) if event.get("cat") == PYTHON else event for event in calls]
+
+
+def _with_parent(event: dict[str, Any], python: dict[int, dict[str, Any]]) -> dict[str, Any]:
+    parent = event["args"].get(PARENT)
+    while parent in python and not python[parent]["name"].startswith(MODULE):
+        parent = python[parent]["args"].get(PARENT)
+    return event | {"args": event["args"] | {PARENT: parent if parent in python else None}}

@@ -9,11 +9,13 @@ from torch import nn
 
 from convbench.analysis.claims.claim import Judgement, Lacking, Number, claim
 from convbench.analysis.claims.evidence import TRAIN, Evidence, left_out
-from convbench.analysis.claims.paired import MOST, accuracy, by_verdict, gains, pair_difference, verdict_of
-from convbench.core.record import Case, Choice, Clip, Parts
+from convbench.analysis.claims.paired import MOST, by_verdict, compare, gains, verdict_of
+from convbench.core.record import Case, Choice, Clip, Parts, Recurrent
 from convbench.models import network
 
 SEED, SAME, OTHER = 0, 1e-5, 1e-3
+GATE_UNITS = 4 * Recurrent().hidden
+"""Rows of the LSTM's input weights: four gates."""
 CHANNELS, UNITS = 32, 64
 PLAIN, ACTIVE = "fc 64", "fc(activation=true) 64"
 
@@ -47,11 +49,7 @@ def activation_gain(evidence: Evidence) -> Judgement:
     if not tasks:
         raise Lacking(f"Trainings of FC with and without activation are needed: {TRAIN}.")
     cells = {task: evidence.pair(task, ACTIVE, PLAIN) for task in tasks}
-    differences = [pair_difference(task, active.by_seed, plain.by_seed) for task, (active, plain) in cells.items()]
-    numbers = []
-    for difference, (task, (active, plain)) in zip(differences, cells.items(), strict=True):
-        numbers += [accuracy(f"{task}: with ReLU", active), accuracy(f"{task}: without", plain)]
-        numbers.append(difference.number(f"{task}: with less without"))
+    differences, numbers = compare(cells, "with ReLU", "without", "with less without")
     exclusions = left_out(quality for pair in cells.values() for quality in pair)
     why = f"A gain from the activation is {by_verdict(differences)}; the article's code has none."
     verdicts = gains(differences)
@@ -63,7 +61,7 @@ def judge_hybrid(plain_error: float, active_error: float, inputs: int, outputs: 
 
     Raises Lacking if the check with an activation shows no difference either: the test could then see none.
     """
-    savings = (inputs + 1) * outputs + 512 * (outputs - inputs)
+    savings = (inputs + 1) * outputs + GATE_UNITS * (outputs - inputs)
     numbers = (
         Number("Hybrid less GAP with the folded LSTM, largest difference, relative", plain_error, "share"),
         Number("The same fold with a ReLU in between", active_error, "share"),

@@ -13,6 +13,7 @@ from convbench.analysis.claims.paired import (
     Difference,
     accuracy,
     by_verdict,
+    compare,
     gains,
     pair_difference,
     verdict_of,
@@ -39,11 +40,7 @@ DIAL = re.compile(r"identity\(jitter=([\d.]+)\)")
 )
 def intricate_features(evidence: Evidence) -> Judgement:
     cells = {task: evidence.pair(task, FC, GAP) for task in SPATIAL}
-    differences = [pair_difference(task, fc.by_seed, gap.by_seed) for task, (fc, gap) in cells.items()]
-    numbers = []
-    for difference, (task, (fc, gap)) in zip(differences, cells.items(), strict=True):
-        numbers += [accuracy(f"{task}: FC", fc), accuracy(f"{task}: GAP", gap)]
-        numbers.append(difference.number(f"{task}: FC less GAP"))
+    differences, numbers = compare(cells, "FC", "GAP", "FC less GAP")
     matches = {task: _matches(evidence, task, fc) for task, (fc, _) in cells.items()}
     numbers += [
         difference.number(f"{task}: {reducer} less FC")

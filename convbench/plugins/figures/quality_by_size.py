@@ -18,14 +18,12 @@ from convbench.core.metric import Metric
 from convbench.core.record import Parts
 from convbench.core.registry import figures
 from convbench.core.statistics import Interval
-from convbench.report.drawing import Drawing, scales
+from convbench.report.drawing import MOST_DRAWINGS, Drawing, scales
 from convbench.report.drawing.scatter import heading
 from convbench.report.drawing.shares import baselines, share_axis
-from convbench.report.drawing.style import AREA, PAPER, TEXT, WEIGHT, look, short_name, stack
+from convbench.report.drawing.style import AREA, PAPER, WEIGHT, look, short_name, stack, y_title
 from convbench.report.words.names import threads_of
 
-SETTINGS = 4
-"""Maximum number of drawings; the table has the numbers of further backbones and clips."""
 APART = 0.022
 """Share of the axis between reducers of the same size, so that their intervals can be seen."""
 
@@ -48,7 +46,7 @@ def quality_by_size(results: Sequence[Result]) -> Iterator[Drawing]:
         if parts.lstm_input:
             settings[parts.backbone, parts.rnn, parts.layer_norm, quality.clip].append(quality)
     sweeps = [members for members in settings.values() if len({_size(quality) for quality in members}) > 1]
-    for number, members in enumerate(sweeps[:SETTINGS]):
+    for number, members in enumerate(sweeps[:MOST_DRAWINGS]):
         yield _draw(members, results, number, len(settings) > 1)
 
 
@@ -145,8 +143,7 @@ def _draw_costs(
     scales.log_axis(axes, "x", ends, "size")
     places = [point.y for points in lines.values() for point in points]
     scales.log_axis(axes, "y", scales.limits(places), column.unit)
-    axes.annotate(heading(column), (0, 1), xycoords="axes fraction", xytext=(-52, 7),
-                  textcoords="offset points", fontsize=10, color=TEXT)  # fmt: skip
+    y_title(axes, heading(column))
     _draw_series(axes, lines)
 
 

@@ -9,13 +9,11 @@ from convbench.analysis.quality.controls import LinearProbe, linear_probes
 from convbench.analysis.results import Result
 from convbench.core.grouping import grouped
 from convbench.core.registry import figures
-from convbench.report.drawing import Drawing
+from convbench.report.drawing import MOST_DRAWINGS, Drawing
 from convbench.report.drawing.labels import label
 from convbench.report.drawing.shares import share_axis
 from convbench.report.drawing.style import AREA, GRID, WEIGHT, canvas, look, short_name
 
-SETTINGS = 4
-"""Maximum number of drawings; the table has the numbers of further backbones and clips."""
 LEAST = -0.2
 """Lower values of R² are drawn at this one."""
 
@@ -26,7 +24,7 @@ def quality_probe(results: Sequence[Result]) -> Iterator[Drawing]:
     all_probes = linear_probes([result.record for result in results])
     complete_probes = (probe for probe in all_probes if probe.where and probe.what)
     settings = grouped(complete_probes, lambda probe: (probe.architecture.backbone, probe.clip))
-    for number, probes in enumerate(list(settings.values())[:SETTINGS]):
+    for number, probes in enumerate(list(settings.values())[:MOST_DRAWINGS]):
         yield _draw(probes, number, len(settings) > 1)
 
 

@@ -21,7 +21,7 @@ SHARE = 0.25
 @probes.register("prediction")
 @declares(ProbeTraits(static=True, late=True, order=100))
 def prediction(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
-    """Predicted peak of tensor bytes, exact except for libraries' internal memory; nothing for a compiled case."""
+    """Predicted peak of tensor bytes, exact except for libraries' internal memory; not for compilers and runtimes."""
     if opaque(subject.case):
         return
     predict.cache_clear()  # the code behind a name may have changed

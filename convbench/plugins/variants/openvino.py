@@ -7,15 +7,10 @@ from typing import TYPE_CHECKING, Literal
 
 from convbench.core.errors import Impossible, Unavailable
 from convbench.core.registry import declares, variants
-from convbench.core.traits import VariantTraits
+from convbench.core.traits import VariantTraits, precision_option
 
 if TYPE_CHECKING:
     from convbench.models.subject import Subject
-
-
-def number_type(*, precision: str, exporter: str) -> str:
-    """Return the number type of the arithmetic: the one that ``precision`` hints at."""
-    return {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}[precision]
 
 
 @variants.register("openvino")
@@ -25,7 +20,7 @@ def number_type(*, precision: str, exporter: str) -> str:
         opaque=True,
         own_process=True,
         scenarios=("inference", "streaming"),
-        dtype=number_type,
+        dtype=precision_option,
         packages=("openvino", "onnx", "onnxscript"),
         modules=("openvino", "onnx", "onnxscript"),
         extra="openvino",

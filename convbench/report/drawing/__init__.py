@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from convbench.analysis.results import Result
 
 
+MOST_DRAWINGS = 4
+"""Maximum number of drawings of a figure with one per backbone and clip; the table has the numbers of the others."""
+
+
 class Axes(NamedTuple):
     """The metrics of an interactive drawing (``LSTM_INPUT`` among them): those shown, and those to choose from."""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from matplotlib.axes import Axes as MplAxes
 
 from convbench.analysis.quality.qualities import Quality
-from convbench.report.drawing.style import GRID, MUTED, TEXT
+from convbench.report.drawing.style import GRID, MUTED, y_title
 from convbench.report.words.numbers import APART
 
 TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -19,9 +19,7 @@ def share_axis(axes: MplAxes, title: str) -> None:
     axes.set_yticks(TICKS, [f"{100 * tick:.0f} %" for tick in TICKS])
     axes.yaxis.grid(True, color=GRID, linewidth=0.8)
     axes.tick_params(axis="y", length=0, pad=5)
-    axes.annotate(
-        title, (0, 1), xycoords="axes fraction", xytext=(-52, 7), textcoords="offset points", fontsize=10, color=TEXT
-    )
+    y_title(axes, title)
 
 
 def baselines(axes: MplAxes, qualities: Iterable[Quality]) -> None:

@@ -85,6 +85,13 @@ def canvas(
         )
 
 
+def y_title(axes: Axes, title: str) -> None:
+    """Write the title of the y axis above it."""
+    axes.annotate(
+        title, (0, 1), xycoords="axes fraction", xytext=(-52, 7), textcoords="offset points", fontsize=10, color=TEXT
+    )
+
+
 def stack(heights: Sequence[float]) -> list[Axes]:
     """Return axes with these heights in points, one below the other on a new figure."""
     gap, left, right, top = 34.0, 58.0, 12.0, 24.0

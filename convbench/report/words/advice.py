@@ -17,7 +17,7 @@ from convbench.core.case import is_training
 from convbench.core.commands import Command
 from convbench.core.metric import Metric
 from convbench.core.record import EAGER, RunDescription
-from convbench.core.text import counted, joined
+from convbench.core.text import counted, joined, some_long
 from convbench.report.words import trade, units
 from convbench.report.words.abstention import abstention, extend
 from convbench.report.words.decision import Step, command
@@ -279,7 +279,8 @@ def _rates(answer: Recommendation) -> str:
     ]
     if not edges:
         return ""
-    return f"Best at the lowest or highest learning rate tried, so a rate beyond may be better: {_list(edges)}."
+    names = some_long(edges, NAMES)
+    return f"Best at the lowest or highest learning rate tried, so a rate beyond may be better: {names}."
 
 
 def _exclusions(exclusions: Sequence[Excluded]) -> str:
@@ -300,12 +301,7 @@ def _name(candidate: Candidate) -> str:
 
 
 def _models(candidates: Sequence[Candidate]) -> str:
-    return _list([_name(candidate) for candidate in candidates])
-
-
-def _list(names: Sequence[str]) -> str:
-    remainder = f" and {len(names) - NAMES} more" if len(names) > NAMES else ""
-    return f"{'; '.join(names[:NAMES])}{remainder}"
+    return some_long([_name(candidate) for candidate in candidates], NAMES)
 
 
 def _fails(quality: Quality, inside: bool = False) -> str:

@@ -33,7 +33,7 @@ from convbench.core.findings import (
     WITHHELD,
 )
 from convbench.core.record import Parts, Record, RunDescription
-from convbench.core.text import counted, joined
+from convbench.core.text import counted, first_names, joined, some_long
 from convbench.report.words import elsewhere, quality, runtimes, units
 from convbench.report.words.advice import NO_HEAD
 from convbench.report.words.decision import UNORDERED, merit
@@ -170,8 +170,7 @@ def _ties(headline: Headline) -> str:
     names = [model(result) for result in headline.tied if result is not headline.pick]
     if not names or not headline.timed:
         return ""
-    remainder = f" and {len(names) - 4} more" if len(names) > 4 else ""
-    return f"Also tied with the fastest: {'; '.join(names[:4])}{remainder}."
+    return f"Also tied with the fastest: {some_long(names, 4)}."
 
 
 def _flops_bound(results: Sequence[Result]) -> str:
@@ -182,7 +181,7 @@ def _flops_bound(results: Sequence[Result]) -> str:
     operators = sorted({operator for result in cases for operator in uncounted_operators(result)})
     share = max(map(uncounted_share, cases))
     clause = f" (up to {units.digits(100 * share, 2)} % of the parameters are read only by these)" if share else ""
-    names = [setup(result) for result in cases[:3]] + ([f"{len(cases) - 3} more"] if len(cases) > 3 else [])
+    names = first_names([setup(result) for result in cases])
     return f"The FLOPs of {joined(names)} are a lower bound: no counter knows {joined(operators)}{clause}."
 
 

@@ -12,7 +12,7 @@ from convbench.analysis.quality.controls import LinearProbe, linear_probes
 from convbench.analysis.quality.qualities import Quality, has_training
 from convbench.analysis.quality.standing import standings, visible
 from convbench.analysis.results import Result
-from convbench.core.text import counted
+from convbench.core.text import counted, some_long
 from convbench.report.words import advice
 from convbench.report.words.names import configuration, parts_name
 from convbench.report.words.numbers import TOO_FEW_SEEDS, chance, mean, percent, points
@@ -46,20 +46,13 @@ def task(qualities: Sequence[Quality]) -> list[str]:
         return ["No run was sound: every one collapsed or failed."]
     best, *others = (standing.quality for standing in ranking)
     tied_names = [configuration(standing.quality) for standing in ranking[1:] if standing.tied]
-    texts = [f"Highest mean test accuracy: {configuration(best)}, {accuracy(best)}{chance(best)}."]
+    seeds = counted(len(best.by_seed), "seed")
+    texts = [f"Highest mean test accuracy: {configuration(best)}, {mean(best)}, {seeds}{chance(best)}."]
     if tied_names:
-        remainder = f" and {len(tied_names) - 6} more" if tied_names[6:] else ""
-        texts.append(f"Statistically tied with it: {'; '.join(tied_names[:6])}{remainder}.")
+        texts.append(f"Statistically tied with it: {some_long(tied_names, advice.NAMES)}.")
     elif others:
         texts.append("Every other configuration can be told from it.")
     return [*texts, *filter(None, [_power(qualities), _exclusions(qualities)])]
-
-
-def accuracy(quality: Quality) -> str:
-    """Return ``87.3 % [85.0, 89.6], 3 seeds``."""
-    if quality.mean is None:
-        return "no sound run"
-    return f"{mean(quality)}, {counted(len(quality.by_seed), 'seed')}"
 
 
 def tuning(qualities: Sequence[Quality]) -> str:
