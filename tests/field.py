@@ -411,6 +411,34 @@ class Works(Base):
         return super().forward(x)
 
 
+class Steps(Base):
+    """Makes its own training step in ``forward``. ``closure`` keeps an LBFGS, ``scaled`` a scaler that fills late."""
+
+    def __init__(self, how: str):
+        super().__init__()
+        self.scaler = torch.amp.GradScaler("cpu", enabled=how == "scaled")
+        self.optimizer = (
+            torch.optim.LBFGS(self.parameters(), 1e-3, max_iter=1)
+            if how == "closure"
+            else torch.optim.SGD(self.parameters(), 1e-3)
+        )
+
+    def forward(self, x):
+        def closure():
+            self.optimizer.zero_grad()
+            loss = super(Steps, self).forward(x).square().mean()
+            self.scaler.scale(loss).backward()
+            return loss
+
+        with torch.enable_grad():
+            if isinstance(self.optimizer, torch.optim.LBFGS):
+                return self.optimizer.step(closure).detach()
+            loss = closure()
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            return loss.detach()
+
+
 class Yields(Base):
     """Returns a generator, which computes a frame when it is read."""
 

@@ -503,6 +503,10 @@ def test_own_clips_may_have_any_numeric_form(form: str, value: float) -> None:
         assert not split.clips.requires_grad
 
 
+def test_a_data_set_needs_no_length() -> None:
+    assert sum(len(split.labels) for split in parts(own("Endings"))) == 20
+
+
 @pytest.mark.parametrize(("dtype", "unit"), [("float32", 1), ("uint8", 255)])
 def test_a_reused_buffer_does_not_change_earlier_clips(dtype: str, unit: int) -> None:
     splits = own("reused", dtype=dtype)
@@ -529,6 +533,8 @@ WRONG = {
     "missing": "clip 3 has no label: give every clip the int or text that names its class",
     "not-a-number": "clip 3 has no label: give every clip the int or text that names its class",
     "float": "clip 3 has the label '0.5' (float): a label is an int or text; only classes are learned here, so",
+    "batch": "clip 3 is a batch of 2: yield its clips one by one, for instance by returning the Dataset instead of its",
+    "swapped": "clip 3 has its label first: yield the clip, then the label",
     "several": "clip 3 has the label '[1 2]' (ndarray): a label is an int or text; name one of several classes",
     "mixed": "plugins.own_clips:wrong labels some clips with an int and others with text: use one of them",
     "pair": "item 3 is a tuple of 1: yield pairs of a clip (T, C, H, W) and its label, an int or text",

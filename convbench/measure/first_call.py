@@ -19,12 +19,13 @@ from convbench.measure.leeway import by_chance, by_rounding
 from convbench.measure.outputs import numbers, time_call
 from convbench.models.deployment import Deployment
 from convbench.models.inputs import Inputs
-from convbench.models.subject import Subject, assemble, transform
+from convbench.models.subject import Subject, assemble, retry_with_gradients, transform
 from convbench.models.training_step import Step
 
 Opening = list[Reading | Finding]
 
 
+@retry_with_gradients
 def open_case(case: Case, seed: int, *, checked: bool = False) -> tuple[Subject, Opening]:
     """Return the case's subject, called once, and that call's cost. Raises CaseFailed if its output is not eager's.
 

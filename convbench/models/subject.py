@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial, wraps
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -23,13 +23,18 @@ from convbench.models.variants import need
 from convbench.models.weights import number_type
 from convbench.models.without_values import without_checks
 
-OF_INFERENCE_MODE = "Inference tensors cannot be saved for backward"
+F = TypeVar("F", bound=Callable[..., Any])
+OF_INFERENCE_MODE = "inference tensor"
+"""Part of torch's messages, in lower case, if a tensor that was made in inference mode is used for a gradient."""
+_REFUSALS: dict[Any, Exception] = {}
+"""Why architectures refused inference mode that keep tensors of their first call, by architecture."""
 
 
 class WithoutGradients:
     """A callable that runs a model with as few gradients as it allows: in the first of ``modes`` in which it succeeds.
 
     The first call finds ``mode``, in which all calls run. ``refusal`` is the error of the first mode if that failed.
+    ``spoils`` is told it if the failed attempt has left tensors in the model, so that only a new model can be called.
     ``settles`` says whether the output has pending values (``values.settle``).
     """
 
@@ -37,11 +42,16 @@ class WithoutGradients:
     TRAINABLE = MODES[1:]
     """Modes that leave a module trainable: no gradient goes through tensors that it makes in inference mode."""
 
-    def __init__(self, forward: Callable[..., Any], modes: Sequence[Callable[[], Any]] = MODES) -> None:
-        self.forward, self.modes = forward, modes
+    def __init__(
+        self,
+        forward: Callable[..., Any],
+        modes: Sequence[Callable[[], Any]] = MODES,
+        refusal: Exception | None = None,
+        spoils: Callable[[Exception], object] | None = None,
+    ) -> None:
+        self.forward, self.modes, self.refusal, self.spoils = forward, modes, refusal, spoils
         self.mode: Callable[[], Any] | None = None
         self.settles = False
-        self.refusal: Exception | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.mode is None:
@@ -64,8 +74,10 @@ class WithoutGradients:
         try:
             return self._try(last_mode, args, kwargs)
         except RuntimeError as error:
-            if self.refusal is None or OF_INFERENCE_MODE not in str(error):
+            if self.refusal is None or OF_INFERENCE_MODE not in str(error).lower():
                 raise
+            if self.spoils:
+                self.spoils(self.refusal)
             raise self.refusal from error  # ``error`` only comes from state that the first attempt left in the model
 
     def _try(self, mode: Callable[[], Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -118,7 +130,9 @@ class Subject:
     @cached_property
     def without_gradients(self) -> WithoutGradients:
         """``forward`` as scenarios without training call it."""
-        return WithoutGradients(self.forward, self.modes)
+        architecture = self.case.architecture
+        spoils = partial(_REFUSALS.setdefault, architecture)
+        return WithoutGradients(self.forward, self.modes, _REFUSALS.get(architecture), spoils)
 
     @cached_property
     def stage_entries(self) -> set[tuple[int, str]]:
@@ -161,7 +175,27 @@ def assemble(case: Case, seed: int, device: str | None = None, model: nn.Module 
     arguments = inputs(case, seed, device, model)
     if any(isinstance(module, LazyModuleMixin) for module in model.modules()):
         _materialize(model, arguments, device)
-    return Subject(case, seed, device, model, arguments, _forward(case, model), number_type(model))
+    modes = WithoutGradients.TRAINABLE if case.architecture in _REFUSALS else WithoutGradients.MODES
+    return Subject(case, seed, device, model, arguments, _forward(case, model), number_type(model), modes=modes)
+
+
+def retry_with_gradients(function: F) -> F:
+    """Decorator: call ``function(case, ...)`` again if its first call finds that inference mode spoils the model.
+
+    Then ``assemble`` makes a model that is never called in inference mode.
+    """
+
+    @wraps(function)
+    def wrapper(case: Case, *args: Any, **kwargs: Any) -> Any:
+        is_known = case.architecture in _REFUSALS
+        try:
+            return function(case, *args, **kwargs)
+        except Exception:
+            if is_known or case.architecture not in _REFUSALS:
+                raise
+        return function(case, *args, **kwargs)
+
+    return wrapper  # type: ignore[return-value]
 
 
 def assemble_forward(case: Case, seed: int, device: str | None = None) -> Subject:

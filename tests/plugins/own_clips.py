@@ -68,6 +68,15 @@ class Recordings:
         return clip, (recording + odd) % 2, None if self.lacks and i == 3 else f"recording {recording}"
 
 
+class Endings:
+    """A data set without a length, which ends by an IndexError."""
+
+    def __getitem__(self, i: int) -> tuple[Any, int]:
+        if i == 20:
+            raise IndexError
+        return torch.full(SHAPE, i / 20), i % 2
+
+
 def unseeded() -> Iterator[tuple[Any, int]]:
     """Return different clips at each call."""
     return ((np.random.default_rng().random(SHAPE, dtype=np.float32), i % 2) for i in range(20))
@@ -122,6 +131,8 @@ def _wrong_clip(how: str, clip: Any) -> Any:
         "text": "cat.mp4",
         "ragged": [[1.0], [1.0, 2.0]],
         "sparse": torch.zeros(SHAPE).to_sparse(),
+        "batch": torch.zeros(2, *SHAPE),
+        "swapped": 1,
     }
     if how in {"nan", "inf"}:
         clip[2, 0, 1, 5] = float(how)
@@ -129,7 +140,10 @@ def _wrong_clip(how: str, clip: Any) -> Any:
 
 
 def _wrong_label(how: str, label: Any) -> Any:
-    labels = {"missing": None, "not-a-number": np.nan, "float": 0.5, "several": np.array([1, 2]), "mixed": "one"}
+    labels = {
+        "missing": None, "not-a-number": np.nan, "float": 0.5, "several": np.array([1, 2]), "mixed": "one",
+        "batch": torch.tensor([0, 1]), "swapped": np.zeros(SHAPE, dtype=np.float32),
+    }  # fmt: skip
     return labels.get(how, label)
 
 

@@ -49,12 +49,17 @@ def on_meta_or_reason(case: Case, seed: int, seconds: float = SECONDS_ON_META) -
     if (case, seed) in _REASONS:
         return _REASONS[case, seed]
     try:
-        on_meta = subject.assemble(case, seed, device="meta")
-        with as_written(on_meta.model), _Limit(seconds):
-            return after_call(on_meta)
+        return _called_on_meta(case, seed, seconds)
     except Exception as error:
         _REASONS[case, seed] = SLOW if isinstance(error, _TooSlow) else reason_of(error)
         return _REASONS[case, seed]
+
+
+@subject.retry_with_gradients
+def _called_on_meta(case: Case, seed: int, seconds: float) -> Subject:
+    on_meta = subject.assemble(case, seed, device="meta")
+    with as_written(on_meta.model), _Limit(seconds):
+        return after_call(on_meta)
 
 
 class _TooSlow(CaseFailed):

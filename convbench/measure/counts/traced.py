@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from math import isqrt, prod
 from typing import Any
 
 import torch
 from torch import nn
+from torch.autograd.profiler import record_function
 from torch.jit._trace import _get_trace_graph
 
 from convbench.core.errors import CaseFailed
@@ -74,12 +75,30 @@ def trace(subject: Subject, roots: Roots | None = None) -> Trace:
     Raises the tracer's own error if it cannot follow the call.
     """
     call = _Call(subject, stage_roots(subject.case, subject.model) if roots is None else roots)
-    with torch.no_grad(), as_written(subject.model), warnings.catch_warnings():
+    with torch.no_grad(), as_written(subject.model), _without_marks(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _get_trace_graph(call, ())  # type: ignore[no-untyped-call]
     names = STAGES if roots is None else tuple(roots)
     macs = {name: call.macs[name] for name in (*names, OTHER)}
     return Trace(macs, call.adds, tuple(sorted(call.unknown_names)))
+
+
+@contextmanager
+def _without_marks() -> Iterator[None]:
+    """While entered, ``record_function`` does nothing: it ends in a segmentation fault once the tracer has given up.
+
+    An optimizer's step is inside such a mark, too.
+    """
+    enter, leave = record_function.__enter__, record_function.__exit__
+    record_function.__enter__ = record_function.__exit__ = _nothing  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        record_function.__enter__, record_function.__exit__ = enter, leave  # type: ignore[method-assign]
+
+
+def _nothing(*_: object) -> None:
+    """Neither begin nor end a mark."""
 
 
 class _Call(nn.Module):

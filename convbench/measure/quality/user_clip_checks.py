@@ -16,6 +16,18 @@ Pixels = npt.NDArray[Any]
 Label = int | str
 
 
+def check_order(frames: Any, label: Any, source: str) -> None:
+    """Raise ConvbenchError if an item is a batch of clips with their labels, or a label followed by its clip."""
+    frames_axes, label_axes = getattr(frames, "ndim", 0), getattr(label, "ndim", 0)
+    if frames_axes == 5 and label_axes == 1 and len(frames) == len(label):
+        raise ConvbenchError(
+            f"{source} is a batch of {len(frames)}: yield its clips one by one, for instance by returning the Dataset "
+            "instead of its DataLoader"
+        )
+    if frames_axes < 3 <= label_axes:
+        raise ConvbenchError(f"{source} has its label first: yield the clip, then the label")
+
+
 def check_frames(frames: Any, clip: Clip, source: str) -> Pixels:
     """Return a copy of the frames as (T, C, H, W), float32 or uint8; an array (T, H, W) is accepted if C is 1.
 

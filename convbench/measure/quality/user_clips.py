@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,7 +20,15 @@ from convbench.measure.machine.environment import available_memory
 from convbench.measure.quality.clip_files import cache_clips
 from convbench.measure.quality.data import Labelled, Pool, Splits
 from convbench.measure.quality.splitting import SOURCES, Indices, random, stratify, stratify_groups
-from convbench.measure.quality.user_clip_checks import Label, Pixels, as_floats, check_frames, group_of, label_of
+from convbench.measure.quality.user_clip_checks import (
+    Label,
+    Pixels,
+    as_floats,
+    check_frames,
+    check_order,
+    group_of,
+    label_of,
+)
 from convbench.models import network
 
 LEAST_CLIPS = 6
@@ -86,6 +94,7 @@ def _limit_memory(samples: Iterable[Sample], name: str) -> Iterator[Sample]:
 def sample_of(item: Sequence[Any], clip: Clip, source: str) -> Sample:
     """Return a checked sample whose clip is in memory, from a clip, its label, and its group if it has one."""
     frames, label, *group = item
+    check_order(frames, label, source)
     name = label_of(label, source)
     pixels = check_frames(frames, clip, source)
     return Sample(lambda: pixels, name, source, group_of(group[0]) if group else None)
@@ -170,8 +179,8 @@ def _call(function: Callable[..., Any], options: Mapping[str, Scalar], name: str
     count = 0
     try:
         items = function(**options)
-        if not isinstance(items, Iterable) and isinstance(items, Sized) and hasattr(items, "__getitem__"):
-            items = map(items.__getitem__, range(len(items)))
+        if not isinstance(items, Iterable) and hasattr(items, "__getitem__"):  # a data set, with a length or without
+            items = map(items.__getitem__, range(len(items))) if hasattr(items, "__len__") else iter(items)
         if not isinstance(items, Iterable):
             raise ConvbenchError(f"{name} returned {type(items).__name__}: make it a generator that yields {_PAIRS}")
         for item in items:
