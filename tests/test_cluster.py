@@ -21,7 +21,7 @@ from unittest.mock import MagicMock, Mock
 import pytest
 
 from convbench.cli.ending import code_of
-from convbench.core import git, metrics, profiles
+from convbench.core import git, metrics, package, profiles
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import FACTS, Case, Choice, Clip, Parts, Protocol, Reading, Record, Recurrent, Trial, Whole
 from convbench.core.registry import reducers
@@ -397,6 +397,13 @@ def test_a_host_of_another_version_is_left_out_for_good() -> None:
     assert sweep.whole()
     assert sweep.engine.dropped == ["old/1"]
     assert {name for name, _, _ in sweep.engine.visits} == {"host-0"}
+
+
+def test_hosts_with_different_code_of_one_version_share_no_ranking() -> None:
+    other_code = f"{package.__version__} (code 01234567)"
+    sweep = Sweep(suite(), [Machine("host-0", version=package.build()), Machine("old", version=other_code)]).run()
+    assert sweep.whole()
+    assert sweep.engine.dropped == ["old/1"]
 
 
 def test_the_run_ends_at_once_if_all_versions_differ() -> None:

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import inspect
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 __version__ = "0.2.0.dev0"
+
+
+@cache
+def build() -> str:
+    """Return the version and a digest of the installed code: before a release, many commits have the same version."""
+    package = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for file in sorted(package.rglob("*.py")):
+        digest.update(f"{file.relative_to(package)}\0".encode() + file.read_bytes())
+    return f"{__version__} (code {digest.hexdigest()[:8]})"
 
 
 class CallableRoom(ModuleType):

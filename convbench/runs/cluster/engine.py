@@ -27,7 +27,7 @@ class Piece:
 class Joined:
     """A worker is ready on a host.
 
-    ``clock`` is the time on the host's clock, in seconds since the epoch. ``version`` is that of its convbench.
+    ``clock`` is the time on the host's clock, in seconds since the epoch. ``version`` is its convbench's ``build``.
     """
 
     worker: str

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from convbench.core.errors import ConvbenchError
-from convbench.core.package import __version__
+from convbench.core.package import build
 from convbench.runs.cluster.engine import Absent, Engine, Event, Joined, Limits, Lost, Member
 from convbench.runs.cluster.hosts import Groups
 from convbench.runs.cluster.ledger import OpenJobs, total
@@ -29,6 +29,7 @@ class Roll:
         self.engine, self.limits, self.clock = engine, limits, clock
         self.members: dict[str, Member] = {}
         self.groups = Groups()
+        self.build = build()  # now: an upgrade while this process runs does not change its code
 
     @property
     def hosts(self) -> Sequence[Host]:
@@ -50,8 +51,8 @@ class Roll:
 
     def join(self, event: Joined) -> str:
         """Enter a worker and return an empty text, or why not: another convbench version would make other records."""
-        if event.version and event.version != __version__:
-            reason = f"it has convbench {event.version}, and this machine has {__version__}"
+        if event.version and event.version != self.build:
+            reason = f"it has convbench {event.version}, and this machine has {self.build}: install the same on both"
             self.leave_out(Absent(event.host.name, reason))
             self.engine.leave_out(event.worker)
             return reason

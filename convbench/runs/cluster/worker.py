@@ -21,7 +21,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 
 from convbench.core import installed, lock
-from convbench.core.package import __version__
+from convbench.core.package import build
 from convbench.core.record import Case
 from convbench.core.registry import executors
 from convbench.runs.cluster.engine import Beat, Began, Done, Ended, Joined, Message, Piece
@@ -91,7 +91,7 @@ class Worker:
 
     def describe(self) -> Joined:
         """Describe the host, with the time on its clock."""
-        return Joined(self.name, self.host, time.time(), __version__)
+        return Joined(self.name, self.host, time.time(), build())
 
     def messages(self, piece: Piece) -> Iterator[Message]:
         """Measure a piece and yield its messages as they come; a ``Beat`` after ``SECONDS_A_BEAT`` without one."""
