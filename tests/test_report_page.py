@@ -233,7 +233,7 @@ def test_trials_are_not_rows_of_the_cost_table(tried_page):
     data = json.loads(tried_page.partition('id="data">')[2].partition("</script>")[0])
     assert data["size"] == 13
     assert not {"learn", "probe"} & set(data["columns"]["scenario"]["v"])
-    assert "13 of 13 shown" in tried_page
+    assert "13 of 13 cases" in tried_page
 
 
 def test_the_quality_section_holds_all_facts_of_a_task():
@@ -347,7 +347,9 @@ def test_a_caption_does_not_repeat_its_heading():
 
 def test_every_figure_says_how_to_read_it(default):
     assert default.count("<figure") == default.count("<figcaption") == 11
-    assert len(re.findall(r'<span id="[^"]+-how">[A-Z]', default)) == 11
+    assert len(set(re.findall(r'<span id="([^"]+-how)">', default))) == 11
+    words = re.findall(r'(?:<span id="[^"]+-how">)+([A-Z][^<]+)', default)
+    assert len(words) == len(set(words)), "figures with the same words share them"
     assert default.count("How to read this") == len(re.findall(r'<details class="reading">', default)) < 11
 
 

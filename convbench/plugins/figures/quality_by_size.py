@@ -143,7 +143,13 @@ def _draw_costs(
             x = float(parts.lstm_input or 1) * dodge[parts]
             lines[parts.reducer.name, str(parts.reducer)].append(Point(x, value, interval))
     scales.log_axis(axes, "x", ends, "size")
-    places = [point.y for points in lines.values() for point in points]
+    places = [
+        end
+        for points in lines.values()
+        for point in points
+        for end in (point.y, *(point.interval or ())[1:])
+        if end > 0
+    ]
     scales.log_axis(axes, "y", scales.limits(places), column.unit)
     axes.annotate(heading(column), (0, 1), xycoords="axes fraction", xytext=(-52, 7),
                   textcoords="offset points", fontsize=10, color=TEXT)  # fmt: skip
