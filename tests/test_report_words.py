@@ -212,7 +212,8 @@ def test_low_confidence_names_the_uncertainty_of_the_pick():
     run_records = [visited("gap", 1e-3, 2e-3, 0.5e-3), visited("flatten", 90e-3, 91e-3, 89e-3)]
     text = answer(records.run_of(run_records), run_records)
     assert re.search(r"Confidence: low \(the pick is known to ±\d+ % only, at least 3 processes a case\)", text)
-    steps = next_steps(records.run_of(run_records), results(run_records), headline_of(results(run_records)))
+    run = records.run_of(run_records, protocol=Protocol(visits=3))
+    steps = next_steps(run, results(run_records), headline_of(results(run_records)))
     assert steps[0].until_sure and steps[0].why.startswith("the pick is known to ±"), (
         "a low confidence names its remedy"
     )
