@@ -340,7 +340,7 @@ def test_advice_by_cost_names_cases_never_measured_undisturbed(tmp_path):
     disturbed = replace(records.record(records.case("flatten"), samples=0), findings=(never,))
     out = advise(records.stored(tmp_path / "run", [records.record(), disturbed]))[1]
     assert "By cost alone: 1 of 1 model fits. Fastest: gap" in out
-    assert out.endswith("1 case was never measured undisturbed (busy): withheld from ranking, fronts and gains.")
+    assert out.endswith("1 case was never measured undisturbed (busy): withheld, in no ranking or comparison.")
 
 
 @pytest.mark.parametrize(("limits", "said"), [

@@ -262,7 +262,7 @@ def test_quality_has_a_section_and_stays_out_of_the_table(show):
     rows = page.locator("#table tbody tr")
     settle(page)
     assert rows.count() == 7
-    assert page.locator("#count").inner_text() == "7 of 7 shown, 13 measured"
+    assert page.locator("#count").inner_text() == "7 of 13 cases: eager (chosen under Trade-offs)"
     for query, count in (("learn", 0), ("probe", 0), ("lstm128", 13)):
         page.get_by_label("Search").fill(query)
         settle(page)
@@ -390,7 +390,7 @@ def test_selects_filter_by_variant_backbone_and_scenario(show):
     page.locator("select[data-filter=variant]").select_option("compile")
     settle(page)
     assert len(marks(size_chart(page))) == 12
-    assert page.locator("#count").inner_text() == "12 of 12 shown, 67 measured"
+    assert page.locator("#count").inner_text() == "12 of 67 cases: conv, compile, inference (chosen under Trade-offs)"
     page.locator("select[data-filter=variant]").select_option("")
     page.locator("select[data-filter=backbone]").select_option("conv(channels=8)")
     settle(page)

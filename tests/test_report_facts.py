@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import records
 
+from convbench.analysis.results import results
 from convbench.core import store
-from convbench.report.words.facts import environment, fact, place, protocol, title
+from convbench.report.words.facts import conditions, environment, fact, place, protocol, title
 from convbench.runs import preparation, sweep
 from convbench.suite import load
 from convbench.suite.selection import Selection
@@ -44,7 +45,7 @@ def test_a_run_stores_the_gates_floor_of_its_machine(tmp_path: Path) -> None:
     ("sm_clock_mhz", 1980, "SM clock", "1,980 MHz"), ("temperature_c", 36, "Temperature", "36 °C"),
     ("power_limit_mw", 700000, "Power limit", "700 W"), ("tf32_cudnn", True, "TF32 in cuDNN", "yes"),
     ("throttle_reasons", "", "Throttle reasons", "–"), ("OMP_WAIT_POLICY", "PASSIVE", "OMP_WAIT_POLICY", "PASSIVE"),
-    ("torch", "2.11.0+cu130", "PyTorch", "2.11.0+cu130"), ("load_average", 2.89453125, "Load average", "2.895"),
+    ("torch", "2.11.0+cu130", "PyTorch", "2.11.0+cu130"), ("load_average", 2.89453125, "Load average", "2.89"),
     ("<b>own", 3, "<b>own", "3"),
 ])  # fmt: skip
 def test_a_fact_has_a_title_and_its_unit(key: str, value: object, words: str, text: str) -> None:
@@ -57,7 +58,24 @@ def test_an_unknown_value_is_not_listed_as_a_fact() -> None:
     assert environment(run) == {"Processor": "x", "Uncommitted changes": "no"}
 
 
-def test_host_threads_are_not_mentioned_for_gpu_runs() -> None:
+def test_the_threads_that_torch_would_take_are_not_those_of_the_cases() -> None:
+    """A page said "2 threads" below the machine, and "1 thread" above each figure: the cases had one."""
     facts = {"cores": 16, "threads": 16, "cpu": "Xeon"}
-    assert "16 threads" in place(records.run_of([], environment={**facts, "device": "cpu"}))
-    assert "threads" not in place(records.run_of([], environment={**facts, "device": "cuda:0", "gpu": "H200"}))
+    for device in ({"device": "cpu"}, {"device": "cuda:0", "gpu": "H200"}):
+        run = records.run_of([], environment={**facts, **device})
+        assert "16 cores" in place(run) and "thread" not in place(run)
+        assert environment(run)["PyTorch's default threads"] == "16"
+
+
+def test_a_condition_that_varies_is_a_range_in_its_unit() -> None:
+    """A page listed "0 ns, 10.0 ms" and a load of "1.164 to 1.811"."""
+    steals, loads, threads = (0.0, 0.01), (1.164, 1.811), (1, 2)
+    run_records = [
+        replace(
+            records.record(records.case(name)), conditions={"steal_s": steal, "load_average": load, "threads": count}
+        )
+        for name, steal, load, count in zip(("gap", "gem"), steals, loads, threads, strict=True)
+    ]
+    ranges = conditions(results(run_records))
+    assert (ranges["Taken by the host"], ranges["Load average"]) == ("0 ns to 10.0 ms", "1.16 to 1.81")
+    assert ranges["Threads"] == "1, 2"

@@ -286,7 +286,7 @@ def test_a_summary_describes_its_machine_in_words():
     run_records = [records.record()]
     run = records.run_of(run_records, environment={**records.ENVIRONMENT, "OMP_WAIT_POLICY": "PASSIVE", "dirty": False})
     *_, last = summary.markdown(run, run_records).splitlines()
-    place = "AMD EPYC 7B13 · 2 cores · 2 threads · torch 2.13.0+cpu · python 3.11.7 · glibc · 2026-11-22 12:00 UTC"
+    place = "AMD EPYC 7B13 · 2 cores · torch 2.13.0+cpu · python 3.11.7 · glibc · 2026-11-22 12:00 UTC"
     assert last == f"<sub>{place}</sub>"
 
 

@@ -233,7 +233,7 @@ def test_trials_are_not_rows_of_the_cost_table(tried_page):
     data = json.loads(tried_page.partition('id="data">')[2].partition("</script>")[0])
     assert data["size"] == 13
     assert not {"learn", "probe"} & set(data["columns"]["scenario"]["v"])
-    assert "13 of 13 shown" in tried_page
+    assert "13 of 13 cases" in tried_page
 
 
 def test_the_quality_section_holds_all_facts_of_a_task():
@@ -347,7 +347,9 @@ def test_a_caption_does_not_repeat_its_heading():
 
 def test_every_figure_says_how_to_read_it(default):
     assert default.count("<figure") == default.count("<figcaption") == 11
-    assert len(re.findall(r'<span id="[^"]+-how">[A-Z]', default)) == 11
+    assert len(set(re.findall(r'<span id="([^"]+-how)">', default))) == 11
+    words = re.findall(r'(?:<span id="[^"]+-how">)+([A-Z][^<]+)', default)
+    assert len(words) == len(set(words)), "figures with the same words share them"
     assert default.count("How to read this") == len(re.findall(r'<details class="reading">', default)) < 11
 
 
@@ -466,8 +468,8 @@ def test_comparing_a_run_with_itself_shows_no_warning(tmp_path):
     run_records = records.default_records()
     text = compared(tmp_path, (run_records, {}), (run_records, {}))
     assert (
-        "B takes 1.00× the time of A (median of 67 shared cases; nine in ten at 1.00× to 1.00×). No case differs"
-        in text
+        "<h1>No case differs by more than 10 % beyond noise. B takes 1.00× the time of A (median of 67 shared cases; "
+        "nine in ten at 1.00× to 1.00×).</h1>" in text
     )
     assert 'class="banner"' not in text
     assert "What differs" not in text
@@ -540,7 +542,7 @@ def test_a_comparison_corrects_for_the_machine_and_reports_agreement(tmp_path):
     text = compared(tmp_path, (run(1.0, 1e-3), {}), (run(1.5, 1.5e-3), {}))
     assert "The machine itself took 1.50× as long for the reference workload in B" in text
     assert "corrected for that, B takes 1.00× the time of A" in text
-    assert "0 % of the cases have 95 % intervals that overlap; of 3 orders that A is sure of, none is reversed" in text
+    assert "The 95 % intervals of A and B overlap in 0 of 3 cases; of 3 orders that A is sure of, none is reve" in text
     assert text.count('<span class="tag slower">slower</span>') == 3
     assert text.count('<td class="wide">fc, LSTM input 32, ') == 2
 

@@ -220,7 +220,7 @@ def _withheld_finding(visits: Sequence[Visit], record: Record) -> Finding:
     reasons = [visit.disturbed or visit.failure for visit in visits]
     return Finding(
         WITHHELD,
-        data={"visits": len(visits), "threads": torch_threads(record), "reason": max(set(reasons), key=reasons.count)},
+        data={"visits": len(visits), "threads": torch_threads(record), "reason": max(reasons, key=reasons.count)},
     )
 
 

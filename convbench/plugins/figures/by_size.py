@@ -12,7 +12,7 @@ from convbench.analysis.costs.selection import curves
 from convbench.analysis.results import Result, shown_metrics
 from convbench.core import metrics
 from convbench.core.registry import figures
-from convbench.report.drawing import Axes, Drawing, scales
+from convbench.report.drawing import Axes, Drawing
 from convbench.report.drawing.scatter import Points, empty_axes, in_view, lines, marks
 from convbench.report.drawing.style import ACCENT, look
 
@@ -31,7 +31,7 @@ def by_size(results: Sequence[Result]) -> Iterator[Drawing]:
 
 
 def _draw(points: Points, choice: Axes, crossover: float | None) -> Drawing:
-    low, high = scales.limits(points.column(0))
+    low, high = points.ends(0)
     line_size = crossover if crossover and low < crossover < 4 * high else None
     axes = empty_axes(points, (low, max(high, 1.5 * line_size) if line_size else high))
     _curves(axes, points)

@@ -13,7 +13,7 @@ from convbench.analysis.results import Result
 from convbench.core import metrics
 from convbench.core.record import Parts
 from convbench.core.registry import figures
-from convbench.report.drawing import Drawing, scales
+from convbench.report.drawing import Drawing
 from convbench.report.drawing.labels import Place, at_ends, label
 from convbench.report.drawing.scatter import Points, empty_axes, in_view, lines, marks
 from convbench.report.drawing.style import canvas, look, short_name
@@ -42,7 +42,7 @@ def curve(results: Sequence[Result]) -> Iterator[Drawing]:
 
 
 def _draw(points: Points, curve_rows: Sequence[Sequence[int]]) -> Drawing:
-    axes = empty_axes(points, scales.limits(points.column(0)), canvas(height=320, left=54, right=106, width=380))
+    axes = empty_axes(points, points.ends(0), canvas(height=320, left=54, right=106, width=380))
     pieces = [sorted(points.places[i] for i in rows) for rows in curve_rows]
     models = [points.results[rows[0]] for rows in curve_rows]
     names = labels(

@@ -12,6 +12,7 @@ from convbench.core import metrics
 from convbench.core.grouping import grouped
 from convbench.core.record import Record
 from convbench.core.registry import figures
+from convbench.core.text import counted
 from convbench.core.visits import SLOW_MACHINE, at_better_moments, scope
 from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.style import HUES, MUTED, TEXT, canvas
@@ -64,28 +65,31 @@ def _seconds(start: str) -> float | None:
 
 
 def _draw(moments: Sequence[Moment]) -> Drawing:
-    minutes = [(moment.time - moments[0].time) / 60 for moment in moments]
+    seconds = moments[-1].time - moments[0].time
+    divisor, unit = (60.0, "Minutes") if seconds > 120 else (1.0, "Seconds")
+    times = [(moment.time - moments[0].time) / divisor for moment in moments]
     ratios = [moment.ratio for moment in moments]
     axes = canvas(height=150, top=24, left=44, width=380)
-    axes.set_xlim(-0.02 * max(minutes[-1], 0.1), 1.02 * max(minutes[-1], 0.1))
+    axes.set_xlim(-0.02 * max(times[-1], 1.0), 1.02 * max(times[-1], 1.0))
     scales.log_axis(axes, "y", scales.limits([*ratios, 1.0, SLOW_MACHINE]), "×")
     axes.axhline(SLOW_MACHINE, color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
     flags = [moment.is_disturbed or ratio > SLOW_MACHINE for moment, ratio in zip(moments, ratios, strict=True)]
     for is_disturbed, colour, marker, gid in ((False, HUES[0], "o", "quiet-0"), (True, HUES[6], "x", "disturbed-0")):
-        places = [(x, y) for x, y, flag in zip(minutes, ratios, flags, strict=True) if flag is is_disturbed]
+        places = [(x, y) for x, y, flag in zip(times, ratios, flags, strict=True) if flag is is_disturbed]
         if places:
             xs, ys = zip(*places, strict=True)
             axes.scatter(xs, ys, s=14, marker=marker, color=colour, zorder=3, gid=gid)
     axes.tick_params(length=0)
-    axes.set_xlabel("Minutes since the first mark", color=TEXT)
-    axes.set_title("Time of the reference workload over its better moments", loc="left", fontsize=10, color=TEXT)
-    count = f"{sum(flags)} of {len(flags)} disturbed" if sum(flags) else "none disturbed"
+    axes.set_xlabel(f"{unit} since the first visit", color=TEXT)
+    axes.set_title("Slowdown of a fixed workload · lower is better", loc="left", fontsize=10, color=TEXT)
+    count = f"{sum(flags):,} of {counted(len(flags), 'visit')} disturbed" if sum(flags) else "no visit disturbed"
     return Drawing(
         name="machine",
         title=f"The machine during the run: {count}",
         caption=(
-            "How to read this: each mark is a fixed workload beside a case; 1× is the machine at its better moments. "
-            f"Crosses are disturbed: other processes had the core, or the workload took over {SLOW_MACHINE:g}× as long."
+            "How to read this: each mark is the time of a fixed workload, the reference workload, in a visit; 1× "
+            "is the machine at its better moments. Crosses are disturbed visits: other processes had the core, or the "
+            f"workload took over {SLOW_MACHINE:g}× as long."
         ),
         figure=axes.figure,  # type: ignore[arg-type]
     )

@@ -10,9 +10,10 @@ from convbench.analysis.results import Result, measured_results, typical
 from convbench.core import metrics
 from convbench.core.record import EAGER, Parts
 from convbench.core.registry import figures
-from convbench.report.drawing import Drawing, scales
+from convbench.report.drawing import Drawing
 from convbench.report.drawing.bars import Margins, Shares, bars, is_cut
 from convbench.report.drawing.style import HUES, short_name
+from convbench.report.words import units
 from convbench.report.words.numbers import signed
 
 ROWS = 16
@@ -62,11 +63,8 @@ def error_of_prediction(result: Result) -> float | None:
 
 
 def _draw(shares: Shares, scenario: str, device: str) -> Drawing:
-    ends = [
-        scales.label(sum(share.values()), "B", 3) + _words(error_of_prediction(result))
-        for result, share in shares.items()
-    ]
-    axes = bars(shares, KINDS, ends, Margins(right=140, top=44, legend=-0.7, columns=4), "B")
+    ends = [units.size(sum(share.values())) + _words(error_of_prediction(result)) for result, share in shares.items()]
+    axes = bars(shares, KINDS, ends, Margins(right=140, legend=-0.7, columns=4), "B")
     return Drawing(
         name=f"memory-by-kind-{scenario}-{device.replace(':', '')}",
         title=f"Peak memory by kind, {', '.join(filter(None, (_backbone(shares), scenario, device)))}",

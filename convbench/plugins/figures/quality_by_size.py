@@ -141,7 +141,13 @@ def _draw_costs(
             x = float(parts.lstm_input or 1) * dodge[parts]
             lines[parts.reducer.name, str(parts.reducer)].append(Point(x, value, interval))
     scales.log_axis(axes, "x", ends, "size")
-    places = [point.y for points in lines.values() for point in points]
+    places = [
+        end
+        for points in lines.values()
+        for point in points
+        for end in (point.y, *(point.interval or ())[1:])
+        if end > 0
+    ]
     scales.log_axis(axes, "y", scales.limits(places), column.unit)
     y_title(axes, heading(column))
     _draw_series(axes, lines)

@@ -58,7 +58,7 @@ def quality_cost(results: Sequence[Result]) -> Iterator[Drawing]:
 def _draw(pool: Sequence[Candidate], qualities: Sequence[Quality], name: str, column: Metric, number: int) -> Drawing:
     areas = _areas(pool)
     axes = canvas(height=376, bottom=58)
-    scales.log_axis(axes, "x", scales.limits([candidate.cost(column.option) for candidate in pool]), column.unit)
+    scales.log_axis(axes, "x", scales.limits(_ends(pool, column)), column.unit)
     share_axis(axes, "Test accuracy · higher is better")
     axes.set_xlabel(heading(column), fontsize=10)
     baselines(axes, qualities)
@@ -80,6 +80,13 @@ def _draw(pool: Sequence[Candidate], qualities: Sequence[Quality], name: str, co
         figure=axes.figure,  # type: ignore[arg-type]
         series=tuple(sorted({candidate.quality.architecture.reducer.name for candidate in pool})),
     )
+
+
+def _ends(pool: Sequence[Candidate], column: Metric) -> list[float]:
+    """Return what the axis of costs must hold: the costs and, if it shows latencies, their intervals."""
+    latencies = (candidate.result.latency for candidate in pool) if column is metrics.LATENCY else ()
+    bounds = (end for latency in latencies if latency and latency.bounded for end in latency[1:] if end > 0)
+    return [*(candidate.cost(column.option) for candidate in pool), *bounds]
 
 
 def _caption(column: Metric, has_sizes: bool) -> str:

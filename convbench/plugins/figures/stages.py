@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -13,9 +13,10 @@ from convbench.core import metrics
 from convbench.core.metric import Metric
 from convbench.core.record import STAGES, Whole
 from convbench.core.registry import figures
-from convbench.report.drawing import Drawing, scales
+from convbench.report.drawing import Drawing
 from convbench.report.drawing.bars import Margins, Shares, bars, is_cut
 from convbench.report.drawing.style import STAGE_HUES, short_name
+from convbench.report.words import units
 from convbench.report.words.names import kind, shared_setup
 
 ROWS = 14
@@ -32,9 +33,9 @@ SUMS = 0.05
 SIZED = "reducer with its LSTM input size (of several sizes, the one nearest to 128)"
 
 NOT_THE_CALL = (
-    " If the stages do not sum to the call within 5 %, both times are given, stages “of” the call. On a GPU, whose "
-    "stages are timed by its own clock, the difference is launching and waiting; elsewhere it is what runs between "
-    "stages, or what timing them costs."
+    " If the stages do not sum to the call within 5 %, their sum follows in brackets. On a GPU, whose stages are timed "
+    "by its own clock, the difference is launching and waiting; elsewhere it is what runs between stages, or what "
+    "timing them costs."
 )
 
 
@@ -118,33 +119,31 @@ def _distance(result: Result) -> float:
 
 
 def _draw(split: Split, shares: Shares) -> Drawing:
-    call_seconds = {result: _call_seconds(result, split.metric, share) for result, share in shares.items()}
-    ends = [_end(sum(share.values()), call_seconds[result], split.metric.unit) for result, share in shares.items()]
-    is_off = any(call_seconds.values())
+    totals = {result: sum(share.values()) for result, share in shares.items()}
+    wholes = {result: _whole(result, split.metric, total) for result, total in totals.items()}
+    off_results = {result for result, total in totals.items() if abs(total - wholes[result]) > SUMS * wholes[result]}
+    ends = [_end(wholes[result], totals[result] if result in off_results else None, split.metric) for result in shares]
     bar = SIZED if kind(shares) == "reducer" else "model"
-    axes = bars(shares, LOOKS, ends, Margins(114 if is_off else 78, top=44, legend=-0.5, columns=4), split.metric.unit)
+    axes = bars(shares, LOOKS, ends, Margins(132 if off_results else 78, legend=-0.5, columns=4), split.metric.unit)
     return Drawing(
         name=split.name,
         title=f"{split.words} by stage",
         caption=(
             f"How to read this: each bar is one {bar}, split by where the cost sits; the whole is at its right end. "
             f"Shorter is better. All alike: {shared_setup(next(iter(shares)))}."
-            + (NOT_THE_CALL if is_off else "")
+            + (NOT_THE_CALL if off_results else "")
             + (" A bar with an arrow is cut off: it is longer than the scale." if is_cut(shares) else "")
         ),
         figure=axes.figure,  # type: ignore[arg-type]
     )
 
 
-def _call_seconds(result: Result, metric: Metric, share: Mapping[str, float]) -> float | None:
-    """Return the seconds of the call if its stages do not sum to them, else None; other costs always sum."""
-    if metric is not metrics.LATENCY or not result.latency:
-        return None
-    call = result.latency.median
-    return call if abs(sum(share.values()) - call) > SUMS * call else None
+def _whole(result: Result, metric: Metric, total: float) -> float:
+    """Return the seconds of the call; of another cost, whose stages always sum to it, the total."""
+    return result.latency.median if metric is metrics.LATENCY and result.latency else total
 
 
-def _end(total: float, call_seconds: float | None, unit: str) -> str:
-    """Return ``458 µs``, or ``458 µs of 1.25 ms`` if the stages are not the whole call."""
-    words = scales.label(total, unit, 3)
-    return f"{words} of {scales.label(call_seconds, unit, 3)}" if call_seconds else words
+def _end(whole: float, total: float | None, metric: Metric) -> str:
+    """Return ``458 µs``, or ``1.25 ms (sum 458 µs)`` if the stages do not sum to the call."""
+    words = units.human(whole, metric.unit)
+    return f"{words} (sum {units.human(total, metric.unit)})" if total is not None else words

@@ -11,7 +11,7 @@ from convbench.core import metrics
 from convbench.core.metric import Metric
 from convbench.core.registry import figures
 from convbench.core.text import inside
-from convbench.report.drawing import Axes, Drawing, scales
+from convbench.report.drawing import Axes, Drawing
 from convbench.report.drawing.scatter import Points, corner, empty_axes, in_view, marks, rings, value
 
 
@@ -34,7 +34,7 @@ def _pairs(columns: Sequence[Metric]) -> list[tuple[Metric, Metric]]:
 
 
 def _draw(points: Points, choice: Axes) -> Drawing:
-    axes = empty_axes(points, scales.limits(points.column(0)))
+    axes = empty_axes(points, points.ends(0))
     indices_by_mark = marks(axes, points)
     cases = [points.results[i] for i in points.places]
     place = {id(result): i for i, result in zip(points.places, cases, strict=True)}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes as MplAxes
 from matplotlib.ticker import MaxNLocator
@@ -21,10 +22,9 @@ CUT = "\N{RIGHTWARDS ARROW}"
 
 
 class Margins(NamedTuple):
-    """Points right of the bars and above them; the legend's start, in widths of the bars, and its columns."""
+    """Points right of the bars; the legend's start, in widths of the bars, and its columns."""
 
     right: float
-    top: float
     legend: float
     columns: int
 
@@ -35,8 +35,10 @@ def bars(
     """Draw a bar per result. ``looks`` has each part's words and colour in order, ``texts`` those right of the bars."""
     names = labels([result.case.architecture for result in parts])
     left = left_margin(names, 9)
+    part_count = sum(any(share.get(part) for share in parts.values()) for part in looks)
+    top = 8 + 16 * math.ceil(part_count / margins.columns)
     axes = canvas(
-        height=margins.top + 24 + 21 * len(parts), left=left, right=margins.right, top=margins.top, bottom=24,
+        height=top + 24 + 21 * len(parts), left=left, right=margins.right, top=top, bottom=24,
         width=400 - LEFT + left,
     )  # fmt: skip
     totals = [sum(part.values()) for part in parts.values()]
@@ -55,11 +57,18 @@ def bars(
     axes.tick_params(length=0)
     axes.spines[["left", "bottom"]].set_visible(False)
     axes.axvline(0, color=MUTED, linewidth=0.8)
+    handles, words = (_by_columns(items, margins.columns) for items in axes.get_legend_handles_labels())
     axes.legend(
-        loc="lower left", bbox_to_anchor=(margins.legend, 1.0), ncols=margins.columns, frameon=False, fontsize=9,
-        labelcolor=TEXT, borderpad=0.2, handlelength=0.9, handleheight=0.9, columnspacing=1.1, handletextpad=0.4,
+        handles, words, loc="lower left", bbox_to_anchor=(margins.legend, 1.0), ncols=margins.columns, frameon=False,
+        fontsize=9, labelcolor=TEXT, borderpad=0.2, handlelength=0.9, handleheight=0.9, columnspacing=1.1,
+        handletextpad=0.4,
     )  # fmt: skip
     return axes
+
+
+def _by_columns(items: Sequence[Any], columns: int) -> list[Any]:
+    """Return the items in the order that makes matplotlib, which fills columns, show them in rows."""
+    return [item for column in range(columns) for item in items[column::columns]]
 
 
 def is_cut(parts: Shares) -> bool:

@@ -35,8 +35,16 @@ class Points:
     def by_series(self) -> dict[str, list[int]]:
         return dict(sorted(grouped(self.places, lambda index: self.results[index].series).items()))
 
-    def column(self, axis: int) -> list[float]:
-        return [place[axis] for place in self.places.values()]
+    def ends(self, axis: int) -> tuple[float, float]:
+        """Return the ends of an axis that holds all marks and, on an axis of latencies, their intervals."""
+        values = [place[axis] for place in self.places.values()]
+        bars = (bar for bar in map(self.bar, self.places) if bar) if (self.x, self.y)[axis] == metrics.LATENCY else ()
+        return scales.limits([*values, *(end for bar in bars for end in bar)])
+
+    def bar(self, index: int) -> tuple[float, float] | None:
+        """Return the ends of a latency's interval; None if it is unbounded or a log axis cannot show it."""
+        interval = self.results[index].latency
+        return (interval.low, interval.high) if interval and interval.bounded and interval.low > 0 else None
 
 
 def in_view(results: Sequence[Result]) -> tuple[int, ...]:
@@ -61,7 +69,7 @@ def empty_axes(points: Points, x_ends: tuple[float, float], axes: MplAxes | None
     is_narrow = axes is not None
     axes = axes or canvas()
     scales.log_axis(axes, "x", x_ends, points.x.unit, max_ticks=5 if is_narrow else 8)
-    scales.log_axis(axes, "y", scales.limits(points.column(1)), points.y.unit)
+    scales.log_axis(axes, "y", points.ends(1), points.y.unit)
     axes.set_xlabel(heading(points.x), fontsize=10, gid="xlabel")
     axes.text(-0.12, 1.03, heading(points.y), transform=axes.transAxes, fontsize=10, color=TEXT, gid="ylabel")
     return axes
@@ -141,11 +149,9 @@ def _intervals(points: Points, indices: Sequence[int]) -> list[list[tuple[float,
     """Return bars over the interval of the latency, if latency is on an axis and the interval is bounded."""
     bars = []
     for i in indices:
-        interval, (x, y) = points.results[i].latency, points.places[i]
-        if interval is None or not interval.bounded or interval.low <= 0:
-            continue
-        if points.y == metrics.LATENCY:
-            bars.append([(x, interval.low), (x, interval.high)])
-        if points.x == metrics.LATENCY:
-            bars.append([(interval.low, y), (interval.high, y)])
+        bar, (x, y) = points.bar(i), points.places[i]
+        if bar and points.y == metrics.LATENCY:
+            bars.append([(x, end) for end in bar])
+        if bar and points.x == metrics.LATENCY:
+            bars.append([(end, y) for end in bar])
     return bars

@@ -135,7 +135,8 @@ def _distance(group: Summary) -> float:
 
 
 def _is_beyond(ratio: Interval | None) -> bool:
-    return ratio is not None and not 1 / MARGIN <= ratio.median <= MARGIN
+    """Whether the whole interval of a ratio is beyond a tie, as in the rows of cases."""
+    return ratio is not None and (ratio.low > MARGIN or ratio.high < 1 / MARGIN)
 
 
 def _ratio(ratio: Interval | None) -> str:

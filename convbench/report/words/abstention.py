@@ -75,7 +75,8 @@ def _cheapest(answer: Recommendation) -> str:
     assert answer.leading
     difference = answer.numbers["detectable"]
     power = f"A difference of {points(difference)} would have been detected in four of five such runs."
+    rivals = "of those that learnt it " if answer.excluded else ""
     return (
-        f"The {cheapest(answer.ask)} is {advisable(answer.leading)} ({accuracy(answer.leading)}; "
+        f"The {cheapest(answer.ask)} {rivals}is {advisable(answer.leading)} ({accuracy(answer.leading)}; "
         f"{costs(answer.leading.result, answer)}). {power if math.isfinite(difference) else TOO_FEW_SEEDS}"
     )

@@ -22,7 +22,7 @@ from convbench.report.words import trade, units
 from convbench.report.words.abstention import abstention, extend
 from convbench.report.words.decision import Step, command
 from convbench.report.words.findings import failure
-from convbench.report.words.names import advisable, around, configuration, model
+from convbench.report.words.names import advisable, after_norm, around, configuration, model
 from convbench.report.words.numbers import (
     accuracy,
     amount,
@@ -289,7 +289,7 @@ def _exclusions(exclusions: Sequence[Excluded]) -> str:
         parts = exclusion.quality.architecture
         size = f" {parts.lstm_input:,}" if parts.lstm_input else ""
         variant = "" if exclusion.quality.variant == EAGER else f" in {exclusion.quality.variant}"
-        causes[exclusion.why].append(f"{parts.reducer}{size}{around(exclusion.quality)}{variant}")
+        causes[exclusion.why].append(f"{parts.reducer}{size}{after_norm(parts)}{around(exclusion.quality)}{variant}")
     text = "; ".join(f"{', '.join(names)} ({WHY[why]})" for why, names in causes.items())
     return f"Left out: {text}." if text else ""
 

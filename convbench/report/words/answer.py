@@ -71,8 +71,11 @@ def sentences(run: RunDescription, results: Sequence[Result], answers: Sequence[
     """
     headline = headline_of(results)
     if not headline.pick:
-        subject = "No cost" if len(costs(results)) < len(results) else "Nothing"
-        ending = f"{subject} was measured: {outcome(run, results)}."
+        if len(costs(results)) < len(results):
+            ending = f"No cost was measured: {outcome(run, results)}."
+        else:
+            missing = ", ".join(_shortfalls(run, results))
+            ending = f"Nothing was measured of {_case_count(run, results)}{missing and f': {missing}'}."
         return [*filter(None, (*quality.sentences(results, answers), withheld_sentence(results))), ending]
     opening = _pick(headline)
     by_task = quality.sentences(results, answers)
@@ -91,7 +94,8 @@ def sentences(run: RunDescription, results: Sequence[Result], answers: Sequence[
     ]
     texts += elsewhere.sentences(headline.leaders, headline.pick)
     cure = RUNS_IT if is_triable(results) else NO_HEAD
-    cost_only = "" if len(costs(results)) < len(results) else COST_ONLY.format(cure)
+    is_rivalry = len(headline.ranking) > 1 or headline.leaders
+    cost_only = COST_ONLY.format(cure) if is_rivalry and len(costs(results)) == len(results) else ""
     return [*dict.fromkeys(filter(None, [*texts, cost_only])), _missing(run, results)]
 
 
@@ -112,16 +116,24 @@ def cautions(results: Sequence[Result]) -> tuple[str, list[str]]:
 
 def outcome(run: RunDescription, results: Sequence[Result]) -> str:
     """Return ``78 of 80 cases measured, 1 failed, 1 skipped``, with trials ``18 cases measured, 30 trainings``."""
-    states = Counter(result.record.status for result in results)
-    missing = len(planned.open_ids(run, [result.record for result in results]))
-    case_counts = [f"{states['ok']:,} of {counted(len(results) + missing, 'case')} measured"]
+    measured_count = sum(result.record.status == "ok" for result in results)
+    case_counts = [f"{measured_count:,} of {_case_count(run, results)} measured"]
     parts = _trial_counts(results) if len(costs(results)) < len(results) else case_counts
-    parts += [f"{states[state]:,} {state}" for state in ("failed", "skipped") if states[state]]
-    if missing:
-        parts.append(f"{missing:,} not run yet")
-    if shard_names := shards.missing_names(run):
-        parts.append(f"{shard_names} missing")
-    return ", ".join(parts)
+    return ", ".join([*parts, *_shortfalls(run, results)])
+
+
+def _case_count(run: RunDescription, results: Sequence[Result]) -> str:
+    """Return ``80 cases``: those with a record, and those not run yet."""
+    return counted(len(results) + len(planned.open_ids(run, [result.record for result in results])), "case")
+
+
+def _shortfalls(run: RunDescription, results: Sequence[Result]) -> list[str]:
+    """Return ``1 failed``, ``1 skipped``, ``2 not run yet``, and which shards are missing."""
+    states: Counter[str] = Counter(result.record.status for result in results)
+    states["not run yet"] = len(planned.open_ids(run, [result.record for result in results]))
+    texts = [f"{states[state]:,} {state}" for state in ("failed", "skipped", "not run yet") if states[state]]
+    shard_names = shards.missing_names(run)
+    return [*texts, f"{shard_names} missing"] if shard_names else texts
 
 
 def _trial_counts(results: Sequence[Result]) -> list[str]:
@@ -146,6 +158,8 @@ def _pick(headline: Headline) -> str:
         return f"{word}{place}: {setup(pick)}{cost and f', with {cost}'}; {untimed([pick])}."
     seconds = f"{units.interval(pick.latency)} a call{_threads(pick)}{cost and f', {cost}'}"
     ties = headline.tied
+    if len(headline.ranking) < 2:
+        return f"On this machine, {setup(pick)}{place} needs {seconds}."
     if len(ties) < 2:
         return f"Fastest{place} on this machine: {setup(pick)}, with {seconds}."
     return (
@@ -198,15 +212,15 @@ def confidence(headline: Headline, answers: Sequence[Recommendation]) -> str:
         return ""
     if certainty.visits is None:
         return f"{head}: low (one process a case: how much processes differ is not known)."
-    reasons = [f"at least {counted(certainty.visits, 'process', 'processes')} a case"]
+    is_vague = certainty.half_width > UNSURE_WIDTH
+    reasons = [f"the pick is known to ±{units.percent(certainty.half_width)} only"] if is_vague else []
     if certainty.open:
         reasons.append(f"{certainty.open:,} of those tied may be slower")
     if certainty.withheld:
         reasons.append(f"{certainty.withheld} withheld")
-    if not certainty.open and not certainty.withheld and len(headline.ranking) > 1:
+    reasons.append(f"at least {counted(certainty.visits, 'process', 'processes')} a case")
+    if certainty.level == "high" and len(headline.ranking) > 1:
         reasons.append("each contender tied or told apart")
-    if certainty.half_width > UNSURE_WIDTH:
-        reasons.append(f"the pick known to ±{units.percent(certainty.half_width)}")
     return f"{head}: {certainty.level} ({', '.join(reasons)})."
 
 
@@ -226,7 +240,7 @@ def withheld_sentence(results: Sequence[Result]) -> str:
     reasons = Counter(str(f.data["reason"]) for result in cases for f in result.record.findings if f.code == WITHHELD)
     count = counted(len(cases), "case was", "cases were")
     (reason, _), *_ = reasons.most_common(1)
-    return f"{count} never measured undisturbed ({reason}): withheld from ranking, fronts and gains."
+    return f"{count} never measured undisturbed ({reason}): withheld, in no ranking or comparison."
 
 
 def _position(headline: Headline) -> str:
@@ -250,10 +264,11 @@ def _dearest(headline: Headline) -> str:
     times = [
         f"{units.factor(cost / base)} the {name}" for name, cost, base in pairs if cost and base and cost > SLACK * base
     ]
-    if dearest.latency and pick.latency and dearest not in headline.ties:
+    is_runner_up = len(headline.tied) < 2 and headline.ranking[1].result is dearest
+    if dearest.latency and pick.latency and dearest not in headline.ties and not is_runner_up:
         factor_by_result = {contender.result: contender.factor.median for contender in headline.ranking}
         times.append(f"{units.factor(factor_by_result[dearest] / factor_by_result[pick])} the time")
-    return f"{model(dearest)} costs {joined(times)}." if times else ""
+    return f"{model(dearest)} costs {joined(times)} of the pick." if times else ""
 
 
 def _crossover(headline: Headline) -> str:
@@ -275,7 +290,8 @@ def _variants(headline: Headline) -> str:
     best = next((variant for variant in variants if variant.speedup.median > 1), None)
     scenario = "" if case.scenario == "inference" else f" ({case.scenario})"
     if best is None:
-        return f"No variant was faster than eager{scenario}." if variants else ""
+        middle = " in the median of its models" if any(len(variant.gains) > 1 for variant in variants) else ""
+        return f"No variant was faster than eager{scenario}{middle}." if variants else ""
     calls = best.paid_after
     payback = (
         f"; making it pays off after at most {counted(round(max(calls)), 'call')}"

@@ -37,7 +37,8 @@ def sentence(matches: Sequence[Match], run: int, letter: str) -> str:
     outlier_count = _outlier_count(matches, run)
     verdict = {0: "No case differs", 1: "One case differs"}.get(outlier_count, f"{outlier_count:,} cases differ")
     verdict += f" by more than {TIE} beyond noise{', listed first below' if outlier_count else ''}."
-    return f"{letter} takes {units.factor(ratio.median)} the time of A (median of {cases}{spread}). {verdict}"
+    medians = f"{letter} takes {units.factor(ratio.median)} the time of A (median of {cases}{spread})."
+    return f"{medians} {verdict}" if outlier_count else f"{verdict} {medians}"
 
 
 def headline(matches: Sequence[Match], letters: str) -> str:
@@ -157,7 +158,8 @@ def _agreement(first_results: Sequence[Result], other_results: Sequence[Result],
     order_text = f"of {counted(overlap.apart, 'order')} that A is sure of, {turns} reversed in {letter}"
     order_text = order_text if overlap.apart else "A is not sure of the order of any two"
     pick = "A’s pick is tied or first there too" if overlap.same_pick else "the pick differs"
-    return [f"{units.percent(overlap.meet)} of the cases have 95 % intervals that overlap; {order_text}; {pick}."]
+    count = f"{round(overlap.meet * overlap.cases):,} of {overlap.cases:,} cases"
+    return [f"The 95 % intervals of A and {letter} overlap in {count}; {order_text}; {pick}."]
 
 
 def warnings(matches: Sequence[Match], differences: Sequence[Difference]) -> list[str]:

@@ -7,15 +7,16 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from convbench.analysis.choice.candidates import Candidate
+from convbench.analysis.choice.further import seeds_needed
 from convbench.analysis.choice.recommendation import Recommendation
-from convbench.analysis.costs.headlines import Headline, withheld_results
+from convbench.analysis.costs.headlines import Headline, undecided_results, withheld_results
 from convbench.analysis.costs.ranking import as_light, exclude_controls
-from convbench.analysis.results import Result, costs, is_triable, measured_results
+from convbench.analysis.results import Result, costs, is_triable
 from convbench.core import planned, shards
 from convbench.core.commands import Command
 from convbench.core.merging import SHARD
 from convbench.core.record import Parts, RunDescription
-from convbench.core.text import counted, cut, cut_name, one_line
+from convbench.core.text import counted, cut, cut_name, joined, one_line
 from convbench.report.words import units
 from convbench.report.words.elsewhere import whereabouts
 from convbench.report.words.names import after_norm, around, kind, reducer
@@ -56,16 +57,20 @@ def decision(headline: Headline, answers: Sequence[Recommendation]) -> str:
         return ""
     if not headline.is_ordered:
         return UNORDERED
-    place = whereabouts(pick, headline.leaders)
+    place, is_alone = f"{whereabouts(pick, headline.leaders)}{_in_variant(pick)}", len(headline.ranking) < 2
     if not headline.timed or not pick.latency:
         equal_count = len(as_light(pick, [contender.result for contender in headline.ranking])) - 1
         equals = f" ({counted(equal_count, 'other is', 'others are')} as small)" if equal_count else ""
         why = untimed(contender.result for contender in headline.ranking)
+        if is_alone:
+            params = f": {units.count(pick.params)} parameters" if pick.params is not None else ""
+            return f"{_name(pick, headline)}{place}{params}; {why}."
         return f"Smallest of {len(headline.ranking)}{place}: {_name(pick, headline)}{equals}; {why}."
     ties = headline.tied
     if len(ties) < 2:
-        latency = units.seconds(pick.latency.median)
-        text = f"Fastest{place}: {_name(pick, headline)}, {latency} a call{_position(headline, '; take ')}."
+        latency, name = units.seconds(pick.latency.median), _name(pick, headline)
+        head = f"{name}{place}: " if is_alone else f"Fastest{place}: {name}, "
+        text = f"{head}{latency} a call{_position(headline, '; take ')}."
     else:
         text = f"{_tie(ties, place)}; take {_name(pick, headline)}{reason(pick, ties)}{_position(headline, ', or ')}."
     return f"{text}{_quickest(headline)}"
@@ -109,13 +114,19 @@ def _quickest(headline: Headline) -> str:
     return f" Faster in {variant}: {_name(result, headline)}, {latency}."
 
 
-def next_steps(run: RunDescription, results: Sequence[Result], headline: Headline) -> list[Step]:
+def next_steps(
+    run: RunDescription, results: Sequence[Result], headline: Headline, answers: Sequence[Recommendation] = ()
+) -> list[Step]:
     """Return what to run next, most needed first: missing cases, then open questions, then quality."""
     steps = []
     if missing := len(planned.open_ids(run, [result.record for result in results])):
         steps.append(Step(f"{counted(missing, 'planned case was', 'planned cases were')} not run yet", resume=True))
     if shard_names := shards.missing_names(run):
         steps.append(Step(f"{shard_names} missing", resume=True))
+    needy_names = [cut(one_line(answer.name), LONG) for answer in answers if seeds_needed([answer])]
+    if needy_names and not missing:
+        why = f"more seeds would settle {joined(needy_names[:TASKS])}"
+        steps.append(Step(why, resume=True, until_sure=True))
     certainty, withheld_cases = headline.confidence, withheld_results(results)
     open_count = certainty.open if certainty else 0
     if (certainty and certainty.visits is None) or ((certainty or withheld_cases) and run.protocol.visits == 1):
@@ -123,9 +134,17 @@ def next_steps(run: RunDescription, results: Sequence[Result], headline: Headlin
     elif open_count or withheld_cases or (certainty and (certainty.visits or 0) < 2):
         reason = f"{open_count:,} of those tied may be slower" if open_count else "some cases lack undisturbed visits"
         steps.append(Step(reason, resume=True, until_sure=True))
-    if measured_results(results) and len(costs(results)) == len(results) and is_triable(results):
+    elif certainty and certainty.level == "low" and undecided_results(results):
+        steps.append(
+            Step(f"the pick is known to ±{units.percent(certainty.half_width)} only", resume=True, until_sure=True)
+        )
+    if results and not missing and all(result.record.status == "failed" for result in results):
+        steps.append(Step("every case failed: mend the reasons below, then run it again"))
+    is_rivalry = len(headline.ranking) > 1 or headline.leaders
+    if is_rivalry and len(costs(results)) == len(results) and is_triable(results):
         steps.append(Step("cost alone does not show the best: train each, then run advise", "quality=train"))
-    return [step for step in steps if not step.resume or _goes_on(run)]
+    commands = {step[1:]: step for step in reversed(steps) if not step.resume or _goes_on(run)}
+    return [step for step in steps if step in commands.values()]
 
 
 def _goes_on(run: RunDescription) -> bool:

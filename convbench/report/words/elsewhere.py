@@ -81,7 +81,7 @@ def _place(result: Result, pick: Result) -> str:
 def _group(result: Result) -> dict[str, str]:
     group = result.group
     return {
-        "scenario": f"in {group.scenario}",
+        "scenario": f"in {'training' if group.scenario == 'train' else group.scenario}",
         "dtype": f"in {group.dtype}" if group.dtype else "",
         "device": f"on {group.device}",
         "clip": f"on clip {group.clip}",

@@ -20,11 +20,10 @@ from convbench.report.words.units import percent
 def place(run: RunDescription) -> str:
     """Return the known facts about machine and software in one line."""
     facts = run.environment
-    nouns = ("core",) if on_gpu(run) else ("core", "thread")
-    counts = (counted(facts[f"{noun}s"], noun) for noun in nouns if facts.get(f"{noun}s"))
+    cores = counted(facts["cores"], "core") if facts.get("cores") else None
     versions = (f"{key} {facts[key]}" for key in ("torch", "python") if facts.get(key))
     environments = counted(len(run.environments) - 1, "other environment") if len(run.environments) > 1 else ""
-    parts = [facts.get("gpu"), facts.get("cpu"), *counts, *versions, facts.get("allocator"), environments, _date(run)]
+    parts = [facts.get("gpu"), facts.get("cpu"), cores, *versions, facts.get("allocator"), environments, _date(run)]
     return " · ".join(_shorten(str(part)) for part in parts if part)
 
 
@@ -111,6 +110,9 @@ TITLES = {
 }  # fmt: skip
 """Titles of facts whose key does not make one."""
 
+DEFAULTS = {"threads": "PyTorch's default threads"}
+"""Titles of what the machine would take, if a case is measured with another value: by default with one thread."""
+
 LETTERS = {word.lower(): word for word in ("CPU", "GPU", "CUDA", "cuDNN", "TF32", "SM", "NumPy", "PyTorch", "ONNX")} | {
     "torch": "PyTorch",
 }
@@ -126,7 +128,8 @@ UNITS: Mapping[str, Callable[[float], str]] = {
 
 def environment(run: RunDescription) -> dict[str, str]:
     """Return the machine and software of a run by title, without facts that were not found."""
-    return {title(key): fact(key, value) for key, value in run.environment.items() if value is not None}
+    facts = {key: value for key, value in run.environment.items() if value is not None}
+    return {DEFAULTS.get(key) or title(key): fact(key, value) for key, value in facts.items()}
 
 
 def title(key: str) -> str:
@@ -168,7 +171,8 @@ def conditions(results: Sequence[Result]) -> dict[str, str]:
 
 def _values(key: str, values: set[Scalar]) -> str:
     numbers = [value for value in values if isinstance(value, (int, float))]
-    if len(values) > 3 and len(numbers) == len(values):
+    is_continuous = len(values) > 1 and any(isinstance(value, float) for value in values)
+    if (len(values) > 3 or is_continuous) and len(numbers) == len(values):
         return f"{fact(key, min(numbers))} to {fact(key, max(numbers))}"
     words = sorted({fact(key, value) for value in values})
     return ", ".join(words) if len(words) <= 4 else f"{', '.join(words[:3])} and {len(words) - 3} more"
@@ -185,4 +189,4 @@ def fact(key: str, value: Scalar) -> str:
     writer = next((write for end, write in UNITS.items() if key.endswith(end)), None)
     if writer:
         return writer(value)
-    return units.digits(value, 4) if value % 1 else str(value)
+    return units.digits(value) if value % 1 else str(value)

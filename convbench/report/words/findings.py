@@ -79,9 +79,10 @@ def _uncounted_operators(data: Data) -> str:
 
 
 def _name_stages(data: Data) -> str:
+    modules = _list(data["modules"])
     return (
-        f"{percent(data['share'])} of the MACs are in no stage. Name each stage's modules under stages:, one module or "
-        f"a list; this model has {_list(data['modules']) or 'no submodules with parameters'}."
+        f"{percent(data['share'])} of the MACs are in no stage. Name the modules of each stage in the suite, under "
+        f"stages:; the model has {f'these: {modules}' if modules else 'no submodules with parameters'}."
     )
 
 

@@ -1,3 +1,6 @@
+// Whether the interval of a latency is bounded and a log axis can show it.
+const hasBar = (row) => column("latency_s_low")[row] > 0 && column("latency_s_high")[row] !== null;
+
 // An interactive chart: matplotlib's drawing until something changes, then the same chart redrawn here with the reader's choices.
 class Chart {
   constructor(figure, spec) {
@@ -19,13 +22,19 @@ class Chart {
   measure() {
     const xs = valuesOf(this.axes.x), ys = valuesOf(this.axes.y);
     const rows = scope.filter((row) => xs[row] > 0 && ys[row] > 0);
-    this.ends = { x: this.widen(limits(rows.map((row) => xs[row]))), y: limits(rows.map((row) => ys[row])) };
+    this.ends = { x: this.widen(this.endsOf("x", rows, xs)), y: this.endsOf("y", rows, ys) };
     this.panels = panelsOf(this.box, variantsShown(), this.zoomed || this.ends);
     const variants = column("variant"), of = new Map(this.panels.map((panel) => [panel.name, panel]));
     this.places = rows.filter(isShown).map((row) => {
       const panel = of.get(variants[row]) ?? this.panels[0];
       return { row, panel, x: panel.x.place(xs[row]), y: panel.y.place(ys[row]) };
     });
+  }
+
+  // The ends of an axis that holds all marks and, on an axis of latencies, their intervals.
+  endsOf(axis, rows, values) {
+    const bars = this.axes[axis] === "latency" ? rows.filter(hasBar) : [];
+    return limits([values, column("latency_s_low"), column("latency_s_high")].flatMap((own, i) => (i ? bars : rows).map((row) => own[row])));
   }
 
   panelAt(point) {
@@ -133,8 +142,8 @@ class Chart {
 
   // The bar over the interval of the latency, if latency is on an axis and the interval is bounded.
   bar({ row, panel, x, y }) {
+    if (!hasBar(row)) return null;
     const low = column("latency_s_low")[row], high = column("latency_s_high")[row];
-    if (!(low > 0) || high === null) return null;
     if (this.axes.y === "latency") return { x, y: panel.y.place(high), width: 0, height: panel.y.place(low) - panel.y.place(high) };
     return this.axes.x === "latency" ? { x: panel.x.place(low), y, width: panel.x.place(high) - panel.x.place(low), height: 0 } : null;
   }

@@ -46,9 +46,17 @@ function drawTable() {
   const rows = ordered().filter(isShown);
   const heads = headsOf();
   table.tBodies[0].replaceChildren(...rows.slice(0, shownRows).map((row) => rowElement(row, heads)));
-  const few = Math.min(shownRows, rows.length);
-  document.getElementById("count").textContent = `${grouped(String(few))} of ${grouped(String(rows.length))} shown, ${grouped(String(measuredRows.length))} measured`;
+  document.getElementById("count").textContent = countOf(rows);
   document.getElementById("more").hidden = rows.length <= shownRows;
+}
+
+// How many of the cases are listed, and which filters hide the others; a search covers all cases.
+function countOf(rows) {
+  const number = (count) => grouped(String(count)), total = `${number(measuredRows.length)} ${measuredRows.length === 1 ? "case" : "cases"}`;
+  const filters = [...document.querySelectorAll("#selects select")].filter(({ value }) => value).map(({ selectedOptions: [option] }) => option.textContent);
+  const words = wordsOf(document.getElementById("search").value).length || !filters.length ? "" : `: ${filters.join(", ")} (chosen under Trade-offs)`;
+  const few = Math.min(shownRows, rows.length), head = few < rows.length ? `${number(few)} of ${number(rows.length)} rows, ` : "";
+  return `${head}${number(rows.length)} of ${total}${words}`;
 }
 
 function setUpTable() {
