@@ -149,6 +149,7 @@ def test_equal_visits_do_not_divide_by_zero():
 def test_two_speeds_need_two_visits_at_each():
     assert at_two_speeds([0.0, 0.01, 0.4, 0.41])
     assert not at_two_speeds([0.0, 0.01, 0.02, 0.4])
+    assert not at_two_speeds([0.0, 0.4, 0.41, 0.42])
     assert not at_two_speeds([0.0, 0.1, 0.2, 0.3])
 
 
@@ -175,6 +176,12 @@ def test_few_visits_correct_nothing():
     assert elasticity([([0.0, 0.1, 0.2], [0.0, 0.1, 0.2])]) == 0.0
     three, four = ([([0.0, 0.1, 0.2], [0.0, 0.1, 0.2])] * cases for cases in (3, 4))
     assert [elasticity(three), elasticity(four)] == [0.0, pytest.approx(1.0)]
+
+
+def test_a_slope_counts_from_two_standard_errors():
+    """The slope is 1 and its error 1 / 2.84."""
+    pairs = [([noise - 0.1, 0.0, noise + 0.1], [-0.1, 0.0, 0.1]) for noise in (0.0995, -0.0995)]
+    assert elasticity(pairs * 2) == pytest.approx(1.0)
 
 
 def test_no_case_slows_down_far_more_than_the_reference():
@@ -206,8 +213,8 @@ def test_one_visit_of_three_is_far_off_beyond_four_deviations():
 
 
 def test_two_speeds_are_apart_by_seven_tenths_of_the_range():
-    assert at_two_speeds([0.81, 0.0, 1.0, 0.1])
-    assert not at_two_speeds([0.79, 0.0, 1.0, 0.1])
+    assert at_two_speeds([1.81, 1.0, 2.0, 1.1])
+    assert not at_two_speeds([1.79, 1.0, 2.0, 1.1])
 
 
 def test_a_prior_of_like_variances_is_their_pooled_one():
