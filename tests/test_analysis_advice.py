@@ -37,6 +37,14 @@ def test_a_model_without_parameters_is_the_lightest():
     assert headline_of(results([timed("gap", 2.0), bare])).pick.series == "avg-k"
 
 
+def test_an_untimed_model_of_partly_counted_work_is_picked_only_if_there_is_no_other():
+    uncounted = (Finding("uncounted_operators", data={"operators": ("aten::fft",), "share": 0.1}),)
+    light, heavy = records.record(records.case("gap"), samples=0), records.record(records.case("fc", 128), samples=0)
+    assert headline_of(results([light, heavy])).pick.series == "gap"
+    assert headline_of(results([replace(light, findings=uncounted), heavy])).pick.series == "fc"
+    assert headline_of(results([replace(light, findings=uncounted)])).pick.series == "gap"
+
+
 def test_a_lighter_but_slower_model_is_not_picked():
     headline = headline_of(results([timed("avg-k(k=4)", 2.0), timed("gap", 2.6)]))
     assert headline.pick.series == "avg-k"

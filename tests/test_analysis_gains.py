@@ -1,4 +1,4 @@
-"""Speed-ups over the eager twin, when compiling pays, and allocators that differ."""
+"""Speed-ups over the eager twin, when compiling pays, allocators that differ, and how sure a ranking is."""
 
 from dataclasses import replace
 
@@ -6,8 +6,11 @@ import pytest
 import records
 
 from convbench.analysis.costs.gains import by_variant, gains
+from convbench.analysis.costs.headlines import Confidence
+from convbench.analysis.costs.ranking import Contender, quickest
 from convbench.analysis.results import results
 from convbench.core.record import Case, Choice
+from convbench.core.statistics import Interval
 
 
 def pair(variant="compile", eager=10e-3, varied=2e-3, **more):
@@ -64,3 +67,49 @@ def test_variants_are_sorted_by_median_speedup_with_the_greatest_first():
     assert [row.variant for row in variant_gains] == ["channels_last+compile", "compile", "channels_last"]
     assert all(row.speedup.low <= row.speedup.median <= row.speedup.high for row in variant_gains)
     assert {len(row.gains) for row in variant_gains} == {12}
+
+
+def test_the_quicker_model_of_another_variant_is_the_lightest_of_its_fastest():
+    """It is the pick's own model if that gains; a light model that is slow there is not offered."""
+    times = {
+        ("gap", "eager"): 10e-3,
+        ("flatten", "compile"): 1e-3,
+        ("gmp", "compile"): 1.04e-3,
+        ("gem", "compile"): 5e-3,
+    }
+    members = results(
+        [records.record(records.case(name, variant=variant), latency=time) for (name, variant), time in times.items()]
+    )
+    quicker = quickest(members[0], members)
+    assert (quicker.result, quicker.is_own) == (members[2], False)
+    assert quicker.speedup.median == pytest.approx(10 / 1.04, rel=0.02)
+    own = results([records.record(records.case("gap", variant="compile"), latency=2e-3)])
+    assert quickest(members[0], [*members, *own]).result is own[0]
+    assert quickest(members[0], [members[0], *results([records.record(records.case("gmp"), latency=1e-3)])]) is None
+    barely = results([records.record(records.case("gap", variant="compile"), latency=9.2e-3)])
+    assert quickest(members[0], [members[0], *barely]) is None
+
+
+@pytest.mark.parametrize(
+    ("factor", "tied", "is_open"),
+    [
+        ((1.3, 1.11, 1.5), False, False),
+        ((1.3, 1.09, 1.5), True, True),
+        ((1.2, 1.0, 1.09), True, False),
+        ((1.1, 1.08, 1.13), True, False),  # known to 3 %
+    ],
+)
+def test_a_contender_is_tied_up_to_a_tenth_and_open_while_visits_may_tell(factor, tied, is_open):
+    contender = Contender(results([records.record()])[0], Interval(*factor))
+    assert (contender.tied, contender.open) == (tied, is_open)
+
+
+@pytest.mark.parametrize(
+    ("confidence", "level"),
+    [
+        ((2, 0, 0, 0.2), "high"), ((2, 1, 0, 0.1), "medium"), ((2, 0, 1, 0.1), "medium"), ((2, 0, 0, 0.21), "low"),
+        ((1, 0, 0, 0.1), "low"), ((None, 0, 0, 0.1), "low"),
+    ],
+)  # fmt: skip
+def test_confidence_needs_two_visits_a_narrow_interval_and_nothing_open(confidence, level):
+    assert Confidence(*confidence).level == level

@@ -13,7 +13,7 @@ import pytest
 from convbench.analysis.costs.headlines import headline_of, undecided_results
 from convbench.analysis.results import results
 from convbench.core import metrics, visits
-from convbench.core.record import FACTS, Choice, Failure, Protocol, Reading, Record, Training, Visit
+from convbench.core.record import FACTS, Choice, Failure, Finding, Protocol, Reading, Record, Training, Visit
 from convbench.runs.anchors import Anchors
 from convbench.runs.executor import Host
 from convbench.runs.menu import Menu, jobs
@@ -306,6 +306,74 @@ def test_a_failed_visit_after_good_visits_is_a_finding():
         ("visit_failed", {"reason": "crash: killed by SIGSEGV"})
     ]
     assert visits.join_visits([record]) == [record]
+
+
+def line(number, latency=1e-3, reference=1e-3, delay=0.0, steal=0.0, codes=(), threads=1):
+    """Return a stored line: one visit of one case, beside the reference workload."""
+    values = {metrics.LATENCY: latency, metrics.REFERENCE: reference, metrics.RUN_DELAY: delay, metrics.STEAL: steal}
+    readings = tuple(Reading(metric, (value,)) for metric, value in values.items() if value is not None)
+    return Record(
+        CASES[0], "ok", readings, tuple(Finding(code) for code in codes), visits=(Visit(number),), seconds=2.0,
+        conditions={"threads": threads}, environment="here",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("odd", "disturbance"),
+    [
+        ({"reference": 1.59e-3}, ""),
+        ({"reference": 1.61e-3}, "the reference workload took 1.6 times as long"),
+        ({"steal": 0.05}, ""),
+        ({"steal": 0.051}, "the host took 6 % of the time"),
+        ({"delay": 0.9}, ""),  # what a single thread waits is taken off its times
+        ({"delay": 0.02, "threads": 2}, ""),
+        ({"delay": 0.021, "threads": 2}, "other processes had a core for 3 % of the time"),
+        ({"delay": 1.4, "threads": 2}, "other processes had a core for 100 % of the time"),
+    ],
+)
+def test_a_disturbed_visit_says_what_disturbed_it(odd, disturbance):
+    threads = odd.get("threads", 1)
+    lines = [line(number, threads=threads) for number in range(3)]
+    [record] = visits.join_visits([*lines, line(3, **odd)])
+    assert [visit.disturbed for visit in record.visits] == ["", "", "", disturbance]
+    assert (record.seconds, record.findings) == (8.0, ())
+
+
+def test_a_case_without_an_undisturbed_visit_is_withheld_for_the_most_frequent_reason():
+    stolen = [line(number, steal=share) for number, share in enumerate((0.3, 0.2, 0.2))]
+    [record] = visits.join_visits(stolen)
+    (withheld,) = record.findings
+    assert (withheld.code, withheld.data) == (
+        "withheld", {"visits": 3, "threads": 1, "reason": "the host took 20 % of the time"}
+    )  # fmt: skip
+    assert record.samples(metrics.LATENCY) == ()
+    assert visits.join_visits([record]) == [record]
+    [record] = visits.join_visits([*stolen, line(3)])
+    assert (record.samples(metrics.LATENCY), record.findings) == ((1e-3,), ())
+
+
+def test_processes_at_two_speeds_are_noted_from_undisturbed_visits():
+    speeds = (2.0e-3, 1e-3, 2.02e-3, 1.01e-3)
+    [record] = visits.join_visits(
+        [*(line(number, value) for number, value in enumerate(speeds)), line(4, 9e-3, steal=1.0)]
+    )
+    assert record.findings == (Finding("two_speeds", "note", {"fast": 1e-3, "slow": 2.02e-3}),)
+    [record] = visits.join_visits([line(number, value) for number, value in enumerate(speeds[:3])])
+    assert record.findings == ()
+
+
+def test_a_finding_of_timing_stays_if_half_of_the_timed_visits_have_it():
+    facts = replace(line(FACTS, None, codes=("folds_into_lstm", "page_faults")), readings=())
+    timed = [line(0, codes=("page_faults",)), line(1, codes=("page_faults", "not_steady")), line(2), line(3)]
+    [record] = visits.join_visits([facts, *timed])
+    assert sorted(finding.code for finding in record.findings) == ["folds_into_lstm", "page_faults"]
+
+
+def test_the_machines_speed_is_that_of_the_best_quarter():
+    assert visits.at_better_moments([5.0, 1.0, 4.0, 2.0, 3.0]) == 2.0
+    assert visits.at_better_moments([]) == 0.0
+    lines = [line(number, reference=(number + 1) * 1e-3) for number in range(5)]
+    assert list(visits.reference_levels([*lines, replace(lines[0], visits=())]).values()) == [2e-3]
 
 
 def test_ten_runs_nearly_always_give_the_same_pick():

@@ -6,8 +6,18 @@ import math
 
 import numpy as np
 import pytest
+from scipy.special import stdtrit
 
-from convbench.core.spread import ASSUMED, Prior, at_two_speeds, elasticity, estimate, prior
+from convbench.core.spread import (
+    ASSUMED,
+    Prior,
+    at_two_speeds,
+    elasticity,
+    estimate,
+    fit_prior,
+    prior,
+    slope_through_zero,
+)
 
 CASES = 78
 
@@ -139,6 +149,7 @@ def test_equal_visits_do_not_divide_by_zero():
 def test_two_speeds_need_two_visits_at_each():
     assert at_two_speeds([0.0, 0.01, 0.4, 0.41])
     assert not at_two_speeds([0.0, 0.01, 0.02, 0.4])
+    assert not at_two_speeds([0.0, 0.4, 0.41, 0.42])
     assert not at_two_speeds([0.0, 0.1, 0.2, 0.3])
 
 
@@ -163,3 +174,61 @@ def test_an_uncorrelated_reference_corrects_nothing():
 
 def test_few_visits_correct_nothing():
     assert elasticity([([0.0, 0.1, 0.2], [0.0, 0.1, 0.2])]) == 0.0
+    three, four = ([([0.0, 0.1, 0.2], [0.0, 0.1, 0.2])] * cases for cases in (3, 4))
+    assert [elasticity(three), elasticity(four)] == [0.0, pytest.approx(1.0)]
+
+
+def test_a_slope_counts_from_two_standard_errors():
+    """The slope is 1 and its error 1 / 2.84."""
+    pairs = [([noise - 0.1, 0.0, noise + 0.1], [-0.1, 0.0, 0.1]) for noise in (0.0995, -0.0995)]
+    assert elasticity(pairs * 2) == pytest.approx(1.0)
+
+
+def test_no_case_slows_down_far_more_than_the_reference():
+    assert elasticity([([0.0, 0.4, 0.8], [0.0, 0.2, 0.4])] * 4) == 1.3
+
+
+def test_a_slope_and_its_error_have_closed_forms():
+    slope, error = slope_through_zero(np.array([1.0, 2.0]), np.array([2.0, 2.0]), 3)
+    assert (slope, error) == (pytest.approx(1.2), pytest.approx(math.sqrt((0.8**2 + 0.4**2) / 3 / 5)))
+    assert slope_through_zero(np.zeros(2), np.ones(2), 3) == (0.0, math.inf)
+
+
+@pytest.mark.parametrize(("visits", "factor"), [(1, 1.0), (3, 1.160), (11, 1.2533)])
+def test_an_interval_moderates_the_spread_and_adds_the_shared_error(visits, factor):
+    logs = 0.1 * np.arange(visits)
+    variance = (4 * 0.02 + float(((logs - logs.mean()) ** 2).sum())) / (4 + visits - 1)
+    half_width = stdtrit(4 + visits - 1, 0.975) * factor * math.sqrt(variance / visits)
+    for shared, half in ((0.0, half_width), (0.3, math.hypot(half_width, 1.96 * 0.3))):
+        bounds = [math.exp(np.median(logs) + sign * half) for sign in (0, -1, 1)]
+        assert estimate(logs[::-1], Prior(4.0, 0.02), shared) == pytest.approx(bounds)
+    assert estimate([0.0], Prior(1.0, 1e6)).high == math.exp(700)
+
+
+def test_one_visit_of_three_is_far_off_beyond_four_deviations():
+    common = Prior(1e4, 1e-4)
+    near, far, low = (estimate([0.0, 0.001, 0.001 + gap], common) for gap in (0.039, 0.041, -0.042))
+    assert near.high < math.exp(0.02) < math.exp(0.042) == pytest.approx(far.high)
+    assert low.low == pytest.approx(math.exp(-0.041))
+
+
+def test_two_speeds_are_apart_by_seven_tenths_of_the_range():
+    assert at_two_speeds([1.81, 1.0, 2.0, 1.1])
+    assert not at_two_speeds([1.79, 1.0, 2.0, 1.1])
+
+
+def test_a_prior_of_like_variances_is_their_pooled_one():
+    """As many degrees as allowed; the same for visits that are equal, whose variance has a lower bound."""
+    assert fit_prior(np.array([0.01, 0.02]), np.array([1.0, 3.0]), 8.0) == (8.0, pytest.approx(0.0175))
+    assert prior([[0.0, 0.1, 0.2], [1.0, 1.1, 1.2]]) == (2.0, pytest.approx(0.01))
+    assert prior([[0.0] * 3] * 3) == (4.0, pytest.approx(1e-8))
+
+
+def test_a_prior_of_unlike_variances_is_found_again():
+    """Variances drawn from a prior of 6 degrees and 0.04. It is never worth more than is allowed."""
+    rng = np.random.default_rng(0)
+    variances = 0.04 * 6 / rng.chisquare(6, 4000) * rng.chisquare(2, 4000) / 2
+    degrees, variance = fit_prior(variances, np.full(4000, 2.0))
+    assert (degrees, variance) == (pytest.approx(6, rel=0.1), pytest.approx(0.04, rel=0.05))
+    worths = [fit_prior(variances[i : i + 5], np.full(5, 2.0), 8.0).degrees for i in range(0, 1000, 5)]
+    assert max(worths) == 8.0 > min(worths) > 0

@@ -145,7 +145,6 @@ def elasticity(pairs: Iterable[tuple[Sequence[float], Sequence[float]]]) -> floa
     deviations = [
         np.column_stack((np.subtract(latency, np.median(latency)), np.subtract(reference, np.median(reference))))
         for latency, reference in pairs
-        if len(latency) > 1
     ]
     if not deviations:
         return 0.0
