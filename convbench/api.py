@@ -203,7 +203,8 @@ def check(
         raise ConvbenchError("nothing to compare with: give base (a git ref, a wheel or a directory)")
     side, request = Base(base, build=text("build", build)), _request(suite, overrides, only, skip)
     settings, rule = Settings(thread_count(threads), device=device), Rule.detecting(detect)
-    with lock.hold(lock.machine_lock(), remedy=lock.REMEDY):
+    look = partial(against_base.refuse_mistakes, request, settings, side)
+    with lock.hold(lock.machine_lock(), lambda _: look(), lock.REMEDY):
         return against_base.check(request, side, settings, rule, SilentAnnouncer(), budget)
 
 
@@ -246,7 +247,7 @@ def bisect(
     span = Span(good, bad, build=text("build", build))
     question = search.BisectRequest(request, span, imports.require_working_directory(), place, resume, budget)
     settings, rule = Settings(thread_count(threads), device=device), Rule.detecting(detect)
-    with lock.hold(lock.machine_lock(), remedy=lock.REMEDY):
+    with lock.hold(lock.machine_lock(), lambda _: search.refuse_mistakes(question, settings), lock.REMEDY):
         return search.find(question, settings, rule, SilentAnnouncer())
 
 

@@ -183,6 +183,30 @@ def test_the_second_check_on_a_machine_waits(here):
 
 
 @pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("check", "fake.json", "--base", "main"), "mine.yaml:3:1: unknown key"),
+        (("check", "fake.json", "--base", "nowhere"), "base 'nowhere' is not a ref of this repository"),
+        (("bisect", "fake.json", "--good", "HEAD~1"), "mine.yaml:3:1: unknown key"),
+        (("bisect", "fake.json", "--good", "nowhere"), "--good 'nowhere' is not a commit"),
+        (("selftest", "fake.json"), "mine.yaml:3:1: unknown key"),
+        (("check", "mine.yaml", "--baseline", "stored"), "mine.yaml:3:1: unknown key 'clips'"),
+    ],
+)
+def test_a_mistake_is_told_beside_a_running_check(here, in_process, monkeypatch, words, message):
+    """A check that had to wait read its suite only when the other check ended, perhaps hours later."""
+    monkeypatch.setattr(link, "PROGRAM", FAKE)
+    monkeypatch.setattr(tempfile, "tempdir", str(here.parent))
+    tell(here, SAME | {"unplanned": "mine.yaml:3:1: unknown key"})
+    (here / "mine.yaml").write_text("name: mine\nmatrix: {reducer: gap}\nclips: 1\n")
+    commit(here, "a mistake")
+    stored(here / "stored", [record(case("gap"))])
+    with lock.hold(here.parent / lock.machine_lock().name):
+        done = in_process(*words, cwd=here)
+    assert (done.returncode, message in done.stderr) == (2, True), done.stderr
+
+
+@pytest.mark.parametrize(
     ("words", "code", "message"),
     [
         ((), 2, "nothing to compare with: give --base"),

@@ -10,14 +10,16 @@ from pathlib import Path
 
 import invented_runs as invented
 import pytest
+import records
 from command import commit, git
 from invented_runs import FC, GAP
 from test_check import judged
-from test_check_cli import convbench
+from test_check_cli import FAKE, convbench
 
 from convbench import api
-from convbench.check import confirm, gate, outcome, sides
+from convbench.check import confirm, gate, link, outcome, sides
 from convbench.check.rule import Rule
+from convbench.check.timings import Timings
 from convbench.cli import history
 from convbench.core import store
 from convbench.core.errors import SuiteError
@@ -180,6 +182,37 @@ def test_a_check_that_cannot_be_stored_holds_up_no_others(tmp_path, monkeypatch,
     for after in "bc":
         assert f"cannot be confirmed: a to {after}: {tmp_path}" in said
     assert said.count(": name a --store that can be written") == len(suspects)
+
+
+def test_an_interrupted_confirmation_goes_on_with_its_pairs(here, monkeypatch):
+    """Minutes of pairs were lost, though check and bisect kept theirs."""
+    names = []
+    for seconds in (0.010, 0.011):
+        (here / "fake.json").write_text(json.dumps({"seconds": {GAP.id: seconds}}))
+        commit(here, f"{seconds}")
+        names.append(git(here, "rev-parse", "HEAD"))
+    monkeypatch.setattr(link, "PROGRAM", FAKE)
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(tempfile, "tempdir", str(here.parent))
+    suspect = confirm.Suspect(*names, records.run_of([], command="convbench run fake.json"), (GAP.id,), 0.1)
+    add, pairs = Timings.add, []
+
+    def interrupt(timings, visit, result):
+        add(timings, visit, result)
+        pairs.append(len(timings.pairs[visit.case.id]))
+        if len(pairs) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Timings, "add", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        history._confirm([suspect], here / "store", "")
+    (kept,) = (here / "store" / confirm.CONFIRMED / confirm.UNFINISHED).iterdir()
+    assert outcome.read(kept).unfinished
+    assert confirm.confirmations(here / "store") == ([], [])
+    history._confirm([suspect], here / "store", "")
+    assert pairs[:3] == [1, 2, 3]
+    (path,) = (here / "store" / confirm.CONFIRMED).iterdir()
+    assert (outcome.read(path).unfinished, len(outcome.read(path).cases[0].pairs)) == (False, max(pairs))
 
 
 def test_an_unreadable_confirmation_is_skipped_with_a_note(tmp_path, monkeypatch):

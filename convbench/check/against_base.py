@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from convbench.check import floor, gate, sides, words
-from convbench.check.inspection import Request
+from convbench.check.inspection import Request, read_suite
 from convbench.check.outcome import Outcome
 from convbench.check.rule import Rule
 from convbench.check.settings import Settings
@@ -36,6 +36,18 @@ class Check:
 
     def _repr_html_(self) -> str:
         return showing.table(repr(self), [(verdict.case.id, verdict.word) for verdict in self.verdicts])
+
+
+def refuse_mistakes(request: Request, settings: Settings, base: sides.Base | None = None) -> None:
+    """Raise at once what ``check`` would raise for head's suite and the name of base, for a check that has to wait.
+
+    It times nothing, so the caller need not hold the machine's lock.
+    """
+    working_tree = sides.WorkingTree.at(imports.require_working_directory(), request.suite)
+    if base:
+        sides.refuse_unknown(base.name, working_tree, base.build)
+    with sides.scratch_folder() as folder, sides.materialise(".", working_tree, folder) as head:
+        read_suite(head, request, settings, folder)
 
 
 def check(

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from convbench.check import bisected, gate, pairs
+from convbench.check import against_base, bisected, gate, pairs
 from convbench.check.answers import Inspection
 from convbench.check.bisected import Bisected, State
 from convbench.check.decision import Ratio
@@ -52,6 +52,12 @@ class BisectRequest:
     place: Path
     resume: bool = False
     budget: float | None = None
+
+
+def refuse_mistakes(question: BisectRequest, settings: Settings) -> None:
+    """Raise at once what ``find`` would raise for the suite and the commits, for a search that has to wait."""
+    question.span.line(WorkingTree.at(question.cwd, question.request.suite))
+    against_base.refuse_mistakes(question.request, settings)
 
 
 def find(question: BisectRequest, settings: Settings, rule: Rule, watcher: gate.Announcer) -> Bisected:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from convbench.analysis.history.numbers import machine_name
 from convbench.analysis.history.overview import History
 from convbench.check import gate, outcome, sides
 from convbench.check.inspection import Request
+from convbench.check.ledger import Ledger
 from convbench.check.outcome import Outcome
 from convbench.check.rule import Rule
 from convbench.check.settings import Settings
@@ -32,6 +33,9 @@ from convbench.runs.process_start import process_variables
 
 WORDS: dict[str, Decision] = {"regression": "confirmed", "ok": "refuted"}
 REMEDY = "name a --store that can be written"
+UNFINISHED = "unfinished"
+"""The folder of interrupted checks, below that of confirmations."""
+NO_LEDGER = Ledger()
 LEAST, MOST = 0.01, 0.05
 """Limits of the slowdown that the check is asked to detect, which is otherwise that of the change."""
 
@@ -89,8 +93,10 @@ def suspects(history: History) -> tuple[list[Suspect], list[str]]:
     return list(suspect_by_key.values()), list(reasons)
 
 
-def confirm(suspect: Suspect, cwd: Path, watcher: gate.Announcer, build: str = "") -> Outcome:
-    """Check the two commits of a suspect on this machine, whose lock the caller holds.
+def confirm(
+    suspect: Suspect, cwd: Path, watcher: gate.Announcer, build: str = "", ledger: Ledger = NO_LEDGER
+) -> Outcome:
+    """Check the two commits of a suspect on this machine, whose lock the caller holds. ``ledger`` keeps it as it goes.
 
     Raises ConvbenchError if the commits are not available or cannot be measured here.
     """
@@ -111,7 +117,7 @@ def confirm(suspect: Suspect, cwd: Path, watcher: gate.Announcer, build: str = "
         )
         # The outputs may differ: the question is whether the code is slower, for whatever reason.
         cases = tuple(map(glob.escape, suspect.cases))
-        request = Request(str(suite), suspect.overrides, cases, same_outputs=False)
+        request = Request(str(suite), suspect.overrides, cases, same_outputs=False, ledger=ledger)
         rule = Rule.detecting(min(max(suspect.size, LEAST), MOST))
         method = gate.Method(Settings(device=suspect.device), rule, folder, watcher)
         stack.enter_context(process_variables({installed.VARIABLE: suspect.plugins}))
@@ -125,6 +131,33 @@ def confirm(suspect: Suspect, cwd: Path, watcher: gate.Announcer, build: str = "
 def refuse_unwritable(folder: Path) -> None:
     """Raise StoreError if a store surely cannot keep a check, before minutes are spent on measuring it."""
     files.refuse_unwritable(folder / CONFIRMED / "check.json", REMEDY)
+
+
+def ledger(folder: Path, suspect: Suspect) -> Ledger:
+    """Return the ledger that keeps a suspect's check in a store until it ends, with the pairs of an interrupted one."""
+    place = _unfinished(folder, suspect)
+
+    def keep(result: Outcome) -> None:
+        outcome.write(result, place, REMEDY)
+
+    earlier_outcome = None
+    with suppress(StoreError):  # there is none, or it is damaged: everything is measured anew
+        earlier_outcome = outcome.read(place)
+    return Ledger(keep, earlier_outcome, required=False)
+
+
+def forget_unfinished(folder: Path, suspect: Suspect) -> None:
+    """Remove what ``ledger`` kept of a check that has ended."""
+    place = _unfinished(folder, suspect)
+    with suppress(OSError):
+        place.unlink(missing_ok=True)
+        place.parent.rmdir()  # unless another check is in it
+
+
+def _unfinished(folder: Path, suspect: Suspect) -> Path:
+    """Return the file of a check that has not ended. It lies in a folder of its own, which nothing shares or judges."""
+    name = f"{suspect.before[:12]}-{suspect.after[:12]}-{digest(*suspect.cases)[:8]}.json"
+    return folder / CONFIRMED / UNFINISHED / name
 
 
 def keep(folder: Path, result: Outcome) -> Path:

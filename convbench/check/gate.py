@@ -102,8 +102,7 @@ def check(base: Side, head: Side, request: Request, method: Method, budget: floa
             )
 
         ledger = request.ledger
-        ledger.refuse_another(outcome_of(Timings()), {"base": base.changes, "head": head.changes})
-        earlier_cases = ledger.earlier_outcome.cases if ledger.earlier_outcome else ()
+        earlier_cases = ledger.earlier_cases(outcome_of(Timings()), {"base": base.changes, "head": head.changes})
         timings = Timings.of(earlier_cases, keep=lambda timings: ledger.keep(outcome_of(timings)))
         decide((Arm("base", base), Arm("head", head)), inspection.valid, inspection.ids, method, timings)
         if request.instructions:

@@ -67,6 +67,14 @@ def inspect(base: Side, head: Side, request: Request, settings: Settings, folder
     return inspection
 
 
+def read_suite(head: Side, request: Request, settings: Settings, folder: Path) -> None:
+    """Let head read the suite, and time nothing. Raises SuiteError if it cannot be used, BuildFailed as ``inspect``."""
+    with ExitStack() as stack:
+        (worker,) = start_workers({"head": head}, settings, folder).values()
+        stack.callback(worker.close)
+        _inspection(fresh_copy(stack, worker, folder), request, settings)
+
+
 def _plan(worker: Link, request: Request, settings: Settings, suite: str) -> dict[str, Any]:
     """Return a side's plan without its trials, which no check times; ``trials`` is how many there are."""
     selected = {"only": list(request.only), "skip": list(request.skip)}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from convbench.check.outcome import Outcome, SideOutcome
+from convbench.check.outcome import CaseOutcome, Outcome, SideOutcome
 from convbench.core.comparability import identity
 from convbench.core.errors import Refused
 from convbench.core.text import some
@@ -24,13 +24,27 @@ def _keep_nothing(_: Outcome) -> None:
 class Ledger:
     """Where a check saves itself: ``keep`` receives the outcome so far after every visit to the undecided cases.
 
-    ``earlier_outcome`` is the stored outcome of an interrupted check. ``written_files`` are the files that the
-    check itself writes: they do not count as changes of the code.
+    ``earlier_outcome`` is the stored outcome of an interrupted check; if it is not ``required``, one of another check
+    is ignored instead of refused. ``written_files`` are the files that the check itself writes: they do not count as
+    changes of the code.
     """
 
     keep: Callable[[Outcome], None] = _keep_nothing
     earlier_outcome: Outcome | None = None
     written_files: tuple[Path, ...] = ()
+    required: bool = True
+
+    def earlier_cases(
+        self, outcome: Outcome, changes: Mapping[str, Sequence[str]] = MappingProxyType({})
+    ) -> tuple[CaseOutcome, ...]:
+        """Return the cases of the stored outcome to go on with. Raises Refused as ``refuse_another``."""
+        try:
+            self.refuse_another(outcome, changes)
+        except Refused:
+            if self.required:
+                raise
+            return ()
+        return self.earlier_outcome.cases if self.earlier_outcome else ()
 
     def refuse_another(self, outcome: Outcome, changes: Mapping[str, Sequence[str]] = MappingProxyType({})) -> None:
         """Raise Refused if the stored outcome is of other code, cases, settings or machine than this check.

@@ -144,10 +144,8 @@ def materialise(name: str, working_tree: WorkingTree, folder: Path, build: str =
 
     Raises ConvbenchError if it does not exist, BuildFailed if it cannot be made.
     """
+    refuse_unknown(name, working_tree, build)
     path = _path(name)
-    if build and (name == "." or name.endswith(".whl")):
-        base = "the working tree" if name == "." else name
-        raise ConvbenchError(f"--build {build!r}: it builds a ref or a directory, and base is {base}")
     if name.endswith(".whl"):
         yield _wheel(path, working_tree, folder)
     elif name == ".":
@@ -160,10 +158,18 @@ def materialise(name: str, working_tree: WorkingTree, folder: Path, build: str =
             # Files that the build leaves are no changes: the commit and the command fully describe the side.
             side = replace(_tree(label, folder / "base", working_tree), empty=empty, changes=(), build=build)
             yield replace(side, checkout_of=working_tree.top)
-    elif path.is_dir():
+    else:
         _build(build, path.resolve(), working_tree, folder)
         yield replace(_tree(name, path.resolve(), working_tree), build=build)
-    else:
+
+
+def refuse_unknown(name: str, working_tree: WorkingTree, build: str = "") -> None:
+    """Raise ConvbenchError for a side that does not exist, or that is none to build."""
+    path = _path(name)
+    if build and (name == "." or name.endswith(".whl")):
+        base = "the working tree" if name == "." else name
+        raise ConvbenchError(f"--build {build!r}: it builds a ref or a directory, and base is {base}")
+    if not (name.endswith(".whl") or name == "." or git.commit(working_tree.top, name) or path.is_dir()):
         raise ConvbenchError(git.why_not(working_tree.top, f"base {name!r}", name))
 
 

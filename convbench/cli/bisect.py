@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -77,7 +78,7 @@ def bisect(
     span, limit = Span(good, bad, *package, build), seconds_of(budget)
     question = search.BisectRequest(request, span, imports.require_working_directory(), place, resume, limit)
     settings, rule = settings_of(threads, allocator, device), rule_of(detect)
-    with hold_machine():
+    with hold_machine(partial(search.refuse_mistakes, question, settings)):
         answer = search.find(question, settings, rule, Announcer())
     raise typer.Exit(_show(answer, place))
 

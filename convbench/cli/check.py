@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -84,19 +86,20 @@ def check(
                     "--different-outputs": different_outputs,
                 },
             )  # fmt: skip
-            with hold_machine():
-                code = lay_beside_baseline(baseline, suite, overrides or (), device, Selection(only or (), skip or ()))
-            raise typer.Exit(code)
+            selection = Selection(only or (), skip or ())
+            raise typer.Exit(lay_beside_baseline(baseline, suite, overrides or (), device, selection))
     if not (base or base_python):
         raise ConvbenchError("nothing to compare with: give --base (a git ref, a wheel or a directory) or --baseline")
     files = CheckFiles(suite, as_json, junit, summary)
-    with hold_machine(), files.write_when_interrupted():
-        from convbench.check import against_base
-        from convbench.check.sides import Base
+    from convbench.check import against_base
+    from convbench.check.sides import Base
 
+    side = Base(base or ".", base_python, build)
+    request = Request(suite, overrides or (), only or (), skip or (), not different_outputs, instructions)
+    look = partial(against_base.refuse_mistakes, request, settings, side)
+    with hold_machine(look), files.write_when_interrupted():
         ledger = files.ledger(resume)  # read only now: the check that held the machine may be the one to resume
-        request = Request(suite, overrides or (), only or (), skip or (), not different_outputs, instructions, ledger)
-        side = Base(base or ".", base_python, build)
+        request = replace(request, ledger=ledger)
         outcome = against_base.check(request, side, settings, rule, Announcer(), limit).outcome
     files.write(outcome)
     raise typer.Exit(_show(outcome))

@@ -72,7 +72,7 @@ def base_of(baseline: Path) -> str | None:
 
 
 def lay_beside_baseline(baseline: Path, suite: str, overrides: Sequence[str], device: str, selection: Selection) -> int:
-    """Measure head alone and compare it with the stored run: a hint, never a verdict. The caller holds the lock.
+    """Measure head alone and compare it with the stored run: a hint, never a verdict.
 
     Returns the exit code: 5 if a case that the stored run has measured fails now, 3 if head looks slower, else 0.
     Raises Refused with the differing keys if the run's machine, software or protocol differs, and if it has a latency
@@ -81,6 +81,7 @@ def lay_beside_baseline(baseline: Path, suite: str, overrides: Sequence[str], de
     from convbench.analysis import stored_runs
     from convbench.check.verdict import INVALID
     from convbench.cli.app import import_from_here
+    from convbench.cli.gate import hold_machine
     from convbench.core import store
     from convbench.runs import preparation, sweep
     from convbench.runs.user_code import load
@@ -93,7 +94,8 @@ def lay_beside_baseline(baseline: Path, suite: str, overrides: Sequence[str], de
         head_description = prepared.run()
         if differences := stored_runs.grave_differences((base_run[0], head_description)):
             raise Refused(f"{baseline} cannot be compared with what is measured here: {'; '.join(differences)}")
-        head_run: Stored = (head_description, sweep.measure_unstored(prepared))
+        with hold_machine():
+            head_run: Stored = (head_description, sweep.measure_unstored(prepared))
     comparison = stored_runs.lay_side_by_side(base_run, head_run)
     failures = [
         record for record in head_run[1] if record.status != "ok" and record.case.id in comparison.lone_cases[0]

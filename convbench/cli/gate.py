@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
@@ -59,12 +59,16 @@ def say_unused(reason: str, options: Mapping[str, object]) -> None:
 
 
 @contextmanager
-def hold_machine() -> Iterator[None]:
-    """Hold the lock that lets one check at a time measure on this machine."""
+def hold_machine(look: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """Hold the lock that lets one check at a time measure on this machine.
+
+    If another check holds it, ``look`` is called before waiting for it: it raises what is wrong with this one.
+    """
     from convbench.core import lock
 
     def announce(pid: str) -> None:
         print(f"another check measures on this machine (process {pid}): waiting for it", file=sys.stderr)
+        look()
 
     with lock.hold(lock.machine_lock(), announce, lock.REMEDY):
         try:

@@ -81,7 +81,10 @@ def _answer(question: HistoryQuery, store: Path | None) -> History:
 
 
 def _confirm(suspects: list[Suspect], store: Path, build: str) -> None:
-    """Check each pair of commits and keep the result. A pair that cannot be checked is reported, the others go on."""
+    """Check each pair of commits and keep the result. A pair that cannot be checked is reported, the others go on.
+
+    A check that is interrupted keeps its pairs, and goes on with them the next time.
+    """
     from convbench.check import confirm
     from convbench.core import imports
 
@@ -89,9 +92,9 @@ def _confirm(suspects: list[Suspect], store: Path, build: str) -> None:
         with hold_machine():
             try:
                 confirm.refuse_unwritable(store)
-                place = confirm.keep(
-                    store, confirm.confirm(suspect, imports.require_working_directory(), Announcer(), build)
-                )
+                cwd, ledger = imports.require_working_directory(), confirm.ledger(store, suspect)
+                place = confirm.keep(store, confirm.confirm(suspect, cwd, Announcer(), build, ledger))
+                confirm.forget_unfinished(store, suspect)
             except ConvbenchError as error:
                 print(f"cannot be confirmed: {suspect.before} to {suspect.after}: {error}", file=sys.stderr)
                 continue

@@ -66,17 +66,18 @@ def selftest(
         )  # fmt: skip
         _show(*_repeats(suite, overrides, device, Selection(only or (), skip or ()), 60 * minutes), as_json)
         return
-    from convbench.check import floor, sides
+    from convbench.check import against_base, floor, sides
     from convbench.check import selftest as test
     from convbench.check.inspection import Request
 
     files.refuse_unwritable(out, "choose another place with --out")
     settings, rule, percents = settings_of(threads, allocator, device), rule_of(detect), _percents(slowdowns)
     location = sides.WorkingTree.at(imports.require_working_directory(), suite)
-    with hold_machine(), ExitStack() as stack:
+    request = Request(suite, overrides or (), only or (), skip or ())
+    with hold_machine(partial(against_base.refuse_mistakes, request, settings)), ExitStack() as stack:
         folder = stack.enter_context(sides.scratch_folder())
         side = stack.enter_context(sides.materialise(".", location, folder))
-        self_test = test.Selftest(side, Request(suite, overrides or (), only or (), skip or ()), settings, rule, folder)
+        self_test = test.Selftest(side, request, settings, rule, folder)
         for trial in test.append(self_test.experiments(percents, 60 * minutes, Announcer()), out):
             print(f"  {trial.word}: {trial.case}, {trial.seen:+.1%} seen", file=sys.stderr)
     figures = test.figures(test.stored_attempts(out, self_test.conditions))
