@@ -6,7 +6,7 @@ An unfinished check is stored as an ``Outcome`` that is marked as such: it is ne
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -14,10 +14,6 @@ from convbench.check.outcome import CaseOutcome, Outcome, SideOutcome
 from convbench.core.comparability import identity
 from convbench.core.errors import Refused
 from convbench.core.text import some
-
-
-def _keep_nothing(_: Outcome) -> None:
-    return
 
 
 @dataclass(frozen=True)
@@ -29,7 +25,7 @@ class Ledger:
     changes of the code.
     """
 
-    keep: Callable[[Outcome], None] = _keep_nothing
+    keep: Callable[[Outcome], None] = field(default=lambda _: None)
     earlier_outcome: Outcome | None = None
     written_files: tuple[Path, ...] = ()
     required: bool = True

@@ -76,7 +76,8 @@ def view(
         "tie": TIE,
         "paired": sum(_took_turns(match) for match in matches),
         "alone": [
-            len(measured_results(results)) - _shared_count(matches, run) for run, results in enumerate(run_results)
+            len(measured_results(results)) - sum(match.results[run] is not None for match in matches)
+            for run, results in enumerate(run_results)
         ],
         "looks": looks([result for results in run_results for result in costs(results)]),
     }
@@ -233,7 +234,3 @@ def _took_turns(match: Match) -> bool:
     """Whether any run took turns with the first in this case."""
     first, *others = match.results
     return first is not None and any(other and took_turns(first.record, other.record) for other in others)
-
-
-def _shared_count(matches: Sequence[Match], run: int) -> int:
-    return sum(match.results[run] is not None for match in matches)
