@@ -272,10 +272,6 @@ def test_mistakes_get_the_messages_of_the_command_line(tmp_path: Path) -> None:
         (lambda: convbench.run(SUITE, progress=5), "progress=5: give True for a bar, or a watcher"),
         (lambda: convbench.history(store=""), "store is empty"),
         (
-            lambda: convbench.load({"matrix": {"reducer": "gap"}, "training": {"tasks": ["order"], "steps": 2}}),
-            ".*2 steps are fewer than 7 checkpoints: write steps: 7 or more, or fewer checkpoints",
-        ),
-        (
             lambda: convbench.compare(len, len, [], detect="5"),
             "detect '5': give a share from 0.005 to 0.5, such as 0.05",
         ),
