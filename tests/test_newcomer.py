@@ -11,7 +11,7 @@ import command
 import newcomer
 import pytest
 
-from convbench.core import store
+from convbench.core import installed, store
 
 OWN = "[shop-plugins 1.2]"
 
@@ -162,6 +162,14 @@ def test_a_module_named_on_the_command_line_brings_its_plugins(loose):
     done = convbench(*named, "run", "loose.yaml", *words, cwd=loose)
     assert done.returncode == 0, done.stderr
     assert "Cases in the shop" in (loose / "reports" / "loose" / "index.html").read_text()
+
+
+def test_a_file_that_lies_elsewhere_says_where_to_put_its_folder(monkeypatch):
+    """It was the TypeError of a relative import."""
+    monkeypatch.setattr(installed, "_missing_plugins", {})
+    installed.bring(installed.PluginModule("../shop", "../shop"))
+    (lacking,) = installed.missing_plugins()
+    assert "write shop and put its folder on the path, as in PYTHONPATH=.. convbench" in lacking.reason
 
 
 def test_a_named_module_adds_verbs_but_replaces_none(shop, loose):

@@ -483,7 +483,10 @@ def test_a_list_in_parentheses_multiplies_like_one_in_a_mapping(cases: Any) -> N
         ("lstm_input=64,256", "lstm_input: '64,256' is not a whole number (a list is written as lstm_input=[64,256])"),
         ("lstm_input=", "has no value: write lstm_input=null if none is meant"),
         ("variant.0=eager", "an entry of a list cannot be set by its number: give the whole list"),
-        ("training.steps=5", "training: 5 steps are fewer than 7 checkpoints"),
+        (
+            "training.steps=5",
+            "training: 5 steps are fewer than 7 checkpoints: write steps: 7 or more, or fewer checkpoints",
+        ),
     ],
 )
 def test_a_bad_override_has_its_own_message(override: str, message: str) -> None:

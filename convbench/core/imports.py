@@ -95,9 +95,9 @@ def hint(path: str, error: Exception) -> str:
     """Return what to do about a module that cannot be imported, in words to follow the reason; empty if unknown."""
     module, _, attribute = path.partition(":")
     if "/" in module or module.endswith(".py"):
-        file = Path(module)
+        file, suffix = Path(module), f":{attribute}" if attribute else ""
         return (
-            f"; {module!r} is a file that lies neither beside the suite nor here: write {file.stem}:{attribute} and "
+            f"; {module!r} is a file that lies neither beside the suite nor here: write {file.stem}{suffix} and "
             f"put its folder on the path, as in PYTHONPATH={file.parent} convbench ..."
         )
     if not all(module.split(".")):

@@ -112,7 +112,10 @@ class TrainingLayout(Strict):
     @model_validator(mode="after")
     def _check_steps(self) -> TrainingLayout:
         if self.steps < self.checkpoints:
-            raise ValueError(f"{self.steps} steps are fewer than {self.checkpoints} checkpoints")
+            raise ValueError(
+                f"{self.steps} steps are fewer than {self.checkpoints} checkpoints: "
+                f"write steps: {self.checkpoints} or more, or fewer checkpoints"
+            )
         return self
 
     def build(self) -> Training:
