@@ -12,7 +12,7 @@ from wild import Ending
 
 from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable
 from convbench.core.metric import Metric
-from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Reading, Record, Whole
+from convbench.core.record import Case, Choice, Clip, Finding, Parts, Protocol, Reading, Record, Whole
 from convbench.core.registry import Plugin, declares, probes, scenarios, variants
 from convbench.measure import attempts, first_call, harness
 from convbench.measure.probes import ProbeTraits, is_exact, late, results_of, static, traits_of
@@ -226,6 +226,10 @@ def test_a_probe_trait_keeps_the_traits_declared_before_it():
             "the probe odd: the samples of odd_bytes, 3.0, are not a tuple of numbers, such as (3.0,)",
         ),
         ([Reading(BYTES, ("a",))], "the probe odd: the samples of odd_bytes, ('a',), are not a tuple of numbers"),
+        ([Finding("odd", data={"v": {1}})], "cannot be stored: data.v.str: Input should be a valid string"),
+        ([Finding("odd", data={"v": object()})], "cannot be stored: data.v.str: Input should be a valid string"),
+        ([Finding(3)], "the probe odd: Finding(code=3, level='warning', data={}) cannot be stored: code: Input should"),
+        ([Reading(Metric("odd_bytes", None), (3.0,))], "cannot be stored: unit: Input should be a valid string"),
     ],
 )
 def test_a_probe_that_yields_something_else_is_named(yielded, words):

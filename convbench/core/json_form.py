@@ -6,16 +6,17 @@ import math
 import sys
 from dataclasses import fields
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
 from convbench.core import files, metrics
 from convbench.core.metric import Metric
-from convbench.core.record import Record, RunDescription
+from convbench.core.record import Finding, Record, RunDescription
 from convbench.core.shards import SHARD
 
+Stored = TypeVar("Stored", Metric, Finding)
 CATALOGUED_FIELDS = {field.name for field in fields(Metric)} - {"name", "unit", "better"}
 """Fields of a built-in metric that the catalogue knows, so that no record has to store them."""
 
@@ -45,12 +46,19 @@ def parse_description(text: bytes) -> RunDescription:
     return _descriptions().validate_json(text)
 
 
+def as_stored(value: Stored) -> Stored:
+    """Return a metric or finding as readers of the run get it. Raises ValueError if its line could not be read."""
+    kind: Any = type(value)  # mypy takes a frozen dataclass for unhashable
+    adapter: TypeAdapter[Stored] = _adapter(kind)
+    return adapter.validate_json(as_json(adapter, value, warnings=False))
+
+
 def as_json(kind: TypeAdapter[Any], value: Any, **options: Any) -> bytes:
     """Return a value as a line of JSON. Lone surrogates, which UTF-8 cannot hold, become their escapes."""
     try:
         return kind.dump_json(value, **options) + b"\n"
     except ValueError:
-        storable = kind.validate_python(_escape(kind.dump_python(value)))
+        storable = kind.validate_python(_escape(kind.dump_python(value, warnings=False)))
         return kind.dump_json(storable, **options) + b"\n"
 
 
@@ -119,6 +127,11 @@ def _check_run(run: RunDescription) -> RunDescription:
         if not SHARD.fullmatch(shard):
             raise PydanticCustomError("shard", "{shard} of shards is not written as 1/4", {"shard": repr(shard)})
     return run
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 @cache

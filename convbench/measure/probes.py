@@ -13,7 +13,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from convbench.core.errors import ConvbenchError
+from pydantic import ValidationError
+
+from convbench.core.errors import ConvbenchError, line_of
+from convbench.core.json_form import Stored, as_stored, reason
 from convbench.core.metrics import refuse_clash
 from convbench.core.record import Finding, Protocol, Reading
 from convbench.core.registry import DECLARED, declares
@@ -87,15 +90,25 @@ def results_of(probe: Probe, subject: Subject, protocol: Protocol) -> list[Readi
 
 def _check(name: str, result: object) -> Reading | Finding:
     if isinstance(result, Finding):
-        return result
+        return _storable(name, result)
     if not isinstance(result, Reading):
         raise ConvbenchError(f"the probe {name} yielded {value_text(result)}: {CONTRACT}")
+    _storable(name, result.metric)
     refuse_clash(result.metric)
     try:
         return replace(result, samples=tuple(map(float, result.samples)))
     except (TypeError, ValueError) as error:
         samples = f"the samples of {result.metric.name}, {value_text(result.samples)},"
         raise ConvbenchError(f"the probe {name}: {samples} are not a tuple of numbers, such as (3.0,)") from error
+
+
+def _storable(name: str, value: Stored) -> Stored:
+    """Return a value as it is stored. Raises ConvbenchError, as one wrong field would make the run unreadable."""
+    try:
+        return as_stored(value)
+    except ValueError as error:
+        problem = reason(error) if isinstance(error, ValidationError) else line_of(error)
+        raise ConvbenchError(f"the probe {name}: {value_text(value)} cannot be stored: {problem}") from error
 
 
 def probe_name(probe: Probe) -> str:
