@@ -23,6 +23,7 @@ from convbench.core.record import Case, Choice, Clip, Reading, Visit, Whole
 from convbench.core.registry import figures
 from convbench.core.statistics import Interval
 from convbench.report.drawing import ratios, scales, style
+from convbench.report.drawing.bars import Margins, bars
 from convbench.report.page.view import view
 
 RUNS = {
@@ -470,3 +471,41 @@ def test_a_long_name_is_shortened_to_its_width(name):
 def test_byte_ticks_in_a_narrow_span_are_round_in_mib():
     places = scales.ticks(15 * 2**20, 21 * 2**20, "B")
     assert [scales.label(place, "B") for place in places] == ["16 MiB", "18 MiB", "20 MiB"]
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.8e6, 1.6e6), (3e5, 4.5e5)])
+def test_byte_ticks_below_a_unit_are_round_in_the_smaller_unit(low, high):
+    """An axis was labelled 819.2 KiB, 921.6 KiB, 1 MiB."""
+    places = scales.ticks(low, high, "B")
+    assert len(places) >= 2
+    assert all(place % 2**14 == 0 for place in places)
+
+
+@pytest.mark.parametrize(("name", "axis"), [("by-size", "y"), ("trade-off", "y"), ("curve", "y")])
+def test_an_axis_of_latencies_holds_the_whole_intervals(name, axis):
+    """The bars of a noisy case ended at the edge of the axes, as if its interval did."""
+    noisy = [
+        replace(
+            records.record(records.case("fc", size), samples=0),
+            visits=tuple(Visit(number) for number in range(3)),
+            readings=(replace(records.reading("latency_s", 1e-3, 5e-3, 2e-3), visits=(1, 1, 1)),
+                      *records.record(records.case("fc", size), samples=0).readings),
+        )
+        for size in (8, 64)
+    ]  # fmt: skip
+    case_results = results(noisy)
+    low, high = (end for end in case_results[0].latency[1:])
+    drawing = next(iter(figures.get(name).build(case_results)))
+    bottom, top = getattr(drawing.figure.axes[0], f"get_{axis}lim")()
+    assert bottom < low < high < top
+
+
+def test_a_legend_of_two_rows_reads_in_the_order_of_the_bars():
+    """It read backbone, LSTM, head, other, and then reducer in a second row."""
+    words = ("backbone", "reducer", "LSTM", "head", "other")
+    (result,) = results([records.record()])
+    looks = {word: (word, style.HUES[number]) for number, word in enumerate(words)}
+    axes = bars({result: dict.fromkeys(words, 1.0)}, looks, ["5"], Margins(right=80, legend=-0.5, columns=4), "1")
+    axes.figure.canvas.draw()
+    boxes = {text.get_text(): text.get_window_extent() for text in axes.get_legend().get_texts()}
+    assert sorted(boxes, key=lambda word: (-round(boxes[word].y0 / 10), boxes[word].x0)) == list(words)

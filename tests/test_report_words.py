@@ -751,6 +751,74 @@ def test_missing_open_or_unrequested_results_become_next_commands():
     assert next_steps(replace(run, **unlike), [], headline_of([])) == [], "no machine is of both kinds"
 
 
+def test_a_run_without_results_says_what_to_do():
+    """Its page had no next step."""
+    run_records = [records.failed(records.case(name)) for name in ("gap", "gmp")]
+    run = records.run_of(run_records)
+    (step,) = next_steps(run, results(run_records), headline_of([]))
+    assert step.why == "every case failed: mend the reasons below, then run it again"
+    assert command(run, step, "reports/x") == "convbench run suites/default.yaml --out reports/x-again"
+
+
+def test_an_open_task_asks_for_seeds_before_latencies():
+    """The page of an open task advised only to settle a tie of latencies, by the command that also trains."""
+    gap, fc = records.case("gap"), records.case("fc", 8)
+    run_records = [visited("gap", 1e-3, 1.2e-3, 0.9e-3), visited("fc", 1e-3, 1.3e-3, 1.1e-3, lstm_input=8)]
+    run_records += [records.lesson(0.5 + 0.1 * seed, seed=seed, of=of) for of in (gap, fc) for seed in (0, 1)]
+    answers, run = quality.recommend(results(run_records)), records.run_of(run_records, protocol=Protocol(visits=3))
+    steps = next_steps(run, results(run_records), headline_of(results(run_records)), answers)
+    assert [(step.why, step.until_sure) for step in steps] == [("more seeds would settle direction", True)]
+
+
+def test_one_model_is_not_called_the_fastest():
+    """The page of a single case read "Fastest: gap" and advised to train each."""
+    single = [visited("gap", 1e-3, 1e-3, 1e-3)]
+    run, headline = records.run_of(single, protocol=Protocol(visits=3)), headline_of(results(single))
+    assert decision(headline, ()) == "gap at LSTM input 32: 1.00 ms a call."
+    assert "astest" not in answer(run, single) and "optimum" not in answer(run, single)
+    assert next_steps(run, results(single), headline) == []
+    counts = [records.record(samples=0)]
+    assert decision(headline_of(results(counts)), ()).startswith("gap at LSTM input 32: 83.8 k parameters; latency")
+
+
+@pytest.mark.parametrize(
+    ("more", "place"), [({"variant": "onnxruntime"}, "onnxruntime"), ({"scenario": "train"}, "training")]
+)
+def test_the_decision_names_the_runtime_and_training(more, place):
+    """A page of runtimes alone did not say in which of them its pick was the fastest."""
+    pair = [visited("gap", 1e-3, 1e-3, 1e-3, **more), visited("flatten", 9e-3, 9e-3, 9e-3, **more)]
+    assert decision(headline_of(results(pair)), ()).startswith(f"Fastest in {place}: gap at LSTM input 32, 1.00 ms")
+
+
+def test_no_gain_in_the_median_is_not_no_gain():
+    """The answer read "No variant was faster than eager" above a table with a model that was."""
+    pairs = {"gap": 0.5, "gem": 1.5, "flatten": 1.5}
+    run_records = [
+        visited(name, *[seconds] * 3, variant=how)
+        for name, ratio in pairs.items()
+        for how, seconds in (("eager", 1e-3), ("channels_last", ratio * 1e-3))
+    ]
+    assert "No variant was faster than eager in the median of its models." in answer(
+        records.run_of(run_records), run_records
+    )
+
+
+def test_a_left_out_configuration_is_named_with_its_normalisation():
+    """Two configurations were both called gap 32."""
+    plain, normed = records.case("gap"), records.case("gap", parts={"layer_norm": True})
+    run_records = [records.record(of) for of in (plain, normed)]
+    run_records += [records.lesson(0.5, seed=0, of=of) for of in (plain, normed)]
+    (task,) = recommendations(run_records, Ask())
+    assert "Left out: gap 32, gap 32 after LayerNorm (fewer than 2 sound seeds)." in " ".join(advice.sentences(task))
+
+
+def test_the_reason_of_a_withheld_case_does_not_change_between_processes():
+    """Terminal and page gave different reasons for one case: they took any of the commonest."""
+    reasons = [f"other processes had a core for {share} % of the time" for share in range(30, 90)]
+    disturbed_visits = [Visit(number, disturbed=reason) for number, reason in enumerate(reasons)]
+    assert visits._withheld_finding(disturbed_visits, records.record()).data["reason"] == reasons[0]
+
+
 def test_whole_models_are_called_models_and_not_reducers():
     models = [records.record(Case(Whole(Choice(name))), latency=time) for name, time in (("a:b", 2e-3), ("c:d", 2e-3))]
     whole, run = results(models), records.run_of(models)

@@ -49,7 +49,7 @@ def markdown(outcome: Outcome) -> str:
     rows = words.rows(outcome)
     table = ["| " + " | ".join(words.HEADINGS) + " |", "|---|--:|--:|--:|--:|--:|---|"]
     table += ["| " + " | ".join(map(_cell, row.cells)) + " |" for row in rows]
-    details = [f"- {_cell(row.case)}: {_cell(detail)}" for row in rows for detail in row.details]
+    details = [f"- {_cell(row.case)}: {_cell('; '.join(row.details))}" for row in rows if row.details]
     heading = f"### convbench check: {words.headline(outcome)}"
     parts = [heading, _cell(words.heading(outcome)), "\n".join(table), "\n".join(details)]
     footing = "\n".join(f"- {_cell(line)}" for line in words.footing(outcome))

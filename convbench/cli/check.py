@@ -122,6 +122,6 @@ def _show(outcome: Outcome) -> int:
     print_table(
         screen, words.HEADINGS, [row.cells for row in rows], words.heading(outcome), wrapping=("case", "verdict")
     )
-    details = [f"{row.case}: {detail}" for row in rows for detail in row.details]
+    details = [f"{row.case}: {'; '.join(row.details)}" for row in rows if row.details]
     screen.print("\n".join([*details, *words.footing(outcome), words.headline(outcome)]), markup=False, highlight=False)
     return exit_code(outcome)

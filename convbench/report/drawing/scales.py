@@ -12,8 +12,6 @@ from convbench.report.drawing.style import GRID
 from convbench.report.words import units
 
 BINARY = {"B", "size"}
-POWERS = (1.0, 2.0**10, 2.0**20, 2.0**30, 2.0**40)
-"""Units of bytes: ticks are round multiples of them."""
 ROUNDEST = (1, 5, 2, 3, 1.5, 7)
 """Leading digits of ticks, the roundest first: of two ticks too close to each other the rounder stays."""
 
@@ -45,8 +43,7 @@ def ticks(low: float, high: float, unit: str, max_ticks: int = 8) -> list[float]
         places = _thin(_round_values(low, high, mantissas), low, high, max_ticks)
         if len(places) < 2 and max_ticks < 8:
             places = _thin(sorted(_round_values(low, high, ROUNDEST)), low, high, max_ticks)
-    base = next((factor for factor in reversed(POWERS) if factor <= high), 1.0) if unit == "B" else 1.0
-    values = [base * place for place in _even_values(low / base, high / base)]
+    values = _even_values(low, high, unit)
     return next((choice for choice in (places, _thin(values, low, high, max_ticks)) if len(choice) >= 2), values)
 
 
@@ -89,8 +86,9 @@ def log_axis(axes: MplAxes, axis_name: str, ends: tuple[float, float], unit: str
     axis.set_gid(f"{axis_name}axis")
 
 
-def _even_values(low: float, high: float) -> list[float]:
-    """Return about four evenly spaced round values, for a range too short for decades."""
+def _even_values(low: float, high: float, unit: str) -> list[float]:
+    """Return about four evenly spaced round values, for a range too short for decades: 768 KiB, 896 KiB, 1 MiB."""
     step = 10 ** math.floor(math.log10((high - low) / 2))
     step *= next((m for m in (5, 2, 1) if (high - low) / (m * step) >= 3), 1)
+    step = 2.0 ** math.floor(math.log2((high - low) / 3)) if unit == "B" else step
     return [i * step for i in range(math.ceil(low / step), math.floor(high / step) + 1)]

@@ -23,13 +23,13 @@ function ticks(low, high, unit) {
     places = places.filter((value) => low <= value && value <= high);
   }
   if (places.length >= 2) return places;
-  const base = unit === "B" ? [2 ** 40, 2 ** 30, 2 ** 20, 2 ** 10].find((factor) => factor <= high) ?? 1 : 1;
-  return evenTicks(low / base, high / base).map((place) => place * base);
+  return evenTicks(low, high, unit);
 }
 
-function evenTicks(low, high) {
+function evenTicks(low, high, unit) {
   let step = 10 ** Math.floor(Math.log10((high - low) / 2));
   step *= [5, 2, 1].find((m) => (high - low) / (m * step) >= 3) || 1;
+  if (unit === "B") step = 2 ** Math.floor(Math.log2((high - low) / 3));
   const places = [];
   for (let i = Math.ceil(low / step); i <= Math.floor(high / step); i++) places.push(i * step);
   return places;
