@@ -139,11 +139,13 @@ ONCE = {"counted_once"}
         ("Works/threads", 2408, CONV + LSTM, ONCE),
         ("Works/sparse", 2408, CONV + LSTM + 20 * 24, OFF_META | ONCE),
         ("Works/vmap", 2408, CONV + LSTM, set()),
-        ("Works/jvp", 2408, 3 * CONV + LSTM, ONCE),
+        ("Works/jvp", 2408, 3 * CONV + LSTM, set()),
         ("Works/later", 2408, CONV + LSTM, set()),
         ("Yields", 2408, CONV + LSTM, set()),
         ("Waits", 2408, CONV + LSTM, set()),
         ("FrozenTrunk", 2408, CONV + LSTM, set()),
+        ("Constant", 3248, CONV + LSTM + 24 * 2 * 400, OFF_META),
+        ("Spells", 2408, CONV + LSTM, OFF_META),
     ],
 )
 def test_every_model_that_runs_is_counted(model, params, macs, doubts):
@@ -763,6 +765,7 @@ def test_a_failing_model_with_state_reports_its_first_error():
         "Resized",
         "moved",
         "Beside",
+        "Constant",
     ],
 )
 def test_the_peak_of_a_users_model_is_predicted(model, scenario):

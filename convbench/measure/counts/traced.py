@@ -19,6 +19,7 @@ import torch
 from torch import nn
 from torch.autograd.profiler import record_function
 from torch.jit._trace import _get_trace_graph
+from torch.overrides import TorchFunctionMode
 
 from convbench.core.errors import CaseFailed
 from convbench.core.metrics import OTHER
@@ -56,6 +57,9 @@ MADE_OF_PRODUCTS = tuple(
 MAYBE_WITH_VECTOR = ("aten::matmul", "aten::linalg_matmul", "aten::linear")
 """Operators that the first count sees as ``WITH_VECTOR`` if the second factor is a vector."""
 
+SIZES = (torch.Tensor.shape.__get__, torch.Tensor.size, torch.Tensor.numel)  # type: ignore[attr-defined]
+"""Functions that return sizes of a tensor."""
+
 GQA_INDEX = 7
 """Index of ``enable_gqa`` among the arguments of attention."""
 
@@ -75,7 +79,7 @@ def trace(subject: Subject, roots: Roots | None = None) -> Trace:
     Raises the tracer's own error if it cannot follow the call.
     """
     call = _Call(subject, stage_roots(subject.case, subject.model) if roots is None else roots)
-    with torch.no_grad(), as_written(subject.model), _without_marks(), warnings.catch_warnings():
+    with torch.no_grad(), as_written(subject.model), _without_marks(), _PlainSizes(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _get_trace_graph(call, ())  # type: ignore[no-untyped-call]
     names = STAGES if roots is None else tuple(roots)
@@ -99,6 +103,23 @@ def _without_marks() -> Iterator[None]:
 
 def _nothing(*_: object) -> None:
     """Neither begin nor end a mark."""
+
+
+class _PlainSizes(TorchFunctionMode):
+    """While entered, the tracer hands out sizes as numbers.
+
+    It makes tensors of them, which some code cannot use: ``torch.LongTensor(size)`` then holds the size as its value.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        state = torch._C._get_tracing_state()
+        if func not in SIZES or state is None:
+            return func(*args, **(kwargs or {}))
+        torch._C._set_tracing_state(None)  # type: ignore[attr-defined]
+        try:
+            return func(*args, **(kwargs or {}))
+        finally:
+            torch._C._set_tracing_state(state)  # type: ignore[attr-defined]
 
 
 class _Call(nn.Module):

@@ -94,7 +94,7 @@ def _prediction(case: Case, until: float) -> Prediction:
     if isinstance(case.architecture, Parts):
         network.build(case, 0, "meta")
     try:
-        with _convert_anew(), FakeTensorMode(), without_checks():
+        with _convert_anew(), _Fakes(), without_checks():
             return _predict(_assemble(case), until)
     except CaseFailed:
         raise
@@ -102,8 +102,22 @@ def _prediction(case: Case, until: float) -> Prediction:
         on_meta = on_meta_or_reason(case.eager, 0)
         if isinstance(case.architecture, Parts) or isinstance(on_meta, str):
             raise
-    with FakeTensorMode(), without_checks():
+    with _Fakes(), without_checks():
         return _predict(_assemble(case, _exchange_weights(on_meta.model, case.device)), until)
+
+
+class _Fakes(FakeTensorMode):  # type: ignore[no-untyped-call]
+    """Fake tensors in place of all tensors, also of real ones that the model's code made before, such as constants.
+
+    Tensors that are copied with ``copy.deepcopy``, as for clones of a layer, stay in the same mode. They would copy the
+    mode, and such a copy corrupts the process's memory when it is deleted (torch 2.13).
+    """
+
+    def __init__(self) -> None:
+        super().__init__(allow_non_fake_inputs=True)
+
+    def __deepcopy__(self, _memo: Any) -> _Fakes:
+        return self
 
 
 @contextmanager

@@ -179,8 +179,7 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
     codes.UNCOUNTED_OPERATORS: _uncounted_operators,
     codes.NAME_STAGES: _name_stages,
     codes.NOT_ON_META: lambda d: (
-        f"Counted on the real call, since the model does not run on torch's meta device ({d['reason']}). Results that "
-        "need only shapes, namely the predicted memory and what fits, are absent."
+        f"Counted on the real call, since the model does not run on torch's meta device ({d['reason']})."
     ),
     codes.SLOW_ON_META: lambda _: (
         "Counted on the real call: its forward has so many operators that torch's meta device would take longer."
