@@ -121,6 +121,11 @@ def test_a_missing_plugin_is_an_error_only_if_used(shop):
     assert "plug-ins of shop-plugins 1.2 are missing" in done.stderr
 
 
+def test_a_run_says_first_which_plugins_are_missing(shop):
+    done = convbench("run", "shop.yaml", "--dry-run", cwd=shop)
+    assert "two reducers are called 'gap': rename one" in done.stderr
+
+
 def test_the_variant_is_refused_in_scenarios_that_it_excludes(shop):
     done = convbench("run", "shop.yaml", "scenario=train", "variant=traced", "--dry-run", cwd=shop)
     assert done.returncode == 2

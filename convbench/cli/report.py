@@ -11,6 +11,7 @@ import typer
 
 from convbench.cli.app import Runs, app
 from convbench.cli.terminal import console
+from convbench.core import installed
 from convbench.core.errors import ConvbenchError
 from convbench.core.files import destination, is_special, means_file
 
@@ -73,17 +74,20 @@ def report(
         webbrowser.open(place.resolve().as_uri())
 
 
+_printed = set[installed.MissingPlugins]()
+
+
 def _print_place(place: Path) -> None:
     if not is_special(place):  # a pipe's reader has the report already, and must get no line after it
         print(place)
 
 
 def print_missing_plugins() -> None:
-    """Print which plug-ins could not be loaded, and which figures and claims raised."""
-    from convbench.core import installed
-
+    """Print which plug-ins could not be loaded, and which figures and claims raised, each once in a process."""
     for entry in installed.missing_plugins():
-        print(f"convbench: {entry.sentence}", file=sys.stderr)
+        if entry not in _printed:
+            _printed.add(entry)
+            print(f"convbench: {entry.sentence}", file=sys.stderr)
 
 
 def conclude(directory: Path, show: bool) -> None:

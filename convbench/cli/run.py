@@ -31,7 +31,7 @@ from convbench.cli.app import (
     app,
     import_from_here,
 )
-from convbench.cli.report import conclude
+from convbench.cli.report import conclude, print_missing_plugins
 from convbench.cli.terminal import console
 from convbench.core import installed
 from convbench.core.commands import Command
@@ -139,6 +139,7 @@ def run(
         host = to_come(device) if dry_run and runner.awaits_hosts else None
         prepared = preparation.prepare(loaded_suite, runner, selection, str(command), probes, host)
         may_name_sizes = selection == Selection() or "lstm_input" in bare_axes_of(changes)  # else other cases have them
+        print_missing_plugins()
         _say(_plan_sentences(prepared.plan, may_name_sizes))
         if dry_run:
             _show_plan(prepared)
