@@ -22,8 +22,9 @@ from convbench.core.errors import ConvbenchError, Impossible, Unavailable
 from convbench.core.record import Choice, Clip, Training
 from convbench.core.registry import Plugin, tasks
 from convbench.measure import progress
-from convbench.measure.quality import controls, digits, repeats, run_files, scale, user_clips
+from convbench.measure.quality import controls, digits, run_files, user_clips
 from convbench.measure.quality.data import Labelled, Splits
+from convbench.measure.quality.data_findings import large_values, repeated_clips
 from convbench.measure.quality.drift import DIRECTIONS, STEPS, speed
 from convbench.measure.quality.splitting import random, stratify
 from convbench.measure.quality.tasks import load
@@ -605,15 +606,15 @@ def test_recordings_that_cannot_be_split_are_refused() -> None:
 
 def test_duplicate_clips_are_reported() -> None:
     """Duplicates on both sides of the split or under two labels used to go unreported, and accuracy was too high."""
-    assert list(repeats.findings(own("clips"))) == list(repeats.findings(splits_of("identity"))) == []
+    assert list(repeated_clips(own("clips"))) == list(repeated_clips(splits_of("identity"))) == []
     twice = own("clips", count=80, repeats=2)
     learned = {*firsts(twice.train), *firsts(twice.val)}
     known = sum(which in learned for which in firsts(twice.test))
-    assert [(finding.code, dict(finding.data)) for finding in repeats.findings(twice)] == [
+    assert [(finding.code, dict(finding.data)) for finding in repeated_clips(twice)] == [
         ("test_clips_known", {"known": known, "clips": len(twice.test.labels)})
     ]
     assert known > 0
-    codes = {finding.code: dict(finding.data) for finding in repeats.findings(own("clips", count=80, repeats=4))}
+    codes = {finding.code: dict(finding.data) for finding in repeated_clips(own("clips", count=80, repeats=4))}
     assert codes["clips_of_two_labels"] == {"clips": 20}
 
 
@@ -686,8 +687,8 @@ def test_clips_that_do_not_fit_the_disk_are_loaded_again(tmp_path: Path, monkeyp
 
 def test_unscaled_floats_are_reported() -> None:
     """With floats from 0 to 255, a different reducer led than with floats from 0 to 1."""
-    assert list(scale.findings(own("clips"))) == list(scale.findings(own("forms", form="beyond-one"))) == []
-    assert [dict(finding.data) for finding in scale.findings(own("reused", dtype="float32", highest=-255))] == [
+    assert list(large_values(own("clips"))) == list(large_values(own("forms", form="beyond-one"))) == []
+    assert [dict(finding.data) for finding in large_values(own("reused", dtype="float32", highest=-255))] == [
         {"largest": -255.0}
     ]
 

@@ -17,7 +17,7 @@ from convbench.core import metrics
 from convbench.core.record import Case, Choice, Clip, Finding, Metric, Parts, Protocol, Reading, Training, Trial
 from convbench.measure import progress
 from convbench.measure.counts.counted import macs_by_stage
-from convbench.measure.quality import controls, digits, repeats, scale, verdict
+from convbench.measure.quality import controls, data_findings, digits, verdict
 from convbench.measure.quality.data import Labelled, Splits
 from convbench.measure.quality.fit import Curve, Recipe, accuracy, fit, predictions, share_right
 from convbench.measure.quality.in_variant import Names, features_of, names_of
@@ -58,8 +58,7 @@ def learn(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading | Fi
     training = protocol.training
     splits = load(trial.task, case.clip, training, trial.seed)
     progress.tell("training", [])
-    yield from repeats.findings(splits)
-    yield from scale.findings(splits)
+    yield from data_findings.findings(splits)
     splits = controls.apply(trial.control, splits, trial.seed)
     headed_case = _with_head(case, len(splits.classes))
     model = channels_last(_model(headed_case, trial, protocol))
