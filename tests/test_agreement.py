@@ -71,7 +71,7 @@ def test_a_run_that_is_sure_of_no_order_is_reported():
         runs = [run([1.0, 1.1, 1.2], spread)] * 2
         return notes(match(runs), runs, 1, "B")[-1]
 
-    assert "that overlap; A is not sure of the order of any two; A’s pick" in said(3)
+    assert "overlap in 3 of 3 cases; A is not sure of the order of any two; A’s pick" in said(3)
     assert "of 3 orders that A is sure of, none is reversed in B" in said(0)
 
 

@@ -88,7 +88,7 @@ def test_reference_times_are_compared_at_equal_threads():
     assert all(visit.is_sound for result in case_results for visit in result.record.visits)
     assert all(result.latency for result in case_results)
     (drawing,) = figures.get("machine").build(case_results)
-    assert drawing.title == "The machine during the run: none disturbed"
+    assert drawing.title == "The machine during the run: no visit disturbed"
     later = results(join_visits([timed(threads, 1e-3, 1e-3, 1e-3, reference=3.3e-3 / threads) for threads in (1, 4)]))
     assert machine_slowdown(match([case_results, later])) == pytest.approx(1.1)
     assert machine_slowdown(match([case_results[:1], later])) == pytest.approx(1.1)
