@@ -14,11 +14,13 @@ from convbench.analysis.costs.ranking import as_light, exclude_controls
 from convbench.analysis.results import Result, costs, is_triable
 from convbench.core import planned, shards
 from convbench.core.commands import Command
+from convbench.core.findings import PAGE_FAULTS
 from convbench.core.merging import SHARD
-from convbench.core.record import Parts, RunDescription
-from convbench.core.text import counted, cut, cut_name, joined, one_line
+from convbench.core.record import EAGER, Parts, RunDescription
+from convbench.core.text import counted, cut, cut_name, file_stem, joined, one_line
 from convbench.report.words import units
 from convbench.report.words.elsewhere import whereabouts
+from convbench.report.words.findings import KEEPS_MEMORY
 from convbench.report.words.names import after_norm, around, kind, reducer
 from convbench.report.words.numbers import untimed
 
@@ -140,11 +142,27 @@ def next_steps(
         )
     if results and not missing and all(result.record.status == "failed" for result in results):
         steps.append(Step("every case failed: mend the reasons below, then run it again"))
+    steps += _remedy(run, results, headline)
     is_rivalry = len(headline.ranking) > 1 or headline.leaders
     if is_rivalry and len(costs(results)) == len(results) and is_triable(results):
         steps.append(Step("cost alone does not show the best: train each, then run advise", "quality=train"))
     commands = {step[1:]: step for step in reversed(steps) if not step.resume or _goes_on(run)}
     return [step for step in steps if step in commands.values()]
+
+
+def _remedy(run: RunDescription, results: Sequence[Result], headline: Headline) -> list[Step]:
+    """Return a run with an allocator that keeps its memory, if page faults take much of the pick's time in eager mode.
+
+    Empty if the run has tried an allocator, or names the cases to measure: the new ones would not be among them.
+    """
+    findings = headline.pick.record.findings if headline.pick and not headline.pick.case.variant else ()
+    faults = [finding.data for finding in findings if finding.code == PAGE_FAULTS]
+    share = next((data.get("system_share") for data in faults if data.get("allocator") == "glibc"), None)
+    is_tried = any(choice.name == "allocator" for result in results for choice in result.case.variant)
+    if not isinstance(share, float) or is_tried or Command.of(run).only:
+        return []
+    why = f"page faults take {units.percent(share)} of the pick's time: see what another allocator saves"
+    return [Step(why, f"variant=[{EAGER},{KEEPS_MEMORY}]")]
 
 
 def _goes_on(run: RunDescription) -> bool:
@@ -154,10 +172,12 @@ def _goes_on(run: RunDescription) -> bool:
 
 def command(run: RunDescription, step: Step, directory: str) -> str:
     """Return the step's command line: one that resumes does so in ``directory``, another runs beside it."""
-    suffix = step.overrides.rpartition(".")[2].replace("=", "-")
+    suffix = file_stem(step.overrides.rpartition(".")[2].partition("(")[0])
     folder = directory if step.resume else f"{directory}-{suffix or 'again'}"
-    run_command = Command.of(run)
-    overrides = (*run_command.overrides, step.overrides) if step.overrides else run_command.overrides
+    run_command, key = Command.of(run), step.overrides.partition("=")[0]
+    overrides = run_command.overrides
+    if key:
+        overrides = (*(text for text in overrides if text.partition("=")[0] != key), step.overrides)
     return replace(run_command, overrides=overrides, resume=step.resume, until_sure=step.until_sure).into(folder)
 
 

@@ -13,6 +13,8 @@ from convbench.report.words import units
 from convbench.report.words.units import percent
 
 Data = Mapping[str, Any]
+KEEPS_MEMORY = "allocator(malloc=glibc-arena)"
+"""The variant that maps no memory anew."""
 
 
 def sentence(finding: Finding, device: str = "cpu") -> str:
@@ -57,7 +59,7 @@ def _page_faults(data: Data) -> str:
     return (
         f"{units.quantity(data['faults_per_call'], 'page fault')} a call, {percent(data['system_share'])} of the time "
         f"in the kernel: with the {data['allocator']} allocator much of this latency is spent mapping memory anew. "
-        "The variant allocator(malloc=glibc-arena) keeps it mapped."
+        f"The variant {KEEPS_MEMORY} keeps it mapped."
     )
 
 
