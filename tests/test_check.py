@@ -23,6 +23,7 @@ from convbench.check.rule import Rule
 from convbench.check.settings import Settings
 from convbench.check.sides import Side, scratch_folder
 from convbench.check.timings import Timings
+from convbench.cli.check_files import CheckFiles
 from convbench.core.errors import BuildFailed, Refused, StoreError, SuiteError
 from convbench.measure import parity
 
@@ -543,6 +544,14 @@ def test_junit_shows_each_verdict_as_ci_systems_do():
     begun = outcome.CaseOutcome("begun", judged().cases[0].pairs[:2])
     suite = ElementTree.fromstring(ci.junit(replace(judged(), cases=(begun,))))
     assert suite[0][0].get("message").startswith("inconclusive: ratio 1.000; undecided after 2 pairs")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_check_whose_summary_finds_a_full_disk_tells_how_to_replay_it(tmp_path: Path):
+    path = tmp_path / "check.json"
+    with pytest.raises(StoreError, match=f"No space left.*all timings are stored: convbench replay {path}$"):
+        CheckFiles("smoke", path, None, Path("/dev/full")).write(judged())
+    assert outcome.read(path) == judged()
 
 
 def test_an_unfinished_check_is_never_red():

@@ -834,6 +834,18 @@ def test_a_cluster_without_accounting_is_not_polled_each_time(tmp_path: Path) ->
     engine.close()
 
 
+def test_a_query_of_slurm_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stopped the driver, which handed out no work, for as long as Slurm's database was down."""
+    watcher = pytest.importorskip("submitit").slurm.slurm.SlurmInfoWatcher()
+    (tmp_path / "sacct").write_text("#!/bin/sh\nexec sleep 600\n")
+    (tmp_path / "sacct").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(slurm, "SECONDS_OF_A_QUERY", 0.05)
+    slurm._limit_queries(watcher)
+    watcher.register_job("1")
+    assert (watcher.get_state("1", mode="force"), watcher.num_calls) == ("UNKNOWN", 1)
+
+
 def test_a_cluster_refuses_cases_that_its_hosts_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules["__main__"], "__file__", __file__, raising=False)  # a script, unlike xdist
     cluster = Cluster(Invented(machines(1)), (), Limits())

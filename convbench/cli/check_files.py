@@ -66,16 +66,18 @@ class CheckFiles:
         from convbench.core import files
 
         self._keep(outcome)
+        replay = f"convbench replay {shlex.quote(str(self._json))}"
+        remedy = f"{files.ELSEWHERE}; all timings are stored: {replay}"
         if self._junit:
-            files.write(self._junit, ci.junit(outcome))
+            files.write(self._junit, ci.junit(outcome), remedy)
         if self._summary:
-            files.append(self._summary, ci.markdown(outcome))
+            files.append(self._summary, ci.markdown(outcome), remedy)
         if self._step_summary:
             try:
                 files.append(self._step_summary, ci.markdown(outcome))
             except StoreError as error:  # nobody asked for it: a container may have the variable but not the file
                 print(f"no step summary: {error}", file=sys.stderr)
-        print(f"replay with: convbench replay {shlex.quote(str(self._json))}", file=sys.stderr)
+        print(f"replay with: {replay}", file=sys.stderr)
 
     def _keep(self, outcome: Outcome) -> None:
         from convbench.check import outcome as outcomes

@@ -30,6 +30,8 @@ from convbench.runs.cluster.worker import Spec, spec
 
 SECONDS_BETWEEN_LOOKS = 10.0
 """Seconds between two queries for the states of jobs; messages of workers are read at once."""
+SECONDS_OF_A_QUERY = 15
+"""Seconds that a query for the states of jobs may take: if Slurm's database is down, it hangs for minutes."""
 SECONDS_TO_END = 10.0
 """Seconds to wait for jobs that were asked to end."""
 SECONDS_BETWEEN_TRIES = 60.0
@@ -386,4 +388,15 @@ def _library() -> Any:
         import submitit
     except ImportError as error:
         raise ConvbenchError("--executor slurm needs submitit: pip install 'convbench[slurm]'") from error
+    _limit_queries(submitit.SlurmJob.watcher)
     return submitit
+
+
+def _limit_queries(watcher: Any) -> None:
+    """End each query of a watcher after ``SECONDS_OF_A_QUERY``. Submitit has no limit, and ignores the error."""
+
+    def limited_command() -> list[str] | None:
+        command = type(watcher)._make_command(watcher)
+        return command and ["timeout", str(SECONDS_OF_A_QUERY), *command]
+
+    watcher._make_command = limited_command
