@@ -261,3 +261,53 @@ def test_the_peak_of_a_convolution_in_nhwc_is_predicted(case):
     measured, results = peak(lambda: torch.ops.aten.convolution_backward.default(*args))
     extra, _ = extra_bytes(torch.ops.aten.convolution_backward.default, args, results)
     assert sum(result.nbytes for result in results) + extra == pytest.approx(measured, rel=0.15)
+
+
+NHWC_KERNELS = [  # inputs, outputs, kernel, stride, padding, groups, transposed, number type
+    (16, 4, 1, 1, 0, 1, False, torch.bfloat16), (48, 32, 3, 1, 1, 1, False, torch.float32),
+    (24, 20, 3, 2, 1, 1, False, torch.float32), (24, 20, 3, 2, 1, 1, False, torch.bfloat16),
+    (24, 20, 1, 2, 0, 1, False, torch.bfloat16), (32, 32, 3, 1, 1, 4, False, torch.float32),
+    (16, 16, 3, 1, 1, 16, False, torch.bfloat16), (64, 64, 5, 1, 2, 64, False, torch.float32),
+    (1, 8, 3, 1, 1, 1, False, torch.float32), (4, 8, 3, 1, 0, 1, False, torch.bfloat16),
+    (16, 8, 2, 2, 0, 1, True, torch.float32), (24, 8, 3, 2, 0, 1, True, torch.float32),
+    (16, 8, 2, 2, 0, 4, True, torch.float32), (16, 16, 3, 1, 0, 2, True, torch.float32),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("case", NHWC_KERNELS, ids=str)
+def test_the_scratchpads_of_kernels_in_nhwc_are_predicted(case, threads):
+    """Only the weights in blocks used to be predicted, without scratchpads and the copies of gradients."""
+    torch.set_num_threads(threads)
+    inputs, outputs, kernel, stride, padding, groups, transposed, dtype = case
+    kind = nn.ConvTranspose2d if transposed else nn.Conv2d
+    module = kind(inputs, outputs, kernel, stride, padding, groups=groups).to(dtype)
+    module = module.to(memory_format=torch.channels_last)
+    clip = torch.randn(8, inputs, 24, 24).to(dtype).contiguous(memory_format=torch.channels_last)
+    options = (module.stride, module.padding, module.dilation, transposed, (0, 0), groups)
+    args = (clip, module.weight.detach(), module.bias.detach(), *options)
+    measured, output = peak(lambda: torch.ops.aten.convolution.default(*args))
+    extra, _ = extra_bytes(torch.ops.aten.convolution.default, args, output)
+    assert output.nbytes + extra == pytest.approx(measured, rel=0.01)
+
+    gradient = torch.randn_like(output)
+    for of_input in (True, False):
+        args = (gradient, clip, module.weight.detach(), [outputs], *options, [of_input, True, True])
+        measured, results = peak(lambda args=args: torch.ops.aten.convolution_backward.default(*args))
+        extra, _ = extra_bytes(torch.ops.aten.convolution_backward.default, args, results)
+        returned = sum(result.nbytes for result in results if result is not None)
+        assert returned + extra == pytest.approx(measured, rel=0.02, abs=512)
+
+
+@pytest.mark.parametrize("orders", [(False, True), (True, False)], ids=["weights in NHWC", "frames in NHWC"])
+def test_weights_or_frames_alone_decide_the_memory_order(orders):
+    """Weights in NHWC order did not count, so that a model's frames in the other order were predicted in blocks."""
+    clip, weight = torch.randn(8, 16, 24, 24), torch.randn(8, 16, 3, 3)
+    clip, weight = (
+        tensor.contiguous(memory_format=torch.channels_last) if is_nhwc else tensor
+        for tensor, is_nhwc in zip((clip, weight), orders, strict=True)
+    )
+    args = (clip, weight, None, (1, 1), (1, 1), (1, 1), False, (0, 0), 1)
+    measured, output = peak(lambda: torch.ops.aten.convolution.default(*args))
+    extra, _ = extra_bytes(torch.ops.aten.convolution.default, args, output)
+    assert output.nbytes + extra == measured

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import torch
+from torch._prims_common import suggest_memory_format
 
 
-def copy_bytes(clip: torch.Tensor) -> int:
-    """Bytes of a contiguous copy, such as of frames cut out of a clip; 0 if the tensor is contiguous already."""
-    return 0 if clip.is_contiguous() else clip.numel() * clip.element_size()
+def copy_bytes(clip: torch.Tensor, order: torch.memory_format = torch.contiguous_format) -> int:
+    """Bytes of a copy in a memory order, such as of frames cut out of a clip; 0 if the tensor is in it already."""
+    return 0 if clip.is_contiguous(memory_format=order) else clip.numel() * clip.element_size()
+
+
+def common_order(*tensors: torch.Tensor) -> torch.memory_format:
+    """The memory order in which torch computes a convolution: NHWC if the frames or the weights are stored so.
+
+    After ``_conv_use_channels_last_impl`` in torch's ConvUtils.h.
+    """
+    orders = [suggest_memory_format(tensor) for tensor in tensors]
+    return next((order for order in orders if order != torch.contiguous_format), torch.contiguous_format)
 
 
 def blocked_bytes(maps: torch.Tensor, channels_of_block: int | None = None) -> int:

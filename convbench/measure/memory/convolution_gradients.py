@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 
 from convbench.measure.memory.blocks import FEW_CHANNELS, block, blocked_bytes, copy_bytes, pad
-from convbench.measure.memory.convolutions import Args, Convolution, is_blocked, is_double, is_known
+from convbench.measure.memory.convolutions import Args, Convolution
 
 
 def convolution_backward_bytes(args: Args, result: Any) -> tuple[int, int]:
@@ -21,12 +21,17 @@ def convolution_backward_bytes(args: Args, result: Any) -> tuple[int, int]:
     gradient, clip, weight, bias_shape, *options, _ = args
     gradients = Gradients(Convolution(clip, weight, None, *options), gradient)
     wants_input, result_bytes = result[0] is not None, sum(part.nbytes for part in result if part is not None)
-    if is_double(clip) or (is_known(clip) and not gradients.call.is_by_onednn(bias_shape)):
-        return gradients.torch_bytes(wants_input) - result_bytes, 0
-    if not is_known(clip):
+    if clip.device.type != "cpu" or not clip.is_floating_point():
         return 0, 0
-    if not is_blocked(clip):
-        return (gradients.nhwc_bytes() if result[1] is not None else 0), 0
+    call = gradients.call
+    if not call.is_by_onednn(bias_shape):
+        return gradients.torch_bytes(wants_input) - result_bytes, 0
+    if call.order != torch.contiguous_format:
+        kernel = call.in_nhwc(gradient, result[2] is not None)
+        input_bytes = result[0].nbytes if wants_input else 0
+        data = input_bytes + (kernel.output_bytes() if call.transposed else kernel.input_bytes()) - result_bytes
+        weights = kernel.weights_bytes() if any(part is not None for part in result[1:]) else 0
+        return call.ordered_copies(gradient) + max(data if wants_input else 0, weights), 0
     copies = copy_bytes(clip) + copy_bytes(gradient)
     if gradients.call.transposed:
         return copies + gradients.transposed_bytes(), 0
@@ -85,17 +90,6 @@ class Gradients(NamedTuple):
         copies = blocked_bytes(self.gradient, channels) + (blocked_bytes(call.clip, channels) if is_copied else 0)
         scratch = self._transpose_scratch(weights, channels, is_copied) + call.gather_bytes(self.gradient)
         return copies + weights + 2 * self.bias + scratch
-
-    def nhwc_bytes(self) -> int:
-        """Bytes beside the weights' gradient if frames are in NHWC order: a blocked and an unblocked copy of it.
-
-        With a depthwise kernel that has no blocks, such as a large one, each channel fills a block of inputs and
-        outputs.
-        """
-        blocks = self.call.weights_in_blocks()
-        if self.call.is_depthwise and self._weights_block() is None:
-            blocks = self.call.groups * block() ** 2 * self.call.taps * self.size
-        return blocks + self.call.weight.nbytes if blocks else 0
 
     def torch_bytes(self, wants_input: bool) -> int:
         """Most bytes alive at once if torch computes without oneDNN: the patches of all images, group after group.

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from convbench.measure.memory.blocks import block, blocked_bytes, copy_bytes, pad
-from convbench.models.weights import CHANNELS_LAST
+from convbench.measure.memory.blocks import block, blocked_bytes, common_order, copy_bytes, pad
+from convbench.measure.memory.nhwc import Nhwc
 
 Args = tuple[Any, ...]
 
@@ -112,14 +112,25 @@ class Convolution(NamedTuple):
         weights = pad(self.weight.shape[0]) * inputs * self.taps * self.weight.element_size()
         return weights + (blocked_bytes(self.clip) if is_copied else 0)
 
-    def weights_in_blocks(self) -> int:
-        """Bytes of the weights in blocks of outputs, the only copy if frames are in NHWC order.
+    @property
+    def order(self) -> torch.memory_format:
+        """The memory order in which it is computed; oneDNN computes on blocked copies if this is not NHWC."""
+        return common_order(self.clip, self.weight)
 
-        The copies of grouped and transposed convolutions are unknown and count as 0.
-        """
-        if self.groups > 1 or self.transposed:
-            return 0
-        return pad(self.weight.shape[0]) * self.weight.shape[1] * self.taps * self.weight.element_size()
+    def ordered_copies(self, *others: torch.Tensor) -> int:
+        """Bytes of copies of the frames, the weights and others that are not in this memory order."""
+        return sum(copy_bytes(tensor, self.order) for tensor in (self.clip, self.weight, *others))
+
+    def in_nhwc(self, result: torch.Tensor, has_bias: bool) -> Nhwc:
+        """The convolution as oneDNN's kernels for NHWC order see it."""
+        source, target = self.clip.shape[2:], result.shape[2:]
+        if self.transposed:
+            source, target = target, source
+        return Nhwc(
+            self.weight.shape[1], self.weight.shape[0] // self.groups, self.groups, tuple(self.weight.shape[2:]),
+            tuple(self.strides), tuple(self.padding), self.clip.shape[0], tuple(source), tuple(target),
+            self.clip.element_size(), has_bias, self.transposed, self.is_dilated,
+        )  # fmt: skip
 
     def transposed_bytes(self, result: torch.Tensor) -> int:
         """Bytes beside a transposed convolution's output: blocked copies of input and weights, and two of the output.
@@ -155,15 +166,14 @@ def convolution_bytes(args: Args, result: torch.Tensor) -> tuple[int, int]:
     """
     call = Convolution(*args)
     clip, weight, bias = call[:3]
-    copy, output = copy_bytes(clip), result.nbytes
-    if is_double(clip):
-        return copy + call.torch_bytes(result), 0
-    if not is_known(clip):
+    if clip.device.type != "cpu" or not clip.is_floating_point():
         return 0, 0
+    copy, output = call.ordered_copies(), result.nbytes
     if not call.is_by_onednn(None if bias is None else bias.shape):
-        return (copy if is_blocked(clip) else 0) + call.torch_bytes(result), 0
-    if not is_blocked(clip):
-        return call.weights_in_blocks(), 0
+        return copy + call.torch_bytes(result), 0
+    if call.order != torch.contiguous_format:
+        kernel = call.in_nhwc(result, bias is not None)
+        return copy + (kernel.input_bytes() if call.transposed else kernel.output_bytes()), 0
     if call.transposed:
         return copy + call.transposed_bytes(result), 0
     if call.is_depthwise and call.is_volume:
@@ -175,24 +185,6 @@ def convolution_bytes(args: Args, result: torch.Tensor) -> tuple[int, int]:
         return copy + max(copies, output), 0
     scratch = call.sums(result) + call.gather_bytes(result)
     return copy + max(call.copies() + scratch + blocked_bytes(result) - output, blocked_bytes(result)), 0
-
-
-def is_blocked(clip: torch.Tensor) -> bool:
-    """Whether oneDNN computes on blocked copies: on a CPU, unless the frames are in NHWC order."""
-    if not is_known(clip):
-        return False
-    order = CHANNELS_LAST.get(clip.dim())
-    return order is None or not clip.is_contiguous(memory_format=order) or clip.is_contiguous()
-
-
-def is_known(clip: torch.Tensor) -> bool:
-    """Whether oneDNN may compute on the tensor: it is on a CPU, in one of oneDNN's number types."""
-    return clip.device.type == "cpu" and clip.dtype in (torch.float32, torch.bfloat16, torch.float16)
-
-
-def is_double(clip: torch.Tensor) -> bool:
-    """Whether the tensor is on a CPU in float64, a type that oneDNN does not support."""
-    return clip.device.type == "cpu" and clip.dtype == torch.float64
 
 
 PLACES = 512

@@ -35,7 +35,7 @@ from convbench.measure.stages.entries import in_threads
 from convbench.models import network, subject
 from convbench.models.subject import Subject
 from convbench.models.training_step import TrainingStep
-from convbench.models.weights import weights_bytes
+from convbench.models.weights import channels_last, weights_bytes
 from convbench.models.without_values import without_checks
 
 
@@ -178,14 +178,13 @@ def _advice(error: Exception) -> str:
 
 
 def _assemble(case: Case, model: nn.Module | None = None) -> Subject:
-    """Assemble the subject with the variants that change its tensors.
-
-    Of channels_last only the clip's order is applied: it decides that of the other tensors.
-    """
+    """Assemble the subject with the variants that change its tensors, and those that store them with channels last."""
     variant = tuple(choice for choice in case.variant if not traits.of_variant(choice.name).same_tensors)
     result = subject.assemble(replace(case, variant=variant), seed=0, model=model)
     if any(variant_traits.channels_last for variant_traits, _ in traits.of_case(case)):
-        result = replace(result, inputs=result.inputs.channels_last(case.clip))
+        with _convert_anew():
+            model = channels_last(result.model)
+        result = replace(result, model=model, inputs=result.inputs.channels_last(case.clip))
     return subject.transform(result)
 
 
