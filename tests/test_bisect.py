@@ -21,7 +21,7 @@ from convbench.check import bisect, bisected, gate, pairs, places
 from convbench.check.answers import Inspection
 from convbench.check.decision import Triple
 from convbench.check.inspection import Request
-from convbench.check.outcome import Timing
+from convbench.check.outcome import CaseOutcome, Timing
 from convbench.check.pairs import CheckedCase
 from convbench.check.rule import Rule
 from convbench.check.search import Model, Range, Search
@@ -89,19 +89,19 @@ def test_without_pairs_all_places_are_equally_likely():
     assert Search(1, Model(0.05, 0.01), {}).next() is None
 
 
-def test_with_two_steps_the_range_holds_at_least_one():
-    """If the slowdown comes in halves, no single place is certain early."""
-    rng = np.random.default_rng(3)
-    model, logs = Model(math.log1p(0.1), 0.015), {}
-    for _ in range(40):
-        place = Search(16, model, logs).next()
-        if place is None:
-            break
-        true = sum(math.log1p(0.05) for step in (5, 12) if place >= step)
-        logs.setdefault(place, []).append(true + 0.015 * rng.standard_normal())
-    answer = Search(16, model, logs).answer()
-    assert answer.first <= 12
-    assert answer.last >= 5
+@pytest.mark.parametrize("steps", [(0.1, 0.1), (0.05, 0.05), (0.1, 0.3)])
+def test_of_two_steps_the_first_is_found(steps):
+    """A place half as slow as bad used to count as fast or slow by chance: the answer was any place near a step."""
+    rng, places = np.random.default_rng(3), (5, 12)
+    slowdowns = dict(zip(places, map(math.log1p, steps), strict=True))
+    for _ in range(5):
+        model, logs = Model(sum(slowdowns.values()), 0.015), {}
+        while place := Search(16, model, logs).next():
+            true = sum(slowdown for first, slowdown in slowdowns.items() if place >= first)
+            logs.setdefault(place, []).append(true + 0.015 * rng.standard_normal())
+        answer = Search(16, model, logs).answer()
+        assert (answer.first, answer.last) == (5, 5)
+        assert sum(map(len, logs.values())) <= 40
 
 
 def test_the_model_is_fitted_to_the_confirming_triples():
@@ -302,6 +302,14 @@ def test_a_missing_check_is_not_reported_as_a_negative_check(proven, words):
 def test_a_search_says_how_sure_it_is(state, words):
     answer = bisected.Bisected(state, tuple(state.places), state.search.answer())
     assert words in list(bisected.sentences(answer))
+
+
+@pytest.mark.parametrize(("seconds", "is_part"), [(1.1, False), (1.05, True)])
+def test_a_search_says_that_another_slowdown_follows(seconds, is_part):
+    proof = CaseOutcome("gap", (), (Timing(((1.0, 1.0, seconds),) * 6),) * 3)
+    state = replace(SURE, proven=True, proofs={SURE.search.answer().last: proof})
+    said = "; ".join(bisected.sentences(bisected.Bisected(state, ("a", "b", "c"), SURE.search.answer())))
+    assert ("only a part of the slowdown: to find the next part, search with b as good" in said) is is_part
 
 
 def test_a_changed_request_is_named_by_its_option():

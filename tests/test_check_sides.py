@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import types
 import zipfile
 from pathlib import Path
 
@@ -195,6 +196,8 @@ def test_an_ignored_file_that_a_checkout_lacks_is_named(repository, folder):
             "cannot import 'shop.net:build': No module named 'shop._version'": "git ignores src/shop/_version.py",
             f"No such file or directory: '{base.root}/speed/w.pt'": "git ignores speed/w.pt",
             "No such file or directory: 'w.pt'": "git ignores speed/w.pt",
+            'No such file or directory: "w.pt"': "git ignores speed/w.pt",
+            "The provided filename w.pt does not exist": "git ignores speed/w.pt",
             "No such file or directory: '../new.txt'": "",
             "No module named 'elsewhere'": "",
             "ValueError: 'w.pt'": "",
@@ -421,6 +424,28 @@ def test_an_editable_install_of_a_subfolder_differs_by_side(repository, folder, 
     here = sides.WorkingTree.at(repository / where, "smoke")
     with sides.materialise("main~1", here, folder) as base, sides.materialise(".", here, folder) as head:
         assert (number(base), number(head)) == ("three", "four")
+
+
+@pytest.mark.parametrize(
+    ("name", "place"), [("nets", "part/nets"), ("shop.nets", "part/shop/nets")], ids=["a module", "in a namespace"]
+)
+def test_a_package_that_setuptools_maps_differs_by_side(repository, monkeypatch, name, place):
+    """An editable install of a flat layout finds its packages by a mapping: base used to import those of head."""
+    finder = types.SimpleNamespace(__module__="__editable___nets_finder")
+    monkeypatch.setitem(sys.modules, finder.__module__, types.SimpleNamespace(MAPPING={name: str(repository / place)}))
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, finder])
+    here, other_tree = sides.WorkingTree.at(repository, "smoke"), Path("/other/tree")
+    assert other_tree / "part" in here.paths(other_tree)
+
+
+def test_a_commit_of_a_read_only_repository_is_checked_out(repository, folder):
+    """CI may mount the repository read-only, so that git cannot keep a worktree in it."""
+    (repository / ".git" / "worktrees").touch()
+    here = sides.WorkingTree.at(repository, "smoke")
+    with sides.materialise("main~1", here, folder) as base:
+        assert number(base) == "one"
+        assert base.commit == git.commit(repository, "main~1")
+        assert not base.dirty
 
 
 def test_an_environment_inside_the_tree_is_not_on_the_path(repository, monkeypatch):

@@ -447,6 +447,9 @@ def test_workers_differ_only_in_deliberately_random_variables(side, here):
     first, other = (_environment(side, Settings(allocator="glibc-arena", threads=2), here) for _ in range(2))
     differ = {name for name in first if first[name] != other[name]}
     assert differ <= {"PYTHONHASHSEED", "CONVBENCH_PADDING"}
+    base = _environment(replace(side, paths=(here / "base",)), Settings(), here)
+    assert Path(base["TORCH_EXTENSIONS_DIR"]).parent == here  # or base would load the extension that head has built
+    assert base["TORCH_EXTENSIONS_DIR"] != first["TORCH_EXTENSIONS_DIR"]
     assert "PYTHONHASHSEED" in differ
     assert (first["OMP_NUM_THREADS"], first["OMP_WAIT_POLICY"], first["MALLOC_MMAP_MAX_"]) == ("2", "PASSIVE", "0")
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
+from convbench.check.decision import confirmed_ratio
 from convbench.check.ledger import no_resume
 from convbench.check.outcome import CaseOutcome, without_times
 from convbench.check.search import Model, Range, Search
@@ -24,6 +25,8 @@ from convbench.report.words import units
 SCHEMA_VERSION = 2
 CERTAIN = 0.999
 """The largest certainty that an answer states, however many pairs there are."""
+SURELY = 4.0
+"""By how many standard deviations of a pair bad must be slower than the answer before another slowdown is named."""
 OPTIONS = {
     "threads": "--threads", "allocator": "--allocator", "device": "--device", "build": "--build",
     "tolerance": "--detect", "guard": "--detect", "same_outputs": "--different-outputs", "overrides": "override",
@@ -150,6 +153,8 @@ def sentences(bisected: Bisected) -> Iterator[str]:
     for place, reason in sorted(state.skipped.items()):
         if first <= place <= last:
             yield f"not measured: {bisected.names[place]}: {reason}"
+    if bisected.is_confirmed and _has_another_step(state, last):
+        yield f"it is only a part of the slowdown: to find the next part, search with {bisected.names[last]} as good"
     proof = ", and confirmed in a check against the one before it" if bisected.is_confirmed else ""
     if state.pairs:
         certainty = f"{chance:.1%}" if chance < CERTAIN else f"more than {CERTAIN:.1%}"
@@ -157,3 +162,11 @@ def sentences(bisected: Bisected) -> Iterator[str]:
     else:
         yield f"known from the check of good and bad{proof}"
     yield f"{state.case}: bad over good {units.ratio(state.ratio)}"
+
+
+def _has_another_step(state: State, place: int) -> bool:
+    """Whether bad is surely slower over good than a place is over the place before it."""
+    proof = state.proofs.get(place)
+    if not (proof and proof.confirmation):
+        return False
+    return state.slowdown - math.log(confirmed_ratio(proof.triples, 1).estimate) > SURELY * state.spread

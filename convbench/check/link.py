@@ -227,7 +227,7 @@ def _environment(side: Side, settings: Settings, folder: Path) -> dict[str, str]
     """
     variables = {name: value for name, value in os.environ.items() if name not in FREED}
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(settings.threads))
-    cache = folder / f"inductor-{zlib.crc32(repr((side.python, side.paths)).encode()):x}"
+    code = f"{zlib.crc32(repr((side.python, side.paths)).encode()):x}"
     return {
         **variables,
         **threads,
@@ -236,5 +236,7 @@ def _environment(side: Side, settings: Settings, folder: Path) -> dict[str, str]
         "CONVBENCH_PATH": os.pathsep.join(map(str, side.paths)),
         "PYTHONHASHSEED": str(random.randrange(1, 2**32)),
         "CONVBENCH_PADDING": "x" * random.randrange(4096),
-        "TORCHINDUCTOR_CACHE_DIR": str(cache),
+        "TORCHINDUCTOR_CACHE_DIR": str(folder / f"inductor-{code}"),
+        # At its default place, base would load the extension that head has built from C++ under the same name.
+        "TORCH_EXTENSIONS_DIR": str(folder / f"extensions-{code}"),
     }

@@ -19,6 +19,10 @@ from convbench.core.statistics import MAD
 
 LIAR = 0.05
 """The probability that a pair is off by any amount, since a process was slow by chance. It limits a pair's evidence."""
+STEPS = 0.005
+"""The probability that a slow place is less slow than bad, relative to that of the same level: two steps are rare."""
+LEVELS = np.array([0, *np.linspace(0.25, 1, 16)])
+"""The levels that a place may have, from that of good to that of bad; a smaller first step takes too many pairs."""
 TAIL = 4
 LEAST_SPREAD = 0.01
 
@@ -36,11 +40,17 @@ class Model(NamedTuple):
         centre = float(np.median(middles))
         return cls(centre, max(LEAST_SPREAD, MAD * float(np.median(np.abs(middles - centre)))))
 
-    def weight(self, log: float) -> float:
-        """Return a pair's evidence that its place is slow: the log of the likelihood ratio, limited by ``LIAR``."""
-        slow, fast = (t.logpdf((log - centre) / self.spread, TAIL) for centre in (self.slowdown, 0.0))
+    def weight(self, logs: Sequence[float]) -> float:
+        """Return the evidence of a place's pairs that it is slow: the log of the likelihood ratio, limited by ``LIAR``.
+
+        A slow place is usually as slow as bad. If the slowdown came in several steps, its level lies in between.
+        """
+        levels = self.slowdown * LEVELS
         limit = math.log((1 - LIAR) / LIAR)
-        return float(np.clip(slow - fast, -limit, limit))
+        fits = t.logpdf((np.array(logs)[:, None] - levels) / self.spread, TAIL)
+        fast, *between, slow = np.maximum(fits, fits.max(axis=1, keepdims=True) - limit).sum(axis=0)
+        prior = math.log(STEPS / len(between))
+        return float(np.logaddexp.reduce([slow, *(level + prior for level in between)]) - fast)
 
 
 class Range(NamedTuple):
@@ -68,7 +78,7 @@ class Search:
         """Return the probability that each place from 1 to ``last`` is the first slow one."""
         weights = np.zeros(self.last)
         for place, logs in self.logs.items():
-            weights[:place] += sum(map(self.model.weight, logs))  # slow if the slowdown began there or earlier
+            weights[:place] += self.model.weight(logs)  # slow if the slowdown began there or earlier
         chances = np.exp(weights - weights.max())
         return np.asarray(chances / chances.sum())
 

@@ -27,6 +27,8 @@ from convbench.core.text import cut
 
 BUILD_TIMEOUT = 900.0
 SHELL = {"&&", "||", "|", ">", ">>"}
+PATHS = re.compile(r"""['"]([^'"]{1,200})['"]|([^\s'"]{0,200}[./][^\s'"]{1,200})""")
+"""What may be a path in a message: anything in quotes, or a word with a dot or a slash in it."""
 NO_SHELL = "no shell runs it: write --build \"sh -c '...'\""
 
 
@@ -57,13 +59,15 @@ class Side:
 
     def hint(self, reason: str) -> str:
         """Return what a checkout lacks and what to do, to follow a failure's reason; empty if that is not the cause."""
-        if not re.search("No module named|No such file|cannot be imported", reason):
+        if not re.search("No module named|No such file|cannot be imported|does not exist", reason):
             return ""
         if self.empty:
             names = ", ".join(self.empty)
             return f"; its submodules {names} are empty: fetch them with their history (git submodule update --init)"
-        for text in re.findall(r"'([^']{1,200})'", reason):
-            if path := self._ignored_path(text):
+        for quoted_text, path_text in re.findall(
+            r"""['"]([^'"]{1,200})['"]|([^\s'"]{0,200}[./][^\s'"]{1,200})""", reason
+        ):
+            if path := self._ignored_path(quoted_text or path_text):
                 return f"; git ignores {path}, so no checkout has it: make it or copy it there with --build"
         return ""
 
@@ -121,7 +125,8 @@ class WorkingTree:
         """Return the tree's folders that ``pip install -e`` put on the path: base must not import those of head."""
         library = sysconfig.get_path("stdlib")  # an environment may lie in the tree
         entries = [Path(entry) for entry in sys.path if entry and not Path(entry).is_relative_to(library)]
-        return [path for path in entries if path.is_relative_to(self.top) and not code.is_installed(path)]
+        folders = [*entries, *_mapped_folders()]
+        return [path for path in folders if path.is_relative_to(self.top) and not code.is_installed(path)]
 
     def path_in(self, path: Path, root: Path) -> Path:
         """Return the same place in another tree if the path lies in this one, else the path."""
@@ -156,8 +161,8 @@ def materialise(name: str, working_tree: WorkingTree, folder: Path, build: str =
             _build(build, folder / "base", working_tree, folder)
             label = f"{name} ({commit[:12]})" if not commit.startswith(name) else commit[:12]
             # Files that the build leaves are no changes: the commit and the command fully describe the side.
-            side = replace(_tree(label, folder / "base", working_tree), empty=empty, changes=(), build=build)
-            yield replace(side, checkout_of=working_tree.top)
+            side = replace(_tree(label, folder / "base", working_tree), commit=commit, changes=(), build=build)
+            yield replace(side, empty=empty, checkout_of=working_tree.top)
     else:
         _build(build, path.resolve(), working_tree, folder)
         yield replace(_tree(name, path.resolve(), working_tree), build=build)
@@ -227,6 +232,16 @@ def _words(command: str) -> list[str]:
     if shell_words := SHELL.intersection(words):
         raise ConvbenchError(f"--build {command!r}: {min(shell_words)} needs a shell, and {NO_SHELL}")
     return words
+
+
+def _mapped_folders() -> Iterator[Path]:
+    """Yield the folders of packages that setuptools' editable installs find by a mapping, not on the path."""
+    for finder in sys.meta_path:
+        mapping = getattr(sys.modules.get(getattr(finder, "__module__", "")), "MAPPING", None)
+        for name, place in mapping.items() if isinstance(mapping, dict) else ():
+            parts, path = tuple(name.split(".")), Path(place).with_suffix("")
+            if path.parts[-len(parts) :] == parts:
+                yield path.parents[len(parts) - 1]
 
 
 def _path(name: str) -> Path:

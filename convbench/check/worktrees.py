@@ -40,7 +40,7 @@ def fill_submodules(repository: Path, commit: str, tree: Path) -> tuple[str, ...
 
 
 def _fill(module: Path, commit: str, place: Path) -> bool:
-    """Put the tree of a submodule's commit at a place. Returns False if the commit is not available.
+    """Put the tree of a repository's commit at a place. Returns False if the commit is not available.
 
     The tree is checked out as a worktree is. ``git archive`` would omit files that releases omit, and rewrite versions.
     """
@@ -57,11 +57,14 @@ def _fill(module: Path, commit: str, place: Path) -> bool:
 
 
 def _check_out(repository: Path, commit: str, tree: Path) -> None:
-    """Make a worktree. Raises BuildFailed, but not if only a hook failed after the checkout, as git-lfs's can."""
+    """Make a worktree, or a plain tree if the repository is read-only, as one that CI mounts.
+
+    Raises BuildFailed, but not if only a hook failed after the checkout, as git-lfs's can.
+    """
     try:
         git.run(repository, "worktree", "add", "--detach", "--force", str(tree), commit)
     except subprocess.SubprocessError as error:
-        if not _is_whole(tree, commit):
+        if not (_is_whole(tree, commit) or _fill(repository, commit, tree)):
             lines = git.error_output(error).splitlines()
             raise BuildFailed(f"git cannot check out {commit[:12]}: {lines[-1] if lines else error}") from error
 
