@@ -74,6 +74,7 @@ TRANSPOSED = [  # frames, inputs, outputs, kernel, stride, groups, number type
     (8, 16, 8, 3, 2, 4, torch.float32), (1, 16, 16, 4, 2, 1, torch.float32), (8, 17, 9, 3, 1, 1, torch.float32),
     (8, 16, 8, 3, 2, 1, torch.float64), (1, 3, 5, 3, 1, 1, torch.float32), (8, 4, 4, 3, 2, 1, torch.float32),
     (8, 8, 8, 4, 2, 1, torch.float32), (8, 64, 3, 2, 2, 1, torch.float32), (8, 16, 1, 2, 2, 1, torch.float32),
+    (8, 256, 48, 5, 2, 1, torch.float32), (8, 256, 100, 5, 2, 1, torch.float32),
 ]  # fmt: skip
 
 

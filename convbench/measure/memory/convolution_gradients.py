@@ -226,5 +226,4 @@ PLACES = 256
 """If the output has fewer positions per thread than this, each thread computes images of its own. This limit holds for
 the weights' gradient; ``convolutions.PLACES`` holds for the forward pass."""
 TRANSPOSED_SCRATCH = 8_800
-"""Bytes of scratch per thread for the edges of images that oneDNN transposes for the weights' gradient. A transposed
-convolution has another scratchpad: ``convolutions.TRANSPOSED_SCRATCH``."""
+"""Bytes of scratch per thread for the edges of images that oneDNN transposes for the weights' gradient."""

@@ -132,23 +132,17 @@ class Convolution(NamedTuple):
             self.clip.element_size(), has_bias, self.transposed, self.is_dilated,
         )  # fmt: skip
 
-    def transposed_bytes(self, result: torch.Tensor) -> int:
+    def transposed_bytes(self, result: torch.Tensor, has_bias: bool) -> int:
         """Bytes beside a transposed convolution's output: blocked copies of input and weights, and two of the output.
 
-        With a stride: two unblocked copies of the output or, if larger, copies of the input and of one image per
-        thread, and oneDNN's scratchpad. A kernel size that is no multiple of the stride adds a copy of the output and
-        doubles the scratchpad.
+        With a stride, oneDNN computes in NHWC order, from a copy of the input, and the output is copied twice.
         """
         if self.groups > 1:
             copies = 0 if self.is_strided else self.clip.nbytes + self.weight.nbytes
             return copies + result.nbytes
         if self.is_strided:
-            threads, sizes = torch.get_num_threads(), self.weight.shape[2:]
-            images = self.clip.nbytes * threads // self.clip.shape[0]
-            scratch = threads * TRANSPOSED_SCRATCH
-            if any(size % stride for size, stride in zip(sizes, self.strides, strict=True)):
-                scratch += result.nbytes + scratch
-            return max(2 * result.nbytes, self.clip.nbytes + images + scratch)
+            order = torch.channels_last_3d if self.is_volume else torch.channels_last
+            return max(2 * result.nbytes, copy_bytes(self.clip, order) + self.in_nhwc(result, has_bias).input_bytes())
         weights = pad(self.weight.shape[0]) * pad(self.weight.shape[1]) * self.taps * self.weight.element_size()
         return blocked_bytes(self.clip) + weights + 2 * blocked_bytes(result) - result.nbytes
 
@@ -175,7 +169,7 @@ def convolution_bytes(args: Args, result: torch.Tensor) -> tuple[int, int]:
         kernel = call.in_nhwc(result, bias is not None)
         return copy + (kernel.input_bytes() if call.transposed else kernel.output_bytes()), 0
     if call.transposed:
-        return copy + call.transposed_bytes(result), 0
+        return copy + call.transposed_bytes(result, bias is not None), 0
     if call.is_depthwise and call.is_volume:
         weights = pad(weight.shape[0]) * call.taps * clip.element_size()
         peak = max(clip.nbytes + weights, 2 * output)
@@ -192,6 +186,3 @@ PLACES = 512
 the forward pass; ``convolution_gradients.PLACES`` holds for the weights' gradient."""
 VOLUME = 5
 """Number of axes of a batch of volumes."""
-TRANSPOSED_SCRATCH = 28_000
-"""Bytes of oneDNN's scratchpad per thread for a transposed convolution with a stride; with it 80 % of 360 layers are
-predicted within a tenth. ``convolution_gradients.TRANSPOSED_SCRATCH`` is for images that oneDNN transposes."""

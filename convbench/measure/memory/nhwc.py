@@ -67,7 +67,8 @@ class Nhwc(NamedTuple):
         A kernel that does not add a transposed convolution's bias writes float32 sums first (ref_deconvolution.hpp).
         """
         is_by_channel = not (self.is_short and self.is_strided)
-        weights, is_product = self._weights(self.inputs, self.outputs, is_by_channel)
+        width = 2 * block() if self.is_strided and self.inputs > block() else block()
+        weights, is_product = self._weights(self.inputs, self.outputs, is_by_channel, width)
         if self.is_transposed and not (is_product or self.is_short or self.is_strided or self.is_depthwise):
             width = FEW_CHANNELS if self.inputs <= FEW_CHANNELS else block()
             weights, is_product = self.groups * pad(self.inputs, width) * self.outputs * self.taps * self.size, True
@@ -107,7 +108,7 @@ class Nhwc(NamedTuple):
         """Whether the weights' gradient has too few input channels for a block of them, as a first layer's."""
         return self.inputs < block() and self.groups == 1 and not self.is_pointwise
 
-    def _weights(self, outer: int, inner: int, by_channel: bool = True) -> tuple[int, bool]:
+    def _weights(self, outer: int, inner: int, by_channel: bool = True, width: int | None = None) -> tuple[int, bool]:
         """Bytes of the weights in blocks of ``outer`` channels, and whether they are multiplied by brgemm.
 
         Short types keep ``inner`` channels in pairs. Groups whose channels fill small blocks are computed by jit.
@@ -119,7 +120,7 @@ class Nhwc(NamedTuple):
             sizes = (FEW_CHANNELS, 4) if outer % block() and inner % block() else ()
             size = next((size for size in sizes if outer % size == inner % size == 0), block())
             return self.groups * pad(outer, size) * pad(inner, size) * self.taps * self.size, False
-        return self.groups * pad(outer) * pad(inner, FLOAT // self.size) * self.taps * self.size, True
+        return self.groups * pad(outer, width) * pad(inner, FLOAT // self.size) * self.taps * self.size, True
 
     def _unfolded(self) -> int:
         """Bytes in which frames of one channel are copied tap by tap, with the weights beside them (relo_whi)."""
