@@ -758,7 +758,7 @@ def test_a_pick_that_loses_its_time_to_page_faults_asks_for_an_allocator():
     run = records.run_of(run_records, command="convbench run x variant=eager", protocol=Protocol(visits=3))
     case_results = results(run_records)
     step, _ = next_steps(run, case_results, headline_of(case_results))
-    assert step.why == "page faults take 64 % of the pick's time: see what another allocator saves"
+    assert step.why == "page faults take 64 % of the pick's time, which another allocator may save"
     assert command(run, step, "x") == (
         "convbench run x 'variant=[eager,allocator(malloc=glibc-arena)]' --out x-variant-eager-allocator"
     )

@@ -161,7 +161,7 @@ def _remedy(run: RunDescription, results: Sequence[Result], headline: Headline) 
     is_tried = any(choice.name == "allocator" for result in results for choice in result.case.variant)
     if not isinstance(share, float) or is_tried or Command.of(run).only:
         return []
-    why = f"page faults take {units.percent(share)} of the pick's time: see what another allocator saves"
+    why = f"page faults take {units.percent(share)} of the pick's time, which another allocator may save"
     return [Step(why, f"variant=[{EAGER},{KEEPS_MEMORY}]")]
 
 
