@@ -64,10 +64,8 @@ class Side:
         if self.empty:
             names = ", ".join(self.empty)
             return f"; its submodules {names} are empty: fetch them with their history (git submodule update --init)"
-        for quoted_text, path_text in re.findall(
-            r"""['"]([^'"]{1,200})['"]|([^\s'"]{0,200}[./][^\s'"]{1,200})""", reason
-        ):
-            if path := self._ignored_path(quoted_text or path_text):
+        for quoted_text, word in PATHS.findall(reason):
+            if path := self._ignored_path(quoted_text or word):
                 return f"; git ignores {path}, so no checkout has it: make it or copy it there with --build"
         return ""
 

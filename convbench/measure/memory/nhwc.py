@@ -170,7 +170,7 @@ class Nhwc(NamedTuple):
             scratch += _booked(self.outputs * self.size) if bias else 0
             copies = [torch.get_num_threads() * pad(rows, 2) * pad(c) * self.size for c in (self.inputs, self.outputs)]
             return scratch + reduced + sum(map(_booked, copies)) + (BARRIER if threads > 1 else 0)
-        edge = pad(max(self.padding[-1], self.padding[-1] + 1), 2)
+        edge = pad(self.padding[-1] + 1, 2)
         source_row = pad(-(-self.source[-1] // self.strides[-1]) + edge, 2) * self.strides[-1]
         inputs = self.inputs if self._is_first else pad(self.inputs)
         inputs *= self.inputs > 1 or not self._is_first  # frames of one channel are read as they are
