@@ -33,9 +33,10 @@ SLOW = {
 }  # fmt: skip
 LONG = (
     "test_runtimes", "test_docs", "test_fuzz", "test_cli", "test_ray", "test_check_cli", "test_browser",
-    "test_newcomer", "test_slurm", "test_api", "test_check_worker", "test_check", "test_check_sides", "test_bisect",
-    "test_hostile", "test_figures", "test_check_selftest", "test_pytest_plugin", "test_isolate", "test_tensorboard",
-    "test_profiling",
+    "test_newcomer", "test_field", "test_isolate", "test_slurm", "test_api", "test_check_worker", "test_check",
+    "test_check_sides", "test_bisect", "test_hostile", "test_figures", "test_check_selftest", "test_pytest_plugin",
+    "test_gpu_kit", "test_trials", "test_executor", "test_counts", "test_prediction", "test_cli_profiling",
+    "test_history_confirm", "test_tensorboard", "test_profiling",
 )  # fmt: skip
 """The files that take longest, in the order in which they start, so that none of them runs alone at the end."""
 
