@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from convbench.check.outcome import INSTRUCTIONS, OUTPUT, CaseOutcome, Fact, Outcome, SideOutcome
 from convbench.check.verdict import CaseVerdict, verdicts
+from convbench.core.parameters import is_number
 from convbench.core.text import counted
 from convbench.report.words import names, units
 
@@ -135,4 +136,4 @@ def _is_reason(entry: Fact, reason: str) -> bool:
 
 
 def _value(value: object) -> str:
-    return f"{value:,.12g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+    return f"{value:,.12g}" if is_number(value) else str(value)

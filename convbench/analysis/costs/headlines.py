@@ -102,6 +102,11 @@ class Headline:
         return self.tied if self.timed and len(self.tied) > 1 else []
 
     @property
+    def has_rivals(self) -> bool:
+        """Whether the pick was chosen among several models, or other situations have leaders of their own."""
+        return len(self.ranking) > 1 or bool(self.leaders)
+
+    @property
     def of_one(self) -> bool:
         """Whether all contenders are sizes or options of one reducer."""
         return len(self.ranking) > 1 and len({contender.result.row for contender in self.ranking}) == 1

@@ -119,7 +119,8 @@ class Convolution(NamedTuple):
 
     def ordered_copies(self, *others: torch.Tensor) -> int:
         """Bytes of copies of the frames, the weights and others that are not in this memory order."""
-        return sum(copy_bytes(tensor, self.order) for tensor in (self.clip, self.weight, *others))
+        order = self.order
+        return sum(copy_bytes(tensor, order) for tensor in (self.clip, self.weight, *others))
 
     def in_nhwc(self, result: torch.Tensor, has_bias: bool) -> Nhwc:
         """The convolution as oneDNN's kernels for NHWC order see it."""

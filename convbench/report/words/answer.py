@@ -94,8 +94,7 @@ def sentences(run: RunDescription, results: Sequence[Result], answers: Sequence[
     ]
     texts += elsewhere.sentences(headline.leaders, headline.pick)
     cure = RUNS_IT if is_triable(results) else NO_HEAD
-    is_rivalry = len(headline.ranking) > 1 or headline.leaders
-    cost_only = COST_ONLY.format(cure) if is_rivalry and len(costs(results)) == len(results) else ""
+    cost_only = COST_ONLY.format(cure) if headline.has_rivals and len(costs(results)) == len(results) else ""
     return [*dict.fromkeys(filter(None, [*texts, cost_only])), _missing(run, results)]
 
 

@@ -143,8 +143,7 @@ def next_steps(
     if results and not missing and all(result.record.status == "failed" for result in results):
         steps.append(Step("every case failed: mend the reasons below, then run it again"))
     steps += _remedy(run, results, headline)
-    is_rivalry = len(headline.ranking) > 1 or headline.leaders
-    if is_rivalry and len(costs(results)) == len(results) and is_triable(results):
+    if headline.has_rivals and len(costs(results)) == len(results) and is_triable(results):
         steps.append(Step("cost alone does not show the best: train each, then run advise", "quality=train"))
     commands = {step[1:]: step for step in reversed(steps) if not step.resume or _goes_on(run)}
     return [step for step in steps if step in commands.values()]
