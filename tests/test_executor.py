@@ -355,6 +355,9 @@ def test_a_bad_output_directory_is_refused_before_hosts_are_asked(
     ("only", "refusal"),
     [(("gpa",), "none of its .* is selected by --only gpa, which may mean gap"),
      (("gap", "gpa"), "--only gpa matches none of the cases"),
+     (("cudda:1",), "is selected by --only cudda:1"), (("threads=seven",), "is selected by --only threads=seven"),
+     (("*gap*cuda:4/threads=8",), ""), (("cuda:[0-3]",), ""), (("threads=1?",), ""), (("threads=4096",), ""),
+     (("*/gap/*/cuda:17",), ""), (("*/gpa/*/cuda:17",), "none of its 2 cases is selected: "),
      (("cuda:1",), ""), (("threads=7",), ""), (("gap",), "")],
 )  # fmt: skip
 def test_a_pattern_without_a_case_is_refused_before_hosts_are_asked(only, refusal, monkeypatch) -> None:

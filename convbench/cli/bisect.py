@@ -8,18 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from convbench.cli import gate
 from convbench.cli.app import Device, Only, Overrides, Skip, Source, app
-from convbench.cli.gate import (
-    Allocator,
-    Announcer,
-    Detect,
-    DifferentOutputs,
-    Threads,
-    hold_machine,
-    rule_of,
-    seconds_of,
-    settings_of,
-)
 from convbench.core.default_folders import BISECT
 from convbench.core.errors import ConvbenchError
 
@@ -42,14 +32,14 @@ def bisect(
     device: Device = "auto",
     only: Only = None,
     skip: Skip = None,
-    threads: Threads = 1,
-    allocator: Allocator = "glibc",
-    detect: Detect = 5.0,
+    threads: gate.Threads = 1,
+    allocator: gate.Allocator = "glibc",
+    detect: gate.Detect = 5.0,
     budget: Annotated[
         str,
         typer.Option(metavar="TIME", help="Time limit, builds included, as in 10m; when it is up, a range is named."),
     ] = "",
-    different_outputs: DifferentOutputs = False,
+    different_outputs: gate.DifferentOutputs = False,
     as_json: Annotated[
         Path | None,
         typer.Option("--json", help="The JSON file to write [default: reports/bisect/SUITE.json]."),
@@ -75,11 +65,11 @@ def bisect(
         raise ConvbenchError(f"--resume: {place} does not exist: name the interrupted search's file with --json")
     files.refuse_unwritable(place)
     request = Request(suite, overrides or (), only or (), skip or (), not different_outputs)
-    span, limit = Span(good, bad, *package, build), seconds_of(budget)
+    span, limit = Span(good, bad, *package, build), gate.seconds_of(budget)
     question = search.BisectRequest(request, span, imports.require_working_directory(), place, resume, limit)
-    settings, rule = settings_of(threads, allocator, device), rule_of(detect)
-    with hold_machine(partial(search.refuse_mistakes, question, settings)):
-        answer = search.find(question, settings, rule, Announcer())
+    settings, rule = gate.settings_of(threads, allocator, device), gate.rule_of(detect)
+    with gate.hold_machine(partial(search.refuse_mistakes, question, settings)):
+        answer = search.find(question, settings, rule, gate.Announcer())
     raise typer.Exit(_show(answer, place))
 
 

@@ -9,20 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from convbench.cli import gate
 from convbench.cli.app import Device, Only, Overrides, Skip, Source, app
 from convbench.cli.check_files import CheckFiles
-from convbench.cli.gate import (
-    Allocator,
-    Announcer,
-    Detect,
-    DifferentOutputs,
-    Threads,
-    hold_machine,
-    rule_of,
-    say_unused,
-    seconds_of,
-    settings_of,
-)
 from convbench.cli.terminal import console, print_table
 from convbench.core.errors import ConvbenchError
 
@@ -43,9 +32,9 @@ def check(
     device: Device = "auto",
     only: Only = None,
     skip: Skip = None,
-    threads: Threads = 1,
-    allocator: Allocator = "glibc",
-    detect: Detect = 5.0,
+    threads: gate.Threads = 1,
+    allocator: gate.Allocator = "glibc",
+    detect: gate.Detect = 5.0,
     budget: Annotated[
         str,
         typer.Option(
@@ -53,7 +42,7 @@ def check(
             help="Time limit, builds included, as in 90s, 3m or 1h; undecided cases end when it is up.",
         ),
     ] = "",
-    different_outputs: DifferentOutputs = False,
+    different_outputs: gate.DifferentOutputs = False,
     instructions: Annotated[
         bool, typer.Option("--instructions", help="Also count a call's instructions with valgrind: minutes per case.")
     ] = False,
@@ -70,14 +59,14 @@ def check(
 
     if base and baseline:
         raise ConvbenchError(f"--base {base} and --baseline {baseline}: give only one of them")
-    settings, rule, limit = settings_of(threads, allocator, device), rule_of(detect), seconds_of(budget)
+    settings, rule, limit = gate.settings_of(threads, allocator, device), gate.rule_of(detect), gate.seconds_of(budget)
     if baseline is not None:
         from convbench.cli.compare import base_of, lay_beside_baseline
         from convbench.suite.selection import Selection
 
         base = base_of(baseline) or ""
         if not base:
-            say_unused(
+            gate.say_unused(
                 "nothing is decided without a base",
                 {
                     "--threads": threads != 1, "--allocator": allocator != "glibc", "--detect": detect != 5.0,
@@ -97,10 +86,10 @@ def check(
     side = Base(base or ".", base_python, build)
     request = Request(suite, overrides or (), only or (), skip or (), not different_outputs, instructions)
     look = partial(against_base.refuse_mistakes, request, settings, side)
-    with hold_machine(look), files.write_when_interrupted():
+    with gate.hold_machine(look), files.write_when_interrupted():
         ledger = files.ledger(resume)  # read only now: the check that held the machine may be the one to resume
         request = replace(request, ledger=ledger)
-        outcome = against_base.check(request, side, settings, rule, Announcer(), limit).outcome
+        outcome = against_base.check(request, side, settings, rule, gate.Announcer(), limit).outcome
     files.write(outcome)
     raise typer.Exit(_show(outcome))
 

@@ -13,8 +13,8 @@ from typing import Annotated, Any
 
 import typer
 
+from convbench.cli import gate
 from convbench.cli.app import Device, Only, Overrides, Skip, app
-from convbench.cli.gate import Allocator, Announcer, Detect, Threads, hold_machine, rule_of, say_unused, settings_of
 from convbench.core import files, imports
 from convbench.core.default_folders import SELFTEST
 from convbench.core.errors import ConvbenchError, StoreError
@@ -39,9 +39,9 @@ def selftest(
     device: Device = "auto",
     only: Only = None,
     skip: Skip = None,
-    threads: Threads = 1,
-    allocator: Allocator = "glibc",
-    detect: Detect = 5.0,
+    threads: gate.Threads = 1,
+    allocator: gate.Allocator = "glibc",
+    detect: gate.Detect = 5.0,
     run: Annotated[
         bool, typer.Option("--run", help="Test `run` instead: repeat the suite and compare each run with the last.")
     ] = False,
@@ -57,7 +57,7 @@ def selftest(
     if not 0 <= minutes <= LONGEST:
         raise ConvbenchError(f"--minutes {minutes:g}: give a number from 0 to {LONGEST:,}")
     if run:
-        say_unused(
+        gate.say_unused(
             "--run measures the suite itself",
             {
                 "--slowdowns": slowdowns != SLOWDOWNS, "--threads": threads != 1, "--allocator": allocator != "glibc",
@@ -71,14 +71,14 @@ def selftest(
     from convbench.check.inspection import Request
 
     files.refuse_unwritable(out, "choose another place with --out")
-    settings, rule, percents = settings_of(threads, allocator, device), rule_of(detect), _percents(slowdowns)
+    settings, rule, percents = gate.settings_of(threads, allocator, device), gate.rule_of(detect), _percents(slowdowns)
     location = sides.WorkingTree.at(imports.require_working_directory(), suite)
     request = Request(suite, overrides or (), only or (), skip or ())
-    with hold_machine(partial(against_base.refuse_mistakes, request, settings)), ExitStack() as stack:
+    with gate.hold_machine(partial(against_base.refuse_mistakes, request, settings)), ExitStack() as stack:
         folder = stack.enter_context(sides.scratch_folder())
         side = stack.enter_context(sides.materialise(".", location, folder))
         self_test = test.Selftest(side, request, settings, rule, folder)
-        for trial in test.append(self_test.experiments(percents, 60 * minutes, Announcer()), out):
+        for trial in test.append(self_test.experiments(percents, 60 * minutes, gate.Announcer()), out):
             print(f"  {trial.word}: {trial.case}, {trial.seen:+.1%} seen", file=sys.stderr)
     figures = test.figures(test.stored_attempts(out, self_test.conditions))
     lines, smallest = list(test.sentences(figures)), test.smallest_seen(figures)

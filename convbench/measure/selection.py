@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from itertools import product
 
+from convbench.core.case import Case, id_matches
 from convbench.core.errors import ConvbenchError, SuiteError
-from convbench.core.record import Case
 from convbench.core.text import counted
 from convbench.measure.machine.cgroup import available_cores
 from convbench.measure.preflight import preflight, resolve
@@ -16,9 +16,10 @@ from convbench.suite import Suite
 from convbench.suite.selection import Plan, Selection
 
 _IDLE = "--only {} matches none of the cases"
-DEVICES = ("cpu", "cuda", *(f"cuda:{number}" for number in range(16)))
-MOST_CORES = 1024
-"""The devices and most cores that hosts to come may have."""
+DIGIT = "#"
+"""Stands for any digit in the ids of a case on hosts to come: no such id is known, but its parts are."""
+DEVICES = ("cpu", "cuda", f"cuda:{DIGIT}", f"cuda:{2 * DIGIT}")
+CORES = tuple(f"threads={count * DIGIT}" for count in range(1, 5))
 
 
 def plan(suite: Suite, device: str, available_bytes: int, selection: Selection, host_cores: int = 0) -> Plan:
@@ -47,9 +48,14 @@ def plan(suite: Suite, device: str, available_bytes: int, selection: Selection, 
 def refuse_idle(suite: Suite, selection: Selection) -> None:
     """Raise SuiteError if a pattern of ``only`` matches no case, whatever device and cores hosts to come may have."""
     ids = [_ids(case, selection) for case in suite.cases]
-    if selection.idle(ids) and (pattern := selection.idle([_ids_anywhere(case) for case in suite.cases])):
-        is_only = not any(selection.keeps(names) for names in ids)
-        raise _no_case(suite, selection, ids) if is_only else _idle(suite, pattern)
+    if not selection.idle(ids):
+        return
+    names = {name for case in suite.cases for name in _ids_anywhere(case)}
+    for pattern in selection.only:
+        glob = re.sub(r"(\d)", rf"[\1{DIGIT}]", re.sub(r"\[.[^]]*]", "?", pattern))
+        if not any(id_matches(name, [glob]) for name in names):
+            is_only = not any(map(selection.keeps, ids))
+            raise _no_case(suite, selection, ids) if is_only else _idle(suite, pattern)
 
 
 def _no_case(suite: Suite, selection: Selection, ids: Collection[Collection[str]]) -> SuiteError:
@@ -81,10 +87,11 @@ def _ids(case: Case, selection: Selection) -> set[str]:
 
 
 def _ids_anywhere(case: Case) -> set[str]:
-    """Return the ids of a case, as written and as resolved, on every device, with the cores of every host."""
+    """Return the ids of a case, as written and as resolved, on every host; ``DIGIT`` is any digit of its numbers."""
     forms = [case]
     with suppress(ConvbenchError):
-        forms.append(resolve(replace(case, threads=None)))
-    counts = (None, *range(2, MOST_CORES + 1)) if case.threads == "all" else (case.threads,)
-    places = [*product(DEVICES[:2], counts), *product(DEVICES, counts[:1])]
-    return {replace(form, device=device, threads=threads).id for form in forms for device, threads in places}
+        forms.append(replace(resolve(replace(case, threads=None)), threads=case.threads))
+    if case.threads == "all":
+        forms += [replace(form, threads=None) for form in forms]
+    ids = {replace(form, device=device).id for form in forms for device in DEVICES}
+    return {name.replace("threads=all", cores) for name in ids for cores in CORES}
