@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import re
+import weakref
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -339,3 +342,36 @@ def test_a_models_own_exception_is_not_swallowed_by_measure():
     assert isinstance(subject.assemble(broken, 0).model, Ending)
     with pytest.raises(ValueError, match="the user's own mistake"):
         first_call.open_case(broken, 0)
+
+
+class Keeps(torch.nn.Module):
+    """Takes a gradient in its forward pass of a tensor that it made in its first call."""
+
+    needs_gradient = True
+    models: ClassVar[list[weakref.ref]] = []
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.factor = torch.nn.Linear(3, 4), None
+        self.models.append(weakref.ref(self))
+
+    def forward(self, clip):
+        if self.needs_gradient:
+            self.factor = torch.ones(3) if self.factor is None else self.factor
+            torch.autograd.grad((self.layer.weight * self.factor).sum(), self.layer.weight)
+        return self.layer(clip.mean((1, 3, 4)))
+
+
+def test_a_model_that_inference_mode_spoiled_is_neither_kept_nor_remembered(monkeypatch):
+    """The error that refused the mode kept its frames, and so a second model in memory, for the whole session."""
+    case = Case(Whole(Choice("test_harness:Keeps")), Clip(1, 2, 3, 8, 8))
+    keeps = subject.import_path("test_harness:Keeps")
+    _, results = first_call.open_case(case, 0)
+    gc.collect()
+    assert "not_in_inference_mode" in {getattr(result, "code", "") for result in results}
+    assert len(keeps.models) == 2
+    assert len([model for model in keeps.models if model() is not None]) <= 1
+    monkeypatch.setattr(keeps, "needs_gradient", False)
+    harness.measure(case, Protocol(), ["params"])
+    _, results = first_call.open_case(case, 0)
+    assert "not_in_inference_mode" not in {getattr(result, "code", "") for result in results}

@@ -23,7 +23,7 @@ from convbench.measure.machine import environment
 from convbench.measure.probes import Probe, probe_name, results_of, traits_of
 from convbench.measure.quality.trial import trial
 from convbench.models.network import preserve_random_state
-from convbench.models.subject import Subject, assemble, current_device
+from convbench.models.subject import Subject, assemble, current_device, forget_refusals
 from convbench.models.weights import weights_bytes
 
 Results = tuple[list[Reading | Finding], dict[str, Scalar]]
@@ -47,6 +47,7 @@ def measure(
     """
     start, date = time.perf_counter(), timestamp()
     forget_counts()
+    forget_refusals()
     if case.trial:
         with current_device(case.device):
             results, state = _trial_results(case, protocol)

@@ -27,7 +27,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 OF_INFERENCE_MODE = "inference tensor"
 """Part of torch's messages, in lower case, if a tensor that was made in inference mode is used for a gradient."""
 _REFUSALS: dict[Any, Exception] = {}
-"""Why architectures refused inference mode that keep tensors of their first call, by architecture."""
+"""Why architectures refused inference mode that keep tensors of their first call, by architecture.
+
+A value that is passed on would go through the dozen places that assemble a model anew within one measurement. Before
+the next measurement, ``forget_refusals`` empties it.
+"""
 
 
 class WithoutGradients:
@@ -193,9 +197,16 @@ def retry_with_gradients(function: F) -> F:
         except Exception:
             if is_known or case.architecture not in _REFUSALS:
                 raise
+        refusal = _REFUSALS[case.architecture]
+        refusal.__traceback__ = refusal.__cause__ = refusal.__context__ = None  # their frames hold the spoiled model
         return function(case, *args, **kwargs)
 
     return wrapper  # type: ignore[return-value]
+
+
+def forget_refusals() -> None:
+    """Forget which architectures refused inference mode: code of the same name may have changed since."""
+    _REFUSALS.clear()
 
 
 def assemble_forward(case: Case, seed: int, device: str | None = None) -> Subject:
