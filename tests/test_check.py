@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import os
+import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +17,20 @@ import numpy as np
 import psutil
 import pytest
 
-from convbench.check import ci, counting, decision, gate, link, outcome, outputs, pairs, stock, verdict, words
+from convbench.check import (
+    against_base,
+    ci,
+    counting,
+    decision,
+    gate,
+    link,
+    outcome,
+    outputs,
+    pairs,
+    stock,
+    verdict,
+    words,
+)
 from convbench.check.inspection import Request
 from convbench.check.ledger import Ledger
 from convbench.check.rule import Rule
@@ -26,6 +40,7 @@ from convbench.check.timings import Timings
 from convbench.cli.check_files import CheckFiles
 from convbench.core.errors import BuildFailed, Refused, StoreError, SuiteError
 from convbench.measure import parity
+from convbench.report.export.summary import BUDGET
 
 FAKE = Path(__file__).with_name("fake_worker.py")
 SAME = {"seconds": {"gap": 0.010, "fc": 0.020}}
@@ -552,6 +567,41 @@ def test_a_check_whose_summary_finds_a_full_disk_tells_how_to_replay_it(tmp_path
     with pytest.raises(StoreError, match=f"No space left.*all timings are stored: convbench replay {path}$"):
         CheckFiles("smoke", path, None, Path("/dev/full")).write(judged())
     assert outcome.read(path) == judged()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_a_full_disk_costs_neither_the_table_nor_the_other_files(tmp_path, in_process, monkeypatch, is_whole):
+    """JUnit's file came before the summary, and both before the table; if a visit could not be stored, none came."""
+
+    def check(request, *_):
+        request.ledger.keep(replace(judged(), unfinished=True))
+        if not is_whole:
+            raise StoreError("check.json: cannot be written (No space left on device)")
+        return against_base.Check(judged())
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(against_base, "check", check)
+    words = ("check", "smoke", "--base", "main", "--json", "check.json", "--junit", "/dev/full", "--summary", "a.md")
+    done = in_process(*words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "cannot be written (No space left on device)" in done.stderr
+    assert f"{'' if is_whole else 'unfinished, so far '}1 regression, 1 invalid" in done.stdout
+    assert (tmp_path / "a.md").exists() == is_whole
+
+
+def test_a_long_markdown_fits_into_a_comment_and_keeps_the_regressions():
+    """It had no limit: GitHub refuses a comment of more than 65,536 characters, and so shows nothing of it."""
+    passed, slow, _, gone = judged().cases
+    cases = [replace(case, id=f"{case.id}{i}/{'n' * 300}") for i in range(150) for case in (passed, gone)]
+    slow = replace(slow, pairs=10 * slow.pairs, confirmation=10 * slow.confirmation)
+    whole = replace(judged(), cases=(*cases, slow))
+    text = ci.markdown(whole)
+    assert 0.8 * BUDGET < len(text) <= BUDGET
+    assert "| 20 + 30 | regression |" in text
+    left_out = int(re.search(r"characters: (\d+) rows of the table", text)[1])
+    assert sum(text.count(f"| {word} |") for word in ("regression", "invalid", "ok")) + left_out == len(whole.cases)
+    assert "\n\nHow it was decided:\n\n- " in text
 
 
 def test_an_unfinished_check_is_never_red():

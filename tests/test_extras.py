@@ -142,7 +142,7 @@ def test_a_temporary_folder_unusable_for_torch_builds_is_reported(
     """Every compiled case failed with "C++ compile error", while doctor said "ok"."""
     monkeypatch.setattr(toolchain.shutil, "which", lambda _: "/usr/bin/g++")
     monkeypatch.setattr(toolchain.Path, "exists", lambda _: True)
-    monkeypatch.setattr(toolchain.tempfile, "gettempdir", lambda: f"/scratch/{name}")
+    monkeypatch.setattr("tempfile.gettempdir", lambda: f"/scratch/{name}")
     missing = toolchain.missing_tool()
     assert (missing is None) is builds
     assert builds or f"torch cannot build in /scratch/{name}" in str(missing)

@@ -9,6 +9,7 @@ import hashlib
 import http.client
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -30,6 +31,7 @@ from convbench.check.settings import Settings
 from convbench.core import cache, code, files, imports, lock, scratch, store, text
 from convbench.core.errors import ConvbenchError, StoreError, SuiteError
 from convbench.core.record import Failure, Protocol, RunDescription
+from convbench.measure.machine import toolchain
 from convbench.report.viewers import perfetto
 from convbench.suite import load
 
@@ -234,6 +236,47 @@ def test_without_a_home_only_the_cache_is_missing(tmp_path, monkeypatch):
         cache.keep("floor", {}, 1.0)
     with pytest.raises(StoreError, match="there is no run"):
         overview.history(overview.HistoryQuery((tmp_path,)))
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EACCES])
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_measured(tmp_path, monkeypatch, number):
+    """A read-only mount was "Permission denied", and a full disk was found when everything was measured."""
+    monkeypatch.setattr(files.tempfile, "TemporaryFile", failing(number))
+    with pytest.raises(StoreError) as refusal:
+        files.refuse_unwritable(tmp_path / "new" / "check.json", "choose another place with --json")
+    reason = f"({os.strerror(number)}): choose another place with --json"
+    assert str(refusal.value) == f"{tmp_path / 'new' / 'check.json'}: cannot be written {reason}"
+
+
+def test_a_place_behind_a_link_is_refused_if_writing_there_fails(tmp_path):
+    """A loop of links was taken for a place to write, and a file in the way of a folder for a file that exists."""
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "link").symlink_to(tmp_path / "new" / "check.json")
+    (tmp_path / "file").touch()
+    for place, number in (("loop", errno.ELOOP), ("loop/a", errno.ELOOP), ("file/a/b", errno.ENOTDIR)):
+        for attempt in (
+            files.refuse_unwritable,
+            lambda path: files.write(path, ""),
+            lambda path: files.append(path, ""),
+        ):
+            with pytest.raises(StoreError, match=re.escape(f"cannot be written ({os.strerror(number)}): ")):
+                attempt(tmp_path / place)
+    files.refuse_unwritable(tmp_path / "link")
+    assert not (tmp_path / "new").exists()
+    files.write(tmp_path / "link", "kept")
+    assert (tmp_path / "new" / "check.json").read_text() == "kept"
+
+
+def test_without_a_folder_for_temporary_files_there_is_one_message(monkeypatch):
+    """In a read-only container, `run` and `doctor` ended with a traceback."""
+    monkeypatch.setattr("tempfile.gettempdir", failing(errno.ENOENT))
+    message = "no folder for temporary files can be written: set TMPDIR to a folder that you can write to"
+    for attempt in (scratch.open_folder, lock.machine_lock):
+        with pytest.raises(StoreError, match=message):
+            attempt()
+    monkeypatch.setattr(toolchain.shutil, "which", lambda _: "/usr/bin/g++")
+    monkeypatch.setattr(toolchain.Path, "exists", lambda _: True)
+    assert toolchain.missing_tool() == message
 
 
 def test_a_full_disk_for_scratch_is_one_message(monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from xml.etree import ElementTree as xml
 
 from convbench.check import words
@@ -9,6 +11,7 @@ from convbench.check.outcome import Outcome
 from convbench.check.verdict import verdicts
 from convbench.core.text import markdown as markdown_text
 from convbench.core.text import one_line
+from convbench.report.export.summary import BUDGET, Section, compose
 from convbench.report.words import units
 
 LONGEST = 400
@@ -45,15 +48,26 @@ def junit(outcome: Outcome) -> str:
 
 
 def markdown(outcome: Outcome) -> str:
-    """Return the table with its heading, details and footing as Markdown, for a step summary or a pull request."""
+    """Return the table with its heading, details and footing as Markdown, for a step summary or a pull request.
+
+    If it is too long for one, lines are left out, those of cases without a regression first.
+    """
     rows = words.rows(outcome)
-    table = ["| " + " | ".join(words.HEADINGS) + " |", "|---|--:|--:|--:|--:|--:|---|"]
-    table += ["| " + " | ".join(map(_cell, row.cells)) + " |" for row in rows]
-    details = [f"- {_cell(row.case)}: {_cell('; '.join(row.details))}" for row in rows if row.details]
-    heading = f"### convbench check: {words.headline(outcome)}"
-    parts = [heading, _cell(words.heading(outcome)), "\n".join(table), "\n".join(details)]
+    heading = f"### convbench check: {words.headline(outcome)}\n\n{_cell(words.heading(outcome))}"
     footing = "\n".join(f"- {_cell(line)}" for line in words.footing(outcome))
-    return "\n\n".join([*filter(None, parts), f"How it was decided:\n\n{footing}"]) + "\n"
+    ending = f"How it was decided:\n\n{footing}"
+    text = compose(heading, _sections(rows), ending, sys.maxsize)
+    if len(text) > BUDGET:
+        rows.sort(key=lambda row: words.GRAVITY.index(row.verdict.partition(" ")[0]))
+        text = compose(heading, _sections(rows), ending)
+    return f"{text}\n"
+
+
+def _sections(rows: Sequence[words.Row]) -> list[Section]:
+    cells = ["| " + " | ".join(map(_cell, row.cells)) + " |" for row in rows]
+    details = [f"- {_cell(row.case)}: {_cell('; '.join(row.details))}" for row in rows if row.details]
+    head = f"| {' | '.join(words.HEADINGS)} |\n|---|--:|--:|--:|--:|--:|---|\n"
+    return [Section("the table", "row", cells, head), Section("the details", "line", details)]
 
 
 def _cell(text: str) -> str:

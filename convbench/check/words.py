@@ -13,6 +13,8 @@ from convbench.core.parameters import is_number
 from convbench.core.text import counted
 from convbench.report.words import names, units
 
+GRAVITY = ("regression", "invalid", "inconclusive", "ok")
+"""The words of verdicts, the gravest first."""
 HEADINGS = ("case", "base", "head", "ratio", "95 % interval", "pairs", "verdict")
 
 
@@ -44,7 +46,7 @@ def rows(outcome: Outcome) -> list[Row]:
 def headline(outcome: Outcome) -> str:
     """Return how many cases have each verdict, the gravest first; for an unfinished check, so far."""
     words = [verdict.word for verdict in verdicts(outcome)]
-    numbers = {word: words.count(word) for word in ("regression", "invalid", "inconclusive", "ok") if word in words}
+    numbers = {word: words.count(word) for word in GRAVITY if word in words}
     counts = ", ".join(f"{count} {word}" for word, count in numbers.items()) or "no cases"
     return f"unfinished, so far {counts}" if outcome.unfinished else counts
 

@@ -13,7 +13,7 @@ from convbench.cli import gate
 from convbench.cli.app import Device, Only, Overrides, Skip, Source, app
 from convbench.cli.check_files import CheckFiles
 from convbench.cli.terminal import console, print_table
-from convbench.core.errors import ConvbenchError
+from convbench.core.errors import ConvbenchError, StoreError
 
 if TYPE_CHECKING:
     from convbench.check.outcome import Outcome
@@ -86,12 +86,18 @@ def check(
     side = Base(base or ".", base_python, build)
     request = Request(suite, overrides or (), only or (), skip or (), not different_outputs, instructions)
     look = partial(against_base.refuse_mistakes, request, settings, side)
-    with gate.hold_machine(look), files.write_when_interrupted():
-        ledger = files.ledger(resume)  # read only now: the check that held the machine may be the one to resume
-        request = replace(request, ledger=ledger)
-        outcome = against_base.check(request, side, settings, rule, gate.Announcer(), limit).outcome
+    try:
+        with gate.hold_machine(look), files.write_when_interrupted():
+            ledger = files.ledger(resume)  # read only now: the check that held the machine may be the one to resume
+            request = replace(request, ledger=ledger)
+            outcome = against_base.check(request, side, settings, rule, gate.Announcer(), limit).outcome
+    except StoreError:  # such as for a full disk: what was measured is on no file
+        if files.latest:
+            _show(files.latest)
+        raise
+    code = _show(outcome)  # before the files: one that cannot be written must not hide the answer
     files.write(outcome)
-    raise typer.Exit(_show(outcome))
+    raise typer.Exit(code)
 
 
 @app.command()

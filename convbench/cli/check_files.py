@@ -31,9 +31,10 @@ class CheckFiles:
 
         self._json, self._junit, self._summary = as_json or CHECK / f"{Path(suite).stem}.json", junit, summary
         self._step_summary = Path(os.environ[SUMMARY]) if os.environ.get(SUMMARY) and not summary else None
-        self._latest: Outcome | None = None
-        for path in filter(None, (self._json, junit, summary)):
-            files.refuse_unwritable(path)
+        self.latest: Outcome | None = None
+        for option, path in (("--json", self._json), ("--junit", junit), ("--summary", summary)):
+            if path:
+                files.refuse_unwritable(path, f"{files.ELSEWHERE} with {option}")
 
     def ledger(self, resume: bool) -> Ledger:
         """Return the ledger that stores the check; with ``resume``, with the check so far.
@@ -56,31 +57,38 @@ class CheckFiles:
         try:
             yield
         except KeyboardInterrupt:
-            if self._latest:
-                self.write(self._latest)
+            if self.latest:
+                self.write(self.latest)
             raise
 
     def write(self, outcome: Outcome) -> None:
-        """Write all files, and print how to work out the verdicts again."""
+        """Write all files, and print how to work out the verdicts again. Raises StoreError for those that it cannot."""
         from convbench.check import ci
         from convbench.core import files
 
-        self._keep(outcome)
         replay = f"convbench replay {shlex.quote(str(self._json))}"
         remedy = f"{files.ELSEWHERE}; all timings are stored: {replay}"
-        if self._junit:
-            files.write(self._junit, ci.junit(outcome), remedy)
-        if self._summary:
-            files.append(self._summary, ci.markdown(outcome), remedy)
+        errors = []
+        for path, attempt in (
+            (self._json, lambda _: self._keep(outcome)),
+            (self._junit, lambda path: files.write(path, ci.junit(outcome), remedy)),
+            (self._summary, lambda path: files.append(path, ci.markdown(outcome), remedy)),
+        ):
+            try:
+                path and attempt(path)
+            except StoreError as error:  # the others may be on another disk
+                errors.append(str(error))
         if self._step_summary:
             try:
                 files.append(self._step_summary, ci.markdown(outcome))
             except StoreError as error:  # nobody asked for it: a container may have the variable but not the file
                 print(f"no step summary: {error}", file=sys.stderr)
         print(f"replay with: {replay}", file=sys.stderr)
+        if errors:
+            raise StoreError("\n".join(errors))
 
     def _keep(self, outcome: Outcome) -> None:
         from convbench.check import outcome as outcomes
 
-        self._latest = outcome
+        self.latest = outcome
         outcomes.write(outcome, self._json)

@@ -11,6 +11,7 @@ import gzip
 import os
 import re
 import stat
+import tempfile
 import time
 import zlib
 from collections.abc import Iterator
@@ -26,6 +27,10 @@ MOST_BYTES = 2**28
 ABANDONED = 600.0
 """Age in seconds from which a file that was never renamed is taken for one of a killed writer."""
 CHUNK = 2**20
+BLOCK = 4096
+"""Bytes that are written to try whether a file can be: a full disk still takes an empty file."""
+LONGEST = 400
+"""Most characters of a path in a message."""
 GZIP = b"\x1f\x8b"
 
 
@@ -71,11 +76,12 @@ def write(path: Path, content: str | bytes, remedy: str = ELSEWHERE) -> Path:
     """
     data = encoded(content) if isinstance(content, str) else content
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        target = path.resolve()
+        target.parent.mkdir(parents=True, exist_ok=True)
         if is_special(path):
             _write_all(path, data, os.O_WRONLY)
         else:
-            _replace(path.resolve(), data)
+            _replace(target, data)
     except (OSError, ValueError, RuntimeError) as error:
         raise unwritable(path, error, remedy) from error
     return path
@@ -85,9 +91,9 @@ def append(path: Path, content: str | bytes, remedy: str = ELSEWHERE) -> None:
     """Append all of the content to a file, or nothing of it; a missing file is made. Raises StoreError."""
     data = encoded(content) if isinstance(content, str) else content
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.resolve().parent.mkdir(parents=True, exist_ok=True)
         _write_all(path, data, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise unwritable(path, error, remedy) from error
 
 
@@ -118,29 +124,45 @@ def chunks(path: Path) -> Iterator[bytes]:
 
 
 def refuse_unwritable(path: Path, remedy: str = ELSEWHERE) -> None:
-    """Raise StoreError if certainly no file can be written at a path, before its content is measured."""
+    """Raise StoreError if no file can be written at a path, before its content is measured."""
     try:
-        code = _obstacle(path)
-    except (OSError, ValueError) as error:
+        _try_to_write(path.resolve())
+    except (OSError, ValueError, RuntimeError) as error:
         raise unwritable(path, error, remedy) from error
-    if code:
-        raise unwritable(path, OSError(code, os.strerror(code)), remedy)
 
 
-def _obstacle(path: Path) -> int:
-    """Return the number of the error that writing a file there would certainly end with; 0 if none is known."""
-    place = next(place for place in (path, *path.absolute().parents) if place.exists())
-    if place is path:
-        return errno.EISDIR if path.is_dir() else 0
-    if not place.is_dir():
-        return errno.ENOTDIR
-    return 0 if os.access(place, os.W_OK | os.X_OK) else errno.EACCES
+def _try_to_write(path: Path) -> None:
+    """Write a nameless file where a file would be written. Raises OSError, such as for a read-only or a full disk."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if is_special(path):
+        return
+    folder = next(folder for folder in path.parents if _exists(folder))
+    try:
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            file.write(bytes(BLOCK))
+    except OSError:
+        if not os.access(path, os.W_OK):  # a file that can be written can be appended to, whatever its folder
+            raise
+
+
+def _exists(path: Path) -> bool:
+    """Whether anything is at a path. Raises OSError if nothing can be, such as for a name that is too long."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def unwritable(path: Path, error: Exception, remedy: str = ELSEWHERE) -> StoreError:
     """Return the error for a place that cannot be written: why, and what to do."""
     reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-    return StoreError(f"{path}: cannot be written ({reason}): {remedy}")
+    if isinstance(error, RuntimeError):  # from ``resolve``, whose words depend on the version of Python
+        reason = os.strerror(errno.ELOOP)
+    elif isinstance(error, FileExistsError):  # from ``mkdir``: a file has the name of the folder
+        reason = os.strerror(errno.ENOTDIR)
+    return StoreError(f"{cut(str(path), LONGEST)}: cannot be written ({reason}): {remedy}")
 
 
 def is_special(path: Path) -> bool:

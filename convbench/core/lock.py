@@ -24,7 +24,7 @@ try:
 except ImportError:
     fcntl = None
 REMEDY = "set TMPDIR to a folder that you can write to"
-"""What to do if the machine's lock cannot be opened because another user made it."""
+"""What to do if there is no folder for temporary files, or another user's lock in it cannot be opened."""
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 
@@ -32,9 +32,17 @@ class AlreadyLocked(Exception):
     """Another process has the lock; the message is its process id, if known."""
 
 
+def temporary_folder() -> Path:
+    """Return the folder for temporary files. Raises StoreError if none can be written, as in a read-only container."""
+    try:
+        return Path(tempfile.gettempdir())
+    except OSError as error:
+        raise StoreError(f"no folder for temporary files can be written: {REMEDY}") from error
+
+
 def machine_lock() -> Path:
     """Return the path of the lock that keeps two checks on this machine from measuring each other."""
-    return Path(tempfile.gettempdir()) / "convbench-check.lock"
+    return temporary_folder() / "convbench-check.lock"
 
 
 @contextmanager
@@ -128,8 +136,9 @@ def _open(path: Path, remedy: str) -> int:
 
 def _lock_error(path: Path, error: OSError | ValueError, remedy: str = "") -> StoreError:
     """Return the error for a lock that cannot be opened, because of its folder or of something in its place."""
-    if getattr(error, "errno", None) in (errno.ELOOP, errno.EISDIR):
-        return StoreError(f"{path}: cannot be used as a lock ({getattr(error, 'strerror', error)}): remove it")
+    obstacle = {errno.ELOOP: "a symbolic link", errno.EISDIR: "a directory"}.get(getattr(error, "errno", None) or 0)
+    if obstacle:
+        return StoreError(f"{path}: cannot be used as a lock, since it is {obstacle}: remove it")
     return files.unwritable(path, error, remedy) if remedy else files.unwritable(path, error)
 
 

@@ -79,7 +79,7 @@ def mark(folder: Path) -> Mapping[str, str]:
 def collect() -> None:
     """Remove the scratch folders that no living process holds, and end the processes that still work for them."""
     for prefix in (PREFIX, PREFIX_OF_CHECK):
-        for path in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        for path in lock.temporary_folder().glob(f"{prefix}*"):
             with suppress(OSError, StoreError):
                 if _is_abandoned(path):
                     close_folder(path)

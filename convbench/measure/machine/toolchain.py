@@ -7,8 +7,10 @@ import shlex
 import shutil
 import sys
 import sysconfig
-import tempfile
 from pathlib import Path
+
+from convbench.core import lock
+from convbench.core.errors import StoreError
 
 SWITCHES = ("TORCHDYNAMO_DISABLE", "TORCH_COMPILE_DISABLE")
 
@@ -28,7 +30,11 @@ def missing_tool() -> str | None:
         return f"there is no C++ compiler {compiler}: on Debian, apt-get install g++; or set CXX to another"
     if not Path(sysconfig.get_path("include"), "Python.h").exists():
         return "Python.h is missing: on Debian, apt-get install python3-dev"
-    if not _is_word(folder := tempfile.gettempdir()):  # torch writes the path unquoted into a command that it splits
+    try:
+        folder = str(lock.temporary_folder())
+    except StoreError as error:
+        return str(error)
+    if not _is_word(folder):  # torch writes the path unquoted into a command that it splits
         return f"torch cannot build in {folder}, whose path has a blank, a quote or a backslash: set TMPDIR"
     return None
 

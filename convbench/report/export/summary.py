@@ -1,4 +1,4 @@
-"""A run's summary in markdown, for a pull request."""
+"""A run's summary in markdown, for a pull request, and what makes any summary fit there."""
 
 from __future__ import annotations
 
@@ -57,12 +57,14 @@ def markdown(run: RunDescription, records: Sequence[Record], budget: int = BUDGE
                  f"{row['pays']} {row['never']}".strip()] for row in values["variants"][:20])),
         _failures([*values["failures"], *values["skipped"]]),
     ]  # fmt: skip
+    return compose(heading, sections, ending, budget)
+
+
+def compose(heading: str, sections: Sequence[Section], ending: str, budget: int = BUDGET) -> str:
+    """Join the parts of a summary. Lines that exceed the budget are left out, and it says how many of what."""
     text = "\n\n".join(filter(None, (heading, *(section.text(len(section.lines)) for section in sections), ending)))
-    return text if len(text) <= budget else _cut(heading, sections, ending, budget)
-
-
-def _cut(heading: str, sections: Sequence[Section], ending: str, budget: int) -> str:
-    """Return a summary that leaves out the lines that exceed the budget, and says how many of what."""
+    if len(text) <= budget:
+        return text
     texts, omissions = [heading], []
     room = budget - NOTE - len(heading) - len(ending)
     for section in sections:

@@ -10,7 +10,6 @@ import os
 import pickle
 import socket
 import sys
-import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -137,7 +136,7 @@ class Worker:
 
     def _locks(self) -> list[Path]:
         """The lock files of the GPU, or of each core, always in the same order."""
-        folder = Path(tempfile.gettempdir())
+        folder = lock.temporary_folder()
         if self.host.device != "cpu":
             return [folder / f"convbench-gpu-{zlib.crc32(self.gpu.encode()):08x}.lock"]
         return [folder / f"convbench-core-{core}.lock" for core in sorted(self.host.cores)]
