@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -28,7 +29,7 @@ from convbench.check.search import Model, Range, Search
 from convbench.check.settings import Settings
 from convbench.check.sides import Side, WorkingTree
 from convbench.check.timings import Timings
-from convbench.core.errors import ConvbenchError, Refused, StoreError
+from convbench.core.errors import BuildFailed, CaseFailed, ConvbenchError, Refused, StoreError
 
 COMMITS = 7
 
@@ -246,6 +247,34 @@ def test_a_full_disk_ends_the_search_without_blaming_the_commit(monkeypatch, tmp
     with pytest.raises(StoreError):
         search._search(CheckedCase("gap", {}, 0))
     assert search.state.skipped == {}
+
+
+@pytest.mark.parametrize(("failures", "stage"), [(1, "_look_at"), (1, "_time"), (2, "_look_at"), (2, "_time")])
+def test_a_commit_that_fails_once_is_tried_again(monkeypatch, tmp_path, failures, stage):
+    """A worker that was killed while it inspected a commit cost that commit its place in the search."""
+
+    def attempt(*_: object) -> float:
+        calls.append(stage)
+        if len(calls) <= failures:
+            raise BuildFailed("a process was killed")
+        return 0.1
+
+    calls: list[str] = []
+    said: list[str] = []
+    monkeypatch.setattr(bisect.Bisection, "_look_at", lambda *_: None)
+    monkeypatch.setattr(bisect.Bisection, "_time", lambda *_: 0.1)
+    monkeypatch.setattr(bisect.Bisection, stage, attempt)
+    monkeypatch.setattr(bisect.Bisection, "_side", lambda *_: None)
+    watcher = SimpleNamespace(says=said.append)
+    line = places.Commits(WorkingTree(tmp_path, tmp_path, None), "", ("a", "b", "c"), ("", "one", ""))
+    method = gate.Method(Settings(), Rule(), tmp_path, watcher)
+    search = bisect.Bisection(line, Request("s"), method, lambda _: None, replace(SURE, logs={}, skipped={}))
+    if failures == 1:
+        assert search._pair(CheckedCase("gap", {}, 0), 1) == 0.1
+    else:
+        with pytest.raises(CaseFailed, match=r"a process was killed \(tried 2 times\)"):
+            search._pair(CheckedCase("gap", {}, 0), 1)
+    assert said == ["b one failed, and is tried again: a process was killed"]
 
 
 SURE = bisected.State("s", ["a", "b", "c"], case="gap", slowdown=0.1, spread=0.01, logs={1: [0.1, 0.1]})

@@ -428,10 +428,13 @@ def test_a_pair_is_pinned_to_one_core_per_thread():
 
 def test_a_worker_killed_while_idle_is_still_closed(side, here):
     with SideWorker(side, QUICK, here) as worker:
+        variables = Path(f"/proc/{worker.process.pid}/environ").read_bytes().split(b"\0")
         worker.process.kill()
         worker.process.wait()
         worker.send("modules")
     assert worker.socket.fileno() == -1
+    assert os.fsencode(f"TMPDIR={worker.folder}") in variables, "models that it exported stayed in the user's folder"
+    assert not worker.folder.exists()
 
 
 def test_a_slow_start_gets_the_suites_time_limit(side, here, monkeypatch):

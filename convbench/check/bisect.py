@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from convbench.check import against_base, bisected, gate, pairs
 from convbench.check.answers import Inspection
@@ -31,13 +32,14 @@ from convbench.check.stock import Stock
 from convbench.check.timings import Timings
 from convbench.check.verdict import CaseVerdict, verdict
 from convbench.core.comparability import fingerprint
-from convbench.core.errors import BuildFailed, CaseFailed, ConvbenchError, OutOfTime, StoreError
+from convbench.core.errors import BuildFailed, CaseFailed, ConvbenchError, OutOfTime, Refused, StoreError
 from convbench.report.words import units
 from convbench.report.words.numbers import likely
 
+T = TypeVar("T")
 MOST_PAIRS = 80
 ATTEMPTS = 2
-"""How often a place that fails is tried: the machine may have been the reason."""
+"""How often a place that fails is tried."""
 GOOD, MOST_OPEN = 0, 4
 """The place that every pair needs, and how many others stay open at a time. A closed place is built again if needed."""
 
@@ -179,18 +181,32 @@ class Bisection:
     def _pair(self, case: CheckedCase, place: int) -> float:
         """Return the log ratio of a pair of good and a place. Raises ConvbenchError if it fails ``ATTEMPTS`` times."""
         arms = (Arm("base", self._side(GOOD)), Arm("head", self._side(place)))
-        reason = ""
         with Stock() as stock:
             if place not in self.state.logs:
-                self._look_at(case, place, stock)
-            for _ in range(ATTEMPTS):
-                ((_, result),) = pairs.measure(
-                    [PairRequest(case, arms)], self.method.settings, self.method.folder, stock
-                )
-                if not isinstance(result, FailedCase):
-                    return result.log_ratio()
-                reason = result.reason
-        raise CaseFailed("error", reason)
+                self._try(place, partial(self._look_at, case, place, stock))
+            return self._try(place, partial(self._time, PairRequest(case, arms), stock))
+
+    def _try(self, place: int, attempt: Callable[[], T], number: int = 1) -> T:
+        """Return what an attempt returns, which is made again if it fails: the machine may have been the reason.
+
+        Raises CaseFailed with the last reason, and at once what would come again or is a fault of this machine.
+        """
+        try:
+            return attempt()
+        except (Refused, StoreError):
+            raise
+        except ConvbenchError as error:
+            if number == ATTEMPTS:
+                raise CaseFailed("error", f"{error} (tried {ATTEMPTS} times)") from error
+            self.method.watcher.says(f"{self.line.name(place)} failed, and is tried again: {error}")
+        return self._try(place, attempt, number + 1)
+
+    def _time(self, request: PairRequest, stock: Stock) -> float:
+        """Return the log ratio of one pair. Raises CaseFailed."""
+        ((_, result),) = pairs.measure([request], self.method.settings, self.method.folder, stock)
+        if isinstance(result, FailedCase):
+            raise CaseFailed("error", result.reason)
+        return result.log_ratio()
 
     def _look_at(self, case: CheckedCase, place: int, stock: Stock) -> None:
         """Inspect a place as a check does before timing: one that computes something else says nothing of the slowdown.

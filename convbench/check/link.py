@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -76,10 +77,11 @@ class Link:
         return self.receive()
 
     def close(self) -> None:
-        """Close the channel. Subclasses also end the process and all processes that it started."""
+        """Close the channel and remove the folder. Subclasses first end the process and all that it started."""
         with suppress(OSError):  # the process has died: closing tries to send what it never read
             self.channel.close()
         self.socket.close()
+        shutil.rmtree(self.folder, ignore_errors=True)  # now: an exported model in it may take hundreds of megabytes
 
     def _open(self, folder: Path) -> socket.socket:
         """Make a folder and both ends of a channel. Returns the end that the process gets."""
@@ -89,6 +91,11 @@ class Link:
         self.socket, other_end = socket.socketpair()
         self.channel = self.socket.makefile("rwb")
         return other_end
+
+    @property
+    def _own_variables(self) -> dict[str, str]:
+        """The variables that keep what the process starts and its temporary files in its folder."""
+        return {**scratch.mark(self.folder), "TMPDIR": str(self.folder)}
 
     def _code(self) -> int | None:
         """Return the return code of the process, which has closed its channel; None if it keeps running."""
@@ -125,7 +132,7 @@ class SideWorker(Link):
             self.process = subprocess.Popen(
                 [self.side.python, "-P", str(PROGRAM), str(other_end.fileno()), str(line.fileno())],
                 cwd=self.side.cwd,
-                env={**_environment(self.side, self.settings, folder), **variables, **scratch.mark(self.folder)},
+                env={**_environment(self.side, self.settings, folder), **variables, **self._own_variables},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -191,8 +198,8 @@ class Copy(Link):
         with self._open(folder) as other_end:
             with suppress(OSError):  # the original has died: the command below reports how
                 socket.send_fds(original.line, [b"+"], [other_end.fileno()])
-            variables = dict(scratch.mark(self.folder))
-            self.pid: int = original.ask("fork", output=str(self.output), variables=variables)["pid"]
+            answer = original.ask("fork", output=str(self.output), variables=self._own_variables)
+            self.pid: int = answer["pid"]
         self.has_ended = False
 
     def close(self) -> None:

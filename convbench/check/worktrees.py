@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from convbench.core import git
+from convbench.core import git, scratch
 from convbench.core.errors import BuildFailed
 from convbench.core.lock import is_free
 from convbench.core.scratch import LOCK, PREFIX_OF_CHECK
@@ -46,7 +45,7 @@ def _fill(module: Path, commit: str, place: Path) -> bool:
     """
     if not (module / ".git").exists():
         return False
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch.folder() as folder:
         own_index = {"GIT_INDEX_FILE": f"{folder}/index"}
         try:
             git.run(module, "read-tree", commit, **own_index)

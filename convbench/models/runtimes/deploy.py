@@ -8,6 +8,7 @@ import tempfile
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
@@ -43,11 +44,12 @@ def deploy(subject: Subject, engine: Engine, *, any_batch: bool = False) -> Subj
 
 
 class _Folder:
-    """A folder of this process that is removed with this object. tempfile.TemporaryDirectory would warn of a leak."""
+    """A scratch folder of this process that is removed with this object, or, if it is killed, by a later command."""
 
     def __init__(self) -> None:
-        self.path = tempfile.mkdtemp(prefix="convbench-export-")
-        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+        stack = ExitStack()
+        self.path = stack.enter_context(scratch.folder())
+        weakref.finalize(self, stack.close)
 
 
 def _export(subject: Subject, engine: Engine, call: Example, any_batch: bool) -> tuple[Path, float | None, object]:
