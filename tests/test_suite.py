@@ -6,6 +6,7 @@ import errno
 import inspect
 import json
 import os
+import re
 import tracemalloc
 import warnings
 from collections.abc import Sequence
@@ -130,6 +131,25 @@ def test_a_value_that_looks_like_a_date_is_text(tmp_path: Path, sizes: str) -> N
     assert suite.load(str(path), ["reducer=fc", f"reducer.hidden={sizes}", f"name={sizes}"]).cases[0] == case
     data = {"name": sizes, "matrix": {"reducer": {"name": "fc", "hidden": sizes}, "lstm_input": 8}}
     assert suite.from_data(data).source == data
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        ({"matrix": {"reducer": ["gap", "gpa"]}}, "suite: matrix.reducer[1]: unknown 'gpa'; did you mean 'gap'?"),
+        ({"matrix": {"reducer": "gpa"}}, "suite: matrix.reducer: unknown 'gpa'; did you mean 'gap'?"),
+        (
+            {"matrix": {"reducer": "gap"}, "include": [{"reducer": "gmp"}, {"reducer": "gmp", "rnn": {"hidden": "a"}}]},
+            "suite: include[1].rnn.hidden: 'a' is not a whole number",
+        ),
+        ({"matrix": {"reducer": "gap"}, "clips": 1}, "suite: unknown key 'clips'; did you mean 'flops'?"),
+        ({"matrix": [{"reducer": "gap"}]}, "suite: matrix: a list is not a mapping of keys to values; a list of them "),
+    ],
+)
+def test_a_mistake_in_data_is_named_by_its_keys(data, line):
+    """It was named by line and column of a YAML text that nobody had seen."""
+    with pytest.raises(SuiteError, match=f"^{re.escape(line)}"):
+        suite.from_data(data)
 
 
 def test_a_mapping_in_place_of_a_word_is_refused(cases: Any) -> None:

@@ -71,13 +71,15 @@ def load(source: str, overrides: Sequence[str] = ()) -> Suite:
     Raises SuiteError with every mistake, a line each, as ``file:line:column: key: what is wrong``.
     """
     path = find(source)
-    return _build(read(path, Mistakes(source)), source, path.stem, overrides)
+    mistakes = Mistakes(source)
+    return _build(read(path, mistakes), mistakes, path.stem, overrides)
 
 
 def from_data(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> Suite:
     """Return the suite that plain data describes, as ``load`` reads it from a file; its ``text`` is the data as YAML.
 
-    Raises SuiteError with every mistake, as places in that text, and for data that YAML cannot express.
+    Raises SuiteError with every mistake, a line each, as ``suite: include[2].reducer: what is wrong``, and for data
+    that YAML cannot express.
     """
     try:
         document = json.loads(json.dumps(data, default=_plain_data))
@@ -85,7 +87,7 @@ def from_data(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> Suite:
         raise SuiteError(f"a suite is plain data (text, numbers, lists, mappings): {error}") from error
     text = StringIO()
     YAML(typ="safe", pure=True).dump(document, text)
-    return _build(text.getvalue(), OF_DATA, OF_DATA, overrides)
+    return _build(text.getvalue(), Mistakes(OF_DATA, has_lines=False), OF_DATA, overrides)
 
 
 def _plain_data(value: object) -> Any:
@@ -102,8 +104,7 @@ def _plain_data(value: object) -> Any:
     raise TypeError(f"{value_text(value)} is not plain data{remedy}")
 
 
-def _build(text: str, source: str, stem: str, overrides: Sequence[str]) -> Suite:
-    mistakes = Mistakes(source)
+def _build(text: str, mistakes: Mistakes, stem: str, overrides: Sequence[str]) -> Suite:
     data = _data(text, mistakes)
     for override in overrides:
         apply(data, override, mistakes)
@@ -124,7 +125,7 @@ def _build(text: str, source: str, stem: str, overrides: Sequence[str]) -> Suite
     left_out = trials if names and asks_only_metrics(overrides) else ()
     return Suite(
         name=layout.name or stem,
-        path=source,
+        path=mistakes.source,
         text=text,
         cases=cases if left_out else cases + trials,
         protocol=layout.protocol.build(layout.training),

@@ -34,11 +34,12 @@ class Mistakes:
     """Collects mistakes by their location in the data; ``raise_any`` turns them into one SuiteError.
 
     ``values`` and ``keys`` map a location to the mark of its value and of its key. ``overrides`` maps the location that
-    an override has set to the override's text; such a location has no list indices except that of an entry.
+    an override has set to the override's text; such a location has no list indices except that of an entry. If the
+    user gave data and no text (``has_lines`` is False), places are named by their keys: ``include[2].reducer``.
     """
 
-    def __init__(self, source: str) -> None:
-        self.source = source
+    def __init__(self, source: str, has_lines: bool = True) -> None:
+        self.source, self.has_lines = source, has_lines
         self.values: dict[Location, Mark] = {}
         self.keys: dict[Location, Mark] = {}
         self.overrides: dict[Location, str] = {}
@@ -46,11 +47,11 @@ class Mistakes:
 
     def add(self, location: Location, message: str) -> None:
         """Add a mistake in the value at ``location``."""
-        self._note(location, f"{_label(location)}{message}", self.values)
+        self._note(location, location, message, self.values)
 
     def add_key(self, location: Location, message: str) -> None:
         """Add a mistake in the last key of ``location``."""
-        self._note(location, f"{_label(location[:-1])}{message}", self.keys)
+        self._note(location, location[:-1], message, self.keys)
 
     def add_mark(self, mark: Mark, message: str) -> None:
         """Add a mistake at a place of the file that is no value of the data."""
@@ -85,17 +86,24 @@ class Mistakes:
         """Raise SuiteError for a suite that cannot be read at all."""
         raise SuiteError(f"{self.source}: {message}")
 
-    def _note(self, location: Location, message: str, marks: Mapping[Location, Mark]) -> None:
+    def _note(self, location: Location, named: Location, message: str, marks: Mapping[Location, Mark]) -> None:
+        """Note a mistake at a location whose part ``named`` is named in the line."""
         entry = tuple(part for index, part in enumerate(location) if index == 1 or isinstance(part, str))
         place = self._place(location)
         override = next((text for text in map(self.overrides.get, _prefixes(entry)) if text), None)
         if override is None and place not in self.values:  # the section is made by overrides alone
             override = next((text for at, text in self.overrides.items() if at[: len(entry)] == entry), None)
         if override is not None:
-            self.add_override(override, f"{message.removeprefix('include.')}{_list_hint(override)}")
+            label = _label(named).removeprefix("include.")
+            self.add_override(override, f"{label}{message}{_list_hint(override)}")
             return
         marks_above = (self.values[prefix] for prefix in _prefixes(place) if prefix in self.values)
-        self.add_mark(marks.get(place) or next(marks_above, Mark(1, 1)), message)
+        mark = marks.get(place) or next(marks_above, Mark(1, 1))
+        if self.has_lines:
+            self.add_mark(mark, f"{_label(named)}{message}")
+        else:
+            path = _path(self._place(named))
+            self._lines.setdefault(f"{self.source}: {path}{message.removeprefix(path)}", (0, mark))
 
     def _place(self, location: Location) -> Location:
         """Return the location without the index 0 of values that are not written as a list."""
@@ -174,6 +182,12 @@ def _list_hint(override: str) -> str:
 def _label(location: Location) -> str:
     names = [name for name in _parents((*location, "")) if name != "matrix"]
     return f"{'.'.join(names)}: " if names else ""
+
+
+def _path(location: Location) -> str:
+    """Return ``include[2].reducer: `` for a location in data; empty for all of it."""
+    text = "".join(f".{part}" if isinstance(part, str) else f"[{part}]" for part in location)
+    return f"{text.removeprefix('.')}: " if text else ""
 
 
 def _parents(location: Location) -> list[str]:
