@@ -22,6 +22,7 @@ from convbench.report.page import rows
 from convbench.report.page.visits import distribution, percentiles
 from convbench.report.words import units
 from convbench.report.words.findings import sentence
+from convbench.report.words.numbers import cost
 
 FILTERS = (
     "backbone", "variant", "scenario", "device", "threads", "clip", "rnn", "layer_norm", "head", "model", "environment",
@@ -130,8 +131,7 @@ def _facts(results: Sequence[Result]) -> list[dict[str, Any]]:
 
 
 def _fact(result: Result, metric: Metric) -> str | None:
-    value = result.value(metric)
-    return None if value is None else units.human(value, metric.unit, metric.digits)
+    return None if result.value(metric) is None else cost(result, metric)
 
 
 def looks(results: Iterable[Result]) -> list[dict[str, Any]]:

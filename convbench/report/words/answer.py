@@ -246,7 +246,7 @@ def _position(headline: Headline) -> str:
     pick, keeper = headline.pick, headline.position_pick
     if not keeper or not pick or not headline.is_ordered:
         return ""
-    latency = units.seconds(keeper.latency.median) if keeper.latency else ""
+    latency = units.median(keeper.latency) if keeper.latency else ""
     params = units.quantity(keeper.params, "parameter") if keeper.params is not None else ""
     return (
         f"{pick.series} discards where things are; if position matters, the cheapest that keeps it is {setup(keeper)} "
