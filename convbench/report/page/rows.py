@@ -169,7 +169,7 @@ _PLACE = (
     Column("variant", "Variant", _variant, "variant", numeric=False),
 )
 _ELSE = (
-    Column("rnn", "LSTM", _rnn, "rnn", numeric=False),
+    Column("rnn", "RNN", _rnn, "rnn", numeric=False),
     Column("head", "Head", _head, "head"),
     Column("clip", "Clip", lambda row: str(row.result.case.clip), "clip", numeric=False),
     Column("device", "Device", lambda row: row.result.case.device, "device", numeric=False),

@@ -21,7 +21,7 @@ from convbench.core.text import counted, cut, cut_name, file_stem, joined, one_l
 from convbench.report.words import units
 from convbench.report.words.elsewhere import whereabouts
 from convbench.report.words.findings import KEEPS_MEMORY
-from convbench.report.words.names import after_norm, around, kind, reducer
+from convbench.report.words.names import after_norm, around, cell, kind, reducer
 from convbench.report.words.numbers import untimed
 
 TASKS = 3
@@ -236,7 +236,7 @@ def _name(result: Result, headline: Headline) -> str:
 
 def _with_size(result: Result, name: str = "") -> str:
     """Return the reducer at its size; with its options unless another name is given."""
-    size = f" at LSTM input {result.lstm_input:,}" if result.lstm_input else ""
+    size = f" at {cell(result.case.architecture)} input {result.lstm_input:,}" if result.lstm_input else ""
     return f"{_short(name or reducer(result))}{size}{after_norm(result.case.architecture)}"
 
 
