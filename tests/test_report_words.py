@@ -46,7 +46,12 @@ INF = float("inf")
     (units.size, 2**23, "8.00 MiB"), (units.size, 1000, "1,000 B"), (units.flops, 115_867_648, "116 MFLOP"),
     (units.factor, 5.647, "5.6×"), (units.factor, 1.036, "1.04×"), (units.factor, 201.7, "202×"),
     (units.factor, None, "–"), (units.interval, Interval(3.1e-3, 3.05e-3, 3.21e-3), "3.10 ms [3.05, 3.21]"),
-    (units.interval, Interval(9.86e-4, 9.41e-4, 1.03e-3), "986 µs [941, 1030]"),
+        (units.interval, Interval(3.14e-3, 1.29e-3, 4.99e-3), "3.1 ms [1.3, 5.0]"),
+        (units.median, Interval(3.14e-3, 1.29e-3, 4.99e-3), "3.1 ms"), (units.median, Interval(0.996, 0.5, 2), "1.0 s"),
+        (units.median, Interval(3.14e-3, 3e-3, 3.3e-3), "3.14 ms"), (units.factor, Interval(1.234, 0.9, 1.6), "1.2×"),
+        (units.speedup, Interval(118.4, 61.2, 190.7), "120× [61, 190]"), (units.factor, Interval(118, 61, 190), "120×"),
+        (units.median, None, "–"),
+        (units.interval, Interval(9.86e-4, 9.41e-4, 1.03e-3), "986 µs [941, 1030]"),
     (units.speedup, Interval(15_220, 14_500, 16_000), "15,200× [14500, 16000]"),
     (units.interval, Interval(3.1e-3, -INF, INF), "3.10 ms [too few samples]"), (units.interval, None, "–"),
     (units.speedup, Interval(2.9, 2.7, 3.1), "2.90× [2.70, 3.10]"), (units.speedup, Interval(2.9, -INF, INF), "2.9×"),
@@ -428,7 +433,7 @@ def test_a_tasks_sentences_claim_only_what_its_seeds_show():
     )
     assert "Statistically tied with it: gmp" in task_text(of("gap", 0.9), of("gmp", 0.5))
     noisy = task_text(of("gap", 0.9, 0.7, 0.8), of("gmp", 0.7, 0.8, 0.85))
-    assert "Highest mean test accuracy: gap, LSTM input 32, 80.0 % [55.2, 100.0], 3 seeds (chance 10.0 %)." in noisy
+    assert "Highest mean test accuracy: gap, LSTM input 32, 80 % [55, 100], 3 seeds (chance 10.0 %)." in noisy
     assert "Statistically tied with it: gmp, LSTM input 32." in noisy
     clear = task_text(of("gap", 0.9, 0.7, 0.8), of("gmp", 0.5, 0.31, 0.4))
     assert "Every other configuration can be told from it." in clear
@@ -537,7 +542,10 @@ def test_every_finding_in_the_code_uses_a_catalogue_constant():
 def test_a_warm_up_of_one_window_has_its_own_sentence(change):
     """This used to read "not_steady (change=None)", and an infinite percentage raised OverflowError."""
     said = findings.sentence(Finding("not_steady", data={"change": change}))
-    assert said == "Warm-up ended before two windows of calls could be compared."
+    assert said == (
+        "Warm-up ended before two windows of calls could be compared. Its latency may include some warm-up: raise "
+        "protocol.max_warmup."
+    )
 
 
 def test_every_sentence_is_tested():
@@ -552,6 +560,16 @@ def test_sentences_about_gpu_cases_do_not_mention_host_threads(code):
     assert "thread" not in text
     assert text.endswith(".")
     assert "None" not in text
+
+
+@pytest.mark.parametrize("code", ["folds_into_lstm", "low_rank", "dead_run"])
+def test_a_finding_names_the_cell(code):
+    """A reducer before a GRU was said to fold into the LSTM."""
+    text = findings.sentence(Finding(code, data=FINDINGS[code]), cell="GRU")
+    assert "GRU" in text and "LSTM" not in text
+    assert text == findings.sentence(Finding(code, data=FINDINGS[code])).replace("an LSTM", "a GRU").replace(
+        "LSTM", "GRU"
+    )
 
 
 @pytest.mark.parametrize("code", ["folds_into_lstm", "low_rank"])

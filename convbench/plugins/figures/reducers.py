@@ -96,5 +96,5 @@ def _names(rows: Sequence[Contender]) -> list[str]:
 def _end(result: Result, ties: Sequence[Result]) -> str:
     """Return ``1.58 ms (n=4) tied``: the median, the number of sound visits, and whether the result is tied."""
     visits = sum(visit.is_timed and visit.is_sound for visit in result.record.visits)
-    latency = units.seconds(result.latency.median if result.latency else None)
+    latency = units.median(result.latency)
     return " ".join(filter(None, (latency, f"(n={visits})" if visits else "", "tied" if result in ties else "")))

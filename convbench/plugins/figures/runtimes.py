@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from matplotlib.axes import Axes as MplAxes
@@ -86,5 +87,5 @@ def _name_ends(axes: MplAxes, lines: Mapping[str, Sequence[RelativeLatency | Non
     heights = [float(axes.transData.transform(end)[1]) for end in ends.values()]
     positions = spread(heights, ends=(axes.bbox.y0, axes.bbox.y1))
     for (name, end), height, position in zip(ends.items(), heights, positions, strict=True):
-        axes.annotate(short_name(name.replace("LSTM input ", ""), 26), end, xytext=(8, position - height - 3),
+        axes.annotate(short_name(re.sub(r"\w+ input (?=[\d,]+)", "", name), 26), end, xytext=(8, position - height - 3),
                       color=MUTED, textcoords="offset points", fontsize=9, annotation_clip=False)  # fmt: skip

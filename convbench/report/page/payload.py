@@ -15,13 +15,15 @@ from convbench.analysis.table import column, row_of
 from convbench.core import metrics
 from convbench.core.commands import Command
 from convbench.core.metric import Metric
-from convbench.core.record import RunDescription
+from convbench.core.record import Case, Finding, RunDescription
 from convbench.core.text import file_stem
 from convbench.report.drawing.style import AREA, HUES, WEIGHT, look, marker_path
 from convbench.report.page import rows
 from convbench.report.page.visits import distribution, percentiles
 from convbench.report.words import units
 from convbench.report.words.findings import sentence
+from convbench.report.words.names import cell
+from convbench.report.words.numbers import cost
 
 FILTERS = (
     "backbone", "variant", "scenario", "device", "threads", "clip", "rnn", "layer_norm", "head", "model", "environment",
@@ -130,8 +132,7 @@ def _facts(results: Sequence[Result]) -> list[dict[str, Any]]:
 
 
 def _fact(result: Result, metric: Metric) -> str | None:
-    value = result.value(metric)
-    return None if value is None else units.human(value, metric.unit, metric.digits)
+    return None if result.value(metric) is None else cost(result, metric)
 
 
 def looks(results: Iterable[Result]) -> list[dict[str, Any]]:
@@ -149,13 +150,17 @@ def _look(name: str) -> dict[str, Any]:
     }
 
 
+def _sentence(finding: Finding, case: Case) -> str:
+    return sentence(finding, case.device, cell(case.architecture))
+
+
 def _findings(results: Sequence[Result]) -> dict[str, Any]:
     """Return the distinct sentences with their levels, and for each row with findings their indices."""
     sentences: dict[tuple[str, str], int] = {}
     codes_of_row = {
         index: [
-            sentences.setdefault((f.level, sentence(f, result.case.device)), len(sentences))
-            for f in result.record.findings
+            sentences.setdefault((finding.level, _sentence(finding, result.case)), len(sentences))
+            for finding in result.record.findings
         ]
         for index, result in enumerate(results)
         if result.record.findings

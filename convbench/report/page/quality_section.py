@@ -22,7 +22,7 @@ from convbench.core.text import counted
 from convbench.report.words import advice, units
 from convbench.report.words import quality as words
 from convbench.report.words.names import configuration, parts_name, place, with_norm
-from convbench.report.words.numbers import mean, percent, signed
+from convbench.report.words.numbers import mean, percent, shares
 
 ABOVE = 0.05
 """Tolerance of a control, as a share: accuracy further above the expected one means that something leaks the label."""
@@ -129,14 +129,14 @@ def _grid(quality: Quality, rates: Sequence[float]) -> dict[str, Any]:
 
 def _trade(trade: Trade) -> dict[str, str]:
     latency = trade.variant.result.latency
-    gain, low, high = map(signed, trade.gain)
+    gain, low, high = shares(trade.gain, "+z")
     return {
         "series": trade.variant.quality.architecture.reducer.name,
         "name": configuration(trade.variant.quality),
         "variant": trade.variant.quality.variant,
         "accuracy": mean(trade.variant.quality),
         "gain": f"{gain} [{low}, {high}]",
-        "latency": units.seconds(latency.median if latency else None),
+        "latency": units.median(latency),
         "speedup": units.speedup(trade.speedup) if trade.speedup else units.MISSING,
     }
 

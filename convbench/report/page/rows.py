@@ -17,7 +17,9 @@ from convbench.analysis.table import column as csv_column
 from convbench.core import metrics
 from convbench.core.metric import Metric
 from convbench.core.record import Parts
+from convbench.core.statistics import Interval
 from convbench.report.words import names, units
+from convbench.report.words.numbers import cell
 
 ROWS = 100
 """Number of rows in the page without its script."""
@@ -29,7 +31,7 @@ class Entry:
 
     index: int
     result: Result
-    factor: float | None
+    factor: Interval | None
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def entries(results: Sequence[Result]) -> list[Entry]:
     cases = costs(results)
     factor_by_index = factors(cases)
     rows = [
-        Entry(i, result, factor_by_index[i].ratio.median if i in factor_by_index else None)
+        Entry(i, result, factor_by_index[i].ratio if i in factor_by_index else None)
         for i, result in enumerate(cases)
         if result.record.status == "ok"
     ]
@@ -117,7 +119,7 @@ def _columns_of(metric: Metric) -> list[Column]:
     """Return a metric's column; for latency also its interval and its factor over the fastest similar case."""
 
     def text(row: Entry) -> str:
-        return units.cell(row.result.value(metric), metric)
+        return cell(row.result, metric)
 
     column = Column(metric.option, metric.heading or metric.title, text, csv_column(metric))
     return [column, *_LATENCY] if metric is metrics.LATENCY else [column]
@@ -167,7 +169,7 @@ _PLACE = (
     Column("variant", "Variant", _variant, "variant", numeric=False),
 )
 _ELSE = (
-    Column("rnn", "LSTM", _rnn, "rnn", numeric=False),
+    Column("rnn", "RNN", _rnn, "rnn", numeric=False),
     Column("head", "Head", _head, "head"),
     Column("clip", "Clip", lambda row: str(row.result.case.clip), "clip", numeric=False),
     Column("device", "Device", lambda row: row.result.case.device, "device", numeric=False),
@@ -181,5 +183,5 @@ _ELSE = (
 )
 _LATENCY = (
     Column("interval", "95 % interval", lambda row: units.bounds(row.result.latency), _width),
-    Column("factor", "×", lambda row: units.factor(row.factor), lambda row: row.factor),
+    Column("factor", "×", lambda row: units.factor(row.factor), lambda row: row.factor and row.factor.median),
 )

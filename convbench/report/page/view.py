@@ -15,7 +15,7 @@ from convbench.analysis.costs.ranking import Contender
 from convbench.analysis.results import Result, measured_results, typical
 from convbench.core import metrics
 from convbench.core.metric import Metric
-from convbench.core.record import RunDescription
+from convbench.core.record import Finding, RunDescription
 from convbench.core.spread import ASSUMED
 from convbench.core.text import counted
 from convbench.report.page import rows
@@ -24,8 +24,8 @@ from convbench.report.words import units
 from convbench.report.words.answer import cautions, confidence, outcome, sentences
 from convbench.report.words.decision import AGAIN, Step, command, decision, next_steps
 from convbench.report.words.facts import calls, conditions, environment, place, protocol
-from convbench.report.words.findings import failure, sentence
-from convbench.report.words.names import kind, places, reducer, shared_setup
+from convbench.report.words.findings import failure, observation, remedy
+from convbench.report.words.names import cell, kind, places, reducer, shared_setup
 from convbench.report.words.numbers import TIE
 from convbench.report.words.quality import recommend
 
@@ -115,7 +115,7 @@ def _rank(contender: Contender, headline: Headline, is_pick: bool) -> dict[str, 
         "lstm_input": units.integer(result.lstm_input),
         "variant": result.case.variant_name,
         "latency": units.interval(result.latency),
-        "factor": units.factor(contender.factor.median) if result.latency else units.MISSING,
+        "factor": units.factor(contender.factor) if result.latency else units.MISSING,
         "tied": "tied" if result in headline.ties else "",
         "pick": "pick" if is_pick else "",
         "params": units.count(result.params),
@@ -165,16 +165,22 @@ def _failures(results: Sequence[Result], status: str) -> list[dict[str, str]]:
 
 
 def _findings(results: Sequence[Result]) -> list[dict[str, Any]]:
-    """Return findings by kind, each sentence once with its cases: warnings first, then by number of cases."""
-    kinds: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    """Return findings by kind, each sentence once with its cases: warnings first, then by number of cases.
+
+    What holds for all findings of a kind, such as the remedy, is apart from the sentences.
+    """
+    kinds: dict[tuple[str, str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for result in results:
+        name = cell(result.case.architecture)
         for finding in result.record.findings:
-            kinds[finding.level, finding.code][sentence(finding, result.case.device)].append(result.case.id)
+            texts = kinds[finding.level, _kind(finding, name), remedy(finding, name)]
+            texts[observation(finding, result.case.device, name)].append(result.case.id)
     sorted_kinds = sorted(kinds.items(), key=lambda item: (item[0][0] != "warning", -_cases_in(item[1].values())))
     return [
         {
             "level": level,
-            "kind": code.replace("_", " ").replace("lstm", "LSTM"),
+            "kind": kind,
+            "remedy": common_text,
             "count": _cases_in(texts.values()),
             "listed": _cases_in([*texts.values()][:SENTENCES]),
             "printed": _cases_in([*texts.values()][:PAPER_SENTENCES]),
@@ -183,8 +189,13 @@ def _findings(results: Sequence[Result]) -> list[dict[str, Any]]:
                 for text, ids in texts.items()
             ],
         }
-        for (level, code), texts in sorted_kinds
+        for (level, kind, common_text), texts in sorted_kinds
     ]
+
+
+def _kind(finding: Finding, name: str) -> str:
+    """Return the heading of a kind of finding; ``name`` is that of the recurrent cell."""
+    return finding.code.replace("_", " ").replace("lstm", name)
 
 
 def _cases_in(groups: Iterable[list[str]]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from rich.cells import cell_len
@@ -15,11 +14,11 @@ from convbench.analysis.choice.recommendation import Recommendation, Runner
 from convbench.analysis.quality.lessons import Budget
 from convbench.core import metrics
 from convbench.core.metric import Metric
+from convbench.core.statistics import Interval
 from convbench.core.text import inside
-from convbench.report.words import units
 from convbench.report.words.advice import differences, sentences
 from convbench.report.words.names import advisable
-from convbench.report.words.numbers import cheapest, likely, percent, signed
+from convbench.report.words.numbers import cheapest, cost, likely, mean, shares
 
 RUNNERS = 5
 BUDGETS = {"steps": "equal steps", "flops": "equal training FLOPs", "seconds": "equal training seconds"}
@@ -86,8 +85,8 @@ def _block(names: Sequence[str], cells: Sequence[str]) -> str:
 
 def _cells(runner: Runner, costs: Sequence[Metric]) -> list[str]:
     result = runner.candidate.result
-    low, high = (signed(end) if math.isfinite(end) else units.MISSING for end in (runner.low, runner.high))
-    gain = f"{signed(runner.gain)} [{low}, {high}]"
-    amounts = [units.human(result.value(metric), metric.unit, metric.digits) for metric in costs]
+    gain, low, high = shares(Interval(runner.gain, runner.low, runner.high), "+z")
     front, verdict = likely(runner.front), "yes" if runner.is_shown else "no" if runner.ruled_out else "open"
-    return [advisable(runner.candidate), percent(runner.candidate.mean), gain, *amounts, front, verdict]
+    amounts = [cost(result, metric) for metric in costs]
+    accuracy = mean(runner.candidate.quality, bounds=False)
+    return [advisable(runner.candidate), accuracy, f"{gain} [{low}, {high}]", *amounts, front, verdict]

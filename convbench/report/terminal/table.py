@@ -27,11 +27,12 @@ from convbench.core.case import Options, common_options
 from convbench.core.grouping import grouped
 from convbench.core.metric import Metric
 from convbench.core.record import Record
+from convbench.core.statistics import Interval
 from convbench.core.text import inside, one_line
 from convbench.report.words import names, units
 from convbench.report.words.findings import failure
 from convbench.report.words.names import around_reducer, threads_of
-from convbench.report.words.numbers import APART
+from convbench.report.words.numbers import APART, cell
 
 
 class Column(NamedTuple):
@@ -41,7 +42,7 @@ class Column(NamedTuple):
     """
 
     heading: str
-    text: Callable[[Result, float | None], str]
+    text: Callable[[Result, Interval | None], str]
     from_width: int = 0
     numeric: bool = True
 
@@ -62,7 +63,7 @@ def _columns(results: Sequence[Result]) -> list[Column]:
 
 def _columns_of(metric: Metric) -> list[Column]:
     heading = inside(metric.heading or metric.title)
-    column = Column(heading, lambda result, _: units.cell(result.value(metric), metric), FROM_WIDTH.get(metric, 0))
+    column = Column(heading, lambda result, _: cell(result, metric), FROM_WIDTH.get(metric, 0))
     return [column, *_LATENCY] if metric is metrics.LATENCY else [column]
 
 
@@ -157,7 +158,7 @@ def _cells(members: Sequence[Result]) -> Cells:
     """
     results = sorted(members, key=lambda result: (result.latency is None, result.latency or (0,), result.params or 0))
     factor_by_index = factors(results)
-    ratios = [factor_by_index[i].ratio.median if i in factor_by_index else None for i in range(len(results[:ROWS]))]
+    ratios = [factor_by_index[i].ratio if i in factor_by_index else None for i in range(len(results[:ROWS]))]
     cells = {
         column: [one_line(column.text(result, factor)) for result, factor in zip(results, ratios, strict=False)]
         for column in _columns(members)

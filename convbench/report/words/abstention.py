@@ -16,7 +16,7 @@ from convbench.report.words.numbers import (
     cheapest,
     costs,
     limit_name,
-    percent,
+    mean,
     points,
 )
 
@@ -52,8 +52,8 @@ def extend(answer: Recommendation) -> str:
     assert best
     size, smaller, gain = int(numbers["size"]), int(numbers["smaller"]), points(numbers["gain"])
     return (
-        f"{configuration(best.quality)} has {percent(best.mean)}, {gain} more than at {smaller:,}, and no larger size "
-        f"was tried: extend lstm_input to {2 * size:,} and beyond."
+        f"{configuration(best.quality)} has {mean(best.quality, bounds=False)}, {gain} more than at {smaller:,}, and "
+        f"no larger size was tried: extend lstm_input to {2 * size:,} and beyond."
     )
 
 

@@ -31,6 +31,7 @@ from convbench.report.words.numbers import (
     costs,
     likely,
     limit_name,
+    mean,
     percent,
     points,
 )
@@ -126,7 +127,7 @@ def _why(answer: Recommendation) -> str:
     head = f"Of {len(answer.pool)} configurations {place} {_rule(answer)}."
     if best is pick:
         return f"{head} It has the highest mean accuracy{_shortfall(answer, ', and the truly best is')}."
-    sentence = f"The highest mean, {percent(best.mean)}, is that of {_name(best)}"
+    sentence = f"The highest mean, {mean(best.quality, bounds=False)}, is that of {_name(best)}"
     return f"{head} {sentence}{_shortfall(answer, '; the truly best is')}."
 
 

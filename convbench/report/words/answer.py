@@ -37,7 +37,7 @@ from convbench.core.text import counted, first_names, joined, some_long
 from convbench.report.words import elsewhere, quality, runtimes, units
 from convbench.report.words.advice import NO_HEAD
 from convbench.report.words.decision import UNORDERED, merit
-from convbench.report.words.names import model, setup
+from convbench.report.words.names import LSTM, cell, model, setup
 from convbench.report.words.numbers import untimed
 
 NOISE = {  # findings that cast doubt on a latency or on its model
@@ -246,7 +246,7 @@ def _position(headline: Headline) -> str:
     pick, keeper = headline.pick, headline.position_pick
     if not keeper or not pick or not headline.is_ordered:
         return ""
-    latency = units.seconds(keeper.latency.median) if keeper.latency else ""
+    latency = units.median(keeper.latency) if keeper.latency else ""
     params = units.quantity(keeper.params, "parameter") if keeper.params is not None else ""
     return (
         f"{pick.series} discards where things are; if position matters, the cheapest that keeps it is {setup(keeper)} "
@@ -273,10 +273,10 @@ def _dearest(headline: Headline) -> str:
 def _crossover(headline: Headline) -> str:
     if not headline.crossover or not headline.pick or not isinstance(headline.pick.case.architecture, Parts):
         return ""
-    cell = headline.pick.case.architecture.rnn.cell.upper()
+    name = cell(headline.pick.case.architecture)
     return (
-        f"Below {'an' if cell == 'LSTM' else 'a'} {cell} input of {headline.crossover:,.0f} the convolution dominates "
-        f"the FLOPs, so a smaller input to the {cell} saves little compute there."
+        f"Below {'an' if name == LSTM else 'a'} {name} input of {headline.crossover:,.0f} the convolution dominates "
+        f"the FLOPs, so a smaller input to the {name} saves little compute there."
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -12,7 +11,7 @@ from convbench.core.statistics import Interval
 from convbench.core.text import counted
 from convbench.report.words import units
 from convbench.report.words.facts import place
-from convbench.report.words.numbers import signed
+from convbench.report.words.numbers import shares, signed
 
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 TINY = 1e-4
@@ -43,13 +42,19 @@ def tally(counts: Mapping[Verdict, int]) -> str:
 
 def number(quantity: Number) -> str:
     """Return the value in its unit, with its 95 % interval if it has one: ``+21.4 points [18.0, 24.8]``."""
-    if quantity.unit == "s" and quantity.low is not None and quantity.high is not None:
-        return units.interval(Interval(quantity.value, quantity.low, quantity.high))
-    bounds = (quantity.low, quantity.high)
-    if any(bound is None or not math.isfinite(bound) for bound in bounds):
-        return _value(quantity.value, quantity.unit)
-    low, high = (_value(bound or 0.0, quantity.unit).removesuffix(_suffix(quantity.unit)) for bound in bounds)
-    return f"{_value(quantity.value, quantity.unit)} [{low}, {high}]"
+    unit = quantity.unit
+    if quantity.low is None or quantity.high is None:
+        return _value(quantity.value, unit)
+    interval = Interval(quantity.value, quantity.low, quantity.high)
+    if unit == "s":
+        return units.interval(interval)
+    if not interval.bounded:
+        return _value(quantity.value, unit)
+    if unit == "points":
+        middle, low, high = shares(interval, "+z")
+        return f"{middle} points [{low}, {high}]"
+    low, high = (_value(bound, unit).removesuffix(_suffix(unit)) for bound in interval[1:])
+    return f"{units.factor(interval) if unit == '×' else _value(quantity.value, unit)} [{low}, {high}]"
 
 
 def _verb(verdict: Verdict, count: int) -> str:

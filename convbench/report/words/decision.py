@@ -21,7 +21,7 @@ from convbench.core.text import counted, cut, cut_name, file_stem, joined, one_l
 from convbench.report.words import units
 from convbench.report.words.elsewhere import whereabouts
 from convbench.report.words.findings import KEEPS_MEMORY
-from convbench.report.words.names import after_norm, around, kind, reducer
+from convbench.report.words.names import after_norm, around, cell, kind, reducer
 from convbench.report.words.numbers import untimed
 
 TASKS = 3
@@ -70,7 +70,7 @@ def decision(headline: Headline, answers: Sequence[Recommendation]) -> str:
         return f"Smallest of {len(headline.ranking)}{place}: {_name(pick, headline)}{equals}; {why}."
     ties = headline.tied
     if len(ties) < 2:
-        latency, name = units.seconds(pick.latency.median), _name(pick, headline)
+        latency, name = units.median(pick.latency), _name(pick, headline)
         head = f"{name}{place}: " if is_alone else f"Fastest{place}: {name}, "
         text = f"{head}{latency} a call{_position(headline, '; take ')}."
     else:
@@ -108,7 +108,7 @@ def _quickest(headline: Headline) -> str:
     quickest = headline.quickest
     if not quickest or not quickest.result.latency:
         return ""
-    result, latency = quickest.result, units.seconds(quickest.result.latency.median)
+    result, latency = quickest.result, units.median(quickest.result.latency)
     variant = _short(result.case.variant_name)
     if quickest.is_own:
         name = result.series if isinstance(result.case.architecture, Parts) else reducer(result)
@@ -196,7 +196,7 @@ def _by_task(answers: Sequence[Recommendation]) -> str:
 def _answer(answer: Recommendation, common: str) -> str:
     if answer.pick:
         latency = answer.pick.result.latency
-        cost = f", {units.seconds(latency.median)} a call" if latency else ""
+        cost = f", {units.median(latency)} a call" if latency else ""
         return f"take {_candidate(answer.pick, common)}{_in_variant(answer.pick.result)}{cost} ({answer.grade})"
     return f"open{f', {_candidate(answer.leading, common)} leads' if answer.leading else ', no pick'}"
 
@@ -215,8 +215,8 @@ def _tie(ties: Sequence[Result], place: str) -> str:
     """Return ``Six reducers tie on conv at 5.60 to 6.10 ms``."""
     names, word = {result.row for result in ties}, kind(ties)
     count, noun = (len(names), f"{word}s") if len(names) > 1 else (len(ties), f"sizes of {_short(ties[0].series)}")
-    latencies = [result.latency.median for result in ties if result.latency]
-    low, high = units.seconds(min(latencies)), units.seconds(max(latencies))
+    latencies = [result.latency for result in ties if result.latency]
+    low, high = units.median(min(latencies)), units.median(max(latencies))
     unit = f" {high.partition(' ')[2]}"
     span = low if low == high else f"{low.removesuffix(unit)} to {high}"
     return f"{_number(count).capitalize()} {noun} tie{place} at {span}"
@@ -236,7 +236,7 @@ def _name(result: Result, headline: Headline) -> str:
 
 def _with_size(result: Result, name: str = "") -> str:
     """Return the reducer at its size; with its options unless another name is given."""
-    size = f" at LSTM input {result.lstm_input:,}" if result.lstm_input else ""
+    size = f" at {cell(result.case.architecture)} input {result.lstm_input:,}" if result.lstm_input else ""
     return f"{_short(name or reducer(result))}{size}{after_norm(result.case.architecture)}"
 
 

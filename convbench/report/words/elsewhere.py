@@ -66,7 +66,7 @@ def _sentence(leader: Leader, pick: Result) -> str:
     frame_rate = sustained_rate(result.record)
     rate = f", {units.count(frame_rate[0])} frames/s sustained at p{frame_rate[1]}" if frame_rate else ""
     tie = f", tied with {counted(leader.tie_count, 'other')}" if leader.tie_count else ""
-    seconds = units.seconds(result.latency.median)
+    seconds = units.median(result.latency)
     return f"Fastest {_place(result, pick)}: {setup(result)} ({seconds} a call{rate}){tie}."
 
 

@@ -1,4 +1,8 @@
-"""One sentence for each finding. A finding with an unknown code is shown as its code and data."""
+"""What each finding saw, what that means for the numbers, and what to do about it.
+
+What was seen has the numbers of one case; the meaning and the remedy are the same for all cases of a kind, so that a
+page says them once. A finding with an unknown code is shown as its code and data.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from convbench.core import findings as codes
 from convbench.core.record import Failure, Finding
 from convbench.core.text import counted
 from convbench.report.words import units
+from convbench.report.words.names import LSTM
 from convbench.report.words.units import percent
 
 Data = Mapping[str, Any]
@@ -17,14 +22,26 @@ KEEPS_MEMORY = "allocator(malloc=glibc-arena)"
 """The variant that maps no memory anew."""
 
 
-def sentence(finding: Finding, device: str = "cpu") -> str:
-    """Return what a finding means and what to do about it; on a GPU without the host's threads."""
+def sentence(finding: Finding, device: str = "cpu", cell: str = LSTM) -> str:
+    """Return what a finding saw, what it means and what to do about it."""
+    return f"{observation(finding, device, cell)} {remedy(finding, cell)}".rstrip()
+
+
+def observation(finding: Finding, device: str = "cpu", cell: str = LSTM) -> str:
+    """Return what a finding saw; on a GPU without the host's threads. ``cell`` is the recurrent stage's, as ``GRU``."""
     make = _SENTENCES.get(finding.code)
-    data = finding.data if device == "cpu" or "threads" not in finding.data else {**finding.data, "threads": None}
+    host_data = {"threads": None} if device != "cpu" and "threads" in finding.data else {}
+    data = {**finding.data, **host_data, "cell": cell}
     try:
         return make(data) if make else _fallback(finding)
     except (KeyError, TypeError, ValueError, OverflowError):
         return _fallback(finding)
+
+
+def remedy(finding: Finding, cell: str = LSTM) -> str:
+    """Return what findings of this kind mean for the numbers and what to do; empty if the observation says it."""
+    is_known = observation(finding) != _fallback(finding)
+    return _REMEDIES.get(finding.code, "").format(cell=cell) if is_known else ""
 
 
 def failure(cause: Failure | None) -> str:
@@ -57,9 +74,8 @@ def _not_steady(data: Data) -> str:
 
 def _page_faults(data: Data) -> str:
     return (
-        f"{units.quantity(data['faults_per_call'], 'page fault')} a call, {percent(data['system_share'])} of the time "
-        f"in the kernel: with the {data['allocator']} allocator much of this latency is spent mapping memory anew. "
-        f"The variant {KEEPS_MEMORY} keeps it mapped."
+        f"{units.quantity(data['faults_per_call'], 'page fault')} a call with the {data['allocator']} allocator, "
+        f"{percent(data['system_share'])} of the time in the kernel."
     )
 
 
@@ -91,7 +107,7 @@ def _name_stages(data: Data) -> str:
 def _folds(data: Data) -> str:
     head = "is linear and" if data.get("whole") else "ends in a linear layer, which"
     return (
-        f"The reducer {head} folds into the LSTM: the same function exists with LSTM input "
+        f"The reducer {head} folds into the {data['cell']}: the same function exists with {data['cell']} input "
         f"{data['lstm_input']:,} and {counted(data['params_saved'], 'fewer parameter')}."
     )
 
@@ -99,15 +115,15 @@ def _folds(data: Data) -> str:
 def _low_rank(data: Data) -> str:
     head = "is linear" if data.get("whole") else "ends in a linear layer"
     return (
-        f"The reducer {head}: with the LSTM it is a rank-{_integer(data, 'rank')} factorisation of an LSTM input of "
-        f"{_integer(data, 'lstm_input')}."
+        f"The reducer {head}: with the {data['cell']} it is a rank-{_integer(data, 'rank')} factorisation of "
+        f"{'an' if data['cell'] == LSTM else 'a'} {data['cell']} input of {_integer(data, 'lstm_input')}."
     )
 
 
 def _dead(data: Data) -> str:
     return (
         f"After training, the model predicts one class for {percent(data['share'])} of the validation clips: a dead "
-        "run, counted but not averaged in. Another learning rate, or LayerNorm before the LSTM, may revive it."
+        "run, counted but not averaged in."
     )
 
 
@@ -277,3 +293,40 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
     codes.LOW_RANK: _low_rank,
     codes.GRAPH_BREAKS: lambda d: f"Graph breaks: {_list(d['reasons'])}.",
 }
+
+_REMEDIES = {
+    codes.NOT_STEADY: "Its latency may include some warm-up: raise protocol.max_warmup.",
+    codes.INTERVAL_WIDE: "Smaller differences do not show: raise protocol.max_time.",
+    codes.PAGE_FAULTS: (
+        f"Much of this latency is spent mapping memory anew. The variant {KEEPS_MEMORY} keeps it mapped and shows how "
+        "much."
+    ),
+    codes.COUNTED_ONCE: "Nothing confirms them.",
+    codes.NOT_COUNTED: "Latency and memory do not depend on them.",
+    codes.NOT_CAPTURED: "Its latency is measured all the same.",
+    codes.NOTHING_COMPILED: "Its latency is eager's: compile(rnn=true) captures models with a recurrent stage.",
+    codes.THROTTLED: "Its latency is that of a slower clock: measure again when the device is cool.",
+    codes.FOREIGN_PROCESS: "Latency and memory may be theirs in part: measure again without them.",
+    codes.VISIT_FAILED: "If it fails again in a new run, read the reason before using the times.",
+    codes.TWO_SPEEDS: "Another run may show either: compare by intervals, or with more visits (protocol.visits).",
+    codes.OWN_THREADS: "Compare its memory by the process's peak, and its stages as shares.",
+    codes.NOT_PREDICTED: "The measured peak does not depend on it.",
+    codes.NOT_PROFILED: "Its other numbers do not depend on it.",
+    codes.DEAD_RUN: "Another learning rate, or LayerNorm before the {cell}, may revive it.",
+    codes.FOLDS_INTO_LSTM: (
+        "That layer costs parameters and adds no function that the {cell} cannot have by itself: take the smaller "
+        "model, or put an activation after the layer (activation=true in reducers that have it)."
+    ),
+    codes.LOW_RANK: (
+        "The {cell} gets the features only through that rank, which saves parameters; a larger lstm_input raises it. "
+        "With an activation after the layer (activation=true in reducers that have it) it is more than a factorisation."
+    ),
+    codes.GRAPH_BREAKS: (
+        "What lies between two graphs ran in eager mode. If the {cell} is the reason, the variant compile(rnn=true) "
+        "captures it, and takes longer to compile."
+    ),
+}
+"""What findings of a kind mean for the numbers and what to do, in words that are the same for all of them.
+
+A kind that is missing says both in its sentence, with its data.
+"""

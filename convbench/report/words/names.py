@@ -15,6 +15,7 @@ from convbench.core.case import Options, common_options
 from convbench.core.record import Parts, Whole
 from convbench.core.text import counted, cut, cut_name, one_line
 
+LSTM = "LSTM"
 LONG = 26
 """Greatest length of a name beside a mark, in characters."""
 PACKAGES = re.compile(r"(?<![\w.])(?:\w+\.)+(?=\w+:\w)")
@@ -45,9 +46,14 @@ def whole_name(model: Whole, common: Options) -> str:
     return str(replace(model.choice, options=options))
 
 
+def cell(architecture: Parts | Whole) -> str:
+    """Return the recurrent cell, ``LSTM`` or ``GRU``; ``LSTM`` also for a user's own model, which may hold either."""
+    return architecture.rnn.cell.upper() if isinstance(architecture, Parts) else LSTM
+
+
 def parts_name(parts: Parts) -> str:
     """Return ``spatial-softmax, LSTM input 64``, with `` after LayerNorm`` if there is one."""
-    size = f", LSTM input {parts.lstm_input:,}" if parts.lstm_input else ""
+    size = f", {cell(parts)} input {parts.lstm_input:,}" if parts.lstm_input else ""
     return f"{parts.reducer}{size}{after_norm(parts)}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 
 from convbench.analysis.choice.candidates import Candidate, CostName
@@ -12,6 +13,7 @@ from convbench.analysis.quality.qualities import Quality
 from convbench.analysis.results import Result
 from convbench.core import metrics
 from convbench.core.metric import Metric
+from convbench.core.statistics import Interval
 from convbench.core.text import counted, inside
 from convbench.report.words import units
 
@@ -74,12 +76,41 @@ def limit_name(metric: Metric) -> str:
     return LIMITS.get(metric.option) or inside(metric.title)
 
 
-def mean(quality: Quality) -> str:
-    """Return ``87.3 % [85.0, 89.6]``, the mean test accuracy over seeds."""
+def mean(quality: Quality, bounds: bool = True) -> str:
+    """Return ``87.3 % [85.0, 89.6]``, the mean test accuracy over seeds; ``62 % [41, 83]`` if it is known vaguely."""
     if quality.mean is None:
         return units.MISSING
-    interval = quality.interval
-    return percent(quality.mean) + (f" [{100 * interval.low:.1f}, {100 * interval.high:.1f}]" if interval else "")
+    if not quality.interval:
+        return percent(quality.mean)
+    middle, low, high = shares(quality.interval)
+    return f"{middle} % [{low}, {high}]" if bounds else f"{middle} %"
+
+
+def shares(value: Interval, sign: str = "") -> list[str]:
+    """Return a share and its bounds in per cent, with one decimal, or none if the interval is wide.
+
+    ``sign`` is a format, such as ``+z`` for signed differences.
+    """
+    percents = Interval(*(100 * share for share in value))
+    form = f"{sign}.{units.decimals(percents, 1)}f"
+    return [f"{number:{form}}" if math.isfinite(number) else units.MISSING for number in percents]
+
+
+def cell(result: Result, metric: Metric) -> str:
+    """Return a metric's value for a table, in digits that its interval supports."""
+    return units.cell(result.value(metric), metric, _digits(result, metric))
+
+
+def cost(result: Result, metric: Metric) -> str:
+    """Return a metric's value with its unit, in digits that its interval supports."""
+    return units.human(result.value(metric), metric.unit, _digits(result, metric))
+
+
+def _digits(result: Result, metric: Metric) -> int:
+    """Return the metric's digits, or those that the latency's interval leaves to what is derived from it."""
+    if result.latency and metric in (metrics.LATENCY, metrics.FRAMES_PER_S):
+        return min(metric.digits, units.precision(result.latency))
+    return metric.digits
 
 
 def accuracy(candidate: Candidate) -> str:
@@ -101,7 +132,7 @@ def costs(result: Result, answer: Recommendation | None = None) -> str:
     name = ask.cheapest if ask and ask.cheapest not in _CHEAPEST else ""
     value = result.cost(name) if name else None
     texts = [
-        f"{units.seconds(result.latency.median)} a call" if result.latency else "",
+        f"{units.median(result.latency)} a call" if result.latency else "",
         units.quantity(result.params, "parameter") if result.params is not None else "",
         units.size(result.memory) if result.memory is not None else "",
         units.flops(result.flops) if result.flops is not None else "",

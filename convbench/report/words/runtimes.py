@@ -22,8 +22,8 @@ def sentence(view: Runtimes) -> str:
     eager, other = pair
     place = "" if view.scenario == "inference" else f" ({view.scenario})"
     cost = (
-        f"In {other.runtime}{place} {model(other.result)} costs {units.factor(other.over_base.median)} "
-        f"{model(view.base)}; in eager it costs {units.factor(eager.over_base.median)}."
+        f"In {other.runtime}{place} {model(other.result)} costs {units.factor(other.over_base)} "
+        f"{model(view.base)}; in eager it costs {units.factor(eager.over_base)}."
     )
     return " ".join(filter(None, (cost, crossings(view), payback(view))))
 
@@ -39,7 +39,7 @@ def crossings(view: Runtimes) -> str:
     remainder = f" ({counted(other_count, 'more pair crosses', 'more pairs cross')})" if other_count else ""
     return (
         f"The ranking crosses: {model(widest.faster)} is faster than {model(widest.slower)} in eager and takes "
-        f"{units.factor(widest.ratio.median)} its time in {widest.runtime}{remainder}."
+        f"{units.factor(widest.ratio)} its time in {widest.runtime}{remainder}."
     )
 
 

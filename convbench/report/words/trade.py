@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from convbench.analysis.choice.recommendation import Recommendation
 from convbench.analysis.choice.trade import Trade
+from convbench.core.statistics import Interval
 from convbench.report.words import units
 from convbench.report.words.names import configuration
-from convbench.report.words.numbers import points
+from convbench.report.words.numbers import shares
 
 OF_THE_PICK, OF_OTHERS = 3, 3
 
@@ -27,16 +28,16 @@ def loss(trade: Trade) -> str:
     gain = trade.gain
     if round(1000 * max(abs(gain.low), abs(gain.high))) == 0:
         return "loses no accuracy"
-    drop, low, high = (100 * change for change in (-gain.median, -gain.high, -gain.low))
-    verb, interval = ("loses", (low, high)) if drop >= 0 else ("gains", (-high, -low))
-    return f"{verb} {points(gain.median)} [{interval[0]:z.1f}, {interval[1]:z.1f}]"
+    is_loss = gain.median <= 0
+    middle, low, high = shares(Interval(-gain.median, -gain.high, -gain.low) if is_loss else gain, "z")
+    return f"{'loses' if is_loss else 'gains'} {middle} {'point' if middle == '1.0' else 'points'} [{low}, {high}]"
 
 
 def _effect(trade: Trade) -> str:
     if trade.speedup is None:
         return loss(trade)
     if trade.factor >= 1:
-        return f"{loss(trade)} and is {units.factor(trade.factor)} as fast as eager"
+        return f"{loss(trade)} and is {units.factor(trade.speedup)} as fast as eager"
     return f"{loss(trade)} and takes {units.factor(1 / trade.factor)} eager's time"
 
 

@@ -12,6 +12,8 @@ from convbench.core.statistics import Interval
 MISSING = "–"
 LONGEST = 15
 """Significant digits of a number in double precision."""
+WIDE = 0.1
+"""Relative half width of an interval beyond which a third significant digit would be noise."""
 _SECONDS = (*SECONDS, (60.0, "min"), (3600.0, "h"))
 _COUNTS = ((1.0, ""), (1e3, "k"), (1e6, "M"), (1e9, "G"), (1e12, "T"), (1e15, "P"))
 _ANY = ((1e-9, "n"), (1e-6, "µ"), (1e-3, "m"), *_COUNTS)
@@ -79,11 +81,16 @@ def flops(value: float | None) -> str:
     return _with_unit(value, _SCALES["FLOP"])
 
 
-def factor(value: float | None) -> str:
-    """Return ``5.6×``: three significant digits below 2, two below 10, whole from there."""
+def factor(value: float | Interval | None) -> str:
+    """Return ``5.6×``: three significant digits below 2, two below 10, whole from there.
+
+    With an interval it has no more digits than ``precision`` returns.
+    """
     if value is None:
         return MISSING
-    return f"{digits(value, 3) if value < 2 else digits(value, 2) if value < 10 else f'{value:,.0f}'}×"
+    number, significant = (value.median, precision(value)) if isinstance(value, Interval) else (value, LONGEST)
+    most = 3 if number < 2 else 2 if number < 10 else max(2, math.floor(math.log10(number)) + 1)
+    return f"{digits(number, min(most, significant))}×"
 
 
 def human(value: float | None, unit: str, significant: int = 3) -> str:
@@ -96,11 +103,23 @@ def human(value: float | None, unit: str, significant: int = 3) -> str:
     return number if unit in COUNTED else f"{number} {unit}".replace("  ", " ")
 
 
-def cell(value: float | None, metric: Metric) -> str:
+def cell(value: float | None, metric: Metric, significant: int | None = None) -> str:
     """Return a metric's value for a table; the unit is left out if the heading names it."""
     heading = metric.heading or metric.title
     match = re.search(rf"(?<!\w){re.escape(metric.unit)}(?!\w)", heading, re.IGNORECASE)
-    return human(value, "1" if match else metric.unit, metric.digits)
+    return human(value, "1" if match else metric.unit, significant or metric.digits)
+
+
+def precision(value: Interval) -> int:
+    """Return the significant digits that an interval leaves its median and bounds: three, or two beyond ±10 %."""
+    return 2 if value.bounded and value.relative_half_width > WIDE else 3
+
+
+def decimals(value: Interval, most: int) -> int:
+    """Return the decimals of a number that has ``most``; fewer if ``precision`` leaves the median two digits."""
+    if precision(value) > 2 or not value.median:
+        return most
+    return min(most, max(0, 1 - math.floor(math.log10(abs(value.median)))))
 
 
 def tick_scale(unit: str) -> tuple[tuple[float, str], ...]:
@@ -119,8 +138,17 @@ def interval(value: Interval | None) -> str:
         return MISSING
     if not value.bounded:
         return f"{seconds(value.median)} [too few samples]"
-    scale, unit = fitting_unit(value.median, _SECONDS)
-    return f"{digits(value.median / scale)} {unit} {_ends(value.low / scale, value.high / scale)}"
+    scale, _ = _unit_of_rounded(value.median, _SECONDS, precision(value))
+    return f"{median(value)} {_ends(Interval(*(seconds / scale for seconds in value)))}"
+
+
+def median(value: Interval | None) -> str:
+    """Return ``3.10 ms``: the median of ``interval`` alone, with as many digits."""
+    if value is None:
+        return MISSING
+    significant = precision(value)
+    scale, unit = _unit_of_rounded(value.median, _SECONDS, significant)
+    return f"{digits(value.median / scale, significant)} {unit}"
 
 
 def bounds(value: Interval | None) -> str:
@@ -132,12 +160,12 @@ def speedup(value: Interval) -> str:
     """Return ``2.9× [2.7, 3.1]``; without bounds if they are unbounded."""
     if not value.bounded:
         return factor(value.median)
-    return f"{digits(value.median)}× {_ends(value.low, value.high)}"
+    return f"{digits(value.median, precision(value))}× {_ends(value)}"
 
 
-def _ends(low: float, high: float) -> str:
+def _ends(value: Interval) -> str:
     """Return ``[941, 1030]`` without grouped thousands: ``[941, 1,030]`` would read as three numbers."""
-    return f"[{', '.join(digits(end).replace(',', '') for end in (low, high))}]"
+    return f"[{', '.join(digits(end, precision(value)).replace(',', '') for end in value[1:])}]"
 
 
 def span(low: float, high: float) -> str:
@@ -155,6 +183,11 @@ def ratio(value: tuple[float, float, float]) -> str:
 def _with_unit(value: float | None, scales: Scale, significant: int = 3) -> str:
     if value is None or not math.isfinite(value):
         return MISSING
-    scale, unit = fitting_unit(value, scales)
+    scale, unit = _unit_of_rounded(value, scales, significant)
     is_whole = scale == 1.0 and float(value).is_integer()
     return f"{int(value):,} {unit}".rstrip() if is_whole else f"{digits(value / scale, significant)} {unit}".rstrip()
+
+
+def _unit_of_rounded(value: float, scales: Scale, significant: int) -> tuple[float, str]:
+    """Return the factor and unit that fit the value as it is written: 996 ms with two digits is ``1.0 s``."""
+    return fitting_unit(value if significant > 2 else float(f"{value:.{significant}g}"), scales)

@@ -54,7 +54,7 @@ function addSelect(name) {
   document.getElementById("selects").append(element("label", {}, `${words[name] || name} `, select));
 }
 
-const words = { backbone: "Backbone", variant: "Variant", scenario: "Scenario", device: "Device", threads: "Threads", clip: "Clip", rnn: "LSTM", layer_norm: "LayerNorm", head: "Head", model: "Model", environment: "Environment" };
+const words = { backbone: "Backbone", variant: "Variant", scenario: "Scenario", device: "Device", threads: "Threads", clip: "Clip", rnn: "RNN", layer_norm: "LayerNorm", head: "Head", model: "Model", environment: "Environment" };
 // A long value cut to 48 letters; an import path keeps its end, which distinguishes it from others of its package.
 function short(value) {
   const text = String(value);

@@ -3,7 +3,7 @@ const pinned = document.getElementById("pin");
 let pinnedRow = -1;
 let cameFrom = null;
 const followers = []; // callbacks that show the pinned case elsewhere
-const facts = { rnn: "LSTM", clip: "Clip", threads: "Threads" };
+const facts = { rnn: "RNN", clip: "Clip", threads: "Threads" };
 
 // The text of a column of the table, null if nothing was measured.
 const measuredText = (key, row) => (ranks(key)[row] === null ? null : texts(key)[row]);
@@ -20,7 +20,8 @@ function lines(row) {
 
 function titleOf(row) {
   const size = column("lstm_input")[row];
-  return `${short(texts("reducer")[row])}${size ? `, LSTM input ${grouped(String(size))}` : ""}`;
+  if (!size) return short(texts("reducer")[row]);
+  return `${short(texts("reducer")[row])}, ${column("rnn")[row].match(/^[a-z]+/)[0].toUpperCase()} input ${grouped(String(size))}`;
 }
 
 // Where a case was measured: always its backbone, variant, scenario and device, and what else differs between cases.
