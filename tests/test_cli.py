@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -387,6 +388,28 @@ def test_an_unexpected_error_is_traced_to_the_users_line(verb, whose, capsys, mo
     monkeypatch.setattr(installed, "_origins", {"shutil": "shop-plugins 1.2"})
     assert ending.code_of(partial(shutil.copyfileobj, None, None)) == ending.INTERNAL
     assert "came from shop-plugins 1.2: report it there" in capsys.readouterr().err
+
+
+def test_a_missing_dependency_is_no_bug_of_convbench(here, in_process, capsys, monkeypatch):
+    """Without torch, ``doctor`` and other verbs ended with a traceback and asked for a bug report."""
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "convbench.measure.machine.doctor")
+    monkeypatch.delattr("convbench.measure.machine.doctor")
+    done = in_process("doctor", cwd=here)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("convbench: torch is not installed, and this needs it: install it")
+    assert ending.code_of(partial(importlib.import_module, "convbench.none")) == ending.INTERNAL
+    assert "this is a bug in convbench" in capsys.readouterr().err
+
+
+def test_a_shell_completes_verbs_and_nothing_else_is_printed(capsys, monkeypatch):
+    """Each press of the tab key printed a traceback, because Typer's ``exit`` passed for an unforeseen one."""
+    variables = {"_CONVBENCH_COMPLETE": "complete_bash", "COMP_WORDS": "convbench re", "COMP_CWORD": "1"}
+    for variable, text in variables.items():
+        monkeypatch.setenv(variable, text)
+    code = ending.code_of(partial(app, [], standalone_mode=False, prog_name="convbench"))
+    done = capsys.readouterr()
+    assert (code, done.out.split(), done.err) == (0, ["report", "replay"], "")
 
 
 def test_a_plan_of_one_case_is_worded_in_the_singular(here, in_process):

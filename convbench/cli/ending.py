@@ -1,7 +1,7 @@
 """How a command ends: its exit code, and the signals that end it as Ctrl-C does.
 
 Exit 1 is a confirmed regression and nothing else: only a verb's own verdict can return it. Anything unforeseen, be it
-an exception or an ``exit`` from anywhere, ends with ``INTERNAL``.
+an exception or an ``exit`` from anywhere but Typer, ends with ``INTERNAL``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import typer
 
 from convbench.core import installed
-from convbench.core.code import place_of
+from convbench.core.code import missing_module, place_of
 from convbench.core.errors import ConvbenchError, Interrupted
 from convbench.core.text import cut
 
@@ -93,7 +93,9 @@ def code_of(command: Callable[[], Any]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _report("interrupted", 128 + numbers[0] if numbers else Interrupted.exit_code)
     except BaseException as error:
-        if reason := _path_problem(error):
+        if isinstance(error, SystemExit) and _modules(error)[-1].startswith("typer."):  # completion for a shell
+            return int(error.code or 0)
+        if reason := _path_problem(error) or missing_module(error):
             return _report(reason, ConvbenchError.exit_code)
         traceback.print_exc()
         return _report(_remedy(error), INTERNAL)
@@ -101,13 +103,17 @@ def code_of(command: Callable[[], Any]) -> int:
 
 def _remedy(error: BaseException) -> str:
     """Say where to report an unforeseen error: in the user's code or a plug-in package if that raised it."""
-    modules = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__))
-    packages = filter(None, map(installed.brought_by, modules))
+    packages = filter(None, map(installed.brought_by, _modules(error)))
     if place := place_of(error):
         return f"the error above came from your {place}: fix it there, or report it if convbench is at fault"
     if package := next(packages, ""):
         return f"the error above came from {package}: report it there, or to convbench if that is at fault"
     return "this is a bug in convbench: please report it with the lines above"
+
+
+def _modules(error: BaseException) -> list[str]:
+    """Return the modules through which an error came, that of the line that raised it last."""
+    return [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
 
 
 def _path_problem(error: BaseException) -> str:

@@ -63,6 +63,14 @@ def place_of(error: BaseException) -> str:
     return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
 
 
+def missing_module(error: BaseException) -> str:
+    """Say what to install if convbench lacks a module that it depends on (torch); empty for any other error."""
+    name = error.name or "" if isinstance(error, ModuleNotFoundError) else ""
+    if not name or name.partition(".")[0] == __name__.partition(".")[0] or place_of(error):
+        return ""
+    return f"{name} is not installed, and this needs it: install it, for example with pip"
+
+
 @cache
 def is_users(file: str) -> bool:
     """Whether a file is the user's own. The answer is cached, also for processes that are forked later."""

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, WithJsonSchema
 
-from convbench.core.code import located
+from convbench.core.code import located, missing_module
 from convbench.core.errors import ConvbenchError, Unavailable
 from convbench.core.record import Scalar
 from convbench.core.registry import Plugin, Registry, tasks
@@ -88,7 +88,8 @@ def _plugin(registry: Registry[Any], name: str) -> Plugin[Any]:
         raise
     except Exception as error:
         if ":" not in name:  # a built-in plug-in lacks something that it imports: no mistake of the suite
-            raise Unavailable(f"the {registry.kind}s cannot be imported: {located(error)}") from error
+            reason = missing_module(error) or located(error)
+            raise Unavailable(f"the {registry.kind}s cannot be imported: {reason}") from error
         raise ConvbenchError(f"cannot use {name!r}: {located(error)}") from error
 
 
