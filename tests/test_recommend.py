@@ -18,6 +18,7 @@ from convbench.analysis.choice.doubts import nearest
 from convbench.analysis.choice.further import further_trials, seeds_needed
 from convbench.analysis.choice.looks import at_look, error_at
 from convbench.analysis.choice.recommendation import Ask
+from convbench.analysis.choice.stability import Draws, cost_draws, quality_draws
 from convbench.analysis.inference.effect import p_value
 from convbench.analysis.inference.noninferior import (
     CEILING_SHARE,
@@ -70,6 +71,7 @@ def test_the_pick_is_the_cheapest_shown_to_be_within_the_margin():
     assert answer.stability > 0.9
     assert (answer.front, answer.grade, answer.doubts) == (1.0, "sure", ())
     assert [runner.is_shown for runner in answer.runners] == [True, True, False, False]
+    assert [name(runner.candidate)[1] for runner in answer.runners] == [64, 128, 16, 8]
     assert [name(candidate) for candidate in answer.ruled_out] == [("fc", 8), ("fc", 16)]
 
 
@@ -141,6 +143,8 @@ def test_a_constraint_binds_if_relaxing_it_changes_the_answer():
     assert name(answer.pick) == ("fc", 16)
     assert answer.binding == ("latency",)
     assert answer_of(CURVE, Ask({"latency": 1.0})).binding == ()
+    answer = answer_of(CURVE, Ask({"latency": 4.5e-3}))
+    assert (name(answer.pick), answer.binding) == (("fc", 32), ("latency",)), "the best is beyond the limit"
 
 
 def test_limits_that_exclude_the_same_candidates_bind_together():
@@ -198,6 +202,10 @@ def test_a_cost_measured_for_no_candidate_decides_nothing():
     assert (name(within.pick), within.unmeasured) == (("fc", 8), "latency"), "within the budget none was timed"
     timed = answer_of(CURVE)
     assert (timed.unmeasured, timed.ask.cheapest, timed.ask.against) == (None, "latency", ("latency", "memory"))
+    partly = answer_of([untimed[0], *CURVE[1:]])
+    assert (partly.unmeasured, partly.ask.cheapest) == (None, "latency"), "all but one were timed"
+    assert partly.ask.against == ("memory",)
+    assert answer_of(CURVE, Ask(cheapest="params")).ask.against == ("latency", "memory")
 
 
 def test_cheapest_may_mean_another_cost():
@@ -247,6 +255,25 @@ def test_an_open_answer_names_the_cheapest_and_how_to_settle():
     assert answer.numbers["p"] > 0.05
     assert 0.03 < answer.numbers["detectable"] < 0.2
     assert answer.settle.seeds > 5
+    assert answer.settle.candidates[0] is answer.leading
+    assert {name(runner.candidate)[1] for runner in answer.runners} == {16, 32, 64, 128, 256}
+
+
+@pytest.mark.parametrize(
+    ("rows", "pick", "doubts"),
+    [
+        ([[0.59, 0.60, 0.60], [0.60, 0.59, 0.60], [0.61, 0.60, 0.61]], 16, ("not-shown", "no-effect")),
+        ([[0.62, 0.61, 0.62], [0.61, 0.61, 0.61], [0.62, 0.63, 0.63]], 32, ("not-shown",)),
+        ([[0.636, 0.622, 0.543], [0.677, 0.673, 0.608], [0.601, 0.655, 0.632]], 16, ("not-shown", "no-effect")),
+        ([[0.60, 0.60, 0.60], [0.61, 0.61, 0.60]], 16, ("no-effect",)),
+    ],
+    ids=["nothing is shown", "a difference is shown", "one is shown to be worse", "one is shown to be within"],
+)
+def test_the_cheapest_that_is_probably_within_is_picked_only_if_nothing_is_shown(rows, pick, doubts):
+    """Otherwise the pick is the cheapest one shown, or else the one with the highest lower bound."""
+    answer = answer_of(three_seeds_of(*rows))
+    assert (name(answer.pick)[1], answer.doubts) == (pick, doubts)
+    assert answer.probability == pytest.approx(0.92, abs=0.09)
 
 
 def test_the_cheapest_of_close_equals_is_provisional():
@@ -297,7 +324,7 @@ def test_two_seeds_give_an_answer_that_is_never_sure():
     answer = answer_of(sweep((0.3, 0.9, 0.5), (8, 16, 12), seeds=2))
     assert (answer.grade, name(answer.pick)) == ("provisional", ("fc", 16))
     assert "few-seeds" in answer.doubts
-    assert (name(answer.settle.candidates[0]), answer.settle.seeds) == (("fc", 16), 1)
+    assert (name(answer.settle.candidates[0]), answer.settle.seeds, answer.settle.seconds) == (("fc", 16), 1, 14.0)
     assert list(seeds_needed([answer]).values()) == [1]
 
 
@@ -351,15 +378,15 @@ def test_each_configuration_may_lose_a_different_seed():
     assert (answer.grade, name(answer.pick)) == ("sure", ("fc", 16))
 
 
-def collapsing(count, of=5, flag=None):
-    """Records of two equally good reducers, the cheaper collapsing ``count`` times, and of two worse reducers."""
+def collapsing(count, of=5, flag=None, means=(0.9, 0.9, 0.4, 0.35), place=0, noise=0.002):
+    """Records of four reducers, by rising cost; the one at ``place`` collapses ``count`` times."""
     run_records, rng = [], np.random.default_rng(4)
-    for i, (reducer, mean) in enumerate((("gap", 0.9), ("gmp", 0.9), ("gem", 0.4), ("flatten", 0.35))):
+    for i, (reducer, mean) in enumerate(zip(("gap", "gmp", "gem", "flatten"), means, strict=True)):
         of_ = records.case(reducer)
         run_records.append(records.record(of_, latency=1e-3 * (i + 1)))
         for seed in range(of):
-            bad = i == 0 and seed < count
-            reached = 0.13 if bad else mean + rng.normal(0, 0.002)
+            bad = i == place and seed < count
+            reached = 0.13 if bad else mean + rng.normal(0, noise)
             run_records.append(records.lesson(reached, seed=seed, of=of_, flag=flag if bad else None))
     return run_records
 
@@ -373,6 +400,24 @@ def test_a_frequently_collapsing_reducer_is_passed_over_and_counted(flag):
     assert over.mean == pytest.approx(0.9, abs=0.01)
     low, high = over.quality.collapse_interval
     assert (low, high) == pytest.approx((0.0527, 0.8534), abs=1e-4)
+
+
+@pytest.mark.parametrize(("rival", "pick"), [(0.57, "gap"), (0.62, "gmp")])
+def test_a_collapse_counts_as_chance(rival, pick):
+    """2 of 5 runs at one eighth and the others at 90 % are 59 % on average."""
+    assert name(answer_of(collapsing(2, means=(0.9, rival, 0.4, 0.35))).pick)[0] == pick
+
+
+def test_a_frequently_collapsing_reducer_is_no_pick_if_none_is_shown():
+    answer = answer_of(collapsing(2, noise=0.03))
+    assert (name(answer.pick)[0], "not-shown" in answer.doubts) == ("gmp", True)
+
+
+@pytest.mark.parametrize(("means", "place"), [((0.4, 0.9, 0.3, 0.35), 0), ((0.9, 0.3, 0.9, 0.35), 2)])
+def test_only_cheaper_candidates_as_good_as_the_pick_are_passed_over(means, place):
+    answer = answer_of(collapsing(2, means=means, place=place))
+    assert answer.pick.mean == pytest.approx(0.9, abs=0.01)
+    assert answer.passed_over == ()
 
 
 def test_a_passed_over_candidate_does_not_lower_stability():
@@ -392,6 +437,24 @@ def test_a_price_for_latency_replaces_the_margin_rule():
     assert name(answer_of(CURVE, Ask(per_second=400.0)).pick) == ("fc", 8)
     assert priced.grade == "sure"
     assert priced.stability > 0.99
+
+
+def test_a_price_for_latency_picks_the_best_and_not_the_cheapest_within_the_margin():
+    answer = answer_of(sweep((0.90, 0.915), (8, 16), noise=0.001), Ask(per_second=1.0))
+    assert (name(answer.pick), answer.passed_over) == (("fc", 16), ())
+    assert answer.stability > 0.99
+
+
+def test_a_price_for_latency_does_not_move_the_front_of_accuracy():
+    answer = answer_of(sweep((0.90, 0.95), (8, 16), noise=0.001), Ask(per_second=100.0))
+    assert (name(answer.pick), answer.front) == (("fc", 8), 1.0)
+    assert [runner.front for runner in answer.runners] == [1.0]
+
+
+def test_a_price_for_latency_raises_no_accuracy_towards_one():
+    """What is surely near 1 needs no comparison. The fastest has its own accuracy, and all others less than theirs."""
+    answer = answer_of(sweep((0.6, 0.95), (8, 16), noise=0.1, seeds=3), Ask(per_second=500.0))
+    assert "not-shown" in answer.doubts
 
 
 def test_dead_runs_and_missing_costs_are_listed():
@@ -726,7 +789,7 @@ def test_an_open_answer_bounds_gains_over_the_cheapest():
 
 def three_seeds_of(*reached):
     """Return costs and lessons of configurations by rising cost, given the accuracies of three seeds."""
-    cases = [records.case(FC, size) for size in (8, 16, 32, 64)]
+    cases = [records.case(FC, 8 * 2**i) for i in range(len(reached))]
     run_records = [records.record(case, latency=1e-3 * (i + 1)) for i, case in enumerate(cases)]
     return run_records + [
         records.lesson(value, seed=seed, of=case)
@@ -743,6 +806,7 @@ def test_a_provisional_pick_does_not_lead_by_noise():
     answer = answer_of(three_seeds_of(noisy, steady, *POOR))
     assert answer.grade == "provisional"
     assert answer.pick.result.lstm_input == 16
+    assert answer.price is None, "the noisy one is cheaper, not dearer"
 
 
 def test_half_of_the_margin_may_buy_a_cheaper_pick():
@@ -752,6 +816,53 @@ def test_half_of_the_margin_may_buy_a_cheaper_pick():
     assert [(answer.grade, answer.pick.result.lstm_input) for answer in answers] == [
         ("provisional", 8), ("provisional", 16),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("gain", "pick"), [(0.008, 8), (0.012, 16)])
+def test_not_more_than_half_of_the_margin_is_given_up(gain, pick):
+    cheaper, dearer = (0.57, 0.60, 0.63), (0.63 + gain, 0.57 + gain, 0.60 + gain)
+    answer = answer_of(three_seeds_of(cheaper, dearer, (0.30, 0.33, 0.27)))
+    assert (name(answer.pick)[1], answer.doubts) == (pick, ("not-shown",))
+
+
+def test_a_pair_that_shares_one_seed_needs_one_more():
+    """Its difference has no spread yet, so an estimate would be infinite."""
+    cases = [records.case(FC, size) for size in (8, 16)]
+    seeds = {cases[0]: {0: 0.60, 1: 0.61}, cases[1]: {1: 0.60, 2: 0.62}}
+    lessons = [records.lesson(value, seed=seed, of=of) for of in cases for seed, value in seeds[of].items()]
+    answer = answer_of([*(records.record(of, latency=1e-3) for of in cases), *lessons])
+    assert (answer.reason, answer.settle.seeds, answer.settle.seconds) == ("no-effect", 1, 28.0)
+
+
+def test_shares_of_draws_are_counted_draw_by_draw():
+    quality = [[0.90, 0.91, 0.5, 0.1], [0.90, 0.95, 0.5, 0.1], [0.93, 0.90, 0.5, 0.1], [0.80, 0.80, 0.9, 0.1]]
+    draws = Draws(np.array(quality), np.array([[1.0, 2.0, 3.0, 0.5]] * 4))
+    assert list(draws.shares_within(0.02)) == [0.5, 0.5, 0.25, 0.0]
+    assert list(draws.shares_right(0.02)) == [0.5, 0.25, 0.25, 0.0]
+    assert list(draws.shares_right(0.02, np.array([False, True, True, True]))) == [0.0, 0.5, 0.25, 0.0]
+    assert list(draws.shares_best()) == [0.25, 0.5, 0.25, 0.0]
+
+
+def test_draws_have_the_means_of_their_candidates_and_the_tails_of_students_t():
+    cases, rng = [records.case(FC, size) for size in (8, 16)], np.random.default_rng(0)
+    means = {cases[0]: [0.70, 0.71, 0.69, 0.702, 0.698], cases[1]: [0.98, 0.99]}
+    costs = [result(records.record(of)) for of in cases]
+    lessons = [records.lesson(value, seed=seed, of=of) for of in cases for seed, value in enumerate(means[of])]
+    pool = [Candidate(quality, cost) for quality, cost in zip(qualities(lessons), costs, strict=True)]
+    quality = np.concatenate([quality_draws(pool, rng) for _ in range(20)])
+    assert np.median(quality, axis=0) == pytest.approx([0.70, 0.985], abs=0.005)
+    quarter, tail = np.quantile(quality[:, 1], (0.25, 0.025)) - np.median(quality[:, 1])
+    assert tail / quarter > 1.1 * stats.norm.ppf(0.025) / stats.norm.ppf(0.25)
+    assert quality.max() == 1.0
+
+
+@pytest.mark.parametrize(("samples", "spreads"), [(5, False), (6, True)])
+def test_a_latency_without_an_interval_is_drawn_as_its_median(samples, spreads):
+    (quality, *_), rng = qualities(CURVE), np.random.default_rng(0)
+    timed = records.record(records.case(FC, 8), samples=samples)
+    costs = cost_draws([Candidate(quality, result(timed))], "latency", rng, 100)[:, 0]
+    assert (np.ptp(costs) > 0) == spreads
+    assert np.median(costs) == pytest.approx(result(timed).latency.median, rel=0.05)
 
 
 def test_until_sure_adds_seeds_if_too_few_are_sound():

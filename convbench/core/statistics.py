@@ -112,15 +112,15 @@ def _excess(values: Sequence[float], mean: float, clips: int) -> float:
     A larger factor includes Student's for the uncertainty of the variance.
     """
     binomial_variance = mean * (1 - mean) / clips
-    if binomial_variance == 0 or statistics.variance(values) <= binomial_variance:
+    if statistics.variance(values) <= binomial_variance:
         return 1.0
     factor = float(stdtrit(len(values) - 1, 1 - TAIL)) / NORMAL
     return statistics.variance(values) / binomial_variance * factor**2
 
 
 def percentile(samples: Sequence[float], q: int) -> float | None:
-    """Return the q-th percentile (an order statistic, never interpolated); None with too few samples to state it."""
-    if len(samples) < SAMPLES_FOR_PERCENTILE.get(q, math.ceil(6.6 / min(q, 100 - q) * 100)):
+    """Return the 90th or 99th percentile, an order statistic, never interpolated; None with too few samples."""
+    if len(samples) < SAMPLES_FOR_PERCENTILE[q]:
         return None
     return float(np.percentile(np.asarray(samples, dtype=float), q, method="higher"))
 
@@ -132,12 +132,8 @@ def percentile_bound(samples: Sequence[float], q: int) -> float | None:
     samples, the 99th 368.
     """
     n = len(samples)
-    ranks = np.arange(n)
-    candidates = np.flatnonzero(bdtr(ranks, n, q / 100) >= 1 - TAIL) if n else np.array([], dtype=int)
-    if not candidates.size:
-        return None
-    rank = int(candidates[0]) + 1
-    return float(np.sort(np.asarray(samples, dtype=float))[rank - 1]) if rank <= n else None
+    places = np.flatnonzero(bdtr(np.arange(n), n, q / 100) >= 1 - TAIL)
+    return float(np.sort(samples)[places[0]]) if places.size else None
 
 
 def ratio_interval(numerator: Interval, denominator: Interval) -> Interval:
@@ -148,7 +144,7 @@ def ratio_interval(numerator: Interval, denominator: Interval) -> Interval:
     asymmetric, and its coverage is simulated in the tests. The interval is unbounded if an input is.
     """
     ratio = numerator.median / denominator.median
-    if not (numerator.bounded and denominator.bounded) or min(numerator.low, denominator.low) <= 0:
+    if min(numerator.low, denominator.low) <= 0:  # that of an unbounded interval is minus infinity
         return Interval(ratio, -math.inf, math.inf)
     above, below = math.log(numerator.high / numerator.median), math.log(numerator.median / numerator.low)
     up, down = math.log(denominator.high / denominator.median), math.log(denominator.median / denominator.low)

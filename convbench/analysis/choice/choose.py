@@ -75,7 +75,7 @@ class PoolComparison:
     @property
     def undecided(self) -> bool:
         """Whether nothing is shown: no candidate within the margin, none beyond it, and no difference at all."""
-        return len(self.pool) > 1 and self.p > ERROR and not self.is_shown.any() and not self.is_ruled_out.any()
+        return self.p > ERROR and not self.is_shown.any() and not self.is_ruled_out.any()
 
     @property
     def means(self) -> Floats:
@@ -236,8 +236,6 @@ def _is_replaceable(comparison: PoolComparison) -> NDArray[np.bool_]:
     """Flag candidates that collapse more often than others, if one that does not is better with collapses counted."""
     pool, means = comparison.pool, comparison.means
     is_fallible = np.array(flag_fallible(pool))
-    if not is_fallible.any() or is_fallible.all():
-        return np.zeros(len(pool), dtype=bool)
     losses = [c.quality.collapsed / c.quality.ended * (c.mean - (c.quality.chance or 0.0)) for c in pool]
     return np.asarray(is_fallible & (means - np.array(losses) < means[~is_fallible].max()))
 
@@ -259,10 +257,7 @@ def _binding(candidates: Sequence[Candidate], ask: Ask) -> tuple[CostName, ...]:
 
 def _outcome(candidates: Sequence[Candidate], ask: Ask) -> tuple[object, object]:
     pool = _pool(candidates, ask)
-    if not pool:
-        return (None, None)
-    comparison = _comparison(pool, ask)
-    place, _ = _pick(comparison)
+    place, _ = _pick(_comparison(pool, ask))
     return (pool[place].result.case, max(candidate.mean for candidate in pool))
 
 
@@ -283,7 +278,7 @@ def _runners(comparison: PoolComparison, fronts: Sequence[float], place: int) ->
 def _price(comparison: PoolComparison, place: int) -> NextBetter | None:
     pool, name, gains = comparison.pool, comparison.ask.cheapest, comparison.pairs.gap[place]
     points = [(candidate.cost(name), -gain) for candidate, gain in zip(pool, gains, strict=True)]
-    rivals = [i for i in front(points) if gains[i] > 0 and pool[i].cost(name) > pool[place].cost(name)]
+    rivals = [i for i in front(points) if pool[i].cost(name) > pool[place].cost(name)]
     if not rivals:
         return None
     return NextBetter(pool[rivals[0]], float(gains[rivals[0]]), p_of_gain(comparison.pairs, place, rivals[0]))

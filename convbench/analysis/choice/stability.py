@@ -98,7 +98,7 @@ def cost_draws(pool: Sequence[Candidate], name: CostName, rng: np.random.Generat
 
 def _candidate_draws(candidate: Candidate, name: CostName, rng: np.random.Generator, count: int) -> Floats:
     latency = candidate.result.latency if name == metrics.LATENCY.option else None
-    if latency is None or not latency.bounded or latency.low <= 0:
+    if latency is None or latency.low <= 0:  # minus infinity without an interval
         return np.full(count, candidate.cost(name))
     spread = math.log(latency.high / latency.low) / 2 / NORMAL
     return np.asarray(latency.median * np.exp(spread * rng.standard_normal(count)))
