@@ -22,9 +22,10 @@ import pytest
 
 from convbench.cli.ending import code_of
 from convbench.core import git, metrics, package, profiles
-from convbench.core.errors import ConvbenchError
+from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable
 from convbench.core.record import FACTS, Case, Choice, Clip, Parts, Protocol, Reading, Record, Recurrent, Trial, Whole
 from convbench.core.registry import reducers
+from convbench.measure.attempts import failed_record
 from convbench.measure.traces.capture import Capture
 from convbench.plugins.executors import ray, slurm
 from convbench.plugins.executors.fake import invented
@@ -319,6 +320,47 @@ def test_a_host_skips_an_anchor_too_large_for_its_memory(large: Case) -> None:
 
 
 # --- Faults -----------------------------------------------------------------------------------------------------------
+
+
+def lacking(kind: str, lacks: dict[str, str]):
+    """Return a function that makes records, but failed ones of a variant (of any case: "") that a host lacks."""
+    error = Unavailable("no compiler") if kind == "unavailable" else CaseFailed("error", "No such file: 'clips'")
+
+    def answer(job: Job, host: Host) -> Record:
+        names = [choice.name for choice in job.case.variant] or ["eager"]
+        lack = lacks.get(host.name)
+        return failed_record(job.case, error) if lack == "" or lack in names else invented(job, host)
+
+    return answer
+
+
+@pytest.mark.parametrize("kind", ["unavailable", "error"])
+def test_a_case_is_measured_by_the_hosts_that_have_what_it_needs(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A host without a compiler, or without a file, used to skip or fail the cases that came to it first."""
+    sweep = Sweep(suite(), machines(3), answer=lacking(kind, {"host-0": "channels_last"})).run()
+    assert sweep.whole()
+    assert {record.status for _, record in sweep.records} == {"ok"}
+    assert sum("host-0 cannot measure" in message for message in caplog.messages) == 1
+    assert any(name == "host-0" for name, _, _ in sweep.engine.visits)
+
+
+def test_cases_of_one_model_run_on_different_hosts_if_each_lacks_something() -> None:
+    """No host can take such a piece whole, so it would wait forever."""
+    sweep = Sweep(suite(), machines(2), answer=lacking("unavailable", {"host-0": "channels_last", "host-1": "eager"}))
+    assert sweep.run().whole()
+    assert {record.status for _, record in sweep.records} == {"ok"}
+
+
+@pytest.mark.parametrize(("kind", "status", "attempts"), [("unavailable", "skipped", 3), ("error", "failed", 2)])
+def test_a_case_that_no_host_can_measure_has_one_record(kind: str, status: str, attempts: int) -> None:
+    sweep = Sweep(
+        [case("gap"), case("gmp")], machines(3), answer=lacking(kind, dict.fromkeys(("host-0", "host-1", "host-2"), ""))
+    )
+    assert [record.status for _, record in sweep.run().records] == [status] * 2
+    assert Counter(job.case.id for _, job, _ in sweep.engine.visits) == {
+        case("gap").id: attempts,
+        case("gmp").id: attempts,
+    }
 
 
 def test_other_hosts_do_the_work_of_a_lost_host() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from convbench.core.comparability import fingerprint
+from convbench.core.errors import ConvbenchError
 from convbench.measure.machine import cgroup, doctor, environment
 
 GIB = 2**30
@@ -110,3 +112,11 @@ def test_a_positive_niceness_is_reported(monkeypatch):
     (check,) = doctor._niceness()
     assert not check.is_good
     assert check.message.startswith("10: other processes run first")
+
+
+def test_without_proc_the_message_says_what_to_mount(monkeypatch):
+    """In a chroot without ``/proc``, every command used to end in a FileNotFoundError."""
+    error = FileNotFoundError(2, "No such file or directory", "/proc/meminfo")
+    monkeypatch.setattr(environment.psutil, "virtual_memory", Mock(side_effect=error))
+    with pytest.raises(ConvbenchError, match=r"^/proc/meminfo: cannot be read \(No such file.*: mount /proc"):
+        environment.describe("cpu")

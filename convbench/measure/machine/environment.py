@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
@@ -60,7 +61,7 @@ def describe(device: str, packages: Sequence[str] = ()) -> dict[str, Scalar]:
         "device": device,
         "cpu": _cpu_model(),
         "cores": cgroup.available_cores(),
-        "memory_bytes": min(psutil.virtual_memory().total, cgroup.memory_limit() or sys.maxsize),
+        "memory_bytes": min(_memory().total, cgroup.memory_limit() or sys.maxsize),
         "os": platform.platform(aliased=True, terse=True),
         "machine": platform.machine(),
         "python": platform.python_version(),
@@ -115,8 +116,19 @@ def available_bytes(facts: Mapping[str, Scalar]) -> int:
 
 def available_memory() -> int:
     """Bytes that this machine or its container has free."""
-    machine_free, group_free = psutil.virtual_memory().available, cgroup.memory_free()
+    machine_free, group_free = _memory().available, cgroup.memory_free()
     return machine_free if group_free is None else min(machine_free, group_free)
+
+
+def _memory() -> Any:
+    """The machine's memory as psutil reads it. Raises ConvbenchError if ``/proc`` is not mounted."""
+    try:
+        return psutil.virtual_memory()
+    except OSError as error:
+        raise ConvbenchError(
+            f"{error.filename}: cannot be read ({error.strerror}): mount /proc, whose counters tell what disturbs a "
+            "measurement"
+        ) from error
 
 
 def refuse_unknown(device: str) -> None:

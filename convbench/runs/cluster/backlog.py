@@ -107,7 +107,8 @@ class Backlog:
     def strand(self, tickets: Iterable[int]) -> None:
         """Queue jobs that no host can take now in pieces of their own.
 
-        They must hold back neither the other jobs of their pieces nor further rounds.
+        They must hold back neither the other jobs of their pieces nor further rounds. A piece whose jobs need different
+        hosts is cut into single jobs.
         """
         self._stranded_tickets = frozenset(tickets)
         for piece in list(self.pieces):
@@ -117,6 +118,10 @@ class Backlog:
                 self.pieces.remove(piece)
                 self.queue(stranded_tickets)
                 self.queue(ticket for ticket in open_tickets if ticket not in self._stranded_tickets)
+            elif len(open_tickets) > 1 and not stranded_tickets and not self.groups.can_take(piece.jobs):
+                self.pieces.remove(piece)
+                for ticket in open_tickets:
+                    self.queue([ticket])
 
     def _is_ready(self, piece: WaitingPiece, member: Member) -> bool:
         """Whether a worker may take a piece now. All its jobs have one home, so that only the first is asked for it.

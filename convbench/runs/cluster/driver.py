@@ -5,7 +5,9 @@
 2. The jobs of a worker that is lost, silent or stuck are issued again. Those that were running go alone, which tells a
    case that takes its hosts down from the cases beside it. After its third lost worker it gets a failed record.
 3. If a host is idle and a piece is late, the piece is issued a second time. The first record of a job counts.
-4. A job that no host can take gets a skipped record at once. A case that only lost hosts could measure gets none: the
+4. If a host lacks what a case needs, such as a compiler or a file, other hosts measure the case. A case that fails with
+   an error of its own gets a failed record when a second host, if there is one, fails too.
+5. A job that no host can take gets a skipped record at once. A case that only lost hosts could measure gets none: the
    sweep is told, and the run ends with an error after all other cases. Resuming the run tries such cases again.
 
 Nothing is stored here: the sweep writes the records that are yielded, so that it can resume a run whose driver died.
@@ -28,6 +30,9 @@ from convbench.runs.cluster.intake import Intake
 from convbench.runs.cluster.roll import WAIT, Roll, log
 from convbench.runs.executor import Host, Job, JobRecord
 
+MOST_ERRORS = 2
+"""Hosts on which a case may fail with an error before that is taken for the case's own fault."""
+
 
 class Driver:
     """The driver of one run. ``close`` ends what the engine started; ``clock`` returns seconds and never goes back."""
@@ -43,6 +48,7 @@ class Driver:
         self._bereft_start: float | None = None
         self._is_in_doubt = True
         self._last_look = -math.inf
+        self._reported_lacks: set[tuple[str, str]] = set()
         self.lost: set[str] = set()
 
     @property
@@ -142,6 +148,8 @@ class Driver:
         if member is not None:
             member.start_by_ticket.pop(event.ticket, None)
             member.is_fruitful = True
+            if self._passes_on(event, member.host):
+                return
         entry = self.ledger.settle(event.ticket)
         if entry is None:
             return
@@ -151,6 +159,28 @@ class Driver:
             self.backlog.withdraw(entry.job.case.id)
         name, skew = (member.host.name, member.skew) if member else ("", 0.0)
         yield replace(event.job, host=name), correct_record(event.record, event.job, name, skew)
+
+    def _passes_on(self, event: Ended, host: Host) -> bool:
+        """Whether other hosts should try a job that failed here; it is queued again when this worker's piece ends."""
+        entry, failure = self.ledger.jobs.get(event.ticket), event.record.failure
+        if entry is None or failure is None or failure.kind not in ("unavailable", "error"):
+            return False
+        self.groups.note_lack(entry.job.case, host, failure.message)
+        self._is_in_doubt = True
+        entry.errors += failure.kind == "error"
+        if entry.job.host:  # a visit to an anchor is of no use elsewhere
+            self.ledger.settle(event.ticket)
+            return True
+        passes_on = entry.errors < MOST_ERRORS and self.groups.can_measure(entry.job)
+        if passes_on and (host.name, failure.message) not in self._reported_lacks:
+            self._reported_lacks.add((host.name, failure.message))
+            log.warning(
+                "convbench: %s cannot measure %s, so another host tries it (%s)",
+                host.name,
+                entry.job.case.id,
+                failure.message,
+            )
+        return passes_on
 
     # --- Again --------------------------------------------------------------------------------------------------------
 
@@ -183,6 +213,7 @@ class Driver:
             if entry.job.host and not self.roll.has_host(entry.job.host):
                 self.ledger.settle(ticket)  # a visit to an anchor is of no use once its host is lost
         self.backlog.requeue(tickets, suspects)
+        self._is_in_doubt = True
 
     def _release(self, member: Member) -> list[int]:
         """Take a worker's piece away and return those of its open tickets that no other worker has."""

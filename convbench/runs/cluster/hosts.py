@@ -35,6 +35,7 @@ class Groups:
         self._homes: dict[Hashable, str] = {}
         self._load: defaultdict[str, float] = defaultdict(float)
         self._bytes_by_case: dict[Case, int] = {}
+        self._lacks: dict[tuple[str, str], str] = {}
         self._largest_bytes = 0
 
     def settle(self, hosts: Iterable[Host]) -> None:
@@ -75,6 +76,10 @@ class Groups:
         for job in filter(needs_home, jobs):
             self._homes.setdefault(job.case.situation, host.fingerprint)
 
+    def note_lack(self, case: Case, host: Host, reason: str) -> None:
+        """Remember why a host could not measure a case that another host may be able to measure."""
+        self._lacks[case.id, host.name] = reason
+
     def may(self, job: Job, host: Host) -> bool:
         """Whether a host may measure a job."""
         if job.host:
@@ -88,6 +93,10 @@ class Groups:
     def can_measure(self, job: Job) -> bool:
         """Whether any living host may measure a job."""
         return any(self.may(job, host) for host in self._living_hosts)
+
+    def can_take(self, jobs: Sequence[Job]) -> bool:
+        """Whether any living host may measure all of these jobs."""
+        return any(all(self.may(job, host) for job in jobs) for host in self._living_hosts)
 
     def infeasibility(self, job: Job) -> str:
         """Why no host, lost ones included, can measure a job; empty if one can.
@@ -122,6 +131,8 @@ class Groups:
 
     def lack(self, case: Case, host: Host) -> str:
         """What a host lacks for a case; empty if nothing is known to be missing."""
+        if reason := self._lacks.get((case.id, host.name)):
+            return reason
         if case.device != host.device and case.device.partition(":")[0] != host.device.partition(":")[0]:
             return f"they have no {case.device}"
         if host.available_bytes >= ROOMY * self._largest_bytes:

@@ -20,11 +20,15 @@ GUESS = {"trial": 30.0, "facts": 1.0, "timed": 1.0}
 
 @dataclass
 class OpenJob:
-    """A job without a record yet, the hosts that were lost while they had it, and how many workers have it now."""
+    """A job without a record yet, the hosts that were lost while they had it, and how many workers have it now.
+
+    ``errors`` is how many hosts have failed to measure it.
+    """
 
     job: Job
     deaths: list[str] = field(default_factory=list)
     holders: int = 0
+    errors: int = 0
 
 
 class OpenJobs:
