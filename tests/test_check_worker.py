@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import json
 import math
@@ -435,6 +436,28 @@ def test_a_worker_killed_while_idle_is_still_closed(side, here):
     assert worker.socket.fileno() == -1
     assert os.fsencode(f"TMPDIR={worker.folder}") in variables, "models that it exported stayed in the user's folder"
     assert not worker.folder.exists()
+
+
+@pytest.mark.parametrize("is_elsewhere", [True, False])
+def test_base_finds_its_own_build_before_an_editable_install_of_head(side, here, tmp_path, monkeypatch, is_elsewhere):
+    """meson-python and scikit-build put a finder before the path: base could only be refused, even as a wheel."""
+
+    class Finder:
+        __module__ = "_mnet_editable_loader"
+
+        @staticmethod
+        def find_spec(name, *_):
+            return importlib.util.spec_from_loader(name, None, origin="head") if name == "mnet" else None
+
+    (tmp_path / "mnet.py").touch()
+    own = replace(side, paths=(tmp_path,), is_elsewhere=is_elsewhere)
+    for name, value in link._environment(own, Settings(), here).items():
+        if name.startswith("CONVBENCH_PATH"):
+            monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "meta_path", [Finder, *sys.meta_path])
+    worker.find_side()
+    assert importlib.util.find_spec("mnet").origin == (str(tmp_path / "mnet.py") if is_elsewhere else "head")
 
 
 def test_a_slow_start_gets_the_suites_time_limit(side, here, monkeypatch):

@@ -7,6 +7,7 @@ import re
 import runpy
 import sys
 import warnings
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -20,6 +21,7 @@ from convbench.measure.counts import formulas, traced
 from convbench.measure.counts.counted import macs_by_stage
 from convbench.measure.counts.einsum import contraction_macs
 from convbench.measure.live import count as live
+from convbench.measure.stages.entries import in_threads
 from convbench.models import subject
 from convbench.models.inputs import Inputs
 from convbench.models.network import build
@@ -415,6 +417,22 @@ def test_training_attention_counts_the_same_on_meta_and_cpu():
         torch.nn.functional.scaled_dot_product_attention(query, key, value).sum().backward()
 
     assert flops(train) == flops(train, "meta") == 3 * 2 * (2 * 4 * 5 * 7 * (8 + 8))
+
+
+def test_a_compiled_model_is_counted_without_a_warning_of_our_hooks():
+    """The user's own warnings stay."""
+
+    class Warns(torch.nn.Linear):
+        def forward(self, rows):
+            warnings.warn("the user's own", stacklevel=1)
+            return super().forward(rows)
+
+    compiled = torch.compile(Warns(3, 4))
+    with warnings.catch_warnings(record=True) as records, torch.compiler.set_stance("force_eager"):
+        warnings.simplefilter("always")
+        with in_threads(nullcontext):
+            compiled(torch.zeros(2, 3))
+    assert [str(record.message) for record in records] == ["the user's own"]
 
 
 def test_a_higher_order_operator_with_a_formula_is_counted():

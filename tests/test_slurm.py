@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import signal
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import fake_slurm
 import forked
@@ -184,3 +186,21 @@ def test_missing_submitit_is_reported_with_its_extra(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(__import__("sys").modules, "submitit", None)
     with convbench.executor("slurm", "cpu") as jobs, pytest.raises(ConvbenchError, match=r"'convbench\[slurm\]'"):
         _ = jobs.hosts
+
+
+def test_failed_queries_are_told_once_and_other_messages_of_submitit_stay(caplog: pytest.LogCaptureFixture) -> None:
+    """While Slurm's accounting was down, submitit printed "Bypassing sacct error" on the terminal every ten seconds."""
+    engine = slurm_executor._Engine(Mock(), Mock())
+    submitit_log = logging.getLogger("submitit")
+    submitit_log.addFilter(engine._is_news)
+    inaccurate = "Bypassing sacct error Command '['sacct']' failed., status may be inaccurate."
+    for number in (1, 2):
+        submitit_log.warning(f"Call #{number} - {inaccurate}")
+    submitit_log.warning("Bypassing state error:\nno such job")
+    submitit_log.warning("the folder of the logs has moved")
+    engine.close()
+    submitit_log.warning(inaccurate)  # of the user's own jobs
+    messages = [record.getMessage() for record in caplog.records]
+    reason = "Slurm does not tell the states of its jobs (Command '['sacct']' failed)"
+    warning = f"convbench: {reason}: the end of a worker is noticed by its silence meanwhile"
+    assert messages == [warning, "the folder of the logs has moved", inaccurate]

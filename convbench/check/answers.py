@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from convbench.check.link import Copy, Link, SideWorker
+from convbench.check.origin import BUILD
 from convbench.check.outcome import Fact
 from convbench.check.pairs import CheckedCase
 from convbench.check.settings import Settings
@@ -150,5 +151,6 @@ def _refuse_leak(worker: Link, name: str, sides: Mapping[str, Side], inspection:
         if path.is_relative_to(head.root) and not is_own and not {"site-packages", ".venv"} & set(path.parts):
             raise Refused(
                 f"base imports {module} from the head's tree ({path.relative_to(head.root)}): it would be compared "
-                "with itself. Put its folder on PYTHONPATH, or `check` it against a wheel"
+                "with itself. Put its folder on PYTHONPATH, or `check` it against a wheel. A package that must be "
+                f"built, as by meson-python or scikit-build: --build {BUILD!r}"
             )

@@ -25,9 +25,10 @@ from convbench.core.code import is_installed
 from convbench.core.errors import Refused
 
 IMPORT_PATH = re.compile(r"([A-Za-z_][\w.-]*):[A-Za-z_][\w.]*")
+BUILD = "python -m pip install --no-deps --no-build-isolation --target . ."
 REMEDY = (
     "it would be compared with itself. Install it so that the tree is used (pip install -e), put its source folder on "
-    "PYTHONPATH, or `check` it against a wheel"
+    f"PYTHONPATH, or `check` it against a wheel. A package that must be built: --build {BUILD!r}"
 )
 Files = Mapping[str, str]
 NATIVE = frozenset({".c", ".cc", ".cpp", ".cu", ".cuh", ".h", ".hpp", ".pyx", ".rs"})

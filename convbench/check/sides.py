@@ -38,7 +38,8 @@ class Side:
 
     ``suite`` is the file in this tree at the place of head's suite in its own; ``empty`` are submodules that could not
     be filled; ``checkout_of`` is the working tree of the repository of which this is a commit; ``changes`` are the
-    files of the tree that differ from its commit; ``build`` is the command that built the tree.
+    files of the tree that differ from its commit; ``build`` is the command that built the tree. ``is_elsewhere`` says
+    that the environment's editable installs are of another tree, the working tree.
     """
 
     label: str
@@ -52,6 +53,7 @@ class Side:
     empty: tuple[str, ...] = ()
     checkout_of: Path | None = None
     build: str = ""
+    is_elsewhere: bool = False
 
     @property
     def dirty(self) -> bool:
@@ -150,7 +152,7 @@ def materialise(name: str, working_tree: WorkingTree, folder: Path, build: str =
     refuse_unknown(name, working_tree, build)
     path = _path(name)
     if name.endswith(".whl"):
-        yield _wheel(path, working_tree, folder)
+        yield replace(_wheel(path, working_tree, folder), is_elsewhere=True)
     elif name == ".":
         yield _tree("working tree", working_tree.top, working_tree)
     elif commit := git.commit(working_tree.top, name):
@@ -160,10 +162,11 @@ def materialise(name: str, working_tree: WorkingTree, folder: Path, build: str =
             label = f"{name} ({commit[:12]})" if not commit.startswith(name) else commit[:12]
             # Files that the build leaves are no changes: the commit and the command fully describe the side.
             side = replace(_tree(label, folder / "base", working_tree), commit=commit, changes=(), build=build)
-            yield replace(side, empty=empty, checkout_of=working_tree.top)
+            yield replace(side, empty=empty, checkout_of=working_tree.top, is_elsewhere=True)
     else:
         _build(build, path.resolve(), working_tree, folder)
-        yield replace(_tree(name, path.resolve(), working_tree), build=build)
+        is_elsewhere = path.resolve() != working_tree.top
+        yield replace(_tree(name, path.resolve(), working_tree), build=build, is_elsewhere=is_elsewhere)
 
 
 def refuse_unknown(name: str, working_tree: WorkingTree, build: str = "") -> None:

@@ -282,12 +282,15 @@ def _time_on_gpu(run: Callable[[], Any], device: str) -> tuple[float, float]:
 def find_side() -> None:
     """Put the folders of the variable CONVBENCH_PATH behind the standard library and before installed packages.
 
-    A user's file that is named like a module of the standard library must not replace that module.
+    A user's file that is named like a module of the standard library must not replace that module. If the variable
+    CONVBENCH_PATH_FIRST is set, these folders come before the finders of editable installs, too.
     """
     folders = [entry for entry in os.environ.get("CONVBENCH_PATH", "").split(os.pathsep) if entry]
     places = [index for index, entry in enumerate(sys.path) if entry.rstrip(os.sep).endswith("-packages")]
     start = min(places, default=len(sys.path))
     sys.path[start:start] = folders
+    if os.environ.get("CONVBENCH_PATH_FIRST"):  # else the finders of meson-python and scikit-build find head's code
+        sys.meta_path.sort(key=lambda finder: "editable" in getattr(finder, "__module__", ""))
 
 
 if __name__ == "__main__":

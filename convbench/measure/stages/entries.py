@@ -7,7 +7,9 @@ call is timed, only those are watched that were entered from outside of the stag
 
 from __future__ import annotations
 
+import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial, wraps
@@ -68,10 +70,19 @@ def in_threads(make_context: Callable[[], AbstractContextManager[Any]]) -> Itera
 
     hooks = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)]
     try:
-        yield
+        with _without_warning() if "torch._dynamo" in sys.modules else nullcontext():
+            yield
     finally:
         for hook in hooks:
             hook.remove()
+
+
+@contextmanager
+def _without_warning() -> Iterator[None]:
+    """Ignore torch's warning that a compiled module meets hooks on all modules: they are ours, and do no harm."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Using `torch\.compile\(module\)` when there are global hooks")
+        yield
 
 
 class _Watch(threading.local):

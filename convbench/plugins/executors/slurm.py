@@ -6,7 +6,9 @@ It needs ``convbench[slurm]``.
 from __future__ import annotations
 
 import errno
+import logging
 import math
+import re
 import shutil
 import tempfile
 import threading
@@ -21,6 +23,7 @@ from convbench.core.errors import ConvbenchError, line_of
 from convbench.core.option_types import Count, NonNegative
 from convbench.core.record import Case
 from convbench.core.registry import declares, executors
+from convbench.core.text import cut
 from convbench.core.traits import ExecutorTraits
 from convbench.runs.cluster.engine import Event, Joined, Limits, Lost, Piece
 from convbench.runs.cluster.executor import Cluster
@@ -52,6 +55,10 @@ FAULTLESS = (*REQUEUED, "TIMEOUT", "PREEMPTED", "CANCELLED", "COMPLETED")
 """States of an ended job that do not suggest a fault in its work, if its worker had joined."""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """Errors of the folder, not of Slurm, that keep a job's description from being written."""
+BYPASSED = re.compile(
+    r"(?:Call #\d+ - )?Bypassing (?:sacct|state) error:?\s+(.*?)\.?(?:, status may be inaccurate\.)?", re.DOTALL
+)
+"""Matches submitit's message that a query for the states of jobs has failed, with the reason."""
 NEAR_LIMIT = 180.0
 """A job that ends within this many seconds of its time limit ended because of it: submitit ends jobs 90 s before."""
 
@@ -147,6 +154,7 @@ class _Engine:
     _owed_count: int = 0
     _faultless_count: int = 0
     _refusal_time: float = 0.0
+    _has_failed_query: bool = False
 
     @property
     def awaits_workers(self) -> bool:
@@ -158,6 +166,7 @@ class _Engine:
 
     def start(self) -> int:
         self.submitit = _library()
+        logging.getLogger("submitit").addFilter(self._is_news)
         if self.options.cluster == "slurm" and not shutil.which("sbatch"):
             raise ConvbenchError(
                 "--executor slurm: there is no sbatch here: run it on a login node of the cluster, or try it with "
@@ -206,6 +215,7 @@ class _Engine:
                 submission.job.cancel(check=False)
 
     def close(self) -> None:
+        logging.getLogger("submitit").removeFilter(self._is_news)
         if not hasattr(self, "mailboxes"):
             return
         for worker in self.submissions:
@@ -293,6 +303,15 @@ class _Engine:
         if jobs and self.options.cluster == "slurm":
             with suppress(Exception):
                 jobs[0].watcher.update()
+
+    def _is_news(self, message: logging.LogRecord) -> bool:
+        """Whether a message of submitit is shown: it repeats a failed query for states, which is told once instead."""
+        match = BYPASSED.fullmatch(message.getMessage())
+        if match and not self._has_failed_query:
+            self._has_failed_query = True
+            reason = f"Slurm does not tell the states of its jobs ({cut(match[1], 200)})"
+            log.warning("convbench: %s: the end of a worker is noticed by its silence meanwhile", reason)
+        return not match
 
     def _note_joins(self, events: Iterable[Event]) -> Iterator[Event]:
         """Yield the events of workers, and note when each worker joins."""
