@@ -873,3 +873,18 @@ def test_until_sure_adds_seeds_if_too_few_are_sound():
     trials = further_trials(run_records)
     assert answer_of(run_records).reason == "few-seeds"
     assert [(case.architecture.lstm_input, case.trial.seed) for case in trials] == [(8, 1), (8, 2)]
+
+
+@pytest.mark.parametrize(("per_second", "price"), [(None, 0.0), (100.0, 0.1)])
+def test_no_bound_exceeds_what_accuracies_can_differ_by(per_second, price):
+    """Two reducers on three noisy seeds "differed by -30.6 points [-229.2, +125.8]"; 220 points "would be detected"."""
+    cases = records.case(FC, 8), records.case(FC, 16)
+    run_records = [records.record(case, latency=1e-3 * (i + 1)) for i, case in enumerate(cases)]
+    for seed, accuracies in enumerate([(0.99, 0.6), (0.6, 0.99), (0.99, 0.55)]):
+        run_records += [records.lesson(each, seed=seed, of=case) for each, case in zip(accuracies, cases, strict=True)]
+    answer = answer_of(run_records, Ask(per_second=per_second))
+    (runner,) = answer.runners
+    assert runner.low == pytest.approx(-1 - price, abs=0.002)
+    assert runner.gain < runner.high <= 1 - price
+    text = " ".join(sentences(answer))
+    assert "With so few seeds" in text and "points would have been detected" not in text

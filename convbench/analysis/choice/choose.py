@@ -264,7 +264,11 @@ def _outcome(candidates: Sequence[Candidate], ask: Ask) -> tuple[object, object]
 def _runners(comparison: PoolComparison, fronts: Sequence[float], place: int) -> tuple[Runner, ...]:
     """Return the candidates other than the one at this place, those shown to be within the margin first."""
     pool, gap = comparison.pool, comparison.pairs.gap[place]
-    low, high = differences(comparison.pairs, place)
+    price = _price_of(pool, comparison.ask)
+    low, high = (  # no difference of two accuracies is larger than 1; an infinite bound stays unknown
+        np.where(np.isfinite(bounds), np.clip(bounds, price[place] - price - 1, price[place] - price + 1), bounds)
+        for bounds in differences(comparison.pairs, place)
+    )
     runners = [
         Runner(
             pool[i], fronts[i], bool(comparison.is_shown[i]), bool(comparison.is_ruled_out[i]),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from scipy.special import fdtrc, stdtrit
 
@@ -46,8 +48,10 @@ def _residual(design: Floats, values: Floats) -> tuple[float, int]:
 def detectable(contrasts: Pairs) -> float:
     """Return the difference between two configurations that these seeds detect in four of five cases.
 
-    It is the median over pairs, and holds for one pair by itself; comparing many at once takes a larger difference.
+    It is the median over pairs, and holds for one pair by itself; comparing many at once takes a larger difference. It
+    is infinite if they do not even detect a difference of 1, the largest between two accuracies.
     """
     upper = np.triu_indices(contrasts.gap.shape[-1], 1)
     df, spread = contrasts.df[upper], contrasts.error[upper]
-    return float(np.median((stdtrit(df, 1 - ERROR / 2) + stdtrit(df, POWER)) * spread))
+    difference = float(np.median((stdtrit(df, 1 - ERROR / 2) + stdtrit(df, POWER)) * spread))
+    return difference if difference <= 1 else math.inf
