@@ -72,7 +72,7 @@ def test_a_pair_whose_order_surely_reverses_crosses(times) -> None:
     (view,) = runtimes(timed_results(times))
     (crossing,) = view.crossings
     assert (crossing.faster.series, crossing.slower.series, crossing.runtime) == ("gap", "hybrid", "onnxruntime")
-    assert crossing.in_eager.high < 1 < crossing.ratio.low
+    assert crossing.at_home.high < 1 < crossing.ratio.low
     assert "gap, LSTM input 32 is faster than hybrid, LSTM input 64 in eager" in words.crossings(view)
 
 
@@ -123,6 +123,38 @@ def test_one_runtime_or_one_model_gives_no_view() -> None:
     assert runtimes(timed_results(eager)) == []
     assert runtimes(timed_results({key: value for key, value in MILLISECONDS.items() if key[0] == "gap"})) == []
     assert list(figures.get("runtimes").build(results(records.default_records()))) == []
+
+
+ELSEWHERE = {
+    ("gap", None, "onnxruntime"): 2.0, ("gap", None, "openvino"): 3.0,
+    ("fc", 128, "onnxruntime"): 2.6, ("fc", 128, "openvino"): 9.0,
+}  # fmt: skip
+
+
+def test_runtimes_are_compared_without_eager() -> None:
+    """Without an eager case no figure and no sentence compared the runtimes."""
+    (view,) = runtimes(timed_results(ELSEWHERE))
+    assert (view.home, view.runtimes, view.crossings) == ("onnxruntime", ("onnxruntime", "openvino"), ())
+    text = words.sentence(view)
+    assert text.startswith("No latency in eager to compare with: gap, LSTM input 32 is fastest in onnxruntime, with 1.")
+    assert re.search(r"takes 1\.\d\d× \[.*\] its time in openvino\. In openvino fc, LSTM input 128 costs 3", text)
+    assert text.endswith("keep the order that they have in onnxruntime in every runtime, as far as this run can tell.")
+    (drawing,) = figures.get("runtimes").build(timed_results(ELSEWHERE))
+    assert drawing.caption.startswith(text)
+
+
+def test_one_model_in_two_runtimes_is_compared_without_eager() -> None:
+    failed = records.failed(records.case("gap"))
+    timed = timed_results({key: value for key, value in ELSEWHERE.items() if key[0] == "gap"})
+    (view,) = runtimes([*timed, *results([failed])])
+    assert [price.runtime for price in view.slower] == ["onnxruntime", "openvino"]
+    assert words.sentence(view).endswith("its time in openvino.")
+
+
+def test_number_types_are_compared_apart_without_eager() -> None:
+    """int8 in a runtime is not the same model as fp32 in another."""
+    times = {("gap", None, "onnxruntime"): 2.0, ("gap", None, "int8+onnxruntime"): 1.0}
+    assert runtimes(timed_results(times)) == []
 
 
 def test_situations_are_never_mixed() -> None:

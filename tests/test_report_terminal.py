@@ -167,3 +167,11 @@ def test_a_narrow_table_breaks_no_number(width):
     if width == 40:
         block = ["conv/spatial-softmax/64", "  head: 1.234 ms", "  95 % interval: 0.991 to 1.012", "  verdict: ok"]
         assert [text.rstrip() for text in lines[1:5]] == block
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 200])
+def test_the_interval_outlasts_other_columns(width):
+    """At 80 columns the interval was dropped, and the frames per second were kept."""
+    head = next(text for text in printed(records.many(20), width).splitlines() if text.startswith("reducer"))
+    assert "95 % interval" in head
+    assert ("frames/s" in head) == (width > 80)

@@ -26,9 +26,9 @@ class Verbs(typer.Typer):
     """The verbs. None accepts an empty text as a path, since an unset variable of the shell gives one."""
 
     def command(self, *names: Any, **options: Any) -> Callable[[F], F]:
-        register = super().command(*names, **options)
-
         def put(verb: F) -> F:
+            summary = " ".join((verb.__doc__ or "").strip().partition("\n\n")[0].split())
+            register = super(Verbs, self).command(*names, **{"short_help": summary, **options})
             verb.__annotations__ = get_type_hints(verb, include_extras=True)  # as text, they are made anew at each use
             for name, hint in verb.__annotations__.items():
                 for info in getattr(hint, "__metadata__", ()):

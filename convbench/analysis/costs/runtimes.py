@@ -3,6 +3,9 @@
 The price of a model in a runtime is its latency over that of the base model in the same runtime. The base model is the
 fastest in eager of the models that another runtime ran too. If the order of two models differs between eager and a
 runtime, their ranking crosses.
+
+Models without a latency in eager are compared in the runtimes that they have. There the runtime of most models takes
+the place of eager, and each runtime is compared with the fastest, on the base model in one number type.
 """
 
 from __future__ import annotations
@@ -35,15 +38,15 @@ class RelativeLatency:
 
 @dataclass(frozen=True)
 class Crossing:
-    """Two models in one order in eager and the opposite order in a runtime; ``faster`` is the faster one in eager.
+    """Two models in one order at home (in eager) and the opposite order in a runtime; ``faster`` is so at home.
 
-    Either ratio is the latency of ``faster`` over that of ``slower``: below 1 in eager, above 1 in the runtime.
+    Either ratio is the latency of ``faster`` over that of ``slower``: below 1 at home, above 1 in the runtime.
     """
 
     runtime: str
     faster: Result
     slower: Result
-    in_eager: Interval
+    at_home: Interval
     ratio: Interval
 
 
@@ -51,9 +54,10 @@ class Crossing:
 class Runtimes:
     """One situation (clip, scenario, device, backbone, recurrent stage) with its models in every runtime.
 
-    ``runtimes`` holds eager first, then the others by the base model's latency. ``paid_after`` holds, by runtime, the
-    calls after which export and loading have paid off for each model, infinite if it gains nothing. ``crossings`` is
-    None if they were not searched.
+    ``home`` is the runtime that the others are compared with: eager if it was timed. ``runtimes`` holds it first, then
+    the others by the base model's latency. ``paid_after`` holds, by runtime, the calls after which export and loading
+    have paid off for each model, infinite if it gains nothing. ``crossings`` is None if they were not searched.
+    ``slower`` holds, without eager, the base model's latency in each runtime over that in the fastest, fastest first.
     """
 
     scenario: str
@@ -63,6 +67,8 @@ class Runtimes:
     prices: tuple[RelativeLatency, ...]
     crossings: tuple[Crossing, ...] | None
     paid_after: dict[str, tuple[float, ...]]
+    home: str = EAGER
+    slower: tuple[RelativeLatency, ...] = ()
 
     def of(self, runtime: str) -> list[RelativeLatency]:
         return [price for price in self.prices if price.runtime == runtime]
@@ -75,28 +81,30 @@ class Runtimes:
 
 
 def runtimes(results: Sequence[Result]) -> list[Runtimes]:
-    """Return every situation in which several models ran in eager and at least one of them in an exported runtime."""
+    """Return every situation in which several models ran in eager and at least one of them in an exported runtime.
+
+    Without eager, return those in which a model ran in several variants.
+    """
     models = [
         result for result in measured_results(results) if result.timing and isinstance(result.case.architecture, Parts)
     ]
     situations = grouped(models, lambda result: (result.record.environment, result.case.situation))
-    views = (_view(members) for members in situations.values())
-    return [view for view in views if view is not None]
+    return [view for members in situations.values() for view in _views(members)]
 
 
 def turn(view: Runtimes) -> tuple[RelativeLatency, RelativeLatency] | None:
-    """Return the price in eager and in an exported runtime of the model, except the base, that changes most in between.
+    """Return the price at home and in an exported runtime of the model, except the base, that changes most in between.
 
     None if there is no such model.
     """
     pairs = [
-        (eager, price)
-        for eager in view.of(EAGER)
-        if eager.result is not view.base
+        (home, price)
+        for home in view.of(view.home)
+        if home.result is not view.base
         for runtime in view.runtimes
-        if (price := view.price(runtime, eager.result)) and is_exported(price.result)
+        if runtime != view.home and (price := view.price(runtime, home.result)) and is_exported(price.result)
     ]
-    turns = [(abs(math.log(eager.over_base.median / price.over_base.median)), eager, price) for eager, price in pairs]
+    turns = [(abs(math.log(home.over_base.median / price.over_base.median)), home, price) for home, price in pairs]
     return max(turns, key=lambda entry: entry[0])[1:] if turns else None
 
 
@@ -105,41 +113,69 @@ def is_exported(result: Result) -> bool:
     return bool(result.record.samples(metrics.LOAD))
 
 
-def _view(members: Sequence[Result]) -> Runtimes | None:
-    eager_results = [result for result in members if not result.case.variant and result.latency]
+def _views(members: Sequence[Result]) -> Iterator[Runtimes]:
+    eager_results = [result for result in members if not result.case.variant]
     architectures = {result.case.architecture for result in members if is_exported(result)}
     candidates = [result for result in eager_results if result.case.architecture in architectures]
-    if len(eager_results) < 2 or not candidates:
-        return None
-    base = min(candidates, key=lambda result: result.latency.median if result.latency else math.inf)
+    if len(eager_results) > 1 and candidates:
+        yield _view(members, EAGER, min(candidates, key=_seconds))
+        return
+    timed_in_eager = {result.case.architecture for result in eager_results}
+    homeless = [result for result in members if result.case.architecture not in timed_in_eager]
+    for group in grouped(homeless, lambda result: result.group).values():
+        models = grouped(group, lambda result: result.case.architecture)
+        movable = [result for variants in models.values() if len(variants) > 1 for result in variants]
+        if movable:
+            by_runtime = grouped(movable, lambda result: result.case.variant_name)
+            home = min(by_runtime, key=lambda name: (-len(by_runtime[name]), min(map(_seconds, by_runtime[name]))))
+            yield _view(group, home, min(by_runtime[home], key=_seconds))
+
+
+def _view(members: Sequence[Result], home: str, base: Result) -> Runtimes:
     bases = {
         result.case.variant_name: result for result in members if result.case.architecture == base.case.architecture
     }
-    order = sorted(bases, key=lambda name: (name != EAGER, bases[name].latency.median))  # type: ignore[union-attr]
+    by_speed = sorted(bases.values(), key=_seconds)
+    order = sorted((result.case.variant_name for result in by_speed), key=lambda name: name != home)
     results = [result for result in members if result.case.variant_name in bases]
     ratios = _ratios([(result, bases[result.case.variant_name]) for result in results])
-    prices = tuple(
-        RelativeLatency(result.case.variant_name, result, ratio) for result, ratio in zip(results, ratios, strict=True)
+    slower = _ratios([(result, by_speed[0]) for result in by_speed]) if home != EAGER else []
+    return Runtimes(
+        base.case.scenario,
+        base.case.device,
+        base,
+        tuple(order),
+        _relative(results, ratios),
+        tuple(_crossings(results, home)) if len({r.case.architecture for r in results}) <= MOST_MODELS else None,
+        _paid_after(members),
+        home,
+        _relative(by_speed, slower) if slower else (),
     )
-    case, crossings = base.case, tuple(_crossings(results)) if len(eager_results) <= MOST_MODELS else None
-    return Runtimes(case.scenario, case.device, base, tuple(order), prices, crossings, _paid_after(members))
 
 
-def _crossings(members: Sequence[Result]) -> Iterator[Crossing]:
-    """Yield the pairs of models whose orders in eager and in a runtime are opposite, both by their whole intervals."""
+def _relative(results: Sequence[Result], ratios: Sequence[Interval]) -> tuple[RelativeLatency, ...]:
+    pairs = zip(results, ratios, strict=True)
+    return tuple(RelativeLatency(result.case.variant_name, result, ratio) for result, ratio in pairs)
+
+
+def _seconds(result: Result) -> float:
+    return result.latency.median if result.latency else math.inf
+
+
+def _crossings(members: Sequence[Result], home: str) -> Iterator[Crossing]:
+    """Yield the pairs of models whose orders at home and in a runtime are opposite, both by their whole intervals."""
     by_case: dict[Case, Result] = {result.case: result for result in members}
-    eager_results = [result for result in members if not result.case.variant]
-    pairs = list(combinations(eager_results, 2))
+    pairs = list(combinations([result for result in members if result.case.variant_name == home], 2))
     for (first, second), ratio in zip(pairs, _ratios(pairs), strict=True):
-        faster, slower, in_eager = (first, second, ratio) if ratio.median < 1 else (second, first, _inverse(ratio))
-        if in_eager.high >= 1:
+        faster, slower, at_home = (first, second, ratio) if ratio.median < 1 else (second, first, _inverse(ratio))
+        if at_home.high >= 1:
             continue
-        for variant in dict.fromkeys(result.case.variant for result in members if result.case.variant):
+        for variant in dict.fromkeys(result.case.variant for result in members if result.case.variant_name != home):
             twins = [by_case.get(replace(result.case, variant=variant)) for result in (faster, slower)]
             if twins[0] and twins[1]:
                 (runtime_ratio,) = _ratios([(twins[0], twins[1])])
                 if runtime_ratio.low > 1:
-                    yield Crossing(twins[0].case.variant_name, faster, slower, in_eager, runtime_ratio)
+                    yield Crossing(twins[0].case.variant_name, faster, slower, at_home, runtime_ratio)
 
 
 def _paid_after(members: Sequence[Result]) -> dict[str, tuple[float, ...]]:

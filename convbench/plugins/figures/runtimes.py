@@ -34,7 +34,8 @@ def _place(view: Runtimes) -> tuple[str, str]:
 def _draw(view: Runtimes, index: Mapping[int, int], number: int, has_twins: bool) -> Drawing:
     """Return the figure of a view, the ``number``-th of its scenario and device; ``has_twins`` if there are several."""
     base = view.base
-    setting = f", {around_reducer(base)}, clip {base.case.clip}{threads_of(base.group)}" if has_twins else ""
+    place = f"clip {base.case.clip}, {base.group.dtype}{threads_of(base.group)}"
+    setting = f", {around_reducer(base)}, {place}" if has_twins else ""
     models = {model(price.result): price.result for price in view.prices}
     lines = {name: [view.price(runtime, result) for runtime in view.runtimes] for name, result in models.items()}
     axes = canvas(height=350, left=64, right=118, top=14, bottom=118, width=480)

@@ -16,6 +16,7 @@ from convbench.analysis.costs.headlines import (
     uncounted_share,
     withheld_results,
 )
+from convbench.analysis.costs.runtimes import Runtimes
 from convbench.analysis.costs.runtimes import runtimes as runtimes_of
 from convbench.analysis.quality.qualities import has_training
 from convbench.analysis.results import Result, costs, is_triable, measured_results
@@ -77,12 +78,12 @@ def sentences(run: RunDescription, results: Sequence[Result], answers: Sequence[
             missing = ", ".join(_shortfalls(run, results))
             ending = f"Nothing was measured of {_case_count(run, results)}{missing and f': {missing}'}."
         return [*filter(None, (*quality.sentences(results, answers), withheld_sentence(results))), ending]
-    opening = _pick(headline)
+    opening, views = _pick(headline), runtimes_of(results)
     by_task = quality.sentences(results, answers)
     texts = [
         *([*by_task, f"By cost alone: {opening[:1].lower()}{opening[1:]}"] if by_task else [opening]),
         _ties(headline),
-        _quickest(headline),
+        _quickest(headline, views),
         _flops_bound(results),
         _runner_up(headline),
         withheld_sentence(results),
@@ -90,7 +91,7 @@ def sentences(run: RunDescription, results: Sequence[Result], answers: Sequence[
         _dearest(headline),
         _crossover(headline),
         _variants(headline),
-        *map(runtimes.sentence, runtimes_of(results)),
+        *map(runtimes.sentence, views),
     ]
     texts += elsewhere.sentences(headline.leaders, headline.pick)
     cure = RUNS_IT if is_triable(results) else NO_HEAD
@@ -167,14 +168,23 @@ def _pick(headline: Headline) -> str:
     )
 
 
-def _quickest(headline: Headline) -> str:
-    """Return the latency in the fastest variant: of the pick, or else of another model."""
+def _quickest(headline: Headline, views: Sequence[Runtimes]) -> str:
+    """Return the latency in the fastest variant: of the pick, or else of another model.
+
+    Empty if the sentence of a view compares that result with the others of its model.
+    """
     quickest = headline.quickest
     if not quickest or not quickest.result.latency:
         return ""
+    if any(price.result is quickest.result for view in views for price in view.slower):
+        return ""
     latency = units.interval(quickest.result.latency)
     if quickest.is_own:
-        return f"In {quickest.result.case.variant_name} it takes {latency}: {units.speedup(quickest.speedup)} as fast."
+        best = _best_variant(headline)
+        # with a single gain, ``_variants`` states the same ratio
+        is_stated = best is not None and [gain.result for gain in best.gains] == [quickest.result]
+        ratio = "" if is_stated else f": {units.speedup(quickest.speedup)} as fast"
+        return f"In {quickest.result.case.variant_name} it takes {latency}{ratio}."
     return f"Faster: {setup(quickest.result)}, with {latency}: {units.speedup(quickest.speedup)} as fast as the pick."
 
 
@@ -283,10 +293,7 @@ def _crossover(headline: Headline) -> str:
 def _variants(headline: Headline) -> str:
     """Return the gain of the best variant over eager, for the pick's clip, scenario and machine."""
     assert headline.pick
-    case, group = headline.pick.case, headline.pick.group
-    # ignore the number type: a pick in int8 differs from eager in it
-    variants = [variant for variant in headline.variants if variant.group._replace(dtype=group.dtype) == group]
-    best = next((variant for variant in variants if variant.speedup.median > 1), None)
+    case, variants, best = headline.pick.case, _variants_of_pick(headline), _best_variant(headline)
     scenario = "" if case.scenario == "inference" else f" ({case.scenario})"
     if best is None:
         middle = " in the median of its models" if any(len(variant.gains) > 1 for variant in variants) else ""
@@ -298,6 +305,18 @@ def _variants(headline: Headline) -> str:
         else ""
     )
     return f"{best.variant}{scenario} is {_range(best)} eager{payback}.{_allocators(best)}"
+
+
+def _variants_of_pick(headline: Headline) -> list[VariantGain]:
+    """Return the variants of the pick's clip, scenario and machine, the one with the greatest gain first."""
+    assert headline.pick
+    group = headline.pick.group
+    # ignore the number type: a pick in int8 differs from eager in it
+    return [variant for variant in headline.variants if variant.group._replace(dtype=group.dtype) == group]
+
+
+def _best_variant(headline: Headline) -> VariantGain | None:
+    return next((variant for variant in _variants_of_pick(headline) if variant.speedup.median > 1), None)
 
 
 def _range(variant: VariantGain) -> str:
