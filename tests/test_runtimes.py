@@ -409,6 +409,7 @@ def test_a_clips_single_answer_equals_the_streams_last_answer() -> None:
             "numpy's arrays, which have no bfloat16",
         ),
         (case(Choice("openvino"), architecture=own("Turning"), clip=SMALL), "complex numbers, which ONNX does not"),
+        (case(Choice("openvino"), architecture=own("Spelling"), clip=SMALL), "returns a list without tensors, so an"),
         (case(Choice("openvino"), architecture=PROJECTED), r"projections \(proj_size\), which ONNX does not have"),
         (case(Choice("int8"), architecture=PROJECTED), r"projections \(proj_size\), which torch cannot quantise"),
         (case(Choice("tensorrt")), "NVIDIA GPUs only"),

@@ -57,6 +57,9 @@ def example(subject: Subject) -> Example:
     carries_state = first_args is not None
     has_state = carries_state or isinstance(subject.case.architecture, Parts)  # a user's second output may be anything
     structure.rebuild(output, "the model's output")
+    if not structure.row(output):
+        kind = type(output).__name__
+        raise CaseFailed("error", f"returns a {kind} without tensors, so an exported model would compute nothing")
     return Example(call, output, first_args, _names(call, carries_state), _output_names(output, has_state))
 
 
