@@ -481,6 +481,14 @@ def test_a_quantised_output_is_compared_by_its_real_values(variant):
     assert measured(case("Quantised", SMALL, variant=variant), ["latency"]).status == "ok"
 
 
+@pytest.mark.parametrize("model", ["normed/new", "normed/old", "Flattens"])
+def test_weights_that_each_call_computes_are_quantised(model):
+    """torch refused layers with weight norm, spectral norm or pruning, and models that flatten an LSTM's weights."""
+    record = measured(case(model, SMALL, variant=(Choice("int8"),)), ["latency"])
+    assert record.samples("latency_s")
+    assert 0 < value(record, "parity_relative") < 0.1
+
+
 def test_a_live_model_with_a_quantised_output_is_measured():
     assert convbench.measure(field.Quantised(), torch.ones(1, 2, 3, 8, 8), protocol=PROTOCOL).samples
 
