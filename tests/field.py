@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._higher_order_ops.scan import scan
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, prune
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from convbench.core.record import Clip
@@ -1047,3 +1047,21 @@ def step(model, frame, state):
     if state is None:
         model.start()
     return model.frame(frame[:, 0]), True
+
+
+def skip_every_second_frame(model, frame, state):
+    """Repeat the last output for every second frame, as trackers do to save time."""
+    output, is_due = state or (None, True)
+    return (output := model(frame) if is_due else output), (output, not is_due)
+
+
+class Flattens(Base):
+    """Flattens its LSTM's weights in forward, as many CRNNs do, and prunes its head."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = prune.l1_unstructured(nn.Linear(20, 4), "weight", 0.5)
+
+    def forward(self, x):
+        self.rnn.flatten_parameters()
+        return self.head(super().forward(x))

@@ -19,6 +19,7 @@ from convbench.measure.handover import HEAD, _eager_output, _program, _program_p
 from convbench.measure.parity import Parity
 from convbench.models.deployment import Example
 from convbench.models.subject import assemble
+from convbench.runs.processes import Processes
 
 RECORDS = [records.record(records.case(name)) for name in ("gap", "gmp")]
 
@@ -38,8 +39,11 @@ def test_modules_imported_by_run_are_found_again(tmp_path, monkeypatch, in_proce
         return [], Parity(0.0, 0.0)
 
     monkeypatch.setattr(handover, "hand_over", hand_over)
+    calls = []
+    monkeypatch.setattr(Processes, "run", lambda _, call: calls.append(call) or call.work(*call.args))
     done = in_process("export-model", "*", "--run", "run", "--to", "net.onnx", cwd=tmp_path)
     assert (done.returncode, imported) == (0, [None]), done.stderr
+    assert len(calls) == 1, "the user's code runs in a process of its own"
     assert "brought" in sys.modules
 
 

@@ -472,6 +472,7 @@ FINDINGS = {
     "own_threads": {}, "slow_on_meta": {}, "inputs_changed": {}, "not_a_number": {"share": 0.25, "part": "output"},
     "ill_conditioned": {"relative": 0.19},
     "random_work": {"macs": 4e6, "other": 2e6},
+    "uneven_work": {"macs": 4e6, "other": 2e6},
     "not_in_inference_mode": {"mode": "with gradients", "reason": "RuntimeError: no gradient"},
 }  # fmt: skip
 

@@ -409,6 +409,19 @@ def test_a_clips_single_answer_equals_the_streams_last_answer() -> None:
             "numpy's arrays, which have no bfloat16",
         ),
         (case(Choice("openvino"), architecture=own("Turning"), clip=SMALL), "complex numbers, which ONNX does not"),
+        (case(Choice("openvino"), architecture=own("Spelling"), clip=SMALL), "returns a str without tensors, so an"),
+        (
+            case(
+                *QUICKLY["onnxruntime"],
+                architecture=Whole(Choice("exported_models:Spelling", (("scored", True),))),
+                clip=SMALL,
+            ),
+            r"returns text that was fixed .*, '.*' instead of '.*' on another clip: let it return tensors",
+        ),
+        (
+            case(*QUICKLY["onnxruntime"], scenario="streaming", architecture=own("Boxing"), clip=SMALL),
+            "the model's input has a Kept, whose tensors cannot be handed to another runtime",
+        ),
         (case(Choice("openvino"), architecture=PROJECTED), r"projections \(proj_size\), which ONNX does not have"),
         (case(Choice("int8"), architecture=PROJECTED), r"projections \(proj_size\), which torch cannot quantise"),
         (case(Choice("tensorrt")), "NVIDIA GPUs only"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -40,6 +41,7 @@ def export_model(
     from convbench.core.commands import Command
     from convbench.measure.handover import foreign_variants, hand_over
     from convbench.report.words import units
+    from convbench.runs.user_code import UserCode
 
     if to.suffix != ".onnx" or not to.parent.is_dir():
         raise ConvbenchError(f"--to {to}: name a file that ends in .onnx, in a directory that exists")
@@ -49,9 +51,12 @@ def export_model(
     bring(command.plugins)
     record = _find_record(case, records, run)
     facts: dict[str, Scalar] = {"run": description.name, "environment": record.environment, **_latency(record)}
-    files, parity = hand_over(record.case, description.protocol.seed, to, weights, facts, exporter, any_batch=any_batch)
+    places = to.absolute(), weights and weights.absolute()  # the model's code may change the working directory
+    args = (record.case, description.protocol.seed, *places, facts, exporter, any_batch)
+    with UserCode([record.case]) as calls:
+        files, parity = calls.run(hand_over, args, seconds=math.inf)
     for path in files:
-        print(f"{path} ({units.size(path.stat().st_size)})")
+        print(f"{to.with_name(path.name)} ({units.size(path.stat().st_size)})")
     if parity:
         print(f"largest difference from eager {parity.largest:.2g}, relative error {parity.relative:.2g}")
     else:

@@ -42,15 +42,15 @@ def _export_parity(subject: Subject, eager: Subject, parity: Parity) -> Iterator
     other_inputs = inputs(subject.case, subject.seed + 1, subject.device, subject.model)
     typed_inputs = other_inputs.with_types_of(subject.inputs)
     expected = clone(_run(eager, other_inputs))
-    parity = parity.merge(compare(clone(_run(subject, typed_inputs)), expected, tolerance(subject), " on another clip"))
-    yield from parity.readings()
+    output = clone(_run(subject, typed_inputs))
+    yield from parity.merge(_compare_exported(output, expected, subject, " on another clip")).readings()
 
 
 def _stream_parity(subject: Subject, eager: Subject, parity: Parity) -> Iterator[Reading | Finding]:
     frames = subject.case.clip.frames
     streams = [_stream(model, frames) for model in (subject, eager)]
     for number, (output, expected) in enumerate(zip(*streams, strict=True)):
-        parity = parity.merge(compare(output, expected, tolerance(subject), f" at frame {number}"))
+        parity = parity.merge(_compare_exported(output, expected, subject, f" at frame {number}"))
     yield from parity.readings()
     clip_output = _clip_output(eager)
     if clip_output is None or any("[0]" not in output for stream in streams for output in stream):
@@ -82,6 +82,22 @@ def _stream(subject: Subject, frames: int) -> list[dict[str, Any]]:
     """The outputs of a clip's frames, beginning with the first frame whatever was called before."""
     run = scenarios.get(subject.case.scenario).build(subject)
     return [clone(run()) for _ in range(frames)]
+
+
+def _compare_exported(output: dict[str, Any], expected: dict[str, Any], subject: Subject, place: str) -> Parity:
+    """Return how far a runtime's output is from eager's. Its text, such as decoded letters, must be the same.
+
+    A runtime returns only tensors. The text of the call with which the model was exported stands beside them.
+    """
+    parity = compare(output, expected, tolerance(subject), place)
+    for path, text in expected.items():
+        if isinstance(text, str) and output[path] != text:
+            raise CaseFailed(
+                "wrong output",
+                f"returns text that was fixed at the export, {output[path]!r} instead of {text!r}{place}: "
+                "let it return tensors, and decode them after the call",
+            )
+    return parity
 
 
 def _clip_output(eager: Subject) -> torch.Tensor | None:

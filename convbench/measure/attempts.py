@@ -15,14 +15,17 @@ from convbench.core.record import Case, Failure, Finding, Reading, Record, times
 Measure = Callable[[Case], Record]
 KEPT_TENSOR = (
     "its code keeps a tensor of torch's meta device, on which shapes are found first: a function that keeps tensors "
-    "between calls, for instance by functools.lru_cache, must take the device as an argument, too"
+    "between calls, for instance by functools.lru_cache, must take the device as an argument, too, and weights "
+    "that it makes on meta itself need values, as from load_state_dict(..., assign=True)"
 )
 TWO_TYPES = (
     "two number types meet: give the inputs, and tensors that the code makes itself, such as a first state, the type "
     "of the weights, as in torch.zeros(..., dtype=frame.dtype), and replace .float() by .to(weight.dtype)"
 )
-_METS_TYPE = re.compile(r"mixed dtype|(?=.*\b[Ff]loat\b)(?=.*\b(Half|BFloat16)\b)")
-"""torch's error messages if a float32 tensor meets one of a shorter type."""
+_METS_TYPE = re.compile(
+    r"mixed dtype|(?=.*\b[Ff]loat\b)(?=.*\b(Half|BFloat16|[Dd]ouble|Byte|unsigned char|long int)\b)"
+)
+"""torch's error messages if a float32 tensor meets one of another type."""
 _METS_META = re.compile(r"\bmeta tensor\b|device.*\bmeta\b")
 """torch's error messages if a tensor without values meets one with values."""
 

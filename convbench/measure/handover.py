@@ -61,7 +61,6 @@ def hand_over(
     weights: Path | None,
     facts: Mapping[str, Scalar],
     exporter: Exporter | None = None,
-    *,
     any_batch: bool = False,
 ) -> tuple[list[Path], Parity | None]:
     """Write a case's model to ``to``, large weights and a program beside it; return the files and the parity.

@@ -155,6 +155,16 @@ class Subject:
         """Return the model's output, given the result of ``timed_call``."""
         return self.deployment.output(result) if self.deployment else result
 
+    def next_state(self) -> list[torch.Tensor]:
+        """Stream one more call and return the tensors of the state that it hands on.
+
+        None for cases that do not stream, and for other runtimes.
+        """
+        if not self.case.streams or self.deployment:
+            return []
+        _, state = self.run()
+        return values.tensors(state)
+
     def call(self) -> Any:
         """Return ``run()``. On ``meta``, tensors without a device are made there too, and no values are checked."""
         if self.device != "meta":

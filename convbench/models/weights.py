@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
+from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 from convbench.models.values import held_bytes, stored_bytes, tensors
 
@@ -37,6 +38,20 @@ def channels_last(model: nn.Module) -> nn.Module:
 
     result: nn.Module = model._apply(reorder)  # type: ignore[no-untyped-call]
     return result
+
+
+def fix_weights(model: nn.Module) -> None:
+    """Replace weights that are computed at every call by their values, in place, as before a deployment.
+
+    These are parametrizations, and the older hooks of weight norm, spectral norm and pruning.
+    """
+    for module in [*model.modules()]:
+        for name in [*getattr(module, "parametrizations", ())] if is_parametrized(module) else ():
+            remove_parametrizations(module, name)
+        for number, hook in [*module._forward_pre_hooks.items()]:
+            if type(hook).__module__.startswith("torch.nn.utils.") and hasattr(hook, "remove"):
+                hook.remove(module)
+                del module._forward_pre_hooks[number]
 
 
 def weights_bytes(model: nn.Module) -> int:

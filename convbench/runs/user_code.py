@@ -54,7 +54,7 @@ def names_own_code(cases: Sequence[Case]) -> bool:
 
 def explain(error: CaseFailed, activity: str) -> str:
     """Explain why a process ended without a result during an activity, or return the error that it reported."""
-    if error.kind in ("error", "unavailable"):
+    if error.kind in ("error", "wrong output", "unavailable"):
         return str(error)
     return f"{activity} ended without a result: {error}"
 
@@ -73,21 +73,28 @@ class UserCode:
         if self.processes:
             self.processes.close()
 
-    def run(self, work: Callable[..., T], args: tuple[Any, ...]) -> T:
+    def run(self, work: Callable[..., T], args: tuple[Any, ...], seconds: float = SECONDS) -> T:
         """Return ``work(*args)``. Raises what it raises, or ConvbenchError if it failed in a separate process."""
-        return call_safely(self.processes, work, args, "the user's code", self.cases) if self.processes else work(*args)
+        if self.processes is None:
+            return work(*args)
+        return call_safely(self.processes, work, args, "the user's code", self.cases, seconds)
 
 
 def call_safely(
-    processes: Processes, work: Callable[..., T], args: tuple[Any, ...], activity: str, cases: Sequence[Case]
+    processes: Processes,
+    work: Callable[..., T],
+    args: tuple[Any, ...],
+    activity: str,
+    cases: Sequence[Case],
+    seconds: float = SECONDS,
 ) -> T:
     """Return ``work(*args)``, run in a separate process that imports what the cases need of the user's code.
 
-    Raises ConvbenchError if the process ended without a result.
+    The process has ``seconds``, and some more for each case. Raises ConvbenchError if it ended without a result.
     """
     try:
         tasks = {case.trial.task for case in cases if case.trial}
-        timeout = SECONDS + SECONDS_A_CASE * len(cases) + SECONDS_A_TASK * len(tasks)
+        timeout = seconds + SECONDS_A_CASE * len(cases) + SECONDS_A_TASK * len(tasks)
         return processes.run(Call(work, args, timeout=timeout, imports=user_imports(cases)))
     except CaseFailed as error:
         raise ConvbenchError(explain(error, activity)) from error

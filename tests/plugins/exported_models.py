@@ -46,11 +46,38 @@ def lowered(clip):
     return torch.randn(clip.batch, clip.frames, clip.channels, clip.height, clip.width).bfloat16()
 
 
+class Kept:
+    """The state of ``Boxing``."""
+
+    def __init__(self, mean: torch.Tensor) -> None:
+        self.mean = mean
+
+
+class Boxing(nn.Module):
+    """Carries its state in an object of its own class."""
+
+    def forward(self, frame, state=None):
+        mean = frame.mean() if state is None else (frame.mean() + state.mean) / 2
+        return mean, Kept(mean)
+
+
 class Turning(nn.Module):
     """Returns complex numbers."""
 
     def forward(self, clip):
         return torch.fft.rfft(clip)
+
+
+class Spelling(nn.Module):
+    """Returns a text that it reads from the clip, and with ``scored`` a score beside it."""
+
+    def __init__(self, *, scored: bool = False) -> None:
+        super().__init__()
+        self.scored = scored
+
+    def forward(self, clip):
+        text = f"{float(clip.mean()):.3f}"
+        return {"text": text, "score": clip.amax()} if self.scored else text
 
 
 class Noisy(nn.Module):

@@ -127,7 +127,7 @@ def timeline(lives: list[Life]) -> Timeline:
 
 
 def holdings(subject: Subject) -> dict[int, Life]:
-    """Memory that a warmed-up subject holds between calls (weights, inputs, optimizer state), by address."""
+    """Memory that a warmed-up subject holds between calls (weights, inputs, optimizer or carried state), by address."""
     stage_of = _stages_of_parameters(subject)
     lives: dict[int, Life] = {}
 
@@ -146,6 +146,8 @@ def holdings(subject: Subject) -> dict[int, Life]:
         for parameter, state in subject.run.optimizer.state.items():
             for tensor in state.values():
                 hold(tensor, "optimizer", stage_of(parameter))
+    for tensor in subject.next_state():
+        hold(tensor, "activations", OTHER)
     return lives
 
 

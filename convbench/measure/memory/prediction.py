@@ -35,6 +35,7 @@ from convbench.measure.stages.entries import in_threads
 from convbench.models import network, subject
 from convbench.models.subject import Subject
 from convbench.models.training_step import TrainingStep
+from convbench.models.values import held_bytes, tensors
 from convbench.models.weights import channels_last, weights_bytes
 from convbench.models.without_values import without_checks
 
@@ -189,23 +190,31 @@ def _assemble(case: Case, model: nn.Module | None = None) -> Subject:
 
 
 def _predict(subject: Subject, until: float) -> Prediction:
-    resident = weights_bytes(subject.model) + subject.inputs.bytes
+    if not isinstance(subject.run, TrainingStep):
+        return _predict_call(subject, until)
     step, peak = subject.run, Peak(torch.device(subject.device), until)
-    if not isinstance(step, TrainingStep):
-        with peak.follow(), in_threads(_refuse_threads):
-            step()
-        if subject.without_gradients.refusal:  # this peak includes the refused call, which later ones skip
-            peak = Peak(torch.device(subject.device), until)
-            with peak.follow(), in_threads(_refuse_threads):
-                step()
-        return Prediction(resident + peak.libraries, peak.bytes, 0)
     with peak.follow(), in_threads(_refuse_threads):
         step.backward(step.forward())
-    resident += peak.libraries
+    resident = weights_bytes(subject.model) + subject.inputs.bytes + peak.libraries
     parameters = [parameter for parameter in step.parameters if parameter.grad is not None]
     state, intermediates = optimizer_bytes(step.optimizer, parameters)
     gradients = sum(parameter.nbytes for parameter in parameters)
     return Prediction(resident + state, peak.bytes, gradients + intermediates)
+
+
+def _predict_call(subject: Subject, until: float) -> Prediction:
+    """Predict a later call: inference mode is refused only once, and a stream's state may grow in its first frames."""
+    state: list[torch.Tensor] = []
+    for _ in range(max(2, subject.case.clip.frames)):
+        peak, refusal = Peak(torch.device(subject.device), until), subject.without_gradients.refusal
+        with peak.follow(), in_threads(_refuse_threads):
+            output = subject.run()
+        next_state = tensors(output[1]) if subject.case.streams else []
+        resident = weights_bytes(subject.model) + held_bytes((*subject.inputs.tensors, *state)) + peak.libraries
+        if held_bytes(next_state) == held_bytes(state) and subject.without_gradients.refusal is refusal:
+            break
+        state = next_state
+    return Prediction(resident, peak.bytes, 0)
 
 
 def _refuse_threads() -> AbstractContextManager[Any]:

@@ -53,10 +53,14 @@ def example(subject: Subject) -> Example:
     run(), run()
     (first_call, first_output), (second_call, output) = calls[0], calls[-1]
     call, output = _clone(second_call), _clone(output)
+    structure.rebuild(call, "the model's input")
     first_args = _first_args(subject, first_call, call, (first_output, output))
     carries_state = first_args is not None
     has_state = carries_state or isinstance(subject.case.architecture, Parts)  # a user's second output may be anything
     structure.rebuild(output, "the model's output")
+    if not structure.row(output):
+        kind = type(output).__name__
+        raise CaseFailed("error", f"returns a {kind} without tensors, so an exported model would compute nothing")
     return Example(call, output, first_args, _names(call, carries_state), _output_names(output, has_state))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from convbench.core.errors import CaseFailed
 from convbench.models.deployment import ASIDE, Quantisation
+from convbench.models.runtimes.export_error import reason
 from convbench.models.runtimes.quiet import quiet
 
 DYNAMIC = ("MatMul", "Gemm", "LSTM")
@@ -25,12 +26,15 @@ def quantise(path: Path, quantisation: Quantisation, names: Sequence[str]) -> No
     """
     import onnx
 
-    with quiet(), tempfile.TemporaryDirectory() as folder:
-        model = _fold_constants(path, f"{folder}/folded.onnx")
-        for file in path.parent.iterdir():
-            if file.name != ASIDE:
-                file.unlink()
-        (_dynamic if quantisation.method == "dynamic" else _static)(model, path, quantisation, names)
+    try:
+        with quiet(), tempfile.TemporaryDirectory() as folder:
+            model = _fold_constants(path, f"{folder}/folded.onnx")
+            for file in path.parent.iterdir():
+                if file.name != ASIDE:
+                    file.unlink()
+            (_dynamic if quantisation.method == "dynamic" else _static)(model, path, quantisation, names)
+    except Exception as error:
+        raise CaseFailed("error", f"ONNX Runtime cannot quantise the exported model: {reason(error)}") from error
     kinds = {node.op_type for node in onnx.load(str(path), load_external_data=False).graph.node}
     if not kinds & QUANTISED_OPERATORS:
         operators = ", ".join(DYNAMIC if quantisation.method == "dynamic" else STATIC)

@@ -1,4 +1,4 @@
-"""Count MACs a second, independent way: find where the counts differ and where the MACs depend on random numbers."""
+"""Count MACs a second, independent way: find where the counts differ and where the MACs vary from call to call."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from convbench.core import metrics
-from convbench.core.findings import COUNTED_ONCE, COUNTS_DISAGREE, RANDOM_WORK, UNCOUNTED_OPERATORS
+from convbench.core.findings import COUNTED_ONCE, COUNTS_DISAGREE, RANDOM_WORK, UNCOUNTED_OPERATORS, UNEVEN_WORK
 from convbench.core.record import Case, Finding, Protocol, Reading
 from convbench.core.registry import declares, probes
 from convbench.measure.counts import dispatched
@@ -26,7 +26,7 @@ from convbench.models import network
 from convbench.models.subject import Subject, assemble_forward
 
 DRAWS, SECONDS = 4, 2.0
-"""Calls with other random numbers, to see whether the MACs depend on them; no call starts after this many seconds."""
+"""Calls with other random numbers, to see whether the MACs depend on them; none starts after this many seconds."""
 
 
 @probes.register("crosscheck")
@@ -40,38 +40,47 @@ def crosscheck(subject: Subject, protocol: Protocol) -> Iterator[Reading | Findi
         counts = count_forward(subject.case, protocol.seed)
     except NotCounted:
         return  # the probe ``macs`` reports this
-    if is_counted_as_called(subject.case):
-        yield from _random_work(subject.case, protocol.seed, counts.total)
+    variation = _variation(subject.case, protocol.seed, counts.total) if is_counted_as_called(subject.case) else None
+    if variation:
+        yield variation
     try:
         trace = traced_counts(after_call(assemble_forward(subject.case, protocol.seed)))
     except Exception as error:
         yield Finding(COUNTED_ONCE, data={"reason": reason_of(error)})
         return
     for stage, macs in counts.macs.items():
-        if macs != trace.macs[stage]:
+        if macs != trace.macs[stage] and not variation:
             yield Finding(COUNTS_DISAGREE, data={"stage": stage, "meta": macs, "traced": trace.macs[stage]})
     if trace.unknown_operators and not counts.unknown_operators:
         yield Finding(UNCOUNTED_OPERATORS, data={"operators": trace.unknown_operators, "share": 0.0})
     yield Reading(metrics.ADDS, (trace.adds,))
 
 
-def _random_work(case: Case, seed: int, macs: int) -> Iterator[Finding]:
-    """Report that a forward pass takes a different number of MACs with other random numbers."""
+def _variation(case: Case, seed: int, macs: int) -> Finding | None:
+    """Return the finding that a forward pass takes another number of MACs by chance or in a later call, if it does."""
     with suppress(NotCounted):
-        other_macs = next((recount for recount in _recounts(case, seed) if recount != macs), None)
-        if other_macs is not None:
-            yield Finding(RANDOM_WORK, "note", {"macs": macs, "other": other_macs})
+        return next((finding for finding in _recounts(case, seed, macs) if finding.data["other"] != macs), None)
+    return None
 
 
-def _recounts(case: Case, seed: int) -> Iterator[int]:
-    """Yield the MACs of the same call of the same model on the same clip, each time with other random numbers."""
-    end = time.monotonic() + SECONDS
+def _recounts(case: Case, seed: int, macs: int) -> Iterator[Finding]:
+    """Yield the MACs of the same call of the same model on the same clip, each time with other random numbers.
+
+    Then yield the MACs of later calls: of one call, or of as many as a clip has frames if the case streams.
+    """
+    end, twin = time.monotonic() + SECONDS, None
     for draw in range(1, DRAWS + 1):
         if time.monotonic() > end:
             return
+        twin = None  # never two twins beside the case's own model
         with raise_not_counted():
             twin = after_call(forward_twin(case, seed))
             network.seed_all(seed + draw)
             counts = dispatched.count(twin)
-        del twin  # never two twins beside the case's own model
-        yield counts.total
+        yield Finding(RANDOM_WORK, "note", {"macs": macs, "other": counts.total})
+    for _ in range(case.clip.frames if case.streams else 1):
+        if twin is None or time.monotonic() > end:
+            return
+        with raise_not_counted():
+            counts = dispatched.count(twin)
+        yield Finding(UNEVEN_WORK, "note", {"macs": macs, "other": counts.total})

@@ -30,7 +30,7 @@ from convbench.measure.reference import Reference
 from convbench.measure.timing import Call, Clock, Sample, Sampling, StoppingRule, WarmUp, clock_for, warm_up
 from convbench.measure.waiting import Waiting
 from convbench.models.subject import Subject
-from convbench.models.values import held_bytes, tensors
+from convbench.models.values import held_bytes
 
 MANY_FAULTS = 256
 """Page faults per call from which a warning is given, if the kernel took ``SYSTEM_SHARE`` of the CPU time."""
@@ -76,7 +76,7 @@ def latency(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]
     clock = clock_for(subject.device, subject.timed_call)
     reference = Reference(subject.device)
     warmup = warm_up(subject.timed_call, clock, protocol.max_warmup)
-    bytes_before = _state_bytes(subject)
+    bytes_before = held_bytes(subject.next_state())
     sampling = Sampling(subject.timed_call, clock, _rule(subject, protocol))
     settle_seconds, seconds = (SETTLE_SECONDS, SHORT_BLOCK_SECONDS) if warmup.call < SHORT else (0.0, BLOCK_SECONDS)
     usage, waiting = Usage(), Waiting.now()
@@ -89,7 +89,7 @@ def latency(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]
     run_delay, steal = waiting.shares(Waiting.now())
     yield from _readings(sampling.samples, warmup)
     yield Reading(metrics.REFERENCE, tuple(reference.samples))
-    if (bytes_after := _state_bytes(subject)) > bytes_before:
+    if (bytes_after := held_bytes(subject.next_state())) > bytes_before:
         yield Finding(STATE_GROWS, data={"before": bytes_before, "after": bytes_after})
     if protocol.visits == 1:
         yield from _within_one_process(warmup, sampling, protocol)
@@ -100,14 +100,6 @@ def latency(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]
         yield from _busy_machine(run_delay)
     else:
         yield from _disturbances(torch.device(subject.device))
-
-
-def _state_bytes(subject: Subject) -> int:
-    """Return the bytes of a streamed case's state after one more call; 0 for other cases and for other runtimes."""
-    if not subject.case.streams or subject.deployment:
-        return 0
-    _, state = subject.run()
-    return held_bytes(tensors(state))
 
 
 def _settle(call: Call, clock: Clock, seconds: float) -> None:

@@ -41,6 +41,7 @@ def int8(
 
     from convbench.models.deployment import Quantisation
     from convbench.models.runtimes.int8 import calibration_clips, rows_of
+    from convbench.models.weights import fix_weights
 
     ranges = calibration_clips(subject, calibration, clips) if method == "static" else ()
     if takes_quantisation(subject.case):
@@ -53,6 +54,7 @@ def int8(
         raise Unavailable(
             f"torch's {method} int8 has no engine for this CPU (fbgemm and x86 need AVX2): use int8+onnxruntime"
         )
+    fix_weights(subject.model)
     _QUANTISE[method](subject, ranges)
     return replace(subject, dtype=torch.int8)
 
@@ -62,6 +64,7 @@ def _dynamic(subject: Subject, _: Sequence[Inputs]) -> None:
     import torch
     from torch import nn
     from torch.ao import quantization
+    from torch.ao.nn.quantized import dynamic as quantized
 
     from convbench.models.runtimes.quiet import quiet
     from convbench.models.weights import has_projection
@@ -79,6 +82,13 @@ def _dynamic(subject: Subject, _: Sequence[Inputs]) -> None:
         quantization.quantize_dynamic(  # type: ignore[no-untyped-call]
             subject.model, kinds, dtype=torch.qint8, inplace=True
         )
+    for module in subject.model.modules():
+        if isinstance(module, (quantized.LSTM, quantized.GRU)):
+            vars(module)["flatten_parameters"] = _nothing
+
+
+def _nothing() -> None:
+    """Take the place of ``flatten_parameters``, which many models call in forward, and which is for GPUs only."""
 
 
 def _static(subject: Subject, clips: Sequence[Inputs]) -> None:

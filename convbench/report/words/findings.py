@@ -214,9 +214,14 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
         f"output or gradients move by up to {percent(d['relative'])}."
     ),
     codes.RANDOM_WORK: lambda d: (
-        "Random numbers decide what it computes, as in stochastic depth: one forward pass took "
+        "Random numbers or the clock decide what it computes, as in stochastic depth: one forward pass took "
         f"{units.count(d['macs'])} MACs, another {units.count(d['other'])}. Its latency covers all the numbers drawn "
         "while it was timed."
+    ),
+    codes.UNEVEN_WORK: lambda d: (
+        "Its calls do unequal work, for example because it skips frames: one call took "
+        f"{units.count(d['macs'])} MACs, a later one {units.count(d['other'])}. Its latency covers all calls that were "
+        "timed; its MACs, its memory and its stages are those of single calls."
     ),
     codes.NOT_A_NUMBER: lambda d: (
         f"{percent(d['share'])} of the numbers in its {d['part']} are NaN. It was timed nevertheless, but nothing can "
