@@ -556,7 +556,9 @@ def test_junit_shows_each_verdict_as_ci_systems_do():
     assert children == {"a|b": "system-out", "slow": "failure", "busy": "skipped", "gone": "error"}
     assert "ratio 1.200" in suite[1][0].get("message")
     assert suite[3][0].get("message").startswith("invalid: missing in base: ")
-    assert [test[0].text for test in suite][1:] == [test[0].get("message") for test in suite][1:]  # GitLab shows the text
+    assert [test[0].text for test in suite][1:] == [test[0].get("message") for test in suite][
+        1:
+    ]  # GitLab shows the text
     begun = outcome.CaseOutcome("begun", judged().cases[0].pairs[:2])
     suite = ElementTree.fromstring(ci.junit(replace(judged(), cases=(begun,))))
     assert suite[0][0].get("message").startswith("inconclusive: ratio 1.000; undecided after 2 pairs")

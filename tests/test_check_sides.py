@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import re
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ from convbench.check import origin, sides
 from convbench.core import git, lock, scratch
 from convbench.core.errors import BuildFailed, ConvbenchError, Refused, StoreError
 from convbench.core.text import some
+from convbench.measure import attempts
 from convbench.measure.machine import environment
 
 
@@ -757,3 +759,21 @@ def test_uncommitted_files_are_named(tmp_path):
     assert git.uncommitted(tmp_path, [tmp_path / "summary.md"]) == ("model.py", "übersicht.md")
     assert some(["a", "b\udcff", "c", "d", "e"]) == "a, b\N{REPLACEMENT CHARACTER}, c and 2 more"
     assert some(["a", "b"]) == "a and b"
+
+
+def test_a_file_that_git_lfs_has_not_fetched_is_named(repository, monkeypatch):
+    """torch.load advises to load a pointer without safety checks; a checkout in CI fetches no such files by default."""
+    (repository / ".gitattributes").write_text("*.pt filter=lfs\n")
+    weights = repository / "weights.pt"
+    weights.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+    commit(repository, "weights")
+    monkeypatch.chdir(repository / "speed")
+    reasons = []
+    for content in (None, "damaged"):
+        weights.write_text(content or weights.read_text())
+        with pytest.raises(pickle.UnpicklingError) as caught:
+            pickle.loads(weights.read_bytes())
+        reasons.append(attempts.explain(caught.value).message)
+    hint = "../weights.pt is only a pointer: `git lfs pull` fetches the file"
+    assert [hint in reason for reason in reasons] == [True, False]
+    assert hint not in attempts.explain(ValueError("a size does not fit")).message

@@ -25,6 +25,7 @@ from command import TESTS, convbench, start
 from convbench.cli import app, ending
 from convbench.core import installed, store
 from convbench.core.errors import ConvbenchError
+from convbench.core.package import __version__
 from convbench.measure.machine import doctor
 from convbench.plugins.executors.fake import Fake
 
@@ -148,14 +149,18 @@ def test_ctrl_c_keeps_finished_cases_and_explains_how_to_resume(here):
     assert 1 <= len(pd.read_csv(run / "results.csv")) <= len(lines(run))
 
 
-def test_resume_reports_that_failed_cases_are_not_measured_again(here, in_process):
+def test_resume_reports_failed_cases_and_an_earlier_version(here, in_process):
     words = ("run", "tiny.yaml", "--executor", "fake", "--quiet")
     assert in_process(*words, cwd=here).returncode == 0
     results = here / "reports" / "tiny" / "results.jsonl"
     first, *others = results.read_text().splitlines(keepends=True)
     of_others = [line for line in others if json.loads(line)["case"] != json.loads(first)["case"]]
     results.write_text("".join([first.replace('"status":"ok"', '"status":"failed"'), *of_others]))
+    description = results.with_name("run.json")
+    description.write_text(description.read_text().replace(f'"{__version__}"', '"0.1.9"'))
     done = in_process(*words, "--resume", cwd=here)
+    remedy = f"run without --resume to measure all cases with {__version__}"
+    assert f"convbench: convbench 0.1.9 began this run: {remedy}" in done.stderr
     assert (
         "convbench: 1 case that failed before was not measured again: run without --resume to measure all cases"
         in done.stderr
@@ -324,13 +329,14 @@ def test_a_merge_of_all_shards_can_be_resumed(here, in_process):
     assert len(run_records) == 3
 
 
-def test_shards_of_different_commits_are_reported(here, in_process):
-    for name, commit in (("gap", "0123abc"), ("gmp", "4567def")):
+def test_shards_of_different_commits_or_versions_are_reported(here, in_process):
+    for name, commit, version in (("gap", "0123abc", "0.2.0"), ("gmp", "4567def", "0.1.9")):
         facts = {**records.ENVIRONMENT, "commit": commit}
-        records.stored(here / name, [records.record(records.case(name))], environment=facts)
+        records.stored(here / name, [records.record(records.case(name))], environment=facts, convbench=version)
     done = in_process("merge", "gap", "gmp", "--out", "whole", cwd=here)
     assert done.returncode == 0, done.stderr
     assert "the shards measured different commits (0123abc and 4567def): the joined run names the first" in done.stderr
+    assert "convbench 0.2.0 and 0.1.9 measured the shards: the joined run names the first" in done.stderr
 
 
 def test_list_shows_every_shelf():

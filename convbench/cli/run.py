@@ -200,6 +200,8 @@ def merge(
         _say(["a run is named twice, which adds nothing"])
     if len(commits := dict.fromkeys(_commit(shard) for shard, _ in stored_runs)) > 1:
         _say([f"the shards measured different commits ({joined([*commits])}): the joined run names the first"])
+    if len(versions := dict.fromkeys(shard.convbench for shard, _ in stored_runs)) > 1:
+        _say([f"convbench {joined([*versions])} measured the shards: the joined run names the first"])
     with store.hold_directory(out):
         store.start(out, run, records)
         write_csv(out, records)
@@ -260,17 +262,22 @@ def _measure(
             with suppress(ConvbenchError):
                 _print_rows(store.load(directory)[1])
         raise
-    _say(_remainder_sentences(resumed_records, prepared))
+    _say(_remainder_sentences(resumed_records, prepared, store.read_description(directory).convbench))
     if as_json:
         _print_rows(records)
     return records
 
 
-def _remainder_sentences(resumed_records: Sequence[Record], prepared: PreparedRun) -> Iterator[str]:
+def _remainder_sentences(
+    resumed_records: Sequence[Record], prepared: PreparedRun, earlier_version: str
+) -> Iterator[str]:
     """Yield a sentence for each thing that a resumed run does not make up for."""
     from convbench.core.metrics import TRACE_BYTES
+    from convbench.core.package import __version__
     from convbench.core.visits import in_table
 
+    if resumed_records and earlier_version != __version__:
+        yield f"convbench {earlier_version} began this run: run without --resume to measure all cases with {__version__}"
     if failure_count := sum(record.status == "failed" for record in resumed_records):
         cases = counted(failure_count, "case that failed before was", "cases that failed before were")
         yield f"{cases} not measured again: run without --resume to measure all cases"

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from convbench.core.default_folders import OF_GATE, REPORTS
@@ -15,6 +16,8 @@ from convbench.core.store import RUN
 from convbench.core.text import one_line
 
 TIMEOUT = 300.0
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+"""How a file begins whose content Git LFS has not fetched."""
 OF_HOOKS = ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE")
 OF_CHECKS = (CONFIRMED, *(folder.name for folder in OF_GATE))
 """Folders beside the runs in which the gate's commands keep their measurements."""
@@ -90,6 +93,16 @@ def changed_files(repository: Path, base: str) -> list[str]:
 def ignores(top: Path, file: Path) -> bool:
     """Whether git ignores a file of a tree, so that no commit has it."""
     return ask(top, "check-ignore", "--quiet", "--", str(file)) is not None
+
+
+def lfs_pointer(cwd: Path) -> str:
+    """Return the path of a tracked file that holds only its pointer of Git LFS; empty if there is none."""
+    names = (ask(cwd, "ls-files", "-z", ":(top,attr:filter=lfs)") or "").split("\0")
+    for path in (cwd / name for name in names if name):
+        with suppress(OSError), path.open("rb") as file:
+            if file.read(len(LFS_POINTER)) == LFS_POINTER:
+                return os.path.relpath(path, cwd)
+    return ""
 
 
 def is_dirty(top: Path) -> bool:

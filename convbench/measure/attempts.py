@@ -6,8 +6,10 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
+from convbench.core import git
 from convbench.core.code import located
 from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable, is_out_of_memory, line_of
 from convbench.core.record import Case, Failure, Finding, Reading, Record, timestamp
@@ -26,6 +28,8 @@ _METS_TYPE = re.compile(
     r"mixed dtype|(?=.*\b[Ff]loat\b)(?=.*\b(Half|BFloat16|[Dd]ouble|Byte|unsigned char|long int)\b)"
 )
 """torch's error messages if a float32 tensor meets one of another type."""
+_MEETS_DAMAGE = re.compile(r"[Pp]ickl|[Dd]eserializ|identify image|load key|magic|[Hh]eader|[Zz]ip|[Cc]orrupt")
+"""Words of errors about a file of another format than its reader expects."""
 _METS_META = re.compile(r"\bmeta tensor\b|device.*\bmeta\b")
 """torch's error messages if a tensor without values meets one with values."""
 
@@ -64,4 +68,6 @@ def explain(error: BaseException) -> Failure:
             return Failure("error", f"{located(error)}; {KEPT_TENSOR}")
         case RuntimeError() if _METS_TYPE.search(line_of(error)):
             return Failure("error", f"{located(error)}; {TWO_TYPES}")
+        case _ if _MEETS_DAMAGE.search(repr(error)) and (pointer := git.lfs_pointer(Path())):
+            return Failure("error", f"{located(error)}; {pointer} is only a pointer: `git lfs pull` fetches the file")
     return Failure("error", located(error))

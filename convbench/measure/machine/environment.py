@@ -116,7 +116,7 @@ def available_bytes(facts: Mapping[str, Scalar]) -> int:
 
 def available_memory() -> int:
     """Bytes that this machine or its container has free."""
-    machine_free, group_free = _memory().available, cgroup.memory_free()
+    machine_free, group_free = int(_memory().available), cgroup.memory_free()
     return machine_free if group_free is None else min(machine_free, group_free)
 
 
