@@ -15,9 +15,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
+from multiprocessing import util
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 import torch
 
@@ -39,6 +41,8 @@ LONG = (
     "test_history_confirm", "test_tensorboard", "test_profiling",
 )  # fmt: skip
 """The files that take longest, in the order in which they start, so that none of them runs alone at the end."""
+NEW_FORKSERVERS = {"test_early_server", "test_isolate"}
+"""The files whose forkservers are new processes, because these tests are about them."""
 
 torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -63,6 +67,15 @@ def frozen_imports() -> None:
     """Exclude imported objects from garbage collection, as a measuring process does. Walking them takes 0.25 s."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forked_forkservers(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fork the forkservers that tests start from a process that has imported torch, which takes most of their start."""
+    with pytest.MonkeyPatch.context() as patch:
+        if sys.platform == "linux" and request.path.stem not in NEW_FORKSERVERS:
+            patch.setattr(util, "spawnv_passfds", forked.spawn_or_fork)
+        yield
 
 
 @pytest.fixture(scope="session")
