@@ -294,8 +294,9 @@ def _become(words: list[str], cwd: str, env: dict[str, str]) -> None:
         code = end.code or 0
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if not stream.closed:
+            stream.flush()
     os._exit(code & 0xFF)
 
 
