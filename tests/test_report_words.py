@@ -311,7 +311,7 @@ def test_a_fully_disturbed_run_reports_it_and_the_remedy():
     assert "latency was not measured" not in answer(run, run_records)
     assert "no latency was measured undisturbed" in fitting(answer_within(case_results, {}))
     steps = next_steps(run, case_results, headline)
-    assert (steps[0].why, steps[0].until_sure) == ("some cases lack undisturbed visits", True)
+    assert (steps[0].why, steps[0].until_sure) == ("some cases have too few undisturbed visits", True)
 
 
 def test_a_trained_run_answers_task_by_task():

@@ -22,7 +22,7 @@ from ruamel.yaml import YAML
 
 from convbench import suite
 from convbench.core import registry
-from convbench.core.errors import SuiteError, Unavailable
+from convbench.core.errors import ConvbenchError, SuiteError, Unavailable
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Recurrent, Training, Whole
 from convbench.suite.axes import AXES, ClipLayout, RecurrentLayout
 
@@ -727,6 +727,12 @@ def test_the_committed_schema_is_the_printed_schema() -> None:
         if old != new:
             warnings.warn(f"new {shelf}: run `convbench schema > suites/convbench.schema.json`", stacklevel=1)
     assert committed == schema
+
+
+def test_an_unknown_name_says_how_to_bring_a_plug_in_of_ones_own() -> None:
+    """A plug-in that ran yesterday was only "unknown" if ``--plugins`` was forgotten."""
+    with pytest.raises(ConvbenchError, match=r"to use your own reducer, import its module first \(--plugins MODULE\)$"):
+        registry.reducers.get("zzz")
 
 
 def test_a_failed_import_of_a_shelf_is_no_suite_mistake(monkeypatch: pytest.MonkeyPatch) -> None:

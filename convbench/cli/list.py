@@ -11,6 +11,9 @@ from convbench.cli.app import app
 from convbench.cli.terminal import console
 from convbench.core.errors import ConvbenchError
 
+WIDEST = 80
+"""Characters of an entry's name and options that widen the column of its shelf: Slurm's options take 230."""
+
 
 @app.command("list")
 def list_shelves(
@@ -66,7 +69,8 @@ def _print_columns() -> None:
 
 
 def _print_shelf(name: str, entries: dict[str, str]) -> None:
-    width = max(map(len, entries), default=0)
+    """Print entries and summaries in two columns. An entry longer than ``WIDEST`` widens only its own line."""
+    width = max((len(entry) for entry in entries if len(entry) <= WIDEST), default=0)
     print(f"{name}:", *(f"  {entry:<{width}}  {summary}" for entry, summary in entries.items()), "", sep="\n")
 
 

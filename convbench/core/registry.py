@@ -146,8 +146,11 @@ class Registry(Generic[T]):
             return _plugin(name, imports.import_path(name))
         self._load()
         if name not in self._plugins:
+            names = did_you_mean(name, self._plugins)
             causes = "".join(f"; {entry.sentence}" for entry in installed.missing_plugins())
-            raise ConvbenchError(f"unknown {self.kind} {short_name(name)!r}{did_you_mean(name, self._plugins)}{causes}")
+            if not causes and "did you mean" not in names:
+                causes = f"; to use your own {self.kind}, import its module first (--plugins MODULE)"
+            raise ConvbenchError(f"unknown {self.kind} {short_name(name)!r}{names}{causes}")
         return self._plugins[name]
 
     def _load(self) -> None:

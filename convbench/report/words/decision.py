@@ -134,7 +134,11 @@ def next_steps(
     if (certainty and certainty.visits is None) or ((certainty or withheld_cases) and run.protocol.visits == 1):
         steps.append(Step("one process a case does not show how much processes differ", "protocol.visits=3"))
     elif open_count or withheld_cases or (certainty and (certainty.visits or 0) < 2):
-        reason = f"{open_count:,} of those tied may be slower" if open_count else "some cases lack undisturbed visits"
+        reason = (
+            f"{open_count:,} of those tied may be slower"
+            if open_count
+            else "some cases have too few undisturbed visits"
+        )
         steps.append(Step(reason, resume=True, until_sure=True))
     elif certainty and certainty.level == "low" and undecided_results(results):
         steps.append(
