@@ -29,6 +29,7 @@ from convbench.check.search import Model, Range, Search
 from convbench.check.settings import Settings
 from convbench.check.sides import Side, WorkingTree
 from convbench.check.timings import Timings
+from convbench.core import scratch
 from convbench.core.errors import BuildFailed, CaseFailed, ConvbenchError, Refused, StoreError
 
 COMMITS = 7
@@ -435,6 +436,20 @@ def test_a_shallow_or_rewritten_history_is_reported(here, tmp_path):
     git(here, "commit", "-qm", "anew")
     with pytest.raises(ConvbenchError, match="have no commit in common: the history was rewritten"):
         places.Commits.between(WorkingTree.at(here, "fake.json"), "main", "new", "")
+
+
+def test_pip_ends_with_the_folder_that_it_fills(monkeypatch, tmp_path):
+    """After a kill of the search it went on for half an hour, into a folder that the next command removes."""
+    environments: list[dict[str, str]] = []
+
+    def run(*_: object, env: dict[str, str], **__: object) -> SimpleNamespace:
+        environments.append(env)
+        return SimpleNamespace(returncode=0, stdout="")
+
+    monkeypatch.setattr(places.subprocess, "run", run)
+    line = places.Versions(WorkingTree(tmp_path, tmp_path, None), "torch", ("1.0", "2.0"))
+    with line.side(0) as side:
+        assert environments[-1][scratch.MARK] == str(side.paths[0].parent)
 
 
 def test_versions_are_those_that_pip_offers_in_the_range(monkeypatch):

@@ -418,6 +418,15 @@ def test_a_shell_completes_verbs_and_nothing_else_is_printed(capsys, monkeypatch
     assert (code, done.out.split(), done.err) == (0, ["report", "replay"], "")
 
 
+def test_a_handler_that_c_installed_is_left_alone(monkeypatch):
+    """Restoring it, which Python cannot, ended every command of such a process in a traceback."""
+    own, getsignal = signal.SIGHUP, signal.getsignal
+    monkeypatch.setattr(ending.signal, "getsignal", lambda number: None if number == own else getsignal(number))
+    before = getsignal(own)
+    assert ending.code_of(lambda: 3) == 3
+    assert getsignal(own) is before
+
+
 def test_a_plan_of_one_case_is_worded_in_the_singular(here, in_process):
     done = in_process(*PARAMS, "--dry-run", "--device", "cpu", "reducer=fc", cwd=here)
     assert done.stderr == "1 case to measure, of 1 combination in the suite\n"

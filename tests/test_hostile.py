@@ -7,12 +7,14 @@ import errno
 import gzip
 import hashlib
 import http.client
+import importlib
 import json
 import os
 import re
 import subprocess
 import sys
 import threading
+import time
 import zlib
 from pathlib import Path
 from unittest.mock import Mock
@@ -28,7 +30,7 @@ from convbench.check import ci
 from convbench.check.outcome import CaseOutcome, Outcome, SideOutcome
 from convbench.check.rule import Rule
 from convbench.check.settings import Settings
-from convbench.core import cache, code, files, imports, lock, scratch, store, text
+from convbench.core import cache, code, files, imports, installed, lock, scratch, store, text
 from convbench.core.errors import ConvbenchError, StoreError, SuiteError
 from convbench.core.record import Failure, Protocol, RunDescription
 from convbench.measure.machine import toolchain
@@ -99,6 +101,28 @@ def test_a_suite_with_anchors_is_read_in_any_yaml_encoding(tmp_path, encoding):
     assert [str(case.architecture.backbone) for case in load(str(tmp_path / "suite.yaml")).cases] == [
         "conv(channels=4)"
     ]
+
+
+def test_a_plugin_that_ends_the_process_on_import_is_reported(tmp_path, monkeypatch):
+    """``os._exit(1)`` ended `check` with the exit code of a confirmed regression, without a word."""
+    (tmp_path / "ends_at_once.py").write_text("import os\nos._exit(1)\n")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    monkeypatch.setattr(installed, "_missing_plugins", {})
+    end_now = os._exit
+    installed.bring(installed.PluginModule("ends_at_once", "ends_at_once"))
+    (missing,) = installed.missing_plugins()
+    assert missing.reason.startswith("cannot import 'ends_at_once': the module ends the program when it is imported")
+    assert os._exit is end_now
+
+
+def test_a_plugin_whose_import_does_not_end_is_named(capsys, monkeypatch):
+    app = importlib.import_module("convbench.cli.app")  # ``cli.app`` is the application
+    monkeypatch.setattr(app, "PATIENCE", 0.0)
+    text, deadline = "", time.monotonic() + 60
+    with app._say_if_slow("shop.reducers"):
+        while not text and time.monotonic() < deadline:
+            text = capsys.readouterr().err
+    assert text == "convbench: --plugins shop.reducers has been importing for 0 s: Ctrl-C ends it\n"
 
 
 def test_a_suite_name_of_thousands_of_letters_is_refused():

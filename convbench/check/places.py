@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 from convbench.check import sides
 from convbench.check.sides import Side, WorkingTree
-from convbench.core import git
+from convbench.core import git, scratch
 from convbench.core.errors import BuildFailed, ConvbenchError
 
 PIP_TIMEOUT = 1800.0
@@ -146,7 +147,8 @@ class Versions:
     def side(self, place: int) -> Iterator[Side]:
         requirement = f"{self.package}=={self.places[place]}"
         with sides.scratch_folder() as folder, sides.materialise(".", self.working_tree, folder) as side:
-            _pip("install", "--no-deps", "--only-binary", ":all:", "--target", str(folder / "over"), requirement)
+            options = ("--no-deps", "--only-binary", ":all:", "--target", str(folder / "over"))
+            _pip("install", *options, requirement, **scratch.mark(folder))
             yield replace(side, paths=(folder / "over", *side.paths), label=self.name(place))
 
 
@@ -161,11 +163,18 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(map(int, version.split(".")))
 
 
-def _pip(*words: str) -> str:
+def _pip(*words: str, **variables: str) -> str:
+    """Return the output of pip. ``variables`` are added to its environment. Raises BuildFailed."""
     command = [sys.executable, "-P", "-m", "pip", "--disable-pip-version-check", "--no-input", *words]
     try:
         result = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=PIP_TIMEOUT, check=False
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=PIP_TIMEOUT,
+            check=False,
+            env=os.environ | variables,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BuildFailed(f"pip {words[0]} {words[-1]}: {error}") from error

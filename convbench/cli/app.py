@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -19,6 +21,8 @@ from convbench.core.errors import ConvbenchError
 from convbench.core.package import __version__
 
 MEASURED, INCOMPLETE = 0, 5
+PATIENCE = 10.0
+"""Seconds that plug-ins may take to import before the user is told; those that import torch take a few."""
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -111,6 +115,8 @@ def main() -> None:
     """Run the command line. A user's mistake ends in one message and an exit code, never in a traceback."""
     from convbench.cli import ending, terminal
 
+    if sys.stderr:
+        faulthandler.enable()  # a plug-in that crashes this process shows where
     argv = sys.argv[1:]
     del sys.argv[1:]  # else processes inherit them, and a user's module that parses arguments takes them for its own
     with terminal.guard() as stream:
@@ -164,7 +170,7 @@ def bring(modules: Sequence[str]) -> None:
     imports.add_to_path(filter(None, [imports.working_directory()]))
     names = installed.modules_in(",".join(modules))
     os.environ[installed.VARIABLE] = ",".join(dict.fromkeys((*installed.of_environment(), *names)))
-    with refuse_taken_names(", ".join(names)):
+    with refuse_taken_names(", ".join(names)), _say_if_slow(", ".join(names)):
         installed.load()
     for entry in installed.missing_plugins():
         if entry.module in names:
@@ -172,6 +178,20 @@ def bring(modules: Sequence[str]) -> None:
     if names and not _has_plugins_of_others():
         remedy = "name the module that does, as in shop.reducers"
         print(f"convbench: --plugins {','.join(names)} registers nothing: {remedy}", file=sys.stderr)
+
+
+@contextmanager
+def _say_if_slow(modules: str) -> Iterator[None]:
+    """Say what is imported if it takes ``PATIENCE`` seconds: it may never end."""
+    words = f"convbench: --plugins {modules} has been importing for {PATIENCE:g} s: Ctrl-C ends it"
+    timer = threading.Timer(PATIENCE, print, (words,), {"file": sys.stderr, "flush": True})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()  # a process that is forked later must have a single thread
 
 
 @contextmanager

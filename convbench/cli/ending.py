@@ -63,7 +63,8 @@ def signals() -> Iterator[list[int]]:
             numbers.append(number)
             raise Terminated(number)
 
-    handlers = {number: signal.getsignal(number) for number in ENDING}
+    # Python can set a handler that C installed neither again nor aside: it is left alone.
+    handlers = {number: handler for number in ENDING if (handler := signal.getsignal(number)) is not None}
     for number, handler in handlers.items():
         if handler in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, interrupt)

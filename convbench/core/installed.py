@@ -14,7 +14,7 @@ import importlib
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -68,12 +68,30 @@ def bring(plugin: PluginModule) -> None:
         _origins[plugin.module] = plugin.origin
         _origins.setdefault(plugin.module.partition(".")[0], plugin.origin)
     try:
-        importlib.import_module(plugin.module)
+        with _ends_softly():
+            importlib.import_module(plugin.module)
         _missing_plugins.pop(plugin.module, None)
     except (Exception, SystemExit) as error:
         remedy = hint(plugin.module, error) if "/" in plugin.module and isinstance(error, TypeError) else ""
         reason = f"cannot import {plugin.module!r}: {why_not(error)}{remedy}"
         _missing_plugins[plugin.module] = MissingPlugins(plugin.origin, reason, plugin.module)
+
+
+@contextmanager
+def _ends_softly() -> Iterator[None]:
+    """While entered, ``os._exit`` raises SystemExit: a module's exit code would pass for ours, without a word."""
+    own_pid, end_now = os.getpid(), os._exit
+
+    def end(code: int) -> None:
+        if os.getpid() != own_pid:  # in a process that the module has forked
+            end_now(code)
+        raise SystemExit(code)
+
+    vars(os)["_exit"] = end
+    try:
+        yield
+    finally:
+        vars(os)["_exit"] = end_now
 
 
 def verbs() -> tuple[PluginModule, ...]:

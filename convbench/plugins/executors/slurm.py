@@ -217,6 +217,8 @@ class _Engine:
     def close(self) -> None:
         logging.getLogger("submitit").removeFilter(self._is_news)
         if not hasattr(self, "mailboxes"):
+            if hasattr(self, "run_folder"):  # a full disk took the folder, but no file
+                _remove(self.run_folder)
             return
         for worker in self.submissions:
             self.mailboxes.stop(worker)
