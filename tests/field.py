@@ -1065,3 +1065,14 @@ class Flattens(Base):
     def forward(self, x):
         self.rnn.flatten_parameters()
         return self.head(super().forward(x))
+
+
+class Convolves(nn.Module):
+    """Has neither a recurrent nor a linear layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.cnn = nn.Conv2d(3, 6, 3)
+
+    def forward(self, x):
+        return self.cnn(x.flatten(0, 1)).mean((2, 3))

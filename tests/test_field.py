@@ -489,6 +489,13 @@ def test_weights_that_each_call_computes_are_quantised(model):
     assert 0 < value(record, "parity_relative") < 0.1
 
 
+def test_a_model_of_convolutions_alone_is_quantised_with_fixed_ranges():
+    """It used to fail for want of a layer to quantise dynamically."""
+    static = (Choice("int8", (("method", "static"),)),)
+    record = measured(case("Convolves", SMALL, variant=static, stages=(("backbone", "cnn"),)), ["latency"])
+    assert 0 < value(record, "parity_relative") < 0.1
+
+
 def test_a_live_model_with_a_quantised_output_is_measured():
     assert convbench.measure(field.Quantised(), torch.ones(1, 2, 3, 8, 8), protocol=PROTOCOL).samples
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, cast
 
@@ -89,14 +90,20 @@ def quantise_with_ranges(subject: Subject, clips: Sequence[Inputs]) -> None:
             "stages, name modules that are called, or use int8(method=static)+onnxruntime",
         )
     for name in names:
-        try:
-            module = quantize_fx.prepare_fx(model.get_submodule(name), mapping, examples[name])
-        except Exception as error:
-            raise CaseFailed("error", f"torch cannot quantise {name} with fixed ranges: {reason(error)}") from error
-        model.set_submodule(name, module)
+        with _explain_refusal(name):
+            model.set_submodule(name, quantize_fx.prepare_fx(model.get_submodule(name), mapping, examples[name]))
     rows_of(subject, clips)
     for name in names:
-        model.set_submodule(name, quantize_fx.convert_fx(cast(GraphModule, model.get_submodule(name))))
+        with _explain_refusal(name):
+            model.set_submodule(name, quantize_fx.convert_fx(cast(GraphModule, model.get_submodule(name))))
+
+
+@contextmanager
+def _explain_refusal(name: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise CaseFailed("error", f"torch cannot quantise {name} with fixed ranges: {reason(error)}") from error
 
 
 def _first_inputs(subject: Subject, names: Sequence[str]) -> dict[str, tuple[Any, ...]]:

@@ -11,6 +11,8 @@ from convbench.core.registry import declares, variants
 from convbench.core.traits import VariantTraits, takes_quantisation
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from convbench.models.inputs import Inputs
     from convbench.models.subject import Subject
 
@@ -61,6 +63,12 @@ def int8(
 
 def _dynamic(subject: Subject, _: Sequence[Inputs]) -> None:
     """Replace recurrent and linear layers in place by quantised layers, which find their ranges in every call."""
+    if not _quantise_layers(subject.model):
+        raise CaseFailed("error", "has no LSTM, GRU or Linear layer that torch could quantise dynamically")
+
+
+def _quantise_layers(model: nn.Module) -> bool:
+    """Quantise recurrent and linear layers in place, and return whether there are any."""
     import torch
     from torch import nn
     from torch.ao import quantization
@@ -70,21 +78,20 @@ def _dynamic(subject: Subject, _: Sequence[Inputs]) -> None:
     from convbench.models.weights import has_projection
 
     kinds = {nn.Linear, nn.LSTM, nn.GRU}
-    if not any(type(module) in kinds for module in subject.model.modules()):
-        raise CaseFailed("error", "has no LSTM, GRU or Linear layer that torch could quantise dynamically")
-    if type(subject.model) in kinds:
+    if not any(type(module) in kinds for module in model.modules()):
+        return False
+    if type(model) in kinds:
         raise CaseFailed(
             "error", "is a layer itself, but torch quantises only layers inside a module: put it into a module"
         )
-    if has_projection(subject.model):
+    if has_projection(model):
         raise CaseFailed("error", "has an LSTM with projections (proj_size), which torch cannot quantise")
     with quiet():
-        quantization.quantize_dynamic(  # type: ignore[no-untyped-call]
-            subject.model, kinds, dtype=torch.qint8, inplace=True
-        )
-    for module in subject.model.modules():
+        quantization.quantize_dynamic(model, kinds, dtype=torch.qint8, inplace=True)  # type: ignore[no-untyped-call]
+    for module in model.modules():
         if isinstance(module, (quantized.LSTM, quantized.GRU)):
             vars(module)["flatten_parameters"] = _nothing
+    return True
 
 
 def _nothing() -> None:
@@ -98,7 +105,7 @@ def _static(subject: Subject, clips: Sequence[Inputs]) -> None:
 
     with quiet():
         quantise_with_ranges(subject, clips)
-    _dynamic(subject, ())
+    _quantise_layers(subject.model)
 
 
 def _torchao(subject: Subject, _: Sequence[Inputs]) -> None:
