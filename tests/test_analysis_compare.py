@@ -233,6 +233,37 @@ def test_the_machines_slowdown_follows_the_stated_median():
     assert machine_slowdown(match([measured(1), measured(2)])) is None
 
 
+MACHINE = "took 1.25× as long for the reference workload in B"
+
+
+@pytest.mark.parametrize(
+    ("visits", "slowdown", "note"),
+    [
+        (1, 1.25, f"The machine itself {MACHINE}; corrected for that, B takes 1.60× the time of A."),
+        (2, 1.25, f"At the stated speeds the machine {MACHINE}: that much of the ratio may be the machine’s."),
+        (1, 1.019, None),
+    ],
+)
+def test_the_machines_part_in_a_ratio_is_told(visits, slowdown, note):
+    """Latencies of several visits are already at the machine's usual speed."""
+
+    def beside(scale, reference):
+        seconds = replace(records.reading("reference_s", *[reference] * visits), visits=(1,) * visits)
+        measured = [visited(case, [scale * 1e-3] * visits, 0) for case in CASES]
+        return results([replace(record, readings=(*record.readings, seconds)) for record in measured])
+
+    first, second = beside(1, 1e-3), beside(2, slowdown * 1e-3)
+    texts = notes(match([first, second]), [first, second], 1, "B")
+    assert [text for text in texts if "reference workload" in text] == ([note] if note else [])
+
+
+def test_runs_of_different_devices_share_no_memory():
+    gpu = [replace(case, device="cuda:0") for case in CASES]
+    across, alike = match([measured(1), measured(1, gpu)]), match([measured(1), measured(2)])
+    assert [text.startswith("The runs share no device") for text in warnings(across, [])] == [True]
+    assert warnings(alike, []) == []
+
+
 def test_a_foreign_machine_costs_only_its_own_ratio():
     """The second of three runs measured a case elsewhere; the third's ratio over the first stands."""
     second = [*measured(1, CASES[:1], environment="e2"), *measured(1, CASES[1:], environment="e1")]

@@ -22,9 +22,10 @@ from typer.testing import CliRunner
 
 import convbench
 from convbench.analysis.history import numbers, overview
-from convbench.analysis.history.course import Confirmation, course, logs_and_shape
+from convbench.analysis.history.course import SLOPE_RUNS, Confirmation, course, is_short, logs_and_shape
 from convbench.analysis.history.overview import HistoryQuery
 from convbench.analysis.history.series import Point, Series, minute, series
+from convbench.analysis.history.steps import LEAST_NOISE
 from convbench.cli import app
 from convbench.core import index, merging, metrics, store
 from convbench.core.commands import Command
@@ -79,6 +80,18 @@ def test_a_case_independent_of_the_reference_is_not_corrected():
     assert np.ptp(logs_and_shape(points)[0]) == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.parametrize(("power", "remainder"), [(0.5, 0.0), (1.2, 0.0), (1.5, 0.2)])
+def test_a_case_is_corrected_by_the_power_at_which_it_follows_the_reference(power, remainder):
+    """The power is at most 1.3."""
+    speeds = np.exp(0.1 * np.random.default_rng(0).standard_normal(40))
+    points = [point(n, 2e-3 * speed**power, reference=3e-4 * speed) for n, speed in enumerate(speeds)]
+    logs, form = logs_and_shape(points)
+    assert np.ptp(logs) == pytest.approx(remainder * np.ptp(np.log(speeds)), abs=1e-9)
+    assert (form.noise == LEAST_NOISE) == (not remainder)
+    nine = logs_and_shape(points[: SLOPE_RUNS - 1])[0]
+    assert np.ptp(nine) == pytest.approx(abs(power - 1) * np.ptp(np.log(speeds[:9]))), "too few tell the power"
+
+
 def test_few_runs_are_assumed_to_follow_the_reference():
     points = [point(n, 2e-3 * (2 if n == 2 else 1), reference=3e-4 * (2 if n == 2 else 1)) for n in range(4)]
     assert np.ptp(logs_and_shape(points)[0]) == pytest.approx(0, abs=1e-9)
@@ -99,6 +112,27 @@ def test_a_change_names_the_commits_around_it_and_its_ratio():
     assert case_course.standing == [change]
 
 
+def test_a_change_for_the_better_does_not_stand():
+    case_course = course(of(*(point(n, 2e-3 if n >= 10 else 2.2e-3) for n in range(20))), metrics.LATENCY)
+    assert [(change.worse, change.word) for change in case_course.changes] == [(False, "suspected")]
+    assert case_course.standing == []
+
+
+def test_drift_is_the_relative_change_from_the_first_run_to_the_last():
+    case_course = course(of(*(point(n, 2e-3 * math.exp(0.1 * n / 19)) for n in range(20))), metrics.LATENCY)
+    assert (case_course.changes, case_course.drift) == ((), pytest.approx(math.expm1(0.1), rel=0.01))
+    assert (case_course.values[0], case_course.values[-1]) == pytest.approx((2e-3, 2e-3 * math.exp(0.1)))
+    assert course(of(*(point(n, 2e-3 * 1.0002**n) for n in range(20))), metrics.LATENCY).drift == 0.0
+
+
+@pytest.mark.parametrize(
+    ("metric", "runs", "short"), [("LATENCY", 5, True), ("LATENCY", 20, False), ("PARAMS", 5, False)]
+)
+def test_a_latency_of_few_runs_is_short_but_a_count_never_is(metric, runs, short):
+    chosen = getattr(metrics, metric)
+    assert is_short(course(of(*(point(n, 2.0) for n in range(runs))), chosen), chosen) == short
+
+
 def test_a_decrease_is_worse_if_higher_is_better():
     better = replace(metrics.LATENCY, name="fps", better="higher")
     (change,) = course(of(*(point(n, 90.0 if n >= 10 else 100.0) for n in range(20))), better).changes
@@ -110,6 +144,8 @@ def test_a_change_between_runs_of_one_commit_is_same_code():
     case_course = course(of(*points), metrics.LATENCY)
     assert case_course.changes[0].word == "same code"
     assert case_course.standing == []
+    later = [run_point._replace(commit="old") if n < 5 else run_point for n, run_point in enumerate(points)]
+    assert course(of(*later), metrics.LATENCY).changes[0].word == "same code"
     dirty = [run_point._replace(dirty=True) for run_point in points]
     assert course(of(*dirty), metrics.LATENCY).changes[0].word == "suspected"
 
@@ -143,6 +179,12 @@ def test_a_check_of_a_wider_range_confirms_its_only_step():
     twice = [point(n, 2e-3 * 1.1 ** ((n >= 10) + (n >= 20))) for n in range(30)]
     both = wider._replace(after=commit(25))
     assert [change.word for change in course(of(*twice), metrics.LATENCY, [both]).changes] == ["suspected"] * 2
+    second = both._replace(before=f"{commit(10)}{'0' * 28}")
+    assert [change.word for change in course(of(*twice), metrics.LATENCY, [second]).changes] == [
+        "suspected", "confirmed",
+    ]  # fmt: skip
+    unknown = wider._replace(after="0123456789ab")
+    assert course(of(*points), metrics.LATENCY, [unknown]).changes[0].word == "suspected"
 
 
 def test_a_spike_is_not_the_last_run_before_a_change():
@@ -192,6 +234,8 @@ def test_runs_are_sorted_by_commit_or_else_by_date():
     (strange,) = series(rows, entries, line[:2])
     assert [run_point.run for run_point in strange.points] == ["000", "002", "001"]
     assert (known.backward, strange.backward) == (1, 0)
+    (rebased,) = series(rows, entries, line[::-1])
+    assert [run_point.run for run_point in rebased.points] == ["002", "001", "000"]
 
 
 def test_dates_of_different_time_zones_are_sorted_by_moment():

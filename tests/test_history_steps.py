@@ -67,6 +67,20 @@ def test_one_or_two_spikes_in_a_row_are_no_step(spikes):
     assert series_shape.levels == pytest.approx(np.zeros(60), abs=0.01)
 
 
+def test_many_outliers_are_noise_and_no_spikes():
+    values = series(1)
+    values[::3] += 0.5
+    assert shape(values).spikes == ()
+    assert shape(values).noise > 0.1
+
+
+@pytest.mark.parametrize(("count", "spikes"), [(LEAST_POINTS, ()), (LEAST_POINTS + 1, (3,))])
+def test_spikes_leave_enough_values_to_show_a_step(count, spikes):
+    values = np.zeros(count)
+    values[3] = 0.5
+    assert shape(values).spikes == spikes
+
+
 def test_a_spike_beside_a_step_does_not_hide_it():
     values = stepped(2)
     values[[15, 29, 31, 45]] += 0.5

@@ -21,7 +21,7 @@ import psutil
 import pytest
 
 from convbench.core import metrics
-from convbench.core.errors import CaseFailed, ConvbenchError
+from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable
 from convbench.core.record import FACTS, Case, Choice, Clip, Parts, Protocol, Reading, Record, Trial, Whole
 from convbench.core.registry import executors
 from convbench.measure.machine.allocators import preload
@@ -242,7 +242,7 @@ def test_a_missing_allocator_skips_its_case(isolated, monkeypatch):
 def test_an_installed_allocator_is_used(isolated, name):
     try:
         preload(malloc=name)
-    except Exception as missing:
+    except Unavailable as missing:
         pytest.skip(str(missing))
     record = only(gap(Choice("allocator", (("malloc", name),))), isolated)
     assert record.status == "ok", record.failure

@@ -11,10 +11,10 @@ import records
 from scipy import stats
 from scipy.special import stdtrit
 
-from convbench.analysis.choice.by_task import recommendations
+from convbench.analysis.choice.by_task import common_pick, recommendations
 from convbench.analysis.choice.candidates import Candidate, cheapest_each
 from convbench.analysis.choice.choose import recommend
-from convbench.analysis.choice.doubts import nearest
+from convbench.analysis.choice.doubts import nearest, ruled_out
 from convbench.analysis.choice.further import further_trials, seeds_needed
 from convbench.analysis.choice.looks import at_look, error_at
 from convbench.analysis.choice.recommendation import Ask
@@ -34,7 +34,7 @@ from convbench.analysis.inference.seed_table import SeedTable
 from convbench.analysis.inference.two_way import fit, is_connected, moderate
 from convbench.analysis.quality.qualities import qualities
 from convbench.analysis.results import result
-from convbench.core.findings import TEST_CLIPS_KNOWN
+from convbench.core.findings import TEST_CLIPS_KNOWN, UNCONVERGED
 from convbench.core.record import Finding
 from convbench.core.statistics import accuracy_interval, mean_interval
 from convbench.report.words.advice import sentences
@@ -177,6 +177,26 @@ def test_colliding_limits_name_those_the_nearest_candidate_misses():
     assert nearest([result(rival) for rival in rivals], limits) == {"latency": 3, "params": 6}
 
 
+def test_the_nearest_misses_a_limit_by_the_least_factor():
+    """It was measured in all limited metrics: 8 of 2 s is farther than 30 of 10 parameters."""
+    rivals = [
+        with_costs({"latency_s": 8.0, "params": 5.0}, "gap"),
+        with_costs({"latency_s": 1.0, "params": 30.0}, "gmp"),
+        with_costs({"params": 11.0}, "flatten"),
+    ]
+    assert nearest([result(rival) for rival in rivals], {"latency": 2.0, "params": 10.0}) == {"params": 30.0}
+    assert nearest([result(rivals[-1])], {"latency": 2.0, "params": 10.0}) == {}
+
+
+def test_being_ruled_out_allows_for_the_number_of_rivals():
+    """A configuration is compared with each of k - 1 others, so each gets that part of the error (Bonferroni)."""
+    contrasts = compared(np.random.default_rng(0).normal(0.6, 0.01, (6, 5)) + np.array([0, 0, 0, 0, 0.1]))
+    gap, error, df = (float(table[0, 4]) for table in (contrasts.gap, contrasts.error, contrasts.df))
+    for share, is_ruled_out in ((0.9, True), (1.1, False)):
+        margin = gap - stdtrit(df, 1 - share * 0.05 / 4) * error
+        assert ruled_out(contrasts, margin)[0] == is_ruled_out
+
+
 def with_costs(values, reducer):
     """Return a record with these readings alone."""
     readings = tuple(records.reading(name, value) for name, value in values.items())
@@ -257,6 +277,7 @@ def test_an_open_answer_names_the_cheapest_and_how_to_settle():
     assert answer.settle.seeds > 5
     assert answer.settle.candidates[0] is answer.leading
     assert {name(runner.candidate)[1] for runner in answer.runners} == {16, 32, 64, 128, 256}
+    assert set(seeds_needed([answer]).values()) == {5}, "no model gets more seeds than it has"
 
 
 @pytest.mark.parametrize(
@@ -300,6 +321,24 @@ def test_the_edge_of_a_sweep_that_still_rises_is_never_sure():
     assert (answer.numbers["size"], answer.numbers["smaller"]) == (32, 16)
     assert answer.numbers["gain"] == pytest.approx(0.3, abs=0.01)
     assert answer_of(rising, Ask({"latency": 2.5e-3})).grade == "sure"
+
+
+def test_a_larger_size_of_another_reducer_is_no_larger_size_tried():
+    other = [
+        records.lesson(0.125, seed=seed, of=records.case("conv1x1-avg-k", 64), flag="dead_run") for seed in range(5)
+    ]
+    assert answer_of([*sweep((0.3, 0.5, 0.8), (8, 16, 32)), *other]).doubts == ("edge",)
+
+
+def test_an_unfinished_training_of_the_best_makes_a_cheaper_pick_unsure():
+    """With more steps the best might be more than the margin above the pick."""
+    rising = Finding(UNCONVERGED, "warning", {"rise": 0.04})
+    run_records = [
+        replace(record, findings=(rising,) if record.case.trial and record.case.architecture.lstm_input == 128 else ())
+        for record in CURVE
+    ]
+    answer = answer_of(run_records)
+    assert (name(answer.pick), name(answer.best), answer.doubts) == (("fc", 32), ("fc", 128), ("undertrained",))
 
 
 @pytest.mark.parametrize(("top", "noise"), [(0.815, 0.001), (0.84, 0.15)], ids=["within the margin", "in the noise"])
@@ -420,6 +459,27 @@ def test_only_cheaper_candidates_as_good_as_the_pick_are_passed_over(means, plac
     assert answer.passed_over == ()
 
 
+@pytest.mark.parametrize(("count", "excluded"), [(2, []), (3, ["dead"])])
+def test_at_most_half_of_the_runs_of_a_candidate_may_collapse(count, excluded):
+    assert [configuration.why for configuration in answer_of(collapsing(count, of=4)).excluded] == excluded
+
+
+def test_a_common_pick_is_shown_for_every_task_and_the_cheapest_of_these():
+    def of_task(task, means):
+        return answer_of(sweep(means, (8, 16, 32, 64, 128), task=task))
+
+    first, second = (
+        of_task("direction", (0.30, 0.95, 0.952, 0.955, 0.957)),
+        of_task("identity", (0.9, 0.3, 0.95, 0.95, 0.5)),
+    )
+    assert (name(first.pick), name(second.pick)) == (("fc", 16), ("fc", 32))
+    assert name(common_pick([first, second])) == name(common_pick([second, first])) == ("fc", 32)
+    assert common_pick([first, of_task("identity", (0.9, 0.3, 0.3, 0.3, 0.3))]) is None
+    assert common_pick([]) is None
+    unsure = answer_of(three_seeds_of((0.57, 0.60, 0.63), (0.61, 0.58, 0.6), *POOR))
+    assert (unsure.doubts, common_pick([unsure])) == (("not-shown",), None)
+
+
 def test_a_passed_over_candidate_does_not_lower_stability():
     """The pick was the cheapest within the margin in 0 % of draws, because the passed-over candidate is cheaper."""
     assert answer_of(collapsing(2)).stability > 0.95
@@ -479,6 +539,9 @@ def test_more_steps_are_not_advised_if_every_training_failed():
 
 def test_a_task_that_was_not_run_is_reported():
     assert answer_of(CURVE, tasks=["order"]).reason == "not-run"
+    of_task = sweep((0.30, 0.95), (8, 16), task="direction(speed=2)")
+    for names, reason in ((["direction"], None), (["direction(speed=2)"], None), (["direction(speed=3)"], "not-run")):
+        assert answer_of(of_task, tasks=names).reason == reason
 
 
 def test_each_task_of_a_run_has_an_answer():
@@ -490,7 +553,7 @@ def test_each_task_of_a_run_has_an_answer():
 def test_the_only_configuration_within_the_budget_is_the_pick():
     answer = answer_of(CURVE, Ask({"latency": 1.5e-3}))
     assert name(answer.pick) == ("fc", 8)
-    assert (answer.runners, answer.price) == ((), None)
+    assert (answer.runners, answer.price, answer.ruled_out, answer.doubts) == ((), None, (), ())
 
 
 def test_the_same_records_give_the_same_recommendation():
@@ -701,6 +764,10 @@ def test_overdispersed_runs_count_as_fewer_clips():
 def test_repeated_looks_share_one_error_budget():
     assert sum(error_at(look) for look in range(1, 10_000)) <= 0.05
     assert at_look(Ask(), 2).error == pytest.approx(0.05 / 6)
+    looks = [record.conditions | {"look": 2} if record.case.trial else record.conditions for record in CURVE]
+    second = [replace(record, conditions=conditions) for record, conditions in zip(CURVE, looks, strict=True)]
+    for run_records, ask, error in ((CURVE, Ask(), 0.05), (second, Ask(), 0.05 / 6), (second, Ask(error=0.01), 0.01)):
+        assert answer_of(run_records, ask).ask.error == pytest.approx(error)
 
 
 def test_further_seeds_are_requested_if_the_answer_is_not_sure():

@@ -31,7 +31,7 @@ from convbench.report.page import rows, svg
 from convbench.report.page.view import view
 from convbench.report.terminal.advice import Advice, basis
 from convbench.report.terminal.table import Results
-from convbench.report.words import advice, findings, names, quality, units
+from convbench.report.words import advice, findings, names, numbers, quality, units
 from convbench.report.words.answer import answer, cautions, confidence, sentences
 from convbench.report.words.budget import fitting
 from convbench.report.words.decision import Step, command, decision, next_steps
@@ -59,10 +59,50 @@ INF = float("inf")
     (units.percent, 0.9951, "99.5 %"), (units.percent, 0.99996, "99.996 %"), (units.percent, 1.04, "104 %"),
     (units.ratio, (1.0524, 1.031, 1.074), "1.052 (1.031 to 1.074)"),
     (units.ratio, (1.01, 0.0, INF), "1.010 (too few pairs for an interval)"),
-    (units.ratio, (1.01, 0.98, INF), "1.010 (too few pairs for an interval)"),
+    (units.ratio, (1.01, 0.98, INF), "1.010 (too few pairs for an interval)"), (units.count, 1000.5, "1.00 k"),
+    (units.bounds, Interval(3.1e-3, 3.05e-3, 3.21e-3), "3.05, 3.21"), (units.bounds, None, "–"),
+    (lambda value: units.human(value, "page"), 5.0, "5 page"), (lambda value: units.human(value, "page"), INF, "–"),
+    (lambda value: units.human(value, "1"), 2.5, "2.50"), (lambda value: units.human(value, "mJ"), 4e4, "40.0 k mJ"),
+    (numbers.likely, 0.58, "58 %"), (numbers.likely, 0.995, "over 99 %"), (numbers.likely, 1.0, "over 99 %"),
+    (numbers.likely, 0.99, "99 %"), (numbers.likely, 0.012, "1 %"), (numbers.likely, 0.0, "under 1 %"),
+    (numbers.points, -0.013, "1.3 points"), (numbers.points, 0.0101, "1.0 point"), (numbers.signed, -0.0004, "+0.0"),
 ])  # fmt: skip
 def test_a_number_has_three_digits_and_a_prefix(make, value, text):
     assert make(value) == text
+
+
+@pytest.mark.parametrize(
+    ("unit", "smallest", "largest"),
+    [("B", "B", "TiB"), ("FLOP", "", "T"), ("s", "ns", "Ps"), ("page", "page", "P page")],
+)
+def test_an_axis_has_the_prefixes_of_its_unit(unit, smallest, largest):
+    scales = units.tick_scale(unit)
+    assert (scales[0][1], scales[-1][1]) == (smallest, largest)
+    assert [factor for factor, _ in scales] == sorted(factor for factor, _ in scales)
+
+
+def test_costs_are_those_measured_and_the_requested_cost():
+    measured = replace(
+        records.record(), readings=tuple(records.reading(name, value) for name, value in (("latency_s", 3.1e-3),
+        ("params", 74_200.0), ("cpu_peak_tensor_bytes", 8.02 * 2**20), ("flops", 1.16e8))),
+    )  # fmt: skip
+    assert numbers.costs(result_of(measured)) == "3.10 ms a call, 74.2 k parameters, 8.02 MiB, 116 MFLOP"
+    for lost, text in (
+        (0, "74.2 k parameters, 8.02 MiB, 116 MFLOP"), (1, "3.10 ms a call, 8.02 MiB, 116 MFLOP"),
+        (2, "3.10 ms a call, 74.2 k parameters, 116 MFLOP"), (3, "3.10 ms a call, 74.2 k parameters, 8.02 MiB"),
+    ):  # fmt: skip
+        partly = replace(measured, readings=measured.readings[:lost] + measured.readings[lost + 1 :])
+        assert numbers.costs(result_of(partly)) == text
+
+
+def test_each_cost_has_its_superlative_and_its_name_as_a_limit():
+    asked = {name: (numbers.cheapest(Ask(cheapest=name)), numbers.limit_name(Ask().metrics[name])) for name in
+             ("latency", "params", "memory", "flops", "frames_per_s")}  # fmt: skip
+    assert asked == {
+        "latency": ("fastest", "latency"), "params": ("smallest", "parameters"),
+        "memory": ("smallest in memory", "peak memory"), "flops": ("cheapest in FLOPs", "FLOPs"),
+        "frames_per_s": ("lowest in frames/s", "frames/s"),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,34 @@ def test_until_sure_ends_with_an_answer_or_at_the_limit():
     assert undecided_results(results(records)) == [] or len(machine.made) <= 40 * len(CASES)
 
 
+def test_until_sure_visits_a_case_at_most_forty_times():
+    two = CASES[:3:2]
+    machine = Machine(dict.fromkeys((model_case.id for model_case in two), 1e-3), spread=0.5)
+    machine.run(schedule(machine, cases=two, until_sure=True))
+    assert [sum(planned.case == model_case for planned in machine.made) for model_case in two] == [40, 40]
+
+
+def test_ten_contenders_are_visited_before_the_answer_is_worked_out_again():
+    """The last visit of a round waits for the others if the next ones depend on the answer."""
+    cases = [case("fc", 8 * size) for size in range(1, 13)]
+    machine = Machine(dict.fromkeys((model_case.id for model_case in cases), 1e-3), spread=0.3)
+    planning, rounds, open_counts = schedule(machine, cases=cases), {}, set()
+    for planned in planning:
+        rounds.setdefault(planned.round, []).append(planned.decides)
+        open_counts.add((planned.round > 2, len(planning.state.open)))
+        planning.log.add(machine.visit(planned))
+    last_of = {count: [False] * (count - 1) + [True] for count in (10, 12)}
+    assert rounds == {
+        FACTS: last_of[12],
+        0: [False] * 12,
+        1: [False] * 12,
+        2: last_of[12],
+        3: last_of[10],
+        4: last_of[10],
+    }
+    assert open_counts == {(False, 0), (True, 10)}
+
+
 def test_until_sure_adds_no_visits_to_single_visits():
     """It used to add visits without end, because each further visit was round 0 as well."""
     machine = Machine(dict.fromkeys((model_case.id for model_case in CASES), 1e-3), spread=0.1)
@@ -401,6 +429,7 @@ def test_a_case_gets_one_core_per_thread():
     assert cores_of(two, 1, (0, 1, 2, 3)) == (1, 2)
     assert cores_of(two, 3, (0, 1, 2, 3)) == (3, 0)
     assert cores_of(replace(two, threads=4), 1, (0, 1, 2, 3)) == ()
+    assert cores_of(two, 1, ()) == ()
 
 
 def test_a_case_without_a_trial_is_visited_in_every_round():
@@ -460,6 +489,7 @@ def test_a_spent_budget_ends_trainings_too():
     made: list = []
     seconds_left = []
     for planned in (planning := Schedule([*lessons], replace(PROTOCOL, budget=2.0), False, lambda: float(len(made)))):
+        assert (planning.state.trainings, planning.state.visits, planning.state.following) == (4, 4, 0)
         seconds_left.append(planning.state.budget_left)
         planning.log.add(lessons[planned.case])
         made.append(planned.case)
@@ -473,6 +503,7 @@ def test_a_stage_knows_its_number_of_visits():
     expected = {FACTS: (8, 0), 0: (8, 16), 1: (8, 8), 2: (8, 0)}
     for planned in planning:
         state = planning.state
+        assert (state.round, state.hosts) == (planned.round, 1)
         if planned.round < planning.protocol.visits:
             assert (state.visits, state.following) == expected[planned.round]
         else:

@@ -228,6 +228,7 @@ def test_missing_later_trainings_are_named_once_without_skipped_models():
     of_shard = replace(RUN, planned=(trained.case.id,), later=names)
     run, _ = merging.merge([(of_shard, [trained]), (replace(RUN, planned=("a",), later=()), []), (of_shard, [trained])])
     assert run.later == names
+    assert merging.merge([(replace(RUN, later=()), []), (of_shard, [trained])])[0].later == names
     assert planned.open_ids(run, [trained, later[1]]) == ["a", names[0]]
     assert planned.open_ids(run, [replace(trained, status="failed")]) == ["a", *names]
     assert planned.open_ids(run, [replace(trained, status="skipped")]) == ["a"]
@@ -286,6 +287,18 @@ def test_shards_may_differ_in_protocol_overrides(measured):
     assert merging.merge([(first, measured[:1]), (second, measured[1:])])[1] == measured
 
 
+def test_a_run_of_selected_cases_merges_with_shards(measured):
+    shard = replace(RUN, command=SHARD_COMMAND.format("", 1))
+    for command in ("convbench run tiny.yaml --only gap", RUN.command):
+        assert merging.merge([(shard, measured[:1]), (replace(RUN, command=command), measured[1:])])[1] == measured
+
+
+def test_a_run_and_its_copy_are_a_repetition(measured):
+    other = replace(RUN, started="2026-11-23T12:00:00Z")
+    assert merging.repeats([(RUN, measured), (other, measured), (RUN, [])])
+    assert not merging.repeats([(RUN, measured), (other, measured)])
+
+
 def test_shards_of_other_code_do_not_merge(measured):
     """Two packages may each have a module of the same name, but a module of one package may not have changed."""
     cases = [replace(measured[0].case, architecture=Whole(Choice(name))) for name in ("net:a", "net.deep:b", "other:c")]
@@ -312,6 +325,12 @@ def test_a_merged_run_describes_every_environment_and_host(measured):
     run, _ = merging.merge([(here, measured[:1]), (cluster, measured[1:])])
     assert run.hosts == {"shard 1": "e1", "h1": "e2"}
     assert (set(run.environments), run.between_hosts) == ({"e1", "e2"}, "2 % apart.")
+    mixed = replace(cluster, hosts={"h1": "e2", "h2": "e3"}, environments={"e2": {"cpu": "B"}, "e3": {"cpu": "C"}})
+    run, _ = merging.merge([(here, measured[:1]), (mixed, measured[1:])])
+    assert (run.hosts, set(run.environments)) == ({"shard 1": "e1", "h1": "e2", "h2": "e3"}, {"e1", "e2", "e3"})
+    alike = [replace(here, hosts={name: "e1"}) for name in ("h1", "h2")]
+    run, _ = merging.merge([(alike[0], measured[:1]), (alike[1], measured[1:])])
+    assert run.hosts == {"h1": "e1", "h2": "e1"}, "one kind of host, but the runs name theirs"
 
 
 def test_two_writers_of_the_cache_keep_both_numbers(tmp_path, monkeypatch):

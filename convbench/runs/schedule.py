@@ -153,7 +153,7 @@ class Schedule:
     def _wants_more(self, record: Record) -> bool:
         tries = _tries(record)
         limit = ATTEMPTS * self.protocol.visits + self._earlier_tries[record.case.id]
-        return bool(tries) and sum(visit.is_sound for visit in tries) < self.protocol.visits <= len(tries) < limit
+        return sum(visit.is_sound for visit in tries) < self.protocol.visits <= len(tries) < limit
 
     def _is_worth_it(self, extra_visits: int, cases: int) -> bool:
         if self.until_sure or self.protocol.budget:
@@ -228,7 +228,7 @@ def cores_of(case: Case, number: int, cores: Sequence[int]) -> tuple[int, ...]:
     pinned: on a GPU, for a trial, or if it may use all cores.
     """
     count = case.threads if isinstance(case.threads, int) else 1
-    if not cores or case.device != "cpu" or count >= len(cores) or case.trial:
+    if case.device != "cpu" or count >= len(cores) or case.trial:
         return ()
     start = number % len(cores)
     return tuple((*cores, *cores)[start : start + count])
