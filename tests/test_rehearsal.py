@@ -185,6 +185,11 @@ OPERATORS = {
         trained(torch.matmul), maps(20, 30, dtype=torch.complex64), maps(30, 10, dtype=torch.complex64),
     ),
     "trained attention": (trained(functional.scaled_dot_product_attention), *[maps(2, 50, 16)] * 3),
+    "masked attention": (
+        lambda vectors, mask: functional.scaled_dot_product_attention(vectors, vectors, vectors, mask),
+        maps(2, 50, 16), maps(1, 50, 50),
+    ),
+    "norms of NHWC maps": (lambda maps: functional.layer_norm(maps.permute(0, 2, 3, 1), (8,)), maps(8, 12, 12)),
     "spectra": (lambda maps: torch.fft.rfft2(maps), maps(4, 32, 32)),
 }  # fmt: skip
 

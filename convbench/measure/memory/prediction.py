@@ -1,7 +1,7 @@
-"""Predict the peak memory of a call from shapes alone, with fake tensors on the case's device: nothing is computed.
+"""Predict the peak memory of a call from shapes, with fake tensors on the case's device: the model computes nothing.
 
 The peak counts the tensors that operators return, followed from birth to release, the memory that some operators take
-beside them (``onednn``, ``cudnn``), and the optimizer's state and intermediates. Sizes of tensors, in B.
+beside them (``operators``, ``cudnn``), and the optimizer's state and intermediates. Sizes of tensors, in B.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from convbench.core.errors import CaseFailed
 from convbench.core.record import Case, Parts
 from convbench.measure.counts.counted import on_meta_or_reason, reason_of
 from convbench.measure.memory import cudnn
-from convbench.measure.memory.onednn import extra_bytes
+from convbench.measure.memory.operators import extra_bytes
 from convbench.measure.stages.entries import in_threads
 from convbench.models import network, subject
 from convbench.models.subject import Subject

@@ -19,7 +19,7 @@ from convbench.core.errors import CaseFailed
 from convbench.measure.memory.allocations import sizes_of
 
 REHEARSED = re.compile(
-    "convolution|upsample|softmax|_loss|cross_entropy|attention|encoder_layer|im2col|col2im|_dist$|logsumexp|_fft"
+    "convolution|upsample|softmax|_loss|cross_entropy|attention|encoder_layer|im2col|col2im|layer_norm|_dist$|logsumexp|_fft"
     "|linalg(?!_check)|cholesky|trilinear|kthvalue|scatter|^mean$|^sum$|^sort$|(?<!rnn_layer)(?<!group_norm)_backward"
 )
 """Operators that can allocate more than their outputs, by a part of their name."""
@@ -27,7 +27,7 @@ PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "mv", "addmv"}
 """Matrix products. They allocate more than their outputs for some types, and for operands that BLAS does not read."""
 WEIGHTS = {"convolution": 1, "convolution_backward": 2, "mm": 1, "addmm": 2, "_trilinear": 1}
 """Positions of weights. They are never shortened, although they may have as many rows as there are images."""
-SMALL, LARGE = 1 << 20, 1 << 30
+SMALL, LARGE = 1 << 20, 1 << 31
 """Bytes of operands up to which an operator runs on all its images, and up to which it runs at all."""
 IMAGES, ROWS = 16, 512
 """The fewest images, and rows of a matrix, of a shortened run: kernels for fewer take other paths or smaller blocks."""
@@ -95,10 +95,10 @@ def _extended_sizes(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], fe
     mode = (torch.get_num_threads(), torch.is_grad_enabled())
     runs = []
     for count in counts:
-        operands = _shorten(_name(func), args, count) if is_shortened else args
+        operands, options = _shorten(_name(func), args, kwargs, count) if is_shortened else (args, kwargs)
         if _bytes(operands) > (SMALL if "linalg" in _name(func) else LARGE):
             raise _unknown(func)
-        leaves, spec = pytree.tree_flatten((operands, kwargs))
+        leaves, spec = pytree.tree_flatten((operands, options))
         runs.append(_sizes(func, spec, tuple(map(Layout.of, leaves)), mode))
     if len(runs[0]) != len(runs[1]):
         return _extended_sizes(func, args, kwargs, 2 * fewest)
@@ -118,19 +118,20 @@ def _sizes(func: Any, spec: Any, leaves: tuple[Any, ...], _mode: tuple[int, bool
             raise _unknown(func) from error
 
 
-def _shorten(name: str, args: tuple[Any, ...], count: int) -> tuple[Any, ...]:
+def _shorten(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], count: int) -> tuple[Any, dict[str, Any]]:
     """Take ``count`` images of all arguments that have as many images as the first, and in lists of lengths."""
     first = _first(args)
     images, axes = first.shape[0], first.dim()
 
-    def shorten(place: int, value: Any) -> Any:
+    def shorten(value: Any) -> Any:
         if isinstance(value, torch.Tensor) and value.dim() and value.shape[0] == images:
             has_images = value.dim() == axes or value.dim() > 2 or not value.dtype.is_floating_point
-            return value[:count] if has_images and place != WEIGHTS.get(name) else value
+            return value[:count] if has_images else value
         is_shape = isinstance(value, (list, tuple)) and len(value) == axes > 2 and value[0] == images
         return [count, *value[1:]] if is_shape else value
 
-    return tuple(shorten(place, value) for place, value in enumerate(args))
+    shortened = (value if place == WEIGHTS.get(name) else shorten(value) for place, value in enumerate(args))
+    return tuple(shortened), {option: shorten(value) for option, value in kwargs.items()}
 
 
 def _first(args: tuple[Any, ...]) -> torch.Tensor:

@@ -1,8 +1,7 @@
 """Memory (B) that torch's operators allocate on a CPU beside their outputs: casts, oneDNN's LSTM layer, and rehearsals.
 
-The formulas for an LSTM layer follow oneDNN's own sizes (rnn_utils.hpp) and were compared with the profiler's
-allocations. An operator that is neither in ``EXTRA`` nor rehearsed counts as allocating only its outputs and, if it is
-pointwise, casts of its operands.
+An LSTM layer has formulas, because its weights can be too large to run it. Other operators whose memory shapes do not
+tell are rehearsed. The rest allocate only their outputs and, if they are pointwise, casts of their operands.
 """
 
 from __future__ import annotations
