@@ -20,7 +20,7 @@ from convbench.core.record import Case, Choice, Clip, Parts, Recurrent, Whole
 from convbench.measure import first_call
 from convbench.measure.counts.counted import on_meta_or_reason
 from convbench.measure.memory import allocations, largest
-from convbench.measure.memory.onednn import Layer
+from convbench.measure.memory.operators import Layer
 from convbench.measure.memory.prediction import Peak, TakesTooLong, predict
 from convbench.measure.preflight import resolve
 

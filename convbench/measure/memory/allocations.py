@@ -104,6 +104,16 @@ def timeline_of(subject: Subject) -> Timeline:
     return replace(timeline(lives), threads=bool(threads))
 
 
+def sizes_of(call: Callable[[], Any]) -> list[int]:
+    """Return the bytes of a call's allocations (> 0) and releases (< 0) on the CPU, in order; its result is kept."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=False) as profiler:
+        result = call()
+    events = profiler.profiler.kineto_results.events()
+    changes = sorted((event for event in events if event.name() == "[memory]"), key=lambda event: event.start_ns())
+    del result
+    return [change.nbytes() for change in changes]
+
+
 def _note_thread(threads: set[int]) -> AbstractContextManager[Any]:
     """Note a thread that the profiler does not follow; it does follow autograd's own."""
     if not torch._C._autograd._profiler_enabled():

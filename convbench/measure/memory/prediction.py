@@ -1,7 +1,7 @@
-"""Predict the peak memory of a call from shapes alone, with fake tensors on the case's device: nothing is computed.
+"""Predict the peak memory of a call from shapes, with fake tensors on the case's device: the model computes nothing.
 
 The peak counts the tensors that operators return, followed from birth to release, the memory that some operators take
-beside them (``onednn``, ``cudnn``), and the optimizer's state and intermediates. Sizes of tensors, in B.
+beside them (``operators``, ``cudnn``), and the optimizer's state and intermediates. Sizes of tensors, in B.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from convbench.core.errors import CaseFailed
 from convbench.core.record import Case, Parts
 from convbench.measure.counts.counted import on_meta_or_reason, reason_of
 from convbench.measure.memory import cudnn
-from convbench.measure.memory.onednn import extra_bytes
+from convbench.measure.memory.operators import extra_bytes
 from convbench.measure.stages.entries import in_threads
 from convbench.models import network, subject
 from convbench.models.subject import Subject
@@ -325,7 +325,7 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
         births = [tensor for tensor in self._strided_tensors(result) if id(tensor.untyped_storage()) not in storage_ids]
         for tensor in births:
             self._track(tensor.untyped_storage())
-        scratch, reserve = extra_bytes(func, args, result)
+        scratch, reserve = extra_bytes(func, args, result, kwargs)
         scratch += cudnn.scratch_bytes(func, args)
         if reserve and births:
             self._grow(reserve)
@@ -334,9 +334,13 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
     def _is_composed(self, name: str) -> bool:
-        """Whether torch composes the operator of others on this device, because the device has no kernel for it."""
+        """Whether torch composes the operator of others on this device, because the device has no kernel for it.
+
+        Without gradients, ``max_pool1d`` has a kernel on a CPU, which torch does not register.
+        """
         has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
-        return has_kernel(name, COMPOSITE.name) and not has_kernel(name, self.device.type.upper())
+        is_pool = self.device.type == "cpu" and name == "aten::max_pool1d"
+        return has_kernel(name, COMPOSITE.name) and not has_kernel(name, self.device.type.upper()) and not is_pool
 
     def _autocast_of_call(self, name: str) -> AbstractContextManager[Any]:
         """Restore the caller's autocast, which a mode runs without, for an operator that autocast does not cast itself.

@@ -1,0 +1,156 @@
+"""Memory (B) of operators that shapes do not tell: each runs alone, on zeros, and its allocations are recorded.
+
+oneDNN, LAPACK and torch's kernels choose copies and scratch by shape, number type, threads and CPU. A large operator
+runs on a few images instead, twice, and each of its allocations is extended along the line through both.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import _disable_current_modes
+
+from convbench.core.errors import CaseFailed
+from convbench.measure.memory.allocations import sizes_of
+
+REHEARSED = re.compile(
+    "convolution|upsample|softmax|_loss|cross_entropy|attention|encoder_layer|im2col|col2im|layer_norm|_dist$|logsumexp|_fft"
+    "|linalg(?!_check)|cholesky|trilinear|kthvalue|scatter|^mean$|^sum$|^sort$|(?<!rnn_layer)(?<!group_norm)_backward"
+)
+"""Operators that can allocate more than their outputs, by a part of their name."""
+PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "mv", "addmv"}
+"""Matrix products. They allocate more than their outputs for some types, and for operands that BLAS does not read."""
+WEIGHTS = {"convolution": 1, "convolution_backward": 2, "mm": 1, "addmm": 2, "_trilinear": 1}
+"""Positions of weights. They are never shortened, although they may have as many rows as there are images."""
+SMALL, LARGE = 1 << 20, 1 << 31
+"""Bytes of operands up to which an operator runs on all its images, and up to which it runs at all."""
+IMAGES, ROWS = 16, 512
+"""The fewest images, and rows of a matrix, of a shortened run: kernels for fewer take other paths or smaller blocks."""
+
+
+class Layout(NamedTuple):
+    """What a run needs to know of a tensor."""
+
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: torch.dtype
+    is_conjugate: bool
+
+    @classmethod
+    def of(cls, value: Any) -> Any:
+        """The layout of a tensor; other values stay as they are."""
+        if not isinstance(value, torch.Tensor):
+            return value
+        return cls(tuple(value.shape), value.stride(), value.dtype, value.is_conj())
+
+    def tensor(self) -> torch.Tensor:
+        """Zeros, with ones where LAPACK needs them: on the diagonals of matrices, and as pivots, which are int32."""
+        length = 1 + sum((length - 1) * stride for length, stride in zip(self.shape, self.strides, strict=True))
+        numbers = torch.zeros(0 if 0 in self.shape else length, dtype=self.dtype)
+        tensor = numbers.as_strided(self.shape, self.strides)
+        if self.dtype == torch.int32:
+            numbers.fill_(1)
+        elif tensor.dim() > 1 and (self.dtype.is_floating_point or self.dtype.is_complex) and 0 not in self.strides:
+            tensor.diagonal(dim1=-2, dim2=-1).fill_(1)
+        return tensor.conj() if self.is_conjugate else tensor
+
+
+def is_rehearsed(func: Any, args: tuple[Any, ...]) -> bool:
+    """Whether the memory of an operator is found by running it alone, on a CPU."""
+    tensors, name = _tensors(args), _name(func)
+    if not tensors or tensors[0].device.type != "cpu" or torch.Tag.pointwise in func.tags:
+        return False
+    if name in PRODUCTS:
+        doubles = (torch.float32, torch.float64)
+        return any(tensor.dtype not in doubles or 0 in tensor.stride() for tensor in tensors)
+    return bool(REHEARSED.search(name))
+
+
+def rehearse(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> tuple[int, int]:
+    """Return an operator's (scratch, kept) bytes beside its outputs: freed at its end, kept with its outputs.
+
+    Raises CaseFailed if it is too large to run, or does not run on zeros or on fewer images.
+    """
+    fewest = max(ROWS if _first(args).dim() <= 2 else IMAGES, torch.get_num_threads())
+    sizes = _extended_sizes(func, args, kwargs, fewest)
+    storages = {id(tensor.untyped_storage()) for tensor in _tensors((args, kwargs))}
+    births = {id(storage): storage.nbytes() for storage in (tensor.untyped_storage() for tensor in _tensors(result))}
+    kept = sum(sizes) - sum(size for storage, size in births.items() if storage not in storages)
+    return max(accumulate(sizes), default=0) - sum(sizes), max(0, kept)
+
+
+def _extended_sizes(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], fewest: int) -> list[int]:
+    """Return the bytes of an operator's allocations (> 0) and releases (< 0) in order, extended from fewer images.
+
+    If both runs take other paths, such as threads that share images only if there are many, both are longer.
+    """
+    images = _first(args).shape[0] if _first(args).dim() else 1
+    is_shortened = _bytes(args) > SMALL and images > fewest * 3 // 2
+    counts = (fewest, fewest * 3 // 2) if is_shortened else (images, images)
+    mode = (torch.get_num_threads(), torch.is_grad_enabled())
+    runs = []
+    for count in counts:
+        operands, options = _shorten(_name(func), args, kwargs, count) if is_shortened else (args, kwargs)
+        if _bytes(operands) > (SMALL if "linalg" in _name(func) else LARGE):
+            raise _unknown(func)
+        leaves, spec = pytree.tree_flatten((operands, options))
+        runs.append(_sizes(func, spec, tuple(map(Layout.of, leaves)), mode))
+    if len(runs[0]) != len(runs[1]):
+        return _extended_sizes(func, args, kwargs, 2 * fewest)
+    share = (images - counts[0]) / max(1, counts[1] - counts[0])
+    return [round(size + (other - size) * share) for size, other in zip(*runs, strict=True)]
+
+
+@lru_cache(maxsize=4096)
+def _sizes(func: Any, spec: Any, leaves: tuple[Any, ...], _mode: tuple[int, bool]) -> tuple[int, ...]:
+    """Run an operator on zeros, and return the bytes of its allocations and releases in order."""
+    with _disable_current_modes():
+        try:
+            values = [leaf.tensor() if isinstance(leaf, Layout) else leaf for leaf in leaves]
+            args, kwargs = pytree.tree_unflatten(values, spec)
+            return tuple(sizes_of(lambda: func(*args, **kwargs)))
+        except Exception as error:
+            raise _unknown(func) from error
+
+
+def _shorten(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], count: int) -> tuple[Any, dict[str, Any]]:
+    """Take ``count`` images of all arguments that have as many images as the first, and in lists of lengths."""
+    first = _first(args)
+    images, axes = first.shape[0], first.dim()
+
+    def shorten(value: Any) -> Any:
+        if isinstance(value, torch.Tensor) and value.dim() and value.shape[0] == images:
+            has_images = value.dim() == axes or value.dim() > 2 or not value.dtype.is_floating_point
+            return value[:count] if has_images else value
+        is_shape = isinstance(value, (list, tuple)) and len(value) == axes > 2 and value[0] == images
+        return [count, *value[1:]] if is_shape else value
+
+    shortened = (value if place == WEIGHTS.get(name) else shorten(value) for place, value in enumerate(args))
+    return tuple(shortened), {option: shorten(value) for option, value in kwargs.items()}
+
+
+def _first(args: tuple[Any, ...]) -> torch.Tensor:
+    """The first of the tensors with the most axes: the images, before weights and biases."""
+    return max(_tensors(args), key=torch.Tensor.dim)
+
+
+def _bytes(args: tuple[Any, ...]) -> int:
+    return sum(tensor.nbytes for tensor in _tensors(args))
+
+
+def _tensors(values: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in pytree.tree_leaves(values) if isinstance(leaf, torch.Tensor)]
+
+
+def _name(func: Any) -> str:
+    return str(func.overloadpacket.__name__)
+
+
+def _unknown(func: Any) -> CaseFailed:
+    message = f"not predicted: shapes do not tell the memory that {_name(func)} takes beside its outputs"
+    return CaseFailed("error", message)
