@@ -4,7 +4,7 @@ A forked process has not imported convbench or plug-ins. A test must start a new
 variables that Python or a library reads at its start.
 
 The forkservers of these programs and of most tests are forked as well. A forkserver is a new process only if such
-variables differ, and in the tests of ``NEW_FORKSERVERS`` in conftest.py.
+variables or Python's flags differ, and in the tests of ``NEW_FORKSERVERS`` in conftest.py.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def _start(line: Callable[[], socket.socket], path: str, args: Sequence[str], de
             "places": places,
             "mask": list(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
             "cores": list(os.sched_getaffinity(0)),
-            "read_at_start": _read_at_start(),
+            "start": _start_of(args[1:-2]),
         }
         _prctl(PR_SET_CHILD_SUBREAPER, 1)  # the process that makes the forkserver ends, so this one becomes its parent
         try:
@@ -162,10 +162,10 @@ def _start(line: Callable[[], socket.socket], path: str, args: Sequence[str], de
     return pid or spawn(path, args, descriptors)
 
 
-def _read_at_start() -> dict[str, str]:
-    """The variables that a new process would read and a forked process would not."""
+def _start_of(flags: Sequence[str]) -> list[Any]:
+    """What a new process with these flags would read and a forked process would not, except that its path is safe."""
     names = [name for name in os.environ if name.startswith(READ_AT_START) and name not in READ_LATER]
-    return {name: os.environ[name] for name in names}
+    return [{name: os.environ[name] for name in names}, [flag for flag in flags if flag != "-P"]]
 
 
 def _prctl(*numbers: int) -> None:
@@ -176,12 +176,12 @@ def _prctl(*numbers: int) -> None:
 
 
 class Start(NamedTuple):
-    """What the server was started with: the variables of ``_read_at_start``, and where the value of ``mark`` lies.
+    """What the server was started with (``_start_of``), and where the value of the variable ``mark`` lies.
 
     ``compiles`` tells it that a program has compiled, and that further programs may compile.
     """
 
-    variables: dict[str, str]
+    read: list[Any]
     mark: str
     address: int
     compiles: mmap.mmap
@@ -191,7 +191,7 @@ def _main(descriptor: int, mark: str) -> None:
     """Import the libraries, then serve."""
     getenv = ctypes.CDLL(None).getenv
     getenv.restype = ctypes.c_void_p
-    start = Start(_read_at_start(), mark, getenv(mark.encode()), mmap.mmap(-1, 1))
+    start = Start(_start_of(util._args_from_interpreter_flags()), mark, getenv(mark.encode()), mmap.mmap(-1, 1))
     for library in LIBRARIES:
         importlib.import_module(library)
     gc.freeze()
@@ -214,7 +214,7 @@ def _serve(line: socket.socket, start: Start) -> None:
             answer = os.waitstatus_to_exitcode(os.waitpid(program, 0)[1])
             if start.compiles[0]:
                 _import_compiler()
-        elif order["read_at_start"] != start.variables:
+        elif order["start"] != start.read:
             answer = 0
         else:
             if COMPILER in order["words"][-1]:

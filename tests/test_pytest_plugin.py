@@ -8,6 +8,7 @@ import re
 from dataclasses import replace
 from importlib.metadata import entry_points
 
+import forked
 import pytest
 import records
 
@@ -32,21 +33,31 @@ def test_other():
 
 
 @pytest.fixture
-def user(pytester, monkeypatch):
-    """Return a function that runs pytest in a user's project. An install without the entry point loads it by name."""
+def words(pytester, monkeypatch):
+    """The first words of pytest in a user's project. An install without the entry point loads the plugin by name."""
     for name in ("PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER"):
         monkeypatch.delenv(name, raising=False)
-    installed = any(point.name == "convbench" for point in entry_points(group="pytest11"))
     pytester.makefile(".yaml", tiny=SUITE)
-    return lambda *words: pytester.runpytest_subprocess(
-        *([] if installed else ["-p", "convbench.pytest_plugin"]), *words
-    )
+    installed = any(point.name == "convbench" for point in entry_points(group="pytest11"))
+    return [] if installed else ["-p", "convbench.pytest_plugin"]
 
 
-def test_only_cases_are_benchmarked(user, pytester):
+@pytest.fixture
+def user(pytester, words):
+    """Return a function that runs pytest in a user's project, in a process that has imported torch."""
+
+    def run(*more):
+        done = forked.python("-m", "pytest", *words, *more, cwd=pytester.path)
+        return pytest.RunResult(done.returncode, done.stdout.splitlines(), done.stderr.splitlines(), 0.0)
+
+    return run
+
+
+def test_only_cases_are_benchmarked(words, pytester):
     """If warnings are errors, as in many projects, importing fvcore used to fail each case."""
     pytester.makepyfile(test_speed=SPEED)
-    done = user("--benchmark-only", "--benchmark-json=out.json", "--strict-markers", "-W", "error")
+    options = ("--benchmark-only", "--benchmark-json=out.json", "--strict-markers", "-W", "error")
+    done = pytester.runpytest_subprocess(*words, *options)
     done.assert_outcomes(passed=1, skipped=1)
     (benchmark,) = json.loads((pytester.path / "out.json").read_text())["benchmarks"]
     assert benchmark["name"] == "test_speed[conv/gap/32/lstm8/1x2x3x8x8/eager/inference/cpu]"
@@ -55,14 +66,14 @@ def test_only_cases_are_benchmarked(user, pytester):
     assert benchmark["group"] == "inference"
 
 
-def test_cases_that_change_the_process_or_cannot_run_are_skipped(user, pytester, monkeypatch):
+def test_cases_that_change_the_process_or_cannot_run_are_skipped(words, pytester, monkeypatch):
     """glibc-arena used to stay on for the next cases, and a missing package failed the test."""
     variants = "{name: allocator, malloc: [glibc-arena, jemalloc]}, {name: openvino}, eager"
     pytester.makefile(".yaml", tiny=SUITE.replace("clip:", f"variant: [{variants}], clip:"))
     pytester.makefile(".py", sitecustomize="import sys\nsys.modules['openvino'] = None\n")
     pytester.makepyfile(test_speed=SPEED)
     monkeypatch.setenv("PYTHONPATH", str(pytester.path), prepend=":")
-    done = user("--benchmark-only", "-rs", "-k", "not other")
+    done = pytester.runpytest_subprocess(*words, "--benchmark-only", "-rs", "-k", "not other")
     done.assert_outcomes(passed=1, skipped=3)
     text = done.stdout.str()
     assert re.search(r"SKIPPED \[2\] .*it changes the process that it runs in: measure it with convbench run", text)
