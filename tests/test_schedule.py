@@ -483,6 +483,22 @@ def test_later_seeds_use_the_best_rate_of_the_finished_trainings():
     assert [visit[4] for visit in visit_rows] == [False] * 8 + [True] * 4
 
 
+def test_a_budget_reaches_the_planned_trainings_before_it_is_spent_on_further_visits():
+    """Five cases that tied were visited 35 times each, and 54 of 70 trainings were not made."""
+    machine = Machine(dict.fromkeys(apart(), 1e-3), spread=0.2)
+    lessons = {record.case: record for record in (lesson(0.8, seed=seed) for seed in range(20))}
+    planning = schedule(machine, replace(PROTOCOL, budget=100.0), [*CASES, *lessons])
+    for planned in planning:
+        planning.log.add(lessons[planned.case] if planned.case.trial else machine.visit(planned))
+        machine.clock += 1.0 if planned.case.trial else 0.0
+        machine.made += [planned] if planned.case.trial else []
+    trains = [planned.case.trial is not None for planned in machine.made]
+    first, last = trains.index(True), len(trains) - trains[::-1].index(True)
+    assert all(trains[first:last]) and sum(trains) == 20
+    assert first <= len(CASES) * (1 + 3 * 1.5) + 10
+    assert len(trains) == 100, "the time left goes to the contenders"
+
+
 def test_a_spent_budget_ends_trainings_too():
     """Trainings used to go on for hours after ``--budget 5m``."""
     lessons = {record.case: record for record in (lesson(0.8, seed=seed) for seed in range(4))}

@@ -33,7 +33,7 @@ from convbench.runs.visit_log import VisitLog
 ATTEMPTS = 2
 """A case is tried at most this many times its planned visits, until as many visits are undisturbed."""
 MOST_EXTRA = 0.5
-"""Extra visits, as a share of those in the planned rounds, if there is neither a budget nor ``until_sure``."""
+"""Extra visits, as a share of those in the planned rounds, unless a budget has time left or with ``until_sure``."""
 MOST_VISITS = 40
 BATCH = 10
 """Contenders that are visited before the answer is worked out again."""
@@ -93,11 +93,13 @@ class Schedule:
             yield from self._visits_to_anchors(timed_cases) if number else ()
             yield from self._round(timed_cases, number, decides=number == self.protocol.visits - 1)
         yield from self._visits_to_anchors(timed_cases) if not self._is_spent() else ()
-        yield from self._extra_rounds(timed_cases)
+        yield from self._extra_rounds(timed_cases, goes_on=self.until_sure and self.protocol.budget is None)
         self._enter(round=0)
         yield from self._trials()
         if self.until_sure:
             yield from self._seeds()
+        if self.protocol.budget is not None:  # the planned trainings come before visits that use up the budget
+            yield from self._extra_rounds(timed_cases, goes_on=True)
 
     def _enter(self, **changes: Any) -> None:
         """Enter the next state of the run, with these changes."""
@@ -125,17 +127,20 @@ class Schedule:
         for case, number, host in self._anchors.missing(timed_cases, self.hosts()):
             yield PlannedVisit(case, number, host=host.name)
 
-    def _extra_rounds(self, timed_cases: Sequence[Case]) -> Iterator[PlannedVisit]:
-        """Yield rounds over disturbed or undecided cases while they pay off; none if a single visit measures all."""
+    def _extra_rounds(self, timed_cases: Sequence[Case], *, goes_on: bool) -> Iterator[PlannedVisit]:
+        """Yield rounds over disturbed or undecided cases; none if a single visit measures all.
+
+        Unless it ``goes_on`` while the answer is open, extra visits are at most ``MOST_EXTRA`` of the planned ones.
+        """
         if self.protocol.visits == 1:
             return
         number, extra_visits = self.protocol.visits, 0
         by_id = {case.id: case for case in timed_cases}
         while not self._is_spent():
             open_ids = self._open_ids()
-            self._enter(open=tuple(open_ids))
+            self._enter(open=tuple(open_ids), trainings=0)
             round_cases = [by_id[name] for name in open_ids if name in by_id and self._goes_on(by_id[name])]
-            if not round_cases or not self._is_worth_it(extra_visits, len(timed_cases)):
+            if not round_cases or not (goes_on or extra_visits < MOST_EXTRA * self.protocol.visits * len(timed_cases)):
                 return
             yield from self._round(round_cases, number, decides=True)
             number, extra_visits = number + 1, extra_visits + len(round_cases)
@@ -154,11 +159,6 @@ class Schedule:
         tries = _tries(record)
         limit = ATTEMPTS * self.protocol.visits + self._earlier_tries[record.case.id]
         return sum(visit.is_sound for visit in tries) < self.protocol.visits <= len(tries) < limit
-
-    def _is_worth_it(self, extra_visits: int, cases: int) -> bool:
-        if self.until_sure or self.protocol.budget:
-            return True
-        return extra_visits < MOST_EXTRA * self.protocol.visits * cases
 
     def _is_spent(self) -> bool:
         return self.protocol.budget is not None and self.clock() >= self.protocol.budget
