@@ -762,3 +762,18 @@ def test_until_sure_adds_seeds_if_too_few_are_sound():
     trials = further_trials(run_records)
     assert answer_of(run_records).reason == "few-seeds"
     assert [(case.architecture.lstm_input, case.trial.seed) for case in trials] == [(8, 1), (8, 2)]
+
+
+@pytest.mark.parametrize(("accuracy", "count"), [(1.0, 2), (0.9, 1)])
+def test_models_that_are_always_right_are_not_called_one_function(accuracy, count):
+    """On an easy task GMP, of GAP's size, was called the same function as GAP and left out."""
+    run_records = [
+        record
+        for name in ("gap", "gmp")
+        for record in (
+            records.record(records.case(name)),
+            *(records.lesson(accuracy, "identity", seed, of=records.case(name)) for seed in range(3)),
+        )
+    ]
+    (answer,) = recommendations(run_records, Ask())
+    assert len(answer.pool) == count
