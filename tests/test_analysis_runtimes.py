@@ -15,6 +15,7 @@ from convbench.core import metrics
 from convbench.core.record import Reading
 from convbench.core.registry import figures
 from convbench.report.drawing.labels import spread
+from convbench.report.page.run import write
 from convbench.report.words import runtimes as words
 
 MILLISECONDS = {
@@ -141,6 +142,13 @@ def test_runtimes_are_compared_without_eager() -> None:
     assert text.endswith("keep the order that they have in onnxruntime in every runtime, as far as this run can tell.")
     (drawing,) = figures.get("runtimes").build(timed_results(ELSEWHERE))
     assert drawing.caption.startswith(text)
+
+
+def test_the_page_says_the_runtimes_sentence_once(tmp_path) -> None:
+    """It stood in the answer and again in the figure's caption."""
+    run_records = [result.record for result in timed_results()]
+    page = write(records.run_of(run_records), run_records, tmp_path / "index.html").read_text("utf-8")
+    assert page.count("pay off after") == 1 and "Each line is a model" in page
 
 
 def test_one_model_in_two_runtimes_is_compared_without_eager() -> None:

@@ -955,3 +955,18 @@ def test_no_bound_exceeds_what_accuracies_can_differ_by(per_second, price):
     assert runner.gain < runner.high <= 1 - price
     text = " ".join(sentences(answer))
     assert "With so few seeds" in text and "points would have been detected" not in text
+
+
+@pytest.mark.parametrize(("accuracy", "count"), [(1.0, 2), (0.9, 1)])
+def test_models_that_are_always_right_are_not_called_one_function(accuracy, count):
+    """On an easy task GMP, of GAP's size, was called the same function as GAP and left out."""
+    run_records = [
+        record
+        for name in ("gap", "gmp")
+        for record in (
+            records.record(records.case(name)),
+            *(records.lesson(accuracy, "identity", seed, of=records.case(name)) for seed in range(3)),
+        )
+    ]
+    (answer,) = recommendations(run_records, Ask())
+    assert len(answer.pool) == count

@@ -679,3 +679,10 @@ def test_a_profile_gives_the_mean_if_slow_calls_raise_it(seconds, words):
 def test_a_profile_is_named_by_its_variant(threads, variant):
     of = replace(records.case("gap", variant=variant), threads=threads)
     assert profile_section._variant(of.id, of.eager.id) == variant
+
+
+def test_impossible_combinations_are_listed_with_their_reason(tmp_path):
+    name, reason = "conv/gap/32/lstm128/1x16x3x64x64/onnxruntime/train/cpu", "variant onnxruntime cannot be used"
+    page = written([records.record()], tmp_path, impossible={name: reason})
+    section = page.partition('id="failures"')[2].partition("</section>")[0]
+    assert "no such combination exists (1)" in section and name in section and reason in section

@@ -214,6 +214,19 @@ def test_another_lstm_or_own_model_is_a_separate_situation():
     assert "Fastest on the conv backbone with lstm128 on this machine: gap" in text
     assert re.search(r"Fastest with lstm64: g[am]p, LSTM input 32, eager \([^)]* a call\), tied with 1 other\.", text)
     assert "Fastest of your own models: net:build, eager (" in text
+    assert re.search(
+        r"in one ranking \(eager, inference, the same clip\): fastest is net:build; gap, LSTM input 32 on conv with "
+        r"lstm64 takes [12]\.\d\d× \[[^]]*\] its time; gap, LSTM input 32 on conv with lstm128 takes [56]\.\d\d× "
+        r"\[[^]]*\] its time\. They are different networks",
+        text.replace("gmp, LSTM input 32 on conv with lstm64", "gap, LSTM input 32 on conv with lstm64"),
+    )
+
+
+@pytest.mark.parametrize("more", [{"clip": Clip(1, 8, 3, 64, 64)}, {"scenario": "train"}, {"variant": "compile"}])
+def test_own_models_are_ranked_with_ours_only_if_called_alike(more):
+    own = replace(records.case("gap", **more), architecture=Whole(Choice("net:build")))
+    run_records = [records.record(case) for case in (records.case("gap"), records.case("gmp"), own)]
+    assert "in one ranking" not in answer(records.run_of(run_records), run_records)
 
 
 @pytest.mark.parametrize(("how", "also", "where"), [

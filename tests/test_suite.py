@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from convbench import suite
-from convbench.core import registry
+from convbench.core import registry, traits
 from convbench.core.errors import ConvbenchError, SuiteError, Unavailable
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Recurrent, Training, Whole
 from convbench.suite.axes import AXES, ClipLayout, RecurrentLayout
@@ -809,3 +809,32 @@ def test_the_schema_refuses_an_unknown_task() -> None:
         {"name": "identity", "clips": 3},
     ]
     assert [validator.is_valid({"training": {"tasks": task}}) for task in tasks] == [True, True, True, False, False]
+
+
+CROSSED = "matrix: {reducer: gap, variant: [eager, onnxruntime], scenario: [inference, train]}"
+
+
+def test_an_impossible_combination_of_the_matrix_is_left_out_and_kept_with_its_reason(tmp_path: Path) -> None:
+    """ONNX Runtime times training used to stop the whole suite with exit code 2."""
+    path = tmp_path / "crossed.yaml"
+    path.write_text(CROSSED)
+    loaded = suite.load(str(path))
+    names = [(case.variant_name, case.scenario) for case in loaded.cases]
+    assert names == [("eager", "inference"), ("onnxruntime", "inference"), ("eager", "train")]
+    (impossible,) = loaded.impossible
+    assert traits.misplaced(impossible).startswith("variant onnxruntime cannot be used in scenario train: use scenario")
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "count"),
+    [
+        (f"{CROSSED}\ninclude: [{{reducer: gap, variant: onnxruntime, scenario: train}}]", (), 1),
+        ("matrix: {reducer: gap, variant: onnxruntime, scenario: train}", (), 1),
+        ("matrix: {reducer: gap, variant: [eager, onnxruntime]}\ninclude: [{scenario: train}]", (), 1),
+        (CROSSED, ("variant=onnxruntime", "scenario=train"), 1),
+    ],
+)
+def test_a_written_impossible_case_stays_in_the_suite_as_a_mistake(
+    cases: Any, text: str, overrides: Sequence[str], count: int
+) -> None:
+    assert sum(bool(traits.misplaced(case)) for case in cases(text, *overrides)) == count

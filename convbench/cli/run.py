@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -163,9 +164,13 @@ def _say(sentences: Iterable[str]) -> None:
 
 
 def _suite_sentences(suite: Suite) -> Iterator[str]:
-    """Yield a sentence for the cases that the metrics leave out, and for each override that does nothing."""
+    """Yield a sentence for the cases that are left out, and for each override that does nothing."""
+    from convbench.core import traits
     from convbench.suite.overrides import idle_sentences
 
+    reasons = Counter(map(traits.misplaced, suite.impossible))
+    for reason, number in reasons.items():
+        yield f"{counted(number, 'combination')} of the matrix left out: {reason}"
     if suite.left_out:
         count, quality = counted(len(suite.left_out), "case"), "train" if suite.left_out[0].trains else "probe"
         yield f"the metrics leave out {count} of quality: add quality={quality} for them"

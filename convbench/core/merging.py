@@ -53,11 +53,19 @@ def merge(runs: Sequence[Stored]) -> Stored:
     runs = mark_runs(runs)
     case_ids = tuple(dict.fromkeys(case for run, _ in runs for case in run.planned))
     equal = {case: ids for run, _ in runs for case, ids in run.equal.items()}
+    impossible = {case: reason for run, _ in runs for case, reason in run.impossible.items()}
     command = str(replace(Command.of(first_run), shard=""))
     descriptions = [run for run, _ in runs]
     _refuse_other_sweeps(descriptions)
     _refuse_other_code(chain.from_iterable(records for _, records in runs))
-    merged_run = replace(first_run, command=command, planned=case_ids, equal=equal, shards=shards.of_runs(descriptions))
+    merged_run = replace(
+        first_run,
+        command=command,
+        planned=case_ids,
+        equal=equal,
+        impossible=impossible,
+        shards=shards.of_runs(descriptions),
+    )
     later_ids = tuple(dict.fromkeys(case for run in descriptions for case in run.later))
     merged_run = replace(merged_run, later=later_ids, **_host_fields(descriptions))
     records = union(records for _, records in runs)

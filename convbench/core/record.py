@@ -186,8 +186,9 @@ class RunDescription:
 
     ``suite`` is the YAML text as it was run and ``command`` the command line that repeats the run. ``planned`` has the
     ids of the cases to measure; ``equal`` maps a planned id to the ids of the suite that are the same configuration and
-    are therefore not measured again. ``later`` has the trainings that follow the planned ones, each at the learning
-    rate that did best for its model, by their ids without a learning rate.
+    are therefore not measured again, and ``impossible`` the combinations that were left out to the reason. ``later``
+    has the trainings that follow the planned ones, each at the learning rate that did best for its model, by their ids
+    without a learning rate.
 
     ``visible_slowdown`` is the smallest relative slowdown that a selftest of the latency gate detected on a machine
     like this; ``intervals_meet`` is the share of cases whose intervals overlapped in two runs of a selftest here. Both
@@ -218,6 +219,7 @@ class RunDescription:
     parts: tuple[str, ...] = ()
     shards: tuple[str, ...] = ()
     later: tuple[str, ...] = ()
+    impossible: Mapping[str, str] = field(default_factory=dict, hash=False)
     schema_version: int = SCHEMA_VERSION
     __pydantic_config__: ClassVar = AS_JSON
 

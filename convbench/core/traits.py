@@ -100,6 +100,19 @@ def of_variant(name: str) -> VariantTraits:
     return declaration if isinstance(declaration, VariantTraits) else VariantTraits()
 
 
+def misplaced(case: Case) -> str:
+    """Return why a variant of a case cannot be used in its scenario, and what can; empty if all can.
+
+    A trial takes any variant that its own rules allow.
+    """
+    for choice in case.variant:
+        scenarios = of_variant(choice.name).scenarios
+        if scenarios and case.scenario not in scenarios and not case.trial:
+            remedy = f"use scenario: {' or '.join(scenarios)}"
+            return f"variant {choice} cannot be used in scenario {case.scenario}: {remedy}"
+    return ""
+
+
 def of_case(case: Case) -> Iterator[tuple[VariantTraits, dict[str, Any]]]:
     """Yield the traits of each variant of a case with its options, in the order of application."""
     for choice in case.variant:

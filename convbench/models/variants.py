@@ -13,12 +13,8 @@ from convbench.core.text import joined
 
 def refuse_misplaced(case: Case) -> None:
     """Raise Impossible if a variant of the case makes no difference or cannot run, in its scenario or its position."""
-    for choice in case.variant:
-        scenarios = traits.of_variant(choice.name).scenarios
-        if scenarios and case.scenario not in scenarios and not case.trial:
-            raise Impossible(
-                f"variant {choice} cannot be used in scenario {case.scenario}: use scenario: {' or '.join(scenarios)}"
-            )
+    if reason := traits.misplaced(case):
+        raise Impossible(reason)
     _refuse_combination(case)
 
 

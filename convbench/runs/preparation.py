@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+from convbench.core import traits
 from convbench.core.errors import ConvbenchError
 from convbench.core.package import __version__
 from convbench.core.profiles import PROFILES
@@ -90,6 +91,7 @@ class PreparedRun:
             planned=tuple(case.id for case in self.planned_cases),
             equal=self.plan.equal,
             later=self.later,
+            impossible={replace(case, device=host.device).id: traits.misplaced(case) for case in self.suite.impossible},
             environment=host.facts,
             fingerprint=host.fingerprint,
             convbench=__version__,

@@ -130,7 +130,7 @@ def _complete(old_run: RunDescription, run: RunDescription) -> RunDescription:
     planned_ids, known_ids = set(old_run.planned), set(run.planned).union(*run.equal.values())
     if not planned_ids <= known_ids or not (old_run.shards or set(run.planned) <= planned_ids):
         return replace(old_run, later=run.later)
-    return replace(old_run, planned=run.planned, equal=run.equal, shards=(), later=run.later)
+    return replace(old_run, planned=run.planned, equal=run.equal, impossible=run.impossible, shards=(), later=run.later)
 
 
 def measure(

@@ -42,7 +42,8 @@ class Suite:
     """What to measure and how. ``text`` is the YAML as read; ``metrics`` names probes, empty for all of them.
 
     ``left_out`` are the cases of quality that were left out because the overrides ask only for metrics; ``overrides``
-    then contain ``quality=none``.
+    then contain ``quality=none``. ``impossible`` are the combinations of the matrix that are left out since their
+    variant cannot run in their scenario.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Suite:
     overrides: tuple[str, ...] = ()
     description: str = ""
     left_out: tuple[Case, ...] = ()
+    impossible: tuple[Case, ...] = ()
 
     def __repr__(self) -> str:
         return f"Suite({self.name!r}, {counted(len(self.cases), 'case')})"
@@ -116,7 +118,8 @@ def _build(text: str, mistakes: Mistakes, stem: str, overrides: Sequence[str]) -
     metrics = [plugs.probe(name, ("metrics", i), mistakes) for i, name in enumerate(as_list(data.get("metrics") or []))]
     mistakes.raise_any()
     assert layout is not None
-    cases = tuple(_apply_settings(settings, case) for case in _cases(axes, bare_axes_of(overrides), mistakes))
+    possible_cases, impossible = _cases(axes, bare_axes_of(overrides), mistakes)
+    cases = tuple(_apply_settings(settings, case) for case in possible_cases)
     _need_own_model(settings, cases, mistakes)
     trials = trial_cases(cases, layout.quality, layout.training, tasks, mistakes)
     if layout.quality != "none" and not trials:
@@ -134,6 +137,7 @@ def _build(text: str, mistakes: Mistakes, stem: str, overrides: Sequence[str]) -
         overrides=(*overrides, WITHOUT_QUALITY) if left_out else tuple(overrides),
         description=layout.description,
         left_out=left_out,
+        impossible=tuple(_apply_settings(settings, case) for case in impossible),
     )
 
 
@@ -217,7 +221,10 @@ def _values(items: list[Any]) -> list[Values]:
     return [item.shape() if isinstance(item, ClipLayout | RecurrentLayout) else Plain((item,)) for item in items]
 
 
-def _cases(axes: Mapping[Location, Axes], bare_axes: Collection[str], mistakes: Mistakes) -> tuple[Case, ...]:
+def _cases(
+    axes: Mapping[Location, Axes], bare_axes: Collection[str], mistakes: Mistakes
+) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
+    """Return the cases of the sweep, and the impossible combinations that it leaves out."""
     matrix = axes.get(("matrix",), {})
     include = {at: entry for at, entry in axes.items() if at[0] == "include"}
     _need_models(matrix, include, mistakes)
@@ -232,11 +239,11 @@ def _cases(axes: Mapping[Location, Axes], bare_axes: Collection[str], mistakes: 
     sweep = Sweep(matrix, list(exclude.values()), mistakes, bare_axes)
     for at, entry in include.items():
         sweep.include(entry, at)
-    cases = sweep.cases()
+    cases, impossible = sweep.cases()
     if not cases:
         mistakes.add(("exclude",), "leaves nothing of the sweep")
     mistakes.raise_any()
-    return cases
+    return cases, impossible
 
 
 def _need_models(matrix: Axes, include: Mapping[Location, Axes], mistakes: Mistakes) -> None:

@@ -14,7 +14,10 @@ The rules are those of a CI matrix:
    command line sets. A list in an entry makes an entry for each value of an axis that the matrix sweeps; lists on other
    axes multiply. A ``model`` takes the place of the axes backbone to head: an entry with a model never extends a
    combination with those axes, nor the reverse.
-4. Equal cases are kept once; the variants of one model stand together, in the order in which the models first appear.
+4. A combination whose variant and scenario are both values of the matrix, which has several of either, is left out if
+   that variant cannot run in that scenario, as ONNX Runtime cannot train. What an entry writes itself is never left
+   out, and neither is the only combination: they are mistakes.
+5. Equal cases are kept once; the variants of one model stand together, in the order in which the models first appear.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from convbench.core import traits
 from convbench.core.record import Case, Choice, Clip, Parts, Recurrent
 from convbench.suite.axes import OF_PARTS
 from convbench.suite.mistakes import Location, Mistakes
@@ -50,6 +54,8 @@ class _Group:
 
     combination: Combination
     extensions: list[Combination] = field(default_factory=list)
+    is_written: bool = False
+    """Whether an entry names both its variant and its scenario."""
 
 
 class Sweep:
@@ -87,16 +93,32 @@ class Sweep:
         for point, groups in matches:
             for group in groups:
                 group.extensions = self._extend(group.extensions, extras)
+                group.is_written |= {"variant", "scenario"} <= set(entry)
             if not groups:
                 self.additions += [_merge(base, point | extra) for base in bases for extra in extras]
 
-    def cases(self) -> tuple[Case, ...]:
-        """Return every case once, with the variants of one model together."""
-        combinations = [_merge(group.combination, extra) for group in self.groups for extra in group.extensions]
+    def cases(self) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
+        """Return every case once, the variants of one model together, and the impossible ones that are left out."""
+        crossings: list[Case] = []
+        impossible_cases: list[Case] = []
+        written_cases = list(map(_case, self.additions))
+        for group in self.groups:
+            for extra in group.extensions:
+                case = _case(_merge(group.combination, extra))
+                is_impossible = not group.is_written and self._multiplies(extra) and _is_misplaced(case)
+                (impossible_cases if is_impossible else crossings).append(case)
+        if not crossings + written_cases:
+            crossings, impossible_cases = impossible_cases, []
         models: dict[Case, dict[Case, None]] = {}
-        for case in map(_case, combinations + self.additions):
+        for case in crossings + written_cases:
             models.setdefault(case.eager, {})[case] = None
-        return tuple(case for variants in models.values() for case in variants)
+        cases = tuple(case for variants in models.values() for case in variants)
+        return cases, tuple(dict.fromkeys(impossible_cases))
+
+    def _multiplies(self, extra: Combination) -> bool:
+        """Whether the matrix itself combines variants with scenarios, and no entry sets either."""
+        axes = {"variant", "scenario"}
+        return axes <= set(self.axes) and not axes & set(extra) and size({axis: self.axes[axis] for axis in axes}) > 1
 
     def __len__(self) -> int:
         return len(self.additions) + sum(len(group.extensions) for group in self.groups)
@@ -149,6 +171,11 @@ def _merge(base: Combination, extra: Combination) -> Combination:
     """Return ``extra`` over ``base``; a model takes the place of the parts, and parts take the place of a model."""
     replaced_axes = OF_PARTS if "model" in extra else ("model",) if set(OF_PARTS) & set(extra) else ()
     return {axis: value for axis, value in base.items() if axis not in replaced_axes} | extra
+
+
+def _is_misplaced(case: Case) -> bool:
+    # the user's own variants are not imported here: they are checked with the plan, in another process
+    return not any(choice.is_imported for choice in case.variant) and bool(traits.misplaced(case))
 
 
 def _case(combination: Combination) -> Case:

@@ -93,19 +93,27 @@ def without_dtype(group: Group) -> Group:
 def cheapest_each(candidates: Iterable[Candidate], name: CostName) -> list[Candidate]:
     """Return the cheapest variant of each architecture, and each variant that was evaluated itself; by rising cost.
 
-    Architectures with equal parameters, FLOPs and accuracy from every seed are one function: only the cheapest stays.
+    Architectures with equal parameters, FLOPs, accuracies and right clips from every seed are one function: only the
+    cheapest stays.
     """
     cheapest: dict[Hashable, Candidate] = {}
     for candidate in sorted(candidates, key=lambda candidate: rank(candidate, name)):
         cheapest.setdefault((candidate.quality.architecture, candidate.quality.variant), candidate)
     groups = grouped(
         cheapest.values(),
-        lambda member: (member.result.params, member.result.flops, tuple(member.quality.by_seed.items())),
+        lambda member: (member.result.params, member.result.flops, *_function(member.quality)),
     )
     return [
         Candidate(candidate.quality, candidate.result, tuple(twin.result for twin in twins))
         for candidate, *twins in groups.values()
     ]
+
+
+def _function(quality: Quality) -> tuple[Hashable, ...]:
+    """Return what is equal only for the same function; if all clips were right, equal accuracies show nothing."""
+    if all(accuracy == 1 for accuracy in quality.by_seed.values()):
+        return quality.architecture, quality.variant
+    return tuple(quality.by_seed.items()), tuple((seed, answers.right) for seed, answers in quality.answers.items())
 
 
 def rank(candidate: Candidate, name: CostName) -> tuple[float, float, float, str]:

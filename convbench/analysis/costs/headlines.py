@@ -77,7 +77,8 @@ class Headline:
     contender with the most parameters, then FLOPs. ``crossover`` is the LSTM input size at which the LSTM's MACs equal
     the backbone's. ``leaders`` are the fastest of every other situation, the one with most cases first. ``quickest`` is
     a model that is faster than the pick in another variant, preferably the pick's own. ``confidence`` is that of the
-    ranking, None if nothing was timed.
+    ranking, None if nothing was timed. ``mixed`` ranks own models and ours together, as whole networks: all that share
+    the pick's group and variant; empty unless there are both.
     """
 
     ranking: tuple[Contender, ...] = ()
@@ -90,6 +91,7 @@ class Headline:
     timed: bool = False
     confidence: Confidence | None = None
     quickest: Quicker | None = None
+    mixed: tuple[Contender, ...] = ()
 
     @property
     def tied(self) -> list[Result]:
@@ -168,6 +170,7 @@ def _headline(results: tuple[Result, ...]) -> Headline:
         timed=bool(timed_results),
         confidence=_confidence(ranking, pick, withheld_results(results)) if timed_results else None,
         quickest=quickest(pick, members),
+        mixed=tuple(_mixed(timed_results, pick)),
     )
 
 
@@ -237,6 +240,17 @@ def _position_pick(ranking: Sequence[Contender], pick: Result, is_timed: bool) -
     factors = factors_over(results, results[0])
     ties = [result for result, factor in zip(results, factors, strict=True) if not is_timed or factor.low <= MARGIN]
     return lightest(ties)
+
+
+def _mixed(timed_results: Sequence[Result], pick: Result) -> list[Contender]:
+    """Rank the models that are called like the pick, if own ones and ours are among them."""
+    members = [
+        result
+        for result in timed_results
+        if (result.group, result.case.variant_name) == (pick.group, pick.case.variant_name)
+    ]
+    kinds = {type(result.case.architecture) for result in members}
+    return rank(members) if len(kinds) > 1 else []
 
 
 def _elsewhere(timed_results: Sequence[Result], member: Result) -> list[Leader]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -12,13 +13,16 @@ from convbench.report.drawing import Axes, Drawing
 from convbench.report.page import svg
 
 
-def figure(drawing: Drawing, prefix: str) -> dict[str, Any]:
-    """Return a drawing's values for the templates; ``prefix`` makes its ids unique."""
+def figure(drawing: Drawing, prefix: str, known: Sequence[str] = ()) -> dict[str, Any]:
+    """Return a drawing's values for the templates; ``prefix`` makes its ids unique.
+
+    Sentences of ``known`` stand elsewhere on the page, so they are left out of the caption, which files have whole.
+    """
     name = re.sub(r"\W", "-", prefix)
     return {
         "id": name,
         "title": drawing.title,
-        "caption": _caption(drawing.caption),
+        "caption": _caption(drawing.caption, known),
         "width": math.ceil(72 * drawing.figure.get_figwidth()),
         "svg": Markup(svg.inline(drawing, name)),
         "spec": {
@@ -30,8 +34,10 @@ def figure(drawing: Drawing, prefix: str) -> dict[str, Any]:
     }
 
 
-def _caption(caption: str) -> str:
+def _caption(caption: str, known: Sequence[str]) -> str:
     """Return the caption without ``How to read this``, which is the heading above it."""
+    for sentence in filter(None, known):
+        caption = caption.replace(sentence, "").strip()
     before, _, after = caption.rpartition("How to read this: ")
     return f"{before}{after[:1].upper()}{after[1:]}"
 

@@ -42,19 +42,25 @@ def write(
     is_elsewhere = directory is not None and directory.resolve() != path.parent.resolve()
     data = payload(run, costs(results)) | {"budget": budget(results), "elsewhere": is_elsewhere}
     trials = [result for result in results if result.case.trial]
-    values = {**view(run, results), **_figures(results), **_profiles(directory or path.parent)}
+    values = view(run, results)
+    values |= _figures(results, values["sentences"]) | _profiles(directory or path.parent)
     legend = {result.series for result in measured_results(costs(results))}
     text = render("run.html", data, **values, looks=looks(costs(results)), legend=legend, quality_looks=looks(trials))
     return files.write(path, text, remedy)
 
 
-def _figures(results: Sequence[Result]) -> dict[str, Any]:
-    """Return the drawings in the page's order, by figure plug-in, and sentences about plug-ins that failed to load."""
+def _figures(results: Sequence[Result], sentences: Sequence[str]) -> dict[str, Any]:
+    """Return the drawings in the page's order, by figure plug-in, and sentences about plug-ins that failed to load.
+
+    ``sentences`` are the page's answer: no caption repeats them.
+    """
     order = {name: place for place, name in enumerate(ORDER)}
     entries: dict[str, list[dict[str, Any]]] = {}
     for plugin in sorted(figures, key=lambda plugin: (order.get(plugin.name, len(order)), plugin.name)):
         choices = _page_drawings(drawings(plugin, results))
-        entries[plugin.name] = [figure(drawing, f"{plugin.name}{number}") for number, drawing in enumerate(choices)]
+        entries[plugin.name] = [
+            figure(drawing, f"{plugin.name}{number}", sentences) for number, drawing in enumerate(choices)
+        ]
     missing = [plugins.sentence for plugins in installed.missing_plugins()]
     return {"figures": entries, "known": list(order), "missing": missing}
 

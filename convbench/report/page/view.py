@@ -84,6 +84,7 @@ def view(run: RunDescription, results: Sequence[Result]) -> dict[str, Any]:
         "environment": environment(run),
         "conditions": conditions(results),
         "protocol": protocol(run),
+        "impossible": [{"case": case, "reason": reason} for case, reason in run.impossible.items()],
         "equal": {case: list(cases) for case, cases in list(run.equal.items())[:EQUAL_CASES]},
     }
 

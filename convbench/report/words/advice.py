@@ -123,7 +123,7 @@ def _why(answer: Recommendation) -> str:
     assert best
     place = "within the budget" if ask.constraints else "measured"
     if len(answer.pool) == 1:
-        return f"It is the only configuration {place}."
+        return f"It is the only configuration {place}, so it is compared with none."
     head = f"Of {len(answer.pool)} configurations {place} {_rule(answer)}."
     if best is pick:
         return f"{head} It has the highest mean accuracy{_shortfall(answer, ', and the truly best is')}."

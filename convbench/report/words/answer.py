@@ -93,7 +93,7 @@ def sentences(run: RunDescription, results: Sequence[Result], answers: Sequence[
         _variants(headline),
         *map(runtimes.sentence, views),
     ]
-    texts += elsewhere.sentences(headline.leaders, headline.pick)
+    texts += [*elsewhere.sentences(headline.leaders, headline.pick), elsewhere.together(headline.mixed)]
     cure = RUNS_IT if is_triable(results) else NO_HEAD
     cost_only = COST_ONLY.format(cure) if headline.has_rivals and len(costs(results)) == len(results) else ""
     return [*dict.fromkeys(filter(None, [*texts, cost_only])), _missing(run, results)]

@@ -6,12 +6,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from convbench.analysis.costs.headlines import Leader
+from convbench.analysis.costs.ranking import Contender
 from convbench.analysis.results import Result, sustained_rate
 from convbench.core.record import Parts
-from convbench.core.text import counted
+from convbench.core.text import counted, some_long
 from convbench.report.words import units
-from convbench.report.words.names import setup
+from convbench.report.words.names import model, place, setup
 
+SHOWN = 6
+"""Number of models that a ranking of own models and ours names behind the fastest."""
 SITUATIONS = 3
 """Situations that get a sentence each; the others are counted."""
 
@@ -21,6 +24,30 @@ def sentences(leaders: Sequence[Leader], pick: Result) -> list[str]:
     texts = [_sentence(leader, pick) for leader in leaders[:SITUATIONS]]
     count = len(leaders) - SITUATIONS
     return [*texts, f"The table of cases has {counted(count, 'more situation')}."] if count > 0 else texts
+
+
+def together(ranking: Sequence[Contender]) -> str:
+    """Rank own models and the fastest of ours in each surroundings in one sentence, and say what it compares."""
+    if not ranking:
+        return ""
+    shown: dict[object, Contender] = {}
+    for contender in ranking:
+        case = contender.result.case
+        shown.setdefault(case.surroundings if isinstance(case.architecture, Parts) else case.architecture, contender)
+    fastest, *others = shown.values()
+    texts = [f"{_network(contender.result)} takes {units.speedup(contender.factor)} its time" for contender in others]
+    case = fastest.result.case
+    return (
+        f"Your own models and ours in one ranking ({case.variant_name}, {case.scenario}, the same clip): fastest is "
+        f"{_network(fastest.result)}; {some_long(texts, SHOWN)}. They are different networks, so this compares the "
+        "cost of a call, not reducers or accuracies."
+    )
+
+
+def _network(result: Result) -> str:
+    """Return ``gap, LSTM input 32 on conv with lstm128``, or a user's own model."""
+    parts = result.case.architecture
+    return f"{model(result)}{place(parts)}" if isinstance(parts, Parts) else model(result)
 
 
 def surroundings(result: Result, leaders: Sequence[Leader]) -> str:
