@@ -86,23 +86,23 @@ class Mistakes:
         """Raise SuiteError for a suite that cannot be read at all."""
         raise SuiteError(f"{self.source}: {message}")
 
-    def _note(self, location: Location, named: Location, message: str, marks: Mapping[Location, Mark]) -> None:
-        """Note a mistake at a location whose part ``named`` is named in the line."""
+    def _note(self, location: Location, part: Location, message: str, marks: Mapping[Location, Mark]) -> None:
+        """Note a mistake at a location whose ``part`` is named in the line."""
         entry = tuple(part for index, part in enumerate(location) if index == 1 or isinstance(part, str))
         place = self._place(location)
         override = next((text for text in map(self.overrides.get, _prefixes(entry)) if text), None)
         if override is None and place not in self.values:  # the section is made by overrides alone
             override = next((text for at, text in self.overrides.items() if at[: len(entry)] == entry), None)
         if override is not None:
-            label = _label(named).removeprefix("include.")
+            label = _label(part).removeprefix("include.")
             self.add_override(override, f"{label}{message}{_list_hint(override)}")
             return
         marks_above = (self.values[prefix] for prefix in _prefixes(place) if prefix in self.values)
         mark = marks.get(place) or next(marks_above, Mark(1, 1))
         if self.has_lines:
-            self.add_mark(mark, f"{_label(named)}{message}")
+            self.add_mark(mark, f"{_label(part)}{message}")
         else:
-            path = _path(self._place(named))
+            path = _path(self._place(part))
             self._lines.setdefault(f"{self.source}: {path}{message.removeprefix(path)}", (0, mark))
 
     def _place(self, location: Location) -> Location:
