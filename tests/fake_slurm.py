@@ -128,7 +128,7 @@ def scancel(words: list[str]) -> int:
 def squeue(words: list[str]) -> int:
     for path in state().glob("*.json"):
         if _state(path.stem) == "RUNNING":
-            print(path.stem)
+            print(path.stem, "RUNNING")
     return 0
 
 

@@ -159,7 +159,7 @@ def test_resume_reports_failed_cases_and_an_earlier_version(here, in_process):
     description = results.with_name("run.json")
     description.write_text(description.read_text().replace(f'"{__version__}"', '"0.1.9"'))
     done = in_process(*words, "--resume", cwd=here)
-    remedy = f"run without --resume to measure all with {__version__}"
+    remedy = f"run without --resume to measure all cases with {__version__}"
     assert f"convbench: convbench 0.1.9 began this run: {remedy}" in done.stderr
     assert (
         "convbench: 1 case that failed before was not measured again: run without --resume to measure all cases"

@@ -6,6 +6,7 @@ import importlib
 import math
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -873,6 +874,31 @@ def test_a_cluster_without_accounting_is_not_polled_each_time(tmp_path: Path) ->
     job.state = "UNKNOWN"
     assert list(engine._losses()) == []
     assert not job.watcher.update.called
+    engine.close()
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("echo welcome; echo 1_0 RUNNING; echo 1_1 PENDING", ""),
+        ("echo 1_1 RUNNING", r"its job ended \(no longer in the queue\)"),
+        ("echo 1_0 PENDING", r"its job ended \(pending\)"),
+        ("exit 1", ""),
+    ],
+    ids=["running", "gone", "requeued", "no answer"],
+)
+def test_without_accounting_the_queue_tells_which_jobs_have_ended(tmp_path, monkeypatch, script, reason) -> None:
+    """Without sacct, a worker whose setup failed used to be waited for, for an hour and without a word."""
+    (tmp_path / "squeue").write_text(f"#!/bin/sh\n{script}\n")
+    (tmp_path / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    engine = slurm_engine(tmp_path / "run", "worker-0")
+    sent = engine.submissions["worker-0"]
+    sent.job.configure_mock(state="UNKNOWN", job_id="1_0", **{"stderr.return_value": ""})
+    sent.has_run = True
+    reasons = [event.reason for event in engine._losses()]
+    assert len(reasons) == bool(reason)
+    assert all(re.fullmatch(reason, text) for text in reasons)
     engine.close()
 
 

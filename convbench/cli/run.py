@@ -282,7 +282,8 @@ def _remainder_sentences(
     from convbench.core.visits import in_table
 
     if resumed_records and earlier_version != __version__:
-        yield f"convbench {earlier_version} began this run: run without --resume to measure all with {__version__}"
+        remedy = f"run without --resume to measure all cases with {__version__}"
+        yield f"convbench {earlier_version} began this run: {remedy}"
     if failure_count := sum(record.status == "failed" for record in resumed_records):
         cases = counted(failure_count, "case that failed before was", "cases that failed before were")
         yield f"{cases} not measured again: run without --resume to measure all cases"

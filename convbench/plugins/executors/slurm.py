@@ -10,6 +10,7 @@ import logging
 import math
 import re
 import shutil
+import subprocess
 import tempfile
 import threading
 import time
@@ -45,7 +46,10 @@ MAIL = "mail"
 """Name of the folder, within a run's folder, in which the driver and its workers leave messages."""
 ABANDONED = 3600.0
 """Seconds without a sign of its driver after which a run's folder is removed: its workers ended long before."""
+GONE = "NO LONGER IN THE QUEUE"
+"""The state of a job that Slurm's queue has forgotten, on a cluster without accounting."""
 ENDED = (
+    GONE,
     "FAILED", "NODE_FAIL", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE", "PREEMPTED", "COMPLETED",
     "REVOKED", "FINISHED", "INTERRUPTED", "NO PROCESS AND NO RESULT",
 )  # fmt: skip
@@ -285,9 +289,7 @@ class _Engine:
     def _losses(self) -> Iterator[Event]:
         """Yield the workers whose jobs have ended, according to the scheduler."""
         self._replace()
-        self._refresh()
-        for worker, submission in list(self.submissions.items()):
-            state = _state(submission.job) if self.options.cluster != "debug" else ""
+        for worker, (submission, state) in self._states().items():
             is_requeued = submission.has_run and state.startswith(REQUEUED)
             submission.has_run |= state.startswith("RUNNING")
             if state.startswith(ENDED) or is_requeued:
@@ -298,6 +300,16 @@ class _Engine:
                 yield Lost(
                     worker, f"its job ended ({state.lower()}){_last_line(submission.job)}", fault=not is_faultless
                 )
+
+    def _states(self) -> dict[str, tuple[_Submission, str]]:
+        """Return each worker's job and its state: by the accounting or, if that does not know it, by the queue."""
+        self._refresh()
+        is_known = self.options.cluster != "debug"
+        states = {worker: _state(item.job) if is_known else "" for worker, item in self.submissions.items()}
+        unknown_workers = [worker for worker, state in states.items() if state == "UNKNOWN"]
+        if self.options.cluster == "slurm" and unknown_workers and (queue := _queue()) is not None:
+            states |= {worker: queue.get(self.submissions[worker].job.job_id, GONE) for worker in unknown_workers}
+        return {worker: (self.submissions[worker], state) for worker, state in states.items()}
 
     def _refresh(self) -> None:
         """Query the scheduler now: submitit queries it less and less often, even about jobs that it knows."""
@@ -351,6 +363,17 @@ def _state(job: Any) -> str:
         return str(job.state)
     except Exception:  # a cluster's accounting may be broken: then the workers' messages must do
         return "UNKNOWN"
+
+
+def _queue() -> dict[str, str] | None:
+    """Return the states of this user's jobs in Slurm's queue by their numbers; None if it cannot be read."""
+    command = ["squeue", "--me", "--array", "--noheader", "--format=%i %T"]
+    try:
+        output = subprocess.check_output(command, text=True, stderr=subprocess.DEVNULL, timeout=SECONDS_OF_A_QUERY)
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+    pairs = (line.split() for line in output.splitlines())
+    return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
 
 
 def _last_line(job: Any) -> str:
@@ -414,10 +437,13 @@ def _library() -> Any:
 
 
 def _limit_queries(watcher: Any) -> None:
-    """End each query of a watcher after ``SECONDS_OF_A_QUERY``. Submitit has no limit, and ignores the error."""
+    """End each query of a watcher after ``SECONDS_OF_A_QUERY``, and make none without ``sacct``.
+
+    Submitit has no limit, and ignores the errors.
+    """
 
     def limited_command() -> list[str] | None:
         command = type(watcher)._make_command(watcher)
-        return command and ["timeout", str(SECONDS_OF_A_QUERY), *command]
+        return command and shutil.which(command[0]) and ["timeout", str(SECONDS_OF_A_QUERY), *command]
 
     watcher._make_command = limited_command
