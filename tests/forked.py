@@ -255,13 +255,14 @@ def _become_program(line: socket.socket, order: dict[str, Any], start: Start) ->
     files = (0, os.devnull, os.O_RDONLY), (1, order["out"], os.O_WRONLY), (2, order["err"], os.O_WRONLY)
     for place, path, flags in files:
         os.dup2(os.open(path, flags | os.O_CREAT, 0o644), place)
-    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    if not os.fork():
-        here.close()
-        _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        return _serve(there, start)
-    there.close()
-    util.spawnv_passfds = partial(_start, lambda: here)
+    if sys.platform == "linux":
+        here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        if not os.fork():
+            here.close()
+            _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            return _serve(there, start)
+        there.close()
+        util.spawnv_passfds = partial(_start, lambda: here)
     return _become(order["words"], order["cwd"], order["env"])
 
 

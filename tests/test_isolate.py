@@ -231,6 +231,13 @@ def test_each_case_has_its_own_process(isolated):
     assert os.getpid() not in pids
 
 
+@pytest.mark.parametrize("forks", [True, False])
+def test_a_case_has_the_users_python_variables(isolated, forks):
+    """A program that a model starts used to lack the folder of its script on its path."""
+    value = isolated.processes.run(Call(os.getenv, ("PYTHONSAFEPATH",), forks=forks))
+    assert value == os.environ.get("PYTHONSAFEPATH")
+
+
 def test_a_missing_allocator_skips_its_case(isolated, monkeypatch):
     monkeypatch.setattr("convbench.measure.machine.allocators.find_library", lambda _: None)
     record = only(gap(Choice("allocator", (("malloc", "jemalloc"),))), isolated)

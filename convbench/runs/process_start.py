@@ -31,7 +31,8 @@ from convbench.runs.script import UserImports
 
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
 PR_SET_PDEATHSIG = 1
-SAFE_START = {} if "PYTHONSAFEPATH" in os.environ else {"PYTHONSAFEPATH": "1"}
+SAFE_PATH, OURS = "PYTHONSAFEPATH", "convbench"
+SAFE_START = {} if SAFE_PATH in os.environ else {SAFE_PATH: OURS}
 """Variables for starting a process: no file in the working directory may take the place of a standard module."""
 DISCIPLINE = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
 """Variables of every measuring process, unless the user has set them: no spinning, compiling on its own core."""
@@ -53,8 +54,8 @@ def run_child(
     os.setsid()
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL) if sys.platform == "linux" else None
     _let_forkserver_end()
-    for name in SAFE_START:
-        os.environ.pop(name, None)
+    if os.environ.get(SAFE_PATH) == OURS:  # the programs that a case starts get the user's variables
+        del os.environ[SAFE_PATH]
     os.environ["TMPDIR"], tempfile.tempdir = folder, None
     output = os.open(Path(folder) / "output", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
