@@ -34,7 +34,7 @@ def figure(drawing: Drawing, prefix: str, known: Sequence[str] = ()) -> dict[str
     }
 
 
-def _caption(caption: str, known: Sequence[str]) -> str:
+def _caption(caption: str, known: Sequence[str] = ()) -> str:
     """Return the caption without ``How to read this``, which is the heading above it."""
     for sentence in filter(None, known):
         caption = caption.replace(sentence, "").strip()
