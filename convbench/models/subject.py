@@ -158,7 +158,7 @@ class Subject:
     def next_state(self) -> list[torch.Tensor]:
         """Stream one more call and return the tensors of the state that it hands on.
 
-        None for cases that do not stream, and for other runtimes.
+        The list is empty for cases that do not stream, and for other runtimes.
         """
         if not self.case.streams or self.deployment:
             return []
