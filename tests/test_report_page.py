@@ -406,7 +406,9 @@ def decode(column, index):
 
 def test_the_data_is_json_without_nan():
     run_records = [replace(records.record(samples=2), readings=(records.reading("params", float("nan")),))]
-    json.dumps(payload(records.run_of(run_records), results(run_records)), allow_nan=False)
+    data = payload(records.run_of(run_records), results(run_records))
+    assert data["columns"]["params"] == {"v": [None]}
+    json.dumps(data, allow_nan=False)
 
 
 @pytest.mark.parametrize("run_records", [

@@ -60,6 +60,7 @@ INF = float("inf")
     (units.ratio, (1.0524, 1.031, 1.074), "1.052 (1.031 to 1.074)"),
     (units.ratio, (1.01, 0.0, INF), "1.010 (too few pairs for an interval)"),
     (units.ratio, (1.01, 0.98, INF), "1.010 (too few pairs for an interval)"), (units.count, 1000.5, "1.00 k"),
+    (units.count, 5.0, "5"),
     (units.bounds, Interval(3.1e-3, 3.05e-3, 3.21e-3), "3.05, 3.21"), (units.bounds, None, "–"),
     (lambda value: units.human(value, "page"), 5.0, "5 page"), (lambda value: units.human(value, "page"), INF, "–"),
     (lambda value: units.human(value, "1"), 2.5, "2.50"), (lambda value: units.human(value, "mJ"), 4e4, "40.0 k mJ"),

@@ -59,20 +59,33 @@ def test_the_page_without_a_limit_agrees_with_its_title() -> None:
     answers = quality.recommend(case_results)
     at_no_limit = by_quality(case_results).answers[-1][-1]
     assert [answer.pick.result.case for answer in at_no_limit] == [answer.pick.result.case for answer in answers]
-    assert decision(headline_of(case_results), answers).startswith(
-        "Direction: take flatten at LSTM input 131,072 in int8, 4.9"
-    )
+    assert decision(headline_of(case_results), answers) == f"Direction: {TAKE}."
+
+
+TAKE = "take flatten at LSTM input 131,072 in int8, 4.96 ms a call (sure)"
+
+
+@pytest.mark.parametrize(("tasks", "ending"), [(3, ""), (4, "; 1 more task below"), (5, "; 2 more tasks below")])
+def test_the_title_names_three_tasks_and_counts_the_others(tasks, ending):
+    case_results = results(several_tasks(tasks))
+    title = decision(headline_of(case_results), quality.recommend(case_results))
+    assert title == f"Direction: {TAKE}; task0: {TAKE}; task1: {TAKE}{ending}."
+
+
+def several_tasks(count):
+    """Return the records of one model that was trained on ``count`` tasks with the same outcome."""
+    run_records = tried()
+    lessons = [record for record in run_records if record.case.trial]
+    for number in range(count - 1):
+        task = records.choice(f"task{number}")
+        of_task = [replace(one.case, trial=replace(one.case.trial, task=task)) for one in lessons]
+        run_records += [replace(one, case=case) for one, case in zip(lessons, of_task, strict=True)]
+    return run_records
 
 
 def test_every_answer_within_a_budget_has_its_row():
     """With quality, no answer had a row, and so no button and no ring. A fifth task was left out silently."""
-    run_records = tried()
-    lessons = [record for record in run_records if record.case.trial]
-    for number in range(4):
-        task = records.choice(f"task{number}")
-        of_task = [replace(one.case, trial=replace(one.case.trial, task=task)) for one in lessons]
-        run_records += [replace(one, case=case) for one, case in zip(lessons, of_task, strict=True)]
-    case_results = results(run_records)
+    case_results = results(several_tasks(5))
     data = budget(case_results)
     at_no_limit = [data["answers"][code] for code in data["cells"][-1]]
     assert [row is not None and case_results[row].case.variant_name for _, row in at_no_limit] == ["int8"] * 4 + [False]

@@ -59,7 +59,6 @@ def ruled_out(contrasts: Pairs, margin: float, error: float = ERROR) -> Flags:
     """Flag the configurations (k,) that are shown to be more than the margin below another, together at this error."""
     k = contrasts.gap.shape[0]
     p = stdtr(contrasts.df, -(contrasts.gap - margin) / np.maximum(contrasts.error, 1e-12))
-    np.fill_diagonal(p, 1.0)
     return np.asarray(p.min(axis=1) * max(1, k - 1) <= error)
 
 

@@ -72,7 +72,7 @@ class History:
         return f"History({self.metric.option}, {runs}, {series}; changes: {changes or 'none'})"
 
     def is_news(self, change: Change) -> bool:
-        return not self.since or moment(change.at.started) >= moment(self.since)
+        return moment(change.at.started) >= moment(self.since)
 
     @property
     def changes(self) -> list[tuple[Course, Change]]:
