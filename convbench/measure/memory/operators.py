@@ -20,7 +20,7 @@ Args = tuple[Any, ...]
 
 
 def extra_bytes(func: Any, args: Args, result: Any, kwargs: dict[str, Any] | None = None) -> tuple[int, int]:
-    """Return an operator's (scratch, kept) bytes beside its outputs: freed at its end, kept for its backward pass.
+    """Return an operator's (scratch, reserved) bytes beside its outputs: freed at its end, kept for its backward pass.
 
     Raises CaseFailed if they are not known.
     """

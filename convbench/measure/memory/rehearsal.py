@@ -63,7 +63,8 @@ class Layout(NamedTuple):
 def is_rehearsed(func: Any, args: tuple[Any, ...]) -> bool:
     """Whether the memory of an operator is found by running it alone, on a CPU."""
     tensors, name = _tensors(args), _name(func)
-    if not tensors or tensors[0].device.type != "cpu" or torch.Tag.pointwise in func.tags:
+    is_strided = all(tensor.layout is torch.strided and tensor.device.type == "cpu" for tensor in tensors)
+    if not tensors or not is_strided or torch.Tag.pointwise in func.tags:
         return False
     if name in PRODUCTS:
         doubles = (torch.float32, torch.float64)
@@ -72,7 +73,7 @@ def is_rehearsed(func: Any, args: tuple[Any, ...]) -> bool:
 
 
 def rehearse(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> tuple[int, int]:
-    """Return an operator's (scratch, kept) bytes beside its outputs: freed at its end, kept with its outputs.
+    """Return an operator's (scratch, reserved) bytes beside its outputs: freed at its end, kept with its outputs.
 
     Raises CaseFailed if it is too large to run, or does not run on zeros or on fewer images.
     """
@@ -80,8 +81,8 @@ def rehearse(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: A
     sizes = _extended_sizes(func, args, kwargs, fewest)
     storages = {id(tensor.untyped_storage()) for tensor in _tensors((args, kwargs))}
     births = {id(storage): storage.nbytes() for storage in (tensor.untyped_storage() for tensor in _tensors(result))}
-    kept = sum(sizes) - sum(size for storage, size in births.items() if storage not in storages)
-    return max(accumulate(sizes), default=0) - sum(sizes), max(0, kept)
+    reserve = sum(sizes) - sum(size for storage, size in births.items() if storage not in storages)
+    return max(accumulate(sizes), default=0) - sum(sizes), max(0, reserve)
 
 
 def _extended_sizes(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], fewest: int) -> list[int]:
