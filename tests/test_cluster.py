@@ -617,6 +617,20 @@ def test_a_ray_address_is_refused_if_its_cluster_is_gone(monkeypatch, address) -
     assert not engine.ray.init.called
 
 
+def test_a_run_ends_with_a_message_once_the_head_of_its_ray_cluster_is_gone(monkeypatch) -> None:
+    """Ray used to end the command with exit code 1, which means a regression, and without a word on how to go on."""
+    engine = ray_engine(monkeypatch, begun=False)
+    engine.start()
+    monkeypatch.setattr(ray, "SECONDS_BETWEEN_LOOKS", 0.0)
+    engine.ray.get_runtime_context().gcs_address = "127.0.0.1:1"
+    engine.ray.nodes.reset_mock()
+    engine.events(0)
+    assert not engine.ray.nodes.called, "a question to a head that is away for a moment would block"
+    monkeypatch.setattr(ray, "PATIENCE", 0.0)
+    with pytest.raises(ConvbenchError, match=r"the head of the Ray cluster is gone \(.*--resume to go on"):
+        engine.events(0)
+
+
 def test_a_ray_node_without_a_core_does_not_end_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = ray_engine(monkeypatch, begun=False, nodes=({"CPU": 2.0}, {"CPU": 0.5}))
     assert engine.start() == 2, "the one that is absent is counted, as it is said to be missing afterwards"

@@ -37,6 +37,8 @@ VARIABLE = "RAY_ADDRESS"
 """The environment variable in which Ray looks for a cluster if none is named."""
 REACHABLE = 5.0
 """Seconds to wait for the cluster's port."""
+PATIENCE = 30.0
+"""Seconds without the cluster's head after which the run ends. After 60, Ray itself ends this process, with code 1."""
 LEAVE = 5.0
 """Seconds that workers have to end by themselves."""
 EXIT_DETAIL = "Worker exit detail: "
@@ -103,6 +105,7 @@ class _Engine:
         self._false_starts: Counter[tuple[str, int]] = Counter()
         self._absences: list[Absent] = []
         self._look_time = 0.0
+        self._head_time = 0.0
 
     @property
     def awaits_workers(self) -> bool:
@@ -115,6 +118,7 @@ class _Engine:
     def start(self) -> int:
         self.ray = _library()
         self._connect()
+        self._head_time = time.monotonic()
         self._look()
         if not self.remotes and self._absences:
             raise ConvbenchError(f"no host of the Ray cluster can be used: {self._absences[0].reason}")
@@ -206,6 +210,8 @@ class _Engine:
     def _look(self) -> None:
         """Start the workers that are missing on live hosts."""
         self._look_time = time.monotonic()
+        if not self._has_head():
+            return
         keys = {(remote.node, remote.slot) for remote in self.remotes.values()}
         for node in self.ray.nodes():
             if not node["Alive"]:
@@ -214,6 +220,21 @@ class _Engine:
                 key = (node["NodeID"], slot)
                 if key not in keys and self._starts.get(key, 0) <= RESTARTS:
                     self._start_on(node, slot)
+
+    def _has_head(self) -> bool:
+        """Whether the cluster's head answers; every question to it blocks if it does not.
+
+        Raises ConvbenchError if it has not answered for ``PATIENCE`` seconds.
+        """
+        error = _connection_error(str(self.ray.get_runtime_context().gcs_address))
+        if error is None:
+            self._head_time = time.monotonic()
+        elif time.monotonic() - self._head_time > PATIENCE:
+            raise ConvbenchError(
+                f"the head of the Ray cluster is gone ({error.strerror or error}), and with it all workers: finished "
+                "cases are kept; start the cluster again and add --resume to go on"
+            )
+        return error is None
 
     def _start_on(self, node: dict[str, Any], slot: int) -> None:
         key = (node["NodeID"], slot)
@@ -344,14 +365,21 @@ def _library() -> Any:
 def _refuse_unreachable(address: str, remedy: str = "leave the address out to start one here") -> None:
     """Raise ConvbenchError if nothing listens at an address: Ray itself would try for minutes."""
     is_client = address.startswith("ray://")
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdigit():
-        return
-    try:
-        socket.create_connection((host, int(port)), REACHABLE).close()
-    except OSError as error:
-        option = "--ray-client-server-port" if is_client else "--port"
+    if error := _connection_error(address):
+        option, port = "--ray-client-server-port" if is_client else "--port", address.rpartition(":")[2]
         raise ConvbenchError(
             f"no Ray cluster at {address}: {error.strerror or error}; start one with 'ray start --head {option} {port}'"
             f", or {remedy}"
         ) from error
+
+
+def _connection_error(address: str) -> OSError | None:
+    """Return why nothing listens at an address; None if something does, or if the address names no port."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return None
+    try:
+        socket.create_connection((host, int(port)), REACHABLE).close()
+    except OSError as error:
+        return error
+    return None
