@@ -209,6 +209,13 @@ def test_the_peaks_of_inverses_and_of_maxima_without_indices_are_predicted(call)
     check(call, torch.eye(20).expand(IMAGES, 20, 20).contiguous())
 
 
+@pytest.mark.parametrize("orders", [(False, False), (True, True), (False, True)], ids=str)
+def test_the_gradient_of_a_batch_norm_copies_maps_of_another_memory_order(orders, images):
+    gradient, clip = (in_order(maps(8, 16, 16), is_nhwc) for is_nhwc in orders)
+    ones = [torch.ones(8)] * 5
+    check(lambda *tensors: ATEN.native_batch_norm_backward(*tensors, True, 1e-5, [True] * 3), gradient, clip, *ones)
+
+
 def test_the_gradient_of_a_gradient_is_predicted():
     """Its memory in float64 used to be predicted too low."""
 
