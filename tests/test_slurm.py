@@ -201,6 +201,6 @@ def test_failed_queries_are_told_once_and_other_messages_of_submitit_stay(caplog
     engine.close()
     submitit_log.warning(inaccurate)  # of the user's own jobs
     messages = [record.getMessage() for record in caplog.records]
-    reason = "Slurm does not tell the states of its jobs (Command '['sacct']' failed)"
-    warning = f"convbench: {reason}: the end of a worker is noticed by its silence meanwhile"
+    reason = "Slurm's accounting does not answer (Command '['sacct']' failed)"
+    warning = f"convbench: {reason}: the end of a worker is noticed in the queue, or by its silence, meanwhile"
     assert messages == [warning, "the folder of the logs has moved", inaccurate]

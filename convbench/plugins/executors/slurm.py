@@ -323,8 +323,10 @@ class _Engine:
         match = BYPASSED.fullmatch(message.getMessage())
         if match and not self._has_failed_query:
             self._has_failed_query = True
-            reason = f"Slurm does not tell the states of its jobs ({cut(match[1], 200)})"
-            log.warning("convbench: %s: the end of a worker is noticed by its silence meanwhile", reason)
+            reason = f"Slurm's accounting does not answer ({cut(match[1], 200)})"
+            log.warning(
+                "convbench: %s: the end of a worker is noticed in the queue, or by its silence, meanwhile", reason
+            )
         return not match
 
     def _note_joins(self, events: Iterable[Event]) -> Iterator[Event]:
