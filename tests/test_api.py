@@ -203,7 +203,7 @@ def test_a_run_does_not_close_the_given_executor(tmp_path: Path) -> None:
 
 
 def test_mistakes_get_the_messages_of_the_command_line(tmp_path: Path) -> None:
-    with pytest.raises(convbench.ConvbenchError, match=r"suite:\d+:\d+: .*gapp.*did you mean 'gap'"):
+    with pytest.raises(convbench.ConvbenchError, match=r"suite: matrix\.reducer: .*gapp.*did you mean 'gap'"):
         convbench.load({"matrix": {"reducer": "gapp"}})
     with pytest.raises(convbench.ConvbenchError, match="a suite is plain data"):
         convbench.load({"matrix": {"reducer": nn.Linear(1, 1)}})
