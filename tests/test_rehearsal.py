@@ -229,6 +229,18 @@ def test_the_gradient_of_a_gradient_is_predicted():
     check(penalty, torch.randn(4, 3, 16, 16).double(), torch.randn(8, 3, 3, 3).double())
 
 
+def test_of_large_images_fewer_are_run(monkeypatch):
+    """Sixteen frames in full resolution with 64 channels are 8 GB: the peak was withheld."""
+    clip, weight = maps(4, 16, 16), torch.randn(8, 4, 3, 3)
+    monkeypatch.setattr(rehearsal, "SMALL", 0)
+    monkeypatch.setattr(rehearsal, "LARGE", 7 * clip[0].nbytes + weight.nbytes)
+    with torch.no_grad():
+        check(functional.conv2d, clip, weight)
+    monkeypatch.setattr(rehearsal, "LARGE", clip[0].nbytes)
+    with pytest.raises(CaseFailed, match="shapes do not tell the memory that convolution takes beside its outputs"):
+        check(functional.conv2d, clip, weight)
+
+
 def test_an_operator_that_cannot_be_run_on_fewer_matrices_has_no_prediction(monkeypatch):
     monkeypatch.setattr(rehearsal, "SMALL", 0)
     with pytest.raises(CaseFailed, match="shapes do not tell the memory that linalg_inv_ex takes beside its outputs"):

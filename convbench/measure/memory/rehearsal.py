@@ -30,7 +30,10 @@ WEIGHTS = {"convolution": 1, "convolution_backward": 2, "mm": 1, "addmm": 2, "_t
 SMALL, LARGE = 1 << 20, 1 << 31
 """Bytes of operands up to which an operator runs on all its images, and up to which it runs at all."""
 IMAGES, ROWS = 16, 512
-"""The fewest images, and rows of a matrix, of a shortened run: kernels for fewer take other paths or smaller blocks."""
+"""The fewest images, and rows of a matrix, of a shortened run: kernels for fewer take other paths or smaller blocks.
+
+Of images so large that these exceed ``LARGE``, fewer must do.
+"""
 
 
 class Layout(NamedTuple):
@@ -77,8 +80,10 @@ def rehearse(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: A
 
     Raises CaseFailed if it is too large to run, or does not run on zeros or on fewer images.
     """
-    fewest = max(ROWS if _first(args).dim() <= 2 else IMAGES, torch.get_num_threads())
-    sizes = _extended_sizes(func, args, kwargs, fewest)
+    first = _first(args)
+    fewest = max(ROWS if first.dim() <= 2 else IMAGES, torch.get_num_threads())
+    affordable = LARGE * first.shape[0] * 2 // (3 * _bytes(args)) if first.dim() and _bytes(args) else fewest
+    sizes = _extended_sizes(func, args, kwargs, min(fewest, max(2, affordable)))
     storages = {id(tensor.untyped_storage()) for tensor in _tensors((args, kwargs))}
     births = {id(storage): storage.nbytes() for storage in (tensor.untyped_storage() for tensor in _tensors(result))}
     reserve = sum(sizes) - sum(size for storage, size in births.items() if storage not in storages)
