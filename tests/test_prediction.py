@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
-from torch.profiler import ProfilerActivity, profile
 
 from convbench.core.errors import CaseFailed
 from convbench.core.record import Case, Choice, Clip, Parts, Recurrent, Whole
 from convbench.measure import first_call
 from convbench.measure.counts.counted import on_meta_or_reason
 from convbench.measure.memory import allocations, largest
+from convbench.measure.memory.allocations import sizes_of
 from convbench.measure.memory.operators import Layer
 from convbench.measure.memory.prediction import Peak, TakesTooLong, predict
 from convbench.measure.preflight import resolve
@@ -104,15 +104,12 @@ def test_the_peak_of_a_step_is_predicted(computed, is_trained):
 
     maps = torch.randn(16, 4, 8, 8)
     step(maps)
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        step(maps)
-    events = profiler.profiler.kineto_results.events()
-    changes = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
+    changes = sizes_of(lambda: step(maps))
     with FakeTensorMode() as fakes:
         predicted, fake = Peak(torch.device("cpu")), fakes.from_tensor(maps)
         with predicted.follow():
             step(fake)
-    assert predicted.bytes == pytest.approx(max(accumulate(size for _, size in changes)), abs=256)
+    assert predicted.bytes == pytest.approx(max(accumulate(changes)), abs=256)
 
 
 TINY = Clip(1, 4, 1, 16, 16)

@@ -21,6 +21,7 @@ from convbench.check.settings import Settings
 from convbench.check.sides import Side
 from convbench.check.stock import Stock
 from convbench.core.errors import CaseFailed
+from convbench.core.statistics import robust_deviation
 
 MIN_ROUNDS, MAX_ROUNDS = 6, 24
 BALANCED = 6
@@ -35,8 +36,6 @@ PLAIN = 0.1
 WARM_SECONDS, MIN_WARM, MAX_WARM = 0.05, 3, 100
 MEDIAN_ERROR = math.sqrt(math.pi / 2)
 """The standard error of a median over that of a mean, for normal values."""
-PROBABLE_ERROR = 0.6744897501960817
-"""The median absolute deviation of normal values, in standard deviations. ``scipy.stats`` takes 0.7 s to import."""
 
 
 @dataclass(frozen=True)
@@ -262,8 +261,7 @@ def _is_resolved(rounds: Sequence[tuple[float, ...]]) -> bool:
         return False
     logs = np.log(np.array(rounds))
     ratios = logs[:, 1:] - logs[:, :1]
-    deviations = np.median(np.abs(ratios - np.median(ratios, axis=0)), axis=0) / PROBABLE_ERROR
-    error = MEDIAN_ERROR * deviations / math.sqrt(len(rounds))
+    error = MEDIAN_ERROR * robust_deviation(ratios, axis=0) / math.sqrt(len(rounds))
     gap = np.ptp([0.0, *np.median(ratios, axis=0)])  # the largest of any two arms: it does not matter which is slower
     return bool(np.all(error <= max(RESOLVED, PLAIN * gap)))
 

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.stats import t
 
 from convbench.check.decision import Triple
-from convbench.core.statistics import MAD
+from convbench.core.statistics import robust_deviation
 
 LIAR = 0.05
 """The probability that a pair is off by any amount, since a process was slow by chance. It limits a pair's evidence."""
@@ -37,8 +37,7 @@ class Model(NamedTuple):
     def of(cls, triples: Sequence[Triple]) -> Model:
         """Estimate the model from new pairs of good and bad, which are free of selection bias."""
         middles = np.array([triple.middle for triple in triples])
-        centre = float(np.median(middles))
-        return cls(centre, max(LEAST_SPREAD, MAD * float(np.median(np.abs(middles - centre)))))
+        return cls(float(np.median(middles)), max(LEAST_SPREAD, float(robust_deviation(middles))))
 
     def weight(self, logs: Sequence[float]) -> float:
         """Return the evidence of a place's pairs that it is slow: the log of the likelihood ratio, limited by ``LIAR``.

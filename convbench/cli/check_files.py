@@ -68,16 +68,15 @@ class CheckFiles:
 
         replay = f"convbench replay {shlex.quote(str(self._json))}"
         remedy = f"{files.ELSEWHERE}; all timings are stored: {replay}"
-        errors = []
-        for path, attempt in (
-            (self._json, lambda _: self._keep(outcome)),
-            (self._junit, lambda path: files.write(path, ci.junit(outcome), remedy)),
-            (self._summary, lambda path: files.append(path, ci.markdown(outcome), remedy)),
-        ):
-            try:
-                path and attempt(path)
-            except StoreError as error:  # the others may be on another disk
-                errors.append(str(error))
+        errors: list[str] = []
+        with _collect(errors):
+            self._keep(outcome)
+        if self._junit:
+            with _collect(errors):
+                files.write(self._junit, ci.junit(outcome), remedy)
+        if self._summary:
+            with _collect(errors):
+                files.append(self._summary, ci.markdown(outcome), remedy)
         if self._step_summary:
             try:
                 files.append(self._step_summary, ci.markdown(outcome))
@@ -92,3 +91,12 @@ class CheckFiles:
 
         self.latest = outcome
         outcomes.write(outcome, self._json)
+
+
+@contextmanager
+def _collect(errors: list[str]) -> Iterator[None]:
+    """Note that a file cannot be written, and go on: the others may be on another disk."""
+    try:
+        yield
+    except StoreError as error:
+        errors.append(str(error))

@@ -10,9 +10,10 @@ import math
 import statistics
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import bdtr, betaincinv, stdtrit
 
 TAIL = 0.025
@@ -116,6 +117,12 @@ def _excess(values: Sequence[float], mean: float, clips: int) -> float:
         return 1.0
     factor = float(stdtrit(len(values) - 1, 1 - TAIL)) / NORMAL
     return statistics.variance(values) / binomial_variance * factor**2
+
+
+def robust_deviation(values: NDArray[np.float64], axis: int | None = None) -> Any:
+    """Estimate the standard deviation of normal values from their median absolute deviation, whatever the outliers."""
+    deviations = np.abs(values - np.median(values, axis=axis, keepdims=True))
+    return MAD * np.median(deviations, axis=axis)
 
 
 def percentile(samples: Sequence[float], q: int) -> float | None:

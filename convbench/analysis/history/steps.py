@@ -23,7 +23,7 @@ from scipy.special import stdtrit
 from scipy.stats import norm
 
 from convbench.analysis.inference.arrays import Floats
-from convbench.core.statistics import MAD, TAIL
+from convbench.core.statistics import TAIL, robust_deviation
 
 LEAST_RUNS = 3
 """Least number of runs on either side of a step."""
@@ -108,9 +108,7 @@ def shape(values: Sequence[float] | Floats) -> Shape:
 def _noise(values: Floats) -> float:
     """Estimate the standard deviation of a value from differences of neighbours, few of which steps spoil."""
     jumps = np.diff(values)
-    middle = np.median(jumps)
-    rough_noise = MAD * np.median(np.abs(jumps - middle))
-    jumps = jumps[np.abs(jumps - middle) <= 3 * rough_noise]
+    jumps = jumps[np.abs(jumps - np.median(jumps)) <= 3 * robust_deviation(jumps)]
     return max(LEAST_NOISE, 1.014 * float(jumps.std()) / math.sqrt(2))  # 1.014 makes up for the cut
 
 

@@ -38,7 +38,7 @@ from convbench.core.text import counted, first_names, joined, some_long
 from convbench.report.words import elsewhere, quality, runtimes, units
 from convbench.report.words.advice import NO_HEAD
 from convbench.report.words.decision import UNORDERED, merit
-from convbench.report.words.names import LSTM, cell, model, setup
+from convbench.report.words.names import cell, model, setup, with_article
 from convbench.report.words.numbers import untimed
 
 NOISE = {  # findings that cast doubt on a latency or on its model
@@ -285,7 +285,7 @@ def _crossover(headline: Headline) -> str:
         return ""
     name = cell(headline.pick.case.architecture)
     return (
-        f"Below {'an' if name == LSTM else 'a'} {name} input of {headline.crossover:,.0f} the convolution dominates "
+        f"Below {with_article(name)} input of {headline.crossover:,.0f} the convolution dominates "
         f"the FLOPs, so a smaller input to the {name} saves little compute there."
     )
 

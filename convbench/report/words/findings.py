@@ -14,7 +14,7 @@ from convbench.core import findings as codes
 from convbench.core.record import Failure, Finding
 from convbench.core.text import counted
 from convbench.report.words import units
-from convbench.report.words.names import LSTM
+from convbench.report.words.names import LSTM, with_article
 from convbench.report.words.units import percent
 
 Data = Mapping[str, Any]
@@ -116,7 +116,7 @@ def _low_rank(data: Data) -> str:
     head = "is linear" if data.get("whole") else "ends in a linear layer"
     return (
         f"The reducer {head}: with the {data['cell']} it is a rank-{_integer(data, 'rank')} factorisation of "
-        f"{'an' if data['cell'] == LSTM else 'a'} {data['cell']} input of {_integer(data, 'lstm_input')}."
+        f"{with_article(data['cell'])} input of {_integer(data, 'lstm_input')}."
     )
 
 

@@ -51,6 +51,11 @@ def cell(architecture: Parts | Whole) -> str:
     return architecture.rnn.cell.upper() if isinstance(architecture, Parts) else LSTM
 
 
+def with_article(name: str) -> str:
+    """Return ``an LSTM`` or ``a GRU``."""
+    return f"{'an' if name == LSTM else 'a'} {name}"
+
+
 def parts_name(parts: Parts) -> str:
     """Return ``spatial-softmax, LSTM input 64``, with `` after LayerNorm`` if there is one."""
     size = f", {cell(parts)} input {parts.lstm_input:,}" if parts.lstm_input else ""
