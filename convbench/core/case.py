@@ -228,11 +228,9 @@ class Case:
     def surroundings(self) -> Hashable:
         """Everything around the reducer: reducers and sizes are compared only if it is the same."""
         parts = self.architecture
-        return (
-            (parts.backbone, parts.rnn, parts.layer_norm, parts.head)
-            if isinstance(parts, Parts)
-            else type(parts).__name__
-        )
+        if not isinstance(parts, Parts):
+            return type(parts).__name__
+        return parts.backbone, parts.rnn, parts.layer_norm, parts.head
 
     @property
     def situation(self) -> Hashable:

@@ -17,8 +17,6 @@ FREE = frozenset({"commit", "dirty", "convbench", "os", "started"})
 
 OF_MACHINE = ("cpu", "gpu", "cores", "torch", "python")
 """Facts that a selftest's floor depends on: it outlives an upgrade of numpy, but not a change of processor or torch."""
-
-
 MEMORIES = frozenset({"memory_bytes", "gpu_memory_bytes"})
 """Facts compared in whole GiB, rounded up: a kernel of another patch level takes some KiB more for itself."""
 HARDWARE = MEMORIES | {"cpu", "gpu"}

@@ -102,9 +102,8 @@ def hint(path: str, error: Exception) -> str:
         )
     if not all(module.split(".")):
         return "; write it as package.module:function"
-    name = (
-        error.name if isinstance(error, ModuleNotFoundError) else ""
-    )  # a plain ImportError names a module that exists
+    # A plain ImportError names a module that exists.
+    name = error.name if isinstance(error, ModuleNotFoundError) else ""
     if name and name == module.partition(".")[0] and (folder := _nearby_folder(name)):
         return f"; it lies in {folder}: put that on the path, as in PYTHONPATH={folder} convbench ..., or install it"
     return ""

@@ -129,9 +129,8 @@ class Index:
 
     def __init__(self, place: str) -> None:
         self._db = sqlite3.connect(place, timeout=PATIENCE, isolation_level=None)
-        self._db.execute(
-            "PRAGMA synchronous=OFF"
-        )  # a crash of the machine may spoil the index, which is then made again
+        # A crash of the machine may spoil the index, which is then made again.
+        self._db.execute("PRAGMA synchronous=OFF")
         self._words: dict[str, int] = {}
         self._begin()
 

@@ -46,7 +46,7 @@ def machine_lock() -> Path:
 
 
 @contextmanager
-def hold(path: Path, waiting: Callable[[str], None] = lambda _: None, remedy: str = "") -> Iterator[None]:
+def hold(path: Path, waiting: Callable[[str], None] = lambda _: None, remedy: str = files.ELSEWHERE) -> Iterator[None]:
     """Hold a lock. If another process has it, call ``waiting`` with its id, then wait; ``waiting`` may raise instead.
 
     ``remedy`` is what the user can do if the lock file cannot be opened. Raises StoreError in that case.
@@ -134,12 +134,12 @@ def _open(path: Path, remedy: str) -> int:
         raise _lock_error(path, error, remedy) from error
 
 
-def _lock_error(path: Path, error: OSError | ValueError, remedy: str = "") -> StoreError:
+def _lock_error(path: Path, error: OSError | ValueError, remedy: str = files.ELSEWHERE) -> StoreError:
     """Return the error for a lock that cannot be opened, because of its folder or of something in its place."""
     obstacle = {errno.ELOOP: "a symbolic link", errno.EISDIR: "a directory"}.get(getattr(error, "errno", None) or 0)
     if obstacle:
         return StoreError(f"{path}: cannot be used as a lock, since it is {obstacle}: remove it")
-    return files.unwritable(path, error, remedy) if remedy else files.unwritable(path, error)
+    return files.unwritable(path, error, remedy)
 
 
 def _sign(descriptor: int) -> None:

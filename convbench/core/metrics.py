@@ -262,7 +262,7 @@ def is_ours(metric: Metric) -> bool:
 
 def foreign_metrics(readings: Iterable[Reading]) -> list[Metric]:
     """Return the metrics among these readings that are not built in, each once, in order."""
-    metrics = [reading.metric for reading in readings if reading.metric.name not in CATALOGUE]
+    metrics = [reading.metric for reading in readings if not is_ours(reading.metric)]
     return list({metric.name: with_title(metric) for metric in metrics}.values())
 
 

@@ -43,7 +43,6 @@ class CallableRoom(ModuleType):
 
     @property
     def _function(self) -> Callable[..., Any]:
-        function: Callable[..., Any] = getattr(
-            importlib.import_module("convbench.api"), self.__name__.rpartition(".")[2]
-        )
+        api = importlib.import_module("convbench.api")
+        function: Callable[..., Any] = getattr(api, self.__name__.rpartition(".")[2])
         return function

@@ -64,9 +64,8 @@ def close_folder(folder: Path) -> None:
     """Remove a scratch folder and end the processes that work for it."""
     end_processes(folder)
     with suppress(OSError):
-        for path in (
-            path for path in folder.iterdir() if path.name != LOCK
-        ):  # the lock goes last: it identifies what is left
+        # The lock goes last: it identifies what is left.
+        for path in (path for path in folder.iterdir() if path.name != LOCK):
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() and not path.is_symlink() else path.unlink()
     shutil.rmtree(folder, ignore_errors=True)
 

@@ -103,14 +103,20 @@ def estimate(logs: Sequence[float], common: Prior, shared_deviation: float = 0.0
     center = float(np.median(values))
     half_width = math.hypot(_half_width(values, common), NORMAL * shared_deviation)
     low, high = center - half_width, center + half_width
-    if _at_two_speeds(values) or _one_of_three_far(values, common):
+    if at_two_speeds(values) or _one_of_three_far(values, common):
         low, high = min(low, float(values[0])), max(high, float(values[-1]))
     return Interval(*(math.exp(min(value, 700.0)) for value in (center, low, high)))
 
 
-def at_two_speeds(logs: Sequence[float]) -> bool:
+def at_two_speeds(logs: Sequence[float] | np.ndarray) -> bool:
     """Whether the visits fall into two clusters that are far apart."""
-    return _at_two_speeds(np.sort(np.asarray(logs, dtype=float)))
+    values = np.sort(np.asarray(logs, dtype=float))
+    if len(values) < 4 or values[-1] <= values[0]:
+        return False
+    gaps = np.diff(values)
+    index = int(np.argmax(gaps))
+    is_apart = gaps[index] >= GAP * (values[-1] - values[0])
+    return bool(is_apart and min(index + 1, len(values) - index - 1) >= 2)
 
 
 def _half_width(values: np.ndarray, common: Prior) -> float:
@@ -120,15 +126,6 @@ def _half_width(values: np.ndarray, common: Prior) -> float:
     variance = (min(common.degrees, MOST_DEGREES) * common.variance + squares) / degrees
     factor = MEDIAN_OVER_MEAN[own_degrees] if own_degrees < len(MEDIAN_OVER_MEAN) else LIMIT_OF_MEDIAN
     return float(stdtrit(degrees, 1 - TAIL)) * factor * math.sqrt(variance / len(values))
-
-
-def _at_two_speeds(values: np.ndarray) -> bool:
-    if len(values) < 4 or values[-1] <= values[0]:
-        return False
-    gaps = np.diff(values)
-    index = int(np.argmax(gaps))
-    is_apart = gaps[index] >= GAP * (values[-1] - values[0])
-    return bool(is_apart and min(index + 1, len(values) - index - 1) >= 2)
 
 
 def _one_of_three_far(values: np.ndarray, common: Prior) -> bool:

@@ -13,7 +13,7 @@ from convbench.core.text import counted
 from convbench.measure.machine.cgroup import available_cores
 from convbench.measure.preflight import preflight, resolve
 from convbench.suite import Suite
-from convbench.suite.selection import Plan, Selection
+from convbench.suite.selection import Plan, Selection, idle
 
 _IDLE = "--only {} matches none of the cases"
 DIGIT = "#"
@@ -39,16 +39,16 @@ def plan(suite: Suite, device: str, available_bytes: int, selection: Selection, 
     cases = [case for case in suite.cases if selection.keeps(ids[case])]
     if not cases:
         raise _no_case(suite, selection, ids.values())
-    if pattern := selection.idle(ids.values()):
+    if pattern := idle(selection.only, ids.values()):
         raise _idle(suite, pattern)
     result = preflight([local_cases[case] for case in selection.part(cases)], available_bytes, suite.protocol.training)
-    return replace(result, idle_skip=selection.idle_skip(ids.values()))
+    return replace(result, idle_skip=idle(selection.skip, ids.values()))
 
 
 def refuse_idle(suite: Suite, selection: Selection) -> None:
     """Raise SuiteError if a pattern of ``only`` matches no case, whatever device and cores hosts to come may have."""
     ids = [_ids(case, selection) for case in suite.cases]
-    if not selection.idle(ids):
+    if not idle(selection.only, ids):
         return
     names = {name for case in suite.cases for name in _ids_anywhere(case)}
     for pattern in selection.only:
@@ -71,7 +71,7 @@ def select(cases: Sequence[Case], selection: Selection) -> list[Case]:
     """Return the selected cases, resolved, each once. Raises ConvbenchError for an ``only`` pattern without a case."""
     ids = {case: _ids(case, selection) for case in cases}
     selected_cases = list(dict.fromkeys(resolve(case) for case in cases if selection.keeps(ids[case])))
-    if selected_cases and (pattern := selection.idle(ids.values())):
+    if selected_cases and (pattern := idle(selection.only, ids.values())):
         raise ConvbenchError(f"{_IDLE.format(pattern)}: `convbench run --dry-run` shows their names")
     return selected_cases
 

@@ -20,7 +20,7 @@ from convbench.runs.executor import Executor, Host
 from convbench.runs.menu import Menu
 from convbench.runs.schedule import Schedule, trials_of
 from convbench.suite import Suite
-from convbench.suite.selection import Plan, Selection
+from convbench.suite.selection import Plan, Selection, idle
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,8 @@ def _refuse_idle(suite: Suite, executor: Executor, selection: Selection) -> None
 
     The cases are resolved only if a pattern matches none as they are written.
     """
-    if selection.idle([{case.id} for case in suite.cases]) and (error := executor.call(_idle_error, suite, selection)):
+    is_idle = idle(selection.only, [{case.id} for case in suite.cases])
+    if is_idle and (error := executor.call(_idle_error, suite, selection)):
         raise error
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import PurePath
@@ -115,7 +115,7 @@ def _build(text: str, mistakes: Mistakes, stem: str, overrides: Sequence[str]) -
     axes = {at: _axes(section, at, mistakes) for at, section in sections(data)}
     tasks = _tasks(data, mistakes)
     settings = _model_settings(data, mistakes)
-    metrics = [plugs.probe(name, ("metrics", i), mistakes) for i, name in enumerate(as_list(data.get("metrics") or []))]
+    metrics = _entries(plugs.probe, data.get("metrics") or [], ("metrics",), mistakes)
     mistakes.raise_any()
     assert layout is not None
     possible_cases, impossible = _cases(axes, bare_axes_of(overrides), mistakes)
@@ -124,7 +124,7 @@ def _build(text: str, mistakes: Mistakes, stem: str, overrides: Sequence[str]) -
     trials = trial_cases(cases, layout.quality, layout.training, tasks, mistakes)
     if layout.quality != "none" and not trials:
         mistakes.fail(_NOTHING_TO_TRY)
-    names = tuple(dict.fromkeys(name for name in metrics if name))
+    names = tuple(dict.fromkeys(metrics))
     left_out = trials if names and asks_only_metrics(overrides) else ()
     return Suite(
         name=layout.name or stem,
@@ -188,7 +188,11 @@ def _layout(data: dict[str, Any], mistakes: Mistakes) -> SuiteLayout | None:
 
 def _axes(section: dict[str, Any], at: Location, mistakes: Mistakes) -> Axes:
     """Return the axes of a section with the values of each; empty if pydantic has already found a mistake in it."""
-    entries = {axis: _entries(axis, section[axis], (*at, axis), mistakes) for axis in plugs.READERS if axis in section}
+    entries = {
+        axis: _entries(read, section[axis], (*at, axis), mistakes)
+        for axis, read in plugs.READERS.items()
+        if axis in section
+    }
     if "model" in section and (parts := [axis for axis in OF_PARTS if axis in section]):
         mistakes.add_key((*at, "model"), f"model takes the place of {parts[0]}: give one of them an include entry")
     try:
@@ -199,21 +203,17 @@ def _axes(section: dict[str, Any], at: Location, mistakes: Mistakes) -> Axes:
     return {axis: entries[axis] if axis in entries else _values(getattr(layout, axis)) for axis in names}
 
 
-def _entries(axis: str, raw: Any, at: Location, mistakes: Mistakes) -> list[Values]:
-    items = enumerate(as_list(raw))
-    entries = [plugs.READERS[axis](item, (*at, i) if isinstance(raw, list) else at, mistakes) for i, item in items]
-    return [values for values in entries if values is not None]
+def _entries(read: Callable[[Any, Location, Mistakes], Any], raw: Any, at: Location, mistakes: Mistakes) -> list[Any]:
+    """Return what ``read`` makes of a value, or of each value of a list, without those in which it notes a mistake."""
+    entries = [read(item, (*at, i), mistakes) for i, item in enumerate(as_list(raw))]
+    return [entry for entry in entries if entry is not None]
 
 
 def _tasks(data: dict[str, Any], mistakes: Mistakes) -> list[Choice]:
     section = data.get("training")
     raw = section.get("tasks") if isinstance(section, dict) else None
     raw = TrainingLayout().tasks if raw is None else raw
-    at: Location = ("training", "tasks")
-    choices = [
-        plugs.task(item, (*at, i) if isinstance(raw, list) else at, mistakes) for i, item in enumerate(as_list(raw))
-    ]
-    return expand([choice for choice in choices if choice is not None])
+    return expand(_entries(plugs.task, raw, ("training", "tasks"), mistakes))
 
 
 def _values(items: list[Any]) -> list[Values]:

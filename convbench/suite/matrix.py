@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from convbench.core import traits
+from convbench.core.grouping import grouped
 from convbench.core.record import Case, Choice, Clip, Parts, Recurrent
 from convbench.suite.axes import OF_PARTS
 from convbench.suite.mistakes import Location, Mistakes
@@ -125,13 +126,10 @@ class Sweep:
 
     def _extendable_groups(self, entry: Axes, axes: tuple[str, ...]) -> dict[tuple[Any, ...], list[_Group]]:
         """Return the groups that an entry could extend, by their values on these axes."""
-        groups: dict[tuple[Any, ...], list[_Group]] = {}
         parts_for_model = "model" in self.axes and bool(set(OF_PARTS) & set(entry))
         if parts_for_model or ("model" in entry and "reducer" in self.axes):
-            return groups
-        for group in self.groups:
-            groups.setdefault(tuple(group.combination[axis] for axis in axes), []).append(group)
-        return groups
+            return {}
+        return grouped(self.groups, lambda group: tuple(group.combination[axis] for axis in axes))
 
     def _bases(self, entry: Axes) -> list[Combination]:
         """Return what an entry that agrees with no combination takes over from the matrix."""

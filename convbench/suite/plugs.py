@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -26,16 +27,6 @@ _PLUS = re.compile(r"\+(?![^(]*\))")
 _COMMA = re.compile(r",(?![^\[]*\])")
 """Matches a comma between options, but not one in a list of an option's values."""
 T = TypeVar("T")
-
-
-def backbone(raw: Any, at: Location, mistakes: Mistakes) -> Choices | None:
-    """Read a backbone with its options."""
-    return _choices(registry.backbones, raw, at, mistakes)
-
-
-def reducer(raw: Any, at: Location, mistakes: Mistakes) -> Choices | None:
-    """Read a reducer with its options."""
-    return _choices(registry.reducers, raw, at, mistakes)
 
 
 def scenario(raw: Any, at: Location, mistakes: Mistakes) -> Plain | None:
@@ -100,15 +91,6 @@ def task(raw: Any, at: Location, mistakes: Mistakes) -> Choices | None:
 def probe(raw: Any, at: Location, mistakes: Mistakes) -> str | None:
     """Read a probe by its name."""
     return _name(registry.probes, raw, at, mistakes)
-
-
-READERS: Mapping[str, Callable[[Any, Location, Mistakes], Any]] = {
-    "backbone": backbone,
-    "reducer": reducer,
-    "model": model,
-    "scenario": scenario,
-    "variant": variant,
-}
 
 
 def plug_fields(raw: Any, at: Location, mistakes: Mistakes) -> tuple[str, dict[str, Any]] | None:
@@ -212,3 +194,13 @@ def _all(items: Iterable[T | None]) -> tuple[T, ...] | None:
     values = tuple(items)
     results = tuple(item for item in values if item is not None)
     return results if len(results) == len(values) else None
+
+
+READERS: Mapping[str, Callable[[Any, Location, Mistakes], Any]] = {
+    "backbone": partial(_choices, registry.backbones),
+    "reducer": partial(_choices, registry.reducers),
+    "model": model,
+    "scenario": scenario,
+    "variant": variant,
+}
+"""The readers of the axes that name plug-ins."""

@@ -45,14 +45,6 @@ class Selection:
         is_included = not self.only or any(id_matches(name, self.only) for name in ids)
         return is_included and not any(id_matches(name, self.skip) for name in ids)
 
-    def idle(self, cases: Collection[Collection[str]]) -> str:
-        """Return the first pattern of ``only`` that matches no case, each given by its ids; empty if there is none."""
-        return _idle(self.only, cases)
-
-    def idle_skip(self, cases: Collection[Collection[str]]) -> str:
-        """Return the first pattern of ``skip`` that matches no case; empty if there is none."""
-        return _idle(self.skip, cases)
-
     def part(self, cases: Sequence[Case]) -> list[Case]:
         """Return the shard's cases, possibly none: shards cost about the same, and are the same for everybody who asks.
 
@@ -86,7 +78,8 @@ class Selection:
         return f" by --only {word}, which must be a whole part of a name: '*{word}*' matches anywhere"
 
 
-def _idle(patterns: Sequence[str], cases: Collection[Collection[str]]) -> str:
+def idle(patterns: Sequence[str], cases: Collection[Collection[str]]) -> str:
+    """Return the first pattern that matches no case, each given by its ids; empty if there is none."""
     ids = list(dict.fromkeys(chain.from_iterable(cases)))
     return next((pattern for pattern in patterns if not any(id_matches(name, [pattern]) for name in ids)), "")
 

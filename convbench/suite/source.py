@@ -132,13 +132,7 @@ def parse(text: str, mistakes: Mistakes) -> Any:
         mistakes.add((), f"not YAML: {line_of(error)}")
     except RecursionError:
         mistakes.add((), "is nested too deeply")
-    except (
-        ValueError,
-        OverflowError,
-        LookupError,
-        TypeError,
-        AssertionError,
-    ) as error:  # %YAML 1.3 raises AssertionError
+    except (ValueError, OverflowError, LookupError, TypeError, AssertionError) as error:  # the last for %YAML 1.3
         mistakes.add((), f"not YAML: {cut(str(error), 100)}")
     return None
 

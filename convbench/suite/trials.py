@@ -39,13 +39,11 @@ def trial_cases(
     mistakes.raise_any()
     tried_cases = (case for case in cases if not training.only or id_matches(case.id, training.only))
     parts = [case for case in tried_cases if isinstance(case.architecture, Parts)]
-    models = list(dict.fromkeys(_trial_case(case, training.batch) for case in parts))
-    variants = list(
-        dict.fromkeys(
-            replace(_trial_case(case, training.batch), variant=case.variant) for case in parts if own_numbers(case)
-        )
-    )
-    models += variants  # after all trained models: right after its model, a variant would wait for the training
+    trial_cases = [_trial_case(case, training.batch) for case in parts]
+    pairs = zip(trial_cases, parts, strict=True)
+    variants = [replace(trial_case, variant=case.variant) for trial_case, case in pairs if own_numbers(case)]
+    # Variants follow all trained models: right after its model, a variant would wait for the training.
+    models = list(dict.fromkeys(trial_cases + variants))
     match quality:
         case "probe":
             trials = [Trial(PLACED_DIGIT)]
