@@ -242,11 +242,11 @@ def convolutional_trunk(classifier: nn.Module) -> nn.Module:
     It has the classifier's children in order, up to the first that begins with a pool to a fixed size, a Flatten, a
     Linear or a Dropout layer. Raises ConvbenchError if no child comes before that.
     """
-    end_kinds = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Flatten, nn.Linear)
+    end_kinds = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Flatten, nn.Linear, nn.Dropout)
     layers: list[nn.Module] = []
     for child in classifier.children():
         first_layer = next((m for m in child.modules() if not list(m.children())), child)
-        if isinstance(first_layer, (*end_kinds, nn.Dropout)):
+        if isinstance(first_layer, end_kinds):
             break
         layers.append(child)
     if not layers:
@@ -255,11 +255,7 @@ def convolutional_trunk(classifier: nn.Module) -> nn.Module:
 
 
 def _recurrent(rnn: Recurrent, size: int) -> nn.RNNBase:
-    options: dict[str, Any] = {
-        "num_layers": rnn.layers,
-        "bidirectional": rnn.bidirectional,
-        "batch_first": True,
-    }
+    options: dict[str, Any] = {"num_layers": rnn.layers, "bidirectional": rnn.bidirectional, "batch_first": True}
     if rnn.cell == "gru":
         return nn.GRU(size, rnn.hidden, **options)
     return nn.LSTM(size, rnn.hidden, proj_size=rnn.proj_size, **options)

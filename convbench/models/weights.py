@@ -15,8 +15,6 @@ from convbench.models.values import held_bytes, stored_bytes, tensors
 
 IN_OWN_LAYOUT = "prim::ConstantMKLDNNTensor"
 """The kind of a graph node that holds a constant in oneDNN's layout, made by ``torch.jit.optimize_for_inference``."""
-
-
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 """The memory format with the channels last, by a tensor's number of axes."""
 

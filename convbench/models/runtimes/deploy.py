@@ -35,12 +35,16 @@ def deploy(subject: Subject, engine: Engine, *, any_batch: bool = False) -> Subj
     start = time.perf_counter()
     model = engine.load(folder, call, torch.get_num_threads())
     load_seconds = time.perf_counter() - start
-    forward, output = _forward(engine, model, call), _output(model, call)
+    rebuild = structure.rebuild(call.output, "the output")
+
+    def output(arrays: Sequence[Any]) -> Any:
+        return rebuild(iter(model.tensors(arrays)))
+
     deployment = Deployment(
         engine, folder, call, torch.get_num_threads(), export_seconds, load_seconds, model,
         _program(subject, engine, model, call), output, keeper,
     )  # fmt: skip
-    return replace(subject, forward=forward, deployment=deployment)
+    return replace(subject, forward=_forward(engine, model, call, rebuild), deployment=deployment)
 
 
 class _Folder:
@@ -79,10 +83,9 @@ def _export(subject: Subject, engine: Engine, call: Example, any_batch: bool) ->
     return folder, seconds, keeper
 
 
-def _forward(engine: Engine, model: LoadedModel, call: Example) -> Callable[..., Any]:
+def _forward(engine: Engine, model: LoadedModel, call: Example, rebuild: structure.Rebuild) -> Callable[..., Any]:
     """Return the model as PyTorch calls it: every call converts tensors to the runtime's arrays and its arrays back."""
-    shapes, rebuild = structure.shapes(call.tensors), structure.rebuild(call.output, "the output")
-    fill_state = state_filler(call)
+    shapes, fill_state = structure.shapes(call.tensors), state_filler(call)
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         tensors = structure.row((fill_state(args), kwargs))
@@ -95,11 +98,6 @@ def _forward(engine: Engine, model: LoadedModel, call: Example) -> Callable[...,
         return rebuild(iter(outputs))
 
     return forward
-
-
-def _output(model: LoadedModel, call: Example) -> Callable[[Sequence[Any]], Any]:
-    rebuild = structure.rebuild(call.output, "the output")
-    return lambda arrays: rebuild(iter(model.tensors(arrays)))
 
 
 def _program(subject: Subject, engine: Engine, model: LoadedModel, call: Example) -> Callable[[], Sequence[Any]]:

@@ -25,13 +25,14 @@ def rebuild(example: Any, label: str) -> Rebuild:
 
     Raises CaseFailed if the example hides tensors where they cannot be put back. ``label`` names it in the message.
     """
-    if not _can_rebuild(example):
+    rebuilder = _rebuilder(example)
+    if not _restores(rebuilder, example):
         raise CaseFailed(
             "error",
             f"{label} has a {type(_opaque_part(example)).__name__}, whose tensors cannot be handed to another runtime: "
             "use tensors, tuples, lists, dicts or dataclasses of them",
         )
-    return _rebuilder(example)
+    return rebuilder
 
 
 def shapes(tensors: list[torch.Tensor]) -> list[torch.Size]:
@@ -58,16 +59,17 @@ def _gather(value: Any, tensors: list[torch.Tensor]) -> None:
         tensors += values.tensors(value)
 
 
-def _can_rebuild(example: Any) -> bool:
+def _restores(rebuilder: Rebuild, example: Any) -> bool:
+    """Whether a rebuilder puts every tensor back in its place."""
     marks = [tensor.clone() for tensor in row(example)]
-    result = row(_rebuilder(example)(iter(marks)))
+    result = row(rebuilder(iter(marks)))
     return [id(tensor) for tensor in result] == [id(tensor) for tensor in marks]
 
 
 def _opaque_part(value: Any) -> Any:
     """Return the innermost part of a value that cannot be rebuilt."""
     parts = value if type(value) in (tuple, list) else value.values() if type(value) is dict else ()
-    return next((_opaque_part(part) for part in parts if not _can_rebuild(part)), value)
+    return next((_opaque_part(part) for part in parts if not _restores(_rebuilder(part), part)), value)
 
 
 def _rebuilder(example: Any) -> Rebuild:
