@@ -101,7 +101,7 @@ def fits(
     from convbench.runs import user_code
     from convbench.suite.selection import Selection
 
-    limit = int(amount("--memory", memory, "B")) if memory else environment.available_bytes({})
+    limit = int(amount("--memory", memory, "B")) if memory else environment.available_memory()
     selection = Selection(only or (), skip or ())
     cases = [case for case in user_code.load(suite, overrides or []).cases if not case.trial]
     with user_code.UserCode(cases) as calls:

@@ -158,7 +158,7 @@ def _refuse_too_large(twin: Subject | str | None) -> None:
     if not isinstance(twin, Subject):
         return
     needed_bytes = weights_bytes(twin.model) + twin.inputs.bytes
-    if twin.case.device == "cpu" and needed_bytes > (free_bytes := environment.available_bytes({})):
+    if twin.case.device == "cpu" and needed_bytes > (free_bytes := environment.available_memory()):
         raise CaseFailed(
             "out of memory",
             f"needs at least {gib(needed_bytes)} for weights and inputs, and {gib(free_bytes)} are free",

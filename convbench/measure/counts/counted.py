@@ -217,9 +217,9 @@ def count_by_module(subject: Subject) -> ModuleCounts:
     """Return the first count of a subject that was called once, by each of its model's submodules."""
     roots = {f".{name}": (module,) for name, module in subject.model.named_modules() if name}
     with raise_not_counted():
-        macs, operators, share = dispatched.count_by(subject, roots)
+        counts = dispatched.count(subject, roots)
     params = params_by(subject.model, roots)
-    return ModuleCounts(_totals(macs), _totals(params), operators, share)
+    return ModuleCounts(_totals(counts.macs), _totals(params), counts.unknown_operators, counts.unknown_share)
 
 
 def _totals(counts: Mapping[str, int]) -> dict[str, int]:

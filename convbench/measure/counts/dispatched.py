@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
@@ -47,33 +47,19 @@ class StageCounts:
     macs: dict[str, int]
     unknown_operators: tuple[str, ...] = ()
     unknown_share: float = 0.0
-    missing_stages: tuple[str, ...] = field(default=())
+    missing_stages: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:
         return sum(self.macs.values())
 
 
-def count(subject: Subject) -> StageCounts:
-    """Count one call of an eager subject that was called once before. Raises whatever its model raises."""
-    roots = stage_roots(subject.case, subject.model)
-    by_stage, counter, entered_stages = _count_macs(subject, roots)
-    macs = {stage: by_stage.get(stage, 0) for stage in (*STAGES, OTHER)}
-    missing_stages = tuple(stage for stage, modules in roots.items() if modules and stage not in entered_stages)
-    return StageCounts(macs, tuple(sorted(counter.unknown_names)), counter.unknown_share(subject.model), missing_stages)
+def count(subject: Subject, modules: Roots | None = None) -> StageCounts:
+    """Count one call of an eager subject that was called once before, by the stages of its case or by other modules.
 
-
-def count_by(subject: Subject, roots: Roots) -> tuple[dict[str, int], tuple[str, ...], float]:
-    """MACs by the names of ``roots``, the uncounted operators and their share: ``count`` for any modules."""
-    by_name, counter, _ = _count_macs(subject, roots)
-    return (
-        {name: by_name.get(name, 0) for name in (*roots, OTHER)},
-        tuple(sorted(counter.unknown_names)),
-        counter.unknown_share(subject.model),
-    )
-
-
-def _count_macs(subject: Subject, roots: Roots) -> tuple[dict[str, int], _Counter, set[str]]:
+    Raises whatever its model raises.
+    """
+    roots = stage_roots(subject.case, subject.model) if modules is None else modules
     tracker = _Stages()
     counter = _Counter(subject, tracker)
     with ExitStack() as stack:
@@ -84,7 +70,13 @@ def _count_macs(subject: Subject, roots: Roots) -> tuple[dict[str, int], _Counte
         stack.enter_context(in_threads(counter.in_this_thread))
         subject.call()
     macs = {name: sum(flops.values()) // 2 for name, flops in counter.get_flop_counts().items()}
-    return macs, counter, entered_stages
+    names = STAGES if modules is None else tuple(modules)
+    return StageCounts(
+        {name: macs.get(name, 0) for name in (*names, OTHER)},
+        tuple(sorted(counter.unknown_names)),
+        counter.unknown_share(subject.model),
+        tuple(name for name, members in roots.items() if members and name not in entered_stages),
+    )
 
 
 @contextmanager

@@ -122,7 +122,8 @@ class AsItIs:
 def formulas(case: Case) -> dict[Any, Formula]:
     """The formulas to add to torch's registry for a case: ours, and the suite's for the user's operators."""
     torch_formulas = {packet: AsItIs(formula) for packet, formula in flop_registry.items()}
-    return {**_in_place(torch_formulas | _own_formulas()), **_own_formulas(), **_user_formulas(case)}
+    own_formulas = _own_formulas()
+    return _in_place(torch_formulas | own_formulas) | own_formulas | _user_formulas(case)
 
 
 def _in_place(registry: Mapping[Any, Formula]) -> dict[Any, Formula]:

@@ -2,7 +2,7 @@
 
 It is independent of the first: another tracer, on real tensors, where ``nn.LSTM`` is one fused operator. It includes
 results that are computed but not returned, and tells stages by the scopes of the graph. Costs are the pure functions of
-MACS_OF and ADDS_OF.
+MACS and ADDS.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from convbench.measure.counts.dispatched import as_written
 from convbench.measure.counts.einsum import contraction_macs
 from convbench.measure.counts.formulas import WITH_VECTOR, base_name, by_name, is_unknown
 from convbench.measure.stages.entries import in_threads, observe
-from convbench.models.stages import Roots, stage_roots
+from convbench.models.stages import stage_roots
 from convbench.models.subject import Subject
 from convbench.models.values import tensors
 from convbench.models.weights import nodes
@@ -73,18 +73,16 @@ class Trace:
     unknown_operators: tuple[str, ...]
 
 
-def trace(subject: Subject, roots: Roots | None = None) -> Trace:
-    """Count one call of an eager subject that was called before, by the stages of its case or by other ``roots``.
+def trace(subject: Subject) -> Trace:
+    """Count one call of an eager subject that was called before, by stage.
 
     Raises the tracer's own error if it cannot follow the call.
     """
-    call = _Call(subject, stage_roots(subject.case, subject.model) if roots is None else roots)
+    call = _Call(subject)
     with torch.no_grad(), as_written(subject.model), _without_marks(), _PlainSizes(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _get_trace_graph(call, ())  # type: ignore[no-untyped-call]
-    names = STAGES if roots is None else tuple(roots)
-    macs = {name: call.macs[name] for name in (*names, OTHER)}
-    return Trace(macs, call.adds, tuple(sorted(call.unknown_names)))
+    return Trace({stage: call.macs[stage] for stage in (*STAGES, OTHER)}, call.adds, tuple(sorted(call.unknown_names)))
 
 
 @contextmanager
@@ -125,10 +123,10 @@ class _PlainSizes(TorchFunctionMode):
 class _Call(nn.Module):
     """A subject's call as a module, which the tracer requires, with the stages as scopes of the graph."""
 
-    def __init__(self, subject: Subject, roots: Roots) -> None:
+    def __init__(self, subject: Subject) -> None:
         super().__init__()
         self.model = subject.model
-        self.subject = (subject, roots)
+        self.subject, self.roots = subject, stage_roots(subject.case, subject.model)
         self.formulas = by_name(subject.case)
         self.macs: Counter[str] = Counter()
         self.adds = 0
@@ -136,7 +134,7 @@ class _Call(nn.Module):
 
     def forward(self) -> Any:
         """Make the call, and count its graph before the tracer drops results that are not returned."""
-        (subject, roots), state = self.subject, torch._C._get_tracing_state()
+        state = torch._C._get_tracing_state()
 
         def enter(stage: str, _inputs: Any) -> None:
             state.push_scope(stage)
@@ -144,8 +142,8 @@ class _Call(nn.Module):
         def leave(_stage: str, _output: Any) -> None:
             state.pop_scope()
 
-        with observe(roots, enter, leave), in_threads(_refuse_threads):
-            output = subject.call()
+        with observe(self.roots, enter, leave), in_threads(_refuse_threads):
+            output = self.subject.call()
         weights = {value.debugName() for value in state.graph().inputs()}
         for node in nodes(state.graph()):
             if not (_works_on(weights, node) and _is_with_vector(node)):
@@ -322,30 +320,28 @@ def _elements_out(inputs: Values, outputs: Values) -> int:
     return prod(_shape(outputs[0]))
 
 
-MACS_OF: dict[str, Cost] = {
-    "_convolution": jit_handles.conv_flop_jit,
-    "convolution": convolution_macs,
-    "linear": product_macs,
-    **dict.fromkeys(("mm", "bmm", "matmul", "linalg_matmul", "mv", "dot", "vdot"), product_macs),
-    **dict.fromkeys(("addmm", "addmv", "baddbmm"), added_product_macs),
-    "addbmm": summed_products_macs,
-    "cdist": distances_macs,
-    "pdist": distances_within_macs,
-    "bilinear": bilinear_macs,
-    "affine_grid_generator": product_macs,
-    "einsum": einsum_macs,
-    "lstm": recurrent_macs,
-    "gru": recurrent_macs,
-    "rnn_tanh": recurrent_macs,
-    "rnn_relu": recurrent_macs,
-    "lstm_cell": cell_macs,
-    "gru_cell": cell_macs,
-    "rnn_tanh_cell": cell_macs,
-    "rnn_relu_cell": cell_macs,
-    "scaled_dot_product_attention": attention_macs,
-    "tensordot": tensordot_macs,
-    "inner": tensordot_macs,
-    "_convolution_mode": padded_convolution_macs,
+MACS: dict[str, Cost] = {
+    f"aten::{name}": cost
+    for cost, names in (
+        (jit_handles.conv_flop_jit, ["_convolution"]),
+        (convolution_macs, ["convolution"]),
+        (padded_convolution_macs, ["_convolution_mode"]),
+        (
+            product_macs,
+            ["linear", "mm", "bmm", "matmul", "linalg_matmul", "mv", "dot", "vdot", "affine_grid_generator"],
+        ),
+        (added_product_macs, ["addmm", "addmv", "baddbmm"]),
+        (summed_products_macs, ["addbmm"]),
+        (distances_macs, ["cdist"]),
+        (distances_within_macs, ["pdist"]),
+        (bilinear_macs, ["bilinear"]),
+        (einsum_macs, ["einsum"]),
+        (recurrent_macs, ["lstm", "gru", "rnn_tanh", "rnn_relu"]),
+        (cell_macs, ["lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"]),
+        (attention_macs, ["scaled_dot_product_attention"]),
+        (tensordot_macs, ["tensordot", "inner"]),
+    )
+    for name in names
 }
 POOLS = ("adaptive_avg_pool2d", "adaptive_max_pool2d", "avg_pool2d", "max_pool2d", "mean", "sum", "amax")
 ELEMENTWISE = (
@@ -354,6 +350,6 @@ ELEMENTWISE = (
     "reciprocal",
     "batch_norm", "layer_norm", "group_norm",
 )  # fmt: skip
-ADDS_OF: dict[str, Cost] = {**dict.fromkeys(POOLS, _elements_in), **dict.fromkeys(ELEMENTWISE, _elements_out)}
-MACS = {f"aten::{name}": cost for name, cost in MACS_OF.items()}
-ADDS = {f"aten::{name}": cost for name, cost in ADDS_OF.items()}
+ADDS: dict[str, Cost] = {
+    f"aten::{name}": cost for cost, names in ((_elements_in, POOLS), (_elements_out, ELEMENTWISE)) for name in names
+}

@@ -10,6 +10,7 @@ of tensors as torch allocates them, in B.
 from __future__ import annotations
 
 import gc
+import math
 import os
 import threading
 from collections import Counter
@@ -57,8 +58,8 @@ class Life:
 
     bytes: int
     holder: Holder
-    begin: float = float("-inf")
-    end: float = float("inf")
+    begin: float = -math.inf
+    end: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -124,10 +125,10 @@ def _note_thread(threads: set[int]) -> AbstractContextManager[Any]:
 def timeline(lives: list[Life]) -> Timeline:
     """Return the bytes alive over time for these lives, and their peak."""
     changes = [(life.begin, life.bytes) for life in lives] + [(life.end, -life.bytes) for life in lives]
-    finite_changes = sorted(change for change in changes if change[0] not in (float("-inf"), float("inf")))
-    total = sum(size for time, size in changes if time == float("-inf"))
+    finite_changes = sorted(change for change in changes if math.isfinite(change[0]))
+    total = sum(size for time, size in changes if time == -math.inf)
     begin = finite_changes[0][0] if finite_changes else 0.0
-    points, peak, peak_time = [(0.0, total)], total, float("-inf")
+    points, peak, peak_time = [(0.0, total)], total, -math.inf
     for time, size in finite_changes:
         total += size
         points.append(((time - begin) * 1e-9, total))
@@ -166,7 +167,7 @@ def _library_life(allocated_bytes: int, lives: list[Life]) -> Life:
 
     It consists of cuBLAS's workspace and the rounding of blocks up to 512 B.
     """
-    initial_bytes = sum(life.bytes for life in lives if life.begin == float("-inf"))
+    initial_bytes = sum(life.bytes for life in lives if life.begin == -math.inf)
     return Life(allocated_bytes - initial_bytes, ("workspace", OTHER))
 
 

@@ -91,16 +91,13 @@ class Recurrence:
 
     def copy(self, batch_first: bool) -> int:
         """Bytes of a copy of the inputs in time order, needed if they come batch first."""
-        return (
-            self.size * self.steps * self.batch * self.inputs if batch_first and min(self.steps, self.batch) > 1 else 0
-        )
+        is_copied = batch_first and min(self.steps, self.batch) > 1
+        return self.size * self.steps * self.batch * self.inputs if is_copied else 0
 
     def reserve(self) -> int:
         """Bytes that training keeps for the backward pass: gates and cells of every step."""
-        return (
-            256
-            + self.size * (self.gates + 1) * self.hidden_size * self.steps * self.batch * self.layers * self.directions
-        )
+        cells = self.steps * self.batch * self.layers * self.directions
+        return 256 + self.size * (self.gates + 1) * self.hidden_size * cells
 
 
 def rnn(clip: torch.Tensor, weights: Any, stride: int, buffer: Any, hx: Any, cx: Any, *options: Any) -> Any:

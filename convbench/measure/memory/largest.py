@@ -37,25 +37,26 @@ class Fit:
 
 
 def fits(case: Case, limit: int) -> Iterator[Fit]:
-    """Yield the largest size within ``limit`` bytes for each axis of the case."""
-    for axis in axes(case):
-        peaks: dict[int, int] = {}
+    """Return the largest size within ``limit`` bytes for each axis of the case."""
+    return (_fit(case, axis, limit) for axis in axes(case))
 
-        def peak(size: int, axis: str = axis, peaks: dict[int, int] = peaks) -> int:
-            peaks[size] = peak_of(of_size(case, axis, size), SECONDS)
-            return peaks[size]
 
-        try:
-            size = search(peak, limit, LARGEST[axis])
-            has_more = size == LARGEST[axis]
-        except CaseFailed as error:
-            if not (peaks and isinstance(error, TakesTooLong)):
-                yield Fit(case, axis, 0, 0, reason=line_of(error))
-                continue
-            size, has_more = max((size for size in peaks if peaks[size] <= limit), default=0), True
-        yield Fit(
-            case, axis, size, peaks[size or 1], has_more, is_flat=size == LARGEST[axis] and peaks[size] == peaks[1]
-        )
+def _fit(case: Case, axis: str, limit: int) -> Fit:
+    peaks: dict[int, int] = {}
+
+    def peak(size: int) -> int:
+        peaks[size] = peak_of(of_size(case, axis, size), SECONDS)
+        return peaks[size]
+
+    try:
+        size = search(peak, limit, LARGEST[axis])
+        has_more = size == LARGEST[axis]
+    except CaseFailed as error:
+        if not (peaks and isinstance(error, TakesTooLong)):
+            return Fit(case, axis, 0, 0, reason=line_of(error))
+        size, has_more = max((size for size in peaks if peaks[size] <= limit), default=0), True
+    is_flat = size == LARGEST[axis] and peaks[size] == peaks[1]
+    return Fit(case, axis, size, peaks[size or 1], has_more, is_flat)
 
 
 def peak_and_fits(case: Case, limit: int) -> tuple[int, list[Fit]]:

@@ -80,36 +80,39 @@ def rehearse(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: A
 
     Raises CaseFailed if it is too large to run, or does not run on zeros or on fewer images.
     """
-    first = _first(args)
-    fewest = max(ROWS if first.dim() <= 2 else IMAGES, torch.get_num_threads())
-    affordable = LARGE * first.shape[0] * 2 // (3 * _bytes(args)) if first.dim() and _bytes(args) else fewest
-    sizes = _extended_sizes(func, args, kwargs, min(fewest, max(2, affordable)))
+    sizes = _extended_sizes(func, args, kwargs)
     storages = {id(tensor.untyped_storage()) for tensor in _tensors((args, kwargs))}
     births = {id(storage): storage.nbytes() for storage in (tensor.untyped_storage() for tensor in _tensors(result))}
     reserve = sum(sizes) - sum(size for storage, size in births.items() if storage not in storages)
     return max(accumulate(sizes), default=0) - sum(sizes), max(0, reserve)
 
 
-def _extended_sizes(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], fewest: int) -> list[int]:
+def _extended_sizes(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[int]:
     """Return the bytes of an operator's allocations (> 0) and releases (< 0) in order, extended from fewer images.
 
-    If both runs take other paths, such as threads that share images only if there are many, both are longer.
+    If both runs take other paths, such as threads that share images only if there are many, both are made longer.
     """
-    images = _first(args).shape[0] if _first(args).dim() else 1
-    is_shortened = _bytes(args) > SMALL and images > fewest * 3 // 2
-    counts = (fewest, fewest * 3 // 2) if is_shortened else (images, images)
-    mode = (torch.get_num_threads(), torch.is_grad_enabled())
-    runs = []
-    for count in counts:
-        operands, options = _shorten(_name(func), args, kwargs, count) if is_shortened else (args, kwargs)
-        if _bytes(operands) > (SMALL if "linalg" in _name(func) else LARGE):
-            raise _unknown(func)
-        leaves, spec = pytree.tree_flatten((operands, options))
-        runs.append(_sizes(func, spec, tuple(map(Layout.of, leaves)), mode))
-    if len(runs[0]) != len(runs[1]):
-        return _extended_sizes(func, args, kwargs, 2 * fewest)
-    share = (images - counts[0]) / max(1, counts[1] - counts[0])
-    return [round(size + (other - size) * share) for size, other in zip(*runs, strict=True)]
+    first, size = _first(args), _bytes(args)
+    images = first.shape[0] if first.dim() else 1
+    fewest = max(ROWS if first.dim() <= 2 else IMAGES, torch.get_num_threads())
+    count = min(fewest, max(2, LARGE * images * 2 // (3 * size))) if size else fewest
+    while True:
+        is_shortened = size > SMALL and images > count * 3 // 2
+        counts = (count, count * 3 // 2) if is_shortened else (images, images)
+        short, long = (_run(func, args, kwargs, number if is_shortened else None) for number in counts)
+        if len(short) == len(long):
+            share = (images - counts[0]) / max(1, counts[1] - counts[0])
+            return [round(small + (large - small) * share) for small, large in zip(short, long, strict=True)]
+        count *= 2
+
+
+def _run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], count: int | None) -> tuple[int, ...]:
+    """Run an operator on ``count`` images, or on all. Return the bytes of its allocations and releases in order."""
+    operands, options = (args, kwargs) if count is None else _shorten(_name(func), args, kwargs, count)
+    if _bytes(operands) > (SMALL if "linalg" in _name(func) else LARGE):
+        raise _unknown(func)
+    leaves, spec = pytree.tree_flatten((operands, options))
+    return _sizes(func, spec, tuple(map(Layout.of, leaves)), (torch.get_num_threads(), torch.is_grad_enabled()))
 
 
 @lru_cache(maxsize=4096)

@@ -10,13 +10,14 @@ import torch
 from torch import nn
 
 PENALTIES = tuple(10.0**power for power in range(-4, 3))
+BATCH = 20
 
 
 @torch.no_grad()
-def features(extractor: nn.Module, pictures: torch.Tensor, batch: int = 20) -> torch.Tensor:
+def features(extractor: nn.Module, pictures: torch.Tensor) -> torch.Tensor:
     """The features (N, D) that ``extractor`` (backbone and reducer) computes from pictures (N, C, H, W)."""
     extractor.eval()
-    return torch.cat([extractor(part) for part in torch.split(pictures, batch)])
+    return torch.cat([extractor(part) for part in torch.split(pictures, BATCH)])
 
 
 class Readout:
