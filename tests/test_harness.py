@@ -20,7 +20,7 @@ from convbench.core.metric import Metric
 from convbench.core.record import Case, Choice, Clip, Finding, Parts, Protocol, Reading, Record, Whole
 from convbench.core.registry import Plugin, declares, probes, scenarios, variants
 from convbench.measure import attempts, first_call, harness
-from convbench.measure.probes import ProbeTraits, is_exact, late, results_of, static, traits_of
+from convbench.measure.probes import ProbeTraits, is_exact, results_of, traits_of
 from convbench.models import subject, values
 
 QUICK = Protocol(max_warmup=0.02, max_time=0.05, min_samples=6, target=0.5)
@@ -211,13 +211,12 @@ def test_a_probe_declares_its_order_and_what_it_includes(monkeypatch):
     assert [plugin.name for plugin in harness.select(["latency", "reference"])] == ["latency"]
 
 
-def test_a_probe_trait_keeps_the_traits_declared_before_it():
-    @static
-    @declares(ProbeTraits(order=15))
+def test_a_static_probe_is_exact():
+    @declares(ProbeTraits(static=True, order=15))
     def totals(_subject, _protocol):
         return ()
 
-    assert traits_of(late(totals)) == ProbeTraits(static=True, late=True, order=15)
+    assert traits_of(totals) == ProbeTraits(static=True, order=15)
     assert is_exact(totals)
 
 
@@ -267,8 +266,7 @@ def test_a_third_party_late_probe_runs_last(monkeypatch):
     """Only convbench's own prediction used to run last, because the harness knew it by name."""
     order: list[str] = []
 
-    @late
-    @static
+    @declares(ProbeTraits(static=True, late=True))
     def tardy(_subject, _protocol):
         order.append("tardy")
         return ()

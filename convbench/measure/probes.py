@@ -2,8 +2,7 @@
 
 A static probe receives a subject on ``meta`` and needs no isolation: it takes milliseconds. The others receive the
 subject on its device, ready and called once. All run in their order, static ones first, except for late ones. A probe
-declares its traits like any plug-in, with ``@declares(ProbeTraits(...))``; ``@static`` and the like declare one trait
-each.
+declares its traits like any plug-in, with ``@declares(ProbeTraits(...))``.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -19,7 +18,7 @@ from convbench.core.errors import ConvbenchError, line_of
 from convbench.core.json_form import Stored, as_stored, reason
 from convbench.core.metrics import refuse_clash
 from convbench.core.record import Finding, Protocol, Reading
-from convbench.core.registry import DECLARED, declares
+from convbench.core.registry import DECLARED
 from convbench.core.text import value_text
 
 if TYPE_CHECKING:
@@ -53,26 +52,6 @@ def traits_of(probe: Probe) -> ProbeTraits:
     """The traits that a probe declares."""
     traits = getattr(probe, DECLARED, None)
     return traits if isinstance(traits, ProbeTraits) else ProbeTraits()
-
-
-def static(probe: Probe) -> Probe:
-    """Decorator: the probe only looks at the model on ``meta``."""
-    return _with(probe, static=True)
-
-
-def passive(probe: Probe) -> Probe:
-    """Decorator: the static probe calls nothing: it only looks at the model, which must have been called once."""
-    return _with(probe, passive=True)
-
-
-def late(probe: Probe) -> Probe:
-    """Decorator: the static probe may take long, and runs after all others."""
-    return _with(probe, late=True)
-
-
-def exact(probe: Probe) -> Probe:
-    """Decorator: the probe's results are the same on a busy machine."""
-    return _with(probe, exact=True)
 
 
 def is_exact(probe: Probe) -> bool:
@@ -114,7 +93,3 @@ def _storable(name: str, value: Stored) -> Stored:
 def probe_name(probe: Probe) -> str:
     """The name of a probe for people: that of its function or class."""
     return str(getattr(probe, "__name__", type(probe).__name__)).strip("_")
-
-
-def _with(probe: Probe, **traits: Any) -> Probe:
-    return declares(replace(traits_of(probe), **traits))(probe)
