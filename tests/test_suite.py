@@ -673,7 +673,7 @@ def test_the_default_suite_asks_the_articles_question_of_every_reducer() -> None
     sweep = suite.load("default").cases
     ours = Path(suite.__file__).parents[1]  # Another test of this worker may have registered more.
     own = [plugin.name for plugin in shelf if ours in Path(inspect.getfile(plugin.build)).parents]
-    assert len(own) == 12
+    assert len(own) == len([*(ours / "plugins/reducers").glob("[!_]*.py")]) >= 12
     for reducer in own:
         mine = [case for case in sweep if parts(case).reducer.name == reducer]
         assert {case.variant_name for case in mine} == {"eager", "channels_last", "compile", "channels_last+compile"}

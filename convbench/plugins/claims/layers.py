@@ -7,7 +7,7 @@ from functools import cache
 import torch
 from torch import nn
 
-from convbench.analysis.claims.claim import Judgement, Lacking, Number, claim
+from convbench.analysis.claims.claim import Judgement, Lacking, Number, Verdict, claim
 from convbench.analysis.claims.evidence import TRAIN, Evidence, left_out
 from convbench.analysis.claims.paired import MOST, by_verdict, compare, gains, verdict_of
 from convbench.core.record import Case, Choice, Clip, Parts, Recurrent
@@ -72,11 +72,11 @@ def judge_hybrid(plain_error: float, active_error: float, inputs: int, outputs: 
     if active_error < OTHER:
         raise Lacking("The clip is too small a test: even with a ReLU the fold makes no difference.")
     is_same, expands = plain_error < SAME, outputs >= inputs
-    text = "computes exactly what GAP with a folded LSTM does" if is_same else "is another function than GAP's"
-    why = f"Without an activation in the article's code the hybrid {text}" if is_same else f"The hybrid {text}"
+    same = "Without an activation in the article's code the hybrid computes exactly what GAP with a folded LSTM does"
+    why = same if is_same else "The hybrid is another function than GAP's"
     why += f", and its FC layer takes {inputs} values to {outputs}: {'no reduction' if expands else 'a reduction'}."
-    verdict = "refuted" if is_same and expands else "depends" if is_same or expands else "supported"
-    return Judgement(verdict, why, numbers)  # type: ignore[arg-type]
+    verdict: Verdict = "refuted" if is_same and expands else "depends" if is_same or expands else "supported"
+    return Judgement(verdict, why, numbers)
 
 
 @cache

@@ -161,13 +161,10 @@ class _JobPool:
         host = self.executor.hosts[0]
         record = attempts.attempt(job.case, lambda _: running.final_result())
         if record.failure and record.failure.kind == "out of memory" and running in self.crowded_runs:
-            list(map(self._wait_for, self.running))
+            for _, other in self.running:
+                other.wait()
             ((_, record),) = one_by_one([job], host, self.executor.measure)
         return job, replace(record, environment=host.fingerprint)
-
-    @staticmethod
-    def _wait_for(entry: tuple[Job, RunningCall[Record]]) -> None:
-        entry[1].wait()
 
 
 def _keep_memory() -> None:
