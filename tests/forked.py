@@ -4,7 +4,8 @@ A forked process has not imported convbench or plug-ins. A test must start a new
 variables that Python or a library reads at its start.
 
 The forkservers of these programs and of most tests are forked as well. A forkserver is a new process only if such
-variables or Python's flags differ, and in the tests of ``NEW_FORKSERVERS`` in conftest.py.
+variables or Python's flags differ, and in the tests of ``NEW_FORKSERVERS`` in conftest.py. Nothing is forked on other
+systems than Linux.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ import mmap
 import multiprocessing
 import os
 import runpy
-import select
 import signal
 import socket
 import subprocess
@@ -53,34 +53,33 @@ ROOM = 1024
 """Bytes for ``scratch.MARK`` in the first environment of a process, which is the one that other processes can read."""
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 _turn = threading.Lock()
-"""Whoever holds it may ask the server. An answer takes as long as a program."""
+"""Whoever holds it may ask the server."""
+_compiles = mmap.mmap(-1, 1)
+"""Whether a program has compiled, so that further programs may compile. All servers share it."""
 spawn = util.spawnv_passfds
 """How multiprocessing starts a process that is not forked."""
-
-
-class Server(NamedTuple):
-    """The process that forks, and the socket on which it is asked."""
-
-    process: subprocess.Popen[bytes]
-    line: socket.socket
 
 
 def python(
     *words: str | Path, cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 300.0
 ) -> subprocess.CompletedProcess[str]:
     """Run ``python WORDS`` in a folder: ``-m MODULE``, ``-c CODE`` or a file, and arguments. Return the result."""
-    with tempfile.TemporaryDirectory() as folder:
-        out, err = Path(folder, "out"), Path(folder, "err")
-        command = [str(word) for word in words]
-        order = {"words": command, "cwd": str(cwd), "env": dict(os.environ if env is None else env)}
-        with _turn:
-            server = _server()
-            server.line.send(json.dumps(order | {"out": str(out), "err": str(err)}).encode())
-            if not select.select([server.line], [], [], timeout)[0]:
-                _end(server)
-                raise subprocess.TimeoutExpired(command, timeout, out.read_bytes(), err.read_bytes())
-            code = int(server.line.recv(64))
-        return subprocess.CompletedProcess(command, code, out.read_text(), err.read_text())
+    command = [str(word) for word in words]
+    if sys.platform != "linux":
+        program = [sys.executable, *command]
+        return subprocess.run(program, cwd=cwd, env=env, timeout=timeout, capture_output=True, text=True, check=False)
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, Path(os.devnull).open() as null:
+        order = _order(command, cwd, os.environ if env is None else env)
+        process = psutil.Process(_ask(_server(), order, [file.fileno() for file in (null, out, err)]))
+        try:
+            code = process.wait(timeout)
+        except psutil.TimeoutExpired as error:
+            for member in [*process.children(recursive=True), process]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    member.kill()
+            process.wait()
+            raise subprocess.TimeoutExpired(command, timeout, *map(_content, (out, err))) from error
+        return subprocess.CompletedProcess(command, int(code), *(_content(file).decode() for file in (out, err)))
 
 
 def at_once(function: Callable[..., object], *arguments: object) -> list[int | None]:
@@ -97,7 +96,7 @@ def at_once(function: Callable[..., object], *arguments: object) -> list[int | N
 
 def spawn_or_fork(path: str, args: Sequence[str], descriptors: Sequence[int]) -> int:
     """Start a process as ``multiprocessing.util.spawnv_passfds`` does, but let the server fork it if it can."""
-    return _start(lambda: _server().line, path, args, descriptors)
+    return _start(_server, path, args, descriptors)
 
 
 def forkserver_variables() -> dict[str, str]:
@@ -108,8 +107,8 @@ def forkserver_variables() -> dict[str, str]:
 
 
 @cache
-def _server() -> Server:
-    """Start the process that forks. It ends with this process, which closes its socket.
+def _server() -> socket.socket:
+    """Start the process that forks, and return the line to it. It ends with this process, which closes the line.
 
     It has no PYTHONPATH, because each program brings its own. It has a forkserver's variables, and room for its mark.
     """
@@ -120,52 +119,50 @@ def _server() -> Server:
     here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     command = [sys.executable, __file__, str(there.fileno()), MARK]
     with there:
-        process = subprocess.Popen(command, env=variables, stdin=subprocess.DEVNULL, pass_fds=[there.fileno()])
-    return Server(process, here)
-
-
-def _end(server: Server) -> None:
-    """Kill the server and all processes that it runs. The next program starts a new server."""
-    for process in [*psutil.Process(server.process.pid).children(recursive=True), server.process]:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    server.line.close()
-    _server.cache_clear()
+        there.set_inheritable(True)
+        os.posix_spawn(command[0], command, variables)
+    return here
 
 
 def _start(line: Callable[[], socket.socket], path: str, args: Sequence[str], descriptors: Sequence[int]) -> int:
-    """Let the process at the other end of a line fork a forkserver, as a child of this process. Return its pid.
+    """Let the server at the other end of a line fork a forkserver. Any other process is started as usual."""
+    pid = 0
+    if "multiprocessing.forkserver" in args[-1]:
+        order = _order(["-c", args[-1]], Path.cwd(), os.environ) | {"start": _start_of(args[1:-2])}
+        pid = _ask(line(), order, [0, 1, 2, *descriptors])
+    return pid or spawn(path, args, descriptors)
 
-    Any other process is started as usual, and so is each while the line is busy.
+
+def _order(words: list[str], cwd: Path, env: Mapping[str, str]) -> dict[str, Any]:
+    """What the server must know to start a program as a child of this process."""
+    mask, cores = signal.pthread_sigmask(signal.SIG_BLOCK, ()), os.sched_getaffinity(0)
+    return {"words": words, "cwd": str(cwd), "env": dict(env), "mask": list(mask), "cores": list(cores)}
+
+
+def _ask(line: socket.socket, order: dict[str, Any], descriptors: Sequence[int]) -> int:
+    """Let the server fork a child of this process. Return its pid, or 0 if it must be a new process.
+
+    A program's descriptors become 0, 1 and 2; those of a forkserver keep their numbers.
     """
-    if "multiprocessing.forkserver" not in args[-1] or not _turn.acquire(blocking=False):
-        return spawn(path, args, descriptors)
-    try:
-        places = [0, 1, 2, *descriptors]
-        order = {
-            "words": ["-c", args[-1]],
-            "cwd": str(Path.cwd()),
-            "env": dict(os.environ),
-            "places": places,
-            "mask": list(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
-            "cores": list(os.sched_getaffinity(0)),
-            "start": _start_of(args[1:-2]),
-        }
-        _prctl(PR_SET_CHILD_SUBREAPER, 1)  # the process that makes the forkserver ends, so this one becomes its parent
+    places = descriptors if "start" in order else range(len(descriptors))
+    with _turn:
+        _prctl(PR_SET_CHILD_SUBREAPER, 1)  # the process that makes the child ends, so this one becomes its parent
         try:
-            socket.send_fds(line(), [json.dumps(order).encode()], places)
-            pid = int(line().recv(64))
+            socket.send_fds(line, [json.dumps(order | {"places": list(places)}).encode()], descriptors)
+            return int(line.recv(64))
         finally:
             _prctl(PR_SET_CHILD_SUBREAPER, 0)
-    finally:
-        _turn.release()
-    return pid or spawn(path, args, descriptors)
 
 
 def _start_of(flags: Sequence[str]) -> list[Any]:
     """What a new process with these flags would read and a forked process would not, except that its path is safe."""
     names = [name for name in os.environ if name.startswith(READ_AT_START) and name not in READ_LATER]
     return [{name: os.environ[name] for name in names}, [flag for flag in flags if flag != "-P"]]
+
+
+def _content(file: Any) -> bytes:
+    file.seek(0)
+    return bytes(file.read())
 
 
 def _prctl(*numbers: int) -> None:
@@ -176,22 +173,18 @@ def _prctl(*numbers: int) -> None:
 
 
 class Start(NamedTuple):
-    """What the server was started with (``_start_of``), and where the value of the variable ``mark`` lies.
-
-    ``compiles`` tells it that a program has compiled, and that further programs may compile.
-    """
+    """What the server was started with (``_start_of``), and where the value of the variable ``mark`` lies."""
 
     read: list[Any]
     mark: str
     address: int
-    compiles: mmap.mmap
 
 
 def _main(descriptor: int, mark: str) -> None:
     """Import the libraries, then serve."""
     getenv = ctypes.CDLL(None).getenv
     getenv.restype = ctypes.c_void_p
-    start = Start(_start_of(util._args_from_interpreter_flags()), mark, getenv(mark.encode()), mmap.mmap(-1, 1))
+    start = Start(_start_of(util._args_from_interpreter_flags()), mark, getenv(mark.encode()))
     for library in LIBRARIES:
         importlib.import_module(library)
     gc.freeze()
@@ -199,39 +192,28 @@ def _main(descriptor: int, mark: str) -> None:
 
 
 def _serve(line: socket.socket, start: Start) -> None:
-    """Run a program for each order on the line, and answer with its exit code; or fork a forkserver, with its pid.
-
-    The answer is 0 if the forkserver must be a new process.
-    """
+    """Fork a process for each order on the line and answer with its pid, or with 0 if it must be a new process."""
     while True:
         message, descriptors, _, _ = socket.recv_fds(line, 2**20, 32)
         if not message:
             return None
-        order = json.loads(message)
-        if not descriptors:
-            if not (program := os.fork()):
-                return _become_program(line, order, start)
-            answer = os.waitstatus_to_exitcode(os.waitpid(program, 0)[1])
-            if start.compiles[0]:
-                _import_compiler()
-        elif order["start"] != start.read:
-            answer = 0
-        else:
-            if COMPILER in order["words"][-1]:
-                start.compiles[0] = 1
+        order, pid = json.loads(message), b"0"
+        if order.get("start", start.read) == start.read:
+            _compiles[0] |= "start" in order and COMPILER in order["words"][-1]
+            if _compiles[0]:
                 _import_compiler()
             reader, writer = os.pipe()
             if not (maker := os.fork()):
-                if not (pid := os.fork()):
-                    return _become_forkserver(order, descriptors, start)
-                os.write(writer, str(pid).encode())
+                if not (child := os.fork()):
+                    return _become(order, descriptors, start)
+                os.write(writer, str(child).encode())
                 os._exit(0)
             os.waitpid(maker, 0)
-            answer = int(os.read(reader, 64))
+            pid = os.read(reader, 64)
             descriptors += [reader, writer]
         for descriptor in descriptors:
             os.close(descriptor)
-        line.send(str(answer).encode())
+        line.send(pid)
 
 
 @cache
@@ -249,26 +231,12 @@ def _import_compiler() -> None:
     gc.freeze()
 
 
-def _become_program(line: socket.socket, order: dict[str, Any], start: Start) -> None:
-    """Run a program beside a further server, which forks the forkservers of this program and ends with it."""
-    line.close()
-    files = (0, os.devnull, os.O_RDONLY), (1, order["out"], os.O_WRONLY), (2, order["err"], os.O_WRONLY)
-    for place, path, flags in files:
-        os.dup2(os.open(path, flags | os.O_CREAT, 0o644), place)
-    if sys.platform == "linux":
-        here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        if not os.fork():
-            here.close()
-            _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            return _serve(there, start)
-        there.close()
-        util.spawnv_passfds = partial(_start, lambda: here)
-    return _become(order["words"], order["cwd"], order["env"])
+def _become(order: dict[str, Any], descriptors: Sequence[int], start: Start) -> None:
+    """Take over what a new process would be given, then run the program. It ends as a new process does.
 
-
-def _become_forkserver(order: dict[str, Any], descriptors: Sequence[int], start: Start) -> None:
-    """Take over what a new process would be given, then run the forkserver."""
-    above = max(100, *order["places"], *descriptors) + 1
+    A program has a further server beside it, which forks its forkservers and ends with it.
+    """
+    above = max(*order["places"], *(int(path.name) for path in Path("/proc/self/fd").iterdir())) + 1
     moved = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, above) for descriptor in descriptors]
     os.closerange(3, above)
     for descriptor, place in zip(moved, order["places"], strict=True):
@@ -278,17 +246,25 @@ def _become_forkserver(order: dict[str, Any], descriptors: Sequence[int], start:
     os.sched_setaffinity(0, order["cores"])
     mark = order["env"].get(start.mark, "").encode()[:ROOM]
     ctypes.memmove(start.address, mark.ljust(ROOM, b"\0"), ROOM)
-    _become(order["words"], order["cwd"], order["env"])
+    if "start" not in order:
+        here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        if not os.fork():
+            here.close()
+            _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            return _serve(there, start)
+        there.close()
+        util.spawnv_passfds = partial(_start, lambda: here)
+    return _end_with(partial(_run, order["words"], order["cwd"], order["env"]))
 
 
-def _become(words: list[str], cwd: str, env: dict[str, str]) -> None:
-    """Run the program as if this process had been started for it, and end as it does.
+def _end_with(run: Callable[[], None]) -> None:
+    """Call a function and end this process as Python would end with it.
 
-    Python would then free each of the server's objects, which takes longer than many a program.
+    Python itself would then free each of the server's objects, which takes longer than many a program.
     """
     code = 0
     try:
-        _run(words, cwd, env)
+        run()
     except SystemExit as end:
         if not isinstance(end.code, int | None):
             raise
