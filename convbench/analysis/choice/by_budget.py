@@ -22,8 +22,8 @@ from convbench.analysis.choice.doubts import nearest
 from convbench.analysis.choice.recommendation import Ask, Constraints, Recommendation, budgets
 from convbench.analysis.costs.headlines import smallest
 from convbench.analysis.costs.likeness import one_variant
-from convbench.analysis.costs.ranking import largest_group, lightest, rank
-from convbench.analysis.results import Result, measured_results
+from convbench.analysis.costs.ranking import answering_group, lightest, rank
+from convbench.analysis.results import Result
 from convbench.core.metric import Metric
 
 NAMES: tuple[CostName, ...] = ("latency", "memory")
@@ -79,22 +79,16 @@ class Grid(NamedTuple, Generic[T]):
 
 def by_cost(results: Sequence[Result]) -> Grid[Affordable]:
     """Return the answers of a run without quality: of the models that the headline compares, those that fit."""
-    situation, ties = _situation(results), cache(_ties)
+    situation, ties = answering_group(results), cache(_ties)
     blank = _blank(situation)
     return _grid(situation, _cost, lambda limits, candidates: _affordable(blank, situation, candidates, limits, ties))
 
 
 def answer_within(results: Sequence[Result], limits: Constraints) -> Affordable:
     """Return the answer of ``by_cost`` at these limits, in base units, of any metrics of the run."""
-    situation = _situation(results)
+    situation = answering_group(results)
     candidates = [result for result in situation if result.meets(limits)]
     return _affordable(_blank(situation), situation, candidates, limits, _ties)
-
-
-def _situation(results: Sequence[Result]) -> list[Result]:
-    """Return the models that the headline compares, in all of their variants."""
-    cases = measured_results(results)
-    return largest_group([result for result in cases if result.latency] or cases)
 
 
 def _blank(situation: Sequence[Result]) -> Affordable:

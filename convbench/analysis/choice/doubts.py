@@ -55,11 +55,11 @@ def _miss(result: Result, name: str, limit: float) -> float:
     return metric.sign * (value - bound) if metric else math.inf
 
 
-def ruled_out(contrasts: Pairs, margin: float, error: float = ERROR) -> Flags:
-    """Flag the configurations (k,) that are shown to be more than the margin below another, together at this error."""
+def ruled_out(contrasts: Pairs, margin: float) -> Flags:
+    """Flag the configurations (k,) that are shown to be more than the margin below another, together at 95 %."""
     k = contrasts.gap.shape[0]
     p = stdtr(contrasts.df, -(contrasts.gap - margin) / np.maximum(contrasts.error, 1e-12))
-    return np.asarray(p.min(axis=1) * max(1, k - 1) <= error)
+    return np.asarray(p.min(axis=1) * max(1, k - 1) <= ERROR)
 
 
 def doubts(pool: Sequence[Candidate], place: int, is_shown: bool, p: float, is_at_edge: bool) -> tuple[Doubt, ...]:

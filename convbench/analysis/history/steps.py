@@ -19,8 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter
-from scipy.special import stdtrit
-from scipy.stats import norm
+from scipy.special import ndtr, stdtrit
 
 from convbench.analysis.inference.arrays import Floats
 from convbench.core.statistics import TAIL, robust_deviation
@@ -156,7 +155,7 @@ def _cost(fit: _Fit) -> float:
 
 def _fit_at_slope(times: NDArray[np.intp], values: Floats, slope: float, noise: float) -> _Fit:
     flat, count = values - slope * times, len(values)
-    tail = float(norm.sf(math.sqrt(PENALTY * math.log(count))))
+    tail = float(ndtr(-math.sqrt(PENALTY * math.log(count))))
     penalty = (noise * float(stdtrit(_degrees(count), 1 - tail))) ** 2
     return _Fit(flat, _partition(flat, penalty), slope, noise, penalty)
 
