@@ -7,7 +7,8 @@ If none is admitted it names the limits, so it is computed once for each pair of
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import compress
@@ -147,31 +148,16 @@ def steps(values: Iterable[float], name: CostName) -> tuple[float, ...]:
     finite_values = [value for value in values if 0 < value < math.inf]
     if not finite_values:
         return (math.inf,)
-    limits = list(_rounds(min(finite_values), max(finite_values), name))
+    limits = _rounds(min(finite_values), max(finite_values), name)
     return (*limits[:: -(-len(limits) // LIMITS)], math.inf)
 
 
-def _rounds(low: float, high: float, name: CostName) -> Iterator[float]:
-    """Yield round values from the last one below the lowest to the first that admits everything."""
+def _rounds(low: float, high: float, name: CostName) -> list[float]:
+    """Return round values from the last one that does not exceed the lowest to the first that admits everything."""
     base, mantissas = (2.0, BINARY_MANTISSAS) if name == "memory" else (10.0, DECIMAL_MANTISSAS)
-    power = math.floor(math.log(low, base)) - 1
-    last_value = 0.0
-    while last_value < high:
-        for mantissa in mantissas:
-            value = _round(mantissa * base**power)
-            if value * _ratio_to_next(mantissa, mantissas, base) > low and last_value < high:
-                yield value
-                last_value = value
-        power += 1
-
-
-def _ratio_to_next(mantissa: float, mantissas: Sequence[float], base: float) -> float:
-    place = mantissas.index(mantissa) + 1
-    return (mantissas[place] if place < len(mantissas) else base) / mantissa
-
-
-def _round(value: float) -> float:
-    return float(f"{value:.12g}")
+    powers = range(math.floor(math.log(low, base)) - 1, math.ceil(math.log(high, base)) + 2)
+    values = [float(f"{mantissa * base**power:.12g}") for power in powers for mantissa in mantissas]
+    return values[bisect_right(values, low) - 1 : bisect_left(values, high) + 1]
 
 
 def _cost(result: Result, name: CostName) -> float:

@@ -38,14 +38,11 @@ def nearest(results: Sequence[Result], constraints: Constraints) -> dict[str, fl
     Empty if no result was measured in all limited metrics.
     """
     measured_results = [result for result in results if all(result.cost(name) is not None for name in constraints)]
-    closest = min(measured_results, key=lambda result: _worst_miss(result, constraints), default=None)
+    limits = constraints.items()
+    closest = min(measured_results, key=lambda result: max(_miss(result, *limit) for limit in limits), default=None)
     if closest is None:
         return {}
-    return {name: closest.cost(name) or 0.0 for name, limit in constraints.items() if not closest.within(name, limit)}
-
-
-def _worst_miss(result: Result, constraints: Constraints) -> float:
-    return max(_miss(result, name, limit) for name, limit in constraints.items())
+    return {name: closest.cost(name) or 0.0 for name, limit in limits if not closest.within(name, limit)}
 
 
 def _miss(result: Result, name: str, limit: float) -> float:
