@@ -30,9 +30,9 @@ from convbench.core.metric import Metric
 NAMES: tuple[CostName, ...] = ("latency", "memory")
 TASKS = 4
 LIMITS = 16
-"""Most limits of one cost that are offered."""
+"""Greatest number of limits that are offered for one cost."""
 MOST_CONTENDERS = 200
-"""Most models that are compared, the fastest that fit: no slower one is tied with the fastest."""
+"""Greatest number of models that are compared: the fastest that fit. No slower one is tied with the fastest."""
 DECIMAL_MANTISSAS = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
 BINARY_MANTISSAS = (1.0, 1.25, 1.5, 1.75)
 Results = tuple[Result, ...]

@@ -37,7 +37,7 @@ MOST_SPIKES, MOST_CORRELATION = 0.2, 0.9
 SLOPE_COSTS = 2 / 3
 """Penalty of a slope over that of a step: a slope has no place that was chosen."""
 ROUNDS, MOST_STARTS = 3, 5
-"""Most rounds in which steps and slope are found from one another, and most single steps to start from."""
+"""Greatest number of rounds that find steps and slope from one another, and of single steps to start from."""
 LEAST_POINTS = 2 * LEAST_RUNS
 
 
