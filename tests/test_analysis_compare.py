@@ -219,8 +219,8 @@ def test_a_case_missing_from_one_run_has_no_ratio():
 
 def test_beyond_noise_means_the_whole_interval_exceeds_ten_percent():
     slower, same = match([measured(1), measured(1.5)]), match([measured(1), measured(1.02)])
-    assert all(distance(matched_case, 1) > 0 for matched_case in slower)
-    assert not any(distance(matched_case, 1) for matched_case in same)
+    assert all(distance(matched_case.ratios[1]) > 0 for matched_case in slower)
+    assert not any(distance(matched_case.ratios[1]) for matched_case in same)
 
 
 def test_the_machines_slowdown_follows_the_stated_median():

@@ -27,7 +27,7 @@ OWN = "schema_version: 1\nname: own\nmatrix: {model: 'net:Net', clip: 1x2x3x8x8}
 @pytest.fixture
 def begin_server():
     with ExitStack() as resources:
-        yield lambda *call: resources.enter_context(early_server.begun(*call))
+        yield lambda *call: resources.enter_context(early_server.start(*call))
     assert not early_server._servers
 
 
@@ -92,6 +92,6 @@ def test_a_command_ends_its_server_before_it_returns(tmp_path, in_process):
 def test_a_server_interrupted_at_its_start_leaves_no_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr("convbench.runs.processes.resource_tracker.ensure_running", Mock(side_effect=KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt), early_server.begun("smoke", []):
+    with pytest.raises(KeyboardInterrupt), early_server.start("smoke", []):
         pass
     assert not list(tmp_path.iterdir())

@@ -12,7 +12,10 @@ from pytest_benchmark.stats import Stats
 from records import case, failed, lesson, probed, reading, record, run_of
 from records import stored as put
 
-from convbench.report.export import FORMATS, bencher, github_action, pytest_benchmark
+from convbench.core.registry import exports
+from convbench.plugins.exports.pytest_benchmark import stats
+
+FORMATS = {plugin.name: plugin.build for plugin in exports}
 
 
 @pytest.fixture
@@ -27,7 +30,7 @@ def test_statistics_match_pytest_benchmarks(count):
     theirs = Stats()
     for sample in samples:
         theirs.update(sample)
-    ours = pytest_benchmark.stats(samples)
+    ours = stats(samples)
     for name in ("min", "max", "mean", "stddev", "median", "iqr", "q1", "q3", "ld15iqr", "hd15iqr", "ops", "total"):
         assert ours[name] == pytest.approx(getattr(theirs, name)), name
     assert ours["outliers"] == theirs.outliers
@@ -36,7 +39,7 @@ def test_statistics_match_pytest_benchmarks(count):
 
 def test_pytest_benchmark_compares_two_exported_runs(stored_run, tmp_path):
     for name in ("0001_a.json", "0002_b.json"):
-        (tmp_path / name).write_text(json.dumps(pytest_benchmark.document(*stored_run)))
+        (tmp_path / name).write_text(json.dumps(FORMATS["pytest-benchmark"](*stored_run)))
     words = [sys.executable, "-m", "pytest_benchmark", "compare", "0001_a.json", "0002_b.json", "--csv=out.csv"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
@@ -47,7 +50,7 @@ def test_pytest_benchmark_compares_two_exported_runs(stored_run, tmp_path):
 
 
 def test_github_action_benchmark_gets_a_name_unit_and_value(stored_run):
-    entries = {entry["name"]: entry for entry in github_action.document(*stored_run)}
+    entries = {entry["name"]: entry for entry in FORMATS["github-action"](*stored_run)}
     latency = entries["conv/gap/32/lstm128/1x16x3x64x64/eager/inference/cpu/latency"]
     assert (latency["unit"], latency["value"]) == ("ms", pytest.approx(2.0, rel=0.02))
     low, _, high = latency["range"].partition(" to ")
@@ -56,7 +59,7 @@ def test_github_action_benchmark_gets_a_name_unit_and_value(stored_run):
 
 
 def test_bencher_gets_nanoseconds_with_bounds(stored_run):
-    metrics = bencher.document(*stored_run)
+    metrics = FORMATS["bencher"](*stored_run)
     assert len(metrics) == 2
     latency = metrics["conv/gap/32/lstm128/1x16x3x64x64/eager/inference/cpu"]["latency"]
     assert latency["value"] == pytest.approx(2e6, rel=0.02)
@@ -67,7 +70,7 @@ def test_bencher_gets_nanoseconds_with_bounds(stored_run):
 def test_a_run_without_results_is_exported_without_error(name):
     document = FORMATS[name](run_of([failed(case())]), [failed(case())])
     assert json.loads(json.dumps(document, allow_nan=False)) == document
-    assert (document["benchmarks"] if name == "pytest-benchmark" else document) in ([], {})
+    assert document in ([], {})
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -103,3 +106,25 @@ def test_too_few_samples_export_no_infinite_bound(name):
 def test_trials_are_not_exported(export):
     plain = [record(case("gap"), latency=2e-3)]
     assert export(run_of(plain), [lesson(), *plain, probed(0.1, 0.2)]) == export(run_of(plain), plain)
+
+
+def test_an_export_is_one_function_and_a_broken_one_is_named(tmp_path, in_process, monkeypatch):
+    monkeypatch.setattr(exports, "_plugins", {plugin.name: plugin for plugin in exports})
+
+    @exports.register("shop-ids")
+    def _ids(run, records):
+        """The ids of all cases."""
+        return [record.case.id for record in records]
+
+    @exports.register("shop-broken")
+    def _broken(run, records):
+        return {"run": run}
+
+    directory = str(put(tmp_path / "run", [record(case("gap"))]))
+    assert "  shop-ids          The ids of all cases." in in_process("list", "exports", cwd=tmp_path).stdout
+    assert json.loads(in_process("export", directory, "--format", "shop-ids", cwd=tmp_path).stdout) == [case("gap").id]
+    done = in_process("export", directory, "--format", "shop-broken", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("convbench: the export 'shop-broken' raised TypeError: ")
+    done = in_process("export", directory, "--format", "benchr", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, "convbench: unknown export 'benchr'; did you mean 'bencher'?\n")

@@ -25,9 +25,8 @@ from convbench.core import metrics, store
 from convbench.core.errors import ConvbenchError
 from convbench.core.metric import EVERYWHERE, Metric
 from convbench.core.record import Reading
-from convbench.core.registry import figures, probes
+from convbench.core.registry import exports, figures, probes
 from convbench.measure import harness
-from convbench.report.export import FORMATS
 from convbench.report.page import rows
 from convbench.report.page import run as page
 from convbench.report.page.payload import payload
@@ -199,11 +198,11 @@ def test_exports_include_a_users_metric_if_they_support_its_direction():
     run_records = records.own_records()[:1]
     run = records.run_of(run_records)
     name = run_records[0].case.id
-    assert "frames_per_j" in FORMATS["bencher"](run, run_records)[name]
-    assert "frames_per_j" in FORMATS["pytest-benchmark"](run, run_records)["benchmarks"][0]["extra_info"]
-    assert not any("frames_per_j" in entry["name"] for entry in FORMATS["github-action"](run, run_records))
+    assert "frames_per_j" in exports.get("bencher").build(run, run_records)[name]
+    assert "frames_per_j" in exports.get("pytest-benchmark").build(run, run_records)["benchmarks"][0]["extra_info"]
+    assert not any("frames_per_j" in entry["name"] for entry in exports.get("github-action").build(run, run_records))
     lower = replace(run_records[0], readings=(*run_records[0].readings, Reading(Metric("energy_j", "J"), (0.5,))))
-    assert any(entry["name"].endswith("/energy_j") for entry in FORMATS["github-action"](run, [lower]))
+    assert any(entry["name"].endswith("/energy_j") for entry in exports.get("github-action").build(run, [lower]))
     assert "frames a joule" in line(run_records[0])
 
 

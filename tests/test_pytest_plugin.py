@@ -12,7 +12,7 @@ import forked
 import pytest
 import records
 
-from convbench.report.export import pytest_benchmark as exported
+from convbench.core.registry import exports
 
 pytest_plugins = "pytester"
 SUITE = """
@@ -97,7 +97,7 @@ def test_comparing_an_export_warns_only_about_another_machine(user, pytester, cp
     folder = pytester.mkdir("stored")
     place = folder / f"{platform.system()}-{platform.python_implementation()}-{platform.python_version()[:4]}-64bit"
     place.mkdir()
-    (place / "0001_a.json").write_text(json.dumps(exported.document(run, [record])))
+    (place / "0001_a.json").write_text(json.dumps(exports.get("pytest-benchmark").build(run, [record])))
     pytester.makeconftest(
         "def pytest_benchmark_update_machine_info(config, machine_info): machine_info['cpu'] = {'brand_raw': 'A  1'}"
     )

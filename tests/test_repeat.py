@@ -220,7 +220,7 @@ def _times(record, factor):
 
 def test_ratios_are_precise_beside_other_work():
     first, second = results(run(2, slowed=1.5, waited=0.5))[:2]
-    ratio = latencies.ratio(second.timing, first.timing)
+    (ratio,) = latencies.ratios([(second.timing, first.timing)])
     assert ratio.low < 1.1 < ratio.high
     assert ratio.relative_half_width < 0.1
 

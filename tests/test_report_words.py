@@ -6,6 +6,7 @@ import math
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import records
@@ -15,7 +16,8 @@ from rich.console import Console
 
 from convbench.analysis.choice.by_budget import answer_within, by_cost
 from convbench.analysis.choice.by_task import recommendations
-from convbench.analysis.choice.recommendation import Ask
+from convbench.analysis.choice.candidates import Why
+from convbench.analysis.choice.recommendation import Ask, Doubt, Reason
 from convbench.analysis.costs.headlines import headline_of
 from convbench.analysis.quality.qualities import by_task, qualities
 from convbench.analysis.results import result as result_of
@@ -31,7 +33,7 @@ from convbench.report.page import rows, svg
 from convbench.report.page.view import view
 from convbench.report.terminal.advice import Advice, basis
 from convbench.report.terminal.table import Results
-from convbench.report.words import advice, findings, names, numbers, quality, units
+from convbench.report.words import abstention, advice, findings, names, numbers, quality, units
 from convbench.report.words.answer import answer, cautions, confidence, sentences
 from convbench.report.words.budget import fitting
 from convbench.report.words.decision import Step, command, decision, next_steps
@@ -1087,3 +1089,8 @@ def test_models_with_few_shared_seeds_show_no_infinite_points():
     narrow.print(Advice([told]))
     text = narrow.file.getvalue()
     assert "    accuracy: " in text and "runner-up" not in text  # a table this narrow would break words between letters
+
+
+@pytest.mark.parametrize(("words", "codes"), [(advice.DOUBTS, Doubt), (advice.WHY, Why), (abstention.ABSTAINS, Reason)])
+def test_every_doubt_and_reason_of_an_answer_has_words(words, codes):
+    assert set(words) == set(get_args(codes))

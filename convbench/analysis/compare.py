@@ -90,9 +90,8 @@ def overall(matches: Sequence[Match], run: int) -> Interval | None:
     return Interval(statistics.median(ratios), float(low), float(high))
 
 
-def distance(match: Match, run: int) -> float:
-    """Return how far the ratio's interval lies beyond a tie, as a logarithm; 0 if the difference may be noise."""
-    ratio = match.ratios[run]
+def distance(ratio: Interval | None) -> float:
+    """Return how far a ratio's interval lies beyond a tie, as a logarithm; 0 if the difference may be noise."""
     if ratio is None or not ratio.bounded or ratio.low <= 0:
         return 0.0
     return max(math.log(ratio.low / MARGIN), -math.log(ratio.high * MARGIN), 0.0)

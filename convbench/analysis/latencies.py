@@ -156,11 +156,6 @@ def ratios(pairs: Sequence[tuple[Latency, Latency]]) -> list[Interval]:
     return [_ratio(pair, logs, prior) for pair, logs in zip(pairs, differences, strict=True)]
 
 
-def ratio(first: Latency, second: Latency) -> Interval:
-    """Return the ``ratios`` of one pair."""
-    return ratios([(first, second)])[0]
-
-
 def _ratio(pair: tuple[Latency, Latency], differences: Sequence[float], prior: Prior | None) -> Interval:
     first, second = pair
     if first is second:

@@ -6,11 +6,10 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import FiniteFloat, TypeAdapter, ValidationError
+from pydantic import FiniteFloat, ValidationError
 
 from convbench.check.decision import confirmed_ratio
 from convbench.check.ledger import no_resume
@@ -104,7 +103,7 @@ def write(path: Path, state: State) -> Path:
 def read(path: Path) -> State:
     """Read the state of a search. Raises StoreError if the file holds none."""
     try:
-        state = _states().validate_json(path.read_bytes())
+        state: State = json_form.adapter(State).validate_json(path.read_bytes())
         if state.schema_version != SCHEMA_VERSION:
             raise ValueError(f"its format is {state.schema_version}, not {SCHEMA_VERSION}")
         if problem := without_times([*state.ends, *state.proofs.values()]):
@@ -113,11 +112,6 @@ def read(path: Path) -> State:
     except (OSError, ValueError) as error:
         reason = json_form.reason(error) if isinstance(error, ValidationError) else error
         raise StoreError(f"{path}: not the state of a bisection ({reason}): run without --resume") from error
-
-
-@cache
-def _states() -> TypeAdapter[State]:
-    return TypeAdapter(State)
 
 
 def refuse_another(before: State, state: State) -> None:

@@ -15,7 +15,7 @@ from convbench.report.export.summary import BUDGET, Section, compose
 from convbench.report.words import units
 
 LONGEST = 400
-"""Most characters of a table cell or sentence; longer ones are cut."""
+"""Greatest number of characters in a table cell or sentence; longer texts are cut."""
 JUNIT = {"regression": "failure", "invalid": "error", "inconclusive": "skipped"}
 
 

@@ -23,7 +23,7 @@ from convbench.core.record import Scalar
 from convbench.core.text import counted, cut
 
 LONGEST = 200
-"""Most characters of a reason."""
+"""Greatest number of characters in a reason."""
 REMEDY = "`check` and `bisect` time it anyway with --different-outputs"
 NO_NUMBERS = "no numbers in it, so it was not compared"
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from statistics import median
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from convbench.check.decision import Triple
 from convbench.check.rule import Rule
@@ -116,20 +115,15 @@ class Outcome:
     schema_version: int = SCHEMA_VERSION
 
 
-@cache
-def _outcomes() -> TypeAdapter[Outcome]:
-    return TypeAdapter(Outcome)
-
-
 def write(outcome: Outcome, path: Path, remedy: str = "choose another place with --json") -> Path:
     """Write the outcome as JSON. Raises StoreError, whose message ends with ``remedy``, if it cannot be written."""
-    return files.write(path, json_form.as_json(_outcomes(), outcome), remedy)
+    return files.write(path, json_form.as_json(json_form.adapter(Outcome), outcome), remedy)
 
 
 def read(path: Path) -> Outcome:
     """Read an outcome from its file. Raises StoreError if the file holds none."""
     try:
-        outcome = _outcomes().validate_json(path.read_bytes())
+        outcome: Outcome = json_form.adapter(Outcome).validate_json(path.read_bytes())
     except OSError as error:
         raise StoreError(f"{path}: cannot be read ({error.strerror})") from error
     except ValidationError as error:
@@ -154,7 +148,9 @@ def _are_times(timings: tuple[Timing, ...], arms: int) -> bool:
     return all(
         timing.rounds
         and len(timing.device) in (0, len(timing.rounds))
-        and all(len(times) == arms and all(0 < time < math.inf for time in times) for times in timing.rounds)
-        and all(len(times) == arms and all(0 < time < math.inf for time in times) for times in timing.device)
+        and all(
+            len(times) == arms and all(0 < time < math.inf for time in times)
+            for times in (*timing.rounds, *timing.device)
+        )
         for timing in timings
     )

@@ -11,7 +11,6 @@ import random
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 from statistics import median
 
@@ -184,18 +183,14 @@ def stored_attempts(path: Path, conditions: Mapping[str, Scalar]) -> list[Attemp
     if not path.exists():
         return []
     try:
-        attempts = [_adapter().validate_json(line) for line in path.read_bytes().splitlines()]
+        adapter: TypeAdapter[Attempt] = json_form.adapter(Attempt)
+        attempts = [adapter.validate_json(line) for line in path.read_bytes().splitlines()]
     except (OSError, ValidationError) as error:
         reason = json_form.reason(error) if isinstance(error, ValidationError) else error
         raise StoreError(
             f"{path}: not the trials of a selftest ({reason}): remove it or choose another --out"
         ) from error
     return [attempt for attempt in attempts if attempt.settings == conditions]
-
-
-@cache
-def _adapter() -> TypeAdapter[Attempt]:
-    return TypeAdapter(Attempt)
 
 
 def _figure(slowdown: float, attempts: list[Attempt]) -> Figure:

@@ -15,7 +15,7 @@ from convbench.core.errors import CaseFailed
 Variables = tuple[tuple[str, str], ...]
 """Variables added to a worker's environment, as pairs of name and value."""
 MOST = 4
-"""Most idle workers at a time: each takes hundreds of megabytes."""
+"""Greatest number of idle workers at a time: each takes hundreds of megabytes."""
 
 
 class Stock:

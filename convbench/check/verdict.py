@@ -15,9 +15,9 @@ from convbench.report.words import units
 
 VerdictName = Literal["ok", "regression", "inconclusive", "invalid"]
 FINE, REGRESSION, INCONCLUSIVE, INVALID = 0, 1, 3, 5
-CODES: dict[VerdictName, int] = {"ok": FINE, "regression": REGRESSION, "inconclusive": INCONCLUSIVE, "invalid": INVALID}
+CODES: dict[VerdictName, int] = {"regression": REGRESSION, "invalid": INVALID, "inconclusive": INCONCLUSIVE, "ok": FINE}
+"""The exit code for each verdict, the gravest first."""
 BUSY = "the machine is too busy"
-GRAVEST = (REGRESSION, INVALID, INCONCLUSIVE, FINE)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -46,8 +46,8 @@ def exit_code(outcome: Outcome) -> int:
     """Return 0 for fine, 1 only for a confirmed regression, 3 for inconclusive or unfinished, 5 for an invalid case."""
     if outcome.unfinished:
         return INCONCLUSIVE
-    codes = {CODES[case_verdict.word] for case_verdict in verdicts(outcome)}
-    return next((code for code in GRAVEST if code in codes), FINE)
+    words = {case_verdict.word for case_verdict in verdicts(outcome)}
+    return next((code for word, code in CODES.items() if word in words), FINE)
 
 
 def verdict(case: CaseOutcome, rule: Rule, cases: int) -> CaseVerdict:

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from convbench.core.errors import BuildFailed, ConvbenchError
 
 MOST_BYTES = 2**32
-"""Most bytes of a wheel, unpacked."""
+"""Largest size of an unpacked wheel, in bytes."""
 DATA = (".data/purelib/", ".data/platlib/")
 
 

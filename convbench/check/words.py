@@ -8,12 +8,12 @@ from statistics import median
 from typing import NamedTuple
 
 from convbench.check.outcome import INSTRUCTIONS, OUTPUT, CaseOutcome, Fact, Outcome, SideOutcome
-from convbench.check.verdict import CaseVerdict, verdicts
+from convbench.check.verdict import CODES, CaseVerdict, verdicts
 from convbench.core.parameters import is_number
 from convbench.core.text import counted
 from convbench.report.words import names, units
 
-GRAVITY = ("regression", "invalid", "inconclusive", "ok")
+GRAVITY: tuple[str, ...] = tuple(CODES)
 """The words of verdicts, the gravest first."""
 HEADINGS = ("case", "base", "head", "ratio", "95 % interval", "pairs", "verdict")
 
@@ -45,7 +45,7 @@ def rows(outcome: Outcome) -> list[Row]:
 
 def headline(outcome: Outcome) -> str:
     """Return how many cases have each verdict, the gravest first; for an unfinished check, so far."""
-    words = [verdict.word for verdict in verdicts(outcome)]
+    words: list[str] = [verdict.word for verdict in verdicts(outcome)]
     numbers = {word: words.count(word) for word in GRAVITY if word in words}
     counts = ", ".join(f"{count} {word}" for word, count in numbers.items()) or "no cases"
     return f"unfinished, so far {counts}" if outcome.unfinished else counts

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
@@ -68,6 +68,7 @@ def advise(
     """
     from convbench.analysis.choice.by_task import recommendations
     from convbench.analysis.choice.recommendation import Ask, budgets
+    from convbench.analysis.quality.lessons import Budget
     from convbench.analysis.quality.qualities import has_training
     from convbench.analysis.results import results
     from convbench.core import store
@@ -77,7 +78,7 @@ def advise(
     texts = {"latency": latency, "params": params, "memory": memory, "flops": flops}
     description, records = store.load(run)
     metrics = budgets(results(records))
-    budget_names = [text for text in budget or () if text in ("steps", "flops", "seconds")]
+    budget_names = [text for text in budget or () if text in get_args(Budget)]
     limits = [(f"--{name}", name, text) for name, text in texts.items() if text is not None]
     limits += [_parse_limit(text) for text in budget or () if text not in budget_names]
     _refuse_no_cost(cheapest, metrics)

@@ -16,7 +16,7 @@ import typer
 from typer.main import get_command, get_command_name
 from typer.models import CommandInfo, OptionInfo, ParameterInfo
 
-from convbench.core import files, installed
+from convbench.core import files, imports, installed
 from convbench.core.errors import ConvbenchError
 from convbench.core.package import __version__
 
@@ -165,8 +165,6 @@ def top(
 
 def bring(modules: Sequence[str]) -> None:
     """Import modules that register plug-ins, in this process and in those that it starts."""
-    from convbench.core import imports
-
     imports.add_to_path(filter(None, [imports.working_directory()]))
     names = installed.modules_in(",".join(modules))
     os.environ[installed.VARIABLE] = ",".join(dict.fromkeys((*installed.of_environment(), *names)))
@@ -219,10 +217,3 @@ def _has_plugins_of_others() -> bool:
     plugins = (plugin.module for shelf in SHELVES for plugin in shelf.registered())
     verbs = (command.callback.__module__ for command in app.registered_commands if command.callback)
     return any(module.partition(".")[0] != "convbench" for module in (*plugins, *verbs))
-
-
-def import_from_here(suite: str) -> None:
-    """Let a suite import the user's own modules from its folder and from the working directory."""
-    from convbench.core import imports
-
-    imports.add_suite_folder(Path(suite))

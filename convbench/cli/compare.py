@@ -80,13 +80,12 @@ def lay_beside_baseline(baseline: Path, suite: str, overrides: Sequence[str], de
     """
     from convbench.analysis import stored_runs
     from convbench.check.verdict import INVALID
-    from convbench.cli.app import import_from_here
     from convbench.cli.gate import hold_machine
     from convbench.core import store
     from convbench.runs import preparation, sweep
     from convbench.runs.user_code import load
 
-    import_from_here(suite)
+    imports.add_suite_folder(Path(suite))
     base_run = store.load(baseline)
     loaded_suite = load(suite, overrides)
     with preparation.executor_of(loaded_suite, device) as executor:

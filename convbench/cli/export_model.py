@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from convbench.cli.app import app, bring, import_from_here
+from convbench.cli.app import app, bring
+from convbench.core import imports
 from convbench.core.errors import ConvbenchError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def export_model(
         raise ConvbenchError(f"--to {to}: name a file that ends in .onnx, in a directory that exists")
     description, records = store.load(run)
     command = Command.of(description)
-    import_from_here(command.source)
+    imports.add_suite_folder(Path(command.source))
     bring(command.plugins)
     record = _find_record(case, records, run)
     facts: dict[str, Scalar] = {"run": description.name, "environment": record.environment, **_latency(record)}

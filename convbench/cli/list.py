@@ -9,6 +9,7 @@ import typer
 
 from convbench.cli.app import app
 from convbench.cli.terminal import console
+from convbench.core import registry
 from convbench.core.errors import ConvbenchError
 
 WIDEST = 80
@@ -19,13 +20,11 @@ WIDEST = 80
 def list_shelves(
     shelf: Annotated[
         str,
-        typer.Argument(
-            help="suites, backbones, reducers, variants, scenarios, tasks, probes, figures, claims, executors, columns."
-        ),
+        typer.Argument(help=f"suites, {', '.join(f'{plugins.kind}s' for plugins in registry.SHELVES)}, columns."),
     ] = "",
 ) -> None:
     """List what each shelf holds, one line per entry."""
-    from convbench.core import installed, registry
+    from convbench.core import installed
     from convbench.suite import load, shipped_suites
 
     shelves = {f"{plugins.kind}s": plugins for plugins in registry.SHELVES}
@@ -76,10 +75,8 @@ def _print_shelf(name: str, entries: dict[str, str]) -> None:
 
 def _signature(plugin: Any) -> str:
     """Return ``avg-k(k=4)``; a required option has no default: ``npz-folder(path)``."""
-    from convbench.core.registry import default_text
-
     options = ", ".join(
-        name if parameter.default is parameter.empty else f"{name}={default_text(parameter.default)}"
+        name if parameter.default is parameter.empty else f"{name}={registry.default_text(parameter.default)}"
         for name, parameter in plugin.options.items()
     )
     return f"{plugin.name}({options})" if options else plugin.name

@@ -30,11 +30,10 @@ from convbench.cli.app import (
     Skip,
     Source,
     app,
-    import_from_here,
 )
 from convbench.cli.report import conclude, print_missing_plugins
 from convbench.cli.terminal import console
-from convbench.core import installed
+from convbench.core import imports, installed
 from convbench.core.commands import Command
 from convbench.core.default_folders import REPORTS
 from convbench.core.errors import ConvbenchError, Interrupted
@@ -103,14 +102,14 @@ def run(
     resume_mode = _resume(resume)
     if dry_run and as_json:
         raise ConvbenchError("--dry-run measures nothing, so --json has nothing to print: leave one of them out")
-    import_from_here(suite)
+    imports.add_suite_folder(Path(suite))
     from convbench.runs import early_server
 
-    server = None if executor or metrics else ctx.with_resource(early_server.begun(suite, overrides or []))
+    server = None if executor or metrics else ctx.with_resource(early_server.start(suite, overrides or []))
     from convbench.core import git
     from convbench.runs import executor_options as options_of
     from convbench.runs import preparation, sweep
-    from convbench.runs.executor import to_come
+    from convbench.runs.executor import future_host
     from convbench.runs.user_code import load
     from convbench.suite.overrides import bare_axes_of
     from convbench.suite.selection import Selection
@@ -137,7 +136,7 @@ def run(
     with ExitStack() as stack:
         runner = stack.enter_context(preparation.executor_of(loaded_suite, device, executor, probes, options))
         is_locked = not dry_run and stack.enter_context(sweep.reserve(directory, loaded_suite, runner, resume_mode))
-        host = to_come(device) if dry_run and runner.awaits_hosts else None
+        host = future_host(device) if dry_run and runner.awaits_hosts else None
         prepared = preparation.prepare(loaded_suite, runner, selection, str(command), probes, host)
         may_name_sizes = selection == Selection() or "lstm_input" in bare_axes_of(changes)  # else other cases have them
         print_missing_plugins()

@@ -49,8 +49,8 @@ def parse_description(text: bytes) -> RunDescription:
 def as_stored(value: Stored) -> Stored:
     """Return a metric or finding as readers of the run get it. Raises ValueError if its line could not be read."""
     kind: Any = type(value)  # mypy takes a frozen dataclass for unhashable
-    adapter: TypeAdapter[Stored] = _adapter(kind)
-    return adapter.validate_json(as_json(adapter, value, warnings=False))
+    value_adapter: TypeAdapter[Stored] = adapter(kind)
+    return value_adapter.validate_json(as_json(value_adapter, value, warnings=False))
 
 
 def as_json(kind: TypeAdapter[Any], value: Any, **options: Any) -> bytes:
@@ -130,7 +130,8 @@ def _check_run(run: RunDescription) -> RunDescription:
 
 
 @cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
+def adapter(kind: Any) -> TypeAdapter[Any]:
+    """Return pydantic's adapter of a type, which takes long to make."""
     return TypeAdapter(kind)
 
 

@@ -219,6 +219,7 @@ probes: Registry[Factory] = Registry("probe", "convbench.plugins.probes")
 figures: Registry[Factory] = Registry("figure", "convbench.plugins.figures")
 claims: Registry[Factory] = Registry("claim", "convbench.plugins.claims")
 executors: Registry[Factory] = Registry("executor", "convbench.plugins.executors")
+exports: Registry[Factory] = Registry("export", "convbench.plugins.exports")
 SHELVES: tuple[Registry[Factory], ...] = (
-    backbones, reducers, variants, scenarios, tasks, probes, figures, claims, executors,
+    backbones, reducers, variants, scenarios, tasks, probes, figures, claims, executors, exports,
 )  # fmt: skip

@@ -16,7 +16,7 @@ _servers: list[Processes] = []
 
 
 @contextmanager
-def begun(source: str, overrides: Sequence[str]) -> Iterator[Processes]:
+def start(source: str, overrides: Sequence[str]) -> Iterator[Processes]:
     """Start the server with the modules that the suite's text suggests. It ends here unless ``take`` hands it over."""
     words = " ".join((*overrides, *user_code.texts(source, overrides)))
     modules = [name for name, word in ((COMPILER, COMPILES), (DIGITS, TRAINS)) if word.search(words)]

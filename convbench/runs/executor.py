@@ -183,7 +183,7 @@ def this_machine(device: str, packages: Sequence[str] = ()) -> Host:
     return Host("this machine", facts, fingerprint(facts), free_bytes, _cores())
 
 
-def to_come(device: str) -> Host:
+def future_host(device: str) -> Host:
     """Return a host that stands for hosts not started yet: on the device of this name, with memory for every case.
 
     Raises ConvbenchError for an unknown device.

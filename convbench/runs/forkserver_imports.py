@@ -23,7 +23,7 @@ def _import() -> None:
     from convbench.measure.counts.counted import macs_by_stage
 
     for shelf in SHELVES:
-        if shelf.kind not in ("figure", "claim", "executor"):
+        if shelf.kind not in ("figure", "claim", "executor", "export"):
             list(shelf)
     executors.get("isolated")  # its module is the first that a case's process needs
     macs_by_stage(Case(Parts(Choice("conv"), Choice("gap")), clip=Clip(1, 1, 1, 8, 8)))

@@ -122,7 +122,7 @@ def contradicted(statement: Statement, case_results: Sequence[Result]) -> bool:
     if statement.over:
         if other is None or other.timing is None:
             return False
-        interval = latencies.ratio(case_result.timing, other.timing)
+        (interval,) = latencies.ratios([(case_result.timing, other.timing)])
     return math.isfinite(interval.low) and (
         interval.low > statement.interval.high or interval.high < statement.interval.low
     )

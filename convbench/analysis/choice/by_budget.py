@@ -7,7 +7,8 @@ If none is admitted it names the limits, so it is computed once for each pair of
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import compress
@@ -22,16 +23,16 @@ from convbench.analysis.choice.doubts import nearest
 from convbench.analysis.choice.recommendation import Ask, Constraints, Recommendation, budgets
 from convbench.analysis.costs.headlines import smallest
 from convbench.analysis.costs.likeness import one_variant
-from convbench.analysis.costs.ranking import largest_group, lightest, rank
-from convbench.analysis.results import Result, measured_results
+from convbench.analysis.costs.ranking import answering_group, lightest, rank
+from convbench.analysis.results import Result
 from convbench.core.metric import Metric
 
 NAMES: tuple[CostName, ...] = ("latency", "memory")
 TASKS = 4
 LIMITS = 16
-"""Most limits of one cost that are offered."""
+"""Greatest number of limits that are offered for one cost."""
 MOST_CONTENDERS = 200
-"""Most models that are compared, the fastest that fit: no slower one is tied with the fastest."""
+"""Greatest number of models that are compared: the fastest that fit. No slower one is tied with the fastest."""
 DECIMAL_MANTISSAS = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
 BINARY_MANTISSAS = (1.0, 1.25, 1.5, 1.75)
 Results = tuple[Result, ...]
@@ -79,22 +80,16 @@ class Grid(NamedTuple, Generic[T]):
 
 def by_cost(results: Sequence[Result]) -> Grid[Affordable]:
     """Return the answers of a run without quality: of the models that the headline compares, those that fit."""
-    situation, ties = _situation(results), cache(_ties)
+    situation, ties = answering_group(results), cache(_ties)
     blank = _blank(situation)
     return _grid(situation, _cost, lambda limits, candidates: _affordable(blank, situation, candidates, limits, ties))
 
 
 def answer_within(results: Sequence[Result], limits: Constraints) -> Affordable:
     """Return the answer of ``by_cost`` at these limits, in base units, of any metrics of the run."""
-    situation = _situation(results)
+    situation = answering_group(results)
     candidates = [result for result in situation if result.meets(limits)]
     return _affordable(_blank(situation), situation, candidates, limits, _ties)
-
-
-def _situation(results: Sequence[Result]) -> list[Result]:
-    """Return the models that the headline compares, in all of their variants."""
-    cases = measured_results(results)
-    return largest_group([result for result in cases if result.latency] or cases)
 
 
 def _blank(situation: Sequence[Result]) -> Affordable:
@@ -153,31 +148,16 @@ def steps(values: Iterable[float], name: CostName) -> tuple[float, ...]:
     finite_values = [value for value in values if 0 < value < math.inf]
     if not finite_values:
         return (math.inf,)
-    limits = list(_rounds(min(finite_values), max(finite_values), name))
+    limits = _rounds(min(finite_values), max(finite_values), name)
     return (*limits[:: -(-len(limits) // LIMITS)], math.inf)
 
 
-def _rounds(low: float, high: float, name: CostName) -> Iterator[float]:
-    """Yield round values from the last one below the lowest to the first that admits everything."""
+def _rounds(low: float, high: float, name: CostName) -> list[float]:
+    """Return round values from the last one that does not exceed the lowest to the first that admits everything."""
     base, mantissas = (2.0, BINARY_MANTISSAS) if name == "memory" else (10.0, DECIMAL_MANTISSAS)
-    power = math.floor(math.log(low, base)) - 1
-    last_value = 0.0
-    while last_value < high:
-        for mantissa in mantissas:
-            value = _round(mantissa * base**power)
-            if value * _ratio_to_next(mantissa, mantissas, base) > low and last_value < high:
-                yield value
-                last_value = value
-        power += 1
-
-
-def _ratio_to_next(mantissa: float, mantissas: Sequence[float], base: float) -> float:
-    place = mantissas.index(mantissa) + 1
-    return (mantissas[place] if place < len(mantissas) else base) / mantissa
-
-
-def _round(value: float) -> float:
-    return float(f"{value:.12g}")
+    powers = range(math.floor(math.log(low, base)) - 1, math.ceil(math.log(high, base)) + 2)
+    values = [float(f"{mantissa * base**power:.12g}") for power in powers for mantissa in mantissas]
+    return values[bisect_right(values, low) - 1 : bisect_left(values, high) + 1]
 
 
 def _cost(result: Result, name: CostName) -> float:

@@ -38,14 +38,11 @@ def nearest(results: Sequence[Result], constraints: Constraints) -> dict[str, fl
     Empty if no result was measured in all limited metrics.
     """
     measured_results = [result for result in results if all(result.cost(name) is not None for name in constraints)]
-    closest = min(measured_results, key=lambda result: _worst_miss(result, constraints), default=None)
+    limits = constraints.items()
+    closest = min(measured_results, key=lambda result: max(_miss(result, *limit) for limit in limits), default=None)
     if closest is None:
         return {}
-    return {name: closest.cost(name) or 0.0 for name, limit in constraints.items() if not closest.within(name, limit)}
-
-
-def _worst_miss(result: Result, constraints: Constraints) -> float:
-    return max(_miss(result, name, limit) for name, limit in constraints.items())
+    return {name: closest.cost(name) or 0.0 for name, limit in limits if not closest.within(name, limit)}
 
 
 def _miss(result: Result, name: str, limit: float) -> float:
@@ -55,11 +52,11 @@ def _miss(result: Result, name: str, limit: float) -> float:
     return metric.sign * (value - bound) if metric else math.inf
 
 
-def ruled_out(contrasts: Pairs, margin: float, error: float = ERROR) -> Flags:
-    """Flag the configurations (k,) that are shown to be more than the margin below another, together at this error."""
+def ruled_out(contrasts: Pairs, margin: float) -> Flags:
+    """Flag the configurations (k,) that are shown to be more than the margin below another, together at 95 %."""
     k = contrasts.gap.shape[0]
     p = stdtr(contrasts.df, -(contrasts.gap - margin) / np.maximum(contrasts.error, 1e-12))
-    return np.asarray(p.min(axis=1) * max(1, k - 1) <= error)
+    return np.asarray(p.min(axis=1) * max(1, k - 1) <= ERROR)
 
 
 def doubts(pool: Sequence[Candidate], place: int, is_shown: bool, p: float, is_at_edge: bool) -> tuple[Doubt, ...]:

@@ -15,7 +15,7 @@ from convbench.analysis.inference.noninferior import Pairs, hurdle
 
 MOST_SEEDS = 100
 LEAST_DISTANCE = 0.25
-"""Least distance from the margin that an estimate is taken to have, in margins: nearer, no number of seeds would do."""
+"""Least distance of an estimate from the margin, in margins. For a smaller one, no number of seeds would do."""
 
 
 def enough_seeds(pick: Candidate) -> Settle:

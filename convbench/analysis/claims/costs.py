@@ -27,4 +27,4 @@ def group_of_largest_input(results: Sequence[Result]) -> list[Result]:
 def ratio_of(result: Result, other: Result) -> Interval:
     """Return the latency of ``result`` over that of ``other``."""
     assert result.timing and other.timing
-    return latencies.ratio(result.timing, other.timing)
+    return latencies.ratios([(result.timing, other.timing)])[0]

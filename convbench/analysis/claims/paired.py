@@ -81,9 +81,7 @@ def welch(where: str, first: Sequence[float], second: Sequence[float]) -> Differ
 
     ``n`` is the smaller number of values. Raises Lacking for fewer than two values of either.
     """
-    n = min(len(first), len(second))
-    if n < 2:
-        raise Lacking(f"Fewer than two seeds are sound in both on {where}: run with more seeds.")
+    n = _count_seeds(where, first, second)
     mean = statistics.fmean(first) - statistics.fmean(second)
     parts = [statistics.variance(values) / len(values) for values in (first, second)]
     if not sum(parts):
@@ -96,10 +94,16 @@ def welch(where: str, first: Sequence[float], second: Sequence[float]) -> Differ
 
 def mean_difference(where: str, values: Sequence[float]) -> Difference:
     """Return the mean and its t-interval. Raises Lacking for fewer than two values."""
-    n = len(values)
+    n = _count_seeds(where, values)
+    return Difference(where, *mean_interval(values), n)
+
+
+def _count_seeds(where: str, *samples: Sequence[float]) -> int:
+    """Return the smallest number of values. Raises Lacking if it is below two."""
+    n = min(map(len, samples))
     if n < 2:
         raise Lacking(f"Fewer than two seeds are sound in both on {where}: run with more seeds.")
-    return Difference(where, *mean_interval(values), n)
+    return n
 
 
 def quantify(is_shown: Sequence[bool], is_excluded: Sequence[bool]) -> Quantified:

@@ -22,6 +22,7 @@ from convbench.analysis.costs.ranking import (
     MARGIN,
     Contender,
     Quicker,
+    answering_group,
     factors_over,
     largest_group,
     lightest,
@@ -148,9 +149,8 @@ def headline_of(results: Sequence[Result]) -> Headline:
 @lru_cache(maxsize=2)
 def _headline(results: tuple[Result, ...]) -> Headline:
     """Cached because the words, tables and figures of a page ask for the same headline. Results never change."""
-    cases = measured_results(results)
-    timed_results = [result for result in cases if result.latency]
-    members = largest_group(timed_results or cases)
+    timed_results = [result for result in measured_results(results) if result.latency]
+    members = answering_group(results)
     group = one_variant(members)
     if not group:
         return Headline()

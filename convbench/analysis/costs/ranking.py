@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from convbench.analysis.costs.likeness import likeness, situation
-from convbench.analysis.results import Result, latency_ratios
+from convbench.analysis.results import Result, latency_ratios, measured_results
 from convbench.core.grouping import grouped
 from convbench.core.statistics import Interval
 
@@ -73,6 +73,12 @@ def largest_group(results: Sequence[Result]) -> list[Result]:
     Its cases share backbone and recurrent stage.
     """
     return max(grouped(results, situation).values(), key=_breadth, default=[])
+
+
+def answering_group(results: Sequence[Result]) -> list[Result]:
+    """Return the ``largest_group`` of the measured results: of those with a latency, or of all if nothing is timed."""
+    cases = measured_results(results)
+    return largest_group([result for result in cases if result.latency] or cases)
 
 
 def _breadth(group: list[Result]) -> tuple[bool, int, int]:

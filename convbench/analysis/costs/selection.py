@@ -6,8 +6,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from convbench.analysis.costs.likeness import likeness, one_variant
-from convbench.analysis.costs.ranking import largest_group
-from convbench.analysis.results import Result, measured_results
+from convbench.analysis.costs.ranking import answering_group
+from convbench.analysis.results import Result
 from convbench.core.grouping import grouped
 from convbench.core.record import Parts
 
@@ -30,8 +30,7 @@ class InitialView:
 
 def initial_view(results: Sequence[Result]) -> InitialView | None:
     """Return the view to begin with, which is what the headline is about; None if nothing was measured."""
-    cases = measured_results(results)
-    group = one_variant(largest_group([result for result in cases if result.latency] or cases))
+    group = one_variant(answering_group(results))
     return InitialView(_columns(group[0])) if group else None
 
 

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from convbench.analysis import latencies
-from convbench.analysis.results import Result, measured_results
+from convbench.analysis.results import Result, latency_ratios, measured_results
 from convbench.core.record import Case
 from convbench.core.statistics import Interval
 
@@ -35,6 +34,5 @@ def thread_gains(results: Sequence[Result]) -> list[ThreadGain]:
         for threads, result in sorted(by_threads.items())
         if threads > min(by_threads)
     ]
-    timings = [(base.timing, result.timing) for result, _, _, base in pairs if base.timing and result.timing]
-    speedups = latencies.ratios(timings)
-    return [ThreadGain(*pair[:3], speedup) for pair, speedup in zip(pairs, speedups, strict=True)]
+    speedups = latency_ratios([(base, result) for result, _, _, base in pairs])
+    return [ThreadGain(*pair[:3], speedup) for pair, speedup in zip(pairs, speedups, strict=True) if speedup]

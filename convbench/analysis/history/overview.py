@@ -176,7 +176,7 @@ def _run_notes(entries: Sequence[Entry]) -> list[Note]:
     kinds = {
         **{kind: [entry for entry in entries if entry.kind == kind] for kind in get_args(Problem)},
         "incomplete": [entry for entry in entries if entry.missing and not entry.problem],
-        "undated": [entry for entry in entries if not entry.problem and moment(entry.started) == moment("")],
+        "undated": [entry for entry in entries if not entry.problem and moment(entry.started) == UNDATED],
     }
     notes = [Note(code, len(subjects), _example(subjects[0])) for code, subjects in kinds.items() if subjects]
     suites = sorted({entry.name for entry in entries if entry.name})

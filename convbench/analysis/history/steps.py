@@ -19,8 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter
-from scipy.special import stdtrit
-from scipy.stats import norm
+from scipy.special import ndtr, stdtrit
 
 from convbench.analysis.inference.arrays import Floats
 from convbench.core.statistics import TAIL, robust_deviation
@@ -38,7 +37,7 @@ MOST_SPIKES, MOST_CORRELATION = 0.2, 0.9
 SLOPE_COSTS = 2 / 3
 """Penalty of a slope over that of a step: a slope has no place that was chosen."""
 ROUNDS, MOST_STARTS = 3, 5
-"""Most rounds in which steps and slope are found from one another, and most single steps to start from."""
+"""Greatest number of rounds that find steps and slope from one another, and of single steps to start from."""
 LEAST_POINTS = 2 * LEAST_RUNS
 
 
@@ -156,7 +155,7 @@ def _cost(fit: _Fit) -> float:
 
 def _fit_at_slope(times: NDArray[np.intp], values: Floats, slope: float, noise: float) -> _Fit:
     flat, count = values - slope * times, len(values)
-    tail = float(norm.sf(math.sqrt(PENALTY * math.log(count))))
+    tail = float(ndtr(-math.sqrt(PENALTY * math.log(count))))
     penalty = (noise * float(stdtrit(_degrees(count), 1 - tail))) ** 2
     return _Fit(flat, _partition(flat, penalty), slope, noise, penalty)
 

@@ -135,22 +135,22 @@ def _upper_bounds(contrasts: Pairs, error: float) -> Floats:
     return np.asarray(np.minimum(gap, room[:, None]))
 
 
-def count_untold(contrasts: Pairs, index: int, error: float = ERROR) -> int:
+def count_untold(contrasts: Pairs, index: int) -> int:
     """Count the configurations, itself included, that are not told from this one as better or worse, each by itself."""
-    half_width = stdtrit(contrasts.df[index], 1 - error / 2) * contrasts.error[index]
+    half_width = stdtrit(contrasts.df[index], 1 - ERROR / 2) * contrasts.error[index]
     is_apart = np.abs(contrasts.gap[index]) > half_width
     is_apart[index] = False
     return int((~is_apart).sum())
 
 
-def differences(contrasts: Pairs, index: int, error: float = ERROR) -> tuple[Floats, Floats]:
+def differences(contrasts: Pairs, index: int) -> tuple[Floats, Floats]:
     """Return bounds (k,) of how much better the others are than this one, which the data may have selected.
 
     If this one was selected among m that cannot be told apart, its luck is in all of its m - 1 gaps to them. Of the m(m
     - 1)/2 pairs, m - 1 are reported, so each gets 2/m of the error: then the expected share of failing bounds among
     those reported is at most the error (Benjamini and Yekutieli 2005, false coverage rate).
     """
-    tail = min(1.0, 2 / count_untold(contrasts, index, error)) * error / 2
+    tail = min(1.0, 2 / count_untold(contrasts, index)) * ERROR / 2
     low = contrasts.gap[index] - stdtrit(contrasts.df[index], 1 - tail) * contrasts.error[index]
     return low, _upper_bounds(contrasts, tail)[index]
 

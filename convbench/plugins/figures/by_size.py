@@ -50,7 +50,7 @@ def _draw(points: Points, choice: Axes, crossover: float | None) -> Drawing:
                 else ""
             )
         ),
-        figure=axes.figure,  # type: ignore[arg-type]
+        figure=axes.figure,
         marks=indices_by_mark,
         series=tuple(points.by_series()),
         axes=choice,

@@ -71,7 +71,7 @@ def _draw(points: Points, curve_rows: Sequence[Sequence[int]]) -> Drawing:
             "have one size on this backbone, or other sizes only with other options. Where a line is flat, a larger "
             "LSTM input is free. Bars are 95 % intervals."
         ),
-        figure=axes.figure,  # type: ignore[arg-type]
+        figure=axes.figure,
         marks=indices_by_mark,
         series=tuple(points.by_series()),
         scale={"y": (metrics.LATENCY, *axes.get_ylim())},

@@ -91,5 +91,5 @@ def _draw(moments: Sequence[Moment]) -> Drawing:
             "is the machine at its better moments. Crosses are disturbed visits: other processes had the core, or the "
             f"workload took over {SLOW_MACHINE:g}× as long."
         ),
-        figure=axes.figure,  # type: ignore[arg-type]
+        figure=axes.figure,
     )

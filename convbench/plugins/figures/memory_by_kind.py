@@ -73,7 +73,7 @@ def _draw(shares: Shares, scenario: str, device: str) -> Drawing:
             "far the prediction from shapes alone is off. Shorter is better."
             + (" A bar with an arrow is cut off: it is longer than the scale." if is_cut(shares) else "")
         ),
-        figure=axes.figure,  # type: ignore[arg-type]
+        figure=axes.figure,
     )
 
 

@@ -80,7 +80,7 @@ def _draw(qualities: Sequence[Quality], results: Sequence[Result], number: int, 
             "× at the foot: no sound run at all. Sizes that coincide are drawn side by side."
             + (f" Below: the same models' cost, without variants{_group_words(costs)}." if costs else "")
         ),
-        figure=bottom.figure,  # type: ignore[arg-type]
+        figure=bottom.figure,
         series=tuple(sorted({quality.architecture.reducer.name for quality in qualities})),
     )
 

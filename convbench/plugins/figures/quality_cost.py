@@ -77,7 +77,7 @@ def _draw(pool: Sequence[Candidate], qualities: Sequence[Quality], name: str, co
         name=f"quality-cost-{number}",
         title=f"{name}: accuracy against {inside(column.title)}{' and peak memory' if areas else ''}",
         caption=_caption(column, bool(areas)),
-        figure=axes.figure,  # type: ignore[arg-type]
+        figure=axes.figure,
         series=tuple(sorted({candidate.quality.architecture.reducer.name for candidate in pool})),
     )
 

@@ -52,7 +52,7 @@ def _draw(probes: Sequence[LinearProbe], number: int, has_siblings: bool) -> Dra
             "what is linearly decodable from an untrained extractor, not what training would reach; with a trained "
             f"backbone the order can change.{note}"
         ),
-        figure=axes.figure,  # type: ignore[arg-type]
+        figure=axes.figure,
         series=tuple(sorted({probe.architecture.reducer.name for probe in probes})),
     )
 

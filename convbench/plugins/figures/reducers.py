@@ -72,7 +72,7 @@ def _draw(rows: Sequence[Contender], headline: Headline, index: Mapping[int, int
             f"How to read this: {_rows_are(word, headline, len(rows))}, all else alike. Bars are 95 % "
             f"intervals, over n fresh processes if there were several{_BAND if len(rows) > 1 else '.'}"
         ),
-        figure=axes.figure,  # type: ignore[arg-type]
+        figure=axes.figure,
         marks={f"marks-{row}": [index[id(contender.result)]] for row, contender in enumerate(rows)},
         series=tuple(sorted({row.result.series for row in rows})),
         scale={"x": (metrics.LATENCY, *axes.get_xlim())},

@@ -59,7 +59,7 @@ def _draw(view: Runtimes, index: Mapping[int, int], number: int, has_twins: bool
             "cross, the ranking changes. Bars are 95 % intervals. Every mark gave eager's output within the tolerance "
             "of its number type; a random output, as closely as eager itself with other random numbers."
         ),
-        figure=axes.figure,  # type: ignore[arg-type]
+        figure=axes.figure,
         marks={
             f"marks-{line_number}": [index[id(price.result)] for price in prices if price]
             for line_number, prices in enumerate(lines.values())

@@ -134,7 +134,7 @@ def _draw(split: Split, shares: Shares) -> Drawing:
             + (NOT_THE_CALL if off_results else "")
             + (" A bar with an arrow is cut off: it is longer than the scale." if is_cut(shares) else "")
         ),
-        figure=axes.figure,  # type: ignore[arg-type]
+        figure=axes.figure,
     )
 
 

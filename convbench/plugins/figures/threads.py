@@ -48,6 +48,6 @@ def _draw(
             "more than it saves. Bars are 95 % intervals of the ratio of visits in the same "
             f"rounds; the dotted line is the median, {median:.3g}×.{ratios.BAND}{note}"
         ),
-        figure=axes.figure,  # type: ignore[arg-type]
+        figure=axes.figure,
         marks=ratios.marks(([gain.result for gain in members] for members in rows.values()), results),
     )

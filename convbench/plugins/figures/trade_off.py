@@ -48,7 +48,7 @@ def _draw(points: Points, choice: Axes) -> Drawing:
             "case with the same backbone, LSTM, clip, scenario, device, number type, threads and variant is at least "
             "as good in both and better in one."
         ),
-        figure=axes.figure,  # type: ignore[arg-type]
+        figure=axes.figure,
         marks=indices_by_mark,
         series=tuple(points.by_series()),
         axes=choice,

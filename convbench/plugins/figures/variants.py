@@ -38,7 +38,7 @@ def _draw(panel: VariantGain, place: str, ends: tuple[float, float], results: Se
             f"(above {ratios.FEW} cases per reducer: their extremes); the dotted line is the median over all models, "
             f"{panel.speedup.median:.3g}×.{ratios.BAND}"
         ),
-        figure=axes.figure,  # type: ignore[arg-type]
+        figure=axes.figure,
         marks=ratios.marks(([gain.result for gain in members] for members in rows.values()), results),
     )
 

@@ -15,8 +15,6 @@ from convbench.core.metric import Metric
 from convbench.core.registry import Plugin
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from convbench.analysis.results import Result
 
 
@@ -37,15 +35,16 @@ class Axes(NamedTuple):
 class Drawing:
     """A figure with everything that a reader needs beside it.
 
-    ``name`` is a file stem, ``caption`` says how to read the figure, ``marks`` has the indices of the results behind
-    each scatter by its gid, ``series`` the names whose colour and marker a legend must explain. ``scale`` has the
-    metric and the ends of an axis (``x`` or ``y``), so that a page can draw a limit on it.
+    ``name`` is a file stem, ``caption`` says how to read the ``figure``, a matplotlib ``Figure`` (untyped, since the
+    type of ``axes.figure`` allows for a ``SubFigure``). ``marks`` has the indices of the results behind each scatter by
+    its gid, ``series`` the names whose colour and marker a legend must explain. ``scale`` has the metric and the ends
+    of an axis (``x`` or ``y``), so that a page can draw a limit on it.
     """
 
     name: str
     title: str
     caption: str
-    figure: Figure
+    figure: Any
     marks: Mapping[str, Sequence[int]] = field(default_factory=dict)
     series: tuple[str, ...] = ()
     axes: Axes | None = None

@@ -38,7 +38,7 @@ def draw(course: Course, metric: Metric, name: str, title: str) -> Drawing:
         _change(axes, change)
     _scale(axes, course, metric)
     axes.set_title(heading(with_title(metric)), loc="left", fontsize=10, color=MUTED)
-    return Drawing(name, title, CAPTION, axes.figure)  # type: ignore[arg-type]
+    return Drawing(name, title, CAPTION, axes.figure)
 
 
 def _dates(points: Sequence[Point]) -> list[str]:

@@ -31,5 +31,5 @@ def memory_timeline(case: str, points: Sequence[Sequence[float]], peak: float) -
             "How to read this: bytes of tensors alive after each allocation and release of one call. It starts with "
             "the memory held between calls (weights, inputs, the optimizer's state). Profiled calls take longer."
         ),
-        figure=axes.figure,  # type: ignore[arg-type]
+        figure=axes.figure,
     )

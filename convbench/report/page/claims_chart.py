@@ -33,7 +33,7 @@ def draw(plot: Plot, name: str) -> Drawing:
     axes.set_title(plot.y[0], loc="left", fontsize=10, color=MUTED)
     if len(plot.curves) > 1:
         axes.legend(frameon=False, fontsize=9, labelcolor=TEXT, loc="best")
-    return Drawing(name, plot.title, plot.caption, axes.figure)  # type: ignore[arg-type]
+    return Drawing(name, plot.title, plot.caption, axes.figure)
 
 
 def _curve(axes: Axes, curve: Curve, number: int) -> None:

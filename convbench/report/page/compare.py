@@ -10,7 +10,6 @@ from typing import Any
 from convbench.analysis.compare import Difference, Match, Summary, differences, distance, overall, summaries, took_turns
 from convbench.analysis.compare import match as matches_of
 from convbench.analysis.costs.headlines import headline_of
-from convbench.analysis.costs.ranking import MARGIN
 from convbench.analysis.results import Result, costs, measured_results
 from convbench.analysis.results import results as results_of
 from convbench.core import files, metrics
@@ -125,19 +124,15 @@ def _summary(groups: Sequence[Summary], runs: Sequence[int]) -> list[SummaryRow]
         (
             group.value,
             group.cases,
-            [(_ratio(ratio), _is_beyond(ratio)) for run, ratio in enumerate(group.ratios, start=1) if run in runs],
+            [(_ratio(ratio), distance(ratio) > 0) for run, ratio in enumerate(group.ratios, start=1) if run in runs],
         )
-        for group in sorted(groups, key=_distance, reverse=True)
+        for group in sorted(groups, key=lambda group: _furthest(group.ratios), reverse=True)
     ]
 
 
-def _distance(group: Summary) -> float:
-    return max((abs(math.log(ratio.median)) for ratio in group.ratios if ratio and ratio.median > 0), default=0.0)
-
-
-def _is_beyond(ratio: Interval | None) -> bool:
-    """Whether the whole interval of a ratio is beyond a tie, as in the rows of cases."""
-    return ratio is not None and (ratio.low > MARGIN or ratio.high < 1 / MARGIN)
+def _furthest(ratios: Sequence[Interval | None]) -> float:
+    """Return how far the furthest of these ratios is from 1, as a logarithm; 0 without any."""
+    return max((abs(math.log(ratio.median)) for ratio in ratios if ratio and ratio.median > 0), default=0.0)
 
 
 def _ratio(ratio: Interval | None) -> str:
@@ -152,7 +147,7 @@ def _row(match: Match, runs: Sequence[int]) -> dict[str, Any]:
         latency = result.latency if result else None
         cells.append((units.interval(latency), latency.median if latency else None, ""))
         if run in runs:
-            cells.append((_ratio(ratio), ratio.median if ratio else None, _direction(match, run)))
+            cells.append((_ratio(ratio), ratio.median if ratio else None, _direction(ratio)))
     return {
         "series": first_result.series,
         "model": setup(first_result),
@@ -169,10 +164,9 @@ def _place(case: Case) -> str:
     return f"{' '.join(str(word) for word in words if word)}{threads}"
 
 
-def _direction(match: Match, run: int) -> str:
+def _direction(ratio: Interval | None) -> str:
     """Return ``slower`` or ``faster`` if the whole interval of a ratio is beyond a tie, else nothing."""
-    ratio = match.ratios[run]
-    if ratio is None or not distance(match, run):
+    if ratio is None or not distance(ratio):
         return ""
     return "slower" if ratio.median > 1 else "faster"
 
@@ -218,16 +212,13 @@ def _figure(matches: Sequence[Match], run: int, letter: str) -> dict[str, Any] |
         f"How to read this: left of 1× run {letter} is faster than A. Bars are 95 % intervals of the ratio of a case "
         f"(above {ratios.FEW} cases a reducer: their extremes); the dotted line is the median." + ratios.BAND
     )
-    drawing = Drawing(f"ratio-{letter}", f"{letter} over A", caption, axes.figure)  # type: ignore[arg-type]
+    drawing = Drawing(f"ratio-{letter}", f"{letter} over A", caption, axes.figure)
     return figure(drawing, f"ratio-{letter}")
 
 
 def _rank(match: Match) -> tuple[float, float]:
     """Return the sort key of a case: how far it is beyond noise, then how far its ratio is from 1."""
-    excess = max(distance(match, run) for run in range(1, len(match.ratios)))
-    return excess, max(
-        (abs(math.log(ratio.median)) for ratio in match.ratios if ratio and ratio.median > 0), default=0.0
-    )
+    return max(map(distance, match.ratios[1:])), _furthest(match.ratios)
 
 
 def _took_turns(match: Match) -> bool:

@@ -146,23 +146,22 @@ def _controls(entries: Sequence[Control]) -> list[dict[str, str]]:
     clips = {entry.clip for entry in entries}
     places = {place(entry.architecture) for entry in entries}
     return [
-        _control(entry)
-        | {"task": task_name(entry.task, entry.clip, len(clips) > 1)}
-        | ({"name": f"{parts_name(entry.architecture)}{place(entry.architecture)}"} if len(places) > 1 else {})
+        _control(entry, task_name(entry.task, entry.clip, len(clips) > 1),
+                 f"{parts_name(entry.architecture)}{place(entry.architecture) if len(places) > 1 else ''}")
         for entry in entries
-    ]
+    ]  # fmt: skip
 
 
-def _control(control: Control) -> dict[str, str]:
+def _control(control: Control, task: str, name: str) -> dict[str, str]:
     accuracy = statistics.fmean(control.by_seed.values())
     verdict = ""
     if control.expected is not None:
         verdict = "as expected" if accuracy <= control.expected + ABOVE else "not as expected"
     return {
         "control": control.control,
-        "task": control.task,
+        "task": task,
         "series": control.architecture.reducer.name,
-        "name": parts_name(control.architecture),
+        "name": name,
         "expected": f"at most {percent(control.expected)}" if control.expected is not None else "nothing is removed",
         "found": f"{percent(accuracy)} ({counted(len(control.by_seed), 'seed')})",
         "chance": percent(control.chance) if control.chance is not None else units.MISSING,

@@ -135,19 +135,14 @@ def _variant(row: Entry) -> str:
     return case.variant_name if case.scenario == "inference" else f"{case.variant_name}, {case.scenario}"
 
 
-def _backbone(row: Entry) -> str:
-    architecture = row.result.case.architecture
-    return str(architecture.backbone) if isinstance(architecture, Parts) else units.MISSING
+def _part(name: str, heading: str, numeric: bool = False) -> Column:
+    """Return the column of a part of the architecture, with a dash for a user's own model, which has no such part."""
 
+    def text(row: Entry) -> str:
+        part = getattr(row.result.case.architecture, name, None)
+        return units.integer(part) if numeric else str(part or units.MISSING)
 
-def _rnn(row: Entry) -> str:
-    architecture = row.result.case.architecture
-    return str(architecture.rnn) if isinstance(architecture, Parts) else units.MISSING
-
-
-def _head(row: Entry) -> str:
-    architecture = row.result.case.architecture
-    return units.integer(architecture.head) if isinstance(architecture, Parts) else units.MISSING
+    return Column(name, heading, text, name, numeric)
 
 
 def _width(row: Entry) -> float | None:
@@ -165,12 +160,12 @@ _MODEL = (
     ),
 )
 _PLACE = (
-    Column("backbone", "Backbone", _backbone, "backbone", numeric=False),
+    _part("backbone", "Backbone"),
     Column("variant", "Variant", _variant, "variant", numeric=False),
 )
 _ELSE = (
-    Column("rnn", "RNN", _rnn, "rnn", numeric=False),
-    Column("head", "Head", _head, "head"),
+    _part("rnn", "RNN"),
+    _part("head", "Head", numeric=True),
     Column("clip", "Clip", lambda row: str(row.result.case.clip), "clip", numeric=False),
     Column("device", "Device", lambda row: row.result.case.device, "device", numeric=False),
     Column(

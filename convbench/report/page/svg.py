@@ -139,12 +139,8 @@ def _unwrap(text: str) -> str:
 
 def _join_paths(text: str) -> str:
     """Join neighbouring opaque paths of the same style, and drop the spaces around path commands."""
-    text = re.sub(r' d="([^"]+)"', lambda match: f' d="{re.sub(" ?([A-Za-z]) ?", _letter, match[1])}"', text)
+    text = re.sub(r'(?<= d=)"[^"]+"', lambda match: re.sub(" ?([A-Za-z]) ?", r"\1", match[0]), text)
     return re.sub(rf"(?:{_PATH.pattern}){{2,}}", _one_path, text)
-
-
-def _letter(match: re.Match[str]) -> str:
-    return match[1]
 
 
 def _one_path(match: re.Match[str]) -> str:

@@ -65,7 +65,7 @@ def headline(matches: Sequence[Match], letters: str) -> str:
 
 def _outlier_count(matches: Sequence[Match], run: int) -> int:
     """Return how many cases of a run differ from A beyond noise."""
-    return sum(distance(match, run) > 0 for match in matches)
+    return sum(distance(match.ratios[run]) > 0 for match in matches)
 
 
 def _outliers(matches: Sequence[Match], letters: Mapping[int, str]) -> str:

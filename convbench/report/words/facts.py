@@ -33,11 +33,6 @@ def _date(run: RunDescription) -> str:
     return f"{start} UTC" if start else run.started
 
 
-def on_gpu(run: RunDescription) -> bool:
-    """Whether the run used a GPU, so that the host's number of threads says nothing about a case."""
-    return str(run.environment.get("device") or "").startswith("cuda")
-
-
 def _shorten(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:59]}…"
 

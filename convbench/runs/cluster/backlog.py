@@ -9,7 +9,7 @@ from convbench.core.traits import builds
 from convbench.runs.cluster import pieces
 from convbench.runs.cluster.engine import Member
 from convbench.runs.cluster.hosts import Groups, needs_home
-from convbench.runs.cluster.ledger import OpenJobs, total
+from convbench.runs.cluster.ledger import OpenJobs
 from convbench.runs.executor import Job
 from convbench.runs.process_needs import has_own_variant
 
@@ -61,7 +61,8 @@ class Backlog:
         favourite = max(homes, key=homes.count) if homes else ""
         prerequisites = tuple(job.case.id for job in jobs if self.ledger.waits(job))
         is_timed = any(map(needs_home, jobs))
-        self.pieces.append(WaitingPiece(tickets, jobs, total(self.ledger, jobs), is_timed, favourite, prerequisites))
+        seconds = sum(map(self.ledger.expected_seconds, jobs))
+        self.pieces.append(WaitingPiece(tickets, jobs, seconds, is_timed, favourite, prerequisites))
 
     def next(self, member: Member, workers: Collection[str]) -> list[int]:
         """Return the tickets that a worker takes now; empty if no piece is ready for it.
@@ -74,7 +75,7 @@ class Backlog:
         piece = max(candidates, key=lambda piece: (piece.is_timed, _preference(piece, member, workers), piece.seconds))
         self.pieces.remove(piece)
         self.groups.claim(piece.jobs, member.host)
-        return [ticket for ticket in piece.tickets if ticket in self.ledger.jobs]
+        return self.ledger.still_open(piece.tickets)
 
     def note_compiled(self, job: Job, worker: str) -> None:
         """Remember which worker has a case's compiled code, or may have it."""
@@ -90,7 +91,7 @@ class Backlog:
 
     def requeue(self, tickets: Sequence[int], suspects: Collection[int]) -> None:
         """Queue open tickets again: each suspect in a piece of its own, the others in one piece."""
-        open_tickets = [ticket for ticket in tickets if ticket in self.ledger.jobs]
+        open_tickets = self.ledger.still_open(tickets)
         for ticket in open_tickets:
             if ticket in suspects:
                 self.queue([ticket])
@@ -100,7 +101,7 @@ class Backlog:
     def purge(self) -> None:
         """Drop closed tickets: a job that was given up must not hold back the others in its piece."""
         for piece in self.pieces:
-            piece.tickets = [ticket for ticket in piece.tickets if ticket in self.ledger.jobs]
+            piece.tickets = self.ledger.still_open(piece.tickets)
             piece.jobs = [self.ledger.jobs[ticket].job for ticket in piece.tickets]
         self.pieces = [piece for piece in self.pieces if piece.tickets]
 
@@ -112,7 +113,7 @@ class Backlog:
         """
         self._stranded_tickets = frozenset(tickets)
         for piece in list(self.pieces):
-            open_tickets = [ticket for ticket in piece.tickets if ticket in self.ledger.jobs]
+            open_tickets = self.ledger.still_open(piece.tickets)
             stranded_tickets = [ticket for ticket in open_tickets if ticket in self._stranded_tickets]
             if stranded_tickets and len(stranded_tickets) < len(open_tickets):
                 self.pieces.remove(piece)

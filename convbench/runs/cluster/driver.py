@@ -191,7 +191,7 @@ class Driver:
         as a worker may live would be tried forever.
         """
         member, self._is_in_doubt = self.roll.leave(worker), True
-        running_tickets = [ticket for ticket in member.start_by_ticket if ticket in self.ledger.jobs]
+        running_tickets = self.ledger.still_open(member.start_by_ticket)
         tickets = self._release(member)
         suspects = (running_tickets or tickets[:1]) if fault else running_tickets if not member.is_fruitful else []
         yield from self._issue_again(tickets, suspects, member.host.name, reason)
@@ -217,12 +217,15 @@ class Driver:
 
     def _release(self, member: Member) -> list[int]:
         """Take a worker's piece away and return those of its open tickets that no other worker has."""
-        tickets = [ticket for ticket, _ in member.piece.jobs] if member.piece else []
+        open_tickets = self._tickets(member)
         member.piece, member.start_by_ticket = None, {}
-        open_tickets = [ticket for ticket in tickets if ticket in self.ledger.jobs]
         for ticket in open_tickets:
             self.ledger.jobs[ticket].holders -= 1
         return [ticket for ticket in open_tickets if not self.ledger.jobs[ticket].holders]
+
+    def _tickets(self, member: Member) -> list[int]:
+        """Return the open tickets of a worker's piece."""
+        return self.ledger.still_open(ticket for ticket, _ in member.piece.jobs) if member.piece else []
 
     def _check_members(self) -> Iterator[JobRecord]:
         """Give up silent and stuck workers and help late ones, at most once every ``WAIT`` seconds."""
@@ -283,6 +286,5 @@ class Driver:
 
     def _open_tickets(self, member: Member, helper: Member) -> list[int]:
         """Return the open tickets that only this worker has and that the idle one may take."""
-        tickets = [ticket for ticket, _ in member.piece.jobs] if member.piece else []
-        entries = [(ticket, self.ledger.jobs[ticket]) for ticket in tickets if ticket in self.ledger.jobs]
+        entries = [(ticket, self.ledger.jobs[ticket]) for ticket in self._tickets(member)]
         return [ticket for ticket, entry in entries if entry.holders == 1 and self.groups.may(entry.job, helper.host)]

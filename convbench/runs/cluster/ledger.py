@@ -74,6 +74,10 @@ class OpenJobs:
         seconds = self._seconds_by_case.get((job.case.id, kind(job)))
         return seconds if seconds is not None else self._typical_seconds(kind(job))
 
+    def still_open(self, tickets: Iterable[int]) -> list[int]:
+        """Return those of these tickets that are open."""
+        return [ticket for ticket in tickets if ticket in self.jobs]
+
     def of_case(self, case: str) -> Iterator[int]:
         """The open tickets of a case."""
         return (ticket for ticket, entry in list(self.jobs.items()) if entry.job.case.id == case)
@@ -90,8 +94,3 @@ class OpenJobs:
 def kind(job: Job) -> str:
     """Return the kind of a job: ``trial``, ``facts`` or ``timed``."""
     return "trial" if job.case.trial else "facts" if job.visit == FACTS else "timed"
-
-
-def total(ledger: OpenJobs, jobs: Iterable[Job]) -> float:
-    """Seconds that these jobs should take together."""
-    return sum(map(ledger.expected_seconds, jobs))

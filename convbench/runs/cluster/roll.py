@@ -10,7 +10,7 @@ from convbench.core.errors import ConvbenchError
 from convbench.core.package import build
 from convbench.runs.cluster.engine import Absent, Engine, Event, Joined, Limits, Lost, Member
 from convbench.runs.cluster.hosts import Groups
-from convbench.runs.cluster.ledger import OpenJobs, total
+from convbench.runs.cluster.ledger import OpenJobs
 from convbench.runs.executor import Host
 
 log = logging.getLogger("convbench")
@@ -90,7 +90,7 @@ class Roll:
         """Seconds by which a worker's piece takes longer than it may; 0 if it is not late."""
         if member.piece is None:
             return 0.0
-        seconds = total(ledger, (job for _, job in member.piece.jobs))
+        seconds = sum(ledger.expected_seconds(job) for _, job in member.piece.jobs)
         return max(0.0, self.clock() - member.start - max(self.limits.patience, self.limits.late * seconds))
 
     def _gather(self) -> None:

@@ -11,14 +11,19 @@ import numpy as np
 from convbench.analysis.results import typical
 from convbench.core import metrics
 from convbench.core.record import Record, RunDescription
+from convbench.core.registry import exports
 
 VERSION = "5.2.3"
 """The version of pytest-benchmark with this layout."""
 
 
-def document(run: RunDescription, records: Sequence[Record]) -> dict[str, Any]:
-    """Return one benchmark per case with latencies, in seconds per call; a round is a call."""
-    facts = run.environment
+@exports.register("pytest-benchmark")
+def pytest_benchmark(run: RunDescription, records: Sequence[Record]) -> dict[str, Any]:
+    """A benchmark per case with latencies, in seconds per call, for pytest-benchmark; a round is a call."""
+    facts, timed_records = run.environment, [record for record in records if not record.case.trial]
+    benchmarks = [_benchmark(run, record) for record in timed_records if record.samples(metrics.LATENCY)]
+    if not benchmarks:
+        return {}
     return {
         "machine_info": {
             "node": "",
@@ -31,9 +36,7 @@ def document(run: RunDescription, records: Sequence[Record]) -> dict[str, Any]:
             "cpu": {"brand_raw": facts.get("cpu"), "count": facts.get("cores")},
         },
         "commit_info": {"id": facts.get("commit"), "dirty": facts.get("dirty"), "time": run.started, "branch": ""},
-        "benchmarks": [
-            _benchmark(run, record) for record in records if not record.case.trial and record.samples(metrics.LATENCY)
-        ],
+        "benchmarks": benchmarks,
         "datetime": run.started,
         "version": VERSION,
         "convbench": run.convbench,

@@ -10,13 +10,15 @@ from collections.abc import Sequence
 
 from convbench.analysis.results import Result, measured_results, own_metrics, results
 from convbench.core.record import Record, RunDescription
+from convbench.core.registry import exports
 
 NS = 1e-9
 Metrics = dict[str, dict[str, float]]
 
 
-def document(run: RunDescription, records: Sequence[Record]) -> dict[str, Metrics]:  # noqa: ARG001
-    """Return the measures of all measured cases; unknown bounds are left out, as the format requires."""
+@exports.register("bencher")
+def bencher(run: RunDescription, records: Sequence[Record]) -> dict[str, Metrics]:
+    """Bencher's metrics by case: latency in ns with bounds, memory in bytes, and your own metrics."""
     return {result.case.id: metrics for result in measured_results(results(records)) if (metrics := _metrics(result))}
 
 
@@ -24,7 +26,7 @@ def _metrics(result: Result) -> Metrics:
     metrics: Metrics = {}
     if result.latency:
         metrics["latency"] = {"value": result.latency.median / NS}
-        if result.latency.bounded:
+        if result.latency.bounded:  # the format requires unknown bounds to be left out
             metrics["latency"] |= {"lower_value": result.latency.low / NS, "upper_value": result.latency.high / NS}
     if result.memory is not None:
         metrics["memory"] = {"value": result.memory}

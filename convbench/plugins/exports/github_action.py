@@ -10,12 +10,14 @@ from collections.abc import Iterator, Sequence
 
 from convbench.analysis.results import measured_results, own_metrics, results
 from convbench.core.record import Record, RunDescription
+from convbench.core.registry import exports
 
 MS, MIB = 1e-3, 2.0**20
 
 
-def document(run: RunDescription, records: Sequence[Record]) -> list[dict[str, str | float]]:
-    """Return the entries, named ``case/latency`` and ``case/memory``: the action makes a chart for each name."""
+@exports.register("github-action")
+def github_action(run: RunDescription, records: Sequence[Record]) -> list[dict[str, str | float]]:
+    """Entries for github-action-benchmark's charts, such as CASE/latency in ms and CASE/memory in MiB."""
     return list(_entries(run, records))
 
 
