@@ -8,6 +8,9 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
+import time
+from argparse import Namespace
 from pathlib import Path
 from types import ModuleType
 
@@ -15,8 +18,10 @@ import pytest
 import torch
 from typer.main import get_command
 
+from convbench.check.selftest import Attempt
 from convbench.cli.app import app
-from convbench.core.record import Case, Choice, Clip, Parts
+from convbench.core import metrics
+from convbench.core.record import Case, Choice, Clip, Parts, Reading, Record
 from convbench.measure.memory.prediction import predict
 
 GPU = Path(__file__).parent / "gpu"
@@ -73,11 +78,96 @@ def test_every_command_of_the_kit_has_valid_options(script):
     """An option that a command no longer has would cost a run on a GPU."""
     steps = itertools.chain(*script.PARTS.values())
     commands = [step for step in steps if step.words[:3] == tuple(script.COMMAND)]
-    assert {step.name for step in commands} == {"doctor", "profile", "gate", "gpu", "smoke", "article"}
+    assert {step.name for step in commands} == {"doctor", "profile", "gpu", "smoke", "article"}
     for step in commands:
         verb, *words = step.words[3:]
         get_command(app).commands[verb].make_context(verb, list(words))
         assert all((script.ROOT / word).is_file() for word in words if word.endswith(".yaml")), words
+
+
+def test_each_step_leaves_its_files_packed(script, tmp_path, monkeypatch):
+    """A call that takes too long is ended without warning: the archive holds all steps that had ended."""
+    room, out = tmp_path / "room", tmp_path / "out"
+    room.mkdir()
+    out.mkdir()
+    archives = []
+
+    def run(step, room, _log, _device):
+        if (out / script.ARCHIVE).exists():
+            with tarfile.open(out / script.ARCHIVE) as archive:
+                archives.append(sorted(archive.getnames()))
+        (room / f"{step.name}.json").write_text("{}")
+        return {"step": step.name, "ended": 0, "seconds": 0.0}
+
+    monkeypatch.setattr(script, "run", run)
+    args = Namespace(part="4", only=None, small=False, seconds=540.0, device="cuda", out=out)
+    assert script.prove(args, room) == []
+    assert archives == [["tests.json"], ["smoke.json", "tests.json"]]
+
+
+def test_runs_of_an_earlier_call_are_resumed_and_its_checks_are_not(script, tmp_path):
+    names = ("gpu/results.jsonl", "trials.jsonl", "checks-timing.jsonl", "timing.json", "traces/a/summary.json")
+    for name in names:
+        (tmp_path / "room" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "room" / name).write_text("{}")
+    script.pack(tmp_path / "room", tmp_path)
+    with tarfile.open(tmp_path / script.ARCHIVE) as archive:
+        archive.extractall(tmp_path / "later", filter=script._runs_only)
+    files = (path for path in (tmp_path / "later").rglob("*") if path.is_file())
+    assert {str(path.relative_to(tmp_path / "later")) for path in files} == set(names[:2])
+
+
+def test_a_rehearsal_makes_every_steps_cases_tiny(script):
+    steps = [script.small(step) for steps in script.PARTS.values() for step in steps]
+    for step in steps:
+        assert "doctor" in step.words or step.name == "tests" or {script.SMALL_PROOFS, *script.TINY} & {*step.words}
+        assert script.PROOFS[1] not in step.words
+
+
+@pytest.fixture(scope="module")
+def proofs() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("gpu_proofs", GPU / "proofs.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def rows_of(findings) -> list[dict]:
+    return [json.loads(line) for line in findings.path.read_text().splitlines()] if findings.path.exists() else []
+
+
+def test_the_gate_is_wrong_if_it_accepts_a_slowdown_or_rejects_the_same_code(proofs, tmp_path, monkeypatch):
+    class Test:
+        def __init__(self, *_):
+            self.conditions = {"suite": "article"}
+
+        def experiment(self, slowdown, _watcher, deadline):
+            assert deadline > time.monotonic()
+            words = ("ok", "inconclusive") if slowdown else ("ok", "regression")
+            return [Attempt(slowdown, slowdown, f"case {word}", word, slowdown, 8, 60.0, self.conditions)
+                    for word in words]  # fmt: skip
+
+    monkeypatch.setattr(proofs.selftest, "Selftest", Test)
+    findings = proofs.Findings("gate", tmp_path)
+    proofs.gate("cuda", findings)
+    assert [(row["check"], row["case"], row["agrees"]) for row in rows_of(findings)] == [
+        ("+0% is not regression", "case ok", True), ("+0% is not regression", "case regression", False),
+        ("+5% is not ok", "case ok", False), ("+5% is not ok", "case inconclusive", True),
+    ]  # fmt: skip
+    assert [figure.trials for figure in findings.facts["figures"]] == [2, 2]
+    assert len((tmp_path / "trials.jsonl").read_text().splitlines()) == 4
+
+
+def test_graphs_of_a_compiled_call_count_among_its_stages_and_withheld_stages_are_no_disagreement(proofs, tmp_path):
+    case = Case(Parts(Choice("conv"), Choice("gap")), device="cuda")
+    seconds = {metrics.GRAPHS: 6.0, "lstm": 3.0, metrics.OTHER: 1.0}
+    stages = tuple(Reading(metrics.LATENCY.part(name), (value, value)) for name, value in seconds.items())
+    whole = Reading(metrics.DEVICE_LATENCY, (10.0, 10.1))
+    findings = proofs.Findings("stages", tmp_path)
+    proofs._check_sum(findings, case, Record(case, "ok", (whole, *stages)))
+    proofs._check_sum(findings, case, Record(case, "ok", (whole,)))
+    assert [(row["ours"], row["agrees"]) for row in rows_of(findings)] == [(10.0, True)]
+    assert f"stages withheld {case.id}" in findings.facts
 
 
 def test_a_separate_process_measures_memory_on_a_simulated_gpu():
@@ -88,7 +178,7 @@ def test_a_separate_process_measures_memory_on_a_simulated_gpu():
 
 def test_every_proof_finishes_on_a_simulated_gpu(tmp_path):
     """Agreement is not checked: the simulated GPU's numbers mean nothing."""
-    words = [sys.executable, str(GPU / "rehearsal/small.py"), str(tmp_path)]
+    words = [sys.executable, str(GPU / "rehearsal/small.py"), "all", str(tmp_path)]
     done = subprocess.run(words, env=PAPER, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     rows = [json.loads(line) for path in tmp_path.glob("*.jsonl") for line in path.read_text().splitlines()]

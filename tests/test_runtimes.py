@@ -193,6 +193,12 @@ def test_a_provider_receives_the_index_of_its_gpu(device: str, options: dict[str
     assert engine._provider_options() == {"trt_fp16_enable": True, **options}
 
 
+def test_a_gpus_nodes_have_no_stage_times() -> None:
+    """ONNX Runtime's profile has the seconds of their launches, and its inputs would have to be on the CPU."""
+    engine = ort.OnnxRuntime(replace(case(), device="cuda"), "dynamo", 20, "CUDAExecutionProvider")
+    assert engine.profile(Path(), None, 1, calls=1, before_call=lambda: None) is None
+
+
 @pytest.mark.parametrize("scenario", ["inference", "streaming"])
 @pytest.mark.parametrize("name", QUICKLY)
 def test_only_the_runtimes_call_is_timed_and_outputs_match_eager(

@@ -7,6 +7,7 @@ verdict is a line of a file to which later selftests append, so that the figures
 from __future__ import annotations
 
 import json
+import math
 import random
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -106,11 +107,14 @@ class Selftest:
             watcher.says(f"experiment: +{percent(slowdown)}" if slowdown else "experiment: the same code")
             yield from self.experiment(slowdown, watcher)
 
-    def experiment(self, slowdown: float, watcher: gate.Announcer) -> list[Attempt]:
-        """Run one check of all cases with this slowdown put into head."""
+    def experiment(self, slowdown: float, watcher: gate.Announcer, deadline: float = math.inf) -> list[Attempt]:
+        """Run one check of all cases with this slowdown put into head, until they are decided or the deadline.
+
+        ``deadline`` is a time of ``time.monotonic``; cases that are open then are inconclusive.
+        """
         injections = {case.id: self._injection(case, slowdown, watcher) for case in self.cases} if slowdown else {}
         head = Arm("head", self.side, {case: work for case, (work, _) in injections.items()})
-        start, method = time.monotonic(), gate.Method(self.settings, self.rule, self.folder, watcher)
+        start, method = time.monotonic(), gate.Method(self.settings, self.rule, self.folder, watcher, deadline)
         arms, names = (Arm("base", self.side), head), [case.id for case in self.cases]
         timings = gate.decide(arms, self.cases, names, method, Timings())
         seconds = (time.monotonic() - start) / len(self.cases)

@@ -28,7 +28,13 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 PROOFS = [sys.executable, str(HERE / "proofs.py")]
 COMMAND = [sys.executable, "-m", "convbench"]
-KEPT = 16 << 20
+GPU = ("--device", "cuda")
+SMALL_PROOFS = str(HERE / "rehearsal/small.py")
+TINY = ("clip.batch=1", "clip.frames=2", "clip.height=32", "clip.width=32", "protocol.visits=1",
+        "protocol.max_warmup=0.05", "protocol.max_time=0.05")  # fmt: skip
+"""Changes of a suite for a rehearsal."""
+ARCHIVE, KEPT = "runs.tar.gz", 16 << 20
+"""The file of the runs, and the bytes that it may have."""
 PATIENCE = 10
 """Seconds that an interrupted step has to write its results."""
 
@@ -43,41 +49,46 @@ class Step:
 
 
 def proof(name: str, limit: float) -> Step:
-    return Step(name, limit, (*PROOFS, name, "--out", "{out}"))
+    return Step(name, limit, (*PROOFS, name, *GPU, "--out", "{out}"))
 
 
 def verb(name: str, limit: float, *words: str) -> Step:
     return Step(name, limit, (*COMMAND, *words))
 
 
-GPU = ("--device", "cuda")
+def small(step: Step) -> Step:
+    """Return the step with tiny cases, and with time for a busy CPU to do a GPU's work."""
+    words = tuple(SMALL_PROOFS if word == PROOFS[1] else word for word in step.words)
+    return Step(step.name, 4 * step.limit, words + TINY if {"run", "profile"} & {*step.words[3:4]} else words)
+
+
 TESTS = (sys.executable, "-m", "pytest", str(HERE), "-o", "addopts=-q", "-p", "no:cacheprovider",
          "--junitxml", "{out}/tests.xml", "-rs")  # fmt: skip
 SECONDS = 540.0
 """Seconds for a part, which the limits of its steps fit into."""
 PARTS = {
     "1": (
-        verb("doctor", 25, "doctor"),
+        verb("doctor", 45, "doctor"),
         proof("timing", 50),
         proof("memory", 90),
         proof("stages", 60),
         proof("variants", 110),
-        proof("traces", 25),
+        proof("traces", 40),
         proof("contexts", 40),
         proof("cudnn", 50),
         verb("profile", 40, "profile", "suites/article.yaml", *GPU, "--only", "gap*", "--out", "{out}/profile"),
     ),
-    "2": (  # many cases share the start of a pair's processes, which is most of its time
-        verb("gate", 525, "selftest", "suites/article.yaml", "clip.batch=[1,32]", *GPU,
-             "--minutes", "4", "--slowdowns", "0,5", "--out", "{out}/gate/trials.jsonl"),
+    "2": (
+        proof("gate", 525),
     ),
     "3": (
-        verb("gpu", 525, "run", "suites/gpu.yaml", *GPU, "--budget", "7m", "--out", "{out}/gpu"),
+        verb("gpu", 525, "run", "suites/gpu.yaml", *GPU, "--budget", "8m", "--resume", "--out", "{out}/gpu"),
     ),
     "4": (
         Step("tests", 150, TESTS),
-        verb("smoke", 80, "run", "suites/smoke.yaml", *GPU, "--out", "{out}/smoke"),
-        verb("article", 290, "run", str(HERE / "article.yaml"), *GPU, "--budget", "4m", "--out", "{out}/article"),
+        verb("smoke", 80, "run", "suites/smoke.yaml", *GPU, "--resume", "--out", "{out}/smoke"),
+        verb("article", 290, "run", str(HERE / "article.yaml"), *GPU, "--budget", "4m", "--resume",
+             "--out", "{out}/article"),
     ),
 }  # fmt: skip
 
@@ -86,8 +97,6 @@ def run(step: Step, out: Path, log: Path, device: str) -> dict[str, object]:
     """Run a step under its limit, with its output in the log. At the limit its whole process group is stopped."""
     words = [word.replace("{out}", str(out)) for word in step.words]
     words = [device if word == "cuda" else word for word in words]
-    if words[1] == PROOFS[1]:
-        words += ["--device", device]
     environment = os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"}
     start = time.monotonic()
     with log.open("a") as lines:
@@ -137,15 +146,22 @@ def summary(steps: list[dict[str, object]], comparisons: list[dict[str, object]]
 def pack(room: Path, out: Path) -> None:
     """Pack all files of the steps into one archive. Files that would make it too large are named in the log instead."""
     left_out = []
-    with tarfile.open(out / "runs.tar.gz", "w:gz") as archive:
+    with tarfile.open(out / "new.tar.gz", "w:gz") as archive:
         for path in sorted(room.rglob("*"), key=lambda path: path.stat().st_size):
             if path.is_file():
-                if (out / "runs.tar.gz").stat().st_size + path.stat().st_size < KEPT:
+                if (out / "new.tar.gz").stat().st_size + path.stat().st_size < KEPT:
                     archive.add(path, path.relative_to(room))
                 else:
                     left_out.append(str(path.relative_to(room)))
+    (out / "new.tar.gz").rename(out / ARCHIVE)
     with (out / "log.txt").open("a") as log:
-        log.write(f"\n=== left out of runs.tar.gz: {', '.join(left_out) or 'nothing'}\n")
+        log.write(f"\n=== left out of {ARCHIVE}: {', '.join(left_out) or 'nothing'}\n")
+
+
+def _runs_only(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
+    """Keep what later calls add to: runs, by their step's name, and the gate's verdicts."""
+    names = {"trials.jsonl", *(step.name for steps in PARTS.values() for step in steps if "--resume" in step.words)}
+    return tarfile.data_filter(member, folder) if Path(member.name).parts[0] in names else None
 
 
 def main() -> int:
@@ -155,9 +171,16 @@ def main() -> int:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="no further step once so much is over")
     parser.add_argument("--only", help="these steps, comma-separated")
+    parser.add_argument(
+        "--resume", type=Path, metavar="DIR", help="go on with the runs that an earlier call left there"
+    )
+    parser.add_argument("--small", action="store_true", help="tiny cases, to rehearse the kit without a GPU")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="convbench-gpu-") as folder:
+        if args.resume:
+            with tarfile.open(args.resume / ARCHIVE) as archive:
+                archive.extractall(folder, filter=_runs_only)
         failed = prove(args, Path(folder))
     print((args.out / "summary.md").read_text())
     return 1 if failed else 0
@@ -173,12 +196,13 @@ def prove(args: argparse.Namespace, room: Path) -> list[str]:
         if left < 15:
             steps.append({"step": step.name, "ended": "not begun: no time was left", "seconds": 0.0})
         else:
-            limited = Step(step.name, min(step.limit, left - 10), step.words)
+            full = small(step) if args.small else step
+            limited = Step(step.name, min(full.limit, left - 10), full.words)
             steps.append(run(limited, room, args.out / "log.txt", args.device))
         comparisons = list(checks(room))
         (args.out / "summary.md").write_text(summary(steps, comparisons))
         (args.out / "checks.json").write_text(json.dumps({"steps": steps, "checks": comparisons}, indent=1))
-    pack(room, args.out)
+        pack(room, args.out)  # now, because a call that takes too long is ended without warning
     return failures(steps, comparisons)
 
 

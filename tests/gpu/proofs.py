@@ -23,8 +23,12 @@ from typing import Any
 
 import torch
 
+from convbench.check import selftest, sides
+from convbench.check.inspection import Request
+from convbench.check.rule import Rule
+from convbench.check.settings import Settings
 from convbench.core import metrics, profiles
-from convbench.core.record import Case, Choice, Clip, Parts, Protocol
+from convbench.core.record import STAGES, Case, Choice, Clip, Parts, Protocol
 from convbench.measure import attempts, harness
 from convbench.measure.machine import nvml
 from convbench.measure.memory import allocations
@@ -222,7 +226,7 @@ def stages_sum(device: str, findings: Findings) -> None:
 
 
 def _named_stages(record: Any) -> dict[str, Any]:
-    names = ("backbone", "reducer", "lstm", "head", metrics.OPTIMIZER, "other")
+    names = (*STAGES, metrics.GRAPHS, metrics.OPTIMIZER, metrics.OTHER)
     samples = {name: record.samples(metrics.LATENCY.part(name).name) for name in names}
     return {name: seconds for name, seconds in samples.items() if seconds}
 
@@ -283,7 +287,9 @@ def variants(device: str, findings: Findings) -> None:
         peak = stored[metrics.CUDA_PEAK.name]
         findings.check("sum of kinds", case, _sum_of_kinds(stored), peak, 0.0)
         host = median(record.samples(metrics.LATENCY.name))
-        findings.note(case.id, {"device": whole, "host": host, "peak": peak, "stages": _named_stages(record),
+        kinds = {kind: stored.get(metrics.CUDA_PEAK.part(kind).name, 0) for kind in metrics.KINDS}
+        findings.note(case.id, {"device": whole, "host": host, "peak": peak, "kinds": kinds,
+                                "stages": _named_stages(record),
                                 "findings": [str(finding) for finding in record.findings]})  # fmt: skip
 
 
@@ -420,6 +426,33 @@ def contexts(device: str, findings: Findings) -> None:
     findings.note("nvml", {"state": state, "smi": output})
 
 
+GATED = Request("suites/article.yaml", ["clip.batch=[1,64]"], ["conv/gap/*"])
+"""The cases that the gate is tried on: one bound by launches, one by computing. More take longer than a part."""
+SLOWDOWNS = ((0.0, 150.0), (0.05, 340.0))
+"""Slowdowns put into head, with the most seconds for the verdicts on each."""
+
+
+def gate(device: str, findings: Findings) -> None:
+    """Try the gate on the same code and on a known slowdown; cases that are open when time is up are inconclusive."""
+    trials, working_tree = findings.path.parent / "trials.jsonl", sides.WorkingTree.at(Path.cwd(), GATED.suite)
+    with sides.scratch_folder() as folder, sides.materialise(".", working_tree, folder) as side:
+        test = selftest.Selftest(side, GATED, Settings(device=device), Rule(), folder)
+        for slowdown, seconds in SLOWDOWNS:
+            attempts = test.experiment(slowdown, Printer(), time.monotonic() + seconds)
+            for attempt in selftest.append(attempts, trials):
+                wrong_word = "ok" if slowdown else "regression"
+                is_wrong = float(attempt.word == wrong_word)
+                findings.check(f"+{slowdown:.0%} is not {wrong_word}", attempt.case, is_wrong, 0.0, 0.0)
+            findings.note("figures", selftest.figures(selftest.stored_attempts(trials, test.conditions)))
+
+
+class Printer:
+    """Prints the gate's progress into the log."""
+
+    def says(self, message: str) -> None:
+        print(message, flush=True)
+
+
 def _case(batch: str, reducer: str, size: str, scenario: str, device: str) -> Case:
     return Case(Parts(Choice("conv"), Choice(reducer), int(size) or None), Clip(batch=int(batch)), (), scenario, device)
 
@@ -433,6 +466,7 @@ PROOFS = {
     "traces": traces,
     "contexts": contexts,
     "cudnn": cudnn,
+    "gate": gate,
 }
 
 

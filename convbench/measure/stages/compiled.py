@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -15,6 +14,9 @@ from convbench.measure.stages.hooks import call
 from convbench.measure.stages.profiler_marks import Marks
 from convbench.measure.stages.spans import PHASES, PREFIX, Mark, Spans, compiled_marks
 from convbench.models.subject import Subject
+
+COMPILED = "Compiled"
+"""Part of the names of the compiler's own events, such as "Torch-Compiled Region", which begins before its graph."""
 
 
 def compiled_split(subject: Subject) -> dict[str, float]:
@@ -41,26 +43,26 @@ def _spans(events: list[Mark]) -> Spans:
 def _kernel_split(events: Any) -> dict[str, float]:
     """Seconds of kernels by where the operator that launched them lies; the profiler's times are microseconds.
 
-    Kernels that no operator launched belong to the compiler, or to a replayed CUDA graph.
+    Kernels that no operator launched belong to the compiler's graphs.
     """
     on_host = [event for event in events if event.device_type == DeviceType.CPU]
     spans = _spans([(event.name, event.time_range.start, event.time_range.end) for event in on_host])
     split: dict[str, float] = {}
-    for moment, seconds in _launches(on_host):
-        stage = spans.phase(moment) if spans.phase(moment) == PHASES[2] else spans.stage(moment)
-        split[stage] = split.get(stage, 0.0) + seconds
-    shadows = {event.name for event in on_host}
-    kernels = [event for event in events if event.device_type == DeviceType.CUDA and event.name not in shadows]
+    for event in on_host:
+        if not event.is_user_annotation:  # a mark launches nothing: its kernel is its own shadow on the device
+            stage = _stage(event, spans)
+            split[stage] = split.get(stage, 0.0) + sum(kernel.duration for kernel in event.kernels) * 1e-6
+    kernels = (event for event in events if event.device_type == DeviceType.CUDA and not event.is_user_annotation)
     total = sum(event.time_range.elapsed_us() for event in kernels) * 1e-6
     return split | {GRAPHS: split.get(GRAPHS, 0.0) + max(0.0, total - sum(split.values()))}
 
 
-def _launches(on_host: Any) -> Iterator[tuple[float, float]]:
-    """Yield when an operator launched each kernel, and its seconds; a mark's shadow on the device is no kernel."""
-    for event in on_host:
-        for kernel in event.kernels:
-            if kernel.name != event.name:
-                yield event.time_range.start, kernel.duration * 1e-6
+def _stage(event: Any, spans: Spans) -> str:
+    """The stage of an event's kernels. Those that the compiler's own event launches are a replayed CUDA graph's."""
+    if COMPILED in event.name:
+        return GRAPHS
+    moment = event.time_range.start
+    return spans.phase(moment) if spans.phase(moment) == PHASES[2] else spans.stage(moment)
 
 
 def _marks(roots: list[Any]) -> list[Mark]:

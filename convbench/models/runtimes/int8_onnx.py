@@ -72,7 +72,8 @@ def _static(model: Any, path: Path, quantisation: Quantisation, names: Sequence[
 
         def __init__(self) -> None:
             self.feeds: Iterator[Mapping[str, Any]] = (
-                {name: tensor.numpy() for name, tensor in zip(names, row, strict=True)} for row in quantisation.rows
+                {name: tensor.numpy(force=True) for name, tensor in zip(names, row, strict=True)}
+                for row in quantisation.rows
             )
 
         def get_next(self) -> Mapping[str, Any] | None:

@@ -48,6 +48,8 @@ class OnnxRuntime:
     def profile(
         self, folder: Path, example: Example, threads: int, calls: int, before_call: BeforeCall
     ) -> list[Times] | None:
+        if torch.device(self.case.device).type == "cuda":  # its nodes' times are those of launches
+            return None
         stages = onnx_file.stage_of_nodes(folder, self.case)
         with tempfile.TemporaryDirectory() as logs:
             session = self._session(folder, threads, profile=f"{logs}/profile")

@@ -1,21 +1,28 @@
-"""A CUDA of paper: with this folder on PYTHONPATH every process believes that it has a GPU, whose work the CPU does.
+"""A simulated CUDA: with this folder on PYTHONPATH every process believes that it has a GPU, whose work the CPU does.
 
-It is for rehearsing the kit, so that no slip costs a run on a real device; its numbers mean nothing. Whatever names a
-device of kind ``cuda`` is made on the CPU, and ``torch.cuda`` answers from a clock and figures of its own. Triton's
-part is ``do_bench_of_paper.py``.
+It is for rehearsing the kit, so that no slip costs a run on a real device; its times mean nothing. ``torch.cuda``
+answers from a clock and figures of its own. Triton's part is ``do_bench_of_paper.py``.
+
+There are two ways. By default, everything on a device of kind ``cuda`` is made on the CPU, which needs no compiler. If
+CONVBENCH_PAPER names the library that ``rehearse.py`` builds of ``device.cpp``, tensors are on ``cuda`` and have memory
+there: mixing them with a CPU's fails as it does on a GPU, and so does CUDA in the child of a process that has asked it.
 """
 
 from __future__ import annotations
 
+import ctypes
 import importlib.abc
 import importlib.machinery
 import os
 import sys
 import time
 import types
+from collections.abc import Callable
 from typing import Any
 
-os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
+LIBRARY = os.environ.get("CONVBENCH_PAPER")
+if not LIBRARY:
+    os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 os.environ.setdefault("CONVBENCH_DO_BENCH", "do_bench_of_paper")
 
 
@@ -32,6 +39,8 @@ class Later(importlib.abc.MetaPathFinder):
         load = spec.loader.exec_module
 
         def loaded(module: types.ModuleType) -> None:
+            if LIBRARY:
+                ctypes.CDLL(LIBRARY)  # before torch asks whether there is a GPU
             load(module)
             pretend(module)
 
@@ -40,7 +49,23 @@ class Later(importlib.abc.MetaPathFinder):
 
 
 def pretend(torch: Any) -> None:
-    """Put a GPU of paper into a torch that has none."""
+    """Put a simulated GPU into a torch that has none."""
+    answers = _answers(torch) | (_answers_of_device(torch) if LIBRARY else {})
+    for name, value in answers.items():
+        for module in (torch.cuda, torch.cuda.memory, torch.cuda.random):
+            if module is torch.cuda or hasattr(module, name):
+                setattr(module, name, value)
+    torch.version.cuda = "0.0"
+    _profile_the_cpu(torch)
+    if LIBRARY:
+        torch.backends.cudnn.is_acceptable = lambda _: False
+        _compile_without_code(torch)
+    else:
+        _compute_on_the_cpu(torch)
+
+
+def _compute_on_the_cpu(torch: Any) -> None:
+    """Make everything on the CPU that names a device of kind ``cuda``."""
     from torch.overrides import TorchFunctionMode
 
     def on_cpu(value: Any) -> Any:
@@ -56,14 +81,16 @@ def pretend(torch: Any) -> None:
             return func(*map(on_cpu, args), **kwargs)
 
     OnCpu().__enter__()
-    for name, value in _answers(torch).items():
-        setattr(torch.cuda, name, value)
-    torch.cuda.memory._record_memory_history = lambda **_: None
-    block = {"requested_size": 500, "size": 512, "state": "active_allocated"}
-    change = {"action": "alloc", "size": 512}
-    torch.cuda.memory._snapshot = lambda: {"device_traces": [[change]], "segments": [{"blocks": [block]}]}
-    torch.version.cuda = "0.0"
-    _profile_the_cpu(torch)
+
+
+def _compile_without_code(torch: Any) -> None:
+    """Let ``torch.compile`` trace and differentiate graphs, but run their operators one by one: there is no triton."""
+    compile_model = torch.compile
+
+    def traced(model: Any = None, *, backend: Any = "aot_eager", mode: Any = None, **more: Any) -> Any:
+        return compile_model(model, backend=backend, **more)
+
+    torch.compile = traced
 
 
 def _profile_the_cpu(torch: Any) -> None:
@@ -88,6 +115,8 @@ def _answers(torch: Any) -> dict[str, Any]:
             return max(1, other.at - self.at) * 1e-6
 
     properties = types.SimpleNamespace(name="paper", total_memory=8 << 30, major=9, minor=0, uuid="0" * 8)
+    block = {"requested_size": 500, "size": 512, "state": "active_allocated"}
+    change = {"action": "alloc", "size": 512}
     return {
         "Event": Event,
         "is_available": lambda: True,
@@ -100,7 +129,7 @@ def _answers(torch: Any) -> dict[str, Any]:
         "is_bf16_supported": lambda *_, **__: True,
         "get_device_capability": lambda *_: (9, 0),
         "empty_cache": lambda: None,
-        "manual_seed": lambda seed: torch.manual_seed(seed),
+        "manual_seed": lambda seed: torch.default_generator.manual_seed(seed),
         "memory_allocated": lambda *_: 1 << 20,
         "max_memory_allocated": lambda *_: 2 << 20,
         "max_memory_reserved": lambda *_: 4 << 20,
@@ -108,6 +137,60 @@ def _answers(torch: Any) -> dict[str, Any]:
         "reset_peak_memory_stats": lambda *_: None,
         "mem_get_info": lambda *_: (7 << 30, 8 << 30),
         "get_device_properties": lambda *_: properties,
+        "_record_memory_history": lambda *_, **__: None,
+        "_snapshot": lambda *_: {"device_traces": [[change]], "segments": [{"blocks": [block]}]},
+    }
+
+
+def _answers_of_device(torch: Any) -> dict[str, Any]:
+    """The answers that the device gives: its memory, the current one, and which process has asked CUDA first."""
+    paper, asked = torch.ops.paper, {"first": 0, "initialized": 0}
+
+    def ask(*_: Any) -> None:
+        if _is_in_bad_fork():
+            raise RuntimeError(
+                "Cannot re-initialize CUDA in forked subprocess. To use CUDA with multiprocessing, you must use the "
+                "'spawn' start method"
+            )
+        asked["first"] = asked["initialized"] = os.getpid()
+
+    def _is_in_bad_fork() -> bool:
+        return asked["first"] not in (0, os.getpid())
+
+    def is_available() -> bool:  # counting devices spoils the children, as it does with CUDA
+        asked["first"] = asked["first"] or os.getpid()
+        return True
+
+    def after(answer: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            ask()
+            return answer(*args, **kwargs)
+
+        return call
+
+    stream = types.SimpleNamespace(synchronize=lambda: None)
+    return {
+        "_lazy_init": ask,  # the others are functions of their own: torch's compiler refuses one under two names
+        "init": after(lambda: None),
+        "is_available": is_available,
+        "is_initialized": lambda: asked["initialized"] == os.getpid(),
+        "_is_in_bad_fork": _is_in_bad_fork,
+        "device_count": lambda: 2,
+        "_device_count_nvml": lambda: 2,
+        "current_device": after(lambda: paper.exchange(-1)),
+        "set_device": after(lambda device: paper.exchange(torch.device(device).index or 0)),
+        "_exchange_device": after(lambda index: paper.exchange(index)),
+        "_maybe_exchange_device": after(lambda index: paper.exchange(index)),
+        "current_stream": after(lambda *_: stream),
+        "synchronize": after(lambda *_: None),
+        "manual_seed_all": lambda _: None,
+        "get_rng_state": after(lambda *_: torch.zeros(16, dtype=torch.uint8)),
+        "set_rng_state": after(lambda *_: None),
+        "memory_allocated": after(lambda *_: paper.bytes(0)),
+        "max_memory_allocated": after(lambda *_: paper.bytes(1)),
+        "memory_reserved": after(lambda *_: paper.bytes(2)),
+        "max_memory_reserved": after(lambda *_: paper.bytes(3)),
+        "reset_peak_memory_stats": after(lambda *_: paper.reset()),
     }
 
 
