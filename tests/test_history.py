@@ -550,10 +550,13 @@ def test_cases_measured_only_once_are_left_out_beside_others_and_shown_alone(tmp
     invented.write(tmp_path / "s" / "0", 0, {GAP: 1e-3})
     alone = history_of(tmp_path / "s")
     assert ([course.values for course in alone.courses], alone.exit_code) == ([(pytest.approx(1e-3),)], 0)
-    invented.write(tmp_path / "s" / "1", 1, {GAP: 1e-3, FC: 2e-3, GMP: 3e-3})
+    invented.write(tmp_path / "s" / "1", 1, {GAP: 1e-3, FC: 2e-3, GMP: 3e-3}, environment={"dirty": True})
+    (tmp_path / "s" / "2").mkdir()
+    (tmp_path / "s" / "2" / "run.json").write_text("{")
     history = history_of(tmp_path / "s")
     assert [course.series.case for course in history.courses] == [GAP.id]
-    assert [(note.code, note.count) for note in history.notes] == [("short", 1), ("left out", 2)]
+    notes = {note.code: note.count for note in history.notes}
+    assert notes == {"unreadable": 1, "short": 1, "dirty": 1, "left out": 2}
 
 
 def test_the_refusal_of_incomparable_runs_names_the_runs_left_out(tmp_path):
@@ -585,11 +588,13 @@ def test_a_count_may_be_zero_but_a_time_of_zero_is_left_out(tmp_path):
             replace(
                 records.record(GAP), readings=(records.reading("macs", macs), records.reading("compile_s", seconds))
             ),
-            replace(records.record(FC), readings=(records.reading("macs", 1), records.reading("compile_s", 1.0))),
+            replace(records.record(FC), readings=(records.reading("compile_s", 1.0),)),
         ]
         records.stored(tmp_path / "s" / f"{number}", run_records, started=day(number))
     ((counted, change),) = history_of(tmp_path / "s", metric="macs").changes
     assert (counted.series.case, change.word, change.ratio.median) == (GAP.id, "exact", math.inf)
+    with pytest.raises(ConvbenchError, match="--metric macs: no run has a value of it for these cases"):
+        history_of(tmp_path / "s", metric="macs", only=(FC.id,))
     compilation = history_of(tmp_path / "s", metric="compile_s")
     assert [course.series.case for course in compilation.courses] == [FC.id]
     assert [(note.count, note.example) for note in compilation.notes if note.code == "left out"] == [(1, GAP.id)]
