@@ -859,6 +859,7 @@ def test_an_impossible_combination_of_the_matrix_is_left_out_and_kept_with_its_r
         (f"{CROSSED}\ninclude: [{{reducer: gap, variant: onnxruntime, scenario: train}}]", (), 1),
         (f"{CROSSED}\ninclude: [{{variant: onnxruntime, scenario: train}}]", (), 1),
         ("matrix: {variant: [eager, onnxruntime], scenario: [inference, train]}\ninclude: [{reducer: gap}]", (), 0),
+        ("matrix: {reducer: gap, variant: [eager, onnxruntime], scenario: train}", (), 0),
         ("matrix: {reducer: gap, variant: onnxruntime, scenario: train}", (), 1),
         (
             "matrix: {reducer: gap, variant: onnxruntime, scenario: train}\ninclude: [{scenario: inference, head: 3}]",
