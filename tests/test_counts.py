@@ -12,6 +12,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.ao.nn.quantized as nnq
+import torch.ao.nn.quantized.dynamic as nnqd
 from closed_forms import conv_macs, rnn_macs, rnn_params
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -268,11 +270,27 @@ def test_layers_in_onednns_layout_have_one_count_and_a_reason():
         (lambda a: a[0].clone().addmv_(a, a[0]), 5**2),
         (lambda a: torch.nn.functional.linear(a, a[0]), 5**2),
         (lambda a: torch.linalg.matmul(a, a), 5**3),
+        (lambda a: torch.addbmm(a[:3, :4], a[:3].expand(2, 3, 5), a[:, :4].expand(2, 5, 4)), 2 * 3 * 5 * 4),
+        (lambda a: torch.matmul(a[:3].expand(2, 3, 5), a[:, :4]), 2 * 3 * 5 * 4),
+        (lambda a: torch.inner(a, a[:3]), 5 * 3 * 5),
+        (lambda a: torch.tensordot(a[:3], a[:, :2], 1), 3 * 5 * 2),
+        (lambda a: torch.tensordot(a, a, 2), 5**2),
+        (lambda a: torch.vdot(a[0], a[1]), 5),
         (lambda a: torch.nn.functional.pdist(a), 10 * 5),
+        (lambda a: torch.nn.functional.pdist(a, 1.0), 0),
+        (lambda a: torch.cdist(a, a[:3]), 5 * 3 * 5),
+        (lambda a: torch.cdist(a, a[:3], p=1.0), 0),
+        (lambda a: torch.nn.functional.conv1d(a[:, None], a[:2, None, :3], padding="same"), 5 * 5 * 2 * 3),
         (lambda a: torch._VF.einsum("ab,bc,cd->ad", (a[:2], a, a), path=(1, 2, 0, 1)), 5**3 + 2 * 5 * 5),
         (
             lambda a: torch.convolution(a[None, None], a[None, None], None, (1, 1), (1, 1), (1, 1), False, (0, 0), 1),
             225,
+        ),
+        (
+            lambda a: torch.convolution(
+                a[None, None], a[None, None, :3], None, (1, 1), (1, 1), (1, 1), True, (0,) * 2, 1
+            ),
+            5**2 * 3 * 5,
         ),
         (lambda a: torch.nn.functional.bilinear(a, a[:, :3], torch.ones(2, 5, 3)), 5 * 2 * (5 + 1) * 3),
         (lambda a: torch.nn.functional.affine_grid(a[:2, :3][None], (1, 1, 4, 7), False), 4 * 7 * 6),
@@ -282,6 +300,12 @@ def test_layers_in_onednns_layout_have_one_count_and_a_reason():
 def test_both_counts_agree_for_every_way_to_write_a_product(function, macs):
     counted = applied(function, 5)
     assert (counted.macs, counted.second, counted.uncounted) == (macs, macs, ())
+
+
+@pytest.mark.parametrize(("cell", "gates"), [(torch.nn.LSTMCell, 4), (torch.nn.GRUCell, 3), (torch.nn.RNNCell, 1)])
+def test_both_counts_agree_for_a_cell(cell, gates):
+    counted = live.count(cell(7, 6), Inputs((torch.ones(2, 7),)))
+    assert (counted.macs, counted.second, counted.uncounted) == (macs := 2 * gates * 6 * (7 + 6), macs, ())
 
 
 @pytest.mark.parametrize(
@@ -390,6 +414,46 @@ def test_each_gradient_of_a_convolution_costs_a_forward_pass(layer):
     forward = flops(lambda: layer(clip))
     assert flops(lambda: layer(clip).sum().backward()) == 2 * forward
     assert flops(lambda: layer(clip.clone().requires_grad_()).sum().backward()) == 3 * forward
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(("layers", "bidirectional"), [(1, False), (3, False), (2, True)])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_quantised_recurrent_layers_cost_what_plain_ones_do(cell, layers, bidirectional, packed):
+    layer = {"lstm": nnqd.LSTM, "gru": nnqd.GRU}[cell](7, 6, layers, bidirectional=bidirectional)
+    clip, macs = torch.zeros(5, 2, 7), rnn_macs(Recurrent(cell, 6, layers, bidirectional), 7, 5, 2)
+    if packed:
+        clip = torch.nn.utils.rnn.pack_padded_sequence(clip, torch.tensor([5, 3]))
+        macs = rnn_macs(Recurrent(cell, 6, layers, bidirectional), 7, 5 + 3, 1)
+    assert flops(lambda: layer(clip)) == 2 * macs
+
+
+@pytest.mark.parametrize(("cell", "gates"), [(nnqd.LSTMCell, 4), (nnqd.GRUCell, 3), (nnqd.RNNCell, 1)])
+def test_quantised_cells_cost_what_plain_ones_do(cell, gates):
+    layer = cell(7, 6)
+    assert flops(lambda: layer(torch.zeros(2, 7))) == 2 * 2 * gates * 6 * (7 + 6)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "outputs"),
+    [
+        (nnq.Linear(7, 6), (2, 7), 2 * 6),
+        (nnq.Conv1d(8, 12, 3), (2, 8, 5), 2 * 12 * 3),
+        (nnq.Conv2d(8, 12, 3, groups=4, padding=1), (2, 8, 5, 6), 2 * 12 * 5 * 6),
+    ],
+    ids=["linear", "conv1d", "conv2d"],
+)
+def test_quantised_layers_cost_what_plain_ones_do(layer, shape, outputs):
+    clip = torch.quantize_per_tensor(torch.zeros(shape), 0.1, 0, torch.quint8)
+    assert flops(lambda: layer(clip)) == 2 * outputs * layer.weight()[0].numel()
+
+
+def test_a_fused_encoder_layer_costs_what_its_layers_do():
+    layer, clip = torch.nn.TransformerEncoderLayer(16, 2, 24, batch_first=True).eval(), torch.zeros(3, 8, 16)
+    attention = 2 * (3 * 8 * 4 * 16 * 16 + 2 * 3 * 8 * 8 * 16)
+    with torch.no_grad():
+        assert flops(lambda: layer.self_attn(clip, clip, clip)) == attention
+        assert flops(lambda: layer(clip)) == attention + 2 * 2 * 3 * 8 * 16 * 24
 
 
 def test_training_a_depthwise_reducer_costs_three_forward_passes():

@@ -92,6 +92,14 @@ def test_a_case_is_corrected_by_the_power_at_which_it_follows_the_reference(powe
     assert np.ptp(nine) == pytest.approx(abs(power - 1) * np.ptp(np.log(speeds[:9]))), "too few tell the power"
 
 
+def test_a_case_that_follows_the_reference_and_chance_is_only_corrected_fully():
+    rng = np.random.default_rng(0)
+    speeds, luck = np.exp(0.02 * rng.standard_normal((2, 40)))
+    points = [point(n, 2e-3 * speed * luck[n], reference=3e-4 * speed) for n, speed in enumerate(speeds)]
+    remainder = np.log(2e-3 * luck)
+    assert np.ptp(logs_and_shape(points)[0] - remainder) == pytest.approx(0, abs=1e-9)
+
+
 def test_few_runs_are_assumed_to_follow_the_reference():
     points = [point(n, 2e-3 * (2 if n == 2 else 1), reference=3e-4 * (2 if n == 2 else 1)) for n in range(4)]
     assert np.ptp(logs_and_shape(points)[0]) == pytest.approx(0, abs=1e-9)
@@ -538,6 +546,19 @@ def test_runs_without_a_comparable_pair_are_refused(tmp_path):
         history_of(tmp_path / "s")
 
 
+def test_cases_measured_only_once_are_left_out_beside_others_and_shown_alone(tmp_path):
+    invented.write(tmp_path / "s" / "0", 0, {GAP: 1e-3})
+    alone = history_of(tmp_path / "s")
+    assert ([course.values for course in alone.courses], alone.exit_code) == ([(pytest.approx(1e-3),)], 0)
+    invented.write(tmp_path / "s" / "1", 1, {GAP: 1e-3, FC: 2e-3, GMP: 3e-3}, environment={"dirty": True})
+    (tmp_path / "s" / "2").mkdir()
+    (tmp_path / "s" / "2" / "run.json").write_text("{")
+    history = history_of(tmp_path / "s")
+    assert [course.series.case for course in history.courses] == [GAP.id]
+    notes = {note.code: note.count for note in history.notes}
+    assert notes == {"unreadable": 1, "short": 1, "dirty": 1, "left out": 2}
+
+
 def test_the_refusal_of_incomparable_runs_names_the_runs_left_out(tmp_path):
     """With two runs of which one was damaged, the message used to be that each case was measured once."""
     folder = invented.many(tmp_path / "s", count=2)
@@ -559,6 +580,24 @@ def test_counts_are_one_series_across_machines_and_protocols(tmp_path, metric):
     assert not {"machines", "protocols", "short"} & {note.code for note in history.notes}
     (told,) = words.stories(history)
     assert " on " not in told.partition(": ")[0]
+
+
+def test_a_count_may_be_zero_but_a_time_of_zero_is_left_out(tmp_path):
+    for number, (macs, seconds) in enumerate(((0, 0.0), (0, 1.0), (7, 1.0))):
+        run_records = [
+            replace(
+                records.record(GAP), readings=(records.reading("macs", macs), records.reading("compile_s", seconds))
+            ),
+            replace(records.record(FC), readings=(records.reading("compile_s", 1.0),)),
+        ]
+        records.stored(tmp_path / "s" / f"{number}", run_records, started=day(number))
+    ((counted, change),) = history_of(tmp_path / "s", metric="macs").changes
+    assert (counted.series.case, change.word, change.ratio.median) == (GAP.id, "exact", math.inf)
+    with pytest.raises(ConvbenchError, match="--metric macs: no run has a value of it for these cases"):
+        history_of(tmp_path / "s", metric="macs", only=(FC.id,))
+    compilation = history_of(tmp_path / "s", metric="compile_s")
+    assert [course.series.case for course in compilation.courses] == [FC.id]
+    assert [(note.count, note.example) for note in compilation.notes if note.code == "left out"] == [(1, GAP.id)]
 
 
 def test_different_protocols_and_suites_are_noted(tmp_path):

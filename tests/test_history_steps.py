@@ -74,6 +74,14 @@ def test_many_outliers_are_noise_and_no_spikes():
     assert shape(values).noise > 0.1
 
 
+@pytest.mark.parametrize(("period", "are_spikes"), [(7, False), (10, True)])
+def test_at_most_a_fifth_of_the_values_are_spikes(period, are_spikes):
+    values = series(1, noise=0.002)
+    high = np.arange(60) % period >= period - 2
+    values[high] += 0.5
+    assert shape(values).spikes == (tuple(np.flatnonzero(high)) if are_spikes else ())
+
+
 @pytest.mark.parametrize(("count", "spikes"), [(LEAST_POINTS, ()), (LEAST_POINTS + 1, (3,))])
 def test_spikes_leave_enough_values_to_show_a_step(count, spikes):
     values = np.zeros(count)

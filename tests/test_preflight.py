@@ -170,6 +170,26 @@ def test_shards_on_hosts_with_different_cores_omit_no_case(tmp_path):
         assert {name for name, threads in planned if threads == 8}
 
 
+@pytest.mark.parametrize(("shards", "costs"), [(1, [70]), (2, [35, 35]), (3, [23, 23, 24])])
+def test_shards_cost_about_the_same_whatever_the_order_of_the_cases(shards, costs):
+    """A training costs as much as two compiled models or ten plain ones."""
+    kinds = {
+        "train": (3, 10, {"scenario": "learn", "trial": Trial(Choice("order"), learning_rate=1e-3)}),
+        "compile": (6, 5, {"variant": (Choice("compile"),)}),
+        "": (10, 1, {}),
+    }
+    cost_by_case = {
+        replace(case("fc", 1000 * place + size), **axes): cost
+        for place, (count, cost, axes) in enumerate(kinds.values())
+        for size in range(1, count + 1)
+    }
+    parts = [Selection(shard=(index, shards)).part([*cost_by_case]) for index in range(1, shards + 1)]
+    assert sorted(sum(cost_by_case[member] for member in part) for part in parts) == costs
+    assert sorted(member.id for part in parts for member in part) == sorted(member.id for member in cost_by_case)
+    for index, part in enumerate(parts, start=1):
+        assert set(Selection(shard=(index, shards)).part([*cost_by_case][::-1])) == set(part)
+
+
 @pytest.mark.parametrize(("selection", "models"), [(Selection(), 10), (Selection(only=["*gap*"]), 13)])
 def test_a_model_is_built_once_to_plan_it(monkeypatch, selection, models):
     """The names of ten thousand used to take a minute to appear, three times as long. A filter by name builds more."""

@@ -18,7 +18,7 @@ from convbench.cli.app import app
 from convbench.cli.report import conclude
 from convbench.core import installed, store
 from convbench.core.errors import ConvbenchError, StoreError
-from convbench.core.files import destination, path_of
+from convbench.core.files import destination, path_of, write
 from convbench.core.record import Case, Choice, Failure
 from convbench.core.registry import Plugin, figures
 from convbench.core.text import file_stem
@@ -199,6 +199,15 @@ def test_an_output_path_is_a_file_if_its_extension_matches(tmp_path):
     page.mkdir()
     assert destination(page, "compare.html") == page / "compare.html"
     assert destination(tmp_path / "v1.2", "summary.md") == tmp_path / "v1.2" / "summary.md"
+
+
+def test_a_rewritten_file_keeps_its_permissions(tmp_path):
+    place = tmp_path / "run.json"
+    place.write_text("old")
+    for mode in (0o640, 0o606):
+        place.chmod(mode)
+        write(place, "new")
+        assert (place.stat().st_mode & 0o7777, place.read_text()) == (mode, "new")
 
 
 def test_a_tilde_means_the_home_directory(monkeypatch, tmp_path):

@@ -14,7 +14,7 @@ from convbench.analysis.costs.headlines import headline_of, undecided_results
 from convbench.analysis.results import results
 from convbench.core import metrics, visits
 from convbench.core.record import FACTS, Choice, Failure, Finding, Protocol, Reading, Record, Training, Visit
-from convbench.runs.anchors import Anchors
+from convbench.runs.anchors import FIRST_ROUND, Anchors
 from convbench.runs.executor import Host
 from convbench.runs.menu import Menu, jobs
 from convbench.runs.schedule import PlannedVisit, Schedule, cores_of, side_by_side
@@ -278,6 +278,11 @@ def test_a_resumed_run_makes_only_the_missing_visits():
     assert len(visit_keys) == len(set(visit_keys)) == 4 * len(CASES)
 
 
+@pytest.mark.parametrize(("visits", "first"), [(1, 0), (2, FACTS)])
+def test_facts_have_visits_of_their_own_if_a_case_is_visited_more_than_once(visits, first):
+    assert next(iter(schedule(Machine(apart()), replace(PROTOCOL, visits=visits)))).round == first
+
+
 def test_a_resumed_run_does_not_repeat_metrics_measured_once():
     machine = Machine(apart(), spread=0.01)
     again = schedule(machine)
@@ -294,6 +299,30 @@ def test_anchors_are_reselected_until_there_are_three():
         log.add(machine.visit(PlannedVisit(eager, 0)))
         found.append(len({anchor.id for anchor, _, _ in anchors.missing(CASES, hosts)}))
     assert found == [1, 1, 1, 0]
+
+
+@pytest.mark.parametrize(("budget", "anchor_visits"), [(None, 2 * 3), (5.0, 0)])
+def test_hosts_visit_anchors_after_the_last_round_unless_the_budget_is_spent(budget, anchor_visits):
+    machine, hosts = Machine(apart(), spread=0.01), [Host(name, {}, "here", 0) for name in ("a", "b")]
+    machine.run(schedule(machine, replace(PROTOCOL, visits=1, budget=budget), hosts=lambda: hosts))
+    to_anchors = [(planned.host, planned.case.id) for planned in machine.made if planned.round >= FIRST_ROUND]
+    assert len(set(to_anchors)) == len(to_anchors) == anchor_visits
+    assert len(machine.made) == len(CASES) + anchor_visits
+
+
+@pytest.mark.parametrize(("host_count", "first"), [(1, 4 * 8), (2, 8)])
+def test_trainings_follow_the_facts_on_several_hosts_and_the_rounds_on_one(host_count, first):
+    """No training is handed out twice, even if none has ended before the rounds have."""
+    trials = [lesson(0.8, seed=seed).case for seed in range(3)]
+    machine, hosts = Machine(apart(), spread=0.005), [Host(f"{number}", {}, "here", 0) for number in range(host_count)]
+    planning, order = schedule(machine, cases=[*CASES, *trials], hosts=lambda: hosts), []
+    for planned in planning:
+        order.append(planned.case.trial is not None)
+        assert planning.state.trainings == (3 if order[-1] else 0)
+        assert host_count > 1 or planning.state.round == planned.round
+        if not order[-1]:
+            planning.log.add(machine.visit(planned))
+    assert [place for place, is_training in enumerate(order) if is_training] == [first, first + 1, first + 2]
 
 
 def test_a_failed_case_is_not_visited_again():
@@ -334,6 +363,10 @@ def test_a_failed_visit_after_good_visits_is_a_finding():
         ("visit_failed", {"reason": "crash: killed by SIGSEGV"})
     ]
     assert visits.join_visits([record]) == [record]
+    [record] = visits.join_visits(
+        [replace(second, status="failed", readings=(), visits=(Visit(0, failure="x"),)), first]
+    )
+    assert (record.status, len(record.visits)) == ("ok", 2)
 
 
 def line(number, latency=1e-3, reference=1e-3, delay=0.0, steal=0.0, codes=(), threads=1):
@@ -354,6 +387,7 @@ def line(number, latency=1e-3, reference=1e-3, delay=0.0, steal=0.0, codes=(), t
         ({"steal": 0.05}, ""),
         ({"steal": 0.051}, "the host took 6 % of the time"),
         ({"delay": 0.9}, ""),  # what a single thread waits is taken off its times
+        ({"delay": 0.9, "threads": None}, ""),
         ({"delay": 0.02, "threads": 2}, ""),
         ({"delay": 0.021, "threads": 2}, "other processes had a core for 3 % of the time"),
         ({"delay": 1.4, "threads": 2}, "other processes had a core for 100 % of the time"),
@@ -376,6 +410,8 @@ def test_a_case_without_an_undisturbed_visit_is_withheld_for_the_most_frequent_r
     )  # fmt: skip
     assert record.samples(metrics.LATENCY) == ()
     assert visits.join_visits([record]) == [record]
+    [record] = visits.join_visits([replace(line(FACTS), readings=()), *stolen])
+    assert record.findings == (withheld,), "a visit without times saves no times"
     [record] = visits.join_visits([*stolen, line(3)])
     assert (record.samples(metrics.LATENCY), record.findings) == ((1e-3,), ())
 
@@ -430,6 +466,7 @@ def test_a_case_gets_one_core_per_thread():
     assert cores_of(two, 3, (0, 1, 2, 3)) == (3, 0)
     assert cores_of(replace(two, threads=4), 1, (0, 1, 2, 3)) == ()
     assert cores_of(two, 1, ()) == ()
+    assert cores_of(replace(two, device="cuda"), 1, (0, 1, 2, 3)) == ()
 
 
 def test_a_case_without_a_trial_is_visited_in_every_round():
@@ -457,6 +494,7 @@ def test_until_sure_trains_more_seeds_while_the_recommendation_is_open():
         ends.append(visit.decides)
         model_case = replace(visit.case, trial=None, scenario="inference")
         schedule.log.add(train(model_case, visit.case.trial.seed, schedule.state.look))
+    assert schedule.state.unplanned
     assert planned[0] == (3, 2)
     last = [a != b for a, b in pairwise([look for _, look in planned] + [0])]
     assert ends == last, "the last training of a look decides what the next one asks for"
@@ -499,6 +537,22 @@ def test_a_budget_reaches_the_planned_trainings_before_it_is_spent_on_further_vi
     assert len(trains) == 100, "the time left goes to the contenders"
 
 
+@pytest.mark.parametrize("until_sure", [False, True])
+def test_the_last_planned_training_decides_only_if_more_may_follow(until_sure):
+    trials = [lesson(0.8, seed=seed).case for seed in range(3)]
+    planning = Schedule(trials, PROTOCOL, False, lambda: 0.0, until_sure=until_sure)
+    assert [planned.decides for planned in itertools.islice(planning, 3)] == [False, False, until_sure]
+
+
+def test_until_sure_with_a_budget_reaches_the_planned_trainings_first():
+    machine = Machine(dict.fromkeys(apart(), 1e-3), spread=0.2)
+    protocol, trial = replace(PROTOCOL, budget=1000.0), lesson(0.8).case
+    planning = schedule(machine, protocol, [*CASES, trial], until_sure=True)
+    for planned in itertools.takewhile(lambda planned: not planned.case.trial, planning):
+        planning.log.add(machine.visit(planned))
+    assert len(machine.made) <= len(CASES) * (1 + 3 * 1.5) + 10
+
+
 def test_a_spent_budget_ends_trainings_too():
     """Trainings used to go on for hours after ``--budget 5m``."""
     lessons = {record.case: record for record in (lesson(0.8, seed=seed) for seed in range(4))}
@@ -514,14 +568,12 @@ def test_a_spent_budget_ends_trainings_too():
 
 
 def test_a_stage_knows_its_number_of_visits():
-    machine = Machine(apart(), spread=0.01)
+    machine = Machine(apart() | {CASES[2].id: 1.12e-3}, spread=0.08)  # cannot yet be told from the fastest
     planning = schedule(machine)
-    expected = {FACTS: (8, 0), 0: (8, 16), 1: (8, 8), 2: (8, 0)}
+    expected = {FACTS: (8, 0), 0: (8, 16), 1: (8, 8), 2: (8, 0), 3: (2, 0)}
     for planned in planning:
         state = planning.state
         assert (state.round, state.hosts) == (planned.round, 1)
-        if planned.round < planning.protocol.visits:
-            assert (state.visits, state.following) == expected[planned.round]
-        else:
-            assert state.visits == len(state.open)
+        assert (state.visits, state.following) == expected.get(planned.round, (len(state.open), 0))
         planning.log.add(machine.visit(planned))
+    assert max(planned.round for planned in machine.made) >= 3

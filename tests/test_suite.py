@@ -25,6 +25,8 @@ from convbench.core import registry, traits
 from convbench.core.errors import ConvbenchError, SuiteError, Unavailable
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Recurrent, Training, Whole
 from convbench.suite.axes import AXES, ClipLayout, RecurrentLayout
+from convbench.suite.layout import TrainingLayout
+from convbench.suite.source import value_of
 
 TESTS = Path(__file__).parent
 BAD = TESTS / "suites_bad"
@@ -99,6 +101,10 @@ matrix:
     assert (last.clip, last.scenario) == (Clip(batch=3), "streaming")
 
 
+def test_one_thread_is_named_in_no_case(cases: Any) -> None:
+    assert [case.threads for case in cases("matrix: {reducer: gap, threads: [1, 2, all]}")] == [None, 2, "all"]
+
+
 def test_all_spellings_of_a_plugin_are_one_case(cases: Any) -> None:
     text = "[gap, {name: gap}, avg-k, avg-k(k=4), {name: avg-k, k: 4}, 'avg-k( k = 4 )']"
     assert reducers(cases(f"matrix: {{reducer: {text}}}")) == ["gap", "avg-k"]
@@ -162,6 +168,8 @@ def test_a_whole_number_may_be_written_with_an_exponent(cases: Any) -> None:
     """1e3 used to be refused: "1000.0 is not a whole number"."""
     (case,) = cases("matrix: {reducer: avg-k(k=1e0), clip: {frames: 1e1}, lstm_input: null}", "clip.batch=2e0")
     assert (case.clip, parts(case).reducer) == (Clip(2, 10), Choice("avg-k", (("k", 1),)))
+    numbers = list(map(value_of, ("1e3", "1e-3", "1.5e3", "1.0")))
+    assert [(type(number), number) for number in numbers] == [(int, 1000), (float, 1e-3), (float, 1500.0), (float, 1.0)]
 
 
 def test_a_section_with_only_comments_counts_as_absent(cases: Any) -> None:
@@ -369,6 +377,14 @@ def test_exclude_compares_only_its_keys_and_skips_whole_models(cases: Any) -> No
     assert [case.variant_name for case in cases(text)] == ["eager", "compile"]
 
 
+def test_exclude_compares_only_the_stated_settings_of_a_users_model(cases: Any) -> None:
+    name, inputs = "name: 'needs_option:model'", "inputs: 'needs_option:build'"
+    lstm, cnn = (f"{{{name}, {inputs}, stages: {{lstm: {stage}}}}}" for stage in ("rnn", "cnn"))
+    for entry, count in ((lstm, 2), (f"{{{name}, {inputs}}}", 1), (f"{{{name}, inputs: 'wild:time_major'}}", 3)):
+        text = f"matrix: {{model: [{lstm}, {cnn}, 'needs_option:model']}}\nexclude: [{{model: {entry}}}]"
+        assert len(cases(text)) == count
+
+
 @pytest.mark.parametrize(
     ("axis", "text"),
     [
@@ -453,6 +469,18 @@ def test_an_override_sets_an_option_inside_a_plugins_text(cases: Any) -> None:
     text = "matrix: {reducer: avg-k(k=2), backbone: [conv, conv(channels=8)]}"
     assert reducers(cases(text, "reducer.k=[3, 5]", "backbone=conv")) == ["avg-k(k=3)", "avg-k(k=5)"]
     assert [str(parts(case).backbone) for case in cases(text, "backbone.channels=16")] == ["conv(channels=16)"]
+    (wide,) = cases("matrix: {reducer: gap, rnn: bilstm64, clip: 1x2x3x8x8}", "rnn.hidden=32", "clip.frames=4")
+    assert (str(parts(wide).rnn), str(wide.clip)) == ("bilstm32", "1x4x3x8x8")
+
+
+@pytest.mark.parametrize(
+    ("rates", "seeds", "rate_seeds"), [([1e-3, 2e-3], 3, 2), ([1e-3, 2e-3], 2, 0), ([1e-3], 3, 0), ([1e-3, 1e-3], 3, 0)]
+)
+def test_a_learning_rate_is_chosen_if_there_are_several_and_further_seeds(
+    rates: list[float], seeds: int, rate_seeds: int
+) -> None:
+    layout = TrainingLayout.model_validate({"learning_rates": rates, "seeds": seeds, "rate_seeds": 2})
+    assert layout.build().rate_seeds == rate_seeds
 
 
 def test_a_positional_parameter_is_refused_as_an_option(cases: Any) -> None:
@@ -829,7 +857,15 @@ def test_an_impossible_combination_of_the_matrix_is_left_out_and_kept_with_its_r
     ("text", "overrides", "count"),
     [
         (f"{CROSSED}\ninclude: [{{reducer: gap, variant: onnxruntime, scenario: train}}]", (), 1),
+        (f"{CROSSED}\ninclude: [{{variant: onnxruntime, scenario: train}}]", (), 1),
+        ("matrix: {variant: [eager, onnxruntime], scenario: [inference, train]}\ninclude: [{reducer: gap}]", (), 0),
+        ("matrix: {reducer: gap, variant: [eager, onnxruntime], scenario: train}", (), 0),
         ("matrix: {reducer: gap, variant: onnxruntime, scenario: train}", (), 1),
+        (
+            "matrix: {reducer: gap, variant: onnxruntime, scenario: train}\ninclude: [{scenario: inference, head: 3}]",
+            (),
+            1,
+        ),
         ("matrix: {reducer: gap, variant: [eager, onnxruntime]}\ninclude: [{scenario: train}]", (), 1),
         (CROSSED, ("variant=onnxruntime", "scenario=train"), 1),
     ],

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
 import records
 
-from convbench.analysis.choice.by_budget import by_quality
+from convbench.analysis.choice.by_budget import by_quality, steps
 from convbench.analysis.choice.by_task import recommendations
 from convbench.analysis.choice.recommendation import Ask
 from convbench.analysis.costs.headlines import headline_of
@@ -90,6 +91,22 @@ def test_every_answer_within_a_budget_has_its_row():
     at_no_limit = [data["answers"][code] for code in data["cells"][-1]]
     assert [row is not None and case_results[row].case.variant_name for _, row in at_no_limit] == ["int8"] * 4 + [False]
     assert at_no_limit[-1][0] == "1 more task is answered by convbench advise."
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "limits"),
+    [
+        ("latency", (9e-3, 2.1e-3, math.inf, 0.0), (2e-3, 2.5e-3, 3e-3, 4e-3, 5e-3, 6e-3, 8e-3, 10e-3)),
+        ("latency", (5e-3,), (5e-3,)),
+        ("latency", (math.inf, 0.0), ()),
+        ("latency", (1e-6, 2e-5), (1e-6, 1.2e-6, 1.5e-6, 2e-6, 2.5e-6, 3e-6, 4e-6, 5e-6, 6e-6, 8e-6, 1e-5, 1.2e-5,
+                                   1.5e-5, 2e-5)),
+        ("latency", (1e-6, 4e-5), (1e-6, 1.5e-6, 2.5e-6, 4e-6, 6e-6, 1e-5, 1.5e-5, 2.5e-5, 4e-5)),
+        ("memory", (3 * 2**20, 6.5 * 2**20), tuple(size * 2.0**20 for size in (3, 3.5, 4, 5, 6, 7))),
+    ],
+)  # fmt: skip
+def test_the_limits_on_offer_are_at_most_sixteen_round_values_around_all_costs(name, values, limits):
+    assert steps(values, name) == (*limits, math.inf)
 
 
 def test_the_difference_is_paired_by_seed() -> None:

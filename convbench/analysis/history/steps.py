@@ -240,10 +240,9 @@ def _range(values: Floats, noise: float) -> tuple[int, int]:
 def _visible_step(count: int, fit: _Fit) -> float:
     """Return the relative size of a step in the middle that nine of ten series would show.
 
-    It has to exceed its penalty. It also has to beat a slope, which explains three quarters of its squares and costs
-    less.
+    It has to beat a slope, which explains three quarters of its squares and costs less. This takes a larger step than
+    to exceed its penalty.
     """
     penalty = fit.penalty / fit.noise**2
-    height = math.sqrt(penalty) + NINE_OF_TEN
-    height_on_slope = 2 * (NINE_OF_TEN + math.sqrt(NINE_OF_TEN**2 + penalty * (1 - SLOPE_COSTS)))
-    return math.expm1(max(height, height_on_slope) * fit.noise * 2 / math.sqrt(count))
+    height = 2 * (NINE_OF_TEN + math.sqrt(NINE_OF_TEN**2 + penalty * (1 - SLOPE_COSTS)))
+    return math.expm1(height * fit.noise * 2 / math.sqrt(count))
