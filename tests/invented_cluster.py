@@ -68,6 +68,7 @@ class Invented:
     busy: float = 0.0
     dropped: list[str] = field(default_factory=list)
     awaits_workers: bool = True
+    wait_reason: str = ""
     closed: bool = False
 
     def __post_init__(self) -> None:

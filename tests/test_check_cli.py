@@ -22,6 +22,7 @@ from records import case, record
 from convbench.check import floor, link, outcome
 from convbench.check.rule import Rule
 from convbench.check.settings import Settings
+from convbench.core import git as repository
 from convbench.core import lock, metrics, store
 
 FAKE = Path(__file__).with_name("fake_worker.py")
@@ -253,7 +254,9 @@ def stored(path: Path, measured: list, **environment) -> Path:
 def test_a_checks_own_files_do_not_stop_its_resume(here):
     """Files of a check are no change of the code. Any other new file is, and the code may then differ."""
     words = ("check", "fake.json", "--base", "main", "--json", "check.json", "--junit", "out/check.xml")
-    assert convbench(here, *words).returncode == 0
+    assert convbench(here, *words, "--summary", "check.md").returncode == 0
+    assert (here / "check.md").exists()
+    assert not repository.is_dirty(here)  # also not for another check, or for a run that is to be confirmed
     before = outcome.read(here / "check.json")
     patched = {**before.head.environment, "os": "Linux of another patch level"}
     outcome.write(replace(before, head=replace(before.head, environment=patched)), here / "check.json", "")

@@ -17,12 +17,14 @@ import pytest
 from command import commit
 from command import git as run
 
-from convbench.check import origin, sides
+from convbench.check import bisected, origin, sides
 from convbench.core import git, lock, scratch
 from convbench.core.errors import BuildFailed, ConvbenchError, Refused, StoreError
 from convbench.core.text import some
 from convbench.measure import attempts
 from convbench.measure.machine import environment
+
+EXAMPLE = Path(__file__).parents[1] / "reports" / "example"
 
 
 @pytest.fixture
@@ -109,8 +111,10 @@ def test_stored_runs_and_compiled_modules_make_no_run_dirty(repository, monkeypa
     ):
         (repository / file).parent.mkdir(parents=True, exist_ok=True)
         (repository / file).write_text("{}")
+    shutil.copy(EXAMPLE / "index.html", repository / "page.html")
+    bisected.write(repository / "speed" / "bisect.json", bisected.State("smoke", ["1a", "2b"]))
     assert environment.describe("cpu")["dirty"] is False
-    for code in ("new.py", "runs/net.py", "runs/settings.json", "speed/check/settings.json"):
+    for code in ("new.py", "runs/net.py", "runs/settings.json", "speed/check/settings.json", "page.xml", "nets.md"):
         (repository / code).parent.mkdir(exist_ok=True)
         (repository / code).write_text("")
         assert environment.describe("cpu")["dirty"] is True
@@ -487,13 +491,16 @@ def test_a_failed_checkout_is_reported_and_leaves_no_worktree(repository, folder
     (repository / ".gitattributes").write_text("*.bin filter=away\n")
     (repository / "weights.bin").write_text("1")
     commit(repository, "weights")
-    for name, value in (("smudge", "false"), ("required", "true")):
+    for name, value in (("smudge", "absent"), ("required", "true")):
         run(repository, "config", f"filter.away.{name}", value)
     with (
-        pytest.raises(BuildFailed, match=r"git cannot check out .*: fatal: weights\.bin: smudge filter away failed"),
+        pytest.raises(
+            BuildFailed, match=r"git cannot check out .*: fatal: weights\.bin: smudge filter away failed"
+        ) as raised,
         sides.materialise("main", sides.WorkingTree.at(repository, "smoke"), folder),
     ):
         pass
+    assert "(error: cannot fork to run external filter 'absent'; " in str(raised.value)
     assert run(repository, "worktree", "list").count("\n") == 0
 
 
@@ -534,6 +541,21 @@ def test_unrelated_histories_are_reported_as_having_no_common_commit(repository)
     said = git.why_not(repository, "base 'main...new'", "main...new")
     assert said == "base 'main...new' is not a ref: the two have no commit in common, as after a rewrite of history"
     assert "`git fetch` it" in git.why_not(repository, "base", "main...nowhere")
+
+
+@pytest.mark.parametrize("depth", [(), ("--depth", "1")])
+@pytest.mark.parametrize("name", ["release...HEAD", "origin/release...HEAD"])
+def test_the_advice_fetches_a_base_into_a_clone_of_one_branch(repository, tmp_path, depth, name):
+    """In a clone of one branch, ``git fetch origin main`` kept main only as FETCH_HEAD: the same error returned."""
+    run(repository, "branch", "release", "main~1")
+    clone = tmp_path / "clone"
+    run(tmp_path, "clone", "-q", "--single-branch", *depth, repository.as_uri(), "clone")
+    assert git.commit(clone, name) is None
+    advice = re.findall("`git (fetch [^`]+)`", git.why_not(clone, "base", name))
+    run(clone, *advice[-1].split())
+    assert git.commit(clone, name) == run(repository, "rev-parse", "main~1")
+    for plain in ("nowhere", "origin/nowhere"):
+        assert "origin nowhere" in git.why_not(clone, "base", plain)
 
 
 def test_a_branch_off_the_first_parents_is_refused_with_advice(repository):

@@ -11,6 +11,8 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
+from contextlib import suppress
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -22,6 +24,7 @@ import pytest
 import records
 from command import TESTS, convbench, start
 
+from convbench import __main__
 from convbench.cli import app, ending
 from convbench.core import installed, store
 from convbench.core.errors import ConvbenchError
@@ -425,6 +428,34 @@ def test_a_handler_that_c_installed_is_left_alone(monkeypatch):
     before = getsignal(own)
     assert ending.code_of(lambda: 3) == 3
     assert getsignal(own) is before
+
+
+def test_an_error_that_ctrl_c_causes_is_an_interruption(capsys):
+    """An interrupted import of numpy raises ImportError, which ended in a traceback and the request for a report."""
+
+    def interrupted_import():
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        raise ImportError("numpy._core.multiarray failed to import")
+
+    assert ending.code_of(interrupted_import) == 128 + signal.SIGINT
+    sentence = "convbench: interrupted (ImportError: numpy._core.multiarray failed to import)\n"
+    assert capsys.readouterr().err == sentence
+
+
+@pytest.mark.parametrize("is_ignored", [False, True])
+def test_ctrl_c_before_the_command_handles_signals_just_ends_it(monkeypatch, is_ignored):
+    """It printed a traceback, and in pydantic's build of a class it ended with exit code 1: a confirmed regression."""
+    handlers = []
+    monkeypatch.setattr("convbench.cli.main", lambda: handlers.append(signal.getsignal(signal.SIGINT)))
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN if is_ignored else signal.default_int_handler)
+    try:
+        __main__.main()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert handlers == [signal.SIG_IGN if is_ignored else signal.SIG_DFL]
+    scripts = tomllib.loads((TESTS.parent / "pyproject.toml").read_text())["project"]["scripts"]
+    assert scripts == {"convbench": f"{__main__.__name__}:main"}
 
 
 def test_a_plan_of_one_case_is_worded_in_the_singular(here, in_process):

@@ -13,10 +13,11 @@ import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count, pairwise
 from pathlib import Path
+from typing import Any
 from unittest.mock import MagicMock, Mock
 
 import pytest
@@ -748,6 +749,41 @@ def slurm_engine(folder: Path, *workers: str) -> slurm._Engine:
     return engine
 
 
+def test_a_folder_on_nfs_is_opened_before_its_files_are_missed(tmp_path, monkeypatch) -> None:
+    """NFS remembers for up to a minute that a file is missing, until somebody opens the folder."""
+    engine, worker = slurm_engine(tmp_path, "first"), mailbox.Mailbox(tmp_path / "mail", "first")
+    remembered: set[Path] = set()
+    scandir, read, stat = os.scandir, Path.read_bytes, Path.stat
+    sleeps = iter([lambda: engine.hand("first", Piece(7, ())), lambda: None])
+
+    def look(folder: Path) -> Iterator[os.DirEntry[str]]:
+        remembered.difference_update({path for path in remembered if path.parent == folder})
+        return scandir(folder)
+
+    def remembering(call: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(path: Path, *arguments: Any, **options: Any) -> Any:
+            if path in remembered or not os.path.lexists(path):
+                remembered.add(path)
+                raise FileNotFoundError(path)
+            return call(path, *arguments, **options)
+
+        return wrapped
+
+    monkeypatch.setattr(mailbox.os, "scandir", look)
+    monkeypatch.setattr(Path, "read_bytes", remembering(read))
+    monkeypatch.setattr(Path, "stat", remembering(stat))
+    monkeypatch.setattr(mailbox.time, "sleep", lambda _: next(sleeps)())
+    assert engine.mailboxes.collect() == []
+    assert next(worker.pieces()) == Piece(7, ())
+    worker.say(Beat("first"))
+    assert engine.mailboxes.collect() == [Beat("first")]
+    assert not worker.has_ended
+    engine.mailboxes.stop("first")
+    assert worker.has_ended
+    monkeypatch.undo()
+    engine.close()
+
+
 def test_a_message_that_cannot_be_read_now_is_read_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> None:
         raise OSError("the folder is away for a moment")
@@ -913,6 +949,24 @@ def test_without_accounting_the_queue_tells_which_jobs_have_ended(tmp_path, monk
     reasons = [event.reason for event in engine._losses()]
     assert len(reasons) == bool(reason)
     assert all(re.fullmatch(reason, text) for text in reasons)
+    engine.close()
+
+
+def test_the_queues_reason_tells_what_a_run_without_workers_waits_for(tmp_path, monkeypatch, caplog) -> None:
+    """A job that is held never starts, and one too long for its partition: the run only asked if the queue was long."""
+    lines = ("welcome", "1_0 PENDING Priority", "1_1 PENDING launch failed requeued held", "1_2 RUNNING None")
+    (tmp_path / "squeue").write_text("#!/bin/sh\n" + "".join(f"echo {line}\n" for line in lines))
+    (tmp_path / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    engine = slurm_engine(tmp_path / "run", *(f"worker-{number}" for number in range(3)))
+    for number, submission in enumerate(engine.submissions.values()):
+        submission.job.configure_mock(state="PENDING", job_id=f"1_{number}")
+    monkeypatch.setattr(engine, "start", lambda: 3)
+    monkeypatch.setattr(slurm, "wait_for_word", lambda *_: [])
+    reason = "Slurm's queue gives the reason Priority and launch failed requeued held."
+    with pytest.raises(ConvbenchError, match=f"no worker joined within .* s: {reason} The option start sets how long"):
+        Roll(engine, Limits(start=60), count().__next__).hosts  # noqa: B018 (waits for them)
+    assert f"waiting up to 60 s for the first (option start); {reason}" in caplog.text
     engine.close()
 
 

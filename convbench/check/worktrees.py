@@ -61,11 +61,12 @@ def _check_out(repository: Path, commit: str, tree: Path) -> None:
     Raises BuildFailed, but not if only a hook failed after the checkout, as git-lfs's can.
     """
     try:
-        git.run(repository, "worktree", "add", "--detach", "--force", str(tree), commit)
+        git.run(repository, "worktree", "add", "--quiet", "--detach", "--force", str(tree), commit)
     except subprocess.SubprocessError as error:
         if not (_is_whole(tree, commit) or _fill(repository, commit, tree)):
-            lines = git.error_output(error).splitlines()
-            raise BuildFailed(f"git cannot check out {commit[:12]}: {lines[-1] if lines else error}") from error
+            *causes, last = git.error_output(error).splitlines()[-3:] or [str(error)]
+            reason = f"{last} ({'; '.join(causes)})" if causes else last
+            raise BuildFailed(f"git cannot check out {commit[:12]}: {reason}") from error
 
 
 def _is_whole(tree: Path, commit: str) -> bool:

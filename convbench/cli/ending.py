@@ -22,7 +22,7 @@ import typer
 
 from convbench.core import installed
 from convbench.core.code import missing_module, place_of
-from convbench.core.errors import ConvbenchError, Interrupted
+from convbench.core.errors import ConvbenchError, Interrupted, typed_line
 from convbench.core.text import cut
 
 INTERNAL = 70
@@ -96,6 +96,8 @@ def code_of(command: Callable[[], Any]) -> int:
     except BaseException as error:
         if isinstance(error, SystemExit) and _modules(error)[-1].startswith("typer."):  # completion for a shell
             return int(error.code or 0)
+        if numbers:  # Ctrl-C in an import or an extension may come back as any error, such as numpy's ImportError
+            return _report(f"interrupted ({typed_line(error)})", 128 + numbers[0])
         if reason := _path_problem(error) or missing_module(error):
             return _report(reason, ConvbenchError.exit_code)
         traceback.print_exc()

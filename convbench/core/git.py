@@ -18,6 +18,15 @@ from convbench.core.text import one_line
 TIMEOUT = 300.0
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 """How a file begins whose content Git LFS has not fetched."""
+WRITTEN_BY_US = re.compile(
+    rb"""<title>[^<]{0,400}convbench</title>|<testsuite [^>]{0,400}name="convbench check |\A### convbench check: """
+    rb"""|\A\{\s*"suite":\s*"[^"]{0,400}",\s*"(base|places)":"""
+)
+"""How our pages begin, and the JUnit XML, Markdown and JSON of a check or a search."""
+HEAD_BYTES = 4096
+"""Bytes of a file in which its beginning is looked for: a page's title follows a policy of some 300."""
+HASH = r"[0-9a-f]{4,40}"
+"""How a whole or shortened hash of a commit looks."""
 OF_HOOKS = ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE")
 OF_CHECKS = (CONFIRMED, *(folder.name for folder in OF_GATE))
 """Folders beside the runs in which the gate's commands keep their measurements."""
@@ -130,15 +139,23 @@ def uncommitted(top: Path, but: Iterable[Path] = ()) -> tuple[str, ...]:
 def _is_output(top: Path, file: Path) -> bool:
     """Whether a file belongs to a run, or is a page or a check's JSON beside runs; other files there may be code.
 
-    A check's JSON at its default place is an output even without runs.
+    A check's JSON at its default place is an output even without runs, and so is what begins as our files do anywhere.
     """
-    if any((top / folder / RUN).exists() for folder in file.parents if folder != Path()):
+    if any((top / folder / RUN).exists() for folder in file.parents if folder != Path()) or _is_ours(top / file):
         return True
     is_check_output = file.parent.name in OF_CHECKS and file.suffix in (".json", ".jsonl")
     place = file.parent.parent if is_check_output else file.parent
     if is_check_output and place.name == REPORTS.name:
         return True
     return (is_check_output or file.suffix == ".html") and place != Path() and any((top / place).glob(f"*/{RUN}"))
+
+
+def _is_ours(file: Path) -> bool:
+    if file.suffix not in (".html", ".json", ".md", ".xml"):
+        return False
+    with suppress(OSError), file.open("rb") as stream:
+        return WRITTEN_BY_US.search(stream.read(HEAD_BYTES)) is not None
+    return False
 
 
 def why_not(cwd: Path, name: str, ref: str, only_commits: bool = False) -> str:
@@ -160,19 +177,26 @@ def why_not(cwd: Path, name: str, ref: str, only_commits: bool = False) -> str:
     if top(cwd) is None:
         remedy = "run this in one" if only_commits else "name a wheel or a directory"
         return f"{name} is not a {kind}{alternatives}, and this is not a git repository: {remedy}"
+    left, dots, right = ref.partition("...")
+    missing = next((end for end in ((left, right or "HEAD") if dots else (ref,)) if not commit(cwd, end)), "")
+    branch = missing.removeprefix("origin/")
+    fetch = f"origin {branch}:refs/remotes/origin/{branch}"  # a clone of one branch would keep it only as FETCH_HEAD
+    is_name = bool(re.fullmatch(r"[\w./-]+", branch)) and ".." not in branch and not re.fullmatch(HASH, branch)
     if ask(cwd, "rev-parse", "--is-shallow-repository") == "true":
         # A server only hands out branches, tags and whole hashes, and a single commit has no history.
-        if only_commits or not re.fullmatch(r"[\w./-]+", ref) or ".." in ref or re.fullmatch(r"[0-9a-f]{4,39}", ref):
+        if dots and is_name:
+            remedy = f"`git fetch --unshallow {fetch}`"
+        elif only_commits or dots or not (is_name or re.fullmatch(r"[0-9a-f]{40}", branch)):
             remedy = "`git fetch --unshallow`, or --deepen by as many commits as it takes"
         else:
-            remedy = f"fetch it first, as in `git fetch --depth 1 origin {ref}` and --base FETCH_HEAD"
+            remedy = f"fetch it first, as in `git fetch --depth 1 origin {branch}` and --base FETCH_HEAD"
         return (
             f"{name} is not a {kind} of this clone, which is shallow: {remedy} (with actions/checkout, fetch-depth: 0)"
         )
-    left, dots, right = ref.partition("...")
-    if dots and all(commit(cwd, end or "HEAD") for end in (left, right)):
+    if dots and not missing:
         return f"{name} is not a {kind}: the two have no commit in common, as after a rewrite of history"
-    return f"{name} is not a {kind} of this repository{alternatives}: `git fetch` it, or name another"
+    one_branch = f" (in a clone of one branch: `git fetch {fetch}`)" if is_name else ""
+    return f"{name} is not a {kind} of this repository{alternatives}: `git fetch` it{one_branch}, or name another"
 
 
 def refusal(cwd: Path) -> str:

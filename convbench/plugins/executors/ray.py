@@ -112,6 +112,10 @@ class _Engine:
         """Always: a host may join the cluster at any time."""
         return True
 
+    @property
+    def wait_reason(self) -> str:
+        return ""
+
     def expect(self, cases: Sequence[Case]) -> None:
         self.spec = self.spec.of(cases)
 

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from convbench.core.errors import ConvbenchError, line_of
 from convbench.core.option_types import Count, NonNegative
@@ -165,6 +165,14 @@ class _Engine:
         """Whether a worker has yet to join, or a replacement has yet to be submitted."""
         return self._owed_count > 0 or any(math.isinf(submission.join_time) for submission in self.submissions.values())
 
+    @property
+    def wait_reason(self) -> str:
+        """Slurm's reasons, such as JobHeldUser or PartitionTimeLimit: some of them never end by themselves."""
+        queue = _queue() or {} if self.options.cluster == "slurm" else {}
+        places = (queue.get(submission.job.job_id) for submission in self.submissions.values())
+        reasons = sorted({place.reason for place in places if place and place.state == "PENDING"} - {"", "None"})
+        return f"Slurm's queue gives the reason {' and '.join(reasons)}." if reasons else ""
+
     def expect(self, cases: Sequence[Case]) -> None:
         self.spec = self.spec.of(cases)
 
@@ -308,7 +316,8 @@ class _Engine:
         states = {worker: _state(item.job) if is_known else "" for worker, item in self.submissions.items()}
         unknown_workers = [worker for worker, state in states.items() if state == "UNKNOWN"]
         if self.options.cluster == "slurm" and unknown_workers and (queue := _queue()) is not None:
-            states |= {worker: queue.get(self.submissions[worker].job.job_id, GONE) for worker in unknown_workers}
+            jobs = {worker: self.submissions[worker].job.job_id for worker in unknown_workers}
+            states |= {worker: queue[job].state if job in queue else GONE for worker, job in jobs.items()}
         return {worker: (self.submissions[worker], state) for worker, state in states.items()}
 
     def _refresh(self) -> None:
@@ -367,15 +376,22 @@ def _state(job: Any) -> str:
         return "UNKNOWN"
 
 
-def _queue() -> dict[str, str] | None:
-    """Return the states of this user's jobs in Slurm's queue by their numbers; None if it cannot be read."""
-    command = ["squeue", "--me", "--array", "--noheader", "--format=%i %T"]
+class _Place(NamedTuple):
+    """A job's state in Slurm's queue, and the reason why it has not started."""
+
+    state: str
+    reason: str
+
+
+def _queue() -> dict[str, _Place] | None:
+    """Return this user's jobs in Slurm's queue by their numbers; None if it cannot be read."""
+    command = ["squeue", "--me", "--array", "--noheader", "--format=%i %T %r"]
     try:
         output = subprocess.check_output(command, text=True, stderr=subprocess.DEVNULL, timeout=SECONDS_OF_A_QUERY)
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
-    pairs = (line.split() for line in output.splitlines())
-    return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
+    lines = (line.split(maxsplit=2) for line in output.splitlines())
+    return {words[0]: _Place(words[1], "".join(words[2:])) for words in lines if len(words) > 1}
 
 
 def _last_line(job: Any) -> str:

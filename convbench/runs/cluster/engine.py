@@ -98,6 +98,10 @@ class Engine(Interface):
     def awaits_workers(self) -> bool:
         """Whether further workers may still join; if not, the driver waits for none."""
 
+    @property
+    def wait_reason(self) -> str:
+        """Why workers have not joined yet, in the scheduler's own words; empty if it does not say."""
+
     def expect(self, cases: Sequence[Case]) -> None:
         """Learn which cases the workers must know; called before ``start``."""
 

@@ -68,6 +68,7 @@ class Mailboxes:
         """Return the workers' messages since the last call; those that cannot be read now are left for the next."""
         events: list[Event] = []
         for worker in self._read_counts:
+            _look_again(self.folder / worker)
             with suppress(*UNREAD):  # most often there is no further file
                 while True:
                     events.append(_take(self.folder / worker / f"out-{self._read_counts[worker]}"))
@@ -104,6 +105,7 @@ class Mailbox:
     @property
     def has_ended(self) -> bool:
         """Whether the driver has asked the worker to end, or is gone."""
+        _look_again(self.path)
         if _is_there(self.path / STOP) is True or _is_there(self.path) is False:
             return True
         count = ""
@@ -162,6 +164,15 @@ def wait_for_word(mailboxes: Mailboxes, seconds: float) -> Iterable[Event]:
     while not (events := mailboxes.collect()) and time.monotonic() < deadline:
         time.sleep(SECONDS_BETWEEN_LOOKS)
     return events
+
+
+def _look_again(folder: Path) -> None:
+    """Have a network file system ask its server which files a folder has, by opening it.
+
+    NFS remembers for up to a minute that a file was missing: each piece, and each record, would come that much later.
+    """
+    with suppress(OSError), os.scandir(folder):
+        pass
 
 
 def _is_there(path: Path) -> bool | None:

@@ -20,6 +20,7 @@ WAIT = 1.0
 """Seconds to wait for events, and between two checks for late workers."""
 SECONDS_OF_SILENCE = 30.0
 """Seconds without a first worker before the user is told that the run waits for one."""
+FULL = "is the cluster full, or its queue long?"
 
 
 class Roll:
@@ -110,14 +111,14 @@ class Roll:
             if not (self.members or is_announced) and now - start > SECONDS_OF_SILENCE:
                 is_announced = True
                 log.warning(
-                    "convbench: no worker has joined yet: waiting up to %.0f s for the first (option start); is the "
-                    "cluster full, or its queue long?",
+                    "convbench: no worker has joined yet: waiting up to %.0f s for the first (option start); %s",
                     self.limits.start,
+                    self.engine.wait_reason or FULL,
                 )
             if (self.members and now - last_arrival > self.limits.settle) or now - start > self.limits.start:
                 break
         if not self.members:
-            cause = cause or "is the cluster full, or its queue long? The option start sets how long to wait"
+            cause = cause or f"{self.engine.wait_reason or FULL} The option start sets how long to wait"
             raise ConvbenchError(f"no worker joined within {self.clock() - start:.0f} s: {cause}")
         self.groups.settle([member.host for member in self.members.values()])
 
