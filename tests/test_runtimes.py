@@ -395,6 +395,11 @@ def test_a_clips_single_answer_equals_the_streams_last_answer() -> None:
             "encoder is not called in a forward pass, so torch cannot find its ranges: under stages, name modules",
         ),
         (case(Choice("int8", (*STATIC, ("calibration", 3)))), "3 calibration clips are too few"),
+        (case(Choice("int8", (("calibration", 64),))), "for int8.method=static.: dynamic has no ranges to find"),
+        (
+            case(Choice("int8", (("clips", "a:b"), ("method", "torchao")))),
+            "method=static.: torchao has no ranges to find",
+        ),
         (case(Choice("int8", (*STATIC, ("clips", "exported_models:few")))), "2 calibration clips are too few"),
         (case(Choice("int8", (*STATIC, ("clips", "./exported_models.py:few")))), "2 calibration clips are too few"),
         (case(Choice("int8", (*STATIC, ("clips", "exported_models:broken")))), "clip 3 has values that are not finite"),
