@@ -100,3 +100,11 @@ def test_variables_that_place_or_limit_threads_are_recorded(name: str, monkeypat
     """With OMP_THREAD_LIMIT=1, a case of two threads runs on one, and torch says two."""
     monkeypatch.setenv(name, "1")
     assert environment.describe("cpu")[name] == "1"
+
+
+def test_libraries_loaded_first_are_recorded_without_their_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run with another OpenMP passed for one of the same machine. Only an allocator was noticed."""
+    monkeypatch.setenv("LD_PRELOAD", "/home/jo/lib/libiomp5.so:/usr/lib/libjemalloc.so.2 ")
+    assert environment.describe("cpu")["LD_PRELOAD"] == "libiomp5.so libjemalloc.so.2"
+    monkeypatch.setenv("LD_PRELOAD", "")
+    assert "LD_PRELOAD" not in environment.describe("cpu")

@@ -83,7 +83,7 @@ def describe(device: str, packages: Sequence[str] = ()) -> dict[str, Scalar]:
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "convbench": __version__,
     }
-    facts |= {name: os.environ[name] for name in VARIABLES if name in os.environ}
+    facts |= {name: os.environ[name] for name in VARIABLES if name in os.environ} | _preloads()
     facts |= {name: package_version(name) for name in packages if name != COMPILER}
     facts |= {COMPILER: compiler_version()} if COMPILER in packages and device == "cpu" else {}
     facts |= _precision(device) | _quota()
@@ -176,6 +176,12 @@ def _quota() -> dict[str, Scalar]:
     """Processors' worth of time that a container may use, if it has such a limit."""
     quota = cgroup.cpu_quota()
     return {} if quota is None else {"cpu_quota": quota}
+
+
+def _preloads() -> dict[str, Scalar]:
+    """The libraries that the linker loads first, such as another OpenMP or allocator, without their folders."""
+    names = [Path(path).name for path in re.split("[ :]+", os.environ.get("LD_PRELOAD", "")) if path]
+    return {"LD_PRELOAD": " ".join(names)} if names else {}
 
 
 def _precision(device: str) -> dict[str, Scalar]:
