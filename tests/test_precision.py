@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from convbench import suite
+from convbench.core import traits
+from convbench.core.comparability import fingerprint
 from convbench.measure.live import count as live
 from convbench.measure.machine import environment, precision
 from convbench.models.inputs import Inputs
@@ -71,3 +75,36 @@ def test_variables_that_limit_instruction_sets_are_recorded(monkeypatch: pytest.
     """A run under them passed for one of the same machine, and was stated at the speed of the others."""
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
     assert environment.describe("cpu")["ONEDNN_MAX_CPU_ISA"] == "SSE41"
+
+
+def test_the_compiler_is_a_fact_of_a_run_that_it_builds_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Latencies of compiled cases passed for comparable after an upgrade of the compiler."""
+    compiler = tmp_path / "c++"
+    monkeypatch.setenv("CXX", str(compiler))
+    cases = [suite.load("smoke", [f"variant={variant}"]).cases[0] for variant in ("compile", "aot-inductor")]
+    fingerprints = set()
+    for version in ("c++ (Vendor) 12.2", "c++ (Vendor) 13.1"):
+        compiler.write_text(f"#!/bin/sh\necho '{version}'\necho 'a licence'\n")
+        compiler.chmod(0o755)
+        facts = environment.describe("cpu", traits.packages(cases))
+        assert facts["compiler"] == version
+        fingerprints.add(fingerprint(facts))
+    assert len(fingerprints) == 2
+    compiler.unlink()
+    assert environment.describe("cpu", traits.packages(cases))["compiler"] is None
+    assert "compiler" not in environment.describe("cpu", traits.packages([cases[0].eager]))
+
+
+@pytest.mark.parametrize("name", ["OMP_PLACES", "GOMP_CPU_AFFINITY", "OMP_THREAD_LIMIT"])
+def test_variables_that_place_or_limit_threads_are_recorded(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With OMP_THREAD_LIMIT=1, a case of two threads runs on one, and torch says two."""
+    monkeypatch.setenv(name, "1")
+    assert environment.describe("cpu")[name] == "1"
+
+
+def test_libraries_loaded_first_are_recorded_without_their_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run with another OpenMP passed for one of the same machine. Only an allocator was noticed."""
+    monkeypatch.setenv("LD_PRELOAD", "/home/jo/lib/libiomp5.so:/usr/lib/libjemalloc.so.2 ")
+    assert environment.describe("cpu")["LD_PRELOAD"] == "libiomp5.so libjemalloc.so.2"
+    monkeypatch.setenv("LD_PRELOAD", "")
+    assert "LD_PRELOAD" not in environment.describe("cpu")

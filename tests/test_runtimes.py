@@ -346,7 +346,7 @@ def test_a_clips_single_answer_equals_the_streams_last_answer() -> None:
         ),
         (
             case(Choice("onnxruntime", TORCHSCRIPT), architecture=own("Solving"), clip=SMALL),
-            r"by torchscript: the operator aten::linalg_eigvals",
+            r"by torchscript: the operator aten::linalg_eigvals.*; the exporter dynamo, the default, knows more",
         ),
         (
             case(Choice("onnxruntime", (("exporter", "torchscript"), ("opset", 7)))),
@@ -401,6 +401,11 @@ def test_a_clips_single_answer_equals_the_streams_last_answer() -> None:
             "encoder is not called in a forward pass, so torch cannot find its ranges: under stages, name modules",
         ),
         (case(Choice("int8", (*STATIC, ("calibration", 3)))), "3 calibration clips are too few"),
+        (case(Choice("int8", (("calibration", 64),))), "for int8.method=static.: dynamic has no ranges to find"),
+        (
+            case(Choice("int8", (("clips", "a:b"), ("method", "torchao")))),
+            "method=static.: torchao has no ranges to find",
+        ),
         (case(Choice("int8", (*STATIC, ("clips", "exported_models:few")))), "2 calibration clips are too few"),
         (case(Choice("int8", (*STATIC, ("clips", "./exported_models.py:few")))), "2 calibration clips are too few"),
         (case(Choice("int8", (*STATIC, ("clips", "exported_models:broken")))), "clip 3 has values that are not finite"),
@@ -493,6 +498,35 @@ def test_a_precision_is_skipped_on_a_cpu_without_its_instructions() -> None:
     with pytest.raises(Unavailable, match="no instructions for bf16"):
         OpenVino(case(), "dynamo", "bf16")._refuse_missing(Core())
     OpenVino(case(), "dynamo", "f32")._refuse_missing(Core())
+
+
+def openvino_with(threads: int, settings: dict[str, Any]) -> SimpleNamespace:
+    """Return an ``openvino`` whose compiled models run on so many threads; it writes down their settings."""
+
+    def compile_model(_model: str, _device: str, given_settings: dict[str, Any]) -> SimpleNamespace:
+        settings.update(given_settings)
+        return SimpleNamespace(get_property={"INFERENCE_NUM_THREADS": threads}.get)
+
+    core = SimpleNamespace(read_model=str, compile_model=compile_model, get_property=lambda *_: ["FP32"])
+    return SimpleNamespace(Core=lambda: core)
+
+
+@pytest.mark.parametrize(("cores", "threads", "used"), [(8, 8, 4), (8, 8, 8), (8, 1, 1), (1, 8, 1)])
+def test_openvino_runs_on_the_threads_of_its_case_or_not_at_all(
+    cores: int, threads: int, used: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With its hint for latency, it used one thread of the two that a core has, and the record said two."""
+    settings: dict[str, Any] = {}
+    monkeypatch.setitem(sys.modules, "openvino", openvino_with(used, settings))
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    engine = OpenVino(case(), "dynamo", "f32")
+    if used < min(threads, cores):
+        with pytest.raises(Unavailable, match=r"uses only 4 of the 8 threads .* ask for threads: 4"):
+            engine._compile(tmp_path, threads)
+    else:
+        engine._compile(tmp_path, threads)
+    assert settings["INFERENCE_NUM_THREADS"] == threads
+    assert settings["ENABLE_HYPER_THREADING"] is True
 
 
 @pytest.mark.parametrize("name", ["int8", "int8 static"])
@@ -611,6 +645,16 @@ def test_a_difference_beyond_the_tolerance_is_a_wrong_output(values: list[float]
     with pytest.raises(CaseFailed, match="differs from eager's output") as failed:
         compare({"": torch.tensor(values)}, {"": torch.tensor([3.0, 4.0])}, TOLERANCE[dtype])
     assert failed.value.kind == "wrong output"
+
+
+def test_a_wrong_output_is_named_if_there_are_several() -> None:
+    """Of an agent's logits, value, action and state, the message did not say which one int8 had changed."""
+    expected = {"['logits']": torch.ones(3), "['value']": torch.ones(1), "['name']": "driver"}
+    output = expected | {"['value']": torch.full((1,), 1.2)}
+    with pytest.raises(CaseFailed, match=r"^differs from eager's output\['value'\] at frame 2: by 0.2 of its norm"):
+        compare(output, expected, TOLERANCE[torch.int8], " at frame 2")
+    with pytest.raises(CaseFailed, match=r"^differs from eager's output: by 0.2"):
+        compare({"[0]": output["['value']"]}, {"[0]": torch.ones(1)}, TOLERANCE[torch.int8])
 
 
 def test_int8_is_judged_by_the_norm_not_by_one_value() -> None:

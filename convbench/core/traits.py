@@ -21,6 +21,8 @@ EngineName = str
 TORCH: EngineName = "torch"
 INDUCTOR: EngineName = "inductor"
 FP32 = "fp32"
+COMPILER = "compiler"
+"""Stands among ``packages`` for the C++ compiler with which torch's compiler builds for a CPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +169,13 @@ def own_numbers(case: Case) -> bool:
 
 
 def packages(cases: Iterable[Case]) -> tuple[str, ...]:
-    """Return the distributions whose versions decide whether numbers of these cases may be compared; sorted, unique."""
-    names = dict.fromkeys(choice.name for case in cases for choice in case.variant)
-    return tuple(sorted({package for name in names for package in of_variant(name).packages}))
+    """Return what else has a version that decides whether numbers of these cases may be compared; sorted, unique.
+
+    That is distributions, and ``COMPILER`` if torch's compiler builds any of the cases.
+    """
+    all_traits = [of_variant(name) for name in {choice.name for case in cases for choice in case.variant}]
+    compilers = {COMPILER for traits in all_traits if traits.compiles or traits.builds}
+    return tuple(sorted(compilers.union(*(traits.packages for traits in all_traits))))
 
 
 def missing_modules(modules: Iterable[str]) -> list[str]:

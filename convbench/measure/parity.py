@@ -58,22 +58,24 @@ def compare(output: Output, expected: Output, limit: float, place: str = "") -> 
         raise CaseFailed(
             "wrong output", f"does not return what eager returns: only one of them has {paths or 'an output'}"
         )
-    pairs = [
-        (densify(output[path]), densify(reference))
+    pair_by_path = {
+        path: (densify(output[path]), densify(reference))
         for path, reference in expected.items()
         if isinstance(reference, NUMBERS)
-    ]
+    }
+    pairs = [*pair_by_path.values()]
     if _is_nan_alone(pairs):
         reason = "all its numbers are NaN"
         raise CaseFailed("wrong output", f"cannot be compared with eager's output{place}: {reason}")
     parity = parity_of(pairs)
-    for actual, reference in pairs:
+    for path, (actual, reference) in pair_by_path.items():
         try:
             _agree(actual, reference, limit)
         except (AssertionError, TypeError) as error:
             reason = " ".join(str(error).split())
+            leaf = path if len(pairs) > 1 else ""
             raise CaseFailed(
-                "wrong output", f"differs from eager's output{place}: {reason}", tuple(parity.readings())
+                "wrong output", f"differs from eager's output{leaf}{place}: {reason}", tuple(parity.readings())
             ) from error
     return parity
 

@@ -22,7 +22,9 @@ from convbench.core.errors import ConvbenchError
 from convbench.core.package import __version__
 from convbench.core.record import Scalar
 from convbench.core.text import counted
+from convbench.core.traits import COMPILER
 from convbench.measure.machine import cgroup, malloc, nvml, precision
+from convbench.measure.machine.toolchain import compiler_version
 
 VARIABLES = (
     "OMP_NUM_THREADS",
@@ -30,6 +32,12 @@ VARIABLES = (
     "OMP_WAIT_POLICY",
     "KMP_BLOCKTIME",
     "OMP_PROC_BIND",
+    "OMP_PLACES",
+    "OMP_DYNAMIC",
+    "OMP_THREAD_LIMIT",
+    "GOMP_CPU_AFFINITY",
+    "GOMP_SPINCOUNT",
+    "KMP_AFFINITY",
     "MALLOC_CONF",
     "PYTORCH_CUDA_ALLOC_CONF",
     "PYTORCH_ALLOC_CONF",
@@ -53,7 +61,8 @@ They control threads, allocators, instruction sets, number types and torch's com
 def describe(device: str, packages: Sequence[str] = ()) -> dict[str, Scalar]:
     """The machine, the versions and the settings that hold for a whole run, as plain names and values.
 
-    ``packages`` are distributions whose versions matter beside torch's: those of the runtimes that variants use.
+    ``packages`` are distributions whose versions matter beside torch's: those of the runtimes that variants use. The
+    name ``COMPILER`` among them stands for the C++ compiler, which matters on a CPU.
     ``device`` ``auto`` is the GPU if there is one. Raises ConvbenchError for a device that this machine lacks.
     """
     device = _resolve(device)
@@ -74,8 +83,9 @@ def describe(device: str, packages: Sequence[str] = ()) -> dict[str, Scalar]:
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "convbench": __version__,
     }
-    facts |= {name: os.environ[name] for name in VARIABLES if name in os.environ}
-    facts |= {name: package_version(name) for name in packages}
+    facts |= {name: os.environ[name] for name in VARIABLES if name in os.environ} | _preloads()
+    facts |= {name: package_version(name) for name in packages if name != COMPILER}
+    facts |= {COMPILER: compiler_version()} if COMPILER in packages and device == "cpu" else {}
     facts |= _precision(device) | _quota()
     if torch.device(device).type == "cuda":
         facts |= _cuda(torch.device(device))
@@ -166,6 +176,12 @@ def _quota() -> dict[str, Scalar]:
     """Processors' worth of time that a container may use, if it has such a limit."""
     quota = cgroup.cpu_quota()
     return {} if quota is None else {"cpu_quota": quota}
+
+
+def _preloads() -> dict[str, Scalar]:
+    """The libraries that the linker loads first, such as another OpenMP or allocator, without their folders."""
+    names = [Path(path).name for path in re.split("[ :]+", os.environ.get("LD_PRELOAD", "")) if path]
+    return {"LD_PRELOAD": " ".join(names)} if names else {}
 
 
 def _precision(device: str) -> dict[str, Scalar]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 import sysconfig
 from pathlib import Path
@@ -23,7 +24,7 @@ def switched_off() -> str | None:
 
 def missing_tool() -> str | None:
     """Explain what torch.compile lacks to build for the CPU, and how to get it; None if it lacks nothing."""
-    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")  # torch tries no other
+    compiler = _compiler()
     if not shutil.which(compiler):
         if "CXX" in os.environ:
             return f"CXX={compiler} is not a program that torch can start: set CXX to one, without arguments"
@@ -37,6 +38,22 @@ def missing_tool() -> str | None:
     if not _is_word(folder):  # torch writes the path unquoted into a command that it splits
         return f"torch cannot build in {folder}, whose path has a blank, a quote or a backslash: set TMPDIR"
     return None
+
+
+def compiler_version() -> str | None:
+    """Return the first line in which the C++ compiler of ``missing_tool`` states its version; None without one.
+
+    The line names the compiler without its folder: ``g++ (Debian 12.2.0-14) 12.2.0``.
+    """
+    try:
+        text = subprocess.run([_compiler(), "--version"], capture_output=True, text=True, check=True, timeout=10).stdout
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+    return text.partition("\n")[0].strip() or None
+
+
+def _compiler() -> str:
+    return os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")  # torch tries no other
 
 
 def _is_word(path: str) -> bool:

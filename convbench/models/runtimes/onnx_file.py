@@ -53,7 +53,10 @@ def write(flat_model: nn.Module, example: Example, folder: Path, exporter: Expor
                 dynamic_shapes=(axes,) if axes else None,  # FlatModel takes all its tensors as one row
             )
     except Exception as error:
-        raise CaseFailed("error", f"cannot be exported to ONNX by {exporter}: {reason(error)}") from error
+        text = reason(error)
+        if exporter == "torchscript" and text.startswith("the operator "):
+            text += "; the exporter dynamo, the default, knows more operators"
+        raise CaseFailed("error", f"cannot be exported to ONNX by {exporter}: {text}") from error
     model = onnx.load(str(path), load_external_data=False)
     _refuse_constants(model, example, exporter)
     _refuse_other_opset(model, opset)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,13 +79,22 @@ class OpenVino:
             "NUM_STREAMS": 1,
             "PERFORMANCE_HINT": "LATENCY",
             "ENABLE_CPU_PINNING": False,  # whoever measures the process decides about pinning
+            "ENABLE_HYPER_THREADING": True,  # otherwise it takes one thread per physical core at most
             "INFERENCE_PRECISION_HINT": self.precision,
             "PERF_COUNT": profile,
         }
         try:
-            return core.compile_model(core.read_model(str(folder / FILE)), "CPU", settings)
+            model = core.compile_model(core.read_model(str(folder / FILE)), "CPU", settings)
         except RuntimeError as error:
             raise CaseFailed("error", f"OpenVINO cannot load the exported model: {reason(error)}") from error
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else threads
+        count = model.get_property("INFERENCE_NUM_THREADS")
+        if count < min(threads, cores):  # a process without timing may be pinned to fewer cores than threads
+            raise Unavailable(
+                f"OpenVINO uses only {count} of the {threads} threads of this case, as on a CPU of several sockets or "
+                f"kinds of cores: ask for threads: {count}"
+            )
+        return model
 
     def _refuse_missing(self, core: Any) -> None:
         """Raise Unavailable if the CPU has no instructions for ``precision``.

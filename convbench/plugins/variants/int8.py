@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from convbench.models.subject import Subject
 
 
+CLIPS = 8
+"""The default number of calibration clips."""
+
+
 @variants.register("int8")
 @declares(
     VariantTraits(
@@ -31,13 +35,13 @@ def int8(
     subject: Subject,
     *,
     method: Literal["dynamic", "static", "torchao"] = "dynamic",
-    calibration: int = 8,
+    calibration: int = CLIPS,
     clips: str | None = None,
 ) -> Subject:
     """Weights in int8: dynamic (LSTM, Linear), static (convolutions too, ranges from calibration clips), or torchao.
 
-    ``calibration`` is the number of calibration clips. They are like the case's own, or made by ``clips``:
-    ``package.module:function``, called with the clip's shape and that number.
+    ``calibration`` is the number of calibration clips for ``static``. They are like the case's own, or made by
+    ``clips``: ``package.module:function``, called with the clip's shape and that number.
     """
     import torch
 
@@ -45,6 +49,10 @@ def int8(
     from convbench.models.runtimes.int8 import calibration_clips, rows_of
     from convbench.models.weights import fix_weights
 
+    if method != "static" and (calibration != CLIPS or clips is not None):
+        raise Impossible(
+            f"calibration and clips are for int8(method=static): {method} has no ranges to find from clips"
+        )
     ranges = calibration_clips(subject, calibration, clips) if method == "static" else ()
     if takes_quantisation(subject.case):
         if method == "torchao":

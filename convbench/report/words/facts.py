@@ -101,7 +101,7 @@ TITLES = {
     "steal": "Taken by the host", "l2": "L2 cache before a call", "driver": "GPU driver", "tf32_cudnn": "TF32 in cuDNN",
     "matmul_precision": "Precision of float32 products", "cudnn_benchmark": "cuDNN tries algorithms",
     "deterministic": "Deterministic algorithms", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO",
-    "tensorrt": "TensorRT",
+    "tensorrt": "TensorRT", "compiler": "C++ compiler",
 }  # fmt: skip
 """Titles of facts whose key does not make one."""
 
