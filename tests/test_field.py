@@ -429,6 +429,12 @@ def test_mixed_number_types_fail_with_advice(layer, shape, dtype):
     assert attempts.explain(failed.value).message.endswith(attempts.TWO_TYPES)
 
 
+def test_a_state_of_another_number_type_fails_with_advice():
+    """This is an LSTM in bfloat16 that keeps its state in an attribute, on a CPU that computes in bfloat16."""
+    error = RuntimeError("could not create a primitive descriptor for the LSTM forward propagation primitive.")
+    assert attempts.explain(error).message.endswith(attempts.TWO_TYPES)
+
+
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
 def test_frames_of_whole_numbers_fail_with_advice(dtype):
     """Cameras and games give bytes."""
