@@ -9,6 +9,7 @@ from collections import UserDict, defaultdict, deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -602,6 +603,8 @@ class Observes(Base):
     """Takes one observation in the form that environments return."""
 
     def forward(self, observation):
+        if isinstance(observation, SimpleNamespace):
+            observation = vars(observation)
         image, speed = observation.values() if isinstance(observation, dict) else observation
         return self.rnn(self.vectors(image) * speed)[0]
 
@@ -659,6 +662,27 @@ def named_observation(clip: Clip):
 
 def observation(clip: Clip):
     return tuple(observed(clip).values())
+
+
+class Indexed(dict):
+    """Indexes its values with its brackets, and returns its items as attributes, like torch_ac's DictList."""
+
+    __getattr__ = dict.__getitem__
+
+    def __getitem__(self, index):
+        return Indexed({key: value[index] for key, value in self.items()})
+
+    def __setitem__(self, index, other):
+        for key, value in other.items():
+            dict.__getitem__(self, key)[index] = value
+
+
+def indexed_observation(clip: Clip):
+    return Indexed(observed(clip))
+
+
+def plain_observation(clip: Clip):
+    return SimpleNamespace(**observed(clip))
 
 
 def guided(clip: Clip):
@@ -917,19 +941,43 @@ class Core(nn.Module):
         return self.rnn(x)[0]
 
 
+def scripted_core() -> nn.Module:
+    """Return a core of a class with scripted methods, the way in which agents of 2019 were sped up."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+
+        class ScriptedCore(torch.jit.ScriptModule):
+            def __init__(self):
+                super().__init__()
+                self.rnn = nn.LSTM(900, 8, batch_first=True)
+
+            @torch.jit.script_method
+            def forward(self, x):
+                return self.rnn(x)[0]
+
+            @torch.jit.script_method
+            def observe(self, x):
+                return self.rnn(x)[0]
+
+        return ScriptedCore()
+
+
 class Used(nn.Module):
     """Uses its parts in other ways than by calling them."""
 
     def __init__(self, how: str):
         super().__init__()
         self.how = how
-        self.cnn, self.core = nn.ModuleList([nn.Conv2d(3, 4, 3, stride=2)]), Core()
+        self.cnn = nn.ModuleList([nn.Conv2d(3, 4, 3, stride=2)])
+        self.core = scripted_core() if how.startswith("scripted") else Core()
         if how == "alias":
             self.policy = nn.ModuleDict({"core": self.core, "cnn": self.cnn})
 
     def forward(self, x):
         conv = self.cnn[0].forward if self.how == "direct" else self.cnn[0]
         vectors = conv(x.flatten(0, 1)).flatten(1).unflatten(0, x.shape[:2])
+        if self.how == "scripted call":
+            return self.core(vectors)
         return self.core.rnn(vectors)[0] if self.how == "inner" else self.core.observe(vectors)
 
 

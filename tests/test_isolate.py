@@ -238,6 +238,16 @@ def test_a_case_has_the_users_python_variables(isolated, forks):
     assert value == os.environ.get("PYTHONSAFEPATH")
 
 
+def sets_the_start_of_processes() -> str:
+    multiprocessing.set_start_method("fork")
+    return multiprocessing.get_start_method()
+
+
+def test_the_users_code_may_set_how_processes_start(isolated):
+    """Many modules do so when they are imported: "context has already been set"."""
+    assert isolated.processes.run(Call(sets_the_start_of_processes)) == "fork"
+
+
 def test_a_missing_allocator_skips_its_case(isolated, monkeypatch):
     monkeypatch.setattr("convbench.measure.machine.allocators.find_library", lambda _: None)
     record = only(gap(Choice("allocator", (("malloc", "jemalloc"),))), isolated)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, fields
+from dataclasses import InitVar, dataclass, field, fields
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -278,9 +279,9 @@ class ModelOutput(OrderedDict):
     pooled: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            if getattr(self, field.name) is not None:
-                self[field.name] = getattr(self, field.name)
+        for part in fields(self):
+            if getattr(self, part.name) is not None:
+                self[part.name] = getattr(self, part.name)
 
     def __setitem__(self, key: str, value: Any) -> None:
         super().__setitem__(key, value)
@@ -291,7 +292,31 @@ class ModelOutput(OrderedDict):
 
     def __reduce__(self) -> tuple[Any, ...]:
         _, _, *remaining = super().__reduce__()
-        return type(self), tuple(getattr(self, field.name) for field in fields(self)), *remaining
+        return type(self), tuple(getattr(self, part.name) for part in fields(self)), *remaining
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A state with an attribute of its own and an argument that is no attribute."""
+
+    hidden: torch.Tensor
+    action: torch.Tensor = field(init=False)
+    size: InitVar[int]
+
+    def __post_init__(self, size: int) -> None:
+        object.__setattr__(self, "action", torch.zeros(size))
+
+
+def test_tensors_of_objects_change_in_a_copy():
+    """An attribute that ``__post_init__`` makes lost its value, and tensors of other objects did not change at all."""
+    state = State(torch.zeros(1), 1)
+    object.__setattr__(state, "action", torch.ones(1))
+    agent = SimpleNamespace(states=[state], name="dqn")
+    agent.parent = SimpleNamespace(child=agent)
+    changed = values.map_leaves(lambda tensor: tensor + 1, agent)
+    assert [int(tensor) for tensor in values.tensors(changed.states)] == [1, 2]
+    assert [int(tensor) for tensor in values.tensors(agent.states)] == [0, 1]
+    assert changed.name is agent.name
 
 
 def test_tensors_of_a_transformers_output_change_by_item_and_attribute():

@@ -25,9 +25,10 @@ TWO_TYPES = (
     "of the weights, as in torch.zeros(..., dtype=frame.dtype), and replace .float() by .to(weight.dtype)"
 )
 _METS_TYPE = re.compile(
-    r"mixed dtype|(?=.*\b[Ff]loat\b)(?=.*\b(Half|BFloat16|[Dd]ouble|Byte|unsigned char|long int)\b)"
+    r"mixed dtype|input dtype .* does not match weight dtype|primitive descriptor for the LSTM"
+    r"|(?=.*\b[Ff]loat\b)(?=.*\b(Half|BFloat16|[Dd]ouble|Byte|unsigned char|long int)\b)"
 )
-"""torch's error messages if a float32 tensor meets one of another type."""
+"""torch's error messages if a float32 tensor meets one of another type; the one about an LSTM means its state."""
 _MEETS_DAMAGE = re.compile(r"[Pp]ickl|[Dd]eserializ|identify image|load key|magic|[Hh]eader|[Zz]ip|[Cc]orrupt")
 """Words of errors about a file of another format than its reader expects."""
 _METS_META = re.compile(r"\bmeta tensor\b|device.*\bmeta\b")
@@ -66,7 +67,7 @@ def explain(error: BaseException) -> Failure:
             return Failure("out of memory", located(error))
         case RuntimeError() if _METS_META.search(str(error)):
             return Failure("error", f"{located(error)}; {KEPT_TENSOR}")
-        case RuntimeError() if _METS_TYPE.search(line_of(error)):
+        case RuntimeError() | ValueError() if _METS_TYPE.search(line_of(error)):
             return Failure("error", f"{located(error)}; {TWO_TYPES}")
         case _ if _MEETS_DAMAGE.search(repr(error)) and (pointer := git.lfs_pointer(Path())):
             return Failure("error", f"{located(error)}; {pointer} is only a pointer: `git lfs pull` fetches the file")

@@ -64,8 +64,8 @@ def inputs(case: Case, seed: int, device: str, model: nn.Module) -> Inputs:
 
     If the factory returns a list or tuple, it holds the model's positional arguments. If the model does not take that
     many but takes one argument, the list or tuple is that argument. A mapping holds the model's keyword arguments, or
-    is its one argument by the same rule. Raises ConvbenchError if the factory returns anything else than these, a
-    tensor, a packed sequence or a dataclass.
+    is its one argument by the same rule, and so is an object that holds tensors. Raises ConvbenchError if the factory
+    returns anything else than these, a tensor, a packed sequence or a dataclass.
     """
     clip = case.clip
     if not isinstance(case.architecture, Whole) or case.architecture.inputs is None:
@@ -86,7 +86,7 @@ def inputs(case: Case, seed: int, device: str, model: nn.Module) -> Inputs:
             return Inputs((batch,))
         case Mapping():
             return Inputs((), dict(batch))
-    if is_dataclass(batch):
+    if is_dataclass(batch) or values.tensors(batch):
         return Inputs((batch,))
     raise ConvbenchError(
         f"{case.architecture.inputs} returned {type(batch).__name__}: return a tensor, a tuple of positional arguments "

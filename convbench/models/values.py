@@ -112,22 +112,34 @@ def densify(value: Any) -> Any:
     return value if value.layout is torch.strided else value.to_dense()
 
 
-def map_leaves(change: Callable[[Any], Any], value: Any, kinds: type | tuple[type, ...] = torch.Tensor) -> Any:
+def map_leaves(
+    change: Callable[[Any], Any],
+    value: Any,
+    kinds: type | tuple[type, ...] = torch.Tensor,
+    ancestors: frozenset[int] = frozenset(),
+) -> Any:
     """Return the value with ``change`` applied to its leaves of these ``kinds``, by default tensors.
 
-    The lengths in a packed sequence are not changed: they stay on the CPU.
+    Goes into the same values as ``leaves``, in the same order, and copies objects that hold such leaves. The lengths
+    in a packed sequence are not changed: they stay on the CPU. ``ancestors`` are the ids of the values around this one.
     """
     if isinstance(value, kinds):
         return change(value)
-    recurse = partial(map_leaves, change, kinds=kinds)
+    if isinstance(value, ATOMS) or id(value) in ancestors:
+        return value
+    recurse = partial(map_leaves, change, kinds=kinds, ancestors=ancestors | {id(value)})
     match value:
         case PackedSequence():
             fields = {name: recurse(getattr(value, name)) for name in ("data", "sorted_indices", "unsorted_indices")}
             return value._replace(**fields)
-        case MutableMapping():  # copied, because some hold more than their items
-            result = copy.copy(value)
-            for key, item in value.items():  # transformers' and diffusers' outputs refuse update()
-                result[key] = recurse(item)
+        case MutableMapping():
+            items = {key: recurse(item) for key, item in value.items()}
+            try:
+                result = copy.copy(value)  # some hold more than their items
+                for key, item in items.items():  # transformers' and diffusers' outputs refuse update()
+                    result[key] = item
+            except Exception:  # the brackets of torch_ac's DictList index the values
+                return type(value)(items)  # type: ignore[call-arg]
             return result
         case Mapping():
             return type(value)({key: recurse(item) for key, item in value.items()})  # type: ignore[call-arg]
@@ -135,10 +147,13 @@ def map_leaves(change: Callable[[Any], Any], value: Any, kinds: type | tuple[typ
             return type(value)(*map(recurse, value))
         case tuple() | list() | deque():
             return type(value)(map(recurse, value))
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        names = [field.name for field in dataclasses.fields(value) if field.init]
-        return dataclasses.replace(value, **{name: recurse(getattr(value, name)) for name in names})
-    return value
+    attributes = _attributes(value)
+    if not any(isinstance(leaf, kinds) for _, leaf in leaves(list(attributes.values()))):
+        return value
+    result = copy.copy(value)  # not dataclasses.replace, which makes attributes of __post_init__ anew
+    for name, part in attributes.items():
+        object.__setattr__(result, name, recurse(part))
+    return result
 
 
 def _result(leaf: Any) -> Any:
@@ -179,14 +194,13 @@ def _parts(value: Any) -> list[tuple[str, Any]] | None:
         return [(f".{name}", part) for name, part in zip(value._fields, value, strict=True)]
     if isinstance(value, (tuple, list, deque)):
         return [(f"[{i}]", part) for i, part in enumerate(value)]
+    return [(f".{name}", part) for name, part in _attributes(value).items()] or None
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass, or the attributes of an object, including slots, without running its code."""
     if dataclasses.is_dataclass(value):
-        return [(f".{field.name}", getattr(value, field.name, None)) for field in dataclasses.fields(value)]
-    state = {} if callable(value) else _state(value)
-    return [(f".{name}", part) for name, part in state.items()] or None
-
-
-def _state(value: Any) -> dict[str, Any]:
-    """Return the attributes of an object, including those in slots, without running any of its code."""
-    state = object.__getstate__(value)
+        return {field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)}
+    state = None if callable(value) else object.__getstate__(value)
     attributes, slots = state if isinstance(state, tuple) else (state, None)
     return {**(attributes or {}), **(slots or {})}

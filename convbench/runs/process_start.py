@@ -66,6 +66,7 @@ def run_child(
         os.environ[scratch.TRAINED] = str(trained_folder)
     if any(action == "error" for action, *_ in warnings.filters):  # set by -W: torch's warnings would fail a compile
         warnings.simplefilter("default")
+    multiprocessing.set_start_method(None, force=True)  # the user's code may set it when it is imported
     malloc.hold()
     progress.listen(sender.send)
     try:

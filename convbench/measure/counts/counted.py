@@ -17,6 +17,7 @@ from convbench.core.installed import OWN
 from convbench.core.metrics import OTHER
 from convbench.core.record import Case, Parts
 from convbench.core.registry import backbones, reducers
+from convbench.core.text import cut
 from convbench.measure.counts import dispatched
 from convbench.measure.counts.dispatched import StageCounts, as_written
 from convbench.models import subject
@@ -89,7 +90,7 @@ def after_call(subject: Subject) -> Subject:
 
 def reason_of(error: BaseException) -> str:
     """The first line of an error, without addresses, so that it is the same in every process."""
-    return ADDRESS.sub("", line_of(error) if isinstance(error, CaseFailed) else typed_line(error))[:200]
+    return cut(ADDRESS.sub("", line_of(error) if isinstance(error, CaseFailed) else typed_line(error)), 200)
 
 
 def forget_counts() -> None:

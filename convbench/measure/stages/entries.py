@@ -110,7 +110,7 @@ class _Watch(threading.local):
 @contextmanager
 def _scripts(watch: _Watch, stages: dict[nn.Module, str]) -> Iterator[None]:
     """Replace the call of scripted modules while entered, if a stage has one: they take no hooks."""
-    if not any(isinstance(module, torch.jit.ScriptModule) for module in stages):
+    if not any(isinstance(module, RecursiveScriptModule) for module in stages):
         yield
         return
     original = nn.Module.__call__
@@ -136,8 +136,10 @@ def _scripts(watch: _Watch, stages: dict[nn.Module, str]) -> Iterator[None]:
 
 def _methods(module: nn.Module) -> list[str]:
     """The call, ``forward`` called directly, and the methods that the user's own classes give a module."""
-    if isinstance(module, torch.jit.ScriptModule):
+    if isinstance(module, RecursiveScriptModule):
         return []
+    if isinstance(module, torch.jit.ScriptModule):  # a class of the user's with scripted methods does take hooks
+        return [CALL, *type(module)._methods]  # type: ignore[attr-defined]
     if is_compiled(module):
         return [CALL]
     classes = [kind for kind in type(module).__mro__ if kind is not object and not kind.__module__.startswith("torch.")]

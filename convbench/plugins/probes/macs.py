@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from torch import nn
 
@@ -14,7 +14,7 @@ from convbench.core.registry import declares, probes
 from convbench.measure.counts.counted import NotCounted, count_subject
 from convbench.measure.counts.dispatched import StageCounts
 from convbench.measure.probes import ProbeTraits
-from convbench.models.stages import WRAPPERS
+from convbench.models.stages import WRAPPERS, stage_by_module, stage_roots
 from convbench.models.subject import Subject
 
 MUCH = 0.2
@@ -49,8 +49,17 @@ def _doubts(subject: Subject, count: StageCounts) -> Iterator[Finding]:
     if isinstance(architecture, Parts) or count.macs[metrics.OTHER] <= MUCH * count.total:
         return
     share = count.macs[metrics.OTHER] / count.total
-    children = tuple(name for name, child in _inner_children(subject.model) if any(True for _ in child.parameters()))
-    yield Finding(NAME_STAGES, "note", {"share": share, "modules": children})
+    stages = stage_by_module(stage_roots(subject.case, subject.model)) if architecture.stages else {}
+    yield Finding(NAME_STAGES, "note", {"share": share, "modules": tuple(_outside(stages, subject.model))})
+
+
+def _outside(stages: Mapping[nn.Module, str], model: nn.Module, prefix: str = "") -> Iterator[str]:
+    """Yield the names of the largest submodules with parameters that neither are in ``stages`` nor hold one."""
+    for name, child in _inner_children(model):
+        if child not in stages and not stages.keys().isdisjoint(child.modules()):
+            yield from _outside(stages, child, f"{prefix}{name}.")
+        elif child not in stages and any(True for _ in child.parameters()):
+            yield prefix + name
 
 
 def _inner_children(model: nn.Module) -> list[tuple[str, nn.Module]]:

@@ -100,7 +100,7 @@ def _name_stages(data: Data) -> str:
     modules = _list(data["modules"])
     return (
         f"{percent(data['share'])} of the MACs are in no stage. Name the modules of each stage in the suite, under "
-        f"stages:; the model has {f'these: {modules}' if modules else 'no submodules with parameters'}."
+        f"stages:; the model has {f'these: {modules}' if modules else 'no others with parameters'}."
     )
 
 
