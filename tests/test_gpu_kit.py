@@ -6,6 +6,7 @@ import importlib.util
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import tarfile
@@ -103,6 +104,21 @@ def test_each_step_leaves_its_files_packed(script, tmp_path, monkeypatch):
     args = Namespace(part="4", only=None, small=False, seconds=540.0, device="cuda", out=out)
     assert script.prove(args, room) == []
     assert archives == [["tests.json"], ["smoke.json", "tests.json"]]
+
+
+def test_no_step_outlives_the_kit(script, tmp_path, monkeypatch):
+    """A step has a session of its own. Beside the next call it would disturb the times, so it ends with the kit."""
+
+    def interrupted(process, _limit):
+        processes.append(process)
+        raise SystemExit
+
+    processes = []
+    monkeypatch.setattr(script.subprocess.Popen, "wait", interrupted)
+    with pytest.raises(SystemExit):
+        script.run(script.Step("sleep", 60.0, ("sleep", "60")), tmp_path, tmp_path / "log.txt", "cuda")
+    monkeypatch.undo()
+    assert processes[0].wait(10) == -signal.SIGKILL
 
 
 def test_runs_of_an_earlier_call_are_resumed_and_its_checks_are_not(script, tmp_path):
