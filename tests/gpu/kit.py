@@ -159,8 +159,9 @@ def pack(room: Path, out: Path) -> None:
                 else:
                     left_out.append(str(path.relative_to(room)))
     (out / "new.tar.gz").rename(out / ARCHIVE)
-    with (out / "log.txt").open("a") as log:
-        log.write(f"\n=== left out of {ARCHIVE}: {', '.join(left_out) or 'nothing'}\n")
+    if left_out:
+        with (out / "log.txt").open("a") as log:
+            log.write(f"\n=== left out of {ARCHIVE}: {', '.join(left_out)}\n")
 
 
 def _runs_only(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
