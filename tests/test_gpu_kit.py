@@ -19,6 +19,7 @@ import pytest
 import torch
 from typer.main import get_command
 
+from convbench.check import selftest
 from convbench.check.selftest import Attempt
 from convbench.cli.app import app
 from convbench.core import metrics
@@ -163,7 +164,7 @@ def test_the_gate_is_wrong_if_it_accepts_a_slowdown_or_rejects_the_same_code(pro
             return [Attempt(slowdown, slowdown, f"case {word}", word, slowdown, 8, 60.0, self.conditions)
                     for word in words]  # fmt: skip
 
-    monkeypatch.setattr(proofs.selftest, "Selftest", Test)
+    monkeypatch.setattr(selftest, "Selftest", Test)
     findings = proofs.Findings("gate", tmp_path)
     proofs.gate("cuda", findings)
     assert [(row["check"], row["case"], row["agrees"]) for row in rows_of(findings)] == [
