@@ -423,9 +423,9 @@ def contexts(device: str, findings: Findings) -> None:
 
 
 GATED = ("suites/article.yaml", ("clip.batch=[1,64]",), ("conv/gap/*",))
-"""Suite, overrides and selection of the gate's cases: one bound by launches, one by computing. More need another part."""
+"""Suite, overrides and selection of the gate's cases: one bound by launches, one by computing."""
 SLOWDOWNS = ((0.0, 130.0), (0.05, 290.0))
-"""Slowdowns put into head, with the seconds after which no pair begins. Looking at the cases takes half a minute more."""
+"""Slowdowns put into head, with the seconds after which no pair begins."""
 
 
 def gate(device: str, findings: Findings) -> None:
