@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SUITE ?= suites/default.yaml
 
-.PHONY: fuzz kills faults gpu run test quick lint docs bench lock clean browser
+.PHONY: fuzz kills faults gpu rehearse run test quick lint docs bench lock clean browser
 
 run: $(VENV)/installed
 	$(BIN)/convbench run $(SUITE)
@@ -47,6 +47,10 @@ fuzz: $(VENV)/installed-dev
 # hold the other packages. Nothing is installed. A part that fails does not stop the others.
 gpu:
 	failed=0; for part in 1 2 3 4; do $(PYTHON) tests/gpu/kit.py $$part --out build/gpu/$$part || failed=1; done; exit $$failed
+
+# Runs the four parts with tiny cases on a simulated GPU, so that no mistake costs time on a real one. Needs g++.
+rehearse: $(VENV)/installed-dev
+	$(BIN)/python tests/gpu/rehearsal/rehearse.py --out build/rehearsal
 
 # 200 runs killed at random.
 kills: $(VENV)/installed-dev

@@ -6,6 +6,7 @@ import importlib.util
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import tarfile
@@ -18,6 +19,7 @@ import pytest
 import torch
 from typer.main import get_command
 
+from convbench.check import selftest
 from convbench.check.selftest import Attempt
 from convbench.cli.app import app
 from convbench.core import metrics
@@ -105,6 +107,21 @@ def test_each_step_leaves_its_files_packed(script, tmp_path, monkeypatch):
     assert archives == [["tests.json"], ["smoke.json", "tests.json"]]
 
 
+def test_no_step_outlives_the_kit(script, tmp_path, monkeypatch):
+    """A step has a session of its own. Beside the next call it would disturb the times, so it ends with the kit."""
+
+    def interrupted(process, _limit):
+        processes.append(process)
+        raise SystemExit
+
+    processes = []
+    monkeypatch.setattr(script.subprocess.Popen, "wait", interrupted)
+    with pytest.raises(SystemExit):
+        script.run(script.Step("sleep", 60.0, ("sleep", "60")), tmp_path, tmp_path / "log.txt", "cuda")
+    monkeypatch.undo()
+    assert processes[0].wait(10) == -signal.SIGKILL
+
+
 def test_runs_of_an_earlier_call_are_resumed_and_its_checks_are_not(script, tmp_path):
     names = ("gpu/results.jsonl", "trials.jsonl", "checks-timing.jsonl", "timing.json", "traces/a/summary.json")
     for name in names:
@@ -147,7 +164,7 @@ def test_the_gate_is_wrong_if_it_accepts_a_slowdown_or_rejects_the_same_code(pro
             return [Attempt(slowdown, slowdown, f"case {word}", word, slowdown, 8, 60.0, self.conditions)
                     for word in words]  # fmt: skip
 
-    monkeypatch.setattr(proofs.selftest, "Selftest", Test)
+    monkeypatch.setattr(selftest, "Selftest", Test)
     findings = proofs.Findings("gate", tmp_path)
     proofs.gate("cuda", findings)
     assert [(row["check"], row["case"], row["agrees"]) for row in rows_of(findings)] == [

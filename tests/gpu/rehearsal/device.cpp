@@ -34,8 +34,8 @@ struct Block {
   int64_t bytes;
   c10::DeviceIndex device;
 };
-std::mutex mutex;
-std::unordered_map<void*, Block> blocks;
+auto& mutex = *new std::mutex;  // never destroyed: torch's threads free tensors while the process ends
+auto& blocks = *new std::unordered_map<void*, Block>;
 int64_t allocated = 0, peak = 0, reserved = 0, reserved_peak = 0;
 
 void count(void* pointer, int64_t bytes, c10::DeviceIndex device) {
@@ -74,7 +74,7 @@ struct Memory final : c10::Allocator {
   c10::DeleterFnPtr raw_deleter() const override { return &release; }
   void copy_data(void* to, const void* from, size_t size) const override { default_copy_data(to, from, size); }
 };
-Memory memory;
+auto& memory = *new Memory;
 
 int64_t bytes(int64_t which) {
   std::lock_guard<std::mutex> guard(mutex);

@@ -1,7 +1,8 @@
 """Rehearse the kit on a simulated GPU: ``python rehearse.py [PART ...] --out DIR``, with a C++ compiler.
 
 It builds ``device.cpp``, and an interpreter all of whose processes find that device and the packages of this one. Then
-it runs the kit's parts with tiny cases. Steps must end well, as on a GPU; times mean nothing, so checks may disagree.
+it predicts the proven peaks, and runs the kit's parts with tiny cases. Steps must end well, as on a GPU; times mean
+nothing, so checks may disagree.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def interpreter(folder: Path) -> Path:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", default=["1", "2", "3", "4"])
+    parser.add_argument("parts", nargs="*", default=["1", "2", "3", "4"], help="parts of the kit")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--only", help="these steps, comma-separated")
     args = parser.parse_args()
@@ -59,13 +60,15 @@ def main() -> int:
     python, library = interpreter(folder), build(folder)
     environment = os.environ | {"CONVBENCH_PAPER": str(library), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     failed = []
+    if subprocess.run([str(python), str(HERE / "peaks.py")], env=environment, check=False).returncode:
+        failed.append("predicted peaks")
     for part in args.parts:
         words = [str(KIT), part, "--small", "--seconds", "2400", "--out", str(folder / part)]
         words += ["--only", args.only] if args.only else []
         subprocess.run([str(python), *words], env=environment, check=False)
         steps = json.loads((folder / part / "checks.json").read_text())["steps"]
         failed += [f"{step['step']} ({step['ended']})" for step in steps if step["ended"] != 0]
-    print("steps that did not end well:", ", ".join(failed) or "none")
+    print("not well:", ", ".join(failed) or "nothing")
     return 1 if failed else 0
 
 
