@@ -315,7 +315,7 @@ OF_PLUGINS = (
     *map("convbench.core.traits.{}".format, ("VariantTraits", "ReducerTraits", "ExecutorTraits")),
     "convbench.measure.probes.ProbeTraits",
     *map("convbench.measure.quality.data.{}".format, ("Labelled", "Splits")),
-    "convbench.measure.quality.controls.Without",
+    "convbench.measure.quality.controls.TaskTraits",
     *map("convbench.analysis.claims.judgement.{}".format, ("Judgement", "Number", "Lacking")),
     "convbench.analysis.claims.evidence.Evidence", "convbench.analysis.results.Result",
     "convbench.report.drawing.Drawing",

@@ -28,7 +28,7 @@ from convbench.core.registry import Plugin, declares, probes, variants
 from convbench.core.traits import VariantTraits
 from convbench.measure import attempts, harness
 from convbench.measure.first_call import open_case
-from convbench.measure.handover import _load, hand_over
+from convbench.measure.handover import _load, _write, hand_over
 from convbench.measure.machine import nvml
 from convbench.measure.machine.toolchain import missing_tool
 from convbench.measure.parity import TOLERANCE, Parity, compare, parity_of
@@ -1001,6 +1001,23 @@ def test_the_program_gives_each_input_its_own_type(tmp_path: Path) -> None:
     words = [sys.executable, "model.py"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_each_file_of_weights_is_named_after_the_model(tmp_path: Path) -> None:
+    """Weights used to be taken from the next file if their own file's new name was the old name of that file."""
+    onnx = pytest.importorskip("onnx")
+    weights = [onnx.numpy_helper.from_array(torch.full((2, 2), number).float().numpy(), name)
+               for number, name in enumerate(("first", "model.onnx.data"))]  # fmt: skip
+    folder = tmp_path / "export"
+    folder.mkdir()
+    exported = onnx.helper.make_model(onnx.helper.make_graph([], "graph", [], [], weights))
+    onnx.save_model(
+        exported, folder / onnx_file.FILE, save_as_external_data=True, all_tensors_to_one_file=False, size_threshold=0
+    )
+    paths = _write(folder, tmp_path / "model.onnx", {})
+    assert [path.name for path in paths] == ["model.onnx", "model.onnx.data", "model.onnx.data1"]
+    tensors = onnx.load(paths[0]).graph.initializer
+    assert [float(onnx.numpy_helper.to_array(tensor).mean()) for tensor in tensors] == [0.0, 1.0]
 
 
 @pytest.mark.parametrize(

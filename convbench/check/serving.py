@@ -59,7 +59,8 @@ def _answer(worker: Any, request: dict[str, Any]) -> Answer:
     try:
         answer: Answer = getattr(worker, request.pop("do"))(**request)
     except BaseException as error:
-        traceback.print_exc()
+        with contextlib.suppress(OSError):  # the disk is full: the answer below says so
+            traceback.print_exc()
         return {"error": worker.explain(error)}
     return answer
 

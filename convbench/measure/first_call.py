@@ -31,15 +31,11 @@ def open_case(case: Case, seed: int, *, checked: bool = False) -> tuple[Subject,
 
     A case that was ``checked`` before is not compared again, and its compile time is not taken: the code may be cached.
     """
-    if checked and case.variant:
+    if checked or not case.variant:
         subject = transform(assemble(case, seed))
         _, seconds, doubts = _first_call(subject)
         cold_readings = [] if compiles(case) else [_cold_call(seconds)]
         return subject, [*_costs(subject.deployment), *cold_readings, *doubts]
-    if not case.variant:
-        subject = assemble(case, seed)
-        _, seconds, doubts = _first_call(subject)
-        return subject, [_cold_call(seconds), *doubts]
     eager = assemble(case.eager, seed)
     expected, eager_seconds = time_call(eager)
     subject = transform(assemble(case, seed))

@@ -18,7 +18,7 @@ from convbench.core.scales import gib
 from convbench.core.text import first_lines
 from convbench.measure.quality.trial import refuse_unlearnable
 from convbench.models import subject
-from convbench.models.network import build_reducer, feature_shape, forget_shapes, preserve_random_state, vector_size
+from convbench.models.network import build_reducer, forget_shapes, map_shape, preserve_random_state, vector_size
 from convbench.models.variants import refuse_misplaced
 from convbench.models.weights import weights_bytes
 from convbench.suite.selection import Plan
@@ -107,13 +107,9 @@ def _assemble(case: Case) -> tuple[Case, subject.Subject | None]:
     parts = case.architecture
     if not isinstance(parts, Parts):
         return case, None
-    size = vector_size(parts.reducer, _features(parts, case), parts.lstm_input)
+    size = vector_size(parts.reducer, map_shape(parts, case.clip), parts.lstm_input)
     resolved_case = replace(case, architecture=replace(parts, lstm_input=size))
     return resolved_case, subject.assemble(resolved_case.eager, seed=0, device="meta")
-
-
-def _features(parts: Parts, case: Case) -> Features:
-    return feature_shape(parts.backbone, case.clip.channels, case.clip.height, case.clip.width)
 
 
 def _identity(case: Case) -> object:
@@ -121,7 +117,7 @@ def _identity(case: Case) -> object:
     parts = case.architecture
     if not isinstance(parts, Parts):
         return case
-    layers = _torch_layers(parts.reducer, _features(parts, case), parts.lstm_input)
+    layers = _torch_layers(parts.reducer, map_shape(parts, case.clip), parts.lstm_input)
     return replace(case, architecture=replace(parts, reducer=Choice(layers))) if layers else case
 
 
@@ -181,5 +177,5 @@ def _needed_bytes(case: Case, twin: subject.Subject | None) -> int:
     parts, clip = case.architecture, case.clip
     if twin is None or not isinstance(parts, Parts):
         return FLOAT_BYTES * clip.batch * clip.frames * clip.channels * clip.height * clip.width
-    maps = case.frames_per_call * prod(_features(parts, case))
+    maps = case.frames_per_call * prod(map_shape(parts, case.clip))
     return weights_bytes(twin.model) + twin.inputs.bytes + maps * FLOAT_BYTES

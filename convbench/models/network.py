@@ -122,6 +122,11 @@ def feature_shape(backbone: Choice, in_channels: int, height: int, width: int) -
     return Features(*maps.shape[1:])
 
 
+def map_shape(parts: Parts, clip: Clip) -> Features:
+    """Return the shape of the feature map of a clip's frame, as ``feature_shape`` finds it."""
+    return feature_shape(parts.backbone, clip.channels, clip.height, clip.width)
+
+
 @lru_cache(maxsize=4096)
 def vector_size(reducer: Choice, features: Features, lstm_input: int | None) -> int:
     """Return the LSTM input size D: the vector length of a reducer built for ``lstm_input``, found on ``meta``.
@@ -202,7 +207,7 @@ def _users_model(whole: Whole) -> nn.Module:
 
 
 def _assemble(parts: Parts, clip: Clip, seed: int) -> ConvReducerRNN:
-    features = feature_shape(parts.backbone, clip.channels, clip.height, clip.width)
+    features = map_shape(parts, clip)
     seed_default_device(seed)
     backbone = _backbone(parts.backbone, clip.channels)
     seed_default_device(seed + 1)

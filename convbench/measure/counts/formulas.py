@@ -109,7 +109,7 @@ def is_unknown(name: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class AsItIs:
+class RawFormula:
     """A formula that receives the tensors themselves, like those in torch's registry."""
 
     formula: Callable[..., int]
@@ -121,7 +121,7 @@ class AsItIs:
 
 def formulas(case: Case) -> dict[Any, Formula]:
     """The formulas to add to torch's registry for a case: ours, and the suite's for the user's operators."""
-    torch_formulas = {packet: AsItIs(formula) for packet, formula in flop_registry.items()}
+    torch_formulas = {packet: RawFormula(formula) for packet, formula in flop_registry.items()}
     own_formulas = _own_formulas()
     return _in_place(torch_formulas | own_formulas) | own_formulas | _user_formulas(case)
 
@@ -211,7 +211,7 @@ def _packets(space: str, names: Iterable[str]) -> Iterator[Any]:
             yield packet
 
 
-def _sparse_product(dense: Formula) -> AsItIs:
+def _sparse_product(dense: Formula) -> RawFormula:
     """Extend the formula of a product to sparse matrices, of which only stored elements are multiplied."""
 
     def formula(*args: Any, **kwargs: Any) -> int:
@@ -221,7 +221,7 @@ def _sparse_product(dense: Formula) -> AsItIs:
             return 2 * stored_numbers(left) * (right.shape[-1] if right.dim() > 1 else 1)
         return 2 * stored_numbers(right) * left.shape[-2] if is_sparse(right) else dense(*factors, **kwargs)
 
-    return AsItIs(formula)
+    return RawFormula(formula)
 
 
 def _product_with_vector(factor: Shape, *_args: Any, **_kwargs: Any) -> int:

@@ -24,8 +24,8 @@ class Control(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Without:
-    """What a task declares: by control, the accuracy of the best reader that lacks what the control takes away.
+class TaskTraits:
+    """The traits of a task: by control, the ``best`` accuracy of a reader that lacks what the control takes away.
 
     Controls that take nothing from this task are left out.
     """
@@ -48,14 +48,14 @@ def apply(control: str | None, splits: Splits, seed: int) -> Splits:
 def expected_accuracy(control: str | None, task: Choice, classes: int) -> float | None:
     """The accuracy of the best reader that lacks what the control takes away; None if it is unknown.
 
-    If it is not chance, the task declares it (``Without``).
+    If it is not chance, the task declares it (``TaskTraits``).
     """
     if control is None:
         return None
     if _CONTROLS[control].leaves_chance:
         return 1 / classes
     declaration = tasks.get(task.name).declaration
-    return declaration.best.get(control) if isinstance(declaration, Without) else None
+    return declaration.best.get(control) if isinstance(declaration, TaskTraits) else None
 
 
 def _frame_shuffle(splits: Splits, rng: np.random.Generator) -> Splits:

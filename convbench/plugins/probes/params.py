@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from math import prod
 
 from convbench.core import metrics
-from convbench.core.record import STAGES, Case, Features, Finding, Parts, Protocol, Reading
+from convbench.core.record import STAGES, Finding, Parts, Protocol, Reading
 from convbench.core.registry import declares, probes
 from convbench.measure.counts.affine import folding_finding
 from convbench.measure.counts.counted import params_by
 from convbench.measure.probes import ProbeTraits
-from convbench.models.network import ConvReducerRNN, feature_shape
+from convbench.models.network import ConvReducerRNN, map_shape
 from convbench.models.stages import stage_roots
 from convbench.models.subject import Subject
 from convbench.models.weights import weights_bytes
@@ -27,11 +27,7 @@ def params(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     for stage in (*STAGES, metrics.OTHER):
         yield Reading(metrics.PARAMS.part(stage), (stages.get(stage, 0),))
     yield Reading(metrics.WEIGHTS, (weights_bytes(model),))
-    if isinstance(model, ConvReducerRNN) and (finding := folding_finding(model, prod(_features(subject.case)))):
-        yield finding
-
-
-def _features(case: Case) -> Features:
-    assert isinstance(case.architecture, Parts)
-    clip = case.clip
-    return feature_shape(case.architecture.backbone, clip.channels, clip.height, clip.width)
+    parts = subject.case.architecture
+    if isinstance(parts, Parts) and isinstance(model, ConvReducerRNN):
+        finding = folding_finding(model, prod(map_shape(parts, subject.case.clip)))
+        yield from [finding] if finding else []

@@ -13,7 +13,7 @@ import torch
 
 from convbench.core.record import Clip, Training
 from convbench.core.registry import declares, tasks
-from convbench.measure.quality.controls import Without
+from convbench.measure.quality.controls import TaskTraits
 from convbench.measure.quality.data import Labelled, Splits
 from convbench.measure.quality.digits import Digits, at_least, draw_splits
 from convbench.measure.quality.drift import DIRECTIONS, STEPS, drift, start
@@ -21,7 +21,7 @@ from convbench.measure.quality.splitting import balanced_labels
 
 
 @tasks.register("direction")
-@declares(Without({"frame-shuffle": 1 / 2, "single-frame": 1 / 8}))
+@declares(TaskTraits({"frame-shuffle": 1 / 2, "single-frame": 1 / 8}))
 def direction(clip: Clip, training: Training, seed: int) -> Splits:
     """Which of 8 directions a digit drifts in, over a torus; where it starts tells nothing."""
     at_least(2, clip, "direction needs two to show a motion")

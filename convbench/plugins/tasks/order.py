@@ -13,7 +13,7 @@ import torch
 
 from convbench.core.record import Clip, Training
 from convbench.core.registry import declares, tasks
-from convbench.measure.quality.controls import Without
+from convbench.measure.quality.controls import TaskTraits
 from convbench.measure.quality.data import Labelled, Splits
 from convbench.measure.quality.digits import CLASSES, Digits, at_least, box, draw_splits, in_channels, stamp
 from convbench.measure.quality.splitting import Indices, balanced_labels
@@ -22,7 +22,7 @@ FLASHES = 3
 
 
 @tasks.register("order")
-@declares(Without({"frame-shuffle": 1 / FLASHES, "single-frame": 1 / 9}))
+@declares(TaskTraits({"frame-shuffle": 1 / FLASHES, "single-frame": 1 / 9}))
 def order(clip: Clip, training: Training, seed: int) -> Splits:
     """Which of 10 digits flashes first: three different digits flash near the centre, with blanks between."""
     at_least(FLASHES, clip, f"order flashes {FLASHES} digits")
