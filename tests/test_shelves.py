@@ -134,6 +134,24 @@ def test_a_backbone_learns_and_works_in_bfloat16(name: str) -> None:
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in module.parameters())
 
 
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_shipped_backbone_ends_with_a_relu(name: str) -> None:
+    output = backbones.get(name).build(3).eval()(maps(Features(3, 64, 64)) - 0.5)
+    assert output.min() == 0 < output.max()
+
+
+def test_the_blocks_of_impala_and_resnet_add_to_their_input() -> None:
+    frames = maps(Features(3, 16, 16)) - 0.5
+    impala, resnet = backbones.get("impala").build(3, widths="4-5"), backbones.get("resnet").build(3, widths="4").eval()
+    with torch.no_grad():
+        for name, parameter in (*impala.named_parameters(), *resnet.named_parameters()):
+            if "body.3." in name or "body.4." in name:  # the last layer of a block
+                parameter.zero_()
+    without_blocks = nn.Sequential(impala[0], impala[1], impala[4], impala[5], nn.ReLU())
+    torch.testing.assert_close(impala(frames), without_blocks(frames))
+    torch.testing.assert_close(resnet(frames), resnet[0](frames))
+
+
 # --- How a plug-in describes itself -----------------------------------------------------------------------------------
 
 
