@@ -10,6 +10,7 @@ from convbench.analysis.quality.controls import controls, linear_probes
 from convbench.analysis.quality.lessons import equal_limits, lessons
 from convbench.analysis.quality.qualities import costs_of, has_training, qualities
 from convbench.analysis.results import results
+from convbench.report.words import quality as words
 from convbench.report.words.numbers import chance
 
 FC = records.case("fc(activation=true)", 32)
@@ -111,6 +112,11 @@ def test_a_run_still_learning_is_averaged_in_and_counted():
     quality = only(run_records)
     assert quality.mean == pytest.approx(0.803)
     assert quality.unconverged == 1
+    still_learning = "Still learning when training ended, and averaged in: 1 run."
+    assert words.task([quality])[-1] == still_learning
+    crash = replace(records.failed(run_records[0].case), case=records.lesson(seed=4).case)
+    spoilt = only([*run_records, records.lesson(0.125, seed=3, flag="dead_run"), crash])
+    assert words.task([spoilt])[-1] == f"Not averaged in, at the rates chosen: 1 collapsed, 1 failed. {still_learning}"
 
 
 @pytest.mark.parametrize(("reached", "fallen"), [(0.126, 1), (0.15, 1), (0.4, 1), (0.6, 0)])

@@ -6,6 +6,7 @@ import math
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import get_args
 
 import pytest
@@ -645,6 +646,14 @@ def test_unknown_codes_and_missing_data_are_still_shown():
     assert findings.sentence(Finding("folds_into_lstm", data={"lstm_input": "?", "params_saved": 1})).startswith(
         "folds"
     )
+
+
+@pytest.mark.parametrize(("half", "latency"), [(0.1e-3, "3.14 ms"), (1e-3, "3.1 ms")])
+def test_a_wide_interval_leaves_a_latency_fewer_digits_and_a_memory_its_own(half, latency):
+    values = {metrics.LATENCY: 3.14159e-3, metrics.MEMORY: 8.02 * 2**20}
+    interval = Interval(3.14159e-3, 3.14159e-3 - half, 3.14159e-3 + half)
+    result = SimpleNamespace(latency=interval, value=values.get)
+    assert [numbers.cost(result, metric) for metric in values] == [latency, "8.02 MiB"]
 
 
 def test_a_failure_is_its_kind_and_its_message():

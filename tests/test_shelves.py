@@ -134,6 +134,24 @@ def test_a_backbone_learns_and_works_in_bfloat16(name: str) -> None:
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in module.parameters())
 
 
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_shipped_backbone_ends_with_a_relu(name: str) -> None:
+    output = backbones.get(name).build(3).eval()(maps(Features(3, 64, 64)) - 0.5)
+    assert output.min() == 0 < output.max()
+
+
+def test_the_blocks_of_impala_and_resnet_add_to_their_input() -> None:
+    frames = maps(Features(3, 16, 16)) - 0.5
+    impala, resnet = backbones.get("impala").build(3, widths="4-5"), backbones.get("resnet").build(3, widths="4").eval()
+    with torch.no_grad():
+        for name, parameter in (*impala.named_parameters(), *resnet.named_parameters()):
+            if "body.3." in name or "body.4." in name:  # the last layer of a block
+                parameter.zero_()
+    without_blocks = nn.Sequential(impala[0], impala[1], impala[4], impala[5], nn.ReLU())
+    torch.testing.assert_close(impala(frames), without_blocks(frames))
+    torch.testing.assert_close(resnet(frames), resnet[0](frames))
+
+
 # --- How a plug-in describes itself -----------------------------------------------------------------------------------
 
 
@@ -215,6 +233,77 @@ def test_a_backbone_matches_its_published_counts(name, options, frame, shape, pa
     cost = counts(lambda: backbones.get(name).build(frame[0], **options).eval(), frame)
     assert cost[:2] == (shape, params)
     assert macs in (None, cost[2])
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("flatten", {}, lambda x: x.flatten(1)),
+        ("gap", {}, lambda x: x.mean((2, 3))),
+        ("gmp", {}, lambda x: x.amax((2, 3))),
+        ("gem", {}, lambda x: (x**3).mean((2, 3)) ** (1 / 3)),
+        ("gem", {"p": 1.0}, lambda x: x.mean((2, 3))),
+        ("gem", {"p": 60.0}, lambda x: (x.double() ** 60).mean((2, 3)).float() ** (1 / 60)),
+        ("avg-k", {"k": 2}, lambda x: x.unflatten(3, (2, 3)).unflatten(2, (2, 2)).mean((3, 5)).flatten(1)),
+    ],
+)
+def test_a_reducer_without_weights_computes_its_formula(name, options, expected) -> None:
+    frames = maps(Features(3, 4, 6))
+    torch.testing.assert_close(reducer(name, Features(3, 4, 6), **options)(frames), expected(frames))
+
+
+def test_spatial_softmax_gives_the_place_of_each_peak() -> None:
+    """First x, from left to right, then y, from top to bottom, both from -1 to 1."""
+    frames = torch.zeros(1, 3, 4, 5)
+    for channel, (row, column) in enumerate(((0, 0), (3, 4), (1, 3))):
+        frames[0, channel, row, column] = 100.0
+    places = reducer("spatial-softmax", Features(3, 4, 5))(frames)
+    torch.testing.assert_close(places, torch.tensor([[-1.0, -1.0, 1.0, 1.0, 0.5, -1 / 3]]))
+
+
+def test_attention_gives_the_content_of_the_cell_that_a_head_scores_highest() -> None:
+    features = Features(2, 4, 5)
+    module, frames = reducer("attention", features, heads=3), maps(features)
+    with torch.no_grad():
+        module.score.bias.zero_()
+        module.score.weight.copy_(torch.tensor([[0.0, 0.0], [1e6, 0.0], [0.0, -1e6]])[..., None, None])
+    cells = frames.flatten(2)
+    expected = [
+        torch.cat([mean.mean(1), mean[:, mean[0].argmax()], mean[:, mean[1].argmin()]]) for mean in cells.unbind()
+    ]
+    torch.testing.assert_close(module(frames), torch.stack(expected))
+
+
+def test_a_global_depthwise_convolution_of_equal_weights_is_gap() -> None:
+    features = Features(3, 4, 5)
+    module, frames = reducer("gdconv", features), maps(features)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            parameter.fill_(1 / 20 if name.endswith("weight") else 0.0)
+    torch.testing.assert_close(module(frames), frames.mean((2, 3)))
+
+
+def test_a_random_projection_keeps_lengths_on_average() -> None:
+    features = Features(8, 8, 8)
+    module, frames = reducer("random-projection", features, 1024), maps(features, 64) - 0.5
+    ratios = module(frames).square().sum(1) / frames.square().sum((1, 2, 3))
+    assert 0.95 < ratios.mean() < 1.05
+    torch.testing.assert_close(module(2 * frames), 2 * module(frames))
+
+
+@pytest.mark.parametrize("name", ["fc", "hybrid", "conv1x1-avg-k", "gdconv"])
+def test_an_activation_is_the_only_difference_between_two_reducers(name: str) -> None:
+    features = Features(8, 4, 4)
+    plain, active = (reducer(name, features, 16, activation=activation) for activation in (False, True))
+    chance = torch.Generator().manual_seed(0)
+    for parameter, other in zip(plain.parameters(), active.parameters(), strict=True):
+        parameter.data.copy_(other.data.normal_(generator=chance))
+    frames = maps(features) - 0.5
+    assert plain(frames).min() < 0
+    if name != "conv1x1-avg-k":  # its activation stands before the mean, so the outputs differ where it acts
+        torch.testing.assert_close(active(frames), plain(frames).relu())
+    else:
+        torch.testing.assert_close(active(frames), nn.Sequential(plain[0], nn.ReLU(), *plain[1:])(frames))
 
 
 def test_options_change_what_they_name() -> None:
