@@ -204,24 +204,21 @@ def _write(folder: Path, to: Path, metadata: Mapping[str, Any]) -> list[Path]:
     import onnx
 
     model = onnx.load(str(folder / FILE), load_external_data=False)
-    data_files = {
-        entry.value for tensor in model.graph.initializer for entry in tensor.external_data if entry.key == "location"
-    }
-    targets = [to.with_name(f"{to.name}.data{place or ''}") for place in range(len(data_files))]
+    entries = (entry for tensor in model.graph.initializer for entry in tensor.external_data)
+    locations = [entry for entry in entries if entry.key == "location"]
+    names = sorted({entry.value for entry in locations})
+    targets = {name: to.with_name(f"{to.name}.data{place or ''}") for place, name in enumerate(names)}
     try:
         for stale_path in to.parent.glob(f"{glob.escape(to.name)}.data*"):
             if re.fullmatch(r"\d*", stale_path.name.removeprefix(f"{to.name}.data")):
                 stale_path.unlink()
-        for target, name in zip(targets, sorted(data_files), strict=True):
+        for name, target in targets.items():
             shutil.copyfile(folder / name, target)
     except OSError as error:
         raise files.unwritable(to, error) from error
-    for target, name in zip(targets, sorted(data_files), strict=True):
-        for tensor in model.graph.initializer:
-            for entry in tensor.external_data:
-                if entry.key == "location" and entry.value == name:
-                    entry.value = target.name
+    for entry in locations:
+        entry.value = targets[entry.value].name
     model.producer_name, model.producer_version = "convbench", __version__
     onnx.helper.set_model_props(model, {f"convbench.{key}": str(value) for key, value in metadata.items()})
     files.write(to, model.SerializeToString())
-    return [to, *targets]
+    return [to, *targets.values()]
