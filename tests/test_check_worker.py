@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import itertools
 import json
@@ -14,12 +15,13 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
 
-from convbench.check import link, outputs, pairs, sides, worker
+from convbench.check import link, outputs, pairs, serving, sides, worker
 from convbench.check.link import SideWorker
 from convbench.check.pairs import Arm, CheckedCase, FailedCase, PairRequest
 from convbench.check.settings import Settings
@@ -498,3 +500,11 @@ def test_a_base_runs_with_its_own_interpreter(here, tmp_path):
         assert other.ask("hello", threads=1)["python"] == sys.version.split()[0]
         file = other.ask("modules")["files"]["convbench"]
     assert Path(file).is_relative_to(tmp_path / "lent")
+
+
+def test_a_full_disk_is_named_although_the_log_is_on_it_too(monkeypatch):
+    """The copy that reported it died of its own report: a crash with exit code 70 and no result."""
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(sys, "stderr", Mock(write=Mock(side_effect=full)))
+    failing_worker = Mock(inspect=Mock(side_effect=full), explain=str)
+    assert serving._answer(failing_worker, {"do": "inspect"}) == {"error": "[Errno 28] No space left on device"}

@@ -25,6 +25,8 @@ WRITTEN_BY_US = re.compile(
 """How our pages begin, and the JUnit XML, Markdown and JSON of a check or a search."""
 HEAD_BYTES = 4096
 """Bytes of a file in which its beginning is looked for: a page's title follows a policy of some 300."""
+UNSET = re.compile(r"(origin/|)(?P<dots>\.{2,3}[^./].*|)")
+"""How ``origin/$BASE...HEAD`` or ``origin/$BASE`` looks without BASE; ``../wheels`` is a folder."""
 HASH = r"[0-9a-f]{4,40}"
 """How a whole or shortened hash of a commit looks."""
 OF_HOOKS = ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE")
@@ -163,9 +165,13 @@ def why_not(cwd: Path, name: str, ref: str, only_commits: bool = False) -> str:
 
     With ``only_commits``, nothing but a commit can be named, and its history is needed.
     """
-    if ref.startswith("..."):
-        remedy = f"name the branch, as in main{ref}"
-        return f"{name} has nothing before its dots, as if a variable were not set: {remedy}"
+    if match := UNSET.fullmatch(ref):
+        lack = "nothing before its dots" if match["dots"] else "no branch after its slash"
+        return f"{name} has {lack}, as if a variable were not set: name the branch, as in {match[1]}main{match['dots']}"
+    if re.fullmatch("0{40}", ref):
+        return (
+            f"{name} is what CI gives for a branch's first push, which has no commit before: name main...HEAD instead"
+        )
     kind, alternatives = ("commit", "") if only_commits else ("ref", ", wheel or directory")
     if shutil.which("git") is None:
         return f"{name} is not a {kind}{alternatives}, and git is not installed: install it to compare with a {kind}"
@@ -177,6 +183,8 @@ def why_not(cwd: Path, name: str, ref: str, only_commits: bool = False) -> str:
     if top(cwd) is None:
         remedy = "run this in one" if only_commits else "name a wheel or a directory"
         return f"{name} is not a {kind}{alternatives}, and this is not a git repository: {remedy}"
+    if re.fullmatch(r"[^.].*[^.]\.\.[^.].*", ref) and not only_commits:
+        return f"{name} is a range of commits: write three dots for the one where they part, or name one commit"
     left, dots, right = ref.partition("...")
     missing = next((end for end in ((left, right or "HEAD") if dots else (ref,)) if not commit(cwd, end)), "")
     branch = missing.removeprefix("origin/")
