@@ -54,6 +54,7 @@ The interval of the latency comes before them, from 80 columns.
 """
 ROWS = 100
 """Greatest number of rows in a table."""
+WITHIN_VARIANT = "× is the latency over that of the fastest case in the same variant."
 Cells = dict[Column, list[str]]
 """The texts of every column."""
 
@@ -100,6 +101,8 @@ class Results:
             yield _table(cells, headings)
             if len(members) > ROWS:
                 yield Text(f"and {len(members) - ROWS:,} more in the report and in results.csv")
+        if any("×" in headings and _is_scattered(members) for members in situations):
+            yield Text(WITHIN_VARIANT, style="dim")
         for result in self.results:
             if result.record.status != "ok":
                 style = "red" if result.record.status == "failed" else "yellow"
@@ -154,10 +157,15 @@ def _title(result: Result, machines_differ: bool) -> str:
     return one_line(f"{around_reducer(result)}, {place}{machine}")
 
 
+def _is_scattered(members: Sequence[Result]) -> bool:
+    """Whether the factors of a table are over several cases, each the fastest of its variant."""
+    return len({factor.fastest for factor in factors(members).values()}) > 1
+
+
 def _cells(members: Sequence[Result]) -> Cells:
     """Return the texts of the columns that have any value, the cases fastest first.
 
-    The factor is over the fastest similar case, which has the same variant.
+    The factor is over the fastest similar case: of the same variant, or of any if no variant has two cases.
     """
     results = sorted(members, key=lambda result: (result.latency is None, result.latency or (0,), result.params or 0))
     factor_by_index = factors(results)
