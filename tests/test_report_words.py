@@ -539,6 +539,15 @@ def test_the_factor_compares_the_variants_of_a_single_model():
     assert initial_view(results(several_records)).values["variant"] == "eager"
 
 
+def test_a_table_without_latencies_says_that_they_are_withheld():
+    """A table of withheld cases had no column of latencies and gave no reason."""
+    out = io.StringIO()
+    withheld = [visited(name, 1e-3, disturbed="busy", scenario="train") for name in ("gap", "gmp")]
+    Console(file=out, width=200, color_system=None).print(Results([visited("gap", 1e-3), *withheld]))
+    titles = [line for line in out.getvalue().splitlines() if line.startswith("conv, ")]
+    assert [title.endswith("; latencies withheld, as no visit was undisturbed") for title in titles] == [True, False]
+
+
 def test_equally_small_models_are_counted_in_the_decision():
     counts = [records.record(records.case(name), samples=0) for name in ("gap", "gmp")]
     case_results = results(counts)

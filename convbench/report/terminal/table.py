@@ -11,6 +11,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from convbench.analysis.costs.headlines import withheld_results
 from convbench.analysis.costs.likeness import situation
 from convbench.analysis.costs.ranking import factors
 from convbench.analysis.results import (
@@ -97,7 +98,7 @@ class Results:
         tables = [_cells(members) for members in situations]
         headings = _headings(tables, options.max_width)
         for members, cells in zip(situations, tables, strict=True):
-            yield Text(_title(members[0], machines_differ), style="table.title")
+            yield Text(_title(members, machines_differ), style="table.title")
             yield _table(cells, headings)
             if len(members) > ROWS:
                 yield Text(f"and {len(members) - ROWS:,} more in the report and in results.csv")
@@ -149,12 +150,14 @@ def _by_situation(results: Sequence[Result]) -> list[list[Result]]:
     return sorted(grouped(measured_results(results), situation).values(), key=len, reverse=True)
 
 
-def _title(result: Result, machines_differ: bool) -> str:
+def _title(members: Sequence[Result], machines_differ: bool) -> str:
     """Return what all cases of a table share, with the machine if ``machines_differ``; may be wider than the table."""
+    result = members[0]
     group = result.group
     place = f"{group.scenario}, {group.device}, clip {group.clip}, {group.dtype}{threads_of(group)}"
     machine = f", environment {group.environment}" if machines_differ else ""
-    return one_line(f"{around_reducer(result)}, {place}{machine}")
+    reason = "; latencies withheld, as no visit was undisturbed" if withheld_results(members) == members else ""
+    return one_line(f"{around_reducer(result)}, {place}{machine}{reason}")
 
 
 def _is_scattered(members: Sequence[Result]) -> bool:
