@@ -269,6 +269,17 @@ def test_a_stages_time_is_its_share_of_the_stated_latency():
     assert result.latency.median == pytest.approx(1e-3)
 
 
+def test_the_sizes_of_models_without_layer_norm_are_not_those_of_all():
+    """The figure left out the task's best configuration, which has a LayerNorm, and did not say so."""
+    tried = [
+        records.lesson(0.8, seed=seed, of=records.case(name, parts={"layer_norm": norm}))
+        for name, norm in (("gap", False), ("spatial-softmax", False), ("gap", True))
+        for seed in range(2)
+    ]
+    (drawing,) = figures.get("quality-by-size").build(results(tried))
+    assert drawing.title.endswith(", conv, lstm128 without LayerNorm, clip 1x16x3x64x64")
+
+
 def test_a_call_by_stage_has_the_digits_of_its_interval():
     """The bar read 253 µs, the table 250 µs."""
     calls = records.reading("latency_s", *[2.1e-4] * 9, *[2.534e-4] * 9, *[3e-4] * 9)
