@@ -166,7 +166,8 @@ def report(*runs: Run | str | Path, out: str | Path | None = None) -> Path:
         return opened_runs[0].report(out)
     folder = opened_runs[0].directory if out is None else files.path_of("out", out)
     place = files.destination(folder, "compare.html")
-    return side_by_side.write([(run.description, list(run.records)) for run in opened_runs], place)
+    stored_runs = [(run.description, list(run.records)) for run in opened_runs]
+    return side_by_side.write(stored_runs, place, [run.directory for run in opened_runs])
 
 
 @in_turn

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from convbench.analysis.choice import stability
+from convbench.analysis.choice.by_task import recommendations
 from convbench.analysis.choice.candidates import Candidate
+from convbench.analysis.choice.recommendation import Ask
 from convbench.analysis.costs.pareto import front
 from convbench.analysis.inference.dominance import on_front, probability
 from convbench.analysis.quality.qualities import qualities
@@ -84,6 +86,15 @@ def test_seed_effects_are_drawn_jointly_for_all_candidates():
     assert stability.membership(pool, ("latency",))[1] == 1.0
     drawn = stability.quality_draws(pool, rng)
     assert (drawn[:, 1] > drawn[:, 0]).mean() > 0.99
+
+
+def test_a_figure_and_an_answer_state_the_same_probabilities():
+    """The figure read "front 76 %" for the pick and the sentence beside it 77 %."""
+    for answer in recommendations(records.quality_records(seeds=2), Ask()):
+        shares = stability.membership(answer.pool, answer.ask.against)
+        by_answer = {id(answer.pick): answer.front} | {id(runner.candidate): runner.front for runner in answer.runners}
+        assert shares == [by_answer[id(candidate)] for candidate in answer.pool]
+        assert any(0 < share < 1 for share in shares)
 
 
 def test_latency_is_drawn_from_its_interval():

@@ -902,6 +902,8 @@ def test_cases_on_several_threads_can_be_told_apart(show):
     assert select.locator("option").all_inner_texts() == ["all", "1", "2"]
     assert select.input_value() == "1"
     assert page.locator("#table tbody tr").count() == 3
+    count = page.locator("#count")
+    assert count.inner_text() == "3 of 12 cases: 1 thread, 1x16x3x64x64 (chosen under Trade-offs)"
     select.select_option("2")
     settle(page)
     heads = page.locator("#table thead th").all_inner_texts()
@@ -910,6 +912,7 @@ def test_cases_on_several_threads_can_be_told_apart(show):
         "all => all.map(one => [...one.cells].map(cell => cell.textContent))"
     )
     assert [row[at] for row in rows] == ["2", "2", "2"]
+    assert "cases: 2 threads, 1x16x3x64x64 (chosen" in count.inner_text()
     page.locator("#table tbody button.name").first.click()
     assert "· cpu · 1x16x3x64x64 · 2 threads" in page.locator("#pin p").first.inner_text()
     select.select_option("")

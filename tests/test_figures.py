@@ -1,6 +1,7 @@
 """Every registered figure: draws any run, keeps its marks, repeats its bytes; and the scales in closed form."""
 
 import io
+import itertools
 import math
 import re
 import subprocess
@@ -269,6 +270,37 @@ def test_a_stages_time_is_its_share_of_the_stated_latency():
     (result,) = results([record])
     assert part_of_call(result, metrics.LATENCY.part("lstm")) == pytest.approx(0.75 * result.latency.median)
     assert result.latency.median == pytest.approx(1e-3)
+
+
+def test_the_sizes_of_models_without_layer_norm_are_not_those_of_all():
+    """The figure left out the task's best configuration, which has a LayerNorm, and did not say so."""
+    tried = [
+        records.lesson(0.8, seed=seed, of=records.case(name, parts={"layer_norm": norm}))
+        for name, norm in (("gap", False), ("spatial-softmax", False), ("gap", True))
+        for seed in range(2)
+    ]
+    (drawing,) = figures.get("quality-by-size").build(results(tried))
+    assert drawing.title.endswith(", conv, lstm128 without LayerNorm, clip 1x16x3x64x64")
+
+
+def test_a_call_by_stage_has_the_digits_of_its_interval():
+    """The bar read 253 µs, the table 250 µs."""
+    calls = records.reading("latency_s", *[2.1e-4] * 9, *[2.534e-4] * 9, *[3e-4] * 9)
+    timed = replace(records.record(samples=0), readings=(calls, records.reading("latency_s_lstm", 2.5e-4)))
+    (drawing,) = figures.get("stages").build(results([timed]))
+    assert [text.get_text() for text in drawing.figure.axes[0].texts] == ["250 µs"]
+
+
+@pytest.mark.parametrize("end", [970 * 2**10, 22.8 * 2**20, 3.2 * 2**20, 700.0, 2.9, 767 * 2**20])
+def test_labels_of_bytes_below_bars_leave_room_between_them(end):
+    """Beside long texts, "512 KiB" touched "768 KiB"."""
+    case_results = results([records.record(records.case(name), samples=0) for name in ("gap", "gmp")])
+    axes = bars({result: {"weights": end} for result in case_results}, {"weights": ("weights", "#555555")},
+                ["970 KiB, predicted +0.1 %"] * 2, Margins(140, -0.7, 4), "B")  # fmt: skip
+    axes.figure.draw_without_rendering()
+    boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
+    assert len(boxes) >= 2
+    assert all(right.x0 - left.x1 > 5 for left, right in itertools.pairwise(boxes))
 
 
 def test_the_crossover_is_drawn_at_its_size(default):

@@ -732,6 +732,12 @@ def test_a_perfect_mean_has_a_binomial_bound():
     assert shared == pytest.approx(stats.binomtest(1500, 1500).proportion_ci(0.95, "exact").low)
 
 
+def test_runs_that_agree_by_chance_have_an_interval_of_some_width():
+    """Of two runs on a hundred clips, one pair in sixteen agrees; it read 80.0 % [80.0, 80.0]."""
+    low, high = accuracy_interval([0.8, 0.8], 100)[1:]
+    assert (low, high) == pytest.approx(tuple(stats.binomtest(160, 200).proportion_ci(0.95, "exact")))
+
+
 @pytest.mark.parametrize("values", [[1.0] * 3, [0.97, 0.99, 1.0], [0.999, 1.0, 1.0], [0.9, 0.9, 0.95]])
 def test_an_interval_of_accuracies_mirrors_that_of_error_rates(values):
     """Neither end is narrower than the t-interval's, except at 0 and 1."""

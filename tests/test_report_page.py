@@ -9,6 +9,7 @@ import zlib
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import chain
+from pathlib import Path
 
 import pytest
 import records
@@ -609,6 +610,18 @@ def test_many_runs_are_headed_by_their_extreme_ratios(tmp_path):
     alike = compared(tmp_path, *runs[:1] * 3)
     assert "<h1>B takes 1.00× and C 1.00× the time of A. No case differs by more than" in alike
     assert "<h1>No run has a ratio over A.</h1>" in compared(tmp_path, *([([], {})] * 3))
+
+
+@pytest.mark.parametrize(
+    ("folders", "cells"), [(("x/old", "x/new"), ("old", "new")), (("x/run", "y/run"), ("x/run", "y/run"))]
+)
+def test_runs_side_by_side_are_named_by_their_folders(tmp_path, folders, cells):
+    """Two runs of one suite were told apart only by the minute in which they began."""
+    run_records = [records.record()]
+    runs = [(records.run_of(run_records), run_records)] * 2
+    text = compare.write(runs, tmp_path / "c.html", [Path(folder) for folder in folders]).read_text()
+    for letter, cell in zip("AB", cells, strict=True):
+        assert f'<th scope="row">{letter}</th><td class="wide">{cell}</td>' in text
 
 
 def test_comparing_hostile_runs_is_safe(tmp_path):

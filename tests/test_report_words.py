@@ -20,6 +20,7 @@ from convbench.analysis.choice.by_task import recommendations
 from convbench.analysis.choice.candidates import Why
 from convbench.analysis.choice.recommendation import Ask, Doubt, Reason
 from convbench.analysis.costs.headlines import headline_of
+from convbench.analysis.costs.selection import initial_view
 from convbench.analysis.quality.qualities import by_task, qualities
 from convbench.analysis.results import result as result_of
 from convbench.analysis.results import results
@@ -494,8 +495,60 @@ def test_a_tasks_sentences_claim_only_what_its_seeds_show():
     assert "Statistically tied with it: gmp, LSTM input 32." in noisy
     clear = task_text(of("gap", 0.9, 0.7, 0.8), of("gmp", 0.5, 0.31, 0.4))
     assert "Every other configuration can be told from it." in clear
+    assert "With 3 seeds a difference of" in clear
+    uneven = task_text(of("gap", 0.9, 0.88, 0.89), of("gmp", 0.7, 0.71), of("gem", 0.5))
+    assert "With 2 to 3 seeds a difference of" in uneven
+    equal = task_text(of("gap", 0.9, 0.7), of("gmp", 0.7, 0.9), of("gem", 0.7, 0.8))
+    assert "2 seeds (chance 10.0 %); as high: gmp, LSTM input 32." in equal
     dead = task_text([records.lesson(0.1, "identity", seed, flag="dead_run") for seed in range(2)])
     assert dead == "No run was sound: every one collapsed or failed."
+
+
+@pytest.mark.parametrize(("other", "place"), [(0.9, "No other has a higher"), (0.8, "It has the highest")])
+def test_a_shared_highest_mean_is_not_the_picks_alone(other, place):
+    """The answer read "It has the highest mean accuracy" above a table whose best was another configuration."""
+    pairs = (("gap", 0.9, 1e-3), ("gmp", other, 2e-3), ("gem", 0.5, 3e-3))
+    run_records = [records.record(records.case(name), latency=seconds) for name, _, seconds in pairs]
+    noise = (0.002, -0.002, 0.0, 0.001, -0.001)
+    run_records += [
+        records.lesson(mean + noise[seed - turn], "identity", seed, of=records.case(name))
+        for turn, (name, mean, _) in enumerate(pairs)
+        for seed in range(5)
+    ]
+    (answer,) = quality.recommend(results(run_records))
+    assert f"{place} mean accuracy" in " ".join(advice.sentences(answer))
+
+
+def test_the_factor_compares_the_variants_of_a_single_model():
+    """A table of one model in several runtimes read 1.00× in every row, and opened with one of its rows."""
+
+    def table(*pairs):
+        run_records = [
+            records.record(records.case(name, variant=how), samples=9, latency=seconds) for name, how, seconds in pairs
+        ]
+        out = io.StringIO()
+        Console(file=out, width=120, color_system=None).print(Results(run_records))
+        return run_records, out.getvalue()
+
+    single = (("gap", "eager", 4e-3), ("gap", "compile", 2e-3), ("gap", "onnxruntime", 1e-3))
+    run_records, text = table(*single)
+    assert [round(row.factor.median) for row in rows.entries(results(run_records))] == [1, 2, 4]
+    assert "in the same variant" not in text
+    assert "variant" not in initial_view(results(run_records)).values
+    assert not headline_of(results(run_records)).has_rivals
+    several_records, text = table(*single, ("gmp", "eager", 8e-3))
+    assert [round(row.factor.median) for row in rows.entries(results(several_records))] == [1, 1, 1, 2]
+    assert "× is the latency over that of the fastest case in the same variant." in text
+    assert initial_view(results(several_records)).values["variant"] == "eager"
+
+
+def test_a_table_without_latencies_says_that_they_are_withheld():
+    """A table of withheld cases had no column of latencies and gave no reason."""
+    out = io.StringIO()
+    withheld = [visited(name, 1e-3, disturbed="busy", scenario="train") for name in ("gap", "gmp")]
+    Console(file=out, width=200, color_system=None).print(Results([visited("gap", 1e-3), *withheld]))
+    titles = [line for line in out.getvalue().splitlines() if line.startswith("conv, ")]
+    assert [title.endswith("; latencies withheld, as no visit was undisturbed") for title in titles] == [True, False]
 
 
 def test_equally_small_models_are_counted_in_the_decision():
@@ -878,6 +931,8 @@ def test_one_model_is_not_called_the_fastest():
     assert decision(headline, ()) == "gap at LSTM input 32: 1.00 ms a call."
     assert "astest" not in answer(run, single) and "optimum" not in answer(run, single)
     assert next_steps(run, results(single), headline) == []
+    elsewhere = [*single, visited("gap", 1e-4, 1e-4, 1e-4, scenario="streaming")]
+    assert next_steps(run, results(elsewhere), headline_of(results(elsewhere))) == []
     counts = [records.record(samples=0)]
     assert decision(headline_of(results(counts)), ()).startswith("gap at LSTM input 32: 83.8 k parameters; latency")
 

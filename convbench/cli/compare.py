@@ -35,6 +35,7 @@ def compare(
     """Describe two stored runs; exit 4 if nothing in them can be compared. To decide, use `check`."""
     from convbench.analysis import stored_runs
     from convbench.core import store
+    from convbench.report.words import comparison as words
 
     runs = store.load(run_a), store.load(run_b)
     if runs[0] == runs[1]:
@@ -51,6 +52,7 @@ def compare(
         return
     if not comparison.comparable:
         raise Refused(f"the milliseconds are not comparable: {'; '.join(comparison.differences)}")
+    print(words.sentence(comparison.matches, 1, "The second run", "the first", "in the table above"))
     if factor := stored_runs.machine_slowdown(comparison.matches):
         text = f"The reference workload, the same in every run, took {factor:.3f} times as long in the second run"
         print(f"{text}, at the speeds for which latencies are stated.")

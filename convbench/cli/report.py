@@ -63,7 +63,7 @@ def report(
         print_missing_plugins()
         return
     if len(stored_runs) > 1:
-        place = compare.write(stored_runs, destination(out or directories[0], "compare.html"))
+        place = compare.write(stored_runs, destination(out or directories[0], "compare.html"), directories)
     else:
         if out is None:
             write_csv(directories[0], stored_runs[0][1])

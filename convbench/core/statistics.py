@@ -86,14 +86,15 @@ def mean_interval(values: Sequence[float], floor: float = 0.0) -> Interval:
 def accuracy_interval(values: Sequence[float], clips: int, union: int | None = None, floor: float = 0.0) -> Interval:
     """Return the mean of accuracies, each taken on ``clips`` clips, and its 95 % interval, within 0 and 1.
 
-    This is Student's t-interval over runs. Near 0 and 1, where all runs may agree, it is never narrower than the exact
-    binomial interval of all clips (Clopper and Pearson 1934): five times 100 % of a thousand clips is 99.9 % or more.
+    This is Student's t-interval over runs. Near 0 and 1, and if all runs agree, it is never narrower than the exact
+    binomial interval of all clips (Clopper and Pearson 1934): five times 100 % of a thousand clips is 99.9 % or more,
+    and twice 80 % of a hundred clips is 74 to 85 %.
     ``union`` is the number of different clips of all runs if they share some, ``floor`` is that of ``mean_interval``.
     Raises ValueError for fewer than two values.
     """
     mean, low, high = mean_interval(values, floor)
     total = union or clips * len(values)
-    if min(mean, 1 - mean) * total <= NEAR_THE_END:
+    if min(mean, 1 - mean) * total <= NEAR_THE_END or len(set(values)) == 1:
         total = round(total / _excess(values, mean, clips))
         exact_interval = rate_interval(round(mean * total), total)
         low, high = min(low, exact_interval[0]), max(high, exact_interval[1])

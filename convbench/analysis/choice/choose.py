@@ -211,7 +211,7 @@ def _fronts(comparison: PoolComparison, draws: Draws) -> list[float]:
     """Return each candidate's probability of being on the front of accuracy itself, without the price of latency."""
     accuracy = draws.quality + _price_of(comparison.pool, comparison.ask)
     ask = comparison.ask
-    return stability.front_shares(comparison.pool, ask.against, accuracy, np.random.default_rng(ask.seed))
+    return stability.front_shares(comparison.pool, ask.against, accuracy, ask.seed)
 
 
 def _pick(comparison: PoolComparison) -> tuple[int, list[int]]:

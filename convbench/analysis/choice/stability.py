@@ -50,13 +50,12 @@ def draws(pool: Sequence[Candidate], name: CostName, seed: int, price: Floats | 
     return Draws(quality_draws(pool, rng) - price, cost_draws(pool, name, rng, DRAWS))
 
 
-def front_shares(
-    pool: Sequence[Candidate], against: Sequence[CostName], quality: Floats, rng: np.random.Generator
-) -> list[float]:
+def front_shares(pool: Sequence[Candidate], against: Sequence[CostName], quality: Floats, seed: int = 0) -> list[float]:
     """Return each candidate's probability that no other is as good and as cheap in every cost, and better in one.
 
     ``quality`` holds draws of their means (D, k). Costs that some candidate has no value of are left out.
     """
+    rng = np.random.default_rng(seed)
     costs = [cost_draws(pool, name, rng, len(quality)) for name in common_costs(pool, against)]
     return [float(p) for p in probability([*costs, -quality])]
 
@@ -67,9 +66,8 @@ def common_costs(pool: Sequence[Candidate], names: Sequence[CostName]) -> tuple[
 
 
 def membership(pool: Sequence[Candidate], against: Sequence[CostName]) -> list[float]:
-    """Return each candidate's probability of being on the front of quality and these costs."""
-    rng = np.random.default_rng(0)
-    return front_shares(pool, against, quality_draws(pool, rng), rng)
+    """Return each candidate's probability of being on the front of quality and these costs, as in an answer."""
+    return front_shares(pool, against, quality_draws(pool, np.random.default_rng(0)))
 
 
 def quality_draws(pool: Sequence[Candidate], rng: np.random.Generator) -> Floats:

@@ -106,8 +106,9 @@ class Headline:
 
     @property
     def has_rivals(self) -> bool:
-        """Whether the pick was chosen among several models, or other situations have leaders of their own."""
-        return len(self.ranking) > 1 or bool(self.leaders)
+        """Whether the pick was chosen among several models, or another model leads in another situation."""
+        architectures = {leader.result.case.architecture for leader in self.leaders}
+        return len(self.ranking) > 1 or bool(self.pick and architectures - {self.pick.case.architecture})
 
     @property
     def of_one(self) -> bool:

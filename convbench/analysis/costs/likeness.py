@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ class Situation(NamedTuple):
 
 
 class Alike(NamedTuple):
-    """What reducers and sizes must share in ratios, ranks, fronts and "×": a situation and the variant."""
+    """What reducers and sizes must share in ratios, ranks and fronts: a situation and the variant."""
 
     situation: Situation
     variant: str
@@ -31,6 +32,17 @@ def situation(result: Result) -> Situation:
 def likeness(result: Result) -> Alike:
     """Return what reducers and sizes must share to be compared."""
     return Alike(situation(result), result.case.variant_name)
+
+
+def peers(results: Sequence[Result]) -> list[Alike | Situation]:
+    """Return for each case what it shares with the cases that "×" compares it with.
+
+    This is its ``likeness``, or only its situation if no two measured cases of the situation are alike, as when one
+    model runs in several runtimes: then its variants are compared.
+    """
+    measured = [likeness(result) for result in results if result.record.status == "ok"]
+    crowded = {alike.situation for alike, count in Counter(measured).items() if count > 1}
+    return [alike if alike.situation in crowded else alike.situation for alike in map(likeness, results)]
 
 
 def one_variant(members: Sequence[Result]) -> list[Result]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from convbench.analysis.costs.likeness import likeness, situation
+from convbench.analysis.costs.likeness import peers, situation
 from convbench.analysis.results import Result, latency_ratios, measured_results
 from convbench.core.grouping import grouped
 from convbench.core.statistics import Interval
@@ -38,7 +38,7 @@ class Contender:
 
 
 class Factor(NamedTuple):
-    """A case's latency over that of the fastest case alike, and the index of that fastest case."""
+    """A case's latency over that of its fastest peer, and the index of that peer."""
 
     ratio: Interval
     fastest: int
@@ -102,10 +102,11 @@ def factors_over(results: Sequence[Result], fastest: Result) -> list[Interval]:
 
 
 def factors(results: Sequence[Result]) -> dict[int, Factor]:
-    """Return each timed case's latency over that of the fastest case alike, by index, as in the ranking."""
+    """Return each timed case's latency over that of its fastest peer (``likeness.peers``), by index."""
     indices = (i for i, result in enumerate(results) if result.latency and result.record.status == "ok")
     factor_by_index: dict[int, Factor] = {}
-    for members in grouped(indices, lambda i: likeness(results[i])).values():
+    peer_by_index = peers(results)
+    for members in grouped(indices, peer_by_index.__getitem__).values():
         fastest = min(members, key=lambda i: _speed(results[i]))
         ratios = factors_over([results[i] for i in members], results[fastest])
         factor_by_index |= {i: Factor(interval, fastest) for i, interval in zip(members, ratios, strict=True)}

@@ -18,7 +18,8 @@ COLUMNS = ("device", "threads", "clip", "scenario", "variant", "backbone", "rnn"
 class InitialView:
     """The first view of a run: one value for each of ``COLUMNS``, so that the reducers drawn together are alike.
 
-    A case to which a column does not apply stays in view, such as a user's own model, which has no backbone.
+    A column without a value filters nothing. A case to which a column does not apply stays in view, such as a user's
+    own model, which has no backbone.
     """
 
     values: Mapping[str, str]
@@ -29,9 +30,16 @@ class InitialView:
 
 
 def initial_view(results: Sequence[Result]) -> InitialView | None:
-    """Return the view to begin with, which is what the headline is about; None if nothing was measured."""
-    group = one_variant(answering_group(results))
-    return InitialView(_columns(group[0])) if group else None
+    """Return the view to begin with, which is what the headline is about; None if nothing was measured.
+
+    If no variant has two models, as in a comparison of runtimes on one model, all variants are in view.
+    """
+    members = answering_group(results)
+    group = one_variant(members)
+    if not group:
+        return None
+    columns = _columns(group[0])
+    return InitialView({name: columns[name] for name in columns if name != "variant" or group[1:] or not members[1:]})
 
 
 def _columns(result: Result) -> dict[str, str]:

@@ -46,11 +46,18 @@ def quality_by_size(results: Sequence[Result]) -> Iterator[Drawing]:
         if parts.lstm_input:
             settings[parts.backbone, parts.rnn, parts.layer_norm, quality.clip].append(quality)
     sweeps = [members for members in settings.values() if len({_size(quality) for quality in members}) > 1]
+    norms = {quality.architecture.layer_norm for members in settings.values() for quality in members}
     for number, members in enumerate(sweeps[:MOST_DRAWINGS]):
-        yield _draw(members, results, number, len(settings) > 1)
+        yield _draw(members, results, number, _place(members[0], len(norms) > 1) if len(settings) > 1 else "")
 
 
-def _draw(qualities: Sequence[Quality], results: Sequence[Result], number: int, has_siblings: bool) -> Drawing:
+def _place(quality: Quality, norms_differ: bool) -> str:
+    parts = quality.architecture
+    norm = " with LayerNorm" if parts.layer_norm else " without LayerNorm" if norms_differ else ""
+    return f", {short_name(str(parts.backbone))}, {parts.rnn}{norm}, clip {quality.clip}"
+
+
+def _draw(qualities: Sequence[Quality], results: Sequence[Result], number: int, place: str) -> Drawing:
     tasks = grouped(qualities, lambda quality: quality.task)
     costs = _costs(qualities, results)
     column = metrics.LATENCY if any(cost.latency for cost in costs.values()) else metrics.PARAMS
@@ -68,9 +75,6 @@ def _draw(qualities: Sequence[Quality], results: Sequence[Result], number: int, 
     if costs:
         _draw_costs(bottom, costs, column, ends, dodge)
     bottom.set_xlabel(metrics.LSTM_INPUT.title, fontsize=10)
-    parts = qualities[0].architecture
-    norm = " with LayerNorm" if parts.layer_norm else ""
-    place = f", {short_name(str(parts.backbone))}, {parts.rnn}{norm}, clip {qualities[0].clip}" if has_siblings else ""
     return Drawing(
         name=f"quality-by-size-{number}",
         title=f"Quality{' and cost' if costs else ''} against LSTM input size{place}",

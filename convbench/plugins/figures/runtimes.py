@@ -12,7 +12,7 @@ from convbench.analysis.results import Result
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.labels import spread
-from convbench.report.drawing.style import AREA, MUTED, TEXT, WEIGHT, canvas, look, short_name
+from convbench.report.drawing.style import AREA, MUTED, TEXT, WEIGHT, canvas, left_margin, look, short_name
 from convbench.report.words import runtimes as words
 from convbench.report.words.names import around_reducer, model, threads_of
 
@@ -38,15 +38,16 @@ def _draw(view: Runtimes, index: Mapping[int, int], number: int, has_twins: bool
     setting = f", {around_reducer(base)}, {place}" if has_twins else ""
     models = {model(price.result): price.result for price in view.prices}
     lines = {name: [view.price(runtime, result) for runtime in view.runtimes] for name, result in models.items()}
-    axes = canvas(height=350, left=64, right=118, top=14, bottom=118, width=480)
+    names = [short_name(name, 24) for name in view.runtimes]
+    bottom = 12 + 0.65 * left_margin(names, 9.5)  # the sine of the labels' angle
+    axes = canvas(height=232 + bottom, left=64, right=98, top=14, bottom=bottom, width=400)
     latencies = [price.result.latency for price in view.prices if price.result.latency]
     limits = scales.limits(
         bound for interval in latencies for bound in (interval.low, interval.high) if 0 < bound < float("inf")
     )
     scales.log_axis(axes, "y", limits, "s")
     axes.set_xlim(-0.35, len(view.runtimes) - 0.65)
-    axes.set_xticks(range(len(view.runtimes)), [short_name(name, 24) for name in view.runtimes],
-                    rotation=40, ha="right", fontsize=9.5)  # fmt: skip
+    axes.set_xticks(range(len(names)), names, rotation=40, ha="right", fontsize=9.5)
     axes.set_ylabel("Latency of a call · lower is better", color=TEXT)
     for line_number, prices in enumerate(lines.values()):
         _line(axes, line_number, prices)

@@ -18,6 +18,7 @@ from convbench.report.drawing.bars import Margins, Shares, bars, is_cut
 from convbench.report.drawing.style import STAGE_HUES, short_name
 from convbench.report.words import units
 from convbench.report.words.names import kind, shared_setup
+from convbench.report.words.numbers import cost
 
 ROWS = 14
 WORDS = {"lstm": "LSTM", "graphs": "compiler's graphs"}
@@ -97,8 +98,8 @@ def _has(result: Result, stage: str) -> bool:
 
 def by_stage(result: Result, metric: Metric) -> dict[str, float]:
     """Return a cost by measured stage; empty if no stage was measured or the whole is zero."""
-    cost = partial(part_of_call, result) if metric is metrics.LATENCY else partial(typical, result.record)
-    costs = {stage: value for stage in PARTS if (value := cost(metric.part(stage)))}
+    value_of = partial(part_of_call, result) if metric is metrics.LATENCY else partial(typical, result.record)
+    costs = {stage: value for stage in PARTS if (value := value_of(metric.part(stage)))}
     return costs if sum(costs.values()) > 0 else {}
 
 
@@ -122,7 +123,10 @@ def _draw(split: Split, shares: Shares) -> Drawing:
     totals = {result: sum(share.values()) for result, share in shares.items()}
     wholes = {result: _whole(result, split.metric, total) for result, total in totals.items()}
     off_results = {result for result, total in totals.items() if abs(total - wholes[result]) > SUMS * wholes[result]}
-    ends = [_end(wholes[result], totals[result] if result in off_results else None, split.metric) for result in shares]
+    ends = [
+        _end(result, split.metric, wholes[result], totals[result] if result in off_results else None)
+        for result in shares
+    ]
     bar = SIZED if kind(shares) == "reducer" else "model"
     axes = bars(shares, LOOKS, ends, Margins(132 if off_results else 78, legend=-0.5, columns=4), split.metric.unit)
     return Drawing(
@@ -143,7 +147,7 @@ def _whole(result: Result, metric: Metric, total: float) -> float:
     return result.latency.median if metric is metrics.LATENCY and result.latency else total
 
 
-def _end(whole: float, total: float | None, metric: Metric) -> str:
+def _end(result: Result, metric: Metric, whole: float, total: float | None) -> str:
     """Return ``458 µs``, or ``1.25 ms (sum 458 µs)`` if the stages do not sum to the call."""
-    words = units.human(whole, metric.unit)
+    words = cost(result, metric) if metric is metrics.LATENCY and result.latency else units.human(whole, metric.unit)
     return f"{words} (sum {units.human(total, metric.unit)})" if total is not None else words

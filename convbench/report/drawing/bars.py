@@ -87,7 +87,7 @@ def _ticks(end: float, unit: str) -> list[float]:
     if unit not in scales.BINARY:
         return [place for place in MaxNLocator(3, steps=[1, 2, 2.5, 5, 10]).tick_values(0, end) if 0 <= place <= end]
     step = 2.0
-    while step * 4 <= end:
+    while step * 3 <= end:  # two labels such as 768 KiB fit beside long texts, three do not
         step *= 2
     return [step * i for i in range(int(end / step) + 1)]
 

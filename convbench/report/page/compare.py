@@ -35,10 +35,11 @@ SummaryRow = tuple[str, int, list[tuple[str, bool]]]
 Runs = Sequence[tuple[RunDescription, Sequence[Record]]]
 
 
-def write(runs: Runs, path: Path) -> Path:
+def write(runs: Runs, path: Path, directories: Sequence[Path] = ()) -> Path:
     """Write the page that shows these runs side by side; every ratio is over the first of them.
 
-    Raises ConvbenchError for fewer than two runs or more than 26.
+    ``directories`` are the runs' folders in the same order, which the page names. Raises ConvbenchError for fewer than
+    two runs or more than 26.
     """
     if not 2 <= len(runs) <= len(LETTERS):
         raise ConvbenchError(f"a page holds 2 to {len(LETTERS)} runs side by side, not {len(runs)}")
@@ -46,7 +47,12 @@ def write(runs: Runs, path: Path) -> Path:
     matches = matches_of(run_results)
     name = "-".join(dict.fromkeys(run.name for run, _ in runs))
     data = {"size": 0, "name": f"{name}-compared", "compared": _base_units(matches, len(runs))}
-    return files.write(path, render("compare.html", data, **view([run for run, _ in runs], run_results, matches)))
+    return files.write(
+        path,
+        render(
+            "compare.html", data, **view([run for run, _ in runs], run_results, matches), folders=_folders(directories)
+        ),
+    )
 
 
 def view(
@@ -80,6 +86,12 @@ def view(
         ],
         "looks": looks([result for results in run_results for result in costs(results)]),
     }
+
+
+def _folders(directories: Sequence[Path]) -> list[str]:
+    """Return the names of the runs' folders, or their paths if two names are equal."""
+    names = [directory.name for directory in directories]
+    return names if len(set(names)) == len(names) and all(names) else [str(directory) for directory in directories]
 
 
 def _run(letter: str, run: RunDescription, results: Sequence[Result]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from convbench.analysis.costs.headlines import withheld_results
 from convbench.analysis.costs.likeness import situation
 from convbench.analysis.costs.ranking import factors
 from convbench.analysis.results import (
@@ -54,6 +55,7 @@ The interval of the latency comes before them, from 80 columns.
 """
 ROWS = 100
 """Greatest number of rows in a table."""
+WITHIN_VARIANT = "× is the latency over that of the fastest case in the same variant."
 Cells = dict[Column, list[str]]
 """The texts of every column."""
 
@@ -96,10 +98,12 @@ class Results:
         tables = [_cells(members) for members in situations]
         headings = _headings(tables, options.max_width)
         for members, cells in zip(situations, tables, strict=True):
-            yield Text(_title(members[0], machines_differ), style="table.title")
+            yield Text(_title(members, machines_differ), style="table.title")
             yield _table(cells, headings)
             if len(members) > ROWS:
                 yield Text(f"and {len(members) - ROWS:,} more in the report and in results.csv")
+        if any("×" in headings and _is_scattered(members) for members in situations):
+            yield Text(WITHIN_VARIANT, style="dim")
         for result in self.results:
             if result.record.status != "ok":
                 style = "red" if result.record.status == "failed" else "yellow"
@@ -146,18 +150,25 @@ def _by_situation(results: Sequence[Result]) -> list[list[Result]]:
     return sorted(grouped(measured_results(results), situation).values(), key=len, reverse=True)
 
 
-def _title(result: Result, machines_differ: bool) -> str:
+def _title(members: Sequence[Result], machines_differ: bool) -> str:
     """Return what all cases of a table share, with the machine if ``machines_differ``; may be wider than the table."""
+    result = members[0]
     group = result.group
     place = f"{group.scenario}, {group.device}, clip {group.clip}, {group.dtype}{threads_of(group)}"
     machine = f", environment {group.environment}" if machines_differ else ""
-    return one_line(f"{around_reducer(result)}, {place}{machine}")
+    reason = "; latencies withheld, as no visit was undisturbed" if withheld_results(members) == members else ""
+    return one_line(f"{around_reducer(result)}, {place}{machine}{reason}")
+
+
+def _is_scattered(members: Sequence[Result]) -> bool:
+    """Whether the factors of a table are over several cases, each the fastest of its variant."""
+    return len({factor.fastest for factor in factors(members).values()}) > 1
 
 
 def _cells(members: Sequence[Result]) -> Cells:
     """Return the texts of the columns that have any value, the cases fastest first.
 
-    The factor is over the fastest similar case, which has the same variant.
+    The factor is over the fastest similar case: of the same variant, or of any if no variant has two cases.
     """
     results = sorted(members, key=lambda result: (result.latency is None, result.latency or (0,), result.params or 0))
     factor_by_index = factors(results)

@@ -126,7 +126,9 @@ def _why(answer: Recommendation) -> str:
         return f"It is the only configuration {place}, so it is compared with none."
     head = f"Of {len(answer.pool)} configurations {place} {_rule(answer)}."
     if best is pick:
-        return f"{head} It has the highest mean accuracy{_shortfall(answer, ', and the truly best is')}."
+        is_equalled = any(other is not pick and other.mean == pick.mean for other in answer.pool)
+        place = "No other has a higher mean accuracy" if is_equalled else "It has the highest mean accuracy"
+        return f"{head} {place}{_shortfall(answer, ', and the truly best is')}."
     sentence = f"The highest mean, {mean(best.quality, bounds=False)}, is that of {_name(best)}"
     return f"{head} {sentence}{_shortfall(answer, '; the truly best is')}."
 

@@ -47,7 +47,9 @@ def task(qualities: Sequence[Quality]) -> list[str]:
     best, *others = (standing.quality for standing in ranking)
     tied_names = [configuration(standing.quality) for standing in ranking[1:] if standing.tied]
     seeds = counted(len(best.by_seed), "seed")
-    texts = [f"Highest mean test accuracy: {configuration(best)}, {mean(best)}, {seeds}{chance(best)}."]
+    equals = [configuration(quality) for quality in others if quality.mean == best.mean]
+    equal_text = f"; as high: {some_long(equals, advice.NAMES)}" if equals else ""
+    texts = [f"Highest mean test accuracy: {configuration(best)}, {mean(best)}, {seeds}{chance(best)}{equal_text}."]
     if tied_names:
         texts.append(f"Statistically tied with it: {some_long(tied_names, advice.NAMES)}.")
     elif others:
@@ -89,12 +91,13 @@ def over_seeds(value_by_seed: Mapping[int, float]) -> float:
 
 
 def _power(qualities: Sequence[Quality]) -> str:
-    seeds = max(len(quality.by_seed) for quality in qualities)
     difference = visible(qualities)
-    if seeds < 2 or difference is None:
+    if difference is None:
         return TOO_FEW_SEEDS
+    numbers = sorted({len(quality.by_seed) for quality in qualities} - {0, 1})
+    seeds = f"{numbers[0]} to {numbers[-1]} seeds" if numbers[1:] else counted(numbers[0], "seed")
     return (
-        f"With {counted(seeds, 'seed')} a difference of {points(difference)} between two configurations is seen "
+        f"With {seeds} a difference of {points(difference)} between two configurations is seen "
         "four times in five; smaller ones are mostly missed."
     )
 

@@ -12,10 +12,16 @@ function lines(row) {
   const text = (key) => measuredText(key, row);
   return [
     text("latency") && `${text("latency")} a call [${texts("interval")[row]}]`,
-    text("factor") && column("against")[row] !== row && `${text("factor")} the time of ${titleOf(column("against")[row])}, the fastest similar case`,
+    text("factor") && column("against")[row] !== row && `${text("factor")} the time of ${peerOf(row)}, the fastest similar case`,
     [text("params") && `${text("params")} parameters`, text("flops")].filter(Boolean).join(", "),
     text("memory") && `${text("memory")} peak memory`,
   ].filter(Boolean);
+}
+
+// The case that × refers to, with its variant if that differs.
+function peerOf(row) {
+  const peer = column("against")[row], variant = column("variant")[peer];
+  return `${titleOf(peer)}${variant === column("variant")[row] ? "" : ` in ${variant}`}`;
 }
 
 function titleOf(row) {
@@ -24,11 +30,13 @@ function titleOf(row) {
   return `${short(texts("reducer")[row])}, ${column("rnn")[row].match(/^[a-z]+/)[0].toUpperCase()} input ${grouped(String(size))}`;
 }
 
+const threadWords = (count) => `${count} thread${Number(count) === 1 ? "" : "s"}`;
+
 // Where a case was measured: always its backbone, variant, scenario and device, and what else differs between cases.
 function placeOf(row) {
   const differing = ["rnn", "clip", "threads", "environment"].filter((name) => data.filters.includes(name));
   const values = ["backbone", "variant", "scenario", "device", ...differing].map((name) => [name, column(name)[row]]).filter(([, value]) => value);
-  return values.map(([name, value]) => (name === "threads" ? `${value} thread${value === 1 ? "" : "s"}` : short(value))).join(" · ");
+  return values.map(([name, value]) => (name === "threads" ? threadWords(value) : short(value))).join(" · ");
 }
 
 function summary(row) {

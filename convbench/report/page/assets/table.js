@@ -50,10 +50,16 @@ function drawTable() {
   document.getElementById("more").hidden = rows.length <= shownRows;
 }
 
+// What a select lets through; a bare number or "with" would not tell of what.
+function filterWords({ dataset: { filter }, value, selectedOptions: [{ textContent }] }) {
+  if (filter === "threads") return threadWords(value);
+  return filter === "layer_norm" ? `${textContent} LayerNorm` : filter === "head" ? `head ${textContent}` : textContent;
+}
+
 // How many of the cases are listed, and which filters hide the others; a search covers all cases.
 function countOf(rows) {
   const number = (count) => grouped(String(count)), total = `${number(measuredRows.length)} ${measuredRows.length === 1 ? "case" : "cases"}`;
-  const filters = [...document.querySelectorAll("#selects select")].filter(({ value }) => value).map(({ selectedOptions: [option] }) => option.textContent);
+  const filters = [...document.querySelectorAll("#selects select")].filter(({ value }) => value).map(filterWords);
   const words = wordsOf(document.getElementById("search").value).length || !filters.length ? "" : `: ${filters.join(", ")} (chosen under Trade-offs)`;
   const few = Math.min(shownRows, rows.length), head = few < rows.length ? `${number(few)} of ${number(rows.length)} rows, ` : "";
   return `${head}${number(rows.length)} of ${total}${words}`;
