@@ -543,9 +543,8 @@ def test_inputs_that_do_not_fit_are_refused_in_one_message(function) -> None:
 @pytest.mark.parametrize(("model", "name"), [(Net, "Net"), (torch.relu, "relu"), (object(), "object")])
 def test_a_non_module_is_refused_in_one_message(function, model, name) -> None:
     """An engineer who gave a session of ONNX Runtime was told about classes only."""
-    with pytest.raises(
-        convbench.ConvbenchError, match=f"^{name} is not a torch.nn.Module: give a model.*use convbench.c"
-    ):
+    words = f"^{name} is not a torch.nn.Module: give a model instance.*, use convbench.compare$"
+    with pytest.raises(convbench.ConvbenchError, match=words):
         function(model, CLIP)
 
 
