@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from convbench.core import files, git, imports, lock, store
 from convbench.core.arguments import names_arguments
@@ -168,6 +168,36 @@ def report(*runs: Run | str | Path, out: str | Path | None = None) -> Path:
     place = files.destination(folder, "compare.html")
     stored_runs = [(run.description, list(run.records)) for run in opened_runs]
     return side_by_side.write(stored_runs, place, [run.directory for run in opened_runs])
+
+
+@in_turn
+@names_arguments
+def export_model(
+    run: Run | str | Path,
+    to: str | Path,
+    case: str = "winner",
+    *,
+    weights: str | Path | None = None,
+    exporter: Literal["dynamo", "torchscript"] | None = None,
+    any_batch: bool = False,
+) -> Path:
+    """Write a measured model as the ONNX file ``to``, checked against eager, with a program beside it that runs it.
+
+    ``case`` is a glob for the case's id or a part of it, or ``winner``, what the run recommends. ``weights`` is a
+    state_dict of the model that torch saved (default: seeded, untrained). ``exporter`` is by default the measured one,
+    else ``dynamo``. With ``any_batch`` the file takes any number of clips. Returns the path of the file.
+    """
+    from convbench.runs import model_file, script
+
+    script.refuse_again()
+    if exporter not in (None, "dynamo", "torchscript"):
+        raise ConvbenchError(f"exporter={value_text(exporter)}: write 'dynamo' or 'torchscript'")
+    to, weights = files.path_of("to", to), None if weights is None else files.path_of("weights", weights)
+    run = run if isinstance(run, Run) else open_run(run)
+    stored_run = run.description, run.records
+    return model_file.export_model(
+        text("case", case), to, run.directory, stored_run, weights, exporter, any_batch
+    ).paths[0]
 
 
 @in_turn

@@ -10,7 +10,7 @@ import pytest
 import records
 import torch
 
-from convbench.cli.export_model import _find_record
+import convbench
 from convbench.core.errors import CaseFailed, ConvbenchError
 from convbench.core.imports import import_path
 from convbench.core.record import Case, Choice, Clip, Whole
@@ -19,6 +19,7 @@ from convbench.measure.handover import HEAD, _eager_output, _program, _program_p
 from convbench.measure.parity import Parity
 from convbench.models.deployment import Example
 from convbench.models.subject import assemble
+from convbench.runs.model_file import _find_record
 from convbench.runs.processes import Processes
 
 RECORDS = [records.record(records.case(name)) for name in ("gap", "gmp")]
@@ -45,6 +46,45 @@ def test_modules_imported_by_run_are_found_again(tmp_path, monkeypatch, in_proce
     assert (done.returncode, imported) == (0, [None]), done.stderr
     assert len(calls) == 1, "the user's code runs in a process of its own"
     assert "brought" in sys.modules
+
+
+def test_python_exports_the_winner_of_a_run(tmp_path, monkeypatch):
+    """A notebook had to call the command."""
+    records.stored(tmp_path / "run", RECORDS)
+    calls = []
+
+    def hand_over(case, seed, to, *options):
+        calls.append((case.architecture.reducer.name, *options[:1], *options[2:]))
+        return [to, to.with_suffix(".py")], Parity(0.0, 0.0)
+
+    monkeypatch.setattr(handover, "hand_over", hand_over)
+    monkeypatch.chdir(tmp_path)
+    Path("trained.pt").touch()
+    assert convbench.export_model("run", "model.onnx", "gmp", weights="trained.pt") == Path("model.onnx")
+    run = convbench.open_run("run")
+    assert convbench.export_model(run, "a.onnx", exporter="torchscript", any_batch=True) == Path("a.onnx")
+    assert calls[0] == ("gmp", tmp_path / "trained.pt", None, False)
+    assert calls[1][1:] == (None, "torchscript", True)
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (("run", "model.pt"), "`to` model.pt: name a file that ends in .onnx, in a directory that exists"),
+    (("run", "a.onnx", "gpa"), "run: no measured case is called 'gpa'; did you mean 'gap'?"),
+    (("none", "a.onnx"), "none: there is no such run"),
+    (("run", ""), "to is empty: name a file or a directory"),
+    (("run", "a.onnx", 3), "case=3: give a text"),
+])  # fmt: skip
+def test_a_mistake_in_python_is_one_message(arguments, message, tmp_path, monkeypatch):
+    records.stored(tmp_path / "run", RECORDS)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConvbenchError) as told:
+        convbench.export_model(*arguments)
+    assert str(told.value).startswith(message)
+
+
+def test_an_unknown_exporter_is_refused(tmp_path):
+    with pytest.raises(ConvbenchError, match="exporter='onnx': write 'dynamo' or 'torchscript'"):
+        convbench.export_model(tmp_path, tmp_path / "a.onnx", exporter="onnx")
 
 
 @pytest.mark.parametrize("name", ["gap", "*/gap/*", RECORDS[0].case.id])

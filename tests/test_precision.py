@@ -15,7 +15,7 @@ from convbench import suite
 from convbench.core import traits
 from convbench.core.comparability import fingerprint
 from convbench.measure.live import count as live
-from convbench.measure.machine import environment, precision
+from convbench.measure.machine import doctor, environment, precision
 from convbench.models.inputs import Inputs
 
 NEWER = pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="this torch has no newer switches")
@@ -82,12 +82,14 @@ def test_the_compiler_is_a_fact_of_a_run_that_it_builds_for(tmp_path: Path, monk
     compiler = tmp_path / "c++"
     monkeypatch.setenv("CXX", str(compiler))
     cases = [suite.load("smoke", [f"variant={variant}"]).cases[0] for variant in ("compile", "aot-inductor")]
+    monkeypatch.setattr(doctor, "missing_tool", lambda: None)
     fingerprints = set()
     for version in ("c++ (Vendor) 12.2", "c++ (Vendor) 13.1"):
         compiler.write_text(f"#!/bin/sh\necho '{version}'\necho 'a licence'\n")
         compiler.chmod(0o755)
         facts = environment.describe("cpu", traits.packages(cases))
         assert facts["compiler"] == version
+        assert doctor._compiler().message == f"torch.compile can build for the CPU with {version}"
         fingerprints.add(fingerprint(facts))
     assert len(fingerprints) == 2
     compiler.unlink()

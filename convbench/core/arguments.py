@@ -12,7 +12,7 @@ from convbench.core.errors import ConvbenchError
 P = ParamSpec("P")
 T = TypeVar("T")
 SAME = ("base", "bad", "budget", "build", "detect", "device", "executor", "good", "metric", "metrics", "only", "out",
-        "since", "skip", "store", "threads")  # fmt: skip
+        "since", "skip", "store", "threads", "to")  # fmt: skip
 """The options that have an argument of the same name."""
 ARGUMENTS = {
     "--resume=stale": "resume='stale'",

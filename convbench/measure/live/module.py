@@ -62,7 +62,7 @@ def refuse_no_module(model: object) -> None:
     if not isinstance(model, nn.Module):
         raise ConvbenchError(
             f"{_name(model)} is not a torch.nn.Module: give a model instance, not its class; for an exported program, "
-            "its .module()"
+            "its .module(); to time another callable, such as a runtime's session, use convbench.compare"
         )
 
 

@@ -20,7 +20,7 @@ from convbench.core.text import counted
 from convbench.core.traits import ExecutorTraits, VariantTraits, missing_modules, of_variant
 from convbench.measure.machine import cgroup, environment, malloc
 from convbench.measure.machine.allocators import PACKAGES, preload
-from convbench.measure.machine.toolchain import missing_tool, switched_off
+from convbench.measure.machine.toolchain import compiler_version, missing_tool, switched_off
 from convbench.models.runtimes.quiet import quiet
 
 PROVEN = ("NVIDIA H200",)
@@ -67,8 +67,10 @@ def _gpu() -> Examination:
 
 
 def _compiler() -> Examination:
-    reason = switched_off() or missing_tool()
-    return Examination("compiler", reason is None, reason or "torch.compile can build for the CPU")
+    if reason := switched_off() or missing_tool():
+        return Examination("compiler", False, reason)
+    compiler = compiler_version() or "a C++ compiler"
+    return Examination("compiler", True, f"torch.compile can build for the CPU with {compiler}")
 
 
 def _allocator_in_use() -> Examination:

@@ -1,4 +1,4 @@
-"""Whether torch.compile is on, and can build for the CPU here."""
+"""Whether torch.compile is on, and can build for the CPU here, and with which compiler."""
 
 from __future__ import annotations
 
