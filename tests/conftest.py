@@ -41,8 +41,8 @@ LONG = (
     "test_history_confirm", "test_tensorboard", "test_profiling",
 )  # fmt: skip
 """The files that take longest, in the order in which they start, so that none of them runs alone at the end."""
-NEW_FORKSERVERS = {"test_early_server"}
-"""The files whose forkservers are new processes, because these tests are about their start."""
+NEW_FORKSERVERS = {"test_early_server", "test_cuda"}
+"""The files whose forkservers are new processes: tests of their start, and of a GPU, as a run starts them."""
 
 torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)

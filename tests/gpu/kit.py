@@ -33,8 +33,8 @@ GPU = ("--device", "cuda")
 SMALL_PROOFS = str(HERE / "rehearsal/small.py")
 TINY = ("clip.batch=1", "clip.frames=2", "clip.height=32", "clip.width=32", "protocol.visits=1",
         "protocol.max_warmup=0.05", "protocol.max_time=0.05")  # fmt: skip
-UNTIMED = ("-k", "not hosts_launch_time and not waits_for_the_device")
-"""Changes for a rehearsal: of a suite, and of the tests, as the times of a simulated GPU mean nothing."""
+UNTIMED = ("-k", "not hosts_launch_time and not waits_for_the_device and not every_variant")
+"""Changes for a rehearsal: of a suite, and of the tests, without those that time, or take minutes on a CPU."""
 ARCHIVE, KEPT = "runs.tar.gz", 16 << 20
 """The file of the runs, and the bytes that it may have."""
 PATIENCE = 10
