@@ -435,6 +435,13 @@ def test_a_state_of_another_number_type_fails_with_advice():
     assert attempts.explain(error).message.endswith(attempts.TWO_TYPES)
 
 
+def test_an_error_in_a_scripted_module_gives_its_cause():
+    """It was "The following operation failed in the TorchScript interpreter."."""
+    with pytest.raises(torch.jit.Error) as failed:
+        field.scripted_core()(torch.zeros(1, 2, 3))
+    assert "Error: input.size(-1) must be equal to input_size. Ex" in attempts.explain(failed.value).message
+
+
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
 def test_frames_of_whole_numbers_fail_with_advice(dtype):
     """Cameras and games give bytes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import math
+from dataclasses import replace
 from itertools import accumulate
 
 import pytest
@@ -247,6 +248,13 @@ def test_only_free_axes_are_searched():
     assert largest.axes(resolve(case("gap"))) == ["batch", "frames"]
     assert largest.axes(resolve(case("gap", scenario="streaming"))) == ["batch"]
     assert largest.axes(resolve(case("hybrid", 8))) == ["batch", "frames", "lstm_input"]
+
+
+def test_sizes_that_fit_are_predicted_for_the_threads_of_the_case(monkeypatch):
+    """Kernels have workspaces for each thread. They were predicted for the threads of the command."""
+    monkeypatch.setattr(largest, "peak_of", lambda *_: torch.get_num_threads())
+    peaks = [largest.peak_and_fits(replace(case("gap"), threads=threads), 0)[0] for threads in (None, 3)]
+    assert peaks == [1, 3]
 
 
 def test_no_size_fits_into_a_tiny_limit():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -71,6 +72,8 @@ class Interrupted(ConvbenchError):
     exit_code = 130
 
 
+FAILED_SCRIPT = "The following operation failed in the TorchScript interpreter."
+"""The first line of an error in a scripted module."""
 OUT_OF_MEMORY = ("allocate memory", "out of memory", "STATUS_ALLOC_FAILED")
 """Words for missing memory: torch's CPU allocator, CUDA (if another process uses the GPU), cuBLAS and cuDNN."""
 
@@ -85,6 +88,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 def line_of(error: BaseException, place: int = 0) -> str:
     """Return the first line of an error that has text, or the one at ``place``; its type if no line has any."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if lines and lines[0] == FAILED_SCRIPT:  # its own traceback comes first, with the cause in the last line
+        return re.sub(r"^[\w.]*Error: ", "", lines[-1])
     return lines[place] if lines else type(error).__name__
 
 

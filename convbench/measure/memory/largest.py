@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from convbench.core.errors import CaseFailed, Impossible, line_of
 from convbench.core.record import Case, Parts
+from convbench.measure.harness import computing_with
 from convbench.measure.memory.prediction import TakesTooLong, predict
 from convbench.measure.preflight import resolve
 
@@ -61,7 +62,8 @@ def _fit(case: Case, axis: str, limit: int) -> Fit:
 
 def peak_and_fits(case: Case, limit: int) -> tuple[int, list[Fit]]:
     """Return the predicted peak of the case at its own size, and its ``fits``. Raises CaseFailed."""
-    return peak_of(case), list(fits(case, limit))
+    with computing_with(case):  # kernels have workspaces for each thread
+        return peak_of(case), list(fits(case, limit))
 
 
 def axes(case: Case) -> list[str]:
