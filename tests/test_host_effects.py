@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from convbench.analysis import hosts
-from convbench.analysis.latencies import ratio
+from convbench.analysis.latencies import ratios
 from convbench.analysis.results import results
 from convbench.core import merging, metrics, visits
 from convbench.core.host_effects import Cell, host_effects
@@ -132,7 +132,7 @@ def test_ratios_are_formed_on_one_host_only() -> None:
     second = measured("gmp", 2e-3, {0: "slow", 1: "slow"}, factors)
     first_timing, second_timing = (result.timing for result in results(visits.join_visits([first, second])))
     assert first_timing and second_timing
-    assert ratio(second_timing, first_timing).median == pytest.approx(2.0, rel=0.1), (
+    assert ratios([(second_timing, first_timing)])[0].median == pytest.approx(2.0, rel=0.1), (
         "the round in which both were on the slow host"
     )
 
@@ -151,7 +151,9 @@ def test_equal_rounds_of_two_shards_are_not_paired() -> None:
     _, merged = merging.merge(runs)
     first, second = (result.timing for result in results(merged))
     assert first and second
-    assert ratio(second, first) == ratio_interval(second.interval, first.interval), "which hold what either hour did"
+    assert ratios([(second, first)]) == [ratio_interval(second.interval, first.interval)], (
+        "which hold what either hour did"
+    )
     pairs = [(visit.round, visit.host) for record in merged for visit in record.visits]
     assert len(set(pairs)) == len(pairs)
     twice = merging.merge([merging.merge(runs), runs[0]])[1]
