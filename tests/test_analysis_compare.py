@@ -126,6 +126,19 @@ def test_memory_differing_by_a_few_kib_is_the_same_machine():
     assert differing(half, before) == ["memory_bytes"]
 
 
+def test_runtimes_that_no_shared_case_uses_make_nothing_incomparable():
+    """A run of eager cases could not be compared with one that also compiles, or also uses another runtime."""
+    run = records.run_of([])
+    other = replace(run, environment={**run.environment, "onnxruntime": "1.23.2", "compiler": "g++ 12.2.0"})
+    eager, compiled = (replace(CASES[0], variant=variant) for variant in ((), (Choice("compile"),)))
+    assert {(row.key, row.grave) for row in differences([run, other], [eager])} == {
+        ("onnxruntime", False), ("compiler", False)
+    }  # fmt: skip
+    assert {row.key for row in differences([run, other], [eager, compiled]) if row.grave} == {"compiler"}
+    unknown = replace(eager, variant=(Choice("not-installed"),))
+    assert {row.key for row in differences([run, other], [unknown]) if row.grave} == {"onnxruntime", "compiler"}
+
+
 def test_serious_differences_come_first():
     run = records.run_of([])
     other = replace(

@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
@@ -20,8 +21,9 @@ import numpy as np
 from convbench.analysis import latencies
 from convbench.analysis.costs.ranking import MARGIN
 from convbench.analysis.results import Result, measured_results
-from convbench.core import spread
+from convbench.core import spread, traits
 from convbench.core.comparability import decides
+from convbench.core.errors import ConvbenchError
 from convbench.core.record import Case, Record, RunDescription, Scalar
 from convbench.core.statistics import Interval, ratio_interval
 
@@ -151,13 +153,24 @@ def by_axis(matches: Sequence[Match], name: str) -> dict[str, list[Match]]:
     return dict(sorted(groups.items()))
 
 
-def differences(runs: Sequence[RunDescription]) -> list[Difference]:
-    """Return every key of environment and protocol whose values differ between the runs, the grave ones first."""
+def differences(runs: Sequence[RunDescription], cases: Iterable[Case] = ()) -> list[Difference]:
+    """Return every key of environment and protocol whose values differ between the runs, the grave ones first.
+
+    ``cases`` are those that the runs share. The version of a runtime that none of them uses is not grave: a run notes
+    it only if it has cases that use it.
+    """
     facts = [{**run.environment, **protocol_facts(run)} for run in runs]
     keys = dict.fromkeys(key for settings in facts for key in settings)
     columns = ((key, tuple(settings.get(key) for settings in facts)) for key in keys)
-    rows = (Difference(key, values, decides(key, values)) for key, values in columns)
+    unused = _unused_packages(cases)
+    rows = (Difference(key, values, key not in unused and decides(key, values)) for key, values in columns)
     return sorted((row for row in rows if len(set(map(repr, row.values))) > 1), key=lambda row: not row.grave)
+
+
+def _unused_packages(cases: Iterable[Case]) -> frozenset[str]:
+    with suppress(ConvbenchError):  # the runs have a variant of a plug-in that is not installed here
+        return traits.unused_packages(cases)
+    return frozenset()
 
 
 def _match(row: Row, ratios: tuple[Interval | None, ...], is_mixed: Sequence[bool]) -> Match:

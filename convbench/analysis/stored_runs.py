@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from statistics import median
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from convbench.analysis import compare
 from convbench.analysis.compare import Match
 from convbench.analysis.results import measured_results, results, typical
 from convbench.core import metrics, store
-from convbench.core.record import RunDescription
+from convbench.core.record import Case, RunDescription
 from convbench.core.statistics import Interval
 from convbench.core.visits import scope
 
@@ -52,12 +52,13 @@ def lay_side_by_side(first: store.Stored, second: store.Stored) -> StoredCompari
     lone_ids = [
         tuple(result.case.id for result in measured_results(run) if result.case.id not in shared_ids) for run in runs
     ]
-    return StoredComparison(matches, grave_differences((first[0], second[0])), (lone_ids[0], lone_ids[1]))
+    differences = grave_differences((first[0], second[0]), [match.case for match in matches])
+    return StoredComparison(matches, differences, (lone_ids[0], lone_ids[1]))
 
 
-def grave_differences(runs: Sequence[RunDescription]) -> tuple[str, ...]:
-    """Return ``key (value, value)`` for every difference that makes the runs incomparable."""
-    differences = (difference for difference in compare.differences(runs) if difference.grave)
+def grave_differences(runs: Sequence[RunDescription], cases: Iterable[Case]) -> tuple[str, ...]:
+    """Return ``key (value, value)`` for every difference that makes the runs' shared ``cases`` incomparable."""
+    differences = (difference for difference in compare.differences(runs, cases) if difference.grave)
     entries = (
         (difference.key, ("none" if value is None else str(value) for value in difference.values))
         for difference in differences

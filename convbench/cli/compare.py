@@ -93,7 +93,9 @@ def lay_beside_baseline(baseline: Path, suite: str, overrides: Sequence[str], de
     with preparation.executor_of(loaded_suite, device) as executor:
         prepared = preparation.prepare(loaded_suite, executor, selection, "convbench check")
         head_description = prepared.run()
-        if differences := stored_runs.grave_differences((base_run[0], head_description)):
+        stored_ids = {record.case.id for record in base_run[1]}
+        shared_cases = [case for case in prepared.plan.cases if case.id in stored_ids]
+        if differences := stored_runs.grave_differences((base_run[0], head_description), shared_cases):
             raise Refused(f"{baseline} cannot be compared with what is measured here: {'; '.join(differences)}")
         with hold_machine():
             head_run: Stored = (head_description, sweep.measure_unstored(prepared))

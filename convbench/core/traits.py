@@ -173,9 +173,23 @@ def packages(cases: Iterable[Case]) -> tuple[str, ...]:
 
     That is distributions, and ``COMPILER`` if torch's compiler builds any of the cases.
     """
-    all_traits = [of_variant(name) for name in {choice.name for case in cases for choice in case.variant}]
-    compilers = {COMPILER for traits in all_traits if traits.compiles or traits.builds}
-    return tuple(sorted(compilers.union(*(traits.packages for traits in all_traits))))
+    return tuple(sorted(_packages(map(of_variant, {choice.name for case in cases for choice in case.variant}))))
+
+
+def unused_packages(cases: Iterable[Case]) -> frozenset[str]:
+    """Return what ``packages`` would return for the variants on the shelf, less what it returns for these cases.
+
+    Raises ConvbenchError if a variant of a case cannot be found.
+    """
+    declarations = (plugin.declaration for plugin in variants)
+    return frozenset(_packages(filter(None, declarations))).difference(packages(cases))
+
+
+def _packages(all_traits: Iterable[VariantTraits]) -> set[str]:
+    names: set[str] = set()
+    for traits in all_traits:
+        names.update(traits.packages, [COMPILER] if traits.compiles or traits.builds else [])
+    return names
 
 
 def missing_modules(modules: Iterable[str]) -> list[str]:

@@ -59,7 +59,7 @@ def view(
     runs: Sequence[RunDescription], run_results: Sequence[Sequence[Result]], matches: Sequence[Match]
 ) -> dict[str, Any]:
     """Return the template's values."""
-    diffs = differences(runs)
+    diffs = differences(runs, [match.case for match in matches])
     other_runs = list(zip(range(1, len(runs)), LETTERS[1:], strict=False))
     figures = [_figure(matches, run, letter) for run, letter in other_runs]
     ratio_runs = [run for run, _ in other_runs if overall(matches, run)]
