@@ -7,13 +7,14 @@ splits.
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING
 
 from convbench.core import imports, registry
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Choice, Clip, Training
-from convbench.measure.quality.data import Splits
-from convbench.measure.quality.user_clips import from_function
+
+if TYPE_CHECKING:
+    from convbench.measure.quality.data import Splits
 
 
 def load(choice: Choice, clip: Clip, training: Training, seed: int) -> Splits:
@@ -22,6 +23,8 @@ def load(choice: Choice, clip: Clip, training: Training, seed: int) -> Splits:
     Raises ConvbenchError if the clips are not as requested, Unavailable if a library is missing.
     """
     if choice.is_imported and not _is_registered(choice.name):
+        from convbench.measure.quality.user_clips import from_function
+
         return from_function(choice, clip, training, seed)
     splits = registry.tasks.get(choice.name).build(clip, training, seed, **dict(choice.options))
     return _check(splits, choice, clip)
@@ -29,6 +32,10 @@ def load(choice: Choice, clip: Clip, training: Training, seed: int) -> Splits:
 
 def _check(splits: object, choice: Choice, clip: Clip) -> Splits:
     """Return a task's splits. Raises ConvbenchError, naming the task, if shapes or labels are not as requested."""
+    import torch
+
+    from convbench.measure.quality.data import Splits
+
     if not isinstance(splits, Splits):
         raise ConvbenchError(f"the task {choice} returned {type(splits).__name__}: it must return Splits")
     shape, numbers = (clip.frames, clip.channels, clip.height, clip.width), range(len(splits.classes))
