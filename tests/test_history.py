@@ -29,9 +29,10 @@ from convbench.analysis.history.steps import LEAST_NOISE
 from convbench.cli import app
 from convbench.core import index, merging, metrics, store
 from convbench.core.commands import Command
+from convbench.core.comparability import fingerprint
 from convbench.core.errors import ConvbenchError, Refused, StoreError
 from convbench.core.index import Entry
-from convbench.core.record import Reading
+from convbench.core.record import Choice, Reading
 from convbench.core.statistics import Interval
 from convbench.report.page import history as page
 from convbench.report.words import history as words
@@ -277,6 +278,20 @@ def test_a_machine_change_splits_a_series_without_an_alarm(tmp_path):
     assert "machines" in {note.code for note in history.notes}
     assert repr(history) == "History(latency, 20 runs, 2 series; changes: none)"
     assert repr(history.courses[0]) == f"Course({GAP.id!r}, 10 runs, 0 changes)"
+
+
+def test_a_runtime_that_a_case_does_not_use_splits_no_series_of_it(tmp_path):
+    """A nightly run with one more variant used to begin another series of every case."""
+    compiled = replace(GAP, variant=(Choice("compile"),))
+    for number, compiler in enumerate([None, "g++ 12", "g++ 12", "g++ 13", "g++ 13"]):
+        facts = {**records.ENVIRONMENT, "device": "cpu", **({"compiler": compiler} if compiler else {})}
+        latency_by_case = dict.fromkeys([GAP, compiled] if compiler else [GAP], 1e-3)
+        invented.write(tmp_path / "s" / f"{number}", number, latency_by_case, fingerprint=fingerprint(facts),
+                       environment={**facts, "commit": commit(number)})  # fmt: skip
+    history = history_of(tmp_path / "s")
+    lengths = [(case_course.series.case, len(case_course.series.points)) for case_course in history.courses]
+    assert sorted(lengths) == [(compiled.id, 2), (compiled.id, 2), (GAP.id, 5)]
+    assert all(history.machines[case_course.series.machine] for case_course in history.courses)
 
 
 def test_every_kind_of_machine_in_a_run_has_a_name(tmp_path):

@@ -11,7 +11,6 @@ import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
@@ -23,7 +22,6 @@ from convbench.analysis.costs.ranking import MARGIN
 from convbench.analysis.results import Result, measured_results
 from convbench.core import spread, traits
 from convbench.core.comparability import decides
-from convbench.core.errors import ConvbenchError
 from convbench.core.record import Case, Record, RunDescription, Scalar
 from convbench.core.statistics import Interval, ratio_interval
 
@@ -162,15 +160,9 @@ def differences(runs: Sequence[RunDescription], cases: Iterable[Case] = ()) -> l
     facts = [{**run.environment, **protocol_facts(run)} for run in runs]
     keys = dict.fromkeys(key for settings in facts for key in settings)
     columns = ((key, tuple(settings.get(key) for settings in facts)) for key in keys)
-    unused = _unused_packages(cases)
+    unused = traits.unused_packages(cases)
     rows = (Difference(key, values, key not in unused and decides(key, values)) for key, values in columns)
     return sorted((row for row in rows if len(set(map(repr, row.values))) > 1), key=lambda row: not row.grave)
-
-
-def _unused_packages(cases: Iterable[Case]) -> frozenset[str]:
-    with suppress(ConvbenchError):  # the runs have a variant of a plug-in that is not installed here
-        return traits.unused_packages(cases)
-    return frozenset()
 
 
 def _match(row: Row, ratios: tuple[Interval | None, ...], is_mixed: Sequence[bool]) -> Match:

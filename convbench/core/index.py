@@ -24,7 +24,7 @@ from convbench.core.run_folders import as_text, run_stamps
 from convbench.core.text import digest
 
 T = TypeVar("T")
-VERSION = f"4 {__version__}"
+VERSION = f"5 {__version__}"
 """The version of the index; it includes convbench's, because another convbench may compute other numbers."""
 MEMORY = ":memory:"
 UNUSED = 7 * 86400.0

@@ -10,11 +10,12 @@ from pathlib import Path
 from convbench.analysis import latencies
 from convbench.analysis.compare import protocol_facts
 from convbench.analysis.results import Result, measured_results, own_metrics, results
-from convbench.core import merging, metrics, planned, store
+from convbench.core import merging, metrics, planned, store, traits
+from convbench.core.comparability import fingerprint
 from convbench.core.errors import NewerFormat, StoreError
 from convbench.core.index import Contents, Entry, IndexedValue, Problem
 from convbench.core.metric import Metric
-from convbench.core.record import Record, Scalar
+from convbench.core.record import Choice, Record, Scalar
 from convbench.core.text import counted, digest
 
 DERIVED = (metrics.FRAMES_PER_S, metrics.LAUNCH_SHARE)
@@ -35,10 +36,35 @@ def read(directory: Path) -> Contents:
     if run.planned and not records:
         entry = entry._replace(problem="it has no results yet", kind="no results")
     tracked_metrics = _tracked_metrics(measurements)
-    numbers = tuple(_numbers(measurements, tracked_metrics, digest(*map(str, protocol_facts(run).items()))))
-    environments = {run.fingerprint: run.environment, **run.environments}
-    machines = {fingerprint: machine_name(facts) for fingerprint, facts in environments.items()}
-    return Contents(entry, merging.identity(run), numbers, machines, tracked_metrics, run.parts, _latest(records))
+    machines = _Machines({run.fingerprint: run.environment, **run.environments})
+    protocol_digest = digest(*map(str, protocol_facts(run).items()))
+    numbers = tuple(_numbers(measurements, tracked_metrics, protocol_digest, machines))
+    identity, latest = merging.identity(run), _latest(records)
+    return Contents(entry, identity, numbers, machines.names, tracked_metrics, run.parts, latest)
+
+
+class _Machines:
+    """The machines of a run, with their software, as each case sees them. ``names`` describes each fingerprint."""
+
+    def __init__(self, kinds: Mapping[str, Mapping[str, Scalar]]) -> None:
+        self.kinds = kinds
+        self.names = {kind: machine_name(facts) for kind, facts in kinds.items()}
+        self._fingerprints: dict[tuple[str, tuple[Choice, ...]], str] = {}
+
+    def of(self, record: Record) -> str:
+        """Return the fingerprint of a record's machine, without the runtimes that only other cases of the run use.
+
+        Otherwise a run with one more runtime would begin another series of every case.
+        """
+        kind = record.environment
+        key = kind, record.case.variant
+        if key not in self._fingerprints:
+            self._fingerprints[key] = kind
+            facts = self.kinds.get(kind, {})
+            if unused := facts.keys() & traits.unused_packages([record.case]):
+                own = fingerprint({name: value for name, value in facts.items() if name not in unused})
+                self._fingerprints[key], self.names[own] = own, self.names[kind]
+        return self._fingerprints[key]
 
 
 def machine_name(facts: Mapping[str, Scalar]) -> str:
@@ -60,10 +86,12 @@ def _tracked_metrics(results: list[Result]) -> list[Metric]:
     return [metric for metric in candidates if any(result.value(metric) is not None for result in results)]
 
 
-def _numbers(results: list[Result], tracked_metrics: list[Metric], protocol_digest: str) -> Iterator[IndexedValue]:
-    machines = latencies.machines(result.record for result in results)
+def _numbers(
+    results: list[Result], tracked_metrics: list[Metric], protocol_digest: str, machines: _Machines
+) -> Iterator[IndexedValue]:
+    machine_by_scope = latencies.machines(result.record for result in results)
     for result in results:
-        reference, machine = latencies.reference(result.record, machines), result.record.environment
+        reference, machine = latencies.reference(result.record, machine_by_scope), machines.of(result.record)
         for metric in tracked_metrics:
             value = result.value(metric)
             if value is not None and math.isfinite(value):
