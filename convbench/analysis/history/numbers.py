@@ -62,8 +62,8 @@ class _Machines:
             self._fingerprints[key] = kind
             facts = self.kinds.get(kind, {})
             if unused := facts.keys() & traits.unused_packages([record.case]):
-                own = fingerprint({name: value for name, value in facts.items() if name not in unused})
-                self._fingerprints[key], self.names[own] = own, self.names[kind]
+                machine = fingerprint({name: value for name, value in facts.items() if name not in unused})
+                self._fingerprints[key], self.names[machine] = machine, self.names[kind]
         return self._fingerprints[key]
 
 
