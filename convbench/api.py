@@ -11,13 +11,14 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from convbench.core import files, git, imports, lock, store
 from convbench.core.arguments import names_arguments
 from convbench.core.commands import Command
 from convbench.core.default_folders import BISECT, REPORTS
 from convbench.core.errors import ConvbenchError
+from convbench.core.option_types import Exporter
 from convbench.core.parameters import text, texts, thread_count
 from convbench.core.record import Case, Protocol
 from convbench.core.registry import SHELVES, Registry, did_you_mean
@@ -178,7 +179,7 @@ def export_model(
     case: str = "winner",
     *,
     weights: str | Path | None = None,
-    exporter: Literal["dynamo", "torchscript"] | None = None,
+    exporter: Exporter | None = None,
     any_batch: bool = False,
 ) -> Path:
     """Write a measured model as the ONNX file ``to``, checked against eager, with a program beside it that runs it.
@@ -190,8 +191,8 @@ def export_model(
     from convbench.runs import model_file, script
 
     script.refuse_again()
-    if exporter not in (None, "dynamo", "torchscript"):
-        raise ConvbenchError(f"exporter={value_text(exporter)}: write 'dynamo' or 'torchscript'")
+    if exporter not in (None, *get_args(Exporter)):
+        raise ConvbenchError(f"exporter={value_text(exporter)}: write {' or '.join(map(repr, get_args(Exporter)))}")
     to, weights = files.path_of("to", to), None if weights is None else files.path_of("weights", weights)
     run = run if isinstance(run, Run) else open_run(run)
     stored_run = run.description, run.records

@@ -48,6 +48,27 @@ def test_modules_imported_by_run_are_found_again(tmp_path, monkeypatch, in_proce
     assert "brought" in sys.modules
 
 
+def test_python_finds_modules_beside_the_suite_of_a_run(tmp_path, monkeypatch):
+    """Only the command found them."""
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / "beside_call.py").write_text("build = None\n")
+    (tmp_path / "bench" / "whole.yaml").write_text("model: beside_call:build\n")
+    whole = records.record(Case(Whole(Choice("beside_call:build")), Clip(1, 2, 3, 8, 8)))
+    records.stored(tmp_path / "run", [whole], command="convbench run bench/whole.yaml")
+    imported = []
+
+    def hand_over(case, _seed, to, *_):
+        imported.append(import_path(case.architecture.model.name))
+        return [to], None
+
+    monkeypatch.setattr(handover, "hand_over", hand_over)
+    monkeypatch.setattr(Processes, "run", lambda _, call: call.work(*call.args))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    assert convbench.export_model("run", "net.onnx", "*") == Path("net.onnx")
+    assert imported == [None]
+
+
 def test_python_exports_the_winner_of_a_run(tmp_path, monkeypatch):
     """A notebook had to call the command."""
     records.stored(tmp_path / "run", RECORDS)

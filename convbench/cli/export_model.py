@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from convbench.cli.app import app, bring
-from convbench.core import imports
+from convbench.core.option_types import Exporter
 
 
 @app.command("export-model")
@@ -23,7 +23,7 @@ def export_model(
         Path | None, typer.Option(help="A state_dict of the model [default: seeded, untrained].")
     ] = None,
     exporter: Annotated[
-        Literal["dynamo", "torchscript"] | None,
+        Exporter | None,
         typer.Option(help="The exporter of torch to use [default: the measured one, else dynamo]."),
     ] = None,
     any_batch: Annotated[
@@ -37,9 +37,7 @@ def export_model(
     from convbench.runs import model_file
 
     stored_run = store.load(run)
-    command = Command.of(stored_run[0])
-    imports.add_suite_folder(Path(command.source))
-    bring(command.plugins)
+    bring(Command.of(stored_run[0]).plugins)
     files = model_file.export_model(case, to, run, stored_run, weights, exporter, any_batch)
     for path in files.paths:
         print(f"{path} ({units.size(path.stat().st_size)})")

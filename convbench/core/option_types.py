@@ -12,6 +12,8 @@ Count = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
 Exponent = Annotated[float, Field(gt=0)]
 PaddingMode = Literal["zeros", "circular"]
+Exporter = Literal["dynamo", "torchscript"]
+"""torch's exporters to ONNX."""
 
 
 def size_list(text: str) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from convbench.core import files, metrics
 from convbench.core.errors import CaseFailed, ConvbenchError, line_of
+from convbench.core.option_types import Exporter
 from convbench.core.package import __version__
 from convbench.core.record import Case, Choice, Reading, Scalar
 from convbench.core.traits import FP32, dtype, of_variant
@@ -29,7 +30,7 @@ from convbench.measure.outputs import time_call
 from convbench.measure.parity import Parity
 from convbench.models import network
 from convbench.models.deployment import Example
-from convbench.models.runtimes.onnx_file import FILE, Exporter
+from convbench.models.runtimes.onnx_file import FILE
 from convbench.models.subject import Subject, assemble, transform
 from convbench.models.values import tensors
 from convbench.models.variants import combine, need

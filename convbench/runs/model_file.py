@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from convbench.core import imports
+from convbench.core.commands import Command
 from convbench.core.errors import ConvbenchError
+from convbench.core.option_types import Exporter
 from convbench.core.record import Record, RunDescription, Scalar
 from convbench.runs.user_code import UserCode
 
 if TYPE_CHECKING:
     from convbench.measure.parity import Parity
-    from convbench.models.runtimes.onnx_file import Exporter
 
 WINNER = "winner"
 """Stands for the case that the run recommends."""
@@ -42,14 +44,15 @@ def export_model(
 ) -> ModelFiles:
     """Write the model of the measured case of that name to ``to``, checked against eager, and a program beside it.
 
-    ``run`` is the path of the stored run, for messages. Raises ConvbenchError if there is no such case, or if the model
-    cannot be exported.
+    Modules beside the run's suite can be imported. ``run`` is the path of the stored run, for messages. Raises
+    ConvbenchError if there is no such case, or if the model cannot be exported.
     """
     from convbench.measure.handover import foreign_variants, hand_over
 
     if to.suffix != ".onnx" or not to.parent.is_dir():
         raise ConvbenchError(f"--to {to}: name a file that ends in .onnx, in a directory that exists")
     description, records = stored_run
+    imports.add_suite_folder(Path(Command.of(description).source))
     record = _find_record(name, records, run)
     facts: dict[str, Scalar] = {"run": description.name, "environment": record.environment, **_latency(record)}
     places = to.absolute(), weights and weights.absolute()  # the model's code may change the working directory

@@ -7,13 +7,14 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
 from convbench.core.errors import CaseFailed
 from convbench.core.metrics import OTHER
+from convbench.core.option_types import Exporter
 from convbench.core.record import STAGES, Case, Parts
 from convbench.models.deployment import ASIDE, Example
 from convbench.models.runtimes import structure
@@ -22,7 +23,6 @@ from convbench.models.runtimes.quiet import quiet
 from convbench.models.weights import has_projection
 from convbench.models.without_values import without_checks
 
-Exporter = Literal["dynamo", "torchscript"]
 FILE = "model.onnx"
 OPSET = 20
 BATCH = "batch"

@@ -12,11 +12,12 @@ import torch
 from torch import nn
 
 from convbench.core.errors import CaseFailed, Impossible, Unavailable
+from convbench.core.option_types import Exporter
 from convbench.core.record import Case
 from convbench.models.deployment import BeforeCall, Example, LoadedModel, Quantisation, Times
 from convbench.models.runtimes import int8_onnx, onnx_file, structure
 from convbench.models.runtimes.export_error import reason
-from convbench.models.runtimes.onnx_file import FILE, OPSET, Exporter
+from convbench.models.runtimes.onnx_file import FILE, OPSET
 
 Precision = Literal["f32", "bf16", "f16"]
 CAPABILITY = {"bf16": "BF16", "f16": "FP16"}

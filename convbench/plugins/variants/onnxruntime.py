@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from convbench.core.errors import Impossible
+from convbench.core.option_types import Exporter
 from convbench.core.registry import declares, variants
 from convbench.core.traits import VariantTraits
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 def onnxruntime(
     subject: Subject,
     *,
-    exporter: Literal["dynamo", "torchscript"] = "dynamo",
+    exporter: Exporter = "dynamo",
     opset: int = 20,
     any_batch: bool = False,
 ) -> Subject:

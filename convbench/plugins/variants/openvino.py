@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from convbench.core.errors import Impossible, Unavailable
+from convbench.core.option_types import Exporter
 from convbench.core.registry import declares, variants
 from convbench.core.traits import VariantTraits, precision_option
 
@@ -33,7 +34,7 @@ def openvino(
     subject: Subject,
     *,
     precision: Literal["f32", "bf16", "f16"] = "f32",
-    exporter: Literal["dynamo", "torchscript"] = "dynamo",
+    exporter: Exporter = "dynamo",
 ) -> Subject:
     """Exported to ONNX and run by OpenVINO on the CPU, in float32 or, if the CPU supports it, in bf16 or f16."""
     import torch
