@@ -33,8 +33,7 @@ GPU = ("--device", "cuda")
 SMALL_PROOFS = str(HERE / "rehearsal/small.py")
 TINY = ("clip.batch=1", "clip.frames=2", "clip.height=32", "clip.width=32", "protocol.visits=1",
         "protocol.max_warmup=0.05", "protocol.max_time=0.05")  # fmt: skip
-UNTIMED = ("-k", "not hosts_launch_time and not waits_for_the_device and not every_variant")
-"""Changes for a rehearsal: of a suite, and of the tests, without those that time, or take minutes on a CPU."""
+"""A rehearsal's changes of a suite."""
 ARCHIVE, KEPT = "runs.tar.gz", 16 << 20
 """The file of the runs, and the bytes that it may have."""
 PATIENCE = 10
@@ -63,7 +62,7 @@ def small(step: Step) -> Step:
     words = tuple(SMALL_PROOFS if word == PROOFS[1] else word for word in step.words)
     if {"run", "profile"} & {*step.words[3:4]}:
         words += TINY
-    return Step(step.name, 4 * step.limit, words + UNTIMED if step.name == "tests" else words)
+    return Step(step.name, 4 * step.limit, words)
 
 
 TESTS = (sys.executable, "-m", "pytest", str(HERE), "-o", "addopts=-q", "-p", "no:cacheprovider",
