@@ -135,6 +135,37 @@ def test_compile_is_unavailable_if_a_variable_disables_it(name: str, monkeypatch
     assert "switches" not in doctor._compiler().message
 
 
+@pytest.mark.parametrize(("missing", "capability", "programs", "message"), [
+    (["triton"], (9, 0), ["gcc"], "there is no triton: install the one that torch"),
+    ([], (6, 1), ["gcc"], "triton builds for no GPU of compute capability 6.1, only from 7.0"),
+    ([], (9, 0), ["g++"], "triton finds no C compiler: on Debian, apt-get install gcc"),
+    ([], (9, 0), ["clang"], None),
+])  # fmt: skip
+def test_compile_is_unavailable_on_a_gpu_without_its_tools(
+    missing: list[str], capability: tuple[int, int], programs: list[str], message: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Each case failed with torch's or triton's own words."""
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(toolchain, "missing_modules", lambda _: missing)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    monkeypatch.setattr(toolchain.shutil, "which", lambda name: name if name in programs else None)
+    monkeypatch.setattr(toolchain.Path, "exists", lambda _: True)
+    reason = toolchain.missing_gpu_tool()
+    assert reason is message is None or str(reason).startswith(str(message))
+    if reason:
+        with pytest.raises(Unavailable, match=f"torch.compile cannot build here: {reason}".replace("+", "[+]")):
+            registry.variants.get("compile").build(Mock(device="cuda:0"))
+
+
+def test_aot_inductor_is_unavailable_on_a_gpu_without_the_cuda_toolkit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("convbench.plugins.variants.aot_inductor.missing_gpu_tool", lambda: None)
+    monkeypatch.setattr("convbench.plugins.variants.aot_inductor.missing_tool", lambda: None)
+    monkeypatch.setattr("torch.utils.cpp_extension.CUDA_HOME", None)
+    with pytest.raises(Unavailable, match=r"there is no CUDA toolkit \(nvcc\): install it, or set CUDA_HOME"):
+        registry.variants.get("aot-inductor").build(Mock(device="cuda"))
+
+
 @pytest.mark.parametrize(("name", "builds"), [("tmp-1.x~(ü)", True), ("my tmp", False), ("it's", False)])
 def test_a_temporary_folder_unusable_for_torch_builds_is_reported(
     name: str, builds: bool, monkeypatch: pytest.MonkeyPatch

@@ -25,6 +25,7 @@ from convbench.cli.app import app
 from convbench.core import metrics
 from convbench.core.record import Case, Choice, Clip, Parts, Reading, Record
 from convbench.measure.memory.prediction import predict
+from convbench.runs.process_start import is_alive
 
 GPU = Path(__file__).parent / "gpu"
 PAPER = os.environ | {"PYTHONPATH": str(GPU / "rehearsal")}
@@ -94,7 +95,7 @@ def test_each_step_leaves_its_files_packed(script, tmp_path, monkeypatch):
     out.mkdir()
     archives = []
 
-    def run(step, room, _log, _device):
+    def run(step, room, _log, _device, _save):
         if (out / script.ARCHIVE).exists():
             with tarfile.open(out / script.ARCHIVE) as archive:
                 archives.append(sorted(archive.getnames()))
@@ -107,6 +108,57 @@ def test_each_step_leaves_its_files_packed(script, tmp_path, monkeypatch):
     assert archives == [["tests.json"], ["smoke.json", "tests.json"]]
 
 
+def test_a_running_steps_results_are_saved(script, tmp_path, monkeypatch):
+    """Two parts are a single step of nine minutes: a kit that was killed before its end had nothing of it."""
+    monkeypatch.setattr(script, "BETWEEN_SAVES", 0.2)
+    room, out = tmp_path / "room", tmp_path / "out"
+    room.mkdir()
+    out.mkdir()
+    row = {"check": "peak", "case": "a", "ours": 1, "theirs": 1, "within": 0.0, "agrees": True}
+    (room / "checks-gate.jsonl").write_text(json.dumps(row) + "\n")
+    saved = []
+
+    def save():
+        script.write_results([{"step": "gate", "ended": "the kit was ended", "seconds": 0.0}], room, out)
+        saved.append((out / "summary.md").read_text())
+        with tarfile.open(out / script.ARCHIVE) as archive:
+            assert archive.getnames() == ["checks-gate.jsonl"]
+        raise SystemExit
+
+    with pytest.raises(SystemExit):
+        script.run(script.Step("gate", 60.0, ("sleep", "60")), room, tmp_path / "log.txt", "cuda", save)
+    assert saved[0].endswith("1 of 1 checks agree. Not well: gate (the kit was ended).\n")
+
+
+def test_a_step_dies_with_a_killed_kit(tmp_path):
+    program = (
+        f"import sys; sys.path.insert(0, {str(GPU)!r}); import kit; from pathlib import Path\n"
+        f"step = kit.Step('step', 60.0, ('sh', '-c', 'echo $$ > pid; sleep 60'))\n"
+        f"kit.ROOT = Path({str(tmp_path)!r}); kit.run(step, kit.ROOT, kit.ROOT / 'log', 'cuda', lambda: None)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program])
+    place, end = tmp_path / "pid", time.monotonic() + 30
+    while not (place.exists() and place.read_text().strip()) and time.monotonic() < end:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    while is_alive(int(place.read_text())) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not is_alive(int(place.read_text()))
+
+
+def test_files_without_room_in_the_archive_are_named_in_the_summary(script, tmp_path, monkeypatch):
+    monkeypatch.setattr(script, "KEPT", 4096)
+    room = tmp_path / "room"
+    room.mkdir()
+    (room / "small").write_bytes(b"1")
+    (room / "large").write_bytes(b"1" * 8192)
+    script.write_results([], room, tmp_path)
+    assert (tmp_path / "summary.md").read_text().endswith("\nNo room in runs.tar.gz: large.\n")
+    with tarfile.open(tmp_path / script.ARCHIVE) as archive:
+        assert archive.getnames() == ["small"]
+
+
 def test_no_step_outlives_the_kit(script, tmp_path, monkeypatch):
     """A step has a session of its own. Beside the next call it would disturb the times, so it ends with the kit."""
 
@@ -117,7 +169,7 @@ def test_no_step_outlives_the_kit(script, tmp_path, monkeypatch):
     processes = []
     monkeypatch.setattr(script.subprocess.Popen, "wait", interrupted)
     with pytest.raises(SystemExit):
-        script.run(script.Step("sleep", 60.0, ("sleep", "60")), tmp_path, tmp_path / "log.txt", "cuda")
+        script.run(script.Step("sleep", 60.0, ("sleep", "60")), tmp_path, tmp_path / "log.txt", "cuda", lambda: None)
     monkeypatch.undo()
     assert processes[0].wait(10) == -signal.SIGKILL
 

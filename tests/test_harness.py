@@ -9,6 +9,7 @@ import subprocess
 import sys
 import weakref
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
@@ -22,10 +23,17 @@ from convbench.core.registry import Plugin, declares, probes, scenarios, variant
 from convbench.measure import attempts, first_call, harness
 from convbench.measure.probes import ProbeTraits, is_exact, results_of, traits_of
 from convbench.models import subject, values
+from convbench.plugins.probes import memory
 
 QUICK = Protocol(max_warmup=0.02, max_time=0.05, min_samples=6, target=0.5)
 SMALL = Clip(1, 2, 3, 8, 8)
 BYTES = Metric("odd_bytes", "B")
+
+
+class OnnxRuntimeError(Exception):
+    """An error as ONNX Runtime raises it: none of its errors is a RuntimeError."""
+
+    __module__ = "onnxruntime.capi.onnxruntime_pybind11_state"
 
 
 def case(*variant: Choice, scenario: str = "inference", clip: Clip = SMALL, reducer: str = "gap") -> Case:
@@ -44,6 +52,28 @@ def value(record: Record, metric: str) -> float:
 @pytest.fixture(scope="module")
 def gap() -> Record:
     return quick(case())
+
+
+def test_memory_that_eager_took_before_is_not_reserved_by_a_variant(monkeypatch):
+    """Torch keeps freed memory of the GPU: the peak reserved of each variant was at least that of eager."""
+    reserved = {"now": 10, "peak": 10}
+
+    def run():
+        reserved["now"] = max(reserved["now"], 4)
+        reserved["peak"] = max(reserved["peak"], reserved["now"])
+
+    for name, answer in {
+        "synchronize": lambda _: None,
+        "empty_cache": lambda: reserved.update(now=1),
+        "reset_peak_memory_stats": lambda _: reserved.update(peak=reserved["now"]),
+        "max_memory_allocated": lambda _: 3,
+        "max_memory_reserved": lambda _: reserved["peak"],
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, answer)
+    monkeypatch.setattr(memory.allocations, "timeline_of", lambda _: memory.allocations.timeline([]))
+    monkeypatch.setattr(memory.nvml, "process_bytes", lambda *_: None)
+    readings = memory.memory(SimpleNamespace(device="cuda", deployment=None, run=run), QUICK)
+    assert {reading.metric.name: reading.samples for reading in readings}["cuda_peak_reserved_bytes"] == (4,)
 
 
 def test_an_eager_case_has_every_metric(gap):
@@ -304,6 +334,8 @@ def test_an_unknown_metric_is_named():
         (RuntimeError("CUDA error: out of memory\nSearch for `cudaErrorMemoryAllocation'"), "out of memory", "failed"),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `c`"), "out of memory", "failed"),
         (torch.OutOfMemoryError("CUDA out of memory"), "out of memory", "failed"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"), "out of memory", "failed"),
+        (OnnxRuntimeError("Non-zero status code: CUDA failure 2: out of memory"), "out of memory", "failed"),
         (CaseFailed("timeout", "no result after 3 s"), "timeout", "failed"),
         (Unavailable("jemalloc is not installed"), "unavailable", "skipped"),
         (ConvbenchError("streaming needs state"), "error", "failed"),
@@ -319,6 +351,21 @@ def test_any_error_becomes_a_record_and_the_sweep_goes_on(error, kind, status):
     cases = [case(scenario="streaming"), case()]
     failed, fine = (attempts.attempt(case, measure) for case in cases)
     assert (failed.status, failed.failure.kind, fine.status) == (status, kind, "ok")
+
+
+@pytest.mark.parametrize(("message", "advice", "may_succeed"), [
+    ("CUDA error: an illegal memory access was encountered", attempts.LOST, False),
+    ("CUDA error: device-side assert triggered", attempts.LOST, False),
+    ("CUDA error: unspecified launch failure", attempts.LOST, False),
+    ("CUDA error: CUDA-capable device(s) is/are busy or unavailable", attempts.ADMITTED, True),
+])  # fmt: skip
+def test_a_gpus_error_says_what_to_do(message, advice, may_succeed):
+    """torch's further lines are about debugging torch, and only the first was recorded."""
+    failure = attempts.explain(
+        torch.AcceleratorError(f"{message}\nCUDA kernel errors might be asynchronously reported")
+    )
+    assert (failure.kind, failure.message) == ("error", f"AcceleratorError: {message}; {advice}")
+    assert attempts.may_succeed_alone(failure) is may_succeed
 
 
 def test_widely_spread_samples_give_a_finding(monkeypatch):

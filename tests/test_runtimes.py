@@ -177,8 +177,8 @@ def test_memory_is_the_growth_of_a_separate_process(exports: Path, monkeypatch: 
 
 def test_another_runtimes_memory_on_cuda_is_not_read_from_torch(monkeypatch) -> None:
     """torch's allocator knows the eager model's weights alone, so a runtime would seem to need almost no memory."""
-    for name in ("synchronize", "reset_peak_memory_stats"):
-        monkeypatch.setattr(torch.cuda, name, lambda _: None)
+    for name in ("synchronize", "reset_peak_memory_stats", "empty_cache"):
+        monkeypatch.setattr(torch.cuda, name, lambda *_: None)
     monkeypatch.setattr(nvml, "process_bytes", lambda _device, _pid: 700 << 20)
     deployed = SimpleNamespace(device="cuda", deployment=object(), run=lambda: None)
     (reading,) = probes.get("memory").build(deployed, Protocol())

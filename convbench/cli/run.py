@@ -149,6 +149,8 @@ def run(
             return
         if "commit" not in prepared.facts and (refusal := git.refusal(Path())):
             _say([f"the run is kept without its commit, which history --confirm needs: {refusal}"])
+        if reason := prepared.facts.get("gpu_unused"):
+            _say([f"this machine's GPU is left unused: {reason}"])
         records = _measure(
             prepared, directory, resume_mode, as_json=as_json, quiet=quiet, until_sure=until_sure, is_locked=is_locked
         )

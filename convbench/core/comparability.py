@@ -12,8 +12,10 @@ from collections.abc import Iterable, Mapping
 from convbench.core.record import Scalar
 from convbench.core.text import digest
 
-FREE = frozenset({"commit", "dirty", "convbench", "os", "started"})
-"""Facts that may differ: the code that is compared, convbench's version, the kernel's patch level, and the time."""
+FREE = frozenset({"commit", "dirty", "convbench", "os", "started", "gpu_unused"})
+"""Facts that may differ: the code that is compared, convbench's version, the kernel's patch level, the time, and why a
+GPU was left unused.
+"""
 
 OF_MACHINE = ("cpu", "gpu", "cores", "torch", "python")
 """Facts that a selftest's floor depends on: it outlives an upgrade of numpy, but not a change of processor or torch."""

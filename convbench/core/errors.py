@@ -74,13 +74,13 @@ class Interrupted(ConvbenchError):
 
 FAILED_SCRIPT = "The following operation failed in the TorchScript interpreter."
 """The first line of an error in a scripted module."""
-OUT_OF_MEMORY = ("allocate memory", "out of memory", "STATUS_ALLOC_FAILED")
-"""Words for missing memory: torch's CPU allocator, CUDA (if another process uses the GPU), cuBLAS and cuDNN."""
+OUT_OF_MEMORY = ("allocate memory", "out of memory", "STATUS_ALLOC_FAILED", "ALLOCATION_FAILED")
+"""Words for missing memory: torch's CPU allocator, CUDA (if another process uses the GPU), cuBLAS and cuDNN 8 and 9."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out, by Python's error, torch's (known by name, without importing torch), or the message."""
-    if isinstance(error, RuntimeError):
+    if isinstance(error, RuntimeError) or type(error).__module__.startswith("onnxruntime"):
         return type(error).__name__ == "OutOfMemoryError" or any(sign in str(error) for sign in OUT_OF_MEMORY)
     return isinstance(error, MemoryError)
 

@@ -31,6 +31,12 @@ _METS_TYPE = re.compile(
 """torch's error messages if a float32 tensor meets one of another type; the one about an LSTM means its state."""
 _MEETS_DAMAGE = re.compile(r"[Pp]ickl|[Dd]eserializ|identify image|load key|magic|[Hh]eader|[Zz]ip|[Cc]orrupt")
 """Words of errors about a file of another format than its reader expects."""
+_LOST = re.compile(r"CUDA error: .*(illegal|misaligned|assert|launch failure|hardware stack|uncorrectable|unknown)")
+"""CUDA's error messages after which it fails for the rest of the process."""
+LOST = "an earlier operator may have caused it: set CUDA_LAUNCH_BLOCKING=1; its process cannot use the GPU any more"
+BUSY = "busy or unavailable"
+"""Part of CUDA's error message if the GPU admits a single process, which is another one."""
+ADMITTED = "end the process that has the GPU to itself, or let it admit several: nvidia-smi --compute-mode=DEFAULT"
 _METS_META = re.compile(r"\bmeta tensor\b|device.*\bmeta\b")
 """torch's error messages if a tensor without values meets one with values."""
 
@@ -54,6 +60,11 @@ def failed_record(case: Case, error: Exception) -> Record:
     return Record(case, status, readings, findings, failure, started=timestamp())
 
 
+def may_succeed_alone(failure: Failure | None) -> bool:
+    """Whether a case that failed beside others may have a result if nothing else uses the device."""
+    return failure is not None and (failure.kind == "out of memory" or BUSY in failure.message)
+
+
 def explain(error: BaseException) -> Failure:
     """Explain what went wrong with a case, in a word and a sentence, with the user's line that led to it."""
     match error:
@@ -65,6 +76,10 @@ def explain(error: BaseException) -> Failure:
             return Failure("error", str(error))
         case _ if is_out_of_memory(error):
             return Failure("out of memory", located(error))
+        case RuntimeError() if _LOST.search(str(error)):
+            return Failure("error", f"{located(error)}; {LOST}")
+        case RuntimeError() if BUSY in str(error):
+            return Failure("error", f"{located(error)}; {ADMITTED}")
         case RuntimeError() if _METS_META.search(str(error)):
             return Failure("error", f"{located(error)}; {KEPT_TENSOR}")
         case RuntimeError() | ValueError() if _METS_TYPE.search(line_of(error)):

@@ -12,6 +12,8 @@ CUDA, they need the dependencies in ``pyproject.toml``, ``nvidia-ml-py`` and pyt
 from __future__ import annotations
 
 import argparse
+import ctypes
+import io
 import json
 import os
 import signal
@@ -20,9 +22,10 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -33,12 +36,12 @@ GPU = ("--device", "cuda")
 SMALL_PROOFS = str(HERE / "rehearsal/small.py")
 TINY = ("clip.batch=1", "clip.frames=2", "clip.height=32", "clip.width=32", "protocol.visits=1",
         "protocol.max_warmup=0.05", "protocol.max_time=0.05")  # fmt: skip
-UNTIMED = ("-k", "not hosts_launch_time and not waits_for_the_device and not every_variant")
-"""Changes for a rehearsal: of a suite, and of the tests, without those that time, or take minutes on a CPU."""
+"""A rehearsal's changes of a suite."""
 ARCHIVE, KEPT = "runs.tar.gz", 16 << 20
 """The file of the runs, and the bytes that it may have."""
-PATIENCE = 10
-"""Seconds that an interrupted step has to write its results."""
+PATIENCE, BETWEEN_SAVES = 10, 60
+"""Seconds that an interrupted step has to write its results, and seconds after which a running step's are saved."""
+PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def small(step: Step) -> Step:
     words = tuple(SMALL_PROOFS if word == PROOFS[1] else word for word in step.words)
     if {"run", "profile"} & {*step.words[3:4]}:
         words += TINY
-    return Step(step.name, 4 * step.limit, words + UNTIMED if step.name == "tests" else words)
+    return Step(step.name, 4 * step.limit, words)
 
 
 TESTS = (sys.executable, "-m", "pytest", str(HERE), "-o", "addopts=-q", "-p", "no:cacheprovider",
@@ -97,8 +100,11 @@ PARTS = {
 }  # fmt: skip
 
 
-def run(step: Step, out: Path, log: Path, device: str) -> dict[str, object]:
-    """Run a step under its limit, with its output in the log. At the limit its whole process group is stopped."""
+def run(step: Step, out: Path, log: Path, device: str, save: Callable[[], None]) -> dict[str, object]:
+    """Run a step under its limit, with its output in the log. At the limit its whole process group is stopped.
+
+    ``save`` is called now and then meanwhile. The step ends with the kit, however that is ended.
+    """
     words = [word.replace("{out}", str(out)) for word in step.words]
     words = [device if word == "cuda" else word for word in words]
     environment = os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"}
@@ -107,19 +113,36 @@ def run(step: Step, out: Path, log: Path, device: str) -> dict[str, object]:
         lines.write(f"\n=== {step.name}: {' '.join(words)}\n")
         lines.flush()
         process = subprocess.Popen(
-            words, cwd=ROOT, env=environment, stdout=lines, stderr=subprocess.STDOUT, start_new_session=True
-        )
+            words, cwd=ROOT, env=environment, stdout=lines, stderr=subprocess.STDOUT, start_new_session=True,
+            preexec_fn=die_with_parent,
+        )  # fmt: skip
         try:
-            code: int | str = process.wait(step.limit)
-        except subprocess.TimeoutExpired:
-            code = f"over {step.limit:.0f} s"
-            os.killpg(process.pid, signal.SIGINT)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(PATIENCE)
+            while (code := wait(process, start + step.limit - time.monotonic())) is None:
+                if time.monotonic() - start >= step.limit:
+                    code = f"over {step.limit:.0f} s"
+                    os.killpg(process.pid, signal.SIGINT)
+                    with suppress(subprocess.TimeoutExpired):
+                        process.wait(PATIENCE)
+                    break
+                save()
         finally:  # also if the kit itself is ended: a session of its own would go on, beside the next call
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
     return {"step": step.name, "ended": code, "seconds": round(time.monotonic() - start, 1)}
+
+
+def die_with_parent() -> None:
+    """Let the kernel kill this process with the kit, which may be killed itself."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def wait(process: subprocess.Popen[bytes], seconds_left: float) -> int | str | None:
+    """Return the exit code of a process, or None if it still runs when it is time to save or its limit is over."""
+    try:
+        return process.wait(max(0.0, min(BETWEEN_SAVES, seconds_left)))
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def checks(out: Path) -> Iterator[dict[str, object]]:
@@ -148,20 +171,26 @@ def summary(steps: list[dict[str, object]], comparisons: list[dict[str, object]]
     return "\n".join(lines) + "\n"
 
 
-def pack(room: Path, out: Path) -> None:
-    """Pack all files of the steps into one archive. Files that would make it too large are named in the log instead."""
+def pack(room: Path, out: Path) -> list[str]:
+    """Pack the steps' files into one archive, the smallest first. Return the names of those that find no room in it."""
     left_out = []
     with tarfile.open(out / "new.tar.gz", "w:gz") as archive:
-        for path in sorted(room.rglob("*"), key=lambda path: path.stat().st_size):
-            if path.is_file():
-                if (out / "new.tar.gz").stat().st_size + path.stat().st_size < KEPT:
-                    archive.add(path, path.relative_to(room))
-                else:
-                    left_out.append(str(path.relative_to(room)))
+        for content, member in sorted(contents(room, archive), key=lambda entry: len(entry[0])):
+            if (out / "new.tar.gz").stat().st_size + len(content) < KEPT:
+                archive.addfile(member, io.BytesIO(content))
+            else:
+                left_out.append(member.name)
     (out / "new.tar.gz").rename(out / ARCHIVE)
-    if left_out:
-        with (out / "log.txt").open("a") as log:
-            log.write(f"\n=== left out of {ARCHIVE}: {', '.join(left_out)}\n")
+    return left_out
+
+
+def contents(room: Path, archive: tarfile.TarFile) -> Iterator[tuple[bytes, tarfile.TarInfo]]:
+    """Yield each file's content and description, as they are now: a running step may write and remove files."""
+    for path in room.rglob("*"):
+        with suppress(OSError):
+            content, member = path.read_bytes(), archive.gettarinfo(path, str(path.relative_to(room)))
+            member.size = len(content)
+            yield content, member
 
 
 def _runs_only(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
@@ -188,32 +217,39 @@ def main() -> int:
             with tarfile.open(args.resume / ARCHIVE) as archive:
                 archive.extractall(folder, filter=_runs_only)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit("the kit was ended"))
-        try:
-            failed = prove(args, Path(folder))
-        finally:
-            pack(Path(folder), args.out)
+        failed = prove(args, Path(folder))
     print((args.out / "summary.md").read_text())
     return 1 if failed else 0
 
 
 def prove(args: argparse.Namespace, room: Path) -> list[str]:
-    """Run the steps of a part in turn, write the results so far after each, and return the failures."""
-    start, steps, comparisons = time.monotonic(), list[dict[str, object]](), list[dict[str, object]]()
+    """Run the steps of a part in turn, save the results so far now and then, and return the failures."""
+    start, steps = time.monotonic(), list[dict[str, object]]()
     for step in PARTS[args.part]:
         if args.only and step.name not in args.only.split(","):
             continue
         left = args.seconds - (time.monotonic() - start)
-        if left < 15:
-            steps.append({"step": step.name, "ended": "not begun: no time was left", "seconds": 0.0})
-        else:
-            full = small(step) if args.small else step
-            limited = Step(step.name, min(full.limit, left - 10), full.words)
-            steps.append(run(limited, room, args.out / "log.txt", args.device))
-        comparisons = list(checks(room))
-        (args.out / "summary.md").write_text(summary(steps, comparisons))
-        (args.out / "checks.json").write_text(json.dumps({"steps": steps, "checks": comparisons}, indent=1))
-        pack(room, args.out)  # now, because a call that takes too long may be ended without warning
-    return failures(steps, comparisons)
+        result: dict[str, object] = {"step": step.name, "ended": "the kit was ended", "seconds": 0.0}
+        steps.append(result)
+        save = partial(write_results, steps, room, args.out)
+        try:
+            if left < 15:
+                result["ended"] = "not begun: no time was left"
+            else:
+                full = small(step) if args.small else step
+                limited = Step(step.name, min(full.limit, left - 10), full.words)
+                result |= run(limited, room, args.out / "log.txt", args.device, save)
+        finally:
+            save()
+    return failures(steps, list(checks(room)))
+
+
+def write_results(steps: list[dict[str, object]], room: Path, out: Path) -> None:
+    """Write what the steps have found so far: the kit may be ended at any moment."""
+    comparisons, left_out = list(checks(room)), pack(room, out)
+    text = summary(steps, comparisons) + (f"\nNo room in {ARCHIVE}: {', '.join(left_out)}.\n" if left_out else "")
+    (out / "summary.md").write_text(text)
+    (out / "checks.json").write_text(json.dumps({"steps": steps, "checks": comparisons}, indent=1))
 
 
 if __name__ == "__main__":

@@ -143,8 +143,8 @@ def _sum_of_kinds(stored: dict[str, Any]) -> float:
     return sum(stored.get(metrics.CUDA_PEAK.part(kind).name, 0) for kind in metrics.KINDS)
 
 
-APART = 8
-"""Processes at once. Each has its own memory peaks."""
+APART, LIMIT = 8, 60.0
+"""Processes at once, each with its own memory peaks, and the seconds that one may take."""
 
 
 def _apart(what: str) -> Callable[[Case], dict[str, Any]]:
@@ -156,7 +156,8 @@ def _apart(what: str) -> Callable[[Case], dict[str, Any]]:
     def answer(case: Case) -> dict[str, Any]:
         parts = case.architecture
         words = [what, str(case.clip.batch), parts.reducer.name, str(parts.lstm_input or 0), case.scenario, case.device]
-        done = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True, timeout=60)
+        command = [sys.executable, sys.argv[0], *words]  # this file, or the rehearsal's smaller one
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
         if done.returncode:
             return {"failed": done.stderr[-2000:]}
         return dict(json.loads(done.stdout.strip().splitlines()[-1]))
@@ -175,6 +176,9 @@ def theirs_of(case: Case) -> dict[str, Any]:
     """Return torch's own peaks of a warm call, and each memory change of one more call, to explain differences."""
     case_subject = subject.assemble(case, 0)
     before = torch.cuda.memory_allocated()
+    case_subject.run()
+    gc.collect()
+    torch.cuda.empty_cache()
     for _ in range(3):
         case_subject.run()
     gc.collect()
@@ -483,5 +487,12 @@ def main() -> None:
     PROOFS[args.proof](args.device, Findings(args.proof, args.out))
 
 
+def leave() -> None:
+    """End the process at once: torch aborts it if Python ends while autograd's thread for a GPU frees its graph."""
+    sys.stdout.flush()
+    os._exit(0)
+
+
 if __name__ == "__main__":
     main()
+    leave()

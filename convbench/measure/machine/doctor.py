@@ -18,9 +18,9 @@ from convbench.core.registry import SHELVES, executors, variants
 from convbench.core.scales import gib
 from convbench.core.text import counted
 from convbench.core.traits import ExecutorTraits, VariantTraits, missing_modules, of_variant
-from convbench.measure.machine import cgroup, environment, malloc
+from convbench.measure.machine import cgroup, environment, malloc, nvml
 from convbench.measure.machine.allocators import PACKAGES, preload
-from convbench.measure.machine.toolchain import compiler_version, missing_tool, switched_off
+from convbench.measure.machine.toolchain import compiler_version, missing_gpu_tool, missing_tool, switched_off
 from convbench.models.runtimes.quiet import quiet
 
 PROVEN = ("NVIDIA H200",)
@@ -44,6 +44,7 @@ def examine() -> Iterator[Examination]:
         "torch", True, f"{facts['torch']} on Python {facts['python']}, {counted(facts['threads'], 'thread')}"
     )
     yield _gpu()
+    yield from _gpu_settings()
     yield _compiler()
     yield _allocator_in_use()
     yield from _allocators()
@@ -59,11 +60,20 @@ def examine() -> Iterator[Examination]:
 
 def _gpu() -> Examination:
     if not torch.cuda.is_available():
-        return Examination("gpu", False, "torch sees none: CUDA latency and memory cannot be measured here")
+        return Examination("gpu", False, f"none to measure on: {environment.why_no_gpu()}")
     facts = environment.describe("cuda")
     driver = facts["driver"] or "not readable without [gpu]"
     proof = "proven on this card" if facts["gpu"] in PROVEN else f"proven on {', '.join(PROVEN)} only"
     return Examination("gpu", True, f"{facts['gpu']}, driver {driver}; convbench's GPU figures are {proof} (make gpu)")
+
+
+def _gpu_settings() -> Iterator[Examination]:
+    """Report what hinders measurements on the GPU, and what torch.compile lacks to build for it."""
+    if torch.cuda.is_available():
+        for sentence in nvml.hindrances(torch.device("cuda")):
+            yield Examination("gpu", False, sentence)
+        if reason := missing_gpu_tool():
+            yield Examination("gpu compiler", False, reason)
 
 
 def _compiler() -> Examination:

@@ -18,7 +18,7 @@ import psutil
 import torch
 
 from convbench.core import git
-from convbench.core.errors import ConvbenchError
+from convbench.core.errors import ConvbenchError, line_of
 from convbench.core.package import __version__
 from convbench.core.record import Scalar
 from convbench.core.text import counted
@@ -57,6 +57,9 @@ VARIABLES = (
 They control threads, allocators, instruction sets, number types and torch's compiler.
 """
 
+HIDDEN = "No CUDA GPUs are available"
+"""torch's error message if the driver works and shows it no GPU."""
+
 
 def describe(device: str, packages: Sequence[str] = ()) -> dict[str, Scalar]:
     """The machine, the versions and the settings that hold for a whole run, as plain names and values.
@@ -65,7 +68,7 @@ def describe(device: str, packages: Sequence[str] = ()) -> dict[str, Scalar]:
     name ``COMPILER`` among them stands for the C++ compiler, which matters on a CPU.
     ``device`` ``auto`` is the GPU if there is one. Raises ConvbenchError for a device that this machine lacks.
     """
-    device = _resolve(device)
+    wanted, device = device, _resolve(device)
     facts: dict[str, Scalar] = {
         "device": device,
         "cpu": _cpu_model(),
@@ -89,6 +92,8 @@ def describe(device: str, packages: Sequence[str] = ()) -> dict[str, Scalar]:
     facts |= _precision(device) | _quota()
     if torch.device(device).type == "cuda":
         facts |= _cuda(torch.device(device))
+    elif wanted == "auto" and nvml.has_driver():
+        facts["gpu_unused"] = why_no_gpu()
     return facts | _commit()
 
 
@@ -152,10 +157,25 @@ def _resolve(device: str) -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     refuse_unknown(device)
     if device != "cpu" and (torch.device(device).index or 0) >= torch.cuda.device_count():
-        raise ConvbenchError(
-            f"no device {device!r} here: torch sees {counted(torch.cuda.device_count(), 'CUDA device')}"
-        )
+        count = torch.cuda.device_count()
+        reason = f"torch sees {counted(count, 'CUDA device')}, numbered from 0" if count else why_no_gpu()
+        raise ConvbenchError(f"no device {device!r} here: {reason}")
     return device
+
+
+def why_no_gpu() -> str:
+    """Explain why torch sees no GPU: its build, a variable that hides GPUs, or what the driver says."""
+    if not torch.version.cuda:
+        return f"torch {torch.__version__} is built without CUDA: install a build for CUDA"
+    reason = HIDDEN
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    except RuntimeError as error:
+        reason = line_of(error).rstrip(".")
+    visible_devices = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible_devices is None or HIDDEN not in reason:
+        return reason
+    return f"CUDA_VISIBLE_DEVICES={visible_devices!r} hides every GPU: unset it, or name one of `nvidia-smi -L`"
 
 
 def _cuda(device: torch.device) -> dict[str, Scalar]:

@@ -18,6 +18,17 @@ THROTTLE_REASONS = {
     0x40: "hardware thermal slowdown",
     0x80: "hardware power brake",
 }
+MODES = {
+    "nvmlDeviceGetComputeMode": (
+        0,
+        "it admits one process at a time, and check times two: nvidia-smi --compute-mode=DEFAULT admits several",
+    ),
+    "nvmlDeviceGetPersistenceMode": (
+        1,
+        "its persistence mode is off, so each process waits for its driver: nvidia-smi --persistence-mode=1 helps",
+    ),
+}
+"""Settings of the driver by the function that reads them: the value that does not hinder, and what any other means."""
 
 
 def rules_out_a_gpu() -> bool:
@@ -29,10 +40,11 @@ def rules_out_a_gpu() -> bool:
     if not torch.version.cuda:
         return True
     count = torch.cuda._device_count_nvml()
-    return count == 0 or (count < 0 and not _has_driver())
+    return count == 0 or (count < 0 and not has_driver())
 
 
-def _has_driver() -> bool:
+def has_driver() -> bool:
+    """Whether CUDA's driver is installed."""
     try:
         ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -65,6 +77,24 @@ def process_bytes(device: torch.device, pid: int) -> int | None:
 def foreign_processes(device: torch.device, pid: int) -> tuple[int, ...]:
     """Ids of other processes that compute on the device."""
     return tuple(other for other in _processes(device) if other != pid)
+
+
+def shows_process(device: torch.device, pid: int) -> bool:
+    """Whether the driver knows a process that computes on the device by this id; in a container it may not."""
+    return pid in _processes(device)
+
+
+def hindrances(device: torch.device) -> list[str]:
+    """Explain which settings of the driver hinder measurements, and how to change them."""
+    binding = _handle(device)
+    if binding is None:
+        return []
+    nvml, handle = binding
+    sentences = []
+    for name, (usual, sentence) in MODES.items():
+        with suppress(nvml.NVMLError):  # a part of a card (MIG) has no modes of its own
+            sentences += [sentence] if getattr(nvml, name)(handle) != usual else []
+    return sentences
 
 
 def state(device: torch.device) -> dict[str, str | int]:

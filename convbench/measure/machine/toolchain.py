@@ -1,4 +1,4 @@
-"""Whether torch.compile is on, and can build for the CPU here, and with which compiler."""
+"""Whether torch.compile is on, and can build for the CPU and the GPU here, and with which compiler."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from pathlib import Path
 
 from convbench.core import lock
 from convbench.core.errors import StoreError
+from convbench.core.traits import missing_modules
 
+TRITONS_LEAST = (7, 0)
+"""The first compute capability of a GPU that triton builds for."""
 SWITCHES = ("TORCHDYNAMO_DISABLE", "TORCH_COMPILE_DISABLE")
 
 
@@ -29,8 +32,8 @@ def missing_tool() -> str | None:
         if "CXX" in os.environ:
             return f"CXX={compiler} is not a program that torch can start: set CXX to one, without arguments"
         return f"there is no C++ compiler {compiler}: on Debian, apt-get install g++; or set CXX to another"
-    if not Path(sysconfig.get_path("include"), "Python.h").exists():
-        return "Python.h is missing: on Debian, apt-get install python3-dev"
+    if reason := _missing_header():
+        return reason
     try:
         folder = str(lock.temporary_folder())
     except StoreError as error:
@@ -38,6 +41,35 @@ def missing_tool() -> str | None:
     if not _is_word(folder):  # torch writes the path unquoted into a command that it splits
         return f"torch cannot build in {folder}, whose path has a blank, a quote or a backslash: set TMPDIR"
     return None
+
+
+def missing_gpu_tool() -> str | None:
+    """Explain what torch.compile lacks to build for the GPU, and how to get it; None if it lacks nothing.
+
+    This asks CUDA, which no process may do that starts others by fork.
+    """
+    import torch
+
+    if missing_modules(["triton"]):
+        return f"there is no triton: install the one that torch {torch.__version__} requires"
+    if (capability := torch.cuda.get_device_capability()) < TRITONS_LEAST:
+        return f"triton builds for no GPU of compute capability {'.'.join(map(str, capability))}, only from 7.0"
+    if not any(shutil.which(name) for name in (os.environ.get("CC"), "gcc", "clang") if name):
+        return "triton finds no C compiler: on Debian, apt-get install gcc; or set CC to one"
+    return _missing_header()
+
+
+def missing_cuda_toolkit() -> str | None:
+    """Explain how to let AOTInductor find the CUDA toolkit, whose headers its libraries include; None if it does."""
+    from torch.utils.cpp_extension import CUDA_HOME
+
+    return None if CUDA_HOME else "there is no CUDA toolkit (nvcc): install it, or set CUDA_HOME to its folder"
+
+
+def _missing_header() -> str | None:
+    if Path(sysconfig.get_path("include"), "Python.h").exists():
+        return None
+    return "Python.h is missing: on Debian, apt-get install python3-dev"
 
 
 def compiler_version() -> str | None:

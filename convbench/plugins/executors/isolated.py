@@ -157,10 +157,10 @@ class _JobPool:
             running.end()
 
     def _visit(self, job: Job, running: RunningCall[Record]) -> JobRecord:
-        """Return the job with its record. A job that ran out of memory beside others is tried again after they end."""
+        """Return the job with its record. A job that lacked memory or the GPU beside others is tried again alone."""
         host = self.executor.hosts[0]
         record = attempts.attempt(job.case, lambda _: running.final_result())
-        if record.failure and record.failure.kind == "out of memory" and running in self.crowded_runs:
+        if attempts.may_succeed_alone(record.failure) and running in self.crowded_runs:
             for _, other in self.running:
                 other.wait()
             ((_, record),) = one_by_one([job], host, self.executor.measure)

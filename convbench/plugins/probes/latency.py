@@ -162,5 +162,8 @@ def _disturbances(device: torch.device) -> Iterator[Finding]:
     """Report what held a GPU back while it was timed, as far as the driver tells."""
     if reasons := nvml.state(device).get("throttle_reasons"):
         yield Finding(THROTTLED, data={"reasons": str(reasons)})
-    if pids := nvml.foreign_processes(device, os.getpid()):
-        yield Finding(FOREIGN_PROCESS, data={"pids": tuple(map(str, pids))})
+    pids = tuple(map(str, nvml.foreign_processes(device, os.getpid())))
+    if pids and not nvml.shows_process(device, os.getpid()):  # a container's processes have other ids outside
+        pids = (f"{len(pids) - 1} of {', '.join(pids)}",) if len(pids) > 1 else ()
+    if pids:
+        yield Finding(FOREIGN_PROCESS, data={"pids": pids})

@@ -36,6 +36,7 @@ def memory(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
 def _cuda(subject: Subject) -> Iterator[Reading]:
     device = torch.device(subject.device)
     torch.cuda.synchronize(device)
+    torch.cuda.empty_cache()  # else what eager took before, to be compared with, would count as reserved and in use
     torch.cuda.reset_peak_memory_stats(device)
     subject.run()
     torch.cuda.synchronize(device)

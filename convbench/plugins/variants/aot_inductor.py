@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from convbench.core.errors import Unavailable
 from convbench.core.registry import declares, variants
 from convbench.core.traits import VariantTraits
-from convbench.measure.machine.toolchain import missing_tool
+from convbench.measure.machine.toolchain import missing_cuda_toolkit, missing_gpu_tool, missing_tool
 
 if TYPE_CHECKING:
     from convbench.models.subject import Subject
@@ -27,9 +27,12 @@ if TYPE_CHECKING:
 )
 def aot_inductor(subject: Subject, *, freeze: bool = True) -> Subject:
     """Compiled ahead of time by torch.export and aoti_compile_and_package; ``freeze`` packs the weights in advance."""
+    import torch
+
     from convbench.models.runtimes.aoti import AotInductor
     from convbench.models.runtimes.deploy import deploy
 
-    if reason := missing_tool():
+    on_gpu = torch.device(subject.device).type == "cuda"
+    if reason := missing_tool() or (on_gpu and (missing_gpu_tool() or missing_cuda_toolkit())) or None:
         raise Unavailable(f"AOTInductor cannot build here: {reason}")
     return deploy(subject, AotInductor(freeze))

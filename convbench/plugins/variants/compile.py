@@ -10,7 +10,7 @@ from convbench.core.errors import Unavailable
 from convbench.core.record import Whole
 from convbench.core.registry import declares, variants
 from convbench.core.traits import INDUCTOR, VariantTraits
-from convbench.measure.machine.toolchain import missing_tool, switched_off
+from convbench.measure.machine.toolchain import missing_gpu_tool, missing_tool, switched_off
 
 if TYPE_CHECKING:
     from convbench.models.subject import Subject
@@ -54,7 +54,7 @@ def _copy_state(forward: Callable[..., Any]) -> Callable[..., Any]:
 def _need_compiler(device: str) -> None:
     if reason := switched_off():
         raise Unavailable(reason)
-    if device == "cpu" and (reason := missing_tool()):
+    if reason := missing_tool() if device == "cpu" else missing_gpu_tool():
         raise Unavailable(f"torch.compile cannot build here: {reason}")
 
 

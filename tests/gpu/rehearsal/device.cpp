@@ -1,7 +1,9 @@
 // A simulated GPU for a torch without CUDA: tensors on "cuda" have memory of their own, on which the CPU computes.
 //
 // What it shares with a GPU: devices that must not be mixed, an allocator whose changes torch's profiler sees, kernels
-// that only CUDA has (the fused LSTM and GRU cells), and autograd's threads per device. rehearse.py builds it.
+// that only CUDA has (the fused LSTM and GRU cells), and autograd's threads per device. It misbehaves like one, too:
+// CONVBENCH_PAPER_BYTES is its memory, CONVBENCH_PAPER_LOST the number of operators after which it is lost, and
+// CONVBENCH_PAPER_LOCK a file that lets one process in (the exclusive compute mode). rehearse.py builds it.
 
 #include <ATen/ATen.h>
 #include <ATen/EmptyTensor.h>
@@ -15,7 +17,11 @@
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <torch/library.h>
 
+#include <fcntl.h>
+#include <sys/file.h>
+
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <mutex>
 #include <unordered_map>
@@ -25,8 +31,30 @@ namespace {
 constexpr int DEVICES = 2;
 constexpr int64_t BLOCK = 512, SEGMENT = 2 << 20;
 thread_local c10::DeviceIndex current = 0;
+std::atomic<bool> is_hidden{false};  // memory of a replayed CUDA graph, of which the allocator hears nothing
 
 c10::Device on(c10::DeviceIndex index) { return {c10::kCUDA, index}; }
+
+int64_t number_from(const char* name, int64_t other) {
+  const char* text = std::getenv(name);
+  return text ? std::atoll(text) : other;
+}
+
+// --- Faults: a context that another process's keeps out, and a device that is lost for the rest of the process ----------
+
+void fail(int32_t code, const char* message) { throw c10::AcceleratorError({__func__, __FILE__, __LINE__}, code, message); }
+
+void open_context() {
+  static const char* path = std::getenv("CONVBENCH_PAPER_LOCK");
+  static bool is_open = !path || !flock(open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600), LOCK_EX | LOCK_NB);
+  if (!is_open) fail(46, "CUDA error: CUDA-capable device(s) is/are busy or unavailable");
+}
+
+void work() {
+  static const int64_t last = number_from("CONVBENCH_PAPER_LOST", -1);
+  static std::atomic<int64_t> operators{0};
+  if (last >= 0 && operators++ >= last) fail(700, "CUDA error: an illegal memory access was encountered");
+}
 
 // --- Memory: blocks of 512 B, counted and reported to the profiler like those of CUDA's allocator -----------------------
 
@@ -38,17 +66,24 @@ auto& mutex = *new std::mutex;  // never destroyed: torch's threads free tensors
 auto& blocks = *new std::unordered_map<void*, Block>;
 int64_t allocated = 0, peak = 0, reserved = 0, reserved_peak = 0;
 
+int64_t in_segments(int64_t bytes) { return (bytes + SEGMENT - 1) / SEGMENT * SEGMENT; }
+
 void count(void* pointer, int64_t bytes, c10::DeviceIndex device) {
   {
     std::lock_guard<std::mutex> guard(mutex);
     allocated += bytes;
-    reserved = std::max(reserved, (allocated + SEGMENT - 1) / SEGMENT * SEGMENT);
+    reserved = std::max(reserved, in_segments(allocated));
     peak = std::max(peak, allocated);
     reserved_peak = std::max(reserved_peak, reserved);
     if (bytes > 0) blocks[pointer] = {bytes, device};
     else blocks.erase(pointer);
   }
   c10::reportMemoryUsageToProfiler(pointer, bytes, allocated, reserved, on(device));
+}
+
+void remember(void* pointer, Block block) {
+  std::lock_guard<std::mutex> guard(mutex);
+  blocks[pointer] = block;
 }
 
 void release(void* pointer) {
@@ -58,17 +93,22 @@ void release(void* pointer) {
     std::lock_guard<std::mutex> guard(mutex);
     block = blocks.at(pointer);
   }
-  count(pointer, -block.bytes, block.device);
+  if (block.bytes) count(pointer, -block.bytes, block.device);
   std::free(pointer);
 }
 
 struct Memory final : c10::Allocator {
   c10::DataPtr allocate(size_t size) override {
+    open_context();
     if (!size) return {nullptr, nullptr, &release, on(current)};
     int64_t bytes = (int64_t(size) + BLOCK - 1) / BLOCK * BLOCK;
+    static const int64_t capacity = number_from("CONVBENCH_PAPER_BYTES", int64_t(8) << 30);
     void* pointer = nullptr;
-    TORCH_CHECK(!posix_memalign(&pointer, BLOCK, bytes), "CUDA out of memory.");
-    count(pointer, bytes, current);
+    bool is_full = allocated + bytes > capacity || posix_memalign(&pointer, BLOCK, bytes);
+    TORCH_CHECK_WITH(OutOfMemoryError, !is_full, "CUDA out of memory. Tried to allocate ", bytes, " bytes. GPU ", current,
+                     " has a total capacity of ", capacity, " bytes of which ", capacity - allocated, " are free.");
+    if (is_hidden) remember(pointer, {0, current});
+    else count(pointer, bytes, current);
     return {pointer, pointer, &release, on(current)};
   }
   c10::DeleterFnPtr raw_deleter() const override { return &release; }
@@ -79,6 +119,11 @@ auto& memory = *new Memory;
 int64_t bytes(int64_t which) {
   std::lock_guard<std::mutex> guard(mutex);
   return std::array<int64_t, 4>{allocated, peak, reserved, reserved_peak}.at(which);
+}
+
+void give_back() {  // cached memory that no tensor uses
+  std::lock_guard<std::mutex> guard(mutex);
+  reserved = in_segments(allocated);
 }
 
 void reset() {
@@ -253,6 +298,7 @@ void compute_on_cpu(const c10::OperatorHandle& operation, torch::jit::Stack* sta
   }
   TORCH_CHECK(!(cpu && cuda) || takes_both(name), "Expected all tensors to be on the same device, but found at least "
               "two devices, cuda:0 and cpu! (", name, ")");
+  work();
   at::native::cpu_fallback(operation, stack);
 }
 
@@ -294,5 +340,7 @@ TORCH_LIBRARY_IMPL(aten, CUDA, library) {
 TORCH_LIBRARY(paper, library) {
   library.def("bytes(int which) -> int", &bytes);
   library.def("reset() -> ()", &reset);
+  library.def("give_back() -> ()", &give_back);
+  library.def("hide(bool hidden) -> ()", [](bool hidden) { is_hidden = hidden; });
   library.def("exchange(int index) -> int", &exchange);
 }

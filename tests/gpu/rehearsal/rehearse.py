@@ -44,8 +44,8 @@ def interpreter(folder: Path) -> Path:
     packages = Path(sysconfig.get_path("purelib", vars=scheme))
     lines = [f"import site; site.addsitedir({package!r})" for package in site.getsitepackages()]
     (packages / "packages.pth").write_text("\n".join(lines) + "\n")
-    for name in ("sitecustomize.py", "do_bench_of_paper.py"):
-        shutil.copy(HERE / name, packages)
+    for path in (HERE / "sitecustomize.py", *HERE.glob("*_of_paper.py")):
+        shutil.copy(path, packages / path.name.replace("pynvml_of_paper", "pynvml"))
     return environment / "bin/python"
 
 

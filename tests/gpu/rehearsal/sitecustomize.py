@@ -1,7 +1,8 @@
 """A simulated CUDA: with this folder on PYTHONPATH every process believes that it has a GPU, whose work the CPU does.
 
 It is for rehearsing the kit, so that no slip costs a run on a real device; its times mean nothing. ``torch.cuda``
-answers from a clock and figures of its own. Triton's part is ``do_bench_of_paper.py``.
+answers from a clock and figures of its own. Beside this file are the parts of triton (``do_bench_of_paper.py``), of the
+profiler (``profiler_of_paper.py``), of CUDA graphs (``graphs_of_paper.py``) and of the driver (``pynvml_of_paper.py``).
 
 There are two ways. By default, everything on a device of kind ``cuda`` is made on the CPU, which needs no compiler. If
 CONVBENCH_PAPER names the library that ``rehearse.py`` builds of ``device.cpp``, tensors are on ``cuda`` and have memory
@@ -20,6 +21,11 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+import graphs_of_paper
+from profiler_of_paper import profile_class
+
+GRAPH_MODES = ("reduce-overhead", "max-autotune")
+"""Modes in which torch's compiler records CUDA graphs."""
 LIBRARY = os.environ.get("CONVBENCH_PAPER")
 if not LIBRARY:
     os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
@@ -48,6 +54,16 @@ class Later(importlib.abc.MetaPathFinder):
         return spec
 
 
+class Triton(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Makes triton seem to be installed, until something imports it."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:  # noqa: ARG002
+        return importlib.machinery.ModuleSpec(name, self) if name == "triton" else None
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        raise ModuleNotFoundError(f"No module named {module.__name__!r}", name=module.__name__)
+
+
 def pretend(torch: Any) -> None:
     """Put a simulated GPU into a torch that has none."""
     answers = _answers(torch) | (_answers_of_device(torch) if LIBRARY else {})
@@ -56,7 +72,7 @@ def pretend(torch: Any) -> None:
             if module is torch.cuda or hasattr(module, name):
                 setattr(module, name, value)
     torch.version.cuda = "0.0"
-    _profile_the_cpu(torch)
+    torch.profiler.profile = profile_class(torch.profiler)
     if LIBRARY:
         torch.backends.cudnn.is_acceptable = lambda _: False
         _compile_without_code(torch)
@@ -88,19 +104,11 @@ def _compile_without_code(torch: Any) -> None:
     compile_model = torch.compile
 
     def traced(model: Any = None, *, backend: Any = "aot_eager", mode: Any = None, **more: Any) -> Any:
+        if mode in GRAPH_MODES:
+            backend = graphs_of_paper.backend()
         return compile_model(model, backend=backend, **more)
 
     torch.compile = traced
-
-
-def _profile_the_cpu(torch: Any) -> None:
-    import torch.profiler as profiler
-
-    class Profile(profiler.profile):  # type: ignore[misc]
-        def __init__(self, *, activities: Any = None, **more: Any) -> None:  # noqa: ARG002
-            super().__init__(activities=[profiler.ProfilerActivity.CPU], **more)
-
-    torch.profiler.profile = Profile
 
 
 def _answers(torch: Any) -> dict[str, Any]:
@@ -191,7 +199,8 @@ def _answers_of_device(torch: Any) -> dict[str, Any]:
         "memory_reserved": after(lambda *_: paper.bytes(2)),
         "max_memory_reserved": after(lambda *_: paper.bytes(3)),
         "reset_peak_memory_stats": after(lambda *_: paper.reset()),
+        "empty_cache": after(lambda: paper.give_back()),
     }
 
 
-sys.meta_path.insert(0, Later())
+sys.meta_path[:0] = [Later(), Triton()]

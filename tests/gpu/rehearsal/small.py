@@ -1,7 +1,7 @@
 """The kit's proofs, so small that a CPU makes them in seconds on the simulated GPU beside this file.
 
-``python small.py NAME --out DIR`` runs one proof, like ``proofs.py``. ``python small.py all DIR`` runs all but the
-gate, whose workers take minutes and find the simulated GPU only under ``rehearse.py``.
+``python small.py NAME --out DIR`` runs one proof, like ``proofs.py``. ``python small.py all DIR`` runs all in one
+process, but for the gate, whose workers take minutes and find the simulated GPU only under ``rehearse.py``.
 """
 
 from __future__ import annotations
@@ -39,17 +39,18 @@ def main() -> None:
     proofs.GRID = ((8,), (8,), (2,), (2,), (False, True))
     proofs.LAYERS = ({"cell": "GRU", "inputs": 8, "hidden": 8},)
     proofs.CONVOLUTIONS = ((3, 4, 3, 1, 8, 2),)
-    proofs.WAYS = (proofs.WAYS[0], proofs.WAYS[-1])
+    proofs.WAYS = (proofs.WAYS[0], proofs.WAYS[3], *proofs.WAYS[-2:])
     proofs.MEASURING = ["true"]
     suite, _, only = proofs.GATED
     proofs.GATED = (suite, ("clip.batch=1", "clip.height=16", "clip.width=16"), only)
     proofs.SLOWDOWNS = ((0.0, 20.0), (0.05, 20.0))
-    proofs._apart, proofs.ThreadPoolExecutor = proofs.ANSWERS.__getitem__, OneByOne
+    proofs.APART, proofs.LIMIT = 2, 240.0
     toolchain.SWITCHES = ()  # on paper nothing is compiled, and it goes on all the same
     torch.set_num_threads(1)
     if sys.argv[1] != "all":
         proofs.main()
         return
+    proofs._apart, proofs.ThreadPoolExecutor = proofs.ANSWERS.__getitem__, OneByOne
     for name, proof in proofs.PROOFS.items():
         if name != "gate":
             proof("cuda", proofs.Findings(name, Path(sys.argv[2])))
@@ -57,3 +58,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    proofs.leave()
