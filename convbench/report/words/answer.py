@@ -96,7 +96,8 @@ def sentences(run: RunDescription, results: Sequence[Result], answers: Sequence[
     texts += [*elsewhere.sentences(headline.leaders, headline.pick), elsewhere.together(headline.mixed)]
     cure = RUNS_IT if is_triable(results) else NO_HEAD
     cost_only = COST_ONLY.format(cure) if headline.has_rivals and len(costs(results)) == len(results) else ""
-    return [*dict.fromkeys(filter(None, [*texts, cost_only])), _missing(run, results)]
+    ending = outcome(run, results)
+    return [*dict.fromkeys(filter(None, [*texts, cost_only])), f"{ending[0].upper()}{ending[1:]}."]
 
 
 def cautions(results: Sequence[Result]) -> tuple[str, list[str]]:
@@ -329,8 +330,3 @@ def _range(variant: VariantGain) -> str:
 def _allocators(variant: VariantGain) -> str:
     names = next((gain.allocators for gain in variant.gains if gain.allocators), None)
     return f" The allocators differ ({names[0]} against {names[1]}), which is part of this gain." if names else ""
-
-
-def _missing(run: RunDescription, results: Sequence[Result]) -> str:
-    text = outcome(run, results)
-    return f"{text[0].upper()}{text[1:]}."
