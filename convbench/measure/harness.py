@@ -50,7 +50,8 @@ def measure(
     forget_refusals()
     if case.trial:
         with current_device(case.device):
-            results, state = _trial_results(case, protocol)
+            before, results = environment.conditions(case.device), list(trial(case, protocol))
+            state = _conditions(before, environment.conditions(case.device))
     else:
         with computing_with(case):
             open_subject = partial(open_case, case, protocol.seed, checked=checked)
@@ -64,11 +65,6 @@ def measure(
         started=date,
         seconds=time.perf_counter() - start,
     )
-
-
-def _trial_results(case: Case, protocol: Protocol) -> Results:
-    start = environment.conditions(case.device)
-    return list(trial(case, protocol)), _conditions(start, environment.conditions(case.device))
 
 
 def _probe_results(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from convbench.core.findings import CLIPS_OF_TWO_LABELS, CLIPS_UNSCALED, TEST_CLIPS_KNOWN
 from convbench.core.record import Finding
-from convbench.measure.quality.data import Labelled, Splits
+from convbench.measure.quality.data import Splits
 
 LARGEST = 20.0
 """Standardised values are rarely beyond 10, pixels as numbers mostly beyond 100."""
@@ -20,7 +20,7 @@ def findings(splits: Splits) -> Iterator[Finding]:
 
 def repeated_clips(splits: Splits) -> Iterator[Finding]:
     """Report clips that occur more than once, pixel by pixel: in two splits, or under two labels."""
-    train, val, test = (_digests(split) for split in splits[:3])
+    train, val, test = ([hash(clip.numpy().tobytes()) for clip in split.clips] for split in splits[:3])
     training_digests = {*train, *val}
     if known_count := sum(clip in training_digests for clip in test):
         yield Finding(TEST_CLIPS_KNOWN, data={"known": known_count, "clips": len(test)})
@@ -37,7 +37,3 @@ def large_values(splits: Splits) -> Iterator[Finding]:
     largest = max(map(float, splits.train.clips.aminmax()), key=abs)
     if abs(largest) > LARGEST:
         yield Finding(CLIPS_UNSCALED, data={"largest": largest})
-
-
-def _digests(split: Labelled) -> list[int]:
-    return [hash(clip.numpy().tobytes()) for clip in split.clips]

@@ -57,8 +57,9 @@ def label_of(label: Any, source: str) -> Label:
     if name is None or (isinstance(name, float) and math.isnan(name)):
         raise ConvbenchError(f"{source} has no label: give every clip the int or text that names its class")
     if not isinstance(name, int | str):
-        advice = "name one of several classes, for instance by argmax of a one-hot row" if _is_collection(name) else ""
-        advice = advice or "only classes are learned here, so sort other targets into classes first"
+        advice = "only classes are learned here, so sort other targets into classes first"
+        if isinstance(name, list | tuple | set | np.ndarray | torch.Tensor):
+            advice = "name one of several classes, for instance by argmax of a one-hot row"
         raise ConvbenchError(
             f"{source} has the label {str(name)[:40]!r} ({type(name).__name__}): a label is an int or text; {advice}"
         )
@@ -78,10 +79,6 @@ def _plain_value(value: Any) -> Any:
     if isinstance(item, bytes):
         return item.decode(errors="replace")
     return int(item) if isinstance(item, float) and item.is_integer() else item
-
-
-def _is_collection(label: Any) -> bool:
-    return isinstance(label, list | tuple | set | np.ndarray | torch.Tensor)
 
 
 def _is_single(label: Any) -> bool:
