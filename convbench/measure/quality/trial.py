@@ -16,14 +16,14 @@ from convbench.core import metrics
 from convbench.core.record import Case, Choice, Clip, Finding, Metric, Parts, Protocol, Reading, Training, Trial
 from convbench.measure import progress
 from convbench.measure.counts.counted import macs_by_stage
-from convbench.measure.quality import controls, data_findings, digits, verdict
+from convbench.measure.quality import controls, digits, findings
 from convbench.measure.quality.data import Labelled, Splits
 from convbench.measure.quality.fit import Curve, Recipe, accuracy, fit, predictions, share_right
 from convbench.measure.quality.in_variant import Names, features_of, names_of
 from convbench.measure.quality.linear import Readout, features, r2
+from convbench.measure.quality.run_files import train_or_load
 from convbench.measure.quality.splitting import random
 from convbench.measure.quality.tasks import load
-from convbench.measure.quality.trained_models import train_or_load
 from convbench.models import network, subject
 from convbench.models.weights import channels_last
 
@@ -57,7 +57,7 @@ def learn(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading | Fi
     training = protocol.training
     splits = load(trial.task, case.clip, training, trial.seed)
     progress.tell("training", [])
-    yield from data_findings.findings(splits)
+    yield from findings.of_clips(splits)
     splits = controls.apply(trial.control, splits, trial.seed)
     headed_case = _with_head(case, len(splits.classes))
     model = channels_last(_model(headed_case, trial, protocol))
@@ -85,7 +85,7 @@ def learn(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading | Fi
         yield _reading(metrics.TEST_RIGHT, (names(splits.test.clips) == splits.test.labels).tolist())
     if (expected_accuracy := controls.expected_accuracy(trial.control, trial.task, len(splits.classes))) is not None:
         yield _reading(metrics.CONTROL_EXPECTED, [expected_accuracy])
-    yield from verdict.findings(answers, splits.val.labels.tolist(), eager_curve, train)
+    yield from findings.of_training(answers, splits.val.labels.tolist(), eager_curve, train)
 
 
 def _in_variant(names: Names, splits: Splits, curve: Curve) -> Curve:
