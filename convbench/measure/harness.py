@@ -110,7 +110,9 @@ def _probe_results(
     if isinstance(twin, Subject):
         results += _probe(late_probes, twin, protocol)
     elif isinstance(twin, str):
-        results.append(_meta_finding(twin))
+        results.append(
+            Finding(SLOW_ON_META, "note") if twin == SLOW else Finding(NOT_ON_META, "note", {"reason": twin})
+        )
         eager = after_call(assemble(case, protocol.seed))
         results += _probe(static_probes, eager, protocol)
         state = state or _number_type(eager)
@@ -120,10 +122,6 @@ def _probe_results(
 def _number_type(subject: Subject) -> dict[str, Scalar]:
     """The number type of a model that is not in float32, for its record."""
     return {"dtype": subject.number_type} if subject.number_type != FP32 else {}
-
-
-def _meta_finding(reason: str) -> Finding:
-    return Finding(SLOW_ON_META, "note") if reason == SLOW else Finding(NOT_ON_META, "note", {"reason": reason})
 
 
 @contextmanager

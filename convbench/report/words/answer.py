@@ -21,18 +21,8 @@ from convbench.analysis.costs.runtimes import runtimes as runtimes_of
 from convbench.analysis.quality.qualities import has_training
 from convbench.analysis.results import Result, costs, is_triable, measured_results
 from convbench.analysis.results import results as results_of
+from convbench.core import findings as codes
 from convbench.core import planned, shards
-from convbench.core.findings import (
-    BUSY_MACHINE,
-    FOREIGN_PROCESS,
-    INPUTS_CHANGED,
-    INTERVAL_WIDE,
-    NOT_A_NUMBER,
-    NOT_STEADY,
-    PAGE_FAULTS,
-    THROTTLED,
-    WITHHELD,
-)
 from convbench.core.record import Parts, Record, RunDescription
 from convbench.core.text import counted, first_names, joined, some_long
 from convbench.report.words import elsewhere, quality, runtimes, units
@@ -42,14 +32,14 @@ from convbench.report.words.names import cell, model, setup, with_article
 from convbench.report.words.numbers import untimed
 
 NOISE = {  # findings that cast doubt on a latency or on its model
-    INTERVAL_WIDE: "wide intervals",
-    NOT_STEADY: "no steady state",
-    PAGE_FAULTS: "time lost to page faults",
-    THROTTLED: "a throttled device",
-    FOREIGN_PROCESS: "another process on the device",
-    BUSY_MACHINE: "a busy machine",
-    INPUTS_CHANGED: "inputs that the model writes into",
-    NOT_A_NUMBER: "NaN in the model's output",
+    codes.INTERVAL_WIDE: "wide intervals",
+    codes.NOT_STEADY: "no steady state",
+    codes.PAGE_FAULTS: "time lost to page faults",
+    codes.THROTTLED: "a throttled device",
+    codes.FOREIGN_PROCESS: "another process on the device",
+    codes.BUSY_MACHINE: "a busy machine",
+    codes.INPUTS_CHANGED: "inputs that the model writes into",
+    codes.NOT_A_NUMBER: "NaN in the model's output",
 }
 SLACK = 1.01
 """Least ratio of two counts to mention: a cost below it is no price worth naming."""
@@ -247,7 +237,9 @@ def withheld_sentence(results: Sequence[Result]) -> str:
     cases = withheld_results(results)
     if not cases:
         return ""
-    reasons = Counter(str(f.data["reason"]) for result in cases for f in result.record.findings if f.code == WITHHELD)
+    reasons = Counter(
+        str(f.data["reason"]) for result in cases for f in result.record.findings if f.code == codes.WITHHELD
+    )
     count = counted(len(cases), "case was", "cases were")
     (reason, _), *_ = reasons.most_common(1)
     return f"{count} never measured undisturbed ({reason}): withheld, in no ranking or comparison."
