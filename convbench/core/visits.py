@@ -14,8 +14,16 @@ from itertools import chain
 from statistics import median
 from typing import NamedTuple
 
-from convbench.core import findings as codes
 from convbench.core import metrics
+from convbench.core.findings import (
+    BUSY_MACHINE,
+    INTERVAL_WIDE,
+    NOT_STEADY,
+    PAGE_FAULTS,
+    TWO_SPEEDS,
+    VISIT_FAILED,
+    WITHHELD,
+)
 from convbench.core.grouping import grouped
 from convbench.core.record import FACTS, Finding, Reading, Record, Scalar, Visit
 from convbench.core.spread import at_two_speeds
@@ -32,10 +40,10 @@ SLOW_MACHINE = 1.6
 """A visit is disturbed if the reference workload took this many times as long as at the run's better moments."""
 BETTER_MOMENTS = 0.25
 """Quantile of the reference workload's times that is taken for the machine's speed: latencies are stated at it."""
-AGREEING = (codes.INTERVAL_WIDE, codes.NOT_STEADY, codes.PAGE_FAULTS, codes.BUSY_MACHINE)
+AGREEING = (INTERVAL_WIDE, NOT_STEADY, PAGE_FAULTS, BUSY_MACHINE)
 """Findings that any visit may have: they are kept if at least half of the timed visits have them."""
 
-OF_VISITS = (codes.WITHHELD, codes.TWO_SPEEDS, codes.VISIT_FAILED)
+OF_VISITS = (WITHHELD, TWO_SPEEDS, VISIT_FAILED)
 """Findings about all visits together, made anew whenever visits are joined."""
 
 
@@ -170,7 +178,7 @@ def _judge(record: Record, level: float | None) -> Record:
     if timed_visits and not any(visit.is_sound for visit in timed_visits):
         findings += (_withheld_finding(timed_visits, record),)
     if record.status == "ok" and (failures := [visit.failure for visit in visits if visit.failure]):
-        findings += (Finding(codes.VISIT_FAILED, data={"reason": failures[0]}),)
+        findings += (Finding(VISIT_FAILED, data={"reason": failures[0]}),)
     speeds = _speeds(latencies, visits)
     return replace(record, visits=visits, findings=(*findings, *([speeds] if speeds else [])))
 
@@ -201,20 +209,20 @@ def _speeds(latencies: Sequence[tuple[float, ...]], visits: Sequence[Visit]) -> 
     )
     if not at_two_speeds([math.log(seconds) for seconds in medians]):
         return None
-    return Finding(codes.TWO_SPEEDS, "note", {"fast": medians[0], "slow": medians[-1]})
+    return Finding(TWO_SPEEDS, "note", {"fast": medians[0], "slow": medians[-1]})
 
 
 def _withheld_finding(visits: Sequence[Visit], record: Record) -> Finding:
     reasons = [visit.disturbed or visit.failure for visit in visits]
     return Finding(
-        codes.WITHHELD,
+        WITHHELD,
         data={"visits": len(visits), "threads": torch_threads(record), "reason": max(reasons, key=reasons.count)},
     )
 
 
 def shared_cores(record: Record) -> int | None:
     """Return the number of cores for which a case's own threads competed, being more; None if they did not."""
-    data = next((finding.data for finding in record.findings if finding.code == codes.BUSY_MACHINE), {})
+    data = next((finding.data for finding in record.findings if finding.code == BUSY_MACHINE), {})
     cores = data.get("cores") if "waited" in data else None
     return cores if isinstance(cores, int) else None
 

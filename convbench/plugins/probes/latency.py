@@ -10,8 +10,16 @@ from dataclasses import dataclass
 
 import torch
 
-from convbench.core import findings as codes
 from convbench.core import metrics
+from convbench.core.findings import (
+    BUSY_MACHINE,
+    FOREIGN_PROCESS,
+    INTERVAL_WIDE,
+    NOT_STEADY,
+    PAGE_FAULTS,
+    STATE_GROWS,
+    THROTTLED,
+)
 from convbench.core.record import Finding, Protocol, Reading
 from convbench.core.registry import declares, probes
 from convbench.core.statistics import SAMPLES_FOR_PERCENTILE, median_interval
@@ -82,7 +90,7 @@ def latency(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]
     yield from _readings(sampling.samples, warmup)
     yield Reading(metrics.REFERENCE, tuple(reference.samples))
     if (bytes_after := held_bytes(subject.next_state())) > bytes_before:
-        yield Finding(codes.STATE_GROWS, data={"before": bytes_before, "after": bytes_after})
+        yield Finding(STATE_GROWS, data={"before": bytes_before, "after": bytes_after})
     if protocol.visits == 1:
         yield from _within_one_process(warmup, sampling, protocol)
     if subject.device == "cpu":
@@ -111,10 +119,10 @@ def _rule(subject: Subject, protocol: Protocol) -> StoppingRule:
 def _within_one_process(warmup: WarmUp, sampling: Sampling, protocol: Protocol) -> Iterator[Finding]:
     """Report problems of the only visit; of several visits, the spread between them tells more."""
     if not warmup.is_steady:
-        yield Finding(codes.NOT_STEADY, data={"change": warmup.change})
+        yield Finding(NOT_STEADY, data={"change": warmup.change})
     if sampling.verdict == "time is up":
         width = median_interval([sample.host for sample in sampling.samples]).relative_half_width
-        yield Finding(codes.INTERVAL_WIDE, data={"relative": width, "target": protocol.target})
+        yield Finding(INTERVAL_WIDE, data={"relative": width, "target": protocol.target})
 
 
 def _readings(samples: list[Sample], warmup: WarmUp) -> Iterator[Reading]:
@@ -130,7 +138,7 @@ def _page_faults(usage: Usage, calls: int) -> Iterator[Reading | Finding]:
     yield Reading(metrics.SYSTEM_SHARE, (usage.system_share,))
     if usage.faults / calls >= MANY_FAULTS and usage.system_share >= SYSTEM_SHARE:
         yield Finding(
-            codes.PAGE_FAULTS,
+            PAGE_FAULTS,
             data={
                 "faults_per_call": usage.faults / calls,
                 "system_share": usage.system_share,
@@ -147,12 +155,12 @@ def _busy_machine(run_delay: float) -> Iterator[Finding]:
     threads, cores = torch.get_num_threads(), cgroup.available_cores()
     if run_delay > WAITING_TOGETHER and threads > 1:
         core_data = {"cores": cores} if cores < threads else {}
-        yield Finding(codes.BUSY_MACHINE, data={"waited": run_delay, "threads": threads, **core_data})
+        yield Finding(BUSY_MACHINE, data={"waited": run_delay, "threads": threads, **core_data})
 
 
 def _disturbances(device: torch.device) -> Iterator[Finding]:
     """Report what held a GPU back while it was timed, as far as the driver tells."""
     if reasons := nvml.state(device).get("throttle_reasons"):
-        yield Finding(codes.THROTTLED, data={"reasons": str(reasons)})
+        yield Finding(THROTTLED, data={"reasons": str(reasons)})
     if pids := nvml.foreign_processes(device, os.getpid()):
-        yield Finding(codes.FOREIGN_PROCESS, data={"pids": tuple(map(str, pids))})
+        yield Finding(FOREIGN_PROCESS, data={"pids": tuple(map(str, pids))})
