@@ -108,11 +108,6 @@ def texts(source: str, overrides: Sequence[str]) -> Iterator[str]:
     yield from (override.partition("=")[2] for override in overrides)
     with suppress(ConvbenchError):
         path = suites.find(source)
-        with suppress(OSError):
-            text = _start_of(path).decode(errors="replace").replace("\0", "")
+        with suppress(OSError), path.open("rb") as file:
+            text = file.read(suites.MAX_BYTES).decode(errors="replace").replace("\0", "")
             yield COMMENT.sub("", text)
-
-
-def _start_of(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(suites.MAX_BYTES)

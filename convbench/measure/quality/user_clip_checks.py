@@ -73,16 +73,16 @@ def group_of(group: Any) -> str | None:
 
 
 def _plain_value(value: Any) -> Any:
-    item = value.item() if isinstance(value, np.ndarray | np.generic | torch.Tensor) and _is_single(value) else value
+    item = (
+        value.item()
+        if isinstance(value, np.ndarray | np.generic | torch.Tensor) and np.prod(tuple(value.shape)) == 1
+        else value
+    )
     if isinstance(item, bool):
         return str(item)
     if isinstance(item, bytes):
         return item.decode(errors="replace")
     return int(item) if isinstance(item, float) and item.is_integer() else item
-
-
-def _is_single(label: Any) -> bool:
-    return bool(np.prod(tuple(label.shape)) == 1)
 
 
 def _numbers(frames: Any, source: str) -> Pixels:

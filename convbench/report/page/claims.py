@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from convbench.analysis.claims.claim import Claim, Curve, Plot, Point, tally
+from convbench.analysis.claims.claim import Claim, Curve, Plot, tally
 from convbench.core import files
 from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.style import ACCENT, AREA, BUILT_IN, GRID, HUES, MUTED, TEXT, canvas, look
@@ -48,7 +48,9 @@ def draw(plot: Plot, name: str) -> Drawing:
     axes = canvas(height=300)
     points = [point for curve in plot.curves for point in curve.points]
     _scale(axes, "x", [point.x for point in points] + [place for _, place in plot.marks], plot.x[1])
-    _scale(axes, "y", [end for point in points for end in _ends(point)], plot.y[1])
+    _scale(
+        axes, "y", [end for point in points for end in (point.y, point.low, point.high) if end is not None], plot.y[1]
+    )
     for number, curve in enumerate(plot.curves):
         _curve(axes, curve, number)
     for label, place in plot.marks:
@@ -87,7 +89,3 @@ def _scale(axes: Axes, axis_name: str, values: Sequence[float], unit: str) -> No
     axis.set_major_formatter(FuncFormatter(lambda value, _: pattern.format(100 * round(value, 6))))
     axis.grid(True, color=GRID, linewidth=0.8)
     axis.set_tick_params(length=0, pad=5)
-
-
-def _ends(point: Point) -> list[float]:
-    return [value for value in (point.y, point.low, point.high) if value is not None]

@@ -147,7 +147,8 @@ def _pick(headline: Headline) -> str:
     if not headline.timed or not pick.latency:
         word = "Fewest parameters" if is_partial else "Smallest"
         return f"{word}{place}: {setup(pick)}{cost and f', with {cost}'}; {untimed([pick])}."
-    seconds = f"{units.interval(pick.latency)} a call{_threads(pick)}{cost and f', {cost}'}"
+    threads = f" with {counted(pick.group.threads, 'thread')}" if pick.group.threads else ""
+    seconds = f"{units.interval(pick.latency)} a call{threads}{cost and f', {cost}'}"
     ties = headline.tied
     if len(headline.ranking) < 2:
         return f"On this machine, {setup(pick)}{place} needs {seconds}."
@@ -197,12 +198,6 @@ def _flops_bound(results: Sequence[Result]) -> str:
     clause = f" (up to {units.digits(100 * share, 2)} % of the parameters are read only by these)" if share else ""
     names = first_names([setup(result) for result in cases])
     return f"The FLOPs of {joined(names)} are a lower bound: no counter knows {joined(operators)}{clause}."
-
-
-def _threads(result: Result) -> str:
-    """Return `` with 2 threads``; empty if their number is unknown."""
-    threads = result.group.threads
-    return f" with {counted(threads, 'thread')}" if threads else ""
 
 
 def confidence(headline: Headline, answers: Sequence[Recommendation]) -> str:
