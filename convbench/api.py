@@ -9,21 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from threading import RLock
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_args
 
 from convbench.core import files, git, imports, lock, store
-from convbench.core.arguments import names_arguments
+from convbench.core.arguments import names_arguments, text, texts, thread_count
 from convbench.core.commands import Command
 from convbench.core.default_folders import BISECT, REPORTS
 from convbench.core.errors import ConvbenchError
 from convbench.core.option_types import Exporter
-from convbench.core.parameters import text, texts, thread_count
 from convbench.core.record import Case, Protocol
 from convbench.core.registry import SHELVES, Registry, did_you_mean
 from convbench.core.text import value_text
-from convbench.core.turns import in_turn
 from convbench.report.run import Run
 from convbench.suite import Suite, from_data
 from convbench.suite import load as load_suite
@@ -45,8 +44,26 @@ if TYPE_CHECKING:
     from convbench.runs.sweep import Resume, Watcher
 
 F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
+T = TypeVar("T")
+_turn = RLock()
 WATCHES = ("begins", "ended")
 """The methods that a watcher must have."""
+
+
+def in_turn(function: Callable[P, T]) -> Callable[P, T]:
+    """Decorator: of all functions that have it, one runs at a time; one that is called by another runs within its turn.
+
+    Side by side they would disturb each other's times. They also change settings of the whole process for a while:
+    module hooks, the number of threads, the script's path, torch's profiler (two at once crash).
+    """
+
+    @wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+        with _turn:
+            return function(*args, **kwargs)
+
+    return wrapper
 
 
 @names_arguments

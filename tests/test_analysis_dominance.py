@@ -13,8 +13,7 @@ from convbench.analysis.choice import stability
 from convbench.analysis.choice.by_task import recommendations
 from convbench.analysis.choice.candidates import Candidate
 from convbench.analysis.choice.recommendation import Ask
-from convbench.analysis.costs.pareto import front
-from convbench.analysis.inference.dominance import on_front, probability
+from convbench.analysis.costs.pareto import front, on_front, probability
 from convbench.analysis.quality.qualities import qualities
 from convbench.analysis.results import result
 

@@ -11,8 +11,7 @@ import records
 
 from convbench.analysis.claims import standings
 from convbench.analysis.claims.claim import VERDICTS, Judgement, Lacking, Number, all_claims, claim, tally
-from convbench.analysis.claims.costs import ratio_of
-from convbench.analysis.claims.evidence import Evidence
+from convbench.analysis.claims.evidence import Evidence, ratio_of
 from convbench.analysis.claims.paired import (
     ALL,
     MOST,

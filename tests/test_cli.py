@@ -75,6 +75,13 @@ def test_help_and_version_need_no_torch():
     assert "convbench.cli.run" in loaded
 
 
+def test_help_needs_no_package_that_reads_suites_or_stores_records():
+    """The type of one option and of one argument took half of its time: pydantic and the reader of YAML."""
+    script = "import sys, convbench.cli; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    assert {"pydantic", "ruamel.yaml", "numpy", "matplotlib"}.isdisjoint(loaded)
+
+
 def test_a_run_writes_its_files_and_reports_where(here):
     done = convbench("run", "tiny.yaml", *TWO, cwd=here)
     assert done.returncode == 0, done.stderr

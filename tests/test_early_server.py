@@ -1,6 +1,7 @@
 """Test the cases' process server, which starts before the suite is read."""
 
 import os
+import sys
 import tempfile
 from contextlib import ExitStack
 from unittest.mock import Mock
@@ -67,14 +68,22 @@ def test_the_servers_imports_are_guessed_from_the_suites_text(begin_server, sour
     assert preloads(begin_server, source, *overrides) == expected
 
 
-def test_a_suite_with_user_code_is_read_in_its_process(begin_server, tmp_path, monkeypatch):
-    (tmp_path / "net.py").write_text(NET)
-    (tmp_path / "own.yaml").write_text(OWN)
+@pytest.mark.parametrize("is_early", [True, False])
+def test_a_suite_with_user_code_is_read_in_a_process_that_finds_modules_beside_it(
+    begin_server, tmp_path, monkeypatch, is_early
+):
+    """Each command added the suite's folder to the path by itself, and ``selftest --run`` did not."""
+    (tmp_path / "suites").mkdir()
+    (tmp_path / "suites" / "net.py").write_text(NET)
+    (tmp_path / "suites" / "own.yaml").write_text(OWN)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    processes = begin_server("own.yaml", [])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    if not is_early:
+        assert len(user_code.load("suites/own.yaml").cases) == 1
+        return
+    processes = begin_server("suites/own.yaml", [])
     server = forkserver_pid()
-    assert len(user_code.load("own.yaml", [], processes).cases) == 1
+    assert len(user_code.load("suites/own.yaml", [], processes).cases) == 1
     assert (tmp_path / "parent").read_text() == str(server)
     assert early_server.take([]) is processes
     assert forkserver_pid() == server

@@ -117,7 +117,7 @@ def test_pinning_ends_with_its_block() -> None:
 
 
 def test_a_case_that_needs_another_process_is_skipped_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("convbench.measure.machine.allocators.find_library", lambda name: f"lib{name}.so")
+    monkeypatch.setattr("convbench.measure.machine.malloc.find_library", lambda name: f"lib{name}.so")
     variant = Choice("allocator", (("malloc", "jemalloc"),))
     with executors.get("in-process").build("cpu", []) as executor:
         counted, timed = (Job(case(8, variant), QUICK, metrics) for metrics in (("params",), ("latency",)))

@@ -24,7 +24,7 @@ from convbench.core import metrics
 from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable
 from convbench.core.record import FACTS, Case, Choice, Clip, Parts, Protocol, Reading, Record, Trial, Whole
 from convbench.core.registry import executors
-from convbench.measure.machine.allocators import preload
+from convbench.measure.machine.malloc import preload
 from convbench.measure.machine.process_end import explain_death
 from convbench.plugins.executors.isolated import Isolated, measure
 from convbench.runs.early_server import COMPILER
@@ -249,7 +249,7 @@ def test_the_users_code_may_set_how_processes_start(isolated):
 
 
 def test_a_missing_allocator_skips_its_case(isolated, monkeypatch):
-    monkeypatch.setattr("convbench.measure.machine.allocators.find_library", lambda _: None)
+    monkeypatch.setattr("convbench.measure.machine.malloc.find_library", lambda _: None)
     record = only(gap(Choice("allocator", (("malloc", "jemalloc"),))), isolated)
     assert record.status == "skipped"
     assert "apt-get install libjemalloc2" in record.failure.message

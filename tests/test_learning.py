@@ -19,9 +19,9 @@ from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Recurrent
 from convbench.measure import harness
 from convbench.measure.counts.counted import macs_by_stage
 from convbench.measure.preflight import preflight
-from convbench.measure.quality import fit, linear, trial, verdict
+from convbench.measure.quality import findings, fit, linear, trial
 from convbench.measure.quality.data import Labelled, Splits
-from convbench.measure.quality.trained_models import train_or_load
+from convbench.measure.quality.run_files import train_or_load
 from convbench.measure.quality.trial import FEW
 
 TRAINING = Training(steps=12, checkpoints=3, train_clips=40, val_clips=20, test_clips=30)
@@ -197,7 +197,7 @@ def test_batches_are_full_and_no_clip_repeats_early() -> None:
 def test_dead_and_unconverged_trainings_are_found(named: list[int], val: list[float], code: str | None) -> None:
     curve = fit.Curve(steps=[100, 200, 300], val=val, loss=[2.0, 1.0, 0.5])
     labels = [i % 10 for i in range(len(named))]
-    codes = [finding.code for finding in verdict.findings(named, labels, curve, 0.6)]
+    codes = [finding.code for finding in findings.of_training(named, labels, curve, 0.6)]
     assert codes == ([code] if code else [])
 
 
@@ -208,7 +208,7 @@ def test_naming_a_dominant_class_often_is_not_a_constant_answer(wrong: int, miss
     """960 of 1,000 clips are of one class. ``wrong`` of these and ``missed`` of the other 40 are misclassified."""
     labels = [0] * 960 + [1] * 40
     named = [1] * wrong + [0] * (960 - wrong + missed) + [1] * (40 - missed)
-    assert (verdict.constant_share(named, labels) is not None) is dead
+    assert (findings.constant_share(named, labels) is not None) is dead
 
 
 @pytest.mark.parametrize(

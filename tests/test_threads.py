@@ -9,7 +9,7 @@ import pytest
 import records
 
 from convbench.analysis.compare import match
-from convbench.analysis.costs.threads import thread_gains
+from convbench.analysis.costs.gains import thread_gains
 from convbench.analysis.results import results
 from convbench.analysis.stored_runs import lay_side_by_side, machine_slowdown
 from convbench.core import metrics

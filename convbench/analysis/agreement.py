@@ -47,7 +47,7 @@ def agreement(first: Sequence[Result], second: Sequence[Result]) -> Agreement | 
     withheld_cases = {result.case.id for result in withheld_results([*first, *second])}
     return Agreement(
         cases=len(cases),
-        meet=sum(_overlap(a, b) for a, b in pairs) / len(pairs),
+        meet=sum(a.low <= b.high and b.low <= a.high for a, b in pairs) / len(pairs),
         factors=(median(factors), factors[math.ceil(0.9 * len(factors)) - 1], factors[-1]),
         apart=apart_pairs,
         contradictions=contradictions,
@@ -61,10 +61,6 @@ def agreement(first: Sequence[Result], second: Sequence[Result]) -> Agreement | 
 
 def _latencies(results: Sequence[Result]) -> dict[str, Interval]:
     return {result.case.id: result.latency for result in results if result.latency}
-
-
-def _overlap(a: Interval, b: Interval) -> bool:
-    return a.low <= b.high and b.low <= a.high
 
 
 def _count_contradictions(pairs: Sequence[tuple[Interval, Interval]]) -> tuple[int, int]:

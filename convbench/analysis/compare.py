@@ -191,15 +191,12 @@ def _base_ratios(rows: Sequence[Row], run: int) -> list[Interval | None]:
     interval_ratios = {
         i: ratio_interval(result.interval, base.interval) for i, (result, base) in pairs.items() if i not in turn_ratios
     }
-    return [_finite_ratio(turn_ratios.get(i) or interval_ratios.get(i)) for i in range(len(rows))]
+    ratios = (turn_ratios.get(i) or interval_ratios.get(i) for i in range(len(rows)))
+    return [ratio if ratio and math.isfinite(ratio.median) else None for ratio in ratios]
 
 
 def _took_turns(result: Result | None, base: Result | None) -> bool:
     return bool(result and base and took_turns(result.record, base.record))
-
-
-def _finite_ratio(ratio: Interval | None) -> Interval | None:
-    return ratio if ratio and math.isfinite(ratio.median) else None
 
 
 def _key(case: Case, with_device: bool) -> str:

@@ -21,10 +21,10 @@ from convbench.check.settings import Settings
 from convbench.check.sides import Side
 from convbench.check.stock import Stock
 from convbench.check.timings import Timings
+from convbench.core.arguments import is_number
 from convbench.core.comparability import differing
 from convbench.core.errors import ConvbenchError
 from convbench.core.package import __version__
-from convbench.core.parameters import is_number
 from convbench.core.record import timestamp
 from convbench.core.text import some
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
+from convbench.core.arguments import is_number
 from convbench.core.errors import ConvbenchError
-from convbench.core.parameters import is_number
 
 SMALLEST, LARGEST = 0.005, 0.5
 """The range of slowdowns that a rule can be asked to detect."""

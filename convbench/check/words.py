@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from convbench.check.outcome import INSTRUCTIONS, OUTPUT, CaseOutcome, Fact, Outcome, SideOutcome
 from convbench.check.verdict import CODES, CaseVerdict, verdicts
-from convbench.core.parameters import is_number
+from convbench.core.arguments import is_number
 from convbench.core.text import counted
 from convbench.report.words import names, units
 

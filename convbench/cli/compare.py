@@ -87,7 +87,6 @@ def lay_beside_baseline(baseline: Path, suite: str, overrides: Sequence[str], de
     from convbench.runs import preparation, sweep
     from convbench.runs.user_code import load
 
-    imports.add_suite_folder(Path(suite))
     base_run = store.load(baseline)
     loaded_suite = load(suite, overrides)
     with preparation.executor_of(loaded_suite, device) as executor:

@@ -31,7 +31,10 @@ def list_shelves(
     if shelf and shelf not in (*shelves, "suites", "columns"):
         raise ConvbenchError(f"unknown shelf {shelf!r}{registry.did_you_mean(shelf, [*shelves, 'suites', 'columns'])}")
     if shelf == "columns":
-        _print_columns()
+        from convbench.analysis.table import columns
+
+        # base units of results.csv and ``run --json``; the columns of a user's own probes come after
+        _print_shelf("columns", {f"{name:<42} {unit:<9}".rstrip(): meaning for name, unit, meaning in columns()})
     if shelf in ("", "suites"):
         _print_shelf("suites", {name: load(name).description for name in shipped_suites()})
     for name, plugins in shelves.items():
@@ -58,13 +61,6 @@ def doctor() -> None:
     for check in doctor.examine():
         screen.print("ok  " if check.is_good else "lack", style="green" if check.is_good else "yellow", end=" ")
         screen.print(f"{check.name}: {check.message}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _print_columns() -> None:
-    """Print the columns of results.csv and ``run --json`` with base units. Those of a user's own probes come after."""
-    from convbench.analysis.table import columns
-
-    _print_shelf("columns", {f"{name:<42} {unit:<9}".rstrip(): meaning for name, unit, meaning in columns()})
 
 
 def _print_shelf(name: str, entries: dict[str, str]) -> None:

@@ -10,7 +10,6 @@ import typer
 
 from convbench.cli.app import Device, Only, Overrides, Port, Skip, Source, app
 from convbench.cli.run import run
-from convbench.core import imports
 from convbench.core.default_folders import REPORTS
 from convbench.core.errors import ConvbenchError
 
@@ -35,7 +34,6 @@ def profile(
     """Measure cases of a suite and take a torch.profiler trace of each."""
     from convbench.runs.user_code import load
 
-    imports.add_suite_folder(Path(suite))
     changes = [*(overrides or []), "profile=true"]
     directory = out or REPORTS / f"{load(suite, changes).name}-profile"
     run(ctx, suite, changes, device, only, skip, out=directory, metrics="", quiet=quiet)
@@ -93,7 +91,6 @@ def fits(
     skip: Skip = None,
 ) -> None:
     """Predict the largest batch, clip length or LSTM input that fits into memory, from shapes alone."""
-    imports.add_suite_folder(Path(suite))
     from convbench.core.quantities import amount
     from convbench.measure.machine import environment
     from convbench.measure.memory import largest

@@ -33,7 +33,7 @@ from convbench.cli.app import (
 )
 from convbench.cli.report import conclude, print_missing_plugins
 from convbench.cli.terminal import console
-from convbench.core import imports, installed
+from convbench.core import installed
 from convbench.core.commands import Command
 from convbench.core.default_folders import REPORTS
 from convbench.core.errors import ConvbenchError, Interrupted
@@ -102,7 +102,6 @@ def run(
     resume_mode = _resume(resume)
     if dry_run and as_json:
         raise ConvbenchError("--dry-run measures nothing, so --json has nothing to print: leave one of them out")
-    imports.add_suite_folder(Path(suite))
     from convbench.runs import early_server
 
     server = None if executor or metrics else ctx.with_resource(early_server.start(suite, overrides or []))

@@ -19,7 +19,6 @@ from convbench.core import files, imports
 from convbench.core.default_folders import SELFTEST
 from convbench.core.errors import ConvbenchError, StoreError
 from convbench.core.text import counted
-from convbench.suite.selection import Selection
 
 LONGEST = 7 * 24 * 60
 """The longest selftest, in minutes: a week."""
@@ -64,7 +63,7 @@ def selftest(
                 "--detect": detect != 5.0, "--out": out != TRIALS,
             },
         )  # fmt: skip
-        _show(*_repeats(suite, overrides, device, Selection(only or (), skip or ()), 60 * minutes), as_json)
+        _show(*_repeats(suite, overrides, device, (only or (), skip or ()), 60 * minutes), as_json)
         return
     from convbench.check import against_base, floor, sides
     from convbench.check import selftest as test
@@ -99,17 +98,18 @@ def _show(figures: Mapping[str, Any], lines: Sequence[str], as_json: bool) -> No
 
 
 def _repeats(
-    suite: str, overrides: list[str] | None, device: str, selection: Selection, seconds: float
+    suite: str, overrides: list[str] | None, device: str, globs: tuple[Sequence[str], Sequence[str]], seconds: float
 ) -> tuple[dict[str, float], list[str]]:
     """Run the suite repeatedly, print a line per run on standard error, and return figures and sentences."""
     from convbench.report.words.units import percent
     from convbench.runs import preparation, sweep
     from convbench.runs import repeats as test
     from convbench.runs.user_code import load
+    from convbench.suite.selection import Selection
 
     loaded_suite, agreements = load(suite, overrides or []), []
     with preparation.executor_of(loaded_suite, device) as executor:
-        prepared = preparation.prepare(loaded_suite, executor, selection, "convbench selftest --run")
+        prepared = preparation.prepare(loaded_suite, executor, Selection(*globs), "convbench selftest --run")
         for agreement in test.agreements(partial(sweep.measure_unstored, prepared), seconds):
             agreements.append(agreement)
             print(f"  {percent(agreement.meet)} of {counted(agreement.cases, 'interval')} meet", file=sys.stderr)

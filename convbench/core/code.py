@@ -42,7 +42,7 @@ def changed_files(digests: Mapping[str, str]) -> list[str]:
     Modules that are only found on a path that the code itself adds (``sys.path.insert``) are left out.
     """
     return [
-        _file_name(name)
+        Path(_file(name) or name).name
         for name, digest in digests.items()
         if _spec(name.partition(".")[0], None) and _file_hash(_file(name) or "") != digest
     ]
@@ -119,8 +119,3 @@ def _spec(name: str, package: ModuleSpec | None) -> ModuleSpec | None:
             return importlib.util.find_spec(name)
         return PathFinder.find_spec(name, package.submodule_search_locations)
     return None
-
-
-def _file_name(module: str) -> str:
-    file = _file(module)
-    return Path(file).name if file else module

@@ -112,7 +112,7 @@ def ask(roots: Sequence[Path], reader: Reader, question: Callable[[Index], T]) -
         if not root.is_dir():
             raise StoreError(f"{root}: there is no such folder: name run directories, or a folder that holds them")
     folders = [root.resolve() for root in roots]
-    place = _place(folders)
+    place = cache.folder() / "history" / f"{digest(*sorted(map(os.fspath, folders)))}.sqlite"
     for _ in range(2):
         try:
             return _answer(place, folders, reader, question)
@@ -298,7 +298,3 @@ def _remove_unused(folder: Path) -> None:
         with suppress(OSError):
             if time.time() - place.stat().st_mtime > UNUSED:
                 place.unlink()
-
-
-def _place(roots: Sequence[Path]) -> Path:
-    return cache.folder() / "history" / f"{digest(*sorted(map(os.fspath, roots)))}.sqlite"

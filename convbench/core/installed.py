@@ -56,7 +56,8 @@ _attempts: dict[PluginModule, tuple[str, ...]] = {}
 def load() -> None:
     """Import every module that brings plug-ins, once; a failed import is tried again if the path has changed since."""
     path = tuple(sys.path)
-    for plugin in _plugin_modules():
+    named = (PluginModule(module, module) for module in of_environment())
+    for plugin in (*_entries(PLUGINS), *named):
         if plugin not in _attempts or (plugin.module in _missing_plugins and _attempts[plugin] != path):
             _attempts[plugin] = path
             bring(plugin)
@@ -122,12 +123,6 @@ def brought_by(module: str) -> str:
 def distribution(entry: metadata.EntryPoint) -> str:
     """Return the name and version of the distribution that an entry point belongs to."""
     return f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.name
-
-
-def _plugin_modules() -> Iterator[PluginModule]:
-    yield from _entries(PLUGINS)
-    for module in of_environment():
-        yield PluginModule(module, module)
 
 
 def of_environment() -> tuple[str, ...]:

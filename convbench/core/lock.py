@@ -56,7 +56,9 @@ def hold(path: Path, waiting: Callable[[str], None] = lambda _: None, remedy: st
         if _try_lock(descriptor) is False:
             waiting(os.pread(descriptor, 20, 0).decode(errors="replace").strip())
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-        _sign(descriptor)
+        with suppress(OSError):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         yield
     finally:
         _unlock(descriptor)
@@ -140,11 +142,3 @@ def _lock_error(path: Path, error: OSError | ValueError, remedy: str = files.ELS
     if obstacle:
         return StoreError(f"{path}: cannot be used as a lock, since it is {obstacle}: remove it")
     return files.unwritable(path, error, remedy)
-
-
-def _sign(descriptor: int) -> None:
-    try:
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-    except OSError:
-        return

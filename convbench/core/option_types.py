@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from annotated_types import Ge, Gt
 
 from convbench.core.errors import ConvbenchError
 
-Count = Annotated[int, Field(ge=1)]
-NonNegative = Annotated[int, Field(ge=0)]
-Exponent = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Ge(1)]
+NonNegative = Annotated[int, Ge(0)]
+Exponent = Annotated[float, Gt(0)]
 PaddingMode = Literal["zeros", "circular"]
 Exporter = Literal["dynamo", "torchscript"]
 """torch's exporters to ONNX."""

@@ -109,7 +109,8 @@ def _join(records: Sequence[Record]) -> Record:
     if not first_record.visits:
         return next((record for record in records if record.status == "ok"), first_record)
     records = [record for record in records if record.visits]  # the others have no part in these visits
-    records = [record for record in records if _is_refused(record)] or records  # times of a refused case mean nothing
+    # If the facts showed that the case has no result, such as for a wrong output, its times mean nothing.
+    records = [record for record in records if record.status != "ok" and record.visits[0].round == FACTS] or records
     names = dict.fromkeys(reading.metric.name for record in records for reading in record.readings)
     return replace(
         _representative(records),
@@ -119,11 +120,6 @@ def _join(records: Sequence[Record]) -> Record:
         visits=tuple(chain.from_iterable(record.visits for record in records)),
         seconds=sum(record.seconds for record in records),
     )
-
-
-def _is_refused(record: Record) -> bool:
-    """Whether the facts of a case showed that it has no result, such as for a wrong output."""
-    return record.status != "ok" and record.visits[0].round == FACTS
 
 
 def _representative(records: Sequence[Record]) -> Record:

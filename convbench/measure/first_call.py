@@ -40,7 +40,8 @@ def open_case(case: Case, seed: int, *, checked: bool = False) -> tuple[Subject,
     expected, eager_seconds = time_call(eager)
     subject = transform(assemble(case, seed))
     output, seconds, doubts = _first_call(subject)
-    costs: Opening = [*_costs(subject.deployment), _cold_call(seconds), *_compile_time(case, seconds - eager_seconds)]
+    compile_time = [Reading(metrics.COMPILE, (max(0.0, seconds - eager_seconds),))] if compiles(case) else []
+    costs: Opening = [*_costs(subject.deployment), _cold_call(seconds), *compile_time]
     costs += doubts
     try:
         return subject, [*costs, *agreement(subject, eager, output, expected)]
@@ -98,8 +99,3 @@ def _costs(deployment: Deployment | None) -> Iterator[Reading]:
 
 def _cold_call(seconds: float) -> Reading:
     return Reading(metrics.COLD_CALL, (seconds,))
-
-
-def _compile_time(case: Case, seconds: float) -> Iterator[Reading]:
-    if compiles(case):
-        yield Reading(metrics.COMPILE, (max(0.0, seconds),))

@@ -50,7 +50,8 @@ def measure(
     forget_refusals()
     if case.trial:
         with current_device(case.device):
-            results, state = _trial_results(case, protocol)
+            before, results = environment.conditions(case.device), list(trial(case, protocol))
+            state = _conditions(before, environment.conditions(case.device))
     else:
         with computing_with(case):
             open_subject = partial(open_case, case, protocol.seed, checked=checked)
@@ -64,11 +65,6 @@ def measure(
         started=date,
         seconds=time.perf_counter() - start,
     )
-
-
-def _trial_results(case: Case, protocol: Protocol) -> Results:
-    start = environment.conditions(case.device)
-    return list(trial(case, protocol)), _conditions(start, environment.conditions(case.device))
 
 
 def _probe_results(
@@ -114,7 +110,9 @@ def _probe_results(
     if isinstance(twin, Subject):
         results += _probe(late_probes, twin, protocol)
     elif isinstance(twin, str):
-        results.append(_meta_finding(twin))
+        results.append(
+            Finding(SLOW_ON_META, "note") if twin == SLOW else Finding(NOT_ON_META, "note", {"reason": twin})
+        )
         eager = after_call(assemble(case, protocol.seed))
         results += _probe(static_probes, eager, protocol)
         state = state or _number_type(eager)
@@ -124,10 +122,6 @@ def _probe_results(
 def _number_type(subject: Subject) -> dict[str, Scalar]:
     """The number type of a model that is not in float32, for its record."""
     return {"dtype": subject.number_type} if subject.number_type != FP32 else {}
-
-
-def _meta_finding(reason: str) -> Finding:
-    return Finding(SLOW_ON_META, "note") if reason == SLOW else Finding(NOT_ON_META, "note", {"reason": reason})
 
 
 @contextmanager

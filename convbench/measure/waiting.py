@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
+from convbench.core.affinity import allowed_cores
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,6 @@ def _ready_seconds() -> float:
 
 def _stolen_seconds() -> float:
     """Stolen seconds, averaged over the cores that this process may run on."""
-    if not hasattr(os, "sched_getaffinity"):
-        return 0.0
-    cores, times = os.sched_getaffinity(0), psutil.cpu_times(percpu=True)
-    steal_times = [getattr(times[core], "steal", 0.0) for core in cores if core < len(times)]
+    times = psutil.cpu_times(percpu=True)
+    steal_times = [getattr(times[core], "steal", 0.0) for core in allowed_cores() if core < len(times)]
     return sum(steal_times) / max(1, len(steal_times))

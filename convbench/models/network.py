@@ -54,7 +54,8 @@ def build(case: Case, seed: int, device: str) -> nn.Module:
                 model: nn.Module = _assemble(parts, case.clip, seed)
             case Whole() as whole:
                 seed_all(seed)
-                model = _to_device(device, _users_model(whole))
+                name, options = whole.model.name, dict(whole.model.options)
+                model = _to_device(device, _new_module(name, _factory(name, import_path(name))(**options)))
     return in_mode(model, training=False)
 
 
@@ -199,11 +200,6 @@ def _factory(name: str, build: Any) -> Any:
     if isinstance(build, nn.Module):
         raise ConvbenchError(f"{name} is a module: name a function or class that makes a new one at each call")
     return build
-
-
-def _users_model(whole: Whole) -> nn.Module:
-    factory = _factory(whole.model.name, import_path(whole.model.name))
-    return _new_module(whole.model.name, factory(**dict(whole.model.options)))
 
 
 def _assemble(parts: Parts, clip: Clip, seed: int) -> ConvReducerRNN:

@@ -188,7 +188,8 @@ def assemble(case: Case, seed: int, device: str | None = None, model: nn.Module 
     model = network.build(case, seed, device) if model is None else model
     arguments = inputs(case, seed, device, model)
     if any(isinstance(module, LazyModuleMixin) for module in model.modules()):
-        _materialize(model, arguments, device)
+        with torch.device(device):  # so that its lazy layers get their sizes
+            WithoutGradients(model, WithoutGradients.TRAINABLE)(*arguments.args, **arguments.kwargs)
     modes = WithoutGradients.TRAINABLE if case.architecture in _REFUSALS else WithoutGradients.MODES
     return Subject(case, seed, device, model, arguments, _forward(case, model), number_type(model), modes=modes)
 
@@ -242,12 +243,6 @@ def transform(subject: Subject) -> Subject:
             raise ConvbenchError(f"the variant {choice} returned {kind}: it must return the subject")
         subject = result
     return subject
-
-
-def _materialize(model: nn.Module, inputs: Inputs, device: str) -> None:
-    """Call a model once, so that its lazy layers get their sizes."""
-    with torch.device(device):
-        WithoutGradients(model, WithoutGradients.TRAINABLE)(*inputs.args, **inputs.kwargs)
 
 
 def _forward(case: Case, model: nn.Module) -> Callable[..., Any]:

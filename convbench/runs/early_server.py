@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
+from convbench.core import imports
 from convbench.runs import user_code
 from convbench.runs.processes import Processes
 
@@ -18,6 +20,7 @@ _servers: list[Processes] = []
 @contextmanager
 def start(source: str, overrides: Sequence[str]) -> Iterator[Processes]:
     """Start the server with the modules that the suite's text suggests. It ends here unless ``take`` hands it over."""
+    imports.add_suite_folder(Path(source))  # before the server starts: it has this path
     words = " ".join((*overrides, *user_code.texts(source, overrides)))
     modules = [name for name, word in ((COMPILER, COMPILES), (DIGITS, TRAINS)) if word.search(words)]
     processes = Processes(modules)

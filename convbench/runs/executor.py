@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from convbench.core import code
+from convbench.core.affinity import allowed_cores
 from convbench.core.comparability import fingerprint
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import FACTS, Case, Protocol, Record, Scalar
@@ -231,5 +232,4 @@ def pin(cores: Sequence[int]) -> Iterator[None]:
 def _cores() -> tuple[int, ...]:
     """Return the numbers of the cores to pin to, as many as may be used at once."""
     count = cgroup.available_cores()
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(count)
-    return tuple(cores)[:count]
+    return tuple(allowed_cores() or range(count))[:count]

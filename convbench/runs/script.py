@@ -63,7 +63,7 @@ def user_imports(cases: Sequence[Case]) -> UserImports:
     Raises ConvbenchError if they need code typed into an interactive session, which no other process can see.
     """
     all_plugins = ((shelf.kind, plugin.name, plugin.module) for shelf in SHELVES for plugin in shelf.registered())
-    plugins = tuple(entry for entry in all_plugins if not _is_ours(entry[2]))
+    plugins = tuple(entry for entry in all_plugins if entry[2].partition(".")[0] != "convbench")
     modules = tuple(sorted({module for _, _, module in plugins if module not in (MAIN, AGAIN)}))
     name = next(_references(cases), None)
     if name is None:
@@ -117,7 +117,3 @@ def _run_again(path: str) -> None:
         return
     finally:
         _running_scripts.clear()
-
-
-def _is_ours(module: str) -> bool:
-    return module.partition(".")[0] == "convbench"

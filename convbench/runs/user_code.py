@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from convbench import suite as suites
+from convbench.core import imports
 from convbench.core.errors import CaseFailed, ConvbenchError, SuiteError
 from convbench.core.record import Case, Whole
 from convbench.runs.processes import Processes
@@ -33,8 +34,10 @@ SECONDS_A_CASE, SECONDS_A_TASK = 0.2, 300.0
 def load(source: str, overrides: Sequence[str] = (), processes: Processes | None = None) -> Suite:
     """Return ``suite.load``, run in a separate process (of ``processes``, if given) if the suite names the user's code.
 
-    Raises SuiteError, also for what the user's modules do when they are imported.
+    Modules beside the suite can then be imported. Raises SuiteError, also for what the user's modules do when they are
+    imported.
     """
+    imports.add_suite_folder(Path(source))
     if not any(map(OWN.search, texts(source, overrides))):
         return suites.load(source, overrides)
     call = Call(suites.load, (source, tuple(overrides)), timeout=SECONDS, forks=processes is not None)
@@ -105,11 +108,6 @@ def texts(source: str, overrides: Sequence[str]) -> Iterator[str]:
     yield from (override.partition("=")[2] for override in overrides)
     with suppress(ConvbenchError):
         path = suites.find(source)
-        with suppress(OSError):
-            text = _start_of(path).decode(errors="replace").replace("\0", "")
+        with suppress(OSError), path.open("rb") as file:
+            text = file.read(suites.MAX_BYTES).decode(errors="replace").replace("\0", "")
             yield COMMENT.sub("", text)
-
-
-def _start_of(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(suites.MAX_BYTES)

@@ -68,7 +68,7 @@ def doubts(pool: Sequence[Candidate], place: int, is_shown: bool, p: float, is_a
         "edge": is_at_edge,
         "few-seeds": len(pick.quality.by_seed) < SURE_SEEDS,
         "collapses": flag_fallible(pool)[place],
-        "undertrained": any(_still_learning(candidate) for candidate in (pick, best)),
+        "undertrained": any(2 * q.unconverged >= len(q.by_seed) for q in (pick.quality, best.quality)),
         "known-clips": pick.quality.knows_test_clips,
     }
     return tuple(doubt for doubt, holds in conditions.items() if holds)
@@ -101,12 +101,6 @@ def edge(
     if p > ERROR or gain <= within:
         return {}
     return {"size": largest_size, "smaller": max(smaller_sizes), "gain": gain, "p": p}
-
-
-def _still_learning(candidate: Candidate) -> bool:
-    """Whether at least half of the candidate's sound runs had not converged."""
-    quality = candidate.quality
-    return 2 * quality.unconverged >= len(quality.by_seed)
 
 
 def _family(quality: Quality) -> tuple[Parts, str]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from convbench.analysis.choice.candidates import Candidate, CostName, table_of
+from convbench.analysis.costs.pareto import probability
 from convbench.analysis.inference.arrays import Flags, Floats
-from convbench.analysis.inference.dominance import probability
 from convbench.analysis.inference.two_way import fit
 from convbench.core import metrics
 from convbench.core.statistics import NORMAL

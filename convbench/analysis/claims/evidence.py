@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from convbench.analysis import latencies
 from convbench.analysis.claims.judgement import Lacking, Number
 from convbench.analysis.quality.lessons import Lesson, lessons
 from convbench.analysis.quality.qualities import Quality, qualities
-from convbench.analysis.results import Result, results
+from convbench.analysis.results import Group, Result, results
 from convbench.core import merging
 from convbench.core.record import EAGER, Clip, Parts, Record, Recurrent, RunDescription, Training
+from convbench.core.statistics import Interval
 
 TRAIN = "run the suites claims and claims-dials, and give `convbench claims` both runs"
 COSTS = "run the suite claims, and give `convbench claims` its run"
@@ -112,3 +114,23 @@ def left_out(qualities: Iterable[Quality]) -> tuple[Number, ...]:
         *([Number("Runs in the means that were still learning", unconverged, "1", n=runs)] if unconverged else ()),
         *([Number("Learning rates tried, so that tuning is part of each comparison", 1)] if len(rates) == 1 else ()),
     )
+
+
+LEAST_RATIO = 1.1
+"""Ratio of two latencies below which the first is not longer in a way that matters."""
+
+
+def group_of_largest_input(results: Sequence[Result]) -> list[Result]:
+    """Return the group of one backbone, LSTM and clip on one machine that has the largest LSTM input."""
+    groups: dict[tuple[Group, str], list[Result]] = defaultdict(list)
+    for result in results:
+        parts = result.case.architecture
+        if isinstance(parts, Parts) and not parts.layer_norm:
+            groups[result.group, f"{parts.backbone}/{parts.rnn}"].append(result)
+    return max(groups.values(), key=lambda group: max(result.lstm_input or 0 for result in group), default=[])
+
+
+def ratio_of(result: Result, other: Result) -> Interval:
+    """Return the latency of ``result`` over that of ``other``."""
+    assert result.timing and other.timing
+    return latencies.ratios([(result.timing, other.timing)])[0]

@@ -39,7 +39,8 @@ def read(directory: Path) -> Contents:
     machines = _Machines({run.fingerprint: run.environment, **run.environments})
     protocol_digest = digest(*map(str, protocol_facts(run).items()))
     numbers = tuple(_numbers(measurements, tracked_metrics, protocol_digest, machines))
-    identity, latest = merging.identity(run), _latest(records)
+    starts = ((record.started, *(visit.started for visit in record.visits)) for record in records)
+    identity, latest = merging.identity(run), max(chain.from_iterable(starts), default="")
     return Contents(entry, identity, numbers, machines.names, tracked_metrics, run.parts, latest)
 
 
@@ -72,12 +73,6 @@ def machine_name(facts: Mapping[str, Scalar]) -> str:
     cores = counted(facts["cores"], "core") if facts.get("cores") else None
     torch = f"torch {facts['torch']}" if facts.get("torch") else None
     return ", ".join(str(word) for word in (facts.get("gpu"), facts.get("cpu"), cores, torch) if word)
-
-
-def _latest(records: list[Record]) -> str:
-    """Return when the last record or visit began; empty if there was none."""
-    starts = ((record.started, *(visit.started for visit in record.visits)) for record in records)
-    return max(chain.from_iterable(starts), default="")
 
 
 def _tracked_metrics(results: list[Result]) -> list[Metric]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -128,7 +128,8 @@ def _lesson(record: Record, parts: Parts, trial: Trial, rate: float) -> Lesson:
     train, majority, classes = (
         typical(record, metric) or 0.0 for metric in (metrics.TRAIN_ACCURACY, metrics.MAJORITY, metrics.CLASSES)
     )
-    if flag is None and _was_cut_short(record, curve, train):
+    if flag is None and curve and late_fall(record.samples(metrics.TRAIN_LOSS), train, curve[-1].val) is not None:
+        # a run of an earlier version, which had no such finding
         flag = "unconverged"
     return Lesson(
         headless(parts), record.case.clip, str(trial.task), trial.seed, rate, trial.control, flag,
@@ -142,11 +143,6 @@ def _lesson(record: Record, parts: Parts, trial: Trial, rate: float) -> Lesson:
 def _answers(record: Record) -> Answers | None:
     sources, right, pool = map(record.samples, (metrics.TEST_SOURCES, metrics.TEST_RIGHT, metrics.POOL))
     return Answers(tuple(map(int, sources)), tuple(map(bool, right)), int(pool[0])) if sources else None
-
-
-def _was_cut_short(record: Record, curve: Sequence[Checkpoint], train: float) -> bool:
-    """Whether a run without that finding, such as one of an earlier version, ended in the middle of learning."""
-    return bool(curve) and late_fall(record.samples(metrics.TRAIN_LOSS), train, curve[-1].val) is not None
 
 
 def _flag(record: Record) -> Flag | None:

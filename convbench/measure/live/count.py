@@ -133,15 +133,11 @@ def _second_count(model: nn.Module, inputs: Inputs) -> tuple[int | None, str | N
     """Return the MACs from the trace of a real call of a copy, or the reason why there are none."""
     clones = {id(parameter): parameter for parameter in model.parameters() if is_frozen(parameter)}  # not copied
     try:
-        twin = subject(copy.deepcopy(model, clones), inputs.map_tensors(_without_gradient))
+        # A trace refuses an input that takes a gradient.
+        twin = subject(copy.deepcopy(model, clones), inputs.map_tensors(lambda tensor: tensor.detach().clone()))
         return sum(trace(after_call(twin)).macs.values()), None
     except Exception as error:
         return None, reason_of(error)
-
-
-def _without_gradient(tensor: torch.Tensor) -> torch.Tensor:
-    """A copy that takes no gradient: a trace refuses an input that takes one."""
-    return tensor.detach().clone()
 
 
 def _on_meta(model: nn.Module, inputs: Inputs) -> Subject | None:

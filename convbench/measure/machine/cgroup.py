@@ -12,6 +12,8 @@ from math import ceil
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from convbench.core.affinity import allowed_cores
+
 ROOT = Path("/")
 UNLIMITED = 2**60
 """Byte counts from here on mean no limit: version 1 writes that as the largest multiple of a page."""
@@ -33,7 +35,7 @@ NAMES = (
 
 def available_cores() -> int:
     """Cores that this process may run on at once: those of its affinity, at most as many as its quota fills."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(allowed_cores()) or os.cpu_count() or 1
     return min(cores, ceil(cpu_quota() or cores))
 
 

@@ -19,7 +19,7 @@ from convbench.core.scales import gib
 from convbench.core.text import counted
 from convbench.core.traits import ExecutorTraits, VariantTraits, missing_modules, of_variant
 from convbench.measure.machine import cgroup, environment, malloc, nvml
-from convbench.measure.machine.allocators import PACKAGES, preload
+from convbench.measure.machine.malloc import PACKAGES, preload
 from convbench.measure.machine.toolchain import compiler_version, missing_gpu_tool, missing_tool, switched_off
 from convbench.models.runtimes.quiet import quiet
 

@@ -89,7 +89,12 @@ def describe(device: str, packages: Sequence[str] = ()) -> dict[str, Scalar]:
     facts |= {name: os.environ[name] for name in VARIABLES if name in os.environ} | _preloads()
     facts |= {name: package_version(name) for name in packages if name != COMPILER}
     facts |= {COMPILER: compiler_version()} if COMPILER in packages and device == "cpu" else {}
-    facts |= _precision(device) | _quota()
+    facts |= {
+        "matmul_precision": precision.products(device),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+    }
+    if (quota := cgroup.cpu_quota()) is not None:
+        facts |= {"cpu_quota": quota}
     if torch.device(device).type == "cuda":
         facts |= _cuda(torch.device(device))
     elif wanted == "auto" and nvml.has_driver():
@@ -192,23 +197,10 @@ def _cuda(device: torch.device) -> dict[str, Scalar]:
     }
 
 
-def _quota() -> dict[str, Scalar]:
-    """Processors' worth of time that a container may use, if it has such a limit."""
-    quota = cgroup.cpu_quota()
-    return {} if quota is None else {"cpu_quota": quota}
-
-
 def _preloads() -> dict[str, Scalar]:
     """The libraries that the linker loads first, such as another OpenMP or allocator, without their folders."""
     names = [Path(path).name for path in re.split("[ :]+", os.environ.get("LD_PRELOAD", "")) if path]
     return {"LD_PRELOAD": " ".join(names)} if names else {}
-
-
-def _precision(device: str) -> dict[str, Scalar]:
-    return {
-        "matmul_precision": precision.products(device),
-        "deterministic": torch.are_deterministic_algorithms_enabled(),
-    }
 
 
 def _cpu_model() -> str:

@@ -1,8 +1,8 @@
-"""Fix glibc's malloc settings: they decide how many pages a call maps anew, which may take most of the call.
+"""Fix the C allocator of processes that measure: it decides how many pages a call maps anew, often most of its time.
 
 By default, glibc changes the size from which it maps blocks anew, by what a process happens to free first: the same
 model then takes 3 ms in one process and 17 ms in the next. Every process that measures fixes the settings, unless the
-user has set them.
+user has set them. Another library can replace glibc's allocator in a process that starts.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import ctypes
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from ctypes.util import find_library
+from typing import Literal
 
 from convbench.core.errors import Unavailable
 
@@ -69,3 +71,19 @@ def apply(settings: Mapping[str, int]) -> None:
         if not mallopt(NUMBERS[variable], value):
             raise Unavailable(f"glibc refused mallopt({NUMBERS[variable]}, {value})")
         os.environ[variable] = str(value)
+
+
+Name = Literal["glibc", "glibc-arena", "jemalloc", "tcmalloc"]
+PACKAGES = {"jemalloc": ("jemalloc", "libjemalloc2"), "tcmalloc": ("tcmalloc_minimal", "libtcmalloc-minimal4")}
+
+
+def preload(*, malloc: Name = "glibc-arena") -> Mapping[str, str]:
+    """LD_PRELOAD for an allocator that replaces glibc's. Raises Unavailable if its library is not installed."""
+    if malloc not in PACKAGES:
+        return {}
+    library, package = PACKAGES[malloc]
+    path = find_library(library)
+    if path is None:
+        raise Unavailable(f"{malloc} is not installed: on Debian, apt-get install {package}")
+    libraries = os.environ.get("LD_PRELOAD", "")
+    return {"LD_PRELOAD": f"{path}:{libraries}" if libraries else path}

@@ -1,18 +1,31 @@
-"""Files that the processes of a run share: one of them makes the content, the others read it."""
+"""Files that the trainings of a run share, so that each is made once: trained models, and the clips of a user.
+
+A model that several runtimes evaluate is trained once, and a user's clips are read or made once per seed. A training
+gives the same result wherever it runs, so if the weights are not at hand it is simply repeated. All trainings of a seed
+have the same clips in the same split, even if a user's function yields others each time.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import asdict
+from functools import wraps
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any
+from typing import Any, ParamSpec
 
 import torch
+from torch import nn
 
-from convbench.core import lock
+from convbench.core import lock, scratch
+from convbench.core.record import Case
+from convbench.core.text import digest
 from convbench.measure import progress
+from convbench.measure.quality.data import Labelled, Pool, Splits
+from convbench.measure.quality.fit import Curve
 
 Content = dict[str, Any]
 UNREADABLE = (OSError, RuntimeError)
@@ -61,3 +74,42 @@ def _bytes(content: Any) -> int:
     elif not isinstance(content, tuple):
         return 0
     return sum(map(_bytes, content))
+
+
+def train_or_load(case: Case, model: nn.Module, fit: Callable[[], Curve]) -> Curve:
+    """Return the curve of the eager case's training and leave its weights in the model; ``fit`` trains it."""
+    folder = os.environ.get(scratch.TRAINED)
+    if folder is None:
+        return fit()
+
+    def train() -> Content:
+        curve = fit()
+        return {"curve": asdict(curve), "weights": model.state_dict()}
+
+    content = read_or_make(Path(folder, f"{digest(case.eager.id)}.pt"), train)
+    model.load_state_dict(content["weights"])
+    return Curve(**content["curve"])
+
+
+P = ParamSpec("P")
+
+
+def cache_clips(load: Callable[P, Splits]) -> Callable[P, Splits]:
+    """Decorator: further processes of the run that ask for the same clips get those of the first."""
+
+    @wraps(load)
+    def read_or_load(*args: P.args, **options: P.kwargs) -> Splits:
+        folder = os.environ.get(scratch.CLIPS)
+        if folder is None:
+            return load(*args, **options)
+
+        def load_content() -> Content:
+            splits = load(*args, **options)
+            parts = tuple(map(tuple, (splits.train, splits.val, splits.test)))
+            return {"parts": parts, "classes": splits.classes, "pool": splits.pool and tuple(splits.pool)}
+
+        content = read_or_make(Path(folder, f"{digest(repr((load.__qualname__, args, options)))}.pt"), load_content)
+        train, val, test = (Labelled(*part) for part in content["parts"])
+        return Splits(train, val, test, content["classes"], content["pool"] and Pool(*content["pool"]))
+
+    return read_or_load

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,14 +16,14 @@ from convbench.core import metrics
 from convbench.core.record import Case, Choice, Clip, Finding, Metric, Parts, Protocol, Reading, Training, Trial
 from convbench.measure import progress
 from convbench.measure.counts.counted import macs_by_stage
-from convbench.measure.quality import controls, data_findings, digits, verdict
+from convbench.measure.quality import controls, digits, findings
 from convbench.measure.quality.data import Labelled, Splits
 from convbench.measure.quality.fit import Curve, Recipe, accuracy, fit, predictions, share_right
 from convbench.measure.quality.in_variant import Names, features_of, names_of
 from convbench.measure.quality.linear import Readout, features, r2
+from convbench.measure.quality.run_files import train_or_load
 from convbench.measure.quality.splitting import random
 from convbench.measure.quality.tasks import load
-from convbench.measure.quality.trained_models import train_or_load
 from convbench.models import network, subject
 from convbench.models.weights import channels_last
 
@@ -58,7 +57,7 @@ def learn(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading | Fi
     training = protocol.training
     splits = load(trial.task, case.clip, training, trial.seed)
     progress.tell("training", [])
-    yield from data_findings.findings(splits)
+    yield from findings.of_clips(splits)
     splits = controls.apply(trial.control, splits, trial.seed)
     headed_case = _with_head(case, len(splits.classes))
     model = channels_last(_model(headed_case, trial, protocol))
@@ -66,7 +65,7 @@ def learn(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading | Fi
     eager_curve = train_or_load(case, model, lambda: fit(model, splits, recipe, trial.seed))
     clip = replace(case.clip, batch=min(case.clip.batch, len(splits.train.labels)))
     flops = 2 * sum(macs_by_stage(replace(headed_case.eager, scenario="train", clip=clip)).values())
-    train = accuracy(model, _first_clips(splits.train, len(splits.test.labels)))
+    train = accuracy(model, Labelled(*(part[: len(splits.test.labels)] for part in splits.train)))
     answers = predictions(model, splits.val.clips).tolist()
     names = names_of(headed_case, model, splits.train) if case.variant else partial(predictions, model)
     curve = _in_variant(names, splits, eager_curve) if case.variant else eager_curve
@@ -77,7 +76,7 @@ def learn(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading | Fi
     yield _reading(metrics.VAL_ACCURACY, curve.val)
     yield _reading(metrics.TEST_ACCURACY, curve.test)
     yield _reading(metrics.TRAIN_ACCURACY, [train])
-    yield _reading(metrics.MAJORITY, [_majority(splits)])
+    yield _reading(metrics.MAJORITY, [int(splits.test.labels.bincount().max()) / len(splits.test.labels)])
     yield _reading(metrics.CLASSES, [len(splits.classes)])
     yield _reading(metrics.TEST_CLIPS, [len(splits.test.labels)])
     if splits.pool:
@@ -86,7 +85,7 @@ def learn(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading | Fi
         yield _reading(metrics.TEST_RIGHT, (names(splits.test.clips) == splits.test.labels).tolist())
     if (expected_accuracy := controls.expected_accuracy(trial.control, trial.task, len(splits.classes))) is not None:
         yield _reading(metrics.CONTROL_EXPECTED, [expected_accuracy])
-    yield from verdict.findings(answers, splits.val.labels.tolist(), eager_curve, train)
+    yield from findings.of_training(answers, splits.val.labels.tolist(), eager_curve, train)
 
 
 def _in_variant(names: Names, splits: Splits, curve: Curve) -> Curve:
@@ -167,15 +166,6 @@ def _model(case: Case, trial: Trial, protocol: Protocol) -> nn.Module:
 
 def _one_hot(labels: torch.Tensor) -> torch.Tensor:
     return nn.functional.one_hot(labels, len(digits.CLASSES)).double()
-
-
-def _first_clips(data: Labelled, count: int) -> Labelled:
-    return Labelled(data.clips[:count], data.labels[:count])
-
-
-def _majority(splits: Splits) -> float:
-    labels = splits.test.labels.tolist()
-    return Counter(labels).most_common(1)[0][1] / len(labels)
 
 
 def _reading(metric: Metric, samples: Sequence[float]) -> Reading:

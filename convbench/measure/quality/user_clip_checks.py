@@ -57,8 +57,9 @@ def label_of(label: Any, source: str) -> Label:
     if name is None or (isinstance(name, float) and math.isnan(name)):
         raise ConvbenchError(f"{source} has no label: give every clip the int or text that names its class")
     if not isinstance(name, int | str):
-        advice = "name one of several classes, for instance by argmax of a one-hot row" if _is_collection(name) else ""
-        advice = advice or "only classes are learned here, so sort other targets into classes first"
+        advice = "only classes are learned here, so sort other targets into classes first"
+        if isinstance(name, list | tuple | set | np.ndarray | torch.Tensor):
+            advice = "name one of several classes, for instance by argmax of a one-hot row"
         raise ConvbenchError(
             f"{source} has the label {str(name)[:40]!r} ({type(name).__name__}): a label is an int or text; {advice}"
         )
@@ -72,20 +73,16 @@ def group_of(group: Any) -> str | None:
 
 
 def _plain_value(value: Any) -> Any:
-    item = value.item() if isinstance(value, np.ndarray | np.generic | torch.Tensor) and _is_single(value) else value
+    item = (
+        value.item()
+        if isinstance(value, np.ndarray | np.generic | torch.Tensor) and np.prod(tuple(value.shape)) == 1
+        else value
+    )
     if isinstance(item, bool):
         return str(item)
     if isinstance(item, bytes):
         return item.decode(errors="replace")
     return int(item) if isinstance(item, float) and item.is_integer() else item
-
-
-def _is_collection(label: Any) -> bool:
-    return isinstance(label, list | tuple | set | np.ndarray | torch.Tensor)
-
-
-def _is_single(label: Any) -> bool:
-    return bool(np.prod(tuple(label.shape)) == 1)
 
 
 def _numbers(frames: Any, source: str) -> Pixels:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from convbench.core import imports
 from convbench.core.code import located
 from convbench.core.errors import ConvbenchError
 from convbench.core.imports import import_path
@@ -17,8 +19,8 @@ from convbench.core.record import Choice, Clip, Scalar, Training
 from convbench.core.scales import gib
 from convbench.measure import progress
 from convbench.measure.machine.environment import available_memory
-from convbench.measure.quality.clip_files import cache_clips
 from convbench.measure.quality.data import Labelled, Pool, Splits
+from convbench.measure.quality.run_files import cache_clips
 from convbench.measure.quality.splitting import SOURCES, Indices, random, stratify, stratify_groups
 from convbench.measure.quality.user_clip_checks import (
     Label,
@@ -195,3 +197,23 @@ def _call(function: Callable[..., Any], options: Mapping[str, Scalar], name: str
 
 def _description(item: Any) -> str:
     return f"{type(item).__name__} of {len(item)}" if isinstance(item, tuple | list) else type(item).__name__
+
+
+def folder(path: str, task: str, or_file: str = "") -> Path:
+    """Return the folder at ``path``, or the file with that suffix. Raises ConvbenchError if there is none."""
+    try:
+        root = Path(path).expanduser()
+        if or_file and root.suffix == or_file and root.is_file():
+            return root
+        fault = "" if root.is_dir() else "is a file" if root.exists() else "does not exist"
+    except (OSError, ValueError, RuntimeError) as error:
+        fault = f"cannot be a folder ({getattr(error, 'strerror', None) or error})"
+    if fault:
+        place = imports.working_directory() or "a folder that was deleted"
+        raise ConvbenchError(f"{task}: {path} {fault} (from {place}): set path to the folder with the clips")
+    return root
+
+
+def entries(root: Path) -> list[Path]:
+    """The entries of a folder in the order of their names, without hidden files."""
+    return sorted(entry for entry in root.iterdir() if not entry.name.startswith("."))

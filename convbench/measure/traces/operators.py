@@ -50,9 +50,11 @@ def operators(events: Iterable[Event], spans: Spans) -> list[Operator]:
             while stack and event.begin >= stack[-1].event.end:
                 _close(stack)
             if event.category == MEMORY:
-                _allocate(event, stack)
+                if stack:
+                    stack[-1].operator.self_bytes += int(event.args.get("Bytes", 0))
                 continue
-            operator = _operator_of(by_key, event, spans)
+            key = (event.name, spans.stage(event.begin), spans.phase(event.begin))
+            operator = by_key.setdefault(key, Operator(*key))
             is_outer = all(frame.operator is not operator for frame in stack)
             operator.device_s += device.get(event.args.get("External id"), 0.0)
             stack.append(_Frame(event, operator, is_outer))
@@ -72,11 +74,6 @@ def _by_thread(events: list[Event]) -> dict[Any, list[Event]]:
     return threads
 
 
-def _operator_of(by_key: dict[Key, Operator], event: Event, spans: Spans) -> Operator:
-    key = (event.name, spans.stage(event.begin), spans.phase(event.begin))
-    return by_key.setdefault(key, Operator(*key))
-
-
 def _close(stack: list[_Frame]) -> None:
     call = stack.pop()
     seconds = call.event.seconds
@@ -86,11 +83,6 @@ def _close(stack: list[_Frame]) -> None:
         call.operator.total_s += seconds
     if stack:
         stack[-1].inner_s += seconds
-
-
-def _allocate(event: Event, stack: list[_Frame]) -> None:
-    if stack:
-        stack[-1].operator.self_bytes += int(event.args.get("Bytes", 0))
 
 
 def _device_seconds(events: list[Event]) -> dict[Any, float]:

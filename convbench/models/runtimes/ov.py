@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from convbench.core.affinity import allowed_cores
 from convbench.core.errors import CaseFailed, Impossible, Unavailable
 from convbench.core.option_types import Exporter
 from convbench.core.record import Case
@@ -88,7 +88,7 @@ class OpenVino:
             model = core.compile_model(core.read_model(str(folder / FILE)), "CPU", settings)
         except RuntimeError as error:
             raise CaseFailed("error", f"OpenVINO cannot load the exported model: {reason(error)}") from error
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else threads
+        cores = len(allowed_cores()) or threads
         count = model.get_property("INFERENCE_NUM_THREADS")
         if count < min(threads, cores):  # a process without timing may be pinned to fewer cores than threads
             raise Unavailable(

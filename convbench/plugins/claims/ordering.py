@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convbench.analysis.claims.claim import Judgement, Lacking, Number, Verdict, claim
-from convbench.analysis.claims.costs import LEAST_RATIO, group_of_largest_input, ratio_of
-from convbench.analysis.claims.evidence import COSTS, Evidence
+from convbench.analysis.claims.evidence import COSTS, LEAST_RATIO, Evidence, group_of_largest_input, ratio_of
 from convbench.analysis.results import Result
 from convbench.core.statistics import TAIL, Interval
 

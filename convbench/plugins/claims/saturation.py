@@ -114,12 +114,9 @@ def _measure() -> Inits:
             inputs = {"torch's default": x @ weights["weight_ih_l0"].T, "LayerNorm": x_norm @ weights["weight_ih_l0"].T}
             inputs["fan-in"] = inputs["torch's default"] * (HIDDEN / size) ** 0.5
             for name, values in inputs.items():
-                inits[name][size] = _gates(values + bias)
+                gates = values + bias
+                inits[name][size] = Gates(float(gates.std()), float((gates.abs() > EDGE).float().mean()))
     return inits
-
-
-def _gates(values: torch.Tensor) -> Gates:
-    return Gates(float(values.std()), float((values.abs() > EDGE).float().mean()))
 
 
 def _differences(evidence: Evidence) -> tuple[list[Difference], list[Difference], tuple[Number, ...], int]:

@@ -113,7 +113,9 @@ class Isolated(OnThisMachine):
 def measure(job: Job) -> Record:
     """Measure a job in its own process."""
     if job.case.trial:
-        _keep_memory()
+        # Keep freed memory: mapping it anew for every batch takes twice as long, and a trial is not timed.
+        with suppress(Unavailable):
+            malloc.apply(malloc.GLIBC_ARENA)
     return measure_here(job)
 
 
@@ -165,9 +167,3 @@ class _JobPool:
                 other.wait()
             ((_, record),) = one_by_one([job], host, self.executor.measure)
         return job, replace(record, environment=host.fingerprint)
-
-
-def _keep_memory() -> None:
-    """Keep freed memory, as mapping it anew for every batch takes twice as long. Only for cases that are not timed."""
-    with suppress(Unavailable):
-        malloc.apply(malloc.GLIBC_ARENA)

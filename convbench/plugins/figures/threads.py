@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Sequence
 
+from convbench.analysis.costs.gains import ThreadGain, thread_gains
 from convbench.analysis.costs.headlines import withheld_results
-from convbench.analysis.costs.threads import ThreadGain, thread_gains
 from convbench.analysis.results import Result
 from convbench.core.grouping import grouped
 from convbench.core.registry import figures

@@ -32,7 +32,7 @@ def streaming(subject: Subject) -> Callable[[], Any]:
     the user gives a ``step``, it is called as ``step(model, frame, state)``, and the frame is one moment of the inputs
     that ``inputs`` makes. The first state is None.
     """
-    if _has_step(subject):
+    if isinstance(subject.case.architecture, Whole) and subject.case.architecture.step is not None:
         frames = cycle(_moments(subject))
     else:
         frames = cycle(_frames(subject))
@@ -49,10 +49,6 @@ def streaming(subject: Subject) -> Callable[[], Any]:
         return result
 
     return run
-
-
-def _has_step(subject: Subject) -> bool:
-    return isinstance(subject.case.architecture, Whole) and subject.case.architecture.step is not None
 
 
 def _frames(subject: Subject) -> Iterator[torch.Tensor]:

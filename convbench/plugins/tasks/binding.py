@@ -34,7 +34,7 @@ def binding(clip: Clip, training: Training, seed: int) -> Splits:
 def _draw(clip: Clip, digits: Digits, count: int, rng: np.random.Generator) -> Labelled:
     labels = balanced_labels(count, len(SIDES), rng)
     larger, smaller = box(clip, LARGER), box(clip, SMALLER)
-    gaps = rng.integers(1 + _largest_gap(clip), size=count)
+    gaps = rng.integers(1 + round(FURTHEST * min(clip.height, clip.width)), size=count)
     displacements = ((larger + smaller + 1) // 2 + gaps)[:, None] * OFFSETS[labels] + larger // 2 - smaller // 2
     low = np.maximum(0, -displacements)
     high = np.minimum(np.array((clip.height, clip.width)) - larger, (clip.height, clip.width) - displacements - smaller)
@@ -44,7 +44,3 @@ def _draw(clip: Clip, digits: Digits, count: int, rng: np.random.Generator) -> L
         indices = rng.integers(len(digits.labels), size=count)
         stamp(canvas, digits.resize(size)[indices], places[:, None])
     return Labelled(in_channels(canvas, clip), torch.from_numpy(labels))
-
-
-def _largest_gap(clip: Clip) -> int:
-    return round(FURTHEST * min(clip.height, clip.width))

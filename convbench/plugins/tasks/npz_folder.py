@@ -17,10 +17,9 @@ import numpy as np
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Clip, Training
 from convbench.core.registry import tasks
-from convbench.measure.quality.clip_files import cache_clips
-from convbench.measure.quality.clip_folders import entries, folder
 from convbench.measure.quality.data import Splits
-from convbench.measure.quality.user_clips import Sample, sample_of, split
+from convbench.measure.quality.run_files import cache_clips
+from convbench.measure.quality.user_clips import Sample, entries, folder, sample_of, split
 
 UNREADABLE = (
     OSError,

@@ -19,11 +19,10 @@ from convbench.core.errors import ConvbenchError, Impossible, Unavailable
 from convbench.core.record import Clip, Training
 from convbench.core.registry import tasks
 from convbench.measure import progress
-from convbench.measure.quality.clip_files import cache_clips
-from convbench.measure.quality.clip_folders import entries, folder
 from convbench.measure.quality.data import Splits
+from convbench.measure.quality.run_files import cache_clips
 from convbench.measure.quality.user_clip_checks import Pixels
-from convbench.measure.quality.user_clips import Sample, split
+from convbench.measure.quality.user_clips import Sample, entries, folder, split
 
 if TYPE_CHECKING:
     import av

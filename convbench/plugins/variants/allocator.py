@@ -9,7 +9,7 @@ from convbench.core.errors import Unavailable
 from convbench.core.registry import declares, variants
 from convbench.core.traits import VariantTraits
 from convbench.measure.machine import malloc as glibc
-from convbench.measure.machine.allocators import PACKAGES, Name, preload
+from convbench.measure.machine.malloc import PACKAGES, Name, preload
 
 if TYPE_CHECKING:
     from convbench.models.subject import Subject

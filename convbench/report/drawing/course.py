@@ -33,7 +33,8 @@ def draw(course: Course, metric: Metric, name: str, title: str) -> Drawing:
     sound_places = [place for place in places if place not in spikes]
     axes.plot(sound_places, [course.values[place] for place in sound_places], "o", color=HUES[0], markersize=3.4)
     axes.plot(sorted(spikes), [course.values[place] for place in sorted(spikes)], "x", color=MUTED, markersize=4.5)
-    _levels(axes, course)
+    for begin, end in pairwise([0, *(change.place for change in course.changes), len(course.levels)]):
+        axes.plot(range(begin, end), course.levels[begin:end], color=TEXT, linewidth=1.6)
     for change in course.changes:
         _change(axes, change)
     _scale(axes, course, metric)
@@ -47,12 +48,6 @@ def _dates(points: Sequence[Point]) -> list[str]:
     return [
         (minute(point.started) or day) if days.count(day) > 1 else day for day, point in zip(days, points, strict=True)
     ]
-
-
-def _levels(axes: Axes, course: Course) -> None:
-    ends = [0, *(change.place for change in course.changes), len(course.levels)]
-    for begin, end in pairwise(ends):
-        axes.plot(range(begin, end), course.levels[begin:end], color=TEXT, linewidth=1.6)
 
 
 def _change(axes: Axes, change: Change) -> None:

@@ -1,4 +1,4 @@
-"""The tested claims as a page for readers."""
+"""The tested claims as a page for readers, with their plots in the style of the figures."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from convbench.analysis.claims.claim import Claim, tally
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from convbench.analysis.claims.claim import Claim, Curve, Plot, tally
 from convbench.core import files
-from convbench.report.page.claims_chart import draw
+from convbench.report.drawing import Drawing, scales
+from convbench.report.drawing.style import ACCENT, AREA, BUILT_IN, GRID, HUES, MUTED, TEXT, canvas, look
 from convbench.report.page.figure import figure
 from convbench.report.page.template import render
 from convbench.report.words import claims as words
@@ -31,3 +35,57 @@ def _claim(claim: Claim) -> dict[str, Any]:
         "counted": any(quantity.n is not None for quantity in claim.numbers),
         "figure": figure(draw(claim.plot, name), f"{name}-plot") if claim.plot else None,
     }  # fmt: skip
+
+
+MARKERS = "os^D"
+LINEAR = {"share", "points"}
+COUNTED = "clips"
+"""Unit of an axis with few values, each with its own tick."""
+
+
+def draw(plot: Plot, name: str) -> Drawing:
+    """Return the plot as a drawing; ``name`` is a file stem."""
+    axes = canvas(height=300)
+    points = [point for curve in plot.curves for point in curve.points]
+    _scale(axes, "x", [point.x for point in points] + [place for _, place in plot.marks], plot.x[1])
+    _scale(
+        axes, "y", [end for point in points for end in (point.y, point.low, point.high) if end is not None], plot.y[1]
+    )
+    for number, curve in enumerate(plot.curves):
+        _curve(axes, curve, number)
+    for label, place in plot.marks:
+        axes.axvline(place, color=ACCENT, linewidth=1.1, linestyle=(0, (4, 3)))
+        axes.annotate(f"{label} {place:,.0f}", (place, 1), xycoords=("data", "axes fraction"), xytext=(-4, -2),
+                      textcoords="offset points", ha="right", va="top", color=ACCENT, fontsize=9)  # fmt: skip
+    axes.set_xlabel(plot.x[0], color=TEXT)
+    axes.set_title(plot.y[0], loc="left", fontsize=10, color=MUTED)
+    if len(plot.curves) > 1:
+        axes.legend(frameon=False, fontsize=9, labelcolor=TEXT, loc="best")
+    return Drawing(name, plot.title, plot.caption, axes.figure)
+
+
+def _curve(axes: Axes, curve: Curve, number: int) -> None:
+    is_built_in = curve.name in BUILT_IN
+    colour, marker = look(curve.name) if is_built_in else (HUES[number % len(HUES)], MARKERS[number % len(MARKERS)])
+    for point in curve.points:
+        if point.low is not None and point.high is not None:
+            axes.plot([point.x, point.x], [point.low, point.high], color=colour, linewidth=1.4, alpha=0.7)
+    x, y = zip(*((point.x, point.y) for point in curve.points), strict=True)
+    axes.plot(x, y, color=colour, linewidth=1.2, marker=marker, markersize=AREA**0.5, label=curve.name)
+
+
+def _scale(axes: Axes, axis_name: str, values: Sequence[float], unit: str) -> None:
+    if unit not in LINEAR:
+        scales.log_axis(axes, axis_name, scales.limits(values), unit)
+        if unit == COUNTED and axis_name == "x":
+            axes.xaxis.set_ticks(sorted(set(values)), [f"{value:,.0f}" for value in sorted(set(values))])
+        return
+    low, high = min(values), max(values)
+    margin = 0.06 * (high - low) or 0.05
+    axis = axes.xaxis if axis_name == "x" else axes.yaxis
+    (axes.set_xlim if axis_name == "x" else axes.set_ylim)(low - margin, high + margin)
+    axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+    pattern = "{:.3g}" if unit == "points" else "{:.3g} %"
+    axis.set_major_formatter(FuncFormatter(lambda value, _: pattern.format(100 * round(value, 6))))
+    axis.grid(True, color=GRID, linewidth=0.8)
+    axis.set_tick_params(length=0, pad=5)

@@ -42,7 +42,10 @@ def view(history: History, command: str = "") -> dict[str, Any]:
         "quiet": words.quiet(history) if stories else "",
         "next": command.partition(": ")[::2] if command else (),
         "notes": words.notes(history.notes),
-        "figures": [_figure(history, *pair, number) for number, pair in enumerate(pairs[:FIGURES])],
+        "figures": [
+            figure(drawing.draw(course, history.metric, f"series{number}", name), f"series{number}")
+            for number, (course, name) in enumerate(pairs[:FIGURES])
+        ],
         "left": max(0, len(pairs) - FIGURES),
         "changes": [_change(history, name, change) for course, name in pairs for change in course.changes],
         "rows": [_row(history, *pair) for pair in pairs],
@@ -54,10 +57,6 @@ def _weight(history: History, course: Course) -> int:
     """Return how urgent a course is: 3 for a new confirmed regression, 2 for another, 1 for any change or drift."""
     states = {change.word for change in course.standing if history.is_news(change)}
     return 3 if "confirmed" in states else 2 if states else bool(course.changes or course.drift)
-
-
-def _figure(history: History, course: Course, name: str, number: int) -> dict[str, Any]:
-    return figure(drawing.draw(course, history.metric, f"series{number}", name), f"series{number}")
 
 
 def _change(history: History, name: str, change: Change) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from convbench.analysis.table import column, row_of
 from convbench.core import metrics
 from convbench.core.commands import Command
 from convbench.core.metric import Metric
-from convbench.core.record import Case, Finding, RunDescription
+from convbench.core.record import RunDescription
 from convbench.core.text import file_stem
 from convbench.report.drawing.style import AREA, HUES, WEIGHT, look, marker_path
 from convbench.report.page import rows
@@ -150,16 +150,14 @@ def _look(name: str) -> dict[str, Any]:
     }
 
 
-def _sentence(finding: Finding, case: Case) -> str:
-    return sentence(finding, case.device, cell(case.architecture))
-
-
 def _findings(results: Sequence[Result]) -> dict[str, Any]:
     """Return the distinct sentences with their levels, and for each row with findings their indices."""
     sentences: dict[tuple[str, str], int] = {}
     codes_of_row = {
         index: [
-            sentences.setdefault((finding.level, _sentence(finding, result.case)), len(sentences))
+            sentences.setdefault(
+                (finding.level, sentence(finding, result.case.device, cell(result.case.architecture))), len(sentences)
+            )
             for finding in result.record.findings
         ]
         for index, result in enumerate(results)

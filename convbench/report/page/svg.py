@@ -54,19 +54,12 @@ def inline(drawing: Drawing, prefix: str) -> str:
 
 def _attributes(text: str) -> str:
     """Drop the styles that the page's CSS sets, and round coordinates to a tenth of a point."""
-    text = re.sub(r'<svg [^>]*viewBox="([^"]+)"[^>]*>', _size, text, count=1)
-    text = re.sub(r" ?font-family: [^;\"]+;?| ?font: (\S+) [^;\"]+;?", _font, text)
+    text = re.sub(r'<svg [^>]*viewBox="(\S+ \S+ (\S+) [^"]+)"[^>]*>', r'<svg viewBox="\1" width="\2">', text, count=1)
+    text = re.sub(r" ?font-family: [^;\"]+;?", "", text)
+    text = re.sub(r" ?font: (\S+) [^;\"]+;?", r" font-size: \1;", text)
     text = re.sub(r' transform="rotate\(-0 [^"]*"', "", text)
     text = re.sub(r'(?<= )(d|x|y|width|height|transform)="([^"]+)"', _round, text)
     return re.sub(r' clip-path="url\(#\w+\)"(?= style="[^"]*stroke: none)', "", text)
-
-
-def _size(match: re.Match[str]) -> str:
-    return f'<svg viewBox="{match[1]}" width="{match[1].split()[2]}">'
-
-
-def _font(match: re.Match[str]) -> str:
-    return f" font-size: {match[1]};" if match[1] else ""
 
 
 def _round(match: re.Match[str]) -> str:

@@ -26,8 +26,9 @@ LARGE = 100_000
 def render(template: str, data: dict[str, Any], **values: Any) -> str:
     """Return the filled template, with the style, the script and the policy that allows only this script."""
     source = script()
+    digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
     policy = (
-        f"default-src 'none'; script-src 'sha256-{_csp_hash(source)}'; style-src 'unsafe-inline'; img-src data:; "
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
     page = _environment().get_template(template)
@@ -62,7 +63,3 @@ def _environment() -> Environment:
 @cache
 def _asset(name: str) -> str:
     return (resources.files("convbench.report.page") / "assets" / name).read_text("utf-8")
-
-
-def _csp_hash(source: str) -> str:
-    return base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()

@@ -15,14 +15,14 @@ from convbench.analysis.costs.ranking import Contender
 from convbench.analysis.results import Result, measured_results, typical
 from convbench.core import metrics
 from convbench.core.metric import Metric
-from convbench.core.record import Finding, RunDescription
+from convbench.core.record import RunDescription
 from convbench.core.spread import ASSUMED
 from convbench.core.text import counted
 from convbench.report.page import rows
 from convbench.report.page.quality_section import section
 from convbench.report.words import units
 from convbench.report.words.answer import cautions, confidence, outcome, sentences
-from convbench.report.words.decision import AGAIN, Step, command, decision, next_steps
+from convbench.report.words.decision import AGAIN, command, decision, next_steps
 from convbench.report.words.facts import calls, conditions, environment, place, protocol
 from convbench.report.words.findings import failure, observation, remedy
 from convbench.report.words.names import cell, kind, places, reducer, shared_setup
@@ -54,7 +54,10 @@ def view(run: RunDescription, results: Sequence[Result]) -> dict[str, Any]:
         "quality": section(results, answers),
         "decision": decision(headline, answers) or texts[0],
         "confidence": confidence(headline, answers),
-        "steps": [_step(run, step) for step in next_steps(run, results, headline, answers)],
+        "steps": [
+            {"why": step.why, "command": command(run, step, DIRECTORY)}
+            for step in next_steps(run, results, headline, answers)
+        ],
         "repeat": command(run, AGAIN, DIRECTORY),
         "lead": texts[0],
         "sentences": texts[1:],
@@ -87,11 +90,6 @@ def view(run: RunDescription, results: Sequence[Result]) -> dict[str, Any]:
         "impossible": [{"case": case, "reason": reason} for case, reason in run.impossible.items()],
         "equal": {case: list(cases) for case, cases in list(run.equal.items())[:EQUAL_CASES]},
     }
-
-
-def _step(run: RunDescription, step: Step) -> dict[str, str]:
-    """Return a step's reason and command, with DIRECTORY for the run's place, which the page's reader knows."""
-    return {"why": step.why, "command": command(run, step, DIRECTORY)}
 
 
 def _ranking_heading(kind: str, superlative: str, of_one: bool) -> str:
@@ -174,7 +172,7 @@ def _findings(results: Sequence[Result]) -> list[dict[str, Any]]:
     for result in results:
         name = cell(result.case.architecture)
         for finding in result.record.findings:
-            texts = kinds[finding.level, _kind(finding, name), remedy(finding, name)]
+            texts = kinds[finding.level, finding.code.replace("_", " ").replace("lstm", name), remedy(finding, name)]
             texts[observation(finding, result.case.device, name)].append(result.case.id)
     sorted_kinds = sorted(kinds.items(), key=lambda item: (item[0][0] != "warning", -_cases_in(item[1].values())))
     return [
@@ -192,11 +190,6 @@ def _findings(results: Sequence[Result]) -> list[dict[str, Any]]:
         }
         for (level, kind, common_text), texts in sorted_kinds
     ]
-
-
-def _kind(finding: Finding, name: str) -> str:
-    """Return the heading of a kind of finding; ``name`` is that of the recurrent cell."""
-    return finding.code.replace("_", " ").replace("lstm", name)
 
 
 def _cases_in(groups: Iterable[list[str]]) -> int:

@@ -94,7 +94,7 @@ class Results:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         machines_differ = len({result.group.environment for result in measured_results(self.results)}) > 1
-        situations = _by_situation(self.results)
+        situations = sorted(grouped(measured_results(self.results), situation).values(), key=len, reverse=True)
         tables = [_cells(members) for members in situations]
         headings = _headings(tables, options.max_width)
         for members, cells in zip(situations, tables, strict=True):
@@ -143,11 +143,6 @@ def _share(value: float | None, scale: int = 100) -> str:
     if value is None:
         return units.MISSING
     return f"{value:.2f}" if scale == 1 else f"{scale * value:.1f} %"
-
-
-def _by_situation(results: Sequence[Result]) -> list[list[Result]]:
-    """Return the cases by comparable group, the largest group first."""
-    return sorted(grouped(measured_results(results), situation).values(), key=len, reverse=True)
 
 
 def _title(members: Sequence[Result], machines_differ: bool) -> str:

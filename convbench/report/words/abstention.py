@@ -36,7 +36,10 @@ def abstention(answer: Recommendation) -> str:
     head = ABSTAINS[answer.reason]
     match answer.reason:
         case "over-budget":
-            return f"{head}. {_misses(answer)}"
+            ask, values = answer.ask, answer.numbers
+            return (
+                f"{head}. {nearest([(ask.metrics[key], value, ask.constraints[key]) for key, value in values.items()])}"
+            )
         case "no-effect":
             return f"{head} (p = {answer.numbers['p']:.2f}). {_cheapest(answer)}"
         case "no-sound-run" if all(exclusion.why == "failed" for exclusion in answer.excluded):
@@ -55,11 +58,6 @@ def extend(answer: Recommendation) -> str:
         f"{configuration(best.quality)} has {mean(best.quality, bounds=False)}, {gain} more than at {smaller:,}, and "
         f"no larger size was tried: extend lstm_input to {2 * size:,} and beyond."
     )
-
-
-def _misses(answer: Recommendation) -> str:
-    ask = answer.ask
-    return nearest([(ask.metrics[name], value, ask.constraints[name]) for name, value in answer.numbers.items()])
 
 
 def nearest(misses: Sequence[tuple[Metric, float, float]]) -> str:

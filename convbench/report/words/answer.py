@@ -21,18 +21,8 @@ from convbench.analysis.costs.runtimes import runtimes as runtimes_of
 from convbench.analysis.quality.qualities import has_training
 from convbench.analysis.results import Result, costs, is_triable, measured_results
 from convbench.analysis.results import results as results_of
+from convbench.core import findings as codes
 from convbench.core import planned, shards
-from convbench.core.findings import (
-    BUSY_MACHINE,
-    FOREIGN_PROCESS,
-    INPUTS_CHANGED,
-    INTERVAL_WIDE,
-    NOT_A_NUMBER,
-    NOT_STEADY,
-    PAGE_FAULTS,
-    THROTTLED,
-    WITHHELD,
-)
 from convbench.core.record import Parts, Record, RunDescription
 from convbench.core.text import counted, first_names, joined, some_long
 from convbench.report.words import elsewhere, quality, runtimes, units
@@ -42,14 +32,14 @@ from convbench.report.words.names import cell, model, setup, with_article
 from convbench.report.words.numbers import untimed
 
 NOISE = {  # findings that cast doubt on a latency or on its model
-    INTERVAL_WIDE: "wide intervals",
-    NOT_STEADY: "no steady state",
-    PAGE_FAULTS: "time lost to page faults",
-    THROTTLED: "a throttled device",
-    FOREIGN_PROCESS: "another process on the device",
-    BUSY_MACHINE: "a busy machine",
-    INPUTS_CHANGED: "inputs that the model writes into",
-    NOT_A_NUMBER: "NaN in the model's output",
+    codes.INTERVAL_WIDE: "wide intervals",
+    codes.NOT_STEADY: "no steady state",
+    codes.PAGE_FAULTS: "time lost to page faults",
+    codes.THROTTLED: "a throttled device",
+    codes.FOREIGN_PROCESS: "another process on the device",
+    codes.BUSY_MACHINE: "a busy machine",
+    codes.INPUTS_CHANGED: "inputs that the model writes into",
+    codes.NOT_A_NUMBER: "NaN in the model's output",
 }
 SLACK = 1.01
 """Least ratio of two counts to mention: a cost below it is no price worth naming."""
@@ -96,7 +86,8 @@ def sentences(run: RunDescription, results: Sequence[Result], answers: Sequence[
     texts += [*elsewhere.sentences(headline.leaders, headline.pick), elsewhere.together(headline.mixed)]
     cure = RUNS_IT if is_triable(results) else NO_HEAD
     cost_only = COST_ONLY.format(cure) if headline.has_rivals and len(costs(results)) == len(results) else ""
-    return [*dict.fromkeys(filter(None, [*texts, cost_only])), _missing(run, results)]
+    ending = outcome(run, results)
+    return [*dict.fromkeys(filter(None, [*texts, cost_only])), f"{ending[0].upper()}{ending[1:]}."]
 
 
 def cautions(results: Sequence[Result]) -> tuple[str, list[str]]:
@@ -156,7 +147,8 @@ def _pick(headline: Headline) -> str:
     if not headline.timed or not pick.latency:
         word = "Fewest parameters" if is_partial else "Smallest"
         return f"{word}{place}: {setup(pick)}{cost and f', with {cost}'}; {untimed([pick])}."
-    seconds = f"{units.interval(pick.latency)} a call{_threads(pick)}{cost and f', {cost}'}"
+    threads = f" with {counted(pick.group.threads, 'thread')}" if pick.group.threads else ""
+    seconds = f"{units.interval(pick.latency)} a call{threads}{cost and f', {cost}'}"
     ties = headline.tied
     if len(headline.ranking) < 2:
         return f"On this machine, {setup(pick)}{place} needs {seconds}."
@@ -208,12 +200,6 @@ def _flops_bound(results: Sequence[Result]) -> str:
     return f"The FLOPs of {joined(names)} are a lower bound: no counter knows {joined(operators)}{clause}."
 
 
-def _threads(result: Result) -> str:
-    """Return `` with 2 threads``; empty if their number is unknown."""
-    threads = result.group.threads
-    return f" with {counted(threads, 'thread')}" if threads else ""
-
-
 def confidence(headline: Headline, answers: Sequence[Recommendation]) -> str:
     """Return how sure the ranking by latency is, and why. The answers of tasks have grades of their own."""
     certainty, head = headline.confidence, "Confidence in the latencies" if answers else "Confidence"
@@ -246,7 +232,9 @@ def withheld_sentence(results: Sequence[Result]) -> str:
     cases = withheld_results(results)
     if not cases:
         return ""
-    reasons = Counter(str(f.data["reason"]) for result in cases for f in result.record.findings if f.code == WITHHELD)
+    reasons = Counter(
+        str(f.data["reason"]) for result in cases for f in result.record.findings if f.code == codes.WITHHELD
+    )
     count = counted(len(cases), "case was", "cases were")
     (reason, _), *_ = reasons.most_common(1)
     return f"{count} never measured undisturbed ({reason}): withheld, in no ranking or comparison."
@@ -329,8 +317,3 @@ def _range(variant: VariantGain) -> str:
 def _allocators(variant: VariantGain) -> str:
     names = next((gain.allocators for gain in variant.gains if gain.allocators), None)
     return f" The allocators differ ({names[0]} against {names[1]}), which is part of this gain." if names else ""
-
-
-def _missing(run: RunDescription, results: Sequence[Result]) -> str:
-    text = outcome(run, results)
-    return f"{text[0].upper()}{text[1:]}."

@@ -15,6 +15,7 @@ from convbench.report.words.numbers import shares, signed
 
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 TINY = 1e-4
+SUFFIXES = {"points": " points", "share": " %", "×": "×"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,9 @@ class Provenance:
 
 def tally(counts: Mapping[Verdict, int]) -> str:
     """Return ``17 claims: 8 supported, 2 refuted, 2 depend, 5 not tested``."""
-    texts = [f"{count} {_verb(verdict, count)}" for verdict, count in counts.items()]
+    texts = [
+        f"{count} {'depend' if verdict == 'depends' and count != 1 else verdict}" for verdict, count in counts.items()
+    ]
     total = sum(counts.values())
     return f"{counted(total, 'claim')}: {', '.join(texts)}"
 
@@ -53,16 +56,8 @@ def number(quantity: Number) -> str:
     if unit == "points":
         middle, low, high = shares(interval, "+z")
         return f"{middle} points [{low}, {high}]"
-    low, high = (_value(bound, unit).removesuffix(_suffix(unit)) for bound in interval[1:])
+    low, high = (_value(bound, unit).removesuffix(SUFFIXES.get(unit, "")) for bound in interval[1:])
     return f"{units.factor(interval) if unit == '×' else _value(quantity.value, unit)} [{low}, {high}]"
-
-
-def _verb(verdict: Verdict, count: int) -> str:
-    return "depend" if verdict == "depends" and count != 1 else verdict
-
-
-def _suffix(unit: str) -> str:
-    return {"points": " points", "share": " %", "×": "×"}.get(unit, "")
 
 
 def _value(value: float, unit: str) -> str:

@@ -23,18 +23,9 @@ def place(run: RunDescription) -> str:
     cores = counted(facts["cores"], "core") if facts.get("cores") else None
     versions = (f"{key} {facts[key]}" for key in ("torch", "python") if facts.get(key))
     environments = counted(len(run.environments) - 1, "other environment") if len(run.environments) > 1 else ""
-    parts = [facts.get("gpu"), facts.get("cpu"), cores, *versions, facts.get("allocator"), environments, _date(run)]
-    return " · ".join(_shorten(str(part)) for part in parts if part)
-
-
-def _date(run: RunDescription) -> str:
-    """Return ``2026-11-29 14:03 UTC``, or the text as stored if it is not a time."""
-    start = minute(run.started)
-    return f"{start} UTC" if start else run.started
-
-
-def _shorten(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:59]}…"
+    started = f"{start} UTC" if (start := minute(run.started)) else run.started  # as stored if it is not a time
+    parts = [facts.get("gpu"), facts.get("cpu"), cores, *versions, facts.get("allocator"), environments, started]
+    return " · ".join(text if len(text) <= 60 else f"{text[:59]}…" for text in map(str, filter(None, parts)))
 
 
 def protocol(run: RunDescription) -> dict[str, str]:

@@ -72,20 +72,6 @@ def _not_steady(data: Data) -> str:
     return f"Warm-up ended while the median still moved by {percent(data['change'])}."
 
 
-def _page_faults(data: Data) -> str:
-    return (
-        f"{units.quantity(data['faults_per_call'], 'page fault')} a call with the {data['allocator']} allocator, "
-        f"{percent(data['system_share'])} of the time in the kernel."
-    )
-
-
-def _counts_disagree(data: Data) -> str:
-    return (
-        f"The two independent MAC counts of the {data['stage']} differ: {units.count(data['meta'])} by its operators, "
-        f"{units.count(data['traced'])} traced. Do not rely on either."
-    )
-
-
 def _uncounted_operators(data: Data) -> str:
     share = data.get("share") or 0.0
     reads = f", which alone read {percent(share)} of the parameters" if share else ""
@@ -117,13 +103,6 @@ def _low_rank(data: Data) -> str:
     return (
         f"The reducer {head}: with the {data['cell']} it is a rank-{_integer(data, 'rank')} factorisation of "
         f"{with_article(data['cell'])} input of {_integer(data, 'lstm_input')}."
-    )
-
-
-def _dead(data: Data) -> str:
-    return (
-        f"After training, the model predicts one class for {percent(data['share'])} of the validation clips: a dead "
-        "run, counted but not averaged in."
     )
 
 
@@ -190,8 +169,14 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
     codes.INTERVAL_WIDE: lambda d: (
         f"Time ran out with the median known to ±{percent(d['relative'])}; the target was ±{percent(d['target'])}."
     ),
-    codes.PAGE_FAULTS: _page_faults,
-    codes.COUNTS_DISAGREE: _counts_disagree,
+    codes.PAGE_FAULTS: lambda d: (
+        f"{units.quantity(d['faults_per_call'], 'page fault')} a call with the {d['allocator']} allocator, "
+        f"{percent(d['system_share'])} of the time in the kernel."
+    ),
+    codes.COUNTS_DISAGREE: lambda d: (
+        f"The two independent MAC counts of the {d['stage']} differ: {units.count(d['meta'])} by its operators, "
+        f"{units.count(d['traced'])} traced. Do not rely on either."
+    ),
     codes.COUNTED_ONCE: lambda d: f"The MACs were counted one way only; the second failed: {d['reason']}.",
     codes.NOT_COUNTED: lambda d: f"MACs and FLOPs are absent: {d['reason']}.",
     codes.UNCOUNTED_OPERATORS: _uncounted_operators,
@@ -283,7 +268,10 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
     codes.TRACE_BOUNDED: lambda d: (
         f"The trace holds {d['steps']} of {d['wanted']} calls: each call takes {units.size(d['bytes_per_step'])}."
     ),
-    codes.DEAD_RUN: _dead,
+    codes.DEAD_RUN: lambda d: (
+        f"After training, the model predicts one class for {percent(d['share'])} of the validation clips: a dead "
+        "run, counted but not averaged in."
+    ),
     codes.UNCONVERGED: _unconverged,
     codes.TEST_CLIPS_KNOWN: _test_clips_known,
     codes.CLIPS_OF_TWO_LABELS: lambda d: (

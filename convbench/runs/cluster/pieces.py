@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 
 from convbench.core.grouping import grouped
-from convbench.core.record import Case, Parts
 from convbench.runs.executor import Job
 
 PIECES_A_HOST = 6
@@ -30,7 +29,7 @@ def cut(jobs: Sequence[Job], hosts: int, cost: Cost) -> Iterator[list[Job]]:
 
 def _situation_pieces(jobs: Sequence[Job], limit: float, cost: Cost) -> Iterator[list[Job]]:
     """Pack the LSTM input sizes of a situation into pieces up to the limit; those that exceed it are split by model."""
-    sizes = grouped(jobs, lambda job: _size(job.case))
+    sizes = grouped(jobs, lambda job: getattr(job.case.architecture, "lstm_input", None))
     atoms = (_split(members, limit, cost) for members in sizes.values())
     yield from _pack(chain.from_iterable(atoms), limit, cost)
 
@@ -52,7 +51,3 @@ def _pack(atoms: Iterable[list[Job]], limit: float, cost: Cost) -> Iterator[list
         piece, piece_seconds = [*piece, *atom], piece_seconds + seconds
     if piece:
         yield piece
-
-
-def _size(case: Case) -> int | None:
-    return case.architecture.lstm_input if isinstance(case.architecture, Parts) else None

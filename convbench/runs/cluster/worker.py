@@ -20,6 +20,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 
 from convbench.core import installed, lock
+from convbench.core.affinity import allowed_cores
 from convbench.core.package import build
 from convbench.core.record import Case
 from convbench.core.registry import executors
@@ -188,7 +189,7 @@ def _host_name(spec: Spec, place: str, gpu: str) -> str:
 
 def _part() -> str:
     """The cores that this process is restricted to; empty if it has all cores of the machine."""
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    cores = [*allowed_cores()]
     return "" if len(cores) in (0, os.cpu_count()) else str(cores)
 
 
@@ -202,11 +203,9 @@ def _gpu(device: str) -> str:
 
 def _share(spec: Spec) -> set[int]:
     """The cores of this worker; empty for all cores of the host."""
-    if not hasattr(os, "sched_getaffinity"):
-        return set()
-    available = sorted(os.sched_getaffinity(0))
+    available = allowed_cores()
     count = spec.cores or (len(available) // spec.slots if spec.slots > 1 else 0)
-    if not count:
+    if not (available and count):
         return set()
     start = spec.slot * count % len(available)
     return set((*available, *available)[start : start + min(count, len(available))])
