@@ -13,7 +13,8 @@ import records
 from convbench.analysis import latencies
 from convbench.analysis.agreement import agreement
 from convbench.analysis.costs.headlines import VAGUE_WIDTH, undecided_results
-from convbench.analysis.results import results
+from convbench.analysis.costs.ranking import rank
+from convbench.analysis.results import result, results
 from convbench.core import metrics
 from convbench.core.record import Finding, Reading, Visit
 from convbench.core.registry import executors
@@ -216,6 +217,31 @@ def _times(record, factor):
         for reading in record.readings
     )
     return replace(record, readings=tuple(readings))
+
+
+@pytest.mark.parametrize("spacing", [0.0, 0.2])
+def test_ratios_to_a_fastest_that_luck_selected_hold(spacing):
+    """Of thirty equally fast models, the luckiest is the fastest: 80 % of the others' ratios to it held the truth.
+
+    Models that are far apart keep the intervals of a single ratio.
+    """
+    rng, plain = np.random.default_rng(3), [replace(result(record), timing=None) for record in run(1)]
+    steps = {case.id: spacing * place for place, case in enumerate(CASES)}
+    held, widths = [], []
+    for _ in range(12):
+        logs = rng.normal(0, 0.03, (len(CASES), 3)) + np.array(list(steps.values()))[:, None]
+        common = prior(logs)
+        timings = [latencies.Latency(estimate(visits, common), dict(enumerate(visits)), common) for visits in logs]
+        ranking = rank([replace(case, timing=timing) for case, timing in zip(plain, timings, strict=True)])
+        fastest, *others = (contender.result for contender in ranking)
+        for contender, ratio in zip(
+            ranking[1:], latencies.ratios([(other.timing, fastest.timing) for other in others]), strict=True
+        ):
+            truth = math.exp(steps[contender.result.case.id] - steps[fastest.case.id])
+            held.append(contender.factor.low <= truth <= contender.factor.high)
+            widths.append(math.log(contender.factor.high / contender.factor.low) / math.log(ratio.high / ratio.low))
+    assert np.mean(held) >= 0.93
+    assert np.median(widths) == pytest.approx(1.0) if spacing else np.median(widths) < 1.8
 
 
 def test_ratios_are_precise_beside_other_work():

@@ -212,6 +212,26 @@ def test_one_visit_of_three_is_far_off_beyond_four_deviations():
     assert low.low == pytest.approx(math.exp(-0.041))
 
 
+@pytest.mark.parametrize("visits", [2, 4, 8])
+def test_a_lone_visit_far_off_may_be_the_usual_speed_until_there_are_nine(visits):
+    """Two visits at two speeds had an interval around the middle, which no process showed."""
+    common, logs = Prior(1e4, 1e-4), [0.0, *[0.7] * (visits - 1)]
+    interval = estimate(logs, common)
+    assert interval.low == pytest.approx(1.0)
+    assert interval.high >= math.exp(0.7)
+    assert estimate([0.0, *[0.7] * 8], common).low > 1.9
+
+
+@pytest.mark.parametrize("visits", [12, 30])
+def test_many_visits_at_two_near_speeds_tell_both(visits):
+    """Two speeds 15 % apart, equally often: of the intervals of thirty visits, 40 % reached the middle."""
+    rng = np.random.default_rng(visits)
+    logs = math.log(1.15) * (rng.random((CASES, visits)) < 0.5) + rng.normal(0, 0.02, (CASES, visits))
+    middle = math.sqrt(1.15)
+    assert np.mean([interval.low <= middle <= interval.high for interval in intervals(logs)]) >= 0.93
+    assert np.mean([at_two_speeds(values) for values in rng.normal(0, 0.02, (CASES, visits))]) <= 0.03
+
+
 def test_two_speeds_are_apart_by_seven_tenths_of_the_range():
     assert at_two_speeds([1.81, 1.0, 2.0, 1.1])
     assert not at_two_speeds([1.79, 1.0, 2.0, 1.1])

@@ -23,7 +23,7 @@ from convbench.core.host_effects import host_effects
 from convbench.core.metric import Metric
 from convbench.core.record import Record
 from convbench.core.spread import Prior
-from convbench.core.statistics import Interval, median_interval, ratio_interval
+from convbench.core.statistics import TAIL, Interval, median_interval, ratio_interval
 from convbench.core.visits import Scope, at_better_moments, scope, shared_cores, torch_threads
 
 BUSY_SHARE = 0.1
@@ -148,21 +148,24 @@ def reference(record: Record, machine_by_scope: Mapping[Scope, Machine]) -> floa
     return math.exp(machine.level if machine.slope else median(logs.values()))
 
 
-def ratios(pairs: Sequence[tuple[Latency, Latency]]) -> list[Interval]:
-    """Divide the first latency by the second in each pair, by the rounds that visited both, else by the intervals."""
+def ratios(pairs: Sequence[tuple[Latency, Latency]], tail: float = TAIL) -> list[Interval]:
+    """Divide the first latency by the second in each pair, by the rounds that visited both, else by the intervals.
+
+    ``tail`` is the error at either end of a ratio by rounds.
+    """
     differences = [_differences(*pair) for pair in pairs]
     groups = [logs for logs in differences if len(logs) > 1]
     prior = spread.prior(groups) if len(groups) >= LEAST_RATIOS else None
-    return [_ratio(pair, logs, prior) for pair, logs in zip(pairs, differences, strict=True)]
+    return [_ratio(pair, logs, prior, tail) for pair, logs in zip(pairs, differences, strict=True)]
 
 
-def _ratio(pair: tuple[Latency, Latency], differences: Sequence[float], prior: Prior | None) -> Interval:
+def _ratio(pair: tuple[Latency, Latency], differences: Sequence[float], prior: Prior | None, tail: float) -> Interval:
     first, second = pair
     if first is second:
         return Interval(1.0, 1.0, 1.0)
     if not differences:
         return ratio_interval(first.interval, second.interval)
-    return spread.estimate(differences, prior or first.prior.scale(2.0))
+    return spread.estimate(differences, prior or first.prior.scale(2.0), tail=tail)
 
 
 def _differences(first: Latency, second: Latency) -> list[float]:

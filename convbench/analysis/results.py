@@ -15,7 +15,7 @@ from convbench.core.case import Options, common_options
 from convbench.core.errors import ConvbenchError
 from convbench.core.metric import Metric, Place
 from convbench.core.record import Case, Parts, Reading, Record, Scalar, Whole
-from convbench.core.statistics import Interval, percentile
+from convbench.core.statistics import TAIL, Interval, percentile
 from convbench.core.visits import Scope, threads
 
 
@@ -205,10 +205,13 @@ def results(records: Iterable[Record]) -> list[Result]:
     return sorted(entries, key=lambda result: result.case.trial is not None)
 
 
-def latency_ratios(pairs: Sequence[tuple[Result, Result]]) -> list[Interval | None]:
-    """Divide the first's latency by the second's in each pair, by the rounds of both; None if either was not timed."""
+def latency_ratios(pairs: Sequence[tuple[Result, Result]], tail: float = TAIL) -> list[Interval | None]:
+    """Divide the first's latency by the second's in each pair, by the rounds of both; None if either was not timed.
+
+    ``tail`` is the error at either end of a ratio by rounds.
+    """
     timings = [(first.timing, second.timing) for first, second in pairs]
-    intervals = iter(latencies.ratios([(first, second) for first, second in timings if first and second]))
+    intervals = iter(latencies.ratios([(first, second) for first, second in timings if first and second], tail))
     return [next(intervals) if first and second else None for first, second in timings]
 
 

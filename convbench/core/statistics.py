@@ -120,6 +120,16 @@ def _excess(values: Sequence[float], mean: float, clips: int) -> float:
     return statistics.variance(values) / binomial_variance * factor**2
 
 
+def tail_of_selected(untold: int) -> float:
+    """Return the error at either end of a difference to the best, which the data selected among ``untold`` values.
+
+    The values cannot be told apart, so the best one's luck is in all of its ``untold`` - 1 differences. Of all untold *
+    (untold - 1) / 2 differences these are reported, so each gets 2 / untold of the error: the expected share of failing
+    intervals among them is then at most the error (Benjamini and Yekutieli 2005, false coverage rate).
+    """
+    return min(1.0, 2 / untold) * TAIL
+
+
 def robust_deviation(values: NDArray[np.float64], axis: int | None = None) -> Any:
     """Estimate the standard deviation of normal values from their median absolute deviation, whatever the outliers."""
     deviations = np.abs(values - np.median(values, axis=axis, keepdims=True))

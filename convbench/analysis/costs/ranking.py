@@ -10,7 +10,7 @@ from typing import NamedTuple
 from convbench.analysis.costs.likeness import peers, situation
 from convbench.analysis.results import Result, latency_ratios, measured_results
 from convbench.core.grouping import grouped
-from convbench.core.statistics import Interval
+from convbench.core.statistics import Interval, tail_of_selected
 
 MARGIN = 1.10
 """Ratio below which no difference between two processes is claimed: their spread is of that order (measuring.md)."""
@@ -95,9 +95,17 @@ def _size(result: Result) -> float:
 
 
 def factors_over(results: Sequence[Result], fastest: Result) -> list[Interval]:
-    """Divide each latency by the fastest's, by the visits of both in the same rounds; 1 for results without latency."""
+    """Divide each latency by the fastest's, by the visits of both in the same rounds; 1 for results without latency.
+
+    If several cannot be told from the fastest, intervals are wider, because the fastest may be so by luck.
+    """
     rivals = [result for result in results if result is not fastest]
-    ratios = dict(zip(map(id, rivals), latency_ratios([(rival, fastest) for rival in rivals]), strict=True))
+    pairs = [(rival, fastest) for rival in rivals]
+    intervals = latency_ratios(pairs)
+    untold = 1 + sum(ratio is not None and ratio.low <= 1 <= ratio.high for ratio in intervals)
+    if untold > 2:
+        intervals = latency_ratios(pairs, tail_of_selected(untold))
+    ratios = dict(zip(map(id, rivals), intervals, strict=True))
     return [ratios.get(id(result)) or Interval(1.0, 1.0, 1.0) for result in results]
 
 

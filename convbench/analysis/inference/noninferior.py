@@ -22,6 +22,7 @@ from convbench.analysis.inference.arrays import Flags, Floats
 from convbench.analysis.inference.pool import covariance_of
 from convbench.analysis.inference.seed_table import SeedTable
 from convbench.analysis.inference.two_way import Fit, fit
+from convbench.core.statistics import tail_of_selected
 
 ERROR = 0.05
 CEILING_SHARE = 0.1
@@ -144,13 +145,8 @@ def count_untold(contrasts: Pairs, index: int) -> int:
 
 
 def differences(contrasts: Pairs, index: int) -> tuple[Floats, Floats]:
-    """Return bounds (k,) of how much better the others are than this one, which the data may have selected.
-
-    If this one was selected among m that cannot be told apart, its luck is in all of its m - 1 gaps to them. Of the m(m
-    - 1)/2 pairs, m - 1 are reported, so each gets 2/m of the error: then the expected share of failing bounds among
-    those reported is at most the error (Benjamini and Yekutieli 2005, false coverage rate).
-    """
-    tail = min(1.0, 2 / count_untold(contrasts, index)) * ERROR / 2
+    """Return bounds (k,) of how much better the others are than this one, which the data may have selected."""
+    tail = tail_of_selected(count_untold(contrasts, index))
     low = contrasts.gap[index] - stdtrit(contrasts.df[index], 1 - tail) * contrasts.error[index]
     return low, _upper_bounds(contrasts, tail)[index]
 
