@@ -26,7 +26,7 @@ from command import TESTS, convbench, start
 
 from convbench import __main__
 from convbench.cli import app, ending
-from convbench.core import installed, store
+from convbench.core import installed, lock, store
 from convbench.core.errors import ConvbenchError
 from convbench.core.package import __version__
 from convbench.measure.machine import doctor
@@ -347,6 +347,17 @@ def test_shards_of_different_commits_or_versions_are_reported(here, in_process):
     assert done.returncode == 0, done.stderr
     assert "the shards measured different commits (0123abc and 4567def): the joined run names the first" in done.stderr
     assert "convbench 0.2.0 and 0.1.9 measured the shards: the joined run names the first" in done.stderr
+
+
+def test_a_merge_with_a_shard_that_is_being_measured_is_incomplete(here, in_process):
+    """Its later visits were missing without a word, and history then left them out: the shard counts as merged."""
+    for name in ("gap", "gmp"):
+        records.stored(here / name, [records.record(records.case(name))])
+    with lock.hold(here / "gmp" / store.LOCK):
+        done = in_process("merge", "gap", "gmp/run.json", "--out", "whole", cwd=here)
+    assert "convbench: gmp/run.json is being measured: merge again afterwards" in done.stderr.splitlines()
+    assert done.returncode == 5
+    assert in_process("merge", "gap", "gmp", "--out", "whole", cwd=here).returncode == 0
 
 
 def test_list_shows_every_shelf():

@@ -931,11 +931,12 @@ def test_a_cluster_without_accounting_is_not_polled_each_time(tmp_path: Path) ->
     ("script", "reason"),
     [
         ("echo welcome; echo 1_0 RUNNING; echo 1_1 PENDING", ""),
-        ("echo 1_1 RUNNING", r"its job ended \(no longer in the queue\)"),
-        ("echo 1_0 PENDING", r"its job ended \(pending\)"),
+        ("echo 1_1 RUNNING", r"its job ended \(no longer in the queue\): oom-kill"),
+        ("echo 1_0 PENDING", r"its job was requeued \(pending\): oom-kill"),
+        ("echo 1_0 REQUEUE_HOLD", r"its job was requeued \(requeue_hold\): oom-kill"),
         ("exit 1", ""),
     ],
-    ids=["running", "gone", "requeued", "no answer"],
+    ids=["running", "gone", "requeued", "held", "no answer"],
 )
 def test_without_accounting_the_queue_tells_which_jobs_have_ended(tmp_path, monkeypatch, script, reason) -> None:
     """Without sacct, a worker whose setup failed used to be waited for, for an hour and without a word."""
@@ -944,7 +945,8 @@ def test_without_accounting_the_queue_tells_which_jobs_have_ended(tmp_path, monk
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     engine = slurm_engine(tmp_path / "run", "worker-0")
     sent = engine.submissions["worker-0"]
-    sent.job.configure_mock(state="UNKNOWN", job_id="1_0", **{"stderr.return_value": ""})
+    output = "oom-kill\nsubmitit WARNING (2026-11-30 07:26:02,380) - Bypassing signal SIGTERM\n"
+    sent.job.configure_mock(state="UNKNOWN", job_id="1_0", **{"stderr.return_value": output})
     sent.has_run = True
     reasons = [event.reason for event in engine._losses()]
     assert len(reasons) == bool(reason)

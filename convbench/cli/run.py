@@ -193,14 +193,17 @@ def merge(
     runs: Runs,
     out: Annotated[Path, typer.Option(help="The directory of the joined run.")] = Path("reports/merged"),
 ) -> None:
-    """Join the runs of one suite's shards into one run; exit 5 if a shard or a result is missing."""
+    """Join the runs of one suite's shards into one run; exit 5 if a shard or a result is missing or being measured."""
     from convbench.analysis.table import write_csv
     from convbench.core import merging, planned, shards, store
 
+    open_runs = [str(path) for path in runs if store.is_measured(path)]  # before they are read: one may end meanwhile
     stored_runs = [store.load(path) for path in runs]
     run, records = merging.merge(stored_runs)
     if missing_shards := shards.missing_names(run):
         _say([f"{missing_shards} missing: merge {out} with the missing runs"])
+    if open_runs:
+        _say([f"{joined(open_runs)} {'is' if len(open_runs) == 1 else 'are'} being measured: merge again afterwards"])
     if merging.repeats(stored_runs):
         _say(["a run is named twice, which adds nothing"])
     if len(commits := dict.fromkeys(_commit(shard) for shard, _ in stored_runs)) > 1:
@@ -214,7 +217,8 @@ def merge(
     if unfinished_count := len(planned.open_ids(run, records)):
         cases = counted(unfinished_count, "planned case has", "planned cases have")
         _say([f"{cases} no result: run the shard again with --resume, then merge again"])
-    raise typer.Exit(INCOMPLETE if missing_shards or unfinished_count else _exit_code(records))
+    is_incomplete = missing_shards or open_runs or unfinished_count
+    raise typer.Exit(INCOMPLETE if is_incomplete else _exit_code(records))
 
 
 def _commit(run: RunDescription) -> str:

@@ -15,7 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-from convbench.core import lock, store
+from convbench.core import store
 from convbench.core.errors import StoreError
 from convbench.core.run_folders import runs_below
 from convbench.core.shared_place import CONFIRMED, FILES, Content, Folder, SharedPlace, explain, is_part, open_place
@@ -136,7 +136,7 @@ def _lacks(directory: Path, content: Content) -> bool:
     """Whether a store has nothing of a run, or only a part; a run that was resumed since stays as it is."""
     if not directory.is_dir():
         return True
-    return not lock.is_held(directory / store.LOCK) and is_part(Folder(directory.parent).read(directory.name), content)
+    return not store.is_measured(directory) and is_part(Folder(directory.parent).read(directory.name), content)
 
 
 def _runs(source: Path) -> Iterator[tuple[str, Content | str]]:
@@ -157,7 +157,7 @@ def _confirmations(source: Path) -> Iterator[tuple[str, Content | str]]:
 def _content(directory: Path) -> Content | str:
     """Return the files of a run that are shared, or why it is not shared now."""
     try:
-        if lock.is_held(directory / store.LOCK):
+        if store.is_measured(directory):
             return "it is being measured: push it again when it has finished"
         run = store.read_description(directory)
         content = Folder(directory.parent).read(directory.name)

@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
-from convbench.core import files, lock, store
+from convbench.core import files, store
 from convbench.core.errors import ConvbenchError, StoreError
 from convbench.core.run_folders import runs_below
 
@@ -87,7 +87,7 @@ class Folder:
 
     def is_measured(self, name: str) -> bool:
         """Whether a run is still being measured there, in its own directory."""
-        return (self.root / name).is_dir() and lock.is_held(self.root / name / store.LOCK)
+        return store.is_measured(self.root / name)
 
     def read(self, name: str) -> Content:
         place = self.root / name

@@ -46,6 +46,14 @@ def _has_content(file: Path) -> bool:
         return False
 
 
+def is_measured(path: Path) -> bool:
+    """Whether a living process is known to measure into a run, named by its directory or any file in it."""
+    with suppress(OSError):  # a folder that may not be entered
+        directory = _directory(path)
+        return directory.is_dir() and lock.is_held(directory / LOCK)
+    return False
+
+
 def report_elsewhere(directory: Path) -> str:
     """Return what to do if nothing more can be written beside a run."""
     return f"all results are stored: convbench report {shlex.quote(str(directory))} --out ELSEWHERE"
@@ -98,7 +106,7 @@ def load(path: Path) -> Stored:
     Raises StoreError naming the file and line that cannot be read.
     """
     try:
-        directory = path if path.is_dir() else path.parent
+        directory = _directory(path)
         is_run, path_exists = (directory / RUN).exists(), path.exists()
     except (OSError, ValueError) as error:
         raise StoreError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
@@ -179,6 +187,11 @@ def _read_lines(path: Path) -> Iterator[tuple[bytes, Record]]:
         except ValidationError as error:
             remedy = "without this line all others can be read"
             raise StoreError(f"{path}:{number}: not a record: {reason(error)}: {remedy}") from error
+
+
+def _directory(path: Path) -> Path:
+    """Return the directory of a run, which any file in it also names."""
+    return path if path.is_dir() else path.parent
 
 
 def _set_aside(directory: Path) -> None:

@@ -51,10 +51,10 @@ GONE = "NO LONGER IN THE QUEUE"
 ENDED = (
     GONE,
     "FAILED", "NODE_FAIL", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE", "PREEMPTED", "COMPLETED",
-    "REVOKED", "FINISHED", "INTERRUPTED", "NO PROCESS AND NO RESULT",
+    "REVOKED", "LAUNCH_FAILED", "RECONFIG_FAIL", "FINISHED", "INTERRUPTED", "NO PROCESS AND NO RESULT",
 )  # fmt: skip
-REQUEUED = ("PENDING", "REQUEUED")
-"""States of a job that Slurm will run again: its worker so far is lost."""
+REQUEUED = ("PENDING", "REQUEUE", "SPECIAL_EXIT")
+"""Beginnings of the states of a job that Slurm will run again, or holds for that: its worker so far is lost."""
 FAULTLESS = (*REQUEUED, "TIMEOUT", "PREEMPTED", "CANCELLED", "COMPLETED")
 """States of an ended job that do not suggest a fault in its work, if its worker had joined."""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -63,6 +63,8 @@ BYPASSED = re.compile(
     r"(?:Call #\d+ - )?Bypassing (?:sacct|state) error:?\s+(.*?)\.?(?:, status may be inaccurate\.)?", re.DOTALL
 )
 """Matches submitit's message that a query for the states of jobs has failed, with the reason."""
+LOGGED = re.compile(r"submitit [A-Z]+ \(")
+"""Matches a line of submitit's own log in a job, such as the one about a signal that it passes over."""
 NEAR_LIMIT = 180.0
 """A job that ends within this many seconds of its time limit ended because of it: submitit ends jobs 90 s before."""
 
@@ -305,9 +307,8 @@ class _Engine:
                 is_faultless = self._faultless_end(submission, state)
                 self._faultless_count += is_faultless
                 self.drop(worker)
-                yield Lost(
-                    worker, f"its job ended ({state.lower()}){_last_line(submission.job)}", fault=not is_faultless
-                )
+                fate = f"its job {'was requeued' if is_requeued else 'ended'} ({state.lower()})"
+                yield Lost(worker, f"{fate}{_last_line(submission.job)}", fault=not is_faultless)
 
     def _states(self) -> dict[str, tuple[_Submission, str]]:
         """Return each worker's job and its state: by the accounting or, if that does not know it, by the queue."""
@@ -395,10 +396,10 @@ def _queue() -> dict[str, _Place] | None:
 
 
 def _last_line(job: Any) -> str:
-    """Return ``: `` and the last line of a job's standard error; empty if it wrote nothing."""
+    """Return ``: `` and the last line of a job's standard error, without submitit's log; empty if there is none."""
     with suppress(Exception):
-        lines = (job.stderr() or "").strip().splitlines()
-        return f": {lines[-1][:200]}" if lines else ""
+        lines = [line for line in (job.stderr() or "").splitlines() if line.strip() and not LOGGED.match(line)]
+        return f": {lines[-1].strip()[:200]}" if lines else ""
     return ""
 
 
