@@ -117,8 +117,11 @@ def test_later_seeds_use_the_rate_chosen_by_the_first(suite: str, tmp_path: Path
     assert [(quality.ended, len(quality.by_rate)) for quality in trained_qualities] == [(3, 2), (3, 2)]
     later = {case.architecture.reducer.name: case.trial.learning_rate for case in trained if case.trial.seed == 2}
     assert later == {quality.architecture.reducer.name: quality.learning_rate for quality in trained_qualities}
+    lines = (out / "results.jsonl").read_text().splitlines(keepends=True)
+    (out / "results.jsonl").write_text("".join(lines[:-1]))
     again = CliRunner().invoke(app, [*words, "--out", str(out), "--resume"])
     assert again.exit_code == 0
+    assert "[12/12]" in again.stderr, "of 10 planned trainings and models, and 2 trainings at the best rate"
     assert len(store.load(out)[1]) == len(records) == 12
 
 

@@ -177,13 +177,15 @@ def run_into(
 ) -> list[Record]:
     """``begin`` and ``measure`` under the directory's lock.
 
-    ``watcher_of`` builds the watcher from (cases done before, planned cases). ``resumed`` receives the records that an
-    earlier run leaves. ``locked`` is whether ``reserve`` holds the lock already.
+    ``watcher_of`` builds the watcher from (cases done before, cases known by now). ``resumed`` receives the records that
+    an earlier run leaves. ``locked`` is whether ``reserve`` holds the lock already.
     """
     with nullcontext() if locked else store.hold_directory(directory):
         records = begin(prepared, directory, resume, visible_slowdown)
         resumed(records)
-        with watcher_of(sum(map(in_table, records)), len(prepared.planned_cases)) as watcher:
+        done = [record.case.id for record in records if in_table(record)]  # also trainings that are planned later
+        known = {case.id for case in prepared.planned_cases}.union(done)
+        with watcher_of(len(done), len(known)) as watcher:
             return measure(prepared, directory, records, watcher, until_sure=until_sure)
 
 
