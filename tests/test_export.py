@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,6 +13,8 @@ from pytest_benchmark.stats import Stats
 from records import case, failed, lesson, probed, reading, record, run_of
 from records import stored as put
 
+from convbench.core.metric import Metric
+from convbench.core.record import Reading
 from convbench.core.registry import exports
 from convbench.plugins.exports.pytest_benchmark import stats
 
@@ -55,13 +58,18 @@ def test_github_action_benchmark_gets_a_name_unit_and_value(stored_run):
     assert (latency["unit"], latency["value"]) == ("ms", pytest.approx(2.0, rel=0.02))
     low, _, high = latency["range"].partition(" to ")
     assert float(low) <= latency["value"] <= float(high)
+    memory = entries["conv/gap/32/lstm128/1x16x3x64x64/eager/inference/cpu/memory"]
+    assert (memory["unit"], memory["value"]) == ("MiB", 16 + 4 * 83_840 / 2**20)
     assert len(entries) == 4
 
 
 def test_bencher_gets_nanoseconds_with_bounds(stored_run):
     metrics = FORMATS["bencher"](*stored_run)
     assert len(metrics) == 2
-    latency = metrics["conv/gap/32/lstm128/1x16x3x64x64/eager/inference/cpu"]["latency"]
+    gap = metrics["conv/gap/32/lstm128/1x16x3x64x64/eager/inference/cpu"]
+    assert gap.keys() == {"latency", "memory"}
+    assert gap["memory"] == {"value": 16 * 2**20 + 4 * 83_840}
+    latency = gap["latency"]
     assert latency["value"] == pytest.approx(2e6, rel=0.02)
     assert latency["lower_value"] <= latency["value"] <= latency["upper_value"]
 
@@ -99,7 +107,20 @@ def test_a_case_left_out_for_lack_of_latency_is_named(tmp_path, in_process):
 @pytest.mark.parametrize("name", FORMATS)
 def test_too_few_samples_export_no_infinite_bound(name):
     run_record = record(samples=3)
-    assert json.dumps(FORMATS[name](run_of([run_record]), [run_record]), allow_nan=False)
+    document = json.dumps(FORMATS[name](run_of([run_record]), [run_record]), allow_nan=False)
+    assert run_record.case.id in document
+    assert "to inf" not in document
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_probes_infinite_number_is_not_exported(name, value):
+    """pytest-benchmark's file had ``Infinity`` in it, which is not JSON."""
+    timed = record()
+    scores = [Reading(Metric(f"shop_{end}", "1", title=end), (number,)) for end, number in (("a", value), ("b", 7.5))]
+    run_record = replace(timed, readings=(*timed.readings, *scores))
+    document = json.dumps(FORMATS[name](run_of([run_record]), [run_record]), allow_nan=False)
+    assert "7.5" in document
 
 
 @pytest.mark.parametrize("export", FORMATS.values(), ids=FORMATS)

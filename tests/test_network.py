@@ -59,10 +59,51 @@ def test_a_reducer_keeps_the_number_type_of_its_maps(name):
 
 
 def test_each_stage_has_its_own_seed():
-    """The same seed gives the same backbone and LSTM with any reducer between them."""
-    first, other = model(case("fc", 32)), model(case("gap"))
+    """The same seed gives the same backbone and LSTM with any reducer between them, and the same head with any cell."""
+    first, other = model(case("fc", 32, head=5)), model(case("gap", head=5))
     torch.testing.assert_close(first.backbone.state_dict(), other.backbone.state_dict())
     torch.testing.assert_close(first.lstm.state_dict(), other.lstm.state_dict())
+    gated = model(case("gap", head=5, rnn=Recurrent("gru")))
+    torch.testing.assert_close(first.head.state_dict(), gated.head.state_dict())
+
+
+def returns_maps(features, lstm_input):
+    return nn.Identity()
+
+
+def returns_one_vector(features, lstm_input):
+    return nn.Sequential(nn.Flatten(0), nn.Unflatten(0, (1, -1)))
+
+
+class Listed(nn.Module):
+    """A part that returns a list, as a backbone or a reducer."""
+
+    def __init__(self, shape, size=None):
+        super().__init__()
+
+    def forward(self, frames):
+        return [frames]
+
+
+def returns_vectors(in_channels):
+    return nn.Flatten()
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"reducer": "returns_maps"}, r"returns \(2, 32, 8, 10\) for 2 maps of 32x8x10: it must return vectors"),
+        ({"reducer": "returns_one_vector"}, r"returns \(1, 5120\) for 2 maps of 32x8x10: it must return vectors"),
+        ({"reducer": "Listed"}, "returns list for 2 maps of 32x8x10: it must return vectors"),
+        ({"backbone": "returns_vectors"}, r"returns \(1, 240\) for one frame: it must return maps"),
+        ({"backbone": "Listed"}, "returns list for one frame: it must return maps"),
+    ],
+)
+def test_a_part_that_returns_another_shape_is_refused(parts, words):
+    names = {"backbone": Choice("conv"), "reducer": Choice("gap")}
+    names |= {kind: Choice(f"{__name__}:{name}") for kind, name in parts.items()}
+    with pytest.raises(Impossible, match=words):
+        build(Case(Parts(**names), clip=SMALL), 0, "cpu")
 
 
 def test_the_seed_decides_the_weights():

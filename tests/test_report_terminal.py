@@ -48,6 +48,25 @@ def test_groups_that_are_not_comparable_have_separate_tables():
     text = printed([records.record(), records.record(records.case(scenario="streaming"))], 100)
     assert text.count("1.00×") == 2
     assert "streaming, cpu, clip 1x16x3x64x64, fp32" in text
+    assert "environment" not in text
+
+
+def test_the_largest_table_comes_first():
+    text = printed([records.record(records.case(scenario="streaming")), *article()], 100)
+    assert text.index("inference, cpu") < text.index("streaming, cpu")
+
+
+def test_tables_of_two_machines_name_them():
+    text = printed([replace(records.record(), environment=name) for name in ("one", "two")], 100)
+    assert [name for name in ("one", "two") if f", environment {name}\n" in text] == ["one", "two"]
+
+
+def test_factors_over_two_cases_are_explained():
+    """Of a table with factors over a single case, the fastest is obvious."""
+    eager, compiled = ([records.record(records.case(name, size, variant=variant)) for name, size in
+                        (("gap", None), ("fc", 128))] for variant in ("eager", "compile"))  # fmt: skip
+    assert "in the same variant" not in printed(eager, 100)
+    assert "in the same variant" in printed([*eager, *compiled], 100)
 
 
 @pytest.mark.parametrize("width", [80, 90, 100])

@@ -10,6 +10,7 @@ import numpy as np
 
 from convbench.analysis.results import typical
 from convbench.core import metrics
+from convbench.core.json_form import finite
 from convbench.core.record import Record, RunDescription
 from convbench.core.registry import exports
 
@@ -76,7 +77,7 @@ def stats(samples: Sequence[float]) -> dict[str, Any]:
 def _benchmark(run: RunDescription, record: Record) -> dict[str, Any]:
     case = record.case
     extra_metrics = (metrics.PARAMS, metrics.MACS, *metrics.foreign_metrics(record.readings))
-    extra: Mapping[str, Any] = {metric.name: typical(record, metric) for metric in extra_metrics}
+    extra: Mapping[str, Any] = {metric.name: finite(typical(record, metric)) for metric in extra_metrics}
     return {
         "group": case.scenario,
         "name": case.id,
