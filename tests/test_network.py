@@ -78,7 +78,7 @@ def returns_one_vector(features, lstm_input):
 class Listed(nn.Module):
     """A part that returns a list, as a backbone or a reducer."""
 
-    def __init__(self, shape, size=None):
+    def __init__(self, _shape, _size=None):
         super().__init__()
 
     def forward(self, frames):
