@@ -5,7 +5,7 @@ import numpy as np
 import paretoset
 import pytest
 import records
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -31,7 +31,6 @@ def kept(points, which):
 
 
 @BOTH
-@settings(deadline=None)
 @given(points=st.one_of(TIED, RANDOM))
 def test_the_front_matches_moocore(which, points):
     if points.shape[1] > 1:
@@ -39,7 +38,6 @@ def test_the_front_matches_moocore(which, points):
 
 
 @BOTH
-@settings(deadline=None)
 @given(points=st.one_of(TIED, RANDOM))
 def test_the_front_matches_paretoset(which, points):
     assert (kept(points, which) == paretoset.paretoset(points, distinct=False, use_numba=False)).all()

@@ -56,8 +56,8 @@ _attempts: dict[PluginModule, tuple[str, ...]] = {}
 def load() -> None:
     """Import every module that brings plug-ins, once; a failed import is tried again if the path has changed since."""
     path = tuple(sys.path)
-    named = (PluginModule(module, module) for module in of_environment())
-    for plugin in (*_entries(PLUGINS), *named):
+    further_modules = (PluginModule(module, module) for module in of_environment())
+    for plugin in (*_entries(PLUGINS), *further_modules):
         if plugin not in _attempts or (plugin.module in _missing_plugins and _attempts[plugin] != path):
             _attempts[plugin] = path
             bring(plugin)

@@ -36,6 +36,11 @@ class Point(NamedTuple):
     low: float | None = None
     high: float | None = None
 
+    @classmethod
+    def of(cls, x: float, y: Number) -> Point:
+        """Return the place of a number."""
+        return cls(x, y.value, y.low, y.high)
+
 
 @dataclass(frozen=True, slots=True)
 class Curve:

@@ -107,7 +107,7 @@ def _plot(gaps: dict[Cell, tuple[dict[int, float], ...]]) -> Plot | None:
     if len(dial) < 2:
         return None
     curves = [
-        Curve(name, tuple(_point(cell[1], pair[i]) for cell, pair in dial.items()))
+        Curve(name, tuple(Point.of(cell[1], _mean_gap(pair[i])) for cell, pair in dial.items()))
         for i, name in enumerate(("flatten", "gap"))
     ]
     return Plot(
@@ -118,6 +118,5 @@ def _plot(gaps: dict[Cell, tuple[dict[int, float], ...]]) -> Plot | None:
     )  # fmt: skip
 
 
-def _point(clips: int, values: dict[int, float]) -> Point:
-    difference = mean_difference("identity", list(values.values()))
-    return Point(clips, difference.mean, difference.low, difference.high)
+def _mean_gap(values: dict[int, float]) -> Number:
+    return mean_difference("identity", list(values.values())).number("")

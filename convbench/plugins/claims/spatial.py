@@ -144,7 +144,7 @@ def _lead_by_seed(quality: Quality, other: Quality) -> dict[int, float]:
 
 def _plot(pairs: Mapping[float, tuple[Quality, Quality]]) -> Plot:
     curves = [
-        Curve(label, tuple(_point(jitter, pair[i]) for jitter, pair in pairs.items()))
+        Curve(label, tuple(Point.of(jitter, accuracy("", pair[i])) for jitter, pair in pairs.items()))
         for i, label in enumerate(("gap", "fc"))
     ]
     return Plot(
@@ -153,8 +153,3 @@ def _plot(pairs: Mapping[float, tuple[Quality, Quality]]) -> Plot:
         "at 100 % anywhere.",
         ("Start within this share of the canvas", "share"), ("Test accuracy", "share"), tuple(curves),
     )  # fmt: skip
-
-
-def _point(jitter: float, quality: Quality) -> Point:
-    number = accuracy("", quality)
-    return Point(jitter, number.value, number.low, number.high)

@@ -114,15 +114,14 @@ def _ratio_number(label: str, results: Sequence[Result]) -> Number:
 
 def _plot(steps: Sequence[Result], inference: Sequence[Result], size: float | None) -> Plot:
     rows = (("Training step", steps), ("Inference", inference))
-    curves = [Curve(name, tuple(_point(result) for result in results)) for name, results in rows if results]
+    curves = [
+        Curve(name, tuple(Point.of(result.lstm_input or 0, _latency("", result)) for result in results))
+        for name, results in rows
+        if results
+    ]
     return Plot(
         "Latency by LSTM input size, one backbone",
         "How to read this: medians with 95 % intervals; the reducers have no weights, so only the size differs. Left "
         "of the dashed size D the convolution takes more MACs than the LSTM.", ("LSTM input size", "size"),
         ("Latency", "s"), tuple(curves), (("LSTM = conv MACs at D =", size),) if size else (),
     )  # fmt: skip
-
-
-def _point(result: Result) -> Point:
-    number = _latency("", result)
-    return Point(result.lstm_input or 0, number.value, number.low, number.high)

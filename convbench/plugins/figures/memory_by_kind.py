@@ -11,7 +11,7 @@ from convbench.core import metrics
 from convbench.core.record import EAGER, Parts
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing
-from convbench.report.drawing.bars import Margins, Shares, bars, is_cut
+from convbench.report.drawing.bars import Margins, Shares, bars, cut_note
 from convbench.report.drawing.style import HUES, short_name
 from convbench.report.words import units
 from convbench.report.words.numbers import signed
@@ -70,8 +70,7 @@ def _draw(shares: Shares, scenario: str, device: str) -> Drawing:
         title=f"Peak memory by kind, {', '.join(filter(None, (_backbone(shares), scenario, device)))}",
         caption=(
             "How to read this: what was alive at the moment of the peak of one eager call. Right: the peak and how "
-            "far the prediction from shapes alone is off. Shorter is better."
-            + (" A bar with an arrow is cut off: it is longer than the scale." if is_cut(shares) else "")
+            f"far the prediction from shapes alone is off. Shorter is better.{cut_note(shares)}"
         ),
         figure=axes.figure,
     )

@@ -14,7 +14,7 @@ from convbench.core.metric import Metric
 from convbench.core.record import STAGES, Whole
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing
-from convbench.report.drawing.bars import Margins, Shares, bars, is_cut
+from convbench.report.drawing.bars import Margins, Shares, bars, cut_note
 from convbench.report.drawing.style import STAGE_HUES, short_name
 from convbench.report.words import units
 from convbench.report.words.names import kind, shared_setup
@@ -135,8 +135,7 @@ def _draw(split: Split, shares: Shares) -> Drawing:
         caption=(
             f"How to read this: each bar is one {bar}, split by where the cost sits; the whole is at its right end. "
             f"Shorter is better. All alike: {shared_setup(next(iter(shares)))}."
-            + (NOT_THE_CALL if off_results else "")
-            + (" A bar with an arrow is cut off: it is longer than the scale." if is_cut(shares) else "")
+            f"{NOT_THE_CALL if off_results else ''}{cut_note(shares)}"
         ),
         figure=axes.figure,
     )

@@ -71,10 +71,10 @@ def _by_columns(items: Sequence[Any], columns: int) -> list[Any]:
     return [item for column in range(columns) for item in items[column::columns]]
 
 
-def is_cut(parts: Shares) -> bool:
-    """Whether a bar is longer than the scale."""
+def cut_note(parts: Shares) -> str:
+    """Return a sentence for the caption if a bar is longer than the scale, else nothing."""
     totals = [sum(part.values()) for part in parts.values()]
-    return max(totals) > _end(totals)
+    return " A bar with an arrow is cut off: it is longer than the scale." if max(totals) > _end(totals) else ""
 
 
 def _end(totals: Sequence[float]) -> float:
