@@ -435,6 +435,18 @@ def test_a_state_of_another_number_type_fails_with_advice():
     assert attempts.explain(error).message.endswith(attempts.TWO_TYPES)
 
 
+@pytest.mark.parametrize("layer", [nn.LSTM(2, 2), nn.GRU(2, 2)])
+def test_a_quantised_layer_without_a_batch_fails_with_advice(layer):
+    """It was "input must have 3 dimensions, got 2" only, of a model that runs in eager."""
+    frames = torch.zeros(4, 2)
+    assert layer(frames)[0].shape == (4, 2)
+    quantised = torch.ao.quantization.quantize_dynamic(nn.Sequential(layer), {type(layer)}, dtype=torch.qint8)
+    with pytest.raises(RuntimeError) as failed:
+        quantised(frames)
+    assert attempts.explain(failed.value).message.endswith(attempts.UNBATCHED)
+    assert quantised(frames.unsqueeze(1))[0].shape == (4, 1, 2)
+
+
 def test_an_error_in_a_scripted_module_gives_its_cause():
     """It was "The following operation failed in the TorchScript interpreter."."""
     with pytest.raises(torch.jit.Error) as failed:

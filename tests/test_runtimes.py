@@ -663,6 +663,8 @@ def test_a_wrong_output_is_named_if_there_are_several() -> None:
         compare(output, expected, TOLERANCE[torch.int8], " at frame 2")
     with pytest.raises(CaseFailed, match=r"^differs from eager's output: by 0.2"):
         compare({"[0]": output["['value']"]}, {"[0]": torch.ones(1)}, TOLERANCE[torch.int8])
+    with pytest.raises(CaseFailed, match=r"by 0.1 of its norm, more than the 0.1 that is allowed"):
+        compare({"[0]": torch.full((3,), 1.10001)}, {"[0]": torch.ones(3)}, TOLERANCE[torch.int8])
 
 
 def test_int8_is_judged_by_the_norm_not_by_one_value() -> None:

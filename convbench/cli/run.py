@@ -168,7 +168,7 @@ def _suite_sentences(suite: Suite) -> Iterator[str]:
     from convbench.core import traits
     from convbench.suite.overrides import idle_sentences
 
-    reasons = Counter(map(traits.misplaced, suite.impossible))
+    reasons = Counter(map(traits.impossible, suite.impossible))
     for reason, number in reasons.items():
         yield f"{counted(number, 'combination')} of the matrix left out: {reason}"
     if suite.left_out:

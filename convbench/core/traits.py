@@ -23,6 +23,7 @@ INDUCTOR: EngineName = "inductor"
 FP32 = "fp32"
 COMPILER = "compiler"
 """Stands among ``packages`` for the C++ compiler with which torch's compiler builds for a CPU."""
+NO_PROJECTIONS = "the LSTM has projections (proj_size), which ONNX does not have: use aot-inductor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,8 @@ class VariantTraits:
     - ``last``: it takes the model out of torch's hands, so that variants that change the model must stand before it
     - ``takes_quantisation``: its runtime quantises the model itself, as the variant before it has noted
       (``Subject.quantisation``)
+    - ``unsuited``: returns why a case cannot run in the variant with these options, and what can; empty if it can. It
+      is called with the case, too, and decides without a model, so that a matrix leaves such a combination out
     """
 
     engine: EngineName = TORCH
@@ -64,6 +67,7 @@ class VariantTraits:
     combines: tuple[str, ...] | None = None
     last: bool = False
     takes_quantisation: bool = False
+    unsuited: Callable[..., str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +100,26 @@ def precision_option(*, precision: str, **_: Scalar) -> str:
     return {"f32": FP32, "bf16": "bf16", "f16": "fp16"}[precision]
 
 
+def unsuited_to_onnx(case: Case, **_: Scalar) -> str:
+    """Return why the case's model cannot be written to ONNX; empty if it can, or if that is not known."""
+    return NO_PROJECTIONS if projects(case) else ""
+
+
 def of_variant(name: str) -> VariantTraits:
     """Return the traits that a variant declares, or the default ones. Raises ConvbenchError if it cannot be found."""
     declaration = variants.get(name).declaration
     return declaration if isinstance(declaration, VariantTraits) else VariantTraits()
+
+
+def impossible(case: Case) -> str:
+    """Return why a variant of a case cannot be used in it, and what can; empty if all can."""
+    return misplaced(case) or unsuited(case)
+
+
+def unsuited(case: Case) -> str:
+    """Return why a variant's options do not fit each other or the rest of the case; empty if they do."""
+    reasons = (traits.unsuited(case, **options) for traits, options in of_case(case) if traits.unsuited)
+    return next(filter(None, reasons), "")
 
 
 def misplaced(case: Case) -> str:
@@ -124,6 +144,11 @@ def of_case(case: Case) -> Iterator[tuple[VariantTraits, dict[str, Any]]]:
 def opaque(case: Case) -> bool:
     """Whether module hooks would see nothing of the case, or break it."""
     return any(traits.opaque for traits, _ in of_case(case))
+
+
+def projects(case: Case) -> bool:
+    """Whether the case asks for an LSTM with projections. It is not known of a user's own model."""
+    return isinstance(case.architecture, Parts) and case.architecture.rnn.proj_size > 0
 
 
 def compiles(case: Case) -> bool:

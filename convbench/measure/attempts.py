@@ -24,6 +24,12 @@ TWO_TYPES = (
     "two number types meet: give the inputs, and tensors that the code makes itself, such as a first state, the type "
     "of the weights, as in torch.zeros(..., dtype=frame.dtype), and replace .float() by .to(weight.dtype)"
 )
+UNBATCHED = (
+    "torch's quantised LSTM and GRU need a batch axis: call the layer with a batch of one, as in "
+    "lstm(frames.unsqueeze(1)), or use int8+onnxruntime"
+)
+_LACKS_BATCH = "input must have 3 dimensions, got 2"
+"""Part of torch's message if a quantised layer gets a sequence without a batch; its other layers take one."""
 _METS_TYPE = re.compile(
     r"mixed dtype|input dtype .* does not match weight dtype|primitive descriptor for the LSTM"
     r"|(?=.*\b[Ff]loat\b)(?=.*\b(Half|BFloat16|[Dd]ouble|Byte|unsigned char|long int)\b)"
@@ -82,6 +88,8 @@ def explain(error: BaseException) -> Failure:
             return Failure("error", f"{located(error)}; {ADMITTED}")
         case RuntimeError() if _METS_META.search(str(error)):
             return Failure("error", f"{located(error)}; {KEPT_TENSOR}")
+        case RuntimeError() if _LACKS_BATCH in str(error):
+            return Failure("error", f"{located(error)}; {UNBATCHED}")
         case RuntimeError() | ValueError() if _METS_TYPE.search(line_of(error)):
             return Failure("error", f"{located(error)}; {TWO_TYPES}")
         case _ if _MEETS_DAMAGE.search(repr(error)) and (pointer := git.lfs_pointer(Path())):

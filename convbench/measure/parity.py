@@ -124,7 +124,7 @@ def _agree(actual: Any, reference: Any, limit: float) -> None:
             actual, reference, rtol=tolerance, atol=tolerance, check_dtype=False, check_stride=False, equal_nan=True
         )
     if is_coarse and not (share := _share_off(actual, reference)) <= limit:
-        raise AssertionError(f"by {share:.2g} of its norm, where {limit:g} is allowed")
+        raise AssertionError(f"by {share:.3g} of its norm, more than the {limit:g} that is allowed")
 
 
 def _share_off(actual: torch.Tensor, reference: torch.Tensor) -> float:

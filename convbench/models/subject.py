@@ -19,7 +19,7 @@ from convbench.core.registry import scenarios, variants
 from convbench.models import network, values
 from convbench.models.deployment import Deployment, Quantisation
 from convbench.models.inputs import Inputs, inputs
-from convbench.models.variants import need
+from convbench.models.variants import need, refuse_unsuited
 from convbench.models.weights import number_type
 from convbench.models.without_values import without_checks
 
@@ -230,8 +230,9 @@ def assemble_forward(case: Case, seed: int, device: str | None = None) -> Subjec
 def transform(subject: Subject) -> Subject:
     """Return ``subject`` with the variants of its case applied in order.
 
-    Raises Unavailable if a module that a variant needs is not installed.
+    Raises Impossible if its options do not fit, Unavailable if a module that it needs is not installed.
     """
+    refuse_unsuited(subject.case)
     for choice in subject.case.variant:
         try:
             result = variants.get(choice.name).build(subject, **dict(choice.options))

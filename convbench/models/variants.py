@@ -12,10 +12,17 @@ from convbench.core.text import joined
 
 
 def refuse_misplaced(case: Case) -> None:
-    """Raise Impossible if a variant of the case makes no difference or cannot run, in its scenario or its position."""
+    """Raise Impossible if a variant makes no difference or cannot run in its scenario, position or with its options."""
     if reason := traits.misplaced(case):
         raise Impossible(reason)
     _refuse_combination(case)
+    refuse_unsuited(case)
+
+
+def refuse_unsuited(case: Case) -> None:
+    """Raise Impossible if a variant's options do not fit each other or the rest of the case."""
+    if reason := traits.unsuited(case):
+        raise Impossible(reason)
 
 
 def _refuse_combination(case: Case) -> None:

@@ -91,7 +91,9 @@ class PreparedRun:
             planned=tuple(case.id for case in self.planned_cases),
             equal=self.plan.equal,
             later=self.later,
-            impossible={replace(case, device=host.device).id: traits.misplaced(case) for case in self.suite.impossible},
+            impossible={
+                replace(case, device=host.device).id: traits.impossible(case) for case in self.suite.impossible
+            },
             environment=host.facts,
             fingerprint=host.fingerprint,
             convbench=__version__,

@@ -43,7 +43,7 @@ class Suite:
 
     ``left_out`` are the cases of quality that were left out because the overrides ask only for metrics; ``overrides``
     then contain ``quality=none``. ``impossible`` are the combinations of the matrix that are left out since their
-    variant cannot run in their scenario.
+    variant cannot run in their scenario, or with its options.
     """
 
     name: str

@@ -15,8 +15,9 @@ The rules are those of a CI matrix:
    axes multiply. A ``model`` takes the place of the axes backbone to head: an entry with a model never extends a
    combination with those axes, nor the reverse.
 4. A combination whose variant and scenario are both values of the matrix, which has several of either, is left out if
-   that variant cannot run in that scenario, as ONNX Runtime cannot train. What an entry writes itself is never left
-   out, and neither is the only combination: they are mistakes.
+   that variant cannot run in that scenario, as ONNX Runtime cannot train. So is one of several variants of the matrix
+   if its options do not fit each other or the rest of the case. What an entry writes itself is never left out, and
+   neither is the only combination: they are mistakes.
 5. Equal cases are kept once; the variants of one model stand together, in the order in which the models first appear.
 """
 
@@ -106,8 +107,8 @@ class Sweep:
         for group in self.groups:
             for extra in group.extensions:
                 case = _case(_merge(group.combination, extra))
-                is_impossible = not group.is_written and self._multiplies(extra) and _is_misplaced(case)
-                (impossible_cases if is_impossible else crossings).append(case)
+                is_left_out = not group.is_written and self._is_left_out(case, extra)
+                (impossible_cases if is_left_out else crossings).append(case)
         if not crossings + written_cases:
             crossings, impossible_cases = impossible_cases, []
         models: dict[Case, dict[Case, None]] = {}
@@ -116,9 +117,16 @@ class Sweep:
         cases = tuple(case for variants in models.values() for case in variants)
         return cases, tuple(dict.fromkeys(impossible_cases))
 
-    def _multiplies(self, extra: Combination) -> bool:
-        """Whether the matrix itself combines variants with scenarios, and no entry sets either."""
-        axes = {"variant", "scenario"}
+    def _is_left_out(self, case: Case, extra: Combination) -> bool:
+        """Whether rule 4 leaves out a case to which entries added ``extra``."""
+        # the user's own variants are not imported here: they are checked with the plan, in another process
+        if any(choice.is_imported for choice in case.variant):
+            return False
+        is_misplaced = self._multiplies({"variant", "scenario"}, extra) and traits.misplaced(case)
+        return bool(is_misplaced or (self._multiplies({"variant"}, extra) and traits.unsuited(case)))
+
+    def _multiplies(self, axes: set[str], extra: Combination) -> bool:
+        """Whether the matrix itself has several combinations of these axes, and no entry sets one of them."""
         return axes <= set(self.axes) and not axes & set(extra) and size({axis: self.axes[axis] for axis in axes}) > 1
 
     def __len__(self) -> int:
@@ -169,11 +177,6 @@ def _merge(base: Combination, extra: Combination) -> Combination:
     """Return ``extra`` over ``base``; a model takes the place of the parts, and parts take the place of a model."""
     replaced_axes = OF_PARTS if "model" in extra else ("model",) if set(OF_PARTS) & set(extra) else ()
     return {axis: value for axis, value in base.items() if axis not in replaced_axes} | extra
-
-
-def _is_misplaced(case: Case) -> bool:
-    # the user's own variants are not imported here: they are checked with the plan, in another process
-    return not any(choice.is_imported for choice in case.variant) and bool(traits.misplaced(case))
 
 
 def _case(combination: Combination) -> Case:

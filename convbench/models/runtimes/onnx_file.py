@@ -16,6 +16,7 @@ from convbench.core.errors import CaseFailed
 from convbench.core.metrics import OTHER
 from convbench.core.option_types import Exporter
 from convbench.core.record import STAGES, Case, Parts
+from convbench.core.traits import NO_PROJECTIONS
 from convbench.models.deployment import ASIDE, Example
 from convbench.models.runtimes import structure
 from convbench.models.runtimes.export_error import reason
@@ -131,9 +132,7 @@ def _refuse_other_opset(model: Any, opset: int) -> None:
 def _refuse_projections(flat_model: nn.Module, model: Any) -> None:
     """Raise CaseFailed if an LSTM has projections: exporters drop them, and runtimes find shapes that do not fit."""
     if has_projection(flat_model) and any(node.op_type == "LSTM" for node in model.graph.node):
-        raise CaseFailed(
-            "error", "has an LSTM with projections (proj_size), which ONNX does not have: use aot-inductor"
-        )
+        raise CaseFailed("error", NO_PROJECTIONS)
 
 
 def _scope(node: object) -> list[str]:

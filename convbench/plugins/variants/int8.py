@@ -6,19 +6,30 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from convbench.core.errors import CaseFailed, Impossible, Unavailable
+from convbench.core.errors import CaseFailed, Unavailable
 from convbench.core.registry import declares, variants
-from convbench.core.traits import VariantTraits, takes_quantisation
+from convbench.core.traits import VariantTraits, projects, takes_quantisation
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from convbench.core.record import Case
     from convbench.models.inputs import Inputs
     from convbench.models.subject import Subject
 
 
 CLIPS = 8
 """The default number of calibration clips."""
+PROJECTED = "the LSTM has projections (proj_size), which torch cannot quantise"
+
+
+def _unsuited(case: Case, *, method: str, calibration: int, clips: str | None) -> str:
+    if method != "static" and (calibration != CLIPS or clips is not None):
+        return f"calibration and clips are for int8(method=static): {method} has no ranges to find from clips"
+    if takes_quantisation(case):
+        remedy = "use int8 or int8(method=static) before another runtime"
+        return f"torchao quantises for torch only: {remedy}" if method == "torchao" else ""
+    return PROJECTED if projects(case) and method != "torchao" else ""
 
 
 @variants.register("int8")
@@ -29,6 +40,7 @@ CLIPS = 8
         combines=("allocator", "compile"),
         packages=("torchao",),
         extra="int8",
+        unsuited=_unsuited,
     )
 )
 def int8(
@@ -49,14 +61,8 @@ def int8(
     from convbench.models.runtimes.int8 import calibration_clips, rows_of
     from convbench.models.weights import fix_weights
 
-    if method != "static" and (calibration != CLIPS or clips is not None):
-        raise Impossible(
-            f"calibration and clips are for int8(method=static): {method} has no ranges to find from clips"
-        )
     ranges = calibration_clips(subject, calibration, clips) if method == "static" else ()
     if takes_quantisation(subject.case):
-        if method == "torchao":
-            raise Impossible("torchao quantises for torch only: use int8 or int8(method=static) before another runtime")
         return replace(subject, quantisation=Quantisation(method, rows_of(subject, ranges)), dtype=torch.int8)
     if torch.device(subject.device).type != "cpu" and method != "torchao":
         raise Unavailable(f"torch's {method} int8 runs on CPUs only: use int8(method=torchao) on a GPU")
@@ -93,7 +99,7 @@ def _quantise_layers(model: nn.Module) -> bool:
             "error", "is a layer itself, but torch quantises only layers inside a module: put it into a module"
         )
     if has_projection(model):
-        raise CaseFailed("error", "has an LSTM with projections (proj_size), which torch cannot quantise")
+        raise CaseFailed("error", PROJECTED)
     with quiet():
         quantization.quantize_dynamic(model, kinds, dtype=torch.qint8, inplace=True)  # type: ignore[no-untyped-call]
     for module in model.modules():

@@ -7,10 +7,19 @@ from typing import TYPE_CHECKING
 from convbench.core.errors import Impossible
 from convbench.core.option_types import Exporter
 from convbench.core.registry import declares, variants
-from convbench.core.traits import VariantTraits
+from convbench.core.traits import VariantTraits, dtype, unsuited_to_onnx
 
 if TYPE_CHECKING:
+    from convbench.core.record import Case
     from convbench.models.subject import Subject
+
+NO_BFLOAT16 = "ONNX Runtime has no bfloat16 for this model's layers: use half(dtype=fp16)+onnxruntime"
+
+
+def _unsuited(case: Case, *, exporter: Exporter, any_batch: bool, **_: object) -> str:
+    if any_batch and exporter == "torchscript":
+        return "torchscript fixes the batch of recurrent layers: any_batch needs exporter=dynamo"
+    return NO_BFLOAT16 if dtype(case) == "bf16" else unsuited_to_onnx(case)
 
 
 @variants.register("onnxruntime")
@@ -26,6 +35,7 @@ if TYPE_CHECKING:
         combines=("half", "int8", "allocator"),
         last=True,
         takes_quantisation=True,
+        unsuited=_unsuited,
     )
 )
 def onnxruntime(
@@ -47,9 +57,7 @@ def onnxruntime(
 
     need("onnxruntime")
     if subject.dtype == torch.bfloat16:
-        raise Impossible("ONNX Runtime has no bfloat16 for this model's layers: use half(dtype=fp16)+onnxruntime")
-    if any_batch and exporter == "torchscript":
-        raise Impossible("torchscript fixes the batch of recurrent layers: any_batch needs exporter=dynamo")
+        raise Impossible(NO_BFLOAT16)
     on_gpu = torch.device(subject.device).type == "cuda"
     provider = "CUDAExecutionProvider" if on_gpu else "CPUExecutionProvider"
     engine = OnnxRuntime(subject.case, exporter, opset, provider, subject.quantisation)

@@ -5,13 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from convbench.core.errors import Impossible, Unavailable
+from convbench.core.errors import Unavailable
 from convbench.core.option_types import Exporter
 from convbench.core.registry import declares, variants
-from convbench.core.traits import VariantTraits, precision_option
+from convbench.core.traits import VariantTraits, precision_option, unsuited_to_onnx
 
 if TYPE_CHECKING:
+    from convbench.core.record import Case
     from convbench.models.subject import Subject
+
+
+def _unsuited(case: Case, **_: object) -> str:
+    if any(choice.name == "int8" and dict(choice.options).get("method") != "static" for choice in case.variant):
+        return "OpenVINO cannot run a dynamically quantised model: use int8(method=static)+openvino"
+    return unsuited_to_onnx(case)
 
 
 @variants.register("openvino")
@@ -28,6 +35,7 @@ if TYPE_CHECKING:
         combines=("int8", "allocator"),
         last=True,
         takes_quantisation=True,
+        unsuited=_unsuited,
     )
 )
 def openvino(
@@ -46,8 +54,6 @@ def openvino(
     if torch.device(subject.device).type != "cpu":
         raise Unavailable("OpenVINO runs on CPUs only: it cannot use a CUDA device")
     need("openvino")
-    if subject.quantisation and subject.quantisation.method != "static":
-        raise Impossible("OpenVINO cannot run a dynamically quantised model: use int8(method=static)+openvino")
     dtype = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}[precision]
     deployed_subject = deploy(subject, OpenVino(subject.case, exporter, precision, subject.quantisation))
     return deployed_subject if subject.quantisation else replace(deployed_subject, dtype=dtype)

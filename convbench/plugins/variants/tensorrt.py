@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from convbench.core.errors import Unavailable
 from convbench.core.registry import declares, variants
-from convbench.core.traits import VariantTraits, precision_option
+from convbench.core.traits import VariantTraits, precision_option, unsuited_to_onnx
 
 if TYPE_CHECKING:
     from convbench.models.subject import Subject
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         extra="onnxruntime",
         combines=("allocator",),
         last=True,
+        unsuited=unsuited_to_onnx,
     )
 )
 def tensorrt(subject: Subject, *, precision: Literal["f32", "f16"] = "f32") -> Subject:
