@@ -84,6 +84,14 @@ def test_models_equally_fast_in_a_runtime_do_not_cross() -> None:
     assert words.crossings(view).startswith("The models keep eager's order")
 
 
+@pytest.mark.parametrize(("eager", "elsewhere"), [(10.8, 1.0), (12.0, 1.9)])
+def test_an_order_within_a_tie_does_not_cross(eager, elsewhere) -> None:
+    """One of many pairs has two small ratios that chance reversed, as in any two runs."""
+    tie = {**MILLISECONDS, ("hybrid", 64, "eager"): eager, ("hybrid", 64, "onnxruntime"): elsewhere}
+    (view,) = runtimes(timed_results(tie))
+    assert view.crossings == ()
+
+
 @pytest.mark.parametrize(("most", "words_of_it"), [(None, "The ranking crosses: gap, "), (24, "")])
 def test_with_many_models_no_equal_order_is_claimed(monkeypatch, most, words_of_it) -> None:
     """With more than 24 models an equal order used to be claimed without a comparison."""

@@ -140,6 +140,29 @@ def test_noise_correlated_between_runs_is_rarely_a_step():
     assert count <= 12
 
 
+@pytest.mark.parametrize("correlation", [0.5, 0.8])
+def test_values_that_wander_around_one_level_are_seldom_steps(correlation):
+    """Of fifty runs whose noise lasts, 29 and 55 % had a step: steps took the residuals that show that it lasts."""
+    count = 0
+    for seed in range(60):
+        rng, values = np.random.default_rng(seed), np.zeros(50)
+        for place in range(1, 50):
+            values[place] = correlation * values[place - 1] + 0.01 * rng.standard_normal()
+        count += bool(shape(values).steps)
+    assert count <= 12
+
+
+@pytest.mark.parametrize(("share", "factor"), [(0.3, 2.0), (0.3, 1.15), (0.5, 2.0)])
+def test_runs_at_two_speeds_are_seldom_steps(share, factor):
+    """Processes are slow by chance. The noise left out jumps between the speeds: 50 to 80 % of series had a step."""
+    shapes = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        shapes.append(shape(math.log(factor) * (rng.random(50) < share) + rng.normal(0, 0.01, 50)))
+    assert sum(bool(form.steps) for form in shapes) <= 9
+    assert np.median([form.visible for form in shapes]) > 0.1
+
+
 def test_a_visible_step_is_found_in_nine_of_ten_series():
     visible = float(np.median([shape(series(seed)).visible for seed in range(100)]))
     hits = sum(bool(shape(stepped(seed, size=math.log1p(visible))).steps) for seed in range(100))

@@ -1,4 +1,4 @@
-"""Measure precision and recall of change points on synthetic histories: ``python tests/bench/history.py``, two minutes.
+"""Measure precision and recall of change points on synthetic histories: ``tests/bench/history.py``, three minutes.
 
 Compares ``convbench history`` with Apache Otava's algorithm on the same series: E-Divisive in windows of 50, Student's
 t-test instead of permutations, weak points merged (Fleming et al. 2023, "Hunter"), with its default settings. Writes
@@ -64,6 +64,19 @@ def drifting(rng: Random, truth: Truth) -> Truth:
     return truth._replace(logs=truth.logs + np.linspace(0, total, RUNS))
 
 
+def two_speeds(rng: Random, truth: Truth) -> Truth:
+    """Make three runs in ten slower by 15 %."""
+    return truth._replace(spikes=np.log1p(0.15) * (rng.random(RUNS) < 0.3))
+
+
+def wandering(rng: Random, truth: Truth) -> Truth:
+    """Let the code's own speed wander by 2 %, unseen by the reference workload: eight tenths last to the next run."""
+    logs = np.zeros(RUNS)
+    for run in range(1, RUNS):
+        logs[run] = 0.8 * logs[run - 1] + 0.012 * rng.standard_normal()
+    return truth._replace(logs=truth.logs + logs)
+
+
 def moved(rng: Random, truth: Truth) -> Truth:
     """Move to another machine at some run, 10 to 40 % faster or slower, and 30 runs from a jump."""
     jump = truth.jumps[0] if truth.jumps else 0
@@ -81,6 +94,8 @@ KINDS: dict[str, Callable[[Random], Truth]] = {
     "a jump and spikes": lambda rng: spiked(rng, jumping(rng, 1)),
     "drift": lambda rng: drifting(rng, jumping(rng, 0)),
     "a jump and drift": lambda rng: drifting(rng, jumping(rng, 1)),
+    "two speeds": lambda rng: two_speeds(rng, jumping(rng, 0)),
+    "wandering": lambda rng: wandering(rng, jumping(rng, 0)),
     "another machine": lambda rng: moved(rng, jumping(rng, 0)),
     "a jump and another machine": lambda rng: moved(rng, jumping(rng, 1)),
 }

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from convbench.analysis.costs.gains import gains
+from convbench.analysis.costs.ranking import MARGIN
 from convbench.analysis.results import Result, latency_ratios, measured_results
 from convbench.core import metrics
 from convbench.core.grouping import grouped
@@ -163,18 +164,21 @@ def _seconds(result: Result) -> float:
 
 
 def _crossings(members: Sequence[Result], home: str) -> Iterator[Crossing]:
-    """Yield the pairs of models whose orders at home and in a runtime are opposite, both by their whole intervals."""
+    """Yield the pairs of models whose orders at home and in a runtime are opposite.
+
+    Both whole intervals lie beyond a tie: many pairs are compared, and in some of them chance reverses a small ratio.
+    """
     by_case: dict[Case, Result] = {result.case: result for result in members}
     pairs = list(combinations([result for result in members if result.case.variant_name == home], 2))
     for (first, second), ratio in zip(pairs, _ratios(pairs), strict=True):
         faster, slower, at_home = (first, second, ratio) if ratio.median < 1 else (second, first, _inverse(ratio))
-        if at_home.high >= 1:
+        if at_home.high * MARGIN >= 1:
             continue
         for variant in dict.fromkeys(result.case.variant for result in members if result.case.variant_name != home):
             twins = [by_case.get(replace(result.case, variant=variant)) for result in (faster, slower)]
             if twins[0] and twins[1]:
                 (runtime_ratio,) = _ratios([(twins[0], twins[1])])
-                if runtime_ratio.low > 1:
+                if runtime_ratio.low > MARGIN:
                     yield Crossing(twins[0].case.variant_name, faster, slower, at_home, runtime_ratio)
 
 

@@ -4,7 +4,8 @@
 2. Optimal partitioning (Jackson et al. 2005) finds exactly the steps that explain most. Each must explain more than
    ``3 log n`` variances (Zhang and Siegmund 2007), widened by Student's t if few runs tell the noise.
 3. The same is done with a slope over the whole series, which costs 2 log n. If that is cheaper in all, it drifts.
-4. Noise that lasts from run to run is no reason for a step: then steps have to explain more.
+4. Noise that lasts from run to run is no reason for a step: then steps have to explain more. Steps also have to explain
+   more than values that wander around one level (an autoregression of first order), and than runs at two speeds.
 
 Values are logarithms, so that steps and noise are relative. ``tests/bench/history.py`` measures precision and recall.
 """
@@ -12,6 +13,7 @@ Values are logarithms, so that steps and noise are relative. ``tests/bench/histo
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -104,11 +106,16 @@ def shape(values: Sequence[float] | Floats) -> Shape:
     return Shape(levels, steps, spikes, fit.slope, fit.noise, _visible_step(len(times), fit))
 
 
-def _noise(values: Floats) -> float:
-    """Estimate the standard deviation of a value from differences of neighbours, few of which steps spoil."""
+def _noise(values: Floats, most_far: float = 1.0) -> float:
+    """Estimate the standard deviation of a value from differences of neighbours, few of which steps spoil.
+
+    Differences far from the others are left out, unless their share exceeds ``most_far``.
+    """
     jumps = np.diff(values)
-    jumps = jumps[np.abs(jumps - np.median(jumps)) <= 3 * robust_deviation(jumps)]
-    return max(LEAST_NOISE, 1.014 * float(jumps.std()) / math.sqrt(2))  # 1.014 makes up for the cut
+    is_near = np.abs(jumps - np.median(jumps)) <= 3 * robust_deviation(jumps)
+    if 1 - is_near.mean() > most_far:
+        return max(LEAST_NOISE, float(jumps.std()) / math.sqrt(2))
+    return max(LEAST_NOISE, 1.014 * float(jumps[is_near].std()) / math.sqrt(2))  # 1.014 makes up for the cut
 
 
 def _spikes(values: Floats) -> tuple[int, ...]:
@@ -119,13 +126,22 @@ def _spikes(values: Floats) -> tuple[int, ...]:
 
 def _fit(times: NDArray[np.intp], values: Floats) -> _Fit:
     """Fit steps alone or steps on a slope, whichever costs less; again with more noise if noise lasts."""
-    best_fit = _best_fit(times, values, _noise(values))
+    best_fit = _best_fit(times, values, _noise(values, MOST_SPIKES))
     for _ in range(ROUNDS):
         lasting_noise = _lasting_noise(best_fit)
         if lasting_noise <= best_fit.noise:
             break
         best_fit = _best_fit(times, values, lasting_noise)
-    return best_fit
+    level = replace(best_fit, starts=[])
+    return _best_fit(times, values, _lasting_noise(level)) if _wanders(level, best_fit) else best_fit
+
+
+def _wanders(level: _Fit, fit: _Fit) -> bool:
+    """Whether values that wander around one level explain a series as well as the steps of the fit do."""
+    steps, count = len(fit.starts), len(fit.flat)
+    squares = float((level.residuals**2).sum()) * (1 - _correlation(level) ** 2)
+    ratio = squares / max(float((fit.residuals**2).sum()), sys.float_info.min)
+    return bool(steps) and count * math.log(max(ratio, 1.0)) < math.log(count) * (PENALTY * steps - 1)
 
 
 def _best_fit(times: NDArray[np.intp], values: Floats, noise: float) -> _Fit:
@@ -193,13 +209,18 @@ def _slope(times: NDArray[np.intp], values: Floats, starts: Sequence[int]) -> fl
 
 def _lasting_noise(fit: _Fit) -> float:
     """Estimate noise as it shows in means of many values: more than that of a value if neighbours deviate alike."""
-    residuals = fit.residuals
-    squares = float((residuals**2).sum())
-    correlation = float((residuals[1:] * residuals[:-1]).sum()) / squares if squares else 0.0
+    correlation, residuals = _correlation(fit), fit.residuals
     if correlation <= 2 / math.sqrt(len(residuals)):
         return fit.noise
     correlation = min(correlation, MOST_CORRELATION)
-    return max(fit.noise, math.sqrt(squares / len(residuals) * (1 + correlation) / (1 - correlation)))
+    return max(fit.noise, float(residuals.std()) * math.sqrt((1 + correlation) / (1 - correlation)))
+
+
+def _correlation(fit: _Fit) -> float:
+    """Return how alike the residuals of neighbours are, from -1 to 1."""
+    residuals = fit.residuals
+    squares = float((residuals**2).sum())
+    return float((residuals[1:] * residuals[:-1]).sum()) / squares if squares else 0.0
 
 
 def _drop_small_steps(fit: _Fit) -> _Fit:

@@ -3,32 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy.special import stdtrit
 
 from convbench.analysis.inference.effect import detectable
-from convbench.analysis.inference.noninferior import ERROR, pairs
+from convbench.analysis.inference.noninferior import differences, pairs
 from convbench.analysis.quality.qualities import Quality, seed_table
+
+Place = Literal["best", "tied", "few seeds", ""]
+"""``tied`` if a quality cannot be told from the best, empty if it is shown to be worse.
+
+With ``few seeds``, nothing can be said: they do not show how far seeds differ.
+"""
 
 
 class Standing(NamedTuple):
-    """A quality, and whether the 95 % interval of its paired difference from the best one holds 0 (``tied``)."""
+    """A quality and its place on a task."""
 
     quality: Quality
-    tied: bool
+    place: Place
 
 
 def standings(qualities: Sequence[Quality]) -> list[Standing]:
-    """Return the qualities of one task with a sound run, best mean first; telling two apart takes two shared seeds."""
+    """Return the qualities of one task with a sound run, best mean first.
+
+    The best may be so by luck, for which the intervals of its differences to the others allow.
+    """
     members = sorted((quality for quality in qualities if quality.by_seed), key=lambda quality: -(quality.mean or 0.0))
     if len(members) < 2:
-        return [Standing(quality, True) for quality in members]
+        return [Standing(quality, "best") for quality in members]
     contrasts = pairs(seed_table(members))
-    gap, error, df = contrasts.gap[:, 0], contrasts.error[:, 0], contrasts.df[:, 0]
-    is_tied = gap <= stdtrit(df, 1 - ERROR / 2) * error
-    return [Standing(quality, bool(is_tied[i]) or i == 0) for i, quality in enumerate(members)]
+    _, high = differences(contrasts, 0)
+    places: list[Place] = ["tied" if bound >= 0 else "" for bound in high]
+    places = [
+        place if np.isfinite(error) else "few seeds" for place, error in zip(places, contrasts.error[0], strict=True)
+    ]
+    return [Standing(*entry) for entry in zip(members, ["best", *places[1:]], strict=True)]
 
 
 def visible(qualities: Sequence[Quality]) -> float | None:

@@ -75,8 +75,7 @@ def _task(
         "sentences": words.task(qualities),
         "advice": advice.sentences(answer) if answer else [],
         "rows": [
-            *(_row(standing.quality, "best" if i == 0 else "tied" if standing.tied else "", budgets)
-              for i, standing in enumerate(ranking)),
+            *(_row(standing.quality, standing.place, budgets) for standing in ranking),
             *(_row(quality, "", budgets) for quality in unsound_qualities),
         ],
         "several_places": first_quality.several_places,

@@ -45,14 +45,20 @@ def task(qualities: Sequence[Quality]) -> list[str]:
     if not ranking:
         return ["No run was sound: every one collapsed or failed."]
     best, *others = (standing.quality for standing in ranking)
-    tied_names = [configuration(standing.quality) for standing in ranking[1:] if standing.tied]
+    tied_names, unsure_names = (
+        [configuration(standing.quality) for standing in ranking if standing.place == place]
+        for place in ("tied", "few seeds")
+    )
     seeds = counted(len(best.by_seed), "seed")
     equals = [configuration(quality) for quality in others if quality.mean == best.mean]
     equal_text = f"; as high: {some_long(equals, advice.NAMES)}" if equals else ""
     texts = [f"Highest mean test accuracy: {configuration(best)}, {mean(best)}, {seeds}{chance(best)}{equal_text}."]
     if tied_names:
         texts.append(f"Statistically tied with it: {some_long(tied_names, advice.NAMES)}.")
-    elif others:
+    if unsure_names:
+        names = some_long(unsure_names, advice.NAMES)
+        texts.append(f"Too few seeds to say whether as good or worse: {names}.")
+    if others and not tied_names + unsure_names:
         texts.append("Every other configuration can be told from it.")
     return [*texts, *filter(None, [_power(qualities), _exclusions(qualities)])]
 
