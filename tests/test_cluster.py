@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import math
 import os
 import random
@@ -927,6 +928,7 @@ def test_a_cluster_without_accounting_is_not_polled_each_time(tmp_path: Path) ->
     engine.close()
 
 
+@pytest.mark.parametrize("state", ["UNKNOWN", "RUNNING"])
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
@@ -938,15 +940,21 @@ def test_a_cluster_without_accounting_is_not_polled_each_time(tmp_path: Path) ->
     ],
     ids=["running", "gone", "requeued", "held", "no answer"],
 )
-def test_without_accounting_the_queue_tells_which_jobs_have_ended(tmp_path, monkeypatch, script, reason) -> None:
-    """Without sacct, a worker whose setup failed used to be waited for, for an hour and without a word."""
+def test_without_accounting_the_queue_tells_which_jobs_have_ended(tmp_path, monkeypatch, script, reason, state) -> None:
+    """Without sacct, a worker whose setup failed used to be waited for, for an hour and without a word.
+
+    If the accounting goes down during a run, submitit keeps the last state that it was given.
+    """
     (tmp_path / "squeue").write_text(f"#!/bin/sh\n{script}\n")
     (tmp_path / "squeue").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     engine = slurm_engine(tmp_path / "run", "worker-0")
     sent = engine.submissions["worker-0"]
     output = "oom-kill\nsubmitit WARNING (2026-11-30 07:26:02,380) - Bypassing signal SIGTERM\n"
-    sent.job.configure_mock(state="UNKNOWN", job_id="1_0", **{"stderr.return_value": output})
+    sent.job.configure_mock(state=state, job_id="1_0", **{"stderr.return_value": output})
+    submitit_log = logging.getLogger("submitit")
+    submitit_log.addFilter(engine._is_news)
+    sent.job.watcher.update.side_effect = lambda: submitit_log.warning("Call #7 - Bypassing sacct error: down")
     sent.has_run = True
     reasons = [event.reason for event in engine._losses()]
     assert len(reasons) == bool(reason)

@@ -526,6 +526,26 @@ def test_a_concurrent_update_does_not_change_a_running_query(tmp_path):
     assert len(shown(folder)) == 5
 
 
+def test_an_interrupted_index_keeps_what_it_has_read(tmp_path, monkeypatch, caplog):
+    """A nightly job with a time limit used to begin with the first of its thousand runs again, every night."""
+    folder, read, names = invented.many(tmp_path / "s", count=6), numbers.read, []
+
+    def read_some(directory: Path) -> index.Contents:
+        names.append(directory.name)
+        if len(names) == 5:
+            raise KeyboardInterrupt
+        return read(directory)
+
+    monkeypatch.setattr(index, "BATCH", 2)
+    monkeypatch.setattr(index, "MANY", 3)
+    with pytest.raises(KeyboardInterrupt):
+        index.ask([folder], read_some, index.Index.entries)
+    shutil.rmtree(folder / "run000")
+    assert len(index.ask([folder], read_some, index.Index.entries)) == 5
+    assert names == [*(f"run{number:03}" for number in range(5)), "run004", "run005"]
+    assert caplog.messages == ["convbench: reading 6 new runs; the next answer takes them from an index"]
+
+
 def test_several_processes_can_fill_an_index_at_once(tmp_path):
     folder = invented.many(tmp_path / "s", count=20)
     assert forked.at_once(_refresh, folder) == [0, 0, 0]

@@ -7,6 +7,7 @@ shards of a merged run are not shown beside it.
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import time
@@ -24,6 +25,7 @@ from convbench.core.run_folders import as_text, run_stamps
 from convbench.core.text import digest
 
 T = TypeVar("T")
+log = logging.getLogger("convbench")
 VERSION = f"5 {__version__}"
 """The version of the index; it includes convbench's, because another convbench may compute other numbers."""
 MEMORY = ":memory:"
@@ -31,6 +33,10 @@ UNUSED = 7 * 86400.0
 """Seconds after which an unused index is removed: ``history runs/*`` makes another one every night."""
 PATIENCE = 900.0
 """Seconds that a process waits for another one that fills the same index."""
+BATCH = 50
+"""Runs that are read before the index is on disk. A run of 78 cases takes an eighth of a second."""
+MANY = 100
+"""Most runs that are read without a word."""
 TABLES = """
 CREATE TABLE run (id INTEGER PRIMARY KEY, path TEXT UNIQUE, stamp TEXT, identity TEXT, name TEXT, started TEXT,
     commit_id TEXT, dirty INTEGER, results INTEGER, missing INTEGER, problem TEXT, kind TEXT, latest TEXT,
@@ -138,19 +144,28 @@ class Index:
         self._db.close()
 
     def refresh(self, roots: Sequence[Path], reader: Reader) -> None:
-        """Read the runs that are new or changed; two processes that do so wait for each other."""
+        """Read the runs that are new or changed, a batch at a time: what an interrupted process has read stays.
+
+        Two processes that do so wait for each other's batches.
+        """
         folders = {as_text(folder): (folder, stamp) for root in roots for folder, stamp in run_stamps(root)}
         current_stamps = {name: stamp for name, (_, stamp) in folders.items()}
-        if current_stamps == self._stamps():
+        stored_stamps = self._stamps()
+        if current_stamps == stored_stamps:
             return
-        with self._transaction():
-            stored_stamps = self._stamps()
-            outdated_paths = [path for path, stamp in stored_stamps.items() if current_stamps.get(path) != stamp]
-            self._forget(outdated_paths)
-            for path, stamp in current_stamps.items():
-                if stored_stamps.get(path) != stamp:
-                    self._add(reader(Path(folders[path][0])), path, stamp)
-            self._hide_copies()
+        new_paths = [path for path, stamp in current_stamps.items() if stored_stamps.get(path) != stamp]
+        if len(new_paths) > MANY:
+            log.warning("convbench: reading %d new runs; the next answer takes them from an index", len(new_paths))
+        for start in range(0, max(1, len(new_paths)), BATCH):  # once if there is no new run: another one is gone
+            with self._transaction():
+                stored_stamps = self._stamps()
+                batch = [
+                    path for path in new_paths[start : start + BATCH] if stored_stamps.get(path) != current_stamps[path]
+                ]
+                self._forget([path for path in stored_stamps if path in batch or path not in current_stamps])
+                for path in batch:
+                    self._add(reader(Path(folders[path][0])), path, current_stamps[path])
+                self._hide_copies()
 
     @contextmanager
     def snapshot(self) -> Iterator[Self]:

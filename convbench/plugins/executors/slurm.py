@@ -161,6 +161,7 @@ class _Engine:
     _faultless_count: int = 0
     _refusal_time: float = 0.0
     _has_failed_query: bool = False
+    _is_accounting_down: bool = False
 
     @property
     def awaits_workers(self) -> bool:
@@ -311,11 +312,16 @@ class _Engine:
                 yield Lost(worker, f"{fate}{_last_line(submission.job)}", fault=not is_faultless)
 
     def _states(self) -> dict[str, tuple[_Submission, str]]:
-        """Return each worker's job and its state: by the accounting or, if that does not know it, by the queue."""
+        """Return each worker's job and its state: by the accounting or, if that does not know it now, by the queue."""
+        self._is_accounting_down = False
         self._refresh()
         is_known = self.options.cluster != "debug"
         states = {worker: _state(item.job) if is_known else "" for worker, item in self.submissions.items()}
-        unknown_workers = [worker for worker, state in states.items() if state == "UNKNOWN"]
+        unknown_workers = [
+            worker
+            for worker, state in states.items()
+            if state == "UNKNOWN" or (self._is_accounting_down and not state.startswith(ENDED))
+        ]
         if self.options.cluster == "slurm" and unknown_workers and (queue := _queue()) is not None:
             jobs = {worker: self.submissions[worker].job.job_id for worker in unknown_workers}
             states |= {worker: queue[job].state if job in queue else GONE for worker, job in jobs.items()}
@@ -331,6 +337,7 @@ class _Engine:
     def _is_news(self, message: logging.LogRecord) -> bool:
         """Whether a message of submitit is shown: it repeats a failed query for states, which is told once instead."""
         match = BYPASSED.fullmatch(message.getMessage())
+        self._is_accounting_down |= match is not None
         if match and not self._has_failed_query:
             self._has_failed_query = True
             reason = f"Slurm's accounting does not answer ({cut(match[1], 200)})"
