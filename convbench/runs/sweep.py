@@ -177,8 +177,8 @@ def run_into(
 ) -> list[Record]:
     """``begin`` and ``measure`` under the directory's lock.
 
-    ``watcher_of`` builds the watcher from (cases done before, cases known by now). ``resumed`` receives the records that
-    an earlier run leaves. ``locked`` is whether ``reserve`` holds the lock already.
+    ``watcher_of`` builds the watcher from (cases done before, cases known). ``resumed`` receives the records that an
+    earlier run leaves. ``locked`` is whether ``reserve`` holds the lock already.
     """
     with nullcontext() if locked else store.hold_directory(directory):
         records = begin(prepared, directory, resume, visible_slowdown)
