@@ -70,6 +70,8 @@ def in_turn(function: Callable[P, T]) -> Callable[P, T]:
 def load(suite: str | Path | Mapping[str, Any] | Suite, overrides: str | Sequence[str] = ()) -> Suite:
     """Load a suite from a YAML file, by the name of a shipped suite, or from plain data, with ``key=value`` overrides.
 
+    Raises SuiteError with every mistake in it, a line each.
+
     Examples:
         >>> import convbench
         >>> suite = convbench.load({"matrix": {"reducer": ["gap", "fc"], "lstm_input": [16, 32]}})
@@ -117,6 +119,8 @@ def run(
     standard error, or your own ``Watcher``. ``until_sure`` measures until the answer is settled. A run that is already
     in the directory is set aside, or continued with ``resume``. A case that fails becomes a failed record.
 
+    Raises SuiteError for mistakes in the suite, StoreError if the run in the directory cannot be continued.
+
     Examples:
         >>> import convbench
         >>> run = convbench.run({"matrix": {"reducer": ["gap", "gmp"]}}, metrics="params", out=folder)
@@ -163,7 +167,7 @@ def run(
 
 @names_arguments
 def open_run(path: str | Path) -> Run:
-    """Open a run by its directory or by any file in it. Needs no torch."""
+    """Open a run by its directory or by any file in it. Needs no torch. Raises StoreError if there is none."""
     path = files.path_of("path", path)
     description, records = store.load(path)
     return Run(path if path.is_dir() else path.parent, description, tuple(records))
@@ -173,7 +177,8 @@ def open_run(path: str | Path) -> Run:
 def report(*runs: Run | str | Path, out: str | Path | None = None) -> Path:
     """Write the page of a run, or of several side by side, and return its path.
 
-    ``out`` is a folder (default: the directory of the first run) or an ``.html`` file.
+    ``out`` is a folder (default: the directory of the first run) or an ``.html`` file. Raises StoreError for a run that
+    cannot be read.
     """
     from convbench.report.page import compare as side_by_side
 
@@ -203,7 +208,8 @@ def export_model(
 
     ``case`` is a glob for the case's id or a part of it, or ``winner``, what the run recommends. ``weights`` is a
     state_dict of the model that torch saved (default: seeded, untrained). ``exporter`` is by default the measured one,
-    else ``dynamo``. With ``any_batch`` the file takes any number of clips. Returns the path of the file.
+    else ``dynamo``. With ``any_batch`` the file takes any number of clips. Returns the path of the file. Raises
+    ConvbenchError unless the glob names a single measured case.
     """
     from convbench.runs import model_file, script
 
@@ -237,7 +243,8 @@ def check(
 
     ``threads`` is the number of threads on each side, ``detect`` the relative slowdown to detect, ``build`` a command
     that builds base in its tree. ``budget`` is the number of seconds from now after which undecided cases end as
-    inconclusive.
+    inconclusive. A regression raises nothing: read the result's ``exit_code``. Raises SuiteError for mistakes in the
+    suite, BuildFailed if a side cannot be built or imported, Refused if the sides cannot be compared.
     """
     from convbench.check import against_base
     from convbench.check.gate import SilentAnnouncer
@@ -277,9 +284,9 @@ def bisect(
 ) -> Bisected:
     """Find the first slower commit after ``good`` by paired checks along the history, as ``convbench bisect`` does.
 
-    ``budget`` is the number of seconds after which the search ends with the answer so far, ``build`` a command that
-    builds each commit in its tree. The measurements are kept in the file ``out``, by default
-    ``reports/bisect/search.json``; ``resume`` continues the search in that file.
+    ``threads`` and ``detect`` are those of ``check``. ``budget`` is the number of seconds after which the search ends
+    with the answer so far, ``build`` a command that builds each commit in its tree. The measurements are kept in the
+    file ``out``, by default ``reports/bisect/search.json``; ``resume`` continues the search in that file.
     Raises ConvbenchError if bad is not surely slower than good.
     """
     from convbench.check import bisect as search
@@ -312,7 +319,8 @@ def history(
 
     ``runs`` are runs, their directories, or folders that hold such directories. ``store`` is such a folder in which
     ``convbench history --confirm`` also keeps its checks. The result's ``exit_code`` is that of the command, and its
-    ``changes`` are pairs of a course and a change.
+    ``changes`` are pairs of a course and a change. Raises StoreError if no run can be read, Refused if no two of them
+    can be compared.
     """
     from convbench.analysis.history import overview
     from convbench.check import confirm
@@ -331,7 +339,7 @@ def history(
 def count(model: nn.Module, /, *args: Any, **kwargs: Any) -> Count:
     """Count the parameters and MACs of one call of a live module on these inputs, in total and by module.
 
-    LSTMs are counted correctly.
+    LSTMs are counted correctly. Raises ConvbenchError if the call fails.
 
     Examples:
         >>> import convbench, torch
@@ -351,7 +359,8 @@ def measure(model: nn.Module, /, *args: Any, protocol: Protocol | None = None, *
     """Measure latency with its interval, peak memory and findings of a live module on these inputs, in this process.
 
     The module is measured in a single visit, for which the protocol's ``max_warmup``, ``max_time``, ``min_samples`` and
-    ``target`` apply. Other work of this process affects the numbers; ``run`` isolates every case.
+    ``target`` apply. Other work of this process affects the numbers; ``run`` isolates every case. Raises ConvbenchError
+    if the call fails, or on a device whose calls cannot be timed.
 
     Examples:
         >>> import convbench, torch
@@ -374,7 +383,8 @@ def compare(
     """Test whether the second of two live callables is slower or faster on these inputs, by pairs in this process.
 
     ``detect`` is the relative difference to detect. Takes seconds to minutes: pairs are measured until the gate's rule
-    decides in both directions. The outputs of the two are not compared.
+    decides in both directions. The outputs of the two are not compared. Raises ConvbenchError if a call fails, or on a
+    device whose calls cannot be timed.
     """
     from convbench.check import live
     from convbench.check.rule import Rule
@@ -393,6 +403,8 @@ def compare(
 def executor(name: str, device: str = "auto", **options: Any) -> Executor:
     """Make an executor by its name and options, for ``run(..., executor=...)``. Close it, or use ``with``.
 
+    Raises ConvbenchError for an unknown name or option.
+
     Examples:
         >>> import convbench
         >>> with convbench.executor("fake", machines=2) as fake:
@@ -408,6 +420,8 @@ def executor(name: str, device: str = "auto", **options: Any) -> Executor:
 @names_arguments
 def register(kind: str, name: str) -> Callable[[F], F]:
     """Decorator: register your own plug-in. ``kind`` is reducer, variant, probe, figure and so on.
+
+    Raises ConvbenchError for an unknown kind, or a name that is taken.
 
     Examples:
         >>> import convbench

@@ -103,7 +103,8 @@ def _keys(schema: Mapping[str, Any], properties: Mapping[str, Any]) -> Iterator[
 
 def _described(schema: Mapping[str, Any], value: Mapping[str, Any]) -> str:
     """Return the description of the definition that a key refers to."""
-    return str(schema["$defs"].get(value.get("$ref", "").rpartition("/")[2], {}).get("description", ""))
+    reference = next((form["$ref"] for form in value.get("anyOf", [value]) if "$ref" in form), "")
+    return str(schema["$defs"].get(reference.rpartition("/")[2], {}).get("description", ""))
 
 
 def _default(value: Mapping[str, Any]) -> str:
@@ -121,6 +122,8 @@ def _type(schema: Mapping[str, Any], value: Mapping[str, Any]) -> str:
     if "anyOf" in value:
         words = [_type(schema, form) for form in value["anyOf"] if form.get("type") != "array"]
         listed = any(form.get("type") == "array" for form in value["anyOf"])
+        if listed and words == ["null"]:  # the key takes nothing but a list
+            return ", ".join(_type(schema, form) for form in value["anyOf"])
         return ", ".join(dict.fromkeys(filter(None, words))) + (" (or a list)" if listed else "")
     if value.get("type") == "array":
         return f"list of {_type(schema, value.get('items', {}))}"

@@ -429,14 +429,32 @@ def test_a_missing_dependency_is_no_bug_of_convbench(here, in_process, capsys, m
     assert "this is a bug in convbench" in capsys.readouterr().err
 
 
-def test_a_shell_completes_verbs_and_nothing_else_is_printed(capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("re", ["report", "replay"]),
+        ("run sm", ["smoke"]),
+        ("check art", ["article"]),
+        ("selftest pre", ["presets"]),
+        ("run suites/sm", []),  # the shell completes files
+        ("list ex", ["executors", "exports"]),
+        ("run smoke --executor is", ["isolated"]),
+        ("export run --format b", ["bencher"]),
+        ("fits smoke --sk", ["--skip"]),
+        ("--plugins nowhere run sm", ["smoke"]),
+    ],
+)
+def test_a_shell_completes_names_and_nothing_else_is_printed(capsys, monkeypatch, line, words):
     """Each press of the tab key printed a traceback, because Typer's ``exit`` passed for an unforeseen one."""
-    variables = {"_CONVBENCH_COMPLETE": "complete_bash", "COMP_WORDS": "convbench re", "COMP_CWORD": "1"}
+    line = f"convbench {line}"
+    variables = {"_CONVBENCH_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    monkeypatch.setenv(installed.VARIABLE, "")
+    monkeypatch.setattr(installed, "_missing_plugins", {})
     for variable, text in variables.items():
         monkeypatch.setenv(variable, text)
     code = ending.code_of(partial(app, [], standalone_mode=False, prog_name="convbench"))
     done = capsys.readouterr()
-    assert (code, done.out.split(), done.err) == (0, ["report", "replay"], "")
+    assert (code, done.out.split(), done.err) == (0, words, "")
 
 
 def test_a_handler_that_c_installed_is_left_alone(monkeypatch):
@@ -515,6 +533,8 @@ def test_doctor_reports_on_torch_and_the_gpu():
         (("pull", "s3://team/perf", "s3://team/mine"), "STORE: s3://team/mine is a URL: name a file or a directory"),
         (("push", ".", ""), "PLACE is empty: name a file or a directory"),
         (("pull", "file://", "store"), "PLACE is empty: name a file or a directory"),
+        (("push", ".", "s3:/bucket/perf"), "s3:/bucket/perf: there is no such folder: a URL has two slashes"),
+        (("push", ".", "host:/mnt/perf"), "; a new folder is written ./host:/mnt/perf"),
         (
             ("run", "tiny.yaml", "--dry-run", "--json"),
             "--dry-run measures nothing, so --json has nothing to print",

@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import inspect
 import os
 import re
 import shutil
@@ -254,9 +255,26 @@ def test_the_reference_is_complete(site):
     assert all(f"### `{plugin.name}`" in plugins for shelf in SHELVES for plugin in shelf)
     assert all(f"<code>{column.name}</code>" in columns for column in table.columns())
     assert all(f"<code>{key}</code>" in suites for key in schema()["properties"])
+    keys = [line.split(" | ") for line in suites.splitlines() if line.startswith("| <code>")]
+    assert [row[0] for row in keys if row[-1] == " |" or row[1].startswith("null")] == [], "without a type or meaning"
     verbs = re.findall(r"^## (\S+)$", text("command-line"), re.MULTILINE)
     assert {"run", "report", "advise", "check", "fits", "list", "doctor"} <= set(verbs)
     assert "Traceback" not in text("command-line")
+
+
+def test_every_public_name_and_its_members_have_docstrings():
+    import convbench
+
+    def members(value):
+        own = vars(value) if inspect.isclass(value) else {}
+        fields = own.get("__annotations__", ())
+        yield from (own[name] for name in own if not name.startswith("_") and name not in fields)
+
+    silent = []
+    for name in convbench.__all__:
+        value = getattr(convbench, name)
+        silent += [name for part in (value, *members(value)) if not inspect.getdoc(part)]
+    assert silent == []
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stderr, suppress
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
@@ -16,7 +17,7 @@ import typer
 from typer.main import get_command, get_command_name
 from typer.models import CommandInfo, OptionInfo, ParameterInfo
 
-from convbench.core import files, imports, installed
+from convbench.core import files, imports, installed, registry
 from convbench.core.errors import ConvbenchError
 from convbench.core.package import __version__
 
@@ -71,12 +72,35 @@ app = Verbs(
     help="Which reducer and which LSTM input size for a Conv2D -> reducer -> LSTM model: measured, on your machine.",
 )
 
-Source = Annotated[str, typer.Argument(help="A suite: a YAML file, or the name of a shipped one (see `list suites`).")]
+
+def suite_names() -> list[str]:
+    """Return the names of the shipped suites, for completion in a shell. A shell completes files by itself."""
+    from convbench.suite import shipped_suites
+
+    return list(shipped_suites())
+
+
+def names_on(shelf: registry.Registry[Any]) -> Callable[[], list[str]]:
+    """Return a function that returns the names on a shelf, for completion in a shell."""
+    return lambda: [plugin.name for plugin in shelf]
+
+
+Source = Annotated[
+    str,
+    typer.Argument(
+        help="A suite: a YAML file, or the name of a shipped one (see `list suites`).", autocompletion=suite_names
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=VALUE", help="Change the suite, as in variant=eager or protocol.max_time=0.2."),
 ]
-Device = Annotated[str, typer.Option(help="auto (the GPU if there is one), cpu, cuda or cuda:N.")]
+Device = Annotated[
+    str,
+    typer.Option(
+        help="auto (the GPU if there is one), cpu, cuda or cuda:N.", autocompletion=lambda: ["auto", "cpu", "cuda"]
+    ),
+]
 Only = Annotated[
     list[str] | None,
     typer.Option(metavar="GLOB", help="Only cases whose id, or a part of it, matches; may be repeated."),
@@ -95,7 +119,9 @@ Metrics = Annotated[
 Executor = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME", help="The executor that measures (see `list executors`) [default: a fresh process per case]."
+        metavar="NAME",
+        help="The executor that measures (see `list executors`) [default: a fresh process per case].",
+        autocompletion=names_on(registry.executors),
     ),
 ]
 ExecutorOptions = Annotated[
@@ -131,7 +157,11 @@ def main() -> None:
 def _plugins(context: typer.Context, modules: list[str] | None) -> None:
     """Import the user's plug-ins before the verb is looked up, since one of them may bring it."""
     if modules:
-        bring(modules)
+        with ExitStack() as stack:
+            if context.resilient_parsing:  # a shell completes the line, and anything printed would spoil it
+                stack.enter_context(suppress(ConvbenchError))
+                stack.enter_context(redirect_stderr(StringIO()))
+            bring(modules)
         group: Any = context.command
         new_group: Any = get_command(app)
         group.commands.update(new_group.commands)
@@ -212,8 +242,6 @@ def verb_name(command: CommandInfo) -> str:
 
 def _has_plugins_of_others() -> bool:
     """Whether anything but convbench has registered a plug-in or a verb."""
-    from convbench.core.registry import SHELVES
-
-    plugins = (plugin.module for shelf in SHELVES for plugin in shelf.registered())
+    plugins = (plugin.module for shelf in registry.SHELVES for plugin in shelf.registered())
     verbs = (command.callback.__module__ for command in app.registered_commands if command.callback)
     return any(module.partition(".")[0] != "convbench" for module in (*plugins, *verbs))

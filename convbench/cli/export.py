@@ -9,16 +9,22 @@ from typing import Annotated
 
 import typer
 
-from convbench.cli.app import app, bring
+from convbench.cli.app import app, bring, names_on
 from convbench.core.errors import ConvbenchError
 from convbench.core.option_types import Exporter
+from convbench.core.registry import exports
 from convbench.core.text import one_line
 
 
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="A run directory.")],
-    file_format: Annotated[str, typer.Option("--format", metavar="NAME", help="The export (see `list exports`).")],
+    file_format: Annotated[
+        str,
+        typer.Option(
+            "--format", metavar="NAME", help="The export (see `list exports`).", autocompletion=names_on(exports)
+        ),
+    ],
     out: Annotated[Path | None, typer.Option(help="The file to write [default: standard output].")] = None,
 ) -> None:
     """Write a run as JSON that another tool reads, such as pytest-benchmark, github-action-benchmark or Bencher.
@@ -26,7 +32,6 @@ def export(
     Failed cases and cases without a latency are named. It is an error if the file would be empty.
     """
     from convbench.core import files, metrics, store
-    from convbench.core.registry import exports
     from convbench.report.words.findings import failure
 
     plugin = exports.get(file_format)

@@ -12,6 +12,8 @@ from convbench.cli.terminal import console
 from convbench.core import registry
 from convbench.core.errors import ConvbenchError
 
+SHELVES = {f"{plugins.kind}s": plugins for plugins in registry.SHELVES}
+NAMES = ("suites", *SHELVES, "columns")
 WIDEST = 80
 """Characters of an entry's name and options that widen the column of its shelf: Slurm's options take 230."""
 
@@ -20,16 +22,15 @@ WIDEST = 80
 def list_shelves(
     shelf: Annotated[
         str,
-        typer.Argument(help=f"suites, {', '.join(f'{plugins.kind}s' for plugins in registry.SHELVES)}, columns."),
+        typer.Argument(help=f"{', '.join(NAMES)}.", autocompletion=lambda: NAMES),
     ] = "",
 ) -> None:
     """List what each shelf holds, one line per entry."""
     from convbench.core import installed
     from convbench.suite import load, shipped_suites
 
-    shelves = {f"{plugins.kind}s": plugins for plugins in registry.SHELVES}
-    if shelf and shelf not in (*shelves, "suites", "columns"):
-        raise ConvbenchError(f"unknown shelf {shelf!r}{registry.did_you_mean(shelf, [*shelves, 'suites', 'columns'])}")
+    if shelf and shelf not in NAMES:
+        raise ConvbenchError(f"unknown shelf {shelf!r}{registry.did_you_mean(shelf, NAMES)}")
     if shelf == "columns":
         from convbench.analysis.table import columns
 
@@ -37,7 +38,7 @@ def list_shelves(
         _print_shelf("columns", {f"{name:<42} {unit:<9}".rstrip(): meaning for name, unit, meaning in columns()})
     if shelf in ("", "suites"):
         _print_shelf("suites", {name: load(name).description for name in shipped_suites()})
-    for name, plugins in shelves.items():
+    for name, plugins in SHELVES.items():
         if shelf in ("", name):
             _print_shelf(name, {_signature(plugin): _description(plugin) for plugin in plugins})
     for entry in installed.missing_plugins():

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from convbench.cli import gate
-from convbench.cli.app import Device, Only, Overrides, Skip, app
+from convbench.cli.app import Device, Only, Overrides, Skip, app, suite_names
 from convbench.core import files, imports
 from convbench.core.default_folders import SELFTEST
 from convbench.core.errors import ConvbenchError, StoreError
@@ -27,7 +27,10 @@ SLOWDOWNS, TRIALS = "0,3,5,10", SELFTEST / "trials.jsonl"
 
 @app.command()
 def selftest(
-    suite: Annotated[str, typer.Argument(help="A suite whose cases are checked against themselves.")] = "smoke",
+    suite: Annotated[
+        str,
+        typer.Argument(help="A suite whose cases are checked against themselves.", autocompletion=suite_names),
+    ] = "smoke",
     overrides: Overrides = None,
     minutes: Annotated[
         float, typer.Option(help="Start no new experiment after this time, once every slowdown was tried.")

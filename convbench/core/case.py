@@ -190,6 +190,7 @@ class Case:
 
     @property
     def id(self) -> str:
+        """``ARCHITECTURE/CLIP/VARIANT/SCENARIO/DEVICE``, then the threads unless one, and the trial if there is one."""
         words = (str(self.architecture), str(self.clip), self.variant_name, self.scenario, self.device)
         threads = (f"threads={self.threads}",) if self.threads not in (None, 1) else ()
         return "/".join((*words, *threads, *((str(self.trial),) if self.trial else ())))

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from convbench.core import files, store
 from convbench.core.errors import ConvbenchError, StoreError
 from convbench.core.run_folders import runs_below
+from convbench.core.text import short_name
 
 FILES = (store.RESULTS, store.RUN)
 """The files of a run that are shared, in the order in which they are written."""
@@ -60,11 +61,15 @@ class SharedPlace(Protocol):
 def open_place(name: str) -> SharedPlace:
     """Return the place of that name: a folder, or what fsspec opens for a URL.
 
-    Raises ConvbenchError for an empty text, or a URL that cannot be opened.
+    Raises ConvbenchError for an empty text, for a URL that cannot be opened, and for a text that begins like a URL or
+    like ``host:path`` unless there is such a folder.
     """
     scheme, separator, path = name.partition("://")
     if separator and scheme != "file":
         return Remote.at(name)
+    if not separator and re.match(r"[\w.+@-]{2,}:", name) and not Path(name).exists():
+        remedy = f"a URL has two slashes, such as s3://BUCKET/PATH; a new folder is written ./{name}"
+        raise ConvbenchError(f"{short_name(name)}: there is no such folder: {remedy}")
     return Folder(files.path_of("PLACE", path if separator else name))
 
 

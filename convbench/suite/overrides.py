@@ -27,7 +27,8 @@ def apply(data: dict[str, Any], override: str, mistakes: Mistakes) -> None:
     key, equals, text = override.partition("=")
     path = tuple(key.strip().split("."))
     if not equals or not all(path):
-        mistakes.add_override(override, "write it as key=value, such as protocol.max_time=0.2 or variant=eager")
+        examples = "variant=eager or protocol.max_time=0.2"
+        mistakes.add_override(override, f"write it as key=value without spaces, such as {examples}")
         return
     if not text.strip():
         mistakes.add_override(override, f"has no value: write {key.strip()}=null if none is meant")

@@ -75,7 +75,7 @@ class Selection:
         matches = difflib.get_close_matches(word.casefold(), parts, n=1)
         if matches and not any(word in part for part in parts.values()):
             return f" by --only {word}, which may mean {parts[matches[0]]}"
-        return f" by --only {word}, which must be a whole part of a name: '*{word}*' matches anywhere"
+        return f" by --only {word}, which must be a whole part of a name ('*{word}*' matches anywhere)"
 
 
 def idle(patterns: Sequence[str], cases: Collection[Collection[str]]) -> str:

@@ -72,6 +72,7 @@ class History:
         return f"History({self.metric.option}, {runs}, {series}; changes: {changes or 'none'})"
 
     def is_news(self, change: Change) -> bool:
+        """Whether a change is of the date ``since`` or later."""
         return moment(change.at.started) >= moment(self.since)
 
     @property
