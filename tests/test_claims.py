@@ -107,8 +107,17 @@ def test_an_fc_layer_of_half_the_map_refutes_the_claim(units, verdict):
     assert arithmetic.judge_half(units, 131_072).verdict == verdict
 
 
+def test_half_describes_only_a_layer_that_keeps_about_half():
+    near, far = arithmetic.judge_half(10, 100), arithmetic.judge_half(4, 100)
+    assert near.why == "It keeps 10 of 100: less than half, and near it."
+    assert far.why.startswith("True, and of no use as a guide: 4 of 100 is 12 times less than half")
+
+
 def test_the_articles_fc_keeps_a_thousandth(without_runs):
-    assert value(without_runs["C14"], "Share") == 128 / 131_072
+    claim = without_runs["C14"]
+    assert value(claim, "Share") == 128 / 131_072
+    assert value(claim, "less than half") == 512
+    assert value(claim, "keeps half") == (131_072 + 1) * 65_536
 
 
 @pytest.mark.parametrize(

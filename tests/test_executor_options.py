@@ -31,7 +31,7 @@ def test_the_command_line_overrides_options_from_a_file(tmp_path: Path) -> None:
         ("slurm", "cluster=pbs", "unknown 'pbs'; known: 'slurm', 'local' or 'debug'"),
         ("slurm", "nothing.yaml", "neither key=value nor a file that can be read (No such file or directory)"),
         ("slurm", "workers=[1", "not YAML"),
-        ("slurm", f"workers={'[' * 3000}", "not YAML (it is nested too deeply)"),
+        ("slurm", f"workers={'[' * 1000}", "not YAML (it is nested too deeply)"),
         ("rya", "workers=1", "unknown executor 'rya'; did you mean 'ray'"),
         (None, "workers=1", "--executor-options needs --executor NAME"),
         ("in-process", "workers=1", "the executor in-process has no option 'workers'"),

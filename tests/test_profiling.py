@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from convbench.core import profiles
+from convbench.core import files, profiles
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Case, Choice, Clip, Finding, Parts, Protocol, Reading
 from convbench.measure import first_call, harness
@@ -259,6 +259,24 @@ def test_a_damaged_trace_is_refused(tmp_path, content, message):
         trace.read(path)
     with pytest.raises(ConvbenchError, match=message), perfetto.server(path, 0):
         pass
+
+
+def test_a_large_trace_is_checked_in_pieces(tmp_path, monkeypatch):
+    """It is passed on without being held whole."""
+    monkeypatch.setattr(trace, "SMALL", 0)
+    monkeypatch.setattr(files, "CHUNK", 8)
+    path = tmp_path / "cpu.1.pt.trace.json.gz"
+    path.write_bytes(gzip.compress(b' {"traceEvents": [1, 2]} \n'))
+    with monkeypatch.context() as patch:
+        patch.setattr(trace, "read", pytest.fail)
+        trace.refuse_broken(path)
+    for content in (b'{"events": [1, 2, 3]}', b'["traceEvents", 1, 2]', b'{"traceEvents": [1, 2, 3'):
+        path.write_bytes(gzip.compress(content))
+        with pytest.raises(ConvbenchError, match="it has no traceEvents"):
+            trace.refuse_broken(path)
+    monkeypatch.setattr(trace, "MOST_BYTES", 20)
+    with pytest.raises(ConvbenchError, match="it unpacks to more than"):
+        trace.refuse_broken(path)
 
 
 def test_a_missing_trace_is_refused(tmp_path):

@@ -598,7 +598,7 @@ def test_ten_thousand_cases_are_accepted_and_more_are_refused(cases: Any) -> Non
 def test_a_file_that_is_no_suite_says_why(tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes(b"matrix:\n  reducer: caf\xe9\n")
     (tmp_path / "large.yaml").write_bytes(b"# " + b"x" * 2**20)
-    (tmp_path / "deep.yaml").write_text("[" * 5000)
+    (tmp_path / "deep.yaml").write_text("[" * 1000)
     (tmp_path / "nul.yaml").write_bytes(b"matrix: \x00")
     os.mkfifo(tmp_path / "pipe.yaml")
     (tmp_path / "circle.yaml").symlink_to("circle.yaml")

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
 
 import pytest
+import records
 
-from convbench.measure.timing import Sample, StoppingRule, sample, warm_up
+from convbench.core.record import Finding, Protocol
+from convbench.measure.timing import STEADY, Sample, StoppingRule, WarmUp, sample, warm_up
+from convbench.plugins.probes import latency
+from convbench.plugins.probes.latency import Usage
 
 
 class FakeClock:
@@ -78,3 +83,41 @@ def test_raw_samples_are_kept_in_order():
     seconds = [0.3, 0.1, 0.2] * 20
     samples, _ = sample(nothing, FakeClock(seconds), StoppingRule(1e-9, min_samples=20, max_time=5.0))
     assert [timing.host for timing in samples] == seconds[: len(samples)]
+
+
+@pytest.mark.parametrize(
+    ("scenario", "min_samples", "rule"),
+    [
+        ("inference", 20, StoppingRule(0.02, 20, 2.0)),
+        ("streaming", 20, StoppingRule(0.02, 95, 8.0)),
+        ("streaming", 200, StoppingRule(0.02, 200, 8.0)),
+    ],
+)
+def test_streaming_takes_the_samples_that_its_99th_percentile_needs(scenario, min_samples, rule):
+    """660 samples in seven visits; a percentile takes longer than a median."""
+    protocol = Protocol(visits=7, target=0.02, min_samples=min_samples, max_time=2.0)
+    assert latency._rule(SimpleNamespace(case=records.case(scenario=scenario)), protocol) == rule
+
+
+@pytest.mark.parametrize(
+    ("usage", "data"),
+    [
+        (Usage(2560, 3.0, 1.0), {"faults_per_call": 256.0, "system_share": 0.25}),
+        (Usage(2559, 3.0, 1.0), None),
+        (Usage(2560, 3.1, 1.0), None),
+        (Usage(2560, 0.0, 0.0), None),
+    ],
+)
+def test_many_page_faults_are_a_finding_if_they_take_much_of_the_time(usage, data):
+    start, further = Usage(7, 2.0, 4.0), Usage(10, 0.5, 0.25)
+    used = (usage + start + further).since(start + further)
+    findings = [item for item in latency._page_faults(used, 10) if isinstance(item, Finding)]
+    noted = [{key: finding.data[key] for key in ("faults_per_call", "system_share")} for finding in findings]
+    assert noted == ([data] if data else [])
+
+
+def test_a_warm_up_that_does_not_settle_is_a_finding():
+    for change, codes in ((STEADY, []), (0.3, ["not_steady"])):
+        findings = list(latency._within_one_process(WarmUp(1.0, 10, change), SimpleNamespace(verdict="precise"), None))
+        assert [finding.code for finding in findings] == codes
+    assert findings[0].data == {"change": 0.3}
