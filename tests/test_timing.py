@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
 
 import pytest
+import torch
 
+from convbench.core.errors import CaseFailed
+from convbench.core.record import Protocol
+from convbench.measure import timing
 from convbench.measure.timing import Sample, StoppingRule, sample, warm_up
+from convbench.plugins.probes import latency
 
 
 class FakeClock:
@@ -78,3 +84,49 @@ def test_raw_samples_are_kept_in_order():
     seconds = [0.3, 0.1, 0.2] * 20
     samples, _ = sample(nothing, FakeClock(seconds), StoppingRule(1e-9, min_samples=20, max_time=5.0))
     assert [timing.host for timing in samples] == seconds[: len(samples)]
+
+
+@pytest.mark.parametrize(("waits", "host"), [(False, 0.3), (True, 1.2)])
+def test_a_gpus_caller_who_waits_for_each_result_gets_no_mean_of_overlapping_calls(monkeypatch, waits, host):
+    """In a block of ten, nine calls overlap: the 99th percentile of a stream's frames was that of such means."""
+    now, busy = [0.0], []
+
+    class Event:
+        def __init__(self, **_: object) -> None:
+            self.at = 0.0
+
+        def record(self) -> None:
+            self.at = now[0]
+
+        def elapsed_time(self, other: Event) -> float:
+            return (other.at - self.at) * 1e3
+
+    def call() -> None:
+        now[0] += 0.2
+
+    def synchronize(_: object) -> None:
+        now[0] += 1.0
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(timing, "keep_busy", lambda _, seconds: busy.append(seconds))
+    sample = timing.CudaClock("cuda", 10, waits=waits).time(call)
+    assert (sample.host, sample.device) == (pytest.approx(host), pytest.approx(0.2))
+    assert busy == [pytest.approx(2.0)]
+
+
+def test_only_a_stream_is_timed_frame_by_frame_on_a_gpu(monkeypatch):
+    """A block's mean stays what a caller of many clips at a time sees."""
+
+    def clock_for(_device: str, _call: object, *, waits: bool) -> None:
+        answers.append(waits)
+        raise CaseFailed("error", "no GPU")
+
+    answers: list[bool] = []
+    monkeypatch.setattr(latency, "clock_for", clock_for)
+    for streams in (False, True):
+        subject = SimpleNamespace(device="cuda", timed_call=None, case=SimpleNamespace(streams=streams))
+        with pytest.raises(CaseFailed):
+            list(latency.latency(subject, Protocol()))
+    assert answers == [False, True]
