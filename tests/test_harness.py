@@ -189,6 +189,7 @@ def test_cuda_graphs_get_a_copy_of_the_state_they_overwrite(monkeypatch, mode):
         return replayed
 
     monkeypatch.setattr(torch, "compile", as_graph)
+    monkeypatch.setattr("convbench.plugins.variants.compile.missing_gpu_tool", lambda: None)
     eager = subject.assemble(case(scenario="streaming"), 0)
     with torch._dynamo.config.patch(allow_rnn=False):  # The variant sets this for good.
         graphs = variants.get("compile").build(replace(eager, device="cuda"), mode=mode, rnn=True)

@@ -9,6 +9,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 
+from convbench.cli import run
 from convbench.core.comparability import fingerprint
 from convbench.core.errors import ConvbenchError
 from convbench.core.findings import FOREIGN_PROCESS
@@ -162,3 +163,11 @@ def test_a_gpu_that_torch_cannot_use_is_noted_and_does_not_decide(monkeypatch):
     facts = environment.describe("auto")
     assert (facts["device"], facts["gpu_unused"]) == ("cpu", environment.why_no_gpu())
     assert fingerprint(facts) == fingerprint(environment.describe("cpu"))
+
+
+def test_the_command_says_if_nothing_watches_the_gpu_and_why_there_is_none():
+    (unused,) = run._gpu_sentences({"gpu_unused": OLD_DRIVER})
+    assert unused == f"this machine's GPU is left unused: {OLD_DRIVER}"
+    (unwatched,) = run._gpu_sentences({"gpu": "NVIDIA H200", "driver": None})
+    assert unwatched.startswith("the driver does not tell about throttling")
+    assert not [*run._gpu_sentences({"gpu": "NVIDIA H200", "driver": "580.1"}), *run._gpu_sentences({"cpu": "Xeon"})]

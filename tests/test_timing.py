@@ -7,8 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 import records
+import torch
 
+from convbench.core.errors import CaseFailed
 from convbench.core.record import Finding, Protocol
+from convbench.measure import timing
 from convbench.measure.timing import STEADY, Sample, StoppingRule, WarmUp, sample, warm_up
 from convbench.plugins.probes import latency
 from convbench.plugins.probes.latency import Usage
@@ -121,3 +124,49 @@ def test_a_warm_up_that_does_not_settle_is_a_finding():
         findings = list(latency._within_one_process(WarmUp(1.0, 10, change), SimpleNamespace(verdict="precise"), None))
         assert [finding.code for finding in findings] == codes
     assert findings[0].data == {"change": 0.3}
+
+
+@pytest.mark.parametrize(("waits", "host"), [(False, 0.3), (True, 1.2)])
+def test_a_gpus_caller_who_waits_for_each_result_gets_no_mean_of_overlapping_calls(monkeypatch, waits, host):
+    """In a block of ten, nine calls overlap: the 99th percentile of a stream's frames was that of such means."""
+    now, busy = [0.0], []
+
+    class Event:
+        def __init__(self, **_: object) -> None:
+            self.at = 0.0
+
+        def record(self) -> None:
+            self.at = now[0]
+
+        def elapsed_time(self, other: Event) -> float:
+            return (other.at - self.at) * 1e3
+
+    def call() -> None:
+        now[0] += 0.2
+
+    def synchronize(_: object) -> None:
+        now[0] += 1.0
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(timing, "keep_busy", lambda _, seconds: busy.append(seconds))
+    sample = timing.CudaClock("cuda", 10, waits=waits).time(call)
+    assert (sample.host, sample.device) == (pytest.approx(host), pytest.approx(0.2))
+    assert busy == [pytest.approx(2.0)]
+
+
+def test_only_a_stream_is_timed_frame_by_frame_on_a_gpu(monkeypatch):
+    """A block's mean stays what a caller of many clips at a time sees."""
+
+    def clock_for(_device: str, _call: object, *, waits: bool) -> None:
+        answers.append(waits)
+        raise CaseFailed("error", "no GPU")
+
+    answers: list[bool] = []
+    monkeypatch.setattr(latency, "clock_for", clock_for)
+    for streams in (False, True):
+        subject = SimpleNamespace(device="cuda", timed_call=None, case=SimpleNamespace(streams=streams))
+        with pytest.raises(CaseFailed):
+            list(latency.latency(subject, Protocol()))
+    assert answers == [False, True]

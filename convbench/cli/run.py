@@ -6,7 +6,7 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -41,7 +41,7 @@ from convbench.core.quantities import duration
 from convbench.core.text import counted, cut, joined
 
 if TYPE_CHECKING:
-    from convbench.core.record import Record, RunDescription
+    from convbench.core.record import Record, RunDescription, Scalar
     from convbench.runs import sweep
     from convbench.runs.preparation import PreparedRun
     from convbench.suite import Suite
@@ -148,8 +148,7 @@ def run(
             return
         if "commit" not in prepared.facts and (refusal := git.refusal(Path())):
             _say([f"the run is kept without its commit, which history --confirm needs: {refusal}"])
-        if reason := prepared.facts.get("gpu_unused"):
-            _say([f"this machine's GPU is left unused: {reason}"])
+        _say(_gpu_sentences(prepared.facts))
         records = _measure(
             prepared, directory, resume_mode, as_json=as_json, quiet=quiet, until_sure=until_sure, is_locked=is_locked
         )
@@ -161,6 +160,17 @@ def _say(sentences: Iterable[str]) -> None:
     """Print each sentence on standard error."""
     for sentence in sentences:
         print(f"convbench: {sentence}", file=sys.stderr)
+
+
+def _gpu_sentences(facts: Mapping[str, Scalar]) -> Iterator[str]:
+    """Yield why this machine's GPU is left unused, or that nothing shows what disturbs it."""
+    if reason := facts.get("gpu_unused"):
+        yield f"this machine's GPU is left unused: {reason}"
+    if "gpu" in facts and not facts["driver"]:
+        yield (
+            "the driver does not tell about throttling and other processes on the GPU, so they would not be noticed: "
+            "convbench[gpu] installs what asks it"
+        )
 
 
 def _suite_sentences(suite: Suite) -> Iterator[str]:

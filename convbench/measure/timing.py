@@ -63,15 +63,17 @@ class CpuClock:
 
 
 class CudaClock:
-    """Times a block of ``calls`` on the host until the device has finished, then another block by CUDA events.
+    """Times a block of calls on the host until the device has finished, then a block of ``calls`` by CUDA events.
 
     The first is how long a caller waits. For the second the device is kept busy until the host has launched the whole
     block, so that the events include no waiting for launches. The rest of the host's time is the cost of launching.
+    The first block has ``calls`` too, or a single call if the caller needs each result (``waits``): launching several
+    overlaps with computing, and their mean hides the slow ones.
     """
 
-    def __init__(self, device: str, calls: int = 1) -> None:
+    def __init__(self, device: str, calls: int = 1, *, waits: bool = False) -> None:
         self.device = torch.device(device)
-        self.calls = calls
+        self.calls, self.host_calls = calls, 1 if waits else calls
 
     def now(self) -> float:
         return time.perf_counter()
@@ -79,17 +81,18 @@ class CudaClock:
     def time(self, call: Call) -> Sample:
         torch.cuda.synchronize(self.device)
         start = time.perf_counter()
-        self._block(call)
-        launch_seconds = time.perf_counter() - start
+        _repeat(call, self.host_calls)
+        launch_seconds = (time.perf_counter() - start) / self.host_calls
         torch.cuda.synchronize(self.device)
         host = time.perf_counter() - start
-        keep_busy(self.device, launch_seconds)
-        device_seconds = _event_seconds(self.device, partial(self._block, call))
-        return Sample(host / self.calls, device_seconds / self.calls)
+        keep_busy(self.device, launch_seconds * self.calls)
+        device_seconds = _event_seconds(self.device, partial(_repeat, call, self.calls))
+        return Sample(host / self.host_calls, device_seconds / self.calls)
 
-    def _block(self, call: Call) -> None:
-        for _ in range(self.calls):
-            call()
+
+def _repeat(call: Call, times: int) -> None:
+    for _ in range(times):
+        call()
 
 
 def _event_seconds(device: torch.device, work: Call) -> float:
@@ -133,12 +136,15 @@ def mark_seconds(device: torch.device) -> float:
     return median(float(begin.elapsed_time(end)) * 1e-3 for begin, end in pairwise(events))
 
 
-def clock_for(device: str, call: Call) -> Clock:
-    """Return the clock of a device; on CUDA its blocks are so long that the cost of a synchronisation is small."""
+def clock_for(device: str, call: Call, *, waits: bool = False) -> Clock:
+    """Return the clock of a device; on CUDA its blocks are so long that the cost of a synchronisation is small.
+
+    ``waits`` says that the caller needs the result of each call before the next one.
+    """
     if torch.device(device).type != "cuda":
         return CpuClock()
     call_seconds = min(CudaClock(device).time(call).host for _ in range(3))
-    return CudaClock(device, calls=max(1, round(BLOCK_SECONDS / call_seconds)))
+    return CudaClock(device, calls=max(1, round(BLOCK_SECONDS / call_seconds)), waits=waits)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,8 +34,8 @@ PROOFS = [sys.executable, str(HERE / "proofs.py")]
 COMMAND = [sys.executable, "-m", "convbench"]
 GPU = ("--device", "cuda")
 SMALL_PROOFS = str(HERE / "rehearsal/small.py")
-TINY = ("clip.batch=1", "clip.frames=2", "clip.height=32", "clip.width=32", "protocol.visits=1",
-        "protocol.max_warmup=0.05", "protocol.max_time=0.05")  # fmt: skip
+TINY = ("clip.batch=1", "clip.frames=2", "clip.height=16", "clip.width=16", "protocol.visits=1",
+        "protocol.max_warmup=0.02", "protocol.max_time=0.02", "protocol.timeout=400")  # fmt: skip
 """A rehearsal's changes of a suite."""
 ARCHIVE, KEPT = "runs.tar.gz", 16 << 20
 """The file of the runs, and the bytes that it may have."""

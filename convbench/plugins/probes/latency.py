@@ -73,7 +73,7 @@ class Usage:
 @declares(ProbeTraits(order=30, includes=("reference",)))
 def latency(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     """Seconds per call: warm-up until steady, then enough samples, alternated with the reference workload."""
-    clock = clock_for(subject.device, subject.timed_call)
+    clock = clock_for(subject.device, subject.timed_call, waits=subject.case.streams)
     reference = Reference(subject.device)
     warmup = warm_up(subject.timed_call, clock, protocol.max_warmup)
     bytes_before = held_bytes(subject.next_state())

@@ -40,9 +40,11 @@ int64_t number_from(const char* name, int64_t other) {
   return text ? std::atoll(text) : other;
 }
 
-// --- Faults: a context that another process's keeps out, and a device that is lost for the rest of the process ----------
+// --- Faults: a context that another process keeps out, and a device that is lost for the rest of the process -----------
 
-void fail(int32_t code, const char* message) { throw c10::AcceleratorError({__func__, __FILE__, __LINE__}, code, message); }
+void fail(int32_t code, const char* message) {
+  throw c10::AcceleratorError({__func__, __FILE__, __LINE__}, code, message);
+}
 
 void open_context() {
   static const char* path = std::getenv("CONVBENCH_PAPER_LOCK");
@@ -105,8 +107,9 @@ struct Memory final : c10::Allocator {
     static const int64_t capacity = number_from("CONVBENCH_PAPER_BYTES", int64_t(8) << 30);
     void* pointer = nullptr;
     bool is_full = allocated + bytes > capacity || posix_memalign(&pointer, BLOCK, bytes);
-    TORCH_CHECK_WITH(OutOfMemoryError, !is_full, "CUDA out of memory. Tried to allocate ", bytes, " bytes. GPU ", current,
-                     " has a total capacity of ", capacity, " bytes of which ", capacity - allocated, " are free.");
+    TORCH_CHECK_WITH(OutOfMemoryError, !is_full, "CUDA out of memory. Tried to allocate ", bytes, " bytes. GPU ",
+                     int(current), " has a total capacity of ", capacity, " bytes of which ", capacity - allocated,
+                     " are free.");
     if (is_hidden) remember(pointer, {0, current});
     else count(pointer, bytes, current);
     return {pointer, pointer, &release, on(current)};
@@ -302,6 +305,12 @@ void compute_on_cpu(const c10::OperatorHandle& operation, torch::jit::Stack* sta
   at::native::cpu_fallback(operation, stack);
 }
 
+void convolve(const c10::OperatorHandle& operation, torch::jit::Stack* stack) {
+  compute_on_cpu(operation, stack);
+  auto output = torch::jit::pop(*stack).toTensor();
+  torch::jit::push(*stack, output.contiguous());  // as the compiler plans without cuDNN
+}
+
 }  // namespace
 
 namespace at {
@@ -332,9 +341,9 @@ TORCH_LIBRARY_IMPL(aten, CUDA, library) {
   library.impl("unfold", TORCH_FN(at::native::unfold));
   library.impl("_thnn_fused_lstm_cell", &lstm_cell);
   library.impl("_thnn_fused_gru_cell", &gru_cell);
-  for (const char* name : {"convolution", "convolution_backward"}) {  // torch would compose them of CUDA's kernels
-    library.impl(name, torch::CppFunction::makeFromBoxedFunction<&compute_on_cpu>());
-  }
+  // torch would compose these two of CUDA's kernels
+  library.impl("convolution", torch::CppFunction::makeFromBoxedFunction<&convolve>());
+  library.impl("convolution_backward", torch::CppFunction::makeFromBoxedFunction<&compute_on_cpu>());
 }
 
 TORCH_LIBRARY(paper, library) {

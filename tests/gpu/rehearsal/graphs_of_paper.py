@@ -1,38 +1,54 @@
-"""CUDA graphs on the simulated GPU: a replay allocates nothing that can be seen, and overwrites its last outputs."""
+"""torch's compiler on the simulated GPU: it traces and differentiates graphs, and runs their operators one by one.
+
+Its modes with CUDA graphs replay a graph from the second call on. A replay allocates nothing that can be seen, and
+overwrites the outputs of the call before.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from profiler_of_paper import REPLAY
 
+MODES = ("reduce-overhead", "max-autotune")
+"""Modes in which torch's compiler records CUDA graphs."""
+GRAPH = "## Call CompiledFxGraph of paper ##"
+"""The event around a graph, named as the compiler names its own."""
 
-def backend() -> Any:
-    """Return a backend of ``torch.compile`` whose graphs run their operators one by one, and replay from then on."""
+
+def backend(mode: str | None) -> Any:
+    """Return the backend of ``torch.compile`` for a mode."""
     from torch._dynamo.backends.common import aot_autograd
 
-    return aot_autograd(fw_compiler=_recorded)
+    return aot_autograd(fw_compiler=partial(_compile, replays=mode in MODES))
 
 
-def _recorded(graph: Callable[..., Any], _inputs: Any) -> Callable[..., Any]:
+def _compile(graph: Callable[..., Any], _inputs: Any, *, replays: bool) -> Callable[..., Any]:
     import torch
     from functorch.compile import make_boxed_func
 
     kept: list[Any] = []
 
     def run(*args: Any) -> Any:
-        if not kept:
-            kept.extend(graph(*args))
-            return list(kept)
-        with torch.profiler.record_function(REPLAY):
-            torch.ops.paper.hide(True)
-            try:
-                for output, fresh in zip(kept, graph(*args), strict=True):
-                    if isinstance(output, torch.Tensor):
-                        output.copy_(fresh)
-            finally:
-                torch.ops.paper.hide(False)
-        return list(kept)
+        with torch.profiler.record_function(GRAPH):
+            if kept:
+                _replay(torch, graph, args, kept)
+                return list(kept)
+            outputs = graph(*args)
+            kept.extend(outputs if replays else ())
+            return outputs
 
     return make_boxed_func(run)
+
+
+def _replay(torch: Any, graph: Callable[..., Any], args: Any, kept: list[Any]) -> None:
+    torch.ops.paper.hide(True)
+    try:
+        with torch.profiler.record_function(REPLAY):
+            for output, fresh in zip(kept, graph(*args), strict=True):
+                if isinstance(output, torch.Tensor):
+                    output.copy_(fresh)
+    finally:
+        torch.ops.paper.hide(False)

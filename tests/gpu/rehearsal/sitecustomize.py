@@ -24,8 +24,6 @@ from typing import Any
 import graphs_of_paper
 from profiler_of_paper import profile_class
 
-GRAPH_MODES = ("reduce-overhead", "max-autotune")
-"""Modes in which torch's compiler records CUDA graphs."""
 LIBRARY = os.environ.get("CONVBENCH_PAPER")
 if not LIBRARY:
     os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
@@ -103,10 +101,8 @@ def _compile_without_code(torch: Any) -> None:
     """Let ``torch.compile`` trace and differentiate graphs, but run their operators one by one: there is no triton."""
     compile_model = torch.compile
 
-    def traced(model: Any = None, *, backend: Any = "aot_eager", mode: Any = None, **more: Any) -> Any:
-        if mode in GRAPH_MODES:
-            backend = graphs_of_paper.backend()
-        return compile_model(model, backend=backend, **more)
+    def traced(model: Any = None, *, backend: Any = None, mode: Any = None, **more: Any) -> Any:
+        return compile_model(model, backend=backend or graphs_of_paper.backend(mode), **more)
 
     torch.compile = traced
 
