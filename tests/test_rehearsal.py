@@ -191,7 +191,22 @@ OPERATORS = {
     ),
     "norms of NHWC maps": (lambda maps: functional.layer_norm(maps.permute(0, 2, 3, 1), (8,)), maps(8, 12, 12)),
     "spectra": (lambda maps: torch.fft.rfft2(maps), maps(4, 32, 32)),
+    "a conjugated spectrum": (torch.fft.hfft, maps(64, dtype=torch.complex64)),
+    "maps that are rolled twice": (lambda maps: maps.roll((1, 2), (2, 3)), maps(4, 16, 16)),
+    "counts": (lambda maps: maps.count_nonzero(2), maps(16, 64)),
+    "sums of a mask": (lambda maps: (maps > 0).cumsum(2), maps(16, 64)),
+    "infinities": (torch.isinf, maps(16, 64)),
+    "a distance": (torch.dist, maps(16, 64), maps(16, 64)),
+    "rotations": (torch.ormqr, torch.randn(64, 32), torch.randn(32), torch.randn(64, 5)),
+    "a choice of two types": (lambda maps: torch.where(maps > 0, maps.bfloat16(), maps), maps(16, 64)),
+    "samples": (lambda weights: torch.multinomial(weights, 5), maps(300).abs()),
+    "a sample": (lambda weights: torch.multinomial(weights, 1, replacement=True), maps(300).abs()),
+    "samples with replacement": (lambda weights: torch.multinomial(weights, 20, replacement=True), maps(300).abs()),
+    "a trained GELU": (trained(lambda maps: functional.gelu(maps).sum()), maps(16, 64)),
+    "trained shuffles": (trained(lambda maps: functional.pixel_shuffle(maps, 2).sum()), maps(4, 16, 16)),
+    "trained variances": (trained(lambda maps: sum(torch.var_mean(maps, 2))), maps(16, 64)),
 }  # fmt: skip
+"""The memory of the operators from ``a conjugated spectrum`` on was predicted 12 to 96 % too low."""
 
 
 @pytest.mark.parametrize("case", OPERATORS.values(), ids=OPERATORS)
@@ -201,11 +216,20 @@ def test_the_peaks_of_other_operators_are_predicted(case, images):
         check(call, *tensors)
 
 
-@pytest.mark.parametrize(
-    "call", [torch.linalg.inv, lambda matrices: functional.max_pool1d(matrices, 3)], ids=["inverses", "maxima"]
-)
+WITHOUT_GRADIENTS = {
+    "inverses": torch.linalg.inv,
+    "maxima": lambda matrices: functional.max_pool1d(matrices, 3),
+    "singular values": torch.linalg.svdvals,
+    "conditions": torch.linalg.cond,
+    "eigenvalues": torch.linalg.eigvals,
+    "eigenvalues of symmetric matrices": torch.linalg.eigvalsh,
+}
+
+
+@pytest.mark.parametrize("call", WITHOUT_GRADIENTS.values(), ids=WITHOUT_GRADIENTS)
 @torch.inference_mode()
-def test_the_peaks_of_inverses_and_of_maxima_without_indices_are_predicted(call):
+def test_the_peaks_of_operators_that_compute_less_without_gradients_are_predicted(call):
+    """Singular values and eigenvalues were predicted with their vectors: up to five times too high."""
     check(call, torch.eye(20).expand(IMAGES, 20, 20).contiguous())
 
 
@@ -214,6 +238,11 @@ def test_the_gradient_of_a_batch_norm_copies_maps_of_another_memory_order(orders
     gradient, clip = (in_order(maps(8, 16, 16), is_nhwc) for is_nhwc in orders)
     ones = [torch.ones(8)] * 5
     check(lambda *tensors: ATEN.native_batch_norm_backward(*tensors, True, 1e-5, [True] * 3), gradient, clip, *ones)
+
+
+def test_sums_within_the_formula_of_a_gradient_are_not_taken_for_sums_of_gradients():
+    """Those are added in place. The gradients of Cholesky factors were predicted 20 % too low."""
+    check(trained(torch.linalg.cholesky), torch.eye(20).expand(IMAGES, 20, 20).contiguous())
 
 
 def test_the_gradient_of_a_gradient_is_predicted():

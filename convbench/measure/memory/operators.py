@@ -46,6 +46,22 @@ def _casts(args: Args, result: Any) -> int:
     return sum(tensor.numel() * kind.itemsize for tensor in tensors if tensor.dim() and tensor.dtype != kind)
 
 
+def _choice(args: Args, result: Any) -> tuple[int, int]:
+    """``where``: both alternatives are cast to their common type; the condition is read as it is."""
+    return _casts(args[1:], result), 0
+
+
+def _multinomial(args: Args, result: Any) -> tuple[int, int]:
+    """Random numbers for all probabilities, and the sampled values if there are several.
+
+    To draw several with replacement, torch searches the sums of one row's probabilities instead.
+    """
+    probabilities, samples, *replacement = args
+    if samples > 1 and any(replacement[:1]):
+        return probabilities.shape[-1] * probabilities.itemsize, 0
+    return probabilities.nbytes + (result.numel() * probabilities.itemsize if samples > 1 else 0), 0
+
+
 def _rnn_layer(args: Args, _result: Any) -> tuple[int, int]:
     """oneDNN's LSTM layer: both weights, packed at every call, scratch, and a workspace if gradients are enabled.
 
@@ -147,11 +163,13 @@ SCRATCH = 16952
 """Bytes of oneDNN's scratchpad that do not depend on the layer, as measured with torch 2.13."""
 ATEN = torch.ops.aten
 CASTS = {
-    ATEN._to_copy.default, ATEN.copy_.default, ATEN.where.self, ATEN.masked_fill.Scalar, ATEN.masked_fill.Tensor,
+    ATEN._to_copy.default, ATEN.copy_.default, ATEN.masked_fill.Scalar, ATEN.masked_fill.Tensor,
     ATEN.masked_fill_.Scalar, ATEN.masked_fill_.Tensor,
 }  # fmt: skip
 """Pointwise operators without cast copies: they write the other type directly, or read a mask as it is."""
 EXTRA: dict[Any, Callable[[Args, Any], tuple[int, int]]] = {
+    ATEN.where.self: _choice,
+    ATEN.multinomial.default: _multinomial,
     ATEN.mkldnn_rnn_layer.default: _rnn_layer,
     ATEN.mkldnn_rnn_layer_backward.default: _rnn_layer_backward,
 }

@@ -286,6 +286,7 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.alive_bytes = 0
         self.bytes = 0
         self.workspaces: dict[str, int] = {}
+        self.nodes: dict[int, tuple[str, int] | None] = {}
         self.foreign_layout: torch.layout | None = None
 
     @contextmanager
@@ -315,8 +316,9 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if func.namespace == "aten" and self._is_composed(func.name()):
             with self, self._autocast_of_call(func.name()):
                 return _composition(func)(*args, **kwargs)
-        if torch._C._current_autograd_node() is not None:
-            func = ATEN.add_.Tensor if _accumulates(func, args) else IN_PLACE.get(func, func)
+        node = torch._C._current_autograd_node()
+        if node is not None:
+            func = ATEN.add_.Tensor if self._accumulates(node, func, args) else IN_PLACE.get(func, func)
         storage_ids = {id(tensor.untyped_storage()) for tensor in self._strided_tensors((args, kwargs))}
         result = cudnn.STANDINS.get(func, func)(*args, **kwargs)
         self.workspaces |= cudnn.cublas_bytes(func, self.device, self.capability)
@@ -332,6 +334,21 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
             weakref.finalize(_lifetime(result), self._shrink, reserve)
         self.bytes = max(self.bytes, self.alive_bytes + scratch)
         return result
+
+    def _accumulates(self, node: Any, func: Any, args: tuple[Any, ...]) -> bool:
+        """Whether autograd adds a gradient to that of another use of the same tensor, which nothing else reads.
+
+        It adds in place then, except for tensors without values. A sum of two tensors that one node has made is part of
+        that node's formula, unless the node differentiates two uses of one tensor.
+        """
+        if func is not ATEN.add.Tensor or torch.is_grad_enabled() or not all(isinstance(a, FakeTensor) for a in args):
+            return False
+        total, gradient = args
+        storage = total.untyped_storage()
+        is_alone = torch._C._storage_Use_Count(storage._cdata) == OF_ONE_TENSOR
+        targets = node.next_functions
+        is_formula = self.nodes.get(id(storage)) == _identity(node) and len(set(targets)) == len(targets)
+        return is_alone and not is_formula and storage.nbytes() == total.nbytes and total.shape == gradient.shape
 
     def _is_composed(self, name: str) -> bool:
         """Whether torch composes the operator of others on this device, because the device has no kernel for it.
@@ -362,6 +379,7 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return [tensor for tensor in fakes if tensor.layout is torch.strided]
 
     def _track(self, storage: torch.UntypedStorage) -> None:
+        self.nodes[id(storage)] = _identity(torch._C._current_autograd_node())
         self._grow(storage.nbytes())
         weakref.finalize(storage, self._shrink, storage.nbytes())
 
@@ -373,17 +391,8 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.alive_bytes -= size
 
 
-def _accumulates(func: Any, args: tuple[Any, ...]) -> bool:
-    """Whether autograd adds a gradient to that of another use of the same tensor, which nothing else reads any more.
-
-    It adds in place then, except for tensors without values.
-    """
-    if func is not ATEN.add.Tensor or torch.is_grad_enabled() or not all(isinstance(a, FakeTensor) for a in args):
-        return False
-    total, gradient = args
-    storage = total.untyped_storage()
-    is_alone = torch._C._storage_Use_Count(storage._cdata) == OF_ONE_TENSOR
-    return is_alone and storage.nbytes() == total.nbytes and total.shape == gradient.shape
+def _identity(node: Any) -> tuple[str, int] | None:
+    return None if node is None else (node.name(), node._sequence_nr())
 
 
 def _composition(func: Any) -> Callable[..., Any]:
@@ -391,8 +400,8 @@ def _composition(func: Any) -> Callable[..., Any]:
 
     It is torch's own kernel or, if that reads values, the compiler's decomposition, which copies more.
     """
-    if func is ATEN.linear.default:
-        return _linear
+    if composition := AS_WITH_VALUES.get(func):
+        return composition
     return func.decompose if func.overloadpacket in READ_VALUES else partial(func._op_dk, COMPOSITE)
 
 
@@ -404,6 +413,34 @@ def _linear(rows: Any, weight: Any, bias: Any = None) -> Any:
         return torch.matmul(rows, weight.t()).add_(bias)
     product = torch.mm(rows.reshape(-1, rows.shape[-1]), weight.t())
     return product.view(*rows.shape[:-1], -1).add_(bias)
+
+
+def _singular_values(matrices: Any, *, driver: str | None = None) -> Any:
+    return ATEN._linalg_svd(matrices, False, _takes_gradient(matrices), driver=driver)[1]
+
+
+def _eigenvalues(matrices: Any) -> Any:
+    return ATEN.linalg_eig(matrices)[0] if _takes_gradient(matrices) else ATEN._linalg_eigvals(matrices)
+
+
+def _eigenvalues_of_symmetric(matrices: Any, triangle: str = "L") -> Any:
+    return ATEN._linalg_eigh(matrices, triangle, _takes_gradient(matrices))[0]
+
+
+def _takes_gradient(tensor: torch.Tensor) -> bool:
+    return torch.is_grad_enabled() and tensor.requires_grad
+
+
+AS_WITH_VALUES: dict[Any, Callable[..., Any]] = {
+    ATEN.linear.default: _linear,
+    ATEN.linalg_svdvals.default: _singular_values,
+    ATEN.linalg_eigvals.default: _eigenvalues,
+    ATEN.linalg_eigvalsh.default: _eigenvalues_of_symmetric,
+}
+"""Compositions that torch's own kernels choose differently for tensors without values.
+
+Of those they always compute the vectors of singular values and eigenvalues, too, which only gradients need.
+"""
 
 
 def _fake_tensors(values: Any) -> list[torch.Tensor]:

@@ -12,6 +12,7 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
+from torch._C import DispatchKey
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
@@ -19,10 +20,16 @@ from convbench.core.errors import CaseFailed
 from convbench.measure.memory.allocations import sizes_of
 
 REHEARSED = re.compile(
-    "convolution|upsample|softmax|_loss|cross_entropy|attention|encoder_layer|im2col|col2im|layer_norm|_dist$|logsumexp|_fft"
-    "|linalg(?!_check)|cholesky|trilinear|kthvalue|scatter|^mean$|^sum$|^sort$|(?<!rnn_layer)(?<!group_norm)_backward"
+    "convolution|upsample|softmax|_loss|cross_entropy|attention|encoder_layer|im2col|col2im|layer_norm|dist$|logsumexp|_fft"
+    "|linalg(?!_check)|cholesky|ormqr|geqrf|trilinear|kthvalue|median|histogram|histc|renorm|scatter|masked_index"
+    "|index_(reduce|add)|isin$|count_nonzero|^(mean|sum|prod|cumsum|cumprod|sort|roll|isinf|ldexp)$|shuffle"
+    "|(?<!rnn_layer)(?<!group_norm)_backward"
 )
 """Operators that can allocate more than their outputs, by a part of their name."""
+POINTWISE = {"isinf", "ldexp", "gelu_backward"}
+"""Pointwise operators that are made of others, or that copy an expanded gradient.
+
+The rest allocate only their outputs and casts of their operands."""
 PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "mv", "addmv"}
 """Matrix products. They allocate more than their outputs for some types, and for operands that BLAS does not read."""
 WEIGHTS = {"convolution": 1, "convolution_backward": 2, "mm": 1, "addmm": 2, "_trilinear": 1}
@@ -67,7 +74,11 @@ def is_rehearsed(func: Any, args: tuple[Any, ...]) -> bool:
     """Whether the memory of an operator is found by running it alone, on a CPU."""
     tensors, name = _tensors(args), _name(func)
     is_strided = all(tensor.layout is torch.strided and tensor.device.type == "cpu" for tensor in tensors)
-    if not tensors or not is_strided or torch.Tag.pointwise in func.tags:
+    if not tensors or not is_strided or func.is_view:
+        return False
+    if any(tensor.is_conj() for tensor in tensors):  # most operators copy conjugated operands first
+        return True
+    if torch.Tag.pointwise in func.tags and name not in POINTWISE:
         return False
     if name in PRODUCTS:
         doubles = (torch.float32, torch.float64)
@@ -118,7 +129,8 @@ def _run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], count: int | 
 @lru_cache(maxsize=4096)
 def _sizes(func: Any, spec: Any, leaves: tuple[Any, ...], _mode: tuple[int, bool]) -> tuple[int, ...]:
     """Run an operator on zeros, and return the bytes of its allocations and releases in order."""
-    with _disable_current_modes():
+    copies_conjugates = torch._C._SetExcludeDispatchKeyGuard(DispatchKey.Conjugate, False)
+    with _disable_current_modes(), copies_conjugates:  # inside a mode, torch reads them without a copy
         try:
             values = [leaf.tensor() if isinstance(leaf, Layout) else leaf for leaf in leaves]
             args, kwargs = pytree.tree_unflatten(values, spec)
