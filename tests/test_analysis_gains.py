@@ -107,8 +107,9 @@ def test_a_contender_is_tied_up_to_a_tenth_and_open_while_visits_may_tell(factor
 @pytest.mark.parametrize(
     ("confidence", "level"),
     [
-        ((2, 0, 0, 0.2), "high"), ((2, 1, 0, 0.1), "medium"), ((2, 0, 1, 0.1), "medium"), ((2, 0, 0, 0.21), "low"),
-        ((1, 0, 0, 0.1), "low"), ((None, 0, 0, 0.1), "low"),
+        ((2, 0, 0, 0.2, 1.0), "high"), ((2, 1, 0, 0.1, 1.0), "medium"), ((2, 0, 1, 0.1, 1.2), "medium"),
+        ((2, 0, 0, 0.21, 1.0), "low"), ((1, 0, 0, 0.1, 1.0), "low"), ((None, 0, 0, 0.1, 1.0), "low"),
+        ((2, 1, 0, 0.1, 1.21), "low"),
     ],
 )  # fmt: skip
 def test_confidence_needs_two_visits_a_narrow_interval_and_nothing_open(confidence, level):

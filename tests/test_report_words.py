@@ -1056,6 +1056,19 @@ def test_possibly_slower_models_are_counted_within_the_tie():
     assert f", {headline.confidence.open} of those tied may be slower" in confidence(headline, [])
 
 
+def test_a_pick_tied_with_the_fastest_says_how_slow_it_may_be():
+    """At 3 % noise, three in ten picks are over 10 % slower than the fastest. Only the table's interval told that."""
+    light = visited("gap", 2.1e-3, 2.4e-3)
+    headline = headline_of(results([light, *(visited(name, 2.0e-3, 2.2e-3) for name in ("fc", "hybrid"))]))
+    (pick,) = (contender for contender in headline.ranking if contender.result is headline.pick)
+    assert pick.result.series == "gap"
+    assert headline.confidence.most == pick.factor.high > 1.1
+    words = confidence(headline, [])
+    assert f"the pick may take up to {pick.factor.high:.2f} times as long as the fastest" in words
+    certain = replace(headline, confidence=headline.confidence._replace(most=1.1))
+    assert "the pick may take" not in confidence(certain, [])
+
+
 def test_a_run_of_whole_models_is_not_advised_to_train():
     """The page advised quality=train, which such a suite refuses."""
     models = [records.record(Case(Whole(Choice(name)))) for name in ("shop:net", "shop:slim")]

@@ -118,6 +118,8 @@ def kinds() -> dict[str, Arms]:
         "one process in 10 slower by a half": slow_processes(0.1, 0.4),
         "one process in 5 slower by 4 %": slow_processes(0.2, 0.04),
         "as recorded in `reports/gate/trials.jsonl`": recorded(),
+        "three processes in 10 twice as slow": slow_processes(0.3, math.log(2)),
+        "half of the processes slower by 15 %": slow_processes(0.5, math.log1p(0.15)),
     }
 
 

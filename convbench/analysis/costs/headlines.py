@@ -36,7 +36,10 @@ from convbench.core.grouping import grouped
 from convbench.core.record import Whole
 
 UNSURE_WIDTH = 0.2
-"""Relative half width of the pick's latency above which confidence in the answer is low."""
+"""Relative half width of the pick's latency above which confidence in the answer is low.
+
+It is low, too, if the pick may be slower than the fastest by more than this.
+"""
 VAGUE_WIDTH = 0.05
 """Relative half width of the fastest's latency, by its visits alone, above which it is worth another visit."""
 
@@ -46,18 +49,19 @@ class Confidence(NamedTuple):
 
     ``visits`` is the fewest of any contender, None if visits are unknown. ``open`` counts contenders that may or may
     not be tied with the fastest, ``withheld`` the cases that were never measured undisturbed. ``half_width`` is the
-    pick's, relative.
+    pick's, relative. ``most`` is the upper end of the pick's latency over the fastest's.
     """
 
     visits: int | None
     open: int
     withheld: int
     half_width: float
+    most: float
 
     @property
     def level(self) -> str:
         """The confidence in words: ``high``, ``medium`` or ``low``."""
-        if self.visits is None or self.visits < 2 or self.half_width > UNSURE_WIDTH:
+        if self.visits is None or self.visits < 2 or max(self.half_width, self.most - 1) > UNSURE_WIDTH:
             return "low"
         return "medium" if self.open or self.withheld else "high"
 
@@ -189,7 +193,8 @@ def _confidence(ranking: Sequence[Contender], pick: Result, withheld_results: Se
     visits = [len(contender.result.timing.logs) for contender in ranking if contender.result.timing]
     half_width = pick.latency.relative_half_width if pick.latency else math.inf
     count = sum(contender.open for contender in ranking)
-    return Confidence(min(visits, default=0) or None, count, len(withheld_results), half_width)
+    most = next(contender.factor.high for contender in ranking if contender.result is pick)
+    return Confidence(min(visits, default=0) or None, count, len(withheld_results), half_width, most)
 
 
 def undecided_results(results: Sequence[Result]) -> list[Result]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -16,6 +17,7 @@ from convbench.analysis.costs.headlines import (
     uncounted_share,
     withheld_results,
 )
+from convbench.analysis.costs.ranking import MARGIN
 from convbench.analysis.costs.runtimes import Runtimes
 from convbench.analysis.costs.runtimes import runtimes as runtimes_of
 from convbench.analysis.quality.qualities import has_training
@@ -209,6 +211,8 @@ def confidence(headline: Headline, answers: Sequence[Recommendation]) -> str:
         return f"{head}: low (one process a case: how much processes differ is not known)."
     is_vague = certainty.half_width > UNSURE_WIDTH
     reasons = [f"the pick is known to ±{units.percent(certainty.half_width)} only"] if is_vague else []
+    if MARGIN < certainty.most < math.inf:
+        reasons.append(f"the pick may take up to {units.digits(certainty.most, 3)} times as long as the fastest")
     if certainty.open:
         reasons.append(f"{certainty.open:,} of those tied may be slower")
     if certainty.withheld:
