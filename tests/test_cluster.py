@@ -619,6 +619,16 @@ def test_a_ray_address_is_refused_if_its_cluster_is_gone(monkeypatch, address) -
     assert not engine.ray.init.called
 
 
+def test_a_ray_cluster_of_another_python_is_refused_with_both_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message ended before the versions, said that there is no cluster, and advised to start one."""
+    engine = ray_engine(monkeypatch, begun=False, address="127.0.0.1:6379")
+    monkeypatch.setattr(ray, "_refuse_unreachable", lambda *_: None)
+    versions = "The cluster was started with:\n    Ray: 2.60.0\n    Python: 3.11.7\nThis process: 3.11.2\n"
+    monkeypatch.setattr(ray._library(), "init", Mock(side_effect=RuntimeError(f"Version mismatch: {versions}")))
+    with pytest.raises(ConvbenchError, match=r"^the Ray cluster cannot be joined: .*3\.11\.7 .*3\.11\.2; install"):
+        engine.start()
+
+
 def test_a_run_ends_with_a_message_once_the_head_of_its_ray_cluster_is_gone(monkeypatch) -> None:
     """Ray used to end the command with exit code 1, which means a regression, and without a word on how to go on."""
     engine = ray_engine(monkeypatch, begun=False)

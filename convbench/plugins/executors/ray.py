@@ -45,6 +45,8 @@ EXIT_DETAIL = "Worker exit detail: "
 """Ray's words before its explanation of why a process ended."""
 CAUSE_LENGTH = 320
 """Characters of this explanation that are kept: enough for all the causes that it lists."""
+MISMATCH = "Version mismatch"
+"""How Ray's error begins, on several lines, if this process has another Python or Ray than the cluster."""
 AS_ANY_PROCESS = {"env_vars": {"RAY_worker_niceness": "0"}}
 """Ray gives its workers niceness 15, with which anything else on a host would run before the measured models."""
 
@@ -198,6 +200,11 @@ class _Engine:
             self._owns_session = True
             self._print_messages(False)
         except Exception as error:
+            if str(error).startswith(MISMATCH):
+                raise ConvbenchError(
+                    f"the Ray cluster cannot be joined: {' '.join(str(error).split())}; install the same Python and "
+                    "Ray, to the last digit, on this machine and on every host"
+                ) from error
             place = f"at {self.address}" if self.address else "that could be joined or started here"
             raise ConvbenchError(
                 f"no Ray cluster {place}: {line_of(error)}; start one with 'ray start --head', "
