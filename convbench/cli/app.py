@@ -70,6 +70,7 @@ app = Verbs(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Which reducer and which LSTM input size for a Conv2D -> reducer -> LSTM model: measured, on your machine.",
+    epilog="To begin: `convbench run article` takes seconds, `convbench run default` takes minutes.",
 )
 
 
