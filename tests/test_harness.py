@@ -216,6 +216,19 @@ def test_a_compiled_case_reports_its_captured_graph():
     assert "LSTM(32, 128" in finding.data["reasons"][0]
 
 
+def opaque():
+    """Return a model that dynamo does not look into."""
+    model = torch.nn.Flatten(2)
+    model.forward = torch.compiler.disable(model.forward)
+    return model
+
+
+def test_a_case_of_which_nothing_is_compiled_says_so():
+    record = harness.measure(Case(Whole(Choice(f"{__name__}:opaque")), SMALL, (Choice("compile"),)), QUICK, ["compile"])
+    assert (value(record, "graphs"), value(record, "flops_captured")) == (0, 0.0)
+    assert "nothing_compiled" in [finding.code for finding in record.findings]
+
+
 def test_static_metrics_build_no_model():
     """Weights for flatten of a huge map would not fit into memory, but its counts can be computed."""
     huge = Case(Parts(Choice("conv"), Choice("flatten")), Clip(1, 2, 3, 4096, 4096))

@@ -28,7 +28,7 @@ from convbench.measure.quality.drift import DIRECTIONS, STEPS, speed
 from convbench.measure.quality.findings import large_values, repeated_clips
 from convbench.measure.quality.splitting import random, stratify
 from convbench.measure.quality.tasks import load
-from convbench.plugins.tasks import video_folder
+from convbench.plugins.tasks import binding, order, video_folder
 from convbench.plugins.tasks.binding import SIDES
 from convbench.plugins.tasks.order import flashes
 from convbench.suite.options import signature
@@ -241,6 +241,12 @@ def test_jitter_sets_how_far_from_the_centre_a_digit_starts() -> None:
     assert same(splits_of("identity"), splits_of("identity", jitter=1.0))
 
 
+def test_identity_takes_a_number_of_training_clips_of_its_own() -> None:
+    usual, few = splits_of("identity"), splits_of("identity", train_clips=30)
+    assert len(few.train.labels) == 30 < len(usual.train.labels)
+    assert torch.equal(few.test.clips, usual.test.clips)
+
+
 @pytest.mark.parametrize("clip", [CLIP, Clip(1, 2, 1, 48, 31), Clip(1, 1, 1, 16, 16)], ids=str)
 def test_a_binding_label_is_the_side_of_the_larger_digit(clip: Clip) -> None:
     size, small = digits.box(clip), digits.box(clip, 0.3)
@@ -256,6 +262,25 @@ def test_a_binding_label_is_the_side_of_the_larger_digit(clip: Clip) -> None:
         side = {"left": right, "right": -right, "above": down, "below": -down}[SIDES[int(label)]]
         assert side >= (size + small) // 2
         assert min(abs(down), abs(right)) <= 1
+
+
+def test_a_pair_lies_anywhere_and_at_most_an_eighth_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    places: list[tuple[int, np.ndarray]] = []
+    monkeypatch.setattr(binding, "stamp", lambda _, images, at: places.append((images.shape[-1], at[:, 0])))
+    labels = binding._draw(Clip(1, 1, 1, 48, 32), digits.sources(0).train, 4000, random(0, 1)).labels.numpy()
+    (large, first), (small, second) = places
+    assert np.minimum(first, second).min(0).tolist() == [0, 0]
+    assert np.maximum(first + large, second + small).max(0).tolist() == [48, 32]
+    gaps = {"left": second - first - large, "right": first - second - small}
+    gaps |= {"above": gaps["left"], "below": gaps["right"]}
+    for label, side in enumerate(SIDES):
+        assert set(gaps[side][labels == label, int(side in ("left", "right"))]) == set(range(5)), side
+
+
+def test_digits_flash_near_the_centre() -> None:
+    corners = order._centre_corners(Clip(1, 3, 1, 64, 48), 28, 4000, random(0, 1))[:, 0]
+    assert corners.min(0).tolist() == [18 - 6, 10 - 6]
+    assert corners.max(0).tolist() == [18 + 6, 10 + 6]
 
 
 def test_an_order_label_is_the_class_of_the_first_digit() -> None:
