@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from convbench.core.errors import Impossible
 from convbench.core.option_types import Exporter
 from convbench.core.registry import declares, variants
-from convbench.core.traits import VariantTraits
+from convbench.core.traits import runtime_traits
 
 if TYPE_CHECKING:
     from convbench.models.subject import Subject
@@ -15,16 +15,12 @@ if TYPE_CHECKING:
 
 @variants.register("onnxruntime")
 @declares(
-    VariantTraits(
-        engine="onnxruntime",
-        opaque=True,
-        own_process=True,
-        scenarios=("inference", "streaming"),
+    runtime_traits(
+        "onnxruntime",
         packages=("onnxruntime", "onnx", "onnxscript"),
         modules=("onnxruntime", "onnx", "onnxscript"),
         extra="onnxruntime",
         combines=("half", "int8", "allocator"),
-        last=True,
         takes_quantisation=True,
     )
 )
