@@ -70,6 +70,17 @@ class VariantTraits:
     unsuited: Callable[..., str] | None = None
 
 
+def runtime_traits(engine: EngineName, **traits: Any) -> VariantTraits:
+    """Return the traits of a runtime that takes the exported model, which cannot train there, plus these ``traits``."""
+    common: dict[str, Any] = {
+        "opaque": True,
+        "own_process": True,
+        "scenarios": ("inference", "streaming"),
+        "last": True,
+    }
+    return VariantTraits(engine, **common, **traits)
+
+
 @dataclass(frozen=True, slots=True)
 class ReducerTraits:
     """What a reducer does to a map. ``position``: whether its vector still tells where something was; None: unknown.

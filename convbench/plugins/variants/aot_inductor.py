@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from convbench.core.errors import Unavailable
 from convbench.core.registry import declares, variants
-from convbench.core.traits import VariantTraits
+from convbench.core.traits import runtime_traits
 from convbench.measure.machine.toolchain import missing_cuda_toolkit, missing_gpu_tool, missing_tool
 
 if TYPE_CHECKING:
@@ -15,14 +15,10 @@ if TYPE_CHECKING:
 
 @variants.register("aot-inductor")
 @declares(
-    VariantTraits(
-        engine="aot-inductor",
-        opaque=True,
-        own_process=True,
+    runtime_traits(
+        "aot-inductor",
         builds=True,
-        scenarios=("inference", "streaming"),
         combines=("half", "channels_last", "allocator"),
-        last=True,
     )
 )
 def aot_inductor(subject: Subject, *, freeze: bool = True) -> Subject:

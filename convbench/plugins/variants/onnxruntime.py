@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from convbench.core.errors import Impossible
 from convbench.core.option_types import Exporter
 from convbench.core.registry import declares, variants
-from convbench.core.traits import VariantTraits, dtype, unsuited_to_onnx
+from convbench.core.traits import dtype, runtime_traits, unsuited_to_onnx
 
 if TYPE_CHECKING:
     from convbench.core.record import Case
@@ -24,16 +24,12 @@ def _unsuited(case: Case, *, exporter: Exporter, any_batch: bool, **_: object) -
 
 @variants.register("onnxruntime")
 @declares(
-    VariantTraits(
-        engine="onnxruntime",
-        opaque=True,
-        own_process=True,
-        scenarios=("inference", "streaming"),
+    runtime_traits(
+        "onnxruntime",
         packages=("onnxruntime", "onnx", "onnxscript"),
         modules=("onnxruntime", "onnx", "onnxscript"),
         extra="onnxruntime",
         combines=("half", "int8", "allocator"),
-        last=True,
         takes_quantisation=True,
         unsuited=_unsuited,
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from convbench.core.errors import Unavailable
 from convbench.core.option_types import Exporter
 from convbench.core.registry import declares, variants
-from convbench.core.traits import VariantTraits, precision_option, unsuited_to_onnx
+from convbench.core.traits import precision_option, runtime_traits, unsuited_to_onnx
 
 if TYPE_CHECKING:
     from convbench.core.record import Case
@@ -23,17 +23,13 @@ def _unsuited(case: Case, **_: object) -> str:
 
 @variants.register("openvino")
 @declares(
-    VariantTraits(
-        engine="openvino",
-        opaque=True,
-        own_process=True,
-        scenarios=("inference", "streaming"),
+    runtime_traits(
+        "openvino",
         dtype=precision_option,
         packages=("openvino", "onnx", "onnxscript"),
         modules=("openvino", "onnx", "onnxscript"),
         extra="openvino",
         combines=("int8", "allocator"),
-        last=True,
         takes_quantisation=True,
         unsuited=_unsuited,
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from convbench.core.errors import Unavailable
 from convbench.core.registry import declares, variants
-from convbench.core.traits import VariantTraits, precision_option, unsuited_to_onnx
+from convbench.core.traits import precision_option, runtime_traits, unsuited_to_onnx
 
 if TYPE_CHECKING:
     from convbench.models.subject import Subject
@@ -15,17 +15,13 @@ if TYPE_CHECKING:
 
 @variants.register("tensorrt")
 @declares(
-    VariantTraits(
-        engine="tensorrt",
-        opaque=True,
-        own_process=True,
-        scenarios=("inference", "streaming"),
+    runtime_traits(
+        "tensorrt",
         dtype=precision_option,
         packages=("onnxruntime-gpu", "tensorrt", "onnx", "onnxscript"),
         modules=("onnxruntime", "onnx", "onnxscript"),
         extra="onnxruntime",
         combines=("allocator",),
-        last=True,
         unsuited=unsuited_to_onnx,
     )
 )
