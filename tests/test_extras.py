@@ -118,10 +118,20 @@ def test_only_the_compiler_that_torch_tries_is_checked(
     monkeypatch.delenv("CXX", raising=False)
     if named is not None:
         monkeypatch.setenv("CXX", named)
-    monkeypatch.setattr(toolchain.sysconfig, "get_path", lambda _: str(tmp_path))
+    monkeypatch.setattr(toolchain.sysconfig, "get_path", lambda *_: str(tmp_path))
     (tmp_path / "Python.h").touch()
     missing = toolchain.missing_tool()
     assert missing is message is None or str(missing).startswith(str(message))
+
+
+def test_the_header_is_sought_where_torch_looks_with_debians_python(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Outside of a virtual environment its own scheme leads to /usr/local, and every compiled case was skipped."""
+    (tmp_path / "Python.h").touch()
+    folders = {"posix_prefix": str(tmp_path), "posix_local": "/usr/local/include/python3.12"}
+    monkeypatch.setattr(toolchain.sysconfig, "get_path", lambda _, scheme="posix_local": folders[scheme])
+    assert toolchain._missing_header() is None
 
 
 @pytest.mark.parametrize("name", toolchain.SWITCHES)

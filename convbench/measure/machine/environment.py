@@ -68,7 +68,7 @@ def describe(device: str, packages: Sequence[str] = ()) -> dict[str, Scalar]:
     name ``COMPILER`` among them stands for the C++ compiler, which matters on a CPU.
     ``device`` ``auto`` is the GPU if there is one. Raises ConvbenchError for a device that this machine lacks.
     """
-    device_option, device = device, _resolve(device)
+    is_auto, device = device == "auto", _resolve(device)
     facts: dict[str, Scalar] = {
         "device": device,
         "cpu": _cpu_model(),
@@ -97,7 +97,7 @@ def describe(device: str, packages: Sequence[str] = ()) -> dict[str, Scalar]:
         facts |= {"cpu_quota": quota}
     if torch.device(device).type == "cuda":
         facts |= _cuda(torch.device(device))
-    elif device_option == "auto" and nvml.has_driver():
+    elif is_auto and nvml.has_driver():
         facts["gpu_unused"] = why_no_gpu()
     return facts | _commit()
 

@@ -67,7 +67,8 @@ def missing_cuda_toolkit() -> str | None:
 
 
 def _missing_header() -> str | None:
-    if Path(sysconfig.get_path("include"), "Python.h").exists():
+    """Explain that Python's header is missing where torch and triton look: not in the folder of Debian's own scheme."""
+    if Path(sysconfig.get_path("include", "nt" if sys.platform == "win32" else "posix_prefix"), "Python.h").exists():
         return None
     return "Python.h is missing: on Debian, apt-get install python3-dev"
 

@@ -284,6 +284,14 @@ std::tuple<at::Tensor, at::Tensor> gru_cell(
   return {fresh + (in[1] + out[1]).sigmoid() * (state - fresh), at::empty({0}, inputs.options())};
 }
 
+at::Tensor softmax(const at::Tensor& self, int64_t dim, bool half_to_float) {  // the CPU's kernels refuse the last
+  return at::_softmax(on_host(half_to_float ? self.to(at::kFloat) : self), dim, false).to(self.device());
+}
+
+at::Tensor log_softmax(const at::Tensor& self, int64_t dim, bool half_to_float) {
+  return at::_log_softmax(on_host(half_to_float ? self.to(at::kFloat) : self), dim, false).to(self.device());
+}
+
 bool takes_both(const std::string& name) {  // indices, and the loss scaler's factor, may be on the CPU
   return name.find("index") != std::string::npos || name.find("_amp_") != std::string::npos;
 }
@@ -341,6 +349,8 @@ TORCH_LIBRARY_IMPL(aten, CUDA, library) {
   library.impl("unfold", TORCH_FN(at::native::unfold));
   library.impl("_thnn_fused_lstm_cell", &lstm_cell);
   library.impl("_thnn_fused_gru_cell", &gru_cell);
+  library.impl("_softmax", &softmax);
+  library.impl("_log_softmax", &log_softmax);
   // torch would compose these two of CUDA's kernels
   library.impl("convolution", torch::CppFunction::makeFromBoxedFunction<&convolve>());
   library.impl("convolution_backward", torch::CppFunction::makeFromBoxedFunction<&compute_on_cpu>());
