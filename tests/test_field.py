@@ -435,6 +435,15 @@ def test_a_state_of_another_number_type_fails_with_advice():
     assert attempts.explain(error).message.endswith(attempts.TWO_TYPES)
 
 
+def test_two_lower_number_types_fail_with_advice():
+    """The variant half changes the weights of a model that computes in bfloat16 by itself."""
+    with pytest.raises(RuntimeError) as failed:
+        nn.Conv1d(1, 1, 1, dtype=torch.half)(torch.ones(1, 1, 2, dtype=torch.bfloat16))
+    assert attempts.explain(failed.value).message.endswith(attempts.TWO_TYPES)
+    single = RuntimeError("\"conv\" not implemented for 'Half' on meta, nor for 'Half' on this CPU")
+    assert not attempts.explain(single).message.endswith(attempts.TWO_TYPES)
+
+
 @pytest.mark.parametrize("layer", [nn.LSTM(2, 2), nn.GRU(2, 2)])
 def test_a_quantised_layer_without_a_batch_fails_with_advice(layer):
     """It was "input must have 3 dimensions, got 2" only, of a model that runs in eager."""

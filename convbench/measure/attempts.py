@@ -33,8 +33,9 @@ _LACKS_BATCH = "input must have 3 dimensions, got 2"
 _METS_TYPE = re.compile(
     r"mixed dtype|input dtype .* does not match weight dtype|primitive descriptor for the LSTM"
     r"|(?=.*\b[Ff]loat\b)(?=.*\b(Half|BFloat16|[Dd]ouble|Byte|unsigned char|long int)\b)"
+    r"|\b(Half|BFloat16|[Dd]ouble)\b.*\b(?!\2)(Half|BFloat16|[Dd]ouble)\b"
 )
-"""torch's error messages if a float32 tensor meets one of another type; the one about an LSTM means its state."""
+"""torch's error messages if tensors of two number types meet; the one about an LSTM means its state."""
 _MEETS_DAMAGE = re.compile(r"[Pp]ickl|[Dd]eserializ|identify image|load key|magic|[Hh]eader|[Zz]ip|[Cc]orrupt")
 """Words of errors about a file of another format than its reader expects."""
 _LOST = re.compile(r"CUDA error: .*(illegal|misaligned|assert|launch failure|hardware stack|uncorrectable|unknown)")
