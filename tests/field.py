@@ -759,6 +759,8 @@ class Attends(nn.Module):
         self.layer = nn.TransformerEncoderLayer(
             16, 4, 2000 if how == "wide" else 32, batch_first=True, norm_first=how == "norm first"
         )
+        if how == "masked":
+            self.encoder = nn.TransformerEncoder(self.layer, 1, enable_nested_tensor=False)
 
     def forward(self, x):
         h = x.flatten(2)[..., :16].contiguous()
@@ -772,6 +774,8 @@ class Attends(nn.Module):
                 return self.attention(h, h, h, average_attn_weights=False)
             case "padded":
                 return self.layer(h, src_key_padding_mask=(frames > 30).expand(h.shape[:2]))
+            case "masked":
+                return self.encoder(h, mask=nn.Transformer.generate_square_subsequent_mask(h.shape[1]))
             case "causal":
                 return self.layer(h, src_mask=frames > frames[:, None])
         return self.layer(h)

@@ -138,6 +138,15 @@ def test_fused_self_attention_is_predicted_with_its_scores(how):
     assert predict(of).peak == measured(of)
 
 
+@pytest.mark.filterwarnings("error:Accessing the data pointer of FakeTensor")
+@pytest.mark.parametrize("scenario", ["inference", "train"])
+def test_attention_of_a_masked_encoder_is_predicted(scenario):
+    """It had no prediction: torch compares the mask's values with those of a causal mask."""
+    of = Case(Whole(Choice("field:Attends", (("how", "masked"),))), Clip(2, 40, 3, 8, 8), scenario=scenario)
+    assert not isinstance(on_meta_or_reason(of.eager, 0), str)
+    assert predict(of).peak == pytest.approx(measured(of), rel=0.02)
+
+
 @pytest.mark.parametrize(
     ("scenario", "how"),
     [

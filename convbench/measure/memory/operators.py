@@ -121,10 +121,15 @@ class Layer:
         return 4 * self.hidden_size * (_blocks(self.inputs) + _blocks(self.hidden_size)) * self.size
 
     def scratch(self) -> int:
-        """Bytes of scratch in inference: the states, and hidden states and gates by a fit to twelve shapes."""
+        """Bytes of scratch in inference, exact to a few pages.
+
+        They are the states, twice the outputs, and the gates of one time step, or of all steps of a single sequence.
+        """
         steps, batch = self.steps_batch
-        hidden_states = steps * self.hidden_size * self.size
-        return self.states() + (22 * batch + 40) * hidden_states // 10 + 4 * PAGE
+        floats, hidden_states = self.in_float32(), batch * self.hidden_size * self.size
+        gates = (steps if batch == 1 else batch) * floats.row(4 * self.hidden_size) * floats.size
+        buffers = (gates, 2 * hidden_states, hidden_states, PAGE)
+        return self.states() + 2 * steps * hidden_states + sum(map(_pages, buffers))
 
     def transposed_weights(self) -> int:
         return (self.inputs + self.hidden_size) * self.row(4 * self.hidden_size) * self.size

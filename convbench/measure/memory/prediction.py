@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -78,11 +79,16 @@ def predict(case: Case, seconds: float = math.inf) -> Prediction:
 
 @contextmanager
 def _mute_log() -> Iterator[None]:
-    """While entered, torch prints no traceback of an operator that fake tensors cannot run; the error is raised."""
+    """While entered, torch prints no traceback of an operator that fake tensors cannot run; the error is raised.
+
+    Nor does it warn that ``copy.deepcopy``, as for clones of a layer, asks a fake tensor for its address.
+    """
     logger = logging.getLogger(FakeTensor.__module__)
     was_disabled, logger.disabled = logger.disabled, True
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")
+            yield
     finally:
         logger.disabled = was_disabled
 
