@@ -166,6 +166,9 @@ def test_the_hint_for_a_missing_module_names_its_source_folder(tmp_path, monkeyp
     hint = imports.hint("mynet:build", ModuleNotFoundError("no", name="mynet"))
     assert "it lies in src" in hint
     assert "PYTHONPATH=src" in hint
+    nowhere = imports.hint("absent:build", ModuleNotFoundError("no", name="absent"))
+    assert nowhere == "; put it beside the suite or here, or install it"
+    assert not imports.hint("mynet:build", ModuleNotFoundError("no", name="absent")), "a module that it imports itself"
     in_a_circle = ImportError("cannot import name 'Net' from partially initialized module 'mynet'", name="mynet")
     assert not imports.hint("mynet:build", in_a_circle)  # the hint used to say that it is not on the path
 

@@ -104,9 +104,11 @@ def hint(path: str, error: Exception) -> str:
         return "; write it as package.module:function"
     # A plain ImportError names a module that exists.
     name = error.name if isinstance(error, ModuleNotFoundError) else ""
-    if name and name == module.partition(".")[0] and (folder := _nearby_folder(name)):
+    if not name or name != module.partition(".")[0]:
+        return ""
+    if folder := _nearby_folder(name):
         return f"; it lies in {folder}: put that on the path, as in PYTHONPATH={folder} convbench ..., or install it"
-    return ""
+    return "; put it beside the suite or here, or install it"
 
 
 def _shadow_hint(module: str) -> str:
