@@ -1086,6 +1086,28 @@ def test_workers_on_one_machine_count_as_separate_hosts(monkeypatch: pytest.Monk
     assert len({name.rpartition("-")[0] for name in numbered}) == 1
 
 
+def test_a_host_with_a_gpu_or_of_the_commonest_kind_stands_for_the_run() -> None:
+    groups = Groups()
+    machines = [Machine("d", kind="rare"), Machine("c"), Machine("b"), Machine("e", kind="rarer", device="cuda")]
+    hosts = [machine.host for machine in machines]
+    for host in hosts:
+        groups.join(host)
+    groups.settle(hosts)
+    assert [host.name for host in groups.hosts] == ["e", "b", "c", "d"]
+
+
+def test_the_longest_ranking_is_placed_first() -> None:
+    """In the given order, one kind of host would have three of the four seconds."""
+    groups, hosts = Groups(), [Machine(kind, kind=kind).host for kind in "ab"]
+    for host in hosts:
+        groups.join(host)
+    seconds_by_job = {Job(case(hidden=width), PROTOCOL): seconds for width, seconds in ((8, 1), (16, 1), (32, 2))}
+    groups.place(list(seconds_by_job), seconds_by_job.__getitem__)
+    homes = [[host.name for host in hosts if groups.may(job, host)] for job in seconds_by_job]
+    assert sorted([*homes[1], *homes[2]]) == ["a", "b"]
+    assert homes[0] == homes[1]
+
+
 def test_a_host_of_two_workers_stays_when_one_is_lost() -> None:
     groups, first, twice = Groups(), Machine("first").host, Machine("twice").host
     for host in (first, twice, twice):
