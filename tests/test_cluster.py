@@ -37,6 +37,7 @@ from convbench.runs.cluster.driver import Driver
 from convbench.runs.cluster.engine import Absent, Beat, Limits, Lost, Piece
 from convbench.runs.cluster.executor import Cluster
 from convbench.runs.cluster.hosts import Groups
+from convbench.runs.cluster.ledger import OpenJobs
 from convbench.runs.cluster.roll import Roll
 from convbench.runs.cluster.worker import _become, _host_name, spec
 from convbench.runs.executor import Host, Job
@@ -1106,6 +1107,15 @@ def test_the_longest_ranking_is_placed_first() -> None:
     homes = [[host.name for host in hosts if groups.may(job, host)] for job in seconds_by_job]
     assert sorted([*homes[1], *homes[2]]) == ["a", "b"]
     assert homes[0] == homes[1]
+
+
+def test_a_job_should_take_as_long_as_the_last_such_visit_or_the_mean_of_its_kind() -> None:
+    ledger, (first, other) = OpenJobs(), [Job(case(size=size), PROTOCOL) for size in (8, 16)]
+    facts, trial = replace(first, visit=FACTS), Job(trials(1)[0], PROTOCOL)
+    assert [ledger.expected_seconds(job) for job in (first, facts, trial)] == [1.0, 1.0, 30.0]
+    for job, status, seconds in ((first, "ok", 2.0), (first, "ok", 4.0), (first, "failed", 99.0), (facts, "ok", 7.0)):
+        ledger.learn(job, Record(job.case, status, seconds=seconds))
+    assert [ledger.expected_seconds(job) for job in (first, other, replace(other, visit=FACTS), trial)] == [4, 3, 7, 30]
 
 
 def test_a_host_of_two_workers_stays_when_one_is_lost() -> None:
