@@ -33,6 +33,7 @@ from convbench.plugins.executors import ray, slurm
 from convbench.plugins.executors.fake import invented
 from convbench.runs.anchors import FIRST_ROUND
 from convbench.runs.cluster import mailbox, pieces
+from convbench.runs.cluster.clocks import correct_record
 from convbench.runs.cluster.driver import Driver
 from convbench.runs.cluster.engine import Absent, Beat, Limits, Lost, Piece
 from convbench.runs.cluster.executor import Cluster
@@ -1107,6 +1108,26 @@ def test_the_longest_ranking_is_placed_first() -> None:
     homes = [[host.name for host in hosts if groups.may(job, host)] for job in seconds_by_job]
     assert sorted([*homes[1], *homes[2]]) == ["a", "b"]
     assert homes[0] == homes[1]
+
+
+@pytest.mark.parametrize(
+    ("started", "skew", "expected"),
+    [
+        ("2026-11-30T10:00:00.500", 3600.0, "2026-11-30T09:00:00.500"),
+        ("2026-11-30T10:00:00.500", -60.0, "2026-11-30T10:01:00.500"),
+        ("2026-11-30T10:00:00.500", 2.0, "2026-11-30T10:00:00.500"),
+        ("2026-11-30T10:00:00.500", -2.0, "2026-11-30T10:00:00.500"),
+        ("", 3600.0, ""),
+        ("no date", 3600.0, "no date"),
+    ],
+)
+def test_a_record_is_dated_by_the_drivers_clock(started: str, skew: float, expected: str) -> None:
+    timed_case, trial = case(), trials(1)[0]
+    for of, conditions in ((timed_case, {"load": 0.5}), (trial, {"load": 0.5, "host": "far"})):
+        record = Record(of, "ok", started=started, conditions={"load": 0.5})
+        corrected = correct_record(record, Job(of, PROTOCOL), "far", skew)
+        assert (corrected.started, corrected.conditions) == (expected, conditions)
+        assert correct_record(record, Job(of, PROTOCOL), "", skew).conditions == {"load": 0.5}
 
 
 def test_a_job_should_take_as_long_as_the_last_such_visit_or_the_mean_of_its_kind() -> None:
