@@ -34,10 +34,12 @@ from convbench.plugins.executors import ray, slurm
 from convbench.plugins.executors.fake import invented
 from convbench.runs.anchors import FIRST_ROUND
 from convbench.runs.cluster import mailbox, pieces
+from convbench.runs.cluster.clocks import correct_record
 from convbench.runs.cluster.driver import Driver
 from convbench.runs.cluster.engine import Absent, Beat, Limits, Lost, Piece
 from convbench.runs.cluster.executor import Cluster
 from convbench.runs.cluster.hosts import Groups
+from convbench.runs.cluster.ledger import OpenJobs
 from convbench.runs.cluster.roll import Roll
 from convbench.runs.cluster.worker import _become, _host_name, spec
 from convbench.runs.executor import Host, Job
@@ -1104,6 +1106,57 @@ def test_workers_on_one_machine_count_as_separate_hosts(monkeypatch: pytest.Monk
     numbered = [_host_name(replace(one, slots=2, slot=slot), "node", f"GPU-{slot}") for slot in range(2)]
     assert [name.rpartition("-")[2] for name in numbered] == ["1", "2"]
     assert len({name.rpartition("-")[0] for name in numbered}) == 1
+
+
+def test_a_host_with_a_gpu_or_of_the_commonest_kind_stands_for_the_run() -> None:
+    groups = Groups()
+    machines = [Machine("d", kind="rare"), Machine("c"), Machine("b"), Machine("e", kind="rarer", device="cuda")]
+    hosts = [machine.host for machine in machines]
+    for host in hosts:
+        groups.join(host)
+    groups.settle(hosts)
+    assert [host.name for host in groups.hosts] == ["e", "b", "c", "d"]
+
+
+def test_the_longest_ranking_is_placed_first() -> None:
+    """In the given order, one kind of host would have three of the four seconds."""
+    groups, hosts = Groups(), [Machine(kind, kind=kind).host for kind in "ab"]
+    for host in hosts:
+        groups.join(host)
+    seconds_by_job = {Job(case(hidden=width), PROTOCOL): seconds for width, seconds in ((8, 1), (16, 1), (32, 2))}
+    groups.place(list(seconds_by_job), seconds_by_job.__getitem__)
+    homes = [[host.name for host in hosts if groups.may(job, host)] for job in seconds_by_job]
+    assert sorted([*homes[1], *homes[2]]) == ["a", "b"]
+    assert homes[0] == homes[1]
+
+
+@pytest.mark.parametrize(
+    ("started", "skew", "expected"),
+    [
+        ("2026-11-30T10:00:00.500", 3600.0, "2026-11-30T09:00:00.500"),
+        ("2026-11-30T10:00:00.500", -60.0, "2026-11-30T10:01:00.500"),
+        ("2026-11-30T10:00:00.500", 2.0, "2026-11-30T10:00:00.500"),
+        ("2026-11-30T10:00:00.500", -2.0, "2026-11-30T10:00:00.500"),
+        ("", 3600.0, ""),
+        ("no date", 3600.0, "no date"),
+    ],
+)
+def test_a_record_is_dated_by_the_drivers_clock(started: str, skew: float, expected: str) -> None:
+    timed_case, trial = case(), trials(1)[0]
+    for of, conditions in ((timed_case, {"load": 0.5}), (trial, {"load": 0.5, "host": "far"})):
+        record = Record(of, "ok", started=started, conditions={"load": 0.5})
+        corrected = correct_record(record, Job(of, PROTOCOL), "far", skew)
+        assert (corrected.started, corrected.conditions) == (expected, conditions)
+        assert correct_record(record, Job(of, PROTOCOL), "", skew).conditions == {"load": 0.5}
+
+
+def test_a_job_should_take_as_long_as_the_last_such_visit_or_the_mean_of_its_kind() -> None:
+    ledger, (first, other) = OpenJobs(), [Job(case(size=size), PROTOCOL) for size in (8, 16)]
+    facts, trial = replace(first, visit=FACTS), Job(trials(1)[0], PROTOCOL)
+    assert [ledger.expected_seconds(job) for job in (first, facts, trial)] == [1.0, 1.0, 30.0]
+    for job, status, seconds in ((first, "ok", 2.0), (first, "ok", 4.0), (first, "failed", 99.0), (facts, "ok", 7.0)):
+        ledger.learn(job, Record(job.case, status, seconds=seconds))
+    assert [ledger.expected_seconds(job) for job in (first, other, replace(other, visit=FACTS), trial)] == [4, 3, 7, 30]
 
 
 def test_a_host_of_two_workers_stays_when_one_is_lost() -> None:

@@ -52,6 +52,13 @@ def test_pytest_benchmark_compares_two_exported_runs(stored_run, tmp_path):
     assert "gem" not in table
 
 
+def test_pytest_benchmark_gets_the_axes_that_a_case_has(stored_run):
+    first, _ = FORMATS["pytest-benchmark"](*stored_run)["benchmarks"]
+    assert (first["params"]["reducer"], first["params"]["device"]) == ("gap", "cpu")
+    assert None not in first["params"].values()
+    assert first["stats"]["iterations"] == 1
+
+
 def test_github_action_benchmark_gets_a_name_unit_and_value(stored_run):
     entries = {entry["name"]: entry for entry in FORMATS["github-action"](*stored_run)}
     latency = entries["conv/gap/32/lstm128/1x16x3x64x64/eager/inference/cpu/latency"]
