@@ -631,6 +631,29 @@ def test_a_ray_cluster_of_another_python_is_refused_with_both_versions(monkeypat
         engine.start()
 
 
+def test_a_working_dir_that_ray_refuses_is_not_called_a_missing_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = ray_engine(monkeypatch, begun=False)
+    engine.environment = {"working_dir": "data"}
+    error = RuntimeError("Failed to set up runtime environment.\nPackage size exceeds 512MiB.")
+    monkeypatch.setattr(ray._library(), "init", Mock(side_effect=error))
+    with pytest.raises(ConvbenchError, match=r"^the Ray cluster cannot use data: .* Package size exceeds 512MiB\.$"):
+        engine.start()
+
+
+@pytest.mark.parametrize("mode", ["", "token"])
+def test_a_ray_cluster_that_may_ask_for_a_token_is_refused_with_the_variable(monkeypatch, mode) -> None:
+    """After any local session of Ray, ``ray start`` asks for that session's token, and a named address gets none."""
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    if mode:
+        monkeypatch.setenv("RAY_AUTH_MODE", mode)
+    engine = ray_engine(monkeypatch, begun=False, address="127.0.0.1:6379")
+    monkeypatch.setattr(ray, "_refuse_unreachable", lambda *_: None)
+    monkeypatch.setattr(ray._library(), "init", Mock(side_effect=ConnectionError("Failed to connect to Ray cluster")))
+    with pytest.raises(ConvbenchError, match=r"Failed to connect.* address=HOST:6379") as refusal:
+        engine.start()
+    assert str(refusal.value).endswith("it may ask for a token: set RAY_AUTH_MODE=token") is not bool(mode)
+
+
 def test_a_run_ends_with_a_message_once_the_head_of_its_ray_cluster_is_gone(monkeypatch) -> None:
     """Ray used to end the command with exit code 1, which means a regression, and without a word on how to go on."""
     engine = ray_engine(monkeypatch, begun=False)

@@ -35,6 +35,8 @@ SECONDS_TO_START = 60.0
 """A worker that has not started after this many seconds is reported missing; it is still used when it comes."""
 VARIABLE = "RAY_ADDRESS"
 """The environment variable in which Ray looks for a cluster if none is named."""
+AUTHENTICATION = "RAY_AUTH_MODE"
+"""The variable that has Ray send its token to an address; ``ray start`` asks for one if ``~/.ray`` has it."""
 REACHABLE = 5.0
 """Seconds to wait for the cluster's port."""
 PATIENCE = 30.0
@@ -200,16 +202,21 @@ class _Engine:
             self._owns_session = True
             self._print_messages(False)
         except Exception as error:
-            if str(error).startswith(MISMATCH):
-                raise ConvbenchError(
-                    f"the Ray cluster cannot be joined: {' '.join(str(error).split())}; install the same Python and "
-                    "Ray, to the last digit, on this machine and on every host"
-                ) from error
-            place = f"at {self.address}" if self.address else "that could be joined or started here"
-            raise ConvbenchError(
-                f"no Ray cluster {place}: {line_of(error)}; start one with 'ray start --head', "
-                "or name one with --executor-options address=HOST:6379"
-            ) from error
+            raise ConvbenchError(self._refusal(error)) from error
+
+    def _refusal(self, error: Exception) -> str:
+        """Return why no session was opened, and what to do."""
+        reason = cut(" ".join(str(error).split()) or line_of(error), CAUSE_LENGTH)
+        if reason.startswith(MISMATCH):
+            remedy = "install the same Python and Ray, to the last digit, on this machine and on every host"
+            return f"the Ray cluster cannot be joined: {reason}; {remedy}"
+        if self.environment and not isinstance(error, ConnectionError):
+            return f"the Ray cluster cannot use {' and '.join(self.environment.values())}: {reason}"
+        place = f"at {self.address}" if self.address else "that could be joined or started here"
+        remedy = "start one with 'ray start --head', or name one with --executor-options address=HOST:6379"
+        if self.address not in ("", "auto") and AUTHENTICATION not in os.environ:
+            remedy += f"; if one runs there, it may ask for a token: set {AUTHENTICATION}=token"
+        return f"no Ray cluster {place}: {reason}; {remedy}"
 
     def _print_messages(self, is_enabled: bool) -> None:
         """Set whether Ray prints reports on lost workers: pages of text on standard output, among our results.
