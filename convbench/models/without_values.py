@@ -26,5 +26,5 @@ def without_checks() -> Iterator[None]:
         Distribution.set_default_validate_args(default)
 
 
-def _is_declared_causal(mask: Any, is_causal: bool | None = None, size: int | None = None) -> bool:
+def _is_declared_causal(mask: Any, is_causal: bool | None = None, size: int | None = None) -> bool:  # noqa: ARG001
     return is_causal is True
