@@ -22,6 +22,7 @@ from typing import Any
 from unittest.mock import MagicMock, Mock
 
 import pytest
+from convbench.runs.cluster.clocks import correct_record
 
 from convbench.cli.ending import code_of
 from convbench.core import git, metrics, package, profiles
@@ -34,7 +35,6 @@ from convbench.plugins.executors import ray, slurm
 from convbench.plugins.executors.fake import invented
 from convbench.runs.anchors import FIRST_ROUND
 from convbench.runs.cluster import mailbox, pieces
-from convbench.runs.cluster.clocks import correct_record
 from convbench.runs.cluster.driver import Driver
 from convbench.runs.cluster.engine import Absent, Beat, Limits, Lost, Piece
 from convbench.runs.cluster.executor import Cluster
