@@ -22,7 +22,6 @@ from typing import Any
 from unittest.mock import MagicMock, Mock
 
 import pytest
-from convbench.runs.cluster.clocks import correct_record
 
 from convbench.cli.ending import code_of
 from convbench.core import git, metrics, package, profiles
@@ -40,7 +39,7 @@ from convbench.runs.cluster.engine import Absent, Beat, Limits, Lost, Piece
 from convbench.runs.cluster.executor import Cluster
 from convbench.runs.cluster.hosts import Groups
 from convbench.runs.cluster.ledger import OpenJobs
-from convbench.runs.cluster.roll import Roll
+from convbench.runs.cluster.roll import Roll, correct_record
 from convbench.runs.cluster.worker import _become, _host_name, spec
 from convbench.runs.executor import Host, Job
 from convbench.runs.menu import Menu, jobs, visit_record
