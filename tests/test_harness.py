@@ -18,12 +18,13 @@ from wild import Ending
 
 from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable
 from convbench.core.metric import Metric
-from convbench.core.record import Case, Choice, Clip, Finding, Parts, Protocol, Reading, Record, Whole
+from convbench.core.record import Case, Choice, Clip, Finding, Parts, Protocol, Reading, Record, Recurrent, Whole
 from convbench.core.registry import Plugin, declares, probes, scenarios, variants
 from convbench.measure import attempts, first_call, harness
 from convbench.measure.probes import ProbeTraits, is_exact, results_of, traits_of
 from convbench.models import subject, values
 from convbench.plugins.probes import memory
+from convbench.plugins.probes.params import params
 
 QUICK = Protocol(max_warmup=0.02, max_time=0.05, min_samples=6, target=0.5)
 SMALL = Clip(1, 2, 3, 8, 8)
@@ -125,6 +126,17 @@ def test_streaming_carries_the_state():
     first, second = case_subject.run(), case_subject.run()
     expected, _ = case_subject.model(case_subject.inputs.args[0])
     torch.testing.assert_close(torch.cat((first[0], second[0]), dim=1), expected)
+
+
+@pytest.mark.parametrize("scenario", ["inference", "streaming"])
+def test_a_stream_of_a_two_way_model_is_a_finding(scenario):
+    """Its frames differ from the clip's: with state carried backward, too, they answer another question."""
+    for is_two_way in (False, True):
+        rnn = Recurrent(hidden=4, bidirectional=is_two_way)
+        of = replace(case(scenario=scenario), architecture=Parts(Choice("conv"), Choice("gap"), 32, rnn))
+        findings = [item for item in params(subject.assemble(of, 0), QUICK) if isinstance(item, Finding)]
+        expected = {"two_way_stream"} if is_two_way and scenario == "streaming" else set()
+        assert {finding.code for finding in findings} == expected
 
 
 class OverTime(torch.nn.Module):

@@ -581,6 +581,7 @@ FINDINGS = {
     "graph_breaks": {"reasons": ("nn.LSTM",)}, "opaque_engine": {"engine": "onnxruntime"},
     "withheld": {"threads": 2, "visits": 6, "reason": "other processes had a core for 30 % of the time"},
     "stages_by_runtime": {"engine": "onnxruntime"}, "frames_are_no_clip": {"largest": 0.4}, "random_output": {},
+    "two_way_stream": {},
     "two_speeds": {"fast": 1e-3, "slow": 2e-3}, "visit_failed": {"reason": "crash: killed by SIGSEGV"},
     "state_grows": {"before": 4096, "after": 65536},
     "own_threads": {}, "slow_on_meta": {}, "inputs_changed": {}, "not_a_number": {"share": 0.25, "part": "output"},

@@ -24,6 +24,7 @@ from convbench import suite
 from convbench.core import registry, traits
 from convbench.core.errors import ConvbenchError, SuiteError, Unavailable
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Recurrent, Training, Whole
+from convbench.models import variants
 from convbench.suite.axes import AXES, ClipLayout, RecurrentLayout
 from convbench.suite.layout import TrainingLayout
 from convbench.suite.source import value_of
@@ -908,3 +909,24 @@ def test_a_written_impossible_case_stays_in_the_suite_as_a_mistake(
     cases: Any, text: str, overrides: Sequence[str], count: int
 ) -> None:
     assert sum(bool(traits.impossible(case)) for case in cases(text, *overrides)) == count
+
+
+@pytest.mark.parametrize("trait", ["unsuited", "dtype", "environment"])
+def test_a_trait_that_raises_is_reported_with_its_variant(trait: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is called while a suite is read and a report is made: it ended both in a traceback."""
+    monkeypatch.setattr(registry.variants, "_plugins", {plugin.name: plugin for plugin in registry.variants})
+
+    def raises(*_: object, **__: object) -> str:
+        raise KeyError("level")
+
+    @registry.variants.register("shop-odd")
+    @registry.declares(traits.VariantTraits(**{trait: raises}))
+    def _odd(subject: object) -> object:
+        return subject
+
+    case = Case(Parts(Choice("conv"), Choice("gap")), variant=(Choice("shop-odd"),))
+    ask = {"unsuited": traits.impossible, "dtype": traits.dtype, "environment": variants.process_environment}[trait]
+    with pytest.raises(
+        ConvbenchError, match=r"^the variant 'shop-odd' raised KeyError: 'level' \(test_suite\.py:\d+\)$"
+    ):
+        ask(case)

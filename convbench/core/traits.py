@@ -11,12 +11,13 @@ import importlib.util
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Case, Choice, Parts, Scalar
 from convbench.core.registry import reducers, variants
 
+T = TypeVar("T")
 EngineName = str
 TORCH: EngineName = "torch"
 INDUCTOR: EngineName = "inductor"
@@ -129,8 +130,17 @@ def impossible(case: Case) -> str:
 
 def unsuited(case: Case) -> str:
     """Return why a variant's options do not fit each other or the rest of the case; empty if they do."""
-    reasons = (traits.unsuited(case, **options) for traits, options in of_case(case) if traits.unsuited)
-    return next(filter(None, reasons), "")
+    questions = ((choice, of_variant(choice.name).unsuited) for choice in case.variant)
+    return next(filter(None, (ask(choice, question, case) for choice, question in questions if question)), "")
+
+
+def ask(choice: Choice, question: Callable[..., T], *args: Any) -> T:
+    """Call what a variant declares, with the variant's options.
+
+    Raises ConvbenchError that names the variant if a variant of another package raises.
+    """
+    with variants.get(choice.name).refuse_errors("variant"):
+        return question(*args, **_options(choice))
 
 
 def misplaced(case: Case) -> str:
@@ -194,8 +204,8 @@ def changes_process(case: Case) -> bool:
 
 def dtype(case: Case) -> str:
     """Return the number type that the variants of a case compute in; ``fp32`` if they leave the model's type."""
-    pairs = ((traits.dtype, options) for traits, options in of_case(case))
-    types = (kind if isinstance(kind, str) else kind(**options) for kind, options in pairs)
+    kinds = ((choice, of_variant(choice.name).dtype) for choice in case.variant)
+    types = (kind if isinstance(kind, str) else ask(choice, kind) for choice, kind in kinds)
     return next((name for name in types if name != FP32), FP32)
 
 

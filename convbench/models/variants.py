@@ -65,9 +65,9 @@ def process_environment(case: Case) -> dict[str, str]:
     Raises Unavailable if a variant cannot provide them on this machine.
     """
     variables: dict[str, str] = {}
-    for variant, options in traits.of_case(case):
-        if variant.environment is not None:
-            variables |= variant.environment(**options)
+    for choice in case.variant:
+        if environment := traits.of_variant(choice.name).environment:
+            variables |= traits.ask(choice, environment)
     return variables
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from math import prod
 
 from convbench.core import metrics
+from convbench.core.findings import TWO_WAY_STREAM
 from convbench.core.record import STAGES, Finding, Parts, Protocol, Reading
 from convbench.core.registry import declares, probes
 from convbench.measure.counts.affine import folding_finding
@@ -28,6 +29,8 @@ def params(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
         yield Reading(metrics.PARAMS.part(stage), (stages.get(stage, 0),))
     yield Reading(metrics.WEIGHTS, (weights_bytes(model),))
     parts = subject.case.architecture
+    if isinstance(parts, Parts) and parts.rnn.bidirectional and subject.case.streams:
+        yield Finding(TWO_WAY_STREAM, "note")
     if isinstance(parts, Parts) and isinstance(model, ConvReducerRNN):
         finding = folding_finding(model, prod(map_shape(parts, subject.case.clip)))
         yield from [finding] if finding else []

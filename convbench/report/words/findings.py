@@ -261,6 +261,10 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
         f"Frame by frame, eager itself differs by {units.digits(d['largest'], 2)} from the whole clip: this model "
         "needs later frames, so its streamed output is compared with eager's streamed output only."
     ),
+    codes.TWO_WAY_STREAM: lambda d: (
+        f"The {d['cell']} runs both ways through a clip. A stream has no later frames, so its backward direction, too, "
+        "carries on from earlier ones: the outputs are not those of the whole clip."
+    ),
     codes.NOT_PREDICTED: lambda d: (
         f"Peak memory was not predicted from the shapes: {d['reason'].removeprefix('not predicted: ')}."
     ),
