@@ -43,7 +43,7 @@ def claims(
     evidence = Evidence(stored_runs)
     answers = all_claims(evidence)
     provenance = _provenance(evidence)
-    place = destination(out, "claims.html" if store.exists(out) else "index.html")  # a run has a page of that name
+    place = _page(out)
     paths = (
         page.write(answers, provenance, place),
         claims_json.write(answers, provenance, place.with_name("claims.json")),
@@ -54,6 +54,13 @@ def claims(
     screen.print(f"\n{words.tally(tally(answers))}\n")
     for path in paths:
         print(path)
+
+
+def _page(out: Path) -> Path:
+    """Return the file, or ``index.html`` in the directory; ``claims.html`` in a run's, whose page is ``index.html``."""
+    from convbench.core import store
+
+    return destination(out, "claims.html" if store.exists(out) else "index.html")
 
 
 def _provenance(evidence: Evidence) -> Provenance:
