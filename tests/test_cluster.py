@@ -1181,6 +1181,15 @@ def test_a_job_should_take_as_long_as_the_last_such_visit_or_the_mean_of_its_kin
     assert [ledger.expected_seconds(job) for job in (first, other, replace(other, visit=FACTS), trial)] == [4, 3, 7, 30]
 
 
+def test_a_barrier_waits_for_trainings_only_if_it_waits_for_all() -> None:
+    ledger = OpenJobs()
+    ticket = ledger.enter(Job(trials(1)[0], PROTOCOL))
+    assert (ledger.ends("timed"), ledger.ends("all")) == (True, False)
+    ledger.enter(Job(case(), PROTOCOL))
+    ledger.settle(ticket)
+    assert (ledger.ends("timed"), ledger.ends("all")) == (False, False)
+
+
 def test_a_host_of_two_workers_stays_when_one_is_lost() -> None:
     groups, first, twice = Groups(), Machine("first").host, Machine("twice").host
     for host in (first, twice, twice):

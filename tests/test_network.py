@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from collections import OrderedDict
 from dataclasses import InitVar, dataclass, field, fields
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -17,7 +19,7 @@ from convbench.core.errors import ConvbenchError, Impossible
 from convbench.core.record import Case, Choice, Clip, Features, Parts, Recurrent, Whole
 from convbench.core.registry import reducers
 from convbench.measure.counts.affine import folding_finding, is_affine
-from convbench.models import subject, values
+from convbench.models import network, subject, values
 from convbench.models.inputs import Inputs
 from convbench.models.network import ConvReducerRNN, build, convolutional_trunk, feature_shape
 from convbench.report.words.findings import sentence
@@ -367,3 +369,21 @@ def test_tensors_of_a_transformers_output_change_by_item_and_attribute():
     assert type(changed) is ModelOutput and list(changed) == ["hidden"]
     assert changed.hidden is changed["hidden"]
     assert (changed.hidden.tolist(), output.hidden.tolist(), changed.pooled) == ([1, 1], [0, 0], None)
+
+
+def _draw() -> tuple[float, float, float]:
+    return random.random(), float(np.random.rand()), float(torch.rand(()))
+
+
+def test_every_generator_is_seeded_and_those_of_the_users_process_are_restored():
+    network.seed_all(1)
+    expected = _draw()
+    with network.preserve_random_state():
+        network.seed_all(1)
+        assert _draw() == expected
+        network.seed_all(2)
+        assert all(value != other for value, other in zip(_draw(), expected, strict=True))
+        network.seed_all(1)
+    with network.preserve_random_state():
+        python, numpy, _ = _draw()
+    assert (random.random(), float(np.random.rand())) == (python, numpy) != expected[:2]
